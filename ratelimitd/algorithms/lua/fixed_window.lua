@@ -1,0 +1,40 @@
+-- A plain integer under a key that names its window, as INCRBY leaves it: envoyproxy/ratelimit may share it.
+-- That key was chosen by the host's clock, so the step goes by the host's clock too.
+
+local SATURATED = 4503599627370496
+
+return {
+  host_clock = true,
+
+  load = function(key)
+    local value = redis.call('GET', key)
+    if not value then
+      return nil
+    end
+    if not string.find(value, '^%-?%d+$') then
+      error('ERR value is not an integer or out of range', 0)
+    end
+    return min(max(tonumber(value), 0), SATURATED)
+  end,
+
+  step = function(state, numbers, cost, now)
+    local quota, window, count_rejected = numbers[1], numbers[2], numbers[3]
+    local before = state or 0
+    local after, rest, retry = before + cost, window - fmod(now, window), 0
+    if cost < 0 then
+      after = max(after, 0)
+    elseif after > quota then
+      retry = cost <= quota and rest or NEVER
+      after = count_rejected == 1 and min(after, SATURATED) or before
+    end
+    local allowed = retry == 0 and 1 or 0
+    if after == 0 then
+      return nil, allowed, quota, 0, retry, before
+    end
+    return after, allowed, max(quota - after, 0), rest, retry, before
+  end,
+
+  save = function(key, state, life)
+    redis.call('SET', key, format('%.0f', state), 'PX', life)
+  end,
+}

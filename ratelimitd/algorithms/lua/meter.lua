@@ -1,0 +1,49 @@
+-- "debt last scale": what is owed in 1/scale of a request, and when (µs) it was.
+
+local function drained(state, leak, scale, burst, full, drain, now)
+  local debt, last, written = state[1], state[2], state[3]
+  if written ~= scale then
+    debt = min(divide_up(debt, written), burst) * scale
+  end
+  debt = min(debt, full)
+  local elapsed = now - last
+  if elapsed < 0 then
+    return debt, -elapsed
+  elseif elapsed >= drain then
+    return 0, 0
+  end
+  return max(debt - elapsed * leak, 0), 0
+end
+
+return {
+  load = load_three,
+  save = save_three,
+
+  step = function(state, numbers, cost, now)
+    local leak, scale, burst, full, drain = numbers[1], numbers[2], numbers[3], numbers[4], numbers[5]
+    local debt, behind = 0, 0
+    if state then
+      debt, behind = drained(state, leak, scale, burst, full, drain, now)
+    end
+    local before, retry = divide_up(debt, scale), 0
+    if cost > burst then
+      retry = NEVER
+    elseif cost > 0 then
+      local over = debt - (burst - cost) * scale
+      if over > 0 then
+        retry = behind + divide_up(over, leak)
+      else
+        debt = debt + cost * scale
+        state = {debt, now + behind, scale}
+      end
+    elseif cost < 0 then
+      debt = debt - min(-cost, burst) * scale
+      state = {debt, now + behind, scale}
+    end
+    local allowed = retry == 0 and 1 or 0
+    if debt <= 0 then
+      return nil, allowed, burst, 0, retry, before
+    end
+    return state, allowed, divide(full - debt, scale), behind + divide_up(debt, leak), retry, before
+  end,
+}

@@ -1,0 +1,37 @@
+-- What all fragments share. A fragment returns {load, step, save}:
+--   load(key, numbers, now) -> state        nil: no such key; an error: the value is not ours
+--   step(state, numbers, cost, now) -> state, allowed (1 or 0), remaining, reset_after, retry_after, before
+--   save(key, state, life, existed)         life in ms; the expiry is set with the value
+-- States are never changed in place: an unchanged one is the same table, and an older one can be gone back to.
+-- Numbers are doubles, exact below 2^53. Lua's own % divides and rounds, so it is not; math.fmod is.
+
+local NEVER = -1
+local fmod, max, min, format = math.fmod, math.max, math.min, string.format
+
+local function divide(a, b)
+  return (a - fmod(a, b)) / b
+end
+
+local function divide_up(a, b)
+  local rest = fmod(a, b)
+  if rest == 0 then
+    return a / b
+  end
+  return (a - rest) / b + 1
+end
+
+local function load_three(key)
+  local value = redis.call('GET', key)
+  if not value then
+    return nil
+  end
+  local a, b, c = string.match(value, '^(%d+) (%d+) (%d+)$')
+  if not a then
+    error('WRONGTYPE the value is not a counter of ratelimitd', 0)
+  end
+  return {tonumber(a), tonumber(b), tonumber(c)}
+end
+
+local function save_three(key, state, life)
+  redis.call('SET', key, format('%.0f %.0f %.0f', state[1], state[2], state[3]), 'PX', life)
+end

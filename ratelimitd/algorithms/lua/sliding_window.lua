@@ -1,0 +1,123 @@
+-- A sorted set with one member for each charge: the score is its time (µs), the member "total:cost" with the running
+-- total up to and with it. Totals have 16 digits, so members of one µs sort as they came.
+--
+-- The state is {key, top, base, first, last}: the key, the newest entry, the total before the oldest live
+-- one, that one's rank, and the highest rank there is.
+-- An entry that is in Redis has a rank; one that is not yet has the entry below it, or nil. Nothing is written until
+-- save, which finds out what is new by walking down to the first entry with a rank.
+
+local function entry_at(key, rank)
+  local pair = redis.call('ZRANGE', key, rank, rank, 'WITHSCORES')
+  local total, cost = string.match(pair[1], '^(%d+):(%d+)$')
+  if not total then
+    error('WRONGTYPE the value is not a counter of ratelimitd', 0)
+  end
+  return {time = tonumber(pair[2]), total = tonumber(total), cost = tonumber(cost), rank = rank}
+end
+
+-- The oldest live entry whose total is at least this.
+local function find(state, total)
+  local entry = state.top
+  while not entry.rank do
+    if not entry.below or entry.below.total < total then
+      return entry
+    end
+    entry = entry.below
+  end
+  local low, high = state.first, entry.rank - 1
+  while low <= high do
+    local middle = math.floor((low + high) / 2)
+    local candidate = entry_at(state.key, middle)
+    if candidate.total >= total then
+      entry, high = candidate, middle - 1
+    else
+      low = middle + 1
+    end
+  end
+  return entry
+end
+
+local function with_top(state, top)
+  return {key = state.key, top = top, base = state.base, first = state.first, last = state.last}
+end
+
+local function shortened(state, total)
+  local entry = find(state, total)
+  if entry.total == total then
+    return with_top(state, entry)
+  end
+  local below = entry.below
+  if entry.rank and entry.rank > state.first then
+    below = entry_at(state.key, entry.rank - 1)
+  end
+  local cost = entry.cost - (entry.total - total)
+  return with_top(state, {time = entry.time, total = total, cost = cost, below = below})
+end
+
+return {
+  load = function(key, numbers, now)
+    local size = redis.call('ZCARD', key)
+    if size == 0 then
+      return nil
+    end
+    local top = entry_at(key, size - 1)
+    local gone = max(now, top.time) - numbers[2]
+    local first = redis.call('ZCOUNT', key, '-inf', format('%.0f', gone))
+    if first == size then
+      return {key = key, base = 0, first = 0}
+    end
+    local oldest = entry_at(key, first)
+    return {key = key, top = top, base = oldest.total - oldest.cost, first = first, last = size - 1}
+  end,
+
+  step = function(state, numbers, cost, now)
+    local quota, window = numbers[1], numbers[2]
+    state = state or {base = 0, first = 0}
+    local top = state.top
+    local time, used, retry = now, 0, 0
+    if top then
+      time, used = max(now, top.time), top.total - state.base
+    end
+    local before = used
+    if cost >= 0 and used + cost > quota then
+      retry = NEVER
+      if cost <= quota then
+        retry = find(state, state.base + used + cost - quota).time + window - now
+      end
+    elseif cost > 0 then
+      used = used + cost
+      state = with_top(state, {time = time, total = state.base + used, cost = cost, below = top})
+    elseif cost < 0 then
+      used = max(used + cost, 0)
+      if used > 0 then
+        state = shortened(state, state.base + used)
+      end
+    end
+    local allowed = retry == 0 and 1 or 0
+    if used == 0 then
+      return nil, allowed, quota, 0, retry, before
+    end
+    return state, allowed, max(quota - used, 0), state.top.time + window - now, retry, before
+  end,
+
+  -- What needs room goes first where it can: once a script has removed something, Redis no longer refuses it memory.
+  save = function(key, state, life, existed)
+    local fresh, entry = {}, state.top
+    while entry and not entry.rank do
+      fresh[#fresh + 1] = entry
+      entry = entry.below
+    end
+    if not entry and existed then
+      redis.call('DEL', key)
+    elseif entry and entry.rank < state.last then
+      redis.call('ZREMRANGEBYRANK', key, entry.rank + 1, -1)
+    end
+    for i = #fresh, 1, -1 do
+      redis.call('ZADD', key, fresh[i].time, format('%016.0f:%.0f', fresh[i].total, fresh[i].cost))
+    end
+    if entry and state.first > 0 then
+      redis.call('ZREMRANGEBYRANK', key, 0, state.first - 1)
+    end
+    redis.call('PEXPIRE', key, life)
+  end,
+}

@@ -1,0 +1,152 @@
+"""The table of algorithms, and what is looked up in it."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Literal, NamedTuple
+
+from . import fixed_window, meter, sliding_window, sliding_window_counter
+from .rate import Decision, Rate, RateError
+
+Step = Callable[[Any, Rate, int, int], tuple[Any, Decision]]
+"""``step(state, rate, cost, now) -> (state, decision)``: pure. State None is a fresh one, or none worth keeping.
+
+A state means nothing once ``reset_after`` has passed; a store may drop it then, and no decision changes.
+"""
+
+QUOTA_MAX: Final = (1 << 32) - 1
+"""``requests_per_unit`` is a uint32 in envoy/extensions/common/ratelimit/v3/ratelimit.proto."""
+
+WINDOW_MAX: Final = 1 << 51
+"""71 years in µs: twice this, added to the time of day, is an exact double until the year 2112."""
+
+SECOND: Final = 1_000_000
+
+
+class Algorithm(NamedTuple):
+    """One row.
+
+    Attributes:
+        family: window, log or meter; only a meter has a burst.
+        step: the decision in Python.
+        numbers: from (quota, window, burst, count_rejected) to what ``step`` and the Lua fragment work with.
+        lua: the fragment ``lua/<this>.lua``.
+        keyed_by_window: each window has a counter of its own, named by its start.
+    """
+
+    family: Literal["window", "log", "meter"]
+    step: Step
+    numbers: Callable[[int, int, int, bool], tuple[int, ...]]
+    lua: str
+    keyed_by_window: bool = False
+
+
+METER: Final = Algorithm("meter", meter.step, lambda q, w, b, _c: meter.numbers(q, w, b), "meter")
+
+ALGORITHMS: Final[Mapping[str, Algorithm]] = {
+    "fixed_window": Algorithm(
+        "window",
+        fixed_window.step,
+        lambda q, w, _b, c: fixed_window.numbers(q, w, count_rejected=c),
+        "fixed_window",
+        keyed_by_window=True,
+    ),
+    "sliding_window_counter": Algorithm(
+        "window",
+        sliding_window_counter.step,
+        lambda q, w, _b, _c: sliding_window_counter.numbers(q, w),
+        "sliding_window_counter",
+    ),
+    "sliding_window": Algorithm(
+        "log", sliding_window.step, lambda q, w, _b, _c: sliding_window.numbers(q, w), "sliding_window"
+    ),
+    "token_bucket": METER,
+    "gcra": METER,
+    "leaky_bucket": METER,
+}
+
+KEYED_BY_WINDOW: Final = frozenset(name for name, row in ALGORITHMS.items() if row.keyed_by_window)
+
+
+def make_rate(
+    algorithm: str,
+    quota: int,
+    window: int,
+    burst: int | None = None,
+    count_rejected: bool = True,  # noqa: FBT001, FBT002 -- the seam's signature
+) -> Rate:
+    """Return a checked Rate of ``quota`` requests in ``window`` µs.
+
+    ``burst`` (default: the quota) is for meters, ``count_rejected`` False for fixed_window. A quota of 0 denies
+    everything. Raises RateError, with a text that says what to write instead.
+    """
+    if algorithm not in ALGORITHMS:
+        raise RateError(f"unknown algorithm '{algorithm}': write one of {', '.join(ALGORITHMS)}")
+    row = ALGORITHMS[algorithm]
+    check_size(quota, window)
+    check_fit(algorithm, row, quota, window, count_rejected=count_rejected)
+    if burst is not None:
+        check_burst(algorithm, row, quota, window, burst)
+    held = quota if burst is None else burst
+    return Rate(algorithm, quota, window, held, count_rejected, row.numbers(quota, window, held, count_rejected))
+
+
+def check_size(quota: int, window: int) -> None:
+    """Raise RateError when quota or window is out of all bounds."""
+    if not 0 <= quota <= QUOTA_MAX:
+        raise RateError(f"a limit of {quota} requests is out of range: write 0 to {QUOTA_MAX}")
+    if not 0 < window <= WINDOW_MAX:
+        raise RateError(f"a window of {window / SECOND:g} seconds is out of range: write one above 0, up to 71 years")
+
+
+def check_fit(algorithm: str, row: Algorithm, quota: int, window: int, *, count_rejected: bool) -> None:
+    """Raise RateError when the algorithm cannot keep this quota or window."""
+    if not count_rejected and not row.keyed_by_window:
+        raise RateError(
+            f"count_rejected: false is for fixed_window; {algorithm} never counts rejected requests: leave it out"
+        )
+    if row.keyed_by_window and window % SECOND:
+        raise RateError(
+            f"{algorithm} needs a window of whole seconds, not {window / SECOND:g}: write token_bucket for others"
+        )
+    if row.family == "log" and quota > sliding_window.QUOTA_MAX:
+        raise RateError(
+            f"sliding_window keeps every charge, so its limit is at most {sliding_window.QUOTA_MAX}, not {quota}: "
+            "write sliding_window_counter"
+        )
+
+
+def check_burst(algorithm: str, row: Algorithm, quota: int, window: int, burst: int) -> None:
+    """Raise RateError when this burst cannot be."""
+    if row.family != "meter":
+        raise RateError(f"burst is for token_bucket, gcra and leaky_bucket: leave it out, or change {algorithm} to one")
+    if quota == 0:
+        if burst == 0:
+            return
+        raise RateError(f"a limit of 0 requests never refills a burst of {burst}: leave burst out")
+    if not 1 <= burst <= QUOTA_MAX:
+        raise RateError(f"a burst of {burst} is out of range: write 1 to {QUOTA_MAX}; a limit of 0 denies everything")
+    if burst * window > WINDOW_MAX * quota:
+        raise RateError(
+            f"a burst of {burst} takes over 71 years to refill at this rate: "
+            f"write at most {WINDOW_MAX * quota // window}"
+        )
+
+
+def deviation(rate: Rate) -> float:
+    """Return by how much of itself the enforced rate is below the written one: 0.0 when exact, else under 1e-6."""
+    return meter.deviation(rate) if ALGORITHMS[rate.algorithm].family == "meter" else 0.0
+
+
+def window_start(rate: Rate, now: int) -> int:
+    """Return when (µs) the window that ``now`` is in began; windows are aligned to the epoch."""
+    return now - now % rate.window
+
+
+def counter_key(key: bytes, rate: Rate, now: int) -> bytes:
+    """Return the name of the counter that ``key`` means at ``now``.
+
+    Where each window has its own counter that is the key, which ends with ``_``, and the window's start in whole
+    seconds, as envoyproxy/ratelimit writes it: ``domain_key_value_1234``. Otherwise it is the key itself.
+    """
+    if rate.algorithm in KEYED_BY_WINDOW:
+        return b"%b%d" % (key, (now - now % rate.window) // SECOND)
+    return key

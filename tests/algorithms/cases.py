@@ -1,0 +1,138 @@
+"""What the tests of this folder share: rates, times and costs to draw from, and a counter that runs a step."""
+
+from typing import Any, NamedTuple, cast
+
+import redis
+from hypothesis import strategies as st
+
+from ratelimitd.algorithms import ALGORITHMS, Decision, Rate, counter_key, make_rate
+from ratelimitd.limiter import Ask, Charge
+from ratelimitd.policy import Limit
+from ratelimitd.stores.redis.script import open_portions, pack, unpack
+
+SECOND = 1_000_000
+DAY = 86_400 * SECOND
+YEAR = 365 * DAY
+U32 = (1 << 32) - 1
+LATEST = 1 << 52
+"""The year 2112: until then two windows of 71 years fit a double."""
+NOW = 1_764_018_900_123_456
+METERS = [name for name, row in ALGORITHMS.items() if row.family == "meter"]
+
+
+class Counter:
+    """One limit's counter over time, as a store keeps it; ``forgetful``: states go as soon as they may."""
+
+    def __init__(self, rate: Rate, *, forgetful: bool = False) -> None:
+        self.rate = rate
+        self.step = ALGORITHMS[rate.algorithm].step
+        self.forgetful = forgetful
+        self.states: dict[bytes, tuple[object, int]] = {}
+
+    def look(self, cost: int, now: int) -> Decision:
+        """Decide without keeping what comes of it."""
+        return self._decide(cost, now)[2]
+
+    def charge(self, cost: int, now: int) -> Decision:
+        key, state, decision = self._decide(cost, now)
+        self.states[key] = state, now + decision.reset_after
+        return decision
+
+    def _decide(self, cost: int, now: int) -> tuple[bytes, object, Decision]:
+        key = counter_key(b"key_", self.rate, now)
+        state, expiry = self.states.get(key, (None, 0))
+        if self.forgetful and now >= expiry:
+            state = None
+        return key, *self.step(state, self.rate, cost, now)
+
+
+@st.composite
+def rates(draw: st.DrawFn, names: tuple[str, ...] = tuple(ALGORITHMS), largest: int = U32) -> Rate:
+    """Rates of everyday size, and extreme ones."""
+    name = draw(st.sampled_from(names))
+    family = ALGORITHMS[name].family
+    if family == "log":
+        largest = min(largest, 10_000)
+    quota = draw(st.one_of(st.integers(0, 20), st.integers(1, largest), st.just(largest)))
+    seconds = draw(st.sampled_from([1, 2, 7, 60, 3_600, 86_400, YEAR // SECOND, (1 << 51) // SECOND]))
+    window = seconds * SECOND
+    if not ALGORITHMS[name].keyed_by_window and draw(st.booleans()):
+        window = draw(st.one_of(st.integers(1, 100_000), st.integers(1, window)))
+    burst = None
+    if family == "meter" and quota and draw(st.booleans()):
+        most = min(U32, (1 << 51) * quota // window)
+        burst = draw(st.one_of(st.integers(1, most), st.integers(1, min(most, 20)), st.just(most)))
+    return make_rate(name, quota, window, burst, draw(st.booleans()) if name == "fixed_window" else True)
+
+
+def costs(rate: Rate) -> st.SearchStrategy[int]:
+    """Mostly what the limit can hold; also peeks, give-backs, too much, and the extremes."""
+    size = rate.burst + 2
+    return st.one_of(
+        st.just(1), st.integers(0, 3), st.integers(0, size), st.integers(-size, size), st.sampled_from([U32, -U32, 0])
+    )
+
+
+def jumps(rate: Rate, *, back: bool = False) -> st.SearchStrategy[int]:
+    """µs between two charges."""
+    each = max(rate.window // max(rate.quota, 1), 1)
+    kinds = [
+        st.integers(0, 3),
+        st.integers(0, 3 * each),
+        st.integers(0, rate.window // 2),
+        st.integers(0, 3 * rate.window),
+    ]
+    if back:
+        kinds += [st.integers(-3, 0), st.integers(-rate.window, 0)]
+    return st.one_of(kinds)
+
+
+@st.composite
+def histories(
+    draw: st.DrawFn, *, back: bool = False, names: tuple[str, ...] = tuple(ALGORITHMS), largest: int = U32
+) -> tuple[Rate, list[tuple[int, int]]]:
+    """A rate, and (now, cost) pairs to put on one counter of it."""
+    rate = draw(rates(names, largest))
+    now = NOW - draw(st.integers(0, rate.window))
+    charges = []
+    for jump, cost in draw(st.lists(st.tuples(jumps(rate, back=back), costs(rate)), max_size=25)):
+        now = min(max(now + jump, 0), LATEST)
+        charges.append((now, cost))
+    return rate, charges
+
+
+LONG = 600_000
+"""ms that no test takes."""
+
+
+class Charges(NamedTuple):
+    """As much of a plan as a store looks at."""
+
+    charges: tuple[Charge, ...]
+
+
+def ask(*charges: tuple[Rate, bytes, int] | tuple[Rate, bytes, int, bool], atomic: bool = False) -> Ask:
+    """An ask of (rate, key, cost) or (rate, key, cost, binding)."""
+    plan = Charges(tuple(Charge(Limit(rate), key, binding) for rate, key, _, binding in map(whole, charges)))
+    return Ask(cast("Any", plan), [charge[2] for charge in charges], atomic=atomic)
+
+
+def whole(charge: tuple[Any, ...]) -> tuple[Rate, bytes, int, bool]:
+    rate, key, cost, *binding = charge
+    return rate, key, cost, binding[0] if binding else True
+
+
+class Script:
+    """A script in a Redis, called as the store calls it."""
+
+    def __init__(self, client: redis.Redis, text: str) -> None:
+        self.client = client
+        self.sha = client.script_load(text)
+
+    def charge(
+        self, asks: list[Ask], now: int, *, clock: int | None = None, jitter: int = LONG, client: Any = None
+    ) -> int:
+        """Fill in the asks' outcomes; the time it was decided at."""
+        portions = open_portions(asks)
+        keys, arguments = pack(portions, now, clock=clock, jitter=jitter)
+        return unpack((client or self.client).evalsha(self.sha, len(keys), *keys, *arguments), portions)

@@ -1,0 +1,43 @@
+"""A real Redis for the script, and the script in it."""
+
+from collections.abc import Iterator
+
+import pytest
+import redis
+from hypothesis import settings
+
+from ratelimitd.stores.redis.script import compose
+from tests.algorithms.cases import LONG, Script
+from tests.redis_server import redis_server
+
+settings.register_profile("no deadline", deadline=None)
+settings.load_profile("no deadline")
+"""How long an example takes is the machine's affair; the suite has its own bounds."""
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[redis.Redis]:
+    """A client of a redis-server that this folder's tests share."""
+    with redis_server("--appendonly", "no") as running, running.client() as client:
+        yield client
+
+
+@pytest.fixture
+def empty(server: redis.Redis) -> redis.Redis:
+    """The same, without keys."""
+    server.flushall()
+    return server
+
+
+@pytest.fixture(scope="session")
+def script(server: redis.Redis) -> Script:
+    """The script as it is."""
+    return Script(server, compose())
+
+
+@pytest.fixture(scope="session")
+def timeless(server: redis.Redis) -> Script:
+    """The script with keys that outlive any test: simulated time stands still while real time runs."""
+    text = compose()
+    assert text.count("local GRACE = 1000\n") == 1
+    return Script(server, text.replace("local GRACE = 1000\n", f"local GRACE = {LONG}\n"))

@@ -1,0 +1,221 @@
+"""What holds for each algorithm alike."""
+
+from typing import Any
+
+import pytest
+from hypothesis import assume, given
+
+from ratelimitd.algorithms import ALGORITHMS, EXACT, NEVER, Rate, make_rate
+from tests.algorithms.cases import NOW, SECOND, U32, YEAR, Counter, histories
+
+History = tuple[Rate, list[tuple[int, int]]]
+NAMES = list(ALGORITHMS)
+
+
+@given(histories())
+def test_retry_after_is_exact(history: History) -> None:
+    """A denied cost passes once retry_after is over, and not one µs before."""
+    rate, charges = history
+    counter = Counter(rate)
+    for now, cost in charges:
+        decision = counter.charge(cost, now)
+        if decision.allowed:
+            assert decision.retry_after == 0
+        elif cost > rate.burst:
+            assert decision.retry_after == NEVER
+        else:
+            assert decision.retry_after > 0
+            assert counter.look(cost, now + decision.retry_after).allowed
+            assert not counter.look(cost, now + decision.retry_after - 1).allowed
+
+
+@given(histories(back=True))
+def test_retry_after_is_exact_behind_a_clock_that_stepped_back(history: History) -> None:
+    """The same on a clock that steps back: the wait includes the time it takes to catch up."""
+    rate, charges = history
+    assume(rate.algorithm != "fixed_window")
+    counter = Counter(rate)
+    for now, cost in charges:
+        decision = counter.charge(cost, now)
+        if decision.retry_after > 0:
+            assert counter.look(cost, now + decision.retry_after).allowed
+            assert not counter.look(cost, now + decision.retry_after - 1).allowed
+
+
+@given(histories())
+def test_reset_after_is_when_the_state_means_nothing(history: History) -> None:
+    """A store that drops each state after reset_after decides as one that keeps it for ever."""
+    rate, charges = history
+    keeping, forgetting = Counter(rate), Counter(rate, forgetful=True)
+    for now, cost in charges:
+        assert keeping.charge(cost, now) == forgetting.charge(cost, now)
+
+
+@given(histories(back=True))
+def test_a_decision_adds_up(history: History) -> None:
+    """What remains can pass at once, one more cannot; a peek takes nothing; a give-back always passes."""
+    rate, charges = history
+    counter = Counter(rate)
+    for now, cost in charges:
+        decision = counter.charge(cost, now)
+        assert 0 <= decision.remaining <= rate.burst
+        assert decision.reset_after >= 0
+        assert decision.before >= 0
+        if cost < 0:
+            assert decision.allowed
+        if cost == 0:
+            assert decision.allowed == (decision.before <= rate.burst)
+        if cost > 0:
+            assert decision.allowed == (decision.before + cost <= rate.burst)
+        assert counter.look(decision.remaining, now).allowed or decision.remaining == 0
+        assert not counter.look(decision.remaining + 1, now).allowed
+        assert counter.charge(0, now) == counter.charge(0, now)
+
+
+@given(histories(back=True))
+def test_a_step_changes_no_state_in_place(history: History) -> None:
+    """Every state of a history decides the same afterwards as when it was new, so a store can go back to it."""
+    rate, charges = history
+    step = ALGORITHMS[rate.algorithm].step
+    state: Any = None
+    seen = []
+    for now, cost in charges:
+        after, decision = step(state, rate, cost, now)
+        seen.append((state, cost, now, decision))
+        state = after
+    for state, cost, now, decision in reversed(seen):
+        assert step(state, rate, cost, now)[1] == decision
+
+
+@given(histories())
+def test_a_give_back_undoes_its_charge(history: History) -> None:
+    """Charging and giving back the same at the same time leaves as much as before; giving back more, no more."""
+    rate, charges = history
+    counter = Counter(rate)
+    for now, cost in charges:
+        if 0 < cost <= counter.look(0, now).remaining:
+            held = counter.look(0, now)
+            counter.charge(cost, now)
+            given_back = counter.charge(-cost, now)
+            assert given_back.remaining == held.remaining
+        counter.charge(cost, now)
+    for _ in charges:
+        counter.charge(-U32, charges[-1][0])
+    if charges:
+        assert counter.charge(-U32, charges[-1][0]).remaining == rate.burst
+
+
+@given(histories())
+def test_a_step_back_never_adds_nor_removes_quota(history: History) -> None:
+    """Behind a state's own time no more and no less remains than at that time; forward again all is as it was."""
+    rate, charges = history
+    assume(rate.algorithm != "fixed_window")
+    counter = Counter(rate)
+    for now, cost in charges:
+        if counter.charge(cost, now).before == 0 or not counter.look(cost, now).allowed:
+            continue
+        held = counter.charge(1, now)
+        if held.allowed:
+            there = counter.look(0, now)
+            for back in (1, rate.window // 2, rate.window, 5 * rate.window):
+                assert counter.look(0, now - back).remaining == there.remaining
+                counter.charge(0, now - back)
+            assert counter.look(0, now) == there
+
+
+class Exact(int):
+    """A whole number that no operation may take to 2**53 or past it, where Lua's numbers stop being exact."""
+
+    def _kept(self, value: int) -> "Exact":
+        assert abs(value) < EXACT, value
+        return Exact(value)
+
+    def __add__(self, other: int) -> "Exact":
+        return self._kept(int(self) + int(other))
+
+    def __sub__(self, other: int) -> "Exact":
+        return self._kept(int(self) - int(other))
+
+    def __rsub__(self, other: int) -> "Exact":
+        return self._kept(int(other) - int(self))
+
+    def __mul__(self, other: int) -> "Exact":
+        return self._kept(int(self) * int(other))
+
+    def __floordiv__(self, other: int) -> "Exact":
+        return self._kept(int(self) // int(other))
+
+    def __mod__(self, other: int) -> "Exact":
+        return self._kept(int(self) % int(other))
+
+    def __neg__(self) -> "Exact":
+        return self._kept(-int(self))
+
+    __radd__ = __add__
+    __rmul__ = __mul__
+
+
+def exactly(rate: Rate) -> Rate:
+    return rate._replace(
+        quota=Exact(rate.quota),
+        window=Exact(rate.window),
+        burst=Exact(rate.burst),
+        numbers=tuple(map(Exact, rate.numbers)),
+    )
+
+
+@given(histories(back=True))
+def test_every_intermediate_is_an_exact_double(history: History) -> None:
+    """No sum, difference or product on the way to a decision reaches 2**53, so that Lua decides the same."""
+    rate, charges = history
+    counter = Counter(rate)
+    checked = exactly(rate)
+    for now, cost in charges:
+        counter.rate = checked
+        decision = counter.charge(Exact(cost), Exact(now))
+        assert max(decision.reset_after, decision.retry_after) + now < EXACT
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("window", [SECOND, 60 * SECOND, YEAR, (1 << 51) // SECOND * SECOND])
+@pytest.mark.parametrize("quota", [1, U32])
+def test_extremes_admit_exactly_the_quota(name: str, window: int, quota: int) -> None:
+    """From 1 to 2**32 - 1 requests, a second, a year or 71 years: as much as the limit passes, and no more."""
+    if name == "sliding_window":
+        quota = min(quota, 10_000)
+    counter = Counter(make_rate(name, quota, window))
+    start = NOW - NOW % window
+    assert counter.look(U32, start).allowed == (quota == U32)
+    assert counter.charge(quota, start).remaining == 0
+    denied = counter.charge(1, start)
+    assert not denied.allowed
+    assert denied.before == quota
+    assert counter.charge(-U32, start).allowed
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_quota_of_zero_denies_everything(name: str) -> None:
+    """No cost passes, ever; only a peek does while nothing is held."""
+    counter = Counter(make_rate(name, 0, SECOND))
+    assert counter.charge(0, NOW).allowed
+    for now in (NOW, NOW + 1, NOW + YEAR):
+        decision = counter.charge(1, now)
+        assert not decision.allowed
+        assert decision.retry_after == NEVER
+        assert decision.remaining == 0
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("before", "after"), [(100, 3), (3, 100), (7, 1000)])
+def test_state_survives_a_change_of_the_limit(name: str, before: int, after: int) -> None:
+    """A state written under another quota is taken as it is, up to what the new one holds."""
+    counter = Counter(make_rate(name, before, 60 * SECOND))
+    start = NOW - NOW % (60 * SECOND)
+    counter.charge(2, start)
+    counter.rate = make_rate(name, after, 60 * SECOND)
+    assert counter.look(0, start).remaining == after - 2
+    counter.rate = make_rate(name, before, 60 * SECOND)
+    counter.charge(before - 2, start)
+    counter.rate = make_rate(name, after, 60 * SECOND)
+    assert counter.look(0, start).remaining == max(after - before, 0)
+    assert counter.look(1, start).allowed == (after > before)

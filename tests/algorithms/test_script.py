@@ -1,0 +1,337 @@
+"""The composed script: the same decisions as Python, and what it does to Redis."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import redis
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from ratelimitd.algorithms import ALGORITHMS, NEVER, Decision, Rate, make_rate
+from ratelimitd.limiter import Ask, Failure, FailureKind
+from ratelimitd.stores.memory import MemoryStore
+from ratelimitd.stores.redis.script import MAX_CHARGES, calls, classify, compose, open_portions, pack, unpack
+from tests.algorithms.cases import LATEST, NOW, SECOND, U32, YEAR, Script, ask, costs, jumps, rates
+
+MINUTE = 60 * SECOND
+HOUR = 60 * MINUTE
+NAMES = list(ALGORITHMS)
+
+Drawn = tuple[bool, list[tuple[Rate, bytes, int, bool]], list[str]]
+DENIED = Decision(allowed=False, remaining=0, reset_after=SECOND, retry_after=SECOND, before=9)
+SETTLED: dict[str, Any] = {
+    "open": None,
+    "denied": DENIED,
+    "allowed": DENIED._replace(allowed=True, retry_after=0),
+    "failed": Failure(FailureKind.TIMEOUT, "late"),
+}
+
+
+@st.composite
+def workloads(draw: st.DrawFn) -> list[tuple[int, list[Drawn]]]:
+    """Batches of asks on few counters: (now, [(atomic, charges, what guards settled)])."""
+    limits = draw(st.lists(rates(), min_size=1, max_size=4))
+    keys = [(rate, b"%d:%d_" % (i, j)) for i, rate in enumerate(limits) for j in range(2)]
+    now = NOW
+    batches = []
+    for _ in range(draw(st.integers(1, 6))):
+        now = min(max(now + draw(jumps(draw(st.sampled_from(limits)), back=True)), 0), LATEST)
+        batches.append((now, draw(st.lists(drawn_asks(keys), min_size=1, max_size=5))))
+    return batches
+
+
+@st.composite
+def drawn_asks(draw: st.DrawFn, keys: list[tuple[Rate, bytes]]) -> Drawn:
+    charges, known = [], []
+    for _ in range(draw(st.integers(1, 4))):
+        rate, key = draw(st.sampled_from(keys))
+        charges.append((rate, key, draw(costs(rate)), draw(st.integers(0, 3)) > 0))
+        known.append(draw(st.sampled_from(["open"] * 7 + ["denied", "allowed", "failed"])))
+    return draw(st.booleans()), charges, known
+
+
+def made(batch: list[Drawn]) -> list[Ask]:
+    asks = []
+    for atomic, charges, known in batch:
+        one = ask(*charges, atomic=atomic)
+        one.outcomes = [SETTLED[name] for name in known]
+        asks.append(one)
+    return asks
+
+
+GCRA = make_rate("gcra", 3, MINUTE)
+LOG = make_rate("sliding_window", 5, MINUTE)
+
+
+@settings(max_examples=300)
+@given(workloads())
+@example([(NOW, [(True, [(GCRA, b"a", 2, True), (GCRA, b"a", 2, True), (LOG, b"b", 1, True)], ["open"] * 3)])])
+@example([(NOW, [(False, [(LOG, b"b", cost, True) for cost in (2, 2, -3, 1, 0, 4, 1)], ["open"] * 7)])])
+@example(
+    [(NOW, [(False, [(LOG, b"b", cost, True)], ["open"])]) for cost in (2, 2)]
+    + [
+        (NOW, [(False, [(LOG, b"b", cost, True) for cost in (-U32, 1)], ["open"] * 2)]),
+        (NOW, [(False, [(LOG, b"b", 0, True)], ["open"])]),
+    ]
+)
+def test_lua_decides_as_python_does(
+    timeless: Script, server: redis.Redis, workload: list[tuple[int, list[Drawn]]]
+) -> None:
+    """Whatever is asked at whatever times, every outcome of every batch is the same, and every key has an expiry."""
+    server.flushall()
+    memory = MemoryStore()
+    for now, batch in workload:
+        in_python, in_lua = made(batch), made(batch)
+        memory.charge(in_python, now, finished)
+        assert timeless.charge(in_lua, now, clock=now) == now
+        assert [one.outcomes for one in in_lua] == [one.outcomes for one in in_python]
+        assert_each_key_expires(server)
+        assert server.dbsize() == len(memory)
+
+
+def finished(asks: Sequence[Ask]) -> None:
+    """Done: the memory store has filled in every outcome before it returns."""
+
+
+def assert_each_key_expires(client: redis.Redis) -> None:
+    with client.pipeline(transaction=False) as pipe:
+        for key in client.scan_iter():
+            pipe.pttl(key)
+        assert all(ttl > 0 for ttl in pipe.execute())
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("window", [SECOND, YEAR])
+def test_the_largest_limit_in_lua(empty: redis.Redis, timeless: Script, name: str, window: int) -> None:
+    """2**32 - 1 a second and a year: charged whole, denied whole, given back whole, as in Python."""
+    rate = make_rate(name, 10_000 if name == "sliding_window" else U32, window)
+    memory = MemoryStore()
+    for now in (NOW, NOW + 1, NOW + 123_457):
+        for cost in (rate.quota - 1, 1, 1, U32, 0, -1, 1, -U32, 1):
+            in_python, in_lua = ask((rate, b"k_", cost)), ask((rate, b"k_", cost))
+            memory.charge([in_python], now, finished)
+            timeless.charge([in_lua], now, clock=now)
+            assert in_lua.outcomes == in_python.outcomes
+
+
+def test_a_full_log_is_searched_not_read(empty: redis.Redis, timeless: Script) -> None:
+    """With 10,000 entries, denials, give-backs of many and re-charges are those of Python."""
+    rate = make_rate("sliding_window", 10_000, HOUR)
+    memory = MemoryStore()
+    for start in range(0, 10_000, 100):
+        for charge in (
+            lambda asks, now: memory.charge(asks, now, finished),
+            lambda asks, now: timeless.charge(asks, now, clock=now),
+        ):
+            charge([ask(*[(rate, b"k", 1)] * 100)], NOW + start)
+    for cost in (1, 777, 9_999, -5_000, 4_000, 1_001, -1):
+        in_python, in_lua = ask((rate, b"k", cost)), ask((rate, b"k", cost))
+        memory.charge([in_python], NOW + 10_000, finished)
+        timeless.charge([in_lua], NOW + 10_000, clock=NOW + 10_000)
+        assert in_lua.outcomes == in_python.outcomes
+
+
+def test_time_is_redis_own_unless_given(empty: redis.Redis, script: Script) -> None:
+    """Without a clock argument the script goes by Redis' TIME and says which it was."""
+    before, after = (lambda: [int(part) for part in empty.time()]), empty.time
+    seconds, micros = before()
+    at = script.charge([ask((GCRA, b"k", 1))], 5 * SECOND)
+    late_seconds, late_micros = (int(part) for part in after())
+    assert seconds * SECOND + micros <= at <= late_seconds * SECOND + late_micros
+
+
+def test_a_fixed_window_goes_by_the_hosts_clock(empty: redis.Redis, script: Script) -> None:
+    """Its key was chosen by the host's clock, so is its reset; the others go by the other clock."""
+    fixed = ask((make_rate("fixed_window", 5, MINUTE), b"k_", 1))
+    script.charge([fixed], 2222 * SECOND, clock=NOW)
+    assert empty.keys() == [b"k_2220"]
+    assert decision(fixed).reset_after == 58 * SECOND
+
+
+def decision(one: Ask, index: int = 0) -> Decision:
+    outcome = one.outcomes[index]
+    assert isinstance(outcome, Decision), outcome
+    return outcome
+
+
+def test_a_fixed_windows_counter_is_shared_with_upstream(empty: redis.Redis, script: Script) -> None:
+    """The value is what INCRBY leaves and takes, and it lives for the whole window and the jitter."""
+    rate = make_rate("fixed_window", 10, MINUTE)
+    empty.incrby("k_60", 4)
+    one = ask((rate, b"k_", 3))
+    script.charge([one], 119 * SECOND, jitter=7_000)
+    assert decision(one).before == 4
+    assert empty.incrby("k_60", 1) == 8
+    assert 60_000 < empty.pttl("k_60") <= 67_000
+
+
+FOREIGN = {
+    "string": lambda client, key: client.set(key, "not ours"),
+    "fraction": lambda client, key: client.set(key, "1.5"),
+    "list": lambda client, key: client.rpush(key, "a"),
+    "hash": lambda client, key: client.hset(key, "a", "b"),
+    "zset": lambda client, key: client.zadd(key, {"a": 1}),
+}
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("atomic", [True, False])
+def test_a_foreign_value_harms_its_charge_alone(
+    empty: redis.Redis, script: Script, name: str, kind: str, atomic: bool
+) -> None:
+    """A value that is not ours fails the charges on it, vetoes nobody, and stays as it is, without an expiry."""
+    rate = make_rate(name, 10, MINUTE)
+    key = b"bad_0" if name == "fixed_window" else b"bad_"
+    FOREIGN[kind](empty, key)
+    value = empty.dump(key)
+    charges = ((rate, b"good_", 1), (rate, b"bad_", 1), (rate, b"bad_", -1), (rate, b"good_", 1))
+    one, other = ask(*charges, atomic=atomic), ask((rate, b"good_", 1))
+    script.charge([one, other], 0, clock=0)
+    assert decision(one, 0).allowed
+    assert decision(one, 3).before == 1
+    assert decision(other).before == 2
+    for outcome in one.outcomes[1:3]:
+        assert isinstance(outcome, Failure)
+        assert outcome.kind is FailureKind.KEY
+    assert empty.dump(key) == value
+    assert empty.pttl(key) == -1
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_lost_expiry_is_set_again(empty: redis.Redis, script: Script, name: str) -> None:
+    """A counter without an expiry has one after a charge, a peek, a denial and a vetoed ask alike."""
+    rate = make_rate(name, 2, MINUTE, None, name != "fixed_window")
+    veto = make_rate("gcra", 0, MINUTE)
+    for asked in (
+        ask((rate, b"k_", 1)),
+        ask((rate, b"k_", 0)),
+        ask((rate, b"k_", 5)),
+        ask((rate, b"k_", 1), (veto, b"v", 1), atomic=True),
+    ):
+        script.charge([ask((rate, b"k_", -U32)), ask((rate, b"k_", 1))], NOW, clock=NOW)
+        (key,) = empty.keys()
+        assert empty.persist(key)
+        script.charge([asked], NOW, clock=NOW)
+        assert empty.pttl(key) > 0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_only_the_keys_given_are_touched(empty: redis.Redis, script: Script, name: str) -> None:
+    """A user who may touch no other keys can run it; on a cluster that is what routes it."""
+    rate = make_rate(name, 2, MINUTE)
+    batch = [ask((rate, b"k_", cost), (rate, b"other_", 1), atomic=True) for cost in (1, 1, 1, -1, 0)]
+    keys, _ = pack(open_portions(batch), NOW)
+    empty.acl_setuser("narrow", enabled=True, nopass=True, commands=["+@all"], keys=keys, reset=True)
+    with redis.Redis(
+        unix_socket_path=empty.connection_pool.connection_kwargs["path"], username="narrow", password="-"
+    ) as narrow:
+        script.charge(batch, NOW, client=narrow)
+    assert all(isinstance(outcome, Decision) for one in batch for outcome in one.outcomes)
+    assert set(empty.keys()) == set(keys)
+
+
+def test_a_full_redis_fails_what_it_cannot_keep(empty: redis.Redis, script: Script) -> None:
+    """Out of memory, a charge that would pass fails by that name; a denial that needs no write stays known."""
+    script.charge([ask((GCRA, b"full", 3))], NOW, clock=NOW)
+    empty.config_set("maxmemory", 1)
+    try:
+        one = ask((GCRA, b"full", 1), (GCRA, b"new", 1), (LOG, b"log", 1))
+        script.charge([one], NOW, clock=NOW)
+    finally:
+        empty.config_set("maxmemory", 0)
+    assert not decision(one).allowed
+    assert [getattr(outcome, "kind", None) for outcome in one.outcomes[1:]] == [FailureKind.OUT_OF_MEMORY] * 2
+    assert empty.keys() == [b"full"]
+
+
+def test_a_log_has_one_member_a_charge(empty: redis.Redis, script: Script) -> None:
+    """Hits, denials and peeks add no members, and members that left the window go with the next charge."""
+    script.charge(
+        [ask((LOG, b"log", 2)), ask((LOG, b"log", 2)), ask((LOG, b"log", 4)), ask((LOG, b"log", 0))], 0, clock=0
+    )
+    assert empty.zcard("log") == 2
+    script.charge([ask((LOG, b"log", 1))], 0, clock=MINUTE)
+    assert empty.zcard("log") == 1
+
+
+def test_a_counter_at_rest_is_not_kept(empty: redis.Redis, script: Script) -> None:
+    """Peeks make no key, and a charge given back leaves none."""
+    for name in NAMES:
+        rate = make_rate(name, 5, MINUTE)
+        script.charge([ask((rate, b"peek_", 0)), ask((rate, b"back_", 1))], NOW, clock=NOW)
+        script.charge([ask((rate, b"back_", -1))], NOW, clock=NOW)
+    assert empty.keys() == []
+
+
+def test_a_large_ask_is_one_call(empty: redis.Redis, script: Script) -> None:
+    """An ask of 3,000 charges goes alone, is decided whole, and meets no limit of Lua's stack."""
+    rate = make_rate("gcra", 2_000, HOUR)
+    large = ask(*[(rate, b"k%d" % (i % 2), 1) for i in range(3_000)])
+    groups = list(calls(open_portions([ask((rate, b"a", 1)), large, ask((rate, b"b", 1))])))
+    assert [sum(len(indices) for _, indices in group) for group in groups] == [1, 3_000, 1]
+    script.charge([large], NOW, clock=NOW)
+    assert decision(large, 2_999).before == 1_499
+
+
+def test_calls_are_grouped_up_to_the_most_charges() -> None:
+    """Asks share a call while it has room for all their open charges; none is split or reordered."""
+    asks = [ask(*[(GCRA, b"k", 1)] * 50) for _ in range(5)]
+    asks[1].outcomes[:25] = [DENIED] * 25
+    asks[4].outcomes = [DENIED] * 50
+    groups = list(calls(open_portions(asks)))
+    assert [[len(indices) for _, indices in group] for group in groups] == [[50, 25, 50], [50]]
+    assert [one for group in groups for one, _ in group] == asks[:4]
+    assert MAX_CHARGES == 128
+
+
+def test_equal_keys_are_named_once() -> None:
+    """A batch names each counter once, however many charges are on it."""
+    keys, _ = pack(open_portions([ask((GCRA, b"k", 1), (GCRA, b"k", 2)), ask((GCRA, b"k", 1))]), NOW)
+    assert keys == [b"k"]
+
+
+def test_a_part_of_an_ask_can_be_sent(empty: redis.Redis, script: Script) -> None:
+    """A portion fills in the outcomes of its own charges and leaves the others open."""
+    one = ask((GCRA, b"a", 1), (GCRA, b"b", 2), (GCRA, b"c", 9))
+    keys, arguments = pack([(one, [2, 0])], NOW)
+    assert keys == [b"c", b"a"]
+    unpack(empty.evalsha(script.sha, len(keys), *keys, *arguments), [(one, [2, 0])])
+    assert decision(one, 2).retry_after == NEVER
+    assert decision(one, 0).allowed
+    assert one.outcomes[1] is None
+
+
+def test_one_key_under_two_algorithms_is_a_failure(empty: redis.Redis, script: Script) -> None:
+    """The second algorithm's charge fails, as it would in a call of its own; the first is kept."""
+    one = ask((GCRA, b"k", 1), (LOG, b"k", 1))
+    script.charge([one], NOW, clock=NOW)
+    assert decision(one).allowed
+    assert classify("WRONGTYPE x").kind is getattr(one.outcomes[1], "kind", None)
+
+
+@pytest.mark.parametrize(
+    ("message", "kind"),
+    [
+        ("WRONGTYPE Operation against a key holding the wrong kind of value", FailureKind.KEY),
+        ("ERR value is not an integer or out of range", FailureKind.KEY),
+        ("OOM command not allowed when used memory > 'maxmemory'.", FailureKind.OUT_OF_MEMORY),
+        ("READONLY You can't write against a read only replica.", FailureKind.TRANSIENT),
+        ("NOPERM this user has no permissions", FailureKind.PERMANENT),
+    ],
+)
+def test_an_error_text_is_classified(message: str, kind: FailureKind) -> None:
+    """What Redis says tells why a charge failed."""
+    assert classify(message) == Failure(kind, message)
+
+
+def test_an_unlimited_limit_has_no_counter() -> None:
+    """A charge without a rate is a mistake of the caller, and said so."""
+    with pytest.raises(ValueError, match="unlimited"):
+        pack([(ask((None, b"k", 1)), [0])], NOW)  # type: ignore[arg-type]
+
+
+def test_each_fragment_is_in_the_script_once() -> None:
+    """The script holds every fragment once, however many names share it."""
+    assert compose().count("step = function") == len({row.lua for row in ALGORITHMS.values()})

@@ -1,0 +1,61 @@
+"""The approximation, and the error it states."""
+
+from collections import defaultdict
+from fractions import Fraction
+
+from hypothesis import assume, given
+
+from ratelimitd.algorithms import Rate, make_rate
+from tests.algorithms.cases import SECOND, Counter, histories
+
+History = tuple[Rate, list[tuple[int, int]]]
+MINUTE = 60 * SECOND
+
+
+@given(histories(names=("sliding_window_counter",)))
+def test_the_stated_error_holds(history: History) -> None:
+    """No aligned window admits over the quota; a span that ends a fraction f into one at most quota * (1 + f)."""
+    rate, charges = history
+    counter = Counter(rate)
+    passed = [(now, cost) for now, cost in charges if cost > 0 and counter.charge(cost, now).allowed]
+    aligned: dict[int, int] = defaultdict(int)
+    for end, cost in passed:
+        aligned[end // rate.window] += cost
+        assert aligned[end // rate.window] <= rate.quota
+        span = sum(cost for at, cost in passed if end - rate.window < at <= end)
+        assert span <= rate.quota * (1 + Fraction(end % rate.window, rate.window))
+
+
+@given(histories(names=("sliding_window_counter",)))
+def test_it_is_the_weighed_sum(history: History) -> None:
+    """The estimate is current + previous * part in sight, rounded up; coarse ticks add under one in a million."""
+    rate, charges = history
+    assume(rate.quota)
+    counter = Counter(rate)
+    counts: dict[int, int] = defaultdict(int)
+    for now, cost in charges:
+        if cost < 0:
+            continue
+        window, into = divmod(now, rate.window)
+        part = Fraction(rate.window - into, rate.window)
+        exact = counts[window] + counts[window - 1] * part
+        decision = counter.charge(cost, now)
+        assert exact <= decision.before < exact + 1 + Fraction(counts[window - 1], 1_000_000)
+        if decision.allowed:
+            counts[window] += cost
+
+
+def test_the_previous_window_fades() -> None:
+    """A quarter into a window three quarters of the last one still count."""
+    counter = Counter(make_rate("sliding_window_counter", 100, MINUTE))
+    counter.charge(80, MINUTE - 1)
+    assert counter.look(0, MINUTE + MINUTE // 4).before == 60
+    assert counter.look(0, 2 * MINUTE).before == 0
+
+
+def test_a_give_back_takes_from_the_current_window_first() -> None:
+    """What the current window does not hold is taken from the previous one."""
+    counter = Counter(make_rate("sliding_window_counter", 100, MINUTE))
+    counter.charge(40, 0)
+    counter.charge(10, MINUTE)
+    assert counter.charge(-20, MINUTE).remaining == 70
