@@ -1,0 +1,225 @@
+"""YAML text to nodes that know their line, with scalars left as they were written.
+
+``010``, ``yes`` and ``12:30`` stay text; whoever wants a number or a boolean asks ``resolve``, which decides as
+yaml.v2 (Go) does, since that is what reads the same files in envoyproxy/ratelimit: the first document counts,
+the last of two equal keys wins, ``<<`` merges where it stands.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Any, Final, NamedTuple
+
+import yaml
+
+NESTING_MAX: Final = 100
+"""Levels of lists and maps: protobuf's own recursion limit, which ``metadata`` (a Struct) has to pass."""
+
+ALIASED_NODES_MAX: Final = 400_000
+"""Nodes that aliases may add to a document: what yaml.v2 decodes before it asks how many came from aliases."""
+
+Resolved = str | int | float | bool | None
+"""What a scalar means by itself. A whole number that does not fit an int64 is a float, as in yaml.v2."""
+
+
+class YamlError(ValueError):
+    """Text that is not YAML, or more than we read; ``line`` counts from 1."""
+
+    def __init__(self, line: int, message: str) -> None:
+        super().__init__(message)
+        self.line = line
+
+
+class Scalar(NamedTuple):
+    """A leaf. ``plain``: without quotes and without a tag."""
+
+    text: str
+    plain: bool
+    tag: str | None
+    line: int
+
+
+class Sequence(NamedTuple):
+    """A list."""
+
+    items: "list[Node]"
+    line: int
+
+
+class Mapping(NamedTuple):
+    """A map; of two equal keys both are here, and the last counts."""
+
+    pairs: "list[tuple[Node, Node]]"
+    line: int
+
+
+Node = Scalar | Sequence | Mapping
+
+_LOADER: Final = getattr(yaml, "CLoader", yaml.Loader)
+_TAG: Final = "tag:yaml.org,2002:"
+BINARY_TAG: Final = _TAG + "binary"
+_RESOLVED_TAGS: Final = frozenset(_TAG + name for name in ("int", "float", "bool", "null"))
+_NUMBER_STARTS: Final = frozenset("+-.0123456789")
+_FLOAT: Final = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", re.ASCII)
+_WHOLE: Final = (
+    (re.compile(r"([-+]?)0[xX]([0-9a-fA-F]+)", re.ASCII), 16),
+    (re.compile(r"([-+]?)0[bB]([01]+)", re.ASCII), 2),
+    (re.compile(r"([-+]?)0[oO]?([0-7]+)", re.ASCII), 8),
+    (re.compile(r"([-+]?)(0|[1-9][0-9]*)", re.ASCII), 10),
+)
+_WHOLE_CHARACTERS: Final = 70
+"""An int64 in binary has 63 digits, a sign and a prefix; anything longer is not one."""
+
+
+def _words(value: Resolved, *words: str) -> dict[str, Resolved]:
+    return {form: value for word in words for form in (word, word.capitalize(), word.upper())}
+
+
+_WORDS: Final[dict[str, Resolved]] = (
+    _words(True, "y", "yes", "true", "on")  # noqa: FBT003 - the value of the words
+    | _words(False, "n", "no", "false", "off")  # noqa: FBT003 - the value of the words
+    | _words(None, "", "~", "null")
+    | {form: float("nan") for form in (".nan", ".NaN", ".NAN")}
+    | {sign + form: float(sign + "inf") for sign in ("", "+", "-") for form in (".inf", ".Inf", ".INF")}
+)
+
+
+def load(data: bytes) -> Node | None:
+    """Read the first document of a file; None when there is none. Raises YamlError."""
+    try:
+        loader = _LOADER(data)
+        try:
+            return _Builder().build(_events(loader))
+        finally:
+            loader.dispose()
+    except yaml.reader.ReaderError as error:
+        line = data[: error.position].count(b"\n") + 1
+        raise YamlError(line, f"not text that YAML allows: {error.reason}") from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = min(mark.line, data.count(b"\n")) + 1 if mark else 1
+        raise YamlError(line, f"not valid YAML: {error.problem or error.context}") from None
+    except yaml.YAMLError as error:
+        raise YamlError(1, f"not valid YAML: {error}") from None
+
+
+def resolve(scalar: Scalar) -> Resolved:
+    """Say what a scalar means without a quote or a schema around it."""
+    text = scalar.text
+    if not scalar.plain and scalar.tag not in _RESOLVED_TAGS:
+        return text
+    if text in _WORDS:
+        return _WORDS[text]
+    return _number(text) if text[0] in _NUMBER_STARTS else text
+
+
+def _number(text: str) -> str | int | float:
+    digits = text.replace("_", "")
+    if len(digits) <= _WHOLE_CHARACTERS:
+        for pattern, base in _WHOLE:
+            found = pattern.fullmatch(digits)
+            if found:
+                number = int(found[1] + found[2], base)
+                return number if -(1 << 63) <= number < 1 << 63 else float(number)
+    return float(digits) if _FLOAT.fullmatch(digits) else text
+
+
+def _events(loader: Any) -> Iterator[Any]:
+    while loader.check_event():
+        yield loader.get_event()
+
+
+class _Open:
+    """A list or map that is still being read; ``nodes`` counts what it expands to."""
+
+    __slots__ = ("anchor", "children", "is_map", "line", "nodes")
+
+    def __init__(self, event: Any) -> None:
+        self.anchor = event.anchor
+        self.children: list[Node] = []
+        self.is_map = isinstance(event, yaml.MappingStartEvent)
+        self.line = event.start_mark.line + 1
+        self.nodes = 1
+
+    def close(self) -> Node:
+        if not self.is_map:
+            return Sequence(self.children, self.line)
+        pairs = list(zip(self.children[::2], self.children[1::2], strict=True))
+        if any(_is_merge(key) for key, _ in pairs):
+            pairs = list(_merged(pairs))
+        return Mapping(pairs, self.line)
+
+
+class _Builder:
+    """Nodes from events, without recursion, so that no depth of nesting reaches the stack of C or of Python."""
+
+    def __init__(self) -> None:
+        self._open: list[_Open] = []
+        self._anchors: dict[str, tuple[Node, int]] = {}
+        self._aliased = 0
+        self._root: Node | None = None
+
+    def build(self, events: Iterator[Any]) -> Node | None:
+        for event in events:
+            if isinstance(event, yaml.ScalarEvent):
+                self._add(_scalar(event), 1, event.anchor)
+            elif isinstance(event, yaml.CollectionStartEvent):
+                self._start(event)
+            elif isinstance(event, yaml.CollectionEndEvent):
+                closed = self._open.pop()
+                self._add(closed.close(), closed.nodes, closed.anchor)
+            elif isinstance(event, yaml.AliasEvent):
+                self._alias(event)
+            elif isinstance(event, yaml.DocumentEndEvent):
+                break
+        return self._root
+
+    def _add(self, node: Node, nodes: int, anchor: str | None) -> None:
+        if anchor is not None:
+            self._anchors[anchor] = (node, nodes)
+        if self._open:
+            parent = self._open[-1]
+            parent.children.append(node)
+            parent.nodes += nodes
+        else:
+            self._root = node
+
+    def _start(self, event: Any) -> None:
+        if len(self._open) >= NESTING_MAX:
+            raise YamlError(event.start_mark.line + 1, f"lists and maps are nested deeper than {NESTING_MAX} levels")
+        if event.anchor is not None:
+            self._anchors.pop(event.anchor, None)
+        self._open.append(_Open(event))
+
+    def _alias(self, event: Any) -> None:
+        line = event.start_mark.line + 1
+        if event.anchor not in self._anchors:
+            raise YamlError(line, f"alias '*{event.anchor}' names nothing that is complete before it")
+        node, nodes = self._anchors[event.anchor]
+        self._aliased += nodes
+        if self._aliased > ALIASED_NODES_MAX:
+            raise YamlError(line, f"aliases add more than {ALIASED_NODES_MAX} nodes")
+        self._add(node, nodes, None)
+
+
+def _scalar(event: Any) -> Scalar:
+    text = event.value
+    line = event.start_mark.line + 1
+    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+        raise YamlError(line, "a text holds half of a surrogate pair, which is no character")
+    return Scalar(text, not event.style and event.tag is None, event.tag, line)
+
+
+def _is_merge(key: Node) -> bool:
+    return isinstance(key, Scalar) and key.text == "<<" and key.plain
+
+
+def _merged(pairs: list[tuple[Node, Node]]) -> Iterator[tuple[Node, Node]]:
+    for key, value in pairs:
+        if not _is_merge(key):
+            yield key, value
+            continue
+        sources = value.items if isinstance(value, Sequence) else [value]
+        for source in reversed(sources):
+            if not isinstance(source, Mapping):
+                raise YamlError(key.line, "'<<' takes a map, or a list of maps")
+            yield from source.pairs

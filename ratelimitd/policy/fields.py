@@ -1,0 +1,240 @@
+"""The keys a policy file may hold, level by level, and how each value is read.
+
+envoyproxy/ratelimit checks keys flat: one of its keys at the wrong level is legal and means nothing, and the same
+holds here. A key of ours at the wrong level is an error, since nobody has files that rely on it.
+"""
+
+import base64
+import binascii
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from ratelimitd import marked_yaml as yaml
+from ratelimitd.algorithms import ALGORITHMS
+
+from .errors import Notes
+from .model import OnStoreFailure
+
+UINT32_MAX: Final = (1 << 32) - 1
+"""``requests_per_unit`` is a uint32 in envoy/service/ratelimit/v3/rls.proto."""
+
+SHOWN_MAX: Final = 200
+"""Characters of a wrong value that an error repeats: enough to find it, short enough for a log line."""
+
+Fields = dict[str, Any]
+"""Values of one map by key. A key that is absent, null or wrong is not in it."""
+
+Reader = Callable[[yaml.Node], Any]
+"""Makes a value of a node, or raises _WrongValueError with what it should be."""
+
+UPSTREAM_KEYS: Final = frozenset(
+    {
+        *("domain", "descriptors"),
+        *("key", "value", "rate_limit", "metadata", "shadow_mode", "quota_mode"),
+        *("detailed_metric", "value_to_metric", "share_threshold"),
+        *("unit", "requests_per_unit", "unlimited", "name", "replaces"),
+    }
+)
+
+OWN_KEYS: Final[Mapping[str, str]] = {
+    "default_algorithm": "at the top of the file, beside 'domain'",
+    "all_or_nothing": "at the top of the file, beside 'domain'",
+    "rate_limits": "in a descriptor",
+    "on_store_failure": "in a descriptor, or in an item of 'rate_limits'",
+    "algorithm": "in 'rate_limit', or in an item of 'rate_limits'",
+    "burst": "in 'rate_limit', or in an item of 'rate_limits'",
+    "unit_multiplier": "in 'rate_limit', or in an item of 'rate_limits'",
+    "count_rejected": "in 'rate_limit', or in an item of 'rate_limits'",
+}
+"""Keys envoyproxy/ratelimit does not have, and where each is to be written."""
+
+
+class _WrongValueError(ValueError):
+    """Says what a value should be."""
+
+
+Level = Mapping[str, Reader]
+"""One kind of map: the keys that mean something in it, each with its reader."""
+
+
+def _scalar(node: yaml.Node, wanted: str) -> yaml.Scalar:
+    if not isinstance(node, yaml.Scalar):
+        raise _WrongValueError(f"{wanted}, not a {'list' if isinstance(node, yaml.Sequence) else 'map'}")
+    return node
+
+
+def _text(node: yaml.Node) -> str:
+    return _scalar(node, "text").text
+
+
+def _octets(node: yaml.Node) -> bytes:
+    scalar = _scalar(node, "text")
+    if scalar.tag != yaml.BINARY_TAG:
+        return scalar.text.encode()
+    try:
+        return base64.b64decode("".join(scalar.text.split()), validate=True)
+    except (binascii.Error, ValueError):
+        raise _WrongValueError("base64, as its tag !!binary says") from None
+
+
+def _flag(node: yaml.Node) -> bool:
+    value = yaml.resolve(_scalar(node, "true or false"))
+    if not isinstance(value, bool):
+        raise _WrongValueError("true or false (without quotes)")
+    return value
+
+
+def _count(node: yaml.Node) -> int:
+    wanted = f"a whole number from 0 to {UINT32_MAX}"
+    value = yaml.resolve(_scalar(node, wanted))
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= UINT32_MAX:
+        raise _WrongValueError(f"{wanted} (without quotes)")
+    return value
+
+
+def _on_store_failure(node: yaml.Node) -> OnStoreFailure:
+    names = [member.name.lower() for member in OnStoreFailure]
+    text = _text(node)
+    if text not in names:
+        raise _WrongValueError(f"one of {', '.join(names)}")
+    return OnStoreFailure[text.upper()]
+
+
+def _algorithm(node: yaml.Node) -> str:
+    text = _text(node)
+    if text not in ALGORITHMS:
+        raise _WrongValueError(f"one of {', '.join(ALGORITHMS)}")
+    return text
+
+
+def _list(node: yaml.Node) -> yaml.Sequence:
+    if not isinstance(node, yaml.Sequence):
+        raise _WrongValueError("a list")
+    return node
+
+
+def _map(node: yaml.Node) -> yaml.Mapping:
+    if not isinstance(node, yaml.Mapping):
+        raise _WrongValueError("a map")
+    return node
+
+
+def _as_it_is(node: yaml.Node) -> yaml.Node:
+    return node
+
+
+REPLACED: Final[Level] = {"name": _text}
+LIMIT: Final[Level] = {
+    "unit": _text,
+    "requests_per_unit": _count,
+    "unlimited": _flag,
+    "name": _text,
+    "replaces": _list,
+    "algorithm": _algorithm,
+    "burst": _count,
+    "unit_multiplier": _count,
+    "count_rejected": _flag,
+}
+ITEM: Final[Level] = {**LIMIT, "shadow_mode": _flag, "quota_mode": _flag, "on_store_failure": _on_store_failure}
+DESCRIPTOR: Final[Level] = {
+    "key": _octets,
+    "value": _octets,
+    "rate_limit": _map,
+    "rate_limits": _list,
+    "descriptors": _list,
+    "shadow_mode": _flag,
+    "quota_mode": _flag,
+    "detailed_metric": _flag,
+    "value_to_metric": _flag,
+    "share_threshold": _flag,
+    "metadata": _as_it_is,
+    "on_store_failure": _on_store_failure,
+}
+ROOT: Final[Level] = {
+    "domain": _octets,
+    "descriptors": _list,
+    "default_algorithm": _algorithm,
+    "all_or_nothing": _flag,
+}
+
+
+def read_fields(notes: Notes, node: yaml.Mapping, level: Level) -> Fields:
+    """Check every key of a map and read those that mean something at this level; what is wrong is noted."""
+    values: dict[str, tuple[int, yaml.Node]] = {}
+    for key_node, value in node.pairs:
+        key = _key(notes, key_node)
+        if key is not None:
+            values[key] = (key_node.line, value)
+    fields: Fields = {}
+    for key, (line, value) in values.items():
+        reader = level.get(key)
+        if reader is not None:
+            _read(notes, key, value, reader, fields)
+        elif key in OWN_KEYS:
+            notes.error(line, f"config error, '{key}' means nothing here: write it {OWN_KEYS[key]}")
+        elif key != "metadata":
+            _skim(notes, value)
+    return fields
+
+
+def maps_of(notes: Notes, items: yaml.Sequence) -> list[yaml.Mapping]:
+    """Return the items of a list that has to hold maps; others are noted."""
+    maps = []
+    for item in items.items:
+        if isinstance(item, yaml.Mapping):
+            maps.append(item)
+        else:
+            notes.error(item.line, f"config error, yaml file contains list of type other than map: {shown(item)}")
+    return maps
+
+
+def shown(node: yaml.Node) -> str:
+    """Show a node in an error, a scalar as Go would print it."""
+    if not isinstance(node, yaml.Scalar):
+        return "a list" if isinstance(node, yaml.Sequence) else "a map"
+    value = yaml.resolve(node)
+    if value is None:
+        return "<nil>"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return (str(value) if isinstance(value, int) else node.text)[:SHOWN_MAX]
+
+
+def _key(notes: Notes, node: yaml.Node) -> str | None:
+    if not isinstance(node, yaml.Scalar) or not isinstance(yaml.resolve(node), str):
+        notes.error(node.line, f"config error, key is not of type string: {shown(node)}")
+        return None
+    if node.text not in UPSTREAM_KEYS and node.text not in OWN_KEYS:
+        notes.error(node.line, f"config error, unknown key '{node.text[:SHOWN_MAX]}'")
+        return None
+    return node.text
+
+
+def _read(notes: Notes, key: str, node: yaml.Node, reader: Reader, fields: Fields) -> None:
+    if isinstance(node, yaml.Scalar) and reader is not _as_it_is:
+        value = yaml.resolve(node)
+        if value is None:
+            return
+        if isinstance(value, float):
+            notes.error(node.line, "error checking config")
+            return
+    try:
+        fields[key] = reader(node)
+    except _WrongValueError as wrong:
+        before = len(notes.errors)
+        _skim(notes, node)
+        if len(notes.errors) == before:
+            notes.error(node.line, f"error loading config file: '{key}' must be {wrong}")
+
+
+def _skim(notes: Notes, node: yaml.Node) -> None:
+    """Check what is read by nobody as envoyproxy/ratelimit checks it: keys, lists and kinds of leaves."""
+    if isinstance(node, yaml.Mapping):
+        for key_node, value in node.pairs:
+            if _key(notes, key_node) not in (None, "metadata"):
+                _skim(notes, value)
+    elif isinstance(node, yaml.Sequence):
+        for item in maps_of(notes, node):
+            _skim(notes, item)
+    elif isinstance(yaml.resolve(node), float):
+        notes.error(node.line, "error checking config")

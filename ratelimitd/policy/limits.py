@@ -1,0 +1,134 @@
+"""``rate_limit`` and ``rate_limits`` of a descriptor: from their fields to Limits."""
+
+from typing import Final, NamedTuple
+
+from ratelimitd import marked_yaml as yaml
+from ratelimitd.algorithms import Rate, RateError, deviation, make_rate
+
+from .errors import Notes
+from .fields import ITEM, LIMIT, REPLACED, Fields, maps_of, read_fields
+from .model import SECOND, UNIT_SECONDS, UPSTREAM_ALGORITHM, Limit, OnStoreFailure, Unit
+
+UNITS: Final = {unit.name: unit for unit in UNIT_SECONDS}
+
+_RateKey = tuple[str, int, int, int | None, bool]
+
+
+class Traits(NamedTuple):
+    """What a descriptor says for all of its limits, and its domain where they do not say it themselves."""
+
+    algorithm: str
+    shadow_mode: bool
+    quota_mode: bool
+    on_store_failure: OnStoreFailure
+
+
+class LimitMaker:
+    """Makes limits; equal rates and equal groups of limits are made once and shared."""
+
+    def __init__(self, notes: Notes) -> None:
+        self._notes = notes
+        self._rates: dict[_RateKey, Rate] = {}
+        self._groups: dict[tuple[Limit, ...], tuple[Limit, ...]] = {}
+
+    def lone(self, node: yaml.Mapping, traits: Traits) -> tuple[Limit, ...]:
+        """Make the limit of a ``rate_limit``; nothing when it is wrong, which is then noted."""
+        limit = self._limit(node, read_fields(self._notes, node, LIMIT), traits, "")
+        return self._shared(() if limit is None else (limit,))
+
+    def several(self, node: yaml.Sequence, traits: Traits) -> tuple[Limit, ...]:
+        """Make the limits of a ``rate_limits``; what is wrong is noted and left out."""
+        if not node.items:
+            self._notes.error(node.line, "'rate_limits' is empty: write at least one limit, or leave it out")
+        limits: dict[str, Limit] = {}
+        for index, item in enumerate(maps_of(self._notes, node)):
+            fields = read_fields(self._notes, item, ITEM)
+            name = fields.get("name") or str(index)
+            if name in limits:
+                self._notes.error(item.line, f"'{name}' names two limits of one descriptor: give each its own 'name'")
+            if fields.get("unlimited"):
+                self._notes.error(item.line, "an unlimited limit stands alone: write it as 'rate_limit'")
+                continue
+            limit = self._limit(item, fields, traits, name)
+            if limit is not None:
+                limits[name] = limit
+        return self._shared(tuple(limits.values()))
+
+    def _shared(self, limits: tuple[Limit, ...]) -> tuple[Limit, ...]:
+        return self._groups.setdefault(limits, limits)
+
+    def _limit(self, node: yaml.Mapping, fields: Fields, traits: Traits, item: str) -> Limit | None:
+        before = len(self._notes.errors)
+        replaces = self._replaces(fields)
+        unlimited = fields.get("unlimited", False)
+        unit = self._unit(node, fields, unlimited=unlimited)
+        rate = None if unlimited else self._rate(node, fields, traits.algorithm, unit)
+        if len(self._notes.errors) > before:
+            return None
+        multiplier = fields.get("unit_multiplier", 1)
+        return Limit(
+            rate=rate,
+            requests_per_unit=0 if unlimited else fields.get("requests_per_unit", 0),
+            unit=unit,
+            unit_multiplier=multiplier,
+            name=fields.get("name", ""),
+            replaces=replaces,
+            shadow_mode=fields.get("shadow_mode", traits.shadow_mode),
+            quota_mode=fields.get("quota_mode", traits.quota_mode),
+            on_store_failure=fields.get("on_store_failure", traits.on_store_failure),
+            item=item,
+            upstream=not item and multiplier == 1 and (rate is None or _is_upstream(rate)),
+        )
+
+    def _unit(self, node: yaml.Mapping, fields: Fields, *, unlimited: bool) -> Unit:
+        text = fields.get("unit", "")
+        unit = UNITS.get(text.upper(), Unit.UNKNOWN)
+        if unlimited and unit is not Unit.UNKNOWN:
+            self._notes.error(node.line, "should not specify rate limit unit when unlimited")
+        if not unlimited and unit is Unit.UNKNOWN:
+            self._notes.error(node.line, f"invalid rate limit unit '{text}'")
+        own = [key for key in ("algorithm", "burst", "unit_multiplier", "count_rejected") if key in fields]
+        if unlimited and own:
+            self._notes.error(node.line, f"an unlimited limit counts nothing: leave out {', '.join(own)}")
+        return unit
+
+    def _replaces(self, fields: Fields) -> frozenset[str]:
+        names = set()
+        for item in maps_of(self._notes, fields.get("replaces", yaml.Sequence([], 0))):
+            name = read_fields(self._notes, item, REPLACED).get("name", "")
+            if not name:
+                self._notes.error(item.line, "should not have an empty replaces entry")
+            elif name == fields.get("name"):
+                self._notes.error(item.line, "replaces should not contain name of same descriptor")
+            names.add(name)
+        return frozenset(names)
+
+    def _rate(self, node: yaml.Mapping, fields: Fields, default_algorithm: str, unit: Unit) -> Rate | None:
+        algorithm = fields.get("algorithm", default_algorithm)
+        multiplier = fields.get("unit_multiplier", 1)
+        if not multiplier:
+            self._notes.error(node.line, "'unit_multiplier' must be at least 1: it makes the window that many units")
+        elif unit is not Unit.UNKNOWN:
+            window = UNIT_SECONDS[unit] * multiplier * SECOND
+            quota = fields.get("requests_per_unit", 0)
+            return self._made(
+                node.line, (algorithm, quota, window, fields.get("burst"), fields.get("count_rejected", True))
+            )
+        return None
+
+    def _made(self, line: int, key: _RateKey) -> Rate | None:
+        rate = self._rates.get(key)
+        if rate is None:
+            try:
+                rate = self._rates[key] = make_rate(*key)
+            except RateError as error:
+                self._notes.error(line, str(error))
+                return None
+        off = deviation(rate)
+        if off:
+            self._notes.warn(line, f"enforced as the nearest rate whose numbers stay exact, which is {off:.1e} off")
+        return rate
+
+
+def _is_upstream(rate: Rate) -> bool:
+    return rate.algorithm == UPSTREAM_ALGORITHM and rate.count_rejected

@@ -1,0 +1,197 @@
+"""Policy files to a Policy, or to every error there is in them."""
+
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple, TypeVar
+
+from ratelimitd import marked_yaml as yaml
+
+from .errors import Notes, PolicyError, PolicyErrors
+from .fields import DESCRIPTOR, ROOT, Fields, maps_of, read_fields
+from .limits import LimitMaker, Traits
+from .metadata import read_metadata
+from .model import UPSTREAM_ALGORITHM, Limit, OnStoreFailure, Policy
+from .rows import DETAILED_METRIC, SHARE_THRESHOLD, VALUE_TO_METRIC, DomainRow, NodeRow, Row, assemble
+from .wildcards import STAR
+
+_T = TypeVar("_T")
+
+FLAGS: Final = (
+    ("detailed_metric", DETAILED_METRIC),
+    ("value_to_metric", VALUE_TO_METRIC),
+    ("share_threshold", SHARE_THRESHOLD),
+)
+
+
+class Summary(NamedTuple):
+    """How much a policy holds."""
+
+    domains: int
+    descriptors: int
+    limits: int
+
+
+class Parsed(NamedTuple):
+    """What files came to. With errors, the rows are good for nothing."""
+
+    rows: list[Row]
+    errors: list[PolicyError]
+    warnings: list[PolicyError]
+    summary: Summary
+
+
+class _File(NamedTuple):
+    name: str
+    line: int
+    root: Fields
+
+
+class _Level(NamedTuple):
+    """Where descriptors are being read: below which row, beside which siblings, of which domain."""
+
+    row: int
+    path: str
+    seen: set[bytes]
+    algorithm: str
+
+
+def parse(
+    files: Iterable[tuple[str, bytes]], *, default_algorithm: str = UPSTREAM_ALGORITHM, merge_domains: bool = False
+) -> Policy:
+    """Make a policy of (name, content) files, taken in their order.
+
+    ``merge_domains``: a domain may be spread over files (MERGE_DOMAIN_CONFIG). Raises PolicyErrors with all errors.
+    """
+    parsed = examine(files, default_algorithm=default_algorithm, merge_domains=merge_domains)
+    if parsed.errors:
+        raise PolicyErrors(parsed.errors)
+    return assemble(parsed.rows)
+
+
+def examine(
+    files: Iterable[tuple[str, bytes]], *, default_algorithm: str = UPSTREAM_ALGORITHM, merge_domains: bool = False
+) -> Parsed:
+    """Read (name, content) files to rows, errors, warnings and a summary; raises nothing."""
+    reader = _Reader()
+    contents = list(files)
+    roots = [root for name, content in contents if (root := reader.root(name, content)) is not None]
+    reader.domains(roots, default_algorithm, merge_domains=merge_domains)
+    order = {name: number for number, (name, _) in enumerate(contents)}
+    for found in (reader.notes.errors, reader.notes.warnings):
+        found.sort(key=lambda error: (order[error.file], error.line))
+    nodes = [row for row in reader.rows if isinstance(row, NodeRow)]
+    summary = Summary(len(reader.rows) - len(nodes), len(nodes), sum(len(row.limits) for row in nodes))
+    return Parsed(reader.rows, reader.notes.errors, reader.notes.warnings, summary)
+
+
+class _Reader:
+    """Reads files one after the other into one stream of rows."""
+
+    def __init__(self) -> None:
+        self.notes = Notes()
+        self.rows: list[Row] = []
+        self._limits = LimitMaker(self.notes)
+
+    def root(self, name: str, content: bytes) -> _File | None:
+        """Read the top of one file; None when it has none, which is noted."""
+        self.notes.file = name
+        try:
+            node = yaml.load(content)
+        except yaml.YamlError as error:
+            self.notes.error(error.line, f"error loading config file: {error}")
+            return None
+        if node is None or (isinstance(node, yaml.Scalar) and yaml.resolve(node) is None):
+            node = yaml.Mapping([], 1)
+        if not isinstance(node, yaml.Mapping):
+            self.notes.error(node.line, "error loading config file: the file must be a map, with 'domain' at its top")
+            return None
+        before = len(self.notes.errors)
+        fields = read_fields(self.notes, node, ROOT)
+        if not fields.get("domain") and len(self.notes.errors) == before:
+            self.notes.error(node.line, "config file cannot have empty domain")
+        return _File(name, node.line, fields)
+
+    def domains(self, files: Sequence[_File], default_algorithm: str, *, merge_domains: bool) -> None:
+        """Read the descriptors of the files, each into its domain."""
+        levels: dict[bytes, _Level] = {}
+        for file in files:
+            self.notes.file = file.name
+            name = file.root.get("domain", b"")
+            if name in levels and not merge_domains:
+                self.notes.error(file.line, f"duplicate domain '{_shown(name)}' in config file")
+            if name not in levels or not merge_domains:
+                alike = [other for other in files if other.root.get("domain", b"") == name] if merge_domains else [file]
+                levels[name] = self._domain(name, alike, default_algorithm)
+            self.notes.file = file.name
+            self._descriptors(file.root, levels[name])
+
+    def _domain(self, name: bytes, files: Sequence[_File], default_algorithm: str) -> _Level:
+        """Start a domain with what its files say for the whole of it; one may say it for all."""
+        algorithm = self._agreed(files, "default_algorithm", default=default_algorithm)
+        row = DomainRow(name, algorithm, self._agreed(files, "all_or_nothing", default=False))
+        self.rows.append(row)
+        return _Level(len(self.rows) - 1, _shown(name), set(), algorithm)
+
+    def _agreed(self, files: Sequence[_File], key: str, *, default: _T) -> _T:
+        said = [file for file in files if key in file.root]
+        for file in said:
+            if file.root[key] != said[0].root[key]:
+                self.notes.file = file.name
+                self.notes.error(
+                    file.line, f"'{key}' is not the one in {said[0].name}: write it in one file of the domain"
+                )
+        return said[0].root[key] if said else default
+
+    def _descriptors(self, fields: Fields, level: _Level) -> None:
+        if "descriptors" in fields:
+            for node in maps_of(self.notes, fields["descriptors"]):
+                self._descriptor(node, level)
+
+    def _descriptor(self, node: yaml.Mapping, level: _Level) -> None:
+        before = len(self.notes.errors)
+        fields = read_fields(self.notes, node, DESCRIPTOR)
+        key, value = fields.get("key", b""), fields.get("value", b"")
+        final_key = b"%b_%b" % (key, value) if value else key
+        if key:
+            self._check_final_key(node, final_key, level, fields)
+        elif len(self.notes.errors) == before:
+            self.notes.error(node.line, "descriptor has empty key")
+        limits = self._limits_of(node, fields, level.algorithm)
+        metadata = read_metadata(self.notes, fields["metadata"]) if "metadata" in fields else None
+        flags = sum(flag for name, flag in FLAGS if fields.get(name))
+        self.rows.append(NodeRow(level.row, key, value, limits, metadata, flags))
+        if "descriptors" in fields:
+            path = f"{level.path}.{_shown(final_key)}"
+            self._descriptors(fields, _Level(len(self.rows) - 1, path, set(), level.algorithm))
+
+    def _check_final_key(self, node: yaml.Mapping, final_key: bytes, level: _Level, fields: Fields) -> None:
+        if final_key in level.seen:
+            path = f"{level.path}.{_shown(final_key)}"
+            self.notes.error(node.line, f"duplicate descriptor composite key '{path}'")
+        level.seen.add(final_key)
+        if fields.get("share_threshold") and STAR not in final_key:
+            self.notes.error(
+                node.line,
+                "share_threshold can only be used with wildcard values (containing '*'), "
+                f"but found key '{_shown(final_key)}'",
+            )
+
+    def _limits_of(self, node: yaml.Mapping, fields: Fields, algorithm: str) -> tuple[Limit, ...]:
+        if "rate_limit" in fields and "rate_limits" in fields:
+            self.notes.error(node.line, "'rate_limit' and 'rate_limits' exclude each other: write all in 'rate_limits'")
+            return ()
+        on_store_failure = fields.get("on_store_failure", OnStoreFailure.ERROR)
+        traits = Traits(algorithm, fields.get("shadow_mode", False), fields.get("quota_mode", False), on_store_failure)
+        if "rate_limit" in fields:
+            return self._limits.lone(fields["rate_limit"], traits)
+        if "rate_limits" in fields:
+            return self._limits.several(fields["rate_limits"], traits)
+        if "on_store_failure" in fields:
+            self.notes.error(
+                node.line,
+                "'on_store_failure' is for limits of its own descriptor, which has none: move it to one that has",
+            )
+        return ()
+
+
+def _shown(text: bytes) -> str:
+    return text.decode(errors="replace")
