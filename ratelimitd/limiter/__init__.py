@@ -1,0 +1,44 @@
+"""The ENGINE: from a request to charges, and from their outcomes to an answer."""
+
+from .answer import NO_LIMIT, UINT32_MAX, UNLIMITED, Answer, AnswerOptions, Status, answer, metadata_of, tally
+from .guards import Fallback, OverLimitCache
+from .keys import KeyMaker, key_maker
+from .plan import Planner, PlanOptions, cost_of
+from .seam import COST_MAX, Ask, Charge, Done, Failure, FailureKind, Guard, Item, Outcome, Plan, Request, Store, decide
+from .stats import Tallies, Tally, count, near_limit
+
+__all__ = [
+    "COST_MAX",
+    "NO_LIMIT",
+    "UINT32_MAX",
+    "UNLIMITED",
+    "Answer",
+    "AnswerOptions",
+    "Ask",
+    "Charge",
+    "Done",
+    "Failure",
+    "FailureKind",
+    "Fallback",
+    "Guard",
+    "Item",
+    "KeyMaker",
+    "Outcome",
+    "OverLimitCache",
+    "Plan",
+    "PlanOptions",
+    "Planner",
+    "Request",
+    "Status",
+    "Store",
+    "Tallies",
+    "Tally",
+    "answer",
+    "cost_of",
+    "count",
+    "decide",
+    "key_maker",
+    "metadata_of",
+    "near_limit",
+    "tally",
+]

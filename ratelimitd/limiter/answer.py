@@ -1,0 +1,167 @@
+"""From outcomes to an answer: one status for each descriptor, and whether the request may pass."""
+
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
+
+from ratelimitd.algorithms import NEVER, Decision
+from ratelimitd.policy import Limit
+
+from .seam import Ask, Failure, Item, Outcome, Plan
+from .stats import count
+
+UINT32_MAX: Final = (1 << 32) - 1
+
+
+class Status(NamedTuple):
+    """What one descriptor is told.
+
+    Attributes:
+        over: shown as OVER_LIMIT.
+        limit: the limit that binds; None: no limit applies, or its counter could not be reached.
+        remaining: requests left, 0 when over.
+        reset: whole seconds until the same cost could pass (when over) or until the limit is at rest.
+    """
+
+    over: bool
+    limit: Limit | None
+    remaining: int
+    reset: int
+
+
+class Answer(NamedTuple):
+    """Whether a request may pass, and why.
+
+    Attributes:
+        over: overall OVER_LIMIT.
+        failure: set when the request must be failed instead: no known denial, and a counter that could not be reached
+            whose limit says ``on_store_failure: error``.
+        statuses: in the order of the descriptors.
+        shadowed: would have been over, but for SHADOW_MODE.
+    """
+
+    over: bool
+    failure: Failure | None
+    statuses: tuple[Status, ...]
+    shadowed: bool
+
+
+class AnswerOptions(NamedTuple):
+    """SHADOW_MODE (only the overall code is forced) and QUOTA_MODE (every limit is a quota limit)."""
+
+    shadow_mode: bool = False
+    quota_mode: bool = False
+
+
+NO_LIMIT: Final = Status(over=False, limit=None, remaining=0, reset=0)
+UNLIMITED: Final = Status(over=False, limit=None, remaining=UINT32_MAX, reset=0)
+
+
+def answer(plan: Plan, outcomes: Sequence[Outcome], options: AnswerOptions) -> Answer:
+    """Hold the outcomes against the rules of shadow and quota limits (envoyproxy/ratelimit's service).
+
+    The request is over when a limit that is neither shadow nor quota denied it, or when every descriptor with a quota
+    limit is over. A shadow limit takes no part. A known denial beats a failure.
+    """
+    statuses: list[Status] = []
+    failure: Failure | None = None
+    over = False
+    quotas = quotas_over = 0
+    for item in plan.items:
+        if item.first == item.last:
+            statuses.append(UNLIMITED if item.unlimited else NO_LIMIT)
+            quotas += options.quota_mode and not item.unlimited
+            continue
+        verdict = _verdict(plan, item, outcomes, options)
+        statuses.append(verdict.status)
+        failure = failure or verdict.failure
+        over = over or verdict.over
+        quotas += verdict.quota
+        quotas_over += verdict.quota_over
+    over = over or (quotas > 0 and quotas == quotas_over)
+    shadowed = over and options.shadow_mode
+    return Answer(over and not shadowed, None if over else failure, tuple(statuses), shadowed)
+
+
+class _Verdict(NamedTuple):
+    status: Status
+    over: bool
+    quota: bool
+    quota_over: bool
+    failure: Failure | None
+
+
+def _verdict(plan: Plan, item: Item, outcomes: Sequence[Outcome], options: AnswerOptions) -> _Verdict:
+    """Weigh the limits of one descriptor; the one that binds is shown."""
+    over = quota = quota_over = False
+    failure: Failure | None = None
+    shown: Status | None = None
+    weight: tuple[bool, bool, int] = (True, True, 0)
+    for index in range(item.first, item.last):
+        limit, outcome = plan.charges[index].limit, outcomes[index]
+        if isinstance(outcome, Decision):
+            denied = not outcome.allowed and not limit.shadow_mode
+            if options.quota_mode or limit.quota_mode:
+                quota = quota or not limit.shadow_mode
+                quota_over = quota_over or denied
+            else:
+                over = over or denied
+            status = _status(limit, outcome, denied=denied)
+            heaviness = (not denied, limit.shadow_mode, -status.reset if denied else status.remaining)
+            if shown is None or heaviness < weight:
+                shown, weight = status, heaviness
+        elif isinstance(outcome, Failure) and not limit.shadow_mode:
+            failure = failure or outcome
+    return _Verdict(shown or NO_LIMIT, over, quota, quota_over, failure)
+
+
+def _status(limit: Limit, decision: Decision, *, denied: bool) -> Status:
+    if decision.allowed:
+        return Status(over=False, limit=limit, remaining=decision.remaining, reset=_seconds(decision.reset_after))
+    wait = decision.reset_after if decision.retry_after == NEVER else decision.retry_after
+    return Status(over=denied, limit=limit, remaining=0, reset=max(1, _seconds(wait)))
+
+
+def _seconds(microseconds: int) -> int:
+    """Round up: Envoy cuts fractions off, and a caller who comes back too early is denied again."""
+    return -(-microseconds // 1_000_000)
+
+
+def tally(ask: Ask) -> None:
+    """Count what became of each charge in the integers of its limit.
+
+    A charge that an atomic ask left out, since another limit vetoed it, counts as asked for and as nothing else.
+    """
+    plan = ask.plan
+    vetoed = ask.atomic and any(
+        charge.binding and isinstance(outcome, Decision) and not outcome.allowed
+        for charge, outcome in zip(plan.charges, ask.outcomes, strict=True)
+    )
+    for index, (charge, cost, outcome) in enumerate(zip(plan.charges, ask.costs, ask.outcomes, strict=True)):
+        stats = plan.tallies[index]
+        if cost > 0:
+            stats.total_hits += cost
+        rate = charge.limit.rate
+        if isinstance(outcome, Decision) and rate is not None and not (vetoed and outcome.allowed):
+            count(stats, rate.burst, plan.nears[index], outcome.before, cost, shadow=charge.limit.shadow_mode)
+
+
+def metadata_of(plan: Plan, statuses: Sequence[Status]) -> Mapping[str, object] | None:
+    """Merge the policy's ``metadata`` of the descriptors that passed a limit; the first value of a key wins.
+
+    The result shares nothing that a later request could change.
+    """
+    merged: dict[str, object] = {}
+    for item, status in zip(plan.items, statuses, strict=True):
+        if item.match is not None and item.match.metadata and not item.unlimited and not status.over:
+            _merge(merged, item.match.metadata)
+    return merged or None
+
+
+def _merge(into: dict[str, object], source: Mapping[str, object]) -> None:
+    for key, value in source.items():
+        if isinstance(value, Mapping):
+            held = into.setdefault(key, {})
+            if isinstance(held, dict):
+                _merge(held, value)
+        else:
+            into.setdefault(key, value)

@@ -1,0 +1,153 @@
+"""What stands between planning and the store: the over-limit cache and the fallback."""
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Final, NamedTuple
+
+from ratelimitd.algorithms import NEVER, Decision, make_rate
+from ratelimitd.policy import Limit, OnStoreFailure
+
+from .seam import Ask, Charge, Failure, Plan, Store
+
+ENTRY_BYTES: Final = 350
+"""What one remembered denial takes beside its key, measured with sys.getsizeof."""
+
+DENIED_FOR: Final = 1_000_000
+"""µs a caller is told to wait when ``on_store_failure: deny`` denies: the least that a status can show."""
+
+
+class _Denial(NamedTuple):
+    limit: Limit
+    cost: int
+    made: int
+    until: int
+    reset: int
+
+
+class OverLimitCache:
+    """Remembers which counters denied what, so that a flood over the limit costs the store nothing.
+
+    A remembered denial holds for the same cost or a larger one, and until that cost could pass; smaller costs, peeks
+    and give-backs go by it. It is forgotten when the limit's numbers change or the clock steps back before it.
+
+    Args:
+        max_bytes: LOCAL_CACHE_SIZE_IN_BYTES; the oldest make room.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._denials: dict[bytes, _Denial] = {}
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._denials)
+
+    def before(self, asks: Sequence[Ask], now: int) -> None:
+        """Settle charges that a remembered denial covers."""
+        denials = self._denials
+        if not denials:
+            return
+        for ask in asks:
+            for index, charge in enumerate(ask.plan.charges):
+                denial = denials.get(charge.key)
+                if denial is None or ask.outcomes[index] is not None:
+                    continue
+                cost = ask.costs[index]
+                if cost < 0 or not denial.made <= now < denial.until or denial.limit != charge.limit:
+                    self._forget(charge.key)
+                elif cost >= denial.cost:
+                    ask.outcomes[index] = _remembered(denial, now)
+                    ask.plan.tallies[index].over_limit_with_local_cache += cost
+
+    def after(self, asks: Sequence[Ask], now: int) -> None:
+        """Remember new denials."""
+        for ask in asks:
+            for index, outcome in enumerate(ask.outcomes):
+                if isinstance(outcome, Decision) and not outcome.allowed and outcome.retry_after != NEVER:
+                    self._remember(ask.plan.charges[index], ask.costs[index], outcome, now)
+
+    def _remember(self, charge: Charge, cost: int, decision: Decision, now: int) -> None:
+        held = self._denials.get(charge.key)
+        if held is not None:
+            if held.until > now and held.cost <= cost and held.limit == charge.limit:
+                return
+            self._forget(charge.key)
+        self._denials[charge.key] = _Denial(
+            charge.limit, cost, now, now + decision.retry_after, now + decision.reset_after
+        )
+        self._bytes += ENTRY_BYTES + len(charge.key)
+        while self._bytes > self._max_bytes:
+            self._forget(next(iter(self._denials)))
+
+    def _forget(self, key: bytes) -> None:
+        del self._denials[key]
+        self._bytes -= ENTRY_BYTES + len(key)
+
+
+def _remembered(denial: _Denial, now: int) -> Decision:
+    rate = denial.limit.rate
+    return Decision(
+        allowed=False,
+        remaining=0,
+        reset_after=denial.reset - now,
+        retry_after=denial.until - now,
+        before=0 if rate is None else rate.burst,
+    )
+
+
+class Fallback:
+    """Turns a failure into what the limit's ``on_store_failure`` says; the only place that does.
+
+    Args:
+        local: a store in this process, for ``local``.
+        replicas: how many processes share a limit; each takes its part of it while the store is away.
+        count: told the name of the policy for each failure it replaced or left.
+    """
+
+    def __init__(self, local: Store, replicas: int, count: Callable[[OnStoreFailure], None]) -> None:
+        self._local = local
+        self._replicas = replicas
+        self._count = count
+
+    def before(self, asks: Sequence[Ask], now: int) -> None:
+        """Nothing: only failures concern it."""
+
+    def after(self, asks: Sequence[Ask], now: int) -> None:
+        """Replace each failure by a decision, unless its limit says ``error``."""
+        for ask in asks:
+            for index, outcome in enumerate(ask.outcomes):
+                if isinstance(outcome, Failure):
+                    self._replace(ask, index, now)
+
+    def _replace(self, ask: Ask, index: int, now: int) -> None:
+        charge = ask.plan.charges[index]
+        policy = charge.limit.on_store_failure
+        self._count(policy)
+        if policy is OnStoreFailure.ALLOW:
+            ask.outcomes[index] = _made_up(charge.limit, allowed=True)
+        elif policy is OnStoreFailure.DENY:
+            ask.outcomes[index] = _made_up(charge.limit, allowed=False)
+        elif policy is OnStoreFailure.LOCAL:
+            share = charge._replace(limit=_share(charge.limit, self._replicas))
+            alone = Ask(Plan((share,)), [ask.costs[index]])
+            self._local.charge((alone,), now, lambda _: None)
+            ask.outcomes[index] = alone.outcomes[0]
+
+
+def _made_up(limit: Limit, *, allowed: bool) -> Decision:
+    rate = limit.rate
+    capacity = 0 if rate is None else rate.burst
+    if allowed:
+        return Decision(allowed=True, remaining=capacity, reset_after=0, retry_after=0, before=0)
+    return Decision(allowed=False, remaining=0, reset_after=DENIED_FOR, retry_after=DENIED_FOR, before=capacity)
+
+
+@lru_cache(maxsize=4096)
+def _share(limit: Limit, replicas: int) -> Limit:
+    """Give this process its part of a limit, at least 1 of what is not 0."""
+    rate = limit.rate
+    if rate is None or replicas <= 1 or rate.quota == 0:
+        return limit
+    quota = max(1, rate.quota // replicas)
+    burst = max(1, rate.burst // replicas) if rate.burst != rate.quota else None
+    return limit._replace(rate=make_rate(rate.algorithm, quota, rate.window, burst, rate.count_rejected))

@@ -1,0 +1,53 @@
+"""The name of a counter.
+
+A lone limit that envoyproxy/ratelimit can express keeps upstream's name, byte for byte, so that both services share
+counters during a migration. Upstream joins with ``_`` and escapes nothing, so distinct descriptors may collide there;
+every other limit, and every limit when ``safe`` is asked for, gets a name that cannot.
+"""
+
+from collections.abc import Callable
+from hashlib import blake2b
+
+from ratelimitd.policy import Entry, Limit
+
+KEY_BYTES = 256
+"""A longer name is hashed: memcached's 250 is the field's habit, and a Redis key costs memory on every node."""
+
+KeyMaker = Callable[[bytes, tuple[Entry, ...], Limit], bytes]
+
+
+def key_maker(prefix: bytes, *, safe: bool) -> KeyMaker:
+    """Return the function from (domain, identity, limit) to a key; ``prefix`` is CACHE_KEY_PREFIX.
+
+    A fixed window's key ends with ``_``: the start of the window is put behind it.
+    """
+
+    def name(domain: bytes, identity: tuple[Entry, ...], limit: Limit) -> bytes:
+        if limit.upstream and not safe:
+            return upstream_key(prefix, domain, identity)
+        return safe_key(prefix, domain, identity, limit)
+
+    return name
+
+
+def upstream_key(prefix: bytes, domain: bytes, identity: tuple[Entry, ...]) -> bytes:
+    """``prefix domain_(key_value_)*``, as envoyproxy/ratelimit names it."""
+    return prefix + domain + b"_" + b"".join(b"%b_%b_" % entry for entry in identity)
+
+
+def safe_key(prefix: bytes, domain: bytes, identity: tuple[Entry, ...], limit: Limit) -> bytes:
+    """Tell counters apart by domain, entries, algorithm, window and item, each part with its length before it.
+
+    The numbers of a limit are left out, so a counter survives a change of them. A name that is long, or that holds
+    ``{`` (with which a caller could choose a cluster's slot), is hashed.
+    """
+    rate = limit.rate
+    if rate is None:
+        raise ValueError("an unlimited limit has no counter")
+    parts = [domain, limit.item.encode()]
+    for entry in identity:
+        parts.extend(entry)
+    name = b"".join(b"%d:%b" % (len(part), part) for part in parts)
+    if len(name) > KEY_BYTES or b"{" in name:
+        name = b"#" + blake2b(name, digest_size=32).hexdigest().encode()
+    return b"%brl1:%b:%d:%b_" % (prefix, rate.algorithm.encode(), rate.window, name)

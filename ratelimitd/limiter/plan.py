@@ -1,0 +1,110 @@
+"""From a request to its charges: which limits apply, under which keys, at what cost.
+
+A plan depends on the request and the policy alone, never on time, so equal requests share one.
+"""
+
+from typing import Final, NamedTuple
+
+from ratelimitd.policy import Descriptor, Domain, Limit, Match, Policy, match
+
+from .keys import KeyMaker
+from .seam import COST_MAX, Charge, Item, Plan, Request
+from .stats import Tallies, Tally, near_limit
+
+PLANS_BYTES: Final = 16 << 20
+"""Memory for remembered plans: some 10,000 different requests, more than the routes of most meshes."""
+
+PLAN_BYTES: Final = 1_500
+"""What a remembered plan of one descriptor takes beside the request's own bytes, measured with sys.getsizeof."""
+
+
+class PlanOptions(NamedTuple):
+    """What holds for every request.
+
+    Attributes:
+        all_or_nothing: STOP_CACHE_KEY_INCREMENT_WHEN_OVERLIMIT: every domain is all_or_nothing.
+        shadow_mode, quota_mode: SHADOW_MODE and QUOTA_MODE: no limit vetoes another.
+        near_limit_ratio: NEAR_LIMIT_RATIO.
+    """
+
+    all_or_nothing: bool = False
+    shadow_mode: bool = False
+    quota_mode: bool = False
+    near_limit_ratio: float = 0.8
+
+
+class Planner:
+    """One policy and the plans already made for it; a reload makes a new one, so no plan outlives its policy."""
+
+    def __init__(self, policy: Policy, keys: KeyMaker, tallies: Tallies, options: PlanOptions) -> None:
+        self.policy = policy
+        self._keys = keys
+        self._tallies = tallies
+        self._options = options
+        self._plans: dict[bytes, Plan] = {}
+        self._bytes = 0
+
+    def recall(self, body: bytes) -> Plan | None:
+        """Return the plan made for these request bytes before, if it is still remembered."""
+        return self._plans.get(body)
+
+    def remember(self, body: bytes, plan: Plan) -> None:
+        """Keep a plan; the oldest make room."""
+        plans = self._plans
+        plans[body] = plan
+        self._bytes += _size(body, plan)
+        while self._bytes > PLANS_BYTES:
+            oldest = next(iter(plans))
+            self._bytes -= _size(oldest, plans.pop(oldest))
+
+    def plan(self, request: Request) -> Plan:
+        """Find every limit of a request and what to charge it."""
+        domain = self.policy.domains.get(request.domain)
+        if domain is None:
+            items = tuple(Item(0, 0, unlimited=False, match=None) for _ in request.descriptors)
+            return Plan((), request=request, items=items, known_domain=False)
+        matches = [match(domain, descriptor) for descriptor in request.descriptors]
+        replaced = {name for found in matches if found for limit in found.limits for name in limit.replaces}
+        charges: list[Charge] = []
+        costs: list[int] = []
+        tallies: list[Tally] = []
+        nears: list[int] = []
+        items_: list[Item] = []
+        for descriptor, found in zip(request.descriptors, matches, strict=True):
+            limits = () if found is None else tuple(limit for limit in found.limits if limit.name not in replaced)
+            first = len(charges)
+            for limit in limits:
+                if found is None or limit.rate is None:
+                    continue
+                charges.append(self._charge(domain, found, limit))
+                costs.append(cost_of(descriptor, request.hits))
+                tallies.append(self._tallies.of(found.stat_key, limit.item, from_request=found.stat_from_request))
+                nears.append(near_limit(limit.rate.burst, self._options.near_limit_ratio))
+            unlimited = len(charges) == first and bool(limits)
+            items_.append(Item(first, len(charges), unlimited, found if limits else None))
+        return Plan(
+            request=request,
+            charges=tuple(charges),
+            costs=tuple(costs),
+            tallies=tuple(tallies),
+            nears=tuple(nears),
+            items=tuple(items_),
+            atomic=self._options.all_or_nothing or domain.all_or_nothing,
+            known_domain=True,
+        )
+
+    def _charge(self, domain: Domain, found: Match, limit: Limit) -> Charge:
+        options = self._options
+        vetoes = not (limit.shadow_mode or limit.quota_mode or options.shadow_mode or options.quota_mode)
+        return Charge(limit, self._keys(domain.name, found.identity, limit), vetoes)
+
+
+def cost_of(descriptor: Descriptor, request_hits: int) -> int:
+    """Return what a descriptor costs: its own hits (0 peeks), else the request's, else 1; negative hits give back."""
+    hits = max(1, request_hits) if descriptor.hits is None else descriptor.hits
+    hits = min(hits, COST_MAX)
+    return -hits if descriptor.negative else hits
+
+
+def _size(body: bytes, plan: Plan) -> int:
+    return len(body) + PLAN_BYTES * max(1, len(plan.items))

@@ -1,0 +1,117 @@
+"""Plain integers for each limit, counted as decisions are made and read when somebody scrapes.
+
+The split of a charge into over, near and within is envoyproxy/ratelimit's.
+"""
+
+import struct
+from collections.abc import Iterator
+from typing import Final
+
+REQUEST_MADE_SERIES: Final = 10_000
+"""Series that values of requests may create, all domains together, before the rest share ``other``.
+
+Prometheus' own guidance is to stay below some ten thousand series for one target.
+"""
+
+OTHER: Final = "other"
+
+
+class Tally:
+    """The counters of one limit, as envoyproxy/ratelimit names them."""
+
+    __slots__ = (
+        "item",
+        "near_limit",
+        "over_limit",
+        "over_limit_with_local_cache",
+        "shadow_mode",
+        "stat_key",
+        "total_hits",
+        "within_limit",
+    )
+
+    def __init__(self, stat_key: tuple[str, ...], item: str) -> None:
+        self.stat_key = stat_key
+        self.item = item
+        self.total_hits = 0
+        self.over_limit = 0
+        self.near_limit = 0
+        self.within_limit = 0
+        self.over_limit_with_local_cache = 0
+        self.shadow_mode = 0
+
+
+class Tallies:
+    """Every tally there is. They outlive a policy, so counters never run backwards over a reload."""
+
+    def __init__(self, request_made: int = REQUEST_MADE_SERIES) -> None:
+        self._tallies: dict[tuple[tuple[str, ...], str], Tally] = {}
+        self._request_made_left = request_made
+        self._unknown_domains: dict[str, int] = {}
+
+    def __iter__(self) -> Iterator[Tally]:
+        return iter(list(self._tallies.values()))
+
+    def __len__(self) -> int:
+        return len(self._tallies)
+
+    def of(self, stat_key: tuple[str, ...], item: str, *, from_request: bool) -> Tally:
+        """Return the tally of a limit; past the cap, request-made ones of a domain share one named ``other``."""
+        found = self._tallies.get((stat_key, item))
+        if found is not None:
+            return found
+        if from_request:
+            if self._request_made_left <= 0:
+                return self.of((stat_key[0], OTHER), "", from_request=False)
+            self._request_made_left -= 1
+        tally = self._tallies[(stat_key, item)] = Tally(stat_key, item)
+        return tally
+
+    def unknown_domain(self, domain: str, descriptors: int) -> bool:
+        """Count descriptors that named a domain no policy has; True the first time a name is seen."""
+        first = domain not in self._unknown_domains
+        if first and len(self._unknown_domains) >= UNKNOWN_DOMAINS:
+            domain, first = OTHER, False
+        self._unknown_domains[domain] = self._unknown_domains.get(domain, 0) + descriptors
+        return first
+
+    def unknown_domains(self) -> list[tuple[str, int]]:
+        """(domain, descriptors) for each unknown domain asked for, the surplus under ``other``."""
+        return list(self._unknown_domains.items())
+
+
+UNKNOWN_DOMAINS: Final = 100
+"""Unknown domains told apart: enough to find a typing error, too few to fill a metrics store."""
+
+
+def near_limit(capacity: int, ratio: float) -> int:
+    """Return how much held is near the limit. In single precision, as upstream does it, or its dashboards shift."""
+    return int(_single(_single(capacity) * _single(ratio)))
+
+
+def _single(number: float) -> float:
+    return float(struct.unpack("f", struct.pack("f", number))[0])
+
+
+def count(tally: Tally, capacity: int, near: int, before: int, cost: int, *, shadow: bool) -> None:
+    """Split a charge that has been decided into within, near and over.
+
+    ``capacity`` is what the limit holds, ``near`` what ``near_limit`` made of it, ``before`` what it held just before
+    the charge. A peek or a give-back counts nothing.
+    """
+    if cost <= 0:
+        return
+    after = before + cost
+    if after > capacity:
+        if before >= capacity:
+            over = cost
+        else:
+            over = after - capacity
+            tally.near_limit += capacity - max(near, before)
+        tally.over_limit += over
+        if shadow:
+            tally.shadow_mode += over
+        return
+    tally.within_limit += cost
+    if after > near:
+        tally.near_limit += cost if before >= near else after - near

@@ -1,0 +1,162 @@
+import pytest
+
+from ratelimitd.algorithms import NEVER, Decision, make_rate
+from ratelimitd.limiter import (
+    Answer,
+    AnswerOptions,
+    Ask,
+    Charge,
+    Failure,
+    FailureKind,
+    Item,
+    Plan,
+    Status,
+    Tally,
+    answer,
+    metadata_of,
+    tally,
+)
+from ratelimitd.policy import Limit, Match, Unit
+
+SECOND = 1_000_000
+PLAIN = Limit(make_rate("fixed_window", 10, SECOND), 10, Unit.SECOND)
+SHADOW = PLAIN._replace(shadow_mode=True)
+QUOTA = PLAIN._replace(quota_mode=True)
+PASSED = Decision(True, 4, 300_000, 0, 5)
+DENIED = Decision(False, 0, 300_000, 300_000, 10)
+BROKEN = Failure(FailureKind.TIMEOUT, "no answer in time")
+MATCH = Match((), (), ("d",), stat_from_request=False, metadata=None)
+
+
+def plan_of(*descriptors):
+    """A plan with these limits for each descriptor; None stands for a descriptor without a limit."""
+    charges, items = [], []
+    for limits in descriptors:
+        first = len(charges)
+        charges.extend(Charge(limit, b"k", True) for limit in limits or ())
+        items.append(Item(first, len(charges), unlimited=False, match=MATCH if limits else None))
+    tallies = tuple(Tally(("d", str(n)), "") for n in range(len(charges)))
+    return Plan(tuple(charges), tallies=tallies, nears=(8,) * len(charges), items=tuple(items))
+
+
+@pytest.mark.parametrize(
+    ("descriptors", "outcomes", "over"),
+    [
+        ([[PLAIN]], [PASSED], False),
+        ([[PLAIN]], [DENIED], True),
+        ([[PLAIN], [PLAIN]], [PASSED, DENIED], True),
+        ([[SHADOW]], [DENIED], False),
+        ([[SHADOW], [PLAIN]], [DENIED, DENIED], True),
+        ([[QUOTA]], [DENIED], True),
+        ([[QUOTA], [QUOTA]], [DENIED, PASSED], False),
+        ([[QUOTA], [QUOTA]], [DENIED, DENIED], True),
+        ([[QUOTA], [PLAIN]], [DENIED, PASSED], True),
+        ([[QUOTA], [PLAIN]], [PASSED, DENIED], True),
+        ([[QUOTA, QUOTA], [QUOTA]], [DENIED, PASSED, PASSED], False),
+        ([[QUOTA], [SHADOW._replace(quota_mode=True)]], [DENIED, PASSED], True),
+        ([None], [], False),
+    ],
+)
+def test_a_request_is_over_by_its_enforced_limits(descriptors, outcomes, over):
+    """One denied limit is enough, unless it is a shadow; quota limits deny only all together."""
+    assert over is answer(plan_of(*descriptors), outcomes, AnswerOptions()).over
+
+
+def test_global_quota_mode_counts_what_no_limit_matched():
+    """With QUOTA_MODE an unmatched descriptor is a quota that passes, as upstream has it."""
+    options = AnswerOptions(quota_mode=True)
+    assert answer(plan_of([PLAIN]), [DENIED], options).over
+    assert not answer(plan_of([PLAIN], None), [DENIED], options).over
+
+
+def test_global_shadow_mode_forces_the_overall_code_alone():
+    """With SHADOW_MODE the request passes, its statuses still say OVER_LIMIT, and it is told apart."""
+    told = answer(plan_of([PLAIN]), [DENIED], AnswerOptions(shadow_mode=True))
+    assert (False, True, True) == (told.over, told.shadowed, told.statuses[0].over)
+
+
+def test_a_shadow_limit_over_is_shown_as_ok_with_nothing_left():
+    """The status of a shadow limit that is over is OK, remaining 0."""
+    told = answer(plan_of([SHADOW]), [DENIED], AnswerOptions())
+    assert Status(over=False, limit=SHADOW, remaining=0, reset=1) == told.statuses[0]
+
+
+def test_a_known_denial_beats_a_failure():
+    """OVER_LIMIT stands even when another counter could not be reached; without it the failure is the answer."""
+    plan = plan_of([PLAIN], [PLAIN])
+    assert Answer(True, None, answer(plan, [DENIED, BROKEN], AnswerOptions()).statuses, False) == answer(
+        plan, [DENIED, BROKEN], AnswerOptions()
+    )
+    assert BROKEN == answer(plan, [PASSED, BROKEN], AnswerOptions()).failure
+
+
+def test_a_shadow_limits_failure_fails_nobody():
+    """A shadow limit takes no part, so its counter may be away."""
+    assert answer(plan_of([SHADOW]), [BROKEN], AnswerOptions()).failure is None
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "shown"),
+    [
+        ([PASSED, PASSED._replace(remaining=2)], (1, 2)),
+        ([PASSED, DENIED], (1, 0)),
+        ([DENIED, DENIED._replace(retry_after=9 * SECOND)], (1, 0)),
+        ([DENIED._replace(retry_after=9 * SECOND), DENIED], (0, 0)),
+    ],
+)
+def test_the_binding_limit_of_a_descriptor_is_shown(outcomes, shown):
+    """Of several limits: one that is over, of those the longest wait; else the one with the least left."""
+    limits = [PLAIN._replace(name=str(n)) for n in range(len(outcomes))]
+    status = answer(plan_of(limits), outcomes, AnswerOptions()).statuses[0]
+    assert shown == (int(status.limit.name), status.remaining)
+
+
+@pytest.mark.parametrize(
+    ("decision", "reset"),
+    [
+        (PASSED._replace(reset_after=1), 1),
+        (PASSED._replace(reset_after=58 * SECOND), 58),
+        (PASSED._replace(reset_after=0), 0),
+        (DENIED._replace(retry_after=1_000_001), 2),
+        (DENIED._replace(retry_after=1), 1),
+        (DENIED._replace(retry_after=NEVER, reset_after=7 * SECOND), 7),
+    ],
+)
+def test_waits_are_whole_seconds_rounded_up(decision, reset):
+    """Envoy cuts fractions off, so they are rounded up here; a denial waits at least a second."""
+    assert reset == answer(plan_of([PLAIN]), [decision], AnswerOptions()).statuses[0].reset
+
+
+def test_a_vetoed_charge_counts_as_asked_for_and_nothing_else():
+    """What an atomic ask left out is in total_hits, but neither within nor near the limit."""
+    plan = plan_of([PLAIN], [PLAIN])
+    ask = Ask(plan, [2, 2], atomic=True)
+    ask.outcomes = [PASSED._replace(before=9), DENIED]
+    tally(ask)
+    left_out, denied = plan.tallies
+    assert (2, 0, 0) == (left_out.total_hits, left_out.within_limit, left_out.near_limit)
+    assert (2, 2) == (denied.total_hits, denied.over_limit)
+
+
+def test_hits_are_counted_even_when_the_store_failed():
+    """total_hits counts what was asked for, as upstream does, whatever came of it."""
+    plan = plan_of([PLAIN])
+    ask = Ask(plan, [3])
+    ask.outcomes = [BROKEN]
+    tally(ask)
+    assert (3, 0) == (plan.tallies[0].total_hits, plan.tallies[0].within_limit)
+
+
+def test_metadata_of_passed_descriptors_is_merged_without_touching_the_policy():
+    """The first value of a key wins, nested maps are merged, a denied descriptor gives none, the policy stays."""
+    first = {"a": 1, "nested": {"x": 1}}
+    second = {"a": 2, "nested": {"y": 2}, "b": 3}
+    plan = plan_of([PLAIN], [PLAIN], [PLAIN])
+    items = [
+        item._replace(match=MATCH._replace(metadata=metadata))
+        for item, metadata in zip(plan.items, (first, second, {"denied": 1}), strict=True)
+    ]
+    plan = plan._replace(items=tuple(items))
+    told = answer(plan, [PASSED, PASSED, DENIED], AnswerOptions())
+    assert {"a": 1, "nested": {"x": 1, "y": 2}, "b": 3} == metadata_of(plan, told.statuses)
+    assert {"x": 1} == first["nested"]

@@ -1,0 +1,150 @@
+import pytest
+
+from ratelimitd.algorithms import NEVER, Decision, make_rate
+from ratelimitd.limiter import Ask, Charge, Failure, FailureKind, Fallback, OverLimitCache, Plan, Tally
+from ratelimitd.policy import Limit, OnStoreFailure, Unit
+
+SECOND = 1_000_000
+NOW = 1_000 * SECOND
+LIMIT = Limit(make_rate("token_bucket", 10, SECOND), 10, Unit.SECOND, upstream=False)
+BROKEN = Failure(FailureKind.DISCONNECTED, "gone")
+
+
+def ask_of(cost, key=b"k", limit=LIMIT):
+    plan = Plan((Charge(limit, key, True),), tallies=(Tally(("d", "k"), ""),))
+    return Ask(plan, [cost])
+
+
+def denied(retry_after=SECOND):
+    return Decision(False, 0, 2 * SECOND, retry_after, 10)
+
+
+def learnt(cost=5, retry_after=SECOND, limit=LIMIT, max_bytes=100_000):
+    """A cache that has seen one denial of this cost at NOW."""
+    cache = OverLimitCache(max_bytes)
+    ask = ask_of(cost, limit=limit)
+    ask.outcomes[0] = denied(retry_after)
+    cache.after([ask], NOW)
+    return cache
+
+
+def before(cache, ask, now):
+    cache.before([ask], now)
+    return ask.outcomes[0]
+
+
+@pytest.mark.parametrize("cost", [5, 6, 1000])
+def test_a_remembered_denial_covers_its_cost_and_larger_ones(cost):
+    """Until the denied cost could pass, the same or a larger one is denied without the store, and counted so."""
+    ask = ask_of(cost)
+    outcome = before(learnt(), ask, NOW + SECOND // 2)
+    assert Decision(False, 0, 3 * SECOND // 2, SECOND // 2, 10) == outcome
+    assert cost == ask.plan.tallies[0].over_limit_with_local_cache
+
+
+@pytest.mark.parametrize("cost", [4, 1, 0, -3])
+def test_smaller_costs_peeks_and_give_backs_go_by(cost):
+    """What might pass although a larger cost did not is left to the store."""
+    assert before(learnt(), ask_of(cost), NOW + 1) is None
+
+
+def test_a_denial_ends_when_its_cost_could_pass():
+    """At retry_after the store is asked again; one µs before it is not."""
+    assert before(learnt(), ask_of(5), NOW + SECOND - 1) is not None
+    assert before(learnt(), ask_of(5), NOW + SECOND) is None
+
+
+def test_a_give_back_forgets_the_denial():
+    """After hits were given back the same cost may pass, so the store decides."""
+    cache = learnt()
+    assert before(cache, ask_of(-1), NOW + 1) is None
+    assert before(cache, ask_of(5), NOW + 2) is None
+
+
+def test_a_changed_limit_forgets_its_denials():
+    """A reload that changes a limit's numbers drops what was remembered; one that does not keeps it."""
+    raised = LIMIT._replace(rate=make_rate("token_bucket", 99, SECOND))
+    same = LIMIT._replace(rate=make_rate("token_bucket", 10, SECOND))
+    assert before(learnt(), ask_of(5, limit=raised), NOW + 1) is None
+    assert before(learnt(), ask_of(5, limit=same), NOW + 1) is not None
+
+
+def test_a_clock_that_steps_back_forgets():
+    """A denial from the future says nothing, or a clock's step would shut a key for as long."""
+    assert before(learnt(), ask_of(5), NOW - 1) is None
+
+
+def test_a_cost_that_never_passes_is_not_remembered():
+    """A cost above the limit is denied for itself; it says nothing of others, nor for how long."""
+    assert 0 == len(learnt(cost=11, retry_after=NEVER))
+
+
+def test_the_smaller_of_two_denials_is_kept():
+    """When a smaller cost is denied too, it is the one that is remembered."""
+    cache = learnt(cost=5)
+    ask = ask_of(2)
+    ask.outcomes[0] = denied()
+    cache.after([ask], NOW + 1)
+    assert before(cache, ask_of(2), NOW + 2) is not None
+
+
+def test_the_cache_is_bounded_in_bytes():
+    """However many keys are denied, what is remembered stays within max_bytes, and the newest are kept."""
+    cache = OverLimitCache(10_000)
+    for n in range(1000):
+        ask = ask_of(5, key=b"key%d" % n)
+        ask.outcomes[0] = denied()
+        cache.after([ask], NOW)
+    assert 10 < len(cache) < 40
+    assert before(cache, ask_of(5, key=b"key999"), NOW + 1) is not None
+    assert before(cache, ask_of(5, key=b"key0"), NOW + 1) is None
+
+
+class LocalStore:
+    """Says what it was charged."""
+
+    def __init__(self):
+        self.charged = []
+
+    def charge(self, asks, now, done):
+        for ask in asks:
+            self.charged.extend((charge.limit.rate.quota, cost) for charge, cost in zip(ask.plan.charges, ask.costs))
+            ask.outcomes[0] = Decision(True, 1, 0, 0, 0)
+        done(asks)
+
+
+def fallen_back(policy, replicas=1, rate=LIMIT.rate, cost=3):
+    store, counted = LocalStore(), []
+    ask = ask_of(cost, limit=LIMIT._replace(on_store_failure=policy, rate=rate))
+    ask.outcomes[0] = BROKEN
+    Fallback(store, replicas, counted.append).after([ask], NOW)
+    assert [policy] == counted
+    return ask.outcomes[0], store
+
+
+def test_error_leaves_the_failure():
+    """on_store_failure: error leaves the decision to Envoy's failure_mode_deny."""
+    assert BROKEN == fallen_back(OnStoreFailure.ERROR)[0]
+
+
+def test_allow_and_deny_decide_by_themselves():
+    """allow passes; deny says OVER_LIMIT with a wait that a status can show."""
+    assert fallen_back(OnStoreFailure.ALLOW)[0].allowed
+    outcome, _ = fallen_back(OnStoreFailure.DENY)
+    assert (False, SECOND) == (outcome.allowed, outcome.retry_after)
+
+
+@pytest.mark.parametrize(("quota", "replicas", "share"), [(10, 1, 10), (10, 4, 2), (3, 10, 1), (0, 4, 0)])
+def test_local_counts_this_replicas_share(quota, replicas, share):
+    """local decides in memory with the limit divided by the replicas, at least 1; a limit of 0 stays 0."""
+    outcome, store = fallen_back(OnStoreFailure.LOCAL, replicas, make_rate("token_bucket", quota, SECOND))
+    assert outcome.allowed
+    assert [(share, 3)] == store.charged
+
+
+def test_decisions_are_left_alone():
+    """The fallback touches failures only."""
+    ask = ask_of(1, limit=LIMIT._replace(on_store_failure=OnStoreFailure.DENY))
+    ask.outcomes[0] = Decision(True, 5, 0, 0, 0)
+    Fallback(LocalStore(), 1, pytest.fail).after([ask], NOW)
+    assert ask.outcomes[0].allowed

@@ -1,0 +1,62 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ratelimitd.algorithms import make_rate
+from ratelimitd.limiter import key_maker
+from ratelimitd.policy import Limit, Unit
+
+SECOND = 1_000_000
+UPSTREAM = Limit(make_rate("fixed_window", 10, SECOND), 10, Unit.SECOND)
+OURS = Limit(make_rate("token_bucket", 10, SECOND), 10, Unit.SECOND, upstream=False)
+
+
+def test_a_plain_fixed_window_keeps_upstreams_key():
+    """Up to the start of the window the key is upstream's, byte for byte, prefix and empty values included."""
+    maker = key_maker(b"prefix:", safe=False)
+    assert b"prefix:domain_key_value_" == maker(b"domain", ((b"key", b"value"),), UPSTREAM)
+    assert b"prefix:domain_key__sub_x_" == maker(b"domain", ((b"key", b""), (b"sub", b"x")), UPSTREAM)
+
+
+def test_what_upstream_cannot_express_gets_a_key_of_ours():
+    """Another algorithm, or FIXED_WINDOW_KEYS=safe, never shares upstream's key."""
+    entries = ((b"key", b"value"),)
+    plain = key_maker(b"", safe=False)(b"domain", entries, UPSTREAM)
+    assert plain != key_maker(b"", safe=False)(b"domain", entries, OURS)
+    assert plain != key_maker(b"", safe=True)(b"domain", entries, UPSTREAM)
+
+
+_text = st.binary(max_size=6) | st.sampled_from([b"_", b":", b"1:a", b"{", b"{a}", b"x" * 300])
+_entries = st.lists(st.tuples(_text, _text), max_size=3).map(tuple)
+
+
+@given(_text, _entries, _text, _entries)
+def test_keys_of_ours_tell_all_descriptors_apart(domain, entries, other_domain, other_entries):
+    """Two identities share a safe key only when they are equal, whatever bytes they hold."""
+    maker = key_maker(b"", safe=True)
+    equal = (domain, entries) == (other_domain, other_entries)
+    assert equal == (maker(domain, entries, OURS) == maker(other_domain, other_entries, OURS))
+
+
+@given(_text, _entries)
+def test_a_caller_can_choose_neither_slot_nor_length(domain, entries):
+    """No safe key holds a brace, with which a caller could choose a cluster's slot, nor grows with the request."""
+    key = key_maker(b"", safe=True)(domain, entries, OURS)
+    assert b"{" not in key
+    assert len(key) < 340
+
+
+def test_items_windows_and_algorithms_have_counters_of_their_own():
+    """Several limits of one descriptor never share a counter; a change of numbers alone keeps it."""
+    maker = key_maker(b"", safe=True)
+
+    def key(algorithm, quota, window, item):
+        return maker(b"d", ((b"k", b"v"),), Limit(make_rate(algorithm, quota, window), quota, Unit.SECOND, item=item))
+
+    keys = [
+        key("token_bucket", 10, SECOND, "0"),
+        key("token_bucket", 10, 60 * SECOND, "0"),
+        key("gcra", 10, SECOND, "0"),
+        key("token_bucket", 10, SECOND, "1"),
+    ]
+    assert len(set(keys)) == len(keys)
+    assert keys[0] == key("token_bucket", 99, SECOND, "0")

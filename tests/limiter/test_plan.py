@@ -1,0 +1,125 @@
+import pytest
+
+from ratelimitd.limiter import COST_MAX, Planner, PlanOptions, Request, Tallies, cost_of, key_maker
+from ratelimitd.limiter.plan import PLANS_BYTES
+from ratelimitd.policy import Descriptor, Unit, parse
+
+POLICY = b"""
+domain: d
+descriptors:
+  - {key: a, rate_limit: {unit: second, requests_per_unit: 5}}
+  - {key: shadow, shadow_mode: true, rate_limit: {unit: second, requests_per_unit: 5}}
+  - {key: quota, quota_mode: true, rate_limit: {unit: second, requests_per_unit: 5}}
+  - {key: free, rate_limit: {unlimited: true}}
+  - {key: named, rate_limit: {name: base, unit: second, requests_per_unit: 5}}
+  - {key: better, rate_limit: {name: top, unit: second, requests_per_unit: 9, replaces: [{name: base}]}}
+  - {key: free-better, rate_limit: {unlimited: true, replaces: [{name: base}]}}
+  - key: several
+    rate_limits:
+      - {unit: second, requests_per_unit: 5, algorithm: token_bucket}
+      - {name: hourly, unit: hour, requests_per_unit: 100}
+  - key: detailed
+    detailed_metric: true
+    rate_limit: {unit: second, requests_per_unit: 5}
+"""
+
+
+def planner(options=PlanOptions(), policy=POLICY):
+    return Planner(parse([("p.yaml", policy)]), key_maker(b"", safe=False), Tallies(), options)
+
+
+def request(*keys, domain=b"d", hits=0):
+    return Request(domain, tuple(Descriptor(((key, b"v"),)) for key in keys), hits)
+
+
+def charged(plan):
+    """The keys of the charges of each descriptor."""
+    return [[plan.charges[n].limit.requests_per_unit for n in range(i.first, i.last)] for i in plan.items]
+
+
+def test_each_descriptor_gets_its_own_charges():
+    """Descriptors keep their order and number, those without a limit too; several limits make several charges."""
+    plan = planner().plan(request(b"a", b"none", b"several", b"a"))
+    assert [[5], [], [5, 100], [5]] == charged(plan)
+    assert (1, 1, 1, 1) == plan.costs
+
+
+def test_an_unknown_domain_is_planned_as_no_limit():
+    """A domain no policy has limits nothing, and the plan says so."""
+    plan = planner().plan(request(b"a", b"b", domain=b"other"))
+    assert [[], []] == charged(plan)
+    assert not plan.known_domain
+
+
+def test_an_unlimited_limit_makes_no_charge():
+    """unlimited reaches no store, and its item says so."""
+    plan = planner().plan(request(b"free", b"a"))
+    assert [[], [5]] == charged(plan)
+    assert [True, False] == [item.unlimited for item in plan.items]
+
+
+@pytest.mark.parametrize("better", [b"better", b"free-better"])
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_replaced_limit_steps_aside(better, order):
+    """A limit that another one of the request replaces is dropped, whatever the order, also by an unlimited one."""
+    plan = planner().plan(request(*(b"named", better)[::order]))
+    assert 5 not in [limit for charges in charged(plan) for limit in charges]
+    assert [[5]] == charged(planner().plan(request(b"named")))
+
+
+def test_only_enforced_limits_veto():
+    """Shadow and quota limits never veto others, nor does any limit under SHADOW_MODE or QUOTA_MODE."""
+    asked = request(b"a", b"shadow", b"quota")
+    assert [True, False, False] == [charge.binding for charge in planner().plan(asked).charges]
+    for options in (PlanOptions(shadow_mode=True), PlanOptions(quota_mode=True)):
+        assert [False] * 3 == [charge.binding for charge in planner(options).plan(asked).charges]
+
+
+def test_all_or_nothing_is_the_domains_or_everyones():
+    """A request is atomic when its domain says so, or when STOP_CACHE_KEY_INCREMENT_WHEN_OVERLIMIT does."""
+    assert not planner().plan(request(b"a")).atomic
+    assert planner(PlanOptions(all_or_nothing=True)).plan(request(b"a")).atomic
+    assert planner(policy=POLICY + b"all_or_nothing: true\n").plan(request(b"a")).atomic
+
+
+@pytest.mark.parametrize(
+    ("hits", "request_hits", "negative", "cost"),
+    [
+        (None, 0, False, 1),
+        (None, 7, False, 7),
+        (0, 7, False, 0),
+        (3, 7, False, 3),
+        (3, 0, True, -3),
+        (None, 0, True, -1),
+        ((1 << 64) - 1, 0, False, COST_MAX),
+        ((1 << 64) - 1, 0, True, -COST_MAX),
+    ],
+)
+def test_the_cost_of_a_descriptor(hits, request_hits, negative, cost):
+    """Its own hits, 0 included, else the request's, else 1; negative hits give back; what is huge saturates."""
+    assert cost == cost_of(Descriptor(((b"a", b"b"),), hits=hits, negative=negative), request_hits)
+
+
+def test_an_override_limits_with_its_own_numbers():
+    """An override is charged as it says, under the domain's default algorithm."""
+    descriptor = Descriptor(((b"whatever", b"x"),), override=(42, Unit.MINUTE))
+    plan = planner().plan(Request(b"d", (descriptor,)))
+    assert (42, 60_000_000, "fixed_window") == plan.charges[0].limit.rate[1:3] + plan.charges[0].limit.rate[:1]
+
+
+def test_values_of_requests_reach_metrics_only_where_asked():
+    """A detailed metric is told apart by the request's value, any other limit by the policy's path."""
+    plan = planner().plan(request(b"detailed", b"a", b"several"))
+    assert [("d", "detailed_v"), ("d", "a"), ("d", "several"), ("d", "several")] == [t.stat_key for t in plan.tallies]
+    assert ["", "", "0", "hourly"] == [t.item for t in plan.tallies]
+
+
+def test_remembered_plans_are_bounded_in_bytes():
+    """Plans are recalled by the request's bytes until newer ones take the room; the room is bounded."""
+    made = planner()
+    plan = made.plan(request(b"a"))
+    for n in range(100):
+        made.remember(b"%d" % n + b"x" * (PLANS_BYTES // 50), plan)
+    assert made.recall(b"99" + b"x" * (PLANS_BYTES // 50)) is plan
+    assert made.recall(b"0" + b"x" * (PLANS_BYTES // 50)) is None
+    assert 40 < sum(made.recall(b"%d" % n + b"x" * (PLANS_BYTES // 50)) is plan for n in range(100)) < 51

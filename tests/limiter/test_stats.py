@@ -1,0 +1,68 @@
+import pytest
+
+from ratelimitd.limiter import Tallies, Tally, count, near_limit
+
+
+@pytest.mark.parametrize(
+    ("limit", "cost", "after", "over", "near", "within"),
+    [
+        (15, 1, 11, 0, 0, 1),
+        (15, 1, 13, 0, 1, 1),
+        (15, 1, 16, 1, 0, 0),
+        (20, 3, 5, 0, 0, 3),
+        (8, 2, 7, 0, 1, 2),
+        (20, 3, 19, 0, 3, 3),
+        (20, 3, 22, 2, 1, 0),
+        (20, 7, 22, 2, 4, 0),
+        (10, 3, 30, 3, 0, 0),
+    ],
+)
+def test_a_charge_is_split_as_upstream_splits_it(limit, cost, after, over, near, within):
+    """Upstream's own vectors for the near-limit split hold with its default ratio of 0.8."""
+    tally = Tally(("d", "k"), "")
+    count(tally, limit, near_limit(limit, 0.8), after - cost, cost, shadow=False)
+    assert (over, near, within) == (tally.over_limit, tally.near_limit, tally.within_limit)
+
+
+def test_the_over_part_of_a_shadow_limit_is_counted_twice():
+    """What a shadow limit would have denied is in over_limit and in shadow_mode."""
+    tally = Tally(("d", "k"), "")
+    count(tally, 10, 8, 9, 3, shadow=True)
+    assert (2, 2) == (tally.over_limit, tally.shadow_mode)
+
+
+@pytest.mark.parametrize("cost", [0, -5])
+def test_peeks_and_give_backs_are_not_counted(cost):
+    """A cost of 0 or below leaves every counter as it was."""
+    tally = Tally(("d", "k"), "")
+    count(tally, 10, 8, 12, cost, shadow=True)
+    assert (0, 0, 0, 0) == (tally.over_limit, tally.near_limit, tally.within_limit, tally.shadow_mode)
+
+
+def test_near_limit_is_single_precision():
+    """floor(float32(100) * float32(0.29)) is 29, as upstream has it; in double precision it would be 28."""
+    assert 29 == near_limit(100, 0.29)
+
+
+def test_series_made_by_requests_are_capped():
+    """Past the cap the tallies that values of requests would make are one, named other; configured ones go on."""
+    tallies = Tallies(request_made=2)
+    made = [tallies.of(("d", f"k_{n}"), "", from_request=True) for n in range(10)]
+    configured = tallies.of(("d", "fixed"), "", from_request=False)
+    assert {("d", "other")} == {tally.stat_key for tally in made[2:]}
+    assert ("d", "fixed") == configured.stat_key
+    assert made[0] is tallies.of(("d", "k_0"), "", from_request=True)
+    assert 4 == len(tallies)
+
+
+def test_unknown_domains_are_capped_and_told_once():
+    """Only the first request for each of a hundred unknown domains is news; the rest count under other."""
+    tallies = Tallies()
+    assert tallies.unknown_domain("a", 2)
+    assert not tallies.unknown_domain("a", 3)
+    news = [tallies.unknown_domain(f"d{n}", 1) for n in range(200)]
+    counted = dict(tallies.unknown_domains())
+    assert 5 == counted["a"]
+    assert 99 == sum(news)
+    assert 101 == counted["other"]
+    assert 101 == len(counted)
