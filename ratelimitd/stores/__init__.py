@@ -1,0 +1,6 @@
+"""WHERE counts live."""
+
+from .memory import MemoryStore
+from .redis import RedisStore
+
+__all__ = ["MemoryStore", "RedisStore"]

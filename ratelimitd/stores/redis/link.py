@@ -1,0 +1,164 @@
+"""One connection to Redis: commands out in order, replies back in the same order.
+
+A reply belongs to whoever asked first and is still unanswered. So nobody ever leaves the queue early: a waiter
+that lost interest still takes its reply, and drops it. A command is never sent twice.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, Final, cast
+
+import hiredis
+
+from .options import Address
+
+Word = bytes | str | int | float | memoryview
+Waiter = Callable[[object], None]
+"""Called once: with the reply, an ``hiredis.ReplyError``, or a ``LinkError`` when no reply will come."""
+
+WRITE_MAX: Final = 1 << 20
+"""Bytes that may wait to be sent before a link takes no more: a Redis that reads is never this far behind."""
+
+MISSING: Final = object()
+
+
+class LinkError(Exception):
+    """The connection is gone, or was never there; the text says why."""
+
+
+class Link(asyncio.Protocol):
+    """A connection; make one with ``open_link``.
+
+    Attributes:
+        full: too much waits to be sent.
+        lost: why the connection is no more; empty while it is.
+    """
+
+    def __init__(self, on_lost: "Callable[[Link], None]") -> None:
+        self._loop = asyncio.get_running_loop()
+        self._on_lost = on_lost
+        self._reader = hiredis.Reader(notEnoughData=MISSING)
+        self._waiters: deque[tuple[float, Waiter]] = deque()
+        self._transport: asyncio.Transport | None = None
+        self.full = False
+        self.lost = ""
+
+    def __len__(self) -> int:
+        """Return how many replies are due."""
+        return len(self._waiters)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See ``asyncio.Protocol``."""
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.set_write_buffer_limits(high=WRITE_MAX)
+
+    def pause_writing(self) -> None:
+        """See ``asyncio.Protocol``."""
+        self.full = True
+
+    def resume_writing(self) -> None:
+        """See ``asyncio.Protocol``."""
+        self.full = False
+
+    def send(self, commands: Sequence[tuple[Sequence[Word], Waiter]]) -> None:
+        """Write these commands at once; each waiter is called once, in their order."""
+        if self._transport is None or self.lost:
+            raise LinkError(self.lost or "not connected")
+        now = self._loop.time()
+        self._waiters.extend((now, waiter) for _, waiter in commands)
+        self._transport.write(b"".join(hiredis.pack_command(cast("Any", tuple(words))) for words, _ in commands))
+
+    def data_received(self, data: bytes) -> None:
+        """See ``asyncio.Protocol``."""
+        try:
+            self._reader.feed(data)
+            while not self.lost and (reply := self._reader.gets()) is not MISSING:
+                if not self._waiters:
+                    self.give_up("Redis sent a reply that nobody asked for")
+                    return
+                self._hand_over(self._waiters.popleft()[1], reply)
+        except hiredis.ProtocolError as problem:
+            self.give_up(f"Redis sent what is not a reply: {problem}")
+
+    def _hand_over(self, waiter: Waiter, reply: object) -> None:
+        try:
+            waiter(reply)
+        except Exception as problem:  # noqa: BLE001 -- one waiter's fault must not cost the others their replies
+            self._loop.call_exception_handler({"message": "a reply could not be taken", "exception": problem})
+
+    def waited(self) -> float:
+        """Return for how many seconds the oldest reply has been due; 0.0 when none is."""
+        return self._loop.time() - self._waiters[0][0] if self._waiters else 0.0
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See ``asyncio.Protocol``."""
+        self.give_up(f"the connection to Redis was lost: {exc or 'closed by Redis'}")
+
+    def give_up(self, reason: str) -> None:
+        """Close at once and tell every waiter, once."""
+        if self.lost:
+            return
+        self.lost = reason
+        if self._transport is not None:
+            self._transport.abort()
+        self._on_lost(self)
+        problem = LinkError(reason)
+        while self._waiters:
+            self._hand_over(self._waiters.popleft()[1], problem)
+
+
+async def open_link(address: Address, script: str, timeout: float, on_lost: Callable[[Link], None]) -> Link:  # noqa: ASYNC109 -- it becomes a LinkError
+    """Return a link that is connected, greeted and has the script loaded. Raises LinkError.
+
+    ``timeout`` (seconds) is for all of that.
+    """
+    link = Link(on_lost)
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(timeout):
+            if address.path:
+                await loop.create_unix_connection(lambda: link, address.path)
+            else:
+                await loop.create_connection(lambda: link, address.host, address.port)
+            await greet(link, address, script)
+    except TimeoutError:
+        problem = f"no connection to Redis at {address} within {timeout:g} s"
+    except OSError as error:
+        problem = f"no connection to Redis at {address}: {error.strerror or error}"
+    except LinkError as error:
+        problem = f"no connection to Redis at {address}: {error}"
+    except asyncio.CancelledError:
+        link.give_up("given up while connecting")
+        raise
+    else:
+        return link
+    link.give_up(problem)
+    raise LinkError(problem)
+
+
+async def greet(link: Link, address: Address, script: str) -> None:
+    """Authenticate, choose the database and load the script, in one round trip. Raises LinkError."""
+    commands: list[tuple[str | int, ...]] = [("SCRIPT", "LOAD", script)]
+    if address.database:
+        commands.insert(0, ("SELECT", address.database))
+    if address.password:
+        commands.insert(0, ("AUTH", *filter(None, (address.username, address.password))))
+    replies: list[asyncio.Future[object]] = [link._loop.create_future() for _ in commands]  # noqa: SLF001 -- its own module
+    link.send([(words, waiter_of(reply)) for words, reply in zip(commands, replies, strict=True)])
+    for words, reply in zip(commands, await asyncio.gather(*replies), strict=True):
+        if isinstance(reply, LinkError):
+            raise reply
+        if isinstance(reply, hiredis.ReplyError):
+            said = str(reply).replace(address.password, "***") if address.password else str(reply)
+            raise LinkError(f"{words[0]} failed: {said}")
+
+
+def waiter_of(future: "asyncio.Future[object]") -> Waiter:
+    """Return a waiter that settles the future, unless somebody stopped waiting for it."""
+
+    def settle(reply: object) -> None:
+        if not future.done():
+            future.set_result(reply)
+
+    return settle
