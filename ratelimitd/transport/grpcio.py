@@ -1,0 +1,144 @@
+"""The portable transport: grpcio's asyncio server. Any machine that has grpcio has it."""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, NamedTuple
+
+import grpc
+from grpc import aio
+
+from .api import BatchHandler, Call, GrpcError, Handlers, Status, StreamHandler
+
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
+
+
+class Options(NamedTuple):
+    """How the server treats its callers.
+
+    Attributes:
+        max_request_bytes: a larger message is RESOURCE_EXHAUSTED.
+        max_concurrent_calls: one more is RESOURCE_EXHAUSTED at once.
+        max_connection_age: seconds until a connection is told to go elsewhere (grpcio adds ±10 %); None: never.
+        max_connection_age_grace: seconds its calls in flight then have; None: as long as they take.
+    """
+
+    max_request_bytes: int
+    max_concurrent_calls: int
+    max_connection_age: float | None = None
+    max_connection_age_grace: float | None = None
+
+
+class _Call:
+    """One unary call, answered through a future its coroutine waits on."""
+
+    __slots__ = ("_answer", "body", "deadline")
+
+    def __init__(self, body: bytes, deadline: int, answer: "asyncio.Future[bytes]") -> None:
+        self.body = body
+        self.deadline = deadline
+        self._answer = answer
+
+    def respond(self, body: bytes) -> None:
+        if not self._answer.done():
+            self._answer.set_result(body)
+
+    def fail(self, status: Status, message: str) -> None:
+        if not self._answer.done():
+            self._answer.set_exception(GrpcError(status, message))
+
+
+class _Stream:
+    def __init__(self, requests: AsyncIterator[bytes], context: "aio.ServicerContext[bytes, bytes]") -> None:
+        self._requests = requests
+        self._context = context
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self._requests
+
+    async def send(self, body: bytes) -> None:
+        await self._context.write(body)
+
+
+def _unary(handler: BatchHandler) -> Callable[..., Awaitable[bytes]]:
+    """Gather the calls of one turn of the loop, so that a service sees them as one batch."""
+    waiting: list[Call] = []
+
+    def flush() -> None:
+        calls = waiting.copy()
+        waiting.clear()
+        handler(calls)
+
+    async def serve(body: bytes, context: "aio.ServicerContext[bytes, bytes]") -> bytes:
+        loop = asyncio.get_running_loop()
+        left = context.time_remaining()
+        deadline = 0 if left is None else int((loop.time() + left) * 1_000_000)
+        answer: asyncio.Future[bytes] = loop.create_future()
+        waiting.append(_Call(body, deadline, answer))
+        if len(waiting) == 1:
+            loop.call_soon(flush)
+        try:
+            return await answer
+        except GrpcError as error:
+            await context.abort(_CODES[error.status], error.message)
+
+    return serve
+
+
+def _stream(handler: StreamHandler) -> Callable[..., Awaitable[None]]:
+    async def serve(requests: AsyncIterator[bytes], context: "aio.ServicerContext[bytes, bytes]") -> None:
+        try:
+            await handler(_Stream(requests, context))
+        except GrpcError as error:
+            await context.abort(_CODES[error.status], error.message)
+
+    return serve
+
+
+class _Router(grpc.GenericRpcHandler):  # type: ignore[type-arg] # it is generic in the stubs alone
+    def __init__(self, handlers: Handlers) -> None:
+        self._methods: dict[str, Any] = {}
+        for name, unary in handlers.unary.items():
+            self._methods[name] = grpc.unary_unary_rpc_method_handler(_unary(unary))
+        for name, stream in handlers.streams.items():
+            self._methods[name] = grpc.stream_stream_rpc_method_handler(_stream(stream))
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
+        return self._methods.get(handler_call_details.method)
+
+
+class GrpcioServer:
+    """A server on one address; raises OSError at once when the address cannot be had."""
+
+    def __init__(self, host: str, port: int, handlers: Handlers, options: Options) -> None:
+        self._server = aio.server(
+            handlers=[_Router(handlers)],
+            maximum_concurrent_rpcs=options.max_concurrent_calls,
+            options=list(_channel_options(options)),
+        )
+        bracketed = f"[{host}]" if ":" in host else host
+        try:
+            bound = self._server.add_insecure_port(f"{bracketed}:{port}")
+        except RuntimeError as error:
+            raise OSError(f"cannot listen on {bracketed}:{port}") from error
+        self.address = f"{bracketed}:{bound}"
+
+    async def start(self) -> None:
+        """Serve from now on."""
+        await self._server.start()
+
+    async def stop(self, grace: float) -> None:
+        """Send GOAWAY, give calls in flight ``grace`` seconds, then end them."""
+        await self._server.stop(grace)
+
+
+def _channel_options(options: Options) -> "itertools.chain[tuple[str, int]]":
+    """Name our options as grpc core does; SO_REUSEPORT would hide a second instance on the same port."""
+    ages = {
+        "grpc.max_connection_age_ms": options.max_connection_age,
+        "grpc.max_connection_age_grace_ms": options.max_connection_age_grace,
+    }
+    return itertools.chain(
+        (("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", options.max_request_bytes)),
+        ((name, int(seconds * 1000)) for name, seconds in ages.items() if seconds is not None),
+    )
