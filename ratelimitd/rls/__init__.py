@@ -1,0 +1,33 @@
+"""Envoy's API: protobuf in, the engine, protobuf out."""
+
+from ratelimitd.transport import Handlers
+
+from .decode import Bounds, RequestError
+from .encode import EncodeOptions
+from .health import CHECK, WATCH, GrpcHealth
+from .json import decide_json
+from .reflection import PACKAGES, reflection_handler, reflection_method
+from .service import NOT_LOADED, SHOULD_RATE_LIMIT, Decided, RateLimitService, ServiceOptions
+
+__all__ = [
+    "NOT_LOADED",
+    "Bounds",
+    "Decided",
+    "EncodeOptions",
+    "GrpcHealth",
+    "RateLimitService",
+    "RequestError",
+    "ServiceOptions",
+    "decide_json",
+    "handlers",
+]
+
+
+def handlers(service: RateLimitService, health: GrpcHealth) -> Handlers:
+    """Every gRPC method we serve, for a transport to carry."""
+    served = ("envoy.service.ratelimit.v3.RateLimitService", "grpc.health.v1.Health")
+    reflect = reflection_handler((*served, *(f"{package}.ServerReflection" for package in PACKAGES)))
+    return Handlers(
+        unary={SHOULD_RATE_LIMIT: service.should_rate_limit, CHECK: health.check},
+        streams={WATCH: health.watch} | {reflection_method(package): reflect for package in PACKAGES},
+    )

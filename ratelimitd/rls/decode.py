@@ -1,0 +1,56 @@
+"""From request bytes to the core's ``Request``."""
+
+from typing import Any, NamedTuple
+
+from google.protobuf.message import DecodeError
+
+from ratelimitd.limiter import Request
+from ratelimitd.policy import Descriptor, Unit
+from ratelimitd.proto import message
+
+_Request = message("ratelimitd.wire.v1.RateLimitRequest")
+
+
+class RequestError(ValueError):
+    """The request cannot be decided; INVALID_ARGUMENT at the edge. The text is upstream's where upstream has one."""
+
+
+class Bounds(NamedTuple):
+    """More than this of anything in a request is an error (MAX_DESCRIPTORS, MAX_ENTRIES)."""
+
+    descriptors: int = 64
+    entries: int = 32
+
+
+def decode(body: bytes, bounds: Bounds) -> Request:
+    """Read a serialized ``RateLimitRequest``; raises RequestError."""
+    try:
+        request = _Request.FromString(body)
+    except DecodeError as error:
+        raise RequestError("the request is not a RateLimitRequest") from error
+    if not request.domain:
+        raise RequestError("rate limit domain must not be empty")
+    descriptors = request.descriptors
+    if not descriptors:
+        raise RequestError("rate limit descriptor list must not be empty")
+    if len(descriptors) > bounds.descriptors:
+        raise RequestError(f"{len(descriptors)} descriptors are more than MAX_DESCRIPTORS={bounds.descriptors}")
+    decoded = tuple([_descriptor(each, bounds) for each in descriptors])
+    return Request(request.domain, decoded, request.hits_addend)
+
+
+def _descriptor(wire: Any, bounds: Bounds) -> Descriptor:
+    entries = tuple([(entry.key, entry.value) for entry in wire.entries])
+    if len(entries) > bounds.entries:
+        raise RequestError(f"{len(entries)} entries in one descriptor are more than MAX_ENTRIES={bounds.entries}")
+    override = hits = None
+    if wire.HasField("limit"):
+        override = (wire.limit.requests_per_unit, _unit(wire.limit.unit))
+    if wire.HasField("hits_addend"):
+        hits = wire.hits_addend.value
+    return Descriptor(entries, override, hits, wire.is_negative_hits)
+
+
+def _unit(number: int) -> Unit:
+    """``envoy.type.v3.RateLimitUnit``, whose numbers are those of ours; an unknown one is UNKNOWN."""
+    return Unit(number) if 0 <= number <= Unit.YEAR else Unit.UNKNOWN

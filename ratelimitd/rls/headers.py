@@ -1,0 +1,54 @@
+"""Header fields that tell a client its limits, made from the statuses of an answer."""
+
+from collections.abc import Iterator, Sequence
+
+from ratelimitd.limiter import Answer, Status
+from ratelimitd.policy import UNIT_SECONDS, Limit
+
+
+def limit_headers(statuses: Sequence[Status], names: Sequence[str], *, all_quota: bool) -> Iterator[tuple[str, str]]:
+    """Limit, remaining and reset of one descriptor, as envoyproxy/ratelimit picks it.
+
+    The one with the least remaining, the first of equals; but the last one over its limit, quota limits aside.
+    """
+    shown: Status | None = None
+    for status in statuses:
+        if status.limit is not None and (shown is None or status.remaining < shown.remaining):
+            shown = status
+    for status in statuses:
+        if status.over and status.limit is not None and not (all_quota or status.limit.quota_mode):
+            shown = status
+    if shown is None or shown.limit is None:
+        return
+    values = (shown.limit.requests_per_unit, shown.remaining, shown.reset)
+    for name, value in zip(names, values, strict=True):
+        yield name, str(value)
+
+
+def ietf_headers(answer: Answer) -> Iterator[tuple[str, str]]:
+    """RateLimit-Policy and RateLimit (draft-ietf-httpapi-ratelimit-headers-10), and Retry-After (RFC 9110 10.2.3)."""
+    shown = [(_policy_name(index, limit), limit, status) for index, limit, status in _limited(answer.statuses)]
+    if not shown:
+        return
+    policies = [f"{name};q={limit.requests_per_unit};w={_window(limit)}" for name, limit, _ in shown]
+    yield "RateLimit-Policy", ", ".join(policies)
+    yield "RateLimit", ", ".join(f"{name};r={status.remaining};t={status.reset}" for name, _, status in shown)
+    if answer.over:
+        yield "Retry-After", str(max(status.reset for _, _, status in shown if status.over))
+
+
+def _limited(statuses: Sequence[Status]) -> Iterator[tuple[int, Limit, Status]]:
+    for index, status in enumerate(statuses):
+        if status.limit is not None:
+            yield index, status.limit, status
+
+
+def _policy_name(index: int, limit: Limit) -> str:
+    """A structured-field string (RFC 9651 3.3.3): printable ASCII, quoted."""
+    name = limit.name if limit.name.isascii() and limit.name.isprintable() else ""
+    escaped = (name or f"limit-{index}").replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def _window(limit: Limit) -> int:
+    return UNIT_SECONDS[limit.unit] * limit.unit_multiplier

@@ -1,0 +1,70 @@
+"""``grpc.health.v1.Health`` for "" (the whole server) and "ratelimit" (upstream's name)."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from google.protobuf.message import DecodeError
+
+from ratelimitd.proto import message
+from ratelimitd.transport import Call, GrpcError, Status, Stream
+
+CHECK = "/grpc.health.v1.Health/Check"
+WATCH = "/grpc.health.v1.Health/Watch"
+SERVICES = ("", "ratelimit")
+
+_Request = message("grpc.health.v1.HealthCheckRequest")
+_Response = message("grpc.health.v1.HealthCheckResponse")
+
+
+class GrpcHealth:
+    """Answers what ``healthy`` says; call ``changed`` when it may say something else."""
+
+    def __init__(self, healthy: Callable[[], bool]) -> None:
+        self._healthy = healthy
+        self._watching: set[asyncio.Event] = set()
+
+    def check(self, calls: Sequence[Call]) -> None:
+        """Unary Check: NOT_FOUND for another service, as the protocol asks."""
+        for call in calls:
+            try:
+                service = _Request.FromString(call.body).service
+            except DecodeError:
+                call.fail(Status.INVALID_ARGUMENT, "the request is not a HealthCheckRequest")
+                continue
+            if service in SERVICES:
+                call.respond(self._now())
+            else:
+                call.fail(Status.NOT_FOUND, f"unknown service {service}")
+
+    async def watch(self, stream: Stream) -> None:
+        """Server-streaming Watch: the state now, then each change; SERVICE_UNKNOWN for another service."""
+        async for body in stream:
+            try:
+                service = _Request.FromString(body).service
+            except DecodeError as error:
+                raise GrpcError(Status.INVALID_ARGUMENT, "the request is not a HealthCheckRequest") from error
+            await self._follow(stream, known=service in SERVICES)
+
+    async def _follow(self, stream: Stream, *, known: bool) -> None:
+        change = asyncio.Event()
+        self._watching.add(change)
+        try:
+            told = b""
+            while True:
+                state = self._now() if known else _Response(status=_Response.SERVICE_UNKNOWN).SerializeToString()
+                if state != told:
+                    await stream.send(state)
+                    told = state
+                await change.wait()
+                change.clear()
+        finally:
+            self._watching.discard(change)
+
+    def changed(self) -> None:
+        """Tell every watcher to look again."""
+        for change in self._watching:
+            change.set()
+
+    def _now(self) -> bytes:
+        state = _Response.SERVING if self._healthy() else _Response.NOT_SERVING
+        return bytes(_Response(status=state).SerializeToString())

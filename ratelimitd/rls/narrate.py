@@ -1,0 +1,29 @@
+"""A decision in words, for people who watch the log (LOG_DECISIONS). It shows what callers sent, so it is not on."""
+
+import structlog
+
+from .encode import shown_unit
+from .service import Decided
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+def narrate(decided: Decided) -> None:
+    """Log one decision: what was asked, and what each descriptor was told."""
+    plan, answer = decided
+    told = []
+    for descriptor, status in zip(plan.request.descriptors, answer.statuses, strict=True):
+        asked = ",".join(f"{_text(key)}={_text(value)}" for key, value in descriptor.entries) or "(no entries)"
+        if status.limit is None:
+            told.append(f"{asked}: no limit")
+            continue
+        unit = shown_unit(status.limit).name.lower()
+        told.append(
+            f"{asked}: {status.remaining} of {status.limit.requests_per_unit}/{unit} left, reset {status.reset} s"
+        )
+    verdict = "failed" if answer.failure else "OVER_LIMIT" if answer.over else "OK"
+    log.info(verdict, domain=_text(plan.request.domain), descriptors="; ".join(told))
+
+
+def _text(value: bytes) -> str:
+    return value.decode(errors="backslashreplace")
