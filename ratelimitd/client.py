@@ -1,0 +1,97 @@
+"""A small client of the service: one call, and its answer in words."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+import grpc
+from google.protobuf import json_format
+
+from ratelimitd.descriptor_text import Entries, show
+from ratelimitd.proto import POOL, message
+
+METHOD: Final = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit"
+
+# Bytes where Envoy's own message has strings: the same on the wire, and a value need not be UTF-8.
+_Request: Final = message("ratelimitd.wire.v1.RateLimitRequest")
+_Response: Final = message("envoy.service.ratelimit.v3.RateLimitResponse")
+
+# Without this an http_proxy of the environment would be asked to connect to localhost.
+_OPTIONS: Final = (("grpc.enable_http_proxy", 0),)
+
+OVER_LIMIT: Final = "OVER_LIMIT"
+UNLIMITED: Final = (1 << 32) - 1
+"""``limit_remaining`` of an unlimited descriptor."""
+
+
+class CheckError(Exception):
+    """The service gave no decision; the text says why, and what to do where that is known."""
+
+
+def check(address: str, domain: bytes, descriptors: Sequence[Entries], hits: int | None, timeout: float) -> Any:
+    """Call ShouldRateLimit once and return the RateLimitResponse.
+
+    ``hits`` is the cost of each descriptor (0 peeks); None leaves it to the service, which takes 1. ``timeout`` is in
+    seconds. Raises CheckError.
+    """
+    request = _Request(domain=domain)
+    for entries in descriptors:
+        descriptor = request.descriptors.add()
+        for key, value in entries:
+            descriptor.entries.add(key=key, value=value)
+        if hits is not None:
+            descriptor.hits_addend.value = hits
+    with grpc.insecure_channel(address, options=_OPTIONS) as channel:
+        call = channel.unary_unary(METHOD, _Request.SerializeToString, _Response.FromString)
+        try:
+            response = call(request, timeout=timeout)
+        except grpc.RpcError as error:
+            raise CheckError(_reason(error, address, timeout)) from error
+    if overall(response) == "UNKNOWN":
+        raise CheckError(f"{address} answered without a decision (overall_code UNKNOWN)")
+    return response
+
+
+def overall(response: Any) -> str:
+    """Return the name of the overall code."""
+    return _code(response.overall_code)
+
+
+def as_json(response: Any) -> str:
+    """Return the response in protobuf's JSON, one line."""
+    return json_format.MessageToJson(response, descriptor_pool=POOL, indent=None)
+
+
+def lines(response: Any, descriptors: Sequence[Entries]) -> Iterator[tuple[str, str]]:
+    """Yield (code, sentence) for each descriptor."""
+    for entries, status in zip(descriptors, response.statuses, strict=False):
+        yield _code(status.code), f"{show(entries)}: {_sentence(status)}"
+
+
+def _sentence(status: Any) -> str:
+    if not status.HasField("current_limit"):
+        return "unlimited" if status.limit_remaining == UNLIMITED else "no limit applies"
+    limit = status.current_limit
+    unit = limit.Unit.Name(limit.unit).lower()
+    # The service shows UNKNOWN for a window that is not one plain unit.
+    amount = f"{limit.requests_per_unit}" + (f" per {unit}" if limit.unit else "")
+    name = f" ({limit.name})" if limit.name else ""
+    seconds = status.duration_until_reset.seconds
+    if _code(status.code) == OVER_LIMIT:
+        return f"over {amount}{name}, try again in {seconds} s"
+    return f"{status.limit_remaining} left of {amount}{name}, reset in {seconds} s"
+
+
+def _code(number: int) -> str:
+    return str(_Response.Code.Name(number))
+
+
+def _reason(error: Any, address: str, timeout: float) -> str:
+    code, details = error.code(), error.details() or ""
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return f"{address} gave no answer in {timeout:g} s"
+    if code is grpc.StatusCode.UNAVAILABLE and ("connect" in details or "DNS" in details):
+        return (
+            f"nobody answers at {address} ({details.rpartition(': ')[2]}). Start the service with: "
+            "ratelimitd serve --config PATH, or name another one with --address HOST:PORT"
+        )
+    return f"{address} answered {code.name}: {details}"

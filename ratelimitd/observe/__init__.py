@@ -1,0 +1,1 @@
+"""Logs, metrics and what the event loop is doing."""

@@ -1,0 +1,162 @@
+"""Logs: one stream for us and the libraries, JSON or text, with every secret masked.
+
+Modules log with ``structlog.stdlib.get_logger(__name__)``; libraries log with ``logging`` and come out the same way.
+"""
+
+import logging
+import re
+import sys
+import time
+from collections.abc import Callable, Mapping, MutableMapping
+from typing import Any, Final, TextIO
+from urllib.parse import quote
+
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+MASK: Final = "***"
+
+SECRET_LEAST: Final = 4
+"""A shorter secret is not masked: it would blank out half of every line, and it hides nothing from a guesser."""
+
+LEVELS: Final[Mapping[str, int]] = {
+    "trace": logging.DEBUG,
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warn": logging.WARNING,
+    "warning": logging.WARNING,
+    "error": logging.ERROR,
+    "fatal": logging.CRITICAL,
+    "panic": logging.CRITICAL,
+}
+"""The names logrus takes, so LOG_LEVEL takes them."""
+
+_USERINFO: Final = re.compile(r"(\w://)[^\s\"'<>]*@")
+
+_secrets: set[str] = set()
+
+
+def hide(secret: str) -> None:
+    """Mask this value from now on, wherever it turns up in a log; also as a URL would spell it."""
+    if len(secret) >= SECRET_LEAST:
+        _secrets.update((secret, quote(secret, safe=""), repr(secret)[1:-1]))
+
+
+def masked(text: str) -> str:
+    """Return a text without the hidden values and without the credentials of URLs."""
+    for secret in sorted(_secrets, key=len, reverse=True):
+        text = text.replace(secret, MASK)
+    return _USERINFO.sub(rf"\1{MASK}@", text)
+
+
+def configure(level: str, form: str, stream: TextIO | None = None) -> None:
+    """Send all logs to ``stream`` (stderr).
+
+    ``level`` is a name of ``LEVELS``; ``form`` is json, text, or auto: text when the stream is a terminal.
+    """
+    out = stream or sys.stderr
+    terminal = out.isatty()
+    handler = logging.StreamHandler(out)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[structlog.stdlib.add_log_level],
+            processors=_text(colors=terminal) if form == "text" or (form == "auto" and terminal) else _json(),
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(LEVELS[level])
+    logging.captureWarnings(capture=True)
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            structlog.stdlib.add_log_level,
+            structlog.stdlib.PositionalArgumentsFormatter(),
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+
+
+def _json() -> list[Processor]:
+    """One object a line, with the keys envoyproxy/ratelimit gives its JSON lines; times are RFC 3339 in UTC."""
+    return [
+        *_common(),
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="@timestamp"),
+        structlog.processors.EventRenamer("@message"),
+        structlog.processors.JSONRenderer(ensure_ascii=False),
+    ]
+
+
+def _text(*, colors: bool) -> list[Processor]:
+    return [
+        *_common(),
+        structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
+        structlog.dev.ConsoleRenderer(colors=colors, pad_event_to=0, exception_formatter=structlog.dev.plain_traceback),
+    ]
+
+
+def _common() -> list[Processor]:
+    return [
+        structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+        structlog.processors.StackInfoRenderer(),
+        structlog.processors.format_exc_info,
+        _mask_fields,
+    ]
+
+
+def _mask_fields(_: WrappedLogger, __: str, fields: EventDict) -> MutableMapping[str, Any]:
+    """Mask every field; runs after exceptions became text, so tracebacks are masked too."""
+    return {name: _masked(value) for name, value in fields.items()}
+
+
+def _masked(value: Any) -> object:
+    """Mask inside plain containers; any other object is taken by its own text."""
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, Mapping):
+        return {masked(str(name)): _masked(inner) for name, inner in value.items()}
+    if type(value) in {list, tuple, set, frozenset}:
+        return [_masked(inner) for inner in value]
+    if isinstance(value, bytes):
+        return masked(value.decode(errors="backslashreplace"))
+    return masked(str(value))
+
+
+class Edge:
+    """Logs when something goes down and when it comes up again, and nothing in between.
+
+    ``log`` takes both lines; ``down`` and ``up`` are their texts; ``clock`` gives seconds.
+    """
+
+    def __init__(
+        self, log: structlog.stdlib.BoundLogger, down: str, up: str, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._log = log
+        self._texts = down, up
+        self._clock = clock
+        self._since: float | None = None
+        self.failures = 0
+        """Failures since it went down."""
+
+    @property
+    def is_down(self) -> bool:
+        """Whether the last word was that it is down."""
+        return self._since is not None
+
+    def failed(self, **fields: object) -> None:
+        """Count a failure; the first one is logged with ``fields``."""
+        self.failures += 1
+        if self._since is None:
+            self._since = self._clock()
+            self._log.warning(self._texts[0], **fields)
+
+    def worked(self, **fields: object) -> None:
+        """After failures, log how many there were and for how long; else do nothing."""
+        if self._since is None:
+            return
+        seconds = round(self._clock() - self._since, 3)
+        self._log.info(self._texts[1], failures=self.failures, seconds=seconds, **fields)
+        self._since, self.failures = None, 0

@@ -1,0 +1,172 @@
+"""From environment and flags to ``Settings``, or to every problem at once."""
+
+import difflib
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final, NamedTuple
+
+from ratelimitd.settings.rows import MASK, Row, Status
+from ratelimitd.settings.table import ROWS, Settings
+
+_WITHOUT_REDIS: Final = "neither REDIS_URL nor REDIS_ADDR is set; set one of them, or unset this for counters in memory"
+
+# What Kubernetes sets in every pod for a Service named redis or redis-something; nobody wrote these.
+_SERVICE_LINK: Final = re.compile(
+    r"REDIS_(\w+_)?(SERVICE_(HOST|PORT(_\w+)?)=|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?=|PORT=(tcp|udp|sctp)://)", re.ASCII
+)
+
+
+class Problem(NamedTuple):
+    """One thing wrong with the settings.
+
+    Attributes:
+        name: of the variable, or the flag where a flag gave the value.
+        value: as given, masked where it is secret.
+        message: what is wrong and how to mend it.
+    """
+
+    name: str
+    value: str
+    message: str
+
+    def __str__(self) -> str:
+        return f'{self.name}="{self.value}": {self.message}'
+
+
+class SettingsError(ValueError):
+    """The settings cannot be used; ``problems`` holds all that is wrong, and the text one a line."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        super().__init__("\n".join(map(str, problems)))
+        self.problems = problems
+
+
+class _Given(NamedTuple):
+    """What somebody set: values as text by name, and which of them came by flag."""
+
+    values: dict[str, str]
+    flags: frozenset[str]
+
+    def problem(self, row: Row[Any], message: str) -> Problem:
+        name = row.flag if row.name in self.flags else row.name
+        return Problem(name, row.shown(self.values.get(row.name, row.default)), message)
+
+
+def load(environ: Mapping[str, str], flags: Mapping[str, str]) -> Settings:
+    """Read all settings. ``flags`` are texts by the name of their variable; a flag wins over its variable.
+
+    Raises SettingsError with every problem there is.
+    """
+    given = _Given({**environ, **flags}, frozenset(flags))
+    values: dict[str, Any] = {}
+    problems = [*_parse(given, values), *_refuse(given)]
+    settings = Settings(values, _warnings(given))
+    problems += [problem for rule in _RULES for problem in rule(given, settings)]
+    if problems:
+        raise SettingsError(problems)
+    return settings
+
+
+def _parse(given: _Given, values: dict[str, Any]) -> Iterator[Problem]:
+    for row in ROWS:
+        if row.status is Status.UNREAD or row.name not in given.values:
+            continue
+        try:
+            values[row.name] = row.parse(given.values[row.name])
+        except ValueError as error:
+            yield given.problem(row, str(error) if given.values[row.name] else f"set but empty: {error}; or unset it")
+
+
+def _refuse(given: _Given) -> Iterator[Problem]:
+    for row in ROWS:
+        if row.status is Status.REFUSED and not _off(row, given.values.get(row.name, "")):
+            yield given.problem(row, f"is not built yet; unset it. {row.doc}")
+
+
+def _off(row: Row[Any], value: str) -> bool:
+    """Whether a value asks for nothing: empty, the default, or Go's false."""
+    return value in {"", row.default, "0", "f", "F", "false", "False", "FALSE"}
+
+
+def _warnings(given: _Given) -> tuple[str, ...]:
+    """Name, in one sentence, what is set and read by nobody."""
+    named = sorted(
+        name
+        for row in ROWS
+        if row.status is Status.UNREAD
+        for name in _matching(row.name, given.values)
+        if not _off(row, given.values[name])
+    )
+    return (f"set, but nothing reads it: {', '.join(named)} (docs/settings.md says why)",) if named else ()
+
+
+def _matching(name: str, values: Mapping[str, str]) -> list[str]:
+    if name.endswith("*"):
+        return [other for other in values if other.startswith(name[:-1])]
+    return [name] if name in values else []
+
+
+def _one_address(given: _Given, settings: Settings) -> Iterator[Problem]:
+    both = settings.redis_url, settings.redis_addr
+    if all(both) and both[0] != both[1]:
+        yield given.problem(Settings.redis_addr, "REDIS_URL names another server; keep one of the two")
+    for row in (Settings.redis_url, Settings.redis_addr):
+        if given.values.get(row.name) == "":
+            yield given.problem(row, "set but empty; name a server, or unset it for counters in memory")
+
+
+def _backend(given: _Given, settings: Settings) -> Iterator[Problem]:
+    row = Settings.backend_type
+    if settings.backend_type == "memory" and _names_redis(given):
+        yield given.problem(row, "but the address of a Redis is set too; unset one of them")
+    if settings.backend_type == "redis" and not _names_redis(given):
+        yield given.problem(row, "needs REDIS_URL, as in redis:6379")
+
+
+def _credentials(given: _Given, settings: Settings) -> Iterator[Problem]:
+    address = settings.redis_url or settings.redis_addr
+    if settings.redis_auth and address and address.password and settings.redis_auth != address[3:5]:
+        yield given.problem(Settings.redis_auth, "the address holds other credentials; keep one of the two")
+
+
+def _socket(given: _Given, settings: Settings) -> Iterator[Problem]:
+    address, wanted = settings.redis, settings.redis_socket_type
+    found = "unix" if address and address.path else "tcp"
+    if address and wanted and wanted != found:
+        yield given.problem(Settings.redis_socket_type, f"but the address is {found}; unset this")
+
+
+def _without_redis(given: _Given, _: Settings) -> Iterator[Problem]:
+    """Never count in memory when somebody meant Redis."""
+    if _names_redis(given):
+        return
+    for row in ROWS:
+        if row.name.startswith("REDIS_") and row.name in given.values:
+            yield given.problem(row, _WITHOUT_REDIS)
+
+
+def _strangers(given: _Given, _: Settings) -> Iterator[Problem]:
+    """Names like REDIS_ULR, while no address of a Redis is set."""
+    known = [row.name for row in ROWS]
+    for name, value in given.values.items():
+        if not name.startswith("REDIS_") or name in known or _names_redis(given):
+            continue
+        if _SERVICE_LINK.match(f"{name}={value}"):
+            continue
+        close = difflib.get_close_matches(name, known, 1)
+        meant = f"nobody knows this name; is {close[0]} meant? " if close else "nobody knows this name, and "
+        yield Problem(name, MASK, meant + _WITHOUT_REDIS)
+
+
+def _names_redis(given: _Given) -> bool:
+    return "REDIS_URL" in given.values or "REDIS_ADDR" in given.values
+
+
+_RULES: Final[tuple[Callable[[_Given, Settings], Iterator[Problem]], ...]] = (
+    _one_address,
+    _backend,
+    _credentials,
+    _socket,
+    _without_redis,
+    _strangers,
+)

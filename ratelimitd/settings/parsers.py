@@ -1,0 +1,161 @@
+"""From the text of a variable to its value. A parser raises ValueError with what is wrong and what to write."""
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from typing import Final
+
+# strconv.ParseBool of Go knows these and no others, so envoyproxy/ratelimit does too.
+_BOOLS: Final[Mapping[str, bool]] = {
+    **dict.fromkeys(("1", "t", "T", "TRUE", "true", "True"), True),
+    **dict.fromkeys(("0", "f", "F", "FALSE", "false", "False"), False),
+}
+
+# The units of time.ParseDuration of Go, in seconds.
+_DURATION_UNITS: Final[Mapping[str, float]] = {
+    "ns": 1e-9,
+    "us": 1e-6,
+    "µs": 1e-6,  # U+00B5, the micro sign
+    "μs": 1e-6,  # U+03BC, the Greek letter; Go takes both
+    "ms": 1e-3,
+    "s": 1.0,
+    "m": 60.0,
+    "h": 3600.0,
+}
+_DURATION_PART: Final = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)", re.ASCII)
+_NUMBER: Final = re.compile(r"\d+\.?\d*|\.\d+", re.ASCII)
+
+_SIZE: Final = re.compile(r"(\d+)\s*(|b|[kmg]i?b?)", re.ASCII | re.IGNORECASE)
+_SIZE_POWERS: Final[Mapping[str, int]] = {"": 0, "b": 0, "k": 10, "m": 20, "g": 30}
+
+_HEADER: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
+PORT_MAX: Final = 65_535
+EVERYWHERE: Final = "0.0.0.0"  # noqa: S104  upstream's default too: Envoy asks from other machines
+
+
+def text(value: str) -> str:
+    """Take any text, empty too."""
+    return value
+
+
+def boolean(value: str) -> bool:
+    """Read a bool as Go does: true, false, 1, 0, t, f and their capitals."""
+    if value not in _BOOLS:
+        raise ValueError("not a bool; write true or false")
+    return _BOOLS[value]
+
+
+def integer(least: int, most: int = (1 << 63) - 1) -> Callable[[str], int]:
+    """Make a parser of whole numbers from ``least`` to ``most``."""
+
+    def parse(value: str) -> int:
+        try:
+            number = int(value)
+        except ValueError:
+            number = None
+        if number is None or "_" in value:
+            raise ValueError("not a whole number")
+        if not least <= number <= most:
+            raise ValueError(f"must be from {least} to {most}")
+        return number
+
+    return parse
+
+
+port_number: Final = integer(0, PORT_MAX)
+"""A TCP port; 0 lets the system choose a free one."""
+
+
+def ratio(value: str) -> float:
+    """Read a number that is 0 or more."""
+    try:
+        number = float(value)
+    except ValueError:
+        number = math.nan
+    if not 0 <= number < math.inf:
+        raise ValueError("not a number of 0 or more; write 0.8 for example")
+    return number
+
+
+def duration(value: str) -> float:
+    """Read a Go duration (``150us``, ``1h30m``, ``24h``) or a plain number of seconds; gives seconds."""
+    if _NUMBER.fullmatch(value):
+        return float(value)
+    seconds, end = 0.0, 0
+    while part := _DURATION_PART.match(value, end):
+        seconds += float(part[1]) * _DURATION_UNITS[part[2]]
+        end = part.end()
+    if not value or end != len(value):
+        raise ValueError("not a duration; write one like 150us, 5s, 1h30m, or a number of seconds")
+    return round(seconds, 9)
+
+
+def positive_duration(value: str) -> float:
+    """Read a duration that is not 0."""
+    seconds = duration(value)
+    if seconds <= 0:
+        raise ValueError("must be more than 0")
+    return seconds
+
+
+def size(least: int) -> Callable[[str], int]:
+    """Make a parser of bytes: ``1048576``, ``256MiB``, ``256m``, ``1g``; every unit counts by 1024."""
+
+    def parse(value: str) -> int:
+        found = _SIZE.fullmatch(value)
+        if not found:
+            raise ValueError("not a size; write bytes, or one like 512KiB, 256MiB, 1g")
+        number = int(found[1]) << _SIZE_POWERS[found[2][:1].lower()]
+        if number < least:
+            raise ValueError(f"must be at least {least} bytes")
+        return number
+
+    return parse
+
+
+def choice(*allowed: str, unbuilt: Mapping[str, str] | None = None) -> Callable[[str], str]:
+    """Make a parser of one name out of ``allowed``, in any case.
+
+    ``unbuilt`` names values envoyproxy/ratelimit knows and this service does not yet, each with what to do.
+    """
+    names = {name.lower(): name for name in allowed}
+    refused = {name.lower(): why for name, why in (unbuilt or {}).items()}
+
+    def parse(value: str) -> str:
+        if value.lower() in refused:
+            raise ValueError(f"is not built yet: {refused[value.lower()]}")
+        if value.lower() not in names:
+            raise ValueError("unknown; write " + " or ".join(name or "nothing" for name in allowed))
+        return names[value.lower()]
+
+    return parse
+
+
+def address(value: str) -> str:
+    """Read an address to listen on; empty means every IPv4 interface, as the default does."""
+    bare = value.removeprefix("[").removesuffix("]")
+    if any(character.isspace() or character == "/" for character in bare):
+        raise ValueError("not an address; write 0.0.0.0, 127.0.0.1 or ::")
+    return bare or EVERYWHERE
+
+
+def host_port(value: str) -> tuple[str, int]:
+    """Read ``host:port``, ``[::1]:port`` or ``:port`` (every IPv4 interface)."""
+    name, colon, number = value.rpartition(":")
+    if not colon or (":" in name and not name.startswith("[")):
+        raise ValueError("not host:port; write :9090, 127.0.0.1:9090 or [::]:9090")
+    return address(name), port_number(number)
+
+
+def header(value: str) -> str:
+    """Read the name of an HTTP header field (RFC 9110, 5.6.2: a token)."""
+    if not _HEADER.fullmatch(value):
+        raise ValueError("not a header name; write one like RateLimit-Limit")
+    return value
+
+
+def path(value: str) -> str:
+    """Read the path part of a URL."""
+    if not value.startswith("/") or any(character.isspace() for character in value):
+        raise ValueError("not a path; write one like /metrics")
+    return value

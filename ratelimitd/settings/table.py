@@ -1,0 +1,331 @@
+"""The table: every variable envoyproxy/ratelimit reads, and our own.
+
+What works is an attribute of ``Settings``; its row is read on the class. What does not is in ``UNBUILT``.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final, NoReturn
+
+from ratelimitd.settings.parsers import (
+    EVERYWHERE,
+    address,
+    boolean,
+    choice,
+    duration,
+    header,
+    host_port,
+    integer,
+    path,
+    port_number,
+    positive_duration,
+    ratio,
+    size,
+    text,
+)
+from ratelimitd.settings.redis_url import RedisAddress, credentials, redis_address
+from ratelimitd.settings.rows import Row, Secret, Status
+
+ALGORITHMS: Final = ("fixed_window", "sliding_window_counter", "sliding_window", "token_bucket", "gcra", "leaky_bucket")
+"""Written out because this module imports nothing of ours; a test holds it against the algorithms themselves."""
+
+LOG_LEVELS: Final = ("trace", "debug", "info", "warn", "warning", "error", "fatal", "panic")
+
+_NOT_XDS: Final = "serve the policy from files (CONFIG_TYPE=FILE) until it is"
+_NOT_MEMCACHE: Final = "write redis with REDIS_URL, or memory"
+_ONE_SERVER: Final = "write single and name one server in REDIS_URL"
+
+
+class Settings:
+    """All settings that work, parsed; frozen. Durations are seconds, sizes bytes. Made by ``load``.
+
+    Attributes:
+        warnings: sentences to log once, at the start.
+    """
+
+    warnings: tuple[str, ...]
+
+    def __init__(self, values: Mapping[str, Any], warnings: tuple[str, ...] = ()) -> None:
+        """Take a parsed value for each row that works, by its name, and fill in the defaults."""
+        for row in _working():
+            value = values[row.name] if row.name in values else row.parse(row.default)
+            self.__dict__[row.name.lower()] = value
+        self.__dict__["warnings"] = warnings
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise AttributeError(f"settings are frozen: {name}")
+
+    def __repr__(self) -> str:
+        return "Settings(...)"
+
+    @property
+    def redis(self) -> RedisAddress | None:
+        """Where Redis is, with the credentials of REDIS_AUTH; None: counters live in memory."""
+        address = self.redis_url or self.redis_addr
+        if address is None or not self.redis_auth:
+            return address
+        user, password = self.redis_auth
+        return address._replace(user=user, password=password)
+
+    # What listens where
+    host = Row(address, EVERYWHERE, "Address of HTTP: /healthcheck, /livez, /readyz, /json, /metrics; :: works.")
+    port = Row(port_number, "8080", "Port of HTTP; 0: a free one.")
+    debug_host = Row(address, EVERYWHERE, "Address of the debug HTTP: /rlconfig.")
+    debug_port = Row(port_number, "6070", "Port of the debug HTTP; 0: a free one.")
+    grpc_host = Row(address, EVERYWHERE, "Address of gRPC, which Envoy calls; :: works.")
+    grpc_port = Row(port_number, "8081", "Port of gRPC; 0: a free one.")
+    grpc_max_connection_age = Row(positive_duration, "24h", "A gRPC connection this old is asked to close, ±10 %.")
+    grpc_max_connection_age_grace = Row(positive_duration, "1h", "Calls on such a connection have this long to end.")
+    graceful_shutdown_timeout = Row(
+        duration, "15s", "After SIGTERM and the drain, calls in flight have this long; half of Kubernetes' usual 30 s."
+    )
+    drain_delay = Row(
+        duration,
+        "5s",
+        "After SIGTERM health fails at once and calls are still taken this long, so that Envoy and Kubernetes can "
+        "see it and look elsewhere; Kubernetes takes some seconds to spread the news that a pod ends.",
+    )
+
+    # Logs
+    log_level = Row(
+        choice(*LOG_LEVELS),
+        "info",
+        "The least level logged: trace, debug, info, warn, error, fatal, panic. Upstream's default is warn, which "
+        "it also gives to its start lines; ours are info, so that is the default.",
+    )
+    log_format = Row(
+        choice("auto", "json", "text"),
+        "auto",
+        "json: one object a line, with @timestamp and @message as upstream. text: for people. "
+        "auto: text on a terminal, else json. Upstream's default is text.",
+    )
+    log_decisions = Row(boolean, "false", "Log every decision; for trying the service out, not for traffic.")
+
+    # The policy
+    config_type = Row(choice("FILE", unbuilt={"GRPC_XDS_SOTW": _NOT_XDS}), "FILE", "Where the policy comes from.")
+    force_start_without_initial_config = Row(boolean, "false", "Be ready before a first policy was loaded.")
+    runtime_root = Row(text, "/srv/runtime_data/current", "Folder of the policy, unless --config names it.")
+    runtime_subdirectory = Row(text, "", "Folder below RUNTIME_ROOT.")
+    runtime_appdirectory = Row(text, "config", "Folder of the policy files below that.")
+    runtime_ignoredotfiles = Row(boolean, "false", "Skip names that start with a dot; a Kubernetes ConfigMap needs it.")
+    runtime_watch_root = Row(
+        boolean, "true", "true: watch RUNTIME_ROOT, a symlink that is swapped. false: watch the folder of the files."
+    )
+    merge_domain_config = Row(boolean, "false", "Let several files give descriptors to one domain.")
+    default_algorithm = Row(
+        choice(*ALGORITHMS),
+        "fixed_window",
+        f"Algorithm of a limit when neither it nor its domain names one: {', '.join(ALGORITHMS)}. "
+        "The default is upstream's only one.",
+    )
+
+    # Counters
+    backend_type = Row(
+        choice("", "memory", "redis", unbuilt={"memcache": _NOT_MEMCACHE}),
+        "",
+        "memory or redis. Unset: redis when REDIS_URL or REDIS_ADDR is set, else memory.",
+    )
+    memory_max_bytes = Row(
+        size(1 << 20),
+        "256MiB",
+        "Memory for counters; past it, expired ones go first. Half of a small container's 512 MiB.",
+    )
+    redis_url = Row(
+        redis_address,
+        "",
+        "host:port, redis://[user:password@]host[:port][/database] or the path of a unix socket.",
+        secret=Secret.USERINFO,
+    )
+    redis_addr = Row(redis_address, "", "Another name for REDIS_URL, meant for host:port.", secret=Secret.USERINFO)
+    redis_socket_type = Row(
+        choice("", "tcp", "unix"), "", "tcp or unix; unset: seen from REDIS_URL. Upstream's default is unix."
+    )
+    redis_type = Row(
+        choice("single", unbuilt={"cluster": _ONE_SERVER, "sentinel": _ONE_SERVER}), "single", "One Redis server."
+    )
+    redis_auth = Row(
+        lambda value: credentials(value) if value else None, "", "password or user:password.", secret=Secret.WHOLE
+    )
+    redis_pool_size = Row(integer(1, 1024), "10", "Connections to Redis at most; a busy event loop needs few.")
+    redis_timeout = Row(positive_duration, "10s", "How long a connection to Redis may take to be made.")
+    store_budget = Row(
+        positive_duration,
+        "15ms",
+        "How long a decision may wait for its counters; Envoy itself waits 20 ms. A call with a shorter deadline "
+        "of its own has that less 3 ms.",
+    )
+    store_in_flight = Row(
+        integer(1),
+        "10000",
+        "Requests that may wait for Redis at once before more are turned away; at 15 ms each that is 600,000 a second.",
+    )
+    replicas = Row(
+        integer(1),
+        "1",
+        "Instances that share the counters in Redis. While it is away, each grants its part of a limit that says "
+        "on_store_failure: local.",
+    )
+    cache_key_prefix = Row(text, "", "Put before every key in Redis.")
+    fixed_window_keys = Row(
+        choice("upstream", "safe"),
+        "upstream",
+        "Redis keys of plain fixed windows. upstream: byte for byte envoyproxy/ratelimit's, so that both can share "
+        "counters. safe: keys that cannot collide.",
+    )
+    expiration_jitter_max_seconds = Row(
+        integer(0), "300", "A random part of this is added to expiries in Redis; 0: off."
+    )
+    local_cache_size_in_bytes = Row(size(0), "0", "Memory for remembering limits that are over; 0: off.")
+    stop_cache_key_increment_when_overlimit = Row(
+        boolean, "false", "Charge all limits of a request or none: all_or_nothing for every domain."
+    )
+
+    # Answers
+    shadow_mode = Row(boolean, "false", "Count and report, but never say OVER_LIMIT overall.")
+    quota_mode = Row(boolean, "false", "Treat every limit as quota_mode.")
+    response_dynamic_metadata = Row(boolean, "false", "Return the request and the policy's metadata to Envoy.")
+    limit_response_headers_enabled = Row(boolean, "false", "Add the three headers named next.")
+    limit_limit_header = Row(header, "RateLimit-Limit", "Header of the limit.")
+    limit_remaining_header = Row(header, "RateLimit-Remaining", "Header of what remains.")
+    limit_reset_header = Row(header, "RateLimit-Reset", "Header of the seconds until the reset.")
+    ietf_ratelimit_headers = Row(
+        boolean, "false", "Add RateLimit and RateLimit-Policy (draft-ietf-httpapi-ratelimit-headers), and Retry-After."
+    )
+
+    # Bounds on a request
+    max_request_bytes = Row(
+        size(1024),
+        "1MiB",
+        "A larger request is refused. Envoy takes at most 60 KiB of headers by default; gRPC allows 4 MiB.",
+    )
+    max_descriptors = Row(integer(1), "64", "Descriptors of one request; a route rarely makes ten.")
+    max_entries = Row(integer(1), "32", "Entries of one descriptor; a policy is rarely deeper than five.")
+
+    # Metrics and health
+    near_limit_ratio = Row(ratio, "0.8", "A limit this full counts as near_limit.")
+    use_prometheus = Row(boolean, "false", "Serve metrics at PROMETHEUS_ADDR, besides /metrics of HTTP.")
+    prometheus_addr = Row(host_port, ":9090", "host:port of that; write [::]:9090 for IPv6.")
+    prometheus_path = Row(path, "/metrics", "Path of that.")
+    disable_stats = Row(boolean, "false", "Serve no metrics.")
+    request_made_series = Row(
+        integer(0),
+        "10000",
+        "Metric series that values of requests may create, before the rest share one named other; Prometheus is at "
+        "ease with some ten thousand of one target.",
+    )
+    healthy_with_at_least_one_config_loaded = Row(boolean, "false", "Be healthy only with at least one domain.")
+
+
+def _refused(name: str, default: str, doc: str, secret: Secret = Secret.NO) -> Row[Any]:
+    parse = boolean if default == "false" else text
+    return Row(parse, default, doc, name=name, status=Status.REFUSED, secret=secret)
+
+
+def _unread(default: str, doc: str, *names: str) -> list[Row[Any]]:
+    return [Row(text, default, doc, name=name, status=Status.UNREAD, secret=Secret.WHOLE) for name in names]
+
+
+_TLS: Final = "TLS on gRPC; plain text instead would not be what you asked for."
+_REDIS_TLS: Final = "TLS to Redis; plain text instead would not be what you asked for."
+_MEMCACHE: Final = "Counters in memcache; use Redis or memory."
+_XDS: Final = "The policy over xDS."
+_PERSECOND: Final = "Part of REDIS_PERSECOND."
+_PIPELINE: Final = "Every decision of an event-loop tick goes to Redis in one round trip."
+_STATSD: Final = "statsd; metrics are served for Prometheus instead."
+_TRACING: Final = "Tracing."
+
+UNBUILT: Final[tuple[Row[Any], ...]] = (
+    _refused("GRPC_UDS", "", "gRPC on a unix socket instead of a port that others can reach."),
+    _refused("GRPC_SERVER_USE_TLS", "false", _TLS),
+    *(
+        _refused(name, "", _TLS)
+        for name in (
+            "GRPC_SERVER_TLS_CERT",
+            "GRPC_SERVER_TLS_KEY",
+            "GRPC_SERVER_TLS_CA_CERT",
+            "GRPC_CLIENT_TLS_CACERT",
+            "GRPC_CLIENT_TLS_SAN",
+        )
+    ),
+    _refused("REDIS_TLS", "false", _REDIS_TLS),
+    *(_refused(name, "", _REDIS_TLS) for name in ("REDIS_TLS_CLIENT_CERT", "REDIS_TLS_CLIENT_KEY", "REDIS_TLS_CACERT")),
+    _refused("REDIS_TLS_SKIP_HOSTNAME_VERIFICATION", "false", _REDIS_TLS),
+    _refused("REDIS_SENTINEL_AUTH", "", "Redis behind Sentinel; use REDIS_TYPE=single.", Secret.WHOLE),
+    _refused("REDIS_AUTH_FILE", "", "Credentials from a file; use REDIS_AUTH.", Secret.WHOLE),
+    _refused("REDIS_PERSECOND", "false", "A second Redis for limits a second; one server holds them all."),
+    _refused("MEMCACHE_HOST_PORT", "", _MEMCACHE),
+    _refused("MEMCACHE_SRV", "", _MEMCACHE),
+    _refused("USE_CALENDAR_MONTH_RATE_LIMIT", "false", "Calendar months; a month is 30 days here."),
+    *_unread("", _PERSECOND, "REDIS_PERSECOND_URL", "REDIS_PERSECOND_AUTH", "REDIS_PERSECOND_SENTINEL_AUTH"),
+    *_unread("unix", _PERSECOND, "REDIS_PERSECOND_SOCKET_TYPE"),
+    *_unread("SINGLE", _PERSECOND, "REDIS_PERSECOND_TYPE"),
+    *_unread("10", _PERSECOND, "REDIS_PERSECOND_POOL_SIZE"),
+    *_unread("10s", _PERSECOND, "REDIS_PERSECOND_TIMEOUT"),
+    *_unread("false", _PERSECOND, "REDIS_PERSECOND_TLS"),
+    *_unread("WAIT", _PERSECOND, "REDIS_PERSECOND_POOL_ON_EMPTY_BEHAVIOR"),
+    *_unread("0", _PERSECOND, "REDIS_PERSECOND_PIPELINE_WINDOW", "REDIS_PERSECOND_PIPELINE_LIMIT"),
+    *_unread("1", _PERSECOND, "REDIS_PERSECOND_CLUSTER_PIPELINE_PARALLELISM"),
+    *_unread("0", _PIPELINE, "REDIS_PIPELINE_WINDOW", "REDIS_PIPELINE_LIMIT"),
+    *_unread("1", "Redis clusters are not built yet.", "REDIS_CLUSTER_PIPELINE_PARALLELISM"),
+    *_unread(
+        "false", "Health follows Redis only where a limit needs it to answer.", "REDIS_HEALTH_CHECK_ACTIVE_CONNECTION"
+    ),
+    *_unread("WAIT", "A full pool never opens more connections.", "REDIS_POOL_ON_EMPTY_BEHAVIOR"),
+    *_unread("", "Gone from upstream too.", "REDIS_POOL_ON_EMPTY_WAIT_DURATION"),
+    *_unread(
+        "",
+        "The service listens before Redis is up and connects when it is.",
+        "REDIS_STARTUP_INITIAL_INTERVAL",
+        "REDIS_STARTUP_MAX_INTERVAL",
+        "REDIS_STARTUP_MAX_ELAPSED_TIME",
+    ),
+    *_unread("false", "Broken connections are closed in any case.", "REDIS_CLOSE_CONNECTION_ON_READONLY_ERROR"),
+    *_unread("false", "is_negative_hits is always honoured.", "ENABLE_NEGATIVE_HITS"),
+    *_unread("0", _MEMCACHE, "MEMCACHE_SRV_REFRESH"),
+    *_unread("2", _MEMCACHE, "MEMCACHE_MAX_IDLE_CONNS"),
+    *_unread("false", _MEMCACHE, "MEMCACHE_TLS", "MEMCACHE_TLS_SKIP_HOSTNAME_VERIFICATION"),
+    *_unread("", _MEMCACHE, "MEMCACHE_TLS_CLIENT_CERT", "MEMCACHE_TLS_CLIENT_KEY", "MEMCACHE_TLS_CACERT"),
+    *_unread("default", _XDS, "CONFIG_GRPC_XDS_NODE_ID"),
+    *_unread("localhost:18000", _XDS, "CONFIG_GRPC_XDS_SERVER_URL"),
+    *_unread("3s", _XDS, "CONFIG_GRPC_XDS_SERVER_CONNECT_RETRY_INTERVAL"),
+    *_unread("false", _XDS, "CONFIG_GRPC_XDS_SERVER_USE_TLS"),
+    *_unread(
+        "",
+        _XDS,
+        "CONFIG_GRPC_XDS_NODE_METADATA",
+        "CONFIG_GRPC_XDS_CLIENT_ADDITIONAL_HEADERS",
+        "CONFIG_GRPC_XDS_CLIENT_TLS_CERT",
+        "CONFIG_GRPC_XDS_CLIENT_TLS_KEY",
+        "CONFIG_GRPC_XDS_SERVER_TLS_CACERT",
+        "CONFIG_GRPC_XDS_SERVER_TLS_SAN",
+        "XDS_CLIENT_MAX_MSG_SIZE_IN_BYTES",
+    ),
+    *_unread("10s", _XDS, "XDS_CLIENT_BACKOFF_INITIAL_INTERVAL"),
+    *_unread("60s", _XDS, "XDS_CLIENT_BACKOFF_MAX_INTERVAL"),
+    *_unread("0.5", _XDS, "XDS_CLIENT_BACKOFF_RANDOM_FACTOR"),
+    *_unread("true", _XDS, "XDS_CLIENT_BACKOFF_JITTER"),
+    *_unread("false", _STATSD + " Upstream's default is true.", "USE_STATSD"),
+    *_unread("false", _STATSD, "USE_DOG_STATSD"),
+    *_unread("", _STATSD, "USE_DOG_STATSD_MOGRIFIERS", "DOG_STATSD_MOGRIFIER_*"),
+    *_unread("localhost", _STATSD, "STATSD_HOST"),
+    *_unread("8125", _STATSD, "STATSD_PORT"),
+    *_unread("tcp", _STATSD, "STATSD_PROTOCOL"),
+    *_unread("10s", "Metrics are current at every scrape.", "STATS_FLUSH_INTERVAL"),
+    *_unread("", _STATSD, "EXTRA_TAGS", "GOSTATS_FLUSH_INTERVAL_SECONDS", "GOSTATS_LOGGING_SINK_DISABLED"),
+    *_unread("", "Metrics have their names and labels without a mapping.", "PROMETHEUS_MAPPER_YAML"),
+    *_unread("false", "Response times are in seconds, as the name says.", "PROMETHEUS_RESPONSE_TIME_AS_MILLISECONDS"),
+    *_unread("false", _TRACING, "TRACING_ENABLED"),
+    *_unread("RateLimit", _TRACING, "TRACING_SERVICE_NAME"),
+    *_unread("", _TRACING, "TRACING_SERVICE_NAMESPACE", "TRACING_SERVICE_INSTANCE_ID", "OTEL_EXPORTER_OTLP_*"),
+    *_unread("http", _TRACING, "TRACING_EXPORTER_PROTOCOL"),
+    *_unread("1", _TRACING, "TRACING_SAMPLING_RATE"),
+    *_unread("", "The reverse proxy.", "LISTEN_ADDR", "DOWNSTREAM_URL"),
+)
+"""Variables that do not work yet. A name that ends in ``*`` stands for all that begin so."""
+
+
+def _working() -> list[Row[Any]]:
+    return [row for row in vars(Settings).values() if isinstance(row, Row)]
+
+
+ROWS: Final[tuple[Row[Any], ...]] = (*_working(), *UNBUILT)
+"""The whole table."""

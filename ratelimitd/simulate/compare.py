@@ -1,0 +1,39 @@
+"""The same policy under another algorithm."""
+
+from collections.abc import Iterable
+
+from ratelimitd.algorithms import ALGORITHMS, Rate, RateError, make_rate
+from ratelimitd.policy import Limit, Policy, assemble
+from ratelimitd.policy.rows import DomainRow, NodeRow, Row
+from ratelimitd.simulate.run import SimulationError
+
+
+def with_algorithm(rows: Iterable[Row], algorithm: str) -> Policy:
+    """Make the policy of these rows with one algorithm for every limit and every override.
+
+    A burst is kept from meter to meter and left out otherwise; ``count_rejected: false`` is kept for a fixed window.
+    Raises SimulationError when a limit cannot have the algorithm.
+    """
+    return assemble(_row(row, algorithm) for row in rows)
+
+
+def _row(row: Row, algorithm: str) -> Row:
+    if isinstance(row, DomainRow):
+        return row._replace(default_algorithm=algorithm)
+    return row._replace(limits=tuple(_limit(limit, row, algorithm) for limit in row.limits))
+
+
+def _limit(limit: Limit, row: NodeRow, algorithm: str) -> Limit:
+    if limit.rate is None:
+        return limit
+    try:
+        return limit._replace(rate=_rate(limit.rate, algorithm))
+    except RateError as error:
+        key = row.key.decode(errors="replace")
+        raise SimulationError(f"the limit of descriptor '{key}' cannot be compared as {algorithm}: {error}") from error
+
+
+def _rate(rate: Rate, algorithm: str) -> Rate:
+    meters = ALGORITHMS[rate.algorithm].family == ALGORITHMS[algorithm].family == "meter"
+    counted = rate.count_rejected or not ALGORITHMS[algorithm].keyed_by_window
+    return make_rate(algorithm, rate.quota, rate.window, rate.burst if meters else None, counted)

@@ -1,0 +1,122 @@
+"""Runs as a table and as JSON: allowed and limited in equal stretches of time."""
+
+import json
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+
+from ratelimitd.simulate.run import Run
+
+SECOND: Final = 1_000_000
+
+ROWS: Final = 24
+"""Rows of a table at most: it fits a terminal of the usual 24 lines or little more."""
+
+WIDE: Final = 200
+"""Columns for a file or a pipe, where nothing would be folded: six algorithms fit."""
+
+_STEPS: Final = (
+    1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000, 200_000, 500_000,
+    *(seconds * SECOND for seconds in (
+        1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14_400, 21_600, 43_200, 86_400, 604_800,
+    )),
+)  # fmt: skip
+
+
+class Bucket(NamedTuple):
+    """A stretch of time: its start in µs after the first request, and what happened in it."""
+
+    start: int
+    allowed: int
+    limited: int
+
+
+def step_of(runs: Sequence[Run]) -> int:
+    """Return the length (µs) of the stretches: the shortest round one that gives at most ``ROWS`` of them."""
+    span = max((run.times[-1] - run.times[0] for run in runs if run.times), default=0)
+    for step in _STEPS:
+        if span // step < ROWS:
+            return step
+    return -(-(span + 1) // ROWS)
+
+
+def buckets(run: Run, step: int) -> list[Bucket]:
+    """Count a run in stretches of ``step`` µs from its first request on, empty ones too."""
+    if not run.times:
+        return []
+    first = run.times[0]
+    allowed = [0] * ((run.times[-1] - first) // step + 1)
+    limited = allowed[:]
+    for time, over in zip(run.times, run.limited, strict=True):
+        (limited if over else allowed)[(time - first) // step] += 1
+    return [Bucket(index * step, *counts) for index, counts in enumerate(zip(allowed, limited, strict=True))]
+
+
+def table(runs: Sequence[Run]) -> Table:
+    """Return a table with a row for each stretch of time, a pair of columns for each run, and the totals below."""
+    step = step_of(runs)
+    made = Table(title=f"requests each {_length(step)}", show_footer=True, box=SIMPLE)
+    made.add_column("from", justify="right", vertical="bottom", footer="total")
+    for run in runs:
+        name, over = run.name.replace("_", "\n"), run.over
+        allowed = f"{name}\nallowed"
+        limited = "\n" * allowed.count("\n") + "limited"
+        made.add_column(allowed, justify="right", style="green", footer=str(run.total - over))
+        made.add_column(limited, justify="right", style="red", footer=str(over))
+    for row in zip(*(buckets(run, step) for run in runs), strict=True):
+        cells = (str(count) if count else "·" for bucket in row for count in (bucket.allowed, bucket.limited))
+        made.add_row(_clock(row[0].start, step), *cells)
+    return made
+
+
+def show(runs: Sequence[Run]) -> None:
+    """Print the table, as wide as it needs to be where nobody reads it on a terminal."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=WIDE)
+    console.print(table(runs))
+    for run in runs:
+        if run.unmatched:
+            console.print(f"{run.name}: no limit applied to {run.unmatched} of {run.total} requests")
+
+
+def as_json(runs: Sequence[Run]) -> str:
+    """Return the same numbers as JSON; times in seconds after the first request."""
+    step = step_of(runs)
+    value = {
+        "bucket_seconds": step / SECOND,
+        "runs": [
+            {
+                "algorithm": run.name,
+                "allowed": run.total - run.over,
+                "limited": run.over,
+                "without_limit": run.unmatched,
+                "buckets": [
+                    {"from": bucket.start / SECOND, "allowed": bucket.allowed, "limited": bucket.limited}
+                    for bucket in buckets(run, step)
+                ],
+            }
+            for run in runs
+        ],
+    }
+    return json.dumps(value, indent=2)
+
+
+def _length(time: int) -> str:
+    """Write µs as 0.05 s, 15 s, 2 min, 1 h."""
+    for unit, name in ((3600 * SECOND, "h"), (60 * SECOND, "min")):
+        if time % unit == 0 and time:
+            return f"{time // unit} {name}"
+    return f"{time / SECOND:g} s"
+
+
+def _clock(time: int, step: int) -> str:
+    """Write µs as 1:05, 1:05:00 or, where the step is below a second, 1:05.250."""
+    seconds, rest = divmod(time, SECOND)
+    minutes, seconds = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    fraction = f".{rest // 1000:03}" if step < SECOND else ""
+    return (f"{hours}:{minutes:02}" if hours else f"{minutes}") + f":{seconds:02}{fraction}"

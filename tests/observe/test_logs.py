@@ -1,0 +1,190 @@
+"""Logs: their form, what they never show, and edges."""
+
+import io
+import json
+import logging
+import warnings
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from ratelimitd.observe import logs
+from ratelimitd.settings import Settings
+from ratelimitd.settings.table import LOG_LEVELS
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture(autouse=True)
+def _restored() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    logging.captureWarnings(capture=False)
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    structlog.reset_defaults()
+    logs._secrets.clear()
+
+
+@pytest.fixture
+def out() -> io.StringIO:
+    stream = io.StringIO()
+    logs.configure("debug", "auto", stream)
+    return stream
+
+
+def log() -> structlog.stdlib.BoundLogger:
+    return structlog.stdlib.get_logger("ratelimitd.test")
+
+
+def lines(stream: io.StringIO) -> list[dict[str, object]]:
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+def test_json_has_upstreams_keys(out: io.StringIO) -> None:
+    """A line that does not go to a terminal is JSON with @timestamp, @message and level, as envoyproxy/ratelimit's."""
+    log().info("policy loaded", domains=2, ratio=0.5, none=None, key=b"a\xff")
+
+    (line,) = lines(out)
+    assert str(line.pop("@timestamp")).endswith("Z")
+    assert line == {
+        "@message": "policy loaded",
+        "level": "info",
+        "domains": 2,
+        "ratio": 0.5,
+        "none": None,
+        "key": "a\\xff",
+    }
+
+
+def test_text_on_a_terminal() -> None:
+    """On a terminal, people read lines, not JSON."""
+    stream = Terminal()
+    logs.configure("info", "auto", stream)
+    log().info("policy loaded", domains=2)
+
+    assert not stream.getvalue().startswith("{")
+    assert "policy loaded" in stream.getvalue()
+
+
+def test_json_forced_on_a_terminal() -> None:
+    """LOG_FORMAT=json holds on a terminal too."""
+    stream = Terminal()
+    logs.configure("info", "json", stream)
+    log().info("x")
+
+    assert lines(stream)[0]["@message"] == "x"
+
+
+def test_text_with_an_exception() -> None:
+    """A traceback in text form is masked, and printed without a complaint of the library."""
+    stream = io.StringIO()
+    logs.configure("info", "text", stream)
+    logs.hide("canary")
+    try:
+        raise RuntimeError("canary")  # noqa: TRY301  an exception with a traceback is what is logged
+    except RuntimeError:
+        log().exception("x")
+
+    assert "RuntimeError: ***" in stream.getvalue()
+    assert "canary" not in stream.getvalue()
+
+
+def test_level() -> None:
+    """What is below the level is not logged, ours or a library's."""
+    stream = io.StringIO()
+    logs.configure("warn", "json", stream)
+    log().info("a")
+    logging.getLogger("grpc").info("b")
+    log().warning("c")
+
+    assert [line["@message"] for line in lines(stream)] == ["c"]
+
+
+def test_levels_are_the_settings() -> None:
+    """Every level LOG_LEVEL takes is known here."""
+    assert set(logs.LEVELS) == set(LOG_LEVELS)
+    assert Settings.log_level.default in logs.LEVELS
+
+
+def test_libraries_come_the_same_way(out: io.StringIO) -> None:
+    """Lines of libraries and warnings of Python have the same form."""
+    logging.getLogger("aiohttp.server").error("failed on %s", "x")
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.warn("old", stacklevel=1)
+
+    first, second = lines(out)
+    assert (first["@message"], first["level"]) == ("failed on x", "error")
+    assert "old" in str(second["@message"])
+
+
+def test_hidden_values_are_masked_everywhere(out: io.StringIO) -> None:
+    """A hidden value is masked in texts, fields, nested fields, keys, objects, exceptions and lines of libraries."""
+    logs.hide("ca na/ry")
+    error = ValueError("ca na/ry")
+    log().info("ca na/ry", field="x ca na/ry", nested={"ca na/ry": ["ca na/ry", {"a": b"ca na/ry"}]}, error=error)
+    log().info("as a URL spells it", url="ca%20na%2Fry")
+    try:
+        raise error
+    except ValueError:
+        log().exception("failed")
+        logging.getLogger("asyncio").exception("failed with %s", error)
+
+    assert len(lines(out)) == 4
+    assert "na" not in out.getvalue().replace("name", "")
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("to redis://u:p@h:1/0 now", "to redis://***@h:1/0 now"),
+        ("redis://:p@ss@h", "redis://***@h"),
+        ("redis://u:a/b@h", "redis://***@h"),
+        ("http://h/a", "http://h/a"),
+        ("user@host", "user@host"),
+    ],
+)
+def test_credentials_of_urls_are_masked(text: str, shown: str) -> None:
+    """Credentials in a URL are masked though nobody named them."""
+    assert logs.masked(text) == shown
+
+
+def test_the_longest_secret_is_masked_first() -> None:
+    """A secret that holds another one leaves no rest."""
+    logs.hide("pass")
+    logs.hide("password")
+
+    assert logs.masked("password pass") == "*** ***"
+
+
+def test_short_secrets_do_not_blank_the_log() -> None:
+    """An empty or tiny secret does not mask half of every line."""
+    logs.hide("")
+    logs.hide("a")
+
+    assert logs.masked("a banana") == "a banana"
+
+
+def test_edge_logs_changes_only(out: io.StringIO) -> None:
+    """A thousand failures are one line, and one more when it works again, with their number and duration."""
+    now = [10.0]
+    edge = logs.Edge(log(), "redis is down", "redis is back", clock=lambda: now[0])
+    edge.worked()
+    for _ in range(1000):
+        edge.failed(reason="refused")
+    assert edge.is_down
+    now[0] = 12.5
+    edge.worked()
+    edge.worked()
+    edge.failed()
+
+    down, up, again = lines(out)
+    assert (down["@message"], down["level"], down["reason"]) == ("redis is down", "warning", "refused")
+    assert (up["@message"], up["level"], up["failures"], up["seconds"]) == ("redis is back", "info", 1000, 2.5)
+    assert (again["@message"], edge.failures) == ("redis is down", 1)

@@ -1,0 +1,320 @@
+"""The command line: what each command prints, and its exit code."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import grpc
+import pytest
+from click.testing import CliRunner, Result
+
+from ratelimitd import __version__, descriptor_text
+from ratelimitd.cli import main
+from ratelimitd.client import METHOD
+from ratelimitd.proto import message
+from ratelimitd.settings import ROWS, Settings, Status
+
+GOOD = "domain: shop\ndescriptors:\n  - key: user\n    rate_limit: {unit: second, requests_per_unit: 5}\n"
+BAD = "domain: shop\ndescriptors:\n  - key: user\n    rate_limit: {unit: foo, requests_per_unit: 5}\n  - value: x\n"
+
+Response = message("envoy.service.ratelimit.v3.RateLimitResponse")
+Request = message("envoy.service.ratelimit.v3.RateLimitRequest")
+OK, OVER = 1, 2
+
+
+def cli(*words: str, env: dict[str, str] | None = None) -> Result:
+    return CliRunner(env=env).invoke(main, words)
+
+
+@pytest.fixture
+def policy(tmp_path: Path) -> str:
+    file = tmp_path / "shop.yaml"
+    file.write_text(GOOD)
+    return str(file)
+
+
+def process(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, *words], capture_output=True, text=True, check=False, timeout=30)
+
+
+def test_version_of_the_module() -> None:
+    """python -m ratelimitd is the same program as the console script."""
+    assert process("-m", "ratelimitd", "--version").stdout == f"ratelimitd, version {__version__}\n"
+
+
+def test_help_is_quick() -> None:
+    """The help imports none of the heavy libraries."""
+    heavy = "grpc", "google", "aiohttp", "structlog", "rich", "matplotlib", "uvloop", "yaml"
+    code = (
+        "import sys\nfrom ratelimitd.cli import main\nmain(['serve', '--help'], standalone_mode=False)\n"
+        f"sys.exit(','.join(name for name in {heavy} if name in sys.modules) or 0)"
+    )
+    done = process("-c", code)
+
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("command", ["serve", "validate", "check", "simulate"])
+def test_help_has_examples(command: str) -> None:
+    """Every command shows lines to copy, each on a line of its own."""
+    assert f"\n    ratelimitd {command} " in cli(command, "--help").output
+
+
+def test_serve_has_a_flag_for_every_setting() -> None:
+    """What works as a variable works as a flag, and nothing else does."""
+    shown = {word for word in cli("serve", "--help").output.split() if word.startswith("--")}
+
+    assert shown >= {row.flag for row in ROWS if row.status is Status.WORKS}
+    assert not shown & {row.flag for row in ROWS if row.status is not Status.WORKS}
+
+
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Settings, tuple[str, ...]]]:
+    calls: list[tuple[Settings, tuple[str, ...]]] = []
+    app = ModuleType("ratelimitd.app")
+
+    def run(settings: Settings, config: tuple[str, ...]) -> int:
+        calls.append((settings, config))
+        return 7
+
+    app.run = run  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "ratelimitd.app", app)
+    return calls
+
+
+def test_serve(served: list[tuple[Settings, tuple[str, ...]]]) -> None:
+    """Flags win over variables, a bool needs no value, --config repeats, and the service's exit code is ours."""
+    words = ("--config", "a", "--config", "b", "--grpc-port", "0", "--shadow-mode", "--use-prometheus", "false")
+    result = cli("serve", *words, env={"GRPC_PORT": "1", "PORT": "2", "USE_PROMETHEUS": "true"})
+
+    ((settings, config),) = served
+    assert result.exit_code == 7
+    assert (settings.grpc_port, settings.port, settings.shadow_mode, settings.use_prometheus) == (0, 2, True, False)
+    assert config == ("a", "b")
+
+
+def test_serve_with_bad_settings(served: list[tuple[Settings, tuple[str, ...]]]) -> None:
+    """Every mistake is one line on stderr, secrets masked, and nothing starts."""
+    result = cli("serve", "--port", "x", env={"REDIS_AUTH": "canary", "CONFIG_TYPE": "GRPC_XDS_SOTW"})
+
+    assert result.exit_code == 2
+    assert not served
+    lines = result.stderr.splitlines()
+    assert len(lines) == 3
+    assert all(line.startswith("ratelimitd: ") for line in lines)
+    assert 'REDIS_AUTH="***"' in result.stderr
+    assert "canary" not in result.output
+
+
+def test_validate(policy: str) -> None:
+    """A good configuration is summed up, exit 0."""
+    result = cli("validate", policy)
+
+    assert (result.output, result.exit_code) == ("ok: 1 domain, 1 descriptor, 1 limit\n", 0)
+
+
+def test_validate_prints_every_error(tmp_path: Path) -> None:
+    """Every error of every file is one line with file and line, exit 1."""
+    for name in ("a.yaml", "b.yaml"):
+        tmp_path.joinpath(name).write_text(BAD.replace("shop", name))
+    result = cli("validate", str(tmp_path))
+
+    lines = result.output.splitlines()
+    assert result.exit_code == 1
+    assert f"{tmp_path}/a.yaml: invalid rate limit unit 'foo' (line 4)" in lines
+    assert f"{tmp_path}/b.yaml: descriptor has empty key (line 5)" in lines
+    assert len(lines) == 4
+
+
+def test_validate_as_json(tmp_path: Path, policy: str) -> None:
+    """The same as one JSON object, good or bad."""
+    good = json.loads(cli("validate", "--json", policy).output)
+    assert good == {"ok": True, "errors": [], "warnings": [], "domains": 1, "descriptors": 1, "limits": 1}
+
+    file = tmp_path / "bad.yaml"
+    file.write_text(BAD)
+    bad = json.loads(cli("validate", "--json", str(file)).output)
+    assert bad["ok"] is False
+    assert bad["errors"][0] == {"file": str(file), "line": 4, "message": "invalid rate limit unit 'foo'"}
+
+
+def test_validate_takes_files_together(tmp_path: Path, policy: str) -> None:
+    """All paths of one call are one configuration; merging domains is a flag and a variable."""
+    again = tmp_path / "again.yaml"
+    again.write_text(GOOD.replace("user", "tenant"))
+
+    assert "duplicate domain 'shop' in config file" in cli("validate", policy, str(again)).output
+    assert cli("validate", "--merge-domain-config", "true", policy, str(again)).exit_code == 0
+    assert cli("validate", policy, str(again), env={"MERGE_DOMAIN_CONFIG": "true"}).exit_code == 0
+
+
+def test_validate_a_path_that_is_not_there() -> None:
+    """A path that is not there is a usage error that names it."""
+    result = cli("validate", "/nowhere.yaml")
+
+    assert result.exit_code == 2
+    assert "/nowhere.yaml" in result.output
+
+
+class Stub(grpc.GenericRpcHandler):
+    """A service that records requests and gives one answer, or fails."""
+
+    def __init__(self) -> None:
+        self.requests: list[Any] = []
+        self.response = Response(overall_code=OK)
+        self.failure: tuple[grpc.StatusCode, str] | None = None
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
+        if handler_call_details.method != METHOD:
+            return None
+        return grpc.unary_unary_rpc_method_handler(self._answer, Request.FromString, Response.SerializeToString)
+
+    def _answer(self, request: Any, context: grpc.ServicerContext) -> Any:
+        self.requests.append(request)
+        if self.failure:
+            context.abort(*self.failure)
+        return self.response
+
+
+@pytest.fixture
+def stub() -> Iterator[tuple[Stub, str]]:
+    handler = Stub()
+    with ThreadPoolExecutor(1) as pool:
+        server = grpc.server(pool, handlers=[handler])
+        port = server.add_insecure_port("127.0.0.1:0")
+        server.start()
+        yield handler, f"127.0.0.1:{port}"
+        server.stop(None).wait()
+
+
+def add_status(response: Any, code: int, **fields: Any) -> Any:
+    status = response.statuses.add(code=code, limit_remaining=fields.pop("remaining", 0))
+    if fields:
+        status.duration_until_reset.seconds = fields.pop("reset")
+        for name, value in fields.items():
+            setattr(status.current_limit, name, value)
+    return status
+
+
+def test_check_ok(stub: tuple[Stub, str]) -> None:
+    """Each status is a sentence; OK exits 0."""
+    handler, address = stub
+    add_status(handler.response, OK, remaining=19, reset=58, requests_per_unit=20, unit=2, name="checkout")
+    add_status(handler.response, OK)
+    add_status(handler.response, OK, remaining=(1 << 32) - 1)
+    result = cli("check", "-d", "shop", "--address", address, "user=alice,path=/a", "b=", r"c=1\,2=3")
+
+    assert result.exit_code == 0
+    assert result.output.splitlines() == [
+        "OK         user=alice,path=/a: 19 left of 20 per minute (checkout), reset in 58 s",
+        "OK         b=: no limit applies",
+        r"OK         c=1\,2=3: unlimited",
+        "overall: OK",
+    ]
+    (request,) = handler.requests
+    assert request.domain == "shop"
+    assert [(entry.key, entry.value) for each in request.descriptors for entry in each.entries] == [
+        ("user", "alice"),
+        ("path", "/a"),
+        ("b", ""),
+        ("c", "1,2=3"),
+    ]
+    assert not request.descriptors[0].HasField("hits_addend")
+
+
+def test_check_over_limit(stub: tuple[Stub, str]) -> None:
+    """OVER_LIMIT exits 1; a window that is not one unit shows no unit; --hits is the cost of each descriptor."""
+    handler, address = stub
+    handler.response.overall_code = OVER
+    add_status(handler.response, OVER, reset=3, requests_per_unit=20)
+    result = cli("check", "-d", "shop", "--address", address, "--hits", "0", "user=alice")
+
+    assert result.exit_code == 1
+    assert result.output == "OVER_LIMIT user=alice: over 20, try again in 3 s\noverall: OVER_LIMIT\n"
+    assert handler.requests[0].descriptors[0].HasField("hits_addend")
+    assert handler.requests[0].descriptors[0].hits_addend.value == 0
+
+
+def test_check_as_json(stub: tuple[Stub, str]) -> None:
+    """--json prints the response as protobuf's JSON, with the same exit code."""
+    handler, address = stub
+    handler.response.overall_code = OVER
+    result = cli("check", "-d", "shop", "--address", address, "--json", "user=alice")
+
+    assert json.loads(result.output) == {"overallCode": "OVER_LIMIT"}
+    assert result.exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("code", "details"),
+    [(grpc.StatusCode.UNAVAILABLE, "timeout: redis"), (grpc.StatusCode.INVALID_ARGUMENT, "no domain")],
+)
+def test_check_failed(stub: tuple[Stub, str], code: grpc.StatusCode, details: str) -> None:
+    """An error of the service is shown as it came, exit 2."""
+    handler, address = stub
+    handler.failure = code, details
+    result = cli("check", "-d", "shop", "--address", address, "user=alice")
+
+    assert (result.exit_code, result.stderr) == (2, f"ratelimitd: {address} answered {code.name}: {details}\n")
+
+
+def test_check_without_a_decision(stub: tuple[Stub, str]) -> None:
+    """An overall code of UNKNOWN is an error, not a pass."""
+    handler, address = stub
+    handler.response.overall_code = 0
+
+    assert cli("check", "-d", "shop", "--address", address, "user=alice").exit_code == 2
+
+
+def test_check_nobody_there() -> None:
+    """A refused connection says how to start the service, exit 2; a proxy of the environment is not asked."""
+    result = cli("check", "-d", "shop", "--address", "127.0.0.1:1", "a=b", env={"http_proxy": "http://127.0.0.1:2"})
+
+    assert result.exit_code == 2
+    assert (
+        "nobody answers at 127.0.0.1:1 (Connection refused). Start the service with: ratelimitd serve" in result.stderr
+    )
+
+
+def test_check_bytes(stub: tuple[Stub, str]) -> None:
+    """A value that is not UTF-8 reaches the service as it is."""
+    _, address = stub
+    words = ["-m", "ratelimitd", "check", "-d", "shop", "--address", address, b"a=\xff"]
+    done = subprocess.run(
+        [os.fsencode(word) for word in (sys.executable, *words)], capture_output=True, check=False, timeout=30
+    )
+
+    # The stub reads strings, as Envoy's message has them, and so fails: the bytes did arrive.
+    assert done.returncode == 2
+    assert b"deserializ" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "entries"),
+    [
+        ("a=b", ((b"a", b"b"),)),
+        ("a=b,c=d", ((b"a", b"b"), (b"c", b"d"))),
+        ("a=", ((b"a", b""),)),
+        ("a=b=c", ((b"a", b"b=c"),)),
+        (r"a=b\,c", ((b"a", b"b,c"),)),
+        (r"a=b\\,c=d", ((b"a", b"b\\"), (b"c", b"d"))),
+        ("ä=ö", (("ä".encode(), "ö".encode()),)),
+    ],
+)
+def test_descriptor_text(text: str, entries: descriptor_text.Entries) -> None:
+    """A descriptor is read as documented, and shown in the form it is read in."""
+    assert descriptor_text.parse(text) == entries
+    assert descriptor_text.parse(descriptor_text.show(entries)) == entries
+
+
+@pytest.mark.parametrize("text", ["", "a", "=b", "a=b,", "a=b,,c=d", "a=b\\"])
+def test_not_a_descriptor(text: str) -> None:
+    """What cannot be meant is an error that says what to write."""
+    with pytest.raises(ValueError, match="write"):
+        descriptor_text.parse(text)

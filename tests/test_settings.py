@@ -1,0 +1,358 @@
+"""Settings: what each text means, and that every mistake ends the start with a way to mend it."""
+
+import importlib
+from pathlib import Path
+
+import pytest
+
+from ratelimitd.settings import ROWS, RedisAddress, Secret, Settings, SettingsError, Status, load
+from ratelimitd.settings.docs import page
+from ratelimitd.settings.parsers import boolean, duration, host_port, size
+from ratelimitd.settings.redis_url import redis_address
+from ratelimitd.settings.table import ALGORITHMS
+
+REFUSED = [row for row in ROWS if row.status is Status.REFUSED]
+UNREAD = [row for row in ROWS if row.status is Status.UNREAD]
+
+
+def problems(environ: dict[str, str], flags: dict[str, str] | None = None) -> dict[str, str]:
+    with pytest.raises(SettingsError) as caught:
+        load(environ, flags or {})
+    return {problem.name: str(problem) for problem in caught.value.problems}
+
+
+def test_defaults_are_upstreams() -> None:
+    """With nothing set, addresses and meanings are envoyproxy/ratelimit's, counters are in memory, nobody is warned."""
+    settings = load({}, {})
+
+    assert (settings.host, settings.port) == ("0.0.0.0", 8080)
+    assert (settings.grpc_port, settings.debug_port, settings.prometheus_addr) == (8081, 6070, ("0.0.0.0", 9090))
+    assert (settings.grpc_max_connection_age, settings.grpc_max_connection_age_grace) == (86_400, 3_600)
+    assert (settings.runtime_root, settings.runtime_watch_root) == ("/srv/runtime_data/current", True)
+    assert (settings.near_limit_ratio, settings.expiration_jitter_max_seconds) == (0.8, 300)
+    assert (settings.graceful_shutdown_timeout, settings.drain_delay, settings.store_budget) == (15, 5, 0.015)
+    assert settings.memory_max_bytes == 256 << 20
+    assert settings.redis is None
+    assert settings.warnings == ()
+
+
+def test_every_default_parses() -> None:
+    """No row has a default its own parser refuses."""
+    for row in ROWS:
+        row.parse(row.default)
+
+
+def test_names_are_unique() -> None:
+    """No variable has two rows."""
+    names = [row.name for row in ROWS]
+
+    assert len(names) == len(set(names))
+
+
+def test_algorithms_are_the_algorithms() -> None:
+    """DEFAULT_ALGORITHM knows exactly the algorithms there are."""
+    algorithms = importlib.import_module("ratelimitd.algorithms")
+
+    assert set(ALGORITHMS) == set(algorithms.ALGORITHMS)
+
+
+def test_a_flag_wins() -> None:
+    """A flag wins over the variable of the same name."""
+    assert load({"GRPC_PORT": "1"}, {"GRPC_PORT": "0"}).grpc_port == 0
+
+
+def test_settings_are_frozen() -> None:
+    """Nothing changes a setting after the start."""
+    with pytest.raises(AttributeError):
+        load({}, {}).port = 1  # type: ignore[misc]
+
+
+def test_all_problems_at_once() -> None:
+    """Every mistake is told at once, with the value and the flag or variable it came from."""
+    found = problems({"PORT": "x", "SHADOW_MODE": "yes", "DRAIN_DELAY": ""}, {"GRPC_PORT": "70000"})
+
+    assert found == {
+        "PORT": 'PORT="x": not a whole number',
+        "SHADOW_MODE": 'SHADOW_MODE="yes": not a bool; write true or false',
+        "DRAIN_DELAY": 'DRAIN_DELAY="": set but empty: '
+        "not a duration; write one like 150us, 5s, 1h30m, or a number of seconds; or unset it",
+        "--grpc-port": '--grpc-port="70000": must be from 0 to 65535',
+    }
+
+
+@pytest.mark.parametrize("name", ["PORT", "SHADOW_MODE", "DRAIN_DELAY", "MEMORY_MAX_BYTES", "NEAR_LIMIT_RATIO"])
+def test_empty_but_set(name: str) -> None:
+    """An empty number, bool, duration or size is an error, as it is upstream."""
+    assert "set but empty" in problems({name: ""})[name]
+
+
+@pytest.mark.parametrize("value", ["1", "t", "T", "TRUE", "true", "True"])
+def test_true(value: str) -> None:
+    """Every form of true that Go's strconv.ParseBool takes is taken."""
+    assert boolean(value) is True
+
+
+@pytest.mark.parametrize("value", ["yes", "on", "tRUE", "", " true"])
+def test_not_a_bool(value: str) -> None:
+    """What Go does not take as a bool is refused."""
+    with pytest.raises(ValueError, match="not a bool"):
+        boolean(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("150us", 150e-6),
+        ("150µs", 150e-6),
+        ("1h30m", 5400),
+        ("24h", 86_400),
+        ("1.5s", 1.5),
+        ("15ms", 0.015),
+        ("5", 5),
+        ("0.5", 0.5),
+        ("0", 0),
+        ("0s", 0),
+        ("1m0.5s", 60.5),
+    ],
+)
+def test_durations(value: str, seconds: float) -> None:
+    """Go durations and plain seconds are both read."""
+    assert duration(value) == seconds
+
+
+@pytest.mark.parametrize("value", ["", "s", "5 s", "-5s", "5d", "1e3", "5s5", "٣s"])
+def test_not_a_duration(value: str) -> None:
+    """Anything else is no duration."""
+    with pytest.raises(ValueError, match="not a duration"):
+        duration(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "number"),
+    [("1048576", 1 << 20), ("256MiB", 256 << 20), ("256m", 256 << 20), ("1g", 1 << 30), ("4kb", 4096), ("7B", 7)],
+)
+def test_sizes(value: str, number: int) -> None:
+    """Sizes are bytes, or have a unit that counts by 1024."""
+    assert size(0)(value) == number
+
+
+@pytest.mark.parametrize("value", ["", "m", "-1", "1.5m", "1 t", "1mm"])
+def test_not_a_size(value: str) -> None:
+    """Anything else is no size."""
+    with pytest.raises(ValueError, match="not a size"):
+        size(0)(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "address"),
+    [(":9090", ("0.0.0.0", 9090)), ("127.0.0.1:0", ("127.0.0.1", 0)), ("[::]:9090", ("::", 9090))],
+)
+def test_host_port(value: str, address: tuple[str, int]) -> None:
+    """PROMETHEUS_ADDR takes Go's forms."""
+    assert host_port(value) == address
+
+
+@pytest.mark.parametrize("value", ["9090", "::9090", "host:", "host:99999", "a b:1"])
+def test_not_host_port(value: str) -> None:
+    """What could be read in two ways is refused."""
+    with pytest.raises(ValueError, match=r"not|must"):
+        host_port(value)
+
+
+def test_ipv6_host() -> None:
+    """HOST takes an IPv6 address, bare or in brackets."""
+    assert load({"HOST": "::", "GRPC_HOST": "[::1]"}, {}).host == "::"
+    assert load({"GRPC_HOST": "[::1]"}, {}).grpc_host == "::1"
+
+
+@pytest.mark.parametrize(
+    ("value", "address"),
+    [
+        ("redis:6380", RedisAddress("redis", 6380)),
+        ("redis", RedisAddress("redis", 6379)),
+        ("[::1]:6380", RedisAddress("::1", 6380)),
+        ("redis://h", RedisAddress("h", 6379)),
+        ("redis://:pa%40ss@h:1/2", RedisAddress("h", 1, "", "", "pa@ss", 2)),
+        ("redis://u:p@h", RedisAddress("h", 6379, "", "u", "p")),
+        ("redis://u:p:q@h", RedisAddress("h", 6379, "", "u", "p:q")),
+        ("/run/redis.sock", RedisAddress(path="/run/redis.sock")),
+        ("unix:///run/redis.sock", RedisAddress(path="/run/redis.sock")),
+    ],
+)
+def test_redis_url(value: str, address: RedisAddress) -> None:
+    """REDIS_URL is read in each of its forms."""
+    assert tuple(redis_address(value) or ()) == tuple(address)
+
+
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        ("rediss://h", "TLS"),
+        ("a:1,b:1", "Sentinel or a cluster"),
+        ("redis://a:1,b:1", "Sentinel or a cluster"),
+        ("u:p@h:1", "redis://"),
+        ("h:port", "port"),
+        ("h:0", "port"),
+        ("::1", "not host:port"),
+        ("redis://h/x", "database"),
+        ("redis://h?db=1", "query"),
+        ("redis://", "not host:port"),
+    ],
+)
+def test_not_a_redis_url(value: str, why: str) -> None:
+    """What is not one plain Redis server is refused, with the reason."""
+    with pytest.raises(ValueError, match=why):
+        redis_address(value)
+
+
+def test_redis_without_socket_type() -> None:
+    """A host:port needs no REDIS_SOCKET_TYPE, though upstream's default is unix; saying tcp is fine too."""
+    assert load({"REDIS_URL": "h:1"}, {}).redis == RedisAddress("h", 1)
+    assert load({"REDIS_URL": "h:1", "REDIS_SOCKET_TYPE": "tcp"}, {}).redis == RedisAddress("h", 1)
+
+
+def test_redis_auth() -> None:
+    """REDIS_AUTH is split at its first colon; without one it is a password."""
+    assert load({"REDIS_ADDR": "h:1", "REDIS_AUTH": "u:p:q"}, {}).redis == RedisAddress("h", 1, "", "u", "p:q")
+    assert load({"REDIS_ADDR": "h:1", "REDIS_AUTH": "p"}, {}).redis == RedisAddress("h", 1, "", "", "p")
+
+
+@pytest.mark.parametrize(
+    ("environ", "name", "why"),
+    [
+        ({"REDIS_URL": "a:1", "REDIS_ADDR": "b:1"}, "REDIS_ADDR", "another server"),
+        ({"REDIS_URL": ""}, "REDIS_URL", "set but empty"),
+        ({"REDIS_POOL_SIZE": "3"}, "REDIS_POOL_SIZE", "neither REDIS_URL nor REDIS_ADDR"),
+        ({"REDIS_PERSECOND_URL": "h:1"}, "REDIS_PERSECOND_URL", "neither REDIS_URL nor REDIS_ADDR"),
+        ({"REDIS_TLS": "false"}, "REDIS_TLS", "neither REDIS_URL nor REDIS_ADDR"),
+        ({"REDIS_ULR": "h:1"}, "REDIS_ULR", "is REDIS_URL meant?"),
+        ({"REDIS_HOST": "h"}, "REDIS_HOST", "nobody knows this name"),
+        ({"REDIS_PORT": "6379"}, "REDIS_PORT", "nobody knows this name"),
+        ({"BACKEND_TYPE": "redis"}, "BACKEND_TYPE", "needs REDIS_URL"),
+        ({"BACKEND_TYPE": "memory", "REDIS_URL": "h:1"}, "BACKEND_TYPE", "unset one of them"),
+        ({"BACKEND_TYPE": "memcache"}, "BACKEND_TYPE", "not built yet"),
+        ({"BACKEND_TYPE": "disk"}, "BACKEND_TYPE", "write nothing or memory or redis"),
+        ({"CONFIG_TYPE": "GRPC_XDS_SOTW"}, "CONFIG_TYPE", "not built yet"),
+        ({"REDIS_URL": "h:1", "REDIS_TYPE": "CLUSTER"}, "REDIS_TYPE", "not built yet"),
+        ({"REDIS_URL": "h:1", "REDIS_SOCKET_TYPE": "unix"}, "REDIS_SOCKET_TYPE", "the address is tcp"),
+        ({"REDIS_URL": "/s", "REDIS_SOCKET_TYPE": "tcp"}, "REDIS_SOCKET_TYPE", "the address is unix"),
+        ({"REDIS_URL": "redis://:a@h", "REDIS_AUTH": "b"}, "REDIS_AUTH", "other credentials"),
+        ({"LIMIT_RESET_HEADER": "a b"}, "LIMIT_RESET_HEADER", "not a header name"),
+        ({"PROMETHEUS_PATH": "metrics"}, "PROMETHEUS_PATH", "write one like /metrics"),
+    ],
+)
+def test_conflicts(environ: dict[str, str], name: str, why: str) -> None:
+    """What contradicts itself, or would count elsewhere than meant, is one clear error."""
+    found = problems(environ)
+
+    assert list(found) == [name]
+    assert why in found[name]
+
+
+@pytest.mark.parametrize("name", [row.name for row in REFUSED])
+def test_refused(name: str) -> None:
+    """What decides trust, policy or counters and is not built ends the start; false, empty or the default does not."""
+    row = next(row for row in REFUSED if row.name == name)
+    base = {"REDIS_URL": "h:1"}
+
+    assert "not built yet" in problems({**base, name: "true" if row.default == "false" else "canary"})[name]
+    load({**base, name: row.default}, {})
+
+
+def test_unread_in_one_warning() -> None:
+    """All that nobody reads is named in one warning, without its value."""
+    (warning,) = load(
+        {"USE_STATSD": "true", "TRACING_SERVICE_NAME": "canary", "DOG_STATSD_MOGRIFIER_A_TAGS": "x"}, {}
+    ).warnings
+
+    assert "DOG_STATSD_MOGRIFIER_A_TAGS, TRACING_SERVICE_NAME, USE_STATSD" in warning
+    assert "canary" not in warning
+
+
+@pytest.mark.parametrize("name", [row.name for row in UNREAD if not row.name.endswith("*")])
+def test_unread(name: str) -> None:
+    """Each is named when set, and not when it says what holds anyway."""
+    row = next(row for row in UNREAD if row.name == name)
+    base = {"REDIS_URL": "h:1"}
+
+    assert name in load({**base, name: "something"}, {}).warnings[0]
+    assert load({**base, name: row.default}, {}).warnings == ()
+
+
+def test_kubernetes_service_links() -> None:
+    """The variables Kubernetes makes for Services named redis and redis-master are nobody's mistake."""
+    links = {
+        "REDIS_SERVICE_HOST": "10.0.0.1",
+        "REDIS_SERVICE_PORT": "6379",
+        "REDIS_SERVICE_PORT_REDIS": "6379",
+        "REDIS_PORT": "tcp://10.0.0.1:6379",
+        "REDIS_PORT_6379_TCP": "tcp://10.0.0.1:6379",
+        "REDIS_PORT_6379_TCP_ADDR": "10.0.0.1",
+        "REDIS_MASTER_SERVICE_HOST": "10.0.0.1",
+    }
+
+    assert load(links, {}).redis is None
+
+
+def test_secrets_stay_out_of_errors() -> None:
+    """A password in a wrong value is masked in the error."""
+    found = problems(
+        {
+            "REDIS_URL": "redis://user:canary@h:port",
+            "REDIS_ADDR": "u:canary@h:1",
+            "REDIS_AUTH": "canary",
+            "REDIS_SENTINEL_AUTH": "canary",
+        }
+    )
+
+    assert found["REDIS_URL"].startswith('REDIS_URL="***@h:port"')
+    assert "canary" not in str(found)
+
+
+def test_secrets_stay_out_of_repr() -> None:
+    """Neither the settings nor an address show a password when printed."""
+    settings = load({"REDIS_URL": "redis://user:canary@h:1"}, {})
+
+    assert "canary" not in f"{settings!r} {settings} {settings.redis!r} {settings.redis}"
+
+
+def test_a_strangers_value_is_masked() -> None:
+    """The value of a REDIS_* name nobody knows is not shown: it may be a password."""
+    assert "canary" not in problems({"REDIS_PASSWORD": "canary"})["REDIS_PASSWORD"]
+
+
+def test_secret_rows() -> None:
+    """Every variable that may hold a password is marked so."""
+    named = {
+        row.name for row in ROWS if any(word in row.name for word in ("AUTH", "REDIS_URL", "REDIS_ADDR", "PASSWORD"))
+    }
+
+    assert all(row.secret is not Secret.NO for row in ROWS if row.name in named)
+
+
+def test_every_contract_variable_has_a_row() -> None:
+    """A sample of every group envoyproxy/ratelimit reads is in the table."""
+    names = {row.name for row in ROWS}
+
+    assert names >= {
+        "GRPC_UDS",
+        "GRPC_CLIENT_TLS_SAN",
+        "CONFIG_GRPC_XDS_NODE_ID",
+        "XDS_CLIENT_MAX_MSG_SIZE_IN_BYTES",
+        "EXTRA_TAGS",
+        "REDIS_STARTUP_MAX_ELAPSED_TIME",
+        "REDIS_PERSECOND_CLUSTER_PIPELINE_PARALLELISM",
+        "MEMCACHE_TLS_SKIP_HOSTNAME_VERIFICATION",
+        "TRACING_SAMPLING_RATE",
+        "USE_CALENDAR_MONTH_RATE_LIMIT",
+    }
+
+
+def test_docs_are_current() -> None:
+    """docs/settings.md is what the table writes: python -m ratelimitd.settings > docs/settings.md."""
+    assert Path(__file__).parents[1].joinpath("docs/settings.md").read_text() == page()
+
+
+def test_row_on_the_class() -> None:
+    """The class gives the row, so that the rest of the program can name a variable without repeating it."""
+    assert (Settings.grpc_port.name, Settings.grpc_port.flag) == ("GRPC_PORT", "--grpc-port")
