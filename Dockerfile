@@ -1,0 +1,29 @@
+# The image of ratelimitd. It starts wherever envoyproxy/ratelimit's does: /bin/ratelimit is the service,
+# configured by the same environment variables; ports 8080 (HTTP), 8081 (gRPC) and 6070 (debug).
+
+ARG PYTHON=3.12
+
+FROM python:${PYTHON}-slim AS build
+WORKDIR /src
+COPY requirements.txt ./
+RUN python -m venv /opt/ratelimitd
+RUN /opt/ratelimitd/bin/pip install --no-cache-dir --only-binary :all: -r requirements.txt
+COPY pyproject.toml README.md LICENSE ./
+COPY ratelimitd ratelimitd
+RUN /opt/ratelimitd/bin/pip install --no-cache-dir --no-deps .
+# Nothing in the final image installs anything.
+RUN /opt/ratelimitd/bin/pip uninstall --yes pip
+# Envoy Gateway's deployment runs /bin/ratelimit without arguments, which is `ratelimitd serve`.
+RUN printf '#!/bin/sh\nexec /opt/ratelimitd/bin/ratelimitd serve "$@"\n' > /opt/ratelimitd/bin/ratelimit \
+    && chmod 755 /opt/ratelimitd/bin/ratelimit
+
+FROM python:${PYTHON}-slim
+COPY --from=build /opt/ratelimitd /opt/ratelimitd
+RUN ln -s /opt/ratelimitd/bin/ratelimit /bin/ratelimit
+# Writes nothing, so a read-only root file system does; logs leave at once.
+ENV PATH=/opt/ratelimitd/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+# Debian's `nobody`, as a number: Kubernetes' runAsNonRoot needs one.
+USER 65534:65534
+EXPOSE 8080 8081 6070
+ENTRYPOINT ["/opt/ratelimitd/bin/ratelimitd"]
+CMD ["serve"]

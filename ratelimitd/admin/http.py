@@ -1,0 +1,54 @@
+"""What an HTTP request and its response are here, and the table that leads from one to the other."""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from typing import Final, NamedTuple
+
+TEXT: Final = "text/plain; charset=utf-8"
+JSON: Final = "application/json"
+
+
+class Request(NamedTuple):
+    """A request, read to its end.
+
+    Attributes:
+        method: in capitals.
+        path: percent-decoded, without the query.
+        query, headers: the first value of each name; header names in any case.
+        body: at most ``server.BODY_BYTES``.
+    """
+
+    method: str
+    path: str
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Response(NamedTuple):
+    """A response. A body that comes in chunks gives way to the event loop between them by itself."""
+
+    status: int
+    body: bytes | AsyncGenerator[bytes, None]
+    content_type: str = TEXT
+
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+class Route(NamedTuple):
+    """What answers a path, whatever the method (as upstream), and one line of help."""
+
+    handler: Handler
+    help: str
+
+
+Routes = Mapping[str, Route]
+"""By path. A route for ``/`` answers every path that has none."""
+
+NOT_FOUND: Final = Response(404, b"404 page not found\n")
+
+
+async def respond(routes: Routes, request: Request) -> Response:
+    """Answer a request from a table."""
+    route = routes.get(request.path) or routes.get("/")
+    return NOT_FOUND if route is None else await route.handler(request)

@@ -1,0 +1,92 @@
+"""/rlconfig: every limit in force, one a line, sorted.
+
+A line is envoyproxy/ratelimit's; what it cannot express is appended, so whoever reads its lines reads ours.
+"""
+
+import asyncio
+import heapq
+from collections.abc import AsyncGenerator, Callable, Iterator
+from itertools import chain
+from typing import Final
+
+from ratelimitd.observe.loop import batches
+from ratelimitd.policy import Limit, OnStoreFailure, Policy
+
+SLICE: Final = 200
+"""Descriptors written, or lines sorted, before the loop may turn: half a millisecond of work at most."""
+
+
+async def render(policy: Policy | None) -> AsyncGenerator[bytes, None]:
+    """Give the lines in chunks. Slices are sorted one by one and then merged, since sorting all would hold the loop."""
+    runs: list[list[str]] = []
+    for part in batches(lines(policy), SLICE):
+        runs.append(sorted(chain.from_iterable(part)))
+        await asyncio.sleep(0)
+    for merged in batches(heapq.merge(*runs), SLICE):
+        yield "".join(merged).encode()
+        await asyncio.sleep(0)
+
+
+def lines(policy: Policy | None) -> Iterator[list[str]]:
+    """Give the lines of each descriptor, one list for every descriptor, also where it has no limit."""
+    for domain in policy.domains.values() if policy else ():
+        steps = [(_shown(domain.name), iter(domain.root.children.values()))]
+        while steps:
+            above, nodes = steps[-1]
+            node = next(nodes, None)
+            if node is None:
+                steps.pop()
+                continue
+            path = f"{above}.{_shown(node.final_key)}"
+            yield [line(path, limit) for limit in node.limits]
+            steps.append((path, iter(node.children.values())))
+
+
+def line(path: str, limit: Limit) -> str:
+    """Return the line of one limit."""
+    unit, requests = ("UNKNOWN", 0) if limit.rate is None else (limit.unit.name, limit.requests_per_unit)
+    ours = "".join(f" {name}: {value}" for name, read in OURS.items() if (value := read(limit)))
+    return (
+        f"{path}: unit={unit} requests_per_unit={requests}, shadow_mode: {_yes(limit.shadow_mode)},"
+        f" quota_mode: {_yes(limit.quota_mode)}{ours}\n"
+    )
+
+
+def _algorithm(limit: Limit) -> str:
+    return limit.rate.algorithm if limit.rate and limit.rate.algorithm != "fixed_window" else ""
+
+
+def _burst(limit: Limit) -> str:
+    return str(limit.rate.burst) if limit.rate and limit.rate.burst != limit.rate.quota else ""
+
+
+def _multiplier(limit: Limit) -> str:
+    return str(limit.unit_multiplier) if limit.unit_multiplier != 1 else ""
+
+
+def _count_rejected(limit: Limit) -> str:
+    uncounted = limit.rate and limit.rate.algorithm == "fixed_window" and not limit.rate.count_rejected
+    return "false" if uncounted else ""
+
+
+def _on_store_failure(limit: Limit) -> str:
+    return limit.on_store_failure.name.lower() if limit.on_store_failure is not OnStoreFailure.ERROR else ""
+
+
+OURS: Final[dict[str, Callable[[Limit], str]]] = {
+    "algorithm": _algorithm,
+    "burst": _burst,
+    "unit_multiplier": _multiplier,
+    "count_rejected": _count_rejected,
+    "on_store_failure": _on_store_failure,
+    "limit": lambda limit: limit.item,
+}
+"""What upstream's line lacks, by the key of the policy file; shown where it is not what upstream would do."""
+
+
+def _shown(text: bytes) -> str:
+    return text.decode(errors="backslashreplace").replace("\n", "\\n")
+
+
+def _yes(value: bool) -> str:  # noqa: FBT001 the value is what is shown
+    return "true" if value else "false"

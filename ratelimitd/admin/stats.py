@@ -1,0 +1,49 @@
+"""/stats: the counters as ``name: value`` lines under envoyproxy/ratelimit's statsd names.
+
+Its own /stats lost them when its statistics library changed; ours shows them.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterable
+from typing import Final
+
+from ratelimitd.observe.loop import batches
+from ratelimitd.observe.metrics import LIMIT_COUNTERS, Counters, LimitTally
+
+SLICE: Final = 200
+"""Limits written before the loop may turn: half a millisecond of work at most."""
+
+SERVICE: Final = "ratelimit.service."
+
+
+async def render(
+    tallies: Iterable[LimitTally], unknown_domains: Iterable[tuple[str, int]], counters: Counters
+) -> AsyncGenerator[bytes, None]:
+    """Give the lines in chunks; a limit's counter that never counted is absent, as upstream's is."""
+    yield "".join(service_lines(unknown_domains, counters)).encode(errors="backslashreplace")
+    for part in batches(tallies, SLICE):
+        yield "".join(map(limit_lines, part)).encode(errors="backslashreplace")
+        await asyncio.sleep(0)
+
+
+def service_lines(unknown_domains: Iterable[tuple[str, int]], counters: Counters) -> Iterable[str]:
+    """Give the lines that belong to no limit."""
+    for name in ("redis_error", "service_error"):
+        yield f"{SERVICE}call.should_rate_limit.{name}: {getattr(counters, name)}\n"
+    for name in ("config_load_success", "config_load_error", "global_shadow_mode"):
+        yield f"{SERVICE}{name}: {getattr(counters, name)}\n"
+    for method, calls in counters.total_requests.items():
+        yield f"ratelimit_server.{method}.total_requests: {calls}\n"
+    for domain, descriptors in unknown_domains:
+        yield f"{SERVICE}rate_limit.{_one_line(domain)}.domain_not_found: {descriptors}\n"
+
+
+def limit_lines(tally: LimitTally) -> str:
+    """Return the lines of one limit; one of several of a descriptor has ``.limit_NAME`` after its key."""
+    item = f".limit_{tally.item}" if tally.item else ""
+    name = _one_line(f"{SERVICE}rate_limit.{'.'.join(tally.stat_key)}{item}")
+    return "".join([f"{name}.{counter}: {n}\n" for counter in LIMIT_COUNTERS if (n := getattr(tally, counter))])
+
+
+def _one_line(text: str) -> str:
+    return text.replace("\n", "\\n")

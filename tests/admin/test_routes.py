@@ -1,0 +1,122 @@
+"""What each path answers, without a socket."""
+
+import json
+from collections.abc import AsyncGenerator
+
+import pytest
+
+from ratelimitd.admin.http import JSON, Request, Response, Routes, respond
+from ratelimitd.admin.routes import debug_routes, metrics_routes, service_routes
+from ratelimitd.observe.health import Health
+from ratelimitd.transport import Status
+
+
+async def chunks() -> AsyncGenerator[bytes, None]:
+    yield b"one\n"
+    yield b"two\n"
+
+
+def service(health: Health | None = None, answer: tuple[Status, bytes] = (Status.OK, b"{}")) -> Routes:
+    async def decide(body: bytes) -> tuple[Status, bytes]:
+        assert body == b"asked"
+        return answer
+
+    health = health or Health()
+    return service_routes(health, health, decide, chunks)
+
+
+async def ask(routes: Routes, path: str, method: str = "GET") -> Response:
+    return await respond(routes, Request(method, path, {}, {}, b"asked"))
+
+
+async def text_of(response: Response) -> bytes:
+    if isinstance(response.body, bytes):
+        return response.body
+    return b"".join([chunk async for chunk in response.body])
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE"])
+async def test_healthcheck_is_ok_or_500_with_nothing_for_any_method(method: str) -> None:
+    """Probes written for envoyproxy/ratelimit read exactly this."""
+    health = Health()
+    assert await ask(service(health), "/healthcheck", method) == (200, b"OK", "text/plain; charset=utf-8")
+    health.set("redis", False, "refused")
+    assert (await ask(service(health), "/healthcheck", method))[:2] == (500, b"")
+
+
+async def test_readyz_names_what_is_not_ready() -> None:
+    """503 with a line for each component, with its reason where one is known."""
+    health = Health()
+    assert (await ask(service(health), "/readyz"))[:2] == (200, b"OK")
+    health.set("sigterm", False)
+    health.set("config", False, "no policy loaded")
+    assert (await ask(service(health), "/readyz"))[:2] == (503, b"config: no policy loaded\nsigterm: not ready\n")
+
+
+async def test_readiness_may_count_more_than_health() -> None:
+    """A service without a policy is unready, though upstream's /healthcheck does not count it."""
+    health, readiness = Health(), Health()
+    readiness.set("config", False)
+
+    async def decide(_: bytes) -> tuple[Status, bytes]:
+        return Status.OK, b"{}"
+
+    routes = service_routes(health, readiness, decide, chunks)
+    assert [(await ask(routes, path)).status for path in ("/healthcheck", "/readyz")] == [200, 503]
+
+
+async def test_liveness_does_not_depend_on_any_component() -> None:
+    """Restarting us does not mend Redis."""
+    health = Health()
+    health.set("redis", False, "refused")
+    assert (await ask(service(health), "/livez"))[:2] == (200, b"OK")
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ((Status.OK, b'{"overallCode":"OK"}'), (200, b'{"overallCode":"OK"}', JSON)),
+        ((Status.OK, b'{"overallCode": "OVER_LIMIT"}'), (429, b'{"overallCode": "OVER_LIMIT"}', JSON)),
+        ((Status.OK, b'{"domain":"OVER_LIMIT"}'), (200, b'{"domain":"OVER_LIMIT"}', JSON)),
+        ((Status.INVALID_ARGUMENT, b"what"), (400, b"Bad Request\n", "text/plain; charset=utf-8")),
+        ((Status.UNAVAILABLE, b"timeout: 15 ms"), (503, b'{"error": "timeout: 15 ms"}', JSON)),
+        ((Status.INTERNAL, b"\xff"), (500, b'{"error": "\\\\xff"}', JSON)),
+    ],
+)
+async def test_json_answers_with_upstreams_codes(
+    answer: tuple[Status, bytes], expected: tuple[int, bytes, str]
+) -> None:
+    """200, 429 and 400 as upstream; a store failure is 503 with the reason, not the caller's fault."""
+    response = await ask(service(answer=answer), "/json", "POST")
+    assert response == expected
+    if response.content_type == JSON:
+        json.loads(await text_of(response))
+
+
+async def test_metrics_are_streamed_with_prometheus_content_type() -> None:
+    """On the service's port and under PROMETHEUS_PATH."""
+    for routes, path in ((service(), "/metrics"), (metrics_routes("/here", chunks), "/here")):
+        response = await ask(routes, path)
+        assert (response.status, response.content_type) == (200, "text/plain; version=0.0.4; charset=utf-8")
+        assert await text_of(response) == b"one\ntwo\n"
+
+
+async def test_an_unknown_path_of_the_service_is_404() -> None:
+    """Only the debug port answers every path."""
+    assert (await ask(service(), "/nope")).status == 404
+    assert (await ask(metrics_routes("/here", chunks), "/metrics")).status == 404
+
+
+@pytest.mark.parametrize("path", ["/", "/nope", "/debug/pprof/"])
+async def test_the_debug_port_lists_its_paths_everywhere_else(path: str) -> None:
+    """A sorted line ``path: help`` for each."""
+    response = await ask(debug_routes(lambda: None, chunks), path)
+    lines = (await text_of(response)).decode().splitlines()
+    assert [line.split(": ")[0] for line in lines] == ["/rlconfig", "/stats"]
+
+
+async def test_the_debug_port_shows_limits_and_counters() -> None:
+    """/rlconfig is empty without a policy, /stats is what it is given."""
+    routes = debug_routes(lambda: None, chunks)
+    assert await text_of(await ask(routes, "/rlconfig")) == b""
+    assert await text_of(await ask(routes, "/stats")) == b"one\ntwo\n"

@@ -1,0 +1,241 @@
+"""The tables on real sockets, with callers that mean well and callers that do not."""
+
+import asyncio
+import socket
+from collections.abc import AsyncGenerator, AsyncIterator
+from io import BytesIO
+
+import aiohttp
+import pytest
+from structlog.testing import capture_logs
+
+from ratelimitd.admin import server
+from ratelimitd.admin.http import Request, Response, Route, Routes
+from ratelimitd.admin.server import BODY_BYTES, Listener, bind, listen
+
+
+async def echo(request: Request) -> Response:
+    text = f"{request.method} {request.path} {dict(request.query)} {request.headers.get('x-a')} {len(request.body)}"
+    return Response(200, text.encode())
+
+
+async def stream(_: Request) -> Response:
+    return Response(200, counted(1_000), "text/plain; version=0.0.4; charset=utf-8")
+
+
+async def counted(lines: int) -> AsyncGenerator[bytes, None]:
+    for number in range(lines):
+        yield b"%d\n" % number
+        await asyncio.sleep(0)
+
+
+ROUTES: Routes = {"/echo": Route(echo, ""), "/stream": Route(stream, "")}
+
+
+@pytest.fixture
+async def listener() -> AsyncIterator[Listener]:
+    listening = await listen(ROUTES, "127.0.0.1", 0)
+    yield listening
+    await listening.close()
+
+
+@pytest.fixture
+async def client(listener: Listener) -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession(f"http://127.0.0.1:{listener.port}") as session:
+        yield session
+
+
+async def raw(listener: Listener, data: bytes) -> bytes:
+    """Send bytes as they are and return all that comes until the connection is closed."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", listener.port)
+    writer.write(data)
+    async with asyncio.timeout(10):
+        answer = await reader.read()
+    writer.close()
+    await writer.wait_closed()
+    return answer
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
+async def test_a_request_arrives_whole(client: aiohttp.ClientSession, method: str) -> None:
+    """Method, path, query, headers in any case, and body."""
+    async with client.request(method, "/echo?a=1", headers={"X-A": "yes"}, data=b"12345") as response:
+        assert await response.text() == f"{method} /echo {{'a': '1'}} yes 5"
+
+
+async def test_a_stream_arrives_whole(client: aiohttp.ClientSession) -> None:
+    """With its own content type."""
+    async with client.get("/stream") as response:
+        assert response.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
+        assert await response.text() == "".join(f"{number}\n" for number in range(1_000))
+
+
+async def test_head_has_no_body(client: aiohttp.ClientSession) -> None:
+    """Neither for a whole answer nor for a stream, and the connection stays usable."""
+    for path in ("/echo", "/stream"):
+        async with client.head(path) as response:
+            assert (response.status, await response.read()) == (200, b"")
+
+
+async def test_an_unknown_path_is_404(client: aiohttp.ClientSession) -> None:
+    """Without reading on."""
+    async with client.get("/nope") as response:
+        assert response.status == 404
+
+
+async def test_a_body_up_to_the_bound_is_read(client: aiohttp.ClientSession) -> None:
+    """1 MiB passes, a byte more is 413."""
+    async with client.post("/echo", data=BytesIO(b"x" * BODY_BYTES)) as response:
+        assert (await response.text()).endswith(f" {BODY_BYTES}")
+    async with client.post("/echo", data=BytesIO(b"x" * (BODY_BYTES + 1))) as response:
+        assert response.status == 413
+
+
+async def test_a_compressed_body_is_bounded_by_what_it_holds(client: aiohttp.ClientSession) -> None:
+    """A few bytes that unpack to 64 MiB are 413 too."""
+    async with client.post("/echo", data=BytesIO(bytes(64 << 20)), compress="deflate") as response:
+        assert response.status == 413
+
+
+async def test_a_slow_body_is_408(listener: Listener, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A caller that announces a body and does not send it does not keep the connection."""
+    monkeypatch.setattr(server, "BODY_SECONDS", 0.05)
+    answer = await raw(listener, b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nab")
+    assert answer.startswith(b"HTTP/1.1 408 ")
+
+
+async def test_curls_expect_is_answered(listener: Listener) -> None:
+    """A caller that waits for 100 Continue gets it at once."""
+    head = b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n"
+    assert (await raw(listener, head + b"ab")).startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 ")
+
+
+CHUNKED = b"POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n",
+        b"GET\r\n\r\n",
+        b"GET /echo HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
+        b"GET /echo HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 20_000 + b"\r\n\r\n",
+        b"GET /echo HTTP/1.1\r\nHost: x\r\n" + b"X: a\r\n" * 1_000 + b"\r\n",
+        CHUNKED + b"zz\r\nab\r\n0\r\n\r\n",
+        b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\nab",
+    ],
+)
+async def test_bytes_that_are_no_http_are_400(
+    listener: Listener, data: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Never 500, and nothing logged that a caller could fill a disk with."""
+    assert (await raw(listener, data)).split()[1] == b"400"
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+async def test_a_caller_that_does_not_read_is_cut_off(listener: Listener, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stream that is not taken in time ends in an error, not as if it were whole, and lets go of what it held."""
+    monkeypatch.setattr(server, "STREAM_SECONDS", 0.1)
+    ended = asyncio.Event()
+
+    async def endless() -> AsyncGenerator[bytes, None]:
+        try:
+            while True:
+                yield b"x" * 100_000
+        finally:
+            ended.set()
+
+    async def handler(_: Request) -> Response:
+        return Response(200, endless())
+
+    listening = await listen({"/": Route(handler, "")}, "127.0.0.1", 0)
+    reader, writer = await asyncio.open_connection("127.0.0.1", listening.port)
+    writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    async with asyncio.timeout(10):
+        await ended.wait()
+        assert not (await reader.read()).endswith(b"0\r\n\r\n")
+    writer.close()
+    await listening.close()
+
+
+async def test_a_caller_that_goes_away_ends_its_stream(caplog: pytest.LogCaptureFixture) -> None:
+    """Its work stops, quietly."""
+    ended = asyncio.Event()
+
+    async def endless() -> AsyncGenerator[bytes, None]:
+        try:
+            while True:
+                yield b"x" * 1_000
+                await asyncio.sleep(0)
+        finally:
+            ended.set()
+
+    async def handler(_: Request) -> Response:
+        return Response(200, endless())
+
+    listening = await listen({"/": Route(handler, "")}, "127.0.0.1", 0)
+    reader, writer = await asyncio.open_connection("127.0.0.1", listening.port)
+    writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    await reader.read(100)
+    writer.transport.abort()
+    async with asyncio.timeout(10):
+        await ended.wait()
+    await listening.close()
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+async def test_an_error_of_ours_is_500_and_logged() -> None:
+    """With its path, once."""
+
+    async def handler(_: Request) -> Response:
+        raise RuntimeError("a bug")
+
+    listening = await listen({"/": Route(handler, "")}, "127.0.0.1", 0)
+    with capture_logs() as logs:
+        async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{listening.port}/x") as response:
+            assert response.status == 500
+    await listening.close()
+    assert [(entry["event"], entry["path"]) for entry in logs] == [("admin_request_failed", "/x")]
+
+
+async def test_a_taken_port_is_an_error_that_names_it(listener: Listener) -> None:
+    """The start ends there; SO_REUSEPORT would have hidden the other instance."""
+    with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1:{listener.port}: ") as caught:
+        await listen(ROUTES, "127.0.0.1", listener.port)
+    assert caught.value.errno
+
+
+def test_a_host_that_is_none_is_an_error_that_names_it() -> None:
+    """Not a traceback out of a resolver."""
+    with pytest.raises(OSError, match=r"cannot listen on no such host:80: "):
+        bind("no such host", 80)
+
+
+@pytest.mark.parametrize("host", ["::", "", "0.0.0.0", "localhost"])
+async def test_every_way_to_say_everywhere_takes_ipv4(host: str) -> None:
+    """``::`` is dual stack: kubelet may probe either family."""
+    listening = await listen(ROUTES, host, 0)
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(f"http://127.0.0.1:{listening.port}/echo") as response,
+    ):
+        assert response.status == 200
+    await listening.close()
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="no IPv6 here")
+async def test_dual_stack_takes_ipv6_too() -> None:
+    """Both families reach one port."""
+    listening = await listen(ROUTES, "::", 0)
+    async with aiohttp.ClientSession() as session, session.get(f"http://[::1]:{listening.port}/echo") as response:
+        assert response.status == 200
+    await listening.close()
+
+
+async def test_a_closed_listener_frees_its_port() -> None:
+    """A second start in the same place works at once."""
+    first = await listen(ROUTES, "127.0.0.1", 0)
+    await first.close()
+    second = await listen(ROUTES, "127.0.0.1", first.port)
+    assert second.port == first.port
+    await second.close()

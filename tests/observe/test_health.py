@@ -1,0 +1,43 @@
+"""Components and the one state they come to."""
+
+from ratelimitd.observe.health import Health
+
+
+def test_without_components_all_is_well() -> None:
+    """Only what was set counts."""
+    health = Health()
+    assert health.healthy
+    assert health.failing() == []
+
+
+def test_one_failing_component_is_enough() -> None:
+    """Healthy means all of them, and the failing ones are named with their reasons, sorted."""
+    health = Health()
+    health.set("redis", False, "refused")
+    health.set("config", False, "no policy")
+    health.set("sigterm", True)
+    assert health.failing() == [("config", "no policy"), ("redis", "refused")]
+    health.set("config", True)
+    assert not health.healthy
+    health.set("redis", True)
+    assert health.healthy
+
+
+def test_a_forgotten_component_counts_no_longer() -> None:
+    """A policy without ``on_store_failure: error`` makes Redis not count, whatever its state."""
+    health = Health()
+    health.set("redis", False, "refused")
+    health.forget("redis")
+    assert health.healthy
+
+
+def test_subscribers_hear_the_state_now_and_each_turn_once() -> None:
+    """A second failing component is no second turn."""
+    health = Health()
+    heard: list[bool] = []
+    health.subscribe(heard.append)
+    health.set("redis", False)
+    health.set("config", False)
+    health.set("redis", True)
+    health.set("config", True)
+    assert heard == [True, False, True]

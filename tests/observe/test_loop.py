@@ -1,0 +1,83 @@
+"""How late the loop runs, and a collector that does not hold it."""
+
+import asyncio
+import subprocess
+import sys
+import time
+
+from ratelimitd.observe.loop import MEMORY, THRESHOLDS, TICK, LoopLag, batches
+
+
+def test_lag_keeps_the_last_and_the_longest() -> None:
+    """Reading does not reset: two scrapers see the same."""
+    lag = LoopLag()
+    for late in (0.001, 0.2, 0.003):
+        lag.record(late, 1.0)
+    assert (lag.last, lag.longest, lag.longest) == (0.003, 0.2, 0.2)
+
+
+def test_the_longest_lag_is_forgotten_after_a_while() -> None:
+    """It stays for one whole period after its own and is gone after that."""
+    lag = LoopLag()
+    lag.record(0.2, MEMORY + 1)
+    lag.record(0.001, 2 * MEMORY + 1)
+    assert lag.longest == 0.2
+    lag.record(0.001, 3 * MEMORY + 1)
+    assert lag.longest == 0.001
+
+
+def test_an_early_tick_is_not_late() -> None:
+    """Clocks of a coarse timer may fire early; lag is never negative."""
+    lag = LoopLag()
+    lag.record(-0.001, 1.0)
+    assert lag.last == 0.0
+
+
+async def test_a_held_loop_is_seen() -> None:
+    """A hold longer than the tick shows in ``longest``."""
+    lag = LoopLag()
+    ticker = asyncio.create_task(lag.run())
+    await asyncio.sleep(0)
+    time.sleep(0.1)  # noqa: ASYNC251 the hold that is to be seen
+    await asyncio.sleep(TICK)  # due after the ticker's own, so it wakes after it
+    ticker.cancel()
+    assert lag.longest >= 0.07
+
+
+GROW = """
+import gc
+from ratelimitd.observe.loop import freeze_heap, tame_collector
+if {tame}:
+    tame_collector()
+    tame_collector()
+heap = {{i: [i] for i in range(1_000_000)}}
+print(len(gc.get_objects()), len(gc.callbacks), *gc.get_threshold())
+freeze_heap()
+print(len(gc.get_objects()))
+"""
+
+
+def grown(*, tame: bool) -> list[int]:
+    code = GROW.format(tame=tame)
+    out = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60)
+    return [int(word) for word in out.stdout.split()]
+
+
+def test_a_tamed_collector_leaves_a_large_heap_alone() -> None:
+    """Of a million lists that live on, only the newest are left for the next full collection."""
+    visible, callbacks, *thresholds, after_freeze = grown(tame=True)
+    assert visible < 500_000
+    assert callbacks == 1
+    assert tuple(thresholds) == THRESHOLDS
+    assert after_freeze < 10_000
+
+
+def test_an_untamed_collector_visits_it_all() -> None:
+    """So the test above can fail."""
+    assert grown(tame=False)[0] > 1_000_000
+
+
+def test_batches_keep_order_and_size() -> None:
+    """Nothing is lost at the end."""
+    assert list(batches(range(5), 2)) == [[0, 1], [2, 3], [4]]
+    assert list(batches([], 2)) == []

@@ -1,0 +1,242 @@
+"""The text of a scrape."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import pairwise
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from ratelimitd.observe.loop import LoopLag
+from ratelimitd.observe.metrics import (
+    LIMIT_COUNTERS,
+    SLICE,
+    Counters,
+    Family,
+    Histogram,
+    family_text,
+    limit_labels,
+    memory_families,
+    policy_families,
+    process_families,
+    render,
+    service_families,
+    single,
+    store_families,
+)
+
+
+@dataclass
+class Tally:
+    """What the limiter counts for one limit."""
+
+    stat_key: tuple[str, ...]
+    item: str = ""
+    total_hits: int = 0
+    over_limit: int = 0
+    near_limit: int = 0
+    within_limit: int = 0
+    over_limit_with_local_cache: int = 0
+    shadow_mode: int = 0
+
+
+async def scrape(tallies: Iterable[Tally] = (), families: Iterable[Family] = ()) -> str:
+    return b"".join([chunk async for chunk in render(tallies, families)]).decode()
+
+
+def samples(text: str) -> dict[str, float]:
+    """Sample lines by their name with labels."""
+    pairs = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
+    return {name: float(value) for name, _, value in pairs}
+
+
+def ours(text: str) -> dict[str, float]:
+    return {name: value for name, value in samples(text).items() if name.startswith("ratelimit")}
+
+
+async def test_a_limits_counters_have_upstreams_names_and_labels() -> None:
+    """Dashboards for envoyproxy/ratelimit find every name, without ``_total``, under domain, key1 and key2."""
+    labels = '{domain="basic",key1="path_/a",key2="method_GET"}'
+    tally = Tally(("basic", "path_/a", "method_GET"), "", 6, 5, 4, 3, 2, 1)
+    assert ours(await scrape([tally])) == {
+        f"ratelimit_service_rate_limit_total_hits{labels}": 6,
+        f"ratelimit_service_rate_limit_over_limit{labels}": 5,
+        f"ratelimit_service_rate_limit_near_limit{labels}": 4,
+        f"ratelimit_service_rate_limit_within_limit{labels}": 3,
+        f"ratelimit_service_rate_limit_over_limit_with_local_cache{labels}": 2,
+        f"ratelimit_service_rate_limit_shadow_mode{labels}": 1,
+    }
+
+
+async def test_a_counter_that_never_counted_is_absent() -> None:
+    """As upstream's is, so a hundred thousand idle limits are not scraped."""
+    assert ours(await scrape([Tally(("d", "k"), total_hits=1), Tally(("d", "idle"))])) == {
+        'ratelimit_service_rate_limit_total_hits{domain="d",key1="k"}': 1
+    }
+
+
+@pytest.mark.parametrize(
+    ("stat_key", "item", "expected"),
+    [
+        (("d", "a"), "", 'domain="d",key1="a"'),
+        (("d", "a", "b", "c", "e"), "", 'domain="d",key1="a",key2="b",key3="c",key4="e"'),
+        (("d", "a"), "hourly", 'domain="d",key1="a",limit="hourly"'),
+        (("d",), "", 'domain="d"'),
+    ],
+)
+def test_deeper_levels_and_several_limits_add_labels(stat_key: tuple[str, ...], item: str, expected: str) -> None:
+    """key3 and deeper, and ``limit``, come on top of upstream's labels."""
+    assert limit_labels(stat_key, item) == expected
+
+
+@pytest.mark.parametrize("value", ['a"b', "a\\b", "a\nb", "a\\nb", "ü/{},=", 'x"} 1\nup{a="'])
+async def test_label_values_survive_the_round_trip(value: str) -> None:
+    """No value of a request can break the text or pass for another sample."""
+    text = await scrape([Tally(("d", value), total_hits=1)])
+    found = [
+        sample.labels["key1"]
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if "total_hits" in sample.name
+    ]
+    assert found == [value]
+
+
+async def test_bytes_that_are_no_utf8_stay_printable() -> None:
+    """A lone surrogate, as bytes outside UTF-8 decode to, does not end the scrape."""
+    text = await scrape([Tally(("d", "k_\udcff"), total_hits=1)])
+    assert r'key1="k_\\udcff"' in text
+
+
+async def test_each_family_is_one_block() -> None:
+    """TYPE comes once for each name, and all samples of a name follow it together."""
+    tallies = [Tally(("d", str(i)), "", 1, 1, 1, 1, 1, 1) for i in range(2 * SLICE + 1)]
+    counters = Counters()
+    counters.called("ShouldRateLimit", 0.001)
+    text = await scrape(tallies, service_families(counters, lambda: [("nope", 2)]))
+    types = Counter(line.split()[2] for line in text.splitlines() if line.startswith("# TYPE "))
+    assert set(types.values()) == {1}
+    blocks = [line.split("{")[0] for line in text.splitlines() if line.startswith("ratelimit_service_rate_limit")]
+    assert len([1 for a, b in pairwise(blocks) if a != b]) == len(set(blocks)) - 1
+    assert types["ratelimit_service_rate_limit_total_hits"] == 1
+    list(text_string_to_metric_families(text))
+
+
+async def test_a_scrape_of_100_000_limits_gives_way_between_bounded_chunks() -> None:
+    """No chunk holds more than SLICE limits, and the loop turns at least once for each slice of each pass."""
+    tallies = [Tally(("d", str(i)), "", 1, 1) for i in range(100_000)]
+    turns = 0
+
+    async def turn() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    turning = asyncio.create_task(turn())
+    sizes: list[int] = []
+    seen: list[int] = []
+    async for chunk in render(tallies, ()):
+        sizes.append(sum(line.startswith(b"ratelimit_service_rate_limit_") for line in chunk.splitlines()))
+        seen.append(turns)
+    turning.cancel()
+    assert sum(sizes) == 200_000
+    assert max(sizes) == SLICE
+    slices = 100_000 // SLICE
+    assert turns >= slices * (1 + len(LIMIT_COUNTERS))
+    assert seen[0] >= slices
+
+
+async def test_two_scrapes_at_once_see_the_same() -> None:
+    """Reading resets nothing."""
+    tallies = [Tally(("d", str(i)), total_hits=i) for i in range(1_000)]
+    one, two = await asyncio.gather(scrape(tallies), scrape(tallies))
+    assert ours(one) == ours(two)
+    assert len(ours(one)) == 999
+
+
+async def test_a_limit_that_comes_up_during_a_scrape_does_not_disturb_it() -> None:
+    """It is in the next scrape."""
+    tallies = [Tally(("d", "a"), total_hits=1)]
+    text = b""
+    async for chunk in render(tallies, ()):
+        text += chunk
+        tallies.append(Tally(("d", "b"), "", 1, 1, 1, 1, 1, 1))
+    assert list(ours(text.decode())) == ['ratelimit_service_rate_limit_total_hits{domain="d",key1="a"}']
+
+
+async def test_the_services_own_counters_have_upstreams_names() -> None:
+    """Errors by err_type, calls and time by grpc_method, loads without labels."""
+    counters = Counters()
+    counters.called("ShouldRateLimit", 0.003)
+    counters.called("ShouldRateLimit", 0.02)
+    counters.redis_error, counters.service_error, counters.config_load_error = 1, 2, 3
+    counters.config_load_success, counters.global_shadow_mode = 4, 5
+    found = ours(await scrape((), service_families(counters, lambda: [("nope", 7)])))
+    method = 'grpc_method="ShouldRateLimit"'
+    buckets = {name: value for name, value in found.items() if "_bucket" in name}
+    assert {name: value for name, value in found.items() if name not in buckets} == {
+        'ratelimit_service_should_rate_limit_error{err_type="redis_error"}': 1,
+        'ratelimit_service_should_rate_limit_error{err_type="service_error"}': 2,
+        f"ratelimit_service_total_requests{{{method}}}": 2,
+        f"ratelimit_service_response_time_seconds_sum{{{method}}}": pytest.approx(0.023),
+        f"ratelimit_service_response_time_seconds_count{{{method}}}": 2,
+        'ratelimit_service_rate_limit_domain_not_found{domain="nope"}': 7,
+        "ratelimit_service_config_load_success": 4,
+        "ratelimit_service_config_load_error": 3,
+        "ratelimit_service_global_shadow_mode": 5,
+    }
+    assert buckets[f'ratelimit_service_response_time_seconds_bucket{{{method},le="0.005"}}'] == 1
+    assert buckets[f'ratelimit_service_response_time_seconds_bucket{{{method},le="+Inf"}}'] == 2
+
+
+async def test_our_own_metrics_are_prefixed_and_complete() -> None:
+    """Store, memory, policy, loop and build each have theirs."""
+    latency = Histogram((0.001,))
+    latency.observe(0.5)
+    families = [
+        *store_families(latency, lambda: [("timeout", 2)], lambda: False),
+        *memory_families(lambda: 3, lambda: 4, lambda: 5),
+        *policy_families(lambda: 6, lambda: 7.5, lambda: 8),
+        *process_families(LoopLag(), "1.2.3"),
+    ]
+    assert ours(await scrape((), families)) == {
+        'ratelimitd_store_latency_seconds_bucket{le="0.001"}': 0,
+        'ratelimitd_store_latency_seconds_bucket{le="+Inf"}': 1,
+        "ratelimitd_store_latency_seconds_sum": 0.5,
+        "ratelimitd_store_latency_seconds_count": 1,
+        'ratelimitd_store_failures_total{kind="timeout"}': 2,
+        "ratelimitd_store_connected": 0,
+        "ratelimitd_memory_entries": 3,
+        "ratelimitd_memory_bytes": 4,
+        "ratelimitd_memory_evictions_total": 5,
+        "ratelimitd_policy_generation": 6,
+        "ratelimitd_policy_age_seconds": 7.5,
+        "ratelimitd_policy_rules": 8,
+        "ratelimitd_loop_lag_seconds": 0,
+        "ratelimitd_loop_lag_longest_seconds": 0,
+        'ratelimitd_build_info{version="1.2.3"}': 1,
+    }
+
+
+async def test_process_and_python_metrics_are_there() -> None:
+    """Memory, files and collections come from prometheus_client."""
+    found = samples(await scrape())
+    assert found["process_resident_memory_bytes"] > 0
+    assert any(name.startswith("python_gc_") for name in found)
+
+
+@pytest.mark.parametrize(("seconds", "bucket"), [(0.0, 0), (1.0, 0), (1.5, 1), (2.0, 1), (2.1, 2)])
+def test_a_duration_falls_at_or_below_its_bound(seconds: float, bucket: int) -> None:
+    """``le`` means less or equal; what is above all bounds is +Inf's."""
+    histogram = Histogram((1.0, 2.0))
+    histogram.observe(seconds)
+    assert [index for index, count in enumerate(histogram.counts) if count] == [bucket]
+
+
+def test_a_family_without_values_has_no_lines() -> None:
+    """A TYPE without samples would promise something."""
+    assert family_text(Family("ratelimitd_x", "gauge", "X.", ("a",), list)) == ""
+    assert family_text(single("ratelimitd_x", "gauge", "X.", lambda: 1)).endswith("\nratelimitd_x 1\n")

@@ -1,0 +1,130 @@
+"""The Dockerfile, as far as it can be run without an engine: its build steps, in an empty virtual environment."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PREFIX = "/opt/ratelimitd"
+
+
+class Stage(NamedTuple):
+    """One FROM and what follows: (instruction, its text) pairs."""
+
+    name: str
+    base: str
+    steps: list[tuple[str, str]]
+
+    def texts(self, instruction: str) -> list[str]:
+        return [text for name, text in self.steps if name == instruction]
+
+
+def stages() -> list[Stage]:
+    joined = (ROOT / "Dockerfile").read_text().replace("\\\n", " ")
+    found: list[Stage] = []
+    for line in joined.splitlines():
+        if not line.strip() or line.startswith("#"):
+            continue
+        instruction, _, text = line.partition(" ")
+        if instruction == "FROM":
+            base, _, name = text.partition(" AS ")
+            found.append(Stage(name, base, []))
+        elif found:
+            found[-1].steps.append((instruction, text))
+    return found
+
+
+BUILD, FINAL = stages()
+
+
+def sources() -> list[Path]:
+    return [ROOT / word for text in BUILD.texts("COPY") for word in text.split()[:-1]]
+
+
+def test_what_is_copied_exists() -> None:
+    """A moved file would end the build."""
+    assert [path for path in sources() if not path.exists()] == []
+    assert [text.split()[0] for text in FINAL.texts("COPY")] == [f"--from={BUILD.name}"]
+
+
+def test_both_stages_have_the_same_slim_python() -> None:
+    """A virtual environment runs on the Python that made it."""
+    assert BUILD.base == FINAL.base == "python:${PYTHON}-slim"
+
+
+def test_it_runs_as_nobody_and_writes_nothing() -> None:
+    """A number, as runAsNonRoot needs, and no bytecode on a read-only root."""
+    assert FINAL.texts("USER") == ["65534:65534"]
+    assert "PYTHONDONTWRITEBYTECODE=1" in FINAL.texts("ENV")[0]
+    assert [name for name, _ in FINAL.steps].index("USER") > [name for name, _ in FINAL.steps].index("RUN")
+
+
+def test_it_offers_upstreams_ports_and_starts_the_service() -> None:
+    """8080, 8081 and 6070; no argument means serve."""
+    assert FINAL.texts("EXPOSE") == ["8080 8081 6070"]
+    assert FINAL.texts("ENTRYPOINT") == [f'["{PREFIX}/bin/ratelimitd"]']
+    assert FINAL.texts("CMD") == ['["serve"]']
+
+
+def test_upstreams_command_leads_to_the_built_script() -> None:
+    """/bin/ratelimit is what Envoy Gateway's deployment runs."""
+    assert f"ln -s {PREFIX}/bin/ratelimit /bin/ratelimit" in FINAL.texts("RUN")
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The build stage's RUN steps, done once: only what is copied is there, and no compiler."""
+    folder = tmp_path_factory.mktemp("image")
+    source, prefix, tools = folder / "src", folder / "opt", folder / "bin"
+    source.mkdir()
+    tools.mkdir()
+    (tools / "chmod").symlink_to(shutil.which("chmod") or "/bin/chmod")
+    for path in sources():
+        if path.is_dir():
+            shutil.copytree(path, source / path.name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(path, source)
+    for text in BUILD.texts("RUN"):
+        command = re.sub(r"^python ", f"{sys.executable} ", text).replace(PREFIX, str(prefix))
+        run(command, source, tools)
+    return prefix
+
+
+def run(command: str, folder: Path, tools: Path) -> str:
+    env = {**os.environ, "PATH": str(tools), "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+    done = subprocess.run(
+        ["/bin/sh", "-c", command], cwd=folder, env=env, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def test_what_is_built_says_its_version(built: Path, tmp_path: Path) -> None:
+    """It was installed from wheels, without a compiler, and starts."""
+    version = run(f"{built}/bin/python -c 'import ratelimitd; print(ratelimitd.__version__)'", tmp_path, tmp_path)
+    assert version.strip() in run(f"{built}/bin/ratelimitd --version", tmp_path, tmp_path)
+
+
+def test_every_file_of_the_package_is_installed(built: Path) -> None:
+    """Data files as well: Lua fragments and descriptors are only missed when a request comes."""
+    (installed,) = built.glob("lib/python*/site-packages/ratelimitd")
+    assert files(ROOT / "ratelimitd") - files(installed) == set()
+
+
+def files(folder: Path) -> set[str]:
+    return {
+        str(path.relative_to(folder))
+        for path in folder.rglob("*")
+        if path.is_file() and path.parent.name != "__pycache__"
+    }
+
+
+def test_upstreams_command_is_serve(built: Path, tmp_path: Path) -> None:
+    """/bin/ratelimit takes serve's arguments, and needs none."""
+    assert "serve" in run(f"{built}/bin/ratelimit --help", tmp_path, tmp_path)
