@@ -1,0 +1,155 @@
+"""Which files make up the policy, by the rules of envoyproxy/ratelimit's runtime folders or as named by hand."""
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from ratelimitd.policy import PolicyError, PolicyErrors
+
+BYTES_MAX: Final = 64 << 20
+"""All policy files together: 100,000 rules take 10 MB."""
+
+KUBERNETES: Final = ".."
+"""Start of the names that Kubernetes keeps in a mounted ConfigMap beside the files: copies, never a policy."""
+
+
+class RuntimeFolder(NamedTuple):
+    """The RUNTIME_* settings of envoyproxy/ratelimit.
+
+    Attributes:
+        root: RUNTIME_ROOT.
+        subdirectory: RUNTIME_SUBDIRECTORY, "" for none.
+        appdirectory: RUNTIME_APPDIRECTORY.
+        watch_root: RUNTIME_WATCH_ROOT. True: everything below root/subdirectory whose name, as a runtime key,
+            begins with ``appdirectory.``. False: everything below root/subdirectory/appdirectory.
+        ignore_dotfiles: RUNTIME_IGNOREDOTFILES.
+    """
+
+    root: str
+    subdirectory: str = ""
+    appdirectory: str = "config"
+    watch_root: bool = True
+    ignore_dotfiles: bool = False
+
+    @property
+    def folder(self) -> Path:
+        """The folder whose files are read."""
+        folder = Path(self.root) / self.subdirectory
+        return folder if self.watch_root else folder / self.appdirectory
+
+
+class Paths(NamedTuple):
+    """Files and folders named by hand; of a folder all files below it count, but dot files."""
+
+    paths: tuple[str, ...]
+
+
+Source = RuntimeFolder | Paths
+
+
+class PolicyFile(NamedTuple):
+    """One file: what errors call it (its runtime key, or its path), and where it is."""
+
+    name: str
+    path: Path
+
+
+Signature = tuple[tuple[object, ...], ...]
+"""Changes when a file that counts is written, added, removed, swapped or made unreadable."""
+
+
+def describe(source: Source) -> str:
+    """Say where a source looks, with symbolic links followed."""
+    if isinstance(source, Paths):
+        return ", ".join(os.path.realpath(path) for path in source.paths)
+    return os.path.realpath(source.folder)
+
+
+def list_files(source: Source) -> list[PolicyFile]:
+    """List the files of a source, by name. Raises OSError when a folder or named file is not there."""
+    if isinstance(source, Paths):
+        return [file for path in source.paths for file in _named(path)]
+    folder = source.folder
+    files = [PolicyFile(_runtime_key(folder, path), path) for path in _walk(folder, dots=not source.ignore_dotfiles)]
+    prefix = f"{source.appdirectory}." if source.watch_root else ""
+    return sorted(file for file in files if file.name.startswith(prefix))
+
+
+def read_files(source: Source) -> list[tuple[str, bytes]]:
+    """Read every file of a source to (name, content). Raises PolicyErrors for what cannot be read."""
+    try:
+        files = list_files(source)
+    except OSError as error:
+        raise PolicyErrors([_unreadable(str(error.filename), error)]) from None
+    errors: list[PolicyError] = []
+    contents: list[tuple[str, bytes]] = []
+    left = BYTES_MAX
+    for file in files:
+        try:
+            content = _content(file.path, left)
+        except OSError as error:
+            errors.append(_unreadable(file.name, error))
+            continue
+        left -= len(content)
+        contents.append((file.name, content))
+    if errors:
+        raise PolicyErrors(errors)
+    return contents
+
+
+def signature(source: Source) -> Signature:
+    """Tell one state of a source from another without reading a file; raises nothing."""
+    try:
+        files = list_files(source)
+    except OSError as error:
+        return ((error.errno,),)
+    return tuple((file.name, *_stamp(file.path)) for file in files)
+
+
+def _stamp(path: Path) -> tuple[object, ...]:
+    try:
+        status = path.stat()
+    except OSError as error:
+        return (error.errno,)
+    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+def _named(path: str) -> list[PolicyFile]:
+    given = Path(path)
+    if not stat.S_ISDIR(given.stat().st_mode):
+        return [PolicyFile(path, given)]
+    return sorted(PolicyFile(str(file), file) for file in _walk(given, dots=False))
+
+
+def _walk(folder: Path, *, dots: bool) -> Iterator[Path]:
+    """Yield the files below a folder. Links to files count; links to folders do not, or nothing would end."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith("." if not dots else KUBERNETES):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                yield from _walk(Path(entry.path), dots=dots)
+            elif not entry.is_dir():
+                yield Path(entry.path)
+
+
+def _runtime_key(folder: Path, path: Path) -> str:
+    return str(path.relative_to(folder)).replace(os.sep, ".")
+
+
+def _content(path: Path, left: int) -> bytes:
+    """Read a regular file; a pipe or device in its place could keep us waiting for ever."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(0, "not a regular file")
+        content = file.read(left + 1)
+    if len(content) > left:
+        raise OSError(0, f"the policy files together are larger than {BYTES_MAX >> 20} MiB")
+    return content
+
+
+def _unreadable(name: str, error: OSError) -> PolicyError:
+    return PolicyError(name, 0, f"cannot be read: {error.strerror}")

@@ -1,0 +1,213 @@
+"""Loading beside a running loop, and taking apart what was loaded."""
+
+import asyncio
+import gc
+import os
+import sys
+import weakref
+from pathlib import Path
+
+import pytest
+
+from ratelimitd.policy import Domain, Node, Policy, PolicyErrors, Slice, parse
+from ratelimitd.policy.rows import SLICE_ROWS
+from ratelimitd.sources import loader
+from ratelimitd.sources.files import Paths, RuntimeFolder
+from ratelimitd.sources.frames import FRAME_MAX, LENGTH, End, Job, Problems, Remarks
+from ratelimitd.sources.job import perform
+
+
+def many(count: int) -> str:
+    """A policy of nested, wildcard and plain descriptors with limits of all kinds."""
+    lines = ["domain: d", "descriptors:"]
+    for number in range(count // 4):
+        lines += [
+            f"- {{key: user, value: u{number}, rate_limit: {{unit: minute, requests_per_unit: {number % 50}}}}}",
+            f"- {{key: path, value: '/{number}/*', rate_limits: [{{unit: day}}, {{unit: hour, name: n{number % 9}}}]}}",
+            f"- key: tier{number}",
+            "  descriptors:",
+            f"  - {{key: x, metadata: {{n: {number}}}, rate_limit: {{unit: second, algorithm: gcra}}}}",
+        ]
+    return "\n".join(lines)
+
+
+def told(policy: Policy) -> list[tuple[object, ...]]:
+    """Everything there is to a policy, as plain values."""
+    domains = [(domain.name, domain.default_algorithm, domain.all_or_nothing) for domain in policy.domains.values()]
+    return [tuple(domains), *map(node_told, policy.nodes)]
+
+
+def node_told(node: Node) -> tuple[object, ...]:
+    flags = (node.detailed_metric, node.value_to_metric, node.share_threshold)
+    wildcards = [pattern for pattern, _ in node.wildcards or ()]
+    return (node.key, node.value, node.limits, node.metadata, flags, list(node.children), wildcards)
+
+
+def folder(path: Path, text: str) -> RuntimeFolder:
+    (path / "config").mkdir()
+    (path / "config" / "p.yaml").write_text(text)
+    return RuntimeFolder(str(path), watch_root=False)
+
+
+@pytest.fixture
+def child(monkeypatch, tmp_path):
+    """Put another program in the place of the child that parses."""
+
+    def replace(text: str) -> None:
+        program = tmp_path / "python"
+        program.write_text(f"#!{sys.executable}\n{text}")
+        program.chmod(0o755)
+        monkeypatch.setattr(loader.sys, "executable", str(program))
+
+    return replace
+
+
+async def test_a_load_through_a_child_equals_a_parse(tmp_path):
+    """100,000 rules arrive as they would have been parsed here, in the same order."""
+    text = many(100_000)
+    loaded = await loader.load(folder(tmp_path, text))
+    assert loaded.summary == (1, 100_000, 100_000)
+    assert told(loaded.policy) == told(parse([("p.yaml", text.encode())]))
+
+
+async def test_the_loop_runs_between_slices(tmp_path):
+    """Each slice is one turn of the loop, so what holds it is bounded by the rows of a slice."""
+    turns = 0
+
+    async def turn() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    source = folder(tmp_path, many(4_000))
+    pieces = [frame for frame in perform(Job(source, "fixed_window", merge_domains=False)) if isinstance(frame, Slice)]
+    assert max(len(piece.rows) for piece in pieces) <= SLICE_ROWS
+    turning = asyncio.create_task(turn())
+    loaded = await loader.load(source)
+    assert turns > len(pieces)
+    turns = 0
+    steps = len(loaded.policy.nodes) // loader.DISMANTLE_STEPS
+    await loader.dismantle(loaded.policy)
+    assert turns >= steps
+    turning.cancel()
+
+
+async def test_settings_reach_the_child(tmp_path):
+    """The default algorithm and the merging of domains are those asked for."""
+    source = folder(tmp_path, "domain: d\n")
+    (tmp_path / "config" / "q.yaml").write_text("domain: d\ndescriptors: [{key: k, rate_limit: {unit: day}}]\n")
+    loaded = await loader.load(source, default_algorithm="gcra", merge_domains=True)
+    assert (loaded.policy.domains[b"d"].default_algorithm, loaded.files) == ("gcra", 2)
+
+
+@pytest.mark.parametrize("text", ["domain: [", "domain: d\ndescriptors:\n" + "- {}\n" * 500])
+async def test_errors_come_through_whole(tmp_path, text):
+    """Every error of a parse is an error of the load, with file and line."""
+    source = folder(tmp_path, text)
+    with pytest.raises(PolicyErrors) as here:
+        parse([("p.yaml", text.encode())])
+    with pytest.raises(PolicyErrors) as caught:
+        await loader.load(source)
+    assert caught.value.errors == here.value.errors
+
+
+async def test_a_folder_that_is_not_there_is_an_error(tmp_path):
+    """It is named with its path."""
+    with pytest.raises(PolicyErrors, match="nowhere: cannot be read"):
+        await loader.load(Paths((str(tmp_path / "nowhere"),)))
+
+
+async def test_no_domain_is_a_warning_with_the_real_path(tmp_path):
+    """An empty folder is a policy, but hardly the one that was meant; links are followed to say where we looked."""
+    (tmp_path / "real" / "config").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("real")
+    loaded = await loader.load(RuntimeFolder(str(tmp_path / "link")))
+    (warning,) = loaded.warnings
+    assert (warning.file, warning.line) == (str(tmp_path / "real"), 0)
+    assert loaded.policy.domains == {}
+
+
+@pytest.mark.parametrize(
+    ("program", "words"),
+    [
+        ("import sys; sys.exit('out of luck')", "died: out of luck"),
+        ("import os; os.kill(os.getpid(), 9)", "died: exit code -9"),
+        ("import sys; sys.stdout.buffer.write(b'\\xff\\xff\\xff\\xff')", "more than"),
+        ("import sys; sys.stdout.buffer.write(b'\\0\\0\\0\\x09halfway')", "died: exit code 0"),
+    ],
+)
+async def test_a_child_that_dies_is_an_error(tmp_path, child, program, words):
+    """Whatever becomes of it, the caller gets PolicyErrors and keeps what it has."""
+    child(program)
+    with pytest.raises(PolicyErrors, match=words):
+        await loader.load(folder(tmp_path, "domain: d\n"))
+
+
+async def test_a_child_that_hangs_is_ended(tmp_path, child):
+    """When the time is up it is killed, and the caller gets PolicyErrors."""
+    mark = tmp_path / "pid"
+    child(f"import os, time; open({str(mark)!r}, 'w').write(str(os.getpid())); time.sleep(3600)")
+    with pytest.raises(PolicyErrors, match="not loaded within 1 s"):
+        await loader.load(folder(tmp_path, "domain: d\n"), within=1.0)
+    assert not Path(f"/proc/{mark.read_text()}").exists()
+
+
+async def test_the_child_yields_to_serving(tmp_path, child):
+    """It runs at a low priority from its start."""
+    child("import os, sys; sys.stdin.buffer.read(4); sys.exit(f'niceness {os.nice(0)}')")
+    with pytest.raises(PolicyErrors, match=f"niceness {min(19, os.nice(0) + loader.NICENESS)}"):
+        await loader.load(folder(tmp_path, "domain: d\n"))
+
+
+async def test_the_collector_is_on_again_after_every_load(tmp_path):
+    """It rests during a load only, whatever the load comes to."""
+    source = folder(tmp_path, "domain: d\n")
+    await loader.load(source)
+    assert gc.isenabled()
+    with pytest.raises(PolicyErrors):
+        await loader.load(Paths((str(tmp_path / "nowhere"),)))
+    assert gc.isenabled()
+
+
+async def test_a_loaded_policy_is_out_of_the_collectors_sight(tmp_path):
+    """Or the next full collection would walk over all of it at once."""
+    loaded = await loader.load(folder(tmp_path, many(1_000)))
+    assert len(loaded.policy.nodes) > 1_000
+    seen = {id(found) for found in gc.get_objects()}
+    assert not any(id(node) in seen for node in loaded.policy.nodes)
+
+
+class Marked(Node):
+    """A node that can be watched going."""
+
+    __slots__ = ("__weakref__",)
+
+
+async def test_dismantling_frees_every_node():
+    """Nodes, patterns and all go without the collector's help."""
+    root = Marked()
+    nodes: list[Node] = [root]
+    for number in range(500):
+        node = Marked(b"k", b"%d*" % number if number % 2 else b"%d" % number)
+        (nodes[-1] if number % 5 == 0 else root).adopt(node)
+        nodes.append(node)
+    gone = [weakref.ref(node) for node in nodes[1:]]
+    policy = Policy({b"d": Domain(b"d", root, "fixed_window", all_or_nothing=False)}, nodes)
+    del node
+    gc.disable()
+    try:
+        await loader.dismantle(policy)
+        assert [reference() for reference in gone] == [None] * 500
+    finally:
+        gc.enable()
+
+
+def test_frames_are_bounded(tmp_path):
+    """Errors and warnings go in pieces too, and the bound of a frame fits its length field."""
+    source = folder(tmp_path, "domain: d\ndescriptors:\n" + "- {}\n" * 1_000)
+    pieces = list(perform(Job(source, "fixed_window", merge_domains=False)))
+    assert [len(piece.errors) for piece in pieces if isinstance(piece, Problems)] == [SLICE_ROWS] * 5
+    assert isinstance(pieces[-1], End)
+    assert not any(isinstance(piece, Remarks | Slice) for piece in pieces)
+    assert FRAME_MAX < 1 << (8 * LENGTH.size)
