@@ -1,0 +1,89 @@
+"""From settings to the engine: store, guards, service and what they count."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from ratelimitd.limiter import AnswerOptions, Fallback, Guard, OverLimitCache, PlanOptions, Tallies
+from ratelimitd.observe.metrics import STORE_BUCKETS, Counters, Histogram
+from ratelimitd.policy import OnStoreFailure
+from ratelimitd.rls import Bounds, Decided, EncodeOptions, RateLimitService, ServiceOptions
+from ratelimitd.settings import RedisAddress, Settings
+from ratelimitd.stores.memory import MemoryStore
+from ratelimitd.stores.redis import Address, RedisOptions, RedisStore
+
+MICROSECONDS = 1_000_000
+
+FALLBACK_BYTES = 32 << 20
+"""Counters of ``on_store_failure: local``: some 100,000 keys, which is many for one process in one outage."""
+
+
+class Engine(NamedTuple):
+    """What decides, and what it counts.
+
+    Attributes:
+        memory: the store of all counters, or the one that ``on_store_failure: local`` falls back to.
+        redis: None when counters live in memory.
+    """
+
+    service: RateLimitService
+    tallies: Tallies
+    counters: Counters
+    memory: MemoryStore
+    redis: RedisStore | None
+    store_latency: Histogram
+    fallbacks: dict[OnStoreFailure, int]
+
+
+def build(settings: Settings, listener: Callable[[Decided], None] | None) -> Engine:
+    """Build the engine; it decides once its service has a planner. Needs a running event loop."""
+    tallies, counters = Tallies(settings.request_made_series), Counters()
+    latency, fallbacks = Histogram(STORE_BUCKETS), dict.fromkeys(OnStoreFailure, 0)
+    redis = None if settings.redis is None else RedisStore(_redis_options(settings, settings.redis), latency.observe)
+    memory = MemoryStore(settings.memory_max_bytes if redis is None else FALLBACK_BYTES)
+    guards: list[Guard] = []
+    if redis is not None:
+
+        def count(policy: OnStoreFailure) -> None:
+            fallbacks[policy] += 1
+
+        guards.append(Fallback(memory, settings.replicas, count))
+    if settings.local_cache_size_in_bytes:
+        guards.append(OverLimitCache(settings.local_cache_size_in_bytes))
+    service = RateLimitService(redis or memory, guards, tallies, counters, _service_options(settings), listener)
+    return Engine(service, tallies, counters, memory, redis, latency, fallbacks)
+
+
+def plan_options(settings: Settings) -> PlanOptions:
+    """What planning needs of the settings."""
+    return PlanOptions(
+        all_or_nothing=settings.stop_cache_key_increment_when_overlimit,
+        shadow_mode=settings.shadow_mode,
+        quota_mode=settings.quota_mode,
+        near_limit_ratio=settings.near_limit_ratio,
+    )
+
+
+def _service_options(settings: Settings) -> ServiceOptions:
+    names = (settings.limit_limit_header, settings.limit_remaining_header, settings.limit_reset_header)
+    return ServiceOptions(
+        bounds=Bounds(settings.max_descriptors, settings.max_entries),
+        answer=AnswerOptions(shadow_mode=settings.shadow_mode, quota_mode=settings.quota_mode),
+        encode=EncodeOptions(
+            limit_headers=names if settings.limit_response_headers_enabled else (),
+            ietf_headers=settings.ietf_ratelimit_headers,
+            dynamic_metadata=settings.response_dynamic_metadata,
+            quota_mode=settings.quota_mode,
+        ),
+        budget=int(settings.store_budget * MICROSECONDS),
+    )
+
+
+def _redis_options(settings: Settings, where: RedisAddress) -> RedisOptions:
+    return RedisOptions(
+        address=Address(where.host, where.port, where.path, where.user, where.password, where.database),
+        pool_size=settings.redis_pool_size,
+        connect_timeout=settings.redis_timeout,
+        jitter=settings.expiration_jitter_max_seconds,
+        budget=settings.store_budget,
+        max_in_flight=settings.store_in_flight,
+    )

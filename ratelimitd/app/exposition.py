@@ -1,0 +1,54 @@
+"""Which metrics the service exposes, and where their numbers are."""
+
+import time
+from collections.abc import AsyncGenerator, Callable
+
+from ratelimitd import __version__
+from ratelimitd.observe.loop import LoopLag
+from ratelimitd.observe.metrics import (
+    Family,
+    by_label,
+    memory_families,
+    policy_families,
+    process_families,
+    render,
+    service_families,
+    single,
+    store_families,
+)
+from ratelimitd.stores.redis import RedisStore
+
+from .engine import Engine
+from .policies import Policies
+
+
+def exposition(engine: Engine, policies: Policies, lag: LoopLag) -> Callable[[], AsyncGenerator[bytes, None]]:
+    """Return what makes the text of one scrape, in chunks."""
+    memory = engine.memory
+    families = [
+        *service_families(engine.counters, engine.tallies.unknown_domains),
+        *policy_families(
+            lambda: policies.generation, lambda: time.monotonic() - policies.loaded, lambda: policies.rules
+        ),
+        *memory_families(lambda: len(memory), lambda: memory.bytes, lambda: memory.evictions),
+        *(() if engine.redis is None else _redis_families(engine, engine.redis)),
+        *process_families(lag, __version__),
+    ]
+    return lambda: render(engine.tallies, families)
+
+
+def _redis_families(engine: Engine, redis: RedisStore) -> list[Family]:
+    return [
+        *store_families(engine.store_latency, redis.failures.items, lambda: redis.connected),
+        single("ratelimitd_redis_round_trips_total", "counter", "Round trips to Redis.", lambda: redis.round_trips),
+        single("ratelimitd_redis_reconnects_total", "counter", "Connections made again.", lambda: redis.reconnects),
+        single(
+            "ratelimitd_redis_script_reloads_total", "counter", "Times Redis forgot the script.",
+            lambda: redis.script_reloads,
+        ),
+        single("ratelimitd_redis_in_flight", "gauge", "Charges waiting for Redis.", lambda: redis.in_flight),
+        by_label(
+            "ratelimitd_store_fallbacks_total", "counter", "Failures, by their limit's on_store_failure.",
+            "policy", lambda: [(policy.name.lower(), count) for policy, count in engine.fallbacks.items()],
+        ),
+    ]  # fmt: skip

@@ -1,0 +1,48 @@
+"""The HTTP ports: which table of routes listens where."""
+
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import NamedTuple
+
+from ratelimitd.admin import Routes, debug_routes, listen, metrics_routes, service_routes
+from ratelimitd.admin.stats import render as statsd_text
+from ratelimitd.observe.loop import LoopLag
+from ratelimitd.rls import decide_json
+
+from .exposition import exposition
+from .service import Service
+
+
+class Addresses(NamedTuple):
+    """``host:port`` of each HTTP port; "" where there is none."""
+
+    http: str
+    debug: str
+    prometheus: str
+
+
+async def listen_http(service: Service, lag: LoopLag, stack: AsyncExitStack) -> Addresses:
+    """Listen on all HTTP ports until the stack unwinds; raises OSError when one is taken."""
+    settings, engine = service.settings, service.engine
+    scrape = exposition(engine, service.policies, lag)
+    main = service_routes(service.health, service.readiness, partial(decide_json, engine.service), scrape)
+    if settings.disable_stats:
+        main = {path: route for path, route in main.items() if path != "/metrics"}
+    debug = debug_routes(
+        lambda: service.policies.policy,
+        lambda: statsd_text(engine.tallies, engine.tallies.unknown_domains(), engine.counters),
+    )
+
+    async def open_port(routes: Routes, host: str, port: int) -> str:
+        listener = await listen(routes, host, port)
+        stack.push_async_callback(listener.close)
+        return f"[{host}]:{listener.port}" if ":" in host else f"{host}:{listener.port}"
+
+    prometheus = ""
+    if settings.use_prometheus and not settings.disable_stats:
+        prometheus = await open_port(metrics_routes(settings.prometheus_path, scrape), *settings.prometheus_addr)
+    return Addresses(
+        http=await open_port(main, settings.host, settings.port),
+        debug=await open_port(debug, settings.debug_host, settings.debug_port),
+        prometheus=prometheus,
+    )

@@ -1,0 +1,114 @@
+"""The policy in force: loaded at the start, taken over on every change, kept when a new one is bad."""
+
+import asyncio
+import time
+from typing import Final
+
+import structlog
+
+from ratelimitd.limiter import KeyMaker, Planner, key_maker
+from ratelimitd.observe.loop import batches
+from ratelimitd.policy import OnStoreFailure, Policy, PolicyErrors
+from ratelimitd.settings import Settings
+from ratelimitd.sources import Loaded, Paths, RuntimeFolder, Source, describe, dismantle, load
+
+from .engine import Engine, plan_options
+
+log = structlog.stdlib.get_logger(__name__)
+
+ERRORS_LOGGED: Final = 100
+"""Errors of one bad policy that the log repeats; ``ratelimitd validate`` lists all."""
+
+
+def source_of(settings: Settings, config: tuple[str, ...]) -> Source:
+    """Where the policy is: ``--config`` paths, else the RUNTIME_* folder."""
+    if config:
+        return Paths(config)
+    return RuntimeFolder(
+        settings.runtime_root,
+        settings.runtime_subdirectory,
+        settings.runtime_appdirectory,
+        settings.runtime_watch_root,
+        settings.runtime_ignoredotfiles,
+    )
+
+
+class Policies:
+    """Loads policies and puts each good one in force.
+
+    Attributes:
+        generation: policies put in force so far.
+        loaded: when the one in force was, by the monotonic clock.
+        rules: limits it has.
+        needs_store: whether some limit of it fails requests while the store is away.
+    """
+
+    def __init__(self, source: Source, settings: Settings, engine: Engine) -> None:
+        self.generation = 0
+        self.loaded = time.monotonic()
+        self.rules = 0
+        self.domains = 0
+        self.needs_store = False
+        self._source = source
+        self._settings = settings
+        self._engine = engine
+        self._keys = _key_maker(settings, shared=engine.redis is not None)
+
+    @property
+    def policy(self) -> Policy | None:
+        """The one in force."""
+        planner = self._engine.service.planner
+        return None if planner is None else planner.policy
+
+    async def reload(self) -> None:
+        """Load what the source holds now; on any error the policy in force stays."""
+        settings = self._settings
+        try:
+            loaded = await load(
+                self._source,
+                default_algorithm=settings.default_algorithm,
+                merge_domains=settings.merge_domain_config,
+            )
+        except PolicyErrors as errors:
+            self._refused(errors)
+            return
+        old = self.policy
+        self.needs_store = await _needs_store(loaded.policy)
+        self._in_force(loaded)
+        if old is not None:
+            await dismantle(old)
+
+    def _in_force(self, loaded: Loaded) -> None:
+        engine = self._engine
+        engine.service.planner = Planner(loaded.policy, self._keys, engine.tallies, plan_options(self._settings))
+        engine.counters.config_load_success += 1
+        self.generation += 1
+        self.loaded = time.monotonic()
+        self.rules, self.domains = loaded.summary.limits, loaded.summary.domains
+        log.info("policy loaded", files=loaded.files, **loaded.summary._asdict())
+        for warning in loaded.warnings:
+            log.warning(str(warning))
+        if not self.domains:
+            log.warning("the policy has no domain, so every request passes", source=describe(self._source))
+
+    def _refused(self, errors: PolicyErrors) -> None:
+        self._engine.counters.config_load_error += 1
+        stays = "no policy yet" if self.policy is None else "the old one stays in force"
+        log.error("policy refused", errors=len(errors.errors), note=stays)
+        for error in errors.errors[:ERRORS_LOGGED]:
+            log.error(str(error))
+
+
+def _key_maker(settings: Settings, *, shared: bool) -> KeyMaker:
+    """Counters in memory are shared with nobody, so they need no name that could collide."""
+    safe = not shared or settings.fixed_window_keys == "safe"
+    return key_maker(settings.cache_key_prefix.encode(), safe=safe)
+
+
+async def _needs_store(policy: Policy) -> bool:
+    """Look for a limit whose failure fails the request, the loop turning in between."""
+    for some in batches(policy.nodes, 1000):
+        if any(limit.on_store_failure is OnStoreFailure.ERROR for node in some for limit in node.limits):
+            return True
+        await asyncio.sleep(0)
+    return False

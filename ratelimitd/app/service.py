@@ -1,0 +1,35 @@
+"""The parts of a running service, and how they are."""
+
+from typing import NamedTuple
+
+from ratelimitd.observe.health import Health
+from ratelimitd.settings import Settings
+
+from .engine import Engine
+from .policies import Policies
+
+
+class Service(NamedTuple):
+    """What runs. ``health`` is upstream's and gRPC's; ``readiness`` also asks for a policy, and never for Redis."""
+
+    settings: Settings
+    engine: Engine
+    policies: Policies
+    health: Health
+    readiness: Health
+
+    async def reload(self) -> None:
+        """Take over the policy as it is now."""
+        await self.policies.reload()
+        self.judge()
+
+    def judge(self) -> None:
+        """Say how the components are, after any of them may have changed (contract: ``redis``, ``config``)."""
+        settings, policies, redis = self.settings, self.policies, self.engine.redis
+        waits_for_policy = policies.policy is None and not settings.force_start_without_initial_config
+        self.readiness.set("policy", not waits_for_policy, "no policy was loaded yet")
+        if settings.healthy_with_at_least_one_config_loaded:
+            self.health.set("config", policies.domains > 0, "no domain is configured")
+        if redis is not None:
+            needed = policies.needs_store or policies.policy is None
+            self.health.set("redis", redis.connected or not needed, "not connected")

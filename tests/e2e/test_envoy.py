@@ -1,0 +1,141 @@
+"""Through a real Envoy to a real upstream, with a real service beside it."""
+
+import asyncio
+import socket
+
+import aiohttp
+import pytest
+
+from tests.e2e.envoy import bootstrap, envoy, generic, header, per_route, route, upstream
+from tests.service import service
+
+POLICY = """
+domain: demo
+descriptors:
+  - {key: user, rate_limit: {unit: hour, requests_per_unit: 3}}
+  - {key: user, value: gold, rate_limit: {unit: hour, requests_per_unit: 1000}}
+  - {key: path, value: bucket, rate_limits: [{unit: hour, requests_per_unit: 2, algorithm: token_bucket}]}
+  - {key: path, value: done, rate_limit: {unit: hour, requests_per_unit: 10}}
+  - {key: all, value: requests, rate_limit: {unit: hour, requests_per_unit: 20}}
+"""
+USER = header("x-user", "user")
+ROUTES = [
+    route("/both", [USER], [generic("all", "requests")]),
+    route("/bucket", [generic("path", "bucket")]),
+    route("/override", [generic("path", "override")], limit={"dynamic_metadata": {"metadata_key": {
+        "key": "ours", "path": [{"key": "limit"}]}}}),
+    per_route("/done", actions=[generic("path", "done")], hits_addend={"number": 4}, apply_on_stream_done=True),
+    route("/", [USER]),
+]  # fmt: skip
+
+
+@pytest.fixture
+async def front(tmp_path, store_env):
+    """Envoy before a service with POLICY, and the service."""
+    (tmp_path / "policy.yaml").write_text(POLICY)
+    async with (
+        upstream() as up,
+        service("--config", str(tmp_path / "policy.yaml"), env=store_env) as running,
+        envoy(bootstrap([running.grpc], up, ROUTES), tmp_path) as proxy,
+        aiohttp.ClientSession(proxy.url) as client,
+    ):
+        yield client, running, proxy
+
+
+async def ask(client, path="/", **headers):
+    async with client.get(path, headers={name.replace("_", "-"): value for name, value in headers.items()}) as answer:
+        return answer.status, answer.headers
+
+
+async def test_limited_after_n(front):
+    """N requests pass and the next is 429, each user for himself; X-RateLimit-* tell how he stands."""
+    client, _, _ = front
+    answers = [await ask(client, x_user="ann") for _ in range(4)]
+    assert [200, 200, 200, 429] == [status for status, _ in answers]
+    assert ["3, 3;w=3600"] * 4 == [headers["x-ratelimit-limit"] for _, headers in answers]
+    assert ["2", "1", "0", "0"] == [headers["x-ratelimit-remaining"] for _, headers in answers]
+    assert all(1 <= int(headers["x-ratelimit-reset"]) <= 3600 for _, headers in answers)
+    assert 200 == (await ask(client, x_user="bob"))[0]
+    assert 200 == (await ask(client, x_user="gold"))[0]
+
+
+async def test_a_request_without_a_descriptor_passes(front):
+    """When its only action finds no header Envoy asks nothing, or with no entries; either way the request passes."""
+    client, _, proxy = front
+    assert 200 == (await ask(client))[0]
+    assert 0 == await proxy.stat("ratelimit.error")
+
+
+async def test_several_descriptors(front):
+    """Of two descriptors either may limit; the one with the least left is shown."""
+    client, _, _ = front
+    answers = [await ask(client, "/both", x_user="ann") for _ in range(4)]
+    assert [200, 200, 200, 429] == [status for status, _ in answers]
+    assert answers[0][1]["x-ratelimit-limit"].startswith("3, ")
+    others = [(await ask(client, "/both", x_user="gold"))[0] for _ in range(20)]
+    assert [200] * 16 + [429] * 4 == others
+
+
+async def test_a_token_bucket_through_envoy(front):
+    """A limit upstream could not express bites too, and its window is shown."""
+    client, _, _ = front
+    answers = [await ask(client, "/bucket") for _ in range(3)]
+    assert [200, 200, 429] == [status for status, _ in answers]
+    assert "2, 2;w=3600" == answers[0][1]["x-ratelimit-limit"]
+
+
+async def test_hits_at_the_end_of_the_stream(front):
+    """Hits charged when the response has ended count for the requests after it."""
+    client, running, _ = front
+    assert 200 == (await ask(client, "/done"))[0]
+
+    async def hits():
+        async with aiohttp.ClientSession() as session, session.get(f"http://{running.http}/metrics") as answer:
+            lines = (await answer.text()).splitlines()
+        name = 'ratelimit_service_rate_limit_total_hits{domain="demo",key1="path_done"}'
+        return next((int(line.rpartition(" ")[2]) for line in lines if line.startswith(name)), 0)
+
+    async with asyncio.timeout(10):
+        while await hits() < 4:
+            await asyncio.sleep(0.02)
+    assert 4 == await hits()
+
+
+async def test_header_bytes_that_are_not_utf8_are_decided(front):
+    """A user of Latin-1 bytes has a counter of his own like any other, and no call fails."""
+    client, _, proxy = front
+    host, _, port = proxy.url.removeprefix("http://").rpartition(":")
+
+    def raw():
+        with socket.create_connection((host, int(port))) as sock:
+            sock.sendall(b"GET / HTTP/1.1\r\nhost: x\r\nx-user: \xe9\xff\r\nconnection: close\r\n\r\n")
+            return sock.makefile("rb").readline()
+
+    statuses = [(await asyncio.to_thread(raw)).split()[1] for _ in range(4)]
+    assert [b"200", b"200", b"200", b"429"] == statuses
+    assert 0 == await proxy.stat("ratelimit.error")
+    assert 200 == (await ask(client, x_user="ann"))[0]
+
+
+@pytest.mark.parametrize(("deny", "status"), [(False, 200), (True, 500)])
+async def test_failure_mode_decides_when_the_service_is_killed(tmp_path, deny, status):
+    """After kill -9 Envoy's failure_mode_deny decides, for us as for any service."""
+    (tmp_path / "policy.yaml").write_text(POLICY)
+    async with upstream() as up, service("--config", str(tmp_path / "policy.yaml")) as running:
+        config = bootstrap([running.grpc], up, ROUTES, failure_mode_deny=deny, timeout="0.5s")
+        async with envoy(config, tmp_path) as proxy, aiohttp.ClientSession(proxy.url) as client:
+            assert 200 == (await ask(client, x_user="ann"))[0]
+            running.process.kill()
+            await running.ended()
+            assert status == (await ask(client, x_user="ann"))[0]
+
+
+@pytest.mark.parametrize(("deny", "status"), [(False, 200), (True, 500)])
+async def test_a_bad_first_policy_leaves_the_decision_to_envoy(tmp_path, deny, status):
+    """Without a policy calls are UNAVAILABLE, so that failure_mode_deny decides; nothing passes as if decided."""
+    (tmp_path / "policy.yaml").write_text("domain: demo\ndescriptors: [{key: }]\n")
+    async with upstream() as up, service("--config", str(tmp_path / "policy.yaml")) as running:
+        config = bootstrap([running.grpc], up, ROUTES, failure_mode_deny=deny)
+        async with envoy(config, tmp_path) as proxy, aiohttp.ClientSession(proxy.url) as client:
+            assert status == (await ask(client, x_user="ann"))[0]
+            assert 1 == await proxy.stat("ratelimit.error")

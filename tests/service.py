@@ -1,0 +1,106 @@
+"""A real ratelimitd process for tests: started on free ports, its log read, its end awaited."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+START_SECONDS = 30.0
+
+
+class Service:
+    """A running ``ratelimitd serve``."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+        self.log: list[dict[str, Any]] = []
+        self.text = ""
+        self._grown = asyncio.Condition()
+        self._reader = asyncio.create_task(self._read())
+        self.grpc = self.http = self.debug = ""
+
+    async def _read(self) -> None:
+        assert self.process.stderr is not None
+        async for line in self.process.stderr:
+            async with self._grown:
+                self.text += line.decode()
+                try:
+                    self.log.append(json.loads(line))
+                except ValueError:
+                    self.log.append({"@message": line.decode().strip()})
+                self._grown.notify_all()
+        async with self._grown:
+            self.log.append({"@message": "END"})
+            self._grown.notify_all()
+
+    async def logged(self, message: str, after: int = 0) -> dict[str, Any]:
+        """Wait for a log line whose message contains this; fails when the process ends without it."""
+
+        def found() -> dict[str, Any] | None:
+            for record in self.log[after:]:
+                if message in str(record.get("@message", "")):
+                    return record
+            return None
+
+        async with asyncio.timeout(START_SECONDS), self._grown:
+            while (record := found()) is None:
+                assert self.log[-1:] != [{"@message": "END"}], f"ended without {message!r}:\n{self.text}"
+                await self._grown.wait()
+            return record
+
+    def terminate(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+
+    async def ended(self) -> int:
+        async with asyncio.timeout(START_SECONDS):
+            code = await self.process.wait()
+            await self._reader
+        return code
+
+
+@asynccontextmanager
+async def service(*arguments: str, env: Mapping[str, str] | None = None, ready: bool = True) -> AsyncIterator[Service]:
+    """Run the service on free ports; unless ``env`` says otherwise it drains at once and waits long for its store.
+
+    A test machine may be slower than any budget.
+    """
+    own = {
+        "HOST": "127.0.0.1",
+        "DEBUG_HOST": "127.0.0.1",
+        "GRPC_HOST": "127.0.0.1",
+        "PORT": "0",
+        "DEBUG_PORT": "0",
+        "GRPC_PORT": "0",
+        "DRAIN_DELAY": "0",
+        "GRACEFUL_SHUTDOWN_TIMEOUT": "5",
+        "LOG_FORMAT": "json",
+        "STORE_BUDGET": "2s",
+        "PATH": os.environ["PATH"],
+    }
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-X",
+        "dev",
+        "-W",
+        "error::ResourceWarning",
+        "-m",
+        "ratelimitd",
+        "serve",
+        *arguments,
+        env={**own, **(env or {})},
+        stderr=asyncio.subprocess.PIPE,
+    )
+    running = Service(process)
+    try:
+        if ready:
+            record = await running.logged("serving")
+            running.grpc, running.http, running.debug = record["grpc"], record["http"], record["debug"]
+        yield running
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await running.ended()
