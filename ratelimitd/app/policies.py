@@ -10,7 +10,7 @@ from ratelimitd.limiter import KeyMaker, Planner, key_maker
 from ratelimitd.observe.loop import batches
 from ratelimitd.policy import OnStoreFailure, Policy, PolicyErrors
 from ratelimitd.settings import Settings
-from ratelimitd.sources import Loaded, Paths, RuntimeFolder, Source, describe, dismantle, load
+from ratelimitd.sources import Loaded, Paths, RuntimeFolder, Source, dismantle, load
 
 from .engine import Engine, plan_options
 
@@ -88,8 +88,6 @@ class Policies:
         log.info("policy loaded", files=loaded.files, **loaded.summary._asdict())
         for warning in loaded.warnings:
             log.warning(str(warning))
-        if not self.domains:
-            log.warning("the policy has no domain, so every request passes", source=describe(self._source))
 
     def _refused(self, errors: PolicyErrors) -> None:
         self._engine.counters.config_load_error += 1

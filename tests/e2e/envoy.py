@@ -30,6 +30,13 @@ class Envoy:
         return sum(value for name, value in (await self.stats(ending)).items() if name.endswith(ending))
 
 
+SET_METADATA = {
+    "@type": "type.googleapis.com/envoy.extensions.filters.http.set_metadata.v3.Config",
+    "metadata": [{"metadata_namespace": "ours", "value": {"limit": {"requests_per_unit": 2, "unit": "HOUR"}}}],
+}
+"""Gives every request a limit of its own, which a rate limit's ``limit`` may name."""
+
+
 def cluster(name: str, addresses: list[str], *, http2: bool = False) -> dict[str, Any]:
     endpoints = [
         {"endpoint": {"address": {"socket_address": {"address": host, "port_value": int(port)}}}}
@@ -74,6 +81,7 @@ def bootstrap(
         "stat_prefix": "in",
         "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes}]},
         "http_filters": [
+            {"name": "envoy.filters.http.set_metadata", "typed_config": SET_METADATA},
             {"name": "envoy.filters.http.ratelimit", "typed_config": ratelimit},
             {"name": "envoy.filters.http.router", "typed_config": router},
         ],

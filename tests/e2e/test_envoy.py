@@ -19,11 +19,11 @@ descriptors:
   - {key: all, value: requests, rate_limit: {unit: hour, requests_per_unit: 20}}
 """
 USER = header("x-user", "user")
+OVERRIDE = {"metadata_key": {"key": "ours", "path": [{"key": "limit"}]}}
 ROUTES = [
     route("/both", [USER], [generic("all", "requests")]),
     route("/bucket", [generic("path", "bucket")]),
-    route("/override", [generic("path", "override")], limit={"dynamic_metadata": {"metadata_key": {
-        "key": "ours", "path": [{"key": "limit"}]}}}),
+    route("/override", [generic("path", "override")], limit={"dynamic_metadata": OVERRIDE}),
     per_route("/done", actions=[generic("path", "done")], hits_addend={"number": 4}, apply_on_stream_done=True),
     route("/", [USER]),
 ]  # fmt: skip
@@ -80,6 +80,14 @@ async def test_a_token_bucket_through_envoy(front):
     """A limit upstream could not express bites too, and its window is shown."""
     client, _, _ = front
     answers = [await ask(client, "/bucket") for _ in range(3)]
+    assert [200, 200, 429] == [status for status, _ in answers]
+    assert "2, 2;w=3600" == answers[0][1]["x-ratelimit-limit"]
+
+
+async def test_an_override_from_metadata(front):
+    """A limit that Envoy reads from a request's metadata applies, though the policy has none for the descriptor."""
+    client, _, _ = front
+    answers = [await ask(client, "/override") for _ in range(3)]
     assert [200, 200, 429] == [status for status, _ in answers]
     assert "2, 2;w=3600" == answers[0][1]["x-ratelimit-limit"]
 

@@ -1,0 +1,248 @@
+"""The process as those see it who run it: its start, its signals, its health, its log."""
+
+import asyncio
+import json
+
+import aiohttp
+import grpc
+import pytest
+from grpc import aio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from ratelimitd.proto import message
+from tests.redis_server import free_port, redis_server
+from tests.service import service
+
+Request = message("envoy.service.ratelimit.v3.RateLimitRequest")
+Response = message("envoy.service.ratelimit.v3.RateLimitResponse")
+SHOULD_RATE_LIMIT = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit"
+
+POLICY = "domain: d\ndescriptors:\n  - {{key: user, rate_limit: {{unit: hour, requests_per_unit: {limit}}}{more}}}\n"
+
+
+@pytest.fixture
+def policy(tmp_path):
+    """A policy file of one limit; call it to write another."""
+    path = tmp_path / "policy.yaml"
+
+    def write(limit=3, more=""):
+        path.write_text(POLICY.format(limit=limit, more=more))
+        return str(path)
+
+    write()
+    return write
+
+
+async def get(address, path, **options):
+    async with aiohttp.ClientSession() as session, session.get(f"http://{address}{path}", **options) as answer:
+        return answer.status, await answer.text()
+
+
+async def call(address, user="x"):
+    """Ask over gRPC; returns the overall code's name, or the error."""
+    request = Request(domain="d")
+    request.descriptors.add().entries.add(key="user", value=user)
+    async with aio.insecure_channel(address) as channel:
+        try:
+            answer = await channel.unary_unary(SHOULD_RATE_LIMIT)(request.SerializeToString(), timeout=10)
+        except aio.AioRpcError as error:
+            return error.code(), error.details()
+    return Response.Code.Name(Response.FromString(answer).overall_code)
+
+
+async def grpc_health(address):
+    async with aio.insecure_channel(address) as channel:
+        answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(service="ratelimit"))
+    return health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
+
+
+async def until(probe, wanted):
+    """Ask again until the answer is the wanted one."""
+    async with asyncio.timeout(20):
+        while (found := await probe()) != wanted:
+            await asyncio.sleep(0.02)
+    return found
+
+
+async def test_it_serves_what_it_says(policy):
+    """The start line names where gRPC and HTTP are, and both decide over the same counters."""
+    async with service("--config", policy()) as running:
+        assert ["OK", "OK"] == [await call(running.grpc) for _ in range(2)]
+        body = {"domain": "d", "descriptors": [{"entries": [{"key": "user", "value": "x"}]}]}
+        statuses = []
+        async with aiohttp.ClientSession() as session:
+            for _ in range(2):
+                async with session.post(f"http://{running.http}/json", data=json.dumps(body)) as answer:
+                    statuses.append((answer.status, (await answer.json())["overallCode"]))
+        assert [(200, "OK"), (429, "OVER_LIMIT")] == statuses
+        for address, path in [(running.http, "/healthcheck"), (running.http, "/readyz"), (running.http, "/livez")]:
+            assert (200, "OK") == await get(address, path)
+        assert "d.user: unit=HOUR requests_per_unit=3" in (await get(running.debug, "/rlconfig"))[1]
+
+
+async def test_sigterm_serves_through_the_delay_and_ends_with_0(policy):
+    """After SIGTERM health fails at once, calls are answered all through DRAIN_DELAY, and the exit code is 0."""
+    async with service("--config", policy(), env={"DRAIN_DELAY": "1s"}) as running:
+        assert "SERVING" == await grpc_health(running.grpc)
+        running.terminate()
+        await running.logged("draining")
+        assert "NOT_SERVING" == await grpc_health(running.grpc)
+        assert 500 == (await get(running.http, "/healthcheck"))[0]
+        assert (503, "sigterm: shutting down\n") == await get(running.http, "/readyz")
+        assert (200, "OK") == await get(running.http, "/livez")
+        assert "OK" == await call(running.grpc)
+        assert 0 == await running.ended()
+        assert grpc.StatusCode.UNAVAILABLE == (await call(running.grpc))[0]
+
+
+async def test_a_second_signal_ends_at_once(policy):
+    """A second SIGTERM does not wait for the drain."""
+    async with service("--config", policy(), env={"DRAIN_DELAY": "1h"}) as running:
+        running.terminate()
+        await running.logged("draining")
+        running.terminate()
+        assert 143 == await running.ended()
+
+
+@pytest.mark.parametrize("variable", ["GRPC_PORT", "PORT", "DEBUG_PORT"])
+async def test_a_taken_port_ends_the_start(policy, variable):
+    """Whichever port somebody else has, the start fails with exit code 1 and names it."""
+    async with service("--config", policy()) as first:
+        where = {"GRPC_PORT": first.grpc, "PORT": first.http, "DEBUG_PORT": first.debug}[variable]
+        port = where.rpartition(":")[2]
+        async with service("--config", policy(), env={variable: port}, ready=False) as second:
+            assert 1 == await second.ended()
+            assert f":{port}" in (await second.logged("cannot start"))["reason"]
+
+
+async def test_a_bad_first_policy_is_up_unready_and_unavailable(policy, tmp_path):
+    """With a bad first policy the service lives, is not ready, and fails calls; a good one makes it ready."""
+    (tmp_path / "policy.yaml").write_text("domain: d\ndescriptors:\n  - {value: x}\n")
+    async with service("--config", str(tmp_path / "policy.yaml")) as running:
+        assert "descriptor has empty key (line 3)" in running.text
+        assert 503 == (await get(running.http, "/readyz"))[0]
+        assert (200, "OK") == await get(running.http, "/livez")
+        assert (grpc.StatusCode.UNAVAILABLE, "no rate limit configuration loaded") == await call(running.grpc)
+        assert "ratelimit_service_config_load_error 1" in (await get(running.http, "/metrics"))[1]
+        policy()
+        await running.logged("policy loaded")
+        await until(lambda: get(running.http, "/readyz"), (200, "OK"))
+        assert "OK" == await call(running.grpc)
+
+
+async def test_sighup_reloads(policy):
+    """SIGHUP takes the policy over at once, changed or not."""
+    async with service("--config", policy()) as running:
+        mark = len(running.log)
+        running.process.send_signal(1)
+        await running.logged("policy loaded", after=mark)
+        metrics = (await get(running.http, "/metrics"))[1]
+        assert "ratelimit_service_config_load_success 2" in metrics
+        assert "ratelimitd_policy_generation 2" in metrics
+
+
+async def test_no_domain_is_a_warning_with_the_path(tmp_path):
+    """A folder without policies is served, everything passes, and a warning names the resolved path."""
+    (tmp_path / "real" / "config").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    async with service(env={"RUNTIME_ROOT": str(tmp_path / "link")}) as running:
+        assert str(tmp_path / "real") in (await running.logged("no domain is known"))["@message"]
+        assert "OK" == await call(running.grpc)
+        assert "d" == (await running.logged("unknown domain"))["domain"]
+
+
+async def test_healthy_only_with_a_configured_domain_when_asked(policy, tmp_path):
+    """HEALTHY_WITH_AT_LEAST_ONE_CONFIG_LOADED makes a policy without a domain unhealthy."""
+    (tmp_path / "empty").mkdir()
+    env = {"HEALTHY_WITH_AT_LEAST_ONE_CONFIG_LOADED": "true"}
+    async with service("--config", str(tmp_path / "empty"), env=env) as running:
+        assert 500 == (await get(running.http, "/healthcheck"))[0]
+    async with service("--config", policy(), env=env) as running:
+        assert 200 == (await get(running.http, "/healthcheck"))[0]
+
+
+async def test_it_listens_before_redis_is_up(policy):
+    """Without its Redis the service listens, lives, is unhealthy and fails calls; when Redis comes it serves."""
+    port = free_port()
+    async with service("--config", policy(), env={"REDIS_URL": f"127.0.0.1:{port}"}) as running:
+        code, details = await call(running.grpc)
+        assert (grpc.StatusCode.UNAVAILABLE, True) == (code, details.startswith("disconnected: "))
+        assert 500 == (await get(running.http, "/healthcheck"))[0]
+        assert "NOT_SERVING" == await grpc_health(running.grpc)
+        assert (200, "OK") == await get(running.http, "/livez")
+        with redis_server("--port", str(port)):
+            await until(lambda: get(running.http, "/healthcheck"), (200, "OK"))
+            assert "OK" == await call(running.grpc)
+
+
+async def test_health_follows_redis_only_where_a_limit_needs_it(policy):
+    """When no limit fails with its store, a lost Redis leaves the service healthy, and its limits decide."""
+    where = f"127.0.0.1:{free_port()}"
+    async with service(
+        "--config", policy(limit=2, more=", on_store_failure: local"), env={"REDIS_URL": where}
+    ) as running:
+        assert 200 == (await get(running.http, "/healthcheck"))[0]
+        assert ["OK", "OK", "OVER_LIMIT"] == [await call(running.grpc) for _ in range(3)]
+        assert 'ratelimitd_store_fallbacks_total{policy="local"} 3' in (await get(running.http, "/metrics"))[1]
+
+
+async def test_redis_and_memory_count_the_same(policy):
+    """Counters in Redis are shared by services; those in memory are one process's own."""
+    with redis_server() as redis:
+        env = {"REDIS_URL": redis.address}
+        async with service("--config", policy(), env=env) as one, service("--config", policy(), env=env) as two:
+            found = [await call(each.grpc) for each in (one, two, one, two)]
+        assert ["OK", "OK", "OK", "OVER_LIMIT"] == found
+        with redis.client() as client:
+            (key,) = client.keys("*")
+            assert key.startswith(b"d_user_x_")
+            assert b"4" == client.get(key)
+
+
+async def test_the_over_limit_cache_spares_redis(policy):
+    """With LOCAL_CACHE_SIZE_IN_BYTES a denial is not asked for again; it is counted, also under its own name."""
+    with redis_server() as redis:
+        env = {"REDIS_URL": redis.address, "LOCAL_CACHE_SIZE_IN_BYTES": "1MiB"}
+        async with service("--config", policy(limit=1), env=env) as running:
+            assert ["OK", *["OVER_LIMIT"] * 4] == [await call(running.grpc) for _ in range(5)]
+            metrics = (await get(running.http, "/metrics"))[1]
+        assert 'ratelimit_service_rate_limit_over_limit_with_local_cache{domain="d",key1="user"} 3' in metrics
+        assert 'ratelimit_service_rate_limit_over_limit{domain="d",key1="user"} 4' in metrics
+        with redis.client() as client:
+            assert b"2" == client.get(client.keys("*")[0])
+
+
+async def test_secrets_are_nowhere(policy):
+    """Redis' password is in no log at DEBUG, no error, metric or listing, whether Redis takes it or not."""
+    canary = "canary-5f1b9c"
+    with redis_server("--requirepass", canary, tcp=True) as redis:
+        for secret, given in [(canary, {"REDIS_AUTH": canary}), ("wrong-" + canary, {"REDIS_AUTH": "wrong-" + canary})]:
+            env = {"REDIS_URL": redis.address, "LOG_LEVEL": "debug", "LOG_DECISIONS": "true", **given}
+            async with service("--config", policy(), env=env) as running:
+                said = [str(await call(running.grpc))]
+                for address, path in [
+                    (running.http, "/metrics"), (running.http, "/readyz"), (running.debug, "/rlconfig"),
+                    (running.debug, "/stats"), (running.debug, "/"),
+                ]:  # fmt: skip
+                    said.append((await get(address, path))[1])
+                running.terminate()
+                await running.ended()
+                said.append(running.text)
+            assert ("OK" in said[0]) == (secret == canary)
+            assert canary not in "".join(said)
+        env = {"REDIS_URL": f"redis://:{canary}@{redis.address}", "REDIS_TIMEOUT": "none", "LOG_LEVEL": "debug"}
+        async with service("--config", policy(), env=env, ready=False) as broken:
+            assert 0 != await broken.ended()
+            assert canary not in broken.text
+
+
+async def test_prometheus_listens_where_it_is_told(policy):
+    """USE_PROMETHEUS serves the metrics at PROMETHEUS_ADDR and PROMETHEUS_PATH; DISABLE_STATS serves none anywhere."""
+    env = {"USE_PROMETHEUS": "true", "PROMETHEUS_ADDR": "127.0.0.1:0", "PROMETHEUS_PATH": "/numbers"}
+    async with service("--config", policy(), env=env) as running:
+        where = (await running.logged("serving"))["prometheus"]
+        assert "ratelimitd_build_info" in (await get(where, "/numbers"))[1]
+        assert 404 == (await get(where, "/metrics"))[0]
+    async with service("--config", policy(), env={**env, "DISABLE_STATS": "true"}) as running:
+        assert "prometheus" not in await running.logged("serving")
+        assert 404 == (await get(running.http, "/metrics"))[0]
