@@ -62,6 +62,11 @@ def answer(plan: Plan, outcomes: Sequence[Outcome], options: AnswerOptions) -> A
     The request is over when a limit that is neither shadow nor quota denied it, or when every descriptor with a quota
     limit is over. A shadow limit takes no part. A known denial beats a failure.
     """
+    if plan.alone:
+        outcome = outcomes[0]
+        if type(outcome) is Decision:
+            status = _status(plan.charges[0].limit, outcome, denied=not outcome.allowed)
+            return Answer(status.over, None, (status,), shadowed=False)
     statuses: list[Status] = []
     failure: Failure | None = None
     over = False
@@ -131,18 +136,27 @@ def tally(ask: Ask) -> None:
 
     A charge that an atomic ask left out, since another limit vetoed it, counts as asked for and as nothing else.
     """
-    plan = ask.plan
+    plan, outcomes = ask.plan, ask.outcomes
+    if plan.alone:
+        _tally(plan, 0, ask.costs[0], outcomes[0])
+        return
     vetoed = ask.atomic and any(
         charge.binding and isinstance(outcome, Decision) and not outcome.allowed
-        for charge, outcome in zip(plan.charges, ask.outcomes, strict=True)
+        for charge, outcome in zip(plan.charges, outcomes, strict=True)
     )
-    for index, (charge, cost, outcome) in enumerate(zip(plan.charges, ask.costs, ask.outcomes, strict=True)):
-        stats = plan.tallies[index]
-        if cost > 0:
-            stats.total_hits += cost
-        rate = charge.limit.rate
-        if isinstance(outcome, Decision) and rate is not None and not (vetoed and outcome.allowed):
-            count(stats, rate.burst, plan.nears[index], outcome.before, cost, shadow=charge.limit.shadow_mode)
+    for index, outcome in enumerate(outcomes):
+        left_out = vetoed and isinstance(outcome, Decision) and outcome.allowed
+        _tally(plan, index, ask.costs[index], None if left_out else outcome)
+
+
+def _tally(plan: Plan, index: int, cost: int, outcome: Outcome) -> None:
+    if cost <= 0:
+        return
+    stats = plan.tallies[index]
+    stats.total_hits += cost
+    limit = plan.charges[index].limit
+    if type(outcome) is Decision and limit.rate is not None:
+        count(stats, limit.rate.burst, plan.nears[index], outcome.before, cost, shadow=limit.shadow_mode)
 
 
 def metadata_of(plan: Plan, statuses: Sequence[Status]) -> Mapping[str, object] | None:

@@ -1,5 +1,6 @@
 """What stands between planning and the store: the over-limit cache and the fallback."""
 
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Final, NamedTuple
@@ -36,7 +37,7 @@ class OverLimitCache:
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
-        self._denials: dict[bytes, _Denial] = {}
+        self._denials: OrderedDict[bytes, _Denial] = OrderedDict()
         self._bytes = 0
 
     def __len__(self) -> int:

@@ -3,6 +3,7 @@
 A plan depends on the request and the policy alone, never on time, so equal requests share one.
 """
 
+from collections import OrderedDict
 from typing import Final, NamedTuple
 
 from ratelimitd.policy import Descriptor, Domain, Limit, Match, Policy, match
@@ -41,7 +42,7 @@ class Planner:
         self._keys = keys
         self._tallies = tallies
         self._options = options
-        self._plans: dict[bytes, Plan] = {}
+        self._plans: OrderedDict[bytes, Plan] = OrderedDict()
         self._bytes = 0
 
     def recall(self, body: bytes) -> Plan | None:
@@ -54,8 +55,7 @@ class Planner:
         plans[body] = plan
         self._bytes += _size(body, plan)
         while self._bytes > PLANS_BYTES:
-            oldest = next(iter(plans))
-            self._bytes -= _size(oldest, plans.pop(oldest))
+            self._bytes -= _size(*plans.popitem(last=False))
 
     def plan(self, request: Request) -> Plan:
         """Find every limit of a request and what to charge it."""
@@ -90,7 +90,7 @@ class Planner:
             nears=tuple(nears),
             items=tuple(items_),
             atomic=self._options.all_or_nothing or domain.all_or_nothing,
-            known_domain=True,
+            alone=len(items_) == 1 and len(charges) == 1 and charges[0].binding,
         )
 
     def _charge(self, domain: Domain, found: Match, limit: Limit) -> Charge:

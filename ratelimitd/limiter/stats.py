@@ -97,10 +97,8 @@ def count(tally: Tally, capacity: int, near: int, before: int, cost: int, *, sha
     """Split a charge that has been decided into within, near and over.
 
     ``capacity`` is what the limit holds, ``near`` what ``near_limit`` made of it, ``before`` what it held just before
-    the charge. A peek or a give-back counts nothing.
+    the charge; ``cost`` is above 0: a peek or a give-back counts nothing.
     """
-    if cost <= 0:
-        return
     after = before + cost
     if after > capacity:
         if before >= capacity:

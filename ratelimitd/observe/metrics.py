@@ -54,10 +54,10 @@ class Histogram:
         self.counts = [0] * (len(bounds) + 1)
         self.sum = 0.0
 
-    def observe(self, seconds: float) -> None:
-        """Count one duration."""
-        self.counts[bisect_left(self.bounds, seconds)] += 1
-        self.sum += seconds
+    def observe(self, seconds: float, times: int = 1) -> None:
+        """Count a duration, as often as it was met."""
+        self.counts[bisect_left(self.bounds, seconds)] += times
+        self.sum += seconds * times
 
 
 class Counters:
@@ -90,13 +90,13 @@ class Counters:
         self.config_load_error = 0
         self.global_shadow_mode = 0
 
-    def called(self, method: str, seconds: float) -> None:
-        """Count a call of a method that took so long. Methods are those we serve, never a caller's text."""
+    def called(self, method: str, seconds: float, calls: int) -> None:
+        """Count calls of a method that took so long each. Methods are those we serve, never a caller's text."""
         histogram = self.response_time.get(method)
         if histogram is None:
             histogram = self.response_time[method] = Histogram()
-        histogram.observe(seconds)
-        self.total_requests[method] = self.total_requests.get(method, 0) + 1
+        histogram.observe(seconds, calls)
+        self.total_requests[method] = self.total_requests.get(method, 0) + calls
 
 
 class LimitTally(Protocol):

@@ -1,7 +1,8 @@
 """From the core's ``Answer`` to response bytes."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from functools import lru_cache
+from typing import Final, NamedTuple
 
 from ratelimitd.limiter import UINT32_MAX, Answer, Plan, Status, metadata_of
 from ratelimitd.policy import Descriptor, Limit, Unit
@@ -10,8 +11,11 @@ from ratelimitd.proto import message
 from .headers import ietf_headers, limit_headers
 
 _Response = message("envoy.service.ratelimit.v3.RateLimitResponse")
-_OK: Final = _Response.OK
-_OVER_LIMIT: Final = _Response.OVER_LIMIT
+_Status = message("envoy.service.ratelimit.v3.RateLimitResponse.DescriptorStatus")
+
+_OK: Final = b"\x08\x01"
+_OVER: Final = b"\x08\x02"
+"""Field 1, both of the response and of a status: the code."""
 
 
 class EncodeOptions(NamedTuple):
@@ -30,27 +34,67 @@ class EncodeOptions(NamedTuple):
     quota_mode: bool = False
 
 
-def response(plan: Plan, answer: Answer, options: EncodeOptions) -> Any:
-    """Build the ``RateLimitResponse``."""
-    built = _Response(overall_code=_OVER_LIMIT if answer.over else _OK)
+def response(plan: Plan, answer: Answer, options: EncodeOptions) -> bytes:
+    """Return the serialized ``RateLimitResponse``.
+
+    Code and statuses, which every answer has, are written here: upb takes 1.5 µs more to build the same bytes. What
+    only some answers have follows as a message of its own, since messages on the wire merge when they are joined.
+    """
+    parts = [_OVER if answer.over else _OK]
     for status in answer.statuses:
-        _add_status(built.statuses, status)
+        written = _status(status)
+        parts += b"\x12", _VARINTS[len(written)], written
+    if options.limit_headers or options.ietf_headers or options.dynamic_metadata:
+        parts.append(_extras(plan, answer, options))
+    return b"".join(parts)
+
+
+def _status(status: Status) -> bytes:
+    """Write a ``DescriptorStatus``: code 1, current_limit 2, limit_remaining 3, duration_until_reset 4."""
+    over, limit, remaining, reset = status
+    code = _OVER if over else _OK
+    left = b"\x18" + varint(remaining) if remaining else b""
+    if limit is None:
+        return code + left
+    seconds = varint(reset)
+    current = _current_limit(limit.requests_per_unit, shown_unit(limit), limit.name)
+    return b"%b%b%b\x22%c\x08%b" % (code, current, left, len(seconds) + 1, seconds)
+
+
+@lru_cache(maxsize=4096)
+def _current_limit(requests_per_unit: int, unit: Unit, name: str) -> bytes:
+    return bytes(
+        _Status(current_limit={"requests_per_unit": requests_per_unit, "unit": unit, "name": name}).SerializeToString()
+    )
+
+
+def varint(number: int) -> bytes:
+    """Write a whole number of 0 to 2**32 - 1 as protobuf does; a larger one is cut to that, as a uint32 must be."""
+    if number < len(_VARINTS):
+        return _VARINTS[number]
+    return _varint(min(number, UINT32_MAX))
+
+
+def _varint(number: int) -> bytes:
+    written = bytearray()
+    while number > 0x7F:
+        written.append(number & 0x7F | 0x80)
+        number >>= 7
+    written.append(number)
+    return bytes(written)
+
+
+_VARINTS: Final = tuple(_varint(number) for number in range(1 << 14))
+"""Those of one or two bytes: lengths, seconds and most of what remains."""
+
+
+def _extras(plan: Plan, answer: Answer, options: EncodeOptions) -> bytes:
+    built = _Response()
     for name, value in _headers(answer, options):
         built.response_headers_to_add.add(key=name, value=value)
     if options.dynamic_metadata:
         built.dynamic_metadata.update(_dynamic_metadata(plan, answer.statuses))
-    return built
-
-
-def _add_status(statuses: Any, status: Status) -> None:
-    built = statuses.add(code=_OVER_LIMIT if status.over else _OK, limit_remaining=min(status.remaining, UINT32_MAX))
-    limit = status.limit
-    if limit is not None:
-        current = built.current_limit
-        current.requests_per_unit = limit.requests_per_unit
-        current.unit = shown_unit(limit)
-        current.name = limit.name
-        built.duration_until_reset.seconds = status.reset
+    return bytes(built.SerializeToString())
 
 
 def shown_unit(limit: Limit) -> Unit:

@@ -38,8 +38,8 @@ class Counts(Protocol):
     redis_error: int
     global_shadow_mode: int
 
-    def called(self, method: str, seconds: float) -> None:
-        """One call was answered."""
+    def called(self, method: str, seconds: float, calls: int) -> None:
+        """So many calls were answered, each after so long."""
 
 
 class ServiceOptions(NamedTuple):
@@ -111,7 +111,7 @@ class RateLimitService:
                     self._answer(ask)
                 except Exception as error:  # noqa: BLE001 - a fault of ours stays with the call that met it
                     self._fault(ask.tag, error)
-                self._counts.called("ShouldRateLimit", elapsed)
+            self._counts.called("ShouldRateLimit", elapsed, len(group))
 
         decide(self._guards, self._store, asks, time.time_ns() // 1000, completed)
 
@@ -161,4 +161,4 @@ class RateLimitService:
             self._counts.redis_error += 1
             call.fail(Status.UNAVAILABLE, f"{decided.failure.kind}: {decided.failure.message}")
             return
-        call.respond(response(plan, decided, self._options.encode).SerializeToString())
+        call.respond(response(plan, decided, self._options.encode))

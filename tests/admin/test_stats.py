@@ -37,7 +37,7 @@ async def test_the_service_counts_too() -> None:
     """Errors, loads, shadowed answers, calls and unknown domains."""
     tallies, counters = Tallies(), Counters()
     tallies.unknown_domain("no\npe", 2)
-    counters.called("ShouldRateLimit", 0.001)
+    counters.called("ShouldRateLimit", 0.001, 1)
     counters.redis_error = 3
     assert await lines(tallies, counters) == [
         "ratelimit.service.call.should_rate_limit.redis_error: 3",

@@ -36,7 +36,8 @@ def plan_of(*descriptors):
         charges.extend(Charge(limit, b"k", True) for limit in limits or ())
         items.append(Item(first, len(charges), unlimited=False, match=MATCH if limits else None))
     tallies = tuple(Tally(("d", str(n)), "") for n in range(len(charges)))
-    return Plan(tuple(charges), tallies=tallies, nears=(8,) * len(charges), items=tuple(items))
+    alone = len(items) == 1 and len(charges) == 1 and charges[0].limit is PLAIN
+    return Plan(tuple(charges), tallies=tallies, nears=(8,) * len(charges), items=tuple(items), alone=alone)
 
 
 @pytest.mark.parametrize(
@@ -65,13 +66,13 @@ def test_a_request_is_over_by_its_enforced_limits(descriptors, outcomes, over):
 def test_global_quota_mode_counts_what_no_limit_matched():
     """With QUOTA_MODE an unmatched descriptor is a quota that passes, as upstream has it."""
     options = AnswerOptions(quota_mode=True)
-    assert answer(plan_of([PLAIN]), [DENIED], options).over
+    assert answer(plan_of([PLAIN])._replace(alone=False), [DENIED], options).over
     assert not answer(plan_of([PLAIN], None), [DENIED], options).over
 
 
 def test_global_shadow_mode_forces_the_overall_code_alone():
     """With SHADOW_MODE the request passes, its statuses still say OVER_LIMIT, and it is told apart."""
-    told = answer(plan_of([PLAIN]), [DENIED], AnswerOptions(shadow_mode=True))
+    told = answer(plan_of([PLAIN])._replace(alone=False), [DENIED], AnswerOptions(shadow_mode=True))
     assert (False, True, True) == (told.over, told.shadowed, told.statuses[0].over)
 
 
@@ -136,6 +137,17 @@ def test_a_vetoed_charge_counts_as_asked_for_and_nothing_else():
     left_out, denied = plan.tallies
     assert (2, 0, 0) == (left_out.total_hits, left_out.within_limit, left_out.near_limit)
     assert (2, 2) == (denied.total_hits, denied.over_limit)
+
+
+@pytest.mark.parametrize("cost", [0, -5])
+@pytest.mark.parametrize("limits", [[PLAIN], [PLAIN, SHADOW]])
+def test_peeks_and_give_backs_are_not_counted(cost, limits):
+    """A cost of 0 or below leaves every counter as it was."""
+    plan = plan_of(limits)
+    ask = Ask(plan, [cost] * len(limits))
+    ask.outcomes = [DENIED] * len(limits)
+    tally(ask)
+    assert {(0, 0, 0)} == {(each.total_hits, each.over_limit, each.within_limit) for each in plan.tallies}
 
 
 def test_hits_are_counted_even_when_the_store_failed():

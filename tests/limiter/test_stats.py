@@ -31,14 +31,6 @@ def test_the_over_part_of_a_shadow_limit_is_counted_twice():
     assert (2, 2) == (tally.over_limit, tally.shadow_mode)
 
 
-@pytest.mark.parametrize("cost", [0, -5])
-def test_peeks_and_give_backs_are_not_counted(cost):
-    """A cost of 0 or below leaves every counter as it was."""
-    tally = Tally(("d", "k"), "")
-    count(tally, 10, 8, 12, cost, shadow=True)
-    assert (0, 0, 0, 0) == (tally.over_limit, tally.near_limit, tally.within_limit, tally.shadow_mode)
-
-
 def test_near_limit_is_single_precision():
     """floor(float32(100) * float32(0.29)) is 29, as upstream has it; in double precision it would be 28."""
     assert 29 == near_limit(100, 0.29)

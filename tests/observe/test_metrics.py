@@ -114,7 +114,7 @@ async def test_each_family_is_one_block() -> None:
     """TYPE comes once for each name, and all samples of a name follow it together."""
     tallies = [Tally(("d", str(i)), "", 1, 1, 1, 1, 1, 1) for i in range(2 * SLICE + 1)]
     counters = Counters()
-    counters.called("ShouldRateLimit", 0.001)
+    counters.called("ShouldRateLimit", 0.001, 1)
     text = await scrape(tallies, service_families(counters, lambda: [("nope", 2)]))
     types = Counter(line.split()[2] for line in text.splitlines() if line.startswith("# TYPE "))
     assert set(types.values()) == {1}
@@ -170,8 +170,8 @@ async def test_a_limit_that_comes_up_during_a_scrape_does_not_disturb_it() -> No
 async def test_the_services_own_counters_have_upstreams_names() -> None:
     """Errors by err_type, calls and time by grpc_method, loads without labels."""
     counters = Counters()
-    counters.called("ShouldRateLimit", 0.003)
-    counters.called("ShouldRateLimit", 0.02)
+    counters.called("ShouldRateLimit", 0.003, 1)
+    counters.called("ShouldRateLimit", 0.02, 1)
     counters.redis_error, counters.service_error, counters.config_load_error = 1, 2, 3
     counters.config_load_success, counters.global_shadow_mode = 4, 5
     found = ours(await scrape((), service_families(counters, lambda: [("nope", 7)])))
