@@ -16,15 +16,28 @@ SLICE: Final = 200
 """Descriptors written, or lines sorted, before the loop may turn: half a millisecond of work at most."""
 
 
-async def render(policy: Policy | None) -> AsyncGenerator[bytes, None]:
-    """Give the lines in chunks. Slices are sorted one by one and then merged, since sorting all would hold the loop."""
+async def render(in_force: Callable[[], Policy | None]) -> AsyncGenerator[bytes, None]:
+    """Give the lines in chunks. Slices are sorted one by one and then merged, since sorting all would hold the loop.
+
+    A policy that is replaced meanwhile is taken apart, so the listing then starts again with the new one.
+    """
+    runs: list[list[str]] | None = None
+    while runs is None:
+        runs = await _sorted_runs(in_force)
+    for merged in batches(heapq.merge(*runs), SLICE):
+        yield "".join(merged).encode()
+        await asyncio.sleep(0)
+
+
+async def _sorted_runs(in_force: Callable[[], Policy | None]) -> list[list[str]] | None:
+    policy = in_force()
     runs: list[list[str]] = []
     for part in batches(lines(policy), SLICE):
         runs.append(sorted(chain.from_iterable(part)))
         await asyncio.sleep(0)
-    for merged in batches(heapq.merge(*runs), SLICE):
-        yield "".join(merged).encode()
-        await asyncio.sleep(0)
+        if in_force() is not policy:
+            return None
+    return runs
 
 
 def lines(policy: Policy | None) -> Iterator[list[str]]:

@@ -37,7 +37,7 @@ def debug_routes(policy: Callable[[], Policy | None], stats: Stream) -> Routes:
     """Return the table of DEBUG_HOST:DEBUG_PORT; ``policy`` gives the one in force."""
 
     def listing() -> AsyncGenerator[bytes, None]:
-        return rlconfig.render(policy())
+        return rlconfig.render(policy)
 
     routes = {
         "/rlconfig": Route(streamed(listing), "the limits in force, sorted"),

@@ -57,6 +57,12 @@ class Planner:
         while self._bytes > PLANS_BYTES:
             self._bytes -= _size(*plans.popitem(last=False))
 
+    def forget(self, plans: int) -> bool:
+        """Drop at most so many remembered plans; True while there are more. To free thousands at once takes long."""
+        for _ in range(min(plans, len(self._plans))):
+            self._bytes -= _size(*self._plans.popitem(last=False))
+        return bool(self._plans)
+
     def plan(self, request: Request) -> Plan:
         """Find every limit of a request and what to charge it."""
         domain = self.policy.domains.get(request.domain)

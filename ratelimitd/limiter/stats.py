@@ -5,6 +5,7 @@ The split of a charge into over, near and within is envoyproxy/ratelimit's.
 
 import struct
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Final
 
 REQUEST_MADE_SERIES: Final = 10_000
@@ -84,6 +85,7 @@ UNKNOWN_DOMAINS: Final = 100
 """Unknown domains told apart: enough to find a typing error, too few to fill a metrics store."""
 
 
+@lru_cache(maxsize=4096)
 def near_limit(capacity: int, ratio: float) -> int:
     """Return how much held is near the limit. In single precision, as upstream does it, or its dashboards shift."""
     return int(_single(_single(capacity) * _single(ratio)))

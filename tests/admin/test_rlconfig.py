@@ -27,7 +27,7 @@ def policy(*roots: tuple[bytes, Node]) -> Policy:
 
 
 async def listing(given: Policy | None) -> str:
-    return b"".join([chunk async for chunk in render(given)]).decode()
+    return b"".join([chunk async for chunk in render(lambda: given)]).decode()
 
 
 async def test_lines_are_upstreams_and_sorted() -> None:
@@ -92,6 +92,24 @@ async def test_odd_bytes_stay_on_their_line() -> None:
     assert (await listing(policy((b"d", root)))).startswith("d.k_a\\nb\\xff: unit=MINUTE")
 
 
+async def test_a_policy_replaced_meanwhile_is_listed_anew() -> None:
+    """A reload takes the old policy apart under the listing, which then lists the new one whole."""
+    old, new = Node(), Node()
+    for i in range(3 * SLICE):
+        grow(old, b"old", b"%d" % i, PLAIN)
+    grow(new, b"new", b"", PLAIN)
+    in_force = [policy((b"d", old))]
+
+    async def replace() -> None:
+        in_force[:] = [policy((b"d", new))]
+        old.children.clear()
+
+    replacing = asyncio.create_task(replace())
+    chunks = [chunk async for chunk in render(lambda: in_force[0])]
+    await replacing
+    assert b"".join(chunks).startswith(b"d.new: ")
+
+
 async def test_100_000_limits_are_sorted_in_slices() -> None:
     """The loop turns for every slice that is read or written, and the whole is sorted all the same."""
     root = Node()
@@ -106,7 +124,8 @@ async def test_100_000_limits_are_sorted_in_slices() -> None:
             await asyncio.sleep(0)
 
     turning = asyncio.create_task(turn())
-    chunks = [chunk async for chunk in render(policy((b"d", root)))]
+    large = policy((b"d", root))
+    chunks = [chunk async for chunk in render(lambda: large)]
     turning.cancel()
     lines = b"".join(chunks).splitlines()
     assert lines == sorted(lines)

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 
 from ratelimitd.algorithms import ALGORITHMS, EXACT, NEVER, Rate, make_rate
 from tests.algorithms.cases import NOW, SECOND, U32, YEAR, Counter, histories
@@ -165,6 +165,13 @@ def exactly(rate: Rate) -> Rate:
 
 
 @given(histories(back=True))
+@example(
+    (
+        make_rate("sliding_window_counter", U32, YEAR),
+        [(YEAR * i // 2 + 1, cost) for i in range(2, 9) for cost in (U32, 1)],
+    )
+)
+@example((make_rate("gcra", U32, YEAR), [(NOW, U32), (NOW + YEAR // 3, 1), (NOW + YEAR // 3, -U32)]))
 def test_every_intermediate_is_an_exact_double(history: History) -> None:
     """No sum, difference or product on the way to a decision reaches 2**53, so that Lua decides the same."""
     rate, charges = history

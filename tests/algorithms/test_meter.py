@@ -59,5 +59,15 @@ def test_a_part_of_a_request_counts_whole_under_another_scale() -> None:
     """A debt written in another scale is never taken for less than it was."""
     counter = Counter(make_rate("gcra", 7, 60 * SECOND))
     counter.charge(3, NOW)
+    counter.charge(1, NOW + 1)
     counter.rate = make_rate("gcra", 100, 60 * SECOND)
-    assert counter.look(0, NOW + 1).remaining == 97
+    assert counter.look(0, NOW + 1).remaining == 96
+
+
+def test_a_debt_above_a_lowered_burst_is_the_burst() -> None:
+    """After the burst went from 10 to 3 a full debt is 3, and drains in the time that 3 take."""
+    counter = Counter(make_rate("gcra", 1, SECOND, 10))
+    counter.charge(10, NOW)
+    counter.rate = make_rate("gcra", 1, SECOND, 3)
+    held = counter.look(0, NOW)
+    assert (held.before, held.remaining, held.reset_after) == (3, 0, 3 * SECOND)

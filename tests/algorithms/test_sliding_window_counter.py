@@ -59,3 +59,12 @@ def test_a_give_back_takes_from_the_current_window_first() -> None:
     counter.charge(40, 0)
     counter.charge(10, MINUTE)
     assert counter.charge(-20, MINUTE).remaining == 70
+
+
+def test_counts_above_a_lowered_quota_are_the_quota() -> None:
+    """After the quota went from 100 to 10, half a window later the previous one weighs 5."""
+    counter = Counter(make_rate("sliding_window_counter", 100, MINUTE))
+    counter.charge(100, 0)
+    counter.rate = make_rate("sliding_window_counter", 10, MINUTE)
+    assert counter.look(0, 0).before == 10
+    assert counter.look(0, MINUTE + MINUTE // 2).before == 5

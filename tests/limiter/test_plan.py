@@ -123,6 +123,16 @@ def test_values_of_requests_reach_metrics_only_where_asked():
     assert ["", "", "0", "hourly"] == [t.item for t in plan.tallies]
 
 
+def test_plans_are_forgotten_in_portions():
+    """What is left of a replaced policy can be freed bit by bit, to the last plan."""
+    made = planner()
+    plan = made.plan(request(b"a"))
+    for n in range(5):
+        made.remember(b"%d" % n, plan)
+    assert [True, True, False] == [made.forget(2) for _ in range(3)]
+    assert [None] * 5 == [made.recall(b"%d" % n) for n in range(5)]
+
+
 def test_remembered_plans_are_bounded_in_bytes():
     """Plans are recalled by the request's bytes until newer ones take the room; the room is bounded."""
     made = planner()

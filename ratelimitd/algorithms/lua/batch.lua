@@ -94,9 +94,9 @@ end
 
 local function lifetime(at)
   if fragments[at].host_clock then
-    return math.ceil(numbers[at][2] / 1000) + jitter
+    return ceil(numbers[at][2] / 1000) + jitter
   end
-  return math.ceil(lives[at] / 1000) + GRACE
+  return ceil(lives[at] / 1000) + GRACE
 end
 
 local function save(at)
@@ -107,7 +107,7 @@ local function save(at)
     else
       redis.call('DEL', key)
     end
-  elseif state and redis.call('PTTL', key) < math.ceil(lives[at] / 1000) then
+  elseif state and redis.call('PTTL', key) < ceil(lives[at] / 1000) then
     redis.call('PEXPIRE', key, lifetime(at))
   end
 end

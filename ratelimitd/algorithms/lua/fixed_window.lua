@@ -20,7 +20,7 @@ return {
   step = function(state, numbers, cost, now)
     local quota, window, count_rejected = numbers[1], numbers[2], numbers[3]
     local before = state or 0
-    local after, rest, retry = before + cost, window - fmod(now, window), 0
+    local after, rest, retry = before + cost, window - now % window, 0
     if cost < 0 then
       after = max(after, 0)
     elseif after > quota then

@@ -3,7 +3,7 @@
 local function drained(state, leak, scale, burst, full, drain, now)
   local debt, last, written = state[1], state[2], state[3]
   if written ~= scale then
-    debt = min(divide_up(debt, written), burst) * scale
+    debt = min(ceil(debt / written), burst) * scale
   end
   debt = min(debt, full)
   local elapsed = now - last
@@ -25,13 +25,13 @@ return {
     if state then
       debt, behind = drained(state, leak, scale, burst, full, drain, now)
     end
-    local before, retry = divide_up(debt, scale), 0
+    local before, retry = ceil(debt / scale), 0
     if cost > burst then
       retry = NEVER
     elseif cost > 0 then
       local over = debt - (burst - cost) * scale
       if over > 0 then
-        retry = behind + divide_up(over, leak)
+        retry = behind + ceil(over / leak)
       else
         debt = debt + cost * scale
         state = {debt, now + behind, scale}
@@ -44,6 +44,6 @@ return {
     if debt <= 0 then
       return nil, allowed, burst, 0, retry, before
     end
-    return state, allowed, divide(full - debt, scale), behind + divide_up(debt, leak), retry, before
+    return state, allowed, floor((full - debt) / scale), behind + ceil(debt / leak), retry, before
   end,
 }

@@ -3,22 +3,11 @@
 --   step(state, numbers, cost, now) -> state, allowed (1 or 0), remaining, reset_after, retry_after, before
 --   save(key, state, life, existed)         life in ms; the expiry is set with the value
 -- States are never changed in place: an unchanged one is the same table, and an older one can be gone back to.
--- Numbers are doubles, exact below 2^53. Lua's own % divides and rounds, so it is not; math.fmod is.
+-- Numbers are doubles. Of whole numbers below 2^53 a sum, a difference and a product that stay below it are exact, and
+-- so are the floor and the ceiling of a / b: the quotient rounds to a whole number only if it is one.
 
 local NEVER = -1
-local fmod, max, min, format = math.fmod, math.max, math.min, string.format
-
-local function divide(a, b)
-  return (a - fmod(a, b)) / b
-end
-
-local function divide_up(a, b)
-  local rest = fmod(a, b)
-  if rest == 0 then
-    return a / b
-  end
-  return (a - rest) / b + 1
-end
+local floor, ceil, max, min, format = math.floor, math.ceil, math.max, math.min, string.format
 
 local function load_three(key)
   local value = redis.call('GET', key)

@@ -26,7 +26,7 @@ local function find(state, total)
   end
   local low, high = state.first, entry.rank - 1
   while low <= high do
-    local middle = math.floor((low + high) / 2)
+    local middle = floor((low + high) / 2)
     local candidate = entry_at(state.key, middle)
     if candidate.total >= total then
       entry, high = candidate, middle - 1

@@ -3,7 +3,7 @@
 local function rolled(state, quota, window, now)
   local last, current, previous = state[1], state[2], state[3]
   local time = max(last, now)
-  local passed = time - fmod(time, window) - last
+  local passed = time - time % window - last
   if passed > 0 then
     previous = passed <= window and current or 0
     current = 0
@@ -18,9 +18,9 @@ local function wait(numbers, current, previous, cost, into, behind)
   end
   local room = quota - current - cost
   if room >= 0 then
-    return behind + window - divide(room * ticks, previous) * tick - into
+    return behind + window - floor(room * ticks / previous) * tick - into
   end
-  return behind + 2 * window - divide((quota - cost) * ticks, current) * tick - into
+  return behind + 2 * window - floor((quota - cost) * ticks / current) * tick - into
 end
 
 return {
@@ -33,9 +33,9 @@ return {
     if state then
       time, current, previous = rolled(state, quota, window, now)
     end
-    local into = fmod(time, window)
-    local left = min(divide_up(window - into, tick), ticks)
-    local used, retry = current + divide_up(previous * left, ticks), 0
+    local into = time % window
+    local left = min(ceil((window - into) / tick), ticks)
+    local used, retry = current + ceil(previous * left / ticks), 0
     local before = used
     if cost >= 0 and used + cost > quota then
       retry = wait(numbers, current, previous, cost, into, time - now)
@@ -45,7 +45,7 @@ return {
         previous = max(previous + current, 0)
         current = 0
       end
-      used = current + divide_up(previous * left, ticks)
+      used = current + ceil(previous * left / ticks)
       state = {time, current, previous}
     end
     local allowed = retry == 0 and 1 or 0

@@ -11,7 +11,7 @@ from ratelimitd.algorithms import ALGORITHMS, Decision, Rate, counter_key
 from ratelimitd.limiter.seam import Ask, Failure, FailureKind
 
 MAX_CHARGES: Final = 128
-"""Charges a script call, since Redis serves nobody else meanwhile: 20,000 held it for 50 ms, so this many 0.3 ms."""
+"""Charges a script call, since Redis serves nobody else meanwhile: 20,000 held it for 50 ms, this many for 0.6."""
 
 FRAGMENTS: Final = tuple(dict.fromkeys(row.lua for row in ALGORITHMS.values()))
 """Names of the fragments, each once; a rate tells the script the place of its own, from 1."""
