@@ -4,6 +4,7 @@ A plan depends on the request and the policy alone, never on time, so equal requ
 """
 
 from collections import OrderedDict
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from ratelimitd.policy import Descriptor, Domain, Limit, Match, Policy, match
@@ -17,6 +18,16 @@ PLANS_BYTES: Final = 16 << 20
 
 PLAN_BYTES: Final = 1_500
 """What a remembered plan of one descriptor takes beside the request's own bytes, measured with sys.getsizeof."""
+
+
+class _Built(NamedTuple):
+    """A plan in the making; the fields are the plan's."""
+
+    charges: list[Charge]
+    costs: list[int]
+    tallies: list[Tally]
+    nears: list[int]
+    items: list[Item]
 
 
 class PlanOptions(NamedTuple):
@@ -70,39 +81,59 @@ class Planner:
             items = tuple(Item(0, 0, unlimited=False, match=None) for _ in request.descriptors)
             return Plan((), request=request, items=items, known_domain=False)
         matches = [match(domain, descriptor) for descriptor in request.descriptors]
-        replaced = {name for found in matches if found for limit in found.limits for name in limit.replaces}
-        charges: list[Charge] = []
-        costs: list[int] = []
-        tallies: list[Tally] = []
-        nears: list[int] = []
-        items_: list[Item] = []
+        replaced = replaced_by(matches)
+        charges, costs, tallies, nears, planned = built = _Built([], [], [], [], [])
         for descriptor, found in zip(request.descriptors, matches, strict=True):
-            limits = () if found is None else tuple(limit for limit in found.limits if limit.name not in replaced)
-            first = len(charges)
-            for limit in limits:
-                if found is None or limit.rate is None:
-                    continue
-                charges.append(self._charge(domain, found, limit))
-                costs.append(cost_of(descriptor, request.hits))
-                tallies.append(self._tallies.of(found.stat_key, limit.item, from_request=found.stat_from_request))
-                nears.append(near_limit(limit.rate.burst, self._options.near_limit_ratio))
-            unlimited = len(charges) == first and bool(limits)
-            items_.append(Item(first, len(charges), unlimited, found if limits else None))
+            if found is None:
+                planned.append(Item(len(charges), len(charges), unlimited=False, match=None))
+            else:
+                self._add(built, domain, found, replaced, cost_of(descriptor, request.hits))
         return Plan(
-            request=request,
-            charges=tuple(charges),
-            costs=tuple(costs),
-            tallies=tuple(tallies),
-            nears=tuple(nears),
-            items=tuple(items_),
-            atomic=self._options.all_or_nothing or domain.all_or_nothing,
-            alone=len(items_) == 1 and len(charges) == 1 and charges[0].binding,
+            tuple(charges),
+            tuple(costs),
+            tuple(tallies),
+            tuple(nears),
+            request,
+            tuple(planned),
+            self._options.all_or_nothing or domain.all_or_nothing,
+            known_domain=True,
+            alone=len(planned) == 1 and len(charges) == 1 and charges[0].binding,
+        )
+
+    def _add(self, built: "_Built", domain: Domain, found: Match, replaced: frozenset[str], cost: int) -> None:
+        """Add what one descriptor is charged for the limits it matched."""
+        charges = built.charges
+        first = len(charges)
+        unlimited = False
+        for limit in found.limits:
+            if limit.name in replaced:
+                continue
+            if limit.rate is None:
+                unlimited = True
+                continue
+            charges.append(self._charge(domain, found, limit))
+            built.costs.append(cost)
+            built.tallies.append(self._tallies.of(found.stat_key, limit.item, from_request=found.stat_from_request))
+            built.nears.append(near_limit(limit.rate.burst, self._options.near_limit_ratio))
+        limited = len(charges) > first
+        built.items.append(
+            Item(first, len(charges), unlimited and not limited, found if limited or unlimited else None)
         )
 
     def _charge(self, domain: Domain, found: Match, limit: Limit) -> Charge:
         options = self._options
         vetoes = not (limit.shadow_mode or limit.quota_mode or options.shadow_mode or options.quota_mode)
         return Charge(limit, self._keys(domain.name, found.identity, limit), vetoes)
+
+
+def replaced_by(matches: Iterable[Match | None]) -> frozenset[str]:
+    """Return the names of limits that step aside, since a limit of the request replaces them."""
+    replaced: frozenset[str] = frozenset()
+    for found in matches:
+        if found is not None:
+            for limit in found.limits:
+                replaced |= limit.replaces
+    return replaced
 
 
 def cost_of(descriptor: Descriptor, request_hits: int) -> int:

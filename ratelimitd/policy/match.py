@@ -46,7 +46,9 @@ def match(domain: Domain, descriptor: Descriptor) -> Match | None:
         node = found
     if not node.limits:
         return None
-    stat_key, from_request = _stat_key(domain, entries, path)
+    stat_key, from_request = node.stat_key, False
+    if stat_key is None:
+        stat_key, from_request = _stat_key(domain, entries, path)
     return Match(node.limits, _identity(entries, path), stat_key, from_request, node.metadata)
 
 
@@ -65,15 +67,19 @@ def _stat_key(domain: Domain, entries: tuple[Entry, ...], path: list[Node]) -> t
     """Name the limit for the metrics; also whether a value of the request is part of the name."""
     parts = [_part(domain.name)]
     detailed = path[-1].detailed_metric
-    from_request = False
+    fixed, from_request = not detailed, False
     for (key, value), node in zip(entries, path, strict=True):
         part = node.final_key
+        fixed = fixed and not node.value_to_metric
         if (detailed or node.value_to_metric) and not node.share_threshold:
             text = b"%b_%b" % (key, value) if value or detailed else key
             from_request = from_request or text != part
             part = text
         parts.append(_part(part))
-    return tuple(parts), from_request
+    stat_key = tuple(parts)
+    if fixed:
+        path[-1].stat_key = stat_key
+    return stat_key, from_request
 
 
 def _part(text: bytes) -> str:

@@ -96,6 +96,7 @@ class Node:
         "limits",
         "metadata",
         "share_threshold",
+        "stat_key",
         "value",
         "value_to_metric",
         "wildcards",
@@ -123,6 +124,8 @@ class Node:
         """By final key: ``key`` or ``key_value``."""
         self.wildcards: Wildcards[Node] | None = None
         """The children whose final key holds ``*``, in the order of the file."""
+        self.stat_key: tuple[str, ...] | None = None
+        """How metrics name a limit here, once it was worked out and unless values of requests are part of it."""
 
     @property
     def final_key(self) -> bytes:
