@@ -12,6 +12,9 @@ from pathlib import Path
 
 import redis
 
+from ratelimitd.settings import load
+from ratelimitd.stores.redis import Address
+
 READY = b"eady to accept connections"
 
 
@@ -79,6 +82,13 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def address_of(url: str, auth: str = "") -> Address:
+    """What REDIS_URL and REDIS_AUTH mean, as the service reads them."""
+    where = load({"REDIS_URL": url} | ({"REDIS_AUTH": auth} if auth else {}), {}).redis
+    assert where is not None
+    return Address(*where)
 
 
 @contextmanager

@@ -80,7 +80,7 @@ def _service_options(settings: Settings) -> ServiceOptions:
 
 def _redis_options(settings: Settings, where: RedisAddress) -> RedisOptions:
     return RedisOptions(
-        address=Address(where.host, where.port, where.path, where.user, where.password, where.database),
+        address=Address(*where),
         pool_size=settings.redis_pool_size,
         connect_timeout=settings.redis_timeout,
         jitter=settings.expiration_jitter_max_seconds,

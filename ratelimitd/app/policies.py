@@ -79,8 +79,7 @@ class Policies:
         self.needs_store = await _needs_store(loaded.policy)
         self._in_force(loaded)
         if old is not None:
-            while old.forget(PLANS_FREED):
-                await asyncio.sleep(0)
+            await _forget(old)
             await dismantle(old.policy)
 
     def _in_force(self, loaded: Loaded) -> None:
@@ -106,6 +105,13 @@ def _key_maker(settings: Settings, *, shared: bool) -> KeyMaker:
     """Counters in memory are shared with nobody, so they need no name that could collide."""
     safe = not shared or settings.fixed_window_keys == "safe"
     return key_maker(settings.cache_key_prefix.encode(), safe=safe)
+
+
+async def _forget(planner: Planner) -> None:
+    more = True
+    while more:
+        more = planner.forget(PLANS_FREED)
+        await asyncio.sleep(0)
 
 
 async def _needs_store(policy: Policy) -> bool:

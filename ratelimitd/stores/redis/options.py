@@ -1,15 +1,10 @@
-"""Where a Redis is and how it is used, read from what the settings say."""
+"""Where a Redis is and how it is used."""
 
 from dataclasses import dataclass, field
 from typing import Final, Literal
-from urllib.parse import SplitResult, unquote, urlsplit
 
 PORT: Final = 6379
 """The port that Redis is known by, https://www.iana.org/assignments/service-names-port-numbers."""
-
-
-class AddressError(ValueError):
-    """An address that cannot be used; the text says what to write instead, and never a password."""
 
 
 @dataclass(frozen=True)
@@ -62,70 +57,3 @@ class RedisOptions:
     stale_after: float = 1.0
     retry_first: float = 0.05
     retry_most: float = 1.0
-
-
-def parse_address(socket_type: str, url: str, auth: str = "") -> Address:
-    """Return the address that REDIS_SOCKET_TYPE, REDIS_URL and REDIS_AUTH mean.
-
-    ``url`` is ``host:port``, ``redis://[user:password@]host[:port][/database]``, ``unix:///path``, or, for the
-    socket type ``unix``, a path. ``auth`` is ``password`` or ``user:password``, split at the first colon; it wins
-    over the URL's. Raises AddressError.
-    """
-    username, password = credentials(auth)
-    if not url:
-        raise AddressError("the Redis address is empty: write host:port, redis://host:port/0 or unix:///path")
-    if socket_type not in {"tcp", "unix", ""}:
-        raise AddressError(f"unknown Redis socket type '{socket_type}': write tcp or unix")
-    scheme, separator, rest = url.partition("://")
-    if not separator:
-        if socket_type == "unix" or url.startswith("/"):
-            return Address(path=url, username=username, password=password)
-        scheme, rest = "redis", url
-    return from_scheme(scheme.lower(), rest, username, password)
-
-
-def credentials(auth: str) -> tuple[str, str]:
-    """Return (username, password) of REDIS_AUTH."""
-    first, separator, rest = auth.partition(":")
-    return (first, rest) if separator else ("", first)
-
-
-def from_scheme(scheme: str, rest: str, username: str, password: str) -> Address:
-    """Return the address of a URL without its scheme; these credentials, if any, win over the URL's."""
-    if scheme == "unix":
-        return Address(path="/" + rest.lstrip("/"), username=username, password=password)
-    if scheme == "rediss":
-        raise AddressError("rediss:// (TLS to Redis) is not built yet: use redis:// only where plaintext is acceptable")
-    if scheme != "redis":
-        raise AddressError(f"unknown Redis address scheme '{scheme}': write redis:// or unix://")
-    parts = urlsplit("//" + rest)
-    if not parts.hostname:
-        raise AddressError("the Redis address has no host: write host:port or redis://host:port/0")
-    return Address(
-        host=parts.hostname,
-        port=port_of(parts),
-        username=username if password else unquote(parts.username or ""),
-        password=password or unquote(parts.password or ""),
-        database=database_of(parts),
-    )
-
-
-def port_of(parts: SplitResult) -> int:
-    """Return the port of a URL."""
-    try:
-        port = parts.port
-    except ValueError:
-        port = 0
-    if port == 0:
-        raise AddressError(f"the Redis port for host {parts.hostname} is not a number from 1 to 65535")
-    return port or PORT
-
-
-def database_of(parts: SplitResult) -> int:
-    """Return the database number of a URL's path."""
-    path = parts.path.strip("/")
-    if not path:
-        return 0
-    if not path.isascii() or not path.isdigit():
-        raise AddressError(f"the Redis database is not a number: write redis://{parts.hostname}:{port_of(parts)}/0")
-    return int(path)

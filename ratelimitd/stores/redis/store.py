@@ -202,7 +202,14 @@ class RedisStore:
         self.round_trips += 1
         self.on_round_trip(taken)
         if not isinstance(reply, hiredis.ReplyError):
-            self._take(call, reply)
+            try:
+                self._take(call, reply)
+            except (TypeError, ValueError, IndexError):
+                # Replies may be out of step with calls, so no further one of this connection is to be trusted.
+                self._settle(call, Failure(FailureKind.PERMANENT, "Redis sent a reply that is not the script's"))
+                link.give_up("Redis sent a reply that is not the script's")
+            else:
+                self._complete(call)
         elif str(reply).startswith("NOSCRIPT") and not link.lost and not all(w.over for w in call.waiting):
             # Redis says that it ran nothing, so this is the one call that may be sent a second time.
             self.script_reloads += 1
@@ -224,13 +231,11 @@ class RedisStore:
                 for failure in (ask.outcomes[index] for index in indices):
                     if isinstance(failure, Failure):
                         self.failures[failure.kind] += 1
-        self._complete(call)
 
     def _settle(self, call: Call, failure: Failure) -> None:
         """Fail what is still open of a call."""
-        for (ask, indices), waiting in zip(call.portions, call.waiting, strict=True):
-            if not waiting.over:
-                self._fail(ask, indices, failure)
+        for ask, indices in call.portions:
+            self._fail(ask, indices, failure)
         self._complete(call)
 
     def _complete(self, call: Call) -> None:

@@ -1,0 +1,33 @@
+"""What the contract's tests share: one way to charge a store and see that every ask is handed on once."""
+
+import asyncio
+from collections.abc import Sequence
+
+from ratelimitd.limiter.seam import Ask, Decision, Outcome, Store
+from tests.algorithms.cases import NOW
+
+PATIENCE = 30.0
+"""Seconds until a test that waits for an answer fails; also the budget of asks that are to be answered."""
+
+
+async def charge(store: Store, asks: Sequence[Ask], now: int = NOW) -> list[Outcome]:
+    """Charge, wait until all are done, see that each was handed on exactly once; every outcome, in order."""
+    handed: list[Ask] = []
+    finished = asyncio.Event()
+
+    def done(group: Sequence[Ask]) -> None:
+        handed.extend(group)
+        if len(handed) >= len(asks):
+            finished.set()
+
+    store.charge(asks, now, done)
+    async with asyncio.timeout(PATIENCE):
+        await finished.wait()
+    assert sorted(map(id, handed)) == sorted(map(id, asks))
+    return [outcome for ask in asks for outcome in ask.outcomes]
+
+
+def allowed(outcomes: Sequence[Outcome]) -> list[bool]:
+    """Whether each was allowed; none may have failed."""
+    assert all(isinstance(outcome, Decision) for outcome in outcomes), outcomes
+    return [outcome.allowed for outcome in outcomes if isinstance(outcome, Decision)]

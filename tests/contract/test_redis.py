@@ -1,0 +1,83 @@
+"""What Redis adds to the contract: keys that others can see, a script that can be lost, a clock that can jump."""
+
+from pathlib import Path
+
+import pytest
+
+from ratelimitd.algorithms import ALGORITHMS, Decision, counter_key, make_rate
+from ratelimitd.limiter.seam import Failure, FailureKind
+from ratelimitd.stores import RedisStore
+from tests.algorithms.cases import NOW, SECOND, ask
+from tests.contract.cases import allowed, charge
+from tests.contract.conftest import options
+from tests.redis_server import RedisServer, faked_clock, redis_server
+
+HOUR = 3_600 * SECOND
+TEN = make_rate("token_bucket", 10, HOUR)
+RATES = [make_rate(name, 100, HOUR) for name in ALGORITHMS]
+
+
+async def test_no_key_without_expiry(redis_store: RedisStore, server: RedisServer) -> None:
+    """Every key ends by itself, after charges of all kinds."""
+    for atomic in (False, True):
+        charges = [(rate, b"%s_" % rate.algorithm.encode(), cost) for rate in RATES for cost in (3, -1, 0, 200)]
+        await charge(redis_store, [ask(*charges[::2], atomic=atomic), ask(*charges[1::2], atomic=atomic)])
+        await charge(redis_store, [ask(one, atomic=atomic) for one in charges])
+    with server.client() as client:
+        lives = {key: client.ttl(key) for key in client.scan_iter()}
+    assert len(lives) == len(RATES)
+    assert all(life > 0 for life in lives.values()), lives
+
+
+@pytest.mark.parametrize("rate", RATES, ids=lambda rate: rate.algorithm)
+@pytest.mark.parametrize("foreign", ["list", "text"])
+async def test_a_foreign_value_harms_its_charge_alone(
+    redis_store: RedisStore, server: RedisServer, rate: object, foreign: str
+) -> None:
+    """A value of somebody else under a key is a KEY failure of that charge; the value stays, strangers are served."""
+    assert isinstance(rate, type(TEN))
+    name = counter_key(b"theirs_", rate, NOW)
+    with server.client() as client:
+        client.rpush(name, "a") if foreign == "list" else client.set(name, "not a counter")
+        before = client.dump(name)
+        first, second = ask((rate, b"a_", 1), (rate, b"theirs_", 1)), ask((rate, b"b_", 1))
+        await charge(redis_store, [first, second])
+        assert client.dump(name) == before
+    assert isinstance(first.outcomes[0], Decision)
+    assert isinstance(first.outcomes[1], Failure)
+    assert first.outcomes[1].kind is FailureKind.KEY
+    assert isinstance(second.outcomes[0], Decision)
+    assert redis_store.failures[FailureKind.KEY] == 1
+
+
+async def test_a_lost_script_costs_no_decision(redis_store: RedisStore, server: RedisServer) -> None:
+    """SCRIPT FLUSH again and again under load: every charge is decided, once, and the reloads are counted."""
+    rate = make_rate("token_bucket", 10_000, 1_000 * HOUR)
+    with server.client() as client:
+        for _ in range(20):
+            client.script_flush()
+            assert all(allowed(await charge(redis_store, [ask((rate, b"k_", 1)) for _ in range(200)])))
+    (seen,) = await charge(redis_store, [ask((rate, b"k_", 0))])
+    assert isinstance(seen, Decision)
+    assert seen.before == 20 * 200
+    assert redis_store.script_reloads >= 20
+
+
+async def test_a_clock_that_jumps_adds_no_quota(tmp_path: Path) -> None:
+    """Redis' own clock rules: an hour on refills, an hour back neither refills nor takes away."""
+    clock = faked_clock(tmp_path)
+    if clock is None:
+        pytest.skip("needs libfaketime (Debian: faketime)")
+    with redis_server(env=clock.env) as server:
+        store = RedisStore(options(server, clock="redis"))
+        assert await store.connect()
+        rates = [make_rate(name, 10, HOUR) for name in ("token_bucket", "sliding_window", "sliding_window_counter")]
+        spent = [ask(*((rate, rate.algorithm.encode(), 1) for rate in rates)) for _ in range(11)]
+        assert allowed(await charge(store, spent))[-6:] == [True] * 3 + [False] * 3
+        clock.step_to(3 * 3600)
+        part = ask(*((rate, rate.algorithm.encode(), 4) for rate in rates))
+        assert all(allowed(await charge(store, [part])))
+        clock.step_to(2 * 3600)
+        more = [ask(*((rate, rate.algorithm.encode(), 1) for rate in rates)) for _ in range(7)]
+        assert allowed(await charge(store, more)) == [True] * 18 + [False] * 3
+        await store.close()

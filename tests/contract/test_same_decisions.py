@@ -1,0 +1,87 @@
+"""Lua and Python decide alike, through the stores, whatever the sequence and whatever the clock does."""
+
+import asyncio
+import hashlib
+from collections.abc import Iterator
+from itertools import count
+from typing import NamedTuple
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ratelimitd.algorithms import Rate
+from ratelimitd.stores import MemoryStore, RedisStore
+from tests.algorithms.cases import LATEST, LONG, NOW, ask, costs, jumps, rates
+from tests.contract.cases import charge
+from tests.contract.conftest import options
+from tests.redis_server import RedisServer
+
+Wanted = tuple[tuple[tuple[Rate, bytes, int, bool], ...], bool]
+"""The charges of one ask, and whether it is atomic."""
+
+FRESH = count()
+"""Prefixes of keys: hypothesis may run the same example again, on the same Redis."""
+
+
+class Both(NamedTuple):
+    """A connected Redis store and the loop it lives in."""
+
+    redis: RedisStore
+    runner: asyncio.Runner
+
+
+@pytest.fixture(scope="session")
+def both(server: RedisServer) -> Iterator[Both]:
+    with asyncio.Runner() as runner:
+
+        async def connected() -> RedisStore:
+            store = RedisStore(options(server))
+            # Simulated time stands still while real time runs: keys must outlive a pause of the machine.
+            assert store._script.count("local GRACE = 1000\n") == 1
+            store._script = store._script.replace("local GRACE = 1000\n", f"local GRACE = {LONG}\n")
+            store._sha = hashlib.sha1(store._script.encode()).hexdigest()
+            assert await store.connect()
+            return store
+
+        store = runner.run(connected())
+        yield Both(store, runner)
+        runner.run(store.close())
+
+
+@st.composite
+def sequences(draw: st.DrawFn) -> list[tuple[int, list[Wanted]]]:
+    """Batches of asks over a few limits, each at its own time, which may step back."""
+    limits = [(draw(rates()), b"%d_" % number) for number in range(draw(st.integers(1, 3)))]
+    now, batches = NOW, []
+    for _ in range(draw(st.integers(1, 6))):
+        rate, _ = draw(st.sampled_from(limits))
+        now = min(max(now + draw(jumps(rate, back=True)), 0), LATEST)
+        batches.append((now, draw(st.lists(asked(limits), min_size=1, max_size=3))))
+    return batches
+
+
+@st.composite
+def asked(draw: st.DrawFn, limits: list[tuple[Rate, bytes]]) -> Wanted:
+    """One ask: a few charges, keys named twice among them."""
+    chosen = draw(st.lists(st.sampled_from(limits), min_size=1, max_size=4))
+    return tuple((rate, key, draw(costs(rate)), draw(st.booleans())) for rate, key in chosen), draw(st.booleans())
+
+
+@settings(max_examples=150)
+@given(data=st.data())
+def test_both_stores_decide_alike(both: Both, data: st.DataObject) -> None:
+    """Batches of mixed algorithms, atomic asks, peeks and give-backs have the same outcomes in both stores."""
+    batches = data.draw(sequences())
+    both.runner.run(compare(both.redis, b"%d/" % next(FRESH), batches))
+
+
+async def compare(redis: RedisStore, prefix: bytes, batches: list[tuple[int, list[Wanted]]]) -> None:
+    """Charge both stores with the same and compare."""
+    memory = MemoryStore()
+    for now, wanted in batches:
+        groups = [
+            [ask(*((r, prefix + k, c, b) for r, k, c, b in charges), atomic=atomic) for charges, atomic in wanted]
+            for _ in range(2)
+        ]
+        assert await charge(redis, groups[0], now) == await charge(memory, groups[1], now)

@@ -1,0 +1,76 @@
+"""What the tests of the Redis store share: how one is made, and a record of its edges."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from ratelimitd.stores.redis import RedisOptions, RedisStore
+from tests.redis_server import address_of
+from tests.stores.fake_redis import FakeRedis
+
+PATIENCE = 30.0
+"""Seconds until a test that waits fails."""
+
+
+class Edges:
+    """What ``on_edge`` was called with, and a way to wait for the next."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[bool, str]] = []
+        self._event = asyncio.Event()
+
+    def __call__(self, up: bool, reason: str) -> None:
+        self.seen.append((up, reason))
+        self._event.set()
+
+    @property
+    def ups(self) -> list[bool]:
+        """The directions alone."""
+        return [up for up, _ in self.seen]
+
+    async def until(self, *ups: bool) -> None:
+        """Wait until exactly these were seen."""
+        async with asyncio.timeout(PATIENCE):
+            while self.ups != list(ups):
+                self._event.clear()
+                await self._event.wait()
+
+
+class Make(Protocol):
+    """Makes a store for an address, with these options beside it; it is closed when the test ends."""
+
+    def __call__(self, url: str, auth: str = "", **others: object) -> RedisStore: ...
+
+
+@pytest.fixture
+async def edges() -> Edges:
+    """The edges of the stores that ``make`` makes."""
+    return Edges()
+
+
+@pytest.fixture
+async def fake(tmp_path: Path) -> AsyncIterator[FakeRedis]:
+    """A server to be started by the test."""
+    server = FakeRedis(tmp_path)
+    yield server
+    await server.close()
+
+
+@pytest.fixture
+async def make(edges: Edges, fake: FakeRedis) -> AsyncIterator[Make]:
+    """See ``Make``."""
+    closers: list[Callable[[], Awaitable[None]]] = []
+
+    def made(url: str, auth: str = "", **others: object) -> RedisStore:
+        defaults = {"budget": PATIENCE, "retry_first": 0.001, "retry_most": 0.01}
+        options = RedisOptions(address_of(url, auth), **{**defaults, **others})  # type: ignore[arg-type]
+        store = RedisStore(options, on_edge=edges)
+        closers.append(store.close)
+        return store
+
+    yield made
+    for close in closers:
+        await close()

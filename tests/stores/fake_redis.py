@@ -1,0 +1,53 @@
+"""A Redis that misbehaves in ways a real one cannot be made to; it greets, then does as a test says."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import hiredis
+
+Behaviour = Callable[[list[bytes], asyncio.StreamWriter], None]
+"""Called with each command after the greeting, and where to write."""
+
+
+class FakeRedis:
+    """Listens on one socket once started; close its clients before it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = str(folder / "fake.sock")
+        self._server: asyncio.Server | None = None
+        self._behave: Behaviour = lambda _words, _writer: None
+        self._serving: list[asyncio.Task[None]] = []
+
+    async def start(self, behave: Behaviour) -> str:
+        """Listen, and return the path of the socket."""
+        self._behave = behave
+        self._server = await asyncio.start_unix_server(self._accept, self.path)
+        return self.path
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._serving.append(asyncio.ensure_future(self._serve(reader, writer)))
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        parser = hiredis.Reader(notEnoughData=None)
+        try:
+            while data := await reader.read(1 << 16):
+                parser.feed(data)
+                while (words := parser.gets()) is not None:
+                    if words[0] == b"SCRIPT":
+                        writer.write(b"+OK\r\n")
+                    else:
+                        self._behave(words, writer)
+        except ConnectionError:
+            pass
+        finally:
+            writer.close()
+
+    async def close(self) -> None:
+        """Stop listening, and wait until every client's end was seen."""
+        if self._server is not None:
+            for _ in range(3):  # connections that wait in the backlog are accepted first, or they would leak
+                await asyncio.sleep(0)
+            self._server.close()
+            await asyncio.gather(*self._serving)
+            await asyncio.sleep(0)

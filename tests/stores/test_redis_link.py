@@ -1,0 +1,134 @@
+"""The link under replies that no real Redis sends."""
+
+import asyncio
+import socket
+from pathlib import Path
+
+import pytest
+
+from ratelimitd.algorithms import Decision
+from ratelimitd.limiter.seam import FailureKind
+from tests.contract.cases import charge
+from tests.stores.conftest import Edges, Make
+from tests.stores.fake_redis import FakeRedis
+from tests.stores.test_redis_store import kinds, one
+
+REPLY = b"*6\r\n:1\r\n:1\r\n:9\r\n:5\r\n:0\r\n:0\r\n"
+"""now 1; allowed, 9 remaining, reset after 5 µs."""
+
+
+@pytest.mark.parametrize(
+    "said", [REPLY[:-4], b"what?\r\n", b"$-7\r\n", b"*2\r\n:1\r\n?\r\n"], ids=["half", "text", "size", "inside"]
+)
+async def test_half_a_reply_and_garbage(make: Make, edges: Edges, fake: FakeRedis, said: bytes) -> None:
+    """A reply cut short or no reply at all ends the connection: every waiter fails, once."""
+
+    def behave(_: list[bytes], writer: asyncio.StreamWriter) -> None:
+        writer.write(said)
+        writer.close()
+
+    path = await fake.start(behave)
+    store = make(path)
+    await store.connect()
+    first, second = await asyncio.gather(charge(store, [one() for _ in range(200)]), charge(store, [one()]))
+    assert kinds([*first, *second]) == {FailureKind.DISCONNECTED}
+    assert store.in_flight == 0
+    assert edges.ups[:2] == [True, False]
+
+
+async def test_a_reply_nobody_asked_for_ends_the_connection(make: Make, edges: Edges, fake: FakeRedis) -> None:
+    """Replies that cannot be matched to a caller are not guessed at."""
+
+    def behave(_: list[bytes], writer: asyncio.StreamWriter) -> None:
+        writer.write(REPLY + REPLY)
+
+    path = await fake.start(behave)
+    store = make(path)
+    await store.connect()
+    (outcome,) = await charge(store, [one()])
+    assert isinstance(outcome, Decision)
+    await edges.until(True, False, True)
+    assert "nobody asked for" in edges.seen[1][1]
+
+
+async def test_a_reply_in_pieces(make: Make, fake: FakeRedis) -> None:
+    """A reply that comes byte by byte is one reply."""
+    pieces: list[asyncio.Task[None]] = []
+
+    async def slowly(writer: asyncio.StreamWriter) -> None:
+        for at in range(len(REPLY)):
+            writer.write(REPLY[at : at + 1])
+            await asyncio.sleep(0)
+
+    def behave(_: list[bytes], writer: asyncio.StreamWriter) -> None:
+        pieces.append(asyncio.ensure_future(slowly(writer)))
+
+    path = await fake.start(behave)
+    store = make(path)
+    await store.connect()
+    assert await charge(store, [one()]) == [Decision(True, 9, 5, 0, 0)]
+
+
+@pytest.mark.parametrize("said", [b"+OK\r\n", b"*1\r\n:1\r\n", b"$-1\r\n"])
+async def test_the_wrong_shape_of_a_reply(make: Make, edges: Edges, fake: FakeRedis, said: bytes) -> None:
+    """A reply that is not the script's fails its call as PERMANENT; the connection is not trusted any more."""
+    replies = iter([said, REPLY])
+
+    def behave(_: list[bytes], writer: asyncio.StreamWriter) -> None:
+        writer.write(next(replies))
+
+    path = await fake.start(behave)
+    store = make(path)
+    await store.connect()
+    assert kinds(await charge(store, [one()])) == {FailureKind.PERMANENT}
+    assert store.in_flight == 0
+    await edges.until(True, False, True)
+    assert await charge(store, [one()]) == [Decision(True, 9, 5, 0, 0)]
+
+
+async def test_a_lost_script_is_not_sent_for_nobody(make: Make, fake: FakeRedis) -> None:
+    """A call is sent again only for NOSCRIPT, and only while somebody waits for it."""
+    heard: list[bytes] = []
+    writers: list[asyncio.StreamWriter] = []
+
+    def behave(words: list[bytes], writer: asyncio.StreamWriter) -> None:
+        heard.append(words[0])
+        writers.append(writer)
+
+    path = await fake.start(behave)
+    store = make(path, pool_size=1)
+    await store.connect()
+    assert kinds(await charge(store, [one(budget=0.01)])) == {FailureKind.TIMEOUT}
+    writers[0].write(b"-NOSCRIPT No matching script.\r\n")
+    waiting = asyncio.ensure_future(charge(store, [one()]))
+    while len(heard) < 2:
+        await asyncio.sleep(0)
+    writers[0].write(b"-NOSCRIPT No matching script.\r\n")
+    while len(heard) < 3:
+        await asyncio.sleep(0)
+    writers[0].write(REPLY)
+    assert await waiting == [Decision(True, 9, 5, 0, 0)]
+    assert heard == [b"EVALSHA", b"EVALSHA", b"EVAL"]
+    assert store.script_reloads == 1
+
+
+async def test_never_greeted(make: Make, edges: Edges, tmp_path: Path) -> None:
+    """A server that accepts and says nothing is given up after the connect timeout."""
+    with socket.socket(socket.AF_UNIX) as mute:
+        mute.bind(str(tmp_path / "mute.sock"))
+        mute.listen()
+        store = make(str(tmp_path / "mute.sock"), connect_timeout=0.05)
+        assert not await store.connect()
+        assert "within 0.05 s" in edges.seen[0][1]
+        assert kinds(await charge(store, [one()])) == {FailureKind.DISCONNECTED}
+
+
+async def test_an_error_that_repeats_the_password(make: Make, edges: Edges, fake: FakeRedis) -> None:
+    """What a server says about AUTH is passed on without the password in it."""
+
+    def behave(words: list[bytes], writer: asyncio.StreamWriter) -> None:
+        writer.write(b"-ERR unknown command 'AUTH', with args beginning with: '%b'\r\n" % words[1])
+
+    assert not await make(await fake.start(behave), "canary").connect()
+    assert "unknown command" in edges.seen[0][1]
+    assert "canary" not in edges.seen[0][1]

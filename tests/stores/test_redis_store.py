@@ -1,0 +1,320 @@
+"""The Redis store when Redis is away, hung, full, killed or slow: each ask has one fate, in time."""
+
+import asyncio
+import random
+import socket
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+import uvloop
+
+from ratelimitd.algorithms import Decision, make_rate
+from ratelimitd.limiter.seam import Ask, Failure, FailureKind, Outcome
+from ratelimitd.stores.redis import RedisOptions, RedisStore
+from tests.algorithms.cases import NOW, SECOND, ask
+from tests.contract.cases import allowed, charge
+from tests.redis_server import RedisServer, address_of, redis_server
+from tests.stores.conftest import PATIENCE, Edges, Make
+
+HOUR = 3_600 * SECOND
+TEN = make_rate("token_bucket", 10, HOUR)
+
+
+@pytest.fixture
+def server() -> Iterator[RedisServer]:
+    """A redis-server of this test's own, to be killed and hung."""
+    with redis_server() as running:
+        yield running
+
+
+def kinds(outcomes: list[Outcome]) -> set[FailureKind | None]:
+    """The kinds of failure among outcomes; None for a decision."""
+    return {outcome.kind if isinstance(outcome, Failure) else None for outcome in outcomes}
+
+
+def one(key: bytes = b"k_", budget: float | None = None) -> Ask:
+    """A charge of one, with this budget (seconds) from now."""
+    asked = ask((TEN, key, 1))
+    if budget is not None:
+        asked.deadline = int((asyncio.get_running_loop().time() + budget) * 1e6)
+    return asked
+
+
+async def test_refused_fails_at_once(make: Make, edges: Edges, server: RedisServer) -> None:
+    """While nothing listens, charges fail before ``charge`` returns, and the edge is told once, with the reason."""
+    server.kill()
+    store = make(server.address)
+    assert not await store.connect()
+    asked = [one(), one()]
+    groups: list[list[Ask]] = []
+    store.charge(asked, NOW, lambda group: groups.append(list(group)))
+    assert groups == [asked]
+    assert kinds([a.outcomes[0] for a in asked]) == {FailureKind.DISCONNECTED}
+    assert store.failures[FailureKind.DISCONNECTED] == 2
+    assert not store.connected
+    assert edges.ups == [False]
+    assert server.address in edges.seen[0][1]
+
+
+async def test_connects_when_redis_comes(make: Make, edges: Edges, server: RedisServer) -> None:
+    """A store that started before its Redis finds it."""
+    server.kill()
+    store = make(server.address)
+    await store.connect()
+    server.start()
+    await edges.until(False, True)
+    assert store.connected
+    assert allowed(await charge(store, [one()])) == [True]
+
+
+async def test_over_tcp(make: Make) -> None:
+    """A host and a port work like a socket's path."""
+    with redis_server(tcp=True) as server:
+        store = make(server.address)
+        assert await store.connect()
+        assert allowed(await charge(store, [one()])) == [True]
+
+
+async def test_kill_and_restart(make: Make, edges: Edges, server: RedisServer) -> None:
+    """kill -9 fails what is under way, each once; a restarted Redis is found again; each edge is told once."""
+    store = make(server.address)
+    await store.connect()
+    server.hang()
+    under_way = asyncio.ensure_future(charge(store, [one(b"%d_" % i) for i in range(300)]))
+    await asyncio.sleep(0)
+    assert store.in_flight == 300
+    server.kill()
+    outcomes = await under_way
+    assert kinds(outcomes) == {FailureKind.DISCONNECTED}
+    assert store.failures[FailureKind.DISCONNECTED] == len(outcomes) == 300
+    assert store.in_flight == 0
+    server.start()
+    await edges.until(True, False, True)
+    assert allowed(await charge(store, [one()])) == [True]
+    assert store.reconnects == 1
+
+
+async def test_hung_redis_costs_the_budget(make: Make, server: RedisServer) -> None:
+    """A Redis that hangs costs each ask its own budget, not another's; who can wait gets the answer."""
+    store = make(server.address)
+    await store.connect()
+    server.hang()
+    short, long = one(b"short_", budget=0.02), one(b"long_", budget=PATIENCE)
+    waiting = asyncio.ensure_future(charge(store, [long]))
+    started = asyncio.get_running_loop().time()
+    assert kinds(await charge(store, [short])) == {FailureKind.TIMEOUT}
+    assert 0.02 <= asyncio.get_running_loop().time() - started < 1.0
+    assert not waiting.done()
+    server.resume()
+    assert allowed(await waiting) == [True]
+    assert isinstance(short.outcomes[0], Failure)
+    assert store.failures[FailureKind.TIMEOUT] == 1
+
+
+async def test_a_connection_that_never_answers_is_replaced(make: Make, edges: Edges, server: RedisServer) -> None:
+    """A link whose oldest reply is long due is closed, so charges fail at once; a resumed Redis is found again."""
+    store = make(server.address, stale_after=0.05)
+    await store.connect()
+    server.hang()
+    while store.connected:
+        assert kinds(await charge(store, [one(budget=0.01)])) <= {FailureKind.TIMEOUT, FailureKind.DISCONNECTED}
+    assert kinds(await charge(store, [one()])) == {FailureKind.DISCONNECTED}
+    assert store.in_flight == 0
+    server.resume()
+    await edges.until(True, False, True)
+    assert allowed(await charge(store, [one(b"new_")])) == [True]
+
+
+async def test_no_answer_reaches_another_caller(make: Make, server: RedisServer) -> None:
+    """Under timeouts of all lengths, each answer is the asked key's own: every key has a limit of its own."""
+    store = make(server.address, pool_size=3)
+    await store.connect()
+    draw = random.Random(3)
+    decided = late = 0
+    for _ in range(30):
+        asked = []
+        for number in draw.sample(range(1_000), 50):
+            wanted = ask((make_rate("token_bucket", 1_000 + number, 1_000 * HOUR), b"%d_" % number, 1))
+            wanted.deadline = int((asyncio.get_running_loop().time() + draw.uniform(0, 0.02)) * 1e6)
+            asked.append((number, wanted))
+        server.hang()
+        answers = asyncio.gather(*(charge(store, [wanted]) for _, wanted in asked))
+        await asyncio.sleep(0.005)
+        server.resume()
+        await answers
+        for number, wanted in asked:
+            (outcome,) = wanted.outcomes
+            if isinstance(outcome, Decision):
+                assert outcome.before + 1 + outcome.remaining == 1_000 + number
+                decided += 1
+            else:
+                late += 1
+    assert decided > 100
+    assert late > 100
+
+
+async def test_too_many_in_flight(make: Make, server: RedisServer) -> None:
+    """Beyond the bound charges fail at once as OVERLOADED, and pass again when there is room."""
+    store = make(server.address, max_in_flight=10)
+    await store.connect()
+    server.hang()
+    held = asyncio.ensure_future(charge(store, [one(b"%d_" % i) for i in range(10)]))
+    await asyncio.sleep(0)
+    assert kinds(await charge(store, [one()])) == {FailureKind.OVERLOADED}
+    server.resume()
+    assert all(allowed(await held))
+    assert allowed(await charge(store, [one()])) == [True]
+
+
+async def test_too_much_unsent(make: Make, server: RedisServer) -> None:
+    """When a hung Redis takes no more bytes, charges fail at once as OVERLOADED instead of piling up."""
+    store = make(server.address, pool_size=1)
+    await store.connect()
+    server.hang()
+    held = asyncio.ensure_future(charge(store, [one(b"%d" % i + b"x" * 50_000) for i in range(100)]))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert kinds(await charge(store, [one()])) == {FailureKind.OVERLOADED}
+    server.resume()
+    assert all(allowed(await held))
+    assert allowed(await charge(store, [one()])) == [True]
+
+
+async def test_timed_out_charges_still_count_as_in_flight(make: Make, server: RedisServer) -> None:
+    """What nobody waits for any more still fills the queue, so a hung Redis cannot fill our memory."""
+    store = make(server.address, max_in_flight=10)
+    await store.connect()
+    server.hang()
+    assert kinds(await charge(store, [one(b"%d_" % i, budget=0.005) for i in range(10)])) == {FailureKind.TIMEOUT}
+    assert kinds(await charge(store, [one()])) == {FailureKind.OVERLOADED}
+
+
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_a_stall_of_our_own_is_not_a_timeout(
+    server: RedisServer, loop: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    """When the process was held past the budget and the answer is there, the answer counts; on either loop."""
+
+    async def stalled() -> list[Outcome]:
+        store = RedisStore(RedisOptions(address_of(server.address)))
+        await store.connect()
+        here, there = socket.socketpair()
+
+        def stall() -> None:
+            server.resume()
+            time.sleep(0.1)
+            asyncio.get_running_loop().remove_reader(here)
+
+        with here, there:
+            asyncio.get_running_loop().add_reader(here, stall)
+            server.hang()
+            answer = asyncio.ensure_future(charge(store, [one(budget=0.03)]))
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            assert sum(map(len, store._links)) == 1
+            there.send(b"!")
+            outcomes = await answer
+        await store.close()
+        return outcomes
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        assert allowed(runner.run(stalled())) == [True]
+
+
+async def test_a_tick_is_one_call(make: Make, server: RedisServer) -> None:
+    """The asks of a tick, whoever brings them, share script calls of at most 128 charges; each has its own done."""
+    store = make(server.address)
+    await store.connect()
+    await asyncio.gather(*(charge(store, [one(b"%d_" % i)]) for i in range(128)))
+    assert store.round_trips == 1
+    await asyncio.gather(*(charge(store, [one(b"%d_" % i)]) for i in range(300)))
+    assert store.round_trips == 1 + 3
+    await charge(store, [ask(*((TEN, b"%d_" % i, 1) for i in range(300)))])
+    assert store.round_trips == 4 + 3
+
+
+async def test_the_pool_grows_when_busy(make: Make, server: RedisServer) -> None:
+    """One connection until it is busy, then more, up to the pool's size."""
+    store = make(server.address, pool_size=3)
+    await store.connect()
+    await charge(store, [one()])
+    assert len(store._links) == 1
+    async with asyncio.timeout(PATIENCE):
+        while len(store._links) < 3:
+            server.hang()
+            held = []
+            for _ in range(4):
+                held.append(asyncio.ensure_future(charge(store, [one()])))
+                await asyncio.sleep(0)
+                await asyncio.sleep(0)
+            server.resume()
+            await asyncio.gather(*held)
+            if store._opening is not None:
+                await store._opening
+    await asyncio.gather(*(charge(store, [one()]) for _ in range(9)))
+    assert len(store._links) == 3
+    with server.client() as client:
+        assert client.info("clients")["connected_clients"] == 3 + 1
+
+
+async def test_full_and_read_only_redis(make: Make, server: RedisServer) -> None:
+    """Errors of Redis have their kind: no memory, or a replica that only reads."""
+    store = make(server.address)
+    await store.connect()
+    with server.client() as client:
+        client.config_set("maxmemory", "1")
+        assert kinds(await charge(store, [one()])) == {FailureKind.OUT_OF_MEMORY}
+        client.config_set("maxmemory", "0")
+        client.replicaof("127.0.0.1", "1")
+        assert kinds(await charge(store, [one()])) == {FailureKind.TRANSIENT}
+        client.replicaof("NO", "ONE")
+    assert allowed(await charge(store, [one()])) == [True]
+    assert (store.failures[FailureKind.OUT_OF_MEMORY], store.failures[FailureKind.TRANSIENT]) == (1, 1)
+
+
+async def test_password_and_database(make: Make, edges: Edges) -> None:
+    """A password and a database number are used; a wrong password is said to be one, and not shown."""
+    with redis_server("--requirepass", "canary") as server:
+        assert not await make(server.address, "wrong-canary").connect()
+        assert not await make(server.address).connect()
+        assert "AUTH failed" in edges.seen[0][1]
+        assert not any("canary" in reason for _, reason in edges.seen)
+        assert await make(server.address, "canary").connect()
+        assert await make(server.address, "default:canary").connect()
+    with redis_server(tcp=True) as server:
+        store = make(f"redis://{server.address}/3")
+        assert await store.connect()
+        await charge(store, [one(b"here_")])
+        with server.client(db=3) as client:
+            assert client.exists("here_")
+
+
+async def test_close_ends_everything(make: Make, edges: Edges, server: RedisServer) -> None:
+    """Closing fails what is under way, says no edge, and nothing tries to connect afterwards."""
+    store = make(server.address)
+    await store.connect()
+    server.hang()
+    under_way = asyncio.ensure_future(charge(store, [one()]))
+    await asyncio.sleep(0)
+    await store.close()
+    assert kinds(await under_way) == {FailureKind.DISCONNECTED}
+    assert edges.ups == [True]
+    assert len(asyncio.all_tasks()) == 1
+    assert kinds(await charge(store, [one()])) == {FailureKind.DISCONNECTED}
+
+
+async def test_a_caller_that_raises_harms_nobody_else(
+    make: Make, server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A ``done`` that raises is logged; the other asks of the batch are handed on."""
+    store = make(server.address)
+    await store.connect()
+
+    def broken(_: object) -> None:
+        raise ZeroDivisionError
+
+    store.charge([one()], NOW, broken)
+    assert allowed(await charge(store, [one()])) == [True]
+    assert "ZeroDivisionError" in caplog.text
+    assert store.in_flight == 0
