@@ -284,7 +284,7 @@ def _runs(*, domain: bytes, config: Sequence[Path], compare: list[str] | None, *
     if not compare:
         return [simulation.run("as configured", assemble(parsed.rows), domain, events)]
     return [
-        simulation.run(name, simulation.with_algorithm(parsed.rows, name), domain, events)
+        simulation.run(name, simulation.with_algorithm(parsed.rows, domain, name), domain, events)
         for name in dict.fromkeys(compare)
     ]
 

@@ -167,7 +167,7 @@ def test_unknown_domain() -> None:
 
 def test_compare_gives_every_limit_the_algorithm() -> None:
     """Every limit and the domain's overrides get the algorithm, with the same numbers."""
-    made = with_algorithm(rows(), "gcra")
+    made = with_algorithm(rows(), b"shop", "gcra")
 
     rates = [limit.rate for node in made.nodes for limit in node.limits if limit.rate]
     assert {rate.algorithm for rate in rates} == {"gcra"}
@@ -178,8 +178,8 @@ def test_compare_gives_every_limit_the_algorithm() -> None:
 def test_compare_drops_what_an_algorithm_does_not_take() -> None:
     """A burst is left out for a window, and count_rejected for all but the fixed one."""
     text = POLICY.replace("requests_per_unit: 5}", "requests_per_unit: 5, count_rejected: false}", 1)
-    counter = with_algorithm(rows(text), "sliding_window_counter")
-    fixed = with_algorithm(rows(text), "fixed_window")
+    counter = with_algorithm(rows(text), b"shop", "sliding_window_counter")
+    fixed = with_algorithm(rows(text), b"shop", "fixed_window")
 
     assert {limit.rate.burst for node in counter.nodes for limit in node.limits if limit.rate} == {5, 0, 20_000}
     assert all(limit.rate.count_rejected for node in counter.nodes for limit in node.limits if limit.rate)
@@ -189,7 +189,18 @@ def test_compare_drops_what_an_algorithm_does_not_take() -> None:
 def test_compare_with_an_algorithm_that_cannot() -> None:
     """A limit too large for the sliding window is an error that names its descriptor and another algorithm."""
     with pytest.raises(SimulationError, match=r"descriptor 'many'.*sliding_window_counter"):
-        with_algorithm(rows(), "sliding_window")
+        with_algorithm(rows(), b"shop", "sliding_window")
+
+
+def test_compare_leaves_other_domains_alone() -> None:
+    """What cannot be compared in another domain is none of this one's business."""
+    both = [*rows(), *rows("domain: other\ndescriptors: [{key: a, rate_limit: {unit: hour, requests_per_unit: 7}}]")]
+    shop = len(rows())
+    both[shop + 1] = both[shop + 1]._replace(parent=shop)
+    made = with_algorithm(both, b"other", "sliding_window")
+
+    assert {limit.rate.algorithm for limit in made.domains[b"other"].root.children[b"a"].limits} == {"sliding_window"}
+    assert made.domains[b"shop"].default_algorithm == "fixed_window"
 
 
 def made_run(*times: int) -> Run:

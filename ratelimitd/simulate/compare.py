@@ -8,13 +8,18 @@ from ratelimitd.policy.rows import DomainRow, NodeRow, Row
 from ratelimitd.simulate.run import SimulationError
 
 
-def with_algorithm(rows: Iterable[Row], algorithm: str) -> Policy:
-    """Make the policy of these rows with one algorithm for every limit and every override.
+def with_algorithm(rows: Iterable[Row], domain: bytes, algorithm: str) -> Policy:
+    """Make the policy of these rows with one algorithm for every limit and every override of a domain.
 
     A burst is kept from meter to meter and left out otherwise; ``count_rejected: false`` is kept for a fixed window.
     Raises SimulationError when a limit cannot have the algorithm.
     """
-    return assemble(_row(row, algorithm) for row in rows)
+    inside: list[bool] = []
+    changed: list[Row] = []
+    for row in rows:
+        inside.append(row.name == domain if isinstance(row, DomainRow) else inside[row.parent])
+        changed.append(_row(row, algorithm) if inside[-1] else row)
+    return assemble(changed)
 
 
 def _row(row: Row, algorithm: str) -> Row:
