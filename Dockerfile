@@ -4,13 +4,17 @@
 ARG PYTHON=3.12
 
 FROM python:${PYTHON}-slim AS build
+# What builds the fast transport.
+RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev libnghttp2-dev pkg-config
 WORKDIR /src
 COPY requirements.txt ./
 RUN python -m venv /opt/ratelimitd
 RUN /opt/ratelimitd/bin/pip install --no-cache-dir --only-binary :all: -r requirements.txt
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml setup.py README.md LICENSE ./
 COPY ratelimitd ratelimitd
 RUN /opt/ratelimitd/bin/pip install --no-cache-dir --no-deps .
+# The extension is optional at install, but not here.
+RUN cd / && /opt/ratelimitd/bin/python -c 'import ratelimitd.transport.nghttp2'
 # Nothing in the final image installs anything.
 RUN /opt/ratelimitd/bin/pip uninstall --yes pip
 # Envoy Gateway's deployment runs /bin/ratelimit without arguments, which is `ratelimitd serve`.
@@ -18,6 +22,7 @@ RUN printf '#!/bin/sh\nexec /opt/ratelimitd/bin/ratelimitd serve "$@"\n' > /opt/
     && chmod 755 /opt/ratelimitd/bin/ratelimit
 
 FROM python:${PYTHON}-slim
+RUN apt-get update && apt-get install -y --no-install-recommends libnghttp2-14 && rm -rf /var/lib/apt/lists/*
 COPY --from=build /opt/ratelimitd /opt/ratelimitd
 RUN ln -s /opt/ratelimitd/bin/ratelimit /bin/ratelimit
 # Writes nothing, so a read-only root file system does; logs leave at once.

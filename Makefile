@@ -4,11 +4,11 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 BIN := .venv/bin
 ENVOY := .venv-envoy/bin/envoy
 
-.PHONY: setup run test lint unit protos system clean
+.PHONY: setup run test test-native bench lint unit protos system clean
 
 setup: .venv/.ready
 
-.venv/.ready: pyproject.toml requirements.txt requirements-dev.txt
+.venv/.ready: pyproject.toml setup.py requirements.txt requirements-dev.txt $(wildcard ratelimitd/transport/*.pyx ratelimitd/transport/*.px[di])
 	@scripts/venv $(PYTHON)
 	@touch $@
 
@@ -23,6 +23,13 @@ lint: setup
 
 unit: setup
 	$(BIN)/pytest -q --ignore=tests/e2e
+
+test-native: setup system
+	@scripts/test-native
+
+bench: setup system $(ENVOY)
+	@scripts/bench-system
+	$(BIN)/python -m bench
 
 protos: setup
 	$(BIN)/python protos/compile.py ratelimitd/proto/descriptors.bin

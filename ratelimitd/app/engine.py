@@ -49,7 +49,9 @@ def build(settings: Settings, listener: Callable[[Decided], None] | None) -> Eng
         guards.append(Fallback(memory, settings.replicas, count))
     if settings.local_cache_size_in_bytes:
         guards.append(OverLimitCache(settings.local_cache_size_in_bytes))
-    service = RateLimitService(redis or memory, guards, tallies, counters, _service_options(settings), listener)
+    service = RateLimitService(
+        memory if redis is None else redis, guards, tallies, counters, _service_options(settings), listener
+    )
     return Engine(service, tallies, counters, memory, redis, latency, fallbacks)
 
 

@@ -5,6 +5,7 @@ import os
 import signal
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack
+from typing import Any, Final
 
 import structlog
 import uvloop
@@ -16,15 +17,19 @@ from ratelimitd.observe.loop import LoopLag, tame_collector
 from ratelimitd.rls import GrpcHealth, handlers
 from ratelimitd.rls.narrate import narrate
 from ratelimitd.settings import Settings
-from ratelimitd.sources import Watch, signature
-from ratelimitd.transport.grpcio import GrpcioServer, Options
+from ratelimitd.sources import Watch, describe, signature
+from ratelimitd.transport import Server
 
 from .engine import build
 from .http import Addresses, listen_http
+from .listen import grpc_server
 from .policies import Policies, source_of
 from .service import Service
 
 log = structlog.stdlib.get_logger(__name__)
+
+CONNECT_FIRST: Final = 1.0
+"""Seconds the start waits for Redis: far more than a connection takes, and a Redis that hangs keeps nobody up."""
 
 
 def run(settings: Settings, config: tuple[str, ...]) -> int:
@@ -45,32 +50,45 @@ def run(settings: Settings, config: tuple[str, ...]) -> int:
 async def _serve(settings: Settings, config: tuple[str, ...]) -> None:
     ending = _end_on_signals()
     async with AsyncExitStack() as stack:
-        engine = build(settings, narrate if settings.log_decisions else None)
-        source = source_of(settings, config)
-        service = Service(settings, engine, Policies(source, settings, engine), Health(), Health())
-        service.judge()
-        lag = LoopLag()
-        grpc_health = GrpcHealth(lambda: service.health.healthy)
-        service.health.subscribe(lambda _: grpc_health.changed())
-        server = GrpcioServer(
-            settings.grpc_host, settings.grpc_port, handlers(engine.service, grpc_health), _options(settings)
-        )
-        addresses = await listen_http(service, lag, stack)
-        watch = Watch(lambda: signature(source), service.reload)
-        await _connect(service, stack)
-        await service.reload()
-        await server.start()
-        tame_collector()
-        for endless in (watch.run(), lag.run()):
-            _run_beside(stack, endless)
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, watch.wake)
-        _announce(settings, server.address, addresses)
+        starting = asyncio.ensure_future(_start(settings, config, stack))
+        await asyncio.wait((starting, ending), return_when=asyncio.FIRST_COMPLETED)
+        if not starting.done():
+            starting.cancel()
+            log.info("ended before it served")
+            return
+        service, server, grpc_health = starting.result()
         by = await ending
-        await _drain(service, server, settings.drain_delay if by == signal.SIGTERM else 0.0)
+        await _drain(service, server, grpc_health, settings.drain_delay if by == signal.SIGTERM else 0.0)
+
+
+async def _start(
+    settings: Settings, config: tuple[str, ...], stack: AsyncExitStack
+) -> tuple[Service, Server, GrpcHealth]:
+    """Bind every port, load the first policy, then answer."""
+    engine = build(settings, narrate if settings.log_decisions else None)
+    source = source_of(settings, config)
+    service = Service(settings, engine, Policies(source, settings, engine), Health(), Health())
+    service.judge()
+    lag = LoopLag()
+    grpc_health = GrpcHealth(lambda: service.health.healthy, engine.counters)
+    service.health.subscribe(lambda _: grpc_health.changed())
+    server, transport = grpc_server(settings, handlers(engine.service, grpc_health))
+    addresses = await listen_http(service, lag, stack)
+    watch = Watch(lambda: signature(source), service.reload)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, watch.wake)
+    log.info("starting", version=__version__, policy=describe(source))
+    await _connect(service, stack)
+    await service.reload()
+    await server.start()
+    tame_collector()
+    for endless in (watch.run(), lag.run()):
+        _run_beside(stack, endless)
+    _announce(settings, transport, server.address, addresses)
+    return service, server, grpc_health
 
 
 async def _connect(service: Service, stack: AsyncExitStack) -> None:
-    """Try Redis once, so that the first call finds it; it is tried again in the background for as long as it takes."""
+    """Let Redis be tried, and wait a moment for it so that the first call finds it; it is tried for ever after."""
     redis = service.engine.redis
     if redis is None:
         return
@@ -83,23 +101,16 @@ async def _connect(service: Service, stack: AsyncExitStack) -> None:
         service.judge()
 
     redis.on_edge = edge
+    connecting = asyncio.ensure_future(redis.connect())
     stack.push_async_callback(redis.close)
-    await redis.connect()
+    stack.push_async_callback(_cancelled, connecting)
+    await asyncio.wait((connecting,), timeout=CONNECT_FIRST)
 
 
-def _options(settings: Settings) -> Options:
-    return Options(
-        max_request_bytes=settings.max_request_bytes,
-        max_concurrent_calls=settings.store_in_flight,
-        max_connection_age=settings.grpc_max_connection_age,
-        max_connection_age_grace=settings.grpc_max_connection_age_grace,
-    )
-
-
-def _announce(settings: Settings, grpc: str, addresses: Addresses) -> None:
+def _announce(settings: Settings, transport: str, grpc: str, addresses: Addresses) -> None:
     where = {name: address for name, address in addresses._asdict().items() if address}
     store = "memory" if settings.redis is None else f"redis at {settings.redis}"
-    log.info("serving", version=__version__, grpc=grpc, **where, store=store)
+    log.info("serving", version=__version__, transport=transport, grpc=grpc, **where, store=store)
 
 
 def _run_beside(stack: AsyncExitStack, endless: Coroutine[None, None, None]) -> None:
@@ -107,11 +118,12 @@ def _run_beside(stack: AsyncExitStack, endless: Coroutine[None, None, None]) -> 
     task = asyncio.create_task(endless)
     task.add_done_callback(_tell_fault)
 
-    async def stop() -> None:
-        task.cancel()
-        await asyncio.wait((task,))
+    stack.push_async_callback(_cancelled, task)
 
-    stack.push_async_callback(stop)
+
+async def _cancelled(task: "asyncio.Future[Any]") -> None:
+    task.cancel()
+    await asyncio.wait((task,))
 
 
 def _tell_fault(task: "asyncio.Task[None]") -> None:
@@ -135,7 +147,7 @@ def _end_on_signals() -> "asyncio.Future[signal.Signals]":
     return ending
 
 
-async def _drain(service: Service, server: GrpcioServer, delay: float) -> None:
+async def _drain(service: Service, server: Server, grpc_health: GrpcHealth, delay: float) -> None:
     """Fail health, serve on for ``delay`` seconds while callers leave, then let calls in flight finish.
 
     A person's Ctrl-C has no delay: nobody's load balancer looks.
@@ -144,5 +156,6 @@ async def _drain(service: Service, server: GrpcioServer, delay: float) -> None:
     for health in (service.health, service.readiness):
         health.set("sigterm", False, "shutting down")  # noqa: FBT003 - a state
     await asyncio.sleep(delay)
+    grpc_health.end_watches()
     await server.stop(service.settings.graceful_shutdown_timeout)
     log.info("ended")

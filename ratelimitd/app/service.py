@@ -27,7 +27,8 @@ class Service(NamedTuple):
         """Say how the components are, after any of them may have changed (contract: ``redis``, ``config``)."""
         settings, policies, redis = self.settings, self.policies, self.engine.redis
         waits_for_policy = policies.policy is None and not settings.force_start_without_initial_config
-        self.readiness.set("policy", not waits_for_policy, "no policy was loaded yet")
+        for health in (self.health, self.readiness):
+            health.set("policy", not waits_for_policy, "no policy was loaded yet")
         if settings.healthy_with_at_least_one_config_loaded:
             self.health.set("config", policies.domains > 0, "no domain is configured")
         if redis is not None:

@@ -158,6 +158,22 @@ def _strangers(given: _Given, _: Settings) -> Iterator[Problem]:
         yield Problem(name, MASK, meant + _WITHOUT_REDIS)
 
 
+def _tls(given: _Given, settings: Settings) -> Iterator[Problem]:
+    """Never serve in plain text what somebody gave certificates for, nor TLS without them."""
+    files = (Settings.grpc_server_tls_cert, Settings.grpc_server_tls_key)
+    for row in files if settings.grpc_server_use_tls else ():
+        if not given.values.get(row.name):
+            yield given.problem(row, "GRPC_SERVER_USE_TLS needs it: name a PEM file")
+    trust = (Settings.grpc_client_tls_cacert, Settings.grpc_client_tls_san)
+    for row in () if settings.grpc_server_use_tls else (*files, *trust):
+        if given.values.get(row.name):
+            yield given.problem(
+                row, "GRPC_SERVER_USE_TLS is off, so gRPC would be plain text: turn it on or unset this"
+            )
+    if settings.grpc_client_tls_san and not settings.grpc_client_tls_cacert:
+        yield given.problem(Settings.grpc_client_tls_san, "a name proves nothing without GRPC_CLIENT_TLS_CACERT")
+
+
 def _names_redis(given: _Given) -> bool:
     return "REDIS_URL" in given.values or "REDIS_ADDR" in given.values
 
@@ -169,4 +185,5 @@ _RULES: Final[tuple[Callable[[_Given, Settings], Iterator[Problem]], ...]] = (
     _socket,
     _without_redis,
     _strangers,
+    _tls,
 )

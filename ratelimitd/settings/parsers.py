@@ -67,13 +67,13 @@ port_number: Final = integer(0, PORT_MAX)
 
 
 def ratio(value: str) -> float:
-    """Read a number that is 0 or more."""
+    """Read a number from 0 to 1."""
     try:
         number = float(value)
     except ValueError:
         number = math.nan
-    if not 0 <= number < math.inf:
-        raise ValueError("not a number of 0 or more; write 0.8 for example")
+    if not 0 <= number <= 1:
+        raise ValueError("not a number from 0 to 1; write 0.8 for example")
     return number
 
 

@@ -83,4 +83,6 @@ class Row(Generic[T]):
             return MASK
         if self.secret is Secret.USERINFO and "@" in value:
             return f"{MASK}@{value.rpartition('@')[2]}"
+        if self.secret is Secret.USERINFO and "://" in value:
+            return f"{value.partition('://')[0]}://{MASK}"
         return value

@@ -73,7 +73,19 @@ class Settings:
     debug_port = Row(port_number, "6070", "Port of the debug HTTP; 0: a free one.")
     grpc_host = Row(address, EVERYWHERE, "Address of gRPC, which Envoy calls; :: works.")
     grpc_port = Row(port_number, "8081", "Port of gRPC; 0: a free one.")
-    grpc_max_connection_age = Row(positive_duration, "24h", "A gRPC connection this old is asked to close, ±10 %.")
+    grpc_uds = Row(text, "", "Path of a unix socket for gRPC, which replaces GRPC_HOST and GRPC_PORT.")
+    grpc_server_use_tls = Row(boolean, "false", "TLS on gRPC.")
+    grpc_server_tls_cert = Row(text, "", "PEM file of the certificate chain; read again when it changes.")
+    grpc_server_tls_key = Row(text, "", "PEM file of its key.")
+    grpc_client_tls_cacert = Row(text, "", "PEM file of a CA; set: every client needs a certificate of it.")
+    grpc_client_tls_san = Row(text, "", "Name (SAN) that a client's certificate must have.")
+    transport = Row(
+        choice("auto", "nghttp2", "grpcio"),
+        "auto",
+        "What carries gRPC. nghttp2: the fast one, an extension that needs a C compiler and libnghttp2 at install. "
+        "grpcio: the portable one. auto: the fast one where it was built.",
+    )
+    grpc_max_connection_age = Row(duration, "24h", "A gRPC connection this old is asked to close, ±10 %; 0: never.")
     grpc_max_connection_age_grace = Row(positive_duration, "1h", "Calls on such a connection have this long to end.")
     graceful_shutdown_timeout = Row(
         duration, "15s", "After SIGTERM and the drain, calls in flight have this long; half of Kubernetes' usual 30 s."
@@ -106,7 +118,9 @@ class Settings:
     runtime_root = Row(text, "/srv/runtime_data/current", "Folder of the policy, unless --config names it.")
     runtime_subdirectory = Row(text, "", "Folder below RUNTIME_ROOT.")
     runtime_appdirectory = Row(text, "config", "Folder of the policy files below that.")
-    runtime_ignoredotfiles = Row(boolean, "false", "Skip names that start with a dot; a Kubernetes ConfigMap needs it.")
+    runtime_ignoredotfiles = Row(
+        boolean, "false", "Skip names that start with a dot; Kubernetes' own, with two, always are."
+    )
     runtime_watch_root = Row(
         boolean, "true", "true: watch RUNTIME_ROOT, a symlink that is swapped. false: watch the folder of the files."
     )
@@ -156,7 +170,8 @@ class Settings:
     store_in_flight = Row(
         integer(1),
         "10000",
-        "Requests that may wait for Redis at once before more are turned away; at 15 ms each that is 600,000 a second.",
+        "Charges that may wait for Redis at once, and gRPC calls that may be open, before more are turned away; at "
+        "15 ms each that is 600,000 a second.",
     )
     replicas = Row(
         integer(1),
@@ -194,8 +209,9 @@ class Settings:
     # Bounds on a request
     max_request_bytes = Row(
         size(1024),
-        "1MiB",
-        "A larger request is refused. Envoy takes at most 60 KiB of headers by default; gRPC allows 4 MiB.",
+        "128KiB",
+        "A larger request is refused. Envoy takes at most 60 KiB of headers by default, twice that leaves room for a "
+        "header that is in two descriptors.",
     )
     max_descriptors = Row(integer(1), "64", "Descriptors of one request; a route rarely makes ten.")
     max_entries = Row(integer(1), "32", "Entries of one descriptor; a policy is rarely deeper than five.")
@@ -224,7 +240,6 @@ def _unread(default: str, doc: str, *names: str) -> list[Row[Any]]:
     return [Row(text, default, doc, name=name, status=Status.UNREAD, secret=Secret.WHOLE) for name in names]
 
 
-_TLS: Final = "TLS on gRPC; plain text instead would not be what you asked for."
 _REDIS_TLS: Final = "TLS to Redis; plain text instead would not be what you asked for."
 _MEMCACHE: Final = "Counters in memcache; use Redis or memory."
 _XDS: Final = "The policy over xDS."
@@ -234,17 +249,10 @@ _STATSD: Final = "statsd; metrics are served for Prometheus instead."
 _TRACING: Final = "Tracing."
 
 UNBUILT: Final[tuple[Row[Any], ...]] = (
-    _refused("GRPC_UDS", "", "gRPC on a unix socket instead of a port that others can reach."),
-    _refused("GRPC_SERVER_USE_TLS", "false", _TLS),
-    *(
-        _refused(name, "", _TLS)
-        for name in (
-            "GRPC_SERVER_TLS_CERT",
-            "GRPC_SERVER_TLS_KEY",
-            "GRPC_SERVER_TLS_CA_CERT",
-            "GRPC_CLIENT_TLS_CACERT",
-            "GRPC_CLIENT_TLS_SAN",
-        )
+    *_unread(
+        "",
+        "Upstream does not read it either: GRPC_CLIENT_TLS_CACERT asks clients for certificates.",
+        "GRPC_SERVER_TLS_CA_CERT",
     ),
     _refused("REDIS_TLS", "false", _REDIS_TLS),
     *(_refused(name, "", _REDIS_TLS) for name in ("REDIS_TLS_CLIENT_CERT", "REDIS_TLS_CLIENT_KEY", "REDIS_TLS_CACERT")),

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, NamedTuple
 
@@ -9,6 +10,10 @@ import grpc
 from grpc import aio
 
 from .api import BatchHandler, Call, GrpcError, Handlers, Status, StreamHandler
+from .listen import remove_stale
+from .tls import TlsFiles
+
+logging.getLogger("grpc").setLevel(logging.INFO)  # at DEBUG it says for each call that a loop is running
 
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
@@ -95,13 +100,26 @@ def _stream(handler: StreamHandler) -> Callable[..., Awaitable[None]]:
     return serve
 
 
+def _named(client_san: str, serve: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    """Serve only clients whose certificate has this name; grpc core tells it to a call, not to a handshake."""
+    if not client_san:
+        return serve
+
+    async def judge(request: Any, context: "aio.ServicerContext[bytes, bytes]") -> Any:
+        if client_san.encode() not in context.auth_context().get("x509_subject_alternative_name", ()):
+            await context.abort(grpc.StatusCode.UNAUTHENTICATED, "the client's certificate has another name")
+        return await serve(request, context)
+
+    return judge
+
+
 class _Router(grpc.GenericRpcHandler):  # type: ignore[type-arg] # it is generic in the stubs alone
-    def __init__(self, handlers: Handlers) -> None:
+    def __init__(self, handlers: Handlers, client_san: str) -> None:
         self._methods: dict[str, Any] = {}
         for name, unary in handlers.unary.items():
-            self._methods[name] = grpc.unary_unary_rpc_method_handler(_unary(unary))
+            self._methods[name] = grpc.unary_unary_rpc_method_handler(_named(client_san, _unary(unary)))
         for name, stream in handlers.streams.items():
-            self._methods[name] = grpc.stream_stream_rpc_method_handler(_stream(stream))
+            self._methods[name] = grpc.stream_stream_rpc_method_handler(_named(client_san, _stream(stream)))
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
         return self._methods.get(handler_call_details.method)
@@ -110,18 +128,29 @@ class _Router(grpc.GenericRpcHandler):  # type: ignore[type-arg] # it is generic
 class GrpcioServer:
     """A server on one address; raises OSError at once when the address cannot be had."""
 
-    def __init__(self, host: str, port: int, handlers: Handlers, options: Options) -> None:
+    def __init__(
+        self, host: str, port: int, handlers: Handlers, options: Options, *, uds: str = "", tls: TlsFiles | None = None
+    ) -> None:
+        """``uds`` is the path of a unix socket that replaces host and port."""
         self._server = aio.server(
-            handlers=[_Router(handlers)],
+            handlers=[_Router(handlers, tls.client_san if tls is not None else "")],
             maximum_concurrent_rpcs=options.max_concurrent_calls,
             options=list(_channel_options(options)),
         )
         bracketed = f"[{host}]" if ":" in host else host
+        wanted = f"unix:{uds}" if uds else f"{bracketed}:{port}"
         try:
-            bound = self._server.add_insecure_port(f"{bracketed}:{port}")
-        except RuntimeError as error:
-            raise OSError(f"cannot listen on {bracketed}:{port}") from error
-        self.address = f"{bracketed}:{bound}"
+            if uds:
+                remove_stale(uds)
+            bound = self._bind(wanted, tls)
+        except (OSError, RuntimeError) as error:
+            raise OSError(f"cannot listen on {wanted}") from error
+        self.address = wanted if uds else f"{bracketed}:{bound}"
+
+    def _bind(self, address: str, tls: TlsFiles | None) -> int:
+        if tls is None:
+            return self._server.add_insecure_port(address)
+        return self._server.add_secure_port(address, _credentials(tls))
 
     async def start(self) -> None:
         """Serve from now on."""
@@ -141,4 +170,19 @@ def _channel_options(options: Options) -> "itertools.chain[tuple[str, int]]":
     return itertools.chain(
         (("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", options.max_request_bytes)),
         ((name, int(seconds * 1000)) for name, seconds in ages.items() if seconds is not None),
+    )
+
+
+def _credentials(tls: TlsFiles) -> grpc.ServerCredentials:
+    """Credentials that grpc core asks for again with every connection."""
+
+    def configuration() -> grpc.ServerCertificateConfiguration:
+        key, cert, client_ca = tls.read()
+        return grpc.ssl_server_certificate_configuration([(key, cert)], client_ca)
+
+    def changed() -> Any:
+        return configuration() if tls.reload() else None  # None is "as before", which the stubs do not know
+
+    return grpc.dynamic_ssl_server_credentials(
+        configuration(), changed, require_client_authentication=bool(tls.client_ca)
     )

@@ -2,10 +2,12 @@
 
 import asyncio
 import json
+import socket
 
 import aiohttp
 import grpc
 import pytest
+import trustme
 from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
@@ -38,11 +40,12 @@ async def get(address, path, **options):
         return answer.status, await answer.text()
 
 
-async def call(address, user="x"):
+async def call(address, user="x", credentials=None):
     """Ask over gRPC; returns the overall code's name, or the error."""
     request = Request(domain="d")
     request.descriptors.add().entries.add(key="user", value=user)
-    async with aio.insecure_channel(address) as channel:
+    channel = aio.secure_channel(address, credentials) if credentials else aio.insecure_channel(address)
+    async with channel:
         try:
             answer = await channel.unary_unary(SHOULD_RATE_LIMIT)(request.SerializeToString(), timeout=10)
         except aio.AioRpcError as error:
@@ -78,6 +81,46 @@ async def test_it_serves_what_it_says(policy):
         for address, path in [(running.http, "/healthcheck"), (running.http, "/readyz"), (running.http, "/livez")]:
             assert (200, "OK") == await get(address, path)
         assert "d.user: unit=HOUR requests_per_unit=3" in (await get(running.debug, "/rlconfig"))[1]
+
+
+async def test_the_start_line_says_which_transport_serves(policy):
+    """auto takes the fast transport where it was built, as it must be where the tests run."""
+    for asked, serves in [("auto", "nghttp2"), ("grpcio", "grpcio")]:
+        async with service("--config", policy(), env={"TRANSPORT": asked}) as running:
+            assert serves == (await running.logged("serving"))["transport"]
+            assert "OK" == await call(running.grpc)
+
+
+async def test_grpc_on_a_unix_socket(policy, tmp_path):
+    """GRPC_UDS replaces host and port on either transport."""
+    for transport in ("nghttp2", "grpcio"):
+        path = str(tmp_path / f"{transport}.sock")
+        async with service("--config", policy(), env={"TRANSPORT": transport, "GRPC_UDS": path}) as running:
+            assert f"unix:{path}" == running.grpc
+            assert "OK" == await call(running.grpc)
+
+
+async def test_grpc_over_mutual_tls(policy, tmp_path):
+    """With GRPC_SERVER_USE_TLS and a client CA only a client with its certificate is served, on either transport."""
+    ca = trustme.CA()
+    ca.cert_pem.write_to_path(tmp_path / "ca.pem")
+    for name in ("server", "client"):
+        issued = ca.issue_cert("localhost", "127.0.0.1", f"{name}.example")
+        issued.private_key_pem.write_to_path(tmp_path / f"{name}.key")
+        issued.cert_chain_pems[0].write_to_path(tmp_path / f"{name}.pem")
+    env = {
+        "GRPC_SERVER_USE_TLS": "true",
+        "GRPC_SERVER_TLS_CERT": str(tmp_path / "server.pem"),
+        "GRPC_SERVER_TLS_KEY": str(tmp_path / "server.key"),
+        "GRPC_CLIENT_TLS_CACERT": str(tmp_path / "ca.pem"),
+        "GRPC_CLIENT_TLS_SAN": "client.example",
+    }
+    files = [(tmp_path / name).read_bytes() for name in ("ca.pem", "client.key", "client.pem")]
+    for transport in ("nghttp2", "grpcio"):
+        async with service("--config", policy(), env={**env, "TRANSPORT": transport}) as running:
+            assert "OK" == await call(running.grpc, credentials=grpc.ssl_channel_credentials(*files))
+            nobody = grpc.ssl_channel_credentials(files[0])
+            assert grpc.StatusCode.UNAVAILABLE == (await call(running.grpc, credentials=nobody))[0]
 
 
 async def test_sigterm_serves_through_the_delay_and_ends_with_0(policy):
@@ -121,6 +164,8 @@ async def test_a_bad_first_policy_is_up_unready_and_unavailable(policy, tmp_path
     async with service("--config", str(tmp_path / "policy.yaml")) as running:
         assert "descriptor has empty key (line 3)" in running.text
         assert 503 == (await get(running.http, "/readyz"))[0]
+        assert 500 == (await get(running.http, "/healthcheck"))[0]
+        assert "NOT_SERVING" == await grpc_health(running.grpc)
         assert (200, "OK") == await get(running.http, "/livez")
         assert (grpc.StatusCode.UNAVAILABLE, "no rate limit configuration loaded") == await call(running.grpc)
         assert "ratelimit_service_config_load_error 1" in (await get(running.http, "/metrics"))[1]
@@ -173,6 +218,27 @@ async def test_it_listens_before_redis_is_up(policy):
         with redis_server("--port", str(port)):
             await until(lambda: get(running.http, "/healthcheck"), (200, "OK"))
             assert "OK" == await call(running.grpc)
+
+
+async def test_a_redis_that_hangs_keeps_nobody_up(policy):
+    """A Redis that accepts and says nothing does not delay the start, and limits that need no store decide."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # the kernel accepts, and nobody ever reads
+        port = silent.getsockname()[1]
+        began = asyncio.get_running_loop().time()
+        env = {"REDIS_URL": f"127.0.0.1:{port}"}
+        async with service("--config", policy(more=", on_store_failure: allow"), env=env) as running:
+            assert "OK" == await call(running.grpc)
+            running.terminate()
+            assert 0 == await running.ended()
+        assert asyncio.get_running_loop().time() - began < 9, "REDIS_TIMEOUT's 10 s must not be waited for"
+
+
+async def test_a_sighup_before_it_serves_does_no_harm(policy):
+    """A signal to reload that comes while the first policy is loaded does not end the process."""
+    async with service("--config", policy(), ready=False) as running:
+        await running.logged("starting")
+        running.process.send_signal(1)
+        await running.logged("serving")
 
 
 async def test_health_follows_redis_only_where_a_limit_needs_it(policy):

@@ -3,11 +3,12 @@ import pytest
 from tests.redis_server import redis_server
 
 
-@pytest.fixture(params=["memory", "redis"])
+@pytest.fixture(params=["memory nghttp2", "redis nghttp2", "memory grpcio"])
 def store_env(request):
-    """The environment of a service with each store, a real Redis for one of them."""
-    if request.param == "memory":
-        yield {}
+    """The environment of a service with each store, a real Redis for one of them, and on each transport."""
+    store, transport = request.param.split()
+    if store == "memory":
+        yield {"TRANSPORT": transport}
         return
     with redis_server() as redis:
-        yield {"REDIS_URL": redis.address}
+        yield {"TRANSPORT": transport, "REDIS_URL": redis.address}

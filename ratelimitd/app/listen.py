@@ -1,0 +1,56 @@
+"""Which gRPC transport serves, and where."""
+
+from typing import NamedTuple
+
+from ratelimitd.settings import Settings
+from ratelimitd.transport import Handlers, Server, nghttp2_available
+from ratelimitd.transport.tls import TlsFiles
+
+
+class Serving(NamedTuple):
+    """A gRPC server and the name of the transport that carries it."""
+
+    server: Server
+    transport: str
+
+
+def grpc_server(settings: Settings, handlers: Handlers) -> Serving:
+    """Bind the server that TRANSPORT asks for; ``auto`` takes the fast one where its extension was built.
+
+    Raises OSError when the address, the TLS files or the transport cannot be had.
+    """
+    transport = settings.transport
+    if transport == "auto":
+        transport = "nghttp2" if nghttp2_available() else "grpcio"
+    if transport == "nghttp2":
+        if not nghttp2_available():
+            raise OSError(
+                "TRANSPORT=nghttp2, but its extension was not built: install libnghttp2-dev and a C compiler and "
+                "install ratelimitd again, or write auto"
+            )
+        from ratelimitd.transport.nghttp2 import Nghttp2Server as Chosen  # noqa: PLC0415 - may not be built
+        from ratelimitd.transport.nghttp2 import Options  # noqa: PLC0415
+    else:
+        from ratelimitd.transport.grpcio import GrpcioServer as Chosen  # type: ignore[assignment] # noqa: PLC0415 - slow
+        from ratelimitd.transport.grpcio import Options  # type: ignore[assignment] # noqa: PLC0415
+    options = Options(
+        max_request_bytes=settings.max_request_bytes,
+        max_concurrent_calls=settings.store_in_flight,
+        max_connection_age=settings.grpc_max_connection_age or None,
+        max_connection_age_grace=settings.grpc_max_connection_age_grace,
+    )
+    server = Chosen(
+        settings.grpc_host, settings.grpc_port, handlers, options, uds=settings.grpc_uds, tls=_tls(settings)
+    )
+    return Serving(server, transport)
+
+
+def _tls(settings: Settings) -> TlsFiles | None:
+    if not settings.grpc_server_use_tls:
+        return None
+    return TlsFiles(
+        settings.grpc_server_tls_cert,
+        settings.grpc_server_tls_key,
+        settings.grpc_client_tls_cacert,
+        settings.grpc_client_tls_san,
+    )

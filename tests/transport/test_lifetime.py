@@ -1,0 +1,76 @@
+"""A connection's phases, with times as arguments."""
+
+from math import inf
+
+import pytest
+
+from ratelimitd.transport.lifetime import LINGER, PONG_WAIT, Action, Lifetime, Limits, Observed, Phase
+
+LIMITS = Limits(age=100, grace=10, idle=inf, stall=20)
+
+
+def seen(**named):
+    return Observed(**{"heard": 0.0, "serving": 1, "pong": False, "blocked": False, "progress": (0, 0), **named})
+
+
+def test_an_old_connection_gets_a_notice_then_goaway_then_its_end():
+    """At its age the notice, with the PONG the last GOAWAY, after the grace the end."""
+    life = Lifetime(LIMITS, 1000)
+    assert Action.NOTHING is life.step(seen(), 1099.9)
+    assert Action.NOTICE is life.step(seen(), 1100)
+    assert Action.NOTHING is life.step(seen(), 1100.5)
+    assert Action.GOAWAY is life.step(seen(pong=True), 1100.6)
+    assert Action.NOTHING is life.step(seen(pong=True), 1109)
+    assert Action.ABORT is life.step(seen(), 1110)
+
+
+def test_a_notice_that_is_not_acknowledged_has_its_time():
+    """A caller that does not answer the PING is told its last call all the same."""
+    life = Lifetime(LIMITS, 0)
+    assert Action.NOTICE is life.leave(50, 10)
+    assert Action.NOTHING is life.step(seen(), 50 + PONG_WAIT / 2)
+    assert Action.GOAWAY is life.step(seen(), 50 + PONG_WAIT)
+
+
+def test_leaving_twice_keeps_the_shorter_grace():
+    """A stop during an aged connection's grace shortens it and sends no second notice."""
+    life = Lifetime(LIMITS, 0)
+    assert Action.NOTICE is life.leave(50, inf)
+    assert Action.NOTHING is life.leave(51, 5)
+    assert Action.NOTHING is life.leave(52, 60)
+    life.step(seen(pong=True), 55)
+    assert Action.ABORT is life.step(seen(), 56)
+
+
+@pytest.mark.parametrize(("calls", "due"), [(0, Action.NOTICE), (1, Action.NOTHING)])
+def test_an_idle_connection_is_one_without_calls(calls, due):
+    """Silence is idle when no call is in flight."""
+    life = Lifetime(LIMITS._replace(age=inf, idle=30), 0)
+    assert Action.NOTHING is life.step(seen(serving=calls, heard=10), 39)
+    assert due is life.step(seen(serving=calls, heard=10), 40)
+
+
+def test_a_stalled_connection_is_ended():
+    """What is left unread for the stall time, with nothing read meanwhile, ends it."""
+    life = Lifetime(LIMITS._replace(age=inf), 0)
+    assert Action.NOTHING is life.step(seen(blocked=True, progress=(1, 0)), 5)
+    assert Action.NOTHING is life.step(seen(blocked=True, progress=(2, 0)), 24)
+    assert Action.NOTHING is life.step(seen(blocked=True, progress=(2, 0)), 43)
+    assert Action.ABORT is life.step(seen(blocked=True, progress=(2, 0)), 44)
+
+
+def test_what_is_not_blocked_does_not_stall():
+    """A silent stream is not a stalled one, and a stall starts when something begins to wait."""
+    life = Lifetime(LIMITS._replace(age=inf), 0)
+    assert Action.NOTHING is life.step(seen(), 1000)
+    assert Action.NOTHING is life.step(seen(blocked=True), 1001)
+    assert Action.ABORT is life.step(seen(blocked=True), 1020)
+
+
+def test_a_closed_connection_lingers_a_moment():
+    """A caller who does not close its side is not waited for."""
+    life = Lifetime(LIMITS, 0)
+    life.close(50)
+    assert Phase.CLOSING is life.phase
+    assert Action.NOTHING is life.step(seen(), 50 + LINGER / 2)
+    assert Action.ABORT is life.step(seen(), 50 + LINGER)

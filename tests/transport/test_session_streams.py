@@ -1,0 +1,71 @@
+"""Streaming calls as the sans-IO session speaks them."""
+
+from hyperframe.frame import WindowUpdateFrame
+
+from tests.transport.servers import STREAM
+from tests.transport.wire import Talk, message
+
+EXHAUSTED = "8"
+
+
+def test_a_stream_takes_and_sends_messages():
+    """Messages as they become whole, answers as they are sent, trailers when it finishes."""
+    talk = Talk()
+    talk.say(talk.caller.headers(path=STREAM) + talk.caller.data(message(b"one") + message(b"two")[:3], end=False))
+    pipe = talk.pipes[0]
+    assert (b"one", None, False) == (pipe.take(), pipe.take(), pipe.ended)
+    talk.say(talk.caller.data(message(b"two")[3:]))
+    assert (b"two", None, True) == (pipe.take(), pipe.take(), pipe.ended)
+    pipe.send(b"answer")
+    talk.hear()
+    pipe.finish(5, "gone")
+    talk.hear()
+    answer = talk.caller.answer()
+    assert (message(b"answer"), {"grpc-status": "5", "grpc-message": "gone"}) == (answer.body, answer.trailers)
+    pipe.send(b"late")
+    assert (True, 0) == (pipe.over, talk.session.unsent)
+
+
+def test_a_stream_that_is_not_taken_gets_no_more_window():
+    """Messages nobody takes stay within the window; taking them gives it back."""
+    talk = Talk()
+    talk.say(talk.caller.headers(path=STREAM) + talk.caller.data(message(b"x" * 10_000) * 6, end=False))
+
+    def granted():
+        return [f for f in talk.caller.frames if isinstance(f, WindowUpdateFrame) and f.stream_id == 1]
+
+    assert [] == granted()
+    pipe = talk.pipes[0]
+    while pipe.take() is not None:
+        pass
+    talk.hear()
+    assert 60_030 == sum(frame.window_increment for frame in granted())
+
+
+def test_a_stream_message_larger_than_the_window_arrives():
+    """A message that is not whole does not hold its own window back."""
+    talk = Talk()
+    payload = message(b"x" * 300_000)
+    talk.say(talk.caller.headers(path=STREAM))
+    window = 65_535
+    while payload:
+        piece, payload = payload[: min(window, 16_384)], payload[min(16384, window) :]
+        window -= len(piece)
+        before = len(talk.caller.frames)
+        talk.say(talk.caller.data(piece, end=False))
+        window += sum(
+            f.window_increment for f in talk.caller.frames[before:] if f.stream_id and hasattr(f, "window_increment")
+        )
+        assert window > 0
+    assert 300_000 == len(talk.pipes[0].take())
+
+
+def test_an_oversized_stream_message_ends_the_stream():
+    """RESOURCE_EXHAUSTED as trailers when answers are under way."""
+    talk = Talk()
+    talk.say(talk.caller.headers(path=STREAM))
+    talk.pipes[0].send(b"hello")
+    talk.hear()
+    talk.say(talk.caller.data(b"\0\x7f\xff\xff\xff", end=False))
+    assert EXHAUSTED == talk.caller.answer().trailers["grpc-status"]
+    assert talk.pipes[0].over

@@ -1,0 +1,115 @@
+"""TLS and mutual TLS on both transports, with certificates that change while they serve."""
+
+import asyncio
+import ssl
+from contextlib import suppress
+from pathlib import Path
+
+import grpc
+import pytest
+from grpc import aio
+
+from ratelimitd.transport.tls import TlsFiles
+from tests.transport.servers import ECHO
+
+
+def tls_files(certificates, client_ca="", client_san=""):
+    return TlsFiles(certificates.cert, certificates.key, client_ca, client_san)
+
+
+async def ask(server, root, identity=(None, None)):
+    """One call over a connection of its own."""
+    credentials = grpc.ssl_channel_credentials(root, *identity)
+    options = [("grpc.use_local_subchannel_pool", 1)]
+    async with aio.secure_channel(server.address, credentials, options=options) as channel:
+        return await channel.unary_unary(ECHO)(b"x" * 100_000, timeout=5)
+
+
+async def refused(server, root, identity=(None, None)):
+    """Whether a call over a connection of its own fails."""
+    with pytest.raises(aio.AioRpcError) as caught:
+        await ask(server, root, identity)
+    return caught.value.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.UNAUTHENTICATED)
+
+
+async def test_tls_works(transport, certificates):
+    """A client that trusts the certificate is served; one that speaks plaintext is not."""
+    async with transport.serve(tls=tls_files(certificates)) as server:
+        assert 100_000 == len(await ask(server, certificates.root))
+        async with aio.insecure_channel(server.address) as channel:
+            with pytest.raises(aio.AioRpcError):
+                await channel.unary_unary(ECHO)(b"", timeout=2)
+
+
+async def test_mutual_tls_needs_a_certificate_of_the_ca(transport, certificates, tmp_path):
+    """With a client CA, a client without a certificate of it is refused."""
+    stranger = type(certificates)(tmp_path)
+    certificates = type(certificates)(tmp_path)
+    async with transport.serve(tls=tls_files(certificates, certificates.client_ca)) as server:
+        assert await ask(server, certificates.root, certificates.client("envoy"))
+        assert await refused(server, certificates.root)
+        assert await refused(server, certificates.root, stranger.client("envoy"))
+
+
+async def test_mutual_tls_can_ask_for_a_name(transport, certificates):
+    """With client_san, only a certificate that has this name will do."""
+    tls = tls_files(certificates, certificates.client_ca, "envoy.mesh")
+    async with transport.serve(tls=tls) as server:
+        assert await ask(server, certificates.root, certificates.client("envoy.mesh"))
+        assert await refused(server, certificates.root, certificates.client("other.mesh"))
+
+
+async def test_certificates_are_read_again_when_they_change(transport, certificates):
+    """A renewed certificate is served to the next connection, without a restart."""
+    tls = tls_files(certificates)
+    tls.look_again = 0
+    async with transport.serve(tls=tls) as server:
+        host, _, port = server.address.rpartition(":")
+
+        async def served():
+            context = ssl.create_default_context(cadata=certificates.root.decode())
+            context.set_alpn_protocols(["h2"])
+            _, writer = await asyncio.open_connection(host, int(port), ssl=context, server_hostname="localhost")
+            try:
+                return writer.get_extra_info("peercert")["serialNumber"]
+            finally:
+                writer.transport.abort()
+
+        before = await served()
+        assert before == await served()
+        certificates.renew()
+        assert before != await served()
+        assert await ask(server, certificates.root)
+
+
+def test_what_changed_for_the_worse_is_not_taken(certificates, caplog):
+    """A file that cannot be used leaves the last good certificate in force and is told; the next good one is taken."""
+    tls = tls_files(certificates)
+    tls.look_again = 0
+    good = tls.latest()
+    Path(certificates.cert).write_text("nothing of use")
+    assert tls.latest() is good
+    assert "cannot be used" in caplog.text
+    certificates.renew()
+    assert tls.latest() is not good
+
+
+def test_files_that_cannot_be_used_are_an_error_at_once(certificates):
+    """The error names the file."""
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        TlsFiles("nowhere", certificates.key)
+    with pytest.raises(OSError, match="client CA"):
+        TlsFiles(certificates.cert, certificates.key, certificates.key)
+    with pytest.raises(OSError, match="cannot use the certificate"):
+        TlsFiles(certificates.cert, certificates.client_ca)
+
+
+async def test_h2_is_what_tls_must_speak(fast, certificates):
+    """A client that does not offer h2 is closed."""
+    async with fast.serve(tls=tls_files(certificates)) as server:
+        host, _, port = server.address.rpartition(":")
+        context = ssl.create_default_context(cadata=certificates.root.decode())
+        reader, writer = await asyncio.open_connection(host, int(port), ssl=context, server_hostname="localhost")
+        with suppress(ConnectionResetError):
+            assert b"" == await reader.read()
+        writer.transport.abort()
