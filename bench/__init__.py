@@ -1,0 +1,1 @@
+"""What `make bench` runs: measurements anyone can repeat, as tables, JSON and pictures."""

@@ -1,0 +1,63 @@
+"""``python -m bench [PART ...]``: measure, print, and write what was measured."""
+
+import shlex
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+import click
+
+from bench import algorithms, envoy, loop, picture, report, rls
+from bench.errors import BenchError
+from bench.policy import policy
+from bench.server import Subject, peer
+
+Measure = Callable[[bool, Sequence[Subject], str], report.Report]
+
+PARTS: Final[Mapping[str, Measure]] = {
+    "rls": lambda quick, peers, command: rls.measure(rls.QUICK if quick else rls.Scale(), peers, command),
+    "envoy": lambda quick, _, command: envoy.measure(envoy.QUICK if quick else envoy.Scale(), command),
+    "algorithms": lambda quick, _, command: algorithms.measure(
+        algorithms.QUICK if quick else algorithms.Scale(), command
+    ),
+    "loop": lambda quick, _, command: loop.measure(loop.QUICK if quick else loop.Scale(), command),
+}
+
+
+def _peer(text: str) -> Subject:
+    try:
+        return peer(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.argument(
+    "parts", nargs=-1, type=click.Choice([*PARTS, "policy"]), metavar="[rls|envoy|algorithms|loop|policy]..."
+)
+@click.option("--quick", is_flag=True, help="A short run for a look; it writes to build/bench/ and not to docs/.")
+@click.option(
+    "--peer", "peers", multiple=True, metavar="NAME=HOST:PORT[,pid=N]",
+    help="Another service that has loaded the bench's policy takes part in rls. With its pid, it is moved to the "
+    "server's core, and its CPU and memory are measured.",
+)  # fmt: skip
+def main(parts: Sequence[str], quick: bool, peers: Sequence[str]) -> None:  # noqa: FBT001 - click hands flags over so
+    """Measure all parts, or these. ``policy`` prints the policy that a --peer must have loaded."""
+    others = [_peer(text) for text in peers]
+    if "policy" in parts:
+        print(policy(), end="")
+        return
+    for part in parts or PARTS:
+        words = [*(["--quick"] if quick else []), *(f"--peer={text}" for text in peers if part == "rls")]
+        command = shlex.join([".venv/bin/python", "-m", "bench", part, *words])
+        try:
+            found = PARTS[part](quick, others, command)
+        except BenchError as error:
+            print(f"{part}: {error}", file=sys.stderr)
+            sys.exit(1)
+        report.show(found)
+        picture.draw(found, report.save(found, quick=quick))
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m bench")

@@ -1,0 +1,208 @@
+"""The load generators: ours (load.c), which looks at every answer, and h2load and wrk as others know them."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from bench.errors import BenchError
+from bench.machine import cpu_seconds, pinned
+
+SOURCE: Final = Path(__file__).with_name("load.c")
+BUILD: Final = Path("build")
+METHOD: Final = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit"
+MISSING: Final = "{} is missing: scripts/bench-system installs it"
+
+UNITS: Final = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}
+
+WARMUP: Final = 1.0
+"""Seconds before each measurement: connections, caches and the CPU's clock settle."""
+
+
+class Load(NamedTuple):
+    """How to call.
+
+    Attributes:
+        warm_calls: before the measurement begins, besides ``WARMUP`` seconds.
+        rate: calls a second at even times; 0: as many as fit.
+        scheme: grpc, grpcs for TLS, or http for GETs over HTTP/2.
+    """
+
+    connections: int
+    streams: int
+    seconds: float
+    warm_calls: int = 0
+    rate: float = 0.0
+    scheme: str = "grpc"
+    path: str = METHOD
+
+
+class Result(NamedTuple):
+    """What one measurement came to: latencies in seconds; ``cpu`` in seconds for each process watched.
+
+    ``busy`` is the part of the time that the load itself computed: near 1, it was the load that was measured.
+    """
+
+    calls: int
+    seconds: float
+    p50: float
+    p99: float
+    worst: float
+    over_limit: int
+    answer_bytes: float
+    busy: float
+    cpu: tuple[float, ...]
+
+    @property
+    def rate(self) -> float:
+        """Calls a second."""
+        return self.calls / self.seconds
+
+
+class FailedCallsError(BenchError):
+    """Some calls failed, so nothing may be quoted."""
+
+
+def frame(message: bytes) -> bytes:
+    """Put gRPC's prefix before a message: uncompressed, and its length."""
+    return b"\0" + len(message).to_bytes(4, "big") + message
+
+
+def build() -> Path:
+    """Compile load.c where it is newer than what was compiled; raises BenchError."""
+    program = BUILD / "bench-load"
+    if program.exists() and program.stat().st_mtime > SOURCE.stat().st_mtime:
+        return program
+    if shutil.which("gcc") is None:
+        raise BenchError(MISSING.format("gcc"))
+    BUILD.mkdir(exist_ok=True)
+    fresh = program.with_suffix(f".{os.getpid()}")
+    command = ["gcc", "-O2", "-o", str(fresh), str(SOURCE), "-lnghttp2", "-lssl", "-lcrypto"]
+    said = subprocess.run(command, capture_output=True, text=True, check=False)
+    if said.returncode:
+        raise BenchError(f"load.c does not compile; scripts/bench-system installs its libraries:\n{said.stderr}")
+    return fresh.replace(program)
+
+
+def run(
+    address: str,
+    frames: Iterable[bytes],
+    load: Load,
+    core: int,
+    *,
+    watch: Sequence[int] = (),
+    during: Callable[[], None] | None = None,
+) -> Result:
+    """Call the service at ``address`` and measure, ``watch``: the CPU of these processes.
+
+    ``during`` runs beside the measurement, which then ends with it. Raises FailedCallsError when a call failed, and
+    BenchError when there was no measurement.
+    """
+    host, _, port = address.rpartition(":")
+    with tempfile.NamedTemporaryFile() as file:
+        file.writelines(frames)
+        file.flush()
+        numbers = (load.connections, load.streams, load.seconds, WARMUP, load.warm_calls, load.rate, load.scheme)
+        where = (host.strip("[]"), port, load.path, file.name)
+        command = pinned(core, [str(build().absolute()), *where, *map(str, numbers)])
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        try:
+            return _measured(process, watch, during)
+        finally:
+            process.kill()
+            process.communicate()
+
+
+def _measured(process: "subprocess.Popen[str]", watch: Sequence[int], during: Callable[[], None] | None) -> Result:
+    assert process.stdout is not None
+    process.stdout.readline()
+    before = [cpu_seconds(pid) for pid in watch]
+    if during is not None:
+        during()
+        process.terminate()
+    line = process.stdout.readline()
+    cpu = [cpu_seconds(pid) - at for pid, at in zip(watch, before, strict=True)]
+    if not line:
+        raise BenchError(f"the load ended early: {process.communicate()[1].strip()}")
+    return result(json.loads(line), cpu)
+
+
+def result(said: dict[str, Any], cpu: Sequence[float] = ()) -> Result:
+    """Read what load.c says; raises FailedCallsError when a call failed."""
+    if said["failed"] or not said["calls"]:
+        raise FailedCallsError(f"{said['failed']} of {said['calls']} calls failed (by status: {said['statuses']})")
+    p50, p99, worst = (said[name] / 1e9 for name in ("p50", "p99", "max"))
+    return Result(
+        said["calls"],
+        said["seconds"],
+        p50,
+        p99,
+        worst,
+        said["over_limit"],
+        said["answer_bytes"],
+        said["busy"],
+        tuple(cpu),
+    )
+
+
+def h2load(address: str, body: bytes, load: Load, core: int) -> float | None:
+    """Return the calls a second that h2load counts, to hold ours against; None where it is not installed."""
+    if shutil.which("h2load") is None:
+        return None
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(body)
+        file.flush()
+        options = [f"-c{load.connections}", f"-m{load.streams}", f"-D{load.seconds:g}", f"--warm-up-time={WARMUP:g}"]
+        headers = ["-H", "content-type: application/grpc", "-H", "te: trailers"]
+        url = f"http://{address}{METHOD}"
+        command = pinned(core, ["h2load", *options, "-d", file.name, *headers, url])
+        said = subprocess.run(command, capture_output=True, text=True, check=False)
+    with suppress(BenchError):
+        return parse_h2load(said.stdout)
+    return None
+
+
+def parse_h2load(text: str) -> float:
+    """Read the requests a second; raises BenchError when one failed or none was made."""
+    rate = re.search(r"finished in .*?, ([\d.]+) req/s", text)
+    counts = re.search(r"(\d+) succeeded, (\d+) failed, (\d+) errored, (\d+) timeout", text)
+    if rate is None or counts is None or float(rate[1]) == 0:
+        raise BenchError("h2load measured nothing")
+    if any(map(int, counts.groups()[1:])):
+        raise FailedCallsError(f"h2load: {counts[0]}")
+    return float(rate[1])
+
+
+class Web(NamedTuple):
+    """What wrk measured: requests, those that failed, seconds of the median and the 99th percentile."""
+
+    requests: int
+    failed: int
+    rate: float
+    p50: float
+    p99: float
+
+
+def parse_wrk(text: str) -> Web:
+    """Read the output of ``wrk --latency``; raises BenchError when it measured nothing."""
+    requests = re.search(r"(\d+) requests in", text)
+    rate = re.search(r"Requests/sec:\s*([\d.]+)", text)
+    if requests is None or rate is None or not int(requests[1]):
+        raise BenchError(f"wrk measured nothing:\n{text}")
+    failed = [int(found) for found in re.findall(r"Non-2xx or 3xx responses: (\d+)", text)]
+    errors = re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", text)
+    failed += map(int, errors.groups()) if errors else ()
+    return Web(int(requests[1]), sum(failed), float(rate[1]), _wrk_latency(text, "50"), _wrk_latency(text, "99"))
+
+
+def _wrk_latency(text: str, percent: str) -> float:
+    found = re.search(rf"^\s*{percent}%\s+([\d.]+)(us|ms|s|m)\s*$", text, re.MULTILINE)
+    if found is None:
+        raise BenchError(f"wrk says no {percent}% latency: it needs --latency")
+    return float(found[1]) * UNITS[found[2]]

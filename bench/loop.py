@@ -1,0 +1,147 @@
+"""The loop: what calls feel of a scrape of very many limits, and of a reload of very many rules."""
+
+import os
+import signal
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from statistics import fmean
+from typing import Any, Final, NamedTuple
+
+from bench import server
+from bench.errors import BenchError
+from bench.load import Load, Result, run
+from bench.machine import Cores, cores
+from bench.measure import Spread, digits, spreads, thousands
+from bench.policy import policy, requests
+from bench.report import Report
+from bench.server import Subject
+
+RATE: Final = 1_000
+"""Calls a second, at even times: a fraction of what either transport takes, so that only stalls are seen."""
+
+CHUNK: Final = 1 << 20
+LOADED: Final = "policy loaded"
+COLUMNS: Final = ("served by", "meanwhile", "calls", "p50 ms", "p99 ms", "worst ms", "each took s")
+
+
+class Scale(NamedTuple):
+    """How much to measure; ``many`` limits to scrape, and rules to load."""
+
+    repeats: int = 3
+    seconds: float = 10.0
+    many: int = 100_000
+
+
+QUICK: Final = Scale(repeats=1, seconds=2.0, many=10_000)
+
+
+def measure(scale: Scale, command: str) -> Report:
+    """Measure each transport, quiet, while scraped, and while it loads its policy anew."""
+    where = cores()
+    transports, notes = server.transports()
+    data: list[dict[str, Any]] = []
+    for name in transports:
+        with server.service(name, policy(scale.many), where.server) as subject:
+            _meet_every_limit(subject, scale, where)
+            data += [
+                {"by": name, "meanwhile": doing, **{key: value._asdict() for key, value in spreads(repeats).items()}}
+                for doing, repeats in _repeat(subject, scale, where)
+            ]
+    many = f"{scale.many:,}"
+    return Report(
+        "loop",
+        f"The loop: {RATE:,} calls a second while {many} limits are scraped or {many} rules loaded",
+        COLUMNS,
+        [_row(each) for each in data],
+        [*_notes(scale, where), *notes],
+        data,
+        command,
+    )
+
+
+def _notes(scale: Scale, where: Cores) -> list[str]:
+    return [
+        f"each for {scale.seconds:g} s, again and again; {scale.repeats} repeats, median (least-most)",
+        "a call's latency counts from when it was due, so that a stall is seen by all calls that fall into it",
+        f"service, and the child that reads its policy, on core {where.server}; load and scraper on core {where.load}",
+    ]
+
+
+def _meet_every_limit(subject: Subject, scale: Scale, where: Cores) -> None:
+    """Call each rule once, since a limit has metrics from its first call on, and see that they are there."""
+    run(subject.address, requests(keys=scale.many), Load(4, 16, 0.1, warm_calls=scale.many), where.load)
+    lines = _scrape(subject)
+    if lines < scale.many:
+        raise BenchError(f"/metrics has {lines} lines only, for {scale.many} limits")
+
+
+def _repeat(subject: Subject, scale: Scale, where: Cores) -> Iterator[tuple[str, list[dict[str, float]]]]:
+    doings: list[tuple[str, Callable[[], object]]] = [
+        ("nothing", lambda: time.sleep(scale.seconds)),
+        ("a scrape", lambda: _scrape(subject)),
+        ("a reload", lambda: _reload(subject, scale)),
+    ]
+    found: dict[str, list[dict[str, float]]] = {name: [] for name, _ in doings}
+    for _ in range(scale.repeats):
+        for name, do in doings:
+            found[name].append(_once(subject, scale, where, do))
+    yield from found.items()
+
+
+def _once(subject: Subject, scale: Scale, where: Cores, do: Callable[[], object]) -> dict[str, float]:
+    """Measure calls while one thing is done again and again, at least once."""
+    took: list[float] = []
+
+    def during() -> None:
+        until = time.monotonic() + scale.seconds
+        while not took or time.monotonic() < until:
+            start = time.monotonic()
+            do()
+            took.append(time.monotonic() - start)
+
+    result: Result = run(
+        subject.address,
+        requests(),
+        Load(4, 16, server.START_SECONDS, rate=RATE),
+        where.load,
+        during=during,
+    )
+    return {
+        "calls": float(result.calls), "p50": result.p50, "p99": result.p99, "worst": result.worst, "took": fmean(took)
+    }  # fmt: skip
+
+
+def _scrape(subject: Subject) -> int:
+    """Read /metrics; returns its lines."""
+    lines = 0
+    with urllib.request.urlopen(f"http://{subject.http}/metrics", timeout=server.START_SECONDS) as answer:
+        while chunk := answer.read(CHUNK):
+            lines += chunk.count(b"\n")
+    return lines
+
+
+def _reload(subject: Subject, scale: Scale) -> None:
+    """Write the policy anew, ask for a reload, and return once the log says it is in force."""
+    file = subject.log.with_name("policy.yaml")
+    loads = subject.log.read_text().count(f'"{LOADED}"')
+    fresh = Path(f"{file}.new")
+    fresh.write_text(policy(scale.many))
+    fresh.replace(file)
+    os.kill(subject.pid, signal.SIGHUP)
+    if server.waited(subject.log, LOADED, after=loads) is None:
+        raise BenchError(f"the policy was not loaded again:\n{subject.log.read_text()}")
+
+
+def _row(each: dict[str, Any]) -> list[str]:
+    def cell(name: str, scale: float, form: Callable[[float], str] = digits) -> str:
+        return Spread(*(value * scale for value in each[name].values())).show(form)
+
+    return [
+        each["by"],
+        each["meanwhile"],
+        cell("calls", 1, thousands),
+        *(cell(name, 1e3) for name in ("p50", "p99", "worst")),
+        cell("took", 1),
+    ]

@@ -1,0 +1,118 @@
+"""What was measured as pictures for the docs."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import matplotlib as mpl
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from bench.measure import digits
+from bench.report import Report
+
+# Of Okabe and Ito: told apart by the colour-blind and in print. Ours first, grpcio next, then peers.
+COLOURS: Final = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
+INK: Final = "#333333"
+FAINT: Final = "#DDDDDD"
+NAMED: Final = {"nghttp2": COLOURS[0], "grpcio": COLOURS[1]}
+
+BAR: Final = 0.8
+"""Of the room between two rows, what bars take together."""
+
+
+def draw(report: Report, file: Path) -> None:
+    """Write the picture of a part as SVG, the same bytes for the same numbers."""
+    if not report.data:
+        return
+    mpl.rcParams["svg.hashsalt"] = "ratelimitd"
+    figure = Figure(layout="constrained", facecolor="white")
+    FigureCanvasSVG(figure)
+    DRAWN[report.part](figure, report.data)
+    figure.suptitle(report.title, x=0.01, ha="left", fontsize="large", fontweight="bold", color=INK)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(file, format="svg", metadata={"Date": None})
+
+
+def _rls(figure: Figure, data: Sequence[dict[str, Any]]) -> None:
+    panels = (
+        ("rate", 1, "calls/s on one core"),
+        ("cpu", 1e6, "CPU µs a call"),
+        ("alone_p50", 1e6, "a lone call, p50 µs"),
+    )
+    _bars(figure, data, "case", panels)
+
+
+def _envoy(figure: Figure, data: Sequence[dict[str, Any]]) -> None:
+    panels = (
+        ("rate", 1, "requests/s"),
+        ("p99", 1e3, "p99 ms, as many as fit"),
+        ("even_p99", 1e3, "p99 ms, at even times"),
+        ("service_cpu", 1e6, "service CPU µs"),
+    )
+    _bars(figure, data, "store", panels)
+
+
+def _algorithms(figure: Figure, data: Sequence[dict[str, Any]]) -> None:
+    flat = [
+        {
+            "algorithm": each["algorithm"],
+            "by": "",
+            "step": each["step_ns"],
+            "redis": each["redis_cpu_us"]["128"],
+            "memory": {"median": each["memory_traced"]},
+            "kept": {"median": each["redis_bytes"]},
+        }
+        for each in data
+    ]
+    panels = (
+        ("step", 1, "a step in Python, ns"),
+        ("redis", 1, "redis-server, CPU µs a charge"),
+        ("memory", 1, "bytes a key in memory"),
+        ("kept", 1, "bytes a key in Redis"),
+    )
+    _bars(figure, flat, "algorithm", panels)
+
+
+def _loop(figure: Figure, data: Sequence[dict[str, Any]]) -> None:
+    _bars(figure, data, "meanwhile", (("p50", 1e3, "p50 ms"), ("p99", 1e3, "p99 ms"), ("worst", 1e3, "worst ms")))
+
+
+DRAWN: Final = {"rls": _rls, "envoy": _envoy, "algorithms": _algorithms, "loop": _loop}
+
+
+def _bars(figure: Figure, data: Sequence[dict[str, Any]], group: str, panels: Sequence[tuple[str, float, str]]) -> None:
+    """Draw a panel for each number: rows by ``group``, in each a bar for whoever was measured."""
+    rows = list(dict.fromkeys(each[group] for each in data))
+    names = list(dict.fromkeys(each["by"] for each in data))
+    others = [name for name in names if name not in NAMED]
+    colours = NAMED | dict(zip(others, COLOURS[2:] if names != [""] else COLOURS, strict=False))
+    figure.set_size_inches(4 + 2.6 * len(panels), 1.4 + len(rows) * (0.2 + 0.2 * len(names)))
+    all_axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    thick = BAR / len(names)
+    for axes, (number, scale, title) in zip(all_axes, panels, strict=True):
+        for place, name in enumerate(names):
+            found = [each for each in data if each["by"] == name and number in each]
+            middles = [rows.index(each[group]) - BAR / 2 + thick * (place + 0.5) for each in found]
+            values = [each[number]["median"] * scale for each in found]
+            drawn = axes.barh(middles, values, thick * 0.9, color=colours.get(name, COLOURS[0]), label=name)
+            axes.bar_label(drawn, [digits(value) for value in values], padding=3, fontsize="x-small", color=INK)
+        _dress(axes, title)
+    all_axes[0].set_yticks(range(len(rows)), rows)
+    all_axes[0].invert_yaxis()
+    if names != [""]:
+        handles, labels = all_axes[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside upper right", ncols=len(names), frameon=False, labelcolor=INK)
+
+
+def _dress(axes: Any, title: str) -> None:
+    axes.set_title(title, loc="left", fontsize="medium", color=INK)
+    axes.spines[["top", "right", "bottom"]].set_visible(False)
+    axes.spines["left"].set_color(INK)
+    axes.grid(axis="x", color=FAINT, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.tick_params(length=0, colors=INK, labelsize="small")
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=3))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+    axes.margins(x=0.22, y=0.02)

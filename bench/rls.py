@@ -1,0 +1,199 @@
+"""The service alone: calls a second, latency, CPU and memory, each axis varied from one base."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any, Final, NamedTuple
+
+from bench import server
+from bench.errors import BenchError
+from bench.load import FailedCallsError, Load, h2load, run
+from bench.machine import Cores, cores, pin, rss_bytes
+from bench.measure import Spread, digits, ratio, spreads, thousands
+from bench.policy import SPREAD, policy, requests
+from bench.report import Report
+from bench.server import Subject
+from ratelimitd.algorithms import ALGORITHMS
+
+CONNECTIONS, STREAMS = 8, 16
+"""Of the saturating load: eight Envoy workers, 16 calls each under way."""
+
+TLS_FLAG: Final = "--grpc-server-use-tls"
+COLUMNS: Final = (
+    "case", "served by", "calls/s", "CPU µs/call", "p50 ms", "p99 ms", "alone p50 µs", "alone p99 µs", "MB",
+)  # fmt: skip
+
+
+class Case(NamedTuple):
+    """One row: the base, or what differs from it."""
+
+    name: str
+    store: str = "memory"
+    descriptors: int = 1
+    keys: int = 1
+    rules: int = 1
+    tls: bool = False
+    algorithm: str = ""
+
+    @property
+    def peers(self) -> bool:
+        """Whether a peer with the bench's policy can take part."""
+        return not self.tls and self.rules == 1 and not self.algorithm
+
+
+class Scale(NamedTuple):
+    """How much to measure; ``many`` keys or rules."""
+
+    repeats: int = 3
+    seconds: float = 5.0
+    alone_seconds: float = 2.0
+    many: int = 100_000
+
+
+QUICK: Final = Scale(repeats=1, seconds=1.0, alone_seconds=0.5, many=10_000)
+
+
+def cases(scale: Scale) -> list[Case]:
+    """Return every case."""
+    many = f"{scale.many:,}"
+    return [
+        Case("memory"),
+        Case("memory, 3 descriptors", descriptors=3),
+        Case(f"memory, {many} keys", keys=scale.many),
+        Case(f"memory, {many} rules", rules=scale.many),
+        Case("memory, TLS", tls=True),
+        Case("Redis", store="redis"),
+        Case("Redis, 3 descriptors", store="redis", descriptors=3),
+        Case(f"Redis, {many} keys", store="redis", keys=scale.many),
+        *(Case(f"memory, {SPREAD:,} keys, {name}", keys=SPREAD, algorithm=name) for name in ALGORITHMS),
+    ]
+
+
+def measure(scale: Scale, peers: Sequence[Subject], command: str) -> Report:
+    """Measure every case with every transport and peer."""
+    where = cores()
+    for each in peers:
+        if each.pid:
+            pin(each.pid, where.server)
+    transports, notes = server.transports()
+    if peers:
+        notes.append("a peer keeps to its own store, whichever row it stands in")
+    data: list[dict[str, Any]] = []
+    for case in cases(scale):
+        if case.tls and not server.has(TLS_FLAG):
+            notes.append(f"{case.name}: not measured, `serve` has no {TLS_FLAG}")
+            continue
+        data += measure_case(case, scale, transports, peers if case.peers else (), where, notes)
+    first = transports[0]
+    return Report(
+        "rls",
+        f"RLS: one core, {CONNECTIONS} connections with {STREAMS} calls at once each, then one call at a time",
+        (*COLUMNS, f"{first} is"),
+        [_row(each, data, first) for each in data],
+        [_about(where, scale), *_busiest(data), *notes],
+        data,
+        command,
+    )
+
+
+def measure_case(
+    case: Case, scale: Scale, transports: Sequence[str], peers: Sequence[Subject], where: Cores, notes: list[str]
+) -> list[dict[str, Any]]:
+    """Measure a case; all subjects run at once and take turns, so that they meet the same machine."""
+    found: dict[str, list[dict[str, float]]] = {}
+    with _subjects(case, transports, where) as started:
+        for _ in range(scale.repeats):
+            for subject in (*started, *peers):
+                found.setdefault(subject.name, [])
+                try:
+                    found[subject.name].append(_once(case, scale, subject, where))
+                except FailedCallsError as error:
+                    notes.append(f"{case.name}, {subject.name}: not quoted, {error}")
+        if case == Case("memory"):
+            notes += [note for subject in started for note in _cross_check(subject, scale, where)]
+    return [
+        {"case": case.name, "by": name, **{key: value._asdict() for key, value in spreads(repeats).items()}}
+        for name, repeats in found.items()
+        if len(repeats) == scale.repeats
+    ]
+
+
+@contextmanager
+def _subjects(case: Case, transports: Sequence[str], where: Cores) -> Iterator[list[Subject]]:
+    """Start the service once for each transport, with what the case needs."""
+    with ExitStack() as stack:
+        env: dict[str, str] = {}
+        if case.store == "redis":
+            env["REDIS_URL"] = stack.enter_context(server.redis(where))[0]
+        if case.tls:
+            env |= stack.enter_context(server.certificate())
+        text = policy(case.rules, case.algorithm)
+        yield [stack.enter_context(server.service(name, text, where.server, env)) for name in transports]
+
+
+def _once(case: Case, scale: Scale, subject: Subject, where: Cores) -> dict[str, float]:
+    """Measure a subject once, saturated and alone."""
+    frames = [*requests(case.descriptors, case.keys, first=case.rules // 2)]
+    watch = [subject.pid] if subject.pid else []
+    scheme = "grpcs" if case.tls else "grpc"
+    full = Load(CONNECTIONS, STREAMS, scale.seconds, warm_calls=len(frames), scheme=scheme)
+    busy = run(subject.address, frames, full, where.load, watch=watch)
+    alone = run(subject.address, frames, Load(1, 1, scale.alone_seconds, scheme=scheme), where.load)
+    measured = {
+        "rate": busy.rate,
+        "p50": busy.p50,
+        "p99": busy.p99,
+        "alone_p50": alone.p50,
+        "alone_p99": alone.p99,
+        "answer_bytes": busy.answer_bytes,
+        "over_limit": busy.over_limit / busy.calls,
+        "load_busy": busy.busy,
+    }
+    if watch:
+        measured |= {"cpu": busy.cpu[0] / busy.calls, "rss": float(rss_bytes(subject.pid))}
+    return measured
+
+
+def _cross_check(subject: Subject, scale: Scale, where: Cores) -> Iterator[str]:
+    """Say what h2load measures of the base case."""
+    body = next(requests())
+    try:
+        rate = h2load(subject.address, body, Load(CONNECTIONS, STREAMS, max(1, int(scale.seconds))), where.load)
+    except FailedCallsError as error:
+        raise BenchError(str(error)) from error
+    if rate is not None:
+        yield f"h2load, which looks at no status, counts {thousands(rate)} calls/s of {subject.name} from memory"
+
+
+def _about(where: Cores, scale: Scale) -> str:
+    redis = "a core of its own" if where.redis != where.load else "the load's core"
+    return (
+        f"server on core {where.server}, load on core {where.load}, Redis on {redis}; "
+        f"{scale.repeats} repeats of {scale.seconds:g} s, median (least-most); no call of these failed"
+    )
+
+
+def _busiest(data: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """Say how near the load itself came to its core's end."""
+    if data:
+        most = max(data, key=lambda each: float(each["load_busy"]["median"]))
+        yield f"the load took at most {most['load_busy']['median']:.0%} of its core: {most['case']}, {most['by']}"
+
+
+def _row(each: dict[str, Any], data: Sequence[dict[str, Any]], first: str) -> list[str]:
+    def cell(name: str, scale: float, form: Any = digits) -> str:
+        return Spread(*(value * scale for value in each[name].values())).show(form) if name in each else ""
+
+    theirs = next((other for other in data if other["case"] == each["case"] and other["by"] == first), None)
+    times = None if theirs in (None, each) else ratio(theirs["rate"]["median"], each["rate"]["median"])
+    return [
+        each["case"],
+        each["by"],
+        cell("rate", 1, thousands),
+        cell("cpu", 1e6),
+        cell("p50", 1e3),
+        cell("p99", 1e3),
+        cell("alone_p50", 1e6),
+        cell("alone_p99", 1e6),
+        cell("rss", 1e-6),
+        f"{times:.1f}x" if times else "",
+    ]

@@ -1,0 +1,173 @@
+"""What is measured: the service as a user would start it, a Redis beside it, and peers that run already."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from bench.errors import BenchError
+from bench.load import MISSING
+from bench.machine import Cores, pinned
+
+TRANSPORTS: Final = ("nghttp2", "grpcio")
+START_SECONDS: Final = 120.0
+"""Until a service with 100,000 rules answers; a slow machine reads them in 20 s."""
+
+STOP_SECONDS: Final = 10.0
+
+
+class Subject(NamedTuple):
+    """Something that answers.
+
+    Attributes:
+        address: host:port of its gRPC.
+        pid: 0 where its process is not known, so that its CPU and memory are not either.
+        http: host:port of its HTTP; empty for a peer.
+        log: the file of its log.
+    """
+
+    name: str
+    address: str
+    pid: int = 0
+    http: str = ""
+    log: Path = Path()
+
+
+def peer(text: str) -> Subject:
+    """Read ``NAME=HOST:PORT[,pid=N]``; raises ValueError."""
+    name, separator, rest = text.partition("=")
+    address, _, option = rest.partition(",")
+    key, _, pid = option.partition("=")
+    host, _, port = address.rpartition(":")
+    if not (name and separator and host and port.isdigit()) or (option and (key != "pid" or not pid.isdigit())):
+        raise ValueError(f"'{text}' is no peer: write NAME=HOST:PORT or NAME=HOST:PORT,pid=N")
+    if name in TRANSPORTS:
+        raise ValueError(f"'{name}' is one of ours: give the peer another name")
+    return Subject(name, address, int(pid or 0))
+
+
+@cache
+def flags() -> str:
+    """Return what ``serve --help`` says, to see what this service can do."""
+    command = [sys.executable, "-m", "ratelimitd", "serve", "--help"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def has(flag: str) -> bool:
+    """Return whether ``serve`` has a flag."""
+    return f"{flag} " in flags()
+
+
+def transports() -> tuple[list[str], list[str]]:
+    """Return the transports that can be measured, and for each other one why not."""
+    if not has("--transport"):
+        return ["grpcio"], ["nghttp2: not measured, `serve` has no --transport"]
+    try:
+        from ratelimitd.transport import nghttp2  # noqa: F401, PLC0415 - whether it can be imported is the question
+    except ImportError as error:
+        return ["grpcio"], [f"nghttp2: not measured, the extension was not built ({error})"]
+    return list(TRANSPORTS), []
+
+
+@contextmanager
+def service(name: str, policy: str, core: int, env: Mapping[str, str] | None = None) -> Iterator[Subject]:
+    """Run ``ratelimitd serve`` on a core with the transport of this name; raises BenchError when it does not start.
+
+    The policy may be written to ``policy.yaml`` beside the log, and SIGHUP then loads it.
+    """
+    chosen = ["--transport", name] if has("--transport") else []
+    with tempfile.TemporaryDirectory(prefix="bench") as folder:
+        file, log = Path(folder, "policy.yaml"), Path(folder, "log")
+        file.write_text(policy)
+        local = {f"{part}HOST": "127.0.0.1" for part in ("", "GRPC_", "DEBUG_")}
+        local |= {f"{part}PORT": "0" for part in ("", "GRPC_", "DEBUG_")}
+        environment = {"PATH": os.environ["PATH"], **local, "LOG_FORMAT": "json", "DRAIN_DELAY": "0", **(env or {})}
+        command = pinned(core, [sys.executable, "-m", "ratelimitd", "serve", "--config", str(file), *chosen])
+        with log.open("wb") as stream:
+            process = subprocess.Popen(command, env=environment, stderr=stream)
+        try:
+            record = logged(process, log, "serving")
+            yield Subject(name, record["grpc"], process.pid, record["http"], log)
+        finally:
+            _end(process)
+
+
+def logged(process: "subprocess.Popen[bytes]", log: Path, message: str) -> dict[str, Any]:
+    """Wait for a line of the log; raises BenchError when the process ends first."""
+    record = waited(log, message, lambda: process.poll() is None)
+    if record is None:
+        raise BenchError(f"the service did not start:\n{log.read_text()}")
+    return record
+
+
+def waited(log: Path, message: str, alive: Any = lambda: True, after: int = 0) -> dict[str, Any] | None:
+    """Wait until the log has more than ``after`` lines with this message; returns the last one, None at the end."""
+    until = time.monotonic() + START_SECONDS
+    while time.monotonic() < until:
+        going = alive()
+        found = [line for line in log.read_text().splitlines() if f'"{message}"' in line]
+        if len(found) > after:
+            return dict(json.loads(found[-1]))
+        if not going:
+            return None
+        time.sleep(0.05)
+    return None
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    process.terminate()
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+@contextmanager
+def redis(cores: Cores) -> Iterator[tuple[str, int]]:
+    """Run a redis-server with nothing on disk, on its core; yields its host:port and its pid."""
+    if shutil.which("redis-server") is None:
+        raise BenchError(MISSING.format("redis-server"))
+    with tempfile.TemporaryDirectory(prefix="bench") as folder:
+        log, port = Path(folder, "log"), free_port()
+        options = ["--save", "", "--bind", "127.0.0.1", "--port", str(port), "--dir", folder]
+        with log.open("wb") as stream:
+            process = subprocess.Popen(pinned(cores.redis, ["redis-server", *options]), stdout=stream)
+        try:
+            while "eady to accept connections" not in log.read_text():
+                if process.poll() is not None:
+                    raise BenchError(f"redis-server did not start:\n{log.read_text()}")
+                time.sleep(0.01)
+            yield f"127.0.0.1:{port}", process.pid
+        finally:
+            _end(process)
+
+
+def free_port() -> int:
+    """Return a TCP port that nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def certificate() -> Iterator[dict[str, str]]:
+    """Make a self-signed certificate; yields the settings that serve with it."""
+    if shutil.which("openssl") is None:
+        raise BenchError("openssl is missing: install it for the TLS row")
+    with tempfile.TemporaryDirectory(prefix="bench") as folder:
+        key, cert = f"{folder}/key.pem", f"{folder}/cert.pem"
+        kind = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "1"]
+        names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+        command = ["openssl", "req", "-x509", *kind, *names, "-keyout", key, "-out", cert]
+        subprocess.run(command, check=True, capture_output=True)
+        yield {"GRPC_SERVER_USE_TLS": "true", "GRPC_SERVER_TLS_CERT": cert, "GRPC_SERVER_TLS_KEY": key}
