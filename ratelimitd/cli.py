@@ -151,7 +151,7 @@ def serve(config: tuple[str, ...], **flags: str | None) -> None:
         "ratelimitd validate policies/ --json",
     )
 )
-@click.argument("paths", nargs=-1, required=True, type=_PATHS, metavar="PATH...")
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="PATH...")
 @_policy_flags
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def validate(
@@ -324,13 +324,16 @@ def _plot(runs: "list[Run]", file: Path) -> None:
 
 def _examine(paths: Iterable[Path], default_algorithm: str, *, merge_domains: bool) -> "Parsed":
     from ratelimitd.policy import Parsed, PolicyErrors, Summary, examine  # noqa: PLC0415  the engine
-    from ratelimitd.sources.files import Paths, read_files  # noqa: PLC0415  the engine
+    from ratelimitd.sources.files import Paths, read_files, tiers_beside  # noqa: PLC0415  the engine
 
+    source = Paths(tuple(map(str, paths)))
     try:
-        files = read_files(Paths(tuple(map(str, paths))))
+        files = read_files(source)
     except PolicyErrors as error:
         return Parsed([], list(error.errors), [], Summary(0, 0, 0))
-    return examine(files, default_algorithm=default_algorithm, merge_domains=merge_domains)
+    return examine(
+        files, default_algorithm=default_algorithm, merge_domains=merge_domains, beside=tiers_beside(source)
+    )
 
 
 def _validated(parsed: "Parsed") -> str:

@@ -18,6 +18,9 @@ _Response: Final = message("envoy.service.ratelimit.v3.RateLimitResponse")
 # Without this an http_proxy of the environment would be asked to connect to localhost.
 _OPTIONS: Final = (("grpc.enable_http_proxy", 0),)
 
+NOBODY: Final = ("failed to connect to all addresses", "errors resolving", "DNS resolution failed")
+"""How grpc's own words begin when no service was reached; a service may say UNAVAILABLE too."""
+
 OVER_LIMIT: Final = "OVER_LIMIT"
 UNLIMITED: Final = (1 << 32) - 1
 """``limit_remaining`` of an unlimited descriptor."""
@@ -89,7 +92,7 @@ def _reason(error: Any, address: str, timeout: float) -> str:
     code, details = error.code(), error.details() or ""
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return f"{address} gave no answer in {timeout:g} s"
-    if code is grpc.StatusCode.UNAVAILABLE and ("connect" in details or "DNS" in details):
+    if code is grpc.StatusCode.UNAVAILABLE and details.startswith(NOBODY):
         return (
             f"nobody answers at {address} ({details.rpartition(': ')[2]}). Start the service with: "
             "ratelimitd serve --config PATH, or name another one with --address HOST:PORT"

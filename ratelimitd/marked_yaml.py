@@ -193,7 +193,7 @@ class _Builder:
     def _alias(self, event: Any) -> None:
         line = event.start_mark.line + 1
         if event.anchor not in self._anchors:
-            raise YamlError(line, f"alias '*{event.anchor}' names nothing that is complete before it")
+            raise YamlError(line, "an alias (a text that begins with *) names nothing that is complete before it")
         node, nodes = self._anchors[event.anchor]
         self._aliased += nodes
         if self._aliased > ALIASED_NODES_MAX:

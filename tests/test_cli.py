@@ -155,11 +155,10 @@ def test_validate_takes_files_together(tmp_path: Path, policy: str) -> None:
 
 
 def test_validate_a_path_that_is_not_there() -> None:
-    """A path that is not there is a usage error that names it."""
+    """A path that is not there is an error of the policy like any other, in JSON too."""
     result = cli("validate", "/nowhere.yaml")
-
-    assert result.exit_code == 2
-    assert "/nowhere.yaml" in result.output
+    assert (1, "/nowhere.yaml: cannot be read: No such file or directory\n") == (result.exit_code, result.output)
+    assert not json.loads(cli("validate", "/nowhere.yaml", "--json").output)["ok"]
 
 
 class Stub(grpc.GenericRpcHandler):

@@ -12,8 +12,9 @@ from aiohttp import web
 
 from .http import Request, Response, Routes, respond
 
-BODY_BYTES: Final = 1 << 20
-"""A larger request body is answered 413. A RateLimitRequest is far below a kilobyte; aiohttp's default too."""
+BODY_BYTES: Final = 8 << 10
+"""A larger request body is answered 413. A RateLimitRequest is mostly below a kilobyte; the worst of this size, full of
+empty entries, takes 4 ms to read as JSON, and nothing may hold the loop for longer."""
 
 BODY_SECONDS: Final = 10.0
 """To send a body in; a longer one is answered 408. No caller of /json would wait that long for a decision."""

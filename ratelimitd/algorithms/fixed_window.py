@@ -30,5 +30,5 @@ def step(state: int | None, rate: Rate, cost: int, now: int) -> tuple[int | None
         retry = rest if cost <= quota else NEVER
         after = min(after, SATURATED) if count_rejected else before
     if after == 0:
-        return None, Decision(retry == 0, quota, 0, retry, before)
+        return None, Decision(retry == 0, quota, rest, retry, before)
     return after, Decision(retry == 0, max(quota - after, 0), rest, retry, before)

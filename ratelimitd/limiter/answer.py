@@ -65,8 +65,8 @@ def answer(plan: Plan, outcomes: Sequence[Outcome], options: AnswerOptions) -> A
     if plan.alone:
         outcome = outcomes[0]
         if type(outcome) is Decision:
-            status = _status(plan.charges[0].limit, outcome, denied=not outcome.allowed)
-            return Answer(status.over, None, (status,), shadowed=False)
+            over = not outcome.allowed
+            return Answer(over, None, (_status(plan.charges[0].limit, outcome, over),), False)  # noqa: FBT003 - hot
     statuses: list[Status] = []
     failure: Failure | None = None
     over = False
@@ -110,7 +110,7 @@ def _verdict(plan: Plan, item: Item, outcomes: Sequence[Outcome], options: Answe
                 quota_over = quota_over or denied
             else:
                 over = over or denied
-            status = _status(limit, outcome, denied=denied)
+            status = _status(limit, outcome, denied)
             heaviness = (not denied, limit.shadow_mode, -status.reset if denied else status.remaining)
             if shown is None or heaviness < weight:
                 shown, weight = status, heaviness
@@ -119,16 +119,13 @@ def _verdict(plan: Plan, item: Item, outcomes: Sequence[Outcome], options: Answe
     return _Verdict(shown or NO_LIMIT, over, quota, quota_over, failure)
 
 
-def _status(limit: Limit, decision: Decision, *, denied: bool) -> Status:
-    if decision.allowed:
-        return Status(over=False, limit=limit, remaining=decision.remaining, reset=_seconds(decision.reset_after))
-    wait = decision.reset_after if decision.retry_after == NEVER else decision.retry_after
-    return Status(over=denied, limit=limit, remaining=0, reset=max(1, _seconds(wait)))
-
-
-def _seconds(microseconds: int) -> int:
-    """Round up: Envoy cuts fractions off, and a caller who comes back too early is denied again."""
-    return -(-microseconds // 1_000_000)
+def _status(limit: Limit, decision: Decision, denied: bool) -> Status:  # noqa: FBT001 - hot
+    """Show a decision. Seconds are rounded up: Envoy cuts fractions off, and who comes too early is denied again."""
+    allowed, remaining, reset_after, retry_after, _ = decision
+    if allowed:
+        return Status(False, limit, remaining, -(-reset_after // 1_000_000))  # noqa: FBT003 - hot
+    wait = reset_after if retry_after == NEVER else retry_after
+    return Status(denied, limit, 0, max(1, -(-wait // 1_000_000)))
 
 
 def tally(ask: Ask) -> None:

@@ -5,13 +5,16 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from ratelimitd.algorithms import NEVER, Decision, make_rate
+from ratelimitd.algorithms import NEVER, Decision, RateError, make_rate
 from ratelimitd.policy import Limit, OnStoreFailure
 
 from .seam import Ask, Charge, Failure, Plan, Store
 
 ENTRY_BYTES: Final = 350
 """What one remembered denial takes beside its key, measured with sys.getsizeof."""
+
+MADE_UP: Final = {OnStoreFailure.ALLOW: True, OnStoreFailure.DENY: False}
+"""Policies that decide without a counter, and whether they allow."""
 
 DENIED_FOR: Final = 1_000_000
 """µs a caller is told to wait when ``on_store_failure: deny`` denies: the least that a status can show."""
@@ -65,7 +68,9 @@ class OverLimitCache:
         for ask in asks:
             for index, outcome in enumerate(ask.outcomes):
                 if isinstance(outcome, Decision) and not outcome.allowed and outcome.retry_after != NEVER:
-                    self._remember(ask.plan.charges[index], ask.costs[index], outcome, now)
+                    charge = ask.plan.charges[index]
+                    if not (ask.atomic and _repeated(charge, ask.plan)):
+                        self._remember(charge, ask.costs[index], outcome, now)
 
     def _remember(self, charge: Charge, cost: int, decision: Decision, now: int) -> None:
         held = self._denials.get(charge.key)
@@ -83,6 +88,11 @@ class OverLimitCache:
     def _forget(self, key: bytes) -> None:
         del self._denials[key]
         self._bytes -= ENTRY_BYTES + len(key)
+
+
+def _repeated(charge: Charge, plan: Plan) -> bool:
+    """Whether an atomic ask names the counter twice: then a denial may come of its own charges, which were not kept."""
+    return sum(other.key == charge.key for other in plan.charges) > 1
 
 
 def _remembered(denial: _Denial, now: int) -> Decision:
@@ -116,23 +126,27 @@ class Fallback:
     def after(self, asks: Sequence[Ask], now: int) -> None:
         """Replace each failure by a decision, unless its limit says ``error``."""
         for ask in asks:
-            for index, outcome in enumerate(ask.outcomes):
-                if isinstance(outcome, Failure):
-                    self._replace(ask, index, now)
+            failed = [index for index, outcome in enumerate(ask.outcomes) if isinstance(outcome, Failure)]
+            local = [index for index in failed if not self._replaced(ask, index)]
+            if local:
+                self._charge_locally(ask, local, now)
 
-    def _replace(self, ask: Ask, index: int, now: int) -> None:
-        charge = ask.plan.charges[index]
-        policy = charge.limit.on_store_failure
+    def _replaced(self, ask: Ask, index: int) -> bool:
+        """Settle a failure by what its limit says; False when the local store is to decide."""
+        limit = ask.plan.charges[index].limit
+        policy = limit.on_store_failure
         self._count(policy)
-        if policy is OnStoreFailure.ALLOW:
-            ask.outcomes[index] = _made_up(charge.limit, allowed=True)
-        elif policy is OnStoreFailure.DENY:
-            ask.outcomes[index] = _made_up(charge.limit, allowed=False)
-        elif policy is OnStoreFailure.LOCAL:
-            share = charge._replace(limit=_share(charge.limit, self._replicas))
-            alone = Ask(Plan((share,)), [ask.costs[index]])
-            self._local.charge((alone,), now, lambda _: None)
-            ask.outcomes[index] = alone.outcomes[0]
+        if policy in MADE_UP:
+            ask.outcomes[index] = _made_up(limit, allowed=MADE_UP[policy])
+        return policy is not OnStoreFailure.LOCAL
+
+    def _charge_locally(self, ask: Ask, local: Sequence[int], now: int) -> None:
+        """Charge this process's share of these limits, together where the ask is all or nothing."""
+        shares = [charge._replace(limit=_share(charge.limit, self._replicas)) for charge in ask.plan.charges]
+        again = Ask(Plan(tuple(shares)), ask.costs, atomic=ask.atomic)
+        again.outcomes = [None if index in local else outcome for index, outcome in enumerate(ask.outcomes)]
+        self._local.charge((again,), now, lambda _: None)
+        ask.outcomes = again.outcomes
 
 
 def _made_up(limit: Limit, *, allowed: bool) -> Decision:
@@ -151,4 +165,8 @@ def _share(limit: Limit, replicas: int) -> Limit:
         return limit
     quota = max(1, rate.quota // replicas)
     burst = max(1, rate.burst // replicas) if rate.burst != rate.quota else None
-    return limit._replace(rate=make_rate(rate.algorithm, quota, rate.window, burst, rate.count_rejected))
+    try:
+        share = make_rate(rate.algorithm, quota, rate.window, burst, rate.count_rejected)
+    except RateError:  # the share would refill its burst too slowly to be counted exactly, so it has none
+        share = make_rate(rate.algorithm, quota, rate.window)
+    return limit._replace(rate=share)

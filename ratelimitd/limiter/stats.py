@@ -16,6 +16,9 @@ Prometheus' own guidance is to stay below some ten thousand series for one targe
 
 OTHER: Final = "other"
 
+NAME_MAX: Final = 256
+"""Characters of a name that comes from a request; a longer one counts as ``other``, or 10,000 could take a gigabyte."""
+
 
 class Tally:
     """The counters of one limit, as envoyproxy/ratelimit names them."""
@@ -62,7 +65,7 @@ class Tallies:
         if found is not None:
             return found
         if from_request:
-            if self._request_made_left <= 0:
+            if self._request_made_left <= 0 or max(map(len, stat_key)) > NAME_MAX:
                 return self.of((stat_key[0], OTHER), "", from_request=False)
             self._request_made_left -= 1
         tally = self._tallies[(stat_key, item)] = Tally(stat_key, item)
@@ -71,7 +74,7 @@ class Tallies:
     def unknown_domain(self, domain: str, descriptors: int) -> bool:
         """Count descriptors that named a domain no policy has; True the first time a name is seen."""
         first = domain not in self._unknown_domains
-        if first and len(self._unknown_domains) >= UNKNOWN_DOMAINS:
+        if first and (len(self._unknown_domains) >= UNKNOWN_DOMAINS or len(domain) > NAME_MAX):
             domain, first = OTHER, False
         self._unknown_domains[domain] = self._unknown_domains.get(domain, 0) + descriptors
         return first

@@ -1,7 +1,7 @@
 """Which components of the service work: one value that HTTP probes and grpc.health.v1 both show.
 
-The names are envoyproxy/ratelimit's: ``redis``, ``config`` and ``sigterm``. Only a component that was set
-counts, so one that must not (Redis, while no limit's failure policy is ``error``) is simply forgotten.
+The names are envoyproxy/ratelimit's: ``redis``, ``config`` and ``sigterm``, and our own ``policy``. Only a component
+that was set counts; one that matters to nobody (Redis, while no limit's failure policy is ``error``) is set to work.
 Liveness is no part of this: it asks whether the event loop turns, never whether Redis does.
 """
 
@@ -32,10 +32,6 @@ class Health:
         else:
             self._failing[component] = reason
         self._tell()
-
-    def forget(self, component: str) -> None:
-        """Let a component count no longer."""
-        self.set(component, ok=True)
 
     def failing(self) -> list[tuple[str, str]]:
         """Return (component, reason) of those that do not work, in the order of their names."""

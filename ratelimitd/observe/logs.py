@@ -6,8 +6,7 @@ Modules log with ``structlog.stdlib.get_logger(__name__)``; libraries log with `
 import logging
 import re
 import sys
-import time
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping
 from typing import Any, Final, TextIO
 from urllib.parse import quote
 
@@ -123,40 +122,3 @@ def _masked(value: Any) -> object:
     if isinstance(value, bytes):
         return masked(value.decode(errors="backslashreplace"))
     return masked(str(value))
-
-
-class Edge:
-    """Logs when something goes down and when it comes up again, and nothing in between.
-
-    ``log`` takes both lines; ``down`` and ``up`` are their texts; ``clock`` gives seconds.
-    """
-
-    def __init__(
-        self, log: structlog.stdlib.BoundLogger, down: str, up: str, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._log = log
-        self._texts = down, up
-        self._clock = clock
-        self._since: float | None = None
-        self.failures = 0
-        """Failures since it went down."""
-
-    @property
-    def is_down(self) -> bool:
-        """Whether the last word was that it is down."""
-        return self._since is not None
-
-    def failed(self, **fields: object) -> None:
-        """Count a failure; the first one is logged with ``fields``."""
-        self.failures += 1
-        if self._since is None:
-            self._since = self._clock()
-            self._log.warning(self._texts[0], **fields)
-
-    def worked(self, **fields: object) -> None:
-        """After failures, log how many there were and for how long; else do nothing."""
-        if self._since is None:
-            return
-        seconds = round(self._clock() - self._since, 3)
-        self._log.info(self._texts[1], failures=self.failures, seconds=seconds, **fields)
-        self._since, self.failures = None, 0

@@ -101,11 +101,6 @@ def tame_collector() -> None:
         gc.callbacks.append(_FreezeAfterLong())
 
 
-def freeze_heap() -> None:
-    """Have what lives now visited no more; call after a reload. Takes microseconds, whatever the heap."""
-    gc.freeze()
-
-
 def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
     """Cut work into lists of at most ``size``, so that a coroutine can give way between them."""
     iterator = iter(items)

@@ -1,12 +1,14 @@
 """WHAT is limited: the policy file, its values, and how a request finds its limits."""
 
 from .errors import PolicyError, PolicyErrors
+from .identity import UNSALTED, Identified, identify, recounted
 from .match import match
 from .model import (
     UNIT_SECONDS,
     Descriptor,
     Domain,
     Entry,
+    Identity,
     Limit,
     Match,
     Node,
@@ -14,15 +16,21 @@ from .model import (
     Policy,
     Unit,
 )
-from .parse import Parsed, Summary, examine, parse
+from .parse import Content, Parsed, Summary, examine, parse
 from .rows import Assembly, Slice, assemble, slices
+from .tiers import Beside, value_of
 
 __all__ = [
     "UNIT_SECONDS",
+    "UNSALTED",
     "Assembly",
+    "Beside",
+    "Content",
     "Descriptor",
     "Domain",
     "Entry",
+    "Identified",
+    "Identity",
     "Limit",
     "Match",
     "Node",
@@ -36,7 +44,10 @@ __all__ = [
     "Unit",
     "assemble",
     "examine",
+    "identify",
     "match",
     "parse",
+    "recounted",
     "slices",
+    "value_of",
 ]

@@ -1,6 +1,6 @@
 """What can be wrong with a policy, with the place."""
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import NamedTuple
 
 
@@ -40,6 +40,10 @@ class Notes:
     def error(self, line: int, message: str) -> None:
         """Note what makes the policy unusable."""
         self.errors.append(PolicyError(self.file, line, message))
+
+    def forget(self, files: Container[str]) -> None:
+        """Drop what was noted of these files."""
+        self.errors = [error for error in self.errors if error.file not in files]
 
     def warn(self, line: int, message: str) -> None:
         """Note what the writer should know."""

@@ -25,7 +25,7 @@ Fields = dict[str, Any]
 """Values of one map by key. A key that is absent, null or wrong is not in it."""
 
 Reader = Callable[[yaml.Node], Any]
-"""Makes a value of a node, or raises _WrongValueError with what it should be."""
+"""Makes a value of a node, or raises WrongValueError with what it should be."""
 
 UPSTREAM_KEYS: Final = frozenset(
     {
@@ -39,6 +39,11 @@ UPSTREAM_KEYS: Final = frozenset(
 OWN_KEYS: Final[Mapping[str, str]] = {
     "default_algorithm": "at the top of the file, beside 'domain'",
     "all_or_nothing": "at the top of the file, beside 'domain'",
+    "identity": "at the top of the file, beside 'domain'",
+    "otherwise": "in 'identity'",
+    "tiers": "in 'identity'",
+    "tiers_file": "in 'identity'",
+    "ipv6_prefix": "in 'identity'",
     "rate_limits": "in a descriptor",
     "on_store_failure": "in a descriptor, or in an item of 'rate_limits'",
     "algorithm": "in 'rate_limit', or in an item of 'rate_limits'",
@@ -49,8 +54,8 @@ OWN_KEYS: Final[Mapping[str, str]] = {
 """Keys envoyproxy/ratelimit does not have, and where each is to be written."""
 
 
-class _WrongValueError(ValueError):
-    """Says what a value should be."""
+class WrongValueError(ValueError):
+    """Says what a value should be, not what it is."""
 
 
 Level = Mapping[str, Reader]
@@ -59,7 +64,7 @@ Level = Mapping[str, Reader]
 
 def _scalar(node: yaml.Node, wanted: str) -> yaml.Scalar:
     if not isinstance(node, yaml.Scalar):
-        raise _WrongValueError(f"{wanted}, not a {'list' if isinstance(node, yaml.Sequence) else 'map'}")
+        raise WrongValueError(f"{wanted}, not a {'list' if isinstance(node, yaml.Sequence) else 'map'}")
     return node
 
 
@@ -67,55 +72,61 @@ def _text(node: yaml.Node) -> str:
     return _scalar(node, "text").text
 
 
-def _octets(node: yaml.Node) -> bytes:
+def octets(node: yaml.Node) -> bytes:
+    """Read text as bytes, base64 where its tag is !!binary; raises WrongValueError."""
     scalar = _scalar(node, "text")
     if scalar.tag != yaml.BINARY_TAG:
         return scalar.text.encode()
     try:
         return base64.b64decode("".join(scalar.text.split()), validate=True)
     except (binascii.Error, ValueError):
-        raise _WrongValueError("base64, as its tag !!binary says") from None
+        raise WrongValueError("base64, as its tag !!binary says") from None
 
 
 def _flag(node: yaml.Node) -> bool:
     value = yaml.resolve(_scalar(node, "true or false"))
     if not isinstance(value, bool):
-        raise _WrongValueError("true or false (without quotes)")
+        raise WrongValueError("true or false (without quotes)")
+    return value
+
+
+def whole(node: yaml.Node, least: int, most: int) -> int:
+    """Read a whole number within bounds; raises WrongValueError."""
+    wanted = f"a whole number from {least} to {most}"
+    value = yaml.resolve(_scalar(node, wanted))
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise WrongValueError(f"{wanted} (without quotes)")
     return value
 
 
 def _count(node: yaml.Node) -> int:
-    wanted = f"a whole number from 0 to {UINT32_MAX}"
-    value = yaml.resolve(_scalar(node, wanted))
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= UINT32_MAX:
-        raise _WrongValueError(f"{wanted} (without quotes)")
-    return value
+    return whole(node, 0, UINT32_MAX)
 
 
 def _on_store_failure(node: yaml.Node) -> OnStoreFailure:
     names = [member.name.lower() for member in OnStoreFailure]
     text = _text(node)
     if text not in names:
-        raise _WrongValueError(f"one of {', '.join(names)}")
+        raise WrongValueError(f"one of {', '.join(names)}")
     return OnStoreFailure[text.upper()]
 
 
 def _algorithm(node: yaml.Node) -> str:
     text = _text(node)
     if text not in ALGORITHMS:
-        raise _WrongValueError(f"one of {', '.join(ALGORITHMS)}")
+        raise WrongValueError(f"one of {', '.join(ALGORITHMS)}")
     return text
 
 
 def _list(node: yaml.Node) -> yaml.Sequence:
     if not isinstance(node, yaml.Sequence):
-        raise _WrongValueError("a list")
+        raise WrongValueError("a list")
     return node
 
 
 def _map(node: yaml.Node) -> yaml.Mapping:
     if not isinstance(node, yaml.Mapping):
-        raise _WrongValueError("a map")
+        raise WrongValueError("a map")
     return node
 
 
@@ -137,8 +148,8 @@ LIMIT: Final[Level] = {
 }
 ITEM: Final[Level] = {**LIMIT, "shadow_mode": _flag, "quota_mode": _flag, "on_store_failure": _on_store_failure}
 DESCRIPTOR: Final[Level] = {
-    "key": _octets,
-    "value": _octets,
+    "key": octets,
+    "value": octets,
     "rate_limit": _map,
     "rate_limits": _list,
     "descriptors": _list,
@@ -151,10 +162,11 @@ DESCRIPTOR: Final[Level] = {
     "on_store_failure": _on_store_failure,
 }
 ROOT: Final[Level] = {
-    "domain": _octets,
+    "domain": octets,
     "descriptors": _list,
     "default_algorithm": _algorithm,
     "all_or_nothing": _flag,
+    "identity": _as_it_is,
 }
 
 
@@ -220,7 +232,7 @@ def _read(notes: Notes, key: str, node: yaml.Node, reader: Reader, fields: Field
             return
     try:
         fields[key] = reader(node)
-    except _WrongValueError as wrong:
+    except WrongValueError as wrong:
         before = len(notes.errors)
         _skim(notes, node)
         if len(notes.errors) == before:

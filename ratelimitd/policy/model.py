@@ -142,6 +142,22 @@ class Node:
             self.wildcards.add(final_key, child)
 
 
+class Identity(NamedTuple):
+    """Who is calling, by ``identity`` of a domain.
+
+    Attributes:
+        key: the descriptor key whose values are API keys.
+        otherwise: the descriptor key whose values are addresses, for callers without a known API key.
+        ipv6_prefix: bits of an IPv6 address that tell one caller from another.
+        tiers: SHA-256 of an API key (32 bytes) to the tier that stands for it in the tree.
+    """
+
+    key: bytes
+    otherwise: bytes
+    ipv6_prefix: int
+    tiers: dict[bytes, bytes]
+
+
 class Domain(NamedTuple):
     """One domain: its tree and what holds for the whole of it."""
 
@@ -149,6 +165,7 @@ class Domain(NamedTuple):
     root: Node
     default_algorithm: str
     all_or_nothing: bool
+    identity: Identity | None = None
 
 
 class Policy(NamedTuple):

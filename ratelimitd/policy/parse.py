@@ -1,6 +1,6 @@
 """Policy files to a Policy, or to every error there is in them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple, TypeVar
 
 from ratelimitd import marked_yaml as yaml
@@ -9,11 +9,18 @@ from .errors import Notes, PolicyError, PolicyErrors
 from .fields import DESCRIPTOR, ROOT, Fields, maps_of, read_fields
 from .limits import LimitMaker, Traits
 from .metadata import read_metadata
-from .model import UPSTREAM_ALGORITHM, Limit, OnStoreFailure, Policy
-from .rows import DETAILED_METRIC, SHARE_THRESHOLD, VALUE_TO_METRIC, DomainRow, NodeRow, Row, assemble
+from .model import UPSTREAM_ALGORITHM, Identity, Limit, OnStoreFailure, Policy
+from .rows import DETAILED_METRIC, SHARE_THRESHOLD, VALUE_TO_METRIC, DomainRow, NodeRow, Row, assemble, keys_rows
+from .tiers import Beside, Side, named_file, read_identity, value_of
 from .wildcards import STAR
 
 _T = TypeVar("_T")
+
+NO_DOMAIN: Final = "config file cannot have empty domain"
+
+Content = bytes | yaml.Node
+"""A policy file as it was read, or what of a larger file is one: its YAML, with its lines."""
+
 
 FLAGS: Final = (
     ("detailed_metric", DETAILED_METRIC),
@@ -54,33 +61,64 @@ class _Level(NamedTuple):
     algorithm: str
 
 
+def nothing_beside(_file: str, _named: str) -> tuple[str, bytes]:
+    """Find no ``tiers_file``: the files are not on a disk."""
+    raise FileNotFoundError(0, "there is no folder to look in")
+
+
 def parse(
-    files: Iterable[tuple[str, bytes]], *, default_algorithm: str = UPSTREAM_ALGORITHM, merge_domains: bool = False
+    files: Iterable[tuple[str, Content]],
+    *,
+    default_algorithm: str = UPSTREAM_ALGORITHM,
+    merge_domains: bool = False,
+    beside: Beside = nothing_beside,
 ) -> Policy:
     """Make a policy of (name, content) files, taken in their order.
 
-    ``merge_domains``: a domain may be spread over files (MERGE_DOMAIN_CONFIG). Raises PolicyErrors with all errors.
+    ``merge_domains``: a domain may be spread over files (MERGE_DOMAIN_CONFIG). ``beside`` reads a ``tiers_file``.
+    Raises PolicyErrors with all errors.
     """
-    parsed = examine(files, default_algorithm=default_algorithm, merge_domains=merge_domains)
+    parsed = examine(files, default_algorithm=default_algorithm, merge_domains=merge_domains, beside=beside)
     if parsed.errors:
         raise PolicyErrors(parsed.errors)
     return assemble(parsed.rows)
 
 
 def examine(
-    files: Iterable[tuple[str, bytes]], *, default_algorithm: str = UPSTREAM_ALGORITHM, merge_domains: bool = False
+    files: Iterable[tuple[str, Content]],
+    *,
+    default_algorithm: str = UPSTREAM_ALGORITHM,
+    merge_domains: bool = False,
+    beside: Beside = nothing_beside,
 ) -> Parsed:
-    """Read (name, content) files to rows, errors, warnings and a summary; raises nothing."""
+    """Read (name, content) files to rows, errors, warnings and a summary; raises nothing.
+
+    A file that another one names as its ``tiers_file`` is no policy.
+    """
     reader = _Reader()
     contents = list(files)
-    roots = [root for name, content in contents if (root := reader.root(name, content)) is not None]
-    reader.domains(roots, default_algorithm, merge_domains=merge_domains)
-    order = {name: number for number, (name, _) in enumerate(contents)}
+    nodes = [(name, node) for name, content in contents if (node := reader.node(name, content)) is not None]
+    sides = {name: _side(beside, name, text) for name, node in nodes if (text := named_file(node)) is not None}
+    tiers_files = {side.name for side in sides.values() if not side.failure}
+    reader.notes.forget(tiers_files)
+    roots = [reader.root(name, node) for name, node in nodes if name not in tiers_files]
+    reader.domains([root for root in roots if root is not None], sides, default_algorithm, merge_domains=merge_domains)
+    order = {name: number for number, name in enumerate((*sorted(tiers_files), *(name for name, _ in contents)))}
     for found in (reader.notes.errors, reader.notes.warnings):
         found.sort(key=lambda error: (order[error.file], error.line))
-    nodes = [row for row in reader.rows if isinstance(row, NodeRow)]
-    summary = Summary(len(reader.rows) - len(nodes), len(nodes), sum(len(row.limits) for row in nodes))
-    return Parsed(reader.rows, reader.notes.errors, reader.notes.warnings, summary)
+    rows = reader.rows + reader.keys
+    made = [row for row in rows if isinstance(row, NodeRow)]
+    domains = sum(isinstance(row, DomainRow) for row in rows)
+    summary = Summary(domains, len(made), sum(len(row.limits) for row in made))
+    return Parsed(rows, reader.notes.errors, reader.notes.warnings, summary)
+
+
+def _side(beside: Beside, name: str, text: str) -> Side:
+    try:
+        side = Side(*beside(name, text))
+    except OSError as error:
+        return Side("", b"", f"cannot be read: {error.strerror}")
+    return side if side.name != name else Side("", b"", "names the file it stands in: name another one")
 
 
 class _Reader:
@@ -89,28 +127,44 @@ class _Reader:
     def __init__(self) -> None:
         self.notes = Notes()
         self.rows: list[Row] = []
+        self.keys: list[Row] = []
         self._limits = LimitMaker(self.notes)
+        self._identities: list[tuple[str, int, Identity]] = []
 
-    def root(self, name: str, content: bytes) -> _File | None:
-        """Read the top of one file; None when it has none, which is noted."""
+    def node(self, name: str, content: Content) -> yaml.Node | None:
+        """Read the YAML of one file; None when it is none, which is noted."""
         self.notes.file = name
+        if not isinstance(content, bytes):
+            return content
         try:
-            node = yaml.load(content)
+            return yaml.load(content) or yaml.Mapping([], 1)
         except yaml.YamlError as error:
             self.notes.error(error.line, f"error loading config file: {error}")
             return None
-        if node is None or (isinstance(node, yaml.Scalar) and yaml.resolve(node) is None):
+
+    def root(self, name: str, node: yaml.Node) -> _File | None:
+        """Read the top of one file; None when it has none, which is noted.
+
+        Nothing of a file without a domain is repeated: it may be one of API keys whose name was mistyped elsewhere.
+        """
+        self.notes.file = name
+        if isinstance(node, yaml.Scalar) and yaml.resolve(node) is None:
             node = yaml.Mapping([], 1)
         if not isinstance(node, yaml.Mapping):
             self.notes.error(node.line, "error loading config file: the file must be a map, with 'domain' at its top")
             return None
+        if value_of(node, "domain") is None:
+            self.notes.error(node.line, NO_DOMAIN)
+            return None
         before = len(self.notes.errors)
         fields = read_fields(self.notes, node, ROOT)
         if not fields.get("domain") and len(self.notes.errors) == before:
-            self.notes.error(node.line, "config file cannot have empty domain")
+            self.notes.error(node.line, NO_DOMAIN)
         return _File(name, node.line, fields)
 
-    def domains(self, files: Sequence[_File], default_algorithm: str, *, merge_domains: bool) -> None:
+    def domains(
+        self, files: Sequence[_File], sides: Mapping[str, Side], default_algorithm: str, *, merge_domains: bool
+    ) -> None:
         """Read the descriptors of the files, each into its domain."""
         levels: dict[bytes, _Level] = {}
         for file in files:
@@ -120,16 +174,45 @@ class _Reader:
                 self.notes.error(file.line, f"duplicate domain '{_shown(name)}' in config file")
             if name not in levels or not merge_domains:
                 alike = [other for other in files if other.root.get("domain", b"") == name] if merge_domains else [file]
-                levels[name] = self._domain(name, alike, default_algorithm)
+                levels[name] = self._domain(name, alike, sides, default_algorithm)
             self.notes.file = file.name
             self._descriptors(file.root, levels[name])
+        for found in self._identities:
+            self._check_tiers(*found)
 
-    def _domain(self, name: bytes, files: Sequence[_File], default_algorithm: str) -> _Level:
+    def _check_tiers(self, file: str, line: int, identity: Identity) -> None:
+        """Warn of a tier that no descriptor is for: a typing error would leave the best customers without a limit."""
+        values = {row.value for row in self.rows if isinstance(row, NodeRow) and row.key == identity.key}
+        if b"" not in values and not any(STAR in value for value in values):
+            without = set(identity.tiers.values()) - values
+            if without:
+                self.notes.file = file
+                self.notes.warn(
+                    line,
+                    f"{len(without)} of the tiers of 'identity' have no descriptor with 'key: {_shown(identity.key)}' "
+                    "and the tier as its value, so their keys have no limit",
+                )
+
+    def _domain(self, name: bytes, files: Sequence[_File], sides: Mapping[str, Side], default_algorithm: str) -> _Level:
         """Start a domain with what its files say for the whole of it; one may say it for all."""
         algorithm = self._agreed(files, "default_algorithm", default=default_algorithm)
-        row = DomainRow(name, algorithm, self._agreed(files, "all_or_nothing", default=False))
-        self.rows.append(row)
+        identity = self._identity(files, sides)
+        all_or_nothing = self._agreed(files, "all_or_nothing", default=False)
+        self.rows.append(DomainRow(name, algorithm, all_or_nothing, identity and identity._replace(tiers={})))
+        if identity is not None:
+            self.keys += keys_rows(name, identity.tiers)
+            self._identities.append((self.notes.file, files[0].line, identity))
         return _Level(len(self.rows) - 1, _shown(name), set(), algorithm)
+
+    def _identity(self, files: Sequence[_File], sides: Mapping[str, Side]) -> Identity | None:
+        said = [file for file in files if "identity" in file.root]
+        for file in said[1:]:
+            self.notes.file = file.name
+            self.notes.error(file.line, f"'identity' is in {said[0].name} too: write it in one file of the domain")
+        if not said:
+            return None
+        self.notes.file = said[0].name
+        return read_identity(self.notes, said[0].root["identity"], sides.get(said[0].name))
 
     def _agreed(self, files: Sequence[_File], key: str, *, default: _T) -> _T:
         said = [file for file in files if key in file.root]

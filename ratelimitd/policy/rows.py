@@ -4,15 +4,20 @@ A row names its parent by the number of the parent's row. Slices hold plain tupl
 and limits that appear for the first time, so limits stay shared on the other side of a pipe.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from hashlib import sha256
 from typing import Any, Final, NamedTuple
 
 from ratelimitd.algorithms import Rate
 
-from .model import Domain, Limit, Node, Policy
+from .model import Domain, Identity, Limit, Node, Policy
 
 SLICE_ROWS: Final = 200
 """Rows handed over at once: below 1 ms to unpickle and assemble, a fifth of what may hold the loop."""
+
+KEYS_IN_ROW: Final = 500
+KEYS_WEIGHT: Final = 25
+"""What so many API keys weigh: a slice holds 4,000, which take 0.5 ms to file."""
 
 SLICE_METADATA: Final = 1_000
 """Characters of metadata that weigh as much as a row."""
@@ -28,6 +33,16 @@ class DomainRow(NamedTuple):
     name: bytes
     default_algorithm: str
     all_or_nothing: bool
+    identity: Identity | None
+    """Its tiers are empty here: they follow as KeysRows."""
+
+
+class KeysRow(NamedTuple):
+    """Some API keys of a tier: their SHA-256s, one after the other. Comes behind all rows that others refer to."""
+
+    domain: bytes
+    tier: bytes
+    digests: bytes
 
 
 class NodeRow(NamedTuple):
@@ -41,7 +56,7 @@ class NodeRow(NamedTuple):
     flags: int
 
 
-Row = DomainRow | NodeRow
+Row = DomainRow | NodeRow | KeysRow
 
 
 class Slice(NamedTuple):
@@ -60,7 +75,7 @@ class _Tables:
     def slice_of(self, rows: Iterable[Row]) -> Slice:
         made = Slice([], [], [])
         for row in rows:
-            if isinstance(row, DomainRow):
+            if not isinstance(row, NodeRow):
                 made.rows.append(tuple(row))
             else:
                 group = self._group(row.limits, made)
@@ -91,12 +106,28 @@ def slices(rows: Iterable[Row], size: int = SLICE_ROWS) -> Iterator[Slice]:
     weight = 0
     for row in rows:
         pending.append(row)
-        weight += 1 + (len(str(row.metadata)) // SLICE_METADATA if isinstance(row, NodeRow) and row.metadata else 0)
+        weight += _weight(row)
         if weight >= size:
             yield tables.slice_of(pending)
             pending, weight = [], 0
     if pending:
         yield tables.slice_of(pending)
+
+
+def _weight(row: Row) -> int:
+    if isinstance(row, KeysRow):
+        return KEYS_WEIGHT
+    return 1 + (len(str(row.metadata)) // SLICE_METADATA if isinstance(row, NodeRow) and row.metadata else 0)
+
+
+def keys_rows(domain: bytes, tiers: Mapping[bytes, bytes]) -> Iterator[KeysRow]:
+    """Cut the tiers of a domain into rows."""
+    by_tier: dict[bytes, list[bytes]] = {}
+    for digest, tier in tiers.items():
+        by_tier.setdefault(tier, []).append(digest)
+    for tier, digests in by_tier.items():
+        for start in range(0, len(digests), KEYS_IN_ROW):
+            yield KeysRow(domain, tier, b"".join(digests[start : start + KEYS_IN_ROW]))
 
 
 class Assembly:
@@ -107,6 +138,11 @@ class Assembly:
         self._groups: list[tuple[Limit, ...]] = []
         self._domains: dict[bytes, Domain] = {}
         self._nodes: list[Node] = []
+        self._adders: Mapping[int, Callable[..., None]] = {
+            len(DomainRow._fields): self._add_domain,
+            len(KeysRow._fields): self._add_keys,
+            len(NodeRow._fields): self._add_node,
+        }
 
     @property
     def policy(self) -> Policy:
@@ -118,18 +154,29 @@ class Assembly:
         self._rates += piece.rates
         self._groups += [tuple(self._limit(*limit) for limit in group) for group in piece.groups]
         for row in piece.rows:
-            if len(row) == len(DomainRow._fields):
-                self._add_domain(*row)
-            else:
-                self._add_node(*row)
+            self._adders[len(row)](*row)
 
     def _limit(self, rate: int, *fields: Any) -> Limit:
         return Limit(None if rate < 0 else self._rates[rate], *fields)
 
-    def _add_domain(self, name: bytes, default_algorithm: str, all_or_nothing: bool) -> None:  # noqa: FBT001 - a row
+    def _add_domain(
+        self,
+        name: bytes,
+        default_algorithm: str,
+        all_or_nothing: bool,  # noqa: FBT001 - a row
+        identity: Identity | None,
+    ) -> None:
         root = Node()
         self._nodes.append(root)
-        self._domains[name] = Domain(name, root, default_algorithm, all_or_nothing)
+        own = identity and identity._replace(tiers={})
+        self._domains[name] = Domain(name, root, default_algorithm, all_or_nothing, own)
+
+    def _add_keys(self, domain: bytes, tier: bytes, digests: bytes) -> None:
+        identity = self._domains[domain].identity
+        if identity is None:
+            raise ValueError("keys of a domain without an identity")
+        size = sha256().digest_size
+        identity.tiers.update((digests[at : at + size], tier) for at in range(0, len(digests), size))
 
     def _add_node(
         self, parent: int, key: bytes, value: bytes, group: int, metadata: dict[str, Any] | None, flags: int

@@ -40,9 +40,9 @@ def decode(body: bytes, bounds: Bounds) -> Request:
 
 
 def _descriptor(wire: Any, bounds: Bounds) -> Descriptor:
+    if len(wire.entries) > bounds.entries:
+        raise RequestError(f"{len(wire.entries)} entries in one descriptor are more than MAX_ENTRIES={bounds.entries}")
     entries = tuple([(entry.key, entry.value) for entry in wire.entries])
-    if len(entries) > bounds.entries:
-        raise RequestError(f"{len(entries)} entries in one descriptor are more than MAX_ENTRIES={bounds.entries}")
     override = hits = None
     if wire.HasField("limit"):
         override = (wire.limit.requests_per_unit, _unit(wire.limit.unit))

@@ -8,6 +8,8 @@ from google.protobuf.message import DecodeError
 from ratelimitd.proto import message
 from ratelimitd.transport import Call, GrpcError, Status, Stream
 
+from .service import Counts
+
 CHECK = "/grpc.health.v1.Health/Check"
 WATCH = "/grpc.health.v1.Health/Watch"
 SERVICES = ("", "ratelimit")
@@ -19,12 +21,15 @@ _Response = message("grpc.health.v1.HealthCheckResponse")
 class GrpcHealth:
     """Answers what ``healthy`` says; call ``changed`` when it may say something else."""
 
-    def __init__(self, healthy: Callable[[], bool]) -> None:
+    def __init__(self, healthy: Callable[[], bool], counts: Counts) -> None:
         self._healthy = healthy
+        self._counts = counts
         self._watching: set[asyncio.Event] = set()
+        self._ended = False
 
     def check(self, calls: Sequence[Call]) -> None:
         """Unary Check: NOT_FOUND for another service, as the protocol asks."""
+        self._counts.called("Check", 0.0, len(calls))
         for call in calls:
             try:
                 service = _Request.FromString(call.body).service
@@ -50,7 +55,7 @@ class GrpcHealth:
         self._watching.add(change)
         try:
             told = b""
-            while True:
+            while not self._ended:
                 state = self._now() if known else _Response(status=_Response.SERVICE_UNKNOWN).SerializeToString()
                 if state != told:
                     await stream.send(state)
@@ -64,6 +69,11 @@ class GrpcHealth:
         """Tell every watcher to look again."""
         for change in self._watching:
             change.set()
+
+    def end_watches(self) -> None:
+        """End every watch in good order: a server waits for its calls when it stops."""
+        self._ended = True
+        self.changed()
 
     def _now(self) -> bytes:
         state = _Response.SERVING if self._healthy() else _Response.NOT_SERVING

@@ -43,7 +43,7 @@ async def decide_json(service: RateLimitService, body: bytes) -> tuple[Status, b
     except (json_format.ParseError, UnicodeDecodeError, RecursionError) as error:
         return Status.INVALID_ARGUMENT, str(error).encode(errors="backslashreplace")
     call = _JsonCall(request.SerializeToString())
-    service.should_rate_limit((call,))
+    service.decide((call,))
     status, answer = await call.answer
     if status is Status.OK:
         return status, json_format.MessageToJson(_Response.FromString(answer), indent=None).encode()

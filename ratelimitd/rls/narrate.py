@@ -17,7 +17,7 @@ def narrate(decided: Decided) -> None:
         if status.limit is None:
             told.append(f"{asked}: no limit")
             continue
-        unit = shown_unit(status.limit).name.lower()
+        unit = shown_unit(status.limit.unit, status.limit.unit_multiplier).name.lower()
         told.append(
             f"{asked}: {status.remaining} of {status.limit.requests_per_unit}/{unit} left, reset {status.reset} s"
         )

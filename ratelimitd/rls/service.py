@@ -90,30 +90,51 @@ class RateLimitService:
         self._clock = asyncio.get_running_loop().time
 
     def should_rate_limit(self, calls: Sequence[Call]) -> None:
-        """Answer each call, now or when its store has answered; never raises."""
+        """Answer each gRPC call, now or when its store has answered; never raises."""
+        refused = len(calls) - self.decide(calls, self._called)
+        if refused:
+            self._called(0.0, refused)
+
+    def decide(self, calls: Sequence[Call], answered: Callable[[float, int], None] = lambda _s, _n: None) -> int:
+        """Answer each call; returns how many went to the store. ``answered`` is told (seconds, calls) of those.
+
+        Never raises: whatever happens, each call gets an answer.
+        """
+        began = time.perf_counter()
+        asks = self._asks(calls)
+
+        def completed(group: Sequence[Ask]) -> None:
+            for ask in group:
+                try:
+                    self._answer(ask)
+                except Exception as error:  # noqa: BLE001 - whatever it is, the caller must be answered
+                    self._fault(ask.tag, error)
+            answered(time.perf_counter() - began, len(group))
+
+        def failed(group: Sequence[Ask], error: Exception) -> None:
+            for ask in group:
+                self._fault(ask.tag, error)
+
+        if asks:
+            decide(self._guards, self._store, asks, time.time_ns() // 1000, completed, failed)
+        return len(asks)
+
+    def _called(self, seconds: float, calls: int) -> None:
+        self._counts.called("ShouldRateLimit", seconds, calls)
+
+    def _asks(self, calls: Sequence[Call]) -> list[Ask]:
+        """Plan the calls; one that cannot be is answered here, and a fault of ours stays with the call that met it."""
         arrived = self._clock()
         asks: list[Ask] = []
         for call in calls:
             try:
                 ask = self._ask(call, arrived)
-            except Exception as error:  # noqa: BLE001 - a fault of ours stays with the call that met it
+            except Exception as error:  # noqa: BLE001 - whatever it is, the caller must be answered
                 self._fault(call, error)
             else:
                 if ask is not None:
                     asks.append(ask)
-        if not asks:
-            return
-
-        def completed(group: Sequence[Ask]) -> None:
-            elapsed = self._clock() - arrived
-            for ask in group:
-                try:
-                    self._answer(ask)
-                except Exception as error:  # noqa: BLE001 - a fault of ours stays with the call that met it
-                    self._fault(ask.tag, error)
-            self._counts.called("ShouldRateLimit", elapsed, len(group))
-
-        decide(self._guards, self._store, asks, time.time_ns() // 1000, completed)
+        return asks
 
     def _ask(self, call: Call, arrived: float) -> Ask | None:
         """Decode and plan; a request that cannot be is answered here."""

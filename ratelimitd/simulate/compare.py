@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from ratelimitd.algorithms import ALGORITHMS, Rate, RateError, make_rate
 from ratelimitd.policy import Limit, Policy, assemble
-from ratelimitd.policy.rows import DomainRow, NodeRow, Row
+from ratelimitd.policy.rows import DomainRow, KeysRow, NodeRow, Row
 from ratelimitd.simulate.run import SimulationError
 
 
@@ -17,12 +17,15 @@ def with_algorithm(rows: Iterable[Row], domain: bytes, algorithm: str) -> Policy
     inside: list[bool] = []
     changed: list[Row] = []
     for row in rows:
+        if isinstance(row, KeysRow):  # behind all rows that others refer to
+            changed.append(row)
+            continue
         inside.append(row.name == domain if isinstance(row, DomainRow) else inside[row.parent])
         changed.append(_row(row, algorithm) if inside[-1] else row)
     return assemble(changed)
 
 
-def _row(row: Row, algorithm: str) -> Row:
+def _row(row: DomainRow | NodeRow, algorithm: str) -> Row:
     if isinstance(row, DomainRow):
         return row._replace(default_algorithm=algorithm)
     return row._replace(limits=tuple(_limit(limit, row, algorithm) for limit in row.limits))

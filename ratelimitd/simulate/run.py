@@ -1,6 +1,6 @@
 """Events through planner, memory store and answer, and what became of them over time."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Final, NamedTuple
 
@@ -81,8 +81,11 @@ def run(name: str, policy: Policy, domain: bytes, events: Iterable[Event]) -> Ru
 def _decide(store: Store, ask: Ask, now: int) -> Answer:
     """Take one ask through the engine; a memory store is done before it returns."""
     done: list[Ask] = []
-    finished: Callable[[Sequence[Ask]], None] = done.extend
-    decide((), store, (ask,), now, finished)
+
+    def failed(_: Sequence[Ask], error: Exception) -> None:
+        raise error
+
+    decide((), store, (ask,), now, done.extend, failed)
     decided = answer(done[0].plan, done[0].outcomes, AnswerOptions())
     if decided.failure is not None:
         raise SimulationError(f"the counters failed: {decided.failure.message}")

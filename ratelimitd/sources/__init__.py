@@ -1,10 +1,22 @@
 """Where policies come from: folders and files, watched."""
 
-from .files import Paths, RuntimeFolder, Signature, Source, describe, list_files, read_files, signature
+from .files import (
+    GatewayFile,
+    Paths,
+    RuntimeFolder,
+    Signature,
+    Source,
+    describe,
+    list_files,
+    read_files,
+    signature,
+    tiers_beside,
+)
 from .loader import Loaded, dismantle, load
 from .watch import Watch
 
 __all__ = [
+    "GatewayFile",
     "Loaded",
     "Paths",
     "RuntimeFolder",
@@ -17,4 +29,5 @@ __all__ = [
     "load",
     "read_files",
     "signature",
+    "tiers_beside",
 ]

@@ -1,15 +1,21 @@
 """Which files make up the policy, by the rules of envoyproxy/ratelimit's runtime folders or as named by hand."""
 
 import os
+import re
 import stat
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from ratelimitd.policy import PolicyError, PolicyErrors
+from ratelimitd import marked_yaml as yaml
+from ratelimitd.policy import Beside, Content, PolicyError, PolicyErrors, value_of
 
-BYTES_MAX: Final = 64 << 20
-"""All policy files together: 100,000 rules take 10 MB."""
+BYTES_MAX: Final = 24 << 20
+"""All policy files together: 100,000 rules take 10 MB, and the child that parses them 40 times their size."""
+
+FILES_REMEMBERED: Final = 4_096
+"""Files of which is remembered what others they name: more than a folder of policies has."""
 
 KUBERNETES: Final = ".."
 """Start of the names that Kubernetes keeps in a mounted ConfigMap beside the files: copies, never a policy."""
@@ -46,7 +52,13 @@ class Paths(NamedTuple):
     paths: tuple[str, ...]
 
 
-Source = RuntimeFolder | Paths
+class GatewayFile(NamedTuple):
+    """A gateway file, whose ``policies`` are in it or in the file or folder that it names."""
+
+    path: str
+
+
+Source = RuntimeFolder | Paths | GatewayFile
 
 
 class PolicyFile(NamedTuple):
@@ -62,6 +74,8 @@ Signature = tuple[tuple[object, ...], ...]
 
 def describe(source: Source) -> str:
     """Say where a source looks, with symbolic links followed."""
+    if isinstance(source, GatewayFile):
+        return os.path.realpath(source.path)
     if isinstance(source, Paths):
         return ", ".join(os.path.realpath(path) for path in source.paths)
     return os.path.realpath(source.folder)
@@ -69,6 +83,8 @@ def describe(source: Source) -> str:
 
 def list_files(source: Source) -> list[PolicyFile]:
     """List the files of a source, by name. Raises OSError when a folder or named file is not there."""
+    if isinstance(source, GatewayFile):
+        return _gateway_files(Path(source.path))
     if isinstance(source, Paths):
         return [file for path in source.paths for file in _named(path)]
     folder = source.folder
@@ -77,7 +93,7 @@ def list_files(source: Source) -> list[PolicyFile]:
     return sorted(file for file in files if file.name.startswith(prefix))
 
 
-def read_files(source: Source) -> list[tuple[str, bytes]]:
+def read_files(source: Source) -> list[tuple[str, Content]]:
     """Read every file of a source to (name, content). Raises PolicyErrors for what cannot be read."""
     try:
         files = list_files(source)
@@ -96,16 +112,86 @@ def read_files(source: Source) -> list[tuple[str, bytes]]:
         contents.append((file.name, content))
     if errors:
         raise PolicyErrors(errors)
-    return contents
+    if isinstance(source, GatewayFile):
+        (name, content), *others = contents
+        return [*_inline(name, content), *others]
+    return list(contents)
+
+
+def tiers_beside(source: Source) -> Beside:
+    """Return what reads the ``tiers_file`` of a policy file of this source, relative to that file."""
+
+    def read(file: str, named: str) -> tuple[str, bytes]:
+        files = list_files(source)
+        policy = next((path for name, path in files if name == file), None)
+        if policy is None or named not in _tiers_files(policy, _stamp(policy)):
+            raise OSError(0, "write its name behind 'tiers_file:' on the same line, or changes of it are not noticed")
+        path = policy.parent / named
+        listed = {os.path.realpath(path): name for name, path in files}
+        return listed.get(os.path.realpath(path), str(path)), _content(path, BYTES_MAX)
+
+    return read
 
 
 def signature(source: Source) -> Signature:
-    """Tell one state of a source from another without reading a file; raises nothing."""
+    """Tell one state of a source, and of the files it names, from another; raises nothing.
+
+    A file is read only to see what it names, and only when it has changed.
+    """
     try:
         files = list_files(source)
     except OSError as error:
         return ((error.errno,),)
-    return tuple((file.name, *_stamp(file.path)) for file in files)
+    stamps: list[tuple[object, ...]] = []
+    for name, path in files:
+        stamp = _stamp(path)
+        stamps.append((name, *stamp))
+        stamps.extend((named, *_stamp(path.parent / named)) for named in _tiers_files(path, stamp))
+    return tuple(stamps)
+
+
+_TIERS_FILE: Final = re.compile(
+    rb"""tiers_file["']?[ \t]*:[ \t]+(?:"([^"\\\n]+)"|'([^'\n]+)'|([^\s"'#{}\[\],][^\n#{}\[\],]*))"""
+)
+"""Finds the name without reading YAML, which takes long. What it does not find is an error of the file."""
+
+
+@lru_cache(maxsize=FILES_REMEMBERED)
+def _tiers_files(path: Path, _stamp: tuple[object, ...]) -> tuple[str, ...]:
+    """Return the files of tiers that a policy file seems to name, one in a comment too."""
+    try:
+        content = _content(path, BYTES_MAX)
+    except OSError:
+        return ()
+    found = (b"".join(groups).strip() for groups in _TIERS_FILE.findall(content))
+    return tuple(name.decode(errors="surrogateescape") for name in found)
+
+
+def _gateway_files(path: Path) -> list[PolicyFile]:
+    """Return the gateway file, and those of the policy it names."""
+    named = _policies_path(path, _stamp(path))
+    return [PolicyFile(str(path), path), *(_named(str(path.parent / named)) if named else ())]
+
+
+@lru_cache(maxsize=FILES_REMEMBERED)
+def _policies_path(path: Path, _stamp: tuple[object, ...]) -> str:
+    """Return where a gateway file says its policies are; nothing when they are in it, or it is not right."""
+    try:
+        policies = value_of(yaml.load(_content(path, BYTES_MAX)), "policies")
+    except (OSError, yaml.YamlError):
+        return ""
+    return policies.text if isinstance(policies, yaml.Scalar) and yaml.resolve(policies) is not None else ""
+
+
+def _inline(name: str, content: bytes) -> list[tuple[str, Content]]:
+    """Return the policies in a gateway file: one, or a list of them, or none. Raises PolicyErrors."""
+    try:
+        policies = value_of(yaml.load(content), "policies")
+    except yaml.YamlError as error:
+        raise PolicyErrors([PolicyError(name, error.line, str(error))]) from None
+    if isinstance(policies, yaml.Sequence):
+        return [(name, item) for item in policies.items]
+    return [(name, policies)] if isinstance(policies, yaml.Mapping) else []
 
 
 def _stamp(path: Path) -> tuple[object, ...]:

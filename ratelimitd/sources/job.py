@@ -6,7 +6,7 @@ from typing import Final, TypeVar
 from ratelimitd.policy import PolicyError, PolicyErrors, Summary, examine, slices
 from ratelimitd.policy.rows import SLICE_ROWS
 
-from .files import describe, read_files
+from .files import describe, read_files, tiers_beside
 from .frames import End, Frame, Job, Problems, Remarks
 
 _T = TypeVar("_T")
@@ -22,7 +22,12 @@ def perform(job: Job) -> Iterator[Frame]:
         yield from map(Problems, _pieces(errors.errors))
         yield End(Summary(0, 0, 0), 0)
         return
-    parsed = examine(files, default_algorithm=job.default_algorithm, merge_domains=job.merge_domains)
+    parsed = examine(
+        files,
+        default_algorithm=job.default_algorithm,
+        merge_domains=job.merge_domains,
+        beside=tiers_beside(job.source),
+    )
     if parsed.errors:
         yield from map(Problems, _pieces(parsed.errors))
     else:

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple, cast
 
@@ -94,7 +95,7 @@ async def load(
                 return await _taken(intake, Job(source, default_algorithm, merge_domains))
     except TimeoutError:
         failure = f"not loaded within {within:g} s"
-    except _ChildError as error:
+    except (_ChildError, OSError) as error:
         failure = f"not loaded: {error}"
     await dismantle(intake.assembly.policy)
     raise PolicyErrors([PolicyError(describe(source), 0, failure)])
@@ -102,9 +103,17 @@ async def load(
 
 async def dismantle(policy: Policy) -> None:
     """Free a policy that nothing looks anything up in any more, bit by bit."""
-    for step, _ in enumerate(_freed(policy.nodes)):
+    for step, _ in enumerate(chain(_forgotten(policy), _freed(policy.nodes))):
         if step % DISMANTLE_STEPS == 0:
             await asyncio.sleep(0)
+
+
+def _forgotten(policy: Policy) -> Iterator[None]:
+    """Empty the tables of API keys."""
+    for domain in policy.domains.values():
+        while domain.identity is not None and domain.identity.tiers:
+            domain.identity.tiers.popitem()
+            yield
 
 
 def _freed(nodes: list[Node]) -> Iterator[None]:
@@ -148,7 +157,7 @@ async def _child(job: Job) -> AsyncIterator[asyncio.StreamReader]:
     Through ``subprocess`` in a thread, because it forks without copying the page tables of a large process:
     0.3 ms against 8 ms by uvloop's own way from a process of 400 MB.
     """
-    with tempfile.TemporaryFile() as said:
+    with _scratch() as said:
         child = await asyncio.to_thread(_spawn, job, said)
         try:
             stream = asyncio.StreamReader()
@@ -165,6 +174,13 @@ async def _child(job: Job) -> AsyncIterator[asyncio.StreamReader]:
             await asyncio.to_thread(child.wait)
 
 
+def _scratch() -> BinaryIO:
+    """A file for what the child says at its end; in memory where the system can, since the root may be read-only."""
+    if hasattr(os, "memfd_create"):
+        return os.fdopen(os.memfd_create("said"), "w+b")
+    return cast("BinaryIO", tempfile.TemporaryFile())
+
+
 def _spawn(job: Job, said: BinaryIO) -> subprocess.Popen[bytes]:
     package_home = str(Path(__file__).parents[2])
     search = os.pathsep.join(filter(None, (package_home, os.environ.get("PYTHONPATH"))))
@@ -173,6 +189,7 @@ def _spawn(job: Job, said: BinaryIO) -> subprocess.Popen[bytes]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=said,
+        start_new_session=True,  # else a Ctrl-C at our terminal would end it too
         env={**os.environ, "PYTHONPATH": search},
     )
     os.setpriority(os.PRIO_PROCESS, child.pid, NICENESS)

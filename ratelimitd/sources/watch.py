@@ -6,10 +6,13 @@ Polling works where notification does not: network file systems, ConfigMap flips
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Final
 
 from .files import Signature
+
+log = logging.getLogger(__name__)
 
 INTERVAL: Final = 1.0
 """Seconds between two looks; a ConfigMap itself takes up to a minute to arrive."""
@@ -39,14 +42,17 @@ class Watch:
         self._woken.set()
 
     async def run(self) -> None:
-        """Watch until cancelled. What ``reload`` raises ends the watch."""
+        """Watch until cancelled; what a reload raises is logged, and the next change is another try."""
         while True:
             woken = await self._pause(self._interval)
             state = await asyncio.to_thread(self._state)
             if state == self._seen and not woken:
                 continue
             self._seen = state if woken else await self._settled(state)
-            await self._reload()
+            try:
+                await self._reload()
+            except Exception:
+                log.exception("a reload failed; the policy in use stays")
 
     async def _settled(self, state: Signature) -> Signature:
         """Look until two looks agree: an editor or a copy may be halfway through."""

@@ -3,6 +3,7 @@ import pytest
 from ratelimitd.algorithms import NEVER, Decision, make_rate
 from ratelimitd.limiter import Ask, Charge, Failure, FailureKind, Fallback, OverLimitCache, Plan, Tally
 from ratelimitd.policy import Limit, OnStoreFailure, Unit
+from ratelimitd.stores.memory import MemoryStore
 
 SECOND = 1_000_000
 NOW = 1_000 * SECOND
@@ -100,6 +101,20 @@ def test_the_cache_is_bounded_in_bytes():
     assert before(cache, ask_of(5, key=b"key0"), NOW + 1) is None
 
 
+def test_a_denial_of_an_asks_own_making_is_not_remembered():
+    """What an atomic ask was denied for its own earlier charges was not kept, so it says nothing to others."""
+    cache = OverLimitCache(10_000)
+    charge = Charge(LIMIT, b"k", True)
+    ask = Ask(Plan((charge, charge)), [6, 6], atomic=True)
+    ask.outcomes = [Decision(True, 10, 0, 0, 0), denied()]
+    cache.after([ask], NOW)
+    assert 0 == len(cache)
+    single = Ask(Plan((charge,)), [6], atomic=True)
+    single.outcomes = [denied()]
+    cache.after([single], NOW)
+    assert 1 == len(cache)
+
+
 class LocalStore:
     """Says what it was charged."""
 
@@ -109,6 +124,7 @@ class LocalStore:
     def charge(self, asks, now, done):
         for ask in asks:
             self.charged.extend((charge.limit.rate.quota, cost) for charge, cost in zip(ask.plan.charges, ask.costs))
+            assert [None] == ask.outcomes
             ask.outcomes[0] = Decision(True, 1, 0, 0, 0)
         done(asks)
 
@@ -140,6 +156,29 @@ def test_local_counts_this_replicas_share(quota, replicas, share):
     outcome, store = fallen_back(OnStoreFailure.LOCAL, replicas, make_rate("token_bucket", quota, SECOND))
     assert outcome.allowed
     assert [(share, 3)] == store.charged
+
+
+def test_a_share_that_would_refill_too_slowly_has_no_burst():
+    """A burst whose share takes over 71 years to refill cannot be counted; the share is then the quota's alone."""
+    year = 31_536_000 * SECOND
+    outcome, store = fallen_back(OnStoreFailure.LOCAL, 2, make_rate("token_bucket", 3, year, 200))
+    assert outcome.allowed
+    assert [(1, 3)] == store.charged
+
+
+def test_local_charges_of_an_atomic_ask_stand_or_fall_together():
+    """all_or_nothing holds while the store is away: one denied limit leaves the others as they were."""
+    many = LIMIT._replace(on_store_failure=OnStoreFailure.LOCAL)
+    one = many._replace(rate=make_rate("token_bucket", 1, 3600 * SECOND))
+    store = MemoryStore(1 << 20)
+    guard = Fallback(store, 1, lambda _: None)
+    left = []
+    for _ in range(3):
+        ask = Ask(Plan((Charge(many, b"many", True), Charge(one, b"one", True))), [1, 1], atomic=True)
+        ask.outcomes = [BROKEN, BROKEN]
+        guard.after([ask], NOW)
+        left.append((ask.outcomes[0].remaining, ask.outcomes[1].allowed))
+    assert [(9, True), (9, False), (9, False)] == left
 
 
 def test_decisions_are_left_alone():

@@ -1,3 +1,5 @@
+import tracemalloc
+
 import pytest
 
 from ratelimitd.limiter import COST_MAX, Planner, PlanOptions, Request, Tallies, cost_of, key_maker
@@ -131,6 +133,27 @@ def test_plans_are_forgotten_in_portions():
         made.remember(b"%d" % n, plan)
     assert [True, True, False] == [made.forget(2) for _ in range(3)]
     assert [None] * 5 == [made.recall(b"%d" % n) for n in range(5)]
+
+
+@pytest.mark.parametrize(("keys", "entries"), [([b"a"], 1), ([b"a"] * 3, 1), ([b"several"], 1), ([b"none"] * 8, 16)])
+def test_the_room_of_a_plan_is_what_it_takes(keys, entries):
+    """The bytes a remembered plan is counted as are within a third of those it takes, whatever the request."""
+    made = planner()
+
+    def decoded(n):
+        def entry(key, m):
+            return bytes(bytearray(key)) if m == 0 else b"more%d" % m, b"value %d %d" % (m, n)
+
+        return Request(b"d", tuple(Descriptor(tuple(entry(key, m) for m in range(entries))) for key in keys))
+
+    made.remember(b"", made.plan(decoded(0)))
+    before_counted = made._bytes
+    tracemalloc.start()
+    for n in range(500):
+        made.remember(b"%d" % n, made.plan(decoded(n)))
+    taken, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert 0.67 < (made._bytes - before_counted) / taken < 1.5
 
 
 def test_remembered_plans_are_bounded_in_bytes():

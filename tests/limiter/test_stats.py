@@ -47,6 +47,15 @@ def test_series_made_by_requests_are_capped():
     assert 4 == len(tallies)
 
 
+def test_a_long_name_from_a_request_has_no_series_of_its_own():
+    """Values of any length reach us, so a name longer than 256 characters counts as other, whoever brings it."""
+    tallies = Tallies()
+    assert ("d", "other") == tallies.of(("d", "k_" + "x" * 300), "", from_request=True).stat_key
+    assert ("d", "k" * 300) == tallies.of(("d", "k" * 300), "", from_request=False).stat_key
+    tallies.unknown_domain("x" * 300, 1)
+    assert [("other", 1)] == tallies.unknown_domains()
+
+
 def test_unknown_domains_are_capped_and_told_once():
     """Only the first request for each of a hundred unknown domains is news; the rest count under other."""
     tallies = Tallies()

@@ -23,14 +23,6 @@ def test_one_failing_component_is_enough() -> None:
     assert health.healthy
 
 
-def test_a_forgotten_component_counts_no_longer() -> None:
-    """A policy without ``on_store_failure: error`` makes Redis not count, whatever its state."""
-    health = Health()
-    health.set("redis", False, "refused")
-    health.forget("redis")
-    assert health.healthy
-
-
 def test_subscribers_hear_the_state_now_and_each_turn_once() -> None:
     """A second failing component is no second turn."""
     health = Health()

@@ -169,22 +169,3 @@ def test_short_secrets_do_not_blank_the_log() -> None:
     logs.hide("a")
 
     assert logs.masked("a banana") == "a banana"
-
-
-def test_edge_logs_changes_only(out: io.StringIO) -> None:
-    """A thousand failures are one line, and one more when it works again, with their number and duration."""
-    now = [10.0]
-    edge = logs.Edge(log(), "redis is down", "redis is back", clock=lambda: now[0])
-    edge.worked()
-    for _ in range(1000):
-        edge.failed(reason="refused")
-    assert edge.is_down
-    now[0] = 12.5
-    edge.worked()
-    edge.worked()
-    edge.failed()
-
-    down, up, again = lines(out)
-    assert (down["@message"], down["level"], down["reason"]) == ("redis is down", "warning", "refused")
-    assert (up["@message"], up["level"], up["failures"], up["seconds"]) == ("redis is back", "info", 1000, 2.5)
-    assert (again["@message"], edge.failures) == ("redis is down", 1)

@@ -46,13 +46,13 @@ async def test_a_held_loop_is_seen() -> None:
 
 GROW = """
 import gc
-from ratelimitd.observe.loop import freeze_heap, tame_collector
+from ratelimitd.observe.loop import tame_collector
 if {tame}:
     tame_collector()
     tame_collector()
 heap = {{i: [i] for i in range(1_000_000)}}
 print(len(gc.get_objects()), len(gc.callbacks), *gc.get_threshold())
-freeze_heap()
+gc.freeze()
 print(len(gc.get_objects()))
 """
 

@@ -36,7 +36,7 @@ class Bench:
 
     def __init__(self, policy=None, options=ServiceOptions(), plan_options=PlanOptions(), store=None, guards=()):
         self.tallies, self.counts, self.decided = Tallies(), Counters(), []
-        self.store = store or MemoryStore(1 << 20)
+        self.store = MemoryStore(1 << 20) if store is None else store
         self.service = RateLimitService(self.store, guards, self.tallies, self.counts, options, self.decided.append)
         if policy is not None:
             self.load(policy, plan_options)

@@ -9,6 +9,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
 from ratelimitd.observe.health import Health
+from ratelimitd.observe.metrics import Counters
 from ratelimitd.rls import GrpcHealth, handlers
 from ratelimitd.transport.grpcio import GrpcioServer, Options
 
@@ -16,9 +17,9 @@ SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.Health
 
 
 @asynccontextmanager
-async def served(bench, health):
+async def served(bench, health, grpc_health=None):
     """A server with the whole set of methods over this health; yields its address."""
-    grpc_health = GrpcHealth(lambda: health.healthy)
+    grpc_health = grpc_health or GrpcHealth(lambda: health.healthy, Counters())
     health.subscribe(lambda _: grpc_health.changed())
     server = GrpcioServer("127.0.0.1", 0, handlers(bench().service, grpc_health), Options(1 << 20, 100))
     await server.start()
@@ -63,6 +64,20 @@ async def test_watch_tells_each_change(bench):
         health.set("redis", True)
         assert SERVING == (await watch.read()).status
         watch.cancel()
+
+
+async def test_a_watch_ends_with_the_server(bench):
+    """A watcher hears NOT_SERVING and then the end, so that a draining server need not wait for it."""
+    health = Health()
+    grpc_health = GrpcHealth(lambda: health.healthy, Counters())
+    async with served(bench, health, grpc_health) as address, aio.insecure_channel(address) as channel:
+        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(service=""))
+        assert SERVING == (await watch.read()).status
+        health.set("sigterm", False)
+        assert NOT_SERVING == (await watch.read()).status
+        grpc_health.end_watches()
+        assert aio.EOF == await watch.read()
+        assert grpc.StatusCode.OK == await watch.code()
 
 
 async def test_reflection_tells_our_services_and_their_messages(bench):

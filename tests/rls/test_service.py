@@ -7,6 +7,7 @@ from ratelimitd.limiter import AnswerOptions, PlanOptions
 from ratelimitd.policy import parse
 from ratelimitd.proto import message
 from ratelimitd.rls import Bounds, EncodeOptions, ServiceOptions
+from ratelimitd.stores.memory import MemoryStore
 from ratelimitd.transport import Status
 
 from .conftest import Bench, Call, Request, Response
@@ -127,7 +128,7 @@ async def test_descriptors_and_entries_are_bounded(bench):
     assert "OK" == made.overall({"a": "1", "b": "2", "c": "3"}, {"user": "x"})
     status, text = made.ask({"user": "x"}, {"user": "y"}, {"user": "z"})
     assert (Status.INVALID_ARGUMENT, True) == (status, "MAX_DESCRIPTORS=2" in text)
-    status, text = made.ask({"a": "1", "b": "2", "c": "3", "d": "4"})
+    status, text = made.ask(dict.fromkeys("abcd", "1"))
     assert (Status.INVALID_ARGUMENT, True) == (status, "MAX_ENTRIES=3" in text)
 
 
@@ -164,6 +165,39 @@ async def test_a_fault_of_ours_stays_with_the_call_that_met_it(bench, monkeypatc
     assert Response.OK == calls[0].answer.overall_code
     assert (Status.UNAVAILABLE, "internal error") == calls[1].answer
     assert Response.OK == calls[2].answer.overall_code
+
+
+@pytest.mark.parametrize("place", ["before", "charge", "after"])
+async def test_a_fault_in_a_guard_or_a_store_leaves_nobody_waiting(bench, place):
+    """Whichever part on a call's way raises, the call is answered, UNAVAILABLE, and so are those beside it."""
+
+    class Faulty(MemoryStore):
+        def charge(self, asks, now, done):
+            if place == "charge":
+                raise RuntimeError("a bug")
+            super().charge(asks, now, done)
+
+        def before(self, asks, now):
+            if place == "before":
+                raise RuntimeError("a bug")
+
+        def after(self, asks, now):
+            if place == "after":
+                raise RuntimeError("a bug")
+
+    faulty = Faulty(1 << 20)
+    made = bench(POLICY, store=faulty, guards=[faulty])
+    assert (Status.UNAVAILABLE, "internal error") == made.ask({"user": "x"})
+
+
+async def test_every_call_is_counted_refused_ones_too(bench):
+    """total_requests is what error rates are divided by, so a refused call is in it; /json is not, as upstream."""
+    made = bench(POLICY)
+    made.ask({"user": "x"})
+    made.send(b"")
+    assert 2 == made.counts.total_requests["ShouldRateLimit"]
+    made.service.decide([Call(b"")])
+    assert 2 == made.counts.total_requests["ShouldRateLimit"]
 
 
 async def test_an_unknown_domain_passes_and_is_counted(bench):

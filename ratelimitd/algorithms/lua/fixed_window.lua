@@ -29,7 +29,7 @@ return {
     end
     local allowed = retry == 0 and 1 or 0
     if after == 0 then
-      return nil, allowed, quota, 0, retry, before
+      return nil, allowed, quota, rest, retry, before
     end
     return after, allowed, max(quota - after, 0), rest, retry, before
   end,

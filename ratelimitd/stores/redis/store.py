@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import logging
 import random
+import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, Final
@@ -165,7 +166,7 @@ class RedisStore:
     def _calls_of(self, queue: list[Waiting], now: int) -> list[Call]:
         """Group the open charges into script calls."""
         owner = {id(waiting.ask): waiting for waiting in queue}
-        sent = asyncio.get_running_loop().time()
+        sent = time.perf_counter()  # the loop's own clock stands still within a turn
         clock = now if self.options.clock == "host" else None
         jitter = int(random.random() * self.options.jitter * 1000)  # noqa: S311 -- spreads expiries, hides nothing
         batch = []
@@ -198,7 +199,7 @@ class RedisStore:
         if isinstance(reply, LinkError):
             self._settle(call, Failure(FailureKind.DISCONNECTED, str(reply)))
             return
-        taken = asyncio.get_running_loop().time() - call.sent
+        taken = time.perf_counter() - call.sent
         self.round_trips += 1
         self.on_round_trip(taken)
         if not isinstance(reply, hiredis.ReplyError):
@@ -257,8 +258,8 @@ class RedisStore:
         if looks:
             asyncio.get_running_loop().call_soon(self._look_again, batch, looks - 1)
             return
-        time = asyncio.get_running_loop().time()
-        late = [waiting for waiting in batch if waiting.deadline <= time]
+        now = asyncio.get_running_loop().time()
+        late = [waiting for waiting in batch if waiting.deadline <= now]
         for waiting in late:
             self._fail(waiting.ask, range(len(waiting.ask.outcomes)), TOO_LATE)
         hand_on(late)

@@ -1,0 +1,90 @@
+"""Who is calling: a known API key stands for the caller, otherwise the address does.
+
+Keys are known by their SHA-256 alone, matched by their tier and counted by an HMAC, so nothing that is made of a
+request shows one. A key nobody gave out is dropped, so inventing keys never makes a fresh counter.
+"""
+
+import hmac
+from hashlib import sha256
+from ipaddress import AddressValueError, IPv4Address, IPv6Address, IPv6Network
+from typing import Final, NamedTuple
+
+from .model import Descriptor, Entry, Identity, Match
+
+UNSALTED: Final = (
+    "IDENTITY_SECRET is not set: API keys are counted under their plain SHA-256, from which a short key can be "
+    "guessed by whoever reads the counters' names; set it to some random text, the same on every replica"
+)
+"""What to tell once when a policy has an identity and no secret is set."""
+
+
+class Identified(NamedTuple):
+    """A descriptor with its caller identified.
+
+    Attributes:
+        descriptor: to be matched, and all that is shown of it: a key is its tier, an IPv6 address its network.
+        counted: its entries as the counter is called: a key is its HMAC.
+    """
+
+    descriptor: Descriptor
+    counted: tuple[Entry, ...]
+
+
+def identify(identity: Identity, secret: bytes, descriptor: Descriptor) -> Identified:
+    """Put the tier in the place of a known key and drop the address; drop an unknown key and keep the address.
+
+    ``secret`` is IDENTITY_SECRET; empty: plain SHA-256. Both entries are optional; all others stay as they are.
+    """
+    tiers = [_tier_of(identity, entry) for entry in descriptor.entries]
+    known = any(tiers)
+    matched: list[Entry] = []
+    counted: list[Entry] = []
+    for (key, value), tier in zip(descriptor.entries, tiers, strict=True):
+        if key == identity.key:
+            if tier:
+                matched.append((key, tier))
+                counted.append((key, _pseudonym(secret, value)))
+        elif key != identity.otherwise:
+            matched.append((key, value))
+            counted.append((key, value))
+        elif not known:
+            entry = (key, network_of(value, identity.ipv6_prefix))
+            matched.append(entry)
+            counted.append(entry)
+    return Identified(descriptor._replace(entries=tuple(matched)), tuple(counted))
+
+
+def recounted(identified: Identified, found: Match) -> Match:
+    """Count a match by the entries that tell callers apart, but for levels that share one counter."""
+    entries = identified.descriptor.entries
+    identity = tuple(
+        counted if counts_by == entry else counts_by
+        for counts_by, entry, counted in zip(found.identity, entries, identified.counted, strict=True)
+    )
+    return found._replace(identity=identity)
+
+
+def network_of(address: bytes, ipv6_prefix: int) -> bytes:
+    """Return an IPv4 address as it is, one mapped into IPv6 as IPv4, an IPv6 one as its network, else the text."""
+    if b":" not in address:
+        return address
+    try:
+        parsed = IPv6Address(address.decode("ascii"))
+    except (AddressValueError, UnicodeDecodeError):
+        return address
+    mapped: IPv4Address | None = parsed.ipv4_mapped
+    if mapped is not None:
+        return str(mapped).encode()
+    if ipv6_prefix == parsed.max_prefixlen:
+        return str(parsed).encode()
+    return str(IPv6Network((int(parsed), ipv6_prefix), strict=False)).encode()
+
+
+def _tier_of(identity: Identity, entry: Entry) -> bytes | None:
+    key, value = entry
+    return identity.tiers.get(sha256(value).digest()) if key == identity.key else None
+
+
+def _pseudonym(secret: bytes, value: bytes) -> bytes:
+    digest = hmac.digest(secret, value, "sha256") if secret else sha256(value).digest()
+    return digest.hex().encode()

@@ -1,0 +1,184 @@
+"""``identity`` of a domain: from YAML to an Identity.
+
+Nothing here repeats what a file says: what stands in the wrong place may be an API key.
+"""
+
+import re
+from collections.abc import Callable
+from hashlib import sha256
+from typing import Any, Final, NamedTuple
+
+from ratelimitd import marked_yaml as yaml
+
+from .errors import Notes
+from .fields import WrongValueError, octets, whole
+from .model import Identity
+from .wildcards import STAR
+
+REMOTE_ADDRESS: Final = b"remote_address"
+"""The descriptor key of Envoy's action of that name."""
+
+IPV6_PREFIX: Final = 64
+"""Bits: the network that one site is given at least (RFC 6177), so the least that one caller cannot wander out of."""
+
+DIGEST: Final = "sha256:"
+"""How a key begins of which only the SHA-256, in hex, is written."""
+
+_HEX: Final = re.compile(r"[0-9a-fA-F]{64}")
+
+Beside = Callable[[str, str], tuple[str, bytes]]
+"""From the name of a policy file and its ``tiers_file`` to the (name, content) of the latter; raises OSError."""
+
+
+class Side(NamedTuple):
+    """A file of tiers that a policy file names; ``failure`` says why it could not be read."""
+
+    name: str
+    content: bytes
+    failure: str = ""
+
+
+def named_file(root: yaml.Node | None) -> str | None:
+    """Return what a policy file gives as its ``tiers_file``, if it does and it is a text."""
+    identity = value_of(root, "identity")
+    name = value_of(identity, "tiers_file")
+    return name.text if isinstance(name, yaml.Scalar) and yaml.resolve(name) is not None else None
+
+
+def value_of(node: yaml.Node | None, key: str) -> yaml.Node | None:
+    """Return the value of a key of a map, the last one if there are two; None: it has no such key, or is no map."""
+    if not isinstance(node, yaml.Mapping):
+        return None
+    values = [value for name, value in node.pairs if isinstance(name, yaml.Scalar) and name.text == key]
+    return values[-1] if values else None
+
+
+def read_identity(notes: Notes, node: yaml.Node, side: Side | None) -> Identity | None:
+    """Read an ``identity``; None when it is wrong, which is then noted. ``side`` is its ``tiers_file``."""
+    before = len(notes.errors)
+    fields = _fields(notes, node)
+    key, otherwise = fields.get("key", b""), fields.get("otherwise", REMOTE_ADDRESS)
+    if len(notes.errors) == before:
+        if not key:
+            notes.error(node.line, "'identity' needs 'key': the descriptor key whose values are API keys")
+        elif key == otherwise:
+            notes.error(node.line, "'key' and 'otherwise' of 'identity' must be two descriptor keys")
+        if ("tiers" in fields) == ("tiers_file" in fields):
+            notes.error(node.line, "'identity' needs one of 'tiers' and 'tiers_file', not both")
+        elif "tiers_file" in fields and side is None:
+            notes.error(fields["tiers_file"].line, "'tiers_file' of 'identity' must be the name of a file")
+    if len(notes.errors) > before:
+        return None
+    tiers = _beside(notes, fields["tiers_file"], side) if side else _tiers(notes, fields["tiers"])
+    return Identity(key, otherwise, fields.get("ipv6_prefix", IPV6_PREFIX), tiers)
+
+
+def _name(node: yaml.Node) -> bytes:
+    name = octets(node)
+    if not name or STAR in name:
+        raise WrongValueError("a text that is not empty and holds no '*'")
+    return name
+
+
+def _prefix(node: yaml.Node) -> int:
+    return whole(node, 1, 128)
+
+
+def _kept(node: yaml.Node) -> yaml.Node:
+    return node
+
+
+_READERS: Final[dict[str, Callable[[yaml.Node], Any]]] = {
+    "key": _name,
+    "otherwise": _name,
+    "tiers": _kept,
+    "tiers_file": _kept,
+    "ipv6_prefix": _prefix,
+}
+
+
+def _fields(notes: Notes, node: yaml.Node) -> dict[str, Any]:
+    if not isinstance(node, yaml.Mapping):
+        notes.error(node.line, f"'identity' must be a map with {', '.join(_READERS)}")
+        return {}
+    fields: dict[str, Any] = {}
+    for name, value in node.pairs:
+        key = name.text if isinstance(name, yaml.Scalar) else ""
+        if key not in _READERS:
+            notes.error(name.line, f"unknown key in 'identity': it has {', '.join(_READERS)}")
+            continue
+        try:
+            fields[key] = _READERS[key](value)
+        except WrongValueError as wrong:
+            notes.error(value.line, f"'{key}' of 'identity' must be {wrong}")
+    return fields
+
+
+def _beside(notes: Notes, named: yaml.Node, side: Side) -> dict[bytes, bytes]:
+    """Read the tiers of a file of their own; its mistakes are noted under its own name."""
+    if side.failure:
+        notes.error(named.line, f"'tiers_file' {side.failure}")
+        return {}
+    policy_file, notes.file = notes.file, side.name
+    try:
+        node = yaml.load(side.content)
+    except yaml.YamlError as error:
+        notes.error(error.line, "not valid YAML: a file of tiers is a map, each tier with its list of keys")
+    else:
+        return _tiers(notes, node or yaml.Mapping([], 1))
+    finally:
+        notes.file = policy_file
+    return {}
+
+
+def _tiers(notes: Notes, node: yaml.Node) -> dict[bytes, bytes]:
+    """Read a map of lists of keys to the SHA-256 of each key and its tier."""
+    tiers: dict[bytes, bytes] = {}
+    if isinstance(node, yaml.Scalar) and yaml.resolve(node) is None:
+        node = yaml.Mapping([], node.line)
+    if not isinstance(node, yaml.Mapping):
+        notes.error(node.line, "tiers are a map, each tier with its list of keys")
+        return tiers
+    for name, keys in node.pairs:
+        try:
+            tier = _name(name)
+            for digest, line in _digests(keys):
+                if tiers.setdefault(digest, tier) != tier:
+                    notes.error(line, "this key is in another tier too: leave it in one")
+        except _KeyError as wrong:
+            notes.error(wrong.line, str(wrong))
+        except WrongValueError as wrong:
+            notes.error(name.line, f"the name of a tier must be {wrong}")
+    if not tiers:
+        notes.warn(node.line, "no key is in any tier, so every caller is told by address")
+    return tiers
+
+
+class _KeyError(ValueError):
+    """Says what is wrong with a key, and in which line, but not the key."""
+
+    def __init__(self, line: int, message: str) -> None:
+        super().__init__(message)
+        self.line = line
+
+
+def _digests(node: yaml.Node) -> list[tuple[bytes, int]]:
+    if isinstance(node, yaml.Scalar) and yaml.resolve(node) is None:
+        return []
+    if not isinstance(node, yaml.Sequence):
+        raise _KeyError(node.line, "a tier is a list of keys: write each as '- key' or '- sha256:<hex>'")
+    return [(_digest(item), item.line) for item in node.items]
+
+
+def _digest(node: yaml.Node) -> bytes:
+    if not isinstance(node, yaml.Scalar) or yaml.resolve(node) is None or not node.text:
+        raise _KeyError(node.line, "a key must be text, and not empty")
+    if node.tag != yaml.BINARY_TAG and node.text.startswith(DIGEST):
+        written = node.text.removeprefix(DIGEST)
+        if _HEX.fullmatch(written) is None:
+            raise _KeyError(node.line, "after 'sha256:' come the 64 hex digits of the key's SHA-256")
+        return bytes.fromhex(written)
+    try:
+        return sha256(octets(node)).digest()
+    except WrongValueError as wrong:
+        raise _KeyError(node.line, f"a key must be {wrong}") from None
