@@ -116,7 +116,7 @@ async def _forget(planner: Planner) -> None:
 
 async def _needs_store(policy: Policy) -> bool:
     """Look for a limit whose failure fails the request, the loop turning in between."""
-    for some in batches(policy.nodes, 1000):
+    for some in batches(policy.nodes, 200):
         if any(limit.on_store_failure is OnStoreFailure.ERROR for node in some for limit in node.limits):
             return True
         await asyncio.sleep(0)

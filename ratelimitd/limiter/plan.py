@@ -16,6 +16,9 @@ from .stats import Tallies, Tally, near_limit
 PLANS_BYTES: Final = 16 << 20
 """Memory for remembered plans: some 15,000 different requests, more than the routes of most meshes."""
 
+TOGETHER_MAX: Final = 128
+"""Charges that can be all or nothing: what one script call takes. A request with more is charged limit by limit."""
+
 PLAN_BYTES, ITEM_BYTES, ENTRY_BYTES, CHARGE_BYTES = 250, 430, 140, 250
 """What a remembered plan takes, and each descriptor, entry and charge of it; tracemalloc says 0.9 to 1.1 times that."""
 
@@ -100,7 +103,7 @@ class Planner:
             tuple(nears),
             request,
             tuple(planned),
-            self._options.all_or_nothing or domain.all_or_nothing,
+            len(charges) <= TOGETHER_MAX and (self._options.all_or_nothing or domain.all_or_nothing),
             known_domain=True,
             alone=len(planned) == 1 and len(charges) == 1 and charges[0].binding,
         )

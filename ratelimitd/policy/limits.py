@@ -14,6 +14,10 @@ UNITS: Final = {unit.name: unit for unit in UNIT_SECONDS}
 _RateKey = tuple[str, int, int, int | None, bool]
 
 
+LIMITS_MAX: Final = 16
+"""Limits on one descriptor: two for each unit there is. Each costs a request another charge."""
+
+
 class Traits(NamedTuple):
     """What a descriptor says for all of its limits, and its domain where they do not say it themselves."""
 
@@ -40,6 +44,13 @@ class LimitMaker:
         """Make the limits of a ``rate_limits``; what is wrong is noted and left out."""
         if not node.items:
             self._notes.error(node.line, "'rate_limits' is empty: write at least one limit, or leave it out")
+        if len(node.items) > LIMITS_MAX:
+            self._notes.error(
+                node.line,
+                f"{len(node.items)} limits on one descriptor are more than {LIMITS_MAX}: "
+                "each is charged for every request; keep those that can bind",
+            )
+            return ()
         limits: dict[str, Limit] = {}
         for index, item in enumerate(maps_of(self._notes, node)):
             fields = read_fields(self._notes, item, ITEM)

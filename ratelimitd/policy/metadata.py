@@ -1,6 +1,7 @@
 """``metadata`` of a descriptor: YAML to the plain values that google.protobuf.Struct holds."""
 
 import math
+from typing import Final
 
 from ratelimitd import marked_yaml as yaml
 
@@ -8,6 +9,10 @@ from .errors import Notes
 
 Value = None | bool | int | float | str | list["Value"] | dict[str, "Value"]
 """JSON's values. Struct keeps numbers as doubles."""
+
+
+METADATA_MAX: Final = 64 << 10
+"""Characters of one descriptor's metadata: what Envoy takes in headers by default, and 5 ms to hand over."""
 
 
 class _NotAStructError(ValueError):
@@ -24,10 +29,16 @@ def read_metadata(notes: Notes, node: yaml.Node) -> dict[str, Value] | None:
         notes.error(node.line, "error loading config file: 'metadata' must be a map")
         return None
     try:
-        return _struct(node) or None
+        values = _struct(node) or None
     except _NotAStructError as error:
         notes.error(error.line, f"error parsing metadata: {error}")
         return None
+    if len(str(values)) > METADATA_MAX:
+        notes.error(
+            node.line, f"metadata of more than {METADATA_MAX} characters: it is sent with every answer; shorten it"
+        )
+        return None
+    return values
 
 
 def _struct(node: yaml.Mapping) -> dict[str, Value]:

@@ -100,7 +100,7 @@ class _Tables:
 
 
 def slices(rows: Iterable[Row], size: int = SLICE_ROWS) -> Iterator[Slice]:
-    """Cut a stream of rows into slices of at most ``size`` rows, fewer where metadata is heavy."""
+    """Cut a stream of rows into slices of about ``size`` limits, fewer where metadata is heavy."""
     tables = _Tables()
     pending: list[Row] = []
     weight = 0
@@ -117,7 +117,9 @@ def slices(rows: Iterable[Row], size: int = SLICE_ROWS) -> Iterator[Slice]:
 def _weight(row: Row) -> int:
     if isinstance(row, KeysRow):
         return KEYS_WEIGHT
-    return 1 + (len(str(row.metadata)) // SLICE_METADATA if isinstance(row, NodeRow) and row.metadata else 0)
+    if isinstance(row, DomainRow):
+        return 1
+    return max(1, len(row.limits)) + (len(str(row.metadata)) // SLICE_METADATA if row.metadata else 0)
 
 
 def keys_rows(domain: bytes, tiers: Mapping[bytes, bytes]) -> Iterator[KeysRow]:

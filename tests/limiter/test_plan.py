@@ -93,6 +93,13 @@ def test_all_or_nothing_is_the_domains_or_everyones():
     assert planner(policy=POLICY + b"all_or_nothing: true\n").plan(request(b"a")).atomic
 
 
+def test_too_many_charges_are_not_taken_together():
+    """A request with more charges than one script call takes is charged limit by limit, never refused."""
+    made = planner(PlanOptions(all_or_nothing=True))
+    assert made.plan(request(*[b"several"] * 64)).atomic
+    assert not made.plan(request(*[b"several"] * 65)).atomic
+
+
 @pytest.mark.parametrize(
     ("hits", "request_hits", "negative", "cost"),
     [
