@@ -47,7 +47,7 @@ def safe_key(prefix: bytes, domain: bytes, identity: tuple[Entry, ...], limit: L
     parts = [domain, limit.item.encode()]
     for entry in identity:
         parts.extend(entry)
-    name = b"".join(b"%d:%b" % (len(part), part) for part in parts)
+    name = b"".join([b"%d:%b" % (len(part), part) for part in parts])
     if len(name) > KEY_BYTES or b"{" in name:
         name = b"#" + blake2b(name, digest_size=32).hexdigest().encode()
     return b"%brl1:%b:%d:%b_" % (prefix, rate.algorithm.encode(), rate.window, name)
