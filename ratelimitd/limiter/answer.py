@@ -62,19 +62,23 @@ def answer(plan: Plan, outcomes: Sequence[Outcome], options: AnswerOptions) -> A
     The request is over when a limit that is neither shadow nor quota denied it, or when every descriptor with a quota
     limit is over. A shadow limit takes no part. A known denial beats a failure.
     """
-    if plan.alone:
-        outcome = outcomes[0]
-        if type(outcome) is Decision:
-            over = not outcome.allowed
-            return Answer(over, None, (_status(plan.charges[0].limit, outcome, over),), False)  # noqa: FBT003 - hot
+    charges = plan.charges
     statuses: list[Status] = []
     failure: Failure | None = None
     over = False
     quotas = quotas_over = 0
     for item in plan.items:
-        if item.first == item.last:
-            statuses.append(UNLIMITED if item.unlimited else NO_LIMIT)
-            quotas += options.quota_mode and not item.unlimited
+        first, last, unlimited, _ = item
+        if first == last:
+            statuses.append(UNLIMITED if unlimited else NO_LIMIT)
+            quotas += options.quota_mode and not unlimited
+            continue
+        outcome = outcomes[first]
+        if first + 1 == last and charges[first].binding and type(outcome) is Decision:
+            # What most descriptors have, one limit that is always enforced, needs no weighing.
+            denied = not outcome.allowed
+            over = over or denied
+            statuses.append(_status(charges[first].limit, outcome, denied))
             continue
         verdict = _verdict(plan, item, outcomes, options)
         statuses.append(verdict.status)
@@ -134,9 +138,6 @@ def tally(ask: Ask) -> None:
     A charge that an atomic ask left out, since another limit vetoed it, counts as asked for and as nothing else.
     """
     plan, outcomes = ask.plan, ask.outcomes
-    if plan.alone:
-        _tally(plan, 0, ask.costs[0], outcomes[0])
-        return
     vetoed = ask.atomic and any(
         charge.binding and isinstance(outcome, Decision) and not outcome.allowed
         for charge, outcome in zip(plan.charges, outcomes, strict=True)

@@ -105,9 +105,7 @@ class Planner:
             tuple(nears),
             request,
             tuple(planned),
-            len(charges) <= TOGETHER_MAX and (self._options.all_or_nothing or domain.all_or_nothing),
-            known_domain=True,
-            alone=len(planned) == 1 and len(charges) == 1 and charges[0].binding,
+            atomic=len(charges) <= TOGETHER_MAX and (self._options.all_or_nothing or domain.all_or_nothing),
         )
 
     def _plan_one(self, domain: Domain, request: Request, found: Match) -> Plan:
@@ -125,9 +123,7 @@ class Planner:
             (near_limit(limit.rate.burst, self._options.near_limit_ratio),),
             request,
             (Item(0, 1, unlimited=False, match=found),),
-            atomic,
-            known_domain=True,
-            alone=charge.binding,
+            atomic=atomic,
         )
 
     def _identified(self, domain: Domain, identity: Identity, request: Request) -> tuple[Request, list[Match | None]]:

@@ -62,7 +62,6 @@ class Plan(NamedTuple):
         items: one for each descriptor.
         atomic: charge all binding limits or none.
         known_domain: whether the policy has the request's domain.
-        alone: one descriptor with one limit that is always enforced, as most requests have.
     """
 
     charges: tuple[Charge, ...]
@@ -73,7 +72,6 @@ class Plan(NamedTuple):
     items: tuple[Item, ...] = ()
     atomic: bool = False
     known_domain: bool = True
-    alone: bool = False
 
 
 class FailureKind(StrEnum):

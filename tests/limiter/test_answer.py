@@ -33,11 +33,15 @@ def plan_of(*descriptors):
     charges, items = [], []
     for limits in descriptors:
         first = len(charges)
-        charges.extend(Charge(limit, b"k", True) for limit in limits or ())
+        charges.extend(Charge(limit, b"k", not (limit.shadow_mode or limit.quota_mode)) for limit in limits or ())
         items.append(Item(first, len(charges), unlimited=False, match=MATCH if limits else None))
     tallies = tuple(Tally(("d", str(n)), "") for n in range(len(charges)))
-    alone = len(items) == 1 and len(charges) == 1 and charges[0].limit is PLAIN
-    return Plan(tuple(charges), tallies=tallies, nears=(8,) * len(charges), items=tuple(items), alone=alone)
+    return Plan(tuple(charges), tallies=tallies, nears=(8,) * len(charges), items=tuple(items))
+
+
+def unbound(plan):
+    """The plan as SHADOW_MODE and QUOTA_MODE make it: no limit vetoes another."""
+    return plan._replace(charges=tuple(charge._replace(binding=False) for charge in plan.charges))
 
 
 @pytest.mark.parametrize(
@@ -66,13 +70,13 @@ def test_a_request_is_over_by_its_enforced_limits(descriptors, outcomes, over):
 def test_global_quota_mode_counts_what_no_limit_matched():
     """With QUOTA_MODE an unmatched descriptor is a quota that passes, as upstream has it."""
     options = AnswerOptions(quota_mode=True)
-    assert answer(plan_of([PLAIN])._replace(alone=False), [DENIED], options).over
-    assert not answer(plan_of([PLAIN], None), [DENIED], options).over
+    assert answer(unbound(plan_of([PLAIN])), [DENIED], options).over
+    assert not answer(unbound(plan_of([PLAIN], None)), [DENIED], options).over
 
 
 def test_global_shadow_mode_forces_the_overall_code_alone():
     """With SHADOW_MODE the request passes, its statuses still say OVER_LIMIT, and it is told apart."""
-    told = answer(plan_of([PLAIN])._replace(alone=False), [DENIED], AnswerOptions(shadow_mode=True))
+    told = answer(unbound(plan_of([PLAIN])), [DENIED], AnswerOptions(shadow_mode=True))
     assert (False, True, True) == (told.over, told.shadowed, told.statuses[0].over)
 
 

@@ -77,15 +77,6 @@ def test_only_enforced_limits_veto():
         assert [False] * 3 == [charge.binding for charge in planner(options).plan(asked).charges]
 
 
-def test_alone_is_a_single_limit_that_is_always_enforced():
-    """The short way is for one descriptor with one limit that neither it nor a global mode keeps from denying."""
-    assert planner().plan(request(b"a")).alone
-    for other in ([b"a", b"a"], [b"shadow"], [b"quota"], [b"several"], [b"free"], [b"none"]):
-        assert not planner().plan(request(*other)).alone
-    for options in (PlanOptions(shadow_mode=True), PlanOptions(quota_mode=True)):
-        assert not planner(options).plan(request(b"a")).alone
-
-
 def test_all_or_nothing_is_the_domains_or_everyones():
     """A request is atomic when its domain says so, or when STOP_CACHE_KEY_INCREMENT_WHEN_OVERLIMIT does."""
     assert not planner().plan(request(b"a")).atomic
