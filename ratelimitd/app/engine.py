@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from ratelimitd.limiter import AnswerOptions, Fallback, Guard, OverLimitCache, PlanOptions, Tallies
+from ratelimitd.limiter import AnswerOptions, Engine, Fallback, Guard, OverLimitCache, PlanOptions, Tallies
 from ratelimitd.observe.metrics import STORE_BUCKETS, Counters, Histogram
 from ratelimitd.policy import OnStoreFailure
 from ratelimitd.rls import Bounds, Decided, EncodeOptions, RateLimitService, ServiceOptions
@@ -17,14 +17,15 @@ FALLBACK_BYTES = 32 << 20
 """Counters of ``on_store_failure: local``: some 100,000 keys, which is many for one process in one outage."""
 
 
-class Engine(NamedTuple):
-    """What decides, and what it counts.
+class Parts(NamedTuple):
+    """What decides, what answers Envoy with it, and what they count.
 
     Attributes:
         memory: the store of all counters, or the one that ``on_store_failure: local`` falls back to.
         redis: None when counters live in memory.
     """
 
+    engine: Engine
     service: RateLimitService
     tallies: Tallies
     counters: Counters
@@ -34,7 +35,7 @@ class Engine(NamedTuple):
     fallbacks: dict[OnStoreFailure, int]
 
 
-def build(settings: Settings, listener: Callable[[Decided], None] | None) -> Engine:
+def build(settings: Settings, listener: Callable[[Decided], None] | None) -> Parts:
     """Build the engine; it decides once its service has a planner. Needs a running event loop."""
     tallies, counters = Tallies(settings.request_made_series), Counters()
     latency, fallbacks = Histogram(STORE_BUCKETS), dict.fromkeys(OnStoreFailure, 0)
@@ -49,10 +50,9 @@ def build(settings: Settings, listener: Callable[[Decided], None] | None) -> Eng
         guards.append(Fallback(memory, settings.replicas, count))
     if settings.local_cache_size_in_bytes:
         guards.append(OverLimitCache(settings.local_cache_size_in_bytes))
-    service = RateLimitService(
-        memory if redis is None else redis, guards, tallies, counters, _service_options(settings), listener
-    )
-    return Engine(service, tallies, counters, memory, redis, latency, fallbacks)
+    engine = Engine(memory if redis is None else redis, guards)
+    service = RateLimitService(engine, tallies, counters, _service_options(settings), listener)
+    return Parts(engine, service, tallies, counters, memory, redis, latency, fallbacks)
 
 
 def plan_options(settings: Settings) -> PlanOptions:
@@ -62,6 +62,7 @@ def plan_options(settings: Settings) -> PlanOptions:
         shadow_mode=settings.shadow_mode,
         quota_mode=settings.quota_mode,
         near_limit_ratio=settings.near_limit_ratio,
+        identity_secret=settings.identity_secret.encode(),
     )
 
 

@@ -18,11 +18,11 @@ from ratelimitd.observe.metrics import (
 )
 from ratelimitd.stores.redis import RedisStore
 
-from .engine import Engine
+from .engine import Parts
 from .policies import Policies
 
 
-def exposition(engine: Engine, policies: Policies, lag: LoopLag) -> Callable[[], AsyncGenerator[bytes, None]]:
+def exposition(engine: Parts, policies: Policies, lag: LoopLag) -> Callable[[], AsyncGenerator[bytes, None]]:
     """Return what makes the text of one scrape, in chunks."""
     memory = engine.memory
     families = [
@@ -37,7 +37,7 @@ def exposition(engine: Engine, policies: Policies, lag: LoopLag) -> Callable[[],
     return lambda: render(engine.tallies, families)
 
 
-def _redis_families(engine: Engine, redis: RedisStore) -> list[Family]:
+def _redis_families(engine: Parts, redis: RedisStore) -> list[Family]:
     return [
         *store_families(engine.store_latency, redis.failures.items, lambda: redis.connected),
         single("ratelimitd_redis_round_trips_total", "counter", "Round trips to Redis.", lambda: redis.round_trips),

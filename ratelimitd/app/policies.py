@@ -12,7 +12,7 @@ from ratelimitd.policy import OnStoreFailure, Policy, PolicyErrors
 from ratelimitd.settings import Settings
 from ratelimitd.sources import Loaded, Paths, RuntimeFolder, Source, dismantle, load
 
-from .engine import Engine, plan_options
+from .engine import Parts, plan_options
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -46,7 +46,7 @@ class Policies:
         needs_store: whether some limit of it fails requests while the store is away.
     """
 
-    def __init__(self, source: Source, settings: Settings, engine: Engine) -> None:
+    def __init__(self, source: Source, settings: Settings, parts: Parts) -> None:
         self.generation = 0
         self.loaded = time.monotonic()
         self.rules = 0
@@ -54,13 +54,13 @@ class Policies:
         self.needs_store = False
         self._source = source
         self._settings = settings
-        self._engine = engine
-        self._keys = _key_maker(settings, shared=engine.redis is not None)
+        self._parts = parts
+        self._keys = _key_maker(settings, shared=parts.redis is not None)
 
     @property
     def policy(self) -> Policy | None:
         """The one in force."""
-        planner = self._engine.service.planner
+        planner = self._parts.engine.planner
         return None if planner is None else planner.policy
 
     async def reload(self) -> None:
@@ -75,7 +75,7 @@ class Policies:
         except PolicyErrors as errors:
             self._refused(errors)
             return
-        old = self._engine.service.planner
+        old = self._parts.engine.planner
         self.needs_store = await _needs_store(loaded.policy)
         self._in_force(loaded)
         if old is not None:
@@ -83,9 +83,9 @@ class Policies:
             await dismantle(old.policy)
 
     def _in_force(self, loaded: Loaded) -> None:
-        engine = self._engine
-        engine.service.planner = Planner(loaded.policy, self._keys, engine.tallies, plan_options(self._settings))
-        engine.counters.config_load_success += 1
+        parts = self._parts
+        parts.engine.planner = Planner(loaded.policy, self._keys, parts.tallies, plan_options(self._settings))
+        parts.counters.config_load_success += 1
         self.generation += 1
         self.loaded = time.monotonic()
         self.rules, self.domains = loaded.summary.limits, loaded.summary.domains
@@ -94,7 +94,7 @@ class Policies:
             log.warning(str(warning))
 
     def _refused(self, errors: PolicyErrors) -> None:
-        self._engine.counters.config_load_error += 1
+        self._parts.counters.config_load_error += 1
         stays = "no policy yet" if self.policy is None else "the old one stays in force"
         log.error("policy refused", errors=len(errors.errors), note=stays)
         for error in errors.errors[:ERRORS_LOGGED]:

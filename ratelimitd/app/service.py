@@ -5,7 +5,7 @@ from typing import NamedTuple
 from ratelimitd.observe.health import Health
 from ratelimitd.settings import Settings
 
-from .engine import Engine
+from .engine import Parts
 from .policies import Policies
 
 
@@ -13,7 +13,7 @@ class Service(NamedTuple):
     """What runs. ``health`` is upstream's and gRPC's; ``readiness`` also asks for a policy, and never for Redis."""
 
     settings: Settings
-    engine: Engine
+    engine: Parts
     policies: Policies
     health: Health
     readiness: Health

@@ -1,6 +1,7 @@
 """The ENGINE: from a request to charges, and from their outcomes to an answer."""
 
 from .answer import NO_LIMIT, UINT32_MAX, UNLIMITED, Answer, AnswerOptions, Status, answer, metadata_of, tally
+from .engine import Engine
 from .guards import Fallback, OverLimitCache
 from .keys import KeyMaker, key_maker
 from .plan import Planner, PlanOptions, cost_of
@@ -17,6 +18,7 @@ __all__ = [
     "Ask",
     "Charge",
     "Done",
+    "Engine",
     "Failure",
     "FailureKind",
     "Fallback",

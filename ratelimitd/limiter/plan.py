@@ -4,7 +4,7 @@ A plan depends on the request and the policy alone, never on time, so equal requ
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from typing import Final, NamedTuple
 
 from ratelimitd.policy import Descriptor, Domain, Identity, Limit, Match, Policy, identify, match, recounted
@@ -58,26 +58,31 @@ class Planner:
         self._keys = keys
         self._tallies = tallies
         self._options = options
-        self._plans: OrderedDict[bytes, Plan] = OrderedDict()
+        self._plans: OrderedDict[Hashable, tuple[Plan, int]] = OrderedDict()
         self._bytes = 0
 
-    def recall(self, body: bytes) -> Plan | None:
-        """Return the plan made for these request bytes before, if it is still remembered."""
-        return self._plans.get(body)
+    def recall(self, asked: Hashable) -> Plan | None:
+        """Return the plan remembered under this name, if it still is."""
+        remembered = self._plans.get(asked)
+        return None if remembered is None else remembered[0]
 
-    def remember(self, body: bytes, plan: Plan) -> None:
-        """Keep a plan; the oldest make room."""
-        plans = self._plans
-        plans[body] = plan
-        self._bytes += _size(body, plan)
+    def remember(self, asked: Hashable, plan: Plan, size: int = 0) -> None:
+        """Keep a plan under a name that only equal requests have, of so many bytes; the oldest make room."""
+        room = size + _room(plan)
+        self._plans[asked] = plan, room
+        self._bytes += room
         while self._bytes > PLANS_BYTES:
-            self._bytes -= _size(*plans.popitem(last=False))
+            self._drop_oldest()
 
     def forget(self, plans: int) -> bool:
         """Drop at most so many remembered plans; True while there are more. To free thousands at once takes long."""
         for _ in range(min(plans, len(self._plans))):
-            self._bytes -= _size(*self._plans.popitem(last=False))
+            self._drop_oldest()
         return bool(self._plans)
+
+    def _drop_oldest(self) -> None:
+        _, (_, room) = self._plans.popitem(last=False)
+        self._bytes -= room
 
     def plan(self, request: Request) -> Plan:
         """Find every limit of a request and what to charge it."""
@@ -177,8 +182,8 @@ def cost_of(descriptor: Descriptor, request_hits: int) -> int:
     return -hits if descriptor.negative else hits
 
 
-def _size(body: bytes, plan: Plan) -> int:
+def _room(plan: Plan) -> int:
     descriptors = plan.request.descriptors
     entries = sum([len(descriptor.entries) for descriptor in descriptors])
     keys = sum([len(charge.key) + CHARGE_BYTES for charge in plan.charges])
-    return len(body) + PLAN_BYTES + ITEM_BYTES * len(descriptors) + ENTRY_BYTES * entries + keys
+    return PLAN_BYTES + ITEM_BYTES * len(descriptors) + ENTRY_BYTES * entries + keys

@@ -11,13 +11,10 @@ from ratelimitd.limiter import (
     Answer,
     AnswerOptions,
     Ask,
-    Guard,
+    Engine,
     Plan,
-    Planner,
-    Store,
     Tallies,
     answer,
-    decide,
     tally,
 )
 from ratelimitd.transport import Call, Status
@@ -65,24 +62,17 @@ class Decided(NamedTuple):
 
 
 class RateLimitService:
-    """Takes calls through decode, plan, guards, store and answer.
-
-    Attributes:
-        planner: the policy in force; None until the first one is loaded. Swap it to reload.
-    """
+    """Takes calls through decode, plan, guards, store and answer."""
 
     def __init__(
         self,
-        store: Store,
-        guards: Sequence[Guard],
+        engine: Engine,
         tallies: Tallies,
         counts: Counts,
         options: ServiceOptions,
         listener: Callable[[Decided], None] | None = None,
     ) -> None:
-        self.planner: Planner | None = None
-        self._store = store
-        self._guards = guards
+        self._engine = engine
         self._tallies = tallies
         self._counts = counts
         self._options = options
@@ -116,7 +106,7 @@ class RateLimitService:
                 self._fault(ask.tag, error)
 
         if asks:
-            decide(self._guards, self._store, asks, time.time_ns() // 1000, completed, failed)
+            self._engine.decide(asks, time.time_ns() // 1000, completed, failed)
         return len(asks)
 
     def _called(self, seconds: float, calls: int) -> None:
@@ -138,7 +128,7 @@ class RateLimitService:
 
     def _ask(self, call: Call, arrived: float) -> Ask | None:
         """Decode and plan; a request that cannot be is answered here."""
-        planner = self.planner
+        planner = self._engine.planner
         if planner is None:
             self._counts.service_error += 1
             call.fail(Status.UNAVAILABLE, NOT_LOADED)
@@ -152,7 +142,7 @@ class RateLimitService:
                 self._counts.service_error += 1
                 call.fail(Status.INVALID_ARGUMENT, str(error))
                 return None
-            planner.remember(body, plan)
+            planner.remember(body, plan, len(body))
         if not plan.known_domain:
             self._unknown_domain(plan)
         deadline = int(arrived * 1_000_000) + self._options.budget

@@ -97,6 +97,18 @@ class Settings:
         "see it and look elsewhere; Kubernetes takes some seconds to spread the news that a pod ends.",
     )
 
+    # The fallback proxy
+    listen_addr = Row(host_port, ":8080", "host:port of `ratelimitd proxy`; a file's own `listen` wins.")
+    downstream_url = Row(
+        text, "http://localhost:8081", "Where `ratelimitd proxy` sends requests when it has no file that says so."
+    )
+    identity_secret = Row(
+        text,
+        "",
+        "API keys of a policy's identity are counted by their HMAC with this; unset: by their plain SHA-256.",
+        secret=Secret.WHOLE,
+    )
+
     # Logs
     log_level = Row(
         choice(*LOG_LEVELS),
@@ -326,7 +338,6 @@ UNBUILT: Final[tuple[Row[Any], ...]] = (
     *_unread("", _TRACING, "TRACING_SERVICE_NAMESPACE", "TRACING_SERVICE_INSTANCE_ID", "OTEL_EXPORTER_OTLP_*"),
     *_unread("http", _TRACING, "TRACING_EXPORTER_PROTOCOL"),
     *_unread("1", _TRACING, "TRACING_SAMPLING_RATE"),
-    *_unread("", "The reverse proxy.", "LISTEN_ADDR", "DOWNSTREAM_URL"),
 )
 """Variables that do not work yet. A name that ends in ``*`` stands for all that begin so."""
 

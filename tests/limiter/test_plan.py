@@ -158,8 +158,9 @@ def test_remembered_plans_are_bounded_in_bytes():
     """Plans are recalled by the request's bytes until newer ones take the room; the room is bounded."""
     made = planner()
     plan = made.plan(request(b"a"))
+    size = PLANS_BYTES // 50
     for n in range(100):
-        made.remember(b"%d" % n + b"x" * (PLANS_BYTES // 50), plan)
-    assert made.recall(b"99" + b"x" * (PLANS_BYTES // 50)) is plan
-    assert made.recall(b"0" + b"x" * (PLANS_BYTES // 50)) is None
-    assert 40 < sum(made.recall(b"%d" % n + b"x" * (PLANS_BYTES // 50)) is plan for n in range(100)) < 51
+        made.remember(n, plan, size)
+    assert made.recall(99) is plan
+    assert made.recall(0) is None
+    assert 40 < sum(made.recall(n) is plan for n in range(100)) < 51

@@ -1,6 +1,6 @@
 import pytest
 
-from ratelimitd.limiter import Failure, FailureKind, Planner, PlanOptions, Tallies, key_maker
+from ratelimitd.limiter import Engine, Failure, FailureKind, Planner, PlanOptions, Tallies, key_maker
 from ratelimitd.observe.metrics import Counters
 from ratelimitd.policy import parse
 from ratelimitd.proto import message
@@ -37,13 +37,14 @@ class Bench:
     def __init__(self, policy=None, options=ServiceOptions(), plan_options=PlanOptions(), store=None, guards=()):
         self.tallies, self.counts, self.decided = Tallies(), Counters(), []
         self.store = MemoryStore(1 << 20) if store is None else store
-        self.service = RateLimitService(self.store, guards, self.tallies, self.counts, options, self.decided.append)
+        self.engine = Engine(self.store, guards)
+        self.service = RateLimitService(self.engine, self.tallies, self.counts, options, self.decided.append)
         if policy is not None:
             self.load(policy, plan_options)
 
     def load(self, policy, plan_options=PlanOptions()):
         parsed = parse([("policy.yaml", policy.encode())])
-        self.service.planner = Planner(parsed, key_maker(b"", safe=True), self.tallies, plan_options)
+        self.engine.planner = Planner(parsed, key_maker(b"", safe=True), self.tallies, plan_options)
 
     def ask(self, *descriptors, domain="d", hits=0):
         """Ask with dicts of entries (or ready RateLimitDescriptors); returns the answer."""

@@ -148,14 +148,14 @@ async def test_a_store_failure_is_unavailable(bench, failing_store):
 async def test_a_fault_of_ours_stays_with_the_call_that_met_it(bench, monkeypatch):
     """An exception while one call is planned makes that call UNAVAILABLE; the others of its batch are decided."""
     made = bench(POLICY)
-    plan = made.service.planner.plan
+    plan = made.engine.planner.plan
 
     def faulty(request):
         if request.domain == b"boom":
             raise RuntimeError("a bug")
         return plan(request)
 
-    monkeypatch.setattr(made.service.planner, "plan", faulty)
+    monkeypatch.setattr(made.engine.planner, "plan", faulty)
     calls = []
     for domain in ("d", "boom", "d"):
         request = Request(domain=domain)
