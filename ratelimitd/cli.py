@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -134,15 +134,51 @@ def serve(config: tuple[str, ...], **flags: str | None) -> None:
     Every flag but --config is also an environment variable (--grpc-port is GRPC_PORT); the flag wins. Counters live in
     memory, or in Redis when its address is given.
     """
+    settings = _settings(flags)
+    from ratelimitd.app import run  # noqa: PLC0415  the whole service, which no other command needs
+
+    sys.exit(run(settings, config))
+
+
+def _settings(flags: Mapping[str, str | None]) -> Settings:
+    """Read the settings, or end with every problem there is."""
     try:
-        settings = load(os.environ, {name.upper(): value for name, value in flags.items() if value is not None})
+        return load(os.environ, {name.upper(): value for name, value in flags.items() if value is not None})
     except SettingsError as error:
         for problem in error.problems:
             click.echo(f"ratelimitd: {problem}", err=True)
         sys.exit(ERROR)
-    from ratelimitd.app import run  # noqa: PLC0415  the whole service, which no other command needs
 
-    sys.exit(run(settings, config))
+
+@main.command(
+    epilog=_examples(
+        "ratelimitd proxy                                          # :8080 before http://localhost:8081",
+        "LISTEN_ADDR=:80 DOWNSTREAM_URL=http://app:8000 ratelimitd proxy",
+        "ratelimitd proxy --print-config > gateway.yaml",
+        "ratelimitd proxy --config gateway.yaml --redis-addr localhost:6379",
+    )
+)
+@click.option("--config", type=click.Path(), metavar="FILE", help="Gateway file; without one a default is used.")
+@click.option("--print-config", is_flag=True, help="Print the default file, to be edited.")
+@click.option("--with-service", is_flag=True, help="Serve the same policies to Envoy too, as `serve` does.")
+@_settings_flags
+def proxy(
+    config: str | None,
+    print_config: bool,  # noqa: FBT001  click calls it by name
+    with_service: bool,  # noqa: FBT001  click calls it by name
+    **flags: str | None,
+) -> None:
+    """Run the fallback reverse proxy: the same limits without Envoy.
+
+    LISTEN_ADDR, DOWNSTREAM_URL, REDIS_ADDR and GRACEFUL_SHUTDOWN_TIMEOUT are enough to begin with.
+    """
+    settings = _settings(flags)
+    from ratelimitd.app import proxy as gateway  # noqa: PLC0415  the whole service, which no other command needs
+
+    if print_config:
+        click.echo(gateway.default_config(settings), nl=False)
+        return
+    sys.exit(gateway.run(settings, config, with_service=with_service))
 
 
 @main.command(
@@ -331,9 +367,7 @@ def _examine(paths: Iterable[Path], default_algorithm: str, *, merge_domains: bo
         files = read_files(source)
     except PolicyErrors as error:
         return Parsed([], list(error.errors), [], Summary(0, 0, 0))
-    return examine(
-        files, default_algorithm=default_algorithm, merge_domains=merge_domains, beside=tiers_beside(source)
-    )
+    return examine(files, default_algorithm=default_algorithm, merge_domains=merge_domains, beside=tiers_beside(source))
 
 
 def _validated(parsed: "Parsed") -> str:

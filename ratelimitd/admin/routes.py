@@ -46,6 +46,15 @@ def debug_routes(policy: Callable[[], Policy | None], stats: Stream) -> Routes:
     return {**routes, "/": Route(index(routes), "this list")}
 
 
+def gateway_routes(readiness: Health, metrics: Stream) -> Routes:
+    """Return the table of a gateway's own pages, by the seed's names."""
+    return {
+        "/metrics": Route(streamed(metrics, CONTENT_TYPE), "metrics for Prometheus"),
+        "/healthz": Route(livez, "200 as long as the event loop turns"),
+        "/readyz": Route(readyz(readiness), "200 OK, or 503 and what is not ready"),
+    }
+
+
 def metrics_routes(path: str, metrics: Stream) -> Routes:
     """Return the table of PROMETHEUS_ADDR, where PROMETHEUS_PATH is ``path``."""
     return {path: Route(streamed(metrics, CONTENT_TYPE), "metrics for Prometheus")}

@@ -4,6 +4,6 @@ import os
 
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")  # else grpcio writes a line to stderr for each child we start
 
-from .run import run
+from .serve import run
 
 __all__ = ["run"]

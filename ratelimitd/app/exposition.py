@@ -1,7 +1,7 @@
 """Which metrics the service exposes, and where their numbers are."""
 
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterable
 
 from ratelimitd import __version__
 from ratelimitd.observe.loop import LoopLag
@@ -21,25 +21,29 @@ from ratelimitd.stores.redis import RedisStore
 from .engine import Parts
 from .policies import Policies
 
+Scrape = Callable[[], AsyncGenerator[bytes, None]]
+"""Makes the text of one scrape, in chunks."""
 
-def exposition(engine: Parts, policies: Policies, lag: LoopLag) -> Callable[[], AsyncGenerator[bytes, None]]:
-    """Return what makes the text of one scrape, in chunks."""
-    memory = engine.memory
+
+def exposition(parts: Parts, policies: Policies, lag: LoopLag, more: Iterable[Family] = ()) -> Scrape:
+    """Expose the engine's numbers, and ``more``."""
+    memory = parts.memory
     families = [
-        *service_families(engine.counters, engine.tallies.unknown_domains),
+        *service_families(parts.counters, parts.tallies.unknown_domains),
         *policy_families(
             lambda: policies.generation, lambda: time.monotonic() - policies.loaded, lambda: policies.rules
         ),
         *memory_families(lambda: len(memory), lambda: memory.bytes, lambda: memory.evictions),
-        *(() if engine.redis is None else _redis_families(engine, engine.redis)),
+        *(() if parts.redis is None else _redis_families(parts, parts.redis)),
+        *more,
         *process_families(lag, __version__),
     ]
-    return lambda: render(engine.tallies, families)
+    return lambda: render(parts.tallies, families)
 
 
-def _redis_families(engine: Parts, redis: RedisStore) -> list[Family]:
+def _redis_families(parts: Parts, redis: RedisStore) -> list[Family]:
     return [
-        *store_families(engine.store_latency, redis.failures.items, lambda: redis.connected),
+        *store_families(parts.store_latency, redis.failures.items, lambda: redis.connected),
         single("ratelimitd_redis_round_trips_total", "counter", "Round trips to Redis.", lambda: redis.round_trips),
         single("ratelimitd_redis_reconnects_total", "counter", "Connections made again.", lambda: redis.reconnects),
         single(
@@ -49,6 +53,6 @@ def _redis_families(engine: Parts, redis: RedisStore) -> list[Family]:
         single("ratelimitd_redis_in_flight", "gauge", "Charges waiting for Redis.", lambda: redis.in_flight),
         by_label(
             "ratelimitd_store_fallbacks_total", "counter", "Failures, by their limit's on_store_failure.",
-            "policy", lambda: [(policy.name.lower(), count) for policy, count in engine.fallbacks.items()],
+            "policy", lambda: [(policy.name.lower(), count) for policy, count in parts.fallbacks.items()],
         ),
     ]  # fmt: skip

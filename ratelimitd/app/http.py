@@ -6,10 +6,9 @@ from typing import NamedTuple
 
 from ratelimitd.admin import Routes, debug_routes, listen, metrics_routes, service_routes
 from ratelimitd.admin.stats import render as statsd_text
-from ratelimitd.observe.loop import LoopLag
 from ratelimitd.rls import decide_json
 
-from .exposition import exposition
+from .exposition import Scrape
 from .service import Service
 
 
@@ -20,17 +19,21 @@ class Addresses(NamedTuple):
     debug: str
     prometheus: str
 
+    @property
+    def named(self) -> dict[str, str]:
+        """Those there are, by name."""
+        return {name: address for name, address in self._asdict().items() if address}
 
-async def listen_http(service: Service, lag: LoopLag, stack: AsyncExitStack) -> Addresses:
+
+async def listen_http(service: Service, scrape: Scrape, stack: AsyncExitStack) -> Addresses:
     """Listen on all HTTP ports until the stack unwinds; raises OSError when one is taken."""
-    settings, engine = service.settings, service.engine
-    scrape = exposition(engine, service.policies, lag)
-    main = service_routes(service.health, service.readiness, partial(decide_json, engine.service), scrape)
+    settings, parts = service.settings, service.parts
+    main = service_routes(service.health, service.readiness, partial(decide_json, parts.service), scrape)
     if settings.disable_stats:
         main = {path: route for path, route in main.items() if path != "/metrics"}
     debug = debug_routes(
         lambda: service.policies.policy,
-        lambda: statsd_text(engine.tallies, engine.tallies.unknown_domains(), engine.counters),
+        lambda: statsd_text(parts.tallies, parts.tallies.unknown_domains(), parts.counters),
     )
 
     async def open_port(routes: Routes, host: str, port: int) -> str:

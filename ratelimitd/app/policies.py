@@ -2,13 +2,14 @@
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import structlog
 
 from ratelimitd.limiter import KeyMaker, Planner, key_maker
 from ratelimitd.observe.loop import batches
-from ratelimitd.policy import OnStoreFailure, Policy, PolicyErrors
+from ratelimitd.policy import UNSALTED, OnStoreFailure, Policy, PolicyErrors
 from ratelimitd.settings import Settings
 from ratelimitd.sources import Loaded, Paths, RuntimeFolder, Source, dismantle, load
 
@@ -36,6 +37,17 @@ def source_of(settings: Settings, config: tuple[str, ...]) -> Source:
     )
 
 
+Accept = Callable[[Policy], Callable[[], None]]
+"""Looks at a new policy, and raises PolicyErrors or returns what puts all else in force that came with it."""
+
+Prepare = Callable[[], Awaitable[Accept]]
+"""Reads what comes with a policy, before it; raises PolicyErrors."""
+
+
+def _accept_any(_: Policy) -> Callable[[], None]:
+    return lambda: None
+
+
 class Policies:
     """Loads policies and puts each good one in force.
 
@@ -46,7 +58,14 @@ class Policies:
         needs_store: whether some limit of it fails requests while the store is away.
     """
 
-    def __init__(self, source: Source, settings: Settings, parts: Parts) -> None:
+    def __init__(
+        self,
+        source: Source,
+        settings: Settings,
+        parts: Parts,
+        prepare: Prepare | None = None,
+        default_algorithm: str = "",
+    ) -> None:
         self.generation = 0
         self.loaded = time.monotonic()
         self.rules = 0
@@ -55,6 +74,8 @@ class Policies:
         self._source = source
         self._settings = settings
         self._parts = parts
+        self._prepare = prepare
+        self._default_algorithm = default_algorithm or settings.default_algorithm
         self._keys = _key_maker(settings, shared=parts.redis is not None)
 
     @property
@@ -67,17 +88,20 @@ class Policies:
         """Load what the source holds now; on any error the policy in force stays."""
         settings = self._settings
         try:
+            accept = await self._prepare() if self._prepare is not None else _accept_any
             loaded = await load(
                 self._source,
-                default_algorithm=settings.default_algorithm,
+                default_algorithm=self._default_algorithm,
                 merge_domains=settings.merge_domain_config,
             )
+            commit = accept(loaded.policy)
         except PolicyErrors as errors:
             self._refused(errors)
             return
         old = self._parts.engine.planner
         self.needs_store = await _needs_store(loaded.policy)
         self._in_force(loaded)
+        commit()
         if old is not None:
             await _forget(old)
             await dismantle(old.policy)
@@ -92,6 +116,8 @@ class Policies:
         log.info("policy loaded", files=loaded.files, **loaded.summary._asdict())
         for warning in loaded.warnings:
             log.warning(str(warning))
+        if not self._settings.identity_secret and any(domain.identity for domain in loaded.policy.domains.values()):
+            log.warning(UNSALTED)
 
     def _refused(self, errors: PolicyErrors) -> None:
         self._parts.counters.config_load_error += 1

@@ -13,7 +13,7 @@ class Service(NamedTuple):
     """What runs. ``health`` is upstream's and gRPC's; ``readiness`` also asks for a policy, and never for Redis."""
 
     settings: Settings
-    engine: Parts
+    parts: Parts
     policies: Policies
     health: Health
     readiness: Health
@@ -25,7 +25,7 @@ class Service(NamedTuple):
 
     def judge(self) -> None:
         """Say how the components are, after any of them may have changed (contract: ``redis``, ``config``)."""
-        settings, policies, redis = self.settings, self.policies, self.engine.redis
+        settings, policies, redis = self.settings, self.policies, self.parts.redis
         waits_for_policy = policies.policy is None and not settings.force_start_without_initial_config
         for health in (self.health, self.readiness):
             health.set("policy", not waits_for_policy, "no policy was loaded yet")
@@ -34,3 +34,8 @@ class Service(NamedTuple):
         if redis is not None:
             needed = policies.needs_store or policies.policy is None
             self.health.set("redis", redis.connected or not needed, "not connected")
+
+    @property
+    def store_name(self) -> str:
+        """Where counts live, for people."""
+        return "memory" if self.settings.redis is None else f"redis at {self.settings.redis}"

@@ -98,7 +98,11 @@ class Settings:
     )
 
     # The fallback proxy
-    listen_addr = Row(host_port, ":8080", "host:port of `ratelimitd proxy`; a file's own `listen` wins.")
+    listen_addr = Row(
+        lambda value: host_port(value) if value else None,
+        "",
+        "host:port of `ratelimitd proxy`; unset: what its file says, else :8080.",
+    )
     downstream_url = Row(
         text, "http://localhost:8081", "Where `ratelimitd proxy` sends requests when it has no file that says so."
     )

@@ -17,12 +17,14 @@ class TlsFiles:
     """A certificate and its key; with ``client_ca`` every client needs a certificate of it.
 
     ``client_san``, when given, is the subject alternative name (DNS, URI, IP or email) that certificate must have.
-    ``look_again`` is the least time in seconds between two looks at the files; a look is taken when somebody connects.
+    ``alpn`` is what is spoken over it (RFC 7301). ``look_again`` is the least time in seconds between two looks at the
+    files; a look is taken when somebody connects.
     Raises OSError or ssl.SSLError, naming the file, when the files cannot be used now; later, what was last good stays.
     """
 
-    def __init__(self, cert: str, key: str, client_ca: str = "", client_san: str = "") -> None:
+    def __init__(self, cert: str, key: str, client_ca: str = "", client_san: str = "", alpn: str = "h2") -> None:
         self.cert, self.key, self.client_ca, self.client_san = cert, key, client_ca, client_san
+        self._alpn = alpn
         self.look_again = LOOK_AGAIN
         self._seen = self._signature()
         self._looked = time.monotonic()
@@ -73,7 +75,7 @@ class TlsFiles:
     def _load(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2  # RFC 9113 9.2
-        context.set_alpn_protocols(["h2"])
+        context.set_alpn_protocols([self._alpn])
         try:
             context.load_cert_chain(self.cert, self.key)
         except OSError as error:

@@ -1,0 +1,103 @@
+"""The gateway file in force: read at the start and on every change, taken over together with its policies."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import structlog
+
+from ratelimitd.gateway.address import trust
+from ratelimitd.gateway.file import domain_of, read_gateway
+from ratelimitd.gateway.http1 import Server, Sweeper, Upstream
+from ratelimitd.gateway.model import Backend, Gateway
+from ratelimitd.gateway.proxy import Internal, Live, Proxy
+from ratelimitd.gateway.routing import Router, key_headers
+from ratelimitd.policy import Policy, PolicyError, PolicyErrors
+
+from .policies import Accept
+
+log = structlog.stdlib.get_logger(__name__)
+
+FIXED = ("listen", "tls", "admin")
+"""What of a file is only read at the start, since ports are bound then."""
+
+
+async def read(path: str) -> Gateway:
+    """Read a gateway file without holding the loop. Raises PolicyErrors."""
+    try:
+        content = await asyncio.to_thread(Path(path).read_bytes)
+    except OSError as error:
+        raise PolicyErrors([PolicyError(path, 0, f"cannot be read: {error.strerror}")]) from None
+    return await asyncio.to_thread(read_gateway, path, content)
+
+
+class GatewayFiles:
+    """Puts a gateway file in force whenever its policies are.
+
+    Args:
+        gateway: as first read.
+
+    Attributes:
+        internal: answers of our own, by path.
+        upstreams: those in force, by name.
+    """
+
+    def __init__(self, gateway: Gateway, proxy: Proxy, server: Server, sweeper: Sweeper) -> None:
+        self.internal: Mapping[bytes, Internal] = {}
+        self.upstreams: dict[str, Upstream] = {}
+        self._backends: dict[str, Backend] = {}
+        self._gateway = gateway
+        self._proxy = proxy
+        self._server = server
+        self._sweeper = sweeper
+        self._closing: set[asyncio.Task[None]] = set()
+
+    async def prepare(self) -> Accept:
+        """Read the file as it is now."""
+        gateway = await read(self._gateway.file)
+        router = await asyncio.to_thread(Router, gateway)
+
+        def accept(policy: Policy) -> Callable[[], None]:
+            domain = domain_of(gateway, policy)
+            keys = [domain.identity.key] if domain.identity is not None else []
+            repeated = key_headers(gateway, keys)
+
+            def commit() -> None:
+                self._replace_upstreams(gateway)
+                self._tell_fixed(gateway)
+                self._gateway = gateway
+                self._server.options = gateway.limits
+                self._proxy.live = Live(
+                    gateway,
+                    router,
+                    dict(self.upstreams),
+                    trust(gateway.trusted_proxies),
+                    domain.name,
+                    repeated,
+                    self.internal,
+                )
+
+            return commit
+
+        return accept
+
+    async def close(self) -> None:
+        """Close the connections to upstreams that nobody uses."""
+        await asyncio.gather(*(upstream.close() for upstream in self.upstreams.values()))
+
+    def _replace_upstreams(self, gateway: Gateway) -> None:
+        """Keep those that are as they were, connections and breakers too; let the others go when they are done."""
+        for name in list(self.upstreams):
+            if gateway.upstreams.get(name) != self._backends[name]:
+                task = asyncio.ensure_future(self.upstreams.pop(name).close())
+                self._closing.add(task)
+                task.add_done_callback(self._closing.discard)
+        for name, backend in gateway.upstreams.items():
+            if name not in self.upstreams:
+                self.upstreams[name] = Upstream(name, backend.endpoints, backend.options, self._sweeper)
+        self._backends = dict(gateway.upstreams)
+
+    def _tell_fixed(self, gateway: Gateway) -> None:
+        for name in FIXED:
+            if getattr(gateway, name) != getattr(self._gateway, name):
+                log.warning("the gateway file changed what only a restart can change", what=name)

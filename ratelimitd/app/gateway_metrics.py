@@ -1,0 +1,44 @@
+"""The gateway's metrics, by the seed's names, and the state of its upstreams."""
+
+from collections.abc import Iterable, Mapping
+
+from ratelimitd.gateway.account import Account
+from ratelimitd.gateway.http1 import State, Upstream
+from ratelimitd.observe.metrics import Family, Value, single
+
+STATES = {State.CLOSED: 0, State.HALF_OPEN: 1, State.OPEN: 2}
+
+
+def gateway_families(account: Account, upstreams: Mapping[str, Upstream]) -> list[Family]:
+    """Return the metrics of a gateway; ``upstreams`` are those in force whenever somebody scrapes."""
+
+    def breakers() -> Iterable[tuple[tuple[str, ...], Value]]:
+        return [((name,), STATES[upstream.state]) for name, upstream in upstreams.items()]
+
+    def in_flight() -> Iterable[tuple[tuple[str, ...], Value]]:
+        return [
+            ((name, str(pool.endpoint)), upstream.in_flight(index))
+            for name, upstream in upstreams.items()
+            for index, pool in enumerate(upstream.pools)
+        ]
+
+    return [
+        Family(
+            "gateway_requests_total", "counter", "Requests answered.", ("route", "status"),
+            lambda: list(account.requests.items()),
+        ),
+        Family(
+            "gateway_rate_limited_total", "counter", "Requests denied by a limit.", ("route", "limit"),
+            lambda: list(account.rate_limited.items()),
+        ),
+        single(
+            "gateway_request_duration_seconds", "histogram", "Time from a request's head to the end of its answer.",
+            lambda: account.latency,
+        ),
+        Family(
+            "gateway_upstream_breaker_state", "gauge", "0 closed, 1 half open, 2 open.", ("upstream",), breakers
+        ),
+        Family(
+            "gateway_upstream_in_flight", "gauge", "Requests at an endpoint.", ("upstream", "endpoint"), in_flight
+        ),
+    ]  # fmt: skip

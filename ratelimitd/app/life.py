@@ -1,0 +1,146 @@
+"""A process's life: start, serve, drain, end. What it serves is handed in."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AsyncExitStack
+from typing import Any, Final, NamedTuple
+
+import structlog
+import uvloop
+
+from ratelimitd.observe.logs import configure, hide
+from ratelimitd.settings import Settings
+
+from .service import Service
+
+log = structlog.stdlib.get_logger(__name__)
+
+CONNECT_FIRST: Final = 1.0
+"""Seconds the start waits for Redis: far more than a connection takes, and a Redis that hangs keeps nobody up."""
+
+
+class StartError(Exception):
+    """The start cannot go on; the text says why."""
+
+
+class Front(NamedTuple):
+    """What answers callers.
+
+    Attributes:
+        leave: have callers go elsewhere, and still answer those who come.
+        stop: take nobody new, give those in flight so many seconds, then end.
+    """
+
+    leave: Callable[[], None]
+    stop: Callable[[float], Awaitable[None]]
+
+
+class Running(NamedTuple):
+    """What a start came to."""
+
+    service: Service
+    fronts: tuple[Front, ...]
+
+
+Start = Callable[[AsyncExitStack], Coroutine[None, None, Running]]
+
+
+def live(settings: Settings, start: Start) -> int:
+    """Start, and serve until SIGTERM or SIGINT; returns the exit code: 0 after a drain, 1 when the start failed."""
+    configure(settings.log_level, settings.log_format)
+    hide(settings.identity_secret)
+    if settings.redis is not None:
+        hide(settings.redis.password)
+    for warning in settings.warnings:
+        log.warning(warning)
+    try:
+        uvloop.run(_live(settings, start))
+    except (OSError, StartError) as error:
+        log.error("cannot start", reason=str(error))  # noqa: TRY400 - the reason is all a reader needs
+        return 1
+    return 0
+
+
+async def _live(settings: Settings, start: Start) -> None:
+    ending = _end_on_signals()
+    async with AsyncExitStack() as stack:
+        starting = asyncio.ensure_future(start(stack))
+        await asyncio.wait((starting, ending), return_when=asyncio.FIRST_COMPLETED)
+        if not starting.done():
+            await cancelled(starting)
+            log.info("ended before it served")
+            return
+        running = starting.result()
+        by = await ending
+        await _drain(settings, running, settings.drain_delay if by == signal.SIGTERM else 0.0)
+
+
+async def connect(service: Service, stack: AsyncExitStack) -> None:
+    """Let Redis be tried, and wait a moment for it so that the first call finds it; it is tried for ever after."""
+    redis = service.parts.redis
+    if redis is None:
+        return
+
+    def edge(up: bool, reason: str) -> None:  # noqa: FBT001 - the store's signature
+        if up:
+            log.info("redis is connected", address=str(service.settings.redis))
+        else:
+            log.warning("redis is away", address=str(service.settings.redis), reason=reason)
+        service.judge()
+
+    redis.on_edge = edge
+    connecting = asyncio.ensure_future(redis.connect())
+    stack.push_async_callback(redis.close)
+    stack.push_async_callback(cancelled, connecting)
+    await asyncio.wait((connecting,), timeout=CONNECT_FIRST)
+
+
+def run_beside(stack: AsyncExitStack, endless: Coroutine[None, None, None]) -> None:
+    """Run until the stack unwinds; a fault in it is told, and decisions go on without it."""
+    task = asyncio.create_task(endless)
+    task.add_done_callback(_tell_fault)
+    stack.push_async_callback(cancelled, task)
+
+
+async def cancelled(task: "asyncio.Future[Any]") -> None:
+    """Cancel a task and wait until it is gone."""
+    task.cancel()
+    await asyncio.wait((task,))
+
+
+def _tell_fault(task: "asyncio.Task[None]") -> None:
+    if not task.cancelled() and (fault := task.exception()) is not None:
+        log.error("a task beside the service ended", task=task.get_coro(), exc_info=fault)
+
+
+def _end_on_signals() -> "asyncio.Future[signal.Signals]":
+    """Return what the first SIGTERM or SIGINT completes; a second one ends the process at once."""
+    loop = asyncio.get_running_loop()
+    ending: asyncio.Future[signal.Signals] = loop.create_future()
+
+    def end(by: signal.Signals) -> None:
+        if ending.done():
+            log.warning("ending at once", signal=by.name)
+            os._exit(128 + by)
+        ending.set_result(by)
+
+    for each in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(each, end, each)
+    return ending
+
+
+async def _drain(settings: Settings, running: Running, delay: float) -> None:
+    """Fail health, serve on for ``delay`` seconds while callers leave, then let calls in flight finish.
+
+    A person's Ctrl-C has no delay: nobody's load balancer looks.
+    """
+    log.info("draining", delay=delay)
+    for health in (running.service.health, running.service.readiness):
+        health.set("sigterm", False, "shutting down")  # noqa: FBT003 - a state
+    for front in running.fronts:
+        front.leave()
+    await asyncio.sleep(delay)
+    await asyncio.gather(*(front.stop(settings.graceful_shutdown_timeout) for front in running.fronts))
+    log.info("ended")

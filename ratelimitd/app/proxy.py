@@ -1,0 +1,152 @@
+"""``ratelimitd proxy``: the gateway without Envoy, over the same engine; the service beside it when asked for."""
+
+import asyncio
+import signal
+import ssl
+import tempfile
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from functools import partial
+from pathlib import Path
+
+import structlog
+
+from ratelimitd import __version__
+from ratelimitd.admin import Routes, bind, gateway_routes, listen
+from ratelimitd.gateway.account import AccessLog, Account, Handled
+from ratelimitd.gateway.decide import Decider
+from ratelimitd.gateway.default import default_file
+from ratelimitd.gateway.http1 import Server, Sweeper
+from ratelimitd.gateway.model import DEFAULT_ALGORITHM, Admin, Gateway
+from ratelimitd.gateway.proxy import Proxy, render
+from ratelimitd.limiter import AnswerOptions
+from ratelimitd.observe.health import Health
+from ratelimitd.observe.loop import LoopLag, tame_collector
+from ratelimitd.policy import PolicyErrors
+from ratelimitd.settings import Settings
+from ratelimitd.sources import GatewayFile, Watch, describe, signature
+from ratelimitd.transport.tls import TlsFiles
+
+from .engine import MICROSECONDS, Parts, build
+from .exposition import exposition
+from .gateway_files import GatewayFiles, read
+from .gateway_metrics import gateway_families
+from .gateway_pages import internal
+from .http import listen_http
+from .life import Front, Running, StartError, connect, live, run_beside
+from .policies import Policies
+from .serve import open_grpc
+from .service import Service
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+def run(settings: Settings, config: str | None, *, with_service: bool) -> int:
+    """Proxy by this gateway file (None: the default one) until a signal; returns the exit code."""
+    return live(settings, partial(_start, settings, config, with_service=with_service))
+
+
+def default_config(settings: Settings) -> str:
+    """Return the file that is used when there is none."""
+    host, port = settings.listen_addr or ("", 8080)
+    return default_file(f"{_bracketed(host)}:{port}", settings.downstream_url)
+
+
+async def _start(settings: Settings, config: str | None, stack: AsyncExitStack, *, with_service: bool) -> Running:
+    """Read the file, bind every port, load the policies, then answer."""
+    path = config or _written(default_config(settings), stack)
+    gateway = await _first(path)
+    host, port = settings.listen_addr or gateway.listen
+    sock = bind(host, port)
+    stack.callback(sock.close)
+    parts, account, sweeper = build(settings, None), Account(), Sweeper()
+    stack.callback(sweeper.close)
+    proxy = Proxy(_decider(settings, parts), _reporter(account, stack))
+    server = Server(proxy.handle, gateway.limits, sweeper, render=render)
+    files = GatewayFiles(gateway, proxy, server, sweeper)
+    stack.push_async_callback(files.close)
+    source = GatewayFile(path)
+    # A gateway's policies are token buckets unless they say otherwise, so DEFAULT_ALGORITHM does not reach them.
+    policies = Policies(source, settings, parts, prepare=files.prepare, default_algorithm=DEFAULT_ALGORITHM)
+    service = Service(settings, parts, policies, Health(), Health())
+    service.judge()
+    lag = LoopLag()
+    scrape = exposition(parts, policies, lag, gateway_families(account, files.upstreams))
+    where = {"proxy": f"{_bracketed(host)}:{sock.getsockname()[1]}"}
+    where |= await _pages(gateway.admin, files, gateway_routes(service.readiness, scrape), host, stack)
+    fronts = [Front(server.leave, server.stop)]
+    serving = None
+    if with_service:
+        serving, front = open_grpc(service)
+        fronts.append(front)
+        where |= {"transport": serving.transport, "grpc": serving.server.address}
+        where |= (await listen_http(service, scrape, stack)).named
+    watch = Watch(lambda: signature(source), service.reload)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, watch.wake)
+    log.info("starting", version=__version__, policy=describe(source))
+    await connect(service, stack)
+    await service.reload()
+    if serving is not None:
+        await serving.server.start()
+    await server.start(sock, tls=_tls(gateway))
+    tame_collector()
+    for endless in (watch.run(), lag.run()):
+        run_beside(stack, endless)
+    log.info("serving", version=__version__, **where, store=service.store_name)
+    return Running(service, tuple(fronts))
+
+
+async def _first(path: str) -> Gateway:
+    """Read the file for the first time: without it nobody knows where to listen, so every error ends the start."""
+    try:
+        return await read(path)
+    except PolicyErrors as errors:
+        for error in errors.errors:
+            log.error(str(error))  # noqa: TRY400 - its text is all a reader needs
+        raise StartError(f"the gateway file has {len(errors.errors)} errors") from None
+
+
+def _decider(settings: Settings, parts: Parts) -> Decider:
+    options = AnswerOptions(shadow_mode=settings.shadow_mode, quota_mode=settings.quota_mode)
+    clock = asyncio.get_running_loop().time
+    return Decider(parts.engine, options, int(settings.store_budget * MICROSECONDS), clock)
+
+
+def _reporter(account: Account, stack: AsyncExitStack) -> Callable[[Handled], None]:
+    """Count and log each request; what is noted last is written at the end."""
+    access = AccessLog(asyncio.get_running_loop().call_soon)
+    stack.callback(access.flush)
+
+    def report(handled: Handled) -> None:
+        account.count(handled)
+        access.log(handled)
+
+    return report
+
+
+async def _pages(admin: Admin, files: GatewayFiles, routes: Routes, host: str, stack: AsyncExitStack) -> dict[str, str]:
+    """Put /metrics, /healthz and /readyz where the file wants them."""
+    if admin.port is None:
+        files.internal = internal(routes, admin.prefix)
+        return {}
+    listener = await listen(routes, host, admin.port)
+    stack.push_async_callback(listener.close)
+    return {"admin": f"{_bracketed(host)}:{listener.port}"}
+
+
+def _tls(gateway: Gateway) -> ssl.SSLContext | None:
+    if gateway.tls is None:
+        return None
+    folder = Path(gateway.file).parent
+    return TlsFiles(str(folder / gateway.tls.cert), str(folder / gateway.tls.key), alpn="http/1.1").context()
+
+
+def _written(text: str, stack: AsyncExitStack) -> str:
+    """Write the default file where the loader can read it like any other."""
+    path = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ratelimitd-"))) / "gateway.yaml"
+    path.write_text(text)
+    return str(path)
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

@@ -1,0 +1,74 @@
+"""``ratelimitd serve``: the rate-limit service."""
+
+import asyncio
+import signal
+from contextlib import AsyncExitStack
+from functools import partial
+
+import structlog
+
+from ratelimitd import __version__
+from ratelimitd.observe.health import Health
+from ratelimitd.observe.loop import LoopLag, tame_collector
+from ratelimitd.rls import GrpcHealth, handlers
+from ratelimitd.rls.narrate import narrate
+from ratelimitd.settings import Settings
+from ratelimitd.sources import Watch, describe, signature
+
+from .engine import build
+from .exposition import exposition
+from .http import listen_http
+from .life import Front, Running, connect, live, run_beside
+from .listen import Serving, grpc_server
+from .policies import Policies, source_of
+from .service import Service
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+def run(settings: Settings, config: tuple[str, ...]) -> int:
+    """Serve the policies of these paths, or of the RUNTIME_* folder, until a signal; returns the exit code."""
+    return live(settings, partial(_start, settings, config))
+
+
+async def _start(settings: Settings, config: tuple[str, ...], stack: AsyncExitStack) -> Running:
+    """Bind every port, load the first policy, then answer."""
+    parts = build(settings, narrate if settings.log_decisions else None)
+    source = source_of(settings, config)
+    service = Service(settings, parts, Policies(source, settings, parts), Health(), Health())
+    service.judge()
+    lag = LoopLag()
+    serving, front = open_grpc(service)
+    addresses = await listen_http(service, exposition(parts, service.policies, lag), stack)
+    watch = Watch(lambda: signature(source), service.reload)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, watch.wake)
+    log.info("starting", version=__version__, policy=describe(source))
+    await connect(service, stack)
+    await service.reload()
+    await serving.server.start()
+    tame_collector()
+    for endless in (watch.run(), lag.run()):
+        run_beside(stack, endless)
+    log.info(
+        "serving",
+        version=__version__,
+        transport=serving.transport,
+        grpc=serving.server.address,
+        **addresses.named,
+        store=service.store_name,
+    )
+    return Running(service, (front,))
+
+
+def open_grpc(service: Service) -> tuple[Serving, Front]:
+    """Bind the gRPC port for Envoy's API; it answers once its server is started. Raises OSError."""
+    parts = service.parts
+    health = GrpcHealth(lambda: service.health.healthy, parts.counters)
+    service.health.subscribe(lambda _: health.changed())
+    serving = grpc_server(service.settings, handlers(parts.service, health))
+
+    async def stop(grace: float) -> None:
+        health.end_watches()
+        await serving.server.stop(grace)
+
+    return serving, Front(leave=lambda: None, stop=stop)

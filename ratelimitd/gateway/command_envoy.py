@@ -1,0 +1,103 @@
+"""``ratelimitd envoy``: a gateway file as a bootstrap of Envoy."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from ratelimitd.policy import Domain, Parsed, PolicyErrors, assemble, examine
+from ratelimitd.policy.model import UPSTREAM_ALGORITHM
+from ratelimitd.policy.rows import NodeRow
+from ratelimitd.sources import GatewayFile, read_files, tiers_beside
+
+from .file import domain_of, read_gateway
+from .model import DEFAULT_ALGORITHM, Gateway
+
+MISSING: Final = "envoy-data-plane is missing: pip install 'ratelimitd[envoy]'"
+
+
+class CommandError(Exception):
+    """The bootstrap cannot be made; says why, a line for each reason."""
+
+
+class Made(NamedTuple):
+    """The bootstrap as YAML, and what Envoy does otherwise, a line each."""
+
+    text: str
+    gaps: list[str]
+
+
+class Asked(NamedTuple):
+    """What the command line says.
+
+    Attributes:
+        rls: host and port of the rate limit service.
+        admin: port of Envoy's own pages, on the loopback address.
+        timeout: seconds the service has for an answer.
+        failure_mode: allow or deny; "" follows the limits' on_store_failure.
+    """
+
+    rls: tuple[str, int] = ("localhost", 8081)
+    admin: int = 9901
+    timeout: float = 0.02
+    failure_mode: str = ""
+
+
+def make(file: str, asked: Asked) -> Made:
+    """Make the bootstrap of a gateway file. Raises CommandError."""
+    try:
+        from . import envoy  # noqa: PLC0415  an extra, which takes half a second to import
+    except ModuleNotFoundError as error:
+        if str(error.name).partition(".")[0] in (__package__ or "").partition("."):
+            raise
+        raise CommandError(MISSING) from error
+    try:
+        gateway = read_gateway(file, Path(file).read_bytes(), for_envoy=True)
+        domain, remarks = _policies(gateway)
+    except OSError as error:
+        raise CommandError(f"{file}: cannot be read: {error.strerror}") from error
+    except PolicyErrors as error:
+        raise CommandError("\n".join(map(str, error.errors))) from error
+    deny = asked.failure_mode == "deny" if asked.failure_mode else envoy.denies(domain)
+    options = envoy.Options(asked.rls, ("127.0.0.1", asked.admin), asked.timeout, deny)
+    try:
+        built = envoy.bootstrap(gateway, domain.name, options)
+    except envoy.EnvoyError as error:
+        raise CommandError(str(error)) from error
+    return Made(envoy.as_yaml(built, command(file, asked)), [*envoy.gaps(gateway, domain), *remarks])
+
+
+def command(file: str, asked: Asked) -> str:
+    """Return the command that makes this bootstrap; what is as it would be anyway is left out."""
+    flags: dict[str, Callable[[Asked], str]] = {
+        "--rls": lambda asked: "{}:{}".format(*asked.rls),
+        "--admin": lambda asked: str(asked.admin),
+        "--timeout": lambda asked: f"{asked.timeout:g}s",
+        "--failure-mode": lambda asked: asked.failure_mode,
+    }
+    said = [f" {flag} {shown(asked)}" for flag, shown in flags.items() if shown(asked) != shown(Asked())]
+    return f"ratelimitd envoy {file}{''.join(said)}"
+
+
+def _policies(gateway: Gateway) -> tuple[Domain, list[str]]:
+    """Read the policies of a gateway to the domain that counts, and what the service must be told."""
+    parsed = _examined(gateway, DEFAULT_ALGORITHM)
+    if parsed.errors:
+        raise PolicyErrors(parsed.errors)
+    remarks = []
+    if _decided_by(_examined(gateway, UPSTREAM_ALGORITHM)) != _decided_by(parsed):
+        remarks.append(
+            f"policies: limits without an algorithm are {DEFAULT_ALGORITHM} in a gateway:"
+            f" start the service with DEFAULT_ALGORITHM={DEFAULT_ALGORITHM}, or write default_algorithm"
+        )
+    if not gateway.policies:
+        remarks.append("policies: they are in the gateway file: the service needs them in a file of their own")
+    return domain_of(gateway, assemble(parsed.rows)), remarks
+
+
+def _decided_by(parsed: Parsed) -> list[NodeRow]:
+    return [row for row in parsed.rows if isinstance(row, NodeRow)]
+
+
+def _examined(gateway: Gateway, algorithm: str) -> Parsed:
+    source = GatewayFile(gateway.file)
+    return examine(read_files(source), default_algorithm=algorithm, beside=tiers_beside(source))

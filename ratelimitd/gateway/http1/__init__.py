@@ -1,0 +1,32 @@
+"""HTTP/1.1 on the wire, both sides of a reverse proxy. A leaf: it knows no limits, policies or routes."""
+
+from .balance import BalanceOptions
+from .breaker import BreakerOptions, State
+from .exchange import Exchange
+from .headers import to_upstream
+from .model import Endpoint, Headers, Peer, Refusal, Request, Summary
+from .options import ServerOptions, UpstreamOptions
+from .phases import Handler
+from .server import Server
+from .sweep import Sweeper
+from .upstream import Upstream
+
+__all__ = [
+    "BalanceOptions",
+    "BreakerOptions",
+    "Endpoint",
+    "Exchange",
+    "Handler",
+    "Headers",
+    "Peer",
+    "Refusal",
+    "Request",
+    "Server",
+    "ServerOptions",
+    "State",
+    "Summary",
+    "Sweeper",
+    "Upstream",
+    "UpstreamOptions",
+    "to_upstream",
+]

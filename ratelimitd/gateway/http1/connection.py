@@ -1,0 +1,399 @@
+"""A client's connection: one request after the other, each answered before the next is looked at."""
+
+import asyncio
+from math import inf
+from typing import cast
+
+from .answer import CONTINUE, Render, refusal_answer
+from .bodies import Body, BodyError, Counted, request_body
+from .exchange import Exchange
+from .intake import take_head
+from .model import Framed, Headers, Peer, Refusal, Request
+from .options import HIGH_WATER, READ_BYTES
+from .phases import BUSY, CLOSING, HEAD, LINGER, LINGERING, TUNNEL, Discard, Owner, due, reset_on_close
+from .relay import BodySink
+
+TURN = 32
+"""Steps before the loop serves others: a read of 16 KiB may hold 600 pipelined requests."""
+DRAIN_BYTES = 64 * 1024
+"""Of a body nobody wants that are read all the same, so that the connection can go on; more ends it."""
+_DISCARD = Discard()
+_buffer = memoryview(bytearray(READ_BYTES))  # each read is copied out before the next; a process has one loop
+
+
+class Connection(asyncio.BufferedProtocol):
+    """One client.
+
+    Attributes:
+        deadline: when ``expire`` is due.
+    """
+
+    def __init__(self, owner: Owner, loop: asyncio.AbstractEventLoop, *, secure: bool) -> None:
+        self._owner = owner
+        self._options = owner.options
+        self._loop = loop
+        self._scheme = "https" if secure else "http"
+        self._transport: asyncio.Transport | None = None
+        self._peer = Peer("", 0)
+        self._admitted = False
+        self._phase = HEAD
+        self._pending = b""  # read, and not yet for anybody
+        self._begun = False  # a head has begun
+        self._exchange: Exchange | None = None
+        self._body: Body | None = None  # what is not read of the request's
+        self._sink: BodySink | None = None
+        self._stemmed = False  # the sink takes no more
+        self._expects = False  # the client waits for 100
+        self._keep = True
+        self._choked = False  # the client does not read
+        self._unsent = 0  # when it last was looked at
+        self._reading = True
+        self._advancing = False
+        self.deadline = inf
+
+    # asyncio's side
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Wait for a request, or turn the client away."""
+        self._transport = connected = cast("asyncio.Transport", transport)
+        connected.set_write_buffer_limits(high=HIGH_WATER)
+        name = connected.get_extra_info("peername")
+        self._peer = Peer(name[0], name[1]) if isinstance(name, tuple) else Peer("", 0)
+        if reason := self._owner.admit(self._peer):
+            self._refuse(Refusal(503, reason))
+            self._close()  # nobody would look after it while it lingers
+            return
+        self._admitted = True
+        self._owner.joined(self, self._peer)
+        self.deadline = self._loop.time() + self._options.head_timeout
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's signature
+        """Lend the buffer all connections read into."""
+        return _buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Do what can be done with what came."""
+        data = bytes(_buffer[:nbytes])
+        self._pending = self._pending + data if self._pending else data
+        self._advance()
+
+    def eof_received(self) -> bool:
+        """Take it that a client that closes its side is gone, as Go and nginx do; but not in a tunnel."""
+        if self._phase is TUNNEL and self._sink is not None:
+            self._sink.body_end([])
+            return self._phase is TUNNEL
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
+        """Let go of what was done for the client."""
+        self._transport = None
+        self.deadline = inf
+        if self._admitted:
+            self._owner.lost(self, self._peer)
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None:
+            exchange.gone("client closed the connection")
+
+    def pause_writing(self) -> None:
+        """Have no more for a client that does not read."""
+        self._choke(choked=True)
+
+    def resume_writing(self) -> None:
+        """Have more for it."""
+        self._choke(choked=False)
+        self._advance()
+
+    # the server's side
+
+    def leave(self) -> None:
+        """Close now where idle; else the next answer is the last."""
+        if self._phase is HEAD and not self._pending:
+            self._close()
+
+    def abort(self) -> None:
+        """End it now."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def expire(self, now: float) -> None:
+        """Do what the deadline is for."""
+        if self._choked or self._phase is CLOSING:
+            self._expire_sending(now)
+        elif self._phase is HEAD and self._begun:
+            self._refuse(Refusal(408, "request head took too long"))
+        elif self._phase is HEAD:
+            self._close()
+        elif self._exchange is not None:
+            self.deadline = inf
+            self._exchange.spoil(Refusal(408, "request body took too long"))
+        else:
+            self.abort()
+
+    # the exchange's side
+
+    @property
+    def render(self) -> Render:
+        """Makes refusals."""
+        return self._owner.render
+
+    def keeps(self, *, able: bool = True) -> bool:
+        """Settle whether the connection goes on after the answer whose head is being written."""
+        body = self._body
+        if body is not None:  # a client that waits for 100 may send what is left or not
+            able = able and isinstance(body, Counted) and body.left <= DRAIN_BYTES and not self._expects
+        self._keep = self._keep and able and not self._owner.leaving
+        return self._keep
+
+    def write(self, data: bytes) -> None:
+        """Send it."""
+        if self._transport is not None:
+            self._transport.write(data)
+
+    def flow(self, sink: BodySink) -> None:
+        """Give the request's body to a sink from now on."""
+        self._sink = sink
+        self._stemmed = False
+        if self._expects:
+            self._expects = False
+            self.write(CONTINUE)
+        self.deadline = self._loop.time() + self._options.body_timeout
+        self._advance()
+
+    def stem(self, *, stemmed: bool) -> None:
+        """Give no more for now, or again."""
+        self._stemmed = stemmed
+        if self._phase is BUSY and self._body is not None and not self._choked:
+            self.deadline = inf if stemmed else self._loop.time() + self._options.body_timeout
+        self._advance()
+
+    def finished(self) -> None:
+        """Go on to the next request, or end."""
+        self._exchange = None
+        self._sink = None
+        if not self._keep:
+            self._end()
+        elif self._body is not None:
+            self.flow(_DISCARD)
+        else:
+            self._ready()
+
+    def truncate(self, *, reset: bool) -> None:
+        """End in the middle of an answer."""
+        self._exchange = None
+        self._sink = None
+        transport = self._transport
+        if transport is None:
+            return
+        if reset:
+            reset_on_close(transport)
+            transport.abort()
+        else:
+            self._close()
+
+    def switch(self, tunnel: BodySink) -> None:
+        """Be a tunnel."""
+        self._phase = TUNNEL
+        self._sink = tunnel
+        self._keep = False
+        self.deadline = inf
+        self._loop.call_soon(self._advance)  # what the client sent early comes after what is being said now
+
+    def send_eof(self) -> None:
+        """End this side of the tunnel."""
+        if self._transport is not None and self._transport.can_write_eof():
+            self._transport.write_eof()
+
+    # steps
+
+    def _advance(self) -> None:
+        """Go as far as what was read allows, but not so far that others wait."""
+        if self._advancing or self._transport is None:
+            return
+        self._advancing = True
+        left = TURN
+        try:
+            while left and self._step():
+                left -= 1
+        finally:
+            self._advancing = False
+        if not left:
+            self._loop.call_soon(self._advance)
+        self._regulate()
+
+    def _step(self) -> bool:
+        """Take one step; whether another one may be possible."""
+        phase = self._phase
+        if phase is HEAD:
+            return bool(self._pending) and not self._choked and self._read_head()
+        if phase is BUSY:
+            return bool(self._pending) and self._read_body()
+        if phase is TUNNEL:
+            return bool(self._pending) and self._read_tunnel()
+        self._pending = b""
+        return False
+
+    def _regulate(self) -> None:
+        """Read on only where what was read is gone, or is a head that is not complete."""
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return
+        partial = self._phase is HEAD and not self._choked
+        wanted = not self._pending or partial
+        if wanted != self._reading:
+            self._reading = wanted
+            if wanted:
+                transport.resume_reading()
+            else:
+                transport.pause_reading()
+
+    def _read_head(self) -> bool:
+        taken = take_head(self._pending, self._options)
+        if taken is None:
+            if not self._begun:
+                self._begun = True
+                self.deadline = self._loop.time() + self._options.head_timeout
+            return False
+        if isinstance(taken, Refusal):
+            self._refuse(taken)
+            return False
+        head, framed, self._pending = taken
+        self._begin(framed, Request(head, framed, self._peer, self._scheme))
+        return True
+
+    def _begin(self, framed: Framed, request: Request) -> None:
+        self._phase = BUSY
+        self._begun = False
+        self._keep = framed.keep_alive
+        self._expects = framed.expects
+        self._body = request_body(request.length) if request.length else None
+        self._exchange = exchange = Exchange(self, request)
+        self.deadline = inf
+        try:
+            self._owner.handler(request, exchange)
+        except Exception as error:  # noqa: BLE001 - the handler's fault is not the connection's
+            self._loop.call_exception_handler({"message": "a gateway handler raised", "exception": error})
+            exchange.spoil(Refusal(500, "internal error"))
+
+    def _read_body(self) -> bool:
+        body, sink = self._body, self._sink
+        if body is None or sink is None or self._stemmed:
+            return False
+        try:
+            piece, self._pending = body.feed(self._pending)
+        except BodyError as error:
+            self._spoil(Refusal(400, f"request body: {error}"))
+            return False
+        if body.done:
+            self._body = None
+        if piece and not self._deliver(sink, piece):
+            return False
+        if body.done and self._sink is sink:
+            self._end_body(sink, body.trailers)
+        return True
+
+    def _deliver(self, sink: BodySink, piece: bytes) -> bool:
+        """Give a piece of the body to its sink, unless it has become too large."""
+        exchange = self._exchange
+        if exchange is not None:
+            exchange.received += len(piece)
+            if exchange.received > self._options.max_body:
+                self._spoil(Refusal(413, "request body is too large"))
+                return False
+        if not self._choked:
+            self.deadline = self._loop.time() + self._options.body_timeout
+        sink.body(piece)
+        return True
+
+    def _end_body(self, sink: BodySink, trailers: Headers) -> None:
+        if not self._choked:
+            self.deadline = inf
+        self._sink = None
+        sink.body_end(trailers)
+        if sink is _DISCARD:
+            self._ready()
+
+    def _read_tunnel(self) -> bool:
+        sink, exchange, data = self._sink, self._exchange, self._pending
+        if sink is None or exchange is None or self._stemmed:
+            return False
+        self._pending = b""
+        exchange.received += len(data)
+        sink.body(data)
+        return True
+
+    # ends
+
+    def _ready(self) -> None:
+        """Be ready for the next request."""
+        self._phase = HEAD
+        if self._owner.leaving:
+            self._end()
+            return
+        if not self._choked:
+            self.deadline = self._loop.time() + self._options.idle_timeout
+        self._advance()
+
+    def _spoil(self, refusal: Refusal) -> None:
+        self._keep = False
+        if self._exchange is not None:
+            self._exchange.spoil(refusal)
+        else:
+            self._end()
+
+    def _refuse(self, refusal: Refusal) -> None:
+        """Answer what never became a request, and end."""
+        self._owner.refused(refusal, self._peer)
+        self._keep = False
+        self.write(refusal_answer(*self._owner.render(refusal, None), refusal.status))
+        self._linger()
+
+    def _end(self) -> None:
+        if self._phase is TUNNEL or (self._body is None and not self._pending):
+            self._close()
+        else:
+            self._linger()
+
+    def _linger(self) -> None:
+        """Close our side and let the client close its own: a reset would take the answer from it."""
+        transport = self._transport
+        if transport is None or self._phase is LINGERING:
+            return
+        self._phase = LINGERING
+        self._pending = b""
+        self._body = None
+        self.deadline = self._loop.time() + LINGER
+        if transport.can_write_eof():
+            transport.write_eof()
+        self._regulate()
+
+    def _close(self) -> None:
+        if self._transport is not None:
+            self._phase = CLOSING
+            self._pending = b""
+            self.deadline = self._loop.time() + self._options.send_timeout
+            self._transport.close()
+
+    def _choke(self, *, choked: bool) -> None:
+        self._choked = choked
+        transport = self._transport
+        if transport is None:
+            return
+        if choked:
+            self._unsent = transport.get_write_buffer_size()
+            self.deadline = self._loop.time() + self._options.send_timeout
+        else:
+            flowing = self._sink is not None and not self._stemmed
+            self.deadline = due(self._phase, self._options, self._loop.time(), begun=self._begun, flowing=flowing)
+        relay = self._exchange.relay if self._exchange is not None else None
+        if relay is not None:
+            relay.choke(choked=choked)
+
+    def _expire_sending(self, now: float) -> None:
+        """End it where the client took nothing since the last look."""
+        transport = self._transport
+        unsent = transport.get_write_buffer_size() if transport is not None else 0
+        if 0 < unsent < self._unsent:
+            self._unsent = unsent
+            self.deadline = now + self._options.send_timeout
+        else:
+            self.abort()

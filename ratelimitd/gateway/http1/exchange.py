@@ -1,0 +1,196 @@
+"""A request and its answer: ours, or an upstream's. A handler is given one and says which, then or later."""
+
+import asyncio
+from collections.abc import Callable
+from time import monotonic_ns
+from typing import Protocol
+
+from .answer import Render, date_header, has_body, head, persistence, reason_of
+from .model import Endpoint, Headers, Refusal, Request, Summary
+from .relay import BodySink, Relay
+from .upstream import Upstream
+
+
+class Client(Protocol):
+    """The connection an exchange answers on."""
+
+    @property
+    def render(self) -> Render:
+        """Makes the refusals of this connection."""
+
+    def keeps(self, *, able: bool = True) -> bool:
+        """Settle, for the head of the answer, whether the connection goes on after it."""
+
+    def write(self, data: bytes) -> None:
+        """Send a piece of the answer."""
+
+    def flow(self, sink: BodySink) -> None:
+        """Have the request's body from now on."""
+
+    def stem(self, *, stemmed: bool) -> None:
+        """Have no more of the body for now, or again."""
+
+    def finished(self) -> None:
+        """The answer is complete."""
+
+    def truncate(self, *, reset: bool) -> None:
+        """End the connection in the middle of an answer; ``reset`` where only that shows that it is not complete."""
+
+    def switch(self, tunnel: BodySink) -> None:
+        """Be a tunnel from now on."""
+
+    def send_eof(self) -> None:
+        """End this side of the tunnel."""
+
+
+class Carrier(Protocol):
+    """Who carries the answer from elsewhere."""
+
+    def cancel(self) -> None:
+        """Nobody waits for it any more."""
+
+    def choke(self, *, choked: bool) -> None:
+        """The client does not read for now, or does again."""
+
+
+class Exchange:
+    """One request on a client's connection, to be answered by ``respond`` or ``forward``, once.
+
+    Attributes:
+        request: what was asked.
+        on_done: told how it ended, exactly once; set it before answering.
+        over: an answer was given and is done, or the client is gone; answering then does nothing.
+    """
+
+    __slots__ = (
+        "client",
+        "endpoint",
+        "error",
+        "first_byte",
+        "on_done",
+        "over",
+        "received",
+        "relay",
+        "request",
+        "retried",
+        "sent",
+        "started",
+        "status",
+    )
+
+    def __init__(self, client: Client, request: Request) -> None:
+        self.client = client
+        self.request = request
+        self.on_done: Callable[[Summary], None] | None = None
+        self.over = False
+        self.relay: Carrier | None = None
+        self.status = self.received = self.sent = self.first_byte = 0
+        self.started = monotonic_ns()
+        self.endpoint: Endpoint | None = None
+        self.retried = False
+        self.error = ""
+
+    def respond(self, status: int, headers: Headers, body: bytes = b"") -> None:
+        """Answer with a whole body. Date, Content-Length and Connection are added."""
+        if self.over or self.relay is not None:
+            return
+        self._answer(status, headers, body)
+
+    def forward(
+        self,
+        upstream: Upstream,
+        headers: Headers,
+        *,
+        target: bytes | None = None,
+        response_headers: Headers | None = None,
+    ) -> None:
+        """Let an upstream answer.
+
+        ``headers`` are what ``headers.to_upstream`` made; ``target`` replaces the request's; ``response_headers`` go
+        with the answer, whoever gives it, instead of the upstream's of the same names.
+        """
+        if self.over or self.relay is not None:
+            return
+        relay = Relay(self, upstream, headers, target or self.request.target, response_headers or [])
+        self.relay = relay
+        relay.start()
+
+    def refuse(self, refusal: Refusal, headers: Headers | None = None) -> None:
+        """Answer with a refusal, or break off where an answer has begun; ``headers`` go with it."""
+        if self.over:
+            return
+        self.error = refusal.reason
+        if self.status:
+            self.break_off()
+            return
+        rendered, body = self.client.render(refusal, self.request)
+        if refusal.retry_after is not None:
+            rendered = [*rendered, (b"Retry-After", b"%d" % max(1, -int(-refusal.retry_after // 1)))]
+        self._answer(refusal.status, [*rendered, *(headers or ())], body)
+
+    # the client's side
+
+    def spoil(self, refusal: Refusal) -> None:
+        """The request turned out bad after its head."""
+        relay = self.relay
+        if relay is not None:
+            relay.cancel()
+        self.refuse(refusal)
+
+    def gone(self, reason: str) -> None:
+        """The client is gone; so is what was done for it."""
+        if self.over:
+            return
+        self.error = reason
+        if self.relay is not None:
+            self.relay.cancel()
+        self._end()
+
+    # the relay's side
+
+    def finish(self) -> None:
+        """The answer was written to its end."""
+        self._end()
+        self.client.finished()
+
+    def break_off(self, *, reset: bool = False) -> None:
+        """The answer cannot be written to its end, and the client shall see it."""
+        self._end()
+        self.client.truncate(reset=reset)
+
+    def _answer(self, status: int, headers: Headers, body: bytes) -> None:
+        request, client = self.request, self.client
+        self.status = status
+        full = [*headers, date_header()]
+        if status not in {204, 304}:
+            full.append((b"Content-Length", b"%d" % len(body)))
+        full += persistence(request.version, keep=client.keeps())
+        if not has_body(request.method, status):
+            body = b""
+        self.sent = len(body)
+        client.write(head(status, reason_of(status), full) + body)
+        self.finish()
+
+    def _end(self) -> None:
+        self.over = True
+        self.relay = None
+        if self.on_done is None:
+            return
+        try:
+            self.on_done(self._summary())
+        except Exception as error:  # noqa: BLE001 - who listens must not keep the client waiting
+            context = {"message": "a listener to the end of an exchange raised", "exception": error}
+            asyncio.get_running_loop().call_exception_handler(context)
+
+    def _summary(self) -> Summary:
+        return Summary(
+            self.status,
+            self.received,
+            self.sent,
+            self.started,
+            self.first_byte,
+            monotonic_ns(),
+            self.endpoint,
+            self.retried,
+            self.error,
+        )

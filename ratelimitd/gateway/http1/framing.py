@@ -1,0 +1,171 @@
+"""Where a message ends, and whether there is any doubt (RFC 9112 6.3). Pure: a head goes in, a judgement comes out.
+
+Two parsers that disagree about an end are what request smuggling lives on, so whatever could be read in two ways is
+refused. docs/http-framing.md lists it beside what h11 and httptools make of it.
+"""
+
+import re
+from typing import NamedTuple
+
+from .model import CHUNKED, UNTIL_CLOSE, Framed, Headers, Refusal, RequestHead, ResponseHead
+
+_LENGTH = re.compile(rb"0|[1-9][0-9]{0,17}")
+_HOST = rb"(?:[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?"
+_AUTHORITY = re.compile(_HOST)
+_ORIGIN = re.compile(rb"(/[!\"$->@-~]*)(?:\?([!\"$-~]*))?")
+_ABSOLUTE = re.compile(rb"(?i:https?)://(" + _HOST + rb")((?:/[!\"$->@-~]*)?)(?:\?([!\"$-~]*))?")
+_WATCHED = frozenset((b"host", b"content-length", b"transfer-encoding", b"connection", b"expect", b"upgrade"))
+_LISTS = frozenset((b"connection", b"upgrade"))
+_BODILESS = frozenset((204, 304))
+
+
+class FramedResponse(NamedTuple):
+    """What follows a response's head.
+
+    Attributes:
+        length: of the body in bytes, ``CHUNKED`` or ``UNTIL_CLOSE``.
+        keep_alive: the upstream lets the connection be used again.
+    """
+
+    length: int
+    keep_alive: bool
+
+
+def frame_request(head: RequestHead) -> Framed | Refusal:
+    """Judge a request. The refusals are 400, but CONNECT (405) and an unknown expectation (417)."""
+    method, target, version, headers, names = head
+    seen = _watched(headers, names)
+    aimed = _aim(method, target)
+    if seen is None or aimed is None:
+        return _unaimed(method, seen)
+    length = _misdirected(seen, version) or _request_length(seen, version)
+    if isinstance(length, Refusal):
+        return length
+    expects = version == b"1.1" and b"expect" in seen
+    if expects and seen[b"expect"].lower() != b"100-continue":
+        return Refusal(417, "unknown expectation")
+    sent, path, query, authority = aimed
+    if authority:
+        headers, names = _with_host(headers, names, authority)
+    return Framed(
+        sent,
+        path,
+        query,
+        authority or seen.get(b"host", b""),
+        headers,
+        names,
+        length,
+        _keeps(seen, version),
+        expects and length != 0,
+        b"upgrade" in seen and length == 0 and method == b"GET" and version == b"1.1" and _is_websocket(seen),
+    )
+
+
+def frame_response(method: bytes, head: ResponseHead) -> FramedResponse | Refusal:
+    """Judge the response to a request made with ``method``; the refusals are 502."""
+    seen = _watched(head.headers, head.names)
+    if seen is None:
+        return Refusal(502, "response: Content-Length or Transfer-Encoding more than once")
+    coding, length = seen.get(b"transfer-encoding"), seen.get(b"content-length")
+    if coding is not None and (length is not None or head.version != b"1.1" or coding.lower() != b"chunked"):
+        return Refusal(502, "response: Transfer-Encoding is not chunked alone")
+    if length is not None and not _LENGTH.fullmatch(length):
+        return Refusal(502, "response: malformed Content-Length")
+    keep = _keeps(seen, head.version)
+    if method == b"HEAD" or head.status < 200 or head.status in _BODILESS:
+        return FramedResponse(0, keep)
+    if coding is None and length is None:
+        return FramedResponse(UNTIL_CLOSE, keep_alive=False)
+    return FramedResponse(CHUNKED if length is None else int(length), keep)
+
+
+def grants_websocket(head: ResponseHead) -> bool:
+    """Tell whether a 101 is the switch that was asked for."""
+    seen = _watched(head.headers, head.names)
+    return seen is not None and head.status == 101 and _is_websocket(seen)
+
+
+def _watched(headers: Headers, names: list[bytes]) -> dict[bytes, bytes] | None:
+    """Collect what framing depends on; None where something is said twice that must be said once."""
+    seen: dict[bytes, bytes] = {}
+    for name in _WATCHED.intersection(names):
+        if names.count(name) == 1:
+            seen[name] = headers[names.index(name)][1]
+        elif name in _LISTS:
+            seen[name] = b",".join([value for key, (_, value) in zip(names, headers, strict=True) if key == name])
+        else:
+            return None
+    return seen
+
+
+def _unaimed(method: bytes, seen: dict[bytes, bytes] | None) -> Refusal:
+    if method == b"CONNECT":
+        return Refusal(405, "CONNECT")
+    if seen is None:
+        return Refusal(400, "Host, Content-Length, Transfer-Encoding or Expect more than once")
+    return Refusal(400, "request target is neither a path, an http URL nor OPTIONS *")
+
+
+def _misdirected(seen: dict[bytes, bytes], version: bytes) -> Refusal | None:
+    host = seen.get(b"host")
+    if host is None:
+        return Refusal(400, "Host is missing") if version == b"1.1" else None
+    return None if _AUTHORITY.fullmatch(host) else Refusal(400, "malformed Host")
+
+
+def _request_length(seen: dict[bytes, bytes], version: bytes) -> int | Refusal:
+    coding, length = seen.get(b"transfer-encoding"), seen.get(b"content-length")
+    if coding is None:
+        if length is None:
+            return 0
+        return int(length) if _LENGTH.fullmatch(length) else Refusal(400, "malformed Content-Length")
+    if length is not None:
+        return Refusal(400, "Transfer-Encoding with Content-Length")
+    if version != b"1.1":
+        return Refusal(400, "Transfer-Encoding in HTTP 1.0")
+    return CHUNKED if coding.lower() == b"chunked" else Refusal(400, "Transfer-Encoding is not chunked alone")
+
+
+def _aim(method: bytes, target: bytes) -> tuple[bytes, bytes, bytes, bytes] | None:
+    """Split a target into what is sent on, path, query and the authority an absolute one names; None: it is neither."""
+    if method == b"CONNECT":
+        return None
+    if (origin := _ORIGIN.fullmatch(target)) is not None:
+        path, query = origin.groups(b"")
+        return target, path, query, b""
+    if target == b"*":
+        return (target, target, b"", b"") if method == b"OPTIONS" else None
+    if (absolute := _ABSOLUTE.fullmatch(target)) is None:
+        return None
+    authority, path, query = absolute.groups()
+    if not path and query is None and method == b"OPTIONS":
+        return b"*", b"*", b"", authority
+    path = path or b"/"
+    return (path if query is None else b"%b?%b" % (path, query)), path, query or b"", authority
+
+
+def _with_host(headers: Headers, names: list[bytes], authority: bytes) -> tuple[Headers, list[bytes]]:
+    """Replace Host where it stands, or add it (a 1.0 request need not have one)."""
+    if b"host" not in names:
+        return [(b"Host", authority), *headers], [b"host", *names]
+    at = names.index(b"host")
+    return [*headers[:at], (headers[at][0], authority), *headers[at + 1 :]], names
+
+
+def _keeps(seen: dict[bytes, bytes], version: bytes) -> bool:
+    """Tell whether the connection outlives the message: 1.1 unless told to close, 1.0 if told to stay."""
+    connection = seen.get(b"connection")
+    if connection is None:
+        return version == b"1.1"
+    tokens = _tokens(connection)
+    return b"close" not in tokens and (version == b"1.1" or b"keep-alive" in tokens)
+
+
+def _tokens(value: bytes) -> set[bytes]:
+    if b"," not in value:
+        return {value.lower()}
+    return {token.strip(b" \t").lower() for token in value.split(b",")}
+
+
+def _is_websocket(seen: dict[bytes, bytes]) -> bool:
+    return b"upgrade" in _tokens(seen.get(b"connection", b"")) and seen.get(b"upgrade", b"").lower() == b"websocket"

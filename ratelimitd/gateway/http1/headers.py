@@ -1,0 +1,119 @@
+"""Which headers go on, and what is said about the way they took. Pure; the rules are those of Caddy's reverse proxy.
+
+What belongs to one hop is dropped first, so that a client cannot have our own words dropped by naming them in
+Connection. All other headers keep their order, case and bytes.
+"""
+
+import re
+
+from .model import Headers, Request, ResponseHead
+
+PSEUDONYM = b"ratelimitd"
+"""How we sign Via (RFC 9110 7.6.3)."""
+_HOP = frozenset(
+    b"alt-svc connection proxy-connection keep-alive proxy-authenticate proxy-authorization te trailer"
+    b" transfer-encoding upgrade".split(),
+)
+_PERSISTENCE = frozenset((b"keep-alive", b"close"))
+_KEPT = frozenset((b"host", b"content-length"))
+"""Naming these in Connection changes nothing: without them the message would be another one."""
+_TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_APPENDED = frozenset((b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"forwarded"))
+
+
+def to_upstream(request: Request, *, trusted: bool, request_id: bytes = b"") -> Headers:
+    """Make the headers an upstream gets.
+
+    A peer that is not trusted has what it says about the way (X-Forwarded-*, Forwarded) replaced by what we saw;
+    what a trusted one says is appended to. ``request_id`` replaces X-Request-Id. Expect is ours to answer and is
+    dropped; an upgrade that was granted keeps its two headers, at the end. Framing is added by whoever sends it.
+    """
+    kept, said = _sort(request, _dropped(request.headers, request.names), trusted=trusted, with_id=not request_id)
+    kept.extend(_the_way(request, said))
+    kept.append((b"Via", b"%b %b" % (request.version, PSEUDONYM)))
+    if request_id:
+        kept.append((b"X-Request-Id", request_id))
+    if request.websocket:
+        kept += ((b"Connection", b"Upgrade"), (b"Upgrade", b"websocket"))
+    elif b"te" in request.names and _takes_trailers(request.headers):
+        kept.append((b"TE", b"trailers"))
+    return kept
+
+
+def to_client(head: ResponseHead, ours: Headers) -> Headers:
+    """Make the headers a client gets; ``ours`` stand in for what the upstream says under the same names.
+
+    Framing is added by whoever sends it, but for Content-Length, which goes on where a body may follow.
+    """
+    dropped = _dropped(head.headers, head.names)
+    if ours:
+        dropped = dropped.union([name.lower() for name, _ in ours])
+    if head.status < 200 or head.status == 204:
+        dropped = dropped.union((b"content-length",))
+    kept = [header for header, name in zip(head.headers, head.names, strict=True) if name not in dropped]
+    kept.append((b"Via", b"%b %b" % (head.version, PSEUDONYM)))
+    kept += ours
+    return kept
+
+
+def _dropped(headers: Headers, names: list[bytes]) -> frozenset[bytes]:
+    """Name what is for this hop alone: Caddy's list, and whatever Connection lists."""
+    if b"connection" not in names:
+        return _HOP
+    first = headers[names.index(b"connection")][1]
+    if first in _PERSISTENCE and names.count(b"connection") == 1:
+        return _HOP
+    values = [value for (_, value), name in zip(headers, names, strict=True) if name == b"connection"]
+    listed = {word.strip(b" \t").lower() for value in values for word in value.split(b",")}
+    return _HOP.union(listed - _KEPT)
+
+
+def _sort(
+    request: Request, dropped: frozenset[bytes], *, trusted: bool, with_id: bool
+) -> tuple[Headers, dict[bytes, bytes]]:
+    """Part what goes on as it is from what a trusted peer says about the way, each name's lines joined as one list."""
+    kept: Headers = []
+    said: dict[bytes, bytes] = {}
+    for header, name in zip(request.headers, request.names, strict=True):
+        if name in dropped or name == b"expect":
+            continue
+        if name in _APPENDED:
+            if trusted:
+                said[name] = said[name] + b", " + header[1] if name in said else header[1]
+        elif name.startswith(b"x-forwarded-"):
+            if trusted:
+                kept.append(header)
+        elif with_id or name != b"x-request-id":
+            kept.append(header)
+    return kept, said
+
+
+def _the_way(request: Request, said: dict[bytes, bytes]) -> Headers:
+    address, scheme, host = request.peer.address.encode(), request.scheme.encode(), request.authority
+    prior, hops = said.get(b"x-forwarded-for"), said.get(b"forwarded")
+    way = [
+        (b"X-Forwarded-For", b"%b, %b" % (prior, address) if prior else address or b"unknown"),
+        (b"X-Forwarded-Proto", said.get(b"x-forwarded-proto") or scheme),
+    ]
+    if shown := said.get(b"x-forwarded-host") or host:
+        way.append((b"X-Forwarded-Host", shown))
+    hop = _forwarded(address, scheme, host)
+    way.append((b"Forwarded", b"%b, %b" % (hops, hop) if hops else hop))
+    return way
+
+
+def _forwarded(address: bytes, scheme: bytes, host: bytes) -> bytes:
+    """Write one hop as RFC 7239 does: IPv6 in brackets, and quotes round what is not a token."""
+    node = b'"[%b]"' % address if b":" in address else address or b"unknown"
+    hop = b"for=%b;proto=%b" % (node, scheme)
+    if not host:
+        return hop
+    return b"%b;host=%b" % (hop, host if _TOKEN.fullmatch(host) else b'"%b"' % host)
+
+
+def _takes_trailers(headers: Headers) -> bool:
+    return any(
+        b"trailers" in (word.strip(b" \t").lower() for word in value.split(b","))
+        for name, value in headers
+        if name.lower() == b"te"
+    )

@@ -1,0 +1,336 @@
+"""One connection to an endpoint: a request goes out, its response comes in, and then perhaps the next."""
+
+import asyncio
+from math import inf
+from typing import Protocol, cast
+
+from .bodies import Body, BodyError, Endless, response_body
+from .framing import FramedResponse, grants_websocket
+from .heads import hopeless
+from .judged import judge_response
+from .model import Headers, Refusal, ResponseHead
+from .options import HIGH_WATER, READ_BYTES, UpstreamOptions
+
+MAX_INTERIM = 16
+"""Responses 1xx before the real one; nobody sends more than a few, and an endless row is a fault."""
+_STALE = "upstream closed the connection before it answered"
+
+
+class Listener(Protocol):
+    """Who hears what comes."""
+
+    def data(self, piece: bytes) -> None:
+        """A piece of the body, or of a tunnel, came."""
+
+    def lost(self, refusal: Refusal, *, unheard: bool) -> None:
+        """It failed. ``unheard``: nothing of a response had come. The connection is no longer the listener's."""
+
+    def sink_choked(self, *, choked: bool) -> None:
+        """The upstream does not take more for now, or does again."""
+
+
+class TunnelEnd(Listener, Protocol):
+    """The listener of a tunnel."""
+
+    def eof(self) -> None:
+        """Nothing more comes."""
+
+
+class Requester(Listener, Protocol):
+    """Whose request it is."""
+
+    def interim(self, head: ResponseHead) -> None:
+        """A response 1xx came."""
+
+    def response(self, head: ResponseHead, length: int) -> None:
+        """The head of the response came; its body has ``length``."""
+
+    def read(self) -> None:
+        """One read is over; what it brought can be passed on as one."""
+
+    def end(self, trailers: Headers) -> None:
+        """The response is complete. The connection is no longer the requester's."""
+
+    def switched(self, head: ResponseHead) -> TunnelEnd:
+        """The connection is a tunnel now; say who listens."""
+
+
+class Home(Protocol):
+    """Where a link goes when its request is done."""
+
+    @property
+    def options(self) -> UpstreamOptions:
+        """The times and bounds it keeps."""
+
+    def settle(self, link: "Link") -> None:
+        """The link is free and sound."""
+
+    def forget(self, link: "Link") -> None:
+        """The link is closed."""
+
+
+_buffer = memoryview(bytearray(READ_BYTES))  # each read is copied out before the next; a process has one loop
+
+
+class Link(asyncio.BufferedProtocol):
+    """A connection to an endpoint.
+
+    Attributes:
+        deadline: when ``expire`` is due.
+        reused: it has served a request before.
+    """
+
+    def __init__(self, home: Home, loop: asyncio.AbstractEventLoop) -> None:
+        self._home = home
+        self._options = home.options
+        self._clock = loop.time
+        self._born = loop.time()
+        self._transport: asyncio.Transport | None = None
+        self._requester: Requester | None = None
+        self._method = b""
+        self._websocket = False
+        self._tunnel: TunnelEnd | None = None
+        self._body: Body | None = None
+        self._pending = b""
+        self._heard = False
+        self._complete = False  # the request was sent to its end
+        self._keep = False
+        self._interims = 0
+        self._paused = False
+        self.deadline = inf
+        self.reused = False
+
+    # a requester's side
+
+    def begin(self, requester: Requester, method: bytes, head: bytes, *, websocket: bool) -> None:
+        """Send the head of a request."""
+        self._requester = requester
+        self._method = method
+        self._websocket = websocket
+        self._body = None
+        self._heard = self._complete = False
+        self._interims = 0
+        self.send(head)
+
+    def send(self, data: bytes) -> None:
+        """Send a piece of what follows the head."""
+        if self._transport is not None:
+            self._transport.write(data)
+            self.deadline = self._clock() + self._patience()
+
+    def complete(self) -> None:
+        """Say that the request was sent to its end."""
+        self._complete = True
+
+    def pause(self, *, paused: bool) -> None:
+        """Read no more for now, or again."""
+        if self._transport is None or paused == self._paused:
+            return
+        self._paused = paused
+        if paused:
+            self._transport.pause_reading()
+            self.deadline = inf
+        else:
+            self._transport.resume_reading()
+            self.deadline = self._clock() + self._patience()
+
+    def send_eof(self) -> None:
+        """End this side of the tunnel."""
+        if self._transport is not None and self._transport.can_write_eof():
+            self._transport.write_eof()
+
+    def abort(self) -> None:
+        """End it now; the requester hears no more of it."""
+        self._requester = self._tunnel = None
+        if self._transport is not None:
+            self._transport.abort()
+
+    def close(self) -> None:
+        """End it when what was written is sent; the requester hears no more of it."""
+        self._requester = self._tunnel = None
+        if self._transport is not None:
+            self._transport.close()
+
+    # its home's side
+
+    @property
+    def open(self) -> bool:
+        """It can still be written to, as far as is known."""
+        return self._transport is not None and not self._transport.is_closing()
+
+    @property
+    def usable(self) -> bool:
+        """It is open, and young enough for another request."""
+        transport, lifetime = self._transport, self._options.lifetime
+        if transport is None or transport.is_closing():
+            return False
+        return lifetime is None or self._clock() < self._born + lifetime
+
+    def rest(self) -> None:
+        """Wait for the next request."""
+        self.deadline = self._clock() + self._options.idle_timeout
+
+    def expire(self, now: float) -> None:  # noqa: ARG002 - a Timed
+        """Give up: nothing came in time."""
+        self.deadline = inf
+        if self._tunnel is not None:
+            self._fail(Refusal(504, "tunnel was idle"))
+        elif self._requester is None:
+            self.abort()
+        else:
+            self._fail(Refusal(504, "upstream did not go on in time" if self._heard else "upstream did not answer"))
+
+    # asyncio's side
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Bound what is held for an upstream that does not read."""
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.set_write_buffer_limits(high=HIGH_WATER)
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's signature
+        """Lend the buffer all links read into."""
+        return _buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Read on."""
+        data = bytes(_buffer[:nbytes])
+        if self._tunnel is not None:
+            self.deadline = self._clock() + self._options.tunnel_timeout
+            self._tunnel.data(data)
+        elif self._requester is None:
+            self.abort()  # what nobody asked for
+        elif self._body is None:
+            self._heard = True
+            self._read_heads(self._pending + data if self._pending else data)
+        else:
+            self._read_body(data)
+
+    def eof_received(self) -> bool:
+        """Hold a tunnel open for what still goes the other way."""
+        if self._tunnel is None:
+            return False
+        self._tunnel.eof()
+        return self._tunnel is not None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell the requester, for whom it is the end of the body at best."""
+        self._transport = None
+        self.deadline = inf
+        self._home.forget(self)
+        requester, listener = self._requester, self._listener
+        self._requester = self._tunnel = None
+        if requester is not None and isinstance(self._body, Endless) and exc is None:
+            requester.end([])
+        elif listener is not None:
+            reason = "upstream closed the connection too early" if self._heard else _STALE
+            listener.lost(Refusal(502, reason), unheard=not self._heard)
+
+    def pause_writing(self) -> None:
+        """Pass it on."""
+        self._tell_choked(choked=True)
+
+    def resume_writing(self) -> None:
+        """Pass it on."""
+        self._tell_choked(choked=False)
+
+    # reading
+
+    def _read_heads(self, data: bytes) -> None:
+        """Read one head, and those before it that only say that another one comes."""
+        while self._requester is not None:
+            end = data.find(b"\r\n\r\n") + 4
+            if end > self._options.max_head or (end < 4 and len(data) > self._options.max_head):
+                self._fail(Refusal(502, "response: head is too long"))
+                return
+            if end < 4:
+                self._pending = data
+                if flaw := hopeless(data):
+                    self._fail(Refusal(502, f"response: {flaw}"))
+                return
+            judged = judge_response(self._method, data[:end])
+            data = data[end:]
+            self._pending = b""
+            if isinstance(judged, Refusal):
+                self._fail(judged)
+                return
+            head, framed = judged
+            if head.status >= 200:
+                self._begin_response(head, framed, data)
+                return
+            if head.status == 101:
+                self._switch(head, data)
+                return
+            self._pass_interim(head)
+
+    def _pass_interim(self, head: ResponseHead) -> None:
+        self._interims += 1
+        if self._interims > MAX_INTERIM:
+            self._fail(Refusal(502, "response: too many of status 1xx"))
+        elif self._requester is not None:
+            self._requester.interim(head)
+
+    def _begin_response(self, head: ResponseHead, framed: FramedResponse, data: bytes) -> None:
+        if self._requester is not None:
+            length, self._keep = framed
+            self._body = response_body(length)
+            self._requester.response(head, length)
+            self._read_body(data)
+
+    def _switch(self, head: ResponseHead, data: bytes) -> None:
+        if not self._websocket or not grants_websocket(head):
+            self._fail(Refusal(502, "response: 101 that nobody asked for"))
+        elif self._requester is not None:
+            self.deadline = self._clock() + self._options.tunnel_timeout
+            self._tunnel = tunnel = self._requester.switched(head)
+            self._requester = None
+            if data:
+                tunnel.data(data)
+
+    def _read_body(self, data: bytes) -> None:
+        requester, body = self._requester, self._body
+        if requester is None or body is None:
+            return
+        try:
+            piece, rest = body.feed(data)
+        except BodyError as error:
+            self._fail(Refusal(502, f"response: {error}"))
+            return
+        if not self._paused:
+            self.deadline = self._clock() + self._options.read_timeout
+        if piece:
+            requester.data(piece)
+        if body.done and self._requester is requester:
+            self._end(requester, body.trailers, rest)
+        else:
+            requester.read()
+
+    def _end(self, requester: Requester, trailers: Headers, rest: bytes) -> None:
+        """Be free before the requester hears it, so that the request it makes next finds this connection."""
+        self._requester = None
+        self.reused = True
+        if self._keep and self._complete and not rest and self.usable:
+            if self._paused:
+                self.pause(paused=False)
+            self._home.settle(self)
+        else:
+            self.close()
+        requester.end(trailers)
+
+    def _fail(self, refusal: Refusal) -> None:
+        listener = self._listener
+        self.abort()
+        if listener is not None:
+            listener.lost(refusal, unheard=False)
+
+    @property
+    def _listener(self) -> Listener | None:
+        return self._tunnel or self._requester
+
+    def _tell_choked(self, *, choked: bool) -> None:
+        if (listener := self._listener) is not None:
+            listener.sink_choked(choked=choked)
+
+    def _patience(self) -> float:
+        if self._tunnel is not None:
+            return self._options.tunnel_timeout
+        return self._options.response_timeout if self._body is None else self._options.read_timeout

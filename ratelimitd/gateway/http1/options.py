@@ -1,0 +1,69 @@
+"""Bounds and times, each with where its number comes from. Bytes and seconds."""
+
+from typing import NamedTuple
+
+from .balance import BalanceOptions
+from .breaker import BreakerOptions
+
+READ_BYTES = 16 * 1024
+"""Taken from a socket at once; a TLS record. With the next it bounds what one connection holds."""
+HIGH_WATER = 32 * 1024
+"""Unsent bytes at which the other side is no longer read; half of asyncio's, since a gateway has two sides."""
+
+
+class ServerOptions(NamedTuple):
+    """How clients are treated.
+
+    Attributes:
+        max_head: bytes of a request's head; nginx's 4 buffers of 8 KiB. More is 431.
+        max_target: bytes of a request target; nginx's 8 KiB. More is 414.
+        max_headers: lines; Envoy's 100. More is 431.
+        max_body: bytes; API Gateway's 10 MB, as MiB. More is 413.
+        head_timeout: from its first byte, or the connection's beginning, to a head's end; Envoy's advice for an edge.
+        body_timeout: without a byte of a body that is waited for; half of nginx's 60.
+        idle_timeout: between two requests; nginx's 75.
+        send_timeout: without a byte of a response taken; nginx's 60.
+        max_connections: one more is 503. Each costs two files, of which a process has 1,024 to 65,536.
+        max_connections_per_address: one more is 503; a browser opens 6, an office behind one address 100 such.
+    """
+
+    max_head: int = 32 * 1024
+    max_target: int = 8 * 1024
+    max_headers: int = 100
+    max_body: int = 10 << 20
+    head_timeout: float = 10.0
+    body_timeout: float = 30.0
+    idle_timeout: float = 75.0
+    send_timeout: float = 60.0
+    max_connections: int = 10_000
+    max_connections_per_address: int = 1_000
+
+
+class UpstreamOptions(NamedTuple):
+    """How an upstream is treated.
+
+    Attributes:
+        max_connections: to each endpoint; nginx's worker has 512 for both sides.
+        max_waiting: requests that wait for a connection to an endpoint; one more is 503.
+        wait_timeout: of those, then 503; as long as connecting may take.
+        connect_timeout: name, connection and TLS; Envoy's 5. Then 504.
+        response_timeout: from the request's end to the response's head; nginx's 60. Then 504.
+        read_timeout: between two reads of a response's body; nginx's 60, but streams of events are often silent.
+        tunnel_timeout: without a byte either way; Envoy's stream idle timeout.
+        idle_timeout: of a connection nobody uses; less than the 5 of Node and uvicorn, so that theirs is never first.
+        lifetime: of a connection; None: as long as it lasts.
+        max_head: bytes of a response's head; Envoy's 60 KiB. More is 502.
+    """
+
+    max_connections: int = 512
+    max_waiting: int = 1024
+    wait_timeout: float = 5.0
+    connect_timeout: float = 5.0
+    response_timeout: float = 60.0
+    read_timeout: float = 300.0
+    tunnel_timeout: float = 300.0
+    idle_timeout: float = 4.0
+    lifetime: float | None = None
+    max_head: int = 60 * 1024
+    breaker: BreakerOptions = BreakerOptions()
+    balance: BalanceOptions = BalanceOptions()

@@ -1,0 +1,186 @@
+"""The connections to one endpoint: the last one used is the first one taken; where none is free, one more is made."""
+
+import asyncio
+import socket
+import ssl
+from math import inf
+from typing import Protocol
+
+from .link import Link
+from .model import Endpoint, Refusal
+from .options import UpstreamOptions
+from .sweep import Sweeper
+
+
+class Taker(Protocol):
+    """Who waits for a connection."""
+
+    def connected(self, link: Link) -> None:
+        """Here is one."""
+
+    def unconnected(self, refusal: Refusal) -> None:
+        """There is none to be had; nothing was sent."""
+
+
+class Pool:
+    """Connections to an endpoint, at most so many; names are resolved anew for each."""
+
+    def __init__(
+        self, endpoint: Endpoint, options: UpstreamOptions, sweeper: Sweeper, tls: ssl.SSLContext | None = None
+    ) -> None:
+        """``tls`` is used where the endpoint wants TLS; None: the system's authorities."""
+        self.endpoint = endpoint
+        self.options = options
+        self.deadline = inf
+        self._sweeper = sweeper
+        self._tls = (tls or ssl.create_default_context()) if endpoint.tls else None
+        self._links: set[Link] = set()
+        self._idle: list[Link] = []
+        self._waiting: dict[Taker, float] = {}  # since when, oldest first
+        self._dials: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    def __repr__(self) -> str:
+        waiting = len(self._waiting)
+        return f"<Pool {self.endpoint}: {self.open} open, {self.idle} idle, {self.dialing} dialing, {waiting} waiting>"
+
+    @property
+    def open(self) -> int:
+        """Connections that are open."""
+        return len(self._links)
+
+    @property
+    def idle(self) -> int:
+        """Connections that nobody uses."""
+        return len(self._idle)
+
+    @property
+    def dialing(self) -> int:
+        """Connections that are being made."""
+        return len(self._dials)
+
+    def take(self, taker: Taker, *, fresh: bool = False) -> None:
+        """Give a connection, now or later; ``fresh``: not one that is idle."""
+        while self._idle and not fresh:
+            link = self._idle.pop()
+            if link.usable:
+                taker.connected(link)
+                return
+            link.close()
+        if self._closed or len(self._waiting) >= self.options.max_waiting:
+            taker.unconnected(Refusal(503, "no connection to the upstream is free"))
+            return
+        if not self._waiting:
+            self._sweeper.add(self)
+        self._waiting[taker] = asyncio.get_running_loop().time()
+        self._look_ahead()
+        self._dial()
+
+    def cancel(self, taker: Taker) -> None:
+        """Let a taker go that waits no more; its connection will be somebody else's."""
+        self._waiting.pop(taker, None)
+        self._look_ahead()
+
+    def settle(self, link: Link) -> None:
+        """Hand a free connection to who waits longest, or keep it."""
+        if self._closed:
+            link.close()
+        elif self._waiting:
+            self._next().connected(link)
+        else:
+            link.rest()
+            self._idle.append(link)
+
+    def forget(self, link: Link) -> None:
+        """A connection is gone; who waits for one gets another."""
+        self._links.discard(link)
+        self._sweeper.discard(link)
+        if link in self._idle:
+            self._idle.remove(link)
+        self._dial()
+
+    def expire(self, now: float) -> None:
+        """Tell who has waited too long."""
+        overdue = now - self.options.wait_timeout
+        for taker in [taker for taker, since in self._waiting.items() if since <= overdue]:
+            if taker in self._waiting:
+                self.cancel(taker)
+                taker.unconnected(Refusal(503, "no connection to the upstream came free in time"))
+
+    async def close(self) -> None:
+        """Close what is idle, make no more, and wait for what was being made."""
+        self._closed = True
+        for link in tuple(self._idle):
+            link.close()
+        for dial in self._dials:
+            dial.cancel()
+        await asyncio.gather(*self._dials, return_exceptions=True)
+        while self._waiting:
+            self._next().unconnected(Refusal(503, "the gateway shuts down"))
+
+    def _next(self) -> Taker:
+        taker = next(iter(self._waiting))
+        self.cancel(taker)
+        return taker
+
+    def _look_ahead(self) -> None:
+        """Set the deadline of who waits longest."""
+        if self._waiting:
+            self.deadline = next(iter(self._waiting.values())) + self.options.wait_timeout
+        else:
+            self.deadline = inf
+            self._sweeper.discard(self)
+
+    def _dial(self) -> None:
+        """Make one more connection, if there are more who wait than are being made."""
+        wanted, room = len(self._waiting), self.options.max_connections - len(self._links)
+        if len(self._dials) < min(wanted, room) and not self._closed:
+            dial = asyncio.get_running_loop().create_task(self._connect())
+            self._dials.add(dial)
+
+    async def _connect(self) -> None:
+        try:
+            self._arrived(await self._reach())
+        except TimeoutError:
+            self._missed(Refusal(504, "upstream did not accept a connection in time"))
+        except (OSError, UnicodeError, ssl.CertificateError) as error:
+            self._missed(Refusal(502, f"cannot connect to the upstream: {_cause(error)}"))
+        except asyncio.CancelledError:
+            self._missed(Refusal(503, "the gateway shuts down"))
+            raise
+
+    async def _reach(self) -> Link:
+        loop = asyncio.get_running_loop()
+        host, port, tls = self.endpoint
+        async with asyncio.timeout(self.options.connect_timeout):
+            _, link = await loop.create_connection(
+                lambda: Link(self, loop), host, port, ssl=self._tls, server_hostname=host if tls else None
+            )
+        return link
+
+    def _arrived(self, link: Link) -> None:
+        self._done_dialing()
+        if link.open:
+            self._links.add(link)
+            self._sweeper.add(link)
+            self.settle(link)
+        else:
+            link.close()
+            self._dial()
+
+    def _missed(self, refusal: Refusal) -> None:
+        self._done_dialing()
+        if self._waiting:
+            self._next().unconnected(refusal)
+        self._dial()
+
+    def _done_dialing(self) -> None:
+        self._dials.discard(asyncio.current_task())
+
+
+def _cause(error: Exception) -> str:
+    if isinstance(error, socket.gaierror):
+        return "its name is unknown"
+    if isinstance(error, ConnectionRefusedError):
+        return "it refuses"
+    return "TLS failed" if isinstance(error, ssl.SSLError) else type(error).__name__

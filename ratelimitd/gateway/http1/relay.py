@@ -1,0 +1,241 @@
+"""One request carried to an upstream, and its response back, piece by piece."""
+
+import asyncio
+from time import monotonic_ns
+from typing import TYPE_CHECKING, Protocol
+
+from .answer import CHUNKED_HEADER, GRANTED, persistence, request_head
+from .answer import head as response_head
+from .bodies import chunk, last_chunk
+from .breaker import Verdict
+from .headers import to_client
+from .link import Link
+from .model import CHUNKED, UNTIL_CLOSE, Headers, Refusal, ResponseHead
+from .tunnel import Tunnel
+from .upstream import Upstream
+
+if TYPE_CHECKING:
+    from .exchange import Exchange
+
+_GOOD, _BAD, _NEITHER = Verdict.GOOD, Verdict.BAD, Verdict.NEITHER
+_REPEATABLE = frozenset((b"GET", b"HEAD"))
+_BAD_STATUS = frozenset((502, 503, 504))
+"""Envoy's gateway failures: somebody before the application failed, so another endpoint may do better."""
+
+
+class BodySink(Protocol):
+    """Who gets a request's body, or what a client sends through a tunnel."""
+
+    def body(self, piece: bytes) -> None:
+        """A piece of it."""
+
+    def body_end(self, trailers: Headers) -> None:
+        """The end of it."""
+
+
+class Relay:
+    """The one who carries. Its end is told to the exchange, to the upstream and to the endpoint, once each."""
+
+    __slots__ = (
+        "_admitted",
+        "_clock",
+        "_exchange",
+        "_flowing",
+        "_headers",
+        "_index",
+        "_link",
+        "_ours",
+        "_out",
+        "_parts",
+        "_target",
+        "_told",
+        "_upstream",
+    )
+
+    def __init__(
+        self, exchange: "Exchange", upstream: Upstream, headers: Headers, target: bytes, ours: Headers
+    ) -> None:
+        self._exchange = exchange
+        self._upstream = upstream
+        self._headers = headers
+        self._target = target
+        self._ours = ours
+        self._clock = asyncio.get_running_loop().time
+        self._admitted = 0.0
+        self._index = -1
+        self._link: Link | None = None
+        self._flowing = False
+        self._out = 0  # how the body goes to the client: ``CHUNKED``, ``UNTIL_CLOSE``, or counted
+        self._parts: list[bytes] = []  # of the answer, not yet sent
+        self._told = False  # the client has heard the head
+
+    def start(self) -> None:
+        """Ask the upstream, if its breaker lets us."""
+        self._admitted = now = self._clock()
+        refusal = self._upstream.admit(now)
+        if refusal is not None:
+            self._exchange.refuse(refusal, self._ours)
+        else:
+            self._attempt(None, fresh=False)
+
+    def cancel(self) -> None:
+        """Nobody waits for the response any more."""
+        link, self._link = self._link, None
+        if link is not None:
+            link.abort()
+        elif self._index >= 0:
+            self._upstream.pools[self._index].cancel(self)
+        self._settle(_NEITHER)
+
+    def choke(self, *, choked: bool) -> None:
+        """The client does not read for now, or does again."""
+        if self._link is not None:
+            self._link.pause(paused=choked)
+
+    # the pool's side
+
+    def connected(self, link: Link) -> None:
+        """Send the request, of whose body more may come."""
+        request = self._exchange.request
+        self._link = link
+        link.begin(self, request.method, self._request_head(), websocket=request.websocket)
+        self._exchange.endpoint = self._upstream.pools[self._index].endpoint
+        if request.length == 0:
+            link.complete()
+        else:
+            self._flowing = True
+            self._exchange.client.flow(self)
+
+    def unconnected(self, refusal: Refusal) -> None:
+        """Try another endpoint, once, since nothing was sent."""
+        failed, verdict = self._index, _NEITHER if refusal.status == 503 else _BAD
+        self._exchange.endpoint = self._upstream.pools[failed].endpoint
+        if verdict is _BAD and not self._exchange.retried and len(self._upstream.pools) > 1:
+            self._retry(verdict, avoid=failed, fresh=False)
+        else:
+            self._refuse(refusal, verdict)
+
+    # the request's body
+
+    def body(self, piece: bytes) -> None:
+        """Carry a piece of it."""
+        if self._link is not None:
+            self._link.send(chunk(piece) if self._exchange.request.length == CHUNKED else piece)
+
+    def body_end(self, trailers: Headers) -> None:
+        """Say that it ends."""
+        if self._link is not None:
+            if self._exchange.request.length == CHUNKED:
+                self._link.send(last_chunk(trailers))
+            self._link.complete()
+
+    # the link's side
+
+    def interim(self, head: ResponseHead) -> None:
+        """Carry a 1xx to a client that knows them; 100 we have said ourselves."""
+        if head.status != 100 and self._exchange.request.version == b"1.1":
+            self._exchange.client.write(response_head(head.status, head.reason, to_client(head, [])))
+
+    def response(self, head: ResponseHead, length: int) -> None:
+        """Carry the head."""
+        exchange = self._exchange
+        request, client = exchange.request, exchange.client
+        exchange.first_byte = monotonic_ns()
+        exchange.status = head.status
+        headers = to_client(head, self._ours)
+        if length < 0 and request.version == b"1.1":
+            self._out = CHUNKED
+            headers.append(CHUNKED_HEADER)
+        elif length < 0:
+            self._out = UNTIL_CLOSE
+        headers += persistence(request.version, keep=client.keeps(able=self._out != UNTIL_CLOSE))
+        self._parts.append(response_head(head.status, head.reason, headers))
+
+    def data(self, piece: bytes) -> None:
+        """Carry a piece of the body as soon as it comes."""
+        self._exchange.sent += len(piece)
+        self._parts.append(chunk(piece) if self._out == CHUNKED else piece)
+
+    def read(self) -> None:
+        """Send what one read brought with one write, which costs as much as all the rest."""
+        parts = self._parts
+        if parts:
+            self._told = True
+            self._parts = []
+            self._exchange.client.write(b"".join(parts))
+
+    def end(self, trailers: Headers) -> None:
+        """Carry the end."""
+        self._link = None
+        exchange = self._exchange
+        if self._out == CHUNKED:
+            self._parts.append(last_chunk(trailers))
+        self.read()
+        self._settle(_BAD if exchange.status in _BAD_STATUS else _GOOD)
+        exchange.finish()
+
+    def switched(self, head: ResponseHead) -> Tunnel:
+        """Grant the tunnel the client asked for."""
+        exchange, link = self._exchange, self._link
+        assert link is not None  # noqa: S101 - it is the link that says so
+        exchange.first_byte = monotonic_ns()
+        exchange.status = head.status
+        exchange.client.write(response_head(head.status, head.reason, to_client(head, self._ours) + GRANTED))
+        tunnel = Tunnel(exchange, link, self._settle)
+        exchange.relay = tunnel
+        exchange.client.switch(tunnel)
+        return tunnel
+
+    def sink_choked(self, *, choked: bool) -> None:
+        """The upstream takes no more for now, or does again."""
+        if self._flowing:
+            self._exchange.client.stem(stemmed=choked)
+
+    def lost(self, refusal: Refusal, *, unheard: bool) -> None:
+        """Ask once more where that cannot do anything twice; else the client hears of it."""
+        exchange, link = self._exchange, self._link
+        self._link = None
+        request = exchange.request
+        again = request.method in _REPEATABLE and request.length == 0 and not exchange.retried
+        if unheard and again and link is not None and link.reused:
+            self._retry(_NEITHER, avoid=None, fresh=True)
+        elif self._told:
+            self._settle(_BAD)
+            exchange.error = refusal.reason
+            exchange.break_off(reset=self._out == UNTIL_CLOSE)
+        else:
+            exchange.status = exchange.sent = 0
+            self._refuse(refusal, _BAD)
+
+    def _attempt(self, avoid: int | None, *, fresh: bool) -> None:
+        index = self._upstream.pick(self._clock(), avoid)
+        if isinstance(index, Refusal):
+            self._refuse(index, _NEITHER)
+        else:
+            self._index = index
+            self._upstream.pools[index].take(self, fresh=fresh)
+
+    def _retry(self, verdict: Verdict, *, avoid: int | None, fresh: bool) -> None:
+        self._exchange.retried = True
+        self._upstream.attempted(self._index, verdict, self._clock())
+        self._index = -1
+        self._attempt(avoid, fresh=fresh)
+
+    def _refuse(self, refusal: Refusal, verdict: Verdict) -> None:
+        self._settle(verdict)
+        self._exchange.refuse(refusal, self._ours)
+
+    def _settle(self, verdict: Verdict) -> None:
+        now = self._clock()
+        if self._index >= 0:
+            self._upstream.attempted(self._index, verdict, now)
+            self._index = -1
+        self._upstream.done(verdict, now, self._admitted)
+
+    def _request_head(self) -> bytes:
+        request, headers = self._exchange.request, self._headers
+        if not request.authority:
+            headers = [(b"Host", str(self._upstream.pools[self._index].endpoint).encode()), *headers]
+        if request.length == CHUNKED:
+            headers = [*headers, CHUNKED_HEADER]
+        return request_head(request.method, self._target, headers)

@@ -1,0 +1,74 @@
+"""Two connections joined after a 101: bytes both ways, each at the pace of who takes them."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from .breaker import Verdict
+from .link import Link
+from .model import Headers, Refusal
+
+if TYPE_CHECKING:
+    from .exchange import Exchange
+
+
+class Tunnel:
+    """Lasts until both sides have said all, or one is gone. It is one exchange, of status 101."""
+
+    __slots__ = ("_client_done", "_exchange", "_link", "_settle", "_upstream_done")
+
+    def __init__(self, exchange: "Exchange", link: Link, settle: Callable[[Verdict], None]) -> None:
+        """``settle`` tells the upstream how it went."""
+        self._exchange = exchange
+        self._link = link
+        self._settle = settle
+        self._client_done = self._upstream_done = False
+
+    # the client's side
+
+    def body(self, piece: bytes) -> None:
+        """Pass on what the client says."""
+        self._link.send(piece)
+
+    def body_end(self, trailers: Headers) -> None:  # noqa: ARG002 - a BodySink; tunnels have no trailers
+        """The client has said all."""
+        self._client_done = True
+        self._link.send_eof()
+        self._finish_if_done()
+
+    def cancel(self) -> None:
+        """The client is gone."""
+        self._link.abort()
+        self._settle(Verdict.GOOD)
+
+    def choke(self, *, choked: bool) -> None:
+        """The client does not read for now, or does again."""
+        self._link.pause(paused=choked)
+
+    # the upstream's side
+
+    def data(self, piece: bytes) -> None:
+        """Pass on what the upstream says."""
+        self._exchange.sent += len(piece)
+        self._exchange.client.write(piece)
+
+    def eof(self) -> None:
+        """The upstream has said all."""
+        self._upstream_done = True
+        self._exchange.client.send_eof()
+        self._finish_if_done()
+
+    def sink_choked(self, *, choked: bool) -> None:
+        """The upstream does not read for now, or does again."""
+        self._exchange.client.stem(stemmed=choked)
+
+    def lost(self, refusal: Refusal, *, unheard: bool) -> None:  # noqa: ARG002 - a 101 was heard
+        """The upstream is gone, or both were silent for too long."""
+        self._settle(Verdict.GOOD)
+        self._exchange.error = refusal.reason
+        self._exchange.break_off()
+
+    def _finish_if_done(self) -> None:
+        if self._client_done and self._upstream_done:
+            self._link.close()
+            self._settle(Verdict.GOOD)
+            self._exchange.finish()

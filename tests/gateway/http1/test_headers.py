@@ -1,0 +1,144 @@
+"""What goes on and what is added. Pure."""
+
+import pytest
+
+from ratelimitd.gateway.http1.framing import frame_request
+from ratelimitd.gateway.http1.headers import to_client, to_upstream
+from ratelimitd.gateway.http1.heads import parse_request, parse_response
+from ratelimitd.gateway.http1.model import Peer, Request
+
+
+def request(*lines, version=b"1.1", address="192.0.2.1"):
+    head = parse_request(b"GET / HTTP/" + version + b"\r\n" + b"".join(line + b"\r\n" for line in lines) + b"\r\n")
+    return Request(head, frame_request(head), Peer(address, 9), "https")
+
+
+def upstream_gets(*lines, trusted=False, request_id=b"", **of):
+    return to_upstream(request(*lines, **of), trusted=trusted, request_id=request_id)
+
+
+HOP = [b"Alt-Svc", b"Proxy-Connection", b"Keep-Alive", b"Proxy-Authenticate", b"Proxy-Authorization", b"Te", b"Trailer"]
+
+
+@pytest.mark.parametrize("name", [*HOP, b"Upgrade", b"Connection", b"Expect"])
+def test_hop_by_hop_headers_are_dropped(name):
+    """Caddy's list goes, whether Connection names it or not."""
+    assert name.lower() not in [got.lower() for got, _ in upstream_gets(b"Host: a", name + b": 100-continue")]
+
+
+def test_what_is_kept_is_kept_to_the_byte():
+    """Order, case, repeated lines and odd bytes stay."""
+    lines = [(b"hOsT", b"a"), (b"X-b", b"\xff"), (b"Cookie", b"1"), (b"x-B", b""), (b"cookie", b"2"), (b"Accept", b"*")]
+    assert lines == upstream_gets(*(b"%b: %b" % line for line in lines))[:6]
+
+
+def test_connection_cannot_take_away_what_frames_or_what_we_say():
+    """Hop-by-hop first, then our own: naming Host, Content-Length or X-Forwarded-For in Connection changes nothing."""
+    named = b"Connection: Host, Content-Length, X-Forwarded-For, X-Request-Id, Via, X-Foo"
+    got = dict(upstream_gets(b"Host: a", b"Content-Length: 0", named, b"X-Foo: 1", request_id=b"id"))
+    assert b"X-Foo" not in got
+    assert {b"Host", b"Content-Length", b"X-Forwarded-For", b"X-Request-Id", b"Via"} <= got.keys()
+
+
+SAID = (
+    b"Host: a:8",
+    b"X-Forwarded-For: 1.1.1.1",
+    b"x-forwarded-for: 2.2.2.2",
+    b"X-Forwarded-Proto: ftp",
+    b"X-Forwarded-Host: b",
+    b"X-Forwarded-Port: 1",
+    b"Forwarded: for=1.1.1.1",
+)
+
+
+def test_an_untrusted_peer_says_nothing_about_the_way():
+    """What it says is dropped, and replaced by what we saw."""
+    assert [
+        (b"Host", b"a:8"),
+        (b"X-Forwarded-For", b"192.0.2.1"),
+        (b"X-Forwarded-Proto", b"https"),
+        (b"X-Forwarded-Host", b"a:8"),
+        (b"Forwarded", b'for=192.0.2.1;proto=https;host="a:8"'),
+        (b"Via", b"1.1 ratelimitd"),
+    ] == upstream_gets(*SAID)
+
+
+def test_a_trusted_peer_is_appended_to():
+    """What it says stays, lines of one name joined in their order, and we come after it."""
+    assert [
+        (b"Host", b"a:8"),
+        (b"X-Forwarded-Port", b"1"),
+        (b"X-Forwarded-For", b"1.1.1.1, 2.2.2.2, 192.0.2.1"),
+        (b"X-Forwarded-Proto", b"ftp"),
+        (b"X-Forwarded-Host", b"b"),
+        (b"Forwarded", b'for=1.1.1.1, for=192.0.2.1;proto=https;host="a:8"'),
+        (b"Via", b"1.1 ratelimitd"),
+    ] == upstream_gets(*SAID, trusted=True)
+
+
+def test_an_ipv6_peer_is_quoted_in_forwarded():
+    """RFC 7239 6: in brackets and quotes; X-Forwarded-For has it bare."""
+    got = dict(upstream_gets(b"Host: a", address="2001:db8::1"))
+    assert (b"2001:db8::1", b'for="[2001:db8::1]";proto=https;host=a') == (got[b"X-Forwarded-For"], got[b"Forwarded"])
+
+
+def test_a_unix_socket_has_no_address():
+    """A peer without an address is unknown, as RFC 7239 spells it."""
+    got = dict(upstream_gets(b"Host: a", address=""))
+    assert (b"unknown", b"for=unknown;proto=https;host=a") == (got[b"X-Forwarded-For"], got[b"Forwarded"])
+
+
+def test_via_is_appended_with_the_version_it_came_in():
+    """Via grows by a line; those before it stay."""
+    assert [b"1.0 x", b"1.0 ratelimitd"] == [
+        value for name, value in upstream_gets(b"Via: 1.0 x", version=b"1.0") if name == b"Via"
+    ]
+
+
+def test_the_request_id_replaces_the_clients():
+    """A request id that is given goes instead of any the client sent; without one the client's stays."""
+    sent = b"Host: a", b"x-request-id: 1", b"X-Request-Id: 2"
+    assert [(b"X-Request-Id", b"new")] == [
+        header for header in upstream_gets(*sent, request_id=b"new") if header[0].lower() == b"x-request-id"
+    ]
+    assert (b"x-request-id", b"1") in upstream_gets(*sent)
+
+
+def test_te_trailers_is_said_by_ourselves():
+    """TE is for one hop, but we do pass trailers on, so we say so to the next where the client did."""
+    assert (b"TE", b"trailers") in upstream_gets(b"Host: a", b"te: gzip, Trailers")
+    assert b"TE" not in dict(upstream_gets(b"Host: a", b"TE: gzip"))
+
+
+def client_gets(*lines, status=b"200 OK", ours=()):
+    head = parse_response(b"HTTP/1.1 " + status + b"\r\n" + b"".join(line + b"\r\n" for line in lines) + b"\r\n")
+    return to_client(head, list(ours))
+
+
+def test_a_response_loses_its_hop_headers_and_nothing_else():
+    """Order, case and repeated Set-Cookie stay, hop-by-hop goes, Via is added."""
+    lines = (
+        b"SET-Cookie: a",
+        b"Keep-Alive: 5",
+        b"Set-Cookie: b",
+        b"Connection: x-hop",
+        b"X-Hop: 1",
+        b"Content-Length: 3",
+    )
+    assert [
+        (b"SET-Cookie", b"a"),
+        (b"Set-Cookie", b"b"),
+        (b"Content-Length", b"3"),
+        (b"Via", b"1.1 ratelimitd"),
+    ] == client_gets(*lines)
+
+
+@pytest.mark.parametrize(("status", "kept"), [(b"204 No Content", False), (b"304 Not Modified", True)])
+def test_a_length_goes_where_there_can_be_no_body(status, kept):
+    """A 204 has no Content-Length (RFC 9110 8.6), a 304 may."""
+    assert kept is (b"Content-Length" in dict(client_gets(b"Content-Length: 3", status=status)))
+
+
+def test_ours_stand_in_for_the_upstreams():
+    """Headers of ours replace those of the same name, whatever their case."""
+    assert [(b"Via", b"1.1 ratelimitd"), (b"X-Id", b"1")] == client_gets(b"x-id: 2", b"X-ID: 3", ours=[(b"X-Id", b"1")])

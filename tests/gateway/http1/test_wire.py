@@ -1,0 +1,579 @@
+"""Checklist 2.3 on raw sockets: what a client and an upstream see of each other through the gateway."""
+
+import asyncio
+
+import pytest
+
+from ratelimitd.gateway.http1 import ServerOptions, UpstreamOptions
+from tests.gateway.http1.rig import OK, endpoint, get, post, until
+
+SMUGGLED = {
+    "both CL+TE": b"Content-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nG",
+    "repeated differing CL": b"Content-Length: 0\r\nContent-Length: 44\r\n\r\n",
+    "gzip, chunked": b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+    "bare LF": b"X: a\nContent-Length: 44\r\n\r\n",
+    "obs-fold": b"X: a\r\n Content-Length: 44\r\n\r\n",
+    "NUL": b"X: a\x00\r\n\r\n",
+    "blank before the colon": b"Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n",
+    "Host twice": b"Host: b\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("case", SMUGGLED)
+async def test_doubt_is_answered_with_400_and_a_close(rig, upstream, case):
+    """Both CL+TE → 400 and close; so differing CL, obs-fold, bare LF, NUL in values, dup Host; no upstream sees any."""
+    client = await rig.client()
+    smuggled = get(b"/admin")
+    head, _ = await client.ask(b"POST / HTTP/1.1\r\nHost: a\r\n" + SMUGGLED[case] + smuggled)
+    assert head.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+    assert b"Connection: close\r\n" in head
+    await client.closed()
+    assert upstream.untouched
+    assert [400] == [refusal.status for refusal in rig.refusals]
+    assert [] == rig.requests
+
+
+@pytest.mark.parametrize(("target", "sent"), [(b"http://evil:1/a%2Fb?c", b"/a%2Fb?c"), (b"http://evil:1", b"/")])
+async def test_an_absolute_target_names_the_host_not_the_upstream(rig, upstream, target, sent):
+    """Absolute-form target: sent on in origin form with its authority as Host; the handler alone says to whom."""
+    client = await rig.client()
+    await client.send(get(target))
+    head = await (await upstream.accept()).until()
+    assert head.startswith(b"GET %b HTTP/1.1\r\nHost: evil:1\r\n" % sent)
+
+
+@pytest.mark.parametrize("request_", [b"GET / HTTP/1.1\r\n\r\n", b"GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n"])
+async def test_host_is_there_once(rig, request_):
+    """`Host` missing/dup → 400."""
+    head, _ = await (await rig.client()).ask(request_)
+    assert head.startswith(b"HTTP/1.1 400 ")
+
+
+async def test_a_1_0_request_without_host_gets_the_endpoints(rig, upstream):
+    """HTTP/1.0 may leave Host out; the upstream, asked in 1.1, gets one all the same."""
+    client = await rig.client()
+    await client.send(b"GET / HTTP/1.0\r\n\r\n")
+    end = await upstream.accept()
+    assert b"Host: 127.0.0.1:%d\r\n" % upstream.port in await end.until()
+    await end.send(OK)
+    head, body = await client.answer()
+    assert b"Connection: close\r\n" in head
+    assert b"ok" == body
+    await client.closed()
+
+
+async def test_1_0_keeps_alive_when_asked(rig, upstream):
+    """A 1.0 client that says keep-alive is told keep-alive, and its connection goes on."""
+    client = await rig.client()
+    await client.send(b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+    end = await upstream.accept()
+    await end.until()
+    await end.send(OK)
+    head, _ = await client.answer()
+    assert b"Connection: keep-alive\r\n" in head
+    await client.send(get())
+    await end.until()
+
+
+async def test_1_0_gets_a_body_of_unknown_length_until_close(rig, upstream):
+    """Chunks are nothing to a 1.0 client: it gets the bytes, and the end of the connection as their end."""
+    client = await rig.client()
+    await client.send(b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+    end = await upstream.accept()
+    await end.until()
+    await end.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n3\r\ndef\r\n0\r\n\r\n")
+    whole = await client.rest()
+    assert whole.endswith(b"\r\n\r\nabcdef")
+    assert b"Transfer-Encoding" not in whole
+    assert b"Connection: close\r\n" in whole
+
+
+async def test_expect_is_answered_when_the_body_can_be_forwarded(rig, upstream):
+    """`Expect: 100-continue` answered: when an upstream is there to take the body, and not passed on."""
+    client = await rig.client()
+    await client.send(post(b"", b"Expect: 100-continue").replace(b"Content-Length: 0", b"Content-Length: 4"))
+    end = await upstream.accept()
+    assert b"xpect" not in await end.until()
+    assert b"HTTP/1.1 100 Continue\r\n\r\n" == await client.until()
+    await client.send(b"body")
+    assert b"body" == await end.exactly(4)
+    await end.send(OK)
+    assert (await client.answer())[0].startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+async def test_expect_is_not_answered_by_a_refusal(rigs, upstream):
+    """A local answer comes without 100, and ends the connection, since the body may come or not."""
+
+    def deny(request, exchange):
+        exchange.respond(429, [], b"no")
+
+    rig = await rigs(endpoint(upstream), handler=deny)
+    client = await rig.client()
+    head, body = await client.ask(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 429 Too Many Requests\r\n")
+    assert b"Connection: close\r\n" in head
+    assert b"no" == body
+    await client.closed()
+
+
+async def test_another_expectation_is_417(rig):
+    """An expectation nobody knows is refused."""
+    head, _ = await (await rig.client()).ask(post(b"x", b"Expect: tea"))
+    assert head.startswith(b"HTTP/1.1 417 ")
+
+
+@pytest.mark.parametrize(
+    ("request_", "answer"),
+    [
+        (b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"),
+        (get(), b"HTTP/1.1 204 No Content\r\n\r\n"),
+        (get(), b"HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n"),
+    ],
+)
+async def test_answers_without_a_body(rig, upstream, request_, answer):
+    """HEAD/204/304 no body: the connection goes on at once, on both sides."""
+    client = await rig.client()
+    await client.send(request_)
+    end = await upstream.accept()
+    await end.until()
+    await end.send(answer)
+    head = await client.until()
+    assert (b"Content-Length: 5" in answer) == (b"Content-Length: 5" in head)
+    await client.send(get(b"/next"))
+    assert (await end.until()).startswith(b"GET /next ")
+
+
+async def test_trailers_are_forwarded_knowingly_to_the_client(rig, upstream):
+    """Trailers forwarded knowingly: those that only inform go on behind the last chunk, the others do not."""
+    client = await rig.client()
+    await client.send(get())
+    end = await upstream.accept()
+    await end.until()
+    await end.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n")
+    await end.send(b"2\r\nok\r\n0\r\nX-Sum: 1\r\nContent-Length: 9\r\n\r\n")
+    head = await client.until()
+    assert b"Trailer" not in head.replace(b"Transfer", b"")
+    assert b"2\r\nok\r\n0\r\nX-Sum: 1\r\n\r\n" == await client.until(b"X-Sum: 1\r\n\r\n")
+
+
+async def test_trailers_are_forwarded_knowingly_to_the_upstream(rig, upstream):
+    """The same for a request's."""
+    client = await rig.client()
+    await client.send(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTE: trailers\r\n\r\n")
+    await client.send(b"2;x=y\r\nhi\r\n0\r\nX-Sum: 1\r\nHost: b\r\n\r\n")
+    end = await upstream.accept()
+    head = await end.until()
+    assert b"TE: trailers\r\n" in head
+    assert b"Transfer-Encoding: chunked\r\n" in head
+    assert b"2\r\nhi\r\n0\r\nX-Sum: 1\r\n\r\n" == await end.until(b"X-Sum: 1\r\n\r\n")
+
+
+async def test_what_connection_names_is_stripped(rig, upstream):
+    """`Connection: X-Foo` strips X-Foo, both ways."""
+    client = await rig.client()
+    await client.send(get(b"/", b"Connection: X-Foo", b"X-Foo: a", b"X-Bar: b"))
+    end = await upstream.accept()
+    head = await end.until()
+    assert b"X-Foo" not in head
+    assert b"X-Bar: b\r\n" in head
+    await end.send(b"HTTP/1.1 200 OK\r\nConnection: X-Baz\r\nX-Baz: a\r\nX-Bar: b\r\nContent-Length: 0\r\n\r\n")
+    head, _ = await client.answer()
+    assert b"X-Baz" not in head
+    assert b"X-Bar: b\r\n" in head
+
+
+async def test_1xx_are_forwarded(rig, upstream):
+    """1xx forwarded: early hints come before the answer; a 100 nobody waits for does not."""
+    client = await rig.client()
+    await client.send(get())
+    end = await upstream.accept()
+    await end.until()
+    await end.send(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n")
+    hints = await client.until()
+    assert hints.startswith(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n")
+    await end.send(OK)
+    assert (await client.answer())[0].startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+async def test_1_0_clients_get_no_1xx(rig, upstream):
+    """A 1.0 client would take a 103 for the answer."""
+    client = await rig.client()
+    await client.send(b"GET / HTTP/1.0\r\n\r\n")
+    end = await upstream.accept()
+    await end.until()
+    await end.send(b"HTTP/1.1 103 Early Hints\r\n\r\n" + OK)
+    assert (await client.rest()).startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+async def test_an_endless_row_of_1xx_is_502(rig, upstream):
+    """An upstream that never comes to the point is given up."""
+    client = await rig.client()
+    await client.send(get())
+    end = await upstream.accept()
+    await end.until()
+    await end.send(b"HTTP/1.1 100 Continue\r\n\r\n" * 20)
+    assert (await client.answer())[0].startswith(b"HTTP/1.1 502 ")
+
+
+async def test_a_pipeline_is_answered_in_order(rig, upstream):
+    """Pipelined requests answered in order, each asked for when the one before is done."""
+    client = await rig.client()
+    await client.send(get(b"/1") + post(b"two") + get(b"/3"))
+    end = await upstream.accept()
+    for number, start in enumerate((b"GET /1 ", b"POST / ", b"GET /3 ")):
+        assert (await end.until()).startswith(start)
+        if start.startswith(b"POST"):
+            assert b"two" == await end.exactly(3)
+        await end.send(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n%d" % number)
+    assert [b"0", b"1", b"2"] == [(await client.answer())[1] for _ in range(3)]
+    assert 1 == upstream.connections
+
+
+async def test_a_long_pipeline_of_local_answers_is_answered_in_order(rigs, upstream):
+    """Hundreds of requests in one read are all answered, whatever the loop's turns."""
+
+    def echo(request, exchange):
+        exchange.respond(200, [], request.path)
+
+    rig = await rigs(endpoint(upstream), handler=echo)
+    client = await rig.client()
+    await client.send(b"".join(get(b"/%d" % number) for number in range(500)))
+    assert [b"/%d" % number for number in range(500)] == [(await client.answer())[1] for _ in range(500)]
+
+
+async def test_bytes_of_paths_and_headers_stay(rig, upstream):
+    """Percent-encoded path kept byte-identical; Set-Cookie not merged; order/case kept; Content-Encoding untouched."""
+    client = await rig.client()
+    await client.send(get(b"/%7Ea%2f/../b//c?%41=%zz", b"x-LOWER: \xff\xfe", b"Accept-Encoding: br", b"COOKIE: a=b"))
+    end = await upstream.accept()
+    head = await end.until()
+    start = b"GET /%7Ea%2f/../b//c?%41=%zz HTTP/1.1\r\nHost: a\r\nx-LOWER: \xff\xfe\r\n"
+    assert head.startswith(start + b"Accept-Encoding: br\r\nCOOKIE: a=b\r\n")
+    lines = b"SERVER: s\r\nSet-Cookie: a=1\r\nset-cookie: b=2\r\nX:\r\nSet-Cookie: c=3\r\nContent-Encoding: gzip\r\n"
+    body = bytes(range(256))
+    await end.send(b"HTTP/1.1 299 Odd Reason\r\n" + lines + b"Content-Length: 256\r\n\r\n" + body)
+    head, received = await client.answer()
+    assert head.startswith(b"HTTP/1.1 299 Odd Reason\r\n" + lines.replace(b"X:", b"X: "))
+    assert body == received
+
+
+@pytest.mark.parametrize("target", [b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\nHost: a\r\n\r\n", b"GET /" + b"a" * 9000])
+async def test_a_target_over_its_limit_is_414(rig, target):
+    """A URI over its limit is 414, whole or not."""
+    head, _ = await (await rig.client()).ask(target)
+    assert head.startswith(b"HTTP/1.1 414 ")
+
+
+@pytest.mark.parametrize("lines", [[b"X: " + b"a" * 40_000], [b"X: a"] * 101])
+async def test_headers_over_their_limit_are_431(rig, upstream, lines):
+    """Header over limit → 431, by bytes and by count."""
+    client = await rig.client()
+    head, _ = await client.ask(get(b"/", *lines))
+    assert head.startswith(b"HTTP/1.1 431 ")
+    await client.closed()
+    assert upstream.untouched
+
+
+async def test_a_body_that_says_it_is_too_large_is_413_before_the_upstream_sees_it(rigs, upstream):
+    """Body over limit → 413 before upstream sees it."""
+    rig = await rigs(endpoint(upstream), server=ServerOptions(max_body=3))
+    client = await rig.client()
+    head, _ = await client.ask(post(b"four"))
+    assert head.startswith(b"HTTP/1.1 413 ")
+    await client.closed()
+    assert upstream.untouched
+
+
+async def test_chunks_over_the_body_limit_are_cut(rigs, upstream):
+    """A body that does not say its length is cut where it is too long, and the upstream sees that it is not whole."""
+    rig = await rigs(endpoint(upstream), server=ServerOptions(max_body=3))
+    client = await rig.client()
+    await client.send(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n")
+    end = await upstream.accept()
+    await end.until()
+    assert b"2\r\nab\r\n" == await end.exactly(7)
+    await client.send(b"2\r\ncd\r\n0\r\n\r\n")
+    head, _ = await client.answer()
+    assert head.startswith(b"HTTP/1.1 413 ")
+    await end.closed()
+    assert 413 == (await rig.summary()).status
+
+
+async def test_a_malformed_chunk_is_400_and_the_upstream_is_cut_off(rig, upstream):
+    """Doubt about a chunk ends both sides; no last chunk is made up."""
+    client = await rig.client()
+    await client.send(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n")
+    end = await upstream.accept()
+    await end.until()
+    await end.exactly(7)
+    await client.send(b"2 \r\ncd\r\n0\r\n\r\n")
+    assert (await client.answer())[0].startswith(b"HTTP/1.1 400 ")
+    await end.closed()
+
+
+async def test_small_bodies_nobody_wants_are_read_over(rigs, upstream):
+    """A local answer to a POST does not cost the connection where the rest of the body is short."""
+
+    def deny(request, exchange):
+        exchange.respond(429, [], b"no")
+
+    rig = await rigs(endpoint(upstream), handler=deny)
+    client = await rig.client()
+    whole = post(b"x" * 1000)
+    await client.send(whole[:-500])
+    assert b"Connection: close" not in (await client.answer())[0]
+    await client.send(whole[-500:] + get())
+    assert (await client.answer())[0].startswith(b"HTTP/1.1 429 ")
+
+
+async def test_large_bodies_nobody_wants_end_the_connection_gently(rigs, upstream):
+    """The answer to a large upload arrives although the client still sends: no reset takes it away."""
+
+    def deny(request, exchange):
+        exchange.respond(429, [], b"no")
+
+    rig = await rigs(endpoint(upstream), handler=deny)
+    client = await rig.client()
+    client.writer.write(post(b"x" * 4_000_000))
+    head, body = await client.answer()
+    assert b"Connection: close\r\n" in head
+    assert b"no" == body
+
+
+async def test_an_early_answer_of_an_upstream_ends_both_connections(rig, upstream):
+    """An upstream may answer before it has the body: the client hears it, and neither connection is used again."""
+    client = await rig.client()
+    await client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\nx")
+    end = await upstream.accept()
+    await end.until()
+    await end.send(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n")
+    head, _ = await client.answer()
+    assert head.startswith(b"HTTP/1.1 401 ")
+    assert b"Connection: close\r\n" in head
+    assert b"x" == await end.rest()
+    await until(lambda: rig.upstream.pools[0].open == 0)
+
+
+async def test_events_are_not_held_back(rig, upstream):
+    """SSE unbuffered: each event arrives before the next one is made."""
+    client = await rig.client()
+    await client.send(get())
+    end = await upstream.accept()
+    await end.until()
+    await end.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
+    await client.until()
+    for _ in range(3):
+        await end.send(b"6\r\ndata:\n\r\n")
+        assert b"6\r\ndata:\n\r\n" == await client.exactly(11)
+
+
+async def test_a_body_until_close_reaches_a_1_1_client_in_chunks(rig, upstream):
+    """An upstream that ends its body by closing does not cost the client its connection."""
+    client = await rig.client()
+    await client.send(get())
+    end = await upstream.accept()
+    await end.until()
+    await end.send(b"HTTP/1.0 200 OK\r\n\r\nabc")
+    end.close()
+    head, body = await client.answer()
+    assert b"Via: 1.0 ratelimitd\r\nTransfer-Encoding: chunked\r\n" in head
+    assert b"3\r\nabc\r\n0\r\n\r\n" == body
+    await client.send(get())
+    await (await upstream.accept()).until()
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nabc",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
+    ],
+)
+async def test_a_truncated_answer_is_seen_to_be_truncated(rig, upstream, part):
+    """Upstream closes in the middle of a body: the client's body has no end either."""
+    client = await rig.client()
+    await client.send(get())
+    end = await upstream.accept()
+    await end.until()
+    await end.send(part)
+    await client.until(b"abc")
+    end.close()
+    assert b"0\r\n\r\n" not in await client.rest()
+    summary = await rig.summary()
+    assert (200, True) == (summary.status, bool(summary.error))
+
+
+async def test_a_broken_chunk_truncates_the_answer(rig, upstream):
+    """A chunk in doubt after the head went out: the client's body has no end."""
+    client = await rig.client()
+    await client.send(get())
+    end = await upstream.accept()
+    await end.until()
+    await end.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n")
+    await client.until(b"abc")
+    await end.send(b"3\r\ndef\nX")
+    assert b"0\r\n\r\n" not in await client.rest()
+    await end.closed()
+
+
+async def test_a_truncated_answer_to_1_0_is_a_reset(rig, upstream):
+    """Where the end of the connection is the end of the body, only a reset says that it is not whole."""
+    client = await rig.client()
+    await client.send(b"GET / HTTP/1.0\r\n\r\n")
+    end = await upstream.accept()
+    await end.until()
+    await end.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n")
+    await client.until(b"abc")
+    end.close()
+    with pytest.raises(ConnectionResetError):
+        await client.rest()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\nContent-Length: 1\n\na",
+        b"HTTP/1.1 200 OK\r\nX: " + b"a" * 70_000 + b"\r\n\r\n",
+        b"HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
+        b"nonsense\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\nX",
+    ],
+)
+async def test_a_response_in_doubt_is_502_and_never_pooled(rig, upstream, answer):
+    """Bad response framing → 502 and the connection is never pooled."""
+    client = await rig.client()
+    await client.send(get())
+    end = await upstream.accept()
+    await end.until()
+    await end.send(answer)
+    assert (await client.answer())[0].startswith(b"HTTP/1.1 502 ")
+    await end.closed()
+    await until(lambda: rig.upstream.pools[0].open == 0)
+
+
+@pytest.mark.parametrize("request_", [get(), b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n"])
+async def test_surplus_bytes_close_the_upstream_connection(rig, upstream, request_):
+    """Surplus upstream bytes after a complete response close the connection, never pool it: nobody gets them."""
+    client = await rig.client()
+    await client.send(request_)
+    end = await upstream.accept()
+    await end.until()
+    await end.send(OK + b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil")
+    await client.until()
+    await end.closed()
+    await client.send(get())
+    second = await upstream.accept()
+    await second.until()
+
+
+async def test_bytes_on_an_idle_upstream_connection_close_it(rig, upstream):
+    """What an upstream says unasked is nobody's answer."""
+    client = await rig.client()
+    await client.send(get())
+    end = await upstream.accept()
+    await end.until()
+    await end.send(OK)
+    await client.answer()
+    await end.send(OK)
+    await end.closed()
+
+
+async def test_local_answers_are_whole(rigs, upstream):
+    """A local answer has its length, a date, and no body for HEAD."""
+
+    def answer(request, exchange):
+        exchange.respond(404, [(b"X", b"y")], b"gone")
+
+    rig = await rigs(endpoint(upstream), handler=answer)
+    client = await rig.client()
+    head, body = await client.ask(get())
+    assert head.startswith(b"HTTP/1.1 404 Not Found\r\nX: y\r\nDate: ")
+    assert b"gone" == body
+    await client.send(b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n" + get())
+    assert b"Content-Length: 4\r\n" in await client.until()
+    assert (await client.answer())[0].startswith(b"HTTP/1.1 404 ")
+
+
+async def test_what_goes_with_the_answer_replaces_the_upstreams(rig, upstream):
+    """Headers the handler gives go with an upstream's answer, instead of those of the same name."""
+    rig.response_headers = [(b"X-RateLimit-Limit", b"5"), (b"X-Request-Id", b"ours")]
+    client = await rig.client()
+    await client.send(get())
+    end = await upstream.accept()
+    await end.until()
+    await end.send(b"HTTP/1.1 200 OK\r\nx-request-id: theirs\r\nContent-Length: 0\r\n\r\n")
+    head, _ = await client.answer()
+    assert b"theirs" not in head
+    assert b"X-RateLimit-Limit: 5\r\nX-Request-Id: ours\r\n" in head
+
+
+async def test_a_handler_that_raises_is_500(rigs, upstream, silent_loop):
+    """A fault of the handler is told to the loop, and costs its own request alone."""
+
+    def fail(request, exchange):
+        raise LookupError
+
+    rig = await rigs(endpoint(upstream), handler=fail)
+    client = await rig.client()
+    assert (await client.ask(get()))[0].startswith(b"HTTP/1.1 500 ")
+    assert (await client.ask(get()))[0].startswith(b"HTTP/1.1 500 ")
+    assert [LookupError, LookupError] == [type(context["exception"]) for context in silent_loop]
+    silent_loop.clear()
+
+
+async def test_a_handler_may_answer_later(rigs, upstream):
+    """An answer may come whenever the handler knows it; a second one is nothing."""
+    waiting = []
+    rig = await rigs(endpoint(upstream), handler=lambda request, exchange: waiting.append(exchange))
+    client = await rig.client()
+    await client.send(get())
+    await until(lambda: waiting)
+    waiting[0].respond(200, [], b"1")
+    waiting[0].respond(200, [], b"2")
+    assert b"1" == (await client.answer())[1]
+
+
+async def test_a_summary_says_what_went_where(rig, upstream):
+    """Status, bytes both ways, times in order, and who answered."""
+    client = await rig.client()
+    await client.send(post(b"four"))
+    end = await upstream.accept()
+    await end.until()
+    await end.send(OK)
+    await client.answer()
+    summary = await rig.summary()
+    assert (200, 4, 2, "", False) == (summary.status, summary.received, summary.sent, summary.error, summary.retried)
+    assert endpoint(upstream) == summary.endpoint
+    assert 0 < summary.started <= summary.first_byte <= summary.ended
+
+
+async def test_forwarding_headers_reach_the_upstream(rigs, upstream):
+    """X-Forwarded-*, Forwarded, Via and the request id are as headers.py makes them, on the wire too."""
+    rig = await rigs(endpoint(upstream), upstream=UpstreamOptions())
+    rig.request_id = b"id"
+    client = await rig.client()
+    await client.send(get(b"/", b"X-Forwarded-For: 6.6.6.6"))
+    head = await (await upstream.accept()).until()
+    assert b"6.6.6.6" not in head
+    assert head.endswith(
+        b"X-Forwarded-For: 127.0.0.1\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: a\r\n"
+        b"Forwarded: for=127.0.0.1;proto=http;host=a\r\nVia: 1.1 ratelimitd\r\nX-Request-Id: id\r\n\r\n"
+    )
+
+
+async def test_bodies_stream_whole_both_ways(rig, upstream):
+    """Megabytes arrive as they were sent, in chunks and counted."""
+    client = await rig.client()
+    body = bytes(range(256)) * 8192
+    sending = asyncio.create_task(client.send(post(body)))
+    end = await upstream.accept()
+    await end.until()
+    assert body == await end.exactly(len(body))
+    await sending
+    answering = asyncio.create_task(end.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body))
+    _, received = await client.answer()
+    assert body == received
+    await answering

@@ -1,0 +1,46 @@
+"""docs/gateway.md says what is so."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from ratelimitd import marked_yaml
+from ratelimitd.gateway.file import BALANCE, BREAKER, CONNECTIONS, LIMITS, read_gateway
+from ratelimitd.gateway.http1.options import ServerOptions, UpstreamOptions
+from ratelimitd.gateway.routing import Router
+from ratelimitd.policy import examine, value_of
+from ratelimitd.settings.parsers import duration, size
+
+PAGE = (Path(__file__).parents[2] / "docs" / "gateway.md").read_text()
+BLOCKS = re.findall(r"^```yaml\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_every_file_of_the_page_loads(block):
+    """With its policies, without an error or a warning."""
+    assert Router(read_gateway("gateway.md", block.encode()))
+    parsed = examine([("gateway.md", value_of(marked_yaml.load(block.encode()), "policies"))], default_algorithm="gcra")
+    assert (parsed.errors, parsed.warnings) == ([], [])
+
+
+@pytest.mark.parametrize("key", [*LIMITS, *CONNECTIONS, *BREAKER, *BALANCE])
+def test_the_page_names_every_option(key):
+    """Of clients and of upstreams."""
+    assert f"`{key}`" in PAGE
+
+
+@pytest.mark.parametrize(("options", "levels"), [(ServerOptions(), LIMITS), (UpstreamOptions(), CONNECTIONS)])
+def test_the_page_has_the_defaults_there_are(options, levels):
+    """In the column of defaults, where there is one."""
+    rows = re.findall(r"^\| `(\w+)` \|.*\| ([0-9][0-9A-Za-z]*) \|$", PAGE, re.MULTILINE)
+    told = {(key, _number(text)) for key, text in rows}
+    missing = {key for key in levels if not {(key, getattr(options, key))} <= told}
+    assert missing <= {"max_waiting", "wait_timeout", "lifetime"}
+
+
+def _number(text):
+    try:
+        return int(text)
+    except ValueError:
+        return size(1)(text) if text.endswith("iB") else duration(text)

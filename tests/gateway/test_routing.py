@@ -1,0 +1,98 @@
+"""Which route a request takes."""
+
+import pytest
+
+from ratelimitd.gateway.routing import Router, key_headers, repeated
+
+from .files import ask, gateway, limits
+
+
+def name(match, **request):
+    """The route taken where only one matches specially; the last one takes the rest."""
+    return ask(Router(gateway({"name": "it", "match": match}, {"name": "rest"})), **request)[0]
+
+
+@pytest.mark.parametrize(
+    ("match", "taken", "not_taken"),
+    [
+        ({"prefix": "/api/"}, ["/api/", "/api/x", "/x/../api/x", "/%61pi/x", "//api/x"], ["/api", "/x/api/", "/API/"]),
+        ({"path": "/api"}, ["/api", "/x/../api"], ["/api/", "/apis"]),
+        ({"regex": "/v[0-9]+/items"}, ["/v1/items"], ["/v1/items/2", "/x/v1/items", "/va/items"]),
+        ({}, ["/", "/any"], []),
+    ],
+)
+def test_paths_are_matched_as_they_are_after_normalisation(match, taken, not_taken):
+    """By prefix, whole, or by an RE2 expression of the whole; never with the query."""
+    assert {name(match, path=path, query="/api/") for path in taken} <= {"it"}
+    assert {name(match, path=path, query="/api") for path in not_taken} <= {"rest"}
+
+
+@pytest.mark.parametrize(
+    ("pattern", "taken", "not_taken"),
+    [
+        ("example.org", ["example.org", "EXAMPLE.org:8080"], ["a.example.org", "example.org.evil"]),
+        ("*.Example.org", ["a.example.org", "a.b.example.org:1"], ["example.org", ".example.org"]),
+        ("example.*", ["example.org", "example.com:80"], ["example.", "an.example.org"]),
+        ("[2001:db8::1]", ["[2001:DB8::1]:80", "[2001:db8::1]"], ["[2001:db8::2]"]),
+        ("*", ["any", ""], []),
+    ],
+)
+def test_hosts_are_matched_without_port_and_case(pattern, taken, not_taken):
+    """A wildcard at one end stands for at least one character."""
+    assert {name({"hosts": ["other", pattern]}, authority=host) for host in taken} <= {"it"}
+    assert {name({"hosts": ["other", pattern]}, authority=host) for host in not_taken} <= {"rest"}
+
+
+@pytest.mark.parametrize(
+    ("header", "taken", "not_taken"),
+    [
+        ({"exact": "a"}, [["a"], ["b", "a"]], [["A"], ["ab"], []]),
+        ({"prefix": "a"}, [["ab"]], [["ba"], []]),
+        ({"suffix": "a"}, [["ba"]], [["ab"], []]),
+        ({"contains": "a"}, [["bab"]], [["b"], []]),
+        ({"regex": "a|b"}, [["a"], ["b"]], [["ab"], []]),
+        ({"present": True}, [["a"], [""]], [[]]),
+        ({"present": False}, [[]], [["a"]]),
+        ({}, [["a"]], [[]]),
+        ({"exact": "a", "invert": True}, [["b"]], [["a"], []]),
+        ({"string_match": {"exact": "A", "ignore_case": True}}, [["a"]], [["b"]]),
+        ({"string_match": {"safe_regex": {"regex": "a+"}}}, [["aa"]], [["ab"]]),
+        ({"exact": "", "treat_missing_header_as_empty": True}, [[], [""]], [["a"]]),
+    ],
+)
+def test_headers_are_matched_line_by_line(header, taken, not_taken):
+    """In our words or in Envoy's; one line that matches is enough."""
+    match = {"headers": [{"name": "X-A", **header}]}
+    for expected, cases in (("it", taken), ("rest", not_taken)):
+        for values in cases:
+            assert name(match, headers=[("x-A", value) for value in values]) == expected
+
+
+def test_methods_are_matched():
+    """Each that is listed."""
+    assert [name({"methods": ["GET", "PUT"]}, method=method) for method in ("GET", "PUT", "POST")] == ["it"] * 2 + [
+        "rest"
+    ]
+
+
+def test_the_first_route_of_the_file_that_matches_is_taken():
+    """However well a later one fits; none is None."""
+    router = Router(gateway({"name": "a", "match": {"prefix": "/a"}}, {"name": "b", "match": {"path": "/ab"}}))
+    assert ask(router, path="/ab")[0] == "a"
+    assert ask(router, path="/b") is None
+
+
+def test_a_hostile_path_costs_no_more_than_its_length():
+    """An expression that backtracking would take for ever over is decided at once."""
+    assert name({"regex": "/(a+)+b"}, path="/" + "a" * 4000) == "rest"
+
+
+def test_a_second_line_of_a_key_is_found():
+    """X-API-Key always, and each header that makes an entry of an identity's key."""
+    by_token = {"request_headers": {"header_name": "X-Token", "descriptor_key": "api_key"}}
+    made = gateway({"rate_limits": [limits(by_token)]})
+    names = key_headers(made, [b"api_key"])
+    assert names == {b"x-api-key", b"x-token"}
+    assert key_headers(made, [b"other"]) == {b"x-api-key"}
+    assert repeated([(b"X-Token", b"1"), (b"A", b"1"), (b"A", b"2"), (b"x-token", b"1")], names) == b"x-token"
+    assert repeated([(b"X-Token", b"1"), (b"X-API-Key", b"1"), (b"A", b"1"), (b"A", b"2")], names) is None
