@@ -20,7 +20,8 @@ class Service:
         self.log: list[dict[str, Any]] = []
         self.text = ""
         self._grown = asyncio.Condition()
-        self._reader = asyncio.create_task(self._read())
+        self.output = ""
+        self._readers = [asyncio.create_task(self._read()), asyncio.create_task(self._read_output())]
         self.grpc = self.http = self.debug = ""
 
     async def _read(self) -> None:
@@ -36,6 +37,11 @@ class Service:
         async with self._grown:
             self.log.append({"@message": "END"})
             self._grown.notify_all()
+
+    async def _read_output(self) -> None:
+        assert self.process.stdout is not None
+        async for line in self.process.stdout:
+            self.output += line.decode()
 
     async def logged(self, message: str, after: int = 0) -> dict[str, Any]:
         """Wait for a log line whose message contains this; fails when the process ends without it."""
@@ -58,12 +64,14 @@ class Service:
     async def ended(self) -> int:
         async with asyncio.timeout(START_SECONDS):
             code = await self.process.wait()
-            await self._reader
+            await asyncio.gather(*self._readers)
         return code
 
 
 @asynccontextmanager
-async def service(*arguments: str, env: Mapping[str, str] | None = None, ready: bool = True) -> AsyncIterator[Service]:
+async def service(
+    *arguments: str, env: Mapping[str, str] | None = None, ready: bool = True, command: str = "serve"
+) -> AsyncIterator[Service]:
     """Run the service on free ports; unless ``env`` says otherwise it drains at once and waits long for its store.
 
     A test machine may be slower than any budget.
@@ -89,9 +97,10 @@ async def service(*arguments: str, env: Mapping[str, str] | None = None, ready: 
         "error::ResourceWarning",
         "-m",
         "ratelimitd",
-        "serve",
+        command,
         *arguments,
         env={**own, **(env or {})},
+        stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
     running = Service(process)

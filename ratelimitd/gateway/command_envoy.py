@@ -1,12 +1,13 @@
 """``ratelimitd envoy``: a gateway file as a bootstrap of Envoy."""
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from ratelimitd.policy import Domain, Parsed, PolicyErrors, assemble, examine
 from ratelimitd.policy.model import UPSTREAM_ALGORITHM
-from ratelimitd.policy.rows import NodeRow
+from ratelimitd.policy.rows import DomainRow, Row
 from ratelimitd.sources import GatewayFile, read_files, tiers_beside
 
 from .file import domain_of, read_gateway
@@ -44,6 +45,13 @@ class Asked(NamedTuple):
 
 def make(file: str, asked: Asked) -> Made:
     """Make the bootstrap of a gateway file. Raises CommandError."""
+    with warnings.catch_warnings():
+        # envoy-data-plane has its types check themselves in a way that pydantic is going to drop: no news to our users.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return _made(file, asked)
+
+
+def _made(file: str, asked: Asked) -> Made:
     try:
         from . import envoy  # noqa: PLC0415  an extra, which takes half a second to import
     except ModuleNotFoundError as error:
@@ -84,18 +92,22 @@ def _policies(gateway: Gateway) -> tuple[Domain, list[str]]:
     if parsed.errors:
         raise PolicyErrors(parsed.errors)
     remarks = []
-    if _decided_by(_examined(gateway, UPSTREAM_ALGORITHM)) != _decided_by(parsed):
+    if _matters(gateway, _examined(gateway, UPSTREAM_ALGORITHM)) != _matters(gateway, parsed):
         remarks.append(
             f"policies: limits without an algorithm are {DEFAULT_ALGORITHM} in a gateway:"
             f" start the service with DEFAULT_ALGORITHM={DEFAULT_ALGORITHM}, or write default_algorithm"
         )
     if not gateway.policies:
-        remarks.append("policies: they are in the gateway file: the service needs them in a file of their own")
+        remarks.append(
+            "policies: `ratelimitd serve` reads them from a file of their own, which a gateway file may name"
+        )
     return domain_of(gateway, assemble(parsed.rows)), remarks
 
 
-def _decided_by(parsed: Parsed) -> list[NodeRow]:
-    return [row for row in parsed.rows if isinstance(row, NodeRow)]
+def _matters(gateway: Gateway, parsed: Parsed) -> list[Row]:
+    """Leave out what says how limits that requests bring are counted, unless some do."""
+    brought = any("limit" in limit.envoy for route in gateway.routes for limit in route.rate_limits)
+    return [row for row in parsed.rows if brought or not isinstance(row, DomainRow)]
 
 
 def _examined(gateway: Gateway, algorithm: str) -> Parsed:

@@ -23,7 +23,7 @@ class PatternError(ValueError):
 
 def regex(pattern: str) -> Tester:
     """Return what tests a whole text against an RE2 expression, in time linear in the text. Raises PatternError."""
-    import re2
+    import re2  # noqa: PLC0415 - only where a file has one
 
     options = re2.Options()
     options.log_errors = False

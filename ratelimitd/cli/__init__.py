@@ -1,0 +1,29 @@
+"""The command line: parses and calls. What a command needs is imported when it runs, so that --help is quick."""
+
+import click
+
+from ratelimitd import __version__
+
+from .check import check
+from .flags import examples
+from .serve import proxy, serve
+from .simulate import simulate
+from .validate import validate
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
+    epilog=examples(
+        "ratelimitd serve --config examples/policies",
+        "ratelimitd validate examples/policies",
+        "ratelimitd check -d shop user=alice",
+        "ratelimitd simulate --config examples/policies -d shop user=alice --rate 20/s --for 2m",
+    ),
+)
+@click.version_option(__version__, prog_name="ratelimitd")
+def main() -> None:
+    """The rate-limit service that stands next to Envoy: a drop-in for envoyproxy/ratelimit."""
+
+
+for command in (serve, proxy, validate, check, simulate):
+    main.add_command(command)

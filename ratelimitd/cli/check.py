@@ -1,0 +1,70 @@
+"""``ratelimitd check``."""
+
+import sys
+from typing import Final
+
+import click
+
+from ratelimitd.descriptor_text import Entries, encode
+from ratelimitd.descriptor_text import parse as parse_descriptor
+from ratelimitd.settings.parsers import positive_duration
+
+from .flags import ERROR, OK, OVER_LIMIT, Text, examples
+
+COLOURS: Final = {"OK": "green", "OVER_LIMIT": "red"}
+
+TIMEOUT: Final = "5s"
+"""Of ``check``: long enough for a service across the world, short enough for a person."""
+
+
+@click.command(
+    epilog=examples(
+        "ratelimitd check -d shop user=alice",
+        "ratelimitd check -d shop tenant=acme,path=/checkout user=alice --hits 5",
+        "ratelimitd check -d shop user=alice --address ratelimitd:8081 --json",
+        r"ratelimitd check -d shop 'path=/a\,b'    a comma in a value is \, and a backslash \\",
+    )
+)
+@click.option("-d", "--domain", required=True, type=Text("domain", encode), help="Domain to ask in.")
+@click.argument(
+    "descriptors",
+    nargs=-1,
+    required=True,
+    type=Text("descriptor", parse_descriptor),
+    metavar="KEY=VALUE[,KEY=VALUE]...",
+)
+@click.option(
+    "--hits", type=click.IntRange(0, (1 << 32) - 1), help="Cost of each descriptor; 0 only looks. [default: 1]"
+)
+@click.option("--address", default="localhost:8081", show_default=True, metavar="HOST:PORT", help="Of the service.")
+@click.option(
+    "--timeout", type=Text("duration", positive_duration), default=TIMEOUT, show_default=True, help="For the answer."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the response as protobuf's JSON.")
+def check(
+    domain: bytes,
+    descriptors: tuple[Entries, ...],
+    hits: int | None,
+    address: str,
+    timeout: float,
+    as_json: bool,  # noqa: FBT001  click calls it by name
+) -> None:
+    """Ask a running service once. Exits 0 for OK, 1 for OVER_LIMIT, 2 for an error.
+
+    Each argument is one descriptor.
+    """
+    from ratelimitd import client  # noqa: PLC0415  grpcio, which takes most of a second to import
+
+    try:
+        response = client.check(address, domain, descriptors, hits, timeout)
+    except client.CheckError as error:
+        click.echo(f"ratelimitd: {error}", err=True)
+        sys.exit(ERROR)
+    overall = client.overall(response)
+    if as_json:
+        click.echo(client.as_json(response))
+    else:
+        for code, sentence in client.lines(response, descriptors):
+            click.echo(f"{click.style(f'{code:<10}', fg=COLOURS.get(code))} {sentence}")
+        click.echo(f"overall: {click.style(overall, fg=COLOURS.get(overall), bold=True)}")
+    sys.exit(OK if overall == "OK" else OVER_LIMIT)

@@ -1,0 +1,87 @@
+"""What the commands share: words of the command line, flags made of the settings table, and help pages."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from ratelimitd.settings import ROWS, Settings, Status
+from ratelimitd.settings.parsers import boolean
+
+if TYPE_CHECKING:
+    from ratelimitd.policy import Parsed
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+OK, OVER_LIMIT, ERROR = range(3)
+"""Exit codes."""
+
+
+class Text(click.ParamType[Any, str]):
+    """A word of the command line that ``parse`` reads; its ValueError becomes a usage error."""
+
+    def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
+        self.name = name
+        self._parse = parse
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Read the word; a default that is no text is taken as it is."""
+        if not isinstance(value, str):
+            return value
+        try:
+            return self._parse(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+def settings_flags(command: Command) -> Command:
+    """Give a command a flag for each setting that works."""
+    for row in reversed(ROWS):
+        if row.status is not Status.WORKS:
+            continue
+        switch = row.parse is boolean
+        command = click.option(
+            row.flag,
+            row.name.lower(),
+            metavar="[true|false]" if switch else "VALUE",
+            is_flag=False,
+            flag_value="true" if switch else None,
+            help=row.doc + (f" [default: {row.default}]" if row.default else ""),
+        )(command)
+    return command
+
+
+def policy_flags(command: Command) -> Command:
+    """Give a command the two settings that decide how a policy is read, with their variables."""
+    for row in (Settings.merge_domain_config, Settings.default_algorithm):
+        command = click.option(
+            row.flag,
+            type=Text(row.name.lower(), row.parse),
+            envvar=row.name,
+            default=row.default,
+            show_default=True,
+            is_flag=False,
+            flag_value="true" if row is Settings.merge_domain_config else None,
+            metavar="VALUE",
+            help=row.doc,
+        )(command)
+    return command
+
+
+def examples(*lines: str) -> str:
+    """Make the end of a help page; click folds no paragraph that begins with this mark."""
+    return "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines)])
+
+
+def examined(paths: Iterable[Path], default_algorithm: str, *, merge_domains: bool) -> "Parsed":
+    """Read the policy that all these paths make, with every error and warning."""
+    from ratelimitd.policy import Parsed, PolicyErrors, Summary, examine  # noqa: PLC0415  the engine
+    from ratelimitd.sources.files import Paths, read_files, tiers_beside  # noqa: PLC0415  the engine
+
+    source = Paths(tuple(map(str, paths)))
+    try:
+        files = read_files(source)
+    except PolicyErrors as error:
+        return Parsed([], list(error.errors), [], Summary(0, 0, 0))
+    return examine(files, default_algorithm=default_algorithm, merge_domains=merge_domains, beside=tiers_beside(source))

@@ -1,0 +1,138 @@
+"""``ratelimitd simulate``."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from ratelimitd.descriptor_text import Entries, encode
+from ratelimitd.descriptor_text import parse as parse_descriptor
+from ratelimitd.settings import Settings
+from ratelimitd.settings.parsers import positive_duration
+
+from .flags import Text, examined, examples, policy_flags
+
+if TYPE_CHECKING:
+    from ratelimitd.simulate import Event, Run
+
+_UNITS: Final = {"s": 1, "second": 1, "m": 60, "minute": 60, "h": 3600, "hour": 3600, "d": 86_400, "day": 86_400}
+
+
+_PATHS: Final = click.Path(exists=True, path_type=Path)
+
+
+def _rate(text: str) -> float:
+    """Read ``20/s``, ``100/minute`` or a plain number a second."""
+    amount, _, unit = text.partition("/")
+    try:
+        rate = float(amount) / _UNITS[unit or "s"]
+    except (ValueError, KeyError):
+        rate = 0.0
+    if not 0 < rate <= 1e9:
+        raise ValueError("not a rate: write one like 20/s, 100/m, 5/h")
+    return rate
+
+
+def _algorithms(text: str) -> list[str]:
+    return [Settings.default_algorithm.parse(name.strip()) for name in text.split(",")]
+
+
+@click.command(
+    epilog=examples(
+        "ratelimitd simulate --config policy.yaml -d shop user=alice --rate 20/s --for 2m",
+        "ratelimitd simulate --config policy.yaml -d shop user=alice --rate 2/s --for 5m --poisson \\",
+        "    --compare fixed_window,sliding_window,token_bucket --plot compare.png",
+        "ratelimitd simulate --config policy.yaml -d shop --requests requests.jsonl --json",
+    )
+)
+@click.option("--config", required=True, multiple=True, type=_PATHS, metavar="PATH", help="Policy file or folder.")
+@click.option("-d", "--domain", required=True, type=Text("domain", encode), help="Domain to ask in.")
+@click.argument(
+    "descriptors", nargs=-1, type=Text("descriptor", parse_descriptor), metavar="[KEY=VALUE[,KEY=VALUE]...]..."
+)
+@click.option("--requests", type=click.File("rb"), metavar="FILE", help="JSON lines to replay; - is standard input.")
+@click.option(
+    "--rate", type=Text("rate", _rate), metavar="N/s", help="Generate requests like the arguments at this rate."
+)
+@click.option("--for", "span", type=Text("duration", positive_duration), metavar="DURATION", help="For so long.")
+@click.option("--poisson", is_flag=True, help="Random gaps instead of even ones.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the random gaps.")
+@click.option("--hits", type=click.IntRange(0, (1 << 32) - 1), help="Cost of each descriptor. [default: 1]")
+@click.option(
+    "--compare",
+    type=Text("algorithms", _algorithms),
+    metavar="A,B...",
+    help="Give every limit each of these algorithms in turn, side by side.",
+)
+@click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE.png", help="Draw it too.")
+@policy_flags
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def simulate(**options: Any) -> None:
+    """Show what a policy would do, on simulated time: no service, no waiting.
+
+    The requests are a load made of the arguments (--rate and --for), or a file of JSON lines (--requests), each with
+    time in seconds or RFC 3339: {"time": 0.5, "descriptors": [{"user": "alice"}], "hits": 1}
+    """
+    from ratelimitd import simulate as simulation  # noqa: PLC0415  rich and the engine
+
+    try:
+        runs = _runs(**options)
+        if options["plot"]:
+            _plot(runs, options["plot"])
+    except (simulation.LoadError, simulation.SimulationError) as error:
+        raise click.ClickException(str(error)) from error
+    if options["as_json"]:
+        click.echo(simulation.as_json(runs))
+        return
+    simulation.show(runs)
+
+
+def _runs(*, domain: bytes, config: Sequence[Path], compare: list[str] | None, **options: Any) -> list["Run"]:
+    """Decide every request once for each algorithm, or once as the policy says."""
+    from ratelimitd import simulate as simulation  # noqa: PLC0415  rich and the engine
+    from ratelimitd.policy import assemble  # noqa: PLC0415  the engine
+
+    events = _events(**options)
+    parsed = examined(config, options["default_algorithm"], merge_domains=options["merge_domain_config"])
+    if parsed.errors:
+        raise click.ClickException("\n".join(map(str, parsed.errors)))
+    if not compare:
+        return [simulation.run("as configured", assemble(parsed.rows), domain, events)]
+    return [
+        simulation.run(name, simulation.with_algorithm(parsed.rows, domain, name), domain, events)
+        for name in dict.fromkeys(compare)
+    ]
+
+
+def _events(
+    *, descriptors: Sequence[Entries], requests: Iterable[bytes] | None, hits: int | None, **options: Any
+) -> Sequence["Event"]:
+    from ratelimitd import simulate as simulation  # noqa: PLC0415  rich and the engine
+
+    rate, span = options["rate"], options["span"]
+    if requests is not None:
+        if descriptors or rate or span or hits is not None:
+            raise click.UsageError("--requests brings its own descriptors, times and hits: leave the others out")
+        events: Iterable[Event] = simulation.from_lines(requests)
+    elif not (descriptors and rate and span):
+        raise click.UsageError("name the requests: KEY=VALUE with --rate and --for, or --requests FILE")
+    elif options["poisson"]:
+        events = simulation.poisson(descriptors, rate, span, hits, options["seed"])
+    else:
+        events = simulation.evenly(descriptors, rate, span, hits)
+    made = list(events)
+    if not made:
+        raise click.ClickException("there are no requests to simulate")
+    return made
+
+
+def _plot(runs: "list[Run]", file: Path) -> None:
+    try:
+        from ratelimitd.simulate.plot import plot  # noqa: PLC0415  matplotlib, which is an extra
+    except ModuleNotFoundError as error:
+        raise click.ClickException("--plot needs matplotlib: pip install 'ratelimitd[plot]'") from error
+    try:
+        plot(runs, file)
+    except OSError as error:
+        raise click.ClickException(f"cannot write {file}: {error.strerror}") from error

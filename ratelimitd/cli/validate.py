@@ -1,0 +1,55 @@
+"""``ratelimitd validate``."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from .flags import OK, examined, examples, policy_flags
+
+if TYPE_CHECKING:
+    from ratelimitd.policy import Parsed
+
+
+@click.command(
+    epilog=examples(
+        "ratelimitd validate policy.yaml",
+        "ratelimitd validate policies/ --json",
+    )
+)
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="PATH...")
+@policy_flags
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def validate(
+    paths: tuple[Path, ...],
+    default_algorithm: str,
+    merge_domain_config: bool,  # noqa: FBT001  click calls it by name
+    as_json: bool,  # noqa: FBT001  click calls it by name
+) -> None:
+    """Check policy files; all files of one call are one configuration.
+
+    Prints a summary and exits 0, or prints every error, one a line, and exits 1.
+    """
+    parsed = examined(paths, default_algorithm, merge_domains=merge_domain_config)
+    click.echo(_validated_json(parsed) if as_json else _validated(parsed))
+    sys.exit(1 if parsed.errors else OK)
+
+
+def _validated(parsed: "Parsed") -> str:
+    if parsed.errors:
+        return "\n".join(map(str, parsed.errors))
+    counted = zip(parsed.summary._fields, parsed.summary, strict=True)
+    counts = ", ".join(f"{count} {name.removesuffix('s') if count == 1 else name}" for name, count in counted)
+    return "\n".join([*(f"warning: {warning}" for warning in parsed.warnings), f"ok: {counts}"])
+
+
+def _validated_json(parsed: "Parsed") -> str:
+    value = {
+        "ok": not parsed.errors,
+        "errors": [error._asdict() for error in parsed.errors],
+        "warnings": [warning._asdict() for warning in parsed.warnings],
+        **({} if parsed.errors else parsed.summary._asdict()),
+    }
+    return json.dumps(value, indent=2)

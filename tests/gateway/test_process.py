@@ -1,0 +1,274 @@
+"""The proxy as a process: zero configuration, its file, its signals, its log, a real upstream behind it."""
+
+import asyncio
+import json
+import uuid
+from contextlib import asynccontextmanager
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from tests.redis_server import free_port, redis_server
+from tests.service import service
+
+KEYS = {"premium": "api-key:premium", "standard": "api-key:standard"}
+
+
+@asynccontextmanager
+async def upstream():
+    """An application that answers with what it was asked; counts its requests."""
+    seen = []
+
+    async def answer(request):
+        seen.append(request)
+        return web.json_response({"path": request.raw_path, "headers": dict(request.headers)})
+
+    runner = web.ServerRunner(web.Server(answer))
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        yield "http://{}:{}".format(*runner.addresses[0][:2]), seen
+    finally:
+        await runner.cleanup()
+
+
+@asynccontextmanager
+async def gateway(*arguments, env=None, ready=True):
+    """A ``ratelimitd proxy`` on a free port; ``running.proxy`` is where."""
+    own = {"LISTEN_ADDR": "127.0.0.1:0", **(env or {})}
+    async with service(*arguments, env=own, ready=False, command="proxy") as running:
+        if ready:
+            running.proxy = (await running.logged("serving"))["proxy"]
+        yield running
+
+
+@asynccontextmanager
+async def default(**env):
+    """The proxy without a file before an upstream; yields a client, the process, and what the upstream saw."""
+    async with upstream() as (url, seen), gateway(env={"DOWNSTREAM_URL": url, **env}) as running:
+        async with aiohttp.ClientSession(f"http://{running.proxy}") as client:
+            yield client, running, seen
+
+
+async def statuses(client, count, path="/", **headers):
+    found = []
+    for _ in range(count):
+        async with client.get(path, headers=headers) as answer:
+            found.append(answer.status)
+    return found
+
+
+async def test_zero_configuration_limits_by_tier_and_address():
+    """A premium key has 200 at once, a standard one 20, whoever brings none 10; invented keys make no new bucket."""
+    async with default() as (client, _, _):
+        assert [200] * 10 == await statuses(client, 10)
+        assert 429 in await statuses(client, 5)
+        invented = [(await statuses(client, 1, **{"X-API-Key": f"made-up-{n}"}))[0] for n in range(10)]
+        assert 429 in invented
+        assert [200] * 60 == await statuses(client, 60, **{"X-API-Key": KEYS["premium"]})
+        standard = await statuses(client, 40, **{"X-API-Key": KEYS["standard"]})
+        assert [200] * 20 == standard[:20]
+        assert 429 in standard
+
+
+async def test_an_expensive_endpoint_has_a_limit_of_its_own():
+    """/api/expensive takes 10 a minute of a standard key, whose other requests go on."""
+    async with default() as (client, _, _):
+        standard = {"X-API-Key": KEYS["standard"]}
+        assert [200] * 10 + [429] * 2 == await statuses(client, 12, "/api/expensive", **standard)
+        assert [200] * 5 == await statuses(client, 5, "/api/cheap", **standard)
+
+
+async def test_a_denial_is_the_seeds():
+    """429 with error, message and request_id as JSON, Retry-After and X-RateLimit-*; the upstream is not asked."""
+    async with default() as (client, _, seen):
+        await statuses(client, 10, "/api/expensive")
+        asked = len(seen)
+        async with client.get("/api/expensive", headers={"X-Request-Id": "mine-1"}) as answer:
+            assert 429 == answer.status
+            assert (
+                b'{"error":"rate_limited","message":"rate limit exceeded","request_id":"mine-1"}' == await answer.read()
+            )
+            assert "mine-1" == answer.headers["X-Request-Id"]
+            assert "0" == answer.headers["X-RateLimit-Remaining"]
+            assert 1 <= int(answer.headers["Retry-After"]) <= 60
+        assert asked == len(seen)
+
+
+async def test_request_ids_are_passed_on_when_sane_and_made_when_not():
+    """A sane X-Request-Id reaches the upstream and comes back; anything else is replaced by a UUID."""
+    async with default() as (client, _, _):
+        for given, kept in [("abc-123", True), ("a b", False), ("x" * 200, False), (None, False)]:
+            headers = {} if given is None else {"X-Request-Id": given}
+            async with client.get("/", headers=headers) as answer:
+                told = answer.headers["X-Request-Id"]
+                seen = {name.lower(): value for name, value in (await answer.json())["headers"].items()}
+            assert told == seen["x-request-id"]
+            assert (told == given) == kept
+            if not kept:
+                assert 4 == uuid.UUID(told).version
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "status"),
+    [
+        ("/a%2fb", {}, 400),
+        ("/a%5cb", {}, 400),
+        ("/ok", {"X-API-Key": ("one", "two")}, 400),
+        ("/%61//./b/../c", {}, 200),
+    ],
+)
+async def test_what_two_readers_could_read_differently_is_refused(path, headers, status):
+    """Encoded slashes and backslashes and two API keys are 400; the raw path is what the upstream gets."""
+    async with default() as (_, running, _):
+        host, port = running.proxy.split(":")
+        reader, writer = await asyncio.open_connection(host, port)
+        lines = [f"{name}: {value}\r\n" for name, values in headers.items() for value in values]
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\n{''.join(lines)}Connection: close\r\n\r\n".encode())
+        answer = await reader.read()
+        writer.close()
+        assert f"HTTP/1.1 {status}".encode() == answer[:12]
+        if status == 200:
+            assert path.encode() in answer
+
+
+async def test_the_pages_of_operators_are_on_the_listener():
+    """/healthz, /readyz and /metrics answer without a limit, with labels from the configuration alone."""
+    async with default() as (client, _, seen):
+        await statuses(client, 15, "/secret-path?token=canary", **{"X-API-Key": "canary-key"})
+        asked = len(seen)
+        for page in ("/healthz", "/readyz"):
+            async with client.get(page) as answer:
+                assert (200, "OK") == (answer.status, await answer.text())
+        async with client.get("/metrics") as answer:
+            text = await answer.text()
+        assert 'gateway_requests_total{route="/",status="200"}' in text
+        assert 'gateway_rate_limited_total{route="/",limit="gateway.remote_address"}' in text
+        assert "gateway_request_duration_seconds_count 15" in text
+        assert 'gateway_upstream_breaker_state{upstream="app"} 0' in text
+        assert "canary" not in text
+        assert asked == len(seen)
+
+
+async def test_the_access_log_says_what_happened_and_no_secret():
+    """A JSON line for each request, with the seed's fields and ours; neither a query nor a key is in it."""
+    async with default() as (client, running, _):
+        async with client.get("/p?token=canary", headers={"X-API-Key": "api-key:premium", "X-Request-Id": "r1"}):
+            pass
+        running.terminate()
+        assert 0 == await running.ended()
+        (line,) = [json.loads(line) for line in running.output.splitlines()]
+    assert ("info", "request", "GET", "/p", "r1", 200) == tuple(
+        line[name] for name in ("level", "message", "method", "path", "request_id", "status")
+    )
+    assert isinstance(line["latency"], int) and line["latency"] > 0
+    assert {"time", "error", "client", "route", "upstream", "received", "sent", "limit"} <= set(line)
+    assert "canary" not in running.output + running.text
+    assert "api-key:premium" not in running.output + running.text
+
+
+async def test_keys_are_nowhere_in_redis():
+    """With counters in Redis no API key stands in a counter's name, whether it is known or not."""
+    with redis_server() as redis:
+        async with default(REDIS_ADDR=redis.address, IDENTITY_SECRET="pepper-pepper") as (client, _, _):
+            for key in (KEYS["premium"], "invented-canary"):
+                await statuses(client, 2, **{"X-API-Key": key})
+        with redis.client() as look:
+            names = b"".join(look.keys("*"))
+    assert names
+    assert b"api-key" not in names and b"canary" not in names
+
+
+FILE = """
+listen: "127.0.0.1:1"
+upstreams: {{app: {{url: "{url}"}}}}
+routes:
+  - match: {{prefix: /api/}}
+    upstream: app
+    rate_limits: [{{actions: [{{generic_key: {{descriptor_key: all, descriptor_value: api}}}}]}}]
+policies:
+  domain: d
+  descriptors:
+    - {{key: all, value: api, rate_limit: {{unit: hour, requests_per_unit: {limit}}}, on_store_failure: {policy}}}
+"""
+
+
+async def test_a_changed_file_is_in_force_whole_or_not_at_all(tmp_path):
+    """A new limit applies after the file changed; a broken file is refused with its line and changes nothing."""
+    file = tmp_path / "gateway.yaml"
+    async with upstream() as (url, _):
+        file.write_text(FILE.format(url=url, limit=2, policy="error"))
+        async with (
+            gateway("--config", str(file)) as running,
+            aiohttp.ClientSession(f"http://{running.proxy}") as client,
+        ):
+            assert [200, 200, 429, 404] == [*await statuses(client, 3, "/api/x"), *await statuses(client, 1, "/other")]
+            mark = len(running.log)
+            file.write_text(FILE.format(url=url, limit=5, policy="error"))
+            await running.logged("policy loaded", after=mark)
+            assert [200, 200, 200, 429] == await statuses(client, 4, "/api/x")
+            mark = len(running.log)
+            file.write_text(FILE.format(url=url, limit=9, policy="error").replace("upstream: app", "upstream: ap"))
+            assert "(line 6)" in (await running.logged("a route needs 'upstream'", after=mark))["@message"]
+            assert [429] == await statuses(client, 1, "/api/x")
+
+
+async def test_a_file_with_errors_does_not_start(tmp_path):
+    """Without a valid file nobody knows where to listen: every error is told, and the exit code is 1."""
+    (tmp_path / "gateway.yaml").write_text("listen: 5\nroutes: []\nwrong: 1\n")
+    async with gateway("--config", str(tmp_path / "gateway.yaml"), ready=False) as running:
+        assert 1 == await running.ended()
+        assert "(line 3)" in running.text
+
+
+@pytest.mark.parametrize(("policy", "found"), [("error", 503), ("allow", 200), ("deny", 429), ("local", 200)])
+async def test_a_lost_store_is_answered_by_the_limits_policy(tmp_path, policy, found):
+    """error is 503, allow passes, deny is 429, local counts here."""
+    file = tmp_path / "gateway.yaml"
+    async with upstream() as (url, _):
+        file.write_text(FILE.format(url=url, limit=2, policy=policy))
+        env = {"REDIS_ADDR": f"127.0.0.1:{free_port()}"}
+        async with gateway("--config", str(file), env=env) as running:
+            async with aiohttp.ClientSession(f"http://{running.proxy}") as client:
+                assert [found] == await statuses(client, 1, "/api/x")
+                if policy == "local":
+                    assert [200, 429] == await statuses(client, 2, "/api/x")
+
+
+async def test_sigterm_drains_like_the_service():
+    """After SIGTERM /readyz fails, requests are answered all through DRAIN_DELAY, and the exit code is 0."""
+    async with default(DRAIN_DELAY="1s") as (client, running, _):
+        running.terminate()
+        await running.logged("draining")
+        assert [503] == await statuses(client, 1, "/readyz")
+        assert [200, 200] == await statuses(client, 2)
+        assert 0 == await running.ended()
+
+
+async def test_the_service_beside_it_shares_its_counters(tmp_path):
+    """With --with-service Envoy's API counts where the proxy does."""
+    file = tmp_path / "gateway.yaml"
+    async with upstream() as (url, _):
+        file.write_text(FILE.format(url=url, limit=3, policy="error"))
+        async with gateway("--config", str(file), "--with-service") as running:
+            addresses = await running.logged("serving")
+            async with aiohttp.ClientSession() as client:
+                assert [200, 200] == await statuses(client, 2, f"http://{running.proxy}/api/x")
+                body = {"domain": "d", "descriptors": [{"entries": [{"key": "all", "value": "api"}]}]}
+                codes = []
+                for _ in range(2):
+                    async with client.post(f"http://{addresses['http']}/json", json=body) as answer:
+                        codes.append(answer.status)
+    assert [200, 429] == codes
+
+
+async def test_print_config_is_a_file_that_works(tmp_path):
+    """What --print-config prints can be edited and given back."""
+    async with service("--print-config", ready=False, command="proxy", env={"DOWNSTREAM_URL": "http://a:1"}) as printed:
+        assert 0 == await printed.ended()
+    file = tmp_path / "gateway.yaml"
+    async with upstream() as (url, _):
+        file.write_text(printed.output.replace("http://a:1", url))
+        async with gateway("--config", str(file)) as running, aiohttp.ClientSession() as client:
+            assert [200] == await statuses(client, 1, f"http://{running.proxy}/")
