@@ -16,6 +16,10 @@ FLUSH_BYTES = 64 * 1024
 """Of log lines that wait for the end of the turn at most; a pipe's buffer."""
 
 
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+"""Made once: json.dumps makes an encoder for each call that does not want spaces."""
+
+
 class Handled(NamedTuple):
     """How a request went.
 
@@ -86,7 +90,7 @@ class AccessLog:
         }
         if not self._lines:
             self._soon(self.flush)
-        self._lines.append(json.dumps(fields, separators=(",", ":")))
+        self._lines.append(_encode(fields))
 
     def flush(self) -> None:
         """Write what was noted."""

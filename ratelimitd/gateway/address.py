@@ -49,6 +49,7 @@ def client_address(peer: str, forwarded: Sequence[bytes], trusts: Trusts) -> str
     return client
 
 
+@lru_cache(maxsize=ADDRESSES_REMEMBERED)
 def canonical(text: str) -> str | None:
     """Return an address, with or without a port, in its one form, an IPv4 one out of IPv6; None: it is none."""
     parsed = _parsed(text)
