@@ -75,6 +75,7 @@ class RedisStore:
         on_round_trip: Callable[[float], None] = lambda _: None,
         on_edge: Callable[[bool, str], None] = lambda _up, _reason: None,
     ) -> None:
+        self._loop = asyncio.get_running_loop()  # to ask for it at each call costs a system call
         self.options = options
         self.on_round_trip = on_round_trip
         self.on_edge = on_edge
@@ -117,7 +118,7 @@ class RedisStore:
 
     def charge(self, asks: Sequence[Ask], now: int, done: Done) -> None:
         """See ``Store``. Sends nothing yet: the asks of one tick of the event loop share a round trip."""
-        loop = asyncio.get_running_loop()
+        loop = self._loop
         spare = loop.time() + self.options.budget
         now_done = []
         for ask in asks:
@@ -247,7 +248,7 @@ class RedisStore:
 
     def _await(self, batch: list[Waiting]) -> None:
         """Set one timer for the first budget of these to end."""
-        loop = asyncio.get_running_loop()
+        loop = self._loop
         loop.call_at(min(waiting.deadline for waiting in batch), self._look_again, batch, LOOKS)
 
     def _look_again(self, batch: list[Waiting], looks: int) -> None:
@@ -256,9 +257,9 @@ class RedisStore:
         if not batch:
             return
         if looks:
-            asyncio.get_running_loop().call_soon(self._look_again, batch, looks - 1)
+            self._loop.call_soon(self._look_again, batch, looks - 1)
             return
-        now = asyncio.get_running_loop().time()
+        now = self._loop.time()
         late = [waiting for waiting in batch if waiting.deadline <= now]
         for waiting in late:
             self._fail(waiting.ask, range(len(waiting.ask.outcomes)), TOO_LATE)
@@ -287,7 +288,7 @@ class RedisStore:
     def _open_more(self) -> None:
         """Open a connection in the background, and go on trying while there is none."""
         if self._opening is None and not self._closed:
-            self._opening = asyncio.get_running_loop().create_task(self._keep_opening())
+            self._opening = self._loop.create_task(self._keep_opening())
 
     async def _keep_opening(self) -> None:
         pause = self.options.retry_first
