@@ -5,7 +5,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from ratelimitd.observe.metrics import Histogram
 
@@ -42,6 +42,10 @@ class Handled(NamedTuple):
     received: int
     sent: int
     error: str
+
+
+FIELDS: Final = ("level", "time", "message", *Handled._fields)
+"""Of a log line, in their order."""
 
 
 class Account:
@@ -82,12 +86,9 @@ class AccessLog:
 
     def log(self, handled: Handled) -> None:
         """Note one request."""
-        fields = {
-            "level": "error" if handled.status >= 500 or not handled.status else "info",
-            "time": datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
-            "message": "request",
-            **handled._asdict(),
-        }
+        level = "error" if handled.status >= 500 or not handled.status else "info"
+        now = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+        fields = dict(zip(FIELDS, (level, now, "request", *handled), strict=True))
         if not self._lines:
             self._soon(self.flush)
         self._lines.append(_encode(fields))

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NamedTuple
 
+import click
+
 from ratelimitd.policy import Domain, Parsed, PolicyErrors, assemble, examine
 from ratelimitd.policy.model import UPSTREAM_ALGORITHM
 from ratelimitd.policy.rows import DomainRow, Row
@@ -12,6 +14,8 @@ from ratelimitd.sources import GatewayFile, read_files, tiers_beside
 
 from .file import domain_of, read_gateway
 from .model import DEFAULT_ALGORITHM, Gateway
+
+OK, ERROR = 0, 2
 
 MISSING: Final = "envoy-data-plane is missing: pip install 'ratelimitd[envoy]'"
 
@@ -41,6 +45,32 @@ class Asked(NamedTuple):
     admin: int = 9901
     timeout: float = 0.02
     failure_mode: str = ""
+
+
+def run(file: str, output: Path | None, asked: Asked) -> int:
+    """Write the bootstrap of a gateway file to ``output`` (None: stdout), and to stderr what Envoy does otherwise.
+
+    Returns the exit code.
+    """
+    try:
+        made = make(file, asked)
+        if output is not None:
+            output.write_text(made.text)
+    except CommandError as error:
+        return _complained(str(error))
+    except OSError as error:
+        return _complained(f"{output}: cannot be written: {error.strerror}")
+    if output is None:
+        click.echo(made.text, nl=False)
+    for line in made.gaps:
+        click.echo(f"not as `ratelimitd proxy`: {line}", err=True)
+    return OK
+
+
+def _complained(text: str) -> int:
+    for line in text.splitlines():
+        click.echo(f"ratelimitd: {line}", err=True)
+    return ERROR
 
 
 def make(file: str, asked: Asked) -> Made:

@@ -174,10 +174,11 @@ class Exchange:
     def _end(self) -> None:
         self.over = True
         self.relay = None
-        if self.on_done is None:
+        listener, self.on_done = self.on_done, None  # else the two hold each other until the collector comes
+        if listener is None:
             return
         try:
-            self.on_done(self._summary())
+            listener(self._summary())
         except Exception as error:  # noqa: BLE001 - who listens must not keep the client waiting
             context = {"message": "a listener to the end of an exchange raised", "exception": error}
             asyncio.get_running_loop().call_exception_handler(context)

@@ -46,7 +46,7 @@ def parse_request(head: bytes) -> RequestHead | Refusal:
     method, target = parser.get_method(), fields.text
     start = b"%b %b" % (method, target)
     version = _VERSIONS.get(head[len(start) : len(start) + 11])
-    if version is None or not head.startswith(start):
+    if version is None:
         return _misversioned(head) or Refusal(400, "request line is not three words with single spaces")
     return RequestHead(method, target, version, _trimmed(head, fields.headers), fields.names)
 

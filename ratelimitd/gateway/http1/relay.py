@@ -1,7 +1,6 @@
 """One request carried to an upstream, and its response back, piece by piece."""
 
-import asyncio
-from time import monotonic_ns
+from time import monotonic, monotonic_ns
 from typing import TYPE_CHECKING, Protocol
 
 from .answer import CHUNKED_HEADER, GRANTED, persistence, request_head
@@ -60,7 +59,7 @@ class Relay:
         self._headers = headers
         self._target = target
         self._ours = ours
-        self._clock = asyncio.get_running_loop().time
+        self._clock = monotonic  # that of the loop, which takes a system call to ask for
         self._admitted = 0.0
         self._index = -1
         self._link: Link | None = None

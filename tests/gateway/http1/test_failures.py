@@ -171,6 +171,45 @@ async def test_what_may_do_something_twice_is_not_asked_again(rig, upstream, req
     assert 1 == upstream.connections
 
 
+async def test_the_second_time_is_on_a_new_connection(rig, upstream):
+    """A retry does not try its luck with another idle connection, which may be as stale as the first."""
+    clients = [await rig.client() for _ in range(2)]
+    ends = []
+    for client in clients:
+        await client.send(get())
+        ends.append(await upstream.accept())
+    for client, end in zip(clients, ends, strict=True):
+        await end.until()
+        await end.send(OK)
+        await client.answer()
+    await clients[0].send(get(b"/again"))
+    await ends[1].until()
+    ends[1].close()
+    assert (await (await upstream.accept()).until()).startswith(b"GET /again ")
+
+
+async def test_who_waits_is_served_when_a_connection_dies(rigs, upstream):
+    """A connection that dies makes room for another one, for those who wait."""
+    rig = await rigs(endpoint(upstream), upstream=UpstreamOptions(max_connections=1))
+    first, second = await rig.client(), await rig.client()
+    await first.send(post(b"x"))
+    end = await upstream.accept()
+    await second.send(get(b"/second"))
+    await until(lambda: "1 waiting" in repr(rig.upstream.pools[0]))
+    end.close()
+    assert (await first.answer())[0].startswith(b"HTTP/1.1 502 ")
+    assert (await (await upstream.accept()).until()).startswith(b"GET /second ")
+
+
+async def test_a_connection_that_grew_old_while_idle_is_not_used(rigs, upstream):
+    """The lifetime counts while a connection is idle, too."""
+    rig = await rigs(endpoint(upstream), upstream=UpstreamOptions(lifetime=SOON))
+    client, _ = await stale(rig, upstream)
+    await until(lambda: not any(link.usable for link in rig.upstream.pools[0]._links))
+    await client.send(get(b"/new"))
+    assert (await (await upstream.accept()).until()).startswith(b"GET /new ")
+
+
 async def test_a_get_that_was_half_answered_is_not_asked_again(rig, upstream):
     """Once a byte of a response came there is no retry."""
     client, end = await stale(rig, upstream)
@@ -398,6 +437,21 @@ async def test_draining_ends_connections_between_requests(rig, upstream):
     await stopping
     with pytest.raises(ConnectionRefusedError):
         await rig.client()
+
+
+async def test_an_answer_that_had_begun_ends_its_connection_when_draining(rig, upstream):
+    """An answer whose head promised more is finished, and then the connection is closed, long before the grace ends."""
+    client = await rig.client()
+    await client.send(get())
+    end = await upstream.accept()
+    await end.until()
+    await end.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\no")
+    await client.until()
+    stopping = asyncio.create_task(rig.server.stop(1000))
+    await until(lambda: rig.server.leaving)
+    await end.send(b"k")
+    assert b"ok" == await client.rest()
+    await stopping
 
 
 async def test_leaving_says_close_with_the_next_answer(rigs, upstream):

@@ -4,7 +4,8 @@ import pytest
 
 from ratelimitd.gateway.http1.framing import frame_request, frame_response, grants_websocket
 from ratelimitd.gateway.http1.heads import hopeless, parse_request, parse_response
-from ratelimitd.gateway.http1.model import CHUNKED, UNTIL_CLOSE, Refusal
+from ratelimitd.gateway.http1.judged import judge_response
+from ratelimitd.gateway.http1.model import CHUNKED, UNTIL_CLOSE, Refusal, RequestHead
 
 
 def judge(head):
@@ -228,6 +229,19 @@ def test_doubtful_responses_are_refused(case):
 def test_a_response_has_the_length_it_says(method, lines, length):
     """HEAD/204/304 no body; else by length, in chunks, or until the connection closes."""
     assert length == answer(head(*lines), method).length
+
+
+def test_framing_does_not_lean_on_the_parser():
+    """What httptools refuses as well is refused here too, should it once become lenient."""
+    lines = [(b"Host", b"a"), (b"Content-Length", b"1"), (b"Transfer-Encoding", b"chunked")]
+    head = RequestHead(b"POST", b"/", b"1.1", lines, [b"host", b"content-length", b"transfer-encoding"])
+    assert 400 == frame_request(head).status
+
+
+def test_what_was_judged_for_get_is_not_what_it_is_for_head():
+    """The memory of heads knows that the same head has a body after GET and none after HEAD, in either order."""
+    raw = head(b"HTTP/1.1 200 OK", b"Content-Length: 7")
+    assert [7, 0, 7, 0] == [judge_response(method, raw)[1].length for method in (b"GET", b"HEAD") * 2]
 
 
 @pytest.mark.parametrize(

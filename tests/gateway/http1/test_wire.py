@@ -241,6 +241,26 @@ async def test_a_long_pipeline_of_local_answers_is_answered_in_order(rigs, upstr
     assert [b"/%d" % number for number in range(500)] == [(await client.answer())[1] for _ in range(500)]
 
 
+async def test_a_pipeline_waits_for_who_reads(rigs, upstream):
+    """A client that asks on and does not read is not answered on: what is held for it stays bounded."""
+    answered = []
+
+    def answer(request, exchange):
+        answered.append(request.path)
+        exchange.respond(200, [], b"x" * 50_000)
+
+    rig = await rigs(endpoint(upstream), handler=answer, sndbuf=8192)
+    client = await rig.client()
+    client.writer.transport.pause_reading()
+    client.writer.write(get() * 400)
+    await until(lambda: rig.server.connections and next(iter(rig.server._connections))._choked)
+    assert next(iter(rig.server._connections))._transport.get_write_buffer_size() < 200_000
+    assert len(answered) < 400
+    client.writer.transport.resume_reading()
+    for _ in range(400):
+        await client.answer()
+
+
 async def test_bytes_of_paths_and_headers_stay(rig, upstream):
     """Percent-encoded path kept byte-identical; Set-Cookie not merged; order/case kept; Content-Encoding untouched."""
     client = await rig.client()
@@ -334,10 +354,12 @@ async def test_large_bodies_nobody_wants_end_the_connection_gently(rigs, upstrea
 
     rig = await rigs(endpoint(upstream), handler=deny)
     client = await rig.client()
-    client.writer.write(post(b"x" * 4_000_000))
+    whole = post(b"x" * 400_000)
+    await client.send(whole[:200_000])
     head, body = await client.answer()
-    assert b"Connection: close\r\n" in head
-    assert b"no" == body
+    assert (b"no", True) == (body, b"Connection: close\r\n" in head)
+    await client.send(whole[200_000:])
+    assert b"" == await client.rest()
 
 
 async def test_an_early_answer_of_an_upstream_ends_both_connections(rig, upstream):
@@ -402,6 +424,30 @@ async def test_a_truncated_answer_is_seen_to_be_truncated(rig, upstream, part):
     assert b"0\r\n\r\n" not in await client.rest()
     summary = await rig.summary()
     assert (200, True) == (summary.status, bool(summary.error))
+
+
+async def test_a_reset_is_not_the_end_of_a_body(rig, upstream):
+    """An upstream's body until close that ends with a reset is cut, and so is the client's."""
+    client = await rig.client()
+    await client.send(get())
+    end = await upstream.accept()
+    await end.until()
+    await end.send(b"HTTP/1.1 200 OK\r\n\r\nabc")
+    await client.until(b"abc")
+    end.reset()
+    assert b"0\r\n\r\n" not in await client.rest()
+
+
+async def test_a_connection_its_upstream_gives_up_is_not_used_again(rig, upstream):
+    """Connection: close of an upstream is taken at its word, even where it does not close."""
+    client = await rig.client()
+    await client.send(get())
+    end = await upstream.accept()
+    await end.until()
+    await end.send(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+    head, _ = await client.answer()
+    assert b"close" not in head
+    await end.closed()
 
 
 async def test_a_broken_chunk_truncates_the_answer(rig, upstream):
@@ -534,6 +580,10 @@ async def test_a_handler_may_answer_later(rigs, upstream):
     waiting[0].respond(200, [], b"1")
     waiting[0].respond(200, [], b"2")
     assert b"1" == (await client.answer())[1]
+    await client.send(get())
+    await until(lambda: len(waiting) == 2)
+    waiting[1].respond(200, [], b"3")
+    assert b"3" == (await client.answer())[1]
 
 
 async def test_a_summary_says_what_went_where(rig, upstream):
