@@ -7,11 +7,12 @@ from typing import Final
 
 import structlog
 
+from ratelimitd.gateway.model import DEFAULT_ALGORITHM as GATEWAY_ALGORITHM
 from ratelimitd.limiter import KeyMaker, Planner, key_maker
 from ratelimitd.observe.loop import batches
 from ratelimitd.policy import UNSALTED, OnStoreFailure, Policy, PolicyErrors
 from ratelimitd.settings import Settings
-from ratelimitd.sources import Loaded, Paths, RuntimeFolder, Source, dismantle, load
+from ratelimitd.sources import GatewayFile, Loaded, RuntimeFolder, Source, dismantle, load, named
 
 from .engine import Parts, plan_options
 
@@ -27,7 +28,7 @@ ERRORS_LOGGED: Final = 100
 def source_of(settings: Settings, config: tuple[str, ...]) -> Source:
     """Where the policy is: ``--config`` paths, else the RUNTIME_* folder."""
     if config:
-        return Paths(config)
+        return named(config)
     return RuntimeFolder(
         settings.runtime_root,
         settings.runtime_subdirectory,
@@ -64,7 +65,6 @@ class Policies:
         settings: Settings,
         parts: Parts,
         prepare: Prepare | None = None,
-        default_algorithm: str = "",
     ) -> None:
         self.generation = 0
         self.loaded = time.monotonic()
@@ -75,7 +75,8 @@ class Policies:
         self._settings = settings
         self._parts = parts
         self._prepare = prepare
-        self._default_algorithm = default_algorithm or settings.default_algorithm
+        # Limits of a gateway file mean the same whoever serves them: token buckets, unless they say otherwise.
+        self._default_algorithm = GATEWAY_ALGORITHM if isinstance(source, GatewayFile) else settings.default_algorithm
         self._keys = _key_maker(settings, shared=parts.redis is not None)
 
     @property

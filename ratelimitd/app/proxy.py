@@ -17,7 +17,7 @@ from ratelimitd.gateway.account import AccessLog, Account, Handled
 from ratelimitd.gateway.decide import Decider
 from ratelimitd.gateway.default import default_file
 from ratelimitd.gateway.http1 import Server, Sweeper
-from ratelimitd.gateway.model import DEFAULT_ALGORITHM, Admin, Gateway
+from ratelimitd.gateway.model import Admin, Gateway
 from ratelimitd.gateway.proxy import Proxy, render
 from ratelimitd.limiter import AnswerOptions
 from ratelimitd.observe.health import Health
@@ -66,8 +66,7 @@ async def _start(settings: Settings, config: str | None, stack: AsyncExitStack, 
     files = GatewayFiles(gateway, proxy, server, sweeper)
     stack.push_async_callback(files.close)
     source = GatewayFile(path)
-    # A gateway's policies are token buckets unless they say otherwise, so DEFAULT_ALGORITHM does not reach them.
-    policies = Policies(source, settings, parts, prepare=files.prepare, default_algorithm=DEFAULT_ALGORITHM)
+    policies = Policies(source, settings, parts, prepare=files.prepare)
     service = Service(settings, parts, policies, Health(), Health())
     service.judge()
     lag = LoopLag()

@@ -5,6 +5,7 @@ import click
 from ratelimitd import __version__
 
 from .check import check
+from .envoy import envoy
 from .flags import examples
 from .serve import proxy, serve
 from .simulate import simulate
@@ -25,5 +26,5 @@ def main() -> None:
     """The rate-limit service that stands next to Envoy: a drop-in for envoyproxy/ratelimit."""
 
 
-for command in (serve, proxy, validate, check, simulate):
+for command in (serve, proxy, envoy, validate, check, simulate):
     main.add_command(command)

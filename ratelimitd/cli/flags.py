@@ -75,12 +75,17 @@ def examples(*lines: str) -> str:
 
 
 def examined(paths: Iterable[Path], default_algorithm: str, *, merge_domains: bool) -> "Parsed":
-    """Read the policy that all these paths make, with every error and warning."""
+    """Read the policy that these paths make, a gateway file's too, with every error and warning."""
+    from ratelimitd.gateway.file import read_gateway  # noqa: PLC0415  the engine
+    from ratelimitd.gateway.model import DEFAULT_ALGORITHM  # noqa: PLC0415  the engine
     from ratelimitd.policy import Parsed, PolicyErrors, Summary, examine  # noqa: PLC0415  the engine
-    from ratelimitd.sources.files import Paths, read_files, tiers_beside  # noqa: PLC0415  the engine
+    from ratelimitd.sources.files import GatewayFile, named, read_files, tiers_beside  # noqa: PLC0415  the engine
 
-    source = Paths(tuple(map(str, paths)))
+    source = named(tuple(map(str, paths)))
     try:
+        if isinstance(source, GatewayFile):
+            read_gateway(source.path, Path(source.path).read_bytes(), for_envoy=True)
+            default_algorithm = DEFAULT_ALGORITHM
         files = read_files(source)
     except PolicyErrors as error:
         return Parsed([], list(error.errors), [], Summary(0, 0, 0))

@@ -103,7 +103,7 @@ class Passage:
         self._proxy = proxy
         self._request = request
         self._exchange = exchange
-        self._request_id = request_id(request)
+        self._request_id = request.tag = request_id(request)
         self._client = request.peer.address
         self._trusted = False
         self._routed: Routed | None = None
@@ -211,7 +211,7 @@ def error_body(status: int, about: bytes) -> bytes:
 
 def render(refusal: Refusal, request: Request | None) -> tuple[Headers, bytes]:
     """Make a refusal of the HTTP room an answer like our own; a ``Render``."""
-    about = request_id(request) if request is not None else new_id()
+    about = (request.tag or request_id(request)) if request is not None else new_id()
     headers = [(b"Content-Type", b"application/json"), (b"X-Request-Id", about)]
     return headers, error_body(refusal.status, about)
 

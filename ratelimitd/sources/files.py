@@ -68,6 +68,21 @@ class PolicyFile(NamedTuple):
     path: Path
 
 
+_POLICIES_KEY: Final = re.compile(rb"^[\"']?policies[\"']?\s*:", re.MULTILINE)
+"""What a gateway file has at its top and a policy file has not."""
+
+
+def named(paths: tuple[str, ...]) -> Source:
+    """Return what paths given by hand are: a lone gateway file is one, and all else holds policies."""
+    if len(paths) == 1:
+        try:
+            if _POLICIES_KEY.search(_content(Path(paths[0]), BYTES_MAX)):
+                return GatewayFile(paths[0])
+        except OSError:
+            pass  # whoever reads it says so
+    return Paths(paths)
+
+
 Signature = tuple[tuple[object, ...], ...]
 """Changes when a file that counts is written, added, removed, swapped or made unreadable."""
 

@@ -265,6 +265,28 @@ async def test_the_service_beside_it_shares_its_counters(tmp_path):
     assert [200, 429] == codes
 
 
+async def test_the_service_serves_the_same_file(tmp_path):
+    """`serve --config` takes a gateway file too, and its limits mean the same there: token buckets."""
+    file = tmp_path / "gateway.yaml"
+    file.write_text(FILE.format(url="http://localhost:1", limit=3, policy="error"))
+    async with service("--config", str(file)) as running, aiohttp.ClientSession() as client:
+        async with client.get(f"http://{running.debug}/rlconfig") as answer:
+            assert "d.all_api: unit=HOUR requests_per_unit=3" in (listing := await answer.text())
+    assert "algorithm: token_bucket" in listing
+
+
+async def test_an_answer_of_the_gateways_own_has_one_request_id():
+    """When the upstream refuses, the 502 has one X-Request-Id, which its body and the log have too."""
+    async with gateway(env={"DOWNSTREAM_URL": f"http://127.0.0.1:{free_port()}"}) as running:
+        async with aiohttp.ClientSession(f"http://{running.proxy}") as client, client.get("/") as answer:
+            assert 502 == answer.status
+            (told,) = answer.headers.getall("X-Request-Id")
+            assert told == (await answer.json())["request_id"]
+        running.terminate()
+        await running.ended()
+        assert [told] == [json.loads(line)["request_id"] for line in running.output.splitlines()]
+
+
 async def test_print_config_is_a_file_that_works(tmp_path):
     """What --print-config prints can be edited and given back."""
     async with service("--print-config", ready=False, command="proxy", env={"DOWNSTREAM_URL": "http://a:1"}) as printed:

@@ -126,7 +126,9 @@ class Exchange:
         rendered, body = self.client.render(refusal, self.request)
         if refusal.retry_after is not None:
             rendered = [*rendered, (b"Retry-After", b"%d" % max(1, -int(-refusal.retry_after // 1)))]
-        self._answer(refusal.status, [*rendered, *(headers or ())], body)
+        given = {name.lower() for name, _ in headers or ()}
+        ours = [header for header in rendered if header[0].lower() not in given]
+        self._answer(refusal.status, [*ours, *(headers or ())], body)
 
     # the client's side
 

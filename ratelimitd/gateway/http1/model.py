@@ -68,6 +68,7 @@ class Request:
         length: of the body in bytes, or ``CHUNKED``.
         websocket: whether it asks for a tunnel that may be granted.
         scheme: ``http`` or ``https``, of the connection it came on.
+        tag: the handler's own, for whoever renders a refusal.
     """
 
     __slots__ = (
@@ -80,6 +81,7 @@ class Request:
         "peer",
         "query",
         "scheme",
+        "tag",
         "target",
         "version",
         "websocket",
@@ -101,6 +103,7 @@ class Request:
         ) = framed
         self.peer = peer
         self.scheme = scheme
+        self.tag = b""
 
 
 class Framed(NamedTuple):

@@ -7,13 +7,12 @@ from typing import Final, NamedTuple
 
 import click
 
+from ratelimitd.gateway.file import domain_of, read_gateway
+from ratelimitd.gateway.model import DEFAULT_ALGORITHM, Gateway
 from ratelimitd.policy import Domain, Parsed, PolicyErrors, assemble, examine
 from ratelimitd.policy.model import UPSTREAM_ALGORITHM
 from ratelimitd.policy.rows import DomainRow, Row
 from ratelimitd.sources import GatewayFile, read_files, tiers_beside
-
-from .file import domain_of, read_gateway
-from .model import DEFAULT_ALGORITHM, Gateway
 
 OK, ERROR = 0, 2
 
@@ -83,9 +82,9 @@ def make(file: str, asked: Asked) -> Made:
 
 def _made(file: str, asked: Asked) -> Made:
     try:
-        from . import envoy  # noqa: PLC0415  an extra, which takes half a second to import
+        from ratelimitd.gateway import envoy  # noqa: PLC0415  an extra, which takes half a second to import
     except ModuleNotFoundError as error:
-        if str(error.name).partition(".")[0] in (__package__ or "").partition("."):
+        if str(error.name).startswith("ratelimitd"):
             raise
         raise CommandError(MISSING) from error
     try:
@@ -125,11 +124,7 @@ def _policies(gateway: Gateway) -> tuple[Domain, list[str]]:
     if _matters(gateway, _examined(gateway, UPSTREAM_ALGORITHM)) != _matters(gateway, parsed):
         remarks.append(
             f"policies: limits without an algorithm are {DEFAULT_ALGORITHM} in a gateway:"
-            f" start the service with DEFAULT_ALGORITHM={DEFAULT_ALGORITHM}, or write default_algorithm"
-        )
-    if not gateway.policies:
-        remarks.append(
-            "policies: `ratelimitd serve` reads them from a file of their own, which a gateway file may name"
+            f" serve this file itself (ratelimitd serve --config {gateway.file}), or write default_algorithm"
         )
     return domain_of(gateway, assemble(parsed.rows)), remarks
 

@@ -1,0 +1,58 @@
+"""``ratelimitd envoy``."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from ratelimitd.settings.parsers import host_port, port_number, positive_duration
+
+from .flags import Text, examples
+
+
+@click.command(
+    epilog=examples(
+        "ratelimitd envoy gateway.yaml -o envoy.yaml",
+        "ratelimitd envoy gateway.yaml --rls ratelimitd:8081 | less",
+    )
+)
+@click.argument("file", type=click.Path(), metavar="FILE")
+@click.option(
+    "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Instead of stdout."
+)
+@click.option(
+    "--rls",
+    type=Text("address", host_port),
+    default="localhost:8081",
+    show_default=True,
+    metavar="HOST:PORT",
+    help="Of the service.",
+)
+@click.option(
+    "--admin",
+    type=Text("port", port_number),
+    default="9901",
+    show_default=True,
+    metavar="PORT",
+    help="Of Envoy's own pages, on 127.0.0.1.",
+)
+@click.option(
+    "--timeout",
+    type=Text("duration", positive_duration),
+    default="20ms",
+    show_default=True,
+    help="For the service's answer; Envoy's own default.",
+)
+@click.option(
+    "--failure-mode",
+    type=click.Choice(["allow", "deny"]),
+    default=None,
+    help="While the service does not answer. [default: as the limits' on_store_failure]",
+)
+def envoy(
+    file: str, output: Path | None, rls: tuple[str, int], admin: int, timeout: float, failure_mode: str | None
+) -> None:
+    """Make an Envoy configuration of a gateway file; what Envoy does otherwise is told on stderr."""
+    from .bootstrap import Asked, run  # noqa: PLC0415  the gateway's room
+
+    sys.exit(run(file, output, Asked(rls, admin, timeout, failure_mode or "")))

@@ -1,0 +1,158 @@
+"""Upstreams, and the rate limit service, as clusters."""
+
+import math
+from collections.abc import Sequence
+from datetime import timedelta
+from ipaddress import ip_address
+from typing import Final
+
+from envoy_data_plane.envoy.config.cluster.v3 import (
+    CircuitBreakers,
+    CircuitBreakersThresholds,
+    Cluster,
+    ClusterDiscoveryType,
+    ClusterDnsLookupFamily,
+    ClusterLbPolicy,
+    OutlierDetection,
+)
+from envoy_data_plane.envoy.config.core.v3 import (
+    Address,
+    DataSource,
+    Http1ProtocolOptions,
+    Http2ProtocolOptions,
+    SocketAddress,
+    TransportSocket,
+)
+from envoy_data_plane.envoy.config.core.v3 import HttpProtocolOptions as CommonOptions
+from envoy_data_plane.envoy.config.endpoint.v3 import ClusterLoadAssignment, LbEndpoint, LocalityLbEndpoints
+from envoy_data_plane.envoy.config.endpoint.v3 import Endpoint as EnvoyEndpoint
+from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import (
+    CertificateValidationContext,
+    CommonTlsContext,
+    SubjectAltNameMatcher,
+    SubjectAltNameMatcherSanType,
+    UpstreamTlsContext,
+)
+from envoy_data_plane.envoy.extensions.upstreams.http.v3 import (
+    HttpProtocolOptions,
+    HttpProtocolOptionsExplicitHttpConfig,
+)
+from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
+from envoy_data_plane.google.protobuf import Any
+
+from ratelimitd.gateway.http1.balance import BalanceOptions
+from ratelimitd.gateway.http1.model import Endpoint
+from ratelimitd.gateway.http1.options import UpstreamOptions
+from ratelimitd.gateway.model import Backend
+
+CONNECT_SERVICE: Final = 1.0
+"""Seconds to connect to the rate limit service, which is near; connecting is no part of a request's wait for it."""
+
+AUTHORITIES: Final = "/etc/ssl/certs/ca-certificates.crt"
+"""Who may vouch for an upstream: where Debian and Envoy's images have them. Envoy has no name for the system's own."""
+
+PROTOCOL: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+
+KIB: Final = 1024
+
+
+def address(host: str, port: int) -> Address:
+    """Write an address."""
+    return Address(socket_address=SocketAddress(address=host, port_value=port))
+
+
+def upstream(name: str, backend: Backend) -> Cluster:
+    """Make a cluster of an upstream."""
+    options, endpoints = backend.options, backend.endpoints
+    cluster = _cluster(name, endpoints, options.connect_timeout)
+    cluster.circuit_breakers = CircuitBreakers(thresholds=[_bounds(options, len(endpoints))])
+    cluster.typed_extension_protocol_options = {PROTOCOL: Any.pack(_http1(options))}
+    if len(endpoints) > 1:
+        cluster.lb_policy = ClusterLbPolicy.LEAST_REQUEST
+        cluster.outlier_detection = _ejection(options.balance)
+    if any(endpoint.tls for endpoint in endpoints):
+        cluster.transport_socket = _tls(endpoints)
+    return cluster
+
+
+def service(name: str, host: str, port: int) -> Cluster:
+    """Make the cluster of the rate limit service, which speaks gRPC."""
+    cluster = _cluster(name, (Endpoint(host, port),), CONNECT_SERVICE)
+    http2 = HttpProtocolOptionsExplicitHttpConfig(http2_protocol_options=Http2ProtocolOptions())
+    cluster.typed_extension_protocol_options = {PROTOCOL: Any.pack(HttpProtocolOptions(explicit_http_config=http2))}
+    return cluster
+
+
+def _cluster(name: str, endpoints: Sequence[Endpoint], connect_timeout: float) -> Cluster:
+    hosts = [
+        LbEndpoint(
+            endpoint=EnvoyEndpoint(address=address(each.host, each.port), hostname=each.host if each.tls else "")
+        )
+        for each in endpoints
+    ]
+    return Cluster(
+        name=name,
+        type=ClusterDiscoveryType.STRICT_DNS,
+        dns_lookup_family=ClusterDnsLookupFamily.V4_PREFERRED,
+        connect_timeout=timedelta(seconds=connect_timeout),
+        load_assignment=ClusterLoadAssignment(cluster_name=name, endpoints=[LocalityLbEndpoints(lb_endpoints=hosts)]),
+    )
+
+
+def _bounds(options: UpstreamOptions, endpoints: int) -> CircuitBreakersThresholds:
+    """Envoy counts for the whole cluster. Each connection may be at its one retry."""
+    connections = options.max_connections * endpoints
+    return CircuitBreakersThresholds(
+        max_connections=connections,
+        max_pending_requests=options.max_waiting * endpoints,
+        max_requests=connections,
+        max_retries=connections,
+    )
+
+
+def _http1(options: UpstreamOptions) -> HttpProtocolOptions:
+    return HttpProtocolOptions(
+        common_http_protocol_options=CommonOptions(
+            idle_timeout=timedelta(seconds=options.idle_timeout),
+            max_connection_duration=None if options.lifetime is None else timedelta(seconds=options.lifetime),
+            max_response_headers_kb=math.ceil(options.max_head / KIB),
+        ),
+        explicit_http_config=HttpProtocolOptionsExplicitHttpConfig(http_protocol_options=Http1ProtocolOptions()),
+    )
+
+
+def _ejection(options: BalanceOptions) -> OutlierDetection:
+    """Eject for 502, 503, 504 and lost connections in a row, as ours does, and for nothing else."""
+    return OutlierDetection(
+        consecutive_gateway_failure=options.failures,
+        enforcing_consecutive_gateway_failure=100,
+        enforcing_consecutive_5xx=0,
+        base_ejection_time=timedelta(seconds=options.eject_for),
+        max_ejection_time=timedelta(seconds=options.eject_for_at_most),
+        max_ejection_percent=100,
+        enforcing_success_rate=0,
+    )
+
+
+def _tls(endpoints: Sequence[Endpoint]) -> TransportSocket:
+    """Check who vouches for a certificate, and that it is the host's."""
+    checks = CertificateValidationContext(trusted_ca=DataSource(filename=AUTHORITIES))
+    addresses = [endpoint.host for endpoint in endpoints if _is_address(endpoint.host)]
+    checks.match_typed_subject_alt_names = [
+        SubjectAltNameMatcher(san_type=SubjectAltNameMatcherSanType.IP_ADDRESS, matcher=StringMatcher(exact=each))
+        for each in addresses
+    ]
+    context = UpstreamTlsContext(
+        common_tls_context=CommonTlsContext(validation_context=checks),
+        auto_host_sni=not addresses,
+        auto_sni_san_validation=not addresses,
+    )
+    return TransportSocket(name="envoy.transport_sockets.tls", typed_config=Any.pack(context))
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True

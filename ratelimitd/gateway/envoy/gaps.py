@@ -1,0 +1,102 @@
+"""Where Envoy with a bootstrap of ours does something else than ``ratelimitd proxy``: told, never dropped silently."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from ratelimitd.gateway.http1.options import ServerOptions, UpstreamOptions
+from ratelimitd.gateway.model import Admin, Gateway
+from ratelimitd.gateway.routing import API_KEY, key_headers
+from ratelimitd.policy import Domain, Node, OnStoreFailure
+
+from .clusters import AUTHORITIES
+from .ratelimit import limited_status
+from .routes import in_the_route, silence
+
+ALWAYS: Final = (
+    "paths: an upstream gets the normalised path, not the one that was sent",
+    "paths: these pass: a percent sign that escapes nothing, a backslash, and /..;x/",
+    "headers: X-Request-Id is passed on as it is, whatever a client puts in it",
+    "headers: Forwarded is not written",
+    "errors: the body of an answer of Envoy's own is its text, but for a request that is limited",
+    "admin: /metrics, /healthz and /readyz are not on the listener: Envoy's own port has /stats/prometheus and /ready",
+    "access log: none is written",
+)
+"""Of any file."""
+
+_BOUNDS: Final = ("max_target", "max_body", "body_timeout", "send_timeout", "max_connections_per_address")
+
+_DENY: Final = (OnStoreFailure.ERROR, OnStoreFailure.DENY)
+
+
+def denies(domain: Domain) -> bool:
+    """Tell whether Envoy refuses requests while the service does not answer: when any limit would."""
+    return bool(_failures(domain).intersection(_DENY))
+
+
+def gaps(gateway: Gateway, domain: Domain) -> list[str]:
+    """List what Envoy does otherwise, a line each."""
+    return [*ALWAYS, *_headers(gateway, domain), *_limits(gateway, domain), *_bounds(gateway), *_upstreams(gateway)]
+
+
+def _headers(gateway: Gateway, domain: Domain) -> Iterator[str]:
+    keys = [domain.identity.key] if domain.identity is not None else []
+    for name in sorted({API_KEY, *key_headers(gateway, keys)}):
+        yield f"headers: a request with two lines of {name.decode()} is not refused: the first counts"
+    if gateway.trusted_proxies:
+        yield (
+            "headers: X-Forwarded-For with an item that is no address, or has a port, stands for nobody: the address of"
+            " the connection counts; an IPv4 address in IPv6 stays one"
+        )
+        yield "headers: :scheme is X-Forwarded-Proto where a trusted proxy sends it"
+    if gateway.tls is not None:
+        yield "tls: certificates are read once, at the start"
+
+
+def _limits(gateway: Gateway, domain: Domain) -> Iterator[str]:
+    status = gateway.rate_limited_status
+    if limited_status(status).value != status:
+        yield f"rate_limited_status: {status} is none that Envoy knows: it answers 429"
+    failures = _failures(domain)
+    if failures.intersection(_DENY) and failures.difference(_DENY):
+        yield (
+            "on_store_failure: while the service itself does not answer, no limit is asked: every request is denied"
+            " (--failure-mode allow: admitted)"
+        )
+    for route in gateway.routes:
+        if in_the_route(route) and any(limit.hits is not None for limit in route.rate_limits):
+            yield f"route {route.name}: hits_addend beside stage or disable_key is not read: every request is one hit"
+
+
+def _bounds(gateway: Gateway) -> Iterator[str]:
+    yield f"limits: there is no {', '.join(_BOUNDS)}; a connection above max_connections is closed, without 503"
+    plain = ServerOptions()
+    for name in _BOUNDS:
+        if getattr(gateway.limits, name) != getattr(plain, name):
+            yield f"limits: {name}, which the file sets, is not held"
+    if gateway.admin != Admin():
+        yield "admin: what the file sets is not used"
+
+
+def _upstreams(gateway: Gateway) -> Iterator[str]:
+    yield "upstreams: there is no breaker, and no wait_timeout of a request that waits for a connection"
+    plain = UpstreamOptions()
+    for name, (endpoints, options) in gateway.upstreams.items():
+        if any(endpoint.tls for endpoint in endpoints):
+            yield f"upstream {name}: certificates are held against {AUTHORITIES}"
+        for key in ("breaker", "wait_timeout"):
+            if getattr(options, key) != getattr(plain, key):
+                yield f"upstream {name}: {key}, which the file sets, is not used"
+        longest = silence(options)
+        if not longest == options.read_timeout == options.tunnel_timeout:
+            yield f"upstream {name}: read_timeout and tunnel_timeout are {longest:g} s, its longest timeout"
+
+
+def _failures(domain: Domain) -> set[OnStoreFailure]:
+    """Collect what the limits of a domain do while their store is away."""
+    found: set[OnStoreFailure] = set()
+    left: list[Node] = [domain.root]
+    while left:
+        node = left.pop()
+        found.update(limit.on_store_failure for limit in node.limits if limit.rate is not None)
+        left.extend(node.children.values())
+    return found

@@ -1,0 +1,166 @@
+"""The listener, and how HTTP is spoken on it."""
+
+import math
+from datetime import timedelta
+from ipaddress import ip_network
+from typing import Final
+
+from envoy_data_plane.envoy.config.common.mutation_rules.v3 import (
+    HeaderMutation as Mutation,
+)
+from envoy_data_plane.envoy.config.common.mutation_rules.v3 import HeaderMutationRemoveOnMatch
+from envoy_data_plane.envoy.config.core.v3 import (
+    CidrRange,
+    DataSource,
+    Http1ProtocolOptions,
+    HttpProtocolOptions,
+    TransportSocket,
+    TypedExtensionConfig,
+)
+from envoy_data_plane.envoy.config.listener.v3 import Filter, FilterChain, FilterChainMatch, Listener
+from envoy_data_plane.envoy.extensions.filters.http.router.v3 import Router
+from envoy_data_plane.envoy.extensions.filters.network.connection_limit.v3 import ConnectionLimit
+from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import (
+    HttpConnectionManager,
+    HttpConnectionManagerInternalAddressConfig,
+    HttpConnectionManagerPathWithEscapedSlashesAction,
+    HttpConnectionManagerServerHeaderTransformation,
+    HttpConnectionManagerUpgradeConfig,
+    HttpFilter,
+)
+from envoy_data_plane.envoy.extensions.http.early_header_mutation.header_mutation.v3 import HeaderMutation
+from envoy_data_plane.envoy.extensions.http.original_ip_detection.xff.v3 import XffConfig, XffTrustedCidrs
+from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import (
+    CommonTlsContext,
+    DownstreamTlsContext,
+    TlsCertificate,
+)
+from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
+from envoy_data_plane.google.protobuf import Any
+
+from ratelimitd.gateway.http1.headers import PSEUDONYM
+from ratelimitd.gateway.http1.options import ServerOptions
+from ratelimitd.gateway.model import Gateway, Tls
+
+from .clusters import KIB, address
+from .ratelimit import Service, filters, reply
+from .routes import routes, stages
+
+NAME: Final = "http"
+
+ALPN: Final = ("h2", "http/1.1")
+
+
+def listener(gateway: Gateway, service: Service) -> Listener:
+    """Make the listener: one chain for the peers whose word about a request's way is believed, and one for all others.
+
+    They are two since Envoy would otherwise believe some of what everybody says.
+    """
+    made = Listener(
+        name=NAME,
+        address=address(*gateway.listen),
+        default_filter_chain=_chain(gateway, _from_anyone(gateway, service)),
+    )
+    if gateway.trusted_proxies:
+        chain = _chain(gateway, _from_proxies(gateway, service))
+        chain.name = "trusted_proxies"
+        chain.filter_chain_match = FilterChainMatch(source_prefix_ranges=_ranges(gateway))
+        made.filter_chains = [chain]
+    return made
+
+
+def _chain(gateway: Gateway, manager: HttpConnectionManager) -> FilterChain:
+    limit = ConnectionLimit(stat_prefix=NAME, max_connections=gateway.limits.max_connections)
+    chain = FilterChain(
+        filters=[
+            Filter(name="envoy.filters.network.connection_limit", typed_config=Any.pack(limit)),
+            Filter(name="envoy.filters.network.http_connection_manager", typed_config=Any.pack(manager)),
+        ]
+    )
+    if gateway.tls is not None:
+        chain.transport_socket = _tls(gateway.tls)
+    return chain
+
+
+def _tls(tls: Tls) -> TransportSocket:
+    certificate = TlsCertificate(
+        certificate_chain=DataSource(filename=tls.cert), private_key=DataSource(filename=tls.key)
+    )
+    context = DownstreamTlsContext(
+        common_tls_context=CommonTlsContext(tls_certificates=[certificate], alpn_protocols=list(ALPN))
+    )
+    return TransportSocket(name="envoy.transport_sockets.tls", typed_config=Any.pack(context))
+
+
+def _manager(gateway: Gateway, service: Service) -> HttpConnectionManager:
+    limits = gateway.limits
+    return HttpConnectionManager(
+        stat_prefix=NAME,
+        route_config=routes(gateway),
+        http_filters=[*filters(service, stages(gateway)), _router()],
+        common_http_protocol_options=_common(limits),
+        http_protocol_options=Http1ProtocolOptions(accept_http_10=True, enable_trailers=True),
+        max_request_headers_kb=math.ceil(limits.max_head / KIB),
+        request_headers_timeout=timedelta(seconds=limits.head_timeout),
+        normalize_path=True,
+        merge_slashes=True,
+        path_with_escaped_slashes_action=HttpConnectionManagerPathWithEscapedSlashesAction.REJECT_REQUEST,
+        internal_address_config=HttpConnectionManagerInternalAddressConfig(),
+        server_header_transformation=HttpConnectionManagerServerHeaderTransformation.PASS_THROUGH,
+        via=f"1.1 {PSEUDONYM.decode()}",
+        preserve_external_request_id=True,
+        always_set_request_id_in_response=True,
+        upgrade_configs=[HttpConnectionManagerUpgradeConfig(upgrade_type="websocket")],
+        local_reply_config=reply(),
+    )
+
+
+def _common(limits: ServerOptions) -> HttpProtocolOptions:
+    return HttpProtocolOptions(
+        idle_timeout=timedelta(seconds=limits.idle_timeout), max_headers_count=limits.max_headers
+    )
+
+
+def _router() -> HttpFilter:
+    return HttpFilter(name="envoy.filters.http.router", typed_config=Any.pack(Router(suppress_envoy_headers=True)))
+
+
+def _from_anyone(gateway: Gateway, service: Service) -> HttpConnectionManager:
+    """Take the address of the connection, and drop what is said of the way before it."""
+    manager = _manager(gateway, service)
+    manager.use_remote_address = True
+    manager.early_header_mutation_extensions = [
+        _without(StringMatcher(prefix="x-forwarded-"), StringMatcher(exact="forwarded"))
+    ]
+    return manager
+
+
+def _from_proxies(gateway: Gateway, service: Service) -> HttpConnectionManager:
+    """Walk X-Forwarded-For from the right, past every address that is trusted.
+
+    What begins with x-envoy- is dropped: from anyone else Envoy drops it itself, and it would be obeyed.
+    """
+    manager = _manager(gateway, service)
+    manager.use_remote_address = False
+    walk = XffConfig(xff_trusted_cidrs=XffTrustedCidrs(cidrs=_ranges(gateway)), skip_xff_append=False)
+    manager.original_ip_detection_extensions = [
+        TypedExtensionConfig(name="envoy.http.original_ip_detection.xff", typed_config=Any.pack(walk))
+    ]
+    manager.early_header_mutation_extensions = [_without(StringMatcher(prefix="x-envoy-"))]
+    return manager
+
+
+def _without(*names: StringMatcher) -> TypedExtensionConfig:
+    """Drop the headers with such names, before anything looks at them."""
+    mutations = [Mutation(remove_on_match=HeaderMutationRemoveOnMatch(key_matcher=name)) for name in names]
+    return TypedExtensionConfig(
+        name="envoy.http.early_header_mutation.header_mutation",
+        typed_config=Any.pack(HeaderMutation(mutations=mutations)),
+    )
+
+
+def _ranges(gateway: Gateway) -> list[CidrRange]:
+    networks = map(ip_network, gateway.trusted_proxies)
+    return [
+        CidrRange(address_prefix=str(network.network_address), prefix_len=network.prefixlen) for network in networks
+    ]

@@ -1,0 +1,169 @@
+"""Routes: what they match, where they go, what they are limited by."""
+
+import importlib
+import re
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from typing import Any, Final
+
+from envoy_data_plane.envoy.config.core.v3 import HeaderValue, HeaderValueOption, HeaderValueOptionHeaderAppendAction
+from envoy_data_plane.envoy.config.route.v3 import (
+    HeaderMatcher,
+    RateLimit,
+    RetryPolicy,
+    Route,
+    RouteAction,
+    RouteConfiguration,
+    RouteMatch,
+    VirtualHost,
+)
+from envoy_data_plane.envoy.extensions.filters.http.ratelimit.v3 import RateLimitPerRoute
+from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher, StringMatcher
+from envoy_data_plane.google.protobuf import Any as Packed
+
+from ratelimitd.gateway import model
+from ratelimitd.gateway.http1.options import UpstreamOptions
+
+from .ratelimit import FILTER
+
+OF_A_STAGE: Final = ("stage", "disable_key")
+"""What Envoy reads in a route's own rate limits alone."""
+
+RETRIED: Final = "connect-failure,reset-before-request"
+"""Once, where nothing was sent."""
+
+
+_HOST: Final = HeaderValueOption(
+    header=HeaderValue(key="X-Forwarded-Host", value="%REQ(:AUTHORITY)%"),
+    append_action=HeaderValueOptionHeaderAppendAction.ADD_IF_ABSENT,
+)
+
+
+class EnvoyError(ValueError):
+    """A gateway file holds what no bootstrap can; says where."""
+
+
+def routes(gateway: model.Gateway) -> RouteConfiguration:
+    """Make the routes, in their order, of one virtual host: several would be told apart before their routes are."""
+    host = VirtualHost(name=gateway.name, domains=["*"], routes=[_route(gateway, each) for each in gateway.routes])
+    return RouteConfiguration(
+        name=gateway.name,
+        virtual_hosts=[host],
+        request_headers_to_add=[_HOST],
+        request_headers_to_remove=["x-envoy-external-address"],
+    )
+
+
+def stages(gateway: model.Gateway) -> list[int]:
+    """Return the stages that a gateway's limits have, and 0."""
+    return sorted({0, *(int(limit.envoy.get("stage") or 0) for route in gateway.routes for limit in route.rate_limits)})
+
+
+def in_the_route(route: model.Route) -> bool:
+    """Tell whether a route's limits stand in the route itself, where Envoy counts every request as one hit."""
+    return any(limit.envoy.get(key) for limit in route.rate_limits for key in OF_A_STAGE)
+
+
+def silence(options: UpstreamOptions) -> float:
+    """Return how long neither side may say anything: Envoy has one time for all phases."""
+    return max(options.response_timeout, options.read_timeout, options.tunnel_timeout)
+
+
+def _route(gateway: model.Gateway, route: model.Route) -> Route:
+    limits = [_limit(gateway, route, limit) for limit in route.rate_limits]
+    action = _action(gateway, route)
+    made = Route(name=route.name, match=_match(route.match), route=action)
+    if limits and in_the_route(route):
+        action.rate_limits = limits
+    elif limits:
+        made.typed_per_filter_config = {FILTER: Packed.pack(RateLimitPerRoute(rate_limits=limits))}
+    return made
+
+
+def _action(gateway: model.Gateway, route: model.Route) -> RouteAction:
+    """Bound the wait for a response's beginning, and silence; a response may last as long as it likes."""
+    options = gateway.upstreams[route.upstream].options
+    response = route.timeout or options.response_timeout
+    quiet = max(response, silence(options))
+    return RouteAction(
+        cluster=route.upstream,
+        timeout=timedelta(0),
+        idle_timeout=timedelta(seconds=quiet),
+        retry_policy=RetryPolicy(retry_on=RETRIED, num_retries=1, per_try_timeout=timedelta(seconds=response)),
+    )
+
+
+def _limit(gateway: model.Gateway, route: model.Route, limit: model.RateLimit) -> RateLimit:
+    """Take a limit as it is written: the file has Envoy's names."""
+    written = {key: value for key, value in limit.envoy.items() if key != "stage" or value}
+    try:
+        for url in _types(written):
+            importlib.import_module("envoy_data_plane." + url.rpartition("/")[2].rpartition(".")[0])
+        return RateLimit.from_dict(written)
+    except (KeyError, TypeError, ValueError, ImportError) as error:
+        reason = error.args[0] if error.args else error
+        raise EnvoyError(f"{gateway.file}: rate_limits of route '{route.name}' are not Envoy's: {reason}") from None
+
+
+def _types(value: Any) -> Iterator[str]:
+    """Find the types that are named in a value, whose modules have to be there before it is read."""
+    if isinstance(value, Mapping):
+        if isinstance(url := value.get("@type"), str):
+            yield url
+        value = list(value.values())
+    if isinstance(value, list):
+        for item in value:
+            yield from _types(item)
+
+
+def _match(match: model.RouteMatch) -> RouteMatch:
+    made = RouteMatch(headers=[*_methods(match), *_hosts(match), *map(_header, match.headers)])
+    if match.kind == "prefix":
+        made.prefix = match.pattern
+    elif match.kind == "path":
+        made.path = match.pattern
+    else:
+        made.safe_regex = RegexMatcher(regex=match.pattern)
+    return made
+
+
+def _methods(match: model.RouteMatch) -> Iterator[HeaderMatcher]:
+    if match.methods:
+        names = sorted(method.decode() for method in match.methods)
+        yield HeaderMatcher(name=":method", string_match=_any_of(names))
+
+
+def _any_of(names: list[str]) -> StringMatcher:
+    if len(names) == 1:
+        return StringMatcher(exact=names[0])
+    return StringMatcher(safe_regex=RegexMatcher(regex="|".join(map(re.escape, names))))
+
+
+def _hosts(match: model.RouteMatch) -> Iterator[HeaderMatcher]:
+    """Match hosts as a header, since a virtual host would be chosen before any route."""
+    if match.hosts and b"*" not in match.hosts:
+        names = "|".join(".+".join(map(re.escape, host.decode().split("*"))) for host in match.hosts)
+        expression = RegexMatcher(regex=f"(?i)(?:{names})(?::[0-9]+)?")
+        yield HeaderMatcher(name=":authority", string_match=StringMatcher(safe_regex=expression))
+
+
+def _header(match: model.HeaderMatch) -> HeaderMatcher:
+    made = HeaderMatcher(
+        name=match.name.decode(),
+        invert_match=match.invert,
+        treat_missing_header_as_empty=match.missing_as_empty,
+    )
+    if match.text is None:
+        made.present_match = match.present
+    else:
+        made.string_match = _text(match.text)
+    return made
+
+
+def _text(match: model.TextMatch) -> StringMatcher:
+    made = StringMatcher(ignore_case=match.ignore_case)
+    if match.kind == "regex":
+        made.safe_regex = RegexMatcher(regex=match.text)
+    else:
+        setattr(made, match.kind, match.text)
+    return made

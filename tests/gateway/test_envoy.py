@@ -1,0 +1,282 @@
+"""The bootstrap that is made of a gateway file: what a real Envoy says of it, and what is told about the rest."""
+
+import json
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+import trustme
+import yaml
+
+from ratelimitd.cli.bootstrap import ERROR, OK, Asked, CommandError, make, run
+from tests.e2e.envoy import BINARY
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = sorted(path.name for path in (ROOT / "envoy").glob("*.yaml"))
+CALLER = {"remote_address": {}}
+LIMIT = {"key": "remote_address", "rate_limit": {"unit": "hour", "requests_per_unit": 2, "algorithm": "gcra"}}
+
+
+def write(folder, *routes, rules=(LIMIT,), **top):
+    """Write a gateway file with its policies in it; returns its path."""
+    file = {
+        "upstreams": {"app": {"url": "http://localhost:8081"}},
+        "routes": list(routes) or [{"rate_limits": [{"actions": [CALLER]}]}],
+        "policies": {"domain": "d", "descriptors": list(rules)},
+        **top,
+    }
+    path = folder / "gateway.yaml"
+    path.write_text(json.dumps(file))
+    return str(path)
+
+
+def validated(text, folder):
+    """Have the real Envoy look at a bootstrap."""
+    path = folder / "envoy.yaml"
+    path.write_text(text)
+    said = subprocess.run(
+        [str(BINARY), "--mode", "validate", "--log-level", "warning", "-c", str(path)],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert said.returncode == 0, said.stderr
+    return said.stderr
+
+
+def asked(words):
+    """Read the command line in the first line of a bootstrap of ours."""
+    program, command, file, *flags = shlex.split(words.removeprefix("# "))
+    assert (program, command) == ("ratelimitd", "envoy")
+    said = dict(zip(flags[::2], flags[1::2], strict=True))
+    host, _, port = said.pop("--rls").rpartition(":")
+    assert not said
+    return file, Asked(rls=(host, int(port)))
+
+
+def manager(text):
+    """The connection manager for clients that are not trusted."""
+    (listener,) = yaml.safe_load(text)["static_resources"]["listeners"]
+    return listener["default_filter_chain"]["filters"][-1]["typed_config"]
+
+
+def limiter(text):
+    return manager(text)["http_filters"][0]["typed_config"]
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_the_examples_are_what_their_command_makes(name, tmp_path, monkeypatch):
+    """Each file in envoy/ is what the command in its first line makes today, and Envoy takes it."""
+    monkeypatch.chdir(ROOT)
+    text = (ROOT / "envoy" / name).read_text()
+    assert text == make(*asked(text.splitlines()[0])).text
+    validated(text, tmp_path)
+
+
+def test_there_is_an_example_for_each_use():
+    """Beside the applications of a mesh, beside one application, and of the demo."""
+    assert EXAMPLES == ["demo.yaml", "mesh.yaml", "sidecar.yaml"]
+
+
+OWN = {"rate_limits": [{"actions": [CALLER], "limit": {"rate_limit": {"requests_per_unit": 1, "unit": "DAY"}}}]}
+EXPR = "type.googleapis.com/envoy.extensions.rate_limit_descriptors.expr.v3.Descriptor"
+EVERYTHING = [
+    {
+        "name": "all of it",
+        "match": {
+            "regex": "/v[0-9]+/.*",
+            "methods": ["GET", "M-SEARCH"],
+            "hosts": ["*.example.org", "example.*", "a.b"],
+            "headers": [
+                {"name": "x-a", "present": False},
+                {"name": "x-b", "regex": "a.c", "invert": True},
+                {"name": "x-c", "string_match": {"suffix": "x", "ignore_case": True}},
+                {"name": "x-d", "exact": "", "treat_missing_header_as_empty": True},
+            ],
+        },
+        "upstream": "two",
+        "timeout": "90s",
+        "rate_limits": [
+            {
+                "actions": [
+                    {"generic_key": {"descriptor_value": "v"}},
+                    {"masked_remote_address": {"v4_prefix_mask_len": 0, "v6_prefix_mask_len": 64}},
+                    {"metadata": {"descriptor_key": "k", "metadata_key": {"key": "n", "path": [{"key": "p"}]}}},
+                    {
+                        "extension": {
+                            "name": "expr",
+                            "typed_config": {
+                                "@type": EXPR,
+                                "descriptor_key": "method",
+                                "text": "request.method",
+                            },
+                        }
+                    },
+                ],
+                "hits_addend": {"format": "%BYTES_RECEIVED%"},
+                "apply_on_stream_done": True,
+            },
+            {"actions": [{"source_cluster": {}}], "limit": {"rate_limit": {"requests_per_unit": 0, "unit": "day"}}},
+        ],
+    },
+    {
+        "match": {"path": "/staged"},
+        "upstream": "one",
+        "rate_limits": [{"actions": [CALLER], "stage": 2, "disable_key": "k"}],
+    },
+    {"upstream": "addresses"},
+]
+
+
+def test_envoy_takes_all_that_a_file_can_say(tmp_path):
+    """TLS on both sides, several endpoints, trusted proxies, every kind of match, what only Envoy can do."""
+    authority = trustme.CA()
+    certificate = authority.issue_cert("localhost")
+    certificate.private_key_pem.write_to_path(tmp_path / "key.pem")
+    certificate.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
+    file = write(
+        tmp_path,
+        *EVERYTHING,
+        listen="[::1]:0",
+        tls={"cert": str(tmp_path / "cert.pem"), "key": str(tmp_path / "key.pem")},
+        trusted_proxies=["10.0.0.0/8", "fd00::/8"],
+        upstreams={
+            "one": {"url": "https://localhost:8443", "lifetime": "1h"},
+            "two": {"endpoints": ["http://a:1", "http://b:2"], "balance": {"failures": 2}},
+            "addresses": {"url": "https://127.0.0.1:8443"},
+            "ratelimitd": {"url": "http://[::1]:80"},
+        },
+    )
+    said = validated(make(file, Asked()).text, tmp_path)
+    assert "deprecated" not in said.lower()
+
+
+def test_one_that_envoy_would_not_take_is_an_error(tmp_path):
+    """A rate limit with what Envoy's types do not know is an error that names the file and the route."""
+    wrong = {"actions": [{"metadata": {"descriptor_key": "k", "no_such_thing": 1}}]}
+    file = write(tmp_path, {"name": "here", "rate_limits": [wrong]})
+    with pytest.raises(CommandError, match=r"gateway\.yaml: .*route 'here'.*no_such_thing"):
+        make(file, Asked())
+
+
+@pytest.mark.parametrize(
+    ("failures", "mode", "deny"),
+    [
+        (["error"], "", True),
+        (["deny", "allow"], "", True),
+        (["allow", "local"], "", False),
+        (["error"], "allow", False),
+        (["allow"], "deny", True),
+    ],
+)
+def test_failure_mode_deny_follows_the_limits(failures, mode, deny, tmp_path):
+    """Requests are denied without the service when a limit says error or deny, unless the command says otherwise."""
+    limits = [{**LIMIT, "value": f"{number}", "on_store_failure": each} for number, each in enumerate(failures)]
+    made = make(write(tmp_path, rules=limits), Asked(failure_mode=mode))
+    assert limiter(made.text).get("failure_mode_deny", False) == deny
+    assert any("on_store_failure" in line for line in made.gaps) == ("deny" in failures and "allow" in failures)
+
+
+def test_what_the_command_says_is_in_the_bootstrap(tmp_path):
+    """Service, admin port and timeout are where Envoy looks for them, and in the command at the top."""
+    file = write(tmp_path)
+    text = make(file, Asked(rls=("rls.example", 18081), admin=15000, timeout=0.5, failure_mode="allow")).text
+    flags = "--rls rls.example:18081 --admin 15000 --timeout 0.5s --failure-mode allow"
+    assert text.splitlines()[0] == f"# ratelimitd envoy {file} {flags}"
+    built = yaml.safe_load(text)
+    assert built["admin"]["address"]["socket_address"] == {"address": "127.0.0.1", "port_value": 15000}
+    service = built["static_resources"]["clusters"][-1]
+    (endpoint,) = service["load_assignment"]["endpoints"][0]["lb_endpoints"]
+    assert endpoint["endpoint"]["address"]["socket_address"] == {"address": "rls.example", "port_value": 18081}
+    assert limiter(text)["timeout"] == "0.500s"
+
+
+GAPS = [
+    ({"limits": {"max_body": "1MiB"}}, "limits: max_body, which the file sets"),
+    ({"admin": {"port": 9}}, "admin: what the file sets"),
+    ({"rate_limited_status": 420}, "rate_limited_status: 420"),
+    ({"trusted_proxies": ["10.0.0.0/8"]}, "headers: X-Forwarded-For"),
+    ({"upstreams": {"app": {"url": "http://a", "breaker": {"consecutive": 1}}}}, "upstream app: breaker"),
+    ({"upstreams": {"app": {"url": "http://a", "read_timeout": "1s"}}}, "upstream app: read_timeout and"),
+    ({"upstreams": {"app": {"url": "https://a"}}}, "upstream app: certificates"),
+    ({"tls": {"cert": "a", "key": "b"}}, "tls: certificates"),
+    ({"rules": [{"key": "a", "rate_limit": {"unit": "hour", "requests_per_unit": 2}}]}, "serve this file itself"),
+    ({"routes": [OWN]}, "serve this file itself"),
+    ({"routes": [{"rate_limits": [{"actions": [CALLER], "stage": 1, "hits_addend": {"number": 2}}]}]}, "route /: hits"),
+]
+
+
+@pytest.mark.parametrize(("top", "told"), GAPS)
+def test_what_of_a_file_envoy_cannot_do_is_told(top, told, tmp_path):
+    """Each thing that a file says and Envoy does not do has a line, which a file without it has not."""
+    assert not [line for line in make(write(tmp_path), Asked()).gaps if told in line]
+    assert len([line for line in make(write(tmp_path, **top), Asked()).gaps if told in line]) == 1
+
+
+def test_headers_that_tell_callers_apart_are_told(tmp_path):
+    """Two lines of such a header are refused by the proxy alone, so each is named."""
+    actions = [{"request_headers": {"header_name": name, "descriptor_key": "key"}} for name in ("X-Token", "X-Other")]
+    identity = {"key": "key", "tiers": {"gold": ["secret"]}}
+    policies = {"domain": "d", "identity": identity, "descriptors": [LIMIT]}
+    made = make(write(tmp_path, {"rate_limits": [{"actions": actions}]}, policies=policies), Asked())
+    told = [line for line in made.gaps if "two lines" in line]
+    assert [name for line in told for name in ("x-api-key", "x-other", "x-token") if name in line] == [
+        "x-api-key",
+        "x-other",
+        "x-token",
+    ]
+
+
+WORDS = [
+    "n",
+    "Y",
+    "on",
+    "1e3",
+    "0x1f",
+    "1_0",
+    "~",
+    "",
+    " a ",
+    "a: b",
+    "#",
+    "'",
+    '"',
+    "é",
+    "a\nb",
+    "x" * 200,
+    "nan",
+    "1:30",
+]
+
+
+def test_texts_are_texts_for_envoy(tmp_path):
+    """What could be a number, a truth or nothing in some YAML is quoted, so Envoy takes it where it wants a text."""
+    built = yaml.safe_load(make(write(tmp_path), Asked()).text)
+    from ratelimitd.gateway.envoy import as_yaml  # the types are imported by then, and their warnings unheard
+
+    built["node"]["client_features"] = WORDS
+    text = as_yaml(built, "test")
+    assert yaml.safe_load(text)["node"]["client_features"] == WORDS
+    validated(text, tmp_path)
+
+
+def test_the_command_writes_a_file_and_tells_on_stderr(tmp_path, capsys):
+    """The bootstrap goes to the file, or to stdout, and nothing but what is to be known to stderr."""
+    file, output = write(tmp_path), tmp_path / "out.yaml"
+    assert run(file, output, Asked()) == OK
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert all(line.startswith("not as `ratelimitd proxy`: ") for line in shown.err.splitlines())
+    assert run(file, None, Asked()) == OK
+    assert capsys.readouterr().out == output.read_text()
+
+
+def test_errors_are_told_with_their_lines(tmp_path, capsys):
+    """A file that is wrong, or not there, gives its errors on stderr, nothing on stdout, and 2."""
+    (tmp_path / "wrong.yaml").write_text("upstreams: {}\nroutes: []\n")
+    for name, told in (("wrong.yaml", "(line 2)"), ("none.yaml", "none.yaml: cannot be read")):
+        assert run(str(tmp_path / name), None, Asked()) == ERROR
+        shown = capsys.readouterr()
+        assert shown.out == ""
+        assert told in shown.err
