@@ -13,7 +13,8 @@ from .api import BatchHandler, Call, GrpcError, Handlers, Status, StreamHandler
 from .listen import remove_stale
 from .tls import TlsFiles
 
-logging.getLogger("grpc").setLevel(logging.INFO)  # at DEBUG it says for each call that a loop is running
+# At DEBUG it says for each call that a loop is running.
+logging.getLogger("grpc._cython.cygrpc").addFilter(lambda record: record.levelno > logging.DEBUG)
 
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
