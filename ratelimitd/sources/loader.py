@@ -133,6 +133,7 @@ def _freed(nodes: list[Node]) -> Iterator[None]:
 def _collector_at_rest() -> Iterator[None]:
     was_enabled = gc.isenabled()
     gc.disable()
+    gc.collect(1)  # under 1 ms; garbage that is frozen would stay for good
     try:
         yield
         gc.freeze()

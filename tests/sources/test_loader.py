@@ -178,6 +178,16 @@ async def test_a_loaded_policy_is_out_of_the_collectors_sight(tmp_path):
     assert not any(id(node) in seen for node in loaded.policy.nodes)
 
 
+async def test_garbage_in_a_cycle_does_not_outlive_a_load(tmp_path):
+    """What is frozen is never collected, so what waits for the collector goes first."""
+    garbage = Marked()
+    gone = weakref.ref(garbage)
+    garbage.children = {b"itself": garbage}
+    del garbage
+    await loader.load(folder(tmp_path, "domain: d\n"))
+    assert gone() is None
+
+
 class Marked(Node):
     """A node that can be watched going."""
 
