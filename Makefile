@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 BIN := .venv/bin
 ENVOY := .venv-envoy/bin/envoy
 
-.PHONY: setup run test test-native bench lint unit protos system clean
+.PHONY: setup run demo test test-native bench lint unit protos system clean
 
 setup: .venv/.ready
 
@@ -14,6 +14,9 @@ setup: .venv/.ready
 
 run: setup
 	@scripts/run
+
+demo: setup $(ENVOY)
+	@scripts/demo
 
 test: setup system $(ENVOY)
 	@scripts/check

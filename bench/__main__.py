@@ -7,7 +7,7 @@ from typing import Final
 
 import click
 
-from bench import algorithms, envoy, loop, picture, report, rls
+from bench import algorithms, envoy, loop, picture, proxy, report, rls
 from bench.errors import BenchError
 from bench.policy import policy
 from bench.server import Subject, peer
@@ -17,6 +17,7 @@ Measure = Callable[[bool, Sequence[Subject], str], report.Report]
 PARTS: Final[Mapping[str, Measure]] = {
     "rls": lambda quick, peers, command: rls.measure(rls.QUICK if quick else rls.Scale(), peers, command),
     "envoy": lambda quick, _, command: envoy.measure(envoy.QUICK if quick else envoy.Scale(), command),
+    "proxy": lambda quick, _, command: proxy.measure(proxy.QUICK if quick else proxy.Scale(), command),
     "algorithms": lambda quick, _, command: algorithms.measure(
         algorithms.QUICK if quick else algorithms.Scale(), command
     ),
@@ -33,7 +34,7 @@ def _peer(text: str) -> Subject:
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
 @click.argument(
-    "parts", nargs=-1, type=click.Choice([*PARTS, "policy"]), metavar="[rls|envoy|algorithms|loop|policy]..."
+    "parts", nargs=-1, type=click.Choice([*PARTS, "policy"]), metavar="[rls|envoy|proxy|algorithms|loop|policy]..."
 )
 @click.option("--quick", is_flag=True, help="A short run for a look; it writes to build/bench/ and not to docs/.")
 @click.option(

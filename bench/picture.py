@@ -54,6 +54,11 @@ def _envoy(figure: Figure, data: Sequence[dict[str, Any]]) -> None:
     _bars(figure, data, "store", panels)
 
 
+def _proxy(figure: Figure, data: Sequence[dict[str, Any]]) -> None:
+    panels = (("rate", 1, "requests/s on one core"), ("cpu", 1e6, "CPU µs a request"), ("p99", 1e3, "p99 ms"))
+    _bars(figure, data, "case", panels)
+
+
 def _algorithms(figure: Figure, data: Sequence[dict[str, Any]]) -> None:
     flat = [
         {
@@ -79,7 +84,7 @@ def _loop(figure: Figure, data: Sequence[dict[str, Any]]) -> None:
     _bars(figure, data, "meanwhile", (("p50", 1e3, "p50 ms"), ("p99", 1e3, "p99 ms"), ("worst", 1e3, "worst ms")))
 
 
-DRAWN: Final = {"rls": _rls, "envoy": _envoy, "algorithms": _algorithms, "loop": _loop}
+DRAWN: Final = {"rls": _rls, "envoy": _envoy, "proxy": _proxy, "algorithms": _algorithms, "loop": _loop}
 
 
 def _bars(figure: Figure, data: Sequence[dict[str, Any]], group: str, panels: Sequence[tuple[str, float, str]]) -> None:

@@ -1,0 +1,84 @@
+#!/usr/bin/env python3
+"""What the traffic looks like: bars in a terminal, or a line a second."""
+
+from collections.abc import Sequence
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from examples.demo.traffic import Counts, Tally
+
+ALLOWED, LIMITED, FAILED = "green", "red", "yellow"
+BAR = 22
+"""Characters of a bar; with the other columns it fits into a terminal of 80."""
+
+HISTORY = 15
+"""Seconds of history, a character each."""
+
+SPARKS = " ▁▂▃▄▅▆▇█"
+
+
+def screen(tallies: Sequence[Tally], about: Sequence[tuple[str, str]], second: int) -> RenderableType:
+    """Return all there is to see: who listens where, a row for each tier, and the sums."""
+    where = Table.grid(padding=(0, 1))
+    for name, url in about:
+        where.add_row(Text(name, style="dim"), url)
+    title = Text.assemble("Envoy asks, ", ("ratelimitd", "bold"), " answers")
+    foot = Text.assemble(
+        f"{second} s  ", ("█ allowed ", ALLOWED), ("█ limited ", LIMITED), ("█ failed", FAILED),
+        ("  │ the limit   Ctrl-C ends all of it", "dim"),
+    )  # fmt: skip
+    return Panel(Group(where, "", table(tallies), foot), title=title, box=box.ROUNDED, expand=False)
+
+
+def table(tallies: Sequence[Tally]) -> Table:
+    """Return a row for each tier: its last second, and how much was limited in those before."""
+    made = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    made.add_column("tier", no_wrap=True)
+    made.add_column("allowed", justify="right", no_wrap=True, style=ALLOWED)
+    made.add_column("limited", justify="right", no_wrap=True, style=LIMITED)
+    made.add_column("in the last second", min_width=BAR, no_wrap=True)
+    made.add_column("limited, so far", min_width=HISTORY, no_wrap=True, style=LIMITED)
+    for tally in tallies:
+        last = tally.latest
+        name = f"{tally.tier.name} {tally.tier.limit}/s"
+        made.add_row(name, str(last.allowed), str(last.limited), bar(last, tally.tier.limit), history(tally))
+    return made
+
+
+def bar(counts: Counts, limit: int, width: int = BAR) -> Text:
+    """Return a bar of which half is the limit, with a mark there."""
+    text = Text()
+    for count, style in zip(counts, (ALLOWED, LIMITED, FAILED), strict=True):
+        room = width - len(text)
+        text.append("█" * min(room, round(count * width / (2 * limit))), style)
+    text.append(" " * (width - len(text)))
+    half = width // 2
+    mark = Text("│", style="white on " + _colour(text, half) if text.plain[half] != " " else "dim")
+    return text[:half] + mark + text[half + 1 :]
+
+
+def _colour(text: Text, at: int) -> str:
+    return next((str(span.style) for span in text.spans if span.start <= at < span.end), "default")
+
+
+def history(tally: Tally, width: int = HISTORY) -> str:
+    """Return what part of each second's requests was limited, the latest at the right."""
+    parts = [(each.limited / sum(each) if sum(each) else 0.0) for each in [*tally.seconds][-width:]]
+    return "".join(SPARKS[min(len(SPARKS) - 1, -int(-part * (len(SPARKS) - 1) // 1))] for part in parts).rjust(width)
+
+
+def line(tallies: Sequence[Tally], second: int) -> str:
+    """Return a second as one line of plain text."""
+    return f"{second:3} s  " + "   ".join(
+        "{}: {} allowed, {} limited{}".format(
+            tally.tier.name,
+            tally.latest.allowed,
+            tally.latest.limited,
+            f", {tally.latest.failed} failed" if tally.latest.failed else "",
+        )
+        for tally in tallies
+    )

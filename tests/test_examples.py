@@ -1,0 +1,196 @@
+"""`make run` and `make demo` as a newcomer meets them: what is printed works, and Ctrl-C ends all of it."""
+
+import asyncio
+import os
+import re
+import signal
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from examples.demo.stage import ENVOY
+from examples.demo.traffic import TIERS, Counts, Tally
+from examples.demo.view import bar, history
+from tests.redis_server import free_port
+
+START_SECONDS = 30.0
+
+PORTS = ("LISTEN_ADDR", "UPSTREAM_PORT", "GRPC_PORT", "PORT", "DEBUG_PORT")
+
+EXPECTED = (
+    {"200"},  # a premium key
+    {"200", "429"},  # a standard key, more than it may
+    {"200", "429"},  # the expensive endpoint
+    {"200", "429"},  # no key
+    {"OK"},
+    {"OVER_LIMIT"},
+)
+"""What comes back to each of the printed commands, in their order."""
+
+IN_README = ({"200"}, {"200", "429"}, {"OVER_LIMIT"}, {"OK"})
+"""The same of the README's quick start."""
+
+README_PORTS = {"LISTEN_ADDR": 8080, "GRPC_PORT": 8091, "PORT": 8090}
+
+ANSWERED = re.compile(
+    r'^HTTP/1\.1 (\d{3})\b|^\s*\d+ (\d{3})$|\b(\d{3}) (?=\d{3} |$)|^overall: (\w+)|"overallCode":\s*"(\w+)"',
+    re.MULTILINE,
+)
+"""A status line, a line of `uniq -c`, one of many statuses, the last line of `ratelimitd check`, or that of /json."""
+
+
+class Script:
+    """A running script, in a process group of its own as a terminal would start it."""
+
+    def __init__(self, process: asyncio.subprocess.Process, ports: dict[str, int]) -> None:
+        self.process = process
+        self.ports = ports
+        self.said = ""
+
+    async def printed(self, text: str) -> str:
+        """Wait until it has printed this; returns all it printed."""
+        assert self.process.stdout is not None
+        async with asyncio.timeout(START_SECONDS):
+            while text not in self.said:
+                line = await self.process.stdout.readline()
+                assert line, f"ended without {text!r}:\n{self.said}"
+                self.said += line.decode()
+        return self.said
+
+    async def ctrl_c(self) -> int:
+        """Send what a terminal sends, to all of the group; returns the exit code."""
+        os.killpg(self.process.pid, signal.SIGINT)
+        return await self.ended()
+
+    async def ended(self) -> int:
+        async with asyncio.timeout(START_SECONDS):
+            self.said += (await self.process.communicate())[0].decode()
+        assert self.process.returncode is not None
+        return self.process.returncode
+
+    def listening(self) -> list[str]:
+        """Which of its ports still answer."""
+        return [name for name, port in self.ports.items() if _answers(port)]
+
+
+def _answers(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@asynccontextmanager
+async def script(name: str, *arguments: str, ports: dict[str, int] | None = None) -> AsyncIterator[Script]:
+    chosen = ports or {}
+    env = {name: f"127.0.0.1:{port}" if name == "LISTEN_ADDR" else str(port) for name, port in chosen.items()}
+    process = await asyncio.create_subprocess_exec(
+        f"scripts/{name}",
+        *arguments,
+        env={"PATH": os.environ["PATH"], "PYTHONUNBUFFERED": "1", **env},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        start_new_session=True,
+    )
+    running = Script(process, chosen)
+    try:
+        yield running
+    finally:
+        if process.returncode is None:
+            os.killpg(process.pid, signal.SIGTERM)
+            await running.ended()
+
+
+async def _ready(url: str) -> None:
+    async with asyncio.timeout(START_SECONDS), aiohttp.ClientSession() as session:
+        while True:
+            try:
+                async with session.get(url) as answer:
+                    if answer.status == 200:
+                        return
+            except aiohttp.ClientError:
+                pass
+            await asyncio.sleep(0.05)
+
+
+def _in_readme(ports: dict[str, int]) -> list[str]:
+    """The README's commands, at these ports."""
+    block = re.search(r"In another terminal:\n\n```sh\n(.*?)```", Path("README.md").read_text(), re.DOTALL)
+    assert block is not None
+    text = block[1]
+    for name, port in README_PORTS.items():
+        text = text.replace(f"localhost:{port}", f"localhost:{ports[name]}")
+    return text.splitlines()
+
+
+async def _tried(command: str) -> set[str]:
+    """What came back to a command."""
+    shell = await asyncio.create_subprocess_shell(command, stdout=asyncio.subprocess.PIPE)
+    said = (await shell.communicate())[0].decode()
+    return {next(filter(None, found)) for found in ANSWERED.findall(said)}
+
+
+async def test_make_run_prints_commands_that_work_and_ctrl_c_ends_all_of_it():
+    """Each command that it prints, or the README, brings what is said of it; after Ctrl-C nobody listens any more."""
+    async with script("run", ports={name: free_port() for name in PORTS}) as run:
+        commands = re.findall(r"^  (curl .*|\.venv/bin/ratelimitd .*)$", await run.printed("Ctrl-C ends"), re.MULTILINE)
+        await run.printed(" serving ")
+        await _ready(f"http://localhost:{run.ports['UPSTREAM_PORT']}/")
+        assert len(run.listening()) == len(PORTS)
+        assert [await _tried(command) for command in commands] == [*EXPECTED]
+        assert [await _tried(command) for command in _in_readme(run.ports)] == [*IN_README]
+        assert await run.ctrl_c() == 0
+        assert run.listening() == []
+
+
+async def test_make_run_ends_whole_and_says_why_when_a_port_is_taken():
+    """Nothing runs on by halves: a sample upstream that cannot listen ends the proxy too."""
+    ports = {name: free_port() for name in PORTS}
+    with socket.create_server(("127.0.0.1", ports["UPSTREAM_PORT"])):
+        async with script("run", ports=ports) as run:
+            assert await run.ended() != 0
+            assert "examples/upstream.py" in run.said.splitlines()[-1]
+            assert run.listening() == ["UPSTREAM_PORT"]
+
+
+@pytest.mark.skipif(not ENVOY.exists(), reason="Envoy is not installed")
+async def test_the_demo_shows_each_tier_limited_and_ends_by_itself():
+    """Through a real Envoy each tier has requests that pass and some that do not, and none fails."""
+    async with script("demo", "--port", "0", "--seconds", "6", "--no-view") as demo:
+        assert await demo.ended() == 0
+    assert "failed" not in demo.said
+    assert len(demo.said.splitlines()) == 6
+    for tier in TIERS:
+        counts = re.findall(rf"{tier.name}: (\d+) allowed, (\d+) limited", demo.said)
+        allowed, limited = (sum(map(int, column)) for column in zip(*counts))
+        assert 0 < allowed <= tier.limit * (6 + 1) * 1.1
+        assert limited > 0
+
+
+@pytest.mark.skipif(not ENVOY.exists(), reason="Envoy is not installed")
+async def test_ctrl_c_ends_the_demo():
+    """Without --seconds it runs until Ctrl-C, which is no error."""
+    async with script("demo", "--port", "0", "--no-view") as demo:
+        await demo.printed("1 s")
+        assert await demo.ctrl_c() == 0
+        assert "Traceback" not in demo.said
+
+
+def test_the_demos_bar_is_half_full_at_the_limit():
+    """The mark is where the limit is, and what is limited comes right of what passed."""
+    full = bar(Counts(allowed=100, limited=50), 100, width=20)
+    assert full.plain == "█" * 10 + "│" + "█" * 4 + " " * 5
+    assert bar(Counts(allowed=1_000), 100, width=20).plain == "█" * 10 + "│" + "█" * 9
+
+
+def test_the_demos_history_is_the_limited_part_of_each_second():
+    """Nothing limited is blank, and any at all can be seen."""
+    tally = Tally(TIERS[0])
+    for allowed, limited in ((9, 0), (99, 1), (0, 5)):
+        for status, count in ((200, allowed), (429, limited)):
+            for _ in range(count):
+                tally.add(status)
+        tally.tick()
+    assert history(tally, width=5) == "   ▁█"
