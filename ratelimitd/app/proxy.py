@@ -16,7 +16,7 @@ from ratelimitd.admin import Routes, bind, gateway_routes, listen
 from ratelimitd.gateway.account import AccessLog, Account, Handled
 from ratelimitd.gateway.decide import Decider
 from ratelimitd.gateway.default import default_file
-from ratelimitd.gateway.http1 import Server, Sweeper
+from ratelimitd.gateway.http1 import Peer, Refusal, Server, Sweeper
 from ratelimitd.gateway.model import Admin, Gateway
 from ratelimitd.gateway.proxy import Proxy, render
 from ratelimitd.limiter import AnswerOptions
@@ -61,8 +61,10 @@ async def _start(settings: Settings, config: str | None, stack: AsyncExitStack, 
     stack.callback(sock.close)
     parts, account, sweeper = build(settings, None), Account(), Sweeper()
     stack.callback(sweeper.close)
-    proxy = Proxy(_decider(settings, parts), _reporter(account, stack))
-    server = Server(proxy.handle, gateway.limits, sweeper, render=render)
+    access = AccessLog(asyncio.get_running_loop().call_soon)
+    stack.callback(access.flush)
+    proxy = Proxy(_decider(settings, parts), _reporter(account, access))
+    server = Server(proxy.handle, gateway.limits, sweeper, render=render, refused=_refusals(account, access))
     files = GatewayFiles(gateway, proxy, server, sweeper)
     stack.push_async_callback(files.close)
     source = GatewayFile(path)
@@ -111,14 +113,22 @@ def _decider(settings: Settings, parts: Parts) -> Decider:
     return Decider(parts.engine, options, int(settings.store_budget * MICROSECONDS), clock)
 
 
-def _reporter(account: Account, stack: AsyncExitStack) -> Callable[[Handled], None]:
-    """Count and log each request; what is noted last is written at the end."""
-    access = AccessLog(asyncio.get_running_loop().call_soon)
-    stack.callback(access.flush)
+def _reporter(account: Account, access: AccessLog) -> Callable[[Handled], None]:
+    """Count and log each request."""
 
     def report(handled: Handled) -> None:
         account.count(handled)
         access.log(handled)
+
+    return report
+
+
+def _refusals(account: Account, access: AccessLog) -> Callable[[Refusal, Peer], None]:
+    """Count and log heads that never became a request, and clients turned away."""
+
+    def report(refusal: Refusal, peer: Peer) -> None:
+        account.requests["", str(refusal.status)] += 1
+        access.log(Handled("", "", "", peer.address, "", "", refusal.status, "", 0, 0, 0, refusal.reason))
 
     return report
 

@@ -54,9 +54,10 @@ class LoopLag:
             self.record(now - due, now)
 
 
-THRESHOLDS: Final = (1_000, 10, 5)
-"""Generation 0 at 1,000 new containers, 1 at ten times that, 2 at five times again: so a full collection looks
-at some 50,000 survivors at most before they are frozen, which takes 2 to 3 ms."""
+THRESHOLDS: Final = (10_000, 2, 2)
+"""Generation 0 at 10,000 new containers, which is far more than the requests of a turn have at once: at 1,000 they were
+looked at again and again, for a twentieth of the proxy's time. Generation 1 after two of these, 2 after two again: so a
+full collection looks at some 60,000 survivors at most before they are frozen, which takes 3 to 4 ms."""
 
 LONG: Final = 0.001
 """Seconds of a full collection after which its survivors are frozen: a fifth of what may hold the loop."""

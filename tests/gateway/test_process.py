@@ -169,6 +169,23 @@ async def test_the_access_log_says_what_happened_and_no_secret():
     assert "api-key:premium" not in running.output + running.text
 
 
+async def test_a_head_that_is_refused_is_counted_and_logged():
+    """What never became a request is seen by its operator too: status, client and why, and nothing it sent."""
+    async with default() as (client, running, _):
+        reader, writer = await asyncio.open_connection(*running.proxy.split(":"))
+        writer.write(b"GET /canary HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n")
+        assert b" 400 " in await reader.readline()
+        writer.close()
+        async with client.get("/metrics") as answer:
+            assert 'gateway_requests_total{route="",status="400"} 1' in await answer.text()
+        running.terminate()
+        assert 0 == await running.ended()
+        (line,) = [json.loads(line) for line in running.output.splitlines()]
+    assert (400, "127.0.0.1", "") == (line["status"], line["client"], line["path"])
+    assert "Host" in line["error"]
+    assert "canary" not in running.output + running.text
+
+
 async def test_keys_are_nowhere_in_redis():
     """With counters in Redis no API key stands in a counter's name, whether it is known or not."""
     with redis_server() as redis:
