@@ -117,14 +117,11 @@ class Passage:
         except PathError:
             self.answer(400)
             return
-        if repeated(request.headers, live.keys) is not None:
+        if repeated(request.names, live.keys) is not None:
             self.answer(400)
             return
         self._trusted = live.trusts(request.peer.address)
-        lines = [
-            value for (_, value), name in zip(request.headers, request.names, strict=True) if name == FORWARDED_FOR
-        ]
-        self._client = client_address(request.peer.address, lines, live.trusts)
+        self._client = client_address(request.peer.address, forwarded_for(request), live.trusts)
         asked = live.router.asked(
             request.method, asked_for, request.authority, request.scheme.encode(), request.headers
         )
@@ -184,6 +181,13 @@ class Passage:
 
 
 FORWARDED_FOR: Final = b"x-forwarded-for"
+
+
+def forwarded_for(request: Request) -> list[bytes]:
+    """Return the lines of X-Forwarded-For in their order."""
+    if FORWARDED_FOR not in request.names:
+        return []
+    return [value for (_, value), name in zip(request.headers, request.names, strict=True) if name == FORWARDED_FOR]
 
 
 def request_id(request: Request) -> bytes:

@@ -84,15 +84,11 @@ def key_headers(gateway: Gateway, keys: Iterable[bytes]) -> frozenset[bytes]:
     return frozenset((API_KEY, *named))
 
 
-def repeated(headers: Iterable[tuple[bytes, bytes]], names: frozenset[bytes]) -> bytes | None:
-    """Return the first of these headers that is there twice, which is 400; ``headers`` come as they were sent."""
-    seen: set[bytes] = set()
-    for name, _ in headers:
-        lower = name.lower()
-        if lower in names:
-            if lower in seen:
-                return lower
-            seen.add(lower)
+def repeated(names: Sequence[bytes], keys: Iterable[bytes]) -> bytes | None:
+    """Return one of these keys that is there twice, which is 400; ``names`` are those of a request in lower case."""
+    for key in keys:
+        if names.count(key) > 1:
+            return key
     return None
 
 

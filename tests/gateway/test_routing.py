@@ -94,5 +94,5 @@ def test_a_second_line_of_a_key_is_found():
     names = key_headers(made, [b"api_key"])
     assert names == {b"x-api-key", b"x-token"}
     assert key_headers(made, [b"other"]) == {b"x-api-key"}
-    assert repeated([(b"X-Token", b"1"), (b"A", b"1"), (b"A", b"2"), (b"x-token", b"1")], names) == b"x-token"
-    assert repeated([(b"X-Token", b"1"), (b"X-API-Key", b"1"), (b"A", b"1"), (b"A", b"2")], names) is None
+    assert repeated([b"x-token", b"a", b"a", b"x-token"], names) == b"x-token"
+    assert repeated([b"x-token", b"x-api-key", b"a", b"a"], names) is None
