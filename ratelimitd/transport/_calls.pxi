@@ -19,10 +19,7 @@ cdef class Call:
         if stream == NULL:
             return
         if not stream.answered and not stream.closed:
-            self.session.enqueue(stream, body)
-            stream.finished = True
-            if start_answer(stream) != 0:
-                self.session.fault = NGHTTP2_INTERNAL_ERROR
+            self.session.reply(stream, body)
         self.leave()
 
     def fail(self, int status, str message not None):
@@ -50,8 +47,7 @@ cdef class Call:
 
     def __dealloc__(self):
         if self.stream != NULL:
-            finish(self.stream, 13, b"the service dropped the call")  # leaves with the next flush
-            release(self.stream)
+            self.session.drop(self.stream)
             self.session.service.setup.calls -= 1
 
 
@@ -76,7 +72,7 @@ cdef class Pipe:
         stream.inbound.start += PREFIX + length
         stream.scanned -= PREFIX + length
         stream.complete -= 1
-        stream.link.buffered -= PREFIX + length
+        hold(stream.link, -<ssize_t>(PREFIX + length))
         if stream.complete == 0 and stream.held:
             give_window(stream)
             self.session.stir()
@@ -120,5 +116,5 @@ cdef class Pipe:
     def __dealloc__(self):
         if self.stream != NULL:
             self.stream.pipe = NULL
-            release(self.stream)
-            self.session.service.setup.calls -= 1
+            count_off(self.stream)
+            self.session.drop(self.stream)

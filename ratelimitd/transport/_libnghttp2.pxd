@@ -37,9 +37,12 @@ cdef extern from "nghttp2/nghttp2.h" nogil:
         NGHTTP2_DATA
         NGHTTP2_HEADERS
         NGHTTP2_PING
+        NGHTTP2_RST_STREAM
+        NGHTTP2_SETTINGS
         NGHTTP2_FLAG_NONE
         NGHTTP2_FLAG_END_STREAM
         NGHTTP2_FLAG_ACK
+        NGHTTP2_HCAT_HEADERS
         NGHTTP2_HCAT_REQUEST
         NGHTTP2_NV_FLAG_NONE
         NGHTTP2_NV_FLAG_NO_COPY_NAME
@@ -76,8 +79,12 @@ cdef extern from "nghttp2/nghttp2.h" nogil:
     ctypedef struct nghttp2_headers:
         int cat
 
+    ctypedef struct nghttp2_data:
+        size_t padlen
+
     ctypedef union nghttp2_frame:
         nghttp2_frame_hd hd
+        nghttp2_data data
         nghttp2_headers headers
 
     ctypedef union nghttp2_data_source:

@@ -11,10 +11,13 @@ class Service:
         *,
         max_message: int,
         max_calls: int,
+        max_streaming: int,
+        max_link_streaming: int,
         max_streams: int,
         max_header_bytes: int,
         max_headers: int,
         max_buffered: int,
+        max_link_buffered: int,
         max_unsent: int,
         wasted_frames: int,
         metadata: bool = False,
@@ -62,6 +65,10 @@ class Session:
     def goaway(self) -> None: ...
     @property
     def pong(self) -> bool: ...
+    @property
+    def forgot(self) -> bool: ...
+    @property
+    def greeted(self) -> bool: ...
     @property
     def open(self) -> int: ...
     @property

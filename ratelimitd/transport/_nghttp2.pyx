@@ -21,59 +21,14 @@ cdef enum:
     LINK_WINDOW = 1024 * 1024     # bytes in flight to us on one connection; messages are read at once
     MESSAGE_BYTES = 1024          # of an error's text: three times that in a header is within every peer's bound
 
+cdef const char *UNREAD = b"too many answers wait for this connection to read them"
 cdef Buffer OUT                   # where every flush gathers its frames
 
 FLUSH_BYTES = CHUNK
 """A flush that returns less has said all there is to say for now."""
 
 
-cdef class Service:
-    """What the sessions of one server share: methods, bounds, the count of calls in flight.
-
-    ``unary`` and ``streams`` map full method names to whatever ``Session.feed`` is to return beside their calls.
-    """
-
-    cdef Setup setup
-    cdef nghttp2_session_callbacks *callbacks
-    cdef nghttp2_option *option
-    cdef list names
-    cdef list handlers
-    cdef int max_streams
-
-    def __cinit__(
-        self, dict unary not None, dict streams not None, *, size_t max_message, long max_calls, int max_streams,
-        unsigned int max_header_bytes, unsigned int max_headers, size_t max_buffered, size_t max_unsent,
-        long wasted_frames, bint metadata=False,
-    ):
-        cdef int i
-        self.names = [name.encode() for name in (*unary, *streams)]
-        self.handlers = [*unary.values(), *streams.values()]
-        self.max_streams = max_streams
-        self.setup = Setup(
-            methods=<Method *>calloc(len(self.names) + 1, sizeof(Method)), method_count=len(self.names),
-            max_message=max_message, max_buffered=max_buffered, max_unsent=max_unsent,
-            max_header_bytes=max_header_bytes, max_headers=max_headers, frame_rate=wasted_frames, metadata=metadata,
-            calls=0, max_calls=max_calls)
-        if self.setup.methods == NULL:
-            raise MemoryError
-        for i in range(self.setup.method_count):
-            self.setup.methods[i] = Method(
-                path=PyBytes_AS_STRING(self.names[i]), length=len(self.names[i]), streaming=i >= len(unary))
-        self.callbacks, self.option = new_callbacks(), new_option()
-        if self.callbacks == NULL or self.option == NULL:
-            raise MemoryError
-
-    def __dealloc__(self):
-        free(self.setup.methods)
-        nghttp2_session_callbacks_del(self.callbacks)
-        nghttp2_option_del(self.option)
-
-    @property
-    def calls(self):
-        """Calls in flight on all connections: handed out and not answered."""
-        return self.setup.calls
-
-
+include "_service.pxi"
 include "_calls.pxi"
 
 
@@ -92,6 +47,7 @@ cdef class Session:
     cdef object wake
     cdef list opened
     cdef bint stirred
+    cdef readonly bint forgot     # the service dropped a call: a flush is due that nobody was woken for
     cdef unsigned int fault       # an HTTP/2 error code: end the connection with it
     cdef bint ending
 
@@ -190,14 +146,34 @@ cdef class Session:
         cdef Setup *setup = self.link.setup
         if stream.closed or self.fault:
             return False
+        if self.link.unsent > setup.max_unsent:
+            finish(stream, 8, UNREAD)
+            return False
+        if not (self.admit_streaming(stream) if setup.methods[stream.method].streaming else self.admit_unary(stream)):
+            return False
+        self.link.serving += 1
+        stream.serving = True
+        return True
+
+    cdef bint admit_unary(self, Stream *stream):
+        cdef Setup *setup = self.link.setup
         if setup.calls >= setup.max_calls:
             finish(stream, 8, b"too many concurrent calls")
-        elif self.link.unsent > setup.max_unsent:
-            finish(stream, 8, b"too many answers wait for this connection to read them")
+            return False
+        setup.calls += 1
+        return True
+
+    cdef bint admit_streaming(self, Stream *stream):
+        """Streams have bounds of their own: they may stay open for ever, and unary calls shall not starve of it."""
+        cdef Setup *setup = self.link.setup
+        if setup.streaming >= setup.max_streaming:
+            finish(stream, 8, b"too many concurrent streaming calls")
+        elif self.link.streaming >= setup.max_link_streaming:
+            finish(stream, 8, b"too many concurrent streaming calls on this connection")
         else:
-            setup.calls += 1
-            self.link.serving += 1
-            stream.serving = True
+            setup.streaming += 1
+            self.link.streaming += 1
+            stream.streaming = True
             return True
         return False
 
@@ -253,7 +229,7 @@ cdef class Session:
         """Return the bytes to write, at most CHUNK and a frame; empty when there is no more to say for now."""
         cdef const uint8_t *frame
         cdef ssize_t n = 1
-        self.stirred = False
+        self.stirred = self.forgot = False
         if self.link.h2 == NULL:
             return b""
         if self.fault:
@@ -280,12 +256,25 @@ cdef class Session:
         self.link.unsent += PREFIX + PyBytes_GET_SIZE(body)
         return 0
 
+    cdef int reply(self, Stream *stream, bytes body) except -1:
+        """Answer a unary call; a caller who does not read what it has gets no more."""
+        cdef int failed
+        if self.link.unsent > self.link.setup.max_unsent:
+            failed = finish(stream, 8, UNREAD)
+        else:
+            self.enqueue(stream, body)
+            stream.finished = True
+            failed = start_answer(stream)
+        if failed != 0:
+            self.fault = NGHTTP2_INTERNAL_ERROR
+        return 0
+
     cdef int end(self, Stream *stream, int status, str message) except -1:
         cdef bytes text
         cdef char *encoded
         if stream.closed or stream.finished:
             return 0
-        text = message.encode("utf-8", "replace")[:MESSAGE_BYTES]
+        text = message.encode("utf-8", "replace")[:MESSAGE_BYTES].decode("utf-8", "ignore").encode()  # whole characters
         encoded = <char *>malloc(len(text) * 3 + 1)
         if encoded == NULL:
             raise MemoryError
@@ -294,6 +283,17 @@ cdef class Session:
             self.fault = NGHTTP2_INTERNAL_ERROR
         free(encoded)
         return 0
+
+    cdef void drop(self, Stream *stream):
+        """Nobody holds the call any more: its caller shall not wait for ever.
+
+        It may be the garbage collector that drops it, where nothing of Python may be called: ``forgot`` tells.
+        """
+        if not (stream.closed or stream.finished):
+            if finish(stream, 13, b"the service dropped the call") != 0:
+                self.fault = NGHTTP2_INTERNAL_ERROR
+            self.forgot = True
+        release(stream)
 
     cdef void stir(self):
         if not self.stirred and self.wake is not None:
@@ -322,6 +322,11 @@ cdef class Session:
     def pong(self):
         """The PING of ``shutdown_notice`` came back."""
         return self.link.pong
+
+    @property
+    def greeted(self):
+        """The caller has sent the preface and its SETTINGS."""
+        return self.link.greeted
 
     @property
     def open(self):

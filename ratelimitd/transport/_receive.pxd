@@ -115,12 +115,13 @@ cdef inline int on_data(
         stream.held += length
     if stream == NULL or stream.finished:
         return 0
-    link.budget += FRAME_COST
     if not append(&stream.inbound, data, length):
         return NGHTTP2_ERR_CALLBACK_FAILURE
-    link.buffered += length
-    if link.buffered > link.setup.max_buffered:
+    hold(link, length)
+    if link.buffered > link.setup.max_link_buffered:
         return finish(stream, 8, b"too many unfinished messages on this connection")
+    if link.setup.buffered > link.setup.max_buffered:
+        return finish(stream, 8, b"too many unfinished messages")
     if not link.setup.methods[stream.method].streaming and stream.complete:
         return finish(stream, 13, b"a unary call has one message")
     return scan(stream)
@@ -167,11 +168,17 @@ cdef inline int on_frame_recv(nghttp2_session *h2, const nghttp2_frame *frame, v
     cdef int failed = 0
     if frame.hd.type == NGHTTP2_PING and frame.hd.flags & NGHTTP2_FLAG_ACK:
         link.pong = True
+    elif frame.hd.type == NGHTTP2_SETTINGS:
+        link.greeted = True
+    elif frame.hd.type == NGHTTP2_RST_STREAM:
+        earn_back(find(link, frame.hd.stream_id))
     if frame.hd.type != NGHTTP2_HEADERS and frame.hd.type != NGHTTP2_DATA:
         return 0
     stream = find(link, frame.hd.stream_id)
     if stream == NULL:
         return 0
+    if frame.hd.type == NGHTTP2_DATA and not stream.finished and frame.hd.length > frame.data.padlen:
+        link.budget += FRAME_COST  # by the frame: one that comes in many reads is one all the same
     if frame.hd.flags & NGHTTP2_FLAG_END_STREAM:
         stream.half_closed = True
     if frame.hd.type == NGHTTP2_HEADERS and not stream.finished:
@@ -182,6 +189,16 @@ cdef inline int on_frame_recv(nghttp2_session *h2, const nghttp2_frame *frame, v
         elif stream.half_closed:
             failed = complete(stream)
     return failed
+
+
+cdef inline void earn_back(Stream *stream) noexcept nogil:
+    """A unary call that is served earns as much when its caller gives up as when it is answered.
+
+    Its work has a bound of its own, max_calls. What it earns pays for the reset and for the window update that grpc
+    core sends with every call.
+    """
+    if stream != NULL and stream.serving and not stream.link.setup.methods[stream.method].streaming:
+        stream.link.budget += FRAMES_EARNED * FRAME_COST
 
 
 cdef inline int judge(Stream *stream, bint request) noexcept nogil:
@@ -216,11 +233,13 @@ cdef inline int complete(Stream *stream) noexcept nogil:
 
 
 cdef inline int on_frame_send(nghttp2_session *h2, const nghttp2_frame *frame, void *user_data) noexcept nogil:
-    """Credit answers; tell a caller who is still sending that its call is over (RFC 9113 8.1)."""
+    """Credit answers by what they carry; tell a caller who is still sending that its call is over (RFC 9113 8.1)."""
     cdef Link *link = <Link *>user_data
     cdef Stream *stream
     if frame.hd.type == NGHTTP2_DATA:
-        link.budget += FRAMES_A_DATA_EARNS * FRAME_COST
+        link.budget += <int64_t>min(frame.hd.length, <size_t>BYTES_TO_EARN) * FRAMES_EARNED * FRAME_COST // BYTES_TO_EARN
+    elif frame.hd.type == NGHTTP2_HEADERS and frame.headers.cat == NGHTTP2_HCAT_HEADERS:  # an answer is complete
+        link.budget += FRAMES_EARNED * FRAME_COST
     if frame.hd.flags & NGHTTP2_FLAG_END_STREAM and (frame.hd.type == NGHTTP2_HEADERS or frame.hd.type == NGHTTP2_DATA):
         stream = <Stream *>nghttp2_session_get_stream_user_data(h2, frame.hd.stream_id)
         if stream != NULL and not stream.half_closed:

@@ -7,6 +7,7 @@ reference, and the last one to leave frees it.
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memcmp, memcpy, memmove, strlen
+from posix.strings cimport strncasecmp
 
 from ratelimitd.transport._libnghttp2 cimport nghttp2_session
 
@@ -26,7 +27,8 @@ cdef enum:
     HEADER = 9                # HTTP/2: of a frame
     PREFACE = 24              # HTTP/2: before the first frame
     FRAME_COST = 1_000_000    # what each frame costs and work earns back; a connection earns more by the microsecond
-    FRAMES_A_DATA_EARNS = 2   # a receiver may answer a DATA frame with a WINDOW_UPDATE for the stream and the connection
+    FRAMES_EARNED = 2         # a receiver answers what it read with a WINDOW_UPDATE for the stream and the connection
+    BYTES_TO_EARN = 1024      # of one DATA frame for all of that; a caller that grants byte by byte earns next to nothing
 
 
 cdef struct Buffer:
@@ -46,14 +48,19 @@ cdef struct Setup:                # one a server
     Method *methods
     int method_count
     size_t max_message
+    size_t buffered               # as of one connection, of all
     size_t max_buffered
+    size_t max_link_buffered
     size_t max_unsent
     uint32_t max_header_bytes
     uint32_t max_headers
     int64_t frame_rate            # frames without work, a second and at once
     bint metadata                 # keep what the caller sent
-    int64_t calls                 # in flight
+    int64_t calls                 # unary ones in flight
     int64_t max_calls
+    int64_t streaming             # streaming ones in flight
+    int64_t max_streaming
+    uint32_t max_link_streaming   # of one connection
 
 
 cdef struct Link:                 # one a connection
@@ -71,7 +78,9 @@ cdef struct Link:                 # one a connection
     uint64_t sent                 # bytes of answers framed so far
     uint32_t open                 # calls not yet over
     uint32_t serving              # of those, the ones handed out
+    uint32_t streaming            # of those, the ones that stream
     bint pong
+    bint greeted                  # the caller's first SETTINGS came
     uint8_t header[HEADER]        # of a frame, when a read ended in it
     uint8_t header_end
     size_t to_skip                # of a frame's payload, or of the preface
@@ -82,6 +91,7 @@ cdef struct Stream:
     uint8_t refs
     bint closed                   # libnghttp2 is done with it
     bint serving                  # handed out
+    bint streaming                # handed out, and counted among those that stream
     bint half_closed              # the caller has sent all
     bint answered                 # response headers, or the refusal, are under way
     bint finished                 # nothing follows what is in ``outbound``
@@ -175,9 +185,15 @@ cdef inline Stream *new_stream(Link *link, int32_t id) noexcept nogil:
     return stream
 
 
+cdef inline void hold(Link *link, ssize_t change) noexcept nogil:
+    """So many bytes of messages more, or less."""
+    link.buffered += change
+    link.setup.buffered += change
+
+
 cdef inline void drop_inbound(Stream *stream) noexcept nogil:
     if stream.link != NULL:
-        stream.link.buffered -= stream.inbound.end - stream.inbound.start
+        hold(stream.link, -<ssize_t>(stream.inbound.end - stream.inbound.start))
     clear(&stream.inbound)
     stream.scanned = stream.complete = 0
 
@@ -191,6 +207,14 @@ cdef inline void release(Stream *stream) noexcept nogil:
         clear(&stream.metadata)
         free(stream.message)
         free(stream)
+
+
+cdef inline void count_off(Stream *stream) noexcept nogil:
+    """A streaming call is over when its stream is, or when nobody serves it any more."""
+    if stream.streaming:
+        stream.streaming = False
+        stream.link.streaming -= 1
+        stream.link.setup.streaming -= 1
 
 
 cdef inline void close_stream(Stream *stream) noexcept nogil:
@@ -210,6 +234,7 @@ cdef inline void close_stream(Stream *stream) noexcept nogil:
         link.current = NULL
     link.open -= 1
     link.serving -= stream.serving
+    count_off(stream)
     touch(stream)
     stream.link = NULL
     if PLANTED_USE_AFTER_FREE and stream.refs > 1:
@@ -253,14 +278,20 @@ cdef inline int find_method(Setup *setup, const uint8_t *path, size_t length) no
 
 
 cdef inline uint8_t content_type(const uint8_t *value, size_t length) noexcept nogil:
-    """gRPC's own content types (PROTOCOL-HTTP2.md): 0 for any other, 2 for +proto."""
-    if length < 16 or memcmp(value, b"application/grpc", 16) != 0:
+    """gRPC's own content types (PROTOCOL-HTTP2.md), in any case (RFC 9110 8.3.1): 0 for any other, 2 for +proto."""
+    cdef size_t at = 16
+    cdef size_t subtype
+    if length < 16 or strncasecmp(<const char *>value, b"application/grpc", 16) != 0:
         return 0
-    if length == 16 or value[16] == c';':
-        return 1
-    if value[16] != c'+':
+    if at < length and value[at] == c'+':
+        while at < length and value[at] != c' ' and value[at] != c'\t' and value[at] != c';':
+            at += 1
+    subtype = at - 16
+    while at < length and (value[at] == c' ' or value[at] == c'\t'):  # RFC 9110 5.6.6
+        at += 1
+    if subtype == 1 or (at < length and value[at] != c';'):
         return 0
-    return 2 if length == 22 and memcmp(value + 16, b"+proto", 6) == 0 else 1
+    return 2 if subtype == 6 and strncasecmp(<const char *>value + 16, b"+proto", 6) == 0 else 1
 
 
 cdef inline int64_t timeout(const uint8_t *value, size_t length) noexcept nogil:
@@ -288,14 +319,17 @@ cdef inline int64_t timeout(const uint8_t *value, size_t length) noexcept nogil:
 
 
 cdef inline size_t percent_encode(const char *text, size_t length, char *out) noexcept nogil:
-    """Write grpc-message's encoding of UTF-8 bytes (PROTOCOL-HTTP2.md) to ``out``, of three times their room."""
+    """Write grpc-message's encoding of UTF-8 bytes (PROTOCOL-HTTP2.md) to ``out``, of three times their room.
+
+    A space at either end is encoded too: a field's value loses it on the way (RFC 9110 5.5).
+    """
     cdef const char *digits = b"0123456789ABCDEF"
     cdef size_t n = 0
     cdef size_t i
     cdef uint8_t byte
     for i in range(length):
         byte = <uint8_t>text[i]
-        if 0x20 <= byte <= 0x7E and byte != c'%':
+        if 0x20 <= byte <= 0x7E and byte != c'%' and (byte != c' ' or 0 < i < length - 1):
             out[n] = text[i]
             n += 1
         else:

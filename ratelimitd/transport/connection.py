@@ -1,7 +1,11 @@
 """One connection of the fast transport: asyncio's protocol around a sans-IO session."""
 
 import asyncio
+import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from fcntl import ioctl
+from termios import TIOCOUTQ
 from typing import NamedTuple, Protocol, cast
 
 from ._nghttp2 import FLUSH_BYTES, Service, Session
@@ -65,17 +69,20 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Serve the calls that one read completed, each method's as one list, and write their answers as one."""
-        now = self._heard = self._clock()
-        session = self._session
-        for handler, calls in session.feed(data, int(now * 1_000_000)):
+        self._heard = self._clock()
+        self._serve(data)
+        if self._session.news:
+            self._tell_streams()
+        self.flush()
+
+    def _serve(self, data: bytes) -> None:
+        """On return no call is held here: one that its handler forgot is answered by the flush that follows."""
+        for handler, calls in self._session.feed(data, int(self._heard * 1_000_000)):
             try:
                 handler(calls)
             except Exception as error:  # noqa: BLE001 - the handler's fault is not the connection's
                 self._report(error)
                 _fail(calls)
-        if session.news:
-            self._tell_streams()
-        self.flush()
 
     def flush(self) -> None:
         """Write what there is to say, as far as the caller reads."""
@@ -112,6 +119,8 @@ class Connection(asyncio.Protocol):
 
     def step(self) -> None:
         """Do what time makes due."""
+        if self._session.forgot:
+            self.flush()
         if self._transport is not None:
             self._do(self._life.step(self._observed(self._transport), self._clock()))
 
@@ -122,12 +131,15 @@ class Connection(asyncio.Protocol):
 
     def _observed(self, transport: asyncio.Transport) -> Observed:
         session = self._session
+        unread = transport.get_write_buffer_size() + _in_kernel(transport)
         return Observed(
             heard=self._heard,
+            greeted=session.greeted,
             serving=session.serving,
             pong=session.pong,
             blocked=self._paused or session.unsent > 0,
-            progress=(session.sent, transport.get_write_buffer_size()),
+            unread=unread > 0,
+            progress=(session.sent, unread),
         )
 
     def _do(self, action: Action) -> None:
@@ -167,6 +179,7 @@ class Connection(asyncio.Protocol):
 
         def ended(task: "asyncio.Task[None]") -> None:
             del self._tasks[stream]
+            stream.close(Status.CANCELLED, "cancelled")
             if not task.cancelled() and (error := task.exception()) is not None:
                 self._report(error)
 
@@ -174,6 +187,14 @@ class Connection(asyncio.Protocol):
 
     def _report(self, error: BaseException) -> None:
         self._owner.loop.call_exception_handler({"message": "a gRPC handler raised", "exception": error})
+
+
+def _in_kernel(transport: asyncio.Transport) -> int:
+    """Bytes written that the caller's kernel has not acknowledged; 0 where the system does not tell."""
+    answer = bytearray(4)
+    with suppress(OSError, AttributeError):
+        ioctl(transport.get_extra_info("socket").fileno(), TIOCOUTQ, answer)
+    return int.from_bytes(answer, sys.byteorder)
 
 
 def _fail(calls: Sequence[Answerable]) -> None:

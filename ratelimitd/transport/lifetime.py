@@ -6,8 +6,14 @@ from typing import NamedTuple
 
 PONG_WAIT = 1.0
 """Seconds for the PING of a drain to come back; a round trip takes longer on no network that serves rate limits."""
+PREFACE_WAIT = 10.0
+"""Seconds from connecting (or the end of a TLS handshake, which has as much) to the caller's first SETTINGS."""
+IDLE_GRACE = 10.0
+"""Seconds at most for an idle connection to end: it serves nothing, and rate limit calls have far less than this."""
 LINGER = 1.0
-"""Seconds for a caller to close after we did; a close while it still writes would cost it what it has not yet read."""
+"""Seconds for a caller to close after it has read all; a close while it still writes would cost it what it has not."""
+DELIVERY = 60.0
+"""Seconds at most to read what was written before our side closed; at 10 kB/s that is a full buffer."""
 
 
 class Phase(Enum):
@@ -42,16 +48,20 @@ class Observed(NamedTuple):
 
     Attributes:
         heard: when it last received anything.
+        greeted: the caller said that it speaks HTTP/2.
         serving: its calls in flight; one whose request never ends is none.
         pong: the PING of the notice came back.
         blocked: something waits to be read by the caller.
+        unread: what was written has not all arrived.
         progress: changes whenever the caller reads something.
     """
 
     heard: float
+    greeted: bool
     serving: int
     pong: bool
     blocked: bool
+    unread: bool
     progress: tuple[int, int]
 
 
@@ -79,9 +89,10 @@ class Lifetime:
         return Action.NOTICE
 
     def close(self, now: float) -> None:
-        """Everything was said."""
+        """Everything was said; whoever reads it slowly may go on, within the grace of a drain under way."""
         self.phase = Phase.CLOSING
-        self._until = now + LINGER
+        self._until = min(self._until, now + DELIVERY)
+        self._moved = now
 
     def step(self, seen: Observed, now: float) -> Action:
         """Return what is due now."""
@@ -91,7 +102,9 @@ class Lifetime:
             if now - self._born >= self._limits.age:
                 return self.leave(now, self._limits.grace)
             if seen.serving == 0 and now - seen.heard >= self._limits.idle:
-                return self.leave(now, self._limits.grace)
+                return self.leave(now, min(self._limits.grace, IDLE_GRACE))
+            if not seen.greeted and now - self._born >= PREFACE_WAIT:
+                return Action.ABORT
         return self.turn(now, pong=seen.pong)
 
     def turn(self, now: float, *, pong: bool) -> Action:
@@ -102,8 +115,9 @@ class Lifetime:
         return Action.GOAWAY
 
     def _stalled(self, seen: Observed, now: float) -> bool:
-        if not seen.blocked or seen.progress != self._progress:
+        closing = self.phase is Phase.CLOSING
+        if not (seen.blocked or closing) or seen.progress != self._progress:
             self._progress = seen.progress
             self._moved = now
             return False
-        return now - self._moved >= self._limits.stall
+        return now - self._moved >= (LINGER if closing and not seen.unread else self._limits.stall)

@@ -3,10 +3,32 @@
 import errno
 import os
 import socket
+from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 BACKLOG = 1024
 """Connections the kernel completes before we accept them; every Envoy worker of a mesh may come back at once."""
+
+
+class SocketFile(NamedTuple):
+    """A socket file that is ours: another process may put its own in its place."""
+
+    path: str
+    device: int
+    inode: int
+
+    @classmethod
+    def of(cls, path: str) -> "SocketFile":
+        """Note the file that was just bound."""
+        stat = Path(path).stat()
+        return cls(path, stat.st_dev, stat.st_ino)
+
+    def remove(self) -> None:
+        """Remove it, unless it is gone or no longer ours."""
+        with suppress(FileNotFoundError):
+            if SocketFile.of(self.path) == self:
+                Path(self.path).unlink()
 
 
 def listen_tcp(host: str, port: int) -> tuple[socket.socket, str]:

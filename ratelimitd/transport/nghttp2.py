@@ -4,14 +4,13 @@ import asyncio
 import random
 from contextlib import suppress
 from math import inf
-from pathlib import Path
 from typing import NamedTuple
 
 from ._nghttp2 import Service
 from .api import Handlers
 from .connection import Connection, Owner
 from .lifetime import Limits
-from .listen import BACKLOG, listen_tcp, listen_unix
+from .listen import BACKLOG, SocketFile, listen_tcp, listen_unix
 from .tls import TlsFiles
 
 AGE_JITTER = 0.1
@@ -31,19 +30,23 @@ class Options(NamedTuple):
 
     Attributes:
         max_request_bytes: a larger message is RESOURCE_EXHAUSTED.
-        max_concurrent_calls: one more is RESOURCE_EXHAUSTED at once.
+        max_concurrent_calls: one more unary call is RESOURCE_EXHAUSTED at once.
         max_connection_age: seconds until a connection is told to go elsewhere, ±10 %; None: never.
         max_connection_age_grace: seconds its calls in flight then have; None: as long as they take.
+        max_streaming_calls: that stream, of all connections; each holds a task. Unary calls do not count among them.
+        max_connection_streaming_calls: of one connection, so that no caller has them all; gRPC advises 100 streams.
         max_streams: calls at once on one connection. One Envoy worker with 20 ms timeouts then makes 50,000 a second.
         max_headers: of one request; Envoy's own bound is 100.
         max_header_bytes: of one request, as RFC 9113 6.5.2 counts; gRPC's own hard bound is 16 KiB.
-        max_buffered_bytes: of messages of one connection that are not whole or not taken; four of the largest at least.
+        max_buffered_bytes: of messages that are not whole or not taken, of all connections: a sixteenth of 4 GiB.
+        max_connection_buffered_bytes: of one connection; four of the largest message at least.
         max_unsent_bytes: of answers of one connection that wait to be read, before its calls are RESOURCE_EXHAUSTED.
         max_connections: one more is closed at once. Each costs a file, of which a process has 1,024 to 65,536.
-        idle_timeout: seconds without a call after which a connection is told to leave; None: never, as gRPC.
+        idle_timeout: seconds without a call after which a connection is told to leave, an hour as Envoy's own for its
+            upstreams; None: never.
         stall_timeout: seconds a caller may leave answers unread; gRPC's keepalive timeout is 20.
         wasted_frames: that did no work (resets, pings, settings, window updates, empty data), at once and each second
-            after; ten for each stream. All calls of an Envoy timing out every 100 ms is as much.
+            after; ten for each stream. Giving up on a unary call that is being served is free: Envoys time out.
         metadata: keep request headers for ``Call.metadata``.
         sweep: seconds between two looks at the times above.
     """
@@ -52,13 +55,16 @@ class Options(NamedTuple):
     max_concurrent_calls: int
     max_connection_age: float | None = None
     max_connection_age_grace: float | None = None
+    max_streaming_calls: int = 1000
+    max_connection_streaming_calls: int = 100
     max_streams: int = 1024
     max_headers: int = 100
     max_header_bytes: int = 16 * 1024
-    max_buffered_bytes: int = 16 << 20
+    max_buffered_bytes: int = 256 << 20
+    max_connection_buffered_bytes: int = 16 << 20
     max_unsent_bytes: int = 16 << 20
     max_connections: int = 10_000
-    idle_timeout: float | None = None
+    idle_timeout: float | None = 3600.0
     stall_timeout: float = 20.0
     wasted_frames: int = 10_240
     metadata: bool = False
@@ -78,6 +84,7 @@ class Nghttp2Server:
         self._service = _service(handlers, options)
         self._context = tls.context() if tls is not None else None
         self._socket, self.address = listen_unix(uds) if uds else listen_tcp(host, port)
+        self._file = SocketFile.of(uds) if uds else None
         self._connections: set[Connection] = set()
         self._empty = asyncio.Event()
         self._stopping = False
@@ -129,22 +136,26 @@ class Nghttp2Server:
                     await self._empty.wait()
 
     def _close_socket(self) -> None:
+        if self._file is not None:
+            self._file.remove()  # while we still listen: nobody takes a file over that is about to go
+            self._file = None
         if self._server is not None:
             self._server.close()
         self._socket.close()
-        if self._uds:
-            with suppress(FileNotFoundError):
-                Path(self._uds).unlink()
 
     def _sweep(self) -> None:
         self._step(list(self._connections))
 
     def _step(self, rest: list[Connection]) -> None:
         """Look at some connections in this turn of the loop, and at the rest in the next ones."""
-        for connection in rest[-SWEPT:]:
-            connection.step()
-        del rest[-SWEPT:]
         loop = asyncio.get_running_loop()
+        for connection in rest[-SWEPT:]:
+            try:
+                connection.step()
+            except Exception as error:  # noqa: BLE001 - one connection's fault must not stop the watch over the others
+                loop.call_exception_handler({"message": "a connection could not be judged", "exception": error})
+                connection.abort()
+        del rest[-SWEPT:]
         self._sweeper = loop.call_soon(self._step, rest) if rest else loop.call_later(self._options.sweep, self._sweep)
 
     def _admit(self, connection: Connection, transport: asyncio.Transport) -> bool:
@@ -177,10 +188,13 @@ def _service(handlers: Handlers, options: Options) -> Service:
         dict(handlers.streams),
         max_message=options.max_request_bytes,
         max_calls=options.max_concurrent_calls,
+        max_streaming=options.max_streaming_calls,
+        max_link_streaming=options.max_connection_streaming_calls,
         max_streams=options.max_streams,
         max_header_bytes=options.max_header_bytes,
         max_headers=options.max_headers,
         max_buffered=max(options.max_buffered_bytes, 4 * options.max_request_bytes),
+        max_link_buffered=max(options.max_connection_buffered_bytes, 4 * options.max_request_bytes),
         max_unsent=options.max_unsent_bytes,
         wasted_frames=options.wasted_frames,
         metadata=options.metadata,

@@ -91,5 +91,10 @@ class ServerStream:
             status, message = Status.CANCELLED, "cancelled"
             raise
         finally:
+            self.close(status, message)
+
+    def close(self, status: Status, message: str) -> None:
+        """End the call; nothing when it was ended. A task cancelled before its first step leaves it to others."""
+        if self._pipe.owner is self:
             self._pipe.finish(status, message)
-            self._pipe.owner = None
+            self._pipe.owner = None  # the pipe holds the stream, and the stream the pipe

@@ -77,7 +77,7 @@ class TlsFiles:
         context.minimum_version = ssl.TLSVersion.TLSv1_2  # RFC 9113 9.2
         context.set_alpn_protocols([self._alpn])
         try:
-            context.load_cert_chain(self.cert, self.key)
+            context.load_cert_chain(self.cert, self.key, _no_password)
         except OSError as error:
             raise type(error)(f"cannot use the certificate {self.cert} with the key {self.key}: {error}") from error
         if self.client_ca:
@@ -97,6 +97,11 @@ class _Latest(ssl.SSLContext):
     def wrap_bio(self, *args: Any, **named: Any) -> ssl.SSLObject:
         context: ssl.SSLContext = self.latest()
         return context.wrap_bio(*args, **named)
+
+
+def _no_password() -> str:
+    """OpenSSL would ask on the terminal."""
+    raise OSError("the key is encrypted; write it without a password, readable to this service alone")
 
 
 def _names(certificate: dict[str, Any] | None) -> set[str]:

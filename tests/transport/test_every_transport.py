@@ -58,8 +58,12 @@ async def test_calls_of_one_turn_of_the_loop_arrive_together(transport):
         echo(calls)
 
     async with transport.served(sized) as (channel, _):
-        await asyncio.gather(*(channel.unary_unary(ECHO)(b"x") for _ in range(300)))
-    assert 300 == sum(sizes)
+        for _ in range(20):  # what arrives in one turn is the kernel's affair, too
+            sizes.clear()
+            await asyncio.gather(*(channel.unary_unary(ECHO)(b"x") for _ in range(300)))
+            assert 300 == sum(sizes)
+            if max(sizes) > 1:
+                break
     assert max(sizes) > 1
 
 

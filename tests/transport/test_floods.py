@@ -124,18 +124,39 @@ def test_the_same_frames_at_an_ordinary_rate_are_no_flood(flood):
     assert ("200", "0", None) == talk.caller.answer().status
 
 
-def test_ten_seconds_of_timed_out_calls_survive():
-    """5,000 calls a second that their Envoy resets after 20 ms, 100 open at a time, with the default budget."""
-    talk = Talk(serve=False)
+def test_a_window_granted_byte_by_byte_earns_nothing():
+    """An answer read in DATA frames of one byte is a flood of window updates like any other."""
+    talk = Talk(wasted_frames=FRAMES, settings={4: 0})
+    talk.say(talk.caller.call(b"x" * 10 * FRAMES))
+    for _ in range(FRAMES + FRAMES // 10):
+        talk.say(talk.caller.window(1, 1))
+    assert [ENHANCE_YOUR_CALM] == [code for _, code in talk.caller.goaways()]
+
+
+def test_a_frame_in_many_reads_earns_once():
+    """What the reads of a frame are is no work: pings are not paid for by a message that drips in."""
+    talk = talk_with_open_call()
+    drip = talk.caller.data(b"\0\0\1\0\0" + b"x" * FRAMES, end=False)
+    for _ in range(3):
+        talk.say(ping(talk.caller) * (FRAMES // 2))
+        for byte in drip:
+            talk.say(bytes([byte]))
+    assert [ENHANCE_YOUR_CALM] == [code for _, code in talk.caller.goaways()]
+
+
+@pytest.mark.parametrize("rate", [5_000, 20_000, 50_000])
+def test_timed_out_calls_survive(rate):
+    """So many calls a second that one client resets after 20 ms, well over the budget."""
+    talk = Talk(serve=False, wasted_frames=FRAMES)
     open_ = []
-    for _ in range(50_000):
-        talk.now += 200
-        talk.say(talk.caller.call())
+    for n in range(2 * FRAMES + rate):
+        talk.now += 1_000_000 // rate
+        talk.say(talk.caller.call() + talk.caller.window(5, talk.caller.last))  # as grpc core
         open_.append(talk.caller.last)
-        if len(open_) > 100:
+        if len(open_) > rate // 50:
             talk.say(talk.caller.reset(open_.pop(0)))
-        if len(talk.calls) > 200:
-            talk.calls.clear()
+        if n % 500 == 0:
+            del talk.calls[: -rate // 50]
         talk.caller.frames.clear()
     assert not talk.session.done
     talk.serve = True

@@ -112,7 +112,7 @@ def serve_pipe(pipe, chance):
 def converse(reads, seed):
     """Say it all to a session whose handlers do anything; returns whether a call was reached."""
     chance = random.Random(seed)
-    talk = Talk(serve=False, max_buffered=1 << 16, max_unsent=1 << 16, wasted_frames=200, metadata=True)
+    talk = Talk(serve=False, max_link_buffered=1 << 16, max_unsent=1 << 16, wasted_frames=200, metadata=True)
     talk.caller.read = lambda out: None  # what comes back may be for a broken caller
     for read in reads:
         talk.now += chance.randrange(100_000)

@@ -4,13 +4,28 @@ from math import inf
 
 import pytest
 
-from ratelimitd.transport.lifetime import LINGER, PONG_WAIT, Action, Lifetime, Limits, Observed, Phase
+from ratelimitd.transport.lifetime import (
+    DELIVERY,
+    IDLE_GRACE,
+    LINGER,
+    PONG_WAIT,
+    PREFACE_WAIT,
+    Action,
+    Lifetime,
+    Limits,
+    Observed,
+    Phase,
+)
 
 LIMITS = Limits(age=100, grace=10, idle=inf, stall=20)
 
 
+SEEN = {"heard": 0.0, "greeted": True, "serving": 1, "pong": False, "blocked": False, "unread": False}
+SEEN["progress"] = (0, 0)
+
+
 def seen(**named):
-    return Observed(**{"heard": 0.0, "serving": 1, "pong": False, "blocked": False, "progress": (0, 0), **named})
+    return Observed(**{**SEEN, **named})
 
 
 def test_an_old_connection_gets_a_notice_then_goaway_then_its_end():
@@ -74,3 +89,50 @@ def test_a_closed_connection_lingers_a_moment():
     assert Phase.CLOSING is life.phase
     assert Action.NOTHING is life.step(seen(), 50 + LINGER / 2)
     assert Action.ABORT is life.step(seen(), 50 + LINGER)
+
+
+def test_a_slow_reader_is_waited_for():
+    """After all was said, whoever goes on reading may, and has a moment more when it has read all."""
+    life = Lifetime(LIMITS, 0)
+    life.close(50)
+    for second in range(51, 60):
+        assert Action.NOTHING is life.step(seen(unread=True, progress=(9, 1000 - second)), second)
+    assert Action.NOTHING is life.step(seen(progress=(9, 0)), 60)
+    assert Action.NOTHING is life.step(seen(progress=(9, 0)), 60 + LINGER / 2)
+    assert Action.ABORT is life.step(seen(progress=(9, 0)), 60 + LINGER)
+
+
+def test_a_slow_reader_has_no_more_than_the_grace():
+    """What is left unread when the drain's time is up is lost; without a drain there is a bound as well."""
+    drained, other = Lifetime(LIMITS, 0), Lifetime(LIMITS, 0)
+    drained.leave(50, 5)
+    drained.close(51)
+    assert Action.NOTHING is drained.step(seen(unread=True, progress=(9, 8)), 54)
+    assert Action.ABORT is drained.step(seen(unread=True, progress=(9, 7)), 55)
+    other.close(51)
+    assert Action.ABORT is other.step(seen(unread=True, progress=(9, 7)), 51 + DELIVERY)
+
+
+def test_a_caller_that_stops_reading_is_not_waited_for():
+    """The stall time holds after all was said, too."""
+    life = Lifetime(LIMITS, 0)
+    life.close(50)
+    assert Action.NOTHING is life.step(seen(unread=True, progress=(9, 8)), 51)
+    assert Action.NOTHING is life.step(seen(unread=True, progress=(9, 8)), 70)
+    assert Action.ABORT is life.step(seen(unread=True, progress=(9, 8)), 71)
+
+
+def test_a_caller_that_does_not_greet_is_ended():
+    """Without preface and SETTINGS a connection has its time; with them it has all it wants."""
+    silent, greeted = Lifetime(LIMITS, 0), Lifetime(LIMITS, 0)
+    assert Action.NOTHING is silent.step(seen(greeted=False), PREFACE_WAIT - 1)
+    assert Action.ABORT is silent.step(seen(greeted=False, heard=PREFACE_WAIT - 1), PREFACE_WAIT)
+    assert Action.NOTHING is greeted.step(seen(), PREFACE_WAIT)
+
+
+def test_an_idle_connection_does_not_leave_for_ever():
+    """A call that never becomes whole holds no connection, even where calls in flight have all their time."""
+    life = Lifetime(LIMITS._replace(age=inf, idle=30, grace=inf), 0)
+    assert Action.NOTICE is life.step(seen(serving=0), 30)
+    assert Action.GOAWAY is life.step(seen(serving=0), 30 + PONG_WAIT)
+    assert Action.ABORT is life.step(seen(serving=0), 30 + IDLE_GRACE)

@@ -5,7 +5,7 @@ import gc
 import resource
 import socket
 import ssl
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 
 import grpc
 import pytest
@@ -16,39 +16,9 @@ from ratelimitd.transport import nghttp2_available
 from ratelimitd.transport._nghttp2 import Session
 from ratelimitd.transport.lifetime import Phase
 from ratelimitd.transport.tls import TlsFiles
+from tests.transport.raw import closed, raw, read_until
 from tests.transport.servers import ECHO, MESSAGE_BOUND, STREAM, echo
 from tests.transport.wire import Caller, message
-
-
-@asynccontextmanager
-async def raw(server, settings=None):
-    """A connection of our own and its caller, greeted."""
-    host, _, port = server.address.rpartition(":")
-    reader, writer = await asyncio.open_connection(host, int(port))
-    caller = Caller()
-    writer.write(caller.start(settings))
-    try:
-        yield caller, reader, writer
-    finally:
-        writer.transport.abort()
-
-
-async def read_until(caller, reader, what):
-    """Read until ``what()`` holds or the server closes; returns whether it closed."""
-    while not what():
-        try:
-            out = await reader.read(65_536)
-        except ConnectionError:
-            return True
-        if not out:
-            return True
-        caller.read(out)
-    return False
-
-
-async def closed(caller, reader):
-    """Read until the server closes."""
-    return await read_until(caller, reader, lambda: False)
 
 
 async def gone(server, count=0):

@@ -1,9 +1,11 @@
 """Streaming calls as the sans-IO session speaks them."""
 
+import pytest
 from hyperframe.frame import WindowUpdateFrame
 
+from ratelimitd.transport._nghttp2 import Session
 from tests.transport.servers import STREAM
-from tests.transport.wire import Talk, message
+from tests.transport.wire import Caller, Talk, message
 
 EXHAUSTED = "8"
 
@@ -69,3 +71,48 @@ def test_an_oversized_stream_message_ends_the_stream():
     talk.say(talk.caller.data(b"\0\x7f\xff\xff\xff", end=False))
     assert EXHAUSTED == talk.caller.answer().trailers["grpc-status"]
     assert talk.pipes[0].over
+
+
+def test_a_stream_that_ends_is_counted_off():
+    """Whoever still holds it: a call that its caller reset is in flight no more."""
+    talk = Talk()
+    talk.say(talk.caller.headers(path=STREAM))
+    assert (1, 1) == (len(talk.pipes), talk.service.calls)
+    talk.say(talk.caller.reset())
+    assert 0 == talk.service.calls
+    talk.pipes.clear()
+    assert 0 == talk.service.calls
+
+
+@pytest.mark.parametrize("bound", ["max_streaming", "max_link_streaming"])
+def test_streams_have_a_bound_of_their_own(bound):
+    """One stream too many is RESOURCE_EXHAUSTED, unary calls are not, and one that ends makes room."""
+    talk = Talk(**{bound: 2}, max_calls=1)
+    talk.say(b"".join(talk.caller.headers(path=STREAM) for _ in range(3)))
+    assert (2, EXHAUSTED) == (len(talk.pipes), talk.caller.answer().status[1])
+    talk.say(talk.caller.call())
+    assert "0" == talk.caller.answer().status[1]
+    talk.say(talk.caller.reset(1) + talk.caller.headers(path=STREAM))
+    assert 3 == len(talk.pipes)
+
+
+def test_streams_of_another_connection_count_for_the_server_alone():
+    """The bound of one connection is not spent by another."""
+    talk = Talk(max_link_streaming=1, max_streaming=2)
+    talk.say(talk.caller.headers(path=STREAM))
+    opened = []
+    for admitted in (1, 1):
+        other, caller = Session(talk.service, lambda: None, 0), Caller()
+        other.feed(caller.start() + caller.headers(path=STREAM), 1)
+        opened += other.take_opened()  # their pipes keep the sessions
+        assert admitted == len(opened)
+
+
+def test_a_stream_that_is_dropped_ends():
+    """A stream that its service forgets is INTERNAL with the next flush, and is counted off."""
+    talk = Talk()
+    talk.say(talk.caller.headers(path=STREAM))
+    talk.pipes.clear()
+    assert (True, 0) == (talk.session.forgot, talk.service.calls)
+    talk.hear()
+    assert "13" == talk.caller.answer().status[1]

@@ -7,6 +7,12 @@ from pathlib import Path
 
 import grpc
 import pytest
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 from grpc import aio
 
 from ratelimitd.transport.tls import TlsFiles
@@ -102,6 +108,15 @@ def test_files_that_cannot_be_used_are_an_error_at_once(certificates):
         TlsFiles(certificates.cert, certificates.key, certificates.key)
     with pytest.raises(OSError, match="cannot use the certificate"):
         TlsFiles(certificates.cert, certificates.client_ca)
+
+
+def test_an_encrypted_key_is_an_error(certificates):
+    """Nobody is asked for a password; the error says how to mend it."""
+    key = load_pem_private_key(Path(certificates.key).read_bytes(), None)
+    encrypted = BestAvailableEncryption(b"secret")
+    Path(certificates.key).write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encrypted))
+    with pytest.raises(OSError, match=f"{certificates.key}.*without a password"):
+        tls_files(certificates)
 
 
 async def test_h2_is_what_tls_must_speak(fast, certificates):

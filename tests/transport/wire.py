@@ -21,10 +21,13 @@ PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 BOUNDS = {
     "max_message": 1 << 20,
     "max_calls": 10_000,
+    "max_streaming": 1000,
+    "max_link_streaming": 100,
     "max_streams": 1024,
     "max_header_bytes": 16_384,
     "max_headers": 100,
-    "max_buffered": 4 << 20,
+    "max_buffered": 16 << 20,
+    "max_link_buffered": 4 << 20,
     "max_unsent": 4 << 20,
     "wasted_frames": 10_240,
 }

@@ -1,0 +1,162 @@
+"""The fast transport's server over real sockets: what time ends, and what is left behind."""
+
+import asyncio
+import gc
+import socket
+from collections import deque
+
+import grpc
+import pytest
+from grpc import aio
+from hyperframe.frame import PingFrame
+
+from ratelimitd.transport import lifetime
+from ratelimitd.transport.listen import SocketFile
+from ratelimitd.transport.streams import ServerStream
+from tests.transport.raw import closed, raw, read_until
+from tests.transport.servers import ECHO, STREAM, echo
+from tests.transport.wire import Caller
+
+
+async def test_a_stream_reset_before_its_first_step_is_over(fast):
+    """Opened and reset in one turn of the loop, its handler never ran: nothing of it is left, without a collection."""
+    started = []
+
+    async def watch(stream):
+        started.append(stream)
+
+    async with fast.serve(stream=watch) as server, raw(server) as (caller, reader, writer):
+        writer.write(caller.call())
+        await read_until(caller, reader, lambda: caller.answer().trailers)
+        (connection,) = server._connections
+        gc.collect()
+        gc.disable()
+        try:
+            connection.data_received(caller.headers(path=STREAM))
+            assert 1 == server.calls
+            connection.data_received(caller.reset())
+            while connection._tasks:
+                await asyncio.sleep(0)
+            assert ([], 0) == (started, server.calls)
+            assert [] == [each for each in gc.get_objects() if isinstance(each, ServerStream)]
+        finally:
+            gc.enable()
+
+
+async def test_a_call_that_is_forgotten_is_over(fast):
+    """At once when its handler forgot it, within a sweep when that happened later: INTERNAL, nobody waits for ever."""
+    held = []
+    for forget in (len, held.extend):
+        async with fast.served(forget) as (channel, _):
+            waiting = asyncio.ensure_future(channel.unary_unary(ECHO)(b"x", timeout=5).code())
+            while forget is not len and not held:
+                await asyncio.sleep(0.01)
+            held.clear()
+            assert grpc.StatusCode.INTERNAL is await waiting
+
+
+async def test_a_drain_waits_for_a_slow_reader(fast, monkeypatch):
+    """An answer that takes longer to read than the last moment of a connection arrives whole."""
+    monkeypatch.setattr(lifetime, "LINGER", 0.2)
+    held = []
+    async with fast.serve(held.extend) as server:
+        host, _, port = server.address.rpartition(":")
+        narrow = socket.socket()
+        narrow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 20_000)
+        narrow.connect((host, int(port)))
+        narrow.setblocking(False)
+        loop, caller = asyncio.get_running_loop(), Caller()
+        await loop.sock_sendall(narrow, caller.start({4: 1 << 30}) + caller.window(1 << 30) + caller.call())
+        while not held:
+            await asyncio.sleep(0.01)
+        stopping = asyncio.create_task(server.stop(20))
+        await loop.sock_sendall(narrow, PingFrame(0, bytes(8), flags=["ACK"]).serialize())
+        held.pop().respond(b"x" * 300_000)
+        while not caller.answer().trailers and (out := await loop.sock_recv(narrow, 20_000)):
+            caller.read(out)
+            await asyncio.sleep(0.05)  # as slow as that
+        assert (300_005, {"grpc-status": "0"}) == (len(caller.answer().body), caller.answer().trailers)
+        narrow.close()
+        await stopping
+
+
+async def test_a_caller_that_never_greets_is_closed(fast, monkeypatch):
+    """A connection without preface and SETTINGS holds its place for a moment only; one with them stays."""
+    monkeypatch.setattr(lifetime, "PREFACE_WAIT", 0.2)
+    async with fast.serve() as server, raw(server) as (caller, greeted, writer):
+        host, _, port = server.address.rpartition(":")
+        reader, silent = await asyncio.open_connection(host, int(port))
+        assert await closed(Caller(), reader)
+        silent.close()
+        writer.write(caller.call())
+        await read_until(caller, greeted, lambda: caller.answer().trailers)
+        assert "0" == caller.answer().status[1]
+
+
+async def test_a_connection_that_cannot_be_judged_ends_alone(fast, silent_loop):
+    """A fault in the watch over one connection is told, ends that one, and the watch goes on over the others."""
+
+    def fault():
+        raise ValueError("a fault")
+
+    options = fast.options._replace(idle_timeout=0.2)
+    async with fast.serve(options=options) as server, raw(server) as (caller, reader, _):
+        await read_until(caller, reader, lambda: caller.frames)
+        (connection,) = server._connections
+        connection.step = fault
+        async with raw(server) as (other, other_reader, _):
+            assert await closed(caller, reader)
+            assert not await read_until(other, other_reader, other.goaways)
+    assert ["a fault"] == [str(context["exception"]) for context in silent_loop]
+    silent_loop.clear()
+
+
+async def test_only_our_own_socket_file_goes(fast, tmp_path):
+    """A file that another instance put in its place stays, however often we stop."""
+    path = tmp_path / "grpc.sock"
+    async with fast.serve(uds=str(path)) as server:
+        path.unlink()
+        async with fast.serve(uds=str(path)):
+            await server.stop(0)
+            await server.stop(0)
+            assert path.is_socket()
+
+
+async def test_a_socket_file_goes_before_its_server(fast, tmp_path, monkeypatch):
+    """Until the file is gone we listen there, so that nobody takes for stale what is about to be removed."""
+    path, remove, refused = tmp_path / "grpc.sock", SocketFile.remove, []
+
+    def race(file):
+        with pytest.raises(OSError, match="in use"):
+            fast.bind(uds=str(path))
+        refused.append(path)
+        remove(file)
+
+    monkeypatch.setattr(SocketFile, "remove", race)
+    async with fast.serve(uds=str(path)):
+        pass
+    assert [path] == refused
+
+
+async def test_calls_that_time_out_end_no_connection(fast):
+    """A real client whose every call meets its deadline, several times the budget of frames: it is served on."""
+    held = deque(maxlen=2000)
+    options = fast.options._replace(wasted_frames=200)
+    async with fast.served(held.extend, options=options) as (channel, server):
+        loop, connections = asyncio.get_running_loop(), set()
+        until = loop.time() + 3
+
+        async def ask():
+            while loop.time() < until:
+                with pytest.raises(aio.AioRpcError) as caught:
+                    await channel.unary_unary(ECHO)(b"", timeout=0.2)
+                assert grpc.StatusCode.DEADLINE_EXCEEDED is caught.value.code()
+                connections.update(server._connections)
+
+        await asyncio.gather(*(ask() for _ in range(100)))
+        assert 1 == len(connections)
+        waiting = asyncio.ensure_future(channel.unary_unary(ECHO)(b"served"))
+        while not (held and held[-1].body):
+            await asyncio.sleep(0.01)
+        echo([held.pop()])
+        assert b"served" == await waiting

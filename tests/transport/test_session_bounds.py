@@ -1,0 +1,95 @@
+"""What the sans-IO session holds at most, of one connection and of all."""
+
+import gc
+
+from ratelimitd.transport._nghttp2 import Session
+from tests.transport.servers import STREAM
+from tests.transport.wire import Caller, Talk, heap, message
+
+EXHAUSTED = "8"
+
+
+def test_unread_answers_have_a_bound():
+    """A caller that grants no window gets RESOURCE_EXHAUSTED once too much waits for it."""
+    talk = Talk(settings={4: 0}, max_unsent=10_000)
+    for _ in range(5):
+        talk.say(talk.caller.call(b"x" * 4000))
+    assert talk.session.unsent <= 10_000 + 4005
+    assert EXHAUSTED == talk.caller.answer().status[1]
+
+
+def test_unread_answers_of_calls_in_flight_have_a_bound():
+    """Calls that were taken before too much waited are RESOURCE_EXHAUSTED, not more bytes that wait."""
+    talk = Talk(serve=False, settings={4: 0}, max_unsent=10_000)
+    talk.say(b"".join(talk.caller.call() for _ in range(50)))
+    for call in talk.calls:
+        call.respond(b"x" * 4000)
+    talk.hear()
+    assert talk.session.unsent <= 10_000 + 4005
+    assert (EXHAUSTED, 0) == (talk.caller.answer().status[1], talk.service.calls)
+
+
+def test_unfinished_messages_of_all_connections_have_a_bound():
+    """What one connection holds, another cannot; when it is gone, another can."""
+    talk = Talk(max_buffered=100_000)
+    other = Session(talk.service, lambda: None, 0)
+    caller = Caller()
+    piece = message(b"x" * 900_000)[:60_000]
+    other.feed(caller.start() + caller.headers() + caller.data(piece, end=False), 1)
+    talk.say(talk.caller.headers() + talk.caller.data(piece, end=False))
+    assert (EXHAUSTED, "too many unfinished messages") == talk.caller.answer().status[1:]
+    other.close()
+    talk.say(talk.caller.headers() + talk.caller.data(piece, end=False))
+    assert ({}, 60_000) == (talk.caller.answer().headers, talk.session.buffered)
+
+
+def test_unfinished_messages_have_a_bound():
+    """Many calls that each send most of a large message: the ones over the bound are refused."""
+    talk = Talk(max_link_buffered=1 << 20)
+    piece = message(b"x" * 900_000)[:60_000]
+    for _ in range(20):
+        talk.say(talk.caller.headers() + talk.caller.data(piece, end=False))
+    assert talk.session.buffered <= 1 << 20
+    assert EXHAUSTED == talk.caller.answer().status[1]
+
+
+def test_one_call_too_many_is_refused():
+    """Over max_calls, and until an earlier one is answered or dropped."""
+    talk = Talk(serve=False, max_calls=2)
+    talk.say(b"".join(talk.caller.call() for _ in range(3)))
+    assert 2 == len(talk.calls) == talk.service.calls
+    assert EXHAUSTED == talk.caller.answer().status[1]
+    talk.calls.pop().respond(b"")
+    assert 1 == talk.service.calls
+    talk.calls.clear()
+    assert 0 == talk.service.calls
+
+
+def test_memory_stays_flat():
+    """Ten thousand calls of every fate leave no memory behind."""
+
+    def live():
+        talk = Talk(serve=False, wasted_frames=1 << 30, metadata=True)
+        for _ in range(100):
+            talk.say(b"".join(talk.caller.call(b"x" * 100) for _ in range(10)))
+            for n, call in enumerate(talk.calls):
+                if n % 3:
+                    call.respond(b"y" * 1000)
+            talk.calls.clear()
+            talk.say(talk.caller.call() + talk.caller.reset())
+            talk.say(talk.caller.headers(path="/nothing") + talk.caller.headers() + talk.caller.reset())
+            talk.say(talk.caller.headers(path=STREAM) + talk.caller.data(message(b"m"), end=False))
+            talk.pipes.pop().send(b"unread")
+            talk.caller.frames.clear()
+            for stream in range(talk.caller.last - 40, talk.caller.last + 1, 2):
+                talk.say(talk.caller.reset(max(1, stream)))
+        talk.session.close()
+
+    for _ in range(3):
+        live()
+    gc.collect()
+    before = heap()
+    for _ in range(10):
+        live()
+    gc.collect()
+    assert heap() - before < 100_000
