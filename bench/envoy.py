@@ -8,6 +8,7 @@ import time
 import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -15,7 +16,7 @@ from bench import server
 from bench.errors import BenchError
 from bench.load import MISSING, WARMUP, Load, parse_wrk, run
 from bench.machine import Cores, cores, cpu_seconds, pinned
-from bench.measure import Spread, digits, ratio, spreads, thousands
+from bench.measure import ratio, shown, spreads, thousands
 from bench.policy import DOMAIN, policy, user
 from bench.report import Report
 from bench.server import Subject
@@ -214,9 +215,7 @@ def _get(address: str, path: str) -> Any:
 
 
 def _row(each: dict[str, Any], data: Sequence[dict[str, Any]], first: str) -> list[str]:
-    def cell(name: str, scale: float, form: Any = digits) -> str:
-        return Spread(*(value * scale for value in each[name].values())).show(form)
-
+    cell = partial(shown, each)
     ours = next((other for other in data if other["store"] == each["store"] and other["by"] == first), None)
 
     def times(name: str) -> str:

@@ -5,6 +5,7 @@ import signal
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Final, NamedTuple
@@ -13,7 +14,7 @@ from bench import server
 from bench.errors import BenchError
 from bench.load import Load, Result, run
 from bench.machine import Cores, cores
-from bench.measure import Spread, digits, spreads, thousands
+from bench.measure import shown, spreads, thousands
 from bench.policy import policy, requests
 from bench.report import Report
 from bench.server import Subject
@@ -135,9 +136,7 @@ def _reload(subject: Subject, scale: Scale) -> None:
 
 
 def _row(each: dict[str, Any]) -> list[str]:
-    def cell(name: str, scale: float, form: Callable[[float], str] = digits) -> str:
-        return Spread(*(value * scale for value in each[name].values())).show(form)
-
+    cell = partial(shown, each)
     return [
         each["by"],
         each["meanwhile"],

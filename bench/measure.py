@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import median
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Spread(NamedTuple):
@@ -44,3 +44,8 @@ def thousands(value: float) -> str:
 def digits(value: float) -> str:
     """Write a number with three digits, or all those before the point."""
     return f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 100 else f"{value:,.0f}"
+
+
+def shown(each: Mapping[str, Any], name: str, scale: float, form: Callable[[float], str] = digits) -> str:
+    """Write one number of a table's row, which has the fields of its spread by name."""
+    return Spread(*(value * scale for value in each[name].values())).show(form)

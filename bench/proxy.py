@@ -10,8 +10,9 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -19,7 +20,7 @@ from bench import server
 from bench.errors import BenchError
 from bench.load import MISSING, WARMUP, Web, parse_wrk
 from bench.machine import Cores, cores, cpu_seconds, pinned, rss_bytes
-from bench.measure import Spread, digits, ratio, spreads, thousands
+from bench.measure import ratio, shown, spreads, thousands
 from bench.policy import PLENTY
 from bench.report import Report
 
@@ -321,9 +322,7 @@ def ended(process: "subprocess.Popen[bytes]") -> Iterator["subprocess.Popen[byte
 def row(each: Mapping[str, Any], data: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return a row of the table, beside nginx with as many connections."""
 
-    def cell(name: str, scale: float, form: Callable[[float], str] = digits) -> str:
-        return Spread(*(value * scale for value in each[name].values())).show(form)
-
+    cell = partial(shown, each)
     same = [other for other in data if other["connections"] == each["connections"] and other["by"] == NGINX]
 
     def times(name: str) -> str:

@@ -8,7 +8,7 @@ from bench import server
 from bench.errors import BenchError
 from bench.load import FailedCallsError, Load, h2load, run
 from bench.machine import Cores, cores, pin, rss_bytes
-from bench.measure import Spread, digits, ratio, spreads, thousands
+from bench.measure import digits, ratio, shown, spreads, thousands
 from bench.policy import SPREAD, policy, requests
 from bench.report import Report
 from bench.server import Subject
@@ -181,7 +181,7 @@ def _busiest(data: Sequence[dict[str, Any]]) -> Iterator[str]:
 
 def _row(each: dict[str, Any], data: Sequence[dict[str, Any]], first: str) -> list[str]:
     def cell(name: str, scale: float, form: Any = digits) -> str:
-        return Spread(*(value * scale for value in each[name].values())).show(form) if name in each else ""
+        return shown(each, name, scale, form) if name in each else ""
 
     theirs = next((other for other in data if other["case"] == each["case"] and other["by"] == first), None)
     times = None if theirs in (None, each) else ratio(theirs["rate"]["median"], each["rate"]["median"])

@@ -10,6 +10,8 @@ from typing import Final
 import structlog
 from aiohttp import web
 
+from ratelimitd.transport.listen import address
+
 from .http import Request, Response, Routes, respond
 
 BODY_BYTES: Final = 8 << 10
@@ -49,6 +51,11 @@ class Listener:
         self.host = host
         self.port = port
 
+    @property
+    def address(self) -> str:
+        """``host:port``."""
+        return address(self.host, self.port)
+
     async def close(self) -> None:
         """Stop listening and end all connections."""
         await self._runner.cleanup()
@@ -83,8 +90,8 @@ def bind(host: str, port: int) -> socket.socket:
         if host in ("", "::") and socket.has_dualstack_ipv6():
             return socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True)
         found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        family, _, _, _, address = min(found, key=lambda info: info[0] != socket.AF_INET)
-        return socket.create_server((str(address[0]), port), family=family)
+        family, _, _, _, where = min(found, key=lambda info: info[0] != socket.AF_INET)
+        return socket.create_server((str(where[0]), port), family=family)
     except OSError as error:
         raise OSError(error.errno, f"cannot listen on {host}:{port}: {error.strerror}") from error
 

@@ -8,10 +8,7 @@ from collections.abc import AsyncGenerator, Iterable
 from typing import Final
 
 from ratelimitd.observe.loop import batches
-from ratelimitd.observe.metrics import LIMIT_COUNTERS, Counters, LimitTally
-
-SLICE: Final = 200
-"""Limits written before the loop may turn: half a millisecond of work at most."""
+from ratelimitd.observe.metrics import LIMIT_COUNTERS, SLICE, Counters, LimitTally
 
 SERVICE: Final = "ratelimit.service."
 

@@ -66,18 +66,28 @@ def plan_options(settings: Settings) -> PlanOptions:
     )
 
 
+def answer_options(settings: Settings) -> AnswerOptions:
+    """What answering needs of the settings."""
+    return AnswerOptions(shadow_mode=settings.shadow_mode, quota_mode=settings.quota_mode)
+
+
+def store_budget(settings: Settings) -> int:
+    """How long a store may take, µs."""
+    return int(settings.store_budget * MICROSECONDS)
+
+
 def _service_options(settings: Settings) -> ServiceOptions:
     names = (settings.limit_limit_header, settings.limit_remaining_header, settings.limit_reset_header)
     return ServiceOptions(
         bounds=Bounds(settings.max_descriptors, settings.max_entries),
-        answer=AnswerOptions(shadow_mode=settings.shadow_mode, quota_mode=settings.quota_mode),
+        answer=answer_options(settings),
         encode=EncodeOptions(
             limit_headers=names if settings.limit_response_headers_enabled else (),
             ietf_headers=settings.ietf_ratelimit_headers,
             dynamic_metadata=settings.response_dynamic_metadata,
             quota_mode=settings.quota_mode,
         ),
-        budget=int(settings.store_budget * MICROSECONDS),
+        budget=store_budget(settings),
     )
 
 

@@ -39,7 +39,7 @@ async def listen_http(service: Service, scrape: Scrape, stack: AsyncExitStack) -
     async def open_port(routes: Routes, host: str, port: int) -> str:
         listener = await listen(routes, host, port)
         stack.push_async_callback(listener.close)
-        return f"[{host}]:{listener.port}" if ":" in host else f"{host}:{listener.port}"
+        return listener.address
 
     prometheus = ""
     if settings.use_prometheus and not settings.disable_stats:

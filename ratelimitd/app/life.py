@@ -10,8 +10,11 @@ from typing import Any, Final, NamedTuple
 import structlog
 import uvloop
 
+from ratelimitd import __version__
 from ratelimitd.observe.logs import configure, hide
+from ratelimitd.observe.loop import LoopLag, tame_collector
 from ratelimitd.settings import Settings
+from ratelimitd.sources import Source, Watch, describe, signature
 
 from .service import Service
 
@@ -77,7 +80,24 @@ async def _live(settings: Settings, start: Start) -> None:
         await _drain(settings, running, settings.drain_delay if by == signal.SIGTERM else 0.0)
 
 
-async def connect(service: Service, stack: AsyncExitStack) -> None:
+async def load_first(service: Service, source: Source, stack: AsyncExitStack) -> Watch:
+    """Connect the store and load the first policy; every change of its source from now on is one for the watch."""
+    watch = Watch(lambda: signature(source), service.reload)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, watch.wake)
+    log.info("starting", version=__version__, policy=describe(source))
+    await _connect(service, stack)
+    await service.reload()
+    return watch
+
+
+def run_beside(stack: AsyncExitStack, watch: Watch, lag: LoopLag) -> None:
+    """What goes on beside answering, until the stack unwinds; the collector leaves alone what the start made."""
+    tame_collector()
+    for endless in (watch.run(), lag.run()):
+        _run_beside(stack, endless)
+
+
+async def _connect(service: Service, stack: AsyncExitStack) -> None:
     """Let Redis be tried, and wait a moment for it so that the first call finds it; it is tried for ever after."""
     redis = service.parts.redis
     if redis is None:
@@ -97,7 +117,7 @@ async def connect(service: Service, stack: AsyncExitStack) -> None:
     await asyncio.wait((connecting,), timeout=CONNECT_FIRST)
 
 
-def run_beside(stack: AsyncExitStack, endless: Coroutine[None, None, None]) -> None:
+def _run_beside(stack: AsyncExitStack, endless: Coroutine[None, None, None]) -> None:
     """Run until the stack unwinds; a fault in it is told, and decisions go on without it."""
     task = asyncio.create_task(endless)
     task.add_done_callback(_tell_fault)

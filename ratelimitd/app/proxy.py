@@ -1,7 +1,6 @@
 """``ratelimitd proxy``: the gateway without Envoy, over the same engine; the service beside it when asked for."""
 
 import asyncio
-import signal
 import ssl
 import tempfile
 from collections.abc import Callable
@@ -19,21 +18,21 @@ from ratelimitd.gateway.default import default_file
 from ratelimitd.gateway.http1 import Peer, Refusal, Server, Sweeper
 from ratelimitd.gateway.model import Admin, Gateway
 from ratelimitd.gateway.proxy import Proxy, render
-from ratelimitd.limiter import AnswerOptions
 from ratelimitd.observe.health import Health
-from ratelimitd.observe.loop import LoopLag, tame_collector
+from ratelimitd.observe.loop import LoopLag
 from ratelimitd.policy import PolicyErrors
 from ratelimitd.settings import Settings
-from ratelimitd.sources import GatewayFile, Watch, describe, signature
+from ratelimitd.sources import GatewayFile
+from ratelimitd.transport.listen import address
 from ratelimitd.transport.tls import TlsFiles
 
-from .engine import MICROSECONDS, Parts, build
+from .engine import Parts, answer_options, build, store_budget
 from .exposition import exposition
 from .gateway_files import GatewayFiles, read
 from .gateway_metrics import gateway_families
 from .gateway_pages import internal
 from .http import listen_http
-from .life import Front, Running, StartError, connect, live, run_beside
+from .life import Front, Running, StartError, live, load_first, run_beside
 from .policies import Policies
 from .serve import open_grpc
 from .service import Service
@@ -49,7 +48,7 @@ def run(settings: Settings, config: str | None, *, with_service: bool) -> int:
 def default_config(settings: Settings) -> str:
     """Return the file that is used when there is none."""
     host, port = settings.listen_addr or ("", 8080)
-    return default_file(f"{_bracketed(host)}:{port}", settings.downstream_url)
+    return default_file(address(host, port), settings.downstream_url)
 
 
 async def _start(settings: Settings, config: str | None, stack: AsyncExitStack, *, with_service: bool) -> Running:
@@ -73,7 +72,7 @@ async def _start(settings: Settings, config: str | None, stack: AsyncExitStack, 
     service.judge()
     lag = LoopLag()
     scrape = exposition(parts, policies, lag, gateway_families(account, files.upstreams))
-    where = {"proxy": f"{_bracketed(host)}:{sock.getsockname()[1]}"}
+    where = {"proxy": address(host, sock.getsockname()[1])}
     where |= await _pages(gateway.admin, files, gateway_routes(service.readiness, scrape), host, stack)
     fronts = [Front(server.leave, server.stop)]
     serving = None
@@ -82,17 +81,11 @@ async def _start(settings: Settings, config: str | None, stack: AsyncExitStack, 
         fronts.append(front)
         where |= {"transport": serving.transport, "grpc": serving.server.address}
         where |= (await listen_http(service, scrape, stack)).named
-    watch = Watch(lambda: signature(source), service.reload)
-    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, watch.wake)
-    log.info("starting", version=__version__, policy=describe(source))
-    await connect(service, stack)
-    await service.reload()
+    watch = await load_first(service, source, stack)
     if serving is not None:
         await serving.server.start()
     await server.start(sock, tls=_tls(gateway))
-    tame_collector()
-    for endless in (watch.run(), lag.run()):
-        run_beside(stack, endless)
+    run_beside(stack, watch, lag)
     log.info("serving", version=__version__, **where, store=service.store_name)
     return Running(service, tuple(fronts))
 
@@ -108,9 +101,8 @@ async def _first(path: str) -> Gateway:
 
 
 def _decider(settings: Settings, parts: Parts) -> Decider:
-    options = AnswerOptions(shadow_mode=settings.shadow_mode, quota_mode=settings.quota_mode)
     clock = asyncio.get_running_loop().time
-    return Decider(parts.engine, options, int(settings.store_budget * MICROSECONDS), clock)
+    return Decider(parts.engine, answer_options(settings), store_budget(settings), clock)
 
 
 def _reporter(account: Account, access: AccessLog) -> Callable[[Handled], None]:
@@ -140,7 +132,7 @@ async def _pages(admin: Admin, files: GatewayFiles, routes: Routes, host: str, s
         return {}
     listener = await listen(routes, host, admin.port)
     stack.push_async_callback(listener.close)
-    return {"admin": f"{_bracketed(host)}:{listener.port}"}
+    return {"admin": listener.address}
 
 
 def _tls(gateway: Gateway) -> ssl.SSLContext | None:
@@ -155,7 +147,3 @@ def _written(text: str, stack: AsyncExitStack) -> str:
     path = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ratelimitd-"))) / "gateway.yaml"
     path.write_text(text)
     return str(path)
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host

@@ -1,7 +1,5 @@
 """``ratelimitd serve``: the rate-limit service."""
 
-import asyncio
-import signal
 from contextlib import AsyncExitStack
 from functools import partial
 
@@ -9,16 +7,15 @@ import structlog
 
 from ratelimitd import __version__
 from ratelimitd.observe.health import Health
-from ratelimitd.observe.loop import LoopLag, tame_collector
+from ratelimitd.observe.loop import LoopLag
 from ratelimitd.rls import GrpcHealth, handlers
 from ratelimitd.rls.narrate import narrate
 from ratelimitd.settings import Settings
-from ratelimitd.sources import Watch, describe, signature
 
 from .engine import build
 from .exposition import exposition
 from .http import listen_http
-from .life import Front, Running, connect, live, run_beside
+from .life import Front, Running, live, load_first, run_beside
 from .listen import Serving, grpc_server
 from .policies import Policies, source_of
 from .service import Service
@@ -40,15 +37,9 @@ async def _start(settings: Settings, config: tuple[str, ...], stack: AsyncExitSt
     lag = LoopLag()
     serving, front = open_grpc(service)
     addresses = await listen_http(service, exposition(parts, service.policies, lag), stack)
-    watch = Watch(lambda: signature(source), service.reload)
-    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, watch.wake)
-    log.info("starting", version=__version__, policy=describe(source))
-    await connect(service, stack)
-    await service.reload()
+    watch = await load_first(service, source, stack)
     await serving.server.start()
-    tame_collector()
-    for endless in (watch.run(), lag.run()):
-        run_beside(stack, endless)
+    run_beside(stack, watch, lag)
     log.info(
         "serving",
         version=__version__,

@@ -14,7 +14,7 @@ from ratelimitd.policy.model import UPSTREAM_ALGORITHM
 from ratelimitd.policy.rows import DomainRow, Row
 from ratelimitd.sources import GatewayFile, read_files, tiers_beside
 
-OK, ERROR = 0, 2
+from .flags import ERROR, OK
 
 MISSING: Final = "envoy-data-plane is missing: pip install 'ratelimitd[envoy]'"
 

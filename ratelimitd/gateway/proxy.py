@@ -63,12 +63,14 @@ class Proxy:
 
     Attributes:
         live: None until the first file is loaded; then requests are 503.
+        decider: says whether a request may pass.
+        report: hears how each request went.
     """
 
     def __init__(self, decider: Decider, report: Callable[[Handled], None]) -> None:
         self.live: Live | None = None
-        self._decider = decider
-        self._report = report
+        self.decider = decider
+        self.report = report
 
     def handle(self, request: Request, exchange: Exchange) -> None:
         """Answer a request through its exchange."""
@@ -83,15 +85,6 @@ class Proxy:
             passage.answer(503)
         else:
             passage.begin(live)
-
-    def report(self, handled: Handled) -> None:
-        """Hear how a request went."""
-        self._report(handled)
-
-    @property
-    def decider(self) -> Decider:
-        """Who says whether a request may pass."""
-        return self._decider
 
 
 class Passage:

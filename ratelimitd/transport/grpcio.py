@@ -10,7 +10,7 @@ import grpc
 from grpc import aio
 
 from .api import BatchHandler, Call, GrpcError, Handlers, Status, StreamHandler
-from .listen import remove_stale
+from .listen import address, remove_stale
 from .tls import TlsFiles
 
 # At DEBUG it says for each call that a loop is running.
@@ -138,15 +138,14 @@ class GrpcioServer:
             maximum_concurrent_rpcs=options.max_concurrent_calls,
             options=list(_channel_options(options)),
         )
-        bracketed = f"[{host}]" if ":" in host else host
-        wanted = f"unix:{uds}" if uds else f"{bracketed}:{port}"
+        wanted = f"unix:{uds}" if uds else address(host, port)
         try:
             if uds:
                 remove_stale(uds)
             bound = self._bind(wanted, tls)
         except (OSError, RuntimeError) as error:
             raise OSError(f"cannot listen on {wanted}") from error
-        self.address = wanted if uds else f"{bracketed}:{bound}"
+        self.address = wanted if uds else address(host, bound)
 
     def _bind(self, address: str, tls: TlsFiles | None) -> int:
         if tls is None:

@@ -31,22 +31,26 @@ class SocketFile(NamedTuple):
                 Path(self.path).unlink()
 
 
+def address(host: str, port: int) -> str:
+    """Write ``host:port``, an IPv6 address in brackets (RFC 3986 3.2.2)."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def listen_tcp(host: str, port: int) -> tuple[socket.socket, str]:
     """Bind ``host``; port 0 takes a free one. Returns the socket and ``host:port``; OSError when it cannot be had.
 
     SO_REUSEPORT stays off: it would hide a second instance on the same port.
     """
-    bracketed = f"[{host}]" if ":" in host else host
     try:
-        family, _, _, _, address = socket.getaddrinfo(
+        family, _, _, _, where = socket.getaddrinfo(
             host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         both = family is socket.AF_INET6 and host == "::" and socket.has_dualstack_ipv6()
-        listening = socket.create_server(address[:2], family=family, backlog=BACKLOG, dualstack_ipv6=both)
+        listening = socket.create_server(where[:2], family=family, backlog=BACKLOG, dualstack_ipv6=both)
     except OSError as error:
-        raise OSError(f"cannot listen on {bracketed}:{port}: {error.strerror or error}") from error
+        raise OSError(f"cannot listen on {address(host, port)}: {error.strerror or error}") from error
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    return listening, f"{bracketed}:{listening.getsockname()[1]}"
+    return listening, address(host, listening.getsockname()[1])
 
 
 def listen_unix(path: str) -> tuple[socket.socket, str]:

@@ -7,6 +7,7 @@ import pytest
 from ratelimitd.admin.rlconfig import SLICE, line, render
 from ratelimitd.algorithms import Rate
 from ratelimitd.policy import Domain, Limit, Node, OnStoreFailure, Policy, Unit
+from tests.turning import turning
 
 
 def rate(algorithm: str = "fixed_window", burst: int = 20, *, count_rejected: bool = True) -> Rate:
@@ -115,20 +116,11 @@ async def test_100_000_limits_are_sorted_in_slices() -> None:
     root = Node()
     for i in range(100_000):
         grow(root, b"k", b"%d" % (i * 7919 % 100_000), PLAIN)
-    turns = 0
-
-    async def turn() -> None:
-        nonlocal turns
-        while True:
-            turns += 1
-            await asyncio.sleep(0)
-
-    turning = asyncio.create_task(turn())
     large = policy((b"d", root))
-    chunks = [chunk async for chunk in render(lambda: large)]
-    turning.cancel()
+    with turning() as turns:
+        chunks = [chunk async for chunk in render(lambda: large)]
     lines = b"".join(chunks).splitlines()
     assert lines == sorted(lines)
     assert len(lines) == 100_000
     assert max(chunk.count(b"\n") for chunk in chunks) == SLICE
-    assert turns >= 2 * 100_000 // SLICE
+    assert turns.count >= 2 * 100_000 // SLICE

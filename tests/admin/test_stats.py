@@ -1,8 +1,8 @@
 """/stats: upstream's statsd names."""
 
-from ratelimitd.admin.stats import SLICE, render
+from ratelimitd.admin.stats import render
 from ratelimitd.limiter.stats import Tallies, count
-from ratelimitd.observe.metrics import Counters
+from ratelimitd.observe.metrics import SLICE, Counters
 
 
 async def lines(tallies: Tallies, counters: Counters | None = None) -> list[str]:

@@ -9,6 +9,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from tests.gateway_process import gateway
 from tests.redis_server import free_port, redis_server
 from tests.service import service
 
@@ -31,16 +32,6 @@ async def upstream():
         yield "http://{}:{}".format(*runner.addresses[0][:2]), seen
     finally:
         await runner.cleanup()
-
-
-@asynccontextmanager
-async def gateway(*arguments, env=None, ready=True):
-    """A ``ratelimitd proxy`` on a free port; ``running.proxy`` is where."""
-    own = {"LISTEN_ADDR": "127.0.0.1:0", **(env or {})}
-    async with service(*arguments, env=own, ready=False, command="proxy") as running:
-        if ready:
-            running.proxy = (await running.logged("serving"))["proxy"]
-        yield running
 
 
 @asynccontextmanager

@@ -26,6 +26,7 @@ from ratelimitd.observe.metrics import (
     single,
     store_families,
 )
+from tests.turning import turning
 
 
 @dataclass
@@ -127,25 +128,16 @@ async def test_each_family_is_one_block() -> None:
 async def test_a_scrape_of_100_000_limits_gives_way_between_bounded_chunks() -> None:
     """No chunk holds more than SLICE limits, and the loop turns at least once for each slice of each pass."""
     tallies = [Tally(("d", str(i)), "", 1, 1) for i in range(100_000)]
-    turns = 0
-
-    async def turn() -> None:
-        nonlocal turns
-        while True:
-            turns += 1
-            await asyncio.sleep(0)
-
-    turning = asyncio.create_task(turn())
     sizes: list[int] = []
     seen: list[int] = []
-    async for chunk in render(tallies, ()):
-        sizes.append(sum(line.startswith(b"ratelimit_service_rate_limit_") for line in chunk.splitlines()))
-        seen.append(turns)
-    turning.cancel()
+    with turning() as turns:
+        async for chunk in render(tallies, ()):
+            sizes.append(sum(line.startswith(b"ratelimit_service_rate_limit_") for line in chunk.splitlines()))
+            seen.append(turns.count)
     assert sum(sizes) == 200_000
     assert max(sizes) == SLICE
     slices = 100_000 // SLICE
-    assert turns >= slices * (1 + len(LIMIT_COUNTERS))
+    assert turns.count >= slices * (1 + len(LIMIT_COUNTERS))
     assert seen[0] >= slices
 
 

@@ -1,6 +1,5 @@
 """Loading beside a running loop, and taking apart what was loaded."""
 
-import asyncio
 import gc
 import os
 import sys
@@ -15,6 +14,7 @@ from ratelimitd.sources import loader
 from ratelimitd.sources.files import Paths, RuntimeFolder
 from ratelimitd.sources.frames import FRAME_MAX, LENGTH, End, Job, Problems, Remarks
 from ratelimitd.sources.job import perform
+from tests.turning import turning
 
 
 def many(count: int) -> str:
@@ -72,25 +72,16 @@ async def test_a_load_through_a_child_equals_a_parse(tmp_path):
 
 async def test_the_loop_runs_between_slices(tmp_path):
     """Each slice is one turn of the loop, so what holds it is bounded by the rows of a slice."""
-    turns = 0
-
-    async def turn() -> None:
-        nonlocal turns
-        while True:
-            turns += 1
-            await asyncio.sleep(0)
-
     source = folder(tmp_path, many(4_000))
     pieces = [frame for frame in perform(Job(source, "fixed_window", merge_domains=False)) if isinstance(frame, Slice)]
     assert max(len(piece.rows) for piece in pieces) <= SLICE_ROWS
-    turning = asyncio.create_task(turn())
-    loaded = await loader.load(source)
-    assert turns > len(pieces)
-    turns = 0
-    steps = len(loaded.policy.nodes) // loader.DISMANTLE_STEPS
-    await loader.dismantle(loaded.policy)
-    assert turns >= steps
-    turning.cancel()
+    with turning() as turns:
+        loaded = await loader.load(source)
+        assert turns.count > len(pieces)
+        turns.count = 0
+        steps = len(loaded.policy.nodes) // loader.DISMANTLE_STEPS
+        await loader.dismantle(loaded.policy)
+        assert turns.count >= steps
 
 
 async def test_settings_reach_the_child(tmp_path):

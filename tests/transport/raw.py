@@ -1,7 +1,10 @@
 """Connections of our own to a server, for what no client would do."""
 
 import asyncio
+import socket
 from contextlib import asynccontextmanager
+
+from hyperframe.frame import PingFrame
 
 from tests.transport.wire import Caller
 
@@ -35,3 +38,19 @@ async def read_until(caller, reader, what):
 async def closed(caller, reader):
     """Read until the server closes."""
     return await read_until(caller, reader, lambda: False)
+
+
+async def narrow_at_a_drain(server, held):
+    """A caller whose socket holds little, with a call in ``held``, at a server that drains: (socket, caller, drain)."""
+    host, _, port = server.address.rpartition(":")
+    narrow = socket.socket()
+    narrow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 20_000)
+    narrow.connect((host, int(port)))
+    narrow.setblocking(False)
+    loop, caller = asyncio.get_running_loop(), Caller()
+    await loop.sock_sendall(narrow, caller.start({4: 1 << 30}) + caller.window(1 << 30) + caller.call())
+    while not held:
+        await asyncio.sleep(0.01)
+    stopping = asyncio.create_task(server.stop(20))
+    await loop.sock_sendall(narrow, PingFrame(0, bytes(8), flags=["ACK"]).serialize())
+    return narrow, caller, stopping

@@ -2,18 +2,16 @@
 
 import asyncio
 import gc
-import socket
 from collections import deque
 
 import grpc
 import pytest
 from grpc import aio
-from hyperframe.frame import PingFrame
 
 from ratelimitd.transport import lifetime
 from ratelimitd.transport.listen import SocketFile
 from ratelimitd.transport.streams import ServerStream
-from tests.transport.raw import closed, raw, read_until
+from tests.transport.raw import closed, narrow_at_a_drain, raw, read_until
 from tests.transport.servers import ECHO, STREAM, echo
 from tests.transport.wire import Caller
 
@@ -60,17 +58,8 @@ async def test_a_drain_waits_for_a_slow_reader(fast, monkeypatch):
     monkeypatch.setattr(lifetime, "LINGER", 0.2)
     held = []
     async with fast.serve(held.extend) as server:
-        host, _, port = server.address.rpartition(":")
-        narrow = socket.socket()
-        narrow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 20_000)
-        narrow.connect((host, int(port)))
-        narrow.setblocking(False)
-        loop, caller = asyncio.get_running_loop(), Caller()
-        await loop.sock_sendall(narrow, caller.start({4: 1 << 30}) + caller.window(1 << 30) + caller.call())
-        while not held:
-            await asyncio.sleep(0.01)
-        stopping = asyncio.create_task(server.stop(20))
-        await loop.sock_sendall(narrow, PingFrame(0, bytes(8), flags=["ACK"]).serialize())
+        narrow, caller, stopping = await narrow_at_a_drain(server, held)
+        loop = asyncio.get_running_loop()
         held.pop().respond(b"x" * 300_000)
         while not caller.answer().trailers and (out := await loop.sock_recv(narrow, 20_000)):
             caller.read(out)

@@ -3,7 +3,6 @@
 import asyncio
 import gc
 import resource
-import socket
 import ssl
 from contextlib import suppress
 
@@ -16,7 +15,7 @@ from ratelimitd.transport import nghttp2_available
 from ratelimitd.transport._nghttp2 import Session
 from ratelimitd.transport.lifetime import Phase
 from ratelimitd.transport.tls import TlsFiles
-from tests.transport.raw import closed, raw, read_until
+from tests.transport.raw import closed, narrow_at_a_drain, raw, read_until
 from tests.transport.servers import ECHO, MESSAGE_BOUND, STREAM, echo
 from tests.transport.wire import Caller, message
 
@@ -141,17 +140,8 @@ async def test_a_caller_that_still_writes_loses_nothing(fast):
     """The last answer arrives whole at a caller that reads slowly and goes on writing after all was said."""
     held = []
     async with fast.serve(held.extend) as server:
-        host, _, port = server.address.rpartition(":")
-        narrow = socket.socket()
-        narrow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 20_000)
-        narrow.connect((host, int(port)))
-        narrow.setblocking(False)
-        loop, caller = asyncio.get_running_loop(), Caller()
-        await loop.sock_sendall(narrow, caller.start({4: 1 << 30}) + caller.window(1 << 30) + caller.call())
-        while not held:
-            await asyncio.sleep(0.01)
-        stopping = asyncio.create_task(server.stop(20))
-        await loop.sock_sendall(narrow, PingFrame(0, bytes(8), flags=["ACK"]).serialize())
+        narrow, caller, stopping = await narrow_at_a_drain(server, held)
+        loop = asyncio.get_running_loop()
         held.pop().respond(b"x" * 60_000)
         (connection,) = server._connections
         while connection._life.phase is not Phase.CLOSING:

@@ -95,21 +95,28 @@ class Gateway:
         return self.asked
 
 
-def by_h11(data):
-    """The first request as h11 reads it, or None."""
-    connection = h11.Connection(h11.SERVER)
-    connection.receive_data(data)
+def read_by_h11(connection, head):
+    """The message that h11 has been given: (head, body, end), or None where it is no such message."""
     try:
-        request = connection.next_event()
-        if not isinstance(request, h11.Request):
+        first = connection.next_event()
+        if not isinstance(first, head):
             return None
         body = b""
         while isinstance(event := connection.next_event(), h11.Data):
             body += event.data
     except h11.RemoteProtocolError:
         return None
-    if not isinstance(event, h11.EndOfMessage):
+    return first, body, event
+
+
+def by_h11(data):
+    """The first request as h11 reads it, or None."""
+    connection = h11.Connection(h11.SERVER)
+    connection.receive_data(data)
+    read = read_by_h11(connection, h11.Request)
+    if read is None or not isinstance(read[2], h11.EndOfMessage):
         return None
+    request, body, _ = read
     return request.method, request.target, list(request.headers), body, connection.trailing_data[0]
 
 
@@ -238,15 +245,10 @@ def response_by_h11(method, data):
     connection.send(h11.EndOfMessage())
     connection.receive_data(data)
     connection.receive_data(b"")
-    try:
-        head = connection.next_event()
-        if not isinstance(head, h11.Response):
-            return None
-        body = b""
-        while isinstance(event := connection.next_event(), h11.Data):
-            body += event.data
-    except h11.RemoteProtocolError:
+    read = read_by_h11(connection, h11.Response)
+    if read is None:
         return None
+    head, body, _ = read
     return head.status_code, list(head.headers), body, connection.trailing_data[0]
 
 

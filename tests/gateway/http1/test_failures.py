@@ -127,6 +127,20 @@ async def stale(rig, upstream):
     return client, end
 
 
+async def two_stale(rig, upstream):
+    """Two clients, and the upstream's connections that were used by each."""
+    clients = [await rig.client() for _ in range(2)]
+    ends = []
+    for client in clients:
+        await client.send(get())
+        ends.append(await upstream.accept())
+    for client, end in zip(clients, ends, strict=True):
+        await end.until()
+        await end.send(OK)
+        await client.answer()
+    return clients, ends
+
+
 async def test_a_get_on_a_stale_connection_is_asked_once_more(rig, upstream):
     """Stale keep-alive connection → one transparent retry for GET, on a new connection."""
     client, end = await stale(rig, upstream)
@@ -168,15 +182,7 @@ async def test_what_may_do_something_twice_is_not_asked_again(rig, upstream, req
 
 async def test_the_second_time_is_on_a_new_connection(rig, upstream):
     """A retry does not try its luck with another idle connection, which may be as stale as the first."""
-    clients = [await rig.client() for _ in range(2)]
-    ends = []
-    for client in clients:
-        await client.send(get())
-        ends.append(await upstream.accept())
-    for client, end in zip(clients, ends, strict=True):
-        await end.until()
-        await end.send(OK)
-        await client.answer()
+    clients, ends = await two_stale(rig, upstream)
     await clients[0].send(get(b"/again"))
     await ends[1].until()
     ends[1].close()
@@ -274,15 +280,7 @@ async def test_no_connection_free_is_503(rigs, upstream, options):
 async def test_the_last_used_connection_is_the_first_taken(rigs, upstream):
     """Idle connections are reused last in, first out, so that those too many grow old."""
     rig = await rigs(endpoint(upstream))
-    clients = [await rig.client() for _ in range(2)]
-    ends = []
-    for client in clients:
-        await client.send(get())
-        ends.append(await upstream.accept())
-    for client, end in zip(clients, ends, strict=True):
-        await end.until()
-        await end.send(OK)
-        await client.answer()
+    clients, ends = await two_stale(rig, upstream)
     await clients[0].send(get(b"/last"))
     assert (await ends[1].until()).startswith(b"GET /last ")
 
