@@ -19,7 +19,7 @@ from ratelimitd.algorithms import ALGORITHMS, make_rate
 from ratelimitd.limiter import Ask, Failure, Plan, Planner, PlanOptions, Request, Tallies, key_maker
 from ratelimitd.policy import Descriptor, parse
 from ratelimitd.stores import MemoryStore, RedisStore
-from ratelimitd.stores.redis import Address, RedisOptions
+from ratelimitd.stores.redis import Address, Place, RedisOptions
 
 SECOND: Final = 1_000_000
 BATCHES: Final = (1, 16, 128)
@@ -119,7 +119,7 @@ def plans(name: str, keys: int, *, shared: bool) -> Iterator[Plan]:
 async def charges(name: str, scale: Scale, address: str, pid: int) -> dict[str, Any]:
     """Return µs a charge by batch size: wall time, and CPU of redis-server; and bytes a key there."""
     host, _, port = address.rpartition(":")
-    redis = RedisStore(RedisOptions(Address(host, int(port)), budget=60.0))
+    redis = RedisStore(RedisOptions(Place((Address(host, int(port)),)), budget=60.0))
     if not await redis.connect():
         raise BenchError(f"Redis at {address} cannot be reached")
     planned = [*plans(name, 1024, shared=True)]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ratelimitd.settings import ROWS, RedisAddress, Secret, Settings, SettingsError, Status, load
+from ratelimitd.settings import ROWS, RedisAddress, RedisPlace, Secret, Settings, SettingsError, Status, load
 from ratelimitd.settings.docs import page
 from ratelimitd.settings.parsers import boolean, duration, host_port, size
 from ratelimitd.settings.redis_url import redis_address
@@ -175,21 +175,19 @@ def test_ipv6_host() -> None:
         ("redis://:pa%40ss@h:1/2", RedisAddress("h", 1, "", "", "pa@ss", 2)),
         ("redis://u:p@h", RedisAddress("h", 6379, "", "u", "p")),
         ("redis://u:p:q@h", RedisAddress("h", 6379, "", "u", "p:q")),
+        ("rediss://h:1", RedisAddress("h", 1, tls=True)),
         ("/run/redis.sock", RedisAddress(path="/run/redis.sock")),
         ("unix:///run/redis.sock", RedisAddress(path="/run/redis.sock")),
     ],
 )
 def test_redis_url(value: str, address: RedisAddress) -> None:
     """REDIS_URL is read in each of its forms."""
-    assert tuple(redis_address(value) or ()) == tuple(address)
+    assert redis_address(value) == address
 
 
 @pytest.mark.parametrize(
     ("value", "why"),
     [
-        ("rediss://h", "TLS"),
-        ("a:1,b:1", "Sentinel or a cluster"),
-        ("redis://a:1,b:1", "Sentinel or a cluster"),
         ("u:p@h:1", "redis://"),
         ("h:port", "port"),
         ("h:0", "port"),
@@ -200,21 +198,55 @@ def test_redis_url(value: str, address: RedisAddress) -> None:
     ],
 )
 def test_not_a_redis_url(value: str, why: str) -> None:
-    """What is not one plain Redis server is refused, with the reason."""
+    """What is not the address of a Redis server is refused, with the reason."""
     with pytest.raises(ValueError, match=why):
         redis_address(value)
 
 
 def test_redis_without_socket_type() -> None:
     """A host:port needs no REDIS_SOCKET_TYPE, though upstream's default is unix; saying tcp is fine too."""
-    assert load({"REDIS_URL": "h:1"}, {}).redis == RedisAddress("h", 1)
-    assert load({"REDIS_URL": "h:1", "REDIS_SOCKET_TYPE": "tcp"}, {}).redis == RedisAddress("h", 1)
+    expected = RedisPlace("single", (RedisAddress("h", 1),))
+    assert expected == load({"REDIS_URL": "h:1"}, {}).redis
+    assert expected == load({"REDIS_URL": "h:1", "REDIS_SOCKET_TYPE": "tcp"}, {}).redis
+
+
+HOSTS = RedisAddress("a", 1), RedisAddress("b", 2)
+
+
+@pytest.mark.parametrize(
+    ("kind", "url", "place"),
+    [
+        ("CLUSTER", "a:1,b:2", RedisPlace("cluster", HOSTS)),
+        ("cluster", "a:1", RedisPlace("cluster", HOSTS[:1])),
+        ("cluster", "rediss://a:1, b:2", RedisPlace("cluster", (HOSTS[0]._replace(tls=True), HOSTS[1]))),
+        ("SENTINEL", "mymaster,a:1,b:2", RedisPlace("sentinel", HOSTS, "mymaster")),
+    ],
+)
+def test_redis_type(kind: str, url: str, place: RedisPlace) -> None:
+    """REDIS_TYPE says how REDIS_URL is read, in upstream's forms; the same holds for REDIS_PERSECOND_*."""
+    settings = load(
+        {
+            "REDIS_URL": url,
+            "REDIS_TYPE": kind,
+            "REDIS_PERSECOND": "true",
+            "REDIS_PERSECOND_URL": url,
+            "REDIS_PERSECOND_TYPE": kind,
+        },
+        {},
+    )
+    assert settings.redis == settings.per_second == place
+    assert place.tls == ("rediss" in url)
+
+
+def test_no_second_redis_unless_asked_for() -> None:
+    """REDIS_PERSECOND_URL alone means nothing, as upstream has it."""
+    assert load({"REDIS_URL": "a:1", "REDIS_PERSECOND_URL": "b:1"}, {}).per_second is None
 
 
 def test_redis_auth() -> None:
     """REDIS_AUTH is split at its first colon; without one it is a password."""
-    assert load({"REDIS_ADDR": "h:1", "REDIS_AUTH": "u:p:q"}, {}).redis == RedisAddress("h", 1, "", "u", "p:q")
-    assert load({"REDIS_ADDR": "h:1", "REDIS_AUTH": "p"}, {}).redis == RedisAddress("h", 1, "", "", "p")
+    assert load({"REDIS_ADDR": "h:1", "REDIS_AUTH": "u:p:q"}, {}).redis_auth == ("u", "p:q")
+    assert load({"REDIS_ADDR": "h:1", "REDIS_AUTH": "p"}, {}).redis_auth == ("", "p")
 
 
 @pytest.mark.parametrize(
@@ -233,7 +265,22 @@ def test_redis_auth() -> None:
         ({"BACKEND_TYPE": "memcache"}, "BACKEND_TYPE", "not built yet"),
         ({"BACKEND_TYPE": "disk"}, "BACKEND_TYPE", "write nothing or memory or redis"),
         ({"CONFIG_TYPE": "GRPC_XDS_SOTW"}, "CONFIG_TYPE", "not built yet"),
-        ({"REDIS_URL": "h:1", "REDIS_TYPE": "CLUSTER"}, "REDIS_TYPE", "not built yet"),
+        ({"REDIS_URL": "h:1", "REDIS_TYPE": "ring"}, "REDIS_TYPE", "single or sentinel or cluster"),
+        ({"REDIS_URL": "a:1,b:1"}, "REDIS_URL", "a list is for"),
+        ({"REDIS_URL": "a:1,,b:1", "REDIS_TYPE": "cluster"}, "REDIS_URL", "between two commas"),
+        ({"REDIS_URL": "mymaster", "REDIS_TYPE": "sentinel"}, "REDIS_URL", "then the Sentinels"),
+        ({"REDIS_URL": "redis://a:1,b:1", "REDIS_TYPE": "sentinel"}, "REDIS_URL", "then the Sentinels"),
+        ({"REDIS_URL": "redis://a:1/2", "REDIS_TYPE": "cluster"}, "REDIS_URL", "without a database"),
+        ({"REDIS_URL": "/s", "REDIS_TYPE": "cluster"}, "REDIS_URL", "without a database"),
+        ({"REDIS_URL": "h:1", "REDIS_PERSECOND": "true"}, "REDIS_PERSECOND", "needs REDIS_PERSECOND_URL"),
+        ({"REDIS_URL": "h:1", "REDIS_AUTH": "a", "REDIS_AUTH_FILE": "/f"}, "REDIS_AUTH_FILE", "keep one of the two"),
+        ({"REDIS_URL": "h:1", "REDIS_TLS_CACERT": "/f"}, "REDIS_TLS_CACERT", "plain text"),
+        ({"REDIS_URL": "rediss://h:1", "REDIS_TLS_CLIENT_KEY": "/f"}, "REDIS_TLS_CLIENT_KEY", "TLS_CLIENT_CERT beside"),
+        (
+            {"REDIS_URL": "redis://u:p@a:1,redis://u:q@b:1", "REDIS_TYPE": "cluster"},
+            "REDIS_URL",
+            "different credentials",
+        ),
         ({"REDIS_URL": "h:1", "REDIS_SOCKET_TYPE": "unix"}, "REDIS_SOCKET_TYPE", "the address is tcp"),
         ({"REDIS_URL": "/s", "REDIS_SOCKET_TYPE": "tcp"}, "REDIS_SOCKET_TYPE", "the address is unix"),
         ({"REDIS_URL": "redis://:a@h", "REDIS_AUTH": "b"}, "REDIS_AUTH", "other credentials"),
@@ -327,7 +374,7 @@ def test_secret_rows() -> None:
         row.name for row in ROWS if any(word in row.name for word in ("AUTH", "REDIS_URL", "REDIS_ADDR", "PASSWORD"))
     }
 
-    assert all(row.secret is not Secret.NO for row in ROWS if row.name in named)
+    assert all(row.secret is not Secret.NO for row in ROWS if row.name in named and not row.name.endswith("_FILE"))
 
 
 def test_every_contract_variable_has_a_row() -> None:

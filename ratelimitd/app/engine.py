@@ -4,12 +4,14 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from ratelimitd.limiter import AnswerOptions, Engine, Fallback, Guard, OverLimitCache, PlanOptions, Tallies
-from ratelimitd.observe.metrics import STORE_BUCKETS, Counters, Histogram
+from ratelimitd.observe.metrics import Counters
 from ratelimitd.policy import OnStoreFailure
 from ratelimitd.rls import Bounds, Decided, EncodeOptions, RateLimitService, ServiceOptions
-from ratelimitd.settings import RedisAddress, Settings
+from ratelimitd.settings import Settings
 from ratelimitd.stores.memory import MemoryStore
-from ratelimitd.stores.redis import Address, RedisOptions, RedisStore
+from ratelimitd.stores.redis import RedisStore
+
+from .redis import RedisWatch, redis_options
 
 MICROSECONDS = 1_000_000
 
@@ -31,15 +33,16 @@ class Parts(NamedTuple):
     counters: Counters
     memory: MemoryStore
     redis: RedisStore | None
-    store_latency: Histogram
+    redis_watch: RedisWatch
     fallbacks: dict[OnStoreFailure, int]
 
 
 def build(settings: Settings, listener: Callable[[Decided], None] | None) -> Parts:
     """Build the engine; it decides once its service has a planner. Needs a running event loop."""
     tallies, counters = Tallies(settings.request_made_series), Counters()
-    latency, fallbacks = Histogram(STORE_BUCKETS), dict.fromkeys(OnStoreFailure, 0)
-    redis = None if settings.redis is None else RedisStore(_redis_options(settings, settings.redis), latency.observe)
+    watch, fallbacks = RedisWatch(), dict.fromkeys(OnStoreFailure, 0)
+    place = settings.redis
+    redis = None if place is None else RedisStore(redis_options(settings, place), watch)
     memory = MemoryStore(settings.memory_max_bytes if redis is None else FALLBACK_BYTES)
     guards: list[Guard] = []
     if redis is not None:
@@ -52,7 +55,7 @@ def build(settings: Settings, listener: Callable[[Decided], None] | None) -> Par
         guards.append(OverLimitCache(settings.local_cache_size_in_bytes))
     engine = Engine(memory if redis is None else redis, guards)
     service = RateLimitService(engine, tallies, counters, _service_options(settings), listener)
-    return Parts(engine, service, tallies, counters, memory, redis, latency, fallbacks)
+    return Parts(engine, service, tallies, counters, memory, redis, watch, fallbacks)
 
 
 def plan_options(settings: Settings) -> PlanOptions:
@@ -88,15 +91,4 @@ def _service_options(settings: Settings) -> ServiceOptions:
             quota_mode=settings.quota_mode,
         ),
         budget=store_budget(settings),
-    )
-
-
-def _redis_options(settings: Settings, where: RedisAddress) -> RedisOptions:
-    return RedisOptions(
-        address=Address(*where),
-        pool_size=settings.redis_pool_size,
-        connect_timeout=settings.redis_timeout,
-        jitter=settings.expiration_jitter_max_seconds,
-        budget=settings.store_budget,
-        max_in_flight=settings.store_in_flight,
     )

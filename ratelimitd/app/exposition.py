@@ -42,8 +42,10 @@ def exposition(parts: Parts, policies: Policies, lag: LoopLag, more: Iterable[Fa
 
 
 def _redis_families(parts: Parts, redis: RedisStore) -> list[Family]:
+    watch = parts.redis_watch
     return [
-        *store_families(parts.store_latency, redis.failures.items, lambda: redis.connected),
+        *store_families(watch.latency, redis.failures.items, lambda: redis.connected),
+        single("ratelimitd_redis_batch_charges", "histogram", "Charges of a script call.", lambda: watch.charges),
         single("ratelimitd_redis_round_trips_total", "counter", "Round trips to Redis.", lambda: redis.round_trips),
         single("ratelimitd_redis_reconnects_total", "counter", "Connections made again.", lambda: redis.reconnects),
         single(
@@ -51,6 +53,29 @@ def _redis_families(parts: Parts, redis: RedisStore) -> list[Family]:
             lambda: redis.script_reloads,
         ),
         single("ratelimitd_redis_in_flight", "gauge", "Charges waiting for Redis.", lambda: redis.in_flight),
+        by_label(
+            "ratelimitd_redis_node_up", "gauge", "Whether a server can be asked.", "node",
+            lambda: [(node.name, int(node.refusal is None)) for node in redis.nodes],
+        ),
+        by_label(
+            "ratelimitd_redis_breaker_open", "gauge", "Whether a server is left alone but for probes.", "node",
+            lambda: [(node.name, int(node.breaker.open)) for node in redis.nodes],
+        ),
+        single(
+            "ratelimitd_redis_breaker_opens_total", "counter", "Times a server began to be left alone.",
+            lambda: redis.breaker_opens,
+        ),
+        by_label(
+            "ratelimitd_redis_redirects_total", "counter", "Calls that a cluster sent elsewhere.", "kind",
+            redis.redirects.items,
+        ),
+        single(
+            "ratelimitd_redis_torn_total", "counter",
+            "Requests over several slots that were charged in part instead of all or nothing.", lambda: redis.torn,
+        ),
+        single(
+            "ratelimitd_redis_clock_skew_seconds", "gauge", "Redis' clock minus ours.", lambda: redis.skew,
+        ),
         by_label(
             "ratelimitd_store_fallbacks_total", "counter", "Failures, by their limit's on_store_failure.",
             "policy", lambda: [(policy.name.lower(), count) for policy, count in parts.fallbacks.items()],

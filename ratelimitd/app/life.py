@@ -16,6 +16,7 @@ from ratelimitd.observe.loop import LoopLag, tame_collector
 from ratelimitd.settings import Settings
 from ratelimitd.sources import Source, Watch, describe, signature
 
+from .redis import hide_passwords
 from .service import Service
 
 log = structlog.stdlib.get_logger(__name__)
@@ -54,8 +55,7 @@ def live(settings: Settings, start: Start) -> int:
     """Start, and serve until SIGTERM or SIGINT; returns the exit code: 0 after a drain, 1 when the start failed."""
     configure(settings.log_level, settings.log_format)
     hide(settings.identity_secret)
-    if settings.redis is not None:
-        hide(settings.redis.password)
+    hide_passwords(settings)
     for warning in settings.warnings:
         log.warning(warning)
     try:
@@ -103,14 +103,7 @@ async def _connect(service: Service, stack: AsyncExitStack) -> None:
     if redis is None:
         return
 
-    def edge(up: bool, reason: str) -> None:  # noqa: FBT001 - the store's signature
-        if up:
-            log.info("redis is connected", address=str(service.settings.redis))
-        else:
-            log.warning("redis is away", address=str(service.settings.redis), reason=reason)
-        service.judge()
-
-    redis.on_edge = edge
+    service.parts.redis_watch.changed = service.judge
     connecting = asyncio.ensure_future(redis.connect())
     stack.push_async_callback(redis.close)
     stack.push_async_callback(cancelled, connecting)

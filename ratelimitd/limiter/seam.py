@@ -79,6 +79,7 @@ class FailureKind(StrEnum):
 
     TIMEOUT = "timeout"
     DISCONNECTED = "disconnected"
+    OPEN = "breaker_open"
     TRANSIENT = "transient"
     PERMANENT = "permanent"
     KEY = "key"

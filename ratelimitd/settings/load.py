@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
+from ratelimitd.settings.redis_url import RedisPlace, credentials, redis_address
 from ratelimitd.settings.rows import MASK, Row, Status
 from ratelimitd.settings.table import ROWS, Settings
 
@@ -123,17 +124,70 @@ def _backend(given: _Given, settings: Settings) -> Iterator[Problem]:
         yield given.problem(row, "needs REDIS_URL, as in redis:6379")
 
 
+def _places(given: _Given, settings: Settings) -> Iterator[Problem]:
+    """Read each address as its type says, and hold the rest against it."""
+    if settings.redis_persecond and not settings.redis_persecond_url:
+        yield given.problem(Settings.redis_persecond, "needs REDIS_PERSECOND_URL, as in redis:6379")
+    main = Settings.redis_url if settings.redis_url else Settings.redis_addr
+    sockets = settings.redis_socket_type, settings.redis_persecond_socket_type
+    yield from _place(given, lambda: settings.redis, main, Settings.redis_socket_type, sockets[0])
+    url, kind = Settings.redis_persecond_url, Settings.redis_persecond_socket_type
+    yield from _place(given, lambda: settings.per_second, url, kind, sockets[1])
+
+
+def _place(
+    given: _Given, read: Callable[[], RedisPlace | None], url: Row[Any], socket: Row[Any], wanted: str
+) -> Iterator[Problem]:
+    try:
+        place = read()
+    except ValueError as error:
+        yield given.problem(url, str(error))
+        return
+    if place is None:
+        return
+    found = "unix" if place.addresses[0].path else "tcp"
+    if wanted and wanted != found:
+        yield given.problem(socket, f"but the address is {found}; unset this")
+    if len({address[3:5] for address in place.addresses}) > 1:
+        yield given.problem(url, "the addresses hold different credentials; write them once, in REDIS_AUTH")
+
+
 def _credentials(given: _Given, settings: Settings) -> Iterator[Problem]:
-    address = settings.redis_url or settings.redis_addr
-    if settings.redis_auth and address and address.password and settings.redis_auth != address[3:5]:
-        yield given.problem(Settings.redis_auth, "the address holds other credentials; keep one of the two")
+    """Know of each Redis one user."""
+    sets = (
+        (Settings.redis_auth, Settings.redis_auth_file, settings.redis_url or settings.redis_addr),
+        (Settings.redis_persecond_auth, Settings.redis_persecond_auth_file, settings.redis_persecond_url),
+    )
+    for auth, file, parts in sets:
+        in_address = any("@" in part for part in parts)
+        same = in_address and _same(given.values.get(auth.name, ""), parts)
+        if auth.name in given.values and in_address and not same:
+            yield given.problem(auth, "the address holds other credentials; keep one of the two")
+        if given.values.get(file.name) and (given.values.get(auth.name) or in_address):
+            yield given.problem(file, "there are credentials beside it; keep one of the two")
 
 
-def _socket(given: _Given, settings: Settings) -> Iterator[Problem]:
-    address, wanted = settings.redis, settings.redis_socket_type
-    found = "unix" if address and address.path else "tcp"
-    if address and wanted and wanted != found:
-        yield given.problem(Settings.redis_socket_type, f"but the address is {found}; unset this")
+def _same(auth: str, parts: tuple[str, ...]) -> bool:
+    try:
+        return all(redis_address(part)[3:5] == credentials(auth) for part in parts if "@" in part)
+    except ValueError:
+        return True  # the address itself is the problem, and is named as one
+
+
+def _redis_tls(given: _Given, settings: Settings) -> Iterator[Problem]:
+    """Never talk in plain text where somebody gave certificates for TLS."""
+    pair = Settings.redis_tls_client_cert, Settings.redis_tls_client_key
+    files = (*pair, Settings.redis_tls_cacert)
+    schemes = any(
+        "rediss://" in part for part in (*settings.redis_url, *settings.redis_addr, *settings.redis_persecond_url)
+    )
+    used = settings.redis_tls or settings.redis_persecond_tls or schemes
+    for row in () if used else files:
+        if given.values.get(row.name):
+            yield given.problem(row, "REDIS_TLS is off, so Redis would be plain text: turn it on or unset this")
+    for row, other in (pair, pair[::-1]):
+        if given.values.get(row.name) and not given.values.get(other.name):
+            yield given.problem(row, f"needs {other.name} beside it")
 
 
 def _without_redis(given: _Given, _: Settings) -> Iterator[Problem]:
@@ -174,6 +228,18 @@ def _tls(given: _Given, settings: Settings) -> Iterator[Problem]:
         yield given.problem(Settings.grpc_client_tls_san, "a name proves nothing without GRPC_CLIENT_TLS_CACERT")
 
 
+def _admin(given: _Given, settings: Settings) -> Iterator[Problem]:
+    """Never run without the admin API that somebody asked for, nor with a token other than the one meant."""
+    token, file = Settings.admin_token, Settings.admin_token_file
+    for row in (token, file):
+        if given.values.get(row.name) == "":
+            yield given.problem(row, "set but empty; unset it for no admin API")
+    if settings.admin_token and settings.admin_token_file:
+        yield given.problem(file, "ADMIN_TOKEN is set too; keep one of the two")
+    if settings.admin_remote and not any(given.values.get(row.name) for row in (token, file)):
+        yield given.problem(Settings.admin_remote, "there is no admin API without ADMIN_TOKEN or ADMIN_TOKEN_FILE")
+
+
 def _names_redis(given: _Given) -> bool:
     return "REDIS_URL" in given.values or "REDIS_ADDR" in given.values
 
@@ -181,9 +247,11 @@ def _names_redis(given: _Given) -> bool:
 _RULES: Final[tuple[Callable[[_Given, Settings], Iterator[Problem]], ...]] = (
     _one_address,
     _backend,
+    _places,
     _credentials,
-    _socket,
+    _redis_tls,
     _without_redis,
     _strangers,
     _tls,
+    _admin,
 )

@@ -30,6 +30,10 @@ _SIZE_POWERS: Final[Mapping[str, int]] = {"": 0, "b": 0, "k": 10, "m": 20, "g": 
 
 _HEADER: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
 PORT_MAX: Final = 65_535
+
+_VISIBLE: Final = re.compile(r"[!-~]+", re.ASCII)
+BEARER_LEAST: Final = 16
+"""Characters of a token; 16 of hexadecimal are 64 bits, which take thousands of years at a million guesses a second."""
 EVERYWHERE: Final = "0.0.0.0"  # noqa: S104  upstream's default too: Envoy asks from other machines
 
 
@@ -151,6 +155,15 @@ def header(value: str) -> str:
     """Read the name of an HTTP header field (RFC 9110, 5.6.2: a token)."""
     if not _HEADER.fullmatch(value):
         raise ValueError("not a header name; write one like RateLimit-Limit")
+    return value
+
+
+def bearer(value: str) -> str:
+    """Read a token that an HTTP caller can send: visible ASCII, long enough that nobody guesses it."""
+    if len(value) < BEARER_LEAST:
+        raise ValueError(f"shorter than {BEARER_LEAST} characters; make one with: openssl rand -hex 32")
+    if not _VISIBLE.fullmatch(value):
+        raise ValueError("has blanks or characters that are not ASCII; make one with: openssl rand -hex 32")
     return value
 
 

@@ -1,7 +1,7 @@
 """Where Redis is: REDIS_URL in the three forms people write it in."""
 
 import re
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 from urllib.parse import unquote
 
 REDIS_PORT: Final = 6379
@@ -18,6 +18,7 @@ class RedisAddress(NamedTuple):
         path: of a unix socket; "" for TCP.
         user, password: for AUTH; both may be empty.
         database: for SELECT.
+        tls: the scheme was rediss.
     """
 
     host: str = ""
@@ -26,6 +27,7 @@ class RedisAddress(NamedTuple):
     user: str = ""
     password: str = ""
     database: int = 0
+    tls: bool = False
 
     def __str__(self) -> str:
         """Say where it is without the credentials."""
@@ -37,17 +39,69 @@ class RedisAddress(NamedTuple):
         return f"RedisAddress({self})"
 
 
-def redis_address(value: str) -> RedisAddress | None:
+Kind = Literal["single", "sentinel", "cluster"]
+
+
+class RedisPlace(NamedTuple):
+    """One Redis, whatever it consists of.
+
+    Attributes:
+        kind: single, sentinel or cluster.
+        addresses: of the server, the Sentinels, or some nodes of the cluster.
+        master: the name by which Sentinels know the master.
+    """
+
+    kind: Kind
+    addresses: tuple[RedisAddress, ...]
+    master: str = ""
+
+    def __str__(self) -> str:
+        """Say where it is without the credentials."""
+        places = ",".join(map(str, self.addresses))
+        return {"sentinel": f"{self.master} of {places}", "cluster": f"cluster {places}"}.get(self.kind, places)
+
+    @property
+    def tls(self) -> bool:
+        """Whether the scheme of some address says so."""
+        return any(address.tls for address in self.addresses)
+
+
+def redis_parts(value: str) -> tuple[str, ...]:
+    """Split REDIS_URL at its commas; empty is none."""
+    parts = tuple(part.strip() for part in value.split(",")) if value else ()
+    if not all(parts):
+        raise ValueError("there is nothing between two commas, or before the first or behind the last")
+    return parts
+
+
+def redis_place(kind: Kind, parts: tuple[str, ...]) -> RedisPlace | None:
+    """Read the parts of REDIS_URL as REDIS_TYPE says; none is None. Raises ValueError.
+
+    single: one address. cluster: some nodes. sentinel: the name of the master, then some Sentinels (upstream's form).
+    """
+    if not parts:
+        return None
+    if kind == "single":
+        if len(parts) > 1:
+            raise ValueError("a list is for REDIS_TYPE=cluster or sentinel; name one server, or say which it is")
+        return RedisPlace(kind, (redis_address(parts[0]),))
+    master = parts[0] if kind == "sentinel" else ""
+    addresses = tuple(map(redis_address, parts[1:] if master else parts))
+    if master and (not addresses or "://" in master):
+        raise ValueError("write the name of the master, then the Sentinels: mymaster,sentinel-1:26379,sentinel-2:26379")
+    if any(address.path or address.database for address in addresses):
+        raise ValueError(f"a {kind} is named by host:port, without a database or the path of a socket")
+    return RedisPlace(kind, addresses, master)
+
+
+def redis_address(value: str) -> RedisAddress:
     """Read ``host:port``, ``redis://[user:password@]host[:port][/database]`` or the path of a unix socket.
 
-    Empty is None. Raises ValueError for anything else, also for what needs TLS, Sentinel or a cluster.
+    ``rediss://`` means TLS. Raises ValueError for anything else.
     """
-    if not value:
-        return None
-    if value.startswith("rediss://"):
-        raise ValueError("TLS to Redis is not built yet, and plain text instead would not be what you asked for")
-    if value.startswith("redis://"):
-        return _from_url(value.removeprefix("redis://"))
+    for scheme in ("redis://", "rediss://"):
+        if value.startswith(scheme):
+            return _from_url(value.removeprefix(scheme))._replace(tls=scheme == "rediss://")
     path = value.removeprefix("unix://")
     if path.startswith("/"):
         return RedisAddress(path=path)
@@ -77,8 +131,6 @@ def _from_url(rest: str) -> RedisAddress:
 
 
 def _host_port(value: str) -> tuple[str, int]:
-    if "," in value:
-        raise ValueError("a list is for Sentinel or a cluster, which are not built yet; name one server")
     host, colon, port = value.rpartition(":")
     if not colon or value.endswith("]"):
         host, port = value, str(REDIS_PORT)

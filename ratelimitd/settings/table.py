@@ -4,11 +4,12 @@ What works is an attribute of ``Settings``; its row is read on the class. What d
 """
 
 from collections.abc import Mapping
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, cast
 
 from ratelimitd.settings.parsers import (
     EVERYWHERE,
     address,
+    bearer,
     boolean,
     choice,
     duration,
@@ -22,7 +23,7 @@ from ratelimitd.settings.parsers import (
     size,
     text,
 )
-from ratelimitd.settings.redis_url import RedisAddress, credentials, redis_address
+from ratelimitd.settings.redis_url import Kind, RedisPlace, credentials, redis_parts, redis_place
 from ratelimitd.settings.rows import Row, Secret, Status
 
 ALGORITHMS: Final = ("fixed_window", "sliding_window_counter", "sliding_window", "token_bucket", "gcra", "leaky_bucket")
@@ -32,7 +33,23 @@ LOG_LEVELS: Final = ("trace", "debug", "info", "warn", "warning", "error", "fata
 
 _NOT_XDS: Final = "serve the policy from files (CONFIG_TYPE=FILE) until it is"
 _NOT_MEMCACHE: Final = "write redis with REDIS_URL, or memory"
-_ONE_SERVER: Final = "write single and name one server in REDIS_URL"
+_ANY_KIND: Final = choice("single", "sentinel", "cluster")
+_PLACE: Final = (
+    "host:port, redis://[user:password@]host[:port][/database], rediss://… for TLS, or the path of a unix socket. "
+    "A cluster: some nodes, a comma between two. Sentinel: the name of the master, then some Sentinels."
+)
+_TIMEOUT: Final = (
+    "How long a connection may take to be made and greeted. Upstream's default is 10s; a store that must answer "
+    "within milliseconds is near, and an attempt that hangs keeps the next one waiting."
+)
+
+
+def _kind(value: str) -> Kind:
+    return cast("Kind", _ANY_KIND(value))
+
+
+def _credentials(value: str) -> tuple[str, str] | None:
+    return credentials(value) if value else None
 
 
 class Settings:
@@ -58,19 +75,29 @@ class Settings:
         return "Settings(...)"
 
     @property
-    def redis(self) -> RedisAddress | None:
-        """Where Redis is, with the credentials of REDIS_AUTH; None: counters live in memory."""
-        address = self.redis_url or self.redis_addr
-        if address is None or not self.redis_auth:
-            return address
-        user, password = self.redis_auth
-        return address._replace(user=user, password=password)
+    def redis(self) -> RedisPlace | None:
+        """Where Redis is; None: counters live in memory. Raises ValueError, though not once ``load`` has looked."""
+        return redis_place(self.redis_type, self.redis_url or self.redis_addr)
+
+    @property
+    def per_second(self) -> RedisPlace | None:
+        """Where limits a second have their counters; None: with the others. Raises ValueError as ``redis`` does."""
+        return redis_place(self.redis_persecond_type, self.redis_persecond_url) if self.redis_persecond else None
 
     # What listens where
     host = Row(address, EVERYWHERE, "Address of HTTP: /healthcheck, /livez, /readyz, /json, /metrics; :: works.")
     port = Row(port_number, "8080", "Port of HTTP; 0: a free one.")
     debug_host = Row(address, EVERYWHERE, "Address of the debug HTTP: /rlconfig.")
     debug_port = Row(port_number, "6070", "Port of the debug HTTP; 0: a free one.")
+    admin_token = Row(
+        lambda value: bearer(value) if value else "",
+        "",
+        "The bearer token of the admin API on the debug port, 16 characters or more; unset, and no ADMIN_TOKEN_FILE: "
+        "there is no admin API.",
+        secret=Secret.WHOLE,
+    )
+    admin_token_file = Row(text, "", "File that holds it instead; read again when it changes.")
+    admin_remote = Row(boolean, "false", "Let the admin API answer callers that are not on this host (loopback).")
     grpc_host = Row(address, EVERYWHERE, "Address of gRPC, which Envoy calls; :: works.")
     grpc_port = Row(port_number, "8081", "Port of gRPC; 0: a free one.")
     grpc_uds = Row(text, "", "Path of a unix socket for gRPC, which replaces GRPC_HOST and GRPC_PORT.")
@@ -159,24 +186,40 @@ class Settings:
         "256MiB",
         "Memory for counters; past it, expired ones go first. Half of a small container's 512 MiB.",
     )
-    redis_url = Row(
-        redis_address,
-        "",
-        "host:port, redis://[user:password@]host[:port][/database] or the path of a unix socket.",
-        secret=Secret.USERINFO,
-    )
-    redis_addr = Row(redis_address, "", "Another name for REDIS_URL, meant for host:port.", secret=Secret.USERINFO)
+    redis_url = Row(redis_parts, "", _PLACE, secret=Secret.USERINFO)
+    redis_addr = Row(redis_parts, "", "Another name for REDIS_URL, meant for host:port.", secret=Secret.USERINFO)
     redis_socket_type = Row(
         choice("", "tcp", "unix"), "", "tcp or unix; unset: seen from REDIS_URL. Upstream's default is unix."
     )
-    redis_type = Row(
-        choice("single", unbuilt={"cluster": _ONE_SERVER, "sentinel": _ONE_SERVER}), "single", "One Redis server."
+    redis_type = Row(_kind, "single", "single, sentinel or cluster: what REDIS_URL names.")
+    redis_auth = Row(_credentials, "", "password or user:password.", secret=Secret.WHOLE)
+    redis_auth_file = Row(
+        text, "", "File that holds what REDIS_AUTH would; read for each new connection, so that it may change."
     )
-    redis_auth = Row(
-        lambda value: credentials(value) if value else None, "", "password or user:password.", secret=Secret.WHOLE
+    redis_sentinel_auth = Row(
+        _credentials, "", "password or user:password of the Sentinels themselves.", secret=Secret.WHOLE
     )
-    redis_pool_size = Row(integer(1, 1024), "10", "Connections to Redis at most; a busy event loop needs few.")
-    redis_timeout = Row(positive_duration, "10s", "How long a connection to Redis may take to be made.")
+    redis_pool_size = Row(integer(1, 1024), "10", "Connections to a server at most; a busy event loop needs few.")
+    redis_timeout = Row(positive_duration, "500ms", _TIMEOUT)
+    redis_tls = Row(boolean, "false", "TLS to Redis, and to its Sentinels.")
+    redis_tls_cacert = Row(text, "", "PEM file of the CA of their certificates; unset: what the system trusts.")
+    redis_tls_client_cert = Row(text, "", "PEM file of our certificate, where they ask for one; read again when new.")
+    redis_tls_client_key = Row(text, "", "PEM file of its key.")
+    redis_tls_skip_hostname_verification = Row(
+        boolean,
+        "false",
+        "Take any certificate of the CA, whatever the name in it; for nodes that a cluster names by IP.",
+    )
+    redis_persecond = Row(boolean, "false", "A second Redis, for limits with a window of one second.")
+    redis_persecond_url = Row(redis_parts, "", "As REDIS_URL, of the second one.", secret=Secret.USERINFO)
+    redis_persecond_socket_type = Row(choice("", "tcp", "unix"), "", "As REDIS_SOCKET_TYPE.")
+    redis_persecond_type = Row(_kind, "single", "As REDIS_TYPE.")
+    redis_persecond_auth = Row(_credentials, "", "As REDIS_AUTH.", secret=Secret.WHOLE)
+    redis_persecond_auth_file = Row(text, "", "As REDIS_AUTH_FILE.")
+    redis_persecond_sentinel_auth = Row(_credentials, "", "As REDIS_SENTINEL_AUTH.", secret=Secret.WHOLE)
+    redis_persecond_pool_size = Row(integer(1, 1024), "10", "As REDIS_POOL_SIZE.")
+    redis_persecond_timeout = Row(positive_duration, "500ms", "As REDIS_TIMEOUT.")
+    redis_persecond_tls = Row(boolean, "false", "As REDIS_TLS, of the second Redis alone; the files are the same.")
     store_budget = Row(
         positive_duration,
         "15ms",
@@ -188,6 +231,13 @@ class Settings:
         "10000",
         "Charges that may wait for Redis at once, and gRPC calls that may be open, before more are turned away; at "
         "15 ms each that is 600,000 a second.",
+    )
+    new_keys_per_second = Row(
+        integer(0),
+        "10000",
+        "Keys of one limit that may be new in a second, before those never seen share one bucket; 0: no bound. A "
+        "process that has just started waits a minute with it. It is far above what honest callers bring, and a "
+        "quarter of what a core decides.",
     )
     replicas = Row(
         integer(1),
@@ -256,10 +306,9 @@ def _unread(default: str, doc: str, *names: str) -> list[Row[Any]]:
     return [Row(text, default, doc, name=name, status=Status.UNREAD, secret=Secret.WHOLE) for name in names]
 
 
-_REDIS_TLS: Final = "TLS to Redis; plain text instead would not be what you asked for."
 _MEMCACHE: Final = "Counters in memcache; use Redis or memory."
 _XDS: Final = "The policy over xDS."
-_PERSECOND: Final = "Part of REDIS_PERSECOND."
+_ALL_AT_ONCE: Final = "All nodes of a cluster are asked at once."
 _PIPELINE: Final = "Every decision of an event-loop tick goes to Redis in one round trip."
 _STATSD: Final = "statsd; metrics are served for Prometheus instead."
 _TRACING: Final = "Tracing."
@@ -270,26 +319,14 @@ UNBUILT: Final[tuple[Row[Any], ...]] = (
         "Upstream does not read it either: GRPC_CLIENT_TLS_CACERT asks clients for certificates.",
         "GRPC_SERVER_TLS_CA_CERT",
     ),
-    _refused("REDIS_TLS", "false", _REDIS_TLS),
-    *(_refused(name, "", _REDIS_TLS) for name in ("REDIS_TLS_CLIENT_CERT", "REDIS_TLS_CLIENT_KEY", "REDIS_TLS_CACERT")),
-    _refused("REDIS_TLS_SKIP_HOSTNAME_VERIFICATION", "false", _REDIS_TLS),
-    _refused("REDIS_SENTINEL_AUTH", "", "Redis behind Sentinel; use REDIS_TYPE=single.", Secret.WHOLE),
-    _refused("REDIS_AUTH_FILE", "", "Credentials from a file; use REDIS_AUTH.", Secret.WHOLE),
-    _refused("REDIS_PERSECOND", "false", "A second Redis for limits a second; one server holds them all."),
     _refused("MEMCACHE_HOST_PORT", "", _MEMCACHE),
     _refused("MEMCACHE_SRV", "", _MEMCACHE),
     _refused("USE_CALENDAR_MONTH_RATE_LIMIT", "false", "Calendar months; a month is 30 days here."),
-    *_unread("", _PERSECOND, "REDIS_PERSECOND_URL", "REDIS_PERSECOND_AUTH", "REDIS_PERSECOND_SENTINEL_AUTH"),
-    *_unread("unix", _PERSECOND, "REDIS_PERSECOND_SOCKET_TYPE"),
-    *_unread("SINGLE", _PERSECOND, "REDIS_PERSECOND_TYPE"),
-    *_unread("10", _PERSECOND, "REDIS_PERSECOND_POOL_SIZE"),
-    *_unread("10s", _PERSECOND, "REDIS_PERSECOND_TIMEOUT"),
-    *_unread("false", _PERSECOND, "REDIS_PERSECOND_TLS"),
-    *_unread("WAIT", _PERSECOND, "REDIS_PERSECOND_POOL_ON_EMPTY_BEHAVIOR"),
-    *_unread("0", _PERSECOND, "REDIS_PERSECOND_PIPELINE_WINDOW", "REDIS_PERSECOND_PIPELINE_LIMIT"),
-    *_unread("1", _PERSECOND, "REDIS_PERSECOND_CLUSTER_PIPELINE_PARALLELISM"),
+    *_unread("WAIT", "A full pool never opens more connections.", "REDIS_PERSECOND_POOL_ON_EMPTY_BEHAVIOR"),
+    *_unread("0", _PIPELINE, "REDIS_PERSECOND_PIPELINE_WINDOW", "REDIS_PERSECOND_PIPELINE_LIMIT"),
+    *_unread("1", _ALL_AT_ONCE, "REDIS_PERSECOND_CLUSTER_PIPELINE_PARALLELISM"),
     *_unread("0", _PIPELINE, "REDIS_PIPELINE_WINDOW", "REDIS_PIPELINE_LIMIT"),
-    *_unread("1", "Redis clusters are not built yet.", "REDIS_CLUSTER_PIPELINE_PARALLELISM"),
+    *_unread("1", _ALL_AT_ONCE, "REDIS_CLUSTER_PIPELINE_PARALLELISM"),
     *_unread(
         "false", "Health follows Redis only where a limit needs it to answer.", "REDIS_HEALTH_CHECK_ACTIVE_CONNECTION"
     ),

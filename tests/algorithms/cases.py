@@ -6,7 +6,8 @@ import redis
 from hypothesis import strategies as st
 
 from ratelimitd.algorithms import ALGORITHMS, Decision, Rate, counter_key, make_rate
-from ratelimitd.limiter import Ask, Charge
+from ratelimitd.algorithms.rate import SMALL_STEP
+from ratelimitd.limiter import Ask, Charge, Request
 from ratelimitd.policy import Limit
 from ratelimitd.stores.redis.script import open_portions, pack, unpack
 
@@ -18,6 +19,8 @@ LATEST = 1 << 52
 """The year 2112: until then two windows of 71 years fit a double."""
 NOW = 1_764_018_900_123_456
 METERS = [name for name, row in ALGORITHMS.items() if row.family == "meter"]
+CLOCKED = tuple(name for name, row in ALGORITHMS.items() if not row.keyed_by_window)
+"""Those whose counters go by the clock of their store, not by that of the host."""
 
 
 class Counter:
@@ -83,7 +86,8 @@ def jumps(rate: Rate, *, back: bool = False) -> st.SearchStrategy[int]:
         st.integers(0, 3 * rate.window),
     ]
     if back:
-        kinds += [st.integers(-3, 0), st.integers(-rate.window, 0)]
+        edge = -SMALL_STEP
+        kinds += [st.integers(-3, 0), st.integers(-rate.window, 0), st.integers(edge - 2, edge + 2)]
     return st.one_of(kinds)
 
 
@@ -109,6 +113,7 @@ class Charges(NamedTuple):
     """As much of a plan as a store looks at."""
 
     charges: tuple[Charge, ...]
+    request: Request = Request(b"test", ())
 
 
 def ask(*charges: tuple[Rate, bytes, int] | tuple[Rate, bytes, int, bool], atomic: bool = False) -> Ask:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ratelimitd.algorithms import ALGORITHMS, NEVER, Decision, Rate, make_rate
 from ratelimitd.limiter import Ask, Failure, FailureKind
 from ratelimitd.stores.memory import MemoryStore
-from ratelimitd.stores.redis.script import MAX_CHARGES, calls, classify, compose, open_portions, pack, unpack
+from ratelimitd.stores.redis.script import INDEPENDENT, MAX_CHARGES, calls, classify, compose, open_portions, pack, unpack
 from tests.algorithms.cases import LATEST, NOW, SECOND, U32, YEAR, Script, ask, costs, jumps, rates
 
 MINUTE = 60 * SECOND
@@ -299,7 +299,7 @@ def test_a_large_ask_is_one_call(empty: redis.Redis, script: Script) -> None:
     rate = make_rate("gcra", 2_000, HOUR)
     large = ask(*[(rate, b"k%d" % (i % 2), 1) for i in range(3_000)])
     groups = list(calls(open_portions([ask((rate, b"a", 1)), large, ask((rate, b"b", 1))])))
-    assert [sum(len(indices) for _, indices in group) for group in groups] == [1, 3_000, 1]
+    assert [sum(len(indices) for _, indices, _ in group) for group in groups] == [1, 3_000, 1]
     assert len(list(calls(open_portions([large])))) == 1
     script.charge([large], NOW, clock=NOW)
     assert decision(large, 2_999).before == 1_499
@@ -311,8 +311,8 @@ def test_calls_are_grouped_up_to_the_most_charges() -> None:
     asks[1].outcomes[:25] = [DENIED] * 25
     asks[5].outcomes = [DENIED] * 50
     groups = list(calls(open_portions(asks)))
-    assert [[len(indices) for _, indices in group] for group in groups] == [[50, 25, 50], [50, 50]]
-    assert [one for group in groups for one, _ in group] == asks[:5]
+    assert [[len(indices) for _, indices, _ in group] for group in groups] == [[50, 25, 50], [50, 50]]
+    assert [one for group in groups for one, _, _ in group] == asks[:5]
     assert MAX_CHARGES == 128
 
 
@@ -325,9 +325,10 @@ def test_equal_keys_are_named_once() -> None:
 def test_a_part_of_an_ask_can_be_sent(empty: redis.Redis, script: Script) -> None:
     """A portion fills in the outcomes of its own charges and leaves the others open."""
     one = ask((GCRA, b"a", 1), (GCRA, b"b", 2), (GCRA, b"c", 9))
-    keys, arguments = pack([(one, [2, 0])], NOW)
+    portions = [(one, [2, 0], INDEPENDENT)]
+    keys, arguments = pack(portions, NOW)
     assert keys == [b"c", b"a"]
-    unpack(empty.evalsha(script.sha, len(keys), *keys, *arguments), [(one, [2, 0])])
+    unpack(empty.evalsha(script.sha, len(keys), *keys, *arguments), portions)
     assert decision(one, 2).retry_after == NEVER
     assert decision(one, 0).allowed is True
     assert decision(one, 2).allowed is False
@@ -360,7 +361,7 @@ def test_an_error_text_is_classified(message: str, kind: FailureKind) -> None:
 def test_an_unlimited_limit_has_no_counter() -> None:
     """A charge without a rate is a mistake of the caller, and said so."""
     with pytest.raises(ValueError, match="unlimited"):
-        pack([(ask((None, b"k", 1)), [0])], NOW)  # type: ignore[arg-type]
+        pack([(ask((None, b"k", 1)), [0], INDEPENDENT)], NOW)  # type: ignore[arg-type]
 
 
 def test_each_fragment_is_in_the_script_once() -> None:

@@ -1,6 +1,7 @@
-"""Every store there is, empty, as the fixture ``store``."""
+"""Every store there is, and every kind of Redis, empty, as the fixture ``store``."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from typing import NamedTuple
 
 import pytest
 from hypothesis import settings
@@ -9,16 +10,33 @@ from ratelimitd.limiter.seam import Store
 from ratelimitd.stores import MemoryStore, RedisStore
 from ratelimitd.stores.redis import RedisOptions
 from tests.contract.cases import PATIENCE
-from tests.redis_server import RedisServer, address_of, redis_server
+from tests.redis_cluster import redis_cluster
+from tests.redis_options import options_of
+from tests.redis_sentinel import redis_sentinel
+from tests.redis_server import RedisServer, redis_server
+from tests.tls_files import TlsFiles, tls_files
 
 settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")
 """How long an example takes is the machine's affair."""
 
 
+class Redis(NamedTuple):
+    """A running Redis of some kind: the masters, and what the settings say of it."""
+
+    masters: list[RedisServer]
+    url: str
+    env: Mapping[str, str] = {}
+
+
 def options(server: RedisServer, **others: object) -> RedisOptions:
     """Options for this server that wait as long as a test does, on simulated time."""
-    return RedisOptions(address_of(server.address), **{"clock": "host", "budget": PATIENCE, "jitter": 600, **others})  # type: ignore[arg-type]
+    return simulated(Redis([server], server.address), **others)
+
+
+def simulated(redis: Redis, **others: object) -> RedisOptions:
+    """Options for a Redis that wait as long as a test does, on simulated time."""
+    return options_of(redis.url, env=redis.env, **{"clock": "host", "budget": PATIENCE, "jitter": 600, **others})
 
 
 @pytest.fixture(scope="session")
@@ -28,27 +46,115 @@ def server() -> Iterator[RedisServer]:
         yield running
 
 
-@pytest.fixture
-def empty(server: RedisServer) -> RedisServer:
+@pytest.fixture(scope="session")
+def tls(tmp_path_factory: pytest.TempPathFactory) -> TlsFiles:
+    """Certificates."""
+    return tls_files(tmp_path_factory.mktemp("tls"))
+
+
+def over_tls(files: TlsFiles) -> dict[str, str]:
+    """The settings for TLS with a certificate of our own."""
+    return {
+        "REDIS_TLS": "true",
+        "REDIS_TLS_CACERT": str(files.authority),
+        "REDIS_TLS_CLIENT_CERT": str(files.client_certificate),
+        "REDIS_TLS_CLIENT_KEY": str(files.client_key),
+    }
+
+
+@pytest.fixture(scope="session")
+def single(server: RedisServer) -> Redis:
+    """One server."""
+    return Redis([server], server.address)
+
+
+@pytest.fixture(scope="session")
+def single_tls(tls: TlsFiles) -> Iterator[Redis]:
+    """One server over TLS, which asks for a certificate."""
+    with redis_server(tls=tls, client_certificate=True) as running:
+        yield Redis([running], running.address, over_tls(tls))
+
+
+@pytest.fixture(scope="session")
+def sentinel(tls: TlsFiles) -> Iterator[Redis]:
+    """A master, a replica and three Sentinels, with passwords of their own."""
+    with redis_sentinel(password="canary", sentinel_password="parrot") as running:
+        env = {"REDIS_TYPE": "sentinel", "REDIS_AUTH": "canary", "REDIS_SENTINEL_AUTH": "parrot"}
+        yield Redis([running.master], running.url, env)
+
+
+@pytest.fixture(scope="session")
+def sentinel_tls(tls: TlsFiles) -> Iterator[Redis]:
+    """The same over TLS."""
+    with redis_sentinel(tls=tls) as running:
+        yield Redis([running.master], running.url, {"REDIS_TYPE": "sentinel", **over_tls(tls)})
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Redis]:
+    """Three masters."""
+    with redis_cluster() as running:
+        yield Redis(list(running.masters()), running.url, {"REDIS_TYPE": "cluster"})
+
+
+@pytest.fixture(scope="session")
+def cluster_tls(tls: TlsFiles) -> Iterator[Redis]:
+    """Three masters over TLS."""
+    with redis_cluster(tls=tls) as running:
+        yield Redis(list(running.masters()), running.url, {"REDIS_TYPE": "cluster", **over_tls(tls)})
+
+
+@pytest.fixture(scope="session")
+def two(single: Redis, cluster: Redis) -> Redis:
+    """One server, and a cluster for limits a second (REDIS_PERSECOND)."""
+    second = {"": "true", "_URL": cluster.url, "_TYPE": "cluster"}
+    env = {f"REDIS_PERSECOND{name}": value for name, value in second.items()}
+    return Redis(single.masters + cluster.masters, single.url, env)
+
+
+KINDS = ("single", "single_tls", "sentinel", "sentinel_tls", "cluster", "cluster_tls", "two")
+
+
+def emptied(redis: Redis) -> Redis:
     """The same, without keys."""
-    with server.client() as client:
-        client.flushall()
-    return server
+    for master in redis.masters:
+        master.ask("FLUSHALL")
+    return redis
 
 
 @pytest.fixture
-async def redis_store(empty: RedisServer) -> AsyncIterator[RedisStore]:
+def empty(single: Redis) -> RedisServer:
+    """One server without keys."""
+    return emptied(single).masters[0]
+
+
+@pytest.fixture
+async def opened() -> AsyncIterator[Callable[[RedisOptions], RedisStore]]:
+    """Makes stores, and closes them."""
+    made: list[RedisStore] = []
+
+    def make(of: RedisOptions) -> RedisStore:
+        made.append(RedisStore(of))
+        return made[-1]
+
+    yield make
+    for store in made:
+        await store.close()
+
+
+@pytest.fixture
+async def redis_store(empty: RedisServer, opened: Callable[[RedisOptions], RedisStore]) -> RedisStore:
     """A connected store on simulated time."""
-    store = RedisStore(options(empty))
+    store = opened(options(empty))
     assert await store.connect()
-    yield store
-    await store.close()
+    return store
 
 
-@pytest.fixture(params=["memory", "redis"])
-def store(request: pytest.FixtureRequest) -> Store:
+@pytest.fixture(params=["memory", *KINDS])
+async def store(request: pytest.FixtureRequest, opened: Callable[[RedisOptions], RedisStore]) -> Store:
     """Each store in turn."""
     if request.param == "memory":
         return MemoryStore()
-    found: RedisStore = request.getfixturevalue("redis_store")
+    found = opened(simulated(emptied(request.getfixturevalue(request.param))))
+    assert await found.connect()
     return found

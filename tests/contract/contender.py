@@ -12,11 +12,9 @@ import redis
 
 from ratelimitd.algorithms import Decision, make_rate
 from ratelimitd.limiter.seam import Ask, Done, Store
-from ratelimitd.stores import RedisStore
-from ratelimitd.stores.redis import RedisOptions
 from tests.algorithms.cases import NOW, YEAR, ask
 from tests.contract.cases import PATIENCE, allowed, charge
-from tests.redis_server import address_of
+from tests.redis_options import store_of
 
 PROCESSES = 4
 CONNECTIONS = 50
@@ -52,8 +50,9 @@ class RacyStore:
 
 async def sound(address: str, tries: int) -> int:
     """As many as the connections contend at once."""
-    store = RedisStore(RedisOptions(address_of(address), pool_size=CONNECTIONS, budget=PATIENCE))
-    assert all([await store._open() for _ in range(CONNECTIONS)])
+    store = store_of(address, pool_size=CONNECTIONS, budget=PATIENCE)
+    (node,) = store.nodes
+    assert all([await node.open() for _ in range(CONNECTIONS)])
     admitted = await asyncio.gather(*(contend(store, tries // CONNECTIONS) for _ in range(CONNECTIONS)))
     await store.close()
     return sum(admitted)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from ratelimitd.algorithms import Rate
 from ratelimitd.stores import MemoryStore, RedisStore
+from ratelimitd.stores.redis.script import Script, compose
 from tests.algorithms.cases import LATEST, LONG, NOW, ask, costs, jumps, rates
 from tests.contract.cases import charge
 from tests.contract.conftest import options
@@ -36,11 +37,12 @@ def both(server: RedisServer) -> Iterator[Both]:
     with asyncio.Runner() as runner:
 
         async def connected() -> RedisStore:
-            store = RedisStore(options(server))
             # Simulated time stands still while real time runs: keys must outlive a pause of the machine.
-            assert store._script.count("local GRACE = 1000\n") == 1
-            store._script = store._script.replace("local GRACE = 1000\n", f"local GRACE = {LONG}\n")
-            store._sha = hashlib.sha1(store._script.encode()).hexdigest()
+            text = compose()
+            assert text.count("local GRACE = 1000\n") == 1
+            text = text.replace("local GRACE = 1000\n", f"local GRACE = {LONG}\n")
+            own = Script(text, hashlib.sha1(text.encode()).hexdigest())
+            store = RedisStore(options(server), own=own)
             assert await store.connect()
             return store
 

@@ -7,22 +7,23 @@ from typing import Protocol
 
 import pytest
 
-from ratelimitd.stores.redis import RedisOptions, RedisStore
-from tests.redis_server import address_of
+from ratelimitd.stores.redis import Observer, RedisStore
+from tests.redis_options import options_of
 from tests.stores.fake_redis import FakeRedis
 
 PATIENCE = 30.0
 """Seconds until a test that waits fails."""
 
 
-class Edges:
-    """What ``on_edge`` was called with, and a way to wait for the next."""
+class Edges(Observer):
+    """What ``edge`` was called with, and a way to wait for the next."""
 
     def __init__(self) -> None:
         self.seen: list[tuple[bool, str]] = []
         self._event = asyncio.Event()
 
-    def __call__(self, up: bool, reason: str) -> None:
+    def edge(self, name: str, up: bool, reason: str) -> None:
+        """See ``Observer``."""
         self.seen.append((up, reason))
         self._event.set()
 
@@ -66,8 +67,7 @@ async def make(edges: Edges, fake: FakeRedis) -> AsyncIterator[Make]:
 
     def made(url: str, auth: str = "", **others: object) -> RedisStore:
         defaults = {"budget": PATIENCE, "retry_first": 0.001, "retry_most": 0.01}
-        options = RedisOptions(address_of(url, auth), **{**defaults, **others})  # type: ignore[arg-type]
-        store = RedisStore(options, on_edge=edges)
+        store = RedisStore(options_of(url, auth, **{**defaults, **others}), edges)
         closers.append(store.close)
         return store
 

@@ -10,6 +10,14 @@ Behaviour = Callable[[list[bytes], asyncio.StreamWriter], None]
 """Called with each command after the greeting, and where to write."""
 
 
+HELLO = b"*8\r\n+server\r\n+redis\r\n+version\r\n+7.0.0\r\n+mode\r\n+standalone\r\n+role\r\n+master\r\n"
+
+GREETINGS = dict.fromkeys(
+    b"SCRIPT TIME SET GET PTTL PEXPIRE DEL ZADD ZCARD ZCOUNT ZRANGE ZREMRANGEBYRANK".split(), b"+OK\r\n"
+) | {b"HELLO": HELLO}
+"""What it says to the words of a greeting, and to a script call without keys: that all is well."""
+
+
 class FakeRedis:
     """Listens on one socket once started; close its clients before it."""
 
@@ -34,8 +42,8 @@ class FakeRedis:
             while data := await reader.read(1 << 16):
                 parser.feed(data)
                 while (words := parser.gets()) is not None:
-                    if words[0] == b"SCRIPT":
-                        writer.write(b"+OK\r\n")
+                    if (greeted := GREETINGS.get(words[0])) is not None or words[2:3] == [b"0"]:
+                        writer.write(greeted or b"*1\r\n:1\r\n")
                     else:
                         self._behave(words, writer)
         except ConnectionError:

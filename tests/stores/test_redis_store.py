@@ -11,10 +11,10 @@ import uvloop
 
 from ratelimitd.algorithms import Decision, make_rate
 from ratelimitd.limiter.seam import Ask, Failure, FailureKind, Outcome
-from ratelimitd.stores.redis import RedisOptions, RedisStore
 from tests.algorithms.cases import NOW, SECOND, ask
 from tests.contract.cases import allowed, charge
-from tests.redis_server import RedisServer, address_of, redis_server
+from tests.redis_options import store_of
+from tests.redis_server import RedisServer, redis_server
 from tests.stores.conftest import PATIENCE, Edges, Make
 
 HOUR = 3_600 * SECOND
@@ -156,7 +156,7 @@ async def test_no_answer_reaches_another_caller(make: Make, server: RedisServer)
 
 async def test_too_many_in_flight(make: Make, server: RedisServer) -> None:
     """Beyond the bound charges fail at once as OVERLOADED, and pass again when there is room."""
-    store = make(server.address, max_in_flight=10)
+    store = make(server.address, max_in_flight=20)
     await store.connect()
     server.hang()
     held = asyncio.ensure_future(charge(store, [one(b"%d_" % i) for i in range(10)]))
@@ -183,7 +183,7 @@ async def test_too_much_unsent(make: Make, server: RedisServer) -> None:
 
 async def test_timed_out_charges_still_count_as_in_flight(make: Make, server: RedisServer) -> None:
     """What nobody waits for any more still fills the queue, so a hung Redis cannot fill our memory."""
-    store = make(server.address, max_in_flight=10)
+    store = make(server.address, max_in_flight=20)
     await store.connect()
     server.hang()
     assert kinds(await charge(store, [one(b"%d_" % i, budget=0.005) for i in range(10)])) == {FailureKind.TIMEOUT}
@@ -197,7 +197,7 @@ def test_a_stall_of_our_own_is_not_a_timeout(
     """When the process was held past the budget and the answer is there, the answer counts; on either loop."""
 
     async def stalled() -> list[Outcome]:
-        store = RedisStore(RedisOptions(address_of(server.address)))
+        store = store_of(server.address)
         await store.connect()
         here, there = socket.socketpair()
 
@@ -212,7 +212,7 @@ def test_a_stall_of_our_own_is_not_a_timeout(
             answer = asyncio.ensure_future(charge(store, [one(budget=0.03)]))
             await asyncio.sleep(0)
             await asyncio.sleep(0)
-            assert sum(map(len, store._links)) == 1
+            assert sum(map(len, store.nodes[0].links)) == 1
             there.send(b"!")
             outcomes = await answer
         await store.close()
@@ -239,9 +239,9 @@ async def test_the_pool_grows_when_busy(make: Make, server: RedisServer) -> None
     store = make(server.address, pool_size=3)
     await store.connect()
     await charge(store, [one()])
-    assert len(store._links) == 1
+    assert len(store.nodes[0].links) == 1
     async with asyncio.timeout(PATIENCE):
-        while len(store._links) < 3:
+        while len(store.nodes[0].links) < 3:
             server.hang()
             held = []
             for _ in range(4):
@@ -250,16 +250,16 @@ async def test_the_pool_grows_when_busy(make: Make, server: RedisServer) -> None
                 await asyncio.sleep(0)
             server.resume()
             await asyncio.gather(*held)
-            if store._opening is not None:
-                await store._opening
+            if store.nodes[0]._opening is not None:
+                await store.nodes[0]._opening
     await asyncio.gather(*(charge(store, [one()]) for _ in range(9)))
-    assert len(store._links) == 3
+    assert len(store.nodes[0].links) == 3
     with server.client() as client:
         assert client.info("clients")["connected_clients"] == 3 + 1
 
 
-async def test_full_and_read_only_redis(make: Make, server: RedisServer) -> None:
-    """Errors of Redis have their kind: no memory, or a replica that only reads."""
+async def test_full_and_read_only_redis(make: Make, edges: Edges, server: RedisServer) -> None:
+    """Errors of Redis have their kind: no memory, or a replica that only reads, which is then left for the master."""
     store = make(server.address)
     await store.connect()
     with server.client() as client:
@@ -269,6 +269,7 @@ async def test_full_and_read_only_redis(make: Make, server: RedisServer) -> None
         client.replicaof("127.0.0.1", "1")
         assert kinds(await charge(store, [one()])) == {FailureKind.TRANSIENT}
         client.replicaof("NO", "ONE")
+    await edges.until(True, False, True)
     assert allowed(await charge(store, [one()])) == [True]
     assert (store.failures[FailureKind.OUT_OF_MEMORY], store.failures[FailureKind.TRANSIENT]) == (1, 1)
 

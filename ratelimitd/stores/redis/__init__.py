@@ -1,6 +1,6 @@
-"""Counters in a Redis: a link of our own, one script, and batches of charges."""
+"""Counters in a Redis: one server, the master of Sentinels or a cluster; one script, and batches of charges."""
 
-from .options import Address, RedisOptions
-from .store import RedisStore
+from .options import Address, Credentials, Place, RedisOptions, Tls
+from .store import Observer, RedisStore
 
-__all__ = ["Address", "RedisOptions", "RedisStore"]
+__all__ = ["Address", "Credentials", "Observer", "Place", "RedisOptions", "RedisStore", "Tls"]

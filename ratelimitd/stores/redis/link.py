@@ -5,13 +5,14 @@ that lost interest still takes its reply, and drops it. A command is never sent 
 """
 
 import asyncio
+import ssl
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, cast
 
 import hiredis
 
-from .options import Address
+from .options import Address, Tls
 
 Word = bytes | str | int | float | memoryview
 Waiter = Callable[[object], None]
@@ -108,22 +109,26 @@ class Link(asyncio.Protocol):
             self._hand_over(self._waiters.popleft()[1], problem)
 
 
-async def open_link(address: Address, script: str, timeout: float, on_lost: Callable[[Link], None]) -> Link:  # noqa: ASYNC109 -- it becomes a LinkError
-    """Return a link that is connected, greeted and has the script loaded. Raises LinkError.
+async def open_link(
+    address: Address,
+    tls: Tls | None,
+    timeout: float,  # noqa: ASYNC109 -- it becomes a LinkError
+    greet: Callable[[Link], Awaitable[None]],
+    on_lost: Callable[[Link], None] = lambda _: None,
+) -> Link:
+    """Return a link that is connected and greeted. Raises LinkError.
 
-    ``timeout`` (seconds) is for all of that.
+    ``timeout`` (seconds) is for all of that; the name is looked up each time, so that it may lead elsewhere.
     """
     link = Link(on_lost)
-    loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(timeout):
-            if address.path:
-                await loop.create_unix_connection(lambda: link, address.path)
-            else:
-                await loop.create_connection(lambda: link, address.host, address.port)
-            await greet(link, address, script)
+            await _connect(link, address, tls)
+            await greet(link)
     except TimeoutError:
         problem = f"no connection to Redis at {address} within {timeout:g} s"
+    except ssl.SSLError as error:
+        problem = f"no TLS with Redis at {address}: {error.reason or error}"
     except OSError as error:
         problem = f"no connection to Redis at {address}: {error.strerror or error}"
     except LinkError as error:
@@ -137,21 +142,29 @@ async def open_link(address: Address, script: str, timeout: float, on_lost: Call
     raise LinkError(problem)
 
 
-async def greet(link: Link, address: Address, script: str) -> None:
-    """Authenticate, choose the database and load the script, in one round trip. Raises LinkError."""
-    commands: list[tuple[str | int, ...]] = [("SCRIPT", "LOAD", script)]
-    if address.database:
-        commands.insert(0, ("SELECT", address.database))
-    if address.password:
-        commands.insert(0, ("AUTH", *filter(None, (address.username, address.password))))
-    replies: list[asyncio.Future[object]] = [link._loop.create_future() for _ in commands]  # noqa: SLF001 -- its own module
+async def _connect(link: Link, address: Address, tls: Tls | None) -> None:
+    loop = asyncio.get_running_loop()
+    try:
+        context = None if tls is None else await asyncio.to_thread(tls.context)
+    except OSError as error:
+        raise LinkError(f"the files of REDIS_TLS cannot be used: {error}") from error
+    if address.path:
+        await loop.create_unix_connection(lambda: link, address.path)
+    else:
+        name = address.host if context is not None else None
+        await loop.create_connection(lambda: link, address.host, address.port, ssl=context, server_hostname=name)
+
+
+async def talk(link: Link, commands: Sequence[Sequence[Word]]) -> list[Any]:
+    """Send these and return their replies, ``hiredis.ReplyError`` among them. Raises LinkError."""
+    loop = asyncio.get_running_loop()
+    replies: list[asyncio.Future[object]] = [loop.create_future() for _ in commands]
     link.send([(words, waiter_of(reply)) for words, reply in zip(commands, replies, strict=True)])
-    for words, reply in zip(commands, await asyncio.gather(*replies), strict=True):
+    answered = await asyncio.gather(*replies)
+    for reply in answered:
         if isinstance(reply, LinkError):
             raise reply
-        if isinstance(reply, hiredis.ReplyError):
-            said = str(reply).replace(address.password, "***") if address.password else str(reply)
-            raise LinkError(f"{words[0]} failed: {said}")
+    return answered
 
 
 def waiter_of(future: "asyncio.Future[object]") -> Waiter:

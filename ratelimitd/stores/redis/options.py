@@ -1,59 +1,142 @@
 """Where a Redis is and how it is used."""
 
-from dataclasses import dataclass, field
-from typing import Final, Literal
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Final, Literal, NamedTuple
 
 PORT: Final = 6379
 """The port that Redis is known by, https://www.iana.org/assignments/service-names-port-numbers."""
 
 
-@dataclass(frozen=True)
-class Address:
-    """One Redis server.
-
-    Attributes:
-        path: of a unix socket; empty for TCP.
-        username: empty for the server's default user.
-        password: empty for none; never part of the repr.
-        database: the number that SELECT takes.
-    """
+class Address(NamedTuple):
+    """One server: a host and a port, or the path of a unix socket."""
 
     host: str = ""
     port: int = PORT
     path: str = ""
-    username: str = ""
-    password: str = field(default="", repr=False)
-    database: int = 0
 
     def __str__(self) -> str:
-        """Return the address for people, without secrets."""
-        return self.path or f"{self.host}:{self.port}"
+        """Return the address for people."""
+        return self.path or (f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}")
+
+
+class Credentials(NamedTuple):
+    """For AUTH.
+
+    Attributes:
+        username: empty for the server's default user.
+        password: empty for none.
+    """
+
+    username: str = ""
+    password: str = ""
+
+    def __repr__(self) -> str:
+        """Keep the password out of every trace."""
+        return f"Credentials({self.username!r})"
+
+
+def nobody() -> Credentials:
+    """No credentials."""
+    return Credentials()
+
+
+class Tls(NamedTuple):
+    """TLS towards Redis; all fields but the last are paths of PEM files.
+
+    Attributes:
+        ca: what signs the servers' certificates; empty: what the system trusts.
+        cert, key: the client's own, where servers ask for one.
+        check_hostname: the certificate must be of the name that was connected to.
+    """
+
+    ca: str = ""
+    cert: str = ""
+    key: str = ""
+    check_hostname: bool = True
+
+    def context(self) -> ssl.SSLContext:
+        """Return the context of the files as they are now. Raises OSError. Takes milliseconds: not for the loop."""
+        signature = tuple(Path(name).stat().st_mtime_ns for name in (self.ca, self.cert, self.key) if name)
+        return _context(self, signature)
+
+
+@lru_cache(maxsize=8)
+def _context(tls: Tls, _signature: tuple[int, ...]) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=tls.ca or None)
+    context.check_hostname = tls.check_hostname
+    if tls.cert:
+        context.load_cert_chain(tls.cert, tls.key or None)
+    return context
+
+
+@dataclass(frozen=True)
+class Place:
+    """One Redis, whatever it consists of.
+
+    Attributes:
+        kind: one server; a master that Sentinels name; a cluster.
+        addresses: of the server, of the Sentinels, or of some nodes of the cluster.
+        master: the name under which Sentinels know the master.
+        database: the number that SELECT takes; a cluster has only 0.
+        credentials, sentinel_credentials: asked for at each connection, so that they may change; raise OSError.
+        tls: None for plain text.
+        pool_size: connections to a server at most; 10 is envoyproxy/ratelimit's REDIS_POOL_SIZE.
+        connect_timeout: seconds for a connection to be opened and greeted. A store that is asked within 15 ms is
+            not far away; and a connection that came to nothing must not keep the next one from being tried.
+    """
+
+    addresses: tuple[Address, ...]
+    kind: Literal["single", "sentinel", "cluster"] = "single"
+    master: str = ""
+    database: int = 0
+    credentials: Callable[[], Credentials] = nobody
+    sentinel_credentials: Callable[[], Credentials] = nobody
+    tls: Tls | None = None
+    pool_size: int = 10
+    connect_timeout: float = 0.5
+
+    def __str__(self) -> str:
+        """Return where it is, for people."""
+        places = ",".join(map(str, self.addresses))
+        return {"single": places, "sentinel": f"{self.master} of {places}", "cluster": f"cluster {places}"}[self.kind]
 
 
 @dataclass(frozen=True)
 class RedisOptions:
-    """How the store uses a Redis.
+    """How the store uses its Redis.
 
     Attributes:
-        pool_size: connections at most; 10 is envoyproxy/ratelimit's REDIS_POOL_SIZE.
-        connect_timeout: seconds for a connection to be opened and greeted; 10 is upstream's REDIS_TIMEOUT, which
-            too is the time to dial, but nobody waits for ours.
+        place: where counters live.
+        per_second: where those of limits with a window of one second do; None: with the others.
+        prefix: of all keys, CACHE_KEY_PREFIX; a probe's key has it too, since an ACL may demand it.
         jitter: a counter keyed by its window lives up to this many seconds longer; EXPIRATION_JITTER_MAX_SECONDS.
         clock: "redis" lets the server's TIME rule, so that all hosts agree; "host" the ``now`` of the call.
         budget: seconds an ask without a deadline may take; 15 ms, since Envoy gives a call 20.
         max_in_flight: charges under way at most; 10,000 are 0.1 s of work for a Redis, past every budget.
-        stale_after: seconds without any reply after which a connection is given up; many budgets, but well
-            before TCP would notice.
-        retry_first, retry_most: seconds between attempts to connect: the first pause, and the longest.
+        stale_after: seconds without any reply after which a server's connections are given up; many budgets, but
+            well before TCP would notice.
+        retry_first, retry_most: seconds between attempts to connect: the first pause, and the longest. With
+            ``connect_timeout`` before it, a server is found again within a second.
+        breaker_after: script calls in a row that fail before a server is left alone; 5 are one bad millisecond
+            under load and no accident without.
+        probe_most: seconds between probes of a server that is left alone, at most; at least half of it.
+        patience: attempts for one call that a cluster sends from node to node; a call rarely needs two.
     """
 
-    address: Address
-    pool_size: int = 10
-    connect_timeout: float = 10.0
+    place: Place
+    per_second: Place | None = None
+    prefix: bytes = b""
     jitter: int = 0
     clock: Literal["redis", "host"] = "redis"
     budget: float = 0.015
     max_in_flight: int = 10_000
     stale_after: float = 1.0
     retry_first: float = 0.05
-    retry_most: float = 1.0
+    retry_most: float = 0.4
+    breaker_after: int = 5
+    probe_most: float = 0.5
+    patience: int = 5

@@ -3,12 +3,16 @@
 The script's arguments and reply are described at the top of ``algorithms/lua/batch.lua``.
 """
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from importlib.resources import files
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from ratelimitd.algorithms import ALGORITHMS, Decision, Rate, counter_key
-from ratelimitd.limiter.seam import Ask, Failure, FailureKind
+from ratelimitd.limiter.seam import Ask
+
+from .errors import classify
 
 MAX_CHARGES: Final = 128
 """Charges a script call, since Redis serves nobody else meanwhile: 20,000 held it for 50 ms, this many for 0.6."""
@@ -23,23 +27,24 @@ INDEPENDENT, ATOMIC, VETOED = range(3)
 FAILED: Final = 2
 WIDTH: Final = 5
 
-FAILURES: Final[tuple[tuple[str, FailureKind], ...]] = (
-    ("WRONGTYPE", FailureKind.KEY),
-    ("not an integer", FailureKind.KEY),
-    ("OOM", FailureKind.OUT_OF_MEMORY),
-    ("LOADING", FailureKind.TRANSIENT),
-    ("BUSY", FailureKind.TRANSIENT),
-    ("READONLY", FailureKind.TRANSIENT),
-    ("MASTERDOWN", FailureKind.TRANSIENT),
-    ("CLUSTERDOWN", FailureKind.TRANSIENT),
-    ("TRYAGAIN", FailureKind.TRANSIENT),
-    ("NOREPLICAS", FailureKind.TRANSIENT),
-    ("MISCONF", FailureKind.TRANSIENT),
-)
-"""What an error text of Redis means, by a word in it; the first row that fits counts, PERMANENT if none does."""
+Portion = tuple[Ask, Sequence[int], int]
+"""Which charges of an ask a script call takes, by index, and how it treats them.
 
-Portion = tuple[Ask, Sequence[int]]
-"""Which charges of an ask a script call takes, by index. All open ones, where one script sees all keys."""
+All open ones, where one script sees all keys.
+"""
+
+
+class Script(NamedTuple):
+    """The script, and the name that Redis gives it: the SHA-1 of its text."""
+
+    text: str
+    sha: str
+
+
+def script() -> Script:
+    """Return the script with its name."""
+    text = compose()
+    return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
 def compose() -> str:
@@ -53,14 +58,6 @@ def compose() -> str:
     return f"{text('prelude')}\nlocal FRAGMENTS = {{\n{fragments}}}\n\n{text('batch')}"
 
 
-def classify(message: str) -> Failure:
-    """Return the failure that an error text of Redis means."""
-    for word, kind in FAILURES:
-        if word in message:
-            return Failure(kind, message)
-    return Failure(FailureKind.PERMANENT, message)
-
-
 def open_portions(asks: Iterable[Ask]) -> list[Portion]:
     """Return the charges that nobody has settled yet, ask by ask; an ask without any is left out."""
     portions: list[Portion] = []
@@ -68,7 +65,7 @@ def open_portions(asks: Iterable[Ask]) -> list[Portion]:
         outcomes = ask.outcomes
         indices = [i for i, outcome in enumerate(outcomes) if outcome is None]
         if indices:
-            portions.append((ask, indices))
+            portions.append((ask, indices, mode_of(ask) if ask.atomic else INDEPENDENT))
     return portions
 
 
@@ -112,9 +109,9 @@ def pack(
     rates: list[list[int | list[int]]] = []
     rate_places: dict[int, int] = {}
     plan: list[int] = []
-    for ask, indices in portions:
+    for ask, indices, mode in portions:
         charges, costs = ask.plan.charges, ask.costs
-        plan += mode_of(ask) if ask.atomic else INDEPENDENT, len(indices)
+        plan += mode, len(indices)
         for index in indices:
             limit, key, binding = charges[index]
             rate = limit.rate
@@ -131,6 +128,35 @@ def pack(
     return list(places), ["" if clock is None else clock, now, jitter, str([rates, plan])]
 
 
+def pack_lone(
+    portion: Portion, now: int, *, clock: int | None = None, jitter: int = 0
+) -> tuple[list[bytes], list[bytes | str | int]]:
+    """Return what ``pack`` does, for a portion of one charge: most of what a cluster is sent. A quarter of the time."""
+    ask, (index,), mode = portion
+    limit, key, binding = ask.plan.charges[index]
+    rate = limit.rate
+    if rate is None:
+        raise ValueError(f"charge {index} is of an unlimited limit, which has no counter")
+    plan = f"[[{_text_of(rate)}],[{mode},1,1,1,{ask.costs[index]},{1 if binding else 0}]]"
+    return [counter_key(key, rate, now)], ["" if clock is None else clock, now, jitter, plan]
+
+
+@lru_cache(maxsize=4096)
+def _text_of(rate: Rate) -> str:
+    return str(numbered(rate))
+
+
+def split(portions: Iterable[Portion]) -> list[Portion]:
+    """Cut portions larger than a script call into several, unless they must be decided together."""
+    pieces: list[Portion] = []
+    for ask, indices, mode in portions:
+        if mode != INDEPENDENT or len(indices) <= MAX_CHARGES:
+            pieces.append((ask, indices, mode))
+        else:
+            pieces += [(ask, indices[at : at + MAX_CHARGES], mode) for at in range(0, len(indices), MAX_CHARGES)]
+    return pieces
+
+
 def numbered(rate: Rate) -> list[int | list[int]]:
     """Return the rate as the script takes it: the place of its fragment, and its numbers."""
     return [FRAGMENT_OF[rate.algorithm], list(rate.numbers)]
@@ -140,7 +166,7 @@ def unpack(reply: Sequence[Any], portions: Iterable[Portion]) -> int:
     """Fill in the outcomes that the reply to ``pack(portions, …)`` holds; return the time, µs, it was decided at."""
     at = 1
     failed: list[tuple[Ask, int, int]] = []
-    for ask, indices in portions:
+    for ask, indices, _ in portions:
         outcomes = ask.outcomes
         for index in indices:
             allowed, remaining, reset, retry, before = reply[at : at + WIDTH]

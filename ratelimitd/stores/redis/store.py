@@ -1,26 +1,32 @@
-"""Counters in Redis: all asks of an event-loop tick in one round trip, each within its own budget."""
+"""Counters in Redis: all asks of an event-loop tick in one round trip a server, each within its own budget."""
 
 import asyncio
-import hashlib
-import logging
-import random
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any, Final
 
 import hiredis
 
-from ratelimitd.limiter.seam import Ask, Done, Failure, FailureKind
+from ratelimitd.algorithms import make_rate
+from ratelimitd.limiter.seam import Ask, Charge, Done, Failure, FailureKind, Plan
+from ratelimitd.policy import Limit
 
-from .link import Link, LinkError, Waiter, Word, open_link
-from .options import RedisOptions
-from .script import MAX_CHARGES, WIDTH, Portion, calls, classify, compose, open_portions, pack, unpack
-
-log = logging.getLogger(__name__)
+from .call import Call, Waiting, calls_of, drop_trial, hand_on, packed, pass_trial, torn
+from .cluster import Cluster
+from .errors import NOSCRIPT, meaning
+from .link import Link, LinkError, Waiter, Word
+from .node import Detour, Node
+from .options import Place, RedisOptions
+from .room import Room
+from .script import WIDTH, Script, open_portions, script, unpack
+from .topology import Lone, Split, Topology
 
 TOO_LATE: Final = Failure(FailureKind.TIMEOUT, "no answer from Redis within the budget")
 TOO_MANY: Final = Failure(FailureKind.OVERLOADED, "too many charges are waiting for Redis")
+NOWHERE: Final = Failure(FailureKind.TRANSIENT, "no server of the cluster has the slot of this key")
+SENT_AROUND: Final = Failure(FailureKind.TRANSIENT, "the cluster sent this call from one server to the next")
+NOT_THE_SCRIPTS: Final = "Redis sent a reply that is not the script's"
 
 LOOKS: Final = 2
 """Rounds of the event loop between the end of a budget and a failure.
@@ -29,31 +35,18 @@ After a stall of our own the reply is already there, but a timer may run before 
 loop's order, the socket has been read once between the first and the second callback from now.
 """
 
-
-class Waiting:
-    """An ask on its way: ``calls`` replies are due before it is done; ``over`` once it was handed on."""
-
-    __slots__ = ("ask", "calls", "deadline", "done", "over")
-
-    def __init__(self, ask: Ask, deadline: float, done: Done) -> None:
-        self.ask = ask
-        self.deadline = deadline
-        self.done = done
-        self.calls = 0
-        self.over = False
+PROBED: Final = Limit(make_rate("token_bucket", 1_000_000, 1_000_000))
+"""What a probe charges: so much that it is never denied, and so always writes."""
 
 
-class Call:
-    """One script call: its portions, and aligned with them whose they are."""
+class Observer:
+    """Is told what cannot be read off the store later; this one does not listen."""
 
-    __slots__ = ("arguments", "portions", "sent", "size", "waiting")
+    def round_trip(self, seconds: float, charges: int) -> None:
+        """A script call with so many charges was answered."""
 
-    def __init__(self, portions: list[Portion], waiting: list[Waiting], arguments: list[Word], sent: float) -> None:
-        self.portions = portions
-        self.waiting = waiting
-        self.arguments = arguments
-        self.sent = sent
-        self.size = sum(len(indices) for _, indices in portions)
+    def edge(self, name: str, up: bool, reason: str) -> None:  # noqa: FBT001 -- the edge's direction
+        """A server, or a cluster as a whole, can be asked or no longer; at each change, and for the first attempt."""
 
 
 class RedisStore:
@@ -62,59 +55,68 @@ class RedisStore:
     Attributes:
         round_trips: script calls that were answered.
         script_reloads: calls that found Redis without the script, and brought it along the second time.
-        reconnects: connections opened after the first.
-        in_flight: charges whose reply is due, those included that nobody waits for any more.
+        redirects: calls that a cluster sent elsewhere, by ``moved`` and ``ask``.
+        torn: asks whose charges lie apart and were applied in part, although it should have been all or none.
+        reconnects: connections opened after a server's first.
+        breaker_opens: times that a server began to be left alone.
         failures: charges that failed, by kind.
-        on_round_trip: called with the seconds of each answered call.
-        on_edge: called with (whether Redis is connected, why) at each change, and for the first attempt.
+        skew: seconds by which Redis' clock is ahead of ours, as of the last answer.
+        observer: may be replaced.
     """
 
-    def __init__(
-        self,
-        options: RedisOptions,
-        on_round_trip: Callable[[float], None] = lambda _: None,
-        on_edge: Callable[[bool, str], None] = lambda _up, _reason: None,
-    ) -> None:
+    def __init__(self, options: RedisOptions, observer: Observer | None = None, own: Script | None = None) -> None:
         self._loop = asyncio.get_running_loop()  # to ask for it at each call costs a system call
         self.options = options
-        self.on_round_trip = on_round_trip
-        self.on_edge = on_edge
+        self.observer = observer or Observer()
         self.round_trips = 0
         self.script_reloads = 0
+        self.redirects = {"moved": 0, "ask": 0}
+        self.torn = 0
         self.reconnects = 0
-        self.in_flight = 0
+        self.breaker_opens = 0
         self.failures = dict.fromkeys(FailureKind, 0)
-        self._script = compose()
-        self._sha = hashlib.sha1(self._script.encode(), usedforsecurity=False).hexdigest()
-        self._links: list[Link] = []
+        self.skew = 0.0
+        self._script = own or script()
+        self._room = Room(options.max_in_flight)
+        self._topology = self._topology_of(options)
+        self._alone = self._topology.alone
         self._queue: list[Waiting] = []
+        self._parked: dict[Node, list[tuple[Call, bool]]] = {}
         self._now = 0
-        self._up: bool | None = None
         self._why_down = "not connected to Redis yet"
-        self._opened = 0
-        self._closed = False
-        self._opening: asyncio.Task[None] | None = None
+
+    def _topology_of(self, options: RedisOptions) -> Topology:
+        def made(place: Place) -> Topology:
+            kind = Cluster if place.kind == "cluster" else Lone
+            return kind(place, self._script, options, self)
+
+        second = options.per_second
+        return made(options.place) if second is None else Split(made(options.place), made(second))
+
+    @property
+    def nodes(self) -> Sequence[Node]:
+        """Each server, as it is known at this moment."""
+        return self._topology.nodes
 
     @property
     def connected(self) -> bool:
-        """Whether Redis can be asked at this moment."""
-        return bool(self._links)
+        """Whether Redis, or some server of it, can be asked at this moment."""
+        return any(node.refusal is None for node in self._topology.nodes)
+
+    @property
+    def in_flight(self) -> int:
+        """Charges whose reply is due, those included that nobody waits for any more."""
+        return self._room.in_flight
 
     async def connect(self) -> bool:
         """Try to connect once and say whether it worked; if not, go on trying in the background."""
-        up = await self._open()
-        if not up:
-            self._open_more()
-        return up
+        return await self._topology.connect()
 
     async def close(self) -> None:
         """Close every connection; what is under way fails as disconnected."""
-        self._closed = True
-        if self._opening is not None:
-            self._opening.cancel()
-            await asyncio.gather(self._opening, return_exceptions=True)
-        for link in tuple(self._links):
-            link.give_up("closing down")
+        await self._topology.close()
+        for node in tuple(self._parked):
+            self.missed(node)
 
     def charge(self, asks: Sequence[Ask], now: int, done: Done) -> None:
         """See ``Store``. Sends nothing yet: the asks of one tick of the event loop share a round trip."""
@@ -123,26 +125,26 @@ class RedisStore:
         now_done = []
         for ask in asks:
             size = ask.outcomes.count(None)
-            failure = self._refused(size) if size else None
+            failure = self._refusal(ask, size) if size else None
             if failure is not None or not size:
                 self._fail(ask, range(len(ask.outcomes)), failure)
                 now_done.append(ask)
                 continue
-            self.in_flight += size
+            self._room.take(ask.plan.request.domain, size)
             if not self._queue:
                 loop.call_soon(self._flush)
-            self._queue.append(Waiting(ask, ask.deadline / 1e6 if ask.deadline else spare, done))
+            self._queue.append(Waiting(ask, ask.deadline / 1e6 if ask.deadline else spare, done, size))
         self._now = max(self._now, now) if self._queue else now
         if now_done:
             done(now_done)
 
-    def _refused(self, size: int) -> Failure | None:
-        if not self._links:
+    def _refusal(self, ask: Ask, size: int) -> Failure | None:
+        if self._alone is not None:
+            if self._alone.refusal is not None:
+                return self._alone.refusal
+        elif not self.connected:
             return Failure(FailureKind.DISCONNECTED, self._why_down)
-        # A single ask is never too large by itself, so that no plan is refused for good.
-        if self.in_flight and self.in_flight + size > self.options.max_in_flight:
-            return TOO_MANY
-        return None
+        return TOO_MANY if self._room.refuses(ask.plan.request.domain, size) else None
 
     def _fail(self, ask: Ask, indices: Iterable[int], failure: Failure | None) -> None:
         """Fill the open outcomes among these with the failure."""
@@ -152,189 +154,209 @@ class RedisStore:
                 self.failures[failure.kind] += 1
 
     def _flush(self) -> None:
-        """Send what this tick brought, in one write."""
+        """Send what this tick brought."""
         queue, self._queue, now, self._now = self._queue, [], self._now, 0
-        batch = self._calls_of(queue, now)
-        link = self._link_for(batch)
+        self._dispatch(queue, now)
+
+    def _dispatch(self, queue: list[Waiting], now: int) -> None:
+        """Send these asks: one write a server, and one timer for all."""
+        batches = calls_of(queue, self._topology, self.options, now, self._loop.time() + self.options.budget)
+        self._await(queue, [call for batch in batches.values() for call in batch])
+        for node, batch in batches.items():
+            if node is None:
+                self._settle(batch, NOWHERE)
+            elif node.refusal is not None:
+                self._settle(batch, node.refusal)
+            else:
+                self._send(node, batch)
+
+    def _send(self, node: Node, batch: Sequence[Call], *, asking: bool = False) -> None:
+        link = node.pick()
         if link is None:
-            failure = TOO_MANY if self._links else Failure(FailureKind.DISCONNECTED, self._why_down)
-            for call in batch:
-                self._settle(call, failure)
+            self._settle(batch, node.refusal or TOO_MANY)
             return
-        self._await(queue)
-        link.send([(self._evalsha(call), self._waiter(link, call)) for call in batch])
+        commands: list[tuple[Sequence[Word], Waiter]] = []
+        for call in batch:
+            if asking:
+                commands.append((["ASKING"], _unheard))
+            call.node = node
+            commands.append((["EVALSHA", self._script.sha, *call.arguments], partial(self._replied, node, link, call)))
+        link.send(commands)
 
-    def _calls_of(self, queue: list[Waiting], now: int) -> list[Call]:
-        """Group the open charges into script calls."""
-        owner = {id(waiting.ask): waiting for waiting in queue}
-        sent = time.perf_counter()  # the loop's own clock stands still within a turn
-        clock = now if self.options.clock == "host" else None
-        jitter = int(random.random() * self.options.jitter * 1000)  # noqa: S311 -- spreads expiries, hides nothing
-        batch = []
-        for portions in calls(split(open_portions([waiting.ask for waiting in queue]))):
-            whose = [owner[id(ask)] for ask, _ in portions]
-            for waiting in whose:
-                waiting.calls += 1
-            keys, arguments = pack(portions, now, clock=clock, jitter=jitter)
-            batch.append(Call(portions, whose, [len(keys), *keys, *arguments], sent))
-        return batch
-
-    def _link_for(self, batch: list[Call]) -> Link | None:  # noqa: ARG002 -- where a cluster chooses the node of the keys
-        """Return the connection for these calls: the least busy; another is opened when none is idle."""
-        ready = [link for link in self._links if not link.full]
-        if not ready:
-            return None
-        link = min(ready, key=len)
-        if len(link) and len(self._links) < self.options.pool_size:
-            self._open_more()
-        return link
-
-    def _evalsha(self, call: Call) -> list[Word]:
-        return ["EVALSHA", self._sha, *call.arguments]
-
-    def _waiter(self, link: Link, call: Call) -> Waiter:
-        return partial(self._replied, link, call)
-
-    def _replied(self, link: Link, call: Call, reply: Any) -> None:
+    def _replied(self, node: Node, link: Link, call: Call, reply: Any) -> None:
         """Take the reply to a call: the outcomes, an error of the whole call, or the loss of the connection."""
         if isinstance(reply, LinkError):
-            self._settle(call, Failure(FailureKind.DISCONNECTED, str(reply)))
+            self._settle([call], Failure(FailureKind.DISCONNECTED, str(reply)))
             return
         taken = time.perf_counter() - call.sent
+        in_time = taken <= self.options.budget
         self.round_trips += 1
-        self.on_round_trip(taken)
-        if not isinstance(reply, hiredis.ReplyError):
-            try:
-                self._take(call, reply)
-            except (TypeError, ValueError, IndexError):
-                # Replies may be out of step with calls, so no further one of this connection is to be trusted.
-                self._settle(call, Failure(FailureKind.PERMANENT, "Redis sent a reply that is not the script's"))
-                link.give_up("Redis sent a reply that is not the script's")
-            else:
-                self._complete(call)
-        elif str(reply).startswith("NOSCRIPT") and not link.lost and not all(w.over for w in call.waiting):
-            # Redis says that it ran nothing, so this is the one call that may be sent a second time.
-            self.script_reloads += 1
-            link.send([(["EVAL", self._script, *call.arguments], self._waiter(link, call))])
-        else:
-            self._settle(call, classify(str(reply)))
+        self.observer.round_trip(taken, call.size)
+        if isinstance(reply, hiredis.ReplyError):
+            self._refused(node, link, call, str(reply), in_time=in_time)
+            return
+        try:
+            problem = self._take(call, reply)
+        except (TypeError, ValueError, IndexError):
+            # Replies may be out of step with calls, so no further one of this connection is to be trusted.
+            self._settle([call], Failure(FailureKind.PERMANENT, NOT_THE_SCRIPTS))
+            link.give_up(NOT_THE_SCRIPTS)
+            return
+        self._judge(node, problem, in_time=in_time)
+        self._complete([call])
 
-    def _take(self, call: Call, reply: list[Any]) -> None:
-        """Fill in what the reply says; asks that were too late get it in a copy that nobody reads."""
+    def _refused(self, node: Node, link: Link, call: Call, message: str, *, in_time: bool) -> None:
+        """Take an error of the whole call. Where Redis says that it ran nothing, the call is sent once more."""
+        if message.startswith(NOSCRIPT) and not link.lost and not call.unwanted:
+            self.script_reloads += 1
+            load: Sequence[Word] = ["SCRIPT", "LOAD", self._script.text]
+            again: Sequence[Word] = ["EVALSHA", self._script.sha, *call.arguments]
+            link.send([(load, _unheard), (again, partial(self._replied, node, link, call))])
+            return
+        detour = node.home.elsewhere(node, message)
+        self._judge(node, message if detour is None else "", in_time=in_time)
+        if detour is None:
+            self._settle([call], Failure(meaning(message).kind, message))
+        else:
+            self._follow(call, detour)
+
+    def _judge(self, node: Node, problem: str, *, in_time: bool) -> None:
+        """Let the breaker know what a reply says of its server; ``problem`` is the error in it, or empty."""
+        meant = meaning(problem) if problem else None
+        if meant is not None and meant.blamed:
+            node.failed(problem)
+        elif in_time:
+            node.passed()
+        if meant is not None and meant.misplaced:
+            node.home.doubt(node)
+
+    def _follow(self, call: Call, detour: Detour) -> None:
+        """Send a call where the cluster says, now or when there is a connection."""
+        node, asking = detour
+        self.redirects["ask" if asking else "moved"] += 1
+        call.tries += 1
+        if call.unwanted:
+            self._settle([call], TOO_LATE)
+        elif call.tries > self.options.patience:
+            self._settle([call], SENT_AROUND)
+        elif node.links:
+            self._send(node, [call], asking=asking)
+        else:
+            self._parked.setdefault(node, []).append((call, asking))
+            node.open_more()
+
+    def _take(self, call: Call, reply: list[Any]) -> str:
+        """Fill in what the reply says; return an error in it that its server is to blame for, or else empty.
+
+        Asks that were too late get it in a copy that nobody reads.
+        """
+        numbers = 1 + WIDTH * call.size
+        sum(reply[:numbers])  # they are numbers, or this is a TypeError
         portions = call.portions
         if any(waiting.over for waiting in call.waiting):
             portions = [
-                (Ask(ask.plan, ask.costs) if waiting.over else ask, indices)
-                for (ask, indices), waiting in zip(portions, call.waiting, strict=True)
+                (Ask(ask.plan, ask.costs) if waiting.over else ask, indices, mode)
+                for (ask, indices, mode), waiting in zip(portions, call.waiting, strict=True)
             ]
-        unpack(reply, portions)
-        if len(reply) > 1 + WIDTH * call.size:
-            for ask, indices in portions:
-                for failure in (ask.outcomes[index] for index in indices):
-                    if isinstance(failure, Failure):
-                        self.failures[failure.kind] += 1
+        now = unpack(reply, portions)
+        if self.options.clock == "redis":
+            self.skew = (now - call.now) / 1e6
+        if len(reply) == numbers:
+            return ""
+        failures = [ask.outcomes[index] for ask, indices, _ in portions for index in indices]
+        found = [failure for failure in failures if isinstance(failure, Failure)]
+        for failure in found:
+            self.failures[failure.kind] += 1
+        return next((failure.message for failure in found if meaning(failure.message).blamed), "")
 
-    def _settle(self, call: Call, failure: Failure) -> None:
-        """Fail what is still open of a call."""
-        for ask, indices in call.portions:
-            self._fail(ask, indices, failure)
-        self._complete(call)
+    def _settle(self, batch: Sequence[Call], failure: Failure) -> None:
+        """Fail what is still open of these calls."""
+        for call in batch:
+            for ask, indices, _ in call.portions:
+                self._fail(ask, indices, failure)
+        self._complete(batch)
 
-    def _complete(self, call: Call) -> None:
-        self.in_flight -= call.size
-        for waiting in call.waiting:
-            waiting.calls -= 1
-        hand_on([waiting for waiting in call.waiting if waiting.calls == 0])
+    def _complete(self, batch: Sequence[Call]) -> None:
+        """Hand on the asks whose last call this was; those that were only looked at are charged now."""
+        finished, again = [], []
+        for call in batch:
+            call.settled = True
+            for waiting in call.waiting:
+                waiting.calls -= 1
+                if waiting.calls:
+                    continue
+                if waiting.trial and pass_trial(waiting):
+                    again.append(waiting)
+                else:
+                    self.torn += waiting.charged and torn(waiting)
+                    self._room.release(waiting.ask.plan.request.domain, waiting.size)
+                    finished.append(waiting)
+        hand_on(finished)
+        if again:
+            self._dispatch(again, batch[0].now)
 
-    def _await(self, batch: list[Waiting]) -> None:
-        """Set one timer for the first budget of these to end."""
-        loop = self._loop
-        loop.call_at(min(waiting.deadline for waiting in batch), self._look_again, batch, LOOKS)
+    def _await(self, queue: Sequence[Waiting], batch: Sequence[Call]) -> None:
+        """Set one timer for the first budget of these to end: of an ask, or of a server that was called."""
+        ends = [waiting.deadline for waiting in queue] + [call.due for call in batch]
+        self._loop.call_at(min(ends), self._look_again, queue, batch, LOOKS)
 
-    def _look_again(self, batch: list[Waiting], looks: int) -> None:
+    def _look_again(self, queue: Sequence[Waiting], batch: Sequence[Call], looks: int) -> None:
         """Let the socket be read before the budgets that have ended are called ended."""
-        batch = [waiting for waiting in batch if not waiting.over]
-        if not batch:
+        queue = [waiting for waiting in queue if not waiting.over]
+        batch = [call for call in batch if not (call.settled or call.late)]
+        if not queue and not batch:
             return
         if looks:
-            self._loop.call_soon(self._look_again, batch, looks - 1)
+            self._loop.call_soon(self._look_again, queue, batch, looks - 1)
             return
         now = self._loop.time()
-        late = [waiting for waiting in batch if waiting.deadline <= now]
+        late = [waiting for waiting in queue if waiting.deadline <= now]
         for waiting in late:
+            drop_trial(waiting)
             self._fail(waiting.ask, range(len(waiting.ask.outcomes)), TOO_LATE)
         hand_on(late)
-        for link in tuple(self._links):
-            if link.waited() > self.options.stale_after:
-                link.give_up(f"Redis has not answered for {self.options.stale_after:g} s")
-        if len(late) < len(batch):
-            self._await([waiting for waiting in batch if not waiting.over])
+        for call in batch:
+            call.late = call.due <= now
+        # What was sent to a server at once was late at once, which is one failure.
+        for node in {call.node for call in batch if call.late and call.node is not None}:
+            node.failed(TOO_LATE.message)
+        for node in {call.node for call in batch if call.node is not None}:
+            node.drop_stale()
+        queue = [waiting for waiting in queue if not waiting.over]
+        batch = [call for call in batch if not (call.settled or call.late)]
+        if queue or batch:
+            self._await(queue, batch)
 
-    async def _open(self) -> bool:
-        """Open one connection; say each edge once."""
-        try:
-            link = await open_link(self.options.address, self._script, self.options.connect_timeout, self._lost)
-        except LinkError as problem:
-            self._edge(bool(self._links), str(problem))
-            return False
-        if link.lost:
-            return False
-        self._links.append(link)
-        self._opened += 1
-        self.reconnects = self._opened - 1
-        self._edge(True, f"connected to Redis at {self.options.address}")  # noqa: FBT003 -- the edge's direction
-        return True
+    def probe(self, node: Node) -> None:
+        """See ``Watcher``."""
+        asked = Ask(Plan((Charge(PROBED, node.probe_key, binding=False),)), [1])
+        end = self._loop.time() + self.options.budget
+        waiting = Waiting(asked, end, lambda _: None, 1)
+        self._room.take(b"", 1)
+        now = time.time_ns() // 1000
+        batch = packed(node, open_portions([asked]), {id(asked): waiting}, self.options, now, end)
+        self._await([waiting], batch)
+        self._send(node, batch)
 
-    def _open_more(self) -> None:
-        """Open a connection in the background, and go on trying while there is none."""
-        if self._opening is None and not self._closed:
-            self._opening = self._loop.create_task(self._keep_opening())
+    def opened(self, node: Node) -> None:
+        """See ``Watcher``: send what a cluster sent there before there was a connection."""
+        for call, asking in self._parked.pop(node, ()):
+            if call.unwanted:
+                self._settle([call], TOO_LATE)
+            else:
+                self._send(node, [call], asking=asking)
 
-    async def _keep_opening(self) -> None:
-        pause = self.options.retry_first
-        try:
-            while not await self._open():
-                await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 -- spreads hosts out
-                pause = min(pause * 2, self.options.retry_most)
-        finally:
-            self._opening = None
+    def missed(self, node: Node) -> None:
+        """See ``Watcher``."""
+        if node in self._parked:
+            self._settle([call for call, _ in self._parked.pop(node)], node.refusal or TOO_LATE)
 
-    def _lost(self, link: Link) -> None:
-        if link not in self._links:
-            return
-        self._links.remove(link)
-        if not self._links and not self._closed:
-            self._edge(False, link.lost)  # noqa: FBT003 -- the edge's direction
-            self._open_more()
-
-    def _edge(self, up: bool, reason: str) -> None:  # noqa: FBT001 -- the edge's direction
+    def edge(self, name: str, up: bool, reason: str) -> None:  # noqa: FBT001 -- the edge's direction
+        """See ``Watcher``."""
         if not up:
             self._why_down = reason
-        if up is not self._up:
-            self._up = up
-            self.on_edge(up, reason)
+        self.observer.edge(name, up, reason)
 
 
-def split(portions: Iterable[Portion]) -> list[Portion]:
-    """Cut portions larger than a script call into several, unless they must be decided together."""
-    pieces: list[Portion] = []
-    for ask, indices in portions:
-        if ask.atomic or len(indices) <= MAX_CHARGES:
-            pieces.append((ask, indices))
-        else:
-            pieces += [(ask, indices[at : at + MAX_CHARGES]) for at in range(0, len(indices), MAX_CHARGES)]
-    return pieces
-
-
-def hand_on(finished: Iterable[Waiting]) -> None:
-    """Hand these asks on unless they were before, those of one ``done`` as one group."""
-    groups: dict[Done, list[Ask]] = {}
-    for waiting in finished:
-        if not waiting.over:
-            waiting.over = True
-            groups.setdefault(waiting.done, []).append(waiting.ask)
-    for done, group in groups.items():
-        try:
-            done(group)
-        except Exception:
-            log.exception("an answer could not be given")
+def _unheard(_: object) -> None:
+    """Take a reply that says nothing: the next one tells whether all went well."""

@@ -1,0 +1,185 @@
+"""A Redis cluster: which server has which slot, learned from the servers themselves and kept up to date."""
+
+import asyncio
+import random
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Final
+
+import hiredis
+
+from ratelimitd.algorithms import Rate
+
+from .dial import ask_once, dial
+from .errors import redirect
+from .link import Link, LinkError, talk
+from .node import Detour, Node, Watcher
+from .options import Address, Place, RedisOptions
+from .script import Script
+from .slots import SLOTS, Ranges, key_in, ranges, slot_of
+from .topology import Spot
+
+LOOK_EVERY: Final = 10.0
+"""Seconds between looks at the slots while nothing is wrong: MOVED tells of a change at once, this of a spare one."""
+
+LOOK_AGAIN: Final = 0.25
+"""Seconds between looks while a slot has no server, or one that cannot be asked; with jitter, a look is short."""
+
+
+class Cluster:
+    """A cluster. Its nodes come and go with the reply to CLUSTER SLOTS."""
+
+    def __init__(self, place: Place, script: Script, options: RedisOptions, watcher: Watcher) -> None:
+        self._place = place
+        self._script = script
+        self._options = options
+        self._prefix = options.prefix + b"rl1:probe"
+        key_in(self._prefix, 0)  # slow the first time, so now
+        self._watcher = watcher
+        self._nodes: dict[Address, Node] = {}
+        self._table: list[Node | None] = [None] * SLOTS
+        self._leaving: list[Node] = []
+        self._told = False
+        self._wake = asyncio.Event()
+        self._looking: asyncio.Task[None] | None = None
+
+    @property
+    def alone(self) -> Node | None:
+        """See ``Topology``."""
+        return None
+
+    @property
+    def nodes(self) -> Sequence[Node]:
+        """See ``Topology``."""
+        return tuple(self._nodes.values())
+
+    def spot(self, rate: Rate, name: bytes) -> Spot:  # noqa: ARG002 -- the signature of Topology
+        """See ``Topology``."""
+        slot = slot_of(name)
+        return self._table[slot], slot
+
+    def elsewhere(self, node: Node, message: str) -> Detour | None:
+        """See ``Home``: MOVED is believed for its slot at once, and the whole is looked at again soon."""
+        asked = next((address for address, known in self._nodes.items() if known is node), Address())
+        found = redirect(message, asked)
+        if found is None:
+            return None
+        there = self._node(found.address)
+        if not found.asking:
+            self._table[found.slot % SLOTS] = there
+            self._wake.set()
+        return Detour(there, found.asking)
+
+    def doubt(self, node: Node) -> None:  # noqa: ARG002 -- the signature of Home
+        """See ``Home``."""
+        self._wake.set()
+
+    def fell(self, node: Node) -> None:  # noqa: ARG002 -- the signature of Home
+        """See ``Home``: another one may have its slots by now."""
+        self._wake.set()
+
+    async def connect(self) -> bool:
+        """See ``Topology``: all masters, once; the look at the slots goes on in the background."""
+        known = await self._look()
+        self._looking = asyncio.ensure_future(self._keep_looking())
+        if not known:
+            return False
+        up = await asyncio.gather(*(node.open() for node in self.nodes))
+        for node in self.nodes:
+            if not node.links:
+                node.open_more()
+        return all(up)
+
+    async def close(self) -> None:
+        """See ``Topology``."""
+        if self._looking is not None:
+            self._looking.cancel()
+            await asyncio.gather(self._looking, return_exceptions=True)
+        for node in (*self._nodes.values(), *self._leaving):
+            await node.close()
+
+    async def _keep_looking(self) -> None:
+        while True:
+            pause = LOOK_EVERY if self._settled else LOOK_AGAIN
+            try:
+                async with asyncio.timeout(pause * random.uniform(0.5, 1.0)):  # noqa: S311 -- spreads hosts out
+                    await self._wake.wait()
+                    await asyncio.sleep(LOOK_AGAIN * random.uniform(0.2, 0.4))  # noqa: S311 -- many doubts, one look
+            except TimeoutError:
+                pass
+            self._wake.clear()
+            await self._look()
+
+    @property
+    def _settled(self) -> bool:
+        return None not in self._table and all(node.refusal is None for node in self._nodes.values())
+
+    async def _look(self) -> bool:
+        """Ask one node after the other for the slots until one answers; returns whether one did."""
+        ready = [(address, node) for address, node in self._nodes.items() if node.refusal is None]
+        random.shuffle(ready)
+        for address, node in ready:
+            if await self._take(address, partial(self._ask_node, node)):
+                return True
+        for address in dict.fromkeys((*self._place.addresses, *self._nodes)):
+            if await self._take(address, partial(self._ask_address, address)):
+                return True
+        return False
+
+    async def _take(self, address: Address, ask: Callable[[], Any]) -> bool:
+        try:
+            self._adopt(ranges(await ask(), address))
+        except (LinkError, ValueError) as problem:
+            if not self._nodes and not self._told:
+                self._told = True
+                self._watcher.edge(str(self._place), False, str(problem))  # noqa: FBT003 -- the edge's direction
+            return False
+        return True
+
+    async def _ask_node(self, node: Node) -> Any:
+        link = node.pick()
+        if link is None:
+            raise LinkError("busy")
+        try:
+            async with asyncio.timeout(self._place.connect_timeout):
+                (reply,) = await talk(link, [("CLUSTER", "SLOTS")])
+        except TimeoutError as error:
+            raise LinkError("no answer to CLUSTER SLOTS") from error
+        if isinstance(reply, hiredis.ReplyError):
+            raise LinkError(f"CLUSTER SLOTS failed: {reply}")
+        return reply
+
+    async def _ask_address(self, address: Address) -> Any:
+        return await ask_once(self._place, address, self._place.credentials, ("CLUSTER", "SLOTS"))
+
+    def _adopt(self, found: Ranges) -> None:
+        """Take over who has which slot; who has none any more leaves once its calls are done."""
+        if not found:
+            raise ValueError("this node knows no slots")
+        table: list[Node | None] = [None] * SLOTS
+        for address, slots in found.items():
+            node = self._node(address)
+            node.probe_key = key_in(self._prefix, slots[0].start)
+            for some in slots:
+                table[some.start : some.stop] = [node] * len(some)
+        self._table = table
+        for address in [known for known in self._nodes if known not in found]:
+            self._leaving.append(self._nodes.pop(address))
+        for node in [node for node in self._leaving if not any(map(len, node.links))]:
+            self._leaving.remove(node)
+            node.retire()
+
+    def _node(self, address: Address) -> Node:
+        node = self._nodes.get(address)
+        if node is None:
+            node = self._nodes[address] = Node(
+                str(address), partial(self._dial, address), self._place.pool_size, self._options, self._watcher, self
+            )
+            if self._looking is not None:
+                node.open_more()
+        return node
+
+    async def _dial(self, address: Address, on_lost: Callable[[Link], None]) -> Link:
+        node = self._nodes.get(address)
+        key = self._prefix if node is None else node.probe_key
+        return await dial(self._place, address, self._script, key, on_lost)

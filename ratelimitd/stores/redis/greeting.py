@@ -1,0 +1,117 @@
+"""What is said on a new connection, and what the answers mean; no I/O.
+
+First who we are, since Redis cuts off a stranger who sends much. Then the database, the script, and each command that
+the script uses, on a key of our own, so that a user who lacks a right hears its name at the start and not from
+failing requests.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+import hiredis
+
+from .options import Credentials, Place
+
+Command = tuple[str | bytes | int, ...]
+"""A command's name and its arguments."""
+
+LEAST_VERSION: Final = (6, 0)
+"""The first with HELLO and ACL; Redis ended its support for older ones in 2022."""
+
+_WRONG_MODE: Final = {
+    ("sentinel", "single"): "it is a Sentinel: write REDIS_TYPE=sentinel and REDIS_URL=<name of the master>,<this>",
+    ("cluster", "single"): "it is a node of a cluster: write REDIS_TYPE=cluster",
+    ("cluster", "sentinel"): "it is a node of a cluster: write REDIS_TYPE=cluster",
+    ("standalone", "cluster"): "it is no cluster: write REDIS_TYPE=single",
+    ("sentinel", "cluster"): "it is a Sentinel, and no cluster",
+    ("sentinel", "sentinel"): "it is a Sentinel, where the master was expected",
+}
+"""What is wrong, by (mode that the server says, kind of place)."""
+
+
+def auth(credentials: Credentials) -> list[Command]:
+    """AUTH, or nothing."""
+    return [("AUTH", *filter(None, credentials))] if credentials.password else []
+
+
+def introduction(credentials: Credentials) -> list[Command]:
+    """Return what is sent first to a server that holds counters."""
+    return [*auth(credentials), ("HELLO",)]
+
+
+def preparation(place: Place, script: str, sha: str, probe_key: bytes) -> list[Command]:
+    """Return what is sent to it then."""
+    return [
+        *([("SELECT", place.database)] if place.database else []),
+        ("SCRIPT", "LOAD", script),
+        *_rights(probe_key),
+        ("EVALSHA", sha, 0, "", 0, 0, "[[],[]]"),
+    ]
+
+
+def _rights(key: bytes) -> Iterator[Command]:
+    """Each command of the script once, on a key that is gone at the end."""
+    yield ("TIME",)
+    yield ("SET", key, 0, "PX", 1000)
+    yield ("GET", key)
+    yield ("PTTL", key)
+    yield ("PEXPIRE", key, 1000)
+    yield ("DEL", key)
+    yield ("ZADD", key, 1, "1")
+    yield ("ZCARD", key)
+    yield ("ZCOUNT", key, 0, 1)
+    yield ("ZRANGE", key, 0, 0, "WITHSCORES")
+    yield ("ZREMRANGEBYRANK", key, 0, -1)
+    yield ("DEL", key)
+
+
+def refusal(place: Place, sent: Sequence[Command], replies: Sequence[Any]) -> str:
+    """Return why this connection cannot be used and how to mend it; empty when it can."""
+    lacking = {}
+    for words, reply in zip(sent, replies, strict=True):
+        said = str(reply) if isinstance(reply, hiredis.ReplyError) else ""
+        if said.startswith("NOPERM"):
+            lacking[right(words, said)] = said
+        elif said and words[0] in ("AUTH", "HELLO", "SELECT", "SCRIPT"):
+            return _failed(words, said)
+        elif words[0] == "HELLO":
+            problem = unfit(place, reply)
+            if problem:
+                return problem
+    if lacking:
+        return (
+            f"the user of REDIS_AUTH lacks rights: ACL SETUSER … {' '.join(lacking)} ({next(iter(lacking.values()))})"
+        )
+    return ""
+
+
+def _failed(words: Command, said: str) -> str:
+    secret = str(words[-1]) if words[0] == "AUTH" else ""
+    if words[0] == "HELLO" and "unknown command" in said:
+        return "Redis 6.0 or newer is needed; this server does not know HELLO"
+    return f"{words[0]!s} failed: {said.replace(secret, '***') if secret else said}"
+
+
+def right(words: Command, said: str) -> str:
+    """Return the ACL rule that a refused command lacks: a command, or access to keys."""
+    if "to access" in said:
+        return "~<CACHE_KEY_PREFIX>*"
+    name = str(words[0]).lower()
+    return f"+{name}|{str(words[1]).lower()}" if name in ("script", "cluster", "sentinel") else f"+{name}"
+
+
+def unfit(place: Place, hello: Any) -> str:
+    """Return what is wrong with a server by its reply to HELLO: too old, a replica, or of another kind."""
+    try:
+        told = {key.decode(): value for key, value in zip(hello[::2], hello[1::2], strict=False)}
+        version, mode, role = (told[name].decode() for name in ("version", "mode", "role"))
+        numbers = tuple(int(part) for part in version.split(".")[:2])
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return "Redis sent a reply to HELLO that is none"
+    if numbers < LEAST_VERSION:
+        return f"Redis 6.0 or newer is needed, this is {version}"
+    if (mode, place.kind) in _WRONG_MODE:
+        return _WRONG_MODE[mode, place.kind]
+    if role != "master":
+        return "it is a replica, which takes no writes; name the master, or its Sentinels with REDIS_TYPE=sentinel"
+    return ""

@@ -1,0 +1,210 @@
+"""One Redis server as the store sees it: its connections, its breaker, and how it comes back."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple, Protocol
+
+from ratelimitd.limiter.seam import Failure, FailureKind
+
+from .breaker import Breaker
+from .link import Link, LinkError
+from .options import RedisOptions
+
+Dial = Callable[[Callable[[Link], None]], Awaitable[Link]]
+"""Opens a connection to where the server is now; takes what is called when that is lost. Raises LinkError."""
+
+
+class Watcher(Protocol):
+    """Who is told how servers are.
+
+    Attributes:
+        reconnects: connections opened after a server's first.
+        breaker_opens: times that a server began to be left alone.
+    """
+
+    reconnects: int
+    breaker_opens: int
+
+    def probe(self, node: "Node") -> None:
+        """Ask a server that is left alone whether it can be asked again: with the real script."""
+
+    def opened(self, node: "Node") -> None:
+        """A connection was made."""
+
+    def missed(self, node: "Node") -> None:
+        """An attempt to connect failed, and there is no other connection."""
+
+    def edge(self, name: str, up: bool, reason: str) -> None:  # noqa: FBT001 -- the edge's direction
+        """Something by that name can be asked, or no longer; told at each change, and for the first attempt."""
+
+
+class Home(Protocol):
+    """What a server belongs to."""
+
+    def elsewhere(self, node: "Node", message: str) -> "Detour | None":
+        """Return where a server's answer sends a call, and learn from it; None: it is no such answer."""
+
+    def doubt(self, node: "Node") -> None:
+        """The server said what contradicts that it is the right one to ask."""
+
+    def fell(self, node: "Node") -> None:
+        """The server can no longer be asked."""
+
+
+class Detour(NamedTuple):
+    """The server that a call is sent to instead, which ran nothing so far; ``asking``: for this once."""
+
+    node: "Node"
+    asking: bool
+
+
+class Node:
+    """A server. It may be asked while it has a connection and its breaker is closed.
+
+    Attributes:
+        name: for logs and metrics.
+        home: what it belongs to.
+        breaker: told by ``failed`` and ``passed``.
+        probe_key: of our own, to be written by probes.
+        refusal: why it cannot be asked; None: it can.
+        links: its connections.
+    """
+
+    def __init__(
+        self, name: str, dial: Dial, pool_size: int, options: RedisOptions, watcher: Watcher, home: Home
+    ) -> None:
+        self.name = name
+        self.home = home
+        self.breaker = Breaker(options.breaker_after)
+        self.probe_key = options.prefix + b"rl1:probe"
+        self.refusal: Failure | None = Failure(FailureKind.DISCONNECTED, "not connected to Redis yet")
+        self.links: list[Link] = []
+        self._loop = asyncio.get_running_loop()
+        self._dial = dial
+        self._pool_size = pool_size
+        self._options = options
+        self._watcher = watcher
+        self._told: bool | None = None
+        self._known = False
+        self._opening: asyncio.Task[None] | None = None
+        self._closed = False
+
+    async def open(self) -> bool:
+        """Open one connection; returns whether that worked."""
+        try:
+            link = await self._dial(self._lost)
+        except LinkError as problem:
+            if not self.links:
+                self._judge(str(problem))
+                self._watcher.missed(self)
+            return False
+        if link.lost or self._closed:
+            link.give_up("closing down")
+            return False
+        self.links.append(link)
+        self._watcher.reconnects += self._known
+        self._known = True
+        self._judge(f"connected to Redis at {self.name}")
+        self._watcher.opened(self)
+        if self.breaker.open:
+            self._watcher.probe(self)
+        return True
+
+    def open_more(self) -> None:
+        """Open a connection in the background, and go on trying while there is none."""
+        if self._opening is None and not self._closed and len(self.links) < self._pool_size:
+            self._opening = self._loop.create_task(self._keep_opening())
+
+    async def _keep_opening(self) -> None:
+        pause = self._options.retry_first
+        try:
+            while not await self.open() and not self.links:
+                await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 -- spreads hosts out
+                pause = min(pause * 2, self._options.retry_most)
+        finally:
+            self._opening = None
+
+    def pick(self) -> Link | None:
+        """Return the least busy connection, None when each is full; another is opened when none is idle."""
+        ready = [link for link in self.links if not link.full]
+        if not ready:
+            return None
+        link = min(ready, key=len)
+        if len(link):
+            self.open_more()
+        return link
+
+    def failed(self, why: str) -> None:
+        """Count a failure that is the server's; after some in a row it is left alone and probed."""
+        if self.breaker.failed():
+            self._watcher.breaker_opens += 1
+            self._judge(why)
+            self._probe_later()
+
+    def passed(self) -> None:
+        """Count a call that was answered in time."""
+        if self.breaker.passed():
+            self._judge(f"Redis at {self.name} answers again")
+
+    def _probe_later(self) -> None:
+        most = self._options.probe_most
+        self._loop.call_later(random.uniform(most / 2, most), self._probe)  # noqa: S311 -- spreads hosts out
+
+    def _probe(self) -> None:
+        if self._closed or not self.breaker.open:
+            return
+        self._probe_later()
+        self.drop_stale()
+        if self.links:
+            self._watcher.probe(self)
+
+    def drop_stale(self) -> None:
+        """Give up the connections of a server that has not answered for long."""
+        if any(link.waited() > self._options.stale_after for link in self.links):
+            self.drop(f"Redis has not answered for {self._options.stale_after:g} s")
+
+    def drop(self, reason: str) -> None:
+        """Give up every connection, and look for the server again."""
+        for link in tuple(self.links):
+            link.give_up(reason)
+
+    def _lost(self, link: Link) -> None:
+        if link not in self.links:
+            return
+        self.links.remove(link)
+        if self._closed:
+            self.refusal = Failure(FailureKind.DISCONNECTED, link.lost)
+        elif not self.links:
+            self._judge(link.lost)
+            self.open_more()
+
+    def _judge(self, why: str) -> None:
+        """Work out whether the server can be asked, and tell a change once."""
+        if not self.links:
+            self.refusal = Failure(FailureKind.DISCONNECTED, why)
+        elif self.breaker.open:
+            self.refusal = Failure(FailureKind.OPEN, f"Redis at {self.name} is left alone until it answers a probe")
+        else:
+            self.refusal = None
+        up = self.refusal is None
+        if up is not self._told:
+            self._told = up
+            self._watcher.edge(self.name, up, why)
+            if not up:
+                self.home.fell(self)
+
+    def retire(self) -> None:
+        """End without a call under way: the server has no part in anything any more."""
+        self._closed = True
+        if self._opening is not None:
+            self._opening.cancel()
+        self.drop("Redis has no slots any more")
+
+    async def close(self) -> None:
+        """Close every connection; what is under way fails as disconnected."""
+        self._closed = True
+        if self._opening is not None:
+            self._opening.cancel()
+            await asyncio.gather(self._opening, return_exceptions=True)
+        self.drop("closing down")

@@ -1,0 +1,56 @@
+"""A cluster's slots: which a key is in, and which server has which (the Redis cluster specification)."""
+
+from binascii import crc_hqx
+from collections.abc import Sequence
+from functools import cache
+from itertools import product
+from typing import Any, Final
+
+from .options import Address
+
+SLOTS: Final = 16_384
+
+
+def slot_of(key: bytes) -> int:
+    """Return the slot of a key: CRC16 of it, or of what the first braces hold when that is not empty."""
+    start = key.find(b"{")
+    if start >= 0:
+        end = key.find(b"}", start + 1)
+        if end > start + 1:
+            key = key[start + 1 : end]
+    return crc_hqx(key, 0) % SLOTS
+
+
+Ranges = dict[Address, list[range]]
+"""The slots of each master."""
+
+
+def ranges(reply: Any, asked: Address) -> Ranges:
+    """Read the reply to CLUSTER SLOTS; an empty host is the one that was asked. Raises ValueError."""
+    found: Ranges = {}
+    try:
+        for first, last, (host, port, *_), *_ in reply:
+            name = host.decode() if host else ""
+            where = Address(asked.host if name in ("", "?") else name, port)
+            found.setdefault(where, []).append(range(first, last + 1))
+    except (TypeError, ValueError, AttributeError) as error:
+        raise ValueError(f"not a reply to CLUSTER SLOTS: {error}") from error
+    return found
+
+
+@cache
+def _suffixes() -> Sequence[bytes]:
+    """Return two bytes for each slot, which as a key of their own lie in it."""
+    found = [b""] * SLOTS
+    for pair in product(sorted(set(range(256)) - set(b"{}")), repeat=2):
+        found[slot_of(bytes(pair))] = bytes(pair)
+    return found
+
+
+def key_in(prefix: bytes, slot: int) -> bytes:
+    """Return a key with this prefix that lies in the slot, unless the prefix holds braces: then in that of all keys.
+
+    CRC16 is linear: behind a prefix, two bytes change the sum just as they would behind any other. The first call
+    takes 30 ms.
+    """
+    return prefix + _suffixes()[slot ^ crc_hqx(b"\0\0", crc_hqx(prefix, 0)) % SLOTS]

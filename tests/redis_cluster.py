@@ -1,0 +1,245 @@
+"""A real Redis cluster for tests: masters with their slots, perhaps replicas, and slots that move step by step."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import redis
+from redis.crc import key_slot
+
+from tests.redis_server import AT_ONCE, RedisServer, free_port, scratch_folder, start_all, until
+from tests.tls_files import TlsFiles
+
+SLOTS = 16_384
+MOVE_MILLISECONDS = 5000
+FIXED = [
+    *("--cluster-enabled", "yes"),
+    *("--cluster-announce-ip", "127.0.0.1"),
+    # A replica may be promoted whatever it missed, and follows no other group's master.
+    *("--cluster-replica-validity-factor", "0"),
+    *("--cluster-allow-replica-migration", "no"),
+    *AT_ONCE,
+]
+
+
+class Node(RedisServer):
+    """One node; ``id`` is what the others know it by, ``announced`` the address that the cluster tells clients."""
+
+    def __init__(
+        self,
+        folder: Path,
+        options: Sequence[str],
+        announced: int | None,
+        tls: TlsFiles | None,
+        password: str | None,
+    ) -> None:
+        self.bus = free_port()
+        own = ["--cluster-port", str(self.bus), "--cluster-announce-bus-port", str(self.bus), *FIXED]
+        if announced is not None:
+            own += ["--cluster-announce-port" if tls is None else "--cluster-announce-tls-port", str(announced)]
+        if tls is not None:
+            own += ["--tls-cluster", "yes", "--tls-replication", "yes", "--tls-auth-clients", "no"]
+        if password is not None:
+            own += ["--requirepass", password, "--masterauth", password]
+        super().__init__(folder, [*own, *options], tcp=True, tls=tls, password=password)
+        self.announced = self.address if announced is None else f"127.0.0.1:{announced}"
+        self.id = ""
+
+    @property
+    def told_port(self) -> int:
+        """The port of ``announced``; replicas use it too."""
+        return int(self.announced.rpartition(":")[2])
+
+    def owners(self) -> list[tuple[int, int, tuple[str, ...]]]:
+        """CLUSTER SLOTS as it sees it: first slot, last, and ids: the master's, then those of its replicas."""
+        seen = self.ask("CLUSTER", "SLOTS")
+        return sorted(
+            (first, last, (nodes[0][2], *sorted(each[2] for each in nodes[1:]))) for first, last, *nodes in seen
+        )
+
+    def taught(self, *command: str) -> bool:
+        """Tell it this CLUSTER command, and say that it took it."""
+        return bool(self.ask("CLUSTER", *command) == "OK")
+
+    def facts(self) -> dict[str, str]:
+        """CLUSTER INFO."""
+        return dict(line.split(":", 1) for line in self.ask("CLUSTER", "INFO").split())
+
+
+class RedisCluster:
+    """Nodes, masters first. Its methods wait for what they did; use a thread when a loop must turn meanwhile."""
+
+    def __init__(self, nodes: Sequence[Node]) -> None:
+        self.nodes = list(nodes)
+
+    @property
+    def url(self) -> str:
+        """What REDIS_URL would say."""
+        return ",".join(each.announced for each in self.nodes)
+
+    @staticmethod
+    def slot(key: str | bytes) -> int:
+        """Slot of this key."""
+        return key_slot(key if isinstance(key, bytes) else key.encode())
+
+    def owner(self, slot: int) -> Node:
+        """The master that answers for this slot."""
+        return self._group(slot)[0]
+
+    def replicas(self, slot: int) -> list[Node]:
+        """Its replicas, those that are in sight."""
+        return self._group(slot)[1:]
+
+    def masters(self) -> list[Node]:
+        """Those with slots."""
+        return [self._node(id_) for id_ in dict.fromkeys(ids[0] for _, _, ids in self._view())]
+
+    def flush(self) -> None:
+        """Forget all keys."""
+        for each in self.masters():
+            each.ask("FLUSHALL")
+
+    def migration(self, slot: int, to: Node) -> "Migration":
+        """A move of this slot, nothing of it done yet."""
+        return Migration(self, slot, self.owner(slot), to)
+
+    def migrate_slot(self, slot: int, to: Node) -> None:
+        """Move this slot and its keys."""
+        move = self.migration(slot, to)
+        move.begin()
+        move.move_keys()
+        move.finish()
+
+    def failover(self, replica: Node, *how: str) -> None:
+        """Make it the master of its group; ``how``: ``"FORCE"`` or ``"TAKEOVER"`` when the master cannot take part."""
+        replica.ask("CLUSTER", "FAILOVER", *how)
+        self.promoted(replica)
+
+    def promoted(self, replica: Node) -> None:
+        """Wait until all that run know this one as a master of slots."""
+        until(
+            lambda: all(replica.id in {ids[0] for _, _, ids in each.owners()} for each in self._running()),
+            f"{replica.address} promoted",
+        )
+        self.settle()
+
+    def settle(self) -> None:
+        """Wait until all that run are of one mind: every slot has a master, replicas are in sync."""
+        until(self._settled, "a settled cluster")
+
+    def _settled(self) -> bool:
+        running = self._running()
+        view = running[0].owners()
+        covered = sum(last - first + 1 for first, last, _ in view) == SLOTS
+        return covered and all(each.owners() == view and self._well(each, view) for each in running)
+
+    def _well(self, node: Node, view: list[tuple[int, int, tuple[str, ...]]]) -> bool:
+        facts = node.facts()
+        if facts["cluster_state"] != "ok" or facts["cluster_known_nodes"] != str(len(self.nodes)):
+            return False
+        masters = {ids[0] for _, _, ids in view}
+        return node.id in masters or any(
+            node.id in ids[1:] and node.in_sync(self._node(ids[0]).told_port) for _, _, ids in view
+        )
+
+    def _running(self) -> list[Node]:
+        return [each for each in self.nodes if each.running]
+
+    def _node(self, id_: str) -> Node:
+        return next(each for each in self.nodes if each.id == id_)
+
+    def _view(self) -> list[tuple[int, int, tuple[str, ...]]]:
+        for each in self._running():
+            try:
+                return each.owners()
+            except redis.RedisError:
+                continue  # it hangs, or it was only just started
+        raise AssertionError("no node answers")
+
+    def _group(self, slot: int) -> list[Node]:
+        ids = next(ids for first, last, ids in self._view() if first <= slot <= last)
+        return [self._node(id_) for id_ in ids]
+
+
+@dataclass(frozen=True)
+class Migration:
+    """A slot on its way. Between ``begin`` and ``finish`` the source sends on, by ASK, who asks for a key it lacks."""
+
+    cluster: RedisCluster
+    slot: int
+    source: Node
+    to: Node
+
+    def begin(self) -> None:
+        """Mark the slot as importing there and migrating here."""
+        self.to.ask("CLUSTER", "SETSLOT", self.slot, "IMPORTING", self.source.id)
+        self.source.ask("CLUSTER", "SETSLOT", self.slot, "MIGRATING", self.to.id)
+
+    def move_keys(self, most: int = SLOTS) -> int:
+        """Move at most so many keys; return how many."""
+        keys = self.source.ask("CLUSTER", "GETKEYSINSLOT", self.slot, most)
+        if keys:
+            secret = ["AUTH", self.to.password] if self.to.password is not None else []
+            self.source.ask("MIGRATE", "127.0.0.1", self.to.port, "", 0, MOVE_MILLISECONDS, *secret, "KEYS", *keys)
+        return len(keys)
+
+    def finish(self) -> None:
+        """Give the slot to its new owner, and wait until all know."""
+        others = [each for each in self.cluster.masters() if each not in (self.source, self.to)]
+        for each in (self.to, self.source, *others):
+            each.ask("CLUSTER", "SETSLOT", self.slot, "NODE", self.to.id)
+        self.cluster.settle()
+
+    def cancel(self) -> None:
+        """Take the marks away again; keys that were moved stay where they are."""
+        for each in (self.to, self.source):
+            each.ask("CLUSTER", "SETSLOT", self.slot, "STABLE")
+
+
+def _form(cluster: RedisCluster, masters: int) -> None:
+    """Give the slots to the masters and make all meet; replicas follow the masters in turn."""
+    leaders, followers = cluster.nodes[:masters], cluster.nodes[masters:]
+    for turn, node in enumerate(cluster.nodes):
+        node.id = node.ask("CLUSTER", "MYID")
+        node.ask("CLUSTER", "SET-CONFIG-EPOCH", turn + 1)
+    for turn, node in enumerate(leaders):
+        node.ask("CLUSTER", "ADDSLOTSRANGE", turn * SLOTS // masters, (turn + 1) * SLOTS // masters - 1)
+    for turn, node in enumerate(cluster.nodes):
+        for other in cluster.nodes[turn + 1 :]:
+            node.ask("CLUSTER", "MEET", "127.0.0.1", other.port, other.bus)
+    for turn, node in enumerate(followers):
+        until(partial(node.taught, "REPLICATE", leaders[turn % masters].id), "a replica that knows its master")
+
+
+@contextmanager
+def redis_cluster(
+    *options: str,
+    masters: int = 3,
+    replicas: int = 0,
+    tls: TlsFiles | None = None,
+    password: str | None = None,
+    node_timeout: int = 1000,
+    announce: Sequence[int] = (),
+) -> Iterator[RedisCluster]:
+    """Run a cluster with ``replicas`` for each master; it takes 2 s, which a master waits before it accepts writes.
+
+    ``options`` are those of every node, ``node_timeout`` is in milliseconds. ``announce`` are ports, one a node in the
+    order of ``nodes``, that clients are told instead of the nodes' own: those of proxies.
+    """
+    with ExitStack() as stack:
+        folder = stack.enter_context(scratch_folder())
+        nodes = []
+        for turn in range(masters * (1 + replicas)):
+            place = folder / str(turn)
+            place.mkdir()
+            told = announce[turn] if announce else None
+            patience = ["--cluster-node-timeout", str(node_timeout)]
+            nodes.append(Node(place, [*patience, *options], told, tls, password))
+            stack.callback(nodes[-1].kill)
+        start_all(nodes)
+        cluster = RedisCluster(nodes)
+        _form(cluster, masters)
+        cluster.settle()
+        yield cluster

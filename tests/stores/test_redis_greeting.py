@@ -1,0 +1,100 @@
+"""What a new connection is asked, against real servers that fall short in each way."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from ratelimitd.stores.redis.greeting import unfit
+from ratelimitd.stores.redis.options import Place
+from tests.contract.cases import allowed, charge
+from tests.redis_server import RedisServer, redis_server
+from tests.stores.conftest import Edges, Make
+from tests.stores.test_redis_store import one
+
+NEEDED = "+evalsha +script|load +time +set +get +pttl +pexpire +del +zadd +zcard +zcount +zrange +zremrangebyrank"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[RedisServer]:
+    """A redis-server whose users this module makes."""
+    with redis_server() as running:
+        yield running
+
+
+def user(server: RedisServer, rules: str) -> str:
+    """Make the user ``u`` with these rules, and return its REDIS_AUTH."""
+    with server.client() as client:
+        client.execute_command("ACL", "SETUSER", "u", "reset", "on", ">pw", *rules.split())
+    return "u:pw"
+
+
+async def test_the_least_rights(make: Make, server: RedisServer) -> None:
+    """A user with the documented rights, on keys with the prefix alone, is enough."""
+    auth = user(server, f"~app:* -@all {NEEDED}")
+    store = make(server.address, auth, prefix=b"app:")
+    assert await store.connect()
+    assert allowed(await charge(store, [one(b"app:k_")])) == [True]
+
+
+@pytest.mark.parametrize("right", NEEDED.split())
+async def test_a_missing_right_is_named(make: Make, edges: Edges, server: RedisServer, right: str) -> None:
+    """A user who lacks one right cannot connect, and the reason names the rule to give."""
+    auth = user(server, f"~* -@all {NEEDED.replace(right, '')}")
+    assert not await make(server.address, auth).connect()
+    assert f"ACL SETUSER … {right} gives" in edges.seen[0][1] or f"{right} " in edges.seen[0][1]
+    assert "pw" not in edges.seen[0][1].split()
+
+
+async def test_missing_keys_are_named(make: Make, edges: Edges, server: RedisServer) -> None:
+    """A user without access to our keys is told so by the prefix."""
+    assert not await make(server.address, user(server, f"~other:* -@all {NEEDED}")).connect()
+    assert "~<CACHE_KEY_PREFIX>*" in edges.seen[0][1]
+
+
+async def test_a_replica_is_refused(make: Make, edges: Edges, server: RedisServer) -> None:
+    """A replica takes no writes, so it is no place to connect to, and the reason says what to name instead."""
+    with redis_server("--replicaof", "127.0.0.1 1") as replica:
+        assert not await make(replica.address).connect()
+    assert "it is a replica" in edges.seen[0][1]
+
+
+async def test_a_cluster_is_no_single_server(make: Make, edges: Edges) -> None:
+    """A node of a cluster under REDIS_TYPE=single is refused with the setting to change, and the other way round."""
+    with redis_server("--cluster-enabled", "yes", tcp=True) as node:
+        assert not await make(node.address).connect()
+    assert "REDIS_TYPE=cluster" in edges.seen[0][1]
+
+
+async def test_a_single_server_is_no_cluster(make: Make, edges: Edges) -> None:
+    """REDIS_TYPE=cluster on a lone server says so."""
+    with redis_server(tcp=True) as lone:
+        store = make(lone.address, env={"REDIS_TYPE": "cluster"})
+        assert not await store.connect()
+        assert "cluster support disabled" in edges.seen[0][1]
+        await store.close()
+
+
+def hello(**other: str) -> list[object]:
+    """A reply to HELLO."""
+    told = {"server": "redis", "version": "7.0.15", "mode": "standalone", "role": "master"} | other
+    return [part.encode() for pair in told.items() for part in pair]
+
+
+@pytest.mark.parametrize(
+    ("reply", "why"),
+    [
+        (hello(), ""),
+        (hello(server="valkey", version="8.1.0"), ""),
+        (hello(version="5.0.14"), "6.0 or newer"),
+        (hello(role="replica"), "replica"),
+        (hello(mode="sentinel"), "REDIS_TYPE=sentinel"),
+        ([], "reply to HELLO"),
+        (b"OK", "reply to HELLO"),
+        (hello(version="unstable"), "reply to HELLO"),
+    ],
+)
+def test_hello(reply: object, why: str) -> None:
+    """A server's own word decides whether it is fit: new enough, a master, and what REDIS_TYPE says."""
+    said = unfit(Place(()), reply)
+    assert why in said
+    assert bool(why) == bool(said)

@@ -1,0 +1,63 @@
+"""A cluster's slots."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ratelimitd.stores.redis.options import Address
+from ratelimitd.stores.redis.slots import SLOTS, key_in, ranges, slot_of
+
+ASKED = Address("asked", 1)
+
+
+@pytest.mark.parametrize(
+    ("key", "slot"),
+    [
+        (b"123456789", 0x31C3),
+        (b"", 0),
+        (b"foo{}{bar}", 8363),
+        (b"{user1000}.following", 3443),
+        (b"user1000", 3443),
+        (b"foo{{bar}}zap", 4015),
+        (b"{bar", 4015),
+        (b"foo{bar}{zap}", 5061),
+    ],
+)
+def test_slot_of_a_key(key: bytes, slot: int) -> None:
+    """Keys lie where the cluster specification's CRC16 and hash tags put them (its own examples)."""
+    assert slot == slot_of(key)
+
+
+@given(st.binary(max_size=20).filter(lambda prefix: b"{" not in prefix), st.integers(0, SLOTS - 1))
+def test_a_key_in_any_slot(prefix: bytes, slot: int) -> None:
+    """There is a key of our own in each slot, whatever prefix an ACL asks for."""
+    key = key_in(prefix, slot)
+    assert key.startswith(prefix)
+    assert slot == slot_of(key)
+
+
+def test_a_prefix_with_a_tag_decides() -> None:
+    """A prefix with braces holds every key in one slot, and that of a probe is there too."""
+    assert slot_of(b"{app}") == slot_of(key_in(b"{app}", 5))
+
+
+def test_ranges() -> None:
+    """CLUSTER SLOTS becomes the slots of each master; a host that is not named is the one that was asked."""
+    reply = [
+        [0, 99, [b"a", 1, b"id"], [b"replica", 9, b"id"]],
+        [100, 199, [b"", 2, b"id"]],
+        [300, 300, [b"a", 1, b"id"]],
+        [301, 302, [None, 3, b"id", []]],
+    ]
+    assert {
+        Address("a", 1): [range(100), range(300, 301)],
+        Address("asked", 2): [range(100, 200)],
+        Address("asked", 3): [range(301, 303)],
+    } == ranges(reply, ASKED)
+
+
+@pytest.mark.parametrize("reply", [b"OK", 3, [[1]], [[1, 2, 3]], [[b"a", 2, [b"h", 1]]], None])
+def test_no_ranges(reply: object) -> None:
+    """Another reply is one error, whatever it is."""
+    with pytest.raises(ValueError, match="CLUSTER SLOTS"):
+        ranges(reply, ASKED)

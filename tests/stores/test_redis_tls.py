@@ -1,0 +1,93 @@
+"""TLS towards Redis, and credentials that change."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.contract.cases import allowed, charge
+from tests.redis_server import RedisServer, redis_server
+from tests.stores.conftest import Edges, Make
+from tests.stores.test_redis_store import one
+from tests.tls_files import TlsFiles, tls_files
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> TlsFiles:
+    """Certificates of one authority; the server's is for the name localhost alone."""
+    return tls_files(tmp_path_factory.mktemp("tls"), "localhost")
+
+
+@pytest.fixture(scope="module")
+def server(files: TlsFiles) -> Iterator[RedisServer]:
+    """A server that asks for a certificate."""
+    with redis_server(tls=files, client_certificate=True) as running:
+        yield running
+
+
+def settings(files: TlsFiles) -> dict[str, str]:
+    """What they say of TLS."""
+    return {
+        "REDIS_TLS_CACERT": str(files.authority),
+        "REDIS_TLS_CLIENT_CERT": str(files.client_certificate),
+        "REDIS_TLS_CLIENT_KEY": str(files.client_key),
+    }
+
+
+async def test_by_name(make: Make, server: RedisServer, files: TlsFiles) -> None:
+    """With our certificate and the authority, a server is talked to by the name in its certificate."""
+    store = make(f"rediss://localhost:{server.port}", env=settings(files))
+    assert await store.connect()
+    assert allowed(await charge(store, [one()])) == [True]
+
+
+async def test_another_name(make: Make, edges: Edges, server: RedisServer, files: TlsFiles) -> None:
+    """A certificate for another name is refused, unless the check of names is off."""
+    url = f"rediss://127.0.0.1:{server.port}"
+    assert not await make(url, env=settings(files)).connect()
+    assert "no TLS with Redis" in edges.seen[0][1]
+    assert await make(url, env=settings(files) | {"REDIS_TLS_SKIP_HOSTNAME_VERIFICATION": "true"}).connect()
+
+
+async def test_another_authority(make: Make, server: RedisServer, files: TlsFiles, tmp_path: Path) -> None:
+    """A certificate of another authority is refused, with the check of names off too."""
+    env = settings(files) | {
+        "REDIS_TLS_CACERT": str(tls_files(tmp_path).authority),
+        "REDIS_TLS_SKIP_HOSTNAME_VERIFICATION": "true",
+    }
+    assert not await make(f"rediss://localhost:{server.port}", env=env).connect()
+
+
+async def test_without_a_certificate(make: Make, server: RedisServer, files: TlsFiles) -> None:
+    """A server that asks for a certificate is not fooled."""
+    env = {"REDIS_TLS_CACERT": str(files.authority)}
+    assert not await make(f"rediss://localhost:{server.port}", env=env).connect()
+
+
+async def test_a_file_that_is_not_there(make: Make, edges: Edges, server: RedisServer, files: TlsFiles) -> None:
+    """A missing file is named, and its coming is noticed without a restart."""
+    env = settings(files) | {"REDIS_TLS_CACERT": "/nowhere/ca.pem"}
+    assert not await make(f"rediss://localhost:{server.port}", env=env).connect()
+    assert "/nowhere/ca.pem" in edges.seen[0][1]
+
+
+async def test_rotated_credentials(make: Make, edges: Edges, tmp_path: Path) -> None:
+    """REDIS_AUTH_FILE is read for each connection: a new password takes effect without a restart."""
+    file = tmp_path / "auth"
+    file.write_text("default:old\n")
+    with redis_server("--requirepass", "old") as server, server.client(password="old") as client:
+        store = make(server.address, env={"REDIS_AUTH_FILE": str(file)})
+        assert await store.connect()
+        client.config_set("requirepass", "new")
+        client.client_kill_filter(_type="normal", skipme=False)
+        await edges.until(True, False)
+        file.write_text("new")
+        await edges.until(True, False, True)
+        assert allowed(await charge(store, [one()])) == [True]
+
+
+async def test_a_missing_auth_file(make: Make, edges: Edges, tmp_path: Path) -> None:
+    """Without its file there is no guess at credentials, and the reason names the file."""
+    with redis_server() as server:
+        assert not await make(server.address, env={"REDIS_AUTH_FILE": str(tmp_path / "auth")}).connect()
+    assert str(tmp_path / "auth") in edges.seen[0][1]
