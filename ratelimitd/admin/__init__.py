@@ -1,17 +1,26 @@
 """HTTP for operators: a table of functions from a request to a response."""
 
+from .control import Control, InForce
+from .guard import Guard, Token, TokenError, TokenFile, guarded
 from .http import Request, Route, Routes
 from .routes import debug_routes, gateway_routes, metrics_routes, service_routes
 from .server import Listener, bind, listen
 
 __all__ = [
+    "Control",
+    "Guard",
+    "InForce",
     "Listener",
     "Request",
     "Route",
     "Routes",
+    "Token",
+    "TokenError",
+    "TokenFile",
     "bind",
     "debug_routes",
     "gateway_routes",
+    "guarded",
     "listen",
     "metrics_routes",
     "service_routes",

@@ -5,17 +5,21 @@ and texts are envoyproxy/ratelimit's where it has them. /debug/pprof profiles Go
 """
 
 from collections.abc import AsyncGenerator, Callable
+from types import MappingProxyType
+from typing import Final
 
 from ratelimitd.observe.health import Health
 from ratelimitd.observe.metrics import CONTENT_TYPE
 from ratelimitd.policy import Policy
 
 from . import rlconfig
-from .http import TEXT, Handler, Request, Response, Route, Routes
+from .http import NOT_FOUND, TEXT, Handler, Request, Response, Route, Routes
 from .json import Decide, decided
 
 Stream = Callable[[], AsyncGenerator[bytes, None]]
 """Starts a text that comes in chunks."""
+
+NONE: Final[Routes] = MappingProxyType({})
 
 
 def service_routes(health: Health, readiness: Health, decide: Decide, metrics: Stream) -> Routes:
@@ -33,8 +37,8 @@ def service_routes(health: Health, readiness: Health, decide: Decide, metrics: S
     }
 
 
-def debug_routes(policy: Callable[[], Policy | None], stats: Stream) -> Routes:
-    """Return the table of DEBUG_HOST:DEBUG_PORT; ``policy`` gives the one in force."""
+def debug_routes(policy: Callable[[], Policy | None], stats: Stream, admin: Routes = NONE) -> Routes:
+    """Return the table of DEBUG_HOST:DEBUG_PORT; ``policy`` gives the one in force, ``admin`` is the admin API."""
 
     def listing() -> AsyncGenerator[bytes, None]:
         return rlconfig.render(policy)
@@ -42,6 +46,7 @@ def debug_routes(policy: Callable[[], Policy | None], stats: Stream) -> Routes:
     routes = {
         "/rlconfig": Route(streamed(listing), "the limits in force, sorted"),
         "/stats": Route(streamed(stats), "the counters under their statsd names"),
+        **admin,
     }
     return {**routes, "/": Route(index(routes), "this list")}
 
@@ -94,10 +99,10 @@ def streamed(start: Stream, content_type: str = TEXT) -> Handler:
 
 
 def index(routes: Routes) -> Handler:
-    """List a table, sorted, a line ``path: help`` each."""
+    """List a table, sorted, a line ``path: help`` each; 404 below /admin, or a reset that is off would look done."""
     text = "".join(f"{path}: {route.help}\n" for path, route in sorted(routes.items())).encode()
 
-    async def handler(_: Request) -> Response:
-        return Response(200, text)
+    async def handler(request: Request) -> Response:
+        return NOT_FOUND if f"{request.path}/".startswith("/admin/") else Response(200, text)
 
     return handler

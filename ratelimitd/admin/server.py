@@ -105,7 +105,15 @@ def _handler(routes: Routes) -> Callable[[web.Request], Awaitable[web.StreamResp
             return web.Response(status=408, text="the body took too long\n")
         except web.RequestPayloadError:
             return web.Response(status=400, text="Bad Request\n")
-        asked = Request(request.method, request.path, request.query, request.headers, body)
+        asked = Request(
+            request.method,
+            request.path,
+            request.query,
+            request.headers,
+            body,
+            request.remote or "",
+            request.rel_url.raw_query_string,
+        )
         try:
             return await _reply(request, await respond(routes, asked))
         except Exception:
@@ -116,7 +124,7 @@ def _handler(routes: Routes) -> Callable[[web.Request], Awaitable[web.StreamResp
 
 
 async def _reply(request: web.Request, response: Response) -> web.StreamResponse:
-    headers = {"Content-Type": response.content_type}
+    headers = {**response.headers, "Content-Type": response.content_type}
     if isinstance(response.body, bytes):
         return web.Response(status=response.status, body=response.body, headers=headers)
     reply = web.StreamResponse(status=response.status, headers=headers)

@@ -8,6 +8,7 @@ from ratelimitd.admin import Routes, debug_routes, listen, metrics_routes, servi
 from ratelimitd.admin.stats import render as statsd_text
 from ratelimitd.rls import decide_json
 
+from .admin import admin_routes
 from .exposition import Scrape
 from .service import Service
 
@@ -26,7 +27,7 @@ class Addresses(NamedTuple):
 
 
 async def listen_http(service: Service, scrape: Scrape, stack: AsyncExitStack) -> Addresses:
-    """Listen on all HTTP ports until the stack unwinds; raises OSError when one is taken."""
+    """Listen on all HTTP ports until the stack unwinds; raises OSError when one is taken, StartError for bad tokens."""
     settings, parts = service.settings, service.parts
     main = service_routes(service.health, service.readiness, partial(decide_json, parts.service), scrape)
     if settings.disable_stats:
@@ -34,6 +35,7 @@ async def listen_http(service: Service, scrape: Scrape, stack: AsyncExitStack) -
     debug = debug_routes(
         lambda: service.policies.policy,
         lambda: statsd_text(parts.tallies, parts.tallies.unknown_domains(), parts.counters),
+        admin_routes(service),
     )
 
     async def open_port(routes: Routes, host: str, port: int) -> str:

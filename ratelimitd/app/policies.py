@@ -8,11 +8,11 @@ from typing import Final
 import structlog
 
 from ratelimitd.gateway.model import DEFAULT_ALGORITHM as GATEWAY_ALGORITHM
-from ratelimitd.limiter import KeyMaker, Planner, key_maker
+from ratelimitd.limiter import KeyMaker, Planner, Tallies, key_maker
 from ratelimitd.observe.loop import batches
 from ratelimitd.policy import UNSALTED, OnStoreFailure, Policy, PolicyErrors
 from ratelimitd.settings import Settings
-from ratelimitd.sources import GatewayFile, Loaded, RuntimeFolder, Source, dismantle, load, named
+from ratelimitd.sources import GatewayFile, Loaded, RuntimeFolder, Source, describe, dismantle, load, named
 
 from .engine import Parts, plan_options
 
@@ -23,6 +23,9 @@ PLANS_FREED: Final = 200
 
 ERRORS_LOGGED: Final = 100
 """Errors of one bad policy that the log repeats; ``ratelimitd validate`` lists all."""
+
+TOLD: Final = 20
+"""Warnings or errors kept for the admin API: a screenful."""
 
 
 def source_of(settings: Settings, config: tuple[str, ...]) -> Source:
@@ -55,7 +58,10 @@ class Policies:
     Attributes:
         generation: policies put in force so far.
         loaded: when the one in force was, by the monotonic clock.
-        rules: limits it has.
+        rules, domains, files: how many it has.
+        version: see ``sources.Loaded``.
+        warnings: the first of its warnings, as text.
+        refused: the first errors of the load after it, as text, where that was refused.
         needs_store: whether some limit of it fails requests while the store is away.
     """
 
@@ -70,6 +76,10 @@ class Policies:
         self.loaded = time.monotonic()
         self.rules = 0
         self.domains = 0
+        self.files = 0
+        self.version = ""
+        self.warnings: tuple[str, ...] = ()
+        self.refused: tuple[str, ...] = ()
         self.needs_store = False
         self._source = source
         self._settings = settings
@@ -84,6 +94,15 @@ class Policies:
         """The one in force."""
         planner = self._parts.engine.planner
         return None if planner is None else planner.policy
+
+    @property
+    def source(self) -> str:
+        """Where it comes from, for people."""
+        return describe(self._source)
+
+    def planner(self, policy: Policy, tallies: Tallies) -> Planner:
+        """Return what plans requests by this policy, and counts into these tallies."""
+        return Planner(policy, self._keys, tallies, plan_options(self._settings))
 
     async def reload(self) -> None:
         """Load what the source holds now; on any error the policy in force stays."""
@@ -109,12 +128,14 @@ class Policies:
 
     def _in_force(self, loaded: Loaded) -> None:
         parts = self._parts
-        parts.engine.planner = Planner(loaded.policy, self._keys, parts.tallies, plan_options(self._settings))
+        parts.engine.planner = self.planner(loaded.policy, parts.tallies)
         parts.counters.config_load_success += 1
         self.generation += 1
         self.loaded = time.monotonic()
         self.rules, self.domains = loaded.summary.limits, loaded.summary.domains
-        log.info("policy loaded", files=loaded.files, **loaded.summary._asdict())
+        self.files, self.version, self.refused = loaded.files, loaded.version, ()
+        self.warnings = tuple(map(str, loaded.warnings[:TOLD]))
+        log.info("policy loaded", files=loaded.files, policy_version=loaded.version, **loaded.summary._asdict())
         for warning in loaded.warnings:
             log.warning(str(warning))
         if not self._settings.identity_secret and any(domain.identity for domain in loaded.policy.domains.values()):
@@ -122,6 +143,7 @@ class Policies:
 
     def _refused(self, errors: PolicyErrors) -> None:
         self._parts.counters.config_load_error += 1
+        self.refused = tuple(map(str, errors.errors[:TOLD]))
         stays = "no policy yet" if self.policy is None else "the old one stays in force"
         log.error("policy refused", errors=len(errors.errors), note=stays)
         for error in errors.errors[:ERRORS_LOGGED]:

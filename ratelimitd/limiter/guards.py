@@ -20,7 +20,9 @@ DENIED_FOR: Final = 1_000_000
 """µs a caller is told to wait when ``on_store_failure: deny`` denies: the least that a status can show."""
 
 
-class _Denial(NamedTuple):
+class Denial(NamedTuple):
+    """A denial that is remembered: of this cost or more, from ``made`` until ``until`` (µs)."""
+
     limit: Limit
     cost: int
     made: int
@@ -40,7 +42,7 @@ class OverLimitCache:
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
-        self._denials: OrderedDict[bytes, _Denial] = OrderedDict()
+        self._denials: OrderedDict[bytes, Denial] = OrderedDict()
         self._bytes = 0
 
     def __len__(self) -> int:
@@ -57,7 +59,7 @@ class OverLimitCache:
                 if denial is None or ask.outcomes[index] is not None:
                     continue
                 cost = ask.costs[index]
-                if cost < 0 or not denial.made <= now < denial.until or denial.limit != charge.limit:
+                if cost < 0 or not _stands(denial, charge, now):
                     self._forget(charge.key)
                 elif cost >= denial.cost:
                     ask.outcomes[index] = _remembered(denial, now)
@@ -72,13 +74,23 @@ class OverLimitCache:
                     if not (ask.atomic and _repeated(charge, ask.plan)):
                         self._remember(charge, ask.costs[index], outcome, now)
 
+    def holds(self, charge: Charge, now: int) -> Denial | None:
+        """Return the denial that ``before`` would go by, and change nothing."""
+        denial = self._denials.get(charge.key)
+        return denial if denial is not None and _stands(denial, charge, now) else None
+
+    def forget(self, key: bytes) -> None:
+        """Forget what is remembered of a counter, if anything is."""
+        if key in self._denials:
+            self._forget(key)
+
     def _remember(self, charge: Charge, cost: int, decision: Decision, now: int) -> None:
         held = self._denials.get(charge.key)
         if held is not None:
             if held.until > now and held.cost <= cost and held.limit == charge.limit:
                 return
             self._forget(charge.key)
-        self._denials[charge.key] = _Denial(
+        self._denials[charge.key] = Denial(
             charge.limit, cost, now, now + decision.retry_after, now + decision.reset_after
         )
         self._bytes += ENTRY_BYTES + len(charge.key)
@@ -90,12 +102,16 @@ class OverLimitCache:
         self._bytes -= ENTRY_BYTES + len(key)
 
 
+def _stands(denial: Denial, charge: Charge, now: int) -> bool:
+    return denial.made <= now < denial.until and denial.limit == charge.limit
+
+
 def _repeated(charge: Charge, plan: Plan) -> bool:
     """Whether an atomic ask names the counter twice: then a denial may come of its own charges, which were not kept."""
     return sum(other.key == charge.key for other in plan.charges) > 1
 
 
-def _remembered(denial: _Denial, now: int) -> Decision:
+def _remembered(denial: Denial, now: int) -> Decision:
     rate = denial.limit.rate
     return Decision(
         allowed=False,

@@ -5,7 +5,7 @@ from ratelimitd.transport import Handlers
 from .decode import Bounds, RequestError
 from .encode import EncodeOptions
 from .health import CHECK, WATCH, GrpcHealth
-from .json import decide_json
+from .json import decide_json, read_json
 from .reflection import PACKAGES, reflection_handler, reflection_method
 from .service import NOT_LOADED, SHOULD_RATE_LIMIT, Decided, RateLimitService, ServiceOptions
 
@@ -20,6 +20,7 @@ __all__ = [
     "ServiceOptions",
     "decide_json",
     "handlers",
+    "read_json",
 ]
 
 

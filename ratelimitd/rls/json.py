@@ -4,9 +4,11 @@ import asyncio
 
 from google.protobuf import json_format
 
+from ratelimitd.limiter import Request
 from ratelimitd.proto import message
 from ratelimitd.transport import Status
 
+from .decode import Bounds, RequestError, decode
 from .service import RateLimitService
 
 _Request = message("envoy.service.ratelimit.v3.RateLimitRequest")
@@ -32,6 +34,19 @@ class _JsonCall:
             self.answer.set_result((status, message.encode()))
 
 
+def read_json(body: bytes, bounds: Bounds) -> Request:
+    """Read a protojson ``RateLimitRequest``; raises RequestError."""
+    return decode(_serialized(body), bounds)
+
+
+def _serialized(body: bytes) -> bytes:
+    try:
+        serialized: bytes = json_format.Parse(body, _Request()).SerializeToString()
+    except (json_format.ParseError, UnicodeError, RecursionError) as error:
+        raise RequestError(str(error)) from error
+    return serialized
+
+
 async def decide_json(service: RateLimitService, body: bytes) -> tuple[Status, bytes]:
     """Decide a protojson ``RateLimitRequest``.
 
@@ -39,10 +54,9 @@ async def decide_json(service: RateLimitService, body: bytes) -> tuple[Status, b
     what is no such request.
     """
     try:
-        request = json_format.Parse(body, _Request())
-    except (json_format.ParseError, UnicodeDecodeError, RecursionError) as error:
+        call = _JsonCall(_serialized(body))
+    except RequestError as error:
         return Status.INVALID_ARGUMENT, str(error).encode(errors="backslashreplace")
-    call = _JsonCall(request.SerializeToString())
     service.decide((call,))
     status, answer = await call.answer
     if status is Status.OK:

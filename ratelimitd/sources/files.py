@@ -3,7 +3,7 @@
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -108,8 +108,11 @@ def list_files(source: Source) -> list[PolicyFile]:
     return sorted(file for file in files if file.name.startswith(prefix))
 
 
-def read_files(source: Source) -> list[tuple[str, Content]]:
-    """Read every file of a source to (name, content). Raises PolicyErrors for what cannot be read."""
+def read_files(source: Source, seen: Callable[[bytes], object] = lambda _: None) -> list[tuple[str, Content]]:
+    """Read every file of a source to (name, content). Raises PolicyErrors for what cannot be read.
+
+    ``seen`` is given each content as it was read, in the order of the files.
+    """
     try:
         files = list_files(source)
     except OSError as error:
@@ -124,6 +127,7 @@ def read_files(source: Source) -> list[tuple[str, Content]]:
             errors.append(_unreadable(file.name, error))
             continue
         left -= len(content)
+        seen(content)
         contents.append((file.name, content))
     if errors:
         raise PolicyErrors(errors)

@@ -38,10 +38,11 @@ class Remarks(NamedTuple):
 
 
 class End(NamedTuple):
-    """The last frame."""
+    """The last frame. ``version`` is the SHA-256, in hex, of what all files hold, one behind the other as read."""
 
     summary: Summary
     files: int
+    version: str = ""
 
 
 Frame = Slice | Problems | Remarks | End

@@ -1,9 +1,10 @@
 """One load, from files to frames."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from hashlib import sha256
 from typing import Final, TypeVar
 
-from ratelimitd.policy import PolicyError, PolicyErrors, Summary, examine, slices
+from ratelimitd.policy import Beside, PolicyError, PolicyErrors, Summary, examine, slices
 from ratelimitd.policy.rows import SLICE_ROWS
 
 from .files import describe, read_files, tiers_beside
@@ -16,8 +17,9 @@ NO_DOMAIN: Final = "no policy here: no domain is known, so every request passes"
 
 def perform(job: Job) -> Iterator[Frame]:
     """Read and parse: Slices of the policy, or Problems with every error; then Remarks; then End."""
+    version = sha256()
     try:
-        files = read_files(job.source)
+        files = read_files(job.source, version.update)
     except PolicyErrors as errors:
         yield from map(Problems, _pieces(errors.errors))
         yield End(Summary(0, 0, 0), 0)
@@ -26,7 +28,7 @@ def perform(job: Job) -> Iterator[Frame]:
         files,
         default_algorithm=job.default_algorithm,
         merge_domains=job.merge_domains,
-        beside=tiers_beside(job.source),
+        beside=_overheard(tiers_beside(job.source), version.update),
     )
     if parsed.errors:
         yield from map(Problems, _pieces(parsed.errors))
@@ -35,7 +37,18 @@ def perform(job: Job) -> Iterator[Frame]:
         yield from map(Remarks, _pieces(parsed.warnings))
         if not parsed.summary.domains:
             yield Remarks([PolicyError(describe(job.source), 0, NO_DOMAIN)])
-    yield End(parsed.summary, len(files))
+    yield End(parsed.summary, len(files), version.hexdigest())
+
+
+def _overheard(beside: Beside, seen: Callable[[bytes], object]) -> Beside:
+    """Return what reads the same files, and gives ``seen`` what they hold."""
+
+    def read(file: str, named: str) -> tuple[str, bytes]:
+        name, content = beside(file, named)
+        seen(content)
+        return name, content
+
+    return read
 
 
 def _pieces(items: Sequence[_T]) -> Iterator[list[_T]]:

@@ -45,12 +45,13 @@ STDERR_SHOWN: Final = 1_000
 
 
 class Loaded(NamedTuple):
-    """A policy, what its writer should know, and how much it holds."""
+    """A policy, what its writer should know, how much it holds, and which it is (``frames.End``)."""
 
     policy: Policy
     warnings: tuple[PolicyError, ...]
     summary: Summary
     files: int
+    version: str
 
 
 class _ChildError(Exception):
@@ -76,7 +77,7 @@ class _Intake:
         elif self._errors:
             raise PolicyErrors(self._errors)
         else:
-            return Loaded(self.assembly.policy, tuple(self._warnings), frame.summary, frame.files)
+            return Loaded(self.assembly.policy, tuple(self._warnings), *frame)
         return None
 
 

@@ -10,6 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from ratelimitd.admin import server
+from ratelimitd.admin.guard import loopback
 from ratelimitd.admin.http import Request, Response, Route, Routes
 from ratelimitd.admin.server import BODY_BYTES, Listener, bind, listen
 
@@ -47,7 +48,11 @@ async def client(listener: Listener) -> AsyncIterator[aiohttp.ClientSession]:
 
 async def raw(listener: Listener, data: bytes) -> bytes:
     """Send bytes as they are and return all that comes until the connection is closed."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", listener.port)
+    return await raw_at("127.0.0.1", listener.port, data)
+
+
+async def raw_at(host: str, port: int, data: bytes) -> bytes:
+    reader, writer = await asyncio.open_connection(host, port)
     writer.write(data)
     async with asyncio.timeout(10):
         answer = await reader.read()
@@ -61,6 +66,37 @@ async def test_a_request_arrives_whole(client: aiohttp.ClientSession, method: st
     """Method, path, query, headers in any case, and body."""
     async with client.request(method, "/echo?a=1", headers={"X-A": "yes"}, data=b"12345") as response:
         assert await response.text() == f"{method} /echo {{'a': '1'}} yes 5"
+
+
+async def test_a_request_says_who_asks_and_what_exactly() -> None:
+    """The caller's address, and the query undecoded with every value of a name; headers of the answer arrive."""
+    seen: list[Request] = []
+
+    async def handler(request: Request) -> Response:
+        seen.append(request)
+        return Response(200, b"", headers={"X-Ours": "yes"})
+
+    listening = await listen({"/": Route(handler, "")}, "127.0.0.1", 0)
+    answer = await raw(listening, b"GET /?a=%ff&a=b+c HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    await listening.close()
+    assert b"X-Ours: yes\r\n" in answer
+    assert [(request.peer, request.raw_query) for request in seen] == [("127.0.0.1", "a=%ff&a=b+c")]
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="no IPv6 here")
+async def test_a_caller_over_ipv4_is_on_this_host_on_a_dual_stack_port_too() -> None:
+    """There its address comes as IPv6 that holds IPv4."""
+    peers: list[str] = []
+
+    async def handler(request: Request) -> Response:
+        peers.append(request.peer)
+        return Response(200, b"")
+
+    listening = await listen({"/": Route(handler, "")}, "::", 0)
+    await raw_at("127.0.0.1", listening.port, b"GET / HTTP/1.0\r\n\r\n")
+    await listening.close()
+    assert ["::ffff:127.0.0.1"] == peers
+    assert loopback(peers[0])
 
 
 async def test_a_stream_arrives_whole(client: aiohttp.ClientSession) -> None:

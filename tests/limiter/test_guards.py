@@ -115,6 +115,34 @@ def test_a_denial_of_an_asks_own_making_is_not_remembered():
     assert 1 == len(cache)
 
 
+def test_what_is_remembered_can_be_looked_at():
+    """As long as a charge would be denied by it, and a look changes nothing."""
+    cache, charge = learnt(cost=5), Charge(LIMIT, b"k", True)
+    raised = charge._replace(limit=LIMIT._replace(rate=make_rate("token_bucket", 99, SECOND)))
+    assert (5, NOW + SECOND) == (cache.holds(charge, NOW).cost, cache.holds(charge, NOW).until)
+    assert [None] * 4 == [
+        cache.holds(charge, NOW + SECOND),
+        cache.holds(charge, NOW - 1),
+        cache.holds(raised, NOW),
+        cache.holds(charge._replace(key=b"other"), NOW),
+    ]
+    assert before(cache, ask_of(5), NOW + 1) is not None
+
+
+def test_what_is_remembered_can_be_forgotten():
+    """Of that counter alone, and its room is free again; what is not remembered may be forgotten too."""
+    cache = learnt()
+    other = ask_of(5, key=b"other")
+    other.outcomes[0] = denied()
+    cache.after([other], NOW)
+    cache.forget(b"k")
+    cache.forget(b"k")
+    assert before(cache, ask_of(5), NOW + 1) is None
+    assert before(cache, ask_of(5, key=b"other"), NOW + 1) is not None
+    cache.forget(b"other")
+    assert (0, 0) == (len(cache), cache._bytes)
+
+
 class LocalStore:
     """Says what it was charged."""
 

@@ -4,6 +4,7 @@ import gc
 import os
 import sys
 import weakref
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from ratelimitd.policy import Domain, Node, Policy, PolicyErrors, Slice, parse
 from ratelimitd.policy.rows import SLICE_ROWS
 from ratelimitd.sources import loader
-from ratelimitd.sources.files import Paths, RuntimeFolder
+from ratelimitd.sources.files import GatewayFile, Paths, RuntimeFolder
 from ratelimitd.sources.frames import FRAME_MAX, LENGTH, End, Job, Problems, Remarks
 from ratelimitd.sources.job import perform
 from tests.turning import turning
@@ -90,6 +91,36 @@ async def test_settings_reach_the_child(tmp_path):
     (tmp_path / "config" / "q.yaml").write_text("domain: d\ndescriptors: [{key: k, rate_limit: {unit: day}}]\n")
     loaded = await loader.load(source, default_algorithm="gcra", merge_domains=True)
     assert (loaded.policy.domains[b"d"].default_algorithm, loaded.files) == ("gcra", 2)
+
+
+async def test_a_policys_version_is_the_hash_of_its_files(tmp_path):
+    """Of all they hold, one behind the other, so that sha256sum gives it too; the same content is the same version."""
+    source = folder(tmp_path, "domain: d\n")
+    other = tmp_path / "config" / "q.yaml"
+    other.write_text("domain: q\n")
+    first = await loader.load(source)
+    assert sha256(b"domain: d\ndomain: q\n").hexdigest() == first.version
+    other.write_text("domain: q # as before\n")
+    assert first.version != (await loader.load(source)).version
+    other.write_text("domain: q\n")
+    assert first.version == (await loader.load(source)).version
+
+
+def test_files_that_a_policy_names_are_part_of_its_version(tmp_path):
+    """A change of API keys is another version, as is one of a gateway file's policies."""
+
+    def version(source):
+        *_, end = perform(Job(source, "gcra", merge_domains=False))
+        return end.version
+
+    policy = Paths((str(tmp_path / "p.yaml"),))
+    (tmp_path / "p.yaml").write_text("domain: d\nidentity: {key: k, tiers_file: keys}\ndescriptors: [{key: k}]\n")
+    (tmp_path / "gateway.yaml").write_text("policies: p.yaml\n")
+    versions = set()
+    for keys in ("gold: [a]\n", "gold: [b]\n"):
+        (tmp_path / "keys").write_text(keys)
+        versions |= {version(policy), version(GatewayFile(str(tmp_path / "gateway.yaml")))}
+    assert 4 == len(versions - {""})
 
 
 @pytest.mark.parametrize("text", ["domain: [", "domain: d\ndescriptors:\n" + "- {}\n" * 500])

@@ -1,0 +1,45 @@
+"""Which key a caller of the admin API means: in the query as people write it, or as /json takes it."""
+
+from collections.abc import Callable
+from typing import Final
+from urllib.parse import parse_qsl
+
+from ratelimitd.descriptor_text import encode, parse
+from ratelimitd.limiter import Request as Asked
+from ratelimitd.policy import Descriptor
+
+from .http import Request
+
+HOW: Final = "write ?domain=DOMAIN&descriptor=KEY=VALUE,KEY=VALUE, or POST a RateLimitRequest as JSON"
+
+DESCRIPTORS_MAX: Final = 64
+"""The default of MAX_DESCRIPTORS, which bounds those of a body; a query could hold 600, 5 ms of work."""
+
+Read = Callable[[bytes], Asked]
+"""Reads a protojson RateLimitRequest; raises ValueError."""
+
+
+def asked(request: Request, read: Read) -> Asked:
+    """Return the rate-limit request that names the key; raises ValueError that says what to write."""
+    if request.body and request.raw_query:
+        raise ValueError("a key is in the query or in the body, not in both")
+    if request.body and request.method in {"GET", "HEAD"}:
+        raise ValueError(f"the body of a {request.method} is not read: POST it")
+    return read(request.body) if request.body else _in_query(request.raw_query)
+
+
+def _in_query(query: str) -> Asked:
+    domains: list[bytes] = []
+    descriptors: list[Descriptor] = []
+    for name, value in parse_qsl(query, keep_blank_values=True, errors="surrogateescape"):
+        if name == "domain":
+            domains.append(encode(value))
+        elif name == "descriptor":
+            descriptors.append(Descriptor(parse(value)))
+        else:
+            raise ValueError(f"nothing reads {name!r}: {HOW}")
+    if len(domains) != 1 or not domains[0]:
+        raise ValueError(f"one domain is needed: {HOW}")
+    if not 0 < len(descriptors) <= DESCRIPTORS_MAX:
+        raise ValueError(f"{len(descriptors)} descriptors, 1 to {DESCRIPTORS_MAX} can be asked for: {HOW}")
+    return Asked(domains[0], tuple(descriptors))

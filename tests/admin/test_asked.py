@@ -1,0 +1,56 @@
+"""How a caller of the admin API names a key."""
+
+import pytest
+
+from ratelimitd.admin.asked import asked
+from ratelimitd.admin.http import Request
+from ratelimitd.limiter import Request as Asked
+from ratelimitd.policy import Descriptor
+
+READ = Asked(b"read", ())
+
+
+def asking(query="", body=b"", method="GET"):
+    return asked(Request(method, "/admin/key", {}, {}, body, "127.0.0.1", query), lambda given: READ)
+
+
+@pytest.mark.parametrize(
+    ("query", "domain", "descriptors"),
+    [
+        ("domain=d&descriptor=user=alice", b"d", [[(b"user", b"alice")]]),
+        ("descriptor=a=1,b=2&descriptor=c=&domain=d", b"d", [[(b"a", b"1"), (b"b", b"2")], [(b"c", b"")]]),
+        ("domain=d%20e&descriptor=path%3D%2Fa%5C%2Cb%26c", b"d e", [[(b"path", b"/a,b&c")]]),
+        ("domain=%ff&descriptor=user=%fe%2Bx", b"\xff", [[(b"user", b"\xfe+x")]]),
+    ],
+)
+def test_a_key_in_the_query_is_as_check_writes_it(query, domain, descriptors):
+    """key=value,key=value, one for each descriptor; any bytes, percent-encoded."""
+    assert asking(query) == Asked(domain, tuple(Descriptor(tuple(entries)) for entries in descriptors))
+
+
+@pytest.mark.parametrize("method", ["POST", "DELETE"])
+def test_a_key_in_the_body_is_as_json_takes_it(method):
+    """A RateLimitRequest."""
+    assert asking(body=b"{}", method=method) is READ
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({}, r"one domain is needed: write \?domain="),
+        ({"query": "descriptor=a=1"}, "one domain is needed"),
+        ({"query": "domain=&descriptor=a=1"}, "one domain is needed"),
+        ({"query": "domain=a&domain=b&descriptor=a=1"}, "one domain is needed"),
+        ({"query": "domain=d"}, "0 descriptors, 1 to 64"),
+        ({"query": "domain=d" + "&descriptor=a=1" * 65}, "65 descriptors, 1 to 64"),
+        ({"query": "domain=d&descriptor="}, "an entry without a key"),
+        ({"query": "domain=d&descriptor=user"}, "write user=value"),
+        ({"query": "domain=d&descriptors=a=1"}, "nothing reads 'descriptors'"),
+        ({"query": "domain=d&descriptor=a=1", "body": b"{}", "method": "DELETE"}, "not in both"),
+        ({"body": b"{}"}, "the body of a GET is not read: POST it"),
+    ],
+)
+def test_what_names_no_key_is_an_error_that_says_what_to_write(options, why):
+    """A misspelt name too, or a reset would be of another key than was meant."""
+    with pytest.raises(ValueError, match=why):
+        asking(**options)

@@ -1,0 +1,347 @@
+"""What the admin API tells of a key, and what a reset leaves, over the counters of memory."""
+
+import json
+
+import pytest
+from structlog.testing import capture_logs
+
+from ratelimitd.admin.control import Control, InForce, policy, reset, state
+from ratelimitd.admin.http import Request
+from ratelimitd.algorithms import ALGORITHMS
+from ratelimitd.limiter import (
+    Ask,
+    Failure,
+    FailureKind,
+    OverLimitCache,
+    Planner,
+    PlanOptions,
+    Tallies,
+    key_maker,
+)
+from ratelimitd.limiter import Request as Asked
+from ratelimitd.policy import Descriptor, parse
+from ratelimitd.stores.memory import MemoryStore
+
+SECOND = 1_000_000
+NOW = 1_700_000_000 * SECOND
+
+POLICY = """\
+domain: d
+descriptors:
+  - {key: user, rate_limit: {unit: hour, requests_per_unit: 3, algorithm: token_bucket}}
+  - {key: free, rate_limit: {unlimited: true}}
+  - {key: shadow, shadow_mode: true, rate_limit: {unit: hour, requests_per_unit: 3}}
+  - key: several
+    rate_limits:
+      - {name: short, unit: minute, requests_per_unit: 5, burst: 9, algorithm: gcra}
+      - {unit: day, requests_per_unit: 100, algorithm: sliding_window_counter}
+"""
+
+
+class Rig:
+    """A service's insides: charge it, and ask its admin API."""
+
+    def __init__(self, text=POLICY, store=None, fallback=None):
+        self.now, self.tallies = NOW, Tallies()
+        self.store = MemoryStore() if store is None else store
+        self.cache = OverLimitCache(1 << 20)
+        self.planner = Planner(parse([("p.yaml", text.encode())]), key_maker(b"", safe=False), Tallies(), PlanOptions())
+        self.control = Control(
+            read=lambda body: Asked(b"d", (Descriptor(((b"user", body),), hits=2),)),
+            plan=lambda asked: self.planner and self.planner.plan(asked),
+            store=self.store,
+            where="memory",
+            cache=self.cache,
+            fallback=fallback,
+            clock=lambda: self.now,
+        )
+
+    def charge(self, cost=1, store=None, **entries):
+        """Charge one descriptor as the engine does, and let the cache learn; returns the outcomes."""
+        pairs = tuple((key.encode(), value.encode()) for key, value in entries.items())
+        plan = self.planner.plan(Asked(b"d", (Descriptor(pairs),)))
+        ask = Ask(plan, [cost] * len(plan.charges))
+        self.cache.before([ask], self.now)
+        (store or self.store).charge([ask], self.now, lambda _: None)
+        self.cache.after([ask], self.now)
+        return ask.outcomes
+
+    async def ask(self, query="", method="GET", body=b""):
+        handler = reset(self.control) if method == "DELETE" else state(self.control)
+        response = await handler(Request(method, "/admin/key", {}, {}, body, "127.0.0.1", query))
+        assert response.headers["Cache-Control"] == "no-store"
+        return response.status, json.loads(response.body)
+
+    async def limits(self, query, method="GET"):
+        status, told = await self.ask(query, method)
+        assert 200 == status
+        return [limit for each in told["descriptors"] for limit in each["limits"]]
+
+
+async def test_a_key_is_told_with_all_its_limits():
+    """Each with its numbers, the name of its counter, and what it holds, in the order of the file."""
+    rig = Rig()
+    rig.charge(cost=2, several="x")
+    status, told = await rig.ask("domain=d&descriptor=several=x&descriptor=free=&descriptor=none=")
+    assert 200 == status
+    assert ("d", "memory") == (told["domain"], told["store"])
+    several, free, none = told["descriptors"]
+    assert {
+        "limit": "short",
+        "counter": "rl1:gcra:60000000:1:d5:short7:several1:x_",
+        "algorithm": "gcra",
+        "quota": 5,
+        "window_seconds": 60,
+        "burst": 9,
+        "shadow_mode": False,
+        "quota_mode": False,
+        "enforced": True,
+        "on_store_failure": "error",
+        "cost": 1,
+        "remembered_denial": None,
+        "allowed": True,
+        "used": 2,
+        "remaining": 7,
+        "reset_after_seconds": 24,
+    } == several["limits"][0]
+    assert ["short", "1"] == [limit["limit"] for limit in several["limits"]]
+    assert ("free=", True, []) == (free["descriptor"], free["unlimited"], free["limits"])
+    assert ("none=", False, []) == (none["descriptor"], none["unlimited"], none["limits"])
+
+
+async def test_a_hundred_looks_charge_nothing():
+    """What remains is what remained, for every algorithm."""
+    rig = Rig("domain: d\ndescriptors:\n" + "".join(f"  - {LINE.format(name)}\n" for name in ALGORITHMS))
+    for name in ALGORITHMS:
+        rig.charge(cost=4, **{name: "x"})
+        query = f"domain=d&descriptor={name}=x"
+        told = [(await rig.limits(query))[0] for _ in range(100)]
+        assert [(4, 6)] * 100 == [(limit["used"], limit["remaining"]) for limit in told]
+        (after,) = rig.charge(cost=1, **{name: "x"})
+        assert (4, 5) == (after.before, after.remaining)
+
+
+async def test_a_look_leaves_nothing_behind():
+    """A key that was never charged has no counter afterwards, and the cache knows nothing of it."""
+    rig = Rig()
+    before = len(rig.store), len(rig.cache), rig.store.bytes
+    await rig.limits("domain=d&descriptor=user=x&descriptor=several=y")
+    assert before == (len(rig.store), len(rig.cache), rig.store.bytes)
+
+
+async def test_allowed_is_what_a_request_of_that_cost_would_be_told():
+    """The costs are those of the request that is asked about."""
+    rig = Rig()
+    for used, one, two in [(0, True, True), (2, True, False), (3, False, False)]:
+        rig.charge(cost=used - rig.charge(cost=0, user="x")[0].before, user="x")
+        (told,) = await rig.limits("domain=d&descriptor=user=x")
+        _, body = await rig.ask(method="POST", body=b"x")
+        assert (one, two) == (told["allowed"], body["descriptors"][0]["limits"][0]["allowed"])
+        assert (1, 2) == (told["cost"], body["descriptors"][0]["limits"][0]["cost"])
+
+
+async def test_a_remembered_denial_is_told_beside_the_counter():
+    """Somebody gave back elsewhere: the counter would allow, and this process still denies."""
+    rig = Rig()
+    rig.charge(cost=3, user="x")
+    rig.charge(cost=1, user="x")
+    (told,) = await rig.limits("domain=d&descriptor=user=x")
+    assert ({"cost": 1, "for_seconds": 1200}, False) == (told["remembered_denial"], told["allowed"])
+    plan = rig.planner.plan(Asked(b"d", (Descriptor(((b"user", b"x"),)),)))
+    rig.store.charge([Ask(plan, [-2])], rig.now, lambda _: None)
+    (told,) = await rig.limits("domain=d&descriptor=user=x")
+    assert (2, False) == (told["remaining"], told["allowed"])
+    rig.now += 1200 * SECOND
+    (told,) = await rig.limits("domain=d&descriptor=user=x")
+    assert (None, True) == (told["remembered_denial"], told["allowed"])
+
+
+async def test_shadow_limits_are_told_as_such():
+    """Whether a limit is enforced is the first thing an operator asks."""
+    (told,) = await Rig().limits("domain=d&descriptor=shadow=x")
+    assert (True, False) == (told["shadow_mode"], told["enforced"])
+
+
+LINE = "{{key: {0}, rate_limit: {{unit: day, requests_per_unit: 10, algorithm: {0}}}}}"
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+async def test_a_reset_leaves_a_counter_as_if_it_had_never_been(algorithm):
+    """Nothing is kept of it, and the whole burst is there again; the denial that was remembered is forgotten."""
+    rig = Rig(f"domain: d\ndescriptors:\n  - {LINE.format(algorithm)}\n")
+    rig.charge(cost=10, **{algorithm: "x"})
+    rig.charge(cost=3, **{algorithm: "other"})
+    assert not rig.charge(cost=1, **{algorithm: "x"})[0].allowed
+    counters = len(rig.store)
+    (told,) = await rig.limits(f"domain=d&descriptor={algorithm}=x", "DELETE")
+    used = 11 if algorithm == "fixed_window" else 10  # where what was rejected counts too
+    assert {"reset": True, "used_before": used, "remaining": 10} == {name: told[name] for name in told if name in KEPT}
+    assert (counters - 1, 0) == (len(rig.store), len(rig.cache))
+    assert (True, 0) == rig.charge(cost=10, **{algorithm: "x"})[0][:2]
+    assert 3 == rig.charge(cost=0, **{algorithm: "other"})[0].before
+
+
+KEPT = {"reset", "used_before", "remaining"}
+
+
+async def test_a_reset_empties_what_no_cost_could_give_back():
+    """Rejected costs count in a fixed window, past the largest cost; two full windows are more than one cost too."""
+    most = (1 << 32) - 1
+    lines = "".join(
+        f"  - {{key: {name}, rate_limit: {{unit: minute, requests_per_unit: {most}, algorithm: {name}}}}}\n"
+        for name in ("fixed_window", "sliding_window_counter")
+    )
+    rig = Rig(f"domain: d\ndescriptors:\n{lines}")
+    for name in ("fixed_window", "sliding_window_counter"):
+        rig.now = NOW - NOW % (60 * SECOND)
+        for _ in range(3):
+            rig.charge(cost=most, **{name: "x"})
+        if name == "sliding_window_counter":
+            rig.now += 90 * SECOND
+            rig.charge(cost=most // 2, **{name: "x"})
+        await rig.limits(f"domain=d&descriptor={name}=x", "DELETE")
+        assert (True, 0, 0) == (*rig.charge(cost=most, **{name: "x"})[0][:2], len(rig.cache))
+
+
+async def test_a_reset_empties_this_processs_own_counters_too():
+    """Those of on_store_failure: local; and says that other processes have their own."""
+    fallback = MemoryStore()
+    rig = Rig(fallback=fallback)
+    rig.charge(cost=3, store=fallback, user="x")
+    status, told = await rig.ask("domain=d&descriptor=user=x", "DELETE")
+    assert (200, 0) == (status, len(fallback))
+    assert "other processes" in told["note"]
+    assert "note" not in (await Rig().ask("domain=d&descriptor=user=x", "DELETE"))[1]
+
+
+async def test_a_reset_by_body_is_of_the_same_key():
+    """DELETE takes what POST takes."""
+    rig = Rig()
+    rig.charge(cost=3, user="x")
+    assert 200 == (await rig.ask(method="DELETE", body=b"x"))[0]
+    assert 0 == len(rig.store)
+
+
+async def test_a_reset_is_logged():
+    """Who asked, and what was emptied, at a level that upstream's default shows."""
+    with capture_logs() as logs:
+        await Rig().ask("domain=d&descriptor=user=x", "DELETE")
+    (entry,) = logs
+    assert ("counters reset", "warning", "127.0.0.1") == (entry["event"], entry["log_level"], entry["peer"])
+    assert ["user=x"] == entry["descriptors"]
+    assert ["rl1:token_bucket:3600000000:1:d0:4:user1:x_"] == entry["counters"]
+
+
+async def test_a_look_is_not_logged():
+    """Dashboards may look every second."""
+    with capture_logs() as logs:
+        await Rig().ask("domain=d&descriptor=user=x")
+    assert [] == logs
+
+
+async def test_a_policy_of_identities_shows_tiers_and_no_api_key():
+    """Neither an answer nor the log of a reset holds what a caller is known by."""
+    rig = Rig(
+        "domain: d\nidentity: {key: key, tiers: {gold: [canary]}}\n"
+        "descriptors: [{key: key, value: gold, rate_limit: {unit: day, requests_per_unit: 3}}]\n"
+    )
+    with capture_logs() as logs:
+        for method in ("GET", "DELETE"):
+            status, told = await rig.ask("domain=d&descriptor=key=canary", method)
+            assert (200, "key=gold") == (status, told["descriptors"][0]["descriptor"])
+            assert "canary" not in str(told)
+    assert "canary" not in str(logs)
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+@pytest.mark.parametrize(
+    ("query", "error", "tried"),
+    [
+        ("domain=shop&descriptor=user=x", "no such domain", {"domain": "shop", "descriptors": ["user=x"]}),
+        (
+            "domain=d&descriptor=a=%ff&descriptor=b=2,c=3",
+            "no limit of the policy applies",
+            {"domain": "d", "descriptors": ["a=\\\\xff", "b=2,c=3"]},
+        ),
+    ],
+)
+async def test_a_key_without_limits_is_404_with_what_was_tried(method, query, error, tried):
+    """As the service understood it."""
+    status, told = await Rig().ask(query, method)
+    assert (404, tried) == (status, told["tried"])
+    assert error in told["error"]
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+async def test_what_names_no_key_is_400(method):
+    """With what to write."""
+    status, told = await Rig().ask("domain=d", method)
+    assert 400 == status
+    assert "0 descriptors" in told["error"]
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+async def test_without_a_policy_it_is_503(method):
+    """There are no limits to look at yet."""
+    rig = Rig()
+    rig.planner = None
+    assert (503, {"error": "no policy is loaded yet"}) == await rig.ask("domain=d&descriptor=user=x", method)
+
+
+class Broken:
+    """A store that reaches one counter of two."""
+
+    def charge(self, asks, now, done):
+        for ask in asks:
+            MemoryStore().charge(asks, now, lambda _: None)
+            ask.outcomes[0] = Failure(FailureKind.DISCONNECTED, "gone")
+        done(asks)
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+async def test_a_counter_that_cannot_be_reached_is_503_with_the_kind(method):
+    """Told for that limit and for the whole; what is known of the others is told too."""
+    rig = Rig(store=Broken())
+    status, told = await rig.ask("domain=d&descriptor=several=x", method)
+    assert (503, "disconnected", "gone") == (status, told["kind"], told["error"])
+    first, second = told["descriptors"][0]["limits"]
+    assert {"kind": "disconnected", "message": "gone"} == first["failure"]
+    assert "allowed" not in first
+    assert 100 == second["remaining"]
+    if method == "DELETE":
+        assert (False, True) == (first["reset"], second["reset"])
+
+
+IN_FORCE = InForce(3, "abc", 12.5, "/srv", 2, 1, 4, ("careless",), ())
+
+
+async def policy_of(in_force, **headers):
+    response = await policy(lambda: in_force)(Request("GET", "/admin/policy", {}, headers, b""))
+    return response.status, response.body, response.headers["ETag"]
+
+
+async def test_the_policy_is_told_with_version_and_age():
+    """And where it is from, how much it holds, and what there is to say of it."""
+    status, body, _ = await policy_of(IN_FORCE)
+    assert 200 == status
+    assert {
+        "generation": 3,
+        "version": "abc",
+        "age_seconds": 12.5,
+        "source": "/srv",
+        "files": 2,
+        "domains": 1,
+        "limits": 4,
+        "warnings": ["careless"],
+        "refused": [],
+    } == json.loads(body)
+
+
+async def test_the_policys_etag_is_one_until_it_changes():
+    """Time alone changes nothing; a reload does, and so does one that was refused."""
+    _, _, etag = await policy_of(IN_FORCE)
+    assert (304, b"", etag) == await policy_of(IN_FORCE._replace(age_seconds=99), **{"If-None-Match": etag})
+    for changed in (IN_FORCE._replace(generation=4), IN_FORCE._replace(refused=("bad",))):
+        status, _, other = await policy_of(changed, **{"If-None-Match": etag})
+        assert 200 == status
+        assert etag != other

@@ -1,0 +1,277 @@
+"""The admin API of a running service, with memory and with Redis, and docs/admin.md held against it."""
+
+import asyncio
+import json
+import re
+import socket
+import time
+from hashlib import sha256
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from ratelimitd.algorithms import ALGORITHMS
+from tests.redis_server import redis_server
+from tests.service import service
+
+TOKEN = "a-token-of-the-tests-0123456789"
+PAGE = (Path(__file__).parents[2] / "docs/admin.md").read_text()
+
+POLICY = "domain: d\ndescriptors:\n" + "".join(
+    f"  - {{key: {name}, rate_limit: {{unit: day, requests_per_unit: 10, algorithm: {name}}}}}\n" for name in ALGORITHMS
+)
+
+
+def policy_file(tmp_path, text=POLICY):
+    path = tmp_path / "policy.yaml"
+    path.write_text(text)
+    return str(path)
+
+
+async def admin(running, path, method="GET", token=TOKEN, **options):
+    """Ask the debug port; returns the code and the answer, read as JSON where it is."""
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    async with aiohttp.ClientSession() as session:
+        async with session.request(method, f"http://{running.debug}{path}", headers=headers, **options) as answer:
+            text = await answer.text()
+            return answer.status, json.loads(text) if answer.content_type == "application/json" else text
+
+
+def key(name, domain="d"):
+    return f"/admin/key?domain={domain}&descriptor={name}=x"
+
+
+async def limit_of(running, name, method="GET", domain="d"):
+    status, told = await admin(running, key(name, domain), method)
+    assert 200 == status, told
+    return told["descriptors"][0]["limits"][0]
+
+
+async def charge(running, name, hits=1, domain="d"):
+    """Ask /json for one descriptor; returns the code."""
+    entries = [{"key": name, "value": "x"}]
+    body = {"domain": domain, "descriptors": [{"entries": entries}], "hitsAddend": hits}
+    async with aiohttp.ClientSession() as session:
+        async with session.post(f"http://{running.http}/json", data=json.dumps(body)) as answer:
+            return answer.status
+
+
+async def text_of(address, path):
+    async with aiohttp.ClientSession() as session, session.get(f"http://{address}{path}") as answer:
+        return await answer.text()
+
+
+async def test_without_a_token_there_is_no_admin_api(tmp_path):
+    """Its paths are 404 for every method and caller, and the debug port does not list them."""
+    async with service("--config", policy_file(tmp_path)) as running:
+        for path in (key("gcra"), "/admin/policy", "/admin"):
+            for method in ("GET", "DELETE", "POST"):
+                assert 404 == (await admin(running, path, method))[0]
+        assert "/admin" not in await text_of(running.debug, "/")
+
+
+async def test_it_is_on_the_debug_port_alone_and_asks_for_the_token(tmp_path):
+    """The port that traffic may reach has none of it; without the token not even a method or a path is told."""
+    async with service("--config", policy_file(tmp_path), env={"ADMIN_TOKEN": TOKEN}) as running:
+        async with aiohttp.ClientSession() as session:
+            async with session.get(f"http://{running.http}{key('gcra')}") as answer:
+                assert 404 == answer.status
+        assert [401, 401] == [(await admin(running, "/admin/policy", token=token))[0] for token in (None, TOKEN[1:])]
+        assert 401 == (await admin(running, key("gcra"), "PUT", token=None))[0]
+        assert 200 == (await admin(running, "/admin/policy"))[0]
+        assert "/admin/key: " in await text_of(running.debug, "/")
+
+
+def outer_address():
+    """An address of this host that is not its loopback; "" when it has none. Connecting a UDP socket sends nothing."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+        except OSError:
+            return ""
+        return probe.getsockname()[0]
+
+
+@pytest.mark.skipif(outer_address() in {"", "127.0.0.1"}, reason="this host has no other address")
+async def test_callers_elsewhere_need_to_be_let_in(tmp_path):
+    """A caller by another address is 403 with the right token, and ADMIN_REMOTE lets him in."""
+    env, statuses = {"ADMIN_TOKEN": TOKEN, "DEBUG_HOST": "0.0.0.0"}, []
+    for remote in ("false", "true"):
+        async with service("--config", policy_file(tmp_path), env={**env, "ADMIN_REMOTE": remote}) as running:
+            assert 200 == (await admin(running, "/admin/policy"))[0]
+            running.debug = f"{outer_address()}:{running.debug.rpartition(':')[2]}"
+            statuses.append((await admin(running, "/admin/policy"))[0])
+            assert (401 if remote == "true" else 403) == (await admin(running, "/admin/policy", token=None))[0]
+    assert [403, 200] == statuses
+
+
+async def test_looking_neither_charges_nor_counts(tmp_path):
+    """A hundred looks leave what remains, every tally and every metric of limits as they were, new keys' too."""
+    async with service("--config", policy_file(tmp_path), env={"ADMIN_TOKEN": TOKEN}) as running:
+        assert 200 == await charge(running, "token_bucket", 4)
+
+        async def counted():
+            metrics = (await text_of(running.http, "/metrics")).splitlines()
+            return await text_of(running.debug, "/stats"), [line for line in metrics if line.startswith("ratelimit_")]
+
+        before = await counted()
+        for _ in range(100):
+            assert 6 == (await limit_of(running, "token_bucket"))["remaining"]
+        await limit_of(running, "gcra")
+        assert before == await counted()
+        assert 200 == await charge(running, "token_bucket", 6)
+        assert 429 == await charge(running, "token_bucket", 1)
+
+
+async def test_a_reset_with_redis_leaves_no_counter_and_no_denial(tmp_path):
+    """For every algorithm: the denied caller passes at once, cache or no cache, and Redis holds nothing of it."""
+    env = {"ADMIN_TOKEN": TOKEN, "LOCAL_CACHE_SIZE_IN_BYTES": "1m", "EXPIRATION_JITTER_MAX_SECONDS": "0"}
+    with redis_server() as server:
+        address = {"REDIS_URL": server.address, "REDIS_SOCKET_TYPE": server.socket_type}
+        async with service("--config", policy_file(tmp_path), env=env | address) as running:
+            with server.client() as redis:
+                for name in ALGORITHMS:
+                    assert [200, 429] == [await charge(running, name, hits) for hits in (10, 1)]
+                    told = await limit_of(running, name)
+                    assert (False, 1) == (told["allowed"], told["remembered_denial"]["cost"])
+                    assert 1 == redis.exists(told["counter"])
+                    assert 10 == (await limit_of(running, name, "DELETE"))["remaining"]
+                    assert 0 == redis.dbsize()
+                    told = await limit_of(running, name)
+                    assert (True, 0, None) == (told["allowed"], told["used"], told["remembered_denial"])
+                    assert 200 == await charge(running, name, 10)
+                    await limit_of(running, name, "DELETE")
+
+
+async def test_a_reset_with_redis_empties_what_no_cost_could_give_back(tmp_path):
+    """A fixed window full of rejected costs, and two full windows of the counter that weighs both."""
+    most = (1 << 32) - 1
+    text = "domain: d\ndescriptors:\n" + "".join(
+        f"  - {{key: {name}, rate_limit: {{unit: day, requests_per_unit: {most}, algorithm: {name}}}}}\n"
+        for name in ("fixed_window", "sliding_window_counter")
+    )
+    now = time.time_ns() // 1000
+    states = {"fixed_window": f"{1 << 52}", "sliding_window_counter": f"{now} {most} {most}"}
+    with redis_server() as server:
+        env = {"ADMIN_TOKEN": TOKEN, "REDIS_URL": server.address, "REDIS_SOCKET_TYPE": server.socket_type}
+        async with service("--config", policy_file(tmp_path, text), env=env) as running:
+            with server.client() as redis:
+                for name, state in states.items():
+                    redis.set((await limit_of(running, name))["counter"], state)
+                    assert (await limit_of(running, name))["used"] >= most
+                    assert most == (await limit_of(running, name, "DELETE"))["remaining"]
+                    assert 0 == redis.dbsize()
+
+
+async def test_a_redis_that_is_away_is_told(tmp_path):
+    """503 with the kind, for looking and for a reset, and the limits that were asked about."""
+    with redis_server() as server:
+        env = {"ADMIN_TOKEN": TOKEN, "REDIS_URL": server.address, "REDIS_SOCKET_TYPE": server.socket_type}
+        async with service("--config", policy_file(tmp_path), env=env) as running:
+            server.kill()
+            await running.logged("redis is away")
+            for method in ("GET", "DELETE"):
+                status, told = await admin(running, key("gcra"), method)
+                assert 503 == status
+                assert told["kind"] in {"disconnected", "breaker_open"}
+                assert told["kind"] == told["descriptors"][0]["limits"][0]["failure"]["kind"]
+
+
+async def test_a_rotated_token_counts_at_once_and_no_log_shows_one(tmp_path):
+    """The file is swapped as Kubernetes swaps a secret; a wrong token is not logged either."""
+    path = tmp_path / "token"
+    path.write_text(f"{TOKEN}\n")
+    async with service("--config", policy_file(tmp_path), env={"ADMIN_TOKEN_FILE": str(path)}) as running:
+        assert 200 == (await admin(running, "/admin/policy"))[0]
+        (tmp_path / "new").write_text("another-token-0123456789")
+        (tmp_path / "new").replace(path)
+        assert 401 == (await admin(running, "/admin/policy"))[0]
+        assert 200 == (await admin(running, "/admin/policy", token="another-token-0123456789"))[0]
+        # The service is asked for a key named as its token, so that a line of its log would hold it.
+        path.write_text(f"{TOKEN}\n")
+        await admin(running, f"/admin/key?domain=d&descriptor=gcra={TOKEN}", "DELETE")
+        line = await running.logged("counters reset")
+        assert ["gcra=***"] == line["descriptors"]
+        running.terminate()
+        assert 0 == await running.ended()
+        assert TOKEN not in running.text
+        assert "another-token" not in running.text
+
+
+@pytest.mark.parametrize("text", ["", "too-short\n", None])
+async def test_a_token_file_without_a_token_ends_the_start(tmp_path, text):
+    """With the name of the file and what to put there, and not what is there."""
+    path = tmp_path / "token"
+    if text is not None:
+        path.write_text(text)
+    async with service("--config", policy_file(tmp_path), env={"ADMIN_TOKEN_FILE": str(path)}, ready=False) as running:
+        assert 1 == await running.ended()
+        line = await running.logged("cannot start")
+        assert f"ADMIN_TOKEN_FILE: {path}: " in line["reason"]
+        assert not text or text.strip() not in running.text
+
+
+async def test_the_policy_is_told_through_its_changes(tmp_path):
+    """A reload is a new generation of another version; a bad one is told beside the good one that stays."""
+    path = Path(policy_file(tmp_path))
+    async with service("--config", str(path), env={"ADMIN_TOKEN": TOKEN}) as running:
+        _, first = await admin(running, "/admin/policy")
+        assert (1, sha256(POLICY.encode()).hexdigest(), 1, 1, 6, str(path), []) == tuple(
+            first[name] for name in ("generation", "version", "files", "domains", "limits", "source", "refused")
+        )
+        mark, text = len(running.log), f"{POLICY}# changed\n"
+        path.write_text(text)
+        await running.logged("policy loaded", after=mark)
+        _, second = await admin(running, "/admin/policy")
+        assert (2, sha256(text.encode()).hexdigest()) == (second["generation"], second["version"])
+        assert second["age_seconds"] < 30
+        path.write_text("domain: [")
+        await running.logged("policy refused")
+        _, third = await admin(running, "/admin/policy")
+        assert (2, second["version"]) == (third["generation"], third["version"])
+        assert "policy.yaml" in third["refused"][0]
+
+
+PASSING = {"for_seconds", "reset_after_seconds", "age_seconds", "version", "source"}
+"""Fields whose values are of the moment, or of the place."""
+
+
+def lasting(told):
+    """What an answer says whenever and wherever it is asked for."""
+    if isinstance(told, dict):
+        return {name: None if name in PASSING else lasting(value) for name, value in told.items()}
+    return [lasting(each) for each in told] if isinstance(told, list) else told
+
+
+async def said(command, running):
+    """Run a command of the page with a shell."""
+    process = await asyncio.create_subprocess_shell(
+        command.replace("localhost:6070", running.debug), env={"ADMIN_TOKEN": TOKEN}, stdout=asyncio.subprocess.PIPE
+    )
+    output, _ = await process.communicate()
+    assert 0 == process.returncode
+    return output.decode()
+
+
+async def test_docs_admin_says_what_is(tmp_path):
+    """Each curl of docs/admin.md is run against its policy, and answers what stands below it."""
+    (policy,) = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+    blocks = re.findall(r"```(sh|json)\n(.*?)```", PAGE, re.DOTALL)
+    asked = [n for n, (kind, text) in enumerate(blocks) if kind == "sh" and "curl" in text]
+    env = {"ADMIN_TOKEN": TOKEN, "LOCAL_CACHE_SIZE_IN_BYTES": "1m"}
+    compared = 0
+    async with service("--config", policy_file(tmp_path, policy), env=env) as running:
+        for _ in range(5):
+            async with aiohttp.ClientSession() as session:
+                body = '{"domain": "shop", "descriptors": [{"entries": [{"key": "user", "value": "alice"}]}]}'
+                await session.post(f"http://{running.http}/json", data=body)
+        for n in asked:
+            answers = await said(blocks[n][1], running)
+            if blocks[n + 1 : n + 2] and blocks[n + 1][0] == "json":
+                assert lasting(json.loads(blocks[n + 1][1])) == lasting(json.loads(answers))
+                compared += 1
+            else:
+                assert '"error":' not in answers
+                assert ["user=alice & bob", "user=alice"] == re.findall(r'"descriptor": "(.*)"', answers)
+    assert (4, 3) == (len(asked), compared)
