@@ -1,0 +1,53 @@
+"""Which metrics the service and the proxy expose: asked of what makes their scrapes, not of a list."""
+
+from typing import Final, NamedTuple
+
+import pytest
+
+from ratelimitd.app import exposition
+from ratelimitd.app.engine import build
+from ratelimitd.app.gateway_metrics import gateway_families
+from ratelimitd.app.policies import Policies, source_of
+from ratelimitd.gateway.account import Account
+from ratelimitd.observe.loop import LoopLag
+from ratelimitd.observe.metrics import LIMIT_COUNTERS, LIMIT_PREFIX, RUNTIME, Family
+from ratelimitd.settings import load
+
+LEVELS: Final = 8
+"""Of a policy; a limit has a label for each."""
+
+
+class Metric(NamedTuple):
+    """What a query may say of a series: its kind, and its labels but those that Prometheus adds."""
+
+    kind: str
+    labels: frozenset[str]
+
+
+def exposed(monkeypatch: pytest.MonkeyPatch) -> dict[str, Metric]:
+    """Every name that a scrape of a service with Redis and a gateway may hold. Needs a running event loop."""
+    monkeypatch.setattr(exposition, "render", lambda _, families: list(families))
+    settings = load({"REDIS_URL": "localhost:1"}, {})
+    parts = build(settings, None)
+    policies = Policies(source_of(settings, ("nowhere",)), settings, parts)
+    gateway = gateway_families(Account(), {})
+    families = exposition.exposition(parts, policies, LoopLag(), gateway)()
+
+    found = {LIMIT_PREFIX + counter: Metric("counter", _of_limits()) for counter in LIMIT_COUNTERS}
+    for metric in RUNTIME.collect():
+        found.update((sample.name, Metric(metric.type, frozenset(sample.labels))) for sample in metric.samples)
+    for family in families:
+        found |= _of(family)
+    return found
+
+
+def _of_limits() -> frozenset[str]:
+    return frozenset({"domain", "limit", *(f"key{depth}" for depth in range(1, LEVELS + 1))})
+
+
+def _of(family: Family) -> dict[str, Metric]:
+    labels = frozenset(family.labels)
+    if family.kind != "histogram":
+        return {family.name: Metric(family.kind, labels)}
+    parts = {"_bucket": labels | {"le"}, "_sum": labels, "_count": labels}
+    return {family.name + part: Metric("counter", also) for part, also in parts.items()}
