@@ -64,6 +64,9 @@ def cases(scale: Scale) -> list[Case]:
         Case("Redis", store="redis"),
         Case("Redis, 3 descriptors", store="redis", descriptors=3),
         Case(f"Redis, {many} keys", store="redis", keys=scale.many),
+        Case("Redis cluster of 3", store="cluster"),
+        Case("Redis cluster of 3, 3 descriptors", store="cluster", descriptors=3),
+        Case(f"Redis cluster of 3, {many} keys", store="cluster", keys=scale.many),
         *(Case(f"memory, {SPREAD:,} keys, {name}", keys=SPREAD, algorithm=name) for name in ALGORITHMS),
     ]
 
@@ -124,6 +127,8 @@ def _subjects(case: Case, transports: Sequence[str], where: Cores) -> Iterator[l
         env: dict[str, str] = {}
         if case.store == "redis":
             env["REDIS_URL"] = stack.enter_context(server.redis(where))[0]
+        if case.store == "cluster":
+            env |= {"REDIS_URL": stack.enter_context(server.redis_cluster(where)), "REDIS_TYPE": "cluster"}
         if case.tls:
             env |= stack.enter_context(server.certificate())
         text = policy(case.rules, case.algorithm)

@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -133,13 +133,22 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
 
 
 @contextmanager
-def redis(cores: Cores) -> Iterator[tuple[str, int]]:
+def redis_cluster(cores: Cores) -> Iterator[str]:
+    """Run a cluster of three masters, each as ``redis``, all on Redis' core; yields their addresses."""
+    with ExitStack() as stack:
+        nodes = [stack.enter_context(redis(cores, "--cluster-enabled", "yes"))[0] for _ in range(3)]
+        subprocess.run(["redis-cli", "--cluster", "create", *nodes, "--cluster-yes"], check=True, capture_output=True)
+        yield ",".join(nodes)
+
+
+@contextmanager
+def redis(cores: Cores, *more: str) -> Iterator[tuple[str, int]]:
     """Run a redis-server with nothing on disk, on its core; yields its host:port and its pid."""
     if shutil.which("redis-server") is None:
         raise BenchError(MISSING.format("redis-server"))
     with tempfile.TemporaryDirectory(prefix="bench") as folder:
         log, port = Path(folder, "log"), free_port()
-        options = ["--save", "", "--bind", "127.0.0.1", "--port", str(port), "--dir", folder]
+        options = ["--save", "", "--bind", "127.0.0.1", "--port", str(port), "--dir", folder, *more]
         with log.open("wb") as stream:
             process = subprocess.Popen(pinned(cores.redis, ["redis-server", *options]), stdout=stream)
         try:
@@ -153,10 +162,13 @@ def redis(cores: Cores) -> Iterator[tuple[str, int]]:
 
 
 def free_port() -> int:
-    """Return a TCP port that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a TCP port that nobody listens on at this moment; 10,000 above it is one too, for a cluster's bus."""
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = int(probe.getsockname()[1])
+        if port < 55_000:
+            return port
 
 
 @contextmanager

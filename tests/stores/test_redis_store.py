@@ -5,8 +5,10 @@ import random
 import socket
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
+import redis
 import uvloop
 
 from ratelimitd.algorithms import Decision, make_rate
@@ -319,3 +321,28 @@ async def test_a_caller_that_raises_harms_nobody_else(
     assert allowed(await charge(store, [one()])) == [True]
     assert "ZeroDivisionError" in caplog.text
     assert store.in_flight == 0
+
+
+async def test_a_name_is_looked_up_for_each_connection(
+    make: Make, edges: Edges, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When a name leads elsewhere, the next connection goes there: a server may move without a restart of ours."""
+    loop = asyncio.get_running_loop()
+    hosts = ["127.0.0.1"]
+    found = loop.getaddrinfo
+
+    async def lookup(host: str, port: int, **options: Any) -> Any:
+        return await found(hosts[-1] if host == "redis.test" else host, port, **options)
+
+    monkeypatch.setattr(loop, "getaddrinfo", lookup)
+    with redis_server("--bind", "127.0.0.1", tcp=True) as old:
+        store = make(f"redis.test:{old.port}")
+        assert await store.connect()
+        with redis_server("--bind", "127.0.0.2", "--port", str(old.port)) as new:
+            hosts.append("127.0.0.2")
+            old.kill()
+            await edges.until(True, False, True)
+            assert allowed(await charge(store, [one(b"moved_")])) == [True]
+            with redis.Redis("127.0.0.2", old.port) as client:
+                assert client.exists("moved_")
+        assert new is not old

@@ -182,16 +182,12 @@ def denied(ask: Ask) -> bool:
 
 
 def torn(waiting: Waiting) -> bool:
-    """Whether the second round came too late for a part of it: something was charged beside a binding denial."""
+    """Whether a second round charged a part of what must pass together: the rest was denied meanwhile, or failed."""
     ask = waiting.ask
-    return (
-        waiting.charged
-        and denied(ask)
-        and any(
-            isinstance(outcome, Decision) and outcome.allowed and cost > 0
-            for outcome, cost in zip(ask.outcomes, ask.costs, strict=True)
-        )
-    )
+    kept = [isinstance(outcome, Decision) and outcome.allowed for outcome in ask.outcomes]
+    charged = any(keep and cost > 0 for keep, cost in zip(kept, ask.costs, strict=True))
+    missing = any(charge.binding and not keep for charge, keep in zip(ask.plan.charges, kept, strict=True))
+    return waiting.charged and charged and missing
 
 
 def hand_on(finished: Iterable[Waiting]) -> None:
