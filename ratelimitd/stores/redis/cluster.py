@@ -53,6 +53,11 @@ class Cluster:
         """See ``Topology``."""
         return tuple(self._nodes.values())
 
+    @property
+    def connected(self) -> bool:
+        """See ``Topology``: while one server answers, most callers are better off here than with nobody."""
+        return any(node.refusal is None for node in self._nodes.values())
+
     def spot(self, rate: Rate, name: bytes) -> Spot:  # noqa: ARG002 -- the signature of Topology
         """See ``Topology``."""
         slot = slot_of(name)

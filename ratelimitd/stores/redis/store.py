@@ -100,8 +100,8 @@ class RedisStore:
 
     @property
     def connected(self) -> bool:
-        """Whether Redis, or some server of it, can be asked at this moment."""
-        return any(node.refusal is None for node in self._topology.nodes)
+        """Whether Redis can be asked at this moment: of two both, of a cluster some server."""
+        return self._topology.connected
 
     @property
     def in_flight(self) -> int:
@@ -142,7 +142,7 @@ class RedisStore:
         if self._alone is not None:
             if self._alone.refusal is not None:
                 return self._alone.refusal
-        elif not self.connected:
+        elif all(node.refusal is not None for node in self._topology.nodes):
             return Failure(FailureKind.DISCONNECTED, self._why_down)
         return TOO_MANY if self._room.refuses(ask.plan.request.domain, size) else None
 

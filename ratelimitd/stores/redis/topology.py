@@ -30,6 +30,10 @@ class Topology(Protocol):
     def nodes(self) -> Sequence[Node]:
         """Each server."""
 
+    @property
+    def connected(self) -> bool:
+        """Whether it can be asked at this moment, for a part of the counters at least."""
+
     def spot(self, rate: Rate, name: bytes) -> Spot:
         """Return where the counter of this name is."""
 
@@ -58,6 +62,11 @@ class Lone:
     def nodes(self) -> Sequence[Node]:
         """See ``Topology``."""
         return (self._node,)
+
+    @property
+    def connected(self) -> bool:
+        """See ``Topology``."""
+        return self._node.refusal is None
 
     def spot(self, rate: Rate, name: bytes) -> Spot:  # noqa: ARG002 -- the signature of Topology
         """See ``Topology``."""
@@ -122,6 +131,11 @@ class Split:
     def nodes(self) -> Sequence[Node]:
         """See ``Topology``."""
         return [node for each in self._both for node in each.nodes]
+
+    @property
+    def connected(self) -> bool:
+        """See ``Topology``: both of them, since each limit is in one alone."""
+        return all(each.connected for each in self._both)
 
     def spot(self, rate: Rate, name: bytes) -> Spot:
         """See ``Topology``."""

@@ -1,0 +1,63 @@
+"""Two Redis: one for limits a second (REDIS_PERSECOND)."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from ratelimitd.algorithms import make_rate
+from ratelimitd.limiter.seam import Ask, FailureKind
+from tests.algorithms.cases import SECOND, ask
+from tests.contract.cases import allowed, charge
+from tests.redis_server import RedisServer, redis_server
+from tests.stores.conftest import Edges, Make
+from tests.stores.test_redis_store import kinds
+
+A_SECOND = make_rate("token_bucket", 10, SECOND)
+A_MINUTE = make_rate("token_bucket", 10, 60 * SECOND)
+
+
+@pytest.fixture
+def servers() -> Iterator[tuple[RedisServer, RedisServer]]:
+    """The main one, and the one for limits a second."""
+    with redis_server() as main, redis_server() as second:
+        yield main, second
+
+
+def settings(second: RedisServer) -> dict[str, str]:
+    """What they say of the second one."""
+    return {"REDIS_PERSECOND": "true", "REDIS_PERSECOND_URL": second.address}
+
+
+def both(*, atomic: bool = False) -> Ask:
+    """A charge for each."""
+    return ask((A_MINUTE, b"minute_", 1), (A_SECOND, b"second_", 1), atomic=atomic)
+
+
+async def test_each_limit_in_its_own(make: Make, servers: tuple[RedisServer, RedisServer]) -> None:
+    """A limit a second counts in the second Redis, every other one in the main one; all or nothing works over both."""
+    main, second = servers
+    store = make(main.address, env=settings(second))
+    assert await store.connect()
+    assert allowed(await charge(store, [both(), both(atomic=True)])) == [True] * 4
+    for server, mine, other in ((main, "minute_", "second_"), (second, "second_", "minute_")):
+        with server.client() as client:
+            assert (1, 0) == (client.exists(mine), client.exists(other))
+
+
+async def test_one_of_them_away(make: Make, edges: Edges, servers: tuple[RedisServer, RedisServer]) -> None:
+    """When one is away its own limits fail and the others are decided; the store as a whole is not connected then."""
+    main, second = servers
+    store = make(main.address, env=settings(second))
+    assert await store.connect()
+    second.kill()
+    await edges.until(True, True, False)
+    assert not store.connected
+    asked = both()
+    await charge(store, [asked])
+    assert [None, FailureKind.DISCONNECTED] == [*map(kind_of, asked.outcomes)]
+
+
+def kind_of(outcome: object) -> FailureKind | None:
+    """The kind of a failure; None for a decision."""
+    (kind,) = kinds([outcome])  # type: ignore[list-item]
+    return kind
