@@ -118,22 +118,22 @@ class RedisCluster:
         self.promoted(replica)
 
     def promoted(self, replica: Node) -> None:
-        """Wait until all that run know this one as a master of slots."""
+        """Wait until all that are awake know this one as a master of slots."""
         until(
-            lambda: all(replica.id in {ids[0] for _, _, ids in each.owners()} for each in self._running()),
+            lambda: all(replica.id in {ids[0] for _, _, ids in each.owners()} for each in self._awake()),
             f"{replica.address} promoted",
         )
         self.settle()
 
     def settle(self) -> None:
-        """Wait until all that run are of one mind: every slot has a master, replicas are in sync."""
+        """Wait until all that are awake are of one mind: every slot has a master, replicas are in sync."""
         until(self._settled, "a settled cluster")
 
     def _settled(self) -> bool:
-        running = self._running()
-        view = running[0].owners()
+        awake = self._awake()
+        view = awake[0].owners()
         covered = sum(last - first + 1 for first, last, _ in view) == SLOTS
-        return covered and all(each.owners() == view and self._well(each, view) for each in running)
+        return covered and all(each.owners() == view and self._well(each, view) for each in awake)
 
     def _well(self, node: Node, view: list[tuple[int, int, tuple[str, ...]]]) -> bool:
         facts = node.facts()
@@ -144,14 +144,14 @@ class RedisCluster:
             node.id in ids[1:] and node.in_sync(self._node(ids[0]).told_port) for _, _, ids in view
         )
 
-    def _running(self) -> list[Node]:
-        return [each for each in self.nodes if each.running]
+    def _awake(self) -> list[Node]:
+        return [each for each in self.nodes if each.awake]
 
     def _node(self, id_: str) -> Node:
         return next(each for each in self.nodes if each.id == id_)
 
     def _view(self) -> list[tuple[int, int, tuple[str, ...]]]:
-        for each in self._running():
+        for each in self._awake():
             try:
                 return each.owners()
             except redis.RedisError:

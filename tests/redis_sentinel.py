@@ -3,6 +3,8 @@
 import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 
 from tests.redis_server import AT_ONCE, SERVING, RedisServer, scratch_folder, start_all, until
 from tests.tls_files import TlsFiles
@@ -13,9 +15,9 @@ QUORUM = 2
 READY = b"Sentinel ID is"
 PACE = {
     # Milliseconds between what a sentinel does of itself: its own are 1 to 10 s, made for wide networks.
-    # It only promotes a replica that it heard of in the last five pings or three INFOs, and during a failover
-    # it asks once a second.
-    "ping-period": 500,
+    # It only promotes a replica that it heard of in the last five pings or three INFOs, and during a failover it asks
+    # once a second; but pings are to be well below down-after, or a new master is soon taken for dead.
+    "ping-period": 300,
     "info-period": 500,
     "ask-period": 100,
     # Four of these after it looks like a master a replica is demoted; a promotion may go unseen for one second.
@@ -23,6 +25,10 @@ PACE = {
     # A busy test machine is not a clock that jumped.
     "tilt-period": 200,
 }
+
+
+Settings = dict[str, str | int]
+"""What a sentinel is told of its master."""
 
 
 class RedisSentinel:
@@ -39,8 +45,8 @@ class RedisSentinel:
 
     @property
     def master(self) -> RedisServer:
-        """The server that the first running sentinel names."""
-        return self._named(next(each for each in self.sentinels if each.running))
+        """The server that the first sentinel that is awake names."""
+        return self._named(next(each for each in self.sentinels if each.awake))
 
     @property
     def replica(self) -> RedisServer:
@@ -56,16 +62,16 @@ class RedisSentinel:
     def failover(self) -> RedisServer:
         """Promote the replica while the master is well; return the new master."""
         old = self.master
-        until(lambda: self._ordered(next(each for each in self.sentinels if each.running)), "a failover begun")
+        until(self._ordered, "a failover begun")
         return self.promoted(old)
 
     def promoted(self, old: RedisServer) -> RedisServer:
-        """Wait until every running sentinel names another master, which is one; return it."""
-        running = [each for each in self.sentinels if each.running]
+        """Wait until every sentinel that is awake names another master, which is one; return it."""
+        awake = [each for each in self.sentinels if each.awake]
         new = next(each for each in self.servers if each is not old)
 
         def agreed() -> bool:
-            return new.role() == "master" and all(self._named(each) is new for each in running)
+            return new.role() == "master" and all(self._named(each) is new for each in awake)
 
         until(agreed, f"{new.address} promoted")
         return new
@@ -80,21 +86,19 @@ class RedisSentinel:
         until(self._settled, "a settled set")
 
     def _settled(self) -> bool:
-        running = [each for each in self.sentinels if each.running]
+        awake = [each for each in self.sentinels if each.awake]
         master = self.master
-        if master.role() != "master" or any(self._named(each) is not master for each in running):
+        if master.role() != "master" or any(self._named(each) is not master for each in awake):
             return False
-        replicas = [each for each in self.servers if each is not master and each.running]
-        return all(each.in_sync(master.port) for each in replicas) and all(
-            _sees(each, len(replicas)) for each in running
-        )
+        replicas = [each for each in self.servers if each is not master and each.awake]
+        return all(each.in_sync(master.port) for each in replicas) and all(_sees(each, len(replicas)) for each in awake)
 
     def _named(self, sentinel: RedisServer) -> RedisServer:
         _, port = sentinel.ask("SENTINEL", "GET-MASTER-ADDR-BY-NAME", NAME)
         return next(each for each in self.servers if each.port == int(port))
 
-    def _ordered(self, sentinel: RedisServer) -> bool:
-        sentinel.ask("SENTINEL", "FAILOVER", NAME)
+    def _ordered(self) -> bool:
+        next(each for each in self.sentinels if each.awake).ask("SENTINEL", "FAILOVER", NAME)
         return True
 
 
@@ -109,19 +113,64 @@ def _sees(sentinel: RedisServer, replicas: int) -> bool:
     return master["flags"] == "master" and len(well) == replicas
 
 
-def _configuration(
-    own: str, others: dict[str, RedisServer], servers: Sequence[RedisServer], settings: dict[str, str | int]
-) -> str:
+@dataclass
+class _Making:
+    """Makes the servers of a set, which all end with its stack."""
+
+    stack: ExitStack
+    folder: Path
+    tls: TlsFiles | None
+
+    def server(self, name: str, *options: str, password: str | None, ready: bytes = SERVING) -> RedisServer:
+        place = self.folder / name
+        place.mkdir()
+        secure = [] if self.tls is None else ["--tls-replication", "yes", "--tls-auth-clients", "no"]
+        options = (*options, *secure)
+        made = RedisServer(place, options, tcp=True, tls=self.tls, ready=ready, password=password)
+        self.stack.callback(made.kill)
+        return made
+
+    def pair(self, options: Sequence[str], password: str | None) -> list[RedisServer]:
+        """Start a master and its replica."""
+        secret = [] if password is None else ["--requirepass", password, "--masterauth", password]
+        pair = [self.server(each, *AT_ONCE, *secret, *options, password=password) for each in ("master", "replica")]
+        start_all(pair)
+        master, replica = pair
+        # Not by an option: each takes itself for a master when it comes back from the dead.
+        replica.ask("REPLICAOF", "127.0.0.1", master.port)
+        # A sentinel that meets a replica out of sync asks it again in 10 s.
+        until(lambda: replica.in_sync(master.port), "the replica in sync")
+        return pair
+
+    def sentinels(self, pair: Sequence[RedisServer], settings: Settings, password: str | None) -> list[RedisServer]:
+        """Start those that watch this pair."""
+        files = {secrets.token_hex(20): self.folder / f"{turn}.conf" for turn in range(SENTINELS)}
+        guarded = [] if password is None else ["--requirepass", password]
+        made = {
+            id_: self.server(id_, str(file), "--sentinel", *guarded, password=password, ready=READY)
+            for id_, file in files.items()
+        }
+        secret = "" if password is None else f'sentinel sentinel-pass "{password}"\n'
+        for id_, file in files.items():
+            others = {other: sentinel.port for other, sentinel in made.items() if other != id_}
+            file.write_text(_configuration(id_, others, pair, settings) + secret)
+        start_all(list(made.values()))
+        for sentinel in made.values():
+            for setting, value in PACE.items():
+                sentinel.ask("SENTINEL", "DEBUG", setting, value)
+        return list(made.values())
+
+
+def _configuration(own: str, others: dict[str, int], pair: Sequence[RedisServer], settings: Settings) -> str:
     """What a sentinel writes once it has met the others and the replica, which takes it seconds by itself."""
-    master, *replicas = servers
+    master, replica = pair
     return "\n".join(
         [
             f"sentinel myid {own}",
             f"sentinel monitor {NAME} 127.0.0.1 {master.port} {QUORUM}",
-            f"sentinel parallel-syncs {NAME} 1",
-            *(f"sentinel {key} {NAME} {value}" for key, value in settings.items()),
-            *(f"sentinel known-replica {NAME} 127.0.0.1 {each.port}" for each in replicas),
-            *(f"sentinel known-sentinel {NAME} 127.0.0.1 {each.port} {id_}" for id_, each in others.items()),
+            *(f'sentinel {key} {NAME} "{value}"' for key, value in settings.items()),
+            f"sentinel known-replica {NAME} 127.0.0.1 {replica.port}",
+            *(f"sentinel known-sentinel {NAME} 127.0.0.1 {port} {id_}" for id_, port in others.items()),
             "",
         ]
     )
@@ -133,50 +182,20 @@ def redis_sentinel(
     tls: TlsFiles | None = None,
     password: str | None = None,
     sentinel_password: str | None = None,
-    down_after: int = 500,
+    down_after: int = 1000,
     failover_timeout: int = 1000,
 ) -> Iterator[RedisSentinel]:
     """Run a set; ``options`` are the servers', ``down_after`` and ``failover_timeout`` the sentinels' milliseconds."""
+    settings: Settings = {
+        "down-after-milliseconds": down_after,
+        "failover-timeout": failover_timeout,
+        "parallel-syncs": 1,
+    }
+    if password is not None:
+        settings["auth-pass"] = password
     with ExitStack() as stack:
-        folder = stack.enter_context(scratch_folder())
-        secure = [] if tls is None else ["--tls-replication", "yes", "--tls-auth-clients", "no"]
-
-        def made(name: str, *own: str, password: str | None, ready: bytes = SERVING) -> RedisServer:
-            place = folder / name
-            place.mkdir()
-            server = RedisServer(place, [*own, *secure], tcp=True, tls=tls, ready=ready, password=password)
-            stack.callback(server.kill)
-            return server
-
-        secret = [] if password is None else ["--requirepass", password, "--masterauth", password]
-        master = made("master", *AT_ONCE, *secret, *options, password=password)
-        replica = made("replica", *AT_ONCE, *secret, *options, password=password)
-        start_all([master, replica])
-        # Not by an option: each takes itself for a master when it comes back from the dead.
-        replica.ask("REPLICAOF", "127.0.0.1", master.port)
-
-        ids = [secrets.token_hex(20) for _ in range(SENTINELS)]
-        guarded = [] if sentinel_password is None else ["--requirepass", sentinel_password]
-        files = {each: folder / f"sentinel-{each}.conf" for each in ids}
-        sentinels = {
-            each: made(each, str(file), "--sentinel", *guarded, password=sentinel_password, ready=READY)
-            for each, file in files.items()
-        }
-        settings: dict[str, str | int] = {"down-after-milliseconds": down_after, "failover-timeout": failover_timeout}
-        if password is not None:
-            settings["auth-pass"] = password
-        for each, file in files.items():
-            others = {id_: one for id_, one in sentinels.items() if id_ != each}
-            file.write_text(_configuration(each, others, [master, replica], settings))
-            if sentinel_password is not None:
-                with file.open("a") as more:
-                    more.write(f"sentinel sentinel-pass {sentinel_password}\n")
-        # A sentinel that meets a replica out of sync asks it again in 10 s.
-        until(lambda: replica.in_sync(master.port), "the replica in sync")
-        start_all(list(sentinels.values()))
-        for each in sentinels.values():
-            for setting, value in PACE.items():
-                each.ask("SENTINEL", "DEBUG", setting, value)
-        running = RedisSentinel([master, replica], list(sentinels.values()))
+        making = _Making(stack, stack.enter_context(scratch_folder()), tls)
+        pair = making.pair(options, password)
+        running = RedisSentinel(pair, making.sentinels(pair, settings, sentinel_password))
         running.settle()
         yield running

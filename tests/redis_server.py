@@ -57,6 +57,7 @@ class RedisServer:
         self._command = ["redis-server", *first, *kept, *options[len(first) :]]
         self._env = {**os.environ, **(env or {})}
         self._process: subprocess.Popen[bytes] | None = None
+        self._hung = False
 
     def _tcp(self) -> list[str]:
         port = str(self.port)
@@ -72,9 +73,9 @@ class RedisServer:
         return int(self.address.rpartition(":")[2])
 
     @property
-    def running(self) -> bool:
-        """Whether it was not killed; a server that hangs is running."""
-        return self._process is not None
+    def awake(self) -> bool:
+        """Whether it runs and does not hang."""
+        return self._process is not None and not self._hung
 
     @property
     def process(self) -> subprocess.Popen[bytes]:
@@ -114,14 +115,17 @@ class RedisServer:
             if self._process.stdout is not None:
                 self._process.stdout.close()
             self._process = None
+            self._hung = False
 
     def hang(self) -> None:
         """SIGSTOP: connections stay open and nothing answers."""
         self.process.send_signal(signal.SIGSTOP)
         os.waitid(os.P_PID, self.process.pid, os.WSTOPPED | os.WNOWAIT)
+        self._hung = True
 
     def resume(self) -> None:
         """SIGCONT."""
+        self._hung = False
         self.process.send_signal(signal.SIGCONT)
 
     def client(self, **options: Any) -> "redis.Redis":
@@ -130,7 +134,7 @@ class RedisServer:
             return redis.Redis(unix_socket_path=self.address, **options)
         if self.tls is None:
             return redis.Redis(port=self.port, **options)
-        files = {
+        files: dict[str, Any] = {
             "ssl_ca_certs": str(self.tls.authority),
             "ssl_certfile": str(self.tls.client_certificate),
             "ssl_keyfile": str(self.tls.client_key),

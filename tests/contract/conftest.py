@@ -93,14 +93,14 @@ def sentinel_tls(tls: TlsFiles) -> Iterator[Redis]:
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Redis]:
     """Three masters."""
-    with redis_cluster() as running:
+    with redis_cluster(node_timeout=5000) as running:
         yield Redis(list(running.masters()), running.url, {"REDIS_TYPE": "cluster"})
 
 
 @pytest.fixture(scope="session")
 def cluster_tls(tls: TlsFiles) -> Iterator[Redis]:
     """Three masters over TLS."""
-    with redis_cluster(tls=tls) as running:
+    with redis_cluster(tls=tls, node_timeout=5000) as running:
         yield Redis(list(running.masters()), running.url, {"REDIS_TYPE": "cluster", **over_tls(tls)})
 
 
