@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from ratelimitd.limiter import AnswerOptions, Engine, Fallback, Guard, OverLimitCache, PlanOptions, Tallies
+from ratelimitd.limiter import AnswerOptions, Engine, Fallback, Guard, NewKeys, OverLimitCache, PlanOptions, Tallies
 from ratelimitd.observe.metrics import Counters
 from ratelimitd.policy import OnStoreFailure
 from ratelimitd.rls import Bounds, Decided, EncodeOptions, RateLimitService, ServiceOptions
@@ -25,6 +25,7 @@ class Parts(NamedTuple):
     Attributes:
         memory: the store of all counters, or the one that ``on_store_failure: local`` falls back to.
         redis: None when counters live in memory.
+        new_keys: None when NEW_KEYS_PER_SECOND is 0.
     """
 
     engine: Engine
@@ -35,6 +36,7 @@ class Parts(NamedTuple):
     redis: RedisStore | None
     redis_watch: RedisWatch
     fallbacks: dict[OnStoreFailure, int]
+    new_keys: NewKeys | None
 
 
 def build(settings: Settings, listener: Callable[[Decided], None] | None) -> Parts:
@@ -51,11 +53,16 @@ def build(settings: Settings, listener: Callable[[Decided], None] | None) -> Par
             fallbacks[policy] += 1
 
         guards.append(Fallback(memory, settings.replicas, count))
+    new_keys = None
+    if settings.new_keys_per_second:
+        # Before the cache, which otherwise learns denials of the shared counter and never looks them up.
+        new_keys = NewKeys(settings.new_keys_per_second, settings.cache_key_prefix.encode())
+        guards.append(new_keys)
     if settings.local_cache_size_in_bytes:
         guards.append(OverLimitCache(settings.local_cache_size_in_bytes))
     engine = Engine(memory if redis is None else redis, guards)
     service = RateLimitService(engine, tallies, counters, _service_options(settings), listener)
-    return Parts(engine, service, tallies, counters, memory, redis, watch, fallbacks)
+    return Parts(engine, service, tallies, counters, memory, redis, watch, fallbacks, new_keys)
 
 
 def plan_options(settings: Settings) -> PlanOptions:

@@ -34,6 +34,12 @@ def exposition(parts: Parts, policies: Policies, lag: LoopLag, more: Iterable[Fa
             lambda: policies.generation, lambda: time.monotonic() - policies.loaded, lambda: policies.rules
         ),
         *memory_families(lambda: len(memory), lambda: memory.bytes, lambda: memory.evictions),
+        single(
+            "ratelimitd_overflow_charges_total",
+            "counter",
+            "Charges of new keys, past NEW_KEYS_PER_SECOND, that went to a counter they share.",
+            lambda: 0 if parts.new_keys is None else parts.new_keys.redirected,
+        ),
         *(() if parts.redis is None else _redis_families(parts, parts.redis)),
         *more,
         *process_families(lag, __version__),

@@ -4,6 +4,7 @@ from .answer import NO_LIMIT, UINT32_MAX, UNLIMITED, Answer, AnswerOptions, Stat
 from .engine import Engine
 from .guards import Fallback, OverLimitCache
 from .keys import KeyMaker, key_maker
+from .new_keys import NewKeys
 from .plan import Planner, PlanOptions, cost_of
 from .seam import COST_MAX, Ask, Charge, Done, Failure, FailureKind, Guard, Item, Outcome, Plan, Request, Store, decide
 from .stats import Tallies, Tally, count, near_limit
@@ -25,6 +26,7 @@ __all__ = [
     "Guard",
     "Item",
     "KeyMaker",
+    "NewKeys",
     "Outcome",
     "OverLimitCache",
     "Plan",

@@ -5,7 +5,7 @@ counters during a migration. Upstream joins with ``_`` and escapes nothing, so d
 every other limit, and every limit when ``safe`` is asked for, gets a name that cannot.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from hashlib import blake2b
 
 from ratelimitd.policy import Entry, Limit
@@ -47,7 +47,21 @@ def safe_key(prefix: bytes, domain: bytes, identity: tuple[Entry, ...], limit: L
     parts = [domain, limit.item.encode()]
     for entry in identity:
         parts.extend(entry)
+    return b"%brl1:%b:%d:%b_" % (prefix, rate.algorithm.encode(), rate.window, _joined(parts))
+
+
+def overflow_key(prefix: bytes, domain: bytes, place: bytes, algorithm: str, window: int, item: str) -> bytes:
+    """Name the one counter that new keys of a limit share when there are too many; ``place`` is ``Match.place``.
+
+    No request can name it, whatever its domain is called: all other keys end with ``_``, this one with ``:``, and what
+    a fixed window puts behind either is digits.
+    """
+    name = _joined([domain, item.encode(), place])
+    return b"%brl1:overflow:%b:%d:%b:" % (prefix, algorithm.encode(), window, name)
+
+
+def _joined(parts: Sequence[bytes]) -> bytes:
     name = b"".join([b"%d:%b" % (len(part), part) for part in parts])
     if len(name) > KEY_BYTES or b"{" in name:
-        name = b"#" + blake2b(name, digest_size=32).hexdigest().encode()
-    return b"%brl1:%b:%d:%b_" % (prefix, rate.algorithm.encode(), rate.window, name)
+        return b"#" + blake2b(name, digest_size=32).hexdigest().encode()
+    return name

@@ -1,6 +1,7 @@
 """How a descriptor of a request finds its limits."""
 
 import re
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final
 
@@ -49,7 +50,13 @@ def match(domain: Domain, descriptor: Descriptor) -> Match | None:
     stat_key, from_request = node.stat_key, False
     if stat_key is None:
         stat_key, from_request = _stat_key(domain, entries, path)
-    return Match(node.limits, _identity(entries, path), stat_key, from_request, node.metadata)
+    if node.place is None:
+        node.place = _place([each.final_key for each in path])
+    return Match(node.limits, _identity(entries, path), stat_key, from_request, node.metadata, node.place)
+
+
+def _place(names: Iterable[bytes]) -> bytes:
+    return b"".join([b"%d:%b" % (len(name), name) for name in names])
 
 
 def _identity(entries: tuple[Entry, ...], path: list[Node]) -> tuple[Entry, ...]:
@@ -97,7 +104,9 @@ def _overridden(domain: Domain, entries: tuple[Entry, ...], quota: int, unit: Un
     rate = _override_rate(domain.default_algorithm, quota, UNIT_SECONDS[unit] * SECOND)
     limit = Limit(rate, quota, unit, upstream=rate.algorithm == UPSTREAM_ALGORITHM)
     parts = (domain.name, *(b"%b_%b" % entry if entry[1] else entry[0] for entry in entries))
-    return Match((limit,), entries, tuple(map(_part, parts)), stat_from_request=True, metadata=None)
+    # A node's place begins with a digit or is empty.
+    place = b"=" + _place([key for key, _ in entries])
+    return Match((limit,), entries, tuple(map(_part, parts)), stat_from_request=True, metadata=None, place=place)
 
 
 @lru_cache(maxsize=OVERRIDE_RATES)

@@ -95,6 +95,7 @@ class Node:
         "key",
         "limits",
         "metadata",
+        "place",
         "share_threshold",
         "stat_key",
         "value",
@@ -126,6 +127,8 @@ class Node:
         """The children whose final key holds ``*``, in the order of the file."""
         self.stat_key: tuple[str, ...] | None = None
         """How metrics name a limit here, once it was worked out and unless values of requests are part of it."""
+        self.place: bytes | None = None
+        """Where it is in its domain (see ``Match.place``), once that was worked out."""
 
     @property
     def final_key(self) -> bytes:
@@ -201,6 +204,8 @@ class Match(NamedTuple):
         stat_key: the domain and one part for each level, as the metrics name them.
         stat_from_request: the stat key holds values of the request, so their number must be bounded.
         metadata: the matched node's ``metadata``.
+        place: what tells the matched node from all others of its domain, whatever the values of the request; for
+            an override, its keys. The same in every process that has this policy.
     """
 
     limits: tuple[Limit, ...]
@@ -208,3 +213,4 @@ class Match(NamedTuple):
     stat_key: tuple[str, ...]
     stat_from_request: bool
     metadata: Mapping[str, object] | None
+    place: bytes = b""

@@ -12,6 +12,7 @@ from typing import Any, Final
 import aiohttp
 
 from ratelimitd.app.engine import FALLBACK_BYTES
+from ratelimitd.limiter.new_keys import PLACES
 from ratelimitd.limiter.plan import PLANS_BYTES
 
 CACHE_BYTES: Final = 1 << 20
@@ -33,8 +34,8 @@ SETTINGS: Final = {
 IN_FLIGHT_BYTES: Final = 2_000
 """A charge under way, with its share of ask, call and bytes to be sent: some 1,100 measured, and a reserve."""
 
-SEEN_BYTES: Final = 40 << 20
-"""Keys remembered as seen, at their cap."""
+SEEN_BYTES: Final = PLACES
+"""Keys that were asked for lately: a byte for each place, touched as keys come."""
 
 SLACK: Final = 1.25
 """What malloc and Python keep of memory that was given back."""

@@ -1,0 +1,403 @@
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from ratelimitd.algorithms import ALGORITHMS, counter_key, make_rate
+from ratelimitd.limiter import (
+    AnswerOptions,
+    Ask,
+    Charge,
+    Failure,
+    FailureKind,
+    Fallback,
+    NewKeys,
+    OverLimitCache,
+    Planner,
+    PlanOptions,
+    Request,
+    Tallies,
+    answer,
+    decide,
+    key_maker,
+)
+from ratelimitd.limiter.keys import overflow_key
+from ratelimitd.limiter.new_keys import PARTS, ROUND
+from ratelimitd.policy import Descriptor, Limit, Unit, parse
+from ratelimitd.stores.memory import MemoryStore
+
+SECOND = 1_000_000
+START = 1_000 * SECOND
+STEP = ROUND // PARTS
+PLACES = 1 << 20
+POLICY = b"""
+domain: d
+descriptors:
+  - {key: ip, on_store_failure: local, rate_limit: {unit: hour, requests_per_unit: 2}}
+  - {key: other, rate_limit: {unit: hour, requests_per_unit: 2}}
+  - {key: shadow, shadow_mode: true, rate_limit: {unit: hour, requests_per_unit: 2}}
+  - {key: free, rate_limit: {unlimited: true}}
+  - key: user
+    rate_limits:
+      - {name: fast, unit: second, requests_per_unit: 5, algorithm: token_bucket}
+      - {name: slow, unit: hour, requests_per_unit: 100, algorithm: token_bucket}
+      - {name: shared, unit: hour, requests_per_unit: 900, algorithm: token_bucket}
+  - key: zone
+    descriptors:
+      - {key: ip, rate_limit: {unit: hour, requests_per_unit: 2}}
+"""
+
+
+def planner(policy=POLICY, prefix=b""):
+    return Planner(parse([("p.yaml", policy)]), key_maker(prefix, safe=True), Tallies(), PlanOptions())
+
+
+PLANNER = planner()
+
+
+def descriptor(text, **more):
+    return Descriptor(tuple(tuple(part.split(b"=")) for part in text.split(b",")), **more)
+
+
+def ask_of(*texts, by=PLANNER, atomic=False, domain=b"d", **more):
+    plan = by.plan(Request(domain, tuple(descriptor(text, **more) for text in texts)))
+    return Ask(plan, list(plan.costs), atomic=atomic)
+
+
+def turned(guard, since, turns=PARTS):
+    """The hand after so many moves; returns when that is."""
+    for n in range(turns):
+        guard.before((), since + n * STEP)
+    return since + turns * STEP
+
+
+def warm(per_second, prefix=b"", places=PLACES):
+    """A guard that knows no key and may redirect, and a time at which a second begins."""
+    guard = NewKeys(per_second, prefix, places)
+    now = turned(guard, START, PARTS + 1)
+    return guard, now - now % SECOND + SECOND
+
+
+def keys_asked(guard, now, *asks):
+    """What the store would be asked for."""
+    guard.before(asks, now)
+    return [charge.key for ask in asks for charge in ask.plan.charges]
+
+
+def shared_key(by=PLANNER, text=b"ip=x", prefix=b""):
+    """The overflow counter of the limit that a lone descriptor meets."""
+    guard, now = warm(0, prefix)
+    [key] = keys_asked(guard, now, ask_of(text, by=by))
+    return key
+
+
+def test_below_the_cap_nothing_changes():
+    """As many new keys as the cap says keep counters of their own, and the shared plan itself."""
+    guard, now = warm(3)
+    asks = [ask_of(b"ip=%d" % n) for n in range(3)]
+    plans = [ask.plan for ask in asks]
+    guard.before(asks, now)
+    assert all(ask.plan is plan for ask, plan in zip(asks, plans))
+    assert 0 == guard.redirected
+
+
+def test_past_the_cap_new_keys_share_one_counter_and_known_ones_do_not():
+    """In the same second, in one batch or several: known keys keep theirs, new ones share one, and are counted."""
+    guard, now = warm(2)
+    own = keys_asked(guard, now, ask_of(b"ip=1"), ask_of(b"ip=2"))
+    first = keys_asked(guard, now + 1, ask_of(b"ip=3"), ask_of(b"ip=1"), ask_of(b"ip=4"))
+    second = keys_asked(guard, now + SECOND - 1, ask_of(b"ip=5"), ask_of(b"ip=2"))
+    assert [first[0], own[0], first[0]] == first
+    assert [first[0], own[1]] == second
+    assert first[0] not in own
+    assert 3 == guard.redirected
+
+
+def test_the_shared_plan_is_left_alone():
+    """A redirected ask gets a plan of its own that differs in that charge's key and in nothing else."""
+    guard, now = warm(0)
+    ask = ask_of(b"ip=1", b"free=1", b"shadow=2")
+    plan, keys = ask.plan, [charge.key for charge in ask.plan.charges]
+    shared = keys_asked(guard, now, ask)
+    assert keys == [charge.key for charge in plan.charges]
+    assert not set(shared) & set(keys)
+    moved = tuple(charge._replace(key=key) for charge, key in zip(plan.charges, shared))
+    assert plan._replace(charges=moved) == ask.plan
+
+
+def test_a_second_later_new_keys_are_taken_again():
+    """The cap is for each second: the same key that was redirected has a counter of its own when there is room."""
+    guard, now = warm(1)
+    own, shared = keys_asked(guard, now, ask_of(b"ip=1"), ask_of(b"ip=2"))
+    again, still = keys_asked(guard, now + SECOND, ask_of(b"ip=2"), ask_of(b"ip=3"))
+    assert len({own, shared, again}) == 3
+    assert still == shared
+
+
+def test_a_redirected_key_is_not_remembered():
+    """It meets the cap again the next time, or a flood would be let in by coming twice."""
+    guard, now = warm(1)
+    keys_asked(guard, now, ask_of(b"ip=1"), ask_of(b"ip=2"))
+    _, shared = keys_asked(guard, now + SECOND, ask_of(b"ip=3"), ask_of(b"ip=2"))
+    assert shared_key() == shared
+
+
+def test_one_key_twice_in_a_request_is_one_new_key():
+    """Two descriptors with the same counter never part."""
+    guard, now = warm(1)
+    first, second, third = keys_asked(guard, now, ask_of(b"ip=1", b"ip=1", b"ip=2"))
+    assert first == second != third
+    assert third == shared_key()
+
+
+def test_a_flood_of_one_limit_touches_no_other():
+    """New keys of another descriptor, another level, another item or an override keep their counters."""
+    guard, now = warm(1)
+    flood = keys_asked(guard, now, *[ask_of(b"ip=%d" % n) for n in range(100)])
+    assert 2 == len(set(flood))
+    others = [ask_of(b"other=1"), ask_of(b"zone=z,ip=1"), ask_of(b"user=1"), ask_of(b"ip=1", override=(7, Unit.DAY))]
+    before = [charge.key for ask in others for charge in ask.plan.charges]
+    assert before == keys_asked(guard, now, *others)
+
+
+def test_each_limit_has_an_overflow_counter_of_its_own():
+    """Nodes, levels, items and overrides apart; the values of a request, and an override's numbers, are no part."""
+    guard, now = warm(0)
+    texts = [b"ip=1", b"other=1", b"zone=z,ip=1", b"user=1", b"shadow=1"]
+    asks = [ask_of(text) for text in texts] + [ask_of(b"ip=1", override=(7, Unit.HOUR))]
+    assert 8 == len(set(keys_asked(guard, now, *asks)))
+    [first], [second] = (keys_asked(guard, now, ask_of(text)) for text in (b"zone=a,ip=1", b"zone=b,ip=2"))
+    assert first == second
+    [first], [second] = (keys_asked(guard, now, ask_of(b"ip=%d" % n, override=(n, Unit.HOUR))) for n in (1, 2))
+    assert first == second
+
+
+def test_replicas_and_reloads_share_the_overflow_counter():
+    """Its name is of the policy alone: the same in two processes, and after the numbers of the limit changed."""
+    raised = planner(POLICY.replace(b"requests_per_unit: 2}", b"requests_per_unit: 9}"))
+    assert shared_key() == shared_key(by=planner()) == shared_key(by=raised)
+    assert shared_key() != shared_key(by=planner(POLICY.replace(b"unit: hour", b"unit: day")))
+    assert shared_key(prefix=b"p:") == b"p:" + shared_key()
+
+
+def test_a_reload_forgets_no_key():
+    """The guard outlives a policy, so the keys that were known stay so under the next one."""
+    guard, now = warm(1)
+    [own] = keys_asked(guard, now, ask_of(b"ip=1"))
+    assert [own] == keys_asked(guard, now, ask_of(b"ip=1", by=planner()))
+    assert 0 == guard.redirected
+
+
+def test_nothing_is_redirected_at_the_start():
+    """For one round of the hand every key passes and is learnt; then those keep their counters and new ones share."""
+    guard = NewKeys(0, b"", PLACES)
+    asks = [ask_of(b"ip=%d" % n) for n in range(50)]
+    own = [ask.plan.charges[0].key for ask in asks]
+    for n in range(PARTS):
+        assert own == keys_asked(guard, START + n * STEP, *asks)
+    after = keys_asked(guard, START + ROUND, *asks, ask_of(b"ip=new"))
+    assert [*own, shared_key()] == after
+
+
+def test_a_key_that_is_asked_for_stays_known():
+    """A client that comes once in the time of a round is never new again."""
+    guard, now = warm(1)
+    keys_asked(guard, now, ask_of(b"ip=1"))
+    for _ in range(6):
+        now = turned(guard, now)
+        _, own = keys_asked(guard, now, ask_of(b"ip=filler%d" % now), ask_of(b"ip=1"))
+        assert ask_of(b"ip=1").plan.charges[0].key == own
+
+
+def test_a_key_that_is_not_asked_for_is_forgotten():
+    """After two rounds it is new, so what is remembered is of the last minutes alone."""
+    guard, now = warm(1)
+    keys_asked(guard, now, ask_of(b"ip=1"))
+    now = turned(guard, now, 2 * PARTS)
+    _, shared = keys_asked(guard, now, ask_of(b"ip=2"), ask_of(b"ip=1"))
+    assert shared_key() == shared
+
+
+def test_a_pause_lets_no_key_be_forgotten():
+    """The hand makes nothing up after a quiet night, or the calls of the morning would wipe what they have learnt."""
+    guard, now = warm(1)
+    keys_asked(guard, now, ask_of(b"ip=1"))
+    now += 36_000 * SECOND
+    for n in range(4 * PARTS):
+        guard.before((), now + n)
+    assert keys_asked(guard, now, ask_of(b"ip=2"), ask_of(b"ip=1"))[1] == ask_of(b"ip=1").plan.charges[0].key
+
+
+def test_keys_age_although_the_clock_steps_back():
+    """By an hour: the hand goes on by the new time, and the cap holds for its seconds."""
+    guard, now = warm(1)
+    keys_asked(guard, now, ask_of(b"ip=1"))
+    now = turned(guard, now - 3_600 * SECOND, 2 * PARTS)
+    assert shared_key() == keys_asked(guard, now, ask_of(b"ip=2"), ask_of(b"ip=1"))[1]
+
+
+@pytest.mark.parametrize("hits", [{"hits": 0}, {"hits": 3, "negative": True}])
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_peeks_and_give_backs_go_by(hits, algorithm):
+    """They make no counter, so they are not redirected, not counted, and leave no key known."""
+    by = planner(b"domain: d\ndefault_algorithm: %b\n" % algorithm.encode() + POLICY.replace(b"domain: d\n", b""))
+    guard, now = warm(0)
+    ask = ask_of(b"ip=1", by=by, **hits)
+    plan, store = ask.plan, MemoryStore()
+    decide([guard], store, [ask], now, lambda _: None, lambda _, error: pytest.fail(str(error)))
+    assert ask.plan is plan
+    assert (0, 0) == (len(store), guard.redirected)
+    assert shared_key(by) == keys_asked(guard, now, ask_of(b"ip=1", by=by))[0]
+
+
+def test_a_shadow_limit_is_guarded_too():
+    """It counts like any other, so its keys fill the store like any other's."""
+    guard, now = warm(1)
+    assert 2 == len(set(keys_asked(guard, now, *[ask_of(b"shadow=%d" % n) for n in range(9)])))
+
+
+def test_requests_without_a_counter_pass():
+    """No descriptors, no limit, unlimited, an unknown domain: there is nothing to guard."""
+    guard, now = warm(0)
+    asks = [ask_of(), ask_of(b"none=1"), ask_of(b"free=1"), ask_of(b"ip=1", domain=b"unknown")]
+    assert [] == keys_asked(guard, now, *asks)
+
+
+def test_a_flood_takes_no_more_room_than_its_cap():
+    """Of 100,000 unique keys in a second, no more are remembered than the cap let through, in room that never grows."""
+    guard, now = warm(1_000)
+    for n in range(0, 100_000, 1_000):
+        guard.before([ask_of(b"ip=%d" % m) for m in range(n, n + 1_000)], now)
+    assert 900 < PLACES - guard._marks.count(0) <= 1_000
+    assert PLACES == len(guard._marks)
+    assert 1 == len(guard._met)
+    assert 98_000 < guard.redirected <= 99_000
+
+
+def test_a_new_key_is_rarely_taken_for_a_known_one():
+    """Only as often as places are taken: with a sixteenth of them, that part of a flood."""
+    places = 1 << 16
+    guard, now = warm(places, places=places)
+    guard.before([ask_of(b"ip=known%d" % n) for n in range(places // 16)], now)
+    guard._per_second = 0
+    guard.before([ask_of(b"ip=new%d" % n) for n in range(4_000)], now + SECOND)
+    assert 0.9 < guard.redirected / 4_000 < 0.97
+
+
+def decided(guards, store, now, *asks):
+    """What each ask came to, as statuses: (over, remaining, quota shown)."""
+    decide(guards, store, asks, now, lambda _: None, lambda _, error: pytest.fail(str(error)))
+    statuses = [status for ask in asks for status in answer(ask.plan, ask.outcomes, AnswerOptions()).statuses]
+    return [(status.over, status.remaining, status.limit.requests_per_unit) for status in statuses]
+
+
+def test_the_overflow_counter_holds_what_one_key_may():
+    """Redirected requests are answered by their limit's own numbers, all from the one counter."""
+    guard, now = warm(0)
+    asked = decided([guard], MemoryStore(), now, *[ask_of(b"ip=%d" % n) for n in range(3)])
+    assert [(False, 1, 2), (False, 0, 2), (True, 0, 2)] == asked
+
+
+def test_charges_of_an_atomic_ask_stand_or_fall_together():
+    """A full overflow counter holds back the known key of the same request, and two new keys of one fill it."""
+    guard, now = warm(1)
+    store = MemoryStore()
+    assert [(False, 1, 2)] == decided([guard], store, now, ask_of(b"other=1", atomic=True))
+    keys_asked(guard, now, ask_of(b"ip=filler"))
+    first = decided([guard], store, now, ask_of(b"ip=1", b"ip=2", atomic=True))
+    second = decided([guard], store, now, ask_of(b"other=1", b"ip=3", atomic=True))
+    assert [(False, 1, 2), (False, 0, 2)] == first
+    assert [(False, 1, 2), (True, 0, 2)] == second
+
+
+class Counting(MemoryStore):
+    """Counts the charges that reach it."""
+
+    reached = 0
+
+    def charge(self, asks, now, done):
+        self.reached += sum(outcome is None for ask in asks for outcome in ask.outcomes)
+        super().charge(asks, now, done)
+
+
+def test_a_denial_of_the_overflow_counter_is_remembered_as_its_own():
+    """The over-limit cache then spares the store the flood, and no key of its own is denied for it."""
+    guard, now = warm(1)
+    by, store = planner(), Counting()
+    guards = [guard, OverLimitCache(100_000)]
+    keys_asked(guard, now, ask_of(b"ip=filler"))
+    flood = [ask_of(b"ip=%d" % n, by=by) for n in range(3)]
+    assert [False, False, True] == [over for over, _, _ in decided(guards, store, now, *flood)]
+    more = [ask_of(b"ip=9", by=by), ask_of(b"ip=2", by=by)]
+    assert [True, True] == [over for over, _, _ in decided(guards, store, now + 1, *more)]
+    assert 3 == store.reached
+    assert 2 == more[0].plan.tallies[0].over_limit_with_local_cache
+    assert [(False, 1, 2)] == decided(guards, store, now + SECOND, ask_of(b"ip=2", by=by))
+
+
+def test_a_flood_while_the_store_is_away_is_bounded_too():
+    """What on_store_failure: local counts in this process is counted under the overflow key as well."""
+
+    class Away:
+        def charge(self, asks, now, done):
+            for ask in asks:
+                ask.outcomes = [Failure(FailureKind.DISCONNECTED, "gone")] * len(ask.outcomes)
+            done(asks)
+
+    guard, now = warm(2)
+    local = MemoryStore()
+    guards = [Fallback(local, 1, lambda _: None), guard, OverLimitCache(100_000)]
+    asked = decided(guards, Away(), now, *[ask_of(b"ip=%d" % n) for n in range(10)])
+    assert 3 == len(local)
+    assert [False] * 4 + [True] * 6 == [over for over, _, _ in asked]
+
+
+_text = st.binary(max_size=6) | st.sampled_from([b"_", b":", b"1:a", b"{", b"rl1:overflow:fixed", b"x" * 300])
+_names = st.text("a_:{0", max_size=3)
+_algorithms = st.sampled_from(sorted(ALGORITHMS))
+_limits = st.tuples(_algorithms, st.sampled_from([SECOND, 60 * SECOND]), _names)
+
+
+def limit_of(algorithm, window, item):
+    return Limit(make_rate(algorithm, 5, window), 5, item=item, upstream=not item and algorithm == "fixed_window")
+
+
+@given(_text, _text, _text, _limits, st.lists(st.tuples(_text, _text), max_size=3).map(tuple), _limits, st.booleans())
+def test_no_request_can_name_an_overflow_counter(prefix, domain, place, limit, entries, other, safe):
+    """Whatever bytes it holds, the counter of a request is another one, at any time."""
+    made, own = limit_of(*limit), limit_of(*other)
+    shared = overflow_key(prefix, domain, place, *limit)
+    key = key_maker(prefix, safe=safe)(domain, entries, own)
+    assert counter_key(shared, made.rate, START) != counter_key(key, own.rate, START)
+
+
+@given(st.sampled_from([b"d", b"d_"]), st.sampled_from([b"2:ip", b"4:ip_1"]), _limits)
+@example(b"d", b"4:ip_1", ("fixed_window", SECOND, ""))
+def test_not_even_under_a_domain_that_was_named_for_it(domain, place, limit):
+    """An overflow name, cut at each ``_`` into upstream's domain, keys and values, makes another counter."""
+    made = limit_of(*limit)
+    shared = overflow_key(b"", domain, place, *limit)
+    cut, *parts = shared[:-1].split(b"_")
+    upstream = limit_of("fixed_window", SECOND, "")
+    entries = tuple(zip(parts[::2], [*parts[1::2], b""]))
+    key = key_maker(b"", safe=False)(cut, entries, upstream)
+    assert counter_key(shared, made.rate, START) != counter_key(key, upstream.rate, START)
+
+
+@given(_text, _text, _limits, _text, _text, _limits)
+@example(b"d", b"b", ("gcra", SECOND, "a"), b"d", b"ab", ("gcra", SECOND, ""))
+@example(b"d", b"b", ("gcra", SECOND, ""), b"db", b"", ("gcra", SECOND, ""))
+def test_overflow_names_tell_all_limits_apart(domain, place, limit, other_domain, other_place, other):
+    """Two limits share one only when domain, place, algorithm, window and item are equal."""
+    equal = (domain, place, limit) == (other_domain, other_place, other)
+    shared = overflow_key(b"", domain, place, *limit)
+    assert equal == (shared == overflow_key(b"", other_domain, other_place, *other))
+    assert b"{" not in shared
+    assert len(shared) < 340
+
+
+def test_a_charge_of_nobodys_planning_is_left_alone():
+    """A plan without items, such as a probe's, names its counter itself."""
+    guard, now = warm(0)
+    ask = ask_of(b"ip=1")
+    ask.plan = ask.plan._replace(items=(), charges=(Charge(ask.plan.charges[0].limit, b"probe", False),))
+    assert [b"probe"] == keys_asked(guard, now, ask)
