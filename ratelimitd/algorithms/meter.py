@@ -8,7 +8,7 @@ leak/scale = quota/window, so a fast rate loses nothing to whole microseconds.
 from fractions import Fraction
 from math import gcd
 
-from .rate import EXACT, NEVER, Decision, Rate
+from .rate import EXACT, NEVER, SMALL_STEP, Decision, Rate
 
 Debt = tuple[int, int, int]
 """What is owed in 1/scale of a request, when (µs) it was, and that scale."""
@@ -82,9 +82,11 @@ def drained(state: Debt, rate: Rate, now: int) -> tuple[int, int]:
 
 
 def step(state: Debt | None, rate: Rate, cost: int, now: int) -> tuple[Debt | None, Decision]:
-    """Decide one charge. A peek and a denial return the state as it was."""
+    """Decide one charge. A peek and a denial return the state as it was, or what is owed as owed from now on."""
     leak, scale, burst, full, _ = rate.numbers
     debt, behind = drained(state, rate, now) if state else (0, 0)
+    if behind and behind > SMALL_STEP:
+        state, behind = (debt, now, scale), 0
     before = -(-debt // scale)
     retry = 0
     if cost > burst:

@@ -11,6 +11,11 @@ NEVER: Final = -1
 EXACT: Final = 1 << 53
 """Lua numbers are doubles: whole numbers below this are exact, so no intermediate may reach it."""
 
+SMALL_STEP: Final = 1_000_000
+"""µs that a state may be ahead of the clock and be waited for; a leap second is this long, and a clock that NTP keeps
+steps by less (ntpd from 128 ms on, and slews below). What is further ahead is of another timeline: it is moved to now.
+"""
+
 
 class RateError(ValueError):
     """A rate that cannot be enforced; the text says what to write instead."""

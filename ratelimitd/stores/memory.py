@@ -194,10 +194,23 @@ class MemoryStore:
             for name, (state, rate, decision) in running.items():
                 self._save(self._place(name), name, state, decision, rate, now)
             return
+        self._take_back(ask, stepped, now)
+
+    def _take_back(self, ask: Ask, stepped: Sequence[tuple[int, bytes, Rate]], now: int) -> None:
+        """Answer charges that would have passed by a peek.
+
+        What a step of the clock moved stays moved, or a key that is asked in vain would stay shut.
+        """
         for index, name, rate in stepped:
+            peeked: dict[bytes, tuple[Any, Rate, Decision]] = {}
+            found = self._step_on(peeked, name, rate, 0, now)
             outcome = ask.outcomes[index]
             if isinstance(outcome, Decision) and outcome.allowed:
-                ask.outcomes[index] = self._step_on({}, name, rate, 0, now)
+                ask.outcomes[index] = found
+            place = self._place(name)
+            for state, _, decision in peeked.values():
+                if state not in (None, self._load(place, name)):
+                    self._save(place, name, state, decision, rate, now)
 
     def _step_on(
         self, running: dict[bytes, tuple[Any, Rate, Decision]], name: bytes, rate: Rate, cost: int, now: int

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from ratelimitd.algorithms import ALGORITHMS, NEVER, Decision, Rate, make_rate
 from ratelimitd.limiter import Ask, Failure, FailureKind
 from ratelimitd.stores.memory import MemoryStore
-from ratelimitd.stores.redis.script import INDEPENDENT, MAX_CHARGES, calls, classify, compose, open_portions, pack, unpack
+from ratelimitd.stores.redis.errors import classify
+from ratelimitd.stores.redis.script import INDEPENDENT, MAX_CHARGES, calls, compose, open_portions, pack, unpack
 from tests.algorithms.cases import LATEST, NOW, SECOND, U32, YEAR, Script, ask, costs, jumps, rates
 
 MINUTE = 60 * SECOND

@@ -1,6 +1,4 @@
-"""What Redis adds to the contract: keys that others can see, a script that can be lost, a clock that can jump."""
-
-from pathlib import Path
+"""What Redis adds to the contract: keys that others can see, a script that can be lost."""
 
 import pytest
 
@@ -9,8 +7,7 @@ from ratelimitd.limiter.seam import Failure, FailureKind
 from ratelimitd.stores import RedisStore
 from tests.algorithms.cases import NOW, SECOND, ask
 from tests.contract.cases import allowed, charge
-from tests.contract.conftest import options
-from tests.redis_server import RedisServer, faked_clock, redis_server
+from tests.redis_server import RedisServer
 
 HOUR = 3_600 * SECOND
 TEN = make_rate("token_bucket", 10, HOUR)
@@ -61,23 +58,3 @@ async def test_a_lost_script_costs_no_decision(redis_store: RedisStore, server: 
     assert isinstance(seen, Decision)
     assert seen.before == 20 * 200
     assert redis_store.script_reloads >= 20
-
-
-async def test_a_clock_that_jumps_adds_no_quota(tmp_path: Path) -> None:
-    """Redis' own clock rules: an hour on refills, an hour back neither refills nor takes away."""
-    clock = faked_clock(tmp_path)
-    if clock is None:
-        pytest.skip("needs libfaketime (Debian: faketime)")
-    with redis_server(env=clock.env) as server:
-        store = RedisStore(options(server, clock="redis"))
-        assert await store.connect()
-        rates = [make_rate(name, 10, HOUR) for name in ("token_bucket", "sliding_window", "sliding_window_counter")]
-        spent = [ask(*((rate, rate.algorithm.encode(), 1) for rate in rates)) for _ in range(11)]
-        assert allowed(await charge(store, spent))[-6:] == [True] * 3 + [False] * 3
-        clock.step_to(3 * 3600)
-        part = ask(*((rate, rate.algorithm.encode(), 4) for rate in rates))
-        assert all(allowed(await charge(store, [part])))
-        clock.step_to(2 * 3600)
-        more = [ask(*((rate, rate.algorithm.encode(), 1) for rate in rates)) for _ in range(7)]
-        assert allowed(await charge(store, more)) == [True] * 18 + [False] * 3
-        await store.close()

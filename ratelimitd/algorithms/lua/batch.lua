@@ -45,6 +45,11 @@ local function charge(slot, at, rate, cost)
   if not fragments[at] then
     local state = fragment.load(KEYS[at], rate[2], now) or false
     fragments[at], loaded[at], states[at], lives[at] = fragment, state, state, 0
+    -- What a step of the clock moved stays moved, even if the ask is vetoed: else a key asked in vain would stay shut.
+    if state and not fragment.host_clock and fragment.last(state) - now > SMALL_STEP then
+      local moved, _, _, life = fragment.step(state, rate[2], 0, now)
+      states[at], lives[at] = moved or false, life
+    end
   elseif fragments[at] ~= fragment then
     error('WRONGTYPE one key is used by two algorithms', 0)
   end

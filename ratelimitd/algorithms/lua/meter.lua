@@ -19,11 +19,18 @@ return {
   load = load_three,
   save = save_three,
 
+  last = function(state)
+    return state[2]
+  end,
+
   step = function(state, numbers, cost, now)
     local leak, scale, burst, full, drain = numbers[1], numbers[2], numbers[3], numbers[4], numbers[5]
     local debt, behind = 0, 0
     if state then
       debt, behind = drained(state, leak, scale, burst, full, drain, now)
+      if behind > SMALL_STEP then
+        state, behind = {debt, now, scale}, 0
+      end
     end
     local before, retry = ceil(debt / scale), 0
     if cost > burst then

@@ -54,6 +54,12 @@ local function shortened(state, total)
   return with_top(state, {time = entry.time, total = total, cost = cost, below = below})
 end
 
+-- What the log holds at its own time, as one charge at now; saving it replaces every entry.
+local function moved(state, now)
+  local used = state.top.total - state.base
+  return {key = state.key, top = {time = now, total = used, cost = used}, base = 0, first = 0, last = state.last}
+end
+
 return {
   load = function(key, numbers, now)
     local size = redis.call('ZCARD', key)
@@ -70,9 +76,16 @@ return {
     return {key = key, top = top, base = oldest.total - oldest.cost, first = first, last = size - 1}
   end,
 
+  last = function(state)
+    return state.top and state.top.time or 0
+  end,
+
   step = function(state, numbers, cost, now)
     local quota, window = numbers[1], numbers[2]
     state = state or {base = 0, first = 0}
+    if state.top and state.top.time - now > SMALL_STEP then
+      state = moved(state, now)
+    end
     local top = state.top
     local time, used, retry = now, 0, 0
     if top then

@@ -27,6 +27,10 @@ return {
   load = load_three,
   save = save_three,
 
+  last = function(state)
+    return state[1]
+  end,
+
   step = function(state, numbers, cost, now)
     local quota, window, tick, ticks = numbers[1], numbers[2], numbers[3], numbers[4]
     local time, current, previous = now, 0, 0
@@ -36,6 +40,11 @@ return {
     local into = time % window
     local left = min(ceil((window - into) / tick), ticks)
     local used, retry = current + ceil(previous * left / ticks), 0
+    if time - now > SMALL_STEP then
+      used = min(used, quota)
+      time, current, previous, into = now, used, 0, now % window
+      state = {time, current, previous}
+    end
     local before = used
     if cost >= 0 and used + cost > quota then
       retry = wait(numbers, current, previous, cost, into, time - now)
