@@ -7,6 +7,7 @@ import pytest
 from ratelimitd.stores.redis.greeting import unfit
 from ratelimitd.stores.redis.options import Place
 from tests.contract.cases import allowed, charge
+from tests.redis_sentinel import redis_sentinel
 from tests.redis_server import RedisServer, redis_server
 from tests.stores.conftest import Edges, Make
 from tests.stores.test_redis_store import one
@@ -63,6 +64,13 @@ async def test_a_cluster_is_no_single_server(make: Make, edges: Edges) -> None:
     with redis_server("--cluster-enabled", "yes", tcp=True) as node:
         assert not await make(node.address).connect()
     assert "REDIS_TYPE=cluster" in edges.seen[0][1]
+
+
+async def test_a_sentinel_is_no_server(make: Make, edges: Edges) -> None:
+    """A Sentinel named as if it were the server is refused with how to name it instead."""
+    with redis_sentinel() as running:
+        assert not await make(running.sentinels[0].address).connect()
+    assert "it is a Sentinel: write REDIS_TYPE=sentinel" in edges.seen[0][1]
 
 
 async def test_a_single_server_is_no_cluster(make: Make, edges: Edges) -> None:

@@ -104,7 +104,8 @@ def unfit(place: Place, hello: Any) -> str:
     """Return what is wrong with a server by its reply to HELLO: too old, a replica, or of another kind."""
     try:
         told = {key.decode(): value for key, value in zip(hello[::2], hello[1::2], strict=False)}
-        version, mode, role = (told[name].decode() for name in ("version", "mode", "role"))
+        version, mode = told["version"].decode(), told["mode"].decode()
+        role = told.get("role", b"master").decode()  # a Sentinel has none
         numbers = tuple(int(part) for part in version.split(".")[:2])
     except (AttributeError, KeyError, TypeError, ValueError):
         return "Redis sent a reply to HELLO that is none"
