@@ -5,6 +5,7 @@ import click
 from ratelimitd import __version__
 
 from .check import check
+from .doctor import doctor
 from .envoy import envoy
 from .flags import examples
 from .serve import proxy, serve
@@ -19,6 +20,7 @@ from .validate import validate
         "ratelimitd validate examples/policies",
         "ratelimitd check -d shop user=alice",
         "ratelimitd simulate --config examples/policies -d shop user=alice --rate 20/s --for 2m",
+        "ratelimitd doctor --config examples/policies",
     ),
 )
 @click.version_option(__version__, prog_name="ratelimitd")
@@ -26,5 +28,5 @@ def main() -> None:
     """The rate-limit service that stands next to Envoy: a drop-in for envoyproxy/ratelimit."""
 
 
-for command in (serve, proxy, envoy, validate, check, simulate):
+for command in (serve, proxy, envoy, validate, check, simulate, doctor):
     main.add_command(command)

@@ -1,0 +1,72 @@
+"""Redis: each server reached as the service would reach it, asked, and held against the rules."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from functools import partial
+
+from ratelimitd.app.redis import hide_passwords, redis_options
+from ratelimitd.settings import Settings
+from ratelimitd.stores.redis.link import Link, LinkError
+from ratelimitd.stores.redis.script import Script, script
+from ratelimitd.stores.redis.slots import slot_of
+
+from .case import Case
+from .facts import Facts, gather, holds, probe, probe_key
+from .finding import Finding, warn
+from .reach import Redis, Server, servers, unusable
+from .rules import RULES
+
+
+def redises(settings: Settings) -> list[Redis]:
+    """Return the one or two Redis that the settings name."""
+    if settings.redis is None:
+        return []
+    options = redis_options(settings, settings.redis)
+    made = partial(Redis, prefix=options.prefix, budget=options.budget)
+    main = [made(name="redis", variable="REDIS_", place=options.place)]
+    second = options.per_second
+    return main if second is None else [*main, made(name="redis per second", variable="REDIS_PERSECOND_", place=second)]
+
+
+async def check(case: Case) -> AsyncIterator[Finding]:
+    """Look at every server of every Redis."""
+    hide_passwords(case.settings)
+    own = script()
+    for redis in redises(case.settings):
+        findings, found = await servers(redis)
+        for finding in (*findings, *prefix(redis)):
+            yield finding
+        gathered = await asyncio.gather(*(_gathered(server, own) for server in found))
+        try:
+            # One after the other: calls side by side would be timed by how long we take, not Redis.
+            for outcome in gathered:
+                for finding in [outcome] if isinstance(outcome, Finding) else await _examined(*outcome, own):
+                    yield finding
+        finally:
+            for outcome in gathered:
+                if not isinstance(outcome, Finding):
+                    outcome[1].give_up("looked at")
+
+
+async def _gathered(server: Server, own: Script) -> tuple[Facts, Link] | Finding:
+    try:
+        return await gather(server, own)
+    except LinkError as error:
+        return unusable(server.redis, server.address, str(error))
+
+
+async def _examined(facts: Facts, link: Link, own: Script) -> list[Finding]:
+    if holds(facts.server, probe_key(facts.server)):
+        await probe(link, facts, own)
+    return [finding for rule in RULES for finding in rule(facts)]
+
+
+def prefix(redis: Redis) -> Iterator[Finding]:
+    """Braces in the prefix send every key of a cluster to one slot, and so to one server."""
+    one, other = (slot_of(redis.prefix + end) for end in (b"a", b"b"))
+    if redis.place.kind == "cluster" and one == other:
+        yield warn(
+            redis.name,
+            f"CACHE_KEY_PREFIX has braces, so slot {one} has every counter and one server does all the work",
+            "write CACHE_KEY_PREFIX without braces",
+        )

@@ -1,0 +1,75 @@
+"""``ratelimitd doctor``."""
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from .flags import OK, examples, settings_flags
+
+if TYPE_CHECKING:
+    from ratelimitd.app.doctor import Finding
+
+BAD: Final = 1
+
+COLOURS: Final = {"ok": "green", "warn": "yellow", "bad": "red"}
+
+
+@click.command(
+    epilog=examples(
+        "ratelimitd doctor --config policies/",
+        "REDIS_URL=redis:6379 ratelimitd doctor --config policies/ --strict",
+        "ratelimitd doctor --config gateway.yaml --json",
+    )
+)
+@click.option("--config", type=click.Path(), multiple=True, metavar="PATH", help="As of serve, or a gateway file.")
+@click.option("--with-service", is_flag=True, help="With a gateway file: as of proxy, look at the service's ports too.")
+@click.option("--strict", is_flag=True, help="Let warnings count: exit with 1.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@settings_flags
+def doctor(
+    config: tuple[str, ...],
+    with_service: bool,  # noqa: FBT001  click calls it by name
+    strict: bool,  # noqa: FBT001  click calls it by name
+    as_json: bool,  # noqa: FBT001  click calls it by name
+    **flags: str | None,
+) -> None:
+    """Look at settings, policy, Redis and ports as serve would use them, and say what to change.
+
+    Takes the environment and the flags of serve. Exits 0 when nothing is bad, 1 when something is, 2 when it cannot
+    be run so. It may be run beside a service, and changes nothing.
+    """
+    from ratelimitd.app.doctor import Level, count, examine  # noqa: PLC0415  the whole service
+
+    given = {name.upper(): value for name, value in flags.items() if value is not None}
+    findings = examine(os.environ, given, config, with_service=with_service)
+    warnings, wrong = count(findings, Level.WARN), count(findings, Level.BAD)
+    well = not wrong and not (strict and warnings)
+    if as_json:
+        value = {"ok": well, "warnings": warnings, "bad": wrong, "findings": [each._asdict() for each in findings]}
+        click.echo(json.dumps(value, indent=2))
+    else:
+        for line in _lines(findings):
+            click.echo(line)
+        total = f"{wrong} bad, {warnings} warning{'' if warnings == 1 else 's'}"
+        click.echo(click.style(total, fg=COLOURS[_worst(warnings, wrong)], bold=True))
+    sys.exit(OK if well else BAD)
+
+
+def _worst(warnings: int, wrong: int) -> str:
+    return "bad" if wrong else "warn" if warnings else "ok"
+
+
+def _lines(findings: "Sequence[Finding]") -> Iterator[str]:
+    """Write each subject once, what was found below it, and below that what to change."""
+    subject = ""
+    for finding in findings:
+        if finding.subject != subject:
+            subject = finding.subject
+            yield click.style(subject, bold=True)
+        yield f"  {click.style(f'{finding.level:<4}', fg=COLOURS[finding.level])}  {finding.found}"
+        if finding.change:
+            yield f"        change: {finding.change}"

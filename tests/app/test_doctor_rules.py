@@ -1,0 +1,78 @@
+"""What doctor makes of figures that no server gives on demand."""
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from ratelimitd.app.doctor import rules
+from ratelimitd.app.doctor.facts import Facts, Probes
+from ratelimitd.app.doctor.finding import Finding, Level
+from ratelimitd.app.doctor.reach import Redis, Server, gaps
+from ratelimitd.stores.redis import Address, Place
+
+PLACE = Place((Address("redis.test"),))
+
+
+def facts(**known: object) -> Facts:
+    redis = Redis("redis", "REDIS_", PLACE, b"", 0.015)
+    return Facts(Server(redis, PLACE.addresses[0]), **known)  # type: ignore[arg-type]
+
+
+def level(found: Iterator[Finding]) -> Level:
+    (finding,) = found
+    return finding.level
+
+
+@pytest.mark.parametrize(
+    ("times", "expected"),
+    [
+        ([0.004] * 100, Level.OK),
+        ([0.001] * 98 + [0.006] * 2, Level.WARN),
+        ([0.001] * 98 + [0.016] * 2, Level.BAD),
+        ([0.001] * 99 + [0.100], Level.OK),
+    ],
+)
+def test_latency(times: list[float], expected: Level) -> None:
+    """Above a third of the budget is a warning, above it bad; one call of a hundred may be this host's own fault."""
+    assert level(rules._latency(facts(probes=Probes(times)))) is expected
+
+
+@pytest.mark.parametrize(
+    ("skew", "expected"), [(0.9, Level.OK), (-1.1, Level.WARN), (1.1, Level.WARN), (1.0004, Level.OK)]
+)
+def test_clock(skew: float, expected: Level) -> None:
+    """More than a second either way is a warning, less what the round trip leaves unsure."""
+    assert level(rules._clock(facts(probes=Probes([0.001], skew=skew)))) is expected
+
+
+@pytest.mark.parametrize(("used", "warned"), [("79", False), ("81", True)])
+def test_full_memory(used: str, warned: bool) -> None:
+    """Memory above four fifths of its bound is a warning."""
+    info = {"maxmemory": "100", "used_memory": used, "maxmemory_policy": "volatile-ttl"}
+    assert (Level.WARN in [each.level for each in rules._memory(facts(info=info))]) is warned
+
+
+@pytest.mark.parametrize(("least", "expected"), [("0", Level.WARN), ("1", Level.OK), ("2", Level.BAD)])
+def test_replicas(least: str, expected: Level) -> None:
+    """With one good replica, 0 to write is a warning, 1 is well and 2 refuses every write."""
+    info = {"connected_slaves": "1", **({} if least == "0" else {"min_slaves_good_slaves": "1"})}
+    assert level(rules._replicas(facts(info=info, config={"min-replicas-to-write": least}))) is expected
+
+
+def test_forks() -> None:
+    """A fork that took longer than the budget is a warning, a shorter one is nothing to tell."""
+    assert list(rules._disk(facts(info={"latest_fork_usec": "14000"}))) == []
+    assert level(rules._disk(facts(info={"latest_fork_usec": "16000"}))) is Level.WARN
+
+
+@pytest.mark.parametrize(("days", "expected"), [(13, Level.WARN), (15, Level.OK)])
+def test_certificate(days: int, expected: Level) -> None:
+    """A certificate with less than two weeks left is a warning."""
+    assert level(rules._certificate(facts(expires=time.time() + days * 86_400))) is expected
+
+
+def test_gaps() -> None:
+    """The slots that no range covers, in whatever order the ranges come."""
+    assert gaps([range(10, 16_000), range(8)]) == [range(8, 10), range(16_000, 16_384)]
+    assert gaps([range(16_384)]) == []
