@@ -127,6 +127,14 @@ def test_not_a_duration(value: str) -> None:
         duration(value)
 
 
+@pytest.mark.parametrize("value", ["9223372037", "9" * 400, "2562048h"])
+def test_a_duration_ends_where_gos_does(value: str) -> None:
+    """More than 292 years is refused: a clock, a timer and Envoy would each fail of it in a way of its own."""
+    assert duration("9223372036s") == 9_223_372_036
+    with pytest.raises(ValueError, match="longer than 9223372036 seconds"):
+        duration(value)
+
+
 @pytest.mark.parametrize(
     ("value", "number"),
     [("1048576", 1 << 20), ("256MiB", 256 << 20), ("256m", 256 << 20), ("1g", 1 << 30), ("4kb", 4096), ("7B", 7)],

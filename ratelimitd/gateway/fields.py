@@ -32,10 +32,10 @@ def read_map(notes: Notes, node: yaml.Node, what: str, level: Level, *needed: st
     said = set()
     for key_node, value in node.pairs:
         key = key_node.text if isinstance(key_node, yaml.Scalar) else ""
-        said.add(key)
         if key not in level:
             notes.error(key_node.line, f"unknown key '{key[:SHOWN_MAX]}': {what} has {', '.join(level)}")
         elif not (isinstance(value, yaml.Scalar) and yaml.resolve(value) is None):
+            said.add(key)
             try:
                 fields[key] = level[key](notes, value)
             except WrongValueError as wrong:

@@ -14,6 +14,13 @@ Value = None | bool | int | float | str | list["Value"] | dict[str, "Value"]
 METADATA_MAX: Final = 64 << 10
 """Characters of one descriptor's metadata: what Envoy takes in headers by default, and 5 ms to hand over."""
 
+MESSAGES_MAX: Final = 97
+"""Messages within one another: protobuf, and so Envoy, reads 100, and the answer puts three around the metadata.
+
+A Struct is three (itself, an entry, a value), and a list is two. An answer that is nested deeper would be an error to
+Envoy, with which the request passes.
+"""
+
 
 class _NotAStructError(ValueError):
     def __init__(self, line: int, message: str) -> None:
@@ -29,7 +36,7 @@ def read_metadata(notes: Notes, node: yaml.Node) -> dict[str, Value] | None:
         notes.error(node.line, "error loading config file: 'metadata' must be a map")
         return None
     try:
-        values = _struct(node) or None
+        values = _struct(node, MESSAGES_MAX) or None
     except _NotAStructError as error:
         notes.error(error.line, f"error parsing metadata: {error}")
         return None
@@ -41,21 +48,32 @@ def read_metadata(notes: Notes, node: yaml.Node) -> dict[str, Value] | None:
     return values
 
 
-def _struct(node: yaml.Mapping) -> dict[str, Value]:
+def _struct(node: yaml.Mapping, room: int) -> dict[str, Value]:
+    room = _deeper(node, room, 3)
     values: dict[str, Value] = {}
     for key, value in node.pairs:
         if not isinstance(key, yaml.Scalar):
             raise _NotAStructError(key.line, "a key must be text")
-        values[key.text] = _value(value)
+        values[key.text] = _value(value, room)
     return values
 
 
-def _value(node: yaml.Node) -> Value:
+def _value(node: yaml.Node, room: int) -> Value:
     if isinstance(node, yaml.Mapping):
-        return _struct(node)
+        return _struct(node, room)
     if isinstance(node, yaml.Sequence):
-        return [_value(item) for item in node.items]
+        room = _deeper(node, room, 2)
+        return [_value(item, room) for item in node.items]
     value = yaml.resolve(node)
     if isinstance(value, float) and not math.isfinite(value):
         raise _NotAStructError(node.line, f"{node.text} has no form in JSON; write a finite number or a text")
     return value
+
+
+def _deeper(node: yaml.Node, room: int, messages: int) -> int:
+    if messages > room:
+        raise _NotAStructError(
+            node.line,
+            "maps and lists are nested deeper than Envoy reads: at most 32 maps or 47 lists, one in the other",
+        )
+    return room - messages

@@ -24,6 +24,8 @@ _DURATION_UNITS: Final[Mapping[str, float]] = {
 }
 _DURATION_PART: Final = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)", re.ASCII)
 _NUMBER: Final = re.compile(r"\d+\.?\d*|\.\d+", re.ASCII)
+DURATION_MAX: Final = 9_223_372_036.0
+"""Seconds: 292 years, the longest duration that Go has."""
 
 _SIZE: Final = re.compile(r"(\d+)\s*(|b|[kmg]i?b?)", re.ASCII | re.IGNORECASE)
 _SIZE_POWERS: Final[Mapping[str, int]] = {"": 0, "b": 0, "k": 10, "m": 20, "g": 30}
@@ -83,14 +85,16 @@ def ratio(value: str) -> float:
 
 def duration(value: str) -> float:
     """Read a Go duration (``150us``, ``1h30m``, ``24h``) or a plain number of seconds; gives seconds."""
-    if _NUMBER.fullmatch(value):
-        return float(value)
     seconds, end = 0.0, 0
+    if _NUMBER.fullmatch(value):
+        seconds, end = float(value), len(value)
     while part := _DURATION_PART.match(value, end):
         seconds += float(part[1]) * _DURATION_UNITS[part[2]]
         end = part.end()
     if not value or end != len(value):
         raise ValueError("not a duration; write one like 150us, 5s, 1h30m, or a number of seconds")
+    if seconds > DURATION_MAX:
+        raise ValueError(f"longer than {DURATION_MAX:.0f} seconds")
     return round(seconds, 9)
 
 

@@ -160,6 +160,21 @@ def test_one_that_envoy_would_not_take_is_an_error(tmp_path):
         make(file, Asked())
 
 
+def test_numbers_that_envoy_has_no_room_for_are_its_largest(tmp_path):
+    """Heads and connections beyond Envoy's own bounds become those bounds, and Envoy takes the bootstrap."""
+    app = {"endpoints": ["http://127.0.0.1"] * 5_000, "max_connections": 1_000_000, "max_head": "9" * 4_000}
+    file = write(tmp_path, upstreams={"app": app}, limits={"max_head": "9g"})
+    validated(make(file, Asked()).text, tmp_path)
+
+
+@pytest.mark.parametrize("shape", [5, [], "x", {"typed_config": {"@type": "google.protobuf.Struct", "value": 5}}])
+def test_an_action_of_another_shape_is_an_error(shape, tmp_path):
+    """What Envoy's types cannot be made of, whatever it is, is an error that names the route."""
+    file = write(tmp_path, {"name": "here", "rate_limits": [{"actions": [{"extension": shape}]}]})
+    with pytest.raises(CommandError, match=r"gateway\.yaml: .*route 'here'"):
+        make(file, Asked())
+
+
 @pytest.mark.parametrize(
     ("failures", "mode", "deny"),
     [
@@ -194,6 +209,8 @@ def test_what_the_command_says_is_in_the_bootstrap(tmp_path):
 
 GAPS = [
     ({"limits": {"max_body": "1MiB"}}, "limits: max_body, which the file sets"),
+    ({"limits": {"max_head": "1GiB"}}, "limits: max_head is 8 MiB"),
+    ({"upstreams": {"app": {"url": "http://a", "max_head": "1GiB"}}}, "upstream app: max_head is 8 MiB"),
     ({"admin": {"port": 9}}, "admin: what the file sets"),
     ({"rate_limited_status": 420}, "rate_limited_status: 420"),
     ({"trusted_proxies": ["10.0.0.0/8"]}, "headers: X-Forwarded-For"),

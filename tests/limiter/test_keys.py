@@ -37,6 +37,19 @@ def test_keys_of_ours_tell_all_descriptors_apart(domain, entries, other_domain, 
     assert equal == (maker(domain, entries, OURS) == maker(other_domain, other_entries, OURS))
 
 
+_items = st.text("a1:_{#", max_size=4)
+
+
+@given(_items, _entries, _items, _entries)
+def test_an_items_name_cannot_pass_for_an_entry(item, entries, other_item, other_entries):
+    """Limits of one descriptor, whatever their names hold, share a key only when name and entries are equal."""
+    maker = key_maker(b"", safe=True)
+    equal = (item, entries) == (other_item, other_entries)
+    assert equal == (
+        maker(b"d", entries, OURS._replace(item=item)) == maker(b"d", other_entries, OURS._replace(item=other_item))
+    )
+
+
 @given(_text, _entries)
 def test_a_caller_can_choose_neither_slot_nor_length(domain, entries):
     """No safe key holds a brace, with which a caller could choose a cluster's slot, nor grows with the request."""

@@ -19,6 +19,14 @@ def alike(count):
     return f"domain: d\ndescriptors:\n{wildcards}\n"
 
 
+def nested(count):
+    return f"domain: d\ndescriptors:\n  - {{key: k, metadata: {'{a: ' * count}1{'}' * count}}}\n"
+
+
+def listed(count):
+    return f"domain: d\ndescriptors:\n  - {{key: k, metadata: {{a: {'[' * count}1{']' * count}}}}}\n"
+
+
 def described(size):
     return f"domain: d\ndescriptors:\n  - {{key: k, metadata: {{a: {'x' * size}}}}}\n"
 
@@ -28,6 +36,8 @@ def described(size):
     [
         (several, LIMITS_MAX, "limits on one descriptor are more than 16"),
         (alike, SAME_ENDS_MAX, "more than 1000 wildcards here begin with 'path_/' and end with ''"),
+        (nested, 32, "nested deeper than Envoy reads"),
+        (listed, 47, "nested deeper than Envoy reads"),
         (described, METADATA_MAX - 20, "metadata of more than 65536 characters"),
     ],
 )

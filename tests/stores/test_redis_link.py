@@ -8,8 +8,10 @@ import pytest
 
 from ratelimitd.algorithms import Decision
 from ratelimitd.limiter.seam import FailureKind
+from ratelimitd.stores.redis.link import LinkError, open_link
+from ratelimitd.stores.redis.options import Address
 from tests.contract.cases import charge
-from tests.stores.conftest import Edges, Make
+from tests.stores.conftest import PATIENCE, Edges, Make
 from tests.stores.fake_redis import FakeRedis
 from tests.stores.test_redis_store import kinds, one
 
@@ -69,6 +71,10 @@ async def test_a_reply_in_pieces(make: Make, fake: FakeRedis) -> None:
     assert await charge(store, [one()]) == [Decision(True, 9, 5, 0, 0)]
 
 
+LONGER = REPLY.replace(b"*6", b"*7") + b"+x\r\n"
+"""A text more than failures."""
+
+
 @pytest.mark.parametrize("said", [b"+OK\r\n", b"*1\r\n:1\r\n", b"$-1\r\n"])
 async def test_the_wrong_shape_of_a_reply(make: Make, edges: Edges, fake: FakeRedis, said: bytes) -> None:
     """A reply that is not the script's fails its call as PERMANENT; the connection is not trusted any more."""
@@ -84,6 +90,28 @@ async def test_the_wrong_shape_of_a_reply(make: Make, edges: Edges, fake: FakeRe
     assert store.in_flight == 0
     await edges.until(True, False, True)
     assert await charge(store, [one()]) == [Decision(True, 9, 5, 0, 0)]
+
+
+async def test_a_reply_that_swallowed_the_next(make: Make, edges: Edges, fake: FakeRedis) -> None:
+    """What is left over in a reply may be another call's: no further reply of this connection is handed on."""
+
+    def behave(_: list[bytes], writer: asyncio.StreamWriter) -> None:
+        writer.write(LONGER)
+
+    path = await fake.start(behave)
+    store = make(path)
+    await store.connect()
+    await charge(store, [one()])
+    await edges.until(True, False, True)
+    assert "not the script's" in edges.seen[1][1]
+
+
+@pytest.mark.parametrize("host", ["a\0b", "é" * 80, "a..b"])
+async def test_an_address_that_is_none(host: str) -> None:
+    """A cluster may name anything: where no socket can lead is an address that cannot be reached."""
+    for address in (Address(host, 1), Address("127.0.0.1", 99_999)):
+        with pytest.raises(LinkError, match="no connection to Redis at"):
+            await open_link(address, None, PATIENCE, lambda _: asyncio.sleep(0))
 
 
 async def test_a_lost_script_is_not_sent_for_nobody(make: Make, fake: FakeRedis) -> None:

@@ -56,7 +56,13 @@ def test_ranges() -> None:
     } == ranges(reply, ASKED)
 
 
-@pytest.mark.parametrize("reply", [b"OK", 3, [[1]], [[1, 2, 3]], [[b"a", 2, [b"h", 1]]], None])
+@pytest.mark.parametrize(
+    "reply",
+    [
+        *(b"OK", 3, [[1]], [[1, 2, 3]], [[b"a", 2, [b"h", 1]]], None),
+        *([[first, last, [b"h", 1]]] for first, last in [(-1, 5), (5, 0), (0, SLOTS), (0, 10**13)]),
+    ],
+)
 def test_no_ranges(reply: object) -> None:
     """Another reply is one error, whatever it is."""
     with pytest.raises(ValueError, match="CLUSTER SLOTS"):

@@ -44,6 +44,7 @@ from ratelimitd.gateway.http1.balance import BalanceOptions
 from ratelimitd.gateway.http1.model import Endpoint
 from ratelimitd.gateway.http1.options import UpstreamOptions
 from ratelimitd.gateway.model import Backend
+from ratelimitd.policy.fields import UINT32_MAX
 
 CONNECT_SERVICE: Final = 1.0
 """Seconds to connect to the rate limit service, which is near; connecting is no part of a request's wait for it."""
@@ -54,6 +55,14 @@ AUTHORITIES: Final = "/etc/ssl/certs/ca-certificates.crt"
 PROTOCOL: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 KIB: Final = 1024
+
+HEAD_MAX: Final = 8192 * KIB
+"""Bytes of a head that Envoy can be told to take at most (max_request_headers_kb in HttpConnectionManager)."""
+
+
+def head_kib(max_head: int) -> int:
+    """Return a bound on heads as Envoy takes it."""
+    return math.ceil(min(max_head, HEAD_MAX) / KIB)
 
 
 def address(host: str, port: int) -> Address:
@@ -101,10 +110,10 @@ def _cluster(name: str, endpoints: Sequence[Endpoint], connect_timeout: float) -
 
 def _bounds(options: UpstreamOptions, endpoints: int) -> CircuitBreakersThresholds:
     """Envoy counts for the whole cluster. Each connection may be at its one retry."""
-    connections = options.max_connections * endpoints
+    connections = min(options.max_connections * endpoints, UINT32_MAX)
     return CircuitBreakersThresholds(
         max_connections=connections,
-        max_pending_requests=options.max_waiting * endpoints,
+        max_pending_requests=min(options.max_waiting * endpoints, UINT32_MAX),
         max_requests=connections,
         max_retries=connections,
     )
@@ -115,7 +124,7 @@ def _http1(options: UpstreamOptions) -> HttpProtocolOptions:
         common_http_protocol_options=CommonOptions(
             idle_timeout=timedelta(seconds=options.idle_timeout),
             max_connection_duration=None if options.lifetime is None else timedelta(seconds=options.lifetime),
-            max_response_headers_kb=math.ceil(options.max_head / KIB),
+            max_response_headers_kb=head_kib(options.max_head),
         ),
         explicit_http_config=HttpProtocolOptionsExplicitHttpConfig(http_protocol_options=Http1ProtocolOptions()),
     )

@@ -8,7 +8,7 @@ from ratelimitd.gateway.model import Admin, Gateway
 from ratelimitd.gateway.routing import API_KEY, key_headers
 from ratelimitd.policy import Domain, Node, OnStoreFailure
 
-from .clusters import AUTHORITIES
+from .clusters import AUTHORITIES, HEAD_MAX
 from .ratelimit import limited_status
 from .routes import in_the_route, silence
 
@@ -73,6 +73,8 @@ def _bounds(gateway: Gateway) -> Iterator[str]:
     for name in _BOUNDS:
         if getattr(gateway.limits, name) != getattr(plain, name):
             yield f"limits: {name}, which the file sets, is not held"
+    if gateway.limits.max_head > HEAD_MAX:
+        yield f"limits: max_head is {HEAD_MAX >> 20} MiB, which is the most that Envoy takes"
     if gateway.admin != Admin():
         yield "admin: what the file sets is not used"
 
@@ -86,6 +88,8 @@ def _upstreams(gateway: Gateway) -> Iterator[str]:
         for key in ("breaker", "wait_timeout"):
             if getattr(options, key) != getattr(plain, key):
                 yield f"upstream {name}: {key}, which the file sets, is not used"
+        if options.max_head > HEAD_MAX:
+            yield f"upstream {name}: max_head is {HEAD_MAX >> 20} MiB, which is the most that Envoy takes"
         longest = silence(options)
         if not longest == options.read_timeout == options.tunnel_timeout:
             yield f"upstream {name}: read_timeout and tunnel_timeout are {longest:g} s, its longest timeout"

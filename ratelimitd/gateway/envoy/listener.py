@@ -1,6 +1,5 @@
 """The listener, and how HTTP is spoken on it."""
 
-import math
 from datetime import timedelta
 from ipaddress import ip_network
 from typing import Final
@@ -42,7 +41,7 @@ from ratelimitd.gateway.http1.headers import PSEUDONYM
 from ratelimitd.gateway.http1.options import ServerOptions
 from ratelimitd.gateway.model import Gateway, Tls
 
-from .clusters import KIB, address
+from .clusters import address, head_kib
 from .ratelimit import Service, filters, reply
 from .routes import routes, stages
 
@@ -100,7 +99,7 @@ def _manager(gateway: Gateway, service: Service) -> HttpConnectionManager:
         http_filters=[*filters(service, stages(gateway)), _router()],
         common_http_protocol_options=_common(limits),
         http_protocol_options=Http1ProtocolOptions(accept_http_10=True, enable_trailers=True),
-        max_request_headers_kb=math.ceil(limits.max_head / KIB),
+        max_request_headers_kb=head_kib(limits.max_head),
         request_headers_timeout=timedelta(seconds=limits.head_timeout),
         normalize_path=True,
         merge_slashes=True,

@@ -100,7 +100,7 @@ def _limit(gateway: model.Gateway, route: model.Route, limit: model.RateLimit) -
         for url in _types(written):
             importlib.import_module("envoy_data_plane." + url.rpartition("/")[2].rpartition(".")[0])
         return RateLimit.from_dict(written)
-    except (KeyError, TypeError, ValueError, ImportError) as error:
+    except Exception as error:  # noqa: BLE001 - the library refuses what is not Envoy's with whatever it runs into
         reason = error.args[0] if error.args else error
         raise EnvoyError(f"{gateway.file}: rate_limits of route '{route.name}' are not Envoy's: {reason}") from None
 

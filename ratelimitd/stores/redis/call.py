@@ -53,7 +53,7 @@ class Call:
         sent: when, by ``time.perf_counter``; ``due``: by when its server should have answered, by the loop's clock.
         settled: the reply is here, or will not come.
         late: its server was told off for it.
-        tries: how often a cluster sent it elsewhere.
+        tries: how often a cluster sent it elsewhere, or Redis lacked the script.
     """
 
     __slots__ = ("arguments", "due", "late", "node", "now", "portions", "sent", "settled", "size", "tries", "waiting")

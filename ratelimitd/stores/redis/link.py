@@ -131,7 +131,8 @@ async def open_link(
         problem = f"no TLS with Redis at {address}: {error.reason or error}"
     except OSError as error:
         problem = f"no connection to Redis at {address}: {error.strerror or error}"
-    except LinkError as error:
+    except (LinkError, ValueError, OverflowError) as error:
+        # Names and ports of a cluster's making may be such as no socket takes.
         problem = f"no connection to Redis at {address}: {error}"
     except asyncio.CancelledError:
         link.give_up("given up while connecting")

@@ -33,7 +33,7 @@ class Watcher(Protocol):
         """A connection was made."""
 
     def missed(self, node: "Node") -> None:
-        """An attempt to connect failed, and there is no other connection."""
+        """An attempt to connect failed or was given up, and there is no other connection."""
 
     def edge(self, name: str, up: bool, reason: str) -> None:  # noqa: FBT001 -- the edge's direction
         """Something by that name can be asked, or no longer; told at each change, and for the first attempt."""
@@ -88,6 +88,7 @@ class Node:
         self._told: bool | None = None
         self._known = False
         self._opening: asyncio.Task[None] | None = None
+        self._watching = False
         self._closed = False
 
     async def open(self) -> bool:
@@ -112,14 +113,14 @@ class Node:
         return True
 
     def open_more(self) -> None:
-        """Open a connection in the background, and go on trying while there is none."""
+        """Open a connection in the background; as long as that fails, go on trying, at a pace of its own."""
         if self._opening is None and not self._closed and len(self.links) < self._pool_size:
             self._opening = self._loop.create_task(self._keep_opening())
 
     async def _keep_opening(self) -> None:
         pause = self._options.retry_first
         try:
-            while not await self.open() and not self.links:
+            while not await self.open():
                 await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 -- spreads hosts out
                 pause = min(pause * 2, self._options.retry_most)
         finally:
@@ -155,14 +156,21 @@ class Node:
         if self._closed or not self.breaker.open:
             return
         self._probe_later()
-        self.drop_stale()
         if self.links:
             self._watcher.probe(self)
 
-    def drop_stale(self) -> None:
-        """Give up the connections of a server that has not answered for long."""
-        if any(link.waited() > self._options.stale_after for link in self.links):
+    def watch(self) -> None:
+        """Give the connections up when no answer comes for long, even if nothing more is sent meanwhile."""
+        waited = max((link.waited() for link in self.links), default=0.0)
+        if waited and not self._watching:
+            self._watching = True
+            self._loop.call_later(self._options.stale_after - waited, self._watched)
+
+    def _watched(self) -> None:
+        self._watching = False
+        if any(link.waited() >= self._options.stale_after for link in self.links):
             self.drop(f"Redis has not answered for {self._options.stale_after:g} s")
+        self.watch()
 
     def drop(self, reason: str) -> None:
         """Give up every connection, and look for the server again."""
@@ -200,6 +208,7 @@ class Node:
         if self._opening is not None:
             self._opening.cancel()
         self.drop("Redis has no slots any more")
+        self._watcher.missed(self)
 
     async def close(self) -> None:
         """Close every connection; what is under way fails as disconnected."""

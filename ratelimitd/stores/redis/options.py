@@ -124,7 +124,8 @@ class RedisOptions:
         breaker_after: script calls in a row that fail before a server is left alone; 5 are one bad millisecond
             under load and no accident without.
         probe_most: seconds between probes of a server that is left alone, at most; at least half of it.
-        patience: attempts for one call that a cluster sends from node to node; a call rarely needs two.
+        patience: attempts for one call that a cluster sends from node to node, or that finds the script gone; a call
+            rarely needs two.
     """
 
     place: Place

@@ -162,6 +162,17 @@ def numbered(rate: Rate) -> list[int | list[int]]:
     return [FRAGMENT_OF[rate.algorithm], list(rate.numbers)]
 
 
+def check(reply: Sequence[Any], charges: int) -> None:
+    """Raise TypeError or ValueError unless this has the shape of a reply for so many charges.
+
+    One that had swallowed the next would put all that follow before the wrong callers.
+    """
+    numbers = 1 + WIDTH * charges
+    sum(reply[:numbers])
+    if len(reply) != numbers + reply[1:numbers:WIDTH].count(FAILED):
+        raise ValueError("the reply is longer or shorter than its numbers say")
+
+
 def unpack(reply: Sequence[Any], portions: Iterable[Portion]) -> int:
     """Fill in the outcomes that the reply to ``pack(portions, …)`` holds; return the time, µs, it was decided at."""
     at = 1

@@ -32,10 +32,16 @@ def ranges(reply: Any, asked: Address) -> Ranges:
         for first, last, (host, port, *_), *_ in reply:
             name = host.decode() if host else ""
             where = Address(asked.host if name in ("", "?") else name, port)
-            found.setdefault(where, []).append(range(first, last + 1))
+            found.setdefault(where, []).append(_slots(first, last))
     except (TypeError, ValueError, AttributeError) as error:
         raise ValueError(f"not a reply to CLUSTER SLOTS: {error}") from error
     return found
+
+
+def _slots(first: int, last: int) -> range:
+    if not 0 <= first <= last < SLOTS:
+        raise ValueError(f"slots {first} to {last}")
+    return range(first, last + 1)
 
 
 @cache

@@ -19,7 +19,7 @@ from .link import Link, LinkError, Waiter, Word
 from .node import Detour, Node
 from .options import Place, RedisOptions
 from .room import Room
-from .script import WIDTH, Script, open_portions, script, unpack
+from .script import WIDTH, Script, check, open_portions, script, unpack
 from .topology import Lone, Split, Topology
 
 TOO_LATE: Final = Failure(FailureKind.TIMEOUT, "no answer from Redis within the budget")
@@ -207,7 +207,8 @@ class RedisStore:
 
     def _refused(self, node: Node, link: Link, call: Call, message: str, *, in_time: bool) -> None:
         """Take an error of the whole call. Where Redis says that it ran nothing, the call is sent once more."""
-        if message.startswith(NOSCRIPT) and not link.lost and not call.unwanted:
+        if self._may_reload(link, call, message):
+            call.tries += 1
             self.script_reloads += 1
             load: Sequence[Word] = ["SCRIPT", "LOAD", self._script.text]
             again: Sequence[Word] = ["EVALSHA", self._script.sha, *call.arguments]
@@ -219,6 +220,11 @@ class RedisStore:
             self._settle([call], Failure(meaning(message).kind, message))
         else:
             self._follow(call, detour)
+
+    def _may_reload(self, link: Link, call: Call, message: str) -> bool:
+        """Whether Redis lacks the script alone: one that will not have it, however often, fails the call."""
+        lacking = message.startswith(NOSCRIPT) and not link.lost and not call.unwanted
+        return lacking and call.tries < self.options.patience
 
     def _judge(self, node: Node, problem: str, *, in_time: bool) -> None:
         """Let the breaker know what a reply says of its server; ``problem`` is the error in it, or empty."""
@@ -250,8 +256,7 @@ class RedisStore:
 
         Asks that were too late get it in a copy that nobody reads.
         """
-        numbers = 1 + WIDTH * call.size
-        sum(reply[:numbers])  # they are numbers, or this is a TypeError
+        check(reply, call.size)
         portions = call.portions
         if any(waiting.over for waiting in call.waiting):
             portions = [
@@ -261,7 +266,7 @@ class RedisStore:
         now = unpack(reply, portions)
         if self.options.clock == "redis":
             self.skew = (now - call.now) / 1e6
-        if len(reply) == numbers:
+        if len(reply) == 1 + WIDTH * call.size:
             return ""
         failures = [ask.outcomes[index] for ask, indices, _ in portions for index in indices]
         found = [failure for failure in failures if isinstance(failure, Failure)]
@@ -321,7 +326,7 @@ class RedisStore:
         for node in {call.node for call in batch if call.late and call.node is not None}:
             node.failed(TOO_LATE.message)
         for node in {call.node for call in batch if call.node is not None}:
-            node.drop_stale()
+            node.watch()
         queue = [waiting for waiting in queue if not waiting.over]
         batch = [call for call in batch if not (call.settled or call.late)]
         if queue or batch:

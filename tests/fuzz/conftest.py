@@ -1,0 +1,46 @@
+"""What the fuzzers share: a log that is read as it is written."""
+
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from ratelimitd.observe import logs
+
+FAULT = "a call met a fault of ours"
+
+
+class Log:
+    """A stream for logs: each line has to be JSON; those that tell of a fault of ours are kept."""
+
+    def __init__(self) -> None:
+        self.lines = 0
+        self.faults: list[str] = []
+
+    def isatty(self) -> bool:
+        return False
+
+    def write(self, text: str) -> None:
+        self.lines += isinstance(json.loads(text), dict)
+        if FAULT in text:
+            self.faults.append(text)
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+
+@pytest.fixture
+def log() -> Iterator[Log]:
+    """What is logged at every level."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    stream = Log()
+    logs.configure("trace", "json", stream)
+    structlog.configure(cache_logger_on_first_use=False)  # or loggers would keep this stream for other tests
+    yield stream
+    logging.captureWarnings(capture=False)
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    structlog.reset_defaults()
