@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 BIN := .venv/bin
 ENVOY := .venv-envoy/bin/envoy
 
-.PHONY: setup run demo test soak test-native bench lint unit protos system clean
+.PHONY: setup run demo test soak mutants test-native bench lint unit protos system clean
 
 setup: .venv/.ready
 
@@ -23,6 +23,9 @@ test: setup system $(ENVOY)
 
 soak: setup system
 	$(BIN)/python -m tests.soak.run
+
+mutants: setup system
+	$(BIN)/python -m tests.mutants.run
 
 lint: setup
 	@scripts/lint

@@ -39,6 +39,8 @@ class Cluster:
         self._nodes: dict[Address, Node] = {}
         self._table: list[Node | None] = [None] * SLOTS
         self._leaving: list[Node] = []
+        self._named: dict[Address, float] = {}
+        self._loop = asyncio.get_running_loop()
         self._told = False
         self._wake = asyncio.Event()
         self._looking: asyncio.Task[None] | None = None
@@ -70,6 +72,7 @@ class Cluster:
         if found is None:
             return None
         there = self._node(found.address)
+        self._named[found.address] = self._loop.time()
         if not found.asking:
             self._table[found.slot % SLOTS] = there
             self._wake.set()
@@ -168,7 +171,10 @@ class Cluster:
             for some in slots:
                 table[some.start : some.stop] = [node] * len(some)
         self._table = table
-        for address in [known for known in self._nodes if known not in found]:
+        # A server that is to get its first slot has none yet, and calls are sent there all the same.
+        recent = self._loop.time() - LOOK_EVERY
+        self._named = {address: at for address, at in self._named.items() if at > recent}
+        for address in [known for known in self._nodes if known not in found and known not in self._named]:
             self._leaving.append(self._nodes.pop(address))
         for node in [node for node in self._leaving if not any(map(len, node.links))]:
             self._leaving.remove(node)

@@ -215,11 +215,11 @@ class RedisStore:
             link.send([(load, _unheard), (again, partial(self._replied, node, link, call))])
             return
         detour = node.home.elsewhere(node, message)
-        self._judge(node, message if detour is None else "", in_time=in_time)
-        if detour is None:
-            self._settle([call], Failure(meaning(message).kind, message))
-        else:
+        if detour is not None:
             self._follow(call, detour)
+            return
+        self._judge(node, message, in_time=in_time)
+        self._settle([call], Failure(meaning(message).kind, message))
 
     def _may_reload(self, link: Link, call: Call, message: str) -> bool:
         """Whether Redis lacks the script alone: one that will not have it, however often, fails the call."""
@@ -239,6 +239,7 @@ class RedisStore:
     def _follow(self, call: Call, detour: Detour) -> None:
         """Send a call where the cluster says, now or when there is a connection."""
         node, asking = detour
+        call.node = None
         self.redirects["ask" if asking else "moved"] += 1
         call.tries += 1
         if call.unwanted:

@@ -1,0 +1,24 @@
+"""How the admin token is compared: no test can time it, so this one looks at what compares."""
+
+import hmac
+
+import pytest
+
+from ratelimitd.admin.guard import Guard
+from ratelimitd.admin.http import Request
+
+TOKEN = b"0123456789abcdef"
+
+
+def test_a_token_is_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The whole of what a caller sent goes through hmac.compare_digest, and what that says is what counts."""
+    compared = []
+
+    def compare(one: bytes, other: bytes) -> bool:
+        compared.append({one, other})
+        return True
+
+    monkeypatch.setattr(hmac, "compare_digest", compare)
+    request = Request("GET", "/admin/key", {}, {"Authorization": "Bearer guess"}, b"", "127.0.0.1")
+    assert Guard(lambda: TOKEN, lambda: 0).refusal(request) is None
+    assert compared == [{b"guess", TOKEN}]

@@ -1,0 +1,70 @@
+"""What the tests of Redis' failures share: a Redis to be harmed, a proxy before it, stores as the service has them."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from typing import Any, Protocol
+
+import pytest
+
+from ratelimitd.stores.redis import RedisStore
+from tests.faults.load import Watch
+from tests.faults.proxy import FaultProxy, fault_proxy
+from tests.redis_options import options_of
+from tests.redis_server import RedisServer, redis_server
+
+NO_BREAKER = 10**9
+"""``breaker_after`` of a store whose timers must do alone."""
+
+
+class Make(Protocol):
+    """Makes a store for an address, with these options beside the service's own; it is closed when the test ends."""
+
+    def __call__(self, url: str, **others: Any) -> RedisStore: ...
+
+
+@pytest.fixture
+def server() -> Iterator[RedisServer]:
+    """A redis-server of this test's own."""
+    with redis_server(tcp=True) as running:
+        yield running
+
+
+@pytest.fixture
+def proxy(server: RedisServer) -> Iterator[FaultProxy]:
+    """A proxy before it."""
+    with fault_proxy(server.address) as running:
+        yield running
+
+
+@pytest.fixture(params=[5, NO_BREAKER], ids=["breaker", "no breaker"])
+def breaker_after(request: pytest.FixtureRequest) -> int:
+    """With the breaker, and without: it hides timers that do not work."""
+    return int(request.param)
+
+
+@pytest.fixture
+async def watch() -> Watch:
+    """Told the edges of the stores that ``make`` makes."""
+    return Watch()
+
+
+@pytest.fixture
+async def make(watch: Watch) -> AsyncIterator[Make]:
+    """See ``Make``. No exception may reach the loop meanwhile, nor a task outlive the stores."""
+    stores: list[RedisStore] = []
+    unhandled: list[dict[str, Any]] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: unhandled.append(context))
+    tasks = asyncio.all_tasks()
+
+    def made(url: str, **others: Any) -> RedisStore:
+        # A machine under test may take longer to greet than the default; one that is to be given up says so.
+        stores.append(RedisStore(options_of(url, **{"connect_timeout": 0.5, **others}), watch))
+        return stores[-1]
+
+    yield made
+    for store in stores:
+        await store.close()
+        assert store.in_flight == 0
+    assert not unhandled, unhandled
+    assert asyncio.all_tasks() <= tasks | {asyncio.current_task()}

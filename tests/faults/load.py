@@ -1,0 +1,200 @@
+"""Load on a store: many callers at once, each key with a limit of its own, and what became of every call."""
+
+import asyncio
+import random
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+
+from ratelimitd.algorithms import Decision, make_rate
+from ratelimitd.limiter.seam import Ask, Failure, FailureKind, Outcome
+from ratelimitd.stores.redis import Observer, RedisStore
+from tests.algorithms.cases import YEAR, ask
+
+PATIENCE = 30.0
+"""Seconds until a test that waits fails."""
+
+LIMIT = 1_000_000
+"""Of key 0; each next key may have one more, and no test charges any so often."""
+
+SLOTS_USED = 12
+
+TENDER = 1.0
+"""Seconds that no call with the default budget of 15 ms may take on any machine that runs tests."""
+
+PACE = 0.002
+"""Seconds between the calls of one caller, at most: a caller that is answered at once must not hold the loop."""
+
+
+class Watch(Observer):
+    """The edges that a store told."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, bool, str]] = []
+
+    def edge(self, name: str, up: bool, reason: str) -> None:
+        """See ``Observer``."""
+        self.seen.append((name, up, reason))
+
+    @property
+    def ups(self) -> list[bool]:
+        """The directions alone."""
+        return [up for _, up, _ in self.seen]
+
+    @property
+    def told_once_each(self) -> bool:
+        """Whether up and down took turns, up first and last: a loaded machine may be late, and Redis with it."""
+        return self.ups == [True, False] * (len(self.ups) // 2) + [True]
+
+
+async def until(true: Callable[[], object], what: str = "", seconds: float = PATIENCE) -> float:
+    """Let the loop turn until it is true; seconds that took. Fails after ``seconds``."""
+    started = time.monotonic()
+    while not true():
+        assert time.monotonic() - started < seconds, f"not within {seconds:g} s: {what}"
+        await asyncio.sleep(0.001)
+    return time.monotonic() - started
+
+
+def wanted(number: int = 0, cost: int = 1, budget: float | None = None) -> Ask:
+    """A charge of this key, whose limit no other key has; with this budget (seconds) from now."""
+    asked = ask((make_rate("fixed_window", LIMIT + number, YEAR), key(number), cost))
+    if budget is not None:
+        asked.deadline = int((asyncio.get_running_loop().time() + budget) * 1e6)
+    return asked
+
+
+def key(number: int) -> bytes:
+    """The name of a key; in a cluster they lie in ``SLOTS_USED`` slots."""
+    return b"{%d}k%d_" % (number % SLOTS_USED, number)
+
+
+def of_its_own(number: int, outcome: Outcome, cost: int = 1) -> bool:
+    """Whether an answer is this key's: what was held, what was asked for and what is left make its limit."""
+    return isinstance(outcome, Decision) and outcome.before + cost + outcome.remaining == LIMIT + number
+
+
+def kinds(outcomes: Sequence[Outcome]) -> set[FailureKind | None]:
+    """The kinds of failure among outcomes; None for a decision."""
+    return {outcome.kind if isinstance(outcome, Failure) else None for outcome in outcomes}
+
+
+async def answered(store: RedisStore, *asks: Ask) -> list[Outcome]:
+    """Charge these and wait for all; every outcome, in order. Each must be handed on once, see ``handed``."""
+    due = len(asks)
+    loop = asyncio.get_running_loop()
+    finished = loop.create_future()
+
+    def done(group: Sequence[Ask]) -> None:
+        nonlocal due
+        for one in group:
+            one.tag = (one.tag or 0) + 1
+        due -= len(group)
+        if due <= 0 and not finished.done():
+            finished.set_result(None)
+
+    store.charge(asks, time.time_ns() // 1000, done)
+    async with asyncio.timeout(PATIENCE):
+        await finished
+    return [outcome for one in asks for outcome in one.outcomes]
+
+
+async def held(store: RedisStore, number: int = 0) -> int:
+    """How often this key was charged: by a look that charges nothing."""
+    (outcome,) = await answered(store, wanted(number, 0, PATIENCE))
+    assert isinstance(outcome, Decision), outcome
+    return outcome.before
+
+
+async def decided(store: RedisStore, seconds: float = PATIENCE) -> float:
+    """Ask again and again until a decision comes; seconds that took."""
+    started = time.monotonic()
+    while not of_its_own(0, (await answered(store, wanted()))[0]):
+        assert time.monotonic() - started < seconds, f"no decision within {seconds:g} s"
+        await asyncio.sleep(0.002)
+    return time.monotonic() - started
+
+
+class Load:
+    """Calls that are made until ``stopped``.
+
+    Attributes:
+        asks: key and ask of each call; an ask's ``tag`` is how often it was handed on.
+        decisions: calls that were decided.
+        failures: calls that failed, by kind.
+        longest: seconds that the slowest call took.
+    """
+
+    def __init__(self, store: RedisStore, keys: int, budget: float | None) -> None:
+        self.store = store
+        self.asks: list[tuple[int, Ask]] = []
+        self.decisions = 0
+        self.failures: Counter[FailureKind] = Counter()
+        self.longest = 0.0
+        self.stopped = False
+        self._keys = keys
+        self._budget = budget
+
+    async def caller(self, seed: int) -> None:
+        """Ask for one key after the other until the load stops."""
+        draw = random.Random(seed)
+        while not self.stopped:
+            number = draw.randrange(self._keys)
+            asked = wanted(number, budget=self._budget)
+            self.asks.append((number, asked))
+            started = time.monotonic()
+            (outcome,) = await answered(self.store, asked)
+            self.longest = max(self.longest, time.monotonic() - started)
+            if isinstance(outcome, Failure):
+                self.failures[outcome.kind] += 1
+            else:
+                self.decisions += 1
+            await asyncio.sleep(draw.uniform(0, PACE))
+
+    async def more(self, decisions: int) -> None:
+        """Wait until so many more calls were decided."""
+        enough = self.decisions + decisions
+        await until(lambda: self.decisions >= enough, f"{decisions} more decisions; {self.failures}")
+
+    async def failed(self, calls: int) -> None:
+        """Wait until so many more calls failed."""
+        enough = self.failures.total() + calls
+        await until(lambda: self.failures.total() >= enough, f"{calls} more failures")
+
+    async def further(self, calls: int) -> None:
+        """Wait until so many more calls were made, whatever becomes of them."""
+        enough = len(self.asks) + calls
+        await until(lambda: len(self.asks) >= enough, f"{calls} more calls")
+
+    def check(self) -> None:
+        """Each ask was handed on once, and each answer was its own key's."""
+        assert {asked.tag for _, asked in self.asks} == {1}
+        wrong = [
+            (number, asked.outcomes[0])
+            for number, asked in self.asks
+            if isinstance(asked.outcomes[0], Decision) and not of_its_own(number, asked.outcomes[0])
+        ]
+        assert not wrong, wrong[:3]
+
+    async def counted(self) -> None:
+        """See that Redis counted every decided call, and none twice; one that failed may count or not."""
+        made = Counter(number for number, _ in self.asks)
+        decided = Counter(number for number, asked in self.asks if isinstance(asked.outcomes[0], Decision))
+        for number, most in made.items():
+            assert decided[number] <= await held(self.store, number) <= most
+
+
+@asynccontextmanager
+async def load(
+    store: RedisStore, callers: int = 20, keys: int = 50, budget: float | None = None
+) -> AsyncIterator[Load]:
+    """Load the store while the body runs; then every caller has its last answer, and the answers are checked."""
+    made = Load(store, keys, budget)
+    tasks = [asyncio.create_task(made.caller(seed)) for seed in range(callers)]
+    try:
+        yield made
+    finally:
+        made.stopped = True
+        await asyncio.gather(*tasks)
+    made.check()

@@ -1,0 +1,212 @@
+"""Redis away, killed, hung, slow or out of reach: each call ends within its budget, and Redis is found again."""
+
+import asyncio
+import gc
+import time
+from collections.abc import Callable
+from functools import partial
+
+import pytest
+
+from ratelimitd.limiter.seam import Ask, FailureKind
+from ratelimitd.stores.redis import RedisStore
+from ratelimitd.stores.redis.call import Call, Waiting
+from tests.algorithms.cases import NOW
+from tests.faults.conftest import NO_BREAKER, Make
+from tests.faults.load import PATIENCE, TENDER, Load, Watch, answered, decided, held, kinds, load, until, wanted
+from tests.faults.proxy import Connects, FaultProxy, Way
+from tests.redis_server import RedisServer
+
+LOST = {FailureKind.TIMEOUT, FailureKind.DISCONNECTED, FailureKind.OPEN, FailureKind.OVERLOADED}
+"""What a call may come to while Redis gives no answer."""
+
+BACK = 1.0
+"""Seconds from the return of Redis to the first right decision, at most."""
+
+
+async def bounded(store: RedisStore, made: Load, calls: int) -> None:
+    """While so many more calls are made, the charges in flight stay within their bound, and so does what is kept."""
+    enough = len(made.asks) + calls
+    most = store.options.max_in_flight
+    while len(made.asks) < enough:
+        assert store.in_flight <= most
+        await asyncio.sleep(0.005)
+    kept = sum(isinstance(each, Waiting | Call) for each in gc.get_objects())
+    assert kept <= 2 * most + 100
+
+
+async def test_row_01_found_within_two_seconds(make: Make, server: RedisServer, watch: Watch) -> None:
+    """A store that starts before its Redis fails at once, and decides within 2 s of Redis' coming."""
+    server.kill()
+    store = make(server.address)
+    assert not await store.connect()
+    assert kinds(await answered(store, wanted())) == {FailureKind.DISCONNECTED}
+    server.start()
+    assert await decided(store) < 2.0
+    assert watch.ups == [False, True]
+
+
+async def test_row_02_killed_under_load(make: Make, server: RedisServer, watch: Watch, breaker_after: int) -> None:
+    """kill -9 under load: every call ends in time, once; after a restart a decision comes within a second."""
+    store = make(server.address, breaker_after=breaker_after)
+    await store.connect()
+    async with load(store) as made:
+        await made.more(200)
+        server.kill()
+        await made.further(500)
+        assert not watch.ups[-1]
+        server.start()
+        assert await decided(store) < BACK
+        await made.more(200)
+    assert made.longest < TENDER
+    assert set(made.failures) <= LOST
+    assert made.failures[FailureKind.DISCONNECTED] > 100
+    assert watch.told_once_each
+
+
+@pytest.mark.parametrize(
+    "fault", ["stopped", "slow", "very slow", "no replies", "lost replies", "no requests", "no way in"]
+)
+async def test_row_03_hung(
+    make: Make, server: RedisServer, proxy: FaultProxy, breaker_after: int, fault: str, watch: Watch
+) -> None:
+    """A Redis without answers, however it comes about: calls end in time, nothing piles up, and it is found again."""
+    store = make(proxy.address, breaker_after=breaker_after, max_in_flight=300, stale_after=0.4)
+    await store.connect()
+    begin, end = ways(server, proxy, fault)
+    async with load(store, callers=50) as made:
+        await made.more(200)
+        told = len(watch.ups)
+        begin()
+        try:
+            await made.failed(100)
+            await bounded(store, made, 2_000)
+            # Until the connections are given up: but those over which answers come, if late.
+            await until(lambda: fault == "slow" or not store.nodes[0].links)
+            if fault != "no way in":  # a connection that was half made then may come up, and go, after the others
+                assert watch.ups[told:] == ([] if fault == "slow" and breaker_after == NO_BREAKER else [False])
+        finally:
+            end()
+        assert await decided(store) < BACK
+        await made.more(200)
+    assert made.longest < TENDER
+    assert set(made.failures) <= LOST
+    if fault != "no way in":
+        assert made.failures[FailureKind.TIMEOUT] > 0
+        assert made.failures[FailureKind.OPEN] > 0 or breaker_after == NO_BREAKER
+    assert watch.told_once_each
+
+
+def ways(server: RedisServer, proxy: FaultProxy, fault: str) -> tuple[Callable[[], object], Callable[[], object]]:
+    """How a fault begins and ends."""
+
+    def begin(way: Way, connects: Connects = "open", *, by_reset: bool = False) -> None:
+        proxy.set(replies=way, connects=connects)
+        if by_reset:
+            proxy.reset()
+
+    def end() -> None:
+        if fault == "lost replies":  # what comes after them would be theirs; no TCP loses bytes and goes on
+            proxy.reset()
+        proxy.heal()
+
+    begins = {
+        "stopped": server.hang,
+        "slow": partial(begin, Way(delay=0.1)),
+        "very slow": partial(begin, Way(delay=1.0)),
+        "no replies": partial(begin, Way(hold=True), "silent"),
+        "lost replies": partial(begin, Way(drop=True)),
+        "no requests": lambda: proxy.set(requests=Way(hold=True)),
+        "no way in": partial(begin, Way(), "unanswered", by_reset=True),
+    }
+    return begins[fault], server.resume if fault == "stopped" else end
+
+
+async def test_row_03_a_dead_connection_behind_a_full_room(make: Make, server: RedisServer, watch: Watch) -> None:
+    """One burst fills the room and nothing more is sent: the connection is given up all the same."""
+    store = make(server.address, max_in_flight=20, stale_after=0.2)
+    await store.connect()
+    server.hang()
+    assert kinds(await answered(store, *(wanted(number) for number in range(10)))) == {FailureKind.TIMEOUT}
+    assert kinds(await answered(store, wanted())) == {FailureKind.OVERLOADED}
+    await until(lambda: not store.connected)
+    assert store.in_flight == 0
+    server.resume()
+    assert await decided(store) < BACK
+
+
+async def test_row_03_excess_fails_at_once(make: Make, server: RedisServer, breaker_after: int) -> None:
+    """While Redis hangs, a domain that floods is refused before ``charge`` returns, and another has room left."""
+    store = make(server.address, max_in_flight=100, breaker_after=breaker_after)
+    await store.connect()
+    server.hang()
+    flood = [domain(wanted(number), b"greedy") for number in range(300)]
+    for asked in flood:
+        store.charge([asked], NOW, lambda _: None)
+    assert [kinds(asked.outcomes) for asked in flood[50:]] == [{FailureKind.OVERLOADED}] * 250
+    assert [kinds(await answered(store, domain(wanted(), b"modest")))] == [{FailureKind.TIMEOUT}]
+    assert store.in_flight == 51
+    server.resume()
+    await until(lambda: store.in_flight == 0)
+    assert await held(store, 0) == 2
+
+
+def domain(asked: Ask, name: bytes) -> Ask:
+    """The same ask, of another domain."""
+    asked.plan = asked.plan._replace(request=asked.plan.request._replace(domain=name))
+    return asked
+
+
+class Attempts:
+    """A server that counts who comes and turns them away."""
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
+
+    def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.times.append(time.monotonic())
+        writer.close()
+
+
+async def test_row_09_attempts_are_few_and_spread(make: Make, watch: Watch) -> None:
+    """Twenty hosts that lose one Redis at once: few attempts a second each, and not all at the same moment."""
+    seen = Attempts()
+    listener = await asyncio.start_server(seen, "127.0.0.1", 0)
+    host, port = listener.sockets[0].getsockname()
+    stores = [make(f"{host}:{port}") for _ in range(20)]
+    await asyncio.gather(*(store.connect() for store in stores))
+    await until(lambda: seen.times[-1] - seen.times[0] > 1.2)
+    listener.close()
+    # First pauses of 25 to 50 ms, then up to 200 to 400: three to eight attempts in 1.2 s.
+    assert 3 * 20 <= len(seen.times) <= 10 * 20
+    late = [moment for moment in seen.times if moment > seen.times[0] + 0.6]
+    assert len({int(moment * 100) for moment in late}) >= len(late) // 4
+
+
+async def test_row_09_waiting_charges_do_not_dial(make: Make, server: RedisServer, proxy: FaultProxy) -> None:
+    """A thousand charges that wait cause no more connections than the pool has."""
+    store = make(proxy.address, pool_size=4, budget=PATIENCE, stale_after=PATIENCE)
+    await store.connect()
+    proxy.set(replies=Way(hold=True))
+    waiting = [asyncio.create_task(answered(store, wanted(number % 100))) for number in range(1_000)]
+    for _ in range(200):
+        await asyncio.sleep(0.001)
+    proxy.heal()
+    for one in waiting:
+        assert kinds(await one) == {None}
+    assert proxy.counts["accepted"] <= 4
+
+
+async def test_row_09_a_pool_that_cannot_grow(make: Make, server: RedisServer) -> None:
+    """While Redis takes no more clients, the connection there serves on, and attempts at another are few."""
+    store = make(server.address)
+    await store.connect()
+    with server.client() as client:
+        client.config_set("maxclients", 2)
+        before = client.info("stats")["rejected_connections"]
+        async with load(store, budget=PATIENCE) as made:
+            await made.more(2_000)
+            started = time.monotonic()
+            await until(lambda: time.monotonic() - started > 0.5)
+        assert not made.failures
+        assert 1 <= client.info("stats")["rejected_connections"] - before <= 30

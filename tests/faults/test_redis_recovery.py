@@ -1,0 +1,145 @@
+"""How Redis is found again: by probes of the real script, at a pace, and each edge is told once."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from functools import partial
+
+import pytest
+
+from ratelimitd.limiter.seam import FailureKind
+from ratelimitd.stores.redis import RedisStore
+from tests.faults.conftest import Make
+from tests.faults.load import PATIENCE, Watch, answered, decided, held, kinds, load, until, wanted
+from tests.faults.proxy import FaultProxy, Way
+from tests.redis_server import RedisServer
+from tests.turning import turning
+
+SLACK = 0.25
+"""Seconds that a loaded machine may run a timer late."""
+
+
+def probes(store: RedisStore) -> list[float]:
+    """Note when each probe is sent from now on, by the loop's clock."""
+    times: list[float] = []
+    sent = store.probe
+
+    def noted(node: object) -> None:
+        times.append(asyncio.get_running_loop().time())
+        sent(node)  # type: ignore[arg-type]
+
+    store.probe = noted  # type: ignore[method-assign]
+    return times
+
+
+async def opened(store: RedisStore) -> None:
+    """Ask until the breaker opens, each time in a batch of its own."""
+    while not store.nodes[0].breaker.open:
+        await answered(store, wanted())
+
+
+async def test_probes_have_a_pace(make: Make, server: RedisServer, watch: Watch) -> None:
+    """A server that is left alone is probed every 250 to 500 ms, whatever the load, and by nothing else."""
+    store = make(server.address, stale_after=PATIENCE)
+    await store.connect()
+    times = probes(store)
+    server.hang()
+    async with load(store) as made:
+        await until(lambda: store.nodes[0].breaker.open)
+        began = asyncio.get_running_loop().time()
+        before = store.in_flight
+        await until(lambda: len(times) == 4)
+        assert store.in_flight <= before + 4
+        assert made.failures[FailureKind.OPEN] > 1_000
+        assert (watch.ups, store.breaker_opens) == ([True, False], 1)
+        server.resume()
+        await made.more(100)
+    pauses = [late - early for early, late in zip([began, *times], times[:4])]
+    assert all(0.24 <= pause <= 0.5 + SLACK for pause in pauses), pauses
+    assert watch.told_once_each
+
+
+async def test_an_open_breaker_answers_at_once(make: Make, server: RedisServer) -> None:
+    """While the breaker is open a charge is handed on before ``charge`` returns, and nothing is sent for it."""
+    store = make(server.address, stale_after=PATIENCE)
+    await store.connect()
+    server.hang()
+    await opened(store)
+    before = store.in_flight
+    asks = [wanted(number) for number in range(100)]
+    store.charge(asks, time.time_ns() // 1000, lambda _: None)
+    assert [kinds(asked.outcomes) for asked in asks] == [{FailureKind.OPEN}] * 100
+    assert store.in_flight == before
+    server.resume()
+    await decided(store)
+    assert await held(store, 99) == 0
+
+
+async def test_row_04_a_probe_runs_the_real_script(make: Make, server: RedisServer) -> None:
+    """A server that answers PING, and everything else that does not write, is no server: probes find the script fail.
+
+    When it takes writes again, the next one closes the breaker, even if the script is lost by then.
+    """
+    store = make(server.address)
+    await store.connect()
+    times = probes(store)
+    server.ask("CONFIG", "SET", "min-replicas-to-write", 1)
+    await opened(store)
+    await until(lambda: len(times) == 3)
+    await until(lambda: store.in_flight == 0)
+    assert store.nodes[0].breaker.open
+    server.ask("SCRIPT", "FLUSH")
+    server.ask("CONFIG", "SET", "min-replicas-to-write", 0)
+    assert await decided(store) < 1.0
+    assert server.ask("PTTL", "rl1:probe") > 0
+    assert store.script_reloads == 1
+
+
+@pytest.mark.parametrize("fault", ["killed", "stopped", "no replies", "no way in", "reset"])
+async def test_first_right_decision_within_a_second(
+    make: Make, server: RedisServer, proxy: FaultProxy, fault: str, watch: Watch, breaker_after: int
+) -> None:
+    """After an outage as long as it takes to give the connections up, decisions come within a second of its end."""
+    store = make(proxy.address, breaker_after=breaker_after, stale_after=0.4)
+    await store.connect()
+    await decided(store)
+    begin, end = outages(server, proxy)[fault]
+    begin()
+    async with load(store, callers=5):
+        await until(lambda: not store.nodes[0].links)
+        before = proxy.counts["accepted"]
+        await until(lambda: proxy.counts["accepted"] > before + 1 or fault == "no way in")
+        assert watch.ups == [True, False]
+        end()
+        assert await decided(store) < 1.0
+    assert watch.told_once_each
+
+
+def outages(server: RedisServer, proxy: FaultProxy) -> dict[str, tuple[Callable[[], object], Callable[[], object]]]:
+    """How each begins and ends."""
+
+    def reset() -> None:
+        proxy.set(connects="reset")
+        proxy.reset()
+
+    return {
+        "killed": (server.kill, server.start),
+        "stopped": (server.hang, server.resume),
+        "no replies": (partial(proxy.set, replies=Way(hold=True)), proxy.heal),
+        "no way in": (partial(proxy.set, replies=Way(hold=True), connects="unanswered"), proxy.heal),
+        "reset": (reset, proxy.heal),
+    }
+
+
+async def test_an_outage_does_not_hold_the_loop(make: Make, server: RedisServer) -> None:
+    """While nobody asks a server that is away, the loop has nearly nothing to do."""
+    store = make(server.address)
+    await store.connect()
+    server.hang()
+    await opened(store)
+    with turning() as turns:
+        while turns.count < 1_000:
+            await asyncio.sleep(0)
+    assert len(asyncio.all_tasks()) <= 3
+    server.resume()
+    assert await decided(store) < 1.0

@@ -1,0 +1,51 @@
+"""A policy that changes while a call waits for its store."""
+
+from ratelimitd.stores.memory import MemoryStore
+from tests.rls.conftest import Call, Request, Response
+
+POLICY = "domain: d\ndescriptors: [{{key: user, rate_limit: {{unit: {unit}, requests_per_unit: {limit}}}}}]\n"
+
+
+class Slow(MemoryStore):
+    """Answers when it is told to."""
+
+    def __init__(self):
+        super().__init__(1 << 20)
+        self.waiting = []
+
+    def charge(self, asks, now, done):
+        self.waiting.append((list(asks), now, done))
+
+    def release(self):
+        for asks, now, done in self.waiting:
+            super().charge(asks, now, done)
+        self.waiting = []
+
+
+async def test_row_28_a_call_has_one_policy(bench):
+    """It is decided and answered by the policy it came under, and the next one by the new one, on the same counter."""
+    store = Slow()
+    made = bench(POLICY.format(unit="HOUR", limit=5), store=store)
+    request = Request(domain="d")
+    request.descriptors.add().entries.add(key="user", value="x")
+    before, after = Call(request.SerializeToString()), Call(request.SerializeToString())
+    made.service.should_rate_limit([before])
+    made.load(POLICY.format(unit="HOUR", limit=9))
+    made.service.should_rate_limit([after])
+    store.release()
+    shown = [call.answer.statuses[0] for call in (before, after)]
+    assert [(5, 4), (9, 7)] == [(each.current_limit.requests_per_unit, each.limit_remaining) for each in shown]
+    assert Response.OK == before.answer.overall_code
+
+
+async def test_row_28_a_domain_that_went_meanwhile(bench):
+    """A call whose limit is in no policy any more is answered all the same."""
+    store = Slow()
+    made = bench(POLICY.format(unit="HOUR", limit=5), store=store)
+    request = Request(domain="d")
+    request.descriptors.add().entries.add(key="user", value="x")
+    call = Call(request.SerializeToString())
+    made.service.should_rate_limit([call])
+    made.load("domain: other\n")
+    store.release()
+    assert 5 == call.answer.statuses[0].current_limit.requests_per_unit

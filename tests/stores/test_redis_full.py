@@ -1,0 +1,27 @@
+"""A Redis without memory, and denials that would have written something."""
+
+from ratelimitd.algorithms import Decision, make_rate
+from ratelimitd.limiter.seam import FailureKind
+from tests.algorithms.cases import SECOND, ask
+from tests.contract.cases import allowed, charge
+from tests.redis_server import redis_server
+from tests.stores.conftest import Make
+from tests.stores.test_redis_store import kinds
+
+WINDOW = make_rate("fixed_window", 2, 3_600 * SECOND)
+
+
+async def test_a_rejected_hit_that_cannot_be_counted_is_a_denial(make: Make) -> None:
+    """A fixed window counts rejected hits: where that cannot be kept the answer is no all the same."""
+    with redis_server() as server:
+        store = make(server.address)
+        await store.connect()
+        assert allowed(await charge(store, [ask((WINDOW, b"k_", 2))])) == [True]
+        server.ask("CONFIG", "SET", "maxmemory", 1)
+        denied, other = await charge(store, [ask((WINDOW, b"k_", 1), (WINDOW, b"new_", 1))])
+        server.ask("CONFIG", "SET", "maxmemory", 0)
+        assert allowed([denied]) == [False]
+        assert kinds([other]) == {FailureKind.OUT_OF_MEMORY}
+        (seen,) = await charge(store, [ask((WINDOW, b"k_", 0))])
+        assert isinstance(seen, Decision)
+        assert seen.before == 2

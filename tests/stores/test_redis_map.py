@@ -1,0 +1,35 @@
+"""A cluster's map of slots, without servers."""
+
+from collections.abc import Callable
+from itertools import count
+
+import pytest
+
+from ratelimitd.stores.redis.cluster import LOOK_EVERY, Cluster
+from ratelimitd.stores.redis.options import Address, Place, RedisOptions
+from ratelimitd.stores.redis.script import script
+from ratelimitd.stores.redis.slots import SLOTS
+
+A, B = Address("a", 1), Address("b", 2)
+ALL = {A: [range(SLOTS)]}
+
+
+class Unwatched:
+    """Nobody who is told."""
+
+    reconnects = breaker_opens = 0
+    probe = opened = missed = edge = staticmethod(lambda *_: None)
+
+
+async def test_a_server_that_is_to_get_its_first_slot_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that calls were sent to stays known for a while, though it has no slot yet; then it leaves."""
+    cluster = Cluster(Place((A,), kind="cluster"), script(), RedisOptions(Place((A,))), Unwatched())
+    now: Callable[[], float] = count(0.0, LOOK_EVERY / 2).__next__
+    cluster._adopt(ALL)
+    (node,) = cluster.nodes
+    monkeypatch.setattr(cluster._loop, "time", now)
+    assert cluster.elsewhere(node, "ASK 5 b:2") is not None
+    cluster._adopt(ALL)
+    assert ["a:1", "b:2"] == [node.name for node in cluster.nodes]
+    cluster._adopt(ALL)
+    assert ["a:1"] == [node.name for node in cluster.nodes]

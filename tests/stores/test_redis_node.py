@@ -1,0 +1,155 @@
+"""One server: when it is left alone, how it is asked again, and its connections; with a Redis that obeys."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from ratelimitd.algorithms import Decision
+from ratelimitd.limiter.seam import FailureKind
+from ratelimitd.stores.redis import RedisStore
+from tests.contract.cases import charge
+from tests.stores.conftest import PATIENCE, Edges, Make
+from tests.stores.fake_redis import FakeRedis
+from tests.stores.test_redis_link import REPLY
+from tests.stores.test_redis_store import kinds, one
+
+AFTER = 5
+PROBED = 0.02
+"""Seconds between probes, at most."""
+
+
+class Says:
+    """A behaviour: PING is well whatever else is; a script call hears what the test says at the time.
+
+    Attributes:
+        reply: to script calls; None: nothing, and the connection ends.
+        heard: script calls, by their key.
+    """
+
+    def __init__(self, reply: bytes | None) -> None:
+        self.reply = reply
+        self.heard: list[bytes] = []
+
+    def __call__(self, words: list[bytes], writer: asyncio.StreamWriter) -> None:
+        if words[0] != b"EVALSHA":
+            writer.write(b"+PONG\r\n")
+            return
+        self.heard.append(words[3])
+        if self.reply is None:
+            writer.close()
+        else:
+            writer.write(self.reply)
+
+    async def until(self, calls: int) -> None:
+        """Wait until so many script calls were heard."""
+        async with asyncio.timeout(PATIENCE):
+            while len(self.heard) < calls:
+                await asyncio.sleep(0.001)
+
+
+async def outcome_of(store: RedisStore) -> FailureKind | None:
+    """The kind of failure of one charge; None: it was decided."""
+    (kind,) = kinds(await charge(store, [one()]))
+    return kind
+
+
+async def outcomes_of(store: RedisStore, calls: int) -> Sequence[FailureKind | None]:
+    """The same of so many, one after the other."""
+    return [await outcome_of(store) for _ in range(calls)]
+
+
+@pytest.mark.parametrize("said", [b"LOADING x", b"BUSY x", b"MISCONF x", b"NOREPLICAS x"])
+async def test_a_server_that_fails_is_left_alone(make: Make, edges: Edges, fake: FakeRedis, said: bytes) -> None:
+    """After five failures in a row nothing more is sent to it, charges fail at once as OPEN, and the edge is told."""
+    redis = Says(b"-%b\r\n" % said)
+    store = make(await fake.start(redis), breaker_after=AFTER, probe_most=PATIENCE)
+    await store.connect()
+    assert await outcomes_of(store, AFTER + 3) == [FailureKind.TRANSIENT] * AFTER + [FailureKind.OPEN] * 3
+    assert len(redis.heard) == AFTER
+    assert store.breaker_opens == 1
+    assert not store.connected
+    assert edges.ups == [True, False]
+
+
+async def test_probes_are_the_script(make: Make, edges: Edges, fake: FakeRedis) -> None:
+    """A server that answers PING and cannot run the script stays alone; probes go on, and one that passes ends it."""
+    redis = Says(b"-MISCONF no disk\r\n")
+    store = make(await fake.start(redis), breaker_after=AFTER, probe_most=PROBED)
+    await store.connect()
+    await outcomes_of(store, AFTER)
+    await redis.until(AFTER + 5)
+    assert await outcome_of(store) is FailureKind.OPEN
+    assert {*redis.heard[AFTER:]} == {store.nodes[0].probe_key}
+    redis.reply = REPLY
+    await edges.until(True, False, True)
+    assert await outcome_of(store) is None
+    assert store.in_flight == 0
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        (b"WRONGTYPE x", FailureKind.KEY),
+        (b"OOM x", FailureKind.OUT_OF_MEMORY),
+        (b"TRYAGAIN x", FailureKind.TRANSIENT),
+        (b"NOPERM x", FailureKind.PERMANENT),
+    ],
+)
+async def test_what_is_no_servers_fault_opens_nothing(
+    make: Make, fake: FakeRedis, said: bytes, kind: FailureKind
+) -> None:
+    """An error about one key, about memory or about our rights is each caller's own, however often it comes."""
+    redis = Says(b"-%b\r\n" % said)
+    store = make(await fake.start(redis), breaker_after=AFTER)
+    await store.connect()
+    assert await outcomes_of(store, 2 * AFTER) == [kind] * 2 * AFTER
+    assert store.connected
+
+
+async def test_an_answer_that_came_too_late_closes_nothing(make: Make, fake: FakeRedis) -> None:
+    """A server is late when it has taken longer than a budget, whatever it then says."""
+    writers: list[asyncio.StreamWriter] = []
+    path = await fake.start(lambda _words, writer: writers.append(writer))
+    store = make(path, breaker_after=2, budget=0.01, probe_most=PATIENCE)
+    await store.connect()
+    assert await outcomes_of(store, 2) == [FailureKind.TIMEOUT] * 2
+    async with asyncio.timeout(PATIENCE):
+        while not store.breaker_opens:
+            await asyncio.sleep(0.001)
+    for writer in writers:
+        writer.write(REPLY)
+    async with asyncio.timeout(PATIENCE):
+        while store.in_flight:
+            await asyncio.sleep(0.001)
+    assert await outcome_of(store) is FailureKind.OPEN
+
+
+async def test_a_lost_connections_calls_are_not_sent_again(make: Make, edges: Edges, fake: FakeRedis) -> None:
+    """A call may have been executed before its connection was lost, so another connection that is there is no help."""
+    redis = Says(REPLY)
+    store = make(await fake.start(redis), pool_size=2)
+    await store.connect()
+    assert await store.nodes[0].open()
+    redis.reply = None
+    assert kinds(await charge(store, [one()])) == {FailureKind.DISCONNECTED}
+    redis.reply = REPLY
+    (outcome,) = await charge(store, [one(b"next_")])
+    assert isinstance(outcome, Decision)
+    assert redis.heard == [b"k_", b"next_"]
+    assert edges.ups == [True]
+
+
+async def test_a_pool_has_its_size(make: Make, fake: FakeRedis) -> None:
+    """However many calls wait, and turn after turn more come, there are as many connections as the pool has."""
+    store = make(await fake.start(lambda _words, _writer: None), pool_size=3)
+    await store.connect()
+    waiting = []
+    for _ in range(10):
+        waiting.append(asyncio.ensure_future(charge(store, [one()])))
+        while store.in_flight < len(waiting) or store.nodes[0]._opening is not None:
+            await asyncio.sleep(0.001)
+    assert len(store.nodes[0].links) == 3
+    assert sorted(map(len, store.nodes[0].links)) == [3, 3, 4]
+    await store.close()
+    await asyncio.gather(*waiting)
