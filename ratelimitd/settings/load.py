@@ -130,13 +130,18 @@ def _places(given: _Given, settings: Settings) -> Iterator[Problem]:
         yield given.problem(Settings.redis_persecond, "needs REDIS_PERSECOND_URL, as in redis:6379")
     main = Settings.redis_url if settings.redis_url else Settings.redis_addr
     sockets = settings.redis_socket_type, settings.redis_persecond_socket_type
-    yield from _place(given, lambda: settings.redis, main, Settings.redis_socket_type, sockets[0])
+    yield from _place(given, lambda: settings.redis, main, Settings.redis_socket_type, sockets[0], settings.redis_tls)
     url, kind = Settings.redis_persecond_url, Settings.redis_persecond_socket_type
-    yield from _place(given, lambda: settings.per_second, url, kind, sockets[1])
+    yield from _place(given, lambda: settings.per_second, url, kind, sockets[1], settings.redis_persecond_tls)
 
 
 def _place(
-    given: _Given, read: Callable[[], RedisPlace | None], url: Row[Any], socket: Row[Any], wanted: str
+    given: _Given,
+    read: Callable[[], RedisPlace | None],
+    url: Row[Any],
+    socket: Row[Any],
+    wanted: str,
+    tls: bool,  # noqa: FBT001 - one of a row of values
 ) -> Iterator[Problem]:
     try:
         place = read()
@@ -148,6 +153,8 @@ def _place(
     found = "unix" if place.addresses[0].path else "tcp"
     if wanted and wanted != found:
         yield given.problem(socket, f"but the address is {found}; unset this")
+    if found == "unix" and tls:
+        yield given.problem(url, "a unix socket has no TLS; name host:port, or turn TLS off")
     if len({address[3:5] for address in place.addresses}) > 1:
         yield given.problem(url, "the addresses hold different credentials; write them once, in REDIS_AUTH")
 

@@ -89,6 +89,11 @@ def redis_place(kind: Kind, parts: tuple[str, ...]) -> RedisPlace | None:
     addresses = tuple(map(redis_address, parts[1:] if master else parts))
     if master and (not addresses or "://" in master):
         raise ValueError("write the name of the master, then the Sentinels: mymaster,sentinel-1:26379,sentinel-2:26379")
+    if master and any(address.user or address.password for address in addresses):
+        raise ValueError(
+            "credentials in a Sentinel's address could be meant for it or for the master: write those of the master "
+            "in REDIS_AUTH, the Sentinels' in REDIS_SENTINEL_AUTH"
+        )
     if any(address.path or address.database for address in addresses):
         raise ValueError(f"a {kind} is named by host:port, without a database or the path of a socket")
     return RedisPlace(kind, addresses, master)
@@ -126,6 +131,8 @@ def _from_url(rest: str) -> RedisAddress:
     database = _DATABASE.fullmatch(slash + tail)
     if not database:
         raise ValueError("the database after the host must be a number, as in redis://host:6379/0")
+    if user and not password:
+        raise ValueError("a user needs a password beside it, as in redis://user:password@host")
     host, port = _host_port(address)
     return RedisAddress(host, port, "", unquote(user), unquote(password), int(database[1] or 0))
 

@@ -123,7 +123,7 @@ async def test_ask_is_followed_for_this_call_alone(make: Make, cluster: RedisClu
 
 
 async def test_a_slot_half_moved(make: Make, cluster: RedisCluster) -> None:
-    """A script call of which one key has gone and one has not fails by itself: no other call, and no breaker."""
+    """Of a slot on its way each key is found where it is; what must pass together there fails by itself, no more."""
     store = await connected(make, cluster, breaker_after=1)
     source, target = cluster.masters()
     other = key_at(cluster, source)
@@ -133,12 +133,16 @@ async def test_a_slot_half_moved(make: Make, cluster: RedisCluster) -> None:
     move = cluster.migration(cluster.slot(tag), target)
     move.begin()
     assert move.move_keys(1) == 1
-    again = ask((TEN, b"{%b}a" % tag, 1), (TEN, b"{%b}b" % tag, 1))
-    *halves, whole = await charge(store, [again, one(other)])
+    both = (TEN, b"{%b}a" % tag, 1), (TEN, b"{%b}b" % tag, 1)
+    try:
+        assert [True, True] == allowed(await charge(store, [ask(*both)]))
+        assert [2, 2] == [await held(store, key) for _, key, _ in both]
+        *halves, whole = await charge(store, [ask(*both, atomic=True), one(other)])
+    finally:
+        await asyncio.to_thread(move.finish)
     assert {failure(half).kind for half in halves} == {FailureKind.TRANSIENT}
     assert allowed([whole]) == [True]
     assert store.breaker_opens == 0
-    await asyncio.to_thread(move.finish)
 
 
 async def test_servers_that_send_a_call_to_each_other(make: Make, cluster: RedisCluster) -> None:

@@ -111,7 +111,7 @@ async def test_an_answer_that_came_too_late_closes_nothing(make: Make, fake: Fak
     """A server is late when it has taken longer than a budget, whatever it then says."""
     writers: list[asyncio.StreamWriter] = []
     path = await fake.start(lambda _words, writer: writers.append(writer))
-    store = make(path, breaker_after=2, budget=0.01, probe_most=PATIENCE)
+    store = make(path, pool_size=1, breaker_after=2, budget=0.01, probe_most=PATIENCE, stale_after=PATIENCE)
     await store.connect()
     assert await outcomes_of(store, 2) == [FailureKind.TIMEOUT] * 2
     async with asyncio.timeout(PATIENCE):
@@ -153,3 +153,39 @@ async def test_a_pool_has_its_size(make: Make, fake: FakeRedis) -> None:
     assert sorted(map(len, store.nodes[0].links)) == [3, 3, 4]
     await store.close()
     await asyncio.gather(*waiting)
+
+
+async def test_a_connection_that_came_to_nothing_delays_the_next(make: Make, fake: FakeRedis) -> None:
+    """A server that greets well and fails at the script is not dialled over and over, breaker open or not."""
+    says = Says(None)
+    store = make(await fake.start(says), retry_most=PATIENCE)
+    await store.connect()
+    assert await outcome_of(store) is FailureKind.DISCONNECTED
+    for _ in range(100):
+        assert await outcome_of(store) is FailureKind.DISCONNECTED
+        await asyncio.sleep(0.001)
+    assert (1, 0) == (len(says.heard), store.reconnects)
+
+
+async def test_one_chain_of_probes(make: Make, fake: FakeRedis) -> None:
+    """However often a breaker opens and closes, one probe at a time is due."""
+    says = Says(b"-BUSY x\r\n")
+    store = make(await fake.start(says), breaker_after=1, probe_most=PATIENCE)
+    await store.connect()
+    (node,) = store.nodes
+    for _ in range(20):
+        node.failed("for the test")
+        assert node.breaker.open
+        node.passed()
+    scheduled = asyncio.get_running_loop()._scheduled  # type: ignore[attr-defined]
+    assert 1 == sum(handle._callback == node._probe and not handle.cancelled() for handle in scheduled)
+
+
+async def test_probes_are_nobodys_failures(make: Make, fake: FakeRedis) -> None:
+    """What becomes of a probe is not counted as a charge that failed."""
+    says = Says(b"-BUSY x\r\n")
+    store = make(await fake.start(says), breaker_after=1, probe_most=PROBED)
+    await store.connect()
+    assert await outcome_of(store) is FailureKind.TRANSIENT
+    await says.until(10)
+    assert 1 == sum(store.failures.values())

@@ -57,6 +57,7 @@ ASKED = Address("asked", 1)
         ("MOVED 3999 127.0.0.1:6381", Redirect(False, 3999, Address("127.0.0.1", 6381))),
         ("ASK 3999 ::1:6381", Redirect(True, 3999, Address("::1", 6381))),
         ("MOVED 3999 :6381", Redirect(False, 3999, Address("asked", 6381))),
+        ("ASK 3999 ?:6381", Redirect(True, 3999, Address("asked", 6381))),
         ("MOVED", None),
         ("MOVED x y:z", None),
         ("ASKING 1 a:1", None),

@@ -48,11 +48,15 @@ def test_ranges() -> None:
         [100, 199, [b"", 2, b"id"]],
         [300, 300, [b"a", 1, b"id"]],
         [301, 302, [None, 3, b"id", []]],
+        [303, 303, [b"?", 4, b"id", [b"ip", b"10.0.0.4"]]],
+        [304, 304, [b"?", 5, b"id", []]],
     ]
     assert {
         Address("a", 1): [range(100), range(300, 301)],
         Address("asked", 2): [range(100, 200)],
         Address("asked", 3): [range(301, 303)],
+        Address("10.0.0.4", 4): [range(303, 304)],
+        Address("asked", 5): [range(304, 305)],
     } == ranges(reply, ASKED)
 
 

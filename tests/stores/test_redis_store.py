@@ -346,3 +346,25 @@ async def test_a_name_is_looked_up_for_each_connection(
             with redis.Redis("127.0.0.2", old.port) as client:
                 assert client.exists("moved_")
         assert new is not old
+
+
+async def test_who_is_too_late_is_not_charged(make: Make, server: RedisServer) -> None:
+    """An ask whose budget has ended before it is sent fails at once, and nothing is counted for it."""
+    store = make(server.address)
+    await store.connect()
+    assert kinds(await charge(store, [one(b"late_", budget=-0.001)])) == {FailureKind.TIMEOUT}
+    with server.client() as client:
+        assert not client.exists("late_")
+
+
+async def test_an_ask_that_cannot_be_packed_is_answered(
+    make: Make, server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A fault of ours in the making of a call fails its asks as PERMANENT; nobody waits for ever, no room is lost."""
+    store = make(server.address)
+    await store.connect()
+    odd = ask((None, b"k_", 1))  # type: ignore[arg-type]
+    assert kinds(await charge(store, [odd])) == {FailureKind.PERMANENT}
+    assert store.in_flight == 0
+    assert "could not be sent" in caplog.text
+    assert allowed(await charge(store, [one()])) == [True]

@@ -6,6 +6,7 @@ import pytest
 
 from ratelimitd.algorithms import make_rate
 from ratelimitd.limiter.seam import Ask, FailureKind
+from ratelimitd.policy import OnStoreFailure
 from tests.algorithms.cases import SECOND, ask
 from tests.contract.cases import allowed, charge
 from tests.redis_server import RedisServer, redis_server
@@ -55,6 +56,33 @@ async def test_one_of_them_away(make: Make, edges: Edges, servers: tuple[RedisSe
     asked = both()
     await charge(store, [asked])
     assert [None, FailureKind.DISCONNECTED] == [*map(kind_of, asked.outcomes)]
+
+
+@pytest.mark.parametrize(
+    ("policy", "charged"),
+    [
+        (OnStoreFailure.ERROR, 0),
+        (OnStoreFailure.DENY, 0),
+        (OnStoreFailure.ALLOW, 1),
+        (OnStoreFailure.LOCAL, 1),
+    ],
+)
+async def test_all_or_nothing_with_one_away(
+    make: Make, edges: Edges, servers: tuple[RedisServer, RedisServer], policy: OnStoreFailure, charged: int
+) -> None:
+    """What must pass together charges nothing when a part has failed and its limit's policy lets nothing pass."""
+    main, second = servers
+    store = make(main.address, env=settings(second))
+    assert await store.connect()
+    second.kill()
+    await edges.until(True, True, False)
+    asked = both(atomic=True)
+    limit = asked.plan.charges[1].limit._replace(on_store_failure=policy)
+    asked.plan = asked.plan._replace(charges=(asked.plan.charges[0], asked.plan.charges[1]._replace(limit=limit)))
+    await charge(store, [asked])
+    with main.client() as client:
+        assert charged == client.exists("minute_")
+    assert charged == store.torn
 
 
 def kind_of(outcome: object) -> FailureKind | None:

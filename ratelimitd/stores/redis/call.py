@@ -4,17 +4,36 @@ import logging
 import random
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
 
 from ratelimitd.algorithms import Decision, counter_key
-from ratelimitd.limiter.seam import Ask, Done
+from ratelimitd.limiter.seam import Ask, Done, Failure
+from ratelimitd.policy import OnStoreFailure
 
 from .link import Word
 from .node import Node
 from .options import RedisOptions
-from .script import ATOMIC, INDEPENDENT, VETOED, Portion, calls, mode_of, open_portions, pack, pack_lone, split
+from .script import (
+    ATOMIC,
+    INDEPENDENT,
+    VETOED,
+    WIDTH,
+    Portion,
+    calls,
+    check,
+    mode_of,
+    open_portions,
+    pack,
+    pack_lone,
+    split,
+    unpack,
+)
 from .topology import Spot, Topology
 
 log = logging.getLogger(__name__)
+
+FATAL: Final = (OnStoreFailure.ERROR, OnStoreFailure.DENY)
+"""Policies by which a failure lets nothing pass."""
 
 
 class Waiting:
@@ -79,6 +98,11 @@ class Call:
         self.late = False
         self.tries = 0
         self.size = size
+
+    @property
+    def together(self) -> bool:
+        """Whether some of its charges must pass together."""
+        return any(mode != INDEPENDENT for _, _, mode in self.portions)
 
     @property
     def unwanted(self) -> bool:
@@ -153,9 +177,36 @@ def scattered(queue: Iterable[Waiting], topology: Topology, now: int) -> dict[Sp
     return groups
 
 
+def fill(call: Call, reply: list[Any]) -> tuple[int, list[tuple[Failure, bool]]]:
+    """Fill in the outcomes that a reply holds; return when it was decided, µs, and its failures.
+
+    With each failure comes whether it is anybody's: not of an ask that was too late, which gets its outcomes in a copy
+    that nobody reads. Raises TypeError, ValueError or IndexError for what is not the script's reply.
+    """
+    check(reply, call.size)
+    portions = call.portions
+    if any(waiting.over for waiting in call.waiting):
+        portions = [
+            (Ask(ask.plan, ask.costs) if waiting.over else ask, indices, mode)
+            for (ask, indices, mode), waiting in zip(portions, call.waiting, strict=True)
+        ]
+    now = unpack(reply, portions)
+    if len(reply) == 1 + WIDTH * call.size:
+        return now, []
+    return now, [
+        (outcome, not waiting.over)
+        for (ask, indices, _), waiting in zip(portions, call.waiting, strict=True)
+        for outcome in [ask.outcomes[index] for index in indices]
+        if isinstance(outcome, Failure)
+    ]
+
+
 def pass_trial(waiting: Waiting) -> bool:
-    """End the first round; returns whether a second one is to charge, which is when nothing binding was denied."""
-    if denied(waiting.ask):
+    """End the first round; returns whether a second one is to charge, which is when nothing binding stands against it.
+
+    What stands against it is a denial, or a failure that fails or denies the request by its limit's policy.
+    """
+    if hopeless(waiting.ask):
         waiting.trial = []
         return False
     drop_trial(waiting)
@@ -173,21 +224,24 @@ def drop_trial(waiting: Waiting) -> None:
     waiting.trial = []
 
 
-def denied(ask: Ask) -> bool:
-    """Whether a binding charge of it was denied."""
+def hopeless(ask: Ask) -> bool:
+    """Whether a binding charge was denied, or failed where its limit's policy lets nothing pass."""
     return any(
-        charge.binding and isinstance(outcome, Decision) and not outcome.allowed
+        not outcome.allowed if isinstance(outcome, Decision) else charge.limit.on_store_failure in FATAL
         for charge, outcome in zip(ask.plan.charges, ask.outcomes, strict=True)
+        if charge.binding and outcome is not None
     )
 
 
 def torn(waiting: Waiting) -> bool:
     """Whether a second round charged a part of what must pass together: the rest was denied meanwhile, or failed."""
+    if not waiting.charged:
+        return False
     ask = waiting.ask
     kept = [isinstance(outcome, Decision) and outcome.allowed for outcome in ask.outcomes]
     charged = any(keep and cost > 0 for keep, cost in zip(kept, ask.costs, strict=True))
     missing = any(charge.binding and not keep for charge, keep in zip(ask.plan.charges, kept, strict=True))
-    return waiting.charged and charged and missing
+    return charged and missing
 
 
 def hand_on(finished: Iterable[Waiting]) -> None:

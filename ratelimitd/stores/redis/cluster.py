@@ -56,6 +56,11 @@ class Cluster:
         return tuple(self._nodes.values())
 
     @property
+    def reachable(self) -> bool:
+        """See ``Topology``."""
+        return self.connected
+
+    @property
     def connected(self) -> bool:
         """See ``Topology``: while one server answers, most callers are better off here than with nobody."""
         return any(node.refusal is None for node in self._nodes.values())
@@ -67,8 +72,7 @@ class Cluster:
 
     def elsewhere(self, node: Node, message: str) -> Detour | None:
         """See ``Home``: MOVED is believed for its slot at once, and the whole is looked at again soon."""
-        asked = next((address for address, known in self._nodes.items() if known is node), Address())
-        found = redirect(message, asked)
+        found = redirect(message, node.address)
         if found is None:
             return None
         there = self._node(found.address)
@@ -183,9 +187,10 @@ class Cluster:
     def _node(self, address: Address) -> Node:
         node = self._nodes.get(address)
         if node is None:
-            node = self._nodes[address] = Node(
-                str(address), partial(self._dial, address), self._place.pool_size, self._options, self._watcher, self
-            )
+            dial = partial(self._dial, address)
+            size = self._place.pool_size
+            node = Node(str(address), dial, size, self._options, self._watcher, self, address)
+            self._nodes[address] = node
             if self._looking is not None:
                 node.open_more()
         return node

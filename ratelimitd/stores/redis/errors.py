@@ -43,8 +43,14 @@ MEANINGS: Final[Mapping[str, Meaning]] = {
 }
 """By a word in the text; the first that fits counts."""
 
+TRYAGAIN: Final = "TRYAGAIN"
+"""The server ran nothing: some keys of the call are here and some are on their way. One by one each has a place."""
+
 PERMANENT: Final = Meaning(FailureKind.PERMANENT)
 """Of a text that no word fits: credentials, rights, or the script itself. It comes at once, so no breaker helps."""
+
+UNNAMED: Final = ("", "?")
+"""What a cluster says for a host whose name it does not know: it is the one that was asked."""
 
 _REDIRECT: Final = re.compile(r"(MOVED|ASK) (\d{1,5}) (.*):(\d{1,5})", re.ASCII)
 
@@ -72,9 +78,9 @@ class Redirect(NamedTuple):
 
 
 def redirect(message: str, asked: Address) -> Redirect | None:
-    """Read ``MOVED 3999 host:port`` or ``ASK 3999 host:port``; an empty host is the one that was asked."""
+    """Read ``MOVED 3999 host:port`` or ``ASK 3999 host:port``; a host without a name is the one that was asked."""
     found = _REDIRECT.fullmatch(message)
     if found is None:
         return None
     kind, slot, host, port = found.groups()
-    return Redirect(kind == "ASK", int(slot), Address(host or asked.host, int(port)))
+    return Redirect(kind == "ASK", int(slot), Address(asked.host if host in UNNAMED else host, int(port)))

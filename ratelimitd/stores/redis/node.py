@@ -9,7 +9,7 @@ from ratelimitd.limiter.seam import Failure, FailureKind
 
 from .breaker import Breaker
 from .link import Link, LinkError
-from .options import RedisOptions
+from .options import Address, RedisOptions
 
 Dial = Callable[[Callable[[Link], None]], Awaitable[Link]]
 """Opens a connection to where the server is now; takes what is called when that is lost. Raises LinkError."""
@@ -64,6 +64,7 @@ class Node:
 
     Attributes:
         name: for logs and metrics.
+        address: of a node of a cluster.
         home: what it belongs to.
         breaker: told by ``failed`` and ``passed``.
         probe_key: of our own, to be written by probes.
@@ -72,9 +73,17 @@ class Node:
     """
 
     def __init__(
-        self, name: str, dial: Dial, pool_size: int, options: RedisOptions, watcher: Watcher, home: Home
+        self,
+        name: str,
+        dial: Dial,
+        pool_size: int,
+        options: RedisOptions,
+        watcher: Watcher,
+        home: Home,
+        address: Address | None = None,
     ) -> None:
         self.name = name
+        self.address = address or Address()
         self.home = home
         self.breaker = Breaker(options.breaker_after)
         self.probe_key = options.prefix + b"rl1:probe"
@@ -87,6 +96,8 @@ class Node:
         self._watcher = watcher
         self._told: bool | None = None
         self._known = False
+        self._proven = True
+        self._probing: asyncio.TimerHandle | None = None
         self._opening: asyncio.Task[None] | None = None
         self._watching = False
         self._closed = False
@@ -100,10 +111,11 @@ class Node:
                 self._judge(str(problem))
                 self._watcher.missed(self)
             return False
-        if link.lost or self._closed:
-            link.give_up("closing down")
+        if link.lost or self._closed or len(self.links) >= self._pool_size:
+            link.give_up("nobody needs it any more")
             return False
         self.links.append(link)
+        self._proven = False
         self._watcher.reconnects += self._known
         self._known = True
         self._judge(f"connected to Redis at {self.name}")
@@ -118,11 +130,14 @@ class Node:
             self._opening = self._loop.create_task(self._keep_opening())
 
     async def _keep_opening(self) -> None:
-        pause = self._options.retry_first
+        pause, most = self._options.retry_first, self._options.retry_most
         try:
-            while not await self.open():
+            if not self._proven:
+                # The last one was greeted well, and nothing has come of it yet: a server may be well at that alone.
+                await asyncio.sleep(most * random.uniform(0.5, 1.0))  # noqa: S311 -- spreads hosts out
+            while len(self.links) < self._pool_size and not await self.open():
                 await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 -- spreads hosts out
-                pause = min(pause * 2, self._options.retry_most)
+                pause = min(pause * 2, most)
         finally:
             self._opening = None
 
@@ -145,12 +160,15 @@ class Node:
 
     def passed(self) -> None:
         """Count a call that was answered in time."""
+        self._proven = True
         if self.breaker.passed():
             self._judge(f"Redis at {self.name} answers again")
 
     def _probe_later(self) -> None:
         most = self._options.probe_most
-        self._loop.call_later(random.uniform(most / 2, most), self._probe)  # noqa: S311 -- spreads hosts out
+        if self._probing is not None:
+            self._probing.cancel()
+        self._probing = self._loop.call_later(random.uniform(most / 2, most), self._probe)  # noqa: S311 -- spreads hosts out
 
     def _probe(self) -> None:
         if self._closed or not self.breaker.open:

@@ -29,13 +29,20 @@ def ranges(reply: Any, asked: Address) -> Ranges:
     """Read the reply to CLUSTER SLOTS; an empty host is the one that was asked. Raises ValueError."""
     found: Ranges = {}
     try:
-        for first, last, (host, port, *_), *_ in reply:
-            name = host.decode() if host else ""
-            where = Address(asked.host if name in ("", "?") else name, port)
+        for first, last, (host, port, *about), *_ in reply:
+            where = Address(_host(host, about) or asked.host, port)
             found.setdefault(where, []).append(_slots(first, last))
     except (TypeError, ValueError, AttributeError) as error:
         raise ValueError(f"not a reply to CLUSTER SLOTS: {error}") from error
     return found
+
+
+def _host(host: bytes | None, about: Sequence[Any]) -> str:
+    """Return a master's host; for one without the name that is preferred, the IP address that is told beside."""
+    if host and host != b"?":
+        return host.decode()
+    told = about[1] if len(about) > 1 else []
+    return dict(zip(told[::2], told[1::2], strict=False)).get(b"ip", b"").decode() if host else ""
 
 
 def _slots(first: int, last: int) -> range:

@@ -1,6 +1,7 @@
 """Counters in Redis: all asks of an event-loop tick in one round trip a server, each within its own budget."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Iterable, Sequence
 from functools import partial
@@ -12,20 +13,23 @@ from ratelimitd.algorithms import make_rate
 from ratelimitd.limiter.seam import Ask, Charge, Done, Failure, FailureKind, Plan
 from ratelimitd.policy import Limit
 
-from .call import Call, Waiting, calls_of, drop_trial, hand_on, packed, pass_trial, torn
+from .call import Call, Waiting, calls_of, drop_trial, fill, hand_on, packed, pass_trial, torn
 from .cluster import Cluster
-from .errors import NOSCRIPT, meaning
+from .errors import NOSCRIPT, TRYAGAIN, meaning
 from .link import Link, LinkError, Waiter, Word
 from .node import Detour, Node
 from .options import Place, RedisOptions
 from .room import Room
-from .script import WIDTH, Script, check, open_portions, script, unpack
+from .script import Script, open_portions, script
 from .topology import Lone, Split, Topology
+
+log = logging.getLogger(__name__)
 
 TOO_LATE: Final = Failure(FailureKind.TIMEOUT, "no answer from Redis within the budget")
 TOO_MANY: Final = Failure(FailureKind.OVERLOADED, "too many charges are waiting for Redis")
 NOWHERE: Final = Failure(FailureKind.TRANSIENT, "no server of the cluster has the slot of this key")
 SENT_AROUND: Final = Failure(FailureKind.TRANSIENT, "the cluster sent this call from one server to the next")
+BROKEN: Final = Failure(FailureKind.PERMANENT, "a fault of ours")
 NOT_THE_SCRIPTS: Final = "Redis sent a reply that is not the script's"
 
 LOOKS: Final = 2
@@ -34,6 +38,9 @@ LOOKS: Final = 2
 After a stall of our own the reply is already there, but a timer may run before the socket is read. Whatever the
 loop's order, the socket has been read once between the first and the second callback from now.
 """
+
+PROBE: Final = object()
+"""The tag of an ask of our own, whose failures are nobody's."""
 
 PROBED: Final = Limit(make_rate("token_bucket", 1_000_000, 1_000_000))
 """What a probe charges: so much that it is never denied, and so always writes."""
@@ -125,7 +132,8 @@ class RedisStore:
         now_done = []
         for ask in asks:
             size = ask.outcomes.count(None)
-            failure = self._refusal(ask, size) if size else None
+            deadline = ask.deadline / 1e6 if ask.deadline else spare
+            failure = self._refusal(ask, size, deadline) if size else None
             if failure is not None or not size:
                 self._fail(ask, range(len(ask.outcomes)), failure)
                 now_done.append(ask)
@@ -133,16 +141,19 @@ class RedisStore:
             self._room.take(ask.plan.request.domain, size)
             if not self._queue:
                 loop.call_soon(self._flush)
-            self._queue.append(Waiting(ask, ask.deadline / 1e6 if ask.deadline else spare, done, size))
-        self._now = max(self._now, now) if self._queue else now
+            self._queue.append(Waiting(ask, deadline, done, size))
+        if self._queue:
+            self._now = max(self._now, now)
         if now_done:
             done(now_done)
 
-    def _refusal(self, ask: Ask, size: int) -> Failure | None:
+    def _refusal(self, ask: Ask, size: int, deadline: float) -> Failure | None:
+        if deadline <= self._loop.time():
+            return TOO_LATE  # nobody would hear the answer, so nothing is charged
         if self._alone is not None:
             if self._alone.refusal is not None:
                 return self._alone.refusal
-        elif all(node.refusal is not None for node in self._topology.nodes):
+        elif not self._topology.reachable:
             return Failure(FailureKind.DISCONNECTED, self._why_down)
         return TOO_MANY if self._room.refuses(ask.plan.request.domain, size) else None
 
@@ -151,7 +162,7 @@ class RedisStore:
         for index in indices:
             if ask.outcomes[index] is None and failure is not None:
                 ask.outcomes[index] = failure
-                self.failures[failure.kind] += 1
+                self.failures[failure.kind] += ask.tag is not PROBE
 
     def _flush(self) -> None:
         """Send what this tick brought."""
@@ -160,7 +171,13 @@ class RedisStore:
 
     def _dispatch(self, queue: list[Waiting], now: int) -> None:
         """Send these asks: one write a server, and one timer for all."""
-        batches = calls_of(queue, self._topology, self.options, now, self._loop.time() + self.options.budget)
+        due = self._loop.time() + self.options.budget
+        try:
+            batches = calls_of(queue, self._topology, self.options, now, due)
+        except Exception:
+            log.exception("asks could not be sent")
+            self._give_up(queue)
+            return
         self._await(queue, [call for batch in batches.values() for call in batch])
         for node, batch in batches.items():
             if node is None:
@@ -169,6 +186,13 @@ class RedisStore:
                 self._settle(batch, node.refusal)
             else:
                 self._send(node, batch)
+
+    def _give_up(self, queue: Sequence[Waiting]) -> None:
+        """Fail asks that no call was made for, whatever the reason: nobody waits for ever."""
+        for waiting in queue:
+            self._fail(waiting.ask, range(len(waiting.ask.outcomes)), BROKEN)
+            self._room.release(waiting.ask.plan.request.domain, waiting.size)
+        hand_on(queue)
 
     def _send(self, node: Node, batch: Sequence[Call], *, asking: bool = False) -> None:
         link = node.pick()
@@ -206,7 +230,7 @@ class RedisStore:
         self._complete([call])
 
     def _refused(self, node: Node, link: Link, call: Call, message: str, *, in_time: bool) -> None:
-        """Take an error of the whole call. Where Redis says that it ran nothing, the call is sent once more."""
+        """Take an error of the whole call. Where Redis says that it ran nothing, the call is sent again."""
         if self._may_reload(link, call, message):
             call.tries += 1
             self.script_reloads += 1
@@ -217,6 +241,9 @@ class RedisStore:
         detour = node.home.elsewhere(node, message)
         if detour is not None:
             self._follow(call, detour)
+            return
+        if message.startswith(TRYAGAIN) and call.size > 1 and not call.together:
+            self._send_apart(node, call)
             return
         self._judge(node, message, in_time=in_time)
         self._settle([call], Failure(meaning(message).kind, message))
@@ -236,6 +263,17 @@ class RedisStore:
         if meant is not None and meant.misplaced:
             node.home.doubt(node)
 
+    def _send_apart(self, node: Node, call: Call) -> None:
+        """Send the charges of a call again, each in one of its own."""
+        call.settled = True
+        owner = {id(ask): waiting for (ask, _, _), waiting in zip(call.portions, call.waiting, strict=True)}
+        apart = [(ask, [index], mode) for ask, indices, mode in call.portions for index in indices]
+        batch = [each for one in apart for each in packed(node, [one], owner, self.options, call.now, call.due)]
+        for waiting in call.waiting:
+            waiting.calls -= 1
+        self._await(call.waiting, batch)
+        self._send(node, batch)
+
     def _follow(self, call: Call, detour: Detour) -> None:
         """Send a call where the cluster says, now or when there is a connection."""
         node, asking = detour
@@ -253,27 +291,13 @@ class RedisStore:
             node.open_more()
 
     def _take(self, call: Call, reply: list[Any]) -> str:
-        """Fill in what the reply says; return an error in it that its server is to blame for, or else empty.
-
-        Asks that were too late get it in a copy that nobody reads.
-        """
-        check(reply, call.size)
-        portions = call.portions
-        if any(waiting.over for waiting in call.waiting):
-            portions = [
-                (Ask(ask.plan, ask.costs) if waiting.over else ask, indices, mode)
-                for (ask, indices, mode), waiting in zip(portions, call.waiting, strict=True)
-            ]
-        now = unpack(reply, portions)
+        """Fill in what the reply says; return an error in it that its server is to blame for, or else empty."""
+        now, failures = fill(call, reply)
         if self.options.clock == "redis":
             self.skew = (now - call.now) / 1e6
-        if len(reply) == 1 + WIDTH * call.size:
-            return ""
-        failures = [ask.outcomes[index] for ask, indices, _ in portions for index in indices]
-        found = [failure for failure in failures if isinstance(failure, Failure)]
-        for failure in found:
-            self.failures[failure.kind] += 1
-        return next((failure.message for failure in found if meaning(failure.message).blamed), "")
+        for failure, somebodys in failures:
+            self.failures[failure.kind] += somebodys and call.waiting[0].ask.tag is not PROBE
+        return next((failure.message for failure, _ in failures if meaning(failure.message).blamed), "")
 
     def _settle(self, batch: Sequence[Call], failure: Failure) -> None:
         """Fail what is still open of these calls."""
@@ -292,11 +316,13 @@ class RedisStore:
                 if waiting.calls:
                     continue
                 if waiting.trial and pass_trial(waiting):
-                    again.append(waiting)
-                else:
-                    self.torn += waiting.charged and torn(waiting)
-                    self._room.release(waiting.ask.plan.request.domain, waiting.size)
-                    finished.append(waiting)
+                    if waiting.deadline > self._loop.time():
+                        again.append(waiting)
+                        continue
+                    self._fail(waiting.ask, range(len(waiting.ask.outcomes)), TOO_LATE)
+                self.torn += torn(waiting)
+                self._room.release(waiting.ask.plan.request.domain, waiting.size)
+                finished.append(waiting)
         hand_on(finished)
         if again:
             self._dispatch(again, batch[0].now)
@@ -335,7 +361,7 @@ class RedisStore:
 
     def probe(self, node: Node) -> None:
         """See ``Watcher``."""
-        asked = Ask(Plan((Charge(PROBED, node.probe_key, binding=False),)), [1])
+        asked = Ask(Plan((Charge(PROBED, node.probe_key, binding=False),)), [1], tag=PROBE)
         end = self._loop.time() + self.options.budget
         waiting = Waiting(asked, end, lambda _: None, 1)
         self._room.take(b"", 1)

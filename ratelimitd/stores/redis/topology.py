@@ -1,6 +1,7 @@
 """Which server has a counter, and how one is reached: a lone server, the master of Sentinels, or two Redis."""
 
 import asyncio
+import random
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
@@ -14,6 +15,9 @@ from .script import Script
 
 Spot = tuple[Node | None, int]
 """The server of a counter, and what may share a script call with it: its slot. None: no server has the slot now."""
+
+WATCH_EVERY: Final = 5.0
+"""Seconds between two looks at who is master, at most; an old one that can be cut off is so by then."""
 
 PER_SECOND: Final = 1_000_000
 """µs: the window of the limits that REDIS_PERSECOND is about."""
@@ -31,8 +35,12 @@ class Topology(Protocol):
         """Each server."""
 
     @property
+    def reachable(self) -> bool:
+        """Whether some server of it can be asked at this moment."""
+
+    @property
     def connected(self) -> bool:
-        """Whether it can be asked at this moment, for a part of the counters at least."""
+        """Whether it is well enough to be called so."""
 
     def spot(self, rate: Rate, name: bytes) -> Spot:
         """Return where the counter of this name is."""
@@ -51,6 +59,8 @@ class Lone:
         self._place = place
         self._script = script
         self._sentinels = list(place.addresses)
+        self._master: Address | None = None
+        self._watching: asyncio.Task[None] | None = None
         self._node = Node(str(place), self._dial, place.pool_size, options, watcher, self)
 
     @property
@@ -62,6 +72,11 @@ class Lone:
     def nodes(self) -> Sequence[Node]:
         """See ``Topology``."""
         return (self._node,)
+
+    @property
+    def reachable(self) -> bool:
+        """See ``Topology``."""
+        return self._node.refusal is None
 
     @property
     def connected(self) -> bool:
@@ -88,10 +103,15 @@ class Lone:
         up = await self._node.open()
         if not up:
             self._node.open_more()
+        if self._place.kind == "sentinel":
+            self._watching = asyncio.ensure_future(self._keep_watching())
         return up
 
     async def close(self) -> None:
         """See ``Topology``."""
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.gather(self._watching, return_exceptions=True)
         await self._node.close()
 
     async def _dial(self, on_lost: Callable[[Link], None]) -> Link:
@@ -99,21 +119,56 @@ class Lone:
         if place.kind != "sentinel":
             return await dial(place, place.addresses[0], self._script, self._node.probe_key, on_lost)
         try:
-            return await dial(place, await self._master(), self._script, self._node.probe_key, on_lost)
+            return await dial(place, await self._look(), self._script, self._node.probe_key, on_lost)
         except LinkError:
-            # Whether this Sentinel is away or behind the times: the next attempt asks another first.
-            self._sentinels.append(self._sentinels.pop(0))
+            self._ask_another()
             raise
 
-    async def _master(self) -> Address:
-        """Ask the Sentinel at hand where the master is."""
+    async def _keep_watching(self) -> None:
+        """Notice another master even where nothing breaks: an old one that its Sentinels cannot reach goes on.
+
+        Only one that is named twice: Sentinels cut an old master off within seconds where they can, and all processes
+        at once. Were each to leave it in a moment of its own, more would be admitted meanwhile.
+        """
+        suspected = None
+        while True:
+            await asyncio.sleep(WATCH_EVERY * random.uniform(0.5, 1.0))  # noqa: S311 -- spreads hosts out
+            named = await self._named_now()
+            if self._node.links and named == suspected and named not in (None, self._master):
+                self._node.drop(f"Sentinel names another master, {named}")
+            suspected = named
+
+    async def _named_now(self) -> Address | None:
+        try:
+            return await self._named()
+        except LinkError:
+            self._ask_another()
+            return None
+
+    def _ask_another(self) -> None:
+        """Ask another Sentinel first the next time, whether this one is away or behind the times."""
+        self._sentinels.append(self._sentinels.pop(0))
+
+    async def _look(self) -> Address:
+        """Find out where the master is; connections to another one are given up, or charges would go to both."""
+        master = await self._named()
+        if self._master not in (None, master):
+            self._node.drop(f"Sentinel names another master, {master}")
+        self._master = master
+        return master
+
+    async def _named(self) -> Address:
+        """Ask the Sentinel at hand. Raises LinkError."""
         place, sentinel = self._place, self._sentinels[0]
         question = ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", place.master)
         reply = await ask_once(place, sentinel, place.sentinel_credentials, question)
         if reply is None:
             raise LinkError(f"the Sentinel at {sentinel} knows no master named {place.master}")
-        host, port = reply
-        return Address(host.decode(), int(port))
+        try:
+            host, port = reply
+            return Address(host.decode(), int(port))
+        except (AttributeError, TypeError, ValueError) as error:
+            raise LinkError(f"the Sentinel at {sentinel} sent no address: {reply!r}") from error
 
 
 class Split:
@@ -131,6 +186,11 @@ class Split:
     def nodes(self) -> Sequence[Node]:
         """See ``Topology``."""
         return [node for each in self._both for node in each.nodes]
+
+    @property
+    def reachable(self) -> bool:
+        """See ``Topology``."""
+        return any(each.reachable for each in self._both)
 
     @property
     def connected(self) -> bool:

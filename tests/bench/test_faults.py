@@ -1,0 +1,140 @@
+"""What the bench says of a fault, of calls and a log that were made up."""
+
+import json
+import math
+from collections.abc import Callable
+
+import pytest
+
+from bench.faults import COLUMNS, RATE, Log, Watch, _data, _kinds, _read, _row, judge, policy
+from bench.policy import PLENTY
+from bench.rigs import FAULTS
+from bench.trace import Call
+from ratelimitd.policy import OnStoreFailure, parse
+from ratelimitd.proto import message
+
+DAY = 1_700_000_000.0
+WATCH = Watch(DAY, DAY + 2, DAY + 2.02, DAY + 4, DAY + 7)
+SEEN = Log(2, 0, (DAY + 2.02,))
+
+
+def answer(left: int) -> bytes:
+    built = message("envoy.service.ratelimit.v3.RateLimitResponse")(overall_code=1)
+    built.statuses.add(code=1, limit_remaining=left)
+    return built.SerializeToString()
+
+
+WHOLE, SHARE = answer(PLENTY - 7), answer(PLENTY // 4 - 7)
+
+
+def good(now: float, frame: int) -> Call:
+    """A service that does what it promises: late for 20 ms, then failing at once, and right 0.4 s after the return."""
+    if not WATCH.fault <= now < WATCH.back + 0.4:
+        return Call(now, now, now + 0.0003, frame, 0, WHOLE)
+    return Call(now, now, now + (0.015 if now < WATCH.opened else 0.0002), frame, 14, b"")
+
+
+def found(change: Callable[[Call], Call] = lambda call: call, on_store_failure="error", log=SEEN, spared=frozenset()):
+    count = int((WATCH.ended - DAY) * RATE)
+    calls = [change(good(DAY + n / RATE, n % 30)) for n in range(count)]
+    return judge("made up", on_store_failure, WATCH, calls, log, {"timeout": 40}, 80.0, spared)
+
+
+def test_a_service_that_keeps_its_promises_has_no_misses():
+    """Each number is that of its own phase."""
+    seen = found()
+    assert seen.misses == ()
+    assert [seen.before, seen.onset, seen.open, seen.after] == pytest.approx([0.0003, 0.015, 0.0002, 0.0003], abs=1e-6)
+    assert (seen.longest, seen.right) == pytest.approx((0.015, 0.4), abs=0.002)
+    assert seen.failed == int(2.4 * RATE)
+    assert math.isnan(seen.spared)
+    assert len(_row(seen)) == len(COLUMNS)
+    assert json.dumps(_data(seen), allow_nan=False)
+
+
+@pytest.mark.parametrize("took", [0.021, math.inf])
+def test_one_call_over_the_limit_is_a_miss(took):
+    """Wherever it is, and also when it is never answered."""
+    seen = found(lambda call: call._replace(done=call.due + took) if call.due == DAY + 5 else call)
+    assert seen.over == 1
+    assert [miss for miss in seen.misses if miss.startswith("1 calls over 20 ms")]
+
+
+def test_a_load_that_was_late_itself_is_not_taken_for_a_slow_service():
+    """A call that was answered while the load stood still is shown, and is no miss; a longer one is."""
+
+    def late(call: Call, took: float) -> Call:
+        if call.due == DAY + 5:
+            return call._replace(done=call.due + took)
+        behind = 0.018 if DAY + 5.002 <= call.due < DAY + 5.003 else 0.0
+        return call._replace(sent=call.due + behind, done=call.done + behind)
+
+    seen = found(lambda call: late(call, 0.021))
+    assert (seen.over, seen.surely, seen.misses) == (1, 0, ())
+    seen = found(lambda call: late(call, 0.04))
+    assert (seen.over, seen.surely) == (1, 1)
+
+
+def test_calls_that_wait_while_the_breaker_is_open_are_a_miss():
+    """Two of a hundred are enough, though none of them is over the limit."""
+    slow = {n for n in range(int(7 * RATE)) if n % 50 == 0}
+    seen = found(lambda call: call._replace(done=call.due + 0.01) if round((call.due - DAY) * RATE) in slow else call)
+    assert seen.misses == ("p99 10.0 ms while the breaker is open",)
+
+
+def test_no_right_decision_within_a_second_is_a_miss():
+    """An answer from a process' own share is not a right one."""
+    seen = found(
+        lambda call: call._replace(status=0, answer=SHARE) if call.status or call.due > DAY + 4 else call, "local"
+    )
+    assert seen.right == math.inf
+    assert seen.misses == ("no right decision until inf ms after the return",)
+
+
+def test_calls_that_fail_after_the_return_are_a_miss():
+    """One is enough."""
+    seen = found(lambda call: call._replace(status=14) if call.due == DAY + 6 else call)
+    assert seen.misses == ("1 calls failed more than 1 s after the return",)
+
+
+def test_calls_of_healthy_nodes_must_not_fail():
+    """A node's failure is no business of the other nodes' counters; their time is measured apart."""
+    assert "calls of other nodes failed" in found(spared=frozenset({1, 2})).misses[0]
+    seen = found(lambda call: good(DAY, call.frame)._replace(due=call.due, done=call.due + 0.0005)
+                 if call.frame in (1, 2) else call, spared=frozenset({1, 2}))  # fmt: skip
+    assert seen.misses == ()
+    assert seen.spared == pytest.approx(0.0005, abs=1e-6)
+
+
+def test_a_policy_that_needs_no_store_fails_no_call():
+    """With ``local`` a failed call is a miss."""
+    assert found(on_store_failure="local").misses == (f"{int(2.4 * RATE)} calls failed",)
+
+
+def test_an_exception_in_the_log_is_a_miss():
+    """So is a line that is no JSON."""
+    edge = '{"@message": "redis is away", "level": "warning", "@timestamp": "2023-11-14T22:13:22.020000Z"}'
+    wrong = '{"@message": "an answer could not be given", "level": "error", "exception": "Traceback"}'
+    log = _read(f"{edge}\n{wrong}\nTraceback (most recent call last):")
+    assert (log.lines, log.exceptions) == (3, 2)
+    assert log.away(DAY + 2, DAY + 4) == pytest.approx(DAY + 2.02)
+    assert log.away(DAY + 3, DAY + 4) == DAY + 4
+    assert found(log=log).misses == ("2 exceptions in the log",)
+
+
+def test_failures_are_read_by_kind():
+    """Kinds that did not happen are left out."""
+    metrics = {'ratelimitd_store_failures_total{kind="timeout"}': 3.0, "ratelimitd_store_connected": 1.0}
+    assert _kinds(metrics | {'ratelimitd_store_failures_total{kind="key"}': 0.0}) == {"timeout": 3}
+
+
+@pytest.mark.parametrize("name", ["error", "local"])
+def test_the_policy_says_what_happens_without_a_store(name):
+    """The service takes it."""
+    (limit,) = [limit for node in parse([("p.yaml", policy(name).encode())]).nodes for limit in node.limits]
+    assert limit.on_store_failure is OnStoreFailure[name.upper()]
+
+
+def test_every_fault_has_a_name_of_its_own():
+    """A table's rows can be told apart."""
+    assert len({fault.name for fault in FAULTS}) == len(FAULTS)

@@ -1,0 +1,40 @@
+"""Four real services, one counter and faults: what was admitted is held against the bound, in short.
+
+``python -m bench consistency`` does the same with every fault, topology and algorithm.
+"""
+
+import pytest
+
+from bench.consistency import play
+from bench.errors import BenchError
+from bench.injections import SCENARIOS, Pace, stage
+from bench.load import build
+from bench.machine import cores
+
+PACE = Pace(before=0.8, fault=0.5, settle=1.2, after=1.2)
+SHORT = {
+    each.name: each
+    for each in SCENARIOS
+    if each.name in ("replies blackholed", "connections reset", "Redis killed, back empty")
+    and each.law == "token_bucket"
+}
+
+
+@pytest.fixture(scope="module")
+def ready():
+    """Four services on one Redis; a busy test machine may be slower than any budget."""
+    try:
+        build()
+        where = cores()
+    except BenchError as error:
+        pytest.skip(str(error))
+    with stage("lone", where, PACE, {"STORE_BUDGET": "250ms"}) as started:
+        yield started
+
+
+@pytest.mark.parametrize("name", SHORT)
+def test_a_limit_holds(ready, name):
+    """No window admits more than the limit and a burst a failover; before and after the fault nearly all of it."""
+    verdict = play(ready, SHORT[name])
+    assert verdict.misses == ()
+    assert verdict.admitted <= verdict.bound

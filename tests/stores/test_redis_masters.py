@@ -1,0 +1,108 @@
+"""Sentinels that change their mind, and that answer nonsense; the servers are real."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from ratelimitd.stores.redis import topology
+from tests.contract.cases import allowed, charge
+from tests.redis_server import RedisServer, redis_server
+from tests.stores.conftest import Edges, Make
+from tests.stores.test_redis_store import one
+
+
+class Sentinel:
+    """Answers whatever it is asked with ``reply``."""
+
+    def __init__(self) -> None:
+        self.reply = b""
+        self.url = ""
+
+    def name(self, master: RedisServer) -> None:
+        """Say from now on that this is the master."""
+        port = str(master.port).encode()
+        self.reply = b"*2\r\n$9\r\n127.0.0.1\r\n$%d\r\n%b\r\n" % (len(port), port)
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One connection."""
+        try:
+            while await reader.read(4096):
+                writer.write(self.reply)
+        except ConnectionError:
+            pass
+        finally:
+            writer.close()
+
+
+@pytest.fixture
+async def sentinel() -> AsyncIterator[Sentinel]:
+    """One on a free port."""
+    made = Sentinel()
+    server = await asyncio.start_server(made.serve, "127.0.0.1", 0)
+    made.url = f"m,127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    yield made
+    server.close()
+
+
+@pytest.fixture
+def servers() -> Iterator[tuple[RedisServer, RedisServer]]:
+    """Two that both take themselves for the master."""
+    with redis_server(tcp=True) as old, redis_server(tcp=True) as new:
+        yield old, new
+
+
+def exists(server: RedisServer) -> bool:
+    """Whether the counter is there."""
+    with server.client() as client:
+        return bool(client.exists("k_"))
+
+
+async def test_a_pool_has_one_master(
+    make: Make, edges: Edges, sentinel: Sentinel, servers: tuple[RedisServer, RedisServer]
+) -> None:
+    """When a new connection is led to another master, those to the old one are given up: no two count at once."""
+    old, new = servers
+    sentinel.name(old)
+    store = make(sentinel.url, env={"REDIS_TYPE": "sentinel"})
+    assert await store.connect()
+    (node,) = store.nodes
+    (first,) = node.links
+    sentinel.name(new)
+    assert await node.open()
+    assert first.lost
+    assert allowed(await charge(store, [one()])) == [True]
+    assert (False, True) == (exists(old), exists(new))
+
+
+async def test_another_master_is_noticed(
+    make: Make,
+    edges: Edges,
+    sentinel: Sentinel,
+    servers: tuple[RedisServer, RedisServer],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Another master is noticed while every connection to the old one is well, and used."""
+    monkeypatch.setattr(topology, "WATCH_EVERY", 0.01)
+    old, new = servers
+    sentinel.name(old)
+    store = make(sentinel.url, env={"REDIS_TYPE": "sentinel"})
+    assert await store.connect()
+    sentinel.name(new)
+    await edges.until(True, False, True)
+    assert "another master" in edges.seen[1][1]
+    assert allowed(await charge(store, [one()])) == [True]
+    assert (False, True) == (exists(old), exists(new))
+
+
+@pytest.mark.parametrize("reply", [b"+OK\r\n", b"*1\r\n:1\r\n", b"*2\r\n$1\r\na\r\n$1\r\nb\r\n", b":1\r\n"])
+async def test_nonsense_of_a_sentinel(
+    make: Make, edges: Edges, sentinel: Sentinel, servers: tuple[RedisServer, RedisServer], reply: bytes
+) -> None:
+    """A Sentinel's reply of another shape is one failed attempt, and the next one may be well."""
+    sentinel.reply = reply
+    store = make(sentinel.url, env={"REDIS_TYPE": "sentinel"})
+    assert not await store.connect()
+    assert "sent no address" in edges.seen[0][1]
+    sentinel.name(servers[0])
+    await edges.until(False, True)
