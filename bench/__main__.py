@@ -7,7 +7,7 @@ from typing import Final
 
 import click
 
-from bench import algorithms, envoy, loop, picture, proxy, report, rls
+from bench import algorithms, consistency, envoy, faults, loop, picture, proxy, report, rls
 from bench.errors import BenchError
 from bench.policy import policy
 from bench.server import Subject, peer
@@ -22,6 +22,10 @@ PARTS: Final[Mapping[str, Measure]] = {
         algorithms.QUICK if quick else algorithms.Scale(), command
     ),
     "loop": lambda quick, _, command: loop.measure(loop.QUICK if quick else loop.Scale(), command),
+    "consistency": lambda quick, _, command: consistency.measure(
+        consistency.QUICK if quick else consistency.Scale(), command
+    ),
+    "faults": lambda quick, _, command: faults.measure(faults.QUICK if quick else faults.Scale(), command),
 }
 
 
@@ -34,7 +38,10 @@ def _peer(text: str) -> Subject:
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
 @click.argument(
-    "parts", nargs=-1, type=click.Choice([*PARTS, "policy"]), metavar="[rls|envoy|proxy|algorithms|loop|policy]..."
+    "parts",
+    nargs=-1,
+    type=click.Choice([*PARTS, "policy"]),
+    metavar="[rls|envoy|proxy|algorithms|loop|consistency|faults|policy]...",
 )
 @click.option("--quick", is_flag=True, help="A short run for a look; it writes to build/bench/ and not to docs/.")
 @click.option(

@@ -3,13 +3,15 @@
  * A file holds the requests, one gRPC frame (5 bytes, message) after the other; they are taken in turn, so that many
  * keys can be asked for. Every answer's grpc-status and code are looked at. Usage:
  *
- *   load HOST PORT PATH FRAMES CONNECTIONS STREAMS SECONDS WARMUP CALLS RATE SCHEME
+ *   load HOST PORT PATH FRAMES CONNECTIONS STREAMS SECONDS WARMUP CALLS RATE SCHEME [TRACE]
  *
  * SCHEME is grpc, grpcs (TLS), or http: GETs over HTTP/2, where :status 200 is all that an answer needs.
  * RATE 0: as many calls as fit (closed loop). Otherwise so many a second are due at even times, and a call's latency
  * counts from when it was due, so that a stall is seen by all calls that fall into it. The warm-up lasts WARMUP
  * seconds, and until CALLS calls were sent. Then a line "measuring" is printed; the measurement ends after SECONDS or
  * at SIGTERM, with one line of JSON: latencies in ns, "busy" the part of the time that this process computed.
+ * TRACE is a file that gets a struct record for every call from the start on, also for those without an answer at the end
+ * and when the server closes a connection.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -35,7 +37,7 @@
 #include <unistd.h>
 
 enum {
-    HEAD = 8,              /* of an answer: gRPC's prefix, and the first field with its value */
+    HEAD = 64,             /* of an answer: gRPC's prefix, and the whole of a usual message */
     OUT = 256 * 1024,      /* bytes gathered for one write */
     MOST_STATUS = 16,      /* gRPC's largest status */
     NO_STATUS = 17,        /* the call ended without one */
@@ -44,12 +46,15 @@ enum {
 
 struct frame { const uint8_t *data; size_t size; };
 
+/* What TRACE gets: times in ns of CLOCK_MONOTONIC, done 0 without an answer; which request; what was answered. */
+struct record { uint64_t due, sent, done; uint32_t frame; uint8_t status, size, unused[2], head[HEAD]; };
+
 struct call {
     struct connection *connection;
     const struct frame *frame;
     size_t sent;
-    uint64_t due;
-    int http_ok, status;
+    uint64_t due, started;
+    int busy, http_ok, status;
     size_t received;
     uint8_t head[HEAD];
     struct call *next_free;
@@ -59,7 +64,7 @@ struct connection {
     int fd, blocked;
     SSL *tls;
     nghttp2_session *session;
-    struct call *free;
+    struct call *free, *calls;
     uint8_t *out;
     size_t out_length, out_sent;
 };
@@ -71,6 +76,23 @@ static struct { size_t count, answer_bytes; uint64_t statuses[NO_STATUS + 1], ok
 static uint64_t *latencies, last_answer;
 static size_t latency_room;
 static volatile sig_atomic_t stopped;
+static FILE *trace;
+static struct connection *connections;
+
+static void record(const struct call *call, uint64_t done) {
+    struct record record = {.due = call->due, .sent = call->started, .done = done, .frame = (uint32_t)(call->frame - frames),
+                            .status = (uint8_t)(call->http_ok ? call->status : NO_STATUS)};
+    record.size = (uint8_t)(call->received < HEAD ? call->received : HEAD);
+    memcpy(record.head, call->head, HEAD);
+    fwrite(&record, sizeof record, 1, trace);
+}
+
+static void record_unanswered(void) {
+    for (int i = 0; i < options.connections; i++)
+        for (int j = 0; connections[i].calls != NULL && j < options.streams; j++)
+            if (connections[i].calls[j].busy) record(&connections[i].calls[j], 0);
+    fclose(trace);
+}
 
 static void die(const char *format, ...) {
     va_list arguments;
@@ -109,6 +131,7 @@ static void count(const struct call *call) {
         latencies = allocated(realloc(latencies, latency_room * sizeof *latencies));
     }
     last_answer = now();
+    if (trace != NULL) record(call, last_answer);
     latencies[seen.count++] = last_answer - call->due;
     seen.statuses[status]++;
     seen.answer_bytes += call->received;
@@ -161,6 +184,7 @@ static int on_close(nghttp2_session *session, int32_t stream, uint32_t error, vo
     if (call == NULL) return 0;
     if (error != NGHTTP2_NO_ERROR) call->status = NO_STATUS;
     count(call);
+    call->busy = 0;
     call->next_free = call->connection->free;
     call->connection->free = call;
     return 0;
@@ -184,6 +208,8 @@ static void start(struct connection *connection, uint64_t due) {
     call->http_ok = 0;
     call->status = NO_STATUS;
     call->due = due;
+    call->started = now();
+    call->busy = 1;
     if (nghttp2_submit_request(connection->session, NULL, headers, count_of, options.grpc ? &provider : NULL, call) < 0)
         die("the connection takes no more calls");
 }
@@ -269,8 +295,9 @@ static void open_connection(struct connection *connection, nghttp2_session_callb
     connection->out = allocated(malloc(OUT));
     if (nghttp2_session_client_new(&connection->session, callbacks, connection) != 0) die("out of memory");
     nghttp2_submit_settings(connection->session, NGHTTP2_FLAG_NONE, NULL, 0);
+    connection->calls = allocated(calloc((size_t)options.streams, sizeof *connection->calls));
     for (int i = 0; i < options.streams; i++) {
-        struct call *call = allocated(calloc(1, sizeof *call));
+        struct call *call = &connection->calls[i];
         call->connection = connection;
         call->next_free = connection->free;
         connection->free = call;
@@ -326,7 +353,7 @@ static void report(double seconds, double computed) {
 }
 
 /* Start every call that may start now; returns the due time of the next one when there is a rate. */
-static uint64_t start_calls(struct connection *connections, uint64_t due, uint64_t interval) {
+static uint64_t start_calls(uint64_t due, uint64_t interval) {
     static int turn;
     for (int idle = 0; idle < options.connections; turn = (turn + 1) % options.connections) {
         struct connection *connection = &connections[turn];
@@ -345,7 +372,7 @@ static void set_timer(int timer, uint64_t due) {
     timerfd_settime(timer, TFD_TIMER_ABSTIME, &spec, NULL);
 }
 
-static void drive(struct connection *connections, int poll, int timer) {
+static void drive(int poll, int timer) {
     uint64_t interval = options.rate > 0 ? (uint64_t)(1e9 / options.rate) : 0, due = now(), began = due, measured = 0;
     static int watching[4096];
     double used = 0;
@@ -354,7 +381,7 @@ static void drive(struct connection *connections, int poll, int timer) {
     for (;;) {
         uint64_t time;
         int ready;
-        due = start_calls(connections, due, interval);
+        due = start_calls(due, interval);
         if (interval != 0 && due > now()) set_timer(timer, due); /* else an answer makes room first */
         for (int i = 0; i < options.connections; i++)
             if (!connections[i].blocked) flush(&connections[i]);
@@ -390,10 +417,9 @@ static void drive(struct connection *connections, int poll, int timer) {
 int main(int count_of, char **words) {
     nghttp2_session_callbacks *callbacks;
     SSL_CTX *context = NULL;
-    struct connection *connections;
     char authority[256];
     int poll, timer;
-    if (count_of != 12) die("usage: load HOST PORT PATH FRAMES CONNECTIONS STREAMS SECONDS WARMUP CALLS RATE SCHEME");
+    if (count_of != 12 && count_of != 13) die("usage: load HOST PORT PATH FRAMES CONNECTIONS STREAMS SECONDS WARMUP CALLS RATE SCHEME [TRACE]");
     options.host = words[1], options.port = words[2], options.path = words[3];
     snprintf(authority, sizeof authority, "%s:%s", options.host, options.port);
     options.authority = authority;
@@ -415,10 +441,15 @@ int main(int count_of, char **words) {
     }
     connections = allocated(calloc((size_t)options.connections, sizeof *connections));
     for (int i = 0; i < options.connections; i++) open_connection(&connections[i], callbacks, context);
+    if (count_of == 13) {
+        trace = fopen(words[12], "wb");
+        if (trace == NULL) die("%s: %s", words[12], strerror(errno));
+        atexit(record_unanswered);
+    }
     poll = epoll_create1(0);
     timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK);
     struct epoll_event event = {.events = EPOLLIN | EPOLLET, .data.ptr = NULL};
     epoll_ctl(poll, EPOLL_CTL_ADD, timer, &event);
-    drive(connections, poll, timer);
+    drive(poll, timer);
     return 0;
 }

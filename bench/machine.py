@@ -74,6 +74,14 @@ def rss_bytes(pid: int) -> int:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize()
 
 
+def busy() -> str:
+    """Say how much else there is to do, in runnable tasks over the last minute, and whether that has to wait for us."""
+    first = os.sched_getscheduler(0) in (os.SCHED_FIFO, os.SCHED_RR)
+    return (
+        f"{os.getloadavg()[0] / (os.cpu_count() or 1):.1f} tasks a core{', which wait for the bench' if first else ''}"
+    )
+
+
 def shape() -> str:
     """Return cores, CPU, system and versions in a sentence."""
     found = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())

@@ -24,7 +24,7 @@ BAR: Final = 0.8
 
 def draw(report: Report, file: Path) -> None:
     """Write the picture of a part as SVG, the same bytes for the same numbers."""
-    if not report.data:
+    if not report.data or report.part not in DRAWN:
         return
     mpl.rcParams["svg.hashsalt"] = "ratelimitd"
     figure = Figure(layout="constrained", facecolor="white")

@@ -31,6 +31,7 @@ class Report(NamedTuple):
         notes: what a reader must know to read it.
         data: the same as numbers, for JSON and the picture.
         command: that measures it again.
+        page: of docs/, that has its table.
     """
 
     part: str
@@ -40,6 +41,7 @@ class Report(NamedTuple):
     notes: Sequence[str]
     data: Sequence[dict[str, Any]]
     command: str
+    page: str = "performance.md"
 
 
 def show(report: Report) -> None:
@@ -60,7 +62,7 @@ def show(report: Report) -> None:
 
 
 def save(report: Report, *, quick: bool) -> Path:
-    """Write the JSON and, unless the run was a quick one, the table of docs/performance.md; returns picture's path."""
+    """Write the JSON and, unless the run was a quick one, the table of its page; returns picture's path."""
     folder = QUICK if quick else RESULTS
     folder.mkdir(parents=True, exist_ok=True)
     about = {"part": report.part, "command": report.command, "machine": shape(), "day": time.strftime("%Y-%m-%d")}
@@ -68,7 +70,7 @@ def save(report: Report, *, quick: bool) -> Path:
     (folder / f"{report.part}.json").write_text(json.dumps(whole, indent=1) + "\n")
     if quick:
         return QUICK / f"bench-{report.part}.svg"
-    page = DOCS / "performance.md"
+    page = DOCS / report.page
     page.write_text(replaced(page.read_text(), report.part, markdown(report)))
     return DOCS / f"bench-{report.part}.svg"
 

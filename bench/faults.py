@@ -1,0 +1,294 @@
+"""Redis fails under load: how long calls take, what they are told, and how soon it is as before."""
+
+import json
+import math
+import time
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final, NamedTuple
+
+from bench import server
+from bench.fleet import SIZE, TRANSPORT, metrics, ready, request
+from bench.machine import Cores, busy, cores, on_core, rss_bytes
+from bench.measure import digits
+from bench.policy import DOMAIN, PLENTY, user
+from bench.report import Report
+from bench.rigs import FAULTS, KEY, USERS, Fault, Rig
+from bench.server import Subject
+from bench.trace import Call, Tracer, between, lag, longest, percentile
+
+RATE: Final = 2_000.0
+"""Calls a second, at even times: a fiftieth of what the service can, so that no call waits for another."""
+
+MOST: Final = 0.02
+"""Seconds that Envoy waits for an answer, by its default: no call may take longer."""
+
+OPEN: Final = 0.001
+"""Seconds that the p99 may take while the breaker is open."""
+
+BACK: Final = 1.0
+"""Seconds from Redis' return to the first right decision, at most."""
+
+POLICIES: Final = ("error", "local")
+FAILURES: Final = "ratelimitd_store_failures_total"
+SETTLE: Final = 0.5
+"""Seconds in which connections, caches and the CPU's clock settle."""
+
+AWAY: Final = "redis is away"
+
+COLUMNS: Final = (
+    "fault", "policy", "calls", "failed", "charges that failed", "longest ms", "over 20 ms (surely)", "load late ms",
+    "p99 ms: before", "at first", "open", "after", "other nodes", "back in ms", "log lines", "exceptions", "MB",
+)  # fmt: skip
+
+
+class Scale(NamedTuple):
+    """Seconds before the fault, of it, and after it."""
+
+    before: float = 3.0
+    fault: float = 4.0
+    after: float = 4.0
+
+
+QUICK: Final = Scale(before=1.5, fault=2.0, after=2.5)
+
+
+class Watch(NamedTuple):
+    """When what happened, wall-clock seconds: the load; the fault; when the service saw it; its end."""
+
+    began: float
+    fault: float
+    opened: float
+    back: float
+    ended: float
+
+
+class Log(NamedTuple):
+    """What the service wrote: its lines, how many are of errors, and when Redis was away; wall-clock seconds."""
+
+    lines: int
+    exceptions: int
+    edges: tuple[float, ...] = ()
+
+    def away(self, since: float, until: float) -> float:
+        """Return when the service first said in this time that Redis is away; ``until`` when it did not."""
+        return next((edge for edge in self.edges if since <= edge < until), until)
+
+
+class Found(NamedTuple):
+    """What one fault came to; seconds, nan where there was no call.
+
+    Attributes:
+        failures: charges that failed, by kind.
+        before, onset, open, after: p99 of calls to what the fault is done to; ``spared`` of the others, meanwhile.
+        over, surely: calls that took longer than ``MOST``; those that did though the load may have read them late.
+        right: seconds from Redis' return until it decided again.
+        late: seconds by which the load itself was late at most.
+        misses: what does not hold.
+    """
+
+    fault: str
+    policy: str
+    calls: int
+    failed: int
+    failures: dict[str, int]
+    longest: float
+    over: int
+    surely: int
+    late: float
+    before: float
+    onset: float
+    open: float
+    after: float
+    spared: float
+    right: float
+    log: Log
+    megabytes: float
+    misses: tuple[str, ...]
+
+
+def policy(on_store_failure: str) -> str:
+    """Return a policy whose one limit is never reached."""
+    rate = f"{{unit: hour, requests_per_unit: {PLENTY}, algorithm: token_bucket}}"
+    rule = f"  - {{key: {KEY}, on_store_failure: {on_store_failure}, rate_limit: {rate}}}"
+    return f"domain: {DOMAIN}\ndescriptors:\n{rule}\n"
+
+
+def measure(scale: Scale, command: str) -> Report:
+    """Measure each fault with each policy."""
+    where = cores()
+    began = busy()
+    with on_core(where.redis):  # the service has its core to itself
+        found = [once(fault, each, scale, where) for fault in FAULTS for each in POLICIES]
+    missed = [f"**{each.fault}, {each.policy}: {miss}**" for each in found for miss in each.misses]
+    return Report(
+        "faults",
+        f"Redis fails under {RATE:,.0f} calls a second",
+        COLUMNS,
+        [_row(each) for each in found],
+        [*_notes(scale, where), f"other work: {began} before, {busy()} after", *(missed or ["every row holds"])],
+        [_data(each) for each in found],
+        command,
+        page="reliability.md",
+    )
+
+
+def once(fault: Fault, on_store_failure: str, scale: Scale, where: Cores) -> Found:
+    """Measure one fault: load, fault, return."""
+    text = policy(on_store_failure)
+    with fault.rig(where, text) as rig:
+        env = {"REPLICAS": str(SIZE), **rig.env}
+        with server.service(TRANSPORT, text, where.server, env) as subject:
+            ready(subject)
+            start = len(subject.log.read_text())
+            watch, calls = _play(subject, rig, scale, scale.fault * fault.lasts, where)
+            log = _read(subject.log.read_text()[start:])
+            watch = watch._replace(opened=log.away(watch.fault, watch.back))
+            kinds, size = _kinds(metrics(subject)), rss_bytes(subject.pid) / 1e6
+    return judge(fault.name, on_store_failure, watch, calls, log, kinds, size, rig.spared)
+
+
+def _play(subject: Subject, rig: Rig, scale: Scale, seconds: float, where: Cores) -> tuple[Watch, list[Call]]:
+    load = Tracer(subject.address, [request(KEY, user(n)) for n in range(USERS)], where.load, rate=RATE)
+    began = time.time()
+    time.sleep(scale.before)
+    fault = time.time()
+    rig.harm()
+    time.sleep(seconds)
+    rig.mend()
+    back = time.time()
+    time.sleep(scale.after)
+    ended = time.time()
+    return Watch(began, fault, back, back, ended), load.end()
+
+
+def _read(text: str) -> Log:
+    """Read a log of JSON lines; what is none of these was written by nobody who meant to."""
+    records = []
+    for line in text.splitlines():
+        try:
+            records.append(json.loads(line))
+        except ValueError:
+            records.append({"level": "error"})
+    edges = [
+        datetime.fromisoformat(record["@timestamp"]).timestamp() for record in records if record.get("@message") == AWAY
+    ]
+    wrong = sum(record.get("level") in ("error", "critical") or "exception" in record for record in records)
+    return Log(len(records), wrong, tuple(edges))
+
+
+def _kinds(counted: Mapping[str, float]) -> dict[str, int]:
+    """Return the charges that failed, by kind."""
+    named = {name.partition('"')[2].rstrip('"}'): value for name, value in counted.items() if name.startswith(FAILURES)}
+    return {kind: int(value) for kind, value in named.items() if value}
+
+
+def judge(
+    fault: str,
+    on_store_failure: str,
+    watch: Watch,
+    calls: Sequence[Call],
+    log: Log,
+    kinds: dict[str, int],
+    megabytes: float,
+    spared: frozenset[int] = frozenset(),
+) -> Found:
+    """Work out the numbers of a row, and what does not hold; pure."""
+    struck = [call for call in calls if call.frame not in spared]
+    right = _right(struck, watch.back)
+    found = Found(
+        fault,
+        on_store_failure,
+        len(calls),
+        sum(call.failed for call in calls),
+        kinds,
+        longest(calls),
+        sum(call.took > MOST for call in calls),
+        _surely(calls),
+        lag(calls),
+        _p99(between(struck, watch.began + SETTLE, watch.fault)),
+        percentile(between(struck, watch.fault, watch.opened)),
+        _p99(between(struck, watch.opened, watch.back)),
+        _p99(between(struck, watch.back + min(right, BACK), watch.ended)),
+        _p99([call for call in between(calls, watch.fault, watch.back) if call.frame in spared]),
+        right,
+        log,
+        megabytes,
+        (),
+    )
+    lost = sum(call.failed for call in between(calls, watch.back + BACK, watch.ended))
+    beside = sum(call.failed for call in calls if call.frame in spared)
+    said = {
+        f"{found.surely} calls over 20 ms, the longest {found.longest * 1e3:.0f} ms": found.surely > 0,
+        f"p99 {found.open * 1e3:.1f} ms while the breaker is open": found.open > OPEN,
+        f"no right decision until {right * 1e3:.0f} ms after the return": right > BACK,
+        f"{lost} calls failed more than 1 s after the return": lost > 0,
+        f"{beside} calls of other nodes failed": beside > 0,
+        f"{found.failed} calls failed": on_store_failure == "local" and found.failed > 0,
+        f"{log.exceptions} exceptions in the log": log.exceptions > 0,
+    }
+    return found._replace(misses=tuple(miss for miss, true in said.items() if true))
+
+
+def _surely(calls: Sequence[Call]) -> int:
+    """Count the calls that took too long even if the load, where it was late meanwhile, was as late to read them."""
+    long = [call for call in calls if call.took > MOST]
+    return sum(call.took - lag(between(calls, call.due, call.done)) > MOST for call in long)
+
+
+def _p99(calls: Sequence[Call]) -> float:
+    """Return the 99th percentile; nan where so few calls have none."""
+    return percentile(calls) if len(calls) >= 100 else math.nan
+
+
+def _right(calls: Sequence[Call], back: float) -> float:
+    """Return the seconds from ``back`` to the first answer with more left than any process' own share has."""
+    answered = sorted((call for call in calls if call.done >= back), key=lambda call: call.done)
+    return next((call.done - back for call in answered if call.remaining > PLENTY // SIZE), math.inf)
+
+
+def _notes(scale: Scale, where: Cores) -> list[str]:
+    redis = "a core of its own" if where.redis != where.load else "the load's core"
+    setting = (
+        f"each: {scale.before:g} s, the fault for {scale.fault:g} s, {scale.after:g} s; one service on core "
+        f"{where.server}, load on core {where.load}, Redis on {redis}"
+    )
+    back = (
+        "back: from SIGCONT, the server that listens, the end of the fault or the replica that is a master until "
+        "the first answer with the counter's own number"
+    )
+    return [
+        setting,
+        f"a call's time counts from when it was due, whatever the load was doing; {USERS} counters",
+        "over 20 ms: all calls, and those that are over it without what the load itself was late meanwhile",
+        "at first: until the log says that Redis is away; open: from then on; no p99 of less than a hundred calls",
+        back,
+        "other nodes: calls whose counters are on the two nodes that nothing was done to, during the fault",
+    ]
+
+
+def _data(each: Found) -> dict[str, Any]:
+    """Return a row for JSON, which has neither nan nor infinity."""
+    fields = {**each._asdict(), "log": each.log._asdict()}
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in fields.items()
+    }
+
+
+def _row(each: Found) -> list[str]:
+    def ms(seconds: float) -> str:
+        return "" if math.isnan(seconds) else digits(seconds * 1e3)
+
+    return [
+        each.fault,
+        each.policy,
+        f"{each.calls:,}",
+        f"{each.failed:,}",
+        ", ".join(f"{kind} {count:,}" for kind, count in each.failures.items()),
+        ms(each.longest),
+        f"{each.over:,} ({each.surely:,})",
+        *map(ms, (each.late, each.before, each.onset, each.open, each.after, each.spared, each.right)),
+        str(each.log.lines),
+        str(each.log.exceptions),
+        digits(each.megabytes),
+    ]

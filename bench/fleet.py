@@ -1,0 +1,155 @@
+"""Four services that share one limit, a load on each, and what a fault may do to them."""
+
+import os
+import re
+import signal
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Final
+
+from bench import server
+from bench.errors import BenchError
+from bench.load import frame
+from bench.machine import Cores
+from bench.policy import DOMAIN
+from bench.server import Subject
+from bench.trace import Call, Tracer
+from ratelimitd.proto import message
+
+SIZE: Final = 4
+"""Services, as the issue asks; also what REPLICAS says."""
+
+TRANSPORT: Final = "nghttp2"
+
+
+class Member:
+    """One service and the load on it."""
+
+    def __init__(self, policy: str, env: Mapping[str, str], where: Cores) -> None:
+        self._policy, self._env, self._where = policy, env, where
+        self._life = ExitStack()
+        self._load: Tracer | None = None
+        self._calls: list[Call] = []
+        self.subject = Subject(TRANSPORT, "")
+
+    def start(self) -> None:
+        """Start the service."""
+        run = server.service(TRANSPORT, self._policy, self._where.server, self._env)
+        self.subject = self._life.enter_context(run)
+
+    def kill(self) -> None:
+        """Kill -9 it; its load ends with it."""
+        os.kill(self.subject.pid, signal.SIGKILL)
+        self._life.close()
+        self.pause()
+
+    def load(self, body: bytes, rate: float) -> None:
+        """Begin to call it."""
+        self._load = Tracer(self.subject.address, [body], self._where.load, rate=rate)
+
+    def pause(self) -> None:
+        """End the load, and keep what it recorded."""
+        if self._load is not None:
+            self._calls += self._load.end()
+            self._load = None
+
+    def calls(self) -> list[Call]:
+        """End the load; return every call since this was last asked for."""
+        self.pause()
+        calls, self._calls = self._calls, []
+        return calls
+
+    def reload(self, text: str) -> None:
+        """Put another policy into force."""
+        file = self.subject.log.with_name("policy.yaml")
+        fresh = Path(f"{file}.new")
+        fresh.write_text(text)
+        fresh.replace(file)
+        os.kill(self.subject.pid, signal.SIGHUP)
+
+    def close(self) -> None:
+        """End both."""
+        self.pause()
+        self._life.close()
+
+
+class Fleet:
+    """The services of one limit."""
+
+    def __init__(self, policy: str, env: Mapping[str, str], where: Cores) -> None:
+        self.policy = policy
+        env = {"REPLICAS": str(SIZE), **env}
+        self.members = [Member(policy, env, where) for _ in range(SIZE)]
+        self._asked = b"", 0.0
+
+    def start(self) -> None:
+        """Start all, side by side."""
+        with ThreadPoolExecutor(SIZE) as pool:
+            list(pool.map(Member.start, self.members))
+
+    def load(self, key: str, value: str, rate: float) -> None:
+        """Begin to call for one counter, ``rate`` times a second over all."""
+        self._asked = request(key, value), rate / SIZE
+        for each in self.members:
+            each.load(*self._asked)
+
+    def calls(self) -> list[Call]:
+        """End the load; return its calls."""
+        return [call for each in self.members for call in each.calls()]
+
+    def kill(self, number: int) -> None:
+        """Kill -9 one."""
+        self.members[number].kill()
+
+    def restart(self, number: int) -> None:
+        """Start one that was killed, and call it again."""
+        self.members[number].start()
+        self.members[number].load(*self._asked)
+
+    def close(self) -> None:
+        """End all."""
+        with ThreadPoolExecutor(SIZE) as pool:
+            list(pool.map(Member.close, self.members))
+
+
+@contextmanager
+def fleet(policy: str, env: Mapping[str, str], where: Cores) -> Iterator[Fleet]:
+    """Run four services with one policy and one Redis, which ``env`` names."""
+    running = Fleet(policy, env, where)
+    try:
+        running.start()
+        yield running
+    finally:
+        running.close()
+
+
+def request(key: str, value: str) -> bytes:
+    """Return a gRPC frame that asks for one descriptor of one entry."""
+    built = message("envoy.service.ratelimit.v3.RateLimitRequest")(domain=DOMAIN)
+    built.descriptors.add().entries.add(key=key, value=value)
+    return frame(built.SerializeToString())
+
+
+def metrics(subject: Subject) -> dict[str, float]:
+    """Return what a service counts, by name and labels as they are written."""
+    with urllib.request.urlopen(f"http://{subject.http}/metrics", timeout=5) as answer:
+        text = answer.read().decode()
+    return {name: float(value) for name, value in re.findall(r"^([^#\s]+) (\S+)$", text, re.MULTILINE)}
+
+
+def ready(subject: Subject, seconds: float = 10.0) -> None:
+    """Wait until its Redis can be asked."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        try:
+            if metrics(subject).get("ratelimitd_store_connected"):
+                return
+        except (urllib.error.URLError, ConnectionError):
+            pass
+        time.sleep(0.02)
+    raise BenchError(f"the service has no Redis:\n{subject.log.read_text()}")

@@ -1,0 +1,140 @@
+"""Every call by itself: load.c with a record of each, for what no percentile can say."""
+
+import math
+import struct
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from bench.errors import BenchError
+from bench.load import METHOD, build
+from bench.machine import pinned
+from ratelimitd.proto import message
+
+RECORD: Final = struct.Struct("<QQQIBB2x64s")
+"""``struct record`` of load.c."""
+
+PREFIX: Final = 5
+"""Bytes of gRPC before a message."""
+
+OK: Final = 1
+"""RateLimitResponse.Code of an answer that admits."""
+
+UNDECIDED: Final = 0.1
+"""Seconds before the end of a load, of which a call without an answer says nothing."""
+
+ENDLESS: Final = 86_400.0
+"""Seconds of a load that is told when to stop."""
+
+
+class Call(NamedTuple):
+    """One call; times are wall-clock seconds.
+
+    Attributes:
+        due: when it should have been sent; ``sent``: when it was.
+        done: when it was answered; infinity when it never was.
+        frame: which of the requests.
+        status: gRPC's; 17 when the call ended without one.
+        answer: the bytes of the RateLimitResponse.
+    """
+
+    due: float
+    sent: float
+    done: float
+    frame: int
+    status: int
+    answer: bytes
+
+    @property
+    def took(self) -> float:
+        """Seconds from when it was due."""
+        return self.done - self.due
+
+    @property
+    def failed(self) -> bool:
+        """Whether it got no decision."""
+        return self.status != 0 or self.done == math.inf
+
+    @property
+    def admitted(self) -> bool:
+        """Whether the answer is OK."""
+        return not self.failed and self.answer[:2] == bytes((0x08, OK))
+
+    @property
+    def remaining(self) -> int:
+        """What the first status says is left; 0 of a failed call."""
+        if self.failed:
+            return 0
+        read = message("envoy.service.ratelimit.v3.RateLimitResponse").FromString(self.answer)
+        return int(read.statuses[0].limit_remaining)
+
+
+class Tracer:
+    """A load that runs until it is ended, at even times."""
+
+    def __init__(
+        self, address: str, frames: Iterable[bytes], core: int, *, rate: float, connections: int = 2, streams: int = 128
+    ) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="bench")
+        self._trace = Path(self._folder.name, "trace")
+        requests = Path(self._folder.name, "frames")
+        requests.write_bytes(b"".join(frames))
+        host, _, port = address.rpartition(":")
+        numbers = (connections, streams, ENDLESS, 0, 0, rate, "grpc", self._trace)
+        words = [host.strip("[]"), port, METHOD, str(requests), *map(str, numbers)]
+        self._process = subprocess.Popen(
+            pinned(core, [str(build().absolute()), *words]), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        assert self._process.stdout is not None
+        if not self._process.stdout.readline():
+            raise BenchError(f"the load ended early: {self._process.communicate()[1].strip()}")
+
+    def end(self) -> list[Call]:
+        """Stop, and return every call in the order of their due times."""
+        latest = time.time() - UNDECIDED
+        self._process.terminate()
+        self._process.communicate()
+        calls = read(self._trace.read_bytes())
+        self._folder.cleanup()
+        return [call for call in calls if call.done < math.inf or call.due < latest]
+
+
+def read(data: bytes) -> list[Call]:
+    """Return the calls of a trace; what a load that was killed has half written is left out."""
+    ahead = time.time() - time.monotonic()
+    whole = len(data) - len(data) % RECORD.size
+    return sorted(
+        Call(
+            due / 1e9 + ahead,
+            sent / 1e9 + ahead,
+            done / 1e9 + ahead if done else math.inf,
+            frame,
+            status,
+            head[PREFIX:size],
+        )
+        for due, sent, done, frame, status, size, head in RECORD.iter_unpack(data[:whole])
+    )
+
+
+def percentile(calls: Sequence[Call], part: float = 0.99) -> float:
+    """Return seconds within which this part of the calls was answered; nan of none."""
+    took = sorted(call.took for call in calls)
+    return took[min(len(took) - 1, math.ceil(part * len(took)) - 1)] if took else math.nan
+
+
+def longest(calls: Sequence[Call]) -> float:
+    """Return the seconds of the longest; nan of none."""
+    return max((call.took for call in calls), default=math.nan)
+
+
+def lag(calls: Sequence[Call]) -> float:
+    """Return by how many seconds the load itself was late at most: longer calls than that are not its doing."""
+    return max((call.sent - call.due for call in calls), default=0.0)
+
+
+def between(calls: Iterable[Call], begin: float, end: float) -> list[Call]:
+    """Return the calls that were due in this time."""
+    return [call for call in calls if begin <= call.due < end]
