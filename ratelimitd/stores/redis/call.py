@@ -45,19 +45,20 @@ class Waiting:
         over: it was handed on.
         trial: charges that lie on several servers or slots and must pass together: this round only looks at them.
         charged: a second round, which charges them, was sent.
-        size: its charges.
+        domain, size: whose charges they are, and how many.
     """
 
-    __slots__ = ("ask", "calls", "charged", "deadline", "done", "over", "size", "trial")
+    __slots__ = ("ask", "calls", "charged", "deadline", "domain", "done", "over", "size", "trial")
 
-    def __init__(self, ask: Ask, deadline: float, done: Done, size: int) -> None:
+    def __init__(self, ask: Ask, deadline: float, done: Done, domain: bytes, size: int) -> None:
         self.ask = ask
         self.deadline = deadline
         self.done = done
+        self.domain = domain
         self.size = size
         self.calls = 0
         self.over = False
-        self.trial: list[int] = []
+        self.trial: Sequence[int] = ()
         self.charged = False
 
 
@@ -207,7 +208,7 @@ def pass_trial(waiting: Waiting) -> bool:
     What stands against it is a denial, or a failure that fails or denies the request by its limit's policy.
     """
     if hopeless(waiting.ask):
-        waiting.trial = []
+        waiting.trial = ()
         return False
     drop_trial(waiting)
     waiting.charged = None in waiting.ask.outcomes
@@ -221,7 +222,7 @@ def drop_trial(waiting: Waiting) -> None:
         outcome = outcomes[index]
         if isinstance(outcome, Decision) and outcome.allowed:
             outcomes[index] = None
-    waiting.trial = []
+    waiting.trial = ()
 
 
 def hopeless(ask: Ask) -> bool:
@@ -234,9 +235,7 @@ def hopeless(ask: Ask) -> bool:
 
 
 def torn(waiting: Waiting) -> bool:
-    """Whether a second round charged a part of what must pass together: the rest was denied meanwhile, or failed."""
-    if not waiting.charged:
-        return False
+    """Whether its second round charged a part of what must pass together: the rest was denied meanwhile, or failed."""
     ask = waiting.ask
     kept = [isinstance(outcome, Decision) and outcome.allowed for outcome in ask.outcomes]
     charged = any(keep and cost > 0 for keep, cost in zip(kept, ask.costs, strict=True))

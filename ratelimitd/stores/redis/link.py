@@ -34,6 +34,7 @@ class Link(asyncio.Protocol):
     Attributes:
         full: too much waits to be sent.
         lost: why the connection is no more; empty while it is.
+        after: called when the replies of one read, or the loss of the connection, have reached their waiters.
     """
 
     def __init__(self, on_lost: "Callable[[Link], None]") -> None:
@@ -44,6 +45,7 @@ class Link(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self.full = False
         self.lost = ""
+        self.after: Callable[[], None] = lambda: None
 
     def __len__(self) -> int:
         """Return how many replies are due."""
@@ -81,6 +83,7 @@ class Link(asyncio.Protocol):
                 self._hand_over(self._waiters.popleft()[1], reply)
         except hiredis.ProtocolError as problem:
             self.give_up(f"Redis sent what is not a reply: {problem}")
+        self.after()
 
     def _hand_over(self, waiter: Waiter, reply: object) -> None:
         try:
@@ -107,6 +110,7 @@ class Link(asyncio.Protocol):
         problem = LinkError(reason)
         while self._waiters:
             self._hand_over(self._waiters.popleft()[1], problem)
+        self.after()
 
 
 async def open_link(

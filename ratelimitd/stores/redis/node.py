@@ -26,6 +26,9 @@ class Watcher(Protocol):
     reconnects: int
     breaker_opens: int
 
+    def heard(self) -> None:
+        """What one read of a connection brought has reached its waiters, or the loss of one."""
+
     def probe(self, node: "Node") -> None:
         """Ask a server that is left alone whether it can be asked again: with the real script."""
 
@@ -114,6 +117,7 @@ class Node:
         if link.lost or self._closed or len(self.links) >= self._pool_size:
             link.give_up("nobody needs it any more")
             return False
+        link.after = self._watcher.heard
         self.links.append(link)
         self._proven = False
         self._watcher.reconnects += self._known

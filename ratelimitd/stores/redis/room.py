@@ -17,13 +17,20 @@ class Room:
         self._held: dict[bytes, int] = {}
         self.in_flight = 0
 
-    def refuses(self, domain: bytes, size: int) -> bool:
-        """Whether so many more of this domain are too many. One ask alone never is, or it would be for good."""
-        free = self._most - self.in_flight
-        return self.in_flight > 0 and self._held.get(domain, 0) + size > free
+    def take(self, domain: bytes, size: int) -> bool:
+        """Count charges that set out, unless there is no room for them; returns whether there was.
 
-    def take(self, domain: bytes, size: int) -> None:
-        """Count charges that set out."""
+        A single ask never is too large by itself, or it would be for good.
+        """
+        held = self._held.get(domain, 0) + size
+        if held > self._most - self.in_flight and self.in_flight:
+            return False
+        self.in_flight += size
+        self._held[domain] = held
+        return True
+
+    def count(self, domain: bytes, size: int) -> None:
+        """Count charges that set out whether there is room or not."""
         self.in_flight += size
         self._held[domain] = self._held.get(domain, 0) + size
 

@@ -18,6 +18,7 @@ from .cluster import Cluster
 from .errors import NOSCRIPT, TRYAGAIN, meaning
 from .link import Link, LinkError, Waiter, Word
 from .node import Detour, Node
+from .observer import Observer
 from .options import Place, RedisOptions
 from .room import Room
 from .script import Script, open_portions, script
@@ -44,16 +45,6 @@ PROBE: Final = object()
 
 PROBED: Final = Limit(make_rate("token_bucket", 1_000_000, 1_000_000))
 """What a probe charges: so much that it is never denied, and so always writes."""
-
-
-class Observer:
-    """Is told what cannot be read off the store later; this one does not listen."""
-
-    def round_trip(self, seconds: float, charges: int) -> None:
-        """A script call with so many charges was answered."""
-
-    def edge(self, name: str, up: bool, reason: str) -> None:  # noqa: FBT001 -- the edge's direction
-        """A server, or a cluster as a whole, can be asked or no longer; at each change, and for the first attempt."""
 
 
 class RedisStore:
@@ -88,6 +79,8 @@ class RedisStore:
         self._topology = self._topology_of(options)
         self._alone = self._topology.alone
         self._queue: list[Waiting] = []
+        self._finished: list[Waiting] = []
+        self._again: list[tuple[Waiting, int]] = []
         self._parked: dict[Node, list[tuple[Call, bool]]] = {}
         self._now = 0
         self._why_down = "not connected to Redis yet"
@@ -129,33 +122,33 @@ class RedisStore:
         """See ``Store``. Sends nothing yet: the asks of one tick of the event loop share a round trip."""
         loop = self._loop
         spare = loop.time() + self.options.budget
+        refusal = self._refusal()
         now_done = []
         for ask in asks:
             size = ask.outcomes.count(None)
             deadline = ask.deadline / 1e6 if ask.deadline else spare
-            failure = self._refusal(ask, size, deadline) if size else None
+            domain = ask.plan.request.domain
+            failure = refusal
+            if deadline <= loop.time():
+                failure = TOO_LATE  # nobody would hear the answer, so nothing is charged
+            elif failure is None and size and not self._room.take(domain, size):
+                failure = TOO_MANY
             if failure is not None or not size:
                 self._fail(ask, range(len(ask.outcomes)), failure)
                 now_done.append(ask)
                 continue
-            self._room.take(ask.plan.request.domain, size)
             if not self._queue:
                 loop.call_soon(self._flush)
-            self._queue.append(Waiting(ask, deadline, done, size))
+            self._queue.append(Waiting(ask, deadline, done, domain, size))
         if self._queue:
             self._now = max(self._now, now)
         if now_done:
             done(now_done)
 
-    def _refusal(self, ask: Ask, size: int, deadline: float) -> Failure | None:
-        if deadline <= self._loop.time():
-            return TOO_LATE  # nobody would hear the answer, so nothing is charged
+    def _refusal(self) -> Failure | None:
         if self._alone is not None:
-            if self._alone.refusal is not None:
-                return self._alone.refusal
-        elif not self._topology.reachable:
-            return Failure(FailureKind.DISCONNECTED, self._why_down)
-        return TOO_MANY if self._room.refuses(ask.plan.request.domain, size) else None
+            return self._alone.refusal
+        return None if self._topology.reachable else Failure(FailureKind.DISCONNECTED, self._why_down)
 
     def _fail(self, ask: Ask, indices: Iterable[int], failure: Failure | None) -> None:
         """Fill the open outcomes among these with the failure."""
@@ -168,6 +161,7 @@ class RedisStore:
         """Send what this tick brought."""
         queue, self._queue, now, self._now = self._queue, [], self._now, 0
         self._dispatch(queue, now)
+        self.heard()
 
     def _dispatch(self, queue: list[Waiting], now: int) -> None:
         """Send these asks: one write a server, and one timer for all."""
@@ -191,8 +185,8 @@ class RedisStore:
         """Fail asks that no call was made for, whatever the reason: nobody waits for ever."""
         for waiting in queue:
             self._fail(waiting.ask, range(len(waiting.ask.outcomes)), BROKEN)
-            self._room.release(waiting.ask.plan.request.domain, waiting.size)
-        hand_on(queue)
+            self._room.release(waiting.domain, waiting.size)
+        self._finished += queue
 
     def _send(self, node: Node, batch: Sequence[Call], *, asking: bool = False) -> None:
         link = node.pick()
@@ -307,8 +301,7 @@ class RedisStore:
         self._complete(batch)
 
     def _complete(self, batch: Sequence[Call]) -> None:
-        """Hand on the asks whose last call this was; those that were only looked at are charged now."""
-        finished, again = [], []
+        """Note the asks whose last call this was, to be handed on; those only looked at are to be charged."""
         for call in batch:
             call.settled = True
             for waiting in call.waiting:
@@ -317,15 +310,22 @@ class RedisStore:
                     continue
                 if waiting.trial and pass_trial(waiting):
                     if waiting.deadline > self._loop.time():
-                        again.append(waiting)
+                        self._again.append((waiting, call.now))
                         continue
                     self._fail(waiting.ask, range(len(waiting.ask.outcomes)), TOO_LATE)
-                self.torn += torn(waiting)
-                self._room.release(waiting.ask.plan.request.domain, waiting.size)
-                finished.append(waiting)
-        hand_on(finished)
-        if again:
-            self._dispatch(again, batch[0].now)
+                if waiting.charged:
+                    self.torn += torn(waiting)
+                self._room.release(waiting.domain, waiting.size)
+                self._finished.append(waiting)
+
+    def heard(self) -> None:
+        """See ``Watcher``: hand on what is finished, as one group whatever number of replies it came by."""
+        if self._again:
+            again, self._again = self._again, []
+            self._dispatch([waiting for waiting, _ in again], max(now for _, now in again))
+        if self._finished:
+            finished, self._finished = self._finished, []
+            hand_on(finished)
 
     def _await(self, queue: Sequence[Waiting], batch: Sequence[Call]) -> None:
         """Set one timer for the first budget of these to end: of an ask, or of a server that was called."""
@@ -363,12 +363,13 @@ class RedisStore:
         """See ``Watcher``."""
         asked = Ask(Plan((Charge(PROBED, node.probe_key, binding=False),)), [1], tag=PROBE)
         end = self._loop.time() + self.options.budget
-        waiting = Waiting(asked, end, lambda _: None, 1)
-        self._room.take(b"", 1)
+        waiting = Waiting(asked, end, lambda _: None, b"", 1)
+        self._room.count(b"", 1)
         now = time.time_ns() // 1000
         batch = packed(node, open_portions([asked]), {id(asked): waiting}, self.options, now, end)
         self._await([waiting], batch)
         self._send(node, batch)
+        self.heard()
 
     def opened(self, node: Node) -> None:
         """See ``Watcher``: send what a cluster sent there before there was a connection."""
@@ -377,11 +378,13 @@ class RedisStore:
                 self._settle([call], TOO_LATE)
             else:
                 self._send(node, [call], asking=asking)
+        self.heard()
 
     def missed(self, node: Node) -> None:
         """See ``Watcher``."""
         if node in self._parked:
             self._settle([call for call, _ in self._parked.pop(node)], node.refusal or TOO_LATE)
+            self.heard()
 
     def edge(self, name: str, up: bool, reason: str) -> None:  # noqa: FBT001 -- the edge's direction
         """See ``Watcher``."""
