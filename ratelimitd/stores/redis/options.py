@@ -121,8 +121,8 @@ class RedisOptions:
             well before TCP would notice.
         retry_first, retry_most: seconds between attempts to connect: the first pause, and the longest. With
             ``connect_timeout`` before it, a server is found again within a second.
-        breaker_after: script calls in a row that fail before a server is left alone; 5 are one bad millisecond
-            under load and no accident without.
+        breaker_after: failures in a row before a server is left alone: script calls, or what a tick had sent that was
+            late; 5 are one bad millisecond under load and no accident without.
         probe_most: seconds between probes of a server that is left alone, at most; at least half of it.
         patience: attempts for one call that a cluster sends from node to node, or that finds the script gone; a call
             rarely needs two.
