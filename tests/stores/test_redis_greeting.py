@@ -8,7 +8,7 @@ from ratelimitd.stores.redis.greeting import unfit
 from ratelimitd.stores.redis.options import Place
 from tests.contract.cases import allowed, charge
 from tests.redis_sentinel import redis_sentinel
-from tests.redis_server import RedisServer, redis_server
+from tests.redis_server import RedisServer, free_port, redis_server
 from tests.stores.conftest import Edges, Make
 from tests.stores.test_redis_store import one
 
@@ -61,7 +61,7 @@ async def test_a_replica_is_refused(make: Make, edges: Edges, server: RedisServe
 
 async def test_a_cluster_is_no_single_server(make: Make, edges: Edges) -> None:
     """A node of a cluster under REDIS_TYPE=single is refused with the setting to change, and the other way round."""
-    with redis_server("--cluster-enabled", "yes", tcp=True) as node:
+    with redis_server("--cluster-enabled", "yes", "--cluster-port", str(free_port()), tcp=True) as node:
         assert not await make(node.address).connect()
     assert "REDIS_TYPE=cluster" in edges.seen[0][1]
 
