@@ -1,6 +1,6 @@
 """A real Redis cluster for tests: masters with their slots, perhaps replicas, and slots that move step by step."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -9,10 +9,14 @@ from pathlib import Path
 import redis
 from redis.crc import key_slot
 
+from ratelimitd.stores.redis import RedisStore
 from tests.redis_server import AT_ONCE, RedisServer, free_port, scratch_folder, start_all, until
 from tests.tls_files import TlsFiles
 
 SLOTS = 16_384
+CLUSTER = {"REDIS_TYPE": "cluster"}
+"""What the settings say of it, besides its ``url``."""
+
 MOVE_MILLISECONDS = 5000
 FIXED = [
     *("--cluster-enabled", "yes"),
@@ -243,3 +247,10 @@ def redis_cluster(
         _form(cluster, masters)
         cluster.settle()
         yield cluster
+
+
+async def connected(make: Callable[..., RedisStore], cluster: RedisCluster, **others: object) -> RedisStore:
+    """A store that is connected to every master."""
+    store = make(cluster.url, env=CLUSTER, **others)
+    assert await store.connect()
+    return store

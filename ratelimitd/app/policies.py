@@ -41,6 +41,11 @@ def source_of(settings: Settings, config: tuple[str, ...]) -> Source:
     )
 
 
+def default_algorithm(source: Source, settings: Settings) -> str:
+    """Limits of a gateway file mean the same whoever serves them: token buckets, unless they say otherwise."""
+    return GATEWAY_ALGORITHM if isinstance(source, GatewayFile) else settings.default_algorithm
+
+
 Accept = Callable[[Policy], Callable[[], None]]
 """Looks at a new policy, and raises PolicyErrors or returns what puts all else in force that came with it."""
 
@@ -85,8 +90,7 @@ class Policies:
         self._settings = settings
         self._parts = parts
         self._prepare = prepare
-        # Limits of a gateway file mean the same whoever serves them: token buckets, unless they say otherwise.
-        self._default_algorithm = GATEWAY_ALGORITHM if isinstance(source, GatewayFile) else settings.default_algorithm
+        self._default_algorithm = default_algorithm(source, settings)
         self._keys = _key_maker(settings, shared=parts.redis is not None)
 
     @property

@@ -52,8 +52,23 @@ def redis_options(settings: Settings, main: RedisPlace) -> RedisOptions:
     """Return how the store uses the Redis at ``main``, and the one for limits a second if there is one."""
     second = settings.per_second
     return RedisOptions(
-        place=_main(settings, main),
-        per_second=None if second is None else _per_second(settings, second),
+        place=_place(
+            main,
+            _credentials(settings.redis_auth, settings.redis_auth_file, main.addresses[0]),
+            _credentials(settings.redis_sentinel_auth),
+            _tls(settings) if settings.redis_tls or main.tls else None,
+            settings.redis_pool_size,
+            settings.redis_timeout,
+        ),
+        per_second=second
+        and _place(
+            second,
+            _credentials(settings.redis_persecond_auth, settings.redis_persecond_auth_file, second.addresses[0]),
+            _credentials(settings.redis_persecond_sentinel_auth),
+            _tls(settings) if settings.redis_persecond_tls or second.tls else None,
+            settings.redis_persecond_pool_size,
+            settings.redis_persecond_timeout,
+        ),
         prefix=settings.cache_key_prefix.encode(),
         jitter=settings.expiration_jitter_max_seconds,
         budget=settings.store_budget,
@@ -75,36 +90,25 @@ def hide_passwords(settings: Settings) -> None:
             hide(address.password)
 
 
-def _main(settings: Settings, place: RedisPlace) -> Place:
+def _place(
+    named: RedisPlace,
+    credentials: Callable[[], Credentials],
+    sentinel_credentials: Callable[[], Credentials],
+    tls: Tls | None,
+    pool_size: int,
+    connect_timeout: float,
+) -> Place:
     return Place(
-        addresses=_addresses(place),
-        kind=place.kind,
-        master=place.master,
-        database=place.addresses[0].database,
-        credentials=_credentials(settings.redis_auth, settings.redis_auth_file, place.addresses[0]),
-        sentinel_credentials=_credentials(settings.redis_sentinel_auth),
-        tls=_tls(settings) if settings.redis_tls or place.tls else None,
-        pool_size=settings.redis_pool_size,
-        connect_timeout=settings.redis_timeout,
+        addresses=tuple(Address(address.host, address.port, address.path) for address in named.addresses),
+        kind=named.kind,
+        master=named.master,
+        database=named.addresses[0].database,
+        credentials=credentials,
+        sentinel_credentials=sentinel_credentials,
+        tls=tls,
+        pool_size=pool_size,
+        connect_timeout=connect_timeout,
     )
-
-
-def _per_second(settings: Settings, place: RedisPlace) -> Place:
-    return Place(
-        addresses=_addresses(place),
-        kind=place.kind,
-        master=place.master,
-        database=place.addresses[0].database,
-        credentials=_credentials(settings.redis_persecond_auth, settings.redis_persecond_auth_file, place.addresses[0]),
-        sentinel_credentials=_credentials(settings.redis_persecond_sentinel_auth),
-        tls=_tls(settings) if settings.redis_persecond_tls or place.tls else None,
-        pool_size=settings.redis_persecond_pool_size,
-        connect_timeout=settings.redis_persecond_timeout,
-    )
-
-
-def _addresses(place: RedisPlace) -> tuple[Address, ...]:
-    return tuple(Address(address.host, address.port, address.path) for address in place.addresses)
 
 
 def _tls(settings: Settings) -> Tls:

@@ -8,7 +8,6 @@ import pytest
 from bench import rls
 from bench.errors import BenchError
 from bench.load import FailedCallsError, Load, build, frame, parse_h2load, parse_wrk, result, run
-from bench.machine import cores
 from bench.policy import KEYS, policy, requests, user
 from bench.server import service
 from ratelimitd.policy import parse
@@ -37,16 +36,6 @@ SAID = {
     "seconds": 2.0, "calls": 200, "failed": 0, "ok": 190, "over_limit": 10, "answer_bytes": 24.0, "busy": 0.5,
     "p50": 1_500_000, "p90": 2_000_000, "p99": 3_000_000, "p999": 4_000_000, "max": 5_000_000, "statuses": {"0": 200},
 }  # fmt: skip
-
-
-@pytest.fixture(scope="session")
-def where():
-    """The cores to run on, where load.c can be compiled and there are two."""
-    try:
-        build()
-        return cores()
-    except BenchError as error:
-        pytest.skip(str(error))
 
 
 def test_h2load_gives_its_rate_and_none_when_a_request_failed():

@@ -8,22 +8,10 @@ from itertools import pairwise
 
 import pytest
 
-from bench.errors import BenchError
 from bench.fleet import request
-from bench.load import build
-from bench.machine import cores
 from bench.policy import PLENTY, policy
 from bench.server import service
 from bench.trace import RECORD, Call, Tracer, between, lag, longest, percentile, read
-
-
-@pytest.fixture(scope="module")
-def where():
-    try:
-        build()
-        return cores()
-    except BenchError as error:
-        pytest.skip(str(error))
 
 
 def trace(subject, where, rate, *keys, during=lambda: None) -> list[Call]:

@@ -10,7 +10,7 @@ from ratelimitd.limiter.seam import Store
 from ratelimitd.stores import MemoryStore, RedisStore
 from ratelimitd.stores.redis import RedisOptions
 from tests.contract.cases import PATIENCE
-from tests.redis_cluster import redis_cluster
+from tests.redis_cluster import CLUSTER, redis_cluster
 from tests.redis_options import options_of
 from tests.redis_sentinel import redis_sentinel
 from tests.redis_server import RedisServer, redis_server
@@ -94,14 +94,14 @@ def sentinel_tls(tls: TlsFiles) -> Iterator[Redis]:
 def cluster() -> Iterator[Redis]:
     """Three masters."""
     with redis_cluster(node_timeout=5000) as running:
-        yield Redis(list(running.masters()), running.url, {"REDIS_TYPE": "cluster"})
+        yield Redis(list(running.masters()), running.url, CLUSTER)
 
 
 @pytest.fixture(scope="session")
 def cluster_tls(tls: TlsFiles) -> Iterator[Redis]:
     """Three masters over TLS."""
     with redis_cluster(tls=tls, node_timeout=5000) as running:
-        yield Redis(list(running.masters()), running.url, {"REDIS_TYPE": "cluster", **over_tls(tls)})
+        yield Redis(list(running.masters()), running.url, {**CLUSTER, **over_tls(tls)})
 
 
 @pytest.fixture(scope="session")

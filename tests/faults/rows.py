@@ -205,7 +205,7 @@ ROWS: Final = {
         "a caller who chooses the name of a counter",
         {
             "limiter/test_keys": "keys_of_ours_tell_all_descriptors_apart a_caller_can_choose_neither_slot_nor_length",
-            "limiter/test_new_keys": "no_request_can_name_an_overflow_counter",
+            "limiter/test_overflow_names": "no_request_can_name_an_overflow_counter",
         },
     ),
     35: Row(

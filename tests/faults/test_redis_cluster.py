@@ -12,8 +12,8 @@ import pytest
 
 from ratelimitd.algorithms import make_rate
 from ratelimitd.limiter.seam import Failure, FailureKind
-from ratelimitd.stores.redis import RedisStore
 from ratelimitd.stores.redis.cluster import Cluster
+from ratelimitd.stores.redis.dial import ask_slots
 from tests.algorithms.cases import YEAR, ask
 from tests.faults.conftest import Make
 from tests.faults.load import (
@@ -31,9 +31,7 @@ from tests.faults.load import (
     wanted,
 )
 from tests.faults.proxy import fault_proxy
-from tests.redis_cluster import RedisCluster, redis_cluster
-
-CLUSTER = {"REDIS_TYPE": "cluster"}
+from tests.redis_cluster import CLUSTER, RedisCluster, connected, redis_cluster
 
 
 @pytest.fixture(scope="module")
@@ -48,13 +46,6 @@ def cluster(whole: RedisCluster) -> RedisCluster:
     """The same, without keys."""
     whole.flush()
     return whole
-
-
-async def connected(make: Make, cluster: RedisCluster, **others: object) -> RedisStore:
-    """A store that is connected to every master."""
-    store = make(cluster.url, env=CLUSTER, **others)
-    assert await store.connect()
-    return store
 
 
 async def test_row_01_a_cluster_that_comes_later(make: Make, cluster: RedisCluster, watch: Watch) -> None:
@@ -192,7 +183,7 @@ async def test_row_12_looks_leave_no_descriptor(make: Make, cluster: RedisCluste
     for turn in range(50):
         assert await topology._look()
         address = topology._place.addresses[turn % 3]
-        assert await topology._take(address, partial(topology._ask_address, address))
+        assert await topology._take(address, partial(ask_slots, topology._place, address))
     await until(lambda: len(list(Path("/proc/self/fd").iterdir())) == before)
     assert nodes == list(store.nodes)
 

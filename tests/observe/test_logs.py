@@ -4,7 +4,6 @@ import io
 import json
 import logging
 import warnings
-from collections.abc import Iterator
 
 import pytest
 import structlog
@@ -13,22 +12,12 @@ from ratelimitd.observe import logs
 from ratelimitd.settings import Settings
 from ratelimitd.settings.table import LOG_LEVELS
 
+pytestmark = pytest.mark.usefixtures("restored")
+
 
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
-
-
-@pytest.fixture(autouse=True)
-def _restored() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    logging.captureWarnings(capture=False)
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    structlog.reset_defaults()
-    logs._secrets.clear()
 
 
 @pytest.fixture

@@ -1,8 +1,6 @@
 """The password of Redis, wherever it was written, in nothing that is shown."""
 
 import io
-import logging
-from collections.abc import Iterator
 from urllib.parse import quote
 
 import pytest
@@ -43,19 +41,6 @@ FORMS = [
     ),
 ]
 NAMES = ["REDIS_URL", "REDIS_ADDR", "REDIS_PERSECOND_URL"]
-
-
-@pytest.fixture
-def restored() -> Iterator[None]:
-    """Leave logging as it was."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    logging.captureWarnings(capture=False)
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    structlog.reset_defaults()
-    logs._secrets.clear()
 
 
 def shown(env: dict[str, str]) -> str:

@@ -17,14 +17,15 @@ from typing import Any, Final
 
 import grpc.aio
 
-from bench.machine import cores
+from bench.load import METHOD
+from bench.machine import cores, rss_bytes
 from bench.server import Subject, service
 from tests.faults.proxy import fault_proxy
 from tests.redis_server import redis_server
 
 from .faults import MEMORY, World, go_wrong
-from .load import METHOD, POLICY, RESPONSE, Seen, request, work
-from .watch import CONNECTIONS, LAG_BOUND, SETTINGS, Watch, files_bound, files_of, rss_bound, rss_of, save
+from .load import POLICY, RESPONSE, Seen, request, work
+from .watch import CONNECTIONS, LAG_BOUND, SETTINGS, Watch, files_bound, files_of, rss_bound, save
 
 OUT: Final = Path("build/soak")
 RECOVERY: Final = 10.0
@@ -55,7 +56,7 @@ async def soak(seconds: float, seed: int) -> dict[str, Any]:
         proxy = stack.enter_context(fault_proxy(redis.address))
         env = {"REDIS_URL": proxy.address, **SETTINGS}
         running = stack.enter_context(service("nghttp2", POLICY.format(limit=100), cores().server, env))
-        start = rss_of(running.pid), files_of(running.pid)
+        start = rss_bytes(running.pid), files_of(running.pid)
         world = World(
             redis,
             proxy,

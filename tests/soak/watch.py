@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -11,6 +10,7 @@ from typing import Any, Final
 
 import aiohttp
 
+from bench.machine import rss_bytes
 from ratelimitd.app.engine import FALLBACK_BYTES
 from ratelimitd.limiter.new_keys import PLACES
 from ratelimitd.limiter.plan import PLANS_BYTES
@@ -83,7 +83,7 @@ class Watch:
 
     async def look(self, session: aiohttp.ClientSession) -> None:
         """Take a sample; a scrape that fails is counted, since metrics never depend on Redis."""
-        sample = Sample(time.monotonic() - self.began, rss_of(self.pid), files_of(self.pid))
+        sample = Sample(time.monotonic() - self.began, rss_bytes(self.pid), files_of(self.pid))
         try:
             async with session.get("/metrics") as answer:
                 self.metrics = parsed(await answer.text())
@@ -98,11 +98,6 @@ def parsed(text: str) -> dict[str, float]:
     """Return the values of a scrape by name and labels."""
     lines = (line.rsplit(" ", 1) for line in text.splitlines() if line and not line.startswith("#"))
     return {name: float(value) for name, value in lines}
-
-
-def rss_of(pid: int) -> int:
-    """Return the bytes of memory a process has."""
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def files_of(pid: int) -> int:

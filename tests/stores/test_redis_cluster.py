@@ -13,13 +13,12 @@ from ratelimitd.stores.redis import Observer, RedisStore
 from ratelimitd.stores.redis import cluster as slots
 from tests.algorithms.cases import NOW, SECOND, ask
 from tests.contract.cases import allowed, charge
-from tests.redis_cluster import Node, RedisCluster, redis_cluster
+from tests.redis_cluster import Node, RedisCluster, connected, redis_cluster
 from tests.stores.conftest import PATIENCE, Make
 
 HOUR = 3_600 * SECOND
 TEN = make_rate("token_bucket", 10, HOUR)
 WINDOW = make_rate("fixed_window", 10, HOUR)
-CLUSTER = {"REDIS_TYPE": "cluster"}
 
 TIMEOUT = 3000
 """ms that a node may be away before the others act on it: no test here is about that."""
@@ -40,13 +39,6 @@ def cluster(whole: RedisCluster) -> RedisCluster:
     """The same, without keys."""
     whole.flush()
     return whole
-
-
-async def connected(make: Make, cluster: RedisCluster, **others: object) -> RedisStore:
-    """A store that is connected to every master."""
-    store = make(cluster.url, env=CLUSTER, **others)
-    assert await store.connect()
-    return store
 
 
 async def unaware(make: Make, cluster: RedisCluster) -> RedisStore:

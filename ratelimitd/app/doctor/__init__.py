@@ -10,7 +10,6 @@ from typing import Final, NamedTuple
 import uvloop
 
 from ratelimitd.app.gateway_files import read
-from ratelimitd.app.policies import source_of
 from ratelimitd.policy import PolicyErrors
 from ratelimitd.settings import SettingsError, load
 from ratelimitd.sources import GatewayFile
@@ -56,10 +55,9 @@ def examine(
 
 async def _examine(case: Case) -> list[Finding]:
     found: list[Finding] = []
-    source = source_of(case.settings, case.config)
-    if isinstance(source, GatewayFile):
+    if isinstance(case.source, GatewayFile):
         try:
-            case = case._replace(gateway=await read(source.path))
+            case = case._replace(gateway=await read(case.source.path))
         except PolicyErrors as errors:
             found += policy.refused(errors.errors, case)
     for check in CHECKS:

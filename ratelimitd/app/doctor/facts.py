@@ -10,13 +10,12 @@ from typing import Any, Final
 
 import hiredis
 
-from ratelimitd.limiter import Ask, Charge, Plan
 from ratelimitd.limiter.seam import Failure
 from ratelimitd.stores.redis.dial import dial
 from ratelimitd.stores.redis.link import Link, LinkError, talk
+from ratelimitd.stores.redis.probe import probe_of
 from ratelimitd.stores.redis.script import INDEPENDENT, Script, pack_lone, unpack
-from ratelimitd.stores.redis.slots import key_in, slot_of
-from ratelimitd.stores.redis.store import PROBED
+from ratelimitd.stores.redis.slots import slot_of
 
 from .reach import Server
 from .within import resolve
@@ -77,12 +76,6 @@ class Facts:
     probes: Probes = field(default_factory=Probes)
 
 
-def probe_key(server: Server) -> bytes:
-    """Return the key that the service itself probes this server with."""
-    key = server.redis.prefix + b"rl1:probe"
-    return key_in(key, server.slots[0].start) if server.slots else key
-
-
 def holds(server: Server, key: bytes) -> bool:
     """Whether the key is this server's; a prefix with braces puts every key in one slot."""
     return not server.slots or any(slot_of(key) in some for some in server.slots)
@@ -91,7 +84,7 @@ def holds(server: Server, key: bytes) -> bool:
 async def gather(server: Server, script: Script) -> tuple[Facts, Link]:
     """Connect as the service does and ask; returns the connection too, to be probed and given up. Raises LinkError."""
     await resolve(server.address)
-    link = await dial(server.redis.place, server.address, script, probe_key(server), lambda _: None)
+    link = await dial(server.redis.place, server.address, script, server.probe_key, lambda _: None)
     facts = Facts(server)
     try:
         async with asyncio.timeout(ASKING):
@@ -149,7 +142,7 @@ async def probe(link: Link, facts: Facts, script: Script) -> None:
     probes = facts.probes
     try:
         async with asyncio.timeout(PROBING):
-            await _probe(link, script.sha, probe_key(facts.server), probes)
+            await _probe(link, script.sha, facts.server.probe_key, probes)
     except TimeoutError:
         waited = time.perf_counter() - probes.asked
         if waited > facts.server.redis.budget:
@@ -161,7 +154,7 @@ async def probe(link: Link, facts: Facts, script: Script) -> None:
 async def _probe(link: Link, sha: str, key: bytes, probes: Probes) -> None:
     fastest = float("inf")
     for _ in range(PROBES):
-        asked = Ask(Plan((Charge(PROBED, key, binding=False),)), [1])
+        asked = probe_of(key)
         portion = (asked, [0], INDEPENDENT)
         keys, arguments = pack_lone(portion, time.time_ns() // 1000)
         wall, probes.asked = time.time(), time.perf_counter()

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Final
 
+from ratelimitd.app.policies import default_algorithm
 from ratelimitd.gateway.file import domain_of
-from ratelimitd.gateway.model import DEFAULT_ALGORITHM as GATEWAY_ALGORITHM
 from ratelimitd.policy import UNSALTED, OnStoreFailure, Policy, PolicyError, PolicyErrors
 from ratelimitd.settings import Settings
 from ratelimitd.sources import GatewayFile, Loaded, RuntimeFolder, load
@@ -21,7 +21,7 @@ SHOWN: Final = 20
 async def check(case: Case) -> AsyncIterator[Finding]:
     """Load the policy, and look at it."""
     source, settings = case.source, case.settings
-    algorithm = GATEWAY_ALGORITHM if isinstance(source, GatewayFile) else settings.default_algorithm
+    algorithm = default_algorithm(source, settings)
     try:
         loaded = await load(source, default_algorithm=algorithm, merge_domains=settings.merge_domain_config)
         if case.gateway is not None:

@@ -64,7 +64,6 @@ async def check(case: Case) -> AsyncIterator[Finding]:
     except TimeoutError:
         yield bad(PORTS, f"not bound within {BINDING:g} s", "write IP addresses for HOST, GRPC_HOST and DEBUG_HOST")
         return
-    lives = ""
     uds = case.settings.grpc_uds if case.serves else ""
     held = await within(BINDING, lambda: _held(uds))
     lives = ""

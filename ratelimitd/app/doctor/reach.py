@@ -1,12 +1,13 @@
 """Which servers a Redis consists of, and what keeps one from being used."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, NamedTuple
 
 from ratelimitd.stores.redis import Address, Place
-from ratelimitd.stores.redis.dial import ask_once
+from ratelimitd.stores.redis.dial import ask_master, ask_slots
 from ratelimitd.stores.redis.link import LinkError
+from ratelimitd.stores.redis.probe import probe_key
 from ratelimitd.stores.redis.slots import SLOTS, Ranges, ranges
 
 from .finding import Finding, bad, ok, warn
@@ -50,6 +51,11 @@ class Server(NamedTuple):
     def subject(self) -> str:
         """What findings about it are about."""
         return self.redis.subject(self.address)
+
+    @property
+    def probe_key(self) -> bytes:
+        """The key that the service itself probes it with."""
+        return probe_key(self.redis.prefix, self.slots)
 
 
 Reached = tuple[list[Finding], list[Server]]
@@ -108,15 +114,14 @@ async def _single(redis: Redis) -> Reached:
     return [], [Server(redis, redis.place.addresses[0])]
 
 
-async def _each(redis: Redis, command: tuple[str, ...]) -> list[tuple[Address, Any]]:
+async def _each(redis: Redis, ask: Callable[[Place, Address], Awaitable[Any]]) -> list[tuple[Address, Any]]:
     """Ask each address of the place the same; what came back, or a LinkError, with each."""
     place = redis.place
-    credentials = place.sentinel_credentials if place.kind == "sentinel" else place.credentials
 
     async def one(address: Address) -> Any:
         try:
             await resolve(address)
-            return await ask_once(place, address, credentials, command)
+            return await ask(place, address)
         except LinkError as error:
             return error
 
@@ -131,13 +136,8 @@ def _away(redis: Redis, address: Address, error: LinkError, others: bool) -> Fin
 
 async def _sentinel(redis: Redis) -> Reached:
     place = redis.place
-    replies = await _each(redis, ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", place.master))
-    unknown = LinkError(f"this Sentinel knows no master named {place.master}")
-    answers = [(address, unknown if reply is None else reply) for address, reply in replies]
-    named: dict[Address, Address] = {}
-    for address, reply in answers:
-        if not isinstance(reply, LinkError):
-            named[address] = Address(reply[0].decode(), int(reply[1]))
+    answers = await _each(redis, ask_master)
+    named = {address: master for address, master in answers if not isinstance(master, LinkError)}
     findings = [_away(redis, address, reply, bool(named)) for address, reply in answers if isinstance(reply, LinkError)]
     masters = dict.fromkeys(named.values())
     if len(masters) > 1:
@@ -155,7 +155,7 @@ async def _sentinel(redis: Redis) -> Reached:
 async def _cluster(redis: Redis) -> Reached:
     findings: list[Finding] = []
     found: Ranges = {}
-    replies = await _each(redis, ("CLUSTER", "SLOTS"))
+    replies = await _each(redis, ask_slots)
     problems = [(address, reply) for address, reply in replies if isinstance(reply, LinkError)]
     for address, reply in replies:
         if not isinstance(reply, LinkError) and not found:

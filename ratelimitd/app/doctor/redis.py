@@ -11,7 +11,7 @@ from ratelimitd.stores.redis.script import Script, script
 from ratelimitd.stores.redis.slots import slot_of
 
 from .case import Case
-from .facts import Facts, gather, holds, probe, probe_key
+from .facts import Facts, gather, holds, probe
 from .finding import Finding, warn
 from .reach import Redis, Server, servers, unusable
 from .rules import RULES
@@ -56,7 +56,7 @@ async def _gathered(server: Server, own: Script) -> tuple[Facts, Link] | Finding
 
 
 async def _examined(facts: Facts, link: Link, own: Script) -> list[Finding]:
-    if holds(facts.server, probe_key(facts.server)):
+    if holds(facts.server, facts.server.probe_key):
         await probe(link, facts, own)
     return [finding for rule in RULES for finding in rule(facts)]
 

@@ -6,17 +6,16 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final
 
-import hiredis
-
 from ratelimitd.algorithms import Rate
 
-from .dial import ask_once, dial
+from .dial import CLUSTER_SLOTS, ask, ask_slots, dial
 from .errors import redirect
-from .link import Link, LinkError, talk
+from .link import Link, LinkError
 from .node import Detour, Node, Watcher
-from .options import Address, Place, RedisOptions
+from .options import Address, Place, RedisOptions, spread
+from .probe import probe_key
 from .script import Script
-from .slots import SLOTS, Ranges, key_in, ranges, slot_of
+from .slots import SLOTS, Ranges, ranges, slot_of
 from .topology import Spot
 
 LOOK_EVERY: Final = 10.0
@@ -33,8 +32,7 @@ class Cluster:
         self._place = place
         self._script = script
         self._options = options
-        self._prefix = options.prefix + b"rl1:probe"
-        key_in(self._prefix, 0)  # slow the first time, so now
+        probe_key(options.prefix, [range(1)])  # slow the first time, so now
         self._watcher = watcher
         self._nodes: dict[Address, Node] = {}
         self._table: list[Node | None] = [None] * SLOTS
@@ -54,11 +52,6 @@ class Cluster:
     def nodes(self) -> Sequence[Node]:
         """See ``Topology``."""
         return tuple(self._nodes.values())
-
-    @property
-    def reachable(self) -> bool:
-        """See ``Topology``."""
-        return self.connected
 
     @property
     def connected(self) -> bool:
@@ -114,7 +107,7 @@ class Cluster:
         while True:
             pause = LOOK_EVERY if self._settled else LOOK_AGAIN
             try:
-                async with asyncio.timeout(pause * random.uniform(0.5, 1.0)):  # noqa: S311 -- spreads hosts out
+                async with asyncio.timeout(spread(pause)):
                     await self._wake.wait()
                     await asyncio.sleep(LOOK_AGAIN * random.uniform(0.2, 0.4))  # noqa: S311 -- many doubts, one look
             except TimeoutError:
@@ -134,7 +127,7 @@ class Cluster:
             if await self._take(address, partial(self._ask_node, node)):
                 return True
         for address in dict.fromkeys((*self._place.addresses, *self._nodes)):
-            if await self._take(address, partial(self._ask_address, address)):
+            if await self._take(address, partial(ask_slots, self._place, address)):
                 return True
         return False
 
@@ -154,15 +147,9 @@ class Cluster:
             raise LinkError("busy")
         try:
             async with asyncio.timeout(self._place.connect_timeout):
-                (reply,) = await talk(link, [("CLUSTER", "SLOTS")])
+                return await ask(link, CLUSTER_SLOTS)
         except TimeoutError as error:
             raise LinkError("no answer to CLUSTER SLOTS") from error
-        if isinstance(reply, hiredis.ReplyError):
-            raise LinkError(f"CLUSTER SLOTS failed: {reply}")
-        return reply
-
-    async def _ask_address(self, address: Address) -> Any:
-        return await ask_once(self._place, address, self._place.credentials, ("CLUSTER", "SLOTS"))
 
     def _adopt(self, found: Ranges) -> None:
         """Take over who has which slot; who has none any more leaves once its calls are done."""
@@ -171,7 +158,7 @@ class Cluster:
         table: list[Node | None] = [None] * SLOTS
         for address, slots in found.items():
             node = self._node(address)
-            node.probe_key = key_in(self._prefix, slots[0].start)
+            node.probe_key = probe_key(self._options.prefix, slots)
             for some in slots:
                 table[some.start : some.stop] = [node] * len(some)
         self._table = table
@@ -197,5 +184,5 @@ class Cluster:
 
     async def _dial(self, address: Address, on_lost: Callable[[Link], None]) -> Link:
         node = self._nodes.get(address)
-        key = self._prefix if node is None else node.probe_key
+        key = probe_key(self._options.prefix) if node is None else node.probe_key
         return await dial(self._place, address, self._script, key, on_lost)

@@ -1,7 +1,7 @@
 """How a connection to a server of a place is made: dialled and greeted, or asked one thing and closed."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import hiredis
 
@@ -9,6 +9,8 @@ from .greeting import Command, auth, introduction, preparation, refusal
 from .link import Link, LinkError, open_link, talk
 from .options import Address, Credentials, Place
 from .script import Script
+
+CLUSTER_SLOTS: Final = ("CLUSTER", "SLOTS")
 
 
 async def dial(
@@ -32,14 +34,37 @@ async def ask_once(place: Place, address: Address, credentials: Callable[[], Cre
 
     async def greet(link: Link) -> None:
         for words in (*auth(_read(credentials)), command):
-            (reply,) = await talk(link, [words])
-            if isinstance(reply, hiredis.ReplyError):
-                raise LinkError(f"{words[0]!s} failed: {reply}")
-            answered.append(reply)
+            answered.append(await ask(link, words))  # noqa: PERF401 -- one after the other
 
     link = await open_link(address, place.tls, place.connect_timeout, greet)
     link.give_up("answered")
     return answered[-1]
+
+
+async def ask(link: Link, command: Command) -> Any:
+    """Return the reply to one command. Raises LinkError, also for an error reply."""
+    (reply,) = await talk(link, [command])
+    if isinstance(reply, hiredis.ReplyError):
+        raise LinkError(f"{command[0]!s} failed: {reply}")
+    return reply
+
+
+async def ask_master(place: Place, sentinel: Address) -> Address:
+    """Return where the master is that this Sentinel names. Raises LinkError."""
+    question = ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", place.master)
+    reply = await ask_once(place, sentinel, place.sentinel_credentials, question)
+    if reply is None:
+        raise LinkError(f"the Sentinel at {sentinel} knows no master named {place.master}")
+    try:
+        host, port = reply
+        return Address(host.decode(), int(port))
+    except (AttributeError, TypeError, ValueError) as error:
+        raise LinkError(f"the Sentinel at {sentinel} sent no address: {reply!r}") from error
+
+
+async def ask_slots(place: Place, address: Address) -> Any:
+    """Return what this node of a cluster replies to CLUSTER SLOTS. Raises LinkError."""
+    return await ask_once(place, address, place.credentials, CLUSTER_SLOTS)
 
 
 def _read(credentials: Callable[[], Credentials]) -> Credentials:

@@ -1,7 +1,6 @@
 """One Redis server as the store sees it: its connections, its breaker, and how it comes back."""
 
 import asyncio
-import random
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple, Protocol
 
@@ -9,7 +8,8 @@ from ratelimitd.limiter.seam import Failure, FailureKind
 
 from .breaker import Breaker
 from .link import Link, LinkError
-from .options import Address, RedisOptions
+from .options import Address, RedisOptions, spread
+from .probe import probe_key
 
 Dial = Callable[[Callable[[Link], None]], Awaitable[Link]]
 """Opens a connection to where the server is now; takes what is called when that is lost. Raises LinkError."""
@@ -89,7 +89,7 @@ class Node:
         self.address = address or Address()
         self.home = home
         self.breaker = Breaker(options.breaker_after)
-        self.probe_key = options.prefix + b"rl1:probe"
+        self.probe_key = probe_key(options.prefix)
         self.refusal: Failure | None = Failure(FailureKind.DISCONNECTED, "not connected to Redis yet")
         self.links: list[Link] = []
         self._loop = asyncio.get_running_loop()
@@ -138,9 +138,9 @@ class Node:
         try:
             if not self._proven:
                 # The last one was greeted well, and nothing has come of it yet: a server may be well at that alone.
-                await asyncio.sleep(most * random.uniform(0.5, 1.0))  # noqa: S311 -- spreads hosts out
+                await asyncio.sleep(spread(most))
             while len(self.links) < self._pool_size and not await self.open():
-                await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 -- spreads hosts out
+                await asyncio.sleep(spread(pause))
                 pause = min(pause * 2, most)
         finally:
             self._opening = None
@@ -169,10 +169,9 @@ class Node:
             self._judge(f"Redis at {self.name} answers again")
 
     def _probe_later(self) -> None:
-        most = self._options.probe_most
         if self._probing is not None:
             self._probing.cancel()
-        self._probing = self._loop.call_later(random.uniform(most / 2, most), self._probe)  # noqa: S311 -- spreads hosts out
+        self._probing = self._loop.call_later(spread(self._options.probe_most), self._probe)
 
     def _probe(self) -> None:
         if self._closed or not self.breaker.open:

@@ -1,5 +1,6 @@
 """Where a Redis is and how it is used."""
 
+import random
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -37,6 +38,11 @@ class Credentials(NamedTuple):
     def __repr__(self) -> str:
         """Keep the password out of every trace."""
         return f"Credentials({self.username!r})"
+
+
+def spread(seconds: float) -> float:
+    """Return between half of this and all of it, at random, so that hosts which broke off together come one by one."""
+    return random.uniform(seconds / 2, seconds)  # noqa: S311 -- hides nothing
 
 
 def nobody() -> Credentials:

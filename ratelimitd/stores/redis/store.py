@@ -9,17 +9,16 @@ from typing import Any, Final
 
 import hiredis
 
-from ratelimitd.algorithms import make_rate
-from ratelimitd.limiter.seam import Ask, Charge, Done, Failure, FailureKind, Plan
-from ratelimitd.policy import Limit
+from ratelimitd.limiter.seam import Ask, Done, Failure, FailureKind
 
 from .call import Call, Waiting, calls_of, drop_trial, fill, hand_on, packed, pass_trial, torn
 from .cluster import Cluster
-from .errors import NOSCRIPT, TRYAGAIN, meaning
+from .errors import NOSCRIPT, TRYAGAIN, classify, meaning
 from .link import Link, LinkError, Waiter, Word
 from .node import Detour, Node
 from .observer import Observer
 from .options import Place, RedisOptions
+from .probe import PROBE, probe_of
 from .room import Room
 from .script import Script, open_portions, script
 from .topology import Lone, Split, Topology
@@ -39,12 +38,6 @@ LOOKS: Final = 2
 After a stall of our own the reply is already there, but a timer may run before the socket is read. Whatever the
 loop's order, the socket has been read once between the first and the second callback from now.
 """
-
-PROBE: Final = object()
-"""The tag of an ask of our own, whose failures are nobody's."""
-
-PROBED: Final = Limit(make_rate("token_bucket", 1_000_000, 1_000_000))
-"""What a probe charges: so much that it is never denied, and so always writes."""
 
 
 class RedisStore:
@@ -121,7 +114,8 @@ class RedisStore:
     def charge(self, asks: Sequence[Ask], now: int, done: Done) -> None:
         """See ``Store``. Sends nothing yet: the asks of one tick of the event loop share a round trip."""
         loop = self._loop
-        spare = loop.time() + self.options.budget
+        begun = loop.time()
+        spare = begun + self.options.budget
         refusal = self._refusal()
         now_done = []
         for ask in asks:
@@ -129,7 +123,7 @@ class RedisStore:
             deadline = ask.deadline / 1e6 if ask.deadline else spare
             domain = ask.plan.request.domain
             failure = refusal
-            if deadline <= loop.time():
+            if deadline <= begun:
                 failure = TOO_LATE  # nobody would hear the answer, so nothing is charged
             elif failure is None and size and not self._room.take(domain, size):
                 failure = TOO_MANY
@@ -148,7 +142,9 @@ class RedisStore:
     def _refusal(self) -> Failure | None:
         if self._alone is not None:
             return self._alone.refusal
-        return None if self._topology.reachable else Failure(FailureKind.DISCONNECTED, self._why_down)
+        if any(node.refusal is None for node in self._topology.nodes):
+            return None
+        return Failure(FailureKind.DISCONNECTED, self._why_down)
 
     def _fail(self, ask: Ask, indices: Iterable[int], failure: Failure | None) -> None:
         """Fill the open outcomes among these with the failure."""
@@ -198,8 +194,11 @@ class RedisStore:
             if asking:
                 commands.append((["ASKING"], _unheard))
             call.node = node
-            commands.append((["EVALSHA", self._script.sha, *call.arguments], partial(self._replied, node, link, call)))
+            commands.append(self._command(node, link, call))
         link.send(commands)
+
+    def _command(self, node: Node, link: Link, call: Call) -> tuple[Sequence[Word], Waiter]:
+        return ["EVALSHA", self._script.sha, *call.arguments], partial(self._replied, node, link, call)
 
     def _replied(self, node: Node, link: Link, call: Call, reply: Any) -> None:
         """Take the reply to a call: the outcomes, an error of the whole call, or the loss of the connection."""
@@ -229,8 +228,7 @@ class RedisStore:
             call.tries += 1
             self.script_reloads += 1
             load: Sequence[Word] = ["SCRIPT", "LOAD", self._script.text]
-            again: Sequence[Word] = ["EVALSHA", self._script.sha, *call.arguments]
-            link.send([(load, _unheard), (again, partial(self._replied, node, link, call))])
+            link.send([(load, _unheard), self._command(node, link, call)])
             return
         detour = node.home.elsewhere(node, message)
         if detour is not None:
@@ -240,7 +238,7 @@ class RedisStore:
             self._send_apart(node, call)
             return
         self._judge(node, message, in_time=in_time)
-        self._settle([call], Failure(meaning(message).kind, message))
+        self._settle([call], classify(message))
 
     def _may_reload(self, link: Link, call: Call, message: str) -> bool:
         """Whether Redis lacks the script alone: one that will not have it, however often, fails the call."""
@@ -361,7 +359,7 @@ class RedisStore:
 
     def probe(self, node: Node) -> None:
         """See ``Watcher``."""
-        asked = Ask(Plan((Charge(PROBED, node.probe_key, binding=False),)), [1], tag=PROBE)
+        asked = probe_of(node.probe_key)
         end = self._loop.time() + self.options.budget
         waiting = Waiting(asked, end, lambda _: None, b"", 1)
         self._room.count(b"", 1)

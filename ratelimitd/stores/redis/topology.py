@@ -1,16 +1,15 @@
 """Which server has a counter, and how one is reached: a lone server, the master of Sentinels, or two Redis."""
 
 import asyncio
-import random
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from ratelimitd.algorithms import Rate
 
-from .dial import ask_once, dial
+from .dial import ask_master, dial
 from .link import Link, LinkError
 from .node import Detour, Node, Watcher
-from .options import Address, Place, RedisOptions
+from .options import Address, Place, RedisOptions, spread
 from .script import Script
 
 Spot = tuple[Node | None, int]
@@ -33,10 +32,6 @@ class Topology(Protocol):
     @property
     def nodes(self) -> Sequence[Node]:
         """Each server."""
-
-    @property
-    def reachable(self) -> bool:
-        """Whether some server of it can be asked at this moment."""
 
     @property
     def connected(self) -> bool:
@@ -72,11 +67,6 @@ class Lone:
     def nodes(self) -> Sequence[Node]:
         """See ``Topology``."""
         return (self._node,)
-
-    @property
-    def reachable(self) -> bool:
-        """See ``Topology``."""
-        return self._node.refusal is None
 
     @property
     def connected(self) -> bool:
@@ -132,7 +122,7 @@ class Lone:
         """
         suspected = None
         while True:
-            await asyncio.sleep(WATCH_EVERY * random.uniform(0.5, 1.0))  # noqa: S311 -- spreads hosts out
+            await asyncio.sleep(spread(WATCH_EVERY))
             named = await self._named_now()
             if self._node.links and named == suspected and named not in (None, self._master):
                 self._node.drop(f"Sentinel names another master, {named}")
@@ -159,16 +149,7 @@ class Lone:
 
     async def _named(self) -> Address:
         """Ask the Sentinel at hand. Raises LinkError."""
-        place, sentinel = self._place, self._sentinels[0]
-        question = ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", place.master)
-        reply = await ask_once(place, sentinel, place.sentinel_credentials, question)
-        if reply is None:
-            raise LinkError(f"the Sentinel at {sentinel} knows no master named {place.master}")
-        try:
-            host, port = reply
-            return Address(host.decode(), int(port))
-        except (AttributeError, TypeError, ValueError) as error:
-            raise LinkError(f"the Sentinel at {sentinel} sent no address: {reply!r}") from error
+        return await ask_master(self._place, self._sentinels[0])
 
 
 class Split:
@@ -186,11 +167,6 @@ class Split:
     def nodes(self) -> Sequence[Node]:
         """See ``Topology``."""
         return [node for each in self._both for node in each.nodes]
-
-    @property
-    def reachable(self) -> bool:
-        """See ``Topology``."""
-        return any(each.reachable for each in self._both)
 
     @property
     def connected(self) -> bool:

@@ -1,0 +1,50 @@
+"""How tests run ``ratelimitd doctor``, or one of its checks, and what they look for."""
+
+from collections.abc import AsyncIterator, Callable
+
+from click.testing import CliRunner, Result
+
+from ratelimitd.app.doctor.case import Case
+from ratelimitd.app.doctor.finding import Finding, Level
+from ratelimitd.cli import main
+from ratelimitd.settings import load
+
+GOOD = "domain: shop\ndescriptors:\n  - key: user\n    rate_limit: {unit: second, requests_per_unit: 5}\n"
+LOCAL = GOOD + "    on_store_failure: local\n"
+FREE = {
+    **dict.fromkeys(("HOST", "GRPC_HOST", "DEBUG_HOST"), "127.0.0.1"),
+    **dict.fromkeys(("PORT", "GRPC_PORT", "DEBUG_PORT"), "0"),
+    "STORE_BUDGET": "2s",
+}
+PATIENT = {"REDIS_TIMEOUT": "10s"}
+"""A test machine may be slower than any budget."""
+
+RIGHTS = "+evalsha +script|load +time +set +get +pttl +pexpire +del +zadd +zcard +zcount +zrange +zremrangebyrank"
+
+Check = Callable[[Case], AsyncIterator[Finding]]
+
+
+def case(*config: str, with_service: bool = False, **env: str) -> Case:
+    return Case(load({**FREE, **(PATIENT if "REDIS_URL" in env else {}), **env}, {}), config, None, with_service)
+
+
+async def looked(check: Check, at: Case) -> list[Finding]:
+    """What a check finds; whatever is not well says what to change."""
+    found = [finding async for finding in check(at)]
+    assert all(bool(finding.change) == (finding.level is not Level.OK) for finding in found), found
+    return found
+
+
+def only(found: list[Finding], words: str, level: Level) -> Finding:
+    """The one finding with these words; it is of this level."""
+    (finding,) = (each for each in found if words in each.found)
+    assert finding.level is level, finding
+    return finding
+
+
+def levels(found: list[Finding]) -> set[Level]:
+    return {finding.level for finding in found}
+
+
+def doctor(*words: str, **env: str) -> Result:
+    return CliRunner(env={**FREE, **(PATIENT if "REDIS_URL" in env else {}), **env}).invoke(main, ["doctor", *words])

@@ -1,0 +1,211 @@
+"""``ratelimitd doctor``: what it says of real Redis servers that fall short in each way."""
+
+import socket
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ratelimitd.app.doctor import facts, redis, within
+from ratelimitd.app.doctor.finding import Level
+from ratelimitd.app.doctor.reach import Server
+from ratelimitd.stores.redis.script import script
+from tests.app.doctoring import RIGHTS, case, doctor, levels, looked, only
+from tests.redis_cluster import redis_cluster
+from tests.redis_sentinel import redis_sentinel
+from tests.redis_server import RedisServer, faked_clock, free_port, redis_server
+from tests.tls_files import tls_files
+
+
+async def test_a_good_server(server: RedisServer) -> None:
+    """Nothing is to be changed in a server as the docs would have it."""
+    found = await looked(redis.check, case(REDIS_URL=server.address))
+
+    assert levels(found) == {Level.OK}
+    for words in ("a master; the script is loaded", "of STORE_BUDGET", "ms apart", "maxmemory 100 MiB"):
+        only(found, words, Level.OK)
+
+
+async def test_memory_has_no_servers() -> None:
+    """With counters in memory there is no Redis to look at."""
+    assert await looked(redis.check, case()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("maxmemory-policy", "allkeys-lru", "may forget any counter"),
+        ("maxmemory", "0", "maxmemory is 0"),
+        ("timeout", "30", "timeout is 30"),
+    ],
+)
+async def test_settings_of_a_server(
+    server: RedisServer, setting: Callable[[str, str], None], name: str, value: str, words: str
+) -> None:
+    """A setting that the docs warn of is a warning that names the command to change it."""
+    setting(name, value)
+    finding = only(await looked(redis.check, case(REDIS_URL=server.address)), words, Level.WARN)
+    assert "CONFIG SET" in finding.change
+
+
+async def test_a_disk_that_is_waited_for() -> None:
+    """An append-only file that is synced at each write is a warning."""
+    with redis_server("--appendonly", "yes", "--appendfsync", "always") as server:
+        only(await looked(redis.check, case(REDIS_URL=server.address)), "appendfsync is always", Level.WARN)
+
+
+async def test_too_few_replicas(server: RedisServer, setting: Callable[[str, str], None]) -> None:
+    """A master that waits for replicas it has not got is bad: it refuses writes."""
+    setting("min-replicas-to-write", "1")
+    found = await looked(redis.check, case(REDIS_URL=server.address))
+
+    only(found, "0 replicas are in sync", Level.BAD)
+    assert "min-replicas-to-write" in only(found, "NOREPLICAS", Level.BAD).change
+
+
+def test_a_wrong_password(good: str) -> None:
+    """A password that is refused is bad, the setting is named, and the password is shown nowhere."""
+    with redis_server("--requirepass", "right-password") as server:
+        done = doctor("--config", good, REDIS_URL=server.address, REDIS_AUTH="wrong-password")
+
+    assert done.exit_code == 1
+    assert "WRONGPASS" in done.output
+    assert "change: set REDIS_AUTH" in done.output
+    assert "wrong-password" not in done.output
+
+
+async def test_a_missing_right(server: RedisServer) -> None:
+    """A right that the user lacks is bad, and named."""
+    server.ask("ACL", "SETUSER", "u", "reset", "on", ">pw", "~*", *RIGHTS.replace("+zcount ", "").split())
+    (found,) = await looked(redis.check, case(REDIS_URL=server.address, REDIS_AUTH="u:pw"))
+    assert found.level is Level.BAD
+    assert "+zcount" in found.found
+
+
+async def test_the_least_rights(server: RedisServer) -> None:
+    """A user with no right but those of the service is well, and what could not be looked at is told."""
+    server.ask("ACL", "SETUSER", "u", "reset", "on", ">pw", "~*", *RIGHTS.split())
+    found = await looked(redis.check, case(REDIS_URL=server.address, REDIS_AUTH="u:pw"))
+
+    assert levels(found) == {Level.OK}
+    only(found, "INFO is not permitted", Level.OK)
+    only(found, "CONFIG GET is not permitted", Level.OK)
+
+
+async def test_a_replica() -> None:
+    """A replica is bad: what is to be named instead is said."""
+    with redis_server("--replicaof", "127.0.0.1 1") as replica:
+        (found,) = await looked(redis.check, case(REDIS_URL=replica.address))
+    assert (found.level, "it is a replica" in found.found) == (Level.BAD, True)
+    assert found.change == "name the master in REDIS_URL, or its Sentinels with REDIS_TYPE=sentinel"
+
+
+async def test_a_server_that_hangs() -> None:
+    """A server that accepts and never answers is given up after REDIS_TIMEOUT."""
+    with redis_server() as server:
+        server.hang()
+        (found,) = await looked(redis.check, case(REDIS_URL=server.address, REDIS_TIMEOUT="100ms"))
+        server.resume()
+    assert (found.level, "within 0.1 s" in found.found) == (Level.BAD, True)
+
+
+async def test_a_server_that_hangs_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that hangs once it was greeted is bad, and the probes end all the same."""
+    monkeypatch.setattr(facts, "PROBING", 0.2)
+    with redis_server() as server:
+        (asked,) = redis.redises(case(REDIS_URL=server.address, STORE_BUDGET="15ms").settings)
+        seen, link = await facts.gather(Server(asked, asked.place.addresses[0]), script())
+        server.hang()
+        await facts.probe(link, seen, script())
+        link.give_up("the end of the test")
+        server.resume()
+    assert "no answer to the script" in seen.probes.unanswered
+
+
+async def test_a_resolver_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name that nobody looks up costs a bound, and the process need not wait for the resolver."""
+    never = threading.Event()
+    monkeypatch.setattr(within, "NAMES", 0.05)
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: never.wait(10))
+    (found,) = await looked(redis.check, case(REDIS_URL="redis.test:6379"))
+    never.set()
+
+    assert (found.level, "was not looked up within" in found.found) == (Level.BAD, True)
+
+
+async def test_a_clock_that_is_ahead(tmp_path: Path) -> None:
+    """A Redis whose clock is an hour ahead is a warning with the difference."""
+    clock = faked_clock(tmp_path)
+    if clock is None:
+        pytest.skip("needs libfaketime (Debian: faketime)")
+    clock.step_to(3_600)
+    with redis_server(env=clock.env) as server:
+        found = await looked(redis.check, case(REDIS_URL=server.address))
+    assert " s ahead of this host's" in only(found, "3600.", Level.WARN).found
+
+
+async def test_tls(tmp_path: Path) -> None:
+    """Over TLS the certificate's days are told; an authority that did not sign it is bad, and its setting named."""
+    files = tls_files(tmp_path)
+    (tmp_path / "other").mkdir()
+    other = tls_files(tmp_path / "other")
+    with redis_server(tls=files) as server:
+        url = f"rediss://{server.address}"
+        found = await looked(redis.check, case(REDIS_URL=url, REDIS_TLS_CACERT=str(files.authority)))
+        (refused,) = await looked(redis.check, case(REDIS_URL=url, REDIS_TLS_CACERT=str(other.authority)))
+
+    only(found, "its certificate is good for", Level.OK)
+    assert (refused.level, "REDIS_TLS_CACERT" in refused.change) == (Level.BAD, True)
+
+
+async def test_the_second_redis(server: RedisServer) -> None:
+    """REDIS_PERSECOND's server is looked at too, and its own settings are named."""
+    second = f"127.0.0.1:{free_port()}"
+    env = {"REDIS_URL": server.address, "REDIS_PERSECOND": "true", "REDIS_PERSECOND_URL": second}
+    found = await looked(redis.check, case(**env))
+
+    away = only(found, "Connect call failed", Level.BAD)
+    assert (away.subject, "REDIS_PERSECOND_URL" in away.change) == (f"redis per second {second}", True)
+    only(found, "a master", Level.OK)
+
+
+async def test_sentinels() -> None:
+    """The master that Sentinels name is looked at; one Sentinel that is away is a warning, all of them are bad."""
+    gone = f"127.0.0.1:{free_port()}"
+    with redis_sentinel() as running:
+        env = {"REDIS_TYPE": "sentinel", "REDIS_URL": f"{running.url},{gone}"}
+        found = await looked(redis.check, case(**env))
+        master = running.master.address
+    alone = await looked(redis.check, case(REDIS_TYPE="sentinel", REDIS_URL=f"mymaster,{gone}"))
+
+    only(found, f"3 Sentinels name {master}", Level.OK)
+    assert only(found, "Connect call failed", Level.WARN).subject == f"redis {gone}"
+    assert only(found, "a master; ", Level.OK).subject == f"redis {master}"
+    only(found, "min-replicas-to-write 0", Level.WARN)
+    only(alone, "Connect call failed", Level.BAD)
+
+
+async def test_a_cluster() -> None:
+    """Every master of a cluster is looked at; a slot without one is bad, and so are braces in the prefix a warning."""
+    with redis_cluster("--maxmemory", "100mb") as running:
+        env = {"REDIS_TYPE": "cluster", "REDIS_URL": running.nodes[0].address}
+        well = await looked(redis.check, case(**env))
+        braced = await looked(redis.check, case(**env, CACHE_KEY_PREFIX="{x}"))
+        for node in running.nodes:
+            node.ask("CLUSTER", "DELSLOTS", 7)
+        lacking = await looked(redis.check, case(**env))
+
+    only(well, "3 masters have all 16384 slots", Level.OK)
+    assert levels(well) == {Level.OK}
+    assert len([each for each in well if "of STORE_BUDGET" in each.found]) == 3
+    only(braced, "has braces", Level.WARN)
+    assert levels(braced) == {Level.OK, Level.WARN}
+    only(lacking, "1 of 16384 slots have no master: 7-7", Level.BAD)
+
+
+async def test_the_wrong_type() -> None:
+    """A lone server where a cluster was named is bad, with the setting to write."""
+    with redis_server(tcp=True) as lone:
+        (found,) = await looked(redis.check, case(REDIS_TYPE="cluster", REDIS_URL=lone.address))
+    assert (found.level, found.change) == (Level.BAD, "write REDIS_TYPE=single")

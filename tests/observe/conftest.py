@@ -1,0 +1,22 @@
+"""What the tests of logs share."""
+
+import logging
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from ratelimitd.observe import logs
+
+
+@pytest.fixture
+def restored() -> Iterator[None]:
+    """Leave logging as it was."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    logging.captureWarnings(capture=False)
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    structlog.reset_defaults()
+    logs._secrets.clear()
