@@ -8,10 +8,10 @@ import structlog
 
 from ratelimitd.gateway.address import trust
 from ratelimitd.gateway.file import domain_of, read_gateway
-from ratelimitd.gateway.http1 import Server, Sweeper, Upstream
 from ratelimitd.gateway.model import Backend, Gateway
 from ratelimitd.gateway.proxy import Internal, Live, Proxy
 from ratelimitd.gateway.routing import Router, key_headers
+from ratelimitd.http1 import Server, Sweeper, Upstream
 from ratelimitd.policy import Policy, PolicyError, PolicyErrors
 
 from .policies import Accept

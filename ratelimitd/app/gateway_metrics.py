@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 
 from ratelimitd.gateway.account import Account
-from ratelimitd.gateway.http1 import State, Upstream
+from ratelimitd.http1 import State, Upstream
 from ratelimitd.observe.metrics import Family, Value, single
 
 STATES = {State.CLOSED: 0, State.HALF_OPEN: 1, State.OPEN: 2}

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from functools import partial
 
 from ratelimitd.admin import Request, Route, Routes
-from ratelimitd.gateway.http1 import Exchange
 from ratelimitd.gateway.proxy import Internal
+from ratelimitd.http1 import Exchange
 
 
 def internal(routes: Routes, prefix: str) -> Mapping[bytes, Internal]:

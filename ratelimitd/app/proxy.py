@@ -15,9 +15,9 @@ from ratelimitd.admin import Routes, bind, gateway_routes, listen
 from ratelimitd.gateway.account import AccessLog, Account, Handled
 from ratelimitd.gateway.decide import Decider
 from ratelimitd.gateway.default import default_file
-from ratelimitd.gateway.http1 import Peer, Refusal, Server, Sweeper
 from ratelimitd.gateway.model import Admin, Gateway
 from ratelimitd.gateway.proxy import Proxy, render
+from ratelimitd.http1 import Peer, Refusal, Server, Sweeper
 from ratelimitd.observe.health import Health
 from ratelimitd.observe.loop import LoopLag
 from ratelimitd.policy import PolicyErrors

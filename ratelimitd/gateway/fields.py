@@ -7,11 +7,10 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from ratelimitd import marked_yaml as yaml
+from ratelimitd.http1.model import Endpoint
 from ratelimitd.policy.errors import Notes
 from ratelimitd.policy.fields import SHOWN_MAX, WrongValueError, whole
 from ratelimitd.settings import parsers
-
-from .http1.model import Endpoint
 
 Fields = dict[str, Any]
 Reader = Callable[[Notes, yaml.Node], Any]

@@ -4,6 +4,9 @@ from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from ratelimitd import marked_yaml as yaml
+from ratelimitd.http1.balance import BalanceOptions
+from ratelimitd.http1.circuit_breaker import BreakerOptions
+from ratelimitd.http1.options import ServerOptions, UpstreamOptions
 from ratelimitd.policy import Domain, Policy, PolicyError, PolicyErrors
 from ratelimitd.policy.errors import Notes
 from ratelimitd.policy.fields import WrongValueError
@@ -28,9 +31,6 @@ from .fields import (
     size,
     text,
 )
-from .http1.balance import BalanceOptions
-from .http1.breaker import BreakerOptions
-from .http1.options import ServerOptions, UpstreamOptions
 from .model import RATE_LIMITED, Admin, Backend, Gateway, Route, RouteMatch, Tls
 from .paths import PathError, normalise
 from .rate_limits import RateLimitReader, header_match, pattern

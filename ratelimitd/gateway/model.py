@@ -3,10 +3,9 @@
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
+from ratelimitd.http1.model import Endpoint
+from ratelimitd.http1.options import ServerOptions, UpstreamOptions
 from ratelimitd.policy import Unit
-
-from .http1.model import Endpoint
-from .http1.options import ServerOptions, UpstreamOptions
 
 DEFAULT_ALGORITHM: Final = "token_bucket"
 """Of limits in a gateway's policies that name none: people before a gateway click in bursts."""

@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final, NamedTuple
 
+from ratelimitd.http1 import Exchange, Headers, Refusal, Request, Summary, Upstream, to_upstream
 from ratelimitd.limiter import Answer, Plan
 
 from .account import Handled
 from .address import Trusts, client_address
 from .decide import Decided, Decider
-from .http1 import Exchange, Headers, Refusal, Request, Summary, Upstream, to_upstream
 from .model import Gateway
 from .paths import PathError, target
 from .routing import Routed, Router, repeated

@@ -2,10 +2,9 @@
 
 from functools import lru_cache
 
+from ratelimitd.http1 import Headers
 from ratelimitd.limiter import Answer, Status
 from ratelimitd.policy import UNIT_SECONDS, Limit
-
-from .http1 import Headers
 
 
 def limit_headers(answer: Answer) -> Headers:

@@ -1,7 +1,7 @@
 """The scenarios that the service was built against, by number, and the tests that hold each.
 
 A test whose name has ``row_NN`` in it belongs to row NN by that; only the others are listed here. There is no row 39:
-what proxied bytes can do is held by ``tests/gateway/http1``.
+what proxied bytes can do is held by ``tests/http1``.
 """
 
 from collections.abc import Iterable, Mapping

@@ -7,8 +7,8 @@ import pytest
 
 from ratelimitd import marked_yaml
 from ratelimitd.gateway.file import BALANCE, BREAKER, CONNECTIONS, LIMITS, read_gateway
-from ratelimitd.gateway.http1.options import ServerOptions, UpstreamOptions
 from ratelimitd.gateway.routing import Router
+from ratelimitd.http1.options import ServerOptions, UpstreamOptions
 from ratelimitd.policy import examine, value_of
 from ratelimitd.settings.parsers import duration, size
 

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ratelimitd.gateway.file import BALANCE, BREAKER, CONNECTIONS, LIMITS, domain_of, read_gateway
-from ratelimitd.gateway.http1.balance import BalanceOptions
-from ratelimitd.gateway.http1.breaker import BreakerOptions
-from ratelimitd.gateway.http1.options import ServerOptions, UpstreamOptions
 from ratelimitd.gateway.model import Admin, Backend, EnvoyOnly, Gateway, Tls
+from ratelimitd.http1.balance import BalanceOptions
+from ratelimitd.http1.circuit_breaker import BreakerOptions
+from ratelimitd.http1.options import ServerOptions, UpstreamOptions
 from ratelimitd.policy import PolicyErrors, parse
 
 from .files import gateway, limits

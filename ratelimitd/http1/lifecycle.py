@@ -8,10 +8,10 @@ from enum import Enum, auto
 from math import inf
 from typing import Protocol
 
-from .answer import Render
 from .exchange import Exchange
 from .model import Headers, Peer, Refusal, Request
 from .options import ServerOptions
+from .responses import Render
 
 Handler = Callable[[Request, Exchange], None]
 """Answers a request through its exchange, now or later; called on the loop and must not hold it."""

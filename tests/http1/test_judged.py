@@ -1,8 +1,8 @@
 """The memory of heads."""
 
-from ratelimitd.gateway.http1 import judged
-from ratelimitd.gateway.http1.judged import MAX_HEAD_BYTES, MAX_HEADS, MAX_SEEN, judge_request
-from tests.gateway.http1.rig import get
+from ratelimitd.http1 import judged
+from ratelimitd.http1.judged import MAX_HEAD_BYTES, MAX_HEADS, MAX_SEEN, judge_request
+from tests.http1.rig import get
 
 
 def test_what_comes_again_is_judged_once():

@@ -1,14 +1,14 @@
 """HTTP/1.1 on the wire, both sides of a reverse proxy. A leaf: it knows no limits, policies or routes."""
 
 from .balance import BalanceOptions
-from .breaker import BreakerOptions, State
+from .circuit_breaker import BreakerOptions, State
+from .deadlines import Sweeper
 from .exchange import Exchange
 from .headers import to_upstream
+from .lifecycle import Handler
 from .model import Endpoint, Headers, Peer, Refusal, Request, Summary
 from .options import ServerOptions, UpstreamOptions
-from .phases import Handler
 from .server import Server
-from .sweep import Sweeper
 from .upstream import Upstream
 
 __all__ = [

@@ -6,7 +6,7 @@ import socket
 import struct
 from contextlib import suppress
 
-from ratelimitd.gateway.http1 import (
+from ratelimitd.http1 import (
     Endpoint,
     Server,
     ServerOptions,

@@ -2,8 +2,8 @@
 
 import pytest
 
-from ratelimitd.gateway.http1 import ServerOptions
-from tests.gateway.http1.rig import OK, endpoint, get, post, until
+from ratelimitd.http1 import ServerOptions
+from tests.http1.rig import OK, endpoint, get, post, until
 
 SMUGGLED = {
     "both CL+TE": b"Content-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nG",

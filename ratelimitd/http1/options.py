@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from .balance import BalanceOptions
-from .breaker import BreakerOptions
+from .circuit_breaker import BreakerOptions
 
 READ_BYTES = 16 * 1024
 """Taken from a socket at once; a TLS record. With the next it bounds what one connection holds."""

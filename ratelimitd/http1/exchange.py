@@ -5,9 +5,9 @@ from collections.abc import Callable
 from time import monotonic_ns
 from typing import Protocol
 
-from .answer import Render, date_header, has_body, head, persistence, reason_of
 from .model import Endpoint, Headers, Refusal, Request, Summary
 from .relay import BodySink, Relay
+from .responses import Render, date_header, has_body, head, persistence, reason_of
 from .upstream import Upstream
 
 

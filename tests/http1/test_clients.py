@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from ratelimitd.gateway.http1 import Endpoint, ServerOptions, UpstreamOptions
-from tests.gateway.http1.rig import OK, PATIENCE, ScriptedUpstream, endpoint, get, post, until
+from ratelimitd.http1 import Endpoint, ServerOptions, UpstreamOptions
+from tests.http1.rig import OK, PATIENCE, ScriptedUpstream, endpoint, get, post, until
 
 SOON = 0.05
 SLOW = 1000

@@ -1,14 +1,14 @@
 """The table of docs/http-framing.md: what httptools, h11 and we make of the same bytes.
 
-``python -m tests.gateway.http1.framing_table`` prints it.
+``python -m tests.http1.framing_table`` prints it.
 """
 
 import h11
 import httptools
 
-from ratelimitd.gateway.http1.bodies import BodyError, request_body
-from ratelimitd.gateway.http1.judged import judge_request, judge_response
-from ratelimitd.gateway.http1.model import Refusal
+from ratelimitd.http1.bodies import BodyError, request_body
+from ratelimitd.http1.judged import judge_request, judge_response
+from ratelimitd.http1.model import Refusal
 
 H = b"Host: a\r\n"
 POST = b"POST / HTTP/1.1\r\n" + H

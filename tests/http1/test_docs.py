@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.gateway.http1.framing_table import REQUESTS, RESPONSES, our_response, ours, table
+from tests.http1.framing_table import REQUESTS, RESPONSES, our_response, ours, table
 
 DOCS = Path(__file__).parents[3] / "docs" / "http-framing.md"
 
 
 def test_the_table_is_true():
     """What the documentation says that httptools, h11 and we refuse is what they refuse."""
-    assert table() in DOCS.read_text(), "python -m tests.gateway.http1.framing_table prints the table"
+    assert table() in DOCS.read_text(), "python -m tests.http1.framing_table prints the table"
 
 
 @pytest.mark.parametrize("name", REQUESTS)

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from ratelimitd.gateway.http1 import UpstreamOptions
-from tests.gateway.http1.rig import OK, endpoint, get, until
+from ratelimitd.http1 import UpstreamOptions
+from tests.http1.rig import OK, endpoint, get, until
 
 ASK = get(
     b"/ws",

@@ -6,13 +6,13 @@ import h11
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ratelimitd.gateway.http1 import ServerOptions
-from ratelimitd.gateway.http1.answer import render_text
-from ratelimitd.gateway.http1.bodies import BodyError, Endless, chunk, last_chunk, response_body
-from ratelimitd.gateway.http1.connection import Connection, _buffer
-from ratelimitd.gateway.http1.framing import frame_response
-from ratelimitd.gateway.http1.heads import parse_response
-from ratelimitd.gateway.http1.model import Refusal
+from ratelimitd.http1 import ServerOptions
+from ratelimitd.http1.bodies import BodyError, Endless, chunk, last_chunk, response_body
+from ratelimitd.http1.downstream import Connection, _buffer
+from ratelimitd.http1.framing import frame_response
+from ratelimitd.http1.heads import parse_response
+from ratelimitd.http1.model import Refusal
+from ratelimitd.http1.responses import render_text
 
 NEXT = b"GET /next HTTP/1.1\r\nHost: next\r\n\r\n"
 EXAMPLES = 3000

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ratelimitd.gateway.http1.bodies import BodyError, Chunks, Counted, chunk, last_chunk
+from ratelimitd.http1.bodies import BodyError, Chunks, Counted, chunk, last_chunk
 
 
 def fed(body, data, cuts=()):

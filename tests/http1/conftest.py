@@ -5,7 +5,7 @@ import asyncio
 import pytest
 import uvloop
 
-from tests.gateway.http1.rig import Rig, ScriptedUpstream, endpoint
+from tests.http1.rig import Rig, ScriptedUpstream, endpoint
 
 
 def pytest_asyncio_loop_factories(config, item):

@@ -4,14 +4,14 @@ import asyncio
 from math import inf
 from typing import cast
 
-from .answer import CONTINUE, Render, refusal_answer
 from .bodies import Body, BodyError, Counted, request_body
 from .exchange import Exchange
 from .intake import take_head
+from .lifecycle import BUSY, CLOSING, HEAD, LINGER, LINGERING, TUNNEL, Discard, Owner, due, reset_on_close
 from .model import Framed, Headers, Peer, Refusal, Request
 from .options import HIGH_WATER, READ_BYTES
-from .phases import BUSY, CLOSING, HEAD, LINGER, LINGERING, TUNNEL, Discard, Owner, due, reset_on_close
 from .relay import BodySink
+from .responses import CONTINUE, Render, refusal_answer
 
 TURN = 32
 """Steps before the loop serves others: a read of 16 KiB may hold 600 pipelined requests."""

@@ -5,8 +5,8 @@ import socket
 
 import pytest
 
-from ratelimitd.gateway.http1 import BreakerOptions, Endpoint, State, UpstreamOptions
-from tests.gateway.http1.rig import OK, endpoint, get, post, until
+from ratelimitd.http1 import BreakerOptions, Endpoint, State, UpstreamOptions
+from tests.http1.rig import OK, endpoint, get, post, until
 
 SOON = 0.05
 

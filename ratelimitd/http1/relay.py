@@ -3,15 +3,15 @@
 from time import monotonic, monotonic_ns
 from typing import TYPE_CHECKING, Protocol
 
-from .answer import CHUNKED_HEADER, GRANTED, persistence, request_head
-from .answer import head as response_head
 from .bodies import chunk, last_chunk
-from .breaker import Verdict
+from .circuit_breaker import Verdict
 from .headers import to_client
-from .link import Link
 from .model import CHUNKED, UNTIL_CLOSE, Headers, Refusal, ResponseHead
+from .responses import CHUNKED_HEADER, GRANTED, persistence, request_head
+from .responses import head as response_head
 from .tunnel import Tunnel
 from .upstream import Upstream
+from .upstream_connection import Link
 
 if TYPE_CHECKING:
     from .exchange import Exchange

@@ -6,11 +6,11 @@ import ssl
 from collections.abc import Sequence
 
 from .balance import Balance
-from .breaker import Breaker, State, Verdict
+from .circuit_breaker import Breaker, State, Verdict
+from .deadlines import Sweeper
 from .model import Endpoint, Refusal
 from .options import UpstreamOptions
 from .pool import Pool
-from .sweep import Sweeper
 
 
 class Upstream:

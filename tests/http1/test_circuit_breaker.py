@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ratelimitd.gateway.http1.breaker import Breaker, BreakerOptions, State, Verdict
+from ratelimitd.http1.circuit_breaker import Breaker, BreakerOptions, State, Verdict
 
 GOOD, BAD, NEITHER = Verdict.GOOD, Verdict.BAD, Verdict.NEITHER
 OPTIONS = BreakerOptions(consecutive=3, error_rate=0.5, minimum=4, window=10, open_for=5, open_for_at_most=12)

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from .breaker import Verdict
+from .circuit_breaker import Verdict
 
 _GOOD, _BAD = Verdict.GOOD, Verdict.BAD
 

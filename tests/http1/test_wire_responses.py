@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from ratelimitd.gateway.http1 import UpstreamOptions
-from tests.gateway.http1.rig import OK, endpoint, get, post, until
+from ratelimitd.http1 import UpstreamOptions
+from tests.http1.rig import OK, endpoint, get, post, until
 
 
 async def test_events_are_not_held_back(rig, upstream):

@@ -2,10 +2,10 @@
 
 import pytest
 
-from ratelimitd.gateway.http1.framing import frame_request, frame_response, grants_websocket
-from ratelimitd.gateway.http1.heads import hopeless, parse_request, parse_response
-from ratelimitd.gateway.http1.judged import judge_response
-from ratelimitd.gateway.http1.model import CHUNKED, UNTIL_CLOSE, Refusal, RequestHead
+from ratelimitd.http1.framing import frame_request, frame_response, grants_websocket
+from ratelimitd.http1.heads import hopeless, parse_request, parse_response
+from ratelimitd.http1.judged import judge_response
+from ratelimitd.http1.model import CHUNKED, UNTIL_CLOSE, Refusal, RequestHead
 
 
 def judge(head):

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from .breaker import Verdict
-from .link import Link
+from .circuit_breaker import Verdict
 from .model import Headers, Refusal
+from .upstream_connection import Link
 
 if TYPE_CHECKING:
     from .exchange import Exchange

@@ -6,10 +6,10 @@ import ssl
 from math import inf
 from typing import Protocol
 
-from .link import Link
+from .deadlines import Sweeper
 from .model import Endpoint, Refusal
 from .options import UpstreamOptions
-from .sweep import Sweeper
+from .upstream_connection import Link
 
 
 class Taker(Protocol):

@@ -7,12 +7,12 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 
-from .answer import Render, render_text
-from .connection import Connection
+from .deadlines import Sweeper
+from .downstream import Connection
+from .lifecycle import Handler, Member
 from .model import Peer, Refusal
 from .options import ServerOptions
-from .phases import Handler, Member
-from .sweep import Sweeper
+from .responses import Render, render_text
 
 ABORT_WAIT = 1.0
 """Seconds for connections that were ended to be gone; their sockets need one turn of the loop."""

@@ -2,10 +2,10 @@
 
 import pytest
 
-from ratelimitd.gateway.http1.framing import frame_request
-from ratelimitd.gateway.http1.headers import to_client, to_upstream
-from ratelimitd.gateway.http1.heads import parse_request, parse_response
-from ratelimitd.gateway.http1.model import Peer, Request
+from ratelimitd.http1.framing import frame_request
+from ratelimitd.http1.headers import to_client, to_upstream
+from ratelimitd.http1.heads import parse_request, parse_response
+from ratelimitd.http1.model import Peer, Request
 
 
 def request(*lines, version=b"1.1", address="192.0.2.1"):

@@ -1,7 +1,7 @@
 """The choice of an endpoint. Pure: chance is an argument."""
 
-from ratelimitd.gateway.http1.balance import Balance, BalanceOptions
-from ratelimitd.gateway.http1.breaker import Verdict
+from ratelimitd.http1.balance import Balance, BalanceOptions
+from ratelimitd.http1.circuit_breaker import Verdict
 
 GOOD, BAD, NEITHER = Verdict.GOOD, Verdict.BAD, Verdict.NEITHER
 OPTIONS = BalanceOptions(failures=2, eject_for=10, eject_for_at_most=25)
