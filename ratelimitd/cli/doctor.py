@@ -11,7 +11,7 @@ import click
 from .flags import OK, examples, settings_flags
 
 if TYPE_CHECKING:
-    from ratelimitd.app.doctor import Finding
+    from ratelimitd.doctor import Finding
 
 BAD: Final = 1
 
@@ -42,7 +42,7 @@ def doctor(
     Takes the environment and the flags of serve. Exits 0 when nothing is bad, 1 when something is, 2 when it cannot
     be run so. It may be run beside a service, and changes nothing.
     """
-    from ratelimitd.app.doctor import Level, count, examine  # noqa: PLC0415  the whole service
+    from ratelimitd.doctor import Level, count, examine  # noqa: PLC0415  the whole service
 
     given = {name.upper(): value for name, value in flags.items() if value is not None}
     findings = examine(os.environ, given, config, with_service=with_service)

@@ -15,8 +15,8 @@ from ratelimitd.settings import SettingsError, load
 from ratelimitd.sources import GatewayFile
 
 from . import policy, ports, process, redis, settings
-from .case import POLICY, PORTS, PROCESS, SETTINGS, Case
 from .finding import Finding, Level, bad, count
+from .target import POLICY, PORTS, PROCESS, SETTINGS, Case
 
 __all__ = ["Finding", "Level", "count", "examine"]
 

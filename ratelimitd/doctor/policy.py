@@ -11,8 +11,8 @@ from ratelimitd.policy import UNSALTED, OnStoreFailure, Policy, PolicyError, Pol
 from ratelimitd.settings import Settings
 from ratelimitd.sources import GatewayFile, Loaded, RuntimeFolder, load
 
-from .case import POLICY, Case
 from .finding import Finding, bad, ok, warn
+from .target import POLICY, Case
 
 SHOWN: Final = 20
 """Errors or warnings of one policy: a screenful."""

@@ -4,9 +4,9 @@ from collections.abc import AsyncIterator, Callable
 
 from click.testing import CliRunner, Result
 
-from ratelimitd.app.doctor.case import Case
-from ratelimitd.app.doctor.finding import Finding, Level
 from ratelimitd.cli import main
+from ratelimitd.doctor.finding import Finding, Level
+from ratelimitd.doctor.target import Case
 from ratelimitd.settings import load
 
 GOOD = "domain: shop\ndescriptors:\n  - key: user\n    rate_limit: {unit: second, requests_per_unit: 5}\n"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.app.doctoring import GOOD
+from tests.doctor.doctoring import GOOD
 from tests.redis_server import RedisServer, redis_server
 
 

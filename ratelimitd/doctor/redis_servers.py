@@ -10,8 +10,8 @@ from ratelimitd.stores.redis.link import LinkError
 from ratelimitd.stores.redis.probe import probe_key
 from ratelimitd.stores.redis.slots import SLOTS, Ranges, ranges
 
+from .blocking import resolve
 from .finding import Finding, bad, ok, warn
-from .within import resolve
 
 RANGES_SHOWN: Final = 5
 

@@ -10,11 +10,11 @@ from ratelimitd.stores.redis.link import Link, LinkError
 from ratelimitd.stores.redis.script import Script, script
 from ratelimitd.stores.redis.slots import slot_of
 
-from .case import Case
-from .facts import Facts, gather, holds, probe
 from .finding import Finding, warn
-from .reach import Redis, Server, servers, unusable
-from .rules import RULES
+from .redis_facts import Facts, gather, holds, probe
+from .redis_rules import RULES
+from .redis_servers import Redis, Server, servers, unusable
+from .target import Case
 
 
 def redises(settings: Settings) -> list[Redis]:

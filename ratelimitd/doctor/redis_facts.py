@@ -17,8 +17,8 @@ from ratelimitd.stores.redis.probe import probe_of
 from ratelimitd.stores.redis.script import INDEPENDENT, Script, pack_lone, unpack
 from ratelimitd.stores.redis.slots import slot_of
 
-from .reach import Server
-from .within import resolve
+from .blocking import resolve
+from .redis_servers import Server
 
 PROBES: Final = 100
 """Calls one after the other: with so many, the 99th percentile is not merely the one that a busy host held up."""

@@ -5,8 +5,8 @@ from typing import Final
 
 from ratelimitd.settings import SettingsError
 
-from .case import SETTINGS, Case
 from .finding import Finding, bad, ok, warn
+from .target import SETTINGS, Case
 
 ENVOY_WAITS: Final = 0.020
 """Seconds: the default ``timeout`` of Envoy's rate limit filter."""

@@ -12,9 +12,9 @@ import aiohttp
 
 from ratelimitd.transport.listen import address, listen_tcp
 
-from .case import PORTS, Case
+from .blocking import within
 from .finding import Finding, bad, ok, warn
-from .within import within
+from .target import PORTS, Case
 
 ANSWERS: Final = 1.0
 """Seconds for a page that says OK."""

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from ratelimitd.app.doctor import rules
-from ratelimitd.app.doctor.facts import Facts, Probes
-from ratelimitd.app.doctor.finding import Finding, Level
-from ratelimitd.app.doctor.reach import Redis, Server, gaps
+from ratelimitd.doctor import redis_rules
+from ratelimitd.doctor.finding import Finding, Level
+from ratelimitd.doctor.redis_facts import Facts, Probes
+from ratelimitd.doctor.redis_servers import Redis, Server, gaps
 from ratelimitd.stores.redis import Address, Place
 
 PLACE = Place((Address("redis.test"),))
@@ -35,7 +35,7 @@ def level(found: Iterator[Finding]) -> Level:
 )
 def test_latency(times: list[float], expected: Level) -> None:
     """Above a third of the budget is a warning, above it bad; one call of a hundred may be this host's own fault."""
-    assert level(rules._latency(facts(probes=Probes(times)))) is expected
+    assert level(redis_rules._latency(facts(probes=Probes(times)))) is expected
 
 
 @pytest.mark.parametrize(
@@ -43,33 +43,33 @@ def test_latency(times: list[float], expected: Level) -> None:
 )
 def test_clock(skew: float, expected: Level) -> None:
     """More than a second either way is a warning, less what the round trip leaves unsure."""
-    assert level(rules._clock(facts(probes=Probes([0.001], skew=skew)))) is expected
+    assert level(redis_rules._clock(facts(probes=Probes([0.001], skew=skew)))) is expected
 
 
 @pytest.mark.parametrize(("used", "warned"), [("79", False), ("81", True)])
 def test_full_memory(used: str, warned: bool) -> None:
     """Memory above four fifths of its bound is a warning."""
     info = {"maxmemory": "100", "used_memory": used, "maxmemory_policy": "volatile-ttl"}
-    assert (Level.WARN in [each.level for each in rules._memory(facts(info=info))]) is warned
+    assert (Level.WARN in [each.level for each in redis_rules._memory(facts(info=info))]) is warned
 
 
 @pytest.mark.parametrize(("least", "expected"), [("0", Level.WARN), ("1", Level.OK), ("2", Level.BAD)])
 def test_replicas(least: str, expected: Level) -> None:
     """With one good replica, 0 to write is a warning, 1 is well and 2 refuses every write."""
     info = {"connected_slaves": "1", **({} if least == "0" else {"min_slaves_good_slaves": "1"})}
-    assert level(rules._replicas(facts(info=info, config={"min-replicas-to-write": least}))) is expected
+    assert level(redis_rules._replicas(facts(info=info, config={"min-replicas-to-write": least}))) is expected
 
 
 def test_forks() -> None:
     """A fork that took longer than the budget is a warning, a shorter one is nothing to tell."""
-    assert list(rules._disk(facts(info={"latest_fork_usec": "14000"}))) == []
-    assert level(rules._disk(facts(info={"latest_fork_usec": "16000"}))) is Level.WARN
+    assert list(redis_rules._disk(facts(info={"latest_fork_usec": "14000"}))) == []
+    assert level(redis_rules._disk(facts(info={"latest_fork_usec": "16000"}))) is Level.WARN
 
 
 @pytest.mark.parametrize(("days", "expected"), [(13, Level.WARN), (15, Level.OK)])
 def test_certificate(days: int, expected: Level) -> None:
     """A certificate with less than two weeks left is a warning."""
-    assert level(rules._certificate(facts(expires=time.time() + days * 86_400))) is expected
+    assert level(redis_rules._certificate(facts(expires=time.time() + days * 86_400))) is expected
 
 
 def test_gaps() -> None:

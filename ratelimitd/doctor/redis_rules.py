@@ -4,9 +4,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
-from .facts import Facts
 from .finding import Finding, bad, ok, warn
-from .reach import change_for
+from .redis_facts import Facts
+from .redis_servers import change_for
 
 CLOCKS_APART: Final = 1.0
 """Seconds: more, and hosts and Redis disagree which window of a second it is."""

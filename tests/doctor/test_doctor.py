@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from ratelimitd.app.doctor import policy, ports, process, settings
-from ratelimitd.app.doctor.finding import Level
 from ratelimitd.app.gateway_files import read
-from tests.app.doctoring import GOOD, LOCAL, case, doctor, levels, looked, only
+from ratelimitd.doctor import policy, ports, process, settings
+from ratelimitd.doctor.finding import Level
+from tests.doctor.doctoring import GOOD, LOCAL, case, doctor, levels, looked, only
 from tests.redis_server import RedisServer, free_port
 from tests.service import service
 from tests.tls_files import tls_files

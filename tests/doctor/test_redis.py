@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from ratelimitd.app.doctor import facts, redis, within
-from ratelimitd.app.doctor.finding import Level
-from ratelimitd.app.doctor.reach import Server
+from ratelimitd.doctor import blocking, redis, redis_facts
+from ratelimitd.doctor.finding import Level
+from ratelimitd.doctor.redis_servers import Server
 from ratelimitd.stores.redis.script import script
-from tests.app.doctoring import RIGHTS, case, doctor, levels, looked, only
+from tests.doctor.doctoring import RIGHTS, case, doctor, levels, looked, only
 from tests.redis_cluster import redis_cluster
 from tests.redis_sentinel import redis_sentinel
 from tests.redis_server import RedisServer, faked_clock, free_port, redis_server
@@ -112,12 +112,12 @@ async def test_a_server_that_hangs() -> None:
 
 async def test_a_server_that_hangs_later(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that hangs once it was greeted is bad, and the probes end all the same."""
-    monkeypatch.setattr(facts, "PROBING", 0.2)
+    monkeypatch.setattr(redis_facts, "PROBING", 0.2)
     with redis_server() as server:
         (asked,) = redis.redises(case(REDIS_URL=server.address, STORE_BUDGET="15ms").settings)
-        seen, link = await facts.gather(Server(asked, asked.place.addresses[0]), script())
+        seen, link = await redis_facts.gather(Server(asked, asked.place.addresses[0]), script())
         server.hang()
-        await facts.probe(link, seen, script())
+        await redis_facts.probe(link, seen, script())
         link.give_up("the end of the test")
         server.resume()
     assert "no answer to the script" in seen.probes.unanswered
@@ -126,7 +126,7 @@ async def test_a_server_that_hangs_later(monkeypatch: pytest.MonkeyPatch) -> Non
 async def test_a_resolver_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
     """A name that nobody looks up costs a bound, and the process need not wait for the resolver."""
     never = threading.Event()
-    monkeypatch.setattr(within, "NAMES", 0.05)
+    monkeypatch.setattr(blocking, "NAMES", 0.05)
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: never.wait(10))
     (found,) = await looked(redis.check, case(REDIS_URL="redis.test:6379"))
     never.set()

@@ -11,9 +11,9 @@ from ratelimitd.stores.redis import Place
 from ratelimitd.transport import nghttp2_available
 from ratelimitd.transport.tls import TlsFiles
 
-from .case import PROCESS, Case
 from .finding import Finding, bad, ok, warn
 from .redis import redises
+from .target import PROCESS, Case
 
 OWN_FILES: Final = 64
 """Log, listeners, the loop's own and the child that parses policies, with room to spare."""
