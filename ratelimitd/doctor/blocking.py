@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Final, TypeVar
 
 from ratelimitd.stores.redis import Address
-from ratelimitd.stores.redis.link import LinkError
+from ratelimitd.stores.redis.connection import LinkError
 
 T = TypeVar("T")
 

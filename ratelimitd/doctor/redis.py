@@ -6,7 +6,7 @@ from functools import partial
 
 from ratelimitd.app.redis import hide_passwords, redis_options
 from ratelimitd.settings import Settings
-from ratelimitd.stores.redis.link import Link, LinkError
+from ratelimitd.stores.redis.connection import Link, LinkError
 from ratelimitd.stores.redis.script import Script, script
 from ratelimitd.stores.redis.slots import slot_of
 

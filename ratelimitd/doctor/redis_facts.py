@@ -11,8 +11,8 @@ from typing import Any, Final
 import hiredis
 
 from ratelimitd.limiter.seam import Failure
+from ratelimitd.stores.redis.connection import Link, LinkError, talk
 from ratelimitd.stores.redis.dial import dial
-from ratelimitd.stores.redis.link import Link, LinkError, talk
 from ratelimitd.stores.redis.probe import probe_of
 from ratelimitd.stores.redis.script import INDEPENDENT, Script, pack_lone, unpack
 from ratelimitd.stores.redis.slots import slot_of

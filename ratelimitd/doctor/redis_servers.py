@@ -5,8 +5,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, NamedTuple
 
 from ratelimitd.stores.redis import Address, Place
+from ratelimitd.stores.redis.connection import LinkError
 from ratelimitd.stores.redis.dial import ask_master, ask_slots
-from ratelimitd.stores.redis.link import LinkError
 from ratelimitd.stores.redis.probe import probe_key
 from ratelimitd.stores.redis.slots import SLOTS, Ranges, ranges
 

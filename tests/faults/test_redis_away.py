@@ -10,7 +10,7 @@ import pytest
 
 from ratelimitd.limiter.seam import Ask, FailureKind
 from ratelimitd.stores.redis import RedisStore
-from ratelimitd.stores.redis.call import Waiting
+from ratelimitd.stores.redis.batch import Waiting
 from tests.algorithms.cases import NOW
 from tests.faults.conftest import NO_BREAKER, Make
 from tests.faults.load import PATIENCE, TENDER, Load, Watch, answered, decided, held, kinds, load, until, wanted

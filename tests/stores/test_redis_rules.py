@@ -5,8 +5,8 @@ import pytest
 from ratelimitd.limiter.seam import FailureKind
 from ratelimitd.stores.redis.breaker import Breaker
 from ratelimitd.stores.redis.errors import Redirect, classify, meaning, redirect
+from ratelimitd.stores.redis.in_flight import Room
 from ratelimitd.stores.redis.options import Address
-from ratelimitd.stores.redis.room import Room
 
 SAID = {
     "WRONGTYPE Operation against a key holding the wrong kind of value": (FailureKind.KEY, False, False),

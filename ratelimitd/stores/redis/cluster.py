@@ -8,13 +8,13 @@ from typing import Any, Final
 
 from ratelimitd.algorithms import Rate
 
+from .connection import Link, LinkError
 from .dial import CLUSTER_SLOTS, ask, ask_slots, dial
 from .errors import redirect
-from .link import Link, LinkError
-from .node import Detour, Node, Watcher
 from .options import Address, Place, RedisOptions, spread
 from .probe import probe_key
 from .script import Script
+from .server import Detour, Node, Watcher
 from .slots import SLOTS, Ranges, ranges, slot_of
 from .topology import Spot
 

@@ -5,8 +5,8 @@ from typing import Any, Final
 
 import hiredis
 
-from .greeting import Command, auth, introduction, preparation, refusal
-from .link import Link, LinkError, open_link, talk
+from .connection import Link, LinkError, open_link, talk
+from .handshake import Command, auth, introduction, preparation, refusal
 from .options import Address, Credentials, Place
 from .script import Script
 

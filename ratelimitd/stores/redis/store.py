@@ -11,16 +11,16 @@ import hiredis
 
 from ratelimitd.limiter.seam import Ask, Done, Failure, FailureKind
 
-from .call import Call, Waiting, calls_of, drop_trial, fill, hand_on, packed, pass_trial, torn
+from .batch import Call, Waiting, calls_of, drop_trial, fill, hand_on, packed, pass_trial, torn
 from .cluster import Cluster
+from .connection import Link, LinkError, Waiter, Word
 from .errors import NOSCRIPT, TRYAGAIN, classify, meaning
-from .link import Link, LinkError, Waiter, Word
-from .node import Detour, Node
+from .in_flight import Room
 from .observer import Observer
 from .options import Place, RedisOptions
 from .probe import PROBE, probe_of
-from .room import Room
 from .script import Script, open_portions, script
+from .server import Detour, Node
 from .topology import Lone, Split, Topology
 
 log = logging.getLogger(__name__)

@@ -6,11 +6,11 @@ from typing import Final, Protocol
 
 from ratelimitd.algorithms import Rate
 
+from .connection import Link, LinkError
 from .dial import ask_master, dial
-from .link import Link, LinkError
-from .node import Detour, Node, Watcher
 from .options import Address, Place, RedisOptions, spread
 from .script import Script
+from .server import Detour, Node, Watcher
 
 Spot = tuple[Node | None, int]
 """The server of a counter, and what may share a script call with it: its slot. None: no server has the slot now."""

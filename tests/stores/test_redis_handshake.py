@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from ratelimitd.stores.redis.greeting import unfit
+from ratelimitd.stores.redis.handshake import unfit
 from ratelimitd.stores.redis.options import Place
 from tests.contract.cases import allowed, charge
 from tests.redis_sentinel import redis_sentinel

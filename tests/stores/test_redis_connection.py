@@ -8,7 +8,7 @@ import pytest
 
 from ratelimitd.algorithms import Decision
 from ratelimitd.limiter.seam import FailureKind
-from ratelimitd.stores.redis.link import LinkError, open_link
+from ratelimitd.stores.redis.connection import LinkError, open_link
 from ratelimitd.stores.redis.options import Address
 from tests.contract.cases import charge
 from tests.stores.conftest import PATIENCE, Edges, Make

@@ -11,7 +11,7 @@ from ratelimitd.stores.redis import RedisStore
 from tests.contract.cases import charge
 from tests.stores.conftest import PATIENCE, Edges, Make
 from tests.stores.fake_redis import FakeRedis
-from tests.stores.test_redis_link import REPLY
+from tests.stores.test_redis_connection import REPLY
 from tests.stores.test_redis_store import kinds, one
 
 AFTER = 5

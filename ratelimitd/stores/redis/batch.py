@@ -10,8 +10,7 @@ from ratelimitd.algorithms import Decision, counter_key
 from ratelimitd.limiter.seam import Ask, Done, Failure
 from ratelimitd.policy import OnStoreFailure
 
-from .link import Word
-from .node import Node
+from .connection import Word
 from .options import RedisOptions
 from .script import (
     ATOMIC,
@@ -28,6 +27,7 @@ from .script import (
     split,
     unpack,
 )
+from .server import Node
 from .topology import Spot, Topology
 
 log = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 from ratelimitd.limiter.seam import Failure, FailureKind
 
 from .breaker import Breaker
-from .link import Link, LinkError
+from .connection import Link, LinkError
 from .options import Address, RedisOptions, spread
 from .probe import probe_key
 
