@@ -18,8 +18,8 @@ from ratelimitd.descriptor_text import show
 from ratelimitd.limiter import Ask, Charge, Failure, OverLimitCache, Plan, Store
 from ratelimitd.limiter import Request as Asked
 
-from .asked import Read, asked
 from .http import Handler, Request, Response, as_json
+from .key_query import Read, asked
 
 log = structlog.stdlib.get_logger(__name__)
 

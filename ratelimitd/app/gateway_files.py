@@ -6,7 +6,7 @@ from pathlib import Path
 
 import structlog
 
-from ratelimitd.gateway.address import trust
+from ratelimitd.gateway.client_address import trust
 from ratelimitd.gateway.file import domain_of, read_gateway
 from ratelimitd.gateway.model import Backend, Gateway
 from ratelimitd.gateway.proxy import Internal, Live, Proxy

@@ -12,7 +12,7 @@ import structlog
 
 from ratelimitd import __version__
 from ratelimitd.admin import Routes, bind, gateway_routes, listen
-from ratelimitd.gateway.account import AccessLog, Account, Handled
+from ratelimitd.gateway.access_log import AccessLog, Account, Handled
 from ratelimitd.gateway.decide import Decider
 from ratelimitd.gateway.default import default_file
 from ratelimitd.gateway.model import Admin, Gateway

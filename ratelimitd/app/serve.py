@@ -9,7 +9,7 @@ from ratelimitd import __version__
 from ratelimitd.observe.health import Health
 from ratelimitd.observe.loop import LoopLag
 from ratelimitd.rls import GrpcHealth, handlers
-from ratelimitd.rls.narrate import narrate
+from ratelimitd.rls.decision_log import narrate
 from ratelimitd.settings import Settings
 
 from .engine import build

@@ -10,13 +10,13 @@ from typing import Final, NamedTuple
 from ratelimitd.http1 import Exchange, Headers, Refusal, Request, Summary, Upstream, to_upstream
 from ratelimitd.limiter import Answer, Plan
 
-from .account import Handled
-from .address import Trusts, client_address
+from .access_log import Handled
+from .client_address import Trusts, client_address
 from .decide import Decided, Decider
+from .limit_headers import limit_headers, retry_after
 from .model import Gateway
 from .paths import PathError, target
 from .routing import Routed, Router, repeated
-from .told import limit_headers, retry_after
 
 Internal = Callable[[Exchange], None]
 """Answers a path of our own, such as /metrics."""

@@ -7,7 +7,7 @@ import pytest
 import yaml as pyyaml
 from hypothesis import strategies as st
 
-from ratelimitd.gateway.address import trust
+from ratelimitd.gateway.client_address import trust
 from ratelimitd.gateway.file import read_gateway
 from ratelimitd.gateway.routing import Router
 from ratelimitd.policy import PolicyErrors

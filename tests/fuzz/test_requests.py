@@ -9,7 +9,7 @@ from ratelimitd.observe.metrics import Counters
 from ratelimitd.policy import parse
 from ratelimitd.proto import message
 from ratelimitd.rls import Bounds, EncodeOptions, RateLimitService, ServiceOptions
-from ratelimitd.rls.narrate import narrate
+from ratelimitd.rls.decision_log import narrate
 from ratelimitd.stores.memory import MemoryStore
 from ratelimitd.transport import Status
 from tests.fuzz.runs import LEAST_SHARE, Seen, fuzz

@@ -8,7 +8,7 @@ from ratelimitd.app import exposition
 from ratelimitd.app.engine import build
 from ratelimitd.app.gateway_metrics import gateway_families
 from ratelimitd.app.policies import Policies, source_of
-from ratelimitd.gateway.account import Account
+from ratelimitd.gateway.access_log import Account
 from ratelimitd.observe.loop import LoopLag
 from ratelimitd.observe.metrics import LIMIT_COUNTERS, LIMIT_PREFIX, RUNTIME, Family
 from ratelimitd.settings import load

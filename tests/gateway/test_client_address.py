@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ratelimitd.gateway.address import canonical, client_address, trust
+from ratelimitd.gateway.client_address import canonical, client_address, trust
 
 TRUSTS = trust(["10.0.0.0/8", "2001:db8::/32"])
 

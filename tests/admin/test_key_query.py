@@ -2,8 +2,8 @@
 
 import pytest
 
-from ratelimitd.admin.asked import asked
 from ratelimitd.admin.http import Request
+from ratelimitd.admin.key_query import asked
 from ratelimitd.limiter import Request as Asked
 from ratelimitd.policy import Descriptor
 

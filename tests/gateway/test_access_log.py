@@ -3,7 +3,7 @@
 import json
 from datetime import UTC, datetime, timedelta
 
-from ratelimitd.gateway.account import AccessLog, Handled
+from ratelimitd.gateway.access_log import AccessLog, Handled
 
 ODD = 'quote " backslash \\ newline \n nul \0 é € 𝄞 \udcff </script>'
 
