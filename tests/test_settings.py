@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from ratelimitd.config.values import boolean, duration, host_port, size
 from ratelimitd.settings import ROWS, Secret, Settings, SettingsError, Status, load
 from ratelimitd.settings.docs import page
-from ratelimitd.settings.parsers import boolean, duration, host_port, size
 from ratelimitd.settings.table import ALGORITHMS
 
 REFUSED = [row for row in ROWS if row.status is Status.REFUSED]

@@ -16,7 +16,7 @@ from typing import Final
 import structlog
 
 from ratelimitd.algorithms import ALGORITHMS, make_rate
-from ratelimitd.settings.parsers import bearer
+from ratelimitd.config.values import bearer
 
 from .http import Handler, Request, Response, as_json
 

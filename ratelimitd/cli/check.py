@@ -5,9 +5,9 @@ from typing import Final
 
 import click
 
+from ratelimitd.config.values import positive_duration
 from ratelimitd.descriptor_text import Entries, encode
 from ratelimitd.descriptor_text import parse as parse_descriptor
-from ratelimitd.settings.parsers import positive_duration
 
 from .flags import ERROR, OK, OVER_LIMIT, Text, examples
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from ratelimitd.settings.parsers import host_port, port_number, positive_duration
+from ratelimitd.config.values import host_port, port_number, positive_duration
 
 from .flags import Text, examples
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from ratelimitd.config.values import boolean
 from ratelimitd.settings import ROWS, Settings, Status
-from ratelimitd.settings.parsers import boolean
 
 if TYPE_CHECKING:
     from ratelimitd.policy import Parsed

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from ratelimitd.config.values import positive_duration
 from ratelimitd.descriptor_text import Entries, encode
 from ratelimitd.descriptor_text import parse as parse_descriptor
 from ratelimitd.settings import Settings
-from ratelimitd.settings.parsers import positive_duration
 
 from .flags import Text, examined, examples, policy_flags
 

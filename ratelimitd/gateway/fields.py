@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from ratelimitd import marked_yaml as yaml
+from ratelimitd.config import values
+from ratelimitd.config import yaml_nodes as yaml
+from ratelimitd.config.problems import Notes
 from ratelimitd.http1.model import Endpoint
-from ratelimitd.policy.errors import Notes
 from ratelimitd.policy.fields import SHOWN_MAX, WrongValueError, whole
-from ratelimitd.settings import parsers
 
 Fields = dict[str, Any]
 Reader = Callable[[Notes, yaml.Node], Any]
@@ -97,8 +97,8 @@ def parsed(parser: Callable[[str], Any], wanted: str) -> Reader:
     return read
 
 
-seconds: Final = parsed(parsers.positive_duration, "a duration above 0, such as 500ms, 15s or 2m")
-size: Final = parsed(parsers.size(1), "a size above 0, such as 8KiB, 10MiB or a number of bytes")
+seconds: Final = parsed(values.positive_duration, "a duration above 0, such as 500ms, 15s or 2m")
+size: Final = parsed(values.size(1), "a size above 0, such as 8KiB, 10MiB or a number of bytes")
 count: Final = number(1, 1_000_000)
 
 

@@ -3,14 +3,14 @@
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
-from ratelimitd import marked_yaml as yaml
+from ratelimitd.config import values
+from ratelimitd.config import yaml_nodes as yaml
+from ratelimitd.config.problems import Notes
 from ratelimitd.http1.balance import BalanceOptions
 from ratelimitd.http1.circuit_breaker import BreakerOptions
 from ratelimitd.http1.options import ServerOptions, UpstreamOptions
 from ratelimitd.policy import Domain, Policy, PolicyError, PolicyErrors
-from ratelimitd.policy.errors import Notes
 from ratelimitd.policy.fields import WrongValueError
-from ratelimitd.settings import parsers
 
 from .fields import (
     Fields,
@@ -134,7 +134,7 @@ class _Reader:
             return None
         return Gateway(
             file=notes.file,
-            listen=fields.get("listen") or parsers.host_port(LISTEN),
+            listen=fields.get("listen") or values.host_port(LISTEN),
             upstreams=upstreams,
             routes=routes,
             trusted_proxies=fields.get("trusted_proxies", ()),
@@ -149,7 +149,7 @@ class _Reader:
 
     def _top(self) -> Level:
         return {
-            "listen": parsed(parsers.host_port, "host:port, such as :8080 or 127.0.0.1:8080"),
+            "listen": parsed(values.host_port, "host:port, such as :8080 or 127.0.0.1:8080"),
             "upstreams": self._upstreams,
             "routes": list_of(self._route, least=1),
             "policies": _policies,
@@ -261,6 +261,6 @@ def _tls(notes: Notes, node: yaml.Node) -> Tls | None:
 
 
 def _admin(notes: Notes, node: yaml.Node) -> Admin:
-    fields = read_map(notes, node, "'admin'", {"prefix": _path, "port": number(0, parsers.PORT_MAX)})
+    fields = read_map(notes, node, "'admin'", {"prefix": _path, "port": number(0, values.PORT_MAX)})
     only_one(notes, node, "'admin'", fields, "prefix", "port")
     return Admin(fields.get("prefix", "").rstrip("/"), fields.get("port"))

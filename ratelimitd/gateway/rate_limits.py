@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from typing import Any, Final
 
-from ratelimitd import marked_yaml as yaml
+from ratelimitd.config import yaml_nodes as yaml
+from ratelimitd.config.problems import Notes
 from ratelimitd.policy import Unit
-from ratelimitd.policy.errors import Notes
 from ratelimitd.policy.fields import UINT32_MAX, WrongValueError
 
 from .fields import (

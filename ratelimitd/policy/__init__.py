@@ -1,6 +1,7 @@
 """WHAT is limited: the policy file, its values, and how a request finds its limits."""
 
-from .errors import PolicyError, PolicyErrors
+from ratelimitd.config.problems import PolicyError, PolicyErrors
+
 from .identity import UNSALTED, Identified, identify, recounted
 from .match import match
 from .model import (

@@ -9,10 +9,10 @@ import binascii
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from ratelimitd import marked_yaml as yaml
 from ratelimitd.algorithms import ALGORITHMS
+from ratelimitd.config import yaml_nodes as yaml
+from ratelimitd.config.problems import Notes
 
-from .errors import Notes
 from .model import OnStoreFailure
 
 UINT32_MAX: Final = (1 << 32) - 1

@@ -2,10 +2,10 @@
 
 from typing import Final, NamedTuple
 
-from ratelimitd import marked_yaml as yaml
 from ratelimitd.algorithms import Rate, RateError, deviation, make_rate
+from ratelimitd.config import yaml_nodes as yaml
+from ratelimitd.config.problems import Notes
 
-from .errors import Notes
 from .fields import ITEM, LIMIT, REPLACED, Fields, maps_of, read_fields
 from .model import SECOND, UNIT_SECONDS, UPSTREAM_ALGORITHM, Limit, OnStoreFailure, Unit
 

@@ -3,9 +3,8 @@
 import math
 from typing import Final
 
-from ratelimitd import marked_yaml as yaml
-
-from .errors import Notes
+from ratelimitd.config import yaml_nodes as yaml
+from ratelimitd.config.problems import Notes
 
 Value = None | bool | int | float | str | list["Value"] | dict[str, "Value"]
 """JSON's values. Struct keeps numbers as doubles."""

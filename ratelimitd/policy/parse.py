@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple, TypeVar
 
-from ratelimitd import marked_yaml as yaml
+from ratelimitd.config import yaml_nodes as yaml
+from ratelimitd.config.problems import Notes, PolicyError, PolicyErrors
 
-from .errors import Notes, PolicyError, PolicyErrors
 from .fields import DESCRIPTOR, ROOT, Fields, maps_of, read_fields
 from .limits import LimitMaker, Traits
 from .metadata import read_metadata

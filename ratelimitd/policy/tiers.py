@@ -8,9 +8,9 @@ from collections.abc import Callable
 from hashlib import sha256
 from typing import Any, Final, NamedTuple
 
-from ratelimitd import marked_yaml as yaml
+from ratelimitd.config import yaml_nodes as yaml
+from ratelimitd.config.problems import Notes
 
-from .errors import Notes
 from .fields import WrongValueError, octets, whole
 from .model import Identity
 from .wildcards import STAR

@@ -6,7 +6,7 @@ What works is an attribute of ``Settings``; its row is read on the class. What d
 from collections.abc import Mapping
 from typing import Any, Final, NoReturn, cast
 
-from ratelimitd.settings.parsers import (
+from ratelimitd.config.values import (
     EVERYWHERE,
     address,
     bearer,

@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from ratelimitd import marked_yaml as yaml
+from ratelimitd.config import yaml_nodes as yaml
 from ratelimitd.policy import Beside, Content, PolicyError, PolicyErrors, value_of
 
 BYTES_MAX: Final = 24 << 20

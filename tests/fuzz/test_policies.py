@@ -4,7 +4,7 @@ from contextlib import suppress
 
 import pytest
 
-from ratelimitd import marked_yaml as yaml
+from ratelimitd.config import yaml_nodes as yaml
 from ratelimitd.policy import Policy, PolicyErrors, parse
 from ratelimitd.proto import message
 from tests.fuzz.documents import bombs

@@ -7,7 +7,7 @@ import yaml as pyyaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ratelimitd import marked_yaml as yaml
+from ratelimitd.config import yaml_nodes as yaml
 
 
 def scalar(text: str) -> yaml.Scalar:
