@@ -10,7 +10,7 @@ from typing import Final
 import structlog
 from aiohttp import web
 
-from ratelimitd.transport.listen import address
+from ratelimitd.net.listen import address
 
 from .http import Request, Response, Routes, respond
 

@@ -2,9 +2,9 @@
 
 from typing import NamedTuple
 
+from ratelimitd.net.tls import TlsFiles
 from ratelimitd.settings import Settings
 from ratelimitd.transport import Handlers, Server, nghttp2_available
-from ratelimitd.transport.tls import TlsFiles
 
 
 class Serving(NamedTuple):

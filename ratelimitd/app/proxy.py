@@ -18,13 +18,13 @@ from ratelimitd.gateway.default import default_file
 from ratelimitd.gateway.model import Admin, Gateway
 from ratelimitd.gateway.proxy import Proxy, render
 from ratelimitd.http1 import Peer, Refusal, Server, Sweeper
+from ratelimitd.net.listen import address
+from ratelimitd.net.tls import TlsFiles
 from ratelimitd.observe.health import Health
 from ratelimitd.observe.loop import LoopLag
 from ratelimitd.policy import PolicyErrors
 from ratelimitd.settings import Settings
 from ratelimitd.sources import GatewayFile
-from ratelimitd.transport.listen import address
-from ratelimitd.transport.tls import TlsFiles
 
 from .engine import Parts, answer_options, build, store_budget
 from .exposition import exposition

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 import aiohttp
 
-from ratelimitd.transport.listen import address, listen_tcp
+from ratelimitd.net.listen import address, listen_tcp
 
 from .blocking import within
 from .finding import Finding, bad, ok, warn

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Final
 
 from ratelimitd.admin import TokenError, TokenFile
+from ratelimitd.net.tls import TlsFiles
 from ratelimitd.observe.logs import hide
 from ratelimitd.stores.redis import Place
 from ratelimitd.transport import nghttp2_available
-from ratelimitd.transport.tls import TlsFiles
 
 from .finding import Finding, bad, ok, warn
 from .redis import redises

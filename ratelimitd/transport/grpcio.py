@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 import grpc
 from grpc import aio
 
+from ratelimitd.net.listen import address, remove_stale
+from ratelimitd.net.tls import TlsFiles
+
 from .api import BatchHandler, Call, GrpcError, Handlers, Status, StreamHandler
-from .listen import address, remove_stale
-from .tls import TlsFiles
 
 # At DEBUG it says for each call that a loop is running.
 logging.getLogger("grpc._cython.cygrpc").addFilter(lambda record: record.levelno > logging.DEBUG)

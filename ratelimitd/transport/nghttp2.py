@@ -6,12 +6,13 @@ from contextlib import suppress
 from math import inf
 from typing import NamedTuple
 
+from ratelimitd.net.listen import BACKLOG, SocketFile, listen_tcp, listen_unix
+from ratelimitd.net.tls import TlsFiles
+
 from ._nghttp2 import Service
 from .api import Handlers
 from .connection import Connection, Owner
 from .lifetime import Limits
-from .listen import BACKLOG, SocketFile, listen_tcp, listen_unix
-from .tls import TlsFiles
 
 AGE_JITTER = 0.1
 """Of the maximum age, either way, so that a fleet's connections do not leave at once; gRPC's own (gRFC A9)."""

@@ -8,8 +8,8 @@ import grpc
 import pytest
 from grpc import aio
 
+from ratelimitd.net.listen import SocketFile
 from ratelimitd.transport import lifetime
-from ratelimitd.transport.listen import SocketFile
 from ratelimitd.transport.streams import ServerStream
 from tests.transport.raw import closed, narrow_at_a_drain, raw, read_until
 from tests.transport.servers import ECHO, STREAM, echo

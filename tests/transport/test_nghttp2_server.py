@@ -11,10 +11,10 @@ import pytest
 from grpc import aio
 from hyperframe.frame import PingFrame
 
+from ratelimitd.net.tls import TlsFiles
 from ratelimitd.transport import nghttp2_available
 from ratelimitd.transport._nghttp2 import Session
 from ratelimitd.transport.lifetime import Phase
-from ratelimitd.transport.tls import TlsFiles
 from tests.transport.raw import closed, narrow_at_a_drain, raw, read_until
 from tests.transport.servers import ECHO, MESSAGE_BOUND, STREAM, echo
 from tests.transport.wire import Caller, message

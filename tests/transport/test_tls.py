@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from grpc import aio
 
-from ratelimitd.transport.tls import TlsFiles
+from ratelimitd.net.tls import TlsFiles
 from tests.transport.servers import ECHO
 
 
