@@ -8,9 +8,9 @@ from typing import Final
 import click
 
 from bench import algorithms, consistency, envoy, faults, loop, picture, proxy, report, rls
-from bench.errors import BenchError
 from bench.policy import policy
-from bench.server import Subject, peer
+from testkit.errors import BenchError
+from testkit.server import Subject, peer
 
 Measure = Callable[[bool, Sequence[Subject], str], report.Report]
 

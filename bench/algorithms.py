@@ -9,9 +9,6 @@ from typing import Any, Final, NamedTuple
 import redis as client
 import uvloop
 
-from bench import server
-from bench.errors import BenchError
-from bench.machine import Cores, cores, cpu_seconds, on_core
 from bench.measure import Spread, digits, spread, thousands
 from bench.policy import DOMAIN, KEYS, policy, user
 from bench.report import Report
@@ -20,6 +17,9 @@ from ratelimitd.limiter import Ask, Failure, Plan, Planner, PlanOptions, Request
 from ratelimitd.policy import Descriptor, parse
 from ratelimitd.stores import MemoryStore, RedisStore
 from ratelimitd.stores.redis import Address, Place, RedisOptions
+from testkit import server
+from testkit.errors import BenchError
+from testkit.machine import Cores, cores, cpu_seconds, on_core
 
 SECOND: Final = 1_000_000
 BATCHES: Final = (1, 16, 128)

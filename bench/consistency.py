@@ -8,10 +8,10 @@ from bench.bounds import WINDOWED, Admitted, Allowance, Failover, Local, bound, 
 from bench.fleet import SIZE
 from bench.injections import SCENARIOS, Injected, Pace, Scenario, Stage, quiet, stage
 from bench.laws import LAWS, SHARE
-from bench.machine import Cores, busy, cores
 from bench.measure import digits
 from bench.report import Report
 from bench.trace import Call, lag, percentile
+from testkit.machine import Cores, busy, cores
 
 RATE: Final = 1_000.0
 """Calls a second over all: over ten times what may be admitted, with a burst for each failover."""

@@ -12,15 +12,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from bench import server
-from bench.errors import BenchError
-from bench.load import MISSING, WARMUP, Load, parse_wrk, run
-from bench.machine import Cores, cores, cpu_seconds, pinned
+from bench.load import WARMUP, Load, parse_wrk, run
 from bench.measure import ratio, shown, spreads, thousands
 from bench.policy import DOMAIN, policy, user
 from bench.report import Report
-from bench.server import Subject
-from tests.e2e.envoy import BINARY, bootstrap, header, route
+from testkit import server
+from testkit.envoy import BINARY, bootstrap, header, route
+from testkit.errors import MISSING, BenchError
+from testkit.machine import Cores, cores, cpu_seconds, pinned
+from testkit.server import Subject
 
 PATIENCE: Final = 30.0
 """Seconds for Envoy to answer."""

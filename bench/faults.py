@@ -7,15 +7,15 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
-from bench import server
 from bench.fleet import SIZE, TRANSPORT, metrics, ready, request
-from bench.machine import Cores, busy, cores, on_core, rss_bytes
 from bench.measure import digits
 from bench.policy import DOMAIN, PLENTY, user
 from bench.report import Report
 from bench.rigs import FAULTS, KEY, USERS, Fault, Rig
-from bench.server import Subject
 from bench.trace import Call, Tracer, between, lag, longest, percentile
+from testkit import server
+from testkit.machine import Cores, busy, cores, on_core, rss_bytes
+from testkit.server import Subject
 
 RATE: Final = 2_000.0
 """Calls a second, at even times: a fiftieth of what the service can, so that no call waits for another."""

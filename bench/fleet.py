@@ -12,14 +12,14 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
-from bench import server
-from bench.errors import BenchError
 from bench.load import frame
-from bench.machine import Cores
 from bench.policy import DOMAIN
-from bench.server import Subject
 from bench.trace import Call, Tracer
 from ratelimitd.proto import message
+from testkit import server
+from testkit.errors import BenchError
+from testkit.machine import Cores
+from testkit.server import Subject
 
 SIZE: Final = 4
 """Services, as the issue asks; also what REPLICAS says."""

@@ -7,11 +7,11 @@ from typing import Final, NamedTuple
 
 from bench.fleet import Fleet, fleet
 from bench.laws import counter_slot, policy
-from bench.machine import Cores
-from tests.faults.proxy import FaultProxy, Way, fault_proxy
-from tests.redis_cluster import RedisCluster, redis_cluster
-from tests.redis_sentinel import RedisSentinel, redis_sentinel
-from tests.redis_server import RedisServer, redis_server
+from testkit.fault_proxy import FaultProxy, Way, fault_proxy
+from testkit.machine import Cores
+from testkit.redis_cluster import RedisCluster, redis_cluster
+from testkit.redis_sentinel import RedisSentinel, redis_sentinel
+from testkit.redis_server import RedisServer, redis_server
 
 LAW: Final = "token_bucket"
 """The limit of most scenarios."""

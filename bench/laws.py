@@ -9,7 +9,7 @@ from bench.policy import DOMAIN
 from ratelimitd.algorithms import counter_key
 from ratelimitd.limiter import Planner, PlanOptions, Request, Tallies, key_maker
 from ratelimitd.policy import Descriptor, parse
-from tests.redis_cluster import RedisCluster
+from testkit.redis_cluster import RedisCluster
 
 LIMIT: Final = 50
 """A second: tens of calls are admitted in each phase, and a load of many times as much is a light one."""

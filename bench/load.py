@@ -11,13 +11,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from bench.errors import BenchError
-from bench.machine import cpu_seconds, pinned
+from testkit.errors import MISSING, BenchError
+from testkit.machine import cpu_seconds, pinned
+from testkit.server import METHOD
 
 SOURCE: Final = Path(__file__).with_name("load.c")
 BUILD: Final = Path("build")
-METHOD: Final = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit"
-MISSING: Final = "{} is missing: scripts/bench-system installs it"
 
 UNITS: Final = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}
 

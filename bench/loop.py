@@ -10,14 +10,14 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, Final, NamedTuple
 
-from bench import server
-from bench.errors import BenchError
 from bench.load import Load, Result, run
-from bench.machine import Cores, cores
 from bench.measure import shown, spreads, thousands
 from bench.policy import policy, requests
 from bench.report import Report
-from bench.server import Subject
+from testkit import server
+from testkit.errors import BenchError
+from testkit.machine import Cores, cores
+from testkit.server import Subject
 
 RATE: Final = 1_000
 """Calls a second, at even times: a fraction of what either transport takes, so that only stalls are seen."""

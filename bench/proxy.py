@@ -16,13 +16,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from bench import server
-from bench.errors import BenchError
-from bench.load import MISSING, WARMUP, Web, parse_wrk
-from bench.machine import Cores, cores, cpu_seconds, pinned, rss_bytes
+from bench.load import WARMUP, Web, parse_wrk
 from bench.measure import ratio, shown, spreads, thousands
 from bench.policy import PLENTY
 from bench.report import Report
+from testkit import server
+from testkit.errors import MISSING, BenchError
+from testkit.machine import Cores, cores, cpu_seconds, pinned, rss_bytes
 
 CONNECTIONS: Final = (16, 128)
 """Of wrk, one request at a time on each: few callers, and so many that requests queue."""

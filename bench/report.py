@@ -1,7 +1,6 @@
 """What a part came to: a table for the terminal and for docs/performance.md, and JSON."""
 
 import json
-import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.load import BUILD
-from bench.machine import shape
+from testkit.machine import shape
+from testkit.page import replaced
 
 RESULTS: Final = Path("bench/results")
 DOCS: Final = Path("docs")
@@ -87,12 +87,3 @@ def markdown(report: Report) -> str:
 def names_of(report: Report) -> int:
     """Return how many of the first columns hold words."""
     return next((n for n, cell in enumerate(report.rows[0]) if cell[:1].isdigit()), 1) if report.rows else 1
-
-
-def replaced(page: str, part: str, text: str) -> str:
-    """Return the page with this text between ``<!-- part -->`` and ``<!-- end part -->``; ValueError without them."""
-    pattern = re.compile(rf"(<!-- {part} -->\n).*?(<!-- end {part} -->)", re.DOTALL)
-    page, count = pattern.subn(lambda found: f"{found[1]}{text}{found[2]}", page)
-    if count != 1:
-        raise ValueError(f"the page has no single place <!-- {part} --> … <!-- end {part} -->")
-    return page

@@ -5,12 +5,12 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Final, NamedTuple
 
 from bench.laws import counter_slot
-from bench.machine import Cores, pin
 from bench.policy import user
-from tests.faults.proxy import FaultProxy, Way, fault_proxy
-from tests.redis_cluster import redis_cluster
-from tests.redis_sentinel import redis_sentinel
-from tests.redis_server import RedisServer, redis_server, until
+from testkit.fault_proxy import FaultProxy, Way, fault_proxy
+from testkit.machine import Cores, pin
+from testkit.redis_cluster import redis_cluster
+from testkit.redis_sentinel import redis_sentinel
+from testkit.redis_server import RedisServer, redis_server, until
 
 USERS: Final = 30
 """Counters, so that each node of a cluster has some."""

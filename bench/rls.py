@@ -4,15 +4,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, Final, NamedTuple
 
-from bench import server
-from bench.errors import BenchError
 from bench.load import FailedCallsError, Load, h2load, run
-from bench.machine import Cores, cores, pin, rss_bytes
 from bench.measure import digits, ratio, shown, spreads, thousands
 from bench.policy import SPREAD, policy, requests
 from bench.report import Report
-from bench.server import Subject
 from ratelimitd.algorithms import ALGORITHMS
+from testkit import server
+from testkit.errors import BenchError
+from testkit.machine import Cores, cores, pin, rss_bytes
+from testkit.server import Subject
 
 CONNECTIONS, STREAMS = 8, 16
 """Of the saturating load: eight Envoy workers, 16 calls each under way."""

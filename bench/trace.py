@@ -9,10 +9,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from bench.errors import BenchError
-from bench.load import METHOD, build
-from bench.machine import pinned
+from bench.load import build
 from ratelimitd.proto import message
+from testkit.errors import BenchError
+from testkit.machine import pinned
+from testkit.server import METHOD
 
 RECORD: Final = struct.Struct("<QQQIBB2x64s")
 """``struct record`` of load.c."""

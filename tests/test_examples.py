@@ -15,7 +15,7 @@ import pytest
 from examples.demo.stage import ENVOY
 from examples.demo.traffic import TIERS, Counts, Tally
 from examples.demo.view import bar, history
-from tests.redis_server import free_port
+from testkit.redis_server import free_port
 
 START_SECONDS = 30.0
 

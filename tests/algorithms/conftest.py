@@ -7,8 +7,8 @@ import redis
 from hypothesis import settings
 
 from ratelimitd.stores.redis.script import compose
+from testkit.redis_server import redis_server
 from tests.algorithms.cases import LONG, Script
-from tests.redis_server import redis_server
 
 settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")

@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 
 from ratelimitd.algorithms import ALGORITHMS
-from tests.redis_server import redis_server
+from testkit.redis_server import redis_server
 from tests.service import service
 
 TOKEN = "a-token-of-the-tests-0123456789"

@@ -9,7 +9,7 @@ from pathlib import Path
 from grpc import aio
 
 from ratelimitd.proto import message
-from tests.redis_server import redis_server
+from testkit.redis_server import redis_server
 from tests.service import service
 
 Request = message("envoy.service.ratelimit.v3.RateLimitRequest")

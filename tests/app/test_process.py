@@ -12,7 +12,7 @@ from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from ratelimitd.proto import message
-from tests.redis_server import free_port, redis_server
+from testkit.redis_server import free_port, redis_server
 from tests.service import service
 
 Request = message("envoy.service.ratelimit.v3.RateLimitRequest")

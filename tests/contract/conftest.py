@@ -9,12 +9,12 @@ from hypothesis import settings
 from ratelimitd.limiter.seam import Store
 from ratelimitd.stores import MemoryStore, RedisStore
 from ratelimitd.stores.redis import RedisOptions
+from testkit.redis_cluster import CLUSTER, redis_cluster
+from testkit.redis_sentinel import redis_sentinel
+from testkit.redis_server import RedisServer, redis_server
+from testkit.tls_files import TlsFiles, tls_files
 from tests.contract.cases import PATIENCE
-from tests.redis_cluster import CLUSTER, redis_cluster
 from tests.redis_options import options_of
-from tests.redis_sentinel import redis_sentinel
-from tests.redis_server import RedisServer, redis_server
-from tests.tls_files import TlsFiles, tls_files
 
 settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")

@@ -10,10 +10,10 @@ import pytest
 from ratelimitd.algorithms import Decision, make_rate
 from ratelimitd.limiter.seam import Store
 from ratelimitd.stores import RedisStore
+from testkit.redis_server import Clock, RedisServer, faked_clock, redis_server
 from tests.algorithms.cases import CLOCKED, NOW, SECOND, ask
 from tests.contract.cases import PATIENCE, allowed, charge
 from tests.redis_options import store_of
-from tests.redis_server import Clock, RedisServer, faked_clock, redis_server
 
 HOUR = 3_600
 PERIOD = 600

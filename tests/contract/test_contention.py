@@ -3,8 +3,8 @@
 import asyncio
 import sys
 
+from testkit.redis_server import RedisServer
 from tests.contract.contender import LIMIT, PROCESSES
-from tests.redis_server import RedisServer
 
 
 async def admitted(kind: str, server: RedisServer) -> int:

@@ -5,9 +5,9 @@ import pytest
 from ratelimitd.algorithms import ALGORITHMS, Decision, counter_key, make_rate
 from ratelimitd.limiter.seam import Failure, FailureKind
 from ratelimitd.stores import RedisStore
+from testkit.redis_server import RedisServer
 from tests.algorithms.cases import NOW, SECOND, ask
 from tests.contract.cases import allowed, charge
-from tests.redis_server import RedisServer
 
 HOUR = 3_600 * SECOND
 TEN = make_rate("token_bucket", 10, HOUR)

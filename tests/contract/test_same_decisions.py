@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from ratelimitd.algorithms import Rate
 from ratelimitd.stores import MemoryStore, RedisStore
 from ratelimitd.stores.redis.script import Script, compose
+from testkit.redis_server import RedisServer
 from tests.algorithms.cases import LATEST, LONG, NOW, ask, costs, jumps, rates
 from tests.contract.cases import charge
 from tests.contract.conftest import options
-from tests.redis_server import RedisServer
 
 Wanted = tuple[tuple[tuple[Rate, bytes, int, bool], ...], bool]
 """The charges of one ask, and whether it is atomic."""

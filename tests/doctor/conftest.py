@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from testkit.redis_server import RedisServer, redis_server
 from tests.doctor.doctoring import GOOD
-from tests.redis_server import RedisServer, redis_server
 
 
 @pytest.fixture

@@ -12,10 +12,10 @@ import pytest
 from ratelimitd.app.gateway_files import read
 from ratelimitd.doctor import policy, ports, process, settings
 from ratelimitd.doctor.finding import Level
+from testkit.redis_server import RedisServer, free_port
+from testkit.tls_files import tls_files
 from tests.doctor.doctoring import GOOD, LOCAL, case, doctor, levels, looked, only
-from tests.redis_server import RedisServer, free_port
 from tests.service import service
-from tests.tls_files import tls_files
 
 
 def test_all_is_well(server: RedisServer, good: str) -> None:

@@ -11,11 +11,11 @@ from ratelimitd.doctor import blocking, redis, redis_facts
 from ratelimitd.doctor.finding import Level
 from ratelimitd.doctor.redis_servers import Server
 from ratelimitd.stores.redis.script import script
+from testkit.redis_cluster import redis_cluster
+from testkit.redis_sentinel import redis_sentinel
+from testkit.redis_server import RedisServer, faked_clock, free_port, redis_server
+from testkit.tls_files import tls_files
 from tests.doctor.doctoring import RIGHTS, case, doctor, levels, looked, only
-from tests.redis_cluster import redis_cluster
-from tests.redis_sentinel import redis_sentinel
-from tests.redis_server import RedisServer, faked_clock, free_port, redis_server
-from tests.tls_files import tls_files
 
 
 async def test_a_good_server(server: RedisServer) -> None:

@@ -1,6 +1,6 @@
 import pytest
 
-from tests.redis_server import redis_server
+from testkit.redis_server import redis_server
 
 
 @pytest.fixture(params=["memory nghttp2", "redis nghttp2", "memory grpcio"])

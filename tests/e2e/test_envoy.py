@@ -6,7 +6,7 @@ import socket
 import aiohttp
 import pytest
 
-from tests.e2e.envoy import bootstrap, envoy, generic, header, per_route, route, upstream
+from testkit.envoy import bootstrap, envoy, generic, header, per_route, route, upstream
 from tests.service import service
 
 POLICY = """

@@ -5,8 +5,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import aiohttp
 
-from tests.e2e.envoy import bootstrap, envoy, header, route, upstream
-from tests.redis_server import redis_server
+from testkit.envoy import bootstrap, envoy, header, route, upstream
+from testkit.redis_server import redis_server
 from tests.service import service
 
 POLICY = "domain: demo\ndescriptors:\n  - {{key: user, rate_limit: {{unit: hour, requests_per_unit: {limit}}}}}\n"

@@ -7,10 +7,10 @@ from typing import Any, Protocol
 import pytest
 
 from ratelimitd.stores.redis import RedisStore
+from testkit.fault_proxy import FaultProxy, fault_proxy
+from testkit.redis_server import RedisServer, redis_server
 from tests.faults.load import Watch
-from tests.faults.proxy import FaultProxy, fault_proxy
 from tests.redis_options import options_of
-from tests.redis_server import RedisServer, redis_server
 
 NO_BREAKER = 10**9
 """``breaker_after`` of a store whose timers must do alone."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from bench.report import replaced
+from testkit.page import replaced
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "reliability.md"
 PART: Final = "scenarios"
@@ -34,7 +34,7 @@ ROWS: Final = {
     9: Row("many want to connect again at once"),
     10: Row(
         "an answer is lost after its call was executed",
-        {"stores/test_redis_node": "a_lost_connections_calls_are_not_sent_again"},
+        {"stores/test_redis_server": "a_lost_connections_calls_are_not_sent_again"},
     ),
     11: Row("a caller goes while its answer is on the way"),
     12: Row("connections come and go for long"),
@@ -232,7 +232,7 @@ ROWS: Final = {
             "observe/test_logs": "hidden_values_are_masked_everywhere credentials_of_urls_are_masked",
             "app/test_process": "secrets_are_nowhere",
             "stores/test_redis_store": "kill_and_restart",
-            "stores/test_redis_link": "an_error_that_repeats_the_password",
+            "stores/test_redis_connection": "an_error_that_repeats_the_password",
             "admin/test_guard": "a_flood_of_wrong_tokens_fills_no_log_and_shows_no_token",
         },
     ),
@@ -243,7 +243,7 @@ ROWS: Final = {
             "app/test_process": "it_listens_before_redis_is_up health_follows_redis_only_where_a_limit_needs_it",
             "rls/test_health": "check_says_what_health_says watch_tells_each_change",
             "k8s/test_manifests": "probes_ask_for_what_there_is",
-            "stores/test_redis_node": "probes_are_the_script",
+            "stores/test_redis_server": "probes_are_the_script",
         },
     ),
     40: Row(

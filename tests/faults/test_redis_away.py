@@ -11,11 +11,11 @@ import pytest
 from ratelimitd.limiter.seam import Ask, FailureKind
 from ratelimitd.stores.redis import RedisStore
 from ratelimitd.stores.redis.batch import Waiting
+from testkit.fault_proxy import Connects, FaultProxy, Way
+from testkit.redis_server import RedisServer
 from tests.algorithms.cases import NOW
 from tests.faults.conftest import NO_BREAKER, Make
 from tests.faults.load import PATIENCE, TENDER, Load, Watch, answered, decided, held, kinds, load, until, wanted
-from tests.faults.proxy import Connects, FaultProxy, Way
-from tests.redis_server import RedisServer
 
 LOST = {FailureKind.TIMEOUT, FailureKind.DISCONNECTED, FailureKind.OPEN, FailureKind.OVERLOADED}
 """What a call may come to while Redis gives no answer."""

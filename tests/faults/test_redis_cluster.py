@@ -14,6 +14,8 @@ from ratelimitd.algorithms import make_rate
 from ratelimitd.limiter.seam import Failure, FailureKind
 from ratelimitd.stores.redis.cluster import Cluster
 from ratelimitd.stores.redis.dial import ask_slots
+from testkit.fault_proxy import fault_proxy
+from testkit.redis_cluster import CLUSTER, RedisCluster, connected, redis_cluster
 from tests.algorithms.cases import YEAR, ask
 from tests.faults.conftest import Make
 from tests.faults.load import (
@@ -30,8 +32,6 @@ from tests.faults.load import (
     until,
     wanted,
 )
-from tests.faults.proxy import fault_proxy
-from tests.redis_cluster import CLUSTER, RedisCluster, connected, redis_cluster
 
 
 @pytest.fixture(scope="module")

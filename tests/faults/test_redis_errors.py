@@ -11,11 +11,11 @@ import redis
 from ratelimitd.algorithms import Decision, make_rate
 from ratelimitd.limiter.seam import Failure, FailureKind, Outcome
 from ratelimitd.stores.redis import RedisStore
+from testkit.redis_server import RedisServer, redis_server
+from testkit.redis_server import until as until_asked
 from tests.algorithms.cases import YEAR, ask
 from tests.faults.conftest import Make
 from tests.faults.load import PATIENCE, Watch, answered, decided, held, kinds, load, wanted
-from tests.redis_server import RedisServer, redis_server
-from tests.redis_server import until as until_asked
 
 CALLS = 20
 """Script calls in a row, four times as many as open the breaker."""

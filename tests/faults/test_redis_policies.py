@@ -11,10 +11,10 @@ from ratelimitd.limiter.seam import Ask, Charge, Failure, Outcome, Plan, Request
 from ratelimitd.policy import Limit, OnStoreFailure
 from ratelimitd.stores import MemoryStore
 from ratelimitd.stores.redis import RedisStore
+from testkit.redis_server import RedisServer
 from tests.algorithms.cases import YEAR
 from tests.faults.conftest import Make
 from tests.faults.load import PATIENCE, until
-from tests.redis_server import RedisServer
 
 REPLICAS = 4
 LIMIT = 100

@@ -9,10 +9,10 @@ import pytest
 
 from ratelimitd.limiter.seam import FailureKind
 from ratelimitd.stores.redis import RedisStore
+from testkit.fault_proxy import FaultProxy, Way
+from testkit.redis_server import RedisServer
 from tests.faults.conftest import Make
 from tests.faults.load import PATIENCE, Watch, answered, decided, held, kinds, load, until, wanted
-from tests.faults.proxy import FaultProxy, Way
-from tests.redis_server import RedisServer
 from tests.turning import turning
 
 SLACK = 0.25

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from ratelimitd.limiter.seam import Failure, FailureKind
+from testkit.fault_proxy import FaultProxy, Way
+from testkit.redis_server import RedisServer
 from tests.faults.conftest import Make
 from tests.faults.load import PATIENCE, TENDER, Watch, answered, decided, held, kinds, load, of_its_own, until, wanted
-from tests.faults.proxy import FaultProxy, Way
-from tests.redis_server import RedisServer
 
 SHORT = 0.02
 """Seconds that a call whose answer does not come may wait."""

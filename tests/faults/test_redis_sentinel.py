@@ -8,10 +8,10 @@ import pytest
 from ratelimitd.algorithms import Decision, make_rate
 from ratelimitd.limiter.seam import FailureKind
 from ratelimitd.stores.redis import RedisStore
+from testkit.redis_sentinel import RedisSentinel, redis_sentinel
 from tests.algorithms.cases import YEAR, ask
 from tests.faults.conftest import Make
 from tests.faults.load import TENDER, Watch, answered, decided, kinds, load
-from tests.redis_sentinel import RedisSentinel, redis_sentinel
 
 SENTINEL = {"REDIS_TYPE": "sentinel"}
 BURST = 50

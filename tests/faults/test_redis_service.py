@@ -15,9 +15,9 @@ import pytest
 from grpc import aio
 
 from ratelimitd.proto import message
+from testkit.fault_proxy import FaultProxy, Way
+from testkit.redis_server import RedisServer, free_port, redis_server
 from tests.faults.load import PATIENCE, TENDER
-from tests.faults.proxy import FaultProxy, Way
-from tests.redis_server import RedisServer, free_port, redis_server
 from tests.service import Service, service
 
 Request = message("envoy.service.ratelimit.v3.RateLimitRequest")

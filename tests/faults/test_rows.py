@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.report import replaced
+from testkit.page import replaced
 from tests.collected import collected
 from tests.faults.rows import PAGE, PART, ROWS, held, listed, table
 

@@ -10,7 +10,7 @@ import trustme
 import yaml
 
 from ratelimitd.cli.bootstrap import ERROR, OK, Asked, CommandError, make, run
-from tests.e2e.envoy import BINARY
+from testkit.envoy import BINARY
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted(path.name for path in (ROOT / "envoy").glob("*.yaml"))

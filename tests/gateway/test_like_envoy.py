@@ -9,7 +9,7 @@ from ratelimitd.gateway.paths import PathError, normalise
 from ratelimitd.policy import Descriptor
 from ratelimitd.proto import message
 from ratelimitd.rls.decode import Bounds, decode
-from tests.e2e.envoy import bootstrap, envoy, upstream
+from testkit.envoy import bootstrap, envoy, upstream
 
 from .files import ask, gateway, limits
 from .test_paths import PIECES

@@ -9,8 +9,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from testkit.redis_server import free_port, redis_server
 from tests.gateway_process import gateway
-from tests.redis_server import free_port, redis_server
 from tests.service import service
 
 KEYS = {"premium": "api-key:premium", "standard": "api-key:standard"}

@@ -6,7 +6,7 @@ import pytest
 
 from tests.http1.framing_table import REQUESTS, RESPONSES, our_response, ours, table
 
-DOCS = Path(__file__).parents[3] / "docs" / "http-framing.md"
+DOCS = Path(__file__).parents[2] / "docs" / "http-framing.md"
 
 
 def test_the_table_is_true():

@@ -10,8 +10,8 @@ import redis
 
 from ratelimitd.algorithms import ALGORITHMS
 from ratelimitd.settings import ROWS
+from testkit.redis_server import redis_server
 from tests.k8s.manifests import ROOT
-from tests.redis_server import redis_server
 from tests.service import service
 
 PAGE = (ROOT / "docs/operations.md").read_text()

@@ -11,8 +11,8 @@ from typing import Final
 
 import redis
 
-from tests.faults.proxy import FaultProxy, Way
-from tests.redis_server import RedisServer
+from testkit.fault_proxy import FaultProxy, Way
+from testkit.redis_server import RedisServer
 
 from .load import POLICY
 

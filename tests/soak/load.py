@@ -9,8 +9,8 @@ from typing import Any, Final
 
 import grpc.aio
 
-from bench.load import METHOD
 from ratelimitd.proto import message
+from testkit.server import METHOD
 
 UNIQUE: Final = 32
 """Descriptors of a request that carry a key never used before."""

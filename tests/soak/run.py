@@ -17,11 +17,10 @@ from typing import Any, Final
 
 import grpc.aio
 
-from bench.load import METHOD
-from bench.machine import cores, rss_bytes
-from bench.server import Subject, service
-from tests.faults.proxy import fault_proxy
-from tests.redis_server import redis_server
+from testkit.fault_proxy import fault_proxy
+from testkit.machine import cores, rss_bytes
+from testkit.redis_server import redis_server
+from testkit.server import METHOD, Subject, service
 
 from .faults import MEMORY, World, go_wrong
 from .load import POLICY, RESPONSE, Seen, request, work

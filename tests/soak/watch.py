@@ -10,10 +10,10 @@ from typing import Any, Final
 
 import aiohttp
 
-from bench.machine import rss_bytes
 from ratelimitd.app.engine import FALLBACK_BYTES
 from ratelimitd.limiter.new_keys import PLACES
 from ratelimitd.limiter.plan import PLANS_BYTES
+from testkit.machine import rss_bytes
 
 CACHE_BYTES: Final = 1 << 20
 SERIES: Final = 100

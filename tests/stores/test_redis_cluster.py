@@ -11,9 +11,9 @@ from ratelimitd.algorithms import Decision, counter_key, make_rate
 from ratelimitd.limiter.seam import Ask, Failure, FailureKind, Outcome
 from ratelimitd.stores.redis import Observer, RedisStore
 from ratelimitd.stores.redis import cluster as slots
+from testkit.redis_cluster import Node, RedisCluster, connected, redis_cluster
 from tests.algorithms.cases import NOW, SECOND, ask
 from tests.contract.cases import allowed, charge
-from tests.redis_cluster import Node, RedisCluster, connected, redis_cluster
 from tests.stores.conftest import PATIENCE, Make
 
 HOUR = 3_600 * SECOND

@@ -2,9 +2,9 @@
 
 from ratelimitd.algorithms import Decision, make_rate
 from ratelimitd.limiter.seam import FailureKind
+from testkit.redis_server import redis_server
 from tests.algorithms.cases import SECOND, ask
 from tests.contract.cases import allowed, charge
-from tests.redis_server import redis_server
 from tests.stores.conftest import Make
 from tests.stores.test_redis_store import kinds
 

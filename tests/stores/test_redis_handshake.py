@@ -6,9 +6,9 @@ import pytest
 
 from ratelimitd.stores.redis.handshake import unfit
 from ratelimitd.stores.redis.options import Place
+from testkit.redis_sentinel import redis_sentinel
+from testkit.redis_server import RedisServer, free_port, redis_server
 from tests.contract.cases import allowed, charge
-from tests.redis_sentinel import redis_sentinel
-from tests.redis_server import RedisServer, free_port, redis_server
 from tests.stores.conftest import Edges, Make
 from tests.stores.test_redis_store import one
 

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from ratelimitd.stores.redis import topology
+from testkit.redis_server import RedisServer, redis_server
 from tests.contract.cases import allowed, charge
-from tests.redis_server import RedisServer, redis_server
 from tests.stores.conftest import Edges, Make
 from tests.stores.test_redis_store import one
 

@@ -13,10 +13,10 @@ import uvloop
 
 from ratelimitd.algorithms import Decision, make_rate
 from ratelimitd.limiter.seam import Ask, Failure, FailureKind, Outcome
+from testkit.redis_server import RedisServer, redis_server
 from tests.algorithms.cases import NOW, SECOND, ask
 from tests.contract.cases import allowed, charge
 from tests.redis_options import store_of
-from tests.redis_server import RedisServer, redis_server
 from tests.stores.conftest import PATIENCE, Edges, Make
 
 HOUR = 3_600 * SECOND

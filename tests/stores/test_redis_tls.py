@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from testkit.redis_server import RedisServer, redis_server
+from testkit.tls_files import TlsFiles, tls_files
 from tests.contract.cases import allowed, charge
-from tests.redis_server import RedisServer, redis_server
 from tests.stores.conftest import Edges, Make
 from tests.stores.test_redis_store import one
-from tests.tls_files import TlsFiles, tls_files
 
 
 @pytest.fixture(scope="module")

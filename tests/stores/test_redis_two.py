@@ -7,9 +7,9 @@ import pytest
 from ratelimitd.algorithms import make_rate
 from ratelimitd.limiter.seam import Ask, FailureKind
 from ratelimitd.policy import OnStoreFailure
+from testkit.redis_server import RedisServer, redis_server
 from tests.algorithms.cases import SECOND, ask
 from tests.contract.cases import allowed, charge
-from tests.redis_server import RedisServer, redis_server
 from tests.stores.conftest import Edges, Make
 from tests.stores.test_redis_store import kinds
 

@@ -5,8 +5,8 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.e2e.envoy import upstream
-from tests.redis_server import redis_server
+from testkit.envoy import upstream
+from testkit.redis_server import redis_server
 
 from .files import ALGORITHMS, FAILURES, STRANGER, requests, write, write_failures
 from .twins import ask, differences, twins

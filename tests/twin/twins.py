@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import yaml
 
 from ratelimitd.cli.bootstrap import Asked, make
-from tests.e2e.envoy import envoy
+from testkit.envoy import envoy
 from tests.gateway_process import gateway
 from tests.service import service
 

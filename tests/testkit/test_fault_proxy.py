@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.proxy import FaultProxy, Way, fault_proxy
-from tests.redis_server import redis_server, until
+from testkit.fault_proxy import FaultProxy, Way, fault_proxy
+from testkit.redis_server import redis_server, until
 
 AT_ONCE = 0.1
 """Seconds in which an answer that is not kept back has come."""

@@ -6,8 +6,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.redis_server import AT_ONCE, SERVING, RedisServer, scratch_folder, start_all, until
-from tests.tls_files import TlsFiles
+from testkit.redis_server import AT_ONCE, SERVING, RedisServer, scratch_folder, start_all, until
+from testkit.tls_files import TlsFiles
 
 NAME = "mymaster"
 SENTINELS = 3

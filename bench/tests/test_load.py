@@ -6,12 +6,12 @@ import sys
 import pytest
 
 from bench import rls
-from bench.errors import BenchError
 from bench.load import FailedCallsError, Load, build, frame, parse_h2load, parse_wrk, result, run
 from bench.policy import KEYS, policy, requests, user
-from bench.server import service
 from ratelimitd.policy import parse
 from ratelimitd.proto import message
+from testkit.errors import BenchError
+from testkit.server import service
 
 H2LOAD = """
 finished in 2.00s, 4726.50 req/s, 461.21KB/s

@@ -5,10 +5,10 @@ import shutil
 import pytest
 
 from bench import proxy
-from bench.errors import BenchError
-from bench.machine import cores
 from bench.policy import PLENTY
 from ratelimitd.gateway.file import read_gateway
+from testkit.errors import BenchError
+from testkit.machine import cores
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from tests.tls_files import TlsFiles
+from testkit.tls_files import TlsFiles
 
 SERVING = b"eady to accept connections"
 AT_ONCE = ["--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1"]

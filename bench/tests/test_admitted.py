@@ -6,10 +6,10 @@
 import pytest
 
 from bench.consistency import play
-from bench.errors import BenchError
 from bench.injections import SCENARIOS, Pace, stage
 from bench.load import build
-from bench.machine import cores
+from testkit.errors import BenchError
+from testkit.machine import cores
 
 PACE = Pace(before=0.8, fault=0.5, settle=1.2, after=1.2)
 SHORT = {

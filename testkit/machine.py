@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from bench.errors import BenchError
+from testkit.errors import BenchError
 
 TICKS: Final = os.sysconf("SC_CLK_TCK")
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from bench.errors import BenchError
 from bench.load import build
-from bench.machine import cores
+from testkit.errors import BenchError
+from testkit.machine import cores
 
 
 @pytest.fixture(scope="session")

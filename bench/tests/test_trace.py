@@ -10,8 +10,8 @@ import pytest
 
 from bench.fleet import request
 from bench.policy import PLENTY, policy
-from bench.server import service
 from bench.trace import RECORD, Call, Tracer, between, lag, longest, percentile, read
+from testkit.server import service
 
 
 def trace(subject, where, rate, *keys, during=lambda: None) -> list[Call]:

@@ -10,8 +10,8 @@ import redis
 from redis.crc import key_slot
 
 from ratelimitd.stores.redis import RedisStore
-from tests.redis_server import AT_ONCE, RedisServer, free_port, scratch_folder, start_all, until
-from tests.tls_files import TlsFiles
+from testkit.redis_server import AT_ONCE, RedisServer, free_port, scratch_folder, start_all, until
+from testkit.tls_files import TlsFiles
 
 SLOTS = 16_384
 CLUSTER = {"REDIS_TYPE": "cluster"}

@@ -8,11 +8,11 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from tests.faults.proxy import fault_proxy
-from tests.redis_cluster import redis_cluster
-from tests.redis_sentinel import redis_sentinel
-from tests.redis_server import redis_server, until
-from tests.tls_files import tls_files
+from testkit.fault_proxy import fault_proxy
+from testkit.redis_cluster import redis_cluster
+from testkit.redis_sentinel import redis_sentinel
+from testkit.redis_server import redis_server, until
+from testkit.tls_files import tls_files
 
 SECRET, OTHER_SECRET = "canary", "other canary"
 ONCE = Retry(NoBackoff(), 0)

@@ -9,7 +9,7 @@ from typing import Any
 
 import aiohttp
 
-BINARY = Path(__file__).parents[2] / ".venv-envoy" / "bin" / "envoy"
+BINARY = Path(__file__).parents[1] / ".venv-envoy" / "bin" / "envoy"
 START_SECONDS = 30.0
 
 

@@ -3,8 +3,9 @@
 import pytest
 
 from bench.measure import Spread, digits, ratio, spread, spreads, thousands
-from bench.report import Report, markdown, replaced
-from bench.server import Subject, peer
+from bench.report import Report, markdown
+from testkit.page import replaced
+from testkit.server import Subject, peer
 
 
 def test_spread_is_the_median_and_the_ends():

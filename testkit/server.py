@@ -14,10 +14,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from bench.errors import BenchError
-from bench.load import MISSING
-from bench.machine import Cores, pinned
+from testkit.errors import MISSING, BenchError
+from testkit.machine import Cores, pinned
 
+METHOD: Final = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit"
 TRANSPORTS: Final = ("nghttp2", "grpcio")
 START_SECONDS: Final = 120.0
 """Until a service with 100,000 rules answers; a slow machine reads them in 20 s."""
@@ -72,7 +72,7 @@ def transports() -> tuple[list[str], list[str]]:
     if not has("--transport"):
         return ["grpcio"], ["nghttp2: not measured, `serve` has no --transport"]
     try:
-        from ratelimitd.transport import nghttp2  # noqa: F401, PLC0415 - whether it can be imported is the question
+        from ratelimitd.transport import nghttp2  # noqa: F401 - whether it can be imported is the question
     except ImportError as error:
         return ["grpcio"], [f"nghttp2: not measured, the extension was not built ({error})"]
     return list(TRANSPORTS), []

@@ -1,0 +1,12 @@
+"""A page of the docs of which a program writes one part."""
+
+import re
+
+
+def replaced(page: str, part: str, text: str) -> str:
+    """Return the page with this text between ``<!-- part -->`` and ``<!-- end part -->``; ValueError without them."""
+    pattern = re.compile(rf"(<!-- {part} -->\n).*?(<!-- end {part} -->)", re.DOTALL)
+    page, count = pattern.subn(lambda found: f"{found[1]}{text}{found[2]}", page)
+    if count != 1:
+        raise ValueError(f"the page has no single place <!-- {part} --> … <!-- end {part} -->")
+    return page
