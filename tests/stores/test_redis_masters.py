@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from ratelimitd.stores.redis import topology
+from ratelimitd.stores.redis import single
 from testkit.redis_server import RedisServer, redis_server
 from tests.contract.cases import allowed, charge
 from tests.stores.conftest import Edges, Make
@@ -83,7 +83,7 @@ async def test_another_master_is_noticed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Another master is noticed while every connection to the old one is well, and used."""
-    monkeypatch.setattr(topology, "WATCH_EVERY", 0.01)
+    monkeypatch.setattr(single, "WATCH_EVERY", 0.01)
     old, new = servers
     sentinel.name(old)
     store = make(sentinel.url, env={"REDIS_TYPE": "sentinel"})

@@ -15,6 +15,16 @@ Dial = Callable[[Callable[[Link], None]], Awaitable[Link]]
 """Opens a connection to where the server is now; takes what is called when that is lost. Raises LinkError."""
 
 
+class Observer:
+    """Is told what cannot be read off the store later; this one does not listen."""
+
+    def round_trip(self, seconds: float, charges: int) -> None:
+        """A script call with so many charges was answered."""
+
+    def edge(self, name: str, up: bool, reason: str) -> None:  # noqa: FBT001 -- the edge's direction
+        """A server, or a cluster as a whole, can be asked or no longer; at each change, and for the first attempt."""
+
+
 class Watcher(Protocol):
     """Who is told how servers are.
 

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -16,12 +16,12 @@ from .cluster import Cluster
 from .connection import Link, LinkError, Waiter, Word
 from .errors import NOSCRIPT, TRYAGAIN, classify, meaning
 from .in_flight import Room
-from .observer import Observer
 from .options import Place, RedisOptions
 from .probe import PROBE, probe_of
 from .script import Script, open_portions, script
-from .server import Detour, Node
-from .topology import Lone, Split, Topology
+from .server import Detour, Node, Observer
+from .single import Sentinel, Single
+from .topology import Split, Topology
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +31,8 @@ NOWHERE: Final = Failure(FailureKind.TRANSIENT, "no server of the cluster has th
 SENT_AROUND: Final = Failure(FailureKind.TRANSIENT, "the cluster sent this call from one server to the next")
 BROKEN: Final = Failure(FailureKind.PERMANENT, "a fault of ours")
 NOT_THE_SCRIPTS: Final = "Redis sent a reply that is not the script's"
+
+KINDS: Final[Mapping[str, Callable[..., Topology]]] = {"single": Single, "sentinel": Sentinel, "cluster": Cluster}
 
 LOOKS: Final = 2
 """Rounds of the event loop between the end of a budget and a failure.
@@ -80,8 +82,7 @@ class RedisStore:
 
     def _topology_of(self, options: RedisOptions) -> Topology:
         def made(place: Place) -> Topology:
-            kind = Cluster if place.kind == "cluster" else Lone
-            return kind(place, self._script, options, self)
+            return KINDS[place.kind](place, self._script, options, self)
 
         second = options.per_second
         return made(options.place) if second is None else Split(made(options.place), made(second))
