@@ -12,9 +12,9 @@ import pytest
 from ratelimitd.policy import Domain, Node, Policy, PolicyErrors, Slice, parse
 from ratelimitd.policy.rows import SLICE_ROWS
 from ratelimitd.sources import loader
+from ratelimitd.sources.child import perform
 from ratelimitd.sources.files import GatewayFile, Paths, RuntimeFolder
 from ratelimitd.sources.frames import FRAME_MAX, LENGTH, End, Job, Problems, Remarks
-from ratelimitd.sources.job import perform
 from tests.turning import turning
 
 
