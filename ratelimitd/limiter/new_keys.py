@@ -10,6 +10,7 @@ the places and makes what is young old, and what is old unknown.
 
 from collections.abc import Sequence
 from functools import lru_cache, partial
+from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
 from typing import Final
 
 from .keys import overflow_key
@@ -59,7 +60,8 @@ class NewKeys:
         self.redirected = 0
         self._per_second = per_second
         self._name = lru_cache(NAMES)(partial(overflow_key, prefix))
-        self._marks = bytearray(places)
+        # Zero pages take no memory before they are written: an idle process has none of the 16 MiB.
+        self._marks = mmap(-1, places, flags=MAP_PRIVATE | MAP_ANONYMOUS)
         self._mask = places - 1
         self._part = places // PARTS
         self._hand = 0
@@ -86,7 +88,10 @@ class NewKeys:
         """Move the hand by one part. A late one is not made up for, or a pause would let known keys be forgotten."""
         start = self._hand
         end = start + self._part
-        self._marks[start:end] = self._marks[start:end].translate(OLDER)
+        marks = self._marks[start:end]
+        aged = marks.translate(OLDER)
+        if aged != marks:
+            self._marks[start:end] = aged
         self._hand = end & self._mask
         self._turned, self._due = now, now + ROUND // PARTS
         self._unproven = max(0, self._unproven - 1)

@@ -1,3 +1,6 @@
+import mmap
+from pathlib import Path
+
 import pytest
 
 from ratelimitd.algorithms import ALGORITHMS
@@ -264,7 +267,7 @@ def test_a_flood_takes_no_more_room_than_its_cap():
     guard, now = warm(1_000)
     for n in range(0, 100_000, 1_000):
         guard.before([ask_of(b"ip=%d" % m) for m in range(n, n + 1_000)], now)
-    assert 900 < PLACES - guard._marks.count(0) <= 1_000
+    assert 900 < PLACES - guard._marks[:].count(0) <= 1_000
     assert PLACES == len(guard._marks)
     assert 1 == len(guard._met)
     assert 98_000 < guard.redirected <= 99_000
@@ -354,3 +357,17 @@ def test_a_charge_of_nobodys_planning_is_left_alone():
     ask = ask_of(b"ip=1")
     ask.plan = ask.plan._replace(items=(), charges=(Charge(ask.plan.charges[0].limit, b"probe", False),))
     assert [b"probe"] == keys_asked(guard, now, ask)
+
+
+def resident():
+    """Return the pages of memory that this process has."""
+    return int(Path("/proc/self/statm").read_text().split()[1])
+
+
+def test_an_idle_table_takes_no_memory():
+    """Places are no memory until keys come, however often the hand goes round."""
+    before = resident()
+    guard, now = warm(5, places=1 << 26)
+    for turn in range(PARTS):
+        guard.before([], now + (turn + 1) * STEP)
+    assert resident() - before < (8 << 20) // mmap.PAGESIZE
