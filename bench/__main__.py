@@ -7,7 +7,7 @@ from typing import Final
 
 import click
 
-from bench import algorithms, consistency, envoy, faults, loop, picture, proxy, report, rls
+from bench import algorithms, consistency, envoy, faults, idle, loop, picture, proxy, report, rls
 from bench.policy import policy
 from testkit.errors import BenchError
 from testkit.server import Subject, peer
@@ -16,6 +16,7 @@ Measure = Callable[[bool, Sequence[Subject], str], report.Report]
 
 PARTS: Final[Mapping[str, Measure]] = {
     "rls": lambda quick, peers, command: rls.measure(rls.QUICK if quick else rls.Scale(), peers, command),
+    "idle": lambda quick, peers, command: idle.measure(idle.QUICK if quick else idle.Scale(), peers, command),
     "envoy": lambda quick, _, command: envoy.measure(envoy.QUICK if quick else envoy.Scale(), command),
     "proxy": lambda quick, _, command: proxy.measure(proxy.QUICK if quick else proxy.Scale(), command),
     "algorithms": lambda quick, _, command: algorithms.measure(
@@ -27,6 +28,8 @@ PARTS: Final[Mapping[str, Measure]] = {
     ),
     "faults": lambda quick, _, command: faults.measure(faults.QUICK if quick else faults.Scale(), command),
 }
+
+TAKES_PEERS: Final = ("rls", "idle")
 
 
 def _peer(text: str) -> Subject:
@@ -41,13 +44,13 @@ def _peer(text: str) -> Subject:
     "parts",
     nargs=-1,
     type=click.Choice([*PARTS, "policy"]),
-    metavar="[rls|envoy|proxy|algorithms|loop|consistency|faults|policy]...",
+    metavar="[rls|idle|envoy|proxy|algorithms|loop|consistency|faults|policy]...",
 )
 @click.option("--quick", is_flag=True, help="A short run for a look; it writes to build/bench/ and not to docs/.")
 @click.option(
     "--peer", "peers", multiple=True, metavar="NAME=HOST:PORT[,pid=N]",
     help="Another service that has loaded the bench's policy takes part in rls. With its pid, it is moved to the "
-    "server's core, and its CPU and memory are measured.",
+    "server's core, its CPU and memory are measured, and it takes part in idle.",
 )  # fmt: skip
 def main(parts: Sequence[str], quick: bool, peers: Sequence[str]) -> None:  # noqa: FBT001 - click hands flags over so
     """Measure all parts, or these. ``policy`` prints the policy that a --peer must have loaded."""
@@ -56,7 +59,7 @@ def main(parts: Sequence[str], quick: bool, peers: Sequence[str]) -> None:  # no
         print(policy(), end="")
         return
     for part in parts or PARTS:
-        words = [*(["--quick"] if quick else []), *(f"--peer={text}" for text in peers if part == "rls")]
+        words = [*(["--quick"] if quick else []), *(f"--peer={text}" for text in peers if part in TAKES_PEERS)]
         command = shlex.join([".venv/bin/python", "-m", "bench", part, *words])
         try:
             found = PARTS[part](quick, others, command)

@@ -1,0 +1,87 @@
+"""The idle sidecar: what a service costs that has just started and decides nothing."""
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from bench.measure import shown, spreads
+from bench.policy import policy
+from bench.report import Report
+from testkit import server
+from testkit.machine import TICKS, cores, cpu_seconds, rss_bytes
+from testkit.server import Subject
+
+COLUMNS: Final = ("counters", "served by", "MiB", "own MiB", "CPU s", "CPU s of its child", "ready after s")
+MIB: Final = 1 << 20
+
+
+class Scale(NamedTuple):
+    """How often to start it, and how long it settles before its memory is read."""
+
+    repeats: int = 5
+    settle: float = 3.0
+
+
+QUICK: Final = Scale(repeats=2, settle=1.0)
+
+
+def measure(scale: Scale, peers: Sequence[Subject], command: str) -> Report:
+    """Start the service again and again, and look at what it took to be ready and what it holds then."""
+    where = cores()
+    transports, notes = server.transports()
+    data: list[dict[str, Any]] = []
+    with server.redis(where) as (redis, _):
+        for store, env in (("memory", {}), ("Redis", {"REDIS_URL": redis})):
+            for name in transports:
+                repeats = [_started(name, env, scale, where.server) for _ in range(scale.repeats)]
+                data.append(_named(store, name, repeats))
+    data += [_named("", each.name, [_held(each.pid)]) for each in peers if each.pid]
+    return Report(
+        "idle",
+        "The idle sidecar: memory and start-up",
+        COLUMNS,
+        [_row(each) for each in data],
+        [
+            f"a policy of one limit, on core {where.server}; {scale.repeats} starts, median (least-most)",
+            "MiB: resident, with the pages of libraries that processes share; own: what is its alone (USS)",
+            "CPU: user and system time until it answers; its child reads the policy and ends",
+            *notes,
+        ],
+        data,
+        command,
+    )
+
+
+def _started(name: str, env: Mapping[str, str], scale: Scale, core: int) -> dict[str, float]:
+    began = time.monotonic()
+    with server.service(name, policy(1), core, env) as subject:
+        ready = time.monotonic() - began
+        cpu, child = cpu_seconds(subject.pid), _childrens_seconds(subject.pid)
+        time.sleep(scale.settle)  # what the start left behind is freed, and the first timers have run
+        return {**_held(subject.pid), "cpu": cpu, "child": child, "ready": ready}
+
+
+def _held(pid: int) -> dict[str, float]:
+    return {"resident": rss_bytes(pid) / MIB, "own": _own_bytes(pid) / MIB}
+
+
+def _own_bytes(pid: int) -> int:
+    """Return the bytes of memory that a process shares with no other (proc(5), smaps_rollup)."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return sum(int(line.split()[1]) << 10 for line in lines if line.startswith("Private_"))
+
+
+def _childrens_seconds(pid: int) -> float:
+    """Return user and system time of a process's children that have ended (proc(5), fields 16 and 17 of stat)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[13]) + int(fields[14])) / TICKS
+
+
+def _named(store: str, name: str, repeats: Sequence[Mapping[str, float]]) -> dict[str, Any]:
+    return {"store": store, "by": name, **{key: value._asdict() for key, value in spreads(repeats).items()}}
+
+
+def _row(each: dict[str, Any]) -> list[str]:
+    cells = (shown(each, name, 1) if name in each else "" for name in ("resident", "own", "cpu", "child", "ready"))
+    return [each["store"], each["by"], *cells]
