@@ -4,7 +4,7 @@ from .control import Control, InForce
 from .guard import Guard, Token, TokenError, TokenFile, guarded
 from .http import Request, Route, Routes
 from .routes import debug_routes, gateway_routes, metrics_routes, service_routes
-from .server import Listener, bind, listen
+from .server import Listener, listen
 
 __all__ = [
     "Control",
@@ -17,7 +17,6 @@ __all__ = [
     "Token",
     "TokenError",
     "TokenFile",
-    "bind",
     "debug_routes",
     "gateway_routes",
     "guarded",

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import socket
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from typing import Final
@@ -10,7 +9,7 @@ from typing import Final
 import structlog
 from aiohttp import web
 
-from ratelimitd.net.listen import address
+from ratelimitd.net.listen import address, bind
 
 from .http import Request, Response, Routes, respond
 
@@ -77,23 +76,6 @@ async def listen(routes: Routes, host: str, port: int) -> Listener:
     await runner.setup()
     await web.SockSite(runner, sock).start()
     return Listener(runner, host, sock.getsockname()[1])
-
-
-def bind(host: str, port: int) -> socket.socket:
-    """Take a TCP port; raises OSError that names host and port, e.g. when somebody else has it.
-
-    ``::`` and an empty host mean every address, IPv4 and IPv6 alike (asyncio's own binding of ``::`` is IPv6
-    alone). A name that has both takes its IPv4 address. SO_REUSEPORT is not set: it would hide a second
-    instance on the same port.
-    """
-    try:
-        if host in ("", "::") and socket.has_dualstack_ipv6():
-            return socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True)
-        found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        family, _, _, _, where = min(found, key=lambda info: info[0] != socket.AF_INET)
-        return socket.create_server((str(where[0]), port), family=family)
-    except OSError as error:
-        raise OSError(error.errno, f"cannot listen on {host}:{port}: {error.strerror}") from error
 
 
 def _handler(routes: Routes) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:

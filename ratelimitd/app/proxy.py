@@ -11,14 +11,14 @@ from pathlib import Path
 import structlog
 
 from ratelimitd import __version__
-from ratelimitd.admin import Routes, bind, gateway_routes, listen
+from ratelimitd.admin import Routes, gateway_routes, listen
 from ratelimitd.gateway.access_log import AccessLog, Account, Handled
 from ratelimitd.gateway.decide import Decider
 from ratelimitd.gateway.default import default_file
 from ratelimitd.gateway.model import Admin, Gateway
 from ratelimitd.gateway.proxy import Proxy, render
 from ratelimitd.http1 import Peer, Refusal, Server, Sweeper
-from ratelimitd.net.listen import address
+from ratelimitd.net.listen import address, bind
 from ratelimitd.net.tls import TlsFiles
 from ratelimitd.observe.health import Health
 from ratelimitd.observe.loop import LoopLag

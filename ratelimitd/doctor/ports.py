@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 import aiohttp
 
-from ratelimitd.net.listen import address, listen_tcp
+from ratelimitd.net.listen import address, bind
 
 from .blocking import within
 from .finding import Finding, bad, ok, warn
@@ -116,13 +116,9 @@ def tried(ports: list[Port]) -> dict[Port, tuple[str, bool]]:
     with ExitStack() as stack:
         for port in ports:
             try:
-                bound, _ = listen_tcp(port.host, port.port)
+                stack.callback(bind(port.host, port.port).close)
             except OSError as error:
-                cause = error.__cause__
-                taken = isinstance(cause, OSError) and cause.errno == errno.EADDRINUSE
-                refused[port] = str(error), taken
-            else:
-                stack.callback(bound.close)
+                refused[port] = error.strerror or str(error), error.errno == errno.EADDRINUSE
     return refused
 
 

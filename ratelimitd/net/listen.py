@@ -36,25 +36,41 @@ def address(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def listen_tcp(host: str, port: int) -> tuple[socket.socket, str]:
-    """Bind ``host``; port 0 takes a free one. Returns the socket and ``host:port``; OSError when it cannot be had.
+def local_address(host: str, port: int) -> tuple[socket.AddressFamily, tuple[str, int]]:
+    """Return the one address that ``host`` means to a listener; raises OSError for a name that does not resolve.
 
-    SO_REUSEPORT stays off: it would hide a second instance on the same port.
+    An empty host and ``::`` mean every address, IPv4 and IPv6, where the kernel has both: a kubelet probes either
+    family. A name with addresses of both families means its first IPv4 address. The order of a resolver depends on
+    the host (RFC 6724, gai.conf), and a client that was given the name tries all its addresses, while one that was
+    given 127.0.0.1 tries no other.
+    """
+    found = socket.getaddrinfo(
+        host or ("::" if socket.has_dualstack_ipv6() else None), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )
+    family, _, _, _, where = min(found, key=lambda info: info[0] != socket.AF_INET)
+    return family, (str(where[0]), port)
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Listen on ``local_address``; port 0 takes a free one. Raises OSError that names host and port, with its errno.
+
+    The HTTP ports, the proxy, gRPC and doctor listen through this function, so that what doctor finds free is what
+    the service takes. SO_REUSEPORT stays off: it would hide a second instance on the same port. SO_KEEPALIVE is
+    inherited by each connection, so a peer that vanished does not hold its socket for ever.
     """
     try:
-        family, _, _, _, where = socket.getaddrinfo(
-            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        both = family is socket.AF_INET6 and host == "::" and socket.has_dualstack_ipv6()
-        listening = socket.create_server(where[:2], family=family, backlog=BACKLOG, dualstack_ipv6=both)
+        family, where = local_address(host, port)
+        both = where[0] == "::" and socket.has_dualstack_ipv6()
+        listening = socket.create_server(where, family=family, backlog=BACKLOG, dualstack_ipv6=both)
     except OSError as error:
-        raise OSError(f"cannot listen on {address(host, port)}: {error.strerror or error}") from error
+        why = error.strerror or str(error)
+        raise OSError(error.errno, f"cannot listen on {address(host, port)}: {why}") from error
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    return listening, address(host, listening.getsockname()[1])
+    return listening
 
 
-def listen_unix(path: str) -> tuple[socket.socket, str]:
-    """Bind a socket file, in place of one nobody listens on. Returns the socket and ``unix:path``."""
+def bind_unix(path: str) -> socket.socket:
+    """Listen on a socket file, in place of one whose service ended. Raises OSError that names it, with its errno."""
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         remove_stale(path)
@@ -62,8 +78,8 @@ def listen_unix(path: str) -> tuple[socket.socket, str]:
         listening.listen(BACKLOG)
     except OSError as error:
         listening.close()
-        raise OSError(f"cannot listen on unix:{path}: {error.strerror or error}") from error
-    return listening, f"unix:{path}"
+        raise OSError(error.errno, f"cannot listen on unix:{path}: {error.strerror or error}") from error
+    return listening
 
 
 def remove_stale(path: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import grpc
 from grpc import aio
 
-from ratelimitd.net.listen import address, remove_stale
+from ratelimitd.net.listen import address, local_address, remove_stale
 from ratelimitd.net.tls import TlsFiles
 
 from .api import BatchHandler, Call, GrpcError, Handlers, Status, StreamHandler
@@ -143,7 +143,7 @@ class GrpcioServer:
         try:
             if uds:
                 remove_stale(uds)
-            bound = self._bind(wanted, tls)
+            bound = self._bind(wanted if uds else address(*local_address(host, port)[1]), tls)
         except (OSError, RuntimeError) as error:
             raise OSError(f"cannot listen on {wanted}") from error
         self.address = wanted if uds else address(host, bound)

@@ -6,7 +6,7 @@ from contextlib import suppress
 from math import inf
 from typing import NamedTuple
 
-from ratelimitd.net.listen import BACKLOG, SocketFile, listen_tcp, listen_unix
+from ratelimitd.net.listen import BACKLOG, SocketFile, address, bind, bind_unix
 from ratelimitd.net.tls import TlsFiles
 
 from ._nghttp2 import Service
@@ -84,7 +84,8 @@ class Nghttp2Server:
         self._uds = uds
         self._service = _service(handlers, options)
         self._context = tls.context() if tls is not None else None
-        self._socket, self.address = listen_unix(uds) if uds else listen_tcp(host, port)
+        self._socket = bind_unix(uds) if uds else bind(host, port)
+        self.address = f"unix:{uds}" if uds else address(host, self._socket.getsockname()[1])
         self._file = SocketFile.of(uds) if uds else None
         self._connections: set[Connection] = set()
         self._empty = asyncio.Event()

@@ -115,6 +115,16 @@ async def test_a_port_that_a_stranger_has() -> None:
     assert len([each for each in found if each.level is Level.OK]) == 2
 
 
+async def test_a_name_means_the_address_that_the_service_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A port that is taken on the IPv4 address of a name is bad, though its IPv6 address is listed first and free."""
+    listed = [(socket.AF_INET6, 1, 6, "", ("::1", 0, 0, 0)), (socket.AF_INET, 1, 6, "", ("127.0.0.1", 0))]
+    with socket.create_server(("127.0.0.1", 0)) as stranger:
+        number = str(stranger.getsockname()[1])
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: listed)
+        found = await looked(ports.check, case(PORT=number, HOST="localhost"))
+    only(found, f"HTTP localhost:{number} is taken", Level.BAD)
+
+
 async def test_ports_that_the_service_has(good: str) -> None:
     """Beside a service that runs, its own ports are well."""
     async with service("--config", good) as running:

@@ -307,6 +307,28 @@ async def test_a_taken_port_is_an_error_at_once(transport):
             transport.bind(port=port)
 
 
+async def test_a_name_with_both_families_means_ipv4(transport, monkeypatch):
+    """Whatever a resolver lists first, as for the HTTP ports; the address keeps the name."""
+    families = [(socket.AF_INET6, ("::1", 0, 0, 0)), (socket.AF_INET, ("127.0.0.1", 0))]
+    listed = [(family, socket.SOCK_STREAM, 6, "", where) for family, where in families]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: listed)
+    async with transport.serve(host="localhost") as server:
+        port = server.address.removeprefix("localhost:")
+        async with aio.insecure_channel(f"ipv4:127.0.0.1:{port}") as channel:
+            assert b"4" == await channel.unary_unary(ECHO)(b"4")
+        socket.create_server(("::1", int(port)), family=socket.AF_INET6).close()
+
+
+@pytest.mark.parametrize("host", ["", "::"])
+async def test_every_address_is_both_families(transport, host):
+    """An empty host and ``::`` take callers of IPv4 and of IPv6."""
+    async with transport.serve(host=host) as server:
+        port = server.address.rpartition(":")[2]
+        for target in (f"ipv4:127.0.0.1:{port}", f"ipv6:[::1]:{port}"):
+            async with aio.insecure_channel(target) as channel:
+                assert b"e" == await channel.unary_unary(ECHO)(b"e")
+
+
 async def test_ipv6_works(transport):
     """An IPv6 host is bracketed in the address and serves."""
     async with transport.served(host="::1") as (channel, server):
