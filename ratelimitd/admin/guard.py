@@ -6,17 +6,15 @@ length of a token that keeps guessers out. What the limit bounds is their cost: 
 """
 
 import hmac
-import os
-import stat
 from collections.abc import Callable, Mapping
 from ipaddress import ip_address
-from pathlib import Path
 from typing import Final
 
 import structlog
 
 from ratelimitd.algorithms import ALGORITHMS, make_rate
 from ratelimitd.config.values import bearer
+from ratelimitd.net.files import Stamp, read_regular, stamp
 
 from .http import Handler, Request, Response, as_json
 
@@ -28,7 +26,7 @@ WRONG: Final = make_rate("token_bucket", 10, 60 * SECOND)
 """Requests without the right token: ten at once, as a person with an old token in his shell makes, then one in 6 s."""
 
 TOKEN_BYTES: Final = 4_096
-"""Of a token's file that are read; 8 KiB is what aiohttp takes of a header line."""
+"""Of a token's file at most; 8 KiB is what aiohttp takes of a header line."""
 
 Token = Callable[[], bytes]
 """Gives the token as it is now; raises TokenError."""
@@ -49,16 +47,15 @@ class TokenFile:
     """
 
     def __init__(self, path: str, found: Callable[[str], None]) -> None:
-        self._path = Path(path)
+        self._path = path
         self._found = found
-        self._seen: tuple[int, ...] | None = None
+        self._seen: Stamp | None = None
         self._token = b""
 
     def __call__(self) -> bytes:
         """Return the token as the file has it now; raises TokenError."""
         try:
-            status = self._path.stat()
-            seen = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+            seen = stamp(self._path)
             if seen != self._seen:
                 self._token, self._seen = self._read(), seen
         except OSError as error:
@@ -70,14 +67,7 @@ class TokenFile:
         return self._token
 
     def _read(self) -> bytes:
-        descriptor = os.open(self._path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb") as file:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise ValueError("is not a regular file")
-            text = file.read(TOKEN_BYTES + 1).decode(errors="replace").strip()
-        if len(text) > TOKEN_BYTES:
-            raise ValueError(f"is longer than {TOKEN_BYTES} bytes")
-        token = bearer(text)
+        token = bearer(read_regular(self._path, TOKEN_BYTES).decode(errors="replace").strip())
         self._found(token)
         return token.encode()
 

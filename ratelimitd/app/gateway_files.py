@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 import structlog
 
@@ -13,6 +12,7 @@ from ratelimitd.gateway.proxy import Internal, Live, Proxy
 from ratelimitd.gateway.routing import Router, key_headers
 from ratelimitd.http1 import Server, Sweeper, Upstream
 from ratelimitd.policy import Policy, PolicyError, PolicyErrors
+from ratelimitd.sources import read_file
 
 from .policies import Accept
 
@@ -25,7 +25,7 @@ FIXED = ("listen", "tls", "admin")
 async def read(path: str) -> Gateway:
     """Read a gateway file without holding the loop. Raises PolicyErrors."""
     try:
-        content = await asyncio.to_thread(Path(path).read_bytes)
+        content = await asyncio.to_thread(read_file, path)
     except OSError as error:
         raise PolicyErrors([PolicyError(path, 0, f"cannot be read: {error.strerror}")]) from None
     return await asyncio.to_thread(read_gateway, path, content)

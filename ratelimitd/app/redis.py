@@ -1,11 +1,11 @@
 """The Redis of a process: how it is used, by the settings, and what is told of it."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Final
 
 import structlog
 
+from ratelimitd.net.files import read_regular
 from ratelimitd.observe.logs import hide
 from ratelimitd.observe.metrics import STORE_BUCKETS, Histogram
 from ratelimitd.settings import RedisAddress, RedisPlace, Settings
@@ -16,6 +16,9 @@ log = structlog.stdlib.get_logger(__name__)
 
 BATCH_BUCKETS: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0)
 """Charges of a script call; 128 are the most that share one."""
+
+AUTH_BYTES: Final = 16 << 10
+"""A longer REDIS_AUTH_FILE is refused: Redis takes no longer argument before AUTH (since CVE-2021-32675)."""
 
 Auth = tuple[str, str] | None
 
@@ -125,7 +128,7 @@ def _credentials(auth: Auth, file: str = "", address: RedisAddress | None = None
     if file:
 
         def read() -> Credentials:
-            found = Credentials(*credentials(Path(file).read_text().strip()))
+            found = Credentials(*credentials(read_regular(file, AUTH_BYTES).decode().strip()))
             hide(found.password)
             return found
 

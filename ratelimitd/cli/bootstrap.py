@@ -12,7 +12,7 @@ from ratelimitd.gateway.model import DEFAULT_ALGORITHM, Gateway
 from ratelimitd.policy import Domain, Parsed, PolicyErrors, assemble, examine
 from ratelimitd.policy.model import UPSTREAM_ALGORITHM
 from ratelimitd.policy.rows import DomainRow, Row
-from ratelimitd.sources import GatewayFile, read_files, tiers_beside
+from ratelimitd.sources import GatewayFile, read_file, read_files, tiers_beside
 
 from .flags import ERROR, OK
 
@@ -88,7 +88,7 @@ def _made(file: str, asked: Asked) -> Made:
             raise
         raise CommandError(MISSING) from error
     try:
-        gateway = read_gateway(file, Path(file).read_bytes(), for_envoy=True)
+        gateway = read_gateway(file, read_file(file), for_envoy=True)
         domain, remarks = _policies(gateway)
     except OSError as error:
         raise CommandError(f"{file}: cannot be read: {error.strerror}") from error

@@ -79,12 +79,12 @@ def examined(paths: Iterable[Path], default_algorithm: str, *, merge_domains: bo
     from ratelimitd.gateway.file import read_gateway  # noqa: PLC0415  the engine
     from ratelimitd.gateway.model import DEFAULT_ALGORITHM  # noqa: PLC0415  the engine
     from ratelimitd.policy import Parsed, PolicyErrors, Summary, examine  # noqa: PLC0415  the engine
-    from ratelimitd.sources.files import GatewayFile, named, read_files, tiers_beside  # noqa: PLC0415  the engine
+    from ratelimitd.sources.files import GatewayFile, named, read_file, read_files, tiers_beside  # noqa: PLC0415  the engine
 
     source = named(tuple(map(str, paths)))
     try:
         if isinstance(source, GatewayFile):
-            read_gateway(source.path, Path(source.path).read_bytes(), for_envoy=True)
+            read_gateway(source.path, read_file(source.path), for_envoy=True)
             default_algorithm = DEFAULT_ALGORITHM
         files = read_files(source)
     except PolicyErrors as error:

@@ -4,8 +4,9 @@ import asyncio
 import logging
 import ssl
 import time
-from pathlib import Path
 from typing import Any
+
+from .files import SECRET_BYTES, Stamp, read_regular, stamp
 
 log = logging.getLogger(__name__)
 
@@ -58,8 +59,8 @@ class TlsFiles:
 
     def read(self) -> tuple[bytes, bytes, bytes | None]:
         """Return key, certificate chain and client CA as PEM."""
-        ca = Path(self.client_ca).read_bytes() if self.client_ca else None
-        return Path(self.key).read_bytes(), Path(self.cert).read_bytes(), ca
+        ca = read_regular(self.client_ca, SECRET_BYTES) if self.client_ca else None
+        return read_regular(self.key, SECRET_BYTES), read_regular(self.cert, SECRET_BYTES), ca
 
     def accepts(self, transport: asyncio.BaseTransport) -> bool:
         """Whether a connection whose handshake is done may stay: it speaks h2, and its certificate has the name."""
@@ -68,25 +69,32 @@ class TlsFiles:
             return False
         return not self.client_san or self.client_san in _names(transport.get_extra_info("peercert"))
 
-    def _signature(self) -> tuple[tuple[int, int, int], ...]:
-        stats = (Path(path).stat() for path in (self.cert, self.key, self.client_ca) if path)
-        return tuple((stat.st_mtime_ns, stat.st_ino, stat.st_size) for stat in stats)
+    def _signature(self) -> tuple[Stamp, ...]:
+        return tuple(stamp(path) for path in (self.cert, self.key, self.client_ca) if path)
 
     def _load(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2  # RFC 9113 9.2
         context.set_alpn_protocols([self._alpn])
         try:
+            demand_readable(self.cert, self.key)
             context.load_cert_chain(self.cert, self.key, _no_password)
         except OSError as error:
             raise type(error)(f"cannot use the certificate {self.cert} with the key {self.key}: {error}") from error
         if self.client_ca:
             context.verify_mode = ssl.CERT_REQUIRED
             try:
+                demand_readable(self.client_ca)
                 context.load_verify_locations(self.client_ca)
             except OSError as error:
                 raise type(error)(f"cannot use the client CA {self.client_ca}: {error}") from error
         return context
+
+
+def demand_readable(*paths: str) -> None:
+    """Raise OSError where OpenSSL would wait for a pipe, or read without a bound; it opens PEM files itself."""
+    for path in paths:
+        read_regular(path, SECRET_BYTES)
 
 
 class _Latest(ssl.SSLContext):

@@ -1,5 +1,6 @@
 """Which files make up the policy, by the rules of envoyproxy/ratelimit's runtime folders or as named by hand."""
 
+import errno
 import os
 import re
 import stat
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from ratelimitd.config import yaml_nodes as yaml
+from ratelimitd.net.files import read_regular, stamp
 from ratelimitd.policy import Beside, Content, PolicyError, PolicyErrors, value_of
 
 BYTES_MAX: Final = 24 << 20
@@ -76,7 +78,7 @@ def named(paths: tuple[str, ...]) -> Source:
     """Return what paths given by hand are: a lone gateway file is one, and all else holds policies."""
     if len(paths) == 1:
         try:
-            if _POLICIES_KEY.search(_content(Path(paths[0]), BYTES_MAX)):
+            if _POLICIES_KEY.search(read_file(paths[0])):
                 return GatewayFile(paths[0])
         except OSError:
             pass  # whoever reads it says so
@@ -106,6 +108,11 @@ def list_files(source: Source) -> list[PolicyFile]:
     files = [PolicyFile(_runtime_key(folder, path), path) for path in _walk(folder, dots=not source.ignore_dotfiles)]
     prefix = f"{source.appdirectory}." if source.watch_root else ""
     return sorted(file for file in files if file.name.startswith(prefix))
+
+
+def read_file(path: str | Path) -> bytes:
+    """Read one file of a source by itself. Raises OSError, also for a file that is longer than all may be together."""
+    return _content(path, BYTES_MAX)
 
 
 def read_files(source: Source, seen: Callable[[bytes], object] = lambda _: None) -> list[tuple[str, Content]]:
@@ -147,7 +154,7 @@ def tiers_beside(source: Source) -> Beside:
             raise OSError(0, "write its name behind 'tiers_file:' on the same line, or changes of it are not noticed")
         path = policy.parent / named
         listed = {os.path.realpath(path): name for name, path in files}
-        return listed.get(os.path.realpath(path), str(path)), _content(path, BYTES_MAX)
+        return listed.get(os.path.realpath(path), str(path)), read_file(path)
 
     return read
 
@@ -163,9 +170,9 @@ def signature(source: Source) -> Signature:
         return ((error.errno,),)
     stamps: list[tuple[object, ...]] = []
     for name, path in files:
-        stamp = _stamp(path)
-        stamps.append((name, *stamp))
-        stamps.extend((named, *_stamp(path.parent / named)) for named in _tiers_files(path, stamp))
+        found = _stamp(path)
+        stamps.append((name, *found))
+        stamps.extend((named, *_stamp(path.parent / named)) for named in _tiers_files(path, found))
     return tuple(stamps)
 
 
@@ -179,7 +186,7 @@ _TIERS_FILE: Final = re.compile(
 def _tiers_files(path: Path, _stamp: tuple[object, ...]) -> tuple[str, ...]:
     """Return the files of tiers that a policy file seems to name, one in a comment too."""
     try:
-        content = _content(path, BYTES_MAX)
+        content = read_file(path)
     except OSError:
         return ()
     found = (b"".join(groups).strip() for groups in _TIERS_FILE.findall(content))
@@ -196,7 +203,7 @@ def _gateway_files(path: Path) -> list[PolicyFile]:
 def _policies_path(path: Path, _stamp: tuple[object, ...]) -> str:
     """Return where a gateway file says its policies are; nothing when they are in it, or it is not right."""
     try:
-        policies = value_of(yaml.load(_content(path, BYTES_MAX)), "policies")
+        policies = value_of(yaml.load(read_file(path)), "policies")
     except (OSError, yaml.YamlError):
         return ""
     return policies.text if isinstance(policies, yaml.Scalar) and yaml.resolve(policies) is not None else ""
@@ -215,10 +222,9 @@ def _inline(name: str, content: bytes) -> list[tuple[str, Content]]:
 
 def _stamp(path: Path) -> tuple[object, ...]:
     try:
-        status = path.stat()
+        return stamp(path)
     except OSError as error:
         return (error.errno,)
-    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 def _named(path: str) -> list[PolicyFile]:
@@ -244,16 +250,13 @@ def _runtime_key(folder: Path, path: Path) -> str:
     return str(path.relative_to(folder)).replace(os.sep, ".")
 
 
-def _content(path: Path, left: int) -> bytes:
-    """Read a regular file; a pipe or device in its place could keep us waiting for ever."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(0, "not a regular file")
-        content = file.read(left + 1)
-    if len(content) > left:
-        raise OSError(0, f"the policy files together are larger than {BYTES_MAX >> 20} MiB")
-    return content
+def _content(path: str | Path, left: int) -> bytes:
+    try:
+        return read_regular(path, left)
+    except OSError as error:
+        if error.errno == errno.EFBIG:
+            raise OSError(errno.EFBIG, f"the policy files together are larger than {BYTES_MAX >> 20} MiB") from None
+        raise
 
 
 def _unreadable(name: str, error: OSError) -> PolicyError:

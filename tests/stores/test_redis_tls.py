@@ -1,6 +1,7 @@
 """TLS towards Redis, and credentials that change."""
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,16 @@ async def test_a_file_that_is_not_there(make: Make, edges: Edges, server: RedisS
     assert "/nowhere/ca.pem" in edges.seen[0][1]
 
 
+async def test_a_pipe_for_a_file(
+    make: Make, edges: Edges, server: RedisServer, files: TlsFiles, tmp_path: Path
+) -> None:
+    """It is named as such; a thread that waits for a writer would be lost with each attempt to connect."""
+    os.mkfifo(tmp_path / "key")
+    env = settings(files) | {"REDIS_TLS_CLIENT_KEY": str(tmp_path / "key")}
+    assert not await make(f"rediss://localhost:{server.port}", env=env).connect()
+    assert f"not a regular file: '{tmp_path / 'key'}'" in edges.seen[0][1]
+
+
 async def test_rotated_credentials(make: Make, edges: Edges, tmp_path: Path) -> None:
     """REDIS_AUTH_FILE is read for each connection: a new password takes effect without a restart."""
     file = tmp_path / "auth"
@@ -91,3 +102,41 @@ async def test_a_missing_auth_file(make: Make, edges: Edges, tmp_path: Path) -> 
     with redis_server() as server:
         assert not await make(server.address, env={"REDIS_AUTH_FILE": str(tmp_path / "auth")}).connect()
     assert str(tmp_path / "auth") in edges.seen[0][1]
+
+
+def endless(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+def huge(path: Path) -> None:
+    with path.open("wb") as file:
+        file.truncate(1 << 40)
+
+
+@pytest.mark.parametrize(
+    ("put", "why"),
+    [
+        (os.mkfifo, "not a regular file"),
+        (Path.mkdir, "Is a directory"),
+        (endless, "not a regular file"),
+        (huge, "longer than 16384 bytes"),
+        (lambda path: path.write_bytes(b"\xff"), "utf-8"),
+    ],
+)
+async def test_what_is_no_auth_file(
+    make: Make, edges: Edges, tmp_path: Path, put: Callable[[Path], object], why: str
+) -> None:
+    """A pipe, a folder, a device or a huge file in its place is why there is no connection, and holds nobody up.
+
+    When it is a file again, the next attempt connects.
+    """
+    path = tmp_path / "auth"
+    put(path)
+    with redis_server("--requirepass", "secret") as server:
+        store = make(server.address, env={"REDIS_AUTH_FILE": str(path)})
+        assert not await store.connect()
+        assert "the credentials cannot be read" in edges.seen[0][1]
+        assert why in edges.seen[0][1]
+        path.rename(tmp_path / "aside")
+        path.write_text("secret")
+        await edges.until(False, True)

@@ -1,6 +1,7 @@
 """TLS and mutual TLS on both transports, with certificates that change while they serve."""
 
 import asyncio
+import os
 import ssl
 from contextlib import suppress
 from pathlib import Path
@@ -98,6 +99,21 @@ def test_what_changed_for_the_worse_is_not_taken(certificates, caplog):
     assert "cannot be used" in caplog.text
     certificates.renew()
     assert tls.latest() is not good
+
+
+@pytest.mark.parametrize("name", ["cert", "key", "client_ca"])
+def test_a_pipe_in_the_place_of_a_file_keeps_nobody_waiting(certificates, caplog, name):
+    """At the start it is an error; later the last good files stay in force. OpenSSL would wait for a writer."""
+    tls = tls_files(certificates, certificates.client_ca)
+    tls.look_again = 0
+    good = tls.latest()
+    path = Path(getattr(certificates, name))
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(OSError, match=f"not a regular file.*{path}"):
+        tls_files(certificates, certificates.client_ca)
+    assert tls.latest() is good
+    assert "not a regular file" in caplog.text
 
 
 def test_files_that_cannot_be_used_are_an_error_at_once(certificates):

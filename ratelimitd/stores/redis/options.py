@@ -5,8 +5,10 @@ import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Final, Literal, NamedTuple
+
+from ratelimitd.net.files import Stamp, stamp
+from ratelimitd.net.tls import demand_readable
 
 PORT: Final = 6379
 """The port that Redis is known by, https://www.iana.org/assignments/service-names-port-numbers."""
@@ -64,14 +66,19 @@ class Tls(NamedTuple):
     key: str = ""
     check_hostname: bool = True
 
+    @property
+    def files(self) -> list[str]:
+        """The paths there are."""
+        return [path for path in (self.ca, self.cert, self.key) if path]
+
     def context(self) -> ssl.SSLContext:
         """Return the context of the files as they are now. Raises OSError. Takes milliseconds: not for the loop."""
-        signature = tuple(Path(name).stat().st_mtime_ns for name in (self.ca, self.cert, self.key) if name)
-        return _context(self, signature)
+        return _context(self, tuple(stamp(path) for path in self.files))
 
 
 @lru_cache(maxsize=8)
-def _context(tls: Tls, _signature: tuple[int, ...]) -> ssl.SSLContext:
+def _context(tls: Tls, _stamps: tuple[Stamp, ...]) -> ssl.SSLContext:
+    demand_readable(*tls.files)
     context = ssl.create_default_context(cafile=tls.ca or None)
     context.check_hostname = tls.check_hostname
     if tls.cert:

@@ -1,0 +1,40 @@
+"""Files that somebody else writes while we run: secrets, certificates, policies. Symbolic links are followed.
+
+Kubernetes swaps such a file by a symbolic link; anybody who may write there may also put something else in its place.
+"""
+
+import errno
+import os
+import stat
+from pathlib import Path
+from typing import Final
+
+SECRET_BYTES: Final = 1 << 20
+"""The most that a Kubernetes Secret or ConfigMap holds; the CA bundle of a Linux distribution is a fifth of it."""
+
+Stamp = tuple[int, int, int, int, int]
+"""Device, inode, size, and the times of the last write and of the last change of the inode, in ns."""
+
+
+def read_regular(path: str | Path, most: int) -> bytes:
+    """Read a regular file of at most so many bytes; never waits for a pipe or a device in its place.
+
+    Raises OSError: EISDIR for a directory, EINVAL for what else is not regular, EFBIG for a longer file.
+    """
+    with open(path, "rb", opener=_without_waiting) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise OSError(errno.EFBIG, f"longer than {most} bytes", str(path))
+    return content
+
+
+def stamp(path: str | Path) -> Stamp:
+    """Return what differs when a file was written or swapped. Raises OSError."""
+    status = Path(path).stat()
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
