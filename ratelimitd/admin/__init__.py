@@ -1,6 +1,6 @@
 """HTTP for operators: a table of functions from a request to a response."""
 
-from .control import Control, InForce
+from .control import Control
 from .guard import Guard, Token, TokenError, TokenFile, guarded
 from .http import Request, Route, Routes
 from .routes import debug_routes, gateway_routes, metrics_routes, service_routes
@@ -9,7 +9,6 @@ from .server import Listener, listen
 __all__ = [
     "Control",
     "Guard",
-    "InForce",
     "Listener",
     "Request",
     "Route",

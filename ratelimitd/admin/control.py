@@ -61,20 +61,6 @@ class Control(NamedTuple):
     clock: Callable[[], int]
 
 
-class InForce(NamedTuple):
-    """The policy in force. ``refused``: the first errors of a newer one, where that was bad."""
-
-    generation: int
-    version: str
-    age_seconds: float
-    source: str
-    files: int
-    domains: int
-    limits: int
-    warnings: tuple[str, ...]
-    refused: tuple[str, ...]
-
-
 Told = dict[str, Any]
 
 Settled = Decision | Failure
@@ -133,11 +119,11 @@ def reset(control: Control) -> Handler:
     return handler
 
 
-def policy(in_force: Callable[[], InForce]) -> Handler:
-    """Tell which policy is in force. The ETag (RFC 9110, 8.8.3) is one for all that stays while it does."""
+def policy(in_force: Callable[[], Told]) -> Handler:
+    """Tell the facts of the policy in force; its ETag (RFC 9110, 8.8.3) is of all of them but ``age_seconds``."""
 
     async def handler(request: Request) -> Response:
-        told = in_force()._asdict()
+        told = in_force()
         lasting = json.dumps({**told, "age_seconds": None})
         etag = f'W/"{hashlib.sha256(lasting.encode()).hexdigest()[:16]}"'
         if request.headers.get("If-None-Match") == etag:

@@ -2,7 +2,7 @@
 
 import time
 
-from ratelimitd.admin import Control, Guard, InForce, Route, Routes, Token, TokenError, TokenFile, guarded
+from ratelimitd.admin import Control, Guard, Route, Routes, Token, TokenError, TokenFile, guarded
 from ratelimitd.admin.control import policy, reset, state
 from ratelimitd.limiter import OverLimitCache, Plan, Request, Tallies
 from ratelimitd.observe.logs import hide
@@ -10,6 +10,7 @@ from ratelimitd.rls import Bounds, read_json
 from ratelimitd.settings import Settings
 
 from .life import StartError
+from .policies import InForce
 from .service import Service
 
 
@@ -20,10 +21,11 @@ def admin_routes(service: Service) -> Routes:
         return {}
     guard = Guard(token, lambda: time.monotonic_ns() // 1000, remote=service.settings.admin_remote)
     control = _control(service)
+    in_force = {"GET": policy(lambda: _page(service.policies.in_force))}
     key = {"GET": state(control), "POST": state(control), "DELETE": reset(control)}
     return {
         "/admin/key": Route(guarded(guard, key), "what a key's counters hold; DELETE empties them"),
-        "/admin/policy": Route(guarded(guard, {"GET": policy(lambda: _in_force(service))}), "the policy in force"),
+        "/admin/policy": Route(guarded(guard, in_force), "the policy in force"),
     }
 
 
@@ -63,16 +65,8 @@ def _control(service: Service) -> Control:
     )
 
 
-def _in_force(service: Service) -> InForce:
-    policies = service.policies
-    return InForce(
-        generation=policies.generation,
-        version=policies.version,
-        age_seconds=round(time.monotonic() - policies.loaded, 3),
-        source=policies.source,
-        files=policies.files,
-        domains=policies.domains,
-        limits=policies.rules,
-        warnings=policies.warnings,
-        refused=policies.refused,
-    )
+def _page(in_force: InForce) -> dict[str, object]:
+    page = in_force._asdict()
+    age = time.monotonic() - page.pop("loaded")
+    del page["needs_store"]
+    return {**page, "age_seconds": round(age, 3)}

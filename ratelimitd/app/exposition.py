@@ -31,7 +31,9 @@ def exposition(parts: Parts, policies: Policies, lag: LoopLag, more: Iterable[Fa
     families = [
         *service_families(parts.counters, parts.tallies.unknown_domains),
         *policy_families(
-            lambda: policies.generation, lambda: time.monotonic() - policies.loaded, lambda: policies.rules
+            lambda: policies.in_force.generation,
+            lambda: time.monotonic() - policies.in_force.loaded,
+            lambda: policies.in_force.limits,
         ),
         *memory_families(lambda: len(memory), lambda: memory.bytes, lambda: memory.evictions),
         single(

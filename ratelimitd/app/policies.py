@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 import structlog
 
@@ -57,17 +57,37 @@ def _accept_any(_: Policy) -> Callable[[], None]:
     return lambda: None
 
 
+class InForce(NamedTuple):
+    """Facts of the policy in force.
+
+    Attributes:
+        generation: policies put in force so far; 0: none yet, and what follows is of none.
+        version: see ``sources.Loaded``.
+        loaded: when it was put in force, seconds of the monotonic clock; the start, for none.
+        source: where it came from, symbolic links followed.
+        files, domains, limits: how many it has.
+        warnings: the first of its warnings, as text.
+        refused: the first errors of the load after it, as text, where that was refused.
+        needs_store: whether some limit of it fails requests while the store is away.
+    """
+
+    generation: int
+    version: str
+    loaded: float
+    source: str
+    files: int = 0
+    domains: int = 0
+    limits: int = 0
+    warnings: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
+    needs_store: bool = False
+
+
 class Policies:
     """Loads policies and puts each good one in force.
 
     Attributes:
-        generation: policies put in force so far.
-        loaded: when the one in force was, by the monotonic clock.
-        rules, domains, files: how many it has.
-        version: see ``sources.Loaded``.
-        warnings: the first of its warnings, as text.
-        refused: the first errors of the load after it, as text, where that was refused.
-        needs_store: whether some limit of it fails requests while the store is away.
+        in_force: facts of the policy in force, replaced in the same step as the engine's planner.
     """
 
     def __init__(
@@ -77,15 +97,7 @@ class Policies:
         parts: Parts,
         prepare: Prepare | None = None,
     ) -> None:
-        self.generation = 0
-        self.loaded = time.monotonic()
-        self.rules = 0
-        self.domains = 0
-        self.files = 0
-        self.version = ""
-        self.warnings: tuple[str, ...] = ()
-        self.refused: tuple[str, ...] = ()
-        self.needs_store = False
+        self.in_force = InForce(0, "", time.monotonic(), describe(source))
         self._source = source
         self._settings = settings
         self._parts = parts
@@ -98,11 +110,6 @@ class Policies:
         """The one in force."""
         planner = self._parts.engine.planner
         return None if planner is None else planner.policy
-
-    @property
-    def source(self) -> str:
-        """Where it comes from, for people."""
-        return describe(self._source)
 
     def planner(self, policy: Policy, tallies: Tallies) -> Planner:
         """Return what plans requests by this policy, and counts into these tallies."""
@@ -123,22 +130,28 @@ class Policies:
             self._refused(errors)
             return
         old = self._parts.engine.planner
-        self.needs_store = await _needs_store(loaded.policy)
-        self._in_force(loaded)
+        needs_store = await _needs_store(loaded.policy)
+        self._put_in_force(loaded, needs_store=needs_store)
         commit()
         if old is not None:
             await _forget(old)
             await dismantle(old.policy)
 
-    def _in_force(self, loaded: Loaded) -> None:
+    def _put_in_force(self, loaded: Loaded, *, needs_store: bool) -> None:
         parts = self._parts
         parts.engine.planner = self.planner(loaded.policy, parts.tallies)
         parts.counters.config_load_success += 1
-        self.generation += 1
-        self.loaded = time.monotonic()
-        self.rules, self.domains = loaded.summary.limits, loaded.summary.domains
-        self.files, self.version, self.refused = loaded.files, loaded.version, ()
-        self.warnings = tuple(map(str, loaded.warnings[:TOLD]))
+        self.in_force = InForce(
+            generation=self.in_force.generation + 1,
+            version=loaded.version,
+            loaded=time.monotonic(),
+            source=describe(self._source),
+            files=loaded.files,
+            domains=loaded.summary.domains,
+            limits=loaded.summary.limits,
+            warnings=tuple(map(str, loaded.warnings[:TOLD])),
+            needs_store=needs_store,
+        )
         log.info("policy loaded", files=loaded.files, policy_version=loaded.version, **loaded.summary._asdict())
         for warning in loaded.warnings:
             log.warning(str(warning))
@@ -147,7 +160,7 @@ class Policies:
 
     def _refused(self, errors: PolicyErrors) -> None:
         self._parts.counters.config_load_error += 1
-        self.refused = tuple(map(str, errors.errors[:TOLD]))
+        self.in_force = self.in_force._replace(refused=tuple(map(str, errors.errors[:TOLD])))
         stays = "no policy yet" if self.policy is None else "the old one stays in force"
         log.error("policy refused", errors=len(errors.errors), note=stays)
         for error in errors.errors[:ERRORS_LOGGED]:

@@ -25,14 +25,14 @@ class Service(NamedTuple):
 
     def judge(self) -> None:
         """Say how the components are, after any of them may have changed (contract: ``redis``, ``config``)."""
-        settings, policies, redis = self.settings, self.policies, self.parts.redis
-        waits_for_policy = policies.policy is None and not settings.force_start_without_initial_config
+        settings, in_force, redis = self.settings, self.policies.in_force, self.parts.redis
+        waits_for_policy = not in_force.generation and not settings.force_start_without_initial_config
         for health in (self.health, self.readiness):
             health.set("policy", not waits_for_policy, "no policy was loaded yet")
         if settings.healthy_with_at_least_one_config_loaded:
-            self.health.set("config", policies.domains > 0, "no domain is configured")
+            self.health.set("config", in_force.domains > 0, "no domain is configured")
         if redis is not None:
-            needed = policies.needs_store or policies.policy is None
+            needed = in_force.needs_store or not in_force.generation
             self.health.set("redis", redis.connected or not needed, "not connected")
 
     @property

@@ -5,7 +5,7 @@ import json
 import pytest
 from structlog.testing import capture_logs
 
-from ratelimitd.admin.control import Control, InForce, policy, reset, state
+from ratelimitd.admin.control import Control, policy, reset, state
 from ratelimitd.admin.http import Request
 from ratelimitd.algorithms import ALGORITHMS
 from ratelimitd.limiter import (
@@ -312,7 +312,17 @@ async def test_a_counter_that_cannot_be_reached_is_503_with_the_kind(method):
         assert (False, True) == (first["reset"], second["reset"])
 
 
-IN_FORCE = InForce(3, "abc", 12.5, "/srv", 2, 1, 4, ("careless",), ())
+IN_FORCE = {
+    "generation": 3,
+    "version": "abc",
+    "source": "/srv",
+    "files": 2,
+    "domains": 1,
+    "limits": 4,
+    "warnings": ("careless",),
+    "refused": (),
+    "age_seconds": 12.5,
+}
 
 
 async def policy_of(in_force, **headers):
@@ -340,8 +350,8 @@ async def test_the_policy_is_told_with_version_and_age():
 async def test_the_policys_etag_is_one_until_it_changes():
     """Time alone changes nothing; a reload does, and so does one that was refused."""
     _, _, etag = await policy_of(IN_FORCE)
-    assert (304, b"", etag) == await policy_of(IN_FORCE._replace(age_seconds=99), **{"If-None-Match": etag})
-    for changed in (IN_FORCE._replace(generation=4), IN_FORCE._replace(refused=("bad",))):
+    assert (304, b"", etag) == await policy_of(IN_FORCE | {"age_seconds": 99}, **{"If-None-Match": etag})
+    for changed in (IN_FORCE | {"generation": 4}, IN_FORCE | {"refused": ("bad",)}):
         status, _, other = await policy_of(changed, **{"If-None-Match": etag})
         assert 200 == status
         assert etag != other
