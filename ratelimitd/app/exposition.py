@@ -5,17 +5,8 @@ from collections.abc import AsyncGenerator, Callable, Iterable
 
 from ratelimitd import __version__
 from ratelimitd.observe.loop import LoopLag
-from ratelimitd.observe.metrics import (
-    Family,
-    by_label,
-    memory_families,
-    policy_families,
-    process_families,
-    render,
-    service_families,
-    single,
-    store_families,
-)
+from ratelimitd.observe.metrics import LIMIT_PREFIX, Counters, Family, by_label, render, single
+from ratelimitd.stores.memory import MemoryStore
 from ratelimitd.stores.redis import RedisStore
 
 from .engine import Parts
@@ -27,32 +18,97 @@ Scrape = Callable[[], AsyncGenerator[bytes, None]]
 
 def exposition(parts: Parts, policies: Policies, lag: LoopLag, more: Iterable[Family] = ()) -> Scrape:
     """Expose the engine's numbers, and ``more``."""
-    memory = parts.memory
     families = [
         *service_families(parts.counters, parts.tallies.unknown_domains),
-        *policy_families(
-            lambda: policies.in_force.generation,
-            lambda: time.monotonic() - policies.in_force.loaded,
-            lambda: policies.in_force.limits,
-        ),
-        *memory_families(lambda: len(memory), lambda: memory.bytes, lambda: memory.evictions),
+        *_policy_families(policies),
+        *_memory_families(parts.memory),
         single(
-            "ratelimitd_overflow_charges_total",
-            "counter",
+            "ratelimitd_overflow_charges_total", "counter",
             "Charges of new keys, past NEW_KEYS_PER_SECOND, that went to a counter they share.",
             lambda: 0 if parts.new_keys is None else parts.new_keys.redirected,
         ),
         *(() if parts.redis is None else _redis_families(parts, parts.redis)),
         *more,
-        *process_families(lag, __version__),
-    ]
+        *_process_families(lag),
+    ]  # fmt: skip
     return lambda: render(parts.tallies, families)
+
+
+def service_families(counters: Counters, unknown_domains: Callable[[], Iterable[tuple[str, int]]]) -> list[Family]:
+    """Return envoyproxy/ratelimit's metrics that belong to no limit."""
+    return [
+        by_label(
+            "ratelimit_service_should_rate_limit_error", "counter", "Calls that failed, by whose fault.", "err_type",
+            lambda: [("redis_error", counters.redis_error), ("service_error", counters.service_error)],
+        ),
+        by_label(
+            "ratelimit_service_total_requests", "counter", "Calls answered.", "grpc_method",
+            counters.total_requests.items,
+        ),
+        by_label(
+            "ratelimit_service_response_time_seconds", "histogram", "Time to answer a call.", "grpc_method",
+            counters.response_time.items,
+        ),
+        by_label(
+            f"{LIMIT_PREFIX}domain_not_found", "counter", "Descriptors of a domain that no policy has.", "domain",
+            unknown_domains,
+        ),
+        single(
+            "ratelimit_service_config_load_success", "counter", "Policies loaded.",
+            lambda: counters.config_load_success,
+        ),
+        single(
+            "ratelimit_service_config_load_error", "counter", "Policies refused; the old one stayed.",
+            lambda: counters.config_load_error,
+        ),
+        single(
+            "ratelimit_service_global_shadow_mode", "counter", "Answers that SHADOW_MODE turned to OK.",
+            lambda: counters.global_shadow_mode,
+        ),
+    ]  # fmt: skip
+
+
+def _policy_families(policies: Policies) -> list[Family]:
+    return [
+        single(
+            "ratelimitd_policy_generation", "gauge", "Policies taken into force since the start.",
+            lambda: policies.in_force.generation,
+        ),
+        single(
+            "ratelimitd_policy_age_seconds", "gauge", "Time since the policy in force was loaded.",
+            lambda: time.monotonic() - policies.in_force.loaded,
+        ),
+        single(
+            "ratelimitd_policy_rules", "gauge", "Limits in the policy in force.", lambda: policies.in_force.limits,
+        ),
+    ]  # fmt: skip
+
+
+def _memory_families(memory: MemoryStore) -> list[Family]:
+    return [
+        single("ratelimitd_memory_entries", "gauge", "Counters held in memory.", lambda: len(memory)),
+        single("ratelimitd_memory_bytes", "gauge", "Bytes that counters in memory take.", lambda: memory.bytes),
+        single(
+            "ratelimitd_memory_evictions_total", "counter", "Counters dropped before their time for room.",
+            lambda: memory.evictions,
+        ),
+    ]  # fmt: skip
 
 
 def _redis_families(parts: Parts, redis: RedisStore) -> list[Family]:
     watch = parts.redis_watch
     return [
-        *store_families(watch.latency, redis.failures.items, lambda: redis.connected),
+        single(
+            "ratelimitd_store_latency_seconds", "histogram", "Time of one round trip to the store.",
+            lambda: watch.latency,
+        ),
+        by_label(
+            "ratelimitd_store_failures_total", "counter", "Charges without a decision, by kind.", "kind",
+            redis.failures.items,
+        ),
+        single(
+            "ratelimitd_store_connected", "gauge", "Whether the store is connected.", lambda: int(redis.connected),
+        ),
         single("ratelimitd_redis_batch_charges", "histogram", "Charges of a script call.", lambda: watch.charges),
         single("ratelimitd_redis_round_trips_total", "counter", "Round trips to Redis.", lambda: redis.round_trips),
         single("ratelimitd_redis_reconnects_total", "counter", "Connections made again.", lambda: redis.reconnects),
@@ -88,4 +144,15 @@ def _redis_families(parts: Parts, redis: RedisStore) -> list[Family]:
             "ratelimitd_store_fallbacks_total", "counter", "Failures, by their limit's on_store_failure.",
             "policy", lambda: [(policy.name.lower(), count) for policy, count in parts.fallbacks.items()],
         ),
+    ]  # fmt: skip
+
+
+def _process_families(lag: LoopLag) -> list[Family]:
+    return [
+        single("ratelimitd_loop_lag_seconds", "gauge", "How late the event loop's last tick was.", lambda: lag.last),
+        single(
+            "ratelimitd_loop_lag_longest_seconds", "gauge", "Its latest tick of the last half minute or more.",
+            lambda: lag.longest,
+        ),
+        by_label("ratelimitd_build_info", "gauge", "The version that runs.", "version", lambda: [(__version__, 1)]),
     ]  # fmt: skip

@@ -24,7 +24,7 @@ from prometheus_client import (
     generate_latest,
 )
 
-from .loop import LoopLag, batches
+from .loop import batches
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -152,102 +152,6 @@ def single(name: str, kind: Kind, text: str, read: Callable[[], Value]) -> Famil
 def by_label(name: str, kind: Kind, text: str, label: str, read: Callable[[], Iterable[tuple[str, Value]]]) -> Family:
     """Make a metric with one label; ``read`` gives (label value, value) pairs."""
     return Family(name, kind, text, (label,), lambda: [((value,), number) for value, number in read()])
-
-
-def service_families(counters: Counters, unknown_domains: Callable[[], Iterable[tuple[str, int]]]) -> list[Family]:
-    """Return envoyproxy/ratelimit's metrics that belong to no limit."""
-    errors = ("redis_error", "service_error")
-    service = "ratelimit_service_"
-    return [
-        by_label(
-            f"{service}should_rate_limit_error",
-            "counter",
-            "Calls that failed, by whose fault.",
-            "err_type",
-            lambda: [(error, getattr(counters, error)) for error in errors],
-        ),
-        by_label(
-            f"{service}total_requests", "counter", "Calls answered.", "grpc_method", counters.total_requests.items
-        ),
-        by_label(
-            f"{service}response_time_seconds",
-            "histogram",
-            "Time to answer a call.",
-            "grpc_method",
-            counters.response_time.items,
-        ),
-        by_label(
-            f"{LIMIT_PREFIX}domain_not_found",
-            "counter",
-            "Descriptors of a domain that no policy has.",
-            "domain",
-            unknown_domains,
-        ),
-        single(f"{service}config_load_success", "counter", "Policies loaded.", lambda: counters.config_load_success),
-        single(
-            f"{service}config_load_error",
-            "counter",
-            "Policies refused; the old one stayed.",
-            lambda: counters.config_load_error,
-        ),
-        single(
-            f"{service}global_shadow_mode",
-            "counter",
-            "Answers that SHADOW_MODE turned to OK.",
-            lambda: counters.global_shadow_mode,
-        ),
-    ]
-
-
-def store_families(
-    latency: Histogram, failures: Callable[[], Iterable[tuple[str, int]]], connected: Callable[[], bool]
-) -> list[Family]:
-    """Return the metrics of a store behind a network; ``failures`` gives (kind, charges)."""
-    return [
-        single(
-            "ratelimitd_store_latency_seconds", "histogram", "Time of one round trip to the store.", lambda: latency
-        ),
-        by_label(
-            "ratelimitd_store_failures_total", "counter", "Charges without a decision, by kind.", "kind", failures
-        ),
-        single("ratelimitd_store_connected", "gauge", "Whether the store is connected.", lambda: int(connected())),
-    ]
-
-
-def memory_families(
-    entries: Callable[[], int], held_bytes: Callable[[], int], evictions: Callable[[], int]
-) -> list[Family]:
-    """Return the metrics of counters in memory."""
-    return [
-        single("ratelimitd_memory_entries", "gauge", "Counters held in memory.", entries),
-        single("ratelimitd_memory_bytes", "gauge", "Bytes that counters in memory take.", held_bytes),
-        single(
-            "ratelimitd_memory_evictions_total", "counter", "Counters dropped before their time for room.", evictions
-        ),
-    ]
-
-
-def policy_families(generation: Callable[[], int], age: Callable[[], float], rules: Callable[[], int]) -> list[Family]:
-    """Return the metrics of the policy in force; ``age`` is in seconds since it was loaded."""
-    return [
-        single("ratelimitd_policy_generation", "gauge", "Policies taken into force since the start.", generation),
-        single("ratelimitd_policy_age_seconds", "gauge", "Time since the policy in force was loaded.", age),
-        single("ratelimitd_policy_rules", "gauge", "Limits in the policy in force.", rules),
-    ]
-
-
-def process_families(lag: LoopLag, version: str) -> list[Family]:
-    """Return the metrics of the event loop and the build."""
-    return [
-        single("ratelimitd_loop_lag_seconds", "gauge", "How late the event loop's last tick was.", lambda: lag.last),
-        single(
-            "ratelimitd_loop_lag_longest_seconds",
-            "gauge",
-            "Its latest tick of the last half minute or more.",
-            lambda: lag.longest,
-        ),
-        by_label("ratelimitd_build_info", "gauge", "The version that runs.", "version", lambda: [(version, 1)]),
-    ]
 
 
 def _runtime() -> CollectorRegistry:

@@ -1,7 +1,8 @@
 """How many series a scrape has, whatever values requests bring."""
 
+from ratelimitd.app.exposition import service_families
 from ratelimitd.limiter import Engine, Planner, PlanOptions, Tallies, key_maker
-from ratelimitd.observe.metrics import Counters, render, service_families
+from ratelimitd.observe.metrics import Counters, render
 from ratelimitd.policy import parse
 from ratelimitd.proto import message
 from ratelimitd.rls import RateLimitService, ServiceOptions

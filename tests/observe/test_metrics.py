@@ -9,7 +9,7 @@ from itertools import pairwise
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from ratelimitd.observe.loop import LoopLag
+from ratelimitd.app.exposition import service_families
 from ratelimitd.observe.metrics import (
     LIMIT_COUNTERS,
     SLICE,
@@ -18,13 +18,8 @@ from ratelimitd.observe.metrics import (
     Histogram,
     family_text,
     limit_labels,
-    memory_families,
-    policy_families,
-    process_families,
     render,
-    service_families,
     single,
-    store_families,
 )
 from tests.turning import turning
 
@@ -157,60 +152,6 @@ async def test_a_limit_that_comes_up_during_a_scrape_does_not_disturb_it() -> No
         text += chunk
         tallies.append(Tally(("d", "b"), "", 1, 1, 1, 1, 1, 1))
     assert list(ours(text.decode())) == ['ratelimit_service_rate_limit_total_hits{domain="d",key1="a"}']
-
-
-async def test_the_services_own_counters_have_upstreams_names() -> None:
-    """Errors by err_type, calls and time by grpc_method, loads without labels."""
-    counters = Counters()
-    counters.called("ShouldRateLimit", 0.003, 1)
-    counters.called("ShouldRateLimit", 0.02, 1)
-    counters.redis_error, counters.service_error, counters.config_load_error = 1, 2, 3
-    counters.config_load_success, counters.global_shadow_mode = 4, 5
-    found = ours(await scrape((), service_families(counters, lambda: [("nope", 7)])))
-    method = 'grpc_method="ShouldRateLimit"'
-    buckets = {name: value for name, value in found.items() if "_bucket" in name}
-    assert {name: value for name, value in found.items() if name not in buckets} == {
-        'ratelimit_service_should_rate_limit_error{err_type="redis_error"}': 1,
-        'ratelimit_service_should_rate_limit_error{err_type="service_error"}': 2,
-        f"ratelimit_service_total_requests{{{method}}}": 2,
-        f"ratelimit_service_response_time_seconds_sum{{{method}}}": pytest.approx(0.023),
-        f"ratelimit_service_response_time_seconds_count{{{method}}}": 2,
-        'ratelimit_service_rate_limit_domain_not_found{domain="nope"}': 7,
-        "ratelimit_service_config_load_success": 4,
-        "ratelimit_service_config_load_error": 3,
-        "ratelimit_service_global_shadow_mode": 5,
-    }
-    assert buckets[f'ratelimit_service_response_time_seconds_bucket{{{method},le="0.005"}}'] == 1
-    assert buckets[f'ratelimit_service_response_time_seconds_bucket{{{method},le="+Inf"}}'] == 2
-
-
-async def test_our_own_metrics_are_prefixed_and_complete() -> None:
-    """Store, memory, policy, loop and build each have theirs."""
-    latency = Histogram((0.001,))
-    latency.observe(0.5)
-    families = [
-        *store_families(latency, lambda: [("timeout", 2)], lambda: False),
-        *memory_families(lambda: 3, lambda: 4, lambda: 5),
-        *policy_families(lambda: 6, lambda: 7.5, lambda: 8),
-        *process_families(LoopLag(), "1.2.3"),
-    ]
-    assert ours(await scrape((), families)) == {
-        'ratelimitd_store_latency_seconds_bucket{le="0.001"}': 0,
-        'ratelimitd_store_latency_seconds_bucket{le="+Inf"}': 1,
-        "ratelimitd_store_latency_seconds_sum": 0.5,
-        "ratelimitd_store_latency_seconds_count": 1,
-        'ratelimitd_store_failures_total{kind="timeout"}': 2,
-        "ratelimitd_store_connected": 0,
-        "ratelimitd_memory_entries": 3,
-        "ratelimitd_memory_bytes": 4,
-        "ratelimitd_memory_evictions_total": 5,
-        "ratelimitd_policy_generation": 6,
-        "ratelimitd_policy_age_seconds": 7.5,
-        "ratelimitd_policy_rules": 8,
-        "ratelimitd_loop_lag_seconds": 0,
-        "ratelimitd_loop_lag_longest_seconds": 0,
-        'ratelimitd_build_info{version="1.2.3"}': 1,
-    }
 
 
 async def test_process_and_python_metrics_are_there() -> None:
