@@ -5,7 +5,9 @@ import socket
 import ssl
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
+
+from ratelimitd.net.drain import drain
+from ratelimitd.net.listen import BACKLOG
 
 from .deadlines import Sweeper
 from .downstream import Connection
@@ -13,9 +15,6 @@ from .lifecycle import Handler, Member
 from .model import Peer, Refusal
 from .options import ServerOptions
 from .responses import Render, render_text
-
-ABORT_WAIT = 1.0
-"""Seconds for connections that were ended to be gone; their sockets need one turn of the loop."""
 
 
 def _unheard(refusal: Refusal, peer: Peer) -> None:
@@ -63,7 +62,7 @@ class Server:
         loop = asyncio.get_running_loop()
         secure = tls is not None
         self._server = await loop.create_server(
-            lambda: Connection(self, loop, secure=secure), sock=sock, ssl=tls, backlog=1024
+            lambda: Connection(self, loop, secure=secure), sock=sock, ssl=tls, backlog=BACKLOG
         )
 
     def leave(self) -> None:
@@ -77,10 +76,7 @@ class Server:
             self._server.close()
         for connection in tuple(self._connections):
             connection.leave()
-        await self._emptied(grace)
-        for connection in tuple(self._connections):
-            connection.abort()
-        await self._emptied(ABORT_WAIT)
+        await drain(self._connections, self._empty, grace)
 
     def admit(self, peer: Peer) -> str:
         """Say why a new connection cannot be taken in; nothing where it can."""
@@ -105,10 +101,3 @@ class Server:
             del self._addresses[peer.address]
         if not self._connections:
             self._empty.set()
-
-    async def _emptied(self, seconds: float) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                while self._connections:
-                    self._empty.clear()
-                    await self._empty.wait()

@@ -2,10 +2,10 @@
 
 import asyncio
 import random
-from contextlib import suppress
 from math import inf
 from typing import NamedTuple
 
+from ratelimitd.net.drain import drain
 from ratelimitd.net.listen import BACKLOG, SocketFile, address, bind, bind_unix
 from ratelimitd.net.tls import TlsFiles
 
@@ -16,8 +16,6 @@ from .lifetime import Limits
 
 AGE_JITTER = 0.1
 """Of the maximum age, either way, so that a fleet's connections do not leave at once; gRPC's own (gRFC A9)."""
-ABORT_WAIT = 1.0
-"""Seconds for connections that were ended to be gone; their sockets need one turn of the loop."""
 HANDSHAKE_WAIT = 10.0
 """Seconds for a TLS handshake; a few round trips, where asyncio would hold a silent socket for a minute."""
 SWEPT = 500
@@ -123,19 +121,9 @@ class Nghttp2Server:
         self._close_socket()
         for connection in tuple(self._connections):
             connection.leave(grace)
-        await self._emptied(grace)
-        for connection in tuple(self._connections):
-            connection.abort()
-        await self._emptied(ABORT_WAIT)
+        await drain(self._connections, self._empty, grace)
         if self._sweeper is not None:
             self._sweeper.cancel()
-
-    async def _emptied(self, seconds: float) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                while self._connections:
-                    self._empty.clear()
-                    await self._empty.wait()
 
     def _close_socket(self) -> None:
         if self._file is not None:

@@ -1,0 +1,62 @@
+"""The end of a server's connections."""
+
+import asyncio
+
+import pytest
+
+from ratelimitd.net import drain
+from ratelimitd.net.drain import drain as drained
+
+
+class Server:
+    """Holds connections that go when they are aborted, or do not go at all."""
+
+    def __init__(self) -> None:
+        self.connections: set[Connection] = set()
+        self.empty = asyncio.Event()
+        self.aborted = 0
+
+    def lose(self, connection: "Connection") -> None:
+        self.connections.discard(connection)
+        if not self.connections:
+            self.empty.set()
+
+
+class Connection:
+    def __init__(self, server: Server, *, goes: bool = True) -> None:
+        self.server, self.goes = server, goes
+        server.connections.add(self)
+
+    def abort(self) -> None:
+        self.server.aborted += 1
+        if self.goes:
+            asyncio.get_running_loop().call_soon(self.server.lose, self)
+
+
+async def test_connections_that_go_within_the_grace_are_not_aborted() -> None:
+    """The wait ends with the last of them, long before the grace."""
+    server = Server()
+    for _ in range(2):
+        asyncio.get_running_loop().call_soon(server.lose, Connection(server))
+    async with asyncio.timeout(10):
+        await drained(server.connections, server.empty, 1000)
+    assert server.aborted == 0
+
+
+async def test_what_is_left_after_the_grace_is_aborted() -> None:
+    """Also where the server was empty before, and took another connection since."""
+    server = Server()
+    server.lose(Connection(server))
+    Connection(server)
+    await drained(server.connections, server.empty, 0)
+    assert (server.connections, server.aborted) == (set(), 1)
+
+
+async def test_a_connection_that_cannot_be_closed_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process ends without it."""
+    monkeypatch.setattr(drain, "ABORT_WAIT", 0.001)
+    server = Server()
+    Connection(server, goes=False)
+    async with asyncio.timeout(10):
+        await drained(server.connections, server.empty, 0)
+    assert server.aborted == 1
