@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable
 from ratelimitd import __version__
 from ratelimitd.observe.loop import LoopLag
 from ratelimitd.observe.metrics import LIMIT_PREFIX, Counters, Family, by_label, render, single
+from ratelimitd.observe.process import runtime_families
 from ratelimitd.stores.memory import MemoryStore
 from ratelimitd.stores.redis import RedisStore
 
@@ -31,7 +32,7 @@ def exposition(parts: Parts, policies: Policies, lag: LoopLag, more: Iterable[Fa
         *more,
         *_process_families(lag),
     ]  # fmt: skip
-    return lambda: render(parts.tallies, families)
+    return lambda: render(parts.tallies, families, runtime_families)
 
 
 def service_families(counters: Counters, unknown_domains: Callable[[], Iterable[tuple[str, int]]]) -> list[Family]:

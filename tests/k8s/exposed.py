@@ -10,7 +10,7 @@ from ratelimitd.app.gateway_metrics import gateway_families
 from ratelimitd.app.policies import Policies, source_of
 from ratelimitd.gateway.access_log import Account
 from ratelimitd.observe.loop import LoopLag
-from ratelimitd.observe.metrics import LIMIT_COUNTERS, LIMIT_PREFIX, RUNTIME, Family
+from ratelimitd.observe.metrics import LIMIT_COUNTERS, LIMIT_PREFIX, Family
 from ratelimitd.settings import load
 
 LEVELS: Final = 8
@@ -26,7 +26,7 @@ class Metric(NamedTuple):
 
 def exposed(monkeypatch: pytest.MonkeyPatch) -> dict[str, Metric]:
     """Every name that a scrape of a service with Redis and a gateway may hold. Needs a running event loop."""
-    monkeypatch.setattr(exposition, "render", lambda _, families: list(families))
+    monkeypatch.setattr(exposition, "render", lambda _, families, blocking: [*families, *blocking()])
     settings = load({"REDIS_URL": "localhost:1"}, {})
     parts = build(settings, None)
     policies = Policies(source_of(settings, ("nowhere",)), settings, parts)
@@ -34,8 +34,6 @@ def exposed(monkeypatch: pytest.MonkeyPatch) -> dict[str, Metric]:
     families = exposition.exposition(parts, policies, LoopLag(), gateway)()
 
     found = {LIMIT_PREFIX + counter: Metric("counter", _of_limits()) for counter in LIMIT_COUNTERS}
-    for metric in RUNTIME.collect():
-        found.update((sample.name, Metric(metric.type, frozenset(sample.labels))) for sample in metric.samples)
     for family in families:
         found |= _of(family)
     return found

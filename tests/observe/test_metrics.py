@@ -1,6 +1,7 @@
 """The text of a scrape."""
 
 import asyncio
+import threading
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -154,11 +155,17 @@ async def test_a_limit_that_comes_up_during_a_scrape_does_not_disturb_it() -> No
     assert list(ours(text.decode())) == ['ratelimit_service_rate_limit_total_hits{domain="d",key1="a"}']
 
 
-async def test_process_and_python_metrics_are_there() -> None:
-    """Memory, files and collections come from prometheus_client."""
-    found = samples(await scrape())
-    assert found["process_resident_memory_bytes"] > 0
-    assert any(name.startswith("python_gc_") for name in found)
+async def test_families_that_block_are_read_in_a_thread_at_the_end() -> None:
+    """What reads files holds up neither the loop nor the rest of the text."""
+    threads: list[int] = []
+
+    def blocking() -> list[Family]:
+        threads.append(threading.get_ident())
+        return [single("last", "gauge", "Read in a thread.", lambda: 1)]
+
+    text = b"".join([chunk async for chunk in render((), [single("first", "gauge", "Not.", lambda: 2)], blocking)])
+    assert threads != [threading.get_ident()]
+    assert list(samples(text.decode())) == ["first", "last"]
 
 
 @pytest.mark.parametrize(("seconds", "bucket"), [(0.0, 0), (1.0, 0), (1.5, 1), (2.0, 1), (2.1, 2)])
