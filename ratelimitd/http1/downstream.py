@@ -6,7 +6,7 @@ from typing import cast
 
 from .bodies import Body, BodyError, Counted, request_body
 from .exchange import Exchange
-from .intake import take_head
+from .heads import take_request
 from .lifecycle import BUSY, CLOSING, HEAD, LINGER, LINGERING, TUNNEL, Discard, Owner, due, reset_on_close
 from .model import Framed, Headers, Peer, Refusal, Request
 from .options import HIGH_WATER, READ_BYTES
@@ -247,7 +247,7 @@ class Connection(asyncio.BufferedProtocol):
                 transport.pause_reading()
 
     def _read_head(self) -> bool:
-        taken = take_head(self._pending, self._options)
+        taken = take_request(self._pending, self._options)
         if taken is None:
             if not self._begun:
                 self._begun = True

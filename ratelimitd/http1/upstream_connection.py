@@ -6,8 +6,7 @@ from typing import Protocol, cast
 
 from .bodies import Body, BodyError, Endless, response_body
 from .framing import FramedResponse, grants_websocket
-from .heads import hopeless
-from .judged import judge_response
+from .heads import invalid_start, read_response
 from .model import Headers, Refusal, ResponseHead
 from .options import HIGH_WATER, READ_BYTES, UpstreamOptions
 
@@ -244,16 +243,16 @@ class Link(asyncio.BufferedProtocol):
                 return
             if end < 4:
                 self._pending = data
-                if flaw := hopeless(data):
+                if flaw := invalid_start(data):
                     self._fail(Refusal(502, f"response: {flaw}"))
                 return
-            judged = judge_response(self._method, data[:end])
+            read = read_response(self._method, data[:end])
             data = data[end:]
             self._pending = b""
-            if isinstance(judged, Refusal):
-                self._fail(judged)
+            if isinstance(read, Refusal):
+                self._fail(read)
                 return
-            head, framed = judged
+            head, framed = read
             if head.status >= 200:
                 self._begin_response(head, framed, data)
                 return
