@@ -18,6 +18,7 @@ MAX_HEAD_BYTES = 1024
 """Heads that a cache holds, and the longest of them: 4 MiB at most for both caches, parsed fields included."""
 MAX_SEEN = 4096
 """Hashes of heads that were seen once, in each cache."""
+_CR = 0x0D
 _FIELD_BYTES = b"\t" + bytes(range(0x20, 0x7F)) + bytes(range(0x80, 0x100))
 _SIMPLE = re.compile(rb"[A-Z]+ [^ ]+")  # a request line of HTTP 0.9
 _STATUS_LINES = {b"HTTP/1.1 ": b"1.1", b"HTTP/1.0 ": b"1.0"}
@@ -57,15 +58,23 @@ _requests: HeadCache[tuple[RequestHead, Framed]] = HeadCache()
 _responses: HeadCache[tuple[ResponseHead, FramedResponse]] = HeadCache()
 
 
-def take_request(data: bytes, options: ServerOptions) -> tuple[RequestHead, Framed, bytes] | Refusal | None:
-    """Take the request head at the beginning of ``data``.
+def take_request(
+    partial: bytearray, data: bytes, options: ServerOptions
+) -> tuple[RequestHead, Framed, bytes] | Refusal | None:
+    """Take a request head: ``partial`` is what earlier reads brought of it, ``data`` what one more read brought.
 
-    Returns the head, its framing and the bytes after it; None while the head is not complete.
+    Returns the head, its framing and the bytes after it. Returns None while the head is not complete; ``data`` is in
+    ``partial`` then. ``partial`` is empty before the first read and after a head was taken.
     """
-    end = data.find(b"\r\n\r\n") + 4
+    whole = _joined(partial, data) if partial else data
+    end = whole.find(b"\r\n\r\n") + 4
     if end < 4 or end > options.max_head:
-        return _incomplete(data, options)
-    read = read_request(data[:end])
+        if not partial:
+            partial += data
+        return _incomplete(partial, len(data), options)
+    if partial:
+        partial.clear()
+    read = read_request(whole[:end])
     if isinstance(read, Refusal):
         return read
     head, framed = read
@@ -75,17 +84,56 @@ def take_request(data: bytes, options: ServerOptions) -> tuple[RequestHead, Fram
         return Refusal(431, "too many headers")
     if framed.length > options.max_body:
         return Refusal(413, "request body is too large")
-    return head, framed, data[end:]
+    return head, framed, whole[end:]
 
 
-def _incomplete(data: bytes, options: ServerOptions) -> Refusal | None:
-    """Return the reason to reject a head before it is complete, if there is one."""
-    if len(data) > options.max_target and b"\r\n" not in data[: options.max_target + 32]:
+def take_response(
+    partial: bytearray, data: bytes, method: bytes, max_head: int
+) -> tuple[ResponseHead, FramedResponse, bytes] | Refusal | None:
+    """Take the head of a response to ``method``, as ``take_request`` takes that of a request."""
+    whole = _joined(partial, data) if partial else data
+    end = whole.find(b"\r\n\r\n") + 4
+    if end > max_head or (end < 4 and len(partial or data) > max_head):
+        return Refusal(502, "response: head is too long")
+    if end < 4:
+        if not partial:
+            partial += data
+        flaw = _invalid_new(partial, len(data))
+        return Refusal(502, f"response: {flaw}") if flaw else None
+    if partial:
+        partial.clear()
+    read = read_response(method, whole[:end])
+    return read if isinstance(read, Refusal) else (*read, whole[end:])
+
+
+def _joined(partial: bytearray, data: bytes) -> bytes:
+    """Append a read to an incomplete head; returns all of it when the empty line has come, nothing before.
+
+    After h11's ReceiveBuffer: the bytes before were searched by earlier calls, so only a separator that begins in the
+    last three of them can still be found. Each byte is searched twice at most, however many reads bring the head.
+    """
+    searched = max(len(partial) - 3, 0)
+    partial += data
+    return b"" if partial.find(b"\r\n\r\n", searched) < 0 else bytes(partial)
+
+
+def _incomplete(partial: bytearray, new: int, options: ServerOptions) -> Refusal | None:
+    """Return the reason to reject a head before it is complete, if one of the last ``new`` bytes gives one."""
+    size, most = len(partial), options.max_target
+    if size - new <= most < size and partial.find(b"\r\n", 0, most + 32) < 0:
         return Refusal(414, "request target is too long")
-    if len(data) > options.max_head:
+    if size > options.max_head:
         return Refusal(431, "request head is too long")
-    flaw = invalid_start(data)
+    flaw = _invalid_new(partial, new)
     return Refusal(400, flaw) if flaw else None
+
+
+def _invalid_new(partial: bytearray, new: int) -> str:
+    """Give ``invalid_start`` of an incomplete head of which all but the last ``new`` bytes are known to be valid."""
+    start = len(partial) - new
+    if start and partial[start - 1] == _CR:
+        start -= 1  # its LF may have come with the next read
+    return invalid_start(partial[start:])
 
 
 def read_request(raw: bytes) -> tuple[RequestHead, Framed] | Refusal:
@@ -180,7 +228,7 @@ def parse_response(head: bytes) -> ResponseHead | Refusal:
     return ResponseHead(status, fields.text, version, _trimmed(head, fields.headers), fields.names)
 
 
-def invalid_bytes(head: bytes) -> str:
+def invalid_bytes(head: bytes | bytearray) -> str:
     """Describe the bytes that a head must not contain: control bytes, bare CR or LF (RFC 9112 2.2); empty if none.
 
     Folded lines are left to httptools.
@@ -191,7 +239,7 @@ def invalid_bytes(head: bytes) -> str:
     return "control byte in the head" if rest.strip(b"\r\n") else "CR or LF alone in the head"
 
 
-def invalid_start(part: bytes) -> str:
+def invalid_start(part: bytes | bytearray) -> str:
     """Describe the bytes that make an incomplete head invalid, whatever follows; empty if there are none."""
     return invalid_bytes(part + b"\n" if part.endswith(b"\r") else part)
 

@@ -6,7 +6,7 @@ from typing import Protocol, cast
 
 from .bodies import Body, BodyError, Endless, response_body
 from .framing import FramedResponse, grants_websocket
-from .heads import invalid_start, read_response
+from .heads import take_response
 from .model import Headers, Refusal, ResponseHead
 from .options import HIGH_WATER, READ_BYTES, UpstreamOptions
 
@@ -90,7 +90,7 @@ class Link(asyncio.BufferedProtocol):
         self._websocket = False
         self._tunnel: TunnelEnd | None = None
         self._body: Body | None = None
-        self._pending = b""
+        self._partial = bytearray()  # of a head that is not complete
         self._heard = False
         self._complete = False  # the request was sent to its end
         self._keep = False
@@ -200,7 +200,7 @@ class Link(asyncio.BufferedProtocol):
             self.abort()  # what nobody asked for
         elif self._body is None:
             self._heard = True
-            self._read_heads(self._pending + data if self._pending else data)
+            self._read_heads(data)
         else:
             self._read_body(data)
 
@@ -237,22 +237,13 @@ class Link(asyncio.BufferedProtocol):
     def _read_heads(self, data: bytes) -> None:
         """Read one head, and those before it that only say that another one comes."""
         while self._requester is not None:
-            end = data.find(b"\r\n\r\n") + 4
-            if end > self._options.max_head or (end < 4 and len(data) > self._options.max_head):
-                self._fail(Refusal(502, "response: head is too long"))
+            taken = take_response(self._partial, data, self._method, self._options.max_head)
+            if taken is None:
                 return
-            if end < 4:
-                self._pending = data
-                if flaw := invalid_start(data):
-                    self._fail(Refusal(502, f"response: {flaw}"))
+            if isinstance(taken, Refusal):
+                self._fail(taken)
                 return
-            read = read_response(self._method, data[:end])
-            data = data[end:]
-            self._pending = b""
-            if isinstance(read, Refusal):
-                self._fail(read)
-                return
-            head, framed = read
+            head, framed, data = taken
             if head.status >= 200:
                 self._begin_response(head, framed, data)
                 return
