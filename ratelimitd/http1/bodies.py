@@ -148,6 +148,16 @@ def parse_trailers(block: bytes) -> Headers:
     return [(name, value) for name, value in parsed.headers if name.lower() not in _NOT_TRAILERS]
 
 
+class Discard:
+    """A sink for the rest of a body that has no other use, so that its connection can go on."""
+
+    def body(self, piece: bytes) -> None:
+        """Drop it."""
+
+    def body_end(self, trailers: Headers) -> None:
+        """Drop them."""
+
+
 Body = Counted | Endless | Chunks
 
 

@@ -4,13 +4,13 @@ import asyncio
 from math import inf
 from typing import cast
 
-from .bodies import Body, BodyError, Counted, request_body
+from .bodies import Body, BodyError, Counted, Discard, request_body
 from .exchange import Exchange
 from .heads import take_request
-from .lifecycle import BUSY, CLOSING, HEAD, LINGER, LINGERING, TUNNEL, Discard, Owner, due, reset_on_close
+from .interfaces import BodySink
+from .lifecycle import BUSY, CLOSING, HEAD, LINGER, LINGERING, TUNNEL, Owner, due, reset_on_close
 from .model import Framed, Headers, Peer, Refusal, Request
 from .options import HIGH_WATER, READ_BYTES
-from .relay import BodySink
 from .responses import CONTINUE, Render, refusal_answer
 
 TURN = 32
