@@ -2,7 +2,7 @@
 
 import re
 
-from .heads import crooked, hopeless, parse_request
+from .heads import invalid_bytes, invalid_start, parse_request
 from .model import CHUNKED, Headers, Refusal
 
 MAX_EXTENSION_BYTES = 256
@@ -114,7 +114,7 @@ class Chunks:
             return data[at + 2 :]
         end = data.find(b"\r\n\r\n", at)
         if end < 0:
-            if len(data) - at > MAX_TRAILER_BYTES or hopeless(data[at:]):
+            if len(data) - at > MAX_TRAILER_BYTES or invalid_start(data[at:]):
                 raise BodyError("malformed trailers, or too long ones")
             self._held = data[at:]
             return b""
@@ -140,12 +140,22 @@ def parse_trailers(block: bytes) -> Headers:
 
     What frames, routes, authorises or describes content has no place behind a body and is left out (RFC 9110 6.5.1).
     """
-    if len(block) > MAX_TRAILER_BYTES or crooked(block):
+    if len(block) > MAX_TRAILER_BYTES or invalid_bytes(block):
         raise BodyError("malformed trailers")
     parsed = parse_request(_TRAILER_HEAD + block)
     if isinstance(parsed, Refusal):
         raise BodyError("malformed trailers")
     return [(name, value) for name, value in parsed.headers if name.lower() not in _NOT_TRAILERS]
+
+
+class Discard:
+    """A sink for the rest of a body that has no other use, so that its connection can go on."""
+
+    def body(self, piece: bytes) -> None:
+        """Drop it."""
+
+    def body_end(self, trailers: Headers) -> None:
+        """Drop them."""
 
 
 Body = Counted | Endless | Chunks

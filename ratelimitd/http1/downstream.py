@@ -4,13 +4,13 @@ import asyncio
 from math import inf
 from typing import cast
 
-from .bodies import Body, BodyError, Counted, request_body
+from .bodies import Body, BodyError, Counted, Discard, request_body
 from .exchange import Exchange
-from .intake import take_head
-from .lifecycle import BUSY, CLOSING, HEAD, LINGER, LINGERING, TUNNEL, Discard, Owner, due, reset_on_close
+from .heads import take_request
+from .interfaces import BodySink
+from .lifecycle import BUSY, CLOSING, HEAD, LINGER, LINGERING, TUNNEL, Owner, due, reset_on_close
 from .model import Framed, Headers, Peer, Refusal, Request
 from .options import HIGH_WATER, READ_BYTES
-from .relay import BodySink
 from .responses import CONTINUE, Render, refusal_answer
 
 TURN = 32
@@ -38,6 +38,7 @@ class Connection(asyncio.BufferedProtocol):
         self._admitted = False
         self._phase = HEAD
         self._pending = b""  # read, and not yet for anybody
+        self._partial = bytearray()  # of a head that is not complete
         self._begun = False  # a head has begun
         self._exchange: Exchange | None = None
         self._body: Body | None = None  # what is not read of the request's
@@ -107,7 +108,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def leave(self) -> None:
         """Close now where idle; else the next answer is the last."""
-        if self._phase is HEAD and not self._pending:
+        if self._phase is HEAD and not self._pending and not self._partial:
             self._close()
 
     def abort(self) -> None:
@@ -233,12 +234,11 @@ class Connection(asyncio.BufferedProtocol):
         return False
 
     def _regulate(self) -> None:
-        """Read on only where what was read is gone, or is a head that is not complete."""
+        """Read on only where what was read is gone."""
         transport = self._transport
         if transport is None or transport.is_closing():
             return
-        partial = self._phase is HEAD and not self._choked
-        wanted = not self._pending or partial
+        wanted = not self._pending
         if wanted != self._reading:
             self._reading = wanted
             if wanted:
@@ -247,8 +247,9 @@ class Connection(asyncio.BufferedProtocol):
                 transport.pause_reading()
 
     def _read_head(self) -> bool:
-        taken = take_head(self._pending, self._options)
+        taken = take_request(self._partial, self._pending, self._options)
         if taken is None:
+            self._pending = b""
             if not self._begun:
                 self._begun = True
                 self.deadline = self._loop.time() + self._options.head_timeout

@@ -3,54 +3,12 @@
 import asyncio
 from collections.abc import Callable
 from time import monotonic_ns
-from typing import Protocol
 
+from .interfaces import Carrier, Client
 from .model import Endpoint, Headers, Refusal, Request, Summary
-from .relay import BodySink, Relay
-from .responses import Render, date_header, has_body, head, persistence, reason_of
+from .relay import Relay
+from .responses import date_header, has_body, head, persistence, reason_of
 from .upstream import Upstream
-
-
-class Client(Protocol):
-    """The connection an exchange answers on."""
-
-    @property
-    def render(self) -> Render:
-        """Makes the refusals of this connection."""
-
-    def keeps(self, *, able: bool = True) -> bool:
-        """Settle, for the head of the answer, whether the connection goes on after it."""
-
-    def write(self, data: bytes) -> None:
-        """Send a piece of the answer."""
-
-    def flow(self, sink: BodySink) -> None:
-        """Have the request's body from now on."""
-
-    def stem(self, *, stemmed: bool) -> None:
-        """Have no more of the body for now, or again."""
-
-    def finished(self) -> None:
-        """The answer is complete."""
-
-    def truncate(self, *, reset: bool) -> None:
-        """End the connection in the middle of an answer; ``reset`` where only that shows that it is not complete."""
-
-    def switch(self, tunnel: BodySink) -> None:
-        """Be a tunnel from now on."""
-
-    def send_eof(self) -> None:
-        """End this side of the tunnel."""
-
-
-class Carrier(Protocol):
-    """Who carries the answer from elsewhere."""
-
-    def cancel(self) -> None:
-        """Nobody waits for it any more."""
-
-    def choke(self, *, choked: bool) -> None:
-        """The client does not read for now, or does again."""
 
 
 class Exchange:

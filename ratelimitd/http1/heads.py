@@ -1,18 +1,177 @@
-"""From the bytes of a head to its fields. httptools finds them; what it forgives is refused here."""
+"""From the bytes of a message's head to its fields and framing. Pure, but for a cache of parsed heads.
+
+httptools finds the fields of a head; what it accepts against RFC 9112 is rejected here and in ``framing``.
+"""
 
 import re
+from typing import Generic, TypeVar
 
 import httptools
 
-from .model import Headers, Refusal, RequestHead, ResponseHead
+from .framing import FramedResponse, frame_request, frame_response
+from .model import Framed, Headers, Refusal, RequestHead, ResponseHead
+from .options import ServerOptions
 
+T = TypeVar("T")
+MAX_HEADS = 1024
+MAX_HEAD_BYTES = 1024
+"""Heads that a cache holds, and the longest of them: 4 MiB at most for both caches, parsed fields included."""
+MAX_SEEN = 4096
+"""Hashes of heads that were seen once, in each cache."""
+_CR = 0x0D
 _FIELD_BYTES = b"\t" + bytes(range(0x20, 0x7F)) + bytes(range(0x80, 0x100))
 _SIMPLE = re.compile(rb"[A-Z]+ [^ ]+")  # a request line of HTTP 0.9
 _STATUS_LINES = {b"HTTP/1.1 ": b"1.1", b"HTTP/1.0 ": b"1.0"}
 _VERSIONS = {b" HTTP/1.1\r\n": b"1.1", b" HTTP/1.0\r\n": b"1.0"}
 
 
+class HeadCache(Generic[T]):
+    """Cache of parsed heads: clients repeat identical request heads; upstreams repeat theirs until Date changes.
+
+    Parsing takes a third of the time of a request, and its result depends on the bytes alone. A head is stored when it
+    is seen for the second time; the first time leaves its hash and no more. Storing every head would make the garbage
+    collector traverse them, which cost more than parsing where no two heads are equal. A full cache is cleared.
+    """
+
+    def __init__(self) -> None:
+        self._parsed: dict[bytes, T] = {}
+        self._seen: set[int] = set()
+        self.get = self._parsed.get
+
+    def __repr__(self) -> str:
+        return f"<HeadCache: {len(self._parsed)} parsed, {len(self._seen)} seen>"
+
+    def put(self, raw: bytes, parsed: T) -> None:
+        """Store a parsed head, if it was seen before and is not longer than ``MAX_HEAD_BYTES``."""
+        mark = hash(raw)
+        if mark not in self._seen:
+            if len(self._seen) >= MAX_SEEN:
+                self._seen.clear()
+            self._seen.add(mark)
+        elif len(raw) <= MAX_HEAD_BYTES:
+            if len(self._parsed) >= MAX_HEADS:
+                self._parsed.clear()
+            self._parsed[raw] = parsed
+
+
+_requests: HeadCache[tuple[RequestHead, Framed]] = HeadCache()
+_responses: HeadCache[tuple[ResponseHead, FramedResponse]] = HeadCache()
+
+
+def take_request(
+    partial: bytearray, data: bytes, options: ServerOptions
+) -> tuple[RequestHead, Framed, bytes] | Refusal | None:
+    """Take a request head: ``partial`` is what earlier reads brought of it, ``data`` what one more read brought.
+
+    Returns the head, its framing and the bytes after it. Returns None while the head is not complete; ``data`` is in
+    ``partial`` then. ``partial`` is empty before the first read and after a head was taken.
+    """
+    whole = _joined(partial, data) if partial else data
+    end = whole.find(b"\r\n\r\n") + 4
+    if end < 4 or end > options.max_head:
+        if not partial:
+            partial += data
+        return _incomplete(partial, len(data), options)
+    if partial:
+        partial.clear()
+    read = read_request(whole[:end])
+    if isinstance(read, Refusal):
+        return read
+    head, framed = read
+    if len(head.target) > options.max_target:
+        return Refusal(414, "request target is too long")
+    if len(head.headers) > options.max_headers:
+        return Refusal(431, "too many headers")
+    if framed.length > options.max_body:
+        return Refusal(413, "request body is too large")
+    return head, framed, whole[end:]
+
+
+def take_response(
+    partial: bytearray, data: bytes, method: bytes, max_head: int
+) -> tuple[ResponseHead, FramedResponse, bytes] | Refusal | None:
+    """Take the head of a response to ``method``, as ``take_request`` takes that of a request."""
+    whole = _joined(partial, data) if partial else data
+    end = whole.find(b"\r\n\r\n") + 4
+    if end > max_head or (end < 4 and len(partial or data) > max_head):
+        return Refusal(502, "response: head is too long")
+    if end < 4:
+        if not partial:
+            partial += data
+        flaw = _invalid_new(partial, len(data))
+        return Refusal(502, f"response: {flaw}") if flaw else None
+    if partial:
+        partial.clear()
+    read = read_response(method, whole[:end])
+    return read if isinstance(read, Refusal) else (*read, whole[end:])
+
+
+def _joined(partial: bytearray, data: bytes) -> bytes:
+    """Append a read to an incomplete head; returns all of it when the empty line has come, nothing before.
+
+    After h11's ReceiveBuffer: the bytes before were searched by earlier calls, so only a separator that begins in the
+    last three of them can still be found. Each byte is searched twice at most, however many reads bring the head.
+    """
+    searched = max(len(partial) - 3, 0)
+    partial += data
+    return b"" if partial.find(b"\r\n\r\n", searched) < 0 else bytes(partial)
+
+
+def _incomplete(partial: bytearray, new: int, options: ServerOptions) -> Refusal | None:
+    """Return the reason to reject a head before it is complete, if one of the last ``new`` bytes gives one."""
+    size, most = len(partial), options.max_target
+    if size - new <= most < size and partial.find(b"\r\n", 0, most + 32) < 0:
+        return Refusal(414, "request target is too long")
+    if size > options.max_head:
+        return Refusal(431, "request head is too long")
+    flaw = _invalid_new(partial, new)
+    return Refusal(400, flaw) if flaw else None
+
+
+def _invalid_new(partial: bytearray, new: int) -> str:
+    """Give ``invalid_start`` of an incomplete head of which all but the last ``new`` bytes are known to be valid."""
+    start = len(partial) - new
+    if start and partial[start - 1] == _CR:
+        start -= 1  # its LF may have come with the next read
+    return invalid_start(partial[start:])
+
+
+def read_request(raw: bytes) -> tuple[RequestHead, Framed] | Refusal:
+    """Parse and frame a complete request head. The result is shared with later equal heads and must not be changed."""
+    cached = _requests.get(raw)
+    if cached is not None:
+        return cached
+    head = parse_request(raw)
+    if isinstance(head, Refusal):
+        return head
+    framed = frame_request(head)
+    if isinstance(framed, Refusal):
+        return framed
+    parsed = (head, framed)
+    _requests.put(raw, parsed)
+    return parsed
+
+
+def read_response(method: bytes, raw: bytes) -> tuple[ResponseHead, FramedResponse] | Refusal:
+    """Parse and frame a complete response head; the request had ``method``. The result is shared: do not change it."""
+    cached = _responses.get(raw) if method != b"HEAD" else None  # no other method changes the framing of a head
+    if cached is not None:
+        return cached
+    head = parse_response(raw)
+    if isinstance(head, Refusal):
+        return head
+    framed = frame_response(method, head)
+    if isinstance(framed, Refusal):
+        return framed
+    parsed = (head, framed)
+    if method != b"HEAD":
+        _responses.put(raw, parsed)
+    return parsed
+
+
 class _Fields:
+    """Collects what httptools' callbacks report."""
+
     __slots__ = ("headers", "names", "text")
 
     def __init__(self) -> None:
@@ -32,15 +191,15 @@ class _Fields:
 
 
 def parse_request(head: bytes) -> RequestHead | Refusal:
-    """Read a request's head, which ends with its empty line."""
-    if flaw := crooked(head):
+    """Parse a request head, which ends with its empty line."""
+    if flaw := invalid_bytes(head):
         return Refusal(400, flaw)
     fields = _Fields()
     parser = httptools.HttpRequestParser(fields)
     try:
         parser.feed_data(head)
     except httptools.HttpParserUpgrade:
-        pass  # it would read no further; neither do we let it
+        pass  # it stops at the end of the head, where the bytes it was given end too
     except httptools.HttpParserError as error:
         return _unreadable(head, error)
     method, target = parser.get_method(), fields.text
@@ -52,8 +211,8 @@ def parse_request(head: bytes) -> RequestHead | Refusal:
 
 
 def parse_response(head: bytes) -> ResponseHead | Refusal:
-    """Read a response's head, which ends with its empty line."""
-    if flaw := crooked(head):
+    """Parse a response head, which ends with its empty line."""
+    if flaw := invalid_bytes(head):
         return Refusal(502, f"response: {flaw}")
     fields = _Fields()
     parser = httptools.HttpResponseParser(fields)
@@ -69,21 +228,24 @@ def parse_response(head: bytes) -> ResponseHead | Refusal:
     return ResponseHead(status, fields.text, version, _trimmed(head, fields.headers), fields.names)
 
 
-def crooked(head: bytes) -> str:
-    """Say what no head may hold: control bytes, or a CR or LF alone (RFC 9112 2.2); httptools knows folded lines."""
+def invalid_bytes(head: bytes | bytearray) -> str:
+    """Describe the bytes that a head must not contain: control bytes, bare CR or LF (RFC 9112 2.2); empty if none.
+
+    Folded lines are left to httptools.
+    """
     rest = head.translate(None, _FIELD_BYTES)
     if rest == b"\r\n" * (len(rest) >> 1):
         return ""
     return "control byte in the head" if rest.strip(b"\r\n") else "CR or LF alone in the head"
 
 
-def hopeless(part: bytes) -> str:
-    """Say why the beginning of a head cannot become one, so that nobody waits for its end."""
-    return crooked(part + b"\n" if part.endswith(b"\r") else part)
+def invalid_start(part: bytes | bytearray) -> str:
+    """Describe the bytes that make an incomplete head invalid, whatever follows; empty if there are none."""
+    return invalid_bytes(part + b"\n" if part.endswith(b"\r") else part)
 
 
 def _trimmed(head: bytes, headers: Headers) -> Headers:
-    """Take off the blanks after values, which httptools leaves on."""
+    """Remove trailing whitespace from values, which httptools keeps."""
     if b" \r\n" in head or b"\t\r\n" in head:
         return [(name, value.rstrip(b" \t")) for name, value in headers]
     return headers

@@ -9,7 +9,7 @@ from math import inf
 from typing import Protocol
 
 from .exchange import Exchange
-from .model import Headers, Peer, Refusal, Request
+from .model import Peer, Refusal, Request
 from .options import ServerOptions
 from .responses import Render
 
@@ -70,16 +70,6 @@ class Member(Protocol):
 
     def abort(self) -> None:
         """End it now."""
-
-
-class Discard:
-    """Takes what is left of a body nobody wants."""
-
-    def body(self, piece: bytes) -> None:
-        """Let it go."""
-
-    def body_end(self, trailers: Headers) -> None:
-        """Let them go."""
 
 
 def due(phase: Phase, options: ServerOptions, now: float, *, begun: bool, flowing: bool) -> float:

@@ -13,13 +13,16 @@ from .upstream_connection import Link
 
 
 class Taker(Protocol):
-    """Who waits for a connection."""
+    """Waits for a connection, from ``Pool.take`` until one of these is called or ``Pool.cancel``.
+
+    ``Pool.take`` may call either before it returns.
+    """
 
     def connected(self, link: Link) -> None:
-        """Here is one."""
+        """Take a connection that carries no request, and begin one on it before this returns."""
 
     def unconnected(self, refusal: Refusal) -> None:
-        """There is none to be had; nothing was sent."""
+        """Learn that there is no connection; nothing was sent. Another pool may be asked before this returns."""
 
 
 class Pool:

@@ -1,11 +1,11 @@
 """One request carried to an upstream, and its response back, piece by piece."""
 
 from time import monotonic, monotonic_ns
-from typing import TYPE_CHECKING, Protocol
 
 from .bodies import chunk, last_chunk
 from .circuit_breaker import Verdict
 from .headers import to_client
+from .interfaces import ExchangeInterface
 from .model import CHUNKED, UNTIL_CLOSE, Headers, Refusal, ResponseHead
 from .responses import CHUNKED_HEADER, GRANTED, persistence, request_head
 from .responses import head as response_head
@@ -13,23 +13,10 @@ from .tunnel import Tunnel
 from .upstream import Upstream
 from .upstream_connection import Link
 
-if TYPE_CHECKING:
-    from .exchange import Exchange
-
 _GOOD, _BAD, _NEITHER = Verdict.GOOD, Verdict.BAD, Verdict.NEITHER
 _REPEATABLE = frozenset((b"GET", b"HEAD"))
 _BAD_STATUS = frozenset((502, 503, 504))
 """Envoy's gateway failures: somebody before the application failed, so another endpoint may do better."""
-
-
-class BodySink(Protocol):
-    """Who gets a request's body, or what a client sends through a tunnel."""
-
-    def body(self, piece: bytes) -> None:
-        """A piece of it."""
-
-    def body_end(self, trailers: Headers) -> None:
-        """The end of it."""
 
 
 class Relay:
@@ -52,7 +39,7 @@ class Relay:
     )
 
     def __init__(
-        self, exchange: "Exchange", upstream: Upstream, headers: Headers, target: bytes, ours: Headers
+        self, exchange: ExchangeInterface, upstream: Upstream, headers: Headers, target: bytes, ours: Headers
     ) -> None:
         self._exchange = exchange
         self._upstream = upstream

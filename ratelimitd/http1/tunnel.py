@@ -1,14 +1,11 @@
 """Two connections joined after a 101: bytes both ways, each at the pace of who takes them."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from .circuit_breaker import Verdict
+from .interfaces import ExchangeInterface
 from .model import Headers, Refusal
 from .upstream_connection import Link
-
-if TYPE_CHECKING:
-    from .exchange import Exchange
 
 
 class Tunnel:
@@ -16,7 +13,7 @@ class Tunnel:
 
     __slots__ = ("_client_done", "_exchange", "_link", "_settle", "_upstream_done")
 
-    def __init__(self, exchange: "Exchange", link: Link, settle: Callable[[Verdict], None]) -> None:
+    def __init__(self, exchange: ExchangeInterface, link: Link, settle: Callable[[Verdict], None]) -> None:
         """``settle`` tells the upstream how it went."""
         self._exchange = exchange
         self._link = link

@@ -6,8 +6,8 @@ from typing import Protocol, cast
 
 from .bodies import Body, BodyError, Endless, response_body
 from .framing import FramedResponse, grants_websocket
-from .heads import hopeless
-from .judged import judge_response
+from .heads import take_response
+from .interfaces import Listener, Requester, TunnelEnd
 from .model import Headers, Refusal, ResponseHead
 from .options import HIGH_WATER, READ_BYTES, UpstreamOptions
 
@@ -16,57 +16,22 @@ MAX_INTERIM = 16
 _STALE = "upstream closed the connection before it answered"
 
 
-class Listener(Protocol):
-    """Who hears what comes."""
-
-    def data(self, piece: bytes) -> None:
-        """A piece of the body, or of a tunnel, came."""
-
-    def lost(self, refusal: Refusal, *, unheard: bool) -> None:
-        """It failed. ``unheard``: nothing of a response had come. The connection is no longer the listener's."""
-
-    def sink_choked(self, *, choked: bool) -> None:
-        """The upstream does not take more for now, or does again."""
-
-
-class TunnelEnd(Listener, Protocol):
-    """The listener of a tunnel."""
-
-    def eof(self) -> None:
-        """Nothing more comes."""
-
-
-class Requester(Listener, Protocol):
-    """Whose request it is."""
-
-    def interim(self, head: ResponseHead) -> None:
-        """A response 1xx came."""
-
-    def response(self, head: ResponseHead, length: int) -> None:
-        """The head of the response came; its body has ``length``."""
-
-    def read(self) -> None:
-        """One read is over; what it brought can be passed on as one."""
-
-    def end(self, trailers: Headers) -> None:
-        """The response is complete. The connection is no longer the requester's."""
-
-    def switched(self, head: ResponseHead) -> TunnelEnd:
-        """The connection is a tunnel now; say who listens."""
-
-
 class Home(Protocol):
-    """Where a link goes when its request is done."""
+    """The pool that an upstream connection belongs to."""
 
     @property
     def options(self) -> UpstreamOptions:
-        """The times and bounds it keeps."""
+        """The timeouts and bounds of the connection."""
 
     def settle(self, link: "Link") -> None:
-        """The link is free and sound."""
+        """Take back a connection whose response is complete, and which may be used again.
+
+        Called before ``Requester.end``. The home lets the connection ``rest``, begins another request on it, or closes
+        it, before it returns.
+        """
 
     def forget(self, link: "Link") -> None:
-        """The link is closed."""
+        """Learn that a connection is closed. Called once, before its listener learns that it is lost."""
 
 
 _buffer = memoryview(bytearray(READ_BYTES))  # each read is copied out before the next; a process has one loop
@@ -91,7 +56,7 @@ class Link(asyncio.BufferedProtocol):
         self._websocket = False
         self._tunnel: TunnelEnd | None = None
         self._body: Body | None = None
-        self._pending = b""
+        self._partial = bytearray()  # of a head that is not complete
         self._heard = False
         self._complete = False  # the request was sent to its end
         self._keep = False
@@ -201,7 +166,7 @@ class Link(asyncio.BufferedProtocol):
             self.abort()  # what nobody asked for
         elif self._body is None:
             self._heard = True
-            self._read_heads(self._pending + data if self._pending else data)
+            self._read_heads(data)
         else:
             self._read_body(data)
 
@@ -238,22 +203,13 @@ class Link(asyncio.BufferedProtocol):
     def _read_heads(self, data: bytes) -> None:
         """Read one head, and those before it that only say that another one comes."""
         while self._requester is not None:
-            end = data.find(b"\r\n\r\n") + 4
-            if end > self._options.max_head or (end < 4 and len(data) > self._options.max_head):
-                self._fail(Refusal(502, "response: head is too long"))
+            taken = take_response(self._partial, data, self._method, self._options.max_head)
+            if taken is None:
                 return
-            if end < 4:
-                self._pending = data
-                if flaw := hopeless(data):
-                    self._fail(Refusal(502, f"response: {flaw}"))
+            if isinstance(taken, Refusal):
+                self._fail(taken)
                 return
-            judged = judge_response(self._method, data[:end])
-            data = data[end:]
-            self._pending = b""
-            if isinstance(judged, Refusal):
-                self._fail(judged)
-                return
-            head, framed = judged
+            head, framed, data = taken
             if head.status >= 200:
                 self._begin_response(head, framed, data)
                 return
@@ -299,7 +255,9 @@ class Link(asyncio.BufferedProtocol):
             self.deadline = self._clock() + self._options.read_timeout
         if piece:
             requester.data(piece)
-        if body.done and self._requester is requester:
+            if self._requester is not requester:
+                return
+        if body.done:
             self._end(requester, body.trailers, rest)
         else:
             requester.read()

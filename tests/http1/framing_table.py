@@ -7,7 +7,7 @@ import h11
 import httptools
 
 from ratelimitd.http1.bodies import BodyError, request_body
-from ratelimitd.http1.judged import judge_request, judge_response
+from ratelimitd.http1.heads import read_request, read_response
 from ratelimitd.http1.model import Refusal
 
 H = b"Host: a\r\n"
@@ -123,10 +123,10 @@ def _asked():
 def ours(data):
     """What becomes of a request here: a status, or ``takes``."""
     end = data.find(b"\r\n\r\n") + 4
-    judged = judge_request(data[:end] if end >= 4 else data)
-    if isinstance(judged, Refusal):
-        return str(judged.status)
-    body = request_body(judged[1].length)
+    read = read_request(data[:end] if end >= 4 else data)
+    if isinstance(read, Refusal):
+        return str(read.status)
+    body = request_body(read[1].length)
     try:
         body.feed(data[end:])
     except BodyError:
@@ -137,8 +137,8 @@ def ours(data):
 def our_response(data):
     """What becomes of a response here."""
     end = data.find(b"\r\n\r\n") + 4
-    judged = judge_response(b"GET", data[:end] if end >= 4 else data)
-    return "502" if isinstance(judged, Refusal) else "takes"
+    read = read_response(b"GET", data[:end] if end >= 4 else data)
+    return "502" if isinstance(read, Refusal) else "takes"
 
 
 def table():

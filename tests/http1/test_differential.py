@@ -45,7 +45,7 @@ class Clock:
     def write(self, data):
         pass
 
-    close = pause_reading = resume_reading = lambda self: None
+    abort = close = pause_reading = resume_reading = lambda self: None
 
 
 class Gateway:
@@ -56,8 +56,9 @@ class Gateway:
         self.render = render_text
         self.leaving = False
         self.asked = []
-        self.connection = Connection(self, Clock(), secure=False)
-        self.connection.connection_made(Clock())
+        self.clock = Clock()
+        self.connection = Connection(self, self.clock, secure=False)
+        self.connection.connection_made(self.clock)
 
     def admit(self, peer):
         return ""

@@ -3,8 +3,7 @@
 import pytest
 
 from ratelimitd.http1.framing import frame_request, frame_response, grants_websocket
-from ratelimitd.http1.heads import hopeless, parse_request, parse_response
-from ratelimitd.http1.judged import judge_response
+from ratelimitd.http1.heads import invalid_start, parse_request, parse_response, read_response
 from ratelimitd.http1.model import CHUNKED, UNTIL_CLOSE, Refusal, RequestHead
 
 
@@ -241,7 +240,7 @@ def test_framing_does_not_lean_on_the_parser():
 def test_what_was_judged_for_get_is_not_what_it_is_for_head():
     """The memory of heads knows that the same head has a body after GET and none after HEAD, in either order."""
     raw = head(b"HTTP/1.1 200 OK", b"Content-Length: 7")
-    assert [7, 0, 7, 0] == [judge_response(method, raw)[1].length for method in (b"GET", b"HEAD") * 2]
+    assert [7, 0, 7, 0] == [read_response(method, raw)[1].length for method in (b"GET", b"HEAD") * 2]
 
 
 @pytest.mark.parametrize(
@@ -250,4 +249,4 @@ def test_what_was_judged_for_get_is_not_what_it_is_for_head():
 )
 def test_a_head_that_cannot_be_one_is_known_before_its_end(part, bad):
     """A bare LF or a TLS hello is refused at once, not when the head's time is over."""
-    assert bad is bool(hopeless(part))
+    assert bad is bool(invalid_start(part))

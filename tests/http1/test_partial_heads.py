@@ -1,0 +1,297 @@
+"""Heads that come in several reads: the same outcome as if each read were searched and checked with all before it."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ratelimitd.http1 import ServerOptions, UpstreamOptions, downstream, heads, upstream_connection
+from ratelimitd.http1.heads import invalid_start, read_request, read_response, take_request, take_response
+from ratelimitd.http1.model import Refusal
+from tests.http1.test_differential import SPICE, Clock, Gateway, mutated, responses
+
+SMALL = ServerOptions(max_head=60, max_target=10, max_headers=2, max_body=5)
+"""Bounds that generated heads exceed."""
+LONG = 32 * 1024
+PIECES = [b"GET ", b"/", b"HTTP/1.1", b"HTTP/1.1 200 OK", b"Host: a", b"\r\n\r\n", b"a" * 7, *SPICE]
+
+soup = st.lists(st.sampled_from(PIECES), max_size=20).map(b"".join)
+
+
+def request_by_definition(data, options):
+    """The outcome of all bytes read so far, each time looked at as a whole."""
+    end = data.find(b"\r\n\r\n") + 4
+    if end < 4 or end > options.max_head:
+        if len(data) > options.max_target and b"\r\n" not in data[: options.max_target + 32]:
+            return Refusal(414, "request target is too long")
+        if len(data) > options.max_head:
+            return Refusal(431, "request head is too long")
+        return Refusal(400, flaw) if (flaw := invalid_start(data)) else None
+    read = read_request(data[:end])
+    if isinstance(read, Refusal):
+        return read
+    head, framed = read
+    if len(head.target) > options.max_target:
+        return Refusal(414, "request target is too long")
+    if len(head.headers) > options.max_headers:
+        return Refusal(431, "too many headers")
+    if framed.length > options.max_body:
+        return Refusal(413, "request body is too large")
+    return head, framed, data[end:]
+
+
+def response_by_definition(data, method, max_head):
+    """The same for a response."""
+    end = data.find(b"\r\n\r\n") + 4
+    if end > max_head or (end < 4 and len(data) > max_head):
+        return Refusal(502, "response: head is too long")
+    if end < 4:
+        return Refusal(502, f"response: {flaw}") if (flaw := invalid_start(data)) else None
+    read = read_response(method, data[:end])
+    return read if isinstance(read, Refusal) else (*read, data[end:])
+
+
+@st.composite
+def split(draw, whole):
+    """The reads that some bytes come in."""
+    data = draw(whole)
+    cuts = sorted(draw(st.sets(st.integers(1, max(len(data) - 1, 1)), max_size=8)))
+    if draw(st.integers(0, 7)) == 0:
+        cuts = range(1, len(data))
+    return [piece for at, to in zip([0, *cuts], [*cuts, len(data)], strict=True) if (piece := data[at:to])]
+
+
+def first(outcomes):
+    """The number of the read that had an outcome, and the outcome; nothing if all bytes are no head yet."""
+    return next(((number, outcome) for number, outcome in enumerate(outcomes) if outcome is not None), None)
+
+
+def joined(pieces):
+    """What was read so far, after each read."""
+    return [b"".join(pieces[: count + 1]) for count in range(len(pieces))]
+
+
+@settings(max_examples=500, deadline=None)
+@given(split(mutated() | soup), st.sampled_from([SMALL, ServerOptions()]))
+def test_a_request_head_has_the_same_outcome_however_it_is_split(pieces, options):
+    """The same head, or the same status and reason, at the same read, as the whole of what was read gives."""
+    partial = bytearray()
+    incremental = first(take_request(partial, piece, options) for piece in pieces)
+    assert incremental == first(request_by_definition(data, options) for data in joined(pieces))
+
+
+@settings(max_examples=500, deadline=None)
+@given(split(responses() | soup), st.sampled_from([b"GET", b"HEAD"]), st.sampled_from([40, 60 * 1024]))
+def test_a_response_head_has_the_same_outcome_however_it_is_split(pieces, method, most):
+    """As for requests."""
+    partial = bytearray()
+    incremental = first(take_response(partial, piece, method, most) for piece in pieces)
+    assert incremental == first(response_by_definition(data, method, most) for data in joined(pieces))
+
+
+@settings(max_examples=100, deadline=None)
+@given(split(mutated()))
+def test_a_head_that_was_taken_leaves_nothing_for_the_next_one(pieces):
+    """After a head was taken the bytes of earlier reads are gone, and the next head begins with what is behind it."""
+    partial = bytearray()
+    outcome = first(take_request(partial, piece, ServerOptions()) for piece in pieces)
+    if outcome is not None and not isinstance(outcome[1], Refusal):
+        assert bytearray() == partial
+
+
+class Requester:
+    """Notes what an upstream connection reports."""
+
+    def __init__(self):
+        self.reported = []
+
+    def interim(self, head):
+        self.reported.append(head)
+
+    def response(self, head, length):
+        self.reported.append((head, length))
+
+    def lost(self, refusal, *, unheard):
+        self.reported.append(refusal)
+
+    def data(self, piece):
+        pass
+
+    read = end = lambda self, *_: None
+
+
+class Home:
+    """As much of a pool as an upstream connection needs."""
+
+    options = UpstreamOptions()
+
+    def settle(self, link):
+        pass
+
+
+class Upstream:
+    """An upstream connection that waits for the response to a GET."""
+
+    def __init__(self):
+        self.requester = Requester()
+        self.connection = upstream_connection.Link(Home(), Clock())
+        self.connection.connection_made(Clock())
+        self.connection.begin(self.requester, b"GET", b"", websocket=False)
+        self.connection.complete()
+
+    def feed(self, data):
+        for at in range(0, len(data), len(upstream_connection._buffer)):
+            piece = data[at : at + len(upstream_connection._buffer)]
+            upstream_connection._buffer[: len(piece)] = piece
+            self.connection.buffer_updated(len(piece))
+
+
+def reported_by_definition(pieces):
+    """What a requester hears when each read is looked at with all that was not taken before."""
+    reported, pending = [], b""
+    for piece in pieces:
+        pending += piece
+        while (outcome := response_by_definition(pending, b"GET", Home.options.max_head)) is not None:
+            if isinstance(outcome, Refusal):
+                return [*reported, outcome]
+            head, framed, pending = outcome
+            if head.status >= 200:
+                return [*reported, (head, framed.length)]
+            if head.status == 101:
+                return [*reported, Refusal(502, "response: 101 that nobody asked for")]
+            reported.append(head)
+    return reported
+
+
+interim = st.sampled_from([b"", b"", b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n", b"HTTP/1.1 100 \r\n\r\n"])
+
+
+@settings(max_examples=500, deadline=None)
+@given(split(st.builds(lambda before, after: before + after, interim, responses() | soup)))
+def test_a_requester_hears_the_same_however_heads_are_split(pieces):
+    """Interim heads, the final head and failures reach the requester in the same order, whatever the reads were."""
+    upstream = Upstream()
+    for piece in pieces:
+        upstream.feed(piece)
+    heard = upstream.requester.reported
+    expected = reported_by_definition(pieces)
+    assert expected == heard[: len(expected)]
+    assert all(isinstance(surplus, Refusal) for surplus in heard[len(expected) :])  # of the body, if there is any
+
+
+class Meter(bytearray):
+    """Counts the bytes that are searched, copied or appended."""
+
+    touched = 0
+
+    def _count(self, size):
+        Meter.touched += size
+
+    def find(self, sub, start=0, end=None):
+        end = len(self) if end is None else min(end, len(self))
+        self._count(end - start)
+        return super().find(sub, start, end)
+
+    def __contains__(self, item):
+        self._count(len(self))
+        return super().__contains__(item)
+
+    def __getitem__(self, item):
+        taken = super().__getitem__(item)
+        self._count(len(taken) if isinstance(item, slice) else 1)
+        return taken
+
+    def __iadd__(self, data):
+        self._count(len(data))
+        super().__iadd__(data)
+        return self
+
+    def __add__(self, data):
+        self._count(len(self) + len(data))
+        return Meter(super().__add__(data))
+
+    def __bytes__(self):
+        self._count(len(self))
+        return bytes(memoryview(self))
+
+    def translate(self, *arguments):
+        self._count(len(self))
+        return super().translate(*arguments)
+
+
+@pytest.fixture
+def meter(monkeypatch):
+    """Connections hold incomplete heads in a ``Meter``; checks of what they take from it count too."""
+
+    def counted(head):
+        Meter.touched += len(head)
+        return checked(head)
+
+    checked = heads.invalid_bytes
+    monkeypatch.setattr(Meter, "touched", 0)
+    monkeypatch.setattr(heads, "invalid_bytes", counted)
+    for module in (downstream, upstream_connection):
+        monkeypatch.setattr(module, "bytearray", Meter, raising=False)
+    return Meter
+
+
+FILLED = {
+    "one long value": lambda size: b"X: " + b"x" * size,
+    "lines": lambda size: b"\r\n".join([b"X: " + b"x" * (size // 50)] * 48),
+}
+
+
+@pytest.mark.parametrize("filled", FILLED)
+def test_a_request_head_in_single_bytes_is_linear_work(meter, filled):
+    """A head of 32 KiB that comes in single bytes costs a few looks at each byte, and no copy of all at each read."""
+    head = b"GET / HTTP/1.1\r\nHost: a\r\n%b\r\n\r\n" % FILLED[filled](LONG - 500)
+    gateway = Gateway()
+    for at in range(len(head)):
+        gateway.feed(head[at : at + 1])
+    assert [b"/"] == [asked[1] for asked in gateway.asked]
+    assert meter.touched <= 16 * len(head)
+
+
+def test_a_target_in_single_bytes_is_linear_work(meter):
+    """The end of a long request line is not searched for again with each byte after it."""
+    head = b"GET /%b HTTP/1.1\r\nHost: a\r\nX: %b\r\n\r\n" % (b"a" * 8176, b"x" * 20_000)
+    gateway = Gateway()
+    for at in range(len(head)):
+        gateway.feed(head[at : at + 1])
+    assert [8177] == [len(asked[1]) for asked in gateway.asked]
+    assert meter.touched <= 16 * len(head)
+
+
+@pytest.mark.parametrize("filled", FILLED)
+def test_a_response_head_in_single_bytes_is_linear_work(meter, filled):
+    """As for requests."""
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n%b\r\n\r\n" % FILLED[filled](LONG - 500)
+    upstream = Upstream()
+    for at in range(len(head)):
+        upstream.feed(head[at : at + 1])
+    assert [5] == [length for _, length in upstream.requester.reported]
+    assert meter.touched <= 16 * len(head)
+
+
+def test_a_head_in_one_read_is_not_held(meter):
+    """The usual head, which one read brings, is neither appended to anything nor copied once more."""
+    gateway, upstream = Gateway(), Upstream()
+    request = b"GET /in-one-read HTTP/1.1\r\nHost: a\r\n\r\n"
+    response = b"HTTP/1.1 200 In One Read\r\nContent-Length: 5\r\n\r\n"
+    gateway.feed(request)
+    upstream.feed(response)
+    assert (1, 1) == (len(gateway.asked), len(upstream.requester.reported))
+    assert len(request) + len(response) == meter.touched  # each is checked once
+
+
+def test_a_pipeline_is_not_read_on_while_requests_of_one_read_wait():
+    """More requests than one turn of the loop answers: nothing more is read, so what is held is one read at most."""
+    later, reading = [], []
+    gateway = Gateway()
+    gateway.clock.call_soon = later.append
+    gateway.clock.pause_reading = lambda: reading.append(False)
+    gateway.clock.resume_reading = lambda: reading.append(True)
+    gateway.feed(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n" * 500)
+    assert [False] == reading
+    while later:
+        later.pop()()
+    assert ([False, True], 500) == (reading, len(gateway.asked))
