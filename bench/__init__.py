@@ -1,1 +1,1 @@
-"""What `make bench` runs: measurements anyone can repeat, as tables, JSON and pictures."""
+"""The benchmarks of ``make bench``: repeatable measurements, written as tables, JSON and charts."""

@@ -1,4 +1,4 @@
-"""``python -m bench [PART ...]``: measure, print, and write what was measured."""
+"""``python -m bench [PART ...]``: measure, and print and write the results."""
 
 import shlex
 import sys
@@ -46,14 +46,14 @@ def _peer(text: str) -> Subject:
     type=click.Choice([*PARTS, "policy"]),
     metavar="[rls|idle|envoy|proxy|algorithms|loop|consistency|faults|policy]...",
 )
-@click.option("--quick", is_flag=True, help="A short run for a look; it writes to build/bench/ and not to docs/.")
+@click.option("--quick", is_flag=True, help="A short run; it writes to build/bench/ and not to docs/.")
 @click.option(
     "--peer", "peers", multiple=True, metavar="NAME=HOST:PORT[,pid=N]",
-    help="Another service that has loaded the bench's policy takes part in rls. With its pid, it is moved to the "
-    "server's core, its CPU and memory are measured, and it takes part in idle.",
+    help="Also measure another service in rls, which must have loaded the policy of the bench. With its pid, it is "
+    "moved to the core of the server, its CPU and memory are measured, and it is also measured in idle.",
 )  # fmt: skip
-def main(parts: Sequence[str], quick: bool, peers: Sequence[str]) -> None:  # noqa: FBT001 - click hands flags over so
-    """Measure all parts, or these. ``policy`` prints the policy that a --peer must have loaded."""
+def main(parts: Sequence[str], quick: bool, peers: Sequence[str]) -> None:  # noqa: FBT001 - click passes flags by position
+    """Measure all parts, or only these. ``policy`` prints the policy that a --peer must have loaded."""
     others = [_peer(text) for text in peers]
     if "policy" in parts:
         print(policy(), end="")

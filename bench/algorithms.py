@@ -1,4 +1,4 @@
-"""The algorithms by themselves: a step in Python, a charge in Redis, and what a key takes in either store."""
+"""The algorithms alone: a step in Python, a charge in Redis, and the memory of a key in either store."""
 
 import asyncio
 import time
@@ -23,22 +23,31 @@ from testkit.machine import Cores, cores, cpu_seconds, on_core
 
 SECOND: Final = 1_000_000
 BATCHES: Final = (1, 16, 128)
-"""Charges a script call: one caller alone, a busy loop's tick, and the most there are."""
+"""Charges per script call: one caller, one event-loop iteration under load, and the maximum."""
 
 QUOTA: Final = 1_000
-"""A second, in the steps; one comes each ms, so that every state is as full as it gets."""
+"""Limit per second of the steps; with one charge per ms, each state is as full as possible."""
+
+STORED: Final = 1_024
+"""Keys in Redis."""
 
 MEMORY: Final = 1 << 30
-"""Bytes of the store that is filled: no key has to go."""
+"""Size of the memory store in bytes, so large that no key is evicted."""
 
 COLUMNS: Final = (
-    "algorithm", "step ns", *(f"Redis µs, {n} a call" for n in BATCHES), *(f"server µs, {n}" for n in BATCHES[1:]),
-    "bytes/key", "traced", "in Redis",
+    "algorithm", "step ns", *(f"Redis µs, {n} per call" for n in BATCHES),
+    *(f"server µs, {n} per call" for n in BATCHES[1:]), "bytes/key", "bytes/key, traced", "bytes/key, Redis",
 )  # fmt: skip
 
 
 class Scale(NamedTuple):
-    """How much to measure; ``charges`` a repeat through Redis at each size of batch, ``keys`` to fill a store with."""
+    """How much to measure.
+
+    Attributes:
+        steps: steps in Python per repeat.
+        charges: charges in Redis per repeat and batch size.
+        keys: keys in the memory store.
+    """
 
     repeats: int = 3
     steps: int = 200_000
@@ -74,18 +83,21 @@ def measure(scale: Scale, command: str) -> Report:
 
 
 def _notes(scale: Scale, where: Cores) -> list[str]:
-    step = f"one charge each ms against {QUOTA:,} a second, so that sliding_window holds {QUOTA:,} charges"
-    redis = f"script calls one at a time over 1,024 keys, packed and unpacked by the store; Redis on core {where.redis}"
+    limit = f"a limit of {QUOTA:,} per second, so that sliding_window stores {QUOTA:,} charges"
+    calls = (
+        f"sequential script calls over {STORED:,} keys, encoded and decoded by the store; Redis on core {where.redis}"
+    )
+    kept = f"{scale.keys:,} keys in memory, charged once, as the store counts and as tracemalloc traces"
     return [
         f"{scale.repeats} repeats, median (least-most)",
-        f"a step: {step}",
-        f"Redis µs a charge: wall time of {redis}; server µs: CPU of redis-server a charge",
-        f"bytes: {scale.keys:,} keys charged once, as the store counts them and as tracemalloc does; MEMORY USAGE",
+        f"step: one charge per ms against {limit}",
+        f"Redis µs: wall time per charge of {calls}; server µs: CPU of redis-server per charge",
+        f"bytes/key: {kept}; {STORED:,} keys in Redis, charged once, by MEMORY USAGE",
     ]
 
 
 def steps(name: str, scale: Scale) -> Spread:
-    """Return ns for one step in Python."""
+    """Return the ns of one step in Python."""
     rate = make_rate(name, QUOTA, SECOND)
     step = ALGORITHMS[name].step
     state, now = None, 1_700_000_000 * SECOND
@@ -103,7 +115,7 @@ def steps(name: str, scale: Scale) -> Spread:
 
 
 def plans(name: str, keys: int, *, shared: bool) -> Iterator[Plan]:
-    """Plan the requests of so many users, each with a counter of its own, as the service would."""
+    """Plan the requests of as many users, each with its own counter, as the service does."""
     planner = Planner(
         parse([("bench", policy(algorithm=name).encode())]),
         key_maker(b"", safe=not shared),
@@ -117,19 +129,19 @@ def plans(name: str, keys: int, *, shared: bool) -> Iterator[Plan]:
 
 
 async def charges(name: str, scale: Scale, address: str, pid: int) -> dict[str, Any]:
-    """Return µs a charge by batch size: wall time, and CPU of redis-server; and bytes a key there."""
+    """Return µs per charge by batch size, as wall time and as CPU of redis-server, and the bytes per key in Redis."""
     host, _, port = address.rpartition(":")
     redis = RedisStore(RedisOptions(Place((Address(host, int(port)),)), budget=60.0))
     if not await redis.connect():
         raise BenchError(f"Redis at {address} cannot be reached")
-    planned = [*plans(name, 1024, shared=True)]
+    planned = [*plans(name, STORED, shared=True)]
     wall: dict[int, list[float]] = {size: [] for size in BATCHES}
     cpu: dict[int, list[float]] = {size: [] for size in BATCHES}
     try:
         with client.Redis.from_url(f"redis://{address}") as look:
             look.flushall()
-            await _charge(redis, planned, 128, 1024)
-            size = sum(look.memory_usage(key, samples=0) or 0 for key in look.scan_iter(count=1000)) / 1024
+            await _charge(redis, planned, 128, STORED)
+            size = sum(look.memory_usage(key, samples=0) or 0 for key in look.scan_iter(count=1000)) / STORED
             for batch in BATCHES * scale.repeats:
                 count = scale.charges // (8 if batch == 1 else 1) // batch * batch
                 used, start = cpu_seconds(pid), time.perf_counter()
@@ -146,7 +158,7 @@ async def charges(name: str, scale: Scale, address: str, pid: int) -> dict[str, 
 
 
 async def _charge(redis: RedisStore, planned: Sequence[Plan], batch: int, count: int) -> None:
-    """Charge so many times, in calls of one batch each, one call at a time."""
+    """Make ``count`` charges, one batch per script call, one call at a time."""
     loop = asyncio.get_running_loop()
     for start in range(0, count, batch):
         asks = [Ask(plan, [1]) for plan in (planned[(start + n) % len(planned)] for n in range(batch))]
@@ -167,7 +179,7 @@ async def _charge(redis: RedisStore, planned: Sequence[Plan], batch: int, count:
 
 
 def memory(name: str, scale: Scale) -> dict[str, float]:
-    """Return bytes a key in memory: as the store counts, and as tracemalloc does, keys and all."""
+    """Return bytes per key in memory, including the key: as the store counts, and as tracemalloc traces."""
     store = MemoryStore(MEMORY)
     now = 1_700_000_000 * SECOND
     tracemalloc.start()

@@ -1,7 +1,7 @@
-"""How much a limit may admit, and whether it did more: pure, and about every window at once.
+"""The maximum that a limit may admit in any window, and whether it admitted more; pure.
 
-A client knows of a call when it was sent and when it was answered; it was decided in between. So only calls that were
-sent and answered within a window are counted there, and what is found over the bound is certain.
+A client knows when a call was sent and when it was answered; the decision was in between. Therefore a window counts
+only calls that were sent and answered within it, and every excess found is certain.
 """
 
 import math
@@ -9,11 +9,11 @@ from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 WINDOWED: Final = ("fixed_window", "sliding_window")
-"""Those with all of their limit at once; each other one has a burst and a rate."""
+"""Algorithms that can admit the whole limit at once; all others have a burst and a rate."""
 
 
 class Law(NamedTuple):
-    """A limit: ``quota`` in each ``window`` of seconds, or ``burst`` and quota/window a second after it."""
+    """A limit: ``quota`` in each ``window`` of seconds, or ``burst`` and then ``quota / window`` per second."""
 
     algorithm: str
     quota: int
@@ -22,16 +22,16 @@ class Law(NamedTuple):
 
     @property
     def rate(self) -> float:
-        """A second."""
+        """Requests per second."""
         return self.quota / self.window
 
     @property
     def at_once(self) -> int:
-        """What a fresh counter admits at once, and so what losing it costs."""
+        """Requests that a new counter admits at once; the loss of a counter admits as many again."""
         return self.quota if self.algorithm in WINDOWED else self.burst
 
     def most(self, begin: float, end: float) -> float:
-        """Return how much may be admitted from ``begin`` to ``end``, both included; wall-clock seconds."""
+        """Return the maximum that may be admitted from ``begin`` to ``end``, inclusive; wall-clock seconds."""
         if self.algorithm == "fixed_window":
             return self.quota * (math.floor(end / self.window) - math.floor(begin / self.window) + 1)
         if self.algorithm == "sliding_window":
@@ -40,18 +40,18 @@ class Law(NamedTuple):
 
 
 class Failover(NamedTuple):
-    """Counters may have been lost once in this time: that admits one burst more, in a window that has a part of it."""
+    """A time in which counters may have been lost once: each window that overlaps it may admit one more burst."""
 
     begin: float
     end: float
 
     def extra(self, law: Law, begin: float, end: float) -> float:
-        """Return what it adds to the bound of a window."""
+        """Return the addition to the bound of a window."""
         return law.at_once if self.begin <= end and self.end >= begin else 0.0
 
 
 class Local(NamedTuple):
-    """In this time so many processes may decide by themselves, each by ``share``."""
+    """A time in which each of ``replicas`` processes may decide from its own counter, whose limit is ``share``."""
 
     begin: float
     end: float
@@ -59,13 +59,13 @@ class Local(NamedTuple):
     share: Law
 
     def extra(self, law: Law, begin: float, end: float) -> float:  # noqa: ARG002 -- the signature of Failover
-        """Return what it adds to the bound of a window."""
+        """Return the addition to the bound of a window."""
         first, last = max(begin, self.begin), min(end, self.end)
         return self.replicas * self.share.most(first, last) if first <= last else 0.0
 
 
 class Admitted(NamedTuple):
-    """A call that was admitted: between these, wall-clock seconds."""
+    """An admitted call: when it was sent and answered, in wall-clock seconds."""
 
     sent: float
     done: float
@@ -75,14 +75,14 @@ Allowance = Failover | Local
 
 
 def bound(law: Law, allowances: Iterable[Allowance], begin: float, end: float) -> float:
-    """Return how much may be admitted from ``begin`` to ``end``, with what faults add."""
+    """Return the maximum that may be admitted from ``begin`` to ``end``, including the additions for faults."""
     return law.most(begin, end) + sum(each.extra(law, begin, end) for each in allowances)
 
 
 def over_admission(law: Law, calls: Iterable[Admitted], allowances: Sequence[Allowance] = ()) -> int:
-    """Return by how many calls the worst of all windows is above its bound; 0 when none is.
+    """Return the calls over the bound in the worst of all windows; 0 if no window exceeds its bound.
 
-    Takes time with the square of the calls: a second for some thousands.
+    Takes quadratic time: a second for some thousands of calls.
     """
     by_end = sorted(calls, key=lambda call: call.done)
     worst = 0.0
@@ -91,15 +91,15 @@ def over_admission(law: Law, calls: Iterable[Admitted], allowances: Sequence[All
         for call in by_end:
             if call.sent >= begin:
                 count += 1
-                if count > law.at_once:  # a bound is never less
+                if count > law.at_once:  # the minimum of every bound
                     worst = max(worst, count - bound(law, allowances, begin, call.done))
     return math.floor(worst)
 
 
 def used(law: Law, calls: Iterable[Admitted], begin: float, end: float) -> float:
-    """Return which part of what the limit sustains was admitted in this time, of a fixed window in whole ones."""
+    """Return the admitted part of what the limit sustains in this time; for a fixed window, in its complete windows."""
     if law.algorithm == "fixed_window":
         begin, end = math.ceil(begin / law.window) * law.window, math.floor(end / law.window) * law.window
     if end <= begin:
-        raise ValueError(f"no whole window from {begin} to {end}")
+        raise ValueError(f"no complete window from {begin} to {end}")
     return sum(begin <= call.done < end for call in calls) / (law.rate * (end - begin))

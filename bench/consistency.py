@@ -1,4 +1,4 @@
-"""Does a limit hold? Four services, one counter, every fault: what was admitted, held against the bound."""
+"""Calls admitted by four services that share one counter, compared with the limit's bound under every fault."""
 
 import time
 from collections.abc import Sequence
@@ -14,13 +14,13 @@ from bench.trace import Call, lag, percentile
 from testkit.machine import Cores, busy, cores
 
 RATE: Final = 1_000.0
-"""Calls a second over all: over ten times what may be admitted, with a burst for each failover."""
+"""Calls per second in total: more than ten times the bound, including a burst for each failover."""
 
 LEAST: Final = 0.9
-"""Of what the limit sustains, before the fault and after it."""
+"""Minimum part of what the limit sustains that must be admitted, before and after the fault."""
 
 TIMES: Final = 10
-"""As many calls as may be admitted, at least, must be offered."""
+"""Minimum ratio of offered calls to the bound."""
 
 COLUMNS: Final = (
     "scenario", "limit", "calls", "errors", "p99 ms", "offered", "faults", "failovers", "admitted", "bound",
@@ -38,7 +38,7 @@ QUICK: Final = Scale(Pace(before=2.0, fault=1.5, settle=1.5, after=2.0))
 
 
 class Watch(NamedTuple):
-    """When what happened, in wall-clock seconds: the load, and the fault in it."""
+    """Wall-clock times in seconds: the load from ``began`` to ``ended``, the fault from ``fault`` to ``over``."""
 
     began: float
     fault: float
@@ -47,13 +47,13 @@ class Watch(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What a scenario came to.
+    """Result of a scenario.
 
     Attributes:
-        offered: calls for each one that may be admitted.
-        before, after: part of what the limit sustains that was admitted before the fault and after the recovery.
-        lag: seconds by which the load itself was late.
-        misses: what does not hold.
+        offered: calls divided by the bound.
+        before, after: admitted calls relative to what the limit sustains, before the fault and after the recovery.
+        lag: largest lateness of the load itself, in seconds.
+        misses: the requirements that were not met.
     """
 
     scenario: str
@@ -74,7 +74,7 @@ class Verdict(NamedTuple):
 
 
 def measure(scale: Scale, command: str) -> Report:
-    """Play every scenario, one topology after the other."""
+    """Run every scenario, one topology after the other."""
     where = cores()
     began = busy()
     found = [
@@ -88,7 +88,11 @@ def measure(scale: Scale, command: str) -> Report:
         f"One limit, {SIZE} services, {RATE:,.0f} calls/s: what was admitted and what may be",
         COLUMNS,
         [_row(each) for each in found],
-        [*_notes(scale.pace), f"other work: {began} before, {busy()} after", *(missed or ["every row holds"])],
+        [
+            *_notes(scale.pace),
+            f"other work on the machine: {began} before, {busy()} after",
+            *(missed or ["every row meets the bounds"]),
+        ],
         [each._asdict() for each in found],
         command,
         page="reliability.md",
@@ -101,7 +105,7 @@ def _of(topology: str, scale: Scale, where: Cores) -> list[Verdict]:
 
 
 def play(ready: Stage, scenario: Scenario) -> Verdict:
-    """Play one scenario and hold its calls against the bound."""
+    """Run one scenario and compare its calls with the bound."""
     pace, value = ready.pace, f"{scenario.name}, {scenario.law}"
     ready.services.load(scenario.law, value, RATE)
     began = time.time()
@@ -115,19 +119,19 @@ def play(ready: Stage, scenario: Scenario) -> Verdict:
 
 
 def judge(scenario: Scenario, injected: Injected, watch: Watch, pace: Pace, calls: Sequence[Call]) -> Verdict:
-    """Hold calls against the bound; pure."""
+    """Compare calls with the bound; pure."""
     law = LAWS[scenario.law]
     allowed = [Admitted(call.sent, call.done) for call in calls if call.admitted]
     over = watch.over + pace.settle
     extra: list[Allowance] = [Failover(watch.fault, over)] * injected.failovers
     if scenario.law == "local":
-        # Not only during the fault: on a busy machine a budget ends before an answer comes at other times too.
+        # Not only during the fault: on a busy machine a reply can miss its budget at other times too.
         extra.append(Local(watch.began, watch.ended, SIZE, SHARE))
     first = 2 * law.at_once / RATE  # until the first burst is spent
     most = bound(law, extra, calls[0].sent, max(call.done for call in allowed))
     verdict = Verdict(
         scenario.name,
-        f"{law.algorithm}, {law.quota} {'a second' if law.window == 1.0 else 'a minute'}"
+        f"{law.algorithm}, {law.quota} {'per second' if law.window == 1.0 else 'per minute'}"
         + (", local" if scenario.law == "local" else ""),
         len(calls),
         sum(call.failed for call in calls),
@@ -158,20 +162,18 @@ def _misses(scenario: Scenario, verdict: Verdict) -> list[str]:
 
 
 def _notes(pace: Pace) -> list[str]:
-    times = (
-        f"each: {pace.before:g} s, the fault for {pace.fault:g} s or as long as it takes, {pace.settle:g} s to settle, "
-        f"{pace.after:g} s"
-    )
-    over = (
-        "over-admission: of all windows, by how many calls the worst is above its bound, which has one burst more for "
-        "each failover in it"
-    )
     return [
-        times,
-        "errors: calls that were failed, as on_store_failure: error has it; p99: of those that were answered",
-        "offered: calls for each one that may be admitted, over the whole time; at least ten are asked for",
-        over,
-        "before, after: what was admitted of what the limit sustains; at least 90 % are asked for",
+        (
+            f"each row: {pace.before:g} s before the fault, {pace.fault:g} s (or as long as it takes) of it, "
+            f"{pace.settle:g} s to settle, {pace.after:g} s after that"
+        ),
+        "errors: calls that failed because of on_store_failure: error; p99: of the calls that did not fail",
+        f"offered: calls divided by the bound, over the whole run; at least {TIMES}x is required",
+        (
+            "over-admission: calls over the bound in the worst of all windows; the bound includes one burst for each "
+            "failover in the window"
+        ),
+        f"before, after: admitted calls relative to what the limit sustains; at least {LEAST * 100:g} % is required",
     ]
 
 

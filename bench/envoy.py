@@ -1,4 +1,4 @@
-"""Through a real Envoy: what a client sees of the service, and what each of the two costs."""
+"""Requests through a real Envoy: latency at the client, and CPU of Envoy and of the service."""
 
 import json
 import shutil
@@ -23,17 +23,19 @@ from testkit.machine import Cores, cores, cpu_seconds, pinned
 from testkit.server import Subject
 
 PATIENCE: Final = 30.0
-"""Seconds for Envoy to answer."""
+"""Timeout in seconds for Envoy to start and to answer on its admin port."""
 
 CLIENTS: Final = 32
-"""Connections of wrk, one request at a time on each: as many callers wait for an answer at any moment."""
+"""Connections of wrk, with one request in flight on each."""
 
 TIMEOUT: Final = "1s"
-"""That Envoy waits for the service, 50 times its default, and the service for Redis: on a core that so many share, a
-slow answer is to show as latency, not as a failed call."""
+"""Timeout of Envoy for the service, 50 times its default, and of the service for Redis.
+
+With so many processes on one core, a slow answer must count as latency, not as a failed call.
+"""
 
 EVEN_RATE: Final = 2_000
-"""Requests a second at even times: half of what grpcio serves from Redis on one core."""
+"""Requests per second at a fixed rate: half of the throughput of grpcio with Redis on one core."""
 
 COLUMNS: Final = (
     "store", "served by", "requests/s", "p50 ms", "p99 ms", "even p50 ms", "even p99 ms", "failed", "Envoy µs",
@@ -62,14 +64,14 @@ class Proxy(NamedTuple):
     pid: int
 
     def counters(self) -> dict[str, int]:
-        """Return what its rate-limit filter has counted, by the end of the name."""
+        """Return the counters of its rate-limit filter, by the last component of their names."""
         stats = _get(self.admin, "/stats?format=json&filter=ratelimit")["stats"]
         named = {each["name"].rpartition(".")[2]: each["value"] for each in stats if "name" in each}
         return {name: int(named.get(name, 0)) for name in ("ok", "error", "over_limit")}
 
 
 def measure(scale: Scale, command: str) -> Report:
-    """Measure each transport behind an Envoy of its own, before one upstream, in turns."""
+    """Measure each transport behind its own Envoy, with one upstream, alternately."""
     _check_tools()
     where = cores()
     transports, notes = server.transports()
@@ -79,8 +81,8 @@ def measure(scale: Scale, command: str) -> Report:
     first = transports[0]
     return Report(
         "envoy",
-        f"Through Envoy: {CLIENTS} clients, one request at a time each; then {EVEN_RATE:,} requests/s at even times",
-        (*COLUMNS, f"p99: {first} is", f"even p99: {first} is"),
+        f"Through Envoy: {CLIENTS} clients, one request in flight each; then {EVEN_RATE:,} requests/s, evenly spaced",
+        (*COLUMNS, f"p99: {first} ÷ this row", f"even p99: {first} ÷ this row"),
         [_row(each, data, first) for each in data],
         [_about(where, scale), *notes],
         data,
@@ -90,10 +92,11 @@ def measure(scale: Scale, command: str) -> Report:
 
 def _about(where: Cores, scale: Scale) -> str:
     return (
-        "µs: CPU a request of Envoy and of the service, with as many requests as fit; failed: calls of the service; "
-        f"service on core {where.server}; Envoy, wrk and a second Envoy that answers as the upstream share core "
+        "µs: CPU per request of Envoy and of the service, at the maximum rate; failed: calls of the service that "
+        f"failed; service on core {where.server}; Envoy, wrk and a second Envoy that serves as the upstream share core "
         f"{where.load}; {scale.repeats} repeats of {scale.seconds:g} s, median (least-most); Envoy waits {TIMEOUT} for "
-        "the service and that as long for Redis, so that a slow answer is latency and not a failed call"
+        f"the service, and the service {TIMEOUT} for Redis, so that a slow answer counts as latency and not as a "
+        "failed call"
     )
 
 
@@ -122,7 +125,7 @@ def _measure_store(
                 measured = _once(service, envoy, scale, where)
                 found[service.name].append(measured)
                 if measured["failed"]:
-                    notes.append(f"{store}, {service.name}: {measured['failed']:.0f} calls failed, so not quoted")
+                    notes.append(f"{store}, {service.name}: not quoted, {measured['failed']:.0f} calls failed")
     return [
         {"store": store, "by": name, **{key: value._asdict() for key, value in spreads(repeats).items()}}
         for name, repeats in found.items()
@@ -131,7 +134,7 @@ def _measure_store(
 
 
 def _once(service: Subject, envoy: Proxy, scale: Scale, where: Cores) -> dict[str, float]:
-    """Measure once, after a short run that nobody looks at."""
+    """Measure once, after a warm-up run."""
     _wrk(envoy, WARMUP, where)
     before, used = envoy.counters(), [cpu_seconds(envoy.pid), cpu_seconds(service.pid)]
     web = parse_wrk(_wrk(envoy, scale.seconds, where))
@@ -140,7 +143,7 @@ def _once(service: Subject, envoy: Proxy, scale: Scale, where: Cores) -> dict[st
     asked = sum(after.values()) - sum(before.values())
     even = run(envoy.listener, [b"\0\0\0\0\0"], EVEN._replace(seconds=scale.seconds), where.load)
     if asked < web.requests:
-        raise BenchError(f"Envoy asked for {asked} of {web.requests} requests only")
+        raise BenchError(f"Envoy called the service for only {asked} of {web.requests} requests")
     return {
         "rate": web.rate,
         "p50": web.p50,
@@ -160,7 +163,7 @@ def _wrk(envoy: Proxy, seconds: float, where: Cores) -> str:
 
 
 def _in_front(service: Subject, upstream: Proxy) -> dict[str, Any]:
-    """Return an Envoy that asks the service about each request, with headers in its answers as people run it."""
+    """Return the configuration of an Envoy that calls the service for each request and adds rate-limit headers."""
     config = bootstrap(
         [service.address], upstream.listener, [route("/", [header(":path", "path")])], domain=DOMAIN, timeout=TIMEOUT
     )
@@ -170,7 +173,7 @@ def _in_front(service: Subject, upstream: Proxy) -> dict[str, Any]:
 
 
 def _upstream() -> dict[str, Any]:
-    """Return an Envoy that answers by itself."""
+    """Return the configuration of an Envoy that answers requests itself."""
     answer = {"match": {"prefix": "/"}, "direct_response": {"status": 200, "body": {"inline_string": "ok\n"}}}
     config = bootstrap([], "127.0.0.1:1", [answer])
     manager = config["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
@@ -180,7 +183,7 @@ def _upstream() -> dict[str, Any]:
 
 @contextmanager
 def proxy(config: dict[str, Any], core: int) -> Iterator[Proxy]:
-    """Run an Envoy on a core; its ports are its own choice. Raises BenchError when it does not start."""
+    """Run an Envoy on a core, on ports that it chooses; raises BenchError if it does not start."""
     with tempfile.TemporaryDirectory(prefix="bench") as folder:
         file, admin, log = Path(folder, "envoy.json"), Path(folder, "admin"), Path(folder, "log")
         file.write_text(json.dumps(config))
@@ -220,7 +223,7 @@ def _row(each: dict[str, Any], data: Sequence[dict[str, Any]], first: str) -> li
 
     def times(name: str) -> str:
         part = None if ours in (None, each) else ratio(ours[name]["median"], each[name]["median"])
-        return f"{part:.2f} of it" if part else ""
+        return f"{part:.2f}x" if part else ""
 
     return [
         each["store"],

@@ -1,4 +1,4 @@
-"""Redis fails under load: how long calls take, what they are told, and how soon it is as before."""
+"""Redis faults under load: latency and answers of calls, and time to recover."""
 
 import json
 import math
@@ -18,32 +18,33 @@ from testkit.machine import Cores, busy, cores, on_core, rss_bytes
 from testkit.server import Subject
 
 RATE: Final = 2_000.0
-"""Calls a second, at even times: a fiftieth of what the service can, so that no call waits for another."""
+"""Calls per second, evenly spaced: 2 % of the service's capacity, so that no call waits for another."""
 
 MOST: Final = 0.02
-"""Seconds that Envoy waits for an answer, by its default: no call may take longer."""
+"""Envoy's default timeout in seconds: no call may take longer."""
 
 OPEN: Final = 0.001
-"""Seconds that the p99 may take while the breaker is open."""
+"""Maximum p99 in seconds while the circuit breaker is open."""
 
 BACK: Final = 1.0
-"""Seconds from Redis' return to the first right decision, at most."""
+"""Maximum seconds from Redis' recovery to the first correct decision."""
 
 POLICIES: Final = ("error", "local")
 FAILURES: Final = "ratelimitd_store_failures_total"
 SETTLE: Final = 0.5
-"""Seconds in which connections, caches and the CPU's clock settle."""
+"""Seconds for connections, caches and the CPU frequency to settle."""
 
 AWAY: Final = "redis is away"
 
 COLUMNS: Final = (
-    "fault", "policy", "calls", "failed", "charges that failed", "longest ms", "over 20 ms (surely)", "load late ms",
-    "p99 ms: before", "at first", "open", "after", "other nodes", "back in ms", "log lines", "exceptions", "MB",
+    "fault", "on_store_failure", "calls", "failed", "failed charges", "longest ms", "over 20 ms (certain)",
+    "load late ms", "p99 ms: before", "onset", "open", "after", "other nodes", "recovery ms", "log lines", "exceptions",
+    "MB",
 )  # fmt: skip
 
 
 class Scale(NamedTuple):
-    """Seconds before the fault, of it, and after it."""
+    """Seconds before, during and after the fault."""
 
     before: float = 3.0
     fault: float = 4.0
@@ -54,7 +55,15 @@ QUICK: Final = Scale(before=1.5, fault=2.0, after=2.5)
 
 
 class Watch(NamedTuple):
-    """When what happened, wall-clock seconds: the load; the fault; when the service saw it; its end."""
+    """Wall-clock times in seconds.
+
+    Attributes:
+        began: start of the load.
+        fault: start of the fault.
+        opened: the service reported that Redis is unavailable.
+        back: end of the fault.
+        ended: end of the load.
+    """
 
     began: float
     fault: float
@@ -64,27 +73,35 @@ class Watch(NamedTuple):
 
 
 class Log(NamedTuple):
-    """What the service wrote: its lines, how many are of errors, and when Redis was away; wall-clock seconds."""
+    """Summary of the service's log.
+
+    Attributes:
+        lines: number of lines.
+        exceptions: number of lines that report an error.
+        edges: when Redis was reported unavailable; wall-clock seconds.
+    """
 
     lines: int
     exceptions: int
     edges: tuple[float, ...] = ()
 
     def away(self, since: float, until: float) -> float:
-        """Return when the service first said in this time that Redis is away; ``until`` when it did not."""
+        """Return when the service first reported in this time that Redis is unavailable; ``until`` if it did not."""
         return next((edge for edge in self.edges if since <= edge < until), until)
 
 
 class Found(NamedTuple):
-    """What one fault came to; seconds, nan where there was no call.
+    """Result of one fault; times in seconds, nan if there was no call.
 
     Attributes:
-        failures: charges that failed, by kind.
-        before, onset, open, after: p99 of calls to what the fault is done to; ``spared`` of the others, meanwhile.
-        over, surely: calls that took longer than ``MOST``; those that did though the load may have read them late.
-        right: seconds from Redis' return until it decided again.
-        late: seconds by which the load itself was late at most.
-        misses: what does not hold.
+        failures: failed charges by kind.
+        before, onset, open, after: p99 of the calls that the fault affects, by phase.
+        spared: p99 of the other calls during the fault.
+        over: calls that took longer than ``MOST``.
+        surely: calls that took longer than ``MOST`` even after subtracting the lateness of the load itself.
+        right: from the end of the fault until the first decision from the counter in Redis.
+        late: largest lateness of the load itself.
+        misses: the guarantees that were not met.
     """
 
     fault: str
@@ -108,7 +125,7 @@ class Found(NamedTuple):
 
 
 def policy(on_store_failure: str) -> str:
-    """Return a policy whose one limit is never reached."""
+    """Return a policy with one limit that is never reached."""
     rate = f"{{unit: hour, requests_per_unit: {PLENTY}, algorithm: token_bucket}}"
     rule = f"  - {{key: {KEY}, on_store_failure: {on_store_failure}, rate_limit: {rate}}}"
     return f"domain: {DOMAIN}\ndescriptors:\n{rule}\n"
@@ -126,7 +143,11 @@ def measure(scale: Scale, command: str) -> Report:
         f"Redis fails under {RATE:,.0f} calls a second",
         COLUMNS,
         [_row(each) for each in found],
-        [*_notes(scale, where), f"other work: {began} before, {busy()} after", *(missed or ["every row holds"])],
+        [
+            *_notes(scale, where),
+            f"other work on the machine: {began} before, {busy()} after",
+            *(missed or ["every row meets the guarantees"]),
+        ],
         [_data(each) for each in found],
         command,
         page="reliability.md",
@@ -134,7 +155,7 @@ def measure(scale: Scale, command: str) -> Report:
 
 
 def once(fault: Fault, on_store_failure: str, scale: Scale, where: Cores) -> Found:
-    """Measure one fault: load, fault, return."""
+    """Measure one fault: start the load, start the fault, end it, and wait for recovery."""
     text = policy(on_store_failure)
     with fault.rig(where, text) as rig:
         env = {"REPLICAS": str(SIZE), **rig.env}
@@ -163,7 +184,7 @@ def _play(subject: Subject, rig: Rig, scale: Scale, seconds: float, where: Cores
 
 
 def _read(text: str) -> Log:
-    """Read a log of JSON lines; what is none of these was written by nobody who meant to."""
+    """Read a log of JSON lines; any other line, such as a traceback, counts as an error."""
     records = []
     for line in text.splitlines():
         try:
@@ -178,7 +199,7 @@ def _read(text: str) -> Log:
 
 
 def _kinds(counted: Mapping[str, float]) -> dict[str, int]:
-    """Return the charges that failed, by kind."""
+    """Return the number of failed charges by kind."""
     named = {name.partition('"')[2].rstrip('"}'): value for name, value in counted.items() if name.startswith(FAILURES)}
     return {kind: int(value) for kind, value in named.items() if value}
 
@@ -193,7 +214,7 @@ def judge(
     megabytes: float,
     spared: frozenset[int] = frozenset(),
 ) -> Found:
-    """Work out the numbers of a row, and what does not hold; pure."""
+    """Compute the numbers of a row and the guarantees that were not met; pure."""
     struck = [call for call in calls if call.frame not in spared]
     right = _right(struck, watch.back)
     found = Found(
@@ -221,8 +242,8 @@ def judge(
     said = {
         f"{found.surely} calls over 20 ms, the longest {found.longest * 1e3:.0f} ms": found.surely > 0,
         f"p99 {found.open * 1e3:.1f} ms while the breaker is open": found.open > OPEN,
-        f"no right decision until {right * 1e3:.0f} ms after the return": right > BACK,
-        f"{lost} calls failed more than 1 s after the return": lost > 0,
+        f"no correct decision until {right * 1e3:.0f} ms after the recovery": right > BACK,
+        f"{lost} calls failed more than 1 s after the recovery": lost > 0,
         f"{beside} calls of other nodes failed": beside > 0,
         f"{found.failed} calls failed": on_store_failure == "local" and found.failed > 0,
         f"{log.exceptions} exceptions in the log": log.exceptions > 0,
@@ -231,44 +252,48 @@ def judge(
 
 
 def _surely(calls: Sequence[Call]) -> int:
-    """Count the calls that took too long even if the load, where it was late meanwhile, was as late to read them."""
+    """Count the calls that took too long even if the load read their answers as late as it sent other calls."""
     long = [call for call in calls if call.took > MOST]
     return sum(call.took - lag(between(calls, call.due, call.done)) > MOST for call in long)
 
 
 def _p99(calls: Sequence[Call]) -> float:
-    """Return the 99th percentile; nan where so few calls have none."""
+    """Return the 99th percentile; nan for fewer than 100 calls."""
     return percentile(calls) if len(calls) >= 100 else math.nan
 
 
 def _right(calls: Sequence[Call], back: float) -> float:
-    """Return the seconds from ``back`` to the first answer with more left than any process' own share has."""
+    """Return the seconds from ``back`` to the first answer whose remaining hits exceed any process's local share."""
     answered = sorted((call for call in calls if call.done >= back), key=lambda call: call.done)
     return next((call.done - back for call in answered if call.remaining > PLENTY // SIZE), math.inf)
 
 
 def _notes(scale: Scale, where: Cores) -> list[str]:
-    redis = "a core of its own" if where.redis != where.load else "the load's core"
-    setting = (
-        f"each: {scale.before:g} s, the fault for {scale.fault:g} s, {scale.after:g} s; one service on core "
-        f"{where.server}, load on core {where.load}, Redis on {redis}"
-    )
-    back = (
-        "back: from SIGCONT, the server that listens, the end of the fault or the replica that is a master until "
-        "the first answer with the counter's own number"
-    )
+    redis = "its own core" if where.redis != where.load else "the load's core"
     return [
-        setting,
-        f"a call's time counts from when it was due, whatever the load was doing; {USERS} counters",
-        "over 20 ms: all calls, and those that are over it without what the load itself was late meanwhile",
-        "at first: until the log says that Redis is away; open: from then on; no p99 of less than a hundred calls",
-        back,
-        "other nodes: calls whose counters are on the two nodes that nothing was done to, during the fault",
+        (
+            f"each row: {scale.before:g} s before the fault, {scale.fault:g} s of it, {scale.after:g} s after it; "
+            f"one service on core {where.server}, load on core {where.load}, Redis on {redis}"
+        ),
+        f"the time of a call starts when it was due, even if the load sent it later; {USERS} counters",
+        (
+            "over 20 ms: all calls, and in parentheses those that are over it even after subtracting the lateness of "
+            "the load itself"
+        ),
+        (
+            "onset: from the fault until the log reports that Redis is unavailable; open: from then until the fault "
+            "ends; p99 is omitted for fewer than 100 calls"
+        ),
+        (
+            "recovery: from the end of the fault (SIGCONT, the restarted server listens, the proxy forwards again, or "
+            "the replica is the master) until the first decision from the counter in Redis"
+        ),
+        "other nodes: during the fault, calls whose counters are on the two unaffected nodes",
     ]
 
 
 def _data(each: Found) -> dict[str, Any]:
-    """Return a row for JSON, which has neither nan nor infinity."""
+    """Return a row for JSON, with null for nan and infinity."""
     fields = {**each._asdict(), "log": each.log._asdict()}
     return {
         name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in fields.items()

@@ -1,4 +1,4 @@
-"""Four services that share one limit, a load on each, and what a fault may do to them."""
+"""Four services that share one limit, a load on each, and operations for fault injection."""
 
 import os
 import re
@@ -22,7 +22,7 @@ from testkit.machine import Cores
 from testkit.server import Subject
 
 SIZE: Final = 4
-"""Services, as the issue asks; also what REPLICAS says."""
+"""Number of services, and the value of REPLICAS."""
 
 TRANSPORT: Final = "nghttp2"
 
@@ -43,29 +43,29 @@ class Member:
         self.subject = self._life.enter_context(run)
 
     def kill(self) -> None:
-        """Kill -9 it; its load ends with it."""
+        """Kill the service with SIGKILL, and end its load."""
         os.kill(self.subject.pid, signal.SIGKILL)
         self._life.close()
         self.pause()
 
     def load(self, body: bytes, rate: float) -> None:
-        """Begin to call it."""
+        """Start a load on the service."""
         self._load = Tracer(self.subject.address, [body], self._where.load, rate=rate)
 
     def pause(self) -> None:
-        """End the load, and keep what it recorded."""
+        """End the load, and keep its records."""
         if self._load is not None:
             self._calls += self._load.end()
             self._load = None
 
     def calls(self) -> list[Call]:
-        """End the load; return every call since this was last asked for."""
+        """End the load; return all calls since the previous call of this method."""
         self.pause()
         calls, self._calls = self._calls, []
         return calls
 
     def reload(self, text: str) -> None:
-        """Put another policy into force."""
+        """Write another policy, and trigger a reload."""
         file = self.subject.log.with_name("policy.yaml")
         fresh = Path(f"{file}.new")
         fresh.write_text(text)
@@ -73,7 +73,7 @@ class Member:
         os.kill(self.subject.pid, signal.SIGHUP)
 
     def close(self) -> None:
-        """End both."""
+        """End the load and the service."""
         self.pause()
         self._life.close()
 
@@ -88,38 +88,38 @@ class Fleet:
         self._asked = b"", 0.0
 
     def start(self) -> None:
-        """Start all, side by side."""
+        """Start all services concurrently."""
         with ThreadPoolExecutor(SIZE) as pool:
             list(pool.map(Member.start, self.members))
 
     def load(self, key: str, value: str, rate: float) -> None:
-        """Begin to call for one counter, ``rate`` times a second over all."""
+        """Start a load on one counter, ``rate`` calls per second in total."""
         self._asked = request(key, value), rate / SIZE
         for each in self.members:
             each.load(*self._asked)
 
     def calls(self) -> list[Call]:
-        """End the load; return its calls."""
+        """End the load; return its calls of all services."""
         return [call for each in self.members for call in each.calls()]
 
     def kill(self, number: int) -> None:
-        """Kill -9 one."""
+        """Kill one service with SIGKILL."""
         self.members[number].kill()
 
     def restart(self, number: int) -> None:
-        """Start one that was killed, and call it again."""
+        """Start a killed service and its load again."""
         self.members[number].start()
         self.members[number].load(*self._asked)
 
     def close(self) -> None:
-        """End all."""
+        """End all services."""
         with ThreadPoolExecutor(SIZE) as pool:
             list(pool.map(Member.close, self.members))
 
 
 @contextmanager
 def fleet(policy: str, env: Mapping[str, str], where: Cores) -> Iterator[Fleet]:
-    """Run four services with one policy and one Redis, which ``env`` names."""
+    """Run four services with one policy, and one Redis that ``env`` sets."""
     running = Fleet(policy, env, where)
     try:
         running.start()
@@ -129,21 +129,21 @@ def fleet(policy: str, env: Mapping[str, str], where: Cores) -> Iterator[Fleet]:
 
 
 def request(key: str, value: str) -> bytes:
-    """Return a gRPC frame that asks for one descriptor of one entry."""
+    """Return a gRPC frame of a request with one descriptor of one entry."""
     built = message("envoy.service.ratelimit.v3.RateLimitRequest")(domain=DOMAIN)
     built.descriptors.add().entries.add(key=key, value=value)
     return frame(built.SerializeToString())
 
 
 def metrics(subject: Subject) -> dict[str, float]:
-    """Return what a service counts, by name and labels as they are written."""
+    """Return the metrics of a service, by name and labels as written."""
     with urllib.request.urlopen(f"http://{subject.http}/metrics", timeout=5) as answer:
         text = answer.read().decode()
     return {name: float(value) for name, value in re.findall(r"^([^#\s]+) (\S+)$", text, re.MULTILINE)}
 
 
 def ready(subject: Subject, seconds: float = 10.0) -> None:
-    """Wait until its Redis can be asked."""
+    """Wait until the service is connected to Redis."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         try:
@@ -152,4 +152,4 @@ def ready(subject: Subject, seconds: float = 10.0) -> None:
         except (urllib.error.URLError, ConnectionError):
             pass
         time.sleep(0.02)
-    raise BenchError(f"the service has no Redis:\n{subject.log.read_text()}")
+    raise BenchError(f"the service did not connect to Redis:\n{subject.log.read_text()}")

@@ -1,4 +1,4 @@
-"""The idle sidecar: what a service costs that has just started and decides nothing."""
+"""The idle sidecar: memory and startup cost of a service that has not decided a request yet."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -12,12 +12,12 @@ from testkit import server
 from testkit.machine import TICKS, cores, cpu_seconds, rss_bytes
 from testkit.server import Subject
 
-COLUMNS: Final = ("counters", "served by", "MiB", "own MiB", "CPU s", "CPU s of its child", "ready after s")
+COLUMNS: Final = ("counters", "served by", "MiB", "own MiB", "CPU s", "CPU s of child", "ready after s")
 MIB: Final = 1 << 20
 
 
 class Scale(NamedTuple):
-    """How often to start it, and how long it settles before its memory is read."""
+    """Number of starts, and seconds from readiness until memory is read."""
 
     repeats: int = 5
     settle: float = 3.0
@@ -27,7 +27,7 @@ QUICK: Final = Scale(repeats=2, settle=1.0)
 
 
 def measure(scale: Scale, peers: Sequence[Subject], command: str) -> Report:
-    """Start the service again and again, and look at what it took to be ready and what it holds then."""
+    """Start the service repeatedly; measure the time and CPU until it is ready, and its memory after that."""
     where = cores()
     transports, notes = server.transports()
     data: list[dict[str, Any]] = []
@@ -44,8 +44,8 @@ def measure(scale: Scale, peers: Sequence[Subject], command: str) -> Report:
         [_row(each) for each in data],
         [
             f"a policy of one limit, on core {where.server}; {scale.repeats} starts, median (least-most)",
-            "MiB: resident, with the pages of libraries that processes share; own: what is its alone (USS)",
-            "CPU: user and system time until it answers; its child reads the policy and ends",
+            "MiB: resident memory, including library pages shared with other processes; own: memory not shared (USS)",
+            "CPU: user and system time until it answers; its child process parses the policy and exits",
             *notes,
         ],
         data,
@@ -58,7 +58,7 @@ def _started(name: str, env: Mapping[str, str], scale: Scale, core: int) -> dict
     with server.service(name, policy(1), core, env) as subject:
         ready = time.monotonic() - began
         cpu, child = cpu_seconds(subject.pid), _childrens_seconds(subject.pid)
-        time.sleep(scale.settle)  # what the start left behind is freed, and the first timers have run
+        time.sleep(scale.settle)  # until memory of the startup is freed, and the first timers have fired
         return {**_held(subject.pid), "cpu": cpu, "child": child, "ready": ready}
 
 
@@ -67,13 +67,13 @@ def _held(pid: int) -> dict[str, float]:
 
 
 def _own_bytes(pid: int) -> int:
-    """Return the bytes of memory that a process shares with no other (proc(5), smaps_rollup)."""
+    """Return the bytes of memory that a process does not share (proc(5), smaps_rollup)."""
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     return sum(int(line.split()[1]) << 10 for line in lines if line.startswith("Private_"))
 
 
 def _childrens_seconds(pid: int) -> float:
-    """Return user and system time of a process's children that have ended (proc(5), fields 16 and 17 of stat)."""
+    """Return user and system time of the exited children of a process (proc(5), fields 16 and 17 of stat)."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[13]) + int(fields[14])) / TICKS
 

@@ -1,4 +1,4 @@
-"""What is done to four services and their Redis while a limit is watched."""
+"""Faults of four services and their Redis, for the check that a limit holds."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -18,7 +18,7 @@ LAW: Final = "token_bucket"
 
 
 class Pace(NamedTuple):
-    """Seconds: before the fault, of it, until all are well again, and after that."""
+    """Seconds before the fault, of the fault, for the recovery, and after that."""
 
     before: float = 3.0
     fault: float = 3.0
@@ -27,34 +27,34 @@ class Pace(NamedTuple):
 
 
 class Stage:
-    """What a fault is done to. Redis, by its topology: one of the three; ``proxy`` is before a lone one."""
+    """The services and their Redis: a single server behind a proxy, a Sentinel set, or a cluster."""
 
     def __init__(
         self,
         services: Fleet,
         pace: Pace,
-        lone: tuple[RedisServer, FaultProxy] | None = None,
+        single: tuple[RedisServer, FaultProxy] | None = None,
         sentinel: RedisSentinel | None = None,
         cluster: RedisCluster | None = None,
     ) -> None:
         self.services, self.pace = services, pace
-        self._lone, self._sentinel, self._cluster = lone, sentinel, cluster
+        self._single, self._sentinel, self._cluster = single, sentinel, cluster
 
     @property
     def redis(self) -> RedisServer:
-        """The lone server."""
-        assert self._lone is not None
-        return self._lone[0]
+        """The single server."""
+        assert self._single is not None
+        return self._single[0]
 
     @property
     def proxy(self) -> FaultProxy:
-        """What stands before it."""
-        assert self._lone is not None
-        return self._lone[1]
+        """The proxy in front of the single server."""
+        assert self._single is not None
+        return self._single[1]
 
     @property
     def sentinel(self) -> RedisSentinel:
-        """The set with Sentinels."""
+        """The servers and their Sentinels."""
         assert self._sentinel is not None
         return self._sentinel
 
@@ -65,7 +65,7 @@ class Stage:
         return self._cluster
 
     def repeat(self, do: Callable[[], int], every: float = 0.1) -> int:
-        """Do it again and again while the fault lasts, at such intervals; return the sum."""
+        """Call ``do`` every ``every`` seconds while the fault lasts; return the sum of its results."""
         until, total = time.monotonic() + self.pace.fault, 0
         while time.monotonic() < until:
             total += do()
@@ -74,43 +74,38 @@ class Stage:
 
 
 class Injected(NamedTuple):
-    """What a fault came to.
-
-    Attributes:
-        faults: how many there were.
-        failovers: how many of them may have lost the counter.
-    """
+    """Number of injected faults, and of the failovers among them that may have lost the counter."""
 
     faults: int
     failovers: int = 0
 
 
 Fault = Callable[[Stage, str], Injected]
-"""Takes the stage and the value of the descriptor; returns when the fault is over."""
+"""Takes the stage and the value of the descriptor; returns at the end of the fault."""
 
 
 class Scenario(NamedTuple):
-    """One row; ``law`` is the limit's key, ``topology`` lone, sentinel or cluster."""
+    """One row of the table; ``law`` is the limit's key, ``topology`` is single, sentinel or cluster."""
 
     name: str
     fault: Fault
     law: str = LAW
-    topology: str = "lone"
+    topology: str = "single"
 
 
 def quiet(stage: Stage, _: str) -> Injected:
-    """Nothing."""
+    """Inject no fault."""
     time.sleep(stage.pace.fault)
     return Injected(0)
 
 
 def slow(stage: Stage, _: str) -> Injected:
-    """Replies take 5 to 25 ms: some come in time, some do not."""
+    """Delay replies by 5 to 25 ms: some arrive within the budget, some do not."""
     return _ways(stage, "delay", replies=Way(delay=0.005, jitter=0.02))
 
 
 def silent(stage: Stage, _: str) -> Injected:
-    """What is asked is done, and no reply comes."""
+    """Execute commands, but hold back their replies."""
     return _ways(stage, "hold", replies=Way(hold=True))
 
 
@@ -122,7 +117,7 @@ def _ways(stage: Stage, counted: str, **ways: Way) -> Injected:
 
 
 def flapping(stage: Stage, _: str) -> Injected:
-    """Replies stay away for 0.6 s of each second, for twice as long as other faults last."""
+    """Hold back replies for 0.6 s of each second, for twice the duration of other faults."""
     turns = round(2 * stage.pace.fault)
     for _turn in range(turns):
         with stage.proxy.fault(replies=Way(hold=True)):
@@ -132,22 +127,22 @@ def flapping(stage: Stage, _: str) -> Injected:
 
 
 def resets(stage: Stage, _: str) -> Injected:
-    """Connections are reset."""
+    """Reset connections repeatedly."""
     return Injected(stage.repeat(stage.proxy.reset))
 
 
 def client_kill(stage: Stage, _: str) -> Injected:
-    """CLIENT KILL."""
+    """Close connections with CLIENT KILL repeatedly."""
     return Injected(stage.repeat(lambda: int(stage.redis.ask("CLIENT", "KILL", "TYPE", "normal"))))
 
 
 def script_flush(stage: Stage, _: str) -> Injected:
-    """SCRIPT FLUSH."""
+    """Run SCRIPT FLUSH repeatedly."""
     return Injected(stage.repeat(lambda: int(stage.redis.ask("SCRIPT", "FLUSH") == "OK")))
 
 
 def hung(stage: Stage, _: str) -> Injected:
-    """SIGSTOP, then SIGCONT."""
+    """Suspend the server with SIGSTOP, then resume it with SIGCONT."""
     stage.redis.hang()
     time.sleep(stage.pace.fault)
     stage.redis.resume()
@@ -155,7 +150,7 @@ def hung(stage: Stage, _: str) -> Injected:
 
 
 def killed(stage: Stage, _: str) -> Injected:
-    """kill -9, and an empty server comes back."""
+    """Kill the server with SIGKILL, and restart it without data."""
     stage.redis.kill()
     time.sleep(stage.pace.fault)
     stage.redis.start()
@@ -163,7 +158,7 @@ def killed(stage: Stage, _: str) -> Injected:
 
 
 def killed_twice(stage: Stage, _: str) -> Injected:
-    """The same twice, each time back at once."""
+    """Kill the server twice, and restart it at once each time."""
     for _turn in range(2):
         stage.redis.kill()
         stage.redis.start()
@@ -172,7 +167,7 @@ def killed_twice(stage: Stage, _: str) -> Injected:
 
 
 def service_killed(stage: Stage, _: str) -> Injected:
-    """kill -9 of a service."""
+    """Kill one service with SIGKILL, and restart it."""
     stage.services.kill(0)
     time.sleep(stage.pace.fault)
     stage.services.restart(0)
@@ -180,7 +175,7 @@ def service_killed(stage: Stage, _: str) -> Injected:
 
 
 def reloads(stage: Stage, _: str) -> Injected:
-    """Another policy, again and again, in every service."""
+    """Reload a changed policy in every service repeatedly."""
     turns = iter(range(10_000))
 
     def reload() -> int:
@@ -193,27 +188,27 @@ def reloads(stage: Stage, _: str) -> Injected:
 
 
 def sentinel_failover(stage: Stage, _: str) -> Injected:
-    """The Sentinels promote the replica of a master that is well."""
+    """Make the Sentinels promote the replica of a healthy master."""
     stage.sentinel.failover()
     stage.sentinel.settle()
     return Injected(1, failovers=1)
 
 
 def sentinel_killed(stage: Stage, _: str) -> Injected:
-    """kill -9 of the master; the Sentinels promote its replica."""
+    """Kill the master with SIGKILL; the Sentinels promote its replica."""
     old = stage.sentinel.kill_master()
     stage.sentinel.promoted(old)
     return Injected(1, failovers=1)
 
 
 def cluster_failover(stage: Stage, value: str) -> Injected:
-    """CLUSTER FAILOVER: the replica of the counter's master takes over."""
+    """Promote the replica of the counter's master with CLUSTER FAILOVER."""
     stage.cluster.failover(stage.cluster.replicas(counter_slot(LAW, value))[0])
     return Injected(1, failovers=1)
 
 
 def cluster_killed(stage: Stage, value: str) -> Injected:
-    """kill -9 of the counter's master; the cluster promotes its replica."""
+    """Kill the counter's master with SIGKILL; the cluster promotes its replica."""
     slot = counter_slot(LAW, value)
     old, new = stage.cluster.owner(slot), stage.cluster.replicas(slot)[0]
     old.kill()
@@ -223,7 +218,7 @@ def cluster_killed(stage: Stage, value: str) -> Injected:
 
 
 def migration(stage: Stage, value: str) -> Injected:
-    """The counter's slot goes to another master, step by step, and back."""
+    """Migrate the counter's slot to another master, step by step, and back."""
     slot = counter_slot(LAW, value)
     for _turn in range(2):
         there = next(each for each in stage.cluster.masters() if each is not stage.cluster.owner(slot))
@@ -237,44 +232,48 @@ def migration(stage: Stage, value: str) -> Injected:
 
 
 SCENARIOS: Final = (
-    Scenario("quiet", quiet),
-    Scenario("replies 5 to 25 ms late", slow),
+    Scenario("no fault", quiet),
+    Scenario("replies delayed 5 to 25 ms", slow),
     Scenario("replies blackholed", silent),
     Scenario("connections reset", resets),
     Scenario("CLIENT KILL", client_kill),
     Scenario("SCRIPT FLUSH", script_flush),
     Scenario("Redis hung (SIGSTOP)", hung),
-    Scenario("Redis killed, back empty", killed),
+    Scenario("Redis killed, restarted empty", killed),
     Scenario("Redis killed twice", killed_twice),
-    Scenario("a service killed", service_killed),
+    Scenario("one service killed", service_killed),
     Scenario("policy reloads", reloads),
-    Scenario("replies blackholed, again and again", flapping, "local"),
+    Scenario("replies blackholed repeatedly", flapping, "local"),
     *(
         Scenario(name, fault, law)
         for law in ("sliding_window", "fixed_window")
-        for name, fault in (("quiet", quiet), ("replies blackholed", silent), ("Redis killed, back empty", killed))
+        for name, fault in (
+            ("no fault", quiet),
+            ("replies blackholed", silent),
+            ("Redis killed, restarted empty", killed),
+        )
     ),
-    Scenario("Sentinel failover", sentinel_failover, topology="sentinel"),
+    Scenario("Sentinel: failover", sentinel_failover, topology="sentinel"),
     Scenario("Sentinel: master killed", sentinel_killed, topology="sentinel"),
-    Scenario("cluster: replica takes over", cluster_failover, topology="cluster"),
-    Scenario("cluster: slot moves and back", migration, topology="cluster"),
+    Scenario("cluster: failover", cluster_failover, topology="cluster"),
+    Scenario("cluster: slot moved and moved back", migration, topology="cluster"),
     Scenario("cluster: master killed", cluster_killed, topology="cluster"),
 )
-"""Last of a topology is what leaves a server dead."""
+"""A scenario that leaves a server dead is the last of its topology."""
 
 
 @contextmanager
 def stage(topology: str, where: Cores, pace: Pace, env: dict[str, str] | None = None) -> Iterator[Stage]:
-    """Run four services on a Redis of this topology: lone (behind a proxy), sentinel or cluster."""
+    """Run four services with a Redis of this topology: single (behind a proxy), sentinel or cluster."""
     with ExitStack() as stack:
 
         def services(**more: str) -> Fleet:
             return stack.enter_context(fleet(policy(), {**more, **(env or {})}, where))
 
-        if topology == "lone":
+        if topology == "single":
             server = stack.enter_context(redis_server(tcp=True))
             proxy = stack.enter_context(fault_proxy(server.address))
-            yield Stage(services(REDIS_URL=proxy.address), pace, lone=(server, proxy))
+            yield Stage(services(REDIS_URL=proxy.address), pace, single=(server, proxy))
         elif topology == "sentinel":
             guarded = stack.enter_context(redis_sentinel())
             yield Stage(services(REDIS_TYPE=topology, REDIS_URL=guarded.url), pace, sentinel=guarded)

@@ -1,4 +1,4 @@
-"""The limits that are watched: as a policy, as what they may admit, and where their counters are."""
+"""The limits under test: their policy, the bounds of what they may admit, and the slots of their counters."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -12,20 +12,20 @@ from ratelimitd.policy import Descriptor, parse
 from testkit.redis_cluster import RedisCluster
 
 LIMIT: Final = 50
-"""A second: tens of calls are admitted in each phase, and a load of many times as much is a light one."""
+"""Requests per second: each phase admits many calls, and a load of many times the limit is still light."""
 
 LAWS: Final[Mapping[str, Law]] = {
     **{name: Law(name, LIMIT, 1.0, LIMIT) for name in ("token_bucket", "sliding_window", "fixed_window")},
     "local": Law("token_bucket", 1200, 60.0, 40),
 }
-"""By the key of the descriptor. ``local`` refills slowly, so that a process that forgot its own count would show."""
+"""By descriptor key. ``local`` refills slowly, so that the loss of a process's local count would be visible."""
 
 SHARE: Final = Law("token_bucket", 1200 // SIZE, 60.0, 40 // SIZE)
-"""What a process has of ``local`` by itself: max(1, limit / REPLICAS), and so of the burst."""
+"""The share of one process in ``local``: max(1, limit / REPLICAS), and the same part of the burst."""
 
 
 def policy(note: str = "") -> str:
-    """Return a policy with each law, and with ``note``, which no call asks for."""
+    """Return a policy with each limit, and with the descriptor key ``note``, which no call uses."""
     lines = [f"domain: {DOMAIN}", "descriptors:"]
     for name, law in LAWS.items():
         unit = "second" if law.window == 1.0 else "minute"
@@ -37,7 +37,7 @@ def policy(note: str = "") -> str:
 
 
 def counter_slot(key: str, value: str, text: str = "") -> int:
-    """Return the slot of the counter that this value of this descriptor has, of a limit that has one for all time."""
+    """Return the slot of the counter of a descriptor; the counter's name must not depend on the time."""
     planner = Planner(
         parse([("bench", (text or policy()).encode())]), key_maker(b"", safe=False), Tallies(), PlanOptions()
     )

@@ -1,4 +1,4 @@
-"""The load generators: ours (load.c), which looks at every answer, and h2load and wrk as others know them."""
+"""The load generators: load.c, which checks every answer, and for comparison h2load and wrk."""
 
 import json
 import os
@@ -21,15 +21,18 @@ BUILD: Final = Path("build")
 UNITS: Final = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}
 
 WARMUP: Final = 1.0
-"""Seconds before each measurement: connections, caches and the CPU's clock settle."""
+"""Seconds before each measurement, for connections, caches and the CPU frequency to settle."""
 
 
 class Load(NamedTuple):
-    """How to call.
+    """Parameters of a load.
 
     Attributes:
-        warm_calls: before the measurement begins, besides ``WARMUP`` seconds.
-        rate: calls a second at even times; 0: as many as fit.
+        connections: number of connections.
+        streams: concurrent calls per connection.
+        seconds: duration of the measurement.
+        warm_calls: calls before the measurement begins, in addition to ``WARMUP`` seconds.
+        rate: calls per second, evenly spaced; 0: the maximum rate.
         scheme: grpc, grpcs for TLS, or http for GETs over HTTP/2.
     """
 
@@ -43,9 +46,9 @@ class Load(NamedTuple):
 
 
 class Result(NamedTuple):
-    """What one measurement came to: latencies in seconds; ``cpu`` in seconds for each process watched.
+    """Result of one measurement: latencies in seconds; ``cpu`` in seconds for each watched process.
 
-    ``busy`` is the part of the time that the load itself computed: near 1, it was the load that was measured.
+    ``busy`` is the CPU utilization of the load generator: near 1, the load generator was the bottleneck.
     """
 
     calls: int
@@ -60,21 +63,21 @@ class Result(NamedTuple):
 
     @property
     def rate(self) -> float:
-        """Calls a second."""
+        """Calls per second."""
         return self.calls / self.seconds
 
 
 class FailedCallsError(BenchError):
-    """Some calls failed, so nothing may be quoted."""
+    """Some calls failed, so the measurement must not be quoted."""
 
 
 def frame(message: bytes) -> bytes:
-    """Put gRPC's prefix before a message: uncompressed, and its length."""
+    """Return a message with the gRPC prefix: uncompressed, and its length."""
     return b"\0" + len(message).to_bytes(4, "big") + message
 
 
 def build() -> Path:
-    """Compile load.c where it is newer than what was compiled; raises BenchError."""
+    """Compile load.c if it is newer than the program, and return the program; raises BenchError."""
     program = BUILD / "bench-load"
     if program.exists() and program.stat().st_mtime > SOURCE.stat().st_mtime:
         return program
@@ -98,10 +101,10 @@ def run(
     watch: Sequence[int] = (),
     during: Callable[[], None] | None = None,
 ) -> Result:
-    """Call the service at ``address`` and measure, ``watch``: the CPU of these processes.
+    """Call the service at ``address``, and measure latencies and the CPU time of the processes in ``watch``.
 
-    ``during`` runs beside the measurement, which then ends with it. Raises FailedCallsError when a call failed, and
-    BenchError when there was no measurement.
+    ``during`` runs during the measurement, which ends when it returns. Raises FailedCallsError if a call failed, and
+    BenchError if nothing was measured.
     """
     host, _, port = address.rpartition(":")
     with tempfile.NamedTemporaryFile() as file:
@@ -133,7 +136,7 @@ def _measured(process: "subprocess.Popen[str]", watch: Sequence[int], during: Ca
 
 
 def result(said: dict[str, Any], cpu: Sequence[float] = ()) -> Result:
-    """Read what load.c says; raises FailedCallsError when a call failed."""
+    """Read the output of load.c; raises FailedCallsError if a call failed."""
     if said["failed"] or not said["calls"]:
         raise FailedCallsError(f"{said['failed']} of {said['calls']} calls failed (by status: {said['statuses']})")
     p50, p99, worst = (said[name] / 1e9 for name in ("p50", "p99", "max"))
@@ -151,7 +154,7 @@ def result(said: dict[str, Any], cpu: Sequence[float] = ()) -> Result:
 
 
 def h2load(address: str, body: bytes, load: Load, core: int) -> float | None:
-    """Return the calls a second that h2load counts, to hold ours against; None where it is not installed."""
+    """Return the calls per second that h2load measures, for comparison; None if it is not installed or failed."""
     if shutil.which("h2load") is None:
         return None
     with tempfile.NamedTemporaryFile() as file:
@@ -168,7 +171,7 @@ def h2load(address: str, body: bytes, load: Load, core: int) -> float | None:
 
 
 def parse_h2load(text: str) -> float:
-    """Read the requests a second; raises BenchError when one failed or none was made."""
+    """Read the requests per second; raises BenchError if one failed or none was made."""
     rate = re.search(r"finished in .*?, ([\d.]+) req/s", text)
     counts = re.search(r"(\d+) succeeded, (\d+) failed, (\d+) errored, (\d+) timeout", text)
     if rate is None or counts is None or float(rate[1]) == 0:
@@ -189,7 +192,7 @@ class Web(NamedTuple):
 
 
 def parse_wrk(text: str) -> Web:
-    """Read the output of ``wrk --latency``; raises BenchError when it measured nothing."""
+    """Read the output of ``wrk --latency``; raises BenchError if it measured nothing."""
     requests = re.search(r"(\d+) requests in", text)
     rate = re.search(r"Requests/sec:\s*([\d.]+)", text)
     if requests is None or rate is None or not int(requests[1]):
@@ -203,5 +206,5 @@ def parse_wrk(text: str) -> Web:
 def _wrk_latency(text: str, percent: str) -> float:
     found = re.search(rf"^\s*{percent}%\s+([\d.]+)(us|ms|s|m)\s*$", text, re.MULTILINE)
     if found is None:
-        raise BenchError(f"wrk says no {percent}% latency: it needs --latency")
+        raise BenchError(f"wrk reports no {percent}% latency; --latency is required")
     return float(found[1]) * UNITS[found[2]]

@@ -1,4 +1,4 @@
-"""The loop: what calls feel of a scrape of very many limits, and of a reload of very many rules."""
+"""The event loop: latency of calls during a scrape of very many limits, and during a reload of very many rules."""
 
 import os
 import signal
@@ -20,15 +20,15 @@ from testkit.machine import Cores, cores
 from testkit.server import Subject
 
 RATE: Final = 1_000
-"""Calls a second, at even times: a fraction of what either transport takes, so that only stalls are seen."""
+"""Calls per second, evenly spaced: a fraction of the capacity of either transport, so that only stalls show."""
 
 CHUNK: Final = 1 << 20
 LOADED: Final = "policy loaded"
-COLUMNS: Final = ("served by", "meanwhile", "calls", "p50 ms", "p99 ms", "worst ms", "each took s")
+COLUMNS: Final = ("served by", "meanwhile", "calls", "p50 ms", "p99 ms", "worst ms", "duration s")
 
 
 class Scale(NamedTuple):
-    """How much to measure; ``many`` limits to scrape, and rules to load."""
+    """How much to measure; ``many`` is the number of limits to scrape and of rules to load."""
 
     repeats: int = 3
     seconds: float = 10.0
@@ -39,7 +39,7 @@ QUICK: Final = Scale(repeats=1, seconds=2.0, many=10_000)
 
 
 def measure(scale: Scale, command: str) -> Report:
-    """Measure each transport, quiet, while scraped, and while it loads its policy anew."""
+    """Measure each transport while idle, during scrapes, and during reloads of its policy."""
     where = cores()
     transports, notes = server.transports()
     data: list[dict[str, Any]] = []
@@ -53,7 +53,7 @@ def measure(scale: Scale, command: str) -> Report:
     many = f"{scale.many:,}"
     return Report(
         "loop",
-        f"The loop: {RATE:,} calls a second while {many} limits are scraped or {many} rules loaded",
+        f"The event loop: {RATE:,} calls/s while {many} limits are scraped or {many} rules are loaded",
         COLUMNS,
         [_row(each) for each in data],
         [*_notes(scale, where), *notes],
@@ -64,18 +64,21 @@ def measure(scale: Scale, command: str) -> Report:
 
 def _notes(scale: Scale, where: Cores) -> list[str]:
     return [
-        f"each for {scale.seconds:g} s, again and again; {scale.repeats} repeats, median (least-most)",
-        "a call's latency counts from when it was due, so that a stall is seen by all calls that fall into it",
-        f"service, and the child that reads its policy, on core {where.server}; load and scraper on core {where.load}",
+        f"each activity is repeated for {scale.seconds:g} s; {scale.repeats} repeats, median (least-most)",
+        "the latency of a call starts when it was due, so that a stall counts for every call that falls into it",
+        (
+            f"the service, and its child process that parses the policy, on core {where.server}; load and scraper on "
+            f"core {where.load}; duration: of one scrape or reload"
+        ),
     ]
 
 
 def _meet_every_limit(subject: Subject, scale: Scale, where: Cores) -> None:
-    """Call each rule once, since a limit has metrics from its first call on, and see that they are there."""
+    """Send a call for each rule, since a limit has metrics only after its first call, and check that they exist."""
     run(subject.address, requests(keys=scale.many), Load(4, 16, 0.1, warm_calls=scale.many), where.load)
     lines = _scrape(subject)
     if lines < scale.many:
-        raise BenchError(f"/metrics has {lines} lines only, for {scale.many} limits")
+        raise BenchError(f"/metrics has only {lines} lines for {scale.many} limits")
 
 
 def _repeat(subject: Subject, scale: Scale, where: Cores) -> Iterator[tuple[str, list[dict[str, float]]]]:
@@ -92,7 +95,7 @@ def _repeat(subject: Subject, scale: Scale, where: Cores) -> Iterator[tuple[str,
 
 
 def _once(subject: Subject, scale: Scale, where: Cores, do: Callable[[], object]) -> dict[str, float]:
-    """Measure calls while one thing is done again and again, at least once."""
+    """Measure calls while an activity is repeated, at least once."""
     took: list[float] = []
 
     def during() -> None:
@@ -115,7 +118,7 @@ def _once(subject: Subject, scale: Scale, where: Cores, do: Callable[[], object]
 
 
 def _scrape(subject: Subject) -> int:
-    """Read /metrics; returns its lines."""
+    """Read /metrics; return its number of lines."""
     lines = 0
     with urllib.request.urlopen(f"http://{subject.http}/metrics", timeout=server.START_SECONDS) as answer:
         while chunk := answer.read(CHUNK):
@@ -124,7 +127,7 @@ def _scrape(subject: Subject) -> int:
 
 
 def _reload(subject: Subject, scale: Scale) -> None:
-    """Write the policy anew, ask for a reload, and return once the log says it is in force."""
+    """Write the policy again, trigger a reload, and return when the log reports that it is loaded."""
     file = subject.log.with_name("policy.yaml")
     loads = subject.log.read_text().count(f'"{LOADED}"')
     fresh = Path(f"{file}.new")
@@ -132,7 +135,7 @@ def _reload(subject: Subject, scale: Scale) -> None:
     fresh.replace(file)
     os.kill(subject.pid, signal.SIGHUP)
     if server.waited(subject.log, LOADED, after=loads) is None:
-        raise BenchError(f"the policy was not loaded again:\n{subject.log.read_text()}")
+        raise BenchError(f"the policy was not reloaded:\n{subject.log.read_text()}")
 
 
 def _row(each: dict[str, Any]) -> list[str]:

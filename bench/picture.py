@@ -1,4 +1,4 @@
-"""What was measured as pictures for the docs."""
+"""Charts of the measurements, for the docs."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,18 +12,18 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from bench.measure import digits
 from bench.report import Report
 
-# Of Okabe and Ito: told apart by the colour-blind and in print. Ours first, grpcio next, then peers.
+# The palette of Okabe and Ito, distinguishable with color blindness and in print: nghttp2, grpcio, then peers.
 COLOURS: Final = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 INK: Final = "#333333"
 FAINT: Final = "#DDDDDD"
 NAMED: Final = {"nghttp2": COLOURS[0], "grpcio": COLOURS[1]}
 
 BAR: Final = 0.8
-"""Of the room between two rows, what bars take together."""
+"""Part of a row's height that its bars take together."""
 
 
 def draw(report: Report, file: Path) -> None:
-    """Write the picture of a part as SVG, the same bytes for the same numbers."""
+    """Write the chart of a part as SVG; the same numbers give the same bytes."""
     if not report.data or report.part not in DRAWN:
         return
     mpl.rcParams["svg.hashsalt"] = "ratelimitd"
@@ -38,8 +38,8 @@ def draw(report: Report, file: Path) -> None:
 def _rls(figure: Figure, data: Sequence[dict[str, Any]]) -> None:
     panels = (
         ("rate", 1, "calls/s on one core"),
-        ("cpu", 1e6, "CPU µs a call"),
-        ("alone_p50", 1e6, "a lone call, p50 µs"),
+        ("cpu", 1e6, "CPU µs per call"),
+        ("alone_p50", 1e6, "one call at a time, p50 µs"),
     )
     _bars(figure, data, "case", panels)
 
@@ -47,15 +47,15 @@ def _rls(figure: Figure, data: Sequence[dict[str, Any]]) -> None:
 def _envoy(figure: Figure, data: Sequence[dict[str, Any]]) -> None:
     panels = (
         ("rate", 1, "requests/s"),
-        ("p99", 1e3, "p99 ms, as many as fit"),
-        ("even_p99", 1e3, "p99 ms, at even times"),
+        ("p99", 1e3, "p99 ms, maximum rate"),
+        ("even_p99", 1e3, "p99 ms, fixed rate"),
         ("service_cpu", 1e6, "service CPU µs"),
     )
     _bars(figure, data, "store", panels)
 
 
 def _proxy(figure: Figure, data: Sequence[dict[str, Any]]) -> None:
-    panels = (("rate", 1, "requests/s on one core"), ("cpu", 1e6, "CPU µs a request"), ("p99", 1e3, "p99 ms"))
+    panels = (("rate", 1, "requests/s on one core"), ("cpu", 1e6, "CPU µs per request"), ("p99", 1e3, "p99 ms"))
     _bars(figure, data, "case", panels)
 
 
@@ -72,10 +72,10 @@ def _algorithms(figure: Figure, data: Sequence[dict[str, Any]]) -> None:
         for each in data
     ]
     panels = (
-        ("step", 1, "a step in Python, ns"),
-        ("redis", 1, "redis-server, CPU µs a charge"),
-        ("memory", 1, "bytes a key in memory"),
-        ("kept", 1, "bytes a key in Redis"),
+        ("step", 1, "ns per step in Python"),
+        ("redis", 1, "redis-server, CPU µs per charge"),
+        ("memory", 1, "bytes per key in memory"),
+        ("kept", 1, "bytes per key in Redis"),
     )
     _bars(figure, flat, "algorithm", panels)
 
@@ -88,7 +88,7 @@ DRAWN: Final = {"rls": _rls, "envoy": _envoy, "proxy": _proxy, "algorithms": _al
 
 
 def _bars(figure: Figure, data: Sequence[dict[str, Any]], group: str, panels: Sequence[tuple[str, float, str]]) -> None:
-    """Draw a panel for each number: rows by ``group``, in each a bar for whoever was measured."""
+    """Draw a panel for each number, with a row for each ``group`` and a bar for each measured service."""
     rows = list(dict.fromkeys(each[group] for each in data))
     names = list(dict.fromkeys(each["by"] for each in data))
     others = [name for name in names if name not in NAMED]

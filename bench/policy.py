@@ -1,6 +1,6 @@
-"""The bench's policy, and the requests that meet it.
+"""The policy of the bench, and requests that match it.
 
-Its limits are never reached, so that every answer is OK with a full status; all that is measured is the way there.
+Its limits are never reached, so every answer is OK with a full status and every call takes the same path.
 """
 
 from collections.abc import Iterator
@@ -12,18 +12,18 @@ from ratelimitd.proto import message
 DOMAIN: Final = "bench"
 KEYS: Final = ("user", "path", "tenant")
 PLENTY: Final = 1_000_000_000
-"""Requests an hour; a service that answers 100,000 a second takes 360 million."""
+"""Requests per hour; a service that answers 100,000 per second uses 360 million."""
 
 LOG_LIMIT: Final = 10_000
-"""A second: all that sliding_window takes, so its requests are spread over ``SPREAD`` keys."""
+"""Requests per second, the maximum for sliding_window; therefore its requests are spread over ``SPREAD`` keys."""
 
 SPREAD: Final = 1_000
 
 
 def policy(rules: int = 1, algorithm: str = "") -> str:
-    """Return a policy for envoyproxy/ratelimit: a rule for each of ``KEYS``, and rules of single users beside them.
+    """Return a policy with a rule for each of ``KEYS``, and ``rules`` rules for single users if there are several.
 
-    An algorithm, where one is named, is ours alone.
+    envoyproxy/ratelimit also loads it, unless ``algorithm`` is set.
     """
     rate = limit(algorithm)
     lines = [f"domain: {DOMAIN}", "descriptors:"]
@@ -46,7 +46,7 @@ def user(number: int) -> str:
 
 
 def requests(descriptors: int = 1, keys: int = 1, first: int = 0) -> Iterator[bytes]:
-    """Return gRPC frames: so many users, each with one or more descriptors of one entry."""
+    """Return gRPC frames of ``keys`` users, each with ``descriptors`` descriptors of one entry."""
     request = message("envoy.service.ratelimit.v3.RateLimitRequest")
     for number in range(first, first + keys):
         built = request(domain=DOMAIN)

@@ -1,4 +1,4 @@
-"""The fallback proxy beside nginx: what it carries, and what limits, counters in Redis and the access log cost."""
+"""The fallback proxy compared with nginx: throughput, and the cost of limits, counters in Redis and the access log."""
 
 import json
 import os
@@ -25,22 +25,22 @@ from testkit.errors import MISSING, BenchError
 from testkit.machine import Cores, cores, cpu_seconds, pinned, rss_bytes
 
 CONNECTIONS: Final = (16, 128)
-"""Of wrk, one request at a time on each: few callers, and so many that requests queue."""
+"""Connections of wrk, with one request in flight on each: few, and so many that requests queue."""
 
 BODY: Final = 1024
-"""Bytes of each answer."""
+"""Size of each response body in bytes."""
 
 PATH: Final = "/api/answer"
 KEY: Final = "bench-key"
 TIMEOUT: Final = "1s"
-"""That Redis has for an answer: on a core that so many share, a slow one is to show as latency, not as a 503."""
+"""STORE_BUDGET. With so many processes on one core, a slow reply must count as latency, not as a 503."""
 
 READY_SECONDS: Final = 10.0
-"""For nginx to listen, which takes it some milliseconds."""
+"""Timeout for nginx to listen, which takes it some milliseconds."""
 
 COLUMNS: Final = (
-    "proxy", "connections", "requests/s", "CPU µs", "p50 ms", "p99 ms", "MB", "load's core", "requests/s: of nginx",
-    "p99: times nginx",
+    "proxy", "connections", "requests/s", "CPU µs", "p50 ms", "p99 ms", "MB", "load's core", "requests/s vs nginx",
+    "p99 vs nginx",
 )  # fmt: skip
 
 NGINX: Final = "nginx"
@@ -58,7 +58,7 @@ QUICK: Final = Scale(repeats=1, seconds=2.0)
 
 
 class Kind(NamedTuple):
-    """A way to run our proxy."""
+    """A configuration of ``ratelimitd proxy``."""
 
     name: str
     limits: bool
@@ -74,11 +74,11 @@ KINDS: Final = (
 
 
 class Subject(NamedTuple):
-    """A proxy that runs.
+    """A running proxy.
 
     Attributes:
         address: host:port.
-        log: its access log, to be emptied; None without one.
+        log: its access log, which is truncated after each run; None if it has none.
     """
 
     name: str
@@ -88,7 +88,7 @@ class Subject(NamedTuple):
 
 
 def measure(scale: Scale, command: str) -> Report:
-    """Measure nginx and our proxy in each way, before one upstream, in turns."""
+    """Measure nginx and each configuration of ``ratelimitd proxy``, with one upstream, alternately."""
     _check_tools()
     where = cores()
     found: dict[tuple[int, str], list[dict[str, float]]] = {}
@@ -102,7 +102,7 @@ def measure(scale: Scale, command: str) -> Report:
                     found.setdefault((connections, subject.name), []).append(measured)
     data = _data(found, notes)
     rows = [row(each, data) for each in data]
-    title = f"A proxy on one core, before an upstream that answers {BODY:,} bytes"
+    title = f"A proxy on one core, in front of an upstream that answers with {BODY:,} bytes"
     return Report("proxy", title, COLUMNS, rows, [_about(where, scale), *notes], data, command)
 
 
@@ -110,19 +110,19 @@ def _about(where: Cores, scale: Scale) -> str:
     return (
         f"proxies on core {where.server}, wrk and the upstream (nginx, a file) on core {where.load}, Redis on core "
         f"{where.redis}; {scale.repeats} repeats of {scale.seconds:g} s, median (least-most); {_nginx_version()}, one "
-        "worker, keep-alive on both sides, no access log; ours: one API key with a token bucket that is never empty; "
-        f"the access log goes to a file in memory ({_in_memory()}), and to /dev/null in the rows that name none; CPU: "
-        "of the proxy a request; load's core: how busy it was"
+        "worker, keep-alive on both sides, no access log; ratelimitd: one API key with a token bucket that is never "
+        f"empty; the access log is written to a file in memory ({_in_memory()}), or to /dev/null in rows without "
+        '"log"; CPU: of the proxy, per request; load\'s core: utilization'
     )
 
 
 def _data(found: Mapping[tuple[int, str], Sequence[dict[str, float]]], notes: list[str]) -> list[dict[str, Any]]:
-    """Return what may be quoted: no run with a failed request."""
+    """Return the measurements that may be quoted: those without a failed request."""
     data = []
     for (connections, name), repeats in found.items():
         failed = sum(each["failed"] for each in repeats)
         if failed:
-            notes.append(f"{connections} connections, {name}: {failed:,.0f} requests failed, so not quoted")
+            notes.append(f"{connections} connections, {name}: not quoted, {failed:,.0f} requests failed")
             continue
         numbers = {key: value._asdict() for key, value in spreads(repeats).items()}
         about = {"connections": str(connections), "case": f"{connections} connections", "by": name}
@@ -138,7 +138,7 @@ def _check_tools() -> None:
 
 
 def nginx() -> str:
-    """Return nginx's program, which is in a folder that not everybody searches; raises BenchError."""
+    """Return the path of nginx, which may be in a folder outside PATH; raises BenchError if there is none."""
     program = shutil.which("nginx", path=os.pathsep.join((os.environ["PATH"], "/usr/sbin", "/usr/local/sbin")))
     if program is None:
         raise BenchError(MISSING.format("nginx"))
@@ -152,7 +152,7 @@ def _nginx_version() -> str:
 
 
 def _in_memory() -> Path:
-    """Return a folder whose files are in memory where there is one, so that no disk is measured."""
+    """Return a folder on a memory file system if there is one, so that the disk is not measured."""
     shared = Path("/dev/shm")
     return shared if os.access(shared, os.W_OK) else Path(tempfile.gettempdir())
 
@@ -171,7 +171,7 @@ def _start(stack: ExitStack, where: Cores) -> list[Subject]:
 
 
 def serve_file(address: str, file: Path) -> str:
-    """Return nginx's configuration for answering every request with a file that it keeps open."""
+    """Return an nginx configuration that answers every request with a file, which it keeps open."""
     return f"""
         open_file_cache max=10;
         server {{
@@ -181,7 +181,7 @@ def serve_file(address: str, file: Path) -> str:
 
 
 def pass_on(address: str, upstream: str) -> str:
-    """Return nginx's configuration for a proxy that keeps its connections to the upstream."""
+    """Return an nginx configuration for a proxy with persistent connections to the upstream."""
     return f"""
         upstream app {{ server {upstream}; keepalive 256; keepalive_requests 1000000000; }}
         server {{
@@ -192,7 +192,7 @@ def pass_on(address: str, upstream: str) -> str:
 
 @contextmanager
 def _nginx(folder: Path, name: str, http: str, address: str, core: int) -> Iterator[Subject]:
-    """Run nginx as one process on a core; raises BenchError when it does not start."""
+    """Run nginx as one process on a core; raises BenchError if it does not start."""
     own = folder / name
     own.mkdir()
     kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
@@ -220,7 +220,7 @@ def _listening(process: "subprocess.Popen[bytes]", address: str, log: Path) -> N
 
 @contextmanager
 def _ours(folder: Path, kind: Kind, upstream: str, redis: str, core: int) -> Iterator[Subject]:
-    """Run ``ratelimitd proxy`` on a core; raises BenchError when it does not start."""
+    """Run ``ratelimitd proxy`` on a core; raises BenchError if it does not start."""
     own = folder / kind.name.replace(" ", "-").replace(",", "")
     own.mkdir()
     file, log, access = own / "gateway.yaml", own / "log", own / "access"
@@ -238,7 +238,7 @@ def _ours(folder: Path, kind: Kind, upstream: str, redis: str, core: int) -> Ite
 
 
 def gateway(upstream: str, *, limits: bool) -> str:
-    """Return a gateway file with the default one's way to find out who calls, and a limit that is never reached."""
+    """Return a gateway file that identifies callers like the default one, with a limit that is never reached."""
     actions = (
         "[{request_headers: {header_name: x-api-key, descriptor_key: api_key, skip_if_absent: true}}, "
         "{remote_address: {}}]"
@@ -258,7 +258,7 @@ routes:
 
 
 def once(subject: Subject, connections: int, seconds: float, where: Cores, notes: list[str]) -> dict[str, float]:
-    """Measure once, after a short run that nobody looks at; a note says why requests failed, where the log does."""
+    """Measure once, after a warm-up run; add a note with the reasons that the access log gives for failed requests."""
     _wrk(subject, connections, WARMUP, where)
     used, others, at = cpu_seconds(subject.pid), busy_seconds(where.load), time.monotonic()
     web = _wrk(subject, connections, seconds, where)
@@ -267,7 +267,7 @@ def once(subject: Subject, connections: int, seconds: float, where: Cores, notes
     if subject.log is not None:
         _check_log(subject.log, web.requests)
         if web.failed:
-            notes.append(f"{subject.name}: failed as the log says: {failures(subject.log)}")
+            notes.append(f"{subject.name}: failures in the access log: {failures(subject.log)}")
         os.truncate(subject.log, 0)
     return {
         "rate": web.rate,
@@ -281,24 +281,24 @@ def once(subject: Subject, connections: int, seconds: float, where: Cores, notes
 
 
 def _check_log(log: Path, requests: int) -> None:
-    """See that the log was written: a run without it would look better than it is."""
+    """Check that the log was written: a run without it would look faster than it is."""
     size = log.stat().st_size
     if size < requests * len(PATH):
         raise BenchError(f"the access log has {size} bytes after {requests} requests")
 
 
 def failures(log: Path) -> dict[str, int]:
-    """Count the lines of an access log that are no success, by status and error."""
+    """Count the failed requests of an access log, by status and error."""
     with log.open() as lines:
         records = [json.loads(line) for line in lines if '"status":200' not in line]
     return dict(Counter(f"{record['status']} {record['error'] or record['limit']}".strip() for record in records))
 
 
 def busy_seconds(core: int) -> float:
-    """Return how long a core was not idle so far (proc(5), stat: all fields but idle and iowait)."""
+    """Return the seconds since boot in which a core was not idle (proc(5), stat: all fields but idle and iowait)."""
     found = re.search(rf"^cpu{core} (.*)$", Path("/proc/stat").read_text(), re.MULTILINE)
     if found is None:
-        raise BenchError(f"/proc/stat says nothing of core {core}")
+        raise BenchError(f"/proc/stat has no core {core}")
     ticks = [int(field) for field in found[1].split()[:8]]
     return (sum(ticks) - ticks[3] - ticks[4]) / os.sysconf("SC_CLK_TCK")
 
@@ -311,7 +311,7 @@ def _wrk(subject: Subject, connections: int, seconds: float, where: Cores) -> We
 
 @contextmanager
 def ended(process: "subprocess.Popen[bytes]") -> Iterator["subprocess.Popen[bytes]"]:
-    """End a process with the block."""
+    """Terminate a process at the end of the block."""
     try:
         yield process
     finally:
@@ -320,7 +320,7 @@ def ended(process: "subprocess.Popen[bytes]") -> Iterator["subprocess.Popen[byte
 
 
 def row(each: Mapping[str, Any], data: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return a row of the table, beside nginx with as many connections."""
+    """Return a row of the table, with ratios to nginx with as many connections."""
 
     cell = partial(shown, each)
     same = [other for other in data if other["connections"] == each["connections"] and other["by"] == NGINX]

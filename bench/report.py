@@ -1,4 +1,4 @@
-"""What a part came to: a table for the terminal and for docs/performance.md, and JSON."""
+"""The result of a part: a table for the terminal and for its page of docs/, and JSON."""
 
 import json
 import time
@@ -17,21 +17,21 @@ from testkit.page import replaced
 RESULTS: Final = Path("bench/results")
 DOCS: Final = Path("docs")
 QUICK: Final = BUILD / "bench"
-"""Where a quick run leaves its files: its numbers are for a look, not for quoting."""
+"""The folder for the files of a quick run, whose numbers must not be quoted."""
 
 WIDEST: Final = 1_000
-"""Columns a table may take; a narrower terminal wraps its lines, rather than that numbers are cut."""
+"""Maximum table width in characters; a narrower terminal wraps lines instead of truncating numbers."""
 
 
 class Report(NamedTuple):
-    """What one part measured.
+    """The result of one part.
 
     Attributes:
-        rows: the table's, as text; the first columns name what was measured.
-        notes: what a reader must know to read it.
-        data: the same as numbers, for JSON and the picture.
-        command: that measures it again.
-        page: of docs/, that has its table.
+        rows: cells of the table as text; the first columns name the case.
+        notes: conditions of the measurement, and explanations of the columns.
+        data: the same results as numbers, for JSON and the chart.
+        command: the command that repeats the measurement.
+        page: the page of docs/ with the table.
     """
 
     part: str
@@ -62,7 +62,7 @@ def show(report: Report) -> None:
 
 
 def save(report: Report, *, quick: bool) -> Path:
-    """Write the JSON and, unless the run was a quick one, the table of its page; returns picture's path."""
+    """Write the JSON and, unless the run was quick, the table of the page; return the path of the chart."""
     folder = QUICK if quick else RESULTS
     folder.mkdir(parents=True, exist_ok=True)
     about = {"part": report.part, "command": report.command, "machine": shape(), "day": time.strftime("%Y-%m-%d")}
@@ -76,7 +76,7 @@ def save(report: Report, *, quick: bool) -> Path:
 
 
 def markdown(report: Report) -> str:
-    """Return the table in Markdown, with the machine, the command and the notes."""
+    """Return the table in Markdown, followed by the notes, the command and the machine."""
     names = names_of(report)
     lines = [report.columns, ["---" if index < names else "---:" for index in range(len(report.columns))], *report.rows]
     table = "\n".join(f"| {' | '.join(cell.replace('|', '') for cell in line)} |" for line in lines)
@@ -85,5 +85,5 @@ def markdown(report: Report) -> str:
 
 
 def names_of(report: Report) -> int:
-    """Return how many of the first columns hold words."""
+    """Return the number of leading columns that contain words."""
     return next((n for n, cell in enumerate(report.rows[0]) if cell[:1].isdigit()), 1) if report.rows else 1

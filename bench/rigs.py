@@ -1,4 +1,4 @@
-"""A Redis of each topology, and one thing that is done to it."""
+"""A Redis of each topology, with one fault."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -13,25 +13,25 @@ from testkit.redis_sentinel import redis_sentinel
 from testkit.redis_server import RedisServer, redis_server, until
 
 USERS: Final = 30
-"""Counters, so that each node of a cluster has some."""
+"""Number of counters: enough that each node of a cluster has some."""
 
 KEY: Final = "user"
 
 PATIENT: Final = 15_000
-"""ms of cluster-node-timeout, Redis' default: a node that hangs for seconds is still a node to the others."""
+"""cluster-node-timeout in ms, Redis' default: the other nodes do not fail over a node that hangs for some seconds."""
 
 LATE: Final = 0.016
-"""Seconds: a millisecond more than the budget of a call."""
+"""Seconds: 1 ms more than the budget of a call."""
 
 
 class Rig(NamedTuple):
-    """A Redis, and what is done to it.
+    """A Redis and a fault.
 
     Attributes:
-        env: where the service finds it.
+        env: environment of the service, with the address of Redis.
         harm: begins the fault.
-        mend: ends it; returns when Redis can serve.
-        spared: users whose counters are on nodes that nothing is done to.
+        mend: ends the fault; returns when Redis can serve.
+        spared: numbers of the users whose counters are on unaffected nodes.
     """
 
     env: dict[str, str]
@@ -41,19 +41,19 @@ class Rig(NamedTuple):
 
 
 MakeRig = Callable[[Cores, str], AbstractContextManager[Rig]]
-"""Takes the cores and the policy, which says where counters are."""
+"""Takes the cores and the policy, which determines the slots of the counters."""
 
 
 class Fault(NamedTuple):
-    """One thing that is done to a Redis; ``lasts``: for how much of the time that faults last."""
+    """A fault by name; ``lasts`` is its share of the scale's fault duration."""
 
     name: str
     rig: MakeRig
     lasts: float = 1.0
 
 
-def _lone(harm: Callable[[RedisServer], object], mend: Callable[[RedisServer], object]) -> MakeRig:
-    """Do it to a lone server."""
+def _single(harm: Callable[[RedisServer], object], mend: Callable[[RedisServer], object]) -> MakeRig:
+    """Apply the fault to a single server."""
 
     @contextmanager
     def rig(where: Cores, _policy: str) -> Iterator[Rig]:
@@ -70,7 +70,7 @@ def _lone(harm: Callable[[RedisServer], object], mend: Callable[[RedisServer], o
 
 
 def _through(harm: Callable[[FaultProxy], object]) -> MakeRig:
-    """Do it to the way to a lone server."""
+    """Apply the fault to a proxy in front of a single server."""
 
     @contextmanager
     def rig(where: Cores, _policy: str) -> Iterator[Rig]:
@@ -88,7 +88,7 @@ def _unanswered(proxy: FaultProxy) -> None:
 
 @contextmanager
 def _sentinel(where: Cores, _policy: str) -> Iterator[Rig]:
-    """Kill the master; Redis is back when its replica is one."""
+    """Kill the master; Redis has recovered when the replica is the master."""
     with redis_sentinel() as servers:
         for each in (*servers.servers, *servers.sentinels):
             pin(each.process.pid, where.redis)
@@ -97,7 +97,7 @@ def _sentinel(where: Cores, _policy: str) -> Iterator[Rig]:
 
         def promoted() -> None:
             new = next(each for each in servers.servers if each is not old[0])
-            with new.client() as client:  # one connection: to watch must not be a load
+            with new.client() as client:  # one connection for all polls, so that polling is not a load
                 until(lambda: client.execute_command("ROLE")[0] == b"master", "a new master")
 
         yield Rig(env, lambda: old.append(servers.kill_master()), promoted)
@@ -105,7 +105,7 @@ def _sentinel(where: Cores, _policy: str) -> Iterator[Rig]:
 
 @contextmanager
 def _cluster(where: Cores, policy: str) -> Iterator[Rig]:
-    """Stop one of three masters; the others go on, as cluster-require-full-coverage no has it."""
+    """Stop one of three masters; with cluster-require-full-coverage no, the others keep serving."""
     with redis_cluster("--cluster-require-full-coverage", "no", node_timeout=PATIENT) as cluster:
         for each in cluster.nodes:
             pin(each.process.pid, where.redis)
@@ -116,14 +116,14 @@ def _cluster(where: Cores, policy: str) -> Iterator[Rig]:
 
 
 FAULTS: Final = (
-    Fault("none", _lone(lambda _: None, lambda _: None)),
-    Fault("hung (SIGSTOP)", _lone(RedisServer.hang, RedisServer.resume)),
-    Fault("killed", _lone(RedisServer.kill, RedisServer.start)),
-    Fault("killed, restarted at once", _lone(RedisServer.kill, RedisServer.start), lasts=0.0),
+    Fault("none", _single(lambda _: None, lambda _: None)),
+    Fault("hung (SIGSTOP)", _single(RedisServer.hang, RedisServer.resume)),
+    Fault("killed", _single(RedisServer.kill, RedisServer.start)),
+    Fault("killed, restarted at once", _single(RedisServer.kill, RedisServer.start), lasts=0.0),
     Fault("replies blackholed", _through(lambda proxy: proxy.set(replies=Way(hold=True)))),
-    Fault("reset, connects blackholed", _through(_unanswered)),
-    Fault("replies 1 s late", _through(lambda proxy: proxy.set(replies=Way(delay=1.0)))),
-    Fault("replies 16 ms late", _through(lambda proxy: proxy.set(replies=Way(delay=LATE)))),
+    Fault("reset, SYNs dropped", _through(_unanswered)),
+    Fault("replies delayed 1 s", _through(lambda proxy: proxy.set(replies=Way(delay=1.0)))),
+    Fault("replies delayed 16 ms", _through(lambda proxy: proxy.set(replies=Way(delay=LATE)))),
     Fault("cluster, 1 node of 3 hung", _cluster),
     Fault("Sentinel, master killed", _sentinel, lasts=0.0),
 )

@@ -1,4 +1,4 @@
-"""The service alone: calls a second, latency, CPU and memory, each axis varied from one base."""
+"""The service alone: calls per second, latency, CPU and memory; each case varies one parameter of a base case."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -15,7 +15,7 @@ from testkit.machine import Cores, cores, pin, rss_bytes
 from testkit.server import Subject
 
 CONNECTIONS, STREAMS = 8, 16
-"""Of the saturating load: eight Envoy workers, 16 calls each under way."""
+"""The load at the maximum rate: like eight Envoy workers with 16 calls in flight each."""
 
 TLS_FLAG: Final = "--grpc-server-use-tls"
 COLUMNS: Final = (
@@ -24,7 +24,7 @@ COLUMNS: Final = (
 
 
 class Case(NamedTuple):
-    """One row: the base, or what differs from it."""
+    """One case of the table; the defaults are the base case."""
 
     name: str
     store: str = "memory"
@@ -36,12 +36,12 @@ class Case(NamedTuple):
 
     @property
     def peers(self) -> bool:
-        """Whether a peer with the bench's policy can take part."""
+        """Whether a peer with the policy of the bench can run this case."""
         return not self.tls and self.rules == 1 and not self.algorithm
 
 
 class Scale(NamedTuple):
-    """How much to measure; ``many`` keys or rules."""
+    """How much to measure; ``many`` is the number of keys or rules of a large case."""
 
     repeats: int = 3
     seconds: float = 5.0
@@ -79,7 +79,7 @@ def measure(scale: Scale, peers: Sequence[Subject], command: str) -> Report:
             pin(each.pid, where.server)
     transports, notes = server.transports()
     if peers:
-        notes.append("a peer keeps to its own store, whichever row it stands in")
+        notes.append("a peer uses its own store in every row")
     data: list[dict[str, Any]] = []
     for case in cases(scale):
         if case.tls and not server.has(TLS_FLAG):
@@ -89,8 +89,8 @@ def measure(scale: Scale, peers: Sequence[Subject], command: str) -> Report:
     first = transports[0]
     return Report(
         "rls",
-        f"RLS: one core, {CONNECTIONS} connections with {STREAMS} calls at once each, then one call at a time",
-        (*COLUMNS, f"{first} is"),
+        f"RLS: one core, {CONNECTIONS} connections with {STREAMS} concurrent calls each, then one call at a time",
+        (*COLUMNS, f"{first} speedup"),
         [_row(each, data, first) for each in data],
         [_about(where, scale), *_busiest(data), *notes],
         data,
@@ -101,7 +101,7 @@ def measure(scale: Scale, peers: Sequence[Subject], command: str) -> Report:
 def measure_case(
     case: Case, scale: Scale, transports: Sequence[str], peers: Sequence[Subject], where: Cores, notes: list[str]
 ) -> list[dict[str, Any]]:
-    """Measure a case; all subjects run at once and take turns, so that they meet the same machine."""
+    """Measure a case; all services run at the same time and are measured alternately, so that conditions are equal."""
     found: dict[str, list[dict[str, float]]] = {}
     with _subjects(case, transports, where) as started:
         for _ in range(scale.repeats):
@@ -122,7 +122,7 @@ def measure_case(
 
 @contextmanager
 def _subjects(case: Case, transports: Sequence[str], where: Cores) -> Iterator[list[Subject]]:
-    """Start the service once for each transport, with what the case needs."""
+    """Start the service once for each transport, with the store and certificate of the case."""
     with ExitStack() as stack:
         env: dict[str, str] = {}
         if case.store == "redis":
@@ -136,7 +136,7 @@ def _subjects(case: Case, transports: Sequence[str], where: Cores) -> Iterator[l
 
 
 def _once(case: Case, scale: Scale, subject: Subject, where: Cores) -> dict[str, float]:
-    """Measure a subject once, saturated and alone."""
+    """Measure a service once at the maximum rate, and once with one call at a time."""
     frames = [*requests(case.descriptors, case.keys, first=case.rules // 2)]
     watch = [subject.pid] if subject.pid else []
     scheme = "grpcs" if case.tls else "grpc"
@@ -159,29 +159,31 @@ def _once(case: Case, scale: Scale, subject: Subject, where: Cores) -> dict[str,
 
 
 def _cross_check(subject: Subject, scale: Scale, where: Cores) -> Iterator[str]:
-    """Say what h2load measures of the base case."""
+    """Return a note with the throughput of the base case that h2load measures."""
     body = next(requests())
     try:
         rate = h2load(subject.address, body, Load(CONNECTIONS, STREAMS, max(1, int(scale.seconds))), where.load)
     except FailedCallsError as error:
         raise BenchError(str(error)) from error
     if rate is not None:
-        yield f"h2load, which looks at no status, counts {thousands(rate)} calls/s of {subject.name} from memory"
+        measured = f"{thousands(rate)} calls/s: memory, {subject.name}"
+        yield f"h2load, which does not check the gRPC status, measures {measured}"
 
 
 def _about(where: Cores, scale: Scale) -> str:
-    redis = "a core of its own" if where.redis != where.load else "the load's core"
+    redis = "its own core" if where.redis != where.load else "the load's core"
     return (
         f"server on core {where.server}, load on core {where.load}, Redis on {redis}; "
-        f"{scale.repeats} repeats of {scale.seconds:g} s, median (least-most); no call of these failed"
+        f"{scale.repeats} repeats of {scale.seconds:g} s, median (least-most); no call of these runs failed"
     )
 
 
 def _busiest(data: Sequence[dict[str, Any]]) -> Iterator[str]:
-    """Say how near the load itself came to its core's end."""
+    """Return a note with the largest share of its core that the load generator used."""
     if data:
         most = max(data, key=lambda each: float(each["load_busy"]["median"]))
-        yield f"the load took at most {most['load_busy']['median']:.0%} of its core: {most['case']}, {most['by']}"
+        busiest = f"{most['load_busy']['median']:.0%} of its core: {most['case']}, {most['by']}"
+        yield f"the load generator used at most {busiest}"
 
 
 def _row(each: dict[str, Any], data: Sequence[dict[str, Any]], first: str) -> list[str]:

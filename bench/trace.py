@@ -1,4 +1,4 @@
-"""Every call by itself: load.c with a record of each, for what no percentile can say."""
+"""A load that records every call, for questions that percentiles cannot answer."""
 
 import math
 import struct
@@ -19,27 +19,28 @@ RECORD: Final = struct.Struct("<QQQIBB2x64s")
 """``struct record`` of load.c."""
 
 PREFIX: Final = 5
-"""Bytes of gRPC before a message."""
+"""Size in bytes of the gRPC prefix of a message."""
 
 OK: Final = 1
-"""RateLimitResponse.Code of an answer that admits."""
+"""RateLimitResponse.Code of an admitted request."""
 
 UNDECIDED: Final = 0.1
-"""Seconds before the end of a load, of which a call without an answer says nothing."""
+"""Seconds before the end of a load in which unanswered calls are ignored: their answers may have been on the way."""
 
 ENDLESS: Final = 86_400.0
-"""Seconds of a load that is told when to stop."""
+"""Duration in seconds of a load that runs until it is stopped."""
 
 
 class Call(NamedTuple):
     """One call; times are wall-clock seconds.
 
     Attributes:
-        due: when it should have been sent; ``sent``: when it was.
-        done: when it was answered; infinity when it never was.
-        frame: which of the requests.
-        status: gRPC's; 17 when the call ended without one.
-        answer: the bytes of the RateLimitResponse.
+        due: when it was scheduled.
+        sent: when it was sent.
+        done: when it was answered; infinity if it was not.
+        frame: index of the request.
+        status: gRPC status; 17 if the call ended without one.
+        answer: encoded RateLimitResponse.
     """
 
     due: float
@@ -51,12 +52,12 @@ class Call(NamedTuple):
 
     @property
     def took(self) -> float:
-        """Seconds from when it was due."""
+        """Seconds from when it was due until it was answered."""
         return self.done - self.due
 
     @property
     def failed(self) -> bool:
-        """Whether it got no decision."""
+        """Whether it received no decision."""
         return self.status != 0 or self.done == math.inf
 
     @property
@@ -66,7 +67,7 @@ class Call(NamedTuple):
 
     @property
     def remaining(self) -> int:
-        """What the first status says is left; 0 of a failed call."""
+        """Remaining hits of the first status; 0 for a failed call."""
         if self.failed:
             return 0
         read = message("envoy.service.ratelimit.v3.RateLimitResponse").FromString(self.answer)
@@ -74,7 +75,7 @@ class Call(NamedTuple):
 
 
 class Tracer:
-    """A load that runs until it is ended, at even times."""
+    """A load with evenly spaced calls that runs until it is ended."""
 
     def __init__(
         self, address: str, frames: Iterable[bytes], core: int, *, rate: float, connections: int = 2, streams: int = 128
@@ -94,7 +95,7 @@ class Tracer:
             raise BenchError(f"the load ended early: {self._process.communicate()[1].strip()}")
 
     def end(self) -> list[Call]:
-        """Stop, and return every call in the order of their due times."""
+        """Stop the load, and return its calls ordered by due time."""
         latest = time.time() - UNDECIDED
         self._process.terminate()
         self._process.communicate()
@@ -104,7 +105,7 @@ class Tracer:
 
 
 def read(data: bytes) -> list[Call]:
-    """Return the calls of a trace; what a load that was killed has half written is left out."""
+    """Return the calls of a trace; a partial record at the end, from a load that was killed, is ignored."""
     ahead = time.time() - time.monotonic()
     whole = len(data) - len(data) % RECORD.size
     return sorted(
@@ -121,21 +122,21 @@ def read(data: bytes) -> list[Call]:
 
 
 def percentile(calls: Sequence[Call], part: float = 0.99) -> float:
-    """Return seconds within which this part of the calls was answered; nan of none."""
+    """Return the seconds within which this part of the calls was answered; nan if there are no calls."""
     took = sorted(call.took for call in calls)
     return took[min(len(took) - 1, math.ceil(part * len(took)) - 1)] if took else math.nan
 
 
 def longest(calls: Sequence[Call]) -> float:
-    """Return the seconds of the longest; nan of none."""
+    """Return the seconds that the longest call took; nan if there are no calls."""
     return max((call.took for call in calls), default=math.nan)
 
 
 def lag(calls: Sequence[Call]) -> float:
-    """Return by how many seconds the load itself was late at most: longer calls than that are not its doing."""
+    """Return the largest lateness of the load itself in seconds; it cannot explain calls that took longer."""
     return max((call.sent - call.due for call in calls), default=0.0)
 
 
 def between(calls: Iterable[Call], begin: float, end: float) -> list[Call]:
-    """Return the calls that were due in this time."""
+    """Return the calls that were due from ``begin`` to before ``end``."""
     return [call for call in calls if begin <= call.due < end]

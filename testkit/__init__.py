@@ -1,1 +1,1 @@
-"""Servers, proxies, certificates and processes that tests and benches share; neither of these imports the other."""
+"""Servers, proxies, certificates and processes that tests and bench share; they do not import each other."""

@@ -1,4 +1,4 @@
-"""A real Envoy before a real upstream, for end-to-end tests."""
+"""A real Envoy in front of a real upstream, for end-to-end tests."""
 
 import asyncio
 import json
@@ -14,7 +14,7 @@ START_SECONDS = 30.0
 
 
 class Envoy:
-    """A running Envoy: ``url`` is its listener, ``stat`` reads a counter."""
+    """A running Envoy; ``url`` is the URL of its listener."""
 
     def __init__(self, url: str, admin: str) -> None:
         self.url = url
@@ -26,7 +26,7 @@ class Envoy:
         return {each["name"]: each["value"] for each in stats if contains in each.get("name", "")}
 
     async def stat(self, ending: str) -> int:
-        """The sum of the counters whose names end so."""
+        """Return the sum of the counters whose names have this suffix."""
         return sum(value for name, value in (await self.stats(ending)).items() if name.endswith(ending))
 
 
@@ -34,7 +34,7 @@ SET_METADATA = {
     "@type": "type.googleapis.com/envoy.extensions.filters.http.set_metadata.v3.Config",
     "metadata": [{"metadata_namespace": "ours", "value": {"limit": {"requests_per_unit": 2, "unit": "HOUR"}}}],
 }
-"""Gives every request a limit of its own, which a rate limit's ``limit`` may name."""
+"""Sets a limit in the dynamic metadata of every request, for a rate limit's ``limit`` override."""
 
 
 def cluster(name: str, addresses: list[str], *, http2: bool = False) -> dict[str, Any]:
@@ -61,7 +61,7 @@ def cluster(name: str, addresses: list[str], *, http2: bool = False) -> dict[str
 def bootstrap(
     rls: list[str], upstream: str, routes: list[dict[str, Any]], *, domain: str = "demo", **filter_options: Any
 ) -> dict[str, Any]:
-    """An Envoy that asks the service at ``rls`` with the rate_limits of each route."""
+    """Return the configuration of an Envoy that calls the services at ``rls`` with the rate_limits of each route."""
     ratelimit = {
         "@type": "type.googleapis.com/envoy.extensions.filters.http.ratelimit.v3.RateLimit",
         "domain": domain,
@@ -108,7 +108,7 @@ def bootstrap(
 
 
 def route(prefix: str, *actions: list[dict[str, Any]], **rate_limit: Any) -> dict[str, Any]:
-    """A route to the upstream with one rate limit for each list of actions."""
+    """Return a route to the upstream with one rate limit for each list of actions."""
     return {
         "match": {"prefix": prefix},
         "route": {"cluster": "upstream", "rate_limits": [{"actions": list(each), **rate_limit} for each in actions]},
@@ -116,7 +116,7 @@ def route(prefix: str, *actions: list[dict[str, Any]], **rate_limit: Any) -> dic
 
 
 def per_route(prefix: str, **rate_limit: Any) -> dict[str, Any]:
-    """A route whose rate limit stands in the filter's own configuration, where Envoy reads all of it."""
+    """Return a route whose rate limit is in the per-route configuration of the filter, where Envoy reads all fields."""
     built = route(prefix)
     built["typed_per_filter_config"] = {
         "envoy.filters.http.ratelimit": {
@@ -137,7 +137,7 @@ def generic(key: str, value: str) -> dict[str, Any]:
 
 @asynccontextmanager
 async def envoy(config: dict[str, Any], folder: Path) -> AsyncIterator[Envoy]:
-    """Run Envoy with a configuration; its ports are its own choice."""
+    """Run Envoy with a configuration, on ports that it chooses."""
     assert BINARY.exists(), f"{BINARY} is missing: `make test` installs it"
     file, admin_file, log = folder / "envoy.json", folder / "admin", folder / "envoy.log"
     file.write_text(json.dumps(config))
@@ -157,7 +157,7 @@ async def envoy(config: dict[str, Any], folder: Path) -> AsyncIterator[Envoy]:
 
 
 async def _addresses(process: asyncio.subprocess.Process, admin_file: Path, log: Path) -> tuple[str, str]:
-    """Ask Envoy where it listens, until it does."""
+    """Poll Envoy until it listens; return the addresses of its admin port and of its listener."""
     async with aiohttp.ClientSession() as session:
         while True:
             assert process.returncode is None, f"Envoy ended: {log.read_text()}"
@@ -175,7 +175,7 @@ async def _addresses(process: asyncio.subprocess.Process, admin_file: Path, log:
 
 @asynccontextmanager
 async def upstream() -> AsyncIterator[str]:
-    """A real HTTP server that answers 200 with the path; yields host:port."""
+    """Run an HTTP server that answers 200 with the path; yields host:port."""
     from aiohttp import web
 
     async def answer(request: web.BaseRequest) -> web.Response:

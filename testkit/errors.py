@@ -1,4 +1,4 @@
-"""The one error of a process or tool that tests or benches need."""
+"""The error raised if a process or tool that tests or bench need is missing or fails."""
 
 from typing import Final
 
@@ -6,4 +6,4 @@ MISSING: Final = "{} is missing: scripts/bench-system installs it"
 
 
 class BenchError(Exception):
-    """Something that cannot be measured here; the text says why, and how to mend it where that is known."""
+    """A measurement is not possible; the text gives the reason, and the remedy if it is known."""

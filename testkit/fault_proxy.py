@@ -1,7 +1,7 @@
 """A TCP proxy whose faults are switched on and off while it runs.
 
-It has a thread and an event loop of its own: a loop that stalls under test does not stall it, and other processes can
-use it too. It shares the interpreter with the test, so a busy test may make it milliseconds late.
+It has its own thread and event loop, so that a stalled loop under test does not stall it, and other processes can use
+it. It shares the interpreter with the test, so a busy test may delay it by milliseconds.
 """
 
 import asyncio
@@ -17,40 +17,41 @@ from typing import Literal, TypedDict, TypeVar, Unpack
 
 CHUNK = 65_536
 WAITING = 256
-"""Chunks that wait in one direction of a connection; beyond these the sender is not read."""
+"""Maximum queued chunks in one direction of a connection; while the queue is full, the sender is not read."""
 BACKLOG = 512
 PATIENCE = 10.0
-"""Seconds for the proxy's own loop to do what it was told."""
+"""Timeout in seconds for the proxy's loop to execute a request of the test."""
 RESET = struct.pack("ii", 1, 0)
-"""SO_LINGER: close with an RST."""
+"""Value of SO_LINGER that makes close send an RST."""
 
 Connects = Literal["open", "silent", "unanswered", "reset"]
-"""New connections are: forwarded; accepted, and nothing comes; not accepted, nor the SYN answered; accepted and reset.
+"""What happens to new connections.
 
-Silent ones are forwarded once it is over. The system sends an unanswered SYN again after 1 s, 3 s, 7 s.
+open: forwarded. silent: accepted, but not forwarded until the fault ends. unanswered: the SYN is not answered; the
+system retransmits it after 1 s, 3 s and 7 s. reset: accepted and reset.
 """
 
 
 @dataclass(frozen=True)
 class Way:
-    """What happens to the bytes of one direction; by default nothing."""
+    """Faults of one direction; by default none."""
 
     delay: float = 0.0
-    """Seconds that they are late. As many pass as before."""
+    """Delay of all bytes in seconds; the throughput is unchanged."""
     jitter: float = 0.0
-    """Up to so many seconds more, at random; the order stays."""
+    """Maximum additional random delay in seconds; the order is kept."""
     hold: bool = False
-    """They are kept back, and the end of the connection too; they go on when it is over."""
+    """Hold back bytes and the end of the connection until the fault ends."""
     drop: bool = False
-    """They are lost, and the connection stays."""
+    """Discard bytes; the connection stays open."""
     piece: int = 0
-    """So many at a time go on, a millisecond between them; 0: as they come."""
+    """Forward pieces of this many bytes with 1 ms between them; 0: forward chunks as received."""
     cut: int | None = None
-    """Of each connection so many go on from now; the next are lost and it is closed."""
+    """Forward this many more bytes of each connection, then discard the rest and close it."""
 
 
 class Faults(TypedDict, total=False):
-    """What ``set`` takes: a direction each, and what becomes of new connections."""
+    """Arguments of ``set``: the faults of each direction and of new connections."""
 
     requests: Way
     replies: Way
@@ -58,7 +59,7 @@ class Faults(TypedDict, total=False):
 
 
 class Side:
-    """One direction of all connections: what happens in it, and how many bytes went on."""
+    """One direction of all connections: its faults, and the number of bytes forwarded."""
 
     def __init__(self, counts: Counter[str]) -> None:
         self.way = Way()
@@ -67,13 +68,13 @@ class Side:
         self._changed = asyncio.Event()
 
     def set(self, way: Way) -> None:
-        """Change what happens, to those that wait as well."""
+        """Change the faults, also for bytes that are being held back."""
         self.way = way
         self._changed.set()
         self._changed = asyncio.Event()
 
     async def unheld(self) -> None:
-        """Return at once, or when bytes are no longer held."""
+        """Wait until bytes are not held back."""
         self.counts["hold"] += self.way.hold
         while self.way.hold:
             await self._changed.wait()
@@ -88,7 +89,7 @@ class Flow:
         self.passed = 0
 
     async def read(self) -> None:
-        """Queue what comes and when it is due; last an end, as no bytes, or a reset, as None."""
+        """Queue each chunk with the time it is due; the last item is empty for an end, or None for a reset."""
         loop = asyncio.get_running_loop()
         data: bytes | None = b"-"
         while data:
@@ -101,7 +102,7 @@ class Flow:
             await self._queue.put((loop.time() + late, data))
 
     async def write(self) -> bool:
-        """Send on what is due; at its end, or cut, say whether it was by a reset."""
+        """Forward chunks when they are due until the end or a cut; return whether the connection was reset."""
         while True:
             due, data = await self._queue.get()
             await asyncio.sleep(due - asyncio.get_running_loop().time())
@@ -143,10 +144,10 @@ class Link:
     abrupt: bool = False
 
     def close(self) -> None:
-        """Close both ends, with a reset when it is abrupt."""
+        """Close both ends, with an RST if ``abrupt`` is set."""
         for end in filter(None, (self.client, self.upstream)):
             if self.abrupt:
-                with suppress(OSError):  # the other side was first
+                with suppress(OSError):  # the peer has already closed it
                     end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
             end.close()
 
@@ -155,10 +156,10 @@ Result = TypeVar("Result")
 
 
 class FaultProxy:
-    """Forwards ``address`` to ``upstream``: ``host:port``, the host as numbers, or the path of a unix socket.
+    """Forwards ``address`` to ``upstream``: ``host:port`` with a numeric host, or the path of a Unix socket.
 
-    ``counts`` are connections as ``accepted`` and the faults that happened, by their names in ``Way`` and ``Connects``
-    (``delay`` has the jitter too; ``unanswered``: times it was switched on) and ``reset``.
+    ``counts`` has the connections as ``accepted``, and the faults that occurred by their names in ``Way`` and
+    ``Connects``; ``delay`` includes the jitter, ``unanswered`` counts activations, ``reset`` includes ``reset()``.
     """
 
     def __init__(self, upstream: str) -> None:
@@ -181,11 +182,11 @@ class FaultProxy:
 
     @property
     def open(self) -> int:
-        """Connections that are open."""
+        """Number of open connections."""
         return len(self._links)
 
     def set(self, **faults: Unpack[Faults]) -> None:
-        """Change the faults that are named, the others stay."""
+        """Change the given faults; the others stay as they are."""
         self._do(lambda: self._set(**faults))
 
     def heal(self) -> None:
@@ -194,7 +195,7 @@ class FaultProxy:
 
     @contextmanager
     def fault(self, **faults: Unpack[Faults]) -> Iterator[None]:
-        """Have these faults for a while, and then none."""
+        """Set these faults for the duration of the block, then end every fault."""
         self.set(**faults)
         try:
             yield
@@ -202,11 +203,11 @@ class FaultProxy:
             self.heal()
 
     def reset(self) -> int:
-        """Reset every open connection; return how many."""
+        """Reset every open connection; return their number."""
         return asyncio.run_coroutine_threadsafe(self._reset(), self._loop).result(PATIENCE)
 
     def close(self) -> None:
-        """End it and all its connections; raise what went wrong in it."""
+        """Close the proxy and its connections; raise the errors of its tasks."""
         asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(PATIENCE)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
@@ -241,7 +242,7 @@ class FaultProxy:
             self._listen()
 
     def _fill(self) -> None:
-        """Fill the queue of those to be accepted, so that the system answers nobody else: one fits, and one waits."""
+        """Fill the accept queue with two connections, of which one waits, so that the system answers no other SYN."""
         self.counts["unanswered"] += 1
         self._listener.listen(0)
         for _ in range(2):
@@ -251,7 +252,7 @@ class FaultProxy:
             self._fillers.append(filler)
 
     def _empty(self) -> None:
-        """Take the fillers out again."""
+        """Remove the filler connections from the accept queue."""
         ours = [each.getsockname() for each in self._fillers]
         while self._fillers:
             self._fillers.pop().close()
@@ -297,7 +298,7 @@ class FaultProxy:
             link.upstream = await self._dial()
             await self._carry(link, link.upstream)
         except OSError:
-            link.abrupt = True  # nobody listens there
+            link.abrupt = True  # the upstream refused the connection
 
     async def _dial(self) -> socket.socket:
         host, _, port = self.upstream.rpartition(":")
@@ -347,7 +348,7 @@ class FaultProxy:
 
 @contextmanager
 def fault_proxy(upstream: str) -> Iterator[FaultProxy]:
-    """Run a proxy to this address."""
+    """Run a proxy in front of this address."""
     proxy = FaultProxy(upstream)
     try:
         yield proxy

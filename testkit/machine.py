@@ -1,4 +1,4 @@
-"""The machine under the numbers: its shape, which core does what, and what a process used of it."""
+"""The machine of a measurement: its cores and versions, CPU affinity, and the CPU and memory use of processes."""
 
 import os
 import platform
@@ -17,11 +17,11 @@ from testkit.errors import BenchError
 TICKS: Final = os.sysconf("SC_CLK_TCK")
 
 LIBRARIES: Final = ("grpcio", "protobuf", "uvloop", "hiredis")
-"""Whose versions the numbers depend on most."""
+"""The libraries whose versions affect the measurements most."""
 
 
 class Cores(NamedTuple):
-    """Which core does what. Redis has one of its own where there are three."""
+    """The core of each process. Redis has its own core if there are at least three."""
 
     server: int
     load: int
@@ -29,7 +29,7 @@ class Cores(NamedTuple):
 
 
 def cores() -> Cores:
-    """Give out the cores this process may use; raises BenchError when there is one alone."""
+    """Assign the cores that this process may use; raises BenchError if there is only one."""
     usable = sorted(os.sched_getaffinity(0))
     if len(usable) < 2:
         raise BenchError("the server and the load need a core each: give the bench two")
@@ -37,14 +37,14 @@ def cores() -> Cores:
 
 
 def pinned(core: int, command: Sequence[str]) -> list[str]:
-    """Return the command that runs this one on a core, as the same process."""
+    """Return a command that runs this command on a core, in the same process."""
     if shutil.which("taskset") is None:
         raise BenchError("taskset is missing: install util-linux")
     return ["taskset", "-c", str(core), *command]
 
 
 def pin(pid: int, core: int) -> None:
-    """Move every thread of a process that runs already to a core; raises BenchError when it is not ours to move."""
+    """Move every thread of a running process to a core; raises BenchError if that is not permitted."""
     try:
         for task in Path(f"/proc/{pid}/task").iterdir():
             os.sched_setaffinity(int(task.name), {core})
@@ -54,7 +54,7 @@ def pin(pid: int, core: int) -> None:
 
 @contextmanager
 def on_core(core: int) -> Iterator[None]:
-    """Keep this process on a core for a while."""
+    """Keep this process on a core for the duration of the block."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {core})
     try:
@@ -64,26 +64,25 @@ def on_core(core: int) -> Iterator[None]:
 
 
 def cpu_seconds(pid: int) -> float:
-    """User and system time of a process and all its threads so far (proc(5), fields 14 and 15 of stat)."""
+    """Return user and system time in seconds of all threads of a process (proc(5), fields 14 and 15 of stat)."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / TICKS
 
 
 def rss_bytes(pid: int) -> int:
-    """Resident memory of a process (proc(5), field 2 of statm)."""
+    """Return the resident memory of a process in bytes (proc(5), field 2 of statm)."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 def busy() -> str:
-    """Say how much else there is to do, in runnable tasks over the last minute, and whether that has to wait for us."""
+    """Return the load average of the last minute, and whether the bench has priority over the other work."""
     first = os.sched_getscheduler(0) in (os.SCHED_FIFO, os.SCHED_RR)
-    return (
-        f"{os.getloadavg()[0] / (os.cpu_count() or 1):.1f} tasks a core{', which wait for the bench' if first else ''}"
-    )
+    per_core = os.getloadavg()[0] / (os.cpu_count() or 1)
+    return f"{per_core:.1f} tasks per core{', which wait for the bench' if first else ''}"
 
 
 def shape() -> str:
-    """Return cores, CPU, system and versions in a sentence."""
+    """Return cores, CPU, system and versions as one line."""
     found = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
     model = " ".join(found[1].split()) if found else platform.machine()
     versions = [f"{name} {version(name)}" for name in LIBRARIES]
@@ -92,7 +91,7 @@ def shape() -> str:
 
 
 def _tools() -> list[str]:
-    """Return the versions of Redis and libnghttp2, where they are installed."""
+    """Return the versions of Redis and libnghttp2 that are installed."""
     said = []
     for command, pattern, name in (
         (("redis-server", "--version"), r"v=(\S+)", "Redis"),

@@ -1,10 +1,10 @@
-"""A page of the docs of which a program writes one part."""
+"""Generated parts of pages in docs/."""
 
 import re
 
 
 def replaced(page: str, part: str, text: str) -> str:
-    """Return the page with this text between ``<!-- part -->`` and ``<!-- end part -->``; ValueError without them."""
+    """Replace the text between ``<!-- part -->`` and ``<!-- end part -->``; ValueError unless the page has one pair."""
     pattern = re.compile(rf"(<!-- {part} -->\n).*?(<!-- end {part} -->)", re.DOTALL)
     page, count = pattern.subn(lambda found: f"{found[1]}{text}{found[2]}", page)
     if count != 1:

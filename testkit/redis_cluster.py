@@ -1,4 +1,4 @@
-"""A real Redis cluster for tests: masters with their slots, perhaps replicas, and slots that move step by step."""
+"""A real Redis cluster for tests: masters, optional replicas, and slot migrations in steps."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -15,13 +15,13 @@ from testkit.tls_files import TlsFiles
 
 SLOTS = 16_384
 CLUSTER = {"REDIS_TYPE": "cluster"}
-"""What the settings say of it, besides its ``url``."""
+"""Environment of the service, in addition to REDIS_URL."""
 
 MOVE_MILLISECONDS = 5000
 FIXED = [
     *("--cluster-enabled", "yes"),
     *("--cluster-announce-ip", "127.0.0.1"),
-    # A replica may be promoted whatever it missed, and follows no other group's master.
+    # A replica may be promoted regardless of its replication lag, and does not migrate to another master.
     *("--cluster-replica-validity-factor", "0"),
     *("--cluster-allow-replica-migration", "no"),
     *AT_ONCE,
@@ -29,7 +29,13 @@ FIXED = [
 
 
 class Node(RedisServer):
-    """One node; ``id`` is what the others know it by, ``announced`` the address that the cluster tells clients."""
+    """One node.
+
+    Attributes:
+        bus: port of the cluster bus.
+        announced: the address that the cluster reports to clients.
+        id: its node ID.
+    """
 
     def __init__(
         self,
@@ -53,60 +59,60 @@ class Node(RedisServer):
 
     @property
     def told_port(self) -> int:
-        """The port of ``announced``; replicas use it too."""
+        """Port of ``announced``, which replicas also use."""
         return int(self.announced.rpartition(":")[2])
 
     def owners(self) -> list[tuple[int, int, tuple[str, ...]]]:
-        """CLUSTER SLOTS as it sees it: first slot, last, and ids: the master's, then those of its replicas."""
+        """Return its CLUSTER SLOTS: first slot, last slot, and node IDs, the master's first, then the replicas'."""
         seen = self.ask("CLUSTER", "SLOTS")
         return sorted(
             (first, last, (nodes[0][2], *sorted(each[2] for each in nodes[1:]))) for first, last, *nodes in seen
         )
 
     def taught(self, *command: str) -> bool:
-        """Tell it this CLUSTER command, and say that it took it."""
+        """Send this CLUSTER command; return True if it succeeds."""
         return bool(self.ask("CLUSTER", *command) == "OK")
 
     def facts(self) -> dict[str, str]:
-        """CLUSTER INFO."""
+        """Return the fields of CLUSTER INFO."""
         return dict(line.split(":", 1) for line in self.ask("CLUSTER", "INFO").split())
 
 
 class RedisCluster:
-    """Nodes, masters first. Its methods wait for what they did; use a thread when a loop must turn meanwhile."""
+    """Nodes, masters first. Methods block until their effect is visible; with an event loop, call them in a thread."""
 
     def __init__(self, nodes: Sequence[Node]) -> None:
         self.nodes = list(nodes)
 
     @property
     def url(self) -> str:
-        """What REDIS_URL would say."""
+        """Value for REDIS_URL."""
         return ",".join(each.announced for each in self.nodes)
 
     @staticmethod
     def slot(key: str | bytes) -> int:
-        """Slot of this key."""
+        """Return the slot of a key."""
         return key_slot(key if isinstance(key, bytes) else key.encode())
 
     def owner(self, slot: int) -> Node:
-        """The master that answers for this slot."""
+        """Return the master of this slot."""
         return self._group(slot)[0]
 
     def replicas(self, slot: int) -> list[Node]:
-        """Its replicas, those that are in sight."""
+        """Return the known replicas of the master of this slot."""
         return self._group(slot)[1:]
 
     def masters(self) -> list[Node]:
-        """Those with slots."""
+        """Return the masters that have slots."""
         return [self._node(id_) for id_ in dict.fromkeys(ids[0] for _, _, ids in self._view())]
 
     def flush(self) -> None:
-        """Forget all keys."""
+        """Delete all keys."""
         for each in self.masters():
             each.ask("FLUSHALL")
 
     def migration(self, slot: int, to: Node) -> "Migration":
-        """A move of this slot, nothing of it done yet."""
+        """Return a migration of this slot that has not begun."""
         return Migration(self, slot, self.owner(slot), to)
 
     def migrate_slot(self, slot: int, to: Node) -> None:
@@ -117,12 +123,12 @@ class RedisCluster:
         move.finish()
 
     def failover(self, replica: Node, *how: str) -> None:
-        """Make it the master of its group; ``how``: ``"FORCE"`` or ``"TAKEOVER"`` when the master cannot take part."""
+        """Promote a replica; ``how`` is ``"FORCE"`` or ``"TAKEOVER"`` if its master is unavailable."""
         replica.ask("CLUSTER", "FAILOVER", *how)
         self.promoted(replica)
 
     def promoted(self, replica: Node) -> None:
-        """Wait until all that are awake know this one as a master of slots."""
+        """Wait until all running nodes know this one as a master with slots."""
         until(
             lambda: all(replica.id in {ids[0] for _, _, ids in each.owners()} for each in self._awake()),
             f"{replica.address} promoted",
@@ -130,7 +136,7 @@ class RedisCluster:
         self.settle()
 
     def settle(self) -> None:
-        """Wait until all that are awake are of one mind: every slot has a master, replicas are in sync."""
+        """Wait until all running nodes agree that every slot has a master, and replicas are synchronized."""
         until(self._settled, "a settled cluster")
 
     def _settled(self) -> bool:
@@ -159,7 +165,7 @@ class RedisCluster:
             try:
                 return each.owners()
             except redis.RedisError:
-                continue  # it hangs, or it was only just started
+                continue  # the node hangs or is starting
         raise AssertionError("no node answers")
 
     def _group(self, slot: int) -> list[Node]:
@@ -169,7 +175,7 @@ class RedisCluster:
 
 @dataclass(frozen=True)
 class Migration:
-    """A slot on its way. Between ``begin`` and ``finish`` the source sends on, by ASK, who asks for a key it lacks."""
+    """A slot migration. Between ``begin`` and ``finish`` the source answers ASK for keys that it does not have."""
 
     cluster: RedisCluster
     slot: int
@@ -177,12 +183,12 @@ class Migration:
     to: Node
 
     def begin(self) -> None:
-        """Mark the slot as importing there and migrating here."""
+        """Mark the slot as importing at the target and migrating at the source."""
         self.to.ask("CLUSTER", "SETSLOT", self.slot, "IMPORTING", self.source.id)
         self.source.ask("CLUSTER", "SETSLOT", self.slot, "MIGRATING", self.to.id)
 
     def move_keys(self, most: int = SLOTS) -> int:
-        """Move at most so many keys; return how many."""
+        """Move at most ``most`` keys; return the number of moved keys."""
         keys = self.source.ask("CLUSTER", "GETKEYSINSLOT", self.slot, most)
         if keys:
             secret = ["AUTH", self.to.password] if self.to.password is not None else []
@@ -190,20 +196,20 @@ class Migration:
         return len(keys)
 
     def finish(self) -> None:
-        """Give the slot to its new owner, and wait until all know."""
+        """Assign the slot to the target, and wait until all nodes know."""
         others = [each for each in self.cluster.masters() if each not in (self.source, self.to)]
         for each in (self.to, self.source, *others):
             each.ask("CLUSTER", "SETSLOT", self.slot, "NODE", self.to.id)
         self.cluster.settle()
 
     def cancel(self) -> None:
-        """Take the marks away again; keys that were moved stay where they are."""
+        """Remove the marks; keys that were moved stay at the target."""
         for each in (self.to, self.source):
             each.ask("CLUSTER", "SETSLOT", self.slot, "STABLE")
 
 
 def _form(cluster: RedisCluster, masters: int) -> None:
-    """Give the slots to the masters and make all meet; replicas follow the masters in turn."""
+    """Assign the slots to the masters, join the nodes, and distribute the replicas over the masters."""
     leaders, followers = cluster.nodes[:masters], cluster.nodes[masters:]
     for turn, node in enumerate(cluster.nodes):
         node.id = node.ask("CLUSTER", "MYID")
@@ -227,10 +233,10 @@ def redis_cluster(
     node_timeout: int = 1000,
     announce: Sequence[int] = (),
 ) -> Iterator[RedisCluster]:
-    """Run a cluster with ``replicas`` for each master; it takes 2 s, which a master waits before it accepts writes.
+    """Run a cluster with ``replicas`` replicas a master; takes 2 s, which a new master waits before it accepts writes.
 
-    ``options`` are those of every node, ``node_timeout`` is in milliseconds. ``announce`` are ports, one a node in the
-    order of ``nodes``, that clients are told instead of the nodes' own: those of proxies.
+    ``options`` are the options of every node, ``node_timeout`` is in ms. ``announce`` has one port per node, in the
+    order of ``nodes``, that the cluster reports to clients instead of the node's own: the ports of proxies.
     """
     with ExitStack() as stack:
         folder = stack.enter_context(scratch_folder())
@@ -250,7 +256,7 @@ def redis_cluster(
 
 
 async def connected(make: Callable[..., RedisStore], cluster: RedisCluster, **others: object) -> RedisStore:
-    """A store that is connected to every master."""
+    """Return a store that is connected to every master."""
     store = make(cluster.url, env=CLUSTER, **others)
     assert await store.connect()
     return store

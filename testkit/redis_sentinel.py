@@ -1,4 +1,4 @@
-"""A real Sentinel set for tests: a master, a replica and three sentinels that can agree on a new master."""
+"""A real Sentinel set for tests: a master, a replica and three Sentinels, enough to elect a new master."""
 
 import secrets
 from collections.abc import Iterator, Sequence
@@ -14,25 +14,26 @@ SENTINELS = 3
 QUORUM = 2
 READY = b"Sentinel ID is"
 PACE = {
-    # Milliseconds between what a sentinel does of itself: its own are 1 to 10 s, made for wide networks.
-    # It only promotes a replica that it heard of in the last five pings or three INFOs, and during a failover it asks
-    # once a second; but pings are to be well below down-after, or a new master is soon taken for dead.
+    # Periods in ms of a Sentinel's own actions; its defaults are 1 to 10 s, for wide-area networks.
+    # A Sentinel promotes only a replica that answered in the last five ping or three INFO periods, and during a
+    # failover it sends one INFO per second; ping-period must be well below down-after, or a new master is soon
+    # considered dead.
     "ping-period": 300,
     "info-period": 500,
     "ask-period": 100,
-    # Four of these after it looks like a master a replica is demoted; a promotion may go unseen for one second.
+    # A replica that reports to be a master is demoted after four of these; a promotion may go unnoticed for 1 s.
     "publish-period": 600,
-    # A busy test machine is not a clock that jumped.
+    # A pause of a busy test machine must not be mistaken for a clock step.
     "tilt-period": 200,
 }
 
 
 Settings = dict[str, str | int]
-"""What a sentinel is told of its master."""
+"""Settings of a Sentinel for its master."""
 
 
 class RedisSentinel:
-    """Servers and sentinels. Its methods wait for what they did; use a thread when a loop must turn meanwhile."""
+    """Servers and Sentinels. Methods block until their effect is visible; with an event loop, call them in a thread."""
 
     def __init__(self, servers: Sequence[RedisServer], sentinels: Sequence[RedisServer]) -> None:
         self.servers = list(servers)
@@ -40,33 +41,33 @@ class RedisSentinel:
 
     @property
     def url(self) -> str:
-        """What REDIS_URL would say."""
+        """Value for REDIS_URL."""
         return ",".join([NAME, *(each.address for each in self.sentinels)])
 
     @property
     def master(self) -> RedisServer:
-        """The server that the first sentinel that is awake names."""
+        """The master according to the first Sentinel that is running and not hung."""
         return self._named(next(each for each in self.sentinels if each.awake))
 
     @property
     def replica(self) -> RedisServer:
-        """The other server, whether it runs or not."""
+        """The other server, which may be dead."""
         return next(each for each in self.servers if each is not self.master)
 
     def kill_master(self) -> RedisServer:
-        """Kill -9 it and return it; the sentinels are yet to notice."""
+        """Kill the master with SIGKILL and return it, before the Sentinels have noticed."""
         master = self.master
         master.kill()
         return master
 
     def failover(self) -> RedisServer:
-        """Promote the replica while the master is well; return the new master."""
+        """Promote the replica of a healthy master; return the new master."""
         old = self.master
         until(self._ordered, "a failover begun")
         return self.promoted(old)
 
     def promoted(self, old: RedisServer) -> RedisServer:
-        """Wait until every sentinel that is awake names another master, which is one; return it."""
+        """Wait until every running Sentinel names the other server, and that is a master; return it."""
         awake = [each for each in self.sentinels if each.awake]
         new = next(each for each in self.servers if each is not old)
 
@@ -77,12 +78,12 @@ class RedisSentinel:
         return new
 
     def restart(self, old: RedisServer) -> None:
-        """Start a killed server, which takes itself for a master, and wait until it is an equal replica of the one."""
+        """Start a killed server, which starts as a master, and wait until it is a synchronized replica."""
         old.start()
         self.settle()
 
     def settle(self) -> None:
-        """Wait until all that runs agrees: one master, the other its replica and in sync, every sentinel in sight."""
+        """Wait until all running servers agree on one master, replicas are synchronized, and Sentinels see them."""
         until(self._settled, "a settled set")
 
     def _settled(self) -> bool:
@@ -115,7 +116,7 @@ def _sees(sentinel: RedisServer, replicas: int) -> bool:
 
 @dataclass
 class _Making:
-    """Makes the servers of a set, which all end with its stack."""
+    """Creates the servers of a set; the stack ends them."""
 
     stack: ExitStack
     folder: Path
@@ -136,14 +137,14 @@ class _Making:
         pair = [self.server(each, *AT_ONCE, *secret, *options, password=password) for each in ("master", "replica")]
         start_all(pair)
         master, replica = pair
-        # Not by an option: each takes itself for a master when it comes back from the dead.
+        # Not by an option: a killed server must restart as a master.
         replica.ask("REPLICAOF", "127.0.0.1", master.port)
-        # A sentinel that meets a replica out of sync asks it again in 10 s.
+        # A Sentinel that finds a replica out of sync sends it INFO again only after 10 s.
         until(lambda: replica.in_sync(master.port), "the replica in sync")
         return pair
 
     def sentinels(self, pair: Sequence[RedisServer], settings: Settings, password: str | None) -> list[RedisServer]:
-        """Start those that watch this pair."""
+        """Start the Sentinels of this pair."""
         files = {secrets.token_hex(20): self.folder / f"{turn}.conf" for turn in range(SENTINELS)}
         guarded = [] if password is None else ["--requirepass", password]
         made = {
@@ -162,7 +163,7 @@ class _Making:
 
 
 def _configuration(own: str, others: dict[str, int], pair: Sequence[RedisServer], settings: Settings) -> str:
-    """What a sentinel writes once it has met the others and the replica, which takes it seconds by itself."""
+    """Return the configuration with the replica and the other Sentinels, whose discovery would take seconds."""
     master, replica = pair
     return "\n".join(
         [
@@ -185,7 +186,7 @@ def redis_sentinel(
     down_after: int = 1000,
     failover_timeout: int = 1000,
 ) -> Iterator[RedisSentinel]:
-    """Run a set; ``options`` are the servers', ``down_after`` and ``failover_timeout`` the sentinels' milliseconds."""
+    """Run a set; ``options`` are of the servers, ``down_after`` and ``failover_timeout`` of the Sentinels, in ms."""
     settings: Settings = {
         "down-after-milliseconds": down_after,
         "failover-timeout": failover_timeout,

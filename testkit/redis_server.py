@@ -1,4 +1,4 @@
-"""A real redis-server for tests: on a unix socket, a free TCP port or TLS, and able to die, hang and come back."""
+"""A real redis-server for tests, on a Unix socket, a free TCP port or TLS, which can be killed, hung and restarted."""
 
 import os
 import random
@@ -21,18 +21,23 @@ from testkit.tls_files import TlsFiles
 
 SERVING = b"eady to accept connections"
 AT_ONCE = ["--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1"]
-"""A replica need not wait to be fed together with others; and it counts as one from the first ping of its master."""
+"""Do not wait for more replicas before replication starts; ping each second, since a replica counts from the first."""
 PORTS = range(10_000, 32_768)
-"""Below those the system gives to outgoing connections, so that nobody takes the port of a server that was killed."""
+"""Below the range of ephemeral ports, so that no outgoing connection takes the port of a killed server."""
 PATIENCE = 30.0
-"""Seconds that ``until`` waits: only a test that fails ever waits so long."""
+"""Timeout of ``until`` in seconds; only a failing test waits that long."""
 
 
 class RedisServer:
-    """One redis-server process with nothing on disk.
+    """One redis-server process without persistence.
 
-    ``address`` is what REDIS_URL would say, ``socket_type`` what REDIS_SOCKET_TYPE would (unix or tcp). With ``tls``
-    it speaks TLS only. ``ready`` is what it prints once it listens. ``password`` is what ``ask`` gives.
+    ``ready`` is the output that shows that it listens.
+
+    Attributes:
+        address: value for REDIS_URL.
+        socket_type: value for REDIS_SOCKET_TYPE, unix or tcp.
+        tls: its certificates, if it accepts only TLS.
+        password: the password that ``ask`` sends.
     """
 
     def __init__(
@@ -69,34 +74,34 @@ class RedisServer:
 
     @property
     def port(self) -> int:
-        """Where it listens, of a TCP server."""
+        """Port of a TCP server."""
         return int(self.address.rpartition(":")[2])
 
     @property
     def awake(self) -> bool:
-        """Whether it runs and does not hang."""
+        """Whether it is running and not hung."""
         return self._process is not None and not self._hung
 
     @property
     def process(self) -> subprocess.Popen[bytes]:
-        """The process that runs now."""
+        """The running process."""
         assert self._process is not None
         return self._process
 
     def start(self) -> None:
-        """Start, and return once connections are accepted."""
+        """Start the server; return when it accepts connections."""
         self.launch()
         self.wait()
 
     def launch(self) -> None:
-        """Start; until ``wait`` returns it may not listen yet."""
+        """Start the server without waiting until it listens; ``wait`` does that."""
         assert self._process is None
         self._process = subprocess.Popen(
             self._command, env=self._env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL
         )
 
     def wait(self) -> None:
-        """Return once connections are accepted; fail with what it printed when it ends instead."""
+        """Wait until the server accepts connections; if it exits instead, raise AssertionError with its output."""
         output = self.process.stdout
         assert output is not None
         said = []
@@ -108,7 +113,7 @@ class RedisServer:
         raise AssertionError(b"redis-server did not start: " + b"".join(said))
 
     def kill(self) -> None:
-        """End it as kill -9 does; ``start`` brings an empty one back at the same address."""
+        """Kill the server with SIGKILL; ``start`` starts an empty one at the same address."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
@@ -118,18 +123,18 @@ class RedisServer:
             self._hung = False
 
     def hang(self) -> None:
-        """SIGSTOP: connections stay open and nothing answers."""
+        """Suspend the server with SIGSTOP: connections stay open, but no command is answered."""
         self.process.send_signal(signal.SIGSTOP)
         os.waitid(os.P_PID, self.process.pid, os.WSTOPPED | os.WNOWAIT)
         self._hung = True
 
     def resume(self) -> None:
-        """SIGCONT."""
+        """Resume the server with SIGCONT."""
         self._hung = False
         self.process.send_signal(signal.SIGCONT)
 
     def client(self, **options: Any) -> "redis.Redis":
-        """An ordinary client, for looking at what is stored; close it."""
+        """Return a redis-py client, for inspecting keys; the caller closes it."""
         if self.socket_type == "unix":
             return redis.Redis(unix_socket_path=self.address, **options)
         if self.tls is None:
@@ -142,24 +147,24 @@ class RedisServer:
         return redis.Redis(port=self.port, ssl=True, **files, **options)
 
     def ask(self, *command: str | int, seconds: float = 2.0) -> Any:
-        """One command on a connection of its own, which fails at once; redis.RedisError when it does."""
+        """Send one command on a new connection, without retries; raises redis.RedisError."""
         once: dict[str, Any] = {"retry": Retry(NoBackoff(), 0), "socket_timeout": seconds, "decode_responses": True}
-        once["encoding_errors"] = "surrogateescape"  # a key may be any bytes
+        once["encoding_errors"] = "surrogateescape"  # keys need not be UTF-8
         with closing(self.client(password=self.password, protocol=2, **once)) as client:
             return client.execute_command(*command)
 
     def role(self) -> str:
-        """Say master, slave or sentinel, as it sees itself."""
+        """Return the role that the server reports: master, slave or sentinel."""
         return str(self.ask("ROLE")[0])
 
     def in_sync(self, port: int) -> bool:
-        """Whether it is a replica of the master at this port, and has what that one has."""
+        """Whether it is a replica of the master at this port, and synchronized."""
         role = self.ask("ROLE")
         return role[0] == "slave" and [*role[2:4]] == [port, "connected"]
 
 
 def free_port() -> int:
-    """A TCP port nobody listens on at this moment."""
+    """Return a TCP port that is free at this moment."""
     while True:
         with socket.socket() as probe:
             try:
@@ -170,7 +175,7 @@ def free_port() -> int:
 
 
 def until(true: Callable[[], bool], what: str, seconds: float = PATIENCE) -> None:
-    """Ask again and again until it is true; a server that does not answer has not said so yet."""
+    """Poll a condition until it is true; an error of Redis counts as false. Raises AssertionError at the timeout."""
     deadline = time.monotonic() + seconds
     why: object = ""
     while time.monotonic() < deadline:
@@ -184,7 +189,7 @@ def until(true: Callable[[], bool], what: str, seconds: float = PATIENCE) -> Non
 
 
 def start_all(servers: Sequence[RedisServer]) -> None:
-    """Start them side by side, and return once all accept connections."""
+    """Start servers concurrently; return when all accept connections."""
     for server in servers:
         server.launch()
     for server in servers:
@@ -193,7 +198,7 @@ def start_all(servers: Sequence[RedisServer]) -> None:
 
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """A folder with a path short enough for a unix socket's."""
+    """Create a temporary folder whose path is short enough for a Unix socket."""
     folder = Path(tempfile.mkdtemp(prefix="rl"))
     try:
         yield folder
@@ -211,7 +216,7 @@ def redis_server(
 ) -> Iterator[RedisServer]:
     """Run a redis-server with these command-line options, for instance ``"--requirepass", "x"``.
 
-    With ``tls`` it is on TCP; ``client_certificate``: nobody may connect without one.
+    ``tls`` implies TCP. With ``client_certificate``, clients must present a certificate.
     """
     mutual = [] if tls is None else ["--tls-auth-clients", "yes" if client_certificate else "no"]
     with ExitStack() as stack:
@@ -223,13 +228,13 @@ def redis_server(
 
 
 class Clock:
-    """The clock of a redis-server under libfaketime; pass ``env`` to ``redis_server``."""
+    """The clock of a redis-server under libfaketime; ``env`` is the environment for ``redis_server``."""
 
     def __init__(self, folder: Path, library: str) -> None:
         self._file = folder / "clock"
         self.step_to(0)
         self.env = {
-            # libc behind it: jemalloc, which Redis links, asks for the time while libfaketime starts, and fails.
+            # libc after it: otherwise jemalloc, which Redis links, reads the clock while libfaketime starts, and fails.
             "LD_PRELOAD": f"{library}:libc.so.6",
             "FAKETIME_TIMESTAMP_FILE": str(self._file),
             "FAKETIME_NO_CACHE": "1",
@@ -237,14 +242,14 @@ class Clock:
         }
 
     def step_to(self, offset: int) -> None:
-        """Set how many seconds the server's wall clock is ahead (below 0: behind) of ours."""
+        """Set the offset in seconds of the server's wall clock to the real one; negative: behind."""
         fresh = self._file.with_suffix(".new")
         fresh.write_text(f"{offset:+d}s\n")
         fresh.replace(self._file)
 
 
 def faked_clock(folder: Path) -> Clock | None:
-    """A clock to be stepped, or None where libfaketime is not installed."""
+    """Return a clock that can be stepped, or None if libfaketime is not installed."""
     if shutil.which("faketime") is None:
         return None
     said = subprocess.run(

@@ -1,4 +1,4 @@
-"""What is measured: the service as a user would start it, a Redis beside it, and peers that run already."""
+"""The processes under measurement: the service as a user starts it, its Redis, and peers that are already running."""
 
 import json
 import os
@@ -20,19 +20,19 @@ from testkit.machine import Cores, pinned
 METHOD: Final = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit"
 TRANSPORTS: Final = ("nghttp2", "grpcio")
 START_SECONDS: Final = 120.0
-"""Until a service with 100,000 rules answers; a slow machine reads them in 20 s."""
+"""Timeout for a service with 100,000 rules to start; a slow machine parses them in 20 s."""
 
 STOP_SECONDS: Final = 10.0
 
 
 class Subject(NamedTuple):
-    """Something that answers.
+    """A running service.
 
     Attributes:
-        address: host:port of its gRPC.
-        pid: 0 where its process is not known, so that its CPU and memory are not either.
-        http: host:port of its HTTP; empty for a peer.
-        log: the file of its log.
+        address: host:port of its gRPC listener.
+        pid: its process; 0 if unknown, in which case its CPU and memory are not measured.
+        http: host:port of its HTTP listener; empty for a peer.
+        log: its log file.
     """
 
     name: str
@@ -43,21 +43,21 @@ class Subject(NamedTuple):
 
 
 def peer(text: str) -> Subject:
-    """Read ``NAME=HOST:PORT[,pid=N]``; raises ValueError."""
+    """Parse ``NAME=HOST:PORT[,pid=N]``; raises ValueError."""
     name, separator, rest = text.partition("=")
     address, _, option = rest.partition(",")
     key, _, pid = option.partition("=")
     host, _, port = address.rpartition(":")
     if not (name and separator and host and port.isdigit()) or (option and (key != "pid" or not pid.isdigit())):
-        raise ValueError(f"'{text}' is no peer: write NAME=HOST:PORT or NAME=HOST:PORT,pid=N")
+        raise ValueError(f"'{text}' is not a peer; write NAME=HOST:PORT or NAME=HOST:PORT,pid=N")
     if name in TRANSPORTS:
-        raise ValueError(f"'{name}' is one of ours: give the peer another name")
+        raise ValueError(f"'{name}' is a transport of ratelimitd; give the peer another name")
     return Subject(name, address, int(pid or 0))
 
 
 @cache
 def flags() -> str:
-    """Return what ``serve --help`` says, to see what this service can do."""
+    """Return the output of ``serve --help``, which lists the flags that this version has."""
     command = [sys.executable, "-m", "ratelimitd", "serve", "--help"]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
@@ -68,11 +68,11 @@ def has(flag: str) -> bool:
 
 
 def transports() -> tuple[list[str], list[str]]:
-    """Return the transports that can be measured, and for each other one why not."""
+    """Return the transports that can be measured, and a note with the reason for each that cannot."""
     if not has("--transport"):
         return ["grpcio"], ["nghttp2: not measured, `serve` has no --transport"]
     try:
-        from ratelimitd.transport import nghttp2  # noqa: F401 - whether it can be imported is the question
+        from ratelimitd.transport import nghttp2  # noqa: F401 - only tests that the import works
     except ImportError as error:
         return ["grpcio"], [f"nghttp2: not measured, the extension was not built ({error})"]
     return list(TRANSPORTS), []
@@ -80,9 +80,9 @@ def transports() -> tuple[list[str], list[str]]:
 
 @contextmanager
 def service(name: str, policy: str, core: int, env: Mapping[str, str] | None = None) -> Iterator[Subject]:
-    """Run ``ratelimitd serve`` on a core with the transport of this name; raises BenchError when it does not start.
+    """Run ``ratelimitd serve`` on a core with the transport of this name; raises BenchError if it does not start.
 
-    The policy may be written to ``policy.yaml`` beside the log, and SIGHUP then loads it.
+    The policy is ``policy.yaml`` in the folder of the log; the caller may replace it and send SIGHUP.
     """
     chosen = ["--transport", name] if has("--transport") else []
     with tempfile.TemporaryDirectory(prefix="bench") as folder:
@@ -102,7 +102,7 @@ def service(name: str, policy: str, core: int, env: Mapping[str, str] | None = N
 
 
 def logged(process: "subprocess.Popen[bytes]", log: Path, message: str) -> dict[str, Any]:
-    """Wait for a line of the log; raises BenchError when the process ends first."""
+    """Wait for a log line with this message; raises BenchError if the process ends first."""
     record = waited(log, message, lambda: process.poll() is None)
     if record is None:
         raise BenchError(f"the service did not start:\n{log.read_text()}")
@@ -110,7 +110,10 @@ def logged(process: "subprocess.Popen[bytes]", log: Path, message: str) -> dict[
 
 
 def waited(log: Path, message: str, alive: Any = lambda: True, after: int = 0) -> dict[str, Any] | None:
-    """Wait until the log has more than ``after`` lines with this message; returns the last one, None at the end."""
+    """Wait until the log has more than ``after`` lines with this message; return the last of them.
+
+    Returns None if the process ends, or after ``START_SECONDS``.
+    """
     until = time.monotonic() + START_SECONDS
     while time.monotonic() < until:
         going = alive()
@@ -134,7 +137,7 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
 
 @contextmanager
 def redis_cluster(cores: Cores) -> Iterator[str]:
-    """Run a cluster of three masters, each as ``redis``, all on Redis' core; yields their addresses."""
+    """Run a cluster of three masters on the core of Redis; yields their addresses, separated by commas."""
     with ExitStack() as stack:
         nodes = [stack.enter_context(redis(cores, "--cluster-enabled", "yes"))[0] for _ in range(3)]
         subprocess.run(["redis-cli", "--cluster", "create", *nodes, "--cluster-yes"], check=True, capture_output=True)
@@ -143,7 +146,7 @@ def redis_cluster(cores: Cores) -> Iterator[str]:
 
 @contextmanager
 def redis(cores: Cores, *more: str) -> Iterator[tuple[str, int]]:
-    """Run a redis-server with nothing on disk, on its core; yields its host:port and its pid."""
+    """Run a redis-server without persistence on the core of Redis; yields its host:port and its pid."""
     if shutil.which("redis-server") is None:
         raise BenchError(MISSING.format("redis-server"))
     with tempfile.TemporaryDirectory(prefix="bench") as folder:
@@ -162,7 +165,7 @@ def redis(cores: Cores, *more: str) -> Iterator[tuple[str, int]]:
 
 
 def free_port() -> int:
-    """Return a TCP port that nobody listens on at this moment; 10,000 above it is one too, for a cluster's bus."""
+    """Return a free TCP port below 55,000, so that port + 10,000, a cluster's bus port, is also valid."""
     while True:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -173,9 +176,9 @@ def free_port() -> int:
 
 @contextmanager
 def certificate() -> Iterator[dict[str, str]]:
-    """Make a self-signed certificate; yields the settings that serve with it."""
+    """Create a self-signed certificate; yields the settings of a service that uses it."""
     if shutil.which("openssl") is None:
-        raise BenchError("openssl is missing: install it for the TLS row")
+        raise BenchError("openssl is missing: install it to measure TLS")
     with tempfile.TemporaryDirectory(prefix="bench") as folder:
         key, cert = f"{folder}/key.pem", f"{folder}/cert.pem"
         kind = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "1"]

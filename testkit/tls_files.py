@@ -1,4 +1,4 @@
-"""Certificates for tests, as PEM files: an authority, a server's, a client's."""
+"""PEM files for tests: a certificate authority, a server certificate and a client certificate."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +8,7 @@ import trustme
 
 @dataclass(frozen=True)
 class TlsFiles:
-    """Paths. ``server`` and ``client`` are both signed by ``authority``."""
+    """Paths of the files. The authority signs both certificates."""
 
     authority: Path
     server_certificate: Path
@@ -18,7 +18,7 @@ class TlsFiles:
 
 
 def tls_files(folder: Path, *names: str) -> TlsFiles:
-    """Write them into this folder, which exists; the server's is for ``names``, or else localhost and 127.0.0.1."""
+    """Write the files to an existing folder; the server certificate is for ``names`` (localhost and 127.0.0.1)."""
     authority = trustme.CA()
     where = TlsFiles(*(folder / f"{each}.pem" for each in ("ca", "server", "server-key", "client", "client-key")))
     authority.cert_pem.write_to_path(where.authority)

@@ -15,7 +15,7 @@ PACE = Pace(before=0.8, fault=0.5, settle=1.2, after=1.2)
 SHORT = {
     each.name: each
     for each in SCENARIOS
-    if each.name in ("replies blackholed", "connections reset", "Redis killed, back empty")
+    if each.name in ("replies blackholed", "connections reset", "Redis killed, restarted empty")
     and each.law == "token_bucket"
 }
 
@@ -28,7 +28,7 @@ def ready():
         where = cores()
     except BenchError as error:
         pytest.skip(str(error))
-    with stage("lone", where, PACE, {"STORE_BUDGET": "250ms"}) as started:
+    with stage("single", where, PACE, {"STORE_BUDGET": "250ms"}) as started:
         yield started
 
 

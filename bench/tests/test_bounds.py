@@ -105,5 +105,5 @@ def test_a_limit_that_admits_half_shows_it(algorithm):
 
 def test_a_time_without_a_whole_window_says_nothing():
     """A fixed window that is cut has no sustained rate."""
-    with pytest.raises(ValueError, match="no whole window"):
+    with pytest.raises(ValueError, match="no complete window"):
         used(LAWS["fixed_window"], [], DAY + 0.1, DAY + 0.9)

@@ -88,13 +88,13 @@ def test_no_right_decision_within_a_second_is_a_miss():
         lambda call: call._replace(status=0, answer=SHARE) if call.status or call.due > DAY + 4 else call, "local"
     )
     assert seen.right == math.inf
-    assert seen.misses == ("no right decision until inf ms after the return",)
+    assert seen.misses == ("no correct decision until inf ms after the recovery",)
 
 
 def test_calls_that_fail_after_the_return_are_a_miss():
     """One is enough."""
     seen = found(lambda call: call._replace(status=14) if call.due == DAY + 6 else call)
-    assert seen.misses == ("1 calls failed more than 1 s after the return",)
+    assert seen.misses == ("1 calls failed more than 1 s after the recovery",)
 
 
 def test_calls_of_healthy_nodes_must_not_fail():

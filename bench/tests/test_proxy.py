@@ -36,8 +36,8 @@ def test_ours_stands_beside_nginx_with_as_many_connections():
         ("no limits", "16"),
         ("nginx", "128"),
     ]
-    assert [each["requests/s: of nginx"] for each in rows] == ["", "0.25", ""]
-    assert [each["p99: times nginx"] for each in rows] == ["", "2.00", ""]
+    assert [each["requests/s vs nginx"] for each in rows] == ["", "0.25", ""]
+    assert [each["p99 vs nginx"] for each in rows] == ["", "2.00", ""]
 
 
 def test_a_run_with_a_failed_request_is_not_quoted():
@@ -45,7 +45,7 @@ def test_a_run_with_a_failed_request_is_not_quoted():
     notes: list[str] = []
     data = proxy._data(_measured(16, proxy.NGINX, failed=3.0) | _measured(16, "no limits"), notes)
     assert [each["by"] for each in data] == ["no limits"]
-    assert notes == ["16 connections, nginx: 3 requests failed, so not quoted"]
+    assert notes == ["16 connections, nginx: not quoted, 3 requests failed"]
     assert proxy.row(data[0], data)[-2:] == ["", ""]
 
 

@@ -114,6 +114,7 @@ def test_wrong_tokens_are_limited_and_the_right_one_is_not():
     assert [status(guard, "Bearer wrong") for _ in range(2)] == [401, 429]
 
 
+@pytest.mark.scenario("logs that fill up or contain secrets")
 def test_a_flood_of_wrong_tokens_fills_no_log_and_shows_no_token():
     """As many lines as 401s, each with the caller and none with what he sent."""
     guard = guard_of()

@@ -44,6 +44,7 @@ async def test_healthcheck_is_ok_or_500_with_nothing_for_any_method(method: str)
     assert (await ask(service(health), "/healthcheck", method))[:2] == (500, b"")
 
 
+@pytest.mark.scenario("probes that report a wrong state")
 async def test_readyz_names_what_is_not_ready() -> None:
     """503 with a line for each component, with its reason where one is known."""
     health = Health()
@@ -65,6 +66,7 @@ async def test_readiness_may_count_more_than_health() -> None:
     assert [(await ask(routes, path)).status for path in ("/healthcheck", "/readyz")] == [200, 503]
 
 
+@pytest.mark.scenario("probes that report a wrong state")
 async def test_liveness_does_not_depend_on_any_component() -> None:
     """Restarting us does not mend Redis."""
     health = Health()

@@ -1,4 +1,4 @@
-"""What a clock that steps does to a counter; row 17 of the reliability scenarios, without a Redis."""
+"""Counters whose clock steps forward or back, without Redis."""
 
 from typing import Any
 
@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from ratelimitd.algorithms import ALGORITHMS, Decision, Rate, make_rate
 from ratelimitd.algorithms.rate import SMALL_STEP
 from tests.algorithms.cases import CLOCKED, NOW, SECOND, YEAR, Counter, rates
+
+pytestmark = pytest.mark.scenario("the clock of Redis steps forward or back")
 
 HOUR = 3_600 * SECOND
 MINUTE = 60 * SECOND
@@ -52,7 +54,7 @@ def waits(counter: Counter, now: int) -> Decision:
 
 
 @given(used(), SMALL)
-def test_row_17_a_small_step_back_is_waited_out(counter: Counter, back: int) -> None:
+def test_a_small_step_back_is_waited_out(counter: Counter, back: int) -> None:
     """Up to a second behind no more and no less remains, waits are longer by the step, and forward all is as it was."""
     there = counter.look(1, NOW)
     here = counter.charge(0, NOW - back)
@@ -63,7 +65,7 @@ def test_row_17_a_small_step_back_is_waited_out(counter: Counter, back: int) -> 
 
 
 @given(used(), LARGE)
-def test_row_17_a_large_step_back_adds_and_takes_nothing(counter: Counter, back: int) -> None:
+def test_a_large_step_back_adds_and_takes_nothing(counter: Counter, back: int) -> None:
     """What was held is held after it: by the first decision, and by the state that a peek leaves."""
     held = counter.look(0, NOW)
     assert counter.charge(0, NOW - back)[:2] == held[:2]
@@ -73,7 +75,7 @@ def test_row_17_a_large_step_back_adds_and_takes_nothing(counter: Counter, back:
 
 
 @given(used(), LARGE)
-def test_row_17_after_a_large_step_back_a_key_opens_as_if_filled_just_then(counter: Counter, back: int) -> None:
+def test_after_a_large_step_back_a_key_opens_as_if_filled_just_then(counter: Counter, back: int) -> None:
     """No key is shut, or away from rest, for longer than one that was filled after the step."""
     now = NOW - back
     fill(counter, counter.rate.burst, NOW)
@@ -83,7 +85,7 @@ def test_row_17_after_a_large_step_back_a_key_opens_as_if_filled_just_then(count
 
 
 @given(used(), LARGE, PAUSES)
-def test_row_17_denied_charges_do_not_put_the_opening_off(counter: Counter, back: int, pauses: list[int]) -> None:
+def test_denied_charges_do_not_put_the_opening_off(counter: Counter, back: int, pauses: list[int]) -> None:
     """A key hammered after a large step back opens at the time that its first denial named."""
     now = NOW - back
     fill(counter, counter.rate.burst, NOW)
@@ -95,7 +97,7 @@ def test_row_17_denied_charges_do_not_put_the_opening_off(counter: Counter, back
 
 
 @pytest.mark.parametrize("name", CLOCKED)
-def test_row_17_an_hour_back_shuts_a_key_for_its_period(name: str) -> None:
+def test_an_hour_back_shuts_a_key_for_its_period(name: str) -> None:
     """A limit a minute, hammered each second: an hour back, and it opens within the minute, or as late as ever."""
     rate = make_rate(name, 10, MINUTE)
     counter = filled(rate, NOW)
@@ -106,7 +108,7 @@ def test_row_17_an_hour_back_shuts_a_key_for_its_period(name: str) -> None:
 
 
 @given(rates(CLOCKED), st.lists(st.integers(-10 * YEAR, YEAR), max_size=6))
-def test_row_17_a_jump_forward_costs_one_burst_and_the_way_back_nothing(rate: Rate, jumps: list[int]) -> None:
+def test_a_jump_forward_costs_one_burst_and_the_way_back_nothing(rate: Rate, jumps: list[int]) -> None:
     """However the clock jumps at one moment, at most a burst passes there, and another for each jump forward."""
     counter, now = Counter(rate), NOW
     passed = fill(counter, rate.burst, now)
@@ -118,7 +120,7 @@ def test_row_17_a_jump_forward_costs_one_burst_and_the_way_back_nothing(rate: Ra
 
 @pytest.mark.parametrize("name", CLOCKED)
 @pytest.mark.parametrize("cost", [0, 1])
-def test_row_17_a_state_is_moved_only_past_the_small_step(name: str, cost: int) -> None:
+def test_a_state_is_moved_only_past_the_small_step(name: str, cost: int) -> None:
     """A second behind, a peek and a denial return the very state that was; a µs more, one of now."""
     step: Any = ALGORITHMS[name].step
     rate = make_rate(name, 3, HOUR)

@@ -12,6 +12,7 @@ History = tuple[Rate, list[tuple[int, int]]]
 NAMES = list(ALGORITHMS)
 
 
+@pytest.mark.scenario("costs and limits that are zero, too large, or the largest a number can hold")
 @given(histories())
 def test_retry_after_is_exact(history: History) -> None:
     """A denied cost passes once retry_after is over, and not one µs before."""
@@ -42,6 +43,7 @@ def test_retry_after_is_exact_behind_a_clock_that_stepped_back(history: History)
             assert not counter.look(cost, now + decision.retry_after - 1).allowed
 
 
+@pytest.mark.scenario("rates so slow or so fast that rounding could expire a key early or lose requests")
 @given(histories())
 def test_reset_after_is_when_the_state_means_nothing(history: History) -> None:
     """A store that drops each state after reset_after decides as one that keeps it for ever."""
@@ -146,6 +148,7 @@ def exactly(rate: Rate) -> Rate:
     )
 
 
+@pytest.mark.scenario("costs and limits that are zero, too large, or the largest a number can hold")
 @given(histories(back=True))
 @example(
     (
@@ -165,6 +168,7 @@ def test_every_intermediate_is_an_exact_double(history: History) -> None:
         assert max(decision.reset_after, decision.retry_after) + now < EXACT
 
 
+@pytest.mark.scenario("costs and limits that are zero, too large, or the largest a number can hold")
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("window", [SECOND, 60 * SECOND, YEAR, (1 << 51) // SECOND * SECOND])
 @pytest.mark.parametrize("quota", [1, U32])
@@ -182,6 +186,7 @@ def test_extremes_admit_exactly_the_quota(name: str, window: int, quota: int) ->
     assert counter.charge(-U32, start).allowed
 
 
+@pytest.mark.scenario("costs and limits that are zero, too large, or the largest a number can hold")
 @pytest.mark.parametrize("name", NAMES)
 def test_a_quota_of_zero_denies_everything(name: str) -> None:
     """No cost passes, ever; only a peek does while nothing is held."""
@@ -194,6 +199,7 @@ def test_a_quota_of_zero_denies_everything(name: str) -> None:
         assert decision.remaining == 0
 
 
+@pytest.mark.scenario("a key contains foreign data, or the state of another algorithm")
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize(("before", "after"), [(100, 3), (3, 100), (7, 1000)])
 def test_state_survives_a_change_of_the_limit(name: str, before: int, after: int) -> None:

@@ -14,9 +14,10 @@ RATES = [(1, 1_000), (1, 60), (1, 1), (10, 1), (1_000, 1), (1_000_000, 1)]
 """Quota and window in seconds: from a thousandth a second to a million."""
 
 
+@pytest.mark.scenario("rates so slow or so fast that rounding could expire a key early or lose requests")
 @pytest.mark.parametrize(("quota", "seconds"), RATES)
 @pytest.mark.parametrize("name", ALGORITHMS)
-def test_row_24_no_key_ends_before_it_means_nothing(
+def test_no_key_ends_before_it_means_nothing(
     empty: redis.Redis, script: Script, name: str, quota: int, seconds: int
 ) -> None:
     """However short a reset is, rounding never ends a key before it: of 20 bursts at once one passes, and not 20."""

@@ -35,6 +35,7 @@ def test_a_window_admits_exactly_the_quota(count_rejected: bool) -> None:
         assert sum(counter.charge(1, start + i * SECOND).allowed for i in range(60)) == 7
 
 
+@pytest.mark.scenario("a client keeps sending requests while it is over limit")
 def test_rejected_hits_count_only_when_told() -> None:
     """After a rejected cost of 5 on a limit of 6 that holds 3, the limit holds 8, or 3 without count_rejected."""
     for count_rejected, held in ((True, 8), (False, 3)):

@@ -2,6 +2,7 @@
 
 from fractions import Fraction
 
+import pytest
 from hypothesis import assume, given
 
 from ratelimitd.algorithms import Rate, deviation, make_rate
@@ -10,6 +11,7 @@ from tests.algorithms.cases import METERS, NOW, SECOND, Counter, histories
 History = tuple[Rate, list[tuple[int, int]]]
 
 
+@pytest.mark.scenario("a burst at the edge of a window")
 @given(histories(names=tuple(METERS)))
 def test_no_interval_admits_more_than_burst_and_rate(history: History) -> None:
     """Between any two charges at most burst + quota * t / window passes, whatever was asked."""
@@ -40,6 +42,7 @@ def test_it_is_the_token_bucket_of_the_textbook(history: History) -> None:
         assert decision.remaining == int(tokens)
 
 
+@pytest.mark.scenario("rates so slow or so fast that rounding could expire a key early or lose requests")
 def test_a_fast_rate_loses_nothing_to_microseconds() -> None:
     """600,000 a second admits 600,000 in a second of steady demand, where whole µs between requests would not."""
     counter = Counter(make_rate("token_bucket", 600_000, SECOND, 2))

@@ -44,6 +44,7 @@ def test_the_three_meters_are_one(name: str) -> None:
     assert ALGORITHMS[name] is ALGORITHMS["token_bucket"]
 
 
+@pytest.mark.scenario("rates so slow or so fast that rounding could expire a key early or lose requests")
 @given(rates(names=tuple(METERS)))
 def test_a_meter_is_never_faster_than_written(rate: object) -> None:
     """The enforced fraction is at most the written one, below it by under one in a million, and fits a double."""

@@ -1,5 +1,6 @@
 """What a caller is told of the times at which things will be better, and that asking on does not move them."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,8 +20,9 @@ def used(draw: st.DrawFn) -> tuple[Counter, int]:
     return counter, now
 
 
+@pytest.mark.scenario("the reset time fluctuates from answer to answer")
 @given(used(), st.lists(st.floats(0, 1), min_size=1, max_size=5))
-def test_row_19_the_reset_does_not_wobble(held: tuple[Counter, int], parts: list[float]) -> None:
+def test_the_reset_does_not_wobble(held: tuple[Counter, int], parts: list[float]) -> None:
     """While nothing is charged, the moment of the reset is the same µs however often and whenever one looks."""
     counter, now = held
     reset = now + counter.charge(0, now).reset_after
@@ -29,8 +31,9 @@ def test_row_19_the_reset_does_not_wobble(held: tuple[Counter, int], parts: list
         assert later + counter.charge(0, later).reset_after == reset
 
 
+@pytest.mark.scenario("a client keeps sending requests while it is over limit")
 @given(used(), st.lists(st.floats(0, 1), min_size=1, max_size=5))
-def test_row_21_asking_in_vain_puts_nothing_off(held: tuple[Counter, int], parts: list[float]) -> None:
+def test_asking_in_vain_puts_nothing_off(held: tuple[Counter, int], parts: list[float]) -> None:
     """However often a full key is asked, it opens at the moment that its first denial named."""
     counter, now = held
     first = counter.charge(1, now)

@@ -85,6 +85,8 @@ def alone(*batches: tuple[int, list[tuple[Rate, int]], bool]) -> list[tuple[int,
     ]
 
 
+@pytest.mark.scenario("a key has no expiry")
+@pytest.mark.scenario("numbers that Lua would round, truncate or lose")
 @settings(max_examples=300)
 @given(workloads())
 @example(alone((NOW, [(GCRA, 2), (GCRA, 2), (LOG, 1)], True)))
@@ -117,6 +119,7 @@ def assert_each_key_expires(client: redis.Redis) -> None:
         assert all(ttl > 0 for ttl in pipe.execute())
 
 
+@pytest.mark.scenario("costs and limits that are zero, too large, or the largest a number can hold")
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("window", [SECOND, YEAR])
 def test_the_largest_limit_in_lua(empty: redis.Redis, timeless: Script, name: str, window: int) -> None:
@@ -148,6 +151,7 @@ def test_a_full_log_is_searched_not_read(empty: redis.Redis, timeless: Script) -
         assert in_lua.outcomes == in_python.outcomes
 
 
+@pytest.mark.scenario("numbers that Lua would round, truncate or lose")
 def test_time_is_redis_own_unless_given(empty: redis.Redis, script: Script) -> None:
     """Without a clock argument the script goes by Redis' TIME and says which it was."""
     before, after = (lambda: [int(part) for part in empty.time()]), empty.time
@@ -171,6 +175,7 @@ def decision(one: Ask, index: int = 0) -> Decision:
     return outcome
 
 
+@pytest.mark.scenario("a burst at the edge of a window")
 def test_a_fixed_windows_counter_is_shared_with_upstream(empty: redis.Redis, script: Script) -> None:
     """The value is what INCRBY leaves and takes, and it lives for the whole window and the jitter."""
     rate = make_rate("fixed_window", 10, MINUTE)
@@ -182,6 +187,7 @@ def test_a_fixed_windows_counter_is_shared_with_upstream(empty: redis.Redis, scr
     assert 60_000 < empty.pttl("k_60") <= 67_000
 
 
+@pytest.mark.scenario("numbers that Lua would round, truncate or lose")
 @pytest.mark.parametrize(("count", "before", "after"), [(1 << 62, 1 << 52, 1 << 62), (-3, 0, 1)])
 def test_a_count_out_of_range_is_taken_as_the_nearest(
     empty: redis.Redis, script: Script, count: int, before: int, after: int
@@ -228,6 +234,7 @@ def test_a_foreign_value_harms_its_charge_alone(
     assert empty.pttl(key) == -1
 
 
+@pytest.mark.scenario("a key has no expiry")
 @pytest.mark.parametrize("name", NAMES)
 def test_a_lost_expiry_is_set_again(empty: redis.Redis, script: Script, name: str) -> None:
     """A counter without an expiry has one after a charge, a peek, a denial and a vetoed ask alike."""
@@ -261,6 +268,7 @@ def test_only_the_keys_given_are_touched(empty: redis.Redis, script: Script, nam
     assert set(empty.keys()) == set(keys)
 
 
+@pytest.mark.scenario("Redis is out of memory")
 def test_a_full_redis_fails_what_it_cannot_keep(empty: redis.Redis, script: Script) -> None:
     """Out of memory, a charge that would pass fails by that name; a denial that needs no write stays known."""
     script.charge([ask((GCRA, b"full", 3))], NOW, clock=NOW)
@@ -317,6 +325,7 @@ def test_calls_are_grouped_up_to_the_most_charges() -> None:
     assert MAX_CHARGES == 128
 
 
+@pytest.mark.scenario("one hot key")
 def test_equal_keys_are_named_once() -> None:
     """A batch names each counter once, however many charges are on it."""
     keys, _ = pack(open_portions([ask((GCRA, b"k", 1), (GCRA, b"k", 2)), ask((GCRA, b"k", 1))]), NOW)

@@ -1,5 +1,6 @@
 """The exact log."""
 
+import pytest
 from hypothesis import given
 
 from ratelimitd.algorithms import ALGORITHMS, Rate, make_rate
@@ -31,6 +32,7 @@ def test_it_is_the_naive_list_of_timestamps(history: History) -> None:
         assert decision.reset_after == (hits[-1] + rate.window - now if hits else 0)
 
 
+@pytest.mark.scenario("a client keeps sending requests while it is over limit")
 def test_a_denial_and_a_peek_add_no_entry() -> None:
     """However many are denied, the log is the one of the charges that passed."""
     rate = make_rate("sliding_window", 2, SECOND)

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from fractions import Fraction
 
+import pytest
 from hypothesis import assume, given
 
 from ratelimitd.algorithms import Rate, make_rate
@@ -12,6 +13,7 @@ History = tuple[Rate, list[tuple[int, int]]]
 MINUTE = 60 * SECOND
 
 
+@pytest.mark.scenario("a burst at the edge of a window")
 @given(histories(names=("sliding_window_counter",)))
 def test_the_stated_error_holds(history: History) -> None:
     """No aligned window admits over the quota; a span that ends a fraction f into one at most quota * (1 + f)."""

@@ -25,8 +25,9 @@ def test_every_algorithm_is_told() -> None:
     assert PASSED.keys() == ALGORITHMS.keys()
 
 
+@pytest.mark.scenario("a burst at the edge of a window")
 @pytest.mark.parametrize("name", ALGORITHMS)
-def test_row_18_a_burst_at_the_edge_of_a_window(name: str) -> None:
+def test_a_burst_at_the_edge_of_a_window(name: str) -> None:
     """Within 2 ms around an edge a fixed window lets twice its limit pass, every other algorithm the limit once."""
     counter = Counter(make_rate(name, LIMIT, MINUTE))
     times = [EDGE - JUST, EDGE + JUST]
@@ -34,8 +35,9 @@ def test_row_18_a_burst_at_the_edge_of_a_window(name: str) -> None:
     assert (passed[0], sum(passed)) == (LIMIT, PASSED[name])
 
 
+@pytest.mark.scenario("a burst at the edge of a window")
 @pytest.mark.parametrize("name", [name for name in ALGORITHMS if ALGORITHMS[name].family != "window"])
-def test_row_18_clients_do_not_all_start_anew_at_once(name: str) -> None:
+def test_clients_do_not_all_start_anew_at_once(name: str) -> None:
     """Under a log or a meter two clients that used up their limits 20 s apart are whole again 20 s apart."""
     whole = []
     for begun in (EDGE + 10 * SECOND, EDGE + 30 * SECOND):

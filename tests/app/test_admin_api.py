@@ -212,6 +212,7 @@ async def test_a_token_file_without_a_token_ends_the_start(tmp_path, text):
         assert not text or text.strip() not in running.text
 
 
+@pytest.mark.scenario("an invalid policy, at startup or on reload")
 async def test_the_policy_is_told_through_its_changes(tmp_path):
     """A reload is a new generation of another version; a bad one is told beside the good one that stays."""
     path = Path(policy_file(tmp_path))

@@ -6,6 +6,7 @@ import resource
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+import pytest
 from grpc import aio
 
 from ratelimitd.proto import message
@@ -39,7 +40,8 @@ def body() -> bytes:
     return request.SerializeToString()
 
 
-async def test_row_41_no_descriptor_left(tmp_path):
+@pytest.mark.scenario("no file descriptor is left")
+async def test_no_descriptor_left(tmp_path):
     """Who is connected is served, nothing spins, ends or fills the log, and when others go new ones are served."""
     (tmp_path / "policy.yaml").write_text(POLICY)
     with redis_server() as redis:

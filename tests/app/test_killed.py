@@ -2,11 +2,14 @@
 
 import asyncio
 
+import pytest
 from grpc import aio
 
 from ratelimitd.proto import message
 from testkit.redis_server import redis_server
 from tests.service import service
+
+pytestmark = pytest.mark.scenario("one of several processes dies")
 
 Request = message("envoy.service.ratelimit.v3.RateLimitRequest")
 Response = message("envoy.service.ratelimit.v3.RateLimitResponse")
@@ -29,7 +32,7 @@ async def passed(address: str, calls: int) -> int:
     return sum(answer.overall_code == Response.OK for answer in codes)
 
 
-async def test_row_42_a_killed_process_loses_no_count(tmp_path):
+async def test_a_killed_process_loses_no_count(tmp_path):
     """kill -9 of one of two under load: the other serves on, the next in its place goes on from what was counted."""
     (tmp_path / "policy.yaml").write_text(POLICY)
     with redis_server() as redis:
@@ -46,7 +49,7 @@ async def test_row_42_a_killed_process_loses_no_count(tmp_path):
                 assert await passed(two.grpc, 1) == 0
 
 
-async def test_row_42_processes_divide_what_is_local(tmp_path):
+async def test_processes_divide_what_is_local(tmp_path):
     """Without Redis each of two processes lets its half of the limit pass, and no more."""
     (tmp_path / "policy.yaml").write_text(POLICY)
     with redis_server() as redis:

@@ -123,6 +123,7 @@ async def test_grpc_over_mutual_tls(policy, tmp_path):
             assert grpc.StatusCode.UNAVAILABLE == (await call(running.grpc, credentials=nobody))[0]
 
 
+@pytest.mark.scenario("the service shuts down")
 async def test_sigterm_serves_through_the_delay_and_ends_with_0(policy):
     """After SIGTERM health fails at once, calls are answered all through DRAIN_DELAY, and the exit code is 0."""
     async with service("--config", policy(), env={"DRAIN_DELAY": "1s"}) as running:
@@ -138,6 +139,7 @@ async def test_sigterm_serves_through_the_delay_and_ends_with_0(policy):
         assert grpc.StatusCode.UNAVAILABLE == (await call(running.grpc))[0]
 
 
+@pytest.mark.scenario("the service shuts down")
 async def test_a_second_signal_ends_at_once(policy):
     """A second SIGTERM does not wait for the drain."""
     async with service("--config", policy(), env={"DRAIN_DELAY": "1h"}) as running:
@@ -158,6 +160,7 @@ async def test_a_taken_port_ends_the_start(policy, variable):
             assert f":{port}" in (await second.logged("cannot start"))["reason"]
 
 
+@pytest.mark.scenario("an invalid policy, at startup or on reload")
 async def test_a_bad_first_policy_is_up_unready_and_unavailable(policy, tmp_path):
     """With a bad first policy the service lives, is not ready, and fails calls; a good one makes it ready."""
     (tmp_path / "policy.yaml").write_text("domain: d\ndescriptors:\n  - {value: x}\n")
@@ -175,6 +178,7 @@ async def test_a_bad_first_policy_is_up_unready_and_unavailable(policy, tmp_path
         assert "OK" == await call(running.grpc)
 
 
+@pytest.mark.scenario("a policy in a ConfigMap")
 async def test_sighup_reloads(policy):
     """SIGHUP takes the policy over at once, changed or not."""
     async with service("--config", policy()) as running:
@@ -206,6 +210,7 @@ async def test_healthy_only_with_a_configured_domain_when_asked(policy, tmp_path
         assert 200 == (await get(running.http, "/healthcheck"))[0]
 
 
+@pytest.mark.scenario("probes that report a wrong state")
 async def test_it_listens_before_redis_is_up(policy):
     """Without its Redis the service listens, lives, is unhealthy and fails calls; when Redis comes it serves."""
     port = free_port()
@@ -241,6 +246,7 @@ async def test_a_sighup_before_it_serves_does_no_harm(policy):
         await running.logged("serving")
 
 
+@pytest.mark.scenario("probes that report a wrong state")
 async def test_health_follows_redis_only_where_a_limit_needs_it(policy):
     """When no limit fails with its store, a lost Redis leaves the service healthy, and its limits decide."""
     where = f"127.0.0.1:{free_port()}"
@@ -265,6 +271,7 @@ async def test_redis_and_memory_count_the_same(policy):
             assert b"4" == client.get(key)
 
 
+@pytest.mark.scenario("one hot key")
 async def test_the_over_limit_cache_spares_redis(policy):
     """With LOCAL_CACHE_SIZE_IN_BYTES a denial is not asked for again; it is counted, also under its own name."""
     with redis_server() as redis:
@@ -278,6 +285,7 @@ async def test_the_over_limit_cache_spares_redis(policy):
             assert b"2" == client.get(client.keys("*")[0])
 
 
+@pytest.mark.scenario("logs that fill up or contain secrets")
 async def test_secrets_are_nowhere(policy):
     """Redis' password is in no log at DEBUG, no error, metric or listing, whether Redis takes it or not."""
     canary = "canary-5f1b9c"

@@ -1,4 +1,4 @@
-"""Clocks that disagree or step; rows 16 and 17 of the reliability scenarios, with a Redis whose clock can be set."""
+"""Clocks that differ or step, with a Redis whose clock the test sets."""
 
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -73,7 +73,8 @@ async def passing(store: RedisStore) -> dict[str, int]:
     return {name: sum(passed[place :: len(RATES)]) for place, name in enumerate(RATES)}
 
 
-async def test_row_16_hosts_an_hour_apart_decide_alike(timed: Timed) -> None:
+@pytest.mark.scenario("the clocks of hosts differ")
+async def test_hosts_an_hour_apart_decide_alike(timed: Timed) -> None:
     """Two hosts whose clocks differ by an hour, and by years from Redis', share each limit as one host would."""
     other = store_of(timed.server.address, budget=PATIENCE)
     assert await other.connect()
@@ -90,7 +91,8 @@ async def test_row_16_hosts_an_hour_apart_decide_alike(timed: Timed) -> None:
     await other.close()
 
 
-async def test_row_17_an_hour_forward_costs_one_burst_and_the_way_back_none(timed: Timed) -> None:
+@pytest.mark.scenario("the clock of Redis steps forward or back")
+async def test_an_hour_forward_costs_one_burst_and_the_way_back_none(timed: Timed) -> None:
     """A full key passes one more burst when Redis' clock jumps ahead, and nothing when it jumps back or stays."""
     assert await passing(timed.store) == dict.fromkeys(CLOCKED, 10)
     timed.clock.step_to(timed.base + HOUR)
@@ -100,8 +102,9 @@ async def test_row_17_an_hour_forward_costs_one_burst_and_the_way_back_none(time
     assert await passing(timed.store) == dict.fromkeys(CLOCKED, 0)
 
 
+@pytest.mark.scenario("the clock of Redis steps forward or back")
 @pytest.mark.parametrize("back", [1, HOUR])
-async def test_row_17_a_step_back_adds_and_takes_nothing(timed: Timed, back: int) -> None:
+async def test_a_step_back_adds_and_takes_nothing(timed: Timed, back: int) -> None:
     """After a second or an hour back, of ten of which four are used six pass, and no more."""
     assert all(decision.allowed for decision in (await each(timed.store, 4)).values())
     timed.clock.step_to(timed.base - back)
@@ -109,8 +112,9 @@ async def test_row_17_a_step_back_adds_and_takes_nothing(timed: Timed, back: int
     assert await passing(timed.store) == dict.fromkeys(CLOCKED, 6)
 
 
+@pytest.mark.scenario("the clock of Redis steps forward or back")
 @pytest.mark.parametrize("hammer", [1, 30])
-async def test_row_17_an_hour_back_shuts_no_key_longer_than_its_period(timed: Timed, hammer: int) -> None:
+async def test_an_hour_back_shuts_no_key_longer_than_its_period(timed: Timed, hammer: int) -> None:
     """A full key, asked once or hammered, opens a period after the step, and its key in Redis lives no longer."""
     assert all(decision.allowed for decision in (await each(timed.store, 10)).values())
     for late in range(0, 30, 30 // hammer):
@@ -133,9 +137,10 @@ async def test_a_clock_that_jumps_adds_no_quota(timed: Timed) -> None:
     assert await passing(timed.store) == dict.fromkeys(CLOCKED, 6)
 
 
+@pytest.mark.scenario("the clock of Redis steps forward or back")
 @pytest.mark.parametrize("name", CLOCKED)
 @pytest.mark.parametrize("binding", [True, False])
-async def test_row_17_asks_in_vain_do_not_keep_a_key_shut(store: Store, name: str, binding: bool) -> None:
+async def test_asks_in_vain_do_not_keep_a_key_shut(store: Store, name: str, binding: bool) -> None:
     """A full key of an all-or-nothing ask opens a period after an hour's step back, if another limit denied it too."""
     rate, never = RATES[name], make_rate("gcra", 0, SECOND)
     assert all(allowed(await charge(store, [ask((rate, b"k", 10))])))

@@ -3,6 +3,8 @@
 import asyncio
 import sys
 
+import pytest
+
 from testkit.redis_server import RedisServer
 from tests.contract.contender import LIMIT, PROCESSES
 
@@ -19,6 +21,7 @@ async def admitted(kind: str, server: RedisServer) -> int:
     return sum(int(out) for out, _ in said)
 
 
+@pytest.mark.scenario("one hot key")
 async def test_processes_together_admit_exactly_the_limit(empty: RedisServer) -> None:
     """4 processes with 50 connections each admit exactly N of the 10 N they try."""
     assert await admitted("sound", empty) == LIMIT

@@ -60,6 +60,7 @@ async def test_charges_of_one_key_see_each_other(store: Store) -> None:
     assert allowed(await charge(store, asks)) == [True, True, False, False]
 
 
+@pytest.mark.scenario("a client keeps sending requests while it is over limit")
 async def test_independent_charges_do_not_veto(store: Store) -> None:
     """Without all-or-nothing a denied charge leaves the others charged."""
     await charge(store, [ask((TWO, b"two_", 2))])
@@ -67,6 +68,7 @@ async def test_independent_charges_do_not_veto(store: Store) -> None:
     assert allowed(await charge(store, [ask((TEN, b"ten_", 10))])) == [False]
 
 
+@pytest.mark.scenario("a client keeps sending requests while it is over limit")
 async def test_atomic_charges_all_or_nothing(store: Store) -> None:
     """A denied binding charge leaves every counter of its ask as it was, fixed windows' rejected hits too."""
     await charge(store, [ask((TWO, b"two_", 2)), ask((WINDOW, b"win_", 2))])
@@ -107,6 +109,7 @@ async def test_a_settled_denial_vetoes(store: Store, settled: Decision, binding:
     assert seen.before == charged
 
 
+@pytest.mark.scenario("only some limits of a request can be decided")
 async def test_a_settled_failure_does_not_veto(store: Store) -> None:
     """A charge without a decision is nobody's denial."""
     asked = ask((TEN, b"ten_", 4), (TWO, b"two_", 1), atomic=True)
@@ -117,6 +120,7 @@ async def test_a_settled_failure_does_not_veto(store: Store) -> None:
     assert seen.before == 4
 
 
+@pytest.mark.scenario("costs and limits that are zero, too large, or the largest a number can hold")
 @pytest.mark.parametrize("algorithm", ALL)
 async def test_peeks_and_give_backs(store: Store, algorithm: str) -> None:
     """A peek changes nothing; a give-back returns at most what is held."""
@@ -128,6 +132,7 @@ async def test_peeks_and_give_backs(store: Store, algorithm: str) -> None:
     assert all(allowed(outcomes))
 
 
+@pytest.mark.scenario("a key contains foreign data, or the state of another algorithm")
 async def test_two_algorithms_under_one_key(store: Store) -> None:
     """A counter of another algorithm is a failure of that charge alone, named KEY."""
     log = make_rate("sliding_window", 5, HOUR)

@@ -14,6 +14,7 @@ TEN = make_rate("token_bucket", 10, HOUR)
 RATES = [make_rate(name, 100, HOUR) for name in ALGORITHMS]
 
 
+@pytest.mark.scenario("a key has no expiry")
 async def test_no_key_without_expiry(redis_store: RedisStore, server: RedisServer) -> None:
     """Every key ends by itself, after charges of all kinds."""
     for atomic in (False, True):
@@ -26,6 +27,7 @@ async def test_no_key_without_expiry(redis_store: RedisStore, server: RedisServe
     assert all(life > 0 for life in lives.values()), lives
 
 
+@pytest.mark.scenario("a key contains foreign data, or the state of another algorithm")
 @pytest.mark.parametrize("rate", RATES, ids=lambda rate: rate.algorithm)
 @pytest.mark.parametrize("foreign", ["list", "text"])
 async def test_a_foreign_value_harms_its_charge_alone(

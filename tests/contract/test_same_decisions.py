@@ -70,6 +70,7 @@ def asked(draw: st.DrawFn, limits: list[tuple[Rate, bytes]]) -> Wanted:
     return tuple((rate, key, draw(costs(rate)), draw(st.booleans())) for rate, key in chosen), draw(st.booleans())
 
 
+@pytest.mark.scenario("numbers that Lua would round, truncate or lose")
 @settings(max_examples=150)
 @given(data=st.data())
 def test_both_stores_decide_alike(both: Both, data: st.DataObject) -> None:

@@ -125,6 +125,7 @@ async def test_header_bytes_that_are_not_utf8_are_decided(front):
     assert 200 == (await ask(client, x_user="ann"))[0]
 
 
+@pytest.mark.scenario("one of several processes dies")
 @pytest.mark.parametrize(("deny", "status"), [(False, 200), (True, 500)])
 async def test_failure_mode_decides_when_the_service_is_killed(tmp_path, deny, status):
     """After kill -9 Envoy's failure_mode_deny decides, for us as for any service."""

@@ -4,6 +4,7 @@ import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import aiohttp
+import pytest
 
 from testkit.envoy import bootstrap, envoy, header, route, upstream
 from testkit.redis_server import redis_server
@@ -68,6 +69,7 @@ async def assert_unnoticed(proxy):
     assert await proxy.stat("ratelimit.ok") > 0
 
 
+@pytest.mark.scenario("an invalid policy, at startup or on reload")
 async def test_a_reload_under_traffic_fails_no_call_and_then_bites(tmp_path):
     """A policy that changes under traffic is in force soon after, and a broken one leaves the old one there."""
     policy = tmp_path / "policy.yaml"
@@ -91,6 +93,7 @@ async def test_a_reload_under_traffic_fails_no_call_and_then_bites(tmp_path):
         await assert_unnoticed(proxy)
 
 
+@pytest.mark.scenario("the service shuts down")
 async def test_a_rolling_restart_of_two_services_fails_no_call(tmp_path):
     """Two services that share a Redis are replaced one after the other; Envoy sees no failure and limits still bite."""
     policy = tmp_path / "policy.yaml"

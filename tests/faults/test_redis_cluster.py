@@ -48,7 +48,8 @@ def cluster(whole: RedisCluster) -> RedisCluster:
     return whole
 
 
-async def test_row_01_a_cluster_that_comes_later(make: Make, cluster: RedisCluster, watch: Watch) -> None:
+@pytest.mark.scenario("Redis is not running when the service starts")
+async def test_a_cluster_that_comes_later(make: Make, cluster: RedisCluster, watch: Watch) -> None:
     """No node can be reached at the start: charges fail at once; within 2 s of one's coming they are decided."""
     with fault_proxy(cluster.nodes[0].address) as first:
         first.set(connects="reset")
@@ -60,7 +61,8 @@ async def test_row_01_a_cluster_that_comes_later(make: Make, cluster: RedisClust
         assert await decided(store) < 2.0
 
 
-async def test_row_05_the_script_lost_within_pipelines(make: Make, cluster: RedisCluster) -> None:
+@pytest.mark.scenario("cluster nodes lose the script between pipelined calls")
+async def test_the_script_lost_within_pipelines(make: Make, cluster: RedisCluster) -> None:
     """Every master forgets the script every few milliseconds under load: no call fails, and each is charged once."""
     store = await connected(make, cluster, budget=PATIENCE)
     clients = [each.client() for each in cluster.masters()]
@@ -78,7 +80,8 @@ async def test_row_05_the_script_lost_within_pipelines(make: Make, cluster: Redi
     await made.counted()
 
 
-async def test_row_07_slots_on_the_move_under_load(make: Make, cluster: RedisCluster) -> None:
+@pytest.mark.scenario("slots move to another server")
+async def test_slots_on_the_move_under_load(make: Make, cluster: RedisCluster) -> None:
     """Slots with their keys move to and fro under load: MOVED and ASK are followed, and only TRYAGAIN fails a call."""
     store = await connected(make, cluster, budget=PATIENCE)
     draw = random.Random(7)
@@ -102,7 +105,8 @@ async def test_row_07_slots_on_the_move_under_load(make: Make, cluster: RedisClu
     await made.counted()
 
 
-async def test_row_08_never_across_slots(make: Make, cluster: RedisCluster) -> None:
+@pytest.mark.scenario("the keys of one request are in several slots")
+async def test_never_across_slots(make: Make, cluster: RedisCluster) -> None:
     """Charges over many slots, all-or-nothing or not, in one batch: no server ever sees keys of two slots in a call."""
     store = await connected(make, cluster, budget=PATIENCE)
     two = make_rate("token_bucket", 2, YEAR)
@@ -118,7 +122,8 @@ async def test_row_08_never_across_slots(make: Make, cluster: RedisCluster) -> N
     assert store.round_trips > SLOTS_USED
 
 
-async def test_row_06_a_replica_is_promoted(make: Make, cluster: RedisCluster) -> None:
+@pytest.mark.scenario("another server becomes the master")
+async def test_a_replica_is_promoted(make: Make, cluster: RedisCluster) -> None:
     """A master is killed under load: its slots fail in time, the others' go on, and its replica is found.
 
     A key of its slots admits at most one extra burst, for what the replica had not heard of.
@@ -153,7 +158,8 @@ async def test_row_06_a_replica_is_promoted(make: Make, cluster: RedisCluster) -
     await asyncio.to_thread(cluster.settle)
 
 
-async def test_row_06_a_slot_without_a_server(make: Make, cluster: RedisCluster) -> None:
+@pytest.mark.scenario("another server becomes the master")
+async def test_a_slot_without_a_server(make: Make, cluster: RedisCluster) -> None:
     """CLUSTERDOWN fails the charges of that slot alone, as transient."""
     store = await connected(make, cluster, budget=PATIENCE, breaker_after=10**9)
     slot, others = cluster.slot(key(1)), [number for number in range(40) if number % SLOTS_USED != 1]
@@ -172,8 +178,9 @@ async def test_row_06_a_slot_without_a_server(make: Make, cluster: RedisCluster)
     assert await held(store, 1) >= 1
 
 
+@pytest.mark.scenario("connections are lost and re-established for a long time")
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts descriptors in /proc")
-async def test_row_12_looks_leave_no_descriptor(make: Make, cluster: RedisCluster) -> None:
+async def test_looks_leave_no_descriptor(make: Make, cluster: RedisCluster) -> None:
     """A hundred looks at the slots, half over connections of their own: as many descriptors as before, and servers."""
     store = await connected(make, cluster)
     topology = store._topology
@@ -188,7 +195,8 @@ async def test_row_12_looks_leave_no_descriptor(make: Make, cluster: RedisCluste
     assert nodes == list(store.nodes)
 
 
-async def test_row_07_a_call_that_waits_for_a_server_that_leaves(make: Make, cluster: RedisCluster) -> None:
+@pytest.mark.scenario("slots move to another server")
+async def test_a_call_that_waits_for_a_server_that_leaves(make: Make, cluster: RedisCluster) -> None:
     """ASK names a server without slots, which is let go of before it is connected: the call fails, its room is free."""
     store = await connected(make, cluster, budget=PATIENCE)
     with socket.create_server(("127.0.0.1", 0)) as silent:

@@ -132,8 +132,9 @@ async def test_a_server_that_fails_everybody(make: Make, fault: object, watch: W
         assert watch.ups == [True, False, True]
 
 
+@pytest.mark.scenario("another server becomes the master")
 @pytest.mark.parametrize("fault", [masterless, replica], ids=lambda fault: fault.__name__)
-async def test_row_06_no_master_any_more(make: Make, server: RedisServer, fault: object, watch: Watch) -> None:
+async def test_no_master_any_more(make: Make, server: RedisServer, fault: object, watch: Watch) -> None:
     """READONLY and MASTERDOWN end the connections at once, so that the master is looked for."""
     store = make(server.address, budget=PATIENCE)
     await store.connect()
@@ -164,7 +165,8 @@ async def full(server: RedisServer) -> AsyncIterator[None]:
     server.ask("CONFIG", "SET", "maxmemory", 0)
 
 
-async def test_row_14_full_memory(make: Make, server: RedisServer, watch: Watch) -> None:
+@pytest.mark.scenario("Redis is out of memory")
+async def test_full_memory(make: Make, server: RedisServer, watch: Watch) -> None:
     """Without memory a denial stands, every other charge fails as OUT_OF_MEMORY, and the breaker stays closed."""
     store = make(server.address, budget=PATIENCE)
     await store.connect()
@@ -183,7 +185,8 @@ async def test_row_14_full_memory(make: Make, server: RedisServer, watch: Watch)
     assert [await held(store, number) for number in range(CALLS)] == [0] * CALLS
 
 
-async def test_row_14_memory_that_comes_and_goes(make: Make, server: RedisServer) -> None:
+@pytest.mark.scenario("Redis is out of memory")
+async def test_memory_that_comes_and_goes(make: Make, server: RedisServer) -> None:
     """Under load, with memory now full and now not: what fails is OUT_OF_MEMORY alone, and was not charged."""
     store = make(server.address, budget=PATIENCE)
     await store.connect()
@@ -196,7 +199,8 @@ async def test_row_14_memory_that_comes_and_goes(make: Make, server: RedisServer
     assert sum([await held(store, number) for number in range(50)]) == made.decisions
 
 
-async def test_row_15_wrong_types_harm_their_own_charges(make: Make, server: RedisServer, watch: Watch) -> None:
+@pytest.mark.scenario("a key contains foreign data, or the state of another algorithm")
+async def test_wrong_types_harm_their_own_charges(make: Make, server: RedisServer, watch: Watch) -> None:
     """Foreign values under some keys, in batches with others: those charges fail, and the breaker stays closed."""
     store = make(server.address, budget=PATIENCE)
     await store.connect()
@@ -223,7 +227,8 @@ async def test_a_right_that_is_taken_away(make: Make, server: RedisServer, watch
     assert watch.ups == [True]
 
 
-async def test_row_04_script_flush_under_load(make: Make, server: RedisServer, breaker_after: int) -> None:
+@pytest.mark.scenario("Redis loses the script")
+async def test_script_flush_under_load(make: Make, server: RedisServer, breaker_after: int) -> None:
     """SCRIPT FLUSH every few milliseconds under load fails no call, and each is charged once."""
     store = make(server.address, budget=PATIENCE, breaker_after=breaker_after)
     await store.connect()
@@ -239,7 +244,8 @@ async def test_row_04_script_flush_under_load(make: Make, server: RedisServer, b
     await made.counted()
 
 
-async def test_row_04_a_script_that_cannot_be_brought_back(make: Make, server: RedisServer) -> None:
+@pytest.mark.scenario("Redis loses the script")
+async def test_a_script_that_cannot_be_brought_back(make: Make, server: RedisServer) -> None:
     """Redis forgot the script and we may not load it any more: the call fails at once, after a few attempts."""
     store = make(server.address, budget=PATIENCE)
     await store.connect()

@@ -128,7 +128,8 @@ async def test_a_share_is_at_least_one(process: Process, server: RedisServer) ->
     assert await process.held(OnStoreFailure.LOCAL, 3) == 0
 
 
-async def test_row_14_full_memory_by_policy(process: Process, server: RedisServer) -> None:
+@pytest.mark.scenario("Redis is out of memory")
+async def test_full_memory_by_policy(process: Process, server: RedisServer) -> None:
     """Without memory in Redis a denial stands whatever the policy; what would pass is decided by its policy."""
     for policy in OnStoreFailure:
         await process.outcome(asked(policy, limit=1))

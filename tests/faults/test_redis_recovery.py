@@ -75,7 +75,8 @@ async def test_an_open_breaker_answers_at_once(make: Make, server: RedisServer) 
     assert await held(store, 99) == 0
 
 
-async def test_row_04_a_probe_runs_the_real_script(make: Make, server: RedisServer) -> None:
+@pytest.mark.scenario("Redis loses the script")
+async def test_a_probe_runs_the_real_script(make: Make, server: RedisServer) -> None:
     """A server that answers PING, and everything else that does not write, is no server: probes find the script fail.
 
     When it takes writes again, the next one closes the breaker, even if the script is lost by then.
@@ -131,6 +132,7 @@ def outages(server: RedisServer, proxy: FaultProxy) -> dict[str, tuple[Callable[
     }
 
 
+@pytest.mark.scenario("the event loop is blocked")
 async def test_an_outage_does_not_hold_the_loop(make: Make, server: RedisServer) -> None:
     """While nobody asks a server that is away, the loop has nearly nothing to do."""
     store = make(server.address)

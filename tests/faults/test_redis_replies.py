@@ -17,8 +17,9 @@ SHORT = 0.02
 """Seconds that a call whose answer does not come may wait."""
 
 
+@pytest.mark.scenario("a reply is lost after the call was executed")
 @pytest.mark.parametrize("lost", ["dropped", "cut"])
-async def test_row_10_a_lost_reply_is_not_asked_for_again(
+async def test_a_lost_reply_is_not_asked_for_again(
     make: Make, server: RedisServer, proxy: FaultProxy, lost: str
 ) -> None:
     """Redis ran the call and the answer is lost, with or without the connection: it was charged once, and failed."""
@@ -33,7 +34,8 @@ async def test_row_10_a_lost_reply_is_not_asked_for_again(
     assert [await held(store, number) for number in range(1, 100)] == [1] * 99
 
 
-async def test_row_10_a_reply_cut_in_the_middle(make: Make, server: RedisServer, proxy: FaultProxy) -> None:
+@pytest.mark.scenario("a reply is lost after the call was executed")
+async def test_a_reply_cut_in_the_middle(make: Make, server: RedisServer, proxy: FaultProxy) -> None:
     """The connection ends within a reply, wherever: every charge of that call fails, once, and was charged once."""
     store = make(proxy.address)
     for size in (1, 20, 300, 301, 302, 303, 304, 305):
@@ -45,7 +47,8 @@ async def test_row_10_a_reply_cut_in_the_middle(make: Make, server: RedisServer,
     assert [await held(store, number) for number in range(100)] == [8] * 100
 
 
-async def test_row_10_a_request_that_never_came(make: Make, proxy: FaultProxy) -> None:
+@pytest.mark.scenario("a reply is lost after the call was executed")
+async def test_a_request_that_never_came(make: Make, proxy: FaultProxy) -> None:
     """A call that never reached Redis charged nothing, and is not sent again."""
     store = make(proxy.address)
     await store.connect()
@@ -56,7 +59,8 @@ async def test_row_10_a_request_that_never_came(make: Make, proxy: FaultProxy) -
     assert [await held(store, number) for number in range(100)] == [0] * 100
 
 
-async def test_row_11_callers_that_go(make: Make, proxy: FaultProxy, breaker_after: int) -> None:
+@pytest.mark.scenario("a caller cancels while its reply is in flight")
+async def test_callers_that_go(make: Make, proxy: FaultProxy, breaker_after: int) -> None:
     """Most callers give up before their answer comes: every answer that anybody gets is that of its own call."""
     store = make(proxy.address, breaker_after=breaker_after, pool_size=3)
     await store.connect()
@@ -77,12 +81,13 @@ async def test_row_11_callers_that_go(make: Make, proxy: FaultProxy, breaker_aft
     await until(lambda: store.in_flight == 0)
 
 
+@pytest.mark.scenario("a caller cancels while its reply is in flight")
 @pytest.mark.parametrize(
     "way",
     [Way(delay=0.01, jitter=0.01), Way(piece=50), Way(jitter=0.03)],
     ids=["around the budget", "sliced", "jitter"],
 )
-async def test_row_11_answers_around_the_budget(make: Make, proxy: FaultProxy, breaker_after: int, way: Way) -> None:
+async def test_answers_around_the_budget(make: Make, proxy: FaultProxy, breaker_after: int, way: Way) -> None:
     """When about half of the answers come too late, each one that counts is its own key's, and each call ends once."""
     store = make(proxy.address, breaker_after=breaker_after, pool_size=3, stale_after=PATIENCE)
     await store.connect()
@@ -126,8 +131,9 @@ def descriptors() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
+@pytest.mark.scenario("connections are lost and re-established for a long time")
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts descriptors in /proc")
-async def test_row_12_reconnects_leave_no_descriptor(make: Make, server: RedisServer, proxy: FaultProxy) -> None:
+async def test_reconnects_leave_no_descriptor(make: Make, server: RedisServer, proxy: FaultProxy) -> None:
     """A hundred connections lost and made again, and fifty refused: as many descriptors as before, here and there."""
     store = make(server.address, retry_first=0.001, retry_most=0.002)
     await store.connect()

@@ -13,6 +13,8 @@ from tests.algorithms.cases import YEAR, ask
 from tests.faults.conftest import Make
 from tests.faults.load import TENDER, Watch, answered, decided, kinds, load
 
+pytestmark = pytest.mark.scenario("another server becomes the master")
+
 SENTINEL = {"REDIS_TYPE": "sentinel"}
 BURST = 50
 
@@ -44,7 +46,7 @@ async def admitted(store: RedisStore) -> int:
 
 
 @pytest.mark.parametrize("how", ["asked for", "killed", "hung"])
-async def test_row_06_another_master(make: Make, sentinel: RedisSentinel, how: str, watch: Watch) -> None:
+async def test_another_master(make: Make, sentinel: RedisSentinel, how: str, watch: Watch) -> None:
     """A failover under load: calls end in time, decisions come soon after the promotion, over-admission is a burst."""
     store = make(sentinel.url, env=SENTINEL, budget=0.1)
     assert await store.connect()
@@ -68,7 +70,7 @@ async def test_row_06_another_master(make: Make, sentinel: RedisSentinel, how: s
     assert watch.told_once_each
 
 
-async def test_row_06_a_sentinel_that_is_away_or_lies_behind(make: Make, sentinel: RedisSentinel) -> None:
+async def test_a_sentinel_that_is_away_or_lies_behind(make: Make, sentinel: RedisSentinel) -> None:
     """With one Sentinel dead the others are asked; none of them up is a failure that names it, and passes."""
     first, second, third = sentinel.sentinels
     first.kill()

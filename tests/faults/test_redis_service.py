@@ -148,7 +148,8 @@ async def outage(client: Client, calls: int = 200) -> None:
     assert not wrong, wrong
 
 
-async def test_row_01_redis_comes_after_the_service(tmp_path: Path) -> None:
+@pytest.mark.scenario("Redis is not running when the service starts")
+async def test_redis_comes_after_the_service(tmp_path: Path) -> None:
     """Without its Redis the service starts and answers by each limit's policy; it decides within 2 s of its coming."""
     port = free_port()
     async with running(tmp_path, f"127.0.0.1:{port}") as (process, client):
@@ -173,7 +174,13 @@ def hung(server: RedisServer) -> tuple[Callable[[], object], Callable[[], object
     return server.hang, server.resume
 
 
-@pytest.mark.parametrize("how", [killed, hung], ids=["row_02_killed", "row_03_hung"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        pytest.param(killed, marks=pytest.mark.scenario("Redis dies under load")),
+        pytest.param(hung, marks=pytest.mark.scenario("Redis hangs, is slow, or is unreachable")),
+    ],
+)
 async def test_an_outage_under_load(
     tmp_path: Path, server: RedisServer, how: Callable[[RedisServer], tuple[Callable[[], object], Callable[[], object]]]
 ) -> None:
@@ -203,7 +210,8 @@ def resident(process: Service) -> int:
     return int(re.findall(r"VmRSS:\s+(\d+) kB", text)[0]) * 1024
 
 
-async def test_row_11_callers_that_hang_up(tmp_path: Path, proxy: FaultProxy) -> None:
+@pytest.mark.scenario("a caller cancels while its reply is in flight")
+async def test_callers_that_hang_up(tmp_path: Path, proxy: FaultProxy) -> None:
     """Half of the callers cancel while Redis takes its time: what is left in each answer is left of its own limit."""
     async with running(tmp_path, proxy.address, STORE_BUDGET="5s") as (process, client):
         draw = random.Random(11)
@@ -237,7 +245,8 @@ async def gathered(*tasks: Awaitable[None]) -> None:
             raise problem
 
 
-async def test_row_14_full_memory(tmp_path: Path, server: RedisServer) -> None:
+@pytest.mark.scenario("Redis is out of memory")
+async def test_full_memory(tmp_path: Path, server: RedisServer) -> None:
     """Redis without memory: a denial stands, the rest is answered by policy, and Redis counts as connected."""
     async with running(tmp_path, server.address, STORE_BUDGET="5s") as (process, client):
         for _ in range(41):

@@ -1,5 +1,6 @@
 """Bytes that pretend to be a RateLimitRequest, through the whole service."""
 
+import pytest
 from google.protobuf.message import DecodeError
 from hypothesis import strategies as st
 
@@ -134,6 +135,7 @@ def check_answer(call):
     ]
 
 
+@pytest.mark.scenario("malformed requests, and requests that match no policy")
 async def test_any_bytes_are_answered_once_and_never_by_a_fault_of_ours(log):
     """Whatever a client sends, each call gets one valid response or INVALID_ARGUMENT, and nothing of ours fails.
 

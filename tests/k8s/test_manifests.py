@@ -106,6 +106,7 @@ def test_the_autoscaler_scales_the_deployment() -> None:
     assert "cpu" in ratelimitd(deployment)["resources"]["requests"]
 
 
+@pytest.mark.scenario("one of several processes dies")
 def test_no_pod_grants_more_than_its_part() -> None:
     """REPLICAS is the most pods there may be, so that all of them together grant no more than a limit."""
     hpa = one("HorizontalPodAutoscaler", *OWN)
@@ -151,6 +152,7 @@ def test_ports_are_the_settings(deployment: Object) -> None:
     assert found.debug_host == "127.0.0.1"
 
 
+@pytest.mark.scenario("probes that report a wrong state")
 @both
 def test_probes_ask_for_what_there_is(deployment: Object) -> None:
     """Liveness asks whether the loop turns and readiness for a policy, at paths that the service has; so do scrapes."""
@@ -171,6 +173,7 @@ def test_settings_are_rows_that_work(deployment: Object) -> None:
     assert settings(deployment).warnings == ()
 
 
+@pytest.mark.scenario("the service shuts down")
 @both
 def test_the_drain_ends_before_the_pod_does(deployment: Object) -> None:
     """The grace of the pod is longer than all that goes before its end: preStops, our drain and last calls."""
@@ -184,11 +187,13 @@ def test_the_drain_ends_before_the_pod_does(deployment: Object) -> None:
     assert "lifecycle" not in ratelimitd(deployment)
 
 
+@pytest.mark.scenario("the service shuts down")
 def test_the_drain_outlasts_dns() -> None:
     """The service drains for longer than a cluster's DNS (30 s) and Envoy (5 s) may still know its address."""
     assert settings(DEPLOYMENTS["deployment.yaml"]).drain_delay > 30 + 5
 
 
+@pytest.mark.scenario("connections that never close, so that new pods receive no calls")
 def test_connections_end_soon_enough_to_spread() -> None:
     """A client that connects by name finds new pods within minutes, not upstream's day."""
     found = settings(DEPLOYMENTS["deployment.yaml"])
@@ -197,6 +202,7 @@ def test_connections_end_soon_enough_to_spread() -> None:
     assert found.grpc_max_connection_age_grace < found.grpc_max_connection_age
 
 
+@pytest.mark.scenario("a policy in a ConfigMap")
 @both
 def test_mounts_are_volumes_and_volumes_are_objects(deployment: Object) -> None:
     """Each mount has its volume and the other way round, each ConfigMap is one of ours, and none hangs on subPath."""

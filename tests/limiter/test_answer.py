@@ -86,6 +86,7 @@ def test_a_shadow_limit_over_is_shown_as_ok_with_nothing_left():
     assert Status(over=False, limit=SHADOW, remaining=0, reset=1) == told.statuses[0]
 
 
+@pytest.mark.scenario("only some limits of a request can be decided")
 def test_a_known_denial_beats_a_failure():
     """OVER_LIMIT stands even when another counter could not be reached; without it the failure is the answer."""
     plan = plan_of([PLAIN], [PLAIN])
@@ -95,6 +96,7 @@ def test_a_known_denial_beats_a_failure():
     assert BROKEN == answer(plan, [PASSED, BROKEN], AnswerOptions()).failure
 
 
+@pytest.mark.scenario("only some limits of a request can be decided")
 def test_a_shadow_limits_failure_fails_nobody():
     """A shadow limit takes no part, so its counter may be away."""
     assert answer(plan_of([SHADOW]), [BROKEN], AnswerOptions()).failure is None

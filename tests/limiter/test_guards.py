@@ -34,6 +34,7 @@ def before(cache, ask, now):
     return ask.outcomes[0]
 
 
+@pytest.mark.scenario("one hot key")
 @pytest.mark.parametrize("cost", [5, 6, 1000])
 def test_a_remembered_denial_covers_its_cost_and_larger_ones(cost):
     """Until the denied cost could pass, the same or a larger one is denied without the store, and counted so."""
@@ -75,6 +76,7 @@ def test_a_clock_that_steps_back_forgets():
     assert before(learnt(), ask_of(5), NOW - 1) is None
 
 
+@pytest.mark.scenario("costs and limits that are zero, too large, or the largest a number can hold")
 def test_a_cost_that_never_passes_is_not_remembered():
     """A cost above the limit is denied for itself; it says nothing of others, nor for how long."""
     assert 0 == len(learnt(cost=11, retry_after=NEVER))
@@ -89,6 +91,8 @@ def test_the_smaller_of_two_denials_is_kept():
     assert before(cache, ask_of(2), NOW + 2) is not None
 
 
+@pytest.mark.scenario("one hot key")
+@pytest.mark.scenario("a caller that invents keys")
 def test_the_cache_is_bounded_in_bytes():
     """However many keys are denied, what is remembered stays within max_bytes, and the newest are kept."""
     cache = OverLimitCache(10_000)
@@ -178,6 +182,7 @@ def test_allow_and_deny_decide_by_themselves():
     assert (False, SECOND) == (outcome.allowed, outcome.retry_after)
 
 
+@pytest.mark.scenario("one of several processes dies")
 @pytest.mark.parametrize(("quota", "replicas", "share"), [(10, 1, 10), (10, 4, 2), (3, 10, 1), (0, 4, 0)])
 def test_local_counts_this_replicas_share(quota, replicas, share):
     """local decides in memory with the limit divided by the replicas, at least 1; a limit of 0 stays 0."""

@@ -1,3 +1,4 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -29,6 +30,7 @@ _text = st.binary(max_size=6) | st.sampled_from([b"_", b":", b"1:a", b"{", b"{a}
 _entries = st.lists(st.tuples(_text, _text), max_size=3).map(tuple)
 
 
+@pytest.mark.scenario("a caller that chooses the name of a counter")
 @given(_text, _entries, _text, _entries)
 def test_keys_of_ours_tell_all_descriptors_apart(domain, entries, other_domain, other_entries):
     """Two identities share a safe key only when they are equal, whatever bytes they hold."""
@@ -50,6 +52,8 @@ def test_an_items_name_cannot_pass_for_an_entry(item, entries, other_item, other
     )
 
 
+@pytest.mark.scenario("messages that are too large")
+@pytest.mark.scenario("a caller that chooses the name of a counter")
 @given(_text, _entries)
 def test_a_caller_can_choose_neither_slot_nor_length(domain, entries):
     """No safe key holds a brace, with which a caller could choose a cluster's slot, nor grows with the request."""
@@ -58,6 +62,7 @@ def test_a_caller_can_choose_neither_slot_nor_length(domain, entries):
     assert len(key) < 340
 
 
+@pytest.mark.scenario("a key contains foreign data, or the state of another algorithm")
 def test_items_windows_and_algorithms_have_counters_of_their_own():
     """Several limits of one descriptor never share a counter; a change of numbers alone keeps it."""
     maker = key_maker(b"", safe=True)

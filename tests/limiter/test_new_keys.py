@@ -100,6 +100,7 @@ def test_below_the_cap_nothing_changes():
     assert 0 == guard.redirected
 
 
+@pytest.mark.scenario("a caller that invents keys")
 def test_past_the_cap_new_keys_share_one_counter_and_known_ones_do_not():
     """In the same second, in one batch or several: known keys keep theirs, new ones share one, and are counted."""
     guard, now = warm(2)
@@ -262,6 +263,7 @@ def test_requests_without_a_counter_pass():
     assert [] == keys_asked(guard, now, *asks)
 
 
+@pytest.mark.scenario("a caller that invents keys")
 def test_a_flood_takes_no_more_room_than_its_cap():
     """Of 100,000 unique keys in a second, no more are remembered than the cap let through, in room that never grows."""
     guard, now = warm(1_000)

@@ -1,5 +1,6 @@
 """The names of overflow counters: no request has them, and no two limits share one."""
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -21,6 +22,7 @@ def limit_of(algorithm, window, item):
     return Limit(make_rate(algorithm, 5, window), 5, item=item, upstream=not item and algorithm == "fixed_window")
 
 
+@pytest.mark.scenario("a caller that chooses the name of a counter")
 @given(_text, _text, _text, _limits, st.lists(st.tuples(_text, _text), max_size=3).map(tuple), _limits, st.booleans())
 def test_no_request_can_name_an_overflow_counter(prefix, domain, place, limit, entries, other, safe):
     """Whatever bytes it holds, the counter of a request is another one, at any time."""

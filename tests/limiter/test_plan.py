@@ -53,6 +53,7 @@ def test_an_unknown_domain_is_planned_as_no_limit():
     assert not plan.known_domain
 
 
+@pytest.mark.scenario("costs and limits that are zero, too large, or the largest a number can hold")
 def test_an_unlimited_limit_makes_no_charge():
     """unlimited reaches no store, and its item says so."""
     plan = planner().plan(request(b"free", b"a"))
@@ -91,6 +92,7 @@ def test_too_many_charges_are_not_taken_together():
     assert not made.plan(request(*[b"several"] * 65)).atomic
 
 
+@pytest.mark.scenario("costs and limits that are zero, too large, or the largest a number can hold")
 @pytest.mark.parametrize(
     ("hits", "request_hits", "negative", "cost"),
     [
@@ -116,6 +118,7 @@ def test_an_override_limits_with_its_own_numbers():
     assert (42, 60_000_000, "fixed_window") == plan.charges[0].limit.rate[1:3] + plan.charges[0].limit.rate[:1]
 
 
+@pytest.mark.scenario("a caller that invents metric series")
 def test_values_of_requests_reach_metrics_only_where_asked():
     """A detailed metric is told apart by the request's value, any other limit by the policy's path."""
     plan = planner().plan(request(b"detailed", b"a", b"several"))
@@ -154,6 +157,7 @@ def test_the_room_of_a_plan_is_what_it_takes(keys, entries):
     assert 0.67 < (made._bytes - before_counted) / taken < 1.5
 
 
+@pytest.mark.scenario("a caller that invents keys")
 def test_remembered_plans_are_bounded_in_bytes():
     """Plans are recalled by the request's bytes until newer ones take the room; the room is bounded."""
     made = planner()

@@ -36,6 +36,7 @@ def test_near_limit_is_single_precision():
     assert 29 == near_limit(100, 0.29)
 
 
+@pytest.mark.scenario("a caller that invents metric series")
 def test_series_made_by_requests_are_capped():
     """Past the cap the tallies that values of requests would make are one, named other; configured ones go on."""
     tallies = Tallies(request_made=2)
@@ -56,6 +57,7 @@ def test_a_long_name_from_a_request_has_no_series_of_its_own():
     assert [("other", 1)] == tallies.unknown_domains()
 
 
+@pytest.mark.scenario("a caller that invents metric series")
 def test_unknown_domains_are_capped_and_told_once():
     """Only the first request for each of a hundred unknown domains is news; the rest count under other."""
     tallies = Tallies()

@@ -113,6 +113,7 @@ def test_libraries_come_the_same_way(out: io.StringIO) -> None:
     assert "old" in str(second["@message"])
 
 
+@pytest.mark.scenario("logs that fill up or contain secrets")
 def test_hidden_values_are_masked_everywhere(out: io.StringIO) -> None:
     """A hidden value is masked in texts, fields, nested fields, keys, objects, exceptions and lines of libraries."""
     logs.hide("ca na/ry")
@@ -129,6 +130,7 @@ def test_hidden_values_are_masked_everywhere(out: io.StringIO) -> None:
     assert "na" not in out.getvalue().replace("name", "")
 
 
+@pytest.mark.scenario("logs that fill up or contain secrets")
 @pytest.mark.parametrize(
     ("text", "shown"),
     [

@@ -5,6 +5,8 @@ import subprocess
 import sys
 import time
 
+import pytest
+
 from ratelimitd.observe.loop import MEMORY, THRESHOLDS, TICK, LoopLag, batches
 
 
@@ -33,6 +35,7 @@ def test_an_early_tick_is_not_late() -> None:
     assert lag.last == 0.0
 
 
+@pytest.mark.scenario("the event loop is blocked")
 async def test_a_held_loop_is_seen() -> None:
     """A hold longer than the tick shows in ``longest``."""
     lag = LoopLag()
@@ -63,6 +66,7 @@ def grown(*, tame: bool) -> list[int]:
     return [int(word) for word in out.stdout.split()]
 
 
+@pytest.mark.scenario("the event loop is blocked")
 def test_a_tamed_collector_leaves_a_large_heap_alone() -> None:
     """Of a million lists that live on, only the newest are left for the next full collection."""
     visible, callbacks, *thresholds, after_freeze = grown(tame=True)

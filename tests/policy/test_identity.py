@@ -154,6 +154,7 @@ def test_an_entry_of_another_key_stays():
     assert found == descriptor._replace(entries=((b"a", b"k"), (b"api_key", b"gold"), (b"b", b"c")))
 
 
+@pytest.mark.scenario("a caller that invents keys")
 @pytest.mark.parametrize(
     ("address", "prefix", "network"),
     [

@@ -155,6 +155,7 @@ def test_a_wrong_use_of_an_extension_says_what_to_do(text, words):
     assert any(part in error for part in words.split("|")), error
 
 
+@pytest.mark.scenario("an invalid policy, at startup or on reload")
 def test_every_error_of_every_file_is_reported():
     """Errors come by file and line, so that a file is mended in one go."""
     first = HEAD + "- {key: a, rate_limit: {unit: foo}}\n- {value: b}\n- {key: c, colour: red}\n"
@@ -374,6 +375,7 @@ TREES = st.recursive(
 )
 
 
+@pytest.mark.scenario("an invalid policy, at startup or on reload")
 @settings(max_examples=300)
 @given(st.binary(max_size=200) | TREES.map(str.encode) | TREES.map(lambda tree: f"{HEAD}- {tree}\n".encode()))
 def test_any_file_is_a_policy_or_errors_with_lines(content):

@@ -11,6 +11,7 @@ def status(remaining, over=False, reset=58, requests_per_unit=10, **limit):
     return Status(over, Limit(None, requests_per_unit, Unit.MINUTE, **limit), remaining, reset)
 
 
+@pytest.mark.scenario("the reset time fluctuates from answer to answer")
 @pytest.mark.parametrize(
     ("statuses", "shown"),
     [

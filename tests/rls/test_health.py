@@ -29,6 +29,7 @@ async def served(bench, health, grpc_health=None):
         await server.stop(0)
 
 
+@pytest.mark.scenario("probes that report a wrong state")
 @pytest.mark.parametrize("service", ["", "ratelimit"])
 async def test_check_says_what_health_says(bench, service):
     """ "" and "ratelimit" are SERVING while every component works."""
@@ -53,6 +54,7 @@ async def test_an_unknown_service_is_not_found(bench):
         watch.cancel()
 
 
+@pytest.mark.scenario("probes that report a wrong state")
 async def test_watch_tells_each_change(bench):
     """A watcher hears the state now and each turn of it."""
     health = Health()

@@ -1,7 +1,11 @@
 """A policy that changes while a call waits for its store."""
 
+import pytest
+
 from ratelimitd.stores.memory import MemoryStore
 from tests.rls.conftest import Call, Request, Response
+
+pytestmark = pytest.mark.scenario("a policy changes while calls are in flight")
 
 POLICY = "domain: d\ndescriptors: [{{key: user, rate_limit: {{unit: {unit}, requests_per_unit: {limit}}}}}]\n"
 
@@ -22,7 +26,7 @@ class Slow(MemoryStore):
         self.waiting = []
 
 
-async def test_row_28_a_call_has_one_policy(bench):
+async def test_a_call_has_one_policy(bench):
     """It is decided and answered by the policy it came under, and the next one by the new one, on the same counter."""
     store = Slow()
     made = bench(POLICY.format(unit="HOUR", limit=5), store=store)
@@ -38,7 +42,7 @@ async def test_row_28_a_call_has_one_policy(bench):
     assert Response.OK == before.answer.overall_code
 
 
-async def test_row_28_a_domain_that_went_meanwhile(bench):
+async def test_a_domain_that_went_meanwhile(bench):
     """A call whose limit is in no policy any more is answered all the same."""
     store = Slow()
     made = bench(POLICY.format(unit="HOUR", limit=5), store=store)

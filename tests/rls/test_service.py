@@ -101,12 +101,14 @@ async def test_an_override_limits_and_an_unusable_one_is_ignored(bench):
         assert 2 == answer.statuses[0].current_limit.requests_per_unit
 
 
+@pytest.mark.scenario("malformed requests, and requests that match no policy")
 async def test_a_descriptor_without_entries_is_ok(bench):
     """Envoy sends one when its only action was skipped; it has no limit."""
     answer = bench(POLICY).ask(described())
     assert (Response.OK, Response.OK) == (answer.overall_code, answer.statuses[0].code)
 
 
+@pytest.mark.scenario("malformed requests, and requests that match no policy")
 @pytest.mark.parametrize(
     ("body", "text"),
     [
@@ -122,6 +124,7 @@ async def test_what_cannot_be_decided_is_the_callers_error(bench, body, text):
     assert 1 == made.counts.service_error
 
 
+@pytest.mark.scenario("messages that are too large")
 async def test_descriptors_and_entries_are_bounded(bench):
     """One more than MAX_DESCRIPTORS or MAX_ENTRIES is refused with the name of the bound; the bound itself passes."""
     made = bench(POLICY, ServiceOptions(bounds=Bounds(descriptors=2, entries=3)))
@@ -145,6 +148,7 @@ async def test_a_store_failure_is_unavailable(bench, failing_store):
     assert 1 == made.counts.redis_error
 
 
+@pytest.mark.scenario("malformed requests, and requests that match no policy")
 async def test_a_fault_of_ours_stays_with_the_call_that_met_it(bench, monkeypatch):
     """An exception while one call is planned makes that call UNAVAILABLE; the others of its batch are decided."""
     made = bench(POLICY)
@@ -200,6 +204,7 @@ async def test_every_call_is_counted_refused_ones_too(bench):
     assert 2 == made.counts.total_requests["ShouldRateLimit"]
 
 
+@pytest.mark.scenario("malformed requests, and requests that match no policy")
 async def test_an_unknown_domain_passes_and_is_counted(bench):
     """A domain no policy has is OK for each descriptor; it is counted by name."""
     made = bench(POLICY)
@@ -207,6 +212,7 @@ async def test_an_unknown_domain_passes_and_is_counted(bench):
     assert [("other", 2)] == made.tallies.unknown_domains()
 
 
+@pytest.mark.scenario("malformed requests, and requests that match no policy")
 async def test_values_that_are_not_utf8_are_decided_like_others(bench):
     """Bytes that are no UTF-8 count by themselves: two different ones are two users."""
     made = bench(POLICY)
@@ -220,6 +226,7 @@ async def test_values_that_are_not_utf8_are_decided_like_others(bench):
     assert "OK" == overall(b"\xe9\xfe")
 
 
+@pytest.mark.scenario("a policy changes while calls are in flight")
 async def test_a_reload_changes_what_is_decided_and_keeps_counters(bench):
     """A new policy is in force for the next request, remembered plans or not, and counts go on where they were."""
     made = bench(POLICY)
@@ -239,6 +246,7 @@ async def test_global_shadow_mode(bench):
     assert 1 == made.counts.global_shadow_mode
 
 
+@pytest.mark.scenario("a client keeps sending requests while it is over limit")
 async def test_all_or_nothing_charges_nobody_when_one_denies(bench):
     """Limits 15 and 14, both at 13, cost 2: the second is over, the first is not charged and still has 2 left."""
     policy = """
@@ -274,6 +282,7 @@ def test_parse_is_what_the_bench_uses():
     assert 7 == len(parse([("p", POLICY.encode())]).domains[b"d"].root.children)
 
 
+@pytest.mark.scenario("malformed requests, and requests that match no policy")
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 async def test_no_bytes_cause_more_than_an_error_of_their_own(bench, data):

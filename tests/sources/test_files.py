@@ -53,12 +53,14 @@ def test_dot_files_are_ignored_when_told(tmp_path, ignore, expected):
     assert names(RuntimeFolder(str(tmp_path), watch_root=False, ignore_dotfiles=ignore)) == expected
 
 
+@pytest.mark.scenario("a policy in a ConfigMap")
 def test_a_config_map_is_read_once_without_being_told(tmp_path):
     """Its ``..`` copies are never a policy, so no domain is there twice."""
     config_map(tmp_path / "config", "2024", "domain: d\n")
     assert read_files(RuntimeFolder(str(tmp_path), watch_root=False)) == [("basic.yaml", b"domain: d\n")]
 
 
+@pytest.mark.scenario("a policy in a ConfigMap")
 def test_a_config_map_flip_changes_the_signature(tmp_path):
     """Also when the new copy has the same size."""
     source = RuntimeFolder(str(tmp_path), watch_root=False)

@@ -71,6 +71,7 @@ async def test_a_load_through_a_child_equals_a_parse(tmp_path):
     assert told(loaded.policy) == told(parse([("p.yaml", text.encode())]))
 
 
+@pytest.mark.scenario("the event loop is blocked")
 async def test_the_loop_runs_between_slices(tmp_path):
     """Each slice is one turn of the loop, so what holds it is bounded by the rows of a slice."""
     source = folder(tmp_path, many(4_000))
@@ -150,6 +151,7 @@ async def test_no_domain_is_a_warning_with_the_real_path(tmp_path):
     assert loaded.policy.domains == {}
 
 
+@pytest.mark.scenario("an invalid policy, at startup or on reload")
 @pytest.mark.parametrize(
     ("program", "words"),
     [
@@ -166,6 +168,7 @@ async def test_a_child_that_dies_is_an_error(tmp_path, child, program, words):
         await loader.load(folder(tmp_path, "domain: d\n"))
 
 
+@pytest.mark.scenario("an invalid policy, at startup or on reload")
 async def test_a_child_that_hangs_is_ended(tmp_path, child):
     """When the time is up it is killed, and the caller gets PolicyErrors."""
     mark = tmp_path / "pid"
@@ -192,6 +195,7 @@ async def test_the_collector_is_on_again_after_every_load(tmp_path):
     assert gc.isenabled()
 
 
+@pytest.mark.scenario("the event loop is blocked")
 async def test_a_loaded_policy_is_out_of_the_collectors_sight(tmp_path):
     """Or the next full collection would walk over all of it at once."""
     loaded = await loader.load(folder(tmp_path, many(1_000)))

@@ -17,6 +17,7 @@ async def test_it_loads_where_nothing_can_be_written(tmp_path, monkeypatch):
     assert 1 == (await load(Paths((str(tmp_path / "p.yaml"),)))).summary.domains
 
 
+@pytest.mark.scenario("no file descriptor is left")
 async def test_a_child_that_cannot_start_is_an_error_of_that_load(tmp_path, monkeypatch):
     """No more processes or files (EAGAIN, EMFILE) is reported like any other error of a policy."""
 

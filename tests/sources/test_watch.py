@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import Callable
 
+import pytest
+
 from ratelimitd.sources.files import Signature
 from ratelimitd.sources.watch import SETTLE_LOOKS, Watch
 
@@ -41,6 +43,7 @@ async def reloads(folder: Folder, enough: Callable[[int], bool], *, wake: bool =
     return seen
 
 
+@pytest.mark.scenario("a policy in a ConfigMap")
 async def test_a_change_is_loaded_once_it_rests():
     """States 1, 2 and 3 in a row are one reload, after 3 was seen twice."""
     folder = Folder(0, 0, 1, 2, 3, 3, 3, 4)
@@ -64,6 +67,7 @@ async def test_a_wake_reloads_at_once():
     assert await reloads(Folder(0), lambda count: count == 1, wake=True) == [2]
 
 
+@pytest.mark.scenario("a policy in a ConfigMap")
 async def test_a_change_during_a_reload_is_not_lost():
     """What changes while the old state is being read is another change."""
     folder = Folder(0, 1, 1, 1)

@@ -52,6 +52,7 @@ def test_an_entry_takes_no_more_than_it_is_counted_as(max_bytes: int, number: in
     assert counted_by_hand <= store.bytes + empty <= 1.5 * counted_by_hand
 
 
+@pytest.mark.scenario("a caller that invents keys")
 def test_the_bound_holds_and_evictions_are_counted() -> None:
     """However many keys come, the bytes stay within the bound, and each entry lost for another is counted."""
     store = MemoryStore(SMALL)
@@ -80,6 +81,7 @@ def test_an_entry_larger_than_the_bound_is_not_kept() -> None:
     assert (len(store), store.bytes, store.evictions) == (0, 0, 1)
 
 
+@pytest.mark.scenario("a caller that invents keys")
 @pytest.mark.parametrize("algorithm", ["token_bucket", "fixed_window", "sliding_window_counter", "sliding_window"])
 def test_a_flood_does_not_lift_a_limit(algorithm: str) -> None:
     """Keys over their limit are still over it after any number of new keys: they are evicted last."""

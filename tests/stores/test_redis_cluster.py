@@ -83,6 +83,7 @@ async def until(store: RedisStore, key: bytes) -> None:
             await asyncio.sleep(0.01)
 
 
+@pytest.mark.scenario("slots move to another server")
 async def test_moved_is_followed_once(make: Make, cluster: RedisCluster) -> None:
     """A call for a slot that has moved is decided where the slot is now, by what was counted; the next goes there."""
     store = await connected(make, cluster)
@@ -114,6 +115,7 @@ async def test_ask_is_followed_for_this_call_alone(make: Make, cluster: RedisClu
     assert store.redirects["moved"] == 1
 
 
+@pytest.mark.scenario("slots move to another server")
 async def test_a_slot_half_moved(make: Make, cluster: RedisCluster) -> None:
     """Of a slot on its way each key is found where it is; what must pass together there fails by itself, no more."""
     store = await connected(make, cluster, breaker_after=1)
@@ -195,6 +197,7 @@ class Between(Observer):
             self._act()
 
 
+@pytest.mark.scenario("only some limits of a request can be decided")
 async def test_all_or_nothing_that_was_torn(make: Make, cluster: RedisCluster) -> None:
     """When a counter fills up between the two rounds, the other one is charged, the ask denied, and it is counted."""
     store = await connected(make, cluster)
@@ -208,7 +211,8 @@ async def test_all_or_nothing_that_was_torn(make: Make, cluster: RedisCluster) -
     assert store.torn == 1
 
 
-async def test_row_22_all_or_nothing_that_failed_in_part(make: Make, cluster: RedisCluster) -> None:
+@pytest.mark.scenario("only some limits of a request can be decided")
+async def test_all_or_nothing_that_failed_in_part(make: Make, cluster: RedisCluster) -> None:
     """When a server hangs between the two rounds the ask has a decision and a failure, and what it tore is counted."""
     store = await connected(make, cluster)
     first, second = apart(cluster)
@@ -228,6 +232,7 @@ async def test_row_22_all_or_nothing_that_failed_in_part(make: Make, cluster: Re
     assert store.torn == 1
 
 
+@pytest.mark.scenario("only some limits of a request can be decided")
 async def test_a_server_that_hangs_costs_its_own_slots_alone(make: Make, cluster: RedisCluster) -> None:
     """Its charges are late and then refused at once, others are decided meanwhile, and a probe finds it again."""
     store = await connected(make, cluster, budget=0.05, breaker_after=3, probe_most=0.1)

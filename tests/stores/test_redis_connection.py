@@ -151,6 +151,7 @@ async def test_never_greeted(make: Make, edges: Edges, tmp_path: Path) -> None:
         assert kinds(await charge(store, [one()])) == {FailureKind.DISCONNECTED}
 
 
+@pytest.mark.scenario("logs that fill up or contain secrets")
 async def test_an_error_that_repeats_the_password(make: Make, edges: Edges, fake: FakeRedis) -> None:
     """What a server says about AUTH is passed on without the password in it."""
 

@@ -1,5 +1,7 @@
 """A Redis without memory, and denials that would have written something."""
 
+import pytest
+
 from ratelimitd.algorithms import Decision, make_rate
 from ratelimitd.limiter.seam import FailureKind
 from testkit.redis_server import redis_server
@@ -11,6 +13,7 @@ from tests.stores.test_redis_store import kinds
 WINDOW = make_rate("fixed_window", 2, 3_600 * SECOND)
 
 
+@pytest.mark.scenario("Redis is out of memory")
 async def test_a_rejected_hit_that_cannot_be_counted_is_a_denial(make: Make) -> None:
     """A fixed window counts rejected hits: where that cannot be kept the answer is no all the same."""
     with redis_server() as server:

@@ -72,6 +72,7 @@ async def test_a_server_that_fails_is_left_alone(make: Make, edges: Edges, fake:
     assert edges.ups == [True, False]
 
 
+@pytest.mark.scenario("probes that report a wrong state")
 async def test_probes_are_the_script(make: Make, edges: Edges, fake: FakeRedis) -> None:
     """A server that answers PING and cannot run the script stays alone; probes go on, and one that passes ends it."""
     redis = Says(b"-MISCONF no disk\r\n")
@@ -125,6 +126,7 @@ async def test_an_answer_that_came_too_late_closes_nothing(make: Make, fake: Fak
     assert await outcome_of(store) is FailureKind.OPEN
 
 
+@pytest.mark.scenario("a reply is lost after the call was executed")
 async def test_a_lost_connections_calls_are_not_sent_again(make: Make, edges: Edges, fake: FakeRedis) -> None:
     """A call may have been executed before its connection was lost, so another connection that is there is no help."""
     redis = Says(REPLY)

@@ -78,6 +78,7 @@ async def test_over_tcp(make: Make) -> None:
         assert allowed(await charge(store, [one()])) == [True]
 
 
+@pytest.mark.scenario("logs that fill up or contain secrets")
 async def test_kill_and_restart(make: Make, edges: Edges, server: RedisServer) -> None:
     """kill -9 fails what is under way, each once; a restarted Redis is found again; each edge is told once."""
     store = make(server.address)
@@ -192,6 +193,7 @@ async def test_timed_out_charges_still_count_as_in_flight(make: Make, server: Re
     assert kinds(await charge(store, [one()])) == {FailureKind.OVERLOADED}
 
 
+@pytest.mark.scenario("the event loop is blocked")
 @pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
 def test_a_stall_of_our_own_is_not_a_timeout(
     server: RedisServer, loop: Callable[[], asyncio.AbstractEventLoop]
@@ -224,6 +226,7 @@ def test_a_stall_of_our_own_is_not_a_timeout(
         assert allowed(runner.run(stalled())) == [True]
 
 
+@pytest.mark.scenario("one hot key")
 async def test_a_tick_is_one_call(make: Make, server: RedisServer) -> None:
     """The asks of a tick, whoever brings them, share script calls of at most 128 charges; each has its own done."""
     store = make(server.address)

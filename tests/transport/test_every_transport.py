@@ -118,6 +118,7 @@ async def test_an_unknown_method_is_unimplemented(transport):
         assert b"x" == await channel.unary_unary(ECHO)(b"x")
 
 
+@pytest.mark.scenario("messages that are too large")
 async def test_a_message_over_the_bound_is_refused(transport):
     """One byte more than max_request_bytes is RESOURCE_EXHAUSTED; the bound itself passes, also afterwards."""
     async with transport.served() as (channel, _):
@@ -129,6 +130,7 @@ async def test_a_message_over_the_bound_is_refused(transport):
         assert MESSAGE_BOUND == len(await call(b"x" * MESSAGE_BOUND))
 
 
+@pytest.mark.scenario("clients that flood, reset streams, or do not read")
 async def test_one_call_too_many_is_refused_at_once(transport):
     """Over max_concurrent_calls a call is RESOURCE_EXHAUSTED without waiting; an answer makes room."""
     held, arrived = [], asyncio.Semaphore(0)
@@ -348,6 +350,7 @@ async def test_a_unix_socket_works(transport, tmp_path):
             transport.bind(uds=path)
 
 
+@pytest.mark.scenario("the service shuts down")
 async def test_stop_lets_calls_in_flight_finish(transport):
     """A call accepted before stop is answered within the grace; a call after it is refused."""
     arrived, held = asyncio.Event(), []
@@ -368,6 +371,7 @@ async def test_stop_lets_calls_in_flight_finish(transport):
             await channel.unary_unary(ECHO)(b"late", timeout=1)
 
 
+@pytest.mark.scenario("the service shuts down")
 async def test_stop_ends_what_outlasts_the_grace(transport):
     """A call that is not answered within the grace ends with an error, and stop returns."""
     arrived = asyncio.Event()
@@ -380,6 +384,7 @@ async def test_stop_ends_what_outlasts_the_grace(transport):
             await waiting
 
 
+@pytest.mark.scenario("connections that never close, so that new pods receive no calls")
 async def test_an_aged_connection_leaves_without_losing_a_call(transport):
     """A connection of the maximum age is told to leave; its caller comes back on another, and no call fails."""
     options = transport.options._replace(max_connection_age=0.2, max_connection_age_grace=10)

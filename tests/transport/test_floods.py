@@ -81,6 +81,7 @@ def talk_with_open_call(**bounds):
     return talk
 
 
+@pytest.mark.scenario("clients that flood, reset streams, or do not read")
 @pytest.mark.parametrize("flood", FLOODS)
 def test_a_flood_ends_the_connection(flood):
     """More frames than the budget, at once: GOAWAY ENHANCE_YOUR_CALM, and nothing more is read."""
@@ -105,6 +106,7 @@ def test_a_flood_in_one_read_ends_the_connection(flood):
     assert talk.session.done
 
 
+@pytest.mark.scenario("clients that flood, reset streams, or do not read")
 def test_a_continuation_flood_ends_the_connection():
     """A header block that does not end is not waited for."""
     talk = talk_with_open_call()

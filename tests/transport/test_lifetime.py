@@ -28,6 +28,7 @@ def seen(**named):
     return Observed(**{**SEEN, **named})
 
 
+@pytest.mark.scenario("connections that never close, so that new pods receive no calls")
 def test_an_old_connection_gets_a_notice_then_goaway_then_its_end():
     """At its age the notice, with the PONG the last GOAWAY, after the grace the end."""
     life = Lifetime(LIMITS, 1000)

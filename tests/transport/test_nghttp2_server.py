@@ -44,6 +44,7 @@ async def test_a_raw_call(fast):
         assert message(b"hello") == caller.answer().body
 
 
+@pytest.mark.scenario("the service shuts down")
 async def test_a_drain_loses_no_call(fast):
     """Callers that go on calling while the server drains lose no call: each is answered, or was never taken."""
     taken, refused = 0, []
@@ -88,6 +89,7 @@ async def test_a_garbage_preface_ends_that_connection_alone(fast):
         await gone(server, 1)
 
 
+@pytest.mark.scenario("clients that flood, reset streams, or do not read")
 async def test_a_flood_ends_that_connection_alone(fast):
     """GOAWAY ENHANCE_YOUR_CALM for the one that resets as fast as it can; another connection goes on."""
     async with fast.served() as (channel, server), raw(server) as (caller, reader, writer):
@@ -98,6 +100,7 @@ async def test_a_flood_ends_that_connection_alone(fast):
         assert b"x" == await channel.unary_unary(ECHO)(b"x")
 
 
+@pytest.mark.scenario("clients that flood, reset streams, or do not read")
 async def test_a_caller_that_does_not_read_is_paused_then_closed(fast):
     """It is not read from any more, memory stays bounded, and after the stall time it is gone."""
     options = fast.options._replace(stall_timeout=0.5)
@@ -127,6 +130,7 @@ async def test_a_caller_that_grants_no_window_is_closed(fast):
         assert b"" == caller.answer().body
 
 
+@pytest.mark.scenario("clients that flood, reset streams, or do not read")
 async def test_one_connection_too_many_is_closed(fast):
     """Over max_connections a connection is closed at once, and the others are not disturbed."""
     async with fast.served(options=fast.options._replace(max_connections=1)) as (channel, server):
@@ -195,6 +199,7 @@ async def test_an_idle_connection_is_told_to_leave(fast):
         await gone(server)
 
 
+@pytest.mark.scenario("connections that never close, so that new pods receive no calls")
 async def test_ages_differ(fast):
     """Connections that began together do not leave together."""
     async with fast.serve(options=fast.options._replace(max_connection_age=100)) as server:

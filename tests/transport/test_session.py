@@ -137,6 +137,7 @@ def test_the_content_type_is_answered(asked, told):
     assert told == talk.caller.answer().headers["content-type"]
 
 
+@pytest.mark.scenario("messages that are too large")
 @pytest.mark.parametrize(
     "extra", [[("x", "y")] * 95, [("x", "y" * 16_000), ("z", "y" * 300)]], ids=["too many", "too large"]
 )

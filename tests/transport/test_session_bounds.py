@@ -2,6 +2,8 @@
 
 import gc
 
+import pytest
+
 from ratelimitd.transport._nghttp2 import Session
 from tests.transport.servers import STREAM
 from tests.transport.wire import Caller, Talk, heap, message
@@ -9,6 +11,7 @@ from tests.transport.wire import Caller, Talk, heap, message
 EXHAUSTED = "8"
 
 
+@pytest.mark.scenario("clients that flood, reset streams, or do not read")
 def test_unread_answers_have_a_bound():
     """A caller that grants no window gets RESOURCE_EXHAUSTED once too much waits for it."""
     talk = Talk(settings={4: 0}, max_unsent=10_000)
@@ -65,6 +68,7 @@ def test_one_call_too_many_is_refused():
     assert 0 == talk.service.calls
 
 
+@pytest.mark.scenario("clients that flood, reset streams, or do not read")
 def test_memory_stays_flat():
     """Ten thousand calls of every fate leave no memory behind."""
 

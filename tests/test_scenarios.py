@@ -1,0 +1,24 @@
+"""The failure scenarios: each has a test, and docs/reliability.md lists the tests of each."""
+
+import pytest
+
+from testkit.page import replaced
+from tests.collected import collected
+from tests.scenarios import PAGE, PART, SCENARIOS, files, table
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_a_scenario_has_a_test(scenario: str) -> None:
+    """At least one test has the scenario's marker."""
+    assert files(scenario, collected())
+
+
+def test_a_marker_names_a_scenario_of_the_list() -> None:
+    """A misspelled marker is an error instead of a test that the table lacks."""
+    assert frozenset().union(*collected().values()) <= set(SCENARIOS)
+
+
+def test_the_page_has_the_table() -> None:
+    """``python -m tests.scenarios`` writes it."""
+    page = PAGE.read_text()
+    assert page == replaced(page, PART, table(collected()))
