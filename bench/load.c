@@ -1,17 +1,17 @@
-/* Load for one core: unary gRPC calls over c connections with m calls at once on each.
+/* A load generator for one core: unary gRPC calls over c connections with m concurrent calls on each.
  *
- * A file holds the requests, one gRPC frame (5 bytes, message) after the other; they are taken in turn, so that many
- * keys can be asked for. Every answer's grpc-status and code are looked at. Usage:
+ * A file contains the requests as consecutive gRPC frames (5 bytes, message); they are sent in turn, so that a load can
+ * use many keys. The grpc-status and the code of every answer are checked. Usage:
  *
  *   load HOST PORT PATH FRAMES CONNECTIONS STREAMS SECONDS WARMUP CALLS RATE SCHEME [TRACE]
  *
- * SCHEME is grpc, grpcs (TLS), or http: GETs over HTTP/2, where :status 200 is all that an answer needs.
- * RATE 0: as many calls as fit (closed loop). Otherwise so many a second are due at even times, and a call's latency
- * counts from when it was due, so that a stall is seen by all calls that fall into it. The warm-up lasts WARMUP
- * seconds, and until CALLS calls were sent. Then a line "measuring" is printed; the measurement ends after SECONDS or
- * at SIGTERM, with one line of JSON: latencies in ns, "busy" the part of the time that this process computed.
- * TRACE is a file that gets a struct record for every call from the start on, also for those without an answer at the end
- * and when the server closes a connection.
+ * SCHEME is grpc, grpcs (TLS), or http: GETs over HTTP/2, which succeed with :status 200.
+ * RATE 0: the maximum rate (closed loop). Otherwise RATE calls per second are due, evenly spaced, and the latency of a
+ * call starts when it was due, so that a stall counts for every call that falls into it. The warm-up lasts WARMUP seconds,
+ * and at least until CALLS calls were sent. Then the line "measuring" is printed; the measurement ends after SECONDS or
+ * at SIGTERM with one line of JSON: latencies in ns, "busy" the CPU utilization of this process.
+ * TRACE is a file to which a struct record is written for every call from the start, including calls without an answer at
+ * the end or when the server closes a connection.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -37,16 +37,16 @@
 #include <unistd.h>
 
 enum {
-    HEAD = 64,             /* of an answer: gRPC's prefix, and the whole of a usual message */
-    OUT = 256 * 1024,      /* bytes gathered for one write */
-    MOST_STATUS = 16,      /* gRPC's largest status */
-    NO_STATUS = 17,        /* the call ended without one */
-    SILENCE_MS = 10000     /* without any answer, something is broken */
+    HEAD = 64,             /* bytes kept of an answer: the gRPC prefix and a complete message of usual size */
+    OUT = 256 * 1024,      /* bytes buffered for one write */
+    MOST_STATUS = 16,      /* largest gRPC status */
+    NO_STATUS = 17,        /* the call ended without a status */
+    SILENCE_MS = 10000     /* maximum time without any answer */
 };
 
 struct frame { const uint8_t *data; size_t size; };
 
-/* What TRACE gets: times in ns of CLOCK_MONOTONIC, done 0 without an answer; which request; what was answered. */
+/* A record of TRACE: times in ns of CLOCK_MONOTONIC, done 0 without an answer; the index of the request; the answer. */
 struct record { uint64_t due, sent, done; uint32_t frame; uint8_t status, size, unused[2], head[HEAD]; };
 
 struct call {
@@ -197,7 +197,7 @@ static void start(struct connection *connection, uint64_t due) {
         HEADER(":method", options.grpc ? "POST" : "GET"), HEADER(":scheme", options.tls ? "https" : "http"), HEADER(":path", options.path),
         HEADER(":authority", options.authority), HEADER("content-type", "application/grpc"), HEADER("te", "trailers"),
     };
-    size_t count_of = sizeof headers / sizeof *headers - (options.grpc ? 0 : 2); /* without those of gRPC */
+    size_t count_of = sizeof headers / sizeof *headers - (options.grpc ? 0 : 2); /* without the two headers of gRPC */
     struct call *call = connection->free;
     nghttp2_data_provider provider = {{.ptr = call}, read_frame};
     connection->free = call->next_free;
@@ -304,7 +304,7 @@ static void open_connection(struct connection *connection, nghttp2_session_callb
     }
 }
 
-/* ---- the whole ---- */
+/* ---- the load ---- */
 
 static void read_frames(const char *file) {
     FILE *stream = fopen(file, "rb");
@@ -352,7 +352,7 @@ static void report(double seconds, double computed) {
     fflush(stdout);
 }
 
-/* Start every call that may start now; returns the due time of the next one when there is a rate. */
+/* Start every call that may start now; with a rate, return the due time of the next one. */
 static uint64_t start_calls(uint64_t due, uint64_t interval) {
     static int turn;
     for (int idle = 0; idle < options.connections; turn = (turn + 1) % options.connections) {
@@ -382,7 +382,7 @@ static void drive(int poll, int timer) {
         uint64_t time;
         int ready;
         due = start_calls(due, interval);
-        if (interval != 0 && due > now()) set_timer(timer, due); /* else an answer makes room first */
+        if (interval != 0 && due > now()) set_timer(timer, due); /* otherwise it waits for a free stream */
         for (int i = 0; i < options.connections; i++)
             if (!connections[i].blocked) flush(&connections[i]);
         for (int i = 0; i < options.connections; i++) {
@@ -396,7 +396,7 @@ static void drive(int poll, int timer) {
         if (now() - last_answer > SILENCE_MS * 1000000ull) die("no answer for %d s", SILENCE_MS / 1000);
         for (int i = 0; i < ready; i++) {
             struct connection *connection = events[i].data.ptr;
-            if (connection == NULL) continue; /* the timer, which is set again above */
+            if (connection == NULL) continue; /* the timer, which is rearmed above */
             if (events[i].events & EPOLLOUT) flush(connection);
             if (events[i].events & ~(uint32_t)EPOLLOUT) receive(connection);
         }

@@ -1,4 +1,4 @@
-"""What the tests of the bench share."""
+"""Shared fixtures of the tests of the bench."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from testkit.machine import cores
 
 @pytest.fixture(scope="session")
 def where():
-    """The cores to run on, where load.c can be compiled and there are two."""
+    """The cores to use; skips if load.c cannot be compiled or there is only one core."""
     try:
         build()
         return cores()

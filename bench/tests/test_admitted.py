@@ -1,4 +1,4 @@
-"""Four real services, one counter and faults: what was admitted is held against the bound, in short.
+"""Four real services, one counter and faults: a short check of admitted calls against the bound.
 
 ``python -m bench consistency`` does the same with every fault, topology and algorithm.
 """
@@ -22,7 +22,7 @@ SHORT = {
 
 @pytest.fixture(scope="module")
 def ready():
-    """Four services on one Redis; a busy test machine may be slower than any budget."""
+    """Four services with one Redis; the budget is long because a test machine may be busy."""
     try:
         build()
         where = cores()
@@ -34,7 +34,7 @@ def ready():
 
 @pytest.mark.parametrize("name", SHORT)
 def test_a_limit_holds(ready, name):
-    """No window admits more than the limit and a burst a failover; before and after the fault nearly all of it."""
+    """No window admits more than its bound; before and after the fault nearly all of the limit is admitted."""
     verdict = play(ready, SHORT[name])
     assert verdict.misses == ()
     assert verdict.admitted <= verdict.bound

@@ -1,4 +1,4 @@
-"""The bound of a limit: held against what every algorithm of ours admits, and against calls that are too many."""
+"""The bound of a limit, checked with the calls that each algorithm admits and with excess calls."""
 
 import pytest
 
@@ -11,7 +11,7 @@ LAWS = {name: Law(name, 50, 1.0, 50) for name in ("token_bucket", "gcra", "slidi
 
 
 def admitted(law: Law, seconds: float, begin: float = DAY, every: int = 1000, forget: tuple[float, ...] = ()):
-    """What our own algorithm admits of a call each ``every`` µs; it forgets its state at these seconds."""
+    """Return the calls that an algorithm admits of one per ``every`` µs; it loses its state at the given seconds."""
     rate = make_rate(law.algorithm, law.quota, int(law.window * SECOND), None if law.burst == law.quota else law.burst)
     state, found, left = None, [], list(forget)
     start = int(begin * SECOND)
@@ -30,7 +30,7 @@ def admitted(law: Law, seconds: float, begin: float = DAY, every: int = 1000, fo
 
 @pytest.mark.parametrize("law", LAWS.values(), ids=LAWS)
 def test_what_an_algorithm_admits_is_within_its_bound_and_nearly_all_of_it(law):
-    """Of twenty times as much as the limit, no window has too many, and nothing that may pass is held back."""
+    """At twenty times the limit, no window exceeds its bound, and the whole limit is admitted."""
     calls = admitted(law, 4.0, begin=DAY + 0.3)
     assert over_admission(law, calls) == 0
     assert used(law, calls, DAY + 1, DAY + 4) == pytest.approx(1.0, abs=0.02)
@@ -39,21 +39,21 @@ def test_what_an_algorithm_admits_is_within_its_bound_and_nearly_all_of_it(law):
 @pytest.mark.parametrize("law", LAWS.values(), ids=LAWS)
 @pytest.mark.parametrize("planted", [1, 7])
 def test_calls_too_many_are_seen(law, planted):
-    """So many calls beside a limit that is used up are counted, to the call, wherever they are."""
+    """Calls beyond an exhausted limit are counted exactly, at any position."""
     calls = admitted(law, 3.0)
     full = calls[len(calls) // 2]
     assert over_admission(law, [*calls, *[full] * planted]) == planted
 
 
 def test_a_limit_twice_as_high_is_seen():
-    """Two stores of one limit each admit it: one too many."""
+    """Two stores that each admit the whole limit are over-admission."""
     calls = admitted(LAWS["token_bucket"], 2.0)
     assert over_admission(LAWS["token_bucket"], calls * 2) >= 49
 
 
 @pytest.mark.parametrize("law", LAWS.values(), ids=LAWS)
 def test_counters_lost_once_cost_one_burst_at_most_and_only_at_that_time(law):
-    """Without the allowance it is over-admission; with one at another time too; with the right one it is none."""
+    """A lost counter is over-admission unless there is an allowance for that time."""
     calls = admitted(law, 3.0, begin=DAY + 0.05, forget=(1.3,))
     then = DAY + 0.05 + 1.3
     assert over_admission(law, calls) > 20
@@ -62,7 +62,7 @@ def test_counters_lost_once_cost_one_burst_at_most_and_only_at_that_time(law):
 
 
 def test_counters_lost_twice_are_not_covered_by_one_failover():
-    """Each failover allows one burst, not more."""
+    """Each failover allows exactly one burst."""
     law = LAWS["token_bucket"]
     calls = admitted(law, 3.0, forget=(1.0, 1.2))
     assert over_admission(law, calls, [Failover(DAY + 0.9, DAY + 1.3)]) > 20
@@ -70,7 +70,7 @@ def test_counters_lost_twice_are_not_covered_by_one_failover():
 
 
 def test_a_call_counts_only_where_it_certainly_was():
-    """One that was on its way for long may have been decided before or after the others."""
+    """A long call may have been decided before or after the others, so it is not counted with them."""
     law = Law("token_bucket", 1, 1.0, 1)
     near = [Admitted(DAY, DAY), Admitted(DAY + 0.1, DAY + 0.1)]
     far = [Admitted(DAY, DAY), Admitted(DAY + 0.1, DAY + 1.1)]
@@ -78,7 +78,7 @@ def test_a_call_counts_only_where_it_certainly_was():
 
 
 def test_processes_on_their_own_add_their_shares_while_the_store_is_away():
-    """Four processes with a quarter each double the bound in that time, and nowhere else."""
+    """Four processes with a quarter each double the bound in that time only."""
     law, share = Law("token_bucket", 40, 1.0, 40), Law("token_bucket", 10, 1.0, 10)
     away = [Local(DAY + 10, DAY + 12, 4, share)]
     assert bound(law, away, DAY, DAY + 9) == 40 + 9 * 40
@@ -87,7 +87,7 @@ def test_processes_on_their_own_add_their_shares_while_the_store_is_away():
 
 
 def test_processes_that_lose_their_own_counts_are_seen():
-    """A share that starts anew at each flap of the breaker is over-admission."""
+    """A share that is reset whenever the circuit breaker opens is over-admission."""
     law, share = Law("token_bucket", 20, 1.0, 40), Law("token_bucket", 5, 1.0, 10)
     away = [Local(DAY, DAY + 6, 4, share)]
     kept = admitted(law, 6.0) + 4 * admitted(share, 6.0)
@@ -98,12 +98,12 @@ def test_processes_that_lose_their_own_counts_are_seen():
 
 @pytest.mark.parametrize("algorithm", LAWS)
 def test_a_limit_that_admits_half_shows_it(algorithm):
-    """Every second call that went missing is missed."""
+    """If every second call is missing, half of the limit is reported as used."""
     calls = admitted(LAWS[algorithm], 4.0)[::2]
     assert used(LAWS[algorithm], calls, DAY + 1, DAY + 4) == pytest.approx(0.5, abs=0.02)
 
 
 def test_a_time_without_a_whole_window_says_nothing():
-    """A fixed window that is cut has no sustained rate."""
+    """A time without a complete fixed window has no sustained rate."""
     with pytest.raises(ValueError, match="no complete window"):
         used(LAWS["fixed_window"], [], DAY + 0.1, DAY + 0.9)

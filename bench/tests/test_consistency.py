@@ -1,4 +1,4 @@
-"""What the consistency check says of calls that were made up."""
+"""Verdicts of the consistency check on synthetic calls."""
 
 import math
 
@@ -18,7 +18,7 @@ OK, OVER = b"\x08\x01", b"\x08\x02"
 
 
 def bucket(seconds: float = 6.0, rate: float = RATE) -> list[Call]:
-    """Calls at even times, and what a bucket of the law's numbers answers."""
+    """Return evenly spaced calls with the answers of a token bucket."""
     law, calls, level = LAWS["token_bucket"], [], 50.0
     for number in range(int(seconds * rate)):
         now = DAY + number / rate
@@ -34,7 +34,7 @@ def verdict(calls: list[Call], injected: Injected = Injected(1), fault=resets):
 
 
 def test_a_bucket_that_does_its_work_has_no_misses():
-    """All of the limit is admitted and not a call more."""
+    """The whole limit is admitted, and no call more."""
     found = verdict(bucket())
     assert (found.misses, found.over_admission, found.errors) == ((), 0, 0)
     assert found.admitted == pytest.approx(found.bound, abs=2)
@@ -42,7 +42,7 @@ def test_a_bucket_that_does_its_work_has_no_misses():
 
 
 def test_over_admission_is_a_miss():
-    """Five denials that were admissions are over the bound, whatever of a call had come in by then."""
+    """Five denials turned into admissions exceed the bound by four or five, depending on the refill."""
     calls = bucket()
     for place in [n for n, call in enumerate(calls) if call.answer == OVER and n > 3000][:5]:
         calls[place] = calls[place]._replace(answer=OK)
@@ -52,7 +52,7 @@ def test_over_admission_is_a_miss():
 
 
 def test_a_failover_allows_one_burst():
-    """The same calls are none too many when the counter may have been lost just then."""
+    """The same calls are within the bound if the counter may have been lost at that time."""
     calls = bucket()
     for place in [n for n, call in enumerate(calls) if call.answer == OVER and 2000 < n < 3000][:40]:
         calls[place] = calls[place]._replace(answer=OK)
@@ -61,7 +61,7 @@ def test_a_failover_allows_one_burst():
 
 
 def test_processes_on_their_own_may_double_a_limit_and_no_more():
-    """Four processes that each use their share beside Redis are within the bound; that forget theirs, over it."""
+    """Four processes that use their shares besides Redis stay within the bound, unless they lose their counts."""
     law, share = LAWS["local"], SHARE
     scenario, ticks = Scenario("made up", resets, "local"), range(int(6 * RATE))
 
@@ -82,7 +82,7 @@ def test_processes_on_their_own_may_double_a_limit_and_no_more():
 
 
 def test_what_was_failed_is_no_admission():
-    """An error with an OK in its bytes is none, and neither is a call that was never answered."""
+    """A failed call is not an admission, even if its bytes are an OK, and neither is an unanswered call."""
     call = Call(DAY, DAY, DAY + 0.001, 0, 0, OK)
     assert call.admitted
     assert not call._replace(status=14).admitted
@@ -90,7 +90,7 @@ def test_what_was_failed_is_no_admission():
 
 
 def test_too_little_is_a_miss():
-    """A service that fails every call after the fault admits nothing over the bound, and does not pass."""
+    """A service that fails every call after the fault does not pass, although it stays within the bound."""
     calls = [call._replace(status=14) if call.due > WATCH.over else call for call in bucket()]
     assert verdict(calls).misses == ("0% admitted after the recovery",)
     late = [call._replace(status=14) if call.due < WATCH.fault else call for call in bucket()]
@@ -98,14 +98,14 @@ def test_too_little_is_a_miss():
 
 
 def test_too_few_calls_and_no_fault_are_misses():
-    """A check that offers little, or harms nothing, proves nothing; only the quiet scenario may have no fault."""
+    """Too few calls are a miss, and so is a missing fault, except in the scenario without a fault."""
     assert verdict(bucket(rate=500)).misses == ("8.6 times the bound offered",)
     assert verdict(bucket(), Injected(0)).misses == ("no fault",)
     assert verdict(bucket(), Injected(0), quiet).misses == ()
 
 
 def test_the_policy_has_the_laws():
-    """The service is given the limits that its answers are held against."""
+    """The policy of the services has the limits of the check."""
     for text in (policy(), policy("note7")):
         (root,) = (parse([("p.yaml", text.encode())]).domains[b"bench"],)
         assert root is not None
@@ -115,6 +115,6 @@ def test_the_policy_has_the_laws():
 
 
 def test_a_counter_has_a_slot_of_its_own():
-    """The slot is that of the value's counter, and stays the same."""
+    """Each value's counter has its own slot, which does not change."""
     assert len({counter_slot("token_bucket", f"v{n}") for n in range(20)}) > 10
     assert counter_slot("token_bucket", "v1") == counter_slot("token_bucket", "v1")

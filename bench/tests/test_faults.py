@@ -1,4 +1,4 @@
-"""What the bench says of a fault, of calls and a log that were made up."""
+"""Results of the faults benchmark for synthetic calls and logs."""
 
 import json
 import math
@@ -28,7 +28,7 @@ WHOLE, SHARE = answer(PLENTY - 7), answer(PLENTY // 4 - 7)
 
 
 def good(now: float, frame: int) -> Call:
-    """A service that does what it promises: late for 20 ms, then failing at once, and right 0.4 s after the return."""
+    """Return a call of a correct service: late for 20 ms, then failing at once, correct 0.4 s after the recovery."""
     if not WATCH.fault <= now < WATCH.back + 0.4:
         return Call(now, now, now + 0.0003, frame, 0, WHOLE)
     return Call(now, now, now + (0.015 if now < WATCH.opened else 0.0002), frame, 14, b"")
@@ -41,7 +41,7 @@ def found(change: Callable[[Call], Call] = lambda call: call, on_store_failure="
 
 
 def test_a_service_that_keeps_its_promises_has_no_misses():
-    """Each number is that of its own phase."""
+    """Each number is of its own phase."""
     seen = found()
     assert seen.misses == ()
     assert [seen.before, seen.onset, seen.open, seen.after] == pytest.approx([0.0003, 0.015, 0.0002, 0.0003], abs=1e-6)
@@ -54,14 +54,14 @@ def test_a_service_that_keeps_its_promises_has_no_misses():
 
 @pytest.mark.parametrize("took", [0.021, math.inf])
 def test_one_call_over_the_limit_is_a_miss(took):
-    """Wherever it is, and also when it is never answered."""
+    """One slow or unanswered call is a miss, in any phase."""
     seen = found(lambda call: call._replace(done=call.due + took) if call.due == DAY + 5 else call)
     assert seen.over == 1
     assert [miss for miss in seen.misses if miss.startswith("1 calls over 20 ms")]
 
 
 def test_a_load_that_was_late_itself_is_not_taken_for_a_slow_service():
-    """A call that was answered while the load stood still is shown, and is no miss; a longer one is."""
+    """A call that was answered while the load stalled is reported but not a miss; a longer one is a miss."""
 
     def late(call: Call, took: float) -> Call:
         if call.due == DAY + 5:
@@ -76,14 +76,14 @@ def test_a_load_that_was_late_itself_is_not_taken_for_a_slow_service():
 
 
 def test_calls_that_wait_while_the_breaker_is_open_are_a_miss():
-    """Two of a hundred are enough, though none of them is over the limit."""
+    """Two of a hundred calls suffice, although each is within 20 ms."""
     slow = {n for n in range(int(7 * RATE)) if n % 50 == 0}
     seen = found(lambda call: call._replace(done=call.due + 0.01) if round((call.due - DAY) * RATE) in slow else call)
     assert seen.misses == ("p99 10.0 ms while the breaker is open",)
 
 
 def test_no_right_decision_within_a_second_is_a_miss():
-    """An answer from a process' own share is not a right one."""
+    """An answer from a process's local share is not a decision from the counter in Redis."""
     seen = found(
         lambda call: call._replace(status=0, answer=SHARE) if call.status or call.due > DAY + 4 else call, "local"
     )
@@ -92,13 +92,13 @@ def test_no_right_decision_within_a_second_is_a_miss():
 
 
 def test_calls_that_fail_after_the_return_are_a_miss():
-    """One is enough."""
+    """One call is enough."""
     seen = found(lambda call: call._replace(status=14) if call.due == DAY + 6 else call)
     assert seen.misses == ("1 calls failed more than 1 s after the recovery",)
 
 
 def test_calls_of_healthy_nodes_must_not_fail():
-    """A node's failure is no business of the other nodes' counters; their time is measured apart."""
+    """The failure of a node must not affect counters of other nodes, whose latency is measured separately."""
     assert "calls of other nodes failed" in found(spared=frozenset({1, 2})).misses[0]
     seen = found(lambda call: good(DAY, call.frame)._replace(due=call.due, done=call.due + 0.0005)
                  if call.frame in (1, 2) else call, spared=frozenset({1, 2}))  # fmt: skip
@@ -112,7 +112,7 @@ def test_a_policy_that_needs_no_store_fails_no_call():
 
 
 def test_an_exception_in_the_log_is_a_miss():
-    """So is a line that is no JSON."""
+    """A line that is not JSON is also a miss."""
     edge = '{"@message": "redis is away", "level": "warning", "@timestamp": "2023-11-14T22:13:22.020000Z"}'
     wrong = '{"@message": "an answer could not be given", "level": "error", "exception": "Traceback"}'
     log = _read(f"{edge}\n{wrong}\nTraceback (most recent call last):")
@@ -123,18 +123,18 @@ def test_an_exception_in_the_log_is_a_miss():
 
 
 def test_failures_are_read_by_kind():
-    """Kinds that did not happen are left out."""
+    """Kinds with a count of 0 are omitted."""
     metrics = {'ratelimitd_store_failures_total{kind="timeout"}': 3.0, "ratelimitd_store_connected": 1.0}
     assert _kinds(metrics | {'ratelimitd_store_failures_total{kind="key"}': 0.0}) == {"timeout": 3}
 
 
 @pytest.mark.parametrize("name", ["error", "local"])
 def test_the_policy_says_what_happens_without_a_store(name):
-    """The service takes it."""
+    """The policy is valid and has the given on_store_failure."""
     (limit,) = [limit for node in parse([("p.yaml", policy(name).encode())]).nodes for limit in node.limits]
     assert limit.on_store_failure is OnStoreFailure[name.upper()]
 
 
 def test_every_fault_has_a_name_of_its_own():
-    """A table's rows can be told apart."""
+    """Rows of the table are distinguishable."""
     assert len({fault.name for fault in FAULTS}) == len(FAULTS)

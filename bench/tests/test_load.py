@@ -1,4 +1,4 @@
-"""Reading what the load generators say, and our own one against a real service."""
+"""Output of the load generators, and load.c with a real service."""
 
 import subprocess
 import sys
@@ -39,7 +39,7 @@ SAID = {
 
 
 def test_h2load_gives_its_rate_and_none_when_a_request_failed():
-    """h2load's rate is read, and nothing is quoted of a run with a failed request."""
+    """The rate of h2load is parsed; a run with a failed request is an error."""
     assert parse_h2load(H2LOAD.format(failed=0)) == 4726.5
     with pytest.raises(FailedCallsError, match="1 failed"):
         parse_h2load(H2LOAD.format(failed=1))
@@ -47,39 +47,39 @@ def test_h2load_gives_its_rate_and_none_when_a_request_failed():
 
 @pytest.mark.parametrize("text", ["", "finished in 1.00s, 0.00 req/s\n0 succeeded, 0 failed, 0 errored, 0 timeout"])
 def test_h2load_that_measured_nothing_is_an_error(text):
-    """An h2load that could not connect is not taken for a slow service."""
+    """An h2load that could not connect is an error and not a slow service."""
     with pytest.raises(BenchError):
         parse_h2load(text)
 
 
 def test_wrk_latencies_are_read_in_seconds_whatever_their_unit():
-    """The units that wrk mixes in one table come out as seconds."""
+    """The units that wrk mixes in one table are converted to seconds."""
     web = parse_wrk(WRK)
     assert (web.requests, web.failed, web.rate) == (18_720, 0, 9358.12)
     assert (web.p50, web.p99) == pytest.approx((0.000420, 0.00205))
 
 
 def test_wrk_failures_of_every_kind_are_counted():
-    """Answers that are no 2xx and errors of sockets add up."""
+    """Responses other than 2xx and socket errors are added."""
     failed = "  Socket errors: connect 0, read 1, write 0, timeout 2\n  Non-2xx or 3xx responses: 4\n"
     assert parse_wrk(WRK.replace("Requests/sec", f"{failed}Requests/sec")).failed == 7
 
 
 def test_a_result_is_in_seconds_and_calls_a_second():
-    """What load.c says in ns comes out in seconds, and the rate is of the measured time."""
+    """Times of load.c in ns are converted to seconds, and the rate refers to the measured time."""
     said = result(SAID, [0.5])
     assert (said.p50, said.p99, said.worst, said.rate, said.cpu) == (0.0015, 0.003, 0.005, 100.0, (0.5,))
 
 
 @pytest.mark.parametrize("changed", [{"failed": 1}, {"calls": 0}])
 def test_a_run_with_a_failed_call_or_none_at_all_is_no_result(changed):
-    """Nothing may be quoted of a run with failed calls."""
+    """A run with a failed call, or without calls, is an error."""
     with pytest.raises(FailedCallsError):
         result(SAID | changed)
 
 
 def test_requests_meet_the_policy():
-    """Each request is one gRPC frame of one domain, with as many descriptors and users as asked."""
+    """Each request is one gRPC frame of one domain, with the given numbers of descriptors and users."""
     frames = [*requests(descriptors=3, keys=2, first=7)]
     whole = message("envoy.service.ratelimit.v3.RateLimitRequest")
     for number, each in enumerate(frames, 7):
@@ -91,13 +91,13 @@ def test_requests_meet_the_policy():
 
 @pytest.mark.parametrize("algorithm", ["", "sliding_window", "token_bucket"])
 def test_the_policy_is_valid_with_many_rules_and_any_algorithm(algorithm):
-    """The service takes every policy of the bench."""
+    """Every policy of the bench is valid."""
     parsed = parse([("p.yaml", policy(rules=20, algorithm=algorithm).encode())])
     assert sum(len(node.limits) for node in parsed.nodes) == 20 + len(KEYS)
 
 
 def test_a_short_run_measures_a_real_service(where):
-    """The smallest part from one end to the other: no call fails, and every number is there."""
+    """A short measurement has no failed call, and all numbers."""
     scale = rls.Scale(repeats=1, seconds=0.3, alone_seconds=0.1, many=10)
     notes: list[str] = []
     (found,) = rls.measure_case(rls.Case("short", keys=10), scale, ["grpcio"], [], where, notes)
@@ -109,19 +109,19 @@ def test_a_short_run_measures_a_real_service(where):
 
 
 def test_load_sees_calls_that_fail(where):
-    """A request that the service refuses is a failed call, by its gRPC status, though HTTP says 200."""
+    """A request that the service rejects is a failed call by its gRPC status, although HTTP reports 200."""
     with service("grpcio", policy(), where.server) as subject, pytest.raises(FailedCallsError, match=r"'3': "):
         run(subject.address, [frame(b"\xff")], Load(1, 1, 0.1), where.load)
 
 
 def test_load_says_why_it_cannot_measure(where):
-    """Nobody listening is an error with a reason."""
+    """A refused connection is an error with a reason."""
     with pytest.raises(BenchError, match="cannot connect"):
         run("127.0.0.1:1", requests(), Load(1, 1, 0.1), where.load)
 
 
 def test_load_refuses_a_request_that_is_cut_short(where, tmp_path):
-    """A file that ends within a request is not sent."""
+    """A file that ends within a request is rejected."""
     file = tmp_path / "frames"
     file.write_bytes(next(requests())[:-1])
     words = ["127.0.0.1", "1", "/", str(file), "1", "1", "1", "0", "0", "0", "grpc"]
@@ -131,6 +131,6 @@ def test_load_refuses_a_request_that_is_cut_short(where, tmp_path):
 
 
 def test_the_command_prints_the_policy_for_peers():
-    """``python -m bench policy`` is a policy file and nothing else."""
+    """``python -m bench policy`` prints only a policy file."""
     said = subprocess.run([sys.executable, "-m", "bench", "policy"], capture_output=True, check=True)
     assert said.stdout.decode() == policy()

@@ -1,4 +1,4 @@
-"""Medians, ratios, tables, and the words that name a peer."""
+"""Medians, ratios, tables, and the syntax of --peer."""
 
 import pytest
 
@@ -9,19 +9,19 @@ from testkit.server import Subject, peer
 
 
 def test_spread_is_the_median_and_the_ends():
-    """An outlier is shown as an end and does not move the middle."""
+    """An outlier changes the range and not the median."""
     assert spread([5.0, 1.0, 900.0]) == Spread(5.0, 1.0, 900.0)
 
 
 def test_nothing_measured_has_no_spread():
-    """No number is made up."""
+    """An empty measurement has no median."""
     with pytest.raises(ValueError, match="nothing was measured"):
         spread([])
     assert spreads([]) == {}
 
 
 def test_spreads_are_of_each_number_by_itself():
-    """The repeats' numbers are not mixed."""
+    """Each number has its own spread."""
     assert spreads([{"a": 1.0, "b": 9.0}, {"a": 3.0, "b": 7.0}]) == {
         "a": Spread(2.0, 1.0, 3.0),
         "b": Spread(8.0, 7.0, 9.0),
@@ -32,43 +32,43 @@ def test_spreads_are_of_each_number_by_itself():
     ("ours", "theirs", "expected"), [(90.0, 6.0, 15.0), (None, 6.0, None), (90.0, None, None), (90.0, 0.0, None)]
 )
 def test_a_ratio_is_of_two_measured_numbers(ours, theirs, expected):
-    """Where one was not measured there is no ratio."""
+    """There is no ratio if either number was not measured."""
     assert ratio(ours, theirs) == expected
 
 
 def test_a_spread_is_shown_with_its_ends_unless_they_look_alike():
-    """One repeat is one number."""
+    """A range whose ends look equal is omitted."""
     assert Spread(112_345.0, 99_912.0, 113_000.0).show(thousands) == "112,300 (99,900-113,000)"
     assert Spread(5.0, 5.0, 5.0).show(digits) == "5.00"
 
 
 @pytest.mark.parametrize(("value", "text"), [(0.456, "0.46"), (9.99, "9.99"), (45.67, "45.7"), (1234.5, "1,234")])
 def test_numbers_have_three_digits(value, text):
-    """No more digits than a repeat would give again."""
+    """Numbers have no more digits than a repetition would reproduce."""
     assert digits(value) == text
 
 
 def test_a_peer_is_a_name_an_address_and_maybe_a_pid():
-    """Both forms of --peer, and an IPv6 address."""
+    """Both forms of --peer are accepted, and IPv6 addresses."""
     assert peer("go=localhost:8081") == Subject("go", "localhost:8081")
     assert peer("go=[::1]:8081,pid=42") == Subject("go", "[::1]:8081", 42)
 
 
 @pytest.mark.parametrize("text", ["go", "go=localhost", "=h:1", "go=h:1,pid=x", "go=h:1,cpu=2", "go=h:x"])
 def test_a_peer_that_cannot_be_is_refused_with_the_form(text):
-    """A mistyped peer is not measured as something else."""
+    """An invalid peer is an error that shows the syntax."""
     with pytest.raises(ValueError, match="NAME=HOST:PORT"):
         peer(text)
 
 
 def test_a_peer_may_not_take_the_name_of_one_of_ours():
-    """Two that are measured never share a row."""
+    """Two services never share a row."""
     with pytest.raises(ValueError, match="another name"):
         peer("grpcio=localhost:8081")
 
 
 def test_a_page_takes_the_table_in_its_place_and_keeps_the_rest():
-    """A rerun replaces its own table alone."""
+    """A run replaces only its own table."""
     page = "before\n<!-- rls -->\nold\n<!-- end rls -->\nafter\n"
     assert replaced(page, "rls", "new\n") == "before\n<!-- rls -->\nnew\n<!-- end rls -->\nafter\n"
     with pytest.raises(ValueError, match="no single place"):
@@ -76,7 +76,7 @@ def test_a_page_takes_the_table_in_its_place_and_keeps_the_rest():
 
 
 def test_a_table_in_markdown_has_its_command_and_machine():
-    """Numbers are never without what makes them again."""
+    """Every table has the command that reproduces it, and the machine."""
     text = markdown(Report("p", "t", ("case", "n"), [("one | two", "1")], ("a note",), [], "python -m bench p"))
     assert text.startswith("| case | n |\n| --- | ---: |\n| one  two | 1 |\n\n- a note\n")
     assert "`python -m bench p` on " in text

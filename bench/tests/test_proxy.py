@@ -1,4 +1,4 @@
-"""The bench of the fallback proxy: what is compared, and that it is what it says."""
+"""The benchmark of the fallback proxy."""
 
 import shutil
 
@@ -13,7 +13,7 @@ from testkit.machine import cores
 
 @pytest.fixture(scope="session")
 def where():
-    """The cores to run on, where nginx and wrk are installed and there are two."""
+    """The cores to use; skips if nginx or wrk is missing or there is only one core."""
     try:
         proxy._check_tools()
         return cores()
@@ -27,7 +27,7 @@ def _measured(connections: int, name: str, **numbers: float) -> dict:
 
 
 def test_ours_stands_beside_nginx_with_as_many_connections():
-    """A ratio is to nginx of the same run and load, and nginx has none to itself."""
+    """A ratio is to nginx with the same load; nginx has none to itself."""
     found = _measured(16, proxy.NGINX, rate=4000.0, p99=1e-3) | _measured(16, "no limits")
     data = proxy._data(found | _measured(128, proxy.NGINX, rate=8000.0), [])
     rows = [dict(zip(proxy.COLUMNS, proxy.row(each, data), strict=True)) for each in data]
@@ -41,7 +41,7 @@ def test_ours_stands_beside_nginx_with_as_many_connections():
 
 
 def test_a_run_with_a_failed_request_is_not_quoted():
-    """It is named in a note instead, and a proxy without nginx beside it has no ratio."""
+    """A note names it instead, and without nginx there is no ratio."""
     notes: list[str] = []
     data = proxy._data(_measured(16, proxy.NGINX, failed=3.0) | _measured(16, "no limits"), notes)
     assert [each["by"] for each in data] == ["no limits"]
@@ -51,7 +51,7 @@ def test_a_run_with_a_failed_request_is_not_quoted():
 
 @pytest.mark.parametrize("limits", [True, False])
 def test_the_gateway_file_is_valid_and_limits_only_where_it_says(limits):
-    """What is measured with limits asks for the caller's, which is never reached."""
+    """The file has rate limits only if limits are measured, and the limit is never reached."""
     text = proxy.gateway("127.0.0.1:9", limits=limits)
     gateway = read_gateway("gateway.yaml", text.encode())
     assert len(gateway.routes[0].rate_limits) == limits
@@ -60,7 +60,7 @@ def test_the_gateway_file_is_valid_and_limits_only_where_it_says(limits):
 
 @pytest.mark.skipif(shutil.which("redis-server") is None, reason="redis-server is not installed")
 def test_a_short_run_measures_all_of_them(where, monkeypatch):
-    """From one end to the other: no request fails or is limited, and the log has its lines."""
+    """In a short run no request fails or is limited, and the access log is written."""
     monkeypatch.setattr(proxy, "CONNECTIONS", (4,))
     monkeypatch.setattr(proxy, "WARMUP", 0.1)
     report = proxy.measure(proxy.Scale(repeats=1, seconds=1.0), "")
@@ -71,7 +71,7 @@ def test_a_short_run_measures_all_of_them(where, monkeypatch):
 
 
 def test_a_log_that_was_not_written_is_an_error(tmp_path):
-    """A proxy that lost its log would look quicker than it is."""
+    """A proxy that does not write its log would look faster than it is."""
     log = tmp_path / "access"
     log.write_text("{}\n")
     with pytest.raises(BenchError, match="3 bytes after 1000 requests"):
@@ -79,7 +79,7 @@ def test_a_log_that_was_not_written_is_an_error(tmp_path):
 
 
 def test_why_requests_failed_is_read_from_the_log(tmp_path):
-    """Failed requests are told apart by status and reason, and those that went well are left out."""
+    """Failed requests are counted by status and reason; successful ones are omitted."""
     log = tmp_path / "access"
     log.write_text(
         '{"status":200,"error":"","limit":""}\n{"status":503,"error":"no store","limit":""}\n'

@@ -1,4 +1,4 @@
-"""A record of each call, of a real service."""
+"""Records of each call, with a real service."""
 
 import math
 import os
@@ -15,7 +15,7 @@ from testkit.server import service
 
 
 def trace(subject, where, rate, *keys, during=lambda: None) -> list[Call]:
-    """The calls of half a second, or so; half way something happens."""
+    """Return the calls of about half a second; ``during`` runs halfway."""
     load = Tracer(subject.address, [request(key, "a") for key in keys], where.load, rate=rate)
     time.sleep(0.25)
     during()
@@ -24,7 +24,7 @@ def trace(subject, where, rate, *keys, during=lambda: None) -> list[Call]:
 
 
 def test_each_call_is_recorded_with_its_answer(where):
-    """Calls at an even rate, in order, each with the decision that it got, and none lost."""
+    """Calls are evenly spaced, in order, each with its decision, and none is lost."""
     with service("grpcio", policy(), where.server) as subject:
         calls = trace(subject, where, 500, "user", "nobody")
     assert len(calls) > 100
@@ -38,7 +38,7 @@ def test_each_call_is_recorded_with_its_answer(where):
 
 
 def test_a_service_that_hangs_leaves_calls_without_an_answer(where):
-    """A call that is never answered is in the record, as endless; it is not left out."""
+    """An unanswered call is recorded with an infinite time, not omitted."""
     with service("grpcio", policy(), where.server) as subject:
         calls = trace(subject, where, 200, "user", during=lambda: os.kill(subject.pid, signal.SIGSTOP))
         os.kill(subject.pid, signal.SIGCONT)
@@ -47,14 +47,14 @@ def test_a_service_that_hangs_leaves_calls_without_an_answer(where):
 
 
 def test_a_service_that_is_killed_ends_the_record(where):
-    """What was answered before is there."""
+    """Calls answered before the kill are recorded."""
     with service("grpcio", policy(), where.server) as subject:
         calls = trace(subject, where, 500, "user", during=lambda: os.kill(subject.pid, signal.SIGKILL))
     assert sum(not call.failed for call in calls) > 50
 
 
 def test_numbers_of_calls():
-    """The percentile is of the slowest, an endless one included; the lag is of the load alone."""
+    """Percentile, longest and lag are computed from the records; the lag is that of the load."""
     calls = [Call(n, n + 0.5, n + 1 + n / 100, 0, 0, b"") for n in range(100)]
     assert percentile(calls) == pytest.approx(1.98)
     assert percentile(calls, 0.5) == pytest.approx(1.49)
@@ -67,7 +67,7 @@ def test_numbers_of_calls():
 
 
 def test_half_a_record_is_left_out():
-    """A load that was killed while it wrote does no harm."""
+    """A partial record at the end is ignored."""
     whole = RECORD.pack(1_000_000_000, 1_000_000_000, 0, 3, 14, 7, bytes(64))
     (call,) = read(whole + whole[:50])
     assert (call.frame, call.status, call.done, call.failed, call.remaining) == (3, 14, math.inf, True, 0)
