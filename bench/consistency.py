@@ -115,10 +115,10 @@ def play(ready: Stage, scenario: Scenario) -> Verdict:
     over = time.time()
     time.sleep(pace.settle + pace.after)
     watch = Watch(began, fault, over, time.time())
-    return judge(scenario, injected, watch, pace, ready.services.calls())
+    return evaluate(scenario, injected, watch, pace, ready.services.calls())
 
 
-def judge(scenario: Scenario, injected: Injected, watch: Watch, pace: Pace, calls: Sequence[Call]) -> Verdict:
+def evaluate(scenario: Scenario, injected: Injected, watch: Watch, pace: Pace, calls: Sequence[Call]) -> Verdict:
     """Compare calls with the bound; pure."""
     law = LAWS[scenario.law]
     allowed = [Admitted(call.sent, call.done) for call in calls if call.admitted]

@@ -140,7 +140,7 @@ def measure(scale: Scale, command: str) -> Report:
     missed = [f"**{each.fault}, {each.policy}: {miss}**" for each in found for miss in each.misses]
     return Report(
         "faults",
-        f"Redis fails under {RATE:,.0f} calls a second",
+        f"Redis fails under {RATE:,.0f} calls per second",
         COLUMNS,
         [_row(each) for each in found],
         [
@@ -166,7 +166,7 @@ def once(fault: Fault, on_store_failure: str, scale: Scale, where: Cores) -> Fou
             log = _read(subject.log.read_text()[start:])
             watch = watch._replace(opened=log.away(watch.fault, watch.back))
             kinds, size = _kinds(metrics(subject)), rss_bytes(subject.pid) / 1e6
-    return judge(fault.name, on_store_failure, watch, calls, log, kinds, size, rig.spared)
+    return evaluate(fault.name, on_store_failure, watch, calls, log, kinds, size, rig.spared)
 
 
 def _play(subject: Subject, rig: Rig, scale: Scale, seconds: float, where: Cores) -> tuple[Watch, list[Call]]:
@@ -174,9 +174,9 @@ def _play(subject: Subject, rig: Rig, scale: Scale, seconds: float, where: Cores
     began = time.time()
     time.sleep(scale.before)
     fault = time.time()
-    rig.harm()
+    rig.inject()
     time.sleep(seconds)
-    rig.mend()
+    rig.repair()
     back = time.time()
     time.sleep(scale.after)
     ended = time.time()
@@ -204,7 +204,7 @@ def _kinds(counted: Mapping[str, float]) -> dict[str, int]:
     return {kind: int(value) for kind, value in named.items() if value}
 
 
-def judge(
+def evaluate(
     fault: str,
     on_store_failure: str,
     watch: Watch,

@@ -24,7 +24,7 @@ RATE: Final = 1_000
 
 CHUNK: Final = 1 << 20
 LOADED: Final = "policy loaded"
-COLUMNS: Final = ("served by", "meanwhile", "calls", "p50 ms", "p99 ms", "worst ms", "duration s")
+COLUMNS: Final = ("served by", "activity", "calls", "p50 ms", "p99 ms", "worst ms", "duration s")
 
 
 class Scale(NamedTuple):

@@ -29,14 +29,14 @@ class Rig(NamedTuple):
 
     Attributes:
         env: environment of the service, with the address of Redis.
-        harm: begins the fault.
-        mend: ends the fault; returns when Redis can serve.
+        inject: begins the fault.
+        repair: ends the fault; returns when Redis can serve.
         spared: numbers of the users whose counters are on unaffected nodes.
     """
 
     env: dict[str, str]
-    harm: Callable[[], object]
-    mend: Callable[[], object]
+    inject: Callable[[], object]
+    repair: Callable[[], object]
     spared: frozenset[int] = frozenset()
 
 
@@ -52,7 +52,7 @@ class Fault(NamedTuple):
     lasts: float = 1.0
 
 
-def _single(harm: Callable[[RedisServer], object], mend: Callable[[RedisServer], object]) -> MakeRig:
+def _single(inject: Callable[[RedisServer], object], repair: Callable[[RedisServer], object]) -> MakeRig:
     """Apply the fault to a single server."""
 
     @contextmanager
@@ -60,23 +60,23 @@ def _single(harm: Callable[[RedisServer], object], mend: Callable[[RedisServer],
         with redis_server(tcp=True) as redis:
             pin(redis.process.pid, where.redis)
 
-            def mended() -> None:
-                mend(redis)
+            def repaired() -> None:
+                repair(redis)
                 pin(redis.process.pid, where.redis)
 
-            yield Rig({"REDIS_URL": redis.address}, lambda: harm(redis), mended)
+            yield Rig({"REDIS_URL": redis.address}, lambda: inject(redis), repaired)
 
     return rig
 
 
-def _through(harm: Callable[[FaultProxy], object]) -> MakeRig:
+def _through(inject: Callable[[FaultProxy], object]) -> MakeRig:
     """Apply the fault to a proxy in front of a single server."""
 
     @contextmanager
     def rig(where: Cores, _policy: str) -> Iterator[Rig]:
         with redis_server(tcp=True) as redis, fault_proxy(redis.address) as proxy:
             pin(redis.process.pid, where.redis)
-            yield Rig({"REDIS_URL": proxy.address}, lambda: harm(proxy), proxy.heal)
+            yield Rig({"REDIS_URL": proxy.address}, lambda: inject(proxy), proxy.heal)
 
     return rig
 

@@ -58,7 +58,7 @@ class Node(RedisServer):
         self.id = ""
 
     @property
-    def told_port(self) -> int:
+    def announced_port(self) -> int:
         """Port of ``announced``, which replicas also use."""
         return int(self.announced.rpartition(":")[2])
 
@@ -151,7 +151,7 @@ class RedisCluster:
             return False
         masters = {ids[0] for _, _, ids in view}
         return node.id in masters or any(
-            node.id in ids[1:] and node.in_sync(self._node(ids[0]).told_port) for _, _, ids in view
+            node.id in ids[1:] and node.in_sync(self._node(ids[0]).announced_port) for _, _, ids in view
         )
 
     def _awake(self) -> list[Node]:

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from bench.consistency import COLUMNS, RATE, Watch, _row, judge
+from bench.consistency import COLUMNS, RATE, Watch, _row, evaluate
 from bench.fleet import SIZE
 from bench.injections import Injected, Pace, Scenario, quiet, resets
 from bench.laws import LAWS, SHARE, counter_slot, policy
@@ -30,7 +30,7 @@ def bucket(seconds: float = 6.0, rate: float = RATE) -> list[Call]:
 
 
 def verdict(calls: list[Call], injected: Injected = Injected(1), fault=resets):
-    return judge(Scenario("made up", fault), injected, WATCH, PACE, calls)
+    return evaluate(Scenario("made up", fault), injected, WATCH, PACE, calls)
 
 
 def test_a_bucket_that_does_its_work_has_no_misses():
@@ -75,7 +75,7 @@ def test_processes_on_their_own_may_double_a_limit_and_no_more():
                     levels[place] = each.burst
                 calls.append(Call(now, now, now + 1e-5, 0, 0, OK if levels[place] >= 1 else OVER))
                 levels[place] -= levels[place] >= 1
-        return judge(scenario, Injected(6), WATCH, PACE, calls).over_admission
+        return evaluate(scenario, Injected(6), WATCH, PACE, calls).over_admission
 
     assert watched(len(ticks) + 1) == 0
     assert watched(1000) > 50

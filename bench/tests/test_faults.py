@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from bench.faults import COLUMNS, RATE, Log, Watch, _data, _kinds, _read, _row, judge, policy
+from bench.faults import COLUMNS, RATE, Log, Watch, _data, _kinds, _read, _row, evaluate, policy
 from bench.policy import PLENTY
 from bench.rigs import FAULTS
 from bench.trace import Call
@@ -37,7 +37,7 @@ def good(now: float, frame: int) -> Call:
 def found(change: Callable[[Call], Call] = lambda call: call, on_store_failure="error", log=SEEN, spared=frozenset()):
     count = int((WATCH.ended - DAY) * RATE)
     calls = [change(good(DAY + n / RATE, n % 30)) for n in range(count)]
-    return judge("made up", on_store_failure, WATCH, calls, log, {"timeout": 40}, 80.0, spared)
+    return evaluate("made up", on_store_failure, WATCH, calls, log, {"timeout": 40}, 80.0, spared)
 
 
 def test_a_service_that_keeps_its_promises_has_no_misses():
