@@ -236,7 +236,7 @@ class Settings:
         integer(0),
         "10000",
         "Keys of one limit that may be new in a second, before those never seen share one bucket; 0: no bound. A "
-        "process that has just started waits a minute with it. It is far above what honest callers bring, and a "
+        "process that has just started waits two minutes with it. It is far above what honest callers bring, and a "
         "quarter of what a core decides.",
     )
     replicas = Row(
