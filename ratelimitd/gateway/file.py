@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from ratelimitd.config import values
-from ratelimitd.config import yaml_nodes as yaml
 from ratelimitd.config.problems import Notes
+from ratelimitd.config.yaml_nodes import YamlError, YamlList, YamlMap, YamlNode, YamlScalar, load_yaml
 from ratelimitd.http1.balance import BalanceOptions
 from ratelimitd.http1.circuit_breaker import BreakerOptions
 from ratelimitd.http1.options import ServerOptions, UpstreamOptions
@@ -85,7 +85,7 @@ CONNECTIONS: Final[Level] = {
 
 
 class _RawRoute(NamedTuple):
-    node: yaml.Node
+    node: YamlNode
     fields: Fields
 
 
@@ -94,10 +94,10 @@ def read_gateway(name: str, content: bytes, *, for_envoy: bool = False) -> Gatew
     notes = Notes()
     notes.file = name
     try:
-        node = yaml.load(content)
-    except yaml.YamlError as error:
+        node = load_yaml(content)
+    except YamlError as error:
         raise PolicyErrors([PolicyError(name, error.line, str(error))]) from None
-    gateway = _Reader(notes, for_envoy=for_envoy).gateway(node or yaml.Mapping([], 1))
+    gateway = _Reader(notes, for_envoy=for_envoy).gateway(node or YamlMap([], 1))
     if notes.errors or gateway is None:
         raise PolicyErrors(sorted(notes.errors, key=lambda error: error.line))
     return gateway
@@ -124,7 +124,7 @@ class _Reader:
         self._notes = notes
         self._rate_limits = RateLimitReader(for_envoy=for_envoy)
 
-    def gateway(self, node: yaml.Node) -> Gateway | None:
+    def gateway(self, node: YamlNode) -> Gateway | None:
         """Read the whole file; None when it has an error, which is noted."""
         notes = self._notes
         fields = read_map(notes, node, "a gateway file", self._top(), "upstreams", "routes", "policies")
@@ -162,18 +162,18 @@ class _Reader:
             "rate_limited_status": number(400, 599),
         }
 
-    def _upstreams(self, notes: Notes, node: yaml.Node) -> dict[str, Backend]:
-        if not isinstance(node, yaml.Mapping) or not node.pairs:
+    def _upstreams(self, notes: Notes, node: YamlNode) -> dict[str, Backend]:
+        if not isinstance(node, YamlMap) or not node.pairs:
             raise WrongValueError("a map of at least one upstream, such as {app: {url: http://localhost:8081}}")
         upstreams: dict[str, Backend] = {}
         for key, value in node.pairs:
-            name = key.text if isinstance(key, yaml.Scalar) else ""
+            name = key.text if isinstance(key, YamlScalar) else ""
             if not name or name in upstreams:
                 notes.error(key.line, "an upstream needs a name of its own")
             upstreams[name] = _backend(notes, value, f"upstream '{name}'")
         return upstreams
 
-    def _route(self, notes: Notes, node: yaml.Node) -> _RawRoute:
+    def _route(self, notes: Notes, node: YamlNode) -> _RawRoute:
         level: Level = {
             "match": _match,
             "upstream": text,
@@ -195,7 +195,7 @@ class _Reader:
         )
 
 
-def _backend(notes: Notes, node: yaml.Node, what: str) -> Backend:
+def _backend(notes: Notes, node: YamlNode, what: str) -> Backend:
     level: Level = {
         "url": endpoint,
         "endpoints": list_of(endpoint, least=1),
@@ -213,7 +213,7 @@ def _backend(notes: Notes, node: yaml.Node, what: str) -> Backend:
     return Backend(endpoints, UpstreamOptions()._replace(**fields))
 
 
-def _match(notes: Notes, node: yaml.Node) -> RouteMatch:
+def _match(notes: Notes, node: YamlNode) -> RouteMatch:
     level: Level = {
         "prefix": _path,
         "path": _path,
@@ -233,7 +233,7 @@ def _match(notes: Notes, node: yaml.Node) -> RouteMatch:
     )
 
 
-def _path(notes: Notes, node: yaml.Node) -> str:
+def _path(notes: Notes, node: YamlNode) -> str:
     """Read a path, which can only match when it is as paths are after they were normalised."""
     path = text(notes, node)
     try:
@@ -245,22 +245,22 @@ def _path(notes: Notes, node: yaml.Node) -> str:
     return path
 
 
-def _policies(_notes: Notes, node: yaml.Node) -> str:
+def _policies(_notes: Notes, node: YamlNode) -> str:
     """Return where the policies are; nothing when they are here."""
-    if isinstance(node, yaml.Scalar):
+    if isinstance(node, YamlScalar):
         return node.text
-    items = node.items if isinstance(node, yaml.Sequence) else [node]
-    if not items or not all(isinstance(item, yaml.Mapping) for item in items):
+    items = node.items if isinstance(node, YamlList) else [node]
+    if not items or not all(isinstance(item, YamlMap) for item in items):
         raise WrongValueError("a policy, a list of policies, or the name of their file or folder")
     return ""
 
 
-def _tls(notes: Notes, node: yaml.Node) -> Tls | None:
+def _tls(notes: Notes, node: YamlNode) -> Tls | None:
     fields: dict[str, Any] = read_map(notes, node, "'tls'", {"cert": text, "key": text}, "cert", "key")
     return Tls(**fields) if len(fields) == len(Tls._fields) else None
 
 
-def _admin(notes: Notes, node: yaml.Node) -> Admin:
+def _admin(notes: Notes, node: YamlNode) -> Admin:
     fields = read_map(notes, node, "'admin'", {"prefix": _path, "port": number(0, values.PORT_MAX)})
     only_one(notes, node, "'admin'", fields, "prefix", "port")
     return Admin(fields.get("prefix", "").rstrip("/"), fields.get("port"))

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import Any, Final
 
-from ratelimitd.config import yaml_nodes as yaml
 from ratelimitd.config.problems import Notes
+from ratelimitd.config.yaml_nodes import YamlMap, YamlNode, YamlScalar
 from ratelimitd.policy import Unit
 from ratelimitd.policy.fields import UINT32_MAX, WrongValueError
 
@@ -46,7 +46,7 @@ UINT64_MAX: Final = (1 << 64) - 1
 """``hits_addend`` is a UInt64Value; YAML's whole numbers end at an int64 here, which is more than any limit holds."""
 
 
-def pattern(notes: Notes, node: yaml.Node) -> str:
+def pattern(notes: Notes, node: YamlNode) -> str:
     """Read an RE2 expression."""
     written = text(notes, node)
     try:
@@ -56,12 +56,12 @@ def pattern(notes: Notes, node: yaml.Node) -> str:
     return written
 
 
-def _safe_regex(notes: Notes, node: yaml.Node) -> str:
+def _safe_regex(notes: Notes, node: YamlNode) -> str:
     level: Level = {"regex": pattern, "google_re2": _ignored}
     return str(read_map(notes, node, "'safe_regex'", level, "regex").get("regex", ""))
 
 
-def _ignored(_notes: Notes, _node: yaml.Node) -> None:
+def _ignored(_notes: Notes, _node: YamlNode) -> None:
     """Google RE2 is what both use; the field is an older way to ask for it."""
 
 
@@ -72,7 +72,7 @@ _STRING_MATCH: Final[Level] = {
 }
 
 
-def _string_match(notes: Notes, node: yaml.Node) -> TextMatch | None:
+def _string_match(notes: Notes, node: YamlNode) -> TextMatch | None:
     fields = read_map(notes, node, "'string_match'", _STRING_MATCH)
     kind = only_one(notes, node, "'string_match'", fields, *TEXT_KINDS[:-1], "safe_regex")
     if kind is None:
@@ -98,16 +98,16 @@ _HEADER: Final[Level] = {
 """Shorter names in a route's match, which is not Envoy's."""
 
 
-def header_match(notes: Notes, node: yaml.Node) -> HeaderMatch:
+def header_match(notes: Notes, node: YamlNode) -> HeaderMatch:
     """Read a matcher of a header in a route, in Envoy's words or as ``{name: …, exact: …}``."""
     return _header(notes, node, _HEADER)
 
 
-def _envoy_header(notes: Notes, node: yaml.Node) -> HeaderMatch:
+def _envoy_header(notes: Notes, node: YamlNode) -> HeaderMatch:
     return _header(notes, node, _ENVOY_HEADER)
 
 
-def _header(notes: Notes, node: yaml.Node, level: Level) -> HeaderMatch:
+def _header(notes: Notes, node: YamlNode, level: Level) -> HeaderMatch:
     fields = read_map(notes, node, "a header to match", level, "name")
     kinds = ("string_match", *TEXT_KINDS, "present_match", "present")
     kind = only_one(notes, node, "a header to match", fields, *(kind for kind in kinds if kind in level))
@@ -124,7 +124,7 @@ def _header(notes: Notes, node: yaml.Node, level: Level) -> HeaderMatch:
 _QUERY: Final[Level] = {"name": octets, "string_match": _string_match, "present_match": flag}
 
 
-def _query_match(notes: Notes, node: yaml.Node) -> QueryMatch:
+def _query_match(notes: Notes, node: YamlNode) -> QueryMatch:
     fields = read_map(notes, node, "a query parameter to match", _QUERY, "name")
     only_one(notes, node, "a query parameter to match", fields, "string_match", "present_match")
     return QueryMatch(fields.get("name", b""), fields.get("string_match"), fields.get("present_match", True))
@@ -208,7 +208,7 @@ class RateLimitReader:
     def __init__(self, *, for_envoy: bool) -> None:
         self._for_envoy = for_envoy
 
-    def read(self, notes: Notes, node: yaml.Node) -> RateLimit | None:
+    def read(self, notes: Notes, node: YamlNode) -> RateLimit | None:
         """Read one item of ``rate_limits``; None when it is wrong, which is then noted."""
         level: dict[str, Reader] = {
             "actions": list_of(self._action, least=1),
@@ -232,11 +232,11 @@ class RateLimitReader:
         if not self._for_envoy:
             notes.error(line, f"'{what}' is something only Envoy can do: leave it out, or use Envoy before this file")
 
-    def _action(self, notes: Notes, node: yaml.Node) -> Action | None:
-        if not isinstance(node, yaml.Mapping) or len(node.pairs) != 1:
+    def _action(self, notes: Notes, node: YamlNode) -> Action | None:
+        if not isinstance(node, YamlMap) or len(node.pairs) != 1:
             raise WrongValueError("a map with one action, such as {remote_address: {}}")
         ((name, value),) = node.pairs
-        kind = name.text if isinstance(name, yaml.Scalar) else ""
+        kind = name.text if isinstance(name, YamlScalar) else ""
         if kind in _ENVOY_ACTIONS:
             self._only_envoy(notes, name.line, kind)
             return EnvoyOnly(kind)
@@ -249,14 +249,14 @@ class RateLimitReader:
         fields = read_map(notes, value, f"'{kind}'", level, *needed)
         return make(fields) if len(notes.errors) == before and all(key in fields for key in needed) else None
 
-    def _hits(self, notes: Notes, node: yaml.Node) -> Fields:
+    def _hits(self, notes: Notes, node: YamlNode) -> Fields:
         level: Level = {"number": number(0, UINT64_MAX), "is_negative_hits": flag, "format": _as_it_is}
         fields = read_map(notes, node, "'hits_addend'", level)
         if "format" in fields:
             self._only_envoy(notes, node.line, "format")
         return fields
 
-    def _limit(self, notes: Notes, node: yaml.Node) -> tuple[int, Unit] | None:
+    def _limit(self, notes: Notes, node: YamlNode) -> tuple[int, Unit] | None:
         fields = read_map(notes, node, "'limit'", {"rate_limit": _override, "dynamic_metadata": _as_it_is})
         if "dynamic_metadata" in fields:
             self._only_envoy(notes, node.line, "dynamic_metadata")
@@ -264,11 +264,11 @@ class RateLimitReader:
         return override
 
 
-def _as_it_is(_notes: Notes, node: yaml.Node) -> Any:
+def _as_it_is(_notes: Notes, node: YamlNode) -> Any:
     return node
 
 
-def _unit(notes: Notes, node: yaml.Node) -> Unit:
+def _unit(notes: Notes, node: YamlNode) -> Unit:
     name = text(notes, node)
     units = [unit.name for unit in Unit if unit not in (Unit.UNKNOWN, Unit.WEEK)]
     if name.upper() not in units:
@@ -276,7 +276,7 @@ def _unit(notes: Notes, node: yaml.Node) -> Unit:
     return Unit[name.upper()]
 
 
-def _override(notes: Notes, node: yaml.Node) -> tuple[int, Unit] | None:
+def _override(notes: Notes, node: YamlNode) -> tuple[int, Unit] | None:
     level: Level = {"requests_per_unit": number(0, UINT32_MAX), "unit": _unit}
     fields = read_map(notes, node, "'rate_limit'", level, "requests_per_unit", "unit")
     return (fields["requests_per_unit"], fields["unit"]) if len(fields) == len(level) else None

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from ratelimitd.algorithms import ALGORITHMS
-from ratelimitd.config import yaml_nodes as yaml
 from ratelimitd.config.problems import Notes
+from ratelimitd.config.yaml_nodes import BINARY_TAG, YamlList, YamlMap, YamlNode, YamlScalar, resolve
 
 from .model import OnStoreFailure
 
@@ -24,7 +24,7 @@ SHOWN_MAX: Final = 200
 Fields = dict[str, Any]
 """Values of one map by key. A key that is absent, null or wrong is not in it."""
 
-Reader = Callable[[yaml.Node], Any]
+Reader = Callable[[YamlNode], Any]
 """Makes a value of a node, or raises WrongValueError with what it should be."""
 
 UPSTREAM_KEYS: Final = frozenset(
@@ -62,20 +62,20 @@ Level = Mapping[str, Reader]
 """One kind of map: the keys that mean something in it, each with its reader."""
 
 
-def _scalar(node: yaml.Node, wanted: str) -> yaml.Scalar:
-    if not isinstance(node, yaml.Scalar):
-        raise WrongValueError(f"{wanted}, not a {'list' if isinstance(node, yaml.Sequence) else 'map'}")
+def _scalar(node: YamlNode, wanted: str) -> YamlScalar:
+    if not isinstance(node, YamlScalar):
+        raise WrongValueError(f"{wanted}, not a {'list' if isinstance(node, YamlList) else 'map'}")
     return node
 
 
-def _text(node: yaml.Node) -> str:
+def _text(node: YamlNode) -> str:
     return _scalar(node, "text").text
 
 
-def octets(node: yaml.Node) -> bytes:
+def octets(node: YamlNode) -> bytes:
     """Read text as bytes, base64 where its tag is !!binary; raises WrongValueError."""
     scalar = _scalar(node, "text")
-    if scalar.tag != yaml.BINARY_TAG:
+    if scalar.tag != BINARY_TAG:
         return scalar.text.encode()
     try:
         return base64.b64decode("".join(scalar.text.split()), validate=True)
@@ -83,27 +83,27 @@ def octets(node: yaml.Node) -> bytes:
         raise WrongValueError("base64, as its tag !!binary says") from None
 
 
-def _flag(node: yaml.Node) -> bool:
-    value = yaml.resolve(_scalar(node, "true or false"))
+def _flag(node: YamlNode) -> bool:
+    value = resolve(_scalar(node, "true or false"))
     if not isinstance(value, bool):
         raise WrongValueError("true or false (without quotes)")
     return value
 
 
-def whole(node: yaml.Node, least: int, most: int) -> int:
+def whole(node: YamlNode, least: int, most: int) -> int:
     """Read a whole number within bounds; raises WrongValueError."""
     wanted = f"a whole number from {least} to {most}"
-    value = yaml.resolve(_scalar(node, wanted))
+    value = resolve(_scalar(node, wanted))
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
         raise WrongValueError(f"{wanted} (without quotes)")
     return value
 
 
-def _count(node: yaml.Node) -> int:
+def _count(node: YamlNode) -> int:
     return whole(node, 0, UINT32_MAX)
 
 
-def _on_store_failure(node: yaml.Node) -> OnStoreFailure:
+def _on_store_failure(node: YamlNode) -> OnStoreFailure:
     names = [member.name.lower() for member in OnStoreFailure]
     text = _text(node)
     if text not in names:
@@ -111,26 +111,26 @@ def _on_store_failure(node: yaml.Node) -> OnStoreFailure:
     return OnStoreFailure[text.upper()]
 
 
-def _algorithm(node: yaml.Node) -> str:
+def _algorithm(node: YamlNode) -> str:
     text = _text(node)
     if text not in ALGORITHMS:
         raise WrongValueError(f"one of {', '.join(ALGORITHMS)}")
     return text
 
 
-def _list(node: yaml.Node) -> yaml.Sequence:
-    if not isinstance(node, yaml.Sequence):
+def _list(node: YamlNode) -> YamlList:
+    if not isinstance(node, YamlList):
         raise WrongValueError("a list")
     return node
 
 
-def _map(node: yaml.Node) -> yaml.Mapping:
-    if not isinstance(node, yaml.Mapping):
+def _map(node: YamlNode) -> YamlMap:
+    if not isinstance(node, YamlMap):
         raise WrongValueError("a map")
     return node
 
 
-def _as_it_is(node: yaml.Node) -> yaml.Node:
+def _as_it_is(node: YamlNode) -> YamlNode:
     return node
 
 
@@ -170,9 +170,9 @@ ROOT: Final[Level] = {
 }
 
 
-def read_fields(notes: Notes, node: yaml.Mapping, level: Level) -> Fields:
+def read_fields(notes: Notes, node: YamlMap, level: Level) -> Fields:
     """Check every key of a map and read those that mean something at this level; what is wrong is noted."""
-    values: dict[str, tuple[int, yaml.Node]] = {}
+    values: dict[str, tuple[int, YamlNode]] = {}
     for key_node, value in node.pairs:
         key = _key(notes, key_node)
         if key is not None:
@@ -189,22 +189,22 @@ def read_fields(notes: Notes, node: yaml.Mapping, level: Level) -> Fields:
     return fields
 
 
-def maps_of(notes: Notes, items: yaml.Sequence) -> list[yaml.Mapping]:
+def maps_of(notes: Notes, items: YamlList) -> list[YamlMap]:
     """Return the items of a list that has to hold maps; others are noted."""
     maps = []
     for item in items.items:
-        if isinstance(item, yaml.Mapping):
+        if isinstance(item, YamlMap):
             maps.append(item)
         else:
             notes.error(item.line, f"config error, yaml file contains list of type other than map: {shown(item)}")
     return maps
 
 
-def shown(node: yaml.Node) -> str:
+def shown(node: YamlNode) -> str:
     """Show a node in an error, a scalar as Go would print it."""
-    if not isinstance(node, yaml.Scalar):
-        return "a list" if isinstance(node, yaml.Sequence) else "a map"
-    value = yaml.resolve(node)
+    if not isinstance(node, YamlScalar):
+        return "a list" if isinstance(node, YamlList) else "a map"
+    value = resolve(node)
     if value is None:
         return "<nil>"
     if isinstance(value, bool):
@@ -212,8 +212,8 @@ def shown(node: yaml.Node) -> str:
     return (str(value) if isinstance(value, int) else node.text)[:SHOWN_MAX]
 
 
-def _key(notes: Notes, node: yaml.Node) -> str | None:
-    if not isinstance(node, yaml.Scalar) or not isinstance(yaml.resolve(node), str):
+def _key(notes: Notes, node: YamlNode) -> str | None:
+    if not isinstance(node, YamlScalar) or not isinstance(resolve(node), str):
         notes.error(node.line, f"config error, key is not of type string: {shown(node)}")
         return None
     if node.text not in UPSTREAM_KEYS and node.text not in OWN_KEYS:
@@ -222,9 +222,9 @@ def _key(notes: Notes, node: yaml.Node) -> str | None:
     return node.text
 
 
-def _read(notes: Notes, key: str, node: yaml.Node, reader: Reader, fields: Fields) -> None:
-    if isinstance(node, yaml.Scalar) and reader is not _as_it_is:
-        value = yaml.resolve(node)
+def _read(notes: Notes, key: str, node: YamlNode, reader: Reader, fields: Fields) -> None:
+    if isinstance(node, YamlScalar) and reader is not _as_it_is:
+        value = resolve(node)
         if value is None:
             return
         if isinstance(value, float):
@@ -239,14 +239,14 @@ def _read(notes: Notes, key: str, node: yaml.Node, reader: Reader, fields: Field
             notes.error(node.line, f"error loading config file: '{key}' must be {wrong}")
 
 
-def _skim(notes: Notes, node: yaml.Node) -> None:
+def _skim(notes: Notes, node: YamlNode) -> None:
     """Check what is read by nobody as envoyproxy/ratelimit checks it: keys, lists and kinds of leaves."""
-    if isinstance(node, yaml.Mapping):
+    if isinstance(node, YamlMap):
         for key_node, value in node.pairs:
             if _key(notes, key_node) not in (None, "metadata"):
                 _skim(notes, value)
-    elif isinstance(node, yaml.Sequence):
+    elif isinstance(node, YamlList):
         for item in maps_of(notes, node):
             _skim(notes, item)
-    elif isinstance(yaml.resolve(node), float):
+    elif isinstance(resolve(node), float):
         notes.error(node.line, "error checking config")

@@ -8,8 +8,18 @@ from collections.abc import Callable
 from hashlib import sha256
 from typing import Any, Final, NamedTuple
 
-from ratelimitd.config import yaml_nodes as yaml
 from ratelimitd.config.problems import Notes
+from ratelimitd.config.yaml_nodes import (
+    BINARY_TAG,
+    YamlError,
+    YamlList,
+    YamlMap,
+    YamlNode,
+    YamlScalar,
+    is_null,
+    load_yaml,
+    value_of,
+)
 
 from .fields import WrongValueError, octets, whole
 from .model import Identity
@@ -38,22 +48,14 @@ class Side(NamedTuple):
     failure: str = ""
 
 
-def named_file(root: yaml.Node | None) -> str | None:
+def named_file(root: YamlNode | None) -> str | None:
     """Return what a policy file gives as its ``tiers_file``, if it does and it is a text."""
     identity = value_of(root, "identity")
     name = value_of(identity, "tiers_file")
-    return name.text if isinstance(name, yaml.Scalar) and yaml.resolve(name) is not None else None
+    return name.text if isinstance(name, YamlScalar) and not is_null(name) else None
 
 
-def value_of(node: yaml.Node | None, key: str) -> yaml.Node | None:
-    """Return the value of a key of a map, the last one if there are two; None: it has no such key, or is no map."""
-    if not isinstance(node, yaml.Mapping):
-        return None
-    values = [value for name, value in node.pairs if isinstance(name, yaml.Scalar) and name.text == key]
-    return values[-1] if values else None
-
-
-def read_identity(notes: Notes, node: yaml.Node, side: Side | None) -> Identity | None:
+def read_identity(notes: Notes, node: YamlNode, side: Side | None) -> Identity | None:
     """Read an ``identity``; None when it is wrong, which is then noted. ``side`` is its ``tiers_file``."""
     before = len(notes.errors)
     fields = _fields(notes, node)
@@ -73,22 +75,22 @@ def read_identity(notes: Notes, node: yaml.Node, side: Side | None) -> Identity 
     return Identity(key, otherwise, fields.get("ipv6_prefix", IPV6_PREFIX), tiers)
 
 
-def _name(node: yaml.Node) -> bytes:
+def _name(node: YamlNode) -> bytes:
     name = octets(node)
     if not name or STAR in name:
         raise WrongValueError("a text that is not empty and holds no '*'")
     return name
 
 
-def _prefix(node: yaml.Node) -> int:
+def _prefix(node: YamlNode) -> int:
     return whole(node, 1, 128)
 
 
-def _kept(node: yaml.Node) -> yaml.Node:
+def _kept(node: YamlNode) -> YamlNode:
     return node
 
 
-_READERS: Final[dict[str, Callable[[yaml.Node], Any]]] = {
+_READERS: Final[dict[str, Callable[[YamlNode], Any]]] = {
     "key": _name,
     "otherwise": _name,
     "tiers": _kept,
@@ -97,13 +99,13 @@ _READERS: Final[dict[str, Callable[[yaml.Node], Any]]] = {
 }
 
 
-def _fields(notes: Notes, node: yaml.Node) -> dict[str, Any]:
-    if not isinstance(node, yaml.Mapping):
+def _fields(notes: Notes, node: YamlNode) -> dict[str, Any]:
+    if not isinstance(node, YamlMap):
         notes.error(node.line, f"'identity' must be a map with {', '.join(_READERS)}")
         return {}
     fields: dict[str, Any] = {}
     for name, value in node.pairs:
-        key = name.text if isinstance(name, yaml.Scalar) else ""
+        key = name.text if isinstance(name, YamlScalar) else ""
         if key not in _READERS:
             notes.error(name.line, f"unknown key in 'identity': it has {', '.join(_READERS)}")
             continue
@@ -114,29 +116,29 @@ def _fields(notes: Notes, node: yaml.Node) -> dict[str, Any]:
     return fields
 
 
-def _beside(notes: Notes, named: yaml.Node, side: Side) -> dict[bytes, bytes]:
+def _beside(notes: Notes, named: YamlNode, side: Side) -> dict[bytes, bytes]:
     """Read the tiers of a file of their own; its mistakes are noted under its own name."""
     if side.failure:
         notes.error(named.line, f"'tiers_file' {side.failure}")
         return {}
     policy_file, notes.file = notes.file, side.name
     try:
-        node = yaml.load(side.content)
-    except yaml.YamlError as error:
+        node = load_yaml(side.content)
+    except YamlError as error:
         notes.error(error.line, "not valid YAML: a file of tiers is a map, each tier with its list of keys")
     else:
-        return _tiers(notes, node or yaml.Mapping([], 1))
+        return _tiers(notes, node or YamlMap([], 1))
     finally:
         notes.file = policy_file
     return {}
 
 
-def _tiers(notes: Notes, node: yaml.Node) -> dict[bytes, bytes]:
+def _tiers(notes: Notes, node: YamlNode) -> dict[bytes, bytes]:
     """Read a map of lists of keys to the SHA-256 of each key and its tier."""
     tiers: dict[bytes, bytes] = {}
-    if isinstance(node, yaml.Scalar) and yaml.resolve(node) is None:
-        node = yaml.Mapping([], node.line)
-    if not isinstance(node, yaml.Mapping):
+    if is_null(node):
+        node = YamlMap([], node.line)
+    if not isinstance(node, YamlMap):
         notes.error(node.line, "tiers are a map, each tier with its list of keys")
         return tiers
     for name, keys in node.pairs:
@@ -162,18 +164,18 @@ class _KeyError(ValueError):
         self.line = line
 
 
-def _digests(node: yaml.Node) -> list[tuple[bytes, int]]:
-    if isinstance(node, yaml.Scalar) and yaml.resolve(node) is None:
+def _digests(node: YamlNode) -> list[tuple[bytes, int]]:
+    if is_null(node):
         return []
-    if not isinstance(node, yaml.Sequence):
+    if not isinstance(node, YamlList):
         raise _KeyError(node.line, "a tier is a list of keys: write each as '- key' or '- sha256:<hex>'")
     return [(_digest(item), item.line) for item in node.items]
 
 
-def _digest(node: yaml.Node) -> bytes:
-    if not isinstance(node, yaml.Scalar) or yaml.resolve(node) is None or not node.text:
+def _digest(node: YamlNode) -> bytes:
+    if not isinstance(node, YamlScalar) or is_null(node) or not node.text:
         raise _KeyError(node.line, "a key must be text, and not empty")
-    if node.tag != yaml.BINARY_TAG and node.text.startswith(DIGEST):
+    if node.tag != BINARY_TAG and node.text.startswith(DIGEST):
         written = node.text.removeprefix(DIGEST)
         if _HEX.fullmatch(written) is None:
             raise _KeyError(node.line, "after 'sha256:' come the 64 hex digits of the key's SHA-256")

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from ratelimitd.config import yaml_nodes
 from ratelimitd.config.values import duration, size
+from ratelimitd.config.yaml_nodes import load_yaml, value_of
 from ratelimitd.gateway.file import BALANCE, BREAKER, CONNECTIONS, LIMITS, read_gateway
 from ratelimitd.gateway.routing import Router
 from ratelimitd.http1.options import ServerOptions, UpstreamOptions
-from ratelimitd.policy import examine, value_of
+from ratelimitd.policy import examine
 
 PAGE = (Path(__file__).parents[2] / "docs" / "gateway.md").read_text()
 BLOCKS = re.findall(r"^```yaml\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
@@ -20,7 +20,7 @@ BLOCKS = re.findall(r"^```yaml\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
 def test_every_file_of_the_page_loads(block):
     """With its policies, without an error or a warning."""
     assert Router(read_gateway("gateway.md", block.encode()))
-    parsed = examine([("gateway.md", value_of(yaml_nodes.load(block.encode()), "policies"))], default_algorithm="gcra")
+    parsed = examine([("gateway.md", value_of(load_yaml(block.encode()), "policies"))], default_algorithm="gcra")
     assert (parsed.errors, parsed.warnings) == ([], [])
 
 
