@@ -4,9 +4,10 @@ from typing import Final, NamedTuple
 
 from ratelimitd.algorithms import Rate, RateError, deviation, make_rate
 from ratelimitd.config.problems import Notes
+from ratelimitd.config.readers import Fields
 from ratelimitd.config.yaml_nodes import YamlList, YamlMap
 
-from .fields import ITEM, LIMIT, REPLACED, Fields, maps_of, read_fields
+from .fields import maps_of, read_fields
 from .model import SECOND, UNIT_SECONDS, UPSTREAM_ALGORITHM, Limit, OnStoreFailure, Unit
 
 UNITS: Final = {unit.name: unit for unit in UNIT_SECONDS}
@@ -37,7 +38,7 @@ class LimitMaker:
 
     def lone(self, node: YamlMap, traits: Traits) -> tuple[Limit, ...]:
         """Make the limit of a ``rate_limit``; nothing when it is wrong, which is then noted."""
-        limit = self._limit(node, read_fields(self._notes, node, LIMIT), traits, "")
+        limit = self._limit(node, read_fields(self._notes, node, "rate_limit"), traits, "")
         return self._shared(() if limit is None else (limit,))
 
     def several(self, node: YamlList, traits: Traits) -> tuple[Limit, ...]:
@@ -53,7 +54,7 @@ class LimitMaker:
             return ()
         limits: dict[str, Limit] = {}
         for index, item in enumerate(maps_of(self._notes, node)):
-            fields = read_fields(self._notes, item, ITEM)
+            fields = read_fields(self._notes, item, "rate_limits")
             name = fields.get("name") or str(index)
             if name in limits:
                 self._notes.error(item.line, f"'{name}' names two limits of one descriptor: give each its own 'name'")
@@ -106,7 +107,7 @@ class LimitMaker:
     def _replaces(self, fields: Fields) -> frozenset[str]:
         names = set()
         for item in maps_of(self._notes, fields.get("replaces", YamlList([], 0))):
-            name = read_fields(self._notes, item, REPLACED).get("name", "")
+            name = read_fields(self._notes, item, "replaces").get("name", "")
             if not name:
                 self._notes.error(item.line, "should not have an empty replaces entry")
             elif name == fields.get("name"):

@@ -5,9 +5,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple, TypeVar
 
 from ratelimitd.config.problems import Notes, PolicyError, PolicyErrors
+from ratelimitd.config.readers import Fields
 from ratelimitd.config.yaml_nodes import YamlError, YamlMap, YamlNode, is_null, load_yaml, value_of
 
-from .fields import DESCRIPTOR, ROOT, Fields, maps_of, read_fields
+from .fields import TOP, maps_of, read_fields
 from .limits import LimitMaker, Traits
 from .metadata import read_metadata
 from .model import UPSTREAM_ALGORITHM, Identity, Limit, OnStoreFailure, Policy
@@ -163,7 +164,7 @@ class _Reader:
             self.notes.error(node.line, NO_DOMAIN)
             return None
         before = len(self.notes.errors)
-        fields = read_fields(self.notes, node, ROOT)
+        fields = read_fields(self.notes, node, TOP)
         if not fields.get("domain") and len(self.notes.errors) == before:
             self.notes.error(node.line, NO_DOMAIN)
         return _File(name, node.line, fields)
@@ -237,7 +238,7 @@ class _Reader:
 
     def _descriptor(self, node: YamlMap, level: _Level) -> None:
         before = len(self.notes.errors)
-        fields = read_fields(self.notes, node, DESCRIPTOR)
+        fields = read_fields(self.notes, node, "descriptors")
         key, value = fields.get("key", b""), fields.get("value", b"")
         final_key = b"%b_%b" % (key, value) if value else key
         if key:

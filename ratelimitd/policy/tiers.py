@@ -6,9 +6,10 @@ Nothing here repeats what a file says: what stands in the wrong place may be an 
 import re
 from collections.abc import Callable
 from hashlib import sha256
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from ratelimitd.config.problems import Notes
+from ratelimitd.config.readers import MapReader, WrongValueError
 from ratelimitd.config.yaml_nodes import (
     BINARY_TAG,
     YamlError,
@@ -21,9 +22,8 @@ from ratelimitd.config.yaml_nodes import (
     value_of,
 )
 
-from .fields import WrongValueError, octets, whole
+from .fields import LEVELS, name_without_star, text_or_binary
 from .model import Identity
-from .wildcards import STAR
 
 REMOTE_ADDRESS: Final = b"remote_address"
 """The descriptor key of Envoy's action of that name."""
@@ -58,7 +58,7 @@ def named_file(root: YamlNode | None) -> str | None:
 def read_identity(notes: Notes, node: YamlNode, side: Side | None) -> Identity | None:
     """Read an ``identity``; None when it is wrong, which is then noted. ``side`` is its ``tiers_file``."""
     before = len(notes.errors)
-    fields = _fields(notes, node)
+    fields = IDENTITY(notes, node)
     key, otherwise = fields.get("key", b""), fields.get("otherwise", REMOTE_ADDRESS)
     if len(notes.errors) == before:
         if not key:
@@ -75,45 +75,7 @@ def read_identity(notes: Notes, node: YamlNode, side: Side | None) -> Identity |
     return Identity(key, otherwise, fields.get("ipv6_prefix", IPV6_PREFIX), tiers)
 
 
-def _name(node: YamlNode) -> bytes:
-    name = octets(node)
-    if not name or STAR in name:
-        raise WrongValueError("a text that is not empty and holds no '*'")
-    return name
-
-
-def _prefix(node: YamlNode) -> int:
-    return whole(node, 1, 128)
-
-
-def _kept(node: YamlNode) -> YamlNode:
-    return node
-
-
-_READERS: Final[dict[str, Callable[[YamlNode], Any]]] = {
-    "key": _name,
-    "otherwise": _name,
-    "tiers": _kept,
-    "tiers_file": _kept,
-    "ipv6_prefix": _prefix,
-}
-
-
-def _fields(notes: Notes, node: YamlNode) -> dict[str, Any]:
-    if not isinstance(node, YamlMap):
-        notes.error(node.line, f"'identity' must be a map with {', '.join(_READERS)}")
-        return {}
-    fields: dict[str, Any] = {}
-    for name, value in node.pairs:
-        key = name.text if isinstance(name, YamlScalar) else ""
-        if key not in _READERS:
-            notes.error(name.line, f"unknown key in 'identity': it has {', '.join(_READERS)}")
-            continue
-        try:
-            fields[key] = _READERS[key](value)
-        except WrongValueError as wrong:
-            notes.error(value.line, f"'{key}' of 'identity' must be {wrong}")
-    return fields
+IDENTITY: Final = MapReader("'identity'", LEVELS["identity"], null_is_absent=False, quoted=False)
 
 
 def _beside(notes: Notes, named: YamlNode, side: Side) -> dict[bytes, bytes]:
@@ -143,8 +105,8 @@ def _tiers(notes: Notes, node: YamlNode) -> dict[bytes, bytes]:
         return tiers
     for name, keys in node.pairs:
         try:
-            tier = _name(name)
-            for digest, line in _digests(keys):
+            tier = name_without_star(notes, name)
+            for digest, line in _digests(notes, keys):
                 if tiers.setdefault(digest, tier) != tier:
                     notes.error(line, "this key is in another tier too: leave it in one")
         except _KeyError as wrong:
@@ -164,15 +126,15 @@ class _KeyError(ValueError):
         self.line = line
 
 
-def _digests(node: YamlNode) -> list[tuple[bytes, int]]:
+def _digests(notes: Notes, node: YamlNode) -> list[tuple[bytes, int]]:
     if is_null(node):
         return []
     if not isinstance(node, YamlList):
         raise _KeyError(node.line, "a tier is a list of keys: write each as '- key' or '- sha256:<hex>'")
-    return [(_digest(item), item.line) for item in node.items]
+    return [(_digest(notes, item), item.line) for item in node.items]
 
 
-def _digest(node: YamlNode) -> bytes:
+def _digest(notes: Notes, node: YamlNode) -> bytes:
     if not isinstance(node, YamlScalar) or is_null(node) or not node.text:
         raise _KeyError(node.line, "a key must be text, and not empty")
     if node.tag != BINARY_TAG and node.text.startswith(DIGEST):
@@ -181,6 +143,6 @@ def _digest(node: YamlNode) -> bytes:
             raise _KeyError(node.line, "after 'sha256:' come the 64 hex digits of the key's SHA-256")
         return bytes.fromhex(written)
     try:
-        return sha256(octets(node)).digest()
+        return sha256(text_or_binary(notes, node)).digest()
     except WrongValueError as wrong:
         raise _KeyError(node.line, f"a key must be {wrong}") from None
