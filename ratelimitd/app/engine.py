@@ -43,8 +43,8 @@ def build(settings: Settings, listener: Callable[[Decided], None] | None) -> Par
     """Build the engine; it decides once its service has a planner. Needs a running event loop."""
     tallies, counters = Tallies(settings.request_made_series), Counters()
     watch, fallbacks = RedisWatch(), dict.fromkeys(OnStoreFailure, 0)
-    place = settings.redis
-    redis = None if place is None else RedisStore(redis_options(settings, place), watch)
+    options = redis_options(settings)
+    redis = None if options is None else RedisStore(options, watch)
     memory = MemoryStore(settings.memory_max_bytes if redis is None else FALLBACK_BYTES)
     guards: list[Guard] = []
     if redis is not None:
