@@ -12,7 +12,7 @@ import uvloop
 from bench.measure import Spread, digits, spread, thousands
 from bench.policy import DOMAIN, KEYS, policy, user
 from bench.report import Report
-from ratelimitd.algorithms import ALGORITHMS, make_rate
+from ratelimitd.algorithms import ALGORITHMS, SECOND, make_rate
 from ratelimitd.config.redis_address import Deployment, RedisAddress
 from ratelimitd.limiter import Ask, Failure, Plan, Planner, PlanOptions, Request, Tallies, key_maker
 from ratelimitd.policy import Descriptor, parse
@@ -22,7 +22,6 @@ from testkit import server
 from testkit.errors import BenchError
 from testkit.machine import Cores, cores, cpu_seconds, on_core
 
-SECOND: Final = 1_000_000
 BATCHES: Final = (1, 16, 128)
 """Charges per script call: one caller, one event-loop iteration under load, and the maximum."""
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
+from ratelimitd.algorithms import SECOND
 from ratelimitd.limiter import AnswerOptions, Engine, Fallback, Guard, NewKeys, OverLimitCache, PlanOptions, Tallies
 from ratelimitd.observe.metrics import Counters
 from ratelimitd.policy import OnStoreFailure
@@ -12,8 +13,6 @@ from ratelimitd.stores.memory import MemoryStore
 from ratelimitd.stores.redis import RedisStore
 
 from .redis import RedisWatch, redis_options
-
-MICROSECONDS = 1_000_000
 
 FALLBACK_BYTES = 32 << 20
 """Counters of ``on_store_failure: local``: some 100,000 keys, which is many for one process in one outage."""
@@ -83,7 +82,7 @@ def answer_options(settings: Settings) -> AnswerOptions:
 
 def store_budget(settings: Settings) -> int:
     """How long a store may take, µs."""
-    return int(settings.store_budget * MICROSECONDS)
+    return int(settings.store_budget * SECOND)
 
 
 def _service_options(settings: Settings) -> ServiceOptions:

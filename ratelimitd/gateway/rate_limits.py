@@ -20,9 +20,9 @@ from ratelimitd.config.readers import (
     octets,
     text,
 )
+from ratelimitd.config.values import UINT32_MAX
 from ratelimitd.config.yaml_nodes import YamlMap, YamlNode, YamlScalar
 from ratelimitd.policy import Unit
-from ratelimitd.policy.fields import UINT32_MAX
 
 from .fields import header_name, plain
 from .matching import TEXT_KINDS, PatternError, regex

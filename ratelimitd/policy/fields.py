@@ -22,13 +22,11 @@ from ratelimitd.config.readers import (
     number,
     scalar,
 )
+from ratelimitd.config.values import UINT32_MAX
 from ratelimitd.config.yaml_nodes import BINARY_TAG, YamlList, YamlMap, YamlNode, YamlScalar, resolve
 
 from .model import OnStoreFailure
 from .wildcards import STAR
-
-UINT32_MAX: Final = (1 << 32) - 1
-"""``requests_per_unit`` is a uint32 in envoy/service/ratelimit/v3/rls.proto."""
 
 UPSTREAM_KEYS: Final = frozenset(
     {
@@ -95,6 +93,7 @@ def _map(_notes: Notes, node: YamlNode) -> YamlMap:
 
 
 _count: Final = number(0, UINT32_MAX)
+"""``requests_per_unit`` is a uint32 in envoy/service/ratelimit/v3/rls.proto."""
 
 _LIMIT: Final[Keys] = {
     "unit": _text,
