@@ -3,7 +3,7 @@
 import pytest
 
 from ratelimitd.config.redis_address import Credentials, Deployment, RedisAddress
-from ratelimitd.settings import MAIN, PER_SECOND, ROWS, RedisUrl, RedisVariables, Status, load
+from ratelimitd.settings import MAIN_REDIS, PER_SECOND_REDIS, ROWS, RedisUrl, RedisVariables, Status, load
 from ratelimitd.settings.redis_url import RedisPart, redis_part
 
 
@@ -99,9 +99,9 @@ def test_a_redis_is_named_by_its_servers_and_database(kind: str, text: str, show
 
 def test_the_second_redis_has_the_variables_of_the_first() -> None:
     """Each REDIS_PERSECOND_* is read, defaults and is masked as its REDIS_*, and says so."""
-    assert len(RedisVariables._fields) == len([name for name in WORKING if name.startswith(PER_SECOND)])
+    assert len(RedisVariables._fields) == len([name for name in WORKING if name.startswith(PER_SECOND_REDIS)])
     for name in map(str.upper, RedisVariables._fields):
-        first, second = WORKING[MAIN + name], WORKING[PER_SECOND + name]
+        first, second = WORKING[MAIN_REDIS + name], WORKING[PER_SECOND_REDIS + name]
         assert (first.parse, first.default, first.secret) == (second.parse, second.default, second.secret)
         assert second.doc.startswith(f"As {first.name}")
 

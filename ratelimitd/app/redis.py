@@ -9,7 +9,7 @@ from ratelimitd.config.redis_address import Credentials
 from ratelimitd.net.files import read_regular
 from ratelimitd.observe.logs import hide
 from ratelimitd.observe.metrics import STORE_BUCKETS, Histogram
-from ratelimitd.settings import MAIN, PER_SECOND, Settings
+from ratelimitd.settings import MAIN_REDIS, PER_SECOND_REDIS, Settings
 from ratelimitd.settings.redis_url import credentials
 from ratelimitd.stores.redis import ConnectOptions, Observer, RedisOptions, Tls
 
@@ -52,12 +52,12 @@ class RedisWatch(Observer):
 
 def redis_options(settings: Settings) -> RedisOptions | None:
     """Return how the store uses its one or two Redis; None: counters live in memory."""
-    main = _connect_options(settings, MAIN)
+    main = _connect_options(settings, MAIN_REDIS)
     if main is None:
         return None
     return RedisOptions(
         main,
-        _connect_options(settings, PER_SECOND),
+        _connect_options(settings, PER_SECOND_REDIS),
         prefix=settings.cache_key_prefix.encode(),
         jitter=settings.expiration_jitter_max_seconds,
         budget=settings.store_budget,
@@ -67,7 +67,7 @@ def redis_options(settings: Settings) -> RedisOptions | None:
 
 def hide_passwords(settings: Settings) -> None:
     """Keep the passwords of the settings out of the log."""
-    for prefix in (MAIN, PER_SECOND):
+    for prefix in (MAIN_REDIS, PER_SECOND_REDIS):
         variables, url = settings.redis_variables(prefix), settings.redis_at(prefix)
         for each in filter(None, (variables.auth, variables.sentinel_auth, *(url.credentials if url else ()))):
             hide(each.password)

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 
 from ratelimitd.app.redis import hide_passwords, redis_options
-from ratelimitd.settings import MAIN, PER_SECOND, Settings
+from ratelimitd.settings import MAIN_REDIS, PER_SECOND_REDIS, Settings
 from ratelimitd.stores.redis.connection import Link, LinkError
 from ratelimitd.stores.redis.script import Script, script
 from ratelimitd.stores.redis.slots import slot_of
@@ -21,7 +21,7 @@ def redises(settings: Settings) -> list[Redis]:
     options = redis_options(settings)
     if options is None:
         return []
-    both = (("redis", MAIN, options.main), ("redis per second", PER_SECOND, options.per_second))
+    both = (("redis", MAIN_REDIS, options.main), ("redis per second", PER_SECOND_REDIS, options.per_second))
     return [
         Redis(name, variable, connect, options.prefix, options.budget) for name, variable, connect in both if connect
     ]

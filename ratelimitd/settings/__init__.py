@@ -3,11 +3,11 @@
 from ratelimitd.settings.load import Problem, SettingsError, load
 from ratelimitd.settings.redis_url import RedisUrl
 from ratelimitd.settings.rows import Row, Secret, Status
-from ratelimitd.settings.table import MAIN, PER_SECOND, ROWS, RedisVariables, Settings
+from ratelimitd.settings.table import MAIN_REDIS, PER_SECOND_REDIS, ROWS, RedisVariables, Settings
 
 __all__ = [
-    "MAIN",
-    "PER_SECOND",
+    "MAIN_REDIS",
+    "PER_SECOND_REDIS",
     "ROWS",
     "Problem",
     "RedisUrl",

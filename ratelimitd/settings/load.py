@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 
 from ratelimitd.settings.redis_url import credentials, redis_part
 from ratelimitd.settings.rows import MASK, Row, Status
-from ratelimitd.settings.table import MAIN, PER_SECOND, ROW, ROWS, Settings
+from ratelimitd.settings.table import MAIN_REDIS, PER_SECOND_REDIS, ROW, ROWS, Settings
 
 _WITHOUT_REDIS: Final = "neither REDIS_URL nor REDIS_ADDR is set; set one of them, or unset this for counters in memory"
 
@@ -126,15 +126,15 @@ def _backend(given: _Given, settings: Settings) -> Iterator[Problem]:
 
 def _urls(given: _Given, settings: Settings) -> Iterator[Problem]:
     """Read each address as its type says, and hold the rest against it."""
-    if settings.redis_persecond and not settings.redis_variables(PER_SECOND).url:
+    if settings.redis_persecond and not settings.redis_variables(PER_SECOND_REDIS).url:
         yield given.problem(Settings.redis_persecond, "needs REDIS_PERSECOND_URL, as in redis:6379")
-    for prefix in (MAIN, PER_SECOND):
+    for prefix in (MAIN_REDIS, PER_SECOND_REDIS):
         yield from _url(given, settings, prefix)
 
 
 def _url(given: _Given, settings: Settings, prefix: str) -> Iterator[Problem]:
     variables = settings.redis_variables(prefix)
-    row = Settings.redis_addr if prefix == MAIN and not settings.redis_url else ROW[f"{prefix}URL"]
+    row = Settings.redis_addr if prefix == MAIN_REDIS and not settings.redis_url else ROW[f"{prefix}URL"]
     try:
         url = settings.redis_at(prefix)
     except ValueError as error:
@@ -153,7 +153,7 @@ def _url(given: _Given, settings: Settings, prefix: str) -> Iterator[Problem]:
 
 def _credentials(given: _Given, settings: Settings) -> Iterator[Problem]:
     """Know of each Redis one user."""
-    for prefix in (MAIN, PER_SECOND):
+    for prefix in (MAIN_REDIS, PER_SECOND_REDIS):
         auth, file, parts = ROW[f"{prefix}AUTH"], ROW[f"{prefix}AUTH_FILE"], settings.redis_variables(prefix).url
         in_address = any("@" in part for part in parts)
         same = in_address and _same(given.values.get(auth.name, ""), parts)
@@ -174,7 +174,7 @@ def _redis_tls(given: _Given, settings: Settings) -> Iterator[Problem]:
     """Never talk in plain text where somebody gave certificates for TLS."""
     pair = Settings.redis_tls_client_cert, Settings.redis_tls_client_key
     files = (*pair, Settings.redis_tls_cacert)
-    second = settings.redis_variables(PER_SECOND)
+    second = settings.redis_variables(PER_SECOND_REDIS)
     schemes = any("rediss://" in part for part in (*settings.redis_url, *settings.redis_addr, *second.url))
     used = settings.redis_tls or second.tls or schemes
     for row in () if used else files:

@@ -46,8 +46,8 @@ _TIMEOUT: Final = (
 )
 
 
-MAIN: Final = "REDIS_"
-PER_SECOND: Final = "REDIS_PERSECOND_"
+MAIN_REDIS: Final = "REDIS_"
+PER_SECOND_REDIS: Final = "REDIS_PERSECOND_"
 """How the names of the variables of each Redis begin."""
 
 
@@ -105,23 +105,23 @@ class Settings:
     @property
     def redis(self) -> RedisUrl | None:
         """Where Redis is; None: counters live in memory. Raises ValueError, though not once ``load`` has looked."""
-        return self.redis_at(MAIN)
+        return self.redis_at(MAIN_REDIS)
 
     @property
     def per_second(self) -> RedisUrl | None:
         """Where limits a second have their counters; None: with the others. Raises ValueError as ``redis`` does."""
-        return self.redis_at(PER_SECOND)
+        return self.redis_at(PER_SECOND_REDIS)
 
     def redis_at(self, prefix: str) -> RedisUrl | None:
         """Return ``redis`` or ``per_second``, by how its variables begin."""
         variables = self.redis_variables(prefix)
-        wanted = prefix == MAIN or self.redis_persecond
+        wanted = prefix == MAIN_REDIS or self.redis_persecond
         return read_redis_url(variables.type, variables.url) if wanted else None
 
     def redis_variables(self, prefix: str) -> RedisVariables:
         """Return the values of the variables that begin so; REDIS_ADDR is another name for REDIS_URL."""
         found = RedisVariables(*(self.__dict__[prefix.lower() + field] for field in RedisVariables._fields))
-        return found if found.url or prefix != MAIN else found._replace(url=self.redis_addr)
+        return found if found.url or prefix != MAIN_REDIS else found._replace(url=self.redis_addr)
 
     # What listens where
     host = Row(address, EVERYWHERE, "Address of HTTP: /healthcheck, /livez, /readyz, /json, /metrics; :: works.")
@@ -337,9 +337,9 @@ def _working() -> Iterator[Row[Any]]:
 
 def _second(field: str) -> Row[Any]:
     """Make the row of the second Redis of the first one's."""
-    row: Row[Any] = vars(Settings)[MAIN.lower() + field]
+    row: Row[Any] = vars(Settings)[MAIN_REDIS.lower() + field]
     doc = f"As {row.name}{_OF_THE_SECOND.get(field, '')}."
-    return Row(row.parse, row.default, doc, name=PER_SECOND + field.upper(), secret=row.secret)
+    return Row(row.parse, row.default, doc, name=PER_SECOND_REDIS + field.upper(), secret=row.secret)
 
 
 WORKING: Final[tuple[Row[Any], ...]] = tuple(_working())
