@@ -12,16 +12,16 @@ import uvloop
 from bench.measure import Spread, digits, spread, thousands
 from bench.policy import DOMAIN, KEYS, policy, user
 from bench.report import Report
-from ratelimitd.algorithms import ALGORITHMS, make_rate
+from ratelimitd.algorithms import ALGORITHMS, SECOND, make_rate
+from ratelimitd.config.redis_address import Deployment, RedisAddress
 from ratelimitd.limiter import Ask, Failure, Plan, Planner, PlanOptions, Request, Tallies, key_maker
 from ratelimitd.policy import Descriptor, parse
 from ratelimitd.stores import MemoryStore, RedisStore
-from ratelimitd.stores.redis import Address, Place, RedisOptions
+from ratelimitd.stores.redis import ConnectOptions, RedisOptions
 from testkit import server
 from testkit.errors import BenchError
 from testkit.machine import Cores, cores, cpu_seconds, on_core
 
-SECOND: Final = 1_000_000
 BATCHES: Final = (1, 16, 128)
 """Charges per script call: one caller, one event-loop iteration under load, and the maximum."""
 
@@ -131,7 +131,7 @@ def plans(name: str, keys: int, *, shared: bool) -> Iterator[Plan]:
 async def charges(name: str, scale: Scale, address: str, pid: int) -> dict[str, Any]:
     """Return µs per charge by batch size, as wall time and as CPU of redis-server, and the bytes per key in Redis."""
     host, _, port = address.rpartition(":")
-    redis = RedisStore(RedisOptions(Place((Address(host, int(port)),)), budget=60.0))
+    redis = RedisStore(RedisOptions(ConnectOptions(Deployment((RedisAddress(host, int(port)),))), budget=60.0))
     if not await redis.connect():
         raise BenchError(f"Redis at {address} cannot be reached")
     planned = [*plans(name, STORED, shared=True)]

@@ -6,6 +6,7 @@ from typing import Any, Final
 import grpc
 from google.protobuf import json_format
 
+from ratelimitd.config.values import UINT32_MAX
 from ratelimitd.descriptor_text import Entries, show
 from ratelimitd.proto import POOL, message
 
@@ -22,7 +23,7 @@ NOBODY: Final = ("failed to connect to all addresses", "errors resolving", "DNS 
 """How grpc's own words begin when no service was reached; a service may say UNAVAILABLE too."""
 
 OVER_LIMIT: Final = "OVER_LIMIT"
-UNLIMITED: Final = (1 << 32) - 1
+UNLIMITED: Final = UINT32_MAX
 """``limit_remaining`` of an unlimited descriptor."""
 
 

@@ -10,18 +10,19 @@ from ratelimitd.stores.redis import RedisOptions, RedisStore
 CONNECT_TIMEOUT = 10.0
 """Seconds; a test machine may be slower than any default."""
 
-OF_THE_PLACE = ("pool_size", "connect_timeout")
+OF_CONNECTIONS = ("pool_size", "connect_timeout")
 
 
 def options_of(url: str, auth: str = "", env: Mapping[str, str] | None = None, **others: object) -> RedisOptions:
-    """Options as the service would have them, but without jitter; ``others`` are fields of RedisOptions or Place."""
+    """The service's options, but without jitter; ``others`` are fields of RedisOptions or ConnectOptions."""
     given = {"REDIS_URL": url, "EXPIRATION_JITTER_MAX_SECONDS": "0", **({"REDIS_AUTH": auth} if auth else {})}
     settings = load({**given, **(env or {})}, {})
-    assert settings.redis is not None
-    options = redis_options(settings, settings.redis)
-    place = {"connect_timeout": CONNECT_TIMEOUT, **{name: others.pop(name) for name in OF_THE_PLACE if name in others}}
-    second = None if options.per_second is None else replace(options.per_second, **place)  # type: ignore[arg-type]
-    return replace(options, place=replace(options.place, **place), per_second=second, **others)  # type: ignore[arg-type]
+    options = redis_options(settings)
+    assert options is not None
+    named = {name: others.pop(name) for name in OF_CONNECTIONS if name in others}
+    connect = {"connect_timeout": CONNECT_TIMEOUT, **named}
+    second = None if options.per_second is None else replace(options.per_second, **connect)  # type: ignore[arg-type]
+    return replace(options, main=replace(options.main, **connect), per_second=second, **others)  # type: ignore[arg-type]
 
 
 def store_of(url: str, auth: str = "", env: Mapping[str, str] | None = None, **others: object) -> RedisStore:

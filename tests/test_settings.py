@@ -1,11 +1,14 @@
 """Settings: what each text means, and that every mistake ends the start with a way to mend it."""
 
 import importlib
+import re
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from ratelimitd.config.values import boolean, duration, host_port, size
+from ratelimitd.limiter.new_keys import ROUND
 from ratelimitd.settings import ROWS, Secret, Settings, SettingsError, Status, load
 from ratelimitd.settings.docs import page
 from ratelimitd.settings.table import ALGORITHMS
@@ -324,6 +327,22 @@ def test_every_contract_variable_has_a_row() -> None:
 def test_docs_are_current() -> None:
     """docs/settings.md is what the table writes: python -m ratelimitd.settings > docs/settings.md."""
     assert Path(__file__).parents[1].joinpath("docs/settings.md").read_text() == page()
+
+
+def test_docs_name_values_that_end_the_start() -> None:
+    """Each value that docs/settings.md says is not built is refused, and each names its variable: NAME=value."""
+    (intro,) = re.findall(r"^These decide .*", page(), re.MULTILINE)
+    (quoted,) = re.findall(r"So are (.*)", intro)
+    named = [text.split("=") for text in re.findall(r"`(.*?)`", quoted)]
+
+    assert named
+    assert all("not built yet" in problems({"REDIS_URL": "h:1", name: value})[name] for name, value in named)
+
+
+def test_docs_say_how_long_new_keys_are_not_bounded() -> None:
+    """NEW_KEYS_PER_SECOND binds once the table of keys was aged for the first time."""
+    assert timedelta(microseconds=ROUND) == timedelta(minutes=2)
+    assert "waits two minutes" in Settings.new_keys_per_second.doc
 
 
 def test_row_on_the_class() -> None:

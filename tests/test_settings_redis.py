@@ -2,28 +2,29 @@
 
 import pytest
 
-from ratelimitd.settings import RedisAddress, RedisPlace, load
-from ratelimitd.settings.redis_url import redis_address
+from ratelimitd.config.redis_address import Credentials, Deployment, RedisAddress
+from ratelimitd.settings import MAIN_REDIS, PER_SECOND_REDIS, ROWS, RedisUrl, RedisVariables, Status, load
+from ratelimitd.settings.redis_url import RedisPart, redis_part
 
 
 @pytest.mark.parametrize(
-    ("value", "address"),
+    ("value", "part"),
     [
-        ("redis:6380", RedisAddress("redis", 6380)),
-        ("redis", RedisAddress("redis", 6379)),
-        ("[::1]:6380", RedisAddress("::1", 6380)),
-        ("redis://h", RedisAddress("h", 6379)),
-        ("redis://:pa%40ss@h:1/2", RedisAddress("h", 1, "", "", "pa@ss", 2)),
-        ("redis://u:p@h", RedisAddress("h", 6379, "", "u", "p")),
-        ("redis://u:p:q@h", RedisAddress("h", 6379, "", "u", "p:q")),
-        ("rediss://h:1", RedisAddress("h", 1, tls=True)),
-        ("/run/redis.sock", RedisAddress(path="/run/redis.sock")),
-        ("unix:///run/redis.sock", RedisAddress(path="/run/redis.sock")),
+        ("redis:6380", RedisPart(RedisAddress("redis", 6380))),
+        ("redis", RedisPart(RedisAddress("redis", 6379))),
+        ("[::1]:6380", RedisPart(RedisAddress("::1", 6380))),
+        ("redis://h", RedisPart(RedisAddress("h", 6379))),
+        ("redis://:pa%40ss@h:1/2", RedisPart(RedisAddress("h", 1), Credentials("", "pa@ss"), 2)),
+        ("redis://u:p@h", RedisPart(RedisAddress("h", 6379), Credentials("u", "p"))),
+        ("redis://u:p:q@h", RedisPart(RedisAddress("h", 6379), Credentials("u", "p:q"))),
+        ("rediss://h:1", RedisPart(RedisAddress("h", 1), tls=True)),
+        ("/run/redis.sock", RedisPart(RedisAddress(path="/run/redis.sock"))),
+        ("unix:///run/redis.sock", RedisPart(RedisAddress(path="/run/redis.sock"))),
     ],
 )
-def test_redis_url(value: str, address: RedisAddress) -> None:
+def test_redis_url(value: str, part: RedisPart) -> None:
     """REDIS_URL is read in each of its forms."""
-    assert redis_address(value) == address
+    assert redis_part(value) == part
 
 
 @pytest.mark.parametrize(
@@ -41,42 +42,68 @@ def test_redis_url(value: str, address: RedisAddress) -> None:
 def test_not_a_redis_url(value: str, why: str) -> None:
     """What is not the address of a Redis server is refused, with the reason."""
     with pytest.raises(ValueError, match=why):
-        redis_address(value)
+        redis_part(value)
 
 
 def test_redis_without_socket_type() -> None:
     """A host:port needs no REDIS_SOCKET_TYPE, though upstream's default is unix; saying tcp is fine too."""
-    expected = RedisPlace("single", (RedisAddress("h", 1),))
+    expected = RedisUrl(Deployment((RedisAddress("h", 1),)), (Credentials(),))
     assert expected == load({"REDIS_URL": "h:1"}, {}).redis
     assert expected == load({"REDIS_URL": "h:1", "REDIS_SOCKET_TYPE": "tcp"}, {}).redis
 
 
 HOSTS = RedisAddress("a", 1), RedisAddress("b", 2)
+NONE = Credentials()
+WORKING = {row.name: row for row in ROWS if row.status is Status.WORKS}
 
 
 @pytest.mark.parametrize(
-    ("kind", "url", "place"),
+    ("kind", "text", "url"),
     [
-        ("CLUSTER", "a:1,b:2", RedisPlace("cluster", HOSTS)),
-        ("cluster", "a:1", RedisPlace("cluster", HOSTS[:1])),
-        ("cluster", "rediss://a:1, b:2", RedisPlace("cluster", (HOSTS[0]._replace(tls=True), HOSTS[1]))),
-        ("SENTINEL", "mymaster,a:1,b:2", RedisPlace("sentinel", HOSTS, "mymaster")),
+        ("CLUSTER", "a:1,b:2", RedisUrl(Deployment(HOSTS, "cluster"), (NONE, NONE))),
+        ("cluster", "a:1", RedisUrl(Deployment(HOSTS[:1], "cluster"), (NONE,))),
+        ("cluster", "rediss://a:1, b:2", RedisUrl(Deployment(HOSTS, "cluster"), (NONE, NONE), tls=True)),
+        ("SENTINEL", "mymaster,a:1,b:2", RedisUrl(Deployment(HOSTS, "sentinel", "mymaster"), (NONE, NONE))),
     ],
 )
-def test_redis_type(kind: str, url: str, place: RedisPlace) -> None:
+def test_redis_type(kind: str, text: str, url: RedisUrl) -> None:
     """REDIS_TYPE says how REDIS_URL is read, in upstream's forms; the same holds for REDIS_PERSECOND_*."""
     settings = load(
         {
-            "REDIS_URL": url,
+            "REDIS_URL": text,
             "REDIS_TYPE": kind,
             "REDIS_PERSECOND": "true",
-            "REDIS_PERSECOND_URL": url,
+            "REDIS_PERSECOND_URL": text,
             "REDIS_PERSECOND_TYPE": kind,
         },
         {},
     )
-    assert settings.redis == settings.per_second == place
-    assert place.tls == ("rediss" in url)
+    assert settings.redis == settings.per_second == url
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "shown"),
+    [
+        ("single", "redis://u:canary@[::1]:1/3", "[::1]:1/3"),
+        ("single", "/run/s", "/run/s"),
+        ("cluster", "redis://u:canary@a:1,redis://u:canary@b:2", "cluster a:1,b:2"),
+        ("sentinel", "mymaster,a:1,b:2", "mymaster of a:1,b:2"),
+    ],
+)
+def test_a_redis_is_named_by_its_servers_and_database(kind: str, text: str, shown: str) -> None:
+    """In logs and in findings of doctor; its credentials are in neither form of it."""
+    url = load({"REDIS_URL": text, "REDIS_TYPE": kind}, {}).redis
+    assert str(url) == shown
+    assert "canary" not in repr(url)
+
+
+def test_the_second_redis_has_the_variables_of_the_first() -> None:
+    """Each REDIS_PERSECOND_* is read, defaults and is masked as its REDIS_*, and says so."""
+    assert len(RedisVariables._fields) == len([name for name in WORKING if name.startswith(PER_SECOND_REDIS)])
+    for name in map(str.upper, RedisVariables._fields):
+        first, second = WORKING[MAIN_REDIS + name], WORKING[PER_SECOND_REDIS + name]
+        assert (first.parse, first.default, first.secret) == (second.parse, second.default, second.secret)
+        assert second.doc.startswith(f"As {first.name}")
 
 
 def test_no_second_redis_unless_asked_for() -> None:

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple, cast
 
 import structlog
 
-from ratelimitd.algorithms import Decision, counter_key
+from ratelimitd.algorithms import SECOND, Decision, counter_key
 from ratelimitd.algorithms.fixed_window import SATURATED
 from ratelimitd.descriptor_text import show
 from ratelimitd.limiter import Ask, Charge, Failure, OverLimitCache, Plan, Store
@@ -22,8 +22,6 @@ from .http import Handler, Request, Response, as_json
 from .key_query import Read, asked
 
 log = structlog.stdlib.get_logger(__name__)
-
-SECOND: Final = 1_000_000
 
 BUDGET: Final = SECOND
 """µs a store may take here. A person waits, so a Redis that is merely slow should still be looked at."""

@@ -12,15 +12,13 @@ from typing import Final
 
 import structlog
 
-from ratelimitd.algorithms import ALGORITHMS, make_rate
+from ratelimitd.algorithms import ALGORITHMS, SECOND, make_rate
 from ratelimitd.config.values import bearer
 from ratelimitd.net.files import Stamp, read_regular, stamp
 
 from .http import Handler, Request, Response, as_json
 
 log = structlog.stdlib.get_logger(__name__)
-
-SECOND: Final = 1_000_000
 
 WRONG: Final = make_rate("token_bucket", 10, 60 * SECOND)
 """Requests without the right token: ten at once, as a person with an old token in his shell makes, then one in 6 s."""

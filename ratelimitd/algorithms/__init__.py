@@ -1,12 +1,13 @@
 """HOW it is decided: pure integer algorithms, each once in Python and once in Lua."""
 
-from .rate import EXACT, NEVER, Decision, Rate, RateError
+from .rate import EXACT, NEVER, SECOND, Decision, Rate, RateError
 from .table import ALGORITHMS, Algorithm, Step, counter_key, deviation, make_rate, window_start
 
 __all__ = [
     "ALGORITHMS",
     "EXACT",
     "NEVER",
+    "SECOND",
     "Algorithm",
     "Decision",
     "Rate",

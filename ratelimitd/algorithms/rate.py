@@ -5,13 +5,16 @@ Time is whole microseconds throughout; counts are whole requests. Nothing here r
 
 from typing import Final, NamedTuple
 
+SECOND: Final = 1_000_000
+"""µs."""
+
 NEVER: Final = -1
 """``retry_after`` of a cost that can never pass: it is larger than the limit itself."""
 
 EXACT: Final = 1 << 53
 """Lua numbers are doubles: whole numbers below this are exact, so no intermediate may reach it."""
 
-SMALL_STEP: Final = 1_000_000
+SMALL_STEP: Final = SECOND
 """µs that a state may be ahead of the clock and be waited for; a leap second is this long, and a clock that NTP keeps
 steps by less (ntpd from 128 ms on, and slews below). What is further ahead is of another timeline: it is moved to now.
 """

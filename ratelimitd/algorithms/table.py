@@ -3,8 +3,10 @@
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Literal, NamedTuple
 
+from ratelimitd.config.values import UINT32_MAX
+
 from . import fixed_window, meter, sliding_window, sliding_window_counter
-from .rate import Decision, Rate, RateError
+from .rate import SECOND, Decision, Rate, RateError
 
 Step = Callable[[Any, Rate, int, int], tuple[Any, Decision]]
 """``step(state, rate, cost, now) -> (state, decision)``: pure. State None is a fresh one, or none worth keeping.
@@ -12,13 +14,11 @@ Step = Callable[[Any, Rate, int, int], tuple[Any, Decision]]
 A state means nothing once ``reset_after`` has passed; a store may drop it then, and no decision changes.
 """
 
-QUOTA_MAX: Final = (1 << 32) - 1
+QUOTA_MAX: Final = UINT32_MAX
 """``requests_per_unit`` is a uint32 in envoy/extensions/common/ratelimit/v3/ratelimit.proto."""
 
 WINDOW_MAX: Final = 1 << 51
 """71 years in µs: twice this, added to the time of day, is an exact double until the year 2112."""
-
-SECOND: Final = 1_000_000
 
 
 class Algorithm(NamedTuple):

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
+from ratelimitd.algorithms import SECOND
 from ratelimitd.limiter import AnswerOptions, Engine, Fallback, Guard, NewKeys, OverLimitCache, PlanOptions, Tallies
 from ratelimitd.observe.metrics import Counters
 from ratelimitd.policy import OnStoreFailure
@@ -12,8 +13,6 @@ from ratelimitd.stores.memory import MemoryStore
 from ratelimitd.stores.redis import RedisStore
 
 from .redis import RedisWatch, redis_options
-
-MICROSECONDS = 1_000_000
 
 FALLBACK_BYTES = 32 << 20
 """Counters of ``on_store_failure: local``: some 100,000 keys, which is many for one process in one outage."""
@@ -43,8 +42,8 @@ def build(settings: Settings, listener: Callable[[Decided], None] | None) -> Par
     """Build the engine; it decides once its service has a planner. Needs a running event loop."""
     tallies, counters = Tallies(settings.request_made_series), Counters()
     watch, fallbacks = RedisWatch(), dict.fromkeys(OnStoreFailure, 0)
-    place = settings.redis
-    redis = None if place is None else RedisStore(redis_options(settings, place), watch)
+    options = redis_options(settings)
+    redis = None if options is None else RedisStore(options, watch)
     memory = MemoryStore(settings.memory_max_bytes if redis is None else FALLBACK_BYTES)
     guards: list[Guard] = []
     if redis is not None:
@@ -83,7 +82,7 @@ def answer_options(settings: Settings) -> AnswerOptions:
 
 def store_budget(settings: Settings) -> int:
     """How long a store may take, µs."""
-    return int(settings.store_budget * MICROSECONDS)
+    return int(settings.store_budget * SECOND)
 
 
 def _service_options(settings: Settings) -> ServiceOptions:

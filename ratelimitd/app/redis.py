@@ -5,12 +5,13 @@ from typing import Final
 
 import structlog
 
+from ratelimitd.config.redis_address import Credentials
 from ratelimitd.net.files import read_regular
 from ratelimitd.observe.logs import hide
 from ratelimitd.observe.metrics import STORE_BUCKETS, Histogram
-from ratelimitd.settings import RedisAddress, RedisPlace, Settings
+from ratelimitd.settings import MAIN_REDIS, PER_SECOND_REDIS, Settings
 from ratelimitd.settings.redis_url import credentials
-from ratelimitd.stores.redis import Address, Credentials, Observer, Place, RedisOptions, Tls
+from ratelimitd.stores.redis import ConnectOptions, Observer, RedisOptions, Tls
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -19,8 +20,6 @@ BATCH_BUCKETS: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0)
 
 AUTH_BYTES: Final = 16 << 10
 """A longer REDIS_AUTH_FILE is refused: Redis takes no longer argument before AUTH (since CVE-2021-32675)."""
-
-Auth = tuple[str, str] | None
 
 
 class RedisWatch(Observer):
@@ -51,27 +50,14 @@ class RedisWatch(Observer):
         self.changed()
 
 
-def redis_options(settings: Settings, main: RedisPlace) -> RedisOptions:
-    """Return how the store uses the Redis at ``main``, and the one for limits a second if there is one."""
-    second = settings.per_second
+def redis_options(settings: Settings) -> RedisOptions | None:
+    """Return how the store uses its one or two Redis; None: counters live in memory."""
+    main = _connect_options(settings, MAIN_REDIS)
+    if main is None:
+        return None
     return RedisOptions(
-        place=_place(
-            main,
-            _credentials(settings.redis_auth, settings.redis_auth_file, main.addresses[0]),
-            _credentials(settings.redis_sentinel_auth),
-            _tls(settings) if settings.redis_tls or main.tls else None,
-            settings.redis_pool_size,
-            settings.redis_timeout,
-        ),
-        per_second=second
-        and _place(
-            second,
-            _credentials(settings.redis_persecond_auth, settings.redis_persecond_auth_file, second.addresses[0]),
-            _credentials(settings.redis_persecond_sentinel_auth),
-            _tls(settings) if settings.redis_persecond_tls or second.tls else None,
-            settings.redis_persecond_pool_size,
-            settings.redis_persecond_timeout,
-        ),
+        main,
+        _connect_options(settings, PER_SECOND_REDIS),
         prefix=settings.cache_key_prefix.encode(),
         jitter=settings.expiration_jitter_max_seconds,
         budget=settings.store_budget,
@@ -81,36 +67,21 @@ def redis_options(settings: Settings, main: RedisPlace) -> RedisOptions:
 
 def hide_passwords(settings: Settings) -> None:
     """Keep the passwords of the settings out of the log."""
-    for auth in (
-        settings.redis_auth,
-        settings.redis_sentinel_auth,
-        settings.redis_persecond_auth,
-        settings.redis_persecond_sentinel_auth,
-    ):
-        hide(auth[1] if auth else "")
-    for place in (settings.redis, settings.per_second):
-        for address in place.addresses if place else ():
-            hide(address.password)
+    for prefix in (MAIN_REDIS, PER_SECOND_REDIS):
+        variables, url = settings.redis_variables(prefix), settings.redis_at(prefix)
+        for each in filter(None, (variables.auth, variables.sentinel_auth, *(url.credentials if url else ()))):
+            hide(each.password)
 
 
-def _place(
-    named: RedisPlace,
-    credentials: Callable[[], Credentials],
-    sentinel_credentials: Callable[[], Credentials],
-    tls: Tls | None,
-    pool_size: int,
-    connect_timeout: float,
-) -> Place:
-    return Place(
-        addresses=tuple(Address(address.host, address.port, address.path) for address in named.addresses),
-        kind=named.kind,
-        master=named.master,
-        database=named.addresses[0].database,
-        credentials=credentials,
-        sentinel_credentials=sentinel_credentials,
-        tls=tls,
-        pool_size=pool_size,
-        connect_timeout=connect_timeout,
+def _connect_options(settings: Settings, prefix: str) -> ConnectOptions | None:
+    variables, url = settings.redis_variables(prefix), settings.redis_at(prefix)
+    return url and ConnectOptions(
+        url.deployment,
+        credentials=_credentials(variables.auth or url.credentials[0], variables.auth_file),
+        sentinel_credentials=_credentials(variables.sentinel_auth or Credentials()),
+        tls=_tls(settings) if variables.tls or url.tls else None,
+        pool_size=variables.pool_size,
+        connect_timeout=variables.timeout,
     )
 
 
@@ -123,15 +94,12 @@ def _tls(settings: Settings) -> Tls:
     )
 
 
-def _credentials(auth: Auth, file: str = "", address: RedisAddress | None = None) -> Callable[[], Credentials]:
+def _credentials(given: Credentials, file: str = "") -> Callable[[], Credentials]:
     """Return what gives the credentials at each connection: of the file as it is then, or always the same."""
-    if file:
 
-        def read() -> Credentials:
-            found = Credentials(*credentials(read_regular(file, AUTH_BYTES).decode().strip()))
-            hide(found.password)
-            return found
+    def read() -> Credentials:
+        found = credentials(read_regular(file, AUTH_BYTES).decode().strip())
+        hide(found.password)
+        return found
 
-        return read
-    user, password = auth or ((address.user, address.password) if address else ("", ""))
-    return lambda: Credentials(user, password)
+    return read if file else lambda: given

@@ -5,7 +5,7 @@ from typing import Final
 
 import click
 
-from ratelimitd.config.values import positive_duration
+from ratelimitd.config.values import UINT32_MAX, positive_duration
 from ratelimitd.descriptor_text import Entries, encode
 from ratelimitd.descriptor_text import parse as parse_descriptor
 
@@ -33,9 +33,7 @@ TIMEOUT: Final = "5s"
     type=Text("descriptor", parse_descriptor),
     metavar="KEY=VALUE[,KEY=VALUE]...",
 )
-@click.option(
-    "--hits", type=click.IntRange(0, (1 << 32) - 1), help="Cost of each descriptor; 0 only looks. [default: 1]"
-)
+@click.option("--hits", type=click.IntRange(0, UINT32_MAX), help="Cost of each descriptor; 0 only looks. [default: 1]")
 @click.option("--address", default="localhost:8081", show_default=True, metavar="HOST:PORT", help="Of the service.")
 @click.option(
     "--timeout", type=Text("duration", positive_duration), default=TIMEOUT, show_default=True, help="For the answer."

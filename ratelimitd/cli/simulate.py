@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from ratelimitd.config.values import positive_duration
+from ratelimitd.config.values import UINT32_MAX, positive_duration
 from ratelimitd.descriptor_text import Entries, encode
 from ratelimitd.descriptor_text import parse as parse_descriptor
 from ratelimitd.settings import Settings
@@ -58,7 +58,7 @@ def _algorithms(text: str) -> list[str]:
 @click.option("--for", "span", type=Text("duration", positive_duration), metavar="DURATION", help="For so long.")
 @click.option("--poisson", is_flag=True, help="Random gaps instead of even ones.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the random gaps.")
-@click.option("--hits", type=click.IntRange(0, (1 << 32) - 1), help="Cost of each descriptor. [default: 1]")
+@click.option("--hits", type=click.IntRange(0, UINT32_MAX), help="Cost of each descriptor. [default: 1]")
 @click.option(
     "--compare",
     type=Text("algorithms", _algorithms),

@@ -1,1 +1,1 @@
-"""From text to values: YAML with its places, the scalars of settings, flags and files, and what is wrong with them."""
+"""From text to values: YAML and its readers, the scalars of settings, flags and files, and what is wrong with them."""

@@ -1,8 +1,8 @@
 """YAML text to nodes that know their line, with scalars left as they were written.
 
-``010``, ``yes`` and ``12:30`` stay text; whoever wants a number or a boolean asks ``resolve``, which decides as
-yaml.v2 (Go) does, since that is what reads the same files in envoyproxy/ratelimit: the first document counts,
-the last of two equal keys wins, ``<<`` merges where it stands.
+``010``, ``yes`` and ``12:30`` stay text; ``resolve`` makes numbers and booleans of them as yaml.v2 (Go) does, the
+reader of the same files in envoyproxy/ratelimit: the first document counts, the last of two equal keys wins, ``<<``
+merges where it stands.
 """
 
 import re
@@ -29,7 +29,7 @@ class YamlError(ValueError):
         self.line = line
 
 
-class Scalar(NamedTuple):
+class YamlScalar(NamedTuple):
     """A leaf. ``plain``: without quotes and without a tag."""
 
     text: str
@@ -38,21 +38,21 @@ class Scalar(NamedTuple):
     line: int
 
 
-class Sequence(NamedTuple):
+class YamlList(NamedTuple):
     """A list."""
 
-    items: "list[Node]"
+    items: "list[YamlNode]"
     line: int
 
 
-class Mapping(NamedTuple):
+class YamlMap(NamedTuple):
     """A map; of two equal keys both are here, and the last counts."""
 
-    pairs: "list[tuple[Node, Node]]"
+    pairs: "list[tuple[YamlNode, YamlNode]]"
     line: int
 
 
-Node = Scalar | Sequence | Mapping
+YamlNode = YamlScalar | YamlList | YamlMap
 
 _LOADER: Final = getattr(yaml, "CLoader", yaml.Loader)
 _TAG: Final = "tag:yaml.org,2002:"
@@ -83,7 +83,7 @@ _WORDS: Final[dict[str, Resolved]] = (
 )
 
 
-def load(data: bytes) -> Node | None:
+def load_yaml(data: bytes) -> YamlNode | None:
     """Read the first document of a file; None when there is none. Raises YamlError."""
     try:
         loader = _LOADER(data)
@@ -102,7 +102,7 @@ def load(data: bytes) -> Node | None:
         raise YamlError(1, f"not valid YAML: {error}") from None
 
 
-def resolve(scalar: Scalar) -> Resolved:
+def resolve(scalar: YamlScalar) -> Resolved:
     """Say what a scalar means without a quote or a schema around it."""
     text = scalar.text
     if not scalar.plain and scalar.tag not in _RESOLVED_TAGS:
@@ -110,6 +110,19 @@ def resolve(scalar: Scalar) -> Resolved:
     if text in _WORDS:
         return _WORDS[text]
     return _number(text) if text[0] in _NUMBER_STARTS else text
+
+
+def is_null(node: YamlNode) -> bool:
+    """Return whether a node is a scalar that means null."""
+    return isinstance(node, YamlScalar) and resolve(node) is None
+
+
+def value_of(node: YamlNode | None, key: str) -> YamlNode | None:
+    """Return the value of a key of a map, the last one of equal keys; None: the key is absent, or the node no map."""
+    if not isinstance(node, YamlMap):
+        return None
+    values = [value for name, value in node.pairs if isinstance(name, YamlScalar) and name.text == key]
+    return values[-1] if values else None
 
 
 def _number(text: str) -> str | int | float:
@@ -135,18 +148,18 @@ class _Open:
 
     def __init__(self, event: Any) -> None:
         self.anchor = event.anchor
-        self.children: list[Node] = []
+        self.children: list[YamlNode] = []
         self.is_map = isinstance(event, yaml.MappingStartEvent)
         self.line = event.start_mark.line + 1
         self.nodes = 1
 
-    def close(self) -> Node:
+    def close(self) -> YamlNode:
         if not self.is_map:
-            return Sequence(self.children, self.line)
+            return YamlList(self.children, self.line)
         pairs = list(zip(self.children[::2], self.children[1::2], strict=True))
         if any(_is_merge(key) for key, _ in pairs):
             pairs = list(_merged(pairs))
-        return Mapping(pairs, self.line)
+        return YamlMap(pairs, self.line)
 
 
 class _Builder:
@@ -154,11 +167,11 @@ class _Builder:
 
     def __init__(self) -> None:
         self._open: list[_Open] = []
-        self._anchors: dict[str, tuple[Node, int]] = {}
+        self._anchors: dict[str, tuple[YamlNode, int]] = {}
         self._aliased = 0
-        self._root: Node | None = None
+        self._root: YamlNode | None = None
 
-    def build(self, events: Iterator[Any]) -> Node | None:
+    def build(self, events: Iterator[Any]) -> YamlNode | None:
         for event in events:
             if isinstance(event, yaml.ScalarEvent):
                 self._add(_scalar(event), 1, event.anchor)
@@ -173,7 +186,7 @@ class _Builder:
                 break
         return self._root
 
-    def _add(self, node: Node, nodes: int, anchor: str | None) -> None:
+    def _add(self, node: YamlNode, nodes: int, anchor: str | None) -> None:
         if anchor is not None:
             self._anchors[anchor] = (node, nodes)
         if self._open:
@@ -201,25 +214,25 @@ class _Builder:
         self._add(node, nodes, None)
 
 
-def _scalar(event: Any) -> Scalar:
+def _scalar(event: Any) -> YamlScalar:
     text = event.value
     line = event.start_mark.line + 1
     if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
         raise YamlError(line, "a text holds half of a surrogate pair, which is no character")
-    return Scalar(text, not event.style and event.tag is None, event.tag, line)
+    return YamlScalar(text, not event.style and event.tag is None, event.tag, line)
 
 
-def _is_merge(key: Node) -> bool:
-    return isinstance(key, Scalar) and key.text == "<<" and key.plain
+def _is_merge(key: YamlNode) -> bool:
+    return isinstance(key, YamlScalar) and key.text == "<<" and key.plain
 
 
-def _merged(pairs: list[tuple[Node, Node]]) -> Iterator[tuple[Node, Node]]:
+def _merged(pairs: list[tuple[YamlNode, YamlNode]]) -> Iterator[tuple[YamlNode, YamlNode]]:
     for key, value in pairs:
         if not _is_merge(key):
             yield key, value
             continue
-        sources = value.items if isinstance(value, Sequence) else [value]
+        sources = value.items if isinstance(value, YamlList) else [value]
         for source in reversed(sources):
-            if not isinstance(source, Mapping):
+            if not isinstance(source, YamlMap):
                 raise YamlError(key.line, "'<<' takes a map, or a list of maps")
             yield from source.pairs

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, TypeVar
 
-from ratelimitd.stores.redis import Address
+from ratelimitd.config.redis_address import RedisAddress
 from ratelimitd.stores.redis.connection import LinkError
 
 T = TypeVar("T")
@@ -46,7 +46,7 @@ async def within(seconds: float, call: Callable[[], T]) -> T:
         return await done
 
 
-async def resolve(address: Address) -> None:
+async def resolve(address: RedisAddress) -> None:
     """Look a name up. Raises LinkError when it is not known, or nobody says so in time."""
     if address.path:
         return

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Final
 
 from ratelimitd.admin import TokenError, TokenFile
+from ratelimitd.config.redis_address import Deployment
 from ratelimitd.net.tls import TlsFiles
 from ratelimitd.observe.logs import hide
-from ratelimitd.stores.redis import Place
 from ratelimitd.transport import nghttp2_available
 
 from .finding import Finding, bad, ok, warn
@@ -53,7 +53,7 @@ def _files(case: Case) -> Iterator[Finding]:
     if soft == resource.RLIM_INFINITY:
         return
     settings, gateway = case.settings, case.gateway
-    servers = sum(_servers(redis.place) * redis.place.pool_size for redis in redises(settings))
+    servers = sum(_servers(redis.connect.deployment) * redis.connect.pool_size for redis in redises(settings))
     callers = (CALLERS if case.serves else 0) + (SIDES * gateway.limits.max_connections if gateway else 0)
     needed = OWN_FILES + servers + callers
     found = (
@@ -67,9 +67,9 @@ def _files(case: Case) -> Iterator[Finding]:
         yield ok(PROCESS, found)
 
 
-def _servers(place: Place) -> int:
+def _servers(deployment: Deployment) -> int:
     """Return how many are connected to at once, as far as the settings tell."""
-    return len(place.addresses) if place.kind == "cluster" else 1
+    return len(deployment.addresses) if deployment.kind == "cluster" else 1
 
 
 def _tls(case: Case) -> Iterator[Finding]:

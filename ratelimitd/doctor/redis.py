@@ -2,10 +2,9 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from functools import partial
 
 from ratelimitd.app.redis import hide_passwords, redis_options
-from ratelimitd.settings import Settings
+from ratelimitd.settings import MAIN_REDIS, PER_SECOND_REDIS, Settings
 from ratelimitd.stores.redis.connection import Link, LinkError
 from ratelimitd.stores.redis.script import Script, script
 from ratelimitd.stores.redis.slots import slot_of
@@ -19,13 +18,13 @@ from .target import Case
 
 def redises(settings: Settings) -> list[Redis]:
     """Return the one or two Redis that the settings name."""
-    if settings.redis is None:
+    options = redis_options(settings)
+    if options is None:
         return []
-    options = redis_options(settings, settings.redis)
-    made = partial(Redis, prefix=options.prefix, budget=options.budget)
-    main = [made(name="redis", variable="REDIS_", place=options.place)]
-    second = options.per_second
-    return main if second is None else [*main, made(name="redis per second", variable="REDIS_PERSECOND_", place=second)]
+    both = (("redis", MAIN_REDIS, options.main), ("redis per second", PER_SECOND_REDIS, options.per_second))
+    return [
+        Redis(name, variable, connect, options.prefix, options.budget) for name, variable, connect in both if connect
+    ]
 
 
 async def check(case: Case) -> AsyncIterator[Finding]:
@@ -64,7 +63,7 @@ async def _examined(facts: Facts, link: Link, own: Script) -> list[Finding]:
 def prefix(redis: Redis) -> Iterator[Finding]:
     """Braces in the prefix send every key of a cluster to one slot, and so to one server."""
     one, other = (slot_of(redis.prefix + end) for end in (b"a", b"b"))
-    if redis.place.kind == "cluster" and one == other:
+    if redis.connect.deployment.kind == "cluster" and one == other:
         yield warn(
             redis.name,
             f"CACHE_KEY_PREFIX has braces, so slot {one} has every counter and one server does all the work",

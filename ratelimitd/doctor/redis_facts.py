@@ -84,7 +84,7 @@ def holds(server: Server, key: bytes) -> bool:
 async def gather(server: Server, script: Script) -> tuple[Facts, Link]:
     """Connect as the service does and ask; returns the connection too, to be probed and given up. Raises LinkError."""
     await resolve(server.address)
-    link = await dial(server.redis.place, server.address, script, server.probe_key, lambda _: None)
+    link = await dial(server.redis.connect, server.address, script, server.probe_key, lambda _: None)
     facts = Facts(server)
     try:
         async with asyncio.timeout(ASKING):
@@ -120,12 +120,12 @@ def _pairs(reply: Any) -> dict[str, str]:
 
 async def _expiry(server: Server) -> float | None:
     """Return when the server's certificate expires. None where there is none to be seen."""
-    place, address = server.redis.place, server.address
-    if place.tls is None or address.path:
+    connect, address = server.redis.connect, server.address
+    if connect.tls is None or address.path:
         return None
-    context = await asyncio.to_thread(place.tls.context)
+    context = await asyncio.to_thread(connect.tls.context)
     with suppress(OSError):
-        async with asyncio.timeout(place.connect_timeout):
+        async with asyncio.timeout(connect.connect_timeout):
             _, writer = await asyncio.open_connection(
                 address.host, address.port, ssl=context, server_hostname=address.host
             )

@@ -119,7 +119,7 @@ def _replicas(facts: Facts) -> Iterator[Finding]:
         yield warn(subject, found, "CONFIG SET min-replicas-to-write 1, and min-replicas-max-lag 10")
     elif replicas:
         yield ok(subject, f"{well} of {replicas} replicas are in sync")
-    if facts.server.redis.place.kind == "sentinel" and not replicas:
+    if facts.server.redis.connect.deployment.kind == "sentinel" and not replicas:
         found = "it has no replica: Sentinels have nobody to promote when it is away"
         yield warn(subject, found, "start a replica of it (REPLICAOF)")
 

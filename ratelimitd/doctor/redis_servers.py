@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, NamedTuple
 
-from ratelimitd.stores.redis import Address, Place
+from ratelimitd.config.redis_address import RedisAddress
+from ratelimitd.stores.redis import ConnectOptions
 from ratelimitd.stores.redis.connection import LinkError
 from ratelimitd.stores.redis.dial import ask_master, ask_slots
 from ratelimitd.stores.redis.probe import probe_key
@@ -31,11 +32,11 @@ class Redis(NamedTuple):
 
     name: str
     variable: str
-    place: Place
+    connect: ConnectOptions
     prefix: bytes
     budget: float
 
-    def subject(self, address: Address) -> str:
+    def subject(self, address: RedisAddress) -> str:
         """Say which server a finding is about."""
         return f"{self.name} {address}"
 
@@ -44,7 +45,7 @@ class Server(NamedTuple):
     """One that holds counters; ``slots`` of a cluster are its own, else there are none."""
 
     redis: Redis
-    address: Address
+    address: RedisAddress
     slots: Sequence[range] = ()
 
     @property
@@ -92,7 +93,7 @@ CHANGES: Final = (
 """What to change, by words in why a server cannot be used; the first that fits counts."""
 
 
-def unusable(redis: Redis, address: Address, why: str) -> Finding:
+def unusable(redis: Redis, address: RedisAddress, why: str) -> Finding:
     """Return that a server cannot be used, and what may help."""
     short = why.removeprefix(f"no connection to Redis at {address}: ")
     for advice in (": write ", "; name "):  # the table has it, by the names of this Redis' settings
@@ -107,35 +108,37 @@ def change_for(why: str, changes: Sequence[tuple[str, str]]) -> str:
 
 async def servers(redis: Redis) -> Reached:
     """Find the servers that hold counters."""
-    return await {"single": _single, "sentinel": _sentinel, "cluster": _cluster}[redis.place.kind](redis)
+    return await {"single": _single, "sentinel": _sentinel, "cluster": _cluster}[redis.connect.deployment.kind](redis)
 
 
 async def _single(redis: Redis) -> Reached:
-    return [], [Server(redis, redis.place.addresses[0])]
+    return [], [Server(redis, redis.connect.deployment.addresses[0])]
 
 
-async def _each(redis: Redis, ask: Callable[[Place, Address], Awaitable[Any]]) -> list[tuple[Address, Any]]:
-    """Ask each address of the place the same; what came back, or a LinkError, with each."""
-    place = redis.place
+async def _each(
+    redis: Redis, ask: Callable[[ConnectOptions, RedisAddress], Awaitable[Any]]
+) -> list[tuple[RedisAddress, Any]]:
+    """Ask each address of the deployment the same; what came back, or a LinkError, with each."""
+    addresses = redis.connect.deployment.addresses
 
-    async def one(address: Address) -> Any:
+    async def one(address: RedisAddress) -> Any:
         try:
             await resolve(address)
-            return await ask(place, address)
+            return await ask(redis.connect, address)
         except LinkError as error:
             return error
 
-    return list(zip(place.addresses, await asyncio.gather(*map(one, place.addresses)), strict=True))
+    return list(zip(addresses, await asyncio.gather(*map(one, addresses)), strict=True))
 
 
-def _away(redis: Redis, address: Address, error: LinkError, others: bool) -> Finding:  # noqa: FBT001 -- a state
+def _away(redis: Redis, address: RedisAddress, error: LinkError, others: bool) -> Finding:  # noqa: FBT001 -- a state
     """Return that one of several cannot be asked: harmless as long as another can."""
     finding = unusable(redis, address, str(error))
     return warn(*finding[1:]) if others else finding
 
 
 async def _sentinel(redis: Redis) -> Reached:
-    place = redis.place
+    deployment = redis.connect.deployment
     answers = await _each(redis, ask_master)
     named = {address: master for address, master in answers if not isinstance(master, LinkError)}
     findings = [_away(redis, address, reply, bool(named)) for address, reply in answers if isinstance(reply, LinkError)]
@@ -145,8 +148,8 @@ async def _sentinel(redis: Redis) -> Reached:
         change = "if no failover is under way, bring the Sentinels together: SENTINEL RESET, or start one anew"
         findings.append(warn(redis.name, f"the Sentinels name different masters: {said}", change))
     elif masters:
-        findings.append(ok(redis.name, f"{len(named)} Sentinels name {next(iter(masters))} as {place.master}"))
-    if len(place.addresses) < FEW_SENTINELS:
+        findings.append(ok(redis.name, f"{len(named)} Sentinels name {next(iter(masters))} as {deployment.master}"))
+    if len(deployment.addresses) < FEW_SENTINELS:
         change = f"name all Sentinels in {redis.variable}URL"
         findings.append(warn(redis.name, "one Sentinel is named: when it is away, no new connection is made", change))
     return findings, [Server(redis, master) for master in masters]

@@ -1,20 +1,14 @@
-"""How the keys and values of a gateway file are read. A reader makes a value of a node, or raises WrongValueError."""
+"""How values that only a gateway file has are read; see ``ratelimitd.config.readers``."""
 
 import ipaddress
 import re
-from collections.abc import Callable, Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from ratelimitd.config import values
-from ratelimitd.config import yaml_nodes as yaml
 from ratelimitd.config.problems import Notes
+from ratelimitd.config.readers import WrongValueError, text
+from ratelimitd.config.yaml_nodes import YamlList, YamlMap, YamlNode, YamlScalar, resolve
 from ratelimitd.http1.model import Endpoint
-from ratelimitd.policy.fields import SHOWN_MAX, WrongValueError, whole
-
-Fields = dict[str, Any]
-Reader = Callable[[Notes, yaml.Node], Any]
-Level = Mapping[str, Reader]
 
 _PORTS: Final = {"http": 80, "https": 443}
 _TOKEN: Final = re.compile(r":?[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -22,112 +16,7 @@ _METHOD: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HOST: Final = re.compile(r"\*?[0-9a-z._\[\]:-]*\*?")
 
 
-def read_map(notes: Notes, node: yaml.Node, what: str, level: Level, *needed: str) -> Fields:
-    """Read a map; a key that is absent, null or wrong is not in the result, and what is wrong is noted."""
-    if not isinstance(node, yaml.Mapping):
-        notes.error(node.line, f"{what} must be a map with {', '.join(level)}")
-        return {}
-    fields: Fields = {}
-    said = set()
-    for key_node, value in node.pairs:
-        key = key_node.text if isinstance(key_node, yaml.Scalar) else ""
-        if key not in level:
-            notes.error(key_node.line, f"unknown key '{key[:SHOWN_MAX]}': {what} has {', '.join(level)}")
-        elif not (isinstance(value, yaml.Scalar) and yaml.resolve(value) is None):
-            said.add(key)
-            try:
-                fields[key] = level[key](notes, value)
-            except WrongValueError as wrong:
-                notes.error(value.line, f"'{key}' of {what} must be {wrong}")
-    for key in needed:
-        if key not in said:
-            notes.error(node.line, f"{what} needs '{key}'")
-    return fields
-
-
-def only_one(notes: Notes, node: yaml.Node, what: str, fields: Fields, *keys: str) -> str | None:
-    """Return which of these keys is there; None when none is. More than one is noted."""
-    found = [key for key in keys if key in fields]
-    if len(found) > 1:
-        notes.error(node.line, f"{what} has only one of {', '.join(keys)}")
-    return found[0] if found else None
-
-
-def text(_notes: Notes, node: yaml.Node) -> str:
-    """Read a text that is not empty."""
-    if not isinstance(node, yaml.Scalar) or not node.text:
-        raise WrongValueError("a text that is not empty")
-    return node.text
-
-
-def octets(notes: Notes, node: yaml.Node) -> bytes:
-    """Read a text that is not empty, as bytes."""
-    return text(notes, node).encode()
-
-
-def any_text(_notes: Notes, node: yaml.Node) -> str:
-    """Read a text, also an empty one."""
-    if not isinstance(node, yaml.Scalar):
-        raise WrongValueError("a text")
-    return node.text
-
-
-def flag(_notes: Notes, node: yaml.Node) -> bool:
-    """Read true or false."""
-    value = yaml.resolve(node) if isinstance(node, yaml.Scalar) else None
-    if not isinstance(value, bool):
-        raise WrongValueError("true or false (without quotes)")
-    return value
-
-
-def number(least: int, most: int) -> Reader:
-    """Make a reader of whole numbers within bounds."""
-    return lambda _notes, node: whole(node, least, most)
-
-
-def parsed(parser: Callable[[str], Any], wanted: str) -> Reader:
-    """Make a reader of what a setting would be."""
-
-    def read(_notes: Notes, node: yaml.Node) -> Any:
-        try:
-            return parser(node.text if isinstance(node, yaml.Scalar) else "")
-        except ValueError:
-            raise WrongValueError(wanted) from None
-
-    return read
-
-
-seconds: Final = parsed(values.positive_duration, "a duration above 0, such as 500ms, 15s or 2m")
-size: Final = parsed(values.size(1), "a size above 0, such as 8KiB, 10MiB or a number of bytes")
-count: Final = number(1, 1_000_000)
-
-
-def share(_notes: Notes, node: yaml.Node) -> float:
-    """Read a number above 0, up to 1."""
-    value = yaml.resolve(node) if isinstance(node, yaml.Scalar) else None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 1:
-        raise WrongValueError("a number above 0, up to 1, such as 0.5")
-    return float(value)
-
-
-def list_of(reader: Reader, *, least: int = 0) -> Reader:
-    """Make a reader of a list."""
-
-    def read(notes: Notes, node: yaml.Node) -> tuple[Any, ...]:
-        if not isinstance(node, yaml.Sequence) or len(node.items) < least:
-            raise WrongValueError("a list" + (" that is not empty" if least else ""))
-        values = []
-        for item in node.items:
-            try:
-                values.append(reader(notes, item))
-            except WrongValueError as wrong:
-                notes.error(item.line, f"an item of this list must be {wrong}")
-        return tuple(values)
-
-    return read
-
-
-def header_name(notes: Notes, node: yaml.Node) -> bytes:
+def header_name(notes: Notes, node: YamlNode) -> bytes:
     """Read a header's name, or Envoy's :path, :method, :authority and :scheme, to lower case."""
     name = text(notes, node)
     if not _TOKEN.fullmatch(name) or (name[0] == ":" and name not in (":path", ":method", ":authority", ":scheme")):
@@ -135,7 +24,7 @@ def header_name(notes: Notes, node: yaml.Node) -> bytes:
     return name.lower().encode()
 
 
-def method(notes: Notes, node: yaml.Node) -> bytes:
+def method(notes: Notes, node: YamlNode) -> bytes:
     """Read a method. They are told apart by case (RFC 9110, 9.1), and all that are known are in capitals."""
     name = text(notes, node)
     if not _METHOD.fullmatch(name) or name != name.upper():
@@ -143,7 +32,7 @@ def method(notes: Notes, node: yaml.Node) -> bytes:
     return name.encode()
 
 
-def host(notes: Notes, node: yaml.Node) -> bytes:
+def host(notes: Notes, node: YamlNode) -> bytes:
     """Read a host to match, to lower case."""
     name = text(notes, node).lower()
     bare = name.strip("*")
@@ -153,7 +42,7 @@ def host(notes: Notes, node: yaml.Node) -> bytes:
     return name.encode()
 
 
-def cidr(notes: Notes, node: yaml.Node) -> str:
+def cidr(notes: Notes, node: YamlNode) -> str:
     """Read an address or a network."""
     try:
         return str(ipaddress.ip_network(text(notes, node)))
@@ -161,7 +50,7 @@ def cidr(notes: Notes, node: yaml.Node) -> str:
         raise WrongValueError("an address or a network without host bits, such as 10.0.0.0/8 or ::1") from None
 
 
-def endpoint(notes: Notes, node: yaml.Node) -> Endpoint:
+def endpoint(notes: Notes, node: YamlNode) -> Endpoint:
     """Read the URL of an upstream."""
     try:
         url = urlsplit(text(notes, node))
@@ -187,16 +76,16 @@ _TEXTS: Final = frozenset(
 """Fields of Envoy's that are texts, whatever they look like."""
 
 
-def plain(node: yaml.Node) -> Any:
+def plain(node: YamlNode) -> Any:
     """Return a node as the values of Envoy's JSON."""
-    if isinstance(node, yaml.Mapping):
-        return {key.text: _text_of(key.text, value) for key, value in node.pairs if isinstance(key, yaml.Scalar)}
-    if isinstance(node, yaml.Sequence):
+    if isinstance(node, YamlMap):
+        return {key.text: _text_of(key.text, value) for key, value in node.pairs if isinstance(key, YamlScalar)}
+    if isinstance(node, YamlList):
         return [plain(item) for item in node.items]
-    return yaml.resolve(node)
+    return resolve(node)
 
 
-def _text_of(key: str, value: yaml.Node) -> Any:
-    if isinstance(value, yaml.Scalar) and key in _TEXTS:
+def _text_of(key: str, value: YamlNode) -> Any:
+    if isinstance(value, YamlScalar) and key in _TEXTS:
         return value.text
-    return value.text.upper() if isinstance(value, yaml.Scalar) and key == "unit" else plain(value)
+    return value.text.upper() if isinstance(value, YamlScalar) and key == "unit" else plain(value)

@@ -1,28 +1,30 @@
 """``rate_limits`` of a route: Envoy's route.v3.RateLimit, read by Envoy's names."""
 
 from collections.abc import Callable
-from typing import Any, Final
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Final
 
-from ratelimitd.config import yaml_nodes as yaml
 from ratelimitd.config.problems import Notes
-from ratelimitd.policy import Unit
-from ratelimitd.policy.fields import UINT32_MAX, WrongValueError
-
-from .fields import (
+from ratelimitd.config.readers import (
     Fields,
-    Level,
-    Reader,
+    Keys,
+    ListReader,
+    MapFound,
+    MapReader,
+    WrongValueError,
     any_text,
+    as_it_is,
     flag,
-    header_name,
-    list_of,
     number,
     octets,
-    only_one,
-    plain,
-    read_map,
     text,
 )
+from ratelimitd.config.values import UINT32_MAX
+from ratelimitd.config.yaml_nodes import YamlMap, YamlNode, YamlScalar
+from ratelimitd.policy import Unit
+
+from .fields import header_name, plain
 from .matching import TEXT_KINDS, PatternError, regex
 from .model import (
     Action,
@@ -46,7 +48,7 @@ UINT64_MAX: Final = (1 << 64) - 1
 """``hits_addend`` is a UInt64Value; YAML's whole numbers end at an int64 here, which is more than any limit holds."""
 
 
-def pattern(notes: Notes, node: yaml.Node) -> str:
+def pattern(notes: Notes, node: YamlNode) -> str:
     """Read an RE2 expression."""
     written = text(notes, node)
     try:
@@ -56,61 +58,40 @@ def pattern(notes: Notes, node: yaml.Node) -> str:
     return written
 
 
-def _safe_regex(notes: Notes, node: yaml.Node) -> str:
-    level: Level = {"regex": pattern, "google_re2": _ignored}
-    return str(read_map(notes, node, "'safe_regex'", level, "regex").get("regex", ""))
-
-
-def _ignored(_notes: Notes, _node: yaml.Node) -> None:
+def _ignored(_notes: Notes, _node: YamlNode) -> None:
     """Google RE2 is what both use; the field is an older way to ask for it."""
 
 
-_STRING_MATCH: Final[Level] = {
-    **dict.fromkeys(TEXT_KINDS[:-1], any_text),
-    "safe_regex": _safe_regex,
-    "ignore_case": flag,
-}
-
-
-def _string_match(notes: Notes, node: yaml.Node) -> TextMatch | None:
-    fields = read_map(notes, node, "'string_match'", _STRING_MATCH)
-    kind = only_one(notes, node, "'string_match'", fields, *TEXT_KINDS[:-1], "safe_regex")
+def _string_match(found: MapFound) -> TextMatch | None:
+    kind = found.only_one(*TEXT_KINDS[:-1], "safe_regex")
     if kind is None:
-        notes.error(node.line, f"'string_match' needs one of {', '.join(TEXT_KINDS[:-1])}, safe_regex")
+        found.error(f"needs one of {', '.join(TEXT_KINDS[:-1])}, safe_regex")
         return None
-    return TextMatch("regex" if kind == "safe_regex" else kind, fields[kind], fields.get("ignore_case", False))
+    return TextMatch(
+        "regex" if kind == "safe_regex" else kind, found.fields[kind], found.fields.get("ignore_case", False)
+    )
 
 
-_ENVOY_HEADER: Final[Level] = {
-    "name": header_name,
-    "string_match": _string_match,
-    "present_match": flag,
-    "invert_match": flag,
-    "treat_missing_header_as_empty": flag,
-}
-_HEADER: Final[Level] = {
-    **_ENVOY_HEADER,
-    **dict.fromkeys(TEXT_KINDS[:-1], any_text),
-    "regex": pattern,
-    "present": flag,
-    "invert": flag,
-}
-"""Shorter names in a route's match, which is not Envoy's."""
+_STRING_MATCH: Final = MapReader(
+    "'string_match'",
+    {
+        **dict.fromkeys(TEXT_KINDS[:-1], any_text),
+        "safe_regex": MapReader(
+            "'safe_regex'",
+            {"regex": pattern, "google_re2": _ignored},
+            ("regex",),
+            lambda found: found.fields.get("regex", ""),
+        ),
+        "ignore_case": flag,
+    },
+    make=_string_match,
+)
 
 
-def header_match(notes: Notes, node: yaml.Node) -> HeaderMatch:
-    """Read a matcher of a header in a route, in Envoy's words or as ``{name: …, exact: …}``."""
-    return _header(notes, node, _HEADER)
-
-
-def _envoy_header(notes: Notes, node: yaml.Node) -> HeaderMatch:
-    return _header(notes, node, _ENVOY_HEADER)
-
-
-def _header(notes: Notes, node: yaml.Node, level: Level) -> HeaderMatch:
-    fields = read_map(notes, node, "a header to match", level, "name")
+def _header_match(found: MapFound) -> HeaderMatch:
+    fields = found.fields
     kinds = ("string_match", *TEXT_KINDS, "present_match", "present")
-    kind = only_one(notes, node, "a header to match", fields, *(kind for kind in kinds if kind in level))
+    kind = found.only_one(*(kind for kind in kinds if kind in found.reader.keys))
     match = fields.get("string_match")
     if kind in TEXT_KINDS:
         match = TextMatch(str(kind), fields[str(kind)])
@@ -121,16 +102,39 @@ def _header(notes: Notes, node: yaml.Node, level: Level) -> HeaderMatch:
     )
 
 
-_QUERY: Final[Level] = {"name": octets, "string_match": _string_match, "present_match": flag}
+_ENVOY_HEADER: Final[Keys] = {
+    "name": header_name,
+    "string_match": _STRING_MATCH,
+    "present_match": flag,
+    "invert_match": flag,
+    "treat_missing_header_as_empty": flag,
+}
+_SHORT_HEADER: Final[Keys] = {
+    **dict.fromkeys(TEXT_KINDS[:-1], any_text),
+    "regex": pattern,
+    "present": flag,
+    "invert": flag,
+}
+_ENVOY_HEADER_MATCH: Final = MapReader("a header to match", _ENVOY_HEADER, ("name",), _header_match)
+
+HEADER_MATCH: Final = replace(_ENVOY_HEADER_MATCH, keys={**_ENVOY_HEADER, **_SHORT_HEADER})
+"""A header of a route's match, which is not Envoy's: in Envoy's words or as ``{name: …, exact: …}``."""
 
 
-def _query_match(notes: Notes, node: yaml.Node) -> QueryMatch:
-    fields = read_map(notes, node, "a query parameter to match", _QUERY, "name")
-    only_one(notes, node, "a query parameter to match", fields, "string_match", "present_match")
+def _query_match(found: MapFound) -> QueryMatch:
+    found.only_one("string_match", "present_match")
+    fields = found.fields
     return QueryMatch(fields.get("name", b""), fields.get("string_match"), fields.get("present_match", True))
 
 
-_VALUE: Final[Level] = {"descriptor_key": octets, "descriptor_value": octets, "expect_match": flag}
+_QUERY_MATCH: Final = MapReader(
+    "a query parameter to match",
+    {"name": octets, "string_match": _STRING_MATCH, "present_match": flag},
+    ("name",),
+    _query_match,
+)
+
+_VALUE: Final[Keys] = {"descriptor_key": octets, "descriptor_value": octets, "expect_match": flag}
 
 
 def _generic_key(fields: Fields) -> Action:
@@ -160,9 +164,9 @@ def _query_parameter_value_match(fields: Fields) -> Action:
     return QueryParameterValueMatch(key, fields["descriptor_value"], expect, fields["query_parameters"])
 
 
-_Form = tuple[Level, tuple[str, ...], Callable[[Fields], Action]]
+_Form = tuple[Keys, tuple[str, ...], Callable[[Fields], Action]]
 
-_ACTIONS: Final[dict[str, _Form]] = {
+_FORMS: Final[dict[str, _Form]] = {
     "generic_key": (
         {"descriptor_value": octets, "descriptor_key": octets},
         ("descriptor_value",),
@@ -185,12 +189,12 @@ _ACTIONS: Final[dict[str, _Form]] = {
         _masked,
     ),
     "header_value_match": (
-        {**_VALUE, "headers": list_of(_envoy_header, least=1)},
+        {**_VALUE, "headers": ListReader(_ENVOY_HEADER_MATCH, least=1)},
         ("descriptor_value", "headers"),
         _header_value_match,
     ),
     "query_parameter_value_match": (
-        {**_VALUE, "query_parameters": list_of(_query_match, least=1)},
+        {**_VALUE, "query_parameters": ListReader(_QUERY_MATCH, least=1)},
         ("descriptor_value", "query_parameters"),
         _query_parameter_value_match,
     ),
@@ -198,77 +202,66 @@ _ACTIONS: Final[dict[str, _Form]] = {
     "source_cluster": ({}, (), lambda _: SourceCluster()),
 }
 
-_ENVOY_ACTIONS: Final = ("dynamic_metadata", "metadata", "extension", "remote_address_match")
-_ENVOY_FIELDS: Final = ("disable_key", "apply_on_stream_done", "x_ratelimit_option")
+
+def _made(make: Callable[[Fields], Action], found: MapFound) -> Action | None:
+    return make(found.fields) if found.sound else None
 
 
-class RateLimitReader:
-    """Reads rate limits; ``for_envoy`` keeps what only Envoy can do, which is an error otherwise."""
+ACTIONS: Final[Keys] = {
+    kind: MapReader(f"'{kind}'", keys, needed, partial(_made, make)) for kind, (keys, needed, make) in _FORMS.items()
+}
 
-    def __init__(self, *, for_envoy: bool) -> None:
-        self._for_envoy = for_envoy
+ENVOY_ACTIONS: Final[Keys] = dict.fromkeys(
+    ("dynamic_metadata", "metadata", "extension", "remote_address_match"), as_it_is
+)
+"""Actions that only Envoy can do."""
 
-    def read(self, notes: Notes, node: yaml.Node) -> RateLimit | None:
-        """Read one item of ``rate_limits``; None when it is wrong, which is then noted."""
-        level: dict[str, Reader] = {
-            "actions": list_of(self._action, least=1),
-            "hits_addend": self._hits,
-            "limit": self._limit,
-            "stage": number(0, 10),
-            **dict.fromkeys(_ENVOY_FIELDS, _as_it_is),
-        }
-        before = len(notes.errors)
-        fields = read_map(notes, node, "an item of 'rate_limits'", level, "actions")
-        for key in (*_ENVOY_FIELDS, *(("stage",) if fields.get("stage") else ())):
-            if key in fields:
-                self._only_envoy(notes, fields[key].line if key != "stage" else node.line, key)
-        if len(notes.errors) > before:
-            return None
-        hits: Fields = fields.get("hits_addend", {})
-        negative = hits.get("is_negative_hits", False)
-        return RateLimit(fields["actions"], hits.get("number"), negative, fields.get("limit"), plain(node))
+ENVOY_FIELDS: Final[Keys] = dict.fromkeys(("disable_key", "apply_on_stream_done", "x_ratelimit_option"), as_it_is)
+"""Fields of a rate limit that only Envoy honours."""
 
-    def _only_envoy(self, notes: Notes, line: int, what: str) -> None:
-        if not self._for_envoy:
-            notes.error(line, f"'{what}' is something only Envoy can do: leave it out, or use Envoy before this file")
 
-    def _action(self, notes: Notes, node: yaml.Node) -> Action | None:
-        if not isinstance(node, yaml.Mapping) or len(node.pairs) != 1:
+@dataclass(frozen=True)
+class ActionReader:
+    """Reads a map of one of these actions; ``for_envoy`` keeps one that only Envoy can do, an error otherwise."""
+
+    keys: Keys
+    for_envoy: bool
+
+    def __call__(self, notes: Notes, node: YamlNode) -> Action | None:
+        """Read the action; None when it is wrong, which is then noted. Raises WrongValueError."""
+        if not isinstance(node, YamlMap) or len(node.pairs) != 1:
             raise WrongValueError("a map with one action, such as {remote_address: {}}")
         ((name, value),) = node.pairs
-        kind = name.text if isinstance(name, yaml.Scalar) else ""
-        if kind in _ENVOY_ACTIONS:
-            self._only_envoy(notes, name.line, kind)
+        kind = name.text if isinstance(name, YamlScalar) else ""
+        if kind in ENVOY_ACTIONS:
+            _only_envoy(notes, name.line, kind, for_envoy=self.for_envoy)
             return EnvoyOnly(kind)
-        if kind not in _ACTIONS:
-            known = ", ".join((*_ACTIONS, *(_ENVOY_ACTIONS if self._for_envoy else ())))
+        if kind not in ACTIONS:
+            known = ", ".join(self.keys if self.for_envoy else ACTIONS)
             notes.error(name.line, f"unknown action '{kind[:50]}': there are {known}")
             return None
-        level, needed, make = _ACTIONS[kind]
-        before = len(notes.errors)
-        fields = read_map(notes, value, f"'{kind}'", level, *needed)
-        return make(fields) if len(notes.errors) == before and all(key in fields for key in needed) else None
-
-    def _hits(self, notes: Notes, node: yaml.Node) -> Fields:
-        level: Level = {"number": number(0, UINT64_MAX), "is_negative_hits": flag, "format": _as_it_is}
-        fields = read_map(notes, node, "'hits_addend'", level)
-        if "format" in fields:
-            self._only_envoy(notes, node.line, "format")
-        return fields
-
-    def _limit(self, notes: Notes, node: yaml.Node) -> tuple[int, Unit] | None:
-        fields = read_map(notes, node, "'limit'", {"rate_limit": _override, "dynamic_metadata": _as_it_is})
-        if "dynamic_metadata" in fields:
-            self._only_envoy(notes, node.line, "dynamic_metadata")
-        override: tuple[int, Unit] | None = fields.get("rate_limit")
-        return override
+        action: Action | None = ACTIONS[kind](notes, value)
+        return action
 
 
-def _as_it_is(_notes: Notes, node: yaml.Node) -> Any:
-    return node
+def _only_envoy(notes: Notes, line: int, what: str, *, for_envoy: bool) -> None:
+    if not for_envoy:
+        notes.error(line, f"'{what}' is something only Envoy can do: leave it out, or use Envoy before this file")
 
 
-def _unit(notes: Notes, node: yaml.Node) -> Unit:
+def _hits(found: MapFound, *, for_envoy: bool) -> Fields:
+    if "format" in found.fields:
+        _only_envoy(found.notes, found.node.line, "format", for_envoy=for_envoy)
+    return found.fields
+
+
+def _limit(found: MapFound, *, for_envoy: bool) -> tuple[int, Unit] | None:
+    if "dynamic_metadata" in found.fields:
+        _only_envoy(found.notes, found.node.line, "dynamic_metadata", for_envoy=for_envoy)
+    return found.fields.get("rate_limit")
+
+
+def _unit(notes: Notes, node: YamlNode) -> Unit:
     name = text(notes, node)
     units = [unit.name for unit in Unit if unit not in (Unit.UNKNOWN, Unit.WEEK)]
     if name.upper() not in units:
@@ -276,7 +269,42 @@ def _unit(notes: Notes, node: yaml.Node) -> Unit:
     return Unit[name.upper()]
 
 
-def _override(notes: Notes, node: yaml.Node) -> tuple[int, Unit] | None:
-    level: Level = {"requests_per_unit": number(0, UINT32_MAX), "unit": _unit}
-    fields = read_map(notes, node, "'rate_limit'", level, "requests_per_unit", "unit")
-    return (fields["requests_per_unit"], fields["unit"]) if len(fields) == len(level) else None
+_OVERRIDE: Final = MapReader(
+    "'rate_limit'",
+    {"requests_per_unit": number(0, UINT32_MAX), "unit": _unit},
+    ("requests_per_unit", "unit"),
+    lambda found: (found.fields["requests_per_unit"], found.fields["unit"]) if found.sound else None,
+)
+
+
+def _rate_limit(found: MapFound, *, for_envoy: bool) -> RateLimit | None:
+    """Make an item of ``rate_limits``; None when it is wrong, which is then noted."""
+    fields = found.fields
+    for key in ENVOY_FIELDS:
+        if key in fields:
+            _only_envoy(found.notes, fields[key].line, key, for_envoy=for_envoy)
+    if fields.get("stage"):
+        _only_envoy(found.notes, found.node.line, "stage", for_envoy=for_envoy)
+    if not found.sound:
+        return None
+    hits: Fields = fields.get("hits_addend", {})
+    negative = hits.get("is_negative_hits", False)
+    return RateLimit(fields["actions"], hits.get("number"), negative, fields.get("limit"), plain(found.node))
+
+
+def rate_limit_reader(*, for_envoy: bool) -> MapReader:
+    """Make the reader of an item of ``rate_limits``; ``for_envoy`` keeps what only Envoy can do, an error otherwise."""
+    hits: Keys = {"number": number(0, UINT64_MAX), "is_negative_hits": flag, "format": as_it_is}
+    limit: Keys = {"rate_limit": _OVERRIDE, "dynamic_metadata": as_it_is}
+    return MapReader(
+        "an item of 'rate_limits'",
+        {
+            "actions": ListReader(ActionReader({**ACTIONS, **ENVOY_ACTIONS}, for_envoy), least=1),
+            "hits_addend": MapReader("'hits_addend'", hits, make=partial(_hits, for_envoy=for_envoy)),
+            "limit": MapReader("'limit'", limit, make=partial(_limit, for_envoy=for_envoy)),
+            "stage": number(0, 10),
+            **ENVOY_FIELDS,
+        },
+        ("actions",),
+        partial(_rate_limit, for_envoy=for_envoy),
+    )

@@ -1,6 +1,6 @@
 """The ENGINE: from a request to charges, and from their outcomes to an answer."""
 
-from .answer import NO_LIMIT, UINT32_MAX, UNLIMITED, Answer, AnswerOptions, Status, answer, metadata_of, tally
+from .answer import NO_LIMIT, UNLIMITED, Answer, AnswerOptions, Status, answer, metadata_of, tally
 from .engine import Engine
 from .guards import Fallback, OverLimitCache
 from .keys import KeyMaker, key_maker
@@ -12,7 +12,6 @@ from .stats import Tallies, Tally, count, near_limit
 __all__ = [
     "COST_MAX",
     "NO_LIMIT",
-    "UINT32_MAX",
     "UNLIMITED",
     "Answer",
     "AnswerOptions",

@@ -4,12 +4,11 @@ from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 from ratelimitd.algorithms import NEVER, Decision
+from ratelimitd.config.values import UINT32_MAX
 from ratelimitd.policy import Limit
 
 from .seam import Ask, Failure, Item, Outcome, Plan
 from .stats import count
-
-UINT32_MAX: Final = (1 << 32) - 1
 
 
 class Status(NamedTuple):

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from ratelimitd.algorithms import NEVER, Decision, RateError, make_rate
+from ratelimitd.algorithms import NEVER, SECOND, Decision, RateError, make_rate
 from ratelimitd.policy import Limit, OnStoreFailure
 
 from .seam import Ask, Charge, Failure, Plan, Store
@@ -16,7 +16,7 @@ ENTRY_BYTES: Final = 350
 MADE_UP: Final = {OnStoreFailure.ALLOW: True, OnStoreFailure.DENY: False}
 """Policies that decide without a counter, and whether they allow."""
 
-DENIED_FOR: Final = 1_000_000
+DENIED_FOR: Final = SECOND
 """µs a caller is told to wait when ``on_store_failure: deny`` denies: the least that a status can show."""
 
 

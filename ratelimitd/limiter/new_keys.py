@@ -13,11 +13,10 @@ from functools import lru_cache, partial
 from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
 from typing import Final
 
+from ratelimitd.algorithms import SECOND
+
 from .keys import overflow_key
 from .seam import Ask, Charge, Item, Plan
-
-SECOND: Final = 1_000_000
-"""µs."""
 
 PLACES: Final = 1 << 24
 """16 MiB, a sixteenth of what counters in memory may take by default. A million clients take 6 % of the places, and

@@ -5,11 +5,12 @@ from enum import StrEnum
 from typing import Any, Final, NamedTuple, Protocol
 
 from ratelimitd.algorithms import Decision
+from ratelimitd.config.values import UINT32_MAX
 from ratelimitd.policy import Descriptor, Limit, Match
 
 from .stats import Tally
 
-COST_MAX: Final = (1 << 32) - 1
+COST_MAX: Final = UINT32_MAX
 """A larger cost is taken as this one: no limit holds more, so it is denied all the same, exactly."""
 
 

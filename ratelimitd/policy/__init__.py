@@ -19,7 +19,7 @@ from .model import (
 )
 from .parse import Content, Parsed, Summary, examine, parse
 from .rows import Assembly, Slice, assemble, slices
-from .tiers import Beside, value_of
+from .tiers import Beside
 
 __all__ = [
     "UNIT_SECONDS",
@@ -50,5 +50,4 @@ __all__ = [
     "parse",
     "recounted",
     "slices",
-    "value_of",
 ]

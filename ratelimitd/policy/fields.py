@@ -6,26 +6,27 @@ holds here. A key of ours at the wrong level is an error, since nobody has files
 
 import base64
 import binascii
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from collections.abc import Collection, Mapping
+from typing import Final
 
 from ratelimitd.algorithms import ALGORITHMS
-from ratelimitd.config import yaml_nodes as yaml
 from ratelimitd.config.problems import Notes
+from ratelimitd.config.readers import (
+    SHOWN_MAX,
+    Fields,
+    Keys,
+    Reader,
+    WrongValueError,
+    as_it_is,
+    flag,
+    number,
+    scalar,
+)
+from ratelimitd.config.values import UINT32_MAX
+from ratelimitd.config.yaml_nodes import BINARY_TAG, YamlList, YamlMap, YamlNode, YamlScalar, resolve
 
 from .model import OnStoreFailure
-
-UINT32_MAX: Final = (1 << 32) - 1
-"""``requests_per_unit`` is a uint32 in envoy/service/ratelimit/v3/rls.proto."""
-
-SHOWN_MAX: Final = 200
-"""Characters of a wrong value that an error repeats: enough to find it, short enough for a log line."""
-
-Fields = dict[str, Any]
-"""Values of one map by key. A key that is absent, null or wrong is not in it."""
-
-Reader = Callable[[yaml.Node], Any]
-"""Makes a value of a node, or raises WrongValueError with what it should be."""
+from .wildcards import STAR
 
 UPSTREAM_KEYS: Final = frozenset(
     {
@@ -36,106 +37,65 @@ UPSTREAM_KEYS: Final = frozenset(
     }
 )
 
-OWN_KEYS: Final[Mapping[str, str]] = {
-    "default_algorithm": "at the top of the file, beside 'domain'",
-    "all_or_nothing": "at the top of the file, beside 'domain'",
-    "identity": "at the top of the file, beside 'domain'",
-    "otherwise": "in 'identity'",
-    "tiers": "in 'identity'",
-    "tiers_file": "in 'identity'",
-    "ipv6_prefix": "in 'identity'",
-    "rate_limits": "in a descriptor",
-    "on_store_failure": "in a descriptor, or in an item of 'rate_limits'",
-    "algorithm": "in 'rate_limit', or in an item of 'rate_limits'",
-    "burst": "in 'rate_limit', or in an item of 'rate_limits'",
-    "unit_multiplier": "in 'rate_limit', or in an item of 'rate_limits'",
-    "count_rejected": "in 'rate_limit', or in an item of 'rate_limits'",
-}
-"""Keys envoyproxy/ratelimit does not have, and where each is to be written."""
 
-
-class WrongValueError(ValueError):
-    """Says what a value should be, not what it is."""
-
-
-Level = Mapping[str, Reader]
-"""One kind of map: the keys that mean something in it, each with its reader."""
-
-
-def _scalar(node: yaml.Node, wanted: str) -> yaml.Scalar:
-    if not isinstance(node, yaml.Scalar):
-        raise WrongValueError(f"{wanted}, not a {'list' if isinstance(node, yaml.Sequence) else 'map'}")
-    return node
-
-
-def _text(node: yaml.Node) -> str:
-    return _scalar(node, "text").text
-
-
-def octets(node: yaml.Node) -> bytes:
-    """Read text as bytes, base64 where its tag is !!binary; raises WrongValueError."""
-    scalar = _scalar(node, "text")
-    if scalar.tag != yaml.BINARY_TAG:
-        return scalar.text.encode()
+def text_or_binary(_notes: Notes, node: YamlNode) -> bytes:
+    """Read text as bytes, base64 where its tag is !!binary. Raises WrongValueError."""
+    written = scalar(node, "text")
+    if written.tag != BINARY_TAG:
+        return written.text.encode()
     try:
-        return base64.b64decode("".join(scalar.text.split()), validate=True)
+        return base64.b64decode("".join(written.text.split()), validate=True)
     except (binascii.Error, ValueError):
         raise WrongValueError("base64, as its tag !!binary says") from None
 
 
-def _flag(node: yaml.Node) -> bool:
-    value = yaml.resolve(_scalar(node, "true or false"))
-    if not isinstance(value, bool):
-        raise WrongValueError("true or false (without quotes)")
-    return value
+def name_without_star(notes: Notes, node: YamlNode) -> bytes:
+    """Read a name that no pattern can be. Raises WrongValueError."""
+    name = text_or_binary(notes, node)
+    if not name or STAR in name:
+        raise WrongValueError("a text that is not empty and holds no '*'")
+    return name
 
 
-def whole(node: yaml.Node, least: int, most: int) -> int:
-    """Read a whole number within bounds; raises WrongValueError."""
-    wanted = f"a whole number from {least} to {most}"
-    value = yaml.resolve(_scalar(node, wanted))
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        raise WrongValueError(f"{wanted} (without quotes)")
-    return value
+def _text(_notes: Notes, node: YamlNode) -> str:
+    return scalar(node, "text").text
 
 
-def _count(node: yaml.Node) -> int:
-    return whole(node, 0, UINT32_MAX)
+def _flag(notes: Notes, node: YamlNode) -> bool:
+    return flag(notes, scalar(node, "true or false"))
 
 
-def _on_store_failure(node: yaml.Node) -> OnStoreFailure:
-    names = [member.name.lower() for member in OnStoreFailure]
-    text = _text(node)
+def _one_of(node: YamlNode, names: Collection[str]) -> str:
+    text = scalar(node, "text").text
     if text not in names:
         raise WrongValueError(f"one of {', '.join(names)}")
-    return OnStoreFailure[text.upper()]
-
-
-def _algorithm(node: yaml.Node) -> str:
-    text = _text(node)
-    if text not in ALGORITHMS:
-        raise WrongValueError(f"one of {', '.join(ALGORITHMS)}")
     return text
 
 
-def _list(node: yaml.Node) -> yaml.Sequence:
-    if not isinstance(node, yaml.Sequence):
+def _algorithm(_notes: Notes, node: YamlNode) -> str:
+    return _one_of(node, ALGORITHMS)
+
+
+def _on_store_failure(_notes: Notes, node: YamlNode) -> OnStoreFailure:
+    return OnStoreFailure[_one_of(node, [member.name.lower() for member in OnStoreFailure]).upper()]
+
+
+def _list(_notes: Notes, node: YamlNode) -> YamlList:
+    if not isinstance(node, YamlList):
         raise WrongValueError("a list")
     return node
 
 
-def _map(node: yaml.Node) -> yaml.Mapping:
-    if not isinstance(node, yaml.Mapping):
+def _map(_notes: Notes, node: YamlNode) -> YamlMap:
+    if not isinstance(node, YamlMap):
         raise WrongValueError("a map")
     return node
 
 
-def _as_it_is(node: yaml.Node) -> yaml.Node:
-    return node
+_count: Final = number(0, UINT32_MAX)
+"""``requests_per_unit`` is a uint32 in envoy/service/ratelimit/v3/rls.proto."""
 
-
-REPLACED: Final[Level] = {"name": _text}
-LIMIT: Final[Level] = {
+_LIMIT: Final[Keys] = {
     "unit": _text,
     "requests_per_unit": _count,
     "unlimited": _flag,
@@ -146,40 +106,74 @@ LIMIT: Final[Level] = {
     "unit_multiplier": _count,
     "count_rejected": _flag,
 }
-ITEM: Final[Level] = {**LIMIT, "shadow_mode": _flag, "quota_mode": _flag, "on_store_failure": _on_store_failure}
-DESCRIPTOR: Final[Level] = {
-    "key": octets,
-    "value": octets,
-    "rate_limit": _map,
-    "rate_limits": _list,
-    "descriptors": _list,
-    "shadow_mode": _flag,
-    "quota_mode": _flag,
-    "detailed_metric": _flag,
-    "value_to_metric": _flag,
-    "share_threshold": _flag,
-    "metadata": _as_it_is,
-    "on_store_failure": _on_store_failure,
+
+TOP: Final = "the top of the file"
+
+LEVELS: Final[Mapping[str, Keys]] = {
+    TOP: {
+        "domain": text_or_binary,
+        "descriptors": _list,
+        "default_algorithm": _algorithm,
+        "all_or_nothing": _flag,
+        "identity": as_it_is,
+    },
+    "identity": {
+        "key": name_without_star,
+        "otherwise": name_without_star,
+        "tiers": as_it_is,
+        "tiers_file": as_it_is,
+        "ipv6_prefix": number(1, 128),
+    },
+    "descriptors": {
+        "key": text_or_binary,
+        "value": text_or_binary,
+        "rate_limit": _map,
+        "rate_limits": _list,
+        "descriptors": _list,
+        "shadow_mode": _flag,
+        "quota_mode": _flag,
+        "detailed_metric": _flag,
+        "value_to_metric": _flag,
+        "share_threshold": _flag,
+        "metadata": as_it_is,
+        "on_store_failure": _on_store_failure,
+    },
+    "rate_limit": _LIMIT,
+    "rate_limits": {**_LIMIT, "shadow_mode": _flag, "quota_mode": _flag, "on_store_failure": _on_store_failure},
+    "replaces": {"name": _text},
 }
-ROOT: Final[Level] = {
-    "domain": octets,
-    "descriptors": _list,
-    "default_algorithm": _algorithm,
-    "all_or_nothing": _flag,
-    "identity": _as_it_is,
+"""The keys that mean something in a map, by the key whose value the map is, or the list of such maps.
+
+Below ``metadata`` and ``tiers`` keys are free.
+"""
+
+_PLACES: Final[Mapping[str, str]] = {
+    TOP: "at the top of the file, beside 'domain'",
+    "identity": "in 'identity'",
+    "descriptors": "in a descriptor",
+    "rate_limit": "in 'rate_limit'",
+    "rate_limits": "in an item of 'rate_limits'",
 }
 
+OWN_KEYS: Final[Mapping[str, str]] = {
+    key: ", or ".join(place for level, place in _PLACES.items() if key in LEVELS[level])
+    for level in _PLACES
+    for key in LEVELS[level]
+    if key not in UPSTREAM_KEYS
+}
+"""Keys envoyproxy/ratelimit does not have, and where each is to be written."""
 
-def read_fields(notes: Notes, node: yaml.Mapping, level: Level) -> Fields:
+
+def read_fields(notes: Notes, node: YamlMap, level: str) -> Fields:
     """Check every key of a map and read those that mean something at this level; what is wrong is noted."""
-    values: dict[str, tuple[int, yaml.Node]] = {}
+    given: dict[str, tuple[int, YamlNode]] = {}
     for key_node, value in node.pairs:
         key = _key(notes, key_node)
         if key is not None:
-            values[key] = (key_node.line, value)
-    fields: Fields = {}
-    for key, (line, value) in values.items():
-        reader = level.get(key)
+            given[key] = (key_node.line, value)
+    keys, fields = LEVELS[level], Fields()
+    for key, (line, value) in given.items():
+        reader = keys.get(key)
         if reader is not None:
             _read(notes, key, value, reader, fields)
         elif key in OWN_KEYS:
@@ -189,22 +183,22 @@ def read_fields(notes: Notes, node: yaml.Mapping, level: Level) -> Fields:
     return fields
 
 
-def maps_of(notes: Notes, items: yaml.Sequence) -> list[yaml.Mapping]:
+def maps_of(notes: Notes, items: YamlList) -> list[YamlMap]:
     """Return the items of a list that has to hold maps; others are noted."""
     maps = []
     for item in items.items:
-        if isinstance(item, yaml.Mapping):
+        if isinstance(item, YamlMap):
             maps.append(item)
         else:
             notes.error(item.line, f"config error, yaml file contains list of type other than map: {shown(item)}")
     return maps
 
 
-def shown(node: yaml.Node) -> str:
+def shown(node: YamlNode) -> str:
     """Show a node in an error, a scalar as Go would print it."""
-    if not isinstance(node, yaml.Scalar):
-        return "a list" if isinstance(node, yaml.Sequence) else "a map"
-    value = yaml.resolve(node)
+    if not isinstance(node, YamlScalar):
+        return "a list" if isinstance(node, YamlList) else "a map"
+    value = resolve(node)
     if value is None:
         return "<nil>"
     if isinstance(value, bool):
@@ -212,8 +206,8 @@ def shown(node: yaml.Node) -> str:
     return (str(value) if isinstance(value, int) else node.text)[:SHOWN_MAX]
 
 
-def _key(notes: Notes, node: yaml.Node) -> str | None:
-    if not isinstance(node, yaml.Scalar) or not isinstance(yaml.resolve(node), str):
+def _key(notes: Notes, node: YamlNode) -> str | None:
+    if not isinstance(node, YamlScalar) or not isinstance(resolve(node), str):
         notes.error(node.line, f"config error, key is not of type string: {shown(node)}")
         return None
     if node.text not in UPSTREAM_KEYS and node.text not in OWN_KEYS:
@@ -222,16 +216,16 @@ def _key(notes: Notes, node: yaml.Node) -> str | None:
     return node.text
 
 
-def _read(notes: Notes, key: str, node: yaml.Node, reader: Reader, fields: Fields) -> None:
-    if isinstance(node, yaml.Scalar) and reader is not _as_it_is:
-        value = yaml.resolve(node)
+def _read(notes: Notes, key: str, node: YamlNode, reader: Reader, fields: Fields) -> None:
+    if isinstance(node, YamlScalar) and reader is not as_it_is:
+        value = resolve(node)
         if value is None:
             return
         if isinstance(value, float):
             notes.error(node.line, "error checking config")
             return
     try:
-        fields[key] = reader(node)
+        fields[key] = reader(notes, node)
     except WrongValueError as wrong:
         before = len(notes.errors)
         _skim(notes, node)
@@ -239,14 +233,14 @@ def _read(notes: Notes, key: str, node: yaml.Node, reader: Reader, fields: Field
             notes.error(node.line, f"error loading config file: '{key}' must be {wrong}")
 
 
-def _skim(notes: Notes, node: yaml.Node) -> None:
+def _skim(notes: Notes, node: YamlNode) -> None:
     """Check what is read by nobody as envoyproxy/ratelimit checks it: keys, lists and kinds of leaves."""
-    if isinstance(node, yaml.Mapping):
+    if isinstance(node, YamlMap):
         for key_node, value in node.pairs:
             if _key(notes, key_node) not in (None, "metadata"):
                 _skim(notes, value)
-    elif isinstance(node, yaml.Sequence):
+    elif isinstance(node, YamlList):
         for item in maps_of(notes, node):
             _skim(notes, item)
-    elif isinstance(yaml.resolve(node), float):
+    elif isinstance(resolve(node), float):
         notes.error(node.line, "error checking config")

@@ -2,12 +2,13 @@
 
 from typing import Final, NamedTuple
 
-from ratelimitd.algorithms import Rate, RateError, deviation, make_rate
-from ratelimitd.config import yaml_nodes as yaml
+from ratelimitd.algorithms import SECOND, Rate, RateError, deviation, make_rate
 from ratelimitd.config.problems import Notes
+from ratelimitd.config.readers import Fields
+from ratelimitd.config.yaml_nodes import YamlList, YamlMap
 
-from .fields import ITEM, LIMIT, REPLACED, Fields, maps_of, read_fields
-from .model import SECOND, UNIT_SECONDS, UPSTREAM_ALGORITHM, Limit, OnStoreFailure, Unit
+from .fields import maps_of, read_fields
+from .model import UNIT_SECONDS, UPSTREAM_ALGORITHM, Limit, OnStoreFailure, Unit
 
 UNITS: Final = {unit.name: unit for unit in UNIT_SECONDS}
 
@@ -35,12 +36,12 @@ class LimitMaker:
         self._rates: dict[_RateKey, Rate] = {}
         self._groups: dict[tuple[Limit, ...], tuple[Limit, ...]] = {}
 
-    def lone(self, node: yaml.Mapping, traits: Traits) -> tuple[Limit, ...]:
+    def lone(self, node: YamlMap, traits: Traits) -> tuple[Limit, ...]:
         """Make the limit of a ``rate_limit``; nothing when it is wrong, which is then noted."""
-        limit = self._limit(node, read_fields(self._notes, node, LIMIT), traits, "")
+        limit = self._limit(node, read_fields(self._notes, node, "rate_limit"), traits, "")
         return self._shared(() if limit is None else (limit,))
 
-    def several(self, node: yaml.Sequence, traits: Traits) -> tuple[Limit, ...]:
+    def several(self, node: YamlList, traits: Traits) -> tuple[Limit, ...]:
         """Make the limits of a ``rate_limits``; what is wrong is noted and left out."""
         if not node.items:
             self._notes.error(node.line, "'rate_limits' is empty: write at least one limit, or leave it out")
@@ -53,7 +54,7 @@ class LimitMaker:
             return ()
         limits: dict[str, Limit] = {}
         for index, item in enumerate(maps_of(self._notes, node)):
-            fields = read_fields(self._notes, item, ITEM)
+            fields = read_fields(self._notes, item, "rate_limits")
             name = fields.get("name") or str(index)
             if name in limits:
                 self._notes.error(item.line, f"'{name}' names two limits of one descriptor: give each its own 'name'")
@@ -68,7 +69,7 @@ class LimitMaker:
     def _shared(self, limits: tuple[Limit, ...]) -> tuple[Limit, ...]:
         return self._groups.setdefault(limits, limits)
 
-    def _limit(self, node: yaml.Mapping, fields: Fields, traits: Traits, item: str) -> Limit | None:
+    def _limit(self, node: YamlMap, fields: Fields, traits: Traits, item: str) -> Limit | None:
         before = len(self._notes.errors)
         replaces = self._replaces(fields)
         unlimited = fields.get("unlimited", False)
@@ -91,7 +92,7 @@ class LimitMaker:
             upstream=not item and multiplier == 1 and (rate is None or _is_upstream(rate)),
         )
 
-    def _unit(self, node: yaml.Mapping, fields: Fields, *, unlimited: bool) -> Unit:
+    def _unit(self, node: YamlMap, fields: Fields, *, unlimited: bool) -> Unit:
         text = fields.get("unit", "")
         unit = UNITS.get(text.upper(), Unit.UNKNOWN)
         if unlimited and unit is not Unit.UNKNOWN:
@@ -105,8 +106,8 @@ class LimitMaker:
 
     def _replaces(self, fields: Fields) -> frozenset[str]:
         names = set()
-        for item in maps_of(self._notes, fields.get("replaces", yaml.Sequence([], 0))):
-            name = read_fields(self._notes, item, REPLACED).get("name", "")
+        for item in maps_of(self._notes, fields.get("replaces", YamlList([], 0))):
+            name = read_fields(self._notes, item, "replaces").get("name", "")
             if not name:
                 self._notes.error(item.line, "should not have an empty replaces entry")
             elif name == fields.get("name"):
@@ -114,7 +115,7 @@ class LimitMaker:
             names.add(name)
         return frozenset(names)
 
-    def _rate(self, node: yaml.Mapping, fields: Fields, default_algorithm: str, unit: Unit) -> Rate | None:
+    def _rate(self, node: YamlMap, fields: Fields, default_algorithm: str, unit: Unit) -> Rate | None:
         algorithm = fields.get("algorithm", default_algorithm)
         multiplier = fields.get("unit_multiplier", 1)
         if not multiplier:

@@ -5,9 +5,9 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final
 
-from ratelimitd.algorithms import Rate, RateError, make_rate
+from ratelimitd.algorithms import SECOND, Rate, RateError, make_rate
 
-from .model import SECOND, UNIT_SECONDS, UPSTREAM_ALGORITHM, Descriptor, Domain, Entry, Limit, Match, Node, Unit
+from .model import UNIT_SECONDS, UPSTREAM_ALGORITHM, Descriptor, Domain, Entry, Limit, Match, Node, Unit
 
 OVERRIDE_RATES: Final = 4_096
 """Override rates that are remembered: a mesh has few tiers, and making one anew costs some µs."""

@@ -3,8 +3,8 @@
 import math
 from typing import Final
 
-from ratelimitd.config import yaml_nodes as yaml
 from ratelimitd.config.problems import Notes
+from ratelimitd.config.yaml_nodes import YamlList, YamlMap, YamlNode, YamlScalar, is_null, resolve
 
 Value = None | bool | int | float | str | list["Value"] | dict[str, "Value"]
 """JSON's values. Struct keeps numbers as doubles."""
@@ -27,11 +27,11 @@ class _NotAStructError(ValueError):
         self.line = line
 
 
-def read_metadata(notes: Notes, node: yaml.Node) -> dict[str, Value] | None:
+def read_metadata(notes: Notes, node: YamlNode) -> dict[str, Value] | None:
     """Read a map of anything Struct accepts; None when it is null, empty or, as then noted, wrong."""
-    if isinstance(node, yaml.Scalar) and yaml.resolve(node) is None:
+    if is_null(node):
         return None
-    if not isinstance(node, yaml.Mapping):
+    if not isinstance(node, YamlMap):
         notes.error(node.line, "error loading config file: 'metadata' must be a map")
         return None
     try:
@@ -47,29 +47,29 @@ def read_metadata(notes: Notes, node: yaml.Node) -> dict[str, Value] | None:
     return values
 
 
-def _struct(node: yaml.Mapping, room: int) -> dict[str, Value]:
+def _struct(node: YamlMap, room: int) -> dict[str, Value]:
     room = _deeper(node, room, 3)
     values: dict[str, Value] = {}
     for key, value in node.pairs:
-        if not isinstance(key, yaml.Scalar):
+        if not isinstance(key, YamlScalar):
             raise _NotAStructError(key.line, "a key must be text")
         values[key.text] = _value(value, room)
     return values
 
 
-def _value(node: yaml.Node, room: int) -> Value:
-    if isinstance(node, yaml.Mapping):
+def _value(node: YamlNode, room: int) -> Value:
+    if isinstance(node, YamlMap):
         return _struct(node, room)
-    if isinstance(node, yaml.Sequence):
+    if isinstance(node, YamlList):
         room = _deeper(node, room, 2)
         return [_value(item, room) for item in node.items]
-    value = yaml.resolve(node)
+    value = resolve(node)
     if isinstance(value, float) and not math.isfinite(value):
         raise _NotAStructError(node.line, f"{node.text} has no form in JSON; write a finite number or a text")
     return value
 
 
-def _deeper(node: yaml.Node, room: int, messages: int) -> int:
+def _deeper(node: YamlNode, room: int, messages: int) -> int:
     if messages > room:
         raise _NotAStructError(
             node.line,

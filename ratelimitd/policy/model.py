@@ -15,9 +15,6 @@ Entry = tuple[bytes, bytes]
 """One (key, value) of a descriptor."""
 
 
-SECOND: Final = 1_000_000
-"""µs."""
-
 UPSTREAM_ALGORITHM: Final = "fixed_window"
 """The only one envoyproxy/ratelimit has."""
 

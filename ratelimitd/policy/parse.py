@@ -4,22 +4,23 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple, TypeVar
 
-from ratelimitd.config import yaml_nodes as yaml
 from ratelimitd.config.problems import Notes, PolicyError, PolicyErrors
+from ratelimitd.config.readers import Fields
+from ratelimitd.config.yaml_nodes import YamlError, YamlMap, YamlNode, is_null, load_yaml, value_of
 
-from .fields import DESCRIPTOR, ROOT, Fields, maps_of, read_fields
+from .fields import TOP, maps_of, read_fields
 from .limits import LimitMaker, Traits
 from .metadata import read_metadata
 from .model import UPSTREAM_ALGORITHM, Identity, Limit, OnStoreFailure, Policy
 from .rows import DETAILED_METRIC, SHARE_THRESHOLD, VALUE_TO_METRIC, DomainRow, NodeRow, Row, assemble, keys_rows
-from .tiers import Beside, Side, named_file, read_identity, value_of
+from .tiers import Beside, Side, named_file, read_identity
 from .wildcards import STAR
 
 _T = TypeVar("_T")
 
 NO_DOMAIN: Final = "config file cannot have empty domain"
 
-Content = bytes | yaml.Node
+Content = bytes | YamlNode
 """A policy file as it was read, or what of a larger file is one: its YAML, with its lines."""
 
 
@@ -137,33 +138,33 @@ class _Reader:
         self._limits = LimitMaker(self.notes)
         self._identities: list[tuple[str, int, Identity]] = []
 
-    def node(self, name: str, content: Content) -> yaml.Node | None:
+    def node(self, name: str, content: Content) -> YamlNode | None:
         """Read the YAML of one file; None when it is none, which is noted."""
         self.notes.file = name
         if not isinstance(content, bytes):
             return content
         try:
-            return yaml.load(content) or yaml.Mapping([], 1)
-        except yaml.YamlError as error:
+            return load_yaml(content) or YamlMap([], 1)
+        except YamlError as error:
             self.notes.error(error.line, f"error loading config file: {error}")
             return None
 
-    def root(self, name: str, node: yaml.Node) -> _File | None:
+    def root(self, name: str, node: YamlNode) -> _File | None:
         """Read the top of one file; None when it has none, which is noted.
 
         Nothing of a file without a domain is repeated: it may be one of API keys whose name was mistyped elsewhere.
         """
         self.notes.file = name
-        if isinstance(node, yaml.Scalar) and yaml.resolve(node) is None:
-            node = yaml.Mapping([], 1)
-        if not isinstance(node, yaml.Mapping):
+        if is_null(node):
+            node = YamlMap([], 1)
+        if not isinstance(node, YamlMap):
             self.notes.error(node.line, "error loading config file: the file must be a map, with 'domain' at its top")
             return None
         if value_of(node, "domain") is None:
             self.notes.error(node.line, NO_DOMAIN)
             return None
         before = len(self.notes.errors)
-        fields = read_fields(self.notes, node, ROOT)
+        fields = read_fields(self.notes, node, TOP)
         if not fields.get("domain") and len(self.notes.errors) == before:
             self.notes.error(node.line, NO_DOMAIN)
         return _File(name, node.line, fields)
@@ -235,9 +236,9 @@ class _Reader:
             for node in maps_of(self.notes, fields["descriptors"]):
                 self._descriptor(node, level)
 
-    def _descriptor(self, node: yaml.Mapping, level: _Level) -> None:
+    def _descriptor(self, node: YamlMap, level: _Level) -> None:
         before = len(self.notes.errors)
-        fields = read_fields(self.notes, node, DESCRIPTOR)
+        fields = read_fields(self.notes, node, "descriptors")
         key, value = fields.get("key", b""), fields.get("value", b"")
         final_key = b"%b_%b" % (key, value) if value else key
         if key:
@@ -252,7 +253,7 @@ class _Reader:
             path = f"{level.path}.{_shown(final_key)}"
             self._descriptors(fields, _Level(len(self.rows) - 1, path, set(), Counter(), level.algorithm))
 
-    def _check_final_key(self, node: yaml.Mapping, final_key: bytes, level: _Level, fields: Fields) -> None:
+    def _check_final_key(self, node: YamlMap, final_key: bytes, level: _Level, fields: Fields) -> None:
         if final_key in level.seen:
             path = f"{level.path}.{_shown(final_key)}"
             self.notes.error(node.line, f"duplicate descriptor composite key '{path}'")
@@ -266,7 +267,7 @@ class _Reader:
                 f"but found key '{_shown(final_key)}'",
             )
 
-    def _check_ends(self, node: yaml.Mapping, final_key: bytes, level: _Level) -> None:
+    def _check_ends(self, node: YamlMap, final_key: bytes, level: _Level) -> None:
         """Patterns with the same ends are tried one by one, so their number is what a request may cost."""
         prefix, *_, suffix = final_key.split(STAR)
         level.ends[prefix, suffix] += 1
@@ -277,7 +278,7 @@ class _Reader:
                 f"'{_shown(suffix)}': give what tells them apart a key of its own, one level up",
             )
 
-    def _limits_of(self, node: yaml.Mapping, fields: Fields, algorithm: str) -> tuple[Limit, ...]:
+    def _limits_of(self, node: YamlMap, fields: Fields, algorithm: str) -> tuple[Limit, ...]:
         if "rate_limit" in fields and "rate_limits" in fields:
             self.notes.error(node.line, "'rate_limit' and 'rate_limits' exclude each other: write all in 'rate_limits'")
             return ()

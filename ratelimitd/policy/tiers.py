@@ -6,14 +6,24 @@ Nothing here repeats what a file says: what stands in the wrong place may be an 
 import re
 from collections.abc import Callable
 from hashlib import sha256
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
-from ratelimitd.config import yaml_nodes as yaml
 from ratelimitd.config.problems import Notes
+from ratelimitd.config.readers import MapReader, WrongValueError
+from ratelimitd.config.yaml_nodes import (
+    BINARY_TAG,
+    YamlError,
+    YamlList,
+    YamlMap,
+    YamlNode,
+    YamlScalar,
+    is_null,
+    load_yaml,
+    value_of,
+)
 
-from .fields import WrongValueError, octets, whole
+from .fields import LEVELS, name_without_star, text_or_binary
 from .model import Identity
-from .wildcards import STAR
 
 REMOTE_ADDRESS: Final = b"remote_address"
 """The descriptor key of Envoy's action of that name."""
@@ -38,25 +48,17 @@ class Side(NamedTuple):
     failure: str = ""
 
 
-def named_file(root: yaml.Node | None) -> str | None:
+def named_file(root: YamlNode | None) -> str | None:
     """Return what a policy file gives as its ``tiers_file``, if it does and it is a text."""
     identity = value_of(root, "identity")
     name = value_of(identity, "tiers_file")
-    return name.text if isinstance(name, yaml.Scalar) and yaml.resolve(name) is not None else None
+    return name.text if isinstance(name, YamlScalar) and not is_null(name) else None
 
 
-def value_of(node: yaml.Node | None, key: str) -> yaml.Node | None:
-    """Return the value of a key of a map, the last one if there are two; None: it has no such key, or is no map."""
-    if not isinstance(node, yaml.Mapping):
-        return None
-    values = [value for name, value in node.pairs if isinstance(name, yaml.Scalar) and name.text == key]
-    return values[-1] if values else None
-
-
-def read_identity(notes: Notes, node: yaml.Node, side: Side | None) -> Identity | None:
+def read_identity(notes: Notes, node: YamlNode, side: Side | None) -> Identity | None:
     """Read an ``identity``; None when it is wrong, which is then noted. ``side`` is its ``tiers_file``."""
     before = len(notes.errors)
-    fields = _fields(notes, node)
+    fields = IDENTITY(notes, node)
     key, otherwise = fields.get("key", b""), fields.get("otherwise", REMOTE_ADDRESS)
     if len(notes.errors) == before:
         if not key:
@@ -73,76 +75,38 @@ def read_identity(notes: Notes, node: yaml.Node, side: Side | None) -> Identity 
     return Identity(key, otherwise, fields.get("ipv6_prefix", IPV6_PREFIX), tiers)
 
 
-def _name(node: yaml.Node) -> bytes:
-    name = octets(node)
-    if not name or STAR in name:
-        raise WrongValueError("a text that is not empty and holds no '*'")
-    return name
+IDENTITY: Final = MapReader("'identity'", LEVELS["identity"], null_is_absent=False, quoted=False)
 
 
-def _prefix(node: yaml.Node) -> int:
-    return whole(node, 1, 128)
-
-
-def _kept(node: yaml.Node) -> yaml.Node:
-    return node
-
-
-_READERS: Final[dict[str, Callable[[yaml.Node], Any]]] = {
-    "key": _name,
-    "otherwise": _name,
-    "tiers": _kept,
-    "tiers_file": _kept,
-    "ipv6_prefix": _prefix,
-}
-
-
-def _fields(notes: Notes, node: yaml.Node) -> dict[str, Any]:
-    if not isinstance(node, yaml.Mapping):
-        notes.error(node.line, f"'identity' must be a map with {', '.join(_READERS)}")
-        return {}
-    fields: dict[str, Any] = {}
-    for name, value in node.pairs:
-        key = name.text if isinstance(name, yaml.Scalar) else ""
-        if key not in _READERS:
-            notes.error(name.line, f"unknown key in 'identity': it has {', '.join(_READERS)}")
-            continue
-        try:
-            fields[key] = _READERS[key](value)
-        except WrongValueError as wrong:
-            notes.error(value.line, f"'{key}' of 'identity' must be {wrong}")
-    return fields
-
-
-def _beside(notes: Notes, named: yaml.Node, side: Side) -> dict[bytes, bytes]:
+def _beside(notes: Notes, named: YamlNode, side: Side) -> dict[bytes, bytes]:
     """Read the tiers of a file of their own; its mistakes are noted under its own name."""
     if side.failure:
         notes.error(named.line, f"'tiers_file' {side.failure}")
         return {}
     policy_file, notes.file = notes.file, side.name
     try:
-        node = yaml.load(side.content)
-    except yaml.YamlError as error:
+        node = load_yaml(side.content)
+    except YamlError as error:
         notes.error(error.line, "not valid YAML: a file of tiers is a map, each tier with its list of keys")
     else:
-        return _tiers(notes, node or yaml.Mapping([], 1))
+        return _tiers(notes, node or YamlMap([], 1))
     finally:
         notes.file = policy_file
     return {}
 
 
-def _tiers(notes: Notes, node: yaml.Node) -> dict[bytes, bytes]:
+def _tiers(notes: Notes, node: YamlNode) -> dict[bytes, bytes]:
     """Read a map of lists of keys to the SHA-256 of each key and its tier."""
     tiers: dict[bytes, bytes] = {}
-    if isinstance(node, yaml.Scalar) and yaml.resolve(node) is None:
-        node = yaml.Mapping([], node.line)
-    if not isinstance(node, yaml.Mapping):
+    if is_null(node):
+        node = YamlMap([], node.line)
+    if not isinstance(node, YamlMap):
         notes.error(node.line, "tiers are a map, each tier with its list of keys")
         return tiers
     for name, keys in node.pairs:
         try:
-            tier = _name(name)
-            for digest, line in _digests(keys):
+            tier = name_without_star(notes, name)
+            for digest, line in _digests(notes, keys):
                 if tiers.setdefault(digest, tier) != tier:
                     notes.error(line, "this key is in another tier too: leave it in one")
         except _KeyError as wrong:
@@ -162,23 +126,23 @@ class _KeyError(ValueError):
         self.line = line
 
 
-def _digests(node: yaml.Node) -> list[tuple[bytes, int]]:
-    if isinstance(node, yaml.Scalar) and yaml.resolve(node) is None:
+def _digests(notes: Notes, node: YamlNode) -> list[tuple[bytes, int]]:
+    if is_null(node):
         return []
-    if not isinstance(node, yaml.Sequence):
+    if not isinstance(node, YamlList):
         raise _KeyError(node.line, "a tier is a list of keys: write each as '- key' or '- sha256:<hex>'")
-    return [(_digest(item), item.line) for item in node.items]
+    return [(_digest(notes, item), item.line) for item in node.items]
 
 
-def _digest(node: yaml.Node) -> bytes:
-    if not isinstance(node, yaml.Scalar) or yaml.resolve(node) is None or not node.text:
+def _digest(notes: Notes, node: YamlNode) -> bytes:
+    if not isinstance(node, YamlScalar) or is_null(node) or not node.text:
         raise _KeyError(node.line, "a key must be text, and not empty")
-    if node.tag != yaml.BINARY_TAG and node.text.startswith(DIGEST):
+    if node.tag != BINARY_TAG and node.text.startswith(DIGEST):
         written = node.text.removeprefix(DIGEST)
         if _HEX.fullmatch(written) is None:
             raise _KeyError(node.line, "after 'sha256:' come the 64 hex digits of the key's SHA-256")
         return bytes.fromhex(written)
     try:
-        return sha256(octets(node)).digest()
+        return sha256(text_or_binary(notes, node)).digest()
     except WrongValueError as wrong:
         raise _KeyError(node.line, f"a key must be {wrong}") from None

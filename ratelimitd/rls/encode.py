@@ -4,7 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from ratelimitd.limiter import UINT32_MAX, Answer, Plan, Status, metadata_of
+from ratelimitd.config.values import UINT32_MAX
+from ratelimitd.limiter import Answer, Plan, Status, metadata_of
 from ratelimitd.policy import Descriptor, Unit
 from ratelimitd.proto import message
 

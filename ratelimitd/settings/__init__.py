@@ -1,15 +1,17 @@
 """Every setting of the service: one table from which environment, flags, ``--help`` and docs come."""
 
 from ratelimitd.settings.load import Problem, SettingsError, load
-from ratelimitd.settings.redis_url import RedisAddress, RedisPlace
+from ratelimitd.settings.redis_url import RedisUrl
 from ratelimitd.settings.rows import Row, Secret, Status
-from ratelimitd.settings.table import ROWS, Settings
+from ratelimitd.settings.table import MAIN_REDIS, PER_SECOND_REDIS, ROWS, RedisVariables, Settings
 
 __all__ = [
+    "MAIN_REDIS",
+    "PER_SECOND_REDIS",
     "ROWS",
     "Problem",
-    "RedisAddress",
-    "RedisPlace",
+    "RedisUrl",
+    "RedisVariables",
     "Row",
     "Secret",
     "Settings",

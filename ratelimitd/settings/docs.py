@@ -31,8 +31,8 @@ _SECTIONS = (
         "What ends the start",
         (
             "These decide where policy, counters or trust come from and are not built yet. Empty, false or the default "
-            "is fine; anything else is an error, never something weaker instead. So are `CONFIG_TYPE=GRPC_XDS_SOTW`, "
-            "`BACKEND_TYPE=memcache` and `REDIS_TYPE` other than single."
+            "is fine; anything else is an error, never something weaker instead. So are `CONFIG_TYPE=GRPC_XDS_SOTW` "
+            "and `BACKEND_TYPE=memcache`."
         ),
     ),
     (

@@ -5,9 +5,9 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
-from ratelimitd.settings.redis_url import RedisPlace, credentials, redis_address
+from ratelimitd.settings.redis_url import credentials, redis_part
 from ratelimitd.settings.rows import MASK, Row, Status
-from ratelimitd.settings.table import ROWS, Settings
+from ratelimitd.settings.table import MAIN_REDIS, PER_SECOND_REDIS, ROW, ROWS, Settings
 
 _WITHOUT_REDIS: Final = "neither REDIS_URL nor REDIS_ADDR is set; set one of them, or unset this for counters in memory"
 
@@ -124,48 +124,37 @@ def _backend(given: _Given, settings: Settings) -> Iterator[Problem]:
         yield given.problem(row, "needs REDIS_URL, as in redis:6379")
 
 
-def _places(given: _Given, settings: Settings) -> Iterator[Problem]:
+def _urls(given: _Given, settings: Settings) -> Iterator[Problem]:
     """Read each address as its type says, and hold the rest against it."""
-    if settings.redis_persecond and not settings.redis_persecond_url:
+    if settings.redis_persecond and not settings.redis_variables(PER_SECOND_REDIS).url:
         yield given.problem(Settings.redis_persecond, "needs REDIS_PERSECOND_URL, as in redis:6379")
-    main = Settings.redis_url if settings.redis_url else Settings.redis_addr
-    sockets = settings.redis_socket_type, settings.redis_persecond_socket_type
-    yield from _place(given, lambda: settings.redis, main, Settings.redis_socket_type, sockets[0], settings.redis_tls)
-    url, kind = Settings.redis_persecond_url, Settings.redis_persecond_socket_type
-    yield from _place(given, lambda: settings.per_second, url, kind, sockets[1], settings.redis_persecond_tls)
+    for prefix in (MAIN_REDIS, PER_SECOND_REDIS):
+        yield from _url(given, settings, prefix)
 
 
-def _place(
-    given: _Given,
-    read: Callable[[], RedisPlace | None],
-    url: Row[Any],
-    socket: Row[Any],
-    wanted: str,
-    tls: bool,  # noqa: FBT001 - one of a row of values
-) -> Iterator[Problem]:
+def _url(given: _Given, settings: Settings, prefix: str) -> Iterator[Problem]:
+    variables = settings.redis_variables(prefix)
+    row = Settings.redis_addr if prefix == MAIN_REDIS and not settings.redis_url else ROW[f"{prefix}URL"]
     try:
-        place = read()
+        url = settings.redis_at(prefix)
     except ValueError as error:
-        yield given.problem(url, str(error))
+        yield given.problem(row, str(error))
         return
-    if place is None:
+    if url is None:
         return
-    found = "unix" if place.addresses[0].path else "tcp"
-    if wanted and wanted != found:
-        yield given.problem(socket, f"but the address is {found}; unset this")
-    if found == "unix" and tls:
-        yield given.problem(url, "a unix socket has no TLS; name host:port, or turn TLS off")
-    if len({address[3:5] for address in place.addresses}) > 1:
-        yield given.problem(url, "the addresses hold different credentials; write them once, in REDIS_AUTH")
+    found = "unix" if url.deployment.addresses[0].path else "tcp"
+    if variables.socket_type not in ("", found):
+        yield given.problem(ROW[f"{prefix}SOCKET_TYPE"], f"but the address is {found}; unset this")
+    if found == "unix" and variables.tls:
+        yield given.problem(row, "a unix socket has no TLS; name host:port, or turn TLS off")
+    if len(set(url.credentials)) > 1:
+        yield given.problem(row, "the addresses hold different credentials; write them once, in REDIS_AUTH")
 
 
 def _credentials(given: _Given, settings: Settings) -> Iterator[Problem]:
     """Know of each Redis one user."""
-    sets = (
-        (Settings.redis_auth, Settings.redis_auth_file, settings.redis_url or settings.redis_addr),
-        (Settings.redis_persecond_auth, Settings.redis_persecond_auth_file, settings.redis_persecond_url),
-    )
-    for auth, file, parts in sets:
+    for prefix in (MAIN_REDIS, PER_SECOND_REDIS):
+        auth, file, parts = ROW[f"{prefix}AUTH"], ROW[f"{prefix}AUTH_FILE"], settings.redis_variables(prefix).url
         in_address = any("@" in part for part in parts)
         same = in_address and _same(given.values.get(auth.name, ""), parts)
         if auth.name in given.values and in_address and not same:
@@ -176,7 +165,7 @@ def _credentials(given: _Given, settings: Settings) -> Iterator[Problem]:
 
 def _same(auth: str, parts: tuple[str, ...]) -> bool:
     try:
-        return all(redis_address(part)[3:5] == credentials(auth) for part in parts if "@" in part)
+        return all(redis_part(part).credentials == credentials(auth) for part in parts if "@" in part)
     except ValueError:
         return True  # the address itself is the problem, and is named as one
 
@@ -185,10 +174,9 @@ def _redis_tls(given: _Given, settings: Settings) -> Iterator[Problem]:
     """Never talk in plain text where somebody gave certificates for TLS."""
     pair = Settings.redis_tls_client_cert, Settings.redis_tls_client_key
     files = (*pair, Settings.redis_tls_cacert)
-    schemes = any(
-        "rediss://" in part for part in (*settings.redis_url, *settings.redis_addr, *settings.redis_persecond_url)
-    )
-    used = settings.redis_tls or settings.redis_persecond_tls or schemes
+    second = settings.redis_variables(PER_SECOND_REDIS)
+    schemes = any("rediss://" in part for part in (*settings.redis_url, *settings.redis_addr, *second.url))
+    used = settings.redis_tls or second.tls or schemes
     for row in () if used else files:
         if given.values.get(row.name):
             yield given.problem(row, "REDIS_TLS is off, so Redis would be plain text: turn it on or unset this")
@@ -254,7 +242,7 @@ def _names_redis(given: _Given) -> bool:
 _RULES: Final[tuple[Callable[[_Given, Settings], Iterator[Problem]], ...]] = (
     _one_address,
     _backend,
-    _places,
+    _urls,
     _credentials,
     _redis_tls,
     _without_redis,

@@ -1,69 +1,39 @@
 """Where Redis is: REDIS_URL in the three forms people write it in."""
 
 import re
-from typing import Final, Literal, NamedTuple
+from typing import Final, NamedTuple
 from urllib.parse import unquote
 
-REDIS_PORT: Final = 6379
-"""Registered for Redis with IANA, and the default of every client."""
+from ratelimitd.config.redis_address import REDIS_PORT, Credentials, Deployment, RedisAddress, RedisKind
 
 _DATABASE: Final = re.compile(r"/?|/(\d+)", re.ASCII)
 
 
-class RedisAddress(NamedTuple):
-    """One Redis server.
+class RedisPart(NamedTuple):
+    """One address of REDIS_URL; ``tls``: its scheme is rediss."""
 
-    Attributes:
-        host, port: of a TCP server; "" and 0 for a unix socket.
-        path: of a unix socket; "" for TCP.
-        user, password: for AUTH; both may be empty.
-        database: for SELECT.
-        tls: the scheme was rediss.
-    """
-
-    host: str = ""
-    port: int = 0
-    path: str = ""
-    user: str = ""
-    password: str = ""
+    address: RedisAddress
+    credentials: Credentials = Credentials()
     database: int = 0
     tls: bool = False
 
-    def __str__(self) -> str:
-        """Say where it is without the credentials."""
-        place = self.path or (f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}")
-        return f"{place}/{self.database}" if self.database else place
 
-    def __repr__(self) -> str:
-        """Keep the password out of every trace."""
-        return f"RedisAddress({self})"
-
-
-Kind = Literal["single", "sentinel", "cluster"]
-
-
-class RedisPlace(NamedTuple):
-    """One Redis, whatever it consists of.
+class RedisUrl(NamedTuple):
+    """REDIS_URL, read as REDIS_TYPE says.
 
     Attributes:
-        kind: single, sentinel or cluster.
-        addresses: of the server, the Sentinels, or some nodes of the cluster.
-        master: the name by which Sentinels know the master.
+        credentials: beside each address; empty where there are none.
+        tls: the scheme of some address is rediss.
     """
 
-    kind: Kind
-    addresses: tuple[RedisAddress, ...]
-    master: str = ""
+    deployment: Deployment
+    credentials: tuple[Credentials, ...]
+    tls: bool = False
 
     def __str__(self) -> str:
-        """Say where it is without the credentials."""
-        places = ",".join(map(str, self.addresses))
-        return {"sentinel": f"{self.master} of {places}", "cluster": f"cluster {places}"}.get(self.kind, places)
-
-    @property
-    def tls(self) -> bool:
-        """Whether the scheme of some address says so."""
-        return any(address.tls for address in self.addresses)
+        """Return the servers and the database, without the credentials."""
+        database = self.deployment.database
+        return f"{self.deployment}/{database}" if database else str(self.deployment)
 
 
 def redis_parts(value: str) -> tuple[str, ...]:
@@ -74,32 +44,36 @@ def redis_parts(value: str) -> tuple[str, ...]:
     return parts
 
 
-def redis_place(kind: Kind, parts: tuple[str, ...]) -> RedisPlace | None:
+def read_redis_url(kind: RedisKind, parts: tuple[str, ...]) -> RedisUrl | None:
     """Read the parts of REDIS_URL as REDIS_TYPE says; none is None. Raises ValueError.
 
     single: one address. cluster: some nodes. sentinel: the name of the master, then some Sentinels (upstream's form).
     """
     if not parts:
         return None
-    if kind == "single":
-        if len(parts) > 1:
-            raise ValueError("a list is for REDIS_TYPE=cluster or sentinel; name one server, or say which it is")
-        return RedisPlace(kind, (redis_address(parts[0]),))
+    if kind == "single" and len(parts) > 1:
+        raise ValueError("a list is for REDIS_TYPE=cluster or sentinel; name one server, or say which it is")
     master = parts[0] if kind == "sentinel" else ""
-    addresses = tuple(map(redis_address, parts[1:] if master else parts))
-    if master and (not addresses or "://" in master):
+    servers = tuple(map(redis_part, parts[1:] if master else parts))
+    if kind != "single":
+        _check_servers(kind, master, servers)
+    deployment = Deployment(tuple(server.address for server in servers), kind, master, servers[0].database)
+    return RedisUrl(deployment, tuple(server.credentials for server in servers), any(server.tls for server in servers))
+
+
+def _check_servers(kind: RedisKind, master: str, servers: tuple[RedisPart, ...]) -> None:
+    if master and (not servers or "://" in master):
         raise ValueError("write the name of the master, then the Sentinels: mymaster,sentinel-1:26379,sentinel-2:26379")
-    if master and any(address.user or address.password for address in addresses):
+    if master and any(any(server.credentials) for server in servers):
         raise ValueError(
             "credentials in a Sentinel's address could be meant for it or for the master: write those of the master "
             "in REDIS_AUTH, the Sentinels' in REDIS_SENTINEL_AUTH"
         )
-    if any(address.path or address.database for address in addresses):
+    if any(server.address.path or server.database for server in servers):
         raise ValueError(f"a {kind} is named by host:port, without a database or the path of a socket")
-    return RedisPlace(kind, addresses, master)
 
 
-def redis_address(value: str) -> RedisAddress:
+def redis_part(value: str) -> RedisPart:
     """Read ``host:port``, ``redis://[user:password@]host[:port][/database]`` or the path of a unix socket.
 
     ``rediss://`` means TLS. Raises ValueError for anything else.
@@ -109,20 +83,19 @@ def redis_address(value: str) -> RedisAddress:
             return _from_url(value.removeprefix(scheme))._replace(tls=scheme == "rediss://")
     path = value.removeprefix("unix://")
     if path.startswith("/"):
-        return RedisAddress(path=path)
+        return RedisPart(RedisAddress(path=path))
     if "@" in value or "/" in value:
         raise ValueError("not host:port; with credentials or a database write redis://user:password@host:port/0")
-    host, port = _host_port(value)
-    return RedisAddress(host, port)
+    return RedisPart(_host_port(value))
 
 
-def credentials(value: str) -> tuple[str, str]:
+def credentials(value: str) -> Credentials:
     """Split REDIS_AUTH, ``password`` or ``user:password``, at its first colon as upstream does."""
     user, colon, password = value.partition(":")
-    return (user, password) if colon else ("", value)
+    return Credentials(user, password) if colon else Credentials("", value)
 
 
-def _from_url(rest: str) -> RedisAddress:
+def _from_url(rest: str) -> RedisPart:
     if "?" in rest or "#" in rest:
         raise ValueError("a query is not supported; percent-encode ? and # of a password as %3F and %23")
     userinfo, _, place = rest.rpartition("@")
@@ -133,11 +106,10 @@ def _from_url(rest: str) -> RedisAddress:
         raise ValueError("the database after the host must be a number, as in redis://host:6379/0")
     if user and not password:
         raise ValueError("a user needs a password beside it, as in redis://user:password@host")
-    host, port = _host_port(address)
-    return RedisAddress(host, port, "", unquote(user), unquote(password), int(database[1] or 0))
+    return RedisPart(_host_port(address), Credentials(unquote(user), unquote(password)), int(database[1] or 0))
 
 
-def _host_port(value: str) -> tuple[str, int]:
+def _host_port(value: str) -> RedisAddress:
     host, colon, port = value.rpartition(":")
     if not colon or value.endswith("]"):
         host, port = value, str(REDIS_PORT)
@@ -146,4 +118,4 @@ def _host_port(value: str) -> tuple[str, int]:
         raise ValueError("not host:port; write redis:6379, [::1]:6379 or the path of a unix socket")
     if not (port.isascii() and port.isdigit() and 0 < int(port) <= 65_535):
         raise ValueError("the port must be a number from 1 to 65535")
-    return bare, int(port)
+    return RedisAddress(bare, int(port))

@@ -1,11 +1,12 @@
 """The table: every variable envoyproxy/ratelimit reads, and our own.
 
-What works is an attribute of ``Settings``; its row is read on the class. What does not is in ``UNBUILT``.
+What works is an attribute of ``Settings``; its row is read on the class. What does not is in ``unbuilt``.
 """
 
-from collections.abc import Mapping
-from typing import Any, Final, NoReturn, cast
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, NamedTuple, NoReturn, cast
 
+from ratelimitd.config.redis_address import Credentials, RedisKind
 from ratelimitd.config.values import (
     EVERYWHERE,
     address,
@@ -23,11 +24,12 @@ from ratelimitd.config.values import (
     size,
     text,
 )
-from ratelimitd.settings.redis_url import Kind, RedisPlace, credentials, redis_parts, redis_place
-from ratelimitd.settings.rows import Row, Secret, Status
+from ratelimitd.settings.redis_url import RedisUrl, credentials, read_redis_url, redis_parts
+from ratelimitd.settings.rows import Row, Secret
+from ratelimitd.settings.unbuilt import UNBUILT
 
 ALGORITHMS: Final = ("fixed_window", "sliding_window_counter", "sliding_window", "token_bucket", "gcra", "leaky_bucket")
-"""Written out because this module imports nothing of ours; a test holds it against the algorithms themselves."""
+"""Written out because settings import no algorithm; a test holds it against the algorithms themselves."""
 
 LOG_LEVELS: Final = ("trace", "debug", "info", "warn", "warning", "error", "fatal", "panic")
 
@@ -44,11 +46,37 @@ _TIMEOUT: Final = (
 )
 
 
-def _kind(value: str) -> Kind:
-    return cast("Kind", _ANY_KIND(value))
+MAIN_REDIS: Final = "REDIS_"
+PER_SECOND_REDIS: Final = "REDIS_PERSECOND_"
+"""How the names of the variables of each Redis begin."""
 
 
-def _credentials(value: str) -> tuple[str, str] | None:
+class RedisVariables(NamedTuple):
+    """The values of the variables that either Redis has; a field bears the end of the name, in lower case."""
+
+    url: tuple[str, ...]
+    socket_type: str
+    type: RedisKind
+    auth: Credentials | None
+    auth_file: str
+    sentinel_auth: Credentials | None
+    pool_size: int
+    timeout: float
+    tls: bool
+
+
+_OF_THE_SECOND: Final[Mapping[str, str]] = {
+    "url": ", of the second one",
+    "tls": ", of the second Redis alone; the files are the same",
+}
+"""What the second Redis' variables mean besides "as those of the first"."""
+
+
+def _kind(value: str) -> RedisKind:
+    return cast("RedisKind", _ANY_KIND(value))
+
+
+def _credentials(value: str) -> Credentials | None:
     return credentials(value) if value else None
 
 
@@ -63,7 +91,7 @@ class Settings:
 
     def __init__(self, values: Mapping[str, Any], warnings: tuple[str, ...] = ()) -> None:
         """Take a parsed value for each row that works, by its name, and fill in the defaults."""
-        for row in _working():
+        for row in WORKING:
             value = values[row.name] if row.name in values else row.parse(row.default)
             self.__dict__[row.name.lower()] = value
         self.__dict__["warnings"] = warnings
@@ -75,14 +103,25 @@ class Settings:
         return "Settings(...)"
 
     @property
-    def redis(self) -> RedisPlace | None:
+    def redis(self) -> RedisUrl | None:
         """Where Redis is; None: counters live in memory. Raises ValueError, though not once ``load`` has looked."""
-        return redis_place(self.redis_type, self.redis_url or self.redis_addr)
+        return self.redis_at(MAIN_REDIS)
 
     @property
-    def per_second(self) -> RedisPlace | None:
+    def per_second(self) -> RedisUrl | None:
         """Where limits a second have their counters; None: with the others. Raises ValueError as ``redis`` does."""
-        return redis_place(self.redis_persecond_type, self.redis_persecond_url) if self.redis_persecond else None
+        return self.redis_at(PER_SECOND_REDIS)
+
+    def redis_at(self, prefix: str) -> RedisUrl | None:
+        """Return ``redis`` or ``per_second``, by how its variables begin."""
+        variables = self.redis_variables(prefix)
+        wanted = prefix == MAIN_REDIS or self.redis_persecond
+        return read_redis_url(variables.type, variables.url) if wanted else None
+
+    def redis_variables(self, prefix: str) -> RedisVariables:
+        """Return the values of the variables that begin so; REDIS_ADDR is another name for REDIS_URL."""
+        found = RedisVariables(*(self.__dict__[prefix.lower() + field] for field in RedisVariables._fields))
+        return found if found.url or prefix != MAIN_REDIS else found._replace(url=self.redis_addr)
 
     # What listens where
     host = Row(address, EVERYWHERE, "Address of HTTP: /healthcheck, /livez, /readyz, /json, /metrics; :: works.")
@@ -211,15 +250,6 @@ class Settings:
         "Take any certificate of the CA, whatever the name in it; for nodes that a cluster names by IP.",
     )
     redis_persecond = Row(boolean, "false", "A second Redis, for limits with a window of one second.")
-    redis_persecond_url = Row(redis_parts, "", "As REDIS_URL, of the second one.", secret=Secret.USERINFO)
-    redis_persecond_socket_type = Row(choice("", "tcp", "unix"), "", "As REDIS_SOCKET_TYPE.")
-    redis_persecond_type = Row(_kind, "single", "As REDIS_TYPE.")
-    redis_persecond_auth = Row(_credentials, "", "As REDIS_AUTH.", secret=Secret.WHOLE)
-    redis_persecond_auth_file = Row(text, "", "As REDIS_AUTH_FILE.")
-    redis_persecond_sentinel_auth = Row(_credentials, "", "As REDIS_SENTINEL_AUTH.", secret=Secret.WHOLE)
-    redis_persecond_pool_size = Row(integer(1, 1024), "10", "As REDIS_POOL_SIZE.")
-    redis_persecond_timeout = Row(positive_duration, "500ms", "As REDIS_TIMEOUT.")
-    redis_persecond_tls = Row(boolean, "false", "As REDIS_TLS, of the second Redis alone; the files are the same.")
     store_budget = Row(
         positive_duration,
         "15ms",
@@ -236,7 +266,7 @@ class Settings:
         integer(0),
         "10000",
         "Keys of one limit that may be new in a second, before those never seen share one bucket; 0: no bound. A "
-        "process that has just started waits a minute with it. It is far above what honest callers bring, and a "
+        "process that has just started waits two minutes with it. It is far above what honest callers bring, and a "
         "quarter of what a core decides.",
     )
     replicas = Row(
@@ -297,95 +327,25 @@ class Settings:
     healthy_with_at_least_one_config_loaded = Row(boolean, "false", "Be healthy only with at least one domain.")
 
 
-def _refused(name: str, default: str, doc: str, secret: Secret = Secret.NO) -> Row[Any]:
-    parse = boolean if default == "false" else text
-    return Row(parse, default, doc, name=name, status=Status.REFUSED, secret=secret)
+def _working() -> Iterator[Row[Any]]:
+    for row in vars(Settings).values():
+        if isinstance(row, Row):
+            yield row
+        if row is Settings.redis_persecond:
+            yield from map(_second, RedisVariables._fields)
 
 
-def _unread(default: str, doc: str, *names: str) -> list[Row[Any]]:
-    return [Row(text, default, doc, name=name, status=Status.UNREAD, secret=Secret.WHOLE) for name in names]
+def _second(field: str) -> Row[Any]:
+    """Make the row of the second Redis of the first one's."""
+    row: Row[Any] = vars(Settings)[MAIN_REDIS.lower() + field]
+    doc = f"As {row.name}{_OF_THE_SECOND.get(field, '')}."
+    return Row(row.parse, row.default, doc, name=PER_SECOND_REDIS + field.upper(), secret=row.secret)
 
 
-_MEMCACHE: Final = "Counters in memcache; use Redis or memory."
-_XDS: Final = "The policy over xDS."
-_ALL_AT_ONCE: Final = "All nodes of a cluster are asked at once."
-_PIPELINE: Final = "Every decision of an event-loop tick goes to Redis in one round trip."
-_STATSD: Final = "statsd; metrics are served for Prometheus instead."
-_TRACING: Final = "Tracing."
+WORKING: Final[tuple[Row[Any], ...]] = tuple(_working())
 
-UNBUILT: Final[tuple[Row[Any], ...]] = (
-    *_unread(
-        "",
-        "Upstream does not read it either: GRPC_CLIENT_TLS_CACERT asks clients for certificates.",
-        "GRPC_SERVER_TLS_CA_CERT",
-    ),
-    _refused("MEMCACHE_HOST_PORT", "", _MEMCACHE),
-    _refused("MEMCACHE_SRV", "", _MEMCACHE),
-    _refused("USE_CALENDAR_MONTH_RATE_LIMIT", "false", "Calendar months; a month is 30 days here."),
-    *_unread("WAIT", "A full pool never opens more connections.", "REDIS_PERSECOND_POOL_ON_EMPTY_BEHAVIOR"),
-    *_unread("0", _PIPELINE, "REDIS_PERSECOND_PIPELINE_WINDOW", "REDIS_PERSECOND_PIPELINE_LIMIT"),
-    *_unread("1", _ALL_AT_ONCE, "REDIS_PERSECOND_CLUSTER_PIPELINE_PARALLELISM"),
-    *_unread("0", _PIPELINE, "REDIS_PIPELINE_WINDOW", "REDIS_PIPELINE_LIMIT"),
-    *_unread("1", _ALL_AT_ONCE, "REDIS_CLUSTER_PIPELINE_PARALLELISM"),
-    *_unread(
-        "false", "Health follows Redis only where a limit needs it to answer.", "REDIS_HEALTH_CHECK_ACTIVE_CONNECTION"
-    ),
-    *_unread("WAIT", "A full pool never opens more connections.", "REDIS_POOL_ON_EMPTY_BEHAVIOR"),
-    *_unread("", "Gone from upstream too.", "REDIS_POOL_ON_EMPTY_WAIT_DURATION"),
-    *_unread(
-        "",
-        "The service listens before Redis is up and connects when it is.",
-        "REDIS_STARTUP_INITIAL_INTERVAL",
-        "REDIS_STARTUP_MAX_INTERVAL",
-        "REDIS_STARTUP_MAX_ELAPSED_TIME",
-    ),
-    *_unread("false", "Broken connections are closed in any case.", "REDIS_CLOSE_CONNECTION_ON_READONLY_ERROR"),
-    *_unread("false", "is_negative_hits is always honoured.", "ENABLE_NEGATIVE_HITS"),
-    *_unread("0", _MEMCACHE, "MEMCACHE_SRV_REFRESH"),
-    *_unread("2", _MEMCACHE, "MEMCACHE_MAX_IDLE_CONNS"),
-    *_unread("false", _MEMCACHE, "MEMCACHE_TLS", "MEMCACHE_TLS_SKIP_HOSTNAME_VERIFICATION"),
-    *_unread("", _MEMCACHE, "MEMCACHE_TLS_CLIENT_CERT", "MEMCACHE_TLS_CLIENT_KEY", "MEMCACHE_TLS_CACERT"),
-    *_unread("default", _XDS, "CONFIG_GRPC_XDS_NODE_ID"),
-    *_unread("localhost:18000", _XDS, "CONFIG_GRPC_XDS_SERVER_URL"),
-    *_unread("3s", _XDS, "CONFIG_GRPC_XDS_SERVER_CONNECT_RETRY_INTERVAL"),
-    *_unread("false", _XDS, "CONFIG_GRPC_XDS_SERVER_USE_TLS"),
-    *_unread(
-        "",
-        _XDS,
-        "CONFIG_GRPC_XDS_NODE_METADATA",
-        "CONFIG_GRPC_XDS_CLIENT_ADDITIONAL_HEADERS",
-        "CONFIG_GRPC_XDS_CLIENT_TLS_CERT",
-        "CONFIG_GRPC_XDS_CLIENT_TLS_KEY",
-        "CONFIG_GRPC_XDS_SERVER_TLS_CACERT",
-        "CONFIG_GRPC_XDS_SERVER_TLS_SAN",
-        "XDS_CLIENT_MAX_MSG_SIZE_IN_BYTES",
-    ),
-    *_unread("10s", _XDS, "XDS_CLIENT_BACKOFF_INITIAL_INTERVAL"),
-    *_unread("60s", _XDS, "XDS_CLIENT_BACKOFF_MAX_INTERVAL"),
-    *_unread("0.5", _XDS, "XDS_CLIENT_BACKOFF_RANDOM_FACTOR"),
-    *_unread("true", _XDS, "XDS_CLIENT_BACKOFF_JITTER"),
-    *_unread("false", _STATSD + " Upstream's default is true.", "USE_STATSD"),
-    *_unread("false", _STATSD, "USE_DOG_STATSD"),
-    *_unread("", _STATSD, "USE_DOG_STATSD_MOGRIFIERS", "DOG_STATSD_MOGRIFIER_*"),
-    *_unread("localhost", _STATSD, "STATSD_HOST"),
-    *_unread("8125", _STATSD, "STATSD_PORT"),
-    *_unread("tcp", _STATSD, "STATSD_PROTOCOL"),
-    *_unread("10s", "Metrics are current at every scrape.", "STATS_FLUSH_INTERVAL"),
-    *_unread("", _STATSD, "EXTRA_TAGS", "GOSTATS_FLUSH_INTERVAL_SECONDS", "GOSTATS_LOGGING_SINK_DISABLED"),
-    *_unread("", "Metrics have their names and labels without a mapping.", "PROMETHEUS_MAPPER_YAML"),
-    *_unread("false", "Response times are in seconds, as the name says.", "PROMETHEUS_RESPONSE_TIME_AS_MILLISECONDS"),
-    *_unread("false", _TRACING, "TRACING_ENABLED"),
-    *_unread("RateLimit", _TRACING, "TRACING_SERVICE_NAME"),
-    *_unread("", _TRACING, "TRACING_SERVICE_NAMESPACE", "TRACING_SERVICE_INSTANCE_ID", "OTEL_EXPORTER_OTLP_*"),
-    *_unread("http", _TRACING, "TRACING_EXPORTER_PROTOCOL"),
-    *_unread("1", _TRACING, "TRACING_SAMPLING_RATE"),
-)
-"""Variables that do not work yet. A name that ends in ``*`` stands for all that begin so."""
-
-
-def _working() -> list[Row[Any]]:
-    return [row for row in vars(Settings).values() if isinstance(row, Row)]
-
-
-ROWS: Final[tuple[Row[Any], ...]] = (*_working(), *UNBUILT)
+ROWS: Final[tuple[Row[Any], ...]] = (*WORKING, *UNBUILT)
 """The whole table."""
+
+ROW: Final[Mapping[str, Row[Any]]] = {row.name: row for row in ROWS}
+"""By the name of the variable."""

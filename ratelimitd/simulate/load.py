@@ -7,15 +7,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
+from ratelimitd.algorithms import SECOND
+from ratelimitd.config.values import UINT32_MAX
 from ratelimitd.descriptor_text import Entries
 from ratelimitd.policy import Descriptor
-
-SECOND: Final = 1_000_000
 
 EVENTS_MAX: Final = 2_000_000
 """At some 7 µs and 150 bytes each: a quarter of a minute for every algorithm, and 300 MB."""
 
-HITS_MAX: Final = (1 << 32) - 1
+HITS_MAX: Final = UINT32_MAX
 """``hits_addend`` of a request is a uint32."""
 
 YEAR_2100: Final = 4_102_444_800

@@ -8,6 +8,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from ratelimitd.algorithms import SECOND
 from ratelimitd.simulate.report import buckets, step_of
 from ratelimitd.simulate.run import Run
 
@@ -18,7 +19,6 @@ INK: Final = "#333333"
 FAINT: Final = "#DDDDDD"
 
 _UNITS: Final = ((3 * 86_400, 86_400, "days"), (3 * 3600, 3600, "hours"), (3 * 60, 60, "minutes"), (0, 1, "seconds"))
-SECOND: Final = 1_000_000
 
 
 def plot(runs: Sequence[Run], file: Path) -> None:

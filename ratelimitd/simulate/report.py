@@ -8,9 +8,8 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
+from ratelimitd.algorithms import SECOND
 from ratelimitd.simulate.run import Run
-
-SECOND: Final = 1_000_000
 
 ROWS: Final = 24
 """Rows of a table at most: it fits a terminal of the usual 24 lines or little more."""

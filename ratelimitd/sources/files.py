@@ -9,9 +9,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from ratelimitd.config import yaml_nodes as yaml
+from ratelimitd.config.yaml_nodes import YamlError, YamlList, YamlMap, YamlScalar, is_null, load_yaml, value_of
 from ratelimitd.net.files import read_regular, stamp
-from ratelimitd.policy import Beside, Content, PolicyError, PolicyErrors, value_of
+from ratelimitd.policy import Beside, Content, PolicyError, PolicyErrors
 
 BYTES_MAX: Final = 24 << 20
 """All policy files together: 100,000 rules take 10 MB, and the child that parses them 40 times their size."""
@@ -203,21 +203,21 @@ def _gateway_files(path: Path) -> list[PolicyFile]:
 def _policies_path(path: Path, _stamp: tuple[object, ...]) -> str:
     """Return where a gateway file says its policies are; nothing when they are in it, or it is not right."""
     try:
-        policies = value_of(yaml.load(read_file(path)), "policies")
-    except (OSError, yaml.YamlError):
+        policies = value_of(load_yaml(read_file(path)), "policies")
+    except (OSError, YamlError):
         return ""
-    return policies.text if isinstance(policies, yaml.Scalar) and yaml.resolve(policies) is not None else ""
+    return policies.text if isinstance(policies, YamlScalar) and not is_null(policies) else ""
 
 
 def _inline(name: str, content: bytes) -> list[tuple[str, Content]]:
     """Return the policies in a gateway file: one, or a list of them, or none. Raises PolicyErrors."""
     try:
-        policies = value_of(yaml.load(content), "policies")
-    except yaml.YamlError as error:
+        policies = value_of(load_yaml(content), "policies")
+    except YamlError as error:
         raise PolicyErrors([PolicyError(name, error.line, str(error))]) from None
-    if isinstance(policies, yaml.Sequence):
+    if isinstance(policies, YamlList):
         return [(name, item) for item in policies.items]
-    return [(name, policies)] if isinstance(policies, yaml.Mapping) else []
+    return [(name, policies)] if isinstance(policies, YamlMap) else []
 
 
 def _stamp(path: Path) -> tuple[object, ...]:

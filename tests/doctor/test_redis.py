@@ -115,7 +115,7 @@ async def test_a_server_that_hangs_later(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(redis_facts, "PROBING", 0.2)
     with redis_server() as server:
         (asked,) = redis.redises(case(REDIS_URL=server.address, STORE_BUDGET="15ms").settings)
-        seen, link = await redis_facts.gather(Server(asked, asked.place.addresses[0]), script())
+        seen, link = await redis_facts.gather(Server(asked, asked.connect.deployment.addresses[0]), script())
         server.hang()
         await redis_facts.probe(link, seen, script())
         link.give_up("the end of the test")

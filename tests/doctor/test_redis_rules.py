@@ -5,18 +5,19 @@ from collections.abc import Iterator
 
 import pytest
 
+from ratelimitd.config.redis_address import Deployment, RedisAddress
 from ratelimitd.doctor import redis_rules
 from ratelimitd.doctor.finding import Finding, Level
 from ratelimitd.doctor.redis_facts import Facts, Probes
 from ratelimitd.doctor.redis_servers import Redis, Server, gaps
-from ratelimitd.stores.redis import Address, Place
+from ratelimitd.stores.redis import ConnectOptions
 
-PLACE = Place((Address("redis.test"),))
+ADDRESS = RedisAddress("redis.test")
 
 
 def facts(**known: object) -> Facts:
-    redis = Redis("redis", "REDIS_", PLACE, b"", 0.015)
-    return Facts(Server(redis, PLACE.addresses[0]), **known)  # type: ignore[arg-type]
+    redis = Redis("redis", "REDIS_", ConnectOptions(Deployment((ADDRESS,))), b"", 0.015)
+    return Facts(Server(redis, ADDRESS), **known)  # type: ignore[arg-type]
 
 
 def level(found: Iterator[Finding]) -> Level:

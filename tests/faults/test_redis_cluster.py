@@ -189,8 +189,8 @@ async def test_looks_leave_no_descriptor(make: Make, cluster: RedisCluster) -> N
     nodes = list(store.nodes)
     for turn in range(50):
         assert await topology._look()
-        address = topology._place.addresses[turn % 3]
-        assert await topology._take(address, partial(ask_slots, topology._place, address))
+        address = topology._redis.deployment.addresses[turn % 3]
+        assert await topology._take(address, partial(ask_slots, topology._redis, address))
     await until(lambda: len(list(Path("/proc/self/fd").iterdir())) == before)
     assert nodes == list(store.nodes)
 

@@ -4,7 +4,7 @@ from contextlib import suppress
 
 import pytest
 
-from ratelimitd.config import yaml_nodes as yaml
+from ratelimitd.config.yaml_nodes import YamlError, load_yaml
 from ratelimitd.policy import Policy, PolicyErrors, parse
 from ratelimitd.proto import message
 from tests.fuzz.documents import bombs
@@ -27,8 +27,8 @@ def beside(file, named):
 def is_yaml(text):
     """Whether the first parser takes it."""
     try:
-        yaml.load(text)
-    except yaml.YamlError:
+        load_yaml(text)
+    except YamlError:
         return False
     return True
 

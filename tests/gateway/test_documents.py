@@ -5,14 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from ratelimitd.config import yaml_nodes
 from ratelimitd.config.values import duration, size
-from ratelimitd.gateway.file import BALANCE, BREAKER, CONNECTIONS, LIMITS, read_gateway
+from ratelimitd.config.yaml_nodes import load_yaml, value_of
+from ratelimitd.gateway.file import BALANCE, BREAKER, CONNECTIONS, LIMITS, gateway_reader, read_gateway
 from ratelimitd.gateway.routing import Router
 from ratelimitd.http1.options import ServerOptions, UpstreamOptions
-from ratelimitd.policy import examine, value_of
+from ratelimitd.policy import examine
+from tests.config.key_paths import key_paths
 
 PAGE = (Path(__file__).parents[2] / "docs" / "gateway.md").read_text()
+ENVOY_MATCHERS = {"safe_regex", "ignore_case", "present_match", "invert_match", "treat_missing_header_as_empty"}
 BLOCKS = re.findall(r"^```yaml\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
 
 
@@ -20,7 +22,7 @@ BLOCKS = re.findall(r"^```yaml\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
 def test_every_file_of_the_page_loads(block):
     """With its policies, without an error or a warning."""
     assert Router(read_gateway("gateway.md", block.encode()))
-    parsed = examine([("gateway.md", value_of(yaml_nodes.load(block.encode()), "policies"))], default_algorithm="gcra")
+    parsed = examine([("gateway.md", value_of(load_yaml(block.encode()), "policies"))], default_algorithm="gcra")
     assert (parsed.errors, parsed.warnings) == ([], [])
 
 
@@ -28,6 +30,12 @@ def test_every_file_of_the_page_loads(block):
 def test_the_page_names_every_option(key):
     """Of clients and of upstreams."""
     assert f"`{key}`" in PAGE
+
+
+@pytest.mark.parametrize("path", sorted({path[-2:] for path in key_paths(gateway_reader(for_envoy=True))}))
+def test_the_page_names_every_key(path):
+    """Of the whole file, but for those of Envoy's matchers, whose page it links to."""
+    assert re.search(rf"\b{path[-1]}\b", PAGE) or path[-1] in ENVOY_MATCHERS or path[-2] in ENVOY_MATCHERS
 
 
 @pytest.mark.parametrize(("options", "levels"), [(ServerOptions(), LIMITS), (UpstreamOptions(), CONNECTIONS)])

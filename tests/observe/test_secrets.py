@@ -56,10 +56,10 @@ def shown(env: dict[str, str]) -> str:
         log.exception("refused", problems=[str(problem) for problem in error.problems])
         return f"{error} {error!r} {stream.getvalue()}"
     hide_passwords(read)
-    assert read.redis is not None
-    options = redis_options(read, read.redis)
-    credentials = options.place.credentials()
-    log.debug("taken", url=env, settings=read, place=options.place, text=f"it is {credentials.password}")
+    options = redis_options(read)
+    assert options is not None
+    credentials = options.main.credentials()
+    log.debug("taken", url=env, settings=read, place=options.main, text=f"it is {credentials.password}")
     return f"{read} {read!r} {options!r} {credentials!r} {read.warnings} {stream.getvalue()}"
 
 

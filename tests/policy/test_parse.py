@@ -15,7 +15,7 @@ from ratelimitd.policy import (
     match,
     parse,
 )
-from ratelimitd.policy.fields import OWN_KEYS, UPSTREAM_KEYS
+from ratelimitd.policy.fields import LEVELS, OWN_KEYS, UPSTREAM_KEYS
 from ratelimitd.policy.model import Descriptor
 
 HEAD = "domain: test-domain\ndescriptors:\n"
@@ -223,6 +223,11 @@ ACCEPTED = {
 def test_what_upstream_accepts_is_accepted(text):
     """A file that works there works here."""
     assert domain(text).name in {b"d", b"test-domain"}
+
+
+def test_every_legal_key_means_something_at_some_level():
+    """The tables of the parser are all there is: a key that only passed would be a promise without a meaning."""
+    assert {key for keys in LEVELS.values() for key in keys} == UPSTREAM_KEYS | OWN_KEYS.keys()
 
 
 def test_a_key_of_upstream_at_the_wrong_level_means_nothing():

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from ratelimitd.algorithms import Decision
+from ratelimitd.config.redis_address import RedisAddress
 from ratelimitd.limiter.seam import FailureKind
 from ratelimitd.stores.redis.connection import LinkError, open_link
-from ratelimitd.stores.redis.options import Address
 from tests.contract.cases import charge
 from tests.stores.conftest import PATIENCE, Edges, Make
 from tests.stores.fake_redis import FakeRedis
@@ -109,7 +109,7 @@ async def test_a_reply_that_swallowed_the_next(make: Make, edges: Edges, fake: F
 @pytest.mark.parametrize("host", ["a\0b", "é" * 80, "a..b"])
 async def test_an_address_that_is_none(host: str) -> None:
     """A cluster may name anything: where no socket can lead is an address that cannot be reached."""
-    for address in (Address(host, 1), Address("127.0.0.1", 99_999)):
+    for address in (RedisAddress(host, 1), RedisAddress("127.0.0.1", 99_999)):
         with pytest.raises(LinkError, match="no connection to Redis at"):
             await open_link(address, None, PATIENCE, lambda _: asyncio.sleep(0))
 

@@ -5,12 +5,13 @@ from itertools import count
 
 import pytest
 
+from ratelimitd.config.redis_address import Deployment, RedisAddress
 from ratelimitd.stores.redis.cluster import LOOK_EVERY, Cluster
-from ratelimitd.stores.redis.options import Address, Place, RedisOptions
+from ratelimitd.stores.redis.options import ConnectOptions, RedisOptions
 from ratelimitd.stores.redis.script import script
 from ratelimitd.stores.redis.slots import SLOTS
 
-A, B = Address("a", 1), Address("b", 2)
+A, B = RedisAddress("a", 1), RedisAddress("b", 2)
 ALL = {A: [range(SLOTS)]}
 
 
@@ -23,7 +24,8 @@ class Unwatched:
 
 async def test_a_server_that_is_to_get_its_first_slot_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that calls were sent to stays known for a while, though it has no slot yet; then it leaves."""
-    cluster = Cluster(Place((A,), kind="cluster"), script(), RedisOptions(Place((A,))), Unwatched())
+    redis = ConnectOptions(Deployment((A,), "cluster"))
+    cluster = Cluster(redis, script(), RedisOptions(redis), Unwatched())
     now: Callable[[], float] = count(0.0, LOOK_EVERY / 2).__next__
     cluster._adopt(ALL)
     (node,) = cluster.nodes

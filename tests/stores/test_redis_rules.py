@@ -2,11 +2,11 @@
 
 import pytest
 
+from ratelimitd.config.redis_address import RedisAddress
 from ratelimitd.limiter.seam import FailureKind
 from ratelimitd.stores.redis.breaker import Breaker
 from ratelimitd.stores.redis.errors import Redirect, classify, meaning, redirect
 from ratelimitd.stores.redis.in_flight import Room
-from ratelimitd.stores.redis.options import Address
 
 SAID = {
     "WRONGTYPE Operation against a key holding the wrong kind of value": (FailureKind.KEY, False, False),
@@ -48,16 +48,16 @@ def test_what_an_error_means(message: str) -> None:
     assert classify(message) == (kind, message)
 
 
-ASKED = Address("asked", 1)
+ASKED = RedisAddress("asked", 1)
 
 
 @pytest.mark.parametrize(
     ("message", "expected"),
     [
-        ("MOVED 3999 127.0.0.1:6381", Redirect(False, 3999, Address("127.0.0.1", 6381))),
-        ("ASK 3999 ::1:6381", Redirect(True, 3999, Address("::1", 6381))),
-        ("MOVED 3999 :6381", Redirect(False, 3999, Address("asked", 6381))),
-        ("ASK 3999 ?:6381", Redirect(True, 3999, Address("asked", 6381))),
+        ("MOVED 3999 127.0.0.1:6381", Redirect(False, 3999, RedisAddress("127.0.0.1", 6381))),
+        ("ASK 3999 ::1:6381", Redirect(True, 3999, RedisAddress("::1", 6381))),
+        ("MOVED 3999 :6381", Redirect(False, 3999, RedisAddress("asked", 6381))),
+        ("ASK 3999 ?:6381", Redirect(True, 3999, RedisAddress("asked", 6381))),
         ("MOVED", None),
         ("MOVED x y:z", None),
         ("ASKING 1 a:1", None),

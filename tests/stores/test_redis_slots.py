@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ratelimitd.stores.redis.options import Address
+from ratelimitd.config.redis_address import RedisAddress
 from ratelimitd.stores.redis.slots import SLOTS, key_in, ranges, slot_of
 
-ASKED = Address("asked", 1)
+ASKED = RedisAddress("asked", 1)
 
 
 @pytest.mark.parametrize(
@@ -52,11 +52,11 @@ def test_ranges() -> None:
         [304, 304, [b"?", 5, b"id", []]],
     ]
     assert {
-        Address("a", 1): [range(100), range(300, 301)],
-        Address("asked", 2): [range(100, 200)],
-        Address("asked", 3): [range(301, 303)],
-        Address("10.0.0.4", 4): [range(303, 304)],
-        Address("asked", 5): [range(304, 305)],
+        RedisAddress("a", 1): [range(100), range(300, 301)],
+        RedisAddress("asked", 2): [range(100, 200)],
+        RedisAddress("asked", 3): [range(301, 303)],
+        RedisAddress("10.0.0.4", 4): [range(303, 304)],
+        RedisAddress("asked", 5): [range(304, 305)],
     } == ranges(reply, ASKED)
 
 

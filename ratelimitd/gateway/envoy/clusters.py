@@ -40,11 +40,11 @@ from envoy_data_plane.envoy.extensions.upstreams.http.v3 import (
 from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
 from envoy_data_plane.google.protobuf import Any
 
+from ratelimitd.config.values import UINT32_MAX
 from ratelimitd.gateway.model import Backend
 from ratelimitd.http1.balance import BalanceOptions
 from ratelimitd.http1.model import Endpoint
 from ratelimitd.http1.options import UpstreamOptions
-from ratelimitd.policy.fields import UINT32_MAX
 
 CONNECT_SERVICE: Final = 1.0
 """Seconds to connect to the rate limit service, which is near; connecting is no part of a request's wait for it."""

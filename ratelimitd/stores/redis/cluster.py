@@ -7,11 +7,12 @@ from functools import partial
 from typing import Any, Final
 
 from ratelimitd.algorithms import Rate
+from ratelimitd.config.redis_address import RedisAddress
 
 from .connection import Link, LinkError
 from .dial import CLUSTER_SLOTS, ask, ask_slots, dial
 from .errors import redirect
-from .options import Address, Place, RedisOptions, spread
+from .options import ConnectOptions, RedisOptions, spread
 from .probe import probe_key
 from .script import Script
 from .server import Detour, Node, Watcher
@@ -28,16 +29,16 @@ LOOK_AGAIN: Final = 0.25
 class Cluster:
     """A cluster. Its nodes come and go with the reply to CLUSTER SLOTS."""
 
-    def __init__(self, place: Place, script: Script, options: RedisOptions, watcher: Watcher) -> None:
-        self._place = place
+    def __init__(self, redis: ConnectOptions, script: Script, options: RedisOptions, watcher: Watcher) -> None:
+        self._redis = redis
         self._script = script
         self._options = options
         probe_key(options.prefix, [range(1)])  # slow the first time, so now
         self._watcher = watcher
-        self._nodes: dict[Address, Node] = {}
+        self._nodes: dict[RedisAddress, Node] = {}
         self._table: list[Node | None] = [None] * SLOTS
         self._leaving: list[Node] = []
-        self._named: dict[Address, float] = {}
+        self._named: dict[RedisAddress, float] = {}
         self._loop = asyncio.get_running_loop()
         self._told = False
         self._wake = asyncio.Event()
@@ -126,18 +127,19 @@ class Cluster:
         for address, node in ready:
             if await self._take(address, partial(self._ask_node, node)):
                 return True
-        for address in dict.fromkeys((*self._place.addresses, *self._nodes)):
-            if await self._take(address, partial(ask_slots, self._place, address)):
+        for address in dict.fromkeys((*self._redis.deployment.addresses, *self._nodes)):
+            if await self._take(address, partial(ask_slots, self._redis, address)):
                 return True
         return False
 
-    async def _take(self, address: Address, ask: Callable[[], Any]) -> bool:
+    async def _take(self, address: RedisAddress, ask: Callable[[], Any]) -> bool:
         try:
             self._adopt(ranges(await ask(), address))
         except (LinkError, ValueError) as problem:
             if not self._nodes and not self._told:
                 self._told = True
-                self._watcher.edge(str(self._place), False, str(problem))  # noqa: FBT003 -- the edge's direction
+                name = str(self._redis.deployment)
+                self._watcher.edge(name, False, str(problem))  # noqa: FBT003 -- the edge's direction
             return False
         return True
 
@@ -146,7 +148,7 @@ class Cluster:
         if link is None:
             raise LinkError("busy")
         try:
-            async with asyncio.timeout(self._place.connect_timeout):
+            async with asyncio.timeout(self._redis.connect_timeout):
                 return await ask(link, CLUSTER_SLOTS)
         except TimeoutError as error:
             raise LinkError("no answer to CLUSTER SLOTS") from error
@@ -171,18 +173,18 @@ class Cluster:
             self._leaving.remove(node)
             node.retire()
 
-    def _node(self, address: Address) -> Node:
+    def _node(self, address: RedisAddress) -> Node:
         node = self._nodes.get(address)
         if node is None:
             dial = partial(self._dial, address)
-            size = self._place.pool_size
+            size = self._redis.pool_size
             node = Node(str(address), dial, size, self._options, self._watcher, self, address)
             self._nodes[address] = node
             if self._looking is not None:
                 node.open_more()
         return node
 
-    async def _dial(self, address: Address, on_lost: Callable[[Link], None]) -> Link:
+    async def _dial(self, address: RedisAddress, on_lost: Callable[[Link], None]) -> Link:
         node = self._nodes.get(address)
         key = probe_key(self._options.prefix) if node is None else node.probe_key
-        return await dial(self._place, address, self._script, key, on_lost)
+        return await dial(self._redis, address, self._script, key, on_lost)

@@ -12,7 +12,9 @@ from typing import Any, Final, cast
 
 import hiredis
 
-from .options import Address, Tls
+from ratelimitd.config.redis_address import RedisAddress
+
+from .options import Tls
 
 Word = bytes | str | int | float | memoryview
 Waiter = Callable[[object], None]
@@ -114,7 +116,7 @@ class Link(asyncio.Protocol):
 
 
 async def open_link(
-    address: Address,
+    address: RedisAddress,
     tls: Tls | None,
     timeout: float,  # noqa: ASYNC109 -- it becomes a LinkError
     greet: Callable[[Link], Awaitable[None]],
@@ -147,7 +149,7 @@ async def open_link(
     raise LinkError(problem)
 
 
-async def _connect(link: Link, address: Address, tls: Tls | None) -> None:
+async def _connect(link: Link, address: RedisAddress, tls: Tls | None) -> None:
     loop = asyncio.get_running_loop()
     try:
         context = None if tls is None else await asyncio.to_thread(tls.context)

@@ -1,34 +1,38 @@
-"""How a connection to a server of a place is made: dialled and greeted, or asked one thing and closed."""
+"""How a connection to a server of a deployment is made: dialled and greeted, or asked one thing and closed."""
 
 from collections.abc import Callable
 from typing import Any, Final
 
 import hiredis
 
+from ratelimitd.config.redis_address import Credentials, RedisAddress
+
 from .connection import Link, LinkError, open_link, talk
 from .handshake import Command, auth, introduction, preparation, refusal
-from .options import Address, Credentials, Place
+from .options import ConnectOptions
 from .script import Script
 
 CLUSTER_SLOTS: Final = ("CLUSTER", "SLOTS")
 
 
 async def dial(
-    place: Place, address: Address, script: Script, probe_key: bytes, on_lost: Callable[[Link], None]
+    redis: ConnectOptions, address: RedisAddress, script: Script, probe_key: bytes, on_lost: Callable[[Link], None]
 ) -> Link:
     """Return a connection for charges. Raises LinkError."""
 
     async def greet(link: Link) -> None:
-        first = introduction(_read(place.credentials))
-        for sent in (first, preparation(place, script.text, script.sha, probe_key)):
-            problem = refusal(place, sent, await talk(link, sent))
+        first = introduction(_read(redis.credentials))
+        for sent in (first, preparation(redis.deployment, script.text, script.sha, probe_key)):
+            problem = refusal(redis.deployment, sent, await talk(link, sent))
             if problem:
                 raise LinkError(problem)
 
-    return await open_link(address, place.tls, place.connect_timeout, greet, on_lost)
+    return await open_link(address, redis.tls, redis.connect_timeout, greet, on_lost)
 
 
-async def ask_once(place: Place, address: Address, credentials: Callable[[], Credentials], command: Command) -> Any:
+async def ask_once(
+    redis: ConnectOptions, address: RedisAddress, credentials: Callable[[], Credentials], command: Command
+) -> Any:
     """Return the reply to one command on a connection of its own. Raises LinkError, also for an error reply."""
     answered: list[Any] = []
 
@@ -36,7 +40,7 @@ async def ask_once(place: Place, address: Address, credentials: Callable[[], Cre
         for words in (*auth(_read(credentials)), command):
             answered.append(await ask(link, words))  # noqa: PERF401 -- one after the other
 
-    link = await open_link(address, place.tls, place.connect_timeout, greet)
+    link = await open_link(address, redis.tls, redis.connect_timeout, greet)
     link.give_up("answered")
     return answered[-1]
 
@@ -49,22 +53,22 @@ async def ask(link: Link, command: Command) -> Any:
     return reply
 
 
-async def ask_master(place: Place, sentinel: Address) -> Address:
+async def ask_master(redis: ConnectOptions, sentinel: RedisAddress) -> RedisAddress:
     """Return where the master is that this Sentinel names. Raises LinkError."""
-    question = ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", place.master)
-    reply = await ask_once(place, sentinel, place.sentinel_credentials, question)
+    question = ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", redis.deployment.master)
+    reply = await ask_once(redis, sentinel, redis.sentinel_credentials, question)
     if reply is None:
-        raise LinkError(f"the Sentinel at {sentinel} knows no master named {place.master}")
+        raise LinkError(f"the Sentinel at {sentinel} knows no master named {redis.deployment.master}")
     try:
         host, port = reply
-        return Address(host.decode(), int(port))
+        return RedisAddress(host.decode(), int(port))
     except (AttributeError, TypeError, ValueError) as error:
         raise LinkError(f"the Sentinel at {sentinel} sent no address: {reply!r}") from error
 
 
-async def ask_slots(place: Place, address: Address) -> Any:
+async def ask_slots(redis: ConnectOptions, address: RedisAddress) -> Any:
     """Return what this node of a cluster replies to CLUSTER SLOTS. Raises LinkError."""
-    return await ask_once(place, address, place.credentials, CLUSTER_SLOTS)
+    return await ask_once(redis, address, redis.credentials, CLUSTER_SLOTS)
 
 
 def _read(credentials: Callable[[], Credentials]) -> Credentials:

@@ -4,9 +4,8 @@ import re
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
+from ratelimitd.config.redis_address import RedisAddress
 from ratelimitd.limiter.seam import Failure, FailureKind
-
-from .options import Address
 
 NOSCRIPT: Final = "NOSCRIPT"
 """The server ran nothing: it does not have the script (any more)."""
@@ -74,13 +73,13 @@ class Redirect(NamedTuple):
 
     asking: bool
     slot: int
-    address: Address
+    address: RedisAddress
 
 
-def redirect(message: str, asked: Address) -> Redirect | None:
+def redirect(message: str, asked: RedisAddress) -> Redirect | None:
     """Read ``MOVED 3999 host:port`` or ``ASK 3999 host:port``; a host without a name is the one that was asked."""
     found = _REDIRECT.fullmatch(message)
     if found is None:
         return None
     kind, slot, host, port = found.groups()
-    return Redirect(kind == "ASK", int(slot), Address(asked.host if host in UNNAMED else host, int(port)))
+    return Redirect(kind == "ASK", int(slot), RedisAddress(asked.host if host in UNNAMED else host, int(port)))

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import hiredis
 
-from .options import Credentials, Place
+from ratelimitd.config.redis_address import Credentials, Deployment
 
 Command = tuple[str | bytes | int, ...]
 """A command's name and its arguments."""
@@ -26,7 +26,7 @@ _WRONG_MODE: Final = {
     ("sentinel", "cluster"): "it is a Sentinel, and no cluster",
     ("sentinel", "sentinel"): "it is a Sentinel, where the master was expected",
 }
-"""What is wrong, by (mode that the server says, kind of place)."""
+"""What is wrong, by (mode that the server says, kind of the deployment)."""
 
 
 def auth(credentials: Credentials) -> list[Command]:
@@ -39,10 +39,10 @@ def introduction(credentials: Credentials) -> list[Command]:
     return [*auth(credentials), ("HELLO",)]
 
 
-def preparation(place: Place, script: str, sha: str, probe_key: bytes) -> list[Command]:
+def preparation(deployment: Deployment, script: str, sha: str, probe_key: bytes) -> list[Command]:
     """Return what is sent to it then."""
     return [
-        *([("SELECT", place.database)] if place.database else []),
+        *([("SELECT", deployment.database)] if deployment.database else []),
         ("SCRIPT", "LOAD", script),
         *_rights(probe_key),
         ("EVALSHA", sha, 0, "", 0, 0, "[[],[]]"),
@@ -65,7 +65,7 @@ def _rights(key: bytes) -> Iterator[Command]:
     yield ("DEL", key)
 
 
-def refusal(place: Place, sent: Sequence[Command], replies: Sequence[Any]) -> str:
+def refusal(deployment: Deployment, sent: Sequence[Command], replies: Sequence[Any]) -> str:
     """Return why this connection cannot be used and how to mend it; empty when it can."""
     lacking = {}
     for words, reply in zip(sent, replies, strict=True):
@@ -75,7 +75,7 @@ def refusal(place: Place, sent: Sequence[Command], replies: Sequence[Any]) -> st
         elif said and words[0] in ("AUTH", "HELLO", "SELECT", "SCRIPT"):
             return _failed(words, said)
         elif words[0] == "HELLO":
-            problem = unfit(place, reply)
+            problem = unfit(deployment, reply)
             if problem:
                 return problem
     if lacking:
@@ -100,7 +100,7 @@ def right(words: Command, said: str) -> str:
     return f"+{name}|{str(words[1]).lower()}" if name in ("script", "cluster", "sentinel") else f"+{name}"
 
 
-def unfit(place: Place, hello: Any) -> str:
+def unfit(deployment: Deployment, hello: Any) -> str:
     """Return what is wrong with a server by its reply to HELLO: too old, a replica, or of another kind."""
     try:
         told = {key.decode(): value for key, value in zip(hello[::2], hello[1::2], strict=False)}
@@ -111,8 +111,8 @@ def unfit(place: Place, hello: Any) -> str:
         return "Redis sent a reply to HELLO that is none"
     if numbers < LEAST_VERSION:
         return f"Redis 6.0 or newer is needed, this is {version}"
-    if (mode, place.kind) in _WRONG_MODE:
-        return _WRONG_MODE[mode, place.kind]
+    if (mode, deployment.kind) in _WRONG_MODE:
+        return _WRONG_MODE[mode, deployment.kind]
     if role != "master":
         return "it is a replica, which takes no writes; name the master, or its Sentinels with REDIS_TYPE=sentinel"
     return ""

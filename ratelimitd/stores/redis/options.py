@@ -1,45 +1,15 @@
-"""Where a Redis is and how it is used."""
+"""How a Redis is connected to and used."""
 
 import random
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
+from ratelimitd.config.redis_address import Credentials, Deployment
 from ratelimitd.net.files import Stamp, stamp
 from ratelimitd.net.tls import demand_readable
-
-PORT: Final = 6379
-"""The port that Redis is known by, https://www.iana.org/assignments/service-names-port-numbers."""
-
-
-class Address(NamedTuple):
-    """One server: a host and a port, or the path of a unix socket."""
-
-    host: str = ""
-    port: int = PORT
-    path: str = ""
-
-    def __str__(self) -> str:
-        """Return the address for people."""
-        return self.path or (f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}")
-
-
-class Credentials(NamedTuple):
-    """For AUTH.
-
-    Attributes:
-        username: empty for the server's default user.
-        password: empty for none.
-    """
-
-    username: str = ""
-    password: str = ""
-
-    def __repr__(self) -> str:
-        """Keep the password out of every trace."""
-        return f"Credentials({self.username!r})"
 
 
 def spread(seconds: float) -> float:
@@ -87,14 +57,10 @@ def _context(tls: Tls, _stamps: tuple[Stamp, ...]) -> ssl.SSLContext:
 
 
 @dataclass(frozen=True)
-class Place:
-    """One Redis, whatever it consists of.
+class ConnectOptions:
+    """How connections to one Redis are made.
 
     Attributes:
-        kind: one server; a master that Sentinels name; a cluster.
-        addresses: of the server, of the Sentinels, or of some nodes of the cluster.
-        master: the name under which Sentinels know the master.
-        database: the number that SELECT takes; a cluster has only 0.
         credentials, sentinel_credentials: asked for at each connection, so that they may change; raise OSError.
         tls: None for plain text.
         pool_size: connections to a server at most; 10 is envoyproxy/ratelimit's REDIS_POOL_SIZE.
@@ -102,20 +68,12 @@ class Place:
             not far away; and a connection that came to nothing must not keep the next one from being tried.
     """
 
-    addresses: tuple[Address, ...]
-    kind: Literal["single", "sentinel", "cluster"] = "single"
-    master: str = ""
-    database: int = 0
+    deployment: Deployment
     credentials: Callable[[], Credentials] = nobody
     sentinel_credentials: Callable[[], Credentials] = nobody
     tls: Tls | None = None
     pool_size: int = 10
     connect_timeout: float = 0.5
-
-    def __str__(self) -> str:
-        """Return where it is, for people."""
-        places = ",".join(map(str, self.addresses))
-        return {"single": places, "sentinel": f"{self.master} of {places}", "cluster": f"cluster {places}"}[self.kind]
 
 
 @dataclass(frozen=True)
@@ -123,7 +81,7 @@ class RedisOptions:
     """How the store uses its Redis.
 
     Attributes:
-        place: where counters live.
+        main: where counters live.
         per_second: where those of limits with a window of one second do; None: with the others.
         prefix: of all keys, CACHE_KEY_PREFIX; a probe's key has it too, since an ACL may demand it.
         jitter: a counter keyed by its window lives up to this many seconds longer; EXPIRATION_JITTER_MAX_SECONDS.
@@ -141,8 +99,8 @@ class RedisOptions:
             rarely needs two.
     """
 
-    place: Place
-    per_second: Place | None = None
+    main: ConnectOptions
+    per_second: ConnectOptions | None = None
     prefix: bytes = b""
     jitter: int = 0
     clock: Literal["redis", "host"] = "redis"

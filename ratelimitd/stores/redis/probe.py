@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
-from ratelimitd.algorithms import make_rate
+from ratelimitd.algorithms import SECOND, make_rate
 from ratelimitd.limiter.seam import Ask, Charge, Plan
 from ratelimitd.policy import Limit
 
@@ -12,7 +12,7 @@ from .slots import key_in
 PROBE: Final = object()
 """The tag of an ask of our own, whose failures are nobody's."""
 
-PROBED: Final = Limit(make_rate("token_bucket", 1_000_000, 1_000_000))
+PROBED: Final = Limit(make_rate("token_bucket", 1_000_000, SECOND))
 """What a probe charges: so much that it is never denied, and so always writes."""
 
 

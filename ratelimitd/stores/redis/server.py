@@ -4,11 +4,12 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple, Protocol
 
+from ratelimitd.config.redis_address import RedisAddress
 from ratelimitd.limiter.seam import Failure, FailureKind
 
 from .breaker import Breaker
 from .connection import Link, LinkError
-from .options import Address, RedisOptions, spread
+from .options import RedisOptions, spread
 from .probe import probe_key
 
 Dial = Callable[[Callable[[Link], None]], Awaitable[Link]]
@@ -93,10 +94,10 @@ class Node:
         options: RedisOptions,
         watcher: Watcher,
         home: Home,
-        address: Address | None = None,
+        address: RedisAddress | None = None,
     ) -> None:
         self.name = name
-        self.address = address or Address()
+        self.address = address or RedisAddress()
         self.home = home
         self.breaker = Breaker(options.breaker_after)
         self.probe_key = probe_key(options.prefix)

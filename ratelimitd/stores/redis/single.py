@@ -5,10 +5,11 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from ratelimitd.algorithms import Rate
+from ratelimitd.config.redis_address import RedisAddress
 
 from .connection import Link, LinkError
 from .dial import ask_master, dial
-from .options import Address, Place, RedisOptions, spread
+from .options import ConnectOptions, RedisOptions, spread
 from .script import Script
 from .server import Detour, Node, Watcher
 from .topology import Spot
@@ -18,12 +19,12 @@ WATCH_EVERY: Final = 5.0
 
 
 class Single:
-    """One server, at the address of its place."""
+    """One server, at the address of its deployment."""
 
-    def __init__(self, place: Place, script: Script, options: RedisOptions, watcher: Watcher) -> None:
-        self._place = place
+    def __init__(self, redis: ConnectOptions, script: Script, options: RedisOptions, watcher: Watcher) -> None:
+        self._redis = redis
         self._script = script
-        self._node = Node(str(place), self._dial, place.pool_size, options, watcher, self)
+        self._node = Node(str(redis.deployment), self._dial, redis.pool_size, options, watcher, self)
 
     @property
     def alone(self) -> Node | None:
@@ -67,19 +68,19 @@ class Single:
         await self._node.close()
 
     async def _dial(self, on_lost: Callable[[Link], None]) -> Link:
-        return await self._dial_to(self._place.addresses[0], on_lost)
+        return await self._dial_to(self._redis.deployment.addresses[0], on_lost)
 
-    async def _dial_to(self, address: Address, on_lost: Callable[[Link], None]) -> Link:
-        return await dial(self._place, address, self._script, self._node.probe_key, on_lost)
+    async def _dial_to(self, address: RedisAddress, on_lost: Callable[[Link], None]) -> Link:
+        return await dial(self._redis, address, self._script, self._node.probe_key, on_lost)
 
 
 class Sentinel(Single):
     """The master that Sentinels name: each attempt to connect asks one of them anew."""
 
-    def __init__(self, place: Place, script: Script, options: RedisOptions, watcher: Watcher) -> None:
-        super().__init__(place, script, options, watcher)
-        self._sentinels = list(place.addresses)
-        self._master: Address | None = None
+    def __init__(self, redis: ConnectOptions, script: Script, options: RedisOptions, watcher: Watcher) -> None:
+        super().__init__(redis, script, options, watcher)
+        self._sentinels = list(redis.deployment.addresses)
+        self._master: RedisAddress | None = None
         self._watching: asyncio.Task[None] | None = None
 
     async def connect(self) -> bool:
@@ -116,7 +117,7 @@ class Sentinel(Single):
                 self._node.drop(f"Sentinel names another master, {named}")
             suspected = named
 
-    async def _named_now(self) -> Address | None:
+    async def _named_now(self) -> RedisAddress | None:
         try:
             return await self._named()
         except LinkError:
@@ -127,7 +128,7 @@ class Sentinel(Single):
         """Ask another Sentinel first the next time, whether this one is away or behind the times."""
         self._sentinels.append(self._sentinels.pop(0))
 
-    async def _look(self) -> Address:
+    async def _look(self) -> RedisAddress:
         """Find out where the master is; connections to another one are given up, or charges would go to both."""
         master = await self._named()
         if self._master not in (None, master):
@@ -135,6 +136,6 @@ class Sentinel(Single):
         self._master = master
         return master
 
-    async def _named(self) -> Address:
+    async def _named(self) -> RedisAddress:
         """Ask the first Sentinel of the list. Raises LinkError."""
-        return await ask_master(self._place, self._sentinels[0])
+        return await ask_master(self._redis, self._sentinels[0])

@@ -6,7 +6,7 @@ from functools import cache
 from itertools import product
 from typing import Any, Final
 
-from .options import Address
+from ratelimitd.config.redis_address import RedisAddress
 
 SLOTS: Final = 16_384
 
@@ -21,16 +21,16 @@ def slot_of(key: bytes) -> int:
     return crc_hqx(key, 0) % SLOTS
 
 
-Ranges = dict[Address, list[range]]
+Ranges = dict[RedisAddress, list[range]]
 """The slots of each master."""
 
 
-def ranges(reply: Any, asked: Address) -> Ranges:
+def ranges(reply: Any, asked: RedisAddress) -> Ranges:
     """Read the reply to CLUSTER SLOTS; an empty host is the one that was asked. Raises ValueError."""
     found: Ranges = {}
     try:
         for first, last, (host, port, *about), *_ in reply:
-            where = Address(_host(host, about) or asked.host, port)
+            where = RedisAddress(_host(host, about) or asked.host, port)
             found.setdefault(where, []).append(_slots(first, last))
     except (TypeError, ValueError, AttributeError) as error:
         raise ValueError(f"not a reply to CLUSTER SLOTS: {error}") from error

@@ -16,7 +16,7 @@ from .cluster import Cluster
 from .connection import Link, LinkError, Waiter, Word
 from .errors import NOSCRIPT, TRYAGAIN, classify, meaning
 from .in_flight import Room
-from .options import Place, RedisOptions
+from .options import ConnectOptions, RedisOptions
 from .probe import PROBE, probe_of
 from .script import Script, open_portions, script
 from .server import Detour, Node, Observer
@@ -81,11 +81,11 @@ class RedisStore:
         self._why_down = "not connected to Redis yet"
 
     def _topology_of(self, options: RedisOptions) -> Topology:
-        def made(place: Place) -> Topology:
-            return KINDS[place.kind](place, self._script, options, self)
+        def made(redis: ConnectOptions) -> Topology:
+            return KINDS[redis.deployment.kind](redis, self._script, options, self)
 
         second = options.per_second
-        return made(options.place) if second is None else Split(made(options.place), made(second))
+        return made(options.main) if second is None else Split(made(options.main), made(second))
 
     @property
     def nodes(self) -> Sequence[Node]:

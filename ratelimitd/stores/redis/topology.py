@@ -2,17 +2,14 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Final, Protocol
+from typing import Protocol
 
-from ratelimitd.algorithms import Rate
+from ratelimitd.algorithms import SECOND, Rate
 
 from .server import Node
 
 Spot = tuple[Node | None, int]
 """The server of a counter, and what may share a script call with it: its slot. None: no server has the slot now."""
-
-PER_SECOND: Final = 1_000_000
-"""µs: the window of the limits that REDIS_PERSECOND is about."""
 
 
 class Topology(Protocol):
@@ -63,7 +60,7 @@ class Split:
 
     def spot(self, rate: Rate, name: bytes) -> Spot:
         """See ``Topology``."""
-        return self._both[rate.window == PER_SECOND].spot(rate, name)
+        return self._both[rate.window == SECOND].spot(rate, name)
 
     async def connect(self) -> bool:
         """See ``Topology``."""

@@ -1,0 +1,215 @@
+"""Readers: from a YAML node to a value, or to a note of what is wrong with it.
+
+A map and a list are readers that hold the readers of their parts (``MapReader.keys``, ``ListReader.item``), so the
+keys of a whole file can be enumerated.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+from . import values
+from .problems import Notes
+from .yaml_nodes import YamlList, YamlMap, YamlNode, YamlScalar, is_null, resolve
+
+SHOWN_MAX: Final = 200
+"""Characters of a wrong key or value that an error repeats: enough to find it, short enough for a log line."""
+
+Reader = Callable[[Notes, YamlNode], Any]
+"""Returns the value of a node. Raises WrongValueError; what is wrong further inside is noted instead."""
+
+Keys = Mapping[str, Reader]
+"""The keys of one kind of map, each with the reader of its value."""
+
+Fields = dict[str, Any]
+"""Values of one map by key. A key that is absent, null or wrong is not in it."""
+
+
+class WrongValueError(ValueError):
+    """Says what a value should be, not what it is."""
+
+
+class MapFound(NamedTuple):
+    """A map that was read.
+
+    Attributes:
+        fields: the values that could be read.
+        sound: nothing inside was wrong, so every key that is needed is among the fields.
+    """
+
+    reader: "MapReader"
+    notes: Notes
+    node: YamlNode
+    fields: Fields
+    sound: bool
+
+    def error(self, message: str) -> None:
+        """Note what is wrong with the map as a whole; the message continues its name."""
+        self.notes.error(self.node.line, f"{self.reader.what} {message}")
+
+    def only_one(self, *keys: str) -> str | None:
+        """Return which of these keys the map has, None for none; more than one is noted."""
+        found = [key for key in keys if key in self.fields]
+        if len(found) > 1:
+            self.error(f"has only one of {', '.join(keys)}")
+        return found[0] if found else None
+
+
+def fields_of(found: MapFound) -> Fields:
+    """Make nothing else of a map."""
+    return found.fields
+
+
+@dataclass(frozen=True)
+class MapReader:
+    """Reads a map of known keys. Of equal keys the last one that could be read counts.
+
+    Attributes:
+        what: its name in errors.
+        keys: the keys it may hold.
+        needed: those that it must hold.
+        make: makes the value; also called for a map that is not sound, to note what else is wrong.
+        null_is_absent: False: null is a value, and readers get it.
+        quoted: False: errors repeat no key of the file, which may be a secret in the wrong place.
+    """
+
+    what: str
+    keys: Keys
+    needed: tuple[str, ...] = ()
+    make: Callable[[MapFound], Any] = fields_of
+    null_is_absent: bool = True
+    quoted: bool = True
+
+    def __call__(self, notes: Notes, node: YamlNode) -> Any:
+        """Read the map; a node that is none is noted, and then read as an empty one without needed keys."""
+        before = len(notes.errors)
+        fields = self._values(notes, node)
+        return self.make(MapFound(self, notes, node, fields, len(notes.errors) == before))
+
+    def _values(self, notes: Notes, node: YamlNode) -> Fields:
+        if not isinstance(node, YamlMap):
+            notes.error(node.line, f"{self.what} must be a map with {', '.join(self.keys)}")
+            return {}
+        fields: Fields = {}
+        given = set()
+        for key_node, value in node.pairs:
+            key = key_node.text if isinstance(key_node, YamlScalar) else ""
+            if key not in self.keys:
+                notes.error(key_node.line, f"unknown key {self._unknown(key)} has {', '.join(self.keys)}")
+            elif not (self.null_is_absent and is_null(value)):
+                given.add(key)
+                self._read(notes, key, value, fields)
+        for key in self.needed:
+            if key not in given:
+                notes.error(node.line, f"{self.what} needs '{key}'")
+        return fields
+
+    def _unknown(self, key: str) -> str:
+        return f"'{key[:SHOWN_MAX]}': {self.what}" if self.quoted else f"in {self.what}: it"
+
+    def _read(self, notes: Notes, key: str, value: YamlNode, fields: Fields) -> None:
+        try:
+            fields[key] = self.keys[key](notes, value)
+        except WrongValueError as wrong:
+            notes.error(value.line, f"'{key}' of {self.what} must be {wrong}")
+
+
+@dataclass(frozen=True)
+class ListReader:
+    """Reads a list to a tuple; an item that is wrong is noted and left out.
+
+    Attributes:
+        least: items that it must have.
+    """
+
+    item: Reader
+    least: int = 0
+
+    def __call__(self, notes: Notes, node: YamlNode) -> tuple[Any, ...]:
+        """Read the list. Raises WrongValueError."""
+        if not isinstance(node, YamlList) or len(node.items) < self.least:
+            raise WrongValueError("a list" + (" that is not empty" if self.least else ""))
+        found = []
+        for item in node.items:
+            try:
+                found.append(self.item(notes, item))
+            except WrongValueError as wrong:
+                notes.error(item.line, f"an item of this list must be {wrong}")
+        return tuple(found)
+
+
+def as_it_is(_notes: Notes, node: YamlNode) -> YamlNode:
+    """Return the node."""
+    return node
+
+
+def scalar(node: YamlNode, wanted: str) -> YamlScalar:
+    """Return a node that must be a scalar. Raises WrongValueError."""
+    if not isinstance(node, YamlScalar):
+        raise WrongValueError(f"{wanted}, not a {'list' if isinstance(node, YamlList) else 'map'}")
+    return node
+
+
+def any_text(_notes: Notes, node: YamlNode) -> str:
+    """Read a text, also an empty one. Raises WrongValueError, as all readers of scalars do."""
+    if not isinstance(node, YamlScalar):
+        raise WrongValueError("a text")
+    return node.text
+
+
+def text(_notes: Notes, node: YamlNode) -> str:
+    """Read a text that is not empty."""
+    if not isinstance(node, YamlScalar) or not node.text:
+        raise WrongValueError("a text that is not empty")
+    return node.text
+
+
+def octets(notes: Notes, node: YamlNode) -> bytes:
+    """Read a text that is not empty, as bytes."""
+    return text(notes, node).encode()
+
+
+def flag(_notes: Notes, node: YamlNode) -> bool:
+    """Read true or false."""
+    value = resolve(node) if isinstance(node, YamlScalar) else None
+    if not isinstance(value, bool):
+        raise WrongValueError("true or false (without quotes)")
+    return value
+
+
+def number(least: int, most: int) -> Reader:
+    """Make a reader of whole numbers within bounds."""
+    wanted = f"a whole number from {least} to {most}"
+
+    def read(_notes: Notes, node: YamlNode) -> int:
+        value = resolve(scalar(node, wanted))
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+            raise WrongValueError(f"{wanted} (without quotes)")
+        return value
+
+    return read
+
+
+def share(_notes: Notes, node: YamlNode) -> float:
+    """Read a number above 0, up to 1."""
+    value = resolve(node) if isinstance(node, YamlScalar) else None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 1:
+        raise WrongValueError("a number above 0, up to 1, such as 0.5")
+    return float(value)
+
+
+def parsed(parser: Callable[[str], Any], wanted: str) -> Reader:
+    """Make a reader of the text that a setting would hold; ``parser`` raises ValueError."""
+
+    def read(_notes: Notes, node: YamlNode) -> Any:
+        try:
+            return parser(node.text if isinstance(node, YamlScalar) else "")
+        except ValueError:
+            raise WrongValueError(wanted) from None
+
+    return read
+
+
+count: Final = number(1, 1_000_000)
+seconds: Final = parsed(values.positive_duration, "a duration above 0, such as 500ms, 15s or 2m")
+size: Final = parsed(values.size(1), "a size above 0, such as 8KiB, 10MiB or a number of bytes")

@@ -1,0 +1,92 @@
+"""Variables of envoyproxy/ratelimit that do not work: those that end the start, and those that nothing reads."""
+
+from typing import Any, Final
+
+from ratelimitd.config.values import boolean, text
+from ratelimitd.settings.rows import Row, Secret, Status
+
+
+def _refused(name: str, default: str, doc: str, secret: Secret = Secret.NO) -> Row[Any]:
+    parse = boolean if default == "false" else text
+    return Row(parse, default, doc, name=name, status=Status.REFUSED, secret=secret)
+
+
+def _unread(default: str, doc: str, *names: str) -> list[Row[Any]]:
+    return [Row(text, default, doc, name=name, status=Status.UNREAD, secret=Secret.WHOLE) for name in names]
+
+
+_MEMCACHE: Final = "Counters in memcache; use Redis or memory."
+_XDS: Final = "The policy over xDS."
+_ALL_AT_ONCE: Final = "All nodes of a cluster are asked at once."
+_PIPELINE: Final = "Every decision of an event-loop tick goes to Redis in one round trip."
+_STATSD: Final = "statsd; metrics are served for Prometheus instead."
+_TRACING: Final = "Tracing."
+
+UNBUILT: Final[tuple[Row[Any], ...]] = (
+    *_unread(
+        "",
+        "Upstream does not read it either: GRPC_CLIENT_TLS_CACERT asks clients for certificates.",
+        "GRPC_SERVER_TLS_CA_CERT",
+    ),
+    _refused("MEMCACHE_HOST_PORT", "", _MEMCACHE),
+    _refused("MEMCACHE_SRV", "", _MEMCACHE),
+    _refused("USE_CALENDAR_MONTH_RATE_LIMIT", "false", "Calendar months; a month is 30 days here."),
+    *_unread("WAIT", "A full pool never opens more connections.", "REDIS_PERSECOND_POOL_ON_EMPTY_BEHAVIOR"),
+    *_unread("0", _PIPELINE, "REDIS_PERSECOND_PIPELINE_WINDOW", "REDIS_PERSECOND_PIPELINE_LIMIT"),
+    *_unread("1", _ALL_AT_ONCE, "REDIS_PERSECOND_CLUSTER_PIPELINE_PARALLELISM"),
+    *_unread("0", _PIPELINE, "REDIS_PIPELINE_WINDOW", "REDIS_PIPELINE_LIMIT"),
+    *_unread("1", _ALL_AT_ONCE, "REDIS_CLUSTER_PIPELINE_PARALLELISM"),
+    *_unread(
+        "false", "Health follows Redis only where a limit needs it to answer.", "REDIS_HEALTH_CHECK_ACTIVE_CONNECTION"
+    ),
+    *_unread("WAIT", "A full pool never opens more connections.", "REDIS_POOL_ON_EMPTY_BEHAVIOR"),
+    *_unread("", "Gone from upstream too.", "REDIS_POOL_ON_EMPTY_WAIT_DURATION"),
+    *_unread(
+        "",
+        "The service listens before Redis is up and connects when it is.",
+        "REDIS_STARTUP_INITIAL_INTERVAL",
+        "REDIS_STARTUP_MAX_INTERVAL",
+        "REDIS_STARTUP_MAX_ELAPSED_TIME",
+    ),
+    *_unread("false", "Broken connections are closed in any case.", "REDIS_CLOSE_CONNECTION_ON_READONLY_ERROR"),
+    *_unread("false", "is_negative_hits is always honoured.", "ENABLE_NEGATIVE_HITS"),
+    *_unread("0", _MEMCACHE, "MEMCACHE_SRV_REFRESH"),
+    *_unread("2", _MEMCACHE, "MEMCACHE_MAX_IDLE_CONNS"),
+    *_unread("false", _MEMCACHE, "MEMCACHE_TLS", "MEMCACHE_TLS_SKIP_HOSTNAME_VERIFICATION"),
+    *_unread("", _MEMCACHE, "MEMCACHE_TLS_CLIENT_CERT", "MEMCACHE_TLS_CLIENT_KEY", "MEMCACHE_TLS_CACERT"),
+    *_unread("default", _XDS, "CONFIG_GRPC_XDS_NODE_ID"),
+    *_unread("localhost:18000", _XDS, "CONFIG_GRPC_XDS_SERVER_URL"),
+    *_unread("3s", _XDS, "CONFIG_GRPC_XDS_SERVER_CONNECT_RETRY_INTERVAL"),
+    *_unread("false", _XDS, "CONFIG_GRPC_XDS_SERVER_USE_TLS"),
+    *_unread(
+        "",
+        _XDS,
+        "CONFIG_GRPC_XDS_NODE_METADATA",
+        "CONFIG_GRPC_XDS_CLIENT_ADDITIONAL_HEADERS",
+        "CONFIG_GRPC_XDS_CLIENT_TLS_CERT",
+        "CONFIG_GRPC_XDS_CLIENT_TLS_KEY",
+        "CONFIG_GRPC_XDS_SERVER_TLS_CACERT",
+        "CONFIG_GRPC_XDS_SERVER_TLS_SAN",
+        "XDS_CLIENT_MAX_MSG_SIZE_IN_BYTES",
+    ),
+    *_unread("10s", _XDS, "XDS_CLIENT_BACKOFF_INITIAL_INTERVAL"),
+    *_unread("60s", _XDS, "XDS_CLIENT_BACKOFF_MAX_INTERVAL"),
+    *_unread("0.5", _XDS, "XDS_CLIENT_BACKOFF_RANDOM_FACTOR"),
+    *_unread("true", _XDS, "XDS_CLIENT_BACKOFF_JITTER"),
+    *_unread("false", _STATSD + " Upstream's default is true.", "USE_STATSD"),
+    *_unread("false", _STATSD, "USE_DOG_STATSD"),
+    *_unread("", _STATSD, "USE_DOG_STATSD_MOGRIFIERS", "DOG_STATSD_MOGRIFIER_*"),
+    *_unread("localhost", _STATSD, "STATSD_HOST"),
+    *_unread("8125", _STATSD, "STATSD_PORT"),
+    *_unread("tcp", _STATSD, "STATSD_PROTOCOL"),
+    *_unread("10s", "Metrics are current at every scrape.", "STATS_FLUSH_INTERVAL"),
+    *_unread("", _STATSD, "EXTRA_TAGS", "GOSTATS_FLUSH_INTERVAL_SECONDS", "GOSTATS_LOGGING_SINK_DISABLED"),
+    *_unread("", "Metrics have their names and labels without a mapping.", "PROMETHEUS_MAPPER_YAML"),
+    *_unread("false", "Response times are in seconds, as the name says.", "PROMETHEUS_RESPONSE_TIME_AS_MILLISECONDS"),
+    *_unread("false", _TRACING, "TRACING_ENABLED"),
+    *_unread("RateLimit", _TRACING, "TRACING_SERVICE_NAME"),
+    *_unread("", _TRACING, "TRACING_SERVICE_NAMESPACE", "TRACING_SERVICE_INSTANCE_ID", "OTEL_EXPORTER_OTLP_*"),
+    *_unread("http", _TRACING, "TRACING_EXPORTER_PROTOCOL"),
+    *_unread("1", _TRACING, "TRACING_SAMPLING_RATE"),
+)
+"""A name that ends in ``*`` stands for all that begin so."""
