@@ -16,7 +16,7 @@ SHOWN_MAX: Final = 200
 """Characters of a wrong key or value that an error repeats: enough to find it, short enough for a log line."""
 
 Reader = Callable[[Notes, YamlNode], Any]
-"""Returns the value of a node. Raises WrongValueError; what is wrong further inside is noted instead."""
+"""Returns the value of a node. Raises WrongValueError for the value as a whole; errors inside of it are noted."""
 
 Keys = Mapping[str, Reader]
 """The keys of one kind of map, each with the reader of its value."""
@@ -34,7 +34,7 @@ class MapFound(NamedTuple):
 
     Attributes:
         fields: the values that could be read.
-        sound: nothing inside was wrong, so every key that is needed is among the fields.
+        sound: no error was noted, so every needed key is among the fields.
     """
 
     reader: "MapReader"
@@ -56,7 +56,7 @@ class MapFound(NamedTuple):
 
 
 def fields_of(found: MapFound) -> Fields:
-    """Make nothing else of a map."""
+    """Return the fields as the value of the map."""
     return found.fields
 
 
@@ -67,10 +67,10 @@ class MapReader:
     Attributes:
         what: its name in errors.
         keys: the keys it may hold.
-        needed: those that it must hold.
-        make: makes the value; also called for a map that is not sound, to note what else is wrong.
-        null_is_absent: False: null is a value, and readers get it.
-        quoted: False: errors repeat no key of the file, which may be a secret in the wrong place.
+        needed: those that must be present and not null.
+        make: makes the value; also called for a map that is not sound, to note further errors.
+        null_is_absent: False: readers get null as any other value.
+        quoted: False: errors repeat no unknown key, which may be a secret in the wrong place.
     """
 
     what: str
@@ -81,7 +81,7 @@ class MapReader:
     quoted: bool = True
 
     def __call__(self, notes: Notes, node: YamlNode) -> Any:
-        """Read the map; a node that is none is noted, and then read as an empty one without needed keys."""
+        """Read the map. For another node an error is noted, and ``make`` gets no fields."""
         before = len(notes.errors)
         fields = self._values(notes, node)
         return self.make(MapFound(self, notes, node, fields, len(notes.errors) == before))
