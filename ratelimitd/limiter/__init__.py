@@ -7,18 +7,17 @@ The path of a request, which ``engine.py`` walks::
                     tally (stats) -> Answer (answer) -> the edge that asked
 """
 
-from .answer import NO_LIMIT, UNLIMITED, Answer, Status, answer, metadata_of, tally
+from .answer import NO_LIMIT, UNLIMITED, Answer, Status, metadata_of
 from .engine import Counts, Engine, NoPolicyError
 from .guards import Fallback, OverLimitCache
 from .keys import KeyMaker, key_maker
 from .modes import ENFORCED, Modes
 from .new_keys import NewKeys
-from .plan import Planner, PlanOptions, cost_of
-from .seam import COST_MAX, Ask, Charge, Done, Failure, FailureKind, Guard, Item, Outcome, Plan, Request, Store
-from .stats import Tallies, Tally, count, near_limit
+from .plan import Planner, PlanOptions
+from .seam import Ask, Charge, Done, Failure, FailureKind, Guard, Item, Outcome, Plan, Request, Store
+from .stats import Tallies, Tally
 
 __all__ = [
-    "COST_MAX",
     "ENFORCED",
     "NO_LIMIT",
     "UNLIMITED",
@@ -47,11 +46,6 @@ __all__ = [
     "Store",
     "Tallies",
     "Tally",
-    "answer",
-    "cost_of",
-    "count",
     "key_maker",
     "metadata_of",
-    "near_limit",
-    "tally",
 ]

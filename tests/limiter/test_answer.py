@@ -13,10 +13,9 @@ from ratelimitd.limiter import (
     Plan,
     Status,
     Tally,
-    answer,
     metadata_of,
-    tally,
 )
+from ratelimitd.limiter.answer import answer, tally
 from ratelimitd.policy import Limit, Match, Unit
 
 SECOND = 1_000_000

@@ -2,8 +2,9 @@ import tracemalloc
 
 import pytest
 
-from ratelimitd.limiter import COST_MAX, Modes, Planner, PlanOptions, Request, Tallies, cost_of, key_maker
-from ratelimitd.limiter.plan import PLANS_BYTES
+from ratelimitd.limiter import Modes, Planner, PlanOptions, Request, Tallies, key_maker
+from ratelimitd.limiter.plan import PLANS_BYTES, cost_of
+from ratelimitd.limiter.seam import COST_MAX
 from ratelimitd.policy import Descriptor, Unit, parse
 
 POLICY = b"""
