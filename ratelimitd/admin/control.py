@@ -12,8 +12,7 @@ from typing import Any, Final, NamedTuple, cast
 
 import structlog
 
-from ratelimitd.algorithms import SECOND, Decision, counter_key
-from ratelimitd.algorithms.fixed_window import SATURATED
+from ratelimitd.algorithms import SATURATED, SECOND, Decision, counter_key
 from ratelimitd.descriptor_text import show
 from ratelimitd.limiter import Ask, Charge, Failure, OverLimitCache, Plan, Store
 from ratelimitd.limiter import Request as Asked

@@ -1,15 +1,19 @@
 """HOW it is decided: pure integer algorithms, each once in Python and once in Lua."""
 
+from .fixed_window import SATURATED
 from .rate import EXACT, NEVER, SECOND, Decision, Rate, RateError
+from .sliding_window import Log
 from .table import ALGORITHMS, Algorithm, Step, counter_key, deviation, make_rate, window_start
 
 __all__ = [
     "ALGORITHMS",
     "EXACT",
     "NEVER",
+    "SATURATED",
     "SECOND",
     "Algorithm",
     "Decision",
+    "Log",
     "Rate",
     "RateError",
     "Step",

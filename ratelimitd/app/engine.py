@@ -1,13 +1,12 @@
 """From settings to the engine: store, guards, service and what they count."""
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 from ratelimitd.algorithms import SECOND
-from ratelimitd.limiter import AnswerOptions, Engine, Fallback, Guard, NewKeys, OverLimitCache, PlanOptions, Tallies
+from ratelimitd.limiter import Engine, Fallback, Guard, Modes, NewKeys, OverLimitCache, PlanOptions, Tallies
 from ratelimitd.observe.metrics import Counters
 from ratelimitd.policy import OnStoreFailure
-from ratelimitd.rls import Bounds, Decided, EncodeOptions, RateLimitService, ServiceOptions
+from ratelimitd.rls import Bounds, EncodeOptions, Listener, RateLimitService, ServiceOptions
 from ratelimitd.settings import Settings
 from ratelimitd.stores.memory import MemoryStore
 from ratelimitd.stores.redis import RedisStore
@@ -38,7 +37,7 @@ class Parts(NamedTuple):
     new_keys: NewKeys | None
 
 
-def build(settings: Settings, listener: Callable[[Decided], None] | None) -> Parts:
+def build(settings: Settings, listener: Listener | None) -> Parts:
     """Build the engine; it decides once its service has a planner. Needs a running event loop."""
     tallies, counters = Tallies(settings.request_made_series), Counters()
     watch, fallbacks = RedisWatch(), dict.fromkeys(OnStoreFailure, 0)
@@ -59,25 +58,20 @@ def build(settings: Settings, listener: Callable[[Decided], None] | None) -> Par
         guards.append(new_keys)
     if settings.local_cache_size_in_bytes:
         guards.append(OverLimitCache(settings.local_cache_size_in_bytes))
-    engine = Engine(memory if redis is None else redis, guards)
-    service = RateLimitService(engine, tallies, counters, _service_options(settings), listener)
+    modes = Modes(settings.shadow_mode, settings.quota_mode)
+    engine = Engine(memory if redis is None else redis, counters, guards, modes)
+    service = RateLimitService(engine, tallies, counters.called, _service_options(settings), listener)
     return Parts(engine, service, tallies, counters, memory, redis, watch, fallbacks, new_keys)
 
 
-def plan_options(settings: Settings) -> PlanOptions:
+def plan_options(settings: Settings, modes: Modes) -> PlanOptions:
     """What planning needs of the settings."""
     return PlanOptions(
         all_or_nothing=settings.stop_cache_key_increment_when_overlimit,
-        shadow_mode=settings.shadow_mode,
-        quota_mode=settings.quota_mode,
+        modes=modes,
         near_limit_ratio=settings.near_limit_ratio,
         identity_secret=settings.identity_secret.encode(),
     )
-
-
-def answer_options(settings: Settings) -> AnswerOptions:
-    """What answering needs of the settings."""
-    return AnswerOptions(shadow_mode=settings.shadow_mode, quota_mode=settings.quota_mode)
 
 
 def store_budget(settings: Settings) -> int:
@@ -89,12 +83,10 @@ def _service_options(settings: Settings) -> ServiceOptions:
     names = (settings.limit_limit_header, settings.limit_remaining_header, settings.limit_reset_header)
     return ServiceOptions(
         bounds=Bounds(settings.max_descriptors, settings.max_entries),
-        answer=answer_options(settings),
         encode=EncodeOptions(
             limit_headers=names if settings.limit_response_headers_enabled else (),
             ietf_headers=settings.ietf_ratelimit_headers,
             dynamic_metadata=settings.response_dynamic_metadata,
-            quota_mode=settings.quota_mode,
         ),
         budget=store_budget(settings),
     )

@@ -113,7 +113,7 @@ class Policies:
 
     def planner(self, policy: Policy, tallies: Tallies) -> Planner:
         """Return what plans requests by this policy, and counts into these tallies."""
-        return Planner(policy, self._keys, tallies, plan_options(self._settings))
+        return Planner(policy, self._keys, tallies, plan_options(self._settings, self._parts.engine.modes))
 
     async def reload(self) -> None:
         """Load what the source holds now; on any error the policy in force stays."""

@@ -13,7 +13,6 @@ import structlog
 from ratelimitd import __version__
 from ratelimitd.admin import Routes, gateway_routes, listen
 from ratelimitd.gateway.access_log import AccessLog, Account, Handled
-from ratelimitd.gateway.decide import Decider
 from ratelimitd.gateway.default import default_file
 from ratelimitd.gateway.model import Admin, Gateway
 from ratelimitd.gateway.proxy import Proxy, render
@@ -26,7 +25,7 @@ from ratelimitd.policy import PolicyErrors
 from ratelimitd.settings import Settings
 from ratelimitd.sources import GatewayFile
 
-from .engine import Parts, answer_options, build, store_budget
+from .engine import build, store_budget
 from .exposition import exposition
 from .gateway_files import GatewayFiles, read
 from .gateway_metrics import gateway_families
@@ -62,7 +61,8 @@ async def _start(settings: Settings, config: str | None, stack: AsyncExitStack, 
     stack.callback(sweeper.close)
     access = AccessLog(asyncio.get_running_loop().call_soon)
     stack.callback(access.flush)
-    proxy = Proxy(_decider(settings, parts), _reporter(account, access))
+    clock = asyncio.get_running_loop().time
+    proxy = Proxy(parts.engine, store_budget(settings), clock, _reporter(account, access))
     server = Server(proxy.handle, gateway.limits, sweeper, render=render, refused=_refusals(account, access))
     files = GatewayFiles(gateway, proxy, server, sweeper)
     stack.push_async_callback(files.close)
@@ -98,11 +98,6 @@ async def _first(path: str) -> Gateway:
         for error in errors.errors:
             log.error(str(error))  # noqa: TRY400 - its text is all a reader needs
         raise StartError(f"the gateway file has {len(errors.errors)} errors") from None
-
-
-def _decider(settings: Settings, parts: Parts) -> Decider:
-    clock = asyncio.get_running_loop().time
-    return Decider(parts.engine, answer_options(settings), store_budget(settings), clock)
 
 
 def _reporter(account: Account, access: AccessLog) -> Callable[[Handled], None]:

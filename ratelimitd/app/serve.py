@@ -54,7 +54,7 @@ async def _start(settings: Settings, config: tuple[str, ...], stack: AsyncExitSt
 def open_grpc(service: Service) -> tuple[Serving, Front]:
     """Bind the gRPC port for Envoy's API; it answers once its server is started. Raises OSError."""
     parts = service.parts
-    health = GrpcHealth(lambda: service.health.healthy, parts.counters)
+    health = GrpcHealth(lambda: service.health.healthy, parts.counters.called)
     service.health.subscribe(lambda _: health.changed())
     serving = grpc_server(service.settings, handlers(parts.service, health))
 

@@ -9,9 +9,7 @@ import click
 
 from ratelimitd.gateway.file import domain_of, read_gateway
 from ratelimitd.gateway.model import DEFAULT_ALGORITHM, Gateway
-from ratelimitd.policy import Domain, Parsed, PolicyErrors, assemble, examine
-from ratelimitd.policy.model import UPSTREAM_ALGORITHM
-from ratelimitd.policy.rows import DomainRow, Row
+from ratelimitd.policy import UPSTREAM_ALGORITHM, Domain, DomainRow, Parsed, PolicyErrors, Row, assemble, examine
 from ratelimitd.sources import GatewayFile, read_file, read_files, tiers_beside
 
 from .flags import ERROR, OK

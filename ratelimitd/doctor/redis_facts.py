@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import hiredis
 
-from ratelimitd.limiter.seam import Failure
+from ratelimitd.limiter import Failure
 from ratelimitd.stores.redis.connection import Link, LinkError, talk
 from ratelimitd.stores.redis.dial import dial
 from ratelimitd.stores.redis.probe import probe_of

@@ -3,20 +3,27 @@
 import json
 import random
 import re
+import time
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
+import structlog
+
+from ratelimitd.algorithms import SECOND
 from ratelimitd.http1 import Exchange, Headers, Refusal, Request, Summary, Upstream, to_upstream
-from ratelimitd.limiter import Answer, Plan
+from ratelimitd.limiter import Answer, Ask, Engine, Plan
+from ratelimitd.limiter import Request as LimitRequest
+from ratelimitd.policy import Descriptor
 
 from .access_log import Handled
 from .client_address import Trusts, client_address
-from .decide import Decided, Decider
 from .limit_headers import limit_headers, retry_after
 from .model import Gateway
 from .paths import PathError, target
 from .routing import Routed, Router, repeated
+
+log = structlog.stdlib.get_logger(__name__)
 
 Internal = Callable[[Exchange], None]
 """Answers a path of our own, such as /metrics."""
@@ -61,16 +68,24 @@ class Live(NamedTuple):
 class Proxy:
     """Handles requests by the file in force.
 
+    Args:
+        budget: µs a store may take.
+        clock: the event loop's, seconds.
+
     Attributes:
         live: None until the first file is loaded; then requests are 503.
-        decider: says whether a request may pass.
+        engine: says whether a request may pass.
         report: hears how each request went.
     """
 
-    def __init__(self, decider: Decider, report: Callable[[Handled], None]) -> None:
+    def __init__(
+        self, engine: Engine, budget: int, clock: Callable[[], float], report: Callable[[Handled], None]
+    ) -> None:
         self.live: Live | None = None
-        self.decider = decider
+        self.engine = engine
         self.report = report
+        self._budget = budget
+        self._clock = clock
 
     def handle(self, request: Request, exchange: Exchange) -> None:
         """Answer a request through its exchange."""
@@ -85,6 +100,10 @@ class Proxy:
             passage.answer(503)
         else:
             passage.begin(live)
+
+    def deadline(self) -> int:
+        """When the store's budget of a request ends that comes now, by the clock, µs."""
+        return int(self._clock() * SECOND) + self._budget
 
 
 class Passage:
@@ -124,18 +143,34 @@ class Passage:
             return
         descriptors = routed.descriptors(asked, self._client)
         if descriptors:
-            self._proxy.decider.decide(live.domain, descriptors, partial(self._decided, live, routed))
+            self._decide(live, routed, descriptors)
         else:
             self._forward(live, routed, [])
 
-    def _decided(self, live: Live, routed: Routed, decided: Decided) -> None:
-        plan, told = decided
-        if plan is None or told is None or told.failure is not None:
-            self.answer(503, [(b"Retry-After", b"1")])
+    def _decide(self, live: Live, routed: Routed, descriptors: tuple[Descriptor, ...]) -> None:
+        """Ask the engine, which answers now or when the store has answered."""
+        engine = self._proxy.engine
+        try:
+            ask = engine.ask(descriptors, partial(LimitRequest, live.domain), self._proxy.deadline())
+        except Exception as error:  # noqa: BLE001 - whatever it is, the client must be answered
+            self._failed(None, error)
+        else:
+            engine.decide((ask,), time.time_ns() // 1000, partial(self._decided, live, routed), self._failed)
+
+    def _failed(self, _: Any, error: Exception) -> None:
+        log.error("a request met a fault of ours", exc_info=error)
+        self._undecided()
+
+    def _undecided(self) -> None:
+        self.answer(503, [(b"Retry-After", b"1")])
+
+    def _decided(self, live: Live, routed: Routed, ask: Ask, told: Answer) -> None:
+        if told.failure is not None:
+            self._undecided()
             return
         headers = limit_headers(told)
         if told.over:
-            self._limit = limit_name(plan, told)
+            self._limit = limit_name(ask.plan, told)
             headers.append((b"Retry-After", b"%d" % retry_after(told)))
             self.answer(live.gateway.rate_limited_status, headers, error=429)
         else:

@@ -1,22 +1,30 @@
-"""The ENGINE: from a request to charges, and from their outcomes to an answer."""
+"""The ENGINE: from a request to charges, and from their outcomes to an answer.
 
-from .answer import NO_LIMIT, UNLIMITED, Answer, AnswerOptions, Status, answer, metadata_of, tally
-from .engine import Engine
+The path of a request, which ``engine.py`` walks::
+
+    Engine.ask      key -> Plan: remembered, or made by Planner (plan, keys) -> Ask
+    Engine.decide   guards' before (guards, new_keys) -> Store.charge (seam) -> guards' after
+                    tally (stats) -> Answer (answer) -> the edge that asked
+"""
+
+from .answer import NO_LIMIT, UNLIMITED, Answer, Status, metadata_of
+from .engine import Counts, Engine, NoPolicyError
 from .guards import Fallback, OverLimitCache
 from .keys import KeyMaker, key_maker
+from .modes import ENFORCED, Modes
 from .new_keys import NewKeys
-from .plan import Planner, PlanOptions, cost_of
-from .seam import COST_MAX, Ask, Charge, Done, Failure, FailureKind, Guard, Item, Outcome, Plan, Request, Store, decide
-from .stats import Tallies, Tally, count, near_limit
+from .plan import Planner, PlanOptions
+from .seam import Ask, Charge, Done, Failure, FailureKind, Guard, Item, Outcome, Plan, Request, Store
+from .stats import Tallies, Tally
 
 __all__ = [
-    "COST_MAX",
+    "ENFORCED",
     "NO_LIMIT",
     "UNLIMITED",
     "Answer",
-    "AnswerOptions",
     "Ask",
     "Charge",
+    "Counts",
     "Done",
     "Engine",
     "Failure",
@@ -25,7 +33,9 @@ __all__ = [
     "Guard",
     "Item",
     "KeyMaker",
+    "Modes",
     "NewKeys",
+    "NoPolicyError",
     "Outcome",
     "OverLimitCache",
     "Plan",
@@ -36,12 +46,6 @@ __all__ = [
     "Store",
     "Tallies",
     "Tally",
-    "answer",
-    "cost_of",
-    "count",
-    "decide",
     "key_maker",
     "metadata_of",
-    "near_limit",
-    "tally",
 ]

@@ -7,6 +7,7 @@ from ratelimitd.algorithms import NEVER, Decision
 from ratelimitd.config.values import UINT32_MAX
 from ratelimitd.policy import Limit
 
+from .modes import Modes
 from .seam import Ask, Failure, Item, Outcome, Plan
 from .stats import count
 
@@ -44,18 +45,11 @@ class Answer(NamedTuple):
     shadowed: bool
 
 
-class AnswerOptions(NamedTuple):
-    """SHADOW_MODE (only the overall code is forced) and QUOTA_MODE (every limit is a quota limit)."""
-
-    shadow_mode: bool = False
-    quota_mode: bool = False
-
-
 NO_LIMIT: Final = Status(over=False, limit=None, remaining=0, reset=0)
 UNLIMITED: Final = Status(over=False, limit=None, remaining=UINT32_MAX, reset=0)
 
 
-def answer(plan: Plan, outcomes: Sequence[Outcome], options: AnswerOptions) -> Answer:
+def answer(plan: Plan, outcomes: Sequence[Outcome], modes: Modes) -> Answer:
     """Hold the outcomes against the rules of shadow and quota limits (envoyproxy/ratelimit's service).
 
     The request is over when a limit that is neither shadow nor quota denied it, or when every descriptor with a quota
@@ -70,7 +64,7 @@ def answer(plan: Plan, outcomes: Sequence[Outcome], options: AnswerOptions) -> A
         first, last, unlimited, _ = item
         if first == last:
             statuses.append(UNLIMITED if unlimited else NO_LIMIT)
-            quotas += options.quota_mode and not unlimited
+            quotas += modes.quota and not unlimited
             continue
         outcome = outcomes[first]
         if first + 1 == last and charges[first].binding and type(outcome) is Decision:
@@ -79,14 +73,14 @@ def answer(plan: Plan, outcomes: Sequence[Outcome], options: AnswerOptions) -> A
             over = over or denied
             statuses.append(_status(charges[first].limit, outcome, denied))
             continue
-        verdict = _verdict(plan, item, outcomes, options)
+        verdict = _verdict(plan, item, outcomes, modes)
         statuses.append(verdict.status)
         failure = failure or verdict.failure
         over = over or verdict.over
         quotas += verdict.quota
         quotas_over += verdict.quota_over
     over = over or (quotas > 0 and quotas == quotas_over)
-    shadowed = over and options.shadow_mode
+    shadowed = over and modes.shadow
     return Answer(over and not shadowed, None if over else failure, tuple(statuses), shadowed)
 
 
@@ -98,7 +92,7 @@ class _Verdict(NamedTuple):
     failure: Failure | None
 
 
-def _verdict(plan: Plan, item: Item, outcomes: Sequence[Outcome], options: AnswerOptions) -> _Verdict:
+def _verdict(plan: Plan, item: Item, outcomes: Sequence[Outcome], modes: Modes) -> _Verdict:
     """Weigh the limits of one descriptor; the one that binds is shown."""
     over = quota = quota_over = False
     failure: Failure | None = None
@@ -108,7 +102,7 @@ def _verdict(plan: Plan, item: Item, outcomes: Sequence[Outcome], options: Answe
         limit, outcome = plan.charges[index].limit, outcomes[index]
         if isinstance(outcome, Decision):
             denied = not outcome.allowed and not limit.shadow_mode
-            if options.quota_mode or limit.quota_mode:
+            if modes.quota or limit.quota_mode:
                 quota = quota or not limit.shadow_mode
                 quota_over = quota_over or denied
             else:

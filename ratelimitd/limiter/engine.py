@@ -1,9 +1,46 @@
-"""What decides, shared by every edge of a process: the policy in force, the guards, and the store."""
+"""The engine: the one way from a request to its answer, for every edge of a process. Start reading here.
+
+An edge (Envoy's API, the gateway, the simulator) calls ``ask`` for each request of a batch, then ``decide`` for the
+batch. Time is an argument. An error is handed to the edge, which logs it and answers its caller.
+"""
 
 from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Protocol, TypeVar
 
+from ratelimitd.policy import Descriptor
+
+from .answer import Answer, answer, tally
+from .modes import ENFORCED, Modes
 from .plan import Planner
-from .seam import Ask, Done, Guard, Store, decide
+from .seam import Ask, Done, Guard, Plan, Request, Store
+
+Key = TypeVar("Key", bytes, tuple[Descriptor, ...])
+"""Names a request of an edge: equal keys are equal requests."""
+
+Answered = Callable[[Ask, Answer], None]
+"""Passes an answer to the caller of an ask; called once for each."""
+
+Failed = Callable[[Any, Exception], None]
+"""Tells a caller, by its ask's tag, that its request could not be decided."""
+
+
+class Counts(Protocol):
+    """What the engine counts beside its limits, as envoyproxy/ratelimit names it.
+
+    Attributes:
+        service_error: requests that could not be decided: no policy, no valid request, an unhandled error.
+        redis_error: requests that failed because of the store.
+        global_shadow_mode: answers that SHADOW_MODE turned to OK.
+    """
+
+    service_error: int
+    redis_error: int
+    global_shadow_mode: int
+
+
+class NoPolicyError(Exception):
+    """No policy was loaded yet."""
 
 
 class Engine:
@@ -13,17 +50,78 @@ class Engine:
         planner: the policy in force; None until the first one is loaded. Swap it to reload.
         store: where counts live.
         guards: what stands before it, outermost first.
+        modes: as the planner has them.
     """
 
-    __slots__ = ("guards", "planner", "store")
+    __slots__ = ("_counts", "guards", "modes", "planner", "store")
 
-    def __init__(self, store: Store, guards: Sequence[Guard]) -> None:
+    def __init__(self, store: Store, counts: Counts, guards: Sequence[Guard] = (), modes: Modes = ENFORCED) -> None:
         self.planner: Planner | None = None
         self.store = store
         self.guards = guards
+        self.modes = modes
+        self._counts = counts
+
+    def ask(self, key: Key, read: Callable[[Key], Request], deadline: int = 0, tag: Any = None) -> Ask:
+        """Plan a request. ``read`` returns it for its key, and is called only when no plan is remembered for that.
+
+        See ``Ask`` for ``deadline`` and ``tag``. Raises NoPolicyError, and what ``read`` raises.
+        """
+        planner = self.planner
+        if planner is None:
+            self._counts.service_error += 1
+            raise NoPolicyError
+        plan = planner.recall(key)
+        if plan is None:
+            plan = self._plan(planner, key, read)
+        return Ask(plan, list(plan.costs), atomic=plan.atomic, deadline=deadline, tag=tag)
+
+    def _plan(self, planner: Planner, key: Key, read: Callable[[Key], Request]) -> Plan:
+        try:
+            plan = planner.plan(read(key))
+        except Exception:
+            self._counts.service_error += 1
+            raise
+        planner.remember(key, plan, len(key) if isinstance(key, bytes) else 0)
+        return plan
 
     def decide(
-        self, asks: Sequence[Ask], now: int, done: Done, failed: Callable[[Sequence[Ask], Exception], None]
+        self, asks: Sequence[Ask], now: int, answered: Answered, failed: Failed, done: Done = lambda _: None
     ) -> None:
-        """See ``seam.decide``."""
-        decide(self.guards, self.store, asks, now, done, failed)
+        """Take asks through the guards and the store, and answer each when its own last charge is complete.
+
+        ``now`` is wall-clock µs. Each ask is passed to ``answered``; or to ``failed`` when a guard, the store or
+        ``answered`` raised, so that no caller waits for ever. ``done`` is called after each group of asks that
+        completed together.
+        """
+        try:
+            for guard in self.guards:
+                guard.before(asks, now)
+            self.store.charge(asks, now, partial(self._completed, now, answered, failed, done))
+        except Exception as error:  # noqa: BLE001 - whatever it is, callers must be answered
+            self._fail(asks, failed, error)
+
+    def _completed(self, now: int, answered: Answered, failed: Failed, done: Done, asks: Sequence[Ask]) -> None:
+        """Answer asks that the store is done with; an error stays with the one that met it."""
+        try:
+            for guard in reversed(self.guards):
+                guard.after(asks, now)
+        except Exception as error:  # noqa: BLE001 - as above
+            self._fail(asks, failed, error)
+            return
+        counts, modes = self._counts, self.modes
+        for ask in asks:
+            try:
+                tally(ask)
+                told = answer(ask.plan, ask.outcomes, modes)
+                counts.global_shadow_mode += told.shadowed
+                counts.redis_error += told.failure is not None
+                answered(ask, told)
+            except Exception as error:  # noqa: BLE001 - the others of the batch must be answered
+                self._fail((ask,), failed, error)
+        done(asks)
+
+    def _fail(self, asks: Sequence[Ask], failed: Failed, error: Exception) -> None:
+        for ask in asks:
+            self._counts.service_error += 1
+            failed(ask.tag, error)

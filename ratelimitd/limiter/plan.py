@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 from ratelimitd.policy import Descriptor, Domain, Identity, Limit, Match, Policy, identify, match, recounted
 
 from .keys import KeyMaker
+from .modes import Modes
 from .seam import COST_MAX, Charge, Item, Plan, Request
 from .stats import Tallies, Tally, near_limit
 
@@ -38,14 +39,13 @@ class PlanOptions(NamedTuple):
 
     Attributes:
         all_or_nothing: STOP_CACHE_KEY_INCREMENT_WHEN_OVERLIMIT: every domain is all_or_nothing.
-        shadow_mode, quota_mode: SHADOW_MODE and QUOTA_MODE: no limit vetoes another.
+        modes: in either of them no limit vetoes another.
         near_limit_ratio: NEAR_LIMIT_RATIO.
         identity_secret: IDENTITY_SECRET; empty: API keys are counted by their plain SHA-256.
     """
 
     all_or_nothing: bool = False
-    shadow_mode: bool = False
-    quota_mode: bool = False
+    modes: Modes = Modes()
     near_limit_ratio: float = 0.8
     identity_secret: bytes = b""
 
@@ -160,8 +160,8 @@ class Planner:
         )
 
     def _charge(self, domain: Domain, found: Match, limit: Limit) -> Charge:
-        options = self._options
-        vetoes = not (limit.shadow_mode or limit.quota_mode or options.shadow_mode or options.quota_mode)
+        modes = self._options.modes
+        vetoes = not (limit.shadow_mode or limit.quota_mode or modes.shadow or modes.quota)
         return Charge(limit, self._keys(domain.name, found.identity, limit), vetoes)
 
 

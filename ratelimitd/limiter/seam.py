@@ -147,33 +147,3 @@ class Guard(Protocol):
 
     def after(self, asks: Sequence[Ask], now: int) -> None:
         """Learn from the outcomes, or replace a Failure."""
-
-
-def decide(
-    guards: Sequence[Guard],
-    store: Store,
-    asks: Sequence[Ask],
-    now: int,
-    done: Done,
-    failed: Callable[[Sequence[Ask], Exception], None],
-) -> None:
-    """Take asks through the guards and the store; each reaches ``done`` once, as its own last charge completes.
-
-    A fault in a guard or a store hands the asks it met to ``failed`` instead, so that no caller waits for ever.
-    """
-
-    def completed(group: Sequence[Ask]) -> None:
-        try:
-            for guard in reversed(guards):
-                guard.after(group, now)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the callers must be answered
-            failed(group, error)
-        else:
-            done(group)
-
-    try:
-        for guard in guards:
-            guard.before(asks, now)
-        store.charge(asks, now, completed)
-    except Exception as error:  # noqa: BLE001
-        failed(asks, error)

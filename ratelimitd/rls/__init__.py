@@ -7,14 +7,14 @@ from .encode import EncodeOptions
 from .health import CHECK, WATCH, GrpcHealth
 from .json import decide_json, read_json
 from .reflection import PACKAGES, reflection_handler, reflection_method
-from .service import NOT_LOADED, SHOULD_RATE_LIMIT, Decided, RateLimitService, ServiceOptions
+from .service import NOT_LOADED, SHOULD_RATE_LIMIT, Listener, RateLimitService, ServiceOptions
 
 __all__ = [
     "NOT_LOADED",
     "Bounds",
-    "Decided",
     "EncodeOptions",
     "GrpcHealth",
+    "Listener",
     "RateLimitService",
     "RequestError",
     "ServiceOptions",

@@ -2,15 +2,15 @@
 
 import structlog
 
+from ratelimitd.limiter import Answer, Plan
+
 from .encode import shown_unit
-from .service import Decided
 
 log = structlog.stdlib.get_logger(__name__)
 
 
-def narrate(decided: Decided) -> None:
+def narrate(plan: Plan, answer: Answer) -> None:
     """Log one decision: what was asked, and what each descriptor was told."""
-    plan, answer = decided
     told = []
     for descriptor, status in zip(plan.request.descriptors, answer.statuses, strict=True):
         asked = ",".join(f"{_text(key)}={_text(value)}" for key, value in descriptor.entries) or "(no entries)"

@@ -5,7 +5,7 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 from ratelimitd.config.values import UINT32_MAX
-from ratelimitd.limiter import Answer, Plan, Status, metadata_of
+from ratelimitd.limiter import Answer, Modes, Plan, Status, metadata_of
 from ratelimitd.policy import Descriptor, Unit
 from ratelimitd.proto import message
 
@@ -26,16 +26,14 @@ class EncodeOptions(NamedTuple):
         limit_headers: names of the limit, remaining and reset headers; empty: none (LIMIT_RESPONSE_HEADERS_ENABLED).
         ietf_headers: RateLimit, RateLimit-Policy and Retry-After too.
         dynamic_metadata: RESPONSE_DYNAMIC_METADATA.
-        quota_mode: QUOTA_MODE: every limit is a quota limit.
     """
 
     limit_headers: tuple[str, ...] = ()
     ietf_headers: bool = False
     dynamic_metadata: bool = False
-    quota_mode: bool = False
 
 
-def response(plan: Plan, answer: Answer, options: EncodeOptions) -> bytes:
+def response(plan: Plan, answer: Answer, options: EncodeOptions, modes: Modes) -> bytes:
     """Return the serialized ``RateLimitResponse``.
 
     Code and statuses, which every answer has, are written here: upb takes 1.5 µs more to build the same bytes. What
@@ -46,7 +44,7 @@ def response(plan: Plan, answer: Answer, options: EncodeOptions) -> bytes:
         written = _status(status)
         parts += (b"\x12", _VARINTS[len(written)], written)
     if options.limit_headers or options.ietf_headers or options.dynamic_metadata:
-        parts.append(_extras(plan, answer, options))
+        parts.append(_extras(plan, answer, options, modes))
     return b"".join(parts)
 
 
@@ -89,9 +87,9 @@ _MORE: Final = tuple(bytes((n & 0x7F | 0x80, n >> 7 | 0x80)) for n in range(VARI
 """The low 14 bits of a larger one."""
 
 
-def _extras(plan: Plan, answer: Answer, options: EncodeOptions) -> bytes:
+def _extras(plan: Plan, answer: Answer, options: EncodeOptions, modes: Modes) -> bytes:
     built = _Response()
-    for name, value in _headers(answer, options):
+    for name, value in _headers(answer, options, modes):
         built.response_headers_to_add.add(key=name, value=value)
     if options.dynamic_metadata:
         built.dynamic_metadata.update(_dynamic_metadata(plan, answer.statuses))
@@ -103,9 +101,9 @@ def shown_unit(unit: Unit, unit_multiplier: int) -> Unit:
     return unit if unit_multiplier == 1 else Unit.UNKNOWN
 
 
-def _headers(answer: Answer, options: EncodeOptions) -> Iterable[tuple[str, str]]:
+def _headers(answer: Answer, options: EncodeOptions, modes: Modes) -> Iterable[tuple[str, str]]:
     if options.limit_headers:
-        yield from limit_headers(answer.statuses, options.limit_headers, all_quota=options.quota_mode)
+        yield from limit_headers(answer.statuses, options.limit_headers, all_quota=modes.quota)
     if options.ietf_headers:
         yield from ietf_headers(answer)
 

@@ -8,7 +8,7 @@ from google.protobuf.message import DecodeError
 from ratelimitd.proto import message
 from ratelimitd.transport import Call, GrpcError, Status, Stream
 
-from .service import Counts
+from .service import Called
 
 CHECK = "/grpc.health.v1.Health/Check"
 WATCH = "/grpc.health.v1.Health/Watch"
@@ -21,15 +21,15 @@ _Response = message("grpc.health.v1.HealthCheckResponse")
 class GrpcHealth:
     """Answers what ``healthy`` says; call ``changed`` when it may say something else."""
 
-    def __init__(self, healthy: Callable[[], bool], counts: Counts) -> None:
+    def __init__(self, healthy: Callable[[], bool], called: Called) -> None:
         self._healthy = healthy
-        self._counts = counts
+        self._called = called
         self._watching: set[asyncio.Event] = set()
         self._ended = False
 
     def check(self, calls: Sequence[Call]) -> None:
         """Unary Check: NOT_FOUND for another service, as the protocol asks."""
-        self._counts.called("Check", 0.0, len(calls))
+        self._called("Check", 0.0, len(calls))
         for call in calls:
             try:
                 service = _Request.FromString(call.body).service

@@ -57,7 +57,7 @@ async def decide_json(service: RateLimitService, body: bytes) -> tuple[Status, b
         call = _JsonCall(_serialized(body))
     except RequestError as error:
         return Status.INVALID_ARGUMENT, str(error).encode(errors="backslashreplace")
-    service.decide((call,))
+    service.serve((call,))
     status, answer = await call.answer
     if status is Status.OK:
         return status, json_format.MessageToJson(_Response.FromString(answer), indent=None).encode()

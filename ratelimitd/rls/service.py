@@ -3,20 +3,13 @@
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from functools import partial
+from typing import NamedTuple
 
 import structlog
 
-from ratelimitd.limiter import (
-    Answer,
-    AnswerOptions,
-    Ask,
-    Engine,
-    Plan,
-    Tallies,
-    answer,
-    tally,
-)
+from ratelimitd.algorithms import SECOND
+from ratelimitd.limiter import Answer, Ask, Done, Engine, NoPolicyError, Plan, Tallies
 from ratelimitd.transport import Call, Status
 
 from .decode import Bounds, RequestError, decode
@@ -27,16 +20,11 @@ log = structlog.stdlib.get_logger(__name__)
 SHOULD_RATE_LIMIT = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit"
 NOT_LOADED = "no rate limit configuration loaded"
 
+Called = Callable[[str, float, int], None]
+"""Counts calls of a method that were answered: its name, the seconds that each took, and how many they are."""
 
-class Counts(Protocol):
-    """What the service counts of itself."""
-
-    service_error: int
-    redis_error: int
-    global_shadow_mode: int
-
-    def called(self, method: str, seconds: float, calls: int) -> None:
-        """So many calls were answered, each after so long."""
+Listener = Callable[[Plan, Answer], None]
+"""Hears of each decision (``LOG_DECISIONS``)."""
 
 
 class ServiceOptions(NamedTuple):
@@ -48,128 +36,91 @@ class ServiceOptions(NamedTuple):
     """
 
     bounds: Bounds = Bounds()
-    answer: AnswerOptions = AnswerOptions()
     encode: EncodeOptions = EncodeOptions()
     budget: int = 15_000
     margin: int = 3_000
 
 
-class Decided(NamedTuple):
-    """A decision, for whoever listens to each of them (``LOG_DECISIONS``)."""
-
-    plan: Plan
-    answer: Answer
-
-
 class RateLimitService:
-    """Takes calls through decode, plan, guards, store and answer."""
+    """Takes calls through decode, the engine and encode."""
 
     def __init__(
         self,
         engine: Engine,
         tallies: Tallies,
-        counts: Counts,
+        called: Called,
         options: ServiceOptions,
-        listener: Callable[[Decided], None] | None = None,
+        listener: Listener | None = None,
     ) -> None:
         self._engine = engine
         self._tallies = tallies
-        self._counts = counts
+        self._called = called
         self._options = options
+        self._modes = engine.modes
+        self._decode = partial(decode, bounds=options.bounds)
         self._listener = listener
         self._clock = asyncio.get_running_loop().time
 
     def should_rate_limit(self, calls: Sequence[Call]) -> None:
         """Answer each gRPC call, now or when its store has answered; never raises."""
-        refused = len(calls) - self.decide(calls, self._called)
-        if refused:
-            self._called(0.0, refused)
+        began = time.perf_counter()
 
-    def decide(self, calls: Sequence[Call], answered: Callable[[float, int], None] = lambda _s, _n: None) -> int:
-        """Answer each call; returns how many went to the store. ``answered`` is told (seconds, calls) of those.
+        def done(group: Sequence[Ask]) -> None:
+            self._called("ShouldRateLimit", time.perf_counter() - began, len(group))
+
+        refused = len(calls) - self.serve(calls, done)
+        if refused:
+            self._called("ShouldRateLimit", 0.0, refused)
+
+    def serve(self, calls: Sequence[Call], done: Done = lambda _: None) -> int:
+        """Answer each call; returns how many went to the store, and tells ``done`` of those.
 
         Never raises: whatever happens, each call gets an answer.
         """
-        began = time.perf_counter()
         asks = self._asks(calls)
-
-        def completed(group: Sequence[Ask]) -> None:
-            for ask in group:
-                try:
-                    self._answer(ask)
-                except Exception as error:  # noqa: BLE001 - whatever it is, the caller must be answered
-                    self._fault(ask.tag, error)
-            answered(time.perf_counter() - began, len(group))
-
-        def failed(group: Sequence[Ask], error: Exception) -> None:
-            for ask in group:
-                self._fault(ask.tag, error)
-
         if asks:
-            self._engine.decide(asks, time.time_ns() // 1000, completed, failed)
+            self._engine.decide(asks, time.time_ns() // 1000, self._answer, self._fail, done)
         return len(asks)
 
-    def _called(self, seconds: float, calls: int) -> None:
-        self._counts.called("ShouldRateLimit", seconds, calls)
-
     def _asks(self, calls: Sequence[Call]) -> list[Ask]:
-        """Plan the calls; one that cannot be is answered here, and a fault of ours stays with the call that met it."""
-        arrived = self._clock()
+        """Plan the calls; one that cannot be is answered here, and an error stays with the call that met it."""
+        due = int(self._clock() * SECOND) + self._options.budget
         asks: list[Ask] = []
         for call in calls:
             try:
-                ask = self._ask(call, arrived)
+                asks.append(self._ask(call, due))
             except Exception as error:  # noqa: BLE001 - whatever it is, the caller must be answered
-                self._fault(call, error)
-            else:
-                if ask is not None:
-                    asks.append(ask)
+                self._fail(call, error)
         return asks
 
-    def _ask(self, call: Call, arrived: float) -> Ask | None:
-        """Decode and plan; a request that cannot be is answered here."""
-        planner = self._engine.planner
-        if planner is None:
-            self._counts.service_error += 1
-            call.fail(Status.UNAVAILABLE, NOT_LOADED)
-            return None
-        body = call.body
-        plan = planner.recall(body)
-        if plan is None:
-            try:
-                plan = planner.plan(decode(body, self._options.bounds))
-            except RequestError as error:
-                self._counts.service_error += 1
-                call.fail(Status.INVALID_ARGUMENT, str(error))
-                return None
-            planner.remember(body, plan, len(body))
-        if not plan.known_domain:
-            self._unknown_domain(plan)
-        deadline = int(arrived * 1_000_000) + self._options.budget
+    def _ask(self, call: Call, deadline: int) -> Ask:
         if call.deadline:
             deadline = min(deadline, call.deadline - self._options.margin)
-        return Ask(plan, list(plan.costs), atomic=plan.atomic, deadline=deadline, tag=call)
-
-    def _fault(self, call: Call, error: Exception) -> None:
-        """UNAVAILABLE, so that ``failure_mode_deny`` decides."""
-        self._counts.service_error += 1
-        log.error("a call met a fault of ours", exc_info=error)
-        call.fail(Status.UNAVAILABLE, "internal error")
+        ask = self._engine.ask(call.body, self._decode, deadline, call)
+        if not ask.plan.known_domain:
+            self._unknown_domain(ask.plan)
+        return ask
 
     def _unknown_domain(self, plan: Plan) -> None:
         domain = plan.request.domain.decode(errors="replace")
         if self._tallies.unknown_domain(domain, len(plan.request.descriptors)):
             log.warning("unknown domain, every request for it passes", domain=domain)
 
-    def _answer(self, ask: Ask) -> None:
-        plan, call = ask.plan, ask.tag
-        tally(ask)
-        decided = answer(plan, ask.outcomes, self._options.answer)
-        self._counts.global_shadow_mode += decided.shadowed
+    def _answer(self, ask: Ask, answer: Answer) -> None:
         if self._listener is not None:
-            self._listener(Decided(plan, decided))
-        if decided.failure is not None:
-            self._counts.redis_error += 1
-            call.fail(Status.UNAVAILABLE, f"{decided.failure.kind}: {decided.failure.message}")
+            self._listener(ask.plan, answer)
+        call: Call = ask.tag
+        if answer.failure is not None:
+            call.fail(Status.UNAVAILABLE, f"{answer.failure.kind}: {answer.failure.message}")
             return
-        call.respond(response(plan, decided, self._options.encode))
+        call.respond(response(ask.plan, answer, self._options.encode, self._modes))
+
+    def _fail(self, call: Call, error: Exception) -> None:
+        """A bad request is its caller's error; all else is UNAVAILABLE, so that ``failure_mode_deny`` decides."""
+        if isinstance(error, RequestError):
+            call.fail(Status.INVALID_ARGUMENT, str(error))
+        elif isinstance(error, NoPolicyError):
+            call.fail(Status.UNAVAILABLE, NOT_LOADED)
+        else:
+            log.error("a call met a fault of ours", exc_info=error)
+            call.fail(Status.UNAVAILABLE, "internal error")

@@ -3,8 +3,7 @@
 from collections.abc import Iterable
 
 from ratelimitd.algorithms import ALGORITHMS, Rate, RateError, make_rate
-from ratelimitd.policy import Limit, Policy, assemble
-from ratelimitd.policy.rows import DomainRow, KeysRow, NodeRow, Row
+from ratelimitd.policy import DomainRow, KeysRow, Limit, NodeRow, Policy, Row, assemble
 from ratelimitd.simulate.run import SimulationError
 
 

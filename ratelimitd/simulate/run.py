@@ -1,28 +1,13 @@
 """Events through planner, memory store and answer, and what became of them over time."""
 
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
-from typing import Final, NamedTuple
+from functools import partial
+from typing import Any, Final, NamedTuple
 
-from ratelimitd.limiter import (
-    Answer,
-    AnswerOptions,
-    Ask,
-    Planner,
-    PlanOptions,
-    Request,
-    Store,
-    Tallies,
-    answer,
-    decide,
-    key_maker,
-)
+from ratelimitd.limiter import Answer, Ask, Engine, Planner, PlanOptions, Request, Tallies, key_maker
 from ratelimitd.policy import Policy
 from ratelimitd.simulate.load import Event
 from ratelimitd.stores.memory import MemoryStore
-
-PLANS: Final = 10_000
-"""Plans remembered; equal requests share one, as in the service."""
 
 STORE_BYTES: Final = 256 << 20
 """MEMORY_MAX_BYTES of a service that nobody tuned, so that it forgets what that one would."""
@@ -58,35 +43,36 @@ class Run(NamedTuple):
         return sum(self.limited)
 
 
+class _Counts:
+    """A simulation reports none of these."""
+
+    service_error = redis_error = global_shadow_mode = 0
+
+
 def run(name: str, policy: Policy, domain: bytes, events: Iterable[Event]) -> Run:
     """Decide every event at its own time. Raises SimulationError for a domain the policy does not have."""
     if domain not in policy.domains:
         known = ", ".join(sorted(each.decode(errors="replace") for each in policy.domains)) or "none"
         raise SimulationError(f"no domain '{domain.decode(errors='replace')}' in the policy, which has: {known}")
-    planner = Planner(policy, key_maker(b"", safe=True), Tallies(), PlanOptions())
-    store = MemoryStore(STORE_BYTES)
-    plan = lru_cache(PLANS)(planner.plan)
+    engine = Engine(MemoryStore(STORE_BYTES), _Counts())
+    engine.planner = Planner(policy, key_maker(b"", safe=True), Tallies(), PlanOptions())
+    request = partial(Request, domain)
     times: list[int] = []
     limited: list[bool] = []
     unmatched = 0
+
+    def answered(ask: Ask, answer: Answer) -> None:
+        nonlocal unmatched
+        if answer.failure is not None:
+            raise SimulationError(f"the counters failed: {answer.failure.message}")
+        limited.append(answer.over)
+        unmatched += all(item.match is None for item in ask.plan.items)
+
     for event in events:
-        made = plan(Request(domain, event.descriptors))
-        decided = _decide(store, Ask(made, list(made.costs), atomic=made.atomic), event.time)
+        engine.decide((engine.ask(event.descriptors, request),), event.time, answered, _failed)
         times.append(event.time)
-        limited.append(decided.over)
-        unmatched += all(item.match is None for item in made.items)
     return Run(name, times, limited, unmatched)
 
 
-def _decide(store: Store, ask: Ask, now: int) -> Answer:
-    """Take one ask through the engine; a memory store is done before it returns."""
-    done: list[Ask] = []
-
-    def failed(_: Sequence[Ask], error: Exception) -> None:
-        raise error
-
-    decide((), store, (ask,), now, done.extend, failed)
-    decided = answer(done[0].plan, done[0].outcomes, AnswerOptions())
-    if decided.failure is not None:
-        raise SimulationError(f"the counters failed: {decided.failure.message}")
-    return decided
+def _failed(_: Any, error: Exception) -> None:
+    raise error

@@ -10,8 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from hashlib import sha256
 from typing import BinaryIO, Final, TypeVar
 
-from ratelimitd.policy import Beside, PolicyError, PolicyErrors, Summary, examine, slices
-from ratelimitd.policy.rows import SLICE_ROWS
+from ratelimitd.policy import SLICE_ROWS, Beside, PolicyError, PolicyErrors, Summary, examine, slices
 
 from .files import describe, read_files, tiers_beside
 from .frames import LENGTH, End, Frame, Job, Problems, Remarks, pack, unpack

@@ -10,9 +10,8 @@ from collections.abc import Sequence
 from struct import Struct
 from typing import Any, Final, NamedTuple
 
-from ratelimitd.algorithms import ALGORITHMS, Decision, Rate, counter_key
-from ratelimitd.algorithms.sliding_window import Log
-from ratelimitd.limiter.seam import Ask, Charge, Done, Failure, FailureKind
+from ratelimitd.algorithms import ALGORITHMS, Decision, Log, Rate, counter_key
+from ratelimitd.limiter import Ask, Charge, Done, Failure, FailureKind
 
 MAX_BYTES: Final = 256 << 20
 """Default bound: a million counters and some, in a service whose container is usually given 512 MiB."""

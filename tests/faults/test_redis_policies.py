@@ -1,13 +1,14 @@
 """What a limit's own policy makes of an outage, over the breaker's flaps: nothing is written back, no share is lost."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from ratelimitd.algorithms import Decision, make_rate
-from ratelimitd.limiter import Fallback
-from ratelimitd.limiter.seam import Ask, Charge, Failure, Outcome, Plan, Request, decide
+from ratelimitd.limiter import Answer, Ask, Charge, Engine, Failure, Fallback, Outcome, Plan, Request, Tally
+from ratelimitd.observe.metrics import Counters
 from ratelimitd.policy import Limit, OnStoreFailure
 from ratelimitd.stores import MemoryStore
 from ratelimitd.stores.redis import RedisStore
@@ -24,7 +25,7 @@ def asked(policy: OnStoreFailure, cost: int = 1, limit: int = LIMIT) -> Ask:
     """A charge of a limit with this policy."""
     rate = make_rate("token_bucket", limit, YEAR)
     charge = Charge(Limit(rate, on_store_failure=policy), b"%s%d_" % (policy.name.encode(), limit), binding=True)
-    return Ask(Plan((charge,), request=Request(b"d", ())), [cost])
+    return Ask(Plan((charge,), tallies=(Tally((), ""),), nears=(limit,), request=Request(b"d", ())), [cost])
 
 
 class Process:
@@ -33,7 +34,7 @@ class Process:
     def __init__(self, store: RedisStore) -> None:
         self.store = store
         self.counts = dict.fromkeys(OnStoreFailure, 0)
-        self._guard = Fallback(MemoryStore(1 << 20), REPLICAS, self._count)
+        self._engine = Engine(store, Counters(), [Fallback(MemoryStore(1 << 20), REPLICAS, self._count)])
 
     def _count(self, policy: OnStoreFailure) -> None:
         self.counts[policy] += 1
@@ -42,10 +43,13 @@ class Process:
         """Take it through the guard and the store."""
         handed: list[Ask] = []
 
-        def failed(asks: Sequence[Ask], error: Exception) -> None:
+        def answered(ask: Ask, _: Answer) -> None:
+            handed.append(ask)
+
+        def failed(_: Any, error: Exception) -> None:
             raise error
 
-        decide([self._guard], self.store, [one], time.time_ns() // 1000, handed.extend, failed)
+        self._engine.decide([one], time.time_ns() // 1000, answered, failed)
         await until(lambda: handed)
         return one.outcomes[0]
 

@@ -4,7 +4,7 @@ import pytest
 from google.protobuf.message import DecodeError
 from hypothesis import strategies as st
 
-from ratelimitd.limiter import AnswerOptions, Engine, OverLimitCache, Planner, PlanOptions, Tallies, key_maker
+from ratelimitd.limiter import Engine, Modes, OverLimitCache, Planner, PlanOptions, Tallies, key_maker
 from ratelimitd.limiter.plan import TOGETHER_MAX
 from ratelimitd.observe.metrics import Counters
 from ratelimitd.policy import parse
@@ -62,11 +62,8 @@ TALKATIVE = EncodeOptions(("limit", "remaining", "reset"), ietf_headers=True, dy
 OPTIONS = [
     (ServiceOptions(), PlanOptions()),
     (ServiceOptions(Bounds(64, 32), encode=TALKATIVE), PlanOptions(all_or_nothing=True)),
-    (
-        ServiceOptions(answer=AnswerOptions(quota_mode=True), encode=TALKATIVE._replace(quota_mode=True)),
-        PlanOptions(quota_mode=True),
-    ),
-    (ServiceOptions(answer=AnswerOptions(shadow_mode=True)), PlanOptions(shadow_mode=True, identity_secret=b"s")),
+    (ServiceOptions(encode=TALKATIVE), PlanOptions(modes=Modes(quota=True))),
+    (ServiceOptions(), PlanOptions(modes=Modes(shadow=True), identity_secret=b"s")),
 ]
 
 
@@ -90,10 +87,10 @@ def serve(policy, number, bodies):
     """Have a new service answer these requests, all at once; returns their calls and what it counted."""
     options, plan_options = OPTIONS[number]
     tallies, counts = Tallies(), Counters()
-    engine = Engine(MemoryStore(1 << 20), [OverLimitCache(1 << 14)])
+    engine = Engine(MemoryStore(1 << 20), counts, [OverLimitCache(1 << 14)], plan_options.modes)
     engine.planner = Planner(policy, key_maker(b"", safe=bool(number % 2)), tallies, plan_options)
     calls = [Call(body) for body in bodies]
-    RateLimitService(engine, tallies, counts, options, narrate).should_rate_limit(calls)
+    RateLimitService(engine, tallies, counts.called, options, narrate).should_rate_limit(calls)
     return calls, counts
 
 

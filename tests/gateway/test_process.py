@@ -246,6 +246,28 @@ async def test_a_lost_store_is_answered_by_the_limits_policy(tmp_path, policy, f
                     assert [200, 429] == await statuses(client, 2, "/api/x")
 
 
+@pytest.mark.parametrize(
+    ("env", "answers", "counted"),
+    [
+        ({"REDIS_ADDR": "{away}"}, [503, 503], 'should_rate_limit_error{err_type="redis_error"} 2'),
+        ({"SHADOW_MODE": "true"}, [200, 200], "global_shadow_mode 1"),
+    ],
+)
+async def test_failures_and_shadowed_answers_are_counted_as_the_services_are(tmp_path, env, answers, counted):
+    """What a lost store failed, and what SHADOW_MODE let pass, is in the proxy's metrics under the service's names."""
+    file = tmp_path / "gateway.yaml"
+    env = {name: value.format(away=f"127.0.0.1:{free_port()}") for name, value in env.items()}
+    async with upstream() as (url, _):
+        file.write_text(FILE.format(url=url, limit=1, policy="error"))
+        async with (
+            gateway("--config", str(file), env=env) as running,
+            aiohttp.ClientSession(f"http://{running.proxy}") as client,
+        ):
+            assert answers == await statuses(client, 2, "/api/x")
+            async with client.get("/metrics") as answer:
+                assert f"ratelimit_service_{counted}" in (await answer.text()).splitlines()
+
+
 async def test_sigterm_drains_like_the_service():
     """After SIGTERM /readyz fails, requests are answered all through DRAIN_DELAY, and the exit code is 0."""
     async with default(DRAIN_DELAY="1s") as (client, running, _):

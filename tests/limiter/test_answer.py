@@ -2,20 +2,20 @@ import pytest
 
 from ratelimitd.algorithms import NEVER, Decision, make_rate
 from ratelimitd.limiter import (
+    ENFORCED,
     Answer,
-    AnswerOptions,
     Ask,
     Charge,
     Failure,
     FailureKind,
     Item,
+    Modes,
     Plan,
     Status,
     Tally,
-    answer,
     metadata_of,
-    tally,
 )
+from ratelimitd.limiter.answer import answer, tally
 from ratelimitd.policy import Limit, Match, Unit
 
 SECOND = 1_000_000
@@ -64,25 +64,25 @@ def unbound(plan):
 )
 def test_a_request_is_over_by_its_enforced_limits(descriptors, outcomes, over):
     """One denied limit is enough, unless it is a shadow; quota limits deny only all together."""
-    assert over is answer(plan_of(*descriptors), outcomes, AnswerOptions()).over
+    assert over is answer(plan_of(*descriptors), outcomes, ENFORCED).over
 
 
 def test_global_quota_mode_counts_what_no_limit_matched():
     """With QUOTA_MODE an unmatched descriptor is a quota that passes, as upstream has it."""
-    options = AnswerOptions(quota_mode=True)
-    assert answer(unbound(plan_of([PLAIN])), [DENIED], options).over
-    assert not answer(unbound(plan_of([PLAIN], None)), [DENIED], options).over
+    modes = Modes(quota=True)
+    assert answer(unbound(plan_of([PLAIN])), [DENIED], modes).over
+    assert not answer(unbound(plan_of([PLAIN], None)), [DENIED], modes).over
 
 
 def test_global_shadow_mode_forces_the_overall_code_alone():
     """With SHADOW_MODE the request passes, its statuses still say OVER_LIMIT, and it is told apart."""
-    told = answer(unbound(plan_of([PLAIN])), [DENIED], AnswerOptions(shadow_mode=True))
+    told = answer(unbound(plan_of([PLAIN])), [DENIED], Modes(shadow=True))
     assert (False, True, True) == (told.over, told.shadowed, told.statuses[0].over)
 
 
 def test_a_shadow_limit_over_is_shown_as_ok_with_nothing_left():
     """The status of a shadow limit that is over is OK, remaining 0."""
-    told = answer(plan_of([SHADOW]), [DENIED], AnswerOptions())
+    told = answer(plan_of([SHADOW]), [DENIED], ENFORCED)
     assert Status(over=False, limit=SHADOW, remaining=0, reset=1) == told.statuses[0]
 
 
@@ -90,16 +90,16 @@ def test_a_shadow_limit_over_is_shown_as_ok_with_nothing_left():
 def test_a_known_denial_beats_a_failure():
     """OVER_LIMIT stands even when another counter could not be reached; without it the failure is the answer."""
     plan = plan_of([PLAIN], [PLAIN])
-    assert Answer(True, None, answer(plan, [DENIED, BROKEN], AnswerOptions()).statuses, False) == answer(
-        plan, [DENIED, BROKEN], AnswerOptions()
+    assert Answer(True, None, answer(plan, [DENIED, BROKEN], ENFORCED).statuses, False) == answer(
+        plan, [DENIED, BROKEN], ENFORCED
     )
-    assert BROKEN == answer(plan, [PASSED, BROKEN], AnswerOptions()).failure
+    assert BROKEN == answer(plan, [PASSED, BROKEN], ENFORCED).failure
 
 
 @pytest.mark.scenario("only some limits of a request can be decided")
 def test_a_shadow_limits_failure_fails_nobody():
     """A shadow limit takes no part, so its counter may be away."""
-    assert answer(plan_of([SHADOW]), [BROKEN], AnswerOptions()).failure is None
+    assert answer(plan_of([SHADOW]), [BROKEN], ENFORCED).failure is None
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_a_shadow_limits_failure_fails_nobody():
 def test_the_binding_limit_of_a_descriptor_is_shown(outcomes, shown):
     """Of several limits: one that is over, of those the longest wait; else the one with the least left."""
     limits = [PLAIN._replace(name=str(n)) for n in range(len(outcomes))]
-    status = answer(plan_of(limits), outcomes, AnswerOptions()).statuses[0]
+    status = answer(plan_of(limits), outcomes, ENFORCED).statuses[0]
     assert shown == (int(status.limit.name), status.remaining)
 
 
@@ -131,7 +131,7 @@ def test_the_binding_limit_of_a_descriptor_is_shown(outcomes, shown):
 )
 def test_waits_are_whole_seconds_rounded_up(decision, reset):
     """Envoy cuts fractions off, so they are rounded up here; a denial waits at least a second."""
-    assert reset == answer(plan_of([PLAIN]), [decision], AnswerOptions()).statuses[0].reset
+    assert reset == answer(plan_of([PLAIN]), [decision], ENFORCED).statuses[0].reset
 
 
 def test_a_vetoed_charge_counts_as_asked_for_and_nothing_else():
@@ -175,6 +175,6 @@ def test_metadata_of_passed_descriptors_is_merged_without_touching_the_policy():
         for item, metadata in zip(plan.items, (first, second, {"denied": 1}), strict=True)
     ]
     plan = plan._replace(items=tuple(items))
-    told = answer(plan, [PASSED, PASSED, DENIED], AnswerOptions())
+    told = answer(plan, [PASSED, PASSED, DENIED], ENFORCED)
     assert {"a": 1, "nested": {"x": 1, "y": 2}, "b": 3} == metadata_of(plan, told.statuses)
     assert {"x": 1} == first["nested"]

@@ -5,9 +5,9 @@ import pytest
 
 from ratelimitd.algorithms import ALGORITHMS
 from ratelimitd.limiter import (
-    AnswerOptions,
     Ask,
     Charge,
+    Engine,
     Failure,
     FailureKind,
     Fallback,
@@ -17,11 +17,10 @@ from ratelimitd.limiter import (
     PlanOptions,
     Request,
     Tallies,
-    answer,
-    decide,
     key_maker,
 )
 from ratelimitd.limiter.new_keys import PARTS, ROUND
+from ratelimitd.observe.metrics import Counters
 from ratelimitd.policy import Descriptor, Unit, parse
 from ratelimitd.stores.memory import MemoryStore
 
@@ -244,7 +243,7 @@ def test_peeks_and_give_backs_go_by(hits, algorithm):
     guard, now = warm(0)
     ask = ask_of(b"ip=1", by=by, **hits)
     plan, store = ask.plan, MemoryStore()
-    decide([guard], store, [ask], now, lambda _: None, lambda _, error: pytest.fail(str(error)))
+    decided([guard], store, now, ask)
     assert ask.plan is plan
     assert (0, 0) == (len(store), guard.redirected)
     assert shared_key(by) == keys_asked(guard, now, ask_of(b"ip=1", by=by))[0]
@@ -287,8 +286,10 @@ def test_a_new_key_is_rarely_taken_for_a_known_one():
 
 def decided(guards, store, now, *asks):
     """What each ask came to, as statuses: (over, remaining, quota shown)."""
-    decide(guards, store, asks, now, lambda _: None, lambda _, error: pytest.fail(str(error)))
-    statuses = [status for ask in asks for status in answer(ask.plan, ask.outcomes, AnswerOptions()).statuses]
+    statuses = []
+    Engine(store, Counters(), guards).decide(
+        asks, now, lambda _, told: statuses.extend(told.statuses), lambda _, error: pytest.fail(str(error))
+    )
     return [(status.over, status.remaining, status.limit.requests_per_unit) for status in statuses]
 
 

@@ -2,8 +2,9 @@ import tracemalloc
 
 import pytest
 
-from ratelimitd.limiter import COST_MAX, Planner, PlanOptions, Request, Tallies, cost_of, key_maker
-from ratelimitd.limiter.plan import PLANS_BYTES
+from ratelimitd.limiter import Modes, Planner, PlanOptions, Request, Tallies, key_maker
+from ratelimitd.limiter.plan import PLANS_BYTES, cost_of
+from ratelimitd.limiter.seam import COST_MAX
 from ratelimitd.policy import Descriptor, Unit, parse
 
 POLICY = b"""
@@ -74,7 +75,7 @@ def test_only_enforced_limits_veto():
     """Shadow and quota limits never veto others, nor does any limit under SHADOW_MODE or QUOTA_MODE."""
     asked = request(b"a", b"shadow", b"quota")
     assert [True, False, False] == [charge.binding for charge in planner().plan(asked).charges]
-    for options in (PlanOptions(shadow_mode=True), PlanOptions(quota_mode=True)):
+    for options in (PlanOptions(modes=Modes(shadow=True)), PlanOptions(modes=Modes(quota=True))):
         assert [False] * 3 == [charge.binding for charge in planner(options).plan(asked).charges]
 
 

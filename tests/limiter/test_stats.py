@@ -1,6 +1,7 @@
 import pytest
 
-from ratelimitd.limiter import Tallies, Tally, count, near_limit
+from ratelimitd.limiter import Tallies, Tally
+from ratelimitd.limiter.stats import count, near_limit
 
 
 @pytest.mark.parametrize(

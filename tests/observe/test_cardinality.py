@@ -41,10 +41,10 @@ class Rig:
 
     def __init__(self):
         self.tallies, self.counters = Tallies(MADE_BY_REQUESTS), Counters()
-        engine = Engine(MemoryStore(1 << 20), [])
+        engine = Engine(MemoryStore(1 << 20), self.counters)
         policy = parse([("p.yaml", POLICY)])
         engine.planner = Planner(policy, key_maker(b"", safe=True), self.tallies, PlanOptions())
-        self.service = RateLimitService(engine, self.tallies, self.counters, ServiceOptions())
+        self.service = RateLimitService(engine, self.tallies, self.counters.called, ServiceOptions())
 
     def ask(self, key, value, domain="d", override=False):
         request = Request(domain=domain)

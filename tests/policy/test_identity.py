@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ratelimitd.admin.rlconfig import lines
-from ratelimitd.limiter import NO_LIMIT, Answer, Planner, PlanOptions, Request, Tallies, key_maker
+from ratelimitd.limiter import ENFORCED, NO_LIMIT, Answer, Planner, PlanOptions, Request, Tallies, key_maker
 from ratelimitd.policy import Descriptor, PolicyErrors, Unit, examine, identify, parse
 from ratelimitd.policy.identity import network_of
 from ratelimitd.policy.model import Identity
@@ -139,7 +139,7 @@ def test_a_key_in_the_clear_is_in_nothing_that_is_told():
     """Not in the dynamic metadata of an answer, nor in the listing of limits."""
     plan = planned((b"api_key", CANARY.encode()), (b"remote_address", b"1.2.3.4"))
     decided = Answer(False, None, (NO_LIMIT,), False)
-    told = response(plan, decided, EncodeOptions(dynamic_metadata=True))
+    told = response(plan, decided, EncodeOptions(dynamic_metadata=True), ENFORCED)
     assert b"api_key=premium" in told
     assert CANARY.encode() not in told
     listing = "".join(line for some in lines(planner().policy) for line in some)

@@ -1,6 +1,6 @@
 import pytest
 
-from ratelimitd.limiter import Engine, Failure, FailureKind, Planner, PlanOptions, Tallies, key_maker
+from ratelimitd.limiter import ENFORCED, Engine, Failure, FailureKind, Planner, PlanOptions, Tallies, key_maker
 from ratelimitd.observe.metrics import Counters
 from ratelimitd.policy import parse
 from ratelimitd.proto import message
@@ -34,11 +34,13 @@ class Call:
 class Bench:
     """A service over a policy, with an in-memory store unless another is given."""
 
-    def __init__(self, policy=None, options=ServiceOptions(), plan_options=PlanOptions(), store=None, guards=()):
-        self.tallies, self.counts, self.decided = Tallies(), Counters(), []
+    def __init__(
+        self, policy=None, options=ServiceOptions(), plan_options=PlanOptions(), store=None, guards=(), modes=ENFORCED
+    ):
+        self.tallies, self.counts = Tallies(), Counters()
         self.store = MemoryStore(1 << 20) if store is None else store
-        self.engine = Engine(self.store, guards)
-        self.service = RateLimitService(self.engine, self.tallies, self.counts, options, self.decided.append)
+        self.engine = Engine(self.store, self.counts, guards, modes)
+        self.service = RateLimitService(self.engine, self.tallies, self.counts.called, options)
         if policy is not None:
             self.load(policy, plan_options)
 

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ratelimitd.limiter import NO_LIMIT, UNLIMITED, Answer, Plan, Status
+from ratelimitd.limiter import ENFORCED, NO_LIMIT, UNLIMITED, Answer, Plan, Status
 from ratelimitd.policy import Limit, Unit
 from ratelimitd.rls.encode import EncodeOptions, response
 
@@ -19,10 +19,14 @@ LIMITS = st.builds(
 STATUSES = st.builds(Status, st.booleans(), LIMITS, UINT32, UINT32) | st.sampled_from([NO_LIMIT, UNLIMITED])
 
 
+def encoded(answer):
+    return Response.FromString(response(Plan(()), answer, EncodeOptions(), ENFORCED))
+
+
 @given(st.booleans(), st.lists(STATUSES, max_size=5))
 def test_the_bytes_are_those_of_the_message(over, statuses):
     """Whatever the numbers and names, what is written by hand parses to the message that was meant."""
-    told = Response.FromString(response(Plan(()), Answer(over, None, tuple(statuses), shadowed=False), EncodeOptions()))
+    told = encoded(Answer(over, None, tuple(statuses), shadowed=False))
     meant = Response(overall_code=2 if over else 1)
     for status in statuses:
         built = meant.statuses.add(code=2 if status.over else 1, limit_remaining=status.remaining)
@@ -37,5 +41,5 @@ def test_the_bytes_are_those_of_the_message(over, statuses):
 def test_what_does_not_fit_a_uint32_is_cut():
     """A burst may hold more than a uint32 has room for; the status then shows the largest number."""
     limit = Limit(None, 1, Unit.SECOND)
-    told = response(Plan(()), Answer(False, None, (Status(False, limit, 1 << 40, 3),), False), EncodeOptions())
-    assert 2**32 - 1 == Response.FromString(told).statuses[0].limit_remaining
+    told = encoded(Answer(False, None, (Status(False, limit, 1 << 40, 3),), False))
+    assert 2**32 - 1 == told.statuses[0].limit_remaining

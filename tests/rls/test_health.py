@@ -19,7 +19,7 @@ SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.Health
 @asynccontextmanager
 async def served(bench, health, grpc_health=None):
     """A server with the whole set of methods over this health; yields its address."""
-    grpc_health = grpc_health or GrpcHealth(lambda: health.healthy, Counters())
+    grpc_health = grpc_health or GrpcHealth(lambda: health.healthy, Counters().called)
     health.subscribe(lambda _: grpc_health.changed())
     server = GrpcioServer("127.0.0.1", 0, handlers(bench().service, grpc_health), Options(1 << 20, 100))
     await server.start()
@@ -71,7 +71,7 @@ async def test_watch_tells_each_change(bench):
 async def test_a_watch_ends_with_the_server(bench):
     """A watcher hears NOT_SERVING and then the end, so that a draining server need not wait for it."""
     health = Health()
-    grpc_health = GrpcHealth(lambda: health.healthy, Counters())
+    grpc_health = GrpcHealth(lambda: health.healthy, Counters().called)
     async with served(bench, health, grpc_health) as address, aio.insecure_channel(address) as channel:
         watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(service=""))
         assert SERVING == (await watch.read()).status

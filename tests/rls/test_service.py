@@ -3,7 +3,7 @@ from google.protobuf import json_format
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ratelimitd.limiter import AnswerOptions, PlanOptions
+from ratelimitd.limiter import Modes, PlanOptions
 from ratelimitd.policy import parse
 from ratelimitd.proto import message
 from ratelimitd.rls import Bounds, EncodeOptions, ServiceOptions
@@ -200,7 +200,7 @@ async def test_every_call_is_counted_refused_ones_too(bench):
     made.ask({"user": "x"})
     made.send(b"")
     assert 2 == made.counts.total_requests["ShouldRateLimit"]
-    made.service.decide([Call(b"")])
+    made.service.serve([Call(b"")])
     assert 2 == made.counts.total_requests["ShouldRateLimit"]
 
 
@@ -239,7 +239,8 @@ async def test_a_reload_changes_what_is_decided_and_keeps_counters(bench):
 
 async def test_global_shadow_mode(bench):
     """SHADOW_MODE: overall OK, the status still says OVER_LIMIT, and it is counted."""
-    made = bench(POLICY, ServiceOptions(answer=AnswerOptions(shadow_mode=True)), PlanOptions(shadow_mode=True))
+    modes = Modes(shadow=True)
+    made = bench(POLICY, plan_options=PlanOptions(modes=modes), modes=modes)
     answers = [made.ask({"user": "a"}) for _ in range(3)]
     assert [Response.OK] * 3 == [answer.overall_code for answer in answers]
     assert Response.OVER_LIMIT == answers[2].statuses[0].code

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from ratelimitd.algorithms import Decision, counter_key
-from ratelimitd.limiter.seam import Ask, Done, Failure
+from ratelimitd.limiter import Ask, Done, Failure
 from ratelimitd.policy import OnStoreFailure
 
 from .connection import Word

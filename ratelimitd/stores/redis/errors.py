@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from ratelimitd.config.redis_address import RedisAddress
-from ratelimitd.limiter.seam import Failure, FailureKind
+from ratelimitd.limiter import Failure, FailureKind
 
 NOSCRIPT: Final = "NOSCRIPT"
 """The server ran nothing: it does not have the script (any more)."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from ratelimitd.algorithms import SECOND, make_rate
-from ratelimitd.limiter.seam import Ask, Charge, Plan
+from ratelimitd.limiter import Ask, Charge, Plan
 from ratelimitd.policy import Limit
 
 from .slots import key_in

@@ -10,7 +10,7 @@ from importlib.resources import files
 from typing import Any, Final, NamedTuple
 
 from ratelimitd.algorithms import ALGORITHMS, Decision, Rate, counter_key
-from ratelimitd.limiter.seam import Ask
+from ratelimitd.limiter import Ask
 
 from .errors import classify
 

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import NamedTuple, Protocol
 
 from ratelimitd.config.redis_address import RedisAddress
-from ratelimitd.limiter.seam import Failure, FailureKind
+from ratelimitd.limiter import Failure, FailureKind
 
 from .breaker import Breaker
 from .connection import Link, LinkError

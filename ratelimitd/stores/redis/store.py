@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import hiredis
 
-from ratelimitd.limiter.seam import Ask, Done, Failure, FailureKind
+from ratelimitd.limiter import Ask, Done, Failure, FailureKind
 
 from .batch import Call, Waiting, calls_of, drop_trial, fill, hand_on, packed, pass_trial, torn
 from .cluster import Cluster
