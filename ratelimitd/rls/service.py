@@ -17,7 +17,7 @@ from ratelimitd.limiter import (
     answer,
     tally,
 )
-from ratelimitd.transport import Call, Status
+from ratelimitd.transport import Call, GrpcStatus
 
 from .decode import Bounds, RequestError, decode
 from .encode import EncodeOptions, response
@@ -131,7 +131,7 @@ class RateLimitService:
         planner = self._engine.planner
         if planner is None:
             self._counts.service_error += 1
-            call.fail(Status.UNAVAILABLE, NOT_LOADED)
+            call.fail(GrpcStatus.UNAVAILABLE, NOT_LOADED)
             return None
         body = call.body
         plan = planner.recall(body)
@@ -140,7 +140,7 @@ class RateLimitService:
                 plan = planner.plan(decode(body, self._options.bounds))
             except RequestError as error:
                 self._counts.service_error += 1
-                call.fail(Status.INVALID_ARGUMENT, str(error))
+                call.fail(GrpcStatus.INVALID_ARGUMENT, str(error))
                 return None
             planner.remember(body, plan, len(body))
         if not plan.known_domain:
@@ -154,7 +154,7 @@ class RateLimitService:
         """UNAVAILABLE, so that ``failure_mode_deny`` decides."""
         self._counts.service_error += 1
         log.error("a call met a fault of ours", exc_info=error)
-        call.fail(Status.UNAVAILABLE, "internal error")
+        call.fail(GrpcStatus.UNAVAILABLE, "internal error")
 
     def _unknown_domain(self, plan: Plan) -> None:
         domain = plan.request.domain.decode(errors="replace")
@@ -170,6 +170,6 @@ class RateLimitService:
             self._listener(Decided(plan, decided))
         if decided.failure is not None:
             self._counts.redis_error += 1
-            call.fail(Status.UNAVAILABLE, f"{decided.failure.kind}: {decided.failure.message}")
+            call.fail(GrpcStatus.UNAVAILABLE, f"{decided.failure.kind}: {decided.failure.message}")
             return
         call.respond(response(plan, decided, self._options.encode))
