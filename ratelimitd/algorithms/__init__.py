@@ -1,4 +1,4 @@
-"""HOW it is decided: pure integer algorithms, each once in Python and once in Lua."""
+"""Rate-limit algorithms: pure integer arithmetic, each implemented once in Python and once in Lua."""
 
 from .rate import EXACT, NEVER, SECOND, Decision, Rate, RateError
 from .table import ALGORITHMS, Algorithm, Step, counter_key, deviation, make_rate, window_start
