@@ -1,10 +1,10 @@
-# The image of ratelimitd. It starts wherever envoyproxy/ratelimit's does: /bin/ratelimit is the service,
-# configured by the same environment variables; ports 8080 (HTTP), 8081 (gRPC) and 6070 (debug).
+# The image of ratelimitd, a drop-in replacement for envoyproxy/ratelimit's: /bin/ratelimit is the service, configured by
+# the same environment variables; ports 8080 (HTTP), 8081 (gRPC) and 6070 (debug).
 
 ARG PYTHON=3.12
 
 FROM python:${PYTHON}-slim AS build
-# What builds the fast transport.
+# Build dependencies of the nghttp2 transport.
 RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev libnghttp2-dev pkg-config
 WORKDIR /src
 COPY requirements.txt ./
@@ -13,9 +13,9 @@ RUN /opt/ratelimitd/bin/pip install --no-cache-dir --only-binary :all: -r requir
 COPY pyproject.toml setup.py README.md LICENSE ./
 COPY ratelimitd ratelimitd
 RUN /opt/ratelimitd/bin/pip install --no-cache-dir --no-deps .
-# The extension is optional at install, but not here.
+# The extension is optional for the package, but required in the image.
 RUN cd / && /opt/ratelimitd/bin/python -c 'import ratelimitd.transport.nghttp2'
-# Nothing in the final image installs anything.
+# The final image does not need pip.
 RUN /opt/ratelimitd/bin/pip uninstall --yes pip
 # Envoy Gateway's deployment runs /bin/ratelimit without arguments, which is `ratelimitd serve`.
 RUN printf '#!/bin/sh\nexec /opt/ratelimitd/bin/ratelimitd serve "$@"\n' > /opt/ratelimitd/bin/ratelimit \
@@ -25,9 +25,9 @@ FROM python:${PYTHON}-slim
 RUN apt-get update && apt-get install -y --no-install-recommends libnghttp2-14 && rm -rf /var/lib/apt/lists/*
 COPY --from=build /opt/ratelimitd /opt/ratelimitd
 RUN ln -s /opt/ratelimitd/bin/ratelimit /bin/ratelimit
-# Writes nothing, so a read-only root file system does; logs leave at once.
+# The service writes no files, so the root file system can be read-only; logs are not buffered.
 ENV PATH=/opt/ratelimitd/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
-# Debian's `nobody`, as a number: Kubernetes' runAsNonRoot needs one.
+# Debian's user `nobody`; Kubernetes' runAsNonRoot requires a numeric user.
 USER 65534:65534
 EXPOSE 8080 8081 6070
 ENTRYPOINT ["/opt/ratelimitd/bin/ratelimitd"]

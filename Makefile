@@ -1,4 +1,4 @@
-# Everything runs in .venv; `make setup` makes it, and every other target calls it first.
+# All targets run in .venv. `make setup` creates it; the targets that need it depend on it.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin

@@ -1,6 +1,6 @@
-"""The optional extension; all else is in pyproject.toml.
+"""Build of the optional extension; everything else is in pyproject.toml.
 
-Without a compiler, Cython or libnghttp2 the package installs without it, and the service runs on grpcio.
+Without a compiler, Cython or libnghttp2 the package installs without it, and the service uses grpcio.
 """
 
 import shlex
@@ -11,16 +11,16 @@ from setuptools import Extension, setup
 
 
 def pkg_config(option: str, default: str) -> list[str]:
-    """Ask pkg-config about libnghttp2; where it is not installed, the compiler's own paths have to do."""
+    """Return pkg-config's flags for libnghttp2, or ``default``, which relies on the compiler's search paths."""
     tool = shutil.which("pkg-config")
-    asked = tool and subprocess.run([tool, option, "libnghttp2"], capture_output=True, text=True, check=False)  # noqa: S603
-    return shlex.split(asked.stdout if asked and asked.returncode == 0 else default)
+    found = tool and subprocess.run([tool, option, "libnghttp2"], capture_output=True, text=True, check=False)  # noqa: S603
+    return shlex.split(found.stdout if found and found.returncode == 0 else default)
 
 
 def extensions() -> list[Extension]:
-    """Return the transport's extension, which may fail to build; none without Cython."""
+    """Return the transport's extension, whose build may fail, or an empty list without Cython."""
     try:
-        from Cython.Build import cythonize  # noqa: PLC0415 - it may be missing
+        from Cython.Build import cythonize  # noqa: PLC0415 - may be missing
     except ImportError:
         return []
     extension = Extension(
@@ -31,7 +31,7 @@ def extensions() -> list[Extension]:
     )
     built: list[Extension] = cythonize([extension], build_dir="build", quiet=True)
     for each in built:
-        each.optional = True  # cythonize() makes new ones and forgets it
+        each.optional = True  # cythonize() returns new objects and drops this attribute
     return built
 
 

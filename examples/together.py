@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Run several commands as one: Ctrl-C ends all of them, and so does the end of any.
+"""Run several commands together: Ctrl-C stops all of them, and so does the exit of any.
 
-Commands are parted by ``--``: ``python examples/together.py sleep 5 -- sleep 10``.
+Commands are separated by ``--``: ``python examples/together.py sleep 5 -- sleep 10``.
 """
 
 import asyncio
@@ -13,23 +13,23 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import IO
 
 STOP_SECONDS = 20.0
-"""For a command to end by itself; a service lets its last calls finish for 15."""
+"""Time for a command to exit after SIGINT; the service waits up to 15 s for its last calls."""
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""Ctrl-C, kill, and a terminal that was closed."""
+"""Sent by Ctrl-C, by kill, and when the terminal is closed."""
 
 
 class EndedError(Exception):
-    """A command that was to run on has ended; says which, and its exit code."""
+    """A command exited unexpectedly; the message names it and its exit code."""
 
 
 @asynccontextmanager
 async def running(
     command: Sequence[str], output: IO[bytes] | None = None, env: Mapping[str, str] | None = None
 ) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Run a command beside the block, and end it with the block.
+    """Run a command during the block, and stop it at the end of the block.
 
-    It has a session of its own, so that a Ctrl-C at the terminal does not reach it beside the one SIGINT it gets here.
+    It runs in its own session, so that Ctrl-C at the terminal does not send it a SIGINT besides the one sent here.
     """
     process = await asyncio.create_subprocess_exec(
         *command, stdout=output, stderr=output, env=env, start_new_session=True
@@ -52,20 +52,20 @@ async def _end(process: asyncio.subprocess.Process) -> None:
 
 async def until_signal() -> None:
     """Wait for one of ``SIGNALS``."""
-    loop, told = asyncio.get_running_loop(), asyncio.Event()
+    loop, received = asyncio.get_running_loop(), asyncio.Event()
     for number in SIGNALS:
-        loop.add_signal_handler(number, told.set)
-    await told.wait()
+        loop.add_signal_handler(number, received.set)
+    await received.wait()
 
 
 async def until_ended(command: Sequence[str], process: asyncio.subprocess.Process) -> None:
-    """Wait for the end of a command, which is an EndedError."""
+    """Wait until a command exits, then raise EndedError."""
     code = await process.wait()
-    raise EndedError(f"`{shlex.join(command)}` ended with exit code {code}")
+    raise EndedError(f"`{shlex.join(command)}` exited with code {code}")
 
 
 async def first(*waited: asyncio.Task[None]) -> None:
-    """Wait for the first of these and drop the others; raises what it raises."""
+    """Wait for the first task to finish and cancel the others; raise the first task's exception, if any."""
     done, rest = await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
     for each in rest:
         each.cancel()
@@ -75,7 +75,7 @@ async def first(*waited: asyncio.Task[None]) -> None:
 
 
 async def together(commands: Sequence[Sequence[str]]) -> None:
-    """Run commands until a signal; raises EndedError when one ends before."""
+    """Run commands until a signal arrives. Raises EndedError if a command exits earlier."""
     stopping = asyncio.create_task(until_signal())
     async with AsyncExitStack() as stack:
         started = [(command, await stack.enter_async_context(running(command))) for command in commands]
@@ -83,7 +83,7 @@ async def together(commands: Sequence[Sequence[str]]) -> None:
 
 
 def parted(words: Sequence[str]) -> list[list[str]]:
-    """Part commands at ``--``."""
+    """Split the arguments into commands at ``--``."""
     commands: list[list[str]] = [[]]
     for word in words:
         if word == "--":
@@ -97,4 +97,4 @@ if __name__ == "__main__":
     try:
         asyncio.run(together(parted(sys.argv[1:])))
     except (EndedError, OSError) as error:
-        sys.exit(f"{error}; all others were ended")
+        sys.exit(f"{error}; all other commands were stopped")

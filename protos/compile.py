@@ -1,4 +1,4 @@
-"""Compile every .proto below this folder into one descriptor set: ``python protos/compile.py OUTPUT``."""
+"""Compile all .proto files in this folder into one descriptor set: ``python protos/compile.py OUTPUT``."""
 
 import sys
 from importlib.resources import files
@@ -10,7 +10,7 @@ HERE = Path(__file__).parent
 
 
 def compile_to(output: Path) -> None:
-    """Write the descriptor set, imports included; raises SystemExit with protoc's own code on an error."""
+    """Write the descriptor set, including imports. Raises SystemExit with protoc's exit code on an error."""
     sources = sorted(str(path.relative_to(HERE)) for path in HERE.rglob("*.proto"))
     well_known = files("grpc_tools") / "_proto"
     code = protoc.main(

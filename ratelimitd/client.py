@@ -1,4 +1,4 @@
-"""A small client of the service: one call, and its answer in words."""
+"""A minimal client of the service: one call, and its response as text."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
@@ -12,15 +12,15 @@ from ratelimitd.proto import POOL, message
 
 METHOD: Final = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit"
 
-# Bytes where Envoy's own message has strings: the same on the wire, and a value need not be UTF-8.
+# Has bytes fields where Envoy's message has strings: the wire format is the same, but a value need not be UTF-8.
 _Request: Final = message("ratelimitd.wire.v1.RateLimitRequest")
 _Response: Final = message("envoy.service.ratelimit.v3.RateLimitResponse")
 
-# Without this an http_proxy of the environment would be asked to connect to localhost.
+# Otherwise grpc would connect to localhost through the proxy in the environment variable http_proxy.
 _OPTIONS: Final = (("grpc.enable_http_proxy", 0),)
 
-NOBODY: Final = ("failed to connect to all addresses", "errors resolving", "DNS resolution failed")
-"""How grpc's own words begin when no service was reached; a service may say UNAVAILABLE too."""
+UNREACHABLE: Final = ("failed to connect to all addresses", "errors resolving", "DNS resolution failed")
+"""Prefixes of grpc's messages when it reached no service; a service may return UNAVAILABLE as well."""
 
 OVER_LIMIT: Final = "OVER_LIMIT"
 UNLIMITED: Final = UINT32_MAX
@@ -28,14 +28,14 @@ UNLIMITED: Final = UINT32_MAX
 
 
 class CheckError(Exception):
-    """The service gave no decision; the text says why, and what to do where that is known."""
+    """The service returned no decision; the message says why and, if known, what to do."""
 
 
 def check(address: str, domain: bytes, descriptors: Sequence[Entries], hits: int | None, timeout: float) -> Any:
     """Call ShouldRateLimit once and return the RateLimitResponse.
 
-    ``hits`` is the cost of each descriptor (0 peeks); None leaves it to the service, which takes 1. ``timeout`` is in
-    seconds. Raises CheckError.
+    ``hits`` is the cost of each descriptor (0 peeks); None leaves it to the service, whose default is 1. ``timeout`` is
+    in seconds. Raises CheckError.
     """
     request = _Request(domain=domain)
     for entries in descriptors:
@@ -51,7 +51,7 @@ def check(address: str, domain: bytes, descriptors: Sequence[Entries], hits: int
         except grpc.RpcError as error:
             raise CheckError(_reason(error, address, timeout)) from error
     if overall(response) == "UNKNOWN":
-        raise CheckError(f"{address} answered without a decision (overall_code UNKNOWN)")
+        raise CheckError(f"{address} returned no decision (overall_code UNKNOWN)")
     return response
 
 
@@ -61,7 +61,7 @@ def overall(response: Any) -> str:
 
 
 def as_json(response: Any) -> str:
-    """Return the response in protobuf's JSON, one line."""
+    """Return the response as protobuf JSON on one line."""
     return json_format.MessageToJson(response, descriptor_pool=POOL, indent=None)
 
 
@@ -76,7 +76,7 @@ def _sentence(status: Any) -> str:
         return "unlimited" if status.limit_remaining == UNLIMITED else "no limit applies"
     limit = status.current_limit
     unit = limit.Unit.Name(limit.unit).lower()
-    # The service shows UNKNOWN for a window that is not one plain unit.
+    # The service returns UNKNOWN for a window that is not exactly one unit.
     amount = f"{limit.requests_per_unit}" + (f" per {unit}" if limit.unit else "")
     name = f" ({limit.name})" if limit.name else ""
     seconds = status.duration_until_reset.seconds
@@ -92,10 +92,10 @@ def _code(number: int) -> str:
 def _reason(error: Any, address: str, timeout: float) -> str:
     code, details = error.code(), error.details() or ""
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
-        return f"{address} gave no answer in {timeout:g} s"
-    if code is grpc.StatusCode.UNAVAILABLE and details.startswith(NOBODY):
+        return f"{address} did not respond within {timeout:g} s"
+    if code is grpc.StatusCode.UNAVAILABLE and details.startswith(UNREACHABLE):
         return (
-            f"nobody answers at {address} ({details.rpartition(': ')[2]}). Start the service with: "
-            "ratelimitd serve --config PATH, or name another one with --address HOST:PORT"
+            f"cannot connect to {address} ({details.rpartition(': ')[2]}). Start the service with: "
+            "ratelimitd serve --config PATH, or give its address with --address HOST:PORT"
         )
-    return f"{address} answered {code.name}: {details}"
+    return f"{address} returned {code.name}: {details}"

@@ -1,6 +1,6 @@
-r"""A descriptor as people type it: ``key=value[,key=value]…``.
+r"""Text form of a descriptor, for the command line: ``key=value[,key=value]…``.
 
-A value may hold ``=``. A comma is written ``\,`` and a backslash ``\\``. ``key=`` is an empty value.
+A value may contain ``=``. A comma is written ``\,`` and a backslash ``\\``. ``key=`` is an empty value.
 """
 
 import re
@@ -13,7 +13,7 @@ _ESCAPED: Final = re.compile(r"\\(.)", re.DOTALL)
 
 
 def parse(text: str) -> Entries:
-    """Read the entries of one descriptor; raises ValueError that says what to write."""
+    """Parse the entries of one descriptor. Raises ValueError with a message that says what to write."""
     entries, at = [], 0
     while True:
         piece = _PIECE.match(text, at)
@@ -22,26 +22,26 @@ def parse(text: str) -> Entries:
         if end == len(text):
             return tuple(entries)
         if text[end] != ",":
-            raise ValueError(r"a backslash stands before a comma or a backslash: write \\ for one")
+            raise ValueError(r"a backslash must be followed by a comma or a backslash: write \\ for a backslash")
         at = end + 1
 
 
 def show(entries: Entries) -> str:
-    """Write a descriptor the way ``parse`` reads it; bytes that are not UTF-8 as ``\\xff``."""
+    """Format a descriptor as ``parse`` reads it; bytes that are not UTF-8 become ``\\xff``."""
     return ",".join(f"{_escape(key)}={_escape(value)}" for key, value in entries)
 
 
 def encode(text: str) -> bytes:
-    """Return the bytes of a word of the command line, UTF-8 or not."""
+    """Return the bytes of a command-line argument, which need not be UTF-8."""
     return text.encode(errors="surrogateescape")
 
 
 def _entry(piece: str) -> tuple[bytes, bytes]:
     key, equals, value = piece.partition("=")
     if not key:
-        raise ValueError(r"an entry without a key: write key=value, and \, for a comma in a value")
+        raise ValueError(r"entry without a key: write key=value, and \, for a comma in a value")
     if not equals:
-        raise ValueError(f"{piece!r} is no entry: write {piece}=value, or {piece}= for an empty value")
+        raise ValueError(f"{piece!r} is not an entry: write {piece}=value, or {piece}= for an empty value")
     return encode(_ESCAPED.sub(r"\1", key)), encode(_ESCAPED.sub(r"\1", value))
 
 

@@ -260,7 +260,7 @@ def test_check_failed(stub: tuple[Stub, str], code: grpc.StatusCode, details: st
     handler.failure = code, details
     result = cli("check", "-d", "shop", "--address", address, "user=alice")
 
-    assert (result.exit_code, result.stderr) == (2, f"ratelimitd: {address} answered {code.name}: {details}\n")
+    assert (result.exit_code, result.stderr) == (2, f"ratelimitd: {address} returned {code.name}: {details}\n")
 
 
 def test_check_without_a_decision(stub: tuple[Stub, str]) -> None:
@@ -277,7 +277,7 @@ def test_check_nobody_there() -> None:
 
     assert result.exit_code == 2
     assert (
-        "nobody answers at 127.0.0.1:1 (Connection refused). Start the service with: ratelimitd serve" in result.stderr
+        "cannot connect to 127.0.0.1:1 (Connection refused). Start the service with: ratelimitd serve" in result.stderr
     )
 
 

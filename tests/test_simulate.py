@@ -284,13 +284,13 @@ def test_unmatched_is_said(file: str) -> None:
 @pytest.mark.parametrize(
     ("words", "why"),
     [
-        (["-d", "shop", "user=alice"], "name the requests"),
-        (["-d", "shop", "--rate", "1/s", "--for", "1s"], "name the requests"),
+        (["-d", "shop", "user=alice"], "no requests given"),
+        (["-d", "shop", "--rate", "1/s", "--for", "1s"], "no requests given"),
         (["-d", "shop", "user=alice", "--rate", "1/x", "--for", "1s"], "not a rate"),
         (["-d", "shop", "user=alice", "--rate", "0/s", "--for", "1s"], "not a rate"),
         (["-d", "shop", "user=alice", "--rate", "1/s", "--for", "long"], "not a duration"),
-        (["-d", "shop", "user", "--rate", "1/s", "--for", "1s"], "no entry"),
-        (["-d", "shop", "user=alice", "--requests", "-"], "leave the others out"),
+        (["-d", "shop", "user", "--rate", "1/s", "--for", "1s"], "is not an entry"),
+        (["-d", "shop", "user=alice", "--requests", "-"], "remove KEY=VALUE"),
         (["-d", "shop", "--requests", "-"], "no requests"),
         (["-d", "nope", "user=alice", "--rate", "1/s", "--for", "1s"], "no domain 'nope'"),
         (["-d", "shop", "user=alice", "--rate", "1/s", "--for", "1s", "--compare", "magic"], "unknown; write"),

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""``python -m examples.demo``: rate limiting by tier, live, with a real Envoy."""
+"""``python -m examples.demo``: a live demo of rate limiting by tier, with a real Envoy."""
 
 import asyncio
 import sys
@@ -18,17 +18,19 @@ from examples.demo.view import line, screen
 from examples.together import EndedError, first, until_signal
 
 READY_SECONDS = 60.0
-"""For Envoy and the service to start; a busy machine takes some ten seconds."""
+"""Maximum startup time of Envoy and the service; on a busy machine it is about ten seconds."""
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--port", default=8080, show_default=True, help="Of Envoy; 0: a free one.")
-@click.option("--seconds", type=int, help="End after so many; without it, Ctrl-C does.")
-@click.option("--view/--no-view", default=None, help="Bars, or a line a second. [default: bars on a terminal]")
-def main(port: int, seconds: int | None, view: bool | None) -> None:  # noqa: FBT001 - click hands flags over so
-    """Run Envoy, the service, an upstream and clients of three tiers."""
+@click.option("--port", default=8080, show_default=True, help="Port of Envoy; 0 selects a free port.")
+@click.option("--seconds", type=int, help="Stop after this many seconds. [default: run until Ctrl-C]")
+@click.option(
+    "--view/--no-view", default=None, help="Show bars, or print one line per second. [default: bars on a terminal]"
+)
+def main(port: int, seconds: int | None, view: bool | None) -> None:  # noqa: FBT001 - click passes flags this way
+    """Run Envoy, the service, an upstream, and clients of three tiers."""
     if not ENVOY.exists():
-        sys.exit(f"{ENVOY} is missing: `make demo` installs it")
+        sys.exit(f"{ENVOY} is missing; `make demo` installs it")
     try:
         asyncio.run(_demo(ports(port), seconds, view=Console().is_terminal if view is None else view))
     except (EndedError, TimeoutError) as error:
@@ -48,7 +50,7 @@ async def _play(chosen: Ports, seconds: int | None, *, view: bool) -> None:
     traffic = Traffic(url)
     about = [
         ("try", f"curl -i {url} -H 'X-API-Key: demo-premium'"),
-        ("Envoy's pages", f"http://127.0.0.1:{chosen.admin}"),
+        ("Envoy's admin", f"http://127.0.0.1:{chosen.admin}"),
         ("the service", f"http://127.0.0.1:{chosen.http}/metrics, gRPC at 127.0.0.1:{chosen.grpc}"),
     ]
     sending = asyncio.create_task(traffic.run())
@@ -62,7 +64,7 @@ async def _play(chosen: Ports, seconds: int | None, *, view: bool) -> None:
 
 
 async def _ready(url: str) -> None:
-    """Wait until an answer says what is left, so Envoy, service and upstream are all there; raises TimeoutError."""
+    """Wait for a response with limit headers, so that Envoy, service and upstream all work. Raises TimeoutError."""
     until = time.monotonic() + READY_SECONDS
     async with aiohttp.ClientSession() as session:
         while time.monotonic() < until:
@@ -73,13 +75,13 @@ async def _ready(url: str) -> None:
             except aiohttp.ClientError:
                 pass
             await asyncio.sleep(0.1)
-    raise TimeoutError(f"nothing answers at {url} after {READY_SECONDS:g} s")
+    raise TimeoutError(f"no response from {url} after {READY_SECONDS:g} s")
 
 
 async def _watch(
     tallies: Sequence[Tally], about: Sequence[tuple[str, str]], seconds: int | None, *, view: bool
 ) -> None:
-    """Show each second as it ends."""
+    """Show the counts of each second."""
     second, began = 0, time.monotonic()
     with _shown(tallies, about, view=view) as show:
         while seconds is None or second < seconds:
@@ -94,7 +96,7 @@ async def _watch(
 def _shown(
     tallies: Sequence[Tally], about: Sequence[tuple[str, str]], *, view: bool
 ) -> Iterator[Callable[[int], None]]:
-    """Yield what shows a second."""
+    """Yield the function that shows the counts of a second."""
     if not view:
         yield lambda second: print(line(tallies, second), flush=True)
         return

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What the demo's client talks to: a real Envoy, the service it asks, and a sample upstream."""
+"""The demo's servers: a real Envoy, the rate-limit service, and a sample upstream."""
 
 import asyncio
 import os
@@ -21,14 +21,14 @@ ENVOY = Path(".venv-envoy/bin/envoy")
 RATELIMITD = (sys.executable, "-m", "ratelimitd")
 
 PATIENCE = "250ms"
-"""That Envoy waits for the service, instead of its 20 ms: here all of it may share a core or two."""
+"""Envoy's timeout for the service, instead of its default of 20 ms: all processes may share a core or two."""
 
 TAIL = 2_000
-"""Characters of a log that are shown when its process ends early; the last lines say why."""
+"""Characters of the log to show when a process exits early; its last lines contain the reason."""
 
 
 class Ports(NamedTuple):
-    """Who listens where, on the loopback address."""
+    """Ports of the processes, on the loopback address."""
 
     envoy: int
     admin: int
@@ -39,14 +39,14 @@ class Ports(NamedTuple):
 
 
 class Player(NamedTuple):
-    """One of the processes, and the file of its log."""
+    """A process of the demo and its log file."""
 
     command: list[str]
     process: asyncio.subprocess.Process
     log: Path
 
     async def until_ended(self) -> None:
-        """Wait for its end, which is an EndedError with the end of its log."""
+        """Wait until the process exits, then raise EndedError with the end of its log."""
         try:
             await until_ended(self.command, self.process)
         except EndedError as error:
@@ -54,7 +54,7 @@ class Player(NamedTuple):
 
 
 def ports(envoy: int) -> Ports:
-    """Choose free ports; for Envoy's listener only if it is 0."""
+    """Return free ports; ``envoy`` is used as Envoy's port unless it is 0."""
     with ExitStack() as stack:
         probes = [stack.enter_context(socket.socket()) for _ in Ports._fields]
         for probe in probes:
@@ -65,7 +65,7 @@ def ports(envoy: int) -> Ports:
 
 @asynccontextmanager
 async def stage(chosen: Ports) -> AsyncIterator[Sequence[Player]]:
-    """Start all of it, and end it with the block."""
+    """Start all processes, and stop them at the end of the block."""
     with tempfile.TemporaryDirectory(prefix="ratelimitd-demo-") as name:
         folder = Path(name)
         gateway = folder / "gateway.yaml"
@@ -94,19 +94,19 @@ def _gateway(chosen: Ports) -> str:
 
 
 async def _bootstrap(gateway: Path, chosen: Ports) -> Path:
-    """Have Envoy's configuration made of the gateway file."""
+    """Generate Envoy's configuration from the gateway file."""
     made = gateway.with_name("envoy.yaml")
     command = [*RATELIMITD, "envoy", str(gateway), "-o", str(made), "--timeout", PATIENCE]
     command += ["--rls", f"127.0.0.1:{chosen.grpc}", "--admin", str(chosen.admin)]
     making = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE)
     _, said = await making.communicate()
     if making.returncode:
-        raise EndedError(f"`{shlex.join(command)}` made no configuration:\n{said.decode()}")
+        raise EndedError(f"`{shlex.join(command)}` failed:\n{said.decode()}")
     return made
 
 
 def _environment(chosen: Ports) -> dict[str, str]:
-    """Return what the service is told; counters are in memory whatever the caller's REDIS_URL says."""
+    """Return the service's environment. The user's REDIS_URL is not passed, so counters are in memory."""
     where = {f"{part}HOST": "127.0.0.1" for part in ("", "GRPC_", "DEBUG_")}
     where |= {"PORT": str(chosen.http), "GRPC_PORT": str(chosen.grpc), "DEBUG_PORT": str(chosen.debug)}
     return {"PATH": os.environ["PATH"], "DRAIN_DELAY": "0", "LOG_FORMAT": "text", **where}

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Mixed traffic: callers of each tier, in waves that now and then are more than they may."""
+"""Mixed traffic: clients of each tier, with a rate that oscillates around the limit."""
 
 import asyncio
 import math
@@ -12,26 +12,26 @@ from typing import NamedTuple
 import aiohttp
 
 STEP = 0.02
-"""Seconds between two looks at what is due; a wave looks smooth at fifty a second."""
+"""Seconds between batches of requests; at fifty batches per second the wave looks smooth."""
 
 IN_FLIGHT = 200
-"""Requests of a tier that may wait for an answer; what is due beyond is not sent."""
+"""Maximum requests of a tier in flight; requests beyond it are not sent."""
 
 KEPT_SECONDS = 60
-"""Of history."""
+"""Length of the history."""
 
 WAVE = 0.7
-"""How far a wave goes above and below its middle, as a part of it."""
+"""Amplitude of the wave, as a fraction of the mean rate."""
 
 
 class Tier(NamedTuple):
-    """Callers of one kind.
+    """Clients of one tier.
 
     Attributes:
-        keys: API keys, used in turn; "" sends none.
-        limit: requests a second that all of them together may make.
-        rate: requests a second they make in the middle.
-        period: seconds of a wave.
+        keys: API keys, used in rotation; "" sends no key.
+        limit: limit of all keys together, in requests per second.
+        rate: mean rate of the clients, in requests per second.
+        period: period of the wave in seconds.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Tier(NamedTuple):
     period: float
 
     def due(self, now: float) -> float:
-        """Return the requests a second at this time; a wave begins upwards."""
+        """Return the rate at ``now``, in requests per second; the wave starts at the mean and rises."""
         return self.rate * (1 + WAVE * math.sin(2 * math.pi * now / self.period))
 
 
@@ -54,7 +54,7 @@ TIERS = (
 
 
 class Counts(NamedTuple):
-    """Answers so far: passed, limited, and anything else."""
+    """Numbers of responses: allowed, limited, and any other."""
 
     allowed: int = 0
     limited: int = 0
@@ -65,10 +65,10 @@ class Counts(NamedTuple):
 
 
 class Tally:
-    """Counts of one tier, in all and second by second.
+    """Counts of one tier, in total and per second.
 
     Attributes:
-        seconds: what each second brought, the latest last.
+        seconds: counts of each second, oldest first.
     """
 
     def __init__(self, tier: Tier) -> None:
@@ -78,20 +78,20 @@ class Tally:
         self._before = Counts()
 
     def add(self, status: int) -> None:
-        """Count an answer; 0 is none."""
+        """Count a response by its status; 0 means no response."""
         allowed, limited = 200 <= status < 300, status == 429
         self.total = Counts(
             self.total.allowed + allowed, self.total.limited + limited, self.total.failed + (not (allowed or limited))
         )
 
     def tick(self) -> None:
-        """End a second."""
+        """Complete the current second."""
         self.seconds.append(self.total - self._before)
         self._before = self.total
 
     @property
     def latest(self) -> Counts:
-        """Return the last second that is complete."""
+        """Return the counts of the last complete second."""
         return self.seconds[-1] if self.seconds else Counts()
 
 
@@ -104,7 +104,7 @@ class Traffic:
         self._sent: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
-        """Send, and count what comes back."""
+        """Send requests and count the responses."""
         timeout = aiohttp.ClientTimeout(total=5)
         async with aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=0)) as session:
             try:
@@ -115,7 +115,7 @@ class Traffic:
                 await asyncio.gather(*self._sent, return_exceptions=True)
 
     async def _pace(self, session: aiohttp.ClientSession, tally: Tally) -> None:
-        """Send as many as are due at each step."""
+        """Send the requests that are due at each step."""
         keys, began, due, waiting = cycle(tally.tier.keys), time.monotonic(), 0.0, set[asyncio.Task[None]]()
         before = 0.0
         while True:

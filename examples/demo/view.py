@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What the traffic looks like: bars in a terminal, or a line a second."""
+"""Display of the traffic: bars in a terminal, or one line of text per second."""
 
 from collections.abc import Sequence
 
@@ -13,35 +13,35 @@ from examples.demo.traffic import Counts, Tally
 
 ALLOWED, LIMITED, FAILED = "green", "red", "yellow"
 BAR = 22
-"""Characters of a bar; with the other columns it fits into a terminal of 80."""
+"""Width of a bar; with the other columns it fits into 80 characters."""
 
 HISTORY = 15
-"""Seconds of history, a character each."""
+"""Seconds of history to show, one character each."""
 
 SPARKS = " ▁▂▃▄▅▆▇█"
 
 
 def screen(tallies: Sequence[Tally], about: Sequence[tuple[str, str]], second: int) -> RenderableType:
-    """Return all there is to see: who listens where, a row for each tier, and the sums."""
+    """Return the whole screen: the addresses, a row per tier, and the legend."""
     where = Table.grid(padding=(0, 1))
     for name, url in about:
         where.add_row(Text(name, style="dim"), url)
-    title = Text.assemble("Envoy asks, ", ("ratelimitd", "bold"), " answers")
+    title = Text.assemble("Envoy with ", ("ratelimitd", "bold"))
     foot = Text.assemble(
         f"{second} s  ", ("█ allowed ", ALLOWED), ("█ limited ", LIMITED), ("█ failed", FAILED),
-        ("  │ the limit   Ctrl-C ends all of it", "dim"),
+        ("  │ limit   Ctrl-C stops the demo", "dim"),
     )  # fmt: skip
     return Panel(Group(where, "", table(tallies), foot), title=title, box=box.ROUNDED, expand=False)
 
 
 def table(tallies: Sequence[Tally]) -> Table:
-    """Return a row for each tier: its last second, and how much was limited in those before."""
+    """Return a table with a row per tier: the last second, and the history of limited requests."""
     made = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     made.add_column("tier", no_wrap=True)
     made.add_column("allowed", justify="right", no_wrap=True, style=ALLOWED)
     made.add_column("limited", justify="right", no_wrap=True, style=LIMITED)
-    made.add_column("in the last second", min_width=BAR, no_wrap=True)
-    made.add_column("limited, so far", min_width=HISTORY, no_wrap=True, style=LIMITED)
+    made.add_column("last second", min_width=BAR, no_wrap=True)
+    made.add_column("limited, history", min_width=HISTORY, no_wrap=True, style=LIMITED)
     for tally in tallies:
         last = tally.latest
         name = f"{tally.tier.name} {tally.tier.limit}/s"
@@ -50,7 +50,7 @@ def table(tallies: Sequence[Tally]) -> Table:
 
 
 def bar(counts: Counts, limit: int, width: int = BAR) -> Text:
-    """Return a bar of which half is the limit, with a mark there."""
+    """Return a bar whose middle is the limit, which is marked."""
     text = Text()
     for count, style in zip(counts, (ALLOWED, LIMITED, FAILED), strict=True):
         room = width - len(text)
@@ -66,13 +66,13 @@ def _colour(text: Text, at: int) -> str:
 
 
 def history(tally: Tally, width: int = HISTORY) -> str:
-    """Return what part of each second's requests was limited, the latest at the right."""
+    """Return a sparkline of the fraction of limited requests per second, the latest on the right."""
     parts = [(each.limited / sum(each) if sum(each) else 0.0) for each in [*tally.seconds][-width:]]
     return "".join(SPARKS[min(len(SPARKS) - 1, -int(-part * (len(SPARKS) - 1) // 1))] for part in parts).rjust(width)
 
 
 def line(tallies: Sequence[Tally], second: int) -> str:
-    """Return a second as one line of plain text."""
+    """Return the counts of a second as one line of text."""
     return f"{second:3} s  " + "   ".join(
         "{}: {} allowed, {} limited{}".format(
             tally.tier.name,

@@ -8,19 +8,19 @@ import json
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
-from ratelimitd.transport import Status
+from ratelimitd.transport import GrpcStatus
 
 from .http import JSON, Handler, Request, Response
 
-Decide = Callable[[bytes], Awaitable[tuple[Status, bytes]]]
+Decide = Callable[[bytes], Awaitable[tuple[GrpcStatus, bytes]]]
 """From a protojson RateLimitRequest to OK and a protojson RateLimitResponse, or to an error and its text."""
 
 BAD_REQUEST: Final = Response(400, b"Bad Request\n")
 
-HTTP_STATUS: Final[Mapping[Status, int]] = {
-    Status.UNAVAILABLE: 503,
-    Status.DEADLINE_EXCEEDED: 504,
-    Status.RESOURCE_EXHAUSTED: 503,
+HTTP_STATUS: Final[Mapping[GrpcStatus, int]] = {
+    GrpcStatus.UNAVAILABLE: 503,
+    GrpcStatus.DEADLINE_EXCEEDED: 504,
+    GrpcStatus.RESOURCE_EXHAUSTED: 503,
 }
 """Of an error; one that is not here is an error of ours."""
 
@@ -30,9 +30,9 @@ def decided(decide: Decide) -> Handler:
 
     async def handler(request: Request) -> Response:
         status, body = await decide(request.body)
-        if status is Status.OK:
+        if status is GrpcStatus.OK:
             return Response(429 if json.loads(body).get("overallCode") == "OVER_LIMIT" else 200, body, JSON)
-        if status is Status.INVALID_ARGUMENT:
+        if status is GrpcStatus.INVALID_ARGUMENT:
             return BAD_REQUEST
         reason = json.dumps({"error": body.decode(errors="backslashreplace")})
         return Response(HTTP_STATUS.get(status, 500), reason.encode(), JSON)

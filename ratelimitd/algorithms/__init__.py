@@ -1,4 +1,4 @@
-"""HOW it is decided: pure integer algorithms, each once in Python and once in Lua."""
+"""Rate-limit algorithms: pure integer arithmetic, each implemented once in Python and once in Lua."""
 
 from .fixed_window import SATURATED
 from .rate import EXACT, NEVER, SECOND, Decision, Rate, RateError

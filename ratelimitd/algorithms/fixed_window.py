@@ -1,7 +1,7 @@
-"""Fixed window: one count for each window of the clock, as envoyproxy/ratelimit keeps it.
+"""Fixed window: one count per window of the clock, as in envoyproxy/ratelimit.
 
-Windows are aligned to the epoch, and each has a counter of its own: the step never sees the count of another
-window. Up to twice the quota can pass around the moment where two windows meet.
+Windows are aligned to the epoch, and each has its own counter: a step never sees the count of another window. Up to
+twice the quota can pass around the boundary of two windows.
 """
 
 from typing import Final
@@ -9,16 +9,16 @@ from typing import Final
 from .rate import EXACT, NEVER, Decision, Rate
 
 SATURATED: Final = EXACT >> 1
-"""A count stops here, so that rejected costs cannot grow it past what a double holds; no limit is near it."""
+"""Maximum of a count: rejected costs must not grow it past the exact range of a double. All quotas are far below."""
 
 
 def numbers(quota: int, window: int, *, count_rejected: bool) -> tuple[int, ...]:
-    """Return (quota, window, 1 if a rejected cost still counts else 0)."""
+    """Return (quota, window, 1 if rejected costs count else 0)."""
     return quota, window, int(count_rejected)
 
 
 def step(state: int | None, rate: Rate, cost: int, now: int) -> tuple[int | None, Decision]:
-    """Decide one charge on the count of the window that ``now`` is in."""
+    """Decide one charge on the count of the window that contains ``now``."""
     quota, window, count_rejected = rate.numbers
     before = state or 0
     after = before + cost

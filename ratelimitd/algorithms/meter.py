@@ -1,8 +1,8 @@
-"""Token bucket, GCRA and leaky bucket: one debt that drains at the rate of the quota.
+"""Token bucket, GCRA and leaky bucket: a debt that drains at the rate quota/window.
 
-The three names describe one machine seen from different sides (GCRA: ITU-T I.371), so they share one
-implementation. Debt is counted in 1/scale of a request and drains ``leak`` of those each µs, with
-leak/scale = quota/window, so a fast rate loses nothing to whole microseconds.
+The three names describe the same algorithm from different viewpoints (GCRA: ITU-T I.371), so they share one
+implementation. The unit of debt is 1/scale of a request, and ``leak`` units drain per µs, with
+leak/scale = quota/window. So a high rate loses no precision to whole microseconds.
 """
 
 from fractions import Fraction
@@ -11,11 +11,11 @@ from math import gcd
 from .rate import EXACT, NEVER, SMALL_STEP, Decision, Rate
 
 Debt = tuple[int, int, int]
-"""What is owed in 1/scale of a request, when (µs) it was, and that scale."""
+"""The debt in units of 1/scale of a request, the time (µs) at which it was that, and the scale."""
 
 
 def numbers(quota: int, window: int, burst: int) -> tuple[int, ...]:
-    """Return (leak, scale, burst, full, drain): ``full`` is the largest debt, ``drain`` the µs that empty it.
+    """Return (leak, scale, burst, full, drain): ``full`` is the maximum debt, ``drain`` the µs in which it drains.
 
     leak/scale is quota/window, or the nearest fraction below it that keeps ``full`` under ``EXACT``.
     """
@@ -31,9 +31,9 @@ def numbers(quota: int, window: int, burst: int) -> tuple[int, ...]:
 
 
 def fraction_below(numerator: int, denominator: int, largest: int) -> tuple[int, int]:
-    """Return the greatest fraction not above the given one whose denominator is at most ``largest``.
+    """Return the greatest fraction that is not above the given one and has a denominator of at most ``largest``.
 
-    Walks the Stern-Brocot tree, all steps in one direction at once; ``upper`` stays above the target.
+    Descends the Stern-Brocot tree, and takes all steps in one direction at once; ``upper`` stays above the target.
     """
     lower, upper = (0, 1), (1, 0)
     while True:
@@ -53,24 +53,24 @@ def fraction_below(numerator: int, denominator: int, largest: int) -> tuple[int,
 
 
 def deviation(rate: Rate) -> float:
-    """Return by how much of itself the enforced rate is below the written one: 0.0 when exact, else under 1e-6."""
+    """Return the relative error of the enforced rate below the configured one: 0.0 if exact, else less than 1e-6."""
     if rate.quota == 0:
         return 0.0
     leak, scale = rate.numbers[:2]
     return float(1 - Fraction(leak * rate.window, scale * rate.quota))
 
 
-def rescaled(debt: int, written: int, scale: int, burst: int) -> int:
-    """Return a debt of another scale in this one, up to a request more: a part of a request counts as a whole one."""
-    return min(-(-debt // written), burst) * scale
+def rescaled(debt: int, old_scale: int, scale: int, burst: int) -> int:
+    """Convert a debt to another scale, rounded up to whole requests and limited to the burst."""
+    return min(-(-debt // old_scale), burst) * scale
 
 
 def drained(state: Debt, rate: Rate, now: int) -> tuple[int, int]:
-    """Return what is still owed, and the µs by which ``now`` is behind the state; until then nothing drains."""
+    """Return the remaining debt, and the µs by which the state is ahead of ``now``; meanwhile nothing drains."""
     leak, scale, burst, full, drain = rate.numbers
-    debt, last, written = state
-    if written != scale:
-        debt = rescaled(debt, written, scale, burst)
+    debt, last, old_scale = state
+    if old_scale != scale:
+        debt = rescaled(debt, old_scale, scale, burst)
     debt = debt if debt < full else full  # noqa: FURB136 -- min() costs 60 ns more
     elapsed = now - last
     if elapsed < 0:
@@ -82,7 +82,7 @@ def drained(state: Debt, rate: Rate, now: int) -> tuple[int, int]:
 
 
 def step(state: Debt | None, rate: Rate, cost: int, now: int) -> tuple[Debt | None, Decision]:
-    """Decide one charge. A peek and a denial return the state as it was, or what is owed as owed from now on."""
+    """Decide one charge. A peek or a denial returns the state unchanged, or moved to ``now`` (see ``SMALL_STEP``)."""
     leak, scale, burst, full, _ = rate.numbers
     debt, behind = drained(state, rate, now) if state else (0, 0)
     if behind and behind > SMALL_STEP:

@@ -1,40 +1,42 @@
-"""The two values every algorithm speaks: the Rate it enforces and the Decision it gives.
+"""The input and output types of every algorithm: the Rate to enforce and the Decision on a charge.
 
-Time is whole microseconds throughout; counts are whole requests. Nothing here reads a clock.
+All times are whole microseconds, all counts whole requests. No code here reads a clock.
 """
 
 from typing import Final, NamedTuple
 
 SECOND: Final = 1_000_000
-"""µs."""
+"""One second in µs."""
 
 NEVER: Final = -1
-"""``retry_after`` of a cost that can never pass: it is larger than the limit itself."""
+"""``retry_after`` of a cost that can never pass, because it exceeds the limit itself."""
 
 EXACT: Final = 1 << 53
-"""Lua numbers are doubles: whole numbers below this are exact, so no intermediate may reach it."""
+"""Lua numbers are doubles, which are exact for integers below this value; no intermediate result may reach it."""
 
 SMALL_STEP: Final = SECOND
-"""µs that a state may be ahead of the clock and be waited for; a leap second is this long, and a clock that NTP keeps
-steps by less (ntpd from 128 ms on, and slews below). What is further ahead is of another timeline: it is moved to now.
+"""Maximum µs by which a state may be ahead of the clock and stay as it is.
+
+A leap second is this long. A clock under NTP steps by less (ntpd steps from 128 ms on, and slews below). A state that
+is further ahead dates from before a step back of the clock: it is moved to the current time.
 """
 
 
 class RateError(ValueError):
-    """A rate that cannot be enforced; the text says what to write instead."""
+    """A rate that cannot be enforced; the message says what to write instead."""
 
 
 class Rate(NamedTuple):
-    """How much may pass. Make one with ``make_rate``, which checks it and works out ``numbers``.
+    """A rate to enforce. ``make_rate`` creates one: it validates the values and computes ``numbers``.
 
     Attributes:
-        algorithm: a name of the table ``ALGORITHMS``.
-        quota: requests for each window, 0 to 2**32 - 1.
-        window: µs.
-        burst: requests admitted at once from idle; the quota unless the algorithm is a meter.
-        count_rejected: fixed_window only: whether a rejected request still counts, as it does upstream.
-        numbers: whole numbers the algorithm works with, worked out once from the above; its Lua fragment
-            receives the same ones.
+        algorithm: a key of ``ALGORITHMS``.
+        quota: requests per window, 0 to 2**32 - 1.
+        window: length of the window in µs.
+        burst: requests admitted at once from idle; equals the quota unless the algorithm is a meter.
+        count_rejected: fixed_window only: whether rejected requests count, as they do upstream.
+        numbers: integer parameters of the algorithm, computed once from the other attributes; the Lua fragment
+            receives the same numbers.
     """
 
     algorithm: str
@@ -46,15 +48,15 @@ class Rate(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """What one charge came to.
+    """The decision on one charge.
 
     Attributes:
-        allowed: whether the cost passed. A cost of 0 (a peek) passes unless the state is already past the
-            limit; a negative cost (a give-back) always does.
+        allowed: whether the cost passed. A cost of 0 (a peek) passes unless usage is already above the limit; a
+            negative cost (a give-back) always passes.
         remaining: requests that could pass right after this decision.
-        reset_after: µs until the limit is at rest again, so also until its state means nothing.
-        retry_after: µs until the same cost could pass; 0 when it passed, ``NEVER`` when it never can.
-        before: requests held against the limit just before this charge.
+        reset_after: µs until the limit is idle again; from then on its state has no effect.
+        retry_after: µs until the same cost could pass; 0 if it passed, ``NEVER`` if it never can.
+        before: requests counted against the limit just before this charge.
     """
 
     allowed: bool

@@ -1,7 +1,7 @@
-"""Sliding window: an exact log of the charges of the last window, so no span of that length admits over the quota.
+"""Sliding window: an exact log of the charges in the last window. No span of that length admits more than the quota.
 
-One entry for each charge, never for each hit, with the running total up to it. Usage is then one subtraction and
-every search is a bisection. Peeks and denials add nothing; a give-back takes from the newest entries.
+The log has one entry per charge, not per hit, with the running total. So usage is one subtraction, and every search
+is a bisection. Peeks and denials add no entry; a give-back subtracts from the newest entries.
 """
 
 from bisect import bisect_left, bisect_right
@@ -10,17 +10,17 @@ from typing import Final, NamedTuple
 from .rate import NEVER, SMALL_STEP, Decision, Rate
 
 QUOTA_MAX: Final = 10_000
-"""A log of more entries costs too much for one counter: 10,000 are 1.3 MB in Redis and 0.9 MB here."""
+"""Maximum entries of a log: 10,000 take 1.3 MB in Redis and 0.9 MB here, and more is too much for one counter."""
 
 
 class Log(NamedTuple):
-    """Entries ``low`` to ``high`` of two lists that logs share; all before ``low`` have left the window.
+    """Entries ``low`` to ``high`` (exclusive) of two lists that several logs share; those below ``low`` have expired.
 
-    Lists only ever grow, and only by the log that ends where they do, so older logs stay as they were.
+    Only the log that ends at the end of the lists appends to them, so older logs stay unchanged.
 
     Attributes:
-        times: µs of each charge, never falling.
-        totals: all that was charged up to and with each; the one before ``low`` is where usage starts.
+        times: time of each charge in µs, never decreasing.
+        totals: running total up to and including each charge; usage is counted from the total at ``low`` - 1.
     """
 
     times: list[int]
@@ -35,7 +35,7 @@ def numbers(quota: int, window: int) -> tuple[int, ...]:
 
 
 def step(state: Log | None, rate: Rate, cost: int, now: int) -> tuple[Log | None, Decision]:
-    """Decide one charge. A peek and a denial return the state as it was, or as ``moved`` left it."""
+    """Decide one charge. A peek or a denial returns the state unchanged, or as ``moved`` returned it."""
     quota, window = rate.numbers
     log = Log([0], [0], 1, 1) if state is None else state
     times, totals, low, high = log
@@ -64,14 +64,14 @@ def step(state: Log | None, rate: Rate, cost: int, now: int) -> tuple[Log | None
 
 
 def moved(log: Log, window: int, now: int) -> Log:
-    """Return a log that holds what this one does at its own time, as one charge at ``now``."""
+    """Return a log with a single charge at ``now``: the usage of this log at the time of its newest entry."""
     times, totals, low, high = log
     low = bisect_right(times, times[high - 1] - window, low, high)
     return Log([0, now], [0, totals[high - 1] - totals[low - 1]], 1, 2)
 
 
 def appended(log: Log, low: int, time: int, total: int) -> Log:
-    """Return the log from ``low`` on, with one more entry."""
+    """Return the log from ``low`` on with one more entry."""
     times, totals, _, high = log
     if high != len(times) or low * 2 > high + SLACK:
         times, totals = times[low - 1 : high], totals[low - 1 : high]
@@ -82,11 +82,11 @@ def appended(log: Log, low: int, time: int, total: int) -> Log:
 
 
 SLACK: Final = 64
-"""Entries that may stay behind before the lists are copied, so that short logs are not copied at every step."""
+"""Expired entries that may remain before the lists are copied, so that short logs are not copied at every step."""
 
 
 def shortened(log: Log, low: int, total: int) -> Log:
-    """Return the log from ``low`` on, without what was charged past ``total``."""
+    """Return the log from ``low`` on without the charges above ``total``."""
     end = bisect_left(log.totals, total, low, log.high) + 1
     times, totals = log.times[low - 1 : end], log.totals[low - 1 : end]
     totals[-1] = total

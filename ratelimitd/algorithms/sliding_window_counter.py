@@ -1,31 +1,32 @@
-"""Sliding window counter: two counts, the previous window's weighed by the part of it still in sight.
+"""Sliding window counter: two counts, the previous window's weighted by the fraction that the sliding window overlaps.
 
-An approximation: it takes the previous window's requests as spread evenly over that window. For traffic that
-is, it is right to within one request. For traffic that is not:
+An approximation: it assumes that the requests of the previous window were evenly spread. For evenly spread traffic it
+is exact to within one request. For other traffic:
 
 - a window aligned to the epoch never admits more than the quota;
 - any other span of one window's length, ending a fraction f into an aligned window, admits at most
   quota * (1 + f), so always less than twice the quota;
-- it may reject what an exact log would admit, by at most the previous window's count.
+- it may reject requests that an exact log would admit, at most as many as the previous window's count.
 
-Rejected requests do not count. Where quota * window does not fit a double, time is weighed in coarser ticks,
-rounded against the caller: then it may admit less, by under one request in a million of the previous window's.
+Rejected requests do not count. If quota * window exceeds the exact range of a double, time is measured in coarser
+ticks and rounded against the client. It may then admit fewer requests: less than one in a million of the previous
+window's count.
 """
 
 from .rate import EXACT, NEVER, SMALL_STEP, Decision, Rate
 
 Counts = tuple[int, int, int]
-"""When (µs) it last changed, the count of the window that falls in, and the count of the window before."""
+"""Time (µs) of the last change, the count of the window that contains it, and the count of the window before."""
 
 
 def numbers(quota: int, window: int) -> tuple[int, ...]:
-    """Return (quota, window, µs a tick, ticks a window)."""
+    """Return (quota, window, µs per tick, ticks per window)."""
     tick = max(1, -(-window * quota // (EXACT - 1)))
     return quota, window, tick, window // tick
 
 
 def rolled(state: Counts, quota: int, window: int, now: int) -> tuple[int, int, int]:
-    """Return the time that counts, which is never before the state's own, and the two counts as they are then."""
+    """Return the effective time, which is never before the state's own, and the two counts at that time."""
     last, current, previous = state
     time = last if last > now else now  # noqa: FURB136 -- max() costs 60 ns more
     passed = time - time % window - last
@@ -36,7 +37,7 @@ def rolled(state: Counts, quota: int, window: int, now: int) -> tuple[int, int, 
 
 
 def step(state: Counts | None, rate: Rate, cost: int, now: int) -> tuple[Counts | None, Decision]:
-    """Decide one charge. A peek and a denial return the state as it was, or what is used as used in this window."""
+    """Decide one charge. A peek or a denial returns the state unchanged, or its usage moved to the current window."""
     quota, window, tick, ticks = rate.numbers
     time, current, previous = rolled(state, quota, window, now) if state else (now, 0, 0)
     into = time % window
@@ -63,7 +64,7 @@ def step(state: Counts | None, rate: Rate, cost: int, now: int) -> tuple[Counts 
 
 
 def wait(rate: Rate, current: int, previous: int, cost: int, into: int, behind: int) -> int:
-    """Return the µs until a denied cost passes: when few enough ticks of an old window are left in sight."""
+    """Return the µs until a denied cost passes: until the sliding window overlaps the older one by few enough ticks."""
     quota, window, tick, ticks = rate.numbers
     if cost > quota:
         return NEVER

@@ -1,4 +1,4 @@
-"""The table of algorithms, and what is looked up in it."""
+"""The table of algorithms, and the functions that look up in it."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Literal, NamedTuple
@@ -9,9 +9,9 @@ from . import fixed_window, meter, sliding_window, sliding_window_counter
 from .rate import SECOND, Decision, Rate, RateError
 
 Step = Callable[[Any, Rate, int, int], tuple[Any, Decision]]
-"""``step(state, rate, cost, now) -> (state, decision)``: pure. State None is a fresh one, or none worth keeping.
+"""``step(state, rate, cost, now) -> (state, decision)``: a pure function. None is the initial state.
 
-A state means nothing once ``reset_after`` has passed; a store may drop it then, and no decision changes.
+A state has no effect once ``reset_after`` has passed. A store may then drop it without changing any decision.
 """
 
 QUOTA_MAX: Final = UINT32_MAX
@@ -22,14 +22,14 @@ WINDOW_MAX: Final = 1 << 51
 
 
 class Algorithm(NamedTuple):
-    """One row.
+    """A row of ``ALGORITHMS``.
 
     Attributes:
         family: window, log or meter; only a meter has a burst.
-        step: the decision in Python.
-        numbers: from (quota, window, burst, count_rejected) to what ``step`` and the Lua fragment work with.
-        lua: the fragment ``lua/<this>.lua``.
-        keyed_by_window: each window has a counter of its own, named by its start.
+        step: the implementation in Python.
+        numbers: maps (quota, window, burst, count_rejected) to the parameters of ``step`` and of the Lua fragment.
+        lua: name of the fragment, ``lua/<name>.lua``.
+        keyed_by_window: whether each window has its own counter, named after its start.
     """
 
     family: Literal["window", "log", "meter"]
@@ -73,10 +73,10 @@ def make_rate(
     burst: int | None = None,
     count_rejected: bool = True,  # noqa: FBT001, FBT002 -- the seam's signature
 ) -> Rate:
-    """Return a checked Rate of ``quota`` requests in ``window`` µs.
+    """Return a validated Rate of ``quota`` requests per ``window`` µs.
 
-    ``burst`` (default: the quota) is for meters, ``count_rejected`` False for fixed_window. A quota of 0 denies
-    everything. Raises RateError, with a text that says what to write instead.
+    ``burst`` (default: the quota) applies to meters, ``count_rejected=False`` to fixed_window. A quota of 0 denies
+    everything. Raises RateError with a message that says what to write instead.
     """
     if algorithm not in ALGORITHMS:
         raise RateError(f"unknown algorithm '{algorithm}': write one of {', '.join(ALGORITHMS)}")
@@ -85,12 +85,12 @@ def make_rate(
     check_fit(algorithm, row, quota, window, count_rejected=count_rejected)
     if burst is not None:
         check_burst(algorithm, row, quota, window, burst)
-    held = quota if burst is None else burst
-    return Rate(algorithm, quota, window, held, count_rejected, row.numbers(quota, window, held, count_rejected))
+    burst = quota if burst is None else burst
+    return Rate(algorithm, quota, window, burst, count_rejected, row.numbers(quota, window, burst, count_rejected))
 
 
 def check_size(quota: int, window: int) -> None:
-    """Raise RateError when quota or window is out of all bounds."""
+    """Raise RateError if quota or window is out of range."""
     if not 0 <= quota <= QUOTA_MAX:
         raise RateError(f"a limit of {quota} requests is out of range: write 0 to {QUOTA_MAX}")
     if not 0 < window <= WINDOW_MAX:
@@ -98,7 +98,7 @@ def check_size(quota: int, window: int) -> None:
 
 
 def check_fit(algorithm: str, row: Algorithm, quota: int, window: int, *, count_rejected: bool) -> None:
-    """Raise RateError when the algorithm cannot keep this quota or window."""
+    """Raise RateError if the algorithm does not support this quota, window or ``count_rejected``."""
     if not count_rejected and not row.keyed_by_window:
         raise RateError(
             f"count_rejected: false is for fixed_window; {algorithm} never counts rejected requests: leave it out"
@@ -115,7 +115,7 @@ def check_fit(algorithm: str, row: Algorithm, quota: int, window: int, *, count_
 
 
 def check_burst(algorithm: str, row: Algorithm, quota: int, window: int, burst: int) -> None:
-    """Raise RateError when this burst cannot be."""
+    """Raise RateError if the burst is not possible with this algorithm and rate."""
     if row.family != "meter":
         raise RateError(f"burst is for token_bucket, gcra and leaky_bucket: leave it out, or change {algorithm} to one")
     if quota == 0:
@@ -132,20 +132,20 @@ def check_burst(algorithm: str, row: Algorithm, quota: int, window: int, burst: 
 
 
 def deviation(rate: Rate) -> float:
-    """Return by how much of itself the enforced rate is below the written one: 0.0 when exact, else under 1e-6."""
+    """Return the relative error of the enforced rate below the configured one: 0.0 if exact, else less than 1e-6."""
     return meter.deviation(rate) if ALGORITHMS[rate.algorithm].family == "meter" else 0.0
 
 
 def window_start(rate: Rate, now: int) -> int:
-    """Return when (µs) the window that ``now`` is in began; windows are aligned to the epoch."""
+    """Return the start (µs) of the window that contains ``now``; windows are aligned to the epoch."""
     return now - now % rate.window
 
 
 def counter_key(key: bytes, rate: Rate, now: int) -> bytes:
-    """Return the name of the counter that ``key`` means at ``now``.
+    """Return the name of the counter of ``key`` at ``now``.
 
-    Where each window has its own counter that is the key, which ends with ``_``, and the window's start in whole
-    seconds, as envoyproxy/ratelimit writes it: ``domain_key_value_1234``. Otherwise it is the key itself.
+    If each window has its own counter, the name is the key, which ends with ``_``, and the start of the window in
+    whole seconds, as in envoyproxy/ratelimit: ``domain_key_value_1234``. Otherwise it is the key itself.
     """
     if rate.algorithm in KEYED_BY_WINDOW:
         return b"%b%d" % (key, (now - now % rate.window) // SECOND)

@@ -4,13 +4,13 @@ from typing import NamedTuple
 
 from ratelimitd.net.tls import TlsFiles
 from ratelimitd.settings import Settings
-from ratelimitd.transport import Handlers, Server, nghttp2_available
+from ratelimitd.transport import GrpcServer, Handlers, nghttp2_available
 
 
 class Serving(NamedTuple):
     """A gRPC server and the name of the transport that carries it."""
 
-    server: Server
+    server: GrpcServer
     transport: str
 
 
@@ -28,11 +28,11 @@ def grpc_server(settings: Settings, handlers: Handlers) -> Serving:
                 "TRANSPORT=nghttp2, but its extension was not built: install libnghttp2-dev and a C compiler and "
                 "install ratelimitd again, or write auto"
             )
+        from ratelimitd.transport.nghttp2 import Nghttp2Options as Options  # noqa: PLC0415
         from ratelimitd.transport.nghttp2 import Nghttp2Server as Chosen  # noqa: PLC0415 - may not be built
-        from ratelimitd.transport.nghttp2 import Options  # noqa: PLC0415
     else:
+        from ratelimitd.transport.grpcio import GrpcioOptions as Options  # type: ignore[assignment] # noqa: PLC0415
         from ratelimitd.transport.grpcio import GrpcioServer as Chosen  # type: ignore[assignment] # noqa: PLC0415 - slow
-        from ratelimitd.transport.grpcio import Options  # type: ignore[assignment] # noqa: PLC0415
     options = Options(
         max_request_bytes=settings.max_request_bytes,
         max_concurrent_calls=settings.store_in_flight,

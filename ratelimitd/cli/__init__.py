@@ -1,4 +1,4 @@
-"""The command line: parses and calls. What a command needs is imported when it runs, so that --help is quick."""
+"""The command line: parses arguments and calls the package. Commands import lazily, to keep --help fast."""
 
 import click
 
@@ -25,7 +25,7 @@ from .validate import validate
 )
 @click.version_option(__version__, prog_name="ratelimitd")
 def main() -> None:
-    """The rate-limit service that stands next to Envoy: a drop-in for envoyproxy/ratelimit."""
+    """Rate-limit service for Envoy: a drop-in replacement for envoyproxy/ratelimit."""
 
 
 for command in (serve, proxy, envoy, validate, check, simulate, doctor):

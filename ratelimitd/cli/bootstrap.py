@@ -1,4 +1,4 @@
-"""``ratelimitd envoy``: a gateway file as a bootstrap of Envoy."""
+"""``ratelimitd envoy``: generate Envoy's bootstrap configuration from a gateway file."""
 
 import warnings
 from collections.abc import Callable
@@ -18,23 +18,23 @@ MISSING: Final = "envoy-data-plane is missing: pip install 'ratelimitd[envoy]'"
 
 
 class CommandError(Exception):
-    """The bootstrap cannot be made; says why, a line for each reason."""
+    """The bootstrap cannot be generated; the message has one line per reason."""
 
 
-class Made(NamedTuple):
-    """The bootstrap as YAML, and what Envoy does otherwise, a line each."""
+class Bootstrap(NamedTuple):
+    """The bootstrap as YAML, and the differences between Envoy and ``ratelimitd proxy``, one line each."""
 
     text: str
     gaps: list[str]
 
 
-class Asked(NamedTuple):
-    """What the command line says.
+class BootstrapOptions(NamedTuple):
+    """Options of the command line.
 
     Attributes:
-        rls: host and port of the rate limit service.
-        admin: port of Envoy's own pages, on the loopback address.
-        timeout: seconds the service has for an answer.
+        rls: host and port of the rate-limit service.
+        admin: port of Envoy's admin interface, on the loopback address.
+        timeout: seconds that Envoy waits for the service's response.
         failure_mode: allow or deny; "" follows the limits' on_store_failure.
     """
 
@@ -44,43 +44,43 @@ class Asked(NamedTuple):
     failure_mode: str = ""
 
 
-def run(file: str, output: Path | None, asked: Asked) -> int:
-    """Write the bootstrap of a gateway file to ``output`` (None: stdout), and to stderr what Envoy does otherwise.
+def run(file: str, output: Path | None, options: BootstrapOptions) -> int:
+    """Write the bootstrap of a gateway file to ``output`` (None: stdout), and the differences to stderr.
 
     Returns the exit code.
     """
     try:
-        made = make(file, asked)
+        made = make(file, options)
         if output is not None:
             output.write_text(made.text)
     except CommandError as error:
-        return _complained(str(error))
+        return _print_error(str(error))
     except OSError as error:
-        return _complained(f"{output}: cannot be written: {error.strerror}")
+        return _print_error(f"{output}: cannot be written: {error.strerror}")
     if output is None:
         click.echo(made.text, nl=False)
     for line in made.gaps:
-        click.echo(f"not as `ratelimitd proxy`: {line}", err=True)
+        click.echo(f"differs from `ratelimitd proxy`: {line}", err=True)
     return OK
 
 
-def _complained(text: str) -> int:
+def _print_error(text: str) -> int:
     for line in text.splitlines():
         click.echo(f"ratelimitd: {line}", err=True)
     return ERROR
 
 
-def make(file: str, asked: Asked) -> Made:
-    """Make the bootstrap of a gateway file. Raises CommandError."""
+def make(file: str, options: BootstrapOptions) -> Bootstrap:
+    """Generate the bootstrap of a gateway file. Raises CommandError."""
     with warnings.catch_warnings():
-        # envoy-data-plane has its types check themselves in a way that pydantic is going to drop: no news to our users.
+        # envoy-data-plane uses a deprecated pydantic API; users of the command cannot do anything about it.
         warnings.simplefilter("ignore", DeprecationWarning)
-        return _made(file, asked)
+        return _make(file, options)
 
 
-def _made(file: str, asked: Asked) -> Made:
+def _make(file: str, options: BootstrapOptions) -> Bootstrap:
     try:
-        from ratelimitd.gateway import envoy  # noqa: PLC0415  an extra, which takes half a second to import
+        from ratelimitd.gateway import envoy  # noqa: PLC0415  needs an extra, and takes half a second to import
     except ModuleNotFoundError as error:
         if str(error.name).startswith("ratelimitd"):
             raise
@@ -92,47 +92,48 @@ def _made(file: str, asked: Asked) -> Made:
         raise CommandError(f"{file}: cannot be read: {error.strerror}") from error
     except PolicyErrors as error:
         raise CommandError("\n".join(map(str, error.errors))) from error
-    deny = asked.failure_mode == "deny" if asked.failure_mode else envoy.denies(domain)
-    options = envoy.Options(asked.rls, ("127.0.0.1", asked.admin), asked.timeout, deny)
+    deny = options.failure_mode == "deny" if options.failure_mode else envoy.denies(domain)
+    envoy_options = envoy.Options(options.rls, ("127.0.0.1", options.admin), options.timeout, deny)
     try:
-        built = envoy.bootstrap(gateway, domain.name, options)
+        built = envoy.bootstrap(gateway, domain.name, envoy_options)
     except envoy.EnvoyError as error:
         raise CommandError(str(error)) from error
-    return Made(envoy.as_yaml(built, command(file, asked)), [*envoy.gaps(gateway, domain), *remarks])
+    return Bootstrap(envoy.as_yaml(built, command(file, options)), [*envoy.gaps(gateway, domain), *remarks])
 
 
-def command(file: str, asked: Asked) -> str:
-    """Return the command that makes this bootstrap; what is as it would be anyway is left out."""
-    flags: dict[str, Callable[[Asked], str]] = {
-        "--rls": lambda asked: "{}:{}".format(*asked.rls),
-        "--admin": lambda asked: str(asked.admin),
-        "--timeout": lambda asked: f"{asked.timeout:g}s",
-        "--failure-mode": lambda asked: asked.failure_mode,
+def command(file: str, options: BootstrapOptions) -> str:
+    """Return the command that generates this bootstrap, without the flags that have their default value."""
+    flags: dict[str, Callable[[BootstrapOptions], str]] = {
+        "--rls": lambda options: "{}:{}".format(*options.rls),
+        "--admin": lambda options: str(options.admin),
+        "--timeout": lambda options: f"{options.timeout:g}s",
+        "--failure-mode": lambda options: options.failure_mode,
     }
-    said = [f" {flag} {shown(asked)}" for flag, shown in flags.items() if shown(asked) != shown(Asked())]
-    return f"ratelimitd envoy {file}{''.join(said)}"
+    default = BootstrapOptions()
+    given = [f" {flag} {value(options)}" for flag, value in flags.items() if value(options) != value(default)]
+    return f"ratelimitd envoy {file}{''.join(given)}"
 
 
 def _policies(gateway: Gateway) -> tuple[Domain, list[str]]:
-    """Read the policies of a gateway to the domain that counts, and what the service must be told."""
-    parsed = _examined(gateway, DEFAULT_ALGORITHM)
+    """Return the gateway's domain, and remarks on settings that the service needs to behave in the same way."""
+    parsed = _parsed(gateway, DEFAULT_ALGORITHM)
     if parsed.errors:
         raise PolicyErrors(parsed.errors)
     remarks = []
-    if _matters(gateway, _examined(gateway, UPSTREAM_ALGORITHM)) != _matters(gateway, parsed):
+    if _relevant(gateway, _parsed(gateway, UPSTREAM_ALGORITHM)) != _relevant(gateway, parsed):
         remarks.append(
-            f"policies: limits without an algorithm are {DEFAULT_ALGORITHM} in a gateway:"
-            f" serve this file itself (ratelimitd serve --config {gateway.file}), or write default_algorithm"
+            f"policies: limits without an algorithm default to {DEFAULT_ALGORITHM} in a gateway file:"
+            f" serve the same file (ratelimitd serve --config {gateway.file}), or set default_algorithm in it"
         )
     return domain_of(gateway, assemble(parsed.rows)), remarks
 
 
-def _matters(gateway: Gateway, parsed: Parsed) -> list[Row]:
-    """Leave out what says how limits that requests bring are counted, unless some do."""
-    brought = any("limit" in limit.envoy for route in gateway.routes for limit in route.rate_limits)
-    return [row for row in parsed.rows if brought or not isinstance(row, DomainRow)]
+def _relevant(gateway: Gateway, parsed: Parsed) -> list[Row]:
+    """Drop the rows that only configure limit overrides, unless a route's requests carry overrides."""
+    overrides = any("limit" in limit.envoy for route in gateway.routes for limit in route.rate_limits)
+    return [row for row in parsed.rows if overrides or not isinstance(row, DomainRow)]
 
 
-def _examined(gateway: Gateway, algorithm: str) -> Parsed:
+def _parsed(gateway: Gateway, algorithm: str) -> Parsed:
     source = GatewayFile(gateway.file)
     return examine(read_files(source), default_algorithm=algorithm, beside=tiers_beside(source))

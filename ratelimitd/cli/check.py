@@ -11,10 +11,10 @@ from ratelimitd.descriptor_text import parse as parse_descriptor
 
 from .flags import ERROR, OK, OVER_LIMIT, Text, examples
 
-COLOURS: Final = {"OK": "green", "OVER_LIMIT": "red"}
+COLORS: Final = {"OK": "green", "OVER_LIMIT": "red"}
 
 TIMEOUT: Final = "5s"
-"""Of ``check``: long enough for a service across the world, short enough for a person."""
+"""Default timeout: long enough for a service on another continent, short enough for an interactive command."""
 
 
 @click.command(
@@ -22,10 +22,10 @@ TIMEOUT: Final = "5s"
         "ratelimitd check -d shop user=alice",
         "ratelimitd check -d shop tenant=acme,path=/checkout user=alice --hits 5",
         "ratelimitd check -d shop user=alice --address ratelimitd:8081 --json",
-        r"ratelimitd check -d shop 'path=/a\,b'    a comma in a value is \, and a backslash \\",
+        r"ratelimitd check -d shop 'path=/a\,b'    # in a value, write \, for a comma and \\ for a backslash",
     )
 )
-@click.option("-d", "--domain", required=True, type=Text("domain", encode), help="Domain to ask in.")
+@click.option("-d", "--domain", required=True, type=Text("domain", encode), help="Domain of the descriptors.")
 @click.argument(
     "descriptors",
     nargs=-1,
@@ -33,10 +33,16 @@ TIMEOUT: Final = "5s"
     type=Text("descriptor", parse_descriptor),
     metavar="KEY=VALUE[,KEY=VALUE]...",
 )
-@click.option("--hits", type=click.IntRange(0, UINT32_MAX), help="Cost of each descriptor; 0 only looks. [default: 1]")
-@click.option("--address", default="localhost:8081", show_default=True, metavar="HOST:PORT", help="Of the service.")
+@click.option("--hits", type=click.IntRange(0, UINT32_MAX), help="Cost of each descriptor; 0 only peeks. [default: 1]")
 @click.option(
-    "--timeout", type=Text("duration", positive_duration), default=TIMEOUT, show_default=True, help="For the answer."
+    "--address", default="localhost:8081", show_default=True, metavar="HOST:PORT", help="gRPC address of the service."
+)
+@click.option(
+    "--timeout",
+    type=Text("duration", positive_duration),
+    default=TIMEOUT,
+    show_default=True,
+    help="How long to wait for the response.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the response as protobuf's JSON.")
 def check(
@@ -45,9 +51,9 @@ def check(
     hits: int | None,
     address: str,
     timeout: float,
-    as_json: bool,  # noqa: FBT001  click calls it by name
+    as_json: bool,  # noqa: FBT001  click passes keywords
 ) -> None:
-    """Ask a running service once. Exits 0 for OK, 1 for OVER_LIMIT, 2 for an error.
+    """Send one request to a running service. Exits 0 for OK, 1 for OVER_LIMIT, 2 for an error.
 
     Each argument is one descriptor.
     """
@@ -63,6 +69,6 @@ def check(
         click.echo(client.as_json(response))
     else:
         for code, sentence in client.lines(response, descriptors):
-            click.echo(f"{click.style(f'{code:<10}', fg=COLOURS.get(code))} {sentence}")
-        click.echo(f"overall: {click.style(overall, fg=COLOURS.get(overall), bold=True)}")
+            click.echo(f"{click.style(f'{code:<10}', fg=COLORS.get(code))} {sentence}")
+        click.echo(f"overall: {click.style(overall, fg=COLORS.get(overall), bold=True)}")
     sys.exit(OK if overall == "OK" else OVER_LIMIT)

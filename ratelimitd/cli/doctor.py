@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 BAD: Final = 1
 
-COLOURS: Final = {"ok": "green", "warn": "yellow", "bad": "red"}
+COLORS: Final = {"ok": "green", "warn": "yellow", "bad": "red"}
 
 
 @click.command(
@@ -25,22 +25,24 @@ COLOURS: Final = {"ok": "green", "warn": "yellow", "bad": "red"}
         "ratelimitd doctor --config gateway.yaml --json",
     )
 )
-@click.option("--config", type=click.Path(), multiple=True, metavar="PATH", help="As of serve, or a gateway file.")
-@click.option("--with-service", is_flag=True, help="With a gateway file: as of proxy, look at the service's ports too.")
-@click.option("--strict", is_flag=True, help="Let warnings count: exit with 1.")
+@click.option(
+    "--config", type=click.Path(), multiple=True, metavar="PATH", help="Policy file or folder, or a gateway file."
+)
+@click.option("--with-service", is_flag=True, help="With a gateway file: also check the service's ports, as for proxy.")
+@click.option("--strict", is_flag=True, help="Exit with 1 on warnings too.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @settings_flags
 def doctor(
     config: tuple[str, ...],
-    with_service: bool,  # noqa: FBT001  click calls it by name
-    strict: bool,  # noqa: FBT001  click calls it by name
-    as_json: bool,  # noqa: FBT001  click calls it by name
+    with_service: bool,  # noqa: FBT001  click passes keywords
+    strict: bool,  # noqa: FBT001  click passes keywords
+    as_json: bool,  # noqa: FBT001  click passes keywords
     **flags: str | None,
 ) -> None:
-    """Look at settings, policy, Redis and ports as serve would use them, and say what to change.
+    """Check the settings, policy, Redis and ports that serve would use, and print what to change.
 
-    Takes the environment and the flags of serve. Exits 0 when nothing is bad, 1 when something is, 2 when it cannot
-    be run so. It may be run beside a service, and changes nothing.
+    Takes the environment and the flags of serve. Exits 0 if no finding is bad, 1 if one is, 2 on a usage error. It
+    changes nothing, and can run while a service is running.
     """
     from ratelimitd.doctor import Level, count, examine  # noqa: PLC0415  the whole service
 
@@ -55,7 +57,7 @@ def doctor(
         for line in _lines(findings):
             click.echo(line)
         total = f"{wrong} bad, {warnings} warning{'' if warnings == 1 else 's'}"
-        click.echo(click.style(total, fg=COLOURS[_worst(warnings, wrong)], bold=True))
+        click.echo(click.style(total, fg=COLORS[_worst(warnings, wrong)], bold=True))
     sys.exit(OK if well else BAD)
 
 
@@ -64,12 +66,12 @@ def _worst(warnings: int, wrong: int) -> str:
 
 
 def _lines(findings: "Sequence[Finding]") -> Iterator[str]:
-    """Write each subject once, what was found below it, and below that what to change."""
+    """Yield each subject once, followed by its findings, each with the proposed change."""
     subject = ""
     for finding in findings:
         if finding.subject != subject:
             subject = finding.subject
             yield click.style(subject, bold=True)
-        yield f"  {click.style(f'{finding.level:<4}', fg=COLOURS[finding.level])}  {finding.found}"
+        yield f"  {click.style(f'{finding.level:<4}', fg=COLORS[finding.level])}  {finding.found}"
         if finding.change:
             yield f"        change: {finding.change}"

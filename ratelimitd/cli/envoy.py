@@ -18,7 +18,11 @@ from .flags import Text, examples
 )
 @click.argument("file", type=click.Path(), metavar="FILE")
 @click.option(
-    "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Instead of stdout."
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write to this file instead of stdout.",
 )
 @click.option(
     "--rls",
@@ -26,7 +30,7 @@ from .flags import Text, examples
     default="localhost:8081",
     show_default=True,
     metavar="HOST:PORT",
-    help="Of the service.",
+    help="gRPC address of the service.",
 )
 @click.option(
     "--admin",
@@ -34,25 +38,25 @@ from .flags import Text, examples
     default="9901",
     show_default=True,
     metavar="PORT",
-    help="Of Envoy's own pages, on 127.0.0.1.",
+    help="Port of Envoy's admin interface, on 127.0.0.1.",
 )
 @click.option(
     "--timeout",
     type=Text("duration", positive_duration),
     default="20ms",
     show_default=True,
-    help="For the service's answer; Envoy's own default.",
+    help="How long Envoy waits for the service; 20ms is Envoy's own default.",
 )
 @click.option(
     "--failure-mode",
     type=click.Choice(["allow", "deny"]),
     default=None,
-    help="While the service does not answer. [default: as the limits' on_store_failure]",
+    help="What Envoy does with requests while the service does not respond. [default: the limits' on_store_failure]",
 )
 def envoy(
     file: str, output: Path | None, rls: tuple[str, int], admin: int, timeout: float, failure_mode: str | None
 ) -> None:
-    """Make an Envoy configuration of a gateway file; what Envoy does otherwise is told on stderr."""
-    from .bootstrap import Asked, run  # noqa: PLC0415  the gateway's room
+    """Generate an Envoy configuration from a gateway file; differences from proxy are printed on stderr."""
+    from .bootstrap import BootstrapOptions, run  # noqa: PLC0415  imports the gateway package
 
-    sys.exit(run(file, output, Asked(rls, admin, timeout, failure_mode or "")))
+    sys.exit(run(file, output, BootstrapOptions(rls, admin, timeout, failure_mode or "")))

@@ -1,4 +1,4 @@
-"""What the commands share: words of the command line, flags made of the settings table, and help pages."""
+"""Shared parts of the commands: parameter types, flags generated from the settings table, and help pages."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -19,14 +19,14 @@ OK, OVER_LIMIT, ERROR = range(3)
 
 
 class Text(click.ParamType[Any, str]):
-    """A word of the command line that ``parse`` reads; its ValueError becomes a usage error."""
+    """A parameter that ``parse`` converts; its ValueError becomes a usage error."""
 
     def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
         self.name = name
         self._parse = parse
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Read the word; a default that is no text is taken as it is."""
+        """Convert the argument; a default that is not a string is returned unchanged."""
         if not isinstance(value, str):
             return value
         try:
@@ -36,7 +36,7 @@ class Text(click.ParamType[Any, str]):
 
 
 def settings_flags(command: Command) -> Command:
-    """Give a command a flag for each setting that works."""
+    """Add a flag for each supported setting to a command."""
     for row in reversed(ROWS):
         if row.status is not Status.WORKS:
             continue
@@ -53,7 +53,7 @@ def settings_flags(command: Command) -> Command:
 
 
 def policy_flags(command: Command) -> Command:
-    """Give a command the two settings that decide how a policy is read, with their variables."""
+    """Add the two settings that affect the parsing of policies to a command, with their environment variables."""
     for row in (Settings.merge_domain_config, Settings.default_algorithm):
         command = click.option(
             row.flag,
@@ -70,12 +70,12 @@ def policy_flags(command: Command) -> Command:
 
 
 def examples(*lines: str) -> str:
-    """Make the end of a help page; click folds no paragraph that begins with this mark."""
+    r"""Return the examples for the end of a help page; click does not rewrap a paragraph that begins with ``\b``."""
     return "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines)])
 
 
 def examined(paths: Iterable[Path], default_algorithm: str, *, merge_domains: bool) -> "Parsed":
-    """Read the policy that these paths make, a gateway file's too, with every error and warning."""
+    """Parse the policy files at these paths, or a gateway file, and return all errors and warnings."""
     from ratelimitd.gateway.file import read_gateway  # noqa: PLC0415  the engine
     from ratelimitd.gateway.model import DEFAULT_ALGORITHM  # noqa: PLC0415  the engine
     from ratelimitd.policy import Parsed, PolicyErrors, Summary, examine  # noqa: PLC0415  the engine

@@ -1,4 +1,4 @@
-"""The commands that serve: ``serve`` and ``proxy``."""
+"""``ratelimitd serve`` and ``ratelimitd proxy``."""
 
 import os
 import sys
@@ -23,39 +23,39 @@ from .flags import ERROR, examples, settings_flags
 def serve(config: tuple[str, ...], **flags: str | None) -> None:
     """Run the service until SIGTERM or Ctrl-C.
 
-    Every flag but --config is also an environment variable (--grpc-port is GRPC_PORT); the flag wins. Counters live in
-    memory, or in Redis when its address is given.
+    Every flag except --config is also an environment variable (--grpc-port is GRPC_PORT); the flag overrides it.
+    Counters are kept in memory, or in Redis if its address is set.
     """
     settings = _settings(flags)
-    from ratelimitd.app import run  # noqa: PLC0415  the whole service, which no other command needs
+    from ratelimitd.app import run  # noqa: PLC0415  imports the whole service, which other commands do not need
 
     sys.exit(run(settings, config))
 
 
 @click.command(
     epilog=examples(
-        "ratelimitd proxy                                          # :8080 before http://localhost:8081",
+        "ratelimitd proxy                                 # listens on :8080, upstream is http://localhost:8081",
         "LISTEN_ADDR=:80 DOWNSTREAM_URL=http://app:8000 ratelimitd proxy",
         "ratelimitd proxy --print-config > gateway.yaml",
         "ratelimitd proxy --config gateway.yaml --redis-addr localhost:6379",
     )
 )
-@click.option("--config", type=click.Path(), metavar="FILE", help="Gateway file; without one a default is used.")
-@click.option("--print-config", is_flag=True, help="Print the default file, to be edited.")
-@click.option("--with-service", is_flag=True, help="Serve the same policies to Envoy too, as `serve` does.")
+@click.option("--config", type=click.Path(), metavar="FILE", help="Gateway file. [default: a built-in file]")
+@click.option("--print-config", is_flag=True, help="Print the built-in gateway file, as a template, and exit.")
+@click.option("--with-service", is_flag=True, help="Also serve the same policies to Envoy, as `serve` does.")
 @settings_flags
 def proxy(
     config: str | None,
-    print_config: bool,  # noqa: FBT001  click calls it by name
-    with_service: bool,  # noqa: FBT001  click calls it by name
+    print_config: bool,  # noqa: FBT001  click passes keywords
+    with_service: bool,  # noqa: FBT001  click passes keywords
     **flags: str | None,
 ) -> None:
-    """Run the fallback reverse proxy: the same limits without Envoy.
+    """Run the fallback reverse proxy, which enforces the same limits without Envoy.
 
-    LISTEN_ADDR, DOWNSTREAM_URL, REDIS_ADDR and GRACEFUL_SHUTDOWN_TIMEOUT are enough to begin with.
+    LISTEN_ADDR, DOWNSTREAM_URL, REDIS_ADDR and GRACEFUL_SHUTDOWN_TIMEOUT are sufficient to start.
     """
     settings = _settings(flags)
-    from ratelimitd.app import proxy as gateway  # noqa: PLC0415  the whole service, which no other command needs
+    from ratelimitd.app import proxy as gateway  # noqa: PLC0415  imports the whole service
 
     if print_config:
         click.echo(gateway.default_config(settings), nl=False)
@@ -64,7 +64,7 @@ def proxy(
 
 
 def _settings(flags: Mapping[str, str | None]) -> Settings:
-    """Read the settings, or end with every problem there is."""
+    """Read the settings; on errors print all of them and exit."""
     try:
         return load(os.environ, {name.upper(): value for name, value in flags.items() if value is not None})
     except SettingsError as error:

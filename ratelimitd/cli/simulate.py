@@ -23,7 +23,7 @@ _PATHS: Final = click.Path(exists=True, path_type=Path)
 
 
 def _rate(text: str) -> float:
-    """Read ``20/s``, ``100/minute`` or a plain number a second."""
+    """Parse ``20/s``, ``100/minute`` or a plain number, which is per second."""
     amount, _, unit = text.partition("/")
     try:
         rate = float(amount) / _UNITS[unit or "s"]
@@ -47,32 +47,43 @@ def _algorithms(text: str) -> list[str]:
     )
 )
 @click.option("--config", required=True, multiple=True, type=_PATHS, metavar="PATH", help="Policy file or folder.")
-@click.option("-d", "--domain", required=True, type=Text("domain", encode), help="Domain to ask in.")
+@click.option("-d", "--domain", required=True, type=Text("domain", encode), help="Domain of the descriptors.")
 @click.argument(
     "descriptors", nargs=-1, type=Text("descriptor", parse_descriptor), metavar="[KEY=VALUE[,KEY=VALUE]...]..."
 )
 @click.option("--requests", type=click.File("rb"), metavar="FILE", help="JSON lines to replay; - is standard input.")
 @click.option(
-    "--rate", type=Text("rate", _rate), metavar="N/s", help="Generate requests like the arguments at this rate."
+    "--rate", type=Text("rate", _rate), metavar="N/s", help="Generate requests with the given descriptors at this rate."
 )
-@click.option("--for", "span", type=Text("duration", positive_duration), metavar="DURATION", help="For so long.")
-@click.option("--poisson", is_flag=True, help="Random gaps instead of even ones.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the random gaps.")
+@click.option(
+    "--for",
+    "span",
+    type=Text("duration", positive_duration),
+    metavar="DURATION",
+    help="Length of the generated load.",
+)
+@click.option("--poisson", is_flag=True, help="Random intervals (a Poisson process) instead of even ones.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the random intervals.")
 @click.option("--hits", type=click.IntRange(0, UINT32_MAX), help="Cost of each descriptor. [default: 1]")
 @click.option(
     "--compare",
     type=Text("algorithms", _algorithms),
     metavar="A,B...",
-    help="Give every limit each of these algorithms in turn, side by side.",
+    help="Simulate every limit with each of these algorithms, and show the results side by side.",
 )
-@click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE.png", help="Draw it too.")
+@click.option(
+    "--plot",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE.png",
+    help="Also plot to this file.",
+)
 @policy_flags
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def simulate(**options: Any) -> None:
-    """Show what a policy would do, on simulated time: no service, no waiting.
+    """Show the decisions of a policy in simulated time, without a service and without waiting.
 
-    The requests are a load made of the arguments (--rate and --for), or a file of JSON lines (--requests), each with
-    time in seconds or RFC 3339: {"time": 0.5, "descriptors": [{"user": "alice"}], "hits": 1}
+    The requests are generated from the arguments (--rate and --for), or read from a file of JSON lines (--requests),
+    each with a time in seconds or RFC 3339: {"time": 0.5, "descriptors": [{"user": "alice"}], "hits": 1}
     """
     from ratelimitd import simulate as simulation  # noqa: PLC0415  rich and the engine
 
@@ -89,7 +100,7 @@ def simulate(**options: Any) -> None:
 
 
 def _runs(*, domain: bytes, config: Sequence[Path], compare: list[str] | None, **options: Any) -> list["Run"]:
-    """Decide every request once for each algorithm, or once as the policy says."""
+    """Decide every request once per algorithm to compare, or once as configured."""
     from ratelimitd import simulate as simulation  # noqa: PLC0415  rich and the engine
     from ratelimitd.policy import assemble  # noqa: PLC0415  the engine
 
@@ -113,10 +124,12 @@ def _events(
     rate, span = options["rate"], options["span"]
     if requests is not None:
         if descriptors or rate or span or hits is not None:
-            raise click.UsageError("--requests brings its own descriptors, times and hits: leave the others out")
+            raise click.UsageError(
+                "--requests provides the descriptors, times and hits: remove KEY=VALUE, --rate, --for and --hits"
+            )
         events: Iterable[Event] = simulation.from_lines(requests)
     elif not (descriptors and rate and span):
-        raise click.UsageError("name the requests: KEY=VALUE with --rate and --for, or --requests FILE")
+        raise click.UsageError("no requests given: write KEY=VALUE with --rate and --for, or --requests FILE")
     elif options["poisson"]:
         events = simulation.poisson(descriptors, rate, span, hits, options["seed"])
     else:
@@ -129,7 +142,7 @@ def _events(
 
 def _plot(runs: "list[Run]", file: Path) -> None:
     try:
-        from ratelimitd.simulate.plot import plot  # noqa: PLC0415  matplotlib, which is an extra
+        from ratelimitd.simulate.plot import plot  # noqa: PLC0415  needs matplotlib, an extra
     except ModuleNotFoundError as error:
         raise click.ClickException("--plot needs matplotlib: pip install 'ratelimitd[plot]'") from error
     try:

@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 def validate(
     paths: tuple[Path, ...],
     default_algorithm: str,
-    merge_domain_config: bool,  # noqa: FBT001  click calls it by name
-    as_json: bool,  # noqa: FBT001  click calls it by name
+    merge_domain_config: bool,  # noqa: FBT001  click passes keywords
+    as_json: bool,  # noqa: FBT001  click passes keywords
 ) -> None:
-    """Check policy files; all files of one call are one configuration.
+    """Validate policy files; all given files form one configuration.
 
-    Prints a summary and exits 0, or prints every error, one a line, and exits 1.
+    Prints a summary and exits 0, or prints all errors, one per line, and exits 1.
     """
     parsed = examined(paths, default_algorithm, merge_domains=merge_domain_config)
     click.echo(_validated_json(parsed) if as_json else _validated(parsed))

@@ -14,7 +14,7 @@ def default_file(listen: str = LISTEN, downstream_url: str = DOWNSTREAM) -> str:
 
 
 _FILE: Final = """\
-# The gateway that runs when there is no file. To change it:
+# The built-in gateway file, used without --config. To change it:
 #   ratelimitd proxy --print-config > gateway.yaml
 #   ratelimitd proxy --config gateway.yaml
 
@@ -25,7 +25,7 @@ upstreams:
     url: DOWNSTREAM_URL
 
 routes:
-  # The expensive endpoint: as everything else below, and no more than its own limit for each caller.
+  # The expensive endpoint: the same limits as below, and a separate limit per client.
   - match:
       path: /api/expensive
     upstream: app
@@ -38,24 +38,24 @@ routes:
           - request_headers: {header_name: x-api-key, descriptor_key: api_key, skip_if_absent: true}
           - remote_address: {}
 
-  # Everything else.
+  # All other requests.
   - match:
       prefix: /
     upstream: app
     rate_limits:
       - actions: *caller
 
-# Proxies whose X-Forwarded-For is believed. Without any, the caller's address is the one that connects.
+# Proxies whose X-Forwarded-For is trusted. If empty, the client address is the address of the connection.
 # trusted_proxies: [10.0.0.0/8]
 
 policies:
   domain: gateway
 
-  # A request denied by one limit costs nothing at the others.
+  # A request that one limit denies does not count against the others.
   all_or_nothing: true
 
-  # A key that is listed stands for its caller and has the limits of its tier. Any other key, or none: the address
-  # counts. A key may be written as sha256:<hex> instead, or all of them in a file of their own (tiers_file).
+  # A listed key identifies its client, which has the limits of its tier. Requests with another key or none are counted
+  # by address. A key can also be written as sha256:<hex>, and all keys can be in a separate file (tiers_file).
   identity:
     key: api_key
     otherwise: remote_address
@@ -64,7 +64,7 @@ policies:
       standard: ["api-key:standard"]
 
   descriptors:
-    # Two hundred at once, then a hundred a second.
+    # A burst of 200, then 100 per second.
     - key: api_key
       value: premium
       rate_limit: {unit: second, requests_per_unit: 100, burst: 200, algorithm: token_bucket}
@@ -73,11 +73,11 @@ policies:
       value: standard
       rate_limit: {unit: second, requests_per_unit: 10, burst: 20, algorithm: token_bucket}
 
-    # Whoever brings no known key, by address.
+    # Clients without a listed key, by address.
     - key: remote_address
       rate_limit: {unit: second, requests_per_unit: 5, burst: 10, algorithm: token_bucket}
 
-    # Never more than so many in any minute.
+    # Never more than this in any 60 seconds.
     - key: endpoint
       value: expensive
       descriptors:

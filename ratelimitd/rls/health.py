@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from google.protobuf.message import DecodeError
 
 from ratelimitd.proto import message
-from ratelimitd.transport import Call, GrpcError, Status, Stream
+from ratelimitd.transport import Call, GrpcError, GrpcStatus, Stream
 
 from .service import Called
 
@@ -34,12 +34,12 @@ class GrpcHealth:
             try:
                 service = _Request.FromString(call.body).service
             except DecodeError:
-                call.fail(Status.INVALID_ARGUMENT, "the request is not a HealthCheckRequest")
+                call.fail(GrpcStatus.INVALID_ARGUMENT, "the request is not a HealthCheckRequest")
                 continue
             if service in SERVICES:
                 call.respond(self._now())
             else:
-                call.fail(Status.NOT_FOUND, f"unknown service {service}")
+                call.fail(GrpcStatus.NOT_FOUND, f"unknown service {service}")
 
     async def watch(self, stream: Stream) -> None:
         """Server-streaming Watch: the state now, then each change; SERVICE_UNKNOWN for another service."""
@@ -47,7 +47,7 @@ class GrpcHealth:
             try:
                 service = _Request.FromString(body).service
             except DecodeError as error:
-                raise GrpcError(Status.INVALID_ARGUMENT, "the request is not a HealthCheckRequest") from error
+                raise GrpcError(GrpcStatus.INVALID_ARGUMENT, "the request is not a HealthCheckRequest") from error
             await self._follow(stream, known=service in SERVICES)
 
     async def _follow(self, stream: Stream, *, known: bool) -> None:

@@ -6,7 +6,7 @@ from google.protobuf import json_format
 
 from ratelimitd.limiter import Request
 from ratelimitd.proto import message
-from ratelimitd.transport import Status
+from ratelimitd.transport import GrpcStatus
 
 from .decode import Bounds, RequestError, decode
 from .service import RateLimitService
@@ -23,13 +23,13 @@ class _JsonCall:
     def __init__(self, body: bytes) -> None:
         self.body = body
         self.deadline = 0
-        self.answer: asyncio.Future[tuple[Status, bytes]] = asyncio.get_running_loop().create_future()
+        self.answer: asyncio.Future[tuple[GrpcStatus, bytes]] = asyncio.get_running_loop().create_future()
 
     def respond(self, body: bytes) -> None:
         if not self.answer.done():
-            self.answer.set_result((Status.OK, body))
+            self.answer.set_result((GrpcStatus.OK, body))
 
-    def fail(self, status: Status, message: str) -> None:
+    def fail(self, status: GrpcStatus, message: str) -> None:
         if not self.answer.done():
             self.answer.set_result((status, message.encode()))
 
@@ -47,7 +47,7 @@ def _serialized(body: bytes) -> bytes:
     return serialized
 
 
-async def decide_json(service: RateLimitService, body: bytes) -> tuple[Status, bytes]:
+async def decide_json(service: RateLimitService, body: bytes) -> tuple[GrpcStatus, bytes]:
     """Decide a protojson ``RateLimitRequest``.
 
     Returns OK and a protojson ``RateLimitResponse``, or the status and the text of the error: INVALID_ARGUMENT for
@@ -56,9 +56,9 @@ async def decide_json(service: RateLimitService, body: bytes) -> tuple[Status, b
     try:
         call = _JsonCall(_serialized(body))
     except RequestError as error:
-        return Status.INVALID_ARGUMENT, str(error).encode(errors="backslashreplace")
+        return GrpcStatus.INVALID_ARGUMENT, str(error).encode(errors="backslashreplace")
     service.serve((call,))
     status, answer = await call.answer
-    if status is Status.OK:
+    if status is GrpcStatus.OK:
         return status, json_format.MessageToJson(_Response.FromString(answer), indent=None).encode()
     return status, answer

@@ -12,13 +12,13 @@ from google.protobuf.message import DecodeError
 from grpc_reflection.v1alpha import reflection_pb2
 
 from ratelimitd.proto import POOL
-from ratelimitd.transport import GrpcError, Status, Stream, StreamHandler
+from ratelimitd.transport import GrpcError, GrpcStatus, Stream, StreamHandler
 
 PACKAGES = ("grpc.reflection.v1alpha", "grpc.reflection.v1")
 """The two versions differ in name alone; clients try v1 first."""
 
-NOT_FOUND: Final = {"error_code": Status.NOT_FOUND, "error_message": "not found"}
-INVALID: Final = {"error_code": Status.INVALID_ARGUMENT, "error_message": "invalid argument"}
+NOT_FOUND: Final = {"error_code": GrpcStatus.NOT_FOUND, "error_message": "not found"}
+INVALID: Final = {"error_code": GrpcStatus.INVALID_ARGUMENT, "error_message": "invalid argument"}
 """The texts are grpcio's."""
 
 
@@ -35,7 +35,7 @@ def reflection_handler(services: tuple[str, ...]) -> StreamHandler:
             try:
                 request = reflection_pb2.ServerReflectionRequest.FromString(body)
             except DecodeError as error:
-                raise GrpcError(Status.INVALID_ARGUMENT, "the request is not a ServerReflectionRequest") from error
+                raise GrpcError(GrpcStatus.INVALID_ARGUMENT, "the request is not a ServerReflectionRequest") from error
             await stream.send(response(request, services).SerializeToString())
 
     return serve

@@ -10,7 +10,7 @@ import structlog
 
 from ratelimitd.algorithms import SECOND
 from ratelimitd.limiter import Answer, Ask, Done, Engine, NoPolicyError, Plan, Tallies
-from ratelimitd.transport import Call, Status
+from ratelimitd.transport import Call, GrpcStatus
 
 from .decode import Bounds, RequestError, decode
 from .encode import EncodeOptions, response
@@ -111,16 +111,16 @@ class RateLimitService:
             self._listener(ask.plan, answer)
         call: Call = ask.tag
         if answer.failure is not None:
-            call.fail(Status.UNAVAILABLE, f"{answer.failure.kind}: {answer.failure.message}")
+            call.fail(GrpcStatus.UNAVAILABLE, f"{answer.failure.kind}: {answer.failure.message}")
             return
         call.respond(response(ask.plan, answer, self._options.encode, self._modes))
 
     def _fail(self, call: Call, error: Exception) -> None:
         """A bad request is its caller's error; all else is UNAVAILABLE, so that ``failure_mode_deny`` decides."""
         if isinstance(error, RequestError):
-            call.fail(Status.INVALID_ARGUMENT, str(error))
+            call.fail(GrpcStatus.INVALID_ARGUMENT, str(error))
         elif isinstance(error, NoPolicyError):
-            call.fail(Status.UNAVAILABLE, NOT_LOADED)
+            call.fail(GrpcStatus.UNAVAILABLE, NOT_LOADED)
         else:
             log.error("a call met a fault of ours", exc_info=error)
-            call.fail(Status.UNAVAILABLE, "internal error")
+            call.fail(GrpcStatus.UNAVAILABLE, "internal error")

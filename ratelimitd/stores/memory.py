@@ -1,9 +1,9 @@
-"""Counters in this process, bounded in bytes.
+"""Store with counters in this process, limited in bytes.
 
-An entry is a dict item of bytes to bytes, which the garbage collector never looks at, however many there are.
-Entries lie in many small dicts, so that no growth of one and no look through one takes long. Two tiers hold
-them: those that deny at this moment, and all others. Room is made among the others first, or a caller could lift
-his own limit by flooding the store with keys.
+An entry is a dict item of bytes to bytes, which the garbage collector never traverses, however many there are. Many
+small dicts (shards) contain the entries, so that neither the resize of a dict nor an iteration over one takes long.
+There are two tables: entries that currently deny, and all others. Evictions start with the others; otherwise a client
+could evict its own denial by flooding the store with keys.
 """
 
 from collections.abc import Sequence
@@ -14,208 +14,209 @@ from ratelimitd.algorithms import ALGORITHMS, Decision, Log, Rate, counter_key
 from ratelimitd.limiter import Ask, Charge, Done, Failure, FailureKind
 
 MAX_BYTES: Final = 256 << 20
-"""Default bound: a million counters and some, in a service whose container is usually given 512 MiB."""
+"""Default limit: more than a million counters; containers of the service are usually given 512 MiB."""
 
 ENTRY_BYTES: Final = 200
-"""What an entry takes beside the bytes of its key: both bytes objects and its share of a dict.
+"""Size of an entry without the bytes of its key: both bytes objects and its share of the dict.
 
-Measured with tracemalloc: 136 to 155 as dicts fill, 182 after many evictions; and 16 for how malloc rounds up.
-``tests/stores/test_memory.py`` measures it again.
+Measured with tracemalloc: 136 to 155 while dicts fill, 182 after many evictions; plus 16 for malloc's rounding.
+``tests/stores/test_memory.py`` repeats the measurement.
 """
 
 LOG_BYTES: Final = 88
-"""What each charge in a sliding window's log takes: two int objects, and two places in lists that grow by 1/8."""
+"""Size of a charge in a sliding window's log: two int objects, and two items of lists that over-allocate by 1/8."""
 
 SHARD_BYTES: Final = 1 << 20
-"""One dict for each of these: some 4,000 entries, which a resize copies in 0.2 ms."""
+"""Store size per dict: about 4,000 entries, which a resize copies in 0.2 ms."""
 
 SWEEP_FROM: Final = 1 << 20
-"""Below this, expired entries stay: there is nothing worth reclaiming."""
+"""Store size from which on expired entries are removed; below, there is too little to reclaim."""
 
-PROBES: Final = 4
-"""Entries looked at for each new one: a sweep is over after a quarter of the entries came anew."""
+PROBES_PER_INSERT: Final = 4
+"""Entries probed per new entry, so that a sweep is complete once new entries amount to a quarter of all."""
 
-SAMPLE: Final = 8
-"""Entries of which the least worth goes; from 5 on, approximated LRU in Redis is close to the exact one."""
+EVICTION_SAMPLE: Final = 8
+"""Entries sampled per eviction; the lowest priority goes. Redis' approximated LRU is close to exact from 5 on."""
 
-SHARES: Final = 1_000
-"""Parts of a limit that ``worth`` tells apart."""
+USAGE_STEPS: Final = 1_000
+"""Resolution of the usage in ``priority``."""
 
 HASH_SHIFT: Final = 40
-"""Which bits of a hash choose the shard. The low ones place a key within a dict: keys sharing those would collide."""
+"""Bits of the hash that select the shard. A dict uses the low bits: keys that share those would collide in it."""
 
 ROW: Final = Struct("=5q")
-"""expiry, worth, and a state of three whole numbers; a state of one has -1 as the others."""
+"""expiry, priority, and a state of three integers; a state of one integer has -1 as the second and third."""
 
 MISTYPED: Final = Failure(FailureKind.KEY, "the counter holds the state of another algorithm")
 
 UNLIMITED: Final = Failure(FailureKind.PERMANENT, "an unlimited limit has no counter")
 
 
-class Held(NamedTuple):
-    """The row of a state that is more than three whole numbers: a log. ``bytes`` is what it was counted as."""
+class LogRow(NamedTuple):
+    """The row of a log, which is larger than three integers. ``bytes`` is the size it was counted with."""
 
     expiry: int
-    worth: int
+    priority: int
     state: Log
     bytes: int
 
 
-Row = bytes | Held
+StoredRow = bytes | LogRow
 
 
-def row_of(expiry: int, worth: int, state: Any) -> Row:
+def make_row(expiry: int, priority: int, state: Any) -> StoredRow:
     """Return the row for a state.
 
-    ``expiry`` is when (µs) the state means nothing. ``worth`` is until when it denies, or else what part of the
-    limit is used, of ``SHARES``.
+    ``expiry`` is the time (µs) from which on the state has no effect. ``priority`` is the time until which it denies;
+    if it does not deny, it is the used fraction of the limit, in units of 1/``USAGE_STEPS``.
     """
     if type(state) is tuple:
-        return ROW.pack(expiry, worth, *state)
+        return ROW.pack(expiry, priority, *state)
     if type(state) is int:
-        return ROW.pack(expiry, worth, state, -1, -1)
-    return Held(expiry, worth, state, LOG_BYTES * len(state.times))
+        return ROW.pack(expiry, priority, state, -1, -1)
+    return LogRow(expiry, priority, state, LOG_BYTES * len(state.times))
 
 
-def demoted(row: Row, now: int) -> Row:
-    """Return the row of a limit that no longer denies: its use is taken to have fallen evenly since it did."""
-    expiry, until = head_of(row)
-    share = SHARES * (expiry - now) // max(expiry - until, 1)
-    if isinstance(row, Held):
-        return row._replace(worth=share)
+def demoted(row: StoredRow, now: int) -> StoredRow:
+    """Return the row of a limit that no longer denies, on the assumption that its usage has fallen linearly since."""
+    expiry, until = expiry_and_priority(row)
+    share = USAGE_STEPS * (expiry - now) // max(expiry - until, 1)
+    if isinstance(row, LogRow):
+        return row._replace(priority=share)
     _, _, *state = ROW.unpack(row)
     return ROW.pack(expiry, share, *state)
 
 
-def head_of(row: Row) -> tuple[int, int]:
-    """Return expiry and worth."""
-    expiry, worth, *_ = ROW.unpack(row) if type(row) is bytes else row
-    return expiry, worth
+def expiry_and_priority(row: StoredRow) -> tuple[int, int]:
+    """Return expiry and priority."""
+    expiry, priority, *_ = ROW.unpack(row) if type(row) is bytes else row
+    return expiry, priority
 
 
-def weight(key: bytes, row: Row) -> int:
-    """Return the bytes an entry is counted as."""
-    return ENTRY_BYTES + len(key) + (row.bytes if isinstance(row, Held) else 0)
+def counted_bytes(key: bytes, row: StoredRow) -> int:
+    """Return the size with which an entry is counted."""
+    return ENTRY_BYTES + len(key) + (row.bytes if isinstance(row, LogRow) else 0)
 
 
-class Tier:
-    """Entries in shards, and a hand that goes round all of them."""
+class ShardedTable:
+    """Entries in shards, and a clock hand that cycles through all of them."""
 
     def __init__(self, shards: int) -> None:
-        self.shards: list[dict[bytes, Row]] = [{} for _ in range(shards)]
+        self.shards: list[dict[bytes, StoredRow]] = [{} for _ in range(shards)]
         self.count = 0
-        self._shard = self.shards[0]
-        self._place = 0
+        self._rows = self.shards[0]
+        self._position = 0
         self._ahead: list[bytes] = []
 
-    def next(self) -> tuple[bytes, Row] | None:
-        """Return the entry under the hand and move on; None when the tier is empty."""
+    def next(self) -> tuple[bytes, StoredRow] | None:
+        """Return the entry under the hand and move on; None when the table is empty."""
         while self.count:
             while self._ahead:
                 key = self._ahead.pop()
-                row = self._shard.get(key)
+                row = self._rows.get(key)
                 if row is not None:
                     return key, row
-            self._place = (self._place + 1) % len(self.shards)
-            self._shard = self.shards[self._place]
-            self._ahead = spread(list(self._shard))
+            self._position = (self._position + 1) % len(self.shards)
+            self._rows = self.shards[self._position]
+            self._ahead = spread(list(self._rows))
         return None
 
 
 def spread(keys: list[bytes]) -> list[bytes]:
-    """Return the keys in an order in which any ``SAMPLE`` neighbours came at very different times."""
-    stride = max(1, len(keys) // SAMPLE)
+    """Return the keys in an order where any ``EVICTION_SAMPLE`` neighbors were inserted at very different times."""
+    stride = max(1, len(keys) // EVICTION_SAMPLE)
     return [key for start in range(stride) for key in keys[start::stride]]
 
 
 class MemoryStore:
-    """A ``Store`` in this process; every ask is done before ``charge`` returns.
+    """A ``Store`` in this process; every ask is complete when ``charge`` returns.
 
     Attributes:
-        bytes: what the entries take, estimated.
-        evictions: entries that still meant something and had to go for new ones.
+        bytes: estimated size of all entries.
+        evictions: number of entries that were evicted for new ones before they expired.
     """
 
     def __init__(self, max_bytes: int = MAX_BYTES) -> None:
         shards = 1 << max(4, (max_bytes // SHARD_BYTES).bit_length())
         self._mask = shards - 1
-        self._open = Tier(shards)
-        self._denying = Tier(shards)
+        self._passing = ShardedTable(shards)
+        self._denying = ShardedTable(shards)
         self._max_bytes = max_bytes
         self._sweep_from = min(SWEEP_FROM, max_bytes // 2)
         self.bytes = 0
         self.evictions = 0
 
     def __len__(self) -> int:
-        return self._open.count + self._denying.count
+        return self._passing.count + self._denying.count
 
     def charge(self, asks: Sequence[Ask], now: int, done: Done) -> None:
-        """See ``Store``: ask by ask, the asks of a call are one group."""
+        """Implement ``Store.charge``: charge one ask after the other; all asks of a call are one group."""
         for ask in asks:
             if ask.atomic:
-                self._charge_together(ask, now)
+                self._charge_atomically(ask, now)
                 continue
             outcomes = ask.outcomes
             for index, charge in enumerate(ask.plan.charges):
                 if outcomes[index] is None:
-                    outcomes[index] = self._charge_alone(charge, ask.costs[index], now)
+                    outcomes[index] = self._charge_one(charge, ask.costs[index], now)
         done(asks)
 
-    def _charge_alone(self, charge: Charge, cost: int, now: int) -> Decision | Failure:
+    def _charge_one(self, charge: Charge, cost: int, now: int) -> Decision | Failure:
         rate = charge.limit.rate
         if rate is None:
             return UNLIMITED
         key = counter_key(charge.key, rate, now)
-        place = hash(key) >> HASH_SHIFT & self._mask
-        state = self._load(place, key)
+        shard = hash(key) >> HASH_SHIFT & self._mask
+        state = self._load(shard, key)
         try:
             state, decision = ALGORITHMS[rate.algorithm].step(state, rate, cost, now)
         except (TypeError, ValueError, AttributeError):
             return MISTYPED
-        self._save(place, key, state, decision, rate, now)
+        self._save(shard, key, state, decision, rate, now)
         return decision
 
-    def _charge_together(self, ask: Ask, now: int) -> None:
-        """Step all charges; keep the new states if no binding one is denied, else peek where they were allowed."""
+    def _charge_atomically(self, ask: Ask, now: int) -> None:
+        """Step all charges. Save the new states if no binding charge is denied, else peek for the allowed ones."""
         running: dict[bytes, tuple[Any, Rate, Decision]] = {}
-        vetoed = any(veto(c, o) for c, o in zip(ask.plan.charges, ask.outcomes, strict=True))
+        vetoed = any(vetoes(c, o) for c, o in zip(ask.plan.charges, ask.outcomes, strict=True))
         stepped: list[tuple[int, bytes, Rate]] = []
         for index, charge in enumerate(ask.plan.charges):
             rate = charge.limit.rate
             if ask.outcomes[index] is not None or rate is None:
                 continue
             name = counter_key(charge.key, rate, now)
-            stepped_to = self._step_on(running, name, rate, ask.costs[index], now)
+            stepped_to = self._step(running, name, rate, ask.costs[index], now)
             ask.outcomes[index] = stepped_to
-            vetoed = vetoed or veto(charge, stepped_to)
+            vetoed = vetoed or vetoes(charge, stepped_to)
             stepped.append((index, name, rate))
         if not vetoed:
             for name, (state, rate, decision) in running.items():
-                self._save(self._place(name), name, state, decision, rate, now)
+                self._save(self._shard(name), name, state, decision, rate, now)
             return
-        self._take_back(ask, stepped, now)
+        self._roll_back(ask, stepped, now)
 
-    def _take_back(self, ask: Ask, stepped: Sequence[tuple[int, bytes, Rate]], now: int) -> None:
-        """Answer charges that would have passed by a peek.
+    def _roll_back(self, ask: Ask, stepped: Sequence[tuple[int, bytes, Rate]], now: int) -> None:
+        """Replace the outcome of charges that would have passed by that of a peek.
 
-        What a step of the clock moved stays moved, or a key that is asked in vain would stay shut.
+        A state moved after a step of the clock is saved anyway: otherwise a key with only vetoed asks would stay
+        blocked.
         """
         for index, name, rate in stepped:
             peeked: dict[bytes, tuple[Any, Rate, Decision]] = {}
-            found = self._step_on(peeked, name, rate, 0, now)
+            found = self._step(peeked, name, rate, 0, now)
             outcome = ask.outcomes[index]
             if isinstance(outcome, Decision) and outcome.allowed:
                 ask.outcomes[index] = found
-            place = self._place(name)
+            shard = self._shard(name)
             for state, _, decision in peeked.values():
-                if state not in (None, self._load(place, name)):
-                    self._save(place, name, state, decision, rate, now)
+                if state not in (None, self._load(shard, name)):
+                    self._save(shard, name, state, decision, rate, now)
 
-    def _step_on(
+    def _step(
         self, running: dict[bytes, tuple[Any, Rate, Decision]], name: bytes, rate: Rate, cost: int, now: int
     ) -> Decision | Failure:
-        """Step from the running state of an ask, else from the stored one, and leave the new one in ``running``."""
-        state = running[name][0] if name in running else self._load(self._place(name), name)
+        """Step from the state in ``running``, or else from the stored state; put the new state into ``running``."""
+        state = running[name][0] if name in running else self._load(self._shard(name), name)
         try:
             state, decision = ALGORITHMS[rate.algorithm].step(state, rate, cost, now)
         except (TypeError, ValueError, AttributeError):
@@ -223,89 +224,89 @@ class MemoryStore:
         running[name] = state, rate, decision
         return decision
 
-    def _place(self, key: bytes) -> int:
+    def _shard(self, key: bytes) -> int:
         return hash(key) >> HASH_SHIFT & self._mask
 
-    def _load(self, place: int, key: bytes) -> Any:
-        row = self._open.shards[place].get(key) or self._denying.shards[place].get(key)
+    def _load(self, shard: int, key: bytes) -> Any:
+        row = self._passing.shards[shard].get(key) or self._denying.shards[shard].get(key)
         if row is None:
             return None
-        if isinstance(row, Held):
+        if isinstance(row, LogRow):
             return row.state
         _, _, first, second, third = ROW.unpack(row)
         return first if third < 0 else (first, second, third)
 
-    def _save(self, place: int, key: bytes, state: Any, decision: Decision, rate: Rate, now: int) -> None:
+    def _save(self, shard: int, key: bytes, state: Any, decision: Decision, rate: Rate, now: int) -> None:
         if state is None:
-            if not self._forget(self._open, place, key):
-                self._forget(self._denying, place, key)
+            if not self._remove(self._passing, shard, key):
+                self._remove(self._denying, shard, key)
             return
         _, remaining, reset, retry, _ = decision
         if retry > 0 or remaining == 0:
-            tier, worth = self._denying, now + (retry if retry > 0 else reset)
+            table, priority = self._denying, now + (retry if retry > 0 else reset)
         else:
-            tier, worth = self._open, SHARES - remaining * SHARES // rate.burst
-        row = row_of(now + reset, worth, state)
-        shard = tier.shards[place]
-        if type(row) is bytes and type(shard.get(key)) is bytes:
-            shard[key] = row
+            table, priority = self._passing, USAGE_STEPS - remaining * USAGE_STEPS // rate.burst
+        row = make_row(now + reset, priority, state)
+        rows = table.shards[shard]
+        if type(row) is bytes and type(rows.get(key)) is bytes:
+            rows[key] = row
         else:
-            self._replace(tier, place, key, row, now)
+            self._replace(table, shard, key, row, now)
 
-    def _replace(self, tier: Tier, place: int, key: bytes, row: Row, now: int) -> None:
-        """Put a row that is new, of another size, or in the other tier."""
-        known = self._forget(self._open, place, key) or self._forget(self._denying, place, key)
-        self._put(tier, place, key, row)
+    def _replace(self, table: ShardedTable, shard: int, key: bytes, row: StoredRow, now: int) -> None:
+        """Store a row that is new, has another size, or was in the other table."""
+        known = self._remove(self._passing, shard, key) or self._remove(self._denying, shard, key)
+        self._put(table, shard, key, row)
         if not known or self.bytes > self._max_bytes:
-            self._make_room(now)
+            self._reclaim(now)
 
-    def _put(self, tier: Tier, place: int, key: bytes, row: Row) -> None:
-        tier.shards[place][key] = row
-        tier.count += 1
-        self.bytes += weight(key, row)
+    def _put(self, table: ShardedTable, shard: int, key: bytes, row: StoredRow) -> None:
+        table.shards[shard][key] = row
+        table.count += 1
+        self.bytes += counted_bytes(key, row)
 
-    def _forget(self, tier: Tier, place: int, key: bytes) -> bool:
-        row = tier.shards[place].pop(key, None)
+    def _remove(self, table: ShardedTable, shard: int, key: bytes) -> bool:
+        row = table.shards[shard].pop(key, None)
         if row is None:
             return False
-        self.bytes -= weight(key, row)
-        tier.count -= 1
+        self.bytes -= counted_bytes(key, row)
+        table.count -= 1
         return True
 
-    def _make_room(self, now: int) -> None:
-        """Take a few steps round each tier, then evict while there is too much."""
+    def _reclaim(self, now: int) -> None:
+        """Probe a few entries of each table, then evict while the store is too large."""
         if self.bytes > self._sweep_from:
-            for _ in range(PROBES):
-                self._probe(self._open, now)
+            for _ in range(PROBES_PER_INSERT):
+                self._probe(self._passing, now)
                 self._probe(self._denying, now)
         while self.bytes > self._max_bytes:
-            self._evict(self._open if self._open.count else self._denying, now)
+            self._evict(self._passing if self._passing.count else self._denying, now)
 
-    def _probe(self, tier: Tier, now: int) -> tuple[int, bytes] | None:
-        """Look at the next entry: drop it if expired, move it if it denies no more, else return (worth, key)."""
-        found = tier.next()
+    def _probe(self, table: ShardedTable, now: int) -> tuple[int, bytes] | None:
+        """Probe the next entry: drop it if expired, move it if it no longer denies, else return (priority, key)."""
+        found = table.next()
         if found is None:
             return None
         key, row = found
-        expiry, worth = head_of(row)
+        expiry, priority = expiry_and_priority(row)
         if expiry <= now:
-            self._forget(tier, self._place(key), key)
-        elif tier is self._denying and worth <= now:
-            self._forget(tier, self._place(key), key)
-            self._put(self._open, self._place(key), key, demoted(row, now))
+            self._remove(table, self._shard(key), key)
+        elif table is self._denying and priority <= now:
+            self._remove(table, self._shard(key), key)
+            self._put(self._passing, self._shard(key), key, demoted(row, now))
         else:
-            return worth, key
+            return priority, key
         return None
 
-    def _evict(self, tier: Tier, now: int) -> None:
-        """Drop what is expired of the next few entries; if nothing is, drop the one of least worth."""
+    def _evict(self, table: ShardedTable, now: int) -> None:
+        """Drop the expired ones of the next few entries; if there are none, drop the one of lowest priority."""
         before = self.bytes
-        sample = [seen for seen in (self._probe(tier, now) for _ in range(SAMPLE)) if seen is not None]
+        sample = [seen for seen in (self._probe(table, now) for _ in range(EVICTION_SAMPLE)) if seen is not None]
         if sample and self.bytes >= before:
             _, key = min(sample)
-            self.evictions += self._forget(tier, self._place(key), key)
+            self.evictions += self._remove(table, self._shard(key), key)
 
 
-def veto(charge: Charge, outcome: object) -> bool:
+def vetoes(charge: Charge, outcome: object) -> bool:
     """Return whether this outcome vetoes the other charges of an atomic ask."""
     return charge.binding and isinstance(outcome, Decision) and not outcome.allowed

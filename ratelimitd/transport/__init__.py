@@ -1,14 +1,14 @@
-"""gRPC on the wire; knows nothing of rate limits."""
+"""gRPC servers; this package knows nothing of rate limits."""
 
-from .api import BatchHandler, Call, GrpcError, Handlers, Server, Status, Stream, StreamHandler
+from .api import BatchHandler, Call, GrpcError, GrpcServer, GrpcStatus, Handlers, Stream, StreamHandler
 
 __all__ = [
     "BatchHandler",
     "Call",
     "GrpcError",
+    "GrpcServer",
+    "GrpcStatus",
     "Handlers",
-    "Server",
-    "Status",
     "Stream",
     "StreamHandler",
     "nghttp2_available",
@@ -16,9 +16,9 @@ __all__ = [
 
 
 def nghttp2_available() -> bool:
-    """Whether the fast transport was built and finds its library, so that ``ratelimitd.transport.nghttp2`` imports."""
+    """Return whether ``ratelimitd.transport.nghttp2`` imports: its extension is built and finds libnghttp2."""
     try:
-        from . import _nghttp2  # noqa: F401, PLC0415 - importing it is the question
+        from . import _nghttp2  # noqa: F401, PLC0415 - only the import itself is tested
     except ImportError:
         return False
     return True

@@ -1,69 +1,69 @@
-# Part of _nghttp2.pyx: the two kinds of calls a session hands out.
+# Part of _nghttp2.pyx: the two kinds of calls that a session passes to the service.
 
 
 @cython.final
-@cython.no_gc  # refers to its session and bytes only, and close() ends every cycle a session is part of
+@cython.no_gc  # refers only to its session and to bytes; close() breaks every reference cycle through a session
 @cython.freelist(256)
-cdef class Call:
-    """One unary call. ``respond`` or ``fail`` answers it; a second answer, or one to a cancelled call, does nothing."""
+cdef class UnaryCall:
+    """A unary call. ``respond`` or ``fail`` completes it; on a completed or cancelled call they have no effect."""
 
     cdef Session session
-    cdef Stream *stream           # NULL once answered
-    cdef bytes kept
+    cdef H2Stream *stream         # NULL once completed
+    cdef bytes raw_metadata
     cdef readonly bytes body
     cdef readonly long long deadline
 
     def respond(self, bytes body not None):
-        """Answer with a message."""
-        cdef Stream *stream = self.stream
+        """Complete the call with a response message."""
+        cdef H2Stream *stream = self.stream
         if stream == NULL:
             return
-        if not stream.answered and not stream.closed:
+        if not stream.response_started and not stream.closed:
             self.session.reply(stream, body)
-        self.leave()
+        self.detach()
 
     def fail(self, int status, str message not None):
-        """Answer with an error."""
+        """Complete the call with an error status."""
         if self.stream == NULL:
             return
         self.session.end(self.stream, status, message)
-        self.leave()
+        self.detach()
 
-    cdef void leave(self):
+    cdef void detach(self):
         release(self.stream)
         self.stream = NULL
-        self.session.service.setup.calls -= 1
-        self.session.stir()
+        self.session.server.shared.calls -= 1
+        self.session.request_flush()
 
     @property
     def answered(self):
-        """Nothing more can be said to the caller."""
+        """True if the call is completed or cancelled, so that no response can be sent."""
         return self.stream == NULL or self.stream.closed
 
     @property
     def metadata(self):
-        """The caller's headers by lower-case name, ``-bin`` ones decoded; empty unless the service keeps them."""
-        return decode_metadata(self.kept)
+        """Request headers by lower-case name, ``-bin`` values decoded; empty unless the server keeps metadata."""
+        return decode_metadata(self.raw_metadata)
 
     def __dealloc__(self):
         if self.stream != NULL:
-            self.session.drop(self.stream)
-            self.session.service.setup.calls -= 1
+            self.session.abandon(self.stream)
+            self.session.server.shared.calls -= 1
 
 
 @cython.final
-@cython.no_gc_clear  # __dealloc__ needs its session
-cdef class Pipe:
-    """One streaming call: ``take`` requests, ``send`` responses, ``finish`` it."""
+@cython.no_gc_clear  # __dealloc__ uses the session
+cdef class StreamingCall:
+    """A streaming call: ``take`` requests, ``send`` responses, ``finish`` it."""
 
     cdef Session session
-    cdef Stream *stream
-    cdef bytes kept
-    cdef public object owner      # whom news is for
+    cdef H2Stream *stream
+    cdef bytes raw_metadata
+    cdef public object owner      # the object that take_notified() returns when this call has an event
 
     def take(self):
-        """Return the next whole request message, None when there is none yet."""
-        cdef Stream *stream = self.stream
+        """Return the next complete request message, or None if there is none yet."""
+        cdef H2Stream *stream = self.stream
         cdef size_t length
         if stream.complete == 0:
             return None
@@ -72,49 +72,49 @@ cdef class Pipe:
         stream.inbound.start += PREFIX + length
         stream.scanned -= PREFIX + length
         stream.complete -= 1
-        hold(stream.link, -<ssize_t>(PREFIX + length))
-        if stream.complete == 0 and stream.held:
-            give_window(stream)
-            self.session.stir()
+        add_buffered(stream.connection, -<ssize_t>(PREFIX + length))
+        if stream.complete == 0 and stream.unconsumed:
+            return_window(stream)
+            self.session.request_flush()
         return body
 
     def send(self, bytes body not None):
-        """Queue a response message; nothing when the call is over."""
-        cdef Stream *stream = self.stream
+        """Queue a response message; no effect if the call has ended."""
+        cdef H2Stream *stream = self.stream
         if stream.closed or stream.finished:
             return
         self.session.enqueue(stream, body)
-        if (resume(stream) if stream.answered else start_answer(stream)) != 0:
-            self.session.fault = NGHTTP2_INTERNAL_ERROR
-        self.session.stir()
+        if (resume(stream) if stream.response_started else start_response(stream)) != 0:
+            self.session.error_code = NGHTTP2_INTERNAL_ERROR
+        self.session.request_flush()
 
     def finish(self, int status, str message not None):
-        """End the call after what was sent; nothing when it is over."""
+        """End the call with a status, after the queued messages; no effect if the call has ended."""
         self.session.end(self.stream, status, message)
-        self.session.stir()
+        self.session.request_flush()
 
     @property
-    def ended(self):
-        """The caller sends no more than what ``take`` still returns."""
+    def half_closed(self):
+        """True if no further request message can arrive; ``take`` still returns the ones received."""
         return self.stream.half_closed or self.stream.closed
 
     @property
-    def over(self):
-        """Nothing can be sent any more."""
+    def closed(self):
+        """True if nothing more can be sent."""
         return self.stream.closed or self.stream.finished
 
     @property
     def unsent(self):
-        """Bytes sent that wait for the caller to read."""
+        """Bytes of queued responses that flow control has not let through yet."""
         return self.stream.outbound.end - self.stream.outbound.start
 
     @property
     def metadata(self):
-        """The caller's headers by lower-case name, ``-bin`` ones decoded; empty unless the service keeps them."""
-        return decode_metadata(self.kept)
+        """Request headers by lower-case name, ``-bin`` values decoded; empty unless the server keeps metadata."""
+        return decode_metadata(self.raw_metadata)
 
     def __dealloc__(self):
         if self.stream != NULL:
-            self.stream.pipe = NULL
-            count_off(self.stream)
-            self.session.drop(self.stream)
+            self.stream.streaming_call = NULL
+            uncount_streaming(self.stream)
+            self.session.abandon(self.stream)

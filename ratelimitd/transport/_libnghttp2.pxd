@@ -1,4 +1,4 @@
-"""The part of libnghttp2's C interface that the transport uses (nghttp2.h, 1.52 and newer)."""
+"""The part of libnghttp2's C API that the transport uses (nghttp2.h, version 1.52 or newer)."""
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
@@ -9,13 +9,14 @@ cdef extern from *:
     #ifndef NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES
     #define NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES 0x09
     #endif
-    /* Newer than 1.52, or patched into it: weak, so that they are NULL in a library without them. */
+    /* Added after 1.52, or backported to it. Weak symbols: NULL if the library lacks them. */
     #pragma weak nghttp2_option_set_stream_reset_rate_limit
     #pragma weak nghttp2_option_set_glitch_rate_limit
     void nghttp2_option_set_stream_reset_rate_limit(nghttp2_option *option, uint64_t burst, uint64_t rate);
     void nghttp2_option_set_glitch_rate_limit(nghttp2_option *option, uint64_t burst, uint64_t rate);
 
-    /* Its own limits are 1,000 resets, then 33 a second: fewer than the calls that time out at one busy Envoy. */
+    /* libnghttp2's own limits, a burst of 1,000 resets and 33 per second, are below the rate of timeouts of one busy
+       Envoy. */
     static inline void lift_rate_limits(nghttp2_option *option)
     {
         const uint64_t many = 1u << 30;

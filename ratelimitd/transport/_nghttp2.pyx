@@ -1,8 +1,8 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""gRPC over libnghttp2, without sockets, event loop or clock: bytes in, calls out; answers in, bytes out.
+"""gRPC over libnghttp2, without sockets, event loop or clock: bytes in, calls out; responses in, bytes out.
 
-libnghttp2's callbacks (_receive.pxd, _answer.pxd) see C structs alone. Python objects come to life in ``Session.feed``
-and leave in ``respond``, ``send`` and ``flush``.
+libnghttp2's callbacks (_receive.pxd, _response.pxd) work on C structs only. Python objects are created in
+``Session.feed`` and consumed in ``respond``, ``send`` and ``flush``.
 """
 
 from ratelimitd.transport.metadata import decode_metadata
@@ -11,168 +11,170 @@ cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdlib cimport calloc, free, malloc
 
-from ratelimitd.transport._answer cimport finish, resume, start_answer
+from ratelimitd.transport._response cimport finish, resume, start_response
 from ratelimitd.transport._libnghttp2 cimport *
 from ratelimitd.transport._receive cimport *
 from ratelimitd.transport._stream cimport *
 
 cdef enum:
-    CHUNK = 256 * 1024            # bytes one flush returns; a batch of answers is far less
-    LINK_WINDOW = 1024 * 1024     # bytes in flight to us on one connection; messages are read at once
-    MESSAGE_BYTES = 1024          # of an error's text: three times that in a header is within every peer's bound
+    CHUNK = 256 * 1024                  # bytes per flush; a batch of responses is far smaller
+    CONNECTION_WINDOW = 1024 * 1024     # receive window of a connection; messages are consumed at once
+    MESSAGE_BYTES = 1024                # of an error message: encoded, up to 3 KiB, within every peer's header limit
 
-cdef const char *UNREAD = b"too many answers wait for this connection to read them"
-cdef Buffer OUT                   # where every flush gathers its frames
+cdef const char *TOO_MANY_UNREAD = b"too many unread responses on this connection"
+cdef Buffer OUTPUT                      # shared by all sessions: flush() gathers frames here
 
 FLUSH_BYTES = CHUNK
-"""A flush that returns less has said all there is to say for now."""
+"""A flush that returns fewer bytes has nothing left to write."""
 
 
-include "_service.pxi"
+include "_server_state.pxi"
 include "_calls.pxi"
 
 
 @cython.final
-@cython.no_gc_clear  # calls that are freed in the same collection need its service
+@cython.no_gc_clear  # calls freed in the same collection use ``server``
 cdef class Session:
     """One connection.
 
-    ``feed`` what arrives, serve what it returns, then write what ``flush`` returns until that is empty. ``wake`` is
-    called, at most once between two flushes, when an answer given later makes a flush necessary. Times are µs of one
-    clock. ``close`` it when the connection is gone: its calls hold it, and what ``wake`` belongs to may hold them.
+    Pass received bytes to ``feed``, serve the calls it returns, then write the bytes that ``flush`` returns until it
+    returns none. ``wake`` is called, at most once between two flushes, when a later response requires a flush. Times
+    are µs of one clock. Call ``close`` when the connection is lost: calls refer to their session, and the owner of
+    ``wake`` may refer to the calls, so the reference cycle must be broken.
     """
 
-    cdef Link link
-    cdef Service service
+    cdef H2Connection connection
+    cdef ServerState server
     cdef object wake
     cdef list opened
-    cdef bint stirred
-    cdef readonly bint forgot     # the service dropped a call: a flush is due that nobody was woken for
-    cdef unsigned int fault       # an HTTP/2 error code: end the connection with it
-    cdef bint ending
+    cdef bint flush_requested
+    cdef readonly bint call_dropped # the service dropped a call: a flush is due, and ``wake`` was not called
+    cdef unsigned int error_code    # HTTP/2 error code with which to close the connection
+    cdef bint terminating
 
-    def __cinit__(self, Service service not None, object wake not None, long long now):
+    def __cinit__(self, ServerState server not None, object wake not None, long long now):
         cdef nghttp2_settings_entry settings[3]
-        self.service = service
+        self.server = server
         self.wake = wake
         self.opened = []
-        self.link.setup = &service.setup
-        self.link.now = now
-        self.link.to_skip = PREFACE
-        self.link.budget = service.setup.frame_rate * FRAME_COST
-        if nghttp2_session_server_new2(&self.link.h2, service.callbacks, &self.link, service.option) != 0:
+        self.connection.shared = &server.shared
+        self.connection.now = now
+        self.connection.to_skip = PREFACE
+        self.connection.budget = server.shared.frame_rate * FRAME_COST
+        if nghttp2_session_server_new2(&self.connection.h2, server.callbacks, &self.connection, server.option) != 0:
             raise MemoryError
-        settings[0] = nghttp2_settings_entry(NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, service.max_streams)
-        settings[1] = nghttp2_settings_entry(NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, service.setup.max_header_bytes)
+        settings[0] = nghttp2_settings_entry(NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, server.max_streams)
+        settings[1] = nghttp2_settings_entry(NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, server.shared.max_header_bytes)
         settings[2] = nghttp2_settings_entry(NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1)
-        nghttp2_submit_settings(self.link.h2, NGHTTP2_FLAG_NONE, settings, 3)
-        nghttp2_session_set_local_window_size(self.link.h2, NGHTTP2_FLAG_NONE, 0, LINK_WINDOW)
+        nghttp2_submit_settings(self.connection.h2, NGHTTP2_FLAG_NONE, settings, 3)
+        nghttp2_session_set_local_window_size(self.connection.h2, NGHTTP2_FLAG_NONE, 0, CONNECTION_WINDOW)
 
     def __dealloc__(self):
-        cdef Stream *stream
+        cdef H2Stream *stream
         self.free()
-        while self.link.touched != NULL:
-            stream = self.link.touched
-            self.link.touched = stream.next_touched
+        while self.connection.notified != NULL:
+            stream = self.connection.notified
+            self.connection.notified = stream.next_notified
             release(stream)
 
     cdef void free(self):
-        """libnghttp2 closes no stream of a session that ends, so we do."""
-        cdef Stream *stream
-        if self.link.h2 == NULL:
+        """Free the session; libnghttp2 does not close its streams, so close them here."""
+        cdef H2Stream *stream
+        if self.connection.h2 == NULL:
             return
-        nghttp2_session_del(self.link.h2)
-        self.link.h2 = NULL
-        while self.link.streams != NULL:
-            close_stream(self.link.streams)
-        while self.link.ready != NULL:
-            stream = self.link.ready
-            self.link.ready = stream.next_ready
+        nghttp2_session_del(self.connection.h2)
+        self.connection.h2 = NULL
+        while self.connection.streams != NULL:
+            close_stream(self.connection.streams)
+        while self.connection.ready != NULL:
+            stream = self.connection.ready
+            self.connection.ready = stream.next_ready
             release(stream)
 
     def close(self):
-        """The connection is gone: every call of it is cancelled; ``touched`` tells of the streaming ones."""
+        """Cancel every call after the connection was lost; ``take_notified()`` returns the streaming calls."""
         self.wake = None
         self.free()
 
     def feed(self, bytes data not None, long long now):
-        """Take what the connection received; returns [(handler, [Call, ...]), ...] of the calls it completed.
+        """Process received bytes; return [(handler, [UnaryCall, ...]), ...] for the unary calls that they completed.
 
-        Streaming calls that began are in ``take_opened()``, those with news in ``take_touched()``. A flush must follow.
+        ``take_opened()`` returns new streaming calls, ``take_notified()`` those with an event. The caller must flush.
         """
         cdef const uint8_t *bytes_ = <const uint8_t *>PyBytes_AS_STRING(data)
         cdef int64_t frames
         cdef ssize_t n
-        self.stirred = True
-        if self.link.h2 == NULL or self.ending:
+        self.flush_requested = True
+        if self.connection.h2 == NULL or self.terminating:
             return ()
-        self.earn(now)
-        frames = count_frames(&self.link, bytes_, PyBytes_GET_SIZE(data))
-        n = nghttp2_session_mem_recv(self.link.h2, bytes_, PyBytes_GET_SIZE(data))
-        self.link.budget -= frames * FRAME_COST
-        if self.link.budget < 0 or n == NGHTTP2_ERR_FLOODED:
-            self.fault = NGHTTP2_ENHANCE_YOUR_CALM
+        self.refill_budget(now)
+        frames = count_frames(&self.connection, bytes_, PyBytes_GET_SIZE(data))
+        n = nghttp2_session_mem_recv(self.connection.h2, bytes_, PyBytes_GET_SIZE(data))
+        self.connection.budget -= frames * FRAME_COST
+        if self.connection.budget < 0 or n == NGHTTP2_ERR_FLOODED:
+            self.error_code = NGHTTP2_ENHANCE_YOUR_CALM
         elif n < 0:
-            self.fault = NGHTTP2_PROTOCOL_ERROR if n == NGHTTP2_ERR_BAD_CLIENT_MAGIC else NGHTTP2_INTERNAL_ERROR
-        return self.collect() if self.link.ready != NULL else ()
+            self.error_code = NGHTTP2_PROTOCOL_ERROR if n == NGHTTP2_ERR_BAD_CLIENT_MAGIC else NGHTTP2_INTERNAL_ERROR
+        return self.collect() if self.connection.ready != NULL else ()
 
-    cdef void earn(self, int64_t now):
-        """Time refills the budget; work may have overfilled it."""
-        cdef int64_t full = self.link.setup.frame_rate * FRAME_COST
-        self.link.budget = min(full, self.link.budget + max(0, now - self.link.now) * self.link.setup.frame_rate)
-        self.link.now = now
+    cdef void refill_budget(self, int64_t now):
+        """Refill the frame budget by the elapsed time, and cap it: credits may have raised it above its maximum."""
+        cdef int64_t rate = self.connection.shared.frame_rate
+        cdef int64_t refilled = self.connection.budget + max(0, now - self.connection.now) * rate
+        self.connection.budget = min(rate * FRAME_COST, refilled)
+        self.connection.now = now
 
     cdef list collect(self):
-        """Make Python calls of the streams that are ready, grouped by method."""
+        """Create Python calls for the ready streams; return the unary ones grouped by handler."""
         cdef list groups = []
         cdef list calls = None
         cdef int method = -1
-        cdef Stream *stream
-        while self.link.ready != NULL:
-            stream = self.link.ready
-            self.link.ready = stream.next_ready
+        cdef H2Stream *stream
+        while self.connection.ready != NULL:
+            stream = self.connection.ready
+            self.connection.ready = stream.next_ready
             if not self.admit(stream):
                 release(stream)
-            elif self.service.setup.methods[stream.method].streaming:
-                self.opened.append((self.service.handlers[stream.method], self.new_pipe(stream)))
+            elif self.server.shared.methods[stream.method].streaming:
+                self.opened.append((self.server.handlers[stream.method], self.new_streaming_call(stream)))
             else:
                 if stream.method != method:
                     method = stream.method
-                    calls = self.group(groups, self.service.handlers[method])
+                    calls = self.group(groups, self.server.handlers[method])
                 calls.append(self.new_call(stream))
         return groups
 
-    cdef bint admit(self, Stream *stream):
-        cdef Setup *setup = self.link.setup
-        if stream.closed or self.fault:
+    cdef bint admit(self, H2Stream *stream):
+        cdef Shared *shared = self.connection.shared
+        if stream.closed or self.error_code:
             return False
-        if self.link.unsent > setup.max_unsent:
-            finish(stream, 8, UNREAD)
+        if self.connection.unsent > shared.max_unsent:
+            finish(stream, 8, TOO_MANY_UNREAD)
             return False
-        if not (self.admit_streaming(stream) if setup.methods[stream.method].streaming else self.admit_unary(stream)):
+        if not (self.admit_streaming(stream) if shared.methods[stream.method].streaming else self.admit_unary(stream)):
             return False
-        self.link.serving += 1
-        stream.serving = True
+        self.connection.in_flight += 1
+        stream.in_flight = True
         return True
 
-    cdef bint admit_unary(self, Stream *stream):
-        cdef Setup *setup = self.link.setup
-        if setup.calls >= setup.max_calls:
+    cdef bint admit_unary(self, H2Stream *stream):
+        cdef Shared *shared = self.connection.shared
+        if shared.calls >= shared.max_calls:
             finish(stream, 8, b"too many concurrent calls")
             return False
-        setup.calls += 1
+        shared.calls += 1
         return True
 
-    cdef bint admit_streaming(self, Stream *stream):
-        """Streams have bounds of their own: they may stay open for ever, and unary calls shall not starve of it."""
-        cdef Setup *setup = self.link.setup
-        if setup.streaming >= setup.max_streaming:
+    cdef bint admit_streaming(self, H2Stream *stream):
+        """Apply the separate limits of streaming calls: they may stay open forever, and must not starve unary calls."""
+        cdef Shared *shared = self.connection.shared
+        if shared.streaming >= shared.max_streaming:
             finish(stream, 8, b"too many concurrent streaming calls")
-        elif self.link.streaming >= setup.max_link_streaming:
+        elif self.connection.streaming >= shared.max_connection_streaming:
             finish(stream, 8, b"too many concurrent streaming calls on this connection")
         else:
-            setup.streaming += 1
-            self.link.streaming += 1
+            shared.streaming += 1
+            self.connection.streaming += 1
             stream.streaming = True
             return True
         return False
@@ -185,181 +187,184 @@ cdef class Session:
         groups.append((handler, calls))
         return calls
 
-    cdef Call new_call(self, Stream *stream):
-        """The list's reference becomes the call's."""
-        cdef Call call = Call.__new__(Call)
+    cdef UnaryCall new_call(self, H2Stream *stream):
+        """Create a unary call; it takes over the reference of the ready list."""
+        cdef UnaryCall call = UnaryCall.__new__(UnaryCall)
         call.session = self
         call.stream = stream
         call.deadline = stream.deadline
         call.body = PyBytes_FromStringAndSize(
             stream.inbound.data + stream.inbound.start + PREFIX, stream.scanned - PREFIX)
         if stream.metadata.end:
-            call.kept = PyBytes_FromStringAndSize(stream.metadata.data, stream.metadata.end)
+            call.raw_metadata = PyBytes_FromStringAndSize(stream.metadata.data, stream.metadata.end)
         drop_inbound(stream)
         return call
 
-    cdef Pipe new_pipe(self, Stream *stream):
-        cdef Pipe pipe = Pipe.__new__(Pipe)
-        pipe.session = self
-        pipe.stream = stream
+    cdef StreamingCall new_streaming_call(self, H2Stream *stream):
+        cdef StreamingCall call = StreamingCall.__new__(StreamingCall)
+        call.session = self
+        call.stream = stream
         if stream.metadata.end:
-            pipe.kept = PyBytes_FromStringAndSize(stream.metadata.data, stream.metadata.end)
-        stream.pipe = <void *>pipe
-        return pipe
+            call.raw_metadata = PyBytes_FromStringAndSize(stream.metadata.data, stream.metadata.end)
+        stream.streaming_call = <void *>call
+        return call
 
     def take_opened(self):
-        """Return [(handler, Pipe), ...] of the streaming calls that began."""
+        """Return [(handler, StreamingCall), ...] for the new streaming calls."""
         opened, self.opened = self.opened, []
         return opened
 
-    def take_touched(self):
-        """Return the owners of the pipes that have news: a message, an end, room to send."""
+    def take_notified(self):
+        """Return the owners of the streaming calls with an event: a message, the end, or space to send."""
         cdef list owners = []
-        cdef Stream *stream
-        while self.link.touched != NULL:
-            stream = self.link.touched
-            self.link.touched = stream.next_touched
-            stream.listed_touched = False
-            if stream.pipe != NULL and (<Pipe>stream.pipe).owner is not None:
-                owners.append((<Pipe>stream.pipe).owner)
+        cdef H2Stream *stream
+        while self.connection.notified != NULL:
+            stream = self.connection.notified
+            self.connection.notified = stream.next_notified
+            stream.in_notified = False
+            if stream.streaming_call != NULL and (<StreamingCall>stream.streaming_call).owner is not None:
+                owners.append((<StreamingCall>stream.streaming_call).owner)
             release(stream)
         return owners
 
     def flush(self):
-        """Return the bytes to write, at most CHUNK and a frame; empty when there is no more to say for now."""
+        """Return bytes to write, at most CHUNK plus one frame; empty if there are none at present."""
         cdef const uint8_t *frame
         cdef ssize_t n = 1
-        self.stirred = self.forgot = False
-        if self.link.h2 == NULL:
+        self.flush_requested = self.call_dropped = False
+        if self.connection.h2 == NULL:
             return b""
-        if self.fault:
+        if self.error_code:
             self.terminate()
-        OUT.start = OUT.end = 0
-        while n > 0 and OUT.end < CHUNK:
-            n = nghttp2_session_mem_send(self.link.h2, &frame)
-            if n > 0 and not append(&OUT, frame, n):
+        OUTPUT.start = OUTPUT.end = 0
+        while n > 0 and OUTPUT.end < CHUNK:
+            n = nghttp2_session_mem_send(self.connection.h2, &frame)
+            if n > 0 and not append(&OUTPUT, frame, n):
                 raise MemoryError
         if n < 0:
-            self.ending = True
-        return PyBytes_FromStringAndSize(OUT.data, OUT.end) if OUT.end else b""
+            self.terminating = True
+        return PyBytes_FromStringAndSize(OUTPUT.data, OUTPUT.end) if OUTPUT.end else b""
 
     cdef void terminate(self):
-        """Say why with GOAWAY, and nothing after."""
+        """Send GOAWAY with the error code, and nothing after it."""
         nghttp2_session_terminate_session2(
-            self.link.h2, nghttp2_session_get_last_proc_stream_id(self.link.h2), self.fault)
-        self.fault = 0
-        self.ending = True
+            self.connection.h2, nghttp2_session_get_last_proc_stream_id(self.connection.h2), self.error_code)
+        self.error_code = 0
+        self.terminating = True
 
-    cdef int enqueue(self, Stream *stream, bytes body) except -1:
+    cdef int enqueue(self, H2Stream *stream, bytes body) except -1:
         if not append_message(&stream.outbound, PyBytes_AS_STRING(body), PyBytes_GET_SIZE(body)):
             raise MemoryError
-        self.link.unsent += PREFIX + PyBytes_GET_SIZE(body)
+        self.connection.unsent += PREFIX + PyBytes_GET_SIZE(body)
         return 0
 
-    cdef int reply(self, Stream *stream, bytes body) except -1:
-        """Answer a unary call; a caller who does not read what it has gets no more."""
+    cdef int reply(self, H2Stream *stream, bytes body) except -1:
+        """Respond to a unary call, or fail it if the client has left too many response bytes unread."""
         cdef int failed
-        if self.link.unsent > self.link.setup.max_unsent:
-            failed = finish(stream, 8, UNREAD)
+        if self.connection.unsent > self.connection.shared.max_unsent:
+            failed = finish(stream, 8, TOO_MANY_UNREAD)
         else:
             self.enqueue(stream, body)
             stream.finished = True
-            failed = start_answer(stream)
+            failed = start_response(stream)
         if failed != 0:
-            self.fault = NGHTTP2_INTERNAL_ERROR
+            self.error_code = NGHTTP2_INTERNAL_ERROR
         return 0
 
-    cdef int end(self, Stream *stream, int status, str message) except -1:
+    cdef int end(self, H2Stream *stream, int status, str message) except -1:
         cdef bytes text
         cdef char *encoded
         if stream.closed or stream.finished:
             return 0
-        text = message.encode("utf-8", "replace")[:MESSAGE_BYTES].decode("utf-8", "ignore").encode()  # whole characters
+        # Truncated at a character boundary.
+        text = message.encode("utf-8", "replace")[:MESSAGE_BYTES].decode("utf-8", "ignore").encode()
         encoded = <char *>malloc(len(text) * 3 + 1)
         if encoded == NULL:
             raise MemoryError
         encoded[percent_encode(PyBytes_AS_STRING(text), len(text), encoded)] = 0
         if finish(stream, status, encoded) != 0:
-            self.fault = NGHTTP2_INTERNAL_ERROR
+            self.error_code = NGHTTP2_INTERNAL_ERROR
         free(encoded)
         return 0
 
-    cdef void drop(self, Stream *stream):
-        """Nobody holds the call any more: its caller shall not wait for ever.
+    cdef void abandon(self, H2Stream *stream):
+        """Fail a call whose Python object was freed, so that the client does not wait forever.
 
-        It may be the garbage collector that drops it, where nothing of Python may be called: ``forgot`` tells.
+        The garbage collector may have freed it, and then no Python code may be called. So ``call_dropped`` is set
+        instead of calling ``wake``.
         """
         if not (stream.closed or stream.finished):
-            if finish(stream, 13, b"the service dropped the call") != 0:
-                self.fault = NGHTTP2_INTERNAL_ERROR
-            self.forgot = True
+            if finish(stream, 13, b"the service dropped the call without a response") != 0:
+                self.error_code = NGHTTP2_INTERNAL_ERROR
+            self.call_dropped = True
         release(stream)
 
-    cdef void stir(self):
-        if not self.stirred and self.wake is not None:
-            self.stirred = True
+    cdef void request_flush(self):
+        """Call ``wake``, unless a flush is already due."""
+        if not self.flush_requested and self.wake is not None:
+            self.flush_requested = True
             self.wake()
 
     def shutdown_notice(self):
-        """Ask for no new calls, and for a PONG that tells the caller has read it (RFC 9113 6.8)."""
-        if self.link.h2 == NULL:
+        """Send the shutdown notice, and a PING whose ACK shows that the client has read it (RFC 9113 6.8)."""
+        if self.connection.h2 == NULL:
             return
-        self.link.pong = False
-        nghttp2_submit_shutdown_notice(self.link.h2)
-        nghttp2_submit_ping(self.link.h2, NGHTTP2_FLAG_NONE, NULL)
-        self.stir()
+        self.connection.pong = False
+        nghttp2_submit_shutdown_notice(self.connection.h2)
+        nghttp2_submit_ping(self.connection.h2, NGHTTP2_FLAG_NONE, NULL)
+        self.request_flush()
 
     def goaway(self):
-        """Name the last call that will be answered; later ones are ignored."""
-        if self.link.h2 == NULL:
+        """Send GOAWAY with the last stream that will be served; later streams are ignored."""
+        if self.connection.h2 == NULL:
             return
         nghttp2_submit_goaway(
-            self.link.h2, NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(self.link.h2), NGHTTP2_NO_ERROR,
-            NULL, 0)
-        self.stir()
+            self.connection.h2, NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(self.connection.h2),
+            NGHTTP2_NO_ERROR, NULL, 0)
+        self.request_flush()
 
     @property
     def pong(self):
-        """The PING of ``shutdown_notice`` came back."""
-        return self.link.pong
+        """True if the PING of ``shutdown_notice`` was acknowledged."""
+        return self.connection.pong
 
     @property
-    def greeted(self):
-        """The caller has sent the preface and its SETTINGS."""
-        return self.link.greeted
+    def settings_received(self):
+        """True if the client has sent the preface and its SETTINGS."""
+        return self.connection.settings_received
 
     @property
-    def open(self):
-        """Calls not yet over."""
-        return self.link.open
+    def open_calls(self):
+        """Number of calls that have not ended."""
+        return self.connection.open_calls
 
     @property
-    def serving(self):
-        """Calls not yet over that were handed out; the others are not whole."""
-        return self.link.serving
+    def in_flight(self):
+        """Number of open calls that were passed to the service; the others are incomplete."""
+        return self.connection.in_flight
 
     @property
     def unsent(self):
-        """Bytes of answers that wait for the caller to read."""
-        return self.link.unsent
+        """Bytes of responses not yet framed, because flow control holds them back."""
+        return self.connection.unsent
 
     @property
     def sent(self):
-        """Bytes of answers that were framed so far."""
-        return self.link.sent
+        """Bytes of responses framed so far."""
+        return self.connection.sent
 
     @property
     def buffered(self):
-        """Bytes of messages that are not whole or not taken."""
-        return self.link.buffered
+        """Bytes of request messages that are incomplete or not yet taken."""
+        return self.connection.buffered
 
     @property
-    def news(self):
-        """A streaming call began or has news."""
-        return self.link.touched != NULL or self.opened
+    def has_stream_events(self):
+        """True if there is a new streaming call, or one with an event."""
+        return self.connection.notified != NULL or self.opened
 
     @property
     def done(self):
-        """Nothing is to be read or written any more."""
-        return self.link.h2 == NULL or self.ending or not (
-            nghttp2_session_want_read(self.link.h2) or nghttp2_session_want_write(self.link.h2))
+        """True if nothing more is to be read or written."""
+        return self.connection.h2 == NULL or self.terminating or not (
+            nghttp2_session_want_read(self.connection.h2) or nghttp2_session_want_write(self.connection.h2))

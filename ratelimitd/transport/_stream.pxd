@@ -1,7 +1,7 @@
-"""What one connection and one stream hold in C, and how bytes become messages. No Python object is touched here.
+"""C state of a connection and of a stream, and the parsing of gRPC messages. No code here touches a Python object.
 
-A stream is shared by libnghttp2, the lists of its connection and the Python object that answers it; each holds one
-reference, and the last one to leave frees it.
+libnghttp2, the lists of the connection and the Python object of the call each hold one reference to a stream. The
+last release frees it.
 """
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
@@ -19,23 +19,23 @@ cdef extern from *:
     #define PLANTED_USE_AFTER_FREE 0
     #endif
     """
-    const bint PLANTED_USE_AFTER_FREE  # for scripts/test-native, which must see it reported
+    const bint PLANTED_USE_AFTER_FREE  # scripts/test-native checks that AddressSanitizer reports it
 
 
 cdef enum:
-    PREFIX = 5                # gRPC: one byte of flags, four of length
-    HEADER = 9                # HTTP/2: of a frame
-    PREFACE = 24              # HTTP/2: before the first frame
-    FRAME_COST = 1_000_000    # what each frame costs and work earns back; a connection earns more by the microsecond
-    FRAMES_EARNED = 2         # a receiver answers what it read with a WINDOW_UPDATE for the stream and the connection
-    BYTES_TO_EARN = 1024      # of one DATA frame for all of that; a caller that grants byte by byte earns next to nothing
+    PREFIX = 5                # gRPC message prefix: one byte of flags, four of length
+    HEADER = 9                # HTTP/2 frame header
+    PREFACE = 24              # HTTP/2 connection preface, in front of the first frame
+    FRAME_COST = 1_000_000    # budget units per frame: a rate of n frames per second refills n units per microsecond
+    FRAMES_CREDITED = 2       # per response: its receiver sends a WINDOW_UPDATE for the stream and for the connection
+    BYTES_PER_CREDIT = 1024   # in one DATA frame: a client that opens its window byte by byte earns almost no credit
 
 
 cdef struct Buffer:
     char *data
     size_t start
     size_t end
-    size_t room
+    size_t capacity
 
 
 cdef struct Method:
@@ -44,104 +44,104 @@ cdef struct Method:
     bint streaming
 
 
-cdef struct Setup:                # one a server
+cdef struct Shared:               # one per server
     Method *methods
     int method_count
     size_t max_message
-    size_t buffered               # as of one connection, of all
+    size_t buffered               # sum of H2Connection.buffered over all connections
     size_t max_buffered
-    size_t max_link_buffered
+    size_t max_connection_buffered
     size_t max_unsent
     uint32_t max_header_bytes
     uint32_t max_headers
-    int64_t frame_rate            # frames without work, a second and at once
-    bint metadata                 # keep what the caller sent
-    int64_t calls                 # unary ones in flight
+    int64_t frame_rate            # frames without useful work: allowed per second, and as a burst
+    bint metadata                 # keep the request headers
+    int64_t calls                 # unary calls in flight
     int64_t max_calls
-    int64_t streaming             # streaming ones in flight
+    int64_t streaming             # streaming calls in flight
     int64_t max_streaming
-    uint32_t max_link_streaming   # of one connection
+    uint32_t max_connection_streaming
 
 
-cdef struct Link:                 # one a connection
+cdef struct H2Connection:         # one per connection
     nghttp2_session *h2
-    Setup *setup
-    Stream *streams
-    Stream *current               # the stream of the last frame; saves most look-ups
-    Stream *ready                 # complete calls and new streaming calls, in order
-    Stream *ready_last
-    Stream *touched               # streaming calls with news
+    Shared *shared
+    H2Stream *streams
+    H2Stream *current             # the stream of the last frame; saves most look-ups
+    H2Stream *ready               # complete unary calls and new streaming calls, in order
+    H2Stream *ready_last
+    H2Stream *notified            # streaming calls with an event
     int64_t now
-    int64_t budget
-    size_t buffered               # bytes of messages not yet taken
-    size_t unsent                 # bytes of answers not yet framed
-    uint64_t sent                 # bytes of answers framed so far
-    uint32_t open                 # calls not yet over
-    uint32_t serving              # of those, the ones handed out
-    uint32_t streaming            # of those, the ones that stream
-    bint pong
-    bint greeted                  # the caller's first SETTINGS came
-    uint8_t header[HEADER]        # of a frame, when a read ended in it
+    int64_t budget                # in units of 1/FRAME_COST frame
+    size_t buffered               # message bytes received and not yet taken
+    size_t unsent                 # response bytes not yet framed
+    uint64_t sent                 # response bytes framed so far
+    uint32_t open_calls           # streams that are not closed
+    uint32_t in_flight            # open calls that were passed to the service
+    uint32_t streaming            # streaming calls in flight
+    bint pong                     # the PING of shutdown_notice() was acknowledged
+    bint settings_received        # the first SETTINGS frame of the client arrived
+    uint8_t header[HEADER]        # first bytes of a frame header that a read cut off
     uint8_t header_end
-    size_t to_skip                # of a frame's payload, or of the preface
+    size_t to_skip                # remaining bytes of a frame payload or of the preface
 
 
-cdef struct Stream:
+cdef struct H2Stream:
     int32_t id
     uint8_t refs
-    bint closed                   # libnghttp2 is done with it
-    bint serving                  # handed out
-    bint streaming                # handed out, and counted among those that stream
-    bint half_closed              # the caller has sent all
-    bint answered                 # response headers, or the refusal, are under way
-    bint finished                 # nothing follows what is in ``outbound``
-    bint deferred                 # the data provider waits for more
-    bint listed_touched
-    bint post
-    bint encoded                  # grpc-encoding names a compression
+    bint closed                   # libnghttp2 has closed the stream
+    bint in_flight                # passed to the service
+    bint streaming                # passed to the service, and counted as a streaming call
+    bint half_closed              # the client has sent END_STREAM
+    bint response_started         # response headers or Trailers-Only were submitted
+    bint finished                 # nothing follows the bytes in ``outbound``
+    bint deferred                 # the data provider waits for more bytes
+    bint in_notified              # in the connection's list ``notified``
+    bint is_post
+    bint compressed               # grpc-encoding is present and not "identity"
     bint bad_timeout
     uint8_t content               # 0 not gRPC, 1 application/grpc, 2 application/grpc+proto
     int method
     uint32_t header_bytes
     uint32_t headers
     int64_t deadline
-    size_t scanned                # where the first incomplete message starts, from inbound.start
-    uint32_t complete             # whole messages before it
-    size_t held                   # bytes whose window is given back when they are taken
-    int status                    # of the trailers
+    size_t scanned                # offset of the first incomplete message from inbound.start
+    uint32_t complete             # complete messages in front of it
+    size_t unconsumed             # bytes not yet returned to the stream's flow-control window
+    int status                    # grpc-status of the trailers
     char *message
     Buffer inbound
     Buffer outbound
     Buffer metadata
-    Link *link
-    Stream *previous
-    Stream *next
-    Stream *next_ready
-    Stream *next_touched
-    void *pipe                    # the streaming call's Python object, borrowed
+    H2Connection *connection
+    H2Stream *previous
+    H2Stream *next
+    H2Stream *next_ready
+    H2Stream *next_notified
+    void *streaming_call          # borrowed reference to the StreamingCall
 
 
 cdef inline bint reserve(Buffer *buffer, size_t length) noexcept nogil:
-    """Make room for so many bytes at the end; False without memory."""
+    """Ensure space for ``length`` more bytes at the end; False if out of memory."""
     cdef size_t used = buffer.end - buffer.start
-    cdef size_t room
+    cdef size_t capacity
     cdef char *grown
-    if buffer.end + length <= buffer.room:
+    if buffer.end + length <= buffer.capacity:
         return True
     if buffer.start:
         memmove(buffer.data, buffer.data + buffer.start, used)
         buffer.start, buffer.end = 0, used
-    if used + length > buffer.room:
-        room = used + length if buffer.room == 0 else (used + length) * 2
-        grown = <char *>realloc(buffer.data, room)
+    if used + length > buffer.capacity:
+        capacity = used + length if buffer.capacity == 0 else (used + length) * 2
+        grown = <char *>realloc(buffer.data, capacity)
         if grown == NULL:
             return False
-        buffer.data, buffer.room = grown, room
+        buffer.data, buffer.capacity = grown, capacity
     return True
 
 
 cdef inline bint append(Buffer *buffer, const void *data, size_t length) noexcept nogil:
-    """Copy bytes to the end; False without memory."""
+    """Append bytes; False if out of memory."""
     if not reserve(buffer, length):
         return False
     memcpy(buffer.data + buffer.end, data, length)
@@ -150,7 +150,7 @@ cdef inline bint append(Buffer *buffer, const void *data, size_t length) noexcep
 
 
 cdef inline bint append_message(Buffer *buffer, const char *body, size_t length) noexcept nogil:
-    """Copy a message in its frame to the end; False without memory."""
+    """Append a message with its gRPC prefix; False if out of memory."""
     cdef uint8_t *prefix
     if not reserve(buffer, PREFIX + length):
         return False
@@ -165,41 +165,41 @@ cdef inline bint append_message(Buffer *buffer, const char *body, size_t length)
 cdef inline void clear(Buffer *buffer) noexcept nogil:
     free(buffer.data)
     buffer.data = NULL
-    buffer.start = buffer.end = buffer.room = 0
+    buffer.start = buffer.end = buffer.capacity = 0
 
 
-cdef inline Stream *new_stream(Link *link, int32_t id) noexcept nogil:
-    """Return a stream with libnghttp2's reference, in the connection's list; NULL without memory."""
-    cdef Stream *stream = <Stream *>calloc(1, sizeof(Stream))
+cdef inline H2Stream *new_stream(H2Connection *connection, int32_t id) noexcept nogil:
+    """Return a new stream, linked into the connection, with libnghttp2's reference; NULL if out of memory."""
+    cdef H2Stream *stream = <H2Stream *>calloc(1, sizeof(H2Stream))
     if stream == NULL:
         return NULL
     stream.id = id
     stream.refs = 1
     stream.method = -1
-    stream.link = link
-    stream.next = link.streams
-    if link.streams != NULL:
-        link.streams.previous = stream
-    link.streams = stream
-    link.open += 1
+    stream.connection = connection
+    stream.next = connection.streams
+    if connection.streams != NULL:
+        connection.streams.previous = stream
+    connection.streams = stream
+    connection.open_calls += 1
     return stream
 
 
-cdef inline void hold(Link *link, ssize_t change) noexcept nogil:
-    """So many bytes of messages more, or less."""
-    link.buffered += change
-    link.setup.buffered += change
+cdef inline void add_buffered(H2Connection *connection, ssize_t change) noexcept nogil:
+    """Change the number of buffered message bytes."""
+    connection.buffered += change
+    connection.shared.buffered += change
 
 
-cdef inline void drop_inbound(Stream *stream) noexcept nogil:
-    if stream.link != NULL:
-        hold(stream.link, -<ssize_t>(stream.inbound.end - stream.inbound.start))
+cdef inline void drop_inbound(H2Stream *stream) noexcept nogil:
+    if stream.connection != NULL:
+        add_buffered(stream.connection, -<ssize_t>(stream.inbound.end - stream.inbound.start))
     clear(&stream.inbound)
     stream.scanned = stream.complete = 0
 
 
-cdef inline void release(Stream *stream) noexcept nogil:
-    """Give one reference back."""
+cdef inline void release(H2Stream *stream) noexcept nogil:
+    """Drop one reference; the last one frees the stream."""
     stream.refs -= 1
     if stream.refs == 0:
         clear(&stream.inbound)
@@ -209,59 +209,60 @@ cdef inline void release(Stream *stream) noexcept nogil:
         free(stream)
 
 
-cdef inline void count_off(Stream *stream) noexcept nogil:
-    """A streaming call is over when its stream is, or when nobody serves it any more."""
+cdef inline void uncount_streaming(H2Stream *stream) noexcept nogil:
+    """Stop counting a streaming call: its stream was closed, or its Python object was freed."""
     if stream.streaming:
         stream.streaming = False
-        stream.link.streaming -= 1
-        stream.link.setup.streaming -= 1
+        stream.connection.streaming -= 1
+        stream.connection.shared.streaming -= 1
 
 
-cdef inline void close_stream(Stream *stream) noexcept nogil:
-    """libnghttp2 is done with it: it leaves the connection, and libnghttp2's reference goes."""
-    cdef Link *link = stream.link
+cdef inline void close_stream(H2Stream *stream) noexcept nogil:
+    """Unlink a stream that libnghttp2 has closed from its connection, and drop libnghttp2's reference."""
+    cdef H2Connection *connection = stream.connection
     stream.closed = True
     drop_inbound(stream)
-    link.unsent -= stream.outbound.end - stream.outbound.start
+    connection.unsent -= stream.outbound.end - stream.outbound.start
     clear(&stream.outbound)
     if stream.previous != NULL:
         stream.previous.next = stream.next
     else:
-        link.streams = stream.next
+        connection.streams = stream.next
     if stream.next != NULL:
         stream.next.previous = stream.previous
-    if link.current == stream:
-        link.current = NULL
-    link.open -= 1
-    link.serving -= stream.serving
-    count_off(stream)
-    touch(stream)
-    stream.link = NULL
+    if connection.current == stream:
+        connection.current = NULL
+    connection.open_calls -= 1
+    connection.in_flight -= stream.in_flight
+    uncount_streaming(stream)
+    notify(stream)
+    stream.connection = NULL
     if PLANTED_USE_AFTER_FREE and stream.refs > 1:
         free(stream)
         return
     release(stream)
 
 
-cdef inline void make_ready(Stream *stream) noexcept nogil:
-    cdef Link *link = stream.link
+cdef inline void make_ready(H2Stream *stream) noexcept nogil:
+    """Append the stream to the connection's list of ready calls."""
+    cdef H2Connection *connection = stream.connection
     stream.refs += 1
     stream.next_ready = NULL
-    if link.ready == NULL:
-        link.ready = stream
+    if connection.ready == NULL:
+        connection.ready = stream
     else:
-        link.ready_last.next_ready = stream
-    link.ready_last = stream
+        connection.ready_last.next_ready = stream
+    connection.ready_last = stream
 
 
-cdef inline void touch(Stream *stream) noexcept nogil:
-    """A streaming call has news for the one who serves it."""
-    if stream.pipe == NULL or stream.listed_touched or stream.link == NULL:
+cdef inline void notify(H2Stream *stream) noexcept nogil:
+    """Mark that a streaming call has an event: a message, its end, or space to send."""
+    if stream.streaming_call == NULL or stream.in_notified or stream.connection == NULL:
         return
     stream.refs += 1
-    stream.listed_touched = True
-    stream.next_touched = stream.link.touched
-    stream.link.touched = stream
+    stream.in_notified = True
+    stream.next_notified = stream.connection.notified
+    stream.connection.notified = stream
 
 
 cdef inline size_t message_length(const char *prefix) noexcept nogil:
@@ -269,16 +270,19 @@ cdef inline size_t message_length(const char *prefix) noexcept nogil:
     return (<size_t>p[1] << 24) | (<size_t>p[2] << 16) | (<size_t>p[3] << 8) | p[4]
 
 
-cdef inline int find_method(Setup *setup, const uint8_t *path, size_t length) noexcept nogil:
+cdef inline int find_method(Shared *shared, const uint8_t *path, size_t length) noexcept nogil:
     cdef int i
-    for i in range(setup.method_count):
-        if setup.methods[i].length == length and memcmp(setup.methods[i].path, path, length) == 0:
+    for i in range(shared.method_count):
+        if shared.methods[i].length == length and memcmp(shared.methods[i].path, path, length) == 0:
             return i
     return -1
 
 
 cdef inline uint8_t content_type(const uint8_t *value, size_t length) noexcept nogil:
-    """gRPC's own content types (PROTOCOL-HTTP2.md), in any case (RFC 9110 8.3.1): 0 for any other, 2 for +proto."""
+    """Match gRPC's content types (PROTOCOL-HTTP2.md), ignoring case (RFC 9110 8.3.1).
+
+    Returns 2 for ``application/grpc+proto``, 1 for any other gRPC type, 0 for all other types.
+    """
     cdef size_t at = 16
     cdef size_t subtype
     if length < 16 or strncasecmp(<const char *>value, b"application/grpc", 16) != 0:
@@ -295,7 +299,7 @@ cdef inline uint8_t content_type(const uint8_t *value, size_t length) noexcept n
 
 
 cdef inline int64_t timeout(const uint8_t *value, size_t length) noexcept nogil:
-    """grpc-timeout in µs, at most eight digits and a unit (PROTOCOL-HTTP2.md), rounded up; -1 when it is not one."""
+    """Parse grpc-timeout, at most eight digits and a unit (PROTOCOL-HTTP2.md), to µs, rounded up; -1 if malformed."""
     cdef int64_t amount = 0
     cdef size_t i
     if length < 2 or length > 9:
@@ -319,9 +323,10 @@ cdef inline int64_t timeout(const uint8_t *value, size_t length) noexcept nogil:
 
 
 cdef inline size_t percent_encode(const char *text, size_t length, char *out) noexcept nogil:
-    """Write grpc-message's encoding of UTF-8 bytes (PROTOCOL-HTTP2.md) to ``out``, of three times their room.
+    """Write UTF-8 bytes to ``out`` in the encoding of grpc-message (PROTOCOL-HTTP2.md), and return the length.
 
-    A space at either end is encoded too: a field's value loses it on the way (RFC 9110 5.5).
+    ``out`` must have space for three times ``length``. A space at either end is encoded as well, because field values
+    lose leading and trailing spaces (RFC 9110 5.5).
     """
     cdef const char *digits = b"0123456789ABCDEF"
     cdef size_t n = 0

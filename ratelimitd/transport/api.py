@@ -1,7 +1,7 @@
-"""What a service says to a transport, whichever one carries it.
+"""The interface between a gRPC service and its transport.
 
-Unary calls reach a service as the list that one turn of the event loop completed, so that a service may work on them
-together; each call is answered on its own, now or later.
+A transport passes unary calls to the service in batches: all calls that one iteration of the event loop completed.
+The service may process a batch as a whole. It responds to each call separately, at once or later.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -9,7 +9,7 @@ from enum import IntEnum
 from typing import NamedTuple, Protocol
 
 
-class Status(IntEnum):
+class GrpcStatus(IntEnum):
     """gRPC status codes (grpc/doc/statuscodes.md)."""
 
     OK = 0
@@ -25,16 +25,16 @@ class Status(IntEnum):
 
 
 class GrpcError(Exception):
-    """Ends a stream with this status."""
+    """Raised by a stream handler to end the call with this status and message."""
 
-    def __init__(self, status: Status, message: str) -> None:
+    def __init__(self, status: GrpcStatus, message: str) -> None:
         super().__init__(message)
         self.status = status
         self.message = message
 
 
 class Call(Protocol):
-    """One unary call. ``respond`` or ``fail`` answers it; a second answer, or one to a cancelled call, does nothing."""
+    """A unary call. ``respond`` or ``fail`` completes it; on a completed or cancelled call they have no effect."""
 
     @property
     def body(self) -> bytes:
@@ -42,20 +42,20 @@ class Call(Protocol):
 
     @property
     def deadline(self) -> int:
-        """The caller stops waiting at this time of the event loop's clock, µs; 0: never."""
+        """Deadline of the call in µs of the event loop's clock; 0 if it has none."""
 
     def respond(self, body: bytes) -> None:
-        """Answer with a message."""
+        """Complete the call with a response message."""
 
-    def fail(self, status: Status, message: str) -> None:
-        """Answer with an error."""
+    def fail(self, status: GrpcStatus, message: str) -> None:
+        """Complete the call with an error status."""
 
 
 class Stream(Protocol):
-    """One streaming call: iterate over the requests, send the responses, return to end it with OK."""
+    """A streaming call. Its handler iterates over the requests, sends responses, and returns to end it with OK."""
 
     def __aiter__(self) -> AsyncIterator[bytes]:
-        """Yield each request message until the caller half-closes."""
+        """Yield each request message until the client half-closes the stream."""
 
     async def send(self, body: bytes) -> None:
         """Send one response message."""
@@ -66,21 +66,21 @@ StreamHandler = Callable[[Stream], Awaitable[None]]
 
 
 class Handlers(NamedTuple):
-    """What a server serves, by full method name (``/package.Service/Method``)."""
+    """The handlers of a server, by full method name (``/package.Service/Method``)."""
 
     unary: Mapping[str, BatchHandler]
     streams: Mapping[str, StreamHandler]
 
 
-class Server(Protocol):
-    """A listening transport."""
+class GrpcServer(Protocol):
+    """A transport bound to an address."""
 
     @property
     def address(self) -> str:
-        """Where it listens: ``host:port`` with the port it really got."""
+        """Listening address, ``host:port`` with the actual port."""
 
     async def start(self) -> None:
-        """Serve from now on."""
+        """Start to serve."""
 
     async def stop(self, grace: float) -> None:
-        """Take no new call, give those in flight ``grace`` seconds, then end."""
+        """Accept no new call, wait up to ``grace`` seconds for calls in flight, then close all connections."""

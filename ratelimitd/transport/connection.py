@@ -1,4 +1,4 @@
-"""One connection of the fast transport: asyncio's protocol around a sans-IO session."""
+"""A connection of the nghttp2 transport: an asyncio protocol around a sans-IO session."""
 
 import asyncio
 import sys
@@ -6,86 +6,78 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from fcntl import ioctl
 from termios import TIOCOUTQ
-from typing import NamedTuple, Protocol, cast
+from typing import NamedTuple, cast
 
-from ._nghttp2 import FLUSH_BYTES, Service, Session
-from .api import Call, Status, StreamHandler
-from .lifetime import Action, Lifetime, Limits, Observed, Phase
-from .streams import Pipe, ServerStream
-
-
-class Answerable(Call, Protocol):
-    """A call that knows whether it was answered."""
-
-    @property
-    def answered(self) -> bool:
-        """Nothing more can be said to the caller."""
+from ._nghttp2 import FLUSH_BYTES, ServerState, Session, StreamingCall, UnaryCall
+from .api import GrpcStatus, StreamHandler
+from .lifetime import Action, Lifetime, LifetimeLimits, LifetimePhase, Observed
+from .streams import ServerStream
 
 
-class Owner(NamedTuple):
-    """What the connections of one server share.
+class ConnectionContext(NamedTuple):
+    """State and callbacks that the connections of a server share.
 
     Attributes:
-        admit: takes a new connection in or, with False, does not; TLS peers are judged here.
-        lost: an admitted connection is gone.
-        limits: of a new connection; the age differs from one to the next.
+        admit: accepts a new connection, or returns False; checks the certificates of TLS clients.
+        lost: called when an admitted connection is lost.
+        limits: returns the limits of a new connection; the age is different for each.
     """
 
     loop: asyncio.AbstractEventLoop
-    service: Service
-    admit: "Callable[[Connection, asyncio.Transport], bool]"
-    lost: "Callable[[Connection], None]"
-    limits: Callable[[], Limits]
+    server: ServerState
+    admit: "Callable[[GrpcConnection, asyncio.Transport], bool]"
+    lost: "Callable[[GrpcConnection], None]"
+    limits: Callable[[], LifetimeLimits]
 
 
-class Connection(asyncio.Protocol):
-    """Feeds the session what arrives, serves the calls it completes, writes what it answers."""
+class GrpcConnection(asyncio.Protocol):
+    """Feeds received data to the session, passes complete calls to their handlers, writes the responses."""
 
-    def __init__(self, owner: Owner) -> None:
-        self._owner = owner
-        self._clock = owner.loop.time
-        self._session = Session(owner.service, self._wake, int(self._clock() * 1_000_000))
-        self._heard = self._clock()
-        self._life = Lifetime(owner.limits(), self._heard)
+    def __init__(self, context: ConnectionContext) -> None:
+        self._context = context
+        self._clock = context.loop.time
+        self._session = Session(context.server, self._schedule_flush, int(self._clock() * 1_000_000))
+        self._last_received = self._clock()
+        self._lifetime = Lifetime(context.limits(), self._last_received)
         self._transport: asyncio.Transport | None = None
         self._paused = False
         self._tasks: dict[ServerStream, asyncio.Task[None]] = {}
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Greet with SETTINGS, or close at once."""
+        """Send SETTINGS, or abort a connection that is not admitted."""
         connected = cast("asyncio.Transport", transport)
-        if not self._owner.admit(self, connected):
+        if not self._context.admit(self, connected):
             connected.abort()
             return
         self._transport = connected
         self.flush()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
-        """Cancel every call that is left."""
+        """Cancel all remaining calls."""
         self._transport = None
-        self._owner.lost(self)
+        self._context.lost(self)
         self._session.close()
-        self._tell_streams()
+        self._dispatch_stream_events()
 
     def data_received(self, data: bytes) -> None:
-        """Serve the calls that one read completed, each method's as one list, and write their answers as one."""
-        self._heard = self._clock()
+        """Pass the calls that one read completed to their handlers, a batch per method; write all responses at once."""
+        self._last_received = self._clock()
         self._serve(data)
-        if self._session.news:
-            self._tell_streams()
+        if self._session.has_stream_events:
+            self._dispatch_stream_events()
         self.flush()
 
     def _serve(self, data: bytes) -> None:
-        """On return no call is held here: one that its handler forgot is answered by the flush that follows."""
-        for handler, calls in self._session.feed(data, int(self._heard * 1_000_000)):
+        """Keep no reference to a call: if its handler dropped it, the flush that follows must fail it."""
+        for handler, calls in self._session.feed(data, int(self._last_received * 1_000_000)):
             try:
                 handler(calls)
-            except Exception as error:  # noqa: BLE001 - the handler's fault is not the connection's
+            except Exception as error:  # noqa: BLE001 - an error in a handler must not close the connection
                 self._report(error)
                 _fail(calls)
 
     def flush(self) -> None:
-        """Write what there is to say, as far as the caller reads."""
+        """Write the session's output, unless the transport's write buffer is full."""
         session, transport = self._session, self._transport
         while transport is not None and not self._paused:
             out = session.flush()
@@ -93,56 +85,56 @@ class Connection(asyncio.Protocol):
                 transport.write(out)
             if len(out) < FLUSH_BYTES:
                 break
-        if session.news:
-            self._tell_streams()
+        if session.has_stream_events:
+            self._dispatch_stream_events()
         if session.done:
-            self._finish()
-        elif self._life.phase is Phase.NOTICED:
-            self._do(self._life.turn(self._heard, pong=session.pong))
+            self._half_close()
+        elif self._lifetime.phase is LifetimePhase.NOTICE_SENT:
+            self._perform(self._lifetime.after_notice(self._last_received, pong=session.pong))
 
     def pause_writing(self) -> None:
-        """The caller does not read: neither do we, so that nothing more gathers for it."""
+        """Pause reading too: a client that does not read its responses must not queue more of them."""
         self._paused = True
         if self._transport is not None:
             self._transport.pause_reading()
 
     def resume_writing(self) -> None:
-        """The caller reads again."""
+        """Resume reading and writing."""
         self._paused = False
         if self._transport is not None:
             self._transport.resume_reading()
         self.flush()
 
-    def leave(self, grace: float) -> None:
-        """Drain: nothing new, ``grace`` seconds for calls in flight."""
-        self._do(self._life.leave(self._clock(), grace))
+    def drain(self, grace: float) -> None:
+        """Accept no new call; calls in flight have ``grace`` seconds to complete."""
+        self._perform(self._lifetime.drain(self._clock(), grace))
 
     def step(self) -> None:
-        """Do what time makes due."""
-        if self._session.forgot:
+        """Perform the actions that are due by now."""
+        if self._session.call_dropped:
             self.flush()
         if self._transport is not None:
-            self._do(self._life.step(self._observed(self._transport), self._clock()))
+            self._perform(self._lifetime.step(self._observed(self._transport), self._clock()))
 
     def abort(self) -> None:
-        """End it now."""
+        """Close the connection immediately."""
         if self._transport is not None:
             self._transport.abort()
 
     def _observed(self, transport: asyncio.Transport) -> Observed:
         session = self._session
-        unread = transport.get_write_buffer_size() + _in_kernel(transport)
+        unread = transport.get_write_buffer_size() + _unacknowledged(transport)
         return Observed(
-            heard=self._heard,
-            greeted=session.greeted,
-            serving=session.serving,
+            last_received=self._last_received,
+            settings_received=session.settings_received,
+            in_flight=session.in_flight,
             pong=session.pong,
             blocked=self._paused or session.unsent > 0,
             unread=unread > 0,
             progress=(session.sent, unread),
         )
 
-    def _do(self, action: Action) -> None:
+    def _perform(self, action: Action) -> None:
         if action is Action.NOTICE:
             self._session.shutdown_notice()
         elif action is Action.GOAWAY:
@@ -150,54 +142,59 @@ class Connection(asyncio.Protocol):
         elif action is Action.ABORT:
             self.abort()
 
-    def _wake(self) -> None:
-        self._owner.loop.call_soon(self.flush)
+    def _schedule_flush(self) -> None:
+        self._context.loop.call_soon(self.flush)
 
-    def _finish(self) -> None:
-        """Close our side and let the caller close its own: else what it has not read is lost when it still writes."""
-        if self._transport is None or self._life.phase is Phase.CLOSING:
+    def _half_close(self) -> None:
+        """Close the write side and let the client close the connection.
+
+        A full close while the client still writes would discard the data that the client has not read yet.
+        """
+        if self._transport is None or self._lifetime.phase is LifetimePhase.CLOSING:
             return
-        self._life.close(self._clock())
+        self._lifetime.close(self._clock())
         self._session.close()
-        self._tell_streams()
+        self._dispatch_stream_events()
         if self._transport.can_write_eof():
             self._transport.write_eof()
         else:
             self._transport.close()
 
-    def _tell_streams(self) -> None:
-        for handler, pipe in self._session.take_opened():
-            self._start_stream(handler, pipe)
-        for stream in self._session.take_touched():
-            if not stream.touch() and stream in self._tasks:
+    def _dispatch_stream_events(self) -> None:
+        for handler, call in self._session.take_opened():
+            self._start_stream(handler, call)
+        for stream in self._session.take_notified():
+            if not stream.notify() and stream in self._tasks:
                 self._tasks[stream].cancel()
 
-    def _start_stream(self, handler: StreamHandler, pipe: Pipe) -> None:
-        stream = ServerStream(pipe)
-        task = self._owner.loop.create_task(stream.serve(handler))
+    def _start_stream(self, handler: StreamHandler, call: StreamingCall) -> None:
+        stream = ServerStream(call)
+        task = self._context.loop.create_task(stream.serve(handler))
         self._tasks[stream] = task
 
         def ended(task: "asyncio.Task[None]") -> None:
             del self._tasks[stream]
-            stream.close(Status.CANCELLED, "cancelled")
+            stream.close(GrpcStatus.CANCELLED, "cancelled")
             if not task.cancelled() and (error := task.exception()) is not None:
                 self._report(error)
 
         task.add_done_callback(ended)
 
     def _report(self, error: BaseException) -> None:
-        self._owner.loop.call_exception_handler({"message": "a gRPC handler raised", "exception": error})
+        self._context.loop.call_exception_handler(
+            {"message": "unhandled exception in a gRPC handler", "exception": error}
+        )
 
 
-def _in_kernel(transport: asyncio.Transport) -> int:
-    """Bytes written that the caller's kernel has not acknowledged; 0 where the system does not tell."""
+def _unacknowledged(transport: asyncio.Transport) -> int:
+    """Return the number of written bytes that the client's kernel has not acknowledged; 0 if the system cannot tell."""
     answer = bytearray(4)
     with suppress(OSError, AttributeError):
         ioctl(transport.get_extra_info("socket").fileno(), TIOCOUTQ, answer)
     return int.from_bytes(answer, sys.byteorder)
 
 
-def _fail(calls: Sequence[Answerable]) -> None:
+def _fail(calls: Sequence[UnaryCall]) -> None:
     for call in calls:
         if not call.answered:
-            call.fail(Status.INTERNAL, "internal error")
+            call.fail(GrpcStatus.INTERNAL, "internal error")

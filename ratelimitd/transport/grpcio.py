@@ -1,4 +1,4 @@
-"""The portable transport: grpcio's asyncio server. Any machine that has grpcio has it."""
+"""The portable transport: grpcio's asyncio server, which works wherever grpcio is installed."""
 
 import asyncio
 import itertools
@@ -12,22 +12,22 @@ from grpc import aio
 from ratelimitd.net.listen import address, local_address, remove_stale
 from ratelimitd.net.tls import TlsFiles
 
-from .api import BatchHandler, Call, GrpcError, Handlers, Status, StreamHandler
+from .api import BatchHandler, Call, GrpcError, GrpcStatus, Handlers, StreamHandler
 
-# At DEBUG it says for each call that a loop is running.
+# At DEBUG this logger reports for each call that an event loop is running.
 logging.getLogger("grpc._cython.cygrpc").addFilter(lambda record: record.levelno > logging.DEBUG)
 
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
-class Options(NamedTuple):
-    """How the server treats its callers.
+class GrpcioOptions(NamedTuple):
+    """Limits and timeouts of the server.
 
     Attributes:
-        max_request_bytes: a larger message is RESOURCE_EXHAUSTED.
-        max_concurrent_calls: one more is RESOURCE_EXHAUSTED at once.
-        max_connection_age: seconds until a connection is told to go elsewhere (grpcio adds ±10 %); None: never.
-        max_connection_age_grace: seconds its calls in flight then have; None: as long as they take.
+        max_request_bytes: maximum size of a message; a larger one is RESOURCE_EXHAUSTED.
+        max_concurrent_calls: maximum number of calls in flight; further ones are RESOURCE_EXHAUSTED at once.
+        max_connection_age: seconds after which a connection is drained (grpcio adds ±10 %); None disables it.
+        max_connection_age_grace: seconds that its calls in flight then have to complete; None: no limit.
     """
 
     max_request_bytes: int
@@ -37,7 +37,7 @@ class Options(NamedTuple):
 
 
 class _Call:
-    """One unary call, answered through a future its coroutine waits on."""
+    """A unary call. It completes a future on which grpcio's coroutine waits."""
 
     __slots__ = ("_answer", "body", "deadline")
 
@@ -50,7 +50,7 @@ class _Call:
         if not self._answer.done():
             self._answer.set_result(body)
 
-    def fail(self, status: Status, message: str) -> None:
+    def fail(self, status: GrpcStatus, message: str) -> None:
         if not self._answer.done():
             self._answer.set_exception(GrpcError(status, message))
 
@@ -68,7 +68,7 @@ class _Stream:
 
 
 def _unary(handler: BatchHandler) -> Callable[..., Awaitable[bytes]]:
-    """Gather the calls of one turn of the loop, so that a service sees them as one batch."""
+    """Collect the calls of one iteration of the event loop, and pass them to the handler as one batch."""
     waiting: list[Call] = []
 
     def flush() -> None:
@@ -102,36 +102,48 @@ def _stream(handler: StreamHandler) -> Callable[..., Awaitable[None]]:
     return serve
 
 
-def _named(client_san: str, serve: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-    """Serve only clients whose certificate has this name; grpc core tells it to a call, not to a handshake."""
+def _require_san(client_san: str, serve: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    """Serve only clients whose certificate has this subject alternative name.
+
+    The check is made for each call, because grpc core does not expose the certificate during the handshake.
+    """
     if not client_san:
         return serve
 
-    async def judge(request: Any, context: "aio.ServicerContext[bytes, bytes]") -> Any:
+    async def checked(request: Any, context: "aio.ServicerContext[bytes, bytes]") -> Any:
         if client_san.encode() not in context.auth_context().get("x509_subject_alternative_name", ()):
-            await context.abort(grpc.StatusCode.UNAUTHENTICATED, "the client's certificate has another name")
+            await context.abort(
+                grpc.StatusCode.UNAUTHENTICATED, "client certificate lacks the required subject alternative name"
+            )
         return await serve(request, context)
 
-    return judge
+    return checked
 
 
-class _Router(grpc.GenericRpcHandler):  # type: ignore[type-arg] # it is generic in the stubs alone
+class _Router(grpc.GenericRpcHandler):  # type: ignore[type-arg] # generic only in the stubs
     def __init__(self, handlers: Handlers, client_san: str) -> None:
         self._methods: dict[str, Any] = {}
         for name, unary in handlers.unary.items():
-            self._methods[name] = grpc.unary_unary_rpc_method_handler(_named(client_san, _unary(unary)))
+            self._methods[name] = grpc.unary_unary_rpc_method_handler(_require_san(client_san, _unary(unary)))
         for name, stream in handlers.streams.items():
-            self._methods[name] = grpc.stream_stream_rpc_method_handler(_named(client_san, _stream(stream)))
+            self._methods[name] = grpc.stream_stream_rpc_method_handler(_require_san(client_san, _stream(stream)))
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
         return self._methods.get(handler_call_details.method)
 
 
 class GrpcioServer:
-    """A server on one address; raises OSError at once when the address cannot be had."""
+    """A server on one address. The constructor raises OSError if the address is not available."""
 
     def __init__(
-        self, host: str, port: int, handlers: Handlers, options: Options, *, uds: str = "", tls: TlsFiles | None = None
+        self,
+        host: str,
+        port: int,
+        handlers: Handlers,
+        options: GrpcioOptions,
+        *,
+        uds: str = "",
+        tls: TlsFiles | None = None,
     ) -> None:
         """``uds`` is the path of a unix socket that replaces host and port."""
         self._server = aio.server(
@@ -154,16 +166,16 @@ class GrpcioServer:
         return self._server.add_secure_port(address, _credentials(tls))
 
     async def start(self) -> None:
-        """Serve from now on."""
+        """Start to serve."""
         await self._server.start()
 
     async def stop(self, grace: float) -> None:
-        """Send GOAWAY, give calls in flight ``grace`` seconds, then end them."""
+        """Send GOAWAY, wait up to ``grace`` seconds for calls in flight, then abort them."""
         await self._server.stop(grace)
 
 
-def _channel_options(options: Options) -> "itertools.chain[tuple[str, int]]":
-    """Name our options as grpc core does; SO_REUSEPORT would hide a second instance on the same port."""
+def _channel_options(options: GrpcioOptions) -> "itertools.chain[tuple[str, int]]":
+    """Translate the options to grpc core's; SO_REUSEPORT is off, as it would hide a second instance on the port."""
     ages = {
         "grpc.max_connection_age_ms": options.max_connection_age,
         "grpc.max_connection_age_grace_ms": options.max_connection_age_grace,
@@ -175,14 +187,14 @@ def _channel_options(options: Options) -> "itertools.chain[tuple[str, int]]":
 
 
 def _credentials(tls: TlsFiles) -> grpc.ServerCredentials:
-    """Credentials that grpc core asks for again with every connection."""
+    """Return credentials that grpc core reads again for every connection."""
 
     def configuration() -> grpc.ServerCertificateConfiguration:
         key, cert, client_ca = tls.read()
         return grpc.ssl_server_certificate_configuration([(key, cert)], client_ca)
 
     def changed() -> Any:
-        return configuration() if tls.reload() else None  # None is "as before", which the stubs do not know
+        return configuration() if tls.reload() else None  # None means "unchanged"; the stubs do not know it
 
     return grpc.dynamic_ssl_server_credentials(
         configuration(), changed, require_client_authentication=bool(tls.client_ca)

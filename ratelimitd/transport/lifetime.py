@@ -1,32 +1,35 @@
-"""When a connection is told to leave, and when it is ended: pure, times are arguments in seconds of one clock."""
+"""State machine of a connection: age, idle time, drain and stall. Pure: times are arguments, seconds of one clock."""
 
 from enum import Enum, auto
 from math import inf
 from typing import NamedTuple
 
 PONG_WAIT = 1.0
-"""Seconds for the PING of a drain to come back; a round trip takes longer on no network that serves rate limits."""
+"""Seconds to wait for the ACK of a drain's PING; the round trip of a network fit for rate limiting is far shorter."""
 PREFACE_WAIT = 10.0
-"""Seconds from connecting (or the end of a TLS handshake, which has as much) to the caller's first SETTINGS."""
+"""Seconds from the connect, or from the end of the TLS handshake (which has the same limit), to the first SETTINGS."""
 IDLE_GRACE = 10.0
-"""Seconds at most for an idle connection to end: it serves nothing, and rate limit calls have far less than this."""
+"""Maximum grace of an idle connection, in seconds: it serves no call, and rate-limit deadlines are far shorter."""
 LINGER = 1.0
-"""Seconds for a caller to close after it has read all; a close while it still writes would cost it what it has not."""
-DELIVERY = 60.0
-"""Seconds at most to read what was written before our side closed; at 10 kB/s that is a full buffer."""
+"""Seconds for the client to close after it has read everything.
+
+If the socket were closed while the client still writes, the client would lose data that it has not read yet.
+"""
+DELIVERY_WAIT = 60.0
+"""Maximum seconds for the client to read the data written before the half-close; a full buffer at 10 kB/s."""
 
 
-class Phase(Enum):
-    """Where a connection is in its life."""
+class LifetimePhase(Enum):
+    """Phase of a connection."""
 
     SERVING = auto()
-    NOTICED = auto()  # asked for no new calls, PING under way
-    LEAVING = auto()  # last call named; those in flight finish
-    CLOSING = auto()  # all said, our side closed
+    NOTICE_SENT = auto()  # shutdown notice and PING sent; new calls are still accepted
+    GOAWAY_SENT = auto()  # final GOAWAY sent; only calls in flight are served
+    CLOSING = auto()  # everything is written, and the write side is closed
 
 
 class Action(Enum):
-    """What is due."""
+    """Action that the connection must take."""
 
     NOTHING = auto()
     NOTICE = auto()
@@ -34,8 +37,8 @@ class Action(Enum):
     ABORT = auto()
 
 
-class Limits(NamedTuple):
-    """Seconds; infinite for never."""
+class LifetimeLimits(NamedTuple):
+    """Limits of a connection in seconds; ``inf`` disables one."""
 
     age: float
     grace: float
@@ -44,21 +47,21 @@ class Limits(NamedTuple):
 
 
 class Observed(NamedTuple):
-    """What a connection shows of itself.
+    """Observed state of a connection.
 
     Attributes:
-        heard: when it last received anything.
-        greeted: the caller said that it speaks HTTP/2.
-        serving: its calls in flight; one whose request never ends is none.
-        pong: the PING of the notice came back.
-        blocked: something waits to be read by the caller.
-        unread: what was written has not all arrived.
-        progress: changes whenever the caller reads something.
+        last_received: time of the last received data.
+        settings_received: whether the client has sent its SETTINGS, and so speaks HTTP/2.
+        in_flight: calls in flight; a call with an incomplete request does not count.
+        pong: whether the PING of the shutdown notice was acknowledged.
+        blocked: whether data waits for the client to read.
+        unread: whether written data was not yet acknowledged by the client's kernel.
+        progress: changes whenever the client reads data.
     """
 
-    heard: float
-    greeted: bool
-    serving: int
+    last_received: float
+    settings_received: bool
+    in_flight: int
     pong: bool
     blocked: bool
     unread: bool
@@ -66,58 +69,58 @@ class Observed(NamedTuple):
 
 
 class Lifetime:
-    """One connection's phases. ``step`` says what is due; the connection does it."""
+    """Phases of one connection. ``step`` returns the action that is due; the connection performs it."""
 
-    __slots__ = ("_born", "_limits", "_moved", "_noticed", "_progress", "_until", "phase")
+    __slots__ = ("_abort_at", "_limits", "_notice_sent_at", "_opened_at", "_progress", "_progress_at", "phase")
 
-    def __init__(self, limits: Limits, now: float) -> None:
-        self.phase = Phase.SERVING
+    def __init__(self, limits: LifetimeLimits, now: float) -> None:
+        self.phase = LifetimePhase.SERVING
         self._limits = limits
-        self._born = now
-        self._until = inf
-        self._noticed = now
-        self._moved = now
+        self._opened_at = now
+        self._abort_at = inf
+        self._notice_sent_at = now
+        self._progress_at = now
         self._progress = (0, 0)
 
-    def leave(self, now: float, grace: float) -> Action:
-        """Start to drain, or shorten the drain under way: calls in flight have ``grace`` seconds."""
-        self._until = min(self._until, now + grace)
-        if self.phase is not Phase.SERVING:
+    def drain(self, now: float, grace: float) -> Action:
+        """Start to drain, or shorten the current drain: calls in flight have ``grace`` seconds to complete."""
+        self._abort_at = min(self._abort_at, now + grace)
+        if self.phase is not LifetimePhase.SERVING:
             return Action.NOTHING
-        self.phase = Phase.NOTICED
-        self._noticed = now
+        self.phase = LifetimePhase.NOTICE_SENT
+        self._notice_sent_at = now
         return Action.NOTICE
 
     def close(self, now: float) -> None:
-        """Everything was said; whoever reads it slowly may go on, within the grace of a drain under way."""
-        self.phase = Phase.CLOSING
-        self._until = min(self._until, now + DELIVERY)
-        self._moved = now
+        """Enter the last phase: all data is written, and the client may still read it, within the drain's grace."""
+        self.phase = LifetimePhase.CLOSING
+        self._abort_at = min(self._abort_at, now + DELIVERY_WAIT)
+        self._progress_at = now
 
     def step(self, seen: Observed, now: float) -> Action:
-        """Return what is due now."""
-        if now >= self._until or self._stalled(seen, now):
+        """Return the action that is due at ``now``."""
+        if now >= self._abort_at or self._stalled(seen, now):
             return Action.ABORT
-        if self.phase is Phase.SERVING:
-            if now - self._born >= self._limits.age:
-                return self.leave(now, self._limits.grace)
-            if seen.serving == 0 and now - seen.heard >= self._limits.idle:
-                return self.leave(now, min(self._limits.grace, IDLE_GRACE))
-            if not seen.greeted and now - self._born >= PREFACE_WAIT:
+        if self.phase is LifetimePhase.SERVING:
+            if now - self._opened_at >= self._limits.age:
+                return self.drain(now, self._limits.grace)
+            if seen.in_flight == 0 and now - seen.last_received >= self._limits.idle:
+                return self.drain(now, min(self._limits.grace, IDLE_GRACE))
+            if not seen.settings_received and now - self._opened_at >= PREFACE_WAIT:
                 return Action.ABORT
-        return self.turn(now, pong=seen.pong)
+        return self.after_notice(now, pong=seen.pong)
 
-    def turn(self, now: float, *, pong: bool) -> Action:
-        """Return GOAWAY when the notice has been read, or has had its time."""
-        if self.phase is not Phase.NOTICED or not (pong or now - self._noticed >= PONG_WAIT):
+    def after_notice(self, now: float, *, pong: bool) -> Action:
+        """Return GOAWAY once the shutdown notice was acknowledged, or PONG_WAIT has passed."""
+        if self.phase is not LifetimePhase.NOTICE_SENT or not (pong or now - self._notice_sent_at >= PONG_WAIT):
             return Action.NOTHING
-        self.phase = Phase.LEAVING
+        self.phase = LifetimePhase.GOAWAY_SENT
         return Action.GOAWAY
 
     def _stalled(self, seen: Observed, now: float) -> bool:
-        closing = self.phase is Phase.CLOSING
+        closing = self.phase is LifetimePhase.CLOSING
         if not (seen.blocked or closing) or seen.progress != self._progress:
             self._progress = seen.progress
-            self._moved = now
+            self._progress_at = now
             return False
-        return now - self._moved >= (LINGER if closing and not seen.unread else self._limits.stall)
+        return now - self._progress_at >= (LINGER if closing and not seen.unread else self._limits.stall)

@@ -1,4 +1,4 @@
-"""The fast transport: gRPC on libnghttp2. Importing it raises ImportError where the extension was not built."""
+"""The nghttp2 transport: gRPC over libnghttp2. Importing it raises ImportError if the extension is not built."""
 
 import asyncio
 import random
@@ -9,45 +9,51 @@ from ratelimitd.net.drain import drain
 from ratelimitd.net.listen import BACKLOG, SocketFile, address, bind, bind_unix
 from ratelimitd.net.tls import TlsFiles
 
-from ._nghttp2 import Service
+from ._nghttp2 import ServerState
 from .api import Handlers
-from .connection import Connection, Owner
-from .lifetime import Limits
+from .connection import ConnectionContext, GrpcConnection
+from .lifetime import LifetimeLimits
 
 AGE_JITTER = 0.1
-"""Of the maximum age, either way, so that a fleet's connections do not leave at once; gRPC's own (gRFC A9)."""
+"""Jitter of the maximum age, ±10 % as in gRPC (gRFC A9), so that a fleet's connections do not all close at once."""
 HANDSHAKE_WAIT = 10.0
-"""Seconds for a TLS handshake; a few round trips, where asyncio would hold a silent socket for a minute."""
-SWEPT = 500
-"""Connections looked at in one turn of the loop: about a millisecond."""
-SWEEP = 1.0
-"""Seconds between two looks at what time makes due; ages, idle times and stalls are given in seconds."""
+"""Seconds for a TLS handshake, which takes a few round trips; asyncio would keep a silent client for a minute."""
+SWEEP_BATCH = 500
+"""Connections checked in one iteration of the event loop: about 1 ms."""
+SWEEP_INTERVAL = 1.0
+"""Seconds between sweeps over the connections; ages, idle times and stalls are configured in seconds."""
 
 
-class Options(NamedTuple):
-    """How the server treats its callers. The first four mean what they mean for the portable transport.
+class Nghttp2Options(NamedTuple):
+    """Limits and timeouts of the server. The first four have the same meaning as in ``GrpcioOptions``.
 
     Attributes:
-        max_request_bytes: a larger message is RESOURCE_EXHAUSTED.
-        max_concurrent_calls: one more unary call is RESOURCE_EXHAUSTED at once.
-        max_connection_age: seconds until a connection is told to go elsewhere, ±10 %; None: never.
-        max_connection_age_grace: seconds its calls in flight then have; None: as long as they take.
-        max_streaming_calls: that stream, of all connections; each holds a task. Unary calls do not count among them.
-        max_connection_streaming_calls: of one connection, so that no caller has them all; gRPC advises 100 streams.
-        max_streams: calls at once on one connection. One Envoy worker with 20 ms timeouts then makes 50,000 a second.
-        max_headers: of one request; Envoy's own bound is 100.
-        max_header_bytes: of one request, as RFC 9113 6.5.2 counts; gRPC's own hard bound is 16 KiB.
-        max_buffered_bytes: of messages that are not whole or not taken, of all connections: a sixteenth of 4 GiB.
-        max_connection_buffered_bytes: of one connection; four of the largest message at least.
-        max_unsent_bytes: of answers of one connection that wait to be read, before its calls are RESOURCE_EXHAUSTED.
-        max_connections: one more is closed at once. Each costs a file, of which a process has 1,024 to 65,536.
-        idle_timeout: seconds without a call after which a connection is told to leave, an hour as Envoy's own for its
-            upstreams; None: never.
-        stall_timeout: seconds a caller may leave answers unread; gRPC's keepalive timeout is 20.
-        wasted_frames: that did no work (resets, pings, settings, window updates, empty data), at once and each second
-            after; ten for each stream. Giving up on a unary call that is being served is free: Envoys time out.
-        metadata: keep request headers for ``Call.metadata``.
-        sweep: seconds between two looks at the times above.
+        max_request_bytes: maximum size of a message; a larger one is RESOURCE_EXHAUSTED.
+        max_concurrent_calls: maximum number of unary calls in flight; further ones are RESOURCE_EXHAUSTED at once.
+        max_connection_age: seconds, ±10 %, after which a connection is drained; None disables it.
+        max_connection_age_grace: seconds that its calls in flight then have to complete; None: no limit.
+        max_streaming_calls: maximum number of streaming calls on all connections; each needs a task. They do not count
+            towards max_concurrent_calls.
+        max_connection_streaming_calls: the same per connection, so that one client cannot take all of them; gRPC
+            recommends 100 streams.
+        max_streams: maximum number of concurrent calls per connection. It allows one Envoy worker with a timeout of
+            20 ms 50,000 calls per second.
+        max_headers: maximum number of headers per request; Envoy's limit is 100.
+        max_header_bytes: maximum size of a request's headers (RFC 9113 6.5.2); gRPC's hard limit is 16 KiB.
+        max_buffered_bytes: maximum size of incomplete or not yet taken messages on all connections; the default is a
+            sixteenth of 4 GiB.
+        max_connection_buffered_bytes: the same per connection; at least four messages of the maximum size.
+        max_unsent_bytes: unread response bytes of a connection above which its calls are RESOURCE_EXHAUSTED.
+        max_connections: maximum number of connections; further ones are closed at once. Each needs a file descriptor,
+            and the limit of a process is between 1,024 and 65,536.
+        idle_timeout: seconds without a call after which a connection is drained; an hour, as Envoy's default for its
+            upstream connections; None disables it.
+        stall_timeout: seconds that a client may leave responses unread; gRPC's keepalive timeout is 20.
+        wasted_frames: frames without useful work (RST_STREAM, PING, SETTINGS, WINDOW_UPDATE, empty DATA) allowed per
+            second, and as a burst; ten per stream. Cancelling a unary call in flight is free, because Envoy does so on
+            each timeout.
+        metadata: whether to keep request headers for the ``metadata`` of calls.
+        sweep_interval: seconds between checks of the timeouts above.
     """
 
     max_request_bytes: int
@@ -67,25 +73,32 @@ class Options(NamedTuple):
     stall_timeout: float = 20.0
     wasted_frames: int = 10_240
     metadata: bool = False
-    sweep: float = SWEEP
+    sweep_interval: float = SWEEP_INTERVAL
 
 
 class Nghttp2Server:
-    """A server on one address; raises OSError at once when the address cannot be had."""
+    """A server on one address. The constructor raises OSError if the address is not available."""
 
     def __init__(
-        self, host: str, port: int, handlers: Handlers, options: Options, *, uds: str = "", tls: TlsFiles | None = None
+        self,
+        host: str,
+        port: int,
+        handlers: Handlers,
+        options: Nghttp2Options,
+        *,
+        uds: str = "",
+        tls: TlsFiles | None = None,
     ) -> None:
-        """``uds`` is the path of a unix socket that replaces host and port."""
+        """``uds`` is the path of a Unix domain socket, which replaces host and port."""
         self._options = options
         self._tls = tls
         self._uds = uds
-        self._service = _service(handlers, options)
+        self._state = _state(handlers, options)
         self._context = tls.context() if tls is not None else None
         self._socket = bind_unix(uds) if uds else bind(host, port)
         self.address = f"unix:{uds}" if uds else address(host, self._socket.getsockname()[1])
         self._file = SocketFile.of(uds) if uds else None
-        self._connections: set[Connection] = set()
+        self._connections: set[GrpcConnection] = set()
         self._empty = asyncio.Event()
         self._stopping = False
         self._server: asyncio.Server | None = None
@@ -93,21 +106,21 @@ class Nghttp2Server:
 
     @property
     def calls(self) -> int:
-        """Calls in flight."""
-        return self._service.calls
+        """Number of calls in flight."""
+        return self._state.calls
 
     @property
     def connections(self) -> int:
-        """Connections open."""
+        """Number of open connections."""
         return len(self._connections)
 
     async def start(self) -> None:
-        """Serve from now on."""
+        """Start to serve."""
         loop = asyncio.get_running_loop()
-        owner = Owner(loop, self._service, self._admit, self._lost, self._limits)
+        context = ConnectionContext(loop, self._state, self._admit, self._lost, self._limits)
         create = loop.create_unix_server if self._uds else loop.create_server
         self._server = await create(
-            lambda: Connection(owner),
+            lambda: GrpcConnection(context),
             sock=self._socket,
             backlog=BACKLOG,
             ssl=self._context,
@@ -116,11 +129,11 @@ class Nghttp2Server:
         self._sweep()
 
     async def stop(self, grace: float) -> None:
-        """Take no new connection or call, give those in flight ``grace`` seconds, then end them."""
+        """Accept no new connection or call, wait up to ``grace`` seconds for calls in flight, then abort them."""
         self._stopping = True
         self._close_socket()
         for connection in tuple(self._connections):
-            connection.leave(grace)
+            connection.drain(grace)
         await drain(self._connections, self._empty, grace)
         if self._sweeper is not None:
             self._sweeper.cancel()
@@ -136,19 +149,24 @@ class Nghttp2Server:
     def _sweep(self) -> None:
         self._step(list(self._connections))
 
-    def _step(self, rest: list[Connection]) -> None:
-        """Look at some connections in this turn of the loop, and at the rest in the next ones."""
+    def _step(self, rest: list[GrpcConnection]) -> None:
+        """Check a batch of connections now, and the rest in the next iterations of the event loop."""
         loop = asyncio.get_running_loop()
-        for connection in rest[-SWEPT:]:
+        for connection in rest[-SWEEP_BATCH:]:
             try:
                 connection.step()
-            except Exception as error:  # noqa: BLE001 - one connection's fault must not stop the watch over the others
-                loop.call_exception_handler({"message": "a connection could not be judged", "exception": error})
+            except Exception as error:  # noqa: BLE001 - an error in one connection must not stop the sweep over the others
+                loop.call_exception_handler(
+                    {"message": "unhandled exception while checking a connection's timeouts", "exception": error}
+                )
                 connection.abort()
-        del rest[-SWEPT:]
-        self._sweeper = loop.call_soon(self._step, rest) if rest else loop.call_later(self._options.sweep, self._sweep)
+        del rest[-SWEEP_BATCH:]
+        if rest:
+            self._sweeper = loop.call_soon(self._step, rest)
+        else:
+            self._sweeper = loop.call_later(self._options.sweep_interval, self._sweep)
 
-    def _admit(self, connection: Connection, transport: asyncio.Transport) -> bool:
+    def _admit(self, connection: GrpcConnection, transport: asyncio.Transport) -> bool:
         if self._stopping or len(self._connections) >= self._options.max_connections:
             return False
         if self._tls is not None and not self._tls.accepts(transport):
@@ -156,35 +174,35 @@ class Nghttp2Server:
         self._connections.add(connection)
         return True
 
-    def _lost(self, connection: Connection) -> None:
+    def _lost(self, connection: GrpcConnection) -> None:
         self._connections.discard(connection)
         if not self._connections:
             self._empty.set()
 
-    def _limits(self) -> Limits:
+    def _limits(self) -> LifetimeLimits:
         options = self._options
         age = inf if options.max_connection_age is None else options.max_connection_age
-        return Limits(
-            age=age * random.uniform(1 - AGE_JITTER, 1 + AGE_JITTER),  # noqa: S311 - spreads load, hides nothing
+        return LifetimeLimits(
+            age=age * random.uniform(1 - AGE_JITTER, 1 + AGE_JITTER),  # noqa: S311 - jitter, not cryptography
             grace=inf if options.max_connection_age_grace is None else options.max_connection_age_grace,
             idle=inf if options.idle_timeout is None else options.idle_timeout,
             stall=options.stall_timeout,
         )
 
 
-def _service(handlers: Handlers, options: Options) -> Service:
-    return Service(
+def _state(handlers: Handlers, options: Nghttp2Options) -> ServerState:
+    return ServerState(
         dict(handlers.unary),
         dict(handlers.streams),
         max_message=options.max_request_bytes,
         max_calls=options.max_concurrent_calls,
         max_streaming=options.max_streaming_calls,
-        max_link_streaming=options.max_connection_streaming_calls,
+        max_connection_streaming=options.max_connection_streaming_calls,
         max_streams=options.max_streams,
         max_header_bytes=options.max_header_bytes,
         max_headers=options.max_headers,
         max_buffered=max(options.max_buffered_bytes, 4 * options.max_request_bytes),
-        max_link_buffered=max(options.max_connection_buffered_bytes, 4 * options.max_request_bytes),
+        max_connection_buffered=max(options.max_connection_buffered_bytes, 4 * options.max_request_bytes),
         max_unsent=options.max_unsent_bytes,
         wasted_frames=options.wasted_frames,
         metadata=options.metadata,

@@ -43,7 +43,7 @@ def test_a_key_in_the_body_is_as_json_takes_it(method):
         ({"query": "domain=a&domain=b&descriptor=a=1"}, "one domain is needed"),
         ({"query": "domain=d"}, "0 descriptors, 1 to 64"),
         ({"query": "domain=d" + "&descriptor=a=1" * 65}, "65 descriptors, 1 to 64"),
-        ({"query": "domain=d&descriptor="}, "an entry without a key"),
+        ({"query": "domain=d&descriptor="}, "entry without a key"),
         ({"query": "domain=d&descriptor=user"}, "write user=value"),
         ({"query": "domain=d&descriptors=a=1"}, "nothing reads 'descriptors'"),
         ({"query": "domain=d&descriptor=a=1", "body": b"{}", "method": "DELETE"}, "not in both"),

@@ -8,7 +8,7 @@ import pytest
 from ratelimitd.admin.http import JSON, Request, Response, Route, Routes, respond
 from ratelimitd.admin.routes import debug_routes, metrics_routes, service_routes
 from ratelimitd.observe.health import Health
-from ratelimitd.transport import Status
+from ratelimitd.transport import GrpcStatus
 
 
 async def chunks() -> AsyncGenerator[bytes, None]:
@@ -16,8 +16,8 @@ async def chunks() -> AsyncGenerator[bytes, None]:
     yield b"two\n"
 
 
-def service(health: Health | None = None, answer: tuple[Status, bytes] = (Status.OK, b"{}")) -> Routes:
-    async def decide(body: bytes) -> tuple[Status, bytes]:
+def service(health: Health | None = None, answer: tuple[GrpcStatus, bytes] = (GrpcStatus.OK, b"{}")) -> Routes:
+    async def decide(body: bytes) -> tuple[GrpcStatus, bytes]:
         assert body == b"asked"
         return answer
 
@@ -59,8 +59,8 @@ async def test_readiness_may_count_more_than_health() -> None:
     health, readiness = Health(), Health()
     readiness.set("config", False)
 
-    async def decide(_: bytes) -> tuple[Status, bytes]:
-        return Status.OK, b"{}"
+    async def decide(_: bytes) -> tuple[GrpcStatus, bytes]:
+        return GrpcStatus.OK, b"{}"
 
     routes = service_routes(health, readiness, decide, chunks)
     assert [(await ask(routes, path)).status for path in ("/healthcheck", "/readyz")] == [200, 503]
@@ -77,16 +77,16 @@ async def test_liveness_does_not_depend_on_any_component() -> None:
 @pytest.mark.parametrize(
     ("answer", "expected"),
     [
-        ((Status.OK, b'{"overallCode":"OK"}'), (200, b'{"overallCode":"OK"}', JSON)),
-        ((Status.OK, b'{"overallCode": "OVER_LIMIT"}'), (429, b'{"overallCode": "OVER_LIMIT"}', JSON)),
-        ((Status.OK, b'{"domain":"OVER_LIMIT"}'), (200, b'{"domain":"OVER_LIMIT"}', JSON)),
-        ((Status.INVALID_ARGUMENT, b"what"), (400, b"Bad Request\n", "text/plain; charset=utf-8")),
-        ((Status.UNAVAILABLE, b"timeout: 15 ms"), (503, b'{"error": "timeout: 15 ms"}', JSON)),
-        ((Status.INTERNAL, b"\xff"), (500, b'{"error": "\\\\xff"}', JSON)),
+        ((GrpcStatus.OK, b'{"overallCode":"OK"}'), (200, b'{"overallCode":"OK"}', JSON)),
+        ((GrpcStatus.OK, b'{"overallCode": "OVER_LIMIT"}'), (429, b'{"overallCode": "OVER_LIMIT"}', JSON)),
+        ((GrpcStatus.OK, b'{"domain":"OVER_LIMIT"}'), (200, b'{"domain":"OVER_LIMIT"}', JSON)),
+        ((GrpcStatus.INVALID_ARGUMENT, b"what"), (400, b"Bad Request\n", "text/plain; charset=utf-8")),
+        ((GrpcStatus.UNAVAILABLE, b"timeout: 15 ms"), (503, b'{"error": "timeout: 15 ms"}', JSON)),
+        ((GrpcStatus.INTERNAL, b"\xff"), (500, b'{"error": "\\\\xff"}', JSON)),
     ],
 )
 async def test_json_answers_with_upstreams_codes(
-    answer: tuple[Status, bytes], expected: tuple[int, bytes, str]
+    answer: tuple[GrpcStatus, bytes], expected: tuple[int, bytes, str]
 ) -> None:
     """200, 429 and 400 as upstream; a store failure is 503 with the reason, not the caller's fault."""
     response = await ask(service(answer=answer), "/json", "POST")

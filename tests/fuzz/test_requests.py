@@ -12,7 +12,7 @@ from ratelimitd.proto import message
 from ratelimitd.rls import Bounds, EncodeOptions, RateLimitService, ServiceOptions
 from ratelimitd.rls.decision_log import narrate
 from ratelimitd.stores.memory import MemoryStore
-from ratelimitd.transport import Status
+from ratelimitd.transport import GrpcStatus
 from tests.fuzz.runs import LEAST_SHARE, Seen, fuzz
 from tests.fuzz.wire import batches
 
@@ -113,11 +113,11 @@ def check_answer(call):
     (answer,) = call.answers
     request = decoded(call.body)
     if request is None:
-        assert answer == (Status.INVALID_ARGUMENT, NO_REQUEST)
+        assert answer == (GrpcStatus.INVALID_ARGUMENT, NO_REQUEST)
         return ["calls"]
     if not can_be_decided(request):
         status, text = answer
-        assert (status, bool(text), text != NO_REQUEST) == (Status.INVALID_ARGUMENT, True, True)
+        assert (status, bool(text), text != NO_REQUEST) == (GrpcStatus.INVALID_ARGUMENT, True, True)
         return ["calls", "parsed"]
     known = (Response.OK, Response.OVER_LIMIT)
     assert answer.overall_code in known

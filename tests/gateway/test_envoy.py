@@ -9,7 +9,7 @@ import pytest
 import trustme
 import yaml
 
-from ratelimitd.cli.bootstrap import ERROR, OK, Asked, CommandError, make, run
+from ratelimitd.cli.bootstrap import ERROR, OK, BootstrapOptions, CommandError, make, run
 from testkit.envoy import BINARY
 
 ROOT = Path(__file__).parents[2]
@@ -52,7 +52,7 @@ def asked(words):
     said = dict(zip(flags[::2], flags[1::2], strict=True))
     host, _, port = said.pop("--rls").rpartition(":")
     assert not said
-    return file, Asked(rls=(host, int(port)))
+    return file, BootstrapOptions(rls=(host, int(port)))
 
 
 def manager(text):
@@ -148,7 +148,7 @@ def test_envoy_takes_all_that_a_file_can_say(tmp_path):
             "ratelimitd": {"url": "http://[::1]:80"},
         },
     )
-    said = validated(make(file, Asked()).text, tmp_path)
+    said = validated(make(file, BootstrapOptions()).text, tmp_path)
     assert "deprecated" not in said.lower()
 
 
@@ -157,14 +157,14 @@ def test_one_that_envoy_would_not_take_is_an_error(tmp_path):
     wrong = {"actions": [{"metadata": {"descriptor_key": "k", "no_such_thing": 1}}]}
     file = write(tmp_path, {"name": "here", "rate_limits": [wrong]})
     with pytest.raises(CommandError, match=r"gateway\.yaml: .*route 'here'.*no_such_thing"):
-        make(file, Asked())
+        make(file, BootstrapOptions())
 
 
 def test_numbers_that_envoy_has_no_room_for_are_its_largest(tmp_path):
     """Heads and connections beyond Envoy's own bounds become those bounds, and Envoy takes the bootstrap."""
     app = {"endpoints": ["http://127.0.0.1"] * 5_000, "max_connections": 1_000_000, "max_head": "9" * 4_000}
     file = write(tmp_path, upstreams={"app": app}, limits={"max_head": "9g"})
-    validated(make(file, Asked()).text, tmp_path)
+    validated(make(file, BootstrapOptions()).text, tmp_path)
 
 
 @pytest.mark.parametrize("shape", [5, [], "x", {"typed_config": {"@type": "google.protobuf.Struct", "value": 5}}])
@@ -172,7 +172,7 @@ def test_an_action_of_another_shape_is_an_error(shape, tmp_path):
     """What Envoy's types cannot be made of, whatever it is, is an error that names the route."""
     file = write(tmp_path, {"name": "here", "rate_limits": [{"actions": [{"extension": shape}]}]})
     with pytest.raises(CommandError, match=r"gateway\.yaml: .*route 'here'"):
-        make(file, Asked())
+        make(file, BootstrapOptions())
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ def test_an_action_of_another_shape_is_an_error(shape, tmp_path):
 def test_failure_mode_deny_follows_the_limits(failures, mode, deny, tmp_path):
     """Requests are denied without the service when a limit says error or deny, unless the command says otherwise."""
     limits = [{**LIMIT, "value": f"{number}", "on_store_failure": each} for number, each in enumerate(failures)]
-    made = make(write(tmp_path, rules=limits), Asked(failure_mode=mode))
+    made = make(write(tmp_path, rules=limits), BootstrapOptions(failure_mode=mode))
     assert limiter(made.text).get("failure_mode_deny", False) == deny
     assert any("on_store_failure" in line for line in made.gaps) == ("deny" in failures and "allow" in failures)
 
@@ -196,7 +196,7 @@ def test_failure_mode_deny_follows_the_limits(failures, mode, deny, tmp_path):
 def test_what_the_command_says_is_in_the_bootstrap(tmp_path):
     """Service, admin port and timeout are where Envoy looks for them, and in the command at the top."""
     file = write(tmp_path)
-    text = make(file, Asked(rls=("rls.example", 18081), admin=15000, timeout=0.5, failure_mode="allow")).text
+    text = make(file, BootstrapOptions(rls=("rls.example", 18081), admin=15000, timeout=0.5, failure_mode="allow")).text
     flags = "--rls rls.example:18081 --admin 15000 --timeout 0.5s --failure-mode allow"
     assert text.splitlines()[0] == f"# ratelimitd envoy {file} {flags}"
     built = yaml.safe_load(text)
@@ -218,8 +218,8 @@ GAPS = [
     ({"upstreams": {"app": {"url": "http://a", "read_timeout": "1s"}}}, "upstream app: read_timeout and"),
     ({"upstreams": {"app": {"url": "https://a"}}}, "upstream app: certificates"),
     ({"tls": {"cert": "a", "key": "b"}}, "tls: certificates"),
-    ({"rules": [{"key": "a", "rate_limit": {"unit": "hour", "requests_per_unit": 2}}]}, "serve this file itself"),
-    ({"routes": [OWN]}, "serve this file itself"),
+    ({"rules": [{"key": "a", "rate_limit": {"unit": "hour", "requests_per_unit": 2}}]}, "serve the same file"),
+    ({"routes": [OWN]}, "serve the same file"),
     ({"routes": [{"rate_limits": [{"actions": [CALLER], "stage": 1, "hits_addend": {"number": 2}}]}]}, "route /: hits"),
 ]
 
@@ -227,8 +227,8 @@ GAPS = [
 @pytest.mark.parametrize(("top", "told"), GAPS)
 def test_what_of_a_file_envoy_cannot_do_is_told(top, told, tmp_path):
     """Each thing that a file says and Envoy does not do has a line, which a file without it has not."""
-    assert not [line for line in make(write(tmp_path), Asked()).gaps if told in line]
-    assert len([line for line in make(write(tmp_path, **top), Asked()).gaps if told in line]) == 1
+    assert not [line for line in make(write(tmp_path), BootstrapOptions()).gaps if told in line]
+    assert len([line for line in make(write(tmp_path, **top), BootstrapOptions()).gaps if told in line]) == 1
 
 
 def test_headers_that_tell_callers_apart_are_told(tmp_path):
@@ -236,7 +236,7 @@ def test_headers_that_tell_callers_apart_are_told(tmp_path):
     actions = [{"request_headers": {"header_name": name, "descriptor_key": "key"}} for name in ("X-Token", "X-Other")]
     identity = {"key": "key", "tiers": {"gold": ["secret"]}}
     policies = {"domain": "d", "identity": identity, "descriptors": [LIMIT]}
-    made = make(write(tmp_path, {"rate_limits": [{"actions": actions}]}, policies=policies), Asked())
+    made = make(write(tmp_path, {"rate_limits": [{"actions": actions}]}, policies=policies), BootstrapOptions())
     told = [line for line in made.gaps if "two lines" in line]
     assert [name for line in told for name in ("x-api-key", "x-other", "x-token") if name in line] == [
         "x-api-key",
@@ -269,7 +269,7 @@ WORDS = [
 
 def test_texts_are_texts_for_envoy(tmp_path):
     """What could be a number, a truth or nothing in some YAML is quoted, so Envoy takes it where it wants a text."""
-    built = yaml.safe_load(make(write(tmp_path), Asked()).text)
+    built = yaml.safe_load(make(write(tmp_path), BootstrapOptions()).text)
     from ratelimitd.gateway.envoy import as_yaml  # the types are imported by then, and their warnings unheard
 
     built["node"]["client_features"] = WORDS
@@ -281,11 +281,11 @@ def test_texts_are_texts_for_envoy(tmp_path):
 def test_the_command_writes_a_file_and_tells_on_stderr(tmp_path, capsys):
     """The bootstrap goes to the file, or to stdout, and nothing but what is to be known to stderr."""
     file, output = write(tmp_path), tmp_path / "out.yaml"
-    assert run(file, output, Asked()) == OK
+    assert run(file, output, BootstrapOptions()) == OK
     shown = capsys.readouterr()
     assert shown.out == ""
-    assert all(line.startswith("not as `ratelimitd proxy`: ") for line in shown.err.splitlines())
-    assert run(file, None, Asked()) == OK
+    assert all(line.startswith("differs from `ratelimitd proxy`: ") for line in shown.err.splitlines())
+    assert run(file, None, BootstrapOptions()) == OK
     assert capsys.readouterr().out == output.read_text()
 
 
@@ -293,7 +293,7 @@ def test_errors_are_told_with_their_lines(tmp_path, capsys):
     """A file that is wrong, or not there, gives its errors on stderr, nothing on stdout, and 2."""
     (tmp_path / "wrong.yaml").write_text("upstreams: {}\nroutes: []\n")
     for name, told in (("wrong.yaml", "(line 2)"), ("none.yaml", "none.yaml: cannot be read")):
-        assert run(str(tmp_path / name), None, Asked()) == ERROR
+        assert run(str(tmp_path / name), None, BootstrapOptions()) == ERROR
         shown = capsys.readouterr()
         assert shown.out == ""
         assert told in shown.err

@@ -11,7 +11,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 from ratelimitd.observe.health import Health
 from ratelimitd.observe.metrics import Counters
 from ratelimitd.rls import GrpcHealth, handlers
-from ratelimitd.transport.grpcio import GrpcioServer, Options
+from ratelimitd.transport.grpcio import GrpcioOptions, GrpcioServer
 
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
 
@@ -21,7 +21,7 @@ async def served(bench, health, grpc_health=None):
     """A server with the whole set of methods over this health; yields its address."""
     grpc_health = grpc_health or GrpcHealth(lambda: health.healthy, Counters().called)
     health.subscribe(lambda _: grpc_health.changed())
-    server = GrpcioServer("127.0.0.1", 0, handlers(bench().service, grpc_health), Options(1 << 20, 100))
+    server = GrpcioServer("127.0.0.1", 0, handlers(bench().service, grpc_health), GrpcioOptions(1 << 20, 100))
     await server.start()
     try:
         yield server.address

@@ -8,7 +8,7 @@ from ratelimitd.policy import parse
 from ratelimitd.proto import message
 from ratelimitd.rls import Bounds, EncodeOptions, ServiceOptions
 from ratelimitd.stores.memory import MemoryStore
-from ratelimitd.transport import Status
+from ratelimitd.transport import GrpcStatus
 
 from .conftest import Bench, Call, Request, Response
 
@@ -120,7 +120,7 @@ async def test_a_descriptor_without_entries_is_ok(bench):
 async def test_what_cannot_be_decided_is_the_callers_error(bench, body, text):
     """An empty domain or list, or bytes that are no request, are INVALID_ARGUMENT, with upstream's text."""
     made = bench(POLICY)
-    assert (Status.INVALID_ARGUMENT, text) == made.send(body)
+    assert (GrpcStatus.INVALID_ARGUMENT, text) == made.send(body)
     assert 1 == made.counts.service_error
 
 
@@ -130,21 +130,21 @@ async def test_descriptors_and_entries_are_bounded(bench):
     made = bench(POLICY, ServiceOptions(bounds=Bounds(descriptors=2, entries=3)))
     assert "OK" == made.overall({"a": "1", "b": "2", "c": "3"}, {"user": "x"})
     status, text = made.ask({"user": "x"}, {"user": "y"}, {"user": "z"})
-    assert (Status.INVALID_ARGUMENT, True) == (status, "MAX_DESCRIPTORS=2" in text)
+    assert (GrpcStatus.INVALID_ARGUMENT, True) == (status, "MAX_DESCRIPTORS=2" in text)
     status, text = made.ask(dict.fromkeys("abcd", "1"))
-    assert (Status.INVALID_ARGUMENT, True) == (status, "MAX_ENTRIES=3" in text)
+    assert (GrpcStatus.INVALID_ARGUMENT, True) == (status, "MAX_ENTRIES=3" in text)
 
 
 async def test_without_a_policy_calls_are_unavailable(bench):
     """Until a first policy is loaded every call is UNAVAILABLE with upstream's text."""
     made = bench()
-    assert (Status.UNAVAILABLE, "no rate limit configuration loaded") == made.ask({"user": "x"})
+    assert (GrpcStatus.UNAVAILABLE, "no rate limit configuration loaded") == made.ask({"user": "x"})
 
 
 async def test_a_store_failure_is_unavailable(bench, failing_store):
     """A counter that cannot be reached fails the call with its kind, and is counted as upstream's redis_error."""
     made = bench(POLICY, store=failing_store)
-    assert (Status.UNAVAILABLE, "timeout: no answer") == made.ask({"user": "x"})
+    assert (GrpcStatus.UNAVAILABLE, "timeout: no answer") == made.ask({"user": "x"})
     assert 1 == made.counts.redis_error
 
 
@@ -167,7 +167,7 @@ async def test_a_fault_of_ours_stays_with_the_call_that_met_it(bench, monkeypatc
         calls.append(Call(request.SerializeToString()))
     made.service.should_rate_limit(calls)
     assert Response.OK == calls[0].answer.overall_code
-    assert (Status.UNAVAILABLE, "internal error") == calls[1].answer
+    assert (GrpcStatus.UNAVAILABLE, "internal error") == calls[1].answer
     assert Response.OK == calls[2].answer.overall_code
 
 
@@ -191,7 +191,7 @@ async def test_a_fault_in_a_guard_or_a_store_leaves_nobody_waiting(bench, place)
 
     faulty = Faulty(1 << 20)
     made = bench(POLICY, store=faulty, guards=[faulty])
-    assert (Status.UNAVAILABLE, "internal error") == made.ask({"user": "x"})
+    assert (GrpcStatus.UNAVAILABLE, "internal error") == made.ask({"user": "x"})
 
 
 async def test_every_call_is_counted_refused_ones_too(bench):
@@ -306,6 +306,6 @@ async def test_no_bytes_cause_more_than_an_error_of_their_own(bench, data):
             body[data.draw(st.integers(0, len(body) - 1))] = data.draw(st.integers(0, 255))
     answer = Bench(POLICY).send(bytes(body))
     if isinstance(answer, tuple):
-        assert Status.INVALID_ARGUMENT == answer[0]
+        assert GrpcStatus.INVALID_ARGUMENT == answer[0]
     else:
         assert answer.overall_code in (Response.OK, Response.OVER_LIMIT)

@@ -37,7 +37,7 @@ def test_an_entry_takes_no_more_than_it_is_counted_as(max_bytes: int, number: in
     """What Python allocates for entries, as dicts fill and after evictions, is within the count, and not far below."""
     asks = [ask((TEN, b"a-key-of-usual-length-%d_" % i, 1)) for i in range(number)]
     store = MemoryStore(max_bytes)
-    empty = sum(sys.getsizeof(shard) for tier in (store._open, store._denying) for shard in tier.shards)
+    empty = sum(sys.getsizeof(shard) for table in (store._passing, store._denying) for shard in table.shards)
     tracemalloc.start()
     try:
         before, _ = tracemalloc.get_traced_memory()
@@ -167,7 +167,7 @@ def test_the_collector_has_nothing_to_look_at() -> None:
     """However many counters there are, none is an object that a garbage collection visits."""
     store = MemoryStore()
     flood(store, 1_000)
-    shards = [shard for tier in (store._open, store._denying) for shard in tier.shards]
+    shards = [shard for table in (store._passing, store._denying) for shard in table.shards]
     assert sum(map(len, shards)) == 1_000
     assert not any(gc.is_tracked(shard) for shard in shards)
 
@@ -176,7 +176,7 @@ def test_keys_spread_over_shards_and_within_them() -> None:
     """Shards fill evenly, and a shard's keys do not share the hash bits that place them in its dict."""
     store = MemoryStore()
     flood(store, 20_000)
-    shards = store._open.shards
+    shards = store._passing.shards
     fullest = max(shards, key=len)
     assert len(fullest) < 3 * 20_000 / len(shards)
     assert len({hash(key) & 63 for key in fullest}) > 20

@@ -7,10 +7,8 @@ import trustme
 from grpc import aio
 
 from ratelimitd.transport import Handlers
-from ratelimitd.transport.grpcio import GrpcioServer
-from ratelimitd.transport.grpcio import Options as GrpcioOptions
-from ratelimitd.transport.nghttp2 import Nghttp2Server
-from ratelimitd.transport.nghttp2 import Options as Nghttp2Options
+from ratelimitd.transport.grpcio import GrpcioOptions, GrpcioServer
+from ratelimitd.transport.nghttp2 import Nghttp2Options, Nghttp2Server
 
 ECHO, STREAM = "/test.Service/Echo", "/test.Service/Stream"
 MESSAGE_BOUND = 1 << 20
@@ -23,7 +21,7 @@ class Transport(NamedTuple):
 
 TRANSPORTS = {
     "grpcio": Transport(GrpcioServer, GrpcioOptions(MESSAGE_BOUND, 20_000)),
-    "nghttp2": Transport(Nghttp2Server, Nghttp2Options(MESSAGE_BOUND, 20_000, sweep=0.05)),
+    "nghttp2": Transport(Nghttp2Server, Nghttp2Options(MESSAGE_BOUND, 20_000, sweep_interval=0.05)),
 }
 
 

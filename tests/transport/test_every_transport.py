@@ -7,7 +7,7 @@ import grpc
 import pytest
 from grpc import aio
 
-from ratelimitd.transport import GrpcError, Status
+from ratelimitd.transport import GrpcError, GrpcStatus
 from tests.transport.servers import ECHO, MESSAGE_BOUND, STREAM, echo
 
 
@@ -88,7 +88,7 @@ async def test_a_failure_carries_its_status_and_message(transport, message):
 
     def refuse(calls):
         for call in calls:
-            call.fail(Status.INVALID_ARGUMENT, message)
+            call.fail(GrpcStatus.INVALID_ARGUMENT, message)
 
     async with transport.served(refuse) as (channel, _):
         with pytest.raises(aio.AioRpcError) as caught:
@@ -103,7 +103,7 @@ async def test_the_first_answer_counts(transport):
         for call in calls:
             call.respond(b"first")
             call.respond(b"second")
-            call.fail(Status.INTERNAL, "third")
+            call.fail(GrpcStatus.INTERNAL, "third")
 
     async with transport.served(twice) as (channel, _):
         assert [b"first"] * 3 == [await channel.unary_unary(ECHO)(b"") for _ in range(3)]
@@ -194,7 +194,7 @@ async def test_an_answer_to_a_caller_who_left_does_nothing(transport):
         call = await late.get()
         assert b"next" == await channel.unary_unary(ECHO)(b"next")
         call.respond(b"too late")
-        call.fail(Status.UNAVAILABLE, "too late")
+        call.fail(GrpcStatus.UNAVAILABLE, "too late")
         assert b"next" == await channel.unary_unary(ECHO)(b"next")
 
 
@@ -222,7 +222,7 @@ async def test_streams_go_both_ways_and_end_with_their_status(transport):
     async def fussy(stream):
         async for body in stream:
             if body == b"bad":
-                raise GrpcError(Status.NOT_FOUND, "no such thing")
+                raise GrpcError(GrpcStatus.NOT_FOUND, "no such thing")
             await stream.send(body)
 
     async with transport.served(stream=fussy) as (channel, _):

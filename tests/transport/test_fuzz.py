@@ -101,38 +101,38 @@ def serve_call(call, chance):
         call.fail(13, "ünlucky")
 
 
-def serve_pipe(pipe, chance):
+def serve_stream(stream, chance):
     """Echo what there is, and end it or not."""
-    while (body := pipe.take()) is not None:
-        pipe.send(body)
+    while (body := stream.take()) is not None:
+        stream.send(body)
     if chance.random() < 0.5:
-        pipe.finish(0, "")
+        stream.finish(0, "")
 
 
 def converse(reads, seed):
     """Say it all to a session whose handlers do anything; returns whether a call was reached."""
     chance = random.Random(seed)
-    talk = Talk(serve=False, max_link_buffered=1 << 16, max_unsent=1 << 16, wasted_frames=200, metadata=True)
+    talk = Talk(serve=False, max_connection_buffered=1 << 16, max_unsent=1 << 16, wasted_frames=200, metadata=True)
     talk.caller.read = lambda out: None  # what comes back may be for a broken caller
     for read in reads:
         talk.now += chance.randrange(100_000)
         talk.say(read)
         for call in talk.calls:
             serve_call(call, chance)
-        for pipe in talk.pipes:
-            serve_pipe(pipe, chance)
+        for stream in talk.streams:
+            serve_stream(stream, chance)
         if chance.random() < 0.1:
             talk.session.shutdown_notice()
             talk.session.goaway()
-        talk.session.take_touched()
+        talk.session.take_notified()
         talk.hear()
     if chance.random() < 0.5:
         talk.session.close()
-    reached = bool(talk.calls or talk.pipes)
-    call = pipe = None
+    reached = bool(talk.calls or talk.streams)
+    call = stream = None
     talk.calls.clear()
-    talk.pipes.clear()
-    assert 0 == talk.service.calls
+    talk.streams.clear()
+    assert 0 == talk.server.calls
     return reached
 
 

@@ -5,23 +5,30 @@ from math import inf
 import pytest
 
 from ratelimitd.transport.lifetime import (
-    DELIVERY,
+    DELIVERY_WAIT,
     IDLE_GRACE,
     LINGER,
     PONG_WAIT,
     PREFACE_WAIT,
     Action,
     Lifetime,
-    Limits,
+    LifetimeLimits,
+    LifetimePhase,
     Observed,
-    Phase,
 )
 
-LIMITS = Limits(age=100, grace=10, idle=inf, stall=20)
+LIMITS = LifetimeLimits(age=100, grace=10, idle=inf, stall=20)
 
 
-SEEN = {"heard": 0.0, "greeted": True, "serving": 1, "pong": False, "blocked": False, "unread": False}
-SEEN["progress"] = (0, 0)
+SEEN = {
+    "last_received": 0.0,
+    "settings_received": True,
+    "in_flight": 1,
+    "pong": False,
+    "blocked": False,
+    "unread": False,
+}
+SEEN |= {"pong": False, "blocked": False, "unread": False, "progress": (0, 0)}
 
 
 def seen(**named):
@@ -43,7 +50,7 @@ def test_an_old_connection_gets_a_notice_then_goaway_then_its_end():
 def test_a_notice_that_is_not_acknowledged_has_its_time():
     """A caller that does not answer the PING is told its last call all the same."""
     life = Lifetime(LIMITS, 0)
-    assert Action.NOTICE is life.leave(50, 10)
+    assert Action.NOTICE is life.drain(50, 10)
     assert Action.NOTHING is life.step(seen(), 50 + PONG_WAIT / 2)
     assert Action.GOAWAY is life.step(seen(), 50 + PONG_WAIT)
 
@@ -51,9 +58,9 @@ def test_a_notice_that_is_not_acknowledged_has_its_time():
 def test_leaving_twice_keeps_the_shorter_grace():
     """A stop during an aged connection's grace shortens it and sends no second notice."""
     life = Lifetime(LIMITS, 0)
-    assert Action.NOTICE is life.leave(50, inf)
-    assert Action.NOTHING is life.leave(51, 5)
-    assert Action.NOTHING is life.leave(52, 60)
+    assert Action.NOTICE is life.drain(50, inf)
+    assert Action.NOTHING is life.drain(51, 5)
+    assert Action.NOTHING is life.drain(52, 60)
     life.step(seen(pong=True), 55)
     assert Action.ABORT is life.step(seen(), 56)
 
@@ -62,8 +69,8 @@ def test_leaving_twice_keeps_the_shorter_grace():
 def test_an_idle_connection_is_one_without_calls(calls, due):
     """Silence is idle when no call is in flight."""
     life = Lifetime(LIMITS._replace(age=inf, idle=30), 0)
-    assert Action.NOTHING is life.step(seen(serving=calls, heard=10), 39)
-    assert due is life.step(seen(serving=calls, heard=10), 40)
+    assert Action.NOTHING is life.step(seen(in_flight=calls, last_received=10), 39)
+    assert due is life.step(seen(in_flight=calls, last_received=10), 40)
 
 
 def test_a_stalled_connection_is_ended():
@@ -87,7 +94,7 @@ def test_a_closed_connection_lingers_a_moment():
     """A caller who does not close its side is not waited for."""
     life = Lifetime(LIMITS, 0)
     life.close(50)
-    assert Phase.CLOSING is life.phase
+    assert LifetimePhase.CLOSING is life.phase
     assert Action.NOTHING is life.step(seen(), 50 + LINGER / 2)
     assert Action.ABORT is life.step(seen(), 50 + LINGER)
 
@@ -106,12 +113,12 @@ def test_a_slow_reader_is_waited_for():
 def test_a_slow_reader_has_no_more_than_the_grace():
     """What is left unread when the drain's time is up is lost; without a drain there is a bound as well."""
     drained, other = Lifetime(LIMITS, 0), Lifetime(LIMITS, 0)
-    drained.leave(50, 5)
+    drained.drain(50, 5)
     drained.close(51)
     assert Action.NOTHING is drained.step(seen(unread=True, progress=(9, 8)), 54)
     assert Action.ABORT is drained.step(seen(unread=True, progress=(9, 7)), 55)
     other.close(51)
-    assert Action.ABORT is other.step(seen(unread=True, progress=(9, 7)), 51 + DELIVERY)
+    assert Action.ABORT is other.step(seen(unread=True, progress=(9, 7)), 51 + DELIVERY_WAIT)
 
 
 def test_a_caller_that_stops_reading_is_not_waited_for():
@@ -126,14 +133,14 @@ def test_a_caller_that_stops_reading_is_not_waited_for():
 def test_a_caller_that_does_not_greet_is_ended():
     """Without preface and SETTINGS a connection has its time; with them it has all it wants."""
     silent, greeted = Lifetime(LIMITS, 0), Lifetime(LIMITS, 0)
-    assert Action.NOTHING is silent.step(seen(greeted=False), PREFACE_WAIT - 1)
-    assert Action.ABORT is silent.step(seen(greeted=False, heard=PREFACE_WAIT - 1), PREFACE_WAIT)
+    assert Action.NOTHING is silent.step(seen(settings_received=False), PREFACE_WAIT - 1)
+    assert Action.ABORT is silent.step(seen(settings_received=False, last_received=PREFACE_WAIT - 1), PREFACE_WAIT)
     assert Action.NOTHING is greeted.step(seen(), PREFACE_WAIT)
 
 
 def test_an_idle_connection_does_not_leave_for_ever():
     """A call that never becomes whole holds no connection, even where calls in flight have all their time."""
     life = Lifetime(LIMITS._replace(age=inf, idle=30, grace=inf), 0)
-    assert Action.NOTICE is life.step(seen(serving=0), 30)
-    assert Action.GOAWAY is life.step(seen(serving=0), 30 + PONG_WAIT)
-    assert Action.ABORT is life.step(seen(serving=0), 30 + IDLE_GRACE)
+    assert Action.NOTICE is life.step(seen(in_flight=0), 30)
+    assert Action.GOAWAY is life.step(seen(in_flight=0), 30 + PONG_WAIT)
+    assert Action.ABORT is life.step(seen(in_flight=0), 30 + IDLE_GRACE)

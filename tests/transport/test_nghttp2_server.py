@@ -14,7 +14,7 @@ from hyperframe.frame import PingFrame
 from ratelimitd.net.tls import TlsFiles
 from ratelimitd.transport import nghttp2_available
 from ratelimitd.transport._nghttp2 import Session
-from ratelimitd.transport.lifetime import Phase
+from ratelimitd.transport.lifetime import LifetimePhase
 from tests.transport.raw import closed, narrow_at_a_drain, raw, read_until
 from tests.transport.servers import ECHO, MESSAGE_BOUND, STREAM, echo
 from tests.transport.wire import Caller, message
@@ -148,7 +148,7 @@ async def test_a_caller_that_still_writes_loses_nothing(fast):
         loop = asyncio.get_running_loop()
         held.pop().respond(b"x" * 60_000)
         (connection,) = server._connections
-        while connection._life.phase is not Phase.CLOSING:
+        while connection._lifetime.phase is not LifetimePhase.CLOSING:
             await asyncio.sleep(0.01)
         while not caller.answer().trailers:
             await loop.sock_sendall(narrow, PingFrame(0, b"too late").serialize())

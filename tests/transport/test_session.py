@@ -19,7 +19,7 @@ def test_a_call_is_answered():
     answer = talk.caller.answer()
     assert {":status": "200", "content-type": "application/grpc"} == answer.headers
     assert (message(b"hello"), {"grpc-status": "0"}, None) == (answer.body, answer.trailers, answer.reset)
-    assert (0, 0, 0, 0) == (talk.session.open, talk.session.unsent, talk.session.buffered, talk.service.calls)
+    assert (0, 0, 0, 0) == (talk.session.open_calls, talk.session.unsent, talk.session.buffered, talk.server.calls)
 
 
 def test_a_request_may_be_cut_anywhere():
@@ -28,7 +28,7 @@ def test_a_request_may_be_cut_anywhere():
     stream = caller.start() + caller.call(b"hello", path=ECHO)
     for cut in range(1, len(stream)):
         talk = Talk()
-        talk.session, talk.caller = Session(talk.service, lambda: None, 0), Caller()
+        talk.session, talk.caller = Session(talk.server, lambda: None, 0), Caller()
         talk.say(stream[:cut])
         talk.say(stream[cut:])
         talk.caller.last = 1
@@ -69,11 +69,11 @@ def refused(talk, *extra, payload=None, **named):
         (UNIMPLEMENTED, "unknown method", {"path": "/test.Service/Nothing"}),
         (UNIMPLEMENTED, "unknown method", {"path": ECHO + "o"}),
         (INTERNAL, "missing message", {"payload": b""}),
-        (INTERNAL, "a truncated message", {"payload": message(b"hello")[:-1]}),
-        (INTERNAL, "a truncated message", {"payload": b"\0\0\0"}),
-        (INTERNAL, "a unary call has one message", {"payload": message(b"a") + message(b"b")}),
-        (INTERNAL, "a unary call has one message", {"payload": message(b"a") + b"\0"}),
-        (EXHAUSTED, "the message is too large", {"payload": b"\0\x7f\xff\xff\xff"}),
+        (INTERNAL, "truncated message", {"payload": message(b"hello")[:-1]}),
+        (INTERNAL, "truncated message", {"payload": b"\0\0\0"}),
+        (INTERNAL, "unary call has more than one message", {"payload": message(b"a") + message(b"b")}),
+        (INTERNAL, "unary call has more than one message", {"payload": message(b"a") + b"\0"}),
+        (EXHAUSTED, "message too large", {"payload": b"\0\x7f\xff\xff\xff"}),
     ],
 )
 def test_a_call_that_will_not_do_is_refused(status, text, request_):
@@ -144,7 +144,7 @@ def test_the_content_type_is_answered(asked, told):
 def test_headers_have_bounds(extra):
     """One header too many, or one byte: RESOURCE_EXHAUSTED, and the connection lives on."""
     talk = Talk()
-    assert ("200", EXHAUSTED, "too many headers") == refused(talk, *extra).status
+    assert ("200", EXHAUSTED, "header count or size exceeds the limit") == refused(talk, *extra).status
     talk.say(talk.caller.headers(*extra[:1]) + talk.caller.data(message(b"fewer")))
     assert ("200", "0", None) == talk.caller.answer().status
 
@@ -193,7 +193,7 @@ def test_a_call_cancelled_in_the_same_read_reaches_nobody():
     """A call and its reset in one read: no handler works for nobody."""
     talk = Talk()
     talk.say(talk.caller.call() + talk.caller.reset())
-    assert ([], 0, 0) == (talk.calls, talk.session.open, talk.service.calls)
+    assert ([], 0, 0) == (talk.calls, talk.session.open_calls, talk.server.calls)
 
 
 def test_a_cancelled_call_can_still_be_answered():
@@ -206,7 +206,7 @@ def test_a_cancelled_call_can_still_be_answered():
     one.respond(b"late")
     two.fail(14, "late")
     talk.hear()
-    assert (before, 0, True) == (len(talk.caller.frames), talk.service.calls, one.answered)
+    assert (before, 0, True) == (len(talk.caller.frames), talk.server.calls, one.answered)
 
 
 def test_a_closed_session_has_nothing_to_say():
@@ -218,7 +218,7 @@ def test_a_closed_session_has_nothing_to_say():
     talk.session.shutdown_notice()
     talk.session.goaway()
     assert () == talk.session.feed(talk.caller.call(), 2)
-    assert (b"", True, 0) == (talk.session.flush(), talk.session.done, talk.session.open)
+    assert (b"", True, 0) == (talk.session.flush(), talk.session.done, talk.session.open_calls)
 
 
 def test_a_call_that_is_dropped_ends():
@@ -229,18 +229,18 @@ def test_a_call_that_is_dropped_ends():
     talk.calls[0].respond(b"")
     talk.hear()
     assert INTERNAL == talk.caller.answer().status[1]
-    assert 0 == talk.service.calls
+    assert 0 == talk.server.calls
 
 
 def test_a_call_that_is_dropped_later_asks_for_a_flush():
     """Nothing else need happen on the connection for its caller to be told; nobody is woken by a collection."""
     talk = Talk(serve=False)
     talk.say(talk.caller.call())
-    assert not talk.session.forgot
+    assert not talk.session.call_dropped
     talk.calls.clear()
-    assert (True, 0) == (talk.session.forgot, talk.woken)
+    assert (True, 0) == (talk.session.call_dropped, talk.woken)
     talk.hear()
-    assert (INTERNAL, False) == (talk.caller.answer().status[1], talk.session.forgot)
+    assert (INTERNAL, False) == (talk.caller.answer().status[1], talk.session.call_dropped)
 
 
 @pytest.mark.parametrize(
@@ -266,7 +266,7 @@ def test_calls_outlive_their_session():
     talk = Talk(serve=False)
     talk.say(talk.caller.call() + talk.caller.call() + talk.caller.headers())
     one, two = talk.calls
-    service = talk.service
+    service = talk.server
     talk.session.close()
     one.respond(b"late")
     del talk
@@ -298,10 +298,10 @@ def test_a_request_that_does_not_end_is_not_being_served():
     """Calls that are not whole are open and do not keep a connection from being idle; whole ones do until answered."""
     talk = Talk(serve=False)
     talk.say(talk.caller.headers() + talk.caller.call())
-    assert (2, 1) == (talk.session.open, talk.session.serving)
+    assert (2, 1) == (talk.session.open_calls, talk.session.in_flight)
     talk.calls[0].respond(b"")
     talk.hear()
-    assert (1, 0) == (talk.session.open, talk.session.serving)
+    assert (1, 0) == (talk.session.open_calls, talk.session.in_flight)
 
 
 def test_a_refused_caller_is_told_to_stop_sending():
@@ -309,7 +309,7 @@ def test_a_refused_caller_is_told_to_stop_sending():
     talk = Talk()
     talk.say(talk.caller.headers(path="/test.Service/Nothing"))
     assert (UNIMPLEMENTED, 0) == (talk.caller.answer().status[1], talk.caller.answer().reset)
-    assert 0 == talk.session.open
+    assert 0 == talk.session.open_calls
 
 
 def test_one_wake_for_many_answers():
@@ -356,7 +356,7 @@ def test_a_drained_session_is_not_done_before_its_calls():
 def test_a_garbage_preface_ends_the_connection():
     """What is not HTTP/2 gets GOAWAY and nothing else."""
     talk = Talk()
-    talk.session = Session(talk.service, lambda: None, 0)
+    talk.session = Session(talk.server, lambda: None, 0)
     talk.caller = Caller()
     talk.say(b"GET / HTTP/1.1\r\nhost: test\r\n\r\n")
     assert [(0, 1)] == talk.caller.goaways()

@@ -29,18 +29,18 @@ def test_unread_answers_of_calls_in_flight_have_a_bound():
         call.respond(b"x" * 4000)
     talk.hear()
     assert talk.session.unsent <= 10_000 + 4005
-    assert (EXHAUSTED, 0) == (talk.caller.answer().status[1], talk.service.calls)
+    assert (EXHAUSTED, 0) == (talk.caller.answer().status[1], talk.server.calls)
 
 
 def test_unfinished_messages_of_all_connections_have_a_bound():
     """What one connection holds, another cannot; when it is gone, another can."""
     talk = Talk(max_buffered=100_000)
-    other = Session(talk.service, lambda: None, 0)
+    other = Session(talk.server, lambda: None, 0)
     caller = Caller()
     piece = message(b"x" * 900_000)[:60_000]
     other.feed(caller.start() + caller.headers() + caller.data(piece, end=False), 1)
     talk.say(talk.caller.headers() + talk.caller.data(piece, end=False))
-    assert (EXHAUSTED, "too many unfinished messages") == talk.caller.answer().status[1:]
+    assert (EXHAUSTED, "too much buffered request data") == talk.caller.answer().status[1:]
     other.close()
     talk.say(talk.caller.headers() + talk.caller.data(piece, end=False))
     assert ({}, 60_000) == (talk.caller.answer().headers, talk.session.buffered)
@@ -48,7 +48,7 @@ def test_unfinished_messages_of_all_connections_have_a_bound():
 
 def test_unfinished_messages_have_a_bound():
     """Many calls that each send most of a large message: the ones over the bound are refused."""
-    talk = Talk(max_link_buffered=1 << 20)
+    talk = Talk(max_connection_buffered=1 << 20)
     piece = message(b"x" * 900_000)[:60_000]
     for _ in range(20):
         talk.say(talk.caller.headers() + talk.caller.data(piece, end=False))
@@ -60,12 +60,12 @@ def test_one_call_too_many_is_refused():
     """Over max_calls, and until an earlier one is answered or dropped."""
     talk = Talk(serve=False, max_calls=2)
     talk.say(b"".join(talk.caller.call() for _ in range(3)))
-    assert 2 == len(talk.calls) == talk.service.calls
+    assert 2 == len(talk.calls) == talk.server.calls
     assert EXHAUSTED == talk.caller.answer().status[1]
     talk.calls.pop().respond(b"")
-    assert 1 == talk.service.calls
+    assert 1 == talk.server.calls
     talk.calls.clear()
-    assert 0 == talk.service.calls
+    assert 0 == talk.server.calls
 
 
 @pytest.mark.scenario("clients that flood, reset streams, or do not read")
@@ -83,7 +83,7 @@ def test_memory_stays_flat():
             talk.say(talk.caller.call() + talk.caller.reset())
             talk.say(talk.caller.headers(path="/nothing") + talk.caller.headers() + talk.caller.reset())
             talk.say(talk.caller.headers(path=STREAM) + talk.caller.data(message(b"m"), end=False))
-            talk.pipes.pop().send(b"unread")
+            talk.streams.pop().send(b"unread")
             talk.caller.frames.clear()
             for stream in range(talk.caller.last - 40, talk.caller.last + 1, 2):
                 talk.say(talk.caller.reset(max(1, stream)))

@@ -14,18 +14,18 @@ def test_a_stream_takes_and_sends_messages():
     """Messages as they become whole, answers as they are sent, trailers when it finishes."""
     talk = Talk()
     talk.say(talk.caller.headers(path=STREAM) + talk.caller.data(message(b"one") + message(b"two")[:3], end=False))
-    pipe = talk.pipes[0]
-    assert (b"one", None, False) == (pipe.take(), pipe.take(), pipe.ended)
+    stream = talk.streams[0]
+    assert (b"one", None, False) == (stream.take(), stream.take(), stream.half_closed)
     talk.say(talk.caller.data(message(b"two")[3:]))
-    assert (b"two", None, True) == (pipe.take(), pipe.take(), pipe.ended)
-    pipe.send(b"answer")
+    assert (b"two", None, True) == (stream.take(), stream.take(), stream.half_closed)
+    stream.send(b"answer")
     talk.hear()
-    pipe.finish(5, "gone")
+    stream.finish(5, "gone")
     talk.hear()
     answer = talk.caller.answer()
     assert (message(b"answer"), {"grpc-status": "5", "grpc-message": "gone"}) == (answer.body, answer.trailers)
-    pipe.send(b"late")
-    assert (True, 0) == (pipe.over, talk.session.unsent)
+    stream.send(b"late")
+    assert (True, 0) == (stream.closed, talk.session.unsent)
 
 
 def test_a_stream_that_is_not_taken_gets_no_more_window():
@@ -37,8 +37,8 @@ def test_a_stream_that_is_not_taken_gets_no_more_window():
         return [f for f in talk.caller.frames if isinstance(f, WindowUpdateFrame) and f.stream_id == 1]
 
     assert [] == granted()
-    pipe = talk.pipes[0]
-    while pipe.take() is not None:
+    stream = talk.streams[0]
+    while stream.take() is not None:
         pass
     talk.hear()
     assert 60_030 == sum(frame.window_increment for frame in granted())
@@ -59,52 +59,52 @@ def test_a_stream_message_larger_than_the_window_arrives():
             f.window_increment for f in talk.caller.frames[before:] if f.stream_id and hasattr(f, "window_increment")
         )
         assert window > 0
-    assert 300_000 == len(talk.pipes[0].take())
+    assert 300_000 == len(talk.streams[0].take())
 
 
 def test_an_oversized_stream_message_ends_the_stream():
     """RESOURCE_EXHAUSTED as trailers when answers are under way."""
     talk = Talk()
     talk.say(talk.caller.headers(path=STREAM))
-    talk.pipes[0].send(b"hello")
+    talk.streams[0].send(b"hello")
     talk.hear()
     talk.say(talk.caller.data(b"\0\x7f\xff\xff\xff", end=False))
     assert EXHAUSTED == talk.caller.answer().trailers["grpc-status"]
-    assert talk.pipes[0].over
+    assert talk.streams[0].closed
 
 
 def test_a_stream_that_ends_is_counted_off():
     """Whoever still holds it: a call that its caller reset is in flight no more."""
     talk = Talk()
     talk.say(talk.caller.headers(path=STREAM))
-    assert (1, 1) == (len(talk.pipes), talk.service.calls)
+    assert (1, 1) == (len(talk.streams), talk.server.calls)
     talk.say(talk.caller.reset())
-    assert 0 == talk.service.calls
-    talk.pipes.clear()
-    assert 0 == talk.service.calls
+    assert 0 == talk.server.calls
+    talk.streams.clear()
+    assert 0 == talk.server.calls
 
 
-@pytest.mark.parametrize("bound", ["max_streaming", "max_link_streaming"])
+@pytest.mark.parametrize("bound", ["max_streaming", "max_connection_streaming"])
 def test_streams_have_a_bound_of_their_own(bound):
     """One stream too many is RESOURCE_EXHAUSTED, unary calls are not, and one that ends makes room."""
     talk = Talk(**{bound: 2}, max_calls=1)
     talk.say(b"".join(talk.caller.headers(path=STREAM) for _ in range(3)))
-    assert (2, EXHAUSTED) == (len(talk.pipes), talk.caller.answer().status[1])
+    assert (2, EXHAUSTED) == (len(talk.streams), talk.caller.answer().status[1])
     talk.say(talk.caller.call())
     assert "0" == talk.caller.answer().status[1]
     talk.say(talk.caller.reset(1) + talk.caller.headers(path=STREAM))
-    assert 3 == len(talk.pipes)
+    assert 3 == len(talk.streams)
 
 
 def test_streams_of_another_connection_count_for_the_server_alone():
     """The bound of one connection is not spent by another."""
-    talk = Talk(max_link_streaming=1, max_streaming=2)
+    talk = Talk(max_connection_streaming=1, max_streaming=2)
     talk.say(talk.caller.headers(path=STREAM))
     opened = []
     for admitted in (1, 1):
-        other, caller = Session(talk.service, lambda: None, 0), Caller()
+        other, caller = Session(talk.server, lambda: None, 0), Caller()
         other.feed(caller.start() + caller.headers(path=STREAM), 1)
-        opened += other.take_opened()  # their pipes keep the sessions
+        opened += other.take_opened()  # their streams keep the sessions
         assert admitted == len(opened)
 
 
@@ -112,7 +112,7 @@ def test_a_stream_that_is_dropped_ends():
     """A stream that its service forgets is INTERNAL with the next flush, and is counted off."""
     talk = Talk()
     talk.say(talk.caller.headers(path=STREAM))
-    talk.pipes.clear()
-    assert (True, 0) == (talk.session.forgot, talk.service.calls)
+    talk.streams.clear()
+    assert (True, 0) == (talk.session.call_dropped, talk.server.calls)
     talk.hear()
     assert "13" == talk.caller.answer().status[1]

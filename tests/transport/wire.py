@@ -14,7 +14,7 @@ from hyperframe.frame import (
     WindowUpdateFrame,
 )
 
-from ratelimitd.transport._nghttp2 import Service, Session
+from ratelimitd.transport._nghttp2 import ServerState, Session
 from tests.transport.servers import ECHO, STREAM
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -22,12 +22,12 @@ BOUNDS = {
     "max_message": 1 << 20,
     "max_calls": 10_000,
     "max_streaming": 1000,
-    "max_link_streaming": 100,
+    "max_connection_streaming": 100,
     "max_streams": 1024,
     "max_header_bytes": 16_384,
     "max_headers": 100,
     "max_buffered": 16 << 20,
-    "max_link_buffered": 4 << 20,
+    "max_connection_buffered": 4 << 20,
     "max_unsent": 4 << 20,
     "wasted_frames": 10_240,
 }
@@ -132,14 +132,14 @@ class Talk:
     """A caller and a session with nothing between them; ``calls`` gathers what the session completes."""
 
     def __init__(self, *, settings=None, serve=True, **bounds):
-        self.service = Service(
+        self.server = ServerState(
             {ECHO: "echo", "/test.Service/Other": "other"}, {STREAM: "stream"}, **{**BOUNDS, **bounds}
         )
         self.woken = 0
-        self.session = Session(self.service, self._wake, 0)
+        self.session = Session(self.server, self._wake, 0)
         self.caller = Caller()
         self.serve = serve
-        self.calls, self.pipes, self.groups = [], [], []
+        self.calls, self.streams, self.groups = [], [], []
         self.now = 1
         self.say(self.caller.start(settings))
 
@@ -154,7 +154,7 @@ class Talk:
             if self.serve:
                 for call in calls:
                     call.respond(call.body)
-        self.pipes += [pipe for _, pipe in self.session.take_opened()]
+        self.streams += [stream for _, stream in self.session.take_opened()]
         self.hear()
 
     def hear(self):

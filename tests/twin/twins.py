@@ -5,7 +5,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import yaml
 
-from ratelimitd.cli.bootstrap import Asked, make
+from ratelimitd.cli.bootstrap import BootstrapOptions, make
 from testkit.envoy import envoy
 from tests.gateway_process import gateway
 from tests.service import service
@@ -27,7 +27,7 @@ async def twins(file, policy, folder, envs):
 async def _envoy(file, policy, folder, env, stack):
     running = await stack.enter_async_context(service("--config", str(policy), env=env))
     host, _, port = running.grpc.rpartition(":")
-    made = make(str(file), Asked(rls=(host, int(port)), admin=0, timeout=5.0))
+    made = make(str(file), BootstrapOptions(rls=(host, int(port)), admin=0, timeout=5.0))
     return (await stack.enter_async_context(envoy(yaml.safe_load(made.text), folder))).url
 
 

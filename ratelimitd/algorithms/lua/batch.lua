@@ -1,16 +1,20 @@
--- The loop over a batch of asks. FRAGMENTS holds what the fragments returned, in the order Python numbers them.
+-- Loop over a batch of asks. FRAGMENTS contains the tables that the fragments returned, in the order in which Python
+-- numbers them.
 --
 -- KEYS     each counter once.
--- ARGV[1]  now in µs, '' for Redis' own; ARGV[2] the host's now in µs; ARGV[3] ms of jitter for window-keyed counters.
+-- ARGV[1]  current time in µs, '' to use Redis' clock; ARGV[2] the host's time in µs; ARGV[3] jitter in ms for
+--          counters keyed by window.
 -- ARGV[4]  JSON: [[[fragment, [numbers...]]...], [mode, charges, (key, rate, cost, binding)... for each ask...]]
---          Keys and rates count from 1. Modes: 0 each charge on its own, 1 all binding ones or none, 2 vetoed already.
--- Returns  now, then for each charge five integers: allowed, remaining, reset_after, retry_after, before.
---          A failed charge has allowed = 2 and, as remaining, where (from 0) in the rest of the reply its error text is.
+--          Keys and rates are numbered from 1. Modes: 0 each charge separately, 1 all binding charges or none, 2 vetoed
+--          already.
+-- Returns  the current time, then five integers per charge: allowed, remaining, reset_after, retry_after, before.
+--          A failed charge has allowed = 2; its remaining is the index, from 0, of its error text in the rest of the
+--          reply.
 
 local FAILED, ATOMIC, VETOED = 2, 1, 2
 
--- A key outlives its meaning by this many ms, so that rounding and a replica's clock never cut it short. One that
--- the hosts' clocks chose lives for a whole window and the jitter, as with envoyproxy/ratelimit: those clocks differ.
+-- ms for which a key outlives the effect of its state, so that rounding or a replica's clock never expires it early. A
+-- key chosen by a host's clock lives for a whole window and the jitter, as in envoyproxy/ratelimit: host clocks differ.
 local GRACE = 1000
 
 local now, host, jitter = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
@@ -22,14 +26,14 @@ local decoded = cjson.decode(ARGV[4])
 local rates, plan = decoded[1], decoded[2]
 local reply, errors = {now}, {}
 
--- By place in KEYS. A state is false where there is none, so that nil says not loaded yet.
+-- Indexed like KEYS. A missing state is false; nil means not loaded yet.
 local fragments, loaded, states, lives, numbers = {}, {}, {}, {}, {}
 
--- What the counters of an atomic ask were before it: {state, life}.
+-- State and life of the counters of an atomic ask before the ask: {state, life}.
 local undo
 
-local function fail(slot, problem)
-  errors[#errors + 1] = type(problem) == 'table' and problem.err or tostring(problem)
+local function fail(slot, err)
+  errors[#errors + 1] = type(err) == 'table' and err.err or tostring(err)
   reply[slot], reply[slot + 1], reply[slot + 2], reply[slot + 3], reply[slot + 4] = FAILED, #errors - 1, 0, 0, 0
 end
 
@@ -45,7 +49,8 @@ local function charge(slot, at, rate, cost)
   if not fragments[at] then
     local state = fragment.load(KEYS[at], rate[2], now) or false
     fragments[at], loaded[at], states[at], lives[at] = fragment, state, state, 0
-    -- What a step of the clock moved stays moved, even if the ask is vetoed: else a key asked in vain would stay shut.
+    -- A state moved after a step of the clock stays moved even if the ask is vetoed: otherwise a key with only vetoed
+    -- asks would stay blocked.
     if state and not fragment.host_clock and fragment.last(state) - now > SMALL_STEP then
       local moved, _, _, life = fragment.step(state, rate[2], 0, now)
       states[at], lives[at] = moved or false, life
@@ -60,41 +65,41 @@ local function charge(slot, at, rate, cost)
   lives[at], numbers[at] = reply[slot + 2], rate[2]
 end
 
--- Puts the counters of a vetoed ask back, and lets the charges that would have passed say what remains without them.
-local function take_back(place, slot, charges)
+-- Restores the counters of a vetoed ask, and answers the charges that would have passed with a peek.
+local function roll_back(position, slot, charges)
   for at, before in pairs(undo) do
     states[at], lives[at] = before[1], before[2]
   end
   for i = 0, charges - 1 do
-    local here, at = slot + 5 * i, plan[place + 4 * i]
+    local here, at = slot + 5 * i, plan[position + 4 * i]
     if reply[here] == 1 then
-      local fine, problem = pcall(step, here, states[at], rates[plan[place + 4 * i + 1]], 0)
-      if not fine then
-        fail(here, problem)
+      local ok, err = pcall(step, here, states[at], rates[plan[position + 4 * i + 1]], 0)
+      if not ok then
+        fail(here, err)
       end
     end
   end
 end
 
--- Decides one ask; returns the places after it.
-local function settle(place, slot)
-  local mode, charges, first_place, first_slot = plan[place], plan[place + 1], place + 2, slot
+-- Decides one ask; returns the next positions in plan and reply.
+local function settle(position, slot)
+  local mode, charges, first_position, first_slot = plan[position], plan[position + 1], position + 2, slot
   local vetoed = mode == VETOED
   undo = (vetoed or mode == ATOMIC) and {} or nil
-  place = first_place
+  position = first_position
   for _ = 1, charges do
-    local fine, problem = pcall(charge, slot, plan[place], rates[plan[place + 1]], plan[place + 2])
-    if not fine then
-      fail(slot, problem)
-    elseif undo and reply[slot] == 0 and plan[place + 3] == 1 then
+    local ok, err = pcall(charge, slot, plan[position], rates[plan[position + 1]], plan[position + 2])
+    if not ok then
+      fail(slot, err)
+    elseif undo and reply[slot] == 0 and plan[position + 3] == 1 then
       vetoed = true
     end
-    place, slot = place + 4, slot + 5
+    position, slot = position + 4, slot + 5
   end
   if vetoed then
-    take_back(first_place, first_slot, charges)
+    roll_back(first_position, first_slot, charges)
   end
-  return place, slot
+  return position, slot
 end
 
 local function lifetime(at)
@@ -117,29 +122,29 @@ local function save(at)
   end
 end
 
--- A charge that passed has not, where its counter could not be kept; a denial stands.
-local function fail_passed(at, problem)
-  local place, slot = 1, 2
-  while plan[place] do
-    for i = 1, plan[place + 1] do
-      if plan[place + 4 * i - 2] == at and reply[slot] == 1 then
-        fail(slot, problem)
+-- A charge that passed fails if its counter could not be saved; a denial stands.
+local function fail_passed(at, err)
+  local position, slot = 1, 2
+  while plan[position] do
+    for i = 1, plan[position + 1] do
+      if plan[position + 4 * i - 2] == at and reply[slot] == 1 then
+        fail(slot, err)
       end
       slot = slot + 5
     end
-    place = place + 2 + 4 * plan[place + 1]
+    position = position + 2 + 4 * plan[position + 1]
   end
 end
 
-local place, slot = 1, 2
-while plan[place] do
-  place, slot = settle(place, slot)
+local position, slot = 1, 2
+while plan[position] do
+  position, slot = settle(position, slot)
 end
 for at = 1, #KEYS do
   if fragments[at] then
-    local fine, problem = pcall(save, at)
-    if not fine then
-      fail_passed(at, problem)
+    local ok, err = pcall(save, at)
+    if not ok then
+      fail_passed(at, err)
     end
   end
 end

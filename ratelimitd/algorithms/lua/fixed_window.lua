@@ -1,5 +1,5 @@
--- A plain integer under a key that names its window, as INCRBY leaves it: envoyproxy/ratelimit may share it.
--- That key was chosen by the host's clock, so the step goes by the host's clock too.
+-- A plain integer, as INCRBY stores it, in a key named after its window: envoyproxy/ratelimit may share the counter.
+-- The host's clock chose the key, so the step uses the host's clock too.
 
 local SATURATED = 4503599627370496
 

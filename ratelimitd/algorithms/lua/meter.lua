@@ -1,4 +1,4 @@
--- "debt last scale": what is owed in 1/scale of a request, and when (µs) it was.
+-- "debt last scale": the debt in units of 1/scale of a request, and the time (µs) at which it was that.
 
 local function drained(state, leak, scale, burst, full, drain, now)
   local debt, last, written = state[1], state[2], state[3]

@@ -1,14 +1,14 @@
--- What all fragments share. A fragment returns {load, step, save}, and last if it goes by Redis' clock:
---   load(key, numbers, now) -> state        nil: no such key; an error: the value is not ours
+-- Shared by all fragments. A fragment returns {load, step, save}, and last if it uses Redis' clock:
+--   load(key, numbers, now) -> state        nil: no such key; error: not a value of ratelimitd
 --   step(state, numbers, cost, now) -> state, allowed (1 or 0), remaining, reset_after, retry_after, before
 --   save(key, state, life, existed)         life in ms; the expiry is set with the value
---   last(state) -> when (µs) it last changed
--- States are never changed in place: an unchanged one is the same table, and an older one can be gone back to.
--- Numbers are doubles. Of whole numbers below 2^53 a sum, a difference and a product that stay below it are exact, and
--- so are the floor and the ceiling of a / b: the quotient rounds to a whole number only if it is one.
+--   last(state) -> time (µs) of the last change
+-- States are never modified in place: an unchanged state is the same table, and an older one can be restored.
+-- Numbers are doubles. For integers below 2^53, sums, differences and products below 2^53 are exact. So are the floor
+-- and the ceiling of a / b: the quotient rounds to an integer only if it is one.
 
 local NEVER = -1
-local SMALL_STEP = 1000000 -- as in rate.py, which says why
+local SMALL_STEP = 1000000 -- see rate.py
 local floor, ceil, max, min, format = math.floor, math.ceil, math.max, math.min, string.format
 
 local function load_three(key)

@@ -1,10 +1,10 @@
--- A sorted set with one member for each charge: the score is its time (µs), the member "total:cost" with the running
--- total up to and with it. Totals have 16 digits, so members of one µs sort as they came.
+-- A sorted set with one member per charge. The score is its time (µs); the member is "total:cost", with the running
+-- total including the charge. Totals have 16 digits, so that members of the same µs sort in the order of arrival.
 --
--- The state is {key, top, base, first, last}: the key, the newest entry, the total before the oldest live
--- one, that one's rank, and the highest rank there is.
--- An entry that is in Redis has a rank; one that is not yet has the entry below it, or nil. Nothing is written until
--- save, which finds out what is new by walking down to the first entry with a rank.
+-- The state is {key, top, base, first, last}: the key, the newest entry, the total before the oldest live entry, the
+-- rank of that entry, and the highest rank.
+-- An entry that is in Redis has a rank. A new entry has a reference to the entry below it, or nil. Only save writes; it
+-- finds the new entries by descending to the first entry with a rank.
 
 local function entry_at(key, rank)
   local pair = redis.call('ZRANGE', key, rank, rank, 'WITHSCORES')
@@ -15,7 +15,7 @@ local function entry_at(key, rank)
   return {time = tonumber(pair[2]), total = tonumber(total), cost = tonumber(cost), rank = rank}
 end
 
--- The oldest live entry whose total is at least this.
+-- Returns the oldest live entry whose total is at least the given one.
 local function find(state, total)
   local entry = state.top
   while not entry.rank do
@@ -54,7 +54,7 @@ local function shortened(state, total)
   return with_top(state, {time = entry.time, total = total, cost = cost, below = below})
 end
 
--- What the log holds at its own time, as one charge at now; saving it replaces every entry.
+-- Returns the usage of the log at the time of its newest entry as one charge at now; saving it replaces every entry.
 local function moved(state, now)
   local used = state.top.total - state.base
   return {key = state.key, top = {time = now, total = used, cost = used}, base = 0, first = 0, last = state.last}
@@ -113,7 +113,7 @@ return {
     return state, allowed, max(quota - used, 0), state.top.time + window - now, retry, before
   end,
 
-  -- What needs room goes first where it can: once a script has removed something, Redis no longer refuses it memory.
+  -- Commands that need memory run first if possible: once a script has removed data, Redis no longer refuses it memory.
   save = function(key, state, life, existed)
     local fresh, entry = {}, state.top
     while entry and not entry.rank do

@@ -1,4 +1,4 @@
--- "last current previous": when (µs) it last changed, the count of that window and of the one before.
+-- "last current previous": time (µs) of the last change, the count of that window and of the window before.
 
 local function rolled(state, quota, window, now)
   local last, current, previous = state[1], state[2], state[3]

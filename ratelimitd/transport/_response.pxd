@@ -1,0 +1,130 @@
+"""Responses: headers, the message within any flow-control window, and trailers; also the transport's own rejections."""
+
+from libc.stdint cimport int32_t, uint8_t, uint32_t
+from libc.stdio cimport snprintf
+from libc.string cimport memcpy, strdup, strlen
+
+from ratelimitd.transport._libnghttp2 cimport *
+from ratelimitd.transport._stream cimport H2Stream, drop_inbound, notify
+
+
+cdef inline nghttp2_nv fixed(const char *name, const char *value) noexcept nogil:
+    """Return a header made of string literals, which libnghttp2 need not copy."""
+    cdef nghttp2_nv pair
+    pair.name, pair.namelen = <uint8_t *>name, strlen(name)
+    pair.value, pair.valuelen = <uint8_t *>value, strlen(value)
+    pair.flags = NGHTTP2_NV_FLAG_NO_COPY_NAME | NGHTTP2_NV_FLAG_NO_COPY_VALUE
+    return pair
+
+
+cdef inline nghttp2_nv copied(const char *name, const char *value) noexcept nogil:
+    """Return a header whose value libnghttp2 copies."""
+    cdef nghttp2_nv pair = fixed(name, value)
+    pair.flags = NGHTTP2_NV_FLAG_NO_COPY_NAME
+    return pair
+
+
+cdef inline size_t response_headers(nghttp2_nv *pairs, H2Stream *stream) noexcept nogil:
+    """Write the headers that start every response and return their number."""
+    pairs[0] = fixed(b":status", b"200")
+    if stream.content == 2:
+        pairs[1] = fixed(b"content-type", b"application/grpc+proto")
+    else:
+        pairs[1] = fixed(b"content-type", b"application/grpc")
+    return 2
+
+
+cdef inline size_t trailers(nghttp2_nv *pairs, int status, const char *message, char *digits) noexcept nogil:
+    """Write the trailers that end every response and return their number.
+
+    ``digits`` is a buffer of at least 12 bytes; it must live until the trailers are submitted.
+    """
+    if status == 0:
+        pairs[0] = fixed(b"grpc-status", b"0")
+        return 1
+    snprintf(digits, 12, b"%d", status)
+    pairs[0] = copied(b"grpc-status", digits)
+    if message == NULL or message[0] == 0:
+        return 1
+    pairs[1] = copied(b"grpc-message", message)
+    return 2
+
+
+cdef inline ssize_t read_response(
+    nghttp2_session *h2, int32_t stream_id, uint8_t *buf, size_t length, uint32_t *data_flags,
+    nghttp2_data_source *source, void *user_data) noexcept nogil:
+    """libnghttp2's data provider: return at most ``length`` bytes, from the position where the last call stopped."""
+    cdef H2Stream *stream = <H2Stream *>source.ptr
+    cdef nghttp2_nv pairs[2]
+    cdef char digits[12]
+    cdef size_t n = min(length, stream.outbound.end - stream.outbound.start)
+    memcpy(buf, stream.outbound.data + stream.outbound.start, n)
+    stream.outbound.start += n
+    stream.connection.unsent -= n
+    stream.connection.sent += n
+    if stream.outbound.start < stream.outbound.end:
+        return n
+    if stream.finished:
+        data_flags[0] = NGHTTP2_DATA_FLAG_EOF | NGHTTP2_DATA_FLAG_NO_END_STREAM
+        if nghttp2_submit_trailer(h2, stream_id, pairs, trailers(pairs, stream.status, stream.message, digits)) != 0:
+            return NGHTTP2_ERR_CALLBACK_FAILURE
+        return n
+    notify(stream)
+    if n == 0:
+        stream.deferred = True
+        return NGHTTP2_ERR_DEFERRED
+    return n
+
+
+cdef inline int start_response(H2Stream *stream) noexcept nogil:
+    """Send the response headers, then the bytes that are in ``outbound`` and those added to it later."""
+    cdef nghttp2_nv pairs[2]
+    cdef nghttp2_data_provider provider
+    provider.source.ptr = stream
+    provider.read_callback = read_response
+    stream.response_started = True
+    return nghttp2_submit_response(stream.connection.h2, stream.id, pairs, response_headers(pairs, stream), &provider)
+
+
+cdef inline int trailers_only(H2Stream *stream, int status, const char *message) noexcept nogil:
+    """Respond without a message (gRPC's Trailers-Only); ``message`` is percent-encoded or NULL."""
+    cdef nghttp2_nv pairs[5]
+    cdef char digits[12]
+    cdef size_t n = response_headers(pairs, stream)
+    n += trailers(pairs + n, status, message, digits)
+    if status == 12:  # UNIMPLEMENTED: list the supported encodings (grpc/doc/compression.md)
+        pairs[n] = fixed(b"grpc-accept-encoding", b"identity")
+        n += 1
+    stream.response_started = stream.finished = True
+    drop_inbound(stream)
+    return nghttp2_submit_response(stream.connection.h2, stream.id, pairs, n, NULL)
+
+
+cdef inline int http_error(H2Stream *stream, const char *status) noexcept nogil:
+    """Respond with an HTTP status to a request that is not gRPC (PROTOCOL-HTTP2.md asks for 415)."""
+    cdef nghttp2_nv pairs[1]
+    pairs[0] = fixed(b":status", status)
+    stream.response_started = stream.finished = True
+    drop_inbound(stream)
+    return nghttp2_submit_response(stream.connection.h2, stream.id, pairs, 1, NULL)
+
+
+cdef inline int finish(H2Stream *stream, int status, const char *message) noexcept nogil:
+    """End the call with a status, after the bytes in ``outbound``; ``message`` is percent-encoded or NULL."""
+    if stream.finished or stream.closed:
+        return 0
+    if not stream.response_started:
+        return trailers_only(stream, status, message)
+    stream.status = status
+    stream.message = NULL if message == NULL else strdup(message)
+    stream.finished = True
+    drop_inbound(stream)
+    return resume(stream)
+
+
+cdef inline int resume(H2Stream *stream) noexcept nogil:
+    """Make libnghttp2 call the data provider again if the provider deferred."""
+    if not stream.deferred:
+        return 0
+    stream.deferred = False
+    return nghttp2_session_resume_data(stream.connection.h2, stream.id)
