@@ -2,6 +2,7 @@
 
 from .balance import BalanceOptions
 from .circuit_breaker import BreakerOptions, State
+from .collector import read_body
 from .deadlines import Sweeper
 from .exchange import Exchange
 from .headers import to_upstream
@@ -9,6 +10,7 @@ from .lifecycle import Handler
 from .model import Endpoint, Headers, Peer, Refusal, Request, Summary
 from .options import ServerOptions, UpstreamOptions
 from .server import Server
+from .streamed import stream
 from .upstream import Upstream
 
 __all__ = [
@@ -28,5 +30,7 @@ __all__ = [
     "Sweeper",
     "Upstream",
     "UpstreamOptions",
+    "read_body",
+    "stream",
     "to_upstream",
 ]
