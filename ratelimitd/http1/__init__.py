@@ -2,6 +2,15 @@
 
 from .balance import BalanceOptions
 from .circuit_breaker import BreakerOptions, State
+from .client import (
+    ConnectError,
+    Fetched,
+    FetchError,
+    FetchTimeoutError,
+    RemoteProtocolError,
+    ResponseTooLargeError,
+    fetch,
+)
 from .collector import read_body
 from .deadlines import Sweeper
 from .exchange import Exchange
@@ -16,13 +25,19 @@ from .upstream import Upstream
 __all__ = [
     "BalanceOptions",
     "BreakerOptions",
+    "ConnectError",
     "Endpoint",
     "Exchange",
+    "FetchError",
+    "FetchTimeoutError",
+    "Fetched",
     "Handler",
     "Headers",
     "Peer",
     "Refusal",
+    "RemoteProtocolError",
     "Request",
+    "ResponseTooLargeError",
     "Server",
     "ServerOptions",
     "State",
@@ -30,6 +45,7 @@ __all__ = [
     "Sweeper",
     "Upstream",
     "UpstreamOptions",
+    "fetch",
     "read_body",
     "stream",
     "to_upstream",
