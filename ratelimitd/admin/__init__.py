@@ -4,12 +4,13 @@ from .control import Control
 from .guard import Guard, Token, TokenError, TokenFile, guarded
 from .http import Request, Route, Routes
 from .routes import debug_routes, gateway_routes, metrics_routes, service_routes
-from .server import Listener, listen
+from .server import Listener, Pages, listen
 
 __all__ = [
     "Control",
     "Guard",
     "Listener",
+    "Pages",
     "Request",
     "Route",
     "Routes",

@@ -24,7 +24,7 @@ WRONG: Final = make_rate("token_bucket", 10, 60 * SECOND)
 """Requests without the right token: ten at once, as a person with an old token in his shell makes, then one in 6 s."""
 
 TOKEN_BYTES: Final = 4_096
-"""Of a token's file at most; 8 KiB is what aiohttp takes of a header line."""
+"""Of a token's file at most; a quarter of what is taken of a request's head (``server.HEAD_BYTES``)."""
 
 Token = Callable[[], bytes]
 """Gives the token as it is now; raises TokenError."""

@@ -1,17 +1,16 @@
-"""The tables of routes on a port, with aiohttp. Nothing here knows a path."""
+"""The tables of routes over HTTP/1.1, on a port of their own or a proxy's. Nothing here knows a path."""
 
 import asyncio
-import logging
-from collections.abc import Awaitable, Callable
-from contextlib import aclosing
 from typing import Final
 
 import structlog
-from aiohttp import web
 
+from ratelimitd import http1
+from ratelimitd.http1 import Exchange, Refusal, Server, ServerOptions, Sweeper, read_body, stream
 from ratelimitd.net.listen import address, bind
 
-from .http import Request, Response, Routes, respond
+from . import wire
+from .http import Response, Routes, respond
 
 BODY_BYTES: Final = 8 << 10
 """A larger request body is answered 413. A RateLimitRequest is mostly below a kilobyte; the worst of this size, full of
@@ -24,15 +23,69 @@ STREAM_SECONDS: Final = 60.0
 """To take a streamed response; then the connection is cut. Prometheus' scrapes time out after 10 s by default."""
 
 KEEPALIVE_SECONDS: Final = 75.0
-"""Until an idle connection, or one that has not sent a whole header, is closed: nginx's default."""
+"""Until an idle connection is closed, or one that has not sent a whole head: nginx's default."""
 
 CLOSE_SECONDS: Final = 1.0
-"""For responses under way at the end, when no probe needs an answer, and for the rest of a body nobody reads."""
+"""For responses under way at the end, when no probe needs an answer."""
 
-QUIET: Final = logging.Logger("aiohttp.server", logging.CRITICAL + 1)  # noqa: LOG001 outside the tree, so no set-up wakes it
-"""aiohttp logs a traceback for whatever bytes a caller sends; our own errors are logged here, by ``_handler``."""
+HEAD_BYTES: Final = 16 << 10
+"""Of a request's line and headers together; Node's bound. The longest admin token takes a quarter of it."""
+
+CONNECTIONS: Final = 10_000
+"""Open at once, then 503: the proxy's default. One address has no lower bound: callers of /json, Prometheus and kubelet
+may all come from the address of one sidecar or node, and a probe that was turned away would restart us."""
 
 log = structlog.get_logger(__name__)
+
+
+class Pages:
+    """Answers exchanges from a table of routes; an ``http1.Handler``."""
+
+    __slots__ = ("_answering", "_routes")
+
+    def __init__(self, routes: Routes) -> None:
+        self._routes = routes
+        self._answering: set[asyncio.Task[None]] = set()
+
+    def __call__(self, request: http1.Request, exchange: Exchange) -> None:
+        """Answer a request in a task of its own."""
+        task = asyncio.get_running_loop().create_task(self._answer(request, exchange))
+        self._answering.add(task)
+        task.add_done_callback(self._answering.discard)
+
+    async def close(self) -> None:
+        """End what is being answered."""
+        answering = tuple(self._answering)
+        for task in answering:
+            task.cancel()
+        await asyncio.gather(*answering, return_exceptions=True)
+
+    async def _answer(self, request: http1.Request, exchange: Exchange) -> None:
+        try:
+            body = await read_body(exchange, max_body=BODY_BYTES, seconds=BODY_SECONDS)
+            if body is not None:
+                await self._respond(request, body, exchange)
+        except Exception:
+            log.exception("admin_request_failed", path=wire.path_of(request))
+            exchange.refuse(Refusal(500, "internal error"))
+
+    async def _respond(self, request: http1.Request, body: bytes, exchange: Exchange) -> None:
+        """Let the handler answer, also where the client is gone meanwhile: it may be in the middle of a reset."""
+        headers = wire.HeaderValues(request.headers)
+        plain = wire.unpacked(body, headers.get("Content-Encoding", ""), BODY_BYTES)
+        if isinstance(plain, Refusal):
+            exchange.client.keeps(able=False)
+            exchange.refuse(plain)
+        else:
+            await _send(exchange, await respond(self._routes, wire.read(request, headers, plain)))
+
+
+async def _send(exchange: Exchange, response: Response) -> None:
+    headers = wire.headers_of(response)
+    if isinstance(response.body, bytes):
+        exchange.respond(response.status, headers, response.body)
+    else:
+        await stream(exchange, response.status, headers, response.body, seconds=STREAM_SECONDS)
 
 
 class Listener:
@@ -43,10 +96,11 @@ class Listener:
         port: the bound one.
     """
 
-    __slots__ = ("_runner", "host", "port")
+    __slots__ = ("_pages", "_server", "host", "port")
 
-    def __init__(self, runner: web.AppRunner, host: str, port: int) -> None:
-        self._runner = runner
+    def __init__(self, server: Server, pages: Pages, host: str, port: int) -> None:
+        self._server = server
+        self._pages = pages
         self.host = host
         self.port = port
 
@@ -57,69 +111,27 @@ class Listener:
 
     async def close(self) -> None:
         """Stop listening and end all connections."""
-        await self._runner.cleanup()
+        await self._server.stop(CLOSE_SECONDS)
+        await self._pages.close()
 
 
-async def listen(routes: Routes, host: str, port: int) -> Listener:
-    """Serve a table of routes; raises OSError as ``bind`` does. Port 0 takes a free one."""
+async def listen(routes: Routes, host: str, port: int, sweeper: Sweeper | None = None) -> Listener:
+    """Serve a table of routes; raises OSError as ``bind`` does. Port 0 takes a free one.
+
+    ``sweeper`` looks after the connections' deadlines; None: one of the listener's own.
+    """
     sock = bind(host, port)
-    app = web.Application(client_max_size=BODY_BYTES)
-    app.router.add_route("*", "/{path:.*}", _handler(routes))
-    runner = web.AppRunner(
-        app,
-        access_log=None,
-        logger=QUIET,
-        keepalive_timeout=KEEPALIVE_SECONDS,
-        lingering_time=CLOSE_SECONDS,
-        shutdown_timeout=CLOSE_SECONDS,
+    pages = Pages(routes)
+    options = ServerOptions(
+        max_head=HEAD_BYTES,
+        max_body=BODY_BYTES,
+        head_timeout=KEEPALIVE_SECONDS,
+        body_timeout=BODY_SECONDS,
+        idle_timeout=KEEPALIVE_SECONDS,
+        send_timeout=STREAM_SECONDS,
+        max_connections=CONNECTIONS,
+        max_connections_per_address=CONNECTIONS,
     )
-    await runner.setup()
-    await web.SockSite(runner, sock).start()
-    return Listener(runner, host, sock.getsockname()[1])
-
-
-def _handler(routes: Routes) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
-    async def handle(request: web.Request) -> web.StreamResponse:
-        try:
-            async with asyncio.timeout(BODY_SECONDS):
-                body = await request.read()
-        except TimeoutError:
-            return web.Response(status=408, text="the body took too long\n")
-        except web.RequestPayloadError:
-            return web.Response(status=400, text="Bad Request\n")
-        asked = Request(
-            request.method,
-            request.path,
-            request.query,
-            request.headers,
-            body,
-            request.remote or "",
-            request.rel_url.raw_query_string,
-        )
-        try:
-            return await _reply(request, await respond(routes, asked))
-        except Exception:
-            log.exception("admin_request_failed", path=request.path)
-            raise
-
-    return handle
-
-
-async def _reply(request: web.Request, response: Response) -> web.StreamResponse:
-    headers = {**response.headers, "Content-Type": response.content_type}
-    if isinstance(response.body, bytes):
-        return web.Response(status=response.status, body=response.body, headers=headers)
-    reply = web.StreamResponse(status=response.status, headers=headers)
-    await reply.prepare(request)
-    async with aclosing(response.body) as chunks:
-        if request.method == "HEAD":
-            return reply
-        try:
-            async with asyncio.timeout(STREAM_SECONDS):
-                async for chunk in chunks:
-                    await reply.write(chunk)
-        except (TimeoutError, ConnectionError):
-            # Ending it here in good order would pass half a text for a whole one.
-            if request.transport is not None:
-                request.transport.abort()
-    return reply
+    server = Server(pages, options, sweeper or Sweeper())
+    await server.start(sock)
+    return Listener(server, pages, host, sock.getsockname()[1])

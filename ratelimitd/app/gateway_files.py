@@ -8,9 +8,9 @@ import structlog
 from ratelimitd.gateway.client_address import trust
 from ratelimitd.gateway.file import domain_of, read_gateway
 from ratelimitd.gateway.model import Backend, Gateway
-from ratelimitd.gateway.proxy import Internal, Live, Proxy
+from ratelimitd.gateway.proxy import Live, Proxy
 from ratelimitd.gateway.routing import Router, key_headers
-from ratelimitd.http1 import Server, Sweeper, Upstream
+from ratelimitd.http1 import Handler, Server, Sweeper, Upstream
 from ratelimitd.policy import Policy, PolicyError, PolicyErrors
 from ratelimitd.sources import read_file
 
@@ -43,7 +43,7 @@ class GatewayFiles:
     """
 
     def __init__(self, gateway: Gateway, proxy: Proxy, server: Server, sweeper: Sweeper) -> None:
-        self.internal: Mapping[bytes, Internal] = {}
+        self.internal: Mapping[bytes, Handler] = {}
         self.upstreams: dict[str, Upstream] = {}
         self._backends: dict[str, Backend] = {}
         self._gateway = gateway

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from ratelimitd.admin import Routes, debug_routes, listen, metrics_routes, service_routes
 from ratelimitd.admin.stats import render as statsd_text
+from ratelimitd.http1 import Sweeper
 from ratelimitd.rls import decide_json
 
 from .admin import admin_routes
@@ -26,7 +27,7 @@ class Addresses(NamedTuple):
         return {name: address for name, address in self._asdict().items() if address}
 
 
-async def listen_http(service: Service, scrape: Scrape, stack: AsyncExitStack) -> Addresses:
+async def listen_http(service: Service, scrape: Scrape, sweeper: Sweeper, stack: AsyncExitStack) -> Addresses:
     """Listen on all HTTP ports until the stack unwinds; raises OSError when one is taken, StartError for bad tokens."""
     settings, parts = service.settings, service.parts
     main = service_routes(service.health, service.readiness, partial(decide_json, parts.service), scrape)
@@ -39,7 +40,7 @@ async def listen_http(service: Service, scrape: Scrape, stack: AsyncExitStack) -
     )
 
     async def open_port(routes: Routes, host: str, port: int) -> str:
-        listener = await listen(routes, host, port)
+        listener = await listen(routes, host, port, sweeper)
         stack.push_async_callback(listener.close)
         return listener.address
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import structlog
 
 from ratelimitd import __version__
-from ratelimitd.admin import Routes, gateway_routes, listen
+from ratelimitd.admin import Pages, Routes, gateway_routes, listen
 from ratelimitd.gateway.access_log import AccessLog, Account, Handled
 from ratelimitd.gateway.default import default_file
 from ratelimitd.gateway.model import Admin, Gateway
@@ -29,7 +29,6 @@ from .engine import build, store_budget
 from .exposition import exposition
 from .gateway_files import GatewayFiles, read
 from .gateway_metrics import gateway_families
-from .gateway_pages import internal
 from .http import listen_http
 from .life import Front, Running, StartError, live, load_first, run_beside
 from .policies import Policies
@@ -73,14 +72,15 @@ async def _start(settings: Settings, config: str | None, stack: AsyncExitStack, 
     lag = LoopLag()
     scrape = exposition(parts, policies, lag, gateway_families(account, files.upstreams))
     where = {"proxy": address(host, sock.getsockname()[1])}
-    where |= await _pages(gateway.admin, files, gateway_routes(service.readiness, scrape), host, stack)
+    pages = gateway_routes(service.readiness, scrape)
+    where |= await _pages(gateway.admin, files, pages, host, sweeper, stack)
     fronts = [Front(server.leave, server.stop)]
     serving = None
     if with_service:
         serving, front = open_grpc(service)
         fronts.append(front)
         where |= {"transport": serving.transport, "grpc": serving.server.address}
-        where |= (await listen_http(service, scrape, stack)).named
+        where |= (await listen_http(service, scrape, sweeper, stack)).named
     watch = await load_first(service, source, stack)
     if serving is not None:
         await serving.server.start()
@@ -120,12 +120,17 @@ def _refusals(account: Account, access: AccessLog) -> Callable[[Refusal, Peer], 
     return report
 
 
-async def _pages(admin: Admin, files: GatewayFiles, routes: Routes, host: str, stack: AsyncExitStack) -> dict[str, str]:
+async def _pages(
+    admin: Admin, files: GatewayFiles, routes: Routes, host: str, sweeper: Sweeper, stack: AsyncExitStack
+) -> dict[str, str]:
     """Put /metrics, /healthz and /readyz where the file wants them."""
     if admin.port is None:
-        files.internal = internal(routes, admin.prefix)
+        prefixed = {admin.prefix + path: route for path, route in routes.items()}
+        pages = Pages(prefixed)
+        stack.push_async_callback(pages.close)
+        files.internal = {path.encode(): pages for path in prefixed}
         return {}
-    listener = await listen(routes, host, admin.port)
+    listener = await listen(routes, host, admin.port, sweeper)
     stack.push_async_callback(listener.close)
     return {"admin": listener.address}
 

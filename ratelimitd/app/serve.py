@@ -6,6 +6,7 @@ from functools import partial
 import structlog
 
 from ratelimitd import __version__
+from ratelimitd.http1 import Sweeper
 from ratelimitd.observe.health import Health
 from ratelimitd.observe.loop import LoopLag
 from ratelimitd.rls import GrpcHealth, handlers
@@ -34,9 +35,10 @@ async def _start(settings: Settings, config: tuple[str, ...], stack: AsyncExitSt
     source = source_of(settings, config)
     service = Service(settings, parts, Policies(source, settings, parts), Health(), Health())
     service.judge()
-    lag = LoopLag()
+    lag, sweeper = LoopLag(), Sweeper()
+    stack.callback(sweeper.close)
     serving, front = open_grpc(service)
-    addresses = await listen_http(service, exposition(parts, service.policies, lag), stack)
+    addresses = await listen_http(service, exposition(parts, service.policies, lag), sweeper, stack)
     watch = await load_first(service, source, stack)
     await serving.server.start()
     run_beside(stack, watch, lag)

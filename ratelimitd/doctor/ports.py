@@ -3,13 +3,13 @@
 import errno
 import os
 import socket
+import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
-import aiohttp
-
+from ratelimitd.http1 import Endpoint, FetchError, fetch
 from ratelimitd.net.listen import address, bind
 
 from .blocking import within
@@ -18,6 +18,9 @@ from .target import PORTS, Case
 
 ANSWERS: Final = 1.0
 """Seconds for a page that says OK."""
+
+LIVES: Final = b"OK"
+"""Body of the pages that say that a ratelimitd lives."""
 
 BINDING: Final = 2.0
 """Seconds to bind everything; a host name among the addresses may have to be looked up."""
@@ -46,10 +49,14 @@ class Page(NamedTuple):
     tls: bool = False
 
     @property
+    def endpoint(self) -> Endpoint:
+        """As a client on this host reaches it."""
+        return Endpoint(LOOPBACK.get(self.port.host, self.port.host), self.port.port, self.tls)
+
+    @property
     def url(self) -> str:
         """As a client on this host asks for it."""
-        host = LOOPBACK.get(self.port.host, self.port.host)
-        return f"http{'s' if self.tls else ''}://{address(host, self.port.port)}{self.path}"
+        return f"http{'s' if self.tls else ''}://{self.endpoint}{self.path}"
 
 
 async def check(case: Case) -> AsyncIterator[Finding]:
@@ -68,7 +75,7 @@ async def check(case: Case) -> AsyncIterator[Finding]:
     held = await within(BINDING, lambda: _held(uds))
     lives = ""
     for page in pages if held or any(taken for _, taken in refused.values()) else ():
-        lives = lives or (page.url if await _alive(page.url) else "")
+        lives = lives or (page.url if await _alive(page) else "")
     for port in ports:
         yield _judged(port, *refused.get(port, ("", False)), lives)
     if uds:
@@ -134,13 +141,20 @@ def _judged(port: Port, why: str, taken: bool, lives: str) -> Finding:  # noqa: 
     return bad(PORTS, f"{port} is taken, and not by a ratelimitd", f"{who}: end that, or set {port.setting}")
 
 
-async def _alive(url: str) -> bool:
-    """Whether what listens there says OK as a ratelimitd does."""
-    with suppress(aiohttp.ClientError, TimeoutError, ValueError):
-        timeout = aiohttp.ClientTimeout(total=ANSWERS)
-        async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url, ssl=False) as answer:
-            return answer.status == 200 and await answer.content.read(3) == b"OK"
+async def _alive(page: Page) -> bool:
+    """Whether what listens there says OK as a ratelimitd does; its certificate may be for another name."""
+    tls = _unverified() if page.tls else None
+    with suppress(FetchError, ValueError):
+        answer = await fetch(page.endpoint, b"GET", page.path.encode(), seconds=ANSWERS, max_body=len(LIVES), tls=tls)
+        return (answer.status, answer.body) == (200, LIVES)
     return False
+
+
+def _unverified() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 def _held(path: str) -> bool:

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 import structlog
 
 from ratelimitd.algorithms import SECOND
-from ratelimitd.http1 import Exchange, Headers, Refusal, Request, Summary, Upstream, to_upstream
+from ratelimitd.http1 import Exchange, Handler, Headers, Refusal, Request, Summary, Upstream, to_upstream
 from ratelimitd.limiter import Answer, Ask, Engine, Plan
 from ratelimitd.limiter import Request as LimitRequest
 from ratelimitd.policy import Descriptor
@@ -24,9 +24,6 @@ from .paths import PathError, target
 from .routing import Routed, Router, repeated
 
 log = structlog.stdlib.get_logger(__name__)
-
-Internal = Callable[[Exchange], None]
-"""Answers a path of our own, such as /metrics."""
 
 _SANE_ID: Final = re.compile(rb"[A-Za-z0-9._:+/=@-]{1,128}")
 """A request id we pass on: what UUIDs, trace ids and their like are made of, and nothing that breaks a log."""
@@ -53,7 +50,7 @@ class Live(NamedTuple):
     Attributes:
         domain: its limits are of.
         keys: headers that must not be there twice.
-        internal: by path.
+        internal: what answers a path of our own, such as /metrics.
     """
 
     gateway: Gateway
@@ -62,7 +59,7 @@ class Live(NamedTuple):
     trusts: Trusts
     domain: bytes
     keys: frozenset[bytes]
-    internal: Mapping[bytes, Internal]
+    internal: Mapping[bytes, Handler]
 
 
 class Proxy:
@@ -92,7 +89,7 @@ class Proxy:
         live = self.live
         internal = live.internal.get(request.path) if live is not None else None
         if internal is not None:
-            internal(exchange)
+            internal(request, exchange)
             return
         passage = Passage(self, request, exchange)
         exchange.on_done = passage.done

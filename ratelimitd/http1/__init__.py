@@ -2,6 +2,16 @@
 
 from .balance import BalanceOptions
 from .circuit_breaker import BreakerOptions, State
+from .client import (
+    ConnectError,
+    Fetched,
+    FetchError,
+    FetchTimeoutError,
+    RemoteProtocolError,
+    ResponseTooLargeError,
+    fetch,
+)
+from .collector import read_body
 from .deadlines import Sweeper
 from .exchange import Exchange
 from .headers import to_upstream
@@ -9,18 +19,25 @@ from .lifecycle import Handler
 from .model import Endpoint, Headers, Peer, Refusal, Request, Summary
 from .options import ServerOptions, UpstreamOptions
 from .server import Server
+from .streamed import stream
 from .upstream import Upstream
 
 __all__ = [
     "BalanceOptions",
     "BreakerOptions",
+    "ConnectError",
     "Endpoint",
     "Exchange",
+    "FetchError",
+    "FetchTimeoutError",
+    "Fetched",
     "Handler",
     "Headers",
     "Peer",
     "Refusal",
+    "RemoteProtocolError",
     "Request",
+    "ResponseTooLargeError",
     "Server",
     "ServerOptions",
     "State",
@@ -28,5 +45,8 @@ __all__ = [
     "Sweeper",
     "Upstream",
     "UpstreamOptions",
+    "fetch",
+    "read_body",
+    "stream",
     "to_upstream",
 ]

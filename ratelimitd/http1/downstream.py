@@ -178,16 +178,14 @@ class Connection(asyncio.BufferedProtocol):
         else:
             self._ready()
 
-    def truncate(self, *, reset: bool) -> None:
+    def truncate(self, *, reset: bool, flush: bool = True) -> None:
         """End in the middle of an answer."""
         self._exchange = None
         self._sink = None
-        transport = self._transport
-        if transport is None:
-            return
-        if reset:
-            reset_on_close(transport)
-            transport.abort()
+        if reset and self._transport is not None:
+            reset_on_close(self._transport)
+        if reset or not flush:
+            self.abort()
         else:
             self._close()
 

@@ -113,10 +113,10 @@ class Exchange:
         self._end()
         self.client.finished()
 
-    def break_off(self, *, reset: bool = False) -> None:
+    def break_off(self, *, reset: bool = False, flush: bool = True) -> None:
         """The answer cannot be written to its end, and the client shall see it."""
         self._end()
-        self.client.truncate(reset=reset)
+        self.client.truncate(reset=reset, flush=flush)
 
     def _answer(self, status: int, headers: Headers, body: bytes) -> None:
         request, client = self.request, self.client

@@ -85,10 +85,10 @@ class Client(Protocol):
         Called once, last. The handler may get the next request before this returns, if it was read already.
         """
 
-    def truncate(self, *, reset: bool) -> None:
+    def truncate(self, *, reset: bool, flush: bool = True) -> None:
         """End the connection in the middle of a response; ``reset`` where only a reset shows that it is incomplete.
 
-        Called once, last, in place of ``finished``.
+        Called once, last, in place of ``finished``. With ``reset``, or without ``flush``, what was not sent is dropped.
         """
 
     def switch(self, tunnel: BodySink) -> None:

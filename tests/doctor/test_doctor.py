@@ -1,13 +1,16 @@
 """``ratelimitd doctor``: its exit code, and what it says of settings, policies, ports and the process."""
 
+import asyncio
 import json
 import resource
 import socket
+import ssl
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
 from ratelimitd.app.gateway_files import read
 from ratelimitd.doctor import policy, ports, process, settings
@@ -134,6 +137,35 @@ async def test_ports_that_the_service_has(good: str) -> None:
 
     assert [each.found.endswith(f"answers http://{running.http}/livez") for each in found] == [True] * 3
     assert levels(found) == {Level.OK}
+
+
+@pytest.mark.parametrize(
+    ("answer", "lives"),
+    [
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nOK", True),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nOKAY", False),
+        (b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 2\r\n\r\nOK", False),
+        (b"HTTP/1.1 301 Moved\r\nLocation: /livez\r\nContent-Length: 0\r\n\r\n", False),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", False),
+        (b"", False),
+    ],
+)
+@pytest.mark.parametrize("tls", [False, True])
+async def test_who_says_ok_is_a_ratelimitd(answer: bytes, lives: bool, tls: bool) -> None:
+    """With TLS too, where the certificate is for the name that clients know; all else is a stranger."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    trustme.CA().issue_cert("shop.example").configure_cert(context)
+
+    async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        writer.close()
+
+    server = await asyncio.start_server(speak, "127.0.0.1", 0, ssl=context if tls else None)
+    number = server.sockets[0].getsockname()[1]
+    page = ports.Page(ports.Port("proxy", "0.0.0.0", number, "LISTEN_ADDR"), "/healthz", tls)
+    assert await ports._alive(page) == lives
+    server.close()
 
 
 async def test_one_port_for_two() -> None:

@@ -278,6 +278,22 @@ async def test_sigterm_drains_like_the_service():
         assert 0 == await running.ended()
 
 
+@pytest.mark.parametrize(("admin", "prefix"), [("", ""), ("admin: {prefix: /-}\n", "/-"), ("admin: {port: 0}\n", None)])
+async def test_its_pages_answer_alike_wherever_the_file_has_them(tmp_path, admin, prefix):
+    """On the listener, below a prefix and on a port of their own; HEAD is GET without its body."""
+    file = tmp_path / "gateway.yaml"
+    file.write_text(FILE.format(url="http://127.0.0.1:1", limit=2, policy="error") + admin)
+    async with gateway("--config", str(file)) as running, aiohttp.ClientSession() as client:
+        host = running.proxy if prefix is not None else (await running.logged("serving"))["admin"]
+        for path, version in (("/healthz", ""), ("/metrics", "version=0.0.4; ")):
+            kind = f"text/plain; {version}charset=utf-8"
+            url = f"http://{host}{prefix or ''}{path}?a=b"
+            async with client.get(url) as got, client.head(url) as head:
+                assert (200, kind) == (got.status, got.headers["Content-Type"])
+                assert (200, kind, b"") == (head.status, head.headers["Content-Type"], await head.read())
+                assert await got.read()
+
+
 async def test_the_service_beside_it_shares_its_counters(tmp_path):
     """With --with-service Envoy's API counts where the proxy does."""
     file = tmp_path / "gateway.yaml"

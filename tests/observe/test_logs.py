@@ -103,7 +103,7 @@ def test_levels_are_the_settings() -> None:
 
 def test_libraries_come_the_same_way(out: io.StringIO) -> None:
     """Lines of libraries and warnings of Python have the same form."""
-    logging.getLogger("aiohttp.server").error("failed on %s", "x")
+    logging.getLogger("asyncio").error("failed on %s", "x")
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         warnings.warn("old", stacklevel=1)

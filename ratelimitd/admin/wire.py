@@ -1,0 +1,78 @@
+"""From HTTP/1.1 to a handler's request, and from its response back. Pure."""
+
+import zlib
+from collections.abc import Iterator, Mapping
+from typing import Final
+from urllib.parse import parse_qsl, unquote
+
+from ratelimitd import http1
+
+from .http import NO_HEADERS, Request, Response
+
+WINDOW_BITS: Final = {"gzip": 31, "x-gzip": 31, "deflate": 15}
+"""Content codings of a request body (RFC 9110 8.4.1), and how zlib names their containers."""
+
+
+class HeaderValues(Mapping[str, str]):
+    """The first value of each header, by its name in any case."""
+
+    __slots__ = ("_values",)
+
+    def __init__(self, headers: http1.Headers) -> None:
+        """Bytes that are not UTF-8 are kept as surrogate escapes."""
+        self._values = {
+            name.decode("latin-1").lower(): value.decode(errors="surrogateescape") for name, value in reversed(headers)
+        }
+
+    def __getitem__(self, name: str) -> str:
+        return self._values[name.lower()]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+
+def read(request: http1.Request, headers: Mapping[str, str], body: bytes) -> Request:
+    """Make a handler's request of one whose body was read."""
+    query = request.query.decode()
+    return Request(
+        method=request.method.decode(),
+        path=path_of(request),
+        query=dict(reversed(parse_qsl(query, keep_blank_values=True))) if query else NO_HEADERS,
+        headers=headers,
+        body=body,
+        peer=request.peer.address,
+        raw_query=query,
+    )
+
+
+def path_of(request: http1.Request) -> str:
+    """Return the path, percent-decoded."""
+    return unquote(request.path.decode())
+
+
+def unpacked(body: bytes, coding: str, max_body: int) -> bytes | http1.Refusal:
+    """Undo a Content-Encoding; refuses with 413 what holds more than ``max_body`` bytes, with 400 what is malformed."""
+    if not body or coding.lower() in {"", "identity"}:
+        return body
+    bits = WINDOW_BITS.get(coding.lower())
+    if bits is None:
+        return http1.Refusal(400, "unknown Content-Encoding")
+    unpacking = zlib.decompressobj(bits)
+    try:
+        plain = unpacking.decompress(body, max_body + 1)
+    except zlib.error:
+        return http1.Refusal(400, "request body is not what its Content-Encoding says")
+    if len(plain) > max_body:
+        return http1.Refusal(413, "request body is too large")
+    if not unpacking.eof or unpacking.unused_data:
+        return http1.Refusal(400, "request body is not what its Content-Encoding says")
+    return plain
+
+
+def headers_of(response: Response) -> http1.Headers:
+    """Write the headers of a response, but for those that frame it."""
+    headers = {**response.headers, "Content-Type": response.content_type}
+    return [(name.encode(), value.encode()) for name, value in headers.items()]

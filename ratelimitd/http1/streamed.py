@@ -1,0 +1,105 @@
+"""A response whose body is made piece by piece: as fast as its client reads, and never passed off as whole."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from .bodies import chunk, last_chunk
+from .exchange import Exchange
+from .model import Headers
+from .responses import CHUNKED_HEADER, date_header, has_body, head, persistence, reason_of
+
+
+async def stream(
+    exchange: Exchange, status: int, headers: Headers, pieces: AsyncGenerator[bytes, None], *, seconds: float | None
+) -> None:
+    """Answer with a body in pieces. Date, Connection and Transfer-Encoding are added.
+
+    The next piece is asked for when the client has read enough of those before, and after the loop has turned.
+    ``pieces`` is closed in any case: at once for HEAD, and when the client leaves, also while a piece is waited for.
+
+    Args:
+        exchange: not yet answered.
+        status: neither 204 nor 304.
+        headers: without those that frame the message.
+        pieces: of the body. What it raises cuts the connection, so that the client sees that the body is not whole,
+            and is raised again.
+        seconds: for the whole body, then the connection is cut; None: as long as it lasts.
+    """
+    async with aclosing(pieces):
+        if exchange.over:
+            return
+        streamed = Streamed(exchange)
+        exchange.relay = streamed
+        streamed.begin(status, headers)
+        if has_body(exchange.request.method, status):
+            await streamed.carry(pieces, seconds)
+        if not exchange.over:
+            exchange.finish()
+
+
+class Streamed:
+    """The carrier of such a response."""
+
+    __slots__ = ("_bound", "_chunked", "_exchange", "_readable")
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+        self._chunked = exchange.request.version == b"1.1"
+        self._bound: asyncio.Timeout | None = None
+        self._readable = asyncio.Event()  # the client reads
+        self._readable.set()
+
+    # the exchange's side
+
+    def cancel(self) -> None:
+        """The client is gone: wait for no more pieces."""
+        if self._bound is not None and not self._bound.expired():
+            self._bound.reschedule(asyncio.get_running_loop().time())
+
+    def choke(self, *, choked: bool) -> None:
+        """The client does not read for now, or does again."""
+        if choked:
+            self._readable.clear()
+        else:
+            self._readable.set()
+
+    # the response
+
+    def begin(self, status: int, headers: Headers) -> None:
+        """Send the head."""
+        request, client = self._exchange.request, self._exchange.client
+        self._exchange.status = status
+        full = [*headers, date_header()]
+        if self._chunked:
+            full.append(CHUNKED_HEADER)
+        full += persistence(request.version, keep=client.keeps(able=self._chunked))
+        client.write(head(status, reason_of(status), full))
+
+    async def carry(self, pieces: AsyncGenerator[bytes, None], seconds: float | None) -> None:
+        """Send the body, or cut the connection in the middle of it."""
+        try:
+            async with asyncio.timeout(seconds) as self._bound:
+                async for piece in pieces:
+                    self._send(piece)
+                    await asyncio.sleep(0)
+                    await self._readable.wait()
+        except BaseException as error:
+            late = isinstance(error, TimeoutError) and self._bound is not None and self._bound.expired()
+            self._cut("response took too long" if late else "response could not be made to its end")
+            if not late:
+                raise
+        if self._chunked and not self._exchange.over:
+            self._exchange.client.write(last_chunk([]))
+
+    def _send(self, piece: bytes) -> None:
+        if piece and not self._exchange.over:  # an empty chunk would be the last
+            self._exchange.sent += len(piece)
+            self._exchange.client.write(chunk(piece) if self._chunked else piece)
+
+    def _cut(self, reason: str) -> None:
+        """End the connection at once: a client that does not read would hold it, and see nothing wrong later."""
+        exchange = self._exchange
+        if not exchange.over:
+            exchange.error = reason
+            exchange.break_off(reset=not self._chunked, flush=False)
