@@ -10,17 +10,16 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, NamedTuple, cast
 
-import structlog
-
 from ratelimitd.algorithms import SATURATED, SECOND, Decision, counter_key
 from ratelimitd.descriptor_text import show
 from ratelimitd.limiter import Ask, Charge, Failure, OverLimitCache, Plan, Store
 from ratelimitd.limiter import Request as Asked
+from ratelimitd.observe.logs import get_logger
 
 from .http import Handler, Request, Response, as_json
 from .key_query import Read, asked
 
-log = structlog.stdlib.get_logger(__name__)
+log = get_logger(__name__)
 
 BUDGET: Final = SECOND
 """µs a store may take here. A person waits, so a Redis that is merely slow should still be looked at."""

@@ -10,15 +10,14 @@ from collections.abc import Callable, Mapping
 from ipaddress import ip_address
 from typing import Final
 
-import structlog
-
 from ratelimitd.algorithms import ALGORITHMS, SECOND, make_rate
 from ratelimitd.config.values import bearer
 from ratelimitd.net.files import Stamp, read_regular, stamp
+from ratelimitd.observe.logs import get_logger
 
 from .http import Handler, Request, Response, as_json
 
-log = structlog.stdlib.get_logger(__name__)
+log = get_logger(__name__)
 
 WRONG: Final = make_rate("token_bucket", 10, 60 * SECOND)
 """Requests without the right token: ten at once, as a person with an old token in his shell makes, then one in 6 s."""

@@ -3,11 +3,10 @@
 import asyncio
 from typing import Final
 
-import structlog
-
 from ratelimitd import http1
 from ratelimitd.http1 import Exchange, Refusal, Server, ServerOptions, Sweeper, read_body, stream
 from ratelimitd.net.listen import address, bind
+from ratelimitd.observe.logs import get_logger
 
 from . import wire
 from .http import Response, Routes, respond
@@ -35,7 +34,7 @@ CONNECTIONS: Final = 10_000
 """Open at once, then 503: the proxy's default. One address has no lower bound: callers of /json, Prometheus and kubelet
 may all come from the address of one sidecar or node, and a probe that was turned away would restart us."""
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class Pages:

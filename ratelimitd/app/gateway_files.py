@@ -3,20 +3,19 @@
 import asyncio
 from collections.abc import Callable, Mapping
 
-import structlog
-
 from ratelimitd.gateway.client_address import trust
 from ratelimitd.gateway.file import domain_of, read_gateway
 from ratelimitd.gateway.model import Backend, Gateway
 from ratelimitd.gateway.proxy import Live, Proxy
 from ratelimitd.gateway.routing import Router, key_headers
 from ratelimitd.http1 import Handler, Server, Sweeper, Upstream
+from ratelimitd.observe.logs import get_logger
 from ratelimitd.policy import Policy, PolicyError, PolicyErrors
 from ratelimitd.sources import read_file
 
 from .policies import Accept
 
-log = structlog.stdlib.get_logger(__name__)
+log = get_logger(__name__)
 
 FIXED = ("listen", "tls", "admin")
 """What of a file is only read at the start, since ports are bound then."""

@@ -7,11 +7,10 @@ from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack
 from typing import Any, Final, NamedTuple
 
-import structlog
 import uvloop
 
 from ratelimitd import __version__
-from ratelimitd.observe.logs import configure, hide
+from ratelimitd.observe.logs import configure, get_logger, hide
 from ratelimitd.observe.loop import LoopLag, tame_collector
 from ratelimitd.settings import Settings
 from ratelimitd.sources import Source, Watch, describe, signature
@@ -19,7 +18,7 @@ from ratelimitd.sources import Source, Watch, describe, signature
 from .redis import hide_passwords
 from .service import Service
 
-log = structlog.stdlib.get_logger(__name__)
+log = get_logger(__name__)
 
 CONNECT_FIRST: Final = 1.0
 """Seconds the start waits for Redis: far more than a connection takes, and a Redis that hangs keeps nobody up."""

@@ -5,10 +5,9 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Final, NamedTuple
 
-import structlog
-
 from ratelimitd.gateway.model import DEFAULT_ALGORITHM as GATEWAY_ALGORITHM
 from ratelimitd.limiter import KeyMaker, Planner, Tallies, key_maker
+from ratelimitd.observe.logs import get_logger
 from ratelimitd.observe.loop import batches
 from ratelimitd.policy import UNSALTED, OnStoreFailure, Policy, PolicyErrors
 from ratelimitd.settings import Settings
@@ -16,7 +15,7 @@ from ratelimitd.sources import GatewayFile, Loaded, RuntimeFolder, Source, descr
 
 from .engine import Parts, plan_options
 
-log = structlog.stdlib.get_logger(__name__)
+log = get_logger(__name__)
 
 PLANS_FREED: Final = 200
 """Plans freed before the loop may turn: about a quarter of a millisecond of work."""

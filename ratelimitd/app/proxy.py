@@ -8,8 +8,6 @@ from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 
-import structlog
-
 from ratelimitd import __version__
 from ratelimitd.admin import Pages, Routes, gateway_routes, listen
 from ratelimitd.gateway.access_log import AccessLog, Account, Handled
@@ -20,6 +18,7 @@ from ratelimitd.http1 import Peer, Refusal, Server, Sweeper
 from ratelimitd.net.listen import address, bind
 from ratelimitd.net.tls import TlsFiles
 from ratelimitd.observe.health import Health
+from ratelimitd.observe.logs import get_logger
 from ratelimitd.observe.loop import LoopLag
 from ratelimitd.policy import PolicyErrors
 from ratelimitd.settings import Settings
@@ -35,7 +34,7 @@ from .policies import Policies
 from .serve import open_grpc
 from .service import Service
 
-log = structlog.stdlib.get_logger(__name__)
+log = get_logger(__name__)
 
 
 def run(settings: Settings, config: str | None, *, with_service: bool) -> int:

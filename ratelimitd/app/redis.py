@@ -3,17 +3,15 @@
 from collections.abc import Callable
 from typing import Final
 
-import structlog
-
 from ratelimitd.config.redis_address import Credentials
 from ratelimitd.net.files import read_regular
-from ratelimitd.observe.logs import hide
+from ratelimitd.observe.logs import get_logger, hide
 from ratelimitd.observe.metrics import STORE_BUCKETS, Histogram
 from ratelimitd.settings import MAIN_REDIS, PER_SECOND_REDIS, Settings
 from ratelimitd.settings.redis_url import credentials
 from ratelimitd.stores.redis import ConnectOptions, Observer, RedisOptions, Tls
 
-log = structlog.stdlib.get_logger(__name__)
+log = get_logger(__name__)
 
 BATCH_BUCKETS: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0)
 """Charges of a script call; 128 are the most that share one."""

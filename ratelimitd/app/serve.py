@@ -3,11 +3,10 @@
 from contextlib import AsyncExitStack
 from functools import partial
 
-import structlog
-
 from ratelimitd import __version__
 from ratelimitd.http1 import Sweeper
 from ratelimitd.observe.health import Health
+from ratelimitd.observe.logs import get_logger
 from ratelimitd.observe.loop import LoopLag
 from ratelimitd.rls import GrpcHealth, handlers
 from ratelimitd.rls.decision_log import narrate
@@ -21,7 +20,7 @@ from .listen import Serving, grpc_server
 from .policies import Policies, source_of
 from .service import Service
 
-log = structlog.stdlib.get_logger(__name__)
+log = get_logger(__name__)
 
 
 def run(settings: Settings, config: tuple[str, ...]) -> int:

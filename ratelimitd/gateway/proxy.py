@@ -8,12 +8,11 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final, NamedTuple
 
-import structlog
-
 from ratelimitd.algorithms import SECOND
 from ratelimitd.http1 import Exchange, Handler, Headers, Refusal, Request, Summary, Upstream, to_upstream
 from ratelimitd.limiter import Answer, Ask, Engine, Plan
 from ratelimitd.limiter import Request as LimitRequest
+from ratelimitd.observe.logs import get_logger
 from ratelimitd.policy import Descriptor
 
 from .access_log import Handled
@@ -23,7 +22,7 @@ from .model import Gateway
 from .paths import PathError, target
 from .routing import Routed, Router, repeated
 
-log = structlog.stdlib.get_logger(__name__)
+log = get_logger(__name__)
 
 _SANE_ID: Final = re.compile(rb"[A-Za-z0-9._:+/=@-]{1,128}")
 """A request id we pass on: what UUIDs, trace ids and their like are made of, and nothing that breaks a log."""

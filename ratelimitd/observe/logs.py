@@ -1,6 +1,6 @@
 """Logs: one stream for us and the libraries, JSON or text, with every secret masked.
 
-Modules log with ``structlog.stdlib.get_logger(__name__)``; libraries log with ``logging`` and come out the same way.
+Modules log with ``get_logger(__name__)``; libraries log with ``logging``, and their records take the same way.
 """
 
 import logging
@@ -33,6 +33,9 @@ LEVELS: Final[Mapping[str, int]] = {
 _USERINFO: Final = re.compile(r"(\w://)[^\s\"'<>]*@")
 
 _secrets: set[str] = set()
+
+get_logger: Final = structlog.stdlib.get_logger
+"""Return the logger of a module, by its name."""
 
 
 def hide(secret: str) -> None:

@@ -1,12 +1,11 @@
 """A decision in words, for people who watch the log (LOG_DECISIONS). It shows what callers sent, so it is not on."""
 
-import structlog
-
 from ratelimitd.limiter import Answer, Plan
+from ratelimitd.observe.logs import get_logger
 
 from .encode import shown_unit
 
-log = structlog.stdlib.get_logger(__name__)
+log = get_logger(__name__)
 
 
 def narrate(plan: Plan, answer: Answer) -> None:

@@ -6,16 +6,15 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
-import structlog
-
 from ratelimitd.algorithms import SECOND
 from ratelimitd.limiter import Answer, Ask, Done, Engine, NoPolicyError, Plan, Tallies
+from ratelimitd.observe.logs import get_logger
 from ratelimitd.transport import Call, GrpcStatus
 
 from .decode import Bounds, RequestError, decode
 from .encode import EncodeOptions, response
 
-log = structlog.stdlib.get_logger(__name__)
+log = get_logger(__name__)
 
 SHOULD_RATE_LIMIT = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit"
 NOT_LOADED = "no rate limit configuration loaded"
