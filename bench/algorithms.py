@@ -15,7 +15,8 @@ from bench.report import Report
 from ratelimitd.algorithms import ALGORITHMS, SECOND, make_rate
 from ratelimitd.config.redis_address import Deployment, RedisAddress
 from ratelimitd.limiter import Ask, Failure, Plan, Planner, PlanOptions, Request, Tallies, key_maker
-from ratelimitd.policy import Descriptor, parse
+from ratelimitd.policy import Descriptor
+from ratelimitd.policy_file import parse
 from ratelimitd.stores import MemoryStore, RedisStore
 from ratelimitd.stores.redis import ConnectOptions, RedisOptions
 from testkit import server

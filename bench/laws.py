@@ -8,7 +8,8 @@ from bench.fleet import SIZE
 from bench.policy import DOMAIN
 from ratelimitd.algorithms import counter_key
 from ratelimitd.limiter import Planner, PlanOptions, Request, Tallies, key_maker
-from ratelimitd.policy import Descriptor, parse
+from ratelimitd.policy import Descriptor
+from ratelimitd.policy_file import parse
 from testkit.redis_cluster import RedisCluster
 
 LIMIT: Final = 50

@@ -10,8 +10,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from ratelimitd.cli import main
-from ratelimitd.policy import Descriptor, Policy, assemble, examine
+from ratelimitd.policy import Descriptor, Policy, assemble
 from ratelimitd.policy.rows import Row
+from ratelimitd.policy_file import examine
 from ratelimitd.simulate import (
     Event,
     LoadError,

@@ -9,7 +9,7 @@ from bench.fleet import SIZE
 from bench.injections import Injected, Pace, Scenario, quiet, resets
 from bench.laws import LAWS, SHARE, counter_slot, policy
 from bench.trace import Call
-from ratelimitd.policy import parse
+from ratelimitd.policy_file import parse
 
 DAY = 1_700_000_000.0
 PACE = Pace(before=2.0, fault=1.0, settle=1.0, after=2.0)

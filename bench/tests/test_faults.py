@@ -10,7 +10,8 @@ from bench.faults import COLUMNS, RATE, Log, Watch, _data, _kinds, _read, _row, 
 from bench.policy import PLENTY
 from bench.rigs import FAULTS
 from bench.trace import Call
-from ratelimitd.policy import OnStoreFailure, parse
+from ratelimitd.policy import OnStoreFailure
+from ratelimitd.policy_file import parse
 from ratelimitd.proto import message
 
 DAY = 1_700_000_000.0

@@ -8,7 +8,7 @@ import pytest
 from bench import rls
 from bench.load import FailedCallsError, Load, build, frame, parse_h2load, parse_wrk, result, run
 from bench.policy import KEYS, policy, requests, user
-from ratelimitd.policy import parse
+from ratelimitd.policy_file import parse
 from ratelimitd.proto import message
 from testkit.errors import BenchError
 from testkit.server import service

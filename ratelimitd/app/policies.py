@@ -5,13 +5,22 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Final, NamedTuple
 
-from ratelimitd.gateway.model import DEFAULT_ALGORITHM as GATEWAY_ALGORITHM
 from ratelimitd.limiter import KeyMaker, Planner, Tallies, key_maker
 from ratelimitd.observe.logs import get_logger
 from ratelimitd.observe.loop import batches
 from ratelimitd.policy import UNSALTED, OnStoreFailure, Policy, PolicyErrors
 from ratelimitd.settings import Settings
-from ratelimitd.sources import GatewayFile, Loaded, RuntimeFolder, Source, describe, dismantle, load, named
+from ratelimitd.sources import (
+    GATEWAY_ALGORITHM,
+    GatewayFile,
+    Loaded,
+    RuntimeFolder,
+    Source,
+    describe,
+    dismantle,
+    load,
+    named,
+)
 
 from .engine import Parts, plan_options
 

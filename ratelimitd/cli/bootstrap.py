@@ -8,9 +8,10 @@ from typing import Final, NamedTuple
 import click
 
 from ratelimitd.gateway.file import domain_of, read_gateway
-from ratelimitd.gateway.model import DEFAULT_ALGORITHM, Gateway
-from ratelimitd.policy import UPSTREAM_ALGORITHM, Domain, DomainRow, Parsed, PolicyErrors, Row, assemble, examine
-from ratelimitd.sources import GatewayFile, read_file, read_files, tiers_beside
+from ratelimitd.gateway.model import Gateway
+from ratelimitd.policy import UPSTREAM_ALGORITHM, Domain, DomainRow, PolicyErrors, Row, assemble
+from ratelimitd.policy_file import Parsed, examine
+from ratelimitd.sources import GATEWAY_ALGORITHM, GatewayFile, read_file, read_files, tiers_beside
 
 from .flags import ERROR, OK
 
@@ -116,13 +117,13 @@ def command(file: str, options: BootstrapOptions) -> str:
 
 def _policies(gateway: Gateway) -> tuple[Domain, list[str]]:
     """Return the gateway's domain, and remarks on settings that the service needs to behave in the same way."""
-    parsed = _parsed(gateway, DEFAULT_ALGORITHM)
+    parsed = _parsed(gateway, GATEWAY_ALGORITHM)
     if parsed.errors:
         raise PolicyErrors(parsed.errors)
     remarks = []
     if _relevant(gateway, _parsed(gateway, UPSTREAM_ALGORITHM)) != _relevant(gateway, parsed):
         remarks.append(
-            f"policies: limits without an algorithm default to {DEFAULT_ALGORITHM} in a gateway file:"
+            f"policies: limits without an algorithm default to {GATEWAY_ALGORITHM} in a gateway file:"
             f" serve the same file (ratelimitd serve --config {gateway.file}), or set default_algorithm in it"
         )
     return domain_of(gateway, assemble(parsed.rows)), remarks

@@ -10,7 +10,7 @@ from ratelimitd.config.values import boolean
 from ratelimitd.settings import ROWS, Settings, Status
 
 if TYPE_CHECKING:
-    from ratelimitd.policy import Parsed
+    from ratelimitd.policy_file import Parsed
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -77,15 +77,15 @@ def examples(*lines: str) -> str:
 def examined(paths: Iterable[Path], default_algorithm: str, *, merge_domains: bool) -> "Parsed":
     """Parse the policy files at these paths, or a gateway file, and return all errors and warnings."""
     from ratelimitd.gateway.file import read_gateway  # noqa: PLC0415  the engine
-    from ratelimitd.gateway.model import DEFAULT_ALGORITHM  # noqa: PLC0415  the engine
-    from ratelimitd.policy import Parsed, PolicyErrors, Summary, examine  # noqa: PLC0415  the engine
-    from ratelimitd.sources.files import GatewayFile, named, read_file, read_files, tiers_beside  # noqa: PLC0415  the engine
+    from ratelimitd.policy import PolicyErrors, Summary  # noqa: PLC0415  the engine
+    from ratelimitd.policy_file import Parsed, examine  # noqa: PLC0415  the engine
+    from ratelimitd.sources import GATEWAY_ALGORITHM, GatewayFile, named, read_file, read_files, tiers_beside  # noqa: PLC0415  the engine
 
     source = named(tuple(map(str, paths)))
     try:
         if isinstance(source, GatewayFile):
             read_gateway(source.path, read_file(source.path), for_envoy=True)
-            default_algorithm = DEFAULT_ALGORITHM
+            default_algorithm = GATEWAY_ALGORITHM
         files = read_files(source)
     except PolicyErrors as error:
         return Parsed([], list(error.errors), [], Summary(0, 0, 0))

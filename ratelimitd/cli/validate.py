@@ -10,7 +10,7 @@ import click
 from .flags import OK, examined, examples, policy_flags
 
 if TYPE_CHECKING:
-    from ratelimitd.policy import Parsed
+    from ratelimitd.policy_file import Parsed
 
 
 @click.command(

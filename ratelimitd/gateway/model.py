@@ -7,9 +7,6 @@ from ratelimitd.http1.model import Endpoint
 from ratelimitd.http1.options import ServerOptions, UpstreamOptions
 from ratelimitd.policy import Unit
 
-DEFAULT_ALGORITHM: Final = "token_bucket"
-"""Of limits in a gateway's policies that name none: people before a gateway click in bursts."""
-
 RATE_LIMITED: Final = 429
 """Too Many Requests (RFC 6585)."""
 

@@ -1,4 +1,4 @@
-"""WHAT is limited: the policy file, its values, and how a request finds its limits."""
+"""WHAT is limited: domains, descriptors and limits as values, and how a request finds its limits."""
 
 from ratelimitd.config.problems import PolicyError, PolicyErrors
 
@@ -18,18 +18,34 @@ from .model import (
     Policy,
     Unit,
 )
-from .parse import Content, Parsed, Summary, examine, parse
-from .rows import SLICE_ROWS, Assembly, DomainRow, KeysRow, NodeRow, Row, Slice, assemble, slices
-from .tiers import Beside
+from .rows import (
+    DETAILED_METRIC,
+    SHARE_THRESHOLD,
+    SLICE_ROWS,
+    VALUE_TO_METRIC,
+    Assembly,
+    DomainRow,
+    KeysRow,
+    NodeRow,
+    Row,
+    Slice,
+    Summary,
+    assemble,
+    keys_rows,
+    slices,
+)
+from .wildcards import STAR
 
 __all__ = [
+    "DETAILED_METRIC",
+    "SHARE_THRESHOLD",
     "SLICE_ROWS",
+    "STAR",
     "UNIT_SECONDS",
     "UNSALTED",
     "UPSTREAM_ALGORITHM",
+    "VALUE_TO_METRIC",
     "Assembly",
-    "Beside",
-    "Content",
     "Descriptor",
     "Domain",
     "DomainRow",
@@ -42,7 +58,6 @@ __all__ = [
     "Node",
     "NodeRow",
     "OnStoreFailure",
-    "Parsed",
     "Policy",
     "PolicyError",
     "PolicyErrors",
@@ -51,10 +66,9 @@ __all__ = [
     "Summary",
     "Unit",
     "assemble",
-    "examine",
     "identify",
+    "keys_rows",
     "match",
-    "parse",
     "recounted",
     "slices",
 ]

@@ -27,6 +27,14 @@ VALUE_TO_METRIC: Final = 2
 SHARE_THRESHOLD: Final = 4
 
 
+class Summary(NamedTuple):
+    """How much a policy holds."""
+
+    domains: int
+    descriptors: int
+    limits: int
+
+
 class DomainRow(NamedTuple):
     """The root of a domain."""
 

@@ -1,6 +1,7 @@
 """Where policies come from: folders and files, watched."""
 
 from .files import (
+    GATEWAY_ALGORITHM,
     GatewayFile,
     Paths,
     RuntimeFolder,
@@ -18,6 +19,7 @@ from .loader import Loaded, dismantle, load
 from .watch import Watch
 
 __all__ = [
+    "GATEWAY_ALGORITHM",
     "GatewayFile",
     "Loaded",
     "Paths",

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from hashlib import sha256
 from typing import BinaryIO, Final, TypeVar
 
-from ratelimitd.policy import SLICE_ROWS, Beside, PolicyError, PolicyErrors, Summary, examine, slices
+from ratelimitd.policy import SLICE_ROWS, PolicyError, PolicyErrors, Summary, slices
+from ratelimitd.policy_file import Beside, examine
 
 from .files import describe, read_files, tiers_beside
 from .frames import LENGTH, End, Frame, Job, Problems, Remarks, pack, unpack

@@ -7,11 +7,13 @@ import stat
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from ratelimitd.config.yaml_nodes import YamlError, YamlList, YamlMap, YamlScalar, is_null, load_yaml, value_of
 from ratelimitd.net.files import read_regular, stamp
-from ratelimitd.policy import Beside, Content, PolicyError, PolicyErrors
+from ratelimitd.policy import PolicyError, PolicyErrors
+
+if TYPE_CHECKING:
+    from ratelimitd.policy_file import Beside, Content
 
 BYTES_MAX: Final = 24 << 20
 """All policy files together: 100,000 rules take 10 MB, and the child that parses them 40 times their size."""
@@ -59,6 +61,9 @@ class GatewayFile(NamedTuple):
 
     path: str
 
+
+GATEWAY_ALGORITHM: Final = "token_bucket"
+"""Algorithm of a gateway file's limits that name none: people in front of a gateway click in bursts."""
 
 Source = RuntimeFolder | Paths | GatewayFile
 
@@ -115,7 +120,7 @@ def read_file(path: str | Path) -> bytes:
     return _content(path, BYTES_MAX)
 
 
-def read_files(source: Source, seen: Callable[[bytes], object] = lambda _: None) -> list[tuple[str, Content]]:
+def read_files(source: Source, seen: Callable[[bytes], object] = lambda _: None) -> "list[tuple[str, Content]]":
     """Read every file of a source to (name, content). Raises PolicyErrors for what cannot be read.
 
     ``seen`` is given each content as it was read, in the order of the files.
@@ -140,11 +145,13 @@ def read_files(source: Source, seen: Callable[[bytes], object] = lambda _: None)
         raise PolicyErrors(errors)
     if isinstance(source, GatewayFile):
         (name, content), *others = contents
-        return [*_inline(name, content), *others]
+        from .gateway_file import inline_policies  # noqa: PLC0415  YAML, for this kind of source alone
+
+        return [*inline_policies(name, content), *others]
     return list(contents)
 
 
-def tiers_beside(source: Source) -> Beside:
+def tiers_beside(source: Source) -> "Beside":
     """Return what reads the ``tiers_file`` of a policy file of this source, relative to that file."""
 
     def read(file: str, named: str) -> tuple[str, bytes]:
@@ -201,23 +208,12 @@ def _gateway_files(path: Path) -> list[PolicyFile]:
 
 @lru_cache(maxsize=FILES_REMEMBERED)
 def _policies_path(path: Path, _stamp: tuple[object, ...]) -> str:
-    """Return where a gateway file says its policies are; nothing when they are in it, or it is not right."""
+    from .gateway_file import policies_path  # noqa: PLC0415  YAML, for this kind of source alone
+
     try:
-        policies = value_of(load_yaml(read_file(path)), "policies")
-    except (OSError, YamlError):
+        return policies_path(read_file(path))
+    except OSError:
         return ""
-    return policies.text if isinstance(policies, YamlScalar) and not is_null(policies) else ""
-
-
-def _inline(name: str, content: bytes) -> list[tuple[str, Content]]:
-    """Return the policies in a gateway file: one, or a list of them, or none. Raises PolicyErrors."""
-    try:
-        policies = value_of(load_yaml(content), "policies")
-    except YamlError as error:
-        raise PolicyErrors([PolicyError(name, error.line, str(error))]) from None
-    if isinstance(policies, YamlList):
-        return [(name, item) for item in policies.items]
-    return [(name, policies)] if isinstance(policies, YamlMap) else []
 
 
 def _stamp(path: Path) -> tuple[object, ...]:

@@ -19,7 +19,8 @@ from ratelimitd.limiter import (
     key_maker,
 )
 from ratelimitd.limiter import Request as Asked
-from ratelimitd.policy import Descriptor, parse
+from ratelimitd.policy import Descriptor
+from ratelimitd.policy_file import parse
 from ratelimitd.stores.memory import MemoryStore
 
 SECOND = 1_000_000

@@ -5,7 +5,8 @@ from contextlib import suppress
 import pytest
 
 from ratelimitd.config.yaml_nodes import YamlError, load_yaml
-from ratelimitd.policy import Policy, PolicyErrors, parse
+from ratelimitd.policy import Policy, PolicyErrors
+from ratelimitd.policy_file import parse
 from ratelimitd.proto import message
 from tests.fuzz.documents import bombs
 from tests.fuzz.policies import TEMPLATES, policy_files

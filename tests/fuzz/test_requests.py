@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from ratelimitd.limiter import Engine, Modes, OverLimitCache, Planner, PlanOptions, Tallies, key_maker
 from ratelimitd.limiter.plan import TOGETHER_MAX
 from ratelimitd.observe.metrics import Counters
-from ratelimitd.policy import parse
+from ratelimitd.policy_file import parse
 from ratelimitd.proto import message
 from ratelimitd.rls import Bounds, EncodeOptions, RateLimitService, ServiceOptions
 from ratelimitd.rls.decision_log import narrate

@@ -6,11 +6,11 @@ import pytest
 
 from ratelimitd.gateway.default import default_file
 from ratelimitd.gateway.file import domain_of, read_gateway
-from ratelimitd.gateway.model import DEFAULT_ALGORITHM
 from ratelimitd.gateway.routing import Router
 from ratelimitd.limiter import Planner, PlanOptions, Request, Tallies, key_maker
-from ratelimitd.policy import PolicyErrors, assemble, examine
-from ratelimitd.sources import GatewayFile, read_files, tiers_beside
+from ratelimitd.policy import PolicyErrors, assemble
+from ratelimitd.policy_file import examine
+from ratelimitd.sources import GATEWAY_ALGORITHM, GatewayFile, read_files, tiers_beside
 
 from .files import ask
 
@@ -27,7 +27,7 @@ def default(tmp_path):
 
 def _loaded(path):
     source = GatewayFile(str(path))
-    parsed = examine(read_files(source), default_algorithm=DEFAULT_ALGORITHM, beside=tiers_beside(source))
+    parsed = examine(read_files(source), default_algorithm=GATEWAY_ALGORITHM, beside=tiers_beside(source))
     assert (parsed.errors, parsed.warnings) == ([], [])
     return read_gateway(path.name, path.read_bytes()), assemble(parsed.rows)
 

@@ -10,7 +10,7 @@ from ratelimitd.config.yaml_nodes import load_yaml, value_of
 from ratelimitd.gateway.file import BALANCE, BREAKER, CONNECTIONS, LIMITS, gateway_reader, read_gateway
 from ratelimitd.gateway.routing import Router
 from ratelimitd.http1.options import ServerOptions, UpstreamOptions
-from ratelimitd.policy import examine
+from ratelimitd.policy_file import examine
 from tests.config.key_paths import key_paths
 
 PAGE = (Path(__file__).parents[2] / "docs" / "gateway.md").read_text()

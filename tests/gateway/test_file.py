@@ -11,7 +11,8 @@ from ratelimitd.gateway.model import Admin, Backend, EnvoyOnly, Gateway, Tls
 from ratelimitd.http1.balance import BalanceOptions
 from ratelimitd.http1.circuit_breaker import BreakerOptions
 from ratelimitd.http1.options import ServerOptions, UpstreamOptions
-from ratelimitd.policy import PolicyErrors, parse
+from ratelimitd.policy import PolicyErrors
+from ratelimitd.policy_file import parse
 
 from .files import gateway, limits
 

@@ -10,7 +10,7 @@ from ratelimitd.gateway.routing import Router
 from ratelimitd.http1 import Peer
 from ratelimitd.limiter import Engine, Planner, PlanOptions, Tallies, key_maker
 from ratelimitd.observe.metrics import Counters
-from ratelimitd.policy import parse
+from ratelimitd.policy_file import parse
 from ratelimitd.stores.memory import MemoryStore
 
 from .files import gateway, limits

@@ -17,7 +17,8 @@ from ratelimitd.limiter import (
     key_maker,
 )
 from ratelimitd.observe.metrics import Counters
-from ratelimitd.policy import Descriptor, parse
+from ratelimitd.policy import Descriptor
+from ratelimitd.policy_file import parse
 from ratelimitd.stores.memory import MemoryStore
 
 NOW = 1_000_000

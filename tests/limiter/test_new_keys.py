@@ -21,7 +21,8 @@ from ratelimitd.limiter import (
 )
 from ratelimitd.limiter.new_keys import PARTS, ROUND
 from ratelimitd.observe.metrics import Counters
-from ratelimitd.policy import Descriptor, Unit, parse
+from ratelimitd.policy import Descriptor, Unit
+from ratelimitd.policy_file import parse
 from ratelimitd.stores.memory import MemoryStore
 
 SECOND = 1_000_000

@@ -5,7 +5,8 @@ import pytest
 from ratelimitd.limiter import Modes, Planner, PlanOptions, Request, Tallies, key_maker
 from ratelimitd.limiter.plan import PLANS_BYTES, cost_of
 from ratelimitd.limiter.seam import COST_MAX
-from ratelimitd.policy import Descriptor, Unit, parse
+from ratelimitd.policy import Descriptor, Unit
+from ratelimitd.policy_file import parse
 
 POLICY = b"""
 domain: d

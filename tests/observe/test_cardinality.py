@@ -3,7 +3,7 @@
 from ratelimitd.app.exposition import service_families
 from ratelimitd.limiter import Engine, Planner, PlanOptions, Tallies, key_maker
 from ratelimitd.observe.metrics import Counters, render
-from ratelimitd.policy import parse
+from ratelimitd.policy_file import parse
 from ratelimitd.proto import message
 from ratelimitd.rls import RateLimitService, ServiceOptions
 from ratelimitd.stores.memory import MemoryStore

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from ratelimitd.admin.rlconfig import lines
 from ratelimitd.limiter import ENFORCED, NO_LIMIT, Answer, Planner, PlanOptions, Request, Tallies, key_maker
-from ratelimitd.policy import Descriptor, PolicyErrors, Unit, examine, identify, parse
+from ratelimitd.policy import Descriptor, PolicyErrors, Unit, identify
 from ratelimitd.policy.identity import network_of
 from ratelimitd.policy.model import Identity
+from ratelimitd.policy_file import examine, parse
 from ratelimitd.rls import EncodeOptions
 from ratelimitd.rls.encode import response
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from ratelimitd.policy import Descriptor, Domain, Match, Unit, match, parse
+from ratelimitd.policy import Descriptor, Domain, Match, Unit, match
+from ratelimitd.policy_file import parse
 
 
 def domain(text: str) -> Domain:

@@ -2,8 +2,9 @@
 
 import pickle
 
-from ratelimitd.policy import Assembly, Node, assemble, examine, slices
+from ratelimitd.policy import Assembly, Node, assemble, slices
 from ratelimitd.policy.rows import NodeRow
+from ratelimitd.policy_file import examine
 
 HEAD = "domain: test-domain\ndescriptors:\n"
 

@@ -2,7 +2,7 @@ import pytest
 
 from ratelimitd.limiter import ENFORCED, Engine, Failure, FailureKind, Planner, PlanOptions, Tallies, key_maker
 from ratelimitd.observe.metrics import Counters
-from ratelimitd.policy import parse
+from ratelimitd.policy_file import parse
 from ratelimitd.proto import message
 from ratelimitd.rls import RateLimitService, ServiceOptions
 from ratelimitd.stores.memory import MemoryStore

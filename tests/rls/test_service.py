@@ -4,7 +4,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ratelimitd.limiter import Modes, PlanOptions
-from ratelimitd.policy import parse
+from ratelimitd.policy_file import parse
 from ratelimitd.proto import message
 from ratelimitd.rls import Bounds, EncodeOptions, ServiceOptions
 from ratelimitd.stores.memory import MemoryStore

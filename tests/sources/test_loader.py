@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from ratelimitd.policy import Domain, Node, Policy, PolicyErrors, Slice, parse
+from ratelimitd.policy import Domain, Node, Policy, PolicyErrors, Slice
 from ratelimitd.policy.rows import SLICE_ROWS
+from ratelimitd.policy_file import parse
 from ratelimitd.sources import loader
 from ratelimitd.sources.child import perform
 from ratelimitd.sources.files import GatewayFile, Paths, RuntimeFolder

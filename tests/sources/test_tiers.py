@@ -4,7 +4,8 @@ from hashlib import sha256
 
 import pytest
 
-from ratelimitd.policy import PolicyErrors, examine
+from ratelimitd.policy import PolicyErrors
+from ratelimitd.policy_file import examine
 from ratelimitd.sources import GatewayFile, Paths, RuntimeFolder, load, read_files, signature, tiers_beside
 
 POLICY = """\

@@ -24,9 +24,7 @@ from ratelimitd.config.readers import (
 )
 from ratelimitd.config.values import UINT32_MAX
 from ratelimitd.config.yaml_nodes import BINARY_TAG, YamlList, YamlMap, YamlNode, YamlScalar, resolve
-
-from .model import OnStoreFailure
-from .wildcards import STAR
+from ratelimitd.policy import STAR, OnStoreFailure
 
 UPSTREAM_KEYS: Final = frozenset(
     {

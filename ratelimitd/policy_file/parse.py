@@ -7,14 +7,28 @@ from typing import Final, NamedTuple, TypeVar
 from ratelimitd.config.problems import Notes, PolicyError, PolicyErrors
 from ratelimitd.config.readers import Fields
 from ratelimitd.config.yaml_nodes import YamlError, YamlMap, YamlNode, is_null, load_yaml, value_of
+from ratelimitd.policy import (
+    DETAILED_METRIC,
+    SHARE_THRESHOLD,
+    STAR,
+    UPSTREAM_ALGORITHM,
+    VALUE_TO_METRIC,
+    DomainRow,
+    Identity,
+    Limit,
+    NodeRow,
+    OnStoreFailure,
+    Policy,
+    Row,
+    Summary,
+    assemble,
+    keys_rows,
+)
 
 from .fields import TOP, maps_of, read_fields
 from .limits import LimitMaker, Traits
 from .metadata import read_metadata
-from .model import UPSTREAM_ALGORITHM, Identity, Limit, OnStoreFailure, Policy
-from .rows import DETAILED_METRIC, SHARE_THRESHOLD, VALUE_TO_METRIC, DomainRow, NodeRow, Row, assemble, keys_rows
 from .tiers import Beside, Side, named_file, read_identity
-from .wildcards import STAR
 
 _T = TypeVar("_T")
 
@@ -29,14 +43,6 @@ FLAGS: Final = (
     ("value_to_metric", VALUE_TO_METRIC),
     ("share_threshold", SHARE_THRESHOLD),
 )
-
-
-class Summary(NamedTuple):
-    """How much a policy holds."""
-
-    domains: int
-    descriptors: int
-    limits: int
 
 
 class Parsed(NamedTuple):

@@ -6,9 +6,9 @@ from ratelimitd.algorithms import SECOND, Rate, RateError, deviation, make_rate
 from ratelimitd.config.problems import Notes
 from ratelimitd.config.readers import Fields
 from ratelimitd.config.yaml_nodes import YamlList, YamlMap
+from ratelimitd.policy import UNIT_SECONDS, UPSTREAM_ALGORITHM, Limit, OnStoreFailure, Unit
 
 from .fields import maps_of, read_fields
-from .model import UNIT_SECONDS, UPSTREAM_ALGORITHM, Limit, OnStoreFailure, Unit
 
 UNITS: Final = {unit.name: unit for unit in UNIT_SECONDS}
 

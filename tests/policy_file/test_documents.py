@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from ratelimitd.algorithms import ALGORITHMS
-from ratelimitd.policy import OnStoreFailure, Unit, examine, match, parse
-from ratelimitd.policy.fields import OWN_KEYS, UPSTREAM_KEYS
+from ratelimitd.policy import OnStoreFailure, Unit, match
 from ratelimitd.policy.model import Descriptor
+from ratelimitd.policy_file import examine, parse
+from ratelimitd.policy_file.fields import OWN_KEYS, UPSTREAM_KEYS
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "policies.md").read_text()

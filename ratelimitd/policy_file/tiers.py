@@ -21,9 +21,9 @@ from ratelimitd.config.yaml_nodes import (
     load_yaml,
     value_of,
 )
+from ratelimitd.policy import Identity
 
 from .fields import LEVELS, name_without_star, text_or_binary
-from .model import Identity
 
 REMOTE_ADDRESS: Final = b"remote_address"
 """The descriptor key of Envoy's action of that name."""

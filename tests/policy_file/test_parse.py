@@ -4,19 +4,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ratelimitd.policy import (
-    Domain,
-    Limit,
-    OnStoreFailure,
-    PolicyErrors,
-    Unit,
-    assemble,
-    examine,
-    match,
-    parse,
-)
-from ratelimitd.policy.fields import LEVELS, OWN_KEYS, UPSTREAM_KEYS
+from ratelimitd.policy import Domain, Limit, OnStoreFailure, PolicyErrors, Unit, assemble, match
 from ratelimitd.policy.model import Descriptor
+from ratelimitd.policy_file import examine, parse
+from ratelimitd.policy_file.fields import LEVELS, OWN_KEYS, UPSTREAM_KEYS
 
 HEAD = "domain: test-domain\ndescriptors:\n"
 

@@ -2,11 +2,12 @@
 
 import pytest
 
-from ratelimitd.policy import PolicyErrors, examine, parse, slices
-from ratelimitd.policy.limits import LIMITS_MAX
-from ratelimitd.policy.metadata import METADATA_MAX
-from ratelimitd.policy.parse import SAME_ENDS_MAX
+from ratelimitd.policy import PolicyErrors, slices
 from ratelimitd.policy.rows import SLICE_ROWS
+from ratelimitd.policy_file import examine, parse
+from ratelimitd.policy_file.limits import LIMITS_MAX
+from ratelimitd.policy_file.metadata import METADATA_MAX
+from ratelimitd.policy_file.parse import SAME_ENDS_MAX
 
 
 def several(count):
