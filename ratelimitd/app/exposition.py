@@ -136,7 +136,8 @@ def _redis_families(parts: Parts, redis: RedisStore) -> list[Family]:
         ),
         single(
             "ratelimitd_redis_torn_total", "counter",
-            "Requests over several slots that were charged in part instead of all or nothing.", lambda: redis.torn,
+            "Requests over several slots that were charged in part instead of all or nothing.",
+            lambda: redis.charged_in_part,
         ),
         single(
             "ratelimitd_redis_clock_skew_seconds", "gauge", "Redis' clock minus ours.", lambda: redis.skew,

@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Final, TypeVar
 
 from ratelimitd.config.redis_address import RedisAddress
-from ratelimitd.stores.redis.connection import LinkError
+from ratelimitd.stores.redis.connection import RedisConnectionError
 
 T = TypeVar("T")
 
@@ -47,12 +47,12 @@ async def within(seconds: float, call: Callable[[], T]) -> T:
 
 
 async def resolve(address: RedisAddress) -> None:
-    """Look a name up. Raises LinkError when it is not known, or nobody says so in time."""
+    """Look a name up. Raises RedisConnectionError when it is not known, or nobody says so in time."""
     if address.path:
         return
     try:
         await within(NAMES, lambda: socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM))
     except TimeoutError as error:
-        raise LinkError(f"the name {address.host} was not looked up within {NAMES:g} s") from error
+        raise RedisConnectionError(f"the name {address.host} was not looked up within {NAMES:g} s") from error
     except OSError as error:
-        raise LinkError(f"the name {address.host} is not known: {error.strerror or error}") from error
+        raise RedisConnectionError(f"the name {address.host} is not known: {error.strerror or error}") from error

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 
 from ratelimitd.app.redis import hide_passwords, redis_options
 from ratelimitd.settings import MAIN_REDIS, PER_SECOND_REDIS, Settings
-from ratelimitd.stores.redis.connection import Link, LinkError
+from ratelimitd.stores.redis.connection import RedisConnection, RedisConnectionError
 from ratelimitd.stores.redis.script import Script, script
 from ratelimitd.stores.redis.slots import slot_of
 
@@ -47,16 +47,16 @@ async def check(case: Case) -> AsyncIterator[Finding]:
                     outcome[1].give_up("looked at")
 
 
-async def _gathered(server: Server, own: Script) -> tuple[Facts, Link] | Finding:
+async def _gathered(server: Server, own: Script) -> tuple[Facts, RedisConnection] | Finding:
     try:
         return await gather(server, own)
-    except LinkError as error:
+    except RedisConnectionError as error:
         return unusable(server.redis, server.address, str(error))
 
 
-async def _examined(facts: Facts, link: Link, own: Script) -> list[Finding]:
+async def _examined(facts: Facts, connection: RedisConnection, own: Script) -> list[Finding]:
     if holds(facts.server, facts.server.probe_key):
-        await probe(link, facts, own)
+        await probe(connection, facts, own)
     return [finding for rule in RULES for finding in rule(facts)]
 
 

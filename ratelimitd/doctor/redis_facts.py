@@ -11,7 +11,7 @@ from typing import Any, Final
 import hiredis
 
 from ratelimitd.limiter import Failure
-from ratelimitd.stores.redis.connection import Link, LinkError, talk
+from ratelimitd.stores.redis.connection import RedisConnection, RedisConnectionError, talk
 from ratelimitd.stores.redis.dial import dial
 from ratelimitd.stores.redis.probe import probe_of
 from ratelimitd.stores.redis.script import INDEPENDENT, Script, pack_lone, unpack
@@ -81,27 +81,30 @@ def holds(server: Server, key: bytes) -> bool:
     return not server.slots or any(slot_of(key) in some for some in server.slots)
 
 
-async def gather(server: Server, script: Script) -> tuple[Facts, Link]:
-    """Connect as the service does and ask; returns the connection too, to be probed and given up. Raises LinkError."""
+async def gather(server: Server, script: Script) -> tuple[Facts, RedisConnection]:
+    """Connect as the service does and read the facts; return the connection too, to be probed and closed.
+
+    Raises RedisConnectionError.
+    """
     await resolve(server.address)
-    link = await dial(server.redis.connect, server.address, script, server.probe_key, lambda _: None)
+    connection = await dial(server.redis.connect, server.address, script, server.probe_key, lambda _: None)
     facts = Facts(server)
     try:
         async with asyncio.timeout(ASKING):
-            await _ask(link, facts)
+            await _ask(connection, facts)
         facts.expires = await _expiry(server)
     except TimeoutError:
-        link.give_up("not answered")
-        raise LinkError(f"greeted, and then no answer to INFO within {ASKING:g} s") from None
+        connection.give_up("not answered")
+        raise RedisConnectionError(f"greeted, and then no answer to INFO within {ASKING:g} s") from None
     except BaseException:
-        link.give_up("given up")
+        connection.give_up("given up")
         raise
-    return facts, link
+    return facts, connection
 
 
-async def _ask(link: Link, facts: Facts) -> None:
+async def _ask(connection: RedisConnection, facts: Facts) -> None:
     settings = [("CONFIG", "GET", name) for name in ASKED]
-    hello, info, *answers = await talk(link, [("HELLO",), ("INFO",), *settings])
+    hello, info, *answers = await talk(connection, [("HELLO",), ("INFO",), *settings])
     facts.version = _pairs(hello).get("version", "")
     if isinstance(info, bytes):
         lines = (line.partition(":") for line in info.decode(errors="replace").splitlines())
@@ -137,33 +140,33 @@ async def _expiry(server: Server) -> float | None:
     return None
 
 
-async def probe(link: Link, facts: Facts, script: Script) -> None:
+async def probe(connection: RedisConnection, facts: Facts, script: Script) -> None:
     """Call the real script again and again, as a breaker's probe does, and note how that went."""
     probes = facts.probes
     try:
         async with asyncio.timeout(PROBING):
-            await _probe(link, script.sha, facts.server.probe_key, probes)
+            await _probe(connection, script.sha, facts.server.probe_key, probes)
     except TimeoutError:
         waited = time.perf_counter() - probes.asked
         if waited > facts.server.redis.budget:
             probes.unanswered = f"no answer to the script for {waited:.2f} s, after {len(probes.times)} answers"
-    except LinkError as error:
+    except RedisConnectionError as error:
         probes.unanswered = str(error)
 
 
-async def _probe(link: Link, sha: str, key: bytes, probes: Probes) -> None:
+async def _probe(connection: RedisConnection, sha: str, key: bytes, probes: Probes) -> None:
     fastest = float("inf")
     for _ in range(PROBES):
         asked = probe_of(key)
-        portion = (asked, [0], INDEPENDENT)
-        keys, arguments = pack_lone(portion, time.time_ns() // 1000)
+        selection = (asked, [0], INDEPENDENT)
+        keys, arguments = pack_lone(selection, time.time_ns() // 1000)
         wall, probes.asked = time.time(), time.perf_counter()
-        (reply,) = await talk(link, [("EVALSHA", sha, 1, *keys, *arguments)])
+        (reply,) = await talk(connection, [("EVALSHA", sha, 1, *keys, *arguments)])
         took = time.perf_counter() - probes.asked
         if isinstance(reply, hiredis.ReplyError):
             probes.failure = str(reply)
             return
-        now = unpack(reply, [portion])
+        now = unpack(reply, [selection])
         outcome = asked.outcomes[0]
         if isinstance(outcome, Failure):
             probes.failure = outcome.message

@@ -6,7 +6,7 @@ from typing import Any, Final, NamedTuple
 
 from ratelimitd.config.redis_address import RedisAddress
 from ratelimitd.stores.redis import ConnectOptions
-from ratelimitd.stores.redis.connection import LinkError
+from ratelimitd.stores.redis.connection import RedisConnectionError
 from ratelimitd.stores.redis.dial import ask_master, ask_slots
 from ratelimitd.stores.redis.probe import probe_key
 from ratelimitd.stores.redis.slots import SLOTS, Ranges, ranges
@@ -118,20 +118,20 @@ async def _single(redis: Redis) -> Reached:
 async def _each(
     redis: Redis, ask: Callable[[ConnectOptions, RedisAddress], Awaitable[Any]]
 ) -> list[tuple[RedisAddress, Any]]:
-    """Ask each address of the deployment the same; what came back, or a LinkError, with each."""
+    """Ask each address of the deployment the same; what came back, or a RedisConnectionError, with each."""
     addresses = redis.connect.deployment.addresses
 
     async def one(address: RedisAddress) -> Any:
         try:
             await resolve(address)
             return await ask(redis.connect, address)
-        except LinkError as error:
+        except RedisConnectionError as error:
             return error
 
     return list(zip(addresses, await asyncio.gather(*map(one, addresses)), strict=True))
 
 
-def _away(redis: Redis, address: RedisAddress, error: LinkError, others: bool) -> Finding:  # noqa: FBT001 -- a state
+def _away(redis: Redis, address: RedisAddress, error: RedisConnectionError, others: bool) -> Finding:  # noqa: FBT001 -- a state
     """Return that one of several cannot be asked: harmless as long as another can."""
     finding = unusable(redis, address, str(error))
     return warn(*finding[1:]) if others else finding
@@ -140,8 +140,12 @@ def _away(redis: Redis, address: RedisAddress, error: LinkError, others: bool) -
 async def _sentinel(redis: Redis) -> Reached:
     deployment = redis.connect.deployment
     answers = await _each(redis, ask_master)
-    named = {address: master for address, master in answers if not isinstance(master, LinkError)}
-    findings = [_away(redis, address, reply, bool(named)) for address, reply in answers if isinstance(reply, LinkError)]
+    named = {address: master for address, master in answers if not isinstance(master, RedisConnectionError)}
+    findings = [
+        _away(redis, address, reply, bool(named))
+        for address, reply in answers
+        if isinstance(reply, RedisConnectionError)
+    ]
     masters = dict.fromkeys(named.values())
     if len(masters) > 1:
         said = ", ".join(f"{address} says {master}" for address, master in named.items())
@@ -159,13 +163,13 @@ async def _cluster(redis: Redis) -> Reached:
     findings: list[Finding] = []
     found: Ranges = {}
     replies = await _each(redis, ask_slots)
-    problems = [(address, reply) for address, reply in replies if isinstance(reply, LinkError)]
+    problems = [(address, reply) for address, reply in replies if isinstance(reply, RedisConnectionError)]
     for address, reply in replies:
-        if not isinstance(reply, LinkError) and not found:
+        if not isinstance(reply, RedisConnectionError) and not found:
             try:
                 found = ranges(reply, address)
             except ValueError as error:
-                problems.append((address, LinkError(str(error))))
+                problems.append((address, RedisConnectionError(str(error))))
     findings += [_away(redis, address, error, bool(found)) for address, error in problems]
     if found or not problems:
         findings.append(coverage(redis, found))

@@ -9,7 +9,7 @@ from ratelimitd.algorithms import ALGORITHMS, Decision, Rate, counter_key, make_
 from ratelimitd.algorithms.rate import SMALL_STEP
 from ratelimitd.limiter import Ask, Charge, Request
 from ratelimitd.policy import Limit
-from ratelimitd.stores.redis.script import open_portions, pack, unpack
+from ratelimitd.stores.redis.script import open_selections, pack, unpack
 
 SECOND = 1_000_000
 DAY = 86_400 * SECOND
@@ -138,6 +138,6 @@ class Script:
         self, asks: list[Ask], now: int, *, clock: int | None = None, jitter: int = LONG, client: Any = None
     ) -> int:
         """Fill in the asks' outcomes; the time it was decided at."""
-        portions = open_portions(asks)
-        keys, arguments = pack(portions, now, clock=clock, jitter=jitter)
-        return unpack((client or self.client).evalsha(self.sha, len(keys), *keys, *arguments), portions)
+        selections = open_selections(asks)
+        keys, arguments = pack(selections, now, clock=clock, jitter=jitter)
+        return unpack((client or self.client).evalsha(self.sha, len(keys), *keys, *arguments), selections)

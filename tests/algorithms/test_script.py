@@ -12,7 +12,7 @@ from ratelimitd.algorithms import ALGORITHMS, NEVER, Decision, Rate, make_rate
 from ratelimitd.limiter import Ask, Failure, FailureKind
 from ratelimitd.stores.memory import MemoryStore
 from ratelimitd.stores.redis.errors import classify
-from ratelimitd.stores.redis.script import INDEPENDENT, MAX_CHARGES, calls, compose, open_portions, pack, unpack
+from ratelimitd.stores.redis.script import INDEPENDENT, MAX_CHARGES, calls, compose, open_selections, pack, unpack
 from tests.algorithms.cases import LATEST, NOW, SECOND, U32, YEAR, Script, ask, costs, jumps, rates
 
 MINUTE = 60 * SECOND
@@ -258,7 +258,7 @@ def test_only_the_keys_given_are_touched(empty: redis.Redis, script: Script, nam
     """A user who may touch no other keys can run it; on a cluster that is what routes it."""
     rate = make_rate(name, 2, MINUTE)
     batch = [ask((rate, b"k_", cost), (rate, b"other_", 1), atomic=True) for cost in (1, 1, 1, -1, 0)]
-    keys, _ = pack(open_portions(batch), NOW)
+    keys, _ = pack(open_selections(batch), NOW)
     empty.acl_setuser("narrow", enabled=True, nopass=True, commands=["+@all"], keys=keys, reset=True)
     with redis.Redis(
         unix_socket_path=empty.connection_pool.connection_kwargs["path"], username="narrow", password="-"
@@ -307,9 +307,9 @@ def test_a_large_ask_is_one_call(empty: redis.Redis, script: Script) -> None:
     """An ask of 3,000 charges goes alone, is decided whole, and meets no limit of Lua's stack."""
     rate = make_rate("gcra", 2_000, HOUR)
     large = ask(*[(rate, b"k%d" % (i % 2), 1) for i in range(3_000)])
-    groups = list(calls(open_portions([ask((rate, b"a", 1)), large, ask((rate, b"b", 1))])))
+    groups = list(calls(open_selections([ask((rate, b"a", 1)), large, ask((rate, b"b", 1))])))
     assert [sum(len(indices) for _, indices, _ in group) for group in groups] == [1, 3_000, 1]
-    assert len(list(calls(open_portions([large])))) == 1
+    assert len(list(calls(open_selections([large])))) == 1
     script.charge([large], NOW, clock=NOW)
     assert decision(large, 2_999).before == 1_499
 
@@ -319,7 +319,7 @@ def test_calls_are_grouped_up_to_the_most_charges() -> None:
     asks = [ask(*[(GCRA, b"k", 1)] * 50) for _ in range(6)]
     asks[1].outcomes[:25] = [DENIED] * 25
     asks[5].outcomes = [DENIED] * 50
-    groups = list(calls(open_portions(asks)))
+    groups = list(calls(open_selections(asks)))
     assert [[len(indices) for _, indices, _ in group] for group in groups] == [[50, 25, 50], [50, 50]]
     assert [one for group in groups for one, _, _ in group] == asks[:5]
     assert MAX_CHARGES == 128
@@ -328,17 +328,17 @@ def test_calls_are_grouped_up_to_the_most_charges() -> None:
 @pytest.mark.scenario("one hot key")
 def test_equal_keys_are_named_once() -> None:
     """A batch names each counter once, however many charges are on it."""
-    keys, _ = pack(open_portions([ask((GCRA, b"k", 1), (GCRA, b"k", 2)), ask((GCRA, b"k", 1))]), NOW)
+    keys, _ = pack(open_selections([ask((GCRA, b"k", 1), (GCRA, b"k", 2)), ask((GCRA, b"k", 1))]), NOW)
     assert keys == [b"k"]
 
 
 def test_a_part_of_an_ask_can_be_sent(empty: redis.Redis, script: Script) -> None:
     """A portion fills in the outcomes of its own charges and leaves the others open."""
     one = ask((GCRA, b"a", 1), (GCRA, b"b", 2), (GCRA, b"c", 9))
-    portions = [(one, [2, 0], INDEPENDENT)]
-    keys, arguments = pack(portions, NOW)
+    selections = [(one, [2, 0], INDEPENDENT)]
+    keys, arguments = pack(selections, NOW)
     assert keys == [b"c", b"a"]
-    unpack(empty.evalsha(script.sha, len(keys), *keys, *arguments), portions)
+    unpack(empty.evalsha(script.sha, len(keys), *keys, *arguments), selections)
     assert decision(one, 2).retry_after == NEVER
     assert decision(one, 0).allowed is True
     assert decision(one, 2).allowed is False

@@ -115,10 +115,10 @@ async def test_a_server_that_hangs_later(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(redis_facts, "PROBING", 0.2)
     with redis_server() as server:
         (asked,) = redis.redises(case(REDIS_URL=server.address, STORE_BUDGET="15ms").settings)
-        seen, link = await redis_facts.gather(Server(asked, asked.connect.deployment.addresses[0]), script())
+        seen, connection = await redis_facts.gather(Server(asked, asked.connect.deployment.addresses[0]), script())
         server.hang()
-        await redis_facts.probe(link, seen, script())
-        link.give_up("the end of the test")
+        await redis_facts.probe(connection, seen, script())
+        connection.give_up("the end of the test")
         server.resume()
     assert "no answer to the script" in seen.probes.unanswered
 

@@ -10,7 +10,7 @@ import pytest
 
 from ratelimitd.limiter.seam import Ask, FailureKind
 from ratelimitd.stores.redis import RedisStore
-from ratelimitd.stores.redis.batch import Waiting
+from ratelimitd.stores.redis.batch import Pending
 from testkit.fault_proxy import Connects, FaultProxy, Way
 from testkit.redis_server import RedisServer
 from tests.algorithms.cases import NOW
@@ -33,7 +33,7 @@ async def bounded(store: RedisStore, made: Load, calls: int) -> None:
         assert store.in_flight <= most
         await asyncio.sleep(0.005)
     own = {id(asked) for _, asked in made.asks}
-    kept = sum(isinstance(each, Waiting) and id(each.ask) in own for each in gc.get_objects())
+    kept = sum(isinstance(each, Pending) and id(each.ask) in own for each in gc.get_objects())
     assert kept <= 2 * most + 100
 
 
@@ -87,7 +87,7 @@ async def test_hung(
             await made.failed(100)
             await bounded(store, made, 2_000)
             # Until the connections are given up: but those over which answers come, if late.
-            await until(lambda: fault == "slow" or not store.nodes[0].links)
+            await until(lambda: fault == "slow" or not store.nodes[0].connections)
             if fault != "no way in":  # a connection that was half made then may come up, and go, after the others
                 assert watch.ups[told:] == ([] if fault == "slow" and breaker_after == NO_BREAKER else [False])
         finally:
@@ -197,11 +197,11 @@ async def test_waiting_charges_do_not_dial(make: Make, server: RedisServer, prox
     store = make(proxy.address, pool_size=4, budget=PATIENCE, stale_after=PATIENCE)
     await store.connect()
     proxy.set(replies=Way(hold=True))
-    waiting = [asyncio.create_task(answered(store, wanted(number % 100))) for number in range(1_000)]
+    pending = [asyncio.create_task(answered(store, wanted(number % 100))) for number in range(1_000)]
     for _ in range(200):
         await asyncio.sleep(0.001)
     proxy.heal()
-    for one in waiting:
+    for one in pending:
         assert kinds(await one) == {None}
     assert proxy.counts["accepted"] <= 4
 

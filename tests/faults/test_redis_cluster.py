@@ -202,11 +202,11 @@ async def test_a_call_that_waits_for_a_server_that_leaves(make: Make, cluster: R
     with socket.create_server(("127.0.0.1", 0)) as silent:
         sent_on = hiredis.ReplyError(f"ASK {cluster.slot(key(0))} 127.0.0.1:{silent.getsockname()[1]}")
         replied = store._replied
-        store._replied = lambda node, link, call, _: replied(node, link, call, sent_on)  # type: ignore[method-assign]
-        waiting = asyncio.create_task(answered(store, wanted(0)))
+        store._replied = lambda node, connection, call, _: replied(node, connection, call, sent_on)  # type: ignore[method-assign]
+        pending = asyncio.create_task(answered(store, wanted(0)))
         await until(lambda: store.redirects["ask"] == 1)
         topology = store._topology
         assert isinstance(topology, Cluster)
         assert await topology._look()
-        assert kinds(await waiting) == {FailureKind.DISCONNECTED}
+        assert kinds(await pending) == {FailureKind.DISCONNECTED}
     assert store.in_flight == 0

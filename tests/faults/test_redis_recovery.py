@@ -107,7 +107,7 @@ async def test_first_right_decision_within_a_second(
     begin, end = outages(server, proxy)[fault]
     begin()
     async with load(store, callers=5):
-        await until(lambda: not store.nodes[0].links)
+        await until(lambda: not store.nodes[0].connections)
         before = proxy.counts["accepted"]
         await until(lambda: proxy.counts["accepted"] > before + 1 or fault == "no way in")
         assert watch.ups == [True, False]

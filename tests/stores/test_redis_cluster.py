@@ -180,7 +180,7 @@ async def test_all_or_nothing_over_two_servers(make: Make, cluster: RedisCluster
         both = ask((TEN, first, cost), (TEN, second, cost), atomic=True)
         assert allowed(await charge(store, [both])) == passed
     assert (await held(store, first), await held(store, second)) == (1, 10)
-    assert store.torn == 0
+    assert store.charged_in_part == 0
 
 
 class Between(Observer):
@@ -208,7 +208,7 @@ async def test_all_or_nothing_that_was_torn(make: Make, cluster: RedisCluster) -
     store.observer = Between(2, partial(owner.ask, "SET", filled.decode(), 10, "PX", 60_000))
     assert allowed(await charge(store, [both])) == [True, False]
     assert await held(store, first) == 1
-    assert store.torn == 1
+    assert store.charged_in_part == 1
 
 
 @pytest.mark.scenario("only some limits of a request can be decided")
@@ -229,7 +229,7 @@ async def test_all_or_nothing_that_failed_in_part(make: Make, cluster: RedisClus
     async with asyncio.timeout(PATIENCE):
         while store.in_flight:
             await asyncio.sleep(0.001)
-    assert store.torn == 1
+    assert store.charged_in_part == 1
 
 
 @pytest.mark.scenario("only some limits of a request can be decided")

@@ -9,7 +9,7 @@ import pytest
 from ratelimitd.algorithms import Decision
 from ratelimitd.config.redis_address import RedisAddress
 from ratelimitd.limiter.seam import FailureKind
-from ratelimitd.stores.redis.connection import LinkError, open_link
+from ratelimitd.stores.redis.connection import RedisConnectionError, open_connection
 from tests.contract.cases import charge
 from tests.stores.conftest import PATIENCE, Edges, Make
 from tests.stores.fake_redis import FakeRedis
@@ -110,17 +110,17 @@ async def test_a_reply_that_swallowed_the_next(make: Make, edges: Edges, fake: F
 async def test_an_address_that_is_none(host: str) -> None:
     """A cluster may name anything: where no socket can lead is an address that cannot be reached."""
     for address in (RedisAddress(host, 1), RedisAddress("127.0.0.1", 99_999)):
-        with pytest.raises(LinkError, match="no connection to Redis at"):
-            await open_link(address, None, PATIENCE, lambda _: asyncio.sleep(0))
+        with pytest.raises(RedisConnectionError, match="no connection to Redis at"):
+            await open_connection(address, None, PATIENCE, lambda _: asyncio.sleep(0))
 
 
 async def test_a_lost_script_is_not_sent_for_nobody(make: Make, fake: FakeRedis) -> None:
     """A call is sent again only for NOSCRIPT, and only while somebody waits for it."""
-    heard: list[bytes] = []
+    on_read: list[bytes] = []
     writers: list[asyncio.StreamWriter] = []
 
     def behave(words: list[bytes], writer: asyncio.StreamWriter) -> None:
-        heard.append(words[0])
+        on_read.append(words[0])
         writers.append(writer)
 
     path = await fake.start(behave)
@@ -128,15 +128,15 @@ async def test_a_lost_script_is_not_sent_for_nobody(make: Make, fake: FakeRedis)
     await store.connect()
     assert kinds(await charge(store, [one(budget=0.01)])) == {FailureKind.TIMEOUT}
     writers[0].write(b"-NOSCRIPT No matching script.\r\n")
-    waiting = asyncio.ensure_future(charge(store, [one()]))
-    while len(heard) < 2:
+    pending = asyncio.ensure_future(charge(store, [one()]))
+    while len(on_read) < 2:
         await asyncio.sleep(0)
     writers[0].write(b"-NOSCRIPT No matching script.\r\n")
-    while len(heard) < 3:
+    while len(on_read) < 3:
         await asyncio.sleep(0)
     writers[0].write(REPLY)
-    assert await waiting == [Decision(True, 9, 5, 0, 0)]
-    assert heard == [b"EVALSHA", b"EVALSHA", b"EVALSHA"]
+    assert await pending == [Decision(True, 9, 5, 0, 0)]
+    assert on_read == [b"EVALSHA", b"EVALSHA", b"EVALSHA"]
     assert store.script_reloads == 1
 
 

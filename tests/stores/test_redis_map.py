@@ -30,7 +30,7 @@ async def test_a_server_that_is_to_get_its_first_slot_stays(monkeypatch: pytest.
     cluster._adopt(ALL)
     (node,) = cluster.nodes
     monkeypatch.setattr(cluster._loop, "time", now)
-    assert cluster.elsewhere(node, "ASK 5 b:2") is not None
+    assert cluster.redirect_for(node, "ASK 5 b:2") is not None
     cluster._adopt(ALL)
     assert ["a:1", "b:2"] == [node.name for node in cluster.nodes]
     cluster._adopt(ALL)

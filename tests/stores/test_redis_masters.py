@@ -67,7 +67,7 @@ async def test_a_pool_has_one_master(
     store = make(sentinel.url, env={"REDIS_TYPE": "sentinel"})
     assert await store.connect()
     (node,) = store.nodes
-    (first,) = node.links
+    (first,) = node.connections
     sentinel.name(new)
     assert await node.open()
     assert first.lost

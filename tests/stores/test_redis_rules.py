@@ -1,4 +1,4 @@
-"""The rules that the store goes by and that need no Redis: errors, the breaker, room in flight."""
+"""The rules that the store goes by and that need no Redis: errors, the breaker, in_flight in flight."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from ratelimitd.config.redis_address import RedisAddress
 from ratelimitd.limiter.seam import FailureKind
 from ratelimitd.stores.redis.breaker import Breaker
 from ratelimitd.stores.redis.errors import Redirect, classify, meaning, redirect
-from ratelimitd.stores.redis.in_flight import Room
+from ratelimitd.stores.redis.in_flight import InFlight
 
 SAID = {
     "WRONGTYPE Operation against a key holding the wrong kind of value": (FailureKind.KEY, False, False),
@@ -88,27 +88,27 @@ def test_a_breaker_closes_by_one_success() -> None:
 
 def test_a_domain_leaves_room_for_others() -> None:
     """One domain that floods gets half, a second one that floods too gets half of the rest, and the total is kept."""
-    room = Room(100)
+    in_flight = InFlight(100)
 
     def flood(domain: bytes) -> int:
         took = 0
-        while room.take(domain, 1):
+        while in_flight.take(domain, 1):
             took += 1
         return took
 
     assert 50 == flood(b"a")
     assert 25 == flood(b"b")
-    assert room.take(b"c", 12)
-    room.release(b"c", 12)
-    room.release(b"a", 50)
+    assert in_flight.take(b"c", 12)
+    in_flight.release(b"c", 12)
+    in_flight.release(b"a", 50)
     assert 25 == flood(b"b")
-    assert 50 == room.in_flight
+    assert 50 == in_flight.charges
 
 
 def test_an_ask_larger_than_the_room_passes_alone() -> None:
     """A single ask is never refused for its size alone, or it would be for good."""
-    room = Room(10)
-    assert room.take(b"a", 1_000)
-    assert not room.take(b"b", 1)
-    room.release(b"a", 1_000)
-    assert room.take(b"b", 1)
+    in_flight = InFlight(10)
+    assert in_flight.take(b"a", 1_000)
+    assert not in_flight.take(b"b", 1)
+    in_flight.release(b"a", 1_000)
+    assert in_flight.take(b"b", 1)

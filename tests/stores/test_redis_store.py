@@ -104,13 +104,13 @@ async def test_hung_redis_costs_the_budget(make: Make, server: RedisServer) -> N
     await store.connect()
     server.hang()
     short, long = one(b"short_", budget=0.02), one(b"long_", budget=PATIENCE)
-    waiting = asyncio.ensure_future(charge(store, [long]))
+    pending = asyncio.ensure_future(charge(store, [long]))
     started = asyncio.get_running_loop().time()
     assert kinds(await charge(store, [short])) == {FailureKind.TIMEOUT}
     assert 0.02 <= asyncio.get_running_loop().time() - started < 1.0
-    assert not waiting.done()
+    assert not pending.done()
     server.resume()
-    assert allowed(await waiting) == [True]
+    assert allowed(await pending) == [True]
     assert isinstance(short.outcomes[0], Failure)
     assert store.failures[FailureKind.TIMEOUT] == 1
 
@@ -216,7 +216,7 @@ def test_a_stall_of_our_own_is_not_a_timeout(
             answer = asyncio.ensure_future(charge(store, [one(budget=0.03)]))
             await asyncio.sleep(0)
             await asyncio.sleep(0)
-            assert sum(map(len, store.nodes[0].links)) == 1
+            assert sum(map(len, store.nodes[0].connections)) == 1
             there.send(b"!")
             outcomes = await answer
         await store.close()
@@ -244,9 +244,9 @@ async def test_the_pool_grows_when_busy(make: Make, server: RedisServer) -> None
     store = make(server.address, pool_size=3)
     await store.connect()
     await charge(store, [one()])
-    assert len(store.nodes[0].links) == 1
+    assert len(store.nodes[0].connections) == 1
     async with asyncio.timeout(PATIENCE):
-        while len(store.nodes[0].links) < 3:
+        while len(store.nodes[0].connections) < 3:
             server.hang()
             held = []
             for _ in range(4):
@@ -258,7 +258,7 @@ async def test_the_pool_grows_when_busy(make: Make, server: RedisServer) -> None
             if store.nodes[0]._opening is not None:
                 await store.nodes[0]._opening
     await asyncio.gather(*(charge(store, [one()]) for _ in range(9)))
-    assert len(store.nodes[0].links) == 3
+    assert len(store.nodes[0].connections) == 3
     with server.client() as client:
         assert client.info("clients")["connected_clients"] == 3 + 1
 

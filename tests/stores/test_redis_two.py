@@ -83,7 +83,7 @@ async def test_all_or_nothing_with_one_away(
     await charge(store, [asked])
     with main.client() as client:
         assert charged == client.exists("minute_")
-    assert charged == store.torn
+    assert charged == store.charged_in_part
 
 
 def kind_of(outcome: object) -> FailureKind | None:

@@ -9,15 +9,15 @@ from typing import Any, Final
 from ratelimitd.algorithms import Rate
 from ratelimitd.config.redis_address import RedisAddress
 
-from .connection import Link, LinkError
+from .connection import RedisConnection, RedisConnectionError
 from .dial import CLUSTER_SLOTS, ask, ask_slots, dial
 from .errors import redirect
+from .node import RedirectTarget, RedisNode, Watcher
 from .options import ConnectOptions, RedisOptions, spread
 from .probe import probe_key
 from .script import Script
-from .server import Detour, Node, Watcher
 from .slots import SLOTS, Ranges, ranges, slot_of
-from .topology import Spot
+from .topology import Placement
 
 LOOK_EVERY: Final = 10.0
 """Seconds between looks at the slots while nothing is wrong: MOVED tells of a change at once, this of a spare one."""
@@ -35,9 +35,9 @@ class Cluster:
         self._options = options
         probe_key(options.prefix, [range(1)])  # slow the first time, so now
         self._watcher = watcher
-        self._nodes: dict[RedisAddress, Node] = {}
-        self._table: list[Node | None] = [None] * SLOTS
-        self._leaving: list[Node] = []
+        self._nodes: dict[RedisAddress, RedisNode] = {}
+        self._table: list[RedisNode | None] = [None] * SLOTS
+        self._leaving: list[RedisNode] = []
         self._named: dict[RedisAddress, float] = {}
         self._loop = asyncio.get_running_loop()
         self._told = False
@@ -45,12 +45,12 @@ class Cluster:
         self._looking: asyncio.Task[None] | None = None
 
     @property
-    def alone(self) -> Node | None:
+    def alone(self) -> RedisNode | None:
         """See ``Topology``."""
         return None
 
     @property
-    def nodes(self) -> Sequence[Node]:
+    def nodes(self) -> Sequence[RedisNode]:
         """See ``Topology``."""
         return tuple(self._nodes.values())
 
@@ -59,13 +59,13 @@ class Cluster:
         """See ``Topology``: while one server answers, most callers are better off here than with nobody."""
         return any(node.refusal is None for node in self._nodes.values())
 
-    def spot(self, rate: Rate, name: bytes) -> Spot:  # noqa: ARG002 -- the signature of Topology
+    def placement_of(self, rate: Rate, name: bytes) -> Placement:  # noqa: ARG002 -- the signature of Topology
         """See ``Topology``."""
         slot = slot_of(name)
         return self._table[slot], slot
 
-    def elsewhere(self, node: Node, message: str) -> Detour | None:
-        """See ``Home``: MOVED is believed for its slot at once, and the whole is looked at again soon."""
+    def redirect_for(self, node: RedisNode, message: str) -> RedirectTarget | None:
+        """See ``NodeOwner``: MOVED is believed for its slot at once, and the whole is looked at again soon."""
         found = redirect(message, node.address)
         if found is None:
             return None
@@ -74,14 +74,14 @@ class Cluster:
         if not found.asking:
             self._table[found.slot % SLOTS] = there
             self._wake.set()
-        return Detour(there, found.asking)
+        return RedirectTarget(there, found.asking)
 
-    def doubt(self, node: Node) -> None:  # noqa: ARG002 -- the signature of Home
-        """See ``Home``."""
+    def on_stale(self, node: RedisNode) -> None:  # noqa: ARG002 -- the signature of Home
+        """See ``NodeOwner``."""
         self._wake.set()
 
-    def fell(self, node: Node) -> None:  # noqa: ARG002 -- the signature of Home
-        """See ``Home``: another one may have its slots by now."""
+    def on_down(self, node: RedisNode) -> None:  # noqa: ARG002 -- the signature of Home
+        """See ``NodeOwner``: another one may have its slots by now."""
         self._wake.set()
 
     async def connect(self) -> bool:
@@ -92,7 +92,7 @@ class Cluster:
             return False
         up = await asyncio.gather(*(node.open() for node in self.nodes))
         for node in self.nodes:
-            if not node.links:
+            if not node.connections:
                 node.open_more()
         return all(up)
 
@@ -135,7 +135,7 @@ class Cluster:
     async def _take(self, address: RedisAddress, ask: Callable[[], Any]) -> bool:
         try:
             self._adopt(ranges(await ask(), address))
-        except (LinkError, ValueError) as problem:
+        except (RedisConnectionError, ValueError) as problem:
             if not self._nodes and not self._told:
                 self._told = True
                 name = str(self._redis.deployment)
@@ -143,21 +143,21 @@ class Cluster:
             return False
         return True
 
-    async def _ask_node(self, node: Node) -> Any:
-        link = node.pick()
-        if link is None:
-            raise LinkError("busy")
+    async def _ask_node(self, node: RedisNode) -> Any:
+        connection = node.pick()
+        if connection is None:
+            raise RedisConnectionError("busy")
         try:
             async with asyncio.timeout(self._redis.connect_timeout):
-                return await ask(link, CLUSTER_SLOTS)
+                return await ask(connection, CLUSTER_SLOTS)
         except TimeoutError as error:
-            raise LinkError("no answer to CLUSTER SLOTS") from error
+            raise RedisConnectionError("no answer to CLUSTER SLOTS") from error
 
     def _adopt(self, found: Ranges) -> None:
         """Take over who has which slot; who has none any more leaves once its calls are done."""
         if not found:
             raise ValueError("this node knows no slots")
-        table: list[Node | None] = [None] * SLOTS
+        table: list[RedisNode | None] = [None] * SLOTS
         for address, slots in found.items():
             node = self._node(address)
             node.probe_key = probe_key(self._options.prefix, slots)
@@ -169,22 +169,22 @@ class Cluster:
         self._named = {address: at for address, at in self._named.items() if at > recent}
         for address in [known for known in self._nodes if known not in found and known not in self._named]:
             self._leaving.append(self._nodes.pop(address))
-        for node in [node for node in self._leaving if not any(map(len, node.links))]:
+        for node in [node for node in self._leaving if not any(map(len, node.connections))]:
             self._leaving.remove(node)
             node.retire()
 
-    def _node(self, address: RedisAddress) -> Node:
+    def _node(self, address: RedisAddress) -> RedisNode:
         node = self._nodes.get(address)
         if node is None:
             dial = partial(self._dial, address)
             size = self._redis.pool_size
-            node = Node(str(address), dial, size, self._options, self._watcher, self, address)
+            node = RedisNode(str(address), dial, size, self._options, self._watcher, self, address)
             self._nodes[address] = node
             if self._looking is not None:
                 node.open_more()
         return node
 
-    async def _dial(self, address: RedisAddress, on_lost: Callable[[Link], None]) -> Link:
+    async def _dial(self, address: RedisAddress, on_lost: Callable[[RedisConnection], None]) -> RedisConnection:
         node = self._nodes.get(address)
         key = probe_key(self._options.prefix) if node is None else node.probe_key
         return await dial(self._redis, address, self._script, key, on_lost)

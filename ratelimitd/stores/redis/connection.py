@@ -18,7 +18,7 @@ from .options import Tls
 
 Word = bytes | str | int | float | memoryview
 Waiter = Callable[[object], None]
-"""Called once: with the reply, an ``hiredis.ReplyError``, or a ``LinkError`` when no reply will come."""
+"""Called once: with the reply, an ``hiredis.ReplyError``, or a ``RedisConnectionError`` when no reply will come."""
 
 WRITE_MAX: Final = 1 << 20
 """Bytes that may wait to be sent before a link takes no more: a Redis that reads is never this far behind."""
@@ -26,12 +26,12 @@ WRITE_MAX: Final = 1 << 20
 MISSING: Final = object()
 
 
-class LinkError(Exception):
+class RedisConnectionError(Exception):
     """The connection is gone, or was never there; the text says why."""
 
 
-class Link(asyncio.Protocol):
-    """A connection; make one with ``open_link``.
+class RedisConnection(asyncio.Protocol):
+    """A connection; make one with ``open_connection``.
 
     Attributes:
         full: too much waits to be sent.
@@ -39,7 +39,7 @@ class Link(asyncio.Protocol):
         after: called when the replies of one read, or the loss of the connection, have reached their waiters.
     """
 
-    def __init__(self, on_lost: "Callable[[Link], None]") -> None:
+    def __init__(self, on_lost: "Callable[[RedisConnection], None]") -> None:
         self._loop = asyncio.get_running_loop()
         self._on_lost = on_lost
         self._reader = hiredis.Reader(notEnoughData=MISSING)
@@ -69,7 +69,7 @@ class Link(asyncio.Protocol):
     def send(self, commands: Sequence[tuple[Sequence[Word], Waiter]]) -> None:
         """Write these commands at once; each waiter is called once, in their order."""
         if self._transport is None or self.lost:
-            raise LinkError(self.lost or "not connected")
+            raise RedisConnectionError(self.lost or "not connected")
         now = self._loop.time()
         self._waiters.extend((now, waiter) for _, waiter in commands)
         self._transport.write(b"".join(hiredis.pack_command(cast("Any", tuple(words))) for words, _ in commands))
@@ -109,67 +109,67 @@ class Link(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
         self._on_lost(self)
-        problem = LinkError(reason)
+        problem = RedisConnectionError(reason)
         while self._waiters:
             self._hand_over(self._waiters.popleft()[1], problem)
         self.after()
 
 
-async def open_link(
+async def open_connection(
     address: RedisAddress,
     tls: Tls | None,
-    timeout: float,  # noqa: ASYNC109 -- it becomes a LinkError
-    greet: Callable[[Link], Awaitable[None]],
-    on_lost: Callable[[Link], None] = lambda _: None,
-) -> Link:
-    """Return a link that is connected and greeted. Raises LinkError.
+    timeout: float,  # noqa: ASYNC109 -- it becomes a RedisConnectionError
+    greet: Callable[[RedisConnection], Awaitable[None]],
+    on_lost: Callable[[RedisConnection], None] = lambda _: None,
+) -> RedisConnection:
+    """Return a link that is connected and greeted. Raises RedisConnectionError.
 
     ``timeout`` (seconds) is for all of that; the name is looked up each time, so that it may lead elsewhere.
     """
-    link = Link(on_lost)
+    connection = RedisConnection(on_lost)
     try:
         async with asyncio.timeout(timeout):
-            await _connect(link, address, tls)
-            await greet(link)
+            await _connect(connection, address, tls)
+            await greet(connection)
     except TimeoutError:
         problem = f"no connection to Redis at {address} within {timeout:g} s"
     except ssl.SSLError as error:
         problem = f"no TLS with Redis at {address}: {error.reason or error}"
     except OSError as error:
         problem = f"no connection to Redis at {address}: {error.strerror or error}"
-    except (LinkError, ValueError, OverflowError) as error:
+    except (RedisConnectionError, ValueError, OverflowError) as error:
         # Names and ports of a cluster's making may be such as no socket takes.
         problem = f"no connection to Redis at {address}: {error}"
     except asyncio.CancelledError:
-        link.give_up("given up while connecting")
+        connection.give_up("given up while connecting")
         raise
     else:
-        return link
-    link.give_up(problem)
-    raise LinkError(problem)
+        return connection
+    connection.give_up(problem)
+    raise RedisConnectionError(problem)
 
 
-async def _connect(link: Link, address: RedisAddress, tls: Tls | None) -> None:
+async def _connect(connection: RedisConnection, address: RedisAddress, tls: Tls | None) -> None:
     loop = asyncio.get_running_loop()
     try:
         context = None if tls is None else await asyncio.to_thread(tls.context)
     except OSError as error:
-        raise LinkError(f"the files of REDIS_TLS cannot be used: {error}") from error
+        raise RedisConnectionError(f"the files of REDIS_TLS cannot be used: {error}") from error
     if address.path:
-        await loop.create_unix_connection(lambda: link, address.path)
+        await loop.create_unix_connection(lambda: connection, address.path)
     else:
         name = address.host if context is not None else None
-        await loop.create_connection(lambda: link, address.host, address.port, ssl=context, server_hostname=name)
+        await loop.create_connection(lambda: connection, address.host, address.port, ssl=context, server_hostname=name)
 
 
-async def talk(link: Link, commands: Sequence[Sequence[Word]]) -> list[Any]:
-    """Send these and return their replies, ``hiredis.ReplyError`` among them. Raises LinkError."""
+async def talk(connection: RedisConnection, commands: Sequence[Sequence[Word]]) -> list[Any]:
+    """Send these and return their replies, ``hiredis.ReplyError`` among them. Raises RedisConnectionError."""
     loop = asyncio.get_running_loop()
     replies: list[asyncio.Future[object]] = [loop.create_future() for _ in commands]
-    link.send([(words, waiter_of(reply)) for words, reply in zip(commands, replies, strict=True)])
+    connection.send([(words, waiter_of(reply)) for words, reply in zip(commands, replies, strict=True)])
     answered = await asyncio.gather(*replies)
     for reply in answered:
-        if isinstance(reply, LinkError):
+        if isinstance(reply, RedisConnectionError):
             raise reply
     return answered
 

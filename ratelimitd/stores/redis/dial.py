@@ -7,7 +7,7 @@ import hiredis
 
 from ratelimitd.config.redis_address import Credentials, RedisAddress
 
-from .connection import Link, LinkError, open_link, talk
+from .connection import RedisConnection, RedisConnectionError, open_connection, talk
 from .handshake import Command, auth, introduction, preparation, refusal
 from .options import ConnectOptions
 from .script import Script
@@ -16,58 +16,65 @@ CLUSTER_SLOTS: Final = ("CLUSTER", "SLOTS")
 
 
 async def dial(
-    redis: ConnectOptions, address: RedisAddress, script: Script, probe_key: bytes, on_lost: Callable[[Link], None]
-) -> Link:
-    """Return a connection for charges. Raises LinkError."""
+    redis: ConnectOptions,
+    address: RedisAddress,
+    script: Script,
+    probe_key: bytes,
+    on_lost: Callable[[RedisConnection], None],
+) -> RedisConnection:
+    """Return a connection for charges. Raises RedisConnectionError."""
 
-    async def greet(link: Link) -> None:
+    async def greet(connection: RedisConnection) -> None:
         first = introduction(_read(redis.credentials))
         for sent in (first, preparation(redis.deployment, script.text, script.sha, probe_key)):
-            problem = refusal(redis.deployment, sent, await talk(link, sent))
+            problem = refusal(redis.deployment, sent, await talk(connection, sent))
             if problem:
-                raise LinkError(problem)
+                raise RedisConnectionError(problem)
 
-    return await open_link(address, redis.tls, redis.connect_timeout, greet, on_lost)
+    return await open_connection(address, redis.tls, redis.connect_timeout, greet, on_lost)
 
 
 async def ask_once(
     redis: ConnectOptions, address: RedisAddress, credentials: Callable[[], Credentials], command: Command
 ) -> Any:
-    """Return the reply to one command on a connection of its own. Raises LinkError, also for an error reply."""
+    """Return the reply to one command on a separate connection.
+
+    Raises RedisConnectionError, also for an error reply.
+    """
     answered: list[Any] = []
 
-    async def greet(link: Link) -> None:
+    async def greet(connection: RedisConnection) -> None:
         for words in (*auth(_read(credentials)), command):
-            answered.append(await ask(link, words))  # noqa: PERF401 -- one after the other
+            answered.append(await ask(connection, words))  # noqa: PERF401 -- one after the other
 
-    link = await open_link(address, redis.tls, redis.connect_timeout, greet)
-    link.give_up("answered")
+    connection = await open_connection(address, redis.tls, redis.connect_timeout, greet)
+    connection.give_up("answered")
     return answered[-1]
 
 
-async def ask(link: Link, command: Command) -> Any:
-    """Return the reply to one command. Raises LinkError, also for an error reply."""
-    (reply,) = await talk(link, [command])
+async def ask(connection: RedisConnection, command: Command) -> Any:
+    """Return the reply to one command. Raises RedisConnectionError, also for an error reply."""
+    (reply,) = await talk(connection, [command])
     if isinstance(reply, hiredis.ReplyError):
-        raise LinkError(f"{command[0]!s} failed: {reply}")
+        raise RedisConnectionError(f"{command[0]!s} failed: {reply}")
     return reply
 
 
 async def ask_master(redis: ConnectOptions, sentinel: RedisAddress) -> RedisAddress:
-    """Return where the master is that this Sentinel names. Raises LinkError."""
+    """Return where the master is that this Sentinel names. Raises RedisConnectionError."""
     question = ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", redis.deployment.master)
     reply = await ask_once(redis, sentinel, redis.sentinel_credentials, question)
     if reply is None:
-        raise LinkError(f"the Sentinel at {sentinel} knows no master named {redis.deployment.master}")
+        raise RedisConnectionError(f"the Sentinel at {sentinel} knows no master named {redis.deployment.master}")
     try:
         host, port = reply
         return RedisAddress(host.decode(), int(port))
     except (AttributeError, TypeError, ValueError) as error:
-        raise LinkError(f"the Sentinel at {sentinel} sent no address: {reply!r}") from error
+        raise RedisConnectionError(f"the Sentinel at {sentinel} sent no address: {reply!r}") from error
 
 
 async def ask_slots(redis: ConnectOptions, address: RedisAddress) -> Any:
-    """Return what this node of a cluster replies to CLUSTER SLOTS. Raises LinkError."""
+    """Return what this node of a cluster replies to CLUSTER SLOTS. Raises RedisConnectionError."""
     return await ask_once(redis, address, redis.credentials, CLUSTER_SLOTS)
 
 
@@ -75,4 +82,4 @@ def _read(credentials: Callable[[], Credentials]) -> Credentials:
     try:
         return credentials()
     except (OSError, ValueError) as error:
-        raise LinkError(f"the credentials cannot be read: {error}") from error
+        raise RedisConnectionError(f"the credentials cannot be read: {error}") from error

@@ -27,7 +27,7 @@ INDEPENDENT, ATOMIC, VETOED = range(3)
 FAILED: Final = 2
 WIDTH: Final = 5
 
-Portion = tuple[Ask, Sequence[int], int]
+Selection = tuple[Ask, Sequence[int], int]
 """Which charges of an ask a script call takes, by index, and how it treats them.
 
 All open ones, where one script sees all keys.
@@ -58,27 +58,27 @@ def compose() -> str:
     return f"{text('prelude')}\nlocal FRAGMENTS = {{\n{fragments}}}\n\n{text('batch')}"
 
 
-def open_portions(asks: Iterable[Ask]) -> list[Portion]:
+def open_selections(asks: Iterable[Ask]) -> list[Selection]:
     """Return the charges that nobody has settled yet, ask by ask; an ask without any is left out."""
-    portions: list[Portion] = []
+    selections: list[Selection] = []
     for ask in asks:
         outcomes = ask.outcomes
         indices = [i for i, outcome in enumerate(outcomes) if outcome is None]
         if indices:
-            portions.append((ask, indices, mode_of(ask) if ask.atomic else INDEPENDENT))
-    return portions
+            selections.append((ask, indices, mode_of(ask) if ask.atomic else INDEPENDENT))
+    return selections
 
 
-def calls(portions: Iterable[Portion]) -> Iterator[list[Portion]]:
+def calls(selections: Iterable[Selection]) -> Iterator[list[Selection]]:
     """Group portions, in order, for one script call each: up to ``MAX_CHARGES``; a larger portion goes alone."""
-    group: list[Portion] = []
+    group: list[Selection] = []
     room = MAX_CHARGES
-    for portion in portions:
-        size = len(portion[1])
+    for selection in selections:
+        size = len(selection[1])
         if size > room and group:
             yield group
             group, room = [], MAX_CHARGES
-        group.append(portion)
+        group.append(selection)
         room -= size
     if group:
         yield group
@@ -95,7 +95,7 @@ def mode_of(ask: Ask) -> int:
 
 
 def pack(
-    portions: Iterable[Portion], now: int, *, clock: int | None = None, jitter: int = 0
+    selections: Iterable[Selection], now: int, *, clock: int | None = None, jitter: int = 0
 ) -> tuple[list[bytes], list[bytes | str | int]]:
     """Return KEYS and ARGV of the script call that takes these portions.
 
@@ -109,7 +109,7 @@ def pack(
     rates: list[list[int | list[int]]] = []
     rate_places: dict[int, int] = {}
     plan: list[int] = []
-    for ask, indices, mode in portions:
+    for ask, indices, mode in selections:
         charges, costs = ask.plan.charges, ask.costs
         plan += mode, len(indices)
         for index in indices:
@@ -129,10 +129,10 @@ def pack(
 
 
 def pack_lone(
-    portion: Portion, now: int, *, clock: int | None = None, jitter: int = 0
+    selection: Selection, now: int, *, clock: int | None = None, jitter: int = 0
 ) -> tuple[list[bytes], list[bytes | str | int]]:
     """Return what ``pack`` does, for a portion of one charge: most of what a cluster is sent. A quarter of the time."""
-    ask, (index,), mode = portion
+    ask, (index,), mode = selection
     limit, key, binding = ask.plan.charges[index]
     rate = limit.rate
     if rate is None:
@@ -146,10 +146,10 @@ def _text_of(rate: Rate) -> str:
     return str(numbered(rate))
 
 
-def split(portions: Iterable[Portion]) -> list[Portion]:
+def split(selections: Iterable[Selection]) -> list[Selection]:
     """Cut portions larger than a script call into several, unless they must be decided together."""
-    pieces: list[Portion] = []
-    for ask, indices, mode in portions:
+    pieces: list[Selection] = []
+    for ask, indices, mode in selections:
         if mode != INDEPENDENT or len(indices) <= MAX_CHARGES:
             pieces.append((ask, indices, mode))
         else:
@@ -173,11 +173,11 @@ def check(reply: Sequence[Any], charges: int) -> None:
         raise ValueError("the reply is longer or shorter than its numbers say")
 
 
-def unpack(reply: Sequence[Any], portions: Iterable[Portion]) -> int:
-    """Fill in the outcomes that the reply to ``pack(portions, …)`` holds; return the time, µs, it was decided at."""
+def unpack(reply: Sequence[Any], selections: Iterable[Selection]) -> int:
+    """Fill in the outcomes that the reply to ``pack(selections, …)`` holds; return the time, µs, it was decided at."""
     at = 1
     failed: list[tuple[Ask, int, int]] = []
-    for ask, indices, _ in portions:
+    for ask, indices, _ in selections:
         outcomes = ask.outcomes
         for index in indices:
             allowed, remaining, reset, retry, before = reply[at : at + WIDTH]

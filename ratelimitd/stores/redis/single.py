@@ -7,12 +7,12 @@ from typing import Final
 from ratelimitd.algorithms import Rate
 from ratelimitd.config.redis_address import RedisAddress
 
-from .connection import Link, LinkError
+from .connection import RedisConnection, RedisConnectionError
 from .dial import ask_master, dial
+from .node import RedirectTarget, RedisNode, Watcher
 from .options import ConnectOptions, RedisOptions, spread
 from .script import Script
-from .server import Detour, Node, Watcher
-from .topology import Spot
+from .topology import Placement
 
 WATCH_EVERY: Final = 5.0
 """Seconds between two looks at who is master, at most; an old one that can be cut off is so by then."""
@@ -24,15 +24,15 @@ class Single:
     def __init__(self, redis: ConnectOptions, script: Script, options: RedisOptions, watcher: Watcher) -> None:
         self._redis = redis
         self._script = script
-        self._node = Node(str(redis.deployment), self._dial, redis.pool_size, options, watcher, self)
+        self._node = RedisNode(str(redis.deployment), self._dial, redis.pool_size, options, watcher, self)
 
     @property
-    def alone(self) -> Node | None:
+    def alone(self) -> RedisNode | None:
         """See ``Topology``."""
         return self._node
 
     @property
-    def nodes(self) -> Sequence[Node]:
+    def nodes(self) -> Sequence[RedisNode]:
         """See ``Topology``."""
         return (self._node,)
 
@@ -41,20 +41,20 @@ class Single:
         """See ``Topology``."""
         return self._node.refusal is None
 
-    def spot(self, rate: Rate, name: bytes) -> Spot:  # noqa: ARG002 -- the signature of Topology
+    def placement_of(self, rate: Rate, name: bytes) -> Placement:  # noqa: ARG002 -- the signature of Topology
         """See ``Topology``."""
         return self._node, 0
 
-    def elsewhere(self, node: Node, message: str) -> Detour | None:  # noqa: ARG002 -- the signature of Home
-        """See ``Home``: a single server redirects no call."""
+    def redirect_for(self, node: RedisNode, message: str) -> RedirectTarget | None:  # noqa: ARG002 -- the signature of Home
+        """See ``NodeOwner``: a single server redirects no call."""
         return None
 
-    def doubt(self, node: Node) -> None:
-        """See ``Home``: the connections do not lead to a master, so they are given up."""
+    def on_stale(self, node: RedisNode) -> None:
+        """See ``NodeOwner``: the connections do not lead to a master, so they are given up."""
         node.drop(f"Redis at {node.name} is no master any more")
 
-    def fell(self, node: Node) -> None:
-        """See ``Home``: the next attempt to connect looks for it."""
+    def on_down(self, node: RedisNode) -> None:
+        """See ``NodeOwner``: the next attempt to connect looks for it."""
 
     async def connect(self) -> bool:
         """See ``Topology``."""
@@ -67,10 +67,10 @@ class Single:
         """See ``Topology``."""
         await self._node.close()
 
-    async def _dial(self, on_lost: Callable[[Link], None]) -> Link:
+    async def _dial(self, on_lost: Callable[[RedisConnection], None]) -> RedisConnection:
         return await self._dial_to(self._redis.deployment.addresses[0], on_lost)
 
-    async def _dial_to(self, address: RedisAddress, on_lost: Callable[[Link], None]) -> Link:
+    async def _dial_to(self, address: RedisAddress, on_lost: Callable[[RedisConnection], None]) -> RedisConnection:
         return await dial(self._redis, address, self._script, self._node.probe_key, on_lost)
 
 
@@ -96,10 +96,10 @@ class Sentinel(Single):
             await asyncio.gather(self._watching, return_exceptions=True)
         await super().close()
 
-    async def _dial(self, on_lost: Callable[[Link], None]) -> Link:
+    async def _dial(self, on_lost: Callable[[RedisConnection], None]) -> RedisConnection:
         try:
             return await self._dial_to(await self._look(), on_lost)
-        except LinkError:
+        except RedisConnectionError:
             self._ask_another()
             raise
 
@@ -113,14 +113,14 @@ class Sentinel(Single):
         while True:
             await asyncio.sleep(spread(WATCH_EVERY))
             named = await self._named_now()
-            if self._node.links and named == suspected and named not in (None, self._master):
+            if self._node.connections and named == suspected and named not in (None, self._master):
                 self._node.drop(f"Sentinel names another master, {named}")
             suspected = named
 
     async def _named_now(self) -> RedisAddress | None:
         try:
             return await self._named()
-        except LinkError:
+        except RedisConnectionError:
             self._ask_another()
             return None
 
@@ -137,5 +137,5 @@ class Sentinel(Single):
         return master
 
     async def _named(self) -> RedisAddress:
-        """Ask the first Sentinel of the list. Raises LinkError."""
+        """Ask the first Sentinel of the list. Raises RedisConnectionError."""
         return await ask_master(self._redis, self._sentinels[0])

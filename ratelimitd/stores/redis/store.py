@@ -11,15 +11,15 @@ import hiredis
 
 from ratelimitd.limiter import Ask, Done, Failure, FailureKind
 
-from .batch import Call, Waiting, calls_of, drop_trial, fill, hand_on, packed, pass_trial, torn
+from .batch import Pending, ScriptCall, calls_of, charged_in_part, complete, end_dry_run, fill, packed, reopen_dry_run
 from .cluster import Cluster
-from .connection import Link, LinkError, Waiter, Word
+from .connection import RedisConnection, RedisConnectionError, Waiter, Word
 from .errors import NOSCRIPT, TRYAGAIN, classify, meaning
-from .in_flight import Room
+from .in_flight import InFlight
+from .node import Observer, RedirectTarget, RedisNode
 from .options import ConnectOptions, RedisOptions
 from .probe import PROBE, probe_of
-from .script import Script, open_portions, script
-from .server import Detour, Node, Observer
+from .script import Script, open_selections, script
 from .single import Sentinel, Single
 from .topology import Split, Topology
 
@@ -64,19 +64,19 @@ class RedisStore:
         self.round_trips = 0
         self.script_reloads = 0
         self.redirects = {"moved": 0, "ask": 0}
-        self.torn = 0
+        self.charged_in_part = 0
         self.reconnects = 0
         self.breaker_opens = 0
         self.failures = dict.fromkeys(FailureKind, 0)
         self.skew = 0.0
         self._script = own or script()
-        self._room = Room(options.max_in_flight)
+        self._in_flight = InFlight(options.max_in_flight)
         self._topology = self._topology_of(options)
         self._alone = self._topology.alone
-        self._queue: list[Waiting] = []
-        self._finished: list[Waiting] = []
-        self._again: list[tuple[Waiting, int]] = []
-        self._parked: dict[Node, list[tuple[Call, bool]]] = {}
+        self._queue: list[Pending] = []
+        self._finished: list[Pending] = []
+        self._again: list[tuple[Pending, int]] = []
+        self._parked: dict[RedisNode, list[tuple[ScriptCall, bool]]] = {}
         self._now = 0
         self._why_down = "not connected to Redis yet"
 
@@ -88,7 +88,7 @@ class RedisStore:
         return made(options.main) if second is None else Split(made(options.main), made(second))
 
     @property
-    def nodes(self) -> Sequence[Node]:
+    def nodes(self) -> Sequence[RedisNode]:
         """Each server, as it is known at this moment."""
         return self._topology.nodes
 
@@ -100,7 +100,7 @@ class RedisStore:
     @property
     def in_flight(self) -> int:
         """Charges whose reply is due, those included that nobody waits for any more."""
-        return self._room.in_flight
+        return self._in_flight.charges
 
     async def connect(self) -> bool:
         """Try to connect once and say whether it worked; if not, go on trying in the background."""
@@ -126,7 +126,7 @@ class RedisStore:
             failure = refusal
             if deadline <= begun:
                 failure = TOO_LATE  # nobody would hear the answer, so nothing is charged
-            elif failure is None and size and not self._room.take(domain, size):
+            elif failure is None and size and not self._in_flight.take(domain, size):
                 failure = TOO_MANY
             if failure is not None or not size:
                 self._fail(ask, range(len(ask.outcomes)), failure)
@@ -134,7 +134,7 @@ class RedisStore:
                 continue
             if not self._queue:
                 loop.call_soon(self._flush)
-            self._queue.append(Waiting(ask, deadline, done, domain, size))
+            self._queue.append(Pending(ask, deadline, done, domain, size))
         if self._queue:
             self._now = max(self._now, now)
         if now_done:
@@ -158,9 +158,9 @@ class RedisStore:
         """Send what this tick brought."""
         queue, self._queue, now, self._now = self._queue, [], self._now, 0
         self._dispatch(queue, now)
-        self.heard()
+        self.on_read()
 
-    def _dispatch(self, queue: list[Waiting], now: int) -> None:
+    def _dispatch(self, queue: list[Pending], now: int) -> None:
         """Send these asks: one write a server, and one timer for all."""
         due = self._loop.time() + self.options.budget
         try:
@@ -178,16 +178,16 @@ class RedisStore:
             else:
                 self._send(node, batch)
 
-    def _give_up(self, queue: Sequence[Waiting]) -> None:
+    def _give_up(self, queue: Sequence[Pending]) -> None:
         """Fail asks that no call was made for, whatever the reason: nobody waits for ever."""
-        for waiting in queue:
-            self._fail(waiting.ask, range(len(waiting.ask.outcomes)), BROKEN)
-            self._room.release(waiting.domain, waiting.size)
+        for pending in queue:
+            self._fail(pending.ask, range(len(pending.ask.outcomes)), BROKEN)
+            self._in_flight.release(pending.domain, pending.size)
         self._finished += queue
 
-    def _send(self, node: Node, batch: Sequence[Call], *, asking: bool = False) -> None:
-        link = node.pick()
-        if link is None:
+    def _send(self, node: RedisNode, batch: Sequence[ScriptCall], *, asking: bool = False) -> None:
+        connection = node.pick()
+        if connection is None:
             self._settle(batch, node.refusal or TOO_MANY)
             return
         commands: list[tuple[Sequence[Word], Waiter]] = []
@@ -195,15 +195,15 @@ class RedisStore:
             if asking:
                 commands.append((["ASKING"], _unheard))
             call.node = node
-            commands.append(self._command(node, link, call))
-        link.send(commands)
+            commands.append(self._command(node, connection, call))
+        connection.send(commands)
 
-    def _command(self, node: Node, link: Link, call: Call) -> tuple[Sequence[Word], Waiter]:
-        return ["EVALSHA", self._script.sha, *call.arguments], partial(self._replied, node, link, call)
+    def _command(self, node: RedisNode, connection: RedisConnection, call: ScriptCall) -> tuple[Sequence[Word], Waiter]:
+        return ["EVALSHA", self._script.sha, *call.arguments], partial(self._replied, node, connection, call)
 
-    def _replied(self, node: Node, link: Link, call: Call, reply: Any) -> None:
+    def _replied(self, node: RedisNode, connection: RedisConnection, call: ScriptCall, reply: Any) -> None:
         """Take the reply to a call: the outcomes, an error of the whole call, or the loss of the connection."""
-        if isinstance(reply, LinkError):
+        if isinstance(reply, RedisConnectionError):
             self._settle([call], Failure(FailureKind.DISCONNECTED, str(reply)))
             return
         taken = time.perf_counter() - call.sent
@@ -211,27 +211,29 @@ class RedisStore:
         self.round_trips += 1
         self.observer.round_trip(taken, call.size)
         if isinstance(reply, hiredis.ReplyError):
-            self._refused(node, link, call, str(reply), in_time=in_time)
+            self._refused(node, connection, call, str(reply), in_time=in_time)
             return
         try:
             problem = self._take(call, reply)
         except (TypeError, ValueError, IndexError):
             # Replies may be out of step with calls, so no further one of this connection is to be trusted.
             self._settle([call], Failure(FailureKind.PERMANENT, NOT_THE_SCRIPTS))
-            link.give_up(NOT_THE_SCRIPTS)
+            connection.give_up(NOT_THE_SCRIPTS)
             return
         self._judge(node, problem, in_time=in_time)
         self._complete([call])
 
-    def _refused(self, node: Node, link: Link, call: Call, message: str, *, in_time: bool) -> None:
+    def _refused(
+        self, node: RedisNode, connection: RedisConnection, call: ScriptCall, message: str, *, in_time: bool
+    ) -> None:
         """Take an error of the whole call. Where Redis says that it ran nothing, the call is sent again."""
-        if self._may_reload(link, call, message):
+        if self._may_reload(connection, call, message):
             call.tries += 1
             self.script_reloads += 1
             load: Sequence[Word] = ["SCRIPT", "LOAD", self._script.text]
-            link.send([(load, _unheard), self._command(node, link, call)])
+            connection.send([(load, _unheard), self._command(node, connection, call)])
             return
-        detour = node.home.elsewhere(node, message)
+        detour = node.owner.redirect_for(node, message)
         if detour is not None:
             self._follow(call, detour)
             return
@@ -241,12 +243,12 @@ class RedisStore:
         self._judge(node, message, in_time=in_time)
         self._settle([call], classify(message))
 
-    def _may_reload(self, link: Link, call: Call, message: str) -> bool:
+    def _may_reload(self, connection: RedisConnection, call: ScriptCall, message: str) -> bool:
         """Whether Redis lacks the script alone: one that will not have it, however often, fails the call."""
-        lacking = message.startswith(NOSCRIPT) and not link.lost and not call.unwanted
+        lacking = message.startswith(NOSCRIPT) and not connection.lost and not call.unwanted
         return lacking and call.tries < self.options.patience
 
-    def _judge(self, node: Node, problem: str, *, in_time: bool) -> None:
+    def _judge(self, node: RedisNode, problem: str, *, in_time: bool) -> None:
         """Let the breaker know what a reply says of its server; ``problem`` is the error in it, or empty."""
         meant = meaning(problem) if problem else None
         if meant is not None and meant.blamed:
@@ -254,20 +256,20 @@ class RedisStore:
         elif in_time:
             node.passed()
         if meant is not None and meant.misplaced:
-            node.home.doubt(node)
+            node.owner.on_stale(node)
 
-    def _send_apart(self, node: Node, call: Call) -> None:
+    def _send_apart(self, node: RedisNode, call: ScriptCall) -> None:
         """Send the charges of a call again, each in one of its own."""
         call.settled = True
-        owner = {id(ask): waiting for (ask, _, _), waiting in zip(call.portions, call.waiting, strict=True)}
-        apart = [(ask, [index], mode) for ask, indices, mode in call.portions for index in indices]
-        batch = [each for one in apart for each in packed(node, [one], owner, self.options, call.now, call.due)]
-        for waiting in call.waiting:
-            waiting.calls -= 1
-        self._await(call.waiting, batch)
+        pending_of = {id(ask): pending for (ask, _, _), pending in zip(call.selections, call.pending, strict=True)}
+        apart = [(ask, [index], mode) for ask, indices, mode in call.selections for index in indices]
+        batch = [each for one in apart for each in packed(node, [one], pending_of, self.options, call.now, call.due)]
+        for pending in call.pending:
+            pending.calls -= 1
+        self._await(call.pending, batch)
         self._send(node, batch)
 
-    def _follow(self, call: Call, detour: Detour) -> None:
+    def _follow(self, call: ScriptCall, detour: RedirectTarget) -> None:
         """Send a call where the cluster says, now or when there is a connection."""
         node, asking = detour
         call.node = None
@@ -277,63 +279,63 @@ class RedisStore:
             self._settle([call], TOO_LATE)
         elif call.tries > self.options.patience:
             self._settle([call], SENT_AROUND)
-        elif node.links:
+        elif node.connections:
             self._send(node, [call], asking=asking)
         else:
             self._parked.setdefault(node, []).append((call, asking))
             node.open_more()
 
-    def _take(self, call: Call, reply: list[Any]) -> str:
+    def _take(self, call: ScriptCall, reply: list[Any]) -> str:
         """Fill in what the reply says; return an error in it that its server is to blame for, or else empty."""
         now, failures = fill(call, reply)
         if self.options.clock == "redis":
             self.skew = (now - call.now) / 1e6
         for failure, somebodys in failures:
-            self.failures[failure.kind] += somebodys and call.waiting[0].ask.tag is not PROBE
+            self.failures[failure.kind] += somebodys and call.pending[0].ask.tag is not PROBE
         return next((failure.message for failure, _ in failures if meaning(failure.message).blamed), "")
 
-    def _settle(self, batch: Sequence[Call], failure: Failure) -> None:
+    def _settle(self, batch: Sequence[ScriptCall], failure: Failure) -> None:
         """Fail what is still open of these calls."""
         for call in batch:
-            for ask, indices, _ in call.portions:
+            for ask, indices, _ in call.selections:
                 self._fail(ask, indices, failure)
         self._complete(batch)
 
-    def _complete(self, batch: Sequence[Call]) -> None:
+    def _complete(self, batch: Sequence[ScriptCall]) -> None:
         """Note the asks whose last call this was, to be handed on; those only looked at are to be charged."""
         for call in batch:
             call.settled = True
-            for waiting in call.waiting:
-                waiting.calls -= 1
-                if waiting.calls:
+            for pending in call.pending:
+                pending.calls -= 1
+                if pending.calls:
                     continue
-                if waiting.trial and pass_trial(waiting):
-                    if waiting.deadline > self._loop.time():
-                        self._again.append((waiting, call.now))
+                if pending.dry_run and end_dry_run(pending):
+                    if pending.deadline > self._loop.time():
+                        self._again.append((pending, call.now))
                         continue
-                    self._fail(waiting.ask, range(len(waiting.ask.outcomes)), TOO_LATE)
-                if waiting.charged:
-                    self.torn += torn(waiting)
-                self._room.release(waiting.domain, waiting.size)
-                self._finished.append(waiting)
+                    self._fail(pending.ask, range(len(pending.ask.outcomes)), TOO_LATE)
+                if pending.charged:
+                    self.charged_in_part += charged_in_part(pending)
+                self._in_flight.release(pending.domain, pending.size)
+                self._finished.append(pending)
 
-    def heard(self) -> None:
+    def on_read(self) -> None:
         """See ``Watcher``: hand on what is finished, as one group whatever number of replies it came by."""
         if self._again:
             again, self._again = self._again, []
-            self._dispatch([waiting for waiting, _ in again], max(now for _, now in again))
+            self._dispatch([pending for pending, _ in again], max(now for _, now in again))
         if self._finished:
             finished, self._finished = self._finished, []
-            hand_on(finished)
+            complete(finished)
 
-    def _await(self, queue: Sequence[Waiting], batch: Sequence[Call]) -> None:
+    def _await(self, queue: Sequence[Pending], batch: Sequence[ScriptCall]) -> None:
         """Set one timer for the first budget of these to end: of an ask, or of a server that was called."""
-        ends = [waiting.deadline for waiting in queue] + [call.due for call in batch]
+        ends = [pending.deadline for pending in queue] + [call.due for call in batch]
         self._loop.call_at(min(ends), self._look_again, queue, batch, LOOKS)
 
-    def _look_again(self, queue: Sequence[Waiting], batch: Sequence[Call], looks: int) -> None:
+    def _look_again(self, queue: Sequence[Pending], batch: Sequence[ScriptCall], looks: int) -> None:
         """Let the socket be read before the budgets that have ended are called ended."""
-        queue = [waiting for waiting in queue if not waiting.over]
+        queue = [pending for pending in queue if not pending.over]
         batch = [call for call in batch if not (call.settled or call.late)]
         if not queue and not batch:
             return
@@ -341,11 +343,11 @@ class RedisStore:
             self._loop.call_soon(self._look_again, queue, batch, looks - 1)
             return
         now = self._loop.time()
-        late = [waiting for waiting in queue if waiting.deadline <= now]
-        for waiting in late:
-            drop_trial(waiting)
-            self._fail(waiting.ask, range(len(waiting.ask.outcomes)), TOO_LATE)
-        hand_on(late)
+        late = [pending for pending in queue if pending.deadline <= now]
+        for pending in late:
+            reopen_dry_run(pending)
+            self._fail(pending.ask, range(len(pending.ask.outcomes)), TOO_LATE)
+        complete(late)
         for call in batch:
             call.late = call.due <= now
         # What was sent to a server at once was late at once, which is one failure.
@@ -353,37 +355,37 @@ class RedisStore:
             node.failed(TOO_LATE.message)
         for node in {call.node for call in batch if call.node is not None}:
             node.watch()
-        queue = [waiting for waiting in queue if not waiting.over]
+        queue = [pending for pending in queue if not pending.over]
         batch = [call for call in batch if not (call.settled or call.late)]
         if queue or batch:
             self._await(queue, batch)
 
-    def probe(self, node: Node) -> None:
+    def probe(self, node: RedisNode) -> None:
         """See ``Watcher``."""
         asked = probe_of(node.probe_key)
         end = self._loop.time() + self.options.budget
-        waiting = Waiting(asked, end, lambda _: None, b"", 1)
-        self._room.count(b"", 1)
+        pending = Pending(asked, end, lambda _: None, b"", 1)
+        self._in_flight.count(b"", 1)
         now = time.time_ns() // 1000
-        batch = packed(node, open_portions([asked]), {id(asked): waiting}, self.options, now, end)
-        self._await([waiting], batch)
+        batch = packed(node, open_selections([asked]), {id(asked): pending}, self.options, now, end)
+        self._await([pending], batch)
         self._send(node, batch)
-        self.heard()
+        self.on_read()
 
-    def opened(self, node: Node) -> None:
+    def opened(self, node: RedisNode) -> None:
         """See ``Watcher``: send what a cluster sent there before there was a connection."""
         for call, asking in self._parked.pop(node, ()):
             if call.unwanted:
                 self._settle([call], TOO_LATE)
             else:
                 self._send(node, [call], asking=asking)
-        self.heard()
+        self.on_read()
 
-    def missed(self, node: Node) -> None:
+    def missed(self, node: RedisNode) -> None:
         """See ``Watcher``."""
         if node in self._parked:
             self._settle([call for call, _ in self._parked.pop(node)], node.refusal or TOO_LATE)
-            self.heard()
+            self.on_read()
 
     def edge(self, name: str, up: bool, reason: str) -> None:  # noqa: FBT001 -- the edge's direction
         """See ``Watcher``."""

@@ -6,9 +6,9 @@ from typing import Protocol
 
 from ratelimitd.algorithms import SECOND, Rate
 
-from .server import Node
+from .node import RedisNode
 
-Spot = tuple[Node | None, int]
+Placement = tuple[RedisNode | None, int]
 """The server of a counter, and what may share a script call with it: its slot. None: no server has the slot now."""
 
 
@@ -16,18 +16,18 @@ class Topology(Protocol):
     """What the store asks of a Redis, whatever that consists of."""
 
     @property
-    def alone(self) -> Node | None:
-        """The server that has every counter; None: look with ``spot``."""
+    def alone(self) -> RedisNode | None:
+        """The server that has every counter; None: look with ``placement_of``."""
 
     @property
-    def nodes(self) -> Sequence[Node]:
+    def nodes(self) -> Sequence[RedisNode]:
         """Each server."""
 
     @property
     def connected(self) -> bool:
         """Whether it is well enough to be called so."""
 
-    def spot(self, rate: Rate, name: bytes) -> Spot:
+    def placement_of(self, rate: Rate, name: bytes) -> Placement:
         """Return where the counter of this name is."""
 
     async def connect(self) -> bool:
@@ -44,12 +44,12 @@ class Split:
         self._both = main, per_second
 
     @property
-    def alone(self) -> Node | None:
+    def alone(self) -> RedisNode | None:
         """See ``Topology``."""
         return None
 
     @property
-    def nodes(self) -> Sequence[Node]:
+    def nodes(self) -> Sequence[RedisNode]:
         """See ``Topology``."""
         return [node for each in self._both for node in each.nodes]
 
@@ -58,9 +58,9 @@ class Split:
         """See ``Topology``: both of them, since each limit is in one alone."""
         return all(each.connected for each in self._both)
 
-    def spot(self, rate: Rate, name: bytes) -> Spot:
+    def placement_of(self, rate: Rate, name: bytes) -> Placement:
         """See ``Topology``."""
-        return self._both[rate.window == SECOND].spot(rate, name)
+        return self._both[rate.window == SECOND].placement_of(rate, name)
 
     async def connect(self) -> bool:
         """See ``Topology``."""

@@ -29,13 +29,13 @@ class Says:
 
     def __init__(self, reply: bytes | None) -> None:
         self.reply = reply
-        self.heard: list[bytes] = []
+        self.on_read: list[bytes] = []
 
     def __call__(self, words: list[bytes], writer: asyncio.StreamWriter) -> None:
         if words[0] != b"EVALSHA":
             writer.write(b"+PONG\r\n")
             return
-        self.heard.append(words[3])
+        self.on_read.append(words[3])
         if self.reply is None:
             writer.close()
         else:
@@ -44,7 +44,7 @@ class Says:
     async def until(self, calls: int) -> None:
         """Wait until so many script calls were heard."""
         async with asyncio.timeout(PATIENCE):
-            while len(self.heard) < calls:
+            while len(self.on_read) < calls:
                 await asyncio.sleep(0.001)
 
 
@@ -66,7 +66,7 @@ async def test_a_server_that_fails_is_left_alone(make: Make, edges: Edges, fake:
     store = make(await fake.start(redis), breaker_after=AFTER, probe_most=PATIENCE)
     await store.connect()
     assert await outcomes_of(store, AFTER + 3) == [FailureKind.TRANSIENT] * AFTER + [FailureKind.OPEN] * 3
-    assert len(redis.heard) == AFTER
+    assert len(redis.on_read) == AFTER
     assert store.breaker_opens == 1
     assert not store.connected
     assert edges.ups == [True, False]
@@ -81,7 +81,7 @@ async def test_probes_are_the_script(make: Make, edges: Edges, fake: FakeRedis) 
     await outcomes_of(store, AFTER)
     await redis.until(AFTER + 5)
     assert await outcome_of(store) is FailureKind.OPEN
-    assert {*redis.heard[AFTER:]} == {store.nodes[0].probe_key}
+    assert {*redis.on_read[AFTER:]} == {store.nodes[0].probe_key}
     redis.reply = REPLY
     await edges.until(True, False, True)
     assert await outcome_of(store) is None
@@ -138,7 +138,7 @@ async def test_a_lost_connections_calls_are_not_sent_again(make: Make, edges: Ed
     redis.reply = REPLY
     (outcome,) = await charge(store, [one(b"next_")])
     assert isinstance(outcome, Decision)
-    assert redis.heard == [b"k_", b"next_"]
+    assert redis.on_read == [b"k_", b"next_"]
     assert edges.ups == [True]
 
 
@@ -146,15 +146,15 @@ async def test_a_pool_has_its_size(make: Make, fake: FakeRedis) -> None:
     """However many calls wait, and turn after turn more come, there are as many connections as the pool has."""
     store = make(await fake.start(lambda _words, _writer: None), pool_size=3)
     await store.connect()
-    waiting = []
+    pending = []
     for _ in range(10):
-        waiting.append(asyncio.ensure_future(charge(store, [one()])))
-        while store.in_flight < len(waiting) or store.nodes[0]._opening is not None:
+        pending.append(asyncio.ensure_future(charge(store, [one()])))
+        while store.in_flight < len(pending) or store.nodes[0]._opening is not None:
             await asyncio.sleep(0.001)
-    assert len(store.nodes[0].links) == 3
-    assert sorted(map(len, store.nodes[0].links)) == [3, 3, 4]
+    assert len(store.nodes[0].connections) == 3
+    assert sorted(map(len, store.nodes[0].connections)) == [3, 3, 4]
     await store.close()
-    await asyncio.gather(*waiting)
+    await asyncio.gather(*pending)
 
 
 async def test_a_connection_that_came_to_nothing_delays_the_next(make: Make, fake: FakeRedis) -> None:
@@ -166,7 +166,7 @@ async def test_a_connection_that_came_to_nothing_delays_the_next(make: Make, fak
     for _ in range(100):
         assert await outcome_of(store) is FailureKind.DISCONNECTED
         await asyncio.sleep(0.001)
-    assert (1, 0) == (len(says.heard), store.reconnects)
+    assert (1, 0) == (len(says.on_read), store.reconnects)
 
 
 async def test_one_chain_of_probes(make: Make, fake: FakeRedis) -> None:

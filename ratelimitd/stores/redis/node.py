@@ -8,12 +8,15 @@ from ratelimitd.config.redis_address import RedisAddress
 from ratelimitd.limiter import Failure, FailureKind
 
 from .breaker import Breaker
-from .connection import Link, LinkError
+from .connection import RedisConnection, RedisConnectionError
 from .options import RedisOptions, spread
 from .probe import probe_key
 
-Dial = Callable[[Callable[[Link], None]], Awaitable[Link]]
-"""Opens a connection to where the server is now; takes what is called when that is lost. Raises LinkError."""
+Dial = Callable[[Callable[[RedisConnection], None]], Awaitable[RedisConnection]]
+"""Opens a connection to the server's current address; its argument is called when the connection is lost.
+
+Raises RedisConnectionError.
+"""
 
 
 class Observer:
@@ -37,43 +40,43 @@ class Watcher(Protocol):
     reconnects: int
     breaker_opens: int
 
-    def heard(self) -> None:
+    def on_read(self) -> None:
         """What one read of a connection brought has reached its waiters, or the loss of one."""
 
-    def probe(self, node: "Node") -> None:
+    def probe(self, node: "RedisNode") -> None:
         """Ask a server that is left alone whether it can be asked again: with the real script."""
 
-    def opened(self, node: "Node") -> None:
+    def opened(self, node: "RedisNode") -> None:
         """A connection was made."""
 
-    def missed(self, node: "Node") -> None:
+    def missed(self, node: "RedisNode") -> None:
         """An attempt to connect failed or was given up, and there is no other connection."""
 
     def edge(self, name: str, up: bool, reason: str) -> None:  # noqa: FBT001 -- the edge's direction
         """Something by that name can be asked, or no longer; told at each change, and for the first attempt."""
 
 
-class Home(Protocol):
+class NodeOwner(Protocol):
     """What a server belongs to."""
 
-    def elsewhere(self, node: "Node", message: str) -> "Detour | None":
+    def redirect_for(self, node: "RedisNode", message: str) -> "RedirectTarget | None":
         """Return where a server's answer sends a call, and learn from it; None: it is no such answer."""
 
-    def doubt(self, node: "Node") -> None:
+    def on_stale(self, node: "RedisNode") -> None:
         """The server said what contradicts that it is the right one to ask."""
 
-    def fell(self, node: "Node") -> None:
+    def on_down(self, node: "RedisNode") -> None:
         """The server can no longer be asked."""
 
 
-class Detour(NamedTuple):
+class RedirectTarget(NamedTuple):
     """The server that a call is sent to instead, which ran nothing so far; ``asking``: for this once."""
 
-    node: "Node"
+    node: "RedisNode"
     asking: bool
 
 
-class Node:
+class RedisNode:
     """A server. It may be asked while it has a connection and its breaker is closed.
 
     Attributes:
@@ -93,16 +96,16 @@ class Node:
         pool_size: int,
         options: RedisOptions,
         watcher: Watcher,
-        home: Home,
+        owner: NodeOwner,
         address: RedisAddress | None = None,
     ) -> None:
         self.name = name
         self.address = address or RedisAddress()
-        self.home = home
+        self.owner = owner
         self.breaker = Breaker(options.breaker_after)
         self.probe_key = probe_key(options.prefix)
         self.refusal: Failure | None = Failure(FailureKind.DISCONNECTED, "not connected to Redis yet")
-        self.links: list[Link] = []
+        self.connections: list[RedisConnection] = []
         self._loop = asyncio.get_running_loop()
         self._dial = dial
         self._pool_size = pool_size
@@ -119,17 +122,17 @@ class Node:
     async def open(self) -> bool:
         """Open one connection; returns whether that worked."""
         try:
-            link = await self._dial(self._lost)
-        except LinkError as problem:
-            if not self.links:
+            connection = await self._dial(self._lost)
+        except RedisConnectionError as problem:
+            if not self.connections:
                 self._judge(str(problem))
                 self._watcher.missed(self)
             return False
-        if link.lost or self._closed or len(self.links) >= self._pool_size:
-            link.give_up("nobody needs it any more")
+        if connection.lost or self._closed or len(self.connections) >= self._pool_size:
+            connection.give_up("nobody needs it any more")
             return False
-        link.after = self._watcher.heard
-        self.links.append(link)
+        connection.after = self._watcher.on_read
+        self.connections.append(connection)
         self._proven = False
         self._watcher.reconnects += self._known
         self._known = True
@@ -141,7 +144,7 @@ class Node:
 
     def open_more(self) -> None:
         """Open a connection in the background; as long as that fails, go on trying, at a pace of its own."""
-        if self._opening is None and not self._closed and len(self.links) < self._pool_size:
+        if self._opening is None and not self._closed and len(self.connections) < self._pool_size:
             self._opening = self._loop.create_task(self._keep_opening())
 
     async def _keep_opening(self) -> None:
@@ -150,21 +153,21 @@ class Node:
             if not self._proven:
                 # The last one was greeted well, and nothing has come of it yet: a server may be well at that alone.
                 await asyncio.sleep(spread(most))
-            while len(self.links) < self._pool_size and not await self.open():
+            while len(self.connections) < self._pool_size and not await self.open():
                 await asyncio.sleep(spread(pause))
                 pause = min(pause * 2, most)
         finally:
             self._opening = None
 
-    def pick(self) -> Link | None:
+    def pick(self) -> RedisConnection | None:
         """Return the least busy connection, None when each is full; another is opened when none is idle."""
-        ready = [link for link in self.links if not link.full]
+        ready = [connection for connection in self.connections if not connection.full]
         if not ready:
             return None
-        link = min(ready, key=len)
-        if len(link):
+        connection = min(ready, key=len)
+        if len(connection):
             self.open_more()
-        return link
+        return connection
 
     def failed(self, why: str) -> None:
         """Count a failure that is the server's; after some in a row it is left alone and probed."""
@@ -188,40 +191,40 @@ class Node:
         if self._closed or not self.breaker.open:
             return
         self._probe_later()
-        if self.links:
+        if self.connections:
             self._watcher.probe(self)
 
     def watch(self) -> None:
         """Give the connections up when no answer comes for long, even if nothing more is sent meanwhile."""
-        waited = max((link.waited() for link in self.links), default=0.0)
+        waited = max((connection.waited() for connection in self.connections), default=0.0)
         if waited and not self._watching:
             self._watching = True
             self._loop.call_later(self._options.stale_after - waited, self._watched)
 
     def _watched(self) -> None:
         self._watching = False
-        if any(link.waited() >= self._options.stale_after for link in self.links):
+        if any(connection.waited() >= self._options.stale_after for connection in self.connections):
             self.drop(f"Redis has not answered for {self._options.stale_after:g} s")
         self.watch()
 
     def drop(self, reason: str) -> None:
         """Give up every connection, and look for the server again."""
-        for link in tuple(self.links):
-            link.give_up(reason)
+        for connection in tuple(self.connections):
+            connection.give_up(reason)
 
-    def _lost(self, link: Link) -> None:
-        if link not in self.links:
+    def _lost(self, connection: RedisConnection) -> None:
+        if connection not in self.connections:
             return
-        self.links.remove(link)
+        self.connections.remove(connection)
         if self._closed:
-            self.refusal = Failure(FailureKind.DISCONNECTED, link.lost)
-        elif not self.links:
-            self._judge(link.lost)
+            self.refusal = Failure(FailureKind.DISCONNECTED, connection.lost)
+        elif not self.connections:
+            self._judge(connection.lost)
             self.open_more()
 
     def _judge(self, why: str) -> None:
         """Work out whether the server can be asked, and tell a change once."""
-        if not self.links:
+        if not self.connections:
             self.refusal = Failure(FailureKind.DISCONNECTED, why)
         elif self.breaker.open:
             self.refusal = Failure(FailureKind.OPEN, f"Redis at {self.name} is left alone until it answers a probe")
@@ -232,7 +235,7 @@ class Node:
             self._told = up
             self._watcher.edge(self.name, up, why)
             if not up:
-                self.home.fell(self)
+                self.owner.on_down(self)
 
     def retire(self) -> None:
         """End without a call under way: the server has no part in anything any more."""
