@@ -145,7 +145,7 @@ class GrpcioServer:
         uds: str = "",
         tls: TlsFiles | None = None,
     ) -> None:
-        """``uds`` is the path of a unix socket that replaces host and port."""
+        """``uds`` is the path of a Unix domain socket, which replaces host and port."""
         self._server = aio.server(
             handlers=[_Router(handlers, tls.client_san if tls is not None else "")],
             maximum_concurrent_rpcs=options.max_concurrent_calls,

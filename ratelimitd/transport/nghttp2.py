@@ -140,7 +140,7 @@ class Nghttp2Server:
 
     def _close_socket(self) -> None:
         if self._file is not None:
-            self._file.remove()  # while we still listen: nobody takes a file over that is about to go
+            self._file.remove()  # before the socket closes: an instance that finds a stale file would take it over
             self._file = None
         if self._server is not None:
             self._server.close()
