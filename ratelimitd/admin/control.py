@@ -63,7 +63,7 @@ Settled = Decision | Failure
 """An outcome once a store is done: it leaves none open."""
 
 
-def state(control: Control) -> Handler:
+def key_page(control: Control) -> Handler:
     """Tell what each limit of a key holds, without charging it."""
 
     async def handler(request: Request) -> Response:
@@ -81,7 +81,7 @@ def state(control: Control) -> Handler:
     return handler
 
 
-def reset(control: Control) -> Handler:
+def reset_page(control: Control) -> Handler:
     """Empty each counter of a key: in the store, then in the memories of this process.
 
     In that order: a denial that was decided before the store was emptied may be learnt until then.
@@ -115,7 +115,7 @@ def reset(control: Control) -> Handler:
     return handler
 
 
-def policy(in_force: Callable[[], Told]) -> Handler:
+def policy_page(in_force: Callable[[], Told]) -> Handler:
     """Tell the facts of the policy in force; its ETag (RFC 9110, 8.8.3) is of all of them but ``age_seconds``."""
 
     async def handler(request: Request) -> Response:

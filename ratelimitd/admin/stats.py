@@ -13,7 +13,7 @@ from ratelimitd.observe.metrics import LIMIT_COUNTERS, SLICE, Counters, LimitTal
 SERVICE: Final = "ratelimit.service."
 
 
-async def render(
+async def statsd_text(
     tallies: Iterable[LimitTally], unknown_domains: Iterable[tuple[str, int]], counters: Counters
 ) -> AsyncGenerator[bytes, None]:
     """Give the lines in chunks; a limit's counter that never counted is absent, as upstream's is."""

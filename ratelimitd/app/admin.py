@@ -2,8 +2,19 @@
 
 import time
 
-from ratelimitd.admin import Control, Guard, Route, Routes, Token, TokenError, TokenFile, guarded
-from ratelimitd.admin.control import policy, reset, state
+from ratelimitd.admin import (
+    Control,
+    Guard,
+    Route,
+    Routes,
+    Token,
+    TokenError,
+    TokenFile,
+    guarded,
+    key_page,
+    policy_page,
+    reset_page,
+)
 from ratelimitd.limiter import OverLimitCache, Plan, Request, Tallies
 from ratelimitd.observe.logs import hide
 from ratelimitd.rls import Bounds, read_json
@@ -21,8 +32,8 @@ def admin_routes(service: Service) -> Routes:
         return {}
     guard = Guard(token, lambda: time.monotonic_ns() // 1000, remote=service.settings.admin_remote)
     control = _control(service)
-    in_force = {"GET": policy(lambda: _page(service.policies.in_force))}
-    key = {"GET": state(control), "POST": state(control), "DELETE": reset(control)}
+    in_force = {"GET": policy_page(lambda: _page(service.policies.in_force))}
+    key = {"GET": key_page(control), "POST": key_page(control), "DELETE": reset_page(control)}
     return {
         "/admin/key": Route(guarded(guard, key), "what a key's counters hold; DELETE empties them"),
         "/admin/policy": Route(guarded(guard, in_force), "the policy in force"),

@@ -3,11 +3,7 @@
 import asyncio
 from collections.abc import Callable, Mapping
 
-from ratelimitd.gateway.client_address import trust
-from ratelimitd.gateway.file import domain_of, read_gateway
-from ratelimitd.gateway.model import Backend, Gateway
-from ratelimitd.gateway.proxy import Live, Proxy
-from ratelimitd.gateway.routing import Router, key_headers
+from ratelimitd.gateway import Backend, Gateway, Live, Proxy, Router, domain_of, key_headers, read_gateway, trust
 from ratelimitd.http1 import Handler, Server, Sweeper, Upstream
 from ratelimitd.observe.logs import get_logger
 from ratelimitd.policy import Policy, PolicyError, PolicyErrors

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
-from ratelimitd.gateway.access_log import Account
+from ratelimitd.gateway import Account
 from ratelimitd.http1 import State, Upstream
 from ratelimitd.observe.metrics import Family, Value, single
 

@@ -4,8 +4,7 @@ from contextlib import AsyncExitStack
 from functools import partial
 from typing import NamedTuple
 
-from ratelimitd.admin import Routes, debug_routes, listen, metrics_routes, service_routes
-from ratelimitd.admin.stats import render as statsd_text
+from ratelimitd.admin import Routes, debug_routes, listen, metrics_routes, service_routes, statsd_text
 from ratelimitd.http1 import Sweeper
 from ratelimitd.rls import decide_json
 

@@ -10,10 +10,7 @@ from pathlib import Path
 
 from ratelimitd import __version__
 from ratelimitd.admin import Pages, Routes, gateway_routes, listen
-from ratelimitd.gateway.access_log import AccessLog, Account, Handled
-from ratelimitd.gateway.default import default_file
-from ratelimitd.gateway.model import Admin, Gateway
-from ratelimitd.gateway.proxy import Proxy, render
+from ratelimitd.gateway import AccessLog, Account, Admin, Gateway, Handled, Proxy, default_file, render
 from ratelimitd.http1 import Peer, Refusal, Server, Sweeper
 from ratelimitd.net.listen import address, bind
 from ratelimitd.net.tls import TlsFiles

@@ -7,8 +7,7 @@ from ratelimitd.config.redis_address import Credentials
 from ratelimitd.net.files import read_regular
 from ratelimitd.observe.logs import get_logger, hide
 from ratelimitd.observe.metrics import STORE_BUCKETS, Histogram
-from ratelimitd.settings import MAIN_REDIS, PER_SECOND_REDIS, Settings
-from ratelimitd.settings.redis_url import credentials
+from ratelimitd.settings import MAIN_REDIS, PER_SECOND_REDIS, Settings, credentials
 from ratelimitd.stores.redis import ConnectOptions, Observer, RedisOptions, Tls
 
 log = get_logger(__name__)

@@ -7,8 +7,7 @@ from typing import Final, NamedTuple
 
 import click
 
-from ratelimitd.gateway.file import domain_of, read_gateway
-from ratelimitd.gateway.model import Gateway
+from ratelimitd.gateway import Gateway, domain_of, read_gateway
 from ratelimitd.policy import UPSTREAM_ALGORITHM, Domain, DomainRow, PolicyErrors, Row, assemble
 from ratelimitd.policy_file import Parsed, examine
 from ratelimitd.sources import GATEWAY_ALGORITHM, GatewayFile, read_file, read_files, tiers_beside

@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Final, TypeVar
 
 from ratelimitd.config.redis_address import RedisAddress
-from ratelimitd.stores.redis.connection import RedisConnectionError
+from ratelimitd.stores.redis import RedisConnectionError
 
 T = TypeVar("T")
 

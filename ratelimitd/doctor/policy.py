@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from ratelimitd.app.policies import default_algorithm
-from ratelimitd.gateway.file import domain_of
+from ratelimitd.gateway import domain_of
 from ratelimitd.policy import UNSALTED, OnStoreFailure, Policy, PolicyError, PolicyErrors
 from ratelimitd.settings import Settings
 from ratelimitd.sources import GatewayFile, Loaded, RuntimeFolder, load

@@ -5,9 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 
 from ratelimitd.app.redis import hide_passwords, redis_options
 from ratelimitd.settings import MAIN_REDIS, PER_SECOND_REDIS, Settings
-from ratelimitd.stores.redis.connection import RedisConnection, RedisConnectionError
-from ratelimitd.stores.redis.script import Script, script
-from ratelimitd.stores.redis.slots import slot_of
+from ratelimitd.stores.redis import RedisConnection, RedisConnectionError, Script, composed_script, slot_of
 
 from .finding import Finding, warn
 from .redis_facts import Facts, gather, holds, probe
@@ -30,7 +28,7 @@ def redises(settings: Settings) -> list[Redis]:
 async def check(case: Case) -> AsyncIterator[Finding]:
     """Look at every server of every Redis."""
     hide_passwords(case.settings)
-    own = script()
+    own = composed_script()
     for redis in redises(case.settings):
         findings, found = await servers(redis)
         for finding in (*findings, *prefix(redis)):

@@ -8,14 +8,20 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import hiredis
-
 from ratelimitd.limiter import Failure
-from ratelimitd.stores.redis.connection import RedisConnection, RedisConnectionError, talk
-from ratelimitd.stores.redis.dial import dial
-from ratelimitd.stores.redis.probe import probe_of
-from ratelimitd.stores.redis.script import INDEPENDENT, Script, pack_lone, unpack
-from ratelimitd.stores.redis.slots import slot_of
+from ratelimitd.stores.redis import (
+    INDEPENDENT,
+    RedisConnection,
+    RedisConnectionError,
+    ReplyError,
+    Script,
+    dial,
+    pack_lone,
+    probe_of,
+    slot_of,
+    talk,
+    unpack,
+)
 
 from .blocking import resolve
 from .redis_servers import Server
@@ -115,7 +121,7 @@ async def _ask(connection: RedisConnection, facts: Facts) -> None:
 
 def _pairs(reply: Any) -> dict[str, str]:
     """Read a flat list of names and texts; an error reply is none."""
-    if isinstance(reply, hiredis.ReplyError) or not isinstance(reply, list):
+    if isinstance(reply, ReplyError) or not isinstance(reply, list):
         return {}
     flat = [item.decode(errors="replace") if isinstance(item, bytes) else "" for item in reply]
     return dict(zip(flat[::2], flat[1::2], strict=False))
@@ -163,7 +169,7 @@ async def _probe(connection: RedisConnection, sha: str, key: bytes, probes: Prob
         wall, probes.asked = time.time(), time.perf_counter()
         (reply,) = await talk(connection, [("EVALSHA", sha, 1, *keys, *arguments)])
         took = time.perf_counter() - probes.asked
-        if isinstance(reply, hiredis.ReplyError):
+        if isinstance(reply, ReplyError):
             probes.failure = str(reply)
             return
         now = unpack(reply, [selection])

@@ -5,11 +5,16 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, NamedTuple
 
 from ratelimitd.config.redis_address import RedisAddress
-from ratelimitd.stores.redis import ConnectOptions
-from ratelimitd.stores.redis.connection import RedisConnectionError
-from ratelimitd.stores.redis.dial import ask_master, ask_slots
-from ratelimitd.stores.redis.probe import probe_key
-from ratelimitd.stores.redis.slots import SLOTS, Ranges, ranges
+from ratelimitd.stores.redis import (
+    SLOTS,
+    ConnectOptions,
+    Ranges,
+    RedisConnectionError,
+    ask_master,
+    ask_slots,
+    probe_key,
+    ranges,
+)
 
 from .blocking import resolve
 from .finding import Finding, bad, ok, warn

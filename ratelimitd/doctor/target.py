@@ -3,7 +3,7 @@
 from typing import Final, NamedTuple
 
 from ratelimitd.app.policies import source_of
-from ratelimitd.gateway.model import Gateway
+from ratelimitd.gateway import Gateway
 from ratelimitd.settings import Settings
 from ratelimitd.sources import GatewayFile, Source
 

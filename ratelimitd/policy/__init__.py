@@ -3,7 +3,7 @@
 from ratelimitd.config.problems import PolicyError, PolicyErrors
 
 from .identity import UNSALTED, Identified, identify, recounted
-from .match import match
+from .matching import match
 from .model import (
     UNIT_SECONDS,
     UPSTREAM_ALGORITHM,

@@ -2,6 +2,7 @@
 
 from ratelimitd.transport import Handlers
 
+from .decision_log import log_decision
 from .decode import Bounds, RequestError
 from .encode import EncodeOptions
 from .health import CHECK, WATCH, GrpcHealth
@@ -20,6 +21,7 @@ __all__ = [
     "ServiceOptions",
     "decide_json",
     "handlers",
+    "log_decision",
     "read_json",
 ]
 

@@ -1,4 +1,4 @@
-"""A decision in words, for people who watch the log (LOG_DECISIONS). It shows what callers sent, so it is not on."""
+"""The decision log (LOG_DECISIONS): a line per request. It shows what callers sent, so it is off by default."""
 
 from ratelimitd.limiter import Answer, Plan
 from ratelimitd.observe.logs import get_logger
@@ -8,8 +8,8 @@ from .encode import shown_unit
 log = get_logger(__name__)
 
 
-def narrate(plan: Plan, answer: Answer) -> None:
-    """Log one decision: what was asked, and what each descriptor was told."""
+def log_decision(plan: Plan, answer: Answer) -> None:
+    """Log one decision: the descriptors of a request, and the status of each."""
     told = []
     for descriptor, status in zip(plan.request.descriptors, answer.statuses, strict=True):
         asked = ",".join(f"{_text(key)}={_text(value)}" for key, value in descriptor.entries) or "(no entries)"

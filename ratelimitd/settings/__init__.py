@@ -1,7 +1,7 @@
 """Every setting of the service: one table from which environment, flags, ``--help`` and docs come."""
 
-from ratelimitd.settings.load import Problem, SettingsError, load
-from ratelimitd.settings.redis_url import RedisUrl
+from ratelimitd.settings.reader import Problem, SettingsError, load
+from ratelimitd.settings.redis_url import RedisUrl, credentials
 from ratelimitd.settings.rows import Row, Secret, Status
 from ratelimitd.settings.table import MAIN_REDIS, PER_SECOND_REDIS, ROWS, RedisVariables, Settings
 
@@ -17,5 +17,6 @@ __all__ = [
     "Settings",
     "SettingsError",
     "Status",
+    "credentials",
     "load",
 ]

@@ -5,7 +5,7 @@ import json
 import pytest
 from structlog.testing import capture_logs
 
-from ratelimitd.admin.control import Control, policy, reset, state
+from ratelimitd.admin.control import Control, key_page, policy_page, reset_page
 from ratelimitd.admin.http import Request
 from ratelimitd.algorithms import ALGORITHMS
 from ratelimitd.limiter import (
@@ -68,7 +68,7 @@ class Rig:
         return ask.outcomes
 
     async def ask(self, query="", method="GET", body=b""):
-        handler = reset(self.control) if method == "DELETE" else state(self.control)
+        handler = reset_page(self.control) if method == "DELETE" else key_page(self.control)
         response = await handler(Request(method, "/admin/key", {}, {}, body, "127.0.0.1", query))
         assert response.headers["Cache-Control"] == "no-store"
         return response.status, json.loads(response.body)
@@ -327,7 +327,7 @@ IN_FORCE = {
 
 
 async def policy_of(in_force, **headers):
-    response = await policy(lambda: in_force)(Request("GET", "/admin/policy", {}, headers, b""))
+    response = await policy_page(lambda: in_force)(Request("GET", "/admin/policy", {}, headers, b""))
     return response.status, response.body, response.headers["ETag"]
 
 

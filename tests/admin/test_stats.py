@@ -1,12 +1,12 @@
 """/stats: upstream's statsd names."""
 
-from ratelimitd.admin.stats import render
+from ratelimitd.admin.stats import statsd_text
 from ratelimitd.limiter.stats import Tallies, count
 from ratelimitd.observe.metrics import SLICE, Counters
 
 
 async def lines(tallies: Tallies, counters: Counters | None = None) -> list[str]:
-    given = render(tallies, tallies.unknown_domains(), counters or Counters())
+    given = statsd_text(tallies, tallies.unknown_domains(), counters or Counters())
     return b"".join([chunk async for chunk in given]).decode().splitlines()
 
 
@@ -55,5 +55,5 @@ async def test_chunks_are_bounded() -> None:
     tallies = Tallies()
     for i in range(3 * SLICE + 1):
         tallies.of(("d", str(i)), "", from_request=False).total_hits = 1
-    chunks = [chunk.count(b"total_hits") async for chunk in render(tallies, (), Counters())]
+    chunks = [chunk.count(b"total_hits") async for chunk in statsd_text(tallies, (), Counters())]
     assert chunks == [0, SLICE, SLICE, SLICE, 1]

@@ -10,7 +10,7 @@ import pytest
 from ratelimitd.doctor import blocking, redis, redis_facts
 from ratelimitd.doctor.finding import Level
 from ratelimitd.doctor.redis_servers import Server
-from ratelimitd.stores.redis.script import script
+from ratelimitd.stores.redis.script import composed_script
 from testkit.redis_cluster import redis_cluster
 from testkit.redis_sentinel import redis_sentinel
 from testkit.redis_server import RedisServer, faked_clock, free_port, redis_server
@@ -115,9 +115,11 @@ async def test_a_server_that_hangs_later(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(redis_facts, "PROBING", 0.2)
     with redis_server() as server:
         (asked,) = redis.redises(case(REDIS_URL=server.address, STORE_BUDGET="15ms").settings)
-        seen, connection = await redis_facts.gather(Server(asked, asked.connect.deployment.addresses[0]), script())
+        seen, connection = await redis_facts.gather(
+            Server(asked, asked.connect.deployment.addresses[0]), composed_script()
+        )
         server.hang()
-        await redis_facts.probe(connection, seen, script())
+        await redis_facts.probe(connection, seen, composed_script())
         connection.give_up("the end of the test")
         server.resume()
     assert "no answer to the script" in seen.probes.unanswered

@@ -13,7 +13,7 @@ import pytest
 from ratelimitd.algorithms import make_rate
 from ratelimitd.limiter.seam import Failure, FailureKind
 from ratelimitd.stores.redis.cluster import Cluster
-from ratelimitd.stores.redis.dial import ask_slots
+from ratelimitd.stores.redis.dialer import ask_slots
 from testkit.fault_proxy import fault_proxy
 from testkit.redis_cluster import CLUSTER, RedisCluster, connected, redis_cluster
 from tests.algorithms.cases import YEAR, ask

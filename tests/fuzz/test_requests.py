@@ -10,7 +10,7 @@ from ratelimitd.observe.metrics import Counters
 from ratelimitd.policy_file import parse
 from ratelimitd.proto import message
 from ratelimitd.rls import Bounds, EncodeOptions, RateLimitService, ServiceOptions
-from ratelimitd.rls.decision_log import narrate
+from ratelimitd.rls.decision_log import log_decision
 from ratelimitd.stores.memory import MemoryStore
 from ratelimitd.transport import GrpcStatus
 from tests.fuzz.runs import LEAST_SHARE, Seen, fuzz
@@ -90,7 +90,7 @@ def serve(policy, number, bodies):
     engine = Engine(MemoryStore(1 << 20), counts, [OverLimitCache(1 << 14)], plan_options.modes)
     engine.planner = Planner(policy, key_maker(b"", safe=bool(number % 2)), tallies, plan_options)
     calls = [Call(body) for body in bodies]
-    RateLimitService(engine, tallies, counts.called, options, narrate).should_rate_limit(calls)
+    RateLimitService(engine, tallies, counts.called, options, log_decision).should_rate_limit(calls)
     return calls, counts
 
 

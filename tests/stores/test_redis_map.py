@@ -8,7 +8,7 @@ import pytest
 from ratelimitd.config.redis_address import Deployment, RedisAddress
 from ratelimitd.stores.redis.cluster import LOOK_EVERY, Cluster
 from ratelimitd.stores.redis.options import ConnectOptions, RedisOptions
-from ratelimitd.stores.redis.script import script
+from ratelimitd.stores.redis.script import composed_script
 from ratelimitd.stores.redis.slots import SLOTS
 
 A, B = RedisAddress("a", 1), RedisAddress("b", 2)
@@ -25,7 +25,7 @@ class Unwatched:
 async def test_a_server_that_is_to_get_its_first_slot_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that calls were sent to stays known for a while, though it has no slot yet; then it leaves."""
     redis = ConnectOptions(Deployment((A,), "cluster"))
-    cluster = Cluster(redis, script(), RedisOptions(redis), Unwatched())
+    cluster = Cluster(redis, composed_script(), RedisOptions(redis), Unwatched())
     now: Callable[[], float] = count(0.0, LOOK_EVERY / 2).__next__
     cluster._adopt(ALL)
     (node,) = cluster.nodes

@@ -10,7 +10,7 @@ from ratelimitd.algorithms import Rate
 from ratelimitd.config.redis_address import RedisAddress
 
 from .connection import RedisConnection, RedisConnectionError
-from .dial import CLUSTER_SLOTS, ask, ask_slots, dial
+from .dialer import CLUSTER_SLOTS, ask, ask_slots, dial
 from .errors import redirect
 from .node import RedirectTarget, RedisNode, Watcher
 from .options import ConnectOptions, RedisOptions, spread

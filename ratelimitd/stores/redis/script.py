@@ -41,7 +41,7 @@ class Script(NamedTuple):
     sha: str
 
 
-def script() -> Script:
+def composed_script() -> Script:
     """Return the script with its name."""
     text = compose()
     return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())

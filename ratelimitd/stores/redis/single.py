@@ -8,7 +8,7 @@ from ratelimitd.algorithms import Rate
 from ratelimitd.config.redis_address import RedisAddress
 
 from .connection import RedisConnection, RedisConnectionError
-from .dial import ask_master, dial
+from .dialer import ask_master, dial
 from .node import RedirectTarget, RedisNode, Watcher
 from .options import ConnectOptions, RedisOptions, spread
 from .script import Script

@@ -19,7 +19,7 @@ from .in_flight import InFlight
 from .node import Observer, RedirectTarget, RedisNode
 from .options import ConnectOptions, RedisOptions
 from .probe import PROBE, probe_of
-from .script import Script, open_selections, script
+from .script import Script, composed_script, open_selections
 from .single import Sentinel, Single
 from .topology import Split, Topology
 
@@ -69,7 +69,7 @@ class RedisStore:
         self.breaker_opens = 0
         self.failures = dict.fromkeys(FailureKind, 0)
         self.skew = 0.0
-        self._script = own or script()
+        self._script = own or composed_script()
         self._in_flight = InFlight(options.max_in_flight)
         self._topology = self._topology_of(options)
         self._alone = self._topology.alone
