@@ -6,11 +6,14 @@ import resource
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+import pytest
 from grpc import aio
 
 from ratelimitd.proto import message
 from testkit.redis_server import redis_server
 from tests.service import service
+
+pytestmark = [pytest.mark.redis, pytest.mark.process]
 
 Request = message("envoy.service.ratelimit.v3.RateLimitRequest")
 SHOULD_RATE_LIMIT = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit"

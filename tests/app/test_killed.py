@@ -2,11 +2,14 @@
 
 import asyncio
 
+import pytest
 from grpc import aio
 
 from ratelimitd.proto import message
 from testkit.redis_server import redis_server
 from tests.service import service
+
+pytestmark = [pytest.mark.redis, pytest.mark.process]
 
 Request = message("envoy.service.ratelimit.v3.RateLimitRequest")
 Response = message("envoy.service.ratelimit.v3.RateLimitResponse")

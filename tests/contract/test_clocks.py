@@ -73,6 +73,7 @@ async def passing(store: RedisStore) -> dict[str, int]:
     return {name: sum(passed[place :: len(RATES)]) for place, name in enumerate(RATES)}
 
 
+@pytest.mark.redis
 async def test_row_16_hosts_an_hour_apart_decide_alike(timed: Timed) -> None:
     """Two hosts whose clocks differ by an hour, and by years from Redis', share each limit as one host would."""
     other = store_of(timed.server.address, budget=PATIENCE)
@@ -90,6 +91,7 @@ async def test_row_16_hosts_an_hour_apart_decide_alike(timed: Timed) -> None:
     await other.close()
 
 
+@pytest.mark.redis
 async def test_row_17_an_hour_forward_costs_one_burst_and_the_way_back_none(timed: Timed) -> None:
     """A full key passes one more burst when Redis' clock jumps ahead, and nothing when it jumps back or stays."""
     assert await passing(timed.store) == dict.fromkeys(CLOCKED, 10)
@@ -100,6 +102,7 @@ async def test_row_17_an_hour_forward_costs_one_burst_and_the_way_back_none(time
     assert await passing(timed.store) == dict.fromkeys(CLOCKED, 0)
 
 
+@pytest.mark.redis
 @pytest.mark.parametrize("back", [1, HOUR])
 async def test_row_17_a_step_back_adds_and_takes_nothing(timed: Timed, back: int) -> None:
     """After a second or an hour back, of ten of which four are used six pass, and no more."""
@@ -109,6 +112,7 @@ async def test_row_17_a_step_back_adds_and_takes_nothing(timed: Timed, back: int
     assert await passing(timed.store) == dict.fromkeys(CLOCKED, 6)
 
 
+@pytest.mark.redis
 @pytest.mark.parametrize("hammer", [1, 30])
 async def test_row_17_an_hour_back_shuts_no_key_longer_than_its_period(timed: Timed, hammer: int) -> None:
     """A full key, asked once or hammered, opens a period after the step, and its key in Redis lives no longer."""
@@ -124,6 +128,7 @@ async def test_row_17_an_hour_back_shuts_no_key_longer_than_its_period(timed: Ti
     assert all(decision.allowed for decision in (await each(timed.store, 1)).values())
 
 
+@pytest.mark.redis
 async def test_a_clock_that_jumps_adds_no_quota(timed: Timed) -> None:
     """Two hours on refill, an hour back of those neither refills nor takes away."""
     assert await passing(timed.store) == dict.fromkeys(CLOCKED, 10)
@@ -133,6 +138,7 @@ async def test_a_clock_that_jumps_adds_no_quota(timed: Timed) -> None:
     assert await passing(timed.store) == dict.fromkeys(CLOCKED, 6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CLOCKED)
 @pytest.mark.parametrize("binding", [True, False])
 async def test_row_17_asks_in_vain_do_not_keep_a_key_shut(store: Store, name: str, binding: bool) -> None:

@@ -3,8 +3,12 @@
 import asyncio
 import sys
 
+import pytest
+
 from testkit.redis_server import RedisServer
 from tests.contract.contender import LIMIT, PROCESSES
+
+pytestmark = [pytest.mark.redis, pytest.mark.process, pytest.mark.slow]
 
 
 async def admitted(kind: str, server: RedisServer) -> int:

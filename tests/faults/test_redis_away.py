@@ -37,6 +37,7 @@ async def bounded(store: RedisStore, made: Load, calls: int) -> None:
     assert kept <= 2 * most + 100
 
 
+@pytest.mark.redis
 async def test_row_01_found_within_two_seconds(make: Make, server: RedisServer, watch: Watch) -> None:
     """A store that starts before its Redis fails at once, and decides within 2 s of Redis' coming."""
     server.kill()
@@ -48,6 +49,7 @@ async def test_row_01_found_within_two_seconds(make: Make, server: RedisServer, 
     assert watch.ups == [False, True]
 
 
+@pytest.mark.redis
 async def test_row_02_killed_under_load(make: Make, server: RedisServer, watch: Watch, breaker_after: int) -> None:
     """kill -9 under load: every call ends in time, once; after a restart a decision comes within a second."""
     store = make(server.address, breaker_after=breaker_after)
@@ -66,6 +68,7 @@ async def test_row_02_killed_under_load(make: Make, server: RedisServer, watch: 
     assert watch.told_once_each
 
 
+@pytest.mark.redis
 @pytest.mark.parametrize(
     "fault", ["stopped", "slow", "very slow", "no replies", "lost replies", "no requests", "no way in"]
 )
@@ -124,6 +127,7 @@ def ways(server: RedisServer, proxy: FaultProxy, fault: str) -> tuple[Callable[[
     return begins[fault], server.resume if fault == "stopped" else end
 
 
+@pytest.mark.redis
 async def test_row_03_a_dead_connection_behind_a_full_room(make: Make, server: RedisServer, watch: Watch) -> None:
     """One burst fills the room and nothing more is sent: the connection is given up all the same."""
     store = make(server.address, max_in_flight=20, stale_after=0.2)
@@ -137,6 +141,7 @@ async def test_row_03_a_dead_connection_behind_a_full_room(make: Make, server: R
     assert await decided(store) < BACK
 
 
+@pytest.mark.redis
 async def test_row_03_excess_fails_at_once(make: Make, server: RedisServer, breaker_after: int) -> None:
     """While Redis hangs, a domain that floods is refused before ``charge`` returns, and another has room left."""
     store = make(server.address, max_in_flight=100, breaker_after=breaker_after)
@@ -170,6 +175,7 @@ class Attempts:
         writer.close()
 
 
+@pytest.mark.slow
 async def test_row_09_attempts_are_few_and_spread(make: Make, watch: Watch) -> None:
     """Twenty hosts that lose one Redis at once: few attempts a second each, and not all at the same moment."""
     seen = Attempts()
@@ -185,6 +191,7 @@ async def test_row_09_attempts_are_few_and_spread(make: Make, watch: Watch) -> N
     assert len({int(moment * 100) for moment in late}) >= len(late) // 4
 
 
+@pytest.mark.redis
 async def test_row_09_waiting_charges_do_not_dial(make: Make, server: RedisServer, proxy: FaultProxy) -> None:
     """A thousand charges that wait cause no more connections than the pool has."""
     store = make(proxy.address, pool_size=4, budget=PATIENCE, stale_after=PATIENCE)
@@ -199,6 +206,7 @@ async def test_row_09_waiting_charges_do_not_dial(make: Make, server: RedisServe
     assert proxy.counts["accepted"] <= 4
 
 
+@pytest.mark.redis
 async def test_row_09_a_pool_that_cannot_grow(make: Make, server: RedisServer) -> None:
     """While Redis takes no more clients, the connection there serves on, and attempts at another are few."""
     store = make(server.address)

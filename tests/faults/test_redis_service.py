@@ -148,6 +148,8 @@ async def outage(client: Client, calls: int = 200) -> None:
     assert not wrong, wrong
 
 
+@pytest.mark.redis
+@pytest.mark.process
 async def test_row_01_redis_comes_after_the_service(tmp_path: Path) -> None:
     """Without its Redis the service starts and answers by each limit's policy; it decides within 2 s of its coming."""
     port = free_port()
@@ -173,6 +175,9 @@ def hung(server: RedisServer) -> tuple[Callable[[], object], Callable[[], object
     return server.hang, server.resume
 
 
+@pytest.mark.redis
+@pytest.mark.process
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [killed, hung], ids=["row_02_killed", "row_03_hung"])
 async def test_an_outage_under_load(
     tmp_path: Path, server: RedisServer, how: Callable[[RedisServer], tuple[Callable[[], object], Callable[[], object]]]
@@ -203,6 +208,9 @@ def resident(process: Service) -> int:
     return int(re.findall(r"VmRSS:\s+(\d+) kB", text)[0]) * 1024
 
 
+@pytest.mark.redis
+@pytest.mark.process
+@pytest.mark.slow
 async def test_row_11_callers_that_hang_up(tmp_path: Path, proxy: FaultProxy) -> None:
     """Half of the callers cancel while Redis takes its time: what is left in each answer is left of its own limit."""
     async with running(tmp_path, proxy.address, STORE_BUDGET="5s") as (process, client):
@@ -237,6 +245,8 @@ async def gathered(*tasks: Awaitable[None]) -> None:
             raise problem
 
 
+@pytest.mark.redis
+@pytest.mark.process
 async def test_row_14_full_memory(tmp_path: Path, server: RedisServer) -> None:
     """Redis without memory: a denial stands, the rest is answered by policy, and Redis counts as connected."""
     async with running(tmp_path, server.address, STORE_BUDGET="5s") as (process, client):

@@ -6,6 +6,8 @@ from testkit.page import replaced
 from tests.collected import collected
 from tests.faults.rows import PAGE, PART, ROWS, held, listed, table
 
+pytestmark = [pytest.mark.process, pytest.mark.slow]
+
 
 def test_all_rows_but_the_proxys_are_there() -> None:
     """1 to 42; 39 is about the bytes of a proxy."""

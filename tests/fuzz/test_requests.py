@@ -1,5 +1,6 @@
 """Bytes that pretend to be a RateLimitRequest, through the whole service."""
 
+import pytest
 from google.protobuf.message import DecodeError
 from hypothesis import strategies as st
 
@@ -14,6 +15,8 @@ from ratelimitd.stores.memory import MemoryStore
 from ratelimitd.transport import Status
 from tests.fuzz.runs import LEAST_SHARE, Seen, fuzz
 from tests.fuzz.wire import batches
+
+pytestmark = pytest.mark.slow
 
 EXAMPLES = 400
 

@@ -1,3 +1,4 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,6 +20,7 @@ LIMITS = st.builds(
 STATUSES = st.builds(Status, st.booleans(), LIMITS, UINT32, UINT32) | st.sampled_from([NO_LIMIT, UNLIMITED])
 
 
+@pytest.mark.slow
 @given(st.booleans(), st.lists(STATUSES, max_size=5))
 def test_the_bytes_are_those_of_the_message(over, statuses):
     """Whatever the numbers and names, what is written by hand parses to the message that was meant."""

@@ -274,6 +274,7 @@ def test_parse_is_what_the_bench_uses():
     assert 7 == len(parse([("p", POLICY.encode())]).domains[b"d"].root.children)
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 async def test_no_bytes_cause_more_than_an_error_of_their_own(bench, data):

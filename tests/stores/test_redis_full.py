@@ -1,5 +1,7 @@
 """A Redis without memory, and denials that would have written something."""
 
+import pytest
+
 from ratelimitd.algorithms import Decision, make_rate
 from ratelimitd.limiter.seam import FailureKind
 from testkit.redis_server import redis_server
@@ -7,6 +9,8 @@ from tests.algorithms.cases import SECOND, ask
 from tests.contract.cases import allowed, charge
 from tests.stores.conftest import Make
 from tests.stores.test_redis_store import kinds
+
+pytestmark = pytest.mark.redis
 
 WINDOW = make_rate("fixed_window", 2, 3_600 * SECOND)
 

@@ -2,6 +2,8 @@
 
 import gc
 
+import pytest
+
 from ratelimitd.transport._nghttp2 import Session
 from tests.transport.servers import STREAM
 from tests.transport.wire import Caller, Talk, heap, message
@@ -65,6 +67,7 @@ def test_one_call_too_many_is_refused():
     assert 0 == talk.service.calls
 
 
+@pytest.mark.slow
 def test_memory_stays_flat():
     """Ten thousand calls of every fate leave no memory behind."""
 
