@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 BIN := .venv/bin
 ENVOY := .venv-envoy/bin/envoy
 
-.PHONY: setup run demo test soak mutants test-native bench lint unit protos system clean
+.PHONY: setup run demo test soak mutants test-native bench lint quick protos system clean
 
 setup: .venv/.ready
 
@@ -30,8 +30,8 @@ mutants: setup system
 lint: setup
 	@scripts/lint
 
-unit: setup
-	$(BIN)/pytest -q --ignore=tests/e2e
+quick: setup
+	@scripts/quick
 
 test-native: setup system
 	@scripts/test-native

@@ -43,11 +43,13 @@ def process(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, *words], capture_output=True, text=True, check=False, timeout=30)
 
 
+@pytest.mark.process
 def test_version_of_the_module() -> None:
     """python -m ratelimitd is the same program as the console script."""
     assert process("-m", "ratelimitd", "--version").stdout == f"ratelimitd, version {__version__}\n"
 
 
+@pytest.mark.process
 def test_help_is_quick() -> None:
     """The help imports none of the heavy libraries."""
     heavy = "grpc", "google", "structlog", "rich", "matplotlib", "uvloop", "yaml"
@@ -281,6 +283,7 @@ def test_check_nobody_there() -> None:
     )
 
 
+@pytest.mark.process
 def test_check_bytes(stub: tuple[Stub, str]) -> None:
     """A value that is not UTF-8 reaches the service as it is."""
     _, address = stub

@@ -105,6 +105,8 @@ def run(command: str, folder: Path, path: str = "") -> str:
     return done.stdout
 
 
+@pytest.mark.process
+@pytest.mark.slow
 def test_what_is_built_says_its_version(built: Path, tmp_path: Path) -> None:
     """It starts by itself, with nothing else on the PATH."""
     version = run(f"{built}/bin/python -c 'import ratelimitd; print(ratelimitd.__version__)'", tmp_path)
@@ -117,6 +119,7 @@ def test_the_libraries_it_was_linked_with_come_with_the_final_image() -> None:
     assert any("libnghttp2-14" in text for text in FINAL.texts("RUN"))
 
 
+@pytest.mark.process
 def test_every_file_of_the_package_is_installed(built: Path) -> None:
     """Data files as well: Lua fragments and descriptors are only missed when a request comes."""
     (installed,) = built.glob("lib/python*/site-packages/ratelimitd")
@@ -135,6 +138,7 @@ def files(folder: Path) -> set[str]:
     }
 
 
+@pytest.mark.process
 def test_upstreams_command_is_serve(built: Path, tmp_path: Path) -> None:
     """/bin/ratelimit takes serve's arguments, and needs none."""
     assert "serve" in run(f"{built}/bin/ratelimit --help", tmp_path)

@@ -132,6 +132,8 @@ async def _tried(command: str) -> set[str]:
     return {next(filter(None, found)) for found in ANSWERED.findall(said)}
 
 
+@pytest.mark.process
+@pytest.mark.slow
 async def test_make_run_prints_commands_that_work_and_ctrl_c_ends_all_of_it():
     """Each command that it prints, or the README, brings what is said of it; after Ctrl-C nobody listens any more."""
     async with script("run", ports={name: free_port() for name in PORTS}) as run:
@@ -145,6 +147,8 @@ async def test_make_run_prints_commands_that_work_and_ctrl_c_ends_all_of_it():
         assert run.listening() == []
 
 
+@pytest.mark.process
+@pytest.mark.slow
 async def test_make_run_ends_whole_and_says_why_when_a_port_is_taken():
     """Nothing runs on by halves: a sample upstream that cannot listen ends the proxy too."""
     ports = {name: free_port() for name in PORTS}
@@ -155,6 +159,9 @@ async def test_make_run_ends_whole_and_says_why_when_a_port_is_taken():
             assert run.listening() == ["UPSTREAM_PORT"]
 
 
+@pytest.mark.envoy
+@pytest.mark.process
+@pytest.mark.slow
 @pytest.mark.skipif(not ENVOY.exists(), reason="Envoy is not installed")
 async def test_the_demo_shows_each_tier_limited_and_ends_by_itself():
     """Through a real Envoy each tier has requests that pass and some that do not, and none fails."""
@@ -169,6 +176,9 @@ async def test_the_demo_shows_each_tier_limited_and_ends_by_itself():
         assert limited > 0
 
 
+@pytest.mark.envoy
+@pytest.mark.process
+@pytest.mark.slow
 @pytest.mark.skipif(not ENVOY.exists(), reason="Envoy is not installed")
 async def test_ctrl_c_ends_the_demo():
     """Without --seconds it runs until Ctrl-C, which is no error."""

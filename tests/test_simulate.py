@@ -317,6 +317,7 @@ def test_a_bad_policy(tmp_path: Path) -> None:
     assert f"{bad}: config file cannot have empty domain" in result.output
 
 
+@pytest.mark.slow
 def test_plot(file: str, tmp_path: Path) -> None:
     """--plot writes a PNG beside the table."""
     picture = tmp_path / "a.png"
@@ -326,6 +327,7 @@ def test_plot(file: str, tmp_path: Path) -> None:
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_plot_where_nothing_can_be_written(file: str, tmp_path: Path) -> None:
     """A picture that cannot be written is a sentence."""
     result = cli("--config", file, *LOAD, "--plot", str(tmp_path / "no" / "a.png"))

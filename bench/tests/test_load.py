@@ -96,6 +96,7 @@ def test_the_policy_is_valid_with_many_rules_and_any_algorithm(algorithm):
     assert sum(len(node.limits) for node in parsed.nodes) == 20 + len(KEYS)
 
 
+@pytest.mark.process
 def test_a_short_run_measures_a_real_service(where):
     """A short measurement has no failed call, and all numbers."""
     scale = rls.Scale(repeats=1, seconds=0.3, alone_seconds=0.1, many=10)
@@ -108,18 +109,21 @@ def test_a_short_run_measures_a_real_service(where):
     assert found["answer_bytes"]["median"] > 7
 
 
+@pytest.mark.process
 def test_load_sees_calls_that_fail(where):
     """A request that the service rejects is a failed call by its gRPC status, although HTTP reports 200."""
     with service("grpcio", policy(), where.server) as subject, pytest.raises(FailedCallsError, match=r"'3': "):
         run(subject.address, [frame(b"\xff")], Load(1, 1, 0.1), where.load)
 
 
+@pytest.mark.process
 def test_load_says_why_it_cannot_measure(where):
     """A refused connection is an error with a reason."""
     with pytest.raises(BenchError, match="cannot connect"):
         run("127.0.0.1:1", requests(), Load(1, 1, 0.1), where.load)
 
 
+@pytest.mark.process
 def test_load_refuses_a_request_that_is_cut_short(where, tmp_path):
     """A file that ends within a request is rejected."""
     file = tmp_path / "frames"
@@ -130,6 +134,7 @@ def test_load_refuses_a_request_that_is_cut_short(where, tmp_path):
     assert "cut short" in said.stderr
 
 
+@pytest.mark.process
 def test_the_command_prints_the_policy_for_peers():
     """``python -m bench policy`` prints only a policy file."""
     said = subprocess.run([sys.executable, "-m", "bench", "policy"], capture_output=True, check=True)

@@ -58,6 +58,9 @@ def test_the_gateway_file_is_valid_and_limits_only_where_it_says(limits):
     assert str(PLENTY) in text
 
 
+@pytest.mark.redis
+@pytest.mark.process
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("redis-server") is None, reason="redis-server is not installed")
 def test_a_short_run_measures_all_of_them(where, monkeypatch):
     """In a short run no request fails or is limited, and the access log is written."""

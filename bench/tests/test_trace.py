@@ -23,6 +23,7 @@ def trace(subject, where, rate, *keys, during=lambda: None) -> list[Call]:
     return load.end()
 
 
+@pytest.mark.process
 def test_each_call_is_recorded_with_its_answer(where):
     """Calls are evenly spaced, in order, each with its decision, and none is lost."""
     with service("grpcio", policy(), where.server) as subject:
@@ -37,6 +38,7 @@ def test_each_call_is_recorded_with_its_answer(where):
     assert all(call.due <= call.sent + 1e-6 and call.sent <= call.done for call in calls)
 
 
+@pytest.mark.process
 def test_a_service_that_hangs_leaves_calls_without_an_answer(where):
     """An unanswered call is recorded with an infinite time, not omitted."""
     with service("grpcio", policy(), where.server) as subject:
@@ -46,6 +48,7 @@ def test_a_service_that_hangs_leaves_calls_without_an_answer(where):
     assert longest(calls) == math.inf
 
 
+@pytest.mark.process
 def test_a_service_that_is_killed_ends_the_record(where):
     """Calls answered before the kill are recorded."""
     with service("grpcio", policy(), where.server) as subject:

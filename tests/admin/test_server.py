@@ -133,6 +133,7 @@ async def test_a_compressed_body_is_bounded_by_what_it_holds(client: aiohttp.Cli
         assert response.status == 413
 
 
+@pytest.mark.slow
 async def test_a_slow_body_is_408(listener: Listener, monkeypatch: pytest.MonkeyPatch) -> None:
     """A caller that announces a body and does not send it does not keep the connection."""
     monkeypatch.setattr(server, "BODY_SECONDS", 0.05)

@@ -4,15 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 import redis
-from hypothesis import settings
 
 from ratelimitd.stores.redis.script import compose
 from testkit.redis_server import redis_server
 from tests.algorithms.cases import LONG, Script
-
-settings.register_profile("no deadline", deadline=None)
-settings.load_profile("no deadline")
-"""How long an example takes is the machine's affair; the suite has its own bounds."""
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,8 @@ from ratelimitd.algorithms import ALGORITHMS, counter_key, make_rate
 from tests.algorithms.cases import NOW, SECOND, Script, ask
 from tests.contract.cases import allowed
 
+pytestmark = pytest.mark.redis
+
 LEAST = 500
 """ms that any key has left: of the second beyond its meaning, half is this machine's to lose."""
 

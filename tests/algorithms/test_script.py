@@ -85,6 +85,8 @@ def alone(*batches: tuple[int, list[tuple[Rate, int]], bool]) -> list[tuple[int,
     ]
 
 
+@pytest.mark.redis
+@pytest.mark.slow
 @pytest.mark.scenario("a key has no expiry")
 @pytest.mark.scenario("numbers that Lua would round, truncate or lose")
 @settings(max_examples=300)
@@ -119,6 +121,7 @@ def assert_each_key_expires(client: redis.Redis) -> None:
         assert all(ttl > 0 for ttl in pipe.execute())
 
 
+@pytest.mark.redis
 @pytest.mark.scenario("costs and limits that are zero, too large, or the largest a number can hold")
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("window", [SECOND, YEAR])
@@ -134,6 +137,7 @@ def test_the_largest_limit_in_lua(empty: redis.Redis, timeless: Script, name: st
             assert in_lua.outcomes == in_python.outcomes
 
 
+@pytest.mark.redis
 def test_a_full_log_is_searched_not_read(empty: redis.Redis, timeless: Script) -> None:
     """With 10,000 entries, denials, give-backs of many and re-charges are those of Python."""
     rate = make_rate("sliding_window", 10_000, HOUR)
@@ -151,6 +155,7 @@ def test_a_full_log_is_searched_not_read(empty: redis.Redis, timeless: Script) -
         assert in_lua.outcomes == in_python.outcomes
 
 
+@pytest.mark.redis
 @pytest.mark.scenario("numbers that Lua would round, truncate or lose")
 def test_time_is_redis_own_unless_given(empty: redis.Redis, script: Script) -> None:
     """Without a clock argument the script goes by Redis' TIME and says which it was."""
@@ -161,6 +166,7 @@ def test_time_is_redis_own_unless_given(empty: redis.Redis, script: Script) -> N
     assert seconds * SECOND + micros <= at <= late_seconds * SECOND + late_micros
 
 
+@pytest.mark.redis
 def test_a_fixed_window_goes_by_the_hosts_clock(empty: redis.Redis, script: Script) -> None:
     """Its key was chosen by the host's clock, so is its reset; the others go by the other clock."""
     fixed = ask((make_rate("fixed_window", 5, MINUTE), b"k_", 1))
@@ -175,6 +181,7 @@ def decision(one: Ask, index: int = 0) -> Decision:
     return outcome
 
 
+@pytest.mark.redis
 @pytest.mark.scenario("a burst at the edge of a window")
 def test_a_fixed_windows_counter_is_shared_with_upstream(empty: redis.Redis, script: Script) -> None:
     """The value is what INCRBY leaves and takes, and it lives for the whole window and the jitter."""
@@ -187,6 +194,7 @@ def test_a_fixed_windows_counter_is_shared_with_upstream(empty: redis.Redis, scr
     assert 60_000 < empty.pttl("k_60") <= 67_000
 
 
+@pytest.mark.redis
 @pytest.mark.scenario("numbers that Lua would round, truncate or lose")
 @pytest.mark.parametrize(("count", "before", "after"), [(1 << 62, 1 << 52, 1 << 62), (-3, 0, 1)])
 def test_a_count_out_of_range_is_taken_as_the_nearest(
@@ -210,6 +218,7 @@ FOREIGN = {
 }
 
 
+@pytest.mark.redis
 @pytest.mark.parametrize("kind", FOREIGN)
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("atomic", [True, False])
@@ -234,6 +243,7 @@ def test_a_foreign_value_harms_its_charge_alone(
     assert empty.pttl(key) == -1
 
 
+@pytest.mark.redis
 @pytest.mark.scenario("a key has no expiry")
 @pytest.mark.parametrize("name", NAMES)
 def test_a_lost_expiry_is_set_again(empty: redis.Redis, script: Script, name: str) -> None:
@@ -253,6 +263,7 @@ def test_a_lost_expiry_is_set_again(empty: redis.Redis, script: Script, name: st
         assert empty.pttl(key) > 0
 
 
+@pytest.mark.redis
 @pytest.mark.parametrize("name", NAMES)
 def test_only_the_keys_given_are_touched(empty: redis.Redis, script: Script, name: str) -> None:
     """A user who may touch no other keys can run it; on a cluster that is what routes it."""
@@ -268,6 +279,7 @@ def test_only_the_keys_given_are_touched(empty: redis.Redis, script: Script, nam
     assert set(empty.keys()) == set(keys)
 
 
+@pytest.mark.redis
 @pytest.mark.scenario("Redis is out of memory")
 def test_a_full_redis_fails_what_it_cannot_keep(empty: redis.Redis, script: Script) -> None:
     """Out of memory, a charge that would pass fails by that name; a denial that needs no write stays known."""
@@ -283,6 +295,7 @@ def test_a_full_redis_fails_what_it_cannot_keep(empty: redis.Redis, script: Scri
     assert empty.keys() == [b"full"]
 
 
+@pytest.mark.redis
 def test_a_log_has_one_member_a_charge(empty: redis.Redis, script: Script) -> None:
     """Hits, denials and peeks add no members, and members that left the window go with the next charge."""
     script.charge(
@@ -294,6 +307,7 @@ def test_a_log_has_one_member_a_charge(empty: redis.Redis, script: Script) -> No
     assert empty.zcard("log") == 2
 
 
+@pytest.mark.redis
 def test_a_counter_at_rest_is_not_kept(empty: redis.Redis, script: Script) -> None:
     """Peeks make no key, and a charge given back leaves none."""
     for name in NAMES:
@@ -303,6 +317,7 @@ def test_a_counter_at_rest_is_not_kept(empty: redis.Redis, script: Script) -> No
     assert empty.keys() == []
 
 
+@pytest.mark.redis
 def test_a_large_ask_is_one_call(empty: redis.Redis, script: Script) -> None:
     """An ask of 3,000 charges goes alone, is decided whole, and meets no limit of Lua's stack."""
     rate = make_rate("gcra", 2_000, HOUR)
@@ -332,6 +347,7 @@ def test_equal_keys_are_named_once() -> None:
     assert keys == [b"k"]
 
 
+@pytest.mark.redis
 def test_a_part_of_an_ask_can_be_sent(empty: redis.Redis, script: Script) -> None:
     """A portion fills in the outcomes of its own charges and leaves the others open."""
     one = ask((GCRA, b"a", 1), (GCRA, b"b", 2), (GCRA, b"c", 9))
@@ -345,6 +361,7 @@ def test_a_part_of_an_ask_can_be_sent(empty: redis.Redis, script: Script) -> Non
     assert one.outcomes[1] is None
 
 
+@pytest.mark.redis
 def test_one_key_under_two_algorithms_is_a_failure(empty: redis.Redis, script: Script) -> None:
     """The second algorithm's charge fails, as it would in a call of its own; the first is kept."""
     one = ask((GCRA, b"k", 1), (LOG, b"k", 1))

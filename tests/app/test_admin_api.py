@@ -15,6 +15,8 @@ from ratelimitd.algorithms import ALGORITHMS
 from testkit.redis_server import redis_server
 from tests.service import service
 
+pytestmark = pytest.mark.process
+
 TOKEN = "a-token-of-the-tests-0123456789"
 PAGE = (Path(__file__).parents[2] / "docs/admin.md").read_text()
 
@@ -124,6 +126,7 @@ async def test_looking_neither_charges_nor_counts(tmp_path):
         assert 429 == await charge(running, "token_bucket", 1)
 
 
+@pytest.mark.redis
 async def test_a_reset_with_redis_leaves_no_counter_and_no_denial(tmp_path):
     """For every algorithm: the denied caller passes at once, cache or no cache, and Redis holds nothing of it."""
     env = {"ADMIN_TOKEN": TOKEN, "LOCAL_CACHE_SIZE_IN_BYTES": "1m", "EXPIRATION_JITTER_MAX_SECONDS": "0"}
@@ -144,6 +147,7 @@ async def test_a_reset_with_redis_leaves_no_counter_and_no_denial(tmp_path):
                     await limit_of(running, name, "DELETE")
 
 
+@pytest.mark.redis
 async def test_a_reset_with_redis_empties_what_no_cost_could_give_back(tmp_path):
     """A fixed window full of rejected costs, and two full windows of the counter that weighs both."""
     most = (1 << 32) - 1
@@ -164,6 +168,7 @@ async def test_a_reset_with_redis_empties_what_no_cost_could_give_back(tmp_path)
                     assert 0 == redis.dbsize()
 
 
+@pytest.mark.redis
 async def test_a_redis_that_is_away_is_told(tmp_path):
     """503 with the kind, for looking and for a reset, and the limits that were asked about."""
     with redis_server() as server:

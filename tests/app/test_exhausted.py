@@ -13,6 +13,8 @@ from ratelimitd.proto import message
 from testkit.redis_server import redis_server
 from tests.service import service
 
+pytestmark = [pytest.mark.redis, pytest.mark.process]
+
 Request = message("envoy.service.ratelimit.v3.RateLimitRequest")
 SHOULD_RATE_LIMIT = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit"
 POLICY = "domain: d\ndescriptors: [{key: user, rate_limit: {unit: hour, requests_per_unit: 100000}}]\n"

@@ -9,7 +9,7 @@ from ratelimitd.proto import message
 from testkit.redis_server import redis_server
 from tests.service import service
 
-pytestmark = pytest.mark.scenario("one of several processes dies")
+pytestmark = [pytest.mark.scenario("one of several processes dies"), pytest.mark.redis, pytest.mark.process]
 
 Request = message("envoy.service.ratelimit.v3.RateLimitRequest")
 Response = message("envoy.service.ratelimit.v3.RateLimitResponse")

@@ -4,10 +4,14 @@ import asyncio
 from contextlib import suppress
 from pathlib import Path
 
+import pytest
+
 from ratelimitd.app.engine import build
 from ratelimitd.app.policies import Policies, source_of
 from ratelimitd.limiter import Planner
 from ratelimitd.settings import load
+
+pytestmark = pytest.mark.process
 
 ONE = """\
 domain: d

@@ -15,6 +15,8 @@ from ratelimitd.proto import message
 from testkit.redis_server import free_port, redis_server
 from tests.service import service
 
+pytestmark = pytest.mark.process
+
 Request = message("envoy.service.ratelimit.v3.RateLimitRequest")
 Response = message("envoy.service.ratelimit.v3.RateLimitResponse")
 SHOULD_RATE_LIMIT = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit"
@@ -149,6 +151,7 @@ async def test_a_second_signal_ends_at_once(policy):
         assert 143 == await running.ended()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variable", ["GRPC_PORT", "PORT", "DEBUG_PORT"])
 async def test_a_taken_port_ends_the_start(policy, variable):
     """Whichever port somebody else has, the start fails with exit code 1 and names it."""
@@ -200,6 +203,7 @@ async def test_no_domain_is_a_warning_with_the_path(tmp_path):
         assert "d" == (await running.logged("unknown domain"))["domain"]
 
 
+@pytest.mark.slow
 async def test_healthy_only_with_a_configured_domain_when_asked(policy, tmp_path):
     """HEALTHY_WITH_AT_LEAST_ONE_CONFIG_LOADED makes a policy without a domain unhealthy."""
     (tmp_path / "empty").mkdir()
@@ -210,6 +214,7 @@ async def test_healthy_only_with_a_configured_domain_when_asked(policy, tmp_path
         assert 200 == (await get(running.http, "/healthcheck"))[0]
 
 
+@pytest.mark.redis
 @pytest.mark.scenario("probes that report a wrong state")
 async def test_it_listens_before_redis_is_up(policy):
     """Without its Redis the service listens, lives, is unhealthy and fails calls; when Redis comes it serves."""
@@ -225,6 +230,7 @@ async def test_it_listens_before_redis_is_up(policy):
             assert "OK" == await call(running.grpc)
 
 
+@pytest.mark.slow
 async def test_a_redis_that_hangs_keeps_nobody_up(policy):
     """A Redis that accepts and says nothing does not delay the start, and limits that need no store decide."""
     with socket.create_server(("127.0.0.1", 0)) as silent:  # the kernel accepts, and nobody ever reads
@@ -258,6 +264,7 @@ async def test_health_follows_redis_only_where_a_limit_needs_it(policy):
         assert 'ratelimitd_store_fallbacks_total{policy="local"} 3' in (await get(running.http, "/metrics"))[1]
 
 
+@pytest.mark.redis
 async def test_redis_and_memory_count_the_same(policy):
     """Counters in Redis are shared by services; those in memory are one process's own."""
     with redis_server() as redis:
@@ -271,6 +278,7 @@ async def test_redis_and_memory_count_the_same(policy):
             assert b"4" == client.get(key)
 
 
+@pytest.mark.redis
 @pytest.mark.scenario("one hot key")
 async def test_the_over_limit_cache_spares_redis(policy):
     """With LOCAL_CACHE_SIZE_IN_BYTES a denial is not asked for again; it is counted, also under its own name."""
@@ -285,6 +293,7 @@ async def test_the_over_limit_cache_spares_redis(policy):
             assert b"2" == client.get(client.keys("*")[0])
 
 
+@pytest.mark.redis
 @pytest.mark.scenario("logs that fill up or contain secrets")
 async def test_secrets_are_nowhere(policy):
     """Redis' password is in no log at DEBUG, no error, metric or listing, whether Redis takes it or not."""

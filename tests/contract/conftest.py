@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import NamedTuple
 
 import pytest
-from hypothesis import settings
 
 from ratelimitd.limiter.seam import Store
 from ratelimitd.stores import MemoryStore, RedisStore
@@ -15,10 +14,6 @@ from testkit.redis_server import RedisServer, redis_server
 from testkit.tls_files import TlsFiles, tls_files
 from tests.contract.cases import PATIENCE
 from tests.redis_options import options_of
-
-settings.register_profile("no deadline", deadline=None)
-settings.load_profile("no deadline")
-"""How long an example takes is the machine's affair."""
 
 
 class Redis(NamedTuple):
@@ -150,7 +145,7 @@ async def redis_store(empty: RedisServer, opened: Callable[[RedisOptions], Redis
     return store
 
 
-@pytest.fixture(params=["memory", *KINDS])
+@pytest.fixture(params=["memory", *(pytest.param(kind, marks=pytest.mark.redis) for kind in KINDS)])
 async def store(request: pytest.FixtureRequest, opened: Callable[[RedisOptions], RedisStore]) -> Store:
     """Each store in turn."""
     if request.param == "memory":

@@ -73,6 +73,7 @@ async def passing(store: RedisStore) -> dict[str, int]:
     return {name: sum(passed[place :: len(RATES)]) for place, name in enumerate(RATES)}
 
 
+@pytest.mark.redis
 @pytest.mark.scenario("the clocks of hosts differ")
 async def test_hosts_an_hour_apart_decide_alike(timed: Timed) -> None:
     """Two hosts whose clocks differ by an hour, and by years from Redis', share each limit as one host would."""
@@ -91,6 +92,7 @@ async def test_hosts_an_hour_apart_decide_alike(timed: Timed) -> None:
     await other.close()
 
 
+@pytest.mark.redis
 @pytest.mark.scenario("the clock of Redis steps forward or back")
 async def test_an_hour_forward_costs_one_burst_and_the_way_back_none(timed: Timed) -> None:
     """A full key passes one more burst when Redis' clock jumps ahead, and nothing when it jumps back or stays."""
@@ -102,6 +104,7 @@ async def test_an_hour_forward_costs_one_burst_and_the_way_back_none(timed: Time
     assert await passing(timed.store) == dict.fromkeys(CLOCKED, 0)
 
 
+@pytest.mark.redis
 @pytest.mark.scenario("the clock of Redis steps forward or back")
 @pytest.mark.parametrize("back", [1, HOUR])
 async def test_a_step_back_adds_and_takes_nothing(timed: Timed, back: int) -> None:
@@ -112,6 +115,7 @@ async def test_a_step_back_adds_and_takes_nothing(timed: Timed, back: int) -> No
     assert await passing(timed.store) == dict.fromkeys(CLOCKED, 6)
 
 
+@pytest.mark.redis
 @pytest.mark.scenario("the clock of Redis steps forward or back")
 @pytest.mark.parametrize("hammer", [1, 30])
 async def test_an_hour_back_shuts_no_key_longer_than_its_period(timed: Timed, hammer: int) -> None:
@@ -128,6 +132,7 @@ async def test_an_hour_back_shuts_no_key_longer_than_its_period(timed: Timed, ha
     assert all(decision.allowed for decision in (await each(timed.store, 1)).values())
 
 
+@pytest.mark.redis
 async def test_a_clock_that_jumps_adds_no_quota(timed: Timed) -> None:
     """Two hours on refill, an hour back of those neither refills nor takes away."""
     assert await passing(timed.store) == dict.fromkeys(CLOCKED, 10)
@@ -137,6 +142,7 @@ async def test_a_clock_that_jumps_adds_no_quota(timed: Timed) -> None:
     assert await passing(timed.store) == dict.fromkeys(CLOCKED, 6)
 
 
+@pytest.mark.slow
 @pytest.mark.scenario("the clock of Redis steps forward or back")
 @pytest.mark.parametrize("name", CLOCKED)
 @pytest.mark.parametrize("binding", [True, False])

@@ -8,6 +8,8 @@ import pytest
 from testkit.redis_server import RedisServer
 from tests.contract.contender import LIMIT, PROCESSES
 
+pytestmark = [pytest.mark.redis, pytest.mark.process, pytest.mark.slow]
+
 
 async def admitted(kind: str, server: RedisServer) -> int:
     """Of ten times the limit, tried by all processes together."""

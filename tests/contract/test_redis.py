@@ -9,6 +9,8 @@ from testkit.redis_server import RedisServer
 from tests.algorithms.cases import NOW, SECOND, ask
 from tests.contract.cases import allowed, charge
 
+pytestmark = pytest.mark.redis
+
 HOUR = 3_600 * SECOND
 TEN = make_rate("token_bucket", 10, HOUR)
 RATES = [make_rate(name, 100, HOUR) for name in ALGORITHMS]

@@ -18,6 +18,8 @@ from tests.algorithms.cases import LATEST, LONG, NOW, ask, costs, jumps, rates
 from tests.contract.cases import charge
 from tests.contract.conftest import options
 
+pytestmark = [pytest.mark.redis, pytest.mark.slow]
+
 Wanted = tuple[tuple[tuple[Rate, bytes, int, bool], ...], bool]
 """The charges of one ask, and whether it is atomic."""
 

@@ -21,6 +21,8 @@ from tests.doctor.doctoring import GOOD, LOCAL, case, doctor, levels, looked, on
 from tests.service import service
 
 
+@pytest.mark.redis
+@pytest.mark.process
 def test_all_is_well(server: RedisServer, good: str) -> None:
     """A good policy and a good Redis are exit code 0, and Redis is left with nothing but the probe's key."""
     server.ask("FLUSHALL")
@@ -34,6 +36,7 @@ def test_all_is_well(server: RedisServer, good: str) -> None:
     assert set(server.ask("KEYS", "*")) <= {"rl1:probe"}
 
 
+@pytest.mark.process
 def test_bad_is_exit_code_1(good: str) -> None:
     """A Redis that is not there is exit code 1, and what to do about it is on the next line."""
     done = doctor("--config", good, REDIS_URL=f"127.0.0.1:{free_port()}")
@@ -43,6 +46,7 @@ def test_bad_is_exit_code_1(good: str) -> None:
     assert done.output.endswith("1 bad, 1 warning\n")
 
 
+@pytest.mark.process
 def test_warnings_count_when_strict(good: str) -> None:
     """A warning alone is exit code 0, and 1 with --strict."""
     assert [doctor("--config", good, *more, SHADOW_MODE="true").exit_code for more in ([], ["--strict"])] == [0, 1]
@@ -79,6 +83,7 @@ async def test_a_budget_that_outlasts_envoy() -> None:
         assert (Level.WARN in levels(found)) is warned
 
 
+@pytest.mark.process
 async def test_errors_of_the_policy(tmp_path: Path) -> None:
     """Each error of a policy is bad, with its file and line."""
     file = tmp_path / "bad.yaml"
@@ -92,12 +97,14 @@ async def test_errors_of_the_policy(tmp_path: Path) -> None:
     assert "docs/policies.md" in found[0].change
 
 
+@pytest.mark.process
 async def test_no_policy_at_all(tmp_path: Path) -> None:
     """Without a policy it says how one is named."""
     (found,) = await looked(policy.check, case(RUNTIME_ROOT=str(tmp_path / "none")))
     assert "--config" in found.change
 
 
+@pytest.mark.process
 async def test_local_limits_without_replicas(tmp_path: Path) -> None:
     """on_store_failure: local with one replica is a warning where Redis counts, and none with the true number."""
     file = tmp_path / "shop.yaml"
@@ -128,6 +135,7 @@ async def test_a_name_means_the_address_that_the_service_takes(monkeypatch: pyte
     only(found, f"HTTP localhost:{number} is taken", Level.BAD)
 
 
+@pytest.mark.process
 async def test_ports_that_the_service_has(good: str) -> None:
     """Beside a service that runs, its own ports are well."""
     async with service("--config", good) as running:
@@ -221,6 +229,7 @@ async def test_the_ports_of_a_gateway(tmp_path: Path) -> None:
     assert len(both) == 4
 
 
+@pytest.mark.process
 def test_errors_of_a_gateway(tmp_path: Path) -> None:
     """A gateway file with an error is bad, with its line."""
     file = tmp_path / "gateway.yaml"

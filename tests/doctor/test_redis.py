@@ -18,6 +18,7 @@ from testkit.tls_files import tls_files
 from tests.doctor.doctoring import RIGHTS, case, doctor, levels, looked, only
 
 
+@pytest.mark.redis
 async def test_a_good_server(server: RedisServer) -> None:
     """Nothing is to be changed in a server as the docs would have it."""
     found = await looked(redis.check, case(REDIS_URL=server.address))
@@ -32,6 +33,7 @@ async def test_memory_has_no_servers() -> None:
     assert await looked(redis.check, case()) == []
 
 
+@pytest.mark.redis
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [
@@ -49,12 +51,14 @@ async def test_settings_of_a_server(
     assert "CONFIG SET" in finding.change
 
 
+@pytest.mark.redis
 async def test_a_disk_that_is_waited_for() -> None:
     """An append-only file that is synced at each write is a warning."""
     with redis_server("--appendonly", "yes", "--appendfsync", "always") as server:
         only(await looked(redis.check, case(REDIS_URL=server.address)), "appendfsync is always", Level.WARN)
 
 
+@pytest.mark.redis
 async def test_too_few_replicas(server: RedisServer, setting: Callable[[str, str], None]) -> None:
     """A master that waits for replicas it has not got is bad: it refuses writes."""
     setting("min-replicas-to-write", "1")
@@ -64,6 +68,8 @@ async def test_too_few_replicas(server: RedisServer, setting: Callable[[str, str
     assert "min-replicas-to-write" in only(found, "NOREPLICAS", Level.BAD).change
 
 
+@pytest.mark.redis
+@pytest.mark.process
 def test_a_wrong_password(good: str) -> None:
     """A password that is refused is bad, the setting is named, and the password is shown nowhere."""
     with redis_server("--requirepass", "right-password") as server:
@@ -75,6 +81,7 @@ def test_a_wrong_password(good: str) -> None:
     assert "wrong-password" not in done.output
 
 
+@pytest.mark.redis
 async def test_a_missing_right(server: RedisServer) -> None:
     """A right that the user lacks is bad, and named."""
     server.ask("ACL", "SETUSER", "u", "reset", "on", ">pw", "~*", *RIGHTS.replace("+zcount ", "").split())
@@ -83,6 +90,7 @@ async def test_a_missing_right(server: RedisServer) -> None:
     assert "+zcount" in found.found
 
 
+@pytest.mark.redis
 async def test_the_least_rights(server: RedisServer) -> None:
     """A user with no right but those of the service is well, and what could not be looked at is told."""
     server.ask("ACL", "SETUSER", "u", "reset", "on", ">pw", "~*", *RIGHTS.split())
@@ -93,6 +101,7 @@ async def test_the_least_rights(server: RedisServer) -> None:
     only(found, "CONFIG GET is not permitted", Level.OK)
 
 
+@pytest.mark.redis
 async def test_a_replica() -> None:
     """A replica is bad: what is to be named instead is said."""
     with redis_server("--replicaof", "127.0.0.1 1") as replica:
@@ -101,6 +110,7 @@ async def test_a_replica() -> None:
     assert found.change == "name the master in REDIS_URL, or its Sentinels with REDIS_TYPE=sentinel"
 
 
+@pytest.mark.redis
 async def test_a_server_that_hangs() -> None:
     """A server that accepts and never answers is given up after REDIS_TIMEOUT."""
     with redis_server() as server:
@@ -110,6 +120,7 @@ async def test_a_server_that_hangs() -> None:
     assert (found.level, "within 0.1 s" in found.found) == (Level.BAD, True)
 
 
+@pytest.mark.redis
 async def test_a_server_that_hangs_later(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that hangs once it was greeted is bad, and the probes end all the same."""
     monkeypatch.setattr(redis_facts, "PROBING", 0.2)
@@ -136,6 +147,7 @@ async def test_a_resolver_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (found.level, "was not looked up within" in found.found) == (Level.BAD, True)
 
 
+@pytest.mark.redis
 async def test_a_clock_that_is_ahead(tmp_path: Path) -> None:
     """A Redis whose clock is an hour ahead is a warning with the difference."""
     clock = faked_clock(tmp_path)
@@ -147,6 +159,7 @@ async def test_a_clock_that_is_ahead(tmp_path: Path) -> None:
     assert " s ahead of this host's" in only(found, "3600.", Level.WARN).found
 
 
+@pytest.mark.redis
 async def test_tls(tmp_path: Path) -> None:
     """Over TLS the certificate's days are told; an authority that did not sign it is bad, and its setting named."""
     files = tls_files(tmp_path)
@@ -161,6 +174,7 @@ async def test_tls(tmp_path: Path) -> None:
     assert (refused.level, "REDIS_TLS_CACERT" in refused.change) == (Level.BAD, True)
 
 
+@pytest.mark.redis
 async def test_the_second_redis(server: RedisServer) -> None:
     """REDIS_PERSECOND's server is looked at too, and its own settings are named."""
     second = f"127.0.0.1:{free_port()}"
@@ -172,6 +186,7 @@ async def test_the_second_redis(server: RedisServer) -> None:
     only(found, "a master", Level.OK)
 
 
+@pytest.mark.redis
 async def test_sentinels() -> None:
     """The master that Sentinels name is looked at; one Sentinel that is away is a warning, all of them are bad."""
     gone = f"127.0.0.1:{free_port()}"
@@ -188,6 +203,7 @@ async def test_sentinels() -> None:
     only(alone, "Connect call failed", Level.BAD)
 
 
+@pytest.mark.redis
 async def test_a_cluster() -> None:
     """Every master of a cluster is looked at; a slot without one is bad, and so are braces in the prefix a warning."""
     with redis_cluster("--maxmemory", "100mb") as running:
@@ -206,6 +222,7 @@ async def test_a_cluster() -> None:
     only(lacking, "1 of 16384 slots have no master: 7-7", Level.BAD)
 
 
+@pytest.mark.redis
 async def test_the_wrong_type() -> None:
     """A lone server where a cluster was named is bad, with the setting to write."""
     with redis_server(tcp=True) as lone:

@@ -3,7 +3,7 @@ import pytest
 from testkit.redis_server import redis_server
 
 
-@pytest.fixture(params=["memory nghttp2", "redis nghttp2", "memory grpcio"])
+@pytest.fixture(params=["memory nghttp2", pytest.param("redis nghttp2", marks=pytest.mark.redis), "memory grpcio"])
 def store_env(request):
     """The environment of a service with each store, a real Redis for one of them, and on each transport."""
     store, transport = request.param.split()

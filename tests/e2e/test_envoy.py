@@ -9,6 +9,8 @@ import pytest
 from testkit.envoy import bootstrap, envoy, generic, header, per_route, route, upstream
 from tests.service import service
 
+pytestmark = [pytest.mark.envoy, pytest.mark.process]
+
 POLICY = """
 domain: demo
 descriptors:

@@ -10,6 +10,8 @@ from testkit.envoy import bootstrap, envoy, header, route, upstream
 from testkit.redis_server import redis_server
 from tests.service import service
 
+pytestmark = [pytest.mark.envoy, pytest.mark.process, pytest.mark.slow]
+
 POLICY = "domain: demo\ndescriptors:\n  - {{key: user, rate_limit: {{unit: hour, requests_per_unit: {limit}}}}}\n"
 ROUTES = [route("/", [header("x-user", "user")])]
 
@@ -93,6 +95,7 @@ async def test_a_reload_under_traffic_fails_no_call_and_then_bites(tmp_path):
         await assert_unnoticed(proxy)
 
 
+@pytest.mark.redis
 @pytest.mark.scenario("the service shuts down")
 async def test_a_rolling_restart_of_two_services_fails_no_call(tmp_path):
     """Two services that share a Redis are replaced one after the other; Envoy sees no failure and limits still bite."""

@@ -37,6 +37,7 @@ async def bounded(store: RedisStore, made: Load, calls: int) -> None:
     assert kept <= 2 * most + 100
 
 
+@pytest.mark.redis
 @pytest.mark.scenario("Redis is not running when the service starts")
 async def test_found_within_two_seconds(make: Make, server: RedisServer, watch: Watch) -> None:
     """A store that starts before its Redis fails at once, and decides within 2 s of Redis' coming."""
@@ -49,6 +50,7 @@ async def test_found_within_two_seconds(make: Make, server: RedisServer, watch: 
     assert watch.ups == [False, True]
 
 
+@pytest.mark.redis
 @pytest.mark.scenario("Redis dies under load")
 async def test_killed_under_load(make: Make, server: RedisServer, watch: Watch, breaker_after: int) -> None:
     """kill -9 under load: every call ends in time, once; after a restart a decision comes within a second."""
@@ -68,6 +70,7 @@ async def test_killed_under_load(make: Make, server: RedisServer, watch: Watch, 
     assert watch.told_once_each
 
 
+@pytest.mark.redis
 @pytest.mark.scenario("Redis hangs, is slow, or is unreachable")
 @pytest.mark.parametrize(
     "fault", ["stopped", "slow", "very slow", "no replies", "lost replies", "no requests", "no way in"]
@@ -127,6 +130,7 @@ def ways(server: RedisServer, proxy: FaultProxy, fault: str) -> tuple[Callable[[
     return begins[fault], server.resume if fault == "stopped" else end
 
 
+@pytest.mark.redis
 @pytest.mark.scenario("Redis hangs, is slow, or is unreachable")
 async def test_a_dead_connection_behind_a_full_room(make: Make, server: RedisServer, watch: Watch) -> None:
     """One burst fills the room and nothing more is sent: the connection is given up all the same."""
@@ -141,6 +145,7 @@ async def test_a_dead_connection_behind_a_full_room(make: Make, server: RedisSer
     assert await decided(store) < BACK
 
 
+@pytest.mark.redis
 @pytest.mark.scenario("Redis hangs, is slow, or is unreachable")
 async def test_excess_fails_at_once(make: Make, server: RedisServer, breaker_after: int) -> None:
     """While Redis hangs, a domain that floods is refused before ``charge`` returns, and another has room left."""
@@ -175,6 +180,7 @@ class Attempts:
         writer.close()
 
 
+@pytest.mark.slow
 @pytest.mark.scenario("many connections are re-established at once")
 async def test_attempts_are_few_and_spread(make: Make, watch: Watch) -> None:
     """Twenty hosts that lose one Redis at once: few attempts a second each, and not all at the same moment."""
@@ -191,6 +197,7 @@ async def test_attempts_are_few_and_spread(make: Make, watch: Watch) -> None:
     assert len({int(moment * 100) for moment in late}) >= len(late) // 4
 
 
+@pytest.mark.redis
 @pytest.mark.scenario("many connections are re-established at once")
 async def test_waiting_charges_do_not_dial(make: Make, server: RedisServer, proxy: FaultProxy) -> None:
     """A thousand charges that wait cause no more connections than the pool has."""
@@ -206,6 +213,7 @@ async def test_waiting_charges_do_not_dial(make: Make, server: RedisServer, prox
     assert proxy.counts["accepted"] <= 4
 
 
+@pytest.mark.redis
 @pytest.mark.scenario("many connections are re-established at once")
 async def test_a_pool_that_cannot_grow(make: Make, server: RedisServer) -> None:
     """While Redis takes no more clients, the connection there serves on, and attempts at another are few."""

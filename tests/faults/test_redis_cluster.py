@@ -33,6 +33,8 @@ from tests.faults.load import (
     wanted,
 )
 
+pytestmark = pytest.mark.redis
+
 
 @pytest.fixture(scope="module")
 def whole() -> Iterator[RedisCluster]:

@@ -17,6 +17,8 @@ from tests.algorithms.cases import YEAR
 from tests.faults.conftest import Make
 from tests.faults.load import PATIENCE, until
 
+pytestmark = pytest.mark.redis
+
 REPLICAS = 4
 LIMIT = 100
 

@@ -15,6 +15,8 @@ from tests.faults.conftest import Make
 from tests.faults.load import PATIENCE, Watch, answered, decided, held, kinds, load, until, wanted
 from tests.turning import turning
 
+pytestmark = pytest.mark.redis
+
 SLACK = 0.25
 """Seconds that a loaded machine may run a timer late."""
 

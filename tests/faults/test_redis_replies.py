@@ -13,6 +13,8 @@ from testkit.redis_server import RedisServer
 from tests.faults.conftest import Make
 from tests.faults.load import PATIENCE, TENDER, Watch, answered, decided, held, kinds, load, of_its_own, until, wanted
 
+pytestmark = pytest.mark.redis
+
 SHORT = 0.02
 """Seconds that a call whose answer does not come may wait."""
 
@@ -101,6 +103,7 @@ async def test_answers_around_the_budget(make: Make, proxy: FaultProxy, breaker_
     await made.counted()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["reset", "CLIENT KILL", "cut"])
 async def test_connections_that_die_under_load(
     make: Make, server: RedisServer, proxy: FaultProxy, how: str, watch: Watch

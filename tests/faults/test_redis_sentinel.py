@@ -13,7 +13,7 @@ from tests.algorithms.cases import YEAR, ask
 from tests.faults.conftest import Make
 from tests.faults.load import TENDER, Watch, answered, decided, kinds, load
 
-pytestmark = pytest.mark.scenario("another server becomes the master")
+pytestmark = [pytest.mark.scenario("another server becomes the master"), pytest.mark.redis]
 
 SENTINEL = {"REDIS_TYPE": "sentinel"}
 BURST = 50
@@ -45,6 +45,7 @@ async def admitted(store: RedisStore) -> int:
     return sum(isinstance(outcome, Decision) and outcome.allowed for outcome in outcomes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["asked for", "killed", "hung"])
 async def test_another_master(make: Make, sentinel: RedisSentinel, how: str, watch: Watch) -> None:
     """A failover under load: calls end in time, decisions come soon after the promotion, over-admission is a burst."""

@@ -148,6 +148,8 @@ async def outage(client: Client, calls: int = 200) -> None:
     assert not wrong, wrong
 
 
+@pytest.mark.redis
+@pytest.mark.process
 @pytest.mark.scenario("Redis is not running when the service starts")
 async def test_redis_comes_after_the_service(tmp_path: Path) -> None:
     """Without its Redis the service starts and answers by each limit's policy; it decides within 2 s of its coming."""
@@ -174,6 +176,9 @@ def hung(server: RedisServer) -> tuple[Callable[[], object], Callable[[], object
     return server.hang, server.resume
 
 
+@pytest.mark.redis
+@pytest.mark.process
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "how",
     [
@@ -210,6 +215,9 @@ def resident(process: Service) -> int:
     return int(re.findall(r"VmRSS:\s+(\d+) kB", text)[0]) * 1024
 
 
+@pytest.mark.redis
+@pytest.mark.process
+@pytest.mark.slow
 @pytest.mark.scenario("a caller cancels while its reply is in flight")
 async def test_callers_that_hang_up(tmp_path: Path, proxy: FaultProxy) -> None:
     """Half of the callers cancel while Redis takes its time: what is left in each answer is left of its own limit."""
@@ -245,6 +253,8 @@ async def gathered(*tasks: Awaitable[None]) -> None:
             raise problem
 
 
+@pytest.mark.redis
+@pytest.mark.process
 @pytest.mark.scenario("Redis is out of memory")
 async def test_full_memory(tmp_path: Path, server: RedisServer) -> None:
     """Redis without memory: a denial stands, the rest is answered by policy, and Redis counts as connected."""

@@ -17,6 +17,8 @@ from tests.fuzz.runs import LEAST_SHARE, Seen, bounded, fuzz, little_memory
 from tests.fuzz.test_policies import check_errors, is_yaml
 from tests.gateway.files import ask
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = 300
 USES = ("routed", "envoy", "routed", "read for envoy", "routed", "routed")
 """A bootstrap takes 0.1 s, so not every file becomes one."""

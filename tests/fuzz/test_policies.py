@@ -13,6 +13,8 @@ from tests.fuzz.policies import TEMPLATES, policy_files
 from tests.fuzz.runs import LEAST_SHARE, Seen, bounded, fuzz, little_memory
 from tests.fuzz.test_requests import check_answer, serve
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = 400
 Request = message("envoy.service.ratelimit.v3.RateLimitRequest")
 TIERS = ("tiers.yaml", b"gold: [secret]\n")

@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import Any, NamedTuple, Self
 
 import hiredis
+import pytest
 from hypothesis import strategies as st
 
 from ratelimitd.algorithms import Decision, make_rate
@@ -18,6 +19,8 @@ from tests.fuzz.documents import mostly
 from tests.fuzz.replies import CLOSES, GREETINGS, OWN, answers, any_reply, written
 from tests.fuzz.runs import LEAST_SHARE, Seen, fuzz
 from tests.redis_options import store_of
+
+pytestmark = pytest.mark.slow
 
 EXAMPLES = 250
 BUDGET = 0.1

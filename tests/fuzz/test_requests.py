@@ -16,6 +16,8 @@ from ratelimitd.transport import GrpcStatus
 from tests.fuzz.runs import LEAST_SHARE, Seen, fuzz
 from tests.fuzz.wire import batches
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = 400
 
 Request = message("ratelimitd.wire.v1.RateLimitRequest")

@@ -4,6 +4,7 @@ import asyncio
 import random
 
 import grpc
+import pytest
 
 from ratelimitd.gateway.paths import PathError, normalise
 from ratelimitd.policy import Descriptor
@@ -13,6 +14,8 @@ from testkit.envoy import bootstrap, envoy, upstream
 
 from .files import ask, gateway, limits
 from .test_paths import PIECES
+
+pytestmark = pytest.mark.envoy
 
 Answer = message("envoy.service.ratelimit.v3.RateLimitResponse")
 NORMALISED = {"normalize_path": True, "merge_slashes": True, "path_with_escaped_slashes_action": "REJECT_REQUEST"}

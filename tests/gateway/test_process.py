@@ -13,6 +13,8 @@ from testkit.redis_server import free_port, redis_server
 from tests.gateway_process import gateway
 from tests.service import service
 
+pytestmark = pytest.mark.process
+
 KEYS = {"premium": "api-key:premium", "standard": "api-key:standard"}
 
 
@@ -177,6 +179,7 @@ async def test_a_head_that_is_refused_is_counted_and_logged():
     assert "canary" not in running.output + running.text
 
 
+@pytest.mark.redis
 async def test_keys_are_nowhere_in_redis():
     """With counters in Redis no API key stands in a counter's name, whether it is known or not."""
     with redis_server() as redis:
@@ -204,6 +207,7 @@ policies:
 """
 
 
+@pytest.mark.slow
 async def test_a_changed_file_is_in_force_whole_or_not_at_all(tmp_path):
     """A new limit applies after the file changed; a broken file is refused with its line and changes nothing."""
     file = tmp_path / "gateway.yaml"

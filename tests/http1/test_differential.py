@@ -3,6 +3,7 @@
 from collections import Counter
 
 import h11
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,6 +14,8 @@ from ratelimitd.http1.framing import frame_response
 from ratelimitd.http1.heads import parse_response
 from ratelimitd.http1.model import Refusal
 from ratelimitd.http1.responses import render_text
+
+pytestmark = pytest.mark.slow
 
 NEXT = b"GET /next HTTP/1.1\r\nHost: next\r\n\r\n"
 EXAMPLES = 3000

@@ -36,6 +36,8 @@ async def decided(address: str, key: str) -> str:
         return str(json.loads(await answer.text()).get("overallCode"))
 
 
+@pytest.mark.redis
+@pytest.mark.process
 async def test_the_users_rights_suffice(tmp_path: Path) -> None:
     """With the rights that the page gives the user of Redis, and no others, every algorithm decides."""
     (rule,) = re.findall(r"^ACL SETUSER (.+)$", PAGE, re.MULTILINE)

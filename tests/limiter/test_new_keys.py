@@ -263,6 +263,7 @@ def test_requests_without_a_counter_pass():
     assert [] == keys_asked(guard, now, *asks)
 
 
+@pytest.mark.slow
 @pytest.mark.scenario("a caller that invents keys")
 def test_a_flood_takes_no_more_room_than_its_cap():
     """Of 100,000 unique keys in a second, no more are remembered than the cap let through, in room that never grows."""

@@ -20,7 +20,7 @@ from xml.etree import ElementTree as ET
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-COPIED = ("ratelimitd", "testkit", "tests", "pyproject.toml")
+COPIED = ("ratelimitd", "testkit", "tests", "conftest.py", "pyproject.toml")
 """All that the named tests need; the built extension is in the package's folder."""
 
 PATIENCE = 120.0

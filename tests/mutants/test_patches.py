@@ -13,12 +13,15 @@ def test_there_are_mutants() -> None:
     assert len(ALL) >= 12
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("mutant", ALL, ids=lambda mutant: mutant.patch.stem)
 def test_a_patch_applies(mutant: Mutant) -> None:
     """As the program is now; one that does not has to be made anew."""
     assert not refusal(mutant.patch, ROOT, "--check")
 
 
+@pytest.mark.process
+@pytest.mark.slow
 @pytest.mark.parametrize("mutant", ALL, ids=lambda mutant: mutant.patch.stem)
 def test_its_tests_exist(mutant: Mutant) -> None:
     """It says which guard it removes, and names one test at least, all of which there are."""

@@ -66,6 +66,7 @@ def grown(*, tame: bool) -> list[int]:
     return [int(word) for word in out.stdout.split()]
 
 
+@pytest.mark.process
 @pytest.mark.scenario("the event loop is blocked")
 def test_a_tamed_collector_leaves_a_large_heap_alone() -> None:
     """Of a million lists that live on, only the newest are left for the next full collection."""
@@ -76,6 +77,7 @@ def test_a_tamed_collector_leaves_a_large_heap_alone() -> None:
     assert after_freeze < 10_000
 
 
+@pytest.mark.process
 def test_an_untamed_collector_visits_it_all() -> None:
     """So the test above can fail."""
     assert grown(tame=False)[0] > 1_000_000

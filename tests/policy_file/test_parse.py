@@ -372,7 +372,7 @@ TREES = st.recursive(
 
 
 @pytest.mark.scenario("an invalid policy, at startup or on reload")
-@settings(max_examples=300)
+@settings(max_examples=3 * settings.default.max_examples)
 @given(st.binary(max_size=200) | TREES.map(str.encode) | TREES.map(lambda tree: f"{HEAD}- {tree}\n".encode()))
 def test_any_file_is_a_policy_or_errors_with_lines(content):
     """Nothing is ever raised beside PolicyErrors, and each error has its line."""

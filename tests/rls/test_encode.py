@@ -1,3 +1,4 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,6 +24,7 @@ def encoded(answer):
     return Response.FromString(response(Plan(()), answer, EncodeOptions(), ENFORCED))
 
 
+@pytest.mark.slow
 @given(st.booleans(), st.lists(STATUSES, max_size=5))
 def test_the_bytes_are_those_of_the_message(over, statuses):
     """Whatever the numbers and names, what is written by hand parses to the message that was meant."""

@@ -38,6 +38,7 @@ def test_answers_are_grpcios(asked):
     assert response(request, SERVICES) == expected
 
 
+@pytest.mark.process
 def test_grpcios_core_is_not_imported():
     """The service's handlers, reflection and health among them, need grpcio's messages and not its core."""
     asked = "import sys, ratelimitd.rls; print('grpc' in sys.modules)"

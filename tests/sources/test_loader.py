@@ -64,6 +64,8 @@ def child(monkeypatch, tmp_path):
     return replace
 
 
+@pytest.mark.process
+@pytest.mark.slow
 async def test_a_load_through_a_child_equals_a_parse(tmp_path):
     """100,000 rules arrive as they would have been parsed here, in the same order."""
     text = many(100_000)
@@ -72,6 +74,7 @@ async def test_a_load_through_a_child_equals_a_parse(tmp_path):
     assert told(loaded.policy) == told(parse([("p.yaml", text.encode())]))
 
 
+@pytest.mark.process
 @pytest.mark.scenario("the event loop is blocked")
 async def test_the_loop_runs_between_slices(tmp_path):
     """Each slice is one turn of the loop, so what holds it is bounded by the rows of a slice."""
@@ -87,6 +90,7 @@ async def test_the_loop_runs_between_slices(tmp_path):
         assert turns.count >= steps
 
 
+@pytest.mark.process
 async def test_settings_reach_the_child(tmp_path):
     """The default algorithm and the merging of domains are those asked for."""
     source = folder(tmp_path, "domain: d\n")
@@ -95,6 +99,7 @@ async def test_settings_reach_the_child(tmp_path):
     assert (loaded.policy.domains[b"d"].default_algorithm, loaded.files) == ("gcra", 2)
 
 
+@pytest.mark.process
 async def test_a_policys_version_is_the_hash_of_its_files(tmp_path):
     """Of all they hold, one behind the other, so that sha256sum gives it too; the same content is the same version."""
     source = folder(tmp_path, "domain: d\n")
@@ -125,6 +130,7 @@ def test_files_that_a_policy_names_are_part_of_its_version(tmp_path):
     assert 4 == len(versions - {""})
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("text", ["domain: [", "domain: d\ndescriptors:\n" + "- {}\n" * 500])
 async def test_errors_come_through_whole(tmp_path, text):
     """Every error of a parse is an error of the load, with file and line."""
@@ -136,12 +142,14 @@ async def test_errors_come_through_whole(tmp_path, text):
     assert caught.value.errors == here.value.errors
 
 
+@pytest.mark.process
 async def test_a_folder_that_is_not_there_is_an_error(tmp_path):
     """It is named with its path."""
     with pytest.raises(PolicyErrors, match="nowhere: cannot be read"):
         await loader.load(Paths((str(tmp_path / "nowhere"),)))
 
 
+@pytest.mark.process
 async def test_no_domain_is_a_warning_with_the_real_path(tmp_path):
     """An empty folder is a policy, but hardly the one that was meant; links are followed to say where we looked."""
     (tmp_path / "real" / "config").mkdir(parents=True)
@@ -152,6 +160,7 @@ async def test_no_domain_is_a_warning_with_the_real_path(tmp_path):
     assert loaded.policy.domains == {}
 
 
+@pytest.mark.process
 @pytest.mark.scenario("an invalid policy, at startup or on reload")
 @pytest.mark.parametrize(
     ("program", "words"),
@@ -169,6 +178,7 @@ async def test_a_child_that_dies_is_an_error(tmp_path, child, program, words):
         await loader.load(folder(tmp_path, "domain: d\n"))
 
 
+@pytest.mark.process
 @pytest.mark.scenario("an invalid policy, at startup or on reload")
 async def test_a_child_that_hangs_is_ended(tmp_path, child):
     """When the time is up it is killed, and the caller gets PolicyErrors."""
@@ -179,6 +189,7 @@ async def test_a_child_that_hangs_is_ended(tmp_path, child):
     assert not Path(f"/proc/{mark.read_text()}").exists()
 
 
+@pytest.mark.process
 async def test_the_child_yields_to_serving(tmp_path, child):
     """It runs at a low priority from its start."""
     child("import os, sys; sys.stdin.buffer.read(4); sys.exit(f'niceness {os.nice(0)}')")
@@ -186,6 +197,7 @@ async def test_the_child_yields_to_serving(tmp_path, child):
         await loader.load(folder(tmp_path, "domain: d\n"))
 
 
+@pytest.mark.process
 async def test_the_collector_is_on_again_after_every_load(tmp_path):
     """It rests during a load only, whatever the load comes to."""
     source = folder(tmp_path, "domain: d\n")
@@ -196,6 +208,7 @@ async def test_the_collector_is_on_again_after_every_load(tmp_path):
     assert gc.isenabled()
 
 
+@pytest.mark.process
 @pytest.mark.scenario("the event loop is blocked")
 async def test_a_loaded_policy_is_out_of_the_collectors_sight(tmp_path):
     """Or the next full collection would walk over all of it at once."""
@@ -205,6 +218,7 @@ async def test_a_loaded_policy_is_out_of_the_collectors_sight(tmp_path):
     assert not any(id(node) in seen for node in loaded.policy.nodes)
 
 
+@pytest.mark.process
 async def test_garbage_in_a_cycle_does_not_outlive_a_load(tmp_path):
     """What is frozen is never collected, so what waits for the collector goes first."""
     garbage = Marked()

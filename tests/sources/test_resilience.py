@@ -9,6 +9,7 @@ from ratelimitd.policy import PolicyErrors
 from ratelimitd.sources import Paths, Watch, load, loader
 
 
+@pytest.mark.process
 async def test_it_loads_where_nothing_can_be_written(tmp_path, monkeypatch):
     """With a read-only root there is no temporary directory, and a policy is loaded all the same."""
     (tmp_path / "p.yaml").write_text("domain: d\n")

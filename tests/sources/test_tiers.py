@@ -26,6 +26,7 @@ def examined(source):
     return examine(read_files(source), beside=tiers_beside(source))
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("name", ["keys.yaml", '"keys.yaml"', "../secret/keys.yaml", "'../secret/my keys.yaml'"])
 @pytest.mark.parametrize("kind", ["file", "folder", "runtime"])
 async def test_tiers_come_from_a_file_of_their_own(tmp_path, name, kind):
@@ -85,6 +86,7 @@ def test_a_name_in_a_comment_hides_no_policy(tmp_path):
     assert examined(Paths((str(tmp_path),))).summary.domains == 2
 
 
+@pytest.mark.process
 async def test_dismantling_empties_the_table_of_keys(tmp_path):
     """Bit by bit, like the rest of an old policy."""
     from ratelimitd.sources import dismantle
@@ -97,6 +99,7 @@ async def test_dismantling_empties_the_table_of_keys(tmp_path):
     assert not tiers
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("inline", ["policies:\n  domain: d\n", "policies:\n  - domain: d\n  - domain: e\n"])
 async def test_policies_may_stand_in_a_gateway_file(tmp_path, inline):
     """One, or a list of them; errors have the gateway file's lines."""
@@ -110,6 +113,7 @@ async def test_policies_may_stand_in_a_gateway_file(tmp_path, inline):
     assert error.line == len((tmp_path / "gateway.yaml").read_text().splitlines())
 
 
+@pytest.mark.process
 async def test_policies_may_be_a_folder_beside_a_gateway_file(tmp_path):
     """Relative to it, watched with it, and with their tiers."""
     write(tmp_path / "policies" / "p.yaml", POLICY % "../keys.yaml")

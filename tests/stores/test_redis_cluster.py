@@ -16,6 +16,8 @@ from tests.algorithms.cases import NOW, SECOND, ask
 from tests.contract.cases import allowed, charge
 from tests.stores.conftest import PATIENCE, Make
 
+pytestmark = pytest.mark.redis
+
 HOUR = 3_600 * SECOND
 TEN = make_rate("token_bucket", 10, HOUR)
 WINDOW = make_rate("fixed_window", 10, HOUR)

@@ -10,6 +10,8 @@ from tests.contract.cases import allowed, charge
 from tests.stores.conftest import Make
 from tests.stores.test_redis_store import kinds
 
+pytestmark = pytest.mark.redis
+
 WINDOW = make_rate("fixed_window", 2, 3_600 * SECOND)
 
 

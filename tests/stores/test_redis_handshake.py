@@ -29,6 +29,7 @@ def user(server: RedisServer, rules: str) -> str:
     return "u:pw"
 
 
+@pytest.mark.redis
 async def test_the_least_rights(make: Make, server: RedisServer) -> None:
     """A user with the documented rights, on keys with the prefix alone, is enough."""
     auth = user(server, f"~app:* -@all {NEEDED}")
@@ -37,6 +38,7 @@ async def test_the_least_rights(make: Make, server: RedisServer) -> None:
     assert allowed(await charge(store, [one(b"app:k_")])) == [True]
 
 
+@pytest.mark.redis
 @pytest.mark.parametrize("right", NEEDED.split())
 async def test_a_missing_right_is_named(make: Make, edges: Edges, server: RedisServer, right: str) -> None:
     """A user who lacks one right cannot connect, and the reason names the rule to give."""
@@ -46,12 +48,14 @@ async def test_a_missing_right_is_named(make: Make, edges: Edges, server: RedisS
     assert "pw" not in edges.seen[0][1].split()
 
 
+@pytest.mark.redis
 async def test_missing_keys_are_named(make: Make, edges: Edges, server: RedisServer) -> None:
     """A user without access to our keys is told so by the prefix."""
     assert not await make(server.address, user(server, f"~other:* -@all {NEEDED}")).connect()
     assert "~<CACHE_KEY_PREFIX>*" in edges.seen[0][1]
 
 
+@pytest.mark.redis
 async def test_a_replica_is_refused(make: Make, edges: Edges, server: RedisServer) -> None:
     """A replica takes no writes, so it is no place to connect to, and the reason says what to name instead."""
     with redis_server("--replicaof", "127.0.0.1 1") as replica:
@@ -59,6 +63,7 @@ async def test_a_replica_is_refused(make: Make, edges: Edges, server: RedisServe
     assert "it is a replica" in edges.seen[0][1]
 
 
+@pytest.mark.redis
 async def test_a_cluster_is_no_single_server(make: Make, edges: Edges) -> None:
     """A node of a cluster under REDIS_TYPE=single is refused with the setting to change, and the other way round."""
     with redis_server("--cluster-enabled", "yes", "--cluster-port", str(free_port()), tcp=True) as node:
@@ -66,6 +71,7 @@ async def test_a_cluster_is_no_single_server(make: Make, edges: Edges) -> None:
     assert "REDIS_TYPE=cluster" in edges.seen[0][1]
 
 
+@pytest.mark.redis
 async def test_a_sentinel_is_no_server(make: Make, edges: Edges) -> None:
     """A Sentinel named as if it were the server is refused with how to name it instead."""
     with redis_sentinel() as running:
@@ -73,6 +79,7 @@ async def test_a_sentinel_is_no_server(make: Make, edges: Edges) -> None:
     assert "it is a Sentinel: write REDIS_TYPE=sentinel" in edges.seen[0][1]
 
 
+@pytest.mark.redis
 async def test_a_single_server_is_no_cluster(make: Make, edges: Edges) -> None:
     """REDIS_TYPE=cluster on a lone server says so."""
     with redis_server(tcp=True) as lone:

@@ -11,6 +11,8 @@ from tests.contract.cases import allowed, charge
 from tests.stores.conftest import Edges, Make
 from tests.stores.test_redis_store import one
 
+pytestmark = pytest.mark.redis
+
 
 class Sentinel:
     """Answers whatever it is asked with ``reply``."""

@@ -19,6 +19,8 @@ from tests.contract.cases import allowed, charge
 from tests.redis_options import store_of
 from tests.stores.conftest import PATIENCE, Edges, Make
 
+pytestmark = pytest.mark.redis
+
 HOUR = 3_600 * SECOND
 TEN = make_rate("token_bucket", 10, HOUR)
 

@@ -12,6 +12,8 @@ from tests.contract.cases import allowed, charge
 from tests.stores.conftest import Edges, Make
 from tests.stores.test_redis_store import one
 
+pytestmark = pytest.mark.redis
+
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> TlsFiles:

@@ -13,6 +13,8 @@ from tests.contract.cases import allowed, charge
 from tests.stores.conftest import Edges, Make
 from tests.stores.test_redis_store import kinds
 
+pytestmark = pytest.mark.redis
+
 A_SECOND = make_rate("token_bucket", 10, SECOND)
 A_MINUTE = make_rate("token_bucket", 10, 60 * SECOND)
 

@@ -11,6 +11,8 @@ import pytest
 from testkit.fault_proxy import FaultProxy, Way, fault_proxy
 from testkit.redis_server import redis_server, until
 
+pytestmark = pytest.mark.redis
+
 AT_ONCE = 0.1
 """Seconds in which an answer that is not kept back has come."""
 

@@ -14,6 +14,8 @@ from testkit.redis_sentinel import redis_sentinel
 from testkit.redis_server import redis_server, until
 from testkit.tls_files import tls_files
 
+pytestmark = pytest.mark.redis
+
 SECRET, OTHER_SECRET = "canary", "other canary"
 ONCE = Retry(NoBackoff(), 0)
 
@@ -60,6 +62,7 @@ def test_a_certificate_can_be_for_another_name(tmp_path):
         assert _answers(server, **trusted, ssl_check_hostname=False)
 
 
+@pytest.mark.slow
 def test_sentinels_promote_the_replica_of_a_dead_master():
     """It has what the master had; the old one comes back as its replica, and can be promoted in its turn."""
     with redis_sentinel() as sentinels:
@@ -169,6 +172,7 @@ def test_a_migration_can_be_called_off(moving):
     assert moving.source.ask("GET", "{a}3") is None
 
 
+@pytest.mark.slow
 def test_a_replica_takes_over_its_masters_slots():
     """On demand while the master is well, and by itself when it is dead; the dead one comes back as its replica."""
     with redis_cluster(replicas=1) as cluster:

@@ -114,6 +114,7 @@ def test_a_continuation_flood_ends_the_connection():
     assert talk.session.done
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flood", FLOODS[:-1])
 def test_the_same_frames_at_an_ordinary_rate_are_no_flood(flood):
     """Half the budget's rate, for ten times the budget: the connection lives and serves."""
@@ -146,6 +147,7 @@ def test_a_frame_in_many_reads_earns_once():
     assert [ENHANCE_YOUR_CALM] == [code for _, code in talk.caller.goaways()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rate", [5_000, 20_000, 50_000])
 def test_timed_out_calls_survive(rate):
     """So many calls a second that one client resets after 20 ms, well over the budget."""

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import random
 
+import pytest
 from hyperframe.frame import ContinuationFrame, DataFrame, HeadersFrame, PingFrame, PriorityFrame, SettingsFrame
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -136,6 +137,7 @@ def converse(reads, seed):
     return reached
 
 
+@pytest.mark.slow
 def test_broken_conversations_end_nothing_but_themselves():
     """Nothing is raised, no call is left counted, at least half of the runs reach a call, and no memory is kept."""
     reached = []

@@ -53,6 +53,7 @@ async def test_a_call_that_is_forgotten_is_over(fast):
             assert grpc.StatusCode.INTERNAL is await waiting
 
 
+@pytest.mark.slow
 async def test_a_drain_waits_for_a_slow_reader(fast, monkeypatch):
     """An answer that takes longer to read than the last moment of a connection arrives whole."""
     monkeypatch.setattr(lifetime, "LINGER", 0.2)
@@ -127,6 +128,7 @@ async def test_a_socket_file_goes_before_its_server(fast, tmp_path, monkeypatch)
     assert [path] == refused
 
 
+@pytest.mark.slow
 async def test_calls_that_time_out_end_no_connection(fast):
     """A real client whose every call meets its deadline, several times the budget of frames: it is served on."""
     held = deque(maxlen=2000)

@@ -140,6 +140,7 @@ async def test_one_connection_too_many_is_closed(fast):
         assert b"x" == await channel.unary_unary(ECHO)(b"x")
 
 
+@pytest.mark.slow
 async def test_a_caller_that_still_writes_loses_nothing(fast):
     """The last answer arrives whole at a caller that reads slowly and goes on writing after all was said."""
     held = []

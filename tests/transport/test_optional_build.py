@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = [pytest.mark.process, pytest.mark.slow]
+
 ROOT = Path(__file__).parents[2]
 NO_CYTHON = (
     "import sys; sys.modules['Cython'] = None; sys.argv = ['setup.py', *sys.argv[1:]]; exec(open('setup.py').read())"

@@ -68,6 +68,7 @@ def test_one_call_too_many_is_refused():
     assert 0 == talk.server.calls
 
 
+@pytest.mark.slow
 @pytest.mark.scenario("clients that flood, reset streams, or do not read")
 def test_memory_stays_flat():
     """Ten thousand calls of every fate leave no memory behind."""

@@ -11,6 +11,8 @@ from aiohttp import web
 from .files import TRUSTED, unit
 from .twins import twins
 
+pytestmark = [pytest.mark.envoy, pytest.mark.process, pytest.mark.slow]
+
 WAIT = 0.4
 """Seconds an upstream has to begin; a response that began may go on for longer."""
 

@@ -11,8 +11,10 @@ from testkit.redis_server import redis_server
 from .files import ALGORITHMS, FAILURES, STRANGER, requests, write, write_failures
 from .twins import ask, differences, twins
 
+pytestmark = [pytest.mark.envoy, pytest.mark.process]
 
-@pytest.fixture(params=["memory", "redis"])
+
+@pytest.fixture(params=["memory", pytest.param("redis", marks=pytest.mark.redis)])
 def envs(request):
     """The environments of the two, with a store for each."""
     with ExitStack() as stack:
@@ -40,6 +42,7 @@ async def test_the_same_requests_are_limited(envs, all_or_nothing, tmp_path):
     assert not any(wrong.values()), "\n".join(f"{name}: {each}" for name, found in wrong.items() for each in found)
 
 
+@pytest.mark.redis
 async def test_a_store_that_is_away_has_the_same_answers(tmp_path):
     """What a limit does while its store is away is what a client sees, here and through Envoy."""
     sent = [("GET", f"/{each}", [], STRANGER) for each in (*FAILURES, "both") for _ in range(4)]
