@@ -4,27 +4,31 @@ import pytest
 
 from ratelimitd.config.redis_address import Credentials, Deployment, RedisAddress
 from ratelimitd.settings import MAIN_REDIS, PER_SECOND_REDIS, ROWS, RedisUrl, RedisVariables, Status, load
-from ratelimitd.settings.redis_url import RedisPart, redis_part
+from ratelimitd.settings.redis_url import redis_address
+
+
+def one(address: RedisAddress, *credentials: str, database: int = 0, tls: bool = False) -> RedisUrl:
+    return RedisUrl(Deployment((address,), database=database), (Credentials(*credentials),), tls)
 
 
 @pytest.mark.parametrize(
-    ("value", "part"),
+    ("value", "url"),
     [
-        ("redis:6380", RedisPart(RedisAddress("redis", 6380))),
-        ("redis", RedisPart(RedisAddress("redis", 6379))),
-        ("[::1]:6380", RedisPart(RedisAddress("::1", 6380))),
-        ("redis://h", RedisPart(RedisAddress("h", 6379))),
-        ("redis://:pa%40ss@h:1/2", RedisPart(RedisAddress("h", 1), Credentials("", "pa@ss"), 2)),
-        ("redis://u:p@h", RedisPart(RedisAddress("h", 6379), Credentials("u", "p"))),
-        ("redis://u:p:q@h", RedisPart(RedisAddress("h", 6379), Credentials("u", "p:q"))),
-        ("rediss://h:1", RedisPart(RedisAddress("h", 1), tls=True)),
-        ("/run/redis.sock", RedisPart(RedisAddress(path="/run/redis.sock"))),
-        ("unix:///run/redis.sock", RedisPart(RedisAddress(path="/run/redis.sock"))),
+        ("redis:6380", one(RedisAddress("redis", 6380))),
+        ("redis", one(RedisAddress("redis", 6379))),
+        ("[::1]:6380", one(RedisAddress("::1", 6380))),
+        ("redis://h", one(RedisAddress("h", 6379))),
+        ("redis://:pa%40ss@h:1/2", one(RedisAddress("h", 1), "", "pa@ss", database=2)),
+        ("redis://u:p@h", one(RedisAddress("h", 6379), "u", "p")),
+        ("redis://u:p:q@h", one(RedisAddress("h", 6379), "u", "p:q")),
+        ("rediss://h:1", one(RedisAddress("h", 1), tls=True)),
+        ("/run/redis.sock", one(RedisAddress(path="/run/redis.sock"))),
+        ("unix:///run/redis.sock", one(RedisAddress(path="/run/redis.sock"))),
     ],
 )
-def test_redis_url(value: str, part: RedisPart) -> None:
+def test_redis_url(value: str, url: RedisUrl) -> None:
     """REDIS_URL is read in each of its forms."""
-    assert redis_part(value) == part
+    assert redis_address(value) == url
 
 
 @pytest.mark.parametrize(
@@ -42,7 +46,7 @@ def test_redis_url(value: str, part: RedisPart) -> None:
 def test_not_a_redis_url(value: str, why: str) -> None:
     """What is not the address of a Redis server is refused, with the reason."""
     with pytest.raises(ValueError, match=why):
-        redis_part(value)
+        redis_address(value)
 
 
 def test_redis_without_socket_type() -> None:
@@ -99,8 +103,8 @@ def test_a_redis_is_named_by_its_servers_and_database(kind: str, text: str, show
 
 def test_the_second_redis_has_the_variables_of_the_first() -> None:
     """Each REDIS_PERSECOND_* is read, defaults and is masked as its REDIS_*, and says so."""
-    assert len(RedisVariables._fields) == len([name for name in WORKING if name.startswith(PER_SECOND_REDIS)])
-    for name in map(str.upper, RedisVariables._fields):
+    assert len(RedisVariables.__annotations__) == len([name for name in WORKING if name.startswith(PER_SECOND_REDIS)])
+    for name in map(str.upper, RedisVariables.__annotations__):
         first, second = WORKING[MAIN_REDIS + name], WORKING[PER_SECOND_REDIS + name]
         assert (first.parse, first.default, first.secret) == (second.parse, second.default, second.secret)
         assert second.doc.startswith(f"As {first.name}")

@@ -1,11 +1,10 @@
 """From environment and flags to ``Settings``, or to every problem at once."""
 
-import difflib
 import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
-from ratelimitd.settings.redis_url import credentials, redis_part
+from ratelimitd.settings.redis_url import credentials, redis_address
 from ratelimitd.settings.rows import MASK, Row, Status
 from ratelimitd.settings.table import MAIN_REDIS, PER_SECOND_REDIS, ROW, ROWS, Settings
 
@@ -165,7 +164,7 @@ def _credentials(given: _Given, settings: Settings) -> Iterator[Problem]:
 
 def _same(auth: str, parts: tuple[str, ...]) -> bool:
     try:
-        return all(redis_part(part).credentials == credentials(auth) for part in parts if "@" in part)
+        return all(redis_address(part).credentials == (credentials(auth),) for part in parts if "@" in part)
     except ValueError:
         return True  # the address itself is the problem, and is named as one
 
@@ -196,6 +195,8 @@ def _without_redis(given: _Given, _: Settings) -> Iterator[Problem]:
 
 def _strangers(given: _Given, _: Settings) -> Iterator[Problem]:
     """Names like REDIS_ULR, while no address of a Redis is set."""
+    import difflib  # noqa: PLC0415 - 1 ms that only a mistake is worth
+
     known = [row.name for row in ROWS]
     for name, value in given.values.items():
         if not name.startswith("REDIS_") or name in known or _names_redis(given):

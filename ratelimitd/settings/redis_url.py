@@ -9,17 +9,8 @@ from ratelimitd.config.redis_address import REDIS_PORT, Credentials, Deployment,
 _DATABASE: Final = re.compile(r"/?|/(\d+)", re.ASCII)
 
 
-class RedisPart(NamedTuple):
-    """One address of REDIS_URL; ``tls``: its scheme is rediss."""
-
-    address: RedisAddress
-    credentials: Credentials = Credentials()
-    database: int = 0
-    tls: bool = False
-
-
 class RedisUrl(NamedTuple):
-    """REDIS_URL, read as REDIS_TYPE says.
+    """REDIS_URL, or one address of it.
 
     Attributes:
         credentials: beside each address; empty where there are none.
@@ -54,26 +45,28 @@ def read_redis_url(kind: RedisKind, parts: tuple[str, ...]) -> RedisUrl | None:
     if kind == "single" and len(parts) > 1:
         raise ValueError("a list is for REDIS_TYPE=cluster or sentinel; name one server, or say which it is")
     master = parts[0] if kind == "sentinel" else ""
-    servers = tuple(map(redis_part, parts[1:] if master else parts))
+    servers = tuple(map(redis_address, parts[1:] if master else parts))
     if kind != "single":
         _check_servers(kind, master, servers)
-    deployment = Deployment(tuple(server.address for server in servers), kind, master, servers[0].database)
-    return RedisUrl(deployment, tuple(server.credentials for server in servers), any(server.tls for server in servers))
+    addresses = tuple(server.deployment.addresses[0] for server in servers)
+    deployment = Deployment(addresses, kind, master, servers[0].deployment.database)
+    credentials = tuple(server.credentials[0] for server in servers)
+    return RedisUrl(deployment, credentials, any(server.tls for server in servers))
 
 
-def _check_servers(kind: RedisKind, master: str, servers: tuple[RedisPart, ...]) -> None:
+def _check_servers(kind: RedisKind, master: str, servers: tuple[RedisUrl, ...]) -> None:
     if master and (not servers or "://" in master):
         raise ValueError("write the name of the master, then the Sentinels: mymaster,sentinel-1:26379,sentinel-2:26379")
-    if master and any(any(server.credentials) for server in servers):
+    if master and any(any(server.credentials[0]) for server in servers):
         raise ValueError(
             "credentials in a Sentinel's address could be meant for it or for the master: write those of the master "
             "in REDIS_AUTH, the Sentinels' in REDIS_SENTINEL_AUTH"
         )
-    if any(server.address.path or server.database for server in servers):
+    if any(server.deployment.addresses[0].path or server.deployment.database for server in servers):
         raise ValueError(f"a {kind} is named by host:port, without a database or the path of a socket")
 
 
-def redis_part(value: str) -> RedisPart:
+def redis_address(value: str) -> RedisUrl:
     """Read ``host:port``, ``redis://[user:password@]host[:port][/database]`` or the path of a unix socket.
 
     ``rediss://`` means TLS. Raises ValueError for anything else.
@@ -83,10 +76,10 @@ def redis_part(value: str) -> RedisPart:
             return _from_url(value.removeprefix(scheme))._replace(tls=scheme == "rediss://")
     path = value.removeprefix("unix://")
     if path.startswith("/"):
-        return RedisPart(RedisAddress(path=path))
+        return _single(RedisAddress(path=path))
     if "@" in value or "/" in value:
         raise ValueError("not host:port; with credentials or a database write redis://user:password@host:port/0")
-    return RedisPart(_host_port(value))
+    return _single(_host_port(value))
 
 
 def credentials(value: str) -> Credentials:
@@ -95,7 +88,11 @@ def credentials(value: str) -> Credentials:
     return Credentials(user, password) if colon else Credentials("", value)
 
 
-def _from_url(rest: str) -> RedisPart:
+def _single(address: RedisAddress, user: str = "", password: str = "", database: int = 0) -> RedisUrl:
+    return RedisUrl(Deployment((address,), database=database), (Credentials(user, password),))
+
+
+def _from_url(rest: str) -> RedisUrl:
     if "?" in rest or "#" in rest:
         raise ValueError("a query is not supported; percent-encode ? and # of a password as %3F and %23")
     userinfo, _, place = rest.rpartition("@")
@@ -106,7 +103,7 @@ def _from_url(rest: str) -> RedisPart:
         raise ValueError("the database after the host must be a number, as in redis://host:6379/0")
     if user and not password:
         raise ValueError("a user needs a password beside it, as in redis://user:password@host")
-    return RedisPart(_host_port(address), Credentials(unquote(user), unquote(password)), int(database[1] or 0))
+    return _single(_host_port(address), unquote(user), unquote(password), int(database[1] or 0))
 
 
 def _host_port(value: str) -> RedisAddress:

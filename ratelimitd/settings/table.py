@@ -4,7 +4,7 @@ What works is an attribute of ``Settings``; its row is read on the class. What d
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Final, NamedTuple, NoReturn, cast
+from typing import Any, Final, NoReturn, cast
 
 from ratelimitd.config.redis_address import Credentials, RedisKind
 from ratelimitd.config.values import (
@@ -51,8 +51,8 @@ PER_SECOND_REDIS: Final = "REDIS_PERSECOND_"
 """How the names of the variables of each Redis begin."""
 
 
-class RedisVariables(NamedTuple):
-    """The values of the variables that either Redis has; a field bears the end of the name, in lower case."""
+class RedisVariables:
+    """The values of the variables that either Redis has; an attribute bears the end of the name, in lower case."""
 
     url: tuple[str, ...]
     socket_type: str
@@ -63,6 +63,9 @@ class RedisVariables(NamedTuple):
     pool_size: int
     timeout: float
     tls: bool
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self.__dict__.update(values)
 
 
 _OF_THE_SECOND: Final[Mapping[str, str]] = {
@@ -120,8 +123,10 @@ class Settings:
 
     def redis_variables(self, prefix: str) -> RedisVariables:
         """Return the values of the variables that begin so; REDIS_ADDR is another name for REDIS_URL."""
-        found = RedisVariables(*(self.__dict__[prefix.lower() + field] for field in RedisVariables._fields))
-        return found if found.url or prefix != MAIN_REDIS else found._replace(url=self.redis_addr)
+        found = {name: self.__dict__[prefix.lower() + name] for name in RedisVariables.__annotations__}
+        if prefix == MAIN_REDIS:
+            found["url"] = found["url"] or self.redis_addr
+        return RedisVariables(found)
 
     # What listens where
     host = Row(address, EVERYWHERE, "Address of HTTP: /healthcheck, /livez, /readyz, /json, /metrics; :: works.")
@@ -332,14 +337,14 @@ def _working() -> Iterator[Row[Any]]:
         if isinstance(row, Row):
             yield row
         if row is Settings.redis_persecond:
-            yield from map(_second, RedisVariables._fields)
+            yield from map(_second, RedisVariables.__annotations__)
 
 
-def _second(field: str) -> Row[Any]:
+def _second(name: str) -> Row[Any]:
     """Make the row of the second Redis of the first one's."""
-    row: Row[Any] = vars(Settings)[MAIN_REDIS.lower() + field]
-    doc = f"As {row.name}{_OF_THE_SECOND.get(field, '')}."
-    return Row(row.parse, row.default, doc, name=PER_SECOND_REDIS + field.upper(), secret=row.secret)
+    row: Row[Any] = vars(Settings)[MAIN_REDIS.lower() + name]
+    doc = f"As {row.name}{_OF_THE_SECOND.get(name, '')}."
+    return Row(row.parse, row.default, doc, name=PER_SECOND_REDIS + name.upper(), secret=row.secret)
 
 
 WORKING: Final[tuple[Row[Any], ...]] = tuple(_working())
