@@ -5,9 +5,9 @@ from .circuit_breaker import BreakerOptions, State
 from .deadlines import Sweeper
 from .exchange import Exchange
 from .headers import to_upstream
-from .lifecycle import Handler
 from .model import Endpoint, Headers, Peer, Refusal, Request, Summary
 from .options import ServerOptions, UpstreamOptions
+from .owner import Handler
 from .server import Server
 from .upstream import Upstream
 

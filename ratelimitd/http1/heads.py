@@ -103,7 +103,10 @@ def take_response(
     if partial:
         partial.clear()
     read = read_response(method, whole[:end])
-    return read if isinstance(read, Refusal) else (*read, whole[end:])
+    if isinstance(read, Refusal):
+        return read
+    head, framed = read
+    return head, framed, whole[end:]
 
 
 def _joined(partial: bytearray, data: bytes) -> bytes:

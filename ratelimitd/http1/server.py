@@ -9,9 +9,9 @@ from contextlib import suppress
 
 from .deadlines import Sweeper
 from .downstream import Connection
-from .lifecycle import Handler, Member
 from .model import Peer, Refusal
 from .options import ServerOptions
+from .owner import Handler, Member
 from .responses import Render, render_text
 
 ABORT_WAIT = 1.0

@@ -8,6 +8,7 @@ from .bodies import Body, BodyError, Endless, response_body
 from .framing import FramedResponse, grants_websocket
 from .heads import take_response
 from .interfaces import Listener, Requester, TunnelEnd
+from .lifecycle import upstream_timeout
 from .model import Headers, Refusal, ResponseHead
 from .options import HIGH_WATER, READ_BYTES, UpstreamOptions
 
@@ -62,6 +63,7 @@ class Link(asyncio.BufferedProtocol):
         self._keep = False
         self._interims = 0
         self._paused = False
+        self._idle = False
         self.deadline = inf
         self.reused = False
 
@@ -73,7 +75,7 @@ class Link(asyncio.BufferedProtocol):
         self._method = method
         self._websocket = websocket
         self._body = None
-        self._heard = self._complete = False
+        self._idle = self._heard = self._complete = False
         self._interims = 0
         self.send(head)
 
@@ -81,7 +83,7 @@ class Link(asyncio.BufferedProtocol):
         """Send a piece of what follows the head."""
         if self._transport is not None:
             self._transport.write(data)
-            self.deadline = self._clock() + self._patience()
+            self._restart()
 
     def complete(self) -> None:
         """Say that the request was sent to its end."""
@@ -94,10 +96,9 @@ class Link(asyncio.BufferedProtocol):
         self._paused = paused
         if paused:
             self._transport.pause_reading()
-            self.deadline = inf
         else:
             self._transport.resume_reading()
-            self.deadline = self._clock() + self._patience()
+        self._restart()
 
     def send_eof(self) -> None:
         """End this side of the tunnel."""
@@ -133,11 +134,11 @@ class Link(asyncio.BufferedProtocol):
 
     def rest(self) -> None:
         """Wait for the next request."""
-        self.deadline = self._clock() + self._options.idle_timeout
+        self._idle = True
+        self._restart()
 
     def expire(self, now: float) -> None:  # noqa: ARG002 - a Timed
         """Give up: nothing came in time."""
-        self.deadline = inf
         if self._tunnel is not None:
             self._fail(Refusal(504, "tunnel was idle"))
         elif self._requester is None:
@@ -160,7 +161,6 @@ class Link(asyncio.BufferedProtocol):
         """Read on."""
         data = bytes(_buffer[:nbytes])
         if self._tunnel is not None:
-            self.deadline = self._clock() + self._options.tunnel_timeout
             self._tunnel.data(data)
         elif self._requester is None:
             self.abort()  # what nobody asked for
@@ -169,6 +169,8 @@ class Link(asyncio.BufferedProtocol):
             self._read_heads(data)
         else:
             self._read_body(data)
+        if self._tunnel is not None or (self._body is not None and not self._idle):  # a head does not extend its time
+            self._restart()
 
     def eof_received(self) -> bool:
         """Hold a tunnel open for what still goes the other way."""
@@ -180,7 +182,6 @@ class Link(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the requester, for whom it is the end of the body at best."""
         self._transport = None
-        self.deadline = inf
         self._home.forget(self)
         requester, listener = self._requester, self._listener
         self._requester = self._tunnel = None
@@ -236,7 +237,6 @@ class Link(asyncio.BufferedProtocol):
         if not self._websocket or not grants_websocket(head):
             self._fail(Refusal(502, "response: 101 that nobody asked for"))
         elif self._requester is not None:
-            self.deadline = self._clock() + self._options.tunnel_timeout
             self._tunnel = tunnel = self._requester.switched(head)
             self._requester = None
             if data:
@@ -251,8 +251,6 @@ class Link(asyncio.BufferedProtocol):
         except BodyError as error:
             self._fail(Refusal(502, f"response: {error}"))
             return
-        if not self._paused:
-            self.deadline = self._clock() + self._options.read_timeout
         if piece:
             requester.data(piece)
             if self._requester is not requester:
@@ -288,7 +286,7 @@ class Link(asyncio.BufferedProtocol):
         if (listener := self._listener) is not None:
             listener.sink_choked(choked=choked)
 
-    def _patience(self) -> float:
-        if self._tunnel is not None:
-            return self._options.tunnel_timeout
-        return self._options.response_timeout if self._body is None else self._options.read_timeout
+    def _restart(self) -> None:
+        """Restart the deadline, for what the connection waits for now."""
+        tunnel, receiving = self._tunnel is not None, self._body is not None
+        self.deadline = self._clock() + upstream_timeout(self._options, self._idle, self._paused, tunnel, receiving)

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from ratelimitd.http1 import ServerOptions, UpstreamOptions, downstream, heads, upstream_connection
 from ratelimitd.http1.heads import invalid_start, read_request, read_response, take_request, take_response
 from ratelimitd.http1.model import Refusal
-from tests.http1.test_differential import SPICE, Clock, Gateway, mutated, responses
+from tests.http1.fakes import Gateway, Upstream
+from tests.http1.test_differential import SPICE, mutated, responses
 
 SMALL = ServerOptions(max_head=60, max_target=10, max_headers=2, max_body=5)
 """Bounds that generated heads exceed."""
@@ -98,59 +99,12 @@ def test_a_head_that_was_taken_leaves_nothing_for_the_next_one(pieces):
         assert bytearray() == partial
 
 
-class Requester:
-    """Notes what an upstream connection reports."""
-
-    def __init__(self):
-        self.reported = []
-
-    def interim(self, head):
-        self.reported.append(head)
-
-    def response(self, head, length):
-        self.reported.append((head, length))
-
-    def lost(self, refusal, *, unheard):
-        self.reported.append(refusal)
-
-    def data(self, piece):
-        pass
-
-    read = end = lambda self, *_: None
-
-
-class Home:
-    """As much of a pool as an upstream connection needs."""
-
-    options = UpstreamOptions()
-
-    def settle(self, link):
-        pass
-
-
-class Upstream:
-    """An upstream connection that waits for the response to a GET."""
-
-    def __init__(self):
-        self.requester = Requester()
-        self.connection = upstream_connection.Link(Home(), Clock())
-        self.connection.connection_made(Clock())
-        self.connection.begin(self.requester, b"GET", b"", websocket=False)
-        self.connection.complete()
-
-    def feed(self, data):
-        for at in range(0, len(data), len(upstream_connection._buffer)):
-            piece = data[at : at + len(upstream_connection._buffer)]
-            upstream_connection._buffer[: len(piece)] = piece
-            self.connection.buffer_updated(len(piece))
-
-
 def reported_by_definition(pieces):
     """What a requester hears when each read is looked at with all that was not taken before."""
     reported, pending = [], b""
     for piece in pieces:
         pending += piece
-        while (outcome := response_by_definition(pending, b"GET", Home.options.max_head)) is not None:
+        while (outcome := response_by_definition(pending, b"GET", UpstreamOptions().max_head)) is not None:
             if isinstance(outcome, Refusal):
                 return [*reported, outcome]
             head, framed, pending = outcome
@@ -170,9 +124,10 @@ interim = st.sampled_from([b"", b"", b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\
 def test_a_requester_hears_the_same_however_heads_are_split(pieces):
     """Interim heads, the final head and failures reach the requester in the same order, whatever the reads were."""
     upstream = Upstream()
+    upstream.ask()
     for piece in pieces:
         upstream.feed(piece)
-    heard = upstream.requester.reported
+    heard = upstream.reported
     expected = reported_by_definition(pieces)
     assert expected == heard[: len(expected)]
     assert all(isinstance(surplus, Refusal) for surplus in heard[len(expected) :])  # of the body, if there is any
@@ -266,20 +221,22 @@ def test_a_response_head_in_single_bytes_is_linear_work(meter, filled):
     """As for requests."""
     head = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n%b\r\n\r\n" % FILLED[filled](LONG - 500)
     upstream = Upstream()
+    upstream.ask()
     for at in range(len(head)):
         upstream.feed(head[at : at + 1])
-    assert [5] == [length for _, length in upstream.requester.reported]
+    assert [5] == [length for _, length in upstream.reported]
     assert meter.touched <= 16 * len(head)
 
 
 def test_a_head_in_one_read_is_not_held(meter):
     """The usual head, which one read brings, is neither appended to anything nor copied once more."""
     gateway, upstream = Gateway(), Upstream()
+    upstream.ask()
     request = b"GET /in-one-read HTTP/1.1\r\nHost: a\r\n\r\n"
     response = b"HTTP/1.1 200 In One Read\r\nContent-Length: 5\r\n\r\n"
     gateway.feed(request)
     upstream.feed(response)
-    assert (1, 1) == (len(gateway.asked), len(upstream.requester.reported))
+    assert (1, 1) == (len(gateway.asked), len(upstream.reported))
     assert len(request) + len(response) == meter.touched  # each is checked once
 
 
