@@ -3,7 +3,7 @@
 from time import monotonic, monotonic_ns
 
 from .bodies import chunk, last_chunk
-from .circuit_breaker import Verdict
+from .circuit_breaker import Outcome
 from .headers import to_client
 from .interfaces import ExchangeInterface
 from .model import CHUNKED, UNTIL_CLOSE, Headers, Refusal, ResponseHead
@@ -13,7 +13,7 @@ from .tunnel import Tunnel
 from .upstream import Upstream
 from .upstream_connection import Link
 
-_GOOD, _BAD, _NEITHER = Verdict.GOOD, Verdict.BAD, Verdict.NEITHER
+_GOOD, _BAD, _NEITHER = Outcome.GOOD, Outcome.BAD, Outcome.NEITHER
 _REPEATABLE = frozenset((b"GET", b"HEAD"))
 _BAD_STATUS = frozenset((502, 503, 504))
 """Envoy's gateway failures: somebody before the application failed, so another endpoint may do better."""
@@ -94,12 +94,12 @@ class Relay:
 
     def unconnected(self, refusal: Refusal) -> None:
         """Try another endpoint, once, since nothing was sent."""
-        failed, verdict = self._index, _NEITHER if refusal.status == 503 else _BAD
+        failed, outcome = self._index, _NEITHER if refusal.status == 503 else _BAD
         self._exchange.endpoint = self._upstream.pools[failed].endpoint
-        if verdict is _BAD and not self._exchange.retried and len(self._upstream.pools) > 1:
-            self._retry(verdict, avoid=failed, fresh=False)
+        if outcome is _BAD and not self._exchange.retried and len(self._upstream.pools) > 1:
+            self._retry(outcome, avoid=failed, fresh=False)
         else:
-            self._refuse(refusal, verdict)
+            self._refuse(refusal, outcome)
 
     # the request's body
 
@@ -201,22 +201,22 @@ class Relay:
             self._index = index
             self._upstream.pools[index].take(self, fresh=fresh)
 
-    def _retry(self, verdict: Verdict, *, avoid: int | None, fresh: bool) -> None:
+    def _retry(self, outcome: Outcome, *, avoid: int | None, fresh: bool) -> None:
         self._exchange.retried = True
-        self._upstream.attempted(self._index, verdict, self._clock())
+        self._upstream.attempted(self._index, outcome, self._clock())
         self._index = -1
         self._attempt(avoid, fresh=fresh)
 
-    def _refuse(self, refusal: Refusal, verdict: Verdict) -> None:
-        self._settle(verdict)
+    def _refuse(self, refusal: Refusal, outcome: Outcome) -> None:
+        self._settle(outcome)
         self._exchange.refuse(refusal, self._ours)
 
-    def _settle(self, verdict: Verdict) -> None:
+    def _settle(self, outcome: Outcome) -> None:
         now = self._clock()
         if self._index >= 0:
-            self._upstream.attempted(self._index, verdict, now)
+            self._upstream.attempted(self._index, outcome, now)
             self._index = -1
-        self._upstream.done(verdict, now, self._admitted)
+        self._upstream.done(outcome, now, self._admitted)
 
     def _request_head(self) -> bytes:
         request, headers = self._exchange.request, self._headers

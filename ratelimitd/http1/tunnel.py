@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from .circuit_breaker import Verdict
+from .circuit_breaker import Outcome
 from .interfaces import ExchangeInterface
 from .model import Headers, Refusal
 from .upstream_connection import Link
@@ -13,7 +13,7 @@ class Tunnel:
 
     __slots__ = ("_client_done", "_exchange", "_link", "_settle", "_upstream_done")
 
-    def __init__(self, exchange: ExchangeInterface, link: Link, settle: Callable[[Verdict], None]) -> None:
+    def __init__(self, exchange: ExchangeInterface, link: Link, settle: Callable[[Outcome], None]) -> None:
         """``settle`` tells the upstream how it went."""
         self._exchange = exchange
         self._link = link
@@ -35,7 +35,7 @@ class Tunnel:
     def cancel(self) -> None:
         """The client is gone."""
         self._link.abort()
-        self._settle(Verdict.GOOD)
+        self._settle(Outcome.GOOD)
 
     def choke(self, *, choked: bool) -> None:
         """The client does not read for now, or does again."""
@@ -60,12 +60,12 @@ class Tunnel:
 
     def lost(self, refusal: Refusal, *, unheard: bool) -> None:  # noqa: ARG002 - a 101 was heard
         """The upstream is gone, or both were silent for too long."""
-        self._settle(Verdict.GOOD)
+        self._settle(Outcome.GOOD)
         self._exchange.error = refusal.reason
         self._exchange.break_off()
 
     def _finish_if_done(self) -> None:
         if self._client_done and self._upstream_done:
             self._link.close()
-            self._settle(Verdict.GOOD)
+            self._settle(Outcome.GOOD)
             self._exchange.finish()
