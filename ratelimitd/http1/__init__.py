@@ -5,7 +5,7 @@ from .circuit_breaker import BreakerOptions, State
 from .deadlines import Sweeper
 from .exchange import Exchange
 from .headers import to_upstream
-from .model import Endpoint, Headers, Peer, Refusal, Request, Summary
+from .model import Endpoint, ErrorResponse, Headers, Peer, Request, Summary
 from .options import ServerOptions, UpstreamOptions
 from .owner import Handler
 from .server import Server
@@ -15,11 +15,11 @@ __all__ = [
     "BalanceOptions",
     "BreakerOptions",
     "Endpoint",
+    "ErrorResponse",
     "Exchange",
     "Handler",
     "Headers",
     "Peer",
-    "Refusal",
     "Request",
     "Server",
     "ServerOptions",

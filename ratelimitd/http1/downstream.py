@@ -11,10 +11,10 @@ from .exchange import Exchange
 from .heads import take_request
 from .interfaces import BodySink
 from .lifecycle import BUSY, CLOSING, HEAD, LINGERING, TUNNEL, client_timeout
-from .model import Framed, Headers, Peer, Refusal, Request
+from .model import ErrorResponse, Framed, Headers, Peer, Request
 from .options import DRAIN_BYTES, HIGH_WATER, READ_BYTES, TURN
 from .owner import Owner
-from .responses import CONTINUE, Render, refusal_answer
+from .responses import CONTINUE, Render, error_answer
 
 _DISCARD = Discard()
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: on, no time
@@ -63,7 +63,7 @@ class Connection(asyncio.BufferedProtocol):
         name = connected.get_extra_info("peername")
         self._peer = Peer(name[0], name[1]) if isinstance(name, tuple) else Peer("", 0)
         if reason := self._owner.admit(self._peer):
-            self._refuse(Refusal(503, reason))
+            self._refuse(ErrorResponse(503, reason))
             self._close()  # nobody would look after it while it lingers
             return
         self._admitted = True
@@ -122,11 +122,11 @@ class Connection(asyncio.BufferedProtocol):
         if self._choked or self._phase is CLOSING:
             self._expire_sending()
         elif self._phase is HEAD and self._partial:
-            self._refuse(Refusal(408, "request head took too long"))
+            self._refuse(ErrorResponse(408, "request head took too long"))
         elif self._phase is HEAD:
             self._close()
         elif self._exchange is not None:
-            self._exchange.spoil(Refusal(408, "request body took too long"))
+            self._exchange.spoil(ErrorResponse(408, "request body took too long"))
         else:
             self.abort()
 
@@ -252,7 +252,7 @@ class Connection(asyncio.BufferedProtocol):
             self._pending = b""
             self._progress = not begun  # only the first bytes of a head restart its time
             return False
-        if isinstance(taken, Refusal):
+        if isinstance(taken, ErrorResponse):
             self._refuse(taken)
             return False
         head, framed, self._pending = taken
@@ -270,7 +270,7 @@ class Connection(asyncio.BufferedProtocol):
             self._owner.handler(request, exchange)
         except Exception as error:  # noqa: BLE001 - the handler's fault is not the connection's
             self._loop.call_exception_handler({"message": "a gateway handler raised", "exception": error})
-            exchange.spoil(Refusal(500, "internal error"))
+            exchange.spoil(ErrorResponse(500, "internal error"))
 
     def _read_body(self) -> bool:
         body, sink = self._body, self._sink
@@ -279,7 +279,7 @@ class Connection(asyncio.BufferedProtocol):
         try:
             piece, self._pending = body.feed(self._pending)
         except BodyError as error:
-            self._spoil(Refusal(400, f"request body: {error}"))
+            self._spoil(ErrorResponse(400, f"request body: {error}"))
             return False
         if body.done:
             self._body = None
@@ -295,7 +295,7 @@ class Connection(asyncio.BufferedProtocol):
         if exchange is not None:
             exchange.received += len(piece)
             if exchange.received > self._options.max_body:
-                self._spoil(Refusal(413, "request body is too large"))
+                self._spoil(ErrorResponse(413, "request body is too large"))
                 return False
         self._progress = True
         sink.body(piece)
@@ -327,18 +327,18 @@ class Connection(asyncio.BufferedProtocol):
         self._progress = True
         self._advance()
 
-    def _spoil(self, refusal: Refusal) -> None:
+    def _spoil(self, error: ErrorResponse) -> None:
         self._keep = False
         if self._exchange is not None:
-            self._exchange.spoil(refusal)
+            self._exchange.spoil(error)
         else:
             self._end()
 
-    def _refuse(self, refusal: Refusal) -> None:
+    def _refuse(self, error: ErrorResponse) -> None:
         """Answer what never became a request, and end."""
-        self._owner.refused(refusal, self._peer)
+        self._owner.refused(error, self._peer)
         self._keep = False
-        self.write(refusal_answer(*self._owner.render(refusal, None), refusal.status))
+        self.write(error_answer(*self._owner.render(error, None), error.status))
         self._linger()
 
     def _end(self) -> None:

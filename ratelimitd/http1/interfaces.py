@@ -6,7 +6,7 @@ the same object has not returned; only calls that say so are.
 
 from typing import Protocol
 
-from .model import Endpoint, Headers, Refusal, Request, ResponseHead
+from .model import Endpoint, ErrorResponse, Headers, Request, ResponseHead
 from .responses import Render
 
 
@@ -122,7 +122,7 @@ class ExchangeInterface(Protocol):
     retried: bool
     error: str
 
-    def refuse(self, refusal: Refusal, headers: Headers | None = None) -> None:
+    def refuse(self, error: ErrorResponse, headers: Headers | None = None) -> None:
         """Answer with an error response, or break off if a head was written. Ends the exchange."""
 
     def finish(self) -> None:
@@ -141,7 +141,7 @@ class Listener(Protocol):
         The listener may pause, abort or close the connection before it returns.
         """
 
-    def lost(self, refusal: Refusal, *, unheard: bool) -> None:
+    def lost(self, error: ErrorResponse, *, unheard: bool) -> None:
         """Learn that the response failed; ``unheard``: no byte of it had come.
 
         Called once, in place of ``Requester.end``. The connection is closed or about to be, and no longer the

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from .exchange import Exchange
-from .model import Peer, Refusal, Request
+from .model import ErrorResponse, Peer, Request
 from .options import ServerOptions
 from .responses import Render
 
@@ -36,7 +36,7 @@ class Owner(Protocol):
     def lost(self, member: "Member", peer: Peer) -> None:
         """Learn that an accepted connection is closed. Called once, before its exchange learns it."""
 
-    def refused(self, refusal: Refusal, peer: Peer) -> None:
+    def refused(self, error: ErrorResponse, peer: Peer) -> None:
         """Learn that a request was rejected before the handler saw it, or that a connection was."""
 
 

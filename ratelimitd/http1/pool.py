@@ -7,7 +7,7 @@ from math import inf
 from typing import Protocol
 
 from .deadlines import Sweeper
-from .model import Endpoint, Refusal
+from .model import Endpoint, ErrorResponse
 from .options import UpstreamOptions
 from .upstream_connection import Link
 
@@ -21,7 +21,7 @@ class Taker(Protocol):
     def connected(self, link: Link) -> None:
         """Take a connection that carries no request, and begin one on it before this returns."""
 
-    def unconnected(self, refusal: Refusal) -> None:
+    def unconnected(self, error: ErrorResponse) -> None:
         """Learn that there is no connection; nothing was sent. Another pool may be asked before this returns."""
 
 
@@ -71,7 +71,7 @@ class Pool:
                 return
             link.close()
         if self._closed or len(self._waiting) >= self.options.max_waiting:
-            taker.unconnected(Refusal(503, "no connection to the upstream is free"))
+            taker.unconnected(ErrorResponse(503, "no connection to the upstream is free"))
             return
         if not self._waiting:
             self._sweeper.add(self)
@@ -108,7 +108,7 @@ class Pool:
         for taker in [taker for taker, since in self._waiting.items() if since <= overdue]:
             if taker in self._waiting:
                 self.cancel(taker)
-                taker.unconnected(Refusal(503, "no connection to the upstream came free in time"))
+                taker.unconnected(ErrorResponse(503, "no connection to the upstream came free in time"))
 
     async def close(self) -> None:
         """Close what is idle, make no more, and wait for what was being made."""
@@ -119,7 +119,7 @@ class Pool:
             dial.cancel()
         await asyncio.gather(*self._dials, return_exceptions=True)
         while self._waiting:
-            self._next().unconnected(Refusal(503, "the gateway shuts down"))
+            self._next().unconnected(ErrorResponse(503, "the gateway shuts down"))
 
     def _next(self) -> Taker:
         taker = next(iter(self._waiting))
@@ -145,11 +145,11 @@ class Pool:
         try:
             self._arrived(await self._reach())
         except TimeoutError:
-            self._missed(Refusal(504, "upstream did not accept a connection in time"))
+            self._missed(ErrorResponse(504, "upstream did not accept a connection in time"))
         except (OSError, UnicodeError, ssl.CertificateError) as error:
-            self._missed(Refusal(502, f"cannot connect to the upstream: {_cause(error)}"))
+            self._missed(ErrorResponse(502, f"cannot connect to the upstream: {_cause(error)}"))
         except asyncio.CancelledError:
-            self._missed(Refusal(503, "the gateway shuts down"))
+            self._missed(ErrorResponse(503, "the gateway shuts down"))
             raise
 
     async def _reach(self) -> Link:
@@ -171,10 +171,10 @@ class Pool:
             link.close()
             self._dial()
 
-    def _missed(self, refusal: Refusal) -> None:
+    def _missed(self, error: ErrorResponse) -> None:
         self._done_dialing()
         if self._waiting:
-            self._next().unconnected(refusal)
+            self._next().unconnected(error)
         self._dial()
 
     def _done_dialing(self) -> None:

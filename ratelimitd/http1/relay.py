@@ -6,7 +6,7 @@ from .bodies import chunk, last_chunk
 from .circuit_breaker import Outcome
 from .headers import to_client
 from .interfaces import ExchangeInterface
-from .model import CHUNKED, UNTIL_CLOSE, Headers, Refusal, ResponseHead
+from .model import CHUNKED, UNTIL_CLOSE, ErrorResponse, Headers, ResponseHead
 from .responses import CHUNKED_HEADER, GRANTED, persistence, request_head
 from .responses import head as response_head
 from .tunnel import Tunnel
@@ -58,9 +58,9 @@ class Relay:
     def start(self) -> None:
         """Ask the upstream, if its breaker lets us."""
         self._admitted = now = self._clock()
-        refusal = self._upstream.admit(now)
-        if refusal is not None:
-            self._exchange.refuse(refusal, self._ours)
+        error = self._upstream.admit(now)
+        if error is not None:
+            self._exchange.refuse(error, self._ours)
         else:
             self._attempt(None, fresh=False)
 
@@ -92,14 +92,14 @@ class Relay:
             self._flowing = True
             self._exchange.client.flow(self)
 
-    def unconnected(self, refusal: Refusal) -> None:
+    def unconnected(self, error: ErrorResponse) -> None:
         """Try another endpoint, once, since nothing was sent."""
-        failed, outcome = self._index, _NEITHER if refusal.status == 503 else _BAD
+        failed, outcome = self._index, _NEITHER if error.status == 503 else _BAD
         self._exchange.endpoint = self._upstream.pools[failed].endpoint
         if outcome is _BAD and not self._exchange.retried and len(self._upstream.pools) > 1:
             self._retry(outcome, avoid=failed, fresh=False)
         else:
-            self._refuse(refusal, outcome)
+            self._refuse(error, outcome)
 
     # the request's body
 
@@ -177,7 +177,7 @@ class Relay:
         if self._flowing:
             self._exchange.client.stem(stemmed=choked)
 
-    def lost(self, refusal: Refusal, *, unheard: bool) -> None:
+    def lost(self, error: ErrorResponse, *, unheard: bool) -> None:
         """Ask once more where that cannot do anything twice; else the client hears of it."""
         exchange, link = self._exchange, self._link
         self._link = None
@@ -187,15 +187,15 @@ class Relay:
             self._retry(_NEITHER, avoid=None, fresh=True)
         elif self._told:
             self._settle(_BAD)
-            exchange.error = refusal.reason
+            exchange.error = error.reason
             exchange.break_off(reset=self._out == UNTIL_CLOSE)
         else:
             exchange.status = exchange.sent = 0
-            self._refuse(refusal, _BAD)
+            self._refuse(error, _BAD)
 
     def _attempt(self, avoid: int | None, *, fresh: bool) -> None:
         index = self._upstream.pick(self._clock(), avoid)
-        if isinstance(index, Refusal):
+        if isinstance(index, ErrorResponse):
             self._refuse(index, _NEITHER)
         else:
             self._index = index
@@ -207,9 +207,9 @@ class Relay:
         self._index = -1
         self._attempt(avoid, fresh=fresh)
 
-    def _refuse(self, refusal: Refusal, outcome: Outcome) -> None:
+    def _refuse(self, error: ErrorResponse, outcome: Outcome) -> None:
         self._settle(outcome)
-        self._exchange.refuse(refusal, self._ours)
+        self._exchange.refuse(error, self._ours)
 
     def _settle(self, outcome: Outcome) -> None:
         now = self._clock()

@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from .deadlines import Sweeper
 from .downstream import Connection
-from .model import Peer, Refusal
+from .model import ErrorResponse, Peer
 from .options import ServerOptions
 from .owner import Handler, Member
 from .responses import Render, render_text
@@ -18,7 +18,7 @@ ABORT_WAIT = 1.0
 """Seconds for connections that were ended to be gone; their sockets need one turn of the loop."""
 
 
-def _unheard(refusal: Refusal, peer: Peer) -> None:
+def _unheard(error: ErrorResponse, peer: Peer) -> None:
     """Nobody asked."""
 
 
@@ -39,7 +39,7 @@ class Server:
         sweeper: Sweeper,
         *,
         render: Render = render_text,
-        refused: Callable[[Refusal, Peer], None] = _unheard,
+        refused: Callable[[ErrorResponse, Peer], None] = _unheard,
     ) -> None:
         """``refused`` hears of requests that no handler sees, among them clients turned away."""
         self.handler = handler

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from .circuit_breaker import Outcome
 from .interfaces import ExchangeInterface
-from .model import Headers, Refusal
+from .model import ErrorResponse, Headers
 from .upstream_connection import Link
 
 
@@ -58,10 +58,10 @@ class Tunnel:
         """The upstream does not read for now, or does again."""
         self._exchange.client.stem(stemmed=choked)
 
-    def lost(self, refusal: Refusal, *, unheard: bool) -> None:  # noqa: ARG002 - a 101 was heard
+    def lost(self, error: ErrorResponse, *, unheard: bool) -> None:  # noqa: ARG002 - a 101 was heard
         """The upstream is gone, or both were silent for too long."""
         self._settle(Outcome.GOOD)
-        self._exchange.error = refusal.reason
+        self._exchange.error = error.reason
         self._exchange.break_off()
 
     def _finish_if_done(self) -> None:

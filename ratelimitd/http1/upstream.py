@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from .balance import Balance
 from .circuit_breaker import CircuitBreaker, Outcome, State
 from .deadlines import Sweeper
-from .model import Endpoint, Refusal
+from .model import Endpoint, ErrorResponse
 from .options import UpstreamOptions
 from .pool import Pool
 
@@ -43,17 +43,19 @@ class Upstream:
         """State of the circuit breaker."""
         return self._breaker.state
 
-    def admit(self, now: float) -> Refusal | None:
+    def admit(self, now: float) -> ErrorResponse | None:
         """Admit a request, which then ends with ``done``, or return the error response if the breaker does not."""
         if self._breaker.admit(now):
             return None
-        return Refusal(503, "upstream's circuit breaker is open", max(1.0, self._breaker.retry_after(now)))
+        wait = max(1.0, self._breaker.retry_after(now))
+        return ErrorResponse(503, "upstream's circuit breaker is open", wait)
 
-    def pick(self, now: float, avoid: int | None = None) -> int | Refusal:
+    def pick(self, now: float, avoid: int | None = None) -> int | ErrorResponse:
         """Choose an endpoint for an attempt, which then ends with ``attempted``; ``avoid`` is chosen last."""
         index = self._balance.pick(now, avoid)
         if index is None:
-            return Refusal(503, "no endpoint of the upstream is healthy", max(1.0, self._balance.retry_after(now)))
+            wait = max(1.0, self._balance.retry_after(now))
+            return ErrorResponse(503, "no endpoint of the upstream is healthy", wait)
         return index
 
     def attempted(self, index: int, outcome: Outcome, now: float) -> None:

@@ -9,7 +9,7 @@ from .framing import FramedResponse, grants_websocket
 from .heads import take_response
 from .interfaces import Listener, Requester, TunnelEnd
 from .lifecycle import upstream_timeout
-from .model import Headers, Refusal, ResponseHead
+from .model import ErrorResponse, Headers, ResponseHead
 from .options import HIGH_WATER, READ_BYTES, UpstreamOptions
 
 MAX_INTERIM = 16
@@ -140,11 +140,12 @@ class Link(asyncio.BufferedProtocol):
     def expire(self, now: float) -> None:  # noqa: ARG002 - a Timed
         """Give up: nothing came in time."""
         if self._tunnel is not None:
-            self._fail(Refusal(504, "tunnel was idle"))
+            self._fail(ErrorResponse(504, "tunnel was idle"))
         elif self._requester is None:
             self.abort()
         else:
-            self._fail(Refusal(504, "upstream did not go on in time" if self._heard else "upstream did not answer"))
+            reason = "upstream did not go on in time" if self._heard else "upstream did not answer"
+            self._fail(ErrorResponse(504, reason))
 
     # asyncio's side
 
@@ -189,7 +190,7 @@ class Link(asyncio.BufferedProtocol):
             requester.end([])
         elif listener is not None:
             reason = "upstream closed the connection too early" if self._heard else _STALE
-            listener.lost(Refusal(502, reason), unheard=not self._heard)
+            listener.lost(ErrorResponse(502, reason), unheard=not self._heard)
 
     def pause_writing(self) -> None:
         """Pass it on."""
@@ -207,7 +208,7 @@ class Link(asyncio.BufferedProtocol):
             taken = take_response(self._partial, data, self._method, self._options.max_head)
             if taken is None:
                 return
-            if isinstance(taken, Refusal):
+            if isinstance(taken, ErrorResponse):
                 self._fail(taken)
                 return
             head, framed, data = taken
@@ -222,7 +223,7 @@ class Link(asyncio.BufferedProtocol):
     def _pass_interim(self, head: ResponseHead) -> None:
         self._interims += 1
         if self._interims > MAX_INTERIM:
-            self._fail(Refusal(502, "response: too many of status 1xx"))
+            self._fail(ErrorResponse(502, "response: too many of status 1xx"))
         elif self._requester is not None:
             self._requester.interim(head)
 
@@ -235,7 +236,7 @@ class Link(asyncio.BufferedProtocol):
 
     def _switch(self, head: ResponseHead, data: bytes) -> None:
         if not self._websocket or not grants_websocket(head):
-            self._fail(Refusal(502, "response: 101 that nobody asked for"))
+            self._fail(ErrorResponse(502, "response: 101 that nobody asked for"))
         elif self._requester is not None:
             self._tunnel = tunnel = self._requester.switched(head)
             self._requester = None
@@ -249,7 +250,7 @@ class Link(asyncio.BufferedProtocol):
         try:
             piece, rest = body.feed(data)
         except BodyError as error:
-            self._fail(Refusal(502, f"response: {error}"))
+            self._fail(ErrorResponse(502, f"response: {error}"))
             return
         if piece:
             requester.data(piece)
@@ -272,11 +273,11 @@ class Link(asyncio.BufferedProtocol):
             self.close()
         requester.end(trailers)
 
-    def _fail(self, refusal: Refusal) -> None:
+    def _fail(self, error: ErrorResponse) -> None:
         listener = self._listener
         self.abort()
         if listener is not None:
-            listener.lost(refusal, unheard=False)
+            listener.lost(error, unheard=False)
 
     @property
     def _listener(self) -> Listener | None:

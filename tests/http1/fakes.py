@@ -78,7 +78,7 @@ class Gateway:
     def lost(self, member, peer):
         pass
 
-    def refused(self, refusal, peer):
+    def refused(self, error, peer):
         pass
 
     def handler(self, request, exchange):
@@ -125,8 +125,8 @@ class Upstream:
     def response(self, head, length):
         self.reported.append((head, length))
 
-    def lost(self, refusal, *, unheard):
-        self.reported.append(refusal)
+    def lost(self, error, *, unheard):
+        self.reported.append(error)
 
     def data(self, piece):
         pass

@@ -137,7 +137,7 @@ class Rig:
             handler or self.forward,
             server or ServerOptions(),
             self.sweeper,
-            refused=lambda refusal, peer: self.refusals.append(refusal),
+            refused=lambda error, peer: self.refusals.append(error),
         )
         sock = socket.create_server(("127.0.0.1", 0))
         if sndbuf:

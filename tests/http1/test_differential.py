@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from ratelimitd.http1.bodies import BodyError, Endless, chunk, last_chunk, response_body
 from ratelimitd.http1.framing import frame_response
 from ratelimitd.http1.heads import parse_response
-from ratelimitd.http1.model import Refusal
+from ratelimitd.http1.model import ErrorResponse
 from tests.http1.fakes import Gateway
 
 NEXT = b"GET /next HTTP/1.1\r\nHost: next\r\n\r\n"
@@ -152,7 +152,7 @@ def responses(draw):
 def response_by_us(method, data):
     end = data.find(b"\r\n\r\n") + 4
     head = parse_response(data[:end])
-    if isinstance(head, Refusal) or isinstance(framed := frame_response(method, head), Refusal):
+    if isinstance(head, ErrorResponse) or isinstance(framed := frame_response(method, head), ErrorResponse):
         return None
     body = response_body(framed.length)
     try:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from ratelimitd.http1 import ServerOptions, UpstreamOptions, downstream, heads, upstream_connection
 from ratelimitd.http1.heads import invalid_start, read_request, read_response, take_request, take_response
-from ratelimitd.http1.model import Refusal
+from ratelimitd.http1.model import ErrorResponse
 from tests.http1.fakes import Gateway, Upstream
 from tests.http1.test_differential import SPICE, mutated, responses
 
@@ -23,20 +23,20 @@ def request_by_definition(data, options):
     end = data.find(b"\r\n\r\n") + 4
     if end < 4 or end > options.max_head:
         if len(data) > options.max_target and b"\r\n" not in data[: options.max_target + 32]:
-            return Refusal(414, "request target is too long")
+            return ErrorResponse(414, "request target is too long")
         if len(data) > options.max_head:
-            return Refusal(431, "request head is too long")
-        return Refusal(400, flaw) if (flaw := invalid_start(data)) else None
+            return ErrorResponse(431, "request head is too long")
+        return ErrorResponse(400, flaw) if (flaw := invalid_start(data)) else None
     read = read_request(data[:end])
-    if isinstance(read, Refusal):
+    if isinstance(read, ErrorResponse):
         return read
     head, framed = read
     if len(head.target) > options.max_target:
-        return Refusal(414, "request target is too long")
+        return ErrorResponse(414, "request target is too long")
     if len(head.headers) > options.max_headers:
-        return Refusal(431, "too many headers")
+        return ErrorResponse(431, "too many headers")
     if framed.length > options.max_body:
-        return Refusal(413, "request body is too large")
+        return ErrorResponse(413, "request body is too large")
     return head, framed, data[end:]
 
 
@@ -44,11 +44,11 @@ def response_by_definition(data, method, max_head):
     """The same for a response."""
     end = data.find(b"\r\n\r\n") + 4
     if end > max_head or (end < 4 and len(data) > max_head):
-        return Refusal(502, "response: head is too long")
+        return ErrorResponse(502, "response: head is too long")
     if end < 4:
-        return Refusal(502, f"response: {flaw}") if (flaw := invalid_start(data)) else None
+        return ErrorResponse(502, f"response: {flaw}") if (flaw := invalid_start(data)) else None
     read = read_response(method, data[:end])
-    return read if isinstance(read, Refusal) else (*read, data[end:])
+    return read if isinstance(read, ErrorResponse) else (*read, data[end:])
 
 
 @st.composite
@@ -95,7 +95,7 @@ def test_a_head_that_was_taken_leaves_nothing_for_the_next_one(pieces):
     """After a head was taken the bytes of earlier reads are gone, and the next head begins with what is behind it."""
     partial = bytearray()
     outcome = first(take_request(partial, piece, ServerOptions()) for piece in pieces)
-    if outcome is not None and not isinstance(outcome[1], Refusal):
+    if outcome is not None and not isinstance(outcome[1], ErrorResponse):
         assert bytearray() == partial
 
 
@@ -105,13 +105,13 @@ def reported_by_definition(pieces):
     for piece in pieces:
         pending += piece
         while (outcome := response_by_definition(pending, b"GET", UpstreamOptions().max_head)) is not None:
-            if isinstance(outcome, Refusal):
+            if isinstance(outcome, ErrorResponse):
                 return [*reported, outcome]
             head, framed, pending = outcome
             if head.status >= 200:
                 return [*reported, (head, framed.length)]
             if head.status == 101:
-                return [*reported, Refusal(502, "response: 101 that nobody asked for")]
+                return [*reported, ErrorResponse(502, "response: 101 that nobody asked for")]
             reported.append(head)
     return reported
 
@@ -130,7 +130,7 @@ def test_a_requester_hears_the_same_however_heads_are_split(pieces):
     heard = upstream.reported
     expected = reported_by_definition(pieces)
     assert expected == heard[: len(expected)]
-    assert all(isinstance(surplus, Refusal) for surplus in heard[len(expected) :])  # of the body, if there is any
+    assert all(isinstance(surplus, ErrorResponse) for surplus in heard[len(expected) :])  # of the body, if there is any
 
 
 class Meter(bytearray):
