@@ -11,7 +11,7 @@ from .responses import CHUNKED_HEADER, GRANTED, persistence, request_head
 from .responses import head as response_head
 from .tunnel import Tunnel
 from .upstream import Upstream
-from .upstream_connection import Link
+from .upstream_connection import UpstreamConnection
 
 _GOOD, _BAD, _NEITHER = Outcome.GOOD, Outcome.BAD, Outcome.NEITHER
 _REPEATABLE = frozenset((b"GET", b"HEAD"))
@@ -25,11 +25,11 @@ class Relay:
     __slots__ = (
         "_admitted",
         "_clock",
+        "_connection",
         "_exchange",
         "_flowing",
         "_headers",
         "_index",
-        "_link",
         "_ours",
         "_out",
         "_parts",
@@ -49,7 +49,7 @@ class Relay:
         self._clock = monotonic  # that of the loop, which takes a system call to ask for
         self._admitted = 0.0
         self._index = -1
-        self._link: Link | None = None
+        self._connection: UpstreamConnection | None = None
         self._flowing = False
         self._out = 0  # how the body goes to the client: ``CHUNKED``, ``UNTIL_CLOSE``, or counted
         self._parts: list[bytes] = []  # of the answer, not yet sent
@@ -66,28 +66,28 @@ class Relay:
 
     def cancel(self) -> None:
         """Nobody waits for the response any more."""
-        link, self._link = self._link, None
-        if link is not None:
-            link.abort()
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.abort()
         elif self._index >= 0:
             self._upstream.pools[self._index].cancel(self)
         self._settle(_NEITHER)
 
     def choke(self, *, choked: bool) -> None:
         """The client does not read for now, or does again."""
-        if self._link is not None:
-            self._link.pause(paused=choked)
+        if self._connection is not None:
+            self._connection.pause(paused=choked)
 
     # the pool's side
 
-    def connected(self, link: Link) -> None:
+    def connected(self, connection: UpstreamConnection) -> None:
         """Send the request, of whose body more may come."""
         request = self._exchange.request
-        self._link = link
-        link.begin(self, request.method, self._request_head(), websocket=request.websocket)
+        self._connection = connection
+        connection.begin(self, request.method, self._request_head(), websocket=request.websocket)
         self._exchange.endpoint = self._upstream.pools[self._index].endpoint
         if request.length == 0:
-            link.complete()
+            connection.complete()
         else:
             self._flowing = True
             self._exchange.client.flow(self)
@@ -105,17 +105,17 @@ class Relay:
 
     def body(self, piece: bytes) -> None:
         """Carry a piece of it."""
-        if self._link is not None:
-            self._link.send(chunk(piece) if self._exchange.request.length == CHUNKED else piece)
+        if self._connection is not None:
+            self._connection.send(chunk(piece) if self._exchange.request.length == CHUNKED else piece)
 
     def body_end(self, trailers: Headers) -> None:
         """Say that it ends."""
-        if self._link is not None:
+        if self._connection is not None:
             if self._exchange.request.length == CHUNKED:
-                self._link.send(last_chunk(trailers))
-            self._link.complete()
+                self._connection.send(last_chunk(trailers))
+            self._connection.complete()
 
-    # the link's side
+    # the connection's side
 
     def interim(self, head: ResponseHead) -> None:
         """Carry a 1xx to a client that knows them; 100 we have said ourselves."""
@@ -152,7 +152,7 @@ class Relay:
 
     def end(self, trailers: Headers) -> None:
         """Carry the end."""
-        self._link = None
+        self._connection = None
         exchange = self._exchange
         if self._out == CHUNKED:
             self._parts.append(last_chunk(trailers))
@@ -162,12 +162,12 @@ class Relay:
 
     def switched(self, head: ResponseHead) -> Tunnel:
         """Grant the tunnel the client asked for."""
-        exchange, link = self._exchange, self._link
-        assert link is not None  # noqa: S101 - it is the link that says so
+        exchange, connection = self._exchange, self._connection
+        assert connection is not None  # noqa: S101 - it is the connection that says so
         exchange.first_byte = monotonic_ns()
         exchange.status = head.status
         exchange.client.write(response_head(head.status, head.reason, to_client(head, self._ours) + GRANTED))
-        tunnel = Tunnel(exchange, link, self._settle)
+        tunnel = Tunnel(exchange, connection, self._settle)
         exchange.relay = tunnel
         exchange.client.switch(tunnel)
         return tunnel
@@ -179,11 +179,11 @@ class Relay:
 
     def lost(self, error: ErrorResponse, *, unheard: bool) -> None:
         """Ask once more where that cannot do anything twice; else the client hears of it."""
-        exchange, link = self._exchange, self._link
-        self._link = None
+        exchange, connection = self._exchange, self._connection
+        self._connection = None
         request = exchange.request
         again = request.method in _REPEATABLE and request.length == 0 and not exchange.retried
-        if unheard and again and link is not None and link.reused:
+        if unheard and again and connection is not None and connection.reused:
             self._retry(_NEITHER, avoid=None, fresh=True)
         elif self._told:
             self._settle(_BAD)

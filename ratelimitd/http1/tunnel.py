@@ -5,18 +5,20 @@ from collections.abc import Callable
 from .circuit_breaker import Outcome
 from .interfaces import ExchangeInterface
 from .model import ErrorResponse, Headers
-from .upstream_connection import Link
+from .upstream_connection import UpstreamConnection
 
 
 class Tunnel:
     """Lasts until both sides have said all, or one is gone. It is one exchange, of status 101."""
 
-    __slots__ = ("_client_done", "_exchange", "_link", "_settle", "_upstream_done")
+    __slots__ = ("_client_done", "_connection", "_exchange", "_settle", "_upstream_done")
 
-    def __init__(self, exchange: ExchangeInterface, link: Link, settle: Callable[[Outcome], None]) -> None:
-        """``settle`` tells the upstream how it went."""
+    def __init__(
+        self, exchange: ExchangeInterface, connection: UpstreamConnection, settle: Callable[[Outcome], None]
+    ) -> None:
+        """``settle`` records the outcome with the upstream."""
         self._exchange = exchange
-        self._link = link
+        self._connection = connection
         self._settle = settle
         self._client_done = self._upstream_done = False
 
@@ -24,22 +26,22 @@ class Tunnel:
 
     def body(self, piece: bytes) -> None:
         """Pass on what the client says."""
-        self._link.send(piece)
+        self._connection.send(piece)
 
     def body_end(self, trailers: Headers) -> None:  # noqa: ARG002 - a BodySink; tunnels have no trailers
         """The client has said all."""
         self._client_done = True
-        self._link.send_eof()
+        self._connection.send_eof()
         self._finish_if_done()
 
     def cancel(self) -> None:
         """The client is gone."""
-        self._link.abort()
+        self._connection.abort()
         self._settle(Outcome.GOOD)
 
     def choke(self, *, choked: bool) -> None:
         """The client does not read for now, or does again."""
-        self._link.pause(paused=choked)
+        self._connection.pause(paused=choked)
 
     # the upstream's side
 
@@ -66,6 +68,6 @@ class Tunnel:
 
     def _finish_if_done(self) -> None:
         if self._client_done and self._upstream_done:
-            self._link.close()
+            self._connection.close()
             self._settle(Outcome.GOOD)
             self._exchange.finish()

@@ -1,4 +1,4 @@
-"""One connection to an endpoint: a request goes out, its response comes in, and then perhaps the next."""
+"""A connection to an endpoint: requests and their responses, one after the other, or a tunnel."""
 
 import asyncio
 from math import inf
@@ -24,21 +24,21 @@ class Home(Protocol):
     def options(self) -> UpstreamOptions:
         """The timeouts and bounds of the connection."""
 
-    def settle(self, link: "Link") -> None:
+    def settle(self, connection: "UpstreamConnection") -> None:
         """Take back a connection whose response is complete, and which may be used again.
 
         Called before ``Requester.end``. The home lets the connection ``rest``, begins another request on it, or closes
         it, before it returns.
         """
 
-    def forget(self, link: "Link") -> None:
+    def forget(self, connection: "UpstreamConnection") -> None:
         """Learn that a connection is closed. Called once, before its listener learns that it is lost."""
 
 
 _buffer = memoryview(bytearray(READ_BYTES))  # each read is copied out before the next; a process has one loop
 
 
-class Link(asyncio.BufferedProtocol):
+class UpstreamConnection(asyncio.BufferedProtocol):
     """A connection to an endpoint.
 
     Attributes:
@@ -155,7 +155,7 @@ class Link(asyncio.BufferedProtocol):
         self._transport.set_write_buffer_limits(high=HIGH_WATER)
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's signature
-        """Lend the buffer all links read into."""
+        """Return the buffer that all upstream connections read into."""
         return _buffer
 
     def buffer_updated(self, nbytes: int) -> None:

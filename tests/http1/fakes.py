@@ -3,7 +3,7 @@
 from ratelimitd.http1 import ServerOptions, UpstreamOptions
 from ratelimitd.http1.downstream import Connection, _buffer
 from ratelimitd.http1.responses import render_text
-from ratelimitd.http1.upstream_connection import Link
+from ratelimitd.http1.upstream_connection import UpstreamConnection
 from ratelimitd.http1.upstream_connection import _buffer as _upstream_buffer
 
 
@@ -109,15 +109,15 @@ class Upstream:
         self.options = options or UpstreamOptions()
         self.reported = []
         self.clock = Clock()
-        self.connection = Link(self, self.clock)
+        self.connection = UpstreamConnection(self, self.clock)
         self.connection.connection_made(self.clock)
 
     def ask(self):
         self.connection.begin(self, b"GET", b"", websocket=False)
         self.connection.complete()
 
-    def settle(self, link):
-        link.rest()
+    def settle(self, connection):
+        connection.rest()
 
     def interim(self, head):
         self.reported.append(head)

@@ -90,8 +90,7 @@ async def test_a_slow_client_pauses_the_upstream(rig, upstream):
     await end.until()
     await end.send(b"HTTP/1.1 200 OK\r\nContent-Length: 50003968\r\n\r\n")
     flooding = asyncio.create_task(flood(end, 50_003_968))
-    link = next(iter(rig.upstream.pools[0]._links))
-    await until(lambda: link._paused)
+    await until(lambda: next(iter(rig.upstream.pools[0]._connections))._paused)
     assert not flooding.done()
     connection = next(iter(rig.server._connections))
     assert connection._transport.get_write_buffer_size() <= 64 * 1024

@@ -111,10 +111,10 @@ async def test_a_tunnel_goes_at_the_pace_of_who_reads(rig, upstream, side):
     slow.writer.transport.pause_reading()
     piece, count = b"x" * 65536, 400
     fast.writer.write(piece * count)
-    link, connection = next(iter(rig.upstream.pools[0]._links)), next(iter(rig.server._connections))
-    await until(lambda: link._paused if side == "client" else not connection._reading)
-    assert connection._transport.get_write_buffer_size() <= 64 * 1024
-    assert link._transport.get_write_buffer_size() <= 64 * 1024
+    ours, theirs = next(iter(rig.server._connections)), next(iter(rig.upstream.pools[0]._connections))
+    await until(lambda: theirs._paused if side == "client" else not ours._reading)
+    assert ours._transport.get_write_buffer_size() <= 64 * 1024
+    assert theirs._transport.get_write_buffer_size() <= 64 * 1024
     slow.writer.transport.resume_reading()
     assert count * len(piece) == len(await slow.exactly(count * len(piece)))
 
