@@ -43,10 +43,10 @@ class Connection(asyncio.BufferedProtocol):
         self._exchange: Exchange | None = None
         self._body: Body | None = None  # what is not read of the request's
         self._sink: BodySink | None = None
-        self._stemmed = False  # the sink takes no more
+        self._body_paused = False
         self._expects = False  # the client waits for 100
         self._keep = True
-        self._choked = False  # the client does not read
+        self._blocked = False  # the client does not read, and the write buffer is full
         self._unsent = 0  # when it last was looked at
         self._reading = True
         self._advancing = False
@@ -94,15 +94,15 @@ class Connection(asyncio.BufferedProtocol):
             self._owner.lost(self, self._peer)
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
-            exchange.gone("client closed the connection")
+            exchange.client_gone("client closed the connection")
 
     def pause_writing(self) -> None:
-        """Have no more for a client that does not read."""
-        self._choke(choked=True)
+        """Pause the upstream for a client that does not read."""
+        self._set_blocked(blocked=True)
 
     def resume_writing(self) -> None:
-        """Have more for it."""
-        self._choke(choked=False)
+        """Resume the upstream, and go on with what the client sent."""
+        self._set_blocked(blocked=False)
         self._advance()
 
     # the server's side
@@ -119,14 +119,14 @@ class Connection(asyncio.BufferedProtocol):
 
     def expire(self, now: float) -> None:  # noqa: ARG002 - a Timed
         """Do what the deadline is for."""
-        if self._choked or self._phase is CLOSING:
+        if self._blocked or self._phase is CLOSING:
             self._expire_sending()
         elif self._phase is HEAD and self._partial:
             self._refuse(ErrorResponse(408, "request head took too long"))
         elif self._phase is HEAD:
             self._close()
         elif self._exchange is not None:
-            self._exchange.spoil(ErrorResponse(408, "request body took too long"))
+            self._exchange.reject(ErrorResponse(408, "request body took too long"))
         else:
             self.abort()
 
@@ -150,19 +150,19 @@ class Connection(asyncio.BufferedProtocol):
         if self._transport is not None:
             self._transport.write(data)
 
-    def flow(self, sink: BodySink) -> None:
-        """Give the request's body to a sink from now on."""
+    def start_body(self, sink: BodySink) -> None:
+        """Start to deliver the request body to a sink; answer ``Expect: 100-continue``."""
         self._sink = sink
-        self._stemmed = False
+        self._body_paused = False
         if self._expects:
             self._expects = False
             self.write(CONTINUE)
         self._progress = True
         self._advance()
 
-    def stem(self, *, stemmed: bool) -> None:
-        """Give no more for now, or again."""
-        self._stemmed = stemmed
+    def pause_body(self, *, paused: bool) -> None:
+        """Pause or resume delivery of the request body to the sink."""
+        self._body_paused = paused
         self._advance()
 
     def finished(self) -> None:
@@ -172,7 +172,7 @@ class Connection(asyncio.BufferedProtocol):
         if not self._keep:
             self._end()
         elif self._body is not None:
-            self.flow(_DISCARD)
+            self.start_body(_DISCARD)
         else:
             self._ready()
 
@@ -220,7 +220,7 @@ class Connection(asyncio.BufferedProtocol):
         """Use some of what was read; returns whether more of it may be used now."""
         phase = self._phase
         if phase is HEAD:
-            return not self._choked and self._read_head()
+            return not self._blocked and self._read_head()
         if phase is BUSY:
             return self._read_body()
         if phase is TUNNEL:
@@ -230,10 +230,10 @@ class Connection(asyncio.BufferedProtocol):
 
     def _update(self, *, restart: bool = False) -> None:
         """Adapt to the state after an event: restart the deadline, and read on only where what was read is gone."""
-        receiving = self._sink is not None and not self._stemmed
+        receiving = self._sink is not None and not self._body_paused
         begun = len(self._partial) > 0
-        timeout = client_timeout(self._options, self._phase, self._choked, self._served, begun, receiving)
-        if restart or timeout != self._timeout or (self._progress and not self._choked):
+        timeout = client_timeout(self._options, self._phase, self._blocked, self._served, begun, receiving)
+        if restart or timeout != self._timeout or (self._progress and not self._blocked):
             self._timeout = timeout
             self.deadline = inf if timeout == inf else self._loop.time() + timeout
         self._progress = False
@@ -270,16 +270,16 @@ class Connection(asyncio.BufferedProtocol):
             self._owner.handler(request, exchange)
         except Exception as error:  # noqa: BLE001 - the handler's fault is not the connection's
             self._loop.call_exception_handler({"message": "a gateway handler raised", "exception": error})
-            exchange.spoil(ErrorResponse(500, "internal error"))
+            exchange.reject(ErrorResponse(500, "internal error"))
 
     def _read_body(self) -> bool:
         body, sink = self._body, self._sink
-        if body is None or sink is None or self._stemmed:
+        if body is None or sink is None or self._body_paused:
             return False
         try:
             piece, self._pending = body.feed(self._pending)
         except BodyError as error:
-            self._spoil(ErrorResponse(400, f"request body: {error}"))
+            self._reject(ErrorResponse(400, f"request body: {error}"))
             return False
         if body.done:
             self._body = None
@@ -295,7 +295,7 @@ class Connection(asyncio.BufferedProtocol):
         if exchange is not None:
             exchange.received += len(piece)
             if exchange.received > self._options.max_body:
-                self._spoil(ErrorResponse(413, "request body is too large"))
+                self._reject(ErrorResponse(413, "request body is too large"))
                 return False
         self._progress = True
         sink.body(piece)
@@ -309,7 +309,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _read_tunnel(self) -> bool:
         sink, exchange, data = self._sink, self._exchange, self._pending
-        if sink is None or exchange is None or self._stemmed:
+        if sink is None or exchange is None or self._body_paused:
             return False
         self._pending = b""
         exchange.received += len(data)
@@ -327,10 +327,10 @@ class Connection(asyncio.BufferedProtocol):
         self._progress = True
         self._advance()
 
-    def _spoil(self, error: ErrorResponse) -> None:
+    def _reject(self, error: ErrorResponse) -> None:
         self._keep = False
         if self._exchange is not None:
-            self._exchange.spoil(error)
+            self._exchange.reject(error)
         else:
             self._end()
 
@@ -366,13 +366,13 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.close()
             self._update(restart=True)
 
-    def _choke(self, *, choked: bool) -> None:
-        self._choked = choked
+    def _set_blocked(self, *, blocked: bool) -> None:
+        self._blocked = blocked
         if self._transport is not None:
             self._unsent = self._transport.get_write_buffer_size()
         self._update(restart=True)
         if self._exchange is not None and self._exchange.relay is not None:
-            self._exchange.relay.choke(choked=choked)
+            self._exchange.relay.pause_upstream(paused=blocked)
 
     def _expire_sending(self) -> None:
         """End it where the client took nothing since the last look."""

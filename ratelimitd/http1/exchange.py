@@ -90,15 +90,15 @@ class Exchange:
 
     # the client's side
 
-    def spoil(self, error: ErrorResponse) -> None:
-        """The request turned out bad after its head."""
+    def reject(self, error: ErrorResponse) -> None:
+        """Refuse a request whose body is malformed, too large or too late."""
         relay = self.relay
         if relay is not None:
             relay.cancel()
         self.refuse(error)
 
-    def gone(self, reason: str) -> None:
-        """The client is gone; so is what was done for it."""
+    def client_gone(self, reason: str) -> None:
+        """End the exchange, as the client left."""
         if self.over:
             return
         self.error = reason

@@ -24,10 +24,10 @@ class Relay:
 
     __slots__ = (
         "_admitted",
+        "_body_started",
         "_clock",
         "_connection",
         "_exchange",
-        "_flowing",
         "_headers",
         "_index",
         "_ours",
@@ -50,7 +50,7 @@ class Relay:
         self._admitted = 0.0
         self._index = -1
         self._connection: UpstreamConnection | None = None
-        self._flowing = False
+        self._body_started = False
         self._out = 0  # how the body goes to the client: ``CHUNKED``, ``UNTIL_CLOSE``, or counted
         self._parts: list[bytes] = []  # of the answer, not yet sent
         self._told = False  # the client has heard the head
@@ -73,10 +73,10 @@ class Relay:
             self._upstream.pools[self._index].cancel(self)
         self._settle(_NEITHER)
 
-    def choke(self, *, choked: bool) -> None:
-        """The client does not read for now, or does again."""
+    def pause_upstream(self, *, paused: bool) -> None:
+        """Pause or resume reading of the response."""
         if self._connection is not None:
-            self._connection.pause(paused=choked)
+            self._connection.pause(paused=paused)
 
     # the pool's side
 
@@ -89,8 +89,8 @@ class Relay:
         if request.length == 0:
             connection.complete()
         else:
-            self._flowing = True
-            self._exchange.client.flow(self)
+            self._body_started = True
+            self._exchange.client.start_body(self)
 
     def unconnected(self, error: ErrorResponse) -> None:
         """Try another endpoint, once, since nothing was sent."""
@@ -172,10 +172,10 @@ class Relay:
         exchange.client.switch(tunnel)
         return tunnel
 
-    def sink_choked(self, *, choked: bool) -> None:
-        """The upstream takes no more for now, or does again."""
-        if self._flowing:
-            self._exchange.client.stem(stemmed=choked)
+    def writing_paused(self, *, paused: bool) -> None:
+        """Pause or resume delivery of the request body."""
+        if self._body_started:
+            self._exchange.client.pause_body(paused=paused)
 
     def lost(self, error: ErrorResponse, *, unheard: bool) -> None:
         """Ask once more where that cannot do anything twice; else the client hears of it."""

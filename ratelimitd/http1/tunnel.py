@@ -39,9 +39,9 @@ class Tunnel:
         self._connection.abort()
         self._settle(Outcome.GOOD)
 
-    def choke(self, *, choked: bool) -> None:
-        """The client does not read for now, or does again."""
-        self._connection.pause(paused=choked)
+    def pause_upstream(self, *, paused: bool) -> None:
+        """Pause or resume reading from the upstream."""
+        self._connection.pause(paused=paused)
 
     # the upstream's side
 
@@ -56,9 +56,9 @@ class Tunnel:
         self._exchange.client.send_eof()
         self._finish_if_done()
 
-    def sink_choked(self, *, choked: bool) -> None:
-        """The upstream does not read for now, or does again."""
-        self._exchange.client.stem(stemmed=choked)
+    def writing_paused(self, *, paused: bool) -> None:
+        """Pause or resume reading from the client."""
+        self._exchange.client.pause_body(paused=paused)
 
     def lost(self, error: ErrorResponse, *, unheard: bool) -> None:  # noqa: ARG002 - a 101 was heard
         """The upstream is gone, or both were silent for too long."""

@@ -90,7 +90,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self._complete = True
 
     def pause(self, *, paused: bool) -> None:
-        """Read no more for now, or again."""
+        """Pause or resume reading."""
         if self._transport is None or paused == self._paused:
             return
         self._paused = paused
@@ -193,12 +193,12 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             listener.lost(ErrorResponse(502, reason), unheard=not self._heard)
 
     def pause_writing(self) -> None:
-        """Pass it on."""
-        self._tell_choked(choked=True)
+        """Tell the listener that the write buffer is full."""
+        self._tell_writing(paused=True)
 
     def resume_writing(self) -> None:
-        """Pass it on."""
-        self._tell_choked(choked=False)
+        """Tell the listener that the write buffer has room again."""
+        self._tell_writing(paused=False)
 
     # reading
 
@@ -283,9 +283,9 @@ class UpstreamConnection(asyncio.BufferedProtocol):
     def _listener(self) -> Listener | None:
         return self._tunnel or self._requester
 
-    def _tell_choked(self, *, choked: bool) -> None:
+    def _tell_writing(self, *, paused: bool) -> None:
         if (listener := self._listener) is not None:
-            listener.sink_choked(choked=choked)
+            listener.writing_paused(paused=paused)
 
     def _restart(self) -> None:
         """Restart the deadline, for what the connection waits for now."""

@@ -86,7 +86,7 @@ class Gateway:
         if request.length == 0:
             self.body_end([])
         else:
-            self.connection.flow(self)
+            self.connection.start_body(self)
 
     def body(self, piece):
         self.received += piece

@@ -232,7 +232,7 @@ async def test_a_thousand_slow_clients_do_not_cost_memory(rigs, slow_upstream):
         client.writer.transport.pause_reading()
         client.writer.write(get() if index % 2 else get()[:-2])
         clients.append(client)
-    await until(lambda: sum(connection._choked for connection in rig.server._connections) == SLOW // 2, every=0.01)
+    await until(lambda: sum(connection._blocked for connection in rig.server._connections) == SLOW // 2, every=0.01)
     await until(lambda: sum(len(member._partial) > 0 for member in rig.server._connections) == SLOW // 2, every=0.01)
     held = [connection._transport.get_write_buffer_size() for connection in rig.server._connections]
     assert max(held) <= 64 * 1024  # one read of an upstream and what was there before it

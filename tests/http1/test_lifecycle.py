@@ -118,9 +118,8 @@ def test_a_body_has_its_time_from_each_piece():
 
 def test_a_paused_body_has_no_time():
     """A sink that takes no more is not the client's delay; the time starts anew when it takes more."""
-    gateway = Gateway(SERVER)
-    steps = [lambda _: gateway.connection.stem(stemmed=True), lambda _: gateway.connection.stem(stemmed=False)]
-    assert [30, NEVER, 30] == left(gateway, CHUNKED, *steps)
+    steps = [lambda end, paused=paused: end.connection.pause_body(paused=paused) for paused in (True, False)]
+    assert [30, NEVER, 30] == left(Gateway(SERVER), CHUNKED, *steps)
 
 
 def test_a_client_that_does_not_read_is_not_helped_by_what_it_sends():

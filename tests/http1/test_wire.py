@@ -251,7 +251,7 @@ async def test_a_pipeline_waits_for_who_reads(rigs, upstream):
     client = await rig.client()
     client.writer.transport.pause_reading()
     client.writer.write(get() * 400)
-    await until(lambda: rig.server.connections and next(iter(rig.server._connections))._choked)
+    await until(lambda: rig.server.connections and next(iter(rig.server._connections))._blocked)
     assert next(iter(rig.server._connections))._transport.get_write_buffer_size() < 200_000
     assert len(answered) < 400
     client.writer.transport.resume_reading()
