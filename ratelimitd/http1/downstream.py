@@ -21,7 +21,7 @@ _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: on, no time
 _buffer = memoryview(bytearray(READ_BYTES))  # each read is copied out before the next; a process has one loop
 
 
-class Connection(asyncio.BufferedProtocol):
+class DownstreamConnection(asyncio.BufferedProtocol):
     """One client.
 
     Attributes:

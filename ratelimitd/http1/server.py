@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from .deadlines import Sweeper
-from .downstream import Connection
+from .downstream import DownstreamConnection
 from .model import ErrorResponse, Peer
 from .options import ServerOptions
 from .owner import Handler, Member
@@ -63,7 +63,7 @@ class Server:
         loop = asyncio.get_running_loop()
         secure = tls is not None
         self._server = await loop.create_server(
-            lambda: Connection(self, loop, secure=secure), sock=sock, ssl=tls, backlog=1024
+            lambda: DownstreamConnection(self, loop, secure=secure), sock=sock, ssl=tls, backlog=1024
         )
 
     def leave(self) -> None:

@@ -1,7 +1,7 @@
 """Connections without sockets: what surrounds them is held by the test."""
 
 from ratelimitd.http1 import ServerOptions, UpstreamOptions
-from ratelimitd.http1.downstream import Connection, _buffer
+from ratelimitd.http1.downstream import DownstreamConnection, _buffer
 from ratelimitd.http1.responses import render_text
 from ratelimitd.http1.upstream_connection import UpstreamConnection
 from ratelimitd.http1.upstream_connection import _buffer as _upstream_buffer
@@ -66,7 +66,7 @@ class Gateway:
         self.leaving = False
         self.asked = []
         self.clock = Clock()
-        self.connection = Connection(self, self.clock, secure=False)
+        self.connection = DownstreamConnection(self, self.clock, secure=False)
         self.connection.connection_made(self.clock)
 
     def admit(self, peer):
