@@ -54,6 +54,12 @@ class DownstreamConnection(asyncio.BufferedProtocol):
         self._progress = False  # since the deadline was set
         self.deadline = inf
 
+    def __repr__(self) -> str:
+        states = {"partial head": self._partial, "blocked": self._blocked, "not reading": not self._reading}
+        state = ", ".join([self._phase.name, *(name for name, holds in states.items() if holds)])
+        unsent = self._transport.get_write_buffer_size() if self._transport is not None else 0
+        return f"<DownstreamConnection {self._peer.address}: {state}, {unsent} unsent>"
+
     # asyncio's side
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

@@ -67,6 +67,12 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self.deadline = inf
         self.reused = False
 
+    def __repr__(self) -> str:
+        states = {"idle": self._idle, "tunnel": self._tunnel, "in use": self._requester, "paused": self._paused}
+        state = ", ".join([name for name, holds in states.items() if holds]) or "not in use"
+        unsent = self._transport.get_write_buffer_size() if self._transport is not None else 0
+        return f"<UpstreamConnection: {state}, {unsent} unsent>"
+
     # a requester's side
 
     def begin(self, requester: Requester, method: bytes, head: bytes, *, websocket: bool) -> None:

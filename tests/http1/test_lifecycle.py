@@ -175,3 +175,17 @@ def test_an_upstream_has_no_deadline_while_the_client_does_not_read():
     upstream = Upstream(UPSTREAM)
     steps = [asks, RESPONSE, pauses, lambda end: end.connection.send(b"more of the request"), resumes]
     assert [61, 300, NEVER, NEVER, 300] == left(upstream, *steps)
+
+
+def test_a_connection_shows_its_state():
+    """What a debugger or a failed test prints of a connection: its phase, what holds it up, and what is not sent."""
+    gateway, upstream = Gateway(SERVER), Upstream(UPSTREAM)
+    assert "<DownstreamConnection : HEAD, 0 unsent>" == repr(gateway.connection)
+    left(gateway, b"G")
+    assert "<DownstreamConnection : HEAD, partial head, 0 unsent>" == repr(gateway.connection)
+    left(gateway, GET[1:], blocks)
+    assert "<DownstreamConnection : HEAD, blocked, 50000 unsent>" == repr(gateway.connection)
+    left(upstream, asks, pauses)
+    assert "<UpstreamConnection: in use, paused, 0 unsent>" == repr(upstream.connection)
+    left(upstream, resumes, RESPONSE + b"ok")
+    assert "<UpstreamConnection: idle, 0 unsent>" == repr(upstream.connection)
