@@ -4,7 +4,7 @@ import asyncio
 from typing import Final
 
 from ratelimitd import http1
-from ratelimitd.http1 import Exchange, Refusal, Server, ServerOptions, Sweeper, read_body, stream
+from ratelimitd.http1 import ErrorResponse, Exchange, Server, ServerOptions, Sweeper, read_body, stream
 from ratelimitd.net.listen import address, bind
 from ratelimitd.observe.logs import get_logger
 
@@ -66,13 +66,13 @@ class Pages:
                 await self._respond(request, body, exchange)
         except Exception:
             log.exception("admin_request_failed", path=wire.path_of(request))
-            exchange.refuse(Refusal(500, "internal error"))
+            exchange.refuse(ErrorResponse(500, "internal error"))
 
     async def _respond(self, request: http1.Request, body: bytes, exchange: Exchange) -> None:
         """Let the handler answer, also where the client is gone meanwhile: it may be in the middle of a reset."""
         headers = wire.HeaderValues(request.headers)
         plain = wire.unpacked(body, headers.get("Content-Encoding", ""), BODY_BYTES)
-        if isinstance(plain, Refusal):
+        if isinstance(plain, ErrorResponse):
             exchange.client.keeps(able=False)
             exchange.refuse(plain)
         else:

@@ -53,22 +53,22 @@ def path_of(request: http1.Request) -> str:
     return unquote(request.path.decode())
 
 
-def unpacked(body: bytes, coding: str, max_body: int) -> bytes | http1.Refusal:
+def unpacked(body: bytes, coding: str, max_body: int) -> bytes | http1.ErrorResponse:
     """Undo a Content-Encoding; refuses with 413 what holds more than ``max_body`` bytes, with 400 what is malformed."""
     if not body or coding.lower() in {"", "identity"}:
         return body
     bits = WINDOW_BITS.get(coding.lower())
     if bits is None:
-        return http1.Refusal(400, "unknown Content-Encoding")
+        return http1.ErrorResponse(400, "unknown Content-Encoding")
     unpacking = zlib.decompressobj(bits)
     try:
         plain = unpacking.decompress(body, max_body + 1)
     except zlib.error:
-        return http1.Refusal(400, "request body is not what its Content-Encoding says")
+        return http1.ErrorResponse(400, "request body is not what its Content-Encoding says")
     if len(plain) > max_body:
-        return http1.Refusal(413, "request body is too large")
+        return http1.ErrorResponse(413, "request body is too large")
     if not unpacking.eof or unpacking.unused_data:
-        return http1.Refusal(400, "request body is not what its Content-Encoding says")
+        return http1.ErrorResponse(400, "request body is not what its Content-Encoding says")
     return plain
 
 

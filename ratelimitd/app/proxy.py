@@ -11,7 +11,7 @@ from pathlib import Path
 from ratelimitd import __version__
 from ratelimitd.admin import Pages, Routes, gateway_routes, listen
 from ratelimitd.gateway import AccessLog, Account, Admin, Gateway, Handled, Proxy, default_file, render
-from ratelimitd.http1 import Peer, Refusal, Server, Sweeper
+from ratelimitd.http1 import ErrorResponse, Peer, Server, Sweeper
 from ratelimitd.net.listen import address, bind
 from ratelimitd.net.tls import TlsFiles
 from ratelimitd.observe.health import Health
@@ -106,12 +106,12 @@ def _reporter(account: Account, access: AccessLog) -> Callable[[Handled], None]:
     return report
 
 
-def _refusals(account: Account, access: AccessLog) -> Callable[[Refusal, Peer], None]:
+def _refusals(account: Account, access: AccessLog) -> Callable[[ErrorResponse, Peer], None]:
     """Count and log heads that never became a request, and clients turned away."""
 
-    def report(refusal: Refusal, peer: Peer) -> None:
-        account.requests["", str(refusal.status)] += 1
-        access.log(Handled("", "", "", peer.address, "", "", refusal.status, "", 0, 0, 0, refusal.reason))
+    def report(error: ErrorResponse, peer: Peer) -> None:
+        account.requests["", str(error.status)] += 1
+        access.log(Handled("", "", "", peer.address, "", "", error.status, "", 0, 0, 0, error.reason))
 
     return report
 

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, Final, NamedTuple
 
 from ratelimitd.algorithms import SECOND
-from ratelimitd.http1 import Exchange, Handler, Headers, Refusal, Request, Summary, Upstream, to_upstream
+from ratelimitd.http1 import ErrorResponse, Exchange, Handler, Headers, Request, Summary, Upstream, to_upstream
 from ratelimitd.limiter import Answer, Ask, Engine, Plan
 from ratelimitd.limiter import Request as LimitRequest
 from ratelimitd.observe.logs import get_logger
@@ -237,11 +237,11 @@ def error_body(status: int, about: bytes) -> bytes:
     return json.dumps(body, separators=(",", ":")).encode()
 
 
-def render(refusal: Refusal, request: Request | None) -> tuple[Headers, bytes]:
-    """Make a refusal of the HTTP room an answer like our own; a ``Render``."""
+def render(error: ErrorResponse, request: Request | None) -> tuple[Headers, bytes]:
+    """Render an error response of ``http1`` as the gateway renders its own; a ``Render``."""
     about = (request.tag or request_id(request)) if request is not None else new_id()
     headers = [(b"Content-Type", b"application/json"), (b"X-Request-Id", about)]
-    return headers, error_body(refusal.status, about)
+    return headers, error_body(error.status, about)
 
 
 def limit_name(plan: Plan, told: Answer) -> str:

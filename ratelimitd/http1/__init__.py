@@ -15,9 +15,9 @@ from .collector import read_body
 from .deadlines import Sweeper
 from .exchange import Exchange
 from .headers import to_upstream
-from .lifecycle import Handler
-from .model import Endpoint, Headers, Peer, Refusal, Request, Summary
+from .model import Endpoint, ErrorResponse, Headers, Peer, Request, Summary
 from .options import ServerOptions, UpstreamOptions
+from .owner import Handler
 from .server import Server
 from .streamed import stream
 from .upstream import Upstream
@@ -27,6 +27,7 @@ __all__ = [
     "BreakerOptions",
     "ConnectError",
     "Endpoint",
+    "ErrorResponse",
     "Exchange",
     "FetchError",
     "FetchTimeoutError",
@@ -34,7 +35,6 @@ __all__ = [
     "Handler",
     "Headers",
     "Peer",
-    "Refusal",
     "RemoteProtocolError",
     "Request",
     "ResponseTooLargeError",

@@ -1,19 +1,19 @@
-"""Which of an upstream's endpoints is asked. Pure; time is an argument, in seconds of any steady clock."""
+"""Load balancing over the endpoints of an upstream. Pure; time is an argument, in seconds of any steady clock."""
 
 from collections.abc import Callable
 from typing import NamedTuple
 
-from .circuit_breaker import Verdict
+from .circuit_breaker import Outcome
 
-_GOOD, _BAD = Verdict.GOOD, Verdict.BAD
+_GOOD, _BAD = Outcome.GOOD, Outcome.BAD
 
 
 class BalanceOptions(NamedTuple):
-    """When an endpoint is left alone, and for how long.
+    """Conditions on which an endpoint is ejected, and for how long.
 
     Attributes:
-        failures: in a row that eject an endpoint; 5 as Envoy's outlier detection.
-        eject_for: seconds, times the ejections it had lately; Envoy's 30.
+        failures: failures in a row that eject an endpoint; 5 as in Envoy's outlier detection.
+        eject_for: seconds, times the number of its recent ejections; Envoy's 30.
         eject_for_at_most: seconds; Envoy's 300.
     """
 
@@ -23,7 +23,7 @@ class BalanceOptions(NamedTuple):
 
 
 class _Seat:
-    """What is known of one endpoint."""
+    """State of one endpoint."""
 
     __slots__ = ("ejections", "failures", "in_flight", "until")
 
@@ -35,21 +35,21 @@ class _Seat:
 
 
 class Balance:
-    """The better of two endpoints taken at random, by requests in flight; those that fail are left out for a while.
+    """Chooses the one of two random endpoints with fewer requests in flight; ejects endpoints that fail, for a time.
 
-    A single endpoint is never ejected: that is the breaker's business.
+    A single endpoint is never ejected: the circuit breaker acts for it.
     """
 
     __slots__ = ("_below", "_options", "_seats")
 
     def __init__(self, endpoints: int, options: BalanceOptions, below: Callable[[int], int]) -> None:
-        """``below(n)`` gives a random number of 0 to n - 1."""
+        """``below(n)`` returns a random number from 0 to n - 1."""
         self._options = options
         self._below = below
         self._seats = [_Seat() for _ in range(endpoints)]
 
     def pick(self, now: float, avoid: int | None = None) -> int | None:
-        """Choose an endpoint and count it in flight; None where none is healthy. ``avoid`` comes last."""
+        """Choose an endpoint and count a request in flight; None if none is healthy. ``avoid`` is chosen last."""
         if len(self._seats) == 1:
             chosen = 0
         else:
@@ -61,29 +61,29 @@ class Balance:
         self._seats[chosen].in_flight += 1
         return chosen
 
-    def done(self, index: int, verdict: Verdict, now: float) -> None:
-        """Learn how the attempt at a picked endpoint went."""
+    def done(self, index: int, outcome: Outcome, now: float) -> None:
+        """Record the outcome of an attempt at an endpoint that was picked."""
         seat = self._seats[index]
         seat.in_flight -= 1
-        if verdict is _GOOD:
+        if outcome is _GOOD:
             seat.failures = 0
             if seat.ejections and seat.until <= now:
                 seat.ejections -= 1
-        elif verdict is _BAD:
+        elif outcome is _BAD:
             seat.failures += 1
             if seat.failures >= self._options.failures and len(self._seats) > 1:
                 self._eject(seat, now)
 
     def retry_after(self, now: float) -> float:
-        """Give the seconds until an endpoint comes back; 0 where one is healthy."""
+        """Return the seconds until an endpoint is healthy; 0 if one is."""
         return max(0.0, min(seat.until for seat in self._seats) - now)
 
     def in_flight(self, index: int) -> int:
-        """Tell how many attempts at an endpoint go on."""
+        """Return the number of attempts in flight at an endpoint."""
         return self._seats[index].in_flight
 
     def ejected(self, index: int, now: float) -> bool:
-        """Tell whether an endpoint is left alone."""
+        """Return whether an endpoint is ejected."""
         return self._seats[index].until > now
 
     def _eject(self, seat: _Seat, now: float) -> None:

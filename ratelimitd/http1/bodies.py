@@ -3,7 +3,7 @@
 import re
 
 from .heads import invalid_bytes, invalid_start, parse_request
-from .model import CHUNKED, Headers, Refusal
+from .model import CHUNKED, ErrorResponse, Headers
 
 MAX_EXTENSION_BYTES = 256
 """Of one chunk; nobody uses extensions, and Node bounds all of a body's at 16 KiB after CVE-2024-22019."""
@@ -143,7 +143,7 @@ def parse_trailers(block: bytes) -> Headers:
     if len(block) > MAX_TRAILER_BYTES or invalid_bytes(block):
         raise BodyError("malformed trailers")
     parsed = parse_request(_TRAILER_HEAD + block)
-    if isinstance(parsed, Refusal):
+    if isinstance(parsed, ErrorResponse):
         raise BodyError("malformed trailers")
     return [(name, value) for name, value in parsed.headers if name.lower() not in _NOT_TRAILERS]
 

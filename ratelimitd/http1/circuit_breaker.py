@@ -1,21 +1,21 @@
-"""Whether an upstream is asked at all: a circuit breaker. Pure; time is an argument, in seconds of any steady clock."""
+"""The circuit breaker of an upstream. Pure; time is an argument, in seconds of any steady clock."""
 
 from collections import deque
 from enum import Enum, auto
 from typing import NamedTuple
 
 
-class Verdict(Enum):
-    """How an attempt went, as far as it tells something about the upstream."""
+class Outcome(Enum):
+    """Outcome of an attempt, as evidence about the upstream."""
 
     GOOD = auto()
     BAD = auto()
     NEITHER = auto()
-    """The client left, or we had no room: that is not the upstream's doing."""
+    """No evidence: the client left, or there was no connection free."""
 
 
 class State(Enum):
-    """Of a breaker. OPEN admits nobody, HALF_OPEN a few probes."""
+    """State of a breaker. OPEN admits no request, HALF_OPEN a few probes."""
 
     CLOSED = "closed"
     OPEN = "open"
@@ -23,22 +23,22 @@ class State(Enum):
 
 
 # looking a member up costs three times a global (CPython 3.11)
-_GOOD, _BAD, _NEITHER = Verdict.GOOD, Verdict.BAD, Verdict.NEITHER
+_GOOD, _BAD, _NEITHER = Outcome.GOOD, Outcome.BAD, Outcome.NEITHER
 _CLOSED, _OPEN, _HALF_OPEN = State.CLOSED, State.OPEN, State.HALF_OPEN
 
 
 class BreakerOptions(NamedTuple):
-    """When a breaker opens and how it closes again.
+    """Conditions on which a breaker opens and closes.
 
     Attributes:
-        consecutive: failures in a row that open it; 5 as Envoy's outlier detection.
-        error_rate: share of failures in ``window`` that opens it; the half of Hystrix.
-        minimum: attempts in ``window`` below which a share says nothing; Hystrix's 20.
+        consecutive: failures in a row that open it; 5 as in Envoy's outlier detection.
+        error_rate: fraction of failures in ``window`` that opens it; Hystrix's half.
+        minimum: attempts in ``window`` below which ``error_rate`` does not apply; Hystrix's 20.
         window: seconds; Hystrix's 10.
-        open_for: seconds until it is probed; Hystrix's 5. Each opening from a failed probe doubles it ...
+        open_for: seconds until it is probed; Hystrix's 5. Each failed probe doubles them ...
         open_for_at_most: ... up to this.
-        probes: attempts at once while it is half open.
-        successes: probes in a row that close it.
+        probes: concurrent attempts while it is half open.
+        successes: successful probes in a row that close it.
     """
 
     consecutive: int = 5
@@ -52,11 +52,11 @@ class BreakerOptions(NamedTuple):
 
 
 _SLOTS = 10
-"""Parts of a window; an attempt is forgotten when nine to ten tenths of the window are over."""
+"""Slots of a window; an attempt is dropped after nine to ten tenths of the window."""
 
 
-class Breaker:
-    """Of one upstream. Every admission is followed by exactly one record."""
+class CircuitBreaker:
+    """The circuit breaker of one upstream. Exactly one ``record`` follows each ``admit`` that returned True."""
 
     __slots__ = ("_bad", "_good", "_opened", "_openings", "_options", "_probing", "_row", "_slots", "state")
 
@@ -71,7 +71,7 @@ class Breaker:
         self._probing = 0
 
     def admit(self, now: float) -> bool:
-        """Tell whether the upstream may be asked now."""
+        """Return whether the upstream may be asked now."""
         if self.state is _CLOSED:
             return True
         if self.state is _OPEN:
@@ -84,38 +84,38 @@ class Breaker:
         self._probing += 1
         return True
 
-    def record(self, verdict: Verdict, now: float, admitted: float) -> None:
-        """Learn how an attempt went that was admitted at ``admitted``; one from before the opening proves nothing."""
+    def record(self, outcome: Outcome, now: float, admitted: float) -> None:
+        """Record how an attempt went that was admitted at ``admitted``; one from before the opening is ignored."""
         if self.state is _HALF_OPEN:
             if admitted > self._opened:
-                self._probed(verdict, now)
-        elif self.state is _CLOSED and verdict is not _NEITHER:
-            self._count(verdict, now)
-            if verdict is _BAD and self._failing():
+                self._probed(outcome, now)
+        elif self.state is _CLOSED and outcome is not _NEITHER:
+            self._count(outcome, now)
+            if outcome is _BAD and self._failing():
                 self._open(now)
 
     def retry_after(self, now: float) -> float:
-        """Give the seconds until it is worth asking again; 0 where it is now."""
+        """Return the seconds until an attempt may be admitted; 0 if one may be now."""
         if self.state is not _OPEN:
             return 0.0
         options = self._options
         wait: float = min(options.open_for * 2 ** min(self._openings - 1, 16), options.open_for_at_most)
         return max(0.0, self._opened + wait - now)
 
-    def _probed(self, verdict: Verdict, now: float) -> None:
+    def _probed(self, outcome: Outcome, now: float) -> None:
         self._probing -= 1
-        if verdict is _BAD:
+        if outcome is _BAD:
             self._open(now)
-        elif verdict is _GOOD:
+        elif outcome is _GOOD:
             self._row += 1
             if self._row >= self._options.successes:
                 self._close()
 
-    def _count(self, verdict: Verdict, now: float) -> None:
+    def _count(self, outcome: Outcome, now: float) -> None:
         slot = int(now * _SLOTS / self._options.window)
         if not self._slots or self._slots[-1][0] != slot:
             self._slide(slot)
-        if verdict is _GOOD:
+        if outcome is _GOOD:
             self._slots[-1][1] += 1
             self._good += 1
             self._row = 0
@@ -125,7 +125,7 @@ class Breaker:
             self._row += 1
 
     def _slide(self, slot: int) -> None:
-        """Begin a slot, and forget those that are out of the window."""
+        """Begin a slot, and drop those that are out of the window."""
         while self._slots and self._slots[0][0] <= slot - _SLOTS:
             _, good, bad = self._slots.popleft()
             self._good -= good

@@ -6,10 +6,10 @@ import ssl
 from typing import NamedTuple
 
 from .interfaces import TunnelEnd
-from .model import Endpoint, Headers, Refusal, ResponseHead
+from .model import Endpoint, ErrorResponse, Headers, ResponseHead
 from .options import UpstreamOptions
 from .responses import persistence, request_head
-from .upstream_connection import Link
+from .upstream_connection import UpstreamConnection
 
 _WORD = re.compile(rb"[!-~]+")
 _NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -77,28 +77,28 @@ async def fetch(
     head = _head(endpoint, method, target, headers or [], body)
     secure = (tls or ssl.create_default_context()) if endpoint.tls else None
     loop = asyncio.get_running_loop()
-    fetching, link = _Fetch(max_body), None
+    fetching, connection = _Fetch(max_body), None
     try:
         async with asyncio.timeout(seconds):
-            _, link = await loop.create_connection(
-                lambda: Link(fetching, loop),
+            _, connection = await loop.create_connection(
+                lambda: UpstreamConnection(fetching, loop),
                 endpoint.host,
                 endpoint.port,
                 ssl=secure,
                 server_hostname=endpoint.host if secure else None,
             )
-            if not link.open:
+            if not connection.open:
                 raise ConnectError(f"{endpoint} closed the connection at once")
-            link.begin(fetching, method, head + body, websocket=False)
-            link.complete()
+            connection.begin(fetching, method, head + body, websocket=False)
+            connection.complete()
             return await fetching.result
     except TimeoutError:
         raise FetchTimeoutError(f"no whole response from {endpoint} within {seconds:g} s") from None
     except (OSError, UnicodeError) as error:
         raise ConnectError(f"cannot connect to {endpoint}: {error}") from error
     finally:
-        if link is not None:
-            link.abort()
+        if connection is not None:
+            connection.abort()
 
 
 class _Fetch:
@@ -113,11 +113,11 @@ class _Fetch:
 
     # the home's side
 
-    def settle(self, link: Link) -> None:
+    def settle(self, connection: UpstreamConnection) -> None:
         """Another request will not come."""
-        link.close()
+        connection.close()
 
-    def forget(self, link: Link) -> None:
+    def forget(self, connection: UpstreamConnection) -> None:
         """Nobody else knows it."""
 
     # the requester's side
@@ -148,11 +148,11 @@ class _Fetch:
             fetched = Fetched(self._head.status, self._head.headers, b"".join(self._pieces))
             self.result.set_result(fetched)
 
-    def lost(self, refusal: Refusal, *, unheard: bool) -> None:  # noqa: ARG002 - a Listener
+    def lost(self, error: ErrorResponse, *, unheard: bool) -> None:  # noqa: ARG002 - a Listener
         """Hand on why there is none."""
-        self._fail(RemoteProtocolError(refusal.reason))
+        self._fail(RemoteProtocolError(error.reason))
 
-    def sink_choked(self, *, choked: bool) -> None:
+    def writing_paused(self, *, paused: bool) -> None:
         """The request was written at once; its caller bounds it."""
 
     def switched(self, head: ResponseHead) -> TunnelEnd:

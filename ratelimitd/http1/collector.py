@@ -3,10 +3,10 @@
 import asyncio
 
 from .exchange import Exchange
-from .model import Headers, Refusal
+from .model import ErrorResponse, Headers
 
-TOO_LARGE = Refusal(413, "request body is too large")
-TOO_SLOW = Refusal(408, "request body took too long")
+TOO_LARGE = ErrorResponse(413, "request body is too large")
+TOO_SLOW = ErrorResponse(408, "request body took too long")
 
 
 async def read_body(exchange: Exchange, *, max_body: int, seconds: float) -> bytes | None:
@@ -30,14 +30,14 @@ async def read_body(exchange: Exchange, *, max_body: int, seconds: float) -> byt
         return None
     collector = Collector(exchange, max_body)
     exchange.relay = collector
-    exchange.client.flow(collector)
+    exchange.client.start_body(collector)
     try:
         async with asyncio.timeout(seconds):
             return await collector.result
     except TimeoutError:
         if not exchange.over:
             exchange.client.keeps(able=False)  # or the rest of the body would be waited for once more
-            exchange.spoil(TOO_SLOW)
+            exchange.reject(TOO_SLOW)
         return None
 
 
@@ -60,7 +60,7 @@ class Collector:
         """Take a piece, or refuse the request where it is one too many."""
         self._left -= len(piece)
         if self._left < 0:
-            self._exchange.spoil(TOO_LARGE)
+            self._exchange.reject(TOO_LARGE)
         else:
             self._pieces.append(piece)
 
@@ -73,7 +73,7 @@ class Collector:
         """Hand on that there will be no body."""
         self._settle(None)
 
-    def choke(self, *, choked: bool) -> None:
+    def pause_upstream(self, *, paused: bool) -> None:
         """Nothing is sent while a body is read."""
 
     def _settle(self, body: bytes | None) -> None:

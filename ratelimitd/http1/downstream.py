@@ -1,6 +1,8 @@
 """A client's connection: one request after the other, each answered before the next is looked at."""
 
 import asyncio
+import socket
+import struct
 from math import inf
 from typing import cast
 
@@ -8,20 +10,18 @@ from .bodies import Body, BodyError, Counted, Discard, request_body
 from .exchange import Exchange
 from .heads import take_request
 from .interfaces import BodySink
-from .lifecycle import BUSY, CLOSING, HEAD, LINGER, LINGERING, TUNNEL, Owner, due, reset_on_close
-from .model import Framed, Headers, Peer, Refusal, Request
-from .options import HIGH_WATER, READ_BYTES
-from .responses import CONTINUE, Render, refusal_answer
+from .lifecycle import BUSY, CLOSING, HEAD, LINGERING, TUNNEL, client_timeout
+from .model import ErrorResponse, Framed, Headers, Peer, Request
+from .options import DRAIN_BYTES, HIGH_WATER, READ_BYTES, TURN
+from .owner import Owner
+from .responses import CONTINUE, Render, error_answer
 
-TURN = 32
-"""Steps before the loop serves others: a read of 16 KiB may hold 600 pipelined requests."""
-DRAIN_BYTES = 64 * 1024
-"""Of a body nobody wants that are read all the same, so that the connection can go on; more ends it."""
 _DISCARD = Discard()
+_RESET = struct.pack("ii", 1, 0)  # SO_LINGER: on, no time
 _buffer = memoryview(bytearray(READ_BYTES))  # each read is copied out before the next; a process has one loop
 
 
-class Connection(asyncio.BufferedProtocol):
+class DownstreamConnection(asyncio.BufferedProtocol):
     """One client.
 
     Attributes:
@@ -39,18 +39,26 @@ class Connection(asyncio.BufferedProtocol):
         self._phase = HEAD
         self._pending = b""  # read, and not yet for anybody
         self._partial = bytearray()  # of a head that is not complete
-        self._begun = False  # a head has begun
+        self._served = False  # a request came before
         self._exchange: Exchange | None = None
         self._body: Body | None = None  # what is not read of the request's
         self._sink: BodySink | None = None
-        self._stemmed = False  # the sink takes no more
+        self._body_paused = False
         self._expects = False  # the client waits for 100
         self._keep = True
-        self._choked = False  # the client does not read
+        self._blocked = False  # the client does not read, and the write buffer is full
         self._unsent = 0  # when it last was looked at
         self._reading = True
         self._advancing = False
+        self._timeout = inf
+        self._progress = False  # since the deadline was set
         self.deadline = inf
+
+    def __repr__(self) -> str:
+        states = {"partial head": self._partial, "blocked": self._blocked, "not reading": not self._reading}
+        state = ", ".join([self._phase.name, *(name for name, holds in states.items() if holds)])
+        unsent = self._transport.get_write_buffer_size() if self._transport is not None else 0
+        return f"<DownstreamConnection {self._peer.address}: {state}, {unsent} unsent>"
 
     # asyncio's side
 
@@ -61,12 +69,12 @@ class Connection(asyncio.BufferedProtocol):
         name = connected.get_extra_info("peername")
         self._peer = Peer(name[0], name[1]) if isinstance(name, tuple) else Peer("", 0)
         if reason := self._owner.admit(self._peer):
-            self._refuse(Refusal(503, reason))
+            self._refuse(ErrorResponse(503, reason))
             self._close()  # nobody would look after it while it lingers
             return
         self._admitted = True
         self._owner.joined(self, self._peer)
-        self.deadline = self._loop.time() + self._options.head_timeout
+        self._update()
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's signature
         """Lend the buffer all connections read into."""
@@ -88,20 +96,19 @@ class Connection(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         """Let go of what was done for the client."""
         self._transport = None
-        self.deadline = inf
         if self._admitted:
             self._owner.lost(self, self._peer)
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
-            exchange.gone("client closed the connection")
+            exchange.client_gone("client closed the connection")
 
     def pause_writing(self) -> None:
-        """Have no more for a client that does not read."""
-        self._choke(choked=True)
+        """Pause the upstream for a client that does not read."""
+        self._set_blocked(blocked=True)
 
     def resume_writing(self) -> None:
-        """Have more for it."""
-        self._choke(choked=False)
+        """Resume the upstream, and go on with what the client sent."""
+        self._set_blocked(blocked=False)
         self._advance()
 
     # the server's side
@@ -116,17 +123,16 @@ class Connection(asyncio.BufferedProtocol):
         if self._transport is not None:
             self._transport.abort()
 
-    def expire(self, now: float) -> None:
+    def expire(self, now: float) -> None:  # noqa: ARG002 - a Timed
         """Do what the deadline is for."""
-        if self._choked or self._phase is CLOSING:
-            self._expire_sending(now)
-        elif self._phase is HEAD and self._begun:
-            self._refuse(Refusal(408, "request head took too long"))
+        if self._blocked or self._phase is CLOSING:
+            self._expire_sending()
+        elif self._phase is HEAD and self._partial:
+            self._refuse(ErrorResponse(408, "request head took too long"))
         elif self._phase is HEAD:
             self._close()
         elif self._exchange is not None:
-            self.deadline = inf
-            self._exchange.spoil(Refusal(408, "request body took too long"))
+            self._exchange.reject(ErrorResponse(408, "request body took too long"))
         else:
             self.abort()
 
@@ -150,21 +156,19 @@ class Connection(asyncio.BufferedProtocol):
         if self._transport is not None:
             self._transport.write(data)
 
-    def flow(self, sink: BodySink) -> None:
-        """Give the request's body to a sink from now on."""
+    def start_body(self, sink: BodySink) -> None:
+        """Start to deliver the request body to a sink; answer ``Expect: 100-continue``."""
         self._sink = sink
-        self._stemmed = False
+        self._body_paused = False
         if self._expects:
             self._expects = False
             self.write(CONTINUE)
-        self.deadline = self._loop.time() + self._options.body_timeout
+        self._progress = True
         self._advance()
 
-    def stem(self, *, stemmed: bool) -> None:
-        """Give no more for now, or again."""
-        self._stemmed = stemmed
-        if self._phase is BUSY and self._body is not None and not self._choked:
-            self.deadline = inf if stemmed else self._loop.time() + self._options.body_timeout
+    def pause_body(self, *, paused: bool) -> None:
+        """Pause or resume delivery of the request body to the sink."""
+        self._body_paused = paused
         self._advance()
 
     def finished(self) -> None:
@@ -174,7 +178,7 @@ class Connection(asyncio.BufferedProtocol):
         if not self._keep:
             self._end()
         elif self._body is not None:
-            self.flow(_DISCARD)
+            self.start_body(_DISCARD)
         else:
             self._ready()
 
@@ -183,9 +187,10 @@ class Connection(asyncio.BufferedProtocol):
         self._exchange = None
         self._sink = None
         if reset and self._transport is not None:
-            reset_on_close(self._transport)
+            _reset_on_close(self._transport)
         if reset or not flush:
             self.abort()
+            self._update()
         else:
             self._close()
 
@@ -194,7 +199,6 @@ class Connection(asyncio.BufferedProtocol):
         self._phase = TUNNEL
         self._sink = tunnel
         self._keep = False
-        self.deadline = inf
         self._loop.call_soon(self._advance)  # what the client sent early comes after what is being said now
 
     def send_eof(self) -> None:
@@ -211,33 +215,37 @@ class Connection(asyncio.BufferedProtocol):
         self._advancing = True
         left = TURN
         try:
-            while left and self._step():
+            while left and self._pending and self._step():
                 left -= 1
         finally:
             self._advancing = False
         if not left:
             self._loop.call_soon(self._advance)
-        self._regulate()
+        self._update()
 
     def _step(self) -> bool:
-        """Take one step; whether another one may be possible."""
+        """Use some of what was read; returns whether more of it may be used now."""
         phase = self._phase
         if phase is HEAD:
-            return bool(self._pending) and not self._choked and self._read_head()
+            return not self._blocked and self._read_head()
         if phase is BUSY:
-            return bool(self._pending) and self._read_body()
+            return self._read_body()
         if phase is TUNNEL:
-            return bool(self._pending) and self._read_tunnel()
+            return self._read_tunnel()
         self._pending = b""
         return False
 
-    def _regulate(self) -> None:
-        """Read on only where what was read is gone."""
-        transport = self._transport
-        if transport is None or transport.is_closing():
-            return
-        wanted = not self._pending
-        if wanted != self._reading:
+    def _update(self, *, restart: bool = False) -> None:
+        """Adapt to the state after an event: restart the deadline, and read on only where what was read is gone."""
+        receiving = self._sink is not None and not self._body_paused
+        begun = len(self._partial) > 0
+        timeout = client_timeout(self._options, self._phase, self._blocked, self._served, begun, receiving)
+        if restart or timeout != self._timeout or (self._progress and not self._blocked):
+            self._timeout = timeout
+            self.deadline = inf if timeout == inf else self._loop.time() + timeout
+        self._progress = False
+        wanted, transport = not self._pending, self._transport
+        if wanted != self._reading and transport is not None and not transport.is_closing():
             self._reading = wanted
             if wanted:
                 transport.resume_reading()
@@ -245,14 +253,13 @@ class Connection(asyncio.BufferedProtocol):
                 transport.pause_reading()
 
     def _read_head(self) -> bool:
+        begun = bool(self._partial)
         taken = take_request(self._partial, self._pending, self._options)
         if taken is None:
             self._pending = b""
-            if not self._begun:
-                self._begun = True
-                self.deadline = self._loop.time() + self._options.head_timeout
+            self._progress = not begun  # only the first bytes of a head restart its time
             return False
-        if isinstance(taken, Refusal):
+        if isinstance(taken, ErrorResponse):
             self._refuse(taken)
             return False
         head, framed, self._pending = taken
@@ -261,26 +268,25 @@ class Connection(asyncio.BufferedProtocol):
 
     def _begin(self, framed: Framed, request: Request) -> None:
         self._phase = BUSY
-        self._begun = False
+        self._served = True
         self._keep = framed.keep_alive
         self._expects = framed.expects
         self._body = request_body(request.length) if request.length else None
         self._exchange = exchange = Exchange(self, request)
-        self.deadline = inf
         try:
             self._owner.handler(request, exchange)
         except Exception as error:  # noqa: BLE001 - the handler's fault is not the connection's
             self._loop.call_exception_handler({"message": "a gateway handler raised", "exception": error})
-            exchange.spoil(Refusal(500, "internal error"))
+            exchange.reject(ErrorResponse(500, "internal error"))
 
     def _read_body(self) -> bool:
         body, sink = self._body, self._sink
-        if body is None or sink is None or self._stemmed:
+        if body is None or sink is None or self._body_paused:
             return False
         try:
             piece, self._pending = body.feed(self._pending)
         except BodyError as error:
-            self._spoil(Refusal(400, f"request body: {error}"))
+            self._reject(ErrorResponse(400, f"request body: {error}"))
             return False
         if body.done:
             self._body = None
@@ -296,16 +302,13 @@ class Connection(asyncio.BufferedProtocol):
         if exchange is not None:
             exchange.received += len(piece)
             if exchange.received > self._options.max_body:
-                self._spoil(Refusal(413, "request body is too large"))
+                self._reject(ErrorResponse(413, "request body is too large"))
                 return False
-        if not self._choked:
-            self.deadline = self._loop.time() + self._options.body_timeout
+        self._progress = True
         sink.body(piece)
         return True
 
     def _end_body(self, sink: BodySink, trailers: Headers) -> None:
-        if not self._choked:
-            self.deadline = inf
         self._sink = None
         sink.body_end(trailers)
         if sink is _DISCARD:
@@ -313,7 +316,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _read_tunnel(self) -> bool:
         sink, exchange, data = self._sink, self._exchange, self._pending
-        if sink is None or exchange is None or self._stemmed:
+        if sink is None or exchange is None or self._body_paused:
             return False
         self._pending = b""
         exchange.received += len(data)
@@ -328,22 +331,21 @@ class Connection(asyncio.BufferedProtocol):
         if self._owner.leaving:
             self._end()
             return
-        if not self._choked:
-            self.deadline = self._loop.time() + self._options.idle_timeout
+        self._progress = True
         self._advance()
 
-    def _spoil(self, refusal: Refusal) -> None:
+    def _reject(self, error: ErrorResponse) -> None:
         self._keep = False
         if self._exchange is not None:
-            self._exchange.spoil(refusal)
+            self._exchange.reject(error)
         else:
             self._end()
 
-    def _refuse(self, refusal: Refusal) -> None:
+    def _refuse(self, error: ErrorResponse) -> None:
         """Answer what never became a request, and end."""
-        self._owner.refused(refusal, self._peer)
+        self._owner.refused(error, self._peer)
         self._keep = False
-        self.write(refusal_answer(*self._owner.render(refusal, None), refusal.status))
+        self.write(error_answer(*self._owner.render(error, None), error.status))
         self._linger()
 
     def _end(self) -> None:
@@ -360,39 +362,38 @@ class Connection(asyncio.BufferedProtocol):
         self._phase = LINGERING
         self._pending = b""
         self._body = None
-        self.deadline = self._loop.time() + LINGER
         if transport.can_write_eof():
             transport.write_eof()
-        self._regulate()
+        self._update(restart=True)
 
     def _close(self) -> None:
         if self._transport is not None:
             self._phase = CLOSING
             self._pending = b""
-            self.deadline = self._loop.time() + self._options.send_timeout
             self._transport.close()
+            self._update(restart=True)
 
-    def _choke(self, *, choked: bool) -> None:
-        self._choked = choked
-        transport = self._transport
-        if transport is None:
-            return
-        if choked:
-            self._unsent = transport.get_write_buffer_size()
-            self.deadline = self._loop.time() + self._options.send_timeout
-        else:
-            flowing = self._sink is not None and not self._stemmed
-            self.deadline = due(self._phase, self._options, self._loop.time(), begun=self._begun, flowing=flowing)
-        relay = self._exchange.relay if self._exchange is not None else None
-        if relay is not None:
-            relay.choke(choked=choked)
+    def _set_blocked(self, *, blocked: bool) -> None:
+        self._blocked = blocked
+        if self._transport is not None:
+            self._unsent = self._transport.get_write_buffer_size()
+        self._update(restart=True)
+        if self._exchange is not None and self._exchange.relay is not None:
+            self._exchange.relay.pause_upstream(paused=blocked)
 
-    def _expire_sending(self, now: float) -> None:
+    def _expire_sending(self) -> None:
         """End it where the client took nothing since the last look."""
         transport = self._transport
         unsent = transport.get_write_buffer_size() if transport is not None else 0
         if 0 < unsent < self._unsent:
             self._unsent = unsent
-            self.deadline = now + self._options.send_timeout
+            self._update(restart=True)
         else:
             self.abort()
+
+
+def _reset_on_close(transport: asyncio.Transport) -> None:
+    """Make a connection end with a reset, where its end would be taken for the end of a body."""
+    sock = transport.get_extra_info("socket")
+    if sock is not None:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)

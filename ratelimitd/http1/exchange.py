@@ -5,7 +5,7 @@ from collections.abc import Callable
 from time import monotonic_ns
 
 from .interfaces import Carrier, Client
-from .model import Endpoint, Headers, Refusal, Request, Summary
+from .model import Endpoint, ErrorResponse, Headers, Request, Summary
 from .relay import Relay
 from .responses import date_header, has_body, head, persistence, reason_of
 from .upstream import Upstream
@@ -73,32 +73,32 @@ class Exchange:
         self.relay = relay
         relay.start()
 
-    def refuse(self, refusal: Refusal, headers: Headers | None = None) -> None:
-        """Answer with a refusal, or break off where an answer has begun; ``headers`` go with it."""
+    def refuse(self, error: ErrorResponse, headers: Headers | None = None) -> None:
+        """Answer with an error response and ``headers``, or break off if the head of a response was written."""
         if self.over:
             return
-        self.error = refusal.reason
+        self.error = error.reason
         if self.status:
             self.break_off()
             return
-        rendered, body = self.client.render(refusal, self.request)
-        if refusal.retry_after is not None:
-            rendered = [*rendered, (b"Retry-After", b"%d" % max(1, -int(-refusal.retry_after // 1)))]
+        rendered, body = self.client.render(error, self.request)
+        if error.retry_after is not None:
+            rendered = [*rendered, (b"Retry-After", b"%d" % max(1, -int(-error.retry_after // 1)))]
         given = {name.lower() for name, _ in headers or ()}
         ours = [header for header in rendered if header[0].lower() not in given]
-        self._answer(refusal.status, [*ours, *(headers or ())], body)
+        self._answer(error.status, [*ours, *(headers or ())], body)
 
     # the client's side
 
-    def spoil(self, refusal: Refusal) -> None:
-        """The request turned out bad after its head."""
+    def reject(self, error: ErrorResponse) -> None:
+        """Refuse a request whose body is malformed, too large or too late."""
         relay = self.relay
         if relay is not None:
             relay.cancel()
-        self.refuse(refusal)
+        self.refuse(error)
 
-    def gone(self, reason: str) -> None:
-        """The client is gone; so is what was done for it."""
+    def client_gone(self, reason: str) -> None:
+        """End the exchange, as the client left."""
         if self.over:
             return
         self.error = reason

@@ -7,7 +7,7 @@ refused. docs/http-framing.md lists it beside what h11 and httptools make of it.
 import re
 from typing import NamedTuple
 
-from .model import CHUNKED, UNTIL_CLOSE, Framed, Headers, Refusal, RequestHead, ResponseHead
+from .model import CHUNKED, UNTIL_CLOSE, ErrorResponse, Framed, Headers, RequestHead, ResponseHead
 
 _LENGTH = re.compile(rb"0|[1-9][0-9]{0,17}")
 _HOST = rb"(?:[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?"
@@ -31,7 +31,7 @@ class FramedResponse(NamedTuple):
     keep_alive: bool
 
 
-def frame_request(head: RequestHead) -> Framed | Refusal:
+def frame_request(head: RequestHead) -> Framed | ErrorResponse:
     """Judge a request. The refusals are 400, but CONNECT (405) and an unknown expectation (417)."""
     method, target, version, headers, names = head
     seen = _watched(headers, names)
@@ -39,11 +39,11 @@ def frame_request(head: RequestHead) -> Framed | Refusal:
     if seen is None or aimed is None:
         return _unaimed(method, seen)
     length = _misdirected(seen, version) or _request_length(seen, version)
-    if isinstance(length, Refusal):
+    if isinstance(length, ErrorResponse):
         return length
     expects = version == b"1.1" and b"expect" in seen
     if expects and seen[b"expect"].lower() != b"100-continue":
-        return Refusal(417, "unknown expectation")
+        return ErrorResponse(417, "unknown expectation")
     sent, path, query, authority = aimed
     if authority:
         headers, names = _with_host(headers, names, authority)
@@ -61,16 +61,16 @@ def frame_request(head: RequestHead) -> Framed | Refusal:
     )
 
 
-def frame_response(method: bytes, head: ResponseHead) -> FramedResponse | Refusal:
+def frame_response(method: bytes, head: ResponseHead) -> FramedResponse | ErrorResponse:
     """Judge the response to a request made with ``method``; the refusals are 502."""
     seen = _watched(head.headers, head.names)
     if seen is None:
-        return Refusal(502, "response: Content-Length or Transfer-Encoding more than once")
+        return ErrorResponse(502, "response: Content-Length or Transfer-Encoding more than once")
     coding, length = seen.get(b"transfer-encoding"), seen.get(b"content-length")
     if coding is not None and (length is not None or head.version != b"1.1" or coding.lower() != b"chunked"):
-        return Refusal(502, "response: Transfer-Encoding is not chunked alone")
+        return ErrorResponse(502, "response: Transfer-Encoding is not chunked alone")
     if length is not None and not _LENGTH.fullmatch(length):
-        return Refusal(502, "response: malformed Content-Length")
+        return ErrorResponse(502, "response: malformed Content-Length")
     keep = _keeps(seen, head.version)
     if method == b"HEAD" or head.status < 200 or head.status in _BODILESS:
         return FramedResponse(0, keep)
@@ -98,32 +98,32 @@ def _watched(headers: Headers, names: list[bytes]) -> dict[bytes, bytes] | None:
     return seen
 
 
-def _unaimed(method: bytes, seen: dict[bytes, bytes] | None) -> Refusal:
+def _unaimed(method: bytes, seen: dict[bytes, bytes] | None) -> ErrorResponse:
     if method == b"CONNECT":
-        return Refusal(405, "CONNECT")
+        return ErrorResponse(405, "CONNECT")
     if seen is None:
-        return Refusal(400, "Host, Content-Length, Transfer-Encoding or Expect more than once")
-    return Refusal(400, "request target is neither a path, an http URL nor OPTIONS *")
+        return ErrorResponse(400, "Host, Content-Length, Transfer-Encoding or Expect more than once")
+    return ErrorResponse(400, "request target is neither a path, an http URL nor OPTIONS *")
 
 
-def _misdirected(seen: dict[bytes, bytes], version: bytes) -> Refusal | None:
+def _misdirected(seen: dict[bytes, bytes], version: bytes) -> ErrorResponse | None:
     host = seen.get(b"host")
     if host is None:
-        return Refusal(400, "Host is missing") if version == b"1.1" else None
-    return None if _AUTHORITY.fullmatch(host) else Refusal(400, "malformed Host")
+        return ErrorResponse(400, "Host is missing") if version == b"1.1" else None
+    return None if _AUTHORITY.fullmatch(host) else ErrorResponse(400, "malformed Host")
 
 
-def _request_length(seen: dict[bytes, bytes], version: bytes) -> int | Refusal:
+def _request_length(seen: dict[bytes, bytes], version: bytes) -> int | ErrorResponse:
     coding, length = seen.get(b"transfer-encoding"), seen.get(b"content-length")
     if coding is None:
         if length is None:
             return 0
-        return int(length) if _LENGTH.fullmatch(length) else Refusal(400, "malformed Content-Length")
+        return int(length) if _LENGTH.fullmatch(length) else ErrorResponse(400, "malformed Content-Length")
     if length is not None:
-        return Refusal(400, "Transfer-Encoding with Content-Length")
+        return ErrorResponse(400, "Transfer-Encoding with Content-Length")
     if version != b"1.1":
-        return Refusal(400, "Transfer-Encoding in HTTP 1.0")
-    return CHUNKED if coding.lower() == b"chunked" else Refusal(400, "Transfer-Encoding is not chunked alone")
+        return ErrorResponse(400, "Transfer-Encoding in HTTP 1.0")
+    return CHUNKED if coding.lower() == b"chunked" else ErrorResponse(400, "Transfer-Encoding is not chunked alone")
 
 
 def _aim(method: bytes, target: bytes) -> tuple[bytes, bytes, bytes, bytes] | None:

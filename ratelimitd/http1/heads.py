@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 import httptools
 
 from .framing import FramedResponse, frame_request, frame_response
-from .model import Framed, Headers, Refusal, RequestHead, ResponseHead
+from .model import ErrorResponse, Framed, Headers, RequestHead, ResponseHead
 from .options import ServerOptions
 
 T = TypeVar("T")
@@ -60,7 +60,7 @@ _responses: HeadCache[tuple[ResponseHead, FramedResponse]] = HeadCache()
 
 def take_request(
     partial: bytearray, data: bytes, options: ServerOptions
-) -> tuple[RequestHead, Framed, bytes] | Refusal | None:
+) -> tuple[RequestHead, Framed, bytes] | ErrorResponse | None:
     """Take a request head: ``partial`` is what earlier reads brought of it, ``data`` what one more read brought.
 
     Returns the head, its framing and the bytes after it. Returns None while the head is not complete; ``data`` is in
@@ -75,35 +75,38 @@ def take_request(
     if partial:
         partial.clear()
     read = read_request(whole[:end])
-    if isinstance(read, Refusal):
+    if isinstance(read, ErrorResponse):
         return read
     head, framed = read
     if len(head.target) > options.max_target:
-        return Refusal(414, "request target is too long")
+        return ErrorResponse(414, "request target is too long")
     if len(head.headers) > options.max_headers:
-        return Refusal(431, "too many headers")
+        return ErrorResponse(431, "too many headers")
     if framed.length > options.max_body:
-        return Refusal(413, "request body is too large")
+        return ErrorResponse(413, "request body is too large")
     return head, framed, whole[end:]
 
 
 def take_response(
     partial: bytearray, data: bytes, method: bytes, max_head: int
-) -> tuple[ResponseHead, FramedResponse, bytes] | Refusal | None:
+) -> tuple[ResponseHead, FramedResponse, bytes] | ErrorResponse | None:
     """Take the head of a response to ``method``, as ``take_request`` takes that of a request."""
     whole = _joined(partial, data) if partial else data
     end = whole.find(b"\r\n\r\n") + 4
     if end > max_head or (end < 4 and len(partial or data) > max_head):
-        return Refusal(502, "response: head is too long")
+        return ErrorResponse(502, "response: head is too long")
     if end < 4:
         if not partial:
             partial += data
         flaw = _invalid_new(partial, len(data))
-        return Refusal(502, f"response: {flaw}") if flaw else None
+        return ErrorResponse(502, f"response: {flaw}") if flaw else None
     if partial:
         partial.clear()
     read = read_response(method, whole[:end])
-    return read if isinstance(read, Refusal) else (*read, whole[end:])
+    if isinstance(read, ErrorResponse):
+        return read
+    head, framed = read
+    return head, framed, whole[end:]
 
 
 def _joined(partial: bytearray, data: bytes) -> bytes:
@@ -117,15 +120,15 @@ def _joined(partial: bytearray, data: bytes) -> bytes:
     return b"" if partial.find(b"\r\n\r\n", searched) < 0 else bytes(partial)
 
 
-def _incomplete(partial: bytearray, new: int, options: ServerOptions) -> Refusal | None:
+def _incomplete(partial: bytearray, new: int, options: ServerOptions) -> ErrorResponse | None:
     """Return the reason to reject a head before it is complete, if one of the last ``new`` bytes gives one."""
     size, most = len(partial), options.max_target
     if size - new <= most < size and partial.find(b"\r\n", 0, most + 32) < 0:
-        return Refusal(414, "request target is too long")
+        return ErrorResponse(414, "request target is too long")
     if size > options.max_head:
-        return Refusal(431, "request head is too long")
+        return ErrorResponse(431, "request head is too long")
     flaw = _invalid_new(partial, new)
-    return Refusal(400, flaw) if flaw else None
+    return ErrorResponse(400, flaw) if flaw else None
 
 
 def _invalid_new(partial: bytearray, new: int) -> str:
@@ -136,32 +139,32 @@ def _invalid_new(partial: bytearray, new: int) -> str:
     return invalid_start(partial[start:])
 
 
-def read_request(raw: bytes) -> tuple[RequestHead, Framed] | Refusal:
+def read_request(raw: bytes) -> tuple[RequestHead, Framed] | ErrorResponse:
     """Parse and frame a complete request head. The result is shared with later equal heads and must not be changed."""
     cached = _requests.get(raw)
     if cached is not None:
         return cached
     head = parse_request(raw)
-    if isinstance(head, Refusal):
+    if isinstance(head, ErrorResponse):
         return head
     framed = frame_request(head)
-    if isinstance(framed, Refusal):
+    if isinstance(framed, ErrorResponse):
         return framed
     parsed = (head, framed)
     _requests.put(raw, parsed)
     return parsed
 
 
-def read_response(method: bytes, raw: bytes) -> tuple[ResponseHead, FramedResponse] | Refusal:
+def read_response(method: bytes, raw: bytes) -> tuple[ResponseHead, FramedResponse] | ErrorResponse:
     """Parse and frame a complete response head; the request had ``method``. The result is shared: do not change it."""
     cached = _responses.get(raw) if method != b"HEAD" else None  # no other method changes the framing of a head
     if cached is not None:
         return cached
     head = parse_response(raw)
-    if isinstance(head, Refusal):
+    if isinstance(head, ErrorResponse):
         return head
     framed = frame_response(method, head)
-    if isinstance(framed, Refusal):
+    if isinstance(framed, ErrorResponse):
         return framed
     parsed = (head, framed)
     if method != b"HEAD":
@@ -190,10 +193,10 @@ class _Fields:
         self.names.append(name.lower())
 
 
-def parse_request(head: bytes) -> RequestHead | Refusal:
+def parse_request(head: bytes) -> RequestHead | ErrorResponse:
     """Parse a request head, which ends with its empty line."""
     if flaw := invalid_bytes(head):
-        return Refusal(400, flaw)
+        return ErrorResponse(400, flaw)
     fields = _Fields()
     parser = httptools.HttpRequestParser(fields)
     try:
@@ -206,14 +209,14 @@ def parse_request(head: bytes) -> RequestHead | Refusal:
     start = b"%b %b" % (method, target)
     version = _VERSIONS.get(head[len(start) : len(start) + 11])
     if version is None:
-        return _misversioned(head) or Refusal(400, "request line is not three words with single spaces")
+        return _misversioned(head) or ErrorResponse(400, "request line is not three words with single spaces")
     return RequestHead(method, target, version, _trimmed(head, fields.headers), fields.names)
 
 
-def parse_response(head: bytes) -> ResponseHead | Refusal:
+def parse_response(head: bytes) -> ResponseHead | ErrorResponse:
     """Parse a response head, which ends with its empty line."""
     if flaw := invalid_bytes(head):
-        return Refusal(502, f"response: {flaw}")
+        return ErrorResponse(502, f"response: {flaw}")
     fields = _Fields()
     parser = httptools.HttpResponseParser(fields)
     try:
@@ -221,10 +224,10 @@ def parse_response(head: bytes) -> ResponseHead | Refusal:
     except httptools.HttpParserUpgrade:
         pass
     except httptools.HttpParserError as error:
-        return Refusal(502, f"response: {_words(error)}")
+        return ErrorResponse(502, f"response: {_words(error)}")
     status, version = parser.get_status_code(), _STATUS_LINES.get(head[:9])
     if version is None or head[9:12] != b"%d" % status:
-        return Refusal(502, "response: status line is not of HTTP 1.0 or 1.1")
+        return ErrorResponse(502, "response: status line is not of HTTP 1.0 or 1.1")
     return ResponseHead(status, fields.text, version, _trimmed(head, fields.headers), fields.names)
 
 
@@ -251,18 +254,18 @@ def _trimmed(head: bytes, headers: Headers) -> Headers:
     return headers
 
 
-def _unreadable(head: bytes, error: Exception) -> Refusal:
-    if refusal := _misversioned(head):
-        return refusal
+def _unreadable(head: bytes, error: Exception) -> ErrorResponse:
+    if rejected := _misversioned(head):
+        return rejected
     if isinstance(error, httptools.HttpParserInvalidMethodError) and _is_word(head.split(b" ", 1)[0]):
-        return Refusal(501, "unknown method")
-    return Refusal(400, _words(error))
+        return ErrorResponse(501, "unknown method")
+    return ErrorResponse(400, _words(error))
 
 
-def _misversioned(head: bytes) -> Refusal | None:
+def _misversioned(head: bytes) -> ErrorResponse | None:
     line = head[: head.find(b"\r\n")]
     named = line[-9:-3] == b" HTTP/" and line[-3:] not in {b"1.0", b"1.1"}
-    return Refusal(505, "HTTP version is neither 1.0 nor 1.1") if named or _SIMPLE.fullmatch(line) else None
+    return ErrorResponse(505, "HTTP version is neither 1.0 nor 1.1") if named or _SIMPLE.fullmatch(line) else None
 
 
 def _is_word(method: bytes) -> bool:

@@ -6,7 +6,7 @@ the same object has not returned; only calls that say so are.
 
 from typing import Protocol
 
-from .model import Endpoint, Headers, Refusal, Request, ResponseHead
+from .model import Endpoint, ErrorResponse, Headers, Request, ResponseHead
 from .responses import Render
 
 
@@ -16,7 +16,7 @@ class BodySink(Protocol):
     def body(self, piece: bytes) -> None:
         """Take a piece, which is not empty.
 
-        Called after ``Client.flow`` or ``Client.switch``, and not while delivery is paused (``Client.stem``), nor after
+        Called after ``Client.start_body`` or ``Client.switch``, and neither while ``Client.pause_body`` holds nor after
         ``Carrier.cancel``. The sink may pause delivery before it returns.
         """
 
@@ -38,7 +38,7 @@ class Carrier(Protocol):
         its client in return, now or later.
         """
 
-    def choke(self, *, choked: bool) -> None:
+    def pause_upstream(self, *, paused: bool) -> None:
         """Pause or resume reading from the upstream, as the client's write buffer is full or has room again.
 
         Re-entrant: ``Client.write`` may call it before it returns. Not called after the exchange ended.
@@ -63,20 +63,20 @@ class Client(Protocol):
         """
 
     def write(self, data: bytes) -> None:
-        """Send a part of the response. May call ``Carrier.choke`` before it returns."""
+        """Send a part of the response. May call ``Carrier.pause_upstream`` before it returns."""
 
-    def flow(self, sink: BodySink) -> None:
+    def start_body(self, sink: BodySink) -> None:
         """Start to deliver the body of the request to ``sink``; answers ``Expect: 100-continue`` first.
 
         Called once at most, for a request that has a body. What was read of the body already is delivered before this
         returns, unless it is called by the handler: then after the handler returned.
         """
 
-    def stem(self, *, stemmed: bool) -> None:
+    def pause_body(self, *, paused: bool) -> None:
         """Pause or resume delivery to the sink.
 
-        Called at any time after ``flow`` or ``switch``, also by the sink while it takes a piece. Resumed delivery may
-        begin before this returns.
+        Called at any time after ``start_body`` or ``switch``, also by the sink while it takes a piece. Resumed
+        delivery may begin before this returns.
         """
 
     def finished(self) -> None:
@@ -122,7 +122,7 @@ class ExchangeInterface(Protocol):
     retried: bool
     error: str
 
-    def refuse(self, refusal: Refusal, headers: Headers | None = None) -> None:
+    def refuse(self, error: ErrorResponse, headers: Headers | None = None) -> None:
         """Answer with an error response, or break off if a head was written. Ends the exchange."""
 
     def finish(self) -> None:
@@ -141,14 +141,14 @@ class Listener(Protocol):
         The listener may pause, abort or close the connection before it returns.
         """
 
-    def lost(self, refusal: Refusal, *, unheard: bool) -> None:
+    def lost(self, error: ErrorResponse, *, unheard: bool) -> None:
         """Learn that the response failed; ``unheard``: no byte of it had come.
 
         Called once, in place of ``Requester.end``. The connection is closed or about to be, and no longer the
         listener's. The listener may take another connection before it returns.
         """
 
-    def sink_choked(self, *, choked: bool) -> None:
+    def writing_paused(self, *, paused: bool) -> None:
         """Learn that the connection's write buffer is full, or has room again.
 
         Re-entrant: the connection's ``begin`` and ``send`` may call it before they return.

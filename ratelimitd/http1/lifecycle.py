@@ -1,34 +1,25 @@
-"""What a client's connection is at, and what those of one server share."""
+"""States of a connection, and the timeout that applies in each. Pure; seconds, infinite where nothing is waited for.
 
-import asyncio
-import socket
-import struct
-from collections.abc import Callable
+A connection asks for its timeout after every event, and restarts its deadline when the timeout is another one or when a
+part of what it waits for came.
+"""
+
 from enum import Enum, auto
 from math import inf
-from typing import Protocol
 
-from .exchange import Exchange
-from .model import Peer, Refusal, Request
-from .options import ServerOptions
-from .responses import Render
-
-Handler = Callable[[Request, Exchange], None]
-"""Answers a request through its exchange, now or later; called on the loop and must not hold it."""
-
+from .options import ServerOptions, UpstreamOptions
 
 LINGER = 2.0
 """Seconds a client has to read an answer that ends its connection while it still sends; Apache's bound."""
-_RESET = struct.pack("ii", 1, 0)  # SO_LINGER: on, no time
 
 
 class Phase(Enum):
-    """What a connection is at."""
+    """Phases of a client's connection."""
 
     HEAD = auto()  # waits for a request, or reads its head
     BUSY = auto()  # a request is being answered, or the rest of its body read
     TUNNEL = auto()
-    LINGER = auto()  # said all, and waits for the client to close
+    LINGER = auto()  # all is written; waits for the client to close
     CLOSING = auto()  # closes when all is sent
 
 
@@ -36,53 +27,53 @@ class Phase(Enum):
 HEAD, BUSY, TUNNEL, LINGERING, CLOSING = Phase.HEAD, Phase.BUSY, Phase.TUNNEL, Phase.LINGER, Phase.CLOSING
 
 
-class Owner(Protocol):
-    """What the connections of one server share."""
+def client_timeout(
+    options: ServerOptions,
+    phase: Phase,
+    blocked: bool,  # noqa: FBT001 - a state; keywords cost a third of the call
+    served: bool,  # noqa: FBT001
+    begun: bool,  # noqa: FBT001
+    receiving: bool,  # noqa: FBT001
+) -> float:
+    """Return the time that a client has to go on.
 
-    handler: Handler
-    options: ServerOptions
-    render: Render
-    leaving: bool
-
-    def admit(self, peer: Peer) -> str:
-        """Say why a new connection cannot be taken in; nothing where it can."""
-
-    def joined(self, member: "Member", peer: Peer) -> None:
-        """A connection was taken in."""
-
-    def lost(self, member: "Member", peer: Peer) -> None:
-        """A connection that was taken in is gone."""
-
-    def refused(self, refusal: Refusal, peer: Peer) -> None:
-        """A request was refused before a handler saw it."""
-
-
-class Member(Protocol):
-    """A connection, as its server sees it."""
-
-    deadline: float
-
-    def expire(self, now: float) -> None:
-        """Do what the deadline is for."""
-
-    def leave(self) -> None:
-        """Close now where idle; else the next answer is the last."""
-
-    def abort(self) -> None:
-        """End it now."""
-
-
-def due(phase: Phase, options: ServerOptions, now: float, *, begun: bool, flowing: bool) -> float:
-    """Give the deadline of a client that reads again: ``begun`` a head, or with a body that is ``flowing``."""
+    Args:
+        options: of its server.
+        phase: of its connection.
+        blocked: the client does not read, and the write buffer is full.
+        served: a request came before.
+        begun: a part of a head was read.
+        receiving: a body is delivered to a sink that takes more.
+    """
+    if blocked or phase is CLOSING:
+        return options.send_timeout
     if phase is HEAD:
-        return now + (options.head_timeout if begun else options.idle_timeout)
+        return options.head_timeout if begun or not served else options.idle_timeout
     if phase is BUSY:
-        return now + options.body_timeout if flowing else inf
-    return inf if phase is TUNNEL else now + LINGER
+        return options.body_timeout if receiving else inf
+    return LINGER if phase is LINGERING else inf
 
 
-def reset_on_close(transport: asyncio.Transport) -> None:
-    """Make a connection end with a reset, where its end would be taken for the end of a body."""
-    sock = transport.get_extra_info("socket")
-    if sock is not None:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+def upstream_timeout(
+    options: UpstreamOptions,
+    idle: bool,  # noqa: FBT001 - a state
+    paused: bool,  # noqa: FBT001
+    tunnel: bool,  # noqa: FBT001
+    receiving: bool,  # noqa: FBT001
+) -> float:
+    """Return the time that an upstream has to go on.
+
+    Args:
+        options: of the upstream.
+        idle: the connection carries no request.
+        paused: nothing is read, as the client does not read.
+        tunnel: the connection is a tunnel.
+        receiving: the head of the response was read.
+    """
+    if idle:
+        return options.idle_timeout
+    if paused:
+        return inf
+    if tunnel:
+        return options.tunnel_timeout
+    return options.read_timeout if receiving else options.response_timeout

@@ -12,13 +12,13 @@ UNTIL_CLOSE = -2
 """In place of a length: the body of a response ends where its connection does."""
 
 
-class Refusal(NamedTuple):
-    """An answer this room gives of its own accord.
+class ErrorResponse(NamedTuple):
+    """A response that this room makes itself.
 
     Attributes:
-        status: of the answer, 400 to 599.
-        reason: for the log; plain words without anything a client sent.
-        retry_after: seconds, where waiting helps.
+        status: status of the response, 400 to 599.
+        reason: reason for the log; contains nothing that a client sent.
+        retry_after: seconds for Retry-After; None for no such header.
     """
 
     status: int

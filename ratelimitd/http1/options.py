@@ -10,6 +10,11 @@ READ_BYTES = 16 * 1024
 HIGH_WATER = 32 * 1024
 """Unsent bytes at which the other side is no longer read; half of asyncio's, since a gateway has two sides."""
 
+TURN = 32
+"""Steps of one connection before the loop serves others: a read of 16 KiB may hold 600 pipelined requests."""
+DRAIN_BYTES = 64 * 1024
+"""Of a body that nothing takes, read nevertheless so that the connection can go on; a longer rest ends it."""
+
 
 class ServerOptions(NamedTuple):
     """How clients are treated.

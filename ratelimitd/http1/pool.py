@@ -7,9 +7,9 @@ from math import inf
 from typing import Protocol
 
 from .deadlines import Sweeper
-from .model import Endpoint, Refusal
+from .model import Endpoint, ErrorResponse
 from .options import UpstreamOptions
-from .upstream_connection import Link
+from .upstream_connection import UpstreamConnection
 
 
 class Taker(Protocol):
@@ -18,10 +18,10 @@ class Taker(Protocol):
     ``Pool.take`` may call either before it returns.
     """
 
-    def connected(self, link: Link) -> None:
+    def connected(self, connection: UpstreamConnection) -> None:
         """Take a connection that carries no request, and begin one on it before this returns."""
 
-    def unconnected(self, refusal: Refusal) -> None:
+    def unconnected(self, error: ErrorResponse) -> None:
         """Learn that there is no connection; nothing was sent. Another pool may be asked before this returns."""
 
 
@@ -37,8 +37,8 @@ class Pool:
         self.deadline = inf
         self._sweeper = sweeper
         self._tls = (tls or ssl.create_default_context()) if endpoint.tls else None
-        self._links: set[Link] = set()
-        self._idle: list[Link] = []
+        self._connections: set[UpstreamConnection] = set()
+        self._idle: list[UpstreamConnection] = []
         self._waiting: dict[Taker, float] = {}  # since when, oldest first
         self._dials: set[asyncio.Task[None]] = set()
         self._closed = False
@@ -50,7 +50,7 @@ class Pool:
     @property
     def open(self) -> int:
         """Connections that are open."""
-        return len(self._links)
+        return len(self._connections)
 
     @property
     def idle(self) -> int:
@@ -65,13 +65,13 @@ class Pool:
     def take(self, taker: Taker, *, fresh: bool = False) -> None:
         """Give a connection, now or later; ``fresh``: not one that is idle."""
         while self._idle and not fresh:
-            link = self._idle.pop()
-            if link.usable:
-                taker.connected(link)
+            connection = self._idle.pop()
+            if connection.usable:
+                taker.connected(connection)
                 return
-            link.close()
+            connection.close()
         if self._closed or len(self._waiting) >= self.options.max_waiting:
-            taker.unconnected(Refusal(503, "no connection to the upstream is free"))
+            taker.unconnected(ErrorResponse(503, "no connection to the upstream is free"))
             return
         if not self._waiting:
             self._sweeper.add(self)
@@ -84,22 +84,22 @@ class Pool:
         self._waiting.pop(taker, None)
         self._look_ahead()
 
-    def settle(self, link: Link) -> None:
+    def settle(self, connection: UpstreamConnection) -> None:
         """Hand a free connection to who waits longest, or keep it."""
         if self._closed:
-            link.close()
+            connection.close()
         elif self._waiting:
-            self._next().connected(link)
+            self._next().connected(connection)
         else:
-            link.rest()
-            self._idle.append(link)
+            connection.rest()
+            self._idle.append(connection)
 
-    def forget(self, link: Link) -> None:
+    def forget(self, connection: UpstreamConnection) -> None:
         """A connection is gone; who waits for one gets another."""
-        self._links.discard(link)
-        self._sweeper.discard(link)
-        if link in self._idle:
-            self._idle.remove(link)
+        self._connections.discard(connection)
+        self._sweeper.discard(connection)
+        if connection in self._idle:
+            self._idle.remove(connection)
         self._dial()
 
     def expire(self, now: float) -> None:
@@ -108,18 +108,18 @@ class Pool:
         for taker in [taker for taker, since in self._waiting.items() if since <= overdue]:
             if taker in self._waiting:
                 self.cancel(taker)
-                taker.unconnected(Refusal(503, "no connection to the upstream came free in time"))
+                taker.unconnected(ErrorResponse(503, "no connection to the upstream came free in time"))
 
     async def close(self) -> None:
         """Close what is idle, make no more, and wait for what was being made."""
         self._closed = True
-        for link in tuple(self._idle):
-            link.close()
+        for connection in tuple(self._idle):
+            connection.close()
         for dial in self._dials:
             dial.cancel()
         await asyncio.gather(*self._dials, return_exceptions=True)
         while self._waiting:
-            self._next().unconnected(Refusal(503, "the gateway shuts down"))
+            self._next().unconnected(ErrorResponse(503, "the gateway shuts down"))
 
     def _next(self) -> Taker:
         taker = next(iter(self._waiting))
@@ -136,7 +136,7 @@ class Pool:
 
     def _dial(self) -> None:
         """Make one more connection, if there are more who wait than are being made."""
-        wanted, room = len(self._waiting), self.options.max_connections - len(self._links)
+        wanted, room = len(self._waiting), self.options.max_connections - len(self._connections)
         if len(self._dials) < min(wanted, room) and not self._closed:
             dial = asyncio.get_running_loop().create_task(self._connect())
             self._dials.add(dial)
@@ -145,36 +145,36 @@ class Pool:
         try:
             self._arrived(await self._reach())
         except TimeoutError:
-            self._missed(Refusal(504, "upstream did not accept a connection in time"))
+            self._missed(ErrorResponse(504, "upstream did not accept a connection in time"))
         except (OSError, UnicodeError, ssl.CertificateError) as error:
-            self._missed(Refusal(502, f"cannot connect to the upstream: {_cause(error)}"))
+            self._missed(ErrorResponse(502, f"cannot connect to the upstream: {_cause(error)}"))
         except asyncio.CancelledError:
-            self._missed(Refusal(503, "the gateway shuts down"))
+            self._missed(ErrorResponse(503, "the gateway shuts down"))
             raise
 
-    async def _reach(self) -> Link:
+    async def _reach(self) -> UpstreamConnection:
         loop = asyncio.get_running_loop()
         host, port, tls = self.endpoint
         async with asyncio.timeout(self.options.connect_timeout):
-            _, link = await loop.create_connection(
-                lambda: Link(self, loop), host, port, ssl=self._tls, server_hostname=host if tls else None
+            _, connection = await loop.create_connection(
+                lambda: UpstreamConnection(self, loop), host, port, ssl=self._tls, server_hostname=host if tls else None
             )
-        return link
+        return connection
 
-    def _arrived(self, link: Link) -> None:
+    def _arrived(self, connection: UpstreamConnection) -> None:
         self._done_dialing()
-        if link.open:
-            self._links.add(link)
-            self._sweeper.add(link)
-            self.settle(link)
+        if connection.open:
+            self._connections.add(connection)
+            self._sweeper.add(connection)
+            self.settle(connection)
         else:
-            link.close()
+            connection.close()
             self._dial()
 
-    def _missed(self, refusal: Refusal) -> None:
+    def _missed(self, error: ErrorResponse) -> None:
         self._done_dialing()
         if self._waiting:
-            self._next().unconnected(refusal)
+            self._next().unconnected(error)
         self._dial()
 
     def _done_dialing(self) -> None:

@@ -3,17 +3,17 @@
 from time import monotonic, monotonic_ns
 
 from .bodies import chunk, last_chunk
-from .circuit_breaker import Verdict
+from .circuit_breaker import Outcome
 from .headers import to_client
 from .interfaces import ExchangeInterface
-from .model import CHUNKED, UNTIL_CLOSE, Headers, Refusal, ResponseHead
+from .model import CHUNKED, UNTIL_CLOSE, ErrorResponse, Headers, ResponseHead
 from .responses import CHUNKED_HEADER, GRANTED, persistence, request_head
 from .responses import head as response_head
 from .tunnel import Tunnel
 from .upstream import Upstream
-from .upstream_connection import Link
+from .upstream_connection import UpstreamConnection
 
-_GOOD, _BAD, _NEITHER = Verdict.GOOD, Verdict.BAD, Verdict.NEITHER
+_GOOD, _BAD, _NEITHER = Outcome.GOOD, Outcome.BAD, Outcome.NEITHER
 _REPEATABLE = frozenset((b"GET", b"HEAD"))
 _BAD_STATUS = frozenset((502, 503, 504))
 """Envoy's gateway failures: somebody before the application failed, so another endpoint may do better."""
@@ -24,12 +24,12 @@ class Relay:
 
     __slots__ = (
         "_admitted",
+        "_body_started",
         "_clock",
+        "_connection",
         "_exchange",
-        "_flowing",
         "_headers",
         "_index",
-        "_link",
         "_ours",
         "_out",
         "_parts",
@@ -49,8 +49,8 @@ class Relay:
         self._clock = monotonic  # that of the loop, which takes a system call to ask for
         self._admitted = 0.0
         self._index = -1
-        self._link: Link | None = None
-        self._flowing = False
+        self._connection: UpstreamConnection | None = None
+        self._body_started = False
         self._out = 0  # how the body goes to the client: ``CHUNKED``, ``UNTIL_CLOSE``, or counted
         self._parts: list[bytes] = []  # of the answer, not yet sent
         self._told = False  # the client has heard the head
@@ -58,64 +58,64 @@ class Relay:
     def start(self) -> None:
         """Ask the upstream, if its breaker lets us."""
         self._admitted = now = self._clock()
-        refusal = self._upstream.admit(now)
-        if refusal is not None:
-            self._exchange.refuse(refusal, self._ours)
+        error = self._upstream.admit(now)
+        if error is not None:
+            self._exchange.refuse(error, self._ours)
         else:
             self._attempt(None, fresh=False)
 
     def cancel(self) -> None:
         """Nobody waits for the response any more."""
-        link, self._link = self._link, None
-        if link is not None:
-            link.abort()
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.abort()
         elif self._index >= 0:
             self._upstream.pools[self._index].cancel(self)
         self._settle(_NEITHER)
 
-    def choke(self, *, choked: bool) -> None:
-        """The client does not read for now, or does again."""
-        if self._link is not None:
-            self._link.pause(paused=choked)
+    def pause_upstream(self, *, paused: bool) -> None:
+        """Pause or resume reading of the response."""
+        if self._connection is not None:
+            self._connection.pause(paused=paused)
 
     # the pool's side
 
-    def connected(self, link: Link) -> None:
+    def connected(self, connection: UpstreamConnection) -> None:
         """Send the request, of whose body more may come."""
         request = self._exchange.request
-        self._link = link
-        link.begin(self, request.method, self._request_head(), websocket=request.websocket)
+        self._connection = connection
+        connection.begin(self, request.method, self._request_head(), websocket=request.websocket)
         self._exchange.endpoint = self._upstream.pools[self._index].endpoint
         if request.length == 0:
-            link.complete()
+            connection.complete()
         else:
-            self._flowing = True
-            self._exchange.client.flow(self)
+            self._body_started = True
+            self._exchange.client.start_body(self)
 
-    def unconnected(self, refusal: Refusal) -> None:
+    def unconnected(self, error: ErrorResponse) -> None:
         """Try another endpoint, once, since nothing was sent."""
-        failed, verdict = self._index, _NEITHER if refusal.status == 503 else _BAD
+        failed, outcome = self._index, _NEITHER if error.status == 503 else _BAD
         self._exchange.endpoint = self._upstream.pools[failed].endpoint
-        if verdict is _BAD and not self._exchange.retried and len(self._upstream.pools) > 1:
-            self._retry(verdict, avoid=failed, fresh=False)
+        if outcome is _BAD and not self._exchange.retried and len(self._upstream.pools) > 1:
+            self._retry(outcome, avoid=failed, fresh=False)
         else:
-            self._refuse(refusal, verdict)
+            self._refuse(error, outcome)
 
     # the request's body
 
     def body(self, piece: bytes) -> None:
         """Carry a piece of it."""
-        if self._link is not None:
-            self._link.send(chunk(piece) if self._exchange.request.length == CHUNKED else piece)
+        if self._connection is not None:
+            self._connection.send(chunk(piece) if self._exchange.request.length == CHUNKED else piece)
 
     def body_end(self, trailers: Headers) -> None:
         """Say that it ends."""
-        if self._link is not None:
+        if self._connection is not None:
             if self._exchange.request.length == CHUNKED:
-                self._link.send(last_chunk(trailers))
-            self._link.complete()
+                self._connection.send(last_chunk(trailers))
+            self._connection.complete()
 
-    # the link's side
+    # the connection's side
 
     def interim(self, head: ResponseHead) -> None:
         """Carry a 1xx to a client that knows them; 100 we have said ourselves."""
@@ -152,7 +152,7 @@ class Relay:
 
     def end(self, trailers: Headers) -> None:
         """Carry the end."""
-        self._link = None
+        self._connection = None
         exchange = self._exchange
         if self._out == CHUNKED:
             self._parts.append(last_chunk(trailers))
@@ -162,61 +162,61 @@ class Relay:
 
     def switched(self, head: ResponseHead) -> Tunnel:
         """Grant the tunnel the client asked for."""
-        exchange, link = self._exchange, self._link
-        assert link is not None  # noqa: S101 - it is the link that says so
+        exchange, connection = self._exchange, self._connection
+        assert connection is not None  # noqa: S101 - it is the connection that says so
         exchange.first_byte = monotonic_ns()
         exchange.status = head.status
         exchange.client.write(response_head(head.status, head.reason, to_client(head, self._ours) + GRANTED))
-        tunnel = Tunnel(exchange, link, self._settle)
+        tunnel = Tunnel(exchange, connection, self._settle)
         exchange.relay = tunnel
         exchange.client.switch(tunnel)
         return tunnel
 
-    def sink_choked(self, *, choked: bool) -> None:
-        """The upstream takes no more for now, or does again."""
-        if self._flowing:
-            self._exchange.client.stem(stemmed=choked)
+    def writing_paused(self, *, paused: bool) -> None:
+        """Pause or resume delivery of the request body."""
+        if self._body_started:
+            self._exchange.client.pause_body(paused=paused)
 
-    def lost(self, refusal: Refusal, *, unheard: bool) -> None:
+    def lost(self, error: ErrorResponse, *, unheard: bool) -> None:
         """Ask once more where that cannot do anything twice; else the client hears of it."""
-        exchange, link = self._exchange, self._link
-        self._link = None
+        exchange, connection = self._exchange, self._connection
+        self._connection = None
         request = exchange.request
         again = request.method in _REPEATABLE and request.length == 0 and not exchange.retried
-        if unheard and again and link is not None and link.reused:
+        if unheard and again and connection is not None and connection.reused:
             self._retry(_NEITHER, avoid=None, fresh=True)
         elif self._told:
             self._settle(_BAD)
-            exchange.error = refusal.reason
+            exchange.error = error.reason
             exchange.break_off(reset=self._out == UNTIL_CLOSE)
         else:
             exchange.status = exchange.sent = 0
-            self._refuse(refusal, _BAD)
+            self._refuse(error, _BAD)
 
     def _attempt(self, avoid: int | None, *, fresh: bool) -> None:
         index = self._upstream.pick(self._clock(), avoid)
-        if isinstance(index, Refusal):
+        if isinstance(index, ErrorResponse):
             self._refuse(index, _NEITHER)
         else:
             self._index = index
             self._upstream.pools[index].take(self, fresh=fresh)
 
-    def _retry(self, verdict: Verdict, *, avoid: int | None, fresh: bool) -> None:
+    def _retry(self, outcome: Outcome, *, avoid: int | None, fresh: bool) -> None:
         self._exchange.retried = True
-        self._upstream.attempted(self._index, verdict, self._clock())
+        self._upstream.attempted(self._index, outcome, self._clock())
         self._index = -1
         self._attempt(avoid, fresh=fresh)
 
-    def _refuse(self, refusal: Refusal, verdict: Verdict) -> None:
-        self._settle(verdict)
-        self._exchange.refuse(refusal, self._ours)
+    def _refuse(self, error: ErrorResponse, outcome: Outcome) -> None:
+        self._settle(outcome)
+        self._exchange.refuse(error, self._ours)
 
-    def _settle(self, verdict: Verdict) -> None:
+    def _settle(self, outcome: Outcome) -> None:
         now = self._clock()
         if self._index >= 0:
-            self._upstream.attempted(self._index, verdict, now)
+            self._upstream.attempted(self._index, outcome, now)
             self._index = -1
-        self._upstream.done(verdict, now, self._admitted)
+        self._upstream.done(outcome, now, self._admitted)
 
     def _request_head(self) -> bytes:
         request, headers = self._exchange.request, self._headers

@@ -1,13 +1,13 @@
-"""The heads of answers as bytes, and the answers this room gives of its own accord. Pure, but for the date."""
+"""Heads as bytes, and the error responses that this room makes itself. Pure, but for the date."""
 
 import time
 from collections.abc import Callable
 from http import HTTPStatus
 
-from .model import Header, Headers, Refusal, Request
+from .model import ErrorResponse, Header, Headers, Request
 
-Render = Callable[[Refusal, Request | None], tuple[Headers, bytes]]
-"""Makes headers and body of a refusal; the request is None where none could be read."""
+Render = Callable[[ErrorResponse, Request | None], tuple[Headers, bytes]]
+"""Makes headers and body of an error response; the request is None if none could be read."""
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 CHUNKED_HEADER: Header = (b"Transfer-Encoding", b"chunked")
 GRANTED: Headers = [(b"Connection", b"Upgrade"), (b"Upgrade", b"websocket")]
@@ -24,37 +24,37 @@ def head(status: int, reason: bytes, headers: Headers) -> bytes:
 
 
 def request_head(method: bytes, target: bytes, headers: Headers) -> bytes:
-    """Write the head of a request; ours are always of 1.1."""
+    """Write the head of a request to an upstream, which is always of HTTP 1.1."""
     lines = [b"%b: %b\r\n" % header for header in headers]
     return b"%b %b HTTP/1.1\r\n%b\r\n" % (method, target, b"".join(lines))
 
 
-def refusal_answer(headers: Headers, body: bytes, status: int) -> bytes:
-    """Write a whole answer that ends its connection."""
+def error_answer(headers: Headers, body: bytes, status: int) -> bytes:
+    """Write an error response that ends its connection."""
     length = (b"Content-Length", b"%d" % len(body))
     full = [*headers, date_header(), length, *persistence(b"1.1", keep=False)]
     return head(status, reason_of(status), full) + body
 
 
 def persistence(version: bytes, *, keep: bool) -> Headers:
-    """Say what a client of ``version`` would not assume about the connection (RFC 9112 9.3)."""
+    """Return the Connection header, where ``version`` does not imply its value (RFC 9112 9.3)."""
     if not keep:
         return [(b"Connection", b"close")]
     return [(b"Connection", b"keep-alive")] if version == b"1.0" else []
 
 
 def reason_of(status: int) -> bytes:
-    """Give the usual phrase of a status, or none."""
+    """Return the reason phrase of a status; empty for an unknown one."""
     return _REASONS.get(status, b"")
 
 
 def has_body(method: bytes, status: int) -> bool:
-    """Tell whether an answer may have a body (RFC 9110 6.4.1)."""
+    """Return whether a response may have a body (RFC 9110 6.4.1)."""
     return method != b"HEAD" and status >= 200 and status not in {204, 304}
 
 
 def date_header() -> Header:
-    """Give the date, written once a second."""
+    """Return the Date header, which is formatted once a second."""
     global _date  # noqa: PLW0603 - one clock, one date
     now = int(time.time())
     if _date[0] != now:
@@ -69,6 +69,6 @@ def imf_date(seconds: int) -> bytes:
     return b"%b, %02d %b %04d %02d:%02d:%02d GMT" % date
 
 
-def render_text(refusal: Refusal, request: Request | None) -> tuple[Headers, bytes]:  # noqa: ARG001 - a Render
-    """Make a refusal a line of text."""
-    return [(b"Content-Type", b"text/plain; charset=utf-8")], b"%b\n" % refusal.reason.encode()
+def render_text(error: ErrorResponse, request: Request | None) -> tuple[Headers, bytes]:  # noqa: ARG001 - a Render
+    """Render an error response as a line of text."""
+    return [(b"Content-Type", b"text/plain; charset=utf-8")], b"%b\n" % error.reason.encode()

@@ -10,14 +10,14 @@ from ratelimitd.net.drain import drain
 from ratelimitd.net.listen import BACKLOG
 
 from .deadlines import Sweeper
-from .downstream import Connection
-from .lifecycle import Handler, Member
-from .model import Peer, Refusal
+from .downstream import DownstreamConnection
+from .model import ErrorResponse, Peer
 from .options import ServerOptions
+from .owner import Handler, Member
 from .responses import Render, render_text
 
 
-def _unheard(refusal: Refusal, peer: Peer) -> None:
+def _unheard(error: ErrorResponse, peer: Peer) -> None:
     """Nobody asked."""
 
 
@@ -38,7 +38,7 @@ class Server:
         sweeper: Sweeper,
         *,
         render: Render = render_text,
-        refused: Callable[[Refusal, Peer], None] = _unheard,
+        refused: Callable[[ErrorResponse, Peer], None] = _unheard,
     ) -> None:
         """``refused`` hears of requests that no handler sees, among them clients turned away."""
         self.handler = handler
@@ -62,7 +62,7 @@ class Server:
         loop = asyncio.get_running_loop()
         secure = tls is not None
         self._server = await loop.create_server(
-            lambda: Connection(self, loop, secure=secure), sock=sock, ssl=tls, backlog=BACKLOG
+            lambda: DownstreamConnection(self, loop, secure=secure), sock=sock, ssl=tls, backlog=BACKLOG
         )
 
     def leave(self) -> None:

@@ -57,9 +57,9 @@ class Streamed:
         if self._bound is not None and not self._bound.expired():
             self._bound.reschedule(asyncio.get_running_loop().time())
 
-    def choke(self, *, choked: bool) -> None:
+    def pause_upstream(self, *, paused: bool) -> None:
         """The client does not read for now, or does again."""
-        if choked:
+        if paused:
             self._readable.clear()
         else:
             self._readable.set()

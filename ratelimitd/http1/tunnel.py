@@ -2,21 +2,23 @@
 
 from collections.abc import Callable
 
-from .circuit_breaker import Verdict
+from .circuit_breaker import Outcome
 from .interfaces import ExchangeInterface
-from .model import Headers, Refusal
-from .upstream_connection import Link
+from .model import ErrorResponse, Headers
+from .upstream_connection import UpstreamConnection
 
 
 class Tunnel:
     """Lasts until both sides have said all, or one is gone. It is one exchange, of status 101."""
 
-    __slots__ = ("_client_done", "_exchange", "_link", "_settle", "_upstream_done")
+    __slots__ = ("_client_done", "_connection", "_exchange", "_settle", "_upstream_done")
 
-    def __init__(self, exchange: ExchangeInterface, link: Link, settle: Callable[[Verdict], None]) -> None:
-        """``settle`` tells the upstream how it went."""
+    def __init__(
+        self, exchange: ExchangeInterface, connection: UpstreamConnection, settle: Callable[[Outcome], None]
+    ) -> None:
+        """``settle`` records the outcome with the upstream."""
         self._exchange = exchange
-        self._link = link
+        self._connection = connection
         self._settle = settle
         self._client_done = self._upstream_done = False
 
@@ -24,22 +26,22 @@ class Tunnel:
 
     def body(self, piece: bytes) -> None:
         """Pass on what the client says."""
-        self._link.send(piece)
+        self._connection.send(piece)
 
     def body_end(self, trailers: Headers) -> None:  # noqa: ARG002 - a BodySink; tunnels have no trailers
         """The client has said all."""
         self._client_done = True
-        self._link.send_eof()
+        self._connection.send_eof()
         self._finish_if_done()
 
     def cancel(self) -> None:
         """The client is gone."""
-        self._link.abort()
-        self._settle(Verdict.GOOD)
+        self._connection.abort()
+        self._settle(Outcome.GOOD)
 
-    def choke(self, *, choked: bool) -> None:
-        """The client does not read for now, or does again."""
-        self._link.pause(paused=choked)
+    def pause_upstream(self, *, paused: bool) -> None:
+        """Pause or resume reading from the upstream."""
+        self._connection.pause(paused=paused)
 
     # the upstream's side
 
@@ -54,18 +56,18 @@ class Tunnel:
         self._exchange.client.send_eof()
         self._finish_if_done()
 
-    def sink_choked(self, *, choked: bool) -> None:
-        """The upstream does not read for now, or does again."""
-        self._exchange.client.stem(stemmed=choked)
+    def writing_paused(self, *, paused: bool) -> None:
+        """Pause or resume reading from the client."""
+        self._exchange.client.pause_body(paused=paused)
 
-    def lost(self, refusal: Refusal, *, unheard: bool) -> None:  # noqa: ARG002 - a 101 was heard
+    def lost(self, error: ErrorResponse, *, unheard: bool) -> None:  # noqa: ARG002 - a 101 was heard
         """The upstream is gone, or both were silent for too long."""
-        self._settle(Verdict.GOOD)
-        self._exchange.error = refusal.reason
+        self._settle(Outcome.GOOD)
+        self._exchange.error = error.reason
         self._exchange.break_off()
 
     def _finish_if_done(self) -> None:
         if self._client_done and self._upstream_done:
-            self._link.close()
-            self._settle(Verdict.GOOD)
+            self._connection.close()
+            self._settle(Outcome.GOOD)
             self._exchange.finish()

@@ -1,4 +1,4 @@
-"""An upstream: its endpoints, which of them is asked, and whether any is."""
+"""An upstream: its endpoints, their pools, the balance between them, and the circuit breaker before them."""
 
 import asyncio
 import random
@@ -6,15 +6,15 @@ import ssl
 from collections.abc import Sequence
 
 from .balance import Balance
-from .circuit_breaker import Breaker, State, Verdict
+from .circuit_breaker import CircuitBreaker, Outcome, State
 from .deadlines import Sweeper
-from .model import Endpoint, Refusal
+from .model import Endpoint, ErrorResponse
 from .options import UpstreamOptions
 from .pool import Pool
 
 
 class Upstream:
-    """Endpoints that answer alike, behind one circuit breaker.
+    """Equivalent endpoints behind one circuit breaker.
 
     Attributes:
         name: for metrics and the log.
@@ -32,7 +32,7 @@ class Upstream:
     ) -> None:
         self.name = name
         self.pools = [Pool(endpoint, options, sweeper, tls) for endpoint in endpoints]
-        self._breaker = Breaker(options.breaker)
+        self._breaker = CircuitBreaker(options.breaker)
         self._balance = Balance(len(endpoints), options.balance, random.randrange)
 
     def __repr__(self) -> str:
@@ -40,38 +40,40 @@ class Upstream:
 
     @property
     def state(self) -> State:
-        """The breaker's state."""
+        """State of the circuit breaker."""
         return self._breaker.state
 
-    def admit(self, now: float) -> Refusal | None:
-        """Let a request in, which then ends with ``done``, or say why not."""
+    def admit(self, now: float) -> ErrorResponse | None:
+        """Admit a request, which then ends with ``done``, or return the error response if the breaker does not."""
         if self._breaker.admit(now):
             return None
-        return Refusal(503, "upstream's circuit breaker is open", max(1.0, self._breaker.retry_after(now)))
+        wait = max(1.0, self._breaker.retry_after(now))
+        return ErrorResponse(503, "upstream's circuit breaker is open", wait)
 
-    def pick(self, now: float, avoid: int | None = None) -> int | Refusal:
-        """Choose an endpoint for an attempt, which then ends with ``attempted``."""
+    def pick(self, now: float, avoid: int | None = None) -> int | ErrorResponse:
+        """Choose an endpoint for an attempt, which then ends with ``attempted``; ``avoid`` is chosen last."""
         index = self._balance.pick(now, avoid)
         if index is None:
-            return Refusal(503, "no endpoint of the upstream is healthy", max(1.0, self._balance.retry_after(now)))
+            wait = max(1.0, self._balance.retry_after(now))
+            return ErrorResponse(503, "no endpoint of the upstream is healthy", wait)
         return index
 
-    def attempted(self, index: int, verdict: Verdict, now: float) -> None:
-        """Learn how the attempt at an endpoint went."""
-        self._balance.done(index, verdict, now)
+    def attempted(self, index: int, outcome: Outcome, now: float) -> None:
+        """Record the outcome of an attempt at an endpoint."""
+        self._balance.done(index, outcome, now)
 
-    def done(self, verdict: Verdict, now: float, admitted: float) -> None:
-        """Learn how the request went that was admitted at ``admitted``."""
-        self._breaker.record(verdict, now, admitted)
+    def done(self, outcome: Outcome, now: float, admitted: float) -> None:
+        """Record the outcome of a request that was admitted at ``admitted``."""
+        self._breaker.record(outcome, now, admitted)
 
     def in_flight(self, index: int) -> int:
-        """Tell how many requests are at an endpoint."""
+        """Return the number of requests in flight at an endpoint."""
         return self._balance.in_flight(index)
 
     def ejected(self, index: int, now: float) -> bool:
-        """Tell whether an endpoint is left alone for now."""
+        """Return whether an endpoint is ejected for now."""
         return self._balance.ejected(index, now)
 
     async def close(self) -> None:
-        """Close the connections nobody uses; the others close when they are done."""
+        """Close idle connections; the others close when their requests are done."""
         await asyncio.gather(*(pool.close() for pool in self.pools))

@@ -1,4 +1,4 @@
-"""One connection to an endpoint: a request goes out, its response comes in, and then perhaps the next."""
+"""A connection to an endpoint: requests and their responses, one after the other, or a tunnel."""
 
 import asyncio
 from math import inf
@@ -8,7 +8,8 @@ from .bodies import Body, BodyError, Endless, response_body
 from .framing import FramedResponse, grants_websocket
 from .heads import take_response
 from .interfaces import Listener, Requester, TunnelEnd
-from .model import Headers, Refusal, ResponseHead
+from .lifecycle import upstream_timeout
+from .model import ErrorResponse, Headers, ResponseHead
 from .options import HIGH_WATER, READ_BYTES, UpstreamOptions
 
 MAX_INTERIM = 16
@@ -23,21 +24,21 @@ class Home(Protocol):
     def options(self) -> UpstreamOptions:
         """The timeouts and bounds of the connection."""
 
-    def settle(self, link: "Link") -> None:
+    def settle(self, connection: "UpstreamConnection") -> None:
         """Take back a connection whose response is complete, and which may be used again.
 
         Called before ``Requester.end``. The home lets the connection ``rest``, begins another request on it, or closes
         it, before it returns.
         """
 
-    def forget(self, link: "Link") -> None:
+    def forget(self, connection: "UpstreamConnection") -> None:
         """Learn that a connection is closed. Called once, before its listener learns that it is lost."""
 
 
 _buffer = memoryview(bytearray(READ_BYTES))  # each read is copied out before the next; a process has one loop
 
 
-class Link(asyncio.BufferedProtocol):
+class UpstreamConnection(asyncio.BufferedProtocol):
     """A connection to an endpoint.
 
     Attributes:
@@ -62,8 +63,15 @@ class Link(asyncio.BufferedProtocol):
         self._keep = False
         self._interims = 0
         self._paused = False
+        self._idle = False
         self.deadline = inf
         self.reused = False
+
+    def __repr__(self) -> str:
+        states = {"idle": self._idle, "tunnel": self._tunnel, "in use": self._requester, "paused": self._paused}
+        state = ", ".join([name for name, holds in states.items() if holds]) or "not in use"
+        unsent = self._transport.get_write_buffer_size() if self._transport is not None else 0
+        return f"<UpstreamConnection: {state}, {unsent} unsent>"
 
     # a requester's side
 
@@ -73,7 +81,7 @@ class Link(asyncio.BufferedProtocol):
         self._method = method
         self._websocket = websocket
         self._body = None
-        self._heard = self._complete = False
+        self._idle = self._heard = self._complete = False
         self._interims = 0
         self.send(head)
 
@@ -81,23 +89,22 @@ class Link(asyncio.BufferedProtocol):
         """Send a piece of what follows the head."""
         if self._transport is not None:
             self._transport.write(data)
-            self.deadline = self._clock() + self._patience()
+            self._restart()
 
     def complete(self) -> None:
         """Say that the request was sent to its end."""
         self._complete = True
 
     def pause(self, *, paused: bool) -> None:
-        """Read no more for now, or again."""
+        """Pause or resume reading."""
         if self._transport is None or paused == self._paused:
             return
         self._paused = paused
         if paused:
             self._transport.pause_reading()
-            self.deadline = inf
         else:
             self._transport.resume_reading()
-            self.deadline = self._clock() + self._patience()
+        self._restart()
 
     def send_eof(self) -> None:
         """End this side of the tunnel."""
@@ -133,17 +140,18 @@ class Link(asyncio.BufferedProtocol):
 
     def rest(self) -> None:
         """Wait for the next request."""
-        self.deadline = self._clock() + self._options.idle_timeout
+        self._idle = True
+        self._restart()
 
     def expire(self, now: float) -> None:  # noqa: ARG002 - a Timed
         """Give up: nothing came in time."""
-        self.deadline = inf
         if self._tunnel is not None:
-            self._fail(Refusal(504, "tunnel was idle"))
+            self._fail(ErrorResponse(504, "tunnel was idle"))
         elif self._requester is None:
             self.abort()
         else:
-            self._fail(Refusal(504, "upstream did not go on in time" if self._heard else "upstream did not answer"))
+            reason = "upstream did not go on in time" if self._heard else "upstream did not answer"
+            self._fail(ErrorResponse(504, reason))
 
     # asyncio's side
 
@@ -153,14 +161,13 @@ class Link(asyncio.BufferedProtocol):
         self._transport.set_write_buffer_limits(high=HIGH_WATER)
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's signature
-        """Lend the buffer all links read into."""
+        """Return the buffer that all upstream connections read into."""
         return _buffer
 
     def buffer_updated(self, nbytes: int) -> None:
         """Read on."""
         data = bytes(_buffer[:nbytes])
         if self._tunnel is not None:
-            self.deadline = self._clock() + self._options.tunnel_timeout
             self._tunnel.data(data)
         elif self._requester is None:
             self.abort()  # what nobody asked for
@@ -169,6 +176,8 @@ class Link(asyncio.BufferedProtocol):
             self._read_heads(data)
         else:
             self._read_body(data)
+        if self._tunnel is not None or (self._body is not None and not self._idle):  # a head does not extend its time
+            self._restart()
 
     def eof_received(self) -> bool:
         """Hold a tunnel open for what still goes the other way."""
@@ -180,7 +189,6 @@ class Link(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the requester, for whom it is the end of the body at best."""
         self._transport = None
-        self.deadline = inf
         self._home.forget(self)
         requester, listener = self._requester, self._listener
         self._requester = self._tunnel = None
@@ -188,15 +196,15 @@ class Link(asyncio.BufferedProtocol):
             requester.end([])
         elif listener is not None:
             reason = "upstream closed the connection too early" if self._heard else _STALE
-            listener.lost(Refusal(502, reason), unheard=not self._heard)
+            listener.lost(ErrorResponse(502, reason), unheard=not self._heard)
 
     def pause_writing(self) -> None:
-        """Pass it on."""
-        self._tell_choked(choked=True)
+        """Tell the listener that the write buffer is full."""
+        self._tell_writing(paused=True)
 
     def resume_writing(self) -> None:
-        """Pass it on."""
-        self._tell_choked(choked=False)
+        """Tell the listener that the write buffer has room again."""
+        self._tell_writing(paused=False)
 
     # reading
 
@@ -206,7 +214,7 @@ class Link(asyncio.BufferedProtocol):
             taken = take_response(self._partial, data, self._method, self._options.max_head)
             if taken is None:
                 return
-            if isinstance(taken, Refusal):
+            if isinstance(taken, ErrorResponse):
                 self._fail(taken)
                 return
             head, framed, data = taken
@@ -221,7 +229,7 @@ class Link(asyncio.BufferedProtocol):
     def _pass_interim(self, head: ResponseHead) -> None:
         self._interims += 1
         if self._interims > MAX_INTERIM:
-            self._fail(Refusal(502, "response: too many of status 1xx"))
+            self._fail(ErrorResponse(502, "response: too many of status 1xx"))
         elif self._requester is not None:
             self._requester.interim(head)
 
@@ -234,9 +242,8 @@ class Link(asyncio.BufferedProtocol):
 
     def _switch(self, head: ResponseHead, data: bytes) -> None:
         if not self._websocket or not grants_websocket(head):
-            self._fail(Refusal(502, "response: 101 that nobody asked for"))
+            self._fail(ErrorResponse(502, "response: 101 that nobody asked for"))
         elif self._requester is not None:
-            self.deadline = self._clock() + self._options.tunnel_timeout
             self._tunnel = tunnel = self._requester.switched(head)
             self._requester = None
             if data:
@@ -249,10 +256,8 @@ class Link(asyncio.BufferedProtocol):
         try:
             piece, rest = body.feed(data)
         except BodyError as error:
-            self._fail(Refusal(502, f"response: {error}"))
+            self._fail(ErrorResponse(502, f"response: {error}"))
             return
-        if not self._paused:
-            self.deadline = self._clock() + self._options.read_timeout
         if piece:
             requester.data(piece)
             if self._requester is not requester:
@@ -274,21 +279,21 @@ class Link(asyncio.BufferedProtocol):
             self.close()
         requester.end(trailers)
 
-    def _fail(self, refusal: Refusal) -> None:
+    def _fail(self, error: ErrorResponse) -> None:
         listener = self._listener
         self.abort()
         if listener is not None:
-            listener.lost(refusal, unheard=False)
+            listener.lost(error, unheard=False)
 
     @property
     def _listener(self) -> Listener | None:
         return self._tunnel or self._requester
 
-    def _tell_choked(self, *, choked: bool) -> None:
+    def _tell_writing(self, *, paused: bool) -> None:
         if (listener := self._listener) is not None:
-            listener.sink_choked(choked=choked)
+            listener.writing_paused(paused=paused)
 
-    def _patience(self) -> float:
-        if self._tunnel is not None:
-            return self._options.tunnel_timeout
-        return self._options.response_timeout if self._body is None else self._options.read_timeout
+    def _restart(self) -> None:
+        """Restart the deadline, for what the connection waits for now."""
+        tunnel, receiving = self._tunnel is not None, self._body is not None
+        self.deadline = self._clock() + upstream_timeout(self._options, self._idle, self._paused, tunnel, receiving)

@@ -410,7 +410,7 @@ async def test_pages_answer_alike_among_those_of_a_proxy() -> None:
         text = f"{dict(request.query)} {request.headers['x-a']} {request.peer}"
         return Response(200, text.encode(), headers={"X-Ours": "yes"})
 
-    def render(refusal: http1.Refusal, _: http1.Request | None) -> tuple[http1.Headers, bytes]:
+    def render(refusal: http1.ErrorResponse, _: http1.Request | None) -> tuple[http1.Headers, bytes]:
         return [(b"X-Proxy", b"yes")], b"%d" % refusal.status
 
     routes: Routes = {"/pages/a": Route(handler, "")}

@@ -8,7 +8,7 @@ import httptools
 
 from ratelimitd.http1.bodies import BodyError, request_body
 from ratelimitd.http1.heads import read_request, read_response
-from ratelimitd.http1.model import Refusal
+from ratelimitd.http1.model import ErrorResponse
 
 H = b"Host: a\r\n"
 POST = b"POST / HTTP/1.1\r\n" + H
@@ -124,7 +124,7 @@ def ours(data):
     """What becomes of a request here: a status, or ``takes``."""
     end = data.find(b"\r\n\r\n") + 4
     read = read_request(data[:end] if end >= 4 else data)
-    if isinstance(read, Refusal):
+    if isinstance(read, ErrorResponse):
         return str(read.status)
     body = request_body(read[1].length)
     try:
@@ -138,7 +138,7 @@ def our_response(data):
     """What becomes of a response here."""
     end = data.find(b"\r\n\r\n") + 4
     read = read_response(b"GET", data[:end] if end >= 4 else data)
-    return "502" if isinstance(read, Refusal) else "takes"
+    return "502" if isinstance(read, ErrorResponse) else "takes"
 
 
 def table():

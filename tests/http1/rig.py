@@ -137,7 +137,7 @@ class Rig:
             handler or self.forward,
             server or ServerOptions(),
             self.sweeper,
-            refused=lambda refusal, peer: self.refusals.append(refusal),
+            refused=lambda error, peer: self.refusals.append(error),
         )
         sock = socket.create_server(("127.0.0.1", 0))
         if sndbuf:
@@ -159,6 +159,16 @@ class Rig:
         self.summaries.append(summary)
         self._ended.set()
 
+    @property
+    def downstream(self):
+        """Connections of clients."""
+        return tuple(self.server._connections)
+
+    @property
+    def upstreams(self):
+        """Connections to the first endpoint."""
+        return tuple(self.upstream.pools[0]._connections)
+
     async def summary(self, count=1):
         """The count-th summary, when it is there."""
         async with asyncio.timeout(PATIENCE):
@@ -178,6 +188,11 @@ class Rig:
         await self.server.stop(0)
         await self.upstream.close()
         self.sweeper.close()
+
+
+def unsent(connection):
+    """The bytes in a connection's write buffer."""
+    return int(re.search(r"(\d+) unsent", repr(connection))[1])
 
 
 def endpoint(upstream):

@@ -1,9 +1,9 @@
 """The choice of an endpoint. Pure: chance is an argument."""
 
 from ratelimitd.http1.balance import Balance, BalanceOptions
-from ratelimitd.http1.circuit_breaker import Verdict
+from ratelimitd.http1.circuit_breaker import Outcome
 
-GOOD, BAD, NEITHER = Verdict.GOOD, Verdict.BAD, Verdict.NEITHER
+GOOD, BAD, NEITHER = Outcome.GOOD, Outcome.BAD, Outcome.NEITHER
 OPTIONS = BalanceOptions(failures=2, eject_for=10, eject_for_at_most=25)
 
 
@@ -49,9 +49,9 @@ def test_failures_in_a_row_eject_for_a_while():
 def test_a_success_starts_the_row_anew():
     """Failures that are not in a row eject nobody."""
     seats = balance(2)
-    for verdict in (BAD, GOOD, BAD, NEITHER):
+    for outcome in (BAD, GOOD, BAD, NEITHER):
         seats._seats[0].in_flight += 1
-        seats.done(0, verdict, 0)
+        seats.done(0, outcome, 0)
     assert not seats.ejected(0, 0)
 
 

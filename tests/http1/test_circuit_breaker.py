@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ratelimitd.http1.circuit_breaker import Breaker, BreakerOptions, State, Verdict
+from ratelimitd.http1.circuit_breaker import BreakerOptions, CircuitBreaker, Outcome, State
 
-GOOD, BAD, NEITHER = Verdict.GOOD, Verdict.BAD, Verdict.NEITHER
+GOOD, BAD, NEITHER = Outcome.GOOD, Outcome.BAD, Outcome.NEITHER
 OPTIONS = BreakerOptions(consecutive=3, error_rate=0.5, minimum=4, window=10, open_for=5, open_for_at_most=12)
 
 CASES = {
@@ -24,15 +24,15 @@ CASES = {
 def test_it_opens_by_row_and_by_share(case):
     """Consecutive failures, or a share of failures over a window, open it."""
     events, state = CASES[case]
-    breaker = Breaker(OPTIONS)
-    for now, verdict in events:
+    breaker = CircuitBreaker(OPTIONS)
+    for now, outcome in events:
         assert breaker.admit(now)
-        breaker.record(verdict, now, now)
+        breaker.record(outcome, now, now)
     assert state is breaker.state
 
 
 def opened(at=0.0):
-    breaker = Breaker(OPTIONS)
+    breaker = CircuitBreaker(OPTIONS)
     for _ in range(3):
         breaker.record(BAD, at, at)
     return breaker
@@ -100,9 +100,9 @@ def test_a_breaker_that_closed_has_forgotten():
 @given(st.lists(st.tuples(st.floats(0, 5), st.sampled_from([GOOD, BAD, NEITHER])), max_size=60))
 def test_it_never_locks_up(events):
     """Whatever happened, waiting as long as it says always admits a probe."""
-    breaker, now = Breaker(OPTIONS), 0.0
-    for step, verdict in events:
+    breaker, now = CircuitBreaker(OPTIONS), 0.0
+    for step, outcome in events:
         now += step
         if breaker.admit(now):
-            breaker.record(verdict, now, now)
+            breaker.record(outcome, now, now)
     assert breaker.admit(now + breaker.retry_after(now) + 0.001)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ratelimitd.http1 import Endpoint, ServerOptions, UpstreamOptions
-from tests.http1.rig import OK, PATIENCE, ScriptedUpstream, endpoint, get, post, until
+from tests.http1.rig import OK, PATIENCE, ScriptedUpstream, endpoint, get, post, unsent, until
 
 SOON = 0.05
 SLOW = 1000
@@ -90,11 +90,9 @@ async def test_a_slow_client_pauses_the_upstream(rig, upstream):
     await end.until()
     await end.send(b"HTTP/1.1 200 OK\r\nContent-Length: 50003968\r\n\r\n")
     flooding = asyncio.create_task(flood(end, 50_003_968))
-    link = next(iter(rig.upstream.pools[0]._links))
-    await until(lambda: link._paused)
+    await until(lambda: "paused" in repr(rig.upstreams))
     assert not flooding.done()
-    connection = next(iter(rig.server._connections))
-    assert connection._transport.get_write_buffer_size() <= 64 * 1024
+    assert unsent(*rig.downstream) <= 64 * 1024
     client.writer.transport.resume_reading()
     await client.until()
     received = 0
@@ -111,7 +109,7 @@ async def test_a_slow_upstream_pauses_the_client(rig, upstream):
     end = await upstream.accept()
     end.writer.transport.pause_reading()
     flooding = asyncio.create_task(flood(client, total))
-    await until(lambda: rig.server.connections and not next(iter(rig.server._connections))._reading)
+    await until(lambda: "not reading" in repr(rig.downstream))
     assert not flooding.done()
     end.writer.transport.resume_reading()
     await end.until()
@@ -234,10 +232,9 @@ async def test_a_thousand_slow_clients_do_not_cost_memory(rigs, slow_upstream):
         client.writer.transport.pause_reading()
         client.writer.write(get() if index % 2 else get()[:-2])
         clients.append(client)
-    await until(lambda: sum(connection._choked for connection in rig.server._connections) == SLOW // 2, every=0.01)
-    await until(lambda: sum(connection._begun for connection in rig.server._connections) == SLOW // 2, every=0.01)
-    held = [connection._transport.get_write_buffer_size() for connection in rig.server._connections]
-    assert max(held) <= 64 * 1024  # one read of an upstream and what was there before it
+    await until(lambda: repr(rig.downstream).count("blocked") == SLOW // 2, every=0.01)
+    await until(lambda: repr(rig.downstream).count("partial head") == SLOW // 2, every=0.01)
+    assert max(map(unsent, rig.downstream)) <= 64 * 1024  # one read of an upstream and what was there before it
     assert resident() - before < 150 << 20
     for client in clients:
         client.reset()

@@ -7,13 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ratelimitd.http1 import ServerOptions
 from ratelimitd.http1.bodies import BodyError, Endless, chunk, last_chunk, response_body
-from ratelimitd.http1.downstream import Connection, _buffer
 from ratelimitd.http1.framing import frame_response
 from ratelimitd.http1.heads import parse_response
-from ratelimitd.http1.model import Refusal
-from ratelimitd.http1.responses import render_text
+from ratelimitd.http1.model import ErrorResponse
+from tests.http1.fakes import Gateway
 
 pytestmark = pytest.mark.slow
 
@@ -23,80 +21,6 @@ SPICE = [
     *(b"\r\n", b"\n", b"\r", b" ", b"\t", b"\0", b"\x0b", b":", b";", b",", b"0", b"1", b"+", b"-", b"x", b"\xff"),
     *(b"\r\n ", b"chunked", b"\r\nContent-Length: 1", b"\r\nTransfer-Encoding: chunked", b"\r\nHost: b", b"1.0"),
 ]
-
-
-class Clock:
-    """As much of a loop and a transport as a connection needs."""
-
-    def time(self):
-        return 0.0
-
-    def call_soon(self, callback):
-        callback()
-
-    def set_write_buffer_limits(self, high):
-        pass
-
-    def get_extra_info(self, name):
-        return None
-
-    def is_closing(self):
-        return False
-
-    can_write_eof = is_closing
-
-    def write(self, data):
-        pass
-
-    abort = close = pause_reading = resume_reading = lambda self: None
-
-
-class Gateway:
-    """A connection's owner that takes all bodies and notes what it was asked, and what was left behind it."""
-
-    def __init__(self):
-        self.options = ServerOptions()
-        self.render = render_text
-        self.leaving = False
-        self.asked = []
-        self.clock = Clock()
-        self.connection = Connection(self, self.clock, secure=False)
-        self.connection.connection_made(self.clock)
-
-    def admit(self, peer):
-        return ""
-
-    def joined(self, member, peer):
-        pass
-
-    def lost(self, member, peer):
-        pass
-
-    def refused(self, refusal, peer):
-        pass
-
-    def handler(self, request, exchange):
-        self.request, self.exchange, self.received = request, exchange, b""
-        if request.length == 0:
-            self.body_end([])
-        else:
-            self.connection.flow(self)
-
-    def body(self, piece):
-        self.received += piece
-
-    def body_end(self, trailers):
-        request, rest = self.request, self.connection._pending
-        headers = [(name.lower(), value) for name, value in request.headers]
-        self.asked.append((request.method, request.target, headers, self.received, rest))
-        self.exchange.respond(200, [])
-
-    def feed(self, data):
-        for at in range(0, len(data), len(_buffer)):
-            piece = data[at : at + len(_buffer)]
-            _buffer[: len(piece)] = piece
-            self.connection.buffer_updated(len(piece))
-        return self.asked
 
 
 def read_by_h11(connection, head):
@@ -231,7 +155,7 @@ def responses(draw):
 def response_by_us(method, data):
     end = data.find(b"\r\n\r\n") + 4
     head = parse_response(data[:end])
-    if isinstance(head, Refusal) or isinstance(framed := frame_response(method, head), Refusal):
+    if isinstance(head, ErrorResponse) or isinstance(framed := frame_response(method, head), ErrorResponse):
         return None
     body = response_body(framed.length)
     try:

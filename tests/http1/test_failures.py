@@ -206,7 +206,7 @@ async def test_a_connection_that_grew_old_while_idle_is_not_used(rigs, upstream)
     """The lifetime counts while a connection is idle, too."""
     rig = await rigs(endpoint(upstream), upstream=UpstreamOptions(lifetime=SOON))
     client, _ = await stale(rig, upstream)
-    await until(lambda: not any(link.usable for link in rig.upstream.pools[0]._links))
+    await until(lambda: not any(connection.usable for connection in rig.upstreams))
     await client.send(get(b"/new"))
     assert (await (await upstream.accept()).until()).startswith(b"GET /new ")
 

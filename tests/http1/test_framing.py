@@ -4,17 +4,17 @@ import pytest
 
 from ratelimitd.http1.framing import frame_request, frame_response, grants_websocket
 from ratelimitd.http1.heads import invalid_start, parse_request, parse_response, read_response
-from ratelimitd.http1.model import CHUNKED, UNTIL_CLOSE, Refusal, RequestHead
+from ratelimitd.http1.model import CHUNKED, UNTIL_CLOSE, ErrorResponse, RequestHead
 
 
 def judge(head):
     parsed = parse_request(head)
-    return parsed if isinstance(parsed, Refusal) else frame_request(parsed)
+    return parsed if isinstance(parsed, ErrorResponse) else frame_request(parsed)
 
 
 def answer(head, method=b"GET"):
     parsed = parse_response(head)
-    return parsed if isinstance(parsed, Refusal) else frame_response(method, parsed)
+    return parsed if isinstance(parsed, ErrorResponse) else frame_response(method, parsed)
 
 
 def head(*lines):
@@ -91,7 +91,7 @@ def test_doubtful_requests_are_refused(case):
     """Whatever could be read in two ways is refused: both CL+TE; differing CL; obs-fold, bare LF, NUL, CR, LF; Host."""
     status, request = REFUSED[case]
     judged = judge(request)
-    assert isinstance(judged, Refusal), judged
+    assert isinstance(judged, ErrorResponse), judged
     assert status == judged.status, judged
 
 
@@ -183,7 +183,7 @@ def test_a_101_must_be_the_switch_that_was_asked_for():
     right = parse_response(head(b"HTTP/1.1 101 X", b"Upgrade: websocket", b"Connection: upgrade"))
     wrong = parse_response(head(b"HTTP/1.1 101 X", b"Upgrade: h2c", b"Connection: upgrade"))
     assert [True, False] == [grants_websocket(each) for each in (right, wrong)]
-    assert isinstance(parse_response(head(b"HTTP/1.1 101 X", b"Upgrade: websocket")), Refusal)
+    assert isinstance(parse_response(head(b"HTTP/1.1 101 X", b"Upgrade: websocket")), ErrorResponse)
 
 
 BAD_RESPONSES = {
@@ -208,7 +208,7 @@ BAD_RESPONSES = {
 def test_doubtful_responses_are_refused(case):
     """A response that could be read in two ways is a 502."""
     judged = answer(BAD_RESPONSES[case])
-    assert isinstance(judged, Refusal), judged
+    assert isinstance(judged, ErrorResponse), judged
     assert 502 == judged.status
 
 

@@ -6,8 +6,9 @@ from hypothesis import strategies as st
 
 from ratelimitd.http1 import ServerOptions, UpstreamOptions, downstream, heads, upstream_connection
 from ratelimitd.http1.heads import invalid_start, read_request, read_response, take_request, take_response
-from ratelimitd.http1.model import Refusal
-from tests.http1.test_differential import SPICE, Clock, Gateway, mutated, responses
+from ratelimitd.http1.model import ErrorResponse
+from tests.http1.fakes import Gateway, Upstream
+from tests.http1.test_differential import SPICE, mutated, responses
 
 SMALL = ServerOptions(max_head=60, max_target=10, max_headers=2, max_body=5)
 """Bounds that generated heads exceed."""
@@ -22,20 +23,20 @@ def request_by_definition(data, options):
     end = data.find(b"\r\n\r\n") + 4
     if end < 4 or end > options.max_head:
         if len(data) > options.max_target and b"\r\n" not in data[: options.max_target + 32]:
-            return Refusal(414, "request target is too long")
+            return ErrorResponse(414, "request target is too long")
         if len(data) > options.max_head:
-            return Refusal(431, "request head is too long")
-        return Refusal(400, flaw) if (flaw := invalid_start(data)) else None
+            return ErrorResponse(431, "request head is too long")
+        return ErrorResponse(400, flaw) if (flaw := invalid_start(data)) else None
     read = read_request(data[:end])
-    if isinstance(read, Refusal):
+    if isinstance(read, ErrorResponse):
         return read
     head, framed = read
     if len(head.target) > options.max_target:
-        return Refusal(414, "request target is too long")
+        return ErrorResponse(414, "request target is too long")
     if len(head.headers) > options.max_headers:
-        return Refusal(431, "too many headers")
+        return ErrorResponse(431, "too many headers")
     if framed.length > options.max_body:
-        return Refusal(413, "request body is too large")
+        return ErrorResponse(413, "request body is too large")
     return head, framed, data[end:]
 
 
@@ -43,11 +44,11 @@ def response_by_definition(data, method, max_head):
     """The same for a response."""
     end = data.find(b"\r\n\r\n") + 4
     if end > max_head or (end < 4 and len(data) > max_head):
-        return Refusal(502, "response: head is too long")
+        return ErrorResponse(502, "response: head is too long")
     if end < 4:
-        return Refusal(502, f"response: {flaw}") if (flaw := invalid_start(data)) else None
+        return ErrorResponse(502, f"response: {flaw}") if (flaw := invalid_start(data)) else None
     read = read_response(method, data[:end])
-    return read if isinstance(read, Refusal) else (*read, data[end:])
+    return read if isinstance(read, ErrorResponse) else (*read, data[end:])
 
 
 @st.composite
@@ -94,55 +95,8 @@ def test_a_head_that_was_taken_leaves_nothing_for_the_next_one(pieces):
     """After a head was taken the bytes of earlier reads are gone, and the next head begins with what is behind it."""
     partial = bytearray()
     outcome = first(take_request(partial, piece, ServerOptions()) for piece in pieces)
-    if outcome is not None and not isinstance(outcome[1], Refusal):
+    if outcome is not None and not isinstance(outcome[1], ErrorResponse):
         assert bytearray() == partial
-
-
-class Requester:
-    """Notes what an upstream connection reports."""
-
-    def __init__(self):
-        self.reported = []
-
-    def interim(self, head):
-        self.reported.append(head)
-
-    def response(self, head, length):
-        self.reported.append((head, length))
-
-    def lost(self, refusal, *, unheard):
-        self.reported.append(refusal)
-
-    def data(self, piece):
-        pass
-
-    read = end = lambda self, *_: None
-
-
-class Home:
-    """As much of a pool as an upstream connection needs."""
-
-    options = UpstreamOptions()
-
-    def settle(self, link):
-        pass
-
-
-class Upstream:
-    """An upstream connection that waits for the response to a GET."""
-
-    def __init__(self):
-        self.requester = Requester()
-        self.connection = upstream_connection.Link(Home(), Clock())
-        self.connection.connection_made(Clock())
-        self.connection.begin(self.requester, b"GET", b"", websocket=False)
-        self.connection.complete()
-
-    def feed(self, data):
-        for at in range(0, len(data), len(upstream_connection._buffer)):
-            piece = data[at : at + len(upstream_connection._buffer)]
-            upstream_connection._buffer[: len(piece)] = piece
-            self.connection.buffer_updated(len(piece))
 
 
 def reported_by_definition(pieces):
@@ -150,14 +104,14 @@ def reported_by_definition(pieces):
     reported, pending = [], b""
     for piece in pieces:
         pending += piece
-        while (outcome := response_by_definition(pending, b"GET", Home.options.max_head)) is not None:
-            if isinstance(outcome, Refusal):
+        while (outcome := response_by_definition(pending, b"GET", UpstreamOptions().max_head)) is not None:
+            if isinstance(outcome, ErrorResponse):
                 return [*reported, outcome]
             head, framed, pending = outcome
             if head.status >= 200:
                 return [*reported, (head, framed.length)]
             if head.status == 101:
-                return [*reported, Refusal(502, "response: 101 that nobody asked for")]
+                return [*reported, ErrorResponse(502, "response: 101 that nobody asked for")]
             reported.append(head)
     return reported
 
@@ -170,12 +124,13 @@ interim = st.sampled_from([b"", b"", b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\
 def test_a_requester_hears_the_same_however_heads_are_split(pieces):
     """Interim heads, the final head and failures reach the requester in the same order, whatever the reads were."""
     upstream = Upstream()
+    upstream.ask()
     for piece in pieces:
         upstream.feed(piece)
-    heard = upstream.requester.reported
+    heard = upstream.reported
     expected = reported_by_definition(pieces)
     assert expected == heard[: len(expected)]
-    assert all(isinstance(surplus, Refusal) for surplus in heard[len(expected) :])  # of the body, if there is any
+    assert all(isinstance(surplus, ErrorResponse) for surplus in heard[len(expected) :])  # of the body, if there is any
 
 
 class Meter(bytearray):
@@ -266,20 +221,22 @@ def test_a_response_head_in_single_bytes_is_linear_work(meter, filled):
     """As for requests."""
     head = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n%b\r\n\r\n" % FILLED[filled](LONG - 500)
     upstream = Upstream()
+    upstream.ask()
     for at in range(len(head)):
         upstream.feed(head[at : at + 1])
-    assert [5] == [length for _, length in upstream.requester.reported]
+    assert [5] == [length for _, length in upstream.reported]
     assert meter.touched <= 16 * len(head)
 
 
 def test_a_head_in_one_read_is_not_held(meter):
     """The usual head, which one read brings, is neither appended to anything nor copied once more."""
     gateway, upstream = Gateway(), Upstream()
+    upstream.ask()
     request = b"GET /in-one-read HTTP/1.1\r\nHost: a\r\n\r\n"
     response = b"HTTP/1.1 200 In One Read\r\nContent-Length: 5\r\n\r\n"
     gateway.feed(request)
     upstream.feed(response)
-    assert (1, 1) == (len(gateway.asked), len(upstream.requester.reported))
+    assert (1, 1) == (len(gateway.asked), len(upstream.reported))
     assert len(request) + len(response) == meter.touched  # each is checked once
 
 

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from ratelimitd.http1 import UpstreamOptions
-from tests.http1.rig import OK, endpoint, get, until
+from tests.http1.rig import OK, endpoint, get, unsent, until
 
 ASK = get(
     b"/ws",
@@ -111,10 +111,9 @@ async def test_a_tunnel_goes_at_the_pace_of_who_reads(rig, upstream, side):
     slow.writer.transport.pause_reading()
     piece, count = b"x" * 65536, 400
     fast.writer.write(piece * count)
-    link, connection = next(iter(rig.upstream.pools[0]._links)), next(iter(rig.server._connections))
-    await until(lambda: link._paused if side == "client" else not connection._reading)
-    assert connection._transport.get_write_buffer_size() <= 64 * 1024
-    assert link._transport.get_write_buffer_size() <= 64 * 1024
+    await until(lambda: "paused" in repr(rig.upstreams) if side == "client" else "not reading" in repr(rig.downstream))
+    assert unsent(*rig.downstream) <= 64 * 1024
+    assert unsent(*rig.upstreams) <= 64 * 1024
     slow.writer.transport.resume_reading()
     assert count * len(piece) == len(await slow.exactly(count * len(piece)))
 

@@ -1,0 +1,191 @@
+"""Which timeout applies in which state, as a table; and what restarts a deadline, on a clock of the test's own."""
+
+from math import inf
+
+import pytest
+
+from ratelimitd.http1 import ServerOptions, UpstreamOptions
+from ratelimitd.http1.lifecycle import BUSY, CLOSING, HEAD, LINGER, LINGERING, TUNNEL, client_timeout, upstream_timeout
+from tests.http1.fakes import Gateway, Upstream
+
+SERVER = ServerOptions(head_timeout=10, body_timeout=30, idle_timeout=75, send_timeout=60)
+UPSTREAM = UpstreamOptions(response_timeout=61, read_timeout=300, tunnel_timeout=301, idle_timeout=4)
+NEVER = inf
+
+BLOCKED, SERVED, BEGUN, RECEIVING = "blocked", "served", "begun", "receiving"
+CLIENTS = {
+    (HEAD, ()): SERVER.head_timeout,  # a new connection
+    (HEAD, (BEGUN,)): SERVER.head_timeout,
+    (HEAD, (SERVED,)): SERVER.idle_timeout,
+    (HEAD, (SERVED, BEGUN)): SERVER.head_timeout,
+    (BUSY, (SERVED,)): NEVER,  # the answer is not there yet, or delivery of the body is paused
+    (BUSY, (SERVED, RECEIVING)): SERVER.body_timeout,
+    (TUNNEL, (SERVED,)): NEVER,
+    (TUNNEL, (SERVED, RECEIVING)): NEVER,
+    (LINGERING, (SERVED,)): LINGER,
+    (LINGERING, ()): LINGER,
+    (CLOSING, ()): SERVER.send_timeout,
+    (CLOSING, (SERVED,)): SERVER.send_timeout,
+    **{
+        (phase, (BLOCKED, SERVED, *more)): SERVER.send_timeout
+        for phase in (HEAD, BUSY, TUNNEL, LINGERING, CLOSING)
+        for more in ((), (RECEIVING,))
+    },
+}
+UPSTREAMS = {
+    ("idle",): UPSTREAM.idle_timeout,
+    ("idle", "receiving"): UPSTREAM.idle_timeout,  # the response before is complete
+    (): UPSTREAM.response_timeout,
+    ("receiving",): UPSTREAM.read_timeout,
+    ("tunnel",): UPSTREAM.tunnel_timeout,
+    ("paused",): NEVER,
+    ("paused", "receiving"): NEVER,
+    ("paused", "tunnel"): NEVER,
+}
+
+
+@pytest.mark.parametrize(("phase", "state"), CLIENTS)
+def test_a_client_has_the_timeout_of_its_state(phase, state):
+    """Every state of a client's connection has one timeout; a client that does not read has the same one in all."""
+    flags = [name in state for name in (BLOCKED, SERVED, BEGUN, RECEIVING)]
+    assert CLIENTS[phase, state] == client_timeout(SERVER, phase, *flags)
+
+
+@pytest.mark.parametrize("state", UPSTREAMS)
+def test_an_upstream_has_the_timeout_of_its_state(state):
+    """Every state of an upstream connection has one timeout; none while the client is the one that is waited for."""
+    flags = [name in state for name in ("idle", "paused", "tunnel", "receiving")]
+    assert UPSTREAMS[state] == upstream_timeout(UPSTREAM, *flags)
+
+
+CHUNKED = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+RESPONSE = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n"
+
+
+def blocks(end):
+    """The client does not read, and the write buffer is full."""
+    end.clock.unsent = 50_000
+    end.connection.pause_writing()
+
+
+def takes(end):
+    """The client reads a byte."""
+    end.clock.unsent -= 1
+
+
+def reads(end):
+    """The client reads again."""
+    end.clock.unsent = 1000
+    end.connection.resume_writing()
+
+
+def expires(end):
+    """The deadline passes."""
+    end.clock.now = end.connection.deadline
+    end.connection.expire(end.clock.now)
+
+
+def left(end, *steps):
+    """The seconds to the deadline after each step, all a second apart: bytes that the other end sends, or a call."""
+    seconds = []
+    for step in steps:
+        end.clock.now += 1
+        if callable(step):
+            step(end)
+        else:
+            end.feed(step)
+        seconds.append(end.connection.deadline - end.clock.now)
+    return seconds
+
+
+def test_a_head_has_its_time_from_its_first_byte():
+    """The first byte starts the time of a head, also on a new connection; no other byte extends it."""
+    assert [10, 9, 8] == left(Gateway(SERVER), b"G", b"E", b"T")
+    assert [75, 10, 9] == left(Gateway(SERVER), GET, b"G", b"E")
+
+
+def test_each_request_restarts_the_idle_time():
+    """Also where several requests come in one read."""
+    assert [75, 75, 75] == left(Gateway(SERVER), GET, GET * 3, GET)
+
+
+def test_a_body_has_its_time_from_each_piece():
+    """Data of a body restarts its time; the framing of chunks alone does not."""
+    pieces = [b"5\r\nab", b"c", b"de\r\n", b"1", b"\r\n", b"x", b"\r\n0\r\n\r\n"]
+    assert [30, 30, 30, 30, 29, 28, 30, 75] == left(Gateway(SERVER), CHUNKED, *pieces)
+
+
+def test_a_paused_body_has_no_time():
+    """A sink that takes no more is not the client's delay; the time starts anew when it takes more."""
+    steps = [lambda end, paused=paused: end.connection.pause_body(paused=paused) for paused in (True, False)]
+    assert [30, NEVER, 30] == left(Gateway(SERVER), CHUNKED, *steps)
+
+
+def test_a_client_that_does_not_read_is_not_helped_by_what_it_sends():
+    """Only what it reads extends the time of a client that does not read; then it has the time of its state again."""
+    assert [30, 60, 59, 58, 30] == left(Gateway(SERVER), CHUNKED, blocks, b"5\r\nab", b"cde", reads)
+    assert [75, 60, 75] == left(Gateway(SERVER), GET, blocks, reads)
+
+
+def test_a_client_has_the_time_to_read_as_long_as_it_reads_something():
+    """At the deadline a client that took a byte has as long again; one that took none is cut off."""
+    gateway = Gateway(SERVER)
+    assert [75, 60, 59, 60] == left(gateway, GET, blocks, takes, expires)
+    assert not gateway.clock.aborted
+    left(gateway, expires)
+    assert gateway.clock.aborted
+
+
+def test_a_client_that_ends_has_its_time_from_the_end():
+    """A rejected request leaves the client a short time to read the answer; an idle connection that ends, to close."""
+    assert [LINGER] == left(Gateway(SERVER), b"\0")
+    assert [75, 60] == left(Gateway(SERVER), GET, lambda gateway: gateway.connection.leave())
+
+
+def asks(upstream):
+    """Another request is sent."""
+    upstream.ask()
+
+
+def pauses(upstream):
+    """The client does not read."""
+    upstream.connection.pause(paused=True)
+
+
+def resumes(upstream):
+    """The client reads again."""
+    upstream.connection.pause(paused=False)
+
+
+def test_a_response_has_its_time_from_the_end_of_the_request():
+    """Bytes of its head, and interim heads, do not extend it."""
+    upstream = Upstream(UPSTREAM)
+    assert [61, 60, 59, 58] == left(upstream, asks, b"HTTP/1.1 103 Early\r\n", b"\r\nHTTP/1.1 2", b"00 OK\r\n")
+    assert [61] == left(upstream, lambda end: end.connection.send(b"more of the request"))
+
+
+def test_a_response_body_has_its_time_from_each_read():
+    """Each read restarts it; after the last one the connection is idle, until the next request."""
+    assert [61, 300, 300, 4, 3, 61] == left(Upstream(UPSTREAM), asks, RESPONSE, b"o", b"k", lambda _: None, asks)
+
+
+def test_an_upstream_has_no_deadline_while_the_client_does_not_read():
+    """It starts anew when the client reads again, and is not set by what is sent meanwhile."""
+    upstream = Upstream(UPSTREAM)
+    steps = [asks, RESPONSE, pauses, lambda end: end.connection.send(b"more of the request"), resumes]
+    assert [61, 300, NEVER, NEVER, 300] == left(upstream, *steps)
+
+
+def test_a_connection_shows_its_state():
+    """What a debugger or a failed test prints of a connection: its phase, what holds it up, and what is not sent."""
+    gateway, upstream = Gateway(SERVER), Upstream(UPSTREAM)
+    assert "<DownstreamConnection : HEAD, 0 unsent>" == repr(gateway.connection)
+    left(gateway, b"G")
+    assert "<DownstreamConnection : HEAD, partial head, 0 unsent>" == repr(gateway.connection)
+    left(gateway, GET[1:], blocks)
+    assert "<DownstreamConnection : HEAD, blocked, 50000 unsent>" == repr(gateway.connection)
+    left(upstream, asks, pauses)
+    assert "<UpstreamConnection: in use, paused, 0 unsent>" == repr(upstream.connection)
+    left(upstream, resumes, RESPONSE + b"ok")
+    assert "<UpstreamConnection: idle, 0 unsent>" == repr(upstream.connection)
