@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from ratelimitd.config.problems import Notes
 from ratelimitd.config.readers import WrongValueError, text
 from ratelimitd.config.yaml_nodes import YamlList, YamlMap, YamlNode, YamlScalar, resolve
-from ratelimitd.http1.model import Endpoint
+from ratelimitd.http1 import Endpoint
 
 _PORTS: Final = {"http": 80, "https": 443}
 _TOKEN: Final = re.compile(r":?[!#$%&'*+.^_`|~0-9A-Za-z-]+")

@@ -22,9 +22,7 @@ from ratelimitd.config.readers import (
     text,
 )
 from ratelimitd.config.yaml_nodes import YamlError, YamlList, YamlMap, YamlNode, YamlScalar, load_yaml
-from ratelimitd.http1.balance import BalanceOptions
-from ratelimitd.http1.circuit_breaker import BreakerOptions
-from ratelimitd.http1.options import ServerOptions, UpstreamOptions
+from ratelimitd.http1 import BalanceOptions, BreakerOptions, ServerOptions, UpstreamOptions
 from ratelimitd.policy import Domain, Policy, PolicyError, PolicyErrors
 
 from .fields import cidr, endpoint, host, method

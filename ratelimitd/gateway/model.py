@@ -3,8 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
-from ratelimitd.http1.model import Endpoint
-from ratelimitd.http1.options import ServerOptions, UpstreamOptions
+from ratelimitd.http1 import Endpoint, ServerOptions, UpstreamOptions
 from ratelimitd.policy import Unit
 
 RATE_LIMITED: Final = 429

@@ -14,7 +14,7 @@ from .client import (
 from .collector import read_body
 from .deadlines import Sweeper
 from .exchange import Exchange
-from .headers import to_upstream
+from .headers import PSEUDONYM, to_upstream
 from .model import Endpoint, ErrorResponse, Headers, Peer, Request, Summary
 from .options import ServerOptions, UpstreamOptions
 from .owner import Handler
@@ -23,6 +23,7 @@ from .streamed import stream
 from .upstream import Upstream
 
 __all__ = [
+    "PSEUDONYM",
     "BalanceOptions",
     "BreakerOptions",
     "ConnectError",

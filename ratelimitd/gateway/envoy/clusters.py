@@ -42,9 +42,7 @@ from envoy_data_plane.google.protobuf import Any
 
 from ratelimitd.config.values import UINT32_MAX
 from ratelimitd.gateway.model import Backend
-from ratelimitd.http1.balance import BalanceOptions
-from ratelimitd.http1.model import Endpoint
-from ratelimitd.http1.options import UpstreamOptions
+from ratelimitd.http1 import BalanceOptions, Endpoint, UpstreamOptions
 
 CONNECT_SERVICE: Final = 1.0
 """Seconds to connect to the rate limit service, which is near; connecting is no part of a request's wait for it."""

@@ -5,7 +5,7 @@ from typing import Final
 
 from ratelimitd.gateway.model import Admin, Gateway
 from ratelimitd.gateway.routing import API_KEY, key_headers
-from ratelimitd.http1.options import ServerOptions, UpstreamOptions
+from ratelimitd.http1 import ServerOptions, UpstreamOptions
 from ratelimitd.policy import Domain, Node, OnStoreFailure
 
 from .clusters import AUTHORITIES, HEAD_MAX

@@ -38,8 +38,7 @@ from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
 from envoy_data_plane.google.protobuf import Any
 
 from ratelimitd.gateway.model import Gateway, Tls
-from ratelimitd.http1.headers import PSEUDONYM
-from ratelimitd.http1.options import ServerOptions
+from ratelimitd.http1 import PSEUDONYM, ServerOptions
 
 from .clusters import address, head_kib
 from .ratelimit import Service, filters, reply

@@ -22,7 +22,7 @@ from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher, StringMatcher
 from envoy_data_plane.google.protobuf import Any as Packed
 
 from ratelimitd.gateway import model
-from ratelimitd.http1.options import UpstreamOptions
+from ratelimitd.http1 import UpstreamOptions
 
 from .ratelimit import FILTER
 
