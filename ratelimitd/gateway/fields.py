@@ -20,7 +20,7 @@ def header_name(notes: Notes, node: YamlNode) -> bytes:
     """Read a header's name, or Envoy's :path, :method, :authority and :scheme, to lower case."""
     name = text(notes, node)
     if not _TOKEN.fullmatch(name) or (name[0] == ":" and name not in (":path", ":method", ":authority", ":scheme")):
-        raise WrongValueError("the name of a header, or one of :path, :method, :authority, :scheme")
+        raise WrongValueError("a header name, or one of :path, :method, :authority, :scheme")
     return name.lower().encode()
 
 
@@ -28,7 +28,7 @@ def method(notes: Notes, node: YamlNode) -> bytes:
     """Read a method. They are told apart by case (RFC 9110, 9.1), and all that are known are in capitals."""
     name = text(notes, node)
     if not _METHOD.fullmatch(name) or name != name.upper():
-        raise WrongValueError("a method in capitals, such as GET")
+        raise WrongValueError("a method in upper case, such as GET")
     return name.encode()
 
 
@@ -64,7 +64,7 @@ def endpoint(notes: Notes, node: YamlNode) -> Endpoint:
     return Endpoint(url.hostname, port or _PORTS[url.scheme], url.scheme == "https")
 
 
-_URL: Final = "a URL of scheme, host and port, such as http://localhost:8081: a request's own path goes on as it is"
+_URL: Final = "a URL of scheme, host and port, such as http://localhost:8081; requests keep their own path"
 
 
 _TEXTS: Final = frozenset(

@@ -100,10 +100,11 @@ def domain_of(gateway: Gateway, policy: Policy) -> Domain:
     names = ", ".join(sorted(name.decode(errors="replace") for name in policy.domains)) or "none"
     if gateway.domain:
         domain = policy.domains.get(gateway.domain)
-        wrong = f"'domain' is none of its policies' ({names}): write one of them"
+        wrong = f"'domain' is not defined by the policies ({names})"
     else:
         domain = next(iter(policy.domains.values())) if len(policy.domains) == 1 else None
-        wrong = f"its policies have not one domain ({names}): write which one counts as 'domain'"
+        several = f"the policies define several domains ({names}); set 'domain' to one of them"
+        wrong = several if policy.domains else "the policies define no domain"
     if domain is None:
         raise PolicyErrors([PolicyError(gateway.file, 1, wrong)])
     return domain
@@ -176,7 +177,7 @@ def _backend(found: MapFound) -> Backend:
     fields = found.fields
     kind = found.only_one("url", "endpoints")
     if kind is None and found.sound:
-        found.error("needs 'url', or 'endpoints' with several")
+        found.error("needs 'url', or 'endpoints' for several URLs")
     endpoints = (fields.pop("url"),) if "url" in fields else fields.pop("endpoints", ())
     fields.pop("endpoints", None)
     return Backend(endpoints, UpstreamOptions()._replace(**fields))
@@ -209,7 +210,7 @@ class UpstreamsReader:
         for key, value in node.pairs:
             name = key.text if isinstance(key, YamlScalar) else ""
             if not name or name in upstreams:
-                notes.error(key.line, "an upstream needs a name of its own")
+                notes.error(key.line, "the name of an upstream must be unique and not empty")
             upstreams[name] = replace(self.item, what=f"upstream '{name}'")(notes, value)
         return upstreams
 
@@ -220,9 +221,9 @@ def _path(notes: Notes, node: YamlNode) -> str:
     try:
         normal = normalise(path.encode()).decode()
     except PathError as error:
-        raise WrongValueError(f"a path that a request can have ({error})") from None
+        raise WrongValueError(f"a valid path ({error})") from None
     if normal != path:
-        raise WrongValueError(f"a path as it is after normalisation: write {normal}")
+        raise WrongValueError(f"a normalized path: write {normal}")
     return path
 
 
@@ -258,7 +259,7 @@ def _policies(_notes: Notes, node: YamlNode) -> str:
         return node.text
     items = node.items if isinstance(node, YamlList) else [node]
     if not items or not all(isinstance(item, YamlMap) for item in items):
-        raise WrongValueError("a policy, a list of policies, or the name of their file or folder")
+        raise WrongValueError("a policy, a list of policies, or the path of a file or folder")
     return ""
 
 

@@ -38,7 +38,7 @@ class Target(NamedTuple):
 def target(path: bytes, query: bytes | None = None) -> Target:
     """Normalise the path of a target in origin form. Raises PathError."""
     if query is not None and _REFUSED_IN_QUERY.search(query):
-        raise PathError("the query holds a character that a URL must escape")
+        raise PathError("the query contains a character that must be percent-encoded")
     return Target(normalise(path), query)
 
 
@@ -49,10 +49,10 @@ def normalise(path: bytes) -> bytes:
     if _CARE.search(path) is None:
         return path
     if _REFUSED.search(path):
-        raise PathError("the path holds a backslash, or a character that a URL must escape")
+        raise PathError("the path contains a backslash, or a character that must be percent-encoded")
     segments = _ESCAPE.sub(_escaped, path).split(b"/")[1:]
     if any(segment.startswith(_DOTS_AND_MORE) for segment in segments):
-        raise PathError("the path holds a dot segment with parameters")
+        raise PathError("the path contains a dot segment with parameters")
     kept: list[bytes] = []
     for segment in segments:
         if segment == b"..":
@@ -67,10 +67,10 @@ def normalise(path: bytes) -> bytes:
 def _escaped(found: re.Match[bytes]) -> bytes:
     """Decode what needs no escape, escape what needs one, and leave any other escape as it is written."""
     if found[0] == b"%":
-        raise PathError("the path holds a percent sign that escapes nothing")
+        raise PathError("the path contains a percent sign without two hex digits")
     if found[1] is None:
         return b"%%%02X" % found[0][0]
     character = int(found[1], 16)
     if character in _REFUSED_ESCAPES:
-        raise PathError("the path holds an escaped slash, backslash or NUL")
+        raise PathError("the path contains an escaped slash, backslash or NUL")
     return bytes((character,)) if character in _UNRESERVED else found[0]

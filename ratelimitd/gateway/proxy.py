@@ -28,17 +28,17 @@ _SANE_ID: Final = re.compile(rb"[A-Za-z0-9._:+/=@-]{1,128}")
 """A request id we pass on: what UUIDs, trace ids and their like are made of, and nothing that breaks a log."""
 
 ERRORS: Final[Mapping[int, tuple[str, str]]] = {
-    400: ("bad_request", "the request is not one this gateway passes on"),
-    404: ("not_found", "no route for this request"),
-    405: ("method_not_allowed", "this method is not passed on"),
-    408: ("request_timeout", "the request took too long"),
+    400: ("bad_request", "the request is malformed or ambiguous"),
+    404: ("not_found", "no route matches the request"),
+    405: ("method_not_allowed", "the method is not supported"),
+    408: ("request_timeout", "the request was not received in time"),
     413: ("body_too_large", "the request body is too large"),
     414: ("uri_too_long", "the request target is too long"),
     429: ("rate_limited", "rate limit exceeded"),
     431: ("headers_too_large", "the request headers are too large"),
-    502: ("bad_gateway", "the upstream gave no valid answer"),
+    502: ("bad_gateway", "the upstream did not send a valid response"),
     503: ("unavailable", "the service is unavailable, try again later"),
-    504: ("gateway_timeout", "the upstream took too long"),
+    504: ("gateway_timeout", "the upstream did not respond in time"),
 }
 """What a body says, by its status: the error's name, and its message."""
 
@@ -154,7 +154,7 @@ class Passage:
             engine.decide((ask,), time.time_ns() // 1000, partial(self._decided, live, routed), self._failed)
 
     def _failed(self, _: Any, error: Exception) -> None:
-        log.error("a request met a fault of ours", exc_info=error)
+        log.error("unhandled error while deciding a request", exc_info=error)
         self._undecided()
 
     def _undecided(self) -> None:

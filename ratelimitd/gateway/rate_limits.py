@@ -238,7 +238,7 @@ class ActionReader:
             return EnvoyOnly(kind)
         if kind not in ACTIONS:
             known = ", ".join(self.keys if self.for_envoy else ACTIONS)
-            notes.error(name.line, f"unknown action '{kind[:50]}': there are {known}")
+            notes.error(name.line, f"unknown action '{kind[:50]}': must be one of {known}")
             return None
         action: Action | None = ACTIONS[kind](notes, value)
         return action
@@ -246,7 +246,7 @@ class ActionReader:
 
 def _only_envoy(notes: Notes, line: int, what: str, *, for_envoy: bool) -> None:
     if not for_envoy:
-        notes.error(line, f"'{what}' is something only Envoy can do: leave it out, or use Envoy before this file")
+        notes.error(line, f"'{what}' is supported only by Envoy: remove it, or run Envoy with this file")
 
 
 def _hits(found: MapFound, *, for_envoy: bool) -> Fields:

@@ -102,7 +102,9 @@ def _limit(gateway: model.Gateway, route: model.Route, limit: model.RateLimit) -
         return RateLimit.from_dict(written)
     except Exception as error:  # noqa: BLE001 - the library refuses what is not Envoy's with whatever it runs into
         reason = error.args[0] if error.args else error
-        raise EnvoyError(f"{gateway.file}: rate_limits of route '{route.name}' are not Envoy's: {reason}") from None
+        raise EnvoyError(
+            f"{gateway.file}: rate_limits of route '{route.name}' are not valid in Envoy: {reason}"
+        ) from None
 
 
 def _types(value: Any) -> Iterator[str]:
