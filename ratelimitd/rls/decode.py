@@ -34,14 +34,14 @@ def decode(body: bytes, bounds: Bounds) -> Request:
     if not descriptors:
         raise RequestError("rate limit descriptor list must not be empty")
     if len(descriptors) > bounds.descriptors:
-        raise RequestError(f"{len(descriptors)} descriptors are more than MAX_DESCRIPTORS={bounds.descriptors}")
+        raise RequestError(f"{len(descriptors)} descriptors exceed MAX_DESCRIPTORS={bounds.descriptors}")
     decoded = tuple([_descriptor(each, bounds) for each in descriptors])
     return Request(request.domain, decoded, request.hits_addend)
 
 
 def _descriptor(wire: Any, bounds: Bounds) -> Descriptor:
     if len(wire.entries) > bounds.entries:
-        raise RequestError(f"{len(wire.entries)} entries in one descriptor are more than MAX_ENTRIES={bounds.entries}")
+        raise RequestError(f"{len(wire.entries)} entries in one descriptor exceed MAX_ENTRIES={bounds.entries}")
     entries = tuple([(entry.key, entry.value) for entry in wire.entries])
     override = hits = None
     if wire.HasField("limit"):

@@ -103,7 +103,7 @@ class RateLimitService:
     def _unknown_domain(self, plan: Plan) -> None:
         domain = plan.request.domain.decode(errors="replace")
         if self._tallies.unknown_domain(domain, len(plan.request.descriptors)):
-            log.warning("unknown domain, every request for it passes", domain=domain)
+            log.warning("unknown domain; its requests are not limited", domain=domain)
 
     def _answer(self, ask: Ask, answer: Answer) -> None:
         if self._listener is not None:
@@ -121,5 +121,5 @@ class RateLimitService:
         elif isinstance(error, NoPolicyError):
             call.fail(GrpcStatus.UNAVAILABLE, NOT_LOADED)
         else:
-            log.error("a call met a fault of ours", exc_info=error)
+            log.error("unhandled error while deciding a request", exc_info=error)
             call.fail(GrpcStatus.UNAVAILABLE, "internal error")
