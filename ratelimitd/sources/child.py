@@ -18,7 +18,7 @@ from .frames import LENGTH, End, Frame, Job, Problems, Remarks, pack, unpack
 
 _T = TypeVar("_T")
 
-NO_DOMAIN: Final = "no policy here: no domain is known, so every request passes"
+NO_DOMAIN: Final = "no policy found: no domain is defined, so no request is limited"
 
 
 def main(stdin: BinaryIO, stdout: BinaryIO) -> None:

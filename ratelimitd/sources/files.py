@@ -158,7 +158,7 @@ def tiers_beside(source: Source) -> "Beside":
         files = list_files(source)
         policy = next((path for name, path in files if name == file), None)
         if policy is None or named not in _tiers_files(policy, _stamp(policy)):
-            raise OSError(0, "write its name behind 'tiers_file:' on the same line, or changes of it are not noticed")
+            raise OSError(0, "write its name after 'tiers_file:' on the same line, or changes to it are not detected")
         path = policy.parent / named
         listed = {os.path.realpath(path): name for name, path in files}
         return listed.get(os.path.realpath(path), str(path)), read_file(path)
@@ -251,7 +251,7 @@ def _content(path: str | Path, left: int) -> bytes:
         return read_regular(path, left)
     except OSError as error:
         if error.errno == errno.EFBIG:
-            raise OSError(errno.EFBIG, f"the policy files together are larger than {BYTES_MAX >> 20} MiB") from None
+            raise OSError(errno.EFBIG, f"the policy files together exceed {BYTES_MAX >> 20} MiB") from None
         raise
 
 

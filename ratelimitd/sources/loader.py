@@ -170,7 +170,8 @@ async def _child(job: Job) -> AsyncIterator[asyncio.StreamReader]:
                 yield stream
         except asyncio.IncompleteReadError:
             code = await asyncio.to_thread(child.wait)
-            raise _ChildError(f"the child that parses died: {_last_words(said) or f'exit code {code}'}") from None
+            reason = _last_words(said) or f"exit code {code}"
+            raise _ChildError(f"the parser process exited unexpectedly: {reason}") from None
         finally:
             child.kill()
             await asyncio.to_thread(child.wait)
@@ -208,6 +209,6 @@ def _last_words(said: BinaryIO) -> str:
 async def _frame(stream: asyncio.StreamReader) -> Frame:
     (size,) = LENGTH.unpack(await stream.readexactly(LENGTH.size))
     if size > FRAME_MAX:
-        raise _ChildError(f"a frame of {size} bytes is more than {FRAME_MAX}")
+        raise _ChildError(f"a frame of {size} bytes exceeds the maximum of {FRAME_MAX}")
     frame: Frame = unpack(await stream.readexactly(size))
     return frame

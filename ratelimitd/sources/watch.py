@@ -52,7 +52,7 @@ class Watch:
             try:
                 await self._reload()
             except Exception:
-                log.exception("a reload failed; the policy in use stays")
+                log.exception("reload failed; the active policy stays in effect")
 
     async def _settled(self, state: Signature) -> Signature:
         """Look until two looks agree: an editor or a copy may be halfway through."""

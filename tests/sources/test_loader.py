@@ -165,10 +165,10 @@ async def test_no_domain_is_a_warning_with_the_real_path(tmp_path):
 @pytest.mark.parametrize(
     ("program", "words"),
     [
-        ("import sys; sys.exit('out of luck')", "died: out of luck"),
-        ("import os; os.kill(os.getpid(), 9)", "died: exit code -9"),
-        ("import sys; sys.stdout.buffer.write(b'\\xff\\xff\\xff\\xff')", "more than"),
-        ("import sys; sys.stdout.buffer.write(b'\\0\\0\\0\\x09halfway')", "died: exit code 0"),
+        ("import sys; sys.exit('out of luck')", "unexpectedly: out of luck"),
+        ("import os; os.kill(os.getpid(), 9)", "unexpectedly: exit code -9"),
+        ("import sys; sys.stdout.buffer.write(b'\\xff\\xff\\xff\\xff')", "exceeds the maximum"),
+        ("import sys; sys.stdout.buffer.write(b'\\0\\0\\0\\x09halfway')", "unexpectedly: exit code 0"),
     ],
 )
 async def test_a_child_that_dies_is_an_error(tmp_path, child, program, words):
