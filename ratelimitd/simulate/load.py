@@ -73,7 +73,7 @@ def from_lines(lines: Iterable[str | bytes]) -> list[Event]:
 def _count(rate: float, seconds: float) -> int:
     count = math.ceil(rate * seconds - 1e-9)
     if count > EVENTS_MAX:
-        raise LoadError(f"{count} requests are more than {EVENTS_MAX}: simulate a shorter time or a lower rate")
+        raise LoadError(f"{count} requests exceed the maximum of {EVENTS_MAX}: simulate a shorter time or a lower rate")
     return count
 
 
@@ -92,13 +92,13 @@ def _event(value: Any) -> Event:
         raise LoadError('descriptors must be a list with at least one object: [{"key": "value"}]')
     hits = value.get("hits")
     if hits is not None and (isinstance(hits, bool) or not isinstance(hits, int) or not 0 <= hits <= HITS_MAX):
-        raise LoadError(f"hits must be a whole number from 0 to {HITS_MAX}")
+        raise LoadError(f"hits must be an integer from 0 to {HITS_MAX}")
     return Event(_time(value.get("time")), _descriptors([_entries(each) for each in descriptors], hits))
 
 
 def _entries(value: Any) -> Entries:
     if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
-        raise LoadError('a descriptor must be an object of texts: {"key": "value"}')
+        raise LoadError('a descriptor must be an object with string values: {"key": "value"}')
     return tuple(
         (key.encode(errors="surrogatepass"), text.encode(errors="surrogatepass")) for key, text in value.items()
     )
@@ -107,7 +107,9 @@ def _entries(value: Any) -> Entries:
 def _time(value: Any) -> int:
     seconds = _moment(value) if isinstance(value, str) else value
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds < YEAR_2100:
-        raise LoadError('time must be seconds from 0 on, or RFC 3339 as "2026-01-31T12:00:00Z", before the year 2100')
+        raise LoadError(
+            'time must be seconds, at least 0, or RFC 3339 such as "2026-01-31T12:00:00Z", before the year 2100'
+        )
     return round(seconds * SECOND)
 
 
@@ -117,5 +119,5 @@ def _moment(value: str) -> float:
     except ValueError as error:
         raise LoadError(f'time {value!r} is not RFC 3339: write "2026-01-31T12:00:00Z"') from error
     if moment.tzinfo is None:
-        raise LoadError(f"time {value!r} has no zone: add Z")
+        raise LoadError(f"time {value!r} has no time zone: add Z")
     return moment.timestamp()

@@ -32,7 +32,7 @@ def plot(runs: Sequence[Run], file: Path) -> None:
     for axes, run in zip(panels, runs, strict=True):
         _panel(axes, run, step, scale)
     panels[-1].set_xlabel(f"{unit} after the first request", color=INK)
-    figure.supylabel(f"requests each {step / SECOND:g} s", fontsize="medium", color=INK)
+    figure.supylabel(f"requests per {step / SECOND:g} s", fontsize="medium", color=INK)
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper right", ncols=2, frameon=False, labelcolor=INK)
     figure.savefig(file, format="png")

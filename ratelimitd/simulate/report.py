@@ -57,7 +57,7 @@ def buckets(run: Run, step: int) -> list[Bucket]:
 def table(runs: Sequence[Run]) -> Table:
     """Return a table with a row for each stretch of time, a pair of columns for each run, and the totals below."""
     step = step_of(runs)
-    made = Table(title=f"requests each {_length(step)}", show_footer=True, box=SIMPLE)
+    made = Table(title=f"requests per {_length(step)}", show_footer=True, box=SIMPLE)
     made.add_column("from", justify="right", vertical="bottom", footer="total")
     for run in runs:
         name, over = run.name.replace("_", "\n"), run.over

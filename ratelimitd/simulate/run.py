@@ -53,7 +53,7 @@ def run(name: str, policy: Policy, domain: bytes, events: Iterable[Event]) -> Ru
     """Decide every event at its own time. Raises SimulationError for a domain the policy does not have."""
     if domain not in policy.domains:
         known = ", ".join(sorted(each.decode(errors="replace") for each in policy.domains)) or "none"
-        raise SimulationError(f"no domain '{domain.decode(errors='replace')}' in the policy, which has: {known}")
+        raise SimulationError(f"domain '{domain.decode(errors='replace')}' is not defined by the policy ({known})")
     engine = Engine(MemoryStore(STORE_BYTES), _Counts())
     engine.planner = Planner(policy, key_maker(b"", safe=True), Tallies(), PlanOptions())
     request = partial(Request, domain)
@@ -64,7 +64,7 @@ def run(name: str, policy: Policy, domain: bytes, events: Iterable[Event]) -> Ru
     def answered(ask: Ask, answer: Answer) -> None:
         nonlocal unmatched
         if answer.failure is not None:
-            raise SimulationError(f"the counters failed: {answer.failure.message}")
+            raise SimulationError(f"the counter store failed: {answer.failure.message}")
         limited.append(answer.over)
         unmatched += all(item.match is None for item in ask.plan.items)
 
