@@ -1,4 +1,4 @@
-"""From request bytes to the core's ``Request``."""
+"""Decoding of request bytes to ``limiter.Request``."""
 
 from typing import Any, NamedTuple
 
@@ -12,11 +12,11 @@ _Request = message("ratelimitd.wire.v1.RateLimitRequest")
 
 
 class RequestError(ValueError):
-    """The request cannot be decided; INVALID_ARGUMENT at the edge. The text is upstream's where upstream has one."""
+    """An invalid request; the caller gets INVALID_ARGUMENT. The text is envoyproxy/ratelimit's if it has one."""
 
 
 class Bounds(NamedTuple):
-    """More than this of anything in a request is an error (MAX_DESCRIPTORS, MAX_ENTRIES)."""
+    """Maximum numbers of descriptors in a request and of entries in a descriptor (MAX_DESCRIPTORS, MAX_ENTRIES)."""
 
     descriptors: int = 64
     entries: int = 32
@@ -52,5 +52,5 @@ def _descriptor(wire: Any, bounds: Bounds) -> Descriptor:
 
 
 def _unit(number: int) -> Unit:
-    """``envoy.type.v3.RateLimitUnit``, whose numbers are those of ours; an unknown one is UNKNOWN."""
+    """Convert ``envoy.type.v3.RateLimitUnit``, which has the same numbers; unknown numbers become UNKNOWN."""
     return Unit(number) if 0 <= number <= Unit.YEAR else Unit.UNKNOWN
