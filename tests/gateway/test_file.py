@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ratelimitd.gateway.file import BALANCE, BREAKER, CONNECTIONS, LIMITS, domain_of, read_gateway
-from ratelimitd.gateway.model import Admin, Backend, EnvoyOnly, Gateway, Tls
+from ratelimitd.gateway.model import Admin, Backend, EnvoyOnly, Gateway, ListenerTls
 from ratelimitd.http1.balance import BalanceOptions
 from ratelimitd.http1.circuit_breaker import BreakerOptions
 from ratelimitd.http1.options import ServerOptions, UpstreamOptions
@@ -76,7 +76,7 @@ def test_a_file_says_all_of_it():
     assert (options.connect_timeout, options.breaker.error_rate, options.balance.eject_for) == (1.0, 0.2, 5.0)
     assert (made.limits.max_body, made.limits.head_timeout, made.limits.max_headers) == (1 << 20, 5.0, 50)
     assert made.trusted_proxies == ("10.0.0.0/8", "::1/128")
-    assert (made.tls, made.admin, made.rate_limited_status) == (Tls("c.pem", "k.pem"), Admin("/-"), 503)
+    assert (made.tls, made.admin, made.rate_limited_status) == (ListenerTls("c.pem", "k.pem"), Admin("/-"), 503)
     assert (made.domain, made.name, made.policies) == (b"d", "edge", "policies")
     assert (made.routes[0].timeout, made.routes[0].name) == (1.5, "r")
     assert isinstance(made.upstreams["b"], Backend)

@@ -1,4 +1,4 @@
-"""Where Envoy with a bootstrap of ours does something else than ``ratelimitd proxy``: told, never dropped silently."""
+"""Differences between Envoy with a generated bootstrap and ``ratelimitd proxy``. Each is reported, none is silent."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -8,9 +8,9 @@ from ratelimitd.gateway.routing import API_KEY, key_headers
 from ratelimitd.http1.options import ServerOptions, UpstreamOptions
 from ratelimitd.policy import Domain, Node, OnStoreFailure
 
-from .clusters import AUTHORITIES, HEAD_MAX
+from .clusters import HEAD_MAX, TRUSTED_CA
 from .ratelimit import limited_status
-from .routes import in_the_route, silence
+from .routes import in_route_action, longest_timeout
 
 ALWAYS: Final = (
     "paths: an upstream receives the normalized path, not the path as it was sent",
@@ -21,7 +21,7 @@ ALWAYS: Final = (
     "admin: the listener has no /metrics, /healthz and /readyz; Envoy's admin port has /stats/prometheus and /ready",
     "access log: there is none",
 )
-"""Of any file."""
+"""Differences for every gateway file."""
 
 _BOUNDS: Final = ("max_target", "max_body", "body_timeout", "send_timeout", "max_connections_per_address")
 
@@ -29,12 +29,12 @@ _DENY: Final = (OnStoreFailure.ERROR, OnStoreFailure.DENY)
 
 
 def denies(domain: Domain) -> bool:
-    """Tell whether Envoy refuses requests while the service does not answer: when any limit would."""
+    """Return whether Envoy denies requests while the service does not respond: True if any limit would."""
     return bool(_failures(domain).intersection(_DENY))
 
 
 def gaps(gateway: Gateway, domain: Domain) -> list[str]:
-    """List what Envoy does otherwise, a line each."""
+    """List the differences, one line each."""
     return [*ALWAYS, *_headers(gateway, domain), *_limits(gateway, domain), *_bounds(gateway), *_upstreams(gateway)]
 
 
@@ -63,7 +63,7 @@ def _limits(gateway: Gateway, domain: Domain) -> Iterator[str]:
             " denied (with --failure-mode allow: allowed)"
         )
     for route in gateway.routes:
-        if in_the_route(route) and any(limit.hits is not None for limit in route.rate_limits):
+        if in_route_action(route) and any(limit.hits is not None for limit in route.rate_limits):
             yield (
                 f"route {route.name}: hits_addend is ignored, because the route uses stage or disable_key; every"
                 " request is one hit"
@@ -72,9 +72,9 @@ def _limits(gateway: Gateway, domain: Domain) -> Iterator[str]:
 
 def _bounds(gateway: Gateway) -> Iterator[str]:
     yield f"limits: {', '.join(_BOUNDS)} are not enforced; a connection above max_connections is closed without a 503"
-    plain = ServerOptions()
+    defaults = ServerOptions()
     for name in _BOUNDS:
-        if getattr(gateway.limits, name) != getattr(plain, name):
+        if getattr(gateway.limits, name) != getattr(defaults, name):
             yield f"limits: {name}, which the file sets, is not enforced"
     if gateway.limits.max_head > HEAD_MAX:
         yield f"limits: max_head is {HEAD_MAX >> 20} MiB, Envoy's maximum"
@@ -84,22 +84,22 @@ def _bounds(gateway: Gateway) -> Iterator[str]:
 
 def _upstreams(gateway: Gateway) -> Iterator[str]:
     yield "upstreams: there is no circuit breaker, and no wait_timeout for a request that waits for a connection"
-    plain = UpstreamOptions()
+    defaults = UpstreamOptions()
     for name, (endpoints, options) in gateway.upstreams.items():
         if any(endpoint.tls for endpoint in endpoints):
-            yield f"upstream {name}: certificates are verified against {AUTHORITIES}"
+            yield f"upstream {name}: certificates are verified against {TRUSTED_CA}"
         for key in ("breaker", "wait_timeout"):
-            if getattr(options, key) != getattr(plain, key):
+            if getattr(options, key) != getattr(defaults, key):
                 yield f"upstream {name}: {key}, which the file sets, is not used"
         if options.max_head > HEAD_MAX:
             yield f"upstream {name}: max_head is {HEAD_MAX >> 20} MiB, Envoy's maximum"
-        longest = silence(options)
+        longest = longest_timeout(options)
         if not longest == options.read_timeout == options.tunnel_timeout:
             yield f"upstream {name}: read_timeout and tunnel_timeout are both {longest:g} s, its longest timeout"
 
 
 def _failures(domain: Domain) -> set[OnStoreFailure]:
-    """Collect what the limits of a domain do while their store is away."""
+    """Collect the ``on_store_failure`` settings of a domain's limits."""
     found: set[OnStoreFailure] = set()
     left: list[Node] = [domain.root]
     while left:
