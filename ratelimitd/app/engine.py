@@ -6,7 +6,7 @@ from ratelimitd.algorithms import SECOND
 from ratelimitd.limiter import Engine, Fallback, Guard, Modes, NewKeys, OverLimitCache, PlanOptions, Tallies
 from ratelimitd.observe.metrics import Counters
 from ratelimitd.policy import OnStoreFailure
-from ratelimitd.rls import Bounds, EncodeOptions, Listener, RateLimitService, ServiceOptions
+from ratelimitd.rls import Bounds, DecisionListener, EncodeOptions, RateLimitService, ServiceOptions
 from ratelimitd.settings import Settings
 from ratelimitd.stores.memory import MemoryStore
 from ratelimitd.stores.redis import RedisStore
@@ -37,7 +37,7 @@ class Parts(NamedTuple):
     new_keys: NewKeys | None
 
 
-def build(settings: Settings, listener: Listener | None) -> Parts:
+def build(settings: Settings, listener: DecisionListener | None) -> Parts:
     """Build the engine; it decides once its service has a planner. Needs a running event loop."""
     tallies, counters = Tallies(settings.request_made_series), Counters()
     watch, fallbacks = RedisWatch(), dict.fromkeys(OnStoreFailure, 0)

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Mapping
 
-from ratelimitd.gateway import Backend, Gateway, Live, Proxy, Router, domain_of, key_headers, read_gateway, trust
+from ratelimitd.gateway import Backend, Gateway, Proxy, Router, Snapshot, domain_of, key_headers, read_gateway, trust
 from ratelimitd.http1 import Handler, Server, Sweeper, Upstream
 from ratelimitd.observe.logs import get_logger
 from ratelimitd.policy import Policy, PolicyError, PolicyErrors
@@ -62,7 +62,7 @@ class GatewayFiles:
                 self._tell_fixed(gateway)
                 self._gateway = gateway
                 self._server.options = gateway.limits
-                self._proxy.live = Live(
+                self._proxy.snapshot = Snapshot(
                     gateway,
                     router,
                     dict(self.upstreams),

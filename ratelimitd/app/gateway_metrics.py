@@ -2,14 +2,14 @@
 
 from collections.abc import Iterable, Mapping
 
-from ratelimitd.gateway import Account
+from ratelimitd.gateway import RequestMetrics
 from ratelimitd.http1 import State, Upstream
 from ratelimitd.observe.metrics import Family, Value, single
 
 STATES = {State.CLOSED: 0, State.HALF_OPEN: 1, State.OPEN: 2}
 
 
-def gateway_families(account: Account, upstreams: Mapping[str, Upstream]) -> list[Family]:
+def gateway_families(metrics: RequestMetrics, upstreams: Mapping[str, Upstream]) -> list[Family]:
     """Return the metrics of a gateway; ``upstreams`` are those in force whenever somebody scrapes."""
 
     def breakers() -> Iterable[tuple[tuple[str, ...], Value]]:
@@ -25,15 +25,15 @@ def gateway_families(account: Account, upstreams: Mapping[str, Upstream]) -> lis
     return [
         Family(
             "gateway_requests_total", "counter", "Requests answered.", ("route", "status"),
-            lambda: list(account.requests.items()),
+            lambda: list(metrics.requests.items()),
         ),
         Family(
             "gateway_rate_limited_total", "counter", "Requests denied by a limit.", ("route", "limit"),
-            lambda: list(account.rate_limited.items()),
+            lambda: list(metrics.rate_limited.items()),
         ),
         single(
             "gateway_request_duration_seconds", "histogram", "Time from a request's head to the end of its answer.",
-            lambda: account.latency,
+            lambda: metrics.latency,
         ),
         Family(
             "gateway_upstream_breaker_state", "gauge", "0 closed, 1 half open, 2 open.", ("upstream",), breakers

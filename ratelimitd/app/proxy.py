@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ratelimitd import __version__
 from ratelimitd.admin import Pages, Routes, gateway_routes, listen
-from ratelimitd.gateway import AccessLog, Account, Admin, Gateway, Handled, Proxy, default_file, render
+from ratelimitd.gateway import AccessLog, AccessRecord, Admin, Gateway, Proxy, RequestMetrics, default_file, render
 from ratelimitd.http1 import ErrorResponse, Peer, Server, Sweeper
 from ratelimitd.net.listen import address, bind
 from ratelimitd.net.tls import TlsFiles
@@ -52,13 +52,13 @@ async def _start(settings: Settings, config: str | None, stack: AsyncExitStack, 
     host, port = settings.listen_addr or gateway.listen
     sock = bind(host, port)
     stack.callback(sock.close)
-    parts, account, sweeper = build(settings, None), Account(), Sweeper()
+    parts, metrics, sweeper = build(settings, None), RequestMetrics(), Sweeper()
     stack.callback(sweeper.close)
     access = AccessLog(asyncio.get_running_loop().call_soon)
     stack.callback(access.flush)
     clock = asyncio.get_running_loop().time
-    proxy = Proxy(parts.engine, store_budget(settings), clock, _reporter(account, access))
-    server = Server(proxy.handle, gateway.limits, sweeper, render=render, refused=_refusals(account, access))
+    proxy = Proxy(parts.engine, store_budget(settings), clock, _reporter(metrics, access))
+    server = Server(proxy.handle, gateway.limits, sweeper, render=render, refused=_refusals(metrics, access))
     files = GatewayFiles(gateway, proxy, server, sweeper)
     stack.push_async_callback(files.close)
     source = GatewayFile(path)
@@ -66,7 +66,7 @@ async def _start(settings: Settings, config: str | None, stack: AsyncExitStack, 
     service = Service(settings, parts, policies, Health(), Health())
     service.judge()
     lag = LoopLag()
-    scrape = exposition(parts, policies, lag, gateway_families(account, files.upstreams))
+    scrape = exposition(parts, policies, lag, gateway_families(metrics, files.upstreams))
     where = {"proxy": address(host, sock.getsockname()[1])}
     pages = gateway_routes(service.readiness, scrape)
     where |= await _pages(gateway.admin, files, pages, host, sweeper, stack)
@@ -96,22 +96,22 @@ async def _first(path: str) -> Gateway:
         raise StartError(f"the gateway file has {len(errors.errors)} errors") from None
 
 
-def _reporter(account: Account, access: AccessLog) -> Callable[[Handled], None]:
+def _reporter(metrics: RequestMetrics, access: AccessLog) -> Callable[[AccessRecord], None]:
     """Count and log each request."""
 
-    def report(handled: Handled) -> None:
-        account.count(handled)
-        access.log(handled)
+    def report(record: AccessRecord) -> None:
+        metrics.count(record)
+        access.log(record)
 
     return report
 
 
-def _refusals(account: Account, access: AccessLog) -> Callable[[ErrorResponse, Peer], None]:
+def _refusals(metrics: RequestMetrics, access: AccessLog) -> Callable[[ErrorResponse, Peer], None]:
     """Count and log heads that never became a request, and clients turned away."""
 
     def report(error: ErrorResponse, peer: Peer) -> None:
-        account.requests["", str(error.status)] += 1
-        access.log(Handled("", "", "", peer.address, "", "", error.status, "", 0, 0, 0, error.reason))
+        metrics.requests["", str(error.status)] += 1
+        access.log(AccessRecord("", "", "", peer.address, "", "", error.status, "", 0, 0, 0, error.reason))
 
     return report
 

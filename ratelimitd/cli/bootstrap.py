@@ -93,7 +93,7 @@ def _make(file: str, options: BootstrapOptions) -> Bootstrap:
     except PolicyErrors as error:
         raise CommandError("\n".join(map(str, error.errors))) from error
     deny = options.failure_mode == "deny" if options.failure_mode else envoy.denies(domain)
-    envoy_options = envoy.Options(options.rls, ("127.0.0.1", options.admin), options.timeout, deny)
+    envoy_options = envoy.EnvoyOptions(options.rls, ("127.0.0.1", options.admin), options.timeout, deny)
     try:
         built = envoy.bootstrap(gateway, domain.name, envoy_options)
     except envoy.EnvoyError as error:

@@ -1,23 +1,23 @@
-"""Without Envoy: one file that says who is asked and what is limited, for a reverse proxy and for Envoy alike."""
+"""The gateway file: upstreams, routes and rate limits, for the built-in reverse proxy and for Envoy."""
 
-from .access_log import AccessLog, Account, Handled
+from .access_log import AccessLog, AccessRecord, RequestMetrics
 from .client_address import trust
 from .default import default_file
 from .file import domain_of, read_gateway
 from .model import Admin, Backend, Gateway
-from .proxy import Live, Proxy, render
+from .proxy import Proxy, Snapshot, render
 from .routing import Router, key_headers
 
 __all__ = [
     "AccessLog",
-    "Account",
+    "AccessRecord",
     "Admin",
     "Backend",
     "Gateway",
-    "Handled",
-    "Live",
     "Proxy",
+    "RequestMetrics",
     "Router",
+    "Snapshot",
     "default_file",
     "domain_of",
     "key_headers",

@@ -1,4 +1,4 @@
-"""What is counted and logged of each request. Labels come from the configuration alone, never from a request."""
+"""Metrics and access log of requests. Label values come only from the configuration, never from a request."""
 
 import sys
 import time
@@ -10,17 +10,21 @@ from typing import NamedTuple
 from ratelimitd.observe.metrics import Histogram
 
 LATENCY_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-"""Seconds. Prometheus' default ones, and finer where a proxy before a fast application is."""
+"""Seconds: Prometheus' default buckets, and finer ones for the latencies of a proxy in front of a fast application."""
 
 
-class Handled(NamedTuple):
-    """How a request went.
+class AccessRecord(NamedTuple):
+    """Result of one request.
 
     Attributes:
-        route: its name; "" when none matched.
-        limit: the limit that denied it, as the metrics name it; "".
-        latency: nanoseconds from its head to the end of its answer.
-        received, sent: bytes of the two bodies.
+        route: name of the route, empty if none matched.
+        upstream: endpoint that received the request, empty if none did.
+        status: status code sent to the client, 0 if none.
+        limit: name of the limit that denied the request, as in the metrics, empty if none did.
+        latency: nanoseconds from the request head to the end of the response.
+        received: bytes of the request body.
+        sent: bytes of the response body.
+        error: reason for the failure, empty on success.
     """
 
     method: str
@@ -37,13 +41,13 @@ class Handled(NamedTuple):
     error: str
 
 
-class Account:
-    """The gateway's own counters, plain integers read at scrape.
+class RequestMetrics:
+    """Counters of the gateway: plain integers that are read on each scrape.
 
     Attributes:
-        requests: by (route, status).
-        rate_limited: by (route, limit).
-        latency: of all requests.
+        requests: requests by (route, status).
+        rate_limited: denied requests by (route, limit).
+        latency: latency of all requests.
     """
 
     def __init__(self) -> None:
@@ -51,19 +55,19 @@ class Account:
         self.rate_limited: Counter[tuple[str, str]] = Counter()
         self.latency = Histogram(LATENCY_BUCKETS)
 
-    def count(self, handled: Handled) -> None:
-        """Count one request that a handler saw to its end; ``requests`` alone has those that none saw."""
-        self.requests[handled.route, str(handled.status)] += 1
-        if handled.limit:
-            self.rate_limited[handled.route, handled.limit] += 1
-        self.latency.observe(handled.latency / 1_000_000_000)
+    def count(self, record: AccessRecord) -> None:
+        """Count a request that reached a handler. Requests that reached none are only in ``requests``."""
+        self.requests[record.route, str(record.status)] += 1
+        if record.limit:
+            self.rate_limited[record.route, record.limit] += 1
+        self.latency.observe(record.latency / 1_000_000_000)
 
 
 class AccessLog:
-    """Writes a JSON line for each request, those of one turn of the loop together.
+    """Writes one JSON line per request. The lines of one event-loop iteration are written together.
 
-    The fields are those of the seed (level, time, message, method, path, request_id, latency in ns, error), and what
-    a proxy has to say beyond. The path is without its query, which may hold secrets.
+    The fields are those of the seed (level, time, message, method, path, request_id, latency in ns, error), and
+    additional fields of a proxy. The path excludes the query, which may contain secrets.
     """
 
     def __init__(
@@ -75,11 +79,11 @@ class AccessLog:
         self._second = 0
         self._stamp = ""
 
-    def log(self, handled: Handled) -> None:
-        """Note one request."""
-        # Spelled out, because json.dumps of a dict takes four times as long.
-        level = "error" if handled.status >= 500 or not handled.status else "info"
-        method, path, request_id, client, route, upstream, status, limit, latency, received, sent, error = handled
+    def log(self, record: AccessRecord) -> None:
+        """Add the line of one request."""
+        # Written by hand, because json.dumps of a dict takes four times as long.
+        level = "error" if record.status >= 500 or not record.status else "info"
+        method, path, request_id, client, route, upstream, status, limit, latency, received, sent, error = record
         if not self._lines:
             self._soon(self.flush)
         self._lines.append(
@@ -90,14 +94,14 @@ class AccessLog:
         )
 
     def _now(self) -> str:
-        """The time of day in UTC by RFC 3339, with microseconds; its seconds are written once each."""
+        """Return the time in UTC as RFC 3339 with microseconds. All but the fraction is formatted once per second."""
         second, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
         if second != self._second:
             self._second, self._stamp = second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
         return f"{self._stamp}.{nanoseconds // 1000:06}Z"
 
     def flush(self) -> None:
-        """Write what was noted."""
+        """Write the added lines."""
         lines, self._lines = self._lines, []
         if lines:
             self._write("\n".join(lines) + "\n")

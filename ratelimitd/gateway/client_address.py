@@ -1,4 +1,4 @@
-"""Whose request it is, when trusted proxies stand in between."""
+"""The address of a client behind trusted proxies."""
 
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -7,51 +7,51 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Final
 
 ADDRESSES_REMEMBERED: Final = 4_096
-"""Addresses whose trust is remembered: more than proxies stand before a gateway, and a flood of others costs little."""
+"""Addresses whose check is cached: more than the proxies in front of a gateway; a flood of others costs little."""
 
-Trusts = Callable[[str], bool]
+IsTrusted = Callable[[str], bool]
 
 _WITH_PORT: Final = re.compile(r"(?P<v4>[0-9.]+):[0-9]+|\[(?P<v6>[0-9A-Fa-f:.]+)\](?::[0-9]+)?")
 
 
-def trust(networks: Iterable[str]) -> Trusts:
-    """Return what tells whether an address is in one of these networks (CIDRs)."""
+def trust(networks: Iterable[str]) -> IsTrusted:
+    """Return a function that checks whether an address is in one of these networks (CIDRs)."""
     trusted = tuple(map(ip_network, networks))
     if not trusted:
         return lambda _: False
 
     @lru_cache(maxsize=ADDRESSES_REMEMBERED)
-    def trusts(address: str) -> bool:
+    def is_trusted(address: str) -> bool:
         parsed = _parsed(address)
         return parsed is not None and any(parsed in network for network in trusted)
 
-    return trusts
+    return is_trusted
 
 
-def client_address(peer: str, forwarded: Sequence[bytes], trusts: Trusts) -> str:
-    """Walk from the peer to the left through X-Forwarded-For: the first address that is not trusted is the client.
+def client_address(peer: str, forwarded: Sequence[bytes], is_trusted: IsTrusted) -> str:
+    """Walk X-Forwarded-For from right to left, starting at the peer, and return the first address that is not trusted.
 
-    ``forwarded`` holds the header's lines in their order, which are one list (RFC 9110, 5.3). What is no address
-    ends the walk at the last one that was. ``peer`` may be empty, as on a unix socket, and is then not trusted;
-    the zone of a link-local one is left out.
+    ``forwarded`` has the header's lines in order; they form one list (RFC 9110, 5.3). An item that is not an address
+    ends the walk, and the last valid address is returned. ``peer`` may be empty, as on a Unix socket, and is then not
+    trusted. The zone of a link-local address is removed.
     """
     peer = peer.partition("%")[0]
     client = canonical(peer) or peer
-    if not forwarded or not trusts(client):
+    if not forwarded or not is_trusted(client):
         return client
     for item in reversed(b",".join(forwarded).decode("latin-1").split(",")):
         address = canonical(item.strip(" \t"))
         if address is None:
             break
         client = address
-        if not trusts(client):
+        if not is_trusted(client):
             break
     return client
 
 
 @lru_cache(maxsize=ADDRESSES_REMEMBERED)
 def canonical(text: str) -> str | None:
-    """Return an address, with or without a port, in its one form, an IPv4 one out of IPv6; None: it is none."""
+    """Return an address without port in canonical form, IPv4-mapped IPv6 as IPv4; None if it is not an address."""
     parsed = _parsed(text)
     if parsed is None:
         found = _WITH_PORT.fullmatch(text)
@@ -60,7 +60,7 @@ def canonical(text: str) -> str | None:
 
 
 def _parsed(text: str) -> IPv4Address | IPv6Address | None:
-    if "%" in text:  # a zone could be any text
+    if "%" in text:  # a zone can be any text
         return None
     try:
         address = ip_address(text)

@@ -1,15 +1,15 @@
-"""The gateway file of those who have none: LISTEN_ADDR and DOWNSTREAM_URL are enough for a proxy with limits."""
+"""The built-in gateway file: with it, LISTEN_ADDR and DOWNSTREAM_URL are enough to run a proxy with limits."""
 
 import json
 from typing import Final
 
 LISTEN: Final = ":8080"
 DOWNSTREAM: Final = "http://localhost:8081"
-"""Where the sample of the README listens."""
+"""Address of the sample upstream in the README."""
 
 
 def default_file(listen: str = LISTEN, downstream_url: str = DOWNSTREAM) -> str:
-    """Return the file with these two in it. Neither is checked here: reading the file does that."""
+    """Return the file with these two values. They are not validated here, but when the file is read."""
     return _FILE.replace("LISTEN_ADDR", json.dumps(listen), 1).replace("DOWNSTREAM_URL", json.dumps(downstream_url), 1)
 
 

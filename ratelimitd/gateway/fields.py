@@ -1,4 +1,4 @@
-"""How values that only a gateway file has are read; see ``ratelimitd.config.readers``."""
+"""Readers of values that only a gateway file contains; see ``ratelimitd.config.readers``."""
 
 import ipaddress
 import re
@@ -17,23 +17,23 @@ _HOST: Final = re.compile(r"\*?[0-9a-z._\[\]:-]*\*?")
 
 
 def header_name(notes: Notes, node: YamlNode) -> bytes:
-    """Read a header's name, or Envoy's :path, :method, :authority and :scheme, to lower case."""
+    """Read the name of a header, or :path, :method, :authority or :scheme as in Envoy. Returns it in lower case."""
     name = text(notes, node)
     if not _TOKEN.fullmatch(name) or (name[0] == ":" and name not in (":path", ":method", ":authority", ":scheme")):
-        raise WrongValueError("the name of a header, or one of :path, :method, :authority, :scheme")
+        raise WrongValueError("a header name, or one of :path, :method, :authority, :scheme")
     return name.lower().encode()
 
 
 def method(notes: Notes, node: YamlNode) -> bytes:
-    """Read a method. They are told apart by case (RFC 9110, 9.1), and all that are known are in capitals."""
+    """Read a method. Methods are case-sensitive (RFC 9110, 9.1), and all registered methods are in upper case."""
     name = text(notes, node)
     if not _METHOD.fullmatch(name) or name != name.upper():
-        raise WrongValueError("a method in capitals, such as GET")
+        raise WrongValueError("a method in upper case, such as GET")
     return name.encode()
 
 
 def host(notes: Notes, node: YamlNode) -> bytes:
-    """Read a host to match, to lower case."""
+    """Read a host to match. Returns it in lower case."""
     name = text(notes, node).lower()
     bare = name.strip("*")
     port = bare.rpartition("]")[2] if "[" in bare else bare
@@ -43,7 +43,7 @@ def host(notes: Notes, node: YamlNode) -> bytes:
 
 
 def cidr(notes: Notes, node: YamlNode) -> str:
-    """Read an address or a network."""
+    """Read an address or a network (CIDR)."""
     try:
         return str(ipaddress.ip_network(text(notes, node)))
     except ValueError:
@@ -64,7 +64,7 @@ def endpoint(notes: Notes, node: YamlNode) -> Endpoint:
     return Endpoint(url.hostname, port or _PORTS[url.scheme], url.scheme == "https")
 
 
-_URL: Final = "a URL of scheme, host and port, such as http://localhost:8081: a request's own path goes on as it is"
+_URL: Final = "a URL of scheme, host and port, such as http://localhost:8081; requests keep their own path"
 
 
 _TEXTS: Final = frozenset(
@@ -73,19 +73,19 @@ _TEXTS: Final = frozenset(
         *("exact", "prefix", "suffix", "contains", "regex", "disable_key", "format"),
     )
 )
-"""Fields of Envoy's that are texts, whatever they look like."""
+"""Envoy's string fields: their values stay strings even if they look like numbers."""
 
 
-def plain(node: YamlNode) -> Any:
-    """Return a node as the values of Envoy's JSON."""
+def envoy_json(node: YamlNode) -> Any:
+    """Convert a node to Envoy's JSON form."""
     if isinstance(node, YamlMap):
         return {key.text: _text_of(key.text, value) for key, value in node.pairs if isinstance(key, YamlScalar)}
     if isinstance(node, YamlList):
-        return [plain(item) for item in node.items]
+        return [envoy_json(item) for item in node.items]
     return resolve(node)
 
 
 def _text_of(key: str, value: YamlNode) -> Any:
     if isinstance(value, YamlScalar) and key in _TEXTS:
         return value.text
-    return value.text.upper() if isinstance(value, YamlScalar) and key == "unit" else plain(value)
+    return value.text.upper() if isinstance(value, YamlScalar) and key == "unit" else envoy_json(value)

@@ -1,4 +1,4 @@
-"""A gateway file to a Gateway, or to every error there is in it. Its policies are read by ``ratelimitd.sources``."""
+"""Parser of gateway files. It reports all errors at once. ``ratelimitd.sources`` reads the policies of the file."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -26,12 +26,12 @@ from ratelimitd.http1 import BalanceOptions, BreakerOptions, ServerOptions, Upst
 from ratelimitd.policy import Domain, Policy, PolicyError, PolicyErrors
 
 from .fields import cidr, endpoint, host, method
-from .model import RATE_LIMITED, Admin, Backend, Gateway, Route, RouteMatch, Tls
+from .model import RATE_LIMITED, Admin, Backend, Gateway, GatewayRoute, ListenerTls, RouteMatch
 from .paths import PathError, normalise
 from .rate_limits import HEADER_MATCH, pattern, rate_limit_reader
 
 NAME: Final = "ratelimitd"
-"""What ``source_cluster`` says, unless the file says otherwise."""
+"""Default name of the gateway, the value of ``source_cluster``."""
 
 LISTEN: Final = ":8080"
 
@@ -76,11 +76,11 @@ CONNECTIONS: Final[Keys] = {
     "lifetime": seconds,
     "max_head": size,
 }
-"""The fields of UpstreamOptions, but for the two that are maps."""
+"""The fields of UpstreamOptions, except the two that are maps."""
 
 
 def read_gateway(name: str, content: bytes, *, for_envoy: bool = False) -> Gateway:
-    """Read a gateway file. ``for_envoy`` keeps what only Envoy can do. Raises PolicyErrors with all errors."""
+    """Read a gateway file; ``for_envoy`` allows features only of Envoy. Raises PolicyErrors with all errors."""
     notes = Notes()
     notes.file = name
     try:
@@ -94,21 +94,22 @@ def read_gateway(name: str, content: bytes, *, for_envoy: bool = False) -> Gatew
 
 
 def domain_of(gateway: Gateway, policy: Policy) -> Domain:
-    """Return the domain that a gateway's requests are held against. Raises PolicyErrors when it is not clear which."""
+    """Return the domain whose limits apply to a gateway's requests. Raises PolicyErrors if unknown or ambiguous."""
     names = ", ".join(sorted(name.decode(errors="replace") for name in policy.domains)) or "none"
     if gateway.domain:
         domain = policy.domains.get(gateway.domain)
-        wrong = f"'domain' is none of its policies' ({names}): write one of them"
+        wrong = f"'domain' is not defined by the policies ({names})"
     else:
         domain = next(iter(policy.domains.values())) if len(policy.domains) == 1 else None
-        wrong = f"its policies have not one domain ({names}): write which one counts as 'domain'"
+        several = f"the policies define several domains ({names}); set 'domain' to one of them"
+        wrong = several if policy.domains else "the policies define no domain"
     if domain is None:
         raise PolicyErrors([PolicyError(gateway.file, 1, wrong)])
     return domain
 
 
 def gateway_reader(*, for_envoy: bool) -> MapReader:
-    """Make the reader of a whole file; it returns None for one that has an error, which is noted."""
+    """Return the reader of a gateway file. The reader returns None if the file has an error, which is noted."""
     route: Keys = {
         "match": _MATCH,
         "upstream": text,
@@ -158,14 +159,14 @@ def _gateway(found: MapFound) -> Gateway | None:
     )
 
 
-def _route(found: MapFound, upstreams: Mapping[str, Backend]) -> Route:
-    """Make a route and hold it against the upstreams; it may leave the only one out."""
+def _route(found: MapFound, upstreams: Mapping[str, Backend]) -> GatewayRoute:
+    """Make a route and check its upstream. If there is only one upstream, the route need not name it."""
     fields = found.fields
     upstream = fields.get("upstream", next(iter(upstreams), "") if len(upstreams) == 1 else "")
     if upstreams and upstream not in upstreams:
         found.error(f"needs 'upstream': one of {', '.join(upstreams)}")
     match = fields.get("match", RouteMatch())
-    return Route(
+    return GatewayRoute(
         fields.get("name", match.pattern), match, upstream, fields.get("rate_limits", ()), fields.get("timeout")
     )
 
@@ -174,7 +175,7 @@ def _backend(found: MapFound) -> Backend:
     fields = found.fields
     kind = found.only_one("url", "endpoints")
     if kind is None and found.sound:
-        found.error("needs 'url', or 'endpoints' with several")
+        found.error("needs 'url', or 'endpoints' for several URLs")
     endpoints = (fields.pop("url"),) if "url" in fields else fields.pop("endpoints", ())
     fields.pop("endpoints", None)
     return Backend(endpoints, UpstreamOptions()._replace(**fields))
@@ -195,7 +196,7 @@ BACKEND: Final = MapReader(
 
 @dataclass(frozen=True)
 class UpstreamsReader:
-    """Reads a map from the names of upstreams to what they are."""
+    """Reads a map from the names of upstreams to their configuration."""
 
     item: MapReader = BACKEND
 
@@ -207,20 +208,20 @@ class UpstreamsReader:
         for key, value in node.pairs:
             name = key.text if isinstance(key, YamlScalar) else ""
             if not name or name in upstreams:
-                notes.error(key.line, "an upstream needs a name of its own")
+                notes.error(key.line, "the name of an upstream must be unique and not empty")
             upstreams[name] = replace(self.item, what=f"upstream '{name}'")(notes, value)
         return upstreams
 
 
 def _path(notes: Notes, node: YamlNode) -> str:
-    """Read a path, which can only match when it is as paths are after they were normalised."""
+    """Read a path. It must be normalized, because it is compared with normalized paths."""
     path = text(notes, node)
     try:
         normal = normalise(path.encode()).decode()
     except PathError as error:
-        raise WrongValueError(f"a path that a request can have ({error})") from None
+        raise WrongValueError(f"a valid path ({error})") from None
     if normal != path:
-        raise WrongValueError(f"a path as it is after normalisation: write {normal}")
+        raise WrongValueError(f"a normalized path: write {normal}")
     return path
 
 
@@ -251,12 +252,12 @@ _MATCH: Final = MapReader(
 
 
 def _policies(_notes: Notes, node: YamlNode) -> str:
-    """Return where the policies are; nothing when they are here."""
+    """Return the path of the policies, empty if they are inline."""
     if isinstance(node, YamlScalar):
         return node.text
     items = node.items if isinstance(node, YamlList) else [node]
     if not items or not all(isinstance(item, YamlMap) for item in items):
-        raise WrongValueError("a policy, a list of policies, or the name of their file or folder")
+        raise WrongValueError("a policy, a list of policies, or the path of a file or folder")
     return ""
 
 
@@ -264,7 +265,7 @@ _TLS: Final = MapReader(
     "'tls'",
     {"cert": text, "key": text},
     ("cert", "key"),
-    lambda found: Tls(**found.fields) if found.sound else None,
+    lambda found: ListenerTls(**found.fields) if found.sound else None,
 )
 
 

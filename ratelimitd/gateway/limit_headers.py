@@ -1,4 +1,4 @@
-"""What a client is told of its limits, in Envoy's words: X-RateLimit-* as in DRAFT_VERSION_03, and Retry-After."""
+"""Rate-limit headers of a response: X-RateLimit-* as in Envoy's DRAFT_VERSION_03, and Retry-After."""
 
 from functools import lru_cache
 
@@ -8,9 +8,9 @@ from ratelimitd.policy import UNIT_SECONDS, Limit
 
 
 def limit_headers(answer: Answer) -> Headers:
-    """Make the three headers of one status: the one with the least left, the first of equals; none without a limit.
+    """Return the three headers of the status with the fewest remaining hits, the first of equals; none without a limit.
 
-    X-RateLimit-Limit also lists every limit of the request, as ``10;w=60;name="x"``.
+    X-RateLimit-Limit also lists every limit of the request in the form ``10;w=60;name="x"``.
     """
     shown: Status | None = None
     listed = b""
@@ -31,13 +31,13 @@ def limit_headers(answer: Answer) -> Headers:
 
 
 def retry_after(answer: Answer) -> int:
-    """Return the longest wait, in seconds, of what is over; at least 1."""
+    """Return the longest reset time, in seconds, of the limits that are over; at least 1."""
     return max([1, *(status.reset for status in answer.statuses if status.over)])
 
 
 @lru_cache(maxsize=4096)
 def _listed(limit: Limit) -> bytes:
-    """Write a limit as Envoy's quota policy; a window of several units is not one Envoy can name, so it is left out."""
+    """Return a limit as Envoy's quota policy. A window of several units is omitted, because Envoy cannot express it."""
     if limit.unit_multiplier != 1:
         return b""
     name = f';name="{limit.name}"' if limit.name else ""

@@ -1,4 +1,4 @@
-"""Texts, headers and query parameters held against what a file says of them, as Envoy 1.40 does it."""
+"""Matchers of strings, headers and query parameters, with the semantics of Envoy 1.40."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
@@ -6,24 +6,24 @@ from typing import Final
 from .model import HeaderMatch, QueryMatch, TextMatch
 
 Tester = Callable[[bytes], bool]
-Folded = Mapping[bytes, list[bytes]]
-"""Headers by their names in lower case, with Envoy's :path, :method, :authority and :scheme among them."""
+HeaderMap = Mapping[bytes, list[bytes]]
+"""Header values by name in lower case, including Envoy's :path, :method, :authority and :scheme."""
 
 JOINED: Final = frozenset(
     b"accept accept-encoding access-control-request-method authorization cache-control content-type expect"
     b" grpc-timeout if-match if-modified-since if-none-match origin pragma referer user-agent via x-client-trace-id"
     b" x-forwarded-for x-forwarded-host x-forwarded-proto x-request-id".split()
 )
-"""Headers whose lines Envoy joins with a comma. Of any other, each line is a value of its own."""
+"""Headers whose lines Envoy joins with a comma. In other headers each line is a separate value."""
 
 
 class PatternError(ValueError):
-    """A regular expression is not one of RE2; says why."""
+    """A regular expression is not valid in RE2. The text gives the reason."""
 
 
 def regex(pattern: str) -> Tester:
-    """Return what tests a whole text against an RE2 expression, in time linear in the text. Raises PatternError."""
-    import re2  # noqa: PLC0415 - only where a file has one
+    """Return a full match against an RE2 expression, in time linear in the text. Raises PatternError."""
+    import re2  # noqa: PLC0415 - needed only if a file has a regex
 
     options = re2.Options()
     options.log_errors = False
@@ -36,7 +36,7 @@ def regex(pattern: str) -> Tester:
 
 
 def text_tester(match: TextMatch) -> Tester:
-    """Return what tests a text. ``ignore_case`` is for ASCII, and not for a regex, as in Envoy."""
+    """Return a function that matches a string. As in Envoy, ``ignore_case`` covers ASCII only and not ``regex``."""
     if match.kind == "regex":
         return regex(match.text)
     text = match.text.encode()
@@ -56,15 +56,15 @@ _TESTERS: Final[Mapping[str, Callable[[bytes], Tester]]] = {
 TEXT_KINDS: Final = (*_TESTERS, "regex")
 
 
-def header_tester(match: HeaderMatch) -> Callable[[Folded], bool]:
-    """Return what tests the headers of a request."""
+def header_tester(match: HeaderMatch) -> Callable[[HeaderMap], bool]:
+    """Return a function that matches the headers of a request."""
     name, invert, empty = match.name, match.invert, [b""] if match.missing_as_empty else []
     if match.text is None:
         wanted = match.present != invert
         return lambda headers: (name in headers or bool(empty)) == wanted
     test = text_tester(match.text)
 
-    def matches(headers: Folded) -> bool:
+    def matches(headers: HeaderMap) -> bool:
         values = headers.get(name, empty)
         return bool(values) and any(map(test, values)) != invert
 
@@ -72,7 +72,7 @@ def header_tester(match: HeaderMatch) -> Callable[[Folded], bool]:
 
 
 def query_tester(match: QueryMatch) -> Callable[[Mapping[bytes, bytes]], bool]:
-    """Return what tests the query parameters of a request."""
+    """Return a function that matches the query parameters of a request."""
     name, present = match.name, match.present
     if match.text is None:
         return lambda parameters: (name in parameters) == present
@@ -80,15 +80,15 @@ def query_tester(match: QueryMatch) -> Callable[[Mapping[bytes, bytes]], bool]:
     return lambda parameters: name in parameters and test(parameters[name])
 
 
-def fold(headers: Iterable[tuple[bytes, bytes]], wanted: frozenset[bytes]) -> dict[bytes, list[bytes]]:
-    """Return the values of the headers that somebody looks at, by their names in lower case."""
-    folded: dict[bytes, list[bytes]] = {}
+def header_map(headers: Iterable[tuple[bytes, bytes]], wanted: frozenset[bytes]) -> dict[bytes, list[bytes]]:
+    """Return the values of the ``wanted`` headers by name in lower case."""
+    by_name: dict[bytes, list[bytes]] = {}
     for name, value in headers:
         lower = name.lower()
         if lower in wanted:
-            values = folded.setdefault(lower, [])
+            values = by_name.setdefault(lower, [])
             if values and lower in JOINED:
                 values[0] = b"%b,%b" % (values[0], value)
             else:
                 values.append(value)
-    return folded
+    return by_name

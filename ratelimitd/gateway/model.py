@@ -1,4 +1,4 @@
-"""What a gateway file becomes: values that nothing changes, which know neither time nor sockets."""
+"""A gateway file as immutable values, without clock and I/O."""
 
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
@@ -11,7 +11,7 @@ RATE_LIMITED: Final = 429
 
 
 class TextMatch(NamedTuple):
-    """Envoy's StringMatcher. ``kind``: exact, prefix, suffix, contains or regex (RE2, of the whole text)."""
+    """Envoy's StringMatcher. ``kind`` is exact, prefix, suffix, contains or regex (RE2, full match)."""
 
     kind: str
     text: str
@@ -22,10 +22,11 @@ class HeaderMatch(NamedTuple):
     """Envoy's HeaderMatcher.
 
     Attributes:
-        name: in lower case.
-        text: one value must match it; None: the header must be there, or not, as ``present`` says.
-        invert: the other way round. Without the header, a ``text`` does not match either way.
-        missing_as_empty: a header that is not there is one with an empty value.
+        name: name of the header in lower case.
+        text: matcher that one value must satisfy; None: ``present`` decides whether the header must exist.
+        present: whether the header must exist (True) or must not.
+        invert: inverts the result. If the header is missing, ``text`` does not match with or without ``invert``.
+        missing_as_empty: whether a missing header counts as a header with an empty value.
     """
 
     name: bytes
@@ -36,7 +37,7 @@ class HeaderMatch(NamedTuple):
 
 
 class QueryMatch(NamedTuple):
-    """Envoy's QueryParameterMatcher, of the first parameter of that name."""
+    """Envoy's QueryParameterMatcher. It uses the first parameter with that name."""
 
     name: bytes
     text: TextMatch | None = None
@@ -51,7 +52,7 @@ class GenericKey(NamedTuple):
 
 
 class RequestHeaders(NamedTuple):
-    """``(key, value of a header)``. Without the header: nothing, and no descriptor unless ``skip_if_absent``."""
+    """``(key, value of a header)``. If the header is missing: no entry with ``skip_if_absent``, else no descriptor."""
 
     header: bytes
     key: bytes
@@ -59,7 +60,7 @@ class RequestHeaders(NamedTuple):
 
 
 class QueryParameters(NamedTuple):
-    """``(key, value of a query parameter)``, absent as with RequestHeaders."""
+    """``(key, value of a query parameter)``. A missing parameter is handled as in RequestHeaders."""
 
     parameter: bytes
     key: bytes
@@ -78,7 +79,7 @@ class MaskedRemoteAddress(NamedTuple):
 
 
 class HeaderValueMatch(NamedTuple):
-    """``(key, value)`` when all ``headers`` match, or when not, as ``expect`` says."""
+    """``(key, value)`` if whether all ``headers`` match equals ``expect``, else no descriptor."""
 
     key: bytes
     value: bytes
@@ -87,7 +88,7 @@ class HeaderValueMatch(NamedTuple):
 
 
 class QueryParameterValueMatch(NamedTuple):
-    """``(key, value)`` when all ``parameters`` match, or when not, as ``expect`` says."""
+    """``(key, value)`` if whether all ``parameters`` match equals ``expect``, else no descriptor."""
 
     key: bytes
     value: bytes
@@ -104,7 +105,7 @@ class SourceCluster(NamedTuple):
 
 
 class EnvoyOnly(NamedTuple):
-    """An action that only Envoy can do, by its name."""
+    """An action that only Envoy supports."""
 
     name: str
 
@@ -124,14 +125,14 @@ Action = (
 
 
 class RateLimit(NamedTuple):
-    """What makes one descriptor of a request; Envoy's route.v3.RateLimit.
+    """The actions that build one descriptor; Envoy's route.v3.RateLimit.
 
     Attributes:
-        actions: each gives an entry; one that cannot drops the descriptor.
+        actions: each returns an entry; without an entry, the descriptor is dropped.
         hits: ``hits_addend.number``; None: 1.
         negative: ``hits_addend.is_negative_hits``.
-        override: ``limit.rate_limit``: the limit to hold it to instead of the policy's.
-        envoy: the whole of it as written, which is Envoy's JSON.
+        override: ``limit.rate_limit``, which overrides the limit of the policy.
+        envoy: the complete item as written, in Envoy's JSON form.
     """
 
     actions: tuple[Action, ...]
@@ -142,11 +143,11 @@ class RateLimit(NamedTuple):
 
 
 class RouteMatch(NamedTuple):
-    """Which requests take a route. What is empty matches all.
+    """Conditions on the requests of a route. An empty condition matches all requests.
 
     Attributes:
-        kind: prefix, path or regex; ``pattern`` is held against the normalised path, without the query.
-        hosts: in lower case, without a port; ``*`` at one end stands for any text.
+        kind: prefix, path or regex. ``pattern`` is compared with the normalized path, without the query.
+        hosts: hosts in lower case, without a port; ``*`` at one end matches any text.
     """
 
     kind: str = "prefix"
@@ -156,12 +157,12 @@ class RouteMatch(NamedTuple):
     headers: tuple[HeaderMatch, ...] = ()
 
 
-class Route(NamedTuple):
-    """Where some requests go, and by what they are limited.
+class GatewayRoute(NamedTuple):
+    """A route: its match, upstream and rate limits.
 
     Attributes:
-        name: in metrics and the log; the pattern, unless the file names it.
-        timeout: seconds until the response begins; None: the upstream's.
+        name: name in metrics and the access log; defaults to the pattern.
+        timeout: seconds until the response begins; None: the timeout of the upstream.
     """
 
     name: str
@@ -172,21 +173,21 @@ class Route(NamedTuple):
 
 
 class Backend(NamedTuple):
-    """An upstream as the file has it."""
+    """Configuration of an upstream."""
 
     endpoints: tuple[Endpoint, ...]
     options: UpstreamOptions
 
 
-class Tls(NamedTuple):
-    """Paths of PEM files, as written."""
+class ListenerTls(NamedTuple):
+    """Paths of the listener's PEM files, as written."""
 
     cert: str
     key: str
 
 
 class Admin(NamedTuple):
-    """Where /metrics, /healthz and /readyz are: below ``prefix`` on the listener, or on a ``port`` of their own."""
+    """Location of /metrics, /healthz and /readyz: below ``prefix`` on the listener, or on a separate ``port``."""
 
     prefix: str = ""
     port: int | None = None
@@ -196,23 +197,23 @@ class Gateway(NamedTuple):
     """A gateway file.
 
     Attributes:
-        file: its name, as errors have it.
+        file: file name in errors.
         listen: address and port.
-        routes: in the order of the file; the first that matches counts.
-        trusted_proxies: CIDRs of those whose X-Forwarded-For is believed.
-        domain: of the policies; empty: the only one there is.
-        name: what ``source_cluster`` says.
-        policies: the file or folder they are in, relative to this file; empty: in this file.
+        routes: routes in the order of the file; the first match is used.
+        trusted_proxies: CIDRs of proxies whose X-Forwarded-For is trusted.
+        domain: domain of the policies; empty: the only domain.
+        name: value of ``source_cluster``.
+        policies: file or folder of the policies, relative to this file; empty: in this file.
     """
 
     file: str
     listen: tuple[str, int]
     upstreams: Mapping[str, Backend]
-    routes: tuple[Route, ...]
+    routes: tuple[GatewayRoute, ...]
     trusted_proxies: tuple[str, ...]
     domain: bytes
     name: str
-    tls: Tls | None
+    tls: ListenerTls | None
     limits: ServerOptions
     admin: Admin
     rate_limited_status: int

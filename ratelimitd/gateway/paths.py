@@ -1,58 +1,59 @@
-"""A request's target as routes and limits see it: one path for all the ways of writing it.
+"""Normalization of request targets: one path for all its spellings, for routes and limits.
 
 The rules are those of Envoy 1.40 with ``normalize_path``, ``merge_slashes`` and
-``path_with_escaped_slashes_action: REJECT_REQUEST``, held against it by a test: unreserved characters are decoded
-(RFC 3986, 6.2.2.2), dot segments removed, slashes merged. Stricter than Envoy, since two readers could disagree: a
-backslash, a percent sign without two hex digits, and a dot segment with parameters (``/..;x/``) are refused.
+``path_with_escaped_slashes_action: REJECT_REQUEST``, and a test compares the results: unreserved characters are decoded
+(RFC 3986, 6.2.2.2), dot segments are removed, slashes are merged. Unlike Envoy, it rejects what two programs could
+interpret differently: a backslash, a percent sign without two hex digits, and a dot segment with parameters
+(``/..;x/``).
 """
 
 import re
 from typing import Final, NamedTuple
 
-_CARE: Final = re.compile(rb'["%<>\\^`{|}#\x00-\x20\x7f-\xff]|//|/\.')
-"""Without any of these a path is what it seems."""
+_NOT_PLAIN: Final = re.compile(rb'["%<>\\^`{|}#\x00-\x20\x7f-\xff]|//|/\.')
+"""A path without a match is already normalized."""
 _REFUSED: Final = re.compile(rb"[\\#\x00-\x20\x7f-\xff]")
 _REFUSED_IN_QUERY: Final = re.compile(rb"[#\x00-\x20\x7f-\xff]")
 _ESCAPE: Final = re.compile(rb'%([0-9A-Fa-f]{2})?|["<>^`{|}]')
 _UNRESERVED: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 _REFUSED_ESCAPES: Final = frozenset(b"/\\\x00")
-_DOTS_AND_MORE: Final = (b".;", b"..;")
+_DOTS_WITH_PARAMETERS: Final = (b".;", b"..;")
 
 
 class PathError(ValueError):
-    """A target to answer with 400; says why, without repeating it."""
+    """An invalid target, to be answered with 400. The text gives the reason without repeating the target."""
 
 
 class Target(NamedTuple):
-    """A path, normalised, and the query as it was sent; None: there is no question mark."""
+    """The normalized path, and the query as sent; None if there is no question mark."""
 
     path: bytes
     query: bytes | None
 
     @property
-    def whole(self) -> bytes:
-        """Both, as Envoy's ``:path`` has them."""
+    def full(self) -> bytes:
+        """Path and query, as in Envoy's ``:path``."""
         return self.path if self.query is None else b"%b?%b" % (self.path, self.query)
 
 
 def target(path: bytes, query: bytes | None = None) -> Target:
     """Normalise the path of a target in origin form. Raises PathError."""
     if query is not None and _REFUSED_IN_QUERY.search(query):
-        raise PathError("the query holds a character that a URL must escape")
+        raise PathError("the query contains a character that must be percent-encoded")
     return Target(normalise(path), query)
 
 
 def normalise(path: bytes) -> bytes:
-    """Return a path in its one form: what is in it comes out as it is when normalised again. Raises PathError."""
+    """Return the normalized path. Normalization is idempotent. Raises PathError."""
     if path[:1] != b"/":
         raise PathError("the path does not begin with a slash")
-    if _CARE.search(path) is None:
+    if _NOT_PLAIN.search(path) is None:
         return path
     if _REFUSED.search(path):
-        raise PathError("the path holds a backslash, or a character that a URL must escape")
+        raise PathError("the path contains a backslash, or a character that must be percent-encoded")
     segments = _ESCAPE.sub(_escaped, path).split(b"/")[1:]
-    if any(segment.startswith(_DOTS_AND_MORE) for segment in segments):
-        raise PathError("the path holds a dot segment with parameters")
+    if any(segment.startswith(_DOTS_WITH_PARAMETERS) for segment in segments):
+        raise PathError("the path contains a dot segment with parameters")
     kept: list[bytes] = []
     for segment in segments:
         if segment == b"..":
@@ -65,12 +66,12 @@ def normalise(path: bytes) -> bytes:
 
 
 def _escaped(found: re.Match[bytes]) -> bytes:
-    """Decode what needs no escape, escape what needs one, and leave any other escape as it is written."""
+    """Decode escaped unreserved characters, escape characters that need it, and keep other escapes unchanged."""
     if found[0] == b"%":
-        raise PathError("the path holds a percent sign that escapes nothing")
+        raise PathError("the path contains a percent sign without two hex digits")
     if found[1] is None:
         return b"%%%02X" % found[0][0]
     character = int(found[1], 16)
     if character in _REFUSED_ESCAPES:
-        raise PathError("the path holds an escaped slash, backslash or NUL")
+        raise PathError("the path contains an escaped slash, backslash or NUL")
     return bytes((character,)) if character in _UNRESERVED else found[0]

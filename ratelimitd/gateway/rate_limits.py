@@ -1,4 +1,4 @@
-"""``rate_limits`` of a route: Envoy's route.v3.RateLimit, read by Envoy's names."""
+"""Readers of a route's ``rate_limits``: Envoy's route.v3.RateLimit with Envoy's names."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -24,7 +24,7 @@ from ratelimitd.config.values import UINT32_MAX
 from ratelimitd.config.yaml_nodes import YamlMap, YamlNode, YamlScalar
 from ratelimitd.policy import Unit
 
-from .fields import header_name, plain
+from .fields import envoy_json, header_name
 from .matching import TEXT_KINDS, PatternError, regex
 from .model import (
     Action,
@@ -45,7 +45,7 @@ from .model import (
 )
 
 UINT64_MAX: Final = (1 << 64) - 1
-"""``hits_addend`` is a UInt64Value; YAML's whole numbers end at an int64 here, which is more than any limit holds."""
+"""``hits_addend`` is a UInt64Value. YAML integers are int64 here, which is more than any limit."""
 
 
 def pattern(notes: Notes, node: YamlNode) -> str:
@@ -59,7 +59,7 @@ def pattern(notes: Notes, node: YamlNode) -> str:
 
 
 def _ignored(_notes: Notes, _node: YamlNode) -> None:
-    """Google RE2 is what both use; the field is an older way to ask for it."""
+    """Accept Envoy's deprecated field that selects RE2, which is always used."""
 
 
 def _string_match(found: MapFound) -> TextMatch | None:
@@ -118,7 +118,7 @@ _SHORT_HEADER: Final[Keys] = {
 _ENVOY_HEADER_MATCH: Final = MapReader("a header to match", _ENVOY_HEADER, ("name",), _header_match)
 
 HEADER_MATCH: Final = replace(_ENVOY_HEADER_MATCH, keys={**_ENVOY_HEADER, **_SHORT_HEADER})
-"""A header of a route's match, which is not Envoy's: in Envoy's words or as ``{name: …, exact: …}``."""
+"""A header of a route's match, in Envoy's form or in the short form ``{name: …, exact: …}``."""
 
 
 def _query_match(found: MapFound) -> QueryMatch:
@@ -214,21 +214,21 @@ ACTIONS: Final[Keys] = {
 ENVOY_ACTIONS: Final[Keys] = dict.fromkeys(
     ("dynamic_metadata", "metadata", "extension", "remote_address_match"), as_it_is
 )
-"""Actions that only Envoy can do."""
+"""Actions that only Envoy supports."""
 
 ENVOY_FIELDS: Final[Keys] = dict.fromkeys(("disable_key", "apply_on_stream_done", "x_ratelimit_option"), as_it_is)
-"""Fields of a rate limit that only Envoy honours."""
+"""Fields of a rate limit that only Envoy supports."""
 
 
 @dataclass(frozen=True)
 class ActionReader:
-    """Reads a map of one of these actions; ``for_envoy`` keeps one that only Envoy can do, an error otherwise."""
+    """Reads a map with one action. An action that only Envoy supports is an error unless ``for_envoy``."""
 
     keys: Keys
     for_envoy: bool
 
     def __call__(self, notes: Notes, node: YamlNode) -> Action | None:
-        """Read the action; None when it is wrong, which is then noted. Raises WrongValueError."""
+        """Read the action; None if it is invalid, which is noted. Raises WrongValueError."""
         if not isinstance(node, YamlMap) or len(node.pairs) != 1:
             raise WrongValueError("a map with one action, such as {remote_address: {}}")
         ((name, value),) = node.pairs
@@ -238,7 +238,7 @@ class ActionReader:
             return EnvoyOnly(kind)
         if kind not in ACTIONS:
             known = ", ".join(self.keys if self.for_envoy else ACTIONS)
-            notes.error(name.line, f"unknown action '{kind[:50]}': there are {known}")
+            notes.error(name.line, f"unknown action '{kind[:50]}': must be one of {known}")
             return None
         action: Action | None = ACTIONS[kind](notes, value)
         return action
@@ -246,7 +246,7 @@ class ActionReader:
 
 def _only_envoy(notes: Notes, line: int, what: str, *, for_envoy: bool) -> None:
     if not for_envoy:
-        notes.error(line, f"'{what}' is something only Envoy can do: leave it out, or use Envoy before this file")
+        notes.error(line, f"'{what}' is supported only by Envoy: remove it, or run Envoy with this file")
 
 
 def _hits(found: MapFound, *, for_envoy: bool) -> Fields:
@@ -278,7 +278,7 @@ _OVERRIDE: Final = MapReader(
 
 
 def _rate_limit(found: MapFound, *, for_envoy: bool) -> RateLimit | None:
-    """Make an item of ``rate_limits``; None when it is wrong, which is then noted."""
+    """Make an item of ``rate_limits``; None if it is invalid, which is noted."""
     fields = found.fields
     for key in ENVOY_FIELDS:
         if key in fields:
@@ -289,11 +289,11 @@ def _rate_limit(found: MapFound, *, for_envoy: bool) -> RateLimit | None:
         return None
     hits: Fields = fields.get("hits_addend", {})
     negative = hits.get("is_negative_hits", False)
-    return RateLimit(fields["actions"], hits.get("number"), negative, fields.get("limit"), plain(found.node))
+    return RateLimit(fields["actions"], hits.get("number"), negative, fields.get("limit"), envoy_json(found.node))
 
 
 def rate_limit_reader(*, for_envoy: bool) -> MapReader:
-    """Make the reader of an item of ``rate_limits``; ``for_envoy`` keeps what only Envoy can do, an error otherwise."""
+    """Return the reader of an item of ``rate_limits``. Features only of Envoy are an error unless ``for_envoy``."""
     hits: Keys = {"number": number(0, UINT64_MAX), "is_negative_hits": flag, "format": as_it_is}
     limit: Keys = {"rate_limit": _OVERRIDE, "dynamic_metadata": as_it_is}
     return MapReader(

@@ -1,78 +1,79 @@
-"""Which route a request takes, and the descriptors it makes there."""
+"""Selection of the route of a request, and its descriptors."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple
 
 from ratelimitd.policy import Descriptor
 
-from .actions import Describe, Seen, describer, headers_wanted, names_of
-from .matching import Folded, fold, header_tester, regex
-from .model import Gateway, RequestHeaders, Route, RouteMatch
+from .actions import BuildDescriptors, DescriptorInput, descriptor_builder, header_names, headers_read
+from .matching import HeaderMap, header_map, header_tester, regex
+from .model import Gateway, GatewayRoute, RequestHeaders, RouteMatch
 from .paths import Target
 
 API_KEY: Final = b"x-api-key"
-"""Its lines are never one list: two keys are two callers, and who reads the other one decides whom it charges."""
+"""Its lines never form one list: two keys are two callers, and the line that a program reads decides who is charged."""
 
 
-class Asked(NamedTuple):
-    """A request as far as routes and limits look at it.
+class RequestView(NamedTuple):
+    """The parts of a request that routes and limits read.
 
     Attributes:
-        target: normalised.
-        authority: the host asked for, with its port if it had one.
-        headers: those in ``Router.wanted``, folded, with :path and the like.
+        target: normalized target.
+        authority: requested host, with its port if it has one.
+        headers: headers in ``Router.wanted`` by name, with the pseudo-headers (:path etc.).
     """
 
     method: bytes
     target: Target
     authority: bytes
-    headers: Folded
+    headers: HeaderMap
 
 
-class Routed(NamedTuple):
-    """A route, and how its requests are described."""
+class CompiledRoute(NamedTuple):
+    """A route, and the function that builds the descriptors of its requests."""
 
-    route: Route
-    describe: Describe
+    route: GatewayRoute
+    describe: BuildDescriptors
 
-    def descriptors(self, asked: Asked, address: str) -> tuple[Descriptor, ...]:
-        """Return what the rate limit service is asked; nothing when no action applies."""
-        return self.describe(Seen(asked.headers, asked.target.query or b"", address, self.route.upstream))
+    def descriptors(self, view: RequestView, address: str) -> tuple[Descriptor, ...]:
+        """Return the descriptors of a request; empty if no action applies."""
+        return self.describe(DescriptorInput(view.headers, view.target.query or b"", address, self.route.upstream))
 
 
 class Router:
-    """The routes of a gateway, ready. Raises PatternError, and KeyError for an action that only Envoy can do.
+    """The compiled routes of a gateway. Raises PatternError, and KeyError for an action that only Envoy supports.
 
     Attributes:
-        wanted: names of headers that somebody looks at, in lower case.
+        wanted: names of the headers that routes and limits read, in lower case.
     """
 
     def __init__(self, gateway: Gateway) -> None:
         routes = gateway.routes
         self._routes = [
-            (_tester(route.match), Routed(route, describer(route.rate_limits, gateway.name))) for route in routes
+            (_tester(route.match), CompiledRoute(route, descriptor_builder(route.rate_limits, gateway.name)))
+            for route in routes
         ]
         self.wanted = frozenset((API_KEY,)).union(*map(_wanted, routes))
 
-    def asked(
+    def view(
         self, method: bytes, target: Target, authority: bytes, scheme: bytes, headers: Iterable[tuple[bytes, bytes]]
-    ) -> Asked:
-        """Look at a request once; ``headers`` come as they were sent."""
-        folded = fold(headers, self.wanted)
-        folded[b":path"], folded[b":method"], folded[b":scheme"] = [target.whole], [method], [scheme]
-        folded[b":authority"] = folded[b"host"] = [authority]
-        return Asked(method, target, authority, folded)
+    ) -> RequestView:
+        """Return the view of a request. ``headers`` are the header lines as sent."""
+        by_name = header_map(headers, self.wanted)
+        by_name[b":path"], by_name[b":method"], by_name[b":scheme"] = [target.full], [method], [scheme]
+        by_name[b":authority"] = by_name[b"host"] = [authority]
+        return RequestView(method, target, authority, by_name)
 
-    def find(self, asked: Asked) -> Routed | None:
-        """Return the first route that matches; None: 404."""
+    def find(self, view: RequestView) -> CompiledRoute | None:
+        """Return the first matching route; None if there is none (404)."""
         for matches, routed in self._routes:
-            if matches(asked):
+            if matches(view):
                 return routed
         return None
 
 
 def key_headers(gateway: Gateway, keys: Iterable[bytes]) -> frozenset[bytes]:
-    """Return the headers that say who is calling: X-API-Key, and those that make entries of an identity's ``key``."""
+    """Return the headers that identify a caller: X-API-Key, and the headers of entries with an identity's ``key``."""
     identifying = frozenset(keys)
     named = {
         action.header
@@ -85,29 +86,29 @@ def key_headers(gateway: Gateway, keys: Iterable[bytes]) -> frozenset[bytes]:
 
 
 def repeated(names: Sequence[bytes], keys: Iterable[bytes]) -> bytes | None:
-    """Return one of these keys that is there twice, which is 400; ``names`` are those of a request in lower case."""
+    """Return a header in ``keys`` that is repeated (400), else None. ``names`` are the request's, in lower case."""
     for key in keys:
         if names.count(key) > 1:
             return key
     return None
 
 
-def _wanted(route: Route) -> frozenset[bytes]:
+def _wanted(route: GatewayRoute) -> frozenset[bytes]:
     actions = (action for limit in route.rate_limits for action in limit.actions)
-    return names_of(route.match.headers).union(*map(headers_wanted, actions))
+    return header_names(route.match.headers).union(*map(headers_read, actions))
 
 
-def _tester(match: RouteMatch) -> Callable[[Asked], bool]:
+def _tester(match: RouteMatch) -> Callable[[RequestView], bool]:
     path, methods = _path_tester(match), match.methods
     hosts = tuple(map(_host_tester, match.hosts))
     headers = tuple(map(header_tester, match.headers))
 
-    def matches(asked: Asked) -> bool:
+    def matches(view: RequestView) -> bool:
         return (
-            path(asked.target.path)
-            and (not methods or asked.method in methods)
-            and (not hosts or _any(hosts, _bare_host(asked.authority)))
-            and all(test(asked.headers) for test in headers)
+            path(view.target.path)
+            and (not methods or view.method in methods)
+            and (not hosts or _any(hosts, _bare_host(view.authority)))
+            and all(test(view.headers) for test in headers)
         )
 
     return matches
@@ -123,7 +124,7 @@ def _path_tester(match: RouteMatch) -> Callable[[bytes], bool]:
 
 
 def _host_tester(pattern: bytes) -> Callable[[bytes], bool]:
-    """As Envoy's virtual hosts: a wildcard stands for at least one character, but for ``*`` alone."""
+    """Match as Envoy's virtual hosts: a wildcard matches at least one character, except ``*`` alone."""
     if pattern == b"*":
         return lambda _: True
     if pattern[:1] == b"*":

@@ -1,4 +1,4 @@
-"""Envoy's API: protobuf in, the engine, protobuf out."""
+"""Envoy's rate-limit API: protobuf requests to the engine, decisions to protobuf responses."""
 
 from ratelimitd.transport import Handlers
 
@@ -8,14 +8,14 @@ from .encode import EncodeOptions
 from .health import CHECK, WATCH, GrpcHealth
 from .json import decide_json, read_json
 from .reflection import PACKAGES, reflection_handler, reflection_method
-from .service import NOT_LOADED, SHOULD_RATE_LIMIT, Listener, RateLimitService, ServiceOptions
+from .service import NOT_LOADED, SHOULD_RATE_LIMIT, DecisionListener, RateLimitService, ServiceOptions
 
 __all__ = [
     "NOT_LOADED",
     "Bounds",
+    "DecisionListener",
     "EncodeOptions",
     "GrpcHealth",
-    "Listener",
     "RateLimitService",
     "RequestError",
     "ServiceOptions",
@@ -27,7 +27,7 @@ __all__ = [
 
 
 def handlers(service: RateLimitService, health: GrpcHealth) -> Handlers:
-    """Every gRPC method we serve, for a transport to carry."""
+    """Return the handlers of all gRPC methods, for a transport."""
     served = ("envoy.service.ratelimit.v3.RateLimitService", "grpc.health.v1.Health")
     reflect = reflection_handler((*served, *(f"{package}.ServerReflection" for package in PACKAGES)))
     return Handlers(

@@ -1,4 +1,4 @@
-"""From request bytes to the core's ``Request``."""
+"""Decoding of request bytes to ``limiter.Request``."""
 
 from typing import Any, NamedTuple
 
@@ -12,11 +12,11 @@ _Request = message("ratelimitd.wire.v1.RateLimitRequest")
 
 
 class RequestError(ValueError):
-    """The request cannot be decided; INVALID_ARGUMENT at the edge. The text is upstream's where upstream has one."""
+    """An invalid request; the caller gets INVALID_ARGUMENT. The text is envoyproxy/ratelimit's if it has one."""
 
 
 class Bounds(NamedTuple):
-    """More than this of anything in a request is an error (MAX_DESCRIPTORS, MAX_ENTRIES)."""
+    """Maximum numbers of descriptors in a request and of entries in a descriptor (MAX_DESCRIPTORS, MAX_ENTRIES)."""
 
     descriptors: int = 64
     entries: int = 32
@@ -34,14 +34,14 @@ def decode(body: bytes, bounds: Bounds) -> Request:
     if not descriptors:
         raise RequestError("rate limit descriptor list must not be empty")
     if len(descriptors) > bounds.descriptors:
-        raise RequestError(f"{len(descriptors)} descriptors are more than MAX_DESCRIPTORS={bounds.descriptors}")
+        raise RequestError(f"{len(descriptors)} descriptors exceed MAX_DESCRIPTORS={bounds.descriptors}")
     decoded = tuple([_descriptor(each, bounds) for each in descriptors])
     return Request(request.domain, decoded, request.hits_addend)
 
 
 def _descriptor(wire: Any, bounds: Bounds) -> Descriptor:
     if len(wire.entries) > bounds.entries:
-        raise RequestError(f"{len(wire.entries)} entries in one descriptor are more than MAX_ENTRIES={bounds.entries}")
+        raise RequestError(f"{len(wire.entries)} entries in one descriptor exceed MAX_ENTRIES={bounds.entries}")
     entries = tuple([(entry.key, entry.value) for entry in wire.entries])
     override = hits = None
     if wire.HasField("limit"):
@@ -52,5 +52,5 @@ def _descriptor(wire: Any, bounds: Bounds) -> Descriptor:
 
 
 def _unit(number: int) -> Unit:
-    """``envoy.type.v3.RateLimitUnit``, whose numbers are those of ours; an unknown one is UNKNOWN."""
+    """Convert ``envoy.type.v3.RateLimitUnit``, which has the same numbers; unknown numbers become UNKNOWN."""
     return Unit(number) if 0 <= number <= Unit.YEAR else Unit.UNKNOWN

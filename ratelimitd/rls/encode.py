@@ -1,4 +1,4 @@
-"""From the core's ``Answer`` to response bytes."""
+"""Encoding of ``limiter.Answer`` to response bytes."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
@@ -16,16 +16,16 @@ _Status = message("envoy.service.ratelimit.v3.RateLimitResponse.DescriptorStatus
 
 _OK: Final = b"\x08\x01"
 _OVER: Final = b"\x08\x02"
-"""Field 1, both of the response and of a status: the code."""
+"""Field 1 of both the response and a status: the code."""
 
 
 class EncodeOptions(NamedTuple):
-    """What an answer carries beside the statuses.
+    """Parts of a response in addition to the statuses.
 
     Attributes:
         limit_headers: names of the limit, remaining and reset headers; empty: none (LIMIT_RESPONSE_HEADERS_ENABLED).
-        ietf_headers: RateLimit, RateLimit-Policy and Retry-After too.
-        dynamic_metadata: RESPONSE_DYNAMIC_METADATA.
+        ietf_headers: whether to send RateLimit, RateLimit-Policy and Retry-After.
+        dynamic_metadata: whether to send dynamic metadata (RESPONSE_DYNAMIC_METADATA).
     """
 
     limit_headers: tuple[str, ...] = ()
@@ -36,8 +36,8 @@ class EncodeOptions(NamedTuple):
 def response(plan: Plan, answer: Answer, options: EncodeOptions, modes: Modes) -> bytes:
     """Return the serialized ``RateLimitResponse``.
 
-    Code and statuses, which every answer has, are written here: upb takes 1.5 µs more to build the same bytes. What
-    only some answers have follows as a message of its own, since messages on the wire merge when they are joined.
+    Code and statuses, which every response has, are written by hand: upb takes 1.5 µs more to build the same bytes.
+    Optional parts follow as a separate message, because concatenated messages are merged by the parser.
     """
     parts = [_OVER if answer.over else _OK]
     for status in answer.statuses:
@@ -54,10 +54,10 @@ def _status(status: Status) -> bytes:
     code = _OVER if over else _OK
     if limit is None:
         return code + b"\x18" + varint(remaining) if remaining else code
-    # Proto3 does not write a 0, but it reads one, so neither number needs a case of its own.
+    # Proto3 omits a 0 but accepts one, so 0 needs no special case.
     left = _VARINTS[remaining] if remaining < VARINTS else varint(remaining)
     seconds = _VARINTS[reset] if reset < VARINTS else varint(reset)
-    # The + makes a plain int of the unit: to hash an IntEnum is a call in Python.
+    # The + converts the unit to int: hashing an IntEnum is a call in Python.
     current = _current_limit(limit.requests_per_unit, +limit.unit, limit.unit_multiplier, limit.name)
     return b"%b%b\x18%b\x22%c\x08%b" % (code, current, left, len(seconds) + 1, seconds)
 
@@ -71,7 +71,7 @@ def _current_limit(requests_per_unit: int, unit: int, unit_multiplier: int, name
 
 
 def varint(number: int) -> bytes:
-    """Write a whole number of 0 to 2**32 - 1 as protobuf does; a larger one is cut to that, as a uint32 must be."""
+    """Return the protobuf varint of an integer from 0; values above 2**32 - 1, the maximum of a uint32, are clamped."""
     if number < VARINTS:
         return _VARINTS[number]
     number = number if number < UINT32_MAX else UINT32_MAX  # noqa: FURB136 - min() costs 60 ns more
@@ -81,10 +81,10 @@ def varint(number: int) -> bytes:
 VARINTS: Final = 1 << 14
 
 _VARINTS: Final = tuple(bytes((n,)) if n < 0x80 else bytes((n & 0x7F | 0x80, n >> 7)) for n in range(VARINTS))
-"""Those of one or two bytes: lengths, seconds and most of what remains."""
+"""Varints of one or two bytes: lengths, seconds and most remaining counts."""
 
 _MORE: Final = tuple(bytes((n & 0x7F | 0x80, n >> 7 | 0x80)) for n in range(VARINTS))
-"""The low 14 bits of a larger one."""
+"""The low 14 bits of a larger varint."""
 
 
 def _extras(plan: Plan, answer: Answer, options: EncodeOptions, modes: Modes) -> bytes:
@@ -97,7 +97,7 @@ def _extras(plan: Plan, answer: Answer, options: EncodeOptions, modes: Modes) ->
 
 
 def shown_unit(unit: Unit, unit_multiplier: int) -> Unit:
-    """A unit that is not the window would make Envoy print a false one (``w=60`` for six hours)."""
+    """Return UNKNOWN if the window is not one unit: Envoy would send a wrong window (``w=60`` for six hours)."""
     return unit if unit_multiplier == 1 else Unit.UNKNOWN
 
 
@@ -109,7 +109,7 @@ def _headers(answer: Answer, options: EncodeOptions, modes: Modes) -> Iterable[t
 
 
 def _dynamic_metadata(plan: Plan, statuses: Sequence[Status]) -> dict[str, object]:
-    """As upstream builds it; header bytes that are not UTF-8 become U+FFFD, since a Struct holds text."""
+    """Build it as envoyproxy/ratelimit does. Bytes that are not UTF-8 become U+FFFD, because a Struct contains text."""
     request = plan.request
     built: dict[str, object] = {
         "domain": _text(request.domain),

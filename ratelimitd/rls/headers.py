@@ -1,4 +1,4 @@
-"""Header fields that tell a client its limits, made from the statuses of an answer."""
+"""Rate-limit header fields of a response, from the statuses of an answer."""
 
 from collections.abc import Iterator, Sequence
 
@@ -7,9 +7,9 @@ from ratelimitd.policy import UNIT_SECONDS, Limit
 
 
 def limit_headers(statuses: Sequence[Status], names: Sequence[str], *, all_quota: bool) -> Iterator[tuple[str, str]]:
-    """Limit, remaining and reset of one descriptor, as envoyproxy/ratelimit picks it.
+    """Yield limit, remaining and reset of one descriptor, selected as in envoyproxy/ratelimit.
 
-    The one with the least remaining, the first of equals; but the last one over its limit, quota limits aside.
+    It is the last descriptor over its limit, quota limits excluded; else the first one with the least remaining.
     """
     shown: Status | None = None
     for status in statuses:
@@ -26,7 +26,7 @@ def limit_headers(statuses: Sequence[Status], names: Sequence[str], *, all_quota
 
 
 def ietf_headers(answer: Answer) -> Iterator[tuple[str, str]]:
-    """RateLimit-Policy and RateLimit (draft-ietf-httpapi-ratelimit-headers-10), and Retry-After (RFC 9110 10.2.3)."""
+    """Yield RateLimit-Policy, RateLimit (draft-ietf-httpapi-ratelimit-headers-10) and Retry-After (RFC 9110 10.2.3)."""
     shown = [(_policy_name(index, limit), limit, status) for index, limit, status in _limited(answer.statuses)]
     if not shown:
         return
@@ -44,7 +44,7 @@ def _limited(statuses: Sequence[Status]) -> Iterator[tuple[int, Limit, Status]]:
 
 
 def _policy_name(index: int, limit: Limit) -> str:
-    """A structured-field string (RFC 9651 3.3.3): printable ASCII, quoted."""
+    """Return a structured-field string (RFC 9651 3.3.3): printable ASCII, quoted."""
     name = limit.name if limit.name.isascii() and limit.name.isprintable() else ""
     escaped = (name or f"limit-{index}").replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'

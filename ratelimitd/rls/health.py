@@ -1,4 +1,4 @@
-"""``grpc.health.v1.Health`` for "" (the whole server) and "ratelimit" (upstream's name)."""
+"""``grpc.health.v1.Health`` for the services "" (the server) and "ratelimit" (envoyproxy/ratelimit's name)."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -8,7 +8,7 @@ from google.protobuf.message import DecodeError
 from ratelimitd.proto import message
 from ratelimitd.transport import Call, GrpcError, GrpcStatus, Stream
 
-from .service import Called
+from .service import CountCalls
 
 CHECK = "/grpc.health.v1.Health/Check"
 WATCH = "/grpc.health.v1.Health/Watch"
@@ -19,17 +19,17 @@ _Response = message("grpc.health.v1.HealthCheckResponse")
 
 
 class GrpcHealth:
-    """Answers what ``healthy`` says; call ``changed`` when it may say something else."""
+    """Reports the result of ``healthy``. Call ``changed`` when the result may have changed."""
 
-    def __init__(self, healthy: Callable[[], bool], called: Called) -> None:
+    def __init__(self, healthy: Callable[[], bool], called: CountCalls) -> None:
         self._healthy = healthy
-        self._called = called
+        self._count_calls = called
         self._watching: set[asyncio.Event] = set()
         self._ended = False
 
     def check(self, calls: Sequence[Call]) -> None:
-        """Unary Check: NOT_FOUND for another service, as the protocol asks."""
-        self._called("Check", 0.0, len(calls))
+        """Unary Check: NOT_FOUND for an unknown service, as the protocol requires."""
+        self._count_calls("Check", 0.0, len(calls))
         for call in calls:
             try:
                 service = _Request.FromString(call.body).service
@@ -42,7 +42,7 @@ class GrpcHealth:
                 call.fail(GrpcStatus.NOT_FOUND, f"unknown service {service}")
 
     async def watch(self, stream: Stream) -> None:
-        """Server-streaming Watch: the state now, then each change; SERVICE_UNKNOWN for another service."""
+        """Server-streaming Watch: the current state, then each change; SERVICE_UNKNOWN for an unknown service."""
         async for body in stream:
             try:
                 service = _Request.FromString(body).service
@@ -54,24 +54,24 @@ class GrpcHealth:
         change = asyncio.Event()
         self._watching.add(change)
         try:
-            told = b""
+            sent = b""
             while not self._ended:
                 state = self._now() if known else _Response(status=_Response.SERVICE_UNKNOWN).SerializeToString()
-                if state != told:
+                if state != sent:
                     await stream.send(state)
-                    told = state
+                    sent = state
                 await change.wait()
                 change.clear()
         finally:
             self._watching.discard(change)
 
     def changed(self) -> None:
-        """Tell every watcher to look again."""
+        """Wake all watchers, which send the state if it has changed."""
         for change in self._watching:
             change.set()
 
     def end_watches(self) -> None:
-        """End every watch in good order: a server waits for its calls when it stops."""
+        """End all watches: a graceful shutdown waits for calls in progress."""
         self._ended = True
         self.changed()
 

@@ -1,4 +1,4 @@
-"""``POST /json``: the same request and answer as protojson, through the same service."""
+"""``POST /json``: request and response as protojson, decided by the gRPC service."""
 
 import asyncio
 
@@ -16,7 +16,7 @@ _Response = message("envoy.service.ratelimit.v3.RateLimitResponse")
 
 
 class _JsonCall:
-    """A call whose answer is (status, message) for ``should_rate_limit``."""
+    """A ``Call`` for ``serve`` whose response is a future of (status, message)."""
 
     __slots__ = ("answer", "body", "deadline")
 
@@ -50,8 +50,8 @@ def _serialized(body: bytes) -> bytes:
 async def decide_json(service: RateLimitService, body: bytes) -> tuple[GrpcStatus, bytes]:
     """Decide a protojson ``RateLimitRequest``.
 
-    Returns OK and a protojson ``RateLimitResponse``, or the status and the text of the error: INVALID_ARGUMENT for
-    what is no such request.
+    Returns OK and a protojson ``RateLimitResponse``, or a status and an error text: INVALID_ARGUMENT for a body that
+    is not a ``RateLimitRequest``.
     """
     try:
         call = _JsonCall(_serialized(body))

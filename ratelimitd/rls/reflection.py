@@ -1,7 +1,7 @@
-"""Server reflection, by which grpcurl and its kin learn what this server speaks.
+"""Server reflection, which grpcurl and similar tools use to discover services.
 
-The messages are grpcio-reflection's. Its servicer is not used: it imports grpcio's core, 8 MiB that a sidecar on the
-fast transport has no other use for.
+The messages are those of grpcio-reflection. Its servicer is not used, because it imports grpcio's core: 8 MiB that a
+sidecar with the nghttp2 transport does not need.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -15,20 +15,20 @@ from ratelimitd.proto import POOL
 from ratelimitd.transport import GrpcError, GrpcStatus, Stream, StreamHandler
 
 PACKAGES = ("grpc.reflection.v1alpha", "grpc.reflection.v1")
-"""The two versions differ in name alone; clients try v1 first."""
+"""The two versions differ only in name. Clients try v1 first."""
 
 NOT_FOUND: Final = {"error_code": GrpcStatus.NOT_FOUND, "error_message": "not found"}
 INVALID: Final = {"error_code": GrpcStatus.INVALID_ARGUMENT, "error_message": "invalid argument"}
-"""The texts are grpcio's."""
+"""The texts are those of grpcio."""
 
 
 def reflection_method(package: str) -> str:
-    """Return the full method name in a version of the protocol."""
+    """Return the full method name for a version of the protocol."""
     return f"/{package}.ServerReflection/ServerReflectionInfo"
 
 
 def reflection_handler(services: tuple[str, ...]) -> StreamHandler:
-    """Answer for these full service names; INVALID_ARGUMENT for bytes that are not a request."""
+    """Return the handler for these full service names. It fails with INVALID_ARGUMENT for a malformed request."""
 
     async def serve(stream: Stream) -> None:
         async for body in stream:
@@ -42,7 +42,7 @@ def reflection_handler(services: tuple[str, ...]) -> StreamHandler:
 
 
 def response(request: Any, services: tuple[str, ...]) -> Any:
-    """Return the ServerReflectionResponse to a ServerReflectionRequest of a server of these services."""
+    """Return the ServerReflectionResponse to a ServerReflectionRequest, for a server with these services."""
     kind = request.WhichOneof("message_request")
     if kind == "list_services":
         found: dict[str, Any] = {"list_services_response": {"service": [{"name": name} for name in sorted(services)]}}
@@ -61,7 +61,7 @@ def _files(file: Any) -> dict[str, Any]:
 
 
 def _serialized(file: Any, seen: set[str]) -> Iterator[bytes]:
-    """Give a file and all that it imports, each once; imports have no circles."""
+    """Yield a file and all its imports, each once; imports are acyclic."""
     seen.add(file.name)
     copy = FileDescriptorProto()
     file.CopyToProto(copy)
@@ -71,9 +71,9 @@ def _serialized(file: Any, seen: set[str]) -> Iterator[bytes]:
             yield from _serialized(imported, seen)
 
 
-def _extension(asked: Any) -> dict[str, Any]:
-    message = POOL.FindMessageTypeByName(asked.containing_type)
-    extension = POOL.FindExtensionByNumber(message, asked.extension_number)
+def _extension(request: Any) -> dict[str, Any]:
+    message = POOL.FindMessageTypeByName(request.containing_type)
+    extension = POOL.FindExtensionByNumber(message, request.extension_number)
     return _files(POOL.FindFileContainingSymbol(extension.full_name))
 
 
@@ -89,4 +89,4 @@ LOOKUPS: Final[Mapping[str, Callable[[Any], dict[str, Any]]]] = {
     "file_containing_extension": _extension,
     "all_extension_numbers_of_type": _extension_numbers,
 }
-"""The fields of a response by what is looked up; KeyError where there is none."""
+"""Functions that return the fields of a response, by request type. They raise KeyError for an unknown name."""

@@ -1,4 +1,4 @@
-"""``envoy.service.ratelimit.v3.RateLimitService``: a batch of calls in, each answered on its own."""
+"""``envoy.service.ratelimit.v3.RateLimitService``: receives calls in batches and answers each separately."""
 
 import asyncio
 import time
@@ -19,19 +19,19 @@ log = get_logger(__name__)
 SHOULD_RATE_LIMIT = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit"
 NOT_LOADED = "no rate limit configuration loaded"
 
-Called = Callable[[str, float, int], None]
-"""Counts calls of a method that were answered: its name, the seconds that each took, and how many they are."""
+CountCalls = Callable[[str, float, int], None]
+"""Counts answered calls. Arguments: method name, seconds per call, number of calls."""
 
-Listener = Callable[[Plan, Answer], None]
-"""Hears of each decision (``LOG_DECISIONS``)."""
+DecisionListener = Callable[[Plan, Answer], None]
+"""Receives each decision (``LOG_DECISIONS``)."""
 
 
 class ServiceOptions(NamedTuple):
-    """How requests are decided and answered.
+    """Options of decoding, deciding and encoding.
 
     Attributes:
-        budget: µs a store may take, from the arrival of the call.
-        margin: µs before the caller's own deadline by which its answer must be under way.
+        budget: µs that a store may take, from the arrival of the call.
+        margin: µs before the caller's deadline at which the response must be sent.
     """
 
     bounds: Bounds = Bounds()
@@ -41,19 +41,19 @@ class ServiceOptions(NamedTuple):
 
 
 class RateLimitService:
-    """Takes calls through decode, the engine and encode."""
+    """Decodes calls, decides them in the engine and encodes the responses."""
 
     def __init__(
         self,
         engine: Engine,
         tallies: Tallies,
-        called: Called,
+        called: CountCalls,
         options: ServiceOptions,
-        listener: Listener | None = None,
+        listener: DecisionListener | None = None,
     ) -> None:
         self._engine = engine
         self._tallies = tallies
-        self._called = called
+        self._count_calls = called
         self._options = options
         self._modes = engine.modes
         self._decode = partial(decode, bounds=options.bounds)
@@ -61,20 +61,20 @@ class RateLimitService:
         self._clock = asyncio.get_running_loop().time
 
     def should_rate_limit(self, calls: Sequence[Call]) -> None:
-        """Answer each gRPC call, now or when its store has answered; never raises."""
+        """Answer each gRPC call, at once or when its store has replied. Never raises."""
         began = time.perf_counter()
 
         def done(group: Sequence[Ask]) -> None:
-            self._called("ShouldRateLimit", time.perf_counter() - began, len(group))
+            self._count_calls("ShouldRateLimit", time.perf_counter() - began, len(group))
 
         refused = len(calls) - self.serve(calls, done)
         if refused:
-            self._called("ShouldRateLimit", 0.0, refused)
+            self._count_calls("ShouldRateLimit", 0.0, refused)
 
     def serve(self, calls: Sequence[Call], done: Done = lambda _: None) -> int:
-        """Answer each call; returns how many went to the store, and tells ``done`` of those.
+        """Answer each call. Returns the number of calls passed to the store; ``done`` receives them when completed.
 
-        Never raises: whatever happens, each call gets an answer.
+        Never raises: each call gets a response, also after an internal error.
         """
         asks = self._asks(calls)
         if asks:
@@ -82,13 +82,13 @@ class RateLimitService:
         return len(asks)
 
     def _asks(self, calls: Sequence[Call]) -> list[Ask]:
-        """Plan the calls; one that cannot be is answered here, and an error stays with the call that met it."""
+        """Plan the calls. A call that cannot be planned is answered here; its error does not affect the others."""
         due = int(self._clock() * SECOND) + self._options.budget
         asks: list[Ask] = []
         for call in calls:
             try:
                 asks.append(self._ask(call, due))
-            except Exception as error:  # noqa: BLE001 - whatever it is, the caller must be answered
+            except Exception as error:  # noqa: BLE001 - the caller must get a response to any error
                 self._fail(call, error)
         return asks
 
@@ -103,7 +103,7 @@ class RateLimitService:
     def _unknown_domain(self, plan: Plan) -> None:
         domain = plan.request.domain.decode(errors="replace")
         if self._tallies.unknown_domain(domain, len(plan.request.descriptors)):
-            log.warning("unknown domain, every request for it passes", domain=domain)
+            log.warning("unknown domain; its requests are not limited", domain=domain)
 
     def _answer(self, ask: Ask, answer: Answer) -> None:
         if self._listener is not None:
@@ -115,11 +115,11 @@ class RateLimitService:
         call.respond(response(ask.plan, answer, self._options.encode, self._modes))
 
     def _fail(self, call: Call, error: Exception) -> None:
-        """A bad request is its caller's error; all else is UNAVAILABLE, so that ``failure_mode_deny`` decides."""
+        """INVALID_ARGUMENT for an invalid request; UNAVAILABLE for all else, so that ``failure_mode_deny`` decides."""
         if isinstance(error, RequestError):
             call.fail(GrpcStatus.INVALID_ARGUMENT, str(error))
         elif isinstance(error, NoPolicyError):
             call.fail(GrpcStatus.UNAVAILABLE, NOT_LOADED)
         else:
-            log.error("a call met a fault of ours", exc_info=error)
+            log.error("unhandled error while deciding a request", exc_info=error)
             call.fail(GrpcStatus.UNAVAILABLE, "internal error")

@@ -1,4 +1,4 @@
-"""The same engine offline, on simulated time: what a policy would do, before it is shipped."""
+"""The engine on simulated time, offline: shows the effect of a policy before it is deployed."""
 
 from ratelimitd.simulate.compare import with_algorithm
 from ratelimitd.simulate.load import Event, LoadError, evenly, from_lines, poisson

@@ -8,15 +8,15 @@ from ratelimitd.simulate.run import SimulationError
 
 
 def with_algorithm(rows: Iterable[Row], domain: bytes, algorithm: str) -> Policy:
-    """Make the policy of these rows with one algorithm for every limit and every override of a domain.
+    """Return the policy of these rows with one algorithm for all limits and overrides of a domain.
 
-    A burst is kept from meter to meter and left out otherwise; ``count_rejected: false`` is kept for a fixed window.
-    Raises SimulationError when a limit cannot have the algorithm.
+    A burst is kept between two meter algorithms and omitted otherwise; ``count_rejected: false`` is kept for a fixed
+    window. Raises SimulationError if a limit cannot use the algorithm.
     """
     inside: list[bool] = []
     changed: list[Row] = []
     for row in rows:
-        if isinstance(row, KeysRow):  # behind all rows that others refer to
+        if isinstance(row, KeysRow):  # comes after all rows that other rows refer to
             changed.append(row)
             continue
         inside.append(row.name == domain if isinstance(row, DomainRow) else inside[row.parent])

@@ -1,4 +1,4 @@
-"""The requests to simulate: read from JSON lines, or generated."""
+"""The requests to simulate, read from JSON lines or generated."""
 
 import json
 import math
@@ -13,28 +13,28 @@ from ratelimitd.descriptor_text import Entries
 from ratelimitd.policy import Descriptor
 
 EVENTS_MAX: Final = 2_000_000
-"""At some 7 µs and 150 bytes each: a quarter of a minute for every algorithm, and 300 MB."""
+"""Maximum number of requests. At about 7 µs and 150 bytes each, they take 15 s per algorithm and 300 MB."""
 
 HITS_MAX: Final = UINT32_MAX
-"""``hits_addend`` of a request is a uint32."""
+"""Maximum hits: ``hits_addend`` of a request is a uint32."""
 
 YEAR_2100: Final = 4_102_444_800
-"""Seconds; a larger number is milliseconds or a slip, and the algorithms are exact up to there."""
+"""Seconds. Larger numbers are milliseconds or a mistake, and the algorithms are exact up to here."""
 
 
 class LoadError(ValueError):
-    """A request cannot be read; the text names the line and what to write."""
+    """A request is invalid. The text has the line and what to write."""
 
 
 class Event(NamedTuple):
-    """One request at a time, in µs; its hits stand in the descriptors."""
+    """One request at ``time`` µs. Its hits are in the descriptors."""
 
     time: int
     descriptors: tuple[Descriptor, ...]
 
 
 def evenly(descriptors: Sequence[Entries], rate: float, seconds: float, hits: int | None) -> Iterator[Event]:
-    """Yield requests at ``rate`` a second, evenly spaced from 0."""
+    """Yield ``rate`` requests per second, evenly spaced from time 0."""
     made = _descriptors(descriptors, hits)
     for number in range(_count(rate, seconds)):
         yield Event(int(number * SECOND / rate), made)
@@ -43,7 +43,7 @@ def evenly(descriptors: Sequence[Entries], rate: float, seconds: float, hits: in
 def poisson(
     descriptors: Sequence[Entries], rate: float, seconds: float, hits: int | None, seed: int
 ) -> Iterator[Event]:
-    """Yield requests whose gaps are random, ``rate`` a second on average; the same seed gives the same ones."""
+    """Yield requests at random intervals, on average ``rate`` per second. The same seed gives the same requests."""
     _count(rate, seconds)
     made, gaps = _descriptors(descriptors, hits), random.Random(seed)  # noqa: S311  a load, not a secret
     time = gaps.expovariate(rate)
@@ -53,9 +53,9 @@ def poisson(
 
 
 def from_lines(lines: Iterable[str | bytes]) -> list[Event]:
-    """Read one JSON object a line, ``{"time": …, "descriptors": [{"key": "value"}], "hits": 1}``, in order of time.
+    """Read one JSON object per line, ``{"time": …, "descriptors": [{"key": "value"}], "hits": 1}``; sort by time.
 
-    A time is in seconds or RFC 3339. Empty lines are passed by. Raises LoadError with the number of the line.
+    A time is in seconds or RFC 3339. Empty lines are ignored. Raises LoadError with the line number.
     """
     events = []
     for number, line in enumerate(lines, 1):
@@ -73,7 +73,7 @@ def from_lines(lines: Iterable[str | bytes]) -> list[Event]:
 def _count(rate: float, seconds: float) -> int:
     count = math.ceil(rate * seconds - 1e-9)
     if count > EVENTS_MAX:
-        raise LoadError(f"{count} requests are more than {EVENTS_MAX}: simulate a shorter time or a lower rate")
+        raise LoadError(f"{count} requests exceed the maximum of {EVENTS_MAX}: simulate a shorter time or a lower rate")
     return count
 
 
@@ -92,30 +92,32 @@ def _event(value: Any) -> Event:
         raise LoadError('descriptors must be a list with at least one object: [{"key": "value"}]')
     hits = value.get("hits")
     if hits is not None and (isinstance(hits, bool) or not isinstance(hits, int) or not 0 <= hits <= HITS_MAX):
-        raise LoadError(f"hits must be a whole number from 0 to {HITS_MAX}")
+        raise LoadError(f"hits must be an integer from 0 to {HITS_MAX}")
     return Event(_time(value.get("time")), _descriptors([_entries(each) for each in descriptors], hits))
 
 
 def _entries(value: Any) -> Entries:
     if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
-        raise LoadError('a descriptor must be an object of texts: {"key": "value"}')
+        raise LoadError('a descriptor must be an object with string values: {"key": "value"}')
     return tuple(
         (key.encode(errors="surrogatepass"), text.encode(errors="surrogatepass")) for key, text in value.items()
     )
 
 
 def _time(value: Any) -> int:
-    seconds = _moment(value) if isinstance(value, str) else value
+    seconds = _timestamp(value) if isinstance(value, str) else value
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds < YEAR_2100:
-        raise LoadError('time must be seconds from 0 on, or RFC 3339 as "2026-01-31T12:00:00Z", before the year 2100')
+        raise LoadError(
+            'time must be seconds, at least 0, or RFC 3339 such as "2026-01-31T12:00:00Z", before the year 2100'
+        )
     return round(seconds * SECOND)
 
 
-def _moment(value: str) -> float:
+def _timestamp(value: str) -> float:
     try:
         moment = datetime.fromisoformat(value)
     except ValueError as error:
         raise LoadError(f'time {value!r} is not RFC 3339: write "2026-01-31T12:00:00Z"') from error
     if moment.tzinfo is None:
-        raise LoadError(f"time {value!r} has no zone: add Z")
+        raise LoadError(f"time {value!r} has no time zone: add Z")
     return moment.timestamp()

@@ -1,4 +1,4 @@
-"""Runs as a picture: one panel for each, on the same axes."""
+"""Plot of runs: one panel per run, with shared axes."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +12,7 @@ from ratelimitd.algorithms import SECOND
 from ratelimitd.simulate.report import buckets, step_of
 from ratelimitd.simulate.run import Run
 
-# Blue and orange of Okabe and Ito: told apart by the colour-blind and in print.
+# Blue and orange of Okabe and Ito: distinguishable for color-blind readers and in print.
 ALLOWED: Final = "#0072B2"
 LIMITED: Final = "#E69F00"
 INK: Final = "#333333"
@@ -22,7 +22,7 @@ _UNITS: Final = ((3 * 86_400, 86_400, "days"), (3 * 3600, 3600, "hours"), (3 * 6
 
 
 def plot(runs: Sequence[Run], file: Path) -> None:
-    """Write a PNG of allowed and limited requests over time; raises OSError when it cannot be written."""
+    """Write a PNG of allowed and limited requests over time. Raises OSError if it cannot be written."""
     step = step_of(runs)
     figure = Figure(figsize=(7.2, 0.9 + 1.7 * len(runs)), dpi=150, layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
@@ -32,7 +32,7 @@ def plot(runs: Sequence[Run], file: Path) -> None:
     for axes, run in zip(panels, runs, strict=True):
         _panel(axes, run, step, scale)
     panels[-1].set_xlabel(f"{unit} after the first request", color=INK)
-    figure.supylabel(f"requests each {step / SECOND:g} s", fontsize="medium", color=INK)
+    figure.supylabel(f"requests per {step / SECOND:g} s", fontsize="medium", color=INK)
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper right", ncols=2, frameon=False, labelcolor=INK)
     figure.savefig(file, format="png")

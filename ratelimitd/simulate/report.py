@@ -1,4 +1,4 @@
-"""Runs as a table and as JSON: allowed and limited in equal stretches of time."""
+"""Runs as a table and as JSON: allowed and limited requests per time interval."""
 
 import json
 from collections.abc import Sequence
@@ -12,10 +12,10 @@ from ratelimitd.algorithms import SECOND
 from ratelimitd.simulate.run import Run
 
 ROWS: Final = 24
-"""Rows of a table at most: it fits a terminal of the usual 24 lines or little more."""
+"""Maximum rows of a table: it fits a terminal of 24 lines, the usual size, or slightly more."""
 
 WIDE: Final = 200
-"""Columns for a file or a pipe, where nothing would be folded: six algorithms fit."""
+"""Columns of output to a file or pipe: six algorithms fit without wrapping."""
 
 _STEPS: Final = (
     1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000, 200_000, 500_000,
@@ -26,7 +26,7 @@ _STEPS: Final = (
 
 
 class Bucket(NamedTuple):
-    """A stretch of time: its start in µs after the first request, and what happened in it."""
+    """Counts of one time interval. ``start`` is in µs after the first request."""
 
     start: int
     allowed: int
@@ -34,7 +34,7 @@ class Bucket(NamedTuple):
 
 
 def step_of(runs: Sequence[Run]) -> int:
-    """Return the length (µs) of the stretches: the shortest round one that gives at most ``ROWS`` of them."""
+    """Return the interval length in µs: the shortest round length that gives at most ``ROWS`` intervals."""
     span = max((run.times[-1] - run.times[0] for run in runs if run.times), default=0)
     for step in _STEPS:
         if span // step < ROWS:
@@ -43,7 +43,7 @@ def step_of(runs: Sequence[Run]) -> int:
 
 
 def buckets(run: Run, step: int) -> list[Bucket]:
-    """Count a run in stretches of ``step`` µs from its first request on, empty ones too."""
+    """Count a run in intervals of ``step`` µs from its first request, including empty intervals."""
     if not run.times:
         return []
     first = run.times[0]
@@ -55,9 +55,9 @@ def buckets(run: Run, step: int) -> list[Bucket]:
 
 
 def table(runs: Sequence[Run]) -> Table:
-    """Return a table with a row for each stretch of time, a pair of columns for each run, and the totals below."""
+    """Return a table with one row per interval, two columns per run, and the totals in the last row."""
     step = step_of(runs)
-    made = Table(title=f"requests each {_length(step)}", show_footer=True, box=SIMPLE)
+    made = Table(title=f"requests per {_length(step)}", show_footer=True, box=SIMPLE)
     made.add_column("from", justify="right", vertical="bottom", footer="total")
     for run in runs:
         name, over = run.name.replace("_", "\n"), run.over
@@ -72,7 +72,7 @@ def table(runs: Sequence[Run]) -> Table:
 
 
 def show(runs: Sequence[Run]) -> None:
-    """Print the table, as wide as it needs to be where nobody reads it on a terminal."""
+    """Print the table, ``WIDE`` columns wide if the output is not a terminal."""
     console = Console()
     if not console.is_terminal:
         console = Console(width=WIDE)
@@ -83,7 +83,7 @@ def show(runs: Sequence[Run]) -> None:
 
 
 def as_json(runs: Sequence[Run]) -> str:
-    """Return the same numbers as JSON; times in seconds after the first request."""
+    """Return the counts as JSON. Times are in seconds after the first request."""
     step = step_of(runs)
     value = {
         "bucket_seconds": step / SECOND,
@@ -105,7 +105,7 @@ def as_json(runs: Sequence[Run]) -> str:
 
 
 def _length(time: int) -> str:
-    """Write µs as 0.05 s, 15 s, 2 min, 1 h."""
+    """Format µs as 0.05 s, 15 s, 2 min, 1 h."""
     for unit, name in ((3600 * SECOND, "h"), (60 * SECOND, "min")):
         if time % unit == 0 and time:
             return f"{time // unit} {name}"
@@ -113,7 +113,7 @@ def _length(time: int) -> str:
 
 
 def _clock(time: int, step: int) -> str:
-    """Write µs as 1:05, 1:05:00 or, where the step is below a second, 1:05.250."""
+    """Format µs as 1:05, 1:05:00 or, if the step is below a second, 1:05.250."""
     seconds, rest = divmod(time, SECOND)
     minutes, seconds = divmod(seconds, 60)
     hours, minutes = divmod(minutes, 60)

@@ -1,4 +1,4 @@
-"""Events through planner, memory store and answer, and what became of them over time."""
+"""Decides events with the engine and the memory store, and records the results over time."""
 
 from collections.abc import Iterable, Sequence
 from functools import partial
@@ -10,21 +10,21 @@ from ratelimitd.simulate.load import Event
 from ratelimitd.stores.memory import MemoryStore
 
 STORE_BYTES: Final = 256 << 20
-"""MEMORY_MAX_BYTES of a service that nobody tuned, so that it forgets what that one would."""
+"""Default of MEMORY_MAX_BYTES, so that counters are evicted as in a service with default settings."""
 
 
 class SimulationError(ValueError):
-    """Nothing can be simulated; the text says why."""
+    """The simulation is not possible. The text gives the reason."""
 
 
 class Run(NamedTuple):
-    """What one algorithm did.
+    """Results of one algorithm.
 
     Attributes:
-        name: of the algorithm, or what stands for "as the policy says".
-        times: µs of each request, ascending.
-        limited: for each request whether it was limited.
-        unmatched: requests to which no limit applied.
+        name: name of the algorithm, or a label for the policy's own algorithms.
+        times: time of each request in µs, ascending.
+        limited: whether each request was limited.
+        unmatched: number of requests to which no limit applied.
     """
 
     name: str
@@ -34,27 +34,27 @@ class Run(NamedTuple):
 
     @property
     def total(self) -> int:
-        """How many requests there were."""
+        """Number of requests."""
         return len(self.times)
 
     @property
     def over(self) -> int:
-        """How many of them were limited."""
+        """Number of limited requests."""
         return sum(self.limited)
 
 
-class _Counts:
-    """A simulation reports none of these."""
+class _IgnoredCounts:
+    """Engine counters that a simulation does not report."""
 
     service_error = redis_error = global_shadow_mode = 0
 
 
 def run(name: str, policy: Policy, domain: bytes, events: Iterable[Event]) -> Run:
-    """Decide every event at its own time. Raises SimulationError for a domain the policy does not have."""
+    """Decide every event at its time. Raises SimulationError for a domain that the policy does not define."""
     if domain not in policy.domains:
         known = ", ".join(sorted(each.decode(errors="replace") for each in policy.domains)) or "none"
-        raise SimulationError(f"no domain '{domain.decode(errors='replace')}' in the policy, which has: {known}")
-    engine = Engine(MemoryStore(STORE_BYTES), _Counts())
+        raise SimulationError(f"domain '{domain.decode(errors='replace')}' is not defined by the policy ({known})")
+    engine = Engine(MemoryStore(STORE_BYTES), _IgnoredCounts())
     engine.planner = Planner(policy, key_maker(b"", safe=True), Tallies(), PlanOptions())
     request = partial(Request, domain)
     times: list[int] = []
@@ -64,7 +64,7 @@ def run(name: str, policy: Policy, domain: bytes, events: Iterable[Event]) -> Ru
     def answered(ask: Ask, answer: Answer) -> None:
         nonlocal unmatched
         if answer.failure is not None:
-            raise SimulationError(f"the counters failed: {answer.failure.message}")
+            raise SimulationError(f"the counter store failed: {answer.failure.message}")
         limited.append(answer.over)
         unmatched += all(item.match is None for item in ask.plan.items)
 

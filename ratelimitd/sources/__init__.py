@@ -1,4 +1,4 @@
-"""Where policies come from: folders and files, watched."""
+"""Sources of policies: folders and files, which are watched for changes."""
 
 from .files import (
     GATEWAY_ALGORITHM,

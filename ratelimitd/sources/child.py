@@ -1,7 +1,7 @@
-"""``python -m ratelimitd.sources.child``: loads a policy for a parent that must not be held up.
+"""``python -m ratelimitd.sources.child``: loads a policy for a parent that must not block.
 
-Standard input holds one Job; standard output gets the frames of ``perform``. The frames are a module of their own: what
-this one defines is pickled as of ``__main__``, which the parent does not have.
+Standard input contains one LoadJob; the frames of ``perform`` are written to standard output. The frames are defined in
+a separate module, because classes of this module would be pickled as members of ``__main__``.
 """
 
 import gc
@@ -14,51 +14,51 @@ from ratelimitd.policy import SLICE_ROWS, PolicyError, PolicyErrors, Summary, sl
 from ratelimitd.policy_file import Beside, examine
 
 from .files import describe, read_files, tiers_beside
-from .frames import LENGTH, End, Frame, Job, Problems, Remarks, pack, unpack
+from .frames import LENGTH, EndFrame, ErrorFrame, Frame, LoadJob, WarningFrame, pack, unpack
 
 _T = TypeVar("_T")
 
-NO_DOMAIN: Final = "no policy here: no domain is known, so every request passes"
+NO_DOMAIN: Final = "no policy found: no domain is defined, so no request is limited"
 
 
 def main(stdin: BinaryIO, stdout: BinaryIO) -> None:
-    """Read a job, answer it."""
+    """Read a job and write its frames."""
     (size,) = LENGTH.unpack(stdin.read(LENGTH.size))
     stdout.writelines(map(pack, perform(unpack(stdin.read(size)))))
     stdout.flush()
 
 
-def perform(job: Job) -> Iterator[Frame]:
-    """Read and parse: Slices of the policy, or Problems with every error; then Remarks; then End."""
+def perform(job: LoadJob) -> Iterator[Frame]:
+    """Read and parse the files: Slices and WarningFrames, or ErrorFrames with all errors; then one EndFrame."""
     version = sha256()
     try:
         files = read_files(job.source, version.update)
     except PolicyErrors as errors:
-        yield from map(Problems, _pieces(errors.errors))
-        yield End(Summary(0, 0, 0), 0)
+        yield from map(ErrorFrame, _pieces(errors.errors))
+        yield EndFrame(Summary(0, 0, 0), 0)
         return
     parsed = examine(
         files,
         default_algorithm=job.default_algorithm,
         merge_domains=job.merge_domains,
-        beside=_overheard(tiers_beside(job.source), version.update),
+        beside=_recorded(tiers_beside(job.source), version.update),
     )
     if parsed.errors:
-        yield from map(Problems, _pieces(parsed.errors))
+        yield from map(ErrorFrame, _pieces(parsed.errors))
     else:
         yield from slices(parsed.rows)
-        yield from map(Remarks, _pieces(parsed.warnings))
+        yield from map(WarningFrame, _pieces(parsed.warnings))
         if not parsed.summary.domains:
-            yield Remarks([PolicyError(describe(job.source), 0, NO_DOMAIN)])
-    yield End(parsed.summary, len(files), version.hexdigest())
+            yield WarningFrame([PolicyError(describe(job.source), 0, NO_DOMAIN)])
+    yield EndFrame(parsed.summary, len(files), version.hexdigest())
 
 
-def _overheard(beside: Beside, seen: Callable[[bytes], object]) -> Beside:
-    """Return what reads the same files, and gives ``seen`` what they hold."""
+def _recorded(beside: Beside, on_content: Callable[[bytes], object]) -> Beside:
+    """Return a reader of the same files that passes each content to ``on_content``."""
 
     def read(file: str, named: str) -> tuple[str, bytes]:
         name, content = beside(file, named)
-        seen(content)
+        on_content(content)
         return name, content
 
     return read

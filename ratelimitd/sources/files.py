@@ -1,4 +1,4 @@
-"""Which files make up the policy, by the rules of envoyproxy/ratelimit's runtime folders or as named by hand."""
+"""The files of a policy, by the rules of envoyproxy/ratelimit's runtime folders or by explicit path."""
 
 import errno
 import os
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from ratelimitd.policy_file import Beside, Content
 
 BYTES_MAX: Final = 24 << 20
-"""All policy files together: 100,000 rules take 10 MB, and the child that parses them 40 times their size."""
+"""Maximum total size of the policy files: 100,000 rules take 10 MB, and the parser process 40 times their size."""
 
 FILES_REMEMBERED: Final = 4_096
-"""Files of which is remembered what others they name: more than a folder of policies has."""
+"""Files whose references to other files are cached: more than a folder of policies contains."""
 
 KUBERNETES: Final = ".."
-"""Start of the names that Kubernetes keeps in a mounted ConfigMap beside the files: copies, never a policy."""
+"""Prefix of the names that Kubernetes adds to a mounted ConfigMap: copies of the files, never policies."""
 
 
 class RuntimeFolder(NamedTuple):
@@ -32,8 +32,8 @@ class RuntimeFolder(NamedTuple):
         root: RUNTIME_ROOT.
         subdirectory: RUNTIME_SUBDIRECTORY, "" for none.
         appdirectory: RUNTIME_APPDIRECTORY.
-        watch_root: RUNTIME_WATCH_ROOT. True: everything below root/subdirectory whose name, as a runtime key,
-            begins with ``appdirectory.``. False: everything below root/subdirectory/appdirectory.
+        watch_root: RUNTIME_WATCH_ROOT. True: all files below root/subdirectory whose runtime key begins with
+            ``appdirectory.``. False: all files below root/subdirectory/appdirectory.
         ignore_dotfiles: RUNTIME_IGNOREDOTFILES.
     """
 
@@ -45,57 +45,57 @@ class RuntimeFolder(NamedTuple):
 
     @property
     def folder(self) -> Path:
-        """The folder whose files are read."""
+        """Folder whose files are read."""
         folder = Path(self.root) / self.subdirectory
         return folder if self.watch_root else folder / self.appdirectory
 
 
 class Paths(NamedTuple):
-    """Files and folders named by hand; of a folder all files below it count, but dot files."""
+    """Files and folders by explicit path. Of a folder, all files below it are read, except dot files."""
 
     paths: tuple[str, ...]
 
 
 class GatewayFile(NamedTuple):
-    """A gateway file, whose ``policies`` are in it or in the file or folder that it names."""
+    """A gateway file. Its ``policies`` are inline or in the file or folder that it names."""
 
     path: str
 
 
 GATEWAY_ALGORITHM: Final = "token_bucket"
-"""Algorithm of a gateway file's limits that name none: people in front of a gateway click in bursts."""
+"""Default algorithm of the limits in a gateway file: users of a gateway send requests in bursts."""
 
 Source = RuntimeFolder | Paths | GatewayFile
 
 
 class PolicyFile(NamedTuple):
-    """One file: what errors call it (its runtime key, or its path), and where it is."""
+    """A file: its name in errors (runtime key or path), and its path."""
 
     name: str
     path: Path
 
 
 _POLICIES_KEY: Final = re.compile(rb"^[\"']?policies[\"']?\s*:", re.MULTILINE)
-"""What a gateway file has at its top and a policy file has not."""
+"""A top-level key that a gateway file has and a policy file does not."""
 
 
 def named(paths: tuple[str, ...]) -> Source:
-    """Return what paths given by hand are: a lone gateway file is one, and all else holds policies."""
+    """Return the source of explicit paths: GatewayFile for a single gateway file, else Paths."""
     if len(paths) == 1:
         try:
             if _POLICIES_KEY.search(read_file(paths[0])):
                 return GatewayFile(paths[0])
         except OSError:
-            pass  # whoever reads it says so
+            pass  # reading the source reports the error
     return Paths(paths)
 
 
 Signature = tuple[tuple[object, ...], ...]
-"""Changes when a file that counts is written, added, removed, swapped or made unreadable."""
+"""A value that changes when a file of the source is written, added, removed, replaced or made unreadable."""
 
 
 def describe(source: Source) -> str:
-    """Say where a source looks, with symbolic links followed."""
+    """Return the location of a source, with symbolic links resolved."""
     if isinstance(source, GatewayFile):
         return os.path.realpath(source.path)
     if isinstance(source, Paths):
@@ -104,7 +104,7 @@ def describe(source: Source) -> str:
 
 
 def list_files(source: Source) -> list[PolicyFile]:
-    """List the files of a source, by name. Raises OSError when a folder or named file is not there."""
+    """List the files of a source, by name. Raises OSError if a folder or named file does not exist."""
     if isinstance(source, GatewayFile):
         return _gateway_files(Path(source.path))
     if isinstance(source, Paths):
@@ -116,14 +116,14 @@ def list_files(source: Source) -> list[PolicyFile]:
 
 
 def read_file(path: str | Path) -> bytes:
-    """Read one file of a source by itself. Raises OSError, also for a file that is longer than all may be together."""
+    """Read one file of a source. Raises OSError, also for a file larger than the maximum total size."""
     return _content(path, BYTES_MAX)
 
 
-def read_files(source: Source, seen: Callable[[bytes], object] = lambda _: None) -> "list[tuple[str, Content]]":
-    """Read every file of a source to (name, content). Raises PolicyErrors for what cannot be read.
+def read_files(source: Source, on_content: Callable[[bytes], object] = lambda _: None) -> "list[tuple[str, Content]]":
+    """Read all files of a source to (name, content). Raises PolicyErrors with all files that cannot be read.
 
-    ``seen`` is given each content as it was read, in the order of the files.
+    ``on_content`` receives each content as read, in the order of the files.
     """
     try:
         files = list_files(source)
@@ -139,26 +139,26 @@ def read_files(source: Source, seen: Callable[[bytes], object] = lambda _: None)
             errors.append(_unreadable(file.name, error))
             continue
         left -= len(content)
-        seen(content)
+        on_content(content)
         contents.append((file.name, content))
     if errors:
         raise PolicyErrors(errors)
     if isinstance(source, GatewayFile):
         (name, content), *others = contents
-        from .gateway_file import inline_policies  # noqa: PLC0415  YAML, for this kind of source alone
+        from .gateway_file import inline_policies  # noqa: PLC0415  only this kind of source needs YAML
 
         return [*inline_policies(name, content), *others]
     return list(contents)
 
 
 def tiers_beside(source: Source) -> "Beside":
-    """Return what reads the ``tiers_file`` of a policy file of this source, relative to that file."""
+    """Return a function that reads the ``tiers_file`` of a policy file of this source, relative to that file."""
 
     def read(file: str, named: str) -> tuple[str, bytes]:
         files = list_files(source)
         policy = next((path for name, path in files if name == file), None)
         if policy is None or named not in _tiers_files(policy, _stamp(policy)):
-            raise OSError(0, "write its name behind 'tiers_file:' on the same line, or changes of it are not noticed")
+            raise OSError(0, "write its name after 'tiers_file:' on the same line, or changes to it are not detected")
         path = policy.parent / named
         listed = {os.path.realpath(path): name for name, path in files}
         return listed.get(os.path.realpath(path), str(path)), read_file(path)
@@ -167,9 +167,9 @@ def tiers_beside(source: Source) -> "Beside":
 
 
 def signature(source: Source) -> Signature:
-    """Tell one state of a source, and of the files it names, from another; raises nothing.
+    """Return the state of a source and of the files that it references. Never raises.
 
-    A file is read only to see what it names, and only when it has changed.
+    A file is read only to find its references, and only if it has changed.
     """
     try:
         files = list_files(source)
@@ -186,12 +186,12 @@ def signature(source: Source) -> Signature:
 _TIERS_FILE: Final = re.compile(
     rb"""tiers_file["']?[ \t]*:[ \t]+(?:"([^"\\\n]+)"|'([^'\n]+)'|([^\s"'#{}\[\],][^\n#{}\[\],]*))"""
 )
-"""Finds the name without reading YAML, which takes long. What it does not find is an error of the file."""
+"""Finds the name without parsing YAML, which is slow. A name that it does not find is reported as an error."""
 
 
 @lru_cache(maxsize=FILES_REMEMBERED)
 def _tiers_files(path: Path, _stamp: tuple[object, ...]) -> tuple[str, ...]:
-    """Return the files of tiers that a policy file seems to name, one in a comment too."""
+    """Return the tiers files that a policy file appears to name, including names in comments."""
     try:
         content = read_file(path)
     except OSError:
@@ -201,14 +201,14 @@ def _tiers_files(path: Path, _stamp: tuple[object, ...]) -> tuple[str, ...]:
 
 
 def _gateway_files(path: Path) -> list[PolicyFile]:
-    """Return the gateway file, and those of the policy it names."""
+    """Return the gateway file and the policy files that it names."""
     named = _policies_path(path, _stamp(path))
     return [PolicyFile(str(path), path), *(_named(str(path.parent / named)) if named else ())]
 
 
 @lru_cache(maxsize=FILES_REMEMBERED)
 def _policies_path(path: Path, _stamp: tuple[object, ...]) -> str:
-    from .gateway_file import policies_path  # noqa: PLC0415  YAML, for this kind of source alone
+    from .gateway_file import policies_path  # noqa: PLC0415  only this kind of source needs YAML
 
     try:
         return policies_path(read_file(path))
@@ -231,7 +231,7 @@ def _named(path: str) -> list[PolicyFile]:
 
 
 def _walk(folder: Path, *, dots: bool) -> Iterator[Path]:
-    """Yield the files below a folder. Links to files count; links to folders do not, or nothing would end."""
+    """Yield the files below a folder. Links to files are followed; links to folders are not, as they may be cyclic."""
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.name.startswith("." if not dots else KUBERNETES):
@@ -251,7 +251,7 @@ def _content(path: str | Path, left: int) -> bytes:
         return read_regular(path, left)
     except OSError as error:
         if error.errno == errno.EFBIG:
-            raise OSError(errno.EFBIG, f"the policy files together are larger than {BYTES_MAX >> 20} MiB") from None
+            raise OSError(errno.EFBIG, f"the policy files together exceed {BYTES_MAX >> 20} MiB") from None
         raise
 
 

@@ -1,6 +1,6 @@
-"""What the child that parses tells its parent: pickled frames, each behind its length.
+"""Messages between the parser process and its parent: pickled frames, each preceded by its length.
 
-Both ends are one program, started by one another over private pipes; nothing else can write here.
+Both ends are the same program, and the pipes are private: no other process can write to them.
 """
 
 import pickle
@@ -14,46 +14,46 @@ from .files import Source
 LENGTH: Final = struct.Struct(">I")
 
 FRAME_MAX: Final = 64 << 20
-"""A slice is some 10 kB; more only with metadata, which is bounded by the size of all policy files."""
+"""Maximum size of a frame. A slice takes about 10 kB, more only with metadata, which the size of the files limits."""
 
 
-class Job(NamedTuple):
-    """What the child is to load."""
+class LoadJob(NamedTuple):
+    """A source to load, and its options."""
 
     source: Source
     default_algorithm: str
     merge_domains: bool
 
 
-class Problems(NamedTuple):
-    """Some of the errors; more may follow."""
+class ErrorFrame(NamedTuple):
+    """Part of the errors; more may follow."""
 
     errors: list[PolicyError]
 
 
-class Remarks(NamedTuple):
-    """Some of the warnings; more may follow."""
+class WarningFrame(NamedTuple):
+    """Part of the warnings; more may follow."""
 
     warnings: list[PolicyError]
 
 
-class End(NamedTuple):
-    """The last frame. ``version`` is the SHA-256, in hex, of what all files hold, one behind the other as read."""
+class EndFrame(NamedTuple):
+    """The last frame. ``version`` is the SHA-256, in hex, of the contents of all files, concatenated as read."""
 
     summary: Summary
     files: int
     version: str = ""
 
 
-Frame = Slice | Problems | Remarks | End
+Frame = Slice | ErrorFrame | WarningFrame | EndFrame
 
 
-def pack(frame: Frame | Job) -> bytes:
-    """Make bytes of a frame or job, its length first."""
+def pack(frame: Frame | LoadJob) -> bytes:
+    """Serialize a frame or job, preceded by its length."""
     body = pickle.dumps(frame, pickle.HIGHEST_PROTOCOL)
     return LENGTH.pack(len(body)) + body
 
 
 def unpack(body: bytes) -> Any:
-    """Make a frame or job of what ``pack`` made, without its length."""
+    """Deserialize a frame or job from the output of ``pack`` without the length."""
     return pickle.loads(body)  # noqa: S301 - written by our own child or parent

@@ -1,6 +1,6 @@
-"""Where a gateway file has its policies: in it, or in the file or folder that it names.
+"""Location of a gateway file's policies: inline, or in the file or folder that it names.
 
-``files`` imports this when a source is a gateway file; no other source needs YAML in the process that serves.
+``files`` imports this module only for a gateway file; other sources need no YAML in the serving process.
 """
 
 from ratelimitd.config.yaml_nodes import YamlError, YamlList, YamlMap, YamlScalar, is_null, load_yaml, value_of
@@ -9,7 +9,7 @@ from ratelimitd.policy_file import Content
 
 
 def policies_path(content: bytes) -> str:
-    """Return the path that a gateway file names; empty where its policies are in it, or it is not valid."""
+    """Return the path of the policies in a gateway file; empty if they are inline or the file is invalid."""
     try:
         policies = value_of(load_yaml(content), "policies")
     except YamlError:
@@ -18,7 +18,7 @@ def policies_path(content: bytes) -> str:
 
 
 def inline_policies(name: str, content: bytes) -> list[tuple[str, Content]]:
-    """Return the policies in a gateway file: one, or a list of them, or none. Raises PolicyErrors."""
+    """Return the inline policies of a gateway file, which may have one, several or none. Raises PolicyErrors."""
     try:
         policies = value_of(load_yaml(content), "policies")
     except YamlError as error:

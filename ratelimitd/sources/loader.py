@@ -1,9 +1,9 @@
-"""Loads a policy while requests are being served.
+"""Loads a policy while requests are served.
 
-A child process reads and parses; the parent takes the result in slices and lets the loop run between them. The
-old policy goes the same way. Nothing here holds the loop as long as a collection of 100,000 nodes would, so the
-collector rests meanwhile, and what was built is then put out of its sight (``gc.freeze``): a policy is freed by its
-reference counts when ``dismantle`` takes it apart.
+A child process reads and parses; the parent assembles the result in slices and yields to the event loop between them.
+The old policy is freed in the same way. A garbage collection of 100,000 nodes would block the loop for longer than all
+of this. The collector is therefore disabled meanwhile, and the new objects are then excluded from it (``gc.freeze``): a
+policy is freed by reference counting when ``dismantle`` breaks it up.
 """
 
 import asyncio
@@ -29,23 +29,23 @@ from ratelimitd.policy import (
 )
 
 from .files import Source, describe
-from .frames import FRAME_MAX, LENGTH, Frame, Job, Problems, Remarks, pack, unpack
+from .frames import FRAME_MAX, LENGTH, ErrorFrame, Frame, LoadJob, WarningFrame, pack, unpack
 
 LOAD_SECONDS: Final = 300.0
-"""For a load: 100,000 rules take about 4 s on a free core and took 46 on two that were oversubscribed."""
+"""Timeout of a load: 100,000 rules take about 4 s on an idle core, and took 46 s on two oversubscribed cores."""
 
 NICENESS: Final = 10
-"""Serving comes first: at this niceness the child gets about a tenth of a contended core."""
+"""Serving has priority: at this niceness the child gets about a tenth of a contended core."""
 
 DISMANTLE_STEPS: Final = 200
-"""Nodes or links freed at once, as many as a slice has rows."""
+"""Nodes or links freed per event-loop iteration: as many as the rows of a slice."""
 
 STDERR_SHOWN: Final = 1_000
-"""Bytes of what a broken child said that an error repeats: the end of a traceback."""
+"""Bytes of a failed child's stderr that an error includes: the end of a traceback."""
 
 
 class Loaded(NamedTuple):
-    """A policy, what its writer should know, how much it holds, and which it is (``frames.End``)."""
+    """A loaded policy with its warnings, summary, number of files and version (see ``frames.EndFrame``)."""
 
     policy: Policy
     warnings: tuple[PolicyError, ...]
@@ -55,11 +55,11 @@ class Loaded(NamedTuple):
 
 
 class _ChildError(Exception):
-    """The child did not do its job; says why."""
+    """The child process failed. The text gives the reason."""
 
 
-class _Intake:
-    """Takes frames until the last."""
+class _Receiver:
+    """Receives the frames of one load."""
 
     def __init__(self) -> None:
         self.assembly = Assembly()
@@ -67,12 +67,12 @@ class _Intake:
         self._warnings: list[PolicyError] = []
 
     def take(self, frame: Frame) -> Loaded | None:
-        """Take a frame in; the last one gives the result, or raises PolicyErrors."""
+        """Process a frame. The last frame returns the result or raises PolicyErrors."""
         if isinstance(frame, Slice):
             self.assembly.add(frame)
-        elif isinstance(frame, Problems):
+        elif isinstance(frame, ErrorFrame):
             self._errors += frame.errors
-        elif isinstance(frame, Remarks):
+        elif isinstance(frame, WarningFrame):
             self._warnings += frame.warnings
         elif self._errors:
             raise PolicyErrors(self._errors)
@@ -88,37 +88,37 @@ async def load(
     merge_domains: bool = False,
     within: float = LOAD_SECONDS,
 ) -> Loaded:
-    """Load a policy through a child process. Raises PolicyErrors, also when the child dies or takes too long."""
-    intake = _Intake()
+    """Load a policy in a child process. Raises PolicyErrors, also if the child exits or exceeds ``within`` seconds."""
+    receiver = _Receiver()
     try:
-        with _collector_at_rest():
+        with _collector_paused():
             async with asyncio.timeout(within):
-                return await _taken(intake, Job(source, default_algorithm, merge_domains))
+                return await _receive(receiver, LoadJob(source, default_algorithm, merge_domains))
     except TimeoutError:
         failure = f"not loaded within {within:g} s"
     except (_ChildError, OSError) as error:
         failure = f"not loaded: {error}"
-    await dismantle(intake.assembly.policy)
+    await dismantle(receiver.assembly.policy)
     raise PolicyErrors([PolicyError(describe(source), 0, failure)])
 
 
 async def dismantle(policy: Policy) -> None:
-    """Free a policy that nothing looks anything up in any more, bit by bit."""
-    for step, _ in enumerate(chain(_forgotten(policy), _freed(policy.nodes))):
+    """Free a policy that is no longer used, in small steps."""
+    for step, _ in enumerate(chain(_clear_api_keys(policy), _free_nodes(policy.nodes))):
         if step % DISMANTLE_STEPS == 0:
             await asyncio.sleep(0)
 
 
-def _forgotten(policy: Policy) -> Iterator[None]:
-    """Empty the tables of API keys."""
+def _clear_api_keys(policy: Policy) -> Iterator[None]:
+    """Clear the tables of API keys."""
     for domain in policy.domains.values():
         while domain.identity is not None and domain.identity.tiers:
             domain.identity.tiers.popitem()
             yield
 
 
-def _freed(nodes: list[Node]) -> Iterator[None]:
-    """Take nodes apart from the last: what a node leads to came after it, and is bare by then."""
+def _free_nodes(nodes: list[Node]) -> Iterator[None]:
+    """Free the nodes from the last. The children of a node come after it, so they are already empty."""
     while nodes:
         node = nodes.pop()
         while node.children:
@@ -131,10 +131,10 @@ def _freed(nodes: list[Node]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _collector_at_rest() -> Iterator[None]:
+def _collector_paused() -> Iterator[None]:
     was_enabled = gc.isenabled()
     gc.disable()
-    gc.collect(1)  # under 1 ms; garbage that is frozen would stay for good
+    gc.collect(1)  # under 1 ms; frozen garbage would never be freed
     try:
         yield
         gc.freeze()
@@ -143,24 +143,24 @@ def _collector_at_rest() -> Iterator[None]:
             gc.enable()
 
 
-async def _taken(intake: _Intake, job: Job) -> Loaded:
+async def _receive(receiver: _Receiver, job: LoadJob) -> Loaded:
     async with _child(job) as frames:
         while True:
-            loaded = intake.take(await _frame(frames))
+            loaded = receiver.take(await _frame(frames))
             if loaded is not None:
                 return loaded
             await asyncio.sleep(0)
 
 
 @contextlib.asynccontextmanager
-async def _child(job: Job) -> AsyncIterator[asyncio.StreamReader]:
-    """Start the child on its job; it is gone when the block ends, however it ends.
+async def _child(job: LoadJob) -> AsyncIterator[asyncio.StreamReader]:
+    """Start the child with its job. The child is killed when the block ends.
 
-    Through ``subprocess`` in a thread, because it forks without copying the page tables of a large process:
-    0.3 ms against 8 ms by uvloop's own way from a process of 400 MB.
+    ``subprocess`` in a thread is used because it does not copy the page tables of a large process: 0.3 ms, compared
+    with 8 ms of uvloop's subprocess support, for a process of 400 MB.
     """
-    with _scratch() as said:
-        child = await asyncio.to_thread(_spawn, job, said)
+    with _stderr_file() as stderr:
+        child = await asyncio.to_thread(_spawn, job, stderr)
         try:
             stream = asyncio.StreamReader()
             transport, _ = await asyncio.get_running_loop().connect_read_pipe(
@@ -170,28 +170,29 @@ async def _child(job: Job) -> AsyncIterator[asyncio.StreamReader]:
                 yield stream
         except asyncio.IncompleteReadError:
             code = await asyncio.to_thread(child.wait)
-            raise _ChildError(f"the child that parses died: {_last_words(said) or f'exit code {code}'}") from None
+            reason = _stderr_tail(stderr) or f"exit code {code}"
+            raise _ChildError(f"the parser process exited unexpectedly: {reason}") from None
         finally:
             child.kill()
             await asyncio.to_thread(child.wait)
 
 
-def _scratch() -> BinaryIO:
-    """A file for what the child says at its end; in memory where the system can, since the root may be read-only."""
+def _stderr_file() -> BinaryIO:
+    """Return a file for the child's stderr; in memory if the system supports it, as the root may be read-only."""
     if hasattr(os, "memfd_create"):
-        return os.fdopen(os.memfd_create("said"), "w+b")
+        return os.fdopen(os.memfd_create("stderr"), "w+b")
     return cast("BinaryIO", tempfile.TemporaryFile())
 
 
-def _spawn(job: Job, said: BinaryIO) -> subprocess.Popen[bytes]:
+def _spawn(job: LoadJob, stderr: BinaryIO) -> subprocess.Popen[bytes]:
     package_home = str(Path(__file__).parents[2])
     search = os.pathsep.join(filter(None, (package_home, os.environ.get("PYTHONPATH"))))
     child = subprocess.Popen(  # noqa: S603 - our own program
         [sys.executable, "-P", "-m", f"{__package__}.child"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        stderr=said,
-        start_new_session=True,  # else a Ctrl-C at our terminal would end it too
+        stderr=stderr,
+        start_new_session=True,  # otherwise Ctrl-C in the terminal would end it too
         env={**os.environ, "PYTHONPATH": search},
     )
     os.setpriority(os.PRIO_PROCESS, child.pid, NICENESS)
@@ -200,14 +201,14 @@ def _spawn(job: Job, said: BinaryIO) -> subprocess.Popen[bytes]:
     return child
 
 
-def _last_words(said: BinaryIO) -> str:
-    said.seek(-min(said.seek(0, os.SEEK_END), STDERR_SHOWN), os.SEEK_END)
-    return said.read().decode(errors="replace").strip()
+def _stderr_tail(stderr: BinaryIO) -> str:
+    stderr.seek(-min(stderr.seek(0, os.SEEK_END), STDERR_SHOWN), os.SEEK_END)
+    return stderr.read().decode(errors="replace").strip()
 
 
 async def _frame(stream: asyncio.StreamReader) -> Frame:
     (size,) = LENGTH.unpack(await stream.readexactly(LENGTH.size))
     if size > FRAME_MAX:
-        raise _ChildError(f"a frame of {size} bytes is more than {FRAME_MAX}")
+        raise _ChildError(f"a frame of {size} bytes exceeds the maximum of {FRAME_MAX}")
     frame: Frame = unpack(await stream.readexactly(size))
     return frame

@@ -1,7 +1,7 @@
-"""Notices that policy files changed, by asking for their state now and then.
+"""Detects changes of policy files by polling their state.
 
-Polling works where notification does not: network file systems, ConfigMap flips, links that are swapped. A
-``stat`` of some files once a second costs nothing beside serving.
+Polling works where notification does not: network file systems, ConfigMap updates, replaced links. The cost of a
+``stat`` of a few files per second is negligible.
 """
 
 import asyncio
@@ -15,17 +15,17 @@ from .files import Signature
 log = logging.getLogger(__name__)
 
 INTERVAL: Final = 1.0
-"""Seconds between two looks; a ConfigMap itself takes up to a minute to arrive."""
+"""Seconds between two polls. A ConfigMap update itself takes up to a minute to arrive."""
 
-SETTLE_LOOKS: Final = 10
-"""Looks a change gets to come to rest before it is loaded all the same: a file that never rests is still read."""
+SETTLE_CHECKS: Final = 10
+"""Polls to wait for a stable state before a reload is done anyway: a file that changes constantly is still loaded."""
 
 
 class Watch:
-    """Calls ``reload`` for each change of ``state``, once it has come to rest, and for each ``wake``.
+    """Calls ``reload`` for each change of ``state``, once it is stable, and for each ``wake``.
 
-    ``state`` runs in a thread and may block; it is also asked once when the watch is made, so make the watch
-    before the first load and no change falls between. ``interval`` and the time to come to rest are seconds.
+    ``state`` runs in a thread and may block. It is also called once by the constructor: create the watch before the
+    first load, so that no change is missed in between. ``interval`` is in seconds.
     """
 
     def __init__(
@@ -35,28 +35,28 @@ class Watch:
         self._reload = reload
         self._interval = interval
         self._woken = asyncio.Event()
-        self._seen = state()
+        self._current = state()
 
     def wake(self) -> None:
-        """Reload now, changed or not (SIGHUP). Call it from the loop's thread."""
+        """Reload now, even without a change (SIGHUP). Call it from the thread of the event loop."""
         self._woken.set()
 
     async def run(self) -> None:
-        """Watch until cancelled; what a reload raises is logged, and the next change is another try."""
+        """Watch until cancelled. An exception of a reload is logged; the next change causes another attempt."""
         while True:
             woken = await self._pause(self._interval)
             state = await asyncio.to_thread(self._state)
-            if state == self._seen and not woken:
+            if state == self._current and not woken:
                 continue
-            self._seen = state if woken else await self._settled(state)
+            self._current = state if woken else await self._settled(state)
             try:
                 await self._reload()
             except Exception:
-                log.exception("a reload failed; the policy in use stays")
+                log.exception("reload failed; the active policy stays in effect")
 
     async def _settled(self, state: Signature) -> Signature:
-        """Look until two looks agree: an editor or a copy may be halfway through."""
-        for _ in range(SETTLE_LOOKS):
+        """Poll until two states are equal: an editor or a copy may not have finished."""
+        for _ in range(SETTLE_CHECKS):
             if await self._pause(self._interval / 2):
                 break
             before, state = state, await asyncio.to_thread(self._state)
@@ -65,7 +65,7 @@ class Watch:
         return state
 
     async def _pause(self, seconds: float) -> bool:
-        """Wait, but not past a wake; True when there was one."""
+        """Wait for ``seconds`` or a wake. Returns True after a wake."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._woken.wait()

@@ -198,7 +198,7 @@ async def test_no_domain_is_a_warning_with_the_path(tmp_path):
     (tmp_path / "real" / "config").mkdir(parents=True)
     (tmp_path / "link").symlink_to(tmp_path / "real")
     async with service(env={"RUNTIME_ROOT": str(tmp_path / "link")}) as running:
-        assert str(tmp_path / "real") in (await running.logged("no domain is known"))["@message"]
+        assert str(tmp_path / "real") in (await running.logged("no domain is defined"))["@message"]
         assert "OK" == await call(running.grpc)
         assert "d" == (await running.logged("unknown domain"))["domain"]
 

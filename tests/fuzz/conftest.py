@@ -9,11 +9,11 @@ import structlog
 
 from ratelimitd.observe import logs
 
-FAULT = "a call met a fault of ours"
+FAULT = "unhandled error while deciding a request"
 
 
 class Log:
-    """A stream for logs: each line has to be JSON; those that tell of a fault of ours are kept."""
+    """A stream for logs: each line has to be JSON; those that report an internal error are kept."""
 
     def __init__(self) -> None:
         self.lines = 0

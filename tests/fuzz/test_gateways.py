@@ -29,7 +29,7 @@ def bootstrap(gateway):
     from ratelimitd.gateway import envoy
 
     try:
-        built = envoy.bootstrap(gateway, b"d", envoy.Options(("localhost", 8081)))
+        built = envoy.bootstrap(gateway, b"d", envoy.EnvoyOptions(("localhost", 8081)))
     except envoy.EnvoyError:
         return False
     assert pyyaml.safe_load(envoy.as_yaml(built, "")) == built

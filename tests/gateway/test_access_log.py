@@ -3,13 +3,13 @@
 import json
 from datetime import UTC, datetime, timedelta
 
-from ratelimitd.gateway.access_log import AccessLog, Handled
+from ratelimitd.gateway.access_log import AccessLog, AccessRecord
 
 ODD = 'quote " backslash \\ newline \n nul \0 é € 𝄞 \udcff </script>'
 
 
 def handled(**changed):
-    plain = Handled("GET", "/", "id", "192.0.2.1", "route", "upstream", 200, "limit", 1_234_567, 10, 20, "")
+    plain = AccessRecord("GET", "/", "id", "192.0.2.1", "route", "upstream", 200, "limit", 1_234_567, 10, 20, "")
     return plain._replace(**changed)
 
 
@@ -27,8 +27,8 @@ def lines(*requests):
 def test_a_line_has_every_field_as_it_was():
     """Level, time and message first, as the seed wrote them."""
     [line], _ = lines(handled())
-    assert list(line) == ["level", "time", "message", *Handled._fields]
-    assert {name: line[name] for name in Handled._fields} == handled()._asdict()
+    assert list(line) == ["level", "time", "message", *AccessRecord._fields]
+    assert {name: line[name] for name in AccessRecord._fields} == handled()._asdict()
     assert (line["level"], line["message"]) == ("info", "request")
 
 

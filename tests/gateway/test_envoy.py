@@ -215,7 +215,7 @@ GAPS = [
     ({"limits": {"max_body": "1MiB"}}, "limits: max_body, which the file sets"),
     ({"limits": {"max_head": "1GiB"}}, "limits: max_head is 8 MiB"),
     ({"upstreams": {"app": {"url": "http://a", "max_head": "1GiB"}}}, "upstream app: max_head is 8 MiB"),
-    ({"admin": {"port": 9}}, "admin: what the file sets"),
+    ({"admin": {"port": 9}}, "admin: the settings of the file"),
     ({"rate_limited_status": 420}, "rate_limited_status: 420"),
     ({"trusted_proxies": ["10.0.0.0/8"]}, "headers: X-Forwarded-For"),
     ({"upstreams": {"app": {"url": "http://a", "breaker": {"consecutive": 1}}}}, "upstream app: breaker"),

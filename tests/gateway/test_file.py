@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ratelimitd.gateway.file import BALANCE, BREAKER, CONNECTIONS, LIMITS, domain_of, read_gateway
-from ratelimitd.gateway.model import Admin, Backend, EnvoyOnly, Gateway, Tls
+from ratelimitd.gateway.model import Admin, Backend, EnvoyOnly, Gateway, ListenerTls
 from ratelimitd.http1.balance import BalanceOptions
 from ratelimitd.http1.circuit_breaker import BreakerOptions
 from ratelimitd.http1.options import ServerOptions, UpstreamOptions
@@ -76,7 +76,7 @@ def test_a_file_says_all_of_it():
     assert (options.connect_timeout, options.breaker.error_rate, options.balance.eject_for) == (1.0, 0.2, 5.0)
     assert (made.limits.max_body, made.limits.head_timeout, made.limits.max_headers) == (1 << 20, 5.0, 50)
     assert made.trusted_proxies == ("10.0.0.0/8", "::1/128")
-    assert (made.tls, made.admin, made.rate_limited_status) == (Tls("c.pem", "k.pem"), Admin("/-"), 503)
+    assert (made.tls, made.admin, made.rate_limited_status) == (ListenerTls("c.pem", "k.pem"), Admin("/-"), 503)
     assert (made.domain, made.name, made.policies) == (b"d", "edge", "policies")
     assert (made.routes[0].timeout, made.routes[0].name) == (1.5, "r")
     assert isinstance(made.upstreams["b"], Backend)
@@ -102,29 +102,29 @@ WRONG = [
     ("upstreams: {a: {}}\npolicies: {}\nroutes: [{}]\n", "upstream 'a' needs 'url', or 'endpoints'", 1),
     ("upstreams: {a: {url: a}}\npolicies: {}\nroutes: [{}]\n", "a URL of scheme, host and port", 1),
     ("upstreams: {a: {url: http://u:p@a}}\npolicies: {}\nroutes: [{}]\n", "a URL of scheme, host and port", 1),
-    ("upstreams: {a: {url: http://a/x}}\npolicies: {}\nroutes: [{}]\n", "a request's own path goes on as it is", 1),
+    ("upstreams: {a: {url: http://a/x}}\npolicies: {}\nroutes: [{}]\n", "requests keep their own path", 1),
     ("upstreams: {a: {url: http://a:99999}}\npolicies: {}\nroutes: [{}]\n", "a URL of scheme", 1),
     ("upstreams: {a: {url: http://a, endpoints: [http://b]}}\npolicies: {}\nroutes: [{}]\n", "only one of url, end", 1),
-    ("upstreams: {a: {url: http://a}}\npolicies: []\nroutes: [{}]\n", "a policy, a list of policies, or the name", 2),
+    ("upstreams: {a: {url: http://a}}\npolicies: []\nroutes: [{}]\n", "a policy, a list of policies, or the path", 2),
     (ROUTE + "upstream: other", "a route needs 'upstream': one of app", 4),
     (ROUTE + "timeout: 0s", "'timeout' of a route must be a duration above 0", 4),
     (ROUTE + "match: {prefix: /a, path: /b}", "'match' has only one of prefix, path, regex", 4),
-    (ROUTE + "match: {prefix: api}", "a path that a request can have (the path does not begin with a slash)", 4),
-    (ROUTE + "match: {prefix: /a/../b}", "a path as it is after normalisation: write /b", 4),
+    (ROUTE + "match: {prefix: api}", "a valid path (the path does not begin with a slash)", 4),
+    (ROUTE + "match: {prefix: /a/../b}", "a normalized path: write /b", 4),
     (ROUTE + "match: {regex: '(?=a)'}", "an RE2 expression (invalid perl operator: (?=)", 4),
-    (ROUTE + "match: {methods: [get]}", "a method in capitals", 4),
+    (ROUTE + "match: {methods: [get]}", "a method in upper case", 4),
     (ROUTE + "match: {hosts: ['example.org:80']}", "a host without a port", 4),
     (ROUTE + "match: {hosts: ['*.example.*']}", "a host without a port", 4),
     (ROUTE + "match: {hosts: ['a*b']}", "a host without a port", 4),
     (ROUTE + "match: {headers: [{exact: a}]}", "a header to match needs 'name'", 4),
     (ROUTE + "match: {headers: [{name: a, exact: a, regex: b}]}", "a header to match has only one of", 4),
-    (ROUTE + "match: {headers: [{name: 'a b'}]}", "the name of a header", 4),
+    (ROUTE + "match: {headers: [{name: 'a b'}]}", "a header name", 4),
     (ROUTE + "rate_limits: [{}]", "an item of 'rate_limits' needs 'actions'", 4),
     (ROUTE + "rate_limits: [{actions: ~}]", "an item of 'rate_limits' needs 'actions'", 4),
     (ROUTE + "rate_limits: [{actions: []}]", "'actions' of an item of 'rate_limits' must be a list that is not", 4),
     (LIMIT + "remote_address", "a map with one action, such as {remote_address: {}}", 6),
     (LIMIT + "{remote_address: {}, source_cluster: {}}", "a map with one action", 6),
-    (LIMIT + "remote_adress: {}", "unknown action 'remote_adress': there are generic_key, request_headers", 6),
+    (LIMIT + "remote_adress: {}", "unknown action 'remote_adress': must be one of generic_key, request_headers", 6),
     (LIMIT + "generic_key: {}", "'generic_key' needs 'descriptor_value'", 6),
     (LIMIT + "request_headers: {header_name: a}", "'request_headers' needs 'descriptor_key'", 6),
     (LIMIT + "request_headers: {header: a}", "unknown key 'header': 'request_headers' has header_name", 6),
@@ -166,7 +166,7 @@ ENVOY_ONLY = [
 @pytest.mark.parametrize(("limit", "name"), ENVOY_ONLY)
 def test_what_only_envoy_can_do_is_an_error_here_and_kept_for_envoy(limit, name):
     """The error says so; a file for Envoy keeps it as it was written."""
-    with pytest.raises(PolicyErrors, match=f"'{name}' is something only Envoy can do"):
+    with pytest.raises(PolicyErrors, match=f"'{name}' is supported only by Envoy"):
         gateway({"rate_limits": [limit]})
     (kept,) = gateway({"rate_limits": [limit]}, for_envoy=True).routes[0].rate_limits
     assert kept.envoy == limit
@@ -190,9 +190,9 @@ def test_the_domain_is_the_one_that_is_named_or_the_only_one():
     assert domain_of(gateway(), one).name == b"d0"
     assert domain_of(gateway(domain="d1"), two).name == b"d1"
     for made, policy, said in (
-        (gateway(), two, r"not one domain \(d0, d1\)"),
-        (gateway(domain="x"), two, r"none of its policies' \(d0, d1\)"),
-        (gateway(), parse([]), r"not one domain \(none\)"),
+        (gateway(), two, r"several domains \(d0, d1\); set 'domain'"),
+        (gateway(domain="x"), two, r"'domain' is not defined by the policies \(d0, d1\)"),
+        (gateway(), parse([]), "the policies define no domain"),
     ):
         with pytest.raises(PolicyErrors, match=said):
             domain_of(made, policy)

@@ -62,9 +62,9 @@ def test_what_two_readers_could_take_differently_is_refused(path):
 
 def test_a_query_is_left_as_it_is():
     """It is no path; only what no URL may hold is refused."""
-    assert target(b"/a/../b", b"x=/../%2f").whole == b"/b?x=/../%2f"
-    assert target(b"/a", b"").whole == b"/a?"
-    assert target(b"/a").whole == b"/a"
+    assert target(b"/a/../b", b"x=/../%2f").full == b"/b?x=/../%2f"
+    assert target(b"/a", b"").full == b"/a?"
+    assert target(b"/a").full == b"/a"
     for query in (b"#", b"\xff", b" ", b"\x00"):
         with pytest.raises(PathError):
             target(b"/a", query)

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from ratelimitd.gateway.client_address import trust
-from ratelimitd.gateway.proxy import Live, Proxy
+from ratelimitd.gateway.proxy import Proxy, Snapshot
 from ratelimitd.gateway.routing import Router
 from ratelimitd.http1 import Peer
 from ratelimitd.limiter import Engine, Planner, PlanOptions, Tallies, key_maker
@@ -54,7 +54,7 @@ def test_an_error_while_deciding_is_answered_once_like_a_store_that_is_away(make
     engine = Engine(store(), counters)
     engine.planner = make_planner(parse([("p.yaml", POLICY)]), key_maker(b"", safe=True), Tallies(), PlanOptions())
     proxy = Proxy(engine, 15_000, lambda: 1.0, lambda _: None)
-    proxy.live = Live(file, Router(file), {"app": None}, trust(()), b"d", frozenset(), {})
+    proxy.snapshot = Snapshot(file, Router(file), {"app": None}, trust(()), b"d", frozenset(), {})
     exchange = Exchange()
     proxy.handle(request(), exchange)
     assert [UNDECIDED] == exchange.answers

@@ -8,7 +8,7 @@ from ratelimitd.app import exposition
 from ratelimitd.app.engine import build
 from ratelimitd.app.gateway_metrics import gateway_families
 from ratelimitd.app.policies import Policies, source_of
-from ratelimitd.gateway.access_log import Account
+from ratelimitd.gateway.access_log import RequestMetrics
 from ratelimitd.observe.loop import LoopLag
 from ratelimitd.observe.metrics import LIMIT_COUNTERS, LIMIT_PREFIX, Family
 from ratelimitd.settings import load
@@ -30,7 +30,7 @@ def exposed(monkeypatch: pytest.MonkeyPatch) -> dict[str, Metric]:
     settings = load({"REDIS_URL": "localhost:1"}, {})
     parts = build(settings, None)
     policies = Policies(source_of(settings, ("nowhere",)), settings, parts)
-    gateway = gateway_families(Account(), {})
+    gateway = gateway_families(RequestMetrics(), {})
     families = exposition.exposition(parts, policies, LoopLag(), gateway)()
 
     found = {LIMIT_PREFIX + counter: Metric("counter", _of_limits()) for counter in LIMIT_COUNTERS}

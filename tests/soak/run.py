@@ -110,7 +110,7 @@ def judged(
     most_lag = max(sample.lag for sample in watch.samples)
     most_files = max(sample.files for sample in watch.samples)
     faults = {
-        line for line in log.splitlines() if "Traceback" in line or "fault of ours" in line or "exception" in line
+        line for line in log.splitlines() if "Traceback" in line or "unhandled error" in line or "exception" in line
     }
     promises = {
         "every call is answered as promised": not seen.odd,

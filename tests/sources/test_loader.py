@@ -15,7 +15,7 @@ from ratelimitd.policy_file import parse
 from ratelimitd.sources import loader
 from ratelimitd.sources.child import perform
 from ratelimitd.sources.files import GatewayFile, Paths, RuntimeFolder
-from ratelimitd.sources.frames import FRAME_MAX, LENGTH, End, Job, Problems, Remarks
+from ratelimitd.sources.frames import FRAME_MAX, LENGTH, EndFrame, ErrorFrame, LoadJob, WarningFrame
 from tests.turning import turning
 
 
@@ -79,7 +79,9 @@ async def test_a_load_through_a_child_equals_a_parse(tmp_path):
 async def test_the_loop_runs_between_slices(tmp_path):
     """Each slice is one turn of the loop, so what holds it is bounded by the rows of a slice."""
     source = folder(tmp_path, many(4_000))
-    pieces = [frame for frame in perform(Job(source, "fixed_window", merge_domains=False)) if isinstance(frame, Slice)]
+    pieces = [
+        frame for frame in perform(LoadJob(source, "fixed_window", merge_domains=False)) if isinstance(frame, Slice)
+    ]
     assert max(len(piece.rows) for piece in pieces) <= SLICE_ROWS
     with turning() as turns:
         loaded = await loader.load(source)
@@ -117,7 +119,7 @@ def test_files_that_a_policy_names_are_part_of_its_version(tmp_path):
     """A change of API keys is another version, as is one of a gateway file's policies."""
 
     def version(source):
-        *_, end = perform(Job(source, "gcra", merge_domains=False))
+        *_, end = perform(LoadJob(source, "gcra", merge_domains=False))
         return end.version
 
     policy = Paths((str(tmp_path / "p.yaml"),))
@@ -165,10 +167,10 @@ async def test_no_domain_is_a_warning_with_the_real_path(tmp_path):
 @pytest.mark.parametrize(
     ("program", "words"),
     [
-        ("import sys; sys.exit('out of luck')", "died: out of luck"),
-        ("import os; os.kill(os.getpid(), 9)", "died: exit code -9"),
-        ("import sys; sys.stdout.buffer.write(b'\\xff\\xff\\xff\\xff')", "more than"),
-        ("import sys; sys.stdout.buffer.write(b'\\0\\0\\0\\x09halfway')", "died: exit code 0"),
+        ("import sys; sys.exit('out of luck')", "unexpectedly: out of luck"),
+        ("import os; os.kill(os.getpid(), 9)", "unexpectedly: exit code -9"),
+        ("import sys; sys.stdout.buffer.write(b'\\xff\\xff\\xff\\xff')", "exceeds the maximum"),
+        ("import sys; sys.stdout.buffer.write(b'\\0\\0\\0\\x09halfway')", "unexpectedly: exit code 0"),
     ],
 )
 async def test_a_child_that_dies_is_an_error(tmp_path, child, program, words):
@@ -257,8 +259,8 @@ async def test_dismantling_frees_every_node():
 def test_frames_are_bounded(tmp_path):
     """Errors and warnings go in pieces too, and the bound of a frame fits its length field."""
     source = folder(tmp_path, "domain: d\ndescriptors:\n" + "- {}\n" * 1_000)
-    pieces = list(perform(Job(source, "fixed_window", merge_domains=False)))
-    assert [len(piece.errors) for piece in pieces if isinstance(piece, Problems)] == [SLICE_ROWS] * 5
-    assert isinstance(pieces[-1], End)
-    assert not any(isinstance(piece, Remarks | Slice) for piece in pieces)
+    pieces = list(perform(LoadJob(source, "fixed_window", merge_domains=False)))
+    assert [len(piece.errors) for piece in pieces if isinstance(piece, ErrorFrame)] == [SLICE_ROWS] * 5
+    assert isinstance(pieces[-1], EndFrame)
+    assert not any(isinstance(piece, WarningFrame | Slice) for piece in pieces)
     assert FRAME_MAX < 1 << (8 * LENGTH.size)

@@ -66,7 +66,7 @@ def test_a_change_of_the_keys_changes_the_signature(tmp_path):
         ("keys.yaml", "gold: [canary", "keys.yaml: not valid YAML: a file of tiers is a map"),
         ("keys.yaml", "gold: [*canary]", "keys.yaml: not valid YAML: a file of tiers is a map"),
         ("keys.yaml", "gold:\n- canary\n- {canary: 1}", "keys.yaml: a key must be text, and not empty (line 3)"),
-        ('"key\\x73.yaml"', "gold: [a]", "write its name behind 'tiers_file:' on the same line"),
+        ('"key\\x73.yaml"', "gold: [a]", "write its name after 'tiers_file:' on the same line"),
     ],
 )
 def test_a_wrong_file_of_keys_is_an_error_in_its_place(tmp_path, name, content, said):

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from ratelimitd.sources.files import Signature
-from ratelimitd.sources.watch import SETTLE_LOOKS, Watch
+from ratelimitd.sources.watch import SETTLE_CHECKS, Watch
 
 TICK = 0.002
 
@@ -59,7 +59,7 @@ async def test_nothing_is_loaded_without_a_change():
 async def test_what_never_rests_is_loaded_all_the_same():
     """A file that is written all the time is read after a bounded number of looks."""
     folder = Folder(*range(100))
-    assert await reloads(folder, lambda count: count == 1) == [2 + SETTLE_LOOKS]
+    assert await reloads(folder, lambda count: count == 1) == [2 + SETTLE_CHECKS]
 
 
 async def test_a_wake_reloads_at_once():

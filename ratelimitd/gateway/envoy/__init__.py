@@ -1,12 +1,12 @@
-"""A gateway file as a bootstrap of Envoy 1.40.
+"""Conversion of a gateway file to an Envoy 1.40 bootstrap.
 
-Built with the types of ``envoy-data-plane``, an extra that takes half a second to import, so only the command that
-needs it imports this room.
+It uses the types of ``envoy-data-plane``, an optional dependency that takes half a second to import. Only
+``ratelimitd envoy`` imports this package.
 """
 
-from .bootstrap import Options, bootstrap
+from .bootstrap import EnvoyOptions, bootstrap
 from .gaps import denies, gaps
 from .routes import EnvoyError
 from .text import as_yaml
 
-__all__ = ["EnvoyError", "Options", "as_yaml", "bootstrap", "denies", "gaps"]
+__all__ = ["EnvoyError", "EnvoyOptions", "as_yaml", "bootstrap", "denies", "gaps"]

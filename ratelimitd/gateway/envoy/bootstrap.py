@@ -1,4 +1,4 @@
-"""The whole: node, admin, listener and clusters."""
+"""The bootstrap: node, admin, listener and clusters."""
 
 from typing import Any, Final, NamedTuple, cast
 
@@ -10,20 +10,20 @@ from ratelimitd.gateway.model import Gateway
 
 from .clusters import address, service, upstream
 from .listener import listener
-from .ratelimit import FILTER, Service
+from .ratelimit import FILTER, FilterOptions
 
 SERVICE: Final = "ratelimitd"
-"""The cluster of the rate limit service, unless an upstream has the name."""
+"""Name of the cluster of the rate limit service; underscores are appended if an upstream has this name."""
 
 
-class Options(NamedTuple):
-    """What a bootstrap has that is not in the gateway file.
+class EnvoyOptions(NamedTuple):
+    """Parts of a bootstrap that are not in the gateway file.
 
     Attributes:
         rls: host and port of the rate limit service.
-        admin: address and port of Envoy's own pages.
-        timeout: seconds the service has for an answer; Envoy's 20 ms.
-        deny: whether a request is refused while the service does not answer (``failure_mode_deny``).
+        admin: address and port of Envoy's admin interface.
+        timeout: timeout of a call to the service, in seconds; 20 ms is Envoy's default.
+        deny: whether requests are denied while the service does not respond (``failure_mode_deny``).
     """
 
     rls: tuple[str, int]
@@ -32,27 +32,29 @@ class Options(NamedTuple):
     deny: bool = True
 
 
-def bootstrap(gateway: Gateway, domain: bytes, options: Options) -> dict[str, Any]:
-    """Make the bootstrap, as the values of Envoy's JSON. ``domain`` is the one of the policies that counts.
+def bootstrap(gateway: Gateway, domain: bytes, options: EnvoyOptions) -> dict[str, Any]:
+    """Build the bootstrap in Envoy's JSON form. ``domain`` is the domain of the policies that the gateway uses.
 
-    Raises EnvoyError for what no bootstrap could hold.
+    Raises EnvoyError for a gateway file that cannot be expressed as a bootstrap.
     """
-    asked = Service(_service_name(gateway), domain.decode(), options.timeout, options.deny, gateway.rate_limited_status)
-    whole = Bootstrap(
+    filter_options = FilterOptions(
+        _service_name(gateway), domain.decode(), options.timeout, options.deny, gateway.rate_limited_status
+    )
+    message = Bootstrap(
         node=Node(id=gateway.name, cluster=gateway.name),
         admin=Admin(address=address(*options.admin)),
         static_resources=BootstrapStaticResources(
-            listeners=[listener(gateway, asked)],
+            listeners=[listener(gateway, filter_options)],
             clusters=[
                 *(upstream(name, backend) for name, backend in gateway.upstreams.items()),
-                service(asked.cluster, *options.rls),
+                service(filter_options.cluster, *options.rls),
             ],
         ),
     )
-    built: dict[str, Any] = whole.to_dict(casing=cast("Casing", _as_it_is))
+    built: dict[str, Any] = message.to_dict(casing=cast("Casing", _keep_case))
     managers = [chain["filters"][-1]["typed_config"] for chain in _chains(built)]
     for manager in managers:
-        _send_retry_after(manager)
+        _enable_retry_after(manager)
     for manager in managers[1:]:
         _share(managers[0], manager)
     return built
@@ -65,8 +67,8 @@ def _service_name(gateway: Gateway) -> str:
     return name
 
 
-def _as_it_is(name: str) -> str:
-    """Keep the names of fields: every casing of the library's makes consecutive_5_xx of consecutive_5xx."""
+def _keep_case(name: str) -> str:
+    """Return the field name unchanged: all casings of the library turn consecutive_5xx into consecutive_5_xx."""
     return name
 
 
@@ -75,15 +77,15 @@ def _chains(built: dict[str, Any]) -> list[dict[str, Any]]:
     return [*made.get("filter_chains", ()), made["default_filter_chain"]]
 
 
-def _send_retry_after(manager: dict[str, Any]) -> None:
-    """Have Envoy send Retry-After with a 429: the field is in Envoy 1.40, and not in the types of it."""
+def _enable_retry_after(manager: dict[str, Any]) -> None:
+    """Let Envoy send Retry-After with a 429. Envoy 1.40 has the field; the types of envoy-data-plane do not."""
     for each in manager["http_filters"]:
         if each["name"].startswith(FILTER):
             each["typed_config"]["enable_retry_after_header"] = True
 
 
 def _share(first: dict[str, Any], second: dict[str, Any]) -> None:
-    """Make what is equal in both the same value, which is written once."""
+    """Make equal values in both the same object, so that YAML writes them once and refers to them by alias."""
     for key, value in second.items():
         if value and isinstance(value, dict | list) and key in first:
             if first[key] == value:

@@ -1,4 +1,4 @@
-"""Upstreams, and the rate limit service, as clusters."""
+"""Clusters of the upstreams and of the rate limit service."""
 
 import math
 from collections.abc import Sequence
@@ -44,32 +44,32 @@ from ratelimitd.config.values import UINT32_MAX
 from ratelimitd.gateway.model import Backend
 from ratelimitd.http1 import BalanceOptions, Endpoint, UpstreamOptions
 
-CONNECT_SERVICE: Final = 1.0
-"""Seconds to connect to the rate limit service, which is near; connecting is no part of a request's wait for it."""
+SERVICE_CONNECT_TIMEOUT: Final = 1.0
+"""Connect timeout of the rate limit service, in seconds: it is nearby. A request's timeout does not include it."""
 
-AUTHORITIES: Final = "/etc/ssl/certs/ca-certificates.crt"
-"""Who may vouch for an upstream: where Debian and Envoy's images have them. Envoy has no name for the system's own."""
+TRUSTED_CA: Final = "/etc/ssl/certs/ca-certificates.crt"
+"""CA certificates that verify upstreams: the path in Debian and in Envoy's images. Envoy has no system default."""
 
 PROTOCOL: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 KIB: Final = 1024
 
 HEAD_MAX: Final = 8192 * KIB
-"""Bytes of a head that Envoy can be told to take at most (max_request_headers_kb in HttpConnectionManager)."""
+"""Largest head in bytes that Envoy can be configured to accept (max_request_headers_kb of HttpConnectionManager)."""
 
 
 def head_kib(max_head: int) -> int:
-    """Return a bound on heads as Envoy takes it."""
+    """Return the maximum size of a head in KiB, as Envoy expects it."""
     return math.ceil(min(max_head, HEAD_MAX) / KIB)
 
 
 def address(host: str, port: int) -> Address:
-    """Write an address."""
+    """Return a socket address."""
     return Address(socket_address=SocketAddress(address=host, port_value=port))
 
 
 def upstream(name: str, backend: Backend) -> Cluster:
-    """Make a cluster of an upstream."""
+    """Return the cluster of an upstream."""
     options, endpoints = backend.options, backend.endpoints
     cluster = _cluster(name, endpoints, options.connect_timeout)
     cluster.circuit_breakers = CircuitBreakers(thresholds=[_bounds(options, len(endpoints))])
@@ -83,8 +83,8 @@ def upstream(name: str, backend: Backend) -> Cluster:
 
 
 def service(name: str, host: str, port: int) -> Cluster:
-    """Make the cluster of the rate limit service, which speaks gRPC."""
-    cluster = _cluster(name, (Endpoint(host, port),), CONNECT_SERVICE)
+    """Return the cluster of the rate limit service, with HTTP/2 for gRPC."""
+    cluster = _cluster(name, (Endpoint(host, port),), SERVICE_CONNECT_TIMEOUT)
     http2 = HttpProtocolOptionsExplicitHttpConfig(http2_protocol_options=Http2ProtocolOptions())
     cluster.typed_extension_protocol_options = {PROTOCOL: Any.pack(HttpProtocolOptions(explicit_http_config=http2))}
     return cluster
@@ -107,7 +107,7 @@ def _cluster(name: str, endpoints: Sequence[Endpoint], connect_timeout: float) -
 
 
 def _bounds(options: UpstreamOptions, endpoints: int) -> CircuitBreakersThresholds:
-    """Envoy counts for the whole cluster. Each connection may be at its one retry."""
+    """Return the limits of the whole cluster, as Envoy counts them. Each connection may be in its one retry."""
     connections = min(options.max_connections * endpoints, UINT32_MAX)
     return CircuitBreakersThresholds(
         max_connections=connections,
@@ -129,7 +129,7 @@ def _http1(options: UpstreamOptions) -> HttpProtocolOptions:
 
 
 def _ejection(options: BalanceOptions) -> OutlierDetection:
-    """Eject for 502, 503, 504 and lost connections in a row, as ours does, and for nothing else."""
+    """Eject for consecutive 502, 503, 504 and lost connections only, as the proxy does."""
     return OutlierDetection(
         consecutive_gateway_failure=options.failures,
         enforcing_consecutive_gateway_failure=100,
@@ -142,8 +142,8 @@ def _ejection(options: BalanceOptions) -> OutlierDetection:
 
 
 def _tls(endpoints: Sequence[Endpoint]) -> TransportSocket:
-    """Check who vouches for a certificate, and that it is the host's."""
-    checks = CertificateValidationContext(trusted_ca=DataSource(filename=AUTHORITIES))
+    """Verify the issuer of a certificate and its host name or address."""
+    checks = CertificateValidationContext(trusted_ca=DataSource(filename=TRUSTED_CA))
     addresses = [endpoint.host for endpoint in endpoints if _is_address(endpoint.host)]
     checks.match_typed_subject_alt_names = [
         SubjectAltNameMatcher(san_type=SubjectAltNameMatcherSanType.IP_ADDRESS, matcher=StringMatcher(exact=each))

@@ -1,4 +1,4 @@
-"""Where Envoy with a bootstrap of ours does something else than ``ratelimitd proxy``: told, never dropped silently."""
+"""Differences between Envoy with a generated bootstrap and ``ratelimitd proxy``. Each is reported, none is silent."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -8,20 +8,20 @@ from ratelimitd.gateway.routing import API_KEY, key_headers
 from ratelimitd.http1 import ServerOptions, UpstreamOptions
 from ratelimitd.policy import Domain, Node, OnStoreFailure
 
-from .clusters import AUTHORITIES, HEAD_MAX
+from .clusters import HEAD_MAX, TRUSTED_CA
 from .ratelimit import limited_status
-from .routes import in_the_route, silence
+from .routes import in_route_action, longest_timeout
 
 ALWAYS: Final = (
-    "paths: an upstream gets the normalised path, not the one that was sent",
-    "paths: these pass: a percent sign that escapes nothing, a backslash, and /..;x/",
-    "headers: X-Request-Id is passed on as it is, whatever a client puts in it",
-    "headers: Forwarded is not written",
-    "errors: the body of an answer of Envoy's own is its text, but for a request that is limited",
-    "admin: /metrics, /healthz and /readyz are not on the listener: Envoy's own port has /stats/prometheus and /ready",
-    "access log: none is written",
+    "paths: an upstream receives the normalized path, not the path as it was sent",
+    "paths: a percent sign without two hex digits, a backslash and /..;x/ are accepted",
+    "headers: the X-Request-Id of a client is forwarded unchecked",
+    "headers: Forwarded is not added",
+    "errors: Envoy's own responses have Envoy's text as body, except those to rate-limited requests",
+    "admin: the listener has no /metrics, /healthz and /readyz; Envoy's admin port has /stats/prometheus and /ready",
+    "access log: there is none",
 )
-"""Of any file."""
+"""Differences for every gateway file."""
 
 _BOUNDS: Final = ("max_target", "max_body", "body_timeout", "send_timeout", "max_connections_per_address")
 
@@ -29,74 +29,77 @@ _DENY: Final = (OnStoreFailure.ERROR, OnStoreFailure.DENY)
 
 
 def denies(domain: Domain) -> bool:
-    """Tell whether Envoy refuses requests while the service does not answer: when any limit would."""
+    """Return whether Envoy denies requests while the service does not respond: True if any limit would."""
     return bool(_failures(domain).intersection(_DENY))
 
 
 def gaps(gateway: Gateway, domain: Domain) -> list[str]:
-    """List what Envoy does otherwise, a line each."""
+    """List the differences, one line each."""
     return [*ALWAYS, *_headers(gateway, domain), *_limits(gateway, domain), *_bounds(gateway), *_upstreams(gateway)]
 
 
 def _headers(gateway: Gateway, domain: Domain) -> Iterator[str]:
     keys = [domain.identity.key] if domain.identity is not None else []
     for name in sorted({API_KEY, *key_headers(gateway, keys)}):
-        yield f"headers: a request with two lines of {name.decode()} is not refused: the first counts"
+        yield f"headers: a request with two lines of {name.decode()} is accepted; the first line is used"
     if gateway.trusted_proxies:
         yield (
-            "headers: X-Forwarded-For with an item that is no address, or has a port, stands for nobody: the address of"
-            " the connection counts; an IPv4 address in IPv6 stays one"
+            "headers: X-Forwarded-For is ignored, and the address of the connection is used, if an item is not an"
+            " address or has a port; an IPv4-mapped IPv6 address is not converted to IPv4"
         )
-        yield "headers: :scheme is X-Forwarded-Proto where a trusted proxy sends it"
+        yield "headers: :scheme is the value of X-Forwarded-Proto if a trusted proxy sends it"
     if gateway.tls is not None:
-        yield "tls: certificates are read once, at the start"
+        yield "tls: certificates are read only at startup"
 
 
 def _limits(gateway: Gateway, domain: Domain) -> Iterator[str]:
     status = gateway.rate_limited_status
     if limited_status(status).value != status:
-        yield f"rate_limited_status: {status} is none that Envoy knows: it answers 429"
+        yield f"rate_limited_status: {status} is not supported by Envoy, which responds with 429"
     failures = _failures(domain)
     if failures.intersection(_DENY) and failures.difference(_DENY):
         yield (
-            "on_store_failure: while the service itself does not answer, no limit is asked: every request is denied"
-            " (--failure-mode allow: admitted)"
+            "on_store_failure: while the service itself does not respond, no limit's setting applies: every request is"
+            " denied (with --failure-mode allow: allowed)"
         )
     for route in gateway.routes:
-        if in_the_route(route) and any(limit.hits is not None for limit in route.rate_limits):
-            yield f"route {route.name}: hits_addend beside stage or disable_key is not read: every request is one hit"
+        if in_route_action(route) and any(limit.hits is not None for limit in route.rate_limits):
+            yield (
+                f"route {route.name}: hits_addend is ignored, because the route uses stage or disable_key; every"
+                " request is one hit"
+            )
 
 
 def _bounds(gateway: Gateway) -> Iterator[str]:
-    yield f"limits: there is no {', '.join(_BOUNDS)}; a connection above max_connections is closed, without 503"
-    plain = ServerOptions()
+    yield f"limits: {', '.join(_BOUNDS)} are not enforced; a connection above max_connections is closed without a 503"
+    defaults = ServerOptions()
     for name in _BOUNDS:
-        if getattr(gateway.limits, name) != getattr(plain, name):
-            yield f"limits: {name}, which the file sets, is not held"
+        if getattr(gateway.limits, name) != getattr(defaults, name):
+            yield f"limits: {name}, which the file sets, is not enforced"
     if gateway.limits.max_head > HEAD_MAX:
-        yield f"limits: max_head is {HEAD_MAX >> 20} MiB, which is the most that Envoy takes"
+        yield f"limits: max_head is {HEAD_MAX >> 20} MiB, Envoy's maximum"
     if gateway.admin != Admin():
-        yield "admin: what the file sets is not used"
+        yield "admin: the settings of the file are not used"
 
 
 def _upstreams(gateway: Gateway) -> Iterator[str]:
-    yield "upstreams: there is no breaker, and no wait_timeout of a request that waits for a connection"
-    plain = UpstreamOptions()
+    yield "upstreams: there is no circuit breaker, and no wait_timeout for a request that waits for a connection"
+    defaults = UpstreamOptions()
     for name, (endpoints, options) in gateway.upstreams.items():
         if any(endpoint.tls for endpoint in endpoints):
-            yield f"upstream {name}: certificates are held against {AUTHORITIES}"
+            yield f"upstream {name}: certificates are verified against {TRUSTED_CA}"
         for key in ("breaker", "wait_timeout"):
-            if getattr(options, key) != getattr(plain, key):
+            if getattr(options, key) != getattr(defaults, key):
                 yield f"upstream {name}: {key}, which the file sets, is not used"
         if options.max_head > HEAD_MAX:
-            yield f"upstream {name}: max_head is {HEAD_MAX >> 20} MiB, which is the most that Envoy takes"
-        longest = silence(options)
+            yield f"upstream {name}: max_head is {HEAD_MAX >> 20} MiB, Envoy's maximum"
+        longest = longest_timeout(options)
         if not longest == options.read_timeout == options.tunnel_timeout:
-            yield f"upstream {name}: read_timeout and tunnel_timeout are {longest:g} s, its longest timeout"
+            yield f"upstream {name}: read_timeout and tunnel_timeout are both {longest:g} s, its longest timeout"
 
 
 def _failures(domain: Domain) -> set[OnStoreFailure]:
-    """Collect what the limits of a domain do while their store is away."""
+    """Collect the ``on_store_failure`` settings of a domain's limits."""
     found: set[OnStoreFailure] = set()
     left: list[Node] = [domain.root]
     while left:

@@ -1,4 +1,4 @@
-"""The listener, and how HTTP is spoken on it."""
+"""The listener and its HTTP connection managers."""
 
 from datetime import timedelta
 from ipaddress import ip_network
@@ -37,11 +37,11 @@ from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import (
 from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
 from envoy_data_plane.google.protobuf import Any
 
-from ratelimitd.gateway.model import Gateway, Tls
+from ratelimitd.gateway.model import Gateway, ListenerTls
 from ratelimitd.http1 import PSEUDONYM, ServerOptions
 
 from .clusters import address, head_kib
-from .ratelimit import Service, filters, reply
+from .ratelimit import FilterOptions, filters, local_reply
 from .routes import routes, stages
 
 NAME: Final = "http"
@@ -49,18 +49,18 @@ NAME: Final = "http"
 ALPN: Final = ("h2", "http/1.1")
 
 
-def listener(gateway: Gateway, service: Service) -> Listener:
-    """Make the listener: one chain for the peers whose word about a request's way is believed, and one for all others.
+def listener(gateway: Gateway, options: FilterOptions) -> Listener:
+    """Return the listener, with one filter chain for trusted proxies and one for all other peers.
 
-    They are two since Envoy would otherwise believe some of what everybody says.
+    Two chains are needed because Envoy would otherwise trust some of the forwarding headers of every peer.
     """
     made = Listener(
         name=NAME,
         address=address(*gateway.listen),
-        default_filter_chain=_chain(gateway, _from_anyone(gateway, service)),
+        default_filter_chain=_chain(gateway, _untrusted_manager(gateway, options)),
     )
     if gateway.trusted_proxies:
-        chain = _chain(gateway, _from_proxies(gateway, service))
+        chain = _chain(gateway, _trusted_manager(gateway, options))
         chain.name = "trusted_proxies"
         chain.filter_chain_match = FilterChainMatch(source_prefix_ranges=_ranges(gateway))
         made.filter_chains = [chain]
@@ -80,7 +80,7 @@ def _chain(gateway: Gateway, manager: HttpConnectionManager) -> FilterChain:
     return chain
 
 
-def _tls(tls: Tls) -> TransportSocket:
+def _tls(tls: ListenerTls) -> TransportSocket:
     certificate = TlsCertificate(
         certificate_chain=DataSource(filename=tls.cert), private_key=DataSource(filename=tls.key)
     )
@@ -90,12 +90,12 @@ def _tls(tls: Tls) -> TransportSocket:
     return TransportSocket(name="envoy.transport_sockets.tls", typed_config=Any.pack(context))
 
 
-def _manager(gateway: Gateway, service: Service) -> HttpConnectionManager:
+def _manager(gateway: Gateway, options: FilterOptions) -> HttpConnectionManager:
     limits = gateway.limits
     return HttpConnectionManager(
         stat_prefix=NAME,
         route_config=routes(gateway),
-        http_filters=[*filters(service, stages(gateway)), _router()],
+        http_filters=[*filters(options, stages(gateway)), _router()],
         common_http_protocol_options=_common(limits),
         http_protocol_options=Http1ProtocolOptions(accept_http_10=True, enable_trailers=True),
         max_request_headers_kb=head_kib(limits.max_head),
@@ -109,7 +109,7 @@ def _manager(gateway: Gateway, service: Service) -> HttpConnectionManager:
         preserve_external_request_id=True,
         always_set_request_id_in_response=True,
         upgrade_configs=[HttpConnectionManagerUpgradeConfig(upgrade_type="websocket")],
-        local_reply_config=reply(),
+        local_reply_config=local_reply(),
     )
 
 
@@ -123,33 +123,33 @@ def _router() -> HttpFilter:
     return HttpFilter(name="envoy.filters.http.router", typed_config=Any.pack(Router(suppress_envoy_headers=True)))
 
 
-def _from_anyone(gateway: Gateway, service: Service) -> HttpConnectionManager:
-    """Take the address of the connection, and drop what is said of the way before it."""
-    manager = _manager(gateway, service)
+def _untrusted_manager(gateway: Gateway, options: FilterOptions) -> HttpConnectionManager:
+    """Use the address of the connection, and remove all forwarding headers."""
+    manager = _manager(gateway, options)
     manager.use_remote_address = True
     manager.early_header_mutation_extensions = [
-        _without(StringMatcher(prefix="x-forwarded-"), StringMatcher(exact="forwarded"))
+        _remove_headers(StringMatcher(prefix="x-forwarded-"), StringMatcher(exact="forwarded"))
     ]
     return manager
 
 
-def _from_proxies(gateway: Gateway, service: Service) -> HttpConnectionManager:
-    """Walk X-Forwarded-For from the right, past every address that is trusted.
+def _trusted_manager(gateway: Gateway, options: FilterOptions) -> HttpConnectionManager:
+    """Walk X-Forwarded-For from the right, past every trusted address.
 
-    What begins with x-envoy- is dropped: from anyone else Envoy drops it itself, and it would be obeyed.
+    Headers that begin with x-envoy- are removed. Envoy removes those of untrusted peers itself, but obeys those here.
     """
-    manager = _manager(gateway, service)
+    manager = _manager(gateway, options)
     manager.use_remote_address = False
     walk = XffConfig(xff_trusted_cidrs=XffTrustedCidrs(cidrs=_ranges(gateway)), skip_xff_append=False)
     manager.original_ip_detection_extensions = [
         TypedExtensionConfig(name="envoy.http.original_ip_detection.xff", typed_config=Any.pack(walk))
     ]
-    manager.early_header_mutation_extensions = [_without(StringMatcher(prefix="x-envoy-"))]
+    manager.early_header_mutation_extensions = [_remove_headers(StringMatcher(prefix="x-envoy-"))]
     return manager
 
 
-def _without(*names: StringMatcher) -> TypedExtensionConfig:
-    """Drop the headers with such names, before anything looks at them."""
+def _remove_headers(*names: StringMatcher) -> TypedExtensionConfig:
+    """Remove the headers with matching names before any other processing."""
     mutations = [Mutation(remove_on_match=HeaderMutationRemoveOnMatch(key_matcher=name)) for name in names]
     return TypedExtensionConfig(
         name="envoy.http.early_header_mutation.header_mutation",

@@ -1,4 +1,4 @@
-"""The rate limit filter, and the answer to a request that is limited."""
+"""The rate limit filter, and the response to a rate-limited request."""
 
 from collections.abc import Iterable
 from datetime import timedelta
@@ -26,7 +26,7 @@ from ratelimitd.gateway.model import RATE_LIMITED
 FILTER: Final = "envoy.filters.http.ratelimit"
 
 UNAVAILABLE: Final = StatusCode.ServiceUnavailable
-"""While the service does not answer, as ``ratelimitd proxy`` answers while its store does not."""
+"""Status while the service does not respond; ``ratelimitd proxy`` sends it while its store does not respond."""
 
 _BODY: Final = {
     "error": "rate_limited",
@@ -35,15 +35,15 @@ _BODY: Final = {
 }
 
 
-class Service(NamedTuple):
-    """How the rate limit service is asked.
+class FilterOptions(NamedTuple):
+    """Options of the rate limit filter.
 
     Attributes:
-        cluster: its name.
-        domain: of the policies.
-        timeout: seconds.
-        deny: refuse while it does not answer.
-        limited: status of a request that is denied.
+        cluster: name of the cluster of the rate limit service.
+        domain: domain of the policies.
+        timeout: timeout of a call to the service, in seconds.
+        deny: whether requests are denied while the service does not respond.
+        limited: status code of the response to a rate-limited request.
     """
 
     cluster: str
@@ -53,23 +53,23 @@ class Service(NamedTuple):
     limited: int
 
 
-def filters(service: Service, stages: Iterable[int]) -> list[HttpFilter]:
-    """Make a filter for each stage; that of stage 0 is called FILTER."""
+def filters(options: FilterOptions, stages: Iterable[int]) -> list[HttpFilter]:
+    """Return one filter per stage. The filter of stage 0 is named FILTER."""
     return [
-        HttpFilter(name=f"{FILTER}/stage-{stage}" if stage else FILTER, typed_config=Any.pack(_filter(service, stage)))
+        HttpFilter(name=f"{FILTER}/stage-{stage}" if stage else FILTER, typed_config=Any.pack(_filter(options, stage)))
         for stage in stages
     ]
 
 
-def _filter(service: Service, stage: int) -> RateLimit:
-    envoy_grpc = GrpcServiceEnvoyGrpc(cluster_name=service.cluster)
+def _filter(options: FilterOptions, stage: int) -> RateLimit:
+    envoy_grpc = GrpcServiceEnvoyGrpc(cluster_name=options.cluster)
     return RateLimit(
-        domain=service.domain,
+        domain=options.domain,
         stage=stage,
-        timeout=timedelta(seconds=service.timeout),
-        failure_mode_deny=service.deny,
+        timeout=timedelta(seconds=options.timeout),
+        failure_mode_deny=options.deny,
         status_on_error=HttpStatus(code=UNAVAILABLE),
-        rate_limited_status=HttpStatus(code=limited_status(service.limited)),
+        rate_limited_status=HttpStatus(code=limited_status(options.limited)),
         enable_x_ratelimit_headers=RateLimitXRateLimitHeadersRfcVersion.DRAFT_VERSION_03,
         disable_x_envoy_ratelimited_header=True,
         rate_limit_service=RateLimitServiceConfig(
@@ -79,12 +79,12 @@ def _filter(service: Service, stage: int) -> RateLimit:
 
 
 def limited_status(status: int) -> StatusCode:
-    """Return the status as one of those that Envoy knows, or 429."""
+    """Return the status code if Envoy supports it, else 429."""
     return StatusCode(status if status in {code.value for code in StatusCode} else RATE_LIMITED)
 
 
-def reply() -> LocalReplyConfig:
-    """Give a request that is limited the body that ``ratelimitd proxy`` gives it."""
+def local_reply() -> LocalReplyConfig:
+    """Return the body of rate-limited responses, the same as that of ``ratelimitd proxy``."""
     limited = AccessLogFilter(response_flag_filter=ResponseFlagFilter(flags=["RL"]))
     body = SubstitutionFormatString(json_format=Struct.from_dict(_BODY))
     return LocalReplyConfig(mappers=[ResponseMapper(filter=limited, body_format_override=body)])

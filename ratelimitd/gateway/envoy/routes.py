@@ -1,4 +1,4 @@
-"""Routes: what they match, where they go, what they are limited by."""
+"""Routes: match, cluster, timeouts and rate limits."""
 
 import importlib
 import re
@@ -26,11 +26,11 @@ from ratelimitd.http1 import UpstreamOptions
 
 from .ratelimit import FILTER
 
-OF_A_STAGE: Final = ("stage", "disable_key")
-"""What Envoy reads in a route's own rate limits alone."""
+ROUTE_ONLY: Final = ("stage", "disable_key")
+"""Fields that Envoy reads only in the rate limits of a route action."""
 
 RETRIED: Final = "connect-failure,reset-before-request"
-"""Once, where nothing was sent."""
+"""Conditions of the one retry: nothing of the request was sent."""
 
 
 _HOST: Final = HeaderValueOption(
@@ -40,11 +40,11 @@ _HOST: Final = HeaderValueOption(
 
 
 class EnvoyError(ValueError):
-    """A gateway file holds what no bootstrap can; says where."""
+    """The gateway file cannot be expressed as a bootstrap. The text says where and why."""
 
 
 def routes(gateway: model.Gateway) -> RouteConfiguration:
-    """Make the routes, in their order, of one virtual host: several would be told apart before their routes are."""
+    """Return the routes in order, in one virtual host. With several, Envoy would select the host before the route."""
     host = VirtualHost(name=gateway.name, domains=["*"], routes=[_route(gateway, each) for each in gateway.routes])
     return RouteConfiguration(
         name=gateway.name,
@@ -55,36 +55,36 @@ def routes(gateway: model.Gateway) -> RouteConfiguration:
 
 
 def stages(gateway: model.Gateway) -> list[int]:
-    """Return the stages that a gateway's limits have, and 0."""
+    """Return the stages of a gateway's limits, including 0."""
     return sorted({0, *(int(limit.envoy.get("stage") or 0) for route in gateway.routes for limit in route.rate_limits)})
 
 
-def in_the_route(route: model.Route) -> bool:
-    """Tell whether a route's limits stand in the route itself, where Envoy counts every request as one hit."""
-    return any(limit.envoy.get(key) for limit in route.rate_limits for key in OF_A_STAGE)
+def in_route_action(route: model.GatewayRoute) -> bool:
+    """Return whether a route's limits are in the route action, where Envoy counts every request as one hit."""
+    return any(limit.envoy.get(key) for limit in route.rate_limits for key in ROUTE_ONLY)
 
 
-def silence(options: UpstreamOptions) -> float:
-    """Return how long neither side may say anything: Envoy has one time for all phases."""
+def longest_timeout(options: UpstreamOptions) -> float:
+    """Return the idle timeout, in seconds: the longest of the three, as Envoy has one timeout for all phases."""
     return max(options.response_timeout, options.read_timeout, options.tunnel_timeout)
 
 
-def _route(gateway: model.Gateway, route: model.Route) -> Route:
+def _route(gateway: model.Gateway, route: model.GatewayRoute) -> Route:
     limits = [_limit(gateway, route, limit) for limit in route.rate_limits]
     action = _action(gateway, route)
     made = Route(name=route.name, match=_match(route.match), route=action)
-    if limits and in_the_route(route):
+    if limits and in_route_action(route):
         action.rate_limits = limits
     elif limits:
         made.typed_per_filter_config = {FILTER: Packed.pack(RateLimitPerRoute(rate_limits=limits))}
     return made
 
 
-def _action(gateway: model.Gateway, route: model.Route) -> RouteAction:
-    """Bound the wait for a response's beginning, and silence; a response may last as long as it likes."""
+def _action(gateway: model.Gateway, route: model.GatewayRoute) -> RouteAction:
+    """Limit the time until the response begins and the idle time, but not the total time of a response."""
     options = gateway.upstreams[route.upstream].options
     response = route.timeout or options.response_timeout
-    quiet = max(response, silence(options))
+    quiet = max(response, longest_timeout(options))
     return RouteAction(
         cluster=route.upstream,
         timeout=timedelta(0),
@@ -93,20 +93,22 @@ def _action(gateway: model.Gateway, route: model.Route) -> RouteAction:
     )
 
 
-def _limit(gateway: model.Gateway, route: model.Route, limit: model.RateLimit) -> RateLimit:
-    """Take a limit as it is written: the file has Envoy's names."""
+def _limit(gateway: model.Gateway, route: model.GatewayRoute, limit: model.RateLimit) -> RateLimit:
+    """Return a limit as it is written in the gateway file, which uses Envoy's names."""
     written = {key: value for key, value in limit.envoy.items() if key != "stage" or value}
     try:
         for url in _types(written):
             importlib.import_module("envoy_data_plane." + url.rpartition("/")[2].rpartition(".")[0])
         return RateLimit.from_dict(written)
-    except Exception as error:  # noqa: BLE001 - the library refuses what is not Envoy's with whatever it runs into
+    except Exception as error:  # noqa: BLE001 - the library raises various errors for invalid input
         reason = error.args[0] if error.args else error
-        raise EnvoyError(f"{gateway.file}: rate_limits of route '{route.name}' are not Envoy's: {reason}") from None
+        raise EnvoyError(
+            f"{gateway.file}: rate_limits of route '{route.name}' are not valid in Envoy: {reason}"
+        ) from None
 
 
 def _types(value: Any) -> Iterator[str]:
-    """Find the types that are named in a value, whose modules have to be there before it is read."""
+    """Yield the type URLs in a value. Their modules must be imported before the value is parsed."""
     if isinstance(value, Mapping):
         if isinstance(url := value.get("@type"), str):
             yield url
@@ -140,7 +142,7 @@ def _any_of(names: list[str]) -> StringMatcher:
 
 
 def _hosts(match: model.RouteMatch) -> Iterator[HeaderMatcher]:
-    """Match hosts as a header, since a virtual host would be chosen before any route."""
+    """Match hosts by header, because Envoy selects a virtual host before any route."""
     if match.hosts and b"*" not in match.hosts:
         names = "|".join(".+".join(map(re.escape, host.decode().split("*"))) for host in match.hosts)
         expression = RegexMatcher(regex=f"(?i)(?:{names})(?::[0-9]+)?")

@@ -1,4 +1,4 @@
-"""A bootstrap as YAML that a person can read and a tool can compare."""
+"""A bootstrap as YAML that is readable and can be compared by tools."""
 
 import re
 from collections.abc import Mapping
@@ -10,14 +10,14 @@ WIDTH: Final = 120
 
 _PLAIN: Final = re.compile(r"[A-Za-z_/][\w ./:-]+|[0-9.]+s")
 _WORDS: Final = frozenset(("yes", "no", "on", "off", "true", "false", "null", "inf", "infinity", "nan"))
-"""Envoy's parser takes more words and numbers for something else than PyYAML does: ``n`` is false, ``1e3`` a number."""
+"""Words to quote. Envoy's parser resolves more scalars than PyYAML does: ``n`` is false, ``1e3`` is a number."""
 
 
 class _Dumper(yaml.SafeDumper):
-    """Lists stand in from their key."""
+    """Dumper that indents lists below their key."""
 
     def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:  # noqa: ARG002, FBT001, FBT002  PyYAML's
-        """Indent a list too."""
+        """Increase the indentation for lists too."""
         super().increase_indent(flow, indentless=False)
 
 
@@ -30,6 +30,6 @@ _Dumper.add_representer(str, _text)
 
 
 def as_yaml(built: Mapping[str, Any], comment: str) -> str:
-    """Write a bootstrap below a comment of one line; the same bootstrap gives the same text."""
+    """Return a bootstrap as YAML after a one-line comment. The output is deterministic."""
     body = yaml.dump(dict(built), Dumper=_Dumper, sort_keys=False, width=WIDTH, allow_unicode=True)
     return f"# {comment}\n{body}"
