@@ -154,6 +154,39 @@ def test_envoy_takes_all_that_a_file_can_say(tmp_path):
     assert "deprecated" not in said.lower()
 
 
+METADATA = {"descriptor_key": "k", "metadata_key": {"key": "n", "path": [{"key": "p"}]}}
+ENVOY_ONLY = [
+    ("actions", [{"dynamic_metadata": METADATA}]),
+    ("actions", [{"metadata": METADATA}]),
+    ("actions", [{"extension": {"name": "expr", "typed_config": {"@type": EXPR, "text": "request.method"}}}]),
+    ("actions", [{"remote_address_match": {"descriptor_value": "v", "address_matcher": {}}}]),
+    ("hits_addend", {"format": "%BYTES_RECEIVED%"}),
+    ("limit", {"dynamic_metadata": {"metadata_key": {"key": "n", "path": [{"key": "p"}]}}}),
+    ("stage", 2),
+    ("disable_key", "k"),
+    ("apply_on_stream_done", True),
+    ("x_ratelimit_option", "OFF"),
+]
+
+
+@pytest.mark.parametrize(("key", "value"), ENVOY_ONLY)
+def test_what_only_envoy_can_do_is_in_its_bootstrap(key, value, tmp_path):
+    """A key that the proxy does not take reaches the route of the bootstrap as it was written."""
+    file = write(tmp_path, {"rate_limits": [{"actions": [CALLER], key: value}]})
+    (host,) = manager(make(file, BootstrapOptions()).text)["route_config"]["virtual_hosts"]
+    (route,) = host["routes"]
+    limits = route["route"].get("rate_limits") or next(iter(route["typed_per_filter_config"].values()))["rate_limits"]
+    assert value == limits[0][key]
+
+
+def test_a_routes_timeout_bounds_each_attempt_of_its_bootstrap(tmp_path):
+    """Without one, the upstream's response_timeout does."""
+    upstreams = {"app": {"url": "http://a", "response_timeout": "5s"}}
+    file = write(tmp_path, {"match": {"path": "/a"}, "timeout": "2s"}, {}, upstreams=upstreams)
+    (host,) = manager(make(file, BootstrapOptions()).text)["route_config"]["virtual_hosts"]
+    assert ["2s", "5s"] == [route["route"]["retry_policy"]["per_try_timeout"] for route in host["routes"]]
+
+
 def test_one_that_envoy_would_not_take_is_an_error(tmp_path):
     """A rate limit with what Envoy's types do not know is an error that names the file and the route."""
     wrong = {"actions": [{"metadata": {"descriptor_key": "k", "no_such_thing": 1}}]}

@@ -2,11 +2,13 @@
 
 import asyncio
 import json
+import ssl
 import uuid
 from contextlib import asynccontextmanager
 
 import aiohttp
 import pytest
+import trustme
 from aiohttp import web
 
 from testkit.redis_server import free_port, redis_server
@@ -296,6 +298,37 @@ async def test_its_pages_answer_alike_wherever_the_file_has_them(tmp_path, admin
                 assert (200, kind) == (got.status, got.headers["Content-Type"])
                 assert (200, kind, b"") == (head.status, head.headers["Content-Type"], await head.read())
                 assert await got.read()
+
+
+async def test_it_listens_where_its_file_says(tmp_path):
+    """``listen`` is the listener's address where LISTEN_ADDR is not set."""
+    file = tmp_path / "gateway.yaml"
+    async with upstream() as (url, _):
+        file.write_text(FILE.format(url=url, limit=2, policy="error").replace("127.0.0.1:1", "localhost:0"))
+        async with service("--config", str(file), ready=False, command="proxy") as running:
+            address = (await running.logged("serving"))["proxy"]
+            async with aiohttp.ClientSession() as client:
+                assert [200] == await statuses(client, 1, f"http://{address}/api/x")
+    assert address.startswith("localhost:")
+
+
+async def test_it_speaks_tls_with_the_certificate_of_its_file(tmp_path):
+    """``tls.cert`` and ``tls.key`` are files relative to the gateway file; a client without TLS gets no answer."""
+    authority = trustme.CA()
+    certificate = authority.issue_cert("localhost")
+    certificate.private_key_pem.write_to_path(tmp_path / "key.pem")
+    certificate.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+    file = tmp_path / "gateway.yaml"
+    async with upstream() as (url, _):
+        file.write_text(FILE.format(url=url, limit=2, policy="error") + "tls: {cert: cert.pem, key: key.pem}\n")
+        async with gateway("--config", str(file)) as running, aiohttp.ClientSession() as client:
+            port = running.proxy.rpartition(":")[2]
+            async with client.get(f"https://localhost:{port}/api/x", ssl=trusting) as answer:
+                assert 200 == answer.status
+            with pytest.raises(aiohttp.ClientError):
+                await statuses(client, 1, f"http://localhost:{port}/api/x")
 
 
 async def test_the_service_beside_it_shares_its_counters(tmp_path):

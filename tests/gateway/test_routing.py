@@ -56,12 +56,20 @@ def test_hosts_are_matched_without_port_and_case(pattern, taken, not_taken):
         ({}, [["a"]], [[]]),
         ({"exact": "a", "invert": True}, [["b"]], [["a"], []]),
         ({"string_match": {"exact": "A", "ignore_case": True}}, [["a"]], [["b"]]),
+        ({"string_match": {"exact": "a"}}, [["a"]], [["ab"], []]),
+        ({"string_match": {"prefix": "a"}}, [["ab"]], [["ba"]]),
+        ({"string_match": {"suffix": "a"}}, [["ba"]], [["ab"]]),
+        ({"string_match": {"contains": "a"}}, [["bab"]], [["b"]]),
         ({"string_match": {"safe_regex": {"regex": "a+"}}}, [["aa"]], [["ab"]]),
+        ({"string_match": {"safe_regex": {"regex": "a+", "google_re2": {}}}}, [["aa"]], [["ab"]]),
+        ({"present_match": True}, [["a"], [""]], [[]]),
+        ({"present_match": False}, [[]], [["a"]]),
+        ({"string_match": {"exact": "a"}, "invert_match": True}, [["b"]], [["a"], []]),
         ({"exact": "", "treat_missing_header_as_empty": True}, [[], [""]], [["a"]]),
     ],
 )
 def test_headers_are_matched_line_by_line(header, taken, not_taken):
-    """In our words or in Envoy's; one line that matches is enough."""
+    """In our words or in Envoy's; one line that matches is enough. Every regular expression is RE2, google_re2 or not."""
     match = {"headers": [{"name": "X-A", **header}]}
     for expected, cases in (("it", taken), ("rest", not_taken)):
         for values in cases:

@@ -31,8 +31,8 @@ def test_it_opens_by_row_and_by_share(case):
     assert state is breaker.state
 
 
-def opened(at=0.0):
-    breaker = CircuitBreaker(OPTIONS)
+def opened(at=0.0, options=OPTIONS):
+    breaker = CircuitBreaker(options)
     for _ in range(3):
         breaker.record(BAD, at, at)
     return breaker
@@ -55,6 +55,17 @@ def test_half_open_lets_one_probe_through_at_a_time():
     assert breaker.admit(7)
     breaker.record(GOOD, 8, 7)
     assert State.CLOSED is breaker.state
+
+
+def test_probes_and_successes_are_as_many_as_the_options_say():
+    """Three probes at once, and three good ones in a row close it."""
+    breaker = opened(options=OPTIONS._replace(probes=3, successes=3))
+    assert [True, True, True, False] == [breaker.admit(6) for _ in range(4)]
+    states = []
+    for _ in range(3):
+        breaker.record(GOOD, 7, 6)
+        states.append(breaker.state)
+    assert [State.HALF_OPEN, State.HALF_OPEN, State.CLOSED] == states
 
 
 def test_a_probe_that_tells_nothing_makes_room_for_another():

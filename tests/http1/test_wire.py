@@ -292,6 +292,25 @@ async def test_headers_over_their_limit_are_431(rig, upstream, lines):
     assert upstream.untouched
 
 
+@pytest.mark.parametrize(
+    ("option", "sized", "status"),
+    [
+        ("max_target", lambda size: get(b"/" + b"a" * size), b"414"),
+        ("max_head", lambda size: get(b"/", b"X: " + b"a" * size), b"431"),
+        ("max_headers", lambda size: get(b"/", *[b"X: a"] * size), b"431"),
+    ],
+)
+async def test_a_bound_of_request_heads_is_its_option(rigs, upstream, option, sized, status):
+    """With 200 as the option a size of 100 passes, and one of 300 is 414 or 431."""
+    rig = await rigs(endpoint(upstream), server=ServerOptions(**{option: 200}), handler=answer_at_once)
+    heads = [(await (await rig.client()).ask(sized(size)))[0] for size in (100, 300)]
+    assert [b"200", status] == [head.split()[1] for head in heads]
+
+
+def answer_at_once(request, exchange):
+    exchange.respond(200, [], b"ok")
+
+
 async def test_a_body_that_says_it_is_too_large_is_413_before_the_upstream_sees_it(rigs, upstream):
     """Body over limit → 413 before upstream sees it."""
     rig = await rigs(endpoint(upstream), server=ServerOptions(max_body=3))

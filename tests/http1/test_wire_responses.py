@@ -132,6 +132,18 @@ async def test_a_response_in_doubt_is_502_and_never_pooled(rig, upstream, answer
     await until(lambda: rig.upstream.pools[0].open == 0)
 
 
+@pytest.mark.parametrize(("size", "status"), [(50, b"200"), (150, b"502")])
+async def test_a_response_head_is_bounded(rigs, upstream, size, status):
+    """A head of more than max_head bytes is 502, a smaller one passes."""
+    rig = await rigs(endpoint(upstream), upstream=UpstreamOptions(max_head=120))
+    client = await rig.client()
+    await client.send(get())
+    end = await upstream.accept()
+    await end.until()
+    await end.send(b"HTTP/1.1 200 OK\r\nX: %b\r\nContent-Length: 0\r\n\r\n" % (b"a" * size))
+    assert status == (await client.answer())[0].split()[1]
+
+
 @pytest.mark.parametrize("request_", [get(), b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n"])
 async def test_surplus_bytes_close_the_upstream_connection(rig, upstream, request_):
     """Surplus upstream bytes after a complete response close the connection, never pool it: nobody gets them."""
