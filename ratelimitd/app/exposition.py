@@ -51,8 +51,8 @@ def service_families(counters: Counters, unknown_domains: Callable[[], Iterable[
             counters.response_time.items,
         ),
         by_label(
-            f"{LIMIT_PREFIX}domain_not_found", "counter", "Descriptors of domains that are not in the policy.", "domain",
-            unknown_domains,
+            f"{LIMIT_PREFIX}domain_not_found", "counter", "Descriptors of domains that are not in the policy.",
+            "domain", unknown_domains,
         ),
         single(
             "ratelimit_service_config_load_success", "counter", "Successful policy loads.",
@@ -104,23 +104,26 @@ def _redis_families(parts: Parts, redis: RedisStore) -> list[Family]:
             lambda: watch.latency,
         ),
         by_label(
-            "ratelimitd_store_failures_total", "counter", "Charges that failed in the store, by kind of failure.", "kind",
-            redis.failures.items,
+            "ratelimitd_store_failures_total", "counter", "Charges that failed in the store, by kind of failure.",
+            "kind", redis.failures.items,
         ),
         single(
             "ratelimitd_store_connected", "gauge", "1 while the store is connected.", lambda: int(redis.connected),
         ),
         single("ratelimitd_redis_batch_charges", "histogram", "Charges per script call.", lambda: watch.charges),
         single("ratelimitd_redis_round_trips_total", "counter", "Round trips to Redis.", lambda: redis.round_trips),
-        single("ratelimitd_redis_reconnects_total", "counter", "Reconnections to Redis servers.", lambda: redis.reconnects),
+        single(
+            "ratelimitd_redis_reconnects_total", "counter", "Reconnections to Redis servers.",
+            lambda: redis.reconnects,
+        ),
         single(
             "ratelimitd_redis_script_reloads_total", "counter", "Script reloads after Redis lost the script.",
             lambda: redis.script_reloads,
         ),
         single("ratelimitd_redis_in_flight", "gauge", "Charges in flight to Redis.", lambda: redis.in_flight),
         by_label(
-            "ratelimitd_redis_node_up", "gauge", "1 while the server is connected and its circuit breaker is closed.", "node",
-            lambda: [(node.name, int(node.refusal is None)) for node in redis.nodes],
+            "ratelimitd_redis_node_up", "gauge", "1 while the server is connected and its circuit breaker is closed.",
+            "node", lambda: [(node.name, int(node.refusal is None)) for node in redis.nodes],
         ),
         by_label(
             "ratelimitd_redis_breaker_open", "gauge", "1 while the server's circuit breaker is open.", "node",
@@ -131,8 +134,8 @@ def _redis_families(parts: Parts, redis: RedisStore) -> list[Family]:
             lambda: redis.breaker_opens,
         ),
         by_label(
-            "ratelimitd_redis_redirects_total", "counter", "Calls redirected by a cluster, by kind of redirection.", "kind",
-            redis.redirects.items,
+            "ratelimitd_redis_redirects_total", "counter", "Calls redirected by a cluster, by kind of redirection.",
+            "kind", redis.redirects.items,
         ),
         single(
             "ratelimitd_redis_torn_total", "counter",
@@ -140,7 +143,8 @@ def _redis_families(parts: Parts, redis: RedisStore) -> list[Family]:
             lambda: redis.charged_in_part,
         ),
         single(
-            "ratelimitd_redis_clock_skew_seconds", "gauge", "Redis clock minus the local clock in seconds.", lambda: redis.skew,
+            "ratelimitd_redis_clock_skew_seconds", "gauge", "Redis clock minus the local clock in seconds.",
+            lambda: redis.skew,
         ),
         by_label(
             "ratelimitd_store_fallbacks_total", "counter", "Store failures, by the limit's on_store_failure.",
@@ -156,5 +160,8 @@ def _process_families(lag: LoopLag) -> list[Family]:
             "ratelimitd_loop_lag_longest_seconds", "gauge", "Largest event-loop lag in the last 30 to 60 s.",
             lambda: lag.longest,
         ),
-        by_label("ratelimitd_build_info", "gauge", "Version of the running process, as a label.", "version", lambda: [(__version__, 1)]),
+        by_label(
+            "ratelimitd_build_info", "gauge", "Version of the running process, as a label.",
+            "version", lambda: [(__version__, 1)],
+        ),
     ]  # fmt: skip

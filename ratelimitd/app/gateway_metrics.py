@@ -32,13 +32,15 @@ def gateway_families(account: Account, upstreams: Mapping[str, Upstream]) -> lis
             lambda: list(account.rate_limited.items()),
         ),
         single(
-            "gateway_request_duration_seconds", "histogram", "Time from the request head to the end of the response in seconds.",
-            lambda: account.latency,
+            "gateway_request_duration_seconds", "histogram",
+            "Time from the request head to the end of the response in seconds.", lambda: account.latency,
         ),
         Family(
-            "gateway_upstream_breaker_state", "gauge", "State of the upstream's circuit breaker: 0 closed, 1 half-open, 2 open.", ("upstream",), breakers
+            "gateway_upstream_breaker_state", "gauge",
+            "State of the upstream's circuit breaker: 0 closed, 1 half-open, 2 open.", ("upstream",), breakers,
         ),
         Family(
-            "gateway_upstream_in_flight", "gauge", "Requests in flight to the endpoint.", ("upstream", "endpoint"), in_flight
+            "gateway_upstream_in_flight", "gauge", "Requests in flight to the endpoint.",
+            ("upstream", "endpoint"), in_flight,
         ),
     ]  # fmt: skip
