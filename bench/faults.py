@@ -34,7 +34,7 @@ FAILURES: Final = "ratelimitd_store_failures_total"
 SETTLE: Final = 0.5
 """Seconds for connections, caches and the CPU frequency to settle."""
 
-AWAY: Final = "redis is away"
+AWAY: Final = "redis is unavailable"
 
 COLUMNS: Final = (
     "fault", "on_store_failure", "calls", "failed", "failed charges", "longest ms", "over 20 ms (certain)",

@@ -178,33 +178,37 @@ def test_ipv6_host() -> None:
 @pytest.mark.parametrize(
     ("environ", "name", "why"),
     [
-        ({"REDIS_URL": "a:1", "REDIS_ADDR": "b:1"}, "REDIS_ADDR", "another server"),
+        ({"REDIS_URL": "a:1", "REDIS_ADDR": "b:1"}, "REDIS_ADDR", "a different address"),
         ({"REDIS_URL": ""}, "REDIS_URL", "set but empty"),
         ({"REDIS_POOL_SIZE": "3"}, "REDIS_POOL_SIZE", "neither REDIS_URL nor REDIS_ADDR"),
         ({"REDIS_PERSECOND_URL": "h:1"}, "REDIS_PERSECOND_URL", "neither REDIS_URL nor REDIS_ADDR"),
         ({"REDIS_TLS": "false"}, "REDIS_TLS", "neither REDIS_URL nor REDIS_ADDR"),
-        ({"REDIS_ULR": "h:1"}, "REDIS_ULR", "is REDIS_URL meant?"),
-        ({"REDIS_HOST": "h"}, "REDIS_HOST", "nobody knows this name"),
-        ({"REDIS_PORT": "6379"}, "REDIS_PORT", "nobody knows this name"),
-        ({"BACKEND_TYPE": "redis"}, "BACKEND_TYPE", "needs REDIS_URL"),
+        ({"REDIS_ULR": "h:1"}, "REDIS_ULR", "did you mean REDIS_URL?"),
+        ({"REDIS_HOST": "h"}, "REDIS_HOST", "unknown variable"),
+        ({"REDIS_PORT": "6379"}, "REDIS_PORT", "unknown variable"),
+        ({"BACKEND_TYPE": "redis"}, "BACKEND_TYPE", "REDIS_URL is required"),
         ({"BACKEND_TYPE": "memory", "REDIS_URL": "h:1"}, "BACKEND_TYPE", "unset one of them"),
-        ({"BACKEND_TYPE": "memcache"}, "BACKEND_TYPE", "not built yet"),
+        ({"BACKEND_TYPE": "memcache"}, "BACKEND_TYPE", "not implemented yet"),
         ({"BACKEND_TYPE": "disk"}, "BACKEND_TYPE", "write nothing or memory or redis"),
-        ({"CONFIG_TYPE": "GRPC_XDS_SOTW"}, "CONFIG_TYPE", "not built yet"),
+        ({"CONFIG_TYPE": "GRPC_XDS_SOTW"}, "CONFIG_TYPE", "not implemented yet"),
         ({"REDIS_URL": "h:1", "REDIS_TYPE": "ring"}, "REDIS_TYPE", "single or sentinel or cluster"),
-        ({"REDIS_URL": "a:1,b:1"}, "REDIS_URL", "a list is for"),
+        ({"REDIS_URL": "a:1,b:1"}, "REDIS_URL", "a list of addresses requires"),
         ({"REDIS_URL": "a:1,,b:1", "REDIS_TYPE": "cluster"}, "REDIS_URL", "between two commas"),
         ({"REDIS_URL": "mymaster", "REDIS_TYPE": "sentinel"}, "REDIS_URL", "then the Sentinels"),
         ({"REDIS_URL": "redis://a:1,b:1", "REDIS_TYPE": "sentinel"}, "REDIS_URL", "then the Sentinels"),
         ({"REDIS_URL": "redis://a:1/2", "REDIS_TYPE": "cluster"}, "REDIS_URL", "without a database"),
         ({"REDIS_URL": "/s", "REDIS_TYPE": "cluster"}, "REDIS_URL", "without a database"),
         ({"REDIS_URL": "m,redis://u:p@a:1", "REDIS_TYPE": "sentinel"}, "REDIS_URL", "REDIS_SENTINEL_AUTH"),
-        ({"REDIS_URL": "/s", "REDIS_TLS": "true"}, "REDIS_URL", "a unix socket has no TLS"),
-        ({"REDIS_URL": "redis://u@h:1"}, "REDIS_URL", "a user needs a password"),
-        ({"REDIS_URL": "h:1", "REDIS_PERSECOND": "true"}, "REDIS_PERSECOND", "needs REDIS_PERSECOND_URL"),
+        ({"REDIS_URL": "/s", "REDIS_TLS": "true"}, "REDIS_URL", "TLS is not supported on a unix socket"),
+        ({"REDIS_URL": "redis://u@h:1"}, "REDIS_URL", "a user requires a password"),
+        ({"REDIS_URL": "h:1", "REDIS_PERSECOND": "true"}, "REDIS_PERSECOND", "REDIS_PERSECOND_URL is required"),
         ({"REDIS_URL": "h:1", "REDIS_AUTH": "a", "REDIS_AUTH_FILE": "/f"}, "REDIS_AUTH_FILE", "keep one of the two"),
         ({"REDIS_URL": "h:1", "REDIS_TLS_CACERT": "/f"}, "REDIS_TLS_CACERT", "plain text"),
-        ({"REDIS_URL": "rediss://h:1", "REDIS_TLS_CLIENT_KEY": "/f"}, "REDIS_TLS_CLIENT_KEY", "TLS_CLIENT_CERT beside"),
+        (
+            {"REDIS_URL": "rediss://h:1", "REDIS_TLS_CLIENT_KEY": "/f"},
+            "REDIS_TLS_CLIENT_KEY",
+            "TLS_CLIENT_CERT is required",
+        ),
         (
             {"REDIS_URL": "redis://u:p@a:1,redis://u:q@b:1", "REDIS_TYPE": "cluster"},
             "REDIS_URL",
@@ -212,7 +216,7 @@ def test_ipv6_host() -> None:
         ),
         ({"REDIS_URL": "h:1", "REDIS_SOCKET_TYPE": "unix"}, "REDIS_SOCKET_TYPE", "the address is tcp"),
         ({"REDIS_URL": "/s", "REDIS_SOCKET_TYPE": "tcp"}, "REDIS_SOCKET_TYPE", "the address is unix"),
-        ({"REDIS_URL": "redis://:a@h", "REDIS_AUTH": "b"}, "REDIS_AUTH", "other credentials"),
+        ({"REDIS_URL": "redis://:a@h", "REDIS_AUTH": "b"}, "REDIS_AUTH", "different credentials"),
         ({"LIMIT_RESET_HEADER": "a b"}, "LIMIT_RESET_HEADER", "not a header name"),
         ({"PROMETHEUS_PATH": "metrics"}, "PROMETHEUS_PATH", "write one like /metrics"),
     ],
@@ -231,7 +235,7 @@ def test_refused(name: str) -> None:
     row = next(row for row in REFUSED if row.name == name)
     base = {"REDIS_URL": "h:1"}
 
-    assert "not built yet" in problems({**base, name: "true" if row.default == "false" else "canary"})[name]
+    assert "not implemented yet" in problems({**base, name: "true" if row.default == "false" else "canary"})[name]
     load({**base, name: row.default}, {})
 
 
@@ -331,12 +335,12 @@ def test_docs_are_current() -> None:
 
 def test_docs_name_values_that_end_the_start() -> None:
     """Each value that docs/settings.md says is not built is refused, and each names its variable: NAME=value."""
-    (intro,) = re.findall(r"^These decide .*", page(), re.MULTILINE)
+    (intro,) = re.findall(r"^These variables decide .*", page(), re.MULTILINE)
     (quoted,) = re.findall(r"So are (.*)", intro)
     named = [text.split("=") for text in re.findall(r"`(.*?)`", quoted)]
 
     assert named
-    assert all("not built yet" in problems({"REDIS_URL": "h:1", name: value})[name] for name, value in named)
+    assert all("not implemented yet" in problems({"REDIS_URL": "h:1", name: value})[name] for name, value in named)
 
 
 def test_docs_say_how_long_new_keys_are_not_bounded() -> None:

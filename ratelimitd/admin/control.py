@@ -31,8 +31,8 @@ EVERYTHING: Final = -SATURATED
 may hold more than one cost. A step takes it in exactly, in Lua too, since a sum with it stays within a double."""
 
 ELSEWHERE: Final = (
-    "other processes on this Redis may still hold a denial in their own memory (LOCAL_CACHE_SIZE_IN_BYTES, "
-    "on_store_failure: local), until it ends"
+    "other processes that use this Redis may keep a denial in local memory (LOCAL_CACHE_SIZE_IN_BYTES, "
+    "on_store_failure: local) until it expires"
 )
 
 
@@ -139,7 +139,7 @@ def _planned(control: Control, request: Request) -> Plan | Response:
         return as_json(503, {"error": "no policy is loaded yet"})
     tried = {"domain": _text(plan.request.domain), "descriptors": _shown(plan)}
     if not plan.known_domain:
-        return as_json(404, {"error": "the policy has no such domain", "tried": tried})
+        return as_json(404, {"error": "the policy does not define this domain", "tried": tried})
     if not any(item.match for item in plan.items):
         return as_json(404, {"error": "no limit of the policy applies", "tried": tried})
     return plan

@@ -88,7 +88,7 @@ class Guard:
     def refusal(self, request: Request) -> Response | None:
         """Return what to answer instead, or None: the caller may pass."""
         if not (self._remote or loopback(request.peer)):
-            return as_json(403, {"error": "the admin API answers callers on its own host; see ADMIN_REMOTE"})
+            return as_json(403, {"error": "the admin API accepts only callers on its own host; see ADMIN_REMOTE"})
         try:
             token = self._token()
         except TokenError as error:
@@ -101,15 +101,15 @@ class Guard:
     def _no_token(self, problem: str) -> Response:
         if problem != self._problem:
             self._problem = problem
-            log.warning("the admin token cannot be used, so nobody gets in", reason=problem)
-        return as_json(503, {"error": "ADMIN_TOKEN_FILE cannot be used now; the log says why"})
+            log.warning("the admin token cannot be used; every admin request is rejected", reason=problem)
+        return as_json(503, {"error": "ADMIN_TOKEN_FILE cannot be used; see the log"})
 
     def _wrong_token(self, request: Request) -> Response:
         self._wrong, decision = ALGORITHMS[WRONG.algorithm].step(self._wrong, WRONG, 1, self._clock())
         if not decision.allowed:
             wait = str(-(-decision.retry_after // SECOND))
-            return as_json(429, {"error": "too many requests without the right token"}, {"Retry-After": wait})
-        log.warning("an admin request without the right token", peer=request.peer, path=request.path)
+            return as_json(429, {"error": "too many requests without a valid token"}, {"Retry-After": wait})
+        log.warning("admin request without a valid token", peer=request.peer, path=request.path)
         return as_json(
             401, {"error": "send the header Authorization: Bearer TOKEN"}, {"WWW-Authenticate": 'Bearer realm="admin"'}
         )
@@ -141,7 +141,7 @@ def guarded(guard: Guard, methods: Mapping[str, Handler]) -> Handler:
             return refusal
         answering = methods.get("GET" if request.method == "HEAD" else request.method)
         if answering is None:
-            return as_json(405, {"error": f"{request.method} is none of {allow}"}, {"Allow": allow})
+            return as_json(405, {"error": f"method {request.method} is not allowed; use {allow}"}, {"Allow": allow})
         return await answering(request)
 
     return handler

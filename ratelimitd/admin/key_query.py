@@ -22,9 +22,9 @@ Read = Callable[[bytes], Asked]
 def asked(request: Request, read: Read) -> Asked:
     """Return the rate-limit request that names the key; raises ValueError that says what to write."""
     if request.body and request.raw_query:
-        raise ValueError("a key is in the query or in the body, not in both")
+        raise ValueError("name the key in the query or in the body, not in both")
     if request.body and request.method in {"GET", "HEAD"}:
-        raise ValueError(f"the body of a {request.method} is not read: POST it")
+        raise ValueError(f"the body of a {request.method} request is ignored; use POST")
     return read(request.body) if request.body else _in_query(request.raw_query)
 
 
@@ -37,9 +37,9 @@ def _in_query(query: str) -> Asked:
         elif name == "descriptor":
             descriptors.append(Descriptor(parse(value)))
         else:
-            raise ValueError(f"nothing reads {name!r}: {HOW}")
+            raise ValueError(f"unknown parameter {name!r}: {HOW}")
     if len(domains) != 1 or not domains[0]:
-        raise ValueError(f"one domain is needed: {HOW}")
+        raise ValueError(f"exactly one domain is required: {HOW}")
     if not 0 < len(descriptors) <= DESCRIPTORS_MAX:
-        raise ValueError(f"{len(descriptors)} descriptors, 1 to {DESCRIPTORS_MAX} can be asked for: {HOW}")
+        raise ValueError(f"{len(descriptors)} descriptors, but 1 to {DESCRIPTORS_MAX} are allowed: {HOW}")
     return Asked(domains[0], tuple(descriptors))

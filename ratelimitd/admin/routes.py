@@ -30,8 +30,8 @@ def service_routes(health: Health, readiness: Health, decide: Decide, metrics: S
     """
     return {
         "/healthcheck": Route(healthcheck(health), "200 OK, or 500 while a component fails"),
-        "/livez": Route(livez, "200 as long as the event loop turns"),
-        "/readyz": Route(readyz(readiness), "200 OK, or 503 and what is not ready"),
+        "/livez": Route(livez, "200 while the event loop runs"),
+        "/readyz": Route(readyz(readiness), "200 OK, or 503 and the components that are not ready"),
         "/json": Route(decided(decide), "a rate limit request as JSON: 200 OK, 429 OVER_LIMIT"),
         "/metrics": Route(streamed(metrics, CONTENT_TYPE), "metrics for Prometheus"),
     }
@@ -44,7 +44,7 @@ def debug_routes(policy: Callable[[], Policy | None], stats: Stream, admin: Rout
         return rlconfig.render(policy)
 
     routes = {
-        "/rlconfig": Route(streamed(listing), "the limits in force, sorted"),
+        "/rlconfig": Route(streamed(listing), "the active limits, sorted"),
         "/stats": Route(streamed(stats), "the counters under their statsd names"),
         **admin,
     }
@@ -55,8 +55,8 @@ def gateway_routes(readiness: Health, metrics: Stream) -> Routes:
     """Return the table of a gateway's own pages, by the seed's names."""
     return {
         "/metrics": Route(streamed(metrics, CONTENT_TYPE), "metrics for Prometheus"),
-        "/healthz": Route(livez, "200 as long as the event loop turns"),
-        "/readyz": Route(readyz(readiness), "200 OK, or 503 and what is not ready"),
+        "/healthz": Route(livez, "200 while the event loop runs"),
+        "/readyz": Route(readyz(readiness), "200 OK, or 503 and the components that are not ready"),
     }
 
 

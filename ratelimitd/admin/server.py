@@ -65,7 +65,7 @@ class Pages:
             if body is not None:
                 await self._respond(request, body, exchange)
         except Exception:
-            log.exception("admin_request_failed", path=wire.path_of(request))
+            log.exception("admin request failed", path=wire.path_of(request))
             exchange.refuse(ErrorResponse(500, "internal error"))
 
     async def _respond(self, request: http1.Request, body: bytes, exchange: Exchange) -> None:

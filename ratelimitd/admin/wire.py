@@ -59,16 +59,16 @@ def unpacked(body: bytes, coding: str, max_body: int) -> bytes | http1.ErrorResp
         return body
     bits = WINDOW_BITS.get(coding.lower())
     if bits is None:
-        return http1.ErrorResponse(400, "unknown Content-Encoding")
+        return http1.ErrorResponse(400, "unsupported Content-Encoding")
     unpacking = zlib.decompressobj(bits)
     try:
         plain = unpacking.decompress(body, max_body + 1)
     except zlib.error:
-        return http1.ErrorResponse(400, "request body is not what its Content-Encoding says")
+        return http1.ErrorResponse(400, "request body does not match its Content-Encoding")
     if len(plain) > max_body:
         return http1.ErrorResponse(413, "request body is too large")
     if not unpacking.eof or unpacking.unused_data:
-        return http1.ErrorResponse(400, "request body is not what its Content-Encoding says")
+        return http1.ErrorResponse(400, "request body does not match its Content-Encoding")
     return plain
 
 

@@ -35,8 +35,8 @@ def admin_routes(service: Service) -> Routes:
     in_force = {"GET": policy_page(lambda: _page(service.policies.in_force))}
     key = {"GET": key_page(control), "POST": key_page(control), "DELETE": reset_page(control)}
     return {
-        "/admin/key": Route(guarded(guard, key), "what a key's counters hold; DELETE empties them"),
-        "/admin/policy": Route(guarded(guard, in_force), "the policy in force"),
+        "/admin/key": Route(guarded(guard, key), "the counters of a key; DELETE resets them"),
+        "/admin/policy": Route(guarded(guard, in_force), "the active policy"),
     }
 
 

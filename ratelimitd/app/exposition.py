@@ -25,7 +25,7 @@ def exposition(parts: Parts, policies: Policies, lag: LoopLag, more: Iterable[Fa
         *_memory_families(parts.memory),
         single(
             "ratelimitd_overflow_charges_total", "counter",
-            "Charges of new keys, past NEW_KEYS_PER_SECOND, that went to a counter they share.",
+            "Charges of new keys beyond NEW_KEYS_PER_SECOND, which went to a shared counter.",
             lambda: 0 if parts.new_keys is None else parts.new_keys.redirected,
         ),
         *(() if parts.redis is None else _redis_families(parts, parts.redis)),
@@ -39,7 +39,7 @@ def service_families(counters: Counters, unknown_domains: Callable[[], Iterable[
     """Return envoyproxy/ratelimit's metrics that belong to no limit."""
     return [
         by_label(
-            "ratelimit_service_should_rate_limit_error", "counter", "Calls that failed, by whose fault.", "err_type",
+            "ratelimit_service_should_rate_limit_error", "counter", "Failed calls, by type of error.", "err_type",
             lambda: [("redis_error", counters.redis_error), ("service_error", counters.service_error)],
         ),
         by_label(
@@ -47,23 +47,23 @@ def service_families(counters: Counters, unknown_domains: Callable[[], Iterable[
             counters.total_requests.items,
         ),
         by_label(
-            "ratelimit_service_response_time_seconds", "histogram", "Time to answer a call.", "grpc_method",
+            "ratelimit_service_response_time_seconds", "histogram", "Time to answer a call in seconds.", "grpc_method",
             counters.response_time.items,
         ),
         by_label(
-            f"{LIMIT_PREFIX}domain_not_found", "counter", "Descriptors of a domain that no policy has.", "domain",
-            unknown_domains,
+            f"{LIMIT_PREFIX}domain_not_found", "counter", "Descriptors of domains that are not in the policy.",
+            "domain", unknown_domains,
         ),
         single(
-            "ratelimit_service_config_load_success", "counter", "Policies loaded.",
+            "ratelimit_service_config_load_success", "counter", "Successful policy loads.",
             lambda: counters.config_load_success,
         ),
         single(
-            "ratelimit_service_config_load_error", "counter", "Policies refused; the old one stayed.",
+            "ratelimit_service_config_load_error", "counter", "Failed policy loads; the previous policy stays active.",
             lambda: counters.config_load_error,
         ),
         single(
-            "ratelimit_service_global_shadow_mode", "counter", "Answers that SHADOW_MODE turned to OK.",
+            "ratelimit_service_global_shadow_mode", "counter", "Responses that SHADOW_MODE changed to OK.",
             lambda: counters.global_shadow_mode,
         ),
     ]  # fmt: skip
@@ -72,15 +72,15 @@ def service_families(counters: Counters, unknown_domains: Callable[[], Iterable[
 def _policy_families(policies: Policies) -> list[Family]:
     return [
         single(
-            "ratelimitd_policy_generation", "gauge", "Policies taken into force since the start.",
+            "ratelimitd_policy_generation", "gauge", "Policies activated since the start of the process.",
             lambda: policies.in_force.generation,
         ),
         single(
-            "ratelimitd_policy_age_seconds", "gauge", "Time since the policy in force was loaded.",
+            "ratelimitd_policy_age_seconds", "gauge", "Seconds since the active policy was loaded.",
             lambda: time.monotonic() - policies.in_force.loaded,
         ),
         single(
-            "ratelimitd_policy_rules", "gauge", "Limits in the policy in force.", lambda: policies.in_force.limits,
+            "ratelimitd_policy_rules", "gauge", "Limits in the active policy.", lambda: policies.in_force.limits,
         ),
     ]  # fmt: skip
 
@@ -88,9 +88,9 @@ def _policy_families(policies: Policies) -> list[Family]:
 def _memory_families(memory: MemoryStore) -> list[Family]:
     return [
         single("ratelimitd_memory_entries", "gauge", "Counters held in memory.", lambda: len(memory)),
-        single("ratelimitd_memory_bytes", "gauge", "Bytes that counters in memory take.", lambda: memory.bytes),
+        single("ratelimitd_memory_bytes", "gauge", "Memory used by counters in bytes.", lambda: memory.bytes),
         single(
-            "ratelimitd_memory_evictions_total", "counter", "Counters dropped before their time for room.",
+            "ratelimitd_memory_evictions_total", "counter", "Counters evicted from memory before they expired.",
             lambda: memory.evictions,
         ),
     ]  # fmt: skip
@@ -100,50 +100,54 @@ def _redis_families(parts: Parts, redis: RedisStore) -> list[Family]:
     watch = parts.redis_watch
     return [
         single(
-            "ratelimitd_store_latency_seconds", "histogram", "Time of one round trip to the store.",
+            "ratelimitd_store_latency_seconds", "histogram", "Round-trip time to the store in seconds.",
             lambda: watch.latency,
         ),
         by_label(
-            "ratelimitd_store_failures_total", "counter", "Charges without a decision, by kind.", "kind",
-            redis.failures.items,
+            "ratelimitd_store_failures_total", "counter", "Charges that failed in the store, by kind of failure.",
+            "kind", redis.failures.items,
         ),
         single(
-            "ratelimitd_store_connected", "gauge", "Whether the store is connected.", lambda: int(redis.connected),
+            "ratelimitd_store_connected", "gauge", "1 while the store is connected.", lambda: int(redis.connected),
         ),
-        single("ratelimitd_redis_batch_charges", "histogram", "Charges of a script call.", lambda: watch.charges),
+        single("ratelimitd_redis_batch_charges", "histogram", "Charges per script call.", lambda: watch.charges),
         single("ratelimitd_redis_round_trips_total", "counter", "Round trips to Redis.", lambda: redis.round_trips),
-        single("ratelimitd_redis_reconnects_total", "counter", "Connections made again.", lambda: redis.reconnects),
         single(
-            "ratelimitd_redis_script_reloads_total", "counter", "Times Redis forgot the script.",
+            "ratelimitd_redis_reconnects_total", "counter", "Reconnections to Redis servers.",
+            lambda: redis.reconnects,
+        ),
+        single(
+            "ratelimitd_redis_script_reloads_total", "counter", "Script reloads after Redis lost the script.",
             lambda: redis.script_reloads,
         ),
-        single("ratelimitd_redis_in_flight", "gauge", "Charges waiting for Redis.", lambda: redis.in_flight),
+        single("ratelimitd_redis_in_flight", "gauge", "Charges in flight to Redis.", lambda: redis.in_flight),
         by_label(
-            "ratelimitd_redis_node_up", "gauge", "Whether a server can be asked.", "node",
-            lambda: [(node.name, int(node.refusal is None)) for node in redis.nodes],
+            "ratelimitd_redis_node_up", "gauge", "1 while the server is connected and its circuit breaker is closed.",
+            "node", lambda: [(node.name, int(node.refusal is None)) for node in redis.nodes],
         ),
         by_label(
-            "ratelimitd_redis_breaker_open", "gauge", "Whether a server is left alone but for probes.", "node",
+            "ratelimitd_redis_breaker_open", "gauge", "1 while the server's circuit breaker is open.", "node",
             lambda: [(node.name, int(node.breaker.open)) for node in redis.nodes],
         ),
         single(
-            "ratelimitd_redis_breaker_opens_total", "counter", "Times a server began to be left alone.",
+            "ratelimitd_redis_breaker_opens_total", "counter", "Circuit-breaker openings.",
             lambda: redis.breaker_opens,
         ),
         by_label(
-            "ratelimitd_redis_redirects_total", "counter", "Calls that a cluster sent elsewhere.", "kind",
-            redis.redirects.items,
+            "ratelimitd_redis_redirects_total", "counter", "Calls redirected by a cluster, by kind of redirection.",
+            "kind", redis.redirects.items,
         ),
         single(
             "ratelimitd_redis_torn_total", "counter",
-            "Requests over several slots that were charged in part instead of all or nothing.",
+            "All-or-nothing requests over several slots that were charged only partially.",
             lambda: redis.charged_in_part,
         ),
         single(
-            "ratelimitd_redis_clock_skew_seconds", "gauge", "Redis' clock minus ours.", lambda: redis.skew,
+            "ratelimitd_redis_clock_skew_seconds", "gauge", "Redis clock minus the local clock in seconds.",
+            lambda: redis.skew,
         ),
         by_label(
-            "ratelimitd_store_fallbacks_total", "counter", "Failures, by their limit's on_store_failure.",
+            "ratelimitd_store_fallbacks_total", "counter", "Store failures, by the limit's on_store_failure.",
             "policy", lambda: [(policy.name.lower(), count) for policy, count in parts.fallbacks.items()],
         ),
     ]  # fmt: skip
@@ -151,10 +155,13 @@ def _redis_families(parts: Parts, redis: RedisStore) -> list[Family]:
 
 def _process_families(lag: LoopLag) -> list[Family]:
     return [
-        single("ratelimitd_loop_lag_seconds", "gauge", "How late the event loop's last tick was.", lambda: lag.last),
+        single("ratelimitd_loop_lag_seconds", "gauge", "Event-loop lag of the last tick in seconds.", lambda: lag.last),
         single(
-            "ratelimitd_loop_lag_longest_seconds", "gauge", "Its latest tick of the last half minute or more.",
+            "ratelimitd_loop_lag_longest_seconds", "gauge", "Largest event-loop lag in the last 30 to 60 s.",
             lambda: lag.longest,
         ),
-        by_label("ratelimitd_build_info", "gauge", "The version that runs.", "version", lambda: [(__version__, 1)]),
+        by_label(
+            "ratelimitd_build_info", "gauge", "Version of the running process, as a label.",
+            "version", lambda: [(__version__, 1)],
+        ),
     ]  # fmt: skip

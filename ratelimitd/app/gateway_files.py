@@ -95,4 +95,4 @@ class GatewayFiles:
     def _tell_fixed(self, gateway: Gateway) -> None:
         for name in FIXED:
             if getattr(gateway, name) != getattr(self._gateway, name):
-                log.warning("the gateway file changed what only a restart can change", what=name)
+                log.warning("the gateway file changed a key that takes effect only after a restart", what=name)

@@ -32,13 +32,15 @@ def gateway_families(metrics: RequestMetrics, upstreams: Mapping[str, Upstream])
             lambda: list(metrics.rate_limited.items()),
         ),
         single(
-            "gateway_request_duration_seconds", "histogram", "Time from a request's head to the end of its answer.",
-            lambda: metrics.latency,
+            "gateway_request_duration_seconds", "histogram",
+            "Time from the request head to the end of the response in seconds.", lambda: metrics.latency,
         ),
         Family(
-            "gateway_upstream_breaker_state", "gauge", "0 closed, 1 half open, 2 open.", ("upstream",), breakers
+            "gateway_upstream_breaker_state", "gauge",
+            "State of the upstream's circuit breaker: 0 closed, 1 half-open, 2 open.", ("upstream",), breakers,
         ),
         Family(
-            "gateway_upstream_in_flight", "gauge", "Requests at an endpoint.", ("upstream", "endpoint"), in_flight
+            "gateway_upstream_in_flight", "gauge", "Requests in flight to the endpoint.",
+            ("upstream", "endpoint"), in_flight,
         ),
     ]  # fmt: skip

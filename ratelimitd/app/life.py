@@ -72,7 +72,7 @@ async def _live(settings: Settings, start: Start) -> None:
         await asyncio.wait((starting, ending), return_when=asyncio.FIRST_COMPLETED)
         if not starting.done():
             await cancelled(starting)
-            log.info("ended before it served")
+            log.info("stopped before serving")
             return
         running = starting.result()
         by = await ending
@@ -124,7 +124,7 @@ async def cancelled(task: "asyncio.Future[Any]") -> None:
 
 def _tell_fault(task: "asyncio.Task[None]") -> None:
     if not task.cancelled() and (fault := task.exception()) is not None:
-        log.error("a task beside the service ended", task=task.get_coro(), exc_info=fault)
+        log.error("background task failed", task=task.get_coro(), exc_info=fault)
 
 
 def _end_on_signals() -> "asyncio.Future[signal.Signals]":
@@ -134,7 +134,7 @@ def _end_on_signals() -> "asyncio.Future[signal.Signals]":
 
     def end(by: signal.Signals) -> None:
         if ending.done():
-            log.warning("ending at once", signal=by.name)
+            log.warning("terminating immediately", signal=by.name)
             os._exit(128 + by)
         ending.set_result(by)
 
@@ -155,4 +155,4 @@ async def _drain(settings: Settings, running: Running, delay: float) -> None:
         front.leave()
     await asyncio.sleep(delay)
     await asyncio.gather(*(front.stop(settings.graceful_shutdown_timeout) for front in running.fronts))
-    log.info("ended")
+    log.info("stopped")

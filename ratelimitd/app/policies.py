@@ -169,8 +169,8 @@ class Policies:
     def _refused(self, errors: PolicyErrors) -> None:
         self._parts.counters.config_load_error += 1
         self.in_force = self.in_force._replace(refused=tuple(map(str, errors.errors[:TOLD])))
-        stays = "no policy yet" if self.policy is None else "the old one stays in force"
-        log.error("policy refused", errors=len(errors.errors), note=stays)
+        stays = "no policy is active" if self.policy is None else "the previous policy stays active"
+        log.error("policy rejected", errors=len(errors.errors), note=stays)
         for error in errors.errors[:ERRORS_LOGGED]:
             log.error(str(error))
 

@@ -43,7 +43,7 @@ class RedisWatch(Observer):
         if up:
             log.info("redis is connected", address=name)
         else:
-            log.warning("redis is away", address=name, reason=reason)
+            log.warning("redis is unavailable", address=name, reason=reason)
         self.changed()
 
 

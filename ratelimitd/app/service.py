@@ -28,7 +28,7 @@ class Service(NamedTuple):
         settings, in_force, redis = self.settings, self.policies.in_force, self.parts.redis
         waits_for_policy = not in_force.generation and not settings.force_start_without_initial_config
         for health in (self.health, self.readiness):
-            health.set("policy", not waits_for_policy, "no policy was loaded yet")
+            health.set("policy", not waits_for_policy, "no policy is loaded yet")
         if settings.healthy_with_at_least_one_config_loaded:
             self.health.set("config", in_force.domains > 0, "no domain is configured")
         if redis is not None:

@@ -80,7 +80,7 @@ def ratio(value: str) -> float:
     except ValueError:
         number = math.nan
     if not 0 <= number <= 1:
-        raise ValueError("not a number from 0 to 1; write 0.8 for example")
+        raise ValueError("not a number from 0 to 1; write 0.8, for example")
     return number
 
 
@@ -103,7 +103,7 @@ def positive_duration(value: str) -> float:
     """Read a duration that is not 0."""
     seconds = duration(value)
     if seconds <= 0:
-        raise ValueError("must be more than 0")
+        raise ValueError("must be greater than 0")
     return seconds
 
 
@@ -132,9 +132,9 @@ def choice(*allowed: str, unbuilt: Mapping[str, str] | None = None) -> Callable[
 
     def parse(value: str) -> str:
         if value.lower() in refused:
-            raise ValueError(f"is not built yet: {refused[value.lower()]}")
+            raise ValueError(f"not implemented yet; {refused[value.lower()]}")
         if value.lower() not in names:
-            raise ValueError("unknown; write " + " or ".join(name or "nothing" for name in allowed))
+            raise ValueError("unknown value; write " + " or ".join(name or "nothing" for name in allowed))
         return names[value.lower()]
 
     return parse
@@ -168,7 +168,7 @@ def bearer(value: str) -> str:
     if len(value) < BEARER_LEAST:
         raise ValueError(f"shorter than {BEARER_LEAST} characters; make one with: openssl rand -hex 32")
     if not _VISIBLE.fullmatch(value):
-        raise ValueError("has blanks or characters that are not ASCII; make one with: openssl rand -hex 32")
+        raise ValueError("contains white space or non-ASCII characters; make one with: openssl rand -hex 32")
     return value
 
 

@@ -1,6 +1,6 @@
-"""``ratelimitd doctor``: looks at all that a service would use, as it would use it, and says what to change.
+"""``ratelimitd doctor``: checks everything that a service would use, in the same way, and reports what to change.
 
-Nothing is changed but the probes' keys in Redis, which every instance writes. Each check has a bound on its time.
+It writes only the probe keys in Redis, which every instance writes. Each check has a timeout.
 """
 
 import asyncio
@@ -16,20 +16,20 @@ from ratelimitd.sources import GatewayFile
 
 from . import policy, ports, process, redis, settings
 from .finding import Finding, Level, bad, count
-from .target import POLICY, PORTS, PROCESS, SETTINGS, Case
+from .target import POLICY, PORTS, PROCESS, SETTINGS, CheckTarget
 
 __all__ = ["Finding", "Level", "count", "examine"]
 
 
 class Check(NamedTuple):
-    """What is looked at, and for how long at most.
+    """One check and its timeout.
 
     Attributes:
-        seconds: far more than it takes where all is well; Redis' own bounds are for each server.
+        seconds: far more than the check takes on a healthy system; each Redis server has timeouts of its own.
     """
 
     subject: str
-    findings: Callable[[Case], AsyncIterator[Finding]]
+    findings: Callable[[CheckTarget], AsyncIterator[Finding]]
     seconds: float
 
 
@@ -45,27 +45,27 @@ CHECKS: Final = (
 def examine(
     environ: Mapping[str, str], flags: Mapping[str, str], config: tuple[str, ...], *, with_service: bool
 ) -> list[Finding]:
-    """Look at all that ``serve`` or ``proxy`` would use with these variables, flags and paths."""
+    """Check everything that ``serve`` or ``proxy`` would use with these variables, flags and paths."""
     try:
         known = load(environ, flags)
     except SettingsError as error:
         return settings.refused(error)
-    return uvloop.run(_examine(Case(known, config, None, with_service)))
+    return uvloop.run(_examine(CheckTarget(known, config, None, with_service)))
 
 
-async def _examine(case: Case) -> list[Finding]:
+async def _examine(target: CheckTarget) -> list[Finding]:
     found: list[Finding] = []
-    if isinstance(case.source, GatewayFile):
+    if isinstance(target.source, GatewayFile):
         try:
-            case = case._replace(gateway=await read(case.source.path))
+            target = target._replace(gateway=await read(target.source.path))
         except PolicyErrors as errors:
-            found += policy.refused(errors.errors, case)
+            found += policy.refused(errors.errors, target)
     for check in CHECKS:
         try:
             async with asyncio.timeout(check.seconds):
-                async for finding in check.findings(case):
+                async for finding in check.findings(target):
                     found.append(finding)
         except TimeoutError:
-            change = "look at this machine's load, and run it again"
-            found.append(bad(check.subject, f"not all looked at within {check.seconds:g} s", change))
+            change = "check the load of this machine, and run doctor again"
+            found.append(bad(check.subject, f"the check did not complete within {check.seconds:g} s", change))
     return found

@@ -1,4 +1,4 @@
-"""Calls that may block, without waiting for them longer than a bound."""
+"""Blocking calls with a timeout."""
 
 import asyncio
 import socket
@@ -12,14 +12,14 @@ from ratelimitd.stores.redis import RedisConnectionError
 
 T = TypeVar("T")
 
-NAMES: Final = 2.0
-"""Seconds for a name: a resolver that is there answers in milliseconds, and one that is not takes 5 s to say so."""
+LOOKUP_TIMEOUT: Final = 2.0
+"""Seconds for a name lookup: a resolver that works answers in milliseconds; without a server it waits 5 s."""
 
 
 async def within(seconds: float, call: Callable[[], T]) -> T:
-    """Return what the call returns or raise what it raises; TimeoutError when that takes longer.
+    """Run a call in a thread and return its result or raise its exception; TimeoutError if it takes longer.
 
-    The thread is a daemon, since the process must be able to end while a resolver still waits for its server.
+    The thread is a daemon, so that the process can exit while a resolver still waits for its server.
     """
     loop = asyncio.get_running_loop()
     done: asyncio.Future[T] = loop.create_future()
@@ -30,7 +30,7 @@ async def within(seconds: float, call: Callable[[], T]) -> T:
         if error is not None:
             done.set_exception(error)
         else:
-            done.set_result(result)  # type: ignore[arg-type] # None only where T has it
+            done.set_result(result)  # type: ignore[arg-type] # None only if T includes it
 
     def run() -> None:
         result, error = None, None
@@ -38,7 +38,7 @@ async def within(seconds: float, call: Callable[[], T]) -> T:
             result = call()
         except Exception as caught:  # noqa: BLE001 -- raised again where it is awaited
             error = caught
-        with suppress(RuntimeError):  # the loop has ended: nobody waited so long
+        with suppress(RuntimeError):  # the loop is closed: the caller stopped waiting
             loop.call_soon_threadsafe(settle, result, error)
 
     threading.Thread(target=run, daemon=True).start()
@@ -47,12 +47,12 @@ async def within(seconds: float, call: Callable[[], T]) -> T:
 
 
 async def resolve(address: RedisAddress) -> None:
-    """Look a name up. Raises RedisConnectionError when it is not known, or nobody says so in time."""
+    """Look up a name. Raises RedisConnectionError if it is unknown or the lookup times out."""
     if address.path:
         return
     try:
-        await within(NAMES, lambda: socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM))
+        await within(LOOKUP_TIMEOUT, lambda: socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM))
     except TimeoutError as error:
-        raise RedisConnectionError(f"the name {address.host} was not looked up within {NAMES:g} s") from error
+        raise RedisConnectionError(f"the name {address.host} was not resolved within {LOOKUP_TIMEOUT:g} s") from error
     except OSError as error:
-        raise RedisConnectionError(f"the name {address.host} is not known: {error.strerror or error}") from error
+        raise RedisConnectionError(f"the name {address.host} cannot be resolved: {error.strerror or error}") from error

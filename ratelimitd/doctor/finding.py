@@ -1,4 +1,4 @@
-"""What doctor found: a level, of what, and what to change."""
+"""Findings of doctor: level, subject, and what to change."""
 
 from collections.abc import Iterable
 from enum import StrEnum
@@ -8,7 +8,7 @@ from ratelimitd.observe.logs import masked
 
 
 class Level(StrEnum):
-    """How bad it is: ``bad`` fails requests or the start, ``warn`` will one day or costs something."""
+    """Severity: ``bad`` breaks requests or the start; ``warn`` may do so later, or has a cost."""
 
     OK = "ok"
     WARN = "warn"
@@ -16,13 +16,13 @@ class Level(StrEnum):
 
 
 class Finding(NamedTuple):
-    """One thing that was looked at.
+    """The result of one check.
 
     Attributes:
         level: see ``Level``.
-        subject: what it is about: settings, policy, a server, ports, the process.
-        found: a sentence; no secret is in it.
-        change: what to do about it; empty when all is well.
+        subject: settings, policy, a server, ports or the process.
+        found: one sentence, without secrets.
+        change: the remedy; empty if nothing needs to change.
     """
 
     level: Level
@@ -32,20 +32,20 @@ class Finding(NamedTuple):
 
 
 def ok(subject: str, found: str) -> Finding:
-    """All is well."""
+    """Report that nothing needs to change."""
     return Finding(Level.OK, subject, masked(found))
 
 
 def warn(subject: str, found: str, change: str) -> Finding:
-    """It works, and something should be changed."""
+    """Report something that works but should be changed."""
     return Finding(Level.WARN, subject, masked(found), change)
 
 
 def bad(subject: str, found: str, change: str) -> Finding:
-    """It does not work."""
+    """Report something that does not work."""
     return Finding(Level.BAD, subject, masked(found), change)
 
 
 def count(findings: Iterable[Finding], level: Level) -> int:
-    """Return how many are of this level."""
+    """Return the number of findings of this level."""
     return sum(finding.level is level for finding in findings)

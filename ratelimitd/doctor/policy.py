@@ -1,4 +1,4 @@
-"""The policy, read as the service reads it: errors with their lines, and what its limits do without Redis."""
+"""Check of the policy, read as the service reads it: errors with their lines, and the behavior without Redis."""
 
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
@@ -12,22 +12,22 @@ from ratelimitd.settings import Settings
 from ratelimitd.sources import GatewayFile, Loaded, RuntimeFolder, load
 
 from .finding import Finding, bad, ok, warn
-from .target import POLICY, Case
+from .target import POLICY, CheckTarget
 
 SHOWN: Final = 20
-"""Errors or warnings of one policy: a screenful."""
+"""Errors or warnings shown of one policy: a screenful."""
 
 
-async def check(case: Case) -> AsyncIterator[Finding]:
-    """Load the policy, and look at it."""
-    source, settings = case.source, case.settings
+async def check(target: CheckTarget) -> AsyncIterator[Finding]:
+    """Load and check the policy."""
+    source, settings = target.source, target.settings
     algorithm = default_algorithm(source, settings)
     try:
         loaded = await load(source, default_algorithm=algorithm, merge_domains=settings.merge_domain_config)
-        if case.gateway is not None:
-            domain_of(case.gateway, loaded.policy)
+        if target.gateway is not None:
+            domain_of(target.gateway, loaded.policy)
     except PolicyErrors as errors:
-        for finding in refused(errors.errors, case):
+        for finding in refused(errors.errors, target):
             yield finding
         return
     summary = loaded.summary
@@ -39,31 +39,31 @@ async def check(case: Case) -> AsyncIterator[Finding]:
             yield finding
 
 
-def refused(errors: Sequence[PolicyError], case: Case) -> list[Finding]:
-    """Return the first of these errors of a policy or gateway file."""
-    found = [bad(POLICY, str(error), _mend(error, case)) for error in errors[:SHOWN]]
+def refused(errors: Sequence[PolicyError], target: CheckTarget) -> list[Finding]:
+    """Return findings for the first errors of a policy or gateway file."""
+    found = [bad(POLICY, str(error), _remedy(error, target)) for error in errors[:SHOWN]]
     if len(errors) > SHOWN:
-        found.append(bad(POLICY, f"and {len(errors) - SHOWN} more", "`ratelimitd validate` lists them all"))
+        found.append(bad(POLICY, f"and {len(errors) - SHOWN} more", "`ratelimitd validate` lists all of them"))
     return found
 
 
-def _mend(error: PolicyError, case: Case) -> str:
+def _remedy(error: PolicyError, target: CheckTarget) -> str:
     if error.line or Path(error.file).is_file():
-        page = "docs/gateway.md" if isinstance(case.source, GatewayFile) else "docs/policies.md"
-        return f"mend the file; {page} explains every key"
-    if isinstance(case.source, RuntimeFolder):
-        return "name the policy with --config PATH, as `serve` is told it, or set RUNTIME_ROOT"
-    return "look at the path of --config, and whether this user may read it"
+        page = "docs/gateway.md" if isinstance(target.source, GatewayFile) else "docs/policies.md"
+        return f"correct the file; {page} describes every key"
+    if isinstance(target.source, RuntimeFolder):
+        return "pass the policy with --config PATH, as to `serve`, or set RUNTIME_ROOT"
+    return "check the path of --config and whether this user may read it"
 
 
 def _warnings(loaded: Loaded, settings: Settings) -> list[Finding]:
     found = [
-        warn(POLICY, str(warning), "change what is named, or let it be if it is meant; docs/policies.md says more")
+        warn(POLICY, str(warning), "correct it, or ignore the warning if it is intended; see docs/policies.md")
         for warning in loaded.warnings[:SHOWN]
     ]
     if len(loaded.warnings) > SHOWN:
         more = f"and {len(loaded.warnings) - SHOWN} more warnings"
-        found.append(warn(POLICY, more, "`ratelimitd validate` lists them all"))
+        found.append(warn(POLICY, more, "`ratelimitd validate` lists all of them"))
     if not settings.identity_secret and any(domain.identity for domain in loaded.policy.domains.values()):
         what, _, why = UNSALTED.partition(": ")
         reason, _, change = why.rpartition("; ")
@@ -74,15 +74,15 @@ def _warnings(loaded: Loaded, settings: Settings) -> list[Finding]:
 def _without_redis(policy: Policy, settings: Settings) -> list[Finding]:
     limits = [limit for node in policy.nodes for limit in node.limits if limit.rate is not None]
     counts = Counter(limit.on_store_failure for limit in limits)
-    said = ", ".join(f"{counts[each]} {each.name.lower()}" for each in OnStoreFailure if counts[each])
-    found = [ok(POLICY, f"while Redis is away (on_store_failure): {said}")] if said else []
+    counted = ", ".join(f"{counts[each]} {each.name.lower()}" for each in OnStoreFailure if counts[each])
+    found = [ok(POLICY, f"while Redis is unavailable (on_store_failure): {counted}")] if counted else []
     if counts[OnStoreFailure.LOCAL] and settings.replicas == 1:
         found.append(
             warn(
                 POLICY,
-                f"{counts[OnStoreFailure.LOCAL]} limits say on_store_failure: local, and REPLICAS is 1: "
-                "while Redis is away, each instance grants the whole limit",
-                "set REPLICAS to the most instances that will run; with one alone, all is well",
+                f"{counts[OnStoreFailure.LOCAL]} limits set on_store_failure: local, and REPLICAS is 1: "
+                "while Redis is unavailable, each instance grants the whole limit",
+                "set REPLICAS to the maximum number of instances; ignore this if there is only one",
             )
         )
     return found

@@ -1,4 +1,4 @@
-"""The ports that the service binds: free, or held by a ratelimitd that runs already."""
+"""Check of the ports that the service binds: free, or in use by a ratelimitd that is already running."""
 
 import errno
 import os
@@ -14,22 +14,22 @@ from ratelimitd.net.listen import address, bind
 
 from .blocking import within
 from .finding import Finding, bad, ok, warn
-from .target import PORTS, Case
+from .target import PORTS, CheckTarget
 
-ANSWERS: Final = 1.0
-"""Seconds for a page that says OK."""
+PAGE_TIMEOUT: Final = 1.0
+"""Seconds for a liveness page to answer."""
 
-LIVES: Final = b"OK"
-"""Body of the pages that say that a ratelimitd lives."""
+ALIVE_BODY: Final = b"OK"
+"""Body of the liveness pages of a running ratelimitd."""
 
-BINDING: Final = 2.0
-"""Seconds to bind everything; a host name among the addresses may have to be looked up."""
+BIND_TIMEOUT: Final = 2.0
+"""Seconds to bind all ports; a host name among the addresses may have to be resolved."""
 
-LOOPBACK: Final = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 -- read, not bound
+LOOPBACK: Final = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 -- compared, not bound
 
 
 class Port(NamedTuple):
-    """One that is to be bound, and the setting that moves it."""
+    """A port to bind, and the setting that changes it."""
 
     name: str
     host: str
@@ -37,12 +37,12 @@ class Port(NamedTuple):
     setting: str
 
     def __str__(self) -> str:
-        """Return it for people."""
+        """Return name and address, as shown in findings."""
         return f"{self.name} {address(self.host, self.port)}"
 
 
-class Page(NamedTuple):
-    """Where a ratelimitd with these settings says that it lives."""
+class LivenessPage(NamedTuple):
+    """The liveness page of a ratelimitd with these settings."""
 
     port: Port
     path: str
@@ -50,55 +50,55 @@ class Page(NamedTuple):
 
     @property
     def endpoint(self) -> Endpoint:
-        """As a client on this host reaches it."""
+        """Endpoint for a client on this host."""
         return Endpoint(LOOPBACK.get(self.port.host, self.port.host), self.port.port, self.tls)
 
     @property
     def url(self) -> str:
-        """As a client on this host asks for it."""
+        """URL for a client on this host."""
         return f"http{'s' if self.tls else ''}://{self.endpoint}{self.path}"
 
 
-async def check(case: Case) -> AsyncIterator[Finding]:
-    """Bind every port, and ask who has those that are taken."""
-    ports, pages = wanted(case)
-    same = twice(ports)
+async def check(target: CheckTarget) -> AsyncIterator[Finding]:
+    """Bind every port, and find out whether those in use belong to a ratelimitd."""
+    ports, pages = wanted(target)
+    same = duplicates(ports)
     for port, other in same.items():
-        yield bad(PORTS, f"{port} and {other} are the same port", f"set {port.setting} to another one")
+        yield bad(PORTS, f"{port} and {other} are the same port", f"set {port.setting} to a different port")
     ports = [port for port in ports if port not in same]
     try:
-        refused = await within(BINDING, lambda: tried(ports))
+        refused = await within(BIND_TIMEOUT, lambda: bind_failures(ports))
     except TimeoutError:
-        yield bad(PORTS, f"not bound within {BINDING:g} s", "write IP addresses for HOST, GRPC_HOST and DEBUG_HOST")
+        yield bad(PORTS, f"not bound within {BIND_TIMEOUT:g} s", "set HOST, GRPC_HOST and DEBUG_HOST to IP addresses")
         return
-    uds = case.settings.grpc_uds if case.serves else ""
-    held = await within(BINDING, lambda: _held(uds))
-    lives = ""
-    for page in pages if held or any(taken for _, taken in refused.values()) else ():
-        lives = lives or (page.url if await _alive(page) else "")
+    uds = target.settings.grpc_uds if target.serves else ""
+    in_use = await within(BIND_TIMEOUT, lambda: _in_use(uds))
+    alive = ""
+    for page in pages if in_use or any(taken for _, taken in refused.values()) else ():
+        alive = alive or (page.url if await _is_alive(page) else "")
     for port in ports:
-        yield _judged(port, *refused.get(port, ("", False)), lives)
+        yield _port_finding(port, *refused.get(port, ("", False)), alive)
     if uds:
-        yield _socket_file(uds, lives, held=held)
-    for finding in _admin(case):
+        yield _socket_file(uds, alive, in_use=in_use)
+    for finding in _admin(target):
         yield finding
 
 
-def wanted(case: Case) -> tuple[list[Port], list[Page]]:
-    """Return the ports to bind, and the pages by which one that runs already is known."""
-    settings, gateway = case.settings, case.gateway
+def wanted(target: CheckTarget) -> tuple[list[Port], list[LivenessPage]]:
+    """Return the ports to bind, and the liveness pages that identify a running instance."""
+    settings, gateway = target.settings, target.gateway
     ports, pages = [], []
     if gateway is not None:
         host, number = settings.listen_addr or gateway.listen
         ports.append(Port("proxy", host, number, "LISTEN_ADDR"))
-        pages.append(Page(ports[0], f"{gateway.admin.prefix}/healthz", gateway.tls is not None))
+        pages.append(LivenessPage(ports[0], f"{gateway.admin.prefix}/healthz", gateway.tls is not None))
         if gateway.admin.port is not None:
             ports.append(Port("admin", host, gateway.admin.port, "admin.port of the gateway file"))
-            pages[0] = Page(ports[-1], "/healthz")
-    if case.serves:
+            pages[0] = LivenessPage(ports[-1], "/healthz")
+    if target.serves:
         http = Port("HTTP", settings.host, settings.port, "PORT")
         ports += [http, Port("debug", settings.debug_host, settings.debug_port, "DEBUG_PORT")]
-        pages.append(Page(http, "/livez"))
+        pages.append(LivenessPage(http, "/livez"))
         if not settings.grpc_uds:
             ports.append(Port("gRPC", settings.grpc_host, settings.grpc_port, "GRPC_PORT"))
         if settings.use_prometheus and not settings.disable_stats:
@@ -106,8 +106,8 @@ def wanted(case: Case) -> tuple[list[Port], list[Page]]:
     return ports, pages
 
 
-def twice(ports: list[Port]) -> dict[Port, Port]:
-    """Return those that are the same as another of our own, and which that is."""
+def duplicates(ports: list[Port]) -> dict[Port, Port]:
+    """Return each port that equals an earlier one of the same process, with that one."""
     found: dict[Port, Port] = {}
     for turn, port in enumerate(ports):
         for other in ports[:turn]:
@@ -117,8 +117,8 @@ def twice(ports: list[Port]) -> dict[Port, Port]:
     return found
 
 
-def tried(ports: list[Port]) -> dict[Port, tuple[str, bool]]:
-    """Bind each as the service does, and let go of it; returns why some could not be, and whether they were taken."""
+def bind_failures(ports: list[Port]) -> dict[Port, tuple[str, bool]]:
+    """Bind and release each port as the service does; returns the failures: reason, and whether it is in use."""
     refused = {}
     with ExitStack() as stack:
         for port in ports:
@@ -129,24 +129,26 @@ def tried(ports: list[Port]) -> dict[Port, tuple[str, bool]]:
     return refused
 
 
-def _judged(port: Port, why: str, taken: bool, lives: str) -> Finding:  # noqa: FBT001 -- a state
+def _port_finding(port: Port, why: str, taken: bool, alive: str) -> Finding:  # noqa: FBT001 -- a state
     if not why:
         return ok(PORTS, f"{port} is free")
     if not taken:
-        low = "a port below 1024 needs a right (CAP_NET_BIND_SERVICE): "
+        low = "a port below 1024 requires CAP_NET_BIND_SERVICE: "
         return bad(PORTS, f"{port.name}: {why}", f"{low if 0 < port.port < 1024 else ''}set {port.setting} or its host")
-    if lives:
-        return ok(PORTS, f"{port} is taken, by the ratelimitd that answers {lives}")
-    who = f"`ss -ltnp 'sport = :{port.port}'` says who has it"
-    return bad(PORTS, f"{port} is taken, and not by a ratelimitd", f"{who}: end that, or set {port.setting}")
+    if alive:
+        return ok(PORTS, f"{port} is in use by the ratelimitd that answers {alive}")
+    who = f"find the process with `ss -ltnp 'sport = :{port.port}'`"
+    return bad(PORTS, f"{port} is in use, and not by a ratelimitd", f"{who} and stop it, or set {port.setting}")
 
 
-async def _alive(page: Page) -> bool:
-    """Whether what listens there says OK as a ratelimitd does; its certificate may be for another name."""
+async def _is_alive(page: LivenessPage) -> bool:
+    """Whether a ratelimitd answers there; the name in its certificate is not checked."""
     tls = _unverified() if page.tls else None
     with suppress(FetchError, ValueError):
-        answer = await fetch(page.endpoint, b"GET", page.path.encode(), seconds=ANSWERS, max_body=len(LIVES), tls=tls)
-        return (answer.status, answer.body) == (200, LIVES)
+        answer = await fetch(
+            page.endpoint, b"GET", page.path.encode(), seconds=PAGE_TIMEOUT, max_body=len(ALIVE_BODY), tls=tls
+        )
+        return (answer.status, answer.body) == (200, ALIVE_BODY)
     return False
 
 
@@ -157,10 +159,10 @@ def _unverified() -> ssl.SSLContext:
     return context
 
 
-def _held(path: str) -> bool:
-    """Whether somebody listens on the unix socket."""
+def _in_use(path: str) -> bool:
+    """Whether a process listens on the unix socket."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.settimeout(ANSWERS)
+        probe.settimeout(PAGE_TIMEOUT)
         try:
             probe.connect(path)
         except OSError:
@@ -168,28 +170,30 @@ def _held(path: str) -> bool:
     return True
 
 
-def _socket_file(path: str, lives: str, *, held: bool) -> Finding:
-    """GRPC_UDS can be made, or is held by a ratelimitd."""
+def _socket_file(path: str, alive: str, *, in_use: bool) -> Finding:
+    """Return whether GRPC_UDS can be created, or is in use by a ratelimitd."""
     file, name = Path(path), f"gRPC unix:{path}"
-    if held and lives:
-        return ok(PORTS, f"{name} is taken, by the ratelimitd that answers {lives}")
-    if held:
-        return bad(PORTS, f"{name} is taken, and not by a ratelimitd", "end who has it (`ss -lxp`), or set GRPC_UDS")
+    if in_use and alive:
+        return ok(PORTS, f"{name} is in use by the ratelimitd that answers {alive}")
+    if in_use:
+        return bad(
+            PORTS, f"{name} is in use, and not by a ratelimitd", "stop that process (`ss -lxp`), or set GRPC_UDS"
+        )
     if file.exists() and not file.is_socket():
-        return bad(PORTS, f"{name} is a file, and no socket", "remove it, or set GRPC_UDS to another path")
+        return bad(PORTS, f"{name} is a file, not a socket", "remove it, or set GRPC_UDS to another path")
     if not os.access(file.parent, os.W_OK | os.X_OK):
-        change = "let GRPC_UDS name a file in a folder that this user may write to"
-        return bad(PORTS, f"{name} cannot be made: its folder is missing, or not ours to write to", change)
+        change = "set GRPC_UDS to a path in a directory that this user may write to"
+        return bad(PORTS, f"{name} cannot be created: its directory does not exist or is not writable", change)
     return ok(PORTS, f"{name} is free")
 
 
-def _admin(case: Case) -> Iterator[Finding]:
-    """The admin API's token goes over plain HTTP."""
-    settings = case.settings
-    if case.serves and settings.admin_remote and settings.debug_host not in ("127.0.0.1", "::1", "localhost"):
-        found = f"the admin API answers anybody who reaches {address(settings.debug_host, settings.debug_port)}"
+def _admin(target: CheckTarget) -> Iterator[Finding]:
+    """Warn of an admin API that is reachable from other hosts: its token is sent over plain HTTP."""
+    settings = target.settings
+    if target.serves and settings.admin_remote and settings.debug_host not in ("127.0.0.1", "::1", "localhost"):
+        found = f"the admin API answers every caller that can reach {address(settings.debug_host, settings.debug_port)}"
         yield warn(
             PORTS,
-            f"{found} and has the token, which travels in plain text",
-            "set DEBUG_HOST=127.0.0.1 and unset ADMIN_REMOTE, or let a network policy keep strangers away",
+            f"{found} and has the token, which is sent in plain text",
+            "set DEBUG_HOST=127.0.0.1 and unset ADMIN_REMOTE, or restrict access with a network policy",
         )

@@ -1,4 +1,4 @@
-"""What one server tells: itself, its settings, and how long it takes to answer the real script."""
+"""Facts of one server: INFO, CONFIG, and the latency of the real script."""
 
 import asyncio
 import ssl
@@ -24,31 +24,31 @@ from ratelimitd.stores.redis import (
 )
 
 from .blocking import resolve
-from .redis_servers import Server
+from .redis_servers import CheckedServer
 
 PROBES: Final = 100
-"""Calls one after the other: with so many, the 99th percentile is not merely the one that a busy host held up."""
+"""Sequential calls: with so many, the 99th percentile is not just the one call that a busy host delayed."""
 
-PROBING: Final = 2.0
-"""Seconds for all of them: a server that takes longer than 20 ms each is past every budget."""
+PROBES_TIMEOUT: Final = 2.0
+"""Seconds for all of them: a server that takes more than 20 ms per call exceeds every budget."""
 
-ASKING: Final = 2.0
-"""Seconds for INFO and the like, which take a millisecond."""
+INFO_TIMEOUT: Final = 2.0
+"""Seconds for INFO and CONFIG GET, which take a millisecond."""
 
-ASKED: Final = ("min-replicas-to-write", "appendfsync", "timeout")
-"""Of CONFIG GET: what INFO does not tell."""
+CONFIG_NAMES: Final = ("min-replicas-to-write", "appendfsync", "timeout")
+"""Parameters read with CONFIG GET, since INFO does not contain them."""
 
 
 @dataclass
 class Probes:
-    """What became of the script calls.
+    """Results of the script calls.
 
     Attributes:
-        times: seconds of those that were answered.
-        failure: what one was answered instead; it is the last.
-        skew: seconds that the server's clock is ahead of ours, by the fastest of them.
-        unanswered: one was not answered in time, or the connection was lost; says so.
-        asked: when the last one was sent, by ``time.perf_counter``.
+        times: latency of each successful call, seconds.
+        failure: error of the last call, empty if none failed; the calls end with the first error.
+        skew: seconds that the server's clock is ahead of the local clock, from the fastest call.
+        unanswered: description of a timeout or a lost connection, empty if there was none.
+        asked: time at which the last call was sent, of ``time.perf_counter``.
     """
 
     times: list[float] = field(default_factory=list)
@@ -58,23 +58,23 @@ class Probes:
     asked: float = 0.0
 
     def quantile(self, share: float) -> float:
-        """Return the time, s, that so many did not exceed."""
+        """Return the latency in seconds that this share of the calls did not exceed."""
         ordered = sorted(self.times)
         return ordered[max(0, round(share * len(ordered)) - 1)]
 
 
 @dataclass
 class Facts:
-    """All of it.
+    """Facts of one server.
 
     Attributes:
-        version: empty where it does not say.
-        info: of INFO; None: it may not be asked.
-        config: of CONFIG GET; a name that may not be asked is missing.
-        expires: when its certificate does, s since 1970; None: no TLS.
+        version: version of Redis, empty if unknown.
+        info: reply to INFO; None if not permitted.
+        config: replies to CONFIG GET; a parameter that is not permitted is missing.
+        expires: expiry of its certificate, seconds since 1970; None without TLS.
     """
 
-    server: Server
+    server: CheckedServer
     version: str = ""
     info: Mapping[str, str] | None = None
     config: dict[str, str] = field(default_factory=dict)
@@ -82,13 +82,13 @@ class Facts:
     probes: Probes = field(default_factory=Probes)
 
 
-def holds(server: Server, key: bytes) -> bool:
-    """Whether the key is this server's; a prefix with braces puts every key in one slot."""
+def owns_slot(server: CheckedServer, key: bytes) -> bool:
+    """Whether the server owns the slot of the key; a prefix with a hash tag puts every key in one slot."""
     return not server.slots or any(slot_of(key) in some for some in server.slots)
 
 
-async def gather(server: Server, script: Script) -> tuple[Facts, RedisConnection]:
-    """Connect as the service does and read the facts; return the connection too, to be probed and closed.
+async def gather(server: CheckedServer, script: Script) -> tuple[Facts, RedisConnection]:
+    """Connect as the service does and read the facts; return the connection too, to be probed and closed by the caller.
 
     Raises RedisConnectionError.
     """
@@ -96,12 +96,12 @@ async def gather(server: Server, script: Script) -> tuple[Facts, RedisConnection
     connection = await dial(server.redis.connect, server.address, script, server.probe_key, lambda _: None)
     facts = Facts(server)
     try:
-        async with asyncio.timeout(ASKING):
+        async with asyncio.timeout(INFO_TIMEOUT):
             await _ask(connection, facts)
         facts.expires = await _expiry(server)
     except TimeoutError:
         connection.give_up("not answered")
-        raise RedisConnectionError(f"greeted, and then no answer to INFO within {ASKING:g} s") from None
+        raise RedisConnectionError(f"connected, but no reply to INFO within {INFO_TIMEOUT:g} s") from None
     except BaseException:
         connection.give_up("given up")
         raise
@@ -109,7 +109,7 @@ async def gather(server: Server, script: Script) -> tuple[Facts, RedisConnection
 
 
 async def _ask(connection: RedisConnection, facts: Facts) -> None:
-    settings = [("CONFIG", "GET", name) for name in ASKED]
+    settings = [("CONFIG", "GET", name) for name in CONFIG_NAMES]
     hello, info, *answers = await talk(connection, [("HELLO",), ("INFO",), *settings])
     facts.version = _pairs(hello).get("version", "")
     if isinstance(info, bytes):
@@ -120,15 +120,15 @@ async def _ask(connection: RedisConnection, facts: Facts) -> None:
 
 
 def _pairs(reply: Any) -> dict[str, str]:
-    """Read a flat list of names and texts; an error reply is none."""
+    """Parse a flat list of names and values; an error reply gives none."""
     if isinstance(reply, ReplyError) or not isinstance(reply, list):
         return {}
     flat = [item.decode(errors="replace") if isinstance(item, bytes) else "" for item in reply]
     return dict(zip(flat[::2], flat[1::2], strict=False))
 
 
-async def _expiry(server: Server) -> float | None:
-    """Return when the server's certificate expires. None where there is none to be seen."""
+async def _expiry(server: CheckedServer) -> float | None:
+    """Return the expiry of the server's certificate; None without one."""
     connect, address = server.redis.connect, server.address
     if connect.tls is None or address.path:
         return None
@@ -147,15 +147,15 @@ async def _expiry(server: Server) -> float | None:
 
 
 async def probe(connection: RedisConnection, facts: Facts, script: Script) -> None:
-    """Call the real script again and again, as a breaker's probe does, and note how that went."""
+    """Call the real script repeatedly, as a probe of the circuit breaker does, and record the results."""
     probes = facts.probes
     try:
-        async with asyncio.timeout(PROBING):
+        async with asyncio.timeout(PROBES_TIMEOUT):
             await _probe(connection, script.sha, facts.server.probe_key, probes)
     except TimeoutError:
         waited = time.perf_counter() - probes.asked
         if waited > facts.server.redis.budget:
-            probes.unanswered = f"no answer to the script for {waited:.2f} s, after {len(probes.times)} answers"
+            probes.unanswered = f"no reply to the script for {waited:.2f} s, after {len(probes.times)} replies"
     except RedisConnectionError as error:
         probes.unanswered = str(error)
 

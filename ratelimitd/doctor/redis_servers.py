@@ -1,4 +1,4 @@
-"""Which servers a Redis consists of, and what keeps one from being used."""
+"""Servers of a Redis deployment, and remedies for those that cannot be used."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -22,17 +22,17 @@ from .finding import Finding, bad, ok, warn
 RANGES_SHOWN: Final = 5
 
 FEW_SENTINELS: Final = 2
-"""Fewer are one machine: when it is away, no new connection finds the master."""
+"""With fewer, the failure of one machine prevents new connections from finding the master."""
 
 
-class Redis(NamedTuple):
-    """One of the two that a service may have.
+class CheckedRedis(NamedTuple):
+    """One of the two Redis deployments that a service may use.
 
     Attributes:
-        name: for people.
-        variable: what the names of its settings begin with.
-        prefix: of all keys.
-        budget: seconds for a call.
+        name: as shown in findings.
+        variable: prefix of the names of its settings.
+        prefix: prefix of all keys.
+        budget: time limit of a call, seconds.
     """
 
     name: str
@@ -42,88 +42,94 @@ class Redis(NamedTuple):
     budget: float
 
     def subject(self, address: RedisAddress) -> str:
-        """Say which server a finding is about."""
+        """Return the subject of findings about one of its servers."""
         return f"{self.name} {address}"
 
 
-class Server(NamedTuple):
-    """One that holds counters; ``slots`` of a cluster are its own, else there are none."""
+class CheckedServer(NamedTuple):
+    """A server that stores counters; ``slots`` are those it owns in a cluster, else empty."""
 
-    redis: Redis
+    redis: CheckedRedis
     address: RedisAddress
     slots: Sequence[range] = ()
 
     @property
     def subject(self) -> str:
-        """What findings about it are about."""
+        """Subject of findings about this server."""
         return self.redis.subject(self.address)
 
     @property
     def probe_key(self) -> bytes:
-        """The key that the service itself probes it with."""
+        """The key that the service uses for its probes."""
         return probe_key(self.redis.prefix, self.slots)
 
 
-Reached = tuple[list[Finding], list[Server]]
+Reached = tuple[list[Finding], list[CheckedServer]]
 
 CHANGES: Final = (
-    ("WRONGPASS", "set {}AUTH (password or user:password) or {}AUTH_FILE to what the server knows"),
-    ("NOAUTH", "set {}AUTH (password or user:password) or {}AUTH_FILE to what the server knows"),
-    ("AUTH failed", "set {}AUTH (password or user:password) or {}AUTH_FILE to what the server knows"),
-    ("credentials cannot be read", "{}AUTH_FILE must name a file that this user may read"),
-    ("NOPERM", "give the user what is named; docs/operations.md has the whole rule"),
-    ("it is a Sentinel", "write {}TYPE=sentinel and {}URL=<name of the master>,<the Sentinels>"),
-    ("it is a node of a cluster", "write {}TYPE=cluster"),
-    ("it is no cluster", "write {}TYPE=single"),
-    ("cluster support disabled", "write {}TYPE=single"),
-    ("it is a replica", "name the master in {}URL, or its Sentinels with {}TYPE=sentinel"),
-    ("knows no master", "the first word of {}URL must be the name in the Sentinels' own `sentinel monitor` line"),
+    ("WRONGPASS", "set {}AUTH (password or user:password) or {}AUTH_FILE to the credentials of the server"),
+    ("NOAUTH", "set {}AUTH (password or user:password) or {}AUTH_FILE to the credentials of the server"),
+    ("AUTH failed", "set {}AUTH (password or user:password) or {}AUTH_FILE to the credentials of the server"),
+    ("credentials cannot be read", "set {}AUTH_FILE to a file that this user may read"),
+    ("NOPERM", "grant these permissions to the user; docs/operations.md has the complete ACL rule"),
+    ("it is a Sentinel", "set {}TYPE=sentinel and {}URL=<name of the master>,<the Sentinels>"),
+    ("it is a node of a cluster", "set {}TYPE=cluster"),
+    ("it is no cluster", "set {}TYPE=single"),
+    ("cluster support disabled", "set {}TYPE=single"),
+    ("it is a replica", "set {}URL to the master, or to its Sentinels with {}TYPE=sentinel"),
+    ("knows no master", "the first item of {}URL must be the name in `sentinel monitor` of the Sentinels"),
     ("6.0 or newer", "upgrade Redis"),
-    ("LOADING", 'wait until it has loaded its data; without a snapshot (`save ""`) it starts at once'),
-    ("DENIED", "set a password on the server, or `protected-mode no` where only you can reach it"),
+    ("LOADING", 'wait until it has loaded its data; without snapshots (`save ""`) it starts immediately'),
+    ("DENIED", "set a password on the server, or `protected-mode no` if its network is protected"),
     ("max number of clients", "raise `maxclients` of the server, or lower {}POOL_SIZE"),
-    ("files of REDIS_TLS", "look at REDIS_TLS_CACERT, REDIS_TLS_CLIENT_CERT and REDIS_TLS_CLIENT_KEY"),
-    ("no TLS with", "look at REDIS_TLS_CACERT and the name in the server's certificate, or unset {}TLS"),
-    ("the name", "look at the name in {}URL and at this host's DNS"),
-    ("refused", "start Redis there, or name another one in {}URL"),
-    ("Connect call failed", "start Redis there, or name another one in {}URL"),
-    ("unreachable", "look at the address in {}URL, and at this host's routes"),
-    ("No route to host", "look at the address in {}URL, and at this host's routes"),
-    ("No such file", "start Redis there (`unixsocket` in its configuration), or name another path in {}URL"),
-    ("Permission denied", "let this user write to the socket (`unixsocketperm` of Redis)"),
-    ("closed by Redis", "a server that wants TLS cuts off plain text: then set {}TLS=true. Else look into its log"),
-    ("HELLO that is none", "is this Redis? A Sentinel is named with {}TYPE=sentinel and {}URL=<master>,<Sentinels>"),
-    ("within", "look at the address, at firewalls, at {}TLS (has the server it too?), and whether Redis hangs"),
+    ("files of REDIS_TLS", "check REDIS_TLS_CACERT, REDIS_TLS_CLIENT_CERT and REDIS_TLS_CLIENT_KEY"),
+    ("no TLS with", "check REDIS_TLS_CACERT and the name in the server's certificate, or unset {}TLS"),
+    ("the name", "check the name in {}URL and the DNS of this host"),
+    ("refused", "start Redis there, or set {}URL to a different address"),
+    ("Connect call failed", "start Redis there, or set {}URL to a different address"),
+    ("unreachable", "check the address in {}URL and the routes of this host"),
+    ("No route to host", "check the address in {}URL and the routes of this host"),
+    ("No such file", "start Redis there (`unixsocket` in its configuration), or set {}URL to a different path"),
+    ("Permission denied", "allow this user to write to the socket (`unixsocketperm` of Redis)"),
+    (
+        "closed by Redis",
+        "a server that requires TLS closes plain-text connections: set {}TLS=true; otherwise see its log",
+    ),
+    (
+        "HELLO that is none",
+        "check that this is Redis; for a Sentinel set {}TYPE=sentinel and {}URL=<master>,<Sentinels>",
+    ),
+    ("within", "check the address, firewalls, {}TLS (it must match the server), and whether Redis hangs"),
 )
-"""What to change, by words in why a server cannot be used; the first that fits counts."""
+"""Remedy by a substring of the reason why a server cannot be used; the first match applies."""
 
 
-def unusable(redis: Redis, address: RedisAddress, why: str) -> Finding:
-    """Return that a server cannot be used, and what may help."""
+def unusable(redis: CheckedRedis, address: RedisAddress, why: str) -> Finding:
+    """Return the finding that a server cannot be used, with a remedy."""
     short = why.removeprefix(f"no connection to Redis at {address}: ")
-    for advice in (": write ", "; name "):  # the table has it, by the names of this Redis' settings
+    for advice in (": write ", "; name "):  # the table has the remedy, with the names of the settings of this Redis
         short = short.partition(advice)[0]
     return bad(redis.subject(address), short, change_for(why, CHANGES).replace("{}", redis.variable))
 
 
 def change_for(why: str, changes: Sequence[tuple[str, str]]) -> str:
-    """Return what helps, by the first words of the table that ``why`` holds."""
-    return next((change for words, change in changes if words in why), "look into the server's log")
+    """Return the remedy of the first substring in the table that ``why`` contains."""
+    return next((change for words, change in changes if words in why), "see the server's log")
 
 
-async def servers(redis: Redis) -> Reached:
-    """Find the servers that hold counters."""
+async def servers(redis: CheckedRedis) -> Reached:
+    """Find the servers that store counters."""
     return await {"single": _single, "sentinel": _sentinel, "cluster": _cluster}[redis.connect.deployment.kind](redis)
 
 
-async def _single(redis: Redis) -> Reached:
-    return [], [Server(redis, redis.connect.deployment.addresses[0])]
+async def _single(redis: CheckedRedis) -> Reached:
+    return [], [CheckedServer(redis, redis.connect.deployment.addresses[0])]
 
 
 async def _each(
-    redis: Redis, ask: Callable[[ConnectOptions, RedisAddress], Awaitable[Any]]
+    redis: CheckedRedis, ask: Callable[[ConnectOptions, RedisAddress], Awaitable[Any]]
 ) -> list[tuple[RedisAddress, Any]]:
-    """Ask each address of the deployment the same; what came back, or a RedisConnectionError, with each."""
+    """Call ``ask`` for each address of the deployment; returns each with its reply or RedisConnectionError."""
     addresses = redis.connect.deployment.addresses
 
     async def one(address: RedisAddress) -> Any:
@@ -136,35 +142,37 @@ async def _each(
     return list(zip(addresses, await asyncio.gather(*map(one, addresses)), strict=True))
 
 
-def _away(redis: Redis, address: RedisAddress, error: RedisConnectionError, others: bool) -> Finding:  # noqa: FBT001 -- a state
-    """Return that one of several cannot be asked: harmless as long as another can."""
+def _unavailable(redis: CheckedRedis, address: RedisAddress, error: RedisConnectionError, others: bool) -> Finding:  # noqa: FBT001 -- a state
+    """Return the finding that one of several is unavailable: a warning as long as another answers."""
     finding = unusable(redis, address, str(error))
     return warn(*finding[1:]) if others else finding
 
 
-async def _sentinel(redis: Redis) -> Reached:
+async def _sentinel(redis: CheckedRedis) -> Reached:
     deployment = redis.connect.deployment
     answers = await _each(redis, ask_master)
     named = {address: master for address, master in answers if not isinstance(master, RedisConnectionError)}
     findings = [
-        _away(redis, address, reply, bool(named))
+        _unavailable(redis, address, reply, bool(named))
         for address, reply in answers
         if isinstance(reply, RedisConnectionError)
     ]
     masters = dict.fromkeys(named.values())
     if len(masters) > 1:
-        said = ", ".join(f"{address} says {master}" for address, master in named.items())
-        change = "if no failover is under way, bring the Sentinels together: SENTINEL RESET, or start one anew"
-        findings.append(warn(redis.name, f"the Sentinels name different masters: {said}", change))
+        reported = ", ".join(f"{address} reports {master}" for address, master in named.items())
+        change = "unless a failover is in progress, make the Sentinels agree: SENTINEL RESET, or restart one"
+        findings.append(warn(redis.name, f"the Sentinels report different masters: {reported}", change))
     elif masters:
-        findings.append(ok(redis.name, f"{len(named)} Sentinels name {next(iter(masters))} as {deployment.master}"))
+        findings.append(ok(redis.name, f"{len(named)} Sentinels report {next(iter(masters))} as {deployment.master}"))
     if len(deployment.addresses) < FEW_SENTINELS:
-        change = f"name all Sentinels in {redis.variable}URL"
-        findings.append(warn(redis.name, "one Sentinel is named: when it is away, no new connection is made", change))
-    return findings, [Server(redis, master) for master in masters]
+        change = f"list all Sentinels in {redis.variable}URL"
+        findings.append(
+            warn(redis.name, "only one Sentinel is configured: if it fails, no new connection can be made", change)
+        )
+    return findings, [CheckedServer(redis, master) for master in masters]
 
 
-async def _cluster(redis: Redis) -> Reached:
+async def _cluster(redis: CheckedRedis) -> Reached:
     findings: list[Finding] = []
     found: Ranges = {}
     replies = await _each(redis, ask_slots)
@@ -175,28 +183,28 @@ async def _cluster(redis: Redis) -> Reached:
                 found = ranges(reply, address)
             except ValueError as error:
                 problems.append((address, RedisConnectionError(str(error))))
-    findings += [_away(redis, address, error, bool(found)) for address, error in problems]
+    findings += [_unavailable(redis, address, error, bool(found)) for address, error in problems]
     if found or not problems:
         findings.append(coverage(redis, found))
-    return findings, [Server(redis, address, slots) for address, slots in found.items()]
+    return findings, [CheckedServer(redis, address, slots) for address, slots in found.items()]
 
 
-def coverage(redis: Redis, found: Ranges) -> Finding:
-    """Return whether every slot has a master."""
+def coverage(redis: CheckedRedis, found: Ranges) -> Finding:
+    """Return a finding on whether every slot has a master."""
     missing = gaps([some for slots in found.values() for some in slots])
     if not missing:
-        return ok(redis.name, f"{len(found)} masters have all {SLOTS} slots")
+        return ok(redis.name, f"{len(found)} masters serve all {SLOTS} slots")
     shown = ", ".join(f"{some.start}-{some.stop - 1}" for some in missing[:RANGES_SHOWN])
     more = ", ..." if len(missing) > RANGES_SHOWN else ""
     return bad(
         redis.name,
         f"{sum(map(len, missing))} of {SLOTS} slots have no master: {shown}{more}",
-        "give them one: `redis-cli --cluster fix <a node>`, or CLUSTER ADDSLOTSRANGE",
+        "assign them: `redis-cli --cluster fix <a node>`, or CLUSTER ADDSLOTSRANGE",
     )
 
 
 def gaps(covered: Sequence[range]) -> list[range]:
-    """Return the slots between these, in order."""
+    """Return the ranges of slots that are not covered, in order."""
     found, at = [], 0
     for some in sorted(covered, key=lambda some: some.start):
         if some.start > at:

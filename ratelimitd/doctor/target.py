@@ -1,4 +1,4 @@
-"""What is examined."""
+"""The subject of a check, and the names of the areas."""
 
 from typing import Final, NamedTuple
 
@@ -13,13 +13,13 @@ PROCESS: Final = "process"
 SETTINGS: Final = "settings"
 
 
-class Case(NamedTuple):
-    """What a service would be started with.
+class CheckTarget(NamedTuple):
+    """The configuration that a service would start with.
 
     Attributes:
-        config: paths, as ``serve`` takes them; none: the RUNTIME_* folder.
-        gateway: the gateway file that ``config`` names; None: it names none, or one with errors.
-        with_service: the gateway is to answer Envoy too.
+        config: paths, as passed to ``serve``; empty: the RUNTIME_* directory.
+        gateway: the gateway file in ``config``; None if there is none, or if it has errors.
+        with_service: whether the gateway also serves Envoy.
     """
 
     settings: Settings
@@ -29,10 +29,10 @@ class Case(NamedTuple):
 
     @property
     def source(self) -> Source:
-        """Where the policy is."""
+        """Source of the policy."""
         return source_of(self.settings, self.config)
 
     @property
     def serves(self) -> bool:
-        """Whether the ports of the service itself are to be bound."""
+        """Whether the ports of the rate-limit service are bound too."""
         return self.with_service or not isinstance(self.source, GatewayFile)

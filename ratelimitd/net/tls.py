@@ -52,9 +52,9 @@ class TlsFiles:
                 return False
             self._current, self._seen = self._load(), seen
         except OSError as error:  # ssl.SSLError is one
-            log.warning("the TLS files changed and cannot be used; the old ones stay: %s", error)
+            log.warning("the changed TLS files cannot be used; the previous ones stay active: %s", error)
             return False
-        log.info("the TLS files changed and are in force")
+        log.info("the changed TLS files are active")
         return True
 
     def read(self) -> tuple[bytes, bytes, bytes | None]:
@@ -109,7 +109,7 @@ class _Latest(ssl.SSLContext):
 
 def _no_password() -> str:
     """OpenSSL would ask on the terminal."""
-    raise OSError("the key is encrypted; write it without a password, readable to this service alone")
+    raise OSError("the key is encrypted; store it without a password, readable only by this service")
 
 
 def _names(certificate: dict[str, Any] | None) -> set[str]:

@@ -104,12 +104,12 @@ class LimitTally(Protocol):
 
 
 LIMIT_COUNTERS: Final[Mapping[str, str]] = {
-    "total_hits": "Hits asked for.",
+    "total_hits": "Hits requested.",
     "over_limit": "Hits over the limit.",
     "near_limit": "Hits within the limit but above NEAR_LIMIT_RATIO of it.",
-    "within_limit": "Hits of requests that passed.",
+    "within_limit": "Hits of allowed requests.",
     "shadow_mode": "Hits over a limit in shadow mode.",
-    "over_limit_with_local_cache": "Hits that the over-limit cache denied without asking the store.",
+    "over_limit_with_local_cache": "Hits denied by the over-limit cache without a call to the store.",
 }
 
 LIMIT_PREFIX: Final = "ratelimit_service_rate_limit_"

@@ -11,34 +11,34 @@ _HEAD = """\
 
 Written by `python -m ratelimitd.settings > docs/settings.md` from the table in `ratelimitd/settings/table.py`.
 
-Every setting is an environment variable, and a flag of `ratelimitd serve` of the same meaning: `GRPC_PORT` is
-`--grpc-port`. A flag wins. Names and meanings are envoyproxy/ratelimit's where it has them. The start ends with every
-mistake at once, each with what to write instead.
+Every setting is an environment variable and a flag of `ratelimitd serve` with the same meaning: `GRPC_PORT` is
+`--grpc-port`. A flag overrides the variable. Names and meanings are those of envoyproxy/ratelimit where it has the
+setting. If settings are invalid, the start fails and reports all errors at once, each with what to write instead.
 
-A bool is true, false, 1, 0, t or f. A duration is Go's (`150us`, `5s`, `1h30m`) or a plain number of seconds. A size is
-a number of bytes, or one with a unit that counts by 1024 (`512KiB`, `256m`, `1g`). A bool, number, duration or size
-that is set but empty is an error.
+A bool is true, false, 1, 0, t or f. A duration is a Go duration (`150us`, `5s`, `1h30m`) or a plain number of seconds.
+A size is a number of bytes, optionally with a unit, which is a power of 1024 (`512KiB`, `256m`, `1g`). A bool, number,
+duration or size that is set but empty is an error.
 
-Counters live in Redis when `REDIS_URL` or `REDIS_ADDR` is set, else in memory. Any other `REDIS_*` variable without one
-of them is an error, so that a typing error never counts in memory what was meant for Redis. (The variables Kubernetes
-makes for a Service named redis are passed by.)
+Counters are kept in Redis if `REDIS_URL` or `REDIS_ADDR` is set, else in memory. Any other `REDIS_*` variable without
+one of them is an error, so that a misspelled name does not silently move the counters to memory. (The variables that
+Kubernetes sets for a Service named redis are ignored.)
 """
 
 _SECTIONS = (
-    (Status.WORKS, "What works", ""),
+    (Status.WORKS, "Supported", ""),
     (
         Status.REFUSED,
-        "What ends the start",
+        "Rejected at the start",
         (
-            "These decide where policy, counters or trust come from and are not built yet. Empty, false or the default "
-            "is fine; anything else is an error, never something weaker instead. So are `CONFIG_TYPE=GRPC_XDS_SOTW` "
-            "and `BACKEND_TYPE=memcache`."
+            "These variables decide where policy, counters or trust come from and are not implemented yet. Empty, "
+            "false or the default is accepted; any other value is an error, because ignoring it would weaken the "
+            "configuration. So are `CONFIG_TYPE=GRPC_XDS_SOTW` and `BACKEND_TYPE=memcache`."
         ),
     ),
     (
         Status.UNREAD,
-        "What nothing reads",
-        "Set to anything but the default, these are named in one warning at the start.",
+        "Ignored",
+        "Those that are set to a value other than the default are listed in one warning at the start.",
     ),
 )
 

@@ -8,7 +8,9 @@ from ratelimitd.settings.redis_url import credentials, redis_address
 from ratelimitd.settings.rows import MASK, Row, Status
 from ratelimitd.settings.table import MAIN_REDIS, PER_SECOND_REDIS, ROW, ROWS, Settings
 
-_WITHOUT_REDIS: Final = "neither REDIS_URL nor REDIS_ADDR is set; set one of them, or unset this for counters in memory"
+_WITHOUT_REDIS: Final = (
+    "neither REDIS_URL nor REDIS_ADDR is set; set one of them, or unset this variable for counters in memory"
+)
 
 # What Kubernetes sets in every pod for a Service named redis or redis-something; nobody wrote these.
 _SERVICE_LINK: Final = re.compile(
@@ -80,7 +82,7 @@ def _parse(given: _Given, values: dict[str, Any]) -> Iterator[Problem]:
 def _refuse(given: _Given) -> Iterator[Problem]:
     for row in ROWS:
         if row.status is Status.REFUSED and not _off(row, given.values.get(row.name, "")):
-            yield given.problem(row, f"is not built yet; unset it. {row.doc}")
+            yield given.problem(row, f"not implemented yet; unset it. {row.doc}")
 
 
 def _off(row: Row[Any], value: str) -> bool:
@@ -97,7 +99,7 @@ def _warnings(given: _Given) -> tuple[str, ...]:
         for name in _matching(row.name, given.values)
         if not _off(row, given.values[name])
     )
-    return (f"set, but nothing reads it: {', '.join(named)} (docs/settings.md says why)",) if named else ()
+    return (f"variables that are set but have no effect: {', '.join(named)} (see docs/settings.md)",) if named else ()
 
 
 def _matching(name: str, values: Mapping[str, str]) -> list[str]:
@@ -109,24 +111,24 @@ def _matching(name: str, values: Mapping[str, str]) -> list[str]:
 def _one_address(given: _Given, settings: Settings) -> Iterator[Problem]:
     both = settings.redis_url, settings.redis_addr
     if all(both) and both[0] != both[1]:
-        yield given.problem(Settings.redis_addr, "REDIS_URL names another server; keep one of the two")
+        yield given.problem(Settings.redis_addr, "REDIS_URL contains a different address; keep one of the two")
     for row in (Settings.redis_url, Settings.redis_addr):
         if given.values.get(row.name) == "":
-            yield given.problem(row, "set but empty; name a server, or unset it for counters in memory")
+            yield given.problem(row, "set but empty; write the address of a server, or unset it for counters in memory")
 
 
 def _backend(given: _Given, settings: Settings) -> Iterator[Problem]:
     row = Settings.backend_type
     if settings.backend_type == "memory" and _names_redis(given):
-        yield given.problem(row, "but the address of a Redis is set too; unset one of them")
+        yield given.problem(row, "the address of a Redis is set too; unset one of them")
     if settings.backend_type == "redis" and not _names_redis(given):
-        yield given.problem(row, "needs REDIS_URL, as in redis:6379")
+        yield given.problem(row, "REDIS_URL is required, for example redis:6379")
 
 
 def _urls(given: _Given, settings: Settings) -> Iterator[Problem]:
     """Read each address as its type says, and hold the rest against it."""
     if settings.redis_persecond and not settings.redis_variables(PER_SECOND_REDIS).url:
-        yield given.problem(Settings.redis_persecond, "needs REDIS_PERSECOND_URL, as in redis:6379")
+        yield given.problem(Settings.redis_persecond, "REDIS_PERSECOND_URL is required, for example redis:6379")
     for prefix in (MAIN_REDIS, PER_SECOND_REDIS):
         yield from _url(given, settings, prefix)
 
@@ -143,11 +145,11 @@ def _url(given: _Given, settings: Settings, prefix: str) -> Iterator[Problem]:
         return
     found = "unix" if url.deployment.addresses[0].path else "tcp"
     if variables.socket_type not in ("", found):
-        yield given.problem(ROW[f"{prefix}SOCKET_TYPE"], f"but the address is {found}; unset this")
+        yield given.problem(ROW[f"{prefix}SOCKET_TYPE"], f"the address is {found}; unset this variable")
     if found == "unix" and variables.tls:
-        yield given.problem(row, "a unix socket has no TLS; name host:port, or turn TLS off")
+        yield given.problem(row, "TLS is not supported on a unix socket; write host:port, or turn TLS off")
     if len(set(url.credentials)) > 1:
-        yield given.problem(row, "the addresses hold different credentials; write them once, in REDIS_AUTH")
+        yield given.problem(row, "the addresses contain different credentials; set them once, in REDIS_AUTH")
 
 
 def _credentials(given: _Given, settings: Settings) -> Iterator[Problem]:
@@ -157,9 +159,9 @@ def _credentials(given: _Given, settings: Settings) -> Iterator[Problem]:
         in_address = any("@" in part for part in parts)
         same = in_address and _same(given.values.get(auth.name, ""), parts)
         if auth.name in given.values and in_address and not same:
-            yield given.problem(auth, "the address holds other credentials; keep one of the two")
+            yield given.problem(auth, "the address contains different credentials; keep one of the two")
         if given.values.get(file.name) and (given.values.get(auth.name) or in_address):
-            yield given.problem(file, "there are credentials beside it; keep one of the two")
+            yield given.problem(file, "credentials are also set elsewhere; keep one of the two")
 
 
 def _same(auth: str, parts: tuple[str, ...]) -> bool:
@@ -178,10 +180,12 @@ def _redis_tls(given: _Given, settings: Settings) -> Iterator[Problem]:
     used = settings.redis_tls or second.tls or schemes
     for row in () if used else files:
         if given.values.get(row.name):
-            yield given.problem(row, "REDIS_TLS is off, so Redis would be plain text: turn it on or unset this")
+            yield given.problem(
+                row, "REDIS_TLS is off, so connections to Redis would be plain text; turn it on, or unset this variable"
+            )
     for row, other in (pair, pair[::-1]):
         if given.values.get(row.name) and not given.values.get(other.name):
-            yield given.problem(row, f"needs {other.name} beside it")
+            yield given.problem(row, f"{other.name} is required too")
 
 
 def _without_redis(given: _Given, _: Settings) -> Iterator[Problem]:
@@ -204,8 +208,8 @@ def _strangers(given: _Given, _: Settings) -> Iterator[Problem]:
         if _SERVICE_LINK.match(f"{name}={value}"):
             continue
         close = difflib.get_close_matches(name, known, 1)
-        meant = f"nobody knows this name; is {close[0]} meant? " if close else "nobody knows this name, and "
-        yield Problem(name, MASK, meant + _WITHOUT_REDIS)
+        hint = f"unknown variable; did you mean {close[0]}? " if close else "unknown variable, and "
+        yield Problem(name, MASK, hint + _WITHOUT_REDIS)
 
 
 def _tls(given: _Given, settings: Settings) -> Iterator[Problem]:
@@ -213,15 +217,17 @@ def _tls(given: _Given, settings: Settings) -> Iterator[Problem]:
     files = (Settings.grpc_server_tls_cert, Settings.grpc_server_tls_key)
     for row in files if settings.grpc_server_use_tls else ():
         if not given.values.get(row.name):
-            yield given.problem(row, "GRPC_SERVER_USE_TLS needs it: name a PEM file")
+            yield given.problem(row, "GRPC_SERVER_USE_TLS requires it; write the path of a PEM file")
     trust = (Settings.grpc_client_tls_cacert, Settings.grpc_client_tls_san)
     for row in () if settings.grpc_server_use_tls else (*files, *trust):
         if given.values.get(row.name):
             yield given.problem(
-                row, "GRPC_SERVER_USE_TLS is off, so gRPC would be plain text: turn it on or unset this"
+                row, "GRPC_SERVER_USE_TLS is off, so gRPC would be plain text; turn it on, or unset this variable"
             )
     if settings.grpc_client_tls_san and not settings.grpc_client_tls_cacert:
-        yield given.problem(Settings.grpc_client_tls_san, "a name proves nothing without GRPC_CLIENT_TLS_CACERT")
+        yield given.problem(
+            Settings.grpc_client_tls_san, "a name cannot be verified without GRPC_CLIENT_TLS_CACERT; set it too"
+        )
 
 
 def _admin(given: _Given, settings: Settings) -> Iterator[Problem]:
@@ -229,11 +235,13 @@ def _admin(given: _Given, settings: Settings) -> Iterator[Problem]:
     token, file = Settings.admin_token, Settings.admin_token_file
     for row in (token, file):
         if given.values.get(row.name) == "":
-            yield given.problem(row, "set but empty; unset it for no admin API")
+            yield given.problem(row, "set but empty; unset it to disable the admin API")
     if settings.admin_token and settings.admin_token_file:
         yield given.problem(file, "ADMIN_TOKEN is set too; keep one of the two")
     if settings.admin_remote and not any(given.values.get(row.name) for row in (token, file)):
-        yield given.problem(Settings.admin_remote, "there is no admin API without ADMIN_TOKEN or ADMIN_TOKEN_FILE")
+        yield given.problem(
+            Settings.admin_remote, "no effect without an admin API; set ADMIN_TOKEN or ADMIN_TOKEN_FILE"
+        )
 
 
 def _names_redis(given: _Given) -> bool:

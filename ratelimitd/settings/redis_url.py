@@ -31,7 +31,7 @@ def redis_parts(value: str) -> tuple[str, ...]:
     """Split REDIS_URL at its commas; empty is none."""
     parts = tuple(part.strip() for part in value.split(",")) if value else ()
     if not all(parts):
-        raise ValueError("there is nothing between two commas, or before the first or behind the last")
+        raise ValueError("empty address between two commas, or before the first or after the last comma")
     return parts
 
 
@@ -43,7 +43,7 @@ def read_redis_url(kind: RedisKind, parts: tuple[str, ...]) -> RedisUrl | None:
     if not parts:
         return None
     if kind == "single" and len(parts) > 1:
-        raise ValueError("a list is for REDIS_TYPE=cluster or sentinel; name one server, or say which it is")
+        raise ValueError("a list of addresses requires REDIS_TYPE=cluster or sentinel; set it, or write one address")
     master = parts[0] if kind == "sentinel" else ""
     servers = tuple(map(redis_address, parts[1:] if master else parts))
     if kind != "single":
@@ -59,11 +59,13 @@ def _check_servers(kind: RedisKind, master: str, servers: tuple[RedisUrl, ...]) 
         raise ValueError("write the name of the master, then the Sentinels: mymaster,sentinel-1:26379,sentinel-2:26379")
     if master and any(any(server.credentials[0]) for server in servers):
         raise ValueError(
-            "credentials in a Sentinel's address could be meant for it or for the master: write those of the master "
-            "in REDIS_AUTH, the Sentinels' in REDIS_SENTINEL_AUTH"
+            "credentials in the address of a Sentinel are ambiguous; set those of the master in REDIS_AUTH and those "
+            "of the Sentinels in REDIS_SENTINEL_AUTH"
         )
     if any(server.deployment.addresses[0].path or server.deployment.database for server in servers):
-        raise ValueError(f"a {kind} is named by host:port, without a database or the path of a socket")
+        raise ValueError(
+            f"a {kind} takes addresses of the form host:port, without a database and without the path of a socket"
+        )
 
 
 def redis_address(value: str) -> RedisUrl:
@@ -94,15 +96,15 @@ def _single(address: RedisAddress, user: str = "", password: str = "", database:
 
 def _from_url(rest: str) -> RedisUrl:
     if "?" in rest or "#" in rest:
-        raise ValueError("a query is not supported; percent-encode ? and # of a password as %3F and %23")
+        raise ValueError("a query is not supported; percent-encode ? and # in a password as %3F and %23")
     userinfo, _, place = rest.rpartition("@")
     user, _, password = userinfo.partition(":")
     address, slash, tail = place.partition("/")
     database = _DATABASE.fullmatch(slash + tail)
     if not database:
-        raise ValueError("the database after the host must be a number, as in redis://host:6379/0")
+        raise ValueError("the database after the host must be a number, for example redis://host:6379/0")
     if user and not password:
-        raise ValueError("a user needs a password beside it, as in redis://user:password@host")
+        raise ValueError("a user requires a password, for example redis://user:password@host")
     return _single(_host_port(address), unquote(user), unquote(password), int(database[1] or 0))
 
 

@@ -33,16 +33,16 @@ ALGORITHMS: Final = ("fixed_window", "sliding_window_counter", "sliding_window",
 
 LOG_LEVELS: Final = ("trace", "debug", "info", "warn", "warning", "error", "fatal", "panic")
 
-_NOT_XDS: Final = "serve the policy from files (CONFIG_TYPE=FILE) until it is"
-_NOT_MEMCACHE: Final = "write redis with REDIS_URL, or memory"
+_NOT_XDS: Final = "serve the policy from files (CONFIG_TYPE=FILE)"
+_NOT_MEMCACHE: Final = "write redis and set REDIS_URL, or write memory"
 _ANY_KIND: Final = choice("single", "sentinel", "cluster")
 _PLACE: Final = (
     "host:port, redis://[user:password@]host[:port][/database], rediss://… for TLS, or the path of a unix socket. "
-    "A cluster: some nodes, a comma between two. Sentinel: the name of the master, then some Sentinels."
+    "For a cluster: some nodes, separated by commas. For Sentinel: the name of the master, then some Sentinels."
 )
 _TIMEOUT: Final = (
-    "How long a connection may take to be made and greeted. Upstream's default is 10s; a store that must answer "
-    "within milliseconds is near, and an attempt that hangs keeps the next one waiting."
+    "Timeout of a connection attempt, including the handshake. Upstream's default is 10s; a store that must answer "
+    "within milliseconds is near, and an attempt that hangs delays the next one."
 )
 
 
@@ -69,8 +69,8 @@ class RedisVariables:
 
 
 _OF_THE_SECOND: Final[Mapping[str, str]] = {
-    "url": ", of the second one",
-    "tls": ", of the second Redis alone; the files are the same",
+    "url": ", for the second Redis",
+    "tls": ", for the second Redis only; the files are the same",
 }
 """What the second Redis' variables mean besides "as those of the first"."""
 
@@ -129,58 +129,66 @@ class Settings:
         return RedisVariables(found)
 
     # What listens where
-    host = Row(address, EVERYWHERE, "Address of HTTP: /healthcheck, /livez, /readyz, /json, /metrics; :: works.")
-    port = Row(port_number, "8080", "Port of HTTP; 0: a free one.")
-    debug_host = Row(address, EVERYWHERE, "Address of the debug HTTP: /rlconfig.")
-    debug_port = Row(port_number, "6070", "Port of the debug HTTP; 0: a free one.")
+    host = Row(
+        address, EVERYWHERE, "Address of the HTTP port: /healthcheck, /livez, /readyz, /json, /metrics; :: is accepted."
+    )
+    port = Row(port_number, "8080", "HTTP port; 0: a free one.")
+    debug_host = Row(address, EVERYWHERE, "Address of the debug port: /rlconfig.")
+    debug_port = Row(port_number, "6070", "Debug port (HTTP); 0: a free one.")
     admin_token = Row(
         lambda value: bearer(value) if value else "",
         "",
-        "The bearer token of the admin API on the debug port, 16 characters or more; unset, and no ADMIN_TOKEN_FILE: "
-        "there is no admin API.",
+        "Bearer token of the admin API on the debug port, 16 characters or more. Without it and without "
+        "ADMIN_TOKEN_FILE the admin API is disabled.",
         secret=Secret.WHOLE,
     )
-    admin_token_file = Row(text, "", "File that holds it instead; read again when it changes.")
-    admin_remote = Row(boolean, "false", "Let the admin API answer callers that are not on this host (loopback).")
-    grpc_host = Row(address, EVERYWHERE, "Address of gRPC, which Envoy calls; :: works.")
-    grpc_port = Row(port_number, "8081", "Port of gRPC; 0: a free one.")
-    grpc_uds = Row(text, "", "Path of a unix socket for gRPC, which replaces GRPC_HOST and GRPC_PORT.")
-    grpc_server_use_tls = Row(boolean, "false", "TLS on gRPC.")
+    admin_token_file = Row(text, "", "File that contains the token instead; read again when it changes.")
+    admin_remote = Row(
+        boolean, "false", "Accept admin requests from other hosts; by default only from this host (loopback)."
+    )
+    grpc_host = Row(address, EVERYWHERE, "Address of the gRPC port, which Envoy calls; :: is accepted.")
+    grpc_port = Row(port_number, "8081", "gRPC port; 0: a free one.")
+    grpc_uds = Row(text, "", "Path of a unix socket for gRPC; replaces GRPC_HOST and GRPC_PORT.")
+    grpc_server_use_tls = Row(boolean, "false", "Use TLS on the gRPC port.")
     grpc_server_tls_cert = Row(text, "", "PEM file of the certificate chain; read again when it changes.")
-    grpc_server_tls_key = Row(text, "", "PEM file of its key.")
-    grpc_client_tls_cacert = Row(text, "", "PEM file of a CA; set: every client needs a certificate of it.")
-    grpc_client_tls_san = Row(text, "", "Name (SAN) that a client's certificate must have.")
+    grpc_server_tls_key = Row(text, "", "PEM file of the private key.")
+    grpc_client_tls_cacert = Row(
+        text, "", "PEM file of a CA; if set, every client must present a certificate of this CA."
+    )
+    grpc_client_tls_san = Row(text, "", "Subject alternative name (SAN) that a client certificate must have.")
     transport = Row(
         choice("auto", "nghttp2", "grpcio"),
         "auto",
-        "What carries gRPC. nghttp2: the fast one, an extension that needs a C compiler and libnghttp2 at install. "
-        "grpcio: the portable one. auto: the fast one where it was built.",
+        "gRPC transport. nghttp2: the fast one, an extension that needs a C compiler and libnghttp2 at installation. "
+        "grpcio: the portable one. auto: nghttp2 if it was built, else grpcio.",
     )
-    grpc_max_connection_age = Row(duration, "24h", "A gRPC connection this old is asked to close, ±10 %; 0: never.")
-    grpc_max_connection_age_grace = Row(positive_duration, "1h", "Calls on such a connection have this long to end.")
+    grpc_max_connection_age = Row(
+        duration, "24h", "Age at which a gRPC connection is drained (GOAWAY), ±10 %; 0: never."
+    )
+    grpc_max_connection_age_grace = Row(positive_duration, "1h", "Time for calls on such a connection to complete.")
     graceful_shutdown_timeout = Row(
-        duration, "15s", "After SIGTERM and the drain, calls in flight have this long; half of Kubernetes' usual 30 s."
+        duration,
+        "15s",
+        "Time for calls in flight to complete after SIGTERM and DRAIN_DELAY; half of Kubernetes' default of 30 s.",
     )
     drain_delay = Row(
         duration,
         "5s",
-        "After SIGTERM health fails at once and calls are still taken this long, so that Envoy and Kubernetes can "
-        "see it and look elsewhere; Kubernetes takes some seconds to spread the news that a pod ends.",
+        "Time after SIGTERM during which health checks fail and calls are still accepted, so that Envoy and Kubernetes "
+        "can move traffic away; Kubernetes takes some seconds to propagate the removal of an endpoint.",
     )
 
     # The fallback proxy
     listen_addr = Row(
         lambda value: host_port(value) if value else None,
         "",
-        "host:port of `ratelimitd proxy`; unset: what its file says, else :8080.",
+        "host:port of `ratelimitd proxy`; unset: that of the gateway file, else :8080.",
     )
-    downstream_url = Row(
-        text, "http://localhost:8081", "Where `ratelimitd proxy` sends requests when it has no file that says so."
-    )
+    downstream_url = Row(text, "http://localhost:8081", "Upstream of `ratelimitd proxy` if it has no gateway file.")
     identity_secret = Row(
         text,
         "",
-        "API keys of a policy's identity are counted by their HMAC with this; unset: by their plain SHA-256.",
+        "Secret of the HMAC by which API keys (identity in a policy) are counted; unset: by their plain SHA-256.",
         secret=Secret.WHOLE,
     )
 
@@ -188,121 +196,131 @@ class Settings:
     log_level = Row(
         choice(*LOG_LEVELS),
         "info",
-        "The least level logged: trace, debug, info, warn, error, fatal, panic. Upstream's default is warn, which "
-        "it also gives to its start lines; ours are info, so that is the default.",
+        "Lowest level that is logged: trace, debug, info, warn, error, fatal, panic. Upstream's default is warn, which "
+        "is also the level of its start-up lines; here these are info, so that is the default.",
     )
     log_format = Row(
         choice("auto", "json", "text"),
         "auto",
-        "json: one object a line, with @timestamp and @message as upstream. text: for people. "
+        "json: one object per line, with @timestamp and @message as upstream. text: human-readable. "
         "auto: text on a terminal, else json. Upstream's default is text.",
     )
-    log_decisions = Row(boolean, "false", "Log every decision; for trying the service out, not for traffic.")
+    log_decisions = Row(boolean, "false", "Log every decision; for evaluation, not for production traffic.")
 
     # The policy
-    config_type = Row(choice("FILE", unbuilt={"GRPC_XDS_SOTW": _NOT_XDS}), "FILE", "Where the policy comes from.")
-    force_start_without_initial_config = Row(boolean, "false", "Be ready before a first policy was loaded.")
-    runtime_root = Row(text, "/srv/runtime_data/current", "Folder of the policy, unless --config names it.")
-    runtime_subdirectory = Row(text, "", "Folder below RUNTIME_ROOT.")
-    runtime_appdirectory = Row(text, "config", "Folder of the policy files below that.")
+    config_type = Row(choice("FILE", unbuilt={"GRPC_XDS_SOTW": _NOT_XDS}), "FILE", "Source of the policy.")
+    force_start_without_initial_config = Row(boolean, "false", "Report ready before the first policy is loaded.")
+    runtime_root = Row(text, "/srv/runtime_data/current", "Directory of the policy, if --config is not given.")
+    runtime_subdirectory = Row(text, "", "Directory below RUNTIME_ROOT.")
+    runtime_appdirectory = Row(text, "config", "Directory of the policy files, below that.")
     runtime_ignoredotfiles = Row(
-        boolean, "false", "Skip names that start with a dot; Kubernetes' own, with two, always are."
+        boolean,
+        "false",
+        "Skip names that begin with a dot; those that begin with two dots (Kubernetes' own) are always skipped.",
     )
     runtime_watch_root = Row(
-        boolean, "true", "true: watch RUNTIME_ROOT, a symlink that is swapped. false: watch the folder of the files."
+        boolean,
+        "true",
+        "true: watch RUNTIME_ROOT, a symbolic link that is swapped. false: watch the directory of the files.",
     )
-    merge_domain_config = Row(boolean, "false", "Let several files give descriptors to one domain.")
+    merge_domain_config = Row(boolean, "false", "Allow several files to define descriptors of one domain.")
     default_algorithm = Row(
         choice(*ALGORITHMS),
         "fixed_window",
-        f"Algorithm of a limit when neither it nor its domain names one: {', '.join(ALGORITHMS)}. "
-        "The default is upstream's only one.",
+        f"Algorithm of a limit if neither the limit nor its domain sets one: {', '.join(ALGORITHMS)}. "
+        "The default is upstream's only algorithm.",
     )
 
     # Counters
     backend_type = Row(
         choice("", "memory", "redis", unbuilt={"memcache": _NOT_MEMCACHE}),
         "",
-        "memory or redis. Unset: redis when REDIS_URL or REDIS_ADDR is set, else memory.",
+        "memory or redis. Unset: redis if REDIS_URL or REDIS_ADDR is set, else memory.",
     )
     memory_max_bytes = Row(
         size(1 << 20),
         "256MiB",
-        "Memory for counters; past it, expired ones go first. Half of a small container's 512 MiB.",
+        "Memory for counters; beyond it counters are evicted, expired ones first. Half of a small container's 512 MiB.",
     )
     redis_url = Row(redis_parts, "", _PLACE, secret=Secret.USERINFO)
-    redis_addr = Row(redis_parts, "", "Another name for REDIS_URL, meant for host:port.", secret=Secret.USERINFO)
+    redis_addr = Row(redis_parts, "", "Another name for REDIS_URL, intended for host:port.", secret=Secret.USERINFO)
     redis_socket_type = Row(
-        choice("", "tcp", "unix"), "", "tcp or unix; unset: seen from REDIS_URL. Upstream's default is unix."
+        choice("", "tcp", "unix"), "", "tcp or unix; unset: derived from REDIS_URL. Upstream's default is unix."
     )
-    redis_type = Row(_kind, "single", "single, sentinel or cluster: what REDIS_URL names.")
-    redis_auth = Row(_credentials, "", "password or user:password.", secret=Secret.WHOLE)
+    redis_type = Row(_kind, "single", "single, sentinel or cluster: the deployment that REDIS_URL addresses.")
+    redis_auth = Row(_credentials, "", "password or user:password of Redis.", secret=Secret.WHOLE)
     redis_auth_file = Row(
-        text, "", "File that holds what REDIS_AUTH would; read for each new connection, so that it may change."
+        text,
+        "",
+        "File with the content of REDIS_AUTH; read for each new connection, so a change needs no restart.",
     )
-    redis_sentinel_auth = Row(
-        _credentials, "", "password or user:password of the Sentinels themselves.", secret=Secret.WHOLE
+    redis_sentinel_auth = Row(_credentials, "", "password or user:password of the Sentinels.", secret=Secret.WHOLE)
+    redis_pool_size = Row(
+        integer(1, 1024), "10", "Maximum number of connections to a server; a busy event loop needs few."
     )
-    redis_pool_size = Row(integer(1, 1024), "10", "Connections to a server at most; a busy event loop needs few.")
     redis_timeout = Row(positive_duration, "500ms", _TIMEOUT)
-    redis_tls = Row(boolean, "false", "TLS to Redis, and to its Sentinels.")
-    redis_tls_cacert = Row(text, "", "PEM file of the CA of their certificates; unset: what the system trusts.")
-    redis_tls_client_cert = Row(text, "", "PEM file of our certificate, where they ask for one; read again when new.")
-    redis_tls_client_key = Row(text, "", "PEM file of its key.")
+    redis_tls = Row(boolean, "false", "Use TLS for connections to Redis and to its Sentinels.")
+    redis_tls_cacert = Row(text, "", "PEM file of the CA of their certificates; unset: the CAs that the system trusts.")
+    redis_tls_client_cert = Row(
+        text, "", "PEM file of the client certificate, if they require one; read again when it changes."
+    )
+    redis_tls_client_key = Row(text, "", "PEM file of its private key.")
     redis_tls_skip_hostname_verification = Row(
         boolean,
         "false",
-        "Take any certificate of the CA, whatever the name in it; for nodes that a cluster names by IP.",
+        "Accept any certificate of the CA, regardless of its name; for clusters that announce nodes by IP address.",
     )
-    redis_persecond = Row(boolean, "false", "A second Redis, for limits with a window of one second.")
+    redis_persecond = Row(boolean, "false", "Use a second Redis for limits with a window of one second.")
     store_budget = Row(
         positive_duration,
         "15ms",
-        "How long a decision may wait for its counters; Envoy itself waits 20 ms. A call with a shorter deadline "
-        "of its own has that less 3 ms.",
+        "Time that a decision may wait for its counters; Envoy's own default timeout is 20 ms. For a call with a "
+        "shorter deadline it is that deadline less 3 ms.",
     )
     store_in_flight = Row(
         integer(1),
         "10000",
-        "Charges that may wait for Redis at once, and gRPC calls that may be open, before more are turned away; at "
-        "15 ms each that is 600,000 a second.",
+        "Maximum number of charges in flight to Redis, and of open gRPC calls; more are rejected. At 15 ms each, the "
+        "default is 600,000 per second.",
     )
     new_keys_per_second = Row(
         integer(0),
         "10000",
-        "Keys of one limit that may be new in a second, before those never seen share one bucket; 0: no bound. A "
-        "process that has just started waits two minutes with it. It is far above what honest callers bring, and a "
-        "quarter of what a core decides.",
+        "New keys per second of one limit; beyond it, keys that were never seen share one bucket; 0: no bound. A "
+        "process that has just started waits two minutes before it applies the bound. The default is far above the "
+        "rate of legitimate clients, and a quarter of the decisions of one core.",
     )
     replicas = Row(
         integer(1),
         "1",
-        "Instances that share the counters in Redis. While it is away, each grants its part of a limit that says "
-        "on_store_failure: local.",
+        "Number of instances that share the counters in Redis. While Redis is unavailable, each grants its share of a "
+        "limit with on_store_failure: local.",
     )
-    cache_key_prefix = Row(text, "", "Put before every key in Redis.")
+    cache_key_prefix = Row(text, "", "Prefix of every key in Redis.")
     fixed_window_keys = Row(
         choice("upstream", "safe"),
         "upstream",
-        "Redis keys of plain fixed windows. upstream: byte for byte envoyproxy/ratelimit's, so that both can share "
-        "counters. safe: keys that cannot collide.",
+        "Redis keys of plain fixed windows. upstream: byte for byte those of envoyproxy/ratelimit, so that both can "
+        "share counters. safe: keys that cannot collide.",
     )
     expiration_jitter_max_seconds = Row(
-        integer(0), "300", "A random part of this is added to expiries in Redis; 0: off."
+        integer(0), "300", "Upper bound of the random time added to the expiry of keys in Redis; 0: off."
     )
-    local_cache_size_in_bytes = Row(size(0), "0", "Memory for remembering limits that are over; 0: off.")
+    local_cache_size_in_bytes = Row(size(0), "0", "Memory for the cache of keys that are over their limit; 0: off.")
     stop_cache_key_increment_when_overlimit = Row(
-        boolean, "false", "Charge all limits of a request or none: all_or_nothing for every domain."
+        boolean, "false", "Charge either all limits of a request or none: all_or_nothing for every domain."
     )
 
     # Answers
-    shadow_mode = Row(boolean, "false", "Count and report, but never say OVER_LIMIT overall.")
-    quota_mode = Row(boolean, "false", "Treat every limit as quota_mode.")
+    shadow_mode = Row(boolean, "false", "Count and report, but never return OVER_LIMIT as the overall code.")
+    quota_mode = Row(boolean, "false", "Treat every limit as if it set quota_mode.")
     response_dynamic_metadata = Row(boolean, "false", "Return the request and the policy's metadata to Envoy.")
-    limit_response_headers_enabled = Row(boolean, "false", "Add the three headers named next.")
-    limit_limit_header = Row(header, "RateLimit-Limit", "Header of the limit.")
-    limit_remaining_header = Row(header, "RateLimit-Remaining", "Header of what remains.")
-    limit_reset_header = Row(header, "RateLimit-Reset", "Header of the seconds until the reset.")
+    limit_response_headers_enabled = Row(
+        boolean, "false", "Add the three headers of the following settings to responses."
+    )
+    limit_limit_header = Row(header, "RateLimit-Limit", "Name of the header with the limit.")
+    limit_remaining_header = Row(header, "RateLimit-Remaining", "Name of the header with the remaining hits.")
+    limit_reset_header = Row(header, "RateLimit-Reset", "Name of the header with the seconds until the reset.")
     ietf_ratelimit_headers = Row(
         boolean, "false", "Add RateLimit and RateLimit-Policy (draft-ietf-httpapi-ratelimit-headers), and Retry-After."
     )
@@ -311,25 +329,31 @@ class Settings:
     max_request_bytes = Row(
         size(1024),
         "128KiB",
-        "A larger request is refused. Envoy takes at most 60 KiB of headers by default, twice that leaves room for a "
-        "header that is in two descriptors.",
+        "Maximum size of a request; a larger one is rejected. Envoy accepts at most 60 KiB of headers by default; "
+        "twice that leaves room for a header that appears in two descriptors.",
     )
-    max_descriptors = Row(integer(1), "64", "Descriptors of one request; a route rarely makes ten.")
-    max_entries = Row(integer(1), "32", "Entries of one descriptor; a policy is rarely deeper than five.")
+    max_descriptors = Row(integer(1), "64", "Maximum number of descriptors in a request; a route rarely produces ten.")
+    max_entries = Row(
+        integer(1), "32", "Maximum number of entries in a descriptor; a policy is rarely deeper than five."
+    )
 
     # Metrics and health
-    near_limit_ratio = Row(ratio, "0.8", "A limit this full counts as near_limit.")
-    use_prometheus = Row(boolean, "false", "Serve metrics at PROMETHEUS_ADDR, besides /metrics of HTTP.")
-    prometheus_addr = Row(host_port, ":9090", "host:port of that; write [::]:9090 for IPv6.")
-    prometheus_path = Row(path, "/metrics", "Path of that.")
+    near_limit_ratio = Row(ratio, "0.8", "Share of a limit above which hits count as near_limit.")
+    use_prometheus = Row(
+        boolean, "false", "Serve metrics at PROMETHEUS_ADDR, in addition to /metrics of the HTTP port."
+    )
+    prometheus_addr = Row(host_port, ":9090", "host:port for Prometheus; write [::]:9090 for IPv6.")
+    prometheus_path = Row(path, "/metrics", "Path of the metrics at PROMETHEUS_ADDR.")
     disable_stats = Row(boolean, "false", "Serve no metrics.")
     request_made_series = Row(
         integer(0),
         "10000",
-        "Metric series that values of requests may create, before the rest share one named other; Prometheus is at "
-        "ease with some ten thousand of one target.",
+        "Maximum number of metric series created from values in requests; further values share one series named other. "
+        "Prometheus handles some ten thousand series per target well.",
     )
-    healthy_with_at_least_one_config_loaded = Row(boolean, "false", "Be healthy only with at least one domain.")
+    healthy_with_at_least_one_config_loaded = Row(
+        boolean, "false", "Report healthy only if the policy has at least one domain."
+    )
 
 
 def _working() -> Iterator[Row[Any]]:

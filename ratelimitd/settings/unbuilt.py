@@ -15,41 +15,43 @@ def _unread(default: str, doc: str, *names: str) -> list[Row[Any]]:
     return [Row(text, default, doc, name=name, status=Status.UNREAD, secret=Secret.WHOLE) for name in names]
 
 
-_MEMCACHE: Final = "Counters in memcache; use Redis or memory."
-_XDS: Final = "The policy over xDS."
-_ALL_AT_ONCE: Final = "All nodes of a cluster are asked at once."
-_PIPELINE: Final = "Every decision of an event-loop tick goes to Redis in one round trip."
-_STATSD: Final = "statsd; metrics are served for Prometheus instead."
+_MEMCACHE: Final = "Counters in Memcached; use Redis or memory."
+_XDS: Final = "Policy over xDS."
+_ALL_AT_ONCE: Final = "All nodes of a cluster are called concurrently."
+_PIPELINE: Final = "All decisions of one event-loop iteration go to Redis in one round trip."
+_STATSD: Final = "StatsD; metrics are served for Prometheus instead."
 _TRACING: Final = "Tracing."
 
 UNBUILT: Final[tuple[Row[Any], ...]] = (
     *_unread(
         "",
-        "Upstream does not read it either: GRPC_CLIENT_TLS_CACERT asks clients for certificates.",
+        "Upstream does not read it either; GRPC_CLIENT_TLS_CACERT makes client certificates mandatory.",
         "GRPC_SERVER_TLS_CA_CERT",
     ),
     _refused("MEMCACHE_HOST_PORT", "", _MEMCACHE),
     _refused("MEMCACHE_SRV", "", _MEMCACHE),
-    _refused("USE_CALENDAR_MONTH_RATE_LIMIT", "false", "Calendar months; a month is 30 days here."),
-    *_unread("WAIT", "A full pool never opens more connections.", "REDIS_PERSECOND_POOL_ON_EMPTY_BEHAVIOR"),
+    _refused("USE_CALENDAR_MONTH_RATE_LIMIT", "false", "Calendar months; here a month is 30 days."),
+    *_unread("WAIT", "A full pool never opens additional connections.", "REDIS_PERSECOND_POOL_ON_EMPTY_BEHAVIOR"),
     *_unread("0", _PIPELINE, "REDIS_PERSECOND_PIPELINE_WINDOW", "REDIS_PERSECOND_PIPELINE_LIMIT"),
     *_unread("1", _ALL_AT_ONCE, "REDIS_PERSECOND_CLUSTER_PIPELINE_PARALLELISM"),
     *_unread("0", _PIPELINE, "REDIS_PIPELINE_WINDOW", "REDIS_PIPELINE_LIMIT"),
     *_unread("1", _ALL_AT_ONCE, "REDIS_CLUSTER_PIPELINE_PARALLELISM"),
     *_unread(
-        "false", "Health follows Redis only where a limit needs it to answer.", "REDIS_HEALTH_CHECK_ACTIVE_CONNECTION"
+        "false",
+        "Health depends on Redis only if a limit cannot be decided without it.",
+        "REDIS_HEALTH_CHECK_ACTIVE_CONNECTION",
     ),
-    *_unread("WAIT", "A full pool never opens more connections.", "REDIS_POOL_ON_EMPTY_BEHAVIOR"),
-    *_unread("", "Gone from upstream too.", "REDIS_POOL_ON_EMPTY_WAIT_DURATION"),
+    *_unread("WAIT", "A full pool never opens additional connections.", "REDIS_POOL_ON_EMPTY_BEHAVIOR"),
+    *_unread("", "Removed from upstream too.", "REDIS_POOL_ON_EMPTY_WAIT_DURATION"),
     *_unread(
         "",
-        "The service listens before Redis is up and connects when it is.",
+        "The service listens before Redis is available, and connects once it is.",
         "REDIS_STARTUP_INITIAL_INTERVAL",
         "REDIS_STARTUP_MAX_INTERVAL",
         "REDIS_STARTUP_MAX_ELAPSED_TIME",
     ),
-    *_unread("false", "Broken connections are closed in any case.", "REDIS_CLOSE_CONNECTION_ON_READONLY_ERROR"),
-    *_unread("false", "is_negative_hits is always honoured.", "ENABLE_NEGATIVE_HITS"),
+    *_unread("false", "Broken connections are always closed.", "REDIS_CLOSE_CONNECTION_ON_READONLY_ERROR"),
+    *_unread("false", "is_negative_hits is always honored.", "ENABLE_NEGATIVE_HITS"),
     *_unread("0", _MEMCACHE, "MEMCACHE_SRV_REFRESH"),
     *_unread("2", _MEMCACHE, "MEMCACHE_MAX_IDLE_CONNS"),
     *_unread("false", _MEMCACHE, "MEMCACHE_TLS", "MEMCACHE_TLS_SKIP_HOSTNAME_VERIFICATION"),
@@ -81,7 +83,7 @@ UNBUILT: Final[tuple[Row[Any], ...]] = (
     *_unread("tcp", _STATSD, "STATSD_PROTOCOL"),
     *_unread("10s", "Metrics are current at every scrape.", "STATS_FLUSH_INTERVAL"),
     *_unread("", _STATSD, "EXTRA_TAGS", "GOSTATS_FLUSH_INTERVAL_SECONDS", "GOSTATS_LOGGING_SINK_DISABLED"),
-    *_unread("", "Metrics have their names and labels without a mapping.", "PROMETHEUS_MAPPER_YAML"),
+    *_unread("", "Metrics have their names and labels without a mapping file.", "PROMETHEUS_MAPPER_YAML"),
     *_unread("false", "Response times are in seconds, as the name says.", "PROMETHEUS_RESPONSE_TIME_AS_MILLISECONDS"),
     *_unread("false", _TRACING, "TRACING_ENABLED"),
     *_unread("RateLimit", _TRACING, "TRACING_SERVICE_NAME"),

@@ -258,7 +258,7 @@ async def test_a_policy_of_identities_shows_tiers_and_no_api_key():
 @pytest.mark.parametrize(
     ("query", "error", "tried"),
     [
-        ("domain=shop&descriptor=user=x", "no such domain", {"domain": "shop", "descriptors": ["user=x"]}),
+        ("domain=shop&descriptor=user=x", "does not define this domain", {"domain": "shop", "descriptors": ["user=x"]}),
         (
             "domain=d&descriptor=a=%ff&descriptor=b=2,c=3",
             "no limit of the policy applies",

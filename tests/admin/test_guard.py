@@ -178,7 +178,7 @@ def test_without_a_token_in_its_file_nobody_gets_in(tmp_path, spoilt):
     path.unlink() if spoilt is None else written(path, spoilt)
     with capture_logs() as logs:
         assert [status(guard, authorization) for authorization in (f"Bearer {TOKEN}", "Bearer ", None)] == [503] * 3
-    assert ["the admin token cannot be used, so nobody gets in"] == [entry["event"] for entry in logs]
+    assert ["the admin token cannot be used; every admin request is rejected"] == [entry["event"] for entry in logs]
     assert str(path) in logs[0]["reason"]
     assert not spoilt or not spoilt.strip() or spoilt not in str(logs)
     written(path, TOKEN)

@@ -37,17 +37,17 @@ def test_a_key_in_the_body_is_as_json_takes_it(method):
 @pytest.mark.parametrize(
     ("options", "why"),
     [
-        ({}, r"one domain is needed: write \?domain="),
-        ({"query": "descriptor=a=1"}, "one domain is needed"),
-        ({"query": "domain=&descriptor=a=1"}, "one domain is needed"),
-        ({"query": "domain=a&domain=b&descriptor=a=1"}, "one domain is needed"),
-        ({"query": "domain=d"}, "0 descriptors, 1 to 64"),
-        ({"query": "domain=d" + "&descriptor=a=1" * 65}, "65 descriptors, 1 to 64"),
+        ({}, r"exactly one domain is required: write \?domain="),
+        ({"query": "descriptor=a=1"}, "exactly one domain is required"),
+        ({"query": "domain=&descriptor=a=1"}, "exactly one domain is required"),
+        ({"query": "domain=a&domain=b&descriptor=a=1"}, "exactly one domain is required"),
+        ({"query": "domain=d"}, "0 descriptors, but 1 to 64"),
+        ({"query": "domain=d" + "&descriptor=a=1" * 65}, "65 descriptors, but 1 to 64"),
         ({"query": "domain=d&descriptor="}, "entry without a key"),
         ({"query": "domain=d&descriptor=user"}, "write user=value"),
-        ({"query": "domain=d&descriptors=a=1"}, "nothing reads 'descriptors'"),
+        ({"query": "domain=d&descriptors=a=1"}, "unknown parameter 'descriptors'"),
         ({"query": "domain=d&descriptor=a=1", "body": b"{}", "method": "DELETE"}, "not in both"),
-        ({"body": b"{}"}, "the body of a GET is not read: POST it"),
+        ({"body": b"{}"}, "the body of a GET request is ignored; use POST"),
     ],
 )
 def test_what_names_no_key_is_an_error_that_says_what_to_write(options, why):

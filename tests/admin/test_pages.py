@@ -324,7 +324,7 @@ async def test_a_failure_within_a_stream_cuts_it(connect: Connect) -> None:
     with capture_logs() as logs:
         await caller.send(get(b"/%78"))
         assert (await caller.rest()).endswith(b"\r\n\r\n3\r\none\r\n")
-    assert [(entry["event"], entry["path"]) for entry in logs] == [("admin_request_failed", "/x")]
+    assert [(entry["event"], entry["path"]) for entry in logs] == [("admin request failed", "/x")]
 
 
 async def test_a_handler_is_not_stopped_by_a_caller_that_leaves(connect: Connect) -> None:

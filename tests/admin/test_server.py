@@ -243,7 +243,7 @@ async def test_an_error_of_ours_is_500_and_logged() -> None:
         async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{listening.port}/x") as response:
             assert response.status == 500
     await listening.close()
-    assert [(entry["event"], entry["path"]) for entry in logs] == [("admin_request_failed", "/x")]
+    assert [(entry["event"], entry["path"]) for entry in logs] == [("admin request failed", "/x")]
 
 
 async def test_a_taken_port_is_an_error_that_names_it(listener: Listener) -> None:

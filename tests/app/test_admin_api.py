@@ -175,7 +175,7 @@ async def test_a_redis_that_is_away_is_told(tmp_path):
         env = {"ADMIN_TOKEN": TOKEN, "REDIS_URL": server.address, "REDIS_SOCKET_TYPE": server.socket_type}
         async with service("--config", policy_file(tmp_path), env=env) as running:
             server.kill()
-            await running.logged("redis is away")
+            await running.logged("redis is unavailable")
             for method in ("GET", "DELETE"):
                 status, told = await admin(running, key("gcra"), method)
                 assert 503 == status
@@ -233,7 +233,7 @@ async def test_the_policy_is_told_through_its_changes(tmp_path):
         assert (2, sha256(text.encode()).hexdigest()) == (second["generation"], second["version"])
         assert second["age_seconds"] < 30
         path.write_text("domain: [")
-        await running.logged("policy refused")
+        await running.logged("policy rejected")
         _, third = await admin(running, "/admin/policy")
         assert (2, second["version"]) == (third["generation"], third["version"])
         assert "policy.yaml" in third["refused"][0]

@@ -6,7 +6,7 @@ from click.testing import CliRunner, Result
 
 from ratelimitd.cli import main
 from ratelimitd.doctor.finding import Finding, Level
-from ratelimitd.doctor.target import Case
+from ratelimitd.doctor.target import CheckTarget
 from ratelimitd.settings import load
 
 GOOD = "domain: shop\ndescriptors:\n  - key: user\n    rate_limit: {unit: second, requests_per_unit: 5}\n"
@@ -21,14 +21,14 @@ PATIENT = {"REDIS_TIMEOUT": "10s"}
 
 RIGHTS = "+evalsha +script|load +time +set +get +pttl +pexpire +del +zadd +zcard +zcount +zrange +zremrangebyrank"
 
-Check = Callable[[Case], AsyncIterator[Finding]]
+Check = Callable[[CheckTarget], AsyncIterator[Finding]]
 
 
-def case(*config: str, with_service: bool = False, **env: str) -> Case:
-    return Case(load({**FREE, **(PATIENT if "REDIS_URL" in env else {}), **env}, {}), config, None, with_service)
+def case(*config: str, with_service: bool = False, **env: str) -> CheckTarget:
+    return CheckTarget(load({**FREE, **(PATIENT if "REDIS_URL" in env else {}), **env}, {}), config, None, with_service)
 
 
-async def looked(check: Check, at: Case) -> list[Finding]:
+async def looked(check: Check, at: CheckTarget) -> list[Finding]:
     """What a check finds; whatever is not well says what to change."""
     found = [finding async for finding in check(at)]
     assert all(bool(finding.change) == (finding.level is not Level.OK) for finding in found), found

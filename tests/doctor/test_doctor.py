@@ -110,9 +110,9 @@ async def test_local_limits_without_replicas(tmp_path: Path) -> None:
     file = tmp_path / "shop.yaml"
     file.write_text(LOCAL)
 
-    only(await looked(policy.check, case(str(file), REDIS_URL="r:1")), "1 limits say", Level.WARN)
+    only(await looked(policy.check, case(str(file), REDIS_URL="r:1")), "1 limits set", Level.WARN)
     found = await looked(policy.check, case(str(file), REDIS_URL="r:1", REPLICAS="2"))
-    assert only(found, "while Redis is away", Level.OK).found.endswith("1 local")
+    assert only(found, "while Redis is unavailable", Level.OK).found.endswith("1 local")
     assert levels(found) == levels(await looked(policy.check, case(str(file)))) == {Level.OK}
 
 
@@ -121,7 +121,7 @@ async def test_a_port_that_a_stranger_has() -> None:
     with socket.create_server(("127.0.0.1", 0)) as stranger:
         number = stranger.getsockname()[1]
         found = await looked(ports.check, case(GRPC_PORT=str(number)))
-    assert "GRPC_PORT" in only(found, f"gRPC 127.0.0.1:{number} is taken", Level.BAD).change
+    assert "GRPC_PORT" in only(found, f"gRPC 127.0.0.1:{number} is in use", Level.BAD).change
     assert len([each for each in found if each.level is Level.OK]) == 2
 
 
@@ -132,7 +132,7 @@ async def test_a_name_means_the_address_that_the_service_takes(monkeypatch: pyte
         number = str(stranger.getsockname()[1])
         monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: listed)
         found = await looked(ports.check, case(PORT=number, HOST="localhost"))
-    only(found, f"HTTP localhost:{number} is taken", Level.BAD)
+    only(found, f"HTTP localhost:{number} is in use", Level.BAD)
 
 
 @pytest.mark.process
@@ -171,8 +171,8 @@ async def test_who_says_ok_is_a_ratelimitd(answer: bytes, lives: bool, tls: bool
 
     server = await asyncio.start_server(speak, "127.0.0.1", 0, ssl=context if tls else None)
     number = server.sockets[0].getsockname()[1]
-    page = ports.Page(ports.Port("proxy", "0.0.0.0", number, "LISTEN_ADDR"), "/healthz", tls)
-    assert await ports._alive(page) == lives
+    page = ports.LivenessPage(ports.Port("proxy", "0.0.0.0", number, "LISTEN_ADDR"), "/healthz", tls)
+    assert await ports._is_alive(page) == lives
     server.close()
 
 
@@ -187,7 +187,7 @@ async def test_a_unix_socket(tmp_path: Path) -> None:
     """GRPC_UDS is well where it can be made, bad in a folder that is not there and where somebody else listens."""
     free, nowhere = str(tmp_path / "s"), str(tmp_path / "none" / "s")
     only(await looked(ports.check, case(GRPC_UDS=free)), f"unix:{free} is free", Level.OK)
-    only(await looked(ports.check, case(GRPC_UDS=nowhere)), "cannot be made", Level.BAD)
+    only(await looked(ports.check, case(GRPC_UDS=nowhere)), "cannot be created", Level.BAD)
     with socket.socket(socket.AF_UNIX) as stranger:
         stranger.bind(free)
         stranger.listen()
@@ -257,9 +257,9 @@ async def test_files_that_may_be_open(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(resource, "getrlimit", limit(586))
     at = case(REDIS_URL="r:1", REDIS_POOL_SIZE="10")
-    only(await looked(process.check, at), "586 files may be open", Level.OK)
+    only(await looked(process.check, at), "the limit of open files is 586", Level.OK)
     monkeypatch.setattr(resource, "getrlimit", limit(585))
-    assert "ulimit -n 586" in only(await looked(process.check, at), "585 files may be open", Level.WARN).change
+    assert "ulimit -n 586" in only(await looked(process.check, at), "the limit of open files is 585", Level.WARN).change
 
 
 async def test_files_that_the_start_reads(tmp_path: Path) -> None:

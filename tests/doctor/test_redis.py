@@ -9,7 +9,7 @@ import pytest
 
 from ratelimitd.doctor import blocking, redis, redis_facts
 from ratelimitd.doctor.finding import Level
-from ratelimitd.doctor.redis_servers import Server
+from ratelimitd.doctor.redis_servers import CheckedServer
 from ratelimitd.stores.redis.script import composed_script
 from testkit.redis_cluster import redis_cluster
 from testkit.redis_sentinel import redis_sentinel
@@ -37,7 +37,7 @@ async def test_memory_has_no_servers() -> None:
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [
-        ("maxmemory-policy", "allkeys-lru", "may forget any counter"),
+        ("maxmemory-policy", "allkeys-lru", "may evict any counter"),
         ("maxmemory", "0", "maxmemory is 0"),
         ("timeout", "30", "timeout is 30"),
     ],
@@ -107,7 +107,7 @@ async def test_a_replica() -> None:
     with redis_server("--replicaof", "127.0.0.1 1") as replica:
         (found,) = await looked(redis.check, case(REDIS_URL=replica.address))
     assert (found.level, "it is a replica" in found.found) == (Level.BAD, True)
-    assert found.change == "name the master in REDIS_URL, or its Sentinels with REDIS_TYPE=sentinel"
+    assert found.change == "set REDIS_URL to the master, or to its Sentinels with REDIS_TYPE=sentinel"
 
 
 @pytest.mark.redis
@@ -123,28 +123,28 @@ async def test_a_server_that_hangs() -> None:
 @pytest.mark.redis
 async def test_a_server_that_hangs_later(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that hangs once it was greeted is bad, and the probes end all the same."""
-    monkeypatch.setattr(redis_facts, "PROBING", 0.2)
+    monkeypatch.setattr(redis_facts, "PROBES_TIMEOUT", 0.2)
     with redis_server() as server:
         (asked,) = redis.redises(case(REDIS_URL=server.address, STORE_BUDGET="15ms").settings)
         seen, connection = await redis_facts.gather(
-            Server(asked, asked.connect.deployment.addresses[0]), composed_script()
+            CheckedServer(asked, asked.connect.deployment.addresses[0]), composed_script()
         )
         server.hang()
         await redis_facts.probe(connection, seen, composed_script())
         connection.give_up("the end of the test")
         server.resume()
-    assert "no answer to the script" in seen.probes.unanswered
+    assert "no reply to the script" in seen.probes.unanswered
 
 
 async def test_a_resolver_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
     """A name that nobody looks up costs a bound, and the process need not wait for the resolver."""
     never = threading.Event()
-    monkeypatch.setattr(blocking, "NAMES", 0.05)
+    monkeypatch.setattr(blocking, "LOOKUP_TIMEOUT", 0.05)
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: never.wait(10))
     (found,) = await looked(redis.check, case(REDIS_URL="redis.test:6379"))
     never.set()
 
-    assert (found.level, "was not looked up within" in found.found) == (Level.BAD, True)
+    assert (found.level, "was not resolved within" in found.found) == (Level.BAD, True)
 
 
 @pytest.mark.redis
@@ -170,7 +170,7 @@ async def test_tls(tmp_path: Path) -> None:
         found = await looked(redis.check, case(REDIS_URL=url, REDIS_TLS_CACERT=str(files.authority)))
         (refused,) = await looked(redis.check, case(REDIS_URL=url, REDIS_TLS_CACERT=str(other.authority)))
 
-    only(found, "its certificate is good for", Level.OK)
+    only(found, "its certificate expires in", Level.OK)
     assert (refused.level, "REDIS_TLS_CACERT" in refused.change) == (Level.BAD, True)
 
 
@@ -196,7 +196,7 @@ async def test_sentinels() -> None:
         master = running.master.address
     alone = await looked(redis.check, case(REDIS_TYPE="sentinel", REDIS_URL=f"mymaster,{gone}"))
 
-    only(found, f"3 Sentinels name {master}", Level.OK)
+    only(found, f"3 Sentinels report {master}", Level.OK)
     assert only(found, "Connect call failed", Level.WARN).subject == f"redis {gone}"
     assert only(found, "a master; ", Level.OK).subject == f"redis {master}"
     only(found, "min-replicas-to-write 0", Level.WARN)
@@ -214,7 +214,7 @@ async def test_a_cluster() -> None:
             node.ask("CLUSTER", "DELSLOTS", 7)
         lacking = await looked(redis.check, case(**env))
 
-    only(well, "3 masters have all 16384 slots", Level.OK)
+    only(well, "3 masters serve all 16384 slots", Level.OK)
     assert levels(well) == {Level.OK}
     assert len([each for each in well if "of STORE_BUDGET" in each.found]) == 3
     only(braced, "has braces", Level.WARN)
@@ -227,4 +227,4 @@ async def test_the_wrong_type() -> None:
     """A lone server where a cluster was named is bad, with the setting to write."""
     with redis_server(tcp=True) as lone:
         (found,) = await looked(redis.check, case(REDIS_TYPE="cluster", REDIS_URL=lone.address))
-    assert (found.level, found.change) == (Level.BAD, "write REDIS_TYPE=single")
+    assert (found.level, found.change) == (Level.BAD, "set REDIS_TYPE=single")

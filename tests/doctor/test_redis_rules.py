@@ -9,15 +9,15 @@ from ratelimitd.config.redis_address import Deployment, RedisAddress
 from ratelimitd.doctor import redis_rules
 from ratelimitd.doctor.finding import Finding, Level
 from ratelimitd.doctor.redis_facts import Facts, Probes
-from ratelimitd.doctor.redis_servers import Redis, Server, gaps
+from ratelimitd.doctor.redis_servers import CheckedRedis, CheckedServer, gaps
 from ratelimitd.stores.redis import ConnectOptions
 
 ADDRESS = RedisAddress("redis.test")
 
 
 def facts(**known: object) -> Facts:
-    redis = Redis("redis", "REDIS_", ConnectOptions(Deployment((ADDRESS,))), b"", 0.015)
-    return Facts(Server(redis, ADDRESS), **known)  # type: ignore[arg-type]
+    redis = CheckedRedis("redis", "REDIS_", ConnectOptions(Deployment((ADDRESS,))), b"", 0.015)
+    return Facts(CheckedServer(redis, ADDRESS), **known)  # type: ignore[arg-type]
 
 
 def level(found: Iterator[Finding]) -> Level:

@@ -89,7 +89,7 @@ async def test_a_reload_under_traffic_fails_no_call_and_then_bites(tmp_path):
         assert [200, 200, 429] == await statuses(proxy.url, "eve", 3)
         mark = len(running.log)
         policy.write_text("domain: [\n")
-        await running.logged("policy refused", after=mark)
+        await running.logged("policy rejected", after=mark)
         await seen.grown(50)
         assert [200, 200, 429] == await statuses(proxy.url, "fay", 3)
         await assert_unnoticed(proxy)

@@ -136,7 +136,7 @@ async def metric(process: Service, name: str) -> float:
 def edges(process: Service) -> list[str]:
     """What the log says of Redis, in order."""
     told = (str(line.get("@message")) for line in process.log)
-    return [message for message in told if message in ("redis is away", "redis is connected")]
+    return [message for message in told if message in ("redis is unavailable", "redis is connected")]
 
 
 async def outage(client: Client, calls: int = 200) -> None:
@@ -159,7 +159,7 @@ async def test_redis_comes_after_the_service(tmp_path: Path) -> None:
         assert client.seen["local"] == {"OK": 40 // REPLICAS, "OVER_LIMIT": 50 - 40 // REPLICAS}
         with redis_server("--port", str(port)):
             assert await client.until_decided() < 2.0
-            assert edges(process) == ["redis is away", "redis is connected"]
+            assert edges(process) == ["redis is unavailable", "redis is connected"]
             for key in POLICIES:
                 answer = await client.ask(key)
                 assert answer is not None
@@ -206,7 +206,7 @@ async def test_an_outage_under_load(
         assert await client.until_decided() < 1.0
         assert await metric(process, "ratelimitd_store_fallbacks_total") >= 1_000
         assert client.longest < TENDER
-        assert edges(process) == ["redis is connected", "redis is away", "redis is connected"]
+        assert edges(process) == ["redis is connected", "redis is unavailable", "redis is connected"]
 
 
 def resident(process: Service) -> int:
