@@ -69,7 +69,7 @@ def test_hosts_are_matched_without_port_and_case(pattern, taken, not_taken):
     ],
 )
 def test_headers_are_matched_line_by_line(header, taken, not_taken):
-    """In our words or in Envoy's; one line that matches is enough. Every regular expression is RE2, google_re2 or not."""
+    """In our words or in Envoy's; one line that matches is enough. Regular expressions are RE2, google_re2 or not."""
     match = {"headers": [{"name": "X-A", **header}]}
     for expected, cases in (("it", taken), ("rest", not_taken)):
         for values in cases:
