@@ -1,4 +1,4 @@
-"""HTTP/1.1 on the wire, both sides of a reverse proxy. A leaf: it knows no limits, policies or routes."""
+"""HTTP/1.1 on both sides of a reverse proxy. A leaf: it knows no limits, policies or routes."""
 
 from .balance import BalanceOptions
 from .circuit_breaker import BreakerOptions, State

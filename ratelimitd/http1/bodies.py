@@ -1,4 +1,4 @@
-"""Bodies as they are framed on the wire, piece by piece. Pure."""
+"""Bodies in their framing on the wire, piece by piece. Pure."""
 
 import re
 
@@ -6,7 +6,7 @@ from .heads import invalid_bytes, invalid_start, parse_request
 from .model import CHUNKED, ErrorResponse, Headers
 
 MAX_EXTENSION_BYTES = 256
-"""Of one chunk; nobody uses extensions, and Node bounds all of a body's at 16 KiB after CVE-2024-22019."""
+"""Of one chunk; extensions are hardly used, and Node bounds those of a body at 16 KiB since CVE-2024-22019."""
 MAX_TRAILER_BYTES = 8 * 1024
 """Of all trailers; nginx's bound for one header line."""
 _SIZE_LINE = re.compile(
@@ -22,11 +22,11 @@ _NOT_TRAILERS = frozenset(
 
 
 class BodyError(ValueError):
-    """The bytes are not framed as their head said; the text is for the log."""
+    """A body is not framed as its head said. The text is for the log."""
 
 
 class Counted:
-    """A body of a known length."""
+    """The reader of a body with Content-Length."""
 
     __slots__ = ("done", "left", "trailers")
 
@@ -36,7 +36,7 @@ class Counted:
         self.trailers: Headers = []
 
     def feed(self, data: bytes) -> tuple[bytes, bytes]:
-        """Take the body's part of ``data``; returns it and what is beyond the body."""
+        """Take the body's part of ``data``. Returns that part and the bytes after the body."""
         if len(data) < self.left:
             self.left -= len(data)
             return data, b""
@@ -47,7 +47,7 @@ class Counted:
 
 
 class Endless:
-    """A body that ends with its connection."""
+    """The reader of a body that ends with its connection."""
 
     __slots__ = ("done", "trailers")
 
@@ -56,12 +56,12 @@ class Endless:
         self.trailers: Headers = []
 
     def feed(self, data: bytes) -> tuple[bytes, bytes]:
-        """Take all of it."""
+        """Take all of ``data``."""
         return data, b""
 
 
 class Chunks:
-    """A body in chunks (RFC 9112 7.1), read to the letter: CRLF, no blanks, nothing before a size."""
+    """The reader of a chunked body (RFC 9112 7.1), which is strict: CRLF, no blanks, nothing before a size."""
 
     __slots__ = ("_held", "_left", "_tail", "done", "trailers")
 
@@ -69,11 +69,11 @@ class Chunks:
         self.done = False
         self.trailers: Headers = []
         self._held = b""  # the beginning of a line
-        self._left = 0  # of the open chunk and the CRLF behind it
+        self._left = 0  # bytes of the open chunk and of the CRLF after it
         self._tail = False  # the last chunk was read
 
     def feed(self, data: bytes) -> tuple[bytes, bytes]:
-        """Take the body's part of ``data``; returns the data in it and what is beyond the body. Raises BodyError."""
+        """Take the body's part of ``data``. Returns the data in it and the bytes after the body; raises BodyError."""
         if self._held:
             data = self._held + data
             self._held = b""
@@ -95,7 +95,7 @@ class Chunks:
         return b"".join(pieces), self._finish(data, at)
 
     def _take(self, data: bytes, at: int, pieces: list[bytes]) -> int:
-        """Take of the open chunk what is there, and the CRLF behind it."""
+        """Take the part of the open chunk that came, and of the CRLF after it."""
         end = min(at + self._left, len(data))
         content = min(end, at + max(self._left - 2, 0))
         if content > at:
@@ -108,7 +108,7 @@ class Chunks:
         return end
 
     def _finish(self, data: bytes, at: int) -> bytes:
-        """Read the trailers; the body is done at the empty line behind them."""
+        """Read the trailers; the empty line after them ends the body."""
         if data.startswith(b"\r\n", at):
             self.done = True
             return data[at + 2 :]
@@ -124,7 +124,7 @@ class Chunks:
 
 
 def _unfinished_size(data: bytes, at: int) -> bytes:
-    """Give back the beginning of a size line; raises BodyError where no end could make it one."""
+    """Return the beginning of a size line; raises BodyError if it cannot become one."""
     rest = data[at:]
     if len(rest) >= _SIZE_LINE_BYTES or (rest and not _could_be_size(rest)):
         raise BodyError("malformed chunk size")
@@ -136,9 +136,9 @@ def _could_be_size(rest: bytes) -> bool:
 
 
 def parse_trailers(block: bytes) -> Headers:
-    """Read trailers up to their empty line; raises BodyError.
+    """Parse trailers, which end with an empty line; raises BodyError.
 
-    What frames, routes, authorises or describes content has no place behind a body and is left out (RFC 9110 6.5.1).
+    Fields that frame, route, authorise or describe content are dropped (RFC 9110 6.5.1).
     """
     if len(block) > MAX_TRAILER_BYTES or invalid_bytes(block):
         raise BodyError("malformed trailers")
@@ -162,24 +162,24 @@ Body = Counted | Endless | Chunks
 
 
 def request_body(length: int) -> Body:
-    """Make the reader of a request's body."""
+    """Make the reader of a request body."""
     return Chunks() if length == CHUNKED else Counted(length)
 
 
 def response_body(length: int) -> Body:
-    """Make the reader of a response's body."""
+    """Make the reader of a response body."""
     if length >= 0:
         return Counted(length)
     return Chunks() if length == CHUNKED else Endless()
 
 
 def chunk(data: bytes) -> bytes:
-    """Frame one piece of data, which is not empty."""
+    """Frame a piece of data, which must not be empty, as a chunk."""
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
 def last_chunk(trailers: Headers) -> bytes:
-    """Frame the end of a body in chunks."""
+    """Return the end of a chunked body."""
     if not trailers:
         return b"0\r\n\r\n"
     return b"0\r\n%b\r\n" % b"".join([b"%b: %b\r\n" % trailer for trailer in trailers])

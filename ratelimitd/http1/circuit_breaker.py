@@ -22,7 +22,7 @@ class State(Enum):
     HALF_OPEN = "half_open"
 
 
-# looking a member up costs three times a global (CPython 3.11)
+# the lookup of a member costs three times that of a global (CPython 3.11)
 _GOOD, _BAD, _NEITHER = Outcome.GOOD, Outcome.BAD, Outcome.NEITHER
 _CLOSED, _OPEN, _HALF_OPEN = State.CLOSED, State.OPEN, State.HALF_OPEN
 

@@ -1,23 +1,23 @@
-"""One timer for all connections: who is past its deadline is told so."""
+"""One timer for the deadlines of all connections."""
 
 import asyncio
 from typing import Protocol
 
 SWEEP = 0.25
-"""Seconds between two looks. Timeouts are seconds, so a quarter late is early enough; looking at 10,000 takes 1 ms."""
+"""Seconds between two checks. Timeouts are seconds, so a quarter late is soon enough; a check of 10,000 takes 1 ms."""
 
 
 class Timed(Protocol):
-    """Something with a deadline, in the loop's seconds; infinite where there is none."""
+    """Something with a deadline, in seconds of the loop's clock; infinite for none."""
 
     deadline: float
 
     def expire(self, now: float) -> None:
-        """Do what the deadline is for, and set another."""
+        """Act on a deadline that passed, and set another one."""
 
 
 class Sweeper:
-    """Looks at deadlines, which cost an assignment each and no timer."""
+    """Checks deadlines at an interval, so that to set one costs an assignment and no timer."""
 
     def __init__(self, interval: float = SWEEP) -> None:
         self._interval = interval
@@ -25,17 +25,17 @@ class Sweeper:
         self._handle: asyncio.TimerHandle | None = None
 
     def add(self, timed: Timed) -> None:
-        """Look after it from now on."""
+        """Watch a deadline from now on."""
         self._watched.add(timed)
         if self._handle is None:
             self._handle = asyncio.get_running_loop().call_later(self._interval, self._sweep)
 
     def discard(self, timed: Timed) -> None:
-        """Look after it no more."""
+        """Stop watching a deadline."""
         self._watched.discard(timed)
 
     def close(self) -> None:
-        """Stop looking."""
+        """Stop watching all deadlines."""
         self._watched.clear()
         if self._handle is not None:
             self._handle.cancel()

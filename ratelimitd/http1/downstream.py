@@ -1,4 +1,4 @@
-"""A client's connection: one request after the other, each answered before the next is looked at."""
+"""The connection of a client: requests one after the other, each answered before the next is parsed."""
 
 import asyncio
 import socket
@@ -22,10 +22,10 @@ _buffer = memoryview(bytearray(READ_BYTES))  # each read is copied out before th
 
 
 class DownstreamConnection(asyncio.BufferedProtocol):
-    """One client.
+    """The connection of one client.
 
     Attributes:
-        deadline: when ``expire`` is due.
+        deadline: time of the loop at which ``expire`` is due.
     """
 
     def __init__(self, owner: Owner, loop: asyncio.AbstractEventLoop, *, secure: bool) -> None:
@@ -37,21 +37,21 @@ class DownstreamConnection(asyncio.BufferedProtocol):
         self._peer = Peer("", 0)
         self._admitted = False
         self._phase = HEAD
-        self._pending = b""  # read, and not yet for anybody
-        self._partial = bytearray()  # of a head that is not complete
+        self._pending = b""  # read, and not used yet
+        self._partial = bytearray()  # the beginning of a head that is not complete
         self._served = False  # a request came before
         self._exchange: Exchange | None = None
-        self._body: Body | None = None  # what is not read of the request's
+        self._body: Body | None = None  # the part of the request body that is not read yet
         self._sink: BodySink | None = None
         self._body_paused = False
         self._expects = False  # the client waits for 100
         self._keep = True
         self._blocked = False  # the client does not read, and the write buffer is full
-        self._unsent = 0  # when it last was looked at
+        self._unsent = 0  # bytes in the write buffer when the client last read, or was checked
         self._reading = True
         self._advancing = False
         self._timeout = inf
-        self._progress = False  # since the deadline was set
+        self._progress = False  # a part of what is waited for came
         self.deadline = inf
 
     def __repr__(self) -> str:
@@ -63,38 +63,38 @@ class DownstreamConnection(asyncio.BufferedProtocol):
     # asyncio's side
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Wait for a request, or turn the client away."""
+        """Accept the connection, or reject it if there are too many."""
         self._transport = connected = cast("asyncio.Transport", transport)
         connected.set_write_buffer_limits(high=HIGH_WATER)
         name = connected.get_extra_info("peername")
         self._peer = Peer(name[0], name[1]) if isinstance(name, tuple) else Peer("", 0)
         if reason := self._owner.admit(self._peer):
             self._refuse(ErrorResponse(503, reason))
-            self._close()  # nobody would look after it while it lingers
+            self._close()  # it has no deadline, so it cannot linger
             return
         self._admitted = True
         self._owner.joined(self, self._peer)
         self._update()
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's signature
-        """Lend the buffer all connections read into."""
+        """Return the buffer that all connections read into."""
         return _buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Do what can be done with what came."""
+        """Use what was read."""
         data = bytes(_buffer[:nbytes])
         self._pending = self._pending + data if self._pending else data
         self._advance()
 
     def eof_received(self) -> bool:
-        """Take it that a client that closes its side is gone, as Go and nginx do; but not in a tunnel."""
+        """Take a client that closes its sending side as gone, as Go and nginx do, except in a tunnel."""
         if self._phase is TUNNEL and self._sink is not None:
             self._sink.body_end([])
             return self._phase is TUNNEL
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
-        """Let go of what was done for the client."""
+        """Cancel the exchange."""
         self._transport = None
         if self._admitted:
             self._owner.lost(self, self._peer)
@@ -114,17 +114,17 @@ class DownstreamConnection(asyncio.BufferedProtocol):
     # the server's side
 
     def leave(self) -> None:
-        """Close now where idle; else the next answer is the last."""
+        """Close if idle; otherwise the next response is the last."""
         if self._phase is HEAD and not self._pending and not self._partial:
             self._close()
 
     def abort(self) -> None:
-        """End it now."""
+        """Close at once; drop what is not sent."""
         if self._transport is not None:
             self._transport.abort()
 
     def expire(self, now: float) -> None:  # noqa: ARG002 - a Timed
-        """Do what the deadline is for."""
+        """Act on the deadline: reject the request, or close the connection."""
         if self._blocked or self._phase is CLOSING:
             self._expire_sending()
         elif self._phase is HEAD and self._partial:
@@ -140,19 +140,19 @@ class DownstreamConnection(asyncio.BufferedProtocol):
 
     @property
     def render(self) -> Render:
-        """Makes refusals."""
+        """The server's function for error responses."""
         return self._owner.render
 
     def keeps(self, *, able: bool = True) -> bool:
-        """Settle whether the connection goes on after the answer whose head is being written."""
+        """Decide whether the connection persists after the response whose head is being written."""
         body = self._body
-        if body is not None:  # a client that waits for 100 may send what is left or not
+        if body is not None:  # a client that waits for 100 may or may not send the rest
             able = able and isinstance(body, Counted) and body.left <= DRAIN_BYTES and not self._expects
         self._keep = self._keep and able and not self._owner.leaving
         return self._keep
 
     def write(self, data: bytes) -> None:
-        """Send it."""
+        """Send a part of a response."""
         if self._transport is not None:
             self._transport.write(data)
 
@@ -172,7 +172,7 @@ class DownstreamConnection(asyncio.BufferedProtocol):
         self._advance()
 
     def finished(self) -> None:
-        """Go on to the next request, or end."""
+        """Go on to the next request, or close."""
         self._exchange = None
         self._sink = None
         if not self._keep:
@@ -183,7 +183,7 @@ class DownstreamConnection(asyncio.BufferedProtocol):
             self._ready()
 
     def truncate(self, *, reset: bool, flush: bool = True) -> None:
-        """End in the middle of an answer."""
+        """Close in the middle of a response."""
         self._exchange = None
         self._sink = None
         if reset and self._transport is not None:
@@ -195,21 +195,21 @@ class DownstreamConnection(asyncio.BufferedProtocol):
             self._close()
 
     def switch(self, tunnel: BodySink) -> None:
-        """Be a tunnel."""
+        """Become a tunnel."""
         self._phase = TUNNEL
         self._sink = tunnel
         self._keep = False
-        self._loop.call_soon(self._advance)  # what the client sent early comes after what is being said now
+        self._loop.call_soon(self._advance)  # early bytes of the client go after what is sent now
 
     def send_eof(self) -> None:
-        """End this side of the tunnel."""
+        """Close our sending side of the tunnel."""
         if self._transport is not None and self._transport.can_write_eof():
             self._transport.write_eof()
 
     # steps
 
     def _advance(self) -> None:
-        """Go as far as what was read allows, but not so far that others wait."""
+        """Use what was read, in ``TURN`` steps at most before other connections have theirs."""
         if self._advancing or self._transport is None:
             return
         self._advancing = True
@@ -224,7 +224,7 @@ class DownstreamConnection(asyncio.BufferedProtocol):
         self._update()
 
     def _step(self) -> bool:
-        """Use some of what was read; returns whether more of it may be used now."""
+        """Use a part of what was read. Returns whether more of it may be used now."""
         phase = self._phase
         if phase is HEAD:
             return not self._blocked and self._read_head()
@@ -236,7 +236,7 @@ class DownstreamConnection(asyncio.BufferedProtocol):
         return False
 
     def _update(self, *, restart: bool = False) -> None:
-        """Adapt to the state after an event: restart the deadline, and read on only where what was read is gone."""
+        """Follow the state after an event: restart the deadline if need be; read only while nothing read is pending."""
         receiving = self._sink is not None and not self._body_paused
         begun = len(self._partial) > 0
         timeout = client_timeout(self._options, self._phase, self._blocked, self._served, begun, receiving)
@@ -297,7 +297,7 @@ class DownstreamConnection(asyncio.BufferedProtocol):
         return True
 
     def _deliver(self, sink: BodySink, piece: bytes) -> bool:
-        """Give a piece of the body to its sink, unless it has become too large."""
+        """Give a piece of the body to its sink, or reject the request if the body is too large."""
         exchange = self._exchange
         if exchange is not None:
             exchange.received += len(piece)
@@ -326,7 +326,7 @@ class DownstreamConnection(asyncio.BufferedProtocol):
     # ends
 
     def _ready(self) -> None:
-        """Be ready for the next request."""
+        """Wait for the next request, or close if the server leaves."""
         self._phase = HEAD
         if self._owner.leaving:
             self._end()
@@ -342,7 +342,7 @@ class DownstreamConnection(asyncio.BufferedProtocol):
             self._end()
 
     def _refuse(self, error: ErrorResponse) -> None:
-        """Answer what never became a request, and end."""
+        """Answer with an error before there is an exchange, and close."""
         self._owner.refused(error, self._peer)
         self._keep = False
         self.write(error_answer(*self._owner.render(error, None), error.status))
@@ -355,7 +355,7 @@ class DownstreamConnection(asyncio.BufferedProtocol):
             self._linger()
 
     def _linger(self) -> None:
-        """Close our side and let the client close its own: a reset would take the answer from it."""
+        """Close our sending side and wait for the client to close: a reset could cost it the response."""
         transport = self._transport
         if transport is None or self._phase is LINGERING:
             return
@@ -382,7 +382,7 @@ class DownstreamConnection(asyncio.BufferedProtocol):
             self._exchange.relay.pause_upstream(paused=blocked)
 
     def _expire_sending(self) -> None:
-        """End it where the client took nothing since the last look."""
+        """Close at once if the client read nothing since the last check; otherwise check again later."""
         transport = self._transport
         unsent = transport.get_write_buffer_size() if transport is not None else 0
         if 0 < unsent < self._unsent:
@@ -393,7 +393,7 @@ class DownstreamConnection(asyncio.BufferedProtocol):
 
 
 def _reset_on_close(transport: asyncio.Transport) -> None:
-    """Make a connection end with a reset, where its end would be taken for the end of a body."""
+    """Let a close send a reset, where an orderly end would be taken for the end of a body."""
     sock = transport.get_extra_info("socket")
     if sock is not None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)

@@ -1,4 +1,4 @@
-"""A request and its answer: ours, or an upstream's. A handler is given one and says which, then or later."""
+"""A request and its response, which is local or an upstream's; a handler decides which, at once or later."""
 
 import asyncio
 from collections.abc import Callable
@@ -12,12 +12,13 @@ from .upstream import Upstream
 
 
 class Exchange:
-    """One request on a client's connection, to be answered by ``respond`` or ``forward``, once.
+    """One request on a client's connection. It is answered once, by ``respond``, ``forward`` or ``refuse``.
 
     Attributes:
-        request: what was asked.
-        on_done: told how it ended, exactly once; set it before answering.
-        over: an answer was given and is done, or the client is gone; answering then does nothing.
+        request: the request.
+        on_done: called with the summary exactly once, at the end; set it before answering.
+        over: the response is complete or broken off, or the client left; answering does nothing then.
+        relay: the carrier of a response that is not local; None before ``forward`` and after the end.
     """
 
     __slots__ = (
@@ -49,7 +50,7 @@ class Exchange:
         self.error = ""
 
     def respond(self, status: int, headers: Headers, body: bytes = b"") -> None:
-        """Answer with a whole body. Date, Content-Length and Connection are added."""
+        """Answer with a complete body. Date, Content-Length and Connection are added."""
         if self.over or self.relay is not None:
             return
         self._answer(status, headers, body)
@@ -62,10 +63,14 @@ class Exchange:
         target: bytes | None = None,
         response_headers: Headers | None = None,
     ) -> None:
-        """Let an upstream answer.
+        """Forward the request to an upstream.
 
-        ``headers`` are what ``headers.to_upstream`` made; ``target`` replaces the request's; ``response_headers`` go
-        with the answer, whoever gives it, instead of the upstream's of the same names.
+        Args:
+            upstream: asked if its circuit breaker admits the request.
+            headers: made by ``headers.to_upstream``.
+            target: in place of the request's.
+            response_headers: added to the response, also to a local error response; they replace the upstream's headers
+                of the same names.
         """
         if self.over or self.relay is not None:
             return
@@ -106,15 +111,15 @@ class Exchange:
             self.relay.cancel()
         self._end()
 
-    # the relay's side
+    # the carrier's side
 
     def finish(self) -> None:
-        """The answer was written to its end."""
+        """End after the response was written to its end."""
         self._end()
         self.client.finished()
 
     def break_off(self, *, reset: bool = False, flush: bool = True) -> None:
-        """The answer cannot be written to its end, and the client shall see it."""
+        """End in the middle of the response, visibly to the client; see ``Client.truncate``."""
         self._end()
         self.client.truncate(reset=reset, flush=flush)
 
@@ -134,12 +139,12 @@ class Exchange:
     def _end(self) -> None:
         self.over = True
         self.relay = None
-        listener, self.on_done = self.on_done, None  # else the two hold each other until the collector comes
+        listener, self.on_done = self.on_done, None  # breaks a reference cycle
         if listener is None:
             return
         try:
             listener(self._summary())
-        except Exception as error:  # noqa: BLE001 - who listens must not keep the client waiting
+        except Exception as error:  # noqa: BLE001 - a fault of the listener is not the client's
             context = {"message": "a listener to the end of an exchange raised", "exception": error}
             asyncio.get_running_loop().call_exception_handler(context)
 

@@ -1,7 +1,7 @@
-"""Where a message ends, and whether there is any doubt (RFC 9112 6.3). Pure: a head goes in, a judgement comes out.
+"""Framing of messages: where a message ends (RFC 9112 6.3). Pure.
 
-Two parsers that disagree about an end are what request smuggling lives on, so whatever could be read in two ways is
-refused. docs/http-framing.md lists it beside what h11 and httptools make of it.
+Request smuggling needs two parsers that disagree about the end of a message, so every ambiguous head is rejected.
+docs/http-framing.md lists these heads, and what h11 and httptools make of them.
 """
 
 import re
@@ -20,11 +20,11 @@ _BODILESS = frozenset((204, 304))
 
 
 class FramedResponse(NamedTuple):
-    """What follows a response's head.
+    """The framing of a response.
 
     Attributes:
-        length: of the body in bytes, ``CHUNKED`` or ``UNTIL_CLOSE``.
-        keep_alive: the upstream lets the connection be used again.
+        length: length of the body in bytes, ``CHUNKED`` or ``UNTIL_CLOSE``.
+        keep_alive: the upstream lets the connection persist.
     """
 
     length: int
@@ -32,7 +32,7 @@ class FramedResponse(NamedTuple):
 
 
 def frame_request(head: RequestHead) -> Framed | ErrorResponse:
-    """Judge a request. The refusals are 400, but CONNECT (405) and an unknown expectation (417)."""
+    """Frame a request, or reject it: with 405 for CONNECT, 417 for an unknown expectation, 400 for all else."""
     method, target, version, headers, names = head
     seen = _watched(headers, names)
     aimed = _aim(method, target)
@@ -62,7 +62,7 @@ def frame_request(head: RequestHead) -> Framed | ErrorResponse:
 
 
 def frame_response(method: bytes, head: ResponseHead) -> FramedResponse | ErrorResponse:
-    """Judge the response to a request made with ``method``; the refusals are 502."""
+    """Frame the response to a request with ``method``, or reject it with 502."""
     seen = _watched(head.headers, head.names)
     if seen is None:
         return ErrorResponse(502, "response: Content-Length or Transfer-Encoding more than once")
@@ -80,13 +80,13 @@ def frame_response(method: bytes, head: ResponseHead) -> FramedResponse | ErrorR
 
 
 def grants_websocket(head: ResponseHead) -> bool:
-    """Tell whether a 101 is the switch that was asked for."""
+    """Return whether a head grants an upgrade to WebSocket."""
     seen = _watched(head.headers, head.names)
     return seen is not None and head.status == 101 and _is_websocket(seen)
 
 
 def _watched(headers: Headers, names: list[bytes]) -> dict[bytes, bytes] | None:
-    """Collect what framing depends on; None where something is said twice that must be said once."""
+    """Return the headers that framing depends on; None if one is repeated that must not be."""
     seen: dict[bytes, bytes] = {}
     for name in _WATCHED.intersection(names):
         if names.count(name) == 1:
@@ -127,7 +127,7 @@ def _request_length(seen: dict[bytes, bytes], version: bytes) -> int | ErrorResp
 
 
 def _aim(method: bytes, target: bytes) -> tuple[bytes, bytes, bytes, bytes] | None:
-    """Split a target into what is sent on, path, query and the authority an absolute one names; None: it is neither."""
+    """Split a target into the one to send on, path, query and the authority of an absolute one; None: it is invalid."""
     if method == b"CONNECT":
         return None
     if (origin := _ORIGIN.fullmatch(target)) is not None:
@@ -145,7 +145,7 @@ def _aim(method: bytes, target: bytes) -> tuple[bytes, bytes, bytes, bytes] | No
 
 
 def _with_host(headers: Headers, names: list[bytes], authority: bytes) -> tuple[Headers, list[bytes]]:
-    """Replace Host where it stands, or add it (a 1.0 request need not have one)."""
+    """Replace Host in place, or add it (a 1.0 request need not have one)."""
     if b"host" not in names:
         return [(b"Host", authority), *headers], [b"host", *names]
     at = names.index(b"host")
@@ -153,7 +153,7 @@ def _with_host(headers: Headers, names: list[bytes], authority: bytes) -> tuple[
 
 
 def _keeps(seen: dict[bytes, bytes], version: bytes) -> bool:
-    """Tell whether the connection outlives the message: 1.1 unless told to close, 1.0 if told to stay."""
+    """Return whether the connection persists: with 1.1 unless ``close``, with 1.0 if ``keep-alive``."""
     connection = seen.get(b"connection")
     if connection is None:
         return version == b"1.1"

@@ -1,6 +1,6 @@
-"""Which headers go on, and what is said about the way they took. Pure; the rules are those of Caddy's reverse proxy.
+"""Which headers are forwarded, and which describe the forwarding. Pure; the rules are those of Caddy's reverse proxy.
 
-What belongs to one hop is dropped first, so that a client cannot have our own words dropped by naming them in
+Hop-by-hop headers are dropped first, so that a client cannot have the gateway's own dropped by naming them in
 Connection. All other headers keep their order, case and bytes.
 """
 
@@ -9,27 +9,27 @@ import re
 from .model import Headers, Request, ResponseHead
 
 PSEUDONYM = b"ratelimitd"
-"""How we sign Via (RFC 9110 7.6.3)."""
+"""The gateway's name in Via (RFC 9110 7.6.3)."""
 _HOP = frozenset(
     b"alt-svc connection proxy-connection keep-alive proxy-authenticate proxy-authorization te trailer"
     b" transfer-encoding upgrade".split(),
 )
 _PERSISTENCE = frozenset((b"keep-alive", b"close"))
 _KEPT = frozenset((b"host", b"content-length"))
-"""Naming these in Connection changes nothing: without them the message would be another one."""
+"""Not dropped where Connection names them: without them the message would be another one."""
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _APPENDED = frozenset((b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"forwarded"))
 
 
 def to_upstream(request: Request, *, trusted: bool, request_id: bytes = b"") -> Headers:
-    """Make the headers an upstream gets.
+    """Make the headers for an upstream.
 
-    A peer that is not trusted has what it says about the way (X-Forwarded-*, Forwarded) replaced by what we saw;
-    what a trusted one says is appended to. ``request_id`` replaces X-Request-Id. Expect is ours to answer and is
-    dropped; an upgrade that was granted keeps its two headers, at the end. Framing is added by whoever sends it.
+    The forwarding headers (X-Forwarded-*, Forwarded) of a peer that is not trusted are replaced; to those of a trusted
+    one a value is appended. ``request_id`` replaces X-Request-Id. Expect is dropped, as the gateway answers it; an
+    upgrade that may be granted has its two headers at the end. The sender adds the headers that frame the message.
     """
     kept, said = _sort(request, _dropped(request.headers, request.names), trusted=trusted, with_id=not request_id)
-    kept.extend(_the_way(request, said))
+    kept.extend(_forwarding(request, said))
     kept.append((b"Via", b"%b %b" % (request.version, PSEUDONYM)))
     if request_id:
         kept.append((b"X-Request-Id", request_id))
@@ -41,9 +41,9 @@ def to_upstream(request: Request, *, trusted: bool, request_id: bytes = b"") -> 
 
 
 def to_client(head: ResponseHead, ours: Headers) -> Headers:
-    """Make the headers a client gets; ``ours`` stand in for what the upstream says under the same names.
+    """Make the headers for a client; ``ours`` replace the upstream's of the same names.
 
-    Framing is added by whoever sends it, but for Content-Length, which goes on where a body may follow.
+    The sender adds the headers that frame the message, except Content-Length, which is kept where a body may follow.
     """
     dropped = _dropped(head.headers, head.names)
     if ours:
@@ -57,7 +57,7 @@ def to_client(head: ResponseHead, ours: Headers) -> Headers:
 
 
 def _dropped(headers: Headers, names: list[bytes]) -> frozenset[bytes]:
-    """Name what is for this hop alone: Caddy's list, and whatever Connection lists."""
+    """Return the names of hop-by-hop headers: Caddy's list, and those that Connection lists."""
     if b"connection" not in names:
         return _HOP
     first = headers[names.index(b"connection")][1]
@@ -71,7 +71,7 @@ def _dropped(headers: Headers, names: list[bytes]) -> frozenset[bytes]:
 def _sort(
     request: Request, dropped: frozenset[bytes], *, trusted: bool, with_id: bool
 ) -> tuple[Headers, dict[bytes, bytes]]:
-    """Part what goes on as it is from what a trusted peer says about the way, each name's lines joined as one list."""
+    """Return the headers to keep, and the forwarding headers of a trusted peer, lines of one name joined as a list."""
     kept: Headers = []
     said: dict[bytes, bytes] = {}
     for header, name in zip(request.headers, request.names, strict=True):
@@ -88,7 +88,7 @@ def _sort(
     return kept, said
 
 
-def _the_way(request: Request, said: dict[bytes, bytes]) -> Headers:
+def _forwarding(request: Request, said: dict[bytes, bytes]) -> Headers:
     address, scheme, host = request.peer.address.encode(), request.scheme.encode(), request.authority
     prior, hops = said.get(b"x-forwarded-for"), said.get(b"forwarded")
     way = [
@@ -103,7 +103,7 @@ def _the_way(request: Request, said: dict[bytes, bytes]) -> Headers:
 
 
 def _forwarded(address: bytes, scheme: bytes, host: bytes) -> bytes:
-    """Write one hop as RFC 7239 does: IPv6 in brackets, and quotes round what is not a token."""
+    """Return one hop in the form of RFC 7239: IPv6 in brackets, and quotes around what is not a token."""
     node = b'"[%b]"' % address if b":" in address else address or b"unknown"
     hop = b"for=%b;proto=%b" % (node, scheme)
     if not host:

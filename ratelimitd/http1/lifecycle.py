@@ -10,20 +10,20 @@ from math import inf
 from .options import ServerOptions, UpstreamOptions
 
 LINGER = 2.0
-"""Seconds a client has to read an answer that ends its connection while it still sends; Apache's bound."""
+"""Seconds for a client that still sends to read the response that ends its connection; Apache's bound."""
 
 
 class Phase(Enum):
     """Phases of a client's connection."""
 
-    HEAD = auto()  # waits for a request, or reads its head
+    HEAD = auto()  # waits for a request, or for the rest of its head
     BUSY = auto()  # a request is being answered, or the rest of its body read
     TUNNEL = auto()
     LINGER = auto()  # all is written; waits for the client to close
     CLOSING = auto()  # closes when all is sent
 
 
-# looking a member up costs three times a global (CPython 3.11), and it is done twenty times a request
+# the lookup of a member costs three times that of a global (CPython 3.11), twenty times a request
 HEAD, BUSY, TUNNEL, LINGERING, CLOSING = Phase.HEAD, Phase.BUSY, Phase.TUNNEL, Phase.LINGER, Phase.CLOSING
 
 

@@ -1,15 +1,19 @@
-"""The values this room hands over: what a client asked, what went wrong, how it ended."""
+"""The values that this room hands over: requests, error responses, and summaries of exchanges.
+
+What parses or frames a head returns an ``ErrorResponse`` where it rejects it, since that is the answer. A body that is
+malformed raises ``bodies.BodyError`` instead: what that means depends on what was answered by then.
+"""
 
 from typing import NamedTuple
 
 Header = tuple[bytes, bytes]
 Headers = list[Header]
-"""Names and values in the order and case they came in."""
+"""Names and values in the order and case in which they were sent."""
 
 CHUNKED = -1
-"""In place of a length: the body is in chunks."""
+"""In place of a length: the body is chunked."""
 UNTIL_CLOSE = -2
-"""In place of a length: the body of a response ends where its connection does."""
+"""In place of a length: the body of a response ends with its connection."""
 
 
 class ErrorResponse(NamedTuple):
@@ -34,7 +38,7 @@ class Peer(NamedTuple):
 
 
 class RequestHead(NamedTuple):
-    """The head of a request as it was sent; ``names`` are those of the headers in lower case, in their order."""
+    """The head of a request as it was sent; ``names`` are the names of ``headers`` in lower case, in their order."""
 
     method: bytes
     target: bytes
@@ -44,7 +48,7 @@ class RequestHead(NamedTuple):
 
 
 class ResponseHead(NamedTuple):
-    """The head of a response as it was sent; ``names`` are those of the headers in lower case, in their order."""
+    """The head of a response as it was sent; ``names`` are the names of ``headers`` in lower case, in their order."""
 
     status: int
     reason: bytes
@@ -54,21 +58,21 @@ class ResponseHead(NamedTuple):
 
 
 class Request:
-    """A request whose framing is beyond doubt.
+    """A request that is framed unambiguously.
 
     Attributes:
         target: as sent, in origin form (``/a?b``) or ``*``; of an absolute target the part after the authority.
-        path: of the target, as sent.
-        query: of the target, as sent, without its question mark; empty where there is none.
+        path: path of the target, as sent.
+        query: query of the target, as sent, without its question mark; empty if there is none.
         version: ``1.0`` or ``1.1``.
-        headers: as sent, but Host, which an absolute target replaces (RFC 9112 3.2.2). Not to be changed: equal
+        headers: as sent, except that an absolute target replaces Host (RFC 9112 3.2.2). Must not be changed: equal
             requests share them.
-        names: of the headers, in lower case, in their order.
-        authority: the host asked for; empty where a 1.0 request names none.
-        length: of the body in bytes, or ``CHUNKED``.
-        websocket: whether it asks for a tunnel that may be granted.
-        scheme: ``http`` or ``https``, of the connection it came on.
-        tag: the handler's own, for whoever renders a refusal.
+        names: names of the headers, in lower case, in their order.
+        authority: the requested host; empty if a 1.0 request names none.
+        length: length of the body in bytes, or ``CHUNKED``.
+        websocket: whether it asks for an upgrade that may be granted.
+        scheme: ``http`` or ``https``, by the connection it came on.
+        tag: set by the handler, for the function that renders error responses.
     """
 
     __slots__ = (
@@ -107,10 +111,10 @@ class Request:
 
 
 class Framed(NamedTuple):
-    """What ``framing`` made of a request's head; ``Request`` explains what it has too.
+    """The framing of a request; see ``Request`` for the attributes that it has too.
 
     Attributes:
-        keep_alive: the client wants to go on with this connection.
+        keep_alive: the client lets the connection persist.
         expects: the client waits for 100 before it sends the body.
     """
 
@@ -127,7 +131,7 @@ class Framed(NamedTuple):
 
 
 class Endpoint(NamedTuple):
-    """Where an upstream listens. ``tls`` speaks TLS to it and checks its certificate for the host."""
+    """The address of an upstream's server; ``tls``: use TLS, and verify its certificate for ``host``."""
 
     host: str
     port: int
@@ -138,18 +142,18 @@ class Endpoint(NamedTuple):
 
 
 class Summary(NamedTuple):
-    """How an exchange ended.
+    """The end of an exchange.
 
     Attributes:
-        status: that the client was sent; 0 where none was.
-        received: bytes of the request's body.
-        sent: bytes of the response's body.
-        started: nanoseconds of the monotonic clock when the head was read.
-        first_byte: the same, when the upstream's head was read; 0 where none was.
-        ended: the same, when all was written, or given up.
-        endpoint: that answered, or was asked last; None for a local answer.
+        status: status sent to the client, 0 if none was.
+        received: bytes of the request body.
+        sent: bytes of the response body.
+        started: when the request head was read, in nanoseconds of the monotonic clock.
+        first_byte: when the upstream's response head was read, by the same clock; 0 if none was.
+        ended: when the response was written or given up, by the same clock.
+        endpoint: the endpoint that answered or was asked last; None for a local response.
         retried: a second attempt was made.
-        error: why it is not as it should be, in plain words; empty where it is.
+        error: reason for failure, empty on success.
     """
 
     status: int

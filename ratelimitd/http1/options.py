@@ -1,4 +1,4 @@
-"""Bounds and times, each with where its number comes from. Bytes and seconds."""
+"""Bounds and timeouts, in bytes and seconds, each with the source of its number."""
 
 from typing import NamedTuple
 
@@ -6,28 +6,28 @@ from .balance import BalanceOptions
 from .circuit_breaker import BreakerOptions
 
 READ_BYTES = 16 * 1024
-"""Taken from a socket at once; a TLS record. With the next it bounds what one connection holds."""
+"""Read from a socket at once: one TLS record. Together with ``HIGH_WATER`` the bound of a connection's buffers."""
 HIGH_WATER = 32 * 1024
-"""Unsent bytes at which the other side is no longer read; half of asyncio's, since a gateway has two sides."""
+"""Unsent bytes at which reading from the other side is paused; half of asyncio's, as a gateway has two sides."""
 
 TURN = 32
 """Steps of one connection before the loop serves others: a read of 16 KiB may hold 600 pipelined requests."""
 DRAIN_BYTES = 64 * 1024
-"""Of a body that nothing takes, read nevertheless so that the connection can go on; a longer rest ends it."""
+"""Rest of an unused body that is read so that the connection can persist; a longer rest ends it."""
 
 
 class ServerOptions(NamedTuple):
-    """How clients are treated.
+    """Bounds and timeouts of clients.
 
     Attributes:
-        max_head: bytes of a request's head; nginx's 4 buffers of 8 KiB. More is 431.
+        max_head: bytes of a request head; nginx's 4 buffers of 8 KiB. More is 431.
         max_target: bytes of a request target; nginx's 8 KiB. More is 414.
-        max_headers: lines; Envoy's 100. More is 431.
-        max_body: bytes; API Gateway's 10 MB, as MiB. More is 413.
-        head_timeout: from its first byte, or the connection's beginning, to a head's end; Envoy's advice for an edge.
-        body_timeout: without a byte of a body that is waited for; half of nginx's 60.
+        max_headers: header lines; Envoy's 100. More is 431.
+        max_body: bytes of a request body; API Gateway's 10 MB, as MiB. More is 413.
+        head_timeout: from the first byte of a head, or the connection's start, to its end; Envoy's advice for an edge.
+        body_timeout: without a byte of a body that is read; half of nginx's 60.
         idle_timeout: between two requests; nginx's 75.
-        send_timeout: without a byte of a response taken; nginx's 60.
+        send_timeout: without a byte of a response read by the client; nginx's 60.
         max_connections: one more is 503. Each costs two files, of which a process has 1,024 to 65,536.
         max_connections_per_address: one more is 503; a browser opens 6, an office behind one address 100 such.
     """
@@ -45,19 +45,19 @@ class ServerOptions(NamedTuple):
 
 
 class UpstreamOptions(NamedTuple):
-    """How an upstream is treated.
+    """Bounds and timeouts of an upstream.
 
     Attributes:
-        max_connections: to each endpoint; nginx's worker has 512 for both sides.
+        max_connections: connections to each endpoint; nginx's worker has 512 for both sides.
         max_waiting: requests that wait for a connection to an endpoint; one more is 503.
-        wait_timeout: of those, then 503; as long as connecting may take.
-        connect_timeout: name, connection and TLS; Envoy's 5. Then 504.
+        wait_timeout: for a free connection, then 503; as long as connecting may take.
+        connect_timeout: for name resolution, connection and TLS; Envoy's 5. Then 504.
         response_timeout: from the request's end to the response's head; nginx's 60. Then 504.
         read_timeout: between two reads of a response's body; nginx's 60, but streams of events are often silent.
-        tunnel_timeout: without a byte either way; Envoy's stream idle timeout.
-        idle_timeout: of a connection nobody uses; less than the 5 of Node and uvicorn, so that theirs is never first.
-        lifetime: of a connection; None: as long as it lasts.
-        max_head: bytes of a response's head; Envoy's 60 KiB. More is 502.
+        tunnel_timeout: without a byte in either direction; Envoy's stream idle timeout.
+        idle_timeout: of an idle connection; less than the 5 of Node and uvicorn, so that theirs is never first.
+        lifetime: age at which a connection takes no further request; None: no bound.
+        max_head: bytes of a response head; Envoy's 60 KiB. More is 502.
     """
 
     max_connections: int = 512

@@ -1,4 +1,4 @@
-"""The connections to one endpoint: the last one used is the first one taken; where none is free, one more is made."""
+"""The connections to one endpoint: the last one used is taken first; if none is idle, another one is made."""
 
 import asyncio
 import socket
@@ -26,12 +26,12 @@ class Taker(Protocol):
 
 
 class Pool:
-    """Connections to an endpoint, at most so many; names are resolved anew for each."""
+    """A bounded number of connections to an endpoint, whose name is resolved for each of them."""
 
     def __init__(
         self, endpoint: Endpoint, options: UpstreamOptions, sweeper: Sweeper, tls: ssl.SSLContext | None = None
     ) -> None:
-        """``tls`` is used where the endpoint wants TLS; None: the system's authorities."""
+        """``tls`` is used if the endpoint is of TLS; None: a context with the system's authorities."""
         self.endpoint = endpoint
         self.options = options
         self.deadline = inf
@@ -49,21 +49,21 @@ class Pool:
 
     @property
     def open(self) -> int:
-        """Connections that are open."""
+        """Number of open connections."""
         return len(self._connections)
 
     @property
     def idle(self) -> int:
-        """Connections that nobody uses."""
+        """Number of idle connections."""
         return len(self._idle)
 
     @property
     def dialing(self) -> int:
-        """Connections that are being made."""
+        """Number of connections that are being made."""
         return len(self._dials)
 
     def take(self, taker: Taker, *, fresh: bool = False) -> None:
-        """Give a connection, now or later; ``fresh``: not one that is idle."""
+        """Give the taker a connection, now or later; ``fresh``: a new one, not an idle one."""
         while self._idle and not fresh:
             connection = self._idle.pop()
             if connection.usable:
@@ -80,12 +80,12 @@ class Pool:
         self._dial()
 
     def cancel(self, taker: Taker) -> None:
-        """Let a taker go that waits no more; its connection will be somebody else's."""
+        """Remove a taker from the queue; the connection made for it goes to another one, or is idle."""
         self._waiting.pop(taker, None)
         self._look_ahead()
 
     def settle(self, connection: UpstreamConnection) -> None:
-        """Hand a free connection to who waits longest, or keep it."""
+        """Give a free connection to the taker that waits longest, or keep it."""
         if self._closed:
             connection.close()
         elif self._waiting:
@@ -95,7 +95,7 @@ class Pool:
             self._idle.append(connection)
 
     def forget(self, connection: UpstreamConnection) -> None:
-        """A connection is gone; who waits for one gets another."""
+        """Drop a closed connection; make another one if takers wait."""
         self._connections.discard(connection)
         self._sweeper.discard(connection)
         if connection in self._idle:
@@ -103,7 +103,7 @@ class Pool:
         self._dial()
 
     def expire(self, now: float) -> None:
-        """Tell who has waited too long."""
+        """Give up on takers that have waited too long."""
         overdue = now - self.options.wait_timeout
         for taker in [taker for taker, since in self._waiting.items() if since <= overdue]:
             if taker in self._waiting:
@@ -111,7 +111,7 @@ class Pool:
                 taker.unconnected(ErrorResponse(503, "no connection to the upstream came free in time"))
 
     async def close(self) -> None:
-        """Close what is idle, make no more, and wait for what was being made."""
+        """Close idle connections, make no more, and wait for the end of those being made."""
         self._closed = True
         for connection in tuple(self._idle):
             connection.close()
@@ -127,7 +127,7 @@ class Pool:
         return taker
 
     def _look_ahead(self) -> None:
-        """Set the deadline of who waits longest."""
+        """Set the deadline to that of the taker that waits longest."""
         if self._waiting:
             self.deadline = next(iter(self._waiting.values())) + self.options.wait_timeout
         else:
@@ -135,7 +135,7 @@ class Pool:
             self._sweeper.discard(self)
 
     def _dial(self) -> None:
-        """Make one more connection, if there are more who wait than are being made."""
+        """Make another connection, if more takers wait than connections are being made."""
         wanted, room = len(self._waiting), self.options.max_connections - len(self._connections)
         if len(self._dials) < min(wanted, room) and not self._closed:
             dial = asyncio.get_running_loop().create_task(self._connect())

@@ -1,4 +1,4 @@
-"""One request carried to an upstream, and its response back, piece by piece."""
+"""Forwards one request to an upstream, and the response to the client, piece by piece."""
 
 from time import monotonic, monotonic_ns
 
@@ -16,11 +16,11 @@ from .upstream_connection import UpstreamConnection
 _GOOD, _BAD, _NEITHER = Outcome.GOOD, Outcome.BAD, Outcome.NEITHER
 _REPEATABLE = frozenset((b"GET", b"HEAD"))
 _BAD_STATUS = frozenset((502, 503, 504))
-"""Envoy's gateway failures: somebody before the application failed, so another endpoint may do better."""
+"""Envoy's gateway failures: a proxy before the application failed, so another endpoint may succeed."""
 
 
 class Relay:
-    """The one who carries. Its end is told to the exchange, to the upstream and to the endpoint, once each."""
+    """The carrier of a forwarded request. Its end is reported once to each of exchange, upstream and endpoint."""
 
     __slots__ = (
         "_admitted",
@@ -46,17 +46,17 @@ class Relay:
         self._headers = headers
         self._target = target
         self._ours = ours
-        self._clock = monotonic  # that of the loop, which takes a system call to ask for
+        self._clock = monotonic  # the loop's clock; to ask the loop costs a system call
         self._admitted = 0.0
         self._index = -1
         self._connection: UpstreamConnection | None = None
         self._body_started = False
-        self._out = 0  # how the body goes to the client: ``CHUNKED``, ``UNTIL_CLOSE``, or counted
-        self._parts: list[bytes] = []  # of the answer, not yet sent
-        self._told = False  # the client has heard the head
+        self._out = 0  # framing of the body to the client: ``CHUNKED``, ``UNTIL_CLOSE``, or counted
+        self._parts: list[bytes] = []  # of the response, not sent yet
+        self._told = False  # the head was written to the client
 
     def start(self) -> None:
-        """Ask the upstream, if its breaker lets us."""
+        """Ask the upstream, if its circuit breaker admits the request."""
         self._admitted = now = self._clock()
         error = self._upstream.admit(now)
         if error is not None:
@@ -65,7 +65,7 @@ class Relay:
             self._attempt(None, fresh=False)
 
     def cancel(self) -> None:
-        """Nobody waits for the response any more."""
+        """Release the connection or the place in the queue for one."""
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.abort()
@@ -81,7 +81,7 @@ class Relay:
     # the pool's side
 
     def connected(self, connection: UpstreamConnection) -> None:
-        """Send the request, of whose body more may come."""
+        """Send the head of the request, and start its body."""
         request = self._exchange.request
         self._connection = connection
         connection.begin(self, request.method, self._request_head(), websocket=request.websocket)
@@ -93,7 +93,7 @@ class Relay:
             self._exchange.client.start_body(self)
 
     def unconnected(self, error: ErrorResponse) -> None:
-        """Try another endpoint, once, since nothing was sent."""
+        """Try another endpoint once, as nothing was sent; otherwise answer with the error."""
         failed, outcome = self._index, _NEITHER if error.status == 503 else _BAD
         self._exchange.endpoint = self._upstream.pools[failed].endpoint
         if outcome is _BAD and not self._exchange.retried and len(self._upstream.pools) > 1:
@@ -104,12 +104,12 @@ class Relay:
     # the request's body
 
     def body(self, piece: bytes) -> None:
-        """Carry a piece of it."""
+        """Forward a piece of the body."""
         if self._connection is not None:
             self._connection.send(chunk(piece) if self._exchange.request.length == CHUNKED else piece)
 
     def body_end(self, trailers: Headers) -> None:
-        """Say that it ends."""
+        """Forward the end of the body."""
         if self._connection is not None:
             if self._exchange.request.length == CHUNKED:
                 self._connection.send(last_chunk(trailers))
@@ -118,12 +118,12 @@ class Relay:
     # the connection's side
 
     def interim(self, head: ResponseHead) -> None:
-        """Carry a 1xx to a client that knows them; 100 we have said ourselves."""
+        """Forward a 1xx to a client of HTTP 1.1; a 100 is not forwarded, as ``start_body`` sends it."""
         if head.status != 100 and self._exchange.request.version == b"1.1":
             self._exchange.client.write(response_head(head.status, head.reason, to_client(head, [])))
 
     def response(self, head: ResponseHead, length: int) -> None:
-        """Carry the head."""
+        """Make the head of the response to the client."""
         exchange = self._exchange
         request, client = exchange.request, exchange.client
         exchange.first_byte = monotonic_ns()
@@ -138,12 +138,12 @@ class Relay:
         self._parts.append(response_head(head.status, head.reason, headers))
 
     def data(self, piece: bytes) -> None:
-        """Carry a piece of the body as soon as it comes."""
+        """Take a piece of the body; ``read`` sends it."""
         self._exchange.sent += len(piece)
         self._parts.append(chunk(piece) if self._out == CHUNKED else piece)
 
     def read(self) -> None:
-        """Send what one read brought with one write, which costs as much as all the rest."""
+        """Send all that one read brought by one write, as a write costs as much as all the rest."""
         parts = self._parts
         if parts:
             self._told = True
@@ -151,7 +151,7 @@ class Relay:
             self._exchange.client.write(b"".join(parts))
 
     def end(self, trailers: Headers) -> None:
-        """Carry the end."""
+        """Forward the end of the response."""
         self._connection = None
         exchange = self._exchange
         if self._out == CHUNKED:
@@ -161,9 +161,9 @@ class Relay:
         exchange.finish()
 
     def switched(self, head: ResponseHead) -> Tunnel:
-        """Grant the tunnel the client asked for."""
+        """Grant the client the tunnel, which is the carrier from now on."""
         exchange, connection = self._exchange, self._connection
-        assert connection is not None  # noqa: S101 - it is the connection that says so
+        assert connection is not None  # noqa: S101 - it is the caller
         exchange.first_byte = monotonic_ns()
         exchange.status = head.status
         exchange.client.write(response_head(head.status, head.reason, to_client(head, self._ours) + GRANTED))
@@ -178,7 +178,7 @@ class Relay:
             self._exchange.client.pause_body(paused=paused)
 
     def lost(self, error: ErrorResponse, *, unheard: bool) -> None:
-        """Ask once more where that cannot do anything twice; else the client hears of it."""
+        """Repeat the request once, if it is safe to; otherwise answer with the error or break off."""
         exchange, connection = self._exchange, self._connection
         self._connection = None
         request = exchange.request

@@ -1,4 +1,4 @@
-"""The listener: takes clients in up to its bounds, and lets them go when it is told to."""
+"""The server: accepts connections up to its bounds, and drains them when it is told to."""
 
 import asyncio
 import socket
@@ -17,8 +17,8 @@ from .owner import Handler, Member
 from .responses import Render, render_text
 
 
-def _unheard(error: ErrorResponse, peer: Peer) -> None:
-    """Nobody asked."""
+def _ignore(error: ErrorResponse, peer: Peer) -> None:
+    """Ignore it."""
 
 
 class Server:
@@ -26,9 +26,9 @@ class Server:
 
     Attributes:
         handler: answers requests.
-        options: bounds and times.
-        render: makes the refusals; of text where it is not given.
-        leaving: each answer is its connection's last.
+        options: bounds and timeouts, for connections from now on.
+        render: makes headers and body of error responses; by default a line of text.
+        leaving: the next response of each connection is its last.
     """
 
     def __init__(
@@ -38,9 +38,9 @@ class Server:
         sweeper: Sweeper,
         *,
         render: Render = render_text,
-        refused: Callable[[ErrorResponse, Peer], None] = _unheard,
+        refused: Callable[[ErrorResponse, Peer], None] = _ignore,
     ) -> None:
-        """``refused`` hears of requests that no handler sees, among them clients turned away."""
+        """``refused`` is called for errors before a request reaches the handler, and for rejected connections."""
         self.handler = handler
         self.options = options
         self.render = render
@@ -54,11 +54,11 @@ class Server:
 
     @property
     def connections(self) -> int:
-        """Connections open."""
+        """Number of open connections."""
         return len(self._connections)
 
     async def start(self, sock: socket.socket, *, tls: ssl.SSLContext | None = None) -> None:
-        """Serve a bound socket from now on, with TLS where a context is given."""
+        """Serve a bound socket, with TLS if a context is given."""
         loop = asyncio.get_running_loop()
         secure = tls is not None
         self._server = await loop.create_server(
@@ -66,11 +66,11 @@ class Server:
         )
 
     def leave(self) -> None:
-        """Say with each answer that it is the connection's last; new connections are still taken."""
+        """Announce with each response that it is its connection's last; new connections are still accepted."""
         self.leaving = True
 
     async def stop(self, grace: float) -> None:
-        """Take no new connection, close idle ones, give the others ``grace`` seconds, then end them."""
+        """Accept no connection, close idle ones, give the others ``grace`` seconds, then abort them."""
         self.leaving = True
         if self._server is not None:
             self._server.close()
@@ -79,7 +79,7 @@ class Server:
         await drain(self._connections, self._empty, grace)
 
     def admit(self, peer: Peer) -> str:
-        """Say why a new connection cannot be taken in; nothing where it can."""
+        """Return why a new connection is rejected; empty if it is accepted."""
         if len(self._connections) >= self.options.max_connections:
             return "too many connections"
         if peer.address and self._addresses[peer.address] >= self.options.max_connections_per_address:
@@ -87,13 +87,13 @@ class Server:
         return ""
 
     def joined(self, member: Member, peer: Peer) -> None:
-        """Look after a connection."""
+        """Count a connection, and watch its deadline."""
         self._connections.add(member)
         self._addresses[peer.address] += 1
         self._sweeper.add(member)
 
     def lost(self, member: Member, peer: Peer) -> None:
-        """Forget a connection."""
+        """Drop a closed connection."""
         self._connections.discard(member)
         self._sweeper.discard(member)
         self._addresses[peer.address] -= 1

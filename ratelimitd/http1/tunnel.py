@@ -1,4 +1,4 @@
-"""Two connections joined after a 101: bytes both ways, each at the pace of who takes them."""
+"""Two connections joined after a 101: bytes in both directions, each paused while its receiver does not read."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ from .upstream_connection import UpstreamConnection
 
 
 class Tunnel:
-    """Lasts until both sides have said all, or one is gone. It is one exchange, of status 101."""
+    """The carrier of a granted upgrade, one exchange of status 101; ends when both sides closed, or one is lost."""
 
     __slots__ = ("_client_done", "_connection", "_exchange", "_settle", "_upstream_done")
 
@@ -25,17 +25,17 @@ class Tunnel:
     # the client's side
 
     def body(self, piece: bytes) -> None:
-        """Pass on what the client says."""
+        """Forward bytes of the client."""
         self._connection.send(piece)
 
     def body_end(self, trailers: Headers) -> None:  # noqa: ARG002 - a BodySink; tunnels have no trailers
-        """The client has said all."""
+        """Forward the end of the client's direction."""
         self._client_done = True
         self._connection.send_eof()
         self._finish_if_done()
 
     def cancel(self) -> None:
-        """The client is gone."""
+        """Close the upstream connection, as the client left."""
         self._connection.abort()
         self._settle(Outcome.GOOD)
 
@@ -46,12 +46,12 @@ class Tunnel:
     # the upstream's side
 
     def data(self, piece: bytes) -> None:
-        """Pass on what the upstream says."""
+        """Forward bytes of the upstream."""
         self._exchange.sent += len(piece)
         self._exchange.client.write(piece)
 
     def eof(self) -> None:
-        """The upstream has said all."""
+        """Forward the end of the upstream's direction."""
         self._upstream_done = True
         self._exchange.client.send_eof()
         self._finish_if_done()
@@ -60,8 +60,8 @@ class Tunnel:
         """Pause or resume reading from the client."""
         self._exchange.client.pause_body(paused=paused)
 
-    def lost(self, error: ErrorResponse, *, unheard: bool) -> None:  # noqa: ARG002 - a 101 was heard
-        """The upstream is gone, or both were silent for too long."""
+    def lost(self, error: ErrorResponse, *, unheard: bool) -> None:  # noqa: ARG002 - a 101 came
+        """End the exchange: the upstream connection was lost, or both directions were idle for too long."""
         self._settle(Outcome.GOOD)
         self._exchange.error = error.reason
         self._exchange.break_off()

@@ -13,7 +13,7 @@ from .model import ErrorResponse, Headers, ResponseHead
 from .options import HIGH_WATER, READ_BYTES, UpstreamOptions
 
 MAX_INTERIM = 16
-"""Responses 1xx before the real one; nobody sends more than a few, and an endless row is a fault."""
+"""Responses 1xx before the final one; a few are usual, and an endless series is a fault."""
 _STALE = "upstream closed the connection before it answered"
 
 
@@ -42,8 +42,8 @@ class UpstreamConnection(asyncio.BufferedProtocol):
     """A connection to an endpoint.
 
     Attributes:
-        deadline: when ``expire`` is due.
-        reused: it has served a request before.
+        deadline: time of the loop at which ``expire`` is due.
+        reused: it carried a request before.
     """
 
     def __init__(self, home: Home, loop: asyncio.AbstractEventLoop) -> None:
@@ -76,7 +76,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
     # a requester's side
 
     def begin(self, requester: Requester, method: bytes, head: bytes, *, websocket: bool) -> None:
-        """Send the head of a request."""
+        """Send the head of a request; ``websocket``: a 101 may make the connection a tunnel."""
         self._requester = requester
         self._method = method
         self._websocket = websocket
@@ -86,13 +86,13 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self.send(head)
 
     def send(self, data: bytes) -> None:
-        """Send a piece of what follows the head."""
+        """Send bytes that follow the head."""
         if self._transport is not None:
             self._transport.write(data)
             self._restart()
 
     def complete(self) -> None:
-        """Say that the request was sent to its end."""
+        """Note that the request was sent to its end, which a connection that is used again has to be."""
         self._complete = True
 
     def pause(self, *, paused: bool) -> None:
@@ -107,44 +107,44 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self._restart()
 
     def send_eof(self) -> None:
-        """End this side of the tunnel."""
+        """Close our sending side of the tunnel."""
         if self._transport is not None and self._transport.can_write_eof():
             self._transport.write_eof()
 
     def abort(self) -> None:
-        """End it now; the requester hears no more of it."""
+        """Close at once. The listener is not called again."""
         self._requester = self._tunnel = None
         if self._transport is not None:
             self._transport.abort()
 
     def close(self) -> None:
-        """End it when what was written is sent; the requester hears no more of it."""
+        """Close when what was written is sent. The listener is not called again."""
         self._requester = self._tunnel = None
         if self._transport is not None:
             self._transport.close()
 
-    # its home's side
+    # the home's side
 
     @property
     def open(self) -> bool:
-        """It can still be written to, as far as is known."""
+        """Whether it can be written to, as far as is known."""
         return self._transport is not None and not self._transport.is_closing()
 
     @property
     def usable(self) -> bool:
-        """It is open, and young enough for another request."""
+        """Whether it is open, and young enough for another request."""
         transport, lifetime = self._transport, self._options.lifetime
         if transport is None or transport.is_closing():
             return False
         return lifetime is None or self._clock() < self._born + lifetime
 
     def rest(self) -> None:
-        """Wait for the next request."""
+        """Become idle, until ``begin`` or the idle timeout."""
         self._idle = True
         self._restart()
 
     def expire(self, now: float) -> None:  # noqa: ARG002 - a Timed
-        """Give up: nothing came in time."""
+        """Close: nothing came in time."""
         if self._tunnel is not None:
             self._fail(ErrorResponse(504, "tunnel was idle"))
         elif self._requester is None:
@@ -156,7 +156,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
     # asyncio's side
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Bound what is held for an upstream that does not read."""
+        """Set the write buffer's bound, for an upstream that does not read."""
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(high=HIGH_WATER)
 
@@ -165,12 +165,12 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         return _buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Read on."""
+        """Use what was read."""
         data = bytes(_buffer[:nbytes])
         if self._tunnel is not None:
             self._tunnel.data(data)
         elif self._requester is None:
-            self.abort()  # what nobody asked for
+            self.abort()  # bytes without a request
         elif self._body is None:
             self._heard = True
             self._read_heads(data)
@@ -180,14 +180,14 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             self._restart()
 
     def eof_received(self) -> bool:
-        """Hold a tunnel open for what still goes the other way."""
+        """Keep a tunnel open for the other direction."""
         if self._tunnel is None:
             return False
         self._tunnel.eof()
         return self._tunnel is not None
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell the requester, for whom it is the end of the body at best."""
+        """Tell the listener; for a body that ends with its connection it is the end, not a failure."""
         self._transport = None
         self._home.forget(self)
         requester, listener = self._requester, self._listener
@@ -209,7 +209,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
     # reading
 
     def _read_heads(self, data: bytes) -> None:
-        """Read one head, and those before it that only say that another one comes."""
+        """Read the head of the response, and the interim heads before it."""
         while self._requester is not None:
             taken = take_response(self._partial, data, self._method, self._options.max_head)
             if taken is None:
@@ -268,7 +268,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             requester.read()
 
     def _end(self, requester: Requester, trailers: Headers, rest: bytes) -> None:
-        """Be free before the requester hears it, so that the request it makes next finds this connection."""
+        """Settle before ``end`` is called, so that a request that it lets begin finds this connection."""
         self._requester = None
         self.reused = True
         if self._keep and self._complete and not rest and self.usable:
@@ -294,6 +294,6 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             listener.writing_paused(paused=paused)
 
     def _restart(self) -> None:
-        """Restart the deadline, for what the connection waits for now."""
+        """Restart the deadline, with the timeout of the state."""
         tunnel, receiving = self._tunnel is not None, self._body is not None
         self.deadline = self._clock() + upstream_timeout(self._options, self._idle, self._paused, tunnel, receiving)
