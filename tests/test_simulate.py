@@ -294,7 +294,7 @@ def test_unmatched_is_said(file: str) -> None:
         (["-d", "shop", "user=alice", "--requests", "-"], "remove KEY=VALUE"),
         (["-d", "shop", "--requests", "-"], "no requests"),
         (["-d", "nope", "user=alice", "--rate", "1/s", "--for", "1s"], "domain 'nope' is not defined"),
-        (["-d", "shop", "user=alice", "--rate", "1/s", "--for", "1s", "--compare", "magic"], "unknown; write"),
+        (["-d", "shop", "user=alice", "--rate", "1/s", "--for", "1s", "--compare", "magic"], "unknown value; write"),
         (["-d", "shop", "user=alice", "--rate", "1/s", "--for", "1s", "--compare", "sliding_window"], "'many'"),
     ],
 )

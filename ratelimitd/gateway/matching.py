@@ -22,7 +22,7 @@ class PatternError(ValueError):
 
 
 def regex(pattern: str) -> Tester:
-    """Return a full match against an RE2 expression, in time linear in the text. Raises PatternError."""
+    """Return a full-match test for an RE2 expression; its time is linear in the text. Raises PatternError."""
     import re2  # noqa: PLC0415 - needed only if a file has a regex
 
     options = re2.Options()

@@ -79,7 +79,7 @@ class MaskedRemoteAddress(NamedTuple):
 
 
 class HeaderValueMatch(NamedTuple):
-    """``(key, value)`` if whether all ``headers`` match equals ``expect``, else no descriptor."""
+    """``(key, value)`` if all ``headers`` match, or with ``expect`` False, not all. Otherwise no descriptor."""
 
     key: bytes
     value: bytes
@@ -88,7 +88,7 @@ class HeaderValueMatch(NamedTuple):
 
 
 class QueryParameterValueMatch(NamedTuple):
-    """``(key, value)`` if whether all ``parameters`` match equals ``expect``, else no descriptor."""
+    """``(key, value)`` if all ``parameters`` match, or with ``expect`` False, not all. Otherwise no descriptor."""
 
     key: bytes
     value: bytes
@@ -128,7 +128,7 @@ class RateLimit(NamedTuple):
     """The actions that build one descriptor; Envoy's route.v3.RateLimit.
 
     Attributes:
-        actions: each returns an entry; without an entry, the descriptor is dropped.
+        actions: each makes an entry; an action that cannot make one drops the descriptor.
         hits: ``hits_addend.number``; None: 1.
         negative: ``hits_addend.is_negative_hits``.
         override: ``limit.rate_limit``, which overrides the limit of the policy.
