@@ -12,8 +12,8 @@ from typing import Final, NamedTuple
 from .model import Descriptor, Entry, Identity, Match
 
 UNSALTED: Final = (
-    "IDENTITY_SECRET is not set: API keys are counted under their plain SHA-256, from which a short key can be "
-    "guessed by whoever reads the counters' names; set it to some random text, the same on every replica"
+    "IDENTITY_SECRET is not set: API keys are counted under their plain SHA-256, so a short key can be "
+    "guessed from the names of counters; set it to a random text, the same on every replica"
 )
 """What to tell once when a policy has an identity and no secret is set."""
 

@@ -44,14 +44,14 @@ def text_or_binary(_notes: Notes, node: YamlNode) -> bytes:
     try:
         return base64.b64decode("".join(written.text.split()), validate=True)
     except (binascii.Error, ValueError):
-        raise WrongValueError("base64, as its tag !!binary says") from None
+        raise WrongValueError("base64, as the !!binary tag requires") from None
 
 
 def name_without_star(notes: Notes, node: YamlNode) -> bytes:
     """Read a name that no pattern can be. Raises WrongValueError."""
     name = text_or_binary(notes, node)
     if not name or STAR in name:
-        raise WrongValueError("a text that is not empty and holds no '*'")
+        raise WrongValueError("a non-empty text without '*'")
     return name
 
 
@@ -146,7 +146,7 @@ Below ``metadata`` and ``tiers`` keys are free.
 """
 
 _PLACES: Final[Mapping[str, str]] = {
-    TOP: "at the top of the file, beside 'domain'",
+    TOP: "at the top of the file, next to 'domain'",
     "identity": "in 'identity'",
     "descriptors": "in a descriptor",
     "rate_limit": "in 'rate_limit'",
@@ -175,7 +175,7 @@ def read_fields(notes: Notes, node: YamlMap, level: str) -> Fields:
         if reader is not None:
             _read(notes, key, value, reader, fields)
         elif key in OWN_KEYS:
-            notes.error(line, f"config error, '{key}' means nothing here: write it {OWN_KEYS[key]}")
+            notes.error(line, f"config error, '{key}' is not allowed here: write it {OWN_KEYS[key]}")
         elif key != "metadata":
             _skim(notes, value)
     return fields

@@ -44,12 +44,12 @@ class LimitMaker:
     def several(self, node: YamlList, traits: Traits) -> tuple[Limit, ...]:
         """Make the limits of a ``rate_limits``; what is wrong is noted and left out."""
         if not node.items:
-            self._notes.error(node.line, "'rate_limits' is empty: write at least one limit, or leave it out")
+            self._notes.error(node.line, "'rate_limits' is empty: add a limit, or remove the key")
         if len(node.items) > LIMITS_MAX:
             self._notes.error(
                 node.line,
-                f"{len(node.items)} limits on one descriptor are more than {LIMITS_MAX}: "
-                "each is charged for every request; keep those that can bind",
+                f"{len(node.items)} limits on one descriptor, at most {LIMITS_MAX} are allowed: "
+                "each is charged on every request; keep those that can deny one",
             )
             return ()
         limits: dict[str, Limit] = {}
@@ -57,9 +57,11 @@ class LimitMaker:
             fields = read_fields(self._notes, item, "rate_limits")
             name = fields.get("name") or str(index)
             if name in limits:
-                self._notes.error(item.line, f"'{name}' names two limits of one descriptor: give each its own 'name'")
+                self._notes.error(
+                    item.line, f"duplicate limit name '{name}' in one descriptor: give each limit its own 'name'"
+                )
             if fields.get("unlimited"):
-                self._notes.error(item.line, "an unlimited limit stands alone: write it as 'rate_limit'")
+                self._notes.error(item.line, "'unlimited' is not allowed in 'rate_limits': use 'rate_limit'")
                 continue
             limit = self._limit(item, fields, traits, name)
             if limit is not None:
@@ -101,7 +103,7 @@ class LimitMaker:
             self._notes.error(node.line, f"invalid rate limit unit '{text}'")
         own = [key for key in ("algorithm", "burst", "unit_multiplier", "count_rejected") if key in fields]
         if unlimited and own:
-            self._notes.error(node.line, f"an unlimited limit counts nothing: leave out {', '.join(own)}")
+            self._notes.error(node.line, f"an unlimited limit has no counter: remove {', '.join(own)}")
         return unit
 
     def _replaces(self, fields: Fields) -> frozenset[str]:
@@ -119,7 +121,7 @@ class LimitMaker:
         algorithm = fields.get("algorithm", default_algorithm)
         multiplier = fields.get("unit_multiplier", 1)
         if not multiplier:
-            self._notes.error(node.line, "'unit_multiplier' must be at least 1: it makes the window that many units")
+            self._notes.error(node.line, "'unit_multiplier' must be at least 1: the window is that many units")
         elif unit is not Unit.UNKNOWN:
             window = UNIT_SECONDS[unit] * multiplier * SECOND
             quota = fields.get("requests_per_unit", 0)
@@ -138,7 +140,9 @@ class LimitMaker:
                 return None
         off = deviation(rate)
         if off:
-            self._notes.warn(line, f"enforced as the nearest rate whose numbers stay exact, which is {off:.1e} off")
+            self._notes.warn(
+                line, f"enforced as the nearest rate that can be counted exactly, which differs by {off:.1e}"
+            )
         return rate
 
 

@@ -41,7 +41,7 @@ def read_metadata(notes: Notes, node: YamlNode) -> dict[str, Value] | None:
         return None
     if len(str(values)) > METADATA_MAX:
         notes.error(
-            node.line, f"metadata of more than {METADATA_MAX} characters: it is sent with every answer; shorten it"
+            node.line, f"'metadata' has more than {METADATA_MAX} characters: it is sent with every response; shorten it"
         )
         return None
     return values
@@ -65,7 +65,7 @@ def _value(node: YamlNode, room: int) -> Value:
         return [_value(item, room) for item in node.items]
     value = resolve(node)
     if isinstance(value, float) and not math.isfinite(value):
-        raise _NotAStructError(node.line, f"{node.text} has no form in JSON; write a finite number or a text")
+        raise _NotAStructError(node.line, f"{node.text} cannot be represented in JSON; write a finite number or a text")
     return value
 
 
@@ -73,6 +73,6 @@ def _deeper(node: YamlNode, room: int, messages: int) -> int:
     if messages > room:
         raise _NotAStructError(
             node.line,
-            "maps and lists are nested deeper than Envoy reads: at most 32 maps or 47 lists, one in the other",
+            "nested deeper than Envoy accepts: at most 32 maps or 47 lists within one another",
         )
     return room - messages

@@ -76,7 +76,7 @@ class _Level(NamedTuple):
 
 def nothing_beside(_file: str, _named: str) -> tuple[str, bytes]:
     """Find no ``tiers_file``: the files are not on a disk."""
-    raise FileNotFoundError(0, "there is no folder to look in")
+    raise FileNotFoundError(0, "there is no directory to read it from")
 
 
 def parse(
@@ -131,7 +131,7 @@ def _side(beside: Beside, name: str, text: str) -> Side:
         side = Side(*beside(name, text))
     except OSError as error:
         return Side("", b"", f"cannot be read: {error.strerror}")
-    return side if side.name != name else Side("", b"", "names the file it stands in: name another one")
+    return side if side.name != name else Side("", b"", "refers to the policy file itself: name another file")
 
 
 class _Reader:
@@ -164,7 +164,9 @@ class _Reader:
         if is_null(node):
             node = YamlMap([], 1)
         if not isinstance(node, YamlMap):
-            self.notes.error(node.line, "error loading config file: the file must be a map, with 'domain' at its top")
+            self.notes.error(
+                node.line, "error loading config file: the file must be a map with 'domain' at the top level"
+            )
             return None
         if value_of(node, "domain") is None:
             self.notes.error(node.line, NO_DOMAIN)
@@ -202,8 +204,8 @@ class _Reader:
                 self.notes.file = file
                 self.notes.warn(
                     line,
-                    f"{len(without)} of the tiers of 'identity' have no descriptor with 'key: {_shown(identity.key)}' "
-                    "and the tier as its value, so their keys have no limit",
+                    f"{len(without)} tiers of 'identity' have no descriptor with 'key: {_shown(identity.key)}' "
+                    "and the tier as its value, so their API keys have no limit",
                 )
 
     def _domain(self, name: bytes, files: Sequence[_File], sides: Mapping[str, Side], default_algorithm: str) -> _Level:
@@ -221,7 +223,7 @@ class _Reader:
         said = [file for file in files if "identity" in file.root]
         for file in said[1:]:
             self.notes.file = file.name
-            self.notes.error(file.line, f"'identity' is in {said[0].name} too: write it in one file of the domain")
+            self.notes.error(file.line, f"'identity' is also in {said[0].name}: write it in one file of the domain")
         if not said:
             return None
         self.notes.file = said[0].name
@@ -233,7 +235,7 @@ class _Reader:
             if file.root[key] != said[0].root[key]:
                 self.notes.file = file.name
                 self.notes.error(
-                    file.line, f"'{key}' is not the one in {said[0].name}: write it in one file of the domain"
+                    file.line, f"'{key}' differs from the one in {said[0].name}: write it in one file of the domain"
                 )
         return said[0].root[key] if said else default
 
@@ -280,13 +282,15 @@ class _Reader:
         if level.ends[prefix, suffix] == SAME_ENDS_MAX + 1:
             self.notes.error(
                 node.line,
-                f"more than {SAME_ENDS_MAX} wildcards here begin with '{_shown(prefix)}' and end with "
-                f"'{_shown(suffix)}': give what tells them apart a key of its own, one level up",
+                f"more than {SAME_ENDS_MAX} wildcards at this level begin with '{_shown(prefix)}' and end with "
+                f"'{_shown(suffix)}': move what distinguishes them to a separate key, one level up",
             )
 
     def _limits_of(self, node: YamlMap, fields: Fields, algorithm: str) -> tuple[Limit, ...]:
         if "rate_limit" in fields and "rate_limits" in fields:
-            self.notes.error(node.line, "'rate_limit' and 'rate_limits' exclude each other: write all in 'rate_limits'")
+            self.notes.error(
+                node.line, "'rate_limit' and 'rate_limits' are mutually exclusive: write all limits in 'rate_limits'"
+            )
             return ()
         on_store_failure = fields.get("on_store_failure", OnStoreFailure.ERROR)
         traits = Traits(algorithm, fields.get("shadow_mode", False), fields.get("quota_mode", False), on_store_failure)
@@ -297,7 +301,8 @@ class _Reader:
         if "on_store_failure" in fields:
             self.notes.error(
                 node.line,
-                "'on_store_failure' is for limits of its own descriptor, which has none: move it to one that has",
+                "'on_store_failure' applies to the limits of its own descriptor, which has none: "
+                "move it to one with limits",
             )
         return ()
 

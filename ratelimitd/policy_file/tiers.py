@@ -62,13 +62,13 @@ def read_identity(notes: Notes, node: YamlNode, side: Side | None) -> Identity |
     key, otherwise = fields.get("key", b""), fields.get("otherwise", REMOTE_ADDRESS)
     if len(notes.errors) == before:
         if not key:
-            notes.error(node.line, "'identity' needs 'key': the descriptor key whose values are API keys")
+            notes.error(node.line, "'identity' requires 'key': the descriptor key whose values are API keys")
         elif key == otherwise:
-            notes.error(node.line, "'key' and 'otherwise' of 'identity' must be two descriptor keys")
+            notes.error(node.line, "'key' and 'otherwise' of 'identity' must differ")
         if ("tiers" in fields) == ("tiers_file" in fields):
-            notes.error(node.line, "'identity' needs one of 'tiers' and 'tiers_file', not both")
+            notes.error(node.line, "'identity' requires one of 'tiers' and 'tiers_file', not both")
         elif "tiers_file" in fields and side is None:
-            notes.error(fields["tiers_file"].line, "'tiers_file' of 'identity' must be the name of a file")
+            notes.error(fields["tiers_file"].line, "'tiers_file' of 'identity' must be a file name")
     if len(notes.errors) > before:
         return None
     tiers = _beside(notes, fields["tiers_file"], side) if side else _tiers(notes, fields["tiers"])
@@ -87,7 +87,7 @@ def _beside(notes: Notes, named: YamlNode, side: Side) -> dict[bytes, bytes]:
     try:
         node = load_yaml(side.content)
     except YamlError as error:
-        notes.error(error.line, "not valid YAML: a file of tiers is a map, each tier with its list of keys")
+        notes.error(error.line, "not valid YAML: a tiers file is a map from each tier to its list of keys")
     else:
         return _tiers(notes, node or YamlMap([], 1))
     finally:
@@ -101,20 +101,20 @@ def _tiers(notes: Notes, node: YamlNode) -> dict[bytes, bytes]:
     if is_null(node):
         node = YamlMap([], node.line)
     if not isinstance(node, YamlMap):
-        notes.error(node.line, "tiers are a map, each tier with its list of keys")
+        notes.error(node.line, "tiers must be a map from each tier to its list of keys")
         return tiers
     for name, keys in node.pairs:
         try:
             tier = name_without_star(notes, name)
             for digest, line in _digests(notes, keys):
                 if tiers.setdefault(digest, tier) != tier:
-                    notes.error(line, "this key is in another tier too: leave it in one")
+                    notes.error(line, "this key is also in another tier: keep it in one")
         except _KeyError as wrong:
             notes.error(wrong.line, str(wrong))
         except WrongValueError as wrong:
-            notes.error(name.line, f"the name of a tier must be {wrong}")
+            notes.error(name.line, f"a tier name must be {wrong}")
     if not tiers:
-        notes.warn(node.line, "no key is in any tier, so every caller is told by address")
+        notes.warn(node.line, "no tier has a key, so every caller is identified by address")
     return tiers
 
 
@@ -130,17 +130,17 @@ def _digests(notes: Notes, node: YamlNode) -> list[tuple[bytes, int]]:
     if is_null(node):
         return []
     if not isinstance(node, YamlList):
-        raise _KeyError(node.line, "a tier is a list of keys: write each as '- key' or '- sha256:<hex>'")
+        raise _KeyError(node.line, "a tier must be a list of keys: write each as '- key' or '- sha256:<hex>'")
     return [(_digest(notes, item), item.line) for item in node.items]
 
 
 def _digest(notes: Notes, node: YamlNode) -> bytes:
     if not isinstance(node, YamlScalar) or is_null(node) or not node.text:
-        raise _KeyError(node.line, "a key must be text, and not empty")
+        raise _KeyError(node.line, "a key must be a non-empty text")
     if node.tag != BINARY_TAG and node.text.startswith(DIGEST):
         written = node.text.removeprefix(DIGEST)
         if _HEX.fullmatch(written) is None:
-            raise _KeyError(node.line, "after 'sha256:' come the 64 hex digits of the key's SHA-256")
+            raise _KeyError(node.line, "'sha256:' must be followed by the 64 hex digits of the key's SHA-256")
         return bytes.fromhex(written)
     try:
         return sha256(text_or_binary(notes, node)).digest()

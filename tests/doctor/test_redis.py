@@ -106,7 +106,7 @@ async def test_a_replica() -> None:
     """A replica is bad: what is to be named instead is said."""
     with redis_server("--replicaof", "127.0.0.1 1") as replica:
         (found,) = await looked(redis.check, case(REDIS_URL=replica.address))
-    assert (found.level, "it is a replica" in found.found) == (Level.BAD, True)
+    assert (found.level, "is a read-only replica" in found.found) == (Level.BAD, True)
     assert found.change == "set REDIS_URL to the master, or to its Sentinels with REDIS_TYPE=sentinel"
 
 

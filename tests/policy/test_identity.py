@@ -179,29 +179,29 @@ WRONG = [
     (f"[{CANARY}]", "'identity' must be a map with key, otherwise, tiers"),
     (CANARY, "'identity' must be a map"),
     ("~", "'identity' must be a map"),
-    ("{tiers: {}}", "'identity' needs 'key'"),
-    ("{key: '', tiers: {}}", "'key' of 'identity' must be a text that is not empty"),
-    ("{key: 'a*', tiers: {}}", "holds no '*'"),
-    ("{key: a, otherwise: a, tiers: {}}", "must be two descriptor keys"),
-    ("{key: a}", "needs one of 'tiers' and 'tiers_file', not both"),
+    ("{tiers: {}}", "'identity' requires 'key'"),
+    ("{key: '', tiers: {}}", "'key' of 'identity' must be a non-empty text"),
+    ("{key: 'a*', tiers: {}}", "without '*'"),
+    ("{key: a, otherwise: a, tiers: {}}", "'key' and 'otherwise' of 'identity' must differ"),
+    ("{key: a}", "requires one of 'tiers' and 'tiers_file', not both"),
     ("{key: a, tiers: {}, tiers_file: b}", "not both"),
-    ("{key: a, tiers_file: [b]}", "must be the name of a file"),
-    ("{key: a, tiers_file: b}", "'tiers_file' cannot be read: there is no folder to look in"),
+    ("{key: a, tiers_file: [b]}", "must be a file name"),
+    ("{key: a, tiers_file: b}", "'tiers_file' cannot be read: there is no directory to read it from"),
     ("{key: a, ipv6_prefix: 0, tiers: {}}", "a whole number from 1 to 128"),
     (f"{{key: a, {CANARY}: premium}}", "unknown key in 'identity': it has key"),
-    (f"{{key: a, tiers: [{CANARY}]}}", "tiers are a map"),
-    (f"{{key: a, tiers: {{premium: {CANARY}}}}}", "a tier is a list of keys"),
-    (f"{{key: a, tiers: {{premium: {{{CANARY}: 1}}}}}}", "a tier is a list of keys"),
-    (f"{{key: a, tiers: {{premium: [[{CANARY}]]}}}}", "a key must be text"),
-    (f"{{key: a, tiers: {{premium: [{CANARY}, '']}}}}", "a key must be text, and not empty"),
-    (f"{{key: a, tiers: {{premium: [{CANARY}, ~]}}}}", "a key must be text, and not empty"),
-    (f"{{key: a, tiers: {{premium: [{CANARY}], gold: [{CANARY}]}}}}", "in another tier too"),
-    (f"{{key: a, tiers: {{premium: ['sha256:{CANARY}']}}}}", "come the 64 hex digits"),
-    (f"{{key: a, tiers: {{'{CANARY}*': [x]}}}}", "the name of a tier must be"),
+    (f"{{key: a, tiers: [{CANARY}]}}", "tiers must be a map"),
+    (f"{{key: a, tiers: {{premium: {CANARY}}}}}", "a tier must be a list of keys"),
+    (f"{{key: a, tiers: {{premium: {{{CANARY}: 1}}}}}}", "a tier must be a list of keys"),
+    (f"{{key: a, tiers: {{premium: [[{CANARY}]]}}}}", "a key must be a non-empty text"),
+    (f"{{key: a, tiers: {{premium: [{CANARY}, '']}}}}", "a key must be a non-empty text"),
+    (f"{{key: a, tiers: {{premium: [{CANARY}, ~]}}}}", "a key must be a non-empty text"),
+    (f"{{key: a, tiers: {{premium: [{CANARY}], gold: [{CANARY}]}}}}", "also in another tier"),
+    (f"{{key: a, tiers: {{premium: ['sha256:{CANARY}']}}}}", "must be followed by the 64 hex digits"),
+    (f"{{key: a, tiers: {{'{CANARY}*': [x]}}}}", "a tier name must be"),
     (f"{{key: a, tiers: {{premium: [!!binary '{CANARY}?']}}}}", "a key must be base64"),
     (f"{{key: a, tiers: {{premium: [*{CANARY}]}}}}", "an alias (a text that begins with *) names nothing"),
     (f"{{key: a, tiers: {{premium: [{CANARY}}}}}", "not valid YAML"),
-    (f"{{key: a}}\ntiers: {{unlimited: [{CANARY}]}}", "'tiers' means nothing here: write it in 'identity'"),
+    (f"{{key: a}}\ntiers: {{unlimited: [{CANARY}]}}", "'tiers' is not allowed here: write it in 'identity'"),
 ]
 
 
@@ -256,7 +256,7 @@ def test_one_file_of_a_merged_domain_says_who_is_calling():
     """Twice would be two truths."""
     text = "domain: d\nidentity: {key: k, tiers: {gold: [a]}}\ndescriptors: [{key: k, rate_limit: {unit: day}}]"
     parsed = examine([("1", text.encode()), ("2", text.replace("k,", "k2,").encode())], merge_domains=True)
-    assert "'identity' is in 1 too" in str(parsed.errors[0])
+    assert "'identity' is also in 1" in str(parsed.errors[0])
 
 
 def test_many_keys_are_handed_over_in_slices():

@@ -60,7 +60,7 @@ async def test_a_replica_is_refused(make: Make, edges: Edges, server: RedisServe
     """A replica takes no writes, so it is no place to connect to, and the reason says what to name instead."""
     with redis_server("--replicaof", "127.0.0.1 1") as replica:
         assert not await make(replica.address).connect()
-    assert "it is a replica" in edges.seen[0][1]
+    assert "is a read-only replica" in edges.seen[0][1]
 
 
 @pytest.mark.redis
@@ -76,7 +76,7 @@ async def test_a_sentinel_is_no_server(make: Make, edges: Edges) -> None:
     """A Sentinel named as if it were the server is refused with how to name it instead."""
     with redis_sentinel() as running:
         assert not await make(running.sentinels[0].address).connect()
-    assert "it is a Sentinel: write REDIS_TYPE=sentinel" in edges.seen[0][1]
+    assert "server is a Sentinel; set REDIS_TYPE=sentinel" in edges.seen[0][1]
 
 
 @pytest.mark.redis

@@ -168,7 +168,7 @@ def by_placement(queue: Iterable[Pending], topology: Topology, now: int) -> dict
             if outcome is None:
                 limit, key, _ = ask.plan.charges[index]
                 if limit.rate is None:
-                    raise ValueError(f"charge {index} is of an unlimited limit, which has no counter")
+                    raise ValueError(f"charge {index} belongs to an unlimited limit, which has no counter")
                 placement = topology.placement_of(limit.rate, counter_key(key, limit.rate, now))
                 placements.setdefault(placement, []).append(index)
         mode = mode_of(ask) if ask.atomic else INDEPENDENT
@@ -256,4 +256,4 @@ def complete(finished: Iterable[Pending]) -> None:
         try:
             done(group)
         except Exception:
-            log.exception("an answer could not be given")
+            log.exception("failed to deliver decisions to their caller")

@@ -146,17 +146,17 @@ class Cluster:
     async def _ask_node(self, node: RedisNode) -> Any:
         connection = node.pick()
         if connection is None:
-            raise RedisConnectionError("busy")
+            raise RedisConnectionError("all connections are full")
         try:
             async with asyncio.timeout(self._redis.connect_timeout):
                 return await ask(connection, CLUSTER_SLOTS)
         except TimeoutError as error:
-            raise RedisConnectionError("no answer to CLUSTER SLOTS") from error
+            raise RedisConnectionError("no reply to CLUSTER SLOTS") from error
 
     def _adopt(self, found: Ranges) -> None:
         """Take over who has which slot; who has none any more leaves once its calls are done."""
         if not found:
-            raise ValueError("this node knows no slots")
+            raise ValueError("CLUSTER SLOTS lists no slots")
         table: list[RedisNode | None] = [None] * SLOTS
         for address, slots in found.items():
             node = self._node(address)

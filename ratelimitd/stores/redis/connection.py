@@ -80,18 +80,18 @@ class RedisConnection(asyncio.Protocol):
             self._reader.feed(data)
             while not self.lost and (reply := self._reader.gets()) is not MISSING:
                 if not self._waiters:
-                    self.give_up("Redis sent a reply that nobody asked for")
+                    self.give_up("unsolicited reply from Redis")
                     return
                 self._hand_over(self._waiters.popleft()[1], reply)
         except hiredis.ProtocolError as problem:
-            self.give_up(f"Redis sent what is not a reply: {problem}")
+            self.give_up(f"malformed reply from Redis: {problem}")
         self.after()
 
     def _hand_over(self, waiter: Waiter, reply: object) -> None:
         try:
             waiter(reply)
         except Exception as problem:  # noqa: BLE001 -- one waiter's fault must not cost the others their replies
-            self._loop.call_exception_handler({"message": "a reply could not be taken", "exception": problem})
+            self._loop.call_exception_handler({"message": "failed to process a reply from Redis", "exception": problem})
 
     def waited(self) -> float:
         """Return for how many seconds the oldest reply has been due; 0.0 when none is."""
@@ -99,7 +99,7 @@ class RedisConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See ``asyncio.Protocol``."""
-        self.give_up(f"the connection to Redis was lost: {exc or 'closed by Redis'}")
+        self.give_up(f"connection to Redis lost: {exc or 'closed by Redis'}")
 
     def give_up(self, reason: str) -> None:
         """Close at once and tell every waiter, once."""
@@ -134,14 +134,14 @@ async def open_connection(
     except TimeoutError:
         problem = f"no connection to Redis at {address} within {timeout:g} s"
     except ssl.SSLError as error:
-        problem = f"no TLS with Redis at {address}: {error.reason or error}"
+        problem = f"TLS handshake with Redis at {address} failed: {error.reason or error}"
     except OSError as error:
         problem = f"no connection to Redis at {address}: {error.strerror or error}"
     except (RedisConnectionError, ValueError, OverflowError) as error:
         # Names and ports of a cluster's making may be such as no socket takes.
         problem = f"no connection to Redis at {address}: {error}"
     except asyncio.CancelledError:
-        connection.give_up("given up while connecting")
+        connection.give_up("canceled while connecting")
         raise
     else:
         return connection
@@ -154,7 +154,7 @@ async def _connect(connection: RedisConnection, address: RedisAddress, tls: Tls 
     try:
         context = None if tls is None else await asyncio.to_thread(tls.context)
     except OSError as error:
-        raise RedisConnectionError(f"the files of REDIS_TLS cannot be used: {error}") from error
+        raise RedisConnectionError(f"cannot use the REDIS_TLS files: {error}") from error
     if address.path:
         await loop.create_unix_connection(lambda: connection, address.path)
     else:

@@ -48,7 +48,7 @@ async def ask_once(
             answered.append(await ask(connection, words))  # noqa: PERF401 -- one after the other
 
     connection = await open_connection(address, redis.tls, redis.connect_timeout, greet)
-    connection.give_up("answered")
+    connection.give_up("reply received")
     return answered[-1]
 
 
@@ -65,12 +65,12 @@ async def ask_master(redis: ConnectOptions, sentinel: RedisAddress) -> RedisAddr
     question = ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", redis.deployment.master)
     reply = await ask_once(redis, sentinel, redis.sentinel_credentials, question)
     if reply is None:
-        raise RedisConnectionError(f"the Sentinel at {sentinel} knows no master named {redis.deployment.master}")
+        raise RedisConnectionError(f"Sentinel at {sentinel} monitors no master named {redis.deployment.master}")
     try:
         host, port = reply
         return RedisAddress(host.decode(), int(port))
     except (AttributeError, TypeError, ValueError) as error:
-        raise RedisConnectionError(f"the Sentinel at {sentinel} sent no address: {reply!r}") from error
+        raise RedisConnectionError(f"Sentinel at {sentinel} sent an invalid address: {reply!r}") from error
 
 
 async def ask_slots(redis: ConnectOptions, address: RedisAddress) -> Any:
@@ -82,4 +82,4 @@ def _read(credentials: Callable[[], Credentials]) -> Credentials:
     try:
         return credentials()
     except (OSError, ValueError) as error:
-        raise RedisConnectionError(f"the credentials cannot be read: {error}") from error
+        raise RedisConnectionError(f"cannot read the credentials: {error}") from error

@@ -19,12 +19,12 @@ LEAST_VERSION: Final = (6, 0)
 """The first with HELLO and ACL; Redis ended its support for older ones in 2022."""
 
 _WRONG_MODE: Final = {
-    ("sentinel", "single"): "it is a Sentinel: write REDIS_TYPE=sentinel and REDIS_URL=<name of the master>,<this>",
-    ("cluster", "single"): "it is a node of a cluster: write REDIS_TYPE=cluster",
-    ("cluster", "sentinel"): "it is a node of a cluster: write REDIS_TYPE=cluster",
-    ("standalone", "cluster"): "it is no cluster: write REDIS_TYPE=single",
-    ("sentinel", "cluster"): "it is a Sentinel, and no cluster",
-    ("sentinel", "sentinel"): "it is a Sentinel, where the master was expected",
+    ("sentinel", "single"): "server is a Sentinel; set REDIS_TYPE=sentinel and REDIS_URL=<master name>,<this address>",
+    ("cluster", "single"): "server is a cluster node; set REDIS_TYPE=cluster",
+    ("cluster", "sentinel"): "server is a cluster node; set REDIS_TYPE=cluster",
+    ("standalone", "cluster"): "cluster mode is disabled on this server; set REDIS_TYPE=single",
+    ("sentinel", "cluster"): "server is a Sentinel, not a cluster node",
+    ("sentinel", "sentinel"): "server is a Sentinel, not the master",
 }
 """What is wrong, by (mode that the server says, kind of the deployment)."""
 
@@ -80,7 +80,7 @@ def refusal(deployment: Deployment, sent: Sequence[Command], replies: Sequence[A
                 return problem
     if lacking:
         return (
-            f"the user of REDIS_AUTH lacks rights: ACL SETUSER … {' '.join(lacking)} ({next(iter(lacking.values()))})"
+            f"the REDIS_AUTH user lacks permissions: ACL SETUSER … {' '.join(lacking)} ({next(iter(lacking.values()))})"
         )
     return ""
 
@@ -88,7 +88,7 @@ def refusal(deployment: Deployment, sent: Sequence[Command], replies: Sequence[A
 def _failed(words: Command, said: str) -> str:
     secret = str(words[-1]) if words[0] == "AUTH" else ""
     if words[0] == "HELLO" and "unknown command" in said:
-        return "Redis 6.0 or newer is needed; this server does not know HELLO"
+        return "Redis 6.0 or newer is required; this server does not support HELLO"
     return f"{words[0]!s} failed: {said.replace(secret, '***') if secret else said}"
 
 
@@ -108,11 +108,13 @@ def unfit(deployment: Deployment, hello: Any) -> str:
         role = told.get("role", b"master").decode()  # a Sentinel has none
         numbers = tuple(int(part) for part in version.split(".")[:2])
     except (AttributeError, KeyError, TypeError, ValueError):
-        return "Redis sent a reply to HELLO that is none"
+        return "malformed reply to HELLO"
     if numbers < LEAST_VERSION:
-        return f"Redis 6.0 or newer is needed, this is {version}"
+        return f"Redis 6.0 or newer is required; this is {version}"
     if (mode, deployment.kind) in _WRONG_MODE:
         return _WRONG_MODE[mode, deployment.kind]
     if role != "master":
-        return "it is a replica, which takes no writes; name the master, or its Sentinels with REDIS_TYPE=sentinel"
+        return (
+            "server is a read-only replica; set REDIS_URL to the master, or to its Sentinels with REDIS_TYPE=sentinel"
+        )
     return ""

@@ -129,7 +129,7 @@ class RedisNode:
                 self._watcher.missed(self)
             return False
         if connection.lost or self._closed or len(self.connections) >= self._pool_size:
-            connection.give_up("nobody needs it any more")
+            connection.give_up("connection no longer needed")
             return False
         connection.after = self._watcher.on_read
         self.connections.append(connection)
@@ -180,7 +180,7 @@ class RedisNode:
         """Count a call that was answered in time."""
         self._proven = True
         if self.breaker.passed():
-            self._judge(f"Redis at {self.name} answers again")
+            self._judge(f"Redis at {self.name} responds again; circuit breaker closed")
 
     def _probe_later(self) -> None:
         if self._probing is not None:
@@ -204,7 +204,7 @@ class RedisNode:
     def _watched(self) -> None:
         self._watching = False
         if any(connection.waited() >= self._options.stale_after for connection in self.connections):
-            self.drop(f"Redis has not answered for {self._options.stale_after:g} s")
+            self.drop(f"no reply from Redis for {self._options.stale_after:g} s")
         self.watch()
 
     def drop(self, reason: str) -> None:
@@ -227,7 +227,7 @@ class RedisNode:
         if not self.connections:
             self.refusal = Failure(FailureKind.DISCONNECTED, why)
         elif self.breaker.open:
-            self.refusal = Failure(FailureKind.OPEN, f"Redis at {self.name} is left alone until it answers a probe")
+            self.refusal = Failure(FailureKind.OPEN, f"Redis at {self.name}: circuit breaker open; probing")
         else:
             self.refusal = None
         up = self.refusal is None
@@ -242,7 +242,7 @@ class RedisNode:
         self._closed = True
         if self._opening is not None:
             self._opening.cancel()
-        self.drop("Redis has no slots any more")
+        self.drop("Redis node no longer owns slots")
         self._watcher.missed(self)
 
     async def close(self) -> None:
@@ -251,4 +251,4 @@ class RedisNode:
         if self._opening is not None:
             self._opening.cancel()
             await asyncio.gather(self._opening, return_exceptions=True)
-        self.drop("closing down")
+        self.drop("shutting down")

@@ -116,7 +116,7 @@ def pack(
             limit, key, binding = charges[index]
             rate = limit.rate
             if rate is None:
-                raise ValueError(f"charge {index} is of an unlimited limit, which has no counter")
+                raise ValueError(f"charge {index} belongs to an unlimited limit, which has no counter")
             name = counter_key(key, rate, now)
             place = places.setdefault(name, len(places) + 1)
             rate_place = rate_places.get(id(rate))
@@ -136,7 +136,7 @@ def pack_lone(
     limit, key, binding = ask.plan.charges[index]
     rate = limit.rate
     if rate is None:
-        raise ValueError(f"charge {index} is of an unlimited limit, which has no counter")
+        raise ValueError(f"charge {index} belongs to an unlimited limit, which has no counter")
     plan = f"[[{_text_of(rate)}],[{mode},1,1,1,{ask.costs[index]},{1 if binding else 0}]]"
     return [counter_key(key, rate, now)], ["" if clock is None else clock, now, jitter, plan]
 
@@ -170,7 +170,7 @@ def check(reply: Sequence[Any], charges: int) -> None:
     numbers = 1 + WIDTH * charges
     sum(reply[:numbers])
     if len(reply) != numbers + reply[1:numbers:WIDTH].count(FAILED):
-        raise ValueError("the reply is longer or shorter than its numbers say")
+        raise ValueError("the reply does not have the length that its numbers imply")
 
 
 def unpack(reply: Sequence[Any], selections: Iterable[Selection]) -> int:

@@ -51,7 +51,7 @@ class Single:
 
     def on_stale(self, node: RedisNode) -> None:
         """See ``NodeOwner``: the connections do not lead to a master, so they are given up."""
-        node.drop(f"Redis at {node.name} is no master any more")
+        node.drop(f"Redis at {node.name} is no longer a master")
 
     def on_down(self, node: RedisNode) -> None:
         """See ``NodeOwner``: the next attempt to connect looks for it."""
@@ -114,7 +114,7 @@ class Sentinel(Single):
             await asyncio.sleep(spread(WATCH_EVERY))
             named = await self._named_now()
             if self._node.connections and named == suspected and named not in (None, self._master):
-                self._node.drop(f"Sentinel names another master, {named}")
+                self._node.drop(f"Sentinel reports a different master, {named}")
             suspected = named
 
     async def _named_now(self) -> RedisAddress | None:
@@ -132,7 +132,7 @@ class Sentinel(Single):
         """Find out where the master is; connections to another one are given up, or charges would go to both."""
         master = await self._named()
         if self._master not in (None, master):
-            self._node.drop(f"Sentinel names another master, {master}")
+            self._node.drop(f"Sentinel reports a different master, {master}")
         self._master = master
         return master
 

@@ -33,7 +33,7 @@ def ranges(reply: Any, asked: RedisAddress) -> Ranges:
             where = RedisAddress(_host(host, about) or asked.host, port)
             found.setdefault(where, []).append(_slots(first, last))
     except (TypeError, ValueError, AttributeError) as error:
-        raise ValueError(f"not a reply to CLUSTER SLOTS: {error}") from error
+        raise ValueError(f"malformed reply to CLUSTER SLOTS: {error}") from error
     return found
 
 
@@ -47,7 +47,7 @@ def _host(host: bytes | None, about: Sequence[Any]) -> str:
 
 def _slots(first: int, last: int) -> range:
     if not 0 <= first <= last < SLOTS:
-        raise ValueError(f"slots {first} to {last}")
+        raise ValueError(f"invalid slot range {first} to {last}")
     return range(first, last + 1)
 
 

@@ -25,12 +25,12 @@ from .topology import Split, Topology
 
 log = logging.getLogger(__name__)
 
-TOO_LATE: Final = Failure(FailureKind.TIMEOUT, "no answer from Redis within the budget")
-TOO_MANY: Final = Failure(FailureKind.OVERLOADED, "too many charges are waiting for Redis")
-NOWHERE: Final = Failure(FailureKind.TRANSIENT, "no server of the cluster has the slot of this key")
-SENT_AROUND: Final = Failure(FailureKind.TRANSIENT, "the cluster sent this call from one server to the next")
-BROKEN: Final = Failure(FailureKind.PERMANENT, "a fault of ours")
-NOT_THE_SCRIPTS: Final = "Redis sent a reply that is not the script's"
+TOO_LATE: Final = Failure(FailureKind.TIMEOUT, "no reply from Redis within the store budget")
+TOO_MANY: Final = Failure(FailureKind.OVERLOADED, "too many charges in flight to Redis")
+NOWHERE: Final = Failure(FailureKind.TRANSIENT, "no cluster node serves the slot of this key")
+SENT_AROUND: Final = Failure(FailureKind.TRANSIENT, "too many MOVED/ASK redirections")
+BROKEN: Final = Failure(FailureKind.PERMANENT, "internal error")
+NOT_THE_SCRIPTS: Final = "unexpected reply to EVALSHA; connection closed"
 
 KINDS: Final[Mapping[str, Callable[..., Topology]]] = {"single": Single, "sentinel": Sentinel, "cluster": Cluster}
 
@@ -166,7 +166,7 @@ class RedisStore:
         try:
             batches = calls_of(queue, self._topology, self.options, now, due)
         except Exception:
-            log.exception("asks could not be sent")
+            log.exception("failed to send a batch to Redis")
             self._give_up(queue)
             return
         self._await(queue, [call for batch in batches.values() for call in batch])
