@@ -131,7 +131,7 @@ async def test_a_server_that_hangs_later(monkeypatch: pytest.MonkeyPatch) -> Non
         )
         server.hang()
         await redis_facts.probe(connection, seen, composed_script())
-        connection.give_up("the end of the test")
+        connection.close("the end of the test")
         server.resume()
     assert "no reply to the script" in seen.probes.unanswered
 

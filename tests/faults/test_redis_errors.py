@@ -256,4 +256,4 @@ async def test_a_script_that_cannot_be_brought_back(make: Make, server: RedisSer
     (outcome,) = await answered(store, wanted())
     assert isinstance(outcome, Failure)
     assert (outcome.kind, outcome.message.split()[0]) == (FailureKind.PERMANENT, "NOSCRIPT")
-    assert store.script_reloads == store.options.patience
+    assert store.script_reloads == store.options.max_attempts

@@ -46,7 +46,7 @@ def cluster(whole: RedisCluster) -> RedisCluster:
 async def unaware(make: Make, cluster: RedisCluster) -> RedisStore:
     """A connected store that looks at the slots again only when something tells it to."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(slots, "LOOK_AGAIN", PATIENCE)
+        patch.setattr(slots, "REFRESH_SOON", PATIENCE)
         return await connected(make, cluster)
 
 
@@ -152,7 +152,7 @@ async def test_servers_that_send_a_call_to_each_other(make: Make, cluster: Redis
     here.ask("CLUSTER", "SETSLOT", slot, "NODE", here.id)
     assert failure(outcome).kind is FailureKind.TRANSIENT
     assert "too many MOVED/ASK redirections" in failure(outcome).message
-    assert store.redirects["moved"] == store.options.patience + 1
+    assert store.redirects["moved"] == store.options.max_attempts + 1
     await until(store, key)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from ratelimitd.config.redis_address import Deployment
-from ratelimitd.stores.redis.handshake import unfit
+from ratelimitd.stores.redis.handshake import unsuitable
 from testkit.redis_sentinel import redis_sentinel
 from testkit.redis_server import RedisServer, free_port, redis_server
 from tests.contract.cases import allowed, charge
@@ -110,6 +110,6 @@ def hello(**other: str) -> list[object]:
 )
 def test_hello(reply: object, why: str) -> None:
     """A server's own word decides whether it is fit: new enough, a master, and what REDIS_TYPE says."""
-    said = unfit(Deployment(()), reply)
+    said = unsuitable(Deployment(()), reply)
     assert why in said
     assert bool(why) == bool(said)

@@ -43,8 +43,8 @@ SAID = {
 @pytest.mark.parametrize("message", SAID)
 def test_what_an_error_means(message: str) -> None:
     """An error text has a kind, says whether its server fails everybody, and whether another is the right one."""
-    kind, blamed, misplaced = SAID[message]
-    assert (kind, blamed, misplaced) == meaning(message)
+    kind, node_fault, not_master = SAID[message]
+    assert (kind, node_fault, not_master) == meaning(message)
     assert classify(message) == (kind, message)
 
 

@@ -371,5 +371,5 @@ async def test_an_ask_that_cannot_be_packed_is_answered(
     odd = ask((None, b"k_", 1))  # type: ignore[arg-type]
     assert kinds(await charge(store, [odd])) == {FailureKind.PERMANENT}
     assert store.in_flight == 0
-    assert "could not be sent" in caplog.text
+    assert "failed to send a batch" in caplog.text
     assert allowed(await charge(store, [one()])) == [True]
