@@ -16,10 +16,10 @@ from ratelimitd.stores.redis import (
     ReplyError,
     Script,
     dial,
+    execute,
     pack_single,
     probe_of,
     slot_of,
-    execute,
     unpack,
 )
 

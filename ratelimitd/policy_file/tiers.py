@@ -1,6 +1,6 @@
 """``identity`` of a domain: from YAML to an Identity.
 
-Nothing here repeats what a file says: what stands in the wrong place may be an API key.
+No error here quotes the file: a misplaced value may be an API key.
 """
 
 import re
@@ -26,22 +26,22 @@ from ratelimitd.policy import Identity
 from .fields import LEVELS, name_without_star, text_or_binary
 
 REMOTE_ADDRESS: Final = b"remote_address"
-"""The descriptor key of Envoy's action of that name."""
+"""Descriptor key of Envoy's action of that name."""
 
 IPV6_PREFIX: Final = 64
-"""Bits: the network that one site is given at least (RFC 6177), so the least that one caller cannot wander out of."""
+"""Bits: the smallest network that a site is assigned (RFC 6177), so one caller cannot leave it by changing address."""
 
 DIGEST: Final = "sha256:"
-"""How a key begins of which only the SHA-256, in hex, is written."""
+"""Prefix of a key that is given by its SHA-256, in hex."""
 
 _HEX: Final = re.compile(r"[0-9a-fA-F]{64}")
 
 Beside = Callable[[str, str], tuple[str, bytes]]
-"""From the name of a policy file and its ``tiers_file`` to the (name, content) of the latter; raises OSError."""
+"""From the name of a policy file and its ``tiers_file`` to (name, content) of the tiers file; raises OSError."""
 
 
-class Side(NamedTuple):
-    """A file of tiers that a policy file names; ``failure`` says why it could not be read."""
+class TiersFile(NamedTuple):
+    """A tiers file that a policy file names; ``failure``: why it could not be read."""
 
     name: str
     content: bytes
@@ -49,14 +49,14 @@ class Side(NamedTuple):
 
 
 def named_file(root: YamlNode | None) -> str | None:
-    """Return what a policy file gives as its ``tiers_file``, if it does and it is a text."""
+    """Return the ``tiers_file`` of a policy file if it has one that is text, else None."""
     identity = value_of(root, "identity")
     name = value_of(identity, "tiers_file")
     return name.text if isinstance(name, YamlScalar) and not is_null(name) else None
 
 
-def read_identity(notes: Notes, node: YamlNode, side: Side | None) -> Identity | None:
-    """Read an ``identity``; None when it is wrong, which is then noted. ``side`` is its ``tiers_file``."""
+def read_identity(notes: Notes, node: YamlNode, side: TiersFile | None) -> Identity | None:
+    """Read an ``identity``; None if it is invalid, which is noted. ``side`` is its ``tiers_file``."""
     before = len(notes.errors)
     fields = IDENTITY(notes, node)
     key, otherwise = fields.get("key", b""), fields.get("otherwise", REMOTE_ADDRESS)
@@ -78,8 +78,8 @@ def read_identity(notes: Notes, node: YamlNode, side: Side | None) -> Identity |
 IDENTITY: Final = MapReader("'identity'", LEVELS["identity"], null_is_absent=False, quoted=False)
 
 
-def _beside(notes: Notes, named: YamlNode, side: Side) -> dict[bytes, bytes]:
-    """Read the tiers of a file of their own; its mistakes are noted under its own name."""
+def _beside(notes: Notes, named: YamlNode, side: TiersFile) -> dict[bytes, bytes]:
+    """Read the tiers of a tiers file; its errors are noted under its name."""
     if side.failure:
         notes.error(named.line, f"'tiers_file' {side.failure}")
         return {}
@@ -96,7 +96,7 @@ def _beside(notes: Notes, named: YamlNode, side: Side) -> dict[bytes, bytes]:
 
 
 def _tiers(notes: Notes, node: YamlNode) -> dict[bytes, bytes]:
-    """Read a map of lists of keys to the SHA-256 of each key and its tier."""
+    """Read a map from tiers to lists of keys; return the tier by the SHA-256 of each key."""
     tiers: dict[bytes, bytes] = {}
     if is_null(node):
         node = YamlMap([], node.line)
@@ -119,7 +119,7 @@ def _tiers(notes: Notes, node: YamlNode) -> dict[bytes, bytes]:
 
 
 class _KeyError(ValueError):
-    """Says what is wrong with a key, and in which line, but not the key."""
+    """An invalid key: the error and its line, without the key."""
 
     def __init__(self, line: int, message: str) -> None:
         super().__init__(message)

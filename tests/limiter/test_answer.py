@@ -6,12 +6,12 @@ from ratelimitd.limiter import (
     Answer,
     Ask,
     Charge,
+    DescriptorStatus,
     Failure,
     FailureKind,
     Item,
     Modes,
     Plan,
-    Status,
     Tally,
     metadata_of,
 )
@@ -83,7 +83,7 @@ def test_global_shadow_mode_forces_the_overall_code_alone():
 def test_a_shadow_limit_over_is_shown_as_ok_with_nothing_left():
     """The status of a shadow limit that is over is OK, remaining 0."""
     told = answer(plan_of([SHADOW]), [DENIED], ENFORCED)
-    assert Status(over=False, limit=SHADOW, remaining=0, reset=1) == told.statuses[0]
+    assert DescriptorStatus(over=False, limit=SHADOW, remaining=0, reset=1) == told.statuses[0]
 
 
 @pytest.mark.scenario("only some limits of a request can be decided")

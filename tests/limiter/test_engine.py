@@ -8,11 +8,11 @@ from ratelimitd.limiter import (
     Engine,
     Failure,
     FailureKind,
+    LimitRequest,
     Modes,
     NoPolicyError,
     Planner,
     PlanOptions,
-    Request,
     Tallies,
     key_maker,
 )
@@ -23,7 +23,7 @@ from ratelimitd.stores.memory import MemoryStore
 
 NOW = 1_000_000
 POLICY = b"domain: d\ndescriptors: [{key: user, rate_limit: {unit: hour, requests_per_unit: 1}}]\n"
-USER = Request(b"d", (Descriptor(((b"user", b"x"),)),))
+USER = LimitRequest(b"d", (Descriptor(((b"user", b"x"),)),))
 
 
 class Away:

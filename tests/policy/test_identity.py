@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ratelimitd.admin.rlconfig import lines
-from ratelimitd.limiter import ENFORCED, NO_LIMIT, Answer, Planner, PlanOptions, Request, Tallies, key_maker
+from ratelimitd.limiter import ENFORCED, NO_LIMIT, Answer, LimitRequest, Planner, PlanOptions, Tallies, key_maker
 from ratelimitd.policy import Descriptor, PolicyErrors, Unit, identify
 from ratelimitd.policy.identity import network_of
 from ratelimitd.policy.model import Identity
@@ -46,7 +46,7 @@ def planner(policy=POLICY, secret=b"pepper", keys=None):
 
 def planned(*entries, **options):
     made = planner(**options)
-    return made.plan(Request(b"d", (Descriptor(tuple(entries)),)))
+    return made.plan(LimitRequest(b"d", (Descriptor(tuple(entries)),)))
 
 
 def errors(identity):
@@ -68,7 +68,7 @@ def test_a_known_key_is_counted_alone_whatever_the_address():
     here, there = ((b"remote_address", address) for address in (b"1.2.3.4", b"5.6.7.8"))
     made = planner()
     keys = [
-        made.plan(Request(b"d", (Descriptor(entries),))).charges[0].key
+        made.plan(LimitRequest(b"d", (Descriptor(entries),))).charges[0].key
         for entries in (((b"api_key", b"0123"), here), ((b"api_key", b"0123"), there), ((b"api_key", b"hashed"), here))
     ]
     assert keys[0] == keys[1] != keys[2]
@@ -79,9 +79,9 @@ def test_inventing_keys_makes_no_fresh_counter(one, other):
     """Whatever an unknown key is, also a tier's name, the address is charged, and always the same counter."""
     made = planner()
     address = (b"remote_address", b"1.2.3.4")
-    bare = made.plan(Request(b"d", (Descriptor((address,)),)))
+    bare = made.plan(LimitRequest(b"d", (Descriptor((address,)),)))
     for key in (one, other, b"premium", b"standard", b""):
-        plan = made.plan(Request(b"d", (Descriptor(((b"api_key", key), address)),)))
+        plan = made.plan(LimitRequest(b"d", (Descriptor(((b"api_key", key), address)),)))
         assert plan.charges == bare.charges
 
 
@@ -102,7 +102,7 @@ def test_an_override_is_counted_by_the_caller():
     """A limit that the request brings holds each key alone, and an invented key by address."""
     made = planner()
     plans = [
-        made.plan(Request(b"d", (Descriptor(entries, override=(3, Unit.HOUR)),)))
+        made.plan(LimitRequest(b"d", (Descriptor(entries, override=(3, Unit.HOUR)),)))
         for entries in (
             ((b"api_key", b"0123"),),
             ((b"api_key", b"canary-key-7f31"),),
@@ -130,7 +130,7 @@ def test_a_key_in_the_clear_is_nowhere_in_a_plan(safe, algorithm):
     for key in (CANARY, "hashed"):
         made = planner(policy, keys=key_maker(b"", safe=safe))
         entries = ((b"api_key", key.encode()), (b"remote_address", b"1.2.3.4"))
-        plan = made.plan(Request(b"d", (Descriptor(entries), Descriptor(((b"path", b"/"), entries[0])))))
+        plan = made.plan(LimitRequest(b"d", (Descriptor(entries), Descriptor(((b"path", b"/"), entries[0])))))
         shown = repr(plan) + repr([tally.stat_key for tally in plan.tallies]) + repr(made.policy)
         assert plan.charges
         assert key not in shown
