@@ -67,7 +67,7 @@ class Process:
         return seen.before
 
     async def until_open(self) -> None:
-        """Ask for a limit of no interest until the server is left alone."""
+        """Charge an unrelated limit until the breaker opens."""
         while not self.store.nodes[0].breaker.open:
             await self.outcome(asked(OnStoreFailure.ERROR, 1, 1_000_000))
 

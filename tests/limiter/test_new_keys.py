@@ -84,7 +84,7 @@ def keys_asked(guard, now, *asks):
 
 
 def shared_key(by=PLANNER, text=b"ip=x", prefix=b""):
-    """The overflow counter of the limit that a lone descriptor meets."""
+    """The overflow counter of the limit that a single descriptor matches."""
     guard, now = warm(0, prefix)
     [key] = keys_asked(guard, now, ask_of(text, by=by))
     return key
@@ -114,7 +114,7 @@ def test_past_the_cap_new_keys_share_one_counter_and_known_ones_do_not():
 
 
 def test_the_shared_plan_is_left_alone():
-    """A redirected ask gets a plan of its own that differs in that charge's key and in nothing else."""
+    """A redirected ask gets a separate plan, which differs only in that charge's key."""
     guard, now = warm(0)
     ask = ask_of(b"ip=1", b"free=1", b"shadow=2")
     plan, keys = ask.plan, [charge.key for charge in ask.plan.charges]
@@ -126,7 +126,7 @@ def test_the_shared_plan_is_left_alone():
 
 
 def test_a_second_later_new_keys_are_taken_again():
-    """The cap is for each second: the same key that was redirected has a counter of its own when there is room."""
+    """The cap applies per second: a key that was redirected gets its own counter once the cap allows."""
     guard, now = warm(1)
     own, shared = keys_asked(guard, now, ask_of(b"ip=1"), ask_of(b"ip=2"))
     again, still = keys_asked(guard, now + SECOND, ask_of(b"ip=2"), ask_of(b"ip=3"))
@@ -210,7 +210,7 @@ def test_a_key_that_is_asked_for_stays_known():
 
 
 def test_a_key_that_is_not_asked_for_is_forgotten():
-    """After two rounds it is new, so what is remembered is of the last minutes alone."""
+    """After two sweeps a key is new again, so only keys of the last minutes are known."""
     guard, now = warm(1)
     keys_asked(guard, now, ask_of(b"ip=1"))
     now = turned(guard, now, 2 * STEPS)
@@ -277,7 +277,7 @@ def test_a_flood_takes_no_more_room_than_its_cap():
 
 
 def test_a_new_key_is_rarely_taken_for_a_known_one():
-    """Only as often as places are taken: with a sixteenth of them, that part of a flood."""
+    """As often as entries are taken: with a sixteenth of them taken, that part of a flood."""
     places = 1 << 16
     guard, now = warm(places, size=places)
     guard.before([ask_of(b"ip=known%d" % n) for n in range(places // 16)], now)
@@ -325,7 +325,7 @@ class Counting(MemoryStore):
 
 
 def test_a_denial_of_the_overflow_counter_is_remembered_as_its_own():
-    """The over-limit cache then spares the store the flood, and no key of its own is denied for it."""
+    """The over-limit cache then keeps the flood from the store, and no other key is denied."""
     guard, now = warm(1)
     by, store = planner(), Counting()
     guards = [guard, OverLimitCache(100_000)]

@@ -109,7 +109,7 @@ def test_too_many_charges_are_not_taken_together():
     ],
 )
 def test_the_cost_of_a_descriptor(hits, request_hits, negative, cost):
-    """Its own hits, 0 included, else the request's, else 1; negative hits give back; what is huge saturates."""
+    """Its own hits, 0 included, else the request's, else 1; negative hits give back; huge values saturate."""
     assert cost == cost_of(Descriptor(((b"a", b"b"),), hits=hits, negative=negative), request_hits)
 
 
@@ -122,14 +122,14 @@ def test_an_override_limits_with_its_own_numbers():
 
 @pytest.mark.scenario("a caller that invents metric series")
 def test_values_of_requests_reach_metrics_only_where_asked():
-    """A detailed metric is told apart by the request's value, any other limit by the policy's path."""
+    """A detailed metric is named by the request's value, any other limit by the policy's path."""
     plan = planner().plan(request(b"detailed", b"a", b"several"))
     assert [("d", "detailed_v"), ("d", "a"), ("d", "several"), ("d", "several")] == [t.stat_key for t in plan.tallies]
     assert ["", "", "0", "hourly"] == [t.item for t in plan.tallies]
 
 
 def test_plans_are_forgotten_in_portions():
-    """What is left of a replaced policy can be freed bit by bit, to the last plan."""
+    """The plans of a replaced policy can be freed in slices, to the last one."""
     made = planner()
     plan = made.plan(request(b"a"))
     for n in range(5):

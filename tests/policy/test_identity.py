@@ -57,7 +57,7 @@ def errors(identity):
 
 @pytest.mark.parametrize(("key", "limit"), [(b"canary-key-7f31", 100), (b"0123", 100), (b"hashed", 10)])
 def test_a_known_key_has_the_limit_of_its_tier(key, limit):
-    """Written in the clear or as its SHA-256, with an address beside it or without."""
+    """Given in plain text or as its SHA-256, with or without an address."""
     for rest in ((), ((b"remote_address", b"1.2.3.4"),)):
         (charge,) = planned((b"api_key", key), *rest).charges
         assert charge.limit.requests_per_unit == limit
@@ -171,7 +171,7 @@ def test_an_entry_of_another_key_stays():
     ],
 )
 def test_an_address_is_one_caller(address, prefix, network):
-    """IPv4 in IPv6 is IPv4, IPv6 counts by its network, and what is no address stays what it is."""
+    """IPv4-mapped IPv6 is IPv4, IPv6 counts by its network, and a text that is not an address is unchanged."""
     assert network_of(address, prefix) == network
 
 

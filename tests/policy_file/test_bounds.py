@@ -43,7 +43,7 @@ def described(size):
     ],
 )
 def test_a_bound_is_allowed_and_one_more_is_an_error(text, bound, says):
-    """Up to the bound a policy is valid; beyond it the error says what is too many."""
+    """Up to the bound a policy is valid; beyond it, an error names the bound."""
     parse([("p.yaml", text(bound).encode())])
     with pytest.raises(PolicyErrors, match=says) as caught:
         parse([("p.yaml", text(bound + 40).encode())])

@@ -141,7 +141,7 @@ OWN_ERRORS = [
 
 @pytest.mark.parametrize(("text", "words"), OWN_ERRORS)
 def test_a_wrong_use_of_an_extension_says_what_to_do(text, words):
-    """Every wrong combination of our own keys is one error that names the way out."""
+    """Every invalid combination of our own keys is one error that says what to write instead."""
     (error,) = errors(text)
     assert any(part in error for part in words.split("|")), error
 
@@ -375,7 +375,7 @@ TREES = st.recursive(
 @settings(max_examples=3 * settings.default.max_examples)
 @given(st.binary(max_size=200) | TREES.map(str.encode) | TREES.map(lambda tree: f"{HEAD}- {tree}\n".encode()))
 def test_any_file_is_a_policy_or_errors_with_lines(content):
-    """Nothing is ever raised beside PolicyErrors, and each error has its line."""
+    """No exception but PolicyErrors is raised, and each error has its line."""
     parsed = examine([("p.yaml", content)])
     assert all(error.line >= 1 for error in parsed.errors)
     if not parsed.errors:

@@ -50,7 +50,7 @@ async def test_a_missing_right_is_named(make: Make, edges: Edges, server: RedisS
 
 @pytest.mark.redis
 async def test_missing_keys_are_named(make: Make, edges: Edges, server: RedisServer) -> None:
-    """A user without access to our keys is told so by the prefix."""
+    """For a user without access to the keys, the reason names the prefix."""
     assert not await make(server.address, user(server, f"~other:* -@all {NEEDED}")).connect()
     assert "~<CACHE_KEY_PREFIX>*" in edges.seen[0][1]
 
@@ -81,7 +81,7 @@ async def test_a_sentinel_is_no_server(make: Make, edges: Edges) -> None:
 
 @pytest.mark.redis
 async def test_a_single_server_is_no_cluster(make: Make, edges: Edges) -> None:
-    """REDIS_TYPE=cluster on a lone server says so."""
+    """REDIS_TYPE=cluster on a single server is reported."""
     with redis_server(tcp=True) as lone:
         store = make(lone.address, env={"REDIS_TYPE": "cluster"})
         assert not await store.connect()

@@ -16,7 +16,7 @@ ALL = {A: [range(SLOTS)]}
 
 
 class Unwatched:
-    """Nobody who is told."""
+    """A watcher that ignores all events."""
 
     reconnects = breaker_opens = 0
     probe = opened = connect_failed = edge = staticmethod(lambda *_: None)

@@ -63,7 +63,7 @@ def exists(server: RedisServer) -> bool:
 async def test_a_pool_has_one_master(
     make: Make, edges: Edges, sentinel: Sentinel, servers: tuple[RedisServer, RedisServer]
 ) -> None:
-    """When a new connection is led to another master, those to the old one are given up: no two count at once."""
+    """When a new connection leads to another master, those to the old one are closed: two never count at once."""
     old, new = servers
     sentinel.name(old)
     store = make(sentinel.url, env={"REDIS_TYPE": "sentinel"})

@@ -106,7 +106,7 @@ def test_a_domain_leaves_room_for_others() -> None:
 
 
 def test_an_ask_larger_than_the_room_passes_alone() -> None:
-    """A single ask is never refused for its size alone, or it would be for good."""
+    """A single ask is never refused for its size alone, or it could never be sent."""
     in_flight = InFlight(10)
     assert in_flight.take(b"a", 1_000)
     assert not in_flight.take(b"b", 1)

@@ -128,7 +128,7 @@ def huge(path: Path) -> None:
 async def test_what_is_no_auth_file(
     make: Make, edges: Edges, tmp_path: Path, put: Callable[[Path], object], why: str
 ) -> None:
-    """A pipe, a folder, a device or a huge file in its place is why there is no connection, and holds nobody up.
+    """A pipe, a directory, a device or a huge file in its place prevents the connection, and blocks nothing.
 
     When it is a file again, the next attempt connects.
     """
