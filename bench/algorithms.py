@@ -14,7 +14,7 @@ from bench.policy import DOMAIN, KEYS, policy, user
 from bench.report import Report
 from ratelimitd.algorithms import ALGORITHMS, SECOND, make_rate
 from ratelimitd.config.redis_address import Deployment, RedisAddress
-from ratelimitd.limiter import Ask, Failure, Plan, Planner, PlanOptions, Request, Tallies, key_maker
+from ratelimitd.limiter import Ask, Failure, LimitRequest, Plan, Planner, PlanOptions, Tallies, key_maker
 from ratelimitd.policy import Descriptor
 from ratelimitd.policy_file import parse
 from ratelimitd.stores import MemoryStore, RedisStore
@@ -126,7 +126,7 @@ def plans(name: str, keys: int, *, shared: bool) -> Iterator[Plan]:
     key = KEYS[0].encode()
     for number in range(keys):
         descriptor = Descriptor(((key, user(number).encode()),))
-        yield planner.plan(Request(DOMAIN.encode(), (descriptor,)))
+        yield planner.plan(LimitRequest(DOMAIN.encode(), (descriptor,)))
 
 
 async def charges(name: str, scale: Scale, address: str, pid: int) -> dict[str, Any]:

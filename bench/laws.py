@@ -7,7 +7,7 @@ from bench.bounds import Law
 from bench.fleet import SIZE
 from bench.policy import DOMAIN
 from ratelimitd.algorithms import counter_key
-from ratelimitd.limiter import Planner, PlanOptions, Request, Tallies, key_maker
+from ratelimitd.limiter import LimitRequest, Planner, PlanOptions, Tallies, key_maker
 from ratelimitd.policy import Descriptor
 from ratelimitd.policy_file import parse
 from testkit.redis_cluster import RedisCluster
@@ -42,7 +42,7 @@ def counter_slot(key: str, value: str, text: str = "") -> int:
     planner = Planner(
         parse([("bench", (text or policy()).encode())]), key_maker(b"", safe=False), Tallies(), PlanOptions()
     )
-    plan = planner.plan(Request(DOMAIN.encode(), (Descriptor(((key.encode(), value.encode()),)),)))
+    plan = planner.plan(LimitRequest(DOMAIN.encode(), (Descriptor(((key.encode(), value.encode()),)),)))
     limit, name, _ = plan.charges[0]
     if limit.rate is None:
         raise ValueError(f"{key} has no counter")

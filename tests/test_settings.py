@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ratelimitd.config.values import boolean, duration, host_port, size
-from ratelimitd.limiter.new_keys import ROUND
+from ratelimitd.limiter.new_keys import SWEEP
 from ratelimitd.settings import ROWS, Secret, Settings, SettingsError, Status, load
 from ratelimitd.settings.docs import page
 from ratelimitd.settings.table import ALGORITHMS
@@ -345,7 +345,7 @@ def test_docs_name_values_that_end_the_start() -> None:
 
 def test_docs_say_how_long_new_keys_are_not_bounded() -> None:
     """NEW_KEYS_PER_SECOND binds once the table of keys was aged for the first time."""
-    assert timedelta(microseconds=ROUND) == timedelta(minutes=2)
+    assert timedelta(microseconds=SWEEP) == timedelta(minutes=2)
     assert "waits two minutes" in Settings.new_keys_per_second.doc
 
 

@@ -115,7 +115,7 @@ def test_a_policy_that_needs_no_store_fails_no_call():
 def test_an_exception_in_the_log_is_a_miss():
     """A line that is not JSON is also a miss."""
     edge = '{"@message": "redis is unavailable", "level": "warning", "@timestamp": "2023-11-14T22:13:22.020000Z"}'
-    wrong = '{"@message": "an answer could not be given", "level": "error", "exception": "Traceback"}'
+    wrong = '{"@message": "failed to deliver decisions to their caller", "level": "error", "exception": "Traceback"}'
     log = _read(f"{edge}\n{wrong}\nTraceback (most recent call last):")
     assert (log.lines, log.exceptions) == (3, 2)
     assert log.away(DAY + 2, DAY + 4) == pytest.approx(DAY + 2.02)

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple, cast
 from ratelimitd.algorithms import SATURATED, SECOND, Decision, counter_key
 from ratelimitd.descriptor_text import show
 from ratelimitd.limiter import Ask, Charge, Failure, OverLimitCache, Plan, Store
-from ratelimitd.limiter import Request as Asked
+from ratelimitd.limiter import LimitRequest as Asked
 from ratelimitd.observe.logs import get_logger
 
 from .http import Handler, Request, Response, as_json

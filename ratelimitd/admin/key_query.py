@@ -5,7 +5,7 @@ from typing import Final
 from urllib.parse import parse_qsl
 
 from ratelimitd.descriptor_text import encode, parse
-from ratelimitd.limiter import Request as Asked
+from ratelimitd.limiter import LimitRequest as Asked
 from ratelimitd.policy import Descriptor
 
 from .http import Request

@@ -15,7 +15,7 @@ from ratelimitd.admin import (
     policy_page,
     reset_page,
 )
-from ratelimitd.limiter import OverLimitCache, Plan, Request, Tallies
+from ratelimitd.limiter import LimitRequest, OverLimitCache, Plan, Tallies
 from ratelimitd.observe.logs import hide
 from ratelimitd.rls import Bounds, read_json
 from ratelimitd.settings import Settings
@@ -60,7 +60,7 @@ def _control(service: Service) -> Control:
     settings, parts, policies = service.settings, service.parts, service.policies
     bounds = Bounds(settings.max_descriptors, settings.max_entries)
 
-    def plan(asked: Request) -> Plan | None:
+    def plan(asked: LimitRequest) -> Plan | None:
         """Plan it with tallies of its own, so that no series is made for a key that was only looked at."""
         in_force = policies.policy
         return None if in_force is None else policies.planner(in_force, Tallies()).plan(asked)

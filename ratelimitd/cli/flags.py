@@ -77,7 +77,7 @@ def examples(*lines: str) -> str:
 def examined(paths: Iterable[Path], default_algorithm: str, *, merge_domains: bool) -> "Parsed":
     """Parse the policy files at these paths, or a gateway file, and return all errors and warnings."""
     from ratelimitd.gateway import read_gateway  # noqa: PLC0415  the engine
-    from ratelimitd.policy import PolicyErrors, Summary  # noqa: PLC0415  the engine
+    from ratelimitd.policy import PolicyErrors, PolicySummary  # noqa: PLC0415  the engine
     from ratelimitd.policy_file import Parsed, examine  # noqa: PLC0415  the engine
     from ratelimitd.sources import GATEWAY_ALGORITHM, GatewayFile, named, read_file, read_files, tiers_beside  # noqa: PLC0415  the engine
 
@@ -88,5 +88,5 @@ def examined(paths: Iterable[Path], default_algorithm: str, *, merge_domains: bo
             default_algorithm = GATEWAY_ALGORITHM
         files = read_files(source)
     except PolicyErrors as error:
-        return Parsed([], list(error.errors), [], Summary(0, 0, 0))
+        return Parsed([], list(error.errors), [], PolicySummary(0, 0, 0))
     return examine(files, default_algorithm=default_algorithm, merge_domains=merge_domains, beside=tiers_beside(source))

@@ -44,7 +44,7 @@ async def check(target: CheckTarget) -> AsyncIterator[Finding]:
         finally:
             for outcome in gathered:
                 if not isinstance(outcome, Finding):
-                    outcome[1].give_up("looked at")
+                    outcome[1].close("looked at")
 
 
 async def _gathered(server: CheckedServer, own: Script) -> tuple[Facts, RedisConnection] | Finding:

@@ -16,10 +16,10 @@ from ratelimitd.stores.redis import (
     ReplyError,
     Script,
     dial,
-    pack_lone,
+    execute,
+    pack_single,
     probe_of,
     slot_of,
-    talk,
     unpack,
 )
 
@@ -100,17 +100,17 @@ async def gather(server: CheckedServer, script: Script) -> tuple[Facts, RedisCon
             await _ask(connection, facts)
         facts.expires = await _expiry(server)
     except TimeoutError:
-        connection.give_up("not answered")
+        connection.close("not answered")
         raise RedisConnectionError(f"connected, but no reply to INFO within {INFO_TIMEOUT:g} s") from None
     except BaseException:
-        connection.give_up("given up")
+        connection.close("given up")
         raise
     return facts, connection
 
 
 async def _ask(connection: RedisConnection, facts: Facts) -> None:
     settings = [("CONFIG", "GET", name) for name in CONFIG_NAMES]
-    hello, info, *answers = await talk(connection, [("HELLO",), ("INFO",), *settings])
+    hello, info, *answers = await execute(connection, [("HELLO",), ("INFO",), *settings])
     facts.version = _pairs(hello).get("version", "")
     if isinstance(info, bytes):
         lines = (line.partition(":") for line in info.decode(errors="replace").splitlines())
@@ -165,9 +165,9 @@ async def _probe(connection: RedisConnection, sha: str, key: bytes, probes: Prob
     for _ in range(PROBES):
         asked = probe_of(key)
         selection = (asked, [0], INDEPENDENT)
-        keys, arguments = pack_lone(selection, time.time_ns() // 1000)
+        keys, arguments = pack_single(selection, time.time_ns() // 1000)
         wall, probes.asked = time.time(), time.perf_counter()
-        (reply,) = await talk(connection, [("EVALSHA", sha, 1, *keys, *arguments)])
+        (reply,) = await execute(connection, [("EVALSHA", sha, 1, *keys, *arguments)])
         took = time.perf_counter() - probes.asked
         if isinstance(reply, ReplyError):
             probes.failure = str(reply)

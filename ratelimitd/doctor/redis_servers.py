@@ -70,20 +70,20 @@ CHANGES: Final = (
     ("WRONGPASS", "set {}AUTH (password or user:password) or {}AUTH_FILE to the credentials of the server"),
     ("NOAUTH", "set {}AUTH (password or user:password) or {}AUTH_FILE to the credentials of the server"),
     ("AUTH failed", "set {}AUTH (password or user:password) or {}AUTH_FILE to the credentials of the server"),
-    ("credentials cannot be read", "set {}AUTH_FILE to a file that this user may read"),
+    ("cannot read the credentials", "set {}AUTH_FILE to a file that this user may read"),
     ("NOPERM", "grant these permissions to the user; docs/operations.md has the complete ACL rule"),
-    ("it is a Sentinel", "set {}TYPE=sentinel and {}URL=<name of the master>,<the Sentinels>"),
-    ("it is a node of a cluster", "set {}TYPE=cluster"),
-    ("it is no cluster", "set {}TYPE=single"),
+    ("server is a Sentinel", "set {}TYPE=sentinel and {}URL=<name of the master>,<the Sentinels>"),
+    ("server is a cluster node", "set {}TYPE=cluster"),
+    ("cluster mode is disabled", "set {}TYPE=single"),
     ("cluster support disabled", "set {}TYPE=single"),
-    ("it is a replica", "set {}URL to the master, or to its Sentinels with {}TYPE=sentinel"),
-    ("knows no master", "the first item of {}URL must be the name in `sentinel monitor` of the Sentinels"),
+    ("is a read-only replica", "set {}URL to the master, or to its Sentinels with {}TYPE=sentinel"),
+    ("monitors no master", "the first item of {}URL must be the name in `sentinel monitor` of the Sentinels"),
     ("6.0 or newer", "upgrade Redis"),
     ("LOADING", 'wait until it has loaded its data; without snapshots (`save ""`) it starts immediately'),
     ("DENIED", "set a password on the server, or `protected-mode no` if its network is protected"),
     ("max number of clients", "raise `maxclients` of the server, or lower {}POOL_SIZE"),
-    ("files of REDIS_TLS", "check REDIS_TLS_CACERT, REDIS_TLS_CLIENT_CERT and REDIS_TLS_CLIENT_KEY"),
-    ("no TLS with", "check REDIS_TLS_CACERT and the name in the server's certificate, or unset {}TLS"),
+    ("REDIS_TLS files", "check REDIS_TLS_CACERT, REDIS_TLS_CLIENT_CERT and REDIS_TLS_CLIENT_KEY"),
+    ("TLS handshake with", "check REDIS_TLS_CACERT and the name in the server's certificate, or unset {}TLS"),
     ("the name", "check the name in {}URL and the DNS of this host"),
     ("refused", "start Redis there, or set {}URL to a different address"),
     ("Connect call failed", "start Redis there, or set {}URL to a different address"),
@@ -96,7 +96,7 @@ CHANGES: Final = (
         "a server that requires TLS closes plain-text connections: set {}TLS=true; otherwise see its log",
     ),
     (
-        "HELLO that is none",
+        "malformed reply to HELLO",
         "check that this is Redis; for a Sentinel set {}TYPE=sentinel and {}URL=<master>,<Sentinels>",
     ),
     ("within", "check the address, firewalls, {}TLS (it must match the server), and whether Redis hangs"),
@@ -107,8 +107,7 @@ CHANGES: Final = (
 def unusable(redis: CheckedRedis, address: RedisAddress, why: str) -> Finding:
     """Return the finding that a server cannot be used, with a remedy."""
     short = why.removeprefix(f"no connection to Redis at {address}: ")
-    for advice in (": write ", "; name "):  # the table has the remedy, with the names of the settings of this Redis
-        short = short.partition(advice)[0]
+    short = short.partition("; set ")[0]  # CHANGES has the remedy, with the names of the settings of this Redis
     return bad(redis.subject(address), short, change_for(why, CHANGES).replace("{}", redis.variable))
 
 

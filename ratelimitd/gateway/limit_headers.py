@@ -3,7 +3,7 @@
 from functools import lru_cache
 
 from ratelimitd.http1 import Headers
-from ratelimitd.limiter import Answer, Status
+from ratelimitd.limiter import Answer, DescriptorStatus
 from ratelimitd.policy import UNIT_SECONDS, Limit
 
 
@@ -12,7 +12,7 @@ def limit_headers(answer: Answer) -> Headers:
 
     X-RateLimit-Limit also lists every limit of the request in the form ``10;w=60;name="x"``.
     """
-    shown: Status | None = None
+    shown: DescriptorStatus | None = None
     listed = b""
     for status in answer.statuses:
         limit = status.limit

@@ -10,8 +10,7 @@ from typing import Any, Final, NamedTuple
 
 from ratelimitd.algorithms import SECOND
 from ratelimitd.http1 import ErrorResponse, Exchange, Handler, Headers, Request, Summary, Upstream, to_upstream
-from ratelimitd.limiter import Answer, Ask, Engine, Plan
-from ratelimitd.limiter import Request as LimitRequest
+from ratelimitd.limiter import Answer, Ask, Engine, LimitRequest, Plan
 from ratelimitd.observe.logs import get_logger
 from ratelimitd.policy import Descriptor
 

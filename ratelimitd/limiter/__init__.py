@@ -1,20 +1,20 @@
-"""The ENGINE: from a request to charges, and from their outcomes to an answer.
+"""The engine: from a request to charges, and from their outcomes to an answer.
 
-The path of a request, which ``engine.py`` walks::
+The path of a request, as in ``engine.py``::
 
-    Engine.ask      key -> Plan: remembered, or made by Planner (plan, keys) -> Ask
+    Engine.ask      key -> Plan: from the plan cache, or made by Planner (plan, keys) -> Ask
     Engine.decide   guards' before (guards, new_keys) -> Store.charge (seam) -> guards' after
-                    tally (stats) -> Answer (answer) -> the edge that asked
+                    tally (stats) -> Answer (answer) -> the edge that called
 """
 
-from .answer import NO_LIMIT, UNLIMITED, Answer, Status, metadata_of
+from .answer import NO_LIMIT, UNLIMITED, Answer, DescriptorStatus, metadata_of
 from .engine import Counts, Engine, NoPolicyError
 from .guards import Fallback, OverLimitCache
 from .keys import KeyMaker, key_maker
 from .modes import ENFORCED, Modes
 from .new_keys import NewKeys
 from .plan import Planner, PlanOptions
-from .seam import Ask, Charge, Done, Failure, FailureKind, Guard, Item, Outcome, Plan, Request, Store
+from .seam import Ask, Charge, Done, Failure, FailureKind, Guard, Item, LimitRequest, Outcome, Plan, Store
 from .stats import Tallies, Tally
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "Ask",
     "Charge",
     "Counts",
+    "DescriptorStatus",
     "Done",
     "Engine",
     "Failure",
@@ -33,6 +34,7 @@ __all__ = [
     "Guard",
     "Item",
     "KeyMaker",
+    "LimitRequest",
     "Modes",
     "NewKeys",
     "NoPolicyError",
@@ -41,8 +43,6 @@ __all__ = [
     "Plan",
     "PlanOptions",
     "Planner",
-    "Request",
-    "Status",
     "Store",
     "Tallies",
     "Tally",

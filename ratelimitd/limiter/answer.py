@@ -1,4 +1,4 @@
-"""From outcomes to an answer: one status for each descriptor, and whether the request may pass."""
+"""From outcomes to an answer: a status per descriptor, and whether the request is over limit."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
@@ -12,14 +12,14 @@ from .seam import Ask, Failure, Item, Outcome, Plan
 from .stats import count
 
 
-class Status(NamedTuple):
-    """What one descriptor is told.
+class DescriptorStatus(NamedTuple):
+    """Status of one descriptor.
 
     Attributes:
-        over: shown as OVER_LIMIT.
-        limit: the limit that binds; None: no limit applies, or its counter could not be reached.
-        remaining: requests left, 0 when over.
-        reset: whole seconds until the same cost could pass (when over) or until the limit is at rest.
+        over: whether the status is OVER_LIMIT.
+        limit: limit that binds; None if no limit applies or its counter was unavailable.
+        remaining: requests left, 0 when over limit.
+        reset: whole seconds until the same cost could pass (when over limit), or until the counter is at rest.
     """
 
     over: bool
@@ -29,34 +29,34 @@ class Status(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """Whether a request may pass, and why.
+    """Decision about a whole request.
 
     Attributes:
-        over: overall OVER_LIMIT.
-        failure: set when the request must be failed instead: no known denial, and a counter that could not be reached
-            whose limit says ``on_store_failure: error``.
-        statuses: in the order of the descriptors.
-        shadowed: would have been over, but for SHADOW_MODE.
+        over: whether the overall code is OVER_LIMIT.
+        failure: set if the request must fail instead: no denial is known, and a counter was unavailable whose limit
+            has ``on_store_failure: error``.
+        statuses: one per descriptor, in order.
+        shadowed: whether SHADOW_MODE turned OVER_LIMIT to OK.
     """
 
     over: bool
     failure: Failure | None
-    statuses: tuple[Status, ...]
+    statuses: tuple[DescriptorStatus, ...]
     shadowed: bool
 
 
-NO_LIMIT: Final = Status(over=False, limit=None, remaining=0, reset=0)
-UNLIMITED: Final = Status(over=False, limit=None, remaining=UINT32_MAX, reset=0)
+NO_LIMIT: Final = DescriptorStatus(over=False, limit=None, remaining=0, reset=0)
+UNLIMITED: Final = DescriptorStatus(over=False, limit=None, remaining=UINT32_MAX, reset=0)
 
 
 def answer(plan: Plan, outcomes: Sequence[Outcome], modes: Modes) -> Answer:
-    """Hold the outcomes against the rules of shadow and quota limits (envoyproxy/ratelimit's service).
+    """Apply the rules of shadow and quota limits to the outcomes (as envoyproxy/ratelimit's service does).
 
-    The request is over when a limit that is neither shadow nor quota denied it, or when every descriptor with a quota
-    limit is over. A shadow limit takes no part. A known denial beats a failure.
+    The request is over limit if a limit that is neither shadow nor quota denied it, or if every descriptor with a
+    quota limit is over limit. A shadow limit has no effect. A known denial overrides a failure.
     """
     charges = plan.charges
-    statuses: list[Status] = []
+    statuses: list[DescriptorStatus] = []
     failure: Failure | None = None
     over = False
     quotas = quotas_over = 0
@@ -68,7 +68,7 @@ def answer(plan: Plan, outcomes: Sequence[Outcome], modes: Modes) -> Answer:
             continue
         outcome = outcomes[first]
         if first + 1 == last and charges[first].binding and type(outcome) is Decision:
-            # What most descriptors have, one limit that is always enforced, needs no weighing.
+            # Most descriptors have one limit that is always enforced, which needs no comparison.
             denied = not outcome.allowed
             over = over or denied
             statuses.append(_status(charges[first].limit, outcome, denied))
@@ -85,7 +85,7 @@ def answer(plan: Plan, outcomes: Sequence[Outcome], modes: Modes) -> Answer:
 
 
 class _Verdict(NamedTuple):
-    status: Status
+    status: DescriptorStatus
     over: bool
     quota: bool
     quota_over: bool
@@ -93,10 +93,10 @@ class _Verdict(NamedTuple):
 
 
 def _verdict(plan: Plan, item: Item, outcomes: Sequence[Outcome], modes: Modes) -> _Verdict:
-    """Weigh the limits of one descriptor; the one that binds is shown."""
+    """Combine the limits of one descriptor; the status shows the one that binds."""
     over = quota = quota_over = False
     failure: Failure | None = None
-    shown: Status | None = None
+    shown: DescriptorStatus | None = None
     weight: tuple[bool, bool, int] = (True, True, 0)
     for index in range(item.first, item.last):
         limit, outcome = plan.charges[index].limit, outcomes[index]
@@ -116,19 +116,19 @@ def _verdict(plan: Plan, item: Item, outcomes: Sequence[Outcome], modes: Modes) 
     return _Verdict(shown or NO_LIMIT, over, quota, quota_over, failure)
 
 
-def _status(limit: Limit, decision: Decision, denied: bool) -> Status:  # noqa: FBT001 - hot
-    """Show a decision. Seconds are rounded up: Envoy cuts fractions off, and who comes too early is denied again."""
+def _status(limit: Limit, decision: Decision, denied: bool) -> DescriptorStatus:  # noqa: FBT001 - hot
+    """Make a status. Seconds are rounded up: Envoy truncates fractions, and a retry that is too early is denied."""
     allowed, remaining, reset_after, retry_after, _ = decision
     if allowed:
-        return Status(False, limit, remaining, -(-reset_after // 1_000_000))  # noqa: FBT003 - hot
+        return DescriptorStatus(False, limit, remaining, -(-reset_after // 1_000_000))  # noqa: FBT003 - hot
     wait = reset_after if retry_after == NEVER else retry_after
-    return Status(denied, limit, 0, max(1, -(-wait // 1_000_000)))
+    return DescriptorStatus(denied, limit, 0, max(1, -(-wait // 1_000_000)))
 
 
 def tally(ask: Ask) -> None:
-    """Count what became of each charge in the integers of its limit.
+    """Count the outcome of each charge in the tally of its limit.
 
-    A charge that an atomic ask left out, since another limit vetoed it, counts as asked for and as nothing else.
+    A charge that an atomic ask did not apply, because another limit vetoed it, adds to ``total_hits`` only.
     """
     plan, outcomes = ask.plan, ask.outcomes
     vetoed = ask.atomic and any(
@@ -150,10 +150,10 @@ def _tally(plan: Plan, index: int, cost: int, outcome: Outcome) -> None:
         count(stats, limit.rate.burst, plan.nears[index], outcome.before, cost, shadow=limit.shadow_mode)
 
 
-def metadata_of(plan: Plan, statuses: Sequence[Status]) -> Mapping[str, object] | None:
+def metadata_of(plan: Plan, statuses: Sequence[DescriptorStatus]) -> Mapping[str, object] | None:
     """Merge the policy's ``metadata`` of the descriptors that passed a limit; the first value of a key wins.
 
-    The result shares nothing that a later request could change.
+    The result shares no object that a later request could change.
     """
     merged: dict[str, object] = {}
     for item, status in zip(plan.items, statuses, strict=True):

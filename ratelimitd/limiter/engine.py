@@ -1,7 +1,7 @@
-"""The engine: the one way from a request to its answer, for every edge of a process. Start reading here.
+"""The engine: the only path from a request to its answer, for every edge of a process. Start reading here.
 
 An edge (Envoy's API, the gateway, the simulator) calls ``ask`` for each request of a batch, then ``decide`` for the
-batch. Time is an argument. An error is handed to the edge, which logs it and answers its caller.
+batch. Time is an argument. An error is passed to the edge, which logs it and answers its caller.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,20 +13,20 @@ from ratelimitd.policy import Descriptor
 from .answer import Answer, answer, tally
 from .modes import ENFORCED, Modes
 from .plan import Planner
-from .seam import Ask, Done, Guard, Plan, Request, Store
+from .seam import Ask, Done, Guard, LimitRequest, Plan, Store
 
 Key = TypeVar("Key", bytes, tuple[Descriptor, ...])
-"""Names a request of an edge: equal keys are equal requests."""
+"""Identifies a request of an edge: equal keys mean equal requests."""
 
 Answered = Callable[[Ask, Answer], None]
 """Passes an answer to the caller of an ask; called once for each."""
 
 Failed = Callable[[Any, Exception], None]
-"""Tells a caller, by its ask's tag, that its request could not be decided."""
+"""Reports to a caller, by its ask's tag, that its request could not be decided."""
 
 
 class Counts(Protocol):
-    """What the engine counts beside its limits, as envoyproxy/ratelimit names it.
+    """Counters of the engine besides those of limits; the names are envoyproxy/ratelimit's.
 
     Attributes:
         service_error: requests that could not be decided: no policy, no valid request, an unhandled error.
@@ -40,17 +40,17 @@ class Counts(Protocol):
 
 
 class NoPolicyError(Exception):
-    """No policy was loaded yet."""
+    """No policy has been loaded yet."""
 
 
 class Engine:
     """The parts that a decision needs.
 
     Attributes:
-        planner: the policy in force; None until the first one is loaded. Swap it to reload.
-        store: where counts live.
-        guards: what stands before it, outermost first.
-        modes: as the planner has them.
+        planner: planner of the active policy; None until the first policy is loaded. A reload replaces it.
+        store: store of the counters.
+        guards: guards in front of the store, outermost first.
+        modes: SHADOW_MODE and QUOTA_MODE, equal to the planner's.
     """
 
     __slots__ = ("_counts", "guards", "modes", "planner", "store")
@@ -62,10 +62,10 @@ class Engine:
         self.modes = modes
         self._counts = counts
 
-    def ask(self, key: Key, read: Callable[[Key], Request], deadline: int = 0, tag: Any = None) -> Ask:
-        """Plan a request. ``read`` returns it for its key, and is called only when no plan is remembered for that.
+    def ask(self, key: Key, read: Callable[[Key], LimitRequest], deadline: int = 0, tag: Any = None) -> Ask:
+        """Plan a request. ``read`` decodes the request from its key; it is called only if the plan cache has no plan.
 
-        See ``Ask`` for ``deadline`` and ``tag``. Raises NoPolicyError, and what ``read`` raises.
+        See ``Ask`` for ``deadline`` and ``tag``. Raises NoPolicyError, and the errors of ``read``.
         """
         planner = self.planner
         if planner is None:
@@ -76,7 +76,7 @@ class Engine:
             plan = self._plan(planner, key, read)
         return Ask(plan, list(plan.costs), atomic=plan.atomic, deadline=deadline, tag=tag)
 
-    def _plan(self, planner: Planner, key: Key, read: Callable[[Key], Request]) -> Plan:
+    def _plan(self, planner: Planner, key: Key, read: Callable[[Key], LimitRequest]) -> Plan:
         try:
             plan = planner.plan(read(key))
         except Exception:
@@ -88,21 +88,21 @@ class Engine:
     def decide(
         self, asks: Sequence[Ask], now: int, answered: Answered, failed: Failed, done: Done = lambda _: None
     ) -> None:
-        """Take asks through the guards and the store, and answer each when its own last charge is complete.
+        """Pass asks through the guards and the store, and answer each when its own last charge is complete.
 
-        ``now`` is wall-clock µs. Each ask is passed to ``answered``; or to ``failed`` when a guard, the store or
-        ``answered`` raised, so that no caller waits for ever. ``done`` is called after each group of asks that
-        completed together.
+        ``now`` is wall-clock µs. Each ask is passed to ``answered``, or to ``failed`` if a guard, the store or
+        ``answered`` raised, so no caller waits forever. ``done`` is called after each group of asks that completed
+        together.
         """
         try:
             for guard in self.guards:
                 guard.before(asks, now)
             self.store.charge(asks, now, partial(self._completed, now, answered, failed, done))
-        except Exception as error:  # noqa: BLE001 - whatever it is, callers must be answered
+        except Exception as error:  # noqa: BLE001 - callers must be answered after any error
             self._fail(asks, failed, error)
 
     def _completed(self, now: int, answered: Answered, failed: Failed, done: Done, asks: Sequence[Ask]) -> None:
-        """Answer asks that the store is done with; an error stays with the one that met it."""
+        """Answer asks that the store has completed; an error affects only its own ask."""
         try:
             for guard in reversed(self.guards):
                 guard.after(asks, now)
@@ -113,10 +113,10 @@ class Engine:
         for ask in asks:
             try:
                 tally(ask)
-                told = answer(ask.plan, ask.outcomes, modes)
-                counts.global_shadow_mode += told.shadowed
-                counts.redis_error += told.failure is not None
-                answered(ask, told)
+                result = answer(ask.plan, ask.outcomes, modes)
+                counts.global_shadow_mode += result.shadowed
+                counts.redis_error += result.failure is not None
+                answered(ask, result)
             except Exception as error:  # noqa: BLE001 - the others of the batch must be answered
                 self._fail((ask,), failed, error)
         done(asks)

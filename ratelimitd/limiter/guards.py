@@ -1,4 +1,4 @@
-"""What stands between planning and the store: the over-limit cache and the fallback."""
+"""Guards between planning and the store: the over-limit cache and the fallback."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -11,17 +11,17 @@ from ratelimitd.policy import Limit, OnStoreFailure
 from .seam import Ask, Charge, Failure, Plan, Store
 
 ENTRY_BYTES: Final = 350
-"""What one remembered denial takes beside its key, measured with sys.getsizeof."""
+"""Memory of one cached denial without its key, measured with sys.getsizeof."""
 
-MADE_UP: Final = {OnStoreFailure.ALLOW: True, OnStoreFailure.DENY: False}
-"""Policies that decide without a counter, and whether they allow."""
+STATIC: Final = {OnStoreFailure.ALLOW: True, OnStoreFailure.DENY: False}
+"""Failure policies that decide without a counter, and whether they allow."""
 
 DENIED_FOR: Final = SECOND
-"""µs a caller is told to wait when ``on_store_failure: deny`` denies: the least that a status can show."""
+"""Reset, µs, in a denial by ``on_store_failure: deny``: the shortest time that a status can show."""
 
 
 class Denial(NamedTuple):
-    """A denial that is remembered: of this cost or more, from ``made`` until ``until`` (µs)."""
+    """A cached denial of this cost or more, valid from ``made`` until ``until`` (µs)."""
 
     limit: Limit
     cost: int
@@ -31,13 +31,14 @@ class Denial(NamedTuple):
 
 
 class OverLimitCache:
-    """Remembers which counters denied what, so that a flood over the limit costs the store nothing.
+    """Caches denials by counter, so that a flood over the limit does not load the store.
 
-    A remembered denial holds for the same cost or a larger one, and until that cost could pass; smaller costs, peeks
-    and give-backs go by it. It is forgotten when the limit's numbers change or the clock steps back before it.
+    A cached denial applies to the same cost or a larger one, until that cost could pass. Smaller costs, peeks and
+    give-backs are passed to the store. A denial is dropped if the limit's numbers change, or if the clock steps back
+    to before it was made.
 
     Args:
-        max_bytes: LOCAL_CACHE_SIZE_IN_BYTES; the oldest make room.
+        max_bytes: LOCAL_CACHE_SIZE_IN_BYTES; the oldest denials are dropped first.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -49,7 +50,7 @@ class OverLimitCache:
         return len(self._denials)
 
     def before(self, asks: Sequence[Ask], now: int) -> None:
-        """Settle charges that a remembered denial covers."""
+        """Deny charges that a cached denial covers."""
         denials = self._denials
         if not denials:
             return
@@ -59,28 +60,28 @@ class OverLimitCache:
                 if denial is None or ask.outcomes[index] is not None:
                     continue
                 cost = ask.costs[index]
-                if cost < 0 or not _stands(denial, charge, now):
+                if cost < 0 or not _is_valid(denial, charge, now):
                     self._forget(charge.key)
                 elif cost >= denial.cost:
                     ask.outcomes[index] = _remembered(denial, now)
                     ask.plan.tallies[index].over_limit_with_local_cache += cost
 
     def after(self, asks: Sequence[Ask], now: int) -> None:
-        """Remember new denials."""
+        """Cache new denials."""
         for ask in asks:
             for index, outcome in enumerate(ask.outcomes):
                 if isinstance(outcome, Decision) and not outcome.allowed and outcome.retry_after != NEVER:
                     charge = ask.plan.charges[index]
-                    if not (ask.atomic and _repeated(charge, ask.plan)):
+                    if not (ask.atomic and _is_repeated(charge, ask.plan)):
                         self._remember(charge, ask.costs[index], outcome, now)
 
     def holds(self, charge: Charge, now: int) -> Denial | None:
-        """Return the denial that ``before`` would go by, and change nothing."""
+        """Return the denial that ``before`` would apply, without any change to the cache."""
         denial = self._denials.get(charge.key)
-        return denial if denial is not None and _stands(denial, charge, now) else None
+        return denial if denial is not None and _is_valid(denial, charge, now) else None
 
     def forget(self, key: bytes) -> None:
-        """Forget what is remembered of a counter, if anything is."""
+        """Drop the cached denial of a counter, if there is one."""
         if key in self._denials:
             self._forget(key)
 
@@ -102,12 +103,12 @@ class OverLimitCache:
         self._bytes -= ENTRY_BYTES + len(key)
 
 
-def _stands(denial: Denial, charge: Charge, now: int) -> bool:
+def _is_valid(denial: Denial, charge: Charge, now: int) -> bool:
     return denial.made <= now < denial.until and denial.limit == charge.limit
 
 
-def _repeated(charge: Charge, plan: Plan) -> bool:
-    """Whether an atomic ask names the counter twice: then a denial may come of its own charges, which were not kept."""
+def _is_repeated(charge: Charge, plan: Plan) -> bool:
+    """Whether an ask charges the counter twice: its denial may be due to its own charges, which were not applied."""
     return sum(other.key == charge.key for other in plan.charges) > 1
 
 
@@ -123,12 +124,12 @@ def _remembered(denial: Denial, now: int) -> Decision:
 
 
 class Fallback:
-    """Turns a failure into what the limit's ``on_store_failure`` says; the only place that does.
+    """Applies the limit's ``on_store_failure`` to a failure; no other code does.
 
     Args:
-        local: a store in this process, for ``local``.
-        replicas: how many processes share a limit; each takes its part of it while the store is away.
-        count: told the name of the policy for each failure it replaced or left.
+        local: store in this process, for ``local``.
+        replicas: number of processes that share a limit; each enforces its share while the store is unavailable.
+        count: called with the failure policy for each failure, replaced or not.
     """
 
     def __init__(self, local: Store, replicas: int, count: Callable[[OnStoreFailure], None]) -> None:
@@ -137,10 +138,10 @@ class Fallback:
         self._count = count
 
     def before(self, asks: Sequence[Ask], now: int) -> None:
-        """Nothing: only failures concern it."""
+        """Do nothing: this guard acts on failures only."""
 
     def after(self, asks: Sequence[Ask], now: int) -> None:
-        """Replace each failure by a decision, unless its limit says ``error``."""
+        """Replace each failure by a decision, unless its limit has ``on_store_failure: error``."""
         for ask in asks:
             failed = [index for index, outcome in enumerate(ask.outcomes) if isinstance(outcome, Failure)]
             local = [index for index in failed if not self._replaced(ask, index)]
@@ -148,16 +149,16 @@ class Fallback:
                 self._charge_locally(ask, local, now)
 
     def _replaced(self, ask: Ask, index: int) -> bool:
-        """Settle a failure by what its limit says; False when the local store is to decide."""
+        """Apply the limit's failure policy; return False if the local store must decide."""
         limit = ask.plan.charges[index].limit
         policy = limit.on_store_failure
         self._count(policy)
-        if policy in MADE_UP:
-            ask.outcomes[index] = _made_up(limit, allowed=MADE_UP[policy])
+        if policy in STATIC:
+            ask.outcomes[index] = _static_decision(limit, allowed=STATIC[policy])
         return policy is not OnStoreFailure.LOCAL
 
     def _charge_locally(self, ask: Ask, local: Sequence[int], now: int) -> None:
-        """Charge this process's share of these limits, together where the ask is all or nothing."""
+        """Charge this process's share of these limits, together if the ask is all or nothing."""
         shares = [charge._replace(limit=_share(charge.limit, self._replicas)) for charge in ask.plan.charges]
         again = Ask(Plan(tuple(shares)), ask.costs, atomic=ask.atomic)
         again.outcomes = [None if index in local else outcome for index, outcome in enumerate(ask.outcomes)]
@@ -165,7 +166,7 @@ class Fallback:
         ask.outcomes = again.outcomes
 
 
-def _made_up(limit: Limit, *, allowed: bool) -> Decision:
+def _static_decision(limit: Limit, *, allowed: bool) -> Decision:
     rate = limit.rate
     capacity = 0 if rate is None else rate.burst
     if allowed:
@@ -175,7 +176,7 @@ def _made_up(limit: Limit, *, allowed: bool) -> Decision:
 
 @lru_cache(maxsize=4096)
 def _share(limit: Limit, replicas: int) -> Limit:
-    """Give this process its part of a limit, at least 1 of what is not 0."""
+    """Return this process's share of a limit: at least 1, unless the limit is 0."""
     rate = limit.rate
     if rate is None or replicas <= 1 or rate.quota == 0:
         return limit
@@ -183,6 +184,6 @@ def _share(limit: Limit, replicas: int) -> Limit:
     burst = max(1, rate.burst // replicas) if rate.burst != rate.quota else None
     try:
         share = make_rate(rate.algorithm, quota, rate.window, burst, rate.count_rejected)
-    except RateError:  # the share would refill its burst too slowly to be counted exactly, so it has none
+    except RateError:  # the share refills its burst too slowly to be counted exactly, so it has no burst
         share = make_rate(rate.algorithm, quota, rate.window)
     return limit._replace(rate=share)

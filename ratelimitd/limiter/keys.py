@@ -1,8 +1,8 @@
-"""The name of a counter.
+"""Names of counters.
 
-A lone limit that envoyproxy/ratelimit can express keeps upstream's name, byte for byte, so that both services share
-counters during a migration. Upstream joins with ``_`` and escapes nothing, so distinct descriptors may collide there;
-every other limit, and every limit when ``safe`` is asked for, gets a name that cannot.
+The only limit of a descriptor, if envoyproxy/ratelimit can express it, has upstream's name, byte for byte, so that
+both services share counters during a migration. Upstream joins with ``_`` and escapes nothing, so distinct descriptors
+may collide there. Every other limit, and with ``safe`` every limit, has a name that cannot collide.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,7 +11,7 @@ from hashlib import blake2b
 from ratelimitd.policy import Entry, Limit
 
 KEY_BYTES = 256
-"""A longer name is hashed: memcached's 250 is the field's habit, and a Redis key costs memory on every node."""
+"""A longer name is hashed: memcached's bound of 250 is customary, and a Redis key costs memory on every node."""
 
 KeyMaker = Callable[[bytes, tuple[Entry, ...], Limit], bytes]
 
@@ -19,7 +19,7 @@ KeyMaker = Callable[[bytes, tuple[Entry, ...], Limit], bytes]
 def key_maker(prefix: bytes, *, safe: bool) -> KeyMaker:
     """Return the function from (domain, identity, limit) to a key; ``prefix`` is CACHE_KEY_PREFIX.
 
-    A fixed window's key ends with ``_``: the start of the window is put behind it.
+    A fixed window's key ends with ``_``: the start of the window is appended to it.
     """
 
     def name(domain: bytes, identity: tuple[Entry, ...], limit: Limit) -> bytes:
@@ -36,10 +36,10 @@ def upstream_key(prefix: bytes, domain: bytes, identity: tuple[Entry, ...]) -> b
 
 
 def safe_key(prefix: bytes, domain: bytes, identity: tuple[Entry, ...], limit: Limit) -> bytes:
-    """Tell counters apart by domain, entries, algorithm, window and item, each part with its length before it.
+    """Name a counter by domain, entries, algorithm, window and item, each part prefixed with its length.
 
-    The numbers of a limit are left out, so a counter survives a change of them. A name that is long, or that holds
-    ``{`` (with which a caller could choose a cluster's slot), is hashed.
+    The numbers of a limit are not part of the name, so a counter survives a change of them. A name that is long, or
+    that contains ``{`` (with which a caller could choose a cluster's slot), is hashed.
     """
     rate = limit.rate
     if rate is None:
@@ -50,13 +50,13 @@ def safe_key(prefix: bytes, domain: bytes, identity: tuple[Entry, ...], limit: L
     return b"%brl1:%b:%d:%b_" % (prefix, rate.algorithm.encode(), rate.window, _joined(parts))
 
 
-def overflow_key(prefix: bytes, domain: bytes, place: bytes, algorithm: str, window: int, item: str) -> bytes:
-    """Name the one counter that new keys of a limit share when there are too many; ``place`` is ``Match.place``.
+def overflow_key(prefix: bytes, domain: bytes, path: bytes, algorithm: str, window: int, item: str) -> bytes:
+    """Name the counter that new keys of a limit share when there are too many; ``path`` is ``Match.path``.
 
-    No request can name it, whatever its domain is called: all other keys end with ``_``, this one with ``:``, and what
-    a fixed window puts behind either is digits.
+    No request can have this name, whatever its domain: all other keys end with ``_``, this one with ``:``, and a fixed
+    window appends digits only.
     """
-    name = _joined([domain, item.encode(), place])
+    name = _joined([domain, item.encode(), path])
     return b"%brl1:overflow:%b:%d:%b:" % (prefix, algorithm.encode(), window, name)
 
 

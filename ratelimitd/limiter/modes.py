@@ -1,10 +1,10 @@
-"""What holds for every limit of a process: SHADOW_MODE and QUOTA_MODE."""
+"""Modes that apply to every limit of a process: SHADOW_MODE and QUOTA_MODE."""
 
 from typing import Final, NamedTuple
 
 
 class Modes(NamedTuple):
-    """Set once, at the start.
+    """Modes, set once at startup.
 
     Attributes:
         shadow: SHADOW_MODE: the overall code is always OK; statuses and counters stay as they are.
@@ -16,4 +16,4 @@ class Modes(NamedTuple):
 
 
 ENFORCED: Final = Modes()
-"""Neither of them."""
+"""Neither mode."""

@@ -1,11 +1,11 @@
-"""What stands before the store while a flood of new keys comes: past a cap, they share one counter of their limit.
+"""The new-key cap: past a rate of new keys, new keys of a limit share one counter, so a flood cannot fill the store.
 
-Each new key is a new counter. Who can choose keys (addresses, header values) could fill the store with them, and push
-out or slow down everybody else's. Keys that were asked for lately never meet the cap.
+Each new key is a new counter. A client that can choose keys (addresses, header values) could fill the store with
+them, and evict or slow down the counters of other clients. Recently seen keys are never subject to the cap.
 
-Which keys those are is one byte for each of 16 million places, and a key's place is its hash: nothing grows, is
-copied or freed as keys come. Two keys in one place only mean that a new one may be taken for known. A hand goes round
-the places and makes what is young old, and what is old unknown.
+Recently seen keys are tracked in a 16 MiB table of 8-bit ages indexed by hash (CLOCK, second chance): nothing grows,
+is copied or freed as keys arrive. A hash collision only means that a new key may be treated as known. A hand sweeps
+the table every two minutes and ages young to old, and old to absent.
 """
 
 from collections.abc import Sequence
@@ -18,99 +18,99 @@ from ratelimitd.algorithms import SECOND
 from .keys import overflow_key
 from .seam import Ask, Charge, Item, Plan
 
-PLACES: Final = 1 << 24
-"""16 MiB, a sixteenth of what counters in memory may take by default. A million clients take 6 % of the places, and
-6 % of a flood are then taken for known. A flood at a cap of 10,000 a second that never ends takes 13 % itself."""
+TABLE_SIZE: Final = 1 << 24
+"""Entries of one byte: 16 MiB, a sixteenth of the default memory of counters. A million clients take 6 % of the
+entries, so 6 % of a flood are treated as known. An endless flood at a cap of 10,000 per second takes 13 % itself."""
 
-PARTS: Final = 256
-"""The hand moves by this part of the places: 64 KiB, which takes 0.03 ms."""
+STEPS: Final = 256
+"""Steps of a sweep: each covers 64 KiB and takes 0.03 ms."""
 
-ROUND: Final = 120 * SECOND
-"""µs the hand takes to go round. A key stays known for 2 to 4 minutes, so a client that polls once a minute does."""
+SWEEP: Final = 120 * SECOND
+"""Duration of a sweep, µs. A key stays known for 2 to 4 minutes, enough for a client that polls once a minute."""
 
 NAMES: Final = 1_024
-"""Names of overflow counters that are remembered: one for each limit that new keys come to at a time."""
+"""Cached names of overflow counters: one per limit that receives new keys at a time."""
 
 YOUNG: Final = 2
 OLDER: Final = bytes((0, 0, 1)) + bytes(253)
-"""How a mark ages: 2 is young, 1 is old, 0 is none."""
+"""Translation table of a sweep: 2 (young) to 1 (old), 1 to 0 (absent)."""
 
 
 class NewKeys:
-    """Sends new keys of a limit to one counter they share, for as long as too many of them come.
+    """Redirects new keys of a limit to one shared counter while too many of them arrive.
 
-    The cap is for each limit and each second of this process. A key that was sent there is asked for anew the next
-    time; nothing remembers it. Peeks and give-backs create no counter and go by. A limit in shadow mode is guarded too.
+    The cap applies per limit and second in this process. A redirected key is not recorded, so it is new again next
+    time. Peeks and give-backs create no counter and are not redirected. Limits in shadow mode are capped too.
 
-    Nothing is sent there before the hand has been round once: at the start every key is new, and whoever comes as
-    often as he must to stay known has been seen by then. Give it to the engine before an ``OverLimitCache``, or that
-    one would learn denials by keys it never asks for, and keep it over reloads.
+    No key is redirected before the first sweep is complete: at startup every key is new, and by then each client that
+    is frequent enough to stay known has been seen. Put this guard in front of an ``OverLimitCache``, which would
+    otherwise cache denials under keys that it never looks up. Keep it across reloads.
 
     Args:
         per_second: NEW_KEYS_PER_SECOND.
         prefix: CACHE_KEY_PREFIX.
-        places: how many places; a power of two, at least ``PARTS``.
+        size: entries of the table; a power of two, at least ``STEPS``.
 
     Attributes:
-        redirected: charges that were sent to a shared counter.
+        redirected: charges that were redirected to a shared counter.
     """
 
-    def __init__(self, per_second: int, prefix: bytes, places: int = PLACES) -> None:
+    def __init__(self, per_second: int, prefix: bytes, size: int = TABLE_SIZE) -> None:
         self.redirected = 0
         self._per_second = per_second
         self._name = lru_cache(NAMES)(partial(overflow_key, prefix))
-        # Zero pages take no memory before they are written: an idle process has none of the 16 MiB.
-        self._marks = mmap(-1, places, flags=MAP_PRIVATE | MAP_ANONYMOUS)
-        self._mask = places - 1
-        self._part = places // PARTS
+        # Zero pages take no memory until they are written: an idle process uses none of the 16 MiB.
+        self._ages = mmap(-1, size, flags=MAP_PRIVATE | MAP_ANONYMOUS)
+        self._mask = size - 1
+        self._step = size // STEPS
         self._hand = 0
-        self._turned = self._due = 0
-        self._unproven = PARTS + 1
+        self._swept = self._due = 0
+        self._warm_up = STEPS + 1
         self._second = 0
-        self._met: dict[bytes, int] = {}
+        self._new_keys: dict[bytes, int] = {}
 
     def before(self, asks: Sequence[Ask], now: int) -> None:
-        """Give each ask with new keys, past the cap, a plan of its own that has the shared counter in their place."""
-        if not self._turned <= now < self._due:
-            self._turn(now)
-        marks, mask = self._marks, self._mask
+        """Past the cap, replace the plan of each ask with new keys by one that charges the shared counter instead."""
+        if not self._swept <= now < self._due:
+            self._sweep(now)
+        ages, mask = self._ages, self._mask
         for ask in asks:
             for charge in ask.plan.charges:
-                if marks[hash(charge.key) & mask] != YOUNG:
-                    self._look(ask, now)
+                if ages[hash(charge.key) & mask] != YOUNG:
+                    self._redirect(ask, now)
                     break
 
     def after(self, asks: Sequence[Ask], now: int) -> None:
-        """Nothing: it learns from what is asked."""
+        """Do nothing: keys are recorded in ``before``."""
 
-    def _turn(self, now: int) -> None:
-        """Move the hand by one part. A late one is not made up for, or a pause would let known keys be forgotten."""
+    def _sweep(self, now: int) -> None:
+        """Sweep one step. A late step is not caught up, or a pause would make known keys absent."""
         start = self._hand
-        end = start + self._part
-        marks = self._marks[start:end]
-        aged = marks.translate(OLDER)
-        if aged != marks:
-            self._marks[start:end] = aged
+        end = start + self._step
+        ages = self._ages[start:end]
+        aged = ages.translate(OLDER)
+        if aged != ages:
+            self._ages[start:end] = aged
         self._hand = end & self._mask
-        self._turned, self._due = now, now + ROUND // PARTS
-        self._unproven = max(0, self._unproven - 1)
+        self._swept, self._due = now, now + SWEEP // STEPS
+        self._warm_up = max(0, self._warm_up - 1)
 
-    def _look(self, ask: Ask, now: int) -> None:
-        plan, marks = ask.plan, self._marks
+    def _redirect(self, ask: Ask, now: int) -> None:
+        plan, ages = ask.plan, self._ages
         charges = list(plan.charges)
         redirected = 0
         for item in plan.items:
             for index in range(item.first, item.last):
                 charge = charges[index]
-                place = hash(charge.key) & self._mask
-                if ask.costs[index] <= 0 or marks[place] == YOUNG:
+                position = hash(charge.key) & self._mask
+                if ask.costs[index] <= 0 or ages[position] == YOUNG:
                     continue
-                if marks[place]:
-                    marks[place] = YOUNG
+                if ages[position]:
+                    ages[position] = YOUNG
                     continue
-                shared = self._shared(plan, item, charge, now)
+                shared = self._shared_key(plan, item, charge, now)
                 if shared is None:
-                    marks[place] = YOUNG
+                    ages[position] = YOUNG
                 else:
                     charges[index] = Charge(charge.limit, shared, charge.binding)
                     redirected += 1
@@ -118,17 +118,17 @@ class NewKeys:
             ask.plan = plan._replace(charges=tuple(charges))
             self.redirected += redirected
 
-    def _shared(self, plan: Plan, item: Item, charge: Charge, now: int) -> bytes | None:
-        """Count a new key of a limit; past the cap, name the counter that it shares."""
+    def _shared_key(self, plan: Plan, item: Item, charge: Charge, now: int) -> bytes | None:
+        """Count a new key of a limit; past the cap, return the name of the shared counter."""
         limit, rate = charge.limit, charge.limit.rate
-        if self._unproven or item.match is None or rate is None:
+        if self._warm_up or item.match is None or rate is None:
             return None
         second = now // SECOND
         if second != self._second:
-            self._second, self._met = second, {}
-        name = self._name(plan.request.domain, item.match.place, rate.algorithm, rate.window, limit.item)
-        met = self._met.get(name, 0)
-        if met >= self._per_second:
+            self._second, self._new_keys = second, {}
+        name = self._name(plan.request.domain, item.match.path, rate.algorithm, rate.window, limit.item)
+        seen = self._new_keys.get(name, 0)
+        if seen >= self._per_second:
             return name
-        self._met[name] = met + 1
+        self._new_keys[name] = seen + 1
         return None

@@ -1,31 +1,31 @@
-"""From a request to its charges: which limits apply, under which keys, at what cost.
+"""From a request to its charges: the limits that apply, their keys and costs.
 
-A plan depends on the request and the policy alone, never on time, so equal requests share one.
+A plan depends only on the request and the policy, never on time, so equal requests share one.
 """
 
 from collections import OrderedDict
 from collections.abc import Hashable, Iterable
 from typing import Final, NamedTuple
 
-from ratelimitd.policy import Descriptor, Domain, Identity, Limit, Match, Policy, identify, match, recounted
+from ratelimitd.policy import Descriptor, Domain, Identity, Limit, Match, Policy, counted_by_caller, identify, match
 
 from .keys import KeyMaker
 from .modes import Modes
-from .seam import COST_MAX, Charge, Item, Plan, Request
+from .seam import COST_MAX, Charge, Item, LimitRequest, Plan
 from .stats import Tallies, Tally, near_limit
 
 PLANS_BYTES: Final = 16 << 20
-"""Memory for remembered plans: some 15,000 different requests, more than the routes of most meshes."""
+"""Memory of the plan cache: some 15,000 different requests, more than most meshes have routes."""
 
 TOGETHER_MAX: Final = 128
-"""Charges that can be all or nothing: what one script call takes. A request with more is charged limit by limit."""
+"""Charges that can be all or nothing: the size of a script call. A request with more is charged limit by limit."""
 
 PLAN_BYTES, ITEM_BYTES, ENTRY_BYTES, CHARGE_BYTES = 250, 430, 140, 250
-"""What a remembered plan takes, and each descriptor, entry and charge of it; tracemalloc says 0.9 to 1.1 times that."""
+"""Bytes of a cached plan, and of each descriptor, entry and charge of it; tracemalloc measures 0.9 to 1.1 times."""
 
 
 class _Built(NamedTuple):
-    """A plan in the making; the fields are the plan's."""
+    """An unfinished plan, with the plan's fields."""
 
     charges: list[Charge]
     costs: list[int]
@@ -35,13 +35,13 @@ class _Built(NamedTuple):
 
 
 class PlanOptions(NamedTuple):
-    """What holds for every request.
+    """Options that apply to every request.
 
     Attributes:
         all_or_nothing: STOP_CACHE_KEY_INCREMENT_WHEN_OVERLIMIT: every domain is all_or_nothing.
-        modes: in either of them no limit vetoes another.
+        modes: in either mode no limit vetoes another.
         near_limit_ratio: NEAR_LIMIT_RATIO.
-        identity_secret: IDENTITY_SECRET; empty: API keys are counted by their plain SHA-256.
+        identity_secret: IDENTITY_SECRET; if empty, API keys are counted by their unsalted SHA-256.
     """
 
     all_or_nothing: bool = False
@@ -51,7 +51,7 @@ class PlanOptions(NamedTuple):
 
 
 class Planner:
-    """One policy and the plans already made for it; a reload makes a new one, so no plan outlives its policy."""
+    """A policy and its plan cache. A reload makes a new planner, so no plan outlives its policy."""
 
     def __init__(self, policy: Policy, keys: KeyMaker, tallies: Tallies, options: PlanOptions) -> None:
         self.policy = policy
@@ -62,30 +62,30 @@ class Planner:
         self._bytes = 0
 
     def recall(self, asked: Hashable) -> Plan | None:
-        """Return the plan remembered under this name, if it still is."""
+        """Return the cached plan of this key, or None."""
         remembered = self._plans.get(asked)
         return None if remembered is None else remembered[0]
 
     def remember(self, asked: Hashable, plan: Plan, size: int = 0) -> None:
-        """Keep a plan under a name that only equal requests have, of so many bytes; the oldest make room."""
-        room = size + _room(plan)
-        self._plans[asked] = plan, room
-        self._bytes += room
+        """Cache a plan by a key of ``size`` bytes that only equal requests have; the oldest plans are dropped first."""
+        held = size + _size_of(plan)
+        self._plans[asked] = plan, held
+        self._bytes += held
         while self._bytes > PLANS_BYTES:
             self._drop_oldest()
 
     def forget(self, plans: int) -> bool:
-        """Drop at most so many remembered plans; True while there are more. To free thousands at once takes long."""
+        """Drop at most this number of cached plans; True while there are more. Freeing thousands at once takes long."""
         for _ in range(min(plans, len(self._plans))):
             self._drop_oldest()
         return bool(self._plans)
 
     def _drop_oldest(self) -> None:
-        _, (_, room) = self._plans.popitem(last=False)
-        self._bytes -= room
+        _, (_, held) = self._plans.popitem(last=False)
+        self._bytes -= held
 
-    def plan(self, request: Request) -> Plan:
-        """Find every limit of a request and what to charge it."""
+    def plan(self, request: LimitRequest) -> Plan:
+        """Find every limit of a request, and its charges."""
         domain = self.policy.domains.get(request.domain)
         if domain is None:
             items = tuple(Item(0, 0, unlimited=False, match=None) for _ in request.descriptors)
@@ -113,8 +113,8 @@ class Planner:
             atomic=len(charges) <= TOGETHER_MAX and (self._options.all_or_nothing or domain.all_or_nothing),
         )
 
-    def _plan_one(self, domain: Domain, request: Request, found: Match) -> Plan:
-        """Plan a lone descriptor with a lone limit, as most requests have, in two thirds of the time."""
+    def _plan_one(self, domain: Domain, request: LimitRequest, found: Match) -> Plan:
+        """Plan a single descriptor with a single limit, the most common request, in two thirds of the time."""
         limit = found.limits[0]
         atomic = self._options.all_or_nothing or domain.all_or_nothing
         if limit.rate is None:
@@ -131,16 +131,18 @@ class Planner:
             atomic=atomic,
         )
 
-    def _identified(self, domain: Domain, identity: Identity, request: Request) -> tuple[Request, list[Match | None]]:
-        """Match by who is calling. The request that is kept shows tiers in the place of API keys."""
+    def _identified(
+        self, domain: Domain, identity: Identity, request: LimitRequest
+    ) -> tuple[LimitRequest, list[Match | None]]:
+        """Match by the caller's identity. The returned request has tiers in place of API keys."""
         secret = self._options.identity_secret
         callers = [identify(identity, secret, descriptor) for descriptor in request.descriptors]
         found = [match(domain, caller.descriptor) for caller in callers]
-        matches = [each and recounted(caller, each) for each, caller in zip(found, callers, strict=True)]
+        matches = [each and counted_by_caller(caller, each) for each, caller in zip(found, callers, strict=True)]
         return request._replace(descriptors=tuple(caller.descriptor for caller in callers)), matches
 
     def _add(self, built: "_Built", domain: Domain, found: Match, replaced: frozenset[str], cost: int) -> None:
-        """Add what one descriptor is charged for the limits it matched."""
+        """Add the charges of one descriptor for the limits it matched."""
         charges = built.charges
         first = len(charges)
         unlimited = False
@@ -166,7 +168,7 @@ class Planner:
 
 
 def replaced_by(matches: Iterable[Match | None]) -> frozenset[str]:
-    """Return the names of limits that step aside, since a limit of the request replaces them."""
+    """Return the names of limits that do not apply, because a limit of the request replaces them."""
     replaced: frozenset[str] = frozenset()
     for found in matches:
         if found is not None:
@@ -176,13 +178,13 @@ def replaced_by(matches: Iterable[Match | None]) -> frozenset[str]:
 
 
 def cost_of(descriptor: Descriptor, request_hits: int) -> int:
-    """Return what a descriptor costs: its own hits (0 peeks), else the request's, else 1; negative hits give back."""
+    """Return the cost of a descriptor: its own hits (0 peeks), else the request's, else 1; negative hits give back."""
     hits = max(1, request_hits) if descriptor.hits is None else descriptor.hits
     hits = min(hits, COST_MAX)
     return -hits if descriptor.negative else hits
 
 
-def _room(plan: Plan) -> int:
+def _size_of(plan: Plan) -> int:
     descriptors = plan.request.descriptors
     entries = sum([len(descriptor.entries) for descriptor in descriptors])
     keys = sum([len(charge.key) + CHARGE_BYTES for charge in plan.charges])

@@ -1,4 +1,4 @@
-"""The one seam: what planning hands to the stores, and what they hand back."""
+"""The interface between planning and stores: plans, asks, outcomes."""
 
 from collections.abc import Callable, Sequence
 from enum import StrEnum
@@ -11,15 +11,15 @@ from ratelimitd.policy import Descriptor, Limit, Match
 from .stats import Tally
 
 COST_MAX: Final = UINT32_MAX
-"""A larger cost is taken as this one: no limit holds more, so it is denied all the same, exactly."""
+"""A larger cost is reduced to this one: no limit can be larger, so the cost is denied anyway, exactly."""
 
 
 class Charge(NamedTuple):
-    """A cost to be put on one limit's counter.
+    """A charge on the counter of one limit; its cost is in the plan.
 
     Attributes:
-        limit: has a rate (an unlimited limit makes no charge).
-        key: names the counter. A fixed window's counter is this key with the start of its window.
+        limit: limit with a rate (an unlimited limit makes no charge).
+        key: name of the counter. The counter of a fixed window is this key with the start of its window.
         binding: False for shadow and quota limits, which never veto the others of an atomic ask.
     """
 
@@ -28,7 +28,7 @@ class Charge(NamedTuple):
     binding: bool
 
 
-class Request(NamedTuple):
+class LimitRequest(NamedTuple):
     """A decoded request; ``hits`` is the request's own ``hits_addend``, 0 when absent."""
 
     domain: bytes
@@ -37,12 +37,12 @@ class Request(NamedTuple):
 
 
 class Item(NamedTuple):
-    """What one descriptor of a request came to.
+    """One descriptor of a plan.
 
     Attributes:
-        first, last: its charges are ``plan.charges[first:last]``; none when no limit applies.
-        unlimited: an ``unlimited`` limit applies.
-        match: what it matched; None: nothing.
+        first, last: its charges are ``plan.charges[first:last]``; empty if no limit applies.
+        unlimited: whether an ``unlimited`` limit applies.
+        match: match in the policy, or None.
     """
 
     first: int
@@ -52,16 +52,16 @@ class Item(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """A request, planned: frozen, time-free and shared by equal requests. A store looks at the charges alone.
+    """The plan of a request: immutable, independent of time, shared by equal requests. A store reads ``charges`` only.
 
     Attributes:
         charges: in the order of the request's descriptors, and of the file within one descriptor.
-        costs: one for each charge.
-        tallies: one for each charge.
-        nears: for each charge, how much held is near its limit.
-        request: as decoded.
-        items: one for each descriptor.
-        atomic: charge all binding limits or none.
+        costs: one per charge.
+        tallies: one per charge.
+        nears: one per charge: the count from which its limit is near.
+        request: decoded request.
+        items: one per descriptor.
+        atomic: whether to charge all binding limits or none.
         known_domain: whether the policy has the request's domain.
     """
 
@@ -69,14 +69,14 @@ class Plan(NamedTuple):
     costs: tuple[int, ...] = ()
     tallies: tuple[Tally, ...] = ()
     nears: tuple[int, ...] = ()
-    request: Request = Request(b"", ())
+    request: LimitRequest = LimitRequest(b"", ())
     items: tuple[Item, ...] = ()
     atomic: bool = False
     known_domain: bool = True
 
 
 class FailureKind(StrEnum):
-    """Why a counter could not be reached; each is counted by this name."""
+    """Why a charge failed; failures are counted by these names."""
 
     TIMEOUT = "timeout"
     DISCONNECTED = "disconnected"
@@ -89,7 +89,7 @@ class FailureKind(StrEnum):
 
 
 class Failure(NamedTuple):
-    """A charge without a decision. It may or may not have been applied, but never twice."""
+    """A charge without a decision. It was applied once or not at all, never twice."""
 
     kind: FailureKind
     message: str
@@ -100,15 +100,15 @@ Outcome = Decision | Failure | None
 
 
 class Ask:
-    """One request on its way through guards and store; lives for one batch.
+    """One request on its way through guards and store; it exists for one batch.
 
     Attributes:
-        plan: shared and frozen.
-        atomic: charge all, or nothing when a binding charge is denied.
-        costs: one for each charge, -COST_MAX to COST_MAX; 0 peeks, below 0 gives back. A guard may rewrite them.
-        outcomes: one for each charge, aligned with ``plan.charges``.
-        deadline: the store's budget ends at this monotonic time, µs.
-        tag: the caller's own, untouched on the way.
+        plan: shared and immutable.
+        atomic: whether to charge all, or nothing if a binding charge is denied.
+        costs: one per charge, -COST_MAX to COST_MAX; 0 peeks, a negative cost gives back. A guard may change them.
+        outcomes: one per charge, aligned with ``plan.charges``.
+        deadline: end of the store budget, monotonic µs.
+        tag: opaque value of the caller.
     """
 
     __slots__ = ("atomic", "costs", "deadline", "outcomes", "plan", "tag")
@@ -128,22 +128,22 @@ Done = Callable[[Sequence[Ask]], None]
 
 
 class Store(Protocol):
-    """Where counts live."""
+    """A store of counters."""
 
     def charge(self, asks: Sequence[Ask], now: int, done: Done) -> None:
-        """Fill every open outcome, then hand each ask to ``done`` exactly once, in groups as they complete.
+        """Set every open outcome, then pass each ask to ``done`` exactly once, in groups as they complete.
 
-        ``now`` is wall-clock µs. An outcome that is not None was settled by a guard and is left alone; in an
-        atomic ask, a settled denial of a binding charge vetoes the others. Never raises; a store that cannot
-        decide fills in a ``Failure``. ``done`` may be called before this returns.
+        ``now`` is wall-clock µs. An outcome that is not None was set by a guard and is not changed; in an atomic ask,
+        such a denial of a binding charge vetoes the others. Never raises; a store that cannot decide sets a
+        ``Failure``. ``done`` may be called before this returns.
         """
 
 
 class Guard(Protocol):
-    """Stands between planning and the store; synchronous, without I/O."""
+    """A step between planning and the store; synchronous, without I/O."""
 
     def before(self, asks: Sequence[Ask], now: int) -> None:
-        """Settle some outcomes or rewrite costs."""
+        """Set outcomes, or change plan or costs, before the store is called."""
 
     def after(self, asks: Sequence[Ask], now: int) -> None:
-        """Learn from the outcomes, or replace a Failure."""
+        """Read the outcomes, or replace a Failure, after the store has decided."""

@@ -1,6 +1,6 @@
-"""Plain integers for each limit, counted as decisions are made and read when somebody scrapes.
+"""The counters of each limit: plain integers, updated with each decision and read by a scrape.
 
-The split of a charge into over, near and within is envoyproxy/ratelimit's.
+The split of a charge into over, near and within limit is envoyproxy/ratelimit's.
 """
 
 import struct
@@ -9,15 +9,15 @@ from functools import lru_cache
 from typing import Final
 
 REQUEST_MADE_SERIES: Final = 10_000
-"""Series that values of requests may create, all domains together, before the rest share ``other``.
+"""Series that request values may create, over all domains; further ones share ``other``.
 
-Prometheus' own guidance is to stay below some ten thousand series for one target.
+Prometheus' guidance is to stay below some ten thousand series for one target.
 """
 
 OTHER: Final = "other"
 
 NAME_MAX: Final = 256
-"""Characters of a name that comes from a request; a longer one counts as ``other``, or 10,000 could take a gigabyte."""
+"""Characters of a name from a request; a longer one counts as ``other``, since 10,000 of them could take a gigabyte."""
 
 
 class Tally:
@@ -46,7 +46,7 @@ class Tally:
 
 
 class Tallies:
-    """Every tally there is. They outlive a policy, so counters never run backwards over a reload."""
+    """All tallies. They outlive a policy, so counters never decrease at a reload."""
 
     def __init__(self, request_made: int = REQUEST_MADE_SERIES) -> None:
         self._tallies: dict[tuple[tuple[str, ...], str], Tally] = {}
@@ -60,7 +60,7 @@ class Tallies:
         return len(self._tallies)
 
     def of(self, stat_key: tuple[str, ...], item: str, *, from_request: bool) -> Tally:
-        """Return the tally of a limit; past the cap, request-made ones of a domain share one named ``other``."""
+        """Return the tally of a limit; past the cap, new request-made ones of a domain share the tally ``other``."""
         found = self._tallies.get((stat_key, item))
         if found is not None:
             return found
@@ -72,7 +72,7 @@ class Tallies:
         return tally
 
     def unknown_domain(self, domain: str, descriptors: int) -> bool:
-        """Count descriptors that named a domain no policy has; True the first time a name is seen."""
+        """Count descriptors of a domain that the policy does not have. True when a name is seen for the first time."""
         first = domain not in self._unknown_domains
         if first and (len(self._unknown_domains) >= UNKNOWN_DOMAINS or len(domain) > NAME_MAX):
             domain, first = OTHER, False
@@ -80,17 +80,17 @@ class Tallies:
         return first
 
     def unknown_domains(self) -> list[tuple[str, int]]:
-        """(domain, descriptors) for each unknown domain asked for, the surplus under ``other``."""
+        """Return (domain, descriptors) for each unknown domain in requests, the surplus as ``other``."""
         return list(self._unknown_domains.items())
 
 
 UNKNOWN_DOMAINS: Final = 100
-"""Unknown domains told apart: enough to find a typing error, too few to fill a metrics store."""
+"""Unknown domains that are counted separately: enough to find a typing error, too few to fill a metrics store."""
 
 
 @lru_cache(maxsize=4096)
 def near_limit(capacity: int, ratio: float) -> int:
-    """Return how much held is near the limit. In single precision, as upstream does it, or its dashboards shift."""
+    """Return the count from which a limit is near. Single precision, as upstream, so that dashboards do not shift."""
     return int(_single(_single(capacity) * _single(ratio)))
 
 
@@ -99,10 +99,10 @@ def _single(number: float) -> float:
 
 
 def count(tally: Tally, capacity: int, near: int, before: int, cost: int, *, shadow: bool) -> None:
-    """Split a charge that has been decided into within, near and over.
+    """Split a decided charge into within, near and over limit.
 
-    ``capacity`` is what the limit holds, ``near`` what ``near_limit`` made of it, ``before`` what it held just before
-    the charge; ``cost`` is above 0: a peek or a give-back counts nothing.
+    ``capacity`` is the capacity of the limit, ``near`` the ``near_limit`` of it, ``before`` the count just before the
+    charge. ``cost`` is above 0: a peek or a give-back is not counted.
     """
     after = before + cost
     if after > capacity:

@@ -1,19 +1,19 @@
-"""WHAT is limited: domains, descriptors and limits as values, and how a request finds its limits."""
+"""The policy: domains, descriptors and limits as values, and how a request is matched to its limits."""
 
 from ratelimitd.config.problems import PolicyError, PolicyErrors
 
-from .identity import UNSALTED, Identified, identify, recounted
+from .identity import UNSALTED, Identified, counted_by_caller, identify
 from .matching import match
 from .model import (
     UNIT_SECONDS,
     UPSTREAM_ALGORITHM,
     Descriptor,
+    DescriptorNode,
     Domain,
     Entry,
     Identity,
     Limit,
     Match,
-    Node,
     OnStoreFailure,
     Policy,
     Unit,
@@ -27,9 +27,9 @@ from .rows import (
     DomainRow,
     KeysRow,
     NodeRow,
+    PolicySummary,
     Row,
     Slice,
-    Summary,
     assemble,
     keys_rows,
     slices,
@@ -47,6 +47,7 @@ __all__ = [
     "VALUE_TO_METRIC",
     "Assembly",
     "Descriptor",
+    "DescriptorNode",
     "Domain",
     "DomainRow",
     "Entry",
@@ -55,20 +56,19 @@ __all__ = [
     "KeysRow",
     "Limit",
     "Match",
-    "Node",
     "NodeRow",
     "OnStoreFailure",
     "Policy",
     "PolicyError",
     "PolicyErrors",
+    "PolicySummary",
     "Row",
     "Slice",
-    "Summary",
     "Unit",
     "assemble",
+    "counted_by_caller",
     "identify",
     "keys_rows",
     "match",
-    "recounted",
     "slices",
 ]

@@ -1,7 +1,7 @@
-"""Who is calling: a known API key stands for the caller, otherwise the address does.
+"""The caller's identity: a known API key, otherwise the address.
 
-Keys are known by their SHA-256 alone, matched by their tier and counted by an HMAC, so nothing that is made of a
-request shows one. A key nobody gave out is dropped, so inventing keys never makes a fresh counter.
+Keys are stored as SHA-256, matched by their tier and counted by an HMAC, so nothing derived from a request shows a
+key. An unknown key is dropped, so a client cannot get a new counter by inventing keys.
 """
 
 import hmac
@@ -12,18 +12,19 @@ from typing import Final, NamedTuple
 from .model import Descriptor, Entry, Identity, Match
 
 UNSALTED: Final = (
-    "IDENTITY_SECRET is not set: API keys are counted under their plain SHA-256, from which a short key can be "
-    "guessed by whoever reads the counters' names; set it to some random text, the same on every replica"
+    "IDENTITY_SECRET is not set: API keys are counted under their plain SHA-256, so a short key can be "
+    "guessed from the names of counters; set it to a random text, the same on every replica"
 )
-"""What to tell once when a policy has an identity and no secret is set."""
+"""Warning, logged once, when a policy has an identity and no secret is set."""
 
 
 class Identified(NamedTuple):
     """A descriptor with its caller identified.
 
     Attributes:
-        descriptor: to be matched, and all that is shown of it: a key is its tier, an IPv6 address its network.
-        counted: its entries as the counter is called: a key is its HMAC.
+        descriptor: descriptor for matching and for display: a key is replaced by its tier, an IPv6 address by its
+            network.
+        counted: its entries in the counter's name: a key is replaced by its HMAC.
     """
 
     descriptor: Descriptor
@@ -31,9 +32,9 @@ class Identified(NamedTuple):
 
 
 def identify(identity: Identity, secret: bytes, descriptor: Descriptor) -> Identified:
-    """Put the tier in the place of a known key and drop the address; drop an unknown key and keep the address.
+    """Replace a known key by its tier and drop the address, or drop an unknown key and keep the address.
 
-    ``secret`` is IDENTITY_SECRET; empty: plain SHA-256. Both entries are optional; all others stay as they are.
+    ``secret`` is IDENTITY_SECRET; if empty, unsalted SHA-256 is used. Both entries are optional; others are unchanged.
     """
     tiers = [_tier_of(identity, entry) for entry in descriptor.entries]
     known = any(tiers)
@@ -54,8 +55,8 @@ def identify(identity: Identity, secret: bytes, descriptor: Descriptor) -> Ident
     return Identified(descriptor._replace(entries=tuple(matched)), tuple(counted))
 
 
-def recounted(identified: Identified, found: Match) -> Match:
-    """Count a match by the entries that tell callers apart, but for levels that share one counter."""
+def counted_by_caller(identified: Identified, found: Match) -> Match:
+    """Count a match by the entries that distinguish callers, except at levels that share one counter."""
     entries = identified.descriptor.entries
     identity = tuple(
         counted if counts_by == entry else counts_by
@@ -65,7 +66,7 @@ def recounted(identified: Identified, found: Match) -> Match:
 
 
 def network_of(address: bytes, ipv6_prefix: int) -> bytes:
-    """Return an IPv4 address as it is, one mapped into IPv6 as IPv4, an IPv6 one as its network, else the text."""
+    """Return an IPv4 address unchanged, an IPv4-mapped IPv6 one as IPv4, an IPv6 one as its network, else the text."""
     if b":" not in address:
         return address
     try:

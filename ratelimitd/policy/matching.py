@@ -1,4 +1,4 @@
-"""How a descriptor of a request finds its limits."""
+"""Matches a descriptor of a request to its limits."""
 
 import re
 from collections.abc import Iterable
@@ -7,24 +7,24 @@ from typing import Final
 
 from ratelimitd.algorithms import SECOND, Rate, RateError, make_rate
 
-from .model import UNIT_SECONDS, UPSTREAM_ALGORITHM, Descriptor, Domain, Entry, Limit, Match, Node, Unit
+from .model import UNIT_SECONDS, UPSTREAM_ALGORITHM, Descriptor, DescriptorNode, Domain, Entry, Limit, Match, Unit
 
 OVERRIDE_RATES: Final = 4_096
-"""Override rates that are remembered: a mesh has few tiers, and making one anew costs some µs."""
+"""Cached override rates: a mesh has few tiers, and making a rate costs some µs."""
 
 OVERRIDE_INSTEAD: Final = "sliding_window_counter"
-"""What enforces an override that the domain's algorithm cannot hold (sliding_window above 10,000)."""
+"""Algorithm for an override that the domain's algorithm does not support (sliding_window above 10,000)."""
 
 _NEEDS_CARE: Final = re.compile(r"[:|]|[0-9]\.[0-9]")
 _IPV4: Final = re.compile(r"(?<![0-9])[0-9]{1,3}(?:\.[0-9]{1,3}){3}(?![0-9])")
 
 
 def match(domain: Domain, descriptor: Descriptor) -> Match | None:
-    """Walk the entries from the root of the domain; None when no limit applies.
+    """Walk the entries from the root of the domain; return None if no limit applies.
 
-    At each level: the child ``key_value``, else the first wildcard in the order of the file, else the child
-    ``key``. Nothing is tried twice, and only the node where the entries end counts. An override the request
-    brings goes before all that, unless its unit is UNKNOWN: then it is no limit at all, and the tree decides.
+    At each level: the child ``key_value``, else the first matching wildcard in the order of the file, else the child
+    ``key``. There is no backtracking, and only the node where the entries end applies. An override in the request
+    takes precedence, unless its unit is UNKNOWN: such an override is not a limit, and the tree decides.
     """
     entries = descriptor.entries
     if descriptor.override is not None and entries:
@@ -32,7 +32,7 @@ def match(domain: Domain, descriptor: Descriptor) -> Match | None:
         if overridden is not None:
             return overridden
     node = domain.root
-    path: list[Node] = []
+    path: list[DescriptorNode] = []
     for key, value in entries:
         children = node.children
         text = b"%b_%b" % (key, value)
@@ -50,16 +50,16 @@ def match(domain: Domain, descriptor: Descriptor) -> Match | None:
     stat_key, from_request = node.stat_key, False
     if stat_key is None:
         stat_key, from_request = _stat_key(domain, entries, path)
-    if node.place is None:
-        node.place = _place([each.final_key for each in path])
-    return Match(node.limits, _identity(entries, path), stat_key, from_request, node.metadata, node.place)
+    if node.path is None:
+        node.path = _path([each.final_key for each in path])
+    return Match(node.limits, _identity(entries, path), stat_key, from_request, node.metadata, node.path)
 
 
-def _place(names: Iterable[bytes]) -> bytes:
+def _path(names: Iterable[bytes]) -> bytes:
     return b"".join([b"%d:%b" % (len(name), name) for name in names])
 
 
-def _identity(entries: tuple[Entry, ...], path: list[Node]) -> tuple[Entry, ...]:
+def _identity(entries: tuple[Entry, ...], path: list[DescriptorNode]) -> tuple[Entry, ...]:
     for node in path:
         if node.share_threshold:
             break
@@ -70,8 +70,8 @@ def _identity(entries: tuple[Entry, ...], path: list[Node]) -> tuple[Entry, ...]
     )
 
 
-def _stat_key(domain: Domain, entries: tuple[Entry, ...], path: list[Node]) -> tuple[tuple[str, ...], bool]:
-    """Name the limit for the metrics; also whether a value of the request is part of the name."""
+def _stat_key(domain: Domain, entries: tuple[Entry, ...], path: list[DescriptorNode]) -> tuple[tuple[str, ...], bool]:
+    """Return the limit's name in metrics, and whether a value of the request is part of it."""
     parts = [_part(domain.name)]
     detailed = path[-1].detailed_metric
     fixed, from_request = not detailed, False
@@ -90,7 +90,7 @@ def _stat_key(domain: Domain, entries: tuple[Entry, ...], path: list[Node]) -> t
 
 
 def _part(text: bytes) -> str:
-    """Make a part of a metric's name: ``:`` and ``|`` end names in statsd, dots of an IPv4 address split them."""
+    """Escape a part of a metric name: ``:`` and ``|`` end names in statsd, and dots of an IPv4 address split them."""
     part = text.decode(errors="replace")
     if _NEEDS_CARE.search(part) is None:
         return part
@@ -104,9 +104,9 @@ def _overridden(domain: Domain, entries: tuple[Entry, ...], quota: int, unit: Un
     rate = _override_rate(domain.default_algorithm, quota, UNIT_SECONDS[unit] * SECOND)
     limit = Limit(rate, quota, unit, upstream=rate.algorithm == UPSTREAM_ALGORITHM)
     parts = (domain.name, *(b"%b_%b" % entry if entry[1] else entry[0] for entry in entries))
-    # A node's place begins with a digit or is empty.
-    place = b"=" + _place([key for key, _ in entries])
-    return Match((limit,), entries, tuple(map(_part, parts)), stat_from_request=True, metadata=None, place=place)
+    # A node's path begins with a digit or is empty.
+    path = b"=" + _path([key for key, _ in entries])
+    return Match((limit,), entries, tuple(map(_part, parts)), stat_from_request=True, metadata=None, path=path)
 
 
 @lru_cache(maxsize=OVERRIDE_RATES)

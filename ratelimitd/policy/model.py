@@ -1,6 +1,6 @@
-"""WHAT is limited: the values a policy file becomes. Nothing changes them once they are assembled.
+"""The values that a policy consists of. They do not change once assembled.
 
-Keys and values are bytes, because header bytes reach us through Envoy as they are, UTF-8 or not.
+Keys and values are bytes, because Envoy passes header bytes unchanged, UTF-8 or not.
 """
 
 from collections.abc import Mapping
@@ -12,11 +12,11 @@ from ratelimitd.algorithms import Rate
 from .wildcards import STAR, Wildcards
 
 Entry = tuple[bytes, bytes]
-"""One (key, value) of a descriptor."""
+"""A (key, value) pair of a descriptor."""
 
 
 UPSTREAM_ALGORITHM: Final = "fixed_window"
-"""The only one envoyproxy/ratelimit has."""
+"""The only algorithm of envoyproxy/ratelimit."""
 
 
 class Unit(IntEnum):
@@ -45,7 +45,7 @@ UNIT_SECONDS: Final[Mapping[Unit, int]] = {
 
 
 class OnStoreFailure(IntEnum):
-    """What a limit does while its counter cannot be reached (``on_store_failure``)."""
+    """What a limit does while its counter is unavailable (``on_store_failure``)."""
 
     ERROR = 0
     ALLOW = 1
@@ -57,17 +57,17 @@ class Limit(NamedTuple):
     """One limit of a descriptor.
 
     Attributes:
-        rate: how much may pass; None: unlimited.
-        requests_per_unit: as written; shown in a status.
-        unit: as written; a status shows UNKNOWN when ``unit_multiplier`` is not 1.
-        unit_multiplier: the window is this many units.
-        name: ``name`` of the limit; may be replaced by that name.
-        replaces: names of limits that step aside when this one applies.
+        rate: enforced rate; None for unlimited.
+        requests_per_unit: value in the file; shown in a status.
+        unit: value in the file; a status shows UNKNOWN if ``unit_multiplier`` is not 1.
+        unit_multiplier: length of the window in units.
+        name: ``name`` of the limit, by which ``replaces`` refers to it.
+        replaces: names of limits that do not apply when this one does.
         shadow_mode: counted and reported, never enforced.
-        quota_mode: over only when every quota limit of the request is.
-        on_store_failure: what to do while the counter cannot be reached.
-        item: what tells several limits of one descriptor apart (name, else index); "" for a lone one.
-        upstream: envoyproxy/ratelimit could express it, so its Redis key may be upstream's.
+        quota_mode: the request is over limit only if every quota limit of it is.
+        on_store_failure: failure policy while the counter is unavailable.
+        item: name, else index, of a limit in ``rate_limits``; "" for the limit of a ``rate_limit``.
+        upstream: envoyproxy/ratelimit could express the limit, so its Redis key may be upstream's.
     """
 
     rate: Rate | None
@@ -83,8 +83,8 @@ class Limit(NamedTuple):
     upstream: bool = True
 
 
-class Node:
-    """One descriptor of the policy: a step of the tree, with limits when a request may end here."""
+class DescriptorNode:
+    """A descriptor of the policy: a node of the tree, with limits if a request's entries may end here."""
 
     __slots__ = (
         "children",
@@ -92,7 +92,7 @@ class Node:
         "key",
         "limits",
         "metadata",
-        "place",
+        "path",
         "share_threshold",
         "stat_key",
         "value",
@@ -118,22 +118,22 @@ class Node:
         self.detailed_metric = detailed_metric
         self.value_to_metric = value_to_metric
         self.share_threshold = share_threshold
-        self.children: dict[bytes, Node] = {}
+        self.children: dict[bytes, DescriptorNode] = {}
         """By final key: ``key`` or ``key_value``."""
-        self.wildcards: Wildcards[Node] | None = None
-        """The children whose final key holds ``*``, in the order of the file."""
+        self.wildcards: Wildcards[DescriptorNode] | None = None
+        """The children whose final key contains ``*``, in the order of the file."""
         self.stat_key: tuple[str, ...] | None = None
-        """How metrics name a limit here, once it was worked out and unless values of requests are part of it."""
-        self.place: bytes | None = None
-        """Where it is in its domain (see ``Match.place``), once that was worked out."""
+        """Name of this node's limits in metrics; cached, unless values of requests are part of it."""
+        self.path: bytes | None = None
+        """Path from the root of its domain (see ``Match.path``); cached by the first match."""
 
     @property
     def final_key(self) -> bytes:
-        """``key``, or ``key_value`` when there is a value: what tells a node from its siblings."""
+        """``key``, or ``key_value`` if there is a value; unique among siblings."""
         return b"%b_%b" % (self.key, self.value) if self.value else self.key
 
-    def adopt(self, child: "Node") -> None:
-        """Take a node as the next child."""
+    def add_child(self, child: "DescriptorNode") -> None:
+        """Add the next child."""
         final_key = child.final_key
         self.children[final_key] = child
         if STAR in final_key:
@@ -143,13 +143,13 @@ class Node:
 
 
 class Identity(NamedTuple):
-    """Who is calling, by ``identity`` of a domain.
+    """How callers are identified: ``identity`` of a domain.
 
     Attributes:
-        key: the descriptor key whose values are API keys.
-        otherwise: the descriptor key whose values are addresses, for callers without a known API key.
-        ipv6_prefix: bits of an IPv6 address that tell one caller from another.
-        tiers: SHA-256 of an API key (32 bytes) to the tier that stands for it in the tree.
+        key: descriptor key whose values are API keys.
+        otherwise: descriptor key whose values are addresses, for callers without a known API key.
+        ipv6_prefix: bits of an IPv6 address that distinguish callers.
+        tiers: SHA-256 of an API key (32 bytes) to the tier that replaces it in the tree.
     """
 
     key: bytes
@@ -159,20 +159,20 @@ class Identity(NamedTuple):
 
 
 class Domain(NamedTuple):
-    """One domain: its tree and what holds for the whole of it."""
+    """A domain: its tree, and the options that apply to all of it."""
 
     name: bytes
-    root: Node
+    root: DescriptorNode
     default_algorithm: str
     all_or_nothing: bool
     identity: Identity | None = None
 
 
 class Policy(NamedTuple):
-    """A whole configuration: every domain, and every node in the order it was made."""
+    """A complete policy: every domain, and every node in order of creation."""
 
     domains: Mapping[bytes, Domain]
-    nodes: list[Node]
+    nodes: list[DescriptorNode]
 
 
 class Descriptor(NamedTuple):
@@ -181,7 +181,7 @@ class Descriptor(NamedTuple):
     Attributes:
         entries: (key, value) pairs in order; may be empty.
         override: (requests_per_unit, unit) from ``descriptor.limit``, or None.
-        hits: ``descriptor.hits_addend``; None when absent (the request's own then counts).
+        hits: ``descriptor.hits_addend``; None if absent (the request's applies).
         negative: ``is_negative_hits``.
     """
 
@@ -192,17 +192,17 @@ class Descriptor(NamedTuple):
 
 
 class Match(NamedTuple):
-    """What a descriptor found in its domain.
+    """The match of a descriptor in its domain.
 
     Attributes:
-        limits: the limits that apply, in the order of the file; an override is one made for the request.
-        identity: the entries that tell this counter from others: the request's, with the pattern in the
-            place of the value where ``share_threshold`` says so.
-        stat_key: the domain and one part for each level, as the metrics name them.
-        stat_from_request: the stat key holds values of the request, so their number must be bounded.
-        metadata: the matched node's ``metadata``.
-        place: what tells the matched node from all others of its domain, whatever the values of the request; for
-            an override, its keys. The same in every process that has this policy.
+        limits: limits that apply, in the order of the file; an override is one made for the request.
+        identity: entries that identify the counter: the request's, with the pattern in place of the value at levels
+            with ``share_threshold``.
+        stat_key: domain and one part per level, as metrics name them.
+        stat_from_request: whether the stat key contains values of the request, so that their number must be bounded.
+        metadata: ``metadata`` of the matched node.
+        path: path that identifies the matched node in its domain, independent of the request's values; for an
+            override, its keys. The same in every process that has this policy.
     """
 
     limits: tuple[Limit, ...]
@@ -210,4 +210,4 @@ class Match(NamedTuple):
     stat_key: tuple[str, ...]
     stat_from_request: bool
     metadata: Mapping[str, object] | None
-    place: bytes = b""
+    path: bytes = b""

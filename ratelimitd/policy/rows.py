@@ -1,7 +1,7 @@
-"""A policy as a flat stream of rows, so that a large one can be handed over and put together in slices.
+"""A policy as a flat stream of rows, so that a large one can be transferred and assembled in slices.
 
-A row names its parent by the number of the parent's row. Slices hold plain tuples and small tables of the rates
-and limits that appear for the first time, so limits stay shared on the other side of a pipe.
+A row refers to its parent by the parent's row number. Slices contain plain tuples and small tables of the rates and
+limits that appear for the first time, so limits stay shared on the other side of a pipe.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -10,14 +10,14 @@ from typing import Any, Final, NamedTuple
 
 from ratelimitd.algorithms import Rate
 
-from .model import Domain, Identity, Limit, Node, Policy
+from .model import DescriptorNode, Domain, Identity, Limit, Policy
 
 SLICE_ROWS: Final = 200
-"""Rows handed over at once: below 1 ms to unpickle and assemble, a fifth of what may hold the loop."""
+"""Rows per slice: less than 1 ms to unpickle and assemble, a fifth of the 5 ms that may block the event loop."""
 
 KEYS_IN_ROW: Final = 500
 KEYS_WEIGHT: Final = 25
-"""What so many API keys weigh: a slice holds 4,000, which take 0.5 ms to file."""
+"""Weight, in rows, of ``KEYS_IN_ROW`` API keys: a slice has 4,000 keys, which take 0.5 ms to insert."""
 
 SLICE_METADATA: Final = 1_000
 """Characters of metadata that weigh as much as a row."""
@@ -27,8 +27,8 @@ VALUE_TO_METRIC: Final = 2
 SHARE_THRESHOLD: Final = 4
 
 
-class Summary(NamedTuple):
-    """How much a policy holds."""
+class PolicySummary(NamedTuple):
+    """Numbers of domains, descriptors and limits in a policy."""
 
     domains: int
     descriptors: int
@@ -42,11 +42,11 @@ class DomainRow(NamedTuple):
     default_algorithm: str
     all_or_nothing: bool
     identity: Identity | None
-    """Its tiers are empty here: they follow as KeysRows."""
+    """``tiers`` is empty here: the tiers follow as KeysRows."""
 
 
 class KeysRow(NamedTuple):
-    """Some API keys of a tier: their SHA-256s, one after the other. Comes behind all rows that others refer to."""
+    """Some API keys of a tier: their SHA-256 digests, concatenated. It follows all rows that others refer to."""
 
     domain: bytes
     tier: bytes
@@ -54,7 +54,7 @@ class KeysRow(NamedTuple):
 
 
 class NodeRow(NamedTuple):
-    """A descriptor. ``flags``: DETAILED_METRIC, VALUE_TO_METRIC and SHARE_THRESHOLD added up."""
+    """A descriptor. ``flags`` is the sum of DETAILED_METRIC, VALUE_TO_METRIC and SHARE_THRESHOLD."""
 
     parent: int
     key: bytes
@@ -68,7 +68,7 @@ Row = DomainRow | NodeRow | KeysRow
 
 
 class Slice(NamedTuple):
-    """Some rows, with what they refer to: a limit is (number of its rate, other fields), -1: no rate."""
+    """Rows, with new rates and groups of limits; a limit is (number of its rate or -1, its other fields)."""
 
     rates: list[Rate]
     groups: list[tuple[tuple[Any, ...], ...]]
@@ -108,7 +108,7 @@ class _Tables:
 
 
 def slices(rows: Iterable[Row], size: int = SLICE_ROWS) -> Iterator[Slice]:
-    """Cut a stream of rows into slices of about ``size`` limits, fewer where metadata is heavy."""
+    """Cut a stream of rows into slices of about ``size`` limits, fewer if their metadata is large."""
     tables = _Tables()
     pending: list[Row] = []
     weight = 0
@@ -131,7 +131,7 @@ def _weight(row: Row) -> int:
 
 
 def keys_rows(domain: bytes, tiers: Mapping[bytes, bytes]) -> Iterator[KeysRow]:
-    """Cut the tiers of a domain into rows."""
+    """Split the tiers of a domain into rows."""
     by_tier: dict[bytes, list[bytes]] = {}
     for digest, tier in tiers.items():
         by_tier.setdefault(tier, []).append(digest)
@@ -141,13 +141,13 @@ def keys_rows(domain: bytes, tiers: Mapping[bytes, bytes]) -> Iterator[KeysRow]:
 
 
 class Assembly:
-    """Puts slices together, in the order they were cut."""
+    """Assembles slices, in the order they were cut."""
 
     def __init__(self) -> None:
         self._rates: list[Rate] = []
         self._groups: list[tuple[Limit, ...]] = []
         self._domains: dict[bytes, Domain] = {}
-        self._nodes: list[Node] = []
+        self._nodes: list[DescriptorNode] = []
         self._adders: Mapping[int, Callable[..., None]] = {
             len(DomainRow._fields): self._add_domain,
             len(KeysRow._fields): self._add_keys,
@@ -156,7 +156,7 @@ class Assembly:
 
     @property
     def policy(self) -> Policy:
-        """What the slices so far make."""
+        """The policy of the slices so far."""
         return Policy(self._domains, self._nodes)
 
     def add(self, piece: Slice) -> None:
@@ -176,7 +176,7 @@ class Assembly:
         all_or_nothing: bool,  # noqa: FBT001 - a row
         identity: Identity | None,
     ) -> None:
-        root = Node()
+        root = DescriptorNode()
         self._nodes.append(root)
         own = identity and identity._replace(tiers={})
         self._domains[name] = Domain(name, root, default_algorithm, all_or_nothing, own)
@@ -191,7 +191,7 @@ class Assembly:
     def _add_node(
         self, parent: int, key: bytes, value: bytes, group: int, metadata: dict[str, Any] | None, flags: int
     ) -> None:
-        node = Node(
+        node = DescriptorNode(
             key,
             value,
             self._groups[group],
@@ -201,11 +201,11 @@ class Assembly:
             share_threshold=bool(flags & SHARE_THRESHOLD),
         )
         self._nodes.append(node)
-        self._nodes[parent].adopt(node)
+        self._nodes[parent].add_child(node)
 
 
 def assemble(rows: Iterable[Row]) -> Policy:
-    """Make a policy of all its rows at once."""
+    """Assemble a policy from all its rows at once."""
     assembly = Assembly()
     for piece in slices(rows):
         assembly.add(piece)

@@ -1,9 +1,9 @@
-"""Patterns with ``*`` (zero or more of any byte), and the first of many that a text matches.
+"""Patterns with ``*`` (zero or more of any byte), and a search for the first one that a text matches.
 
-A pattern is fixed bytes before its first ``*``, fixed bytes after its last, and pieces in between. Patterns are
-found by their two ends, through one dictionary look-up for each pair of lengths that occurs, so thousands of rules
-such as ``path_/api/a*`` cost no more than one. The pieces are sought left to right, which needs no backtracking:
-the leftmost place of a piece leaves the most room for the next.
+A pattern is a prefix before its first ``*``, a suffix after its last, and pieces in between. Patterns are found by
+prefix and suffix, with one dictionary look-up per pair of lengths that occurs, so thousands of rules such as
+``path_/api/a*`` cost no more than one. The pieces are searched left to right without backtracking: the leftmost
+position of a piece leaves the most space for the next.
 """
 
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ class _Pattern(NamedTuple, Generic[T]):
 
 
 class Wildcards(Generic[T]):
-    """Patterns in the order they were added, each with what it stands for. Iterates as (pattern, target)."""
+    """Patterns in the order they were added, each with its target. Iterates as (pattern, target)."""
 
     __slots__ = ("_by_ends", "_patterns", "_shapes")
 
@@ -29,7 +29,7 @@ class Wildcards(Generic[T]):
         self._patterns: list[tuple[bytes, T]] = []
         self._by_ends: dict[tuple[bytes, bytes], list[_Pattern[T]]] = {}
         self._shapes: dict[tuple[int, int], int] = {}
-        """(length of prefix, length of suffix) -> order of the first pattern so shaped; ascending by order."""
+        """(length of prefix, length of suffix) -> order of the first such pattern; ascending by order."""
 
     def __iter__(self) -> Iterator[tuple[bytes, T]]:
         return iter(self._patterns)
@@ -38,7 +38,7 @@ class Wildcards(Generic[T]):
         return len(self._patterns)
 
     def add(self, pattern: bytes, target: T) -> None:
-        """Add a pattern; it holds at least one ``*``."""
+        """Add a pattern, which must contain at least one ``*``."""
         prefix, *middle, suffix = pattern.split(STAR)
         order = len(self._patterns)
         self._patterns.append((pattern, target))
@@ -47,7 +47,7 @@ class Wildcards(Generic[T]):
         self._shapes.setdefault((len(prefix), len(suffix)), order)
 
     def find(self, text: bytes) -> T | None:
-        """Return the target of the first pattern, in order, that the whole text matches."""
+        """Return the target of the first pattern, in order, that matches the entire text."""
         best: _Pattern[T] | None = None
         size = len(text)
         for (before, after), first in self._shapes.items():
@@ -65,7 +65,7 @@ class Wildcards(Generic[T]):
         return None if best is None else best.target
 
     def forget_last(self) -> None:
-        """Drop the pattern added last, so that many can be freed bit by bit."""
+        """Remove the pattern added last, so that many patterns can be freed in slices."""
         pattern, _target = self._patterns.pop()
         prefix, *_middle, suffix = pattern.split(STAR)
         self._by_ends[prefix, suffix].pop()

@@ -1,6 +1,6 @@
-"""The policy file: its keys and values, and the rows that a policy is assembled from, or every error with its line.
+"""The parser of policy files: from files to the rows of a policy, or to every error with its line.
 
-A room apart from the policy itself: a service reads its files in a child process and needs no YAML of its own.
+It is separate from ``policy``: a service parses its files in a child process, and imports no YAML parser itself.
 """
 
 from .parse import Content, Parsed, examine, parse

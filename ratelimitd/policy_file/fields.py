@@ -1,7 +1,7 @@
-"""The keys a policy file may hold, level by level, and how each value is read.
+"""The keys of a policy file, level by level, and the parser of each value.
 
-envoyproxy/ratelimit checks keys flat: one of its keys at the wrong level is legal and means nothing, and the same
-holds here. A key of ours at the wrong level is an error, since nobody has files that rely on it.
+envoyproxy/ratelimit does not check the level of keys: one of its keys at the wrong level is allowed and ignored, and
+so it is here. One of our own keys at the wrong level is an error, since no existing file relies on it.
 """
 
 import base64
@@ -37,21 +37,21 @@ UPSTREAM_KEYS: Final = frozenset(
 
 
 def text_or_binary(_notes: Notes, node: YamlNode) -> bytes:
-    """Read text as bytes, base64 where its tag is !!binary. Raises WrongValueError."""
+    """Read text as bytes, from base64 if its tag is !!binary. Raises WrongValueError."""
     written = scalar(node, "text")
     if written.tag != BINARY_TAG:
         return written.text.encode()
     try:
         return base64.b64decode("".join(written.text.split()), validate=True)
     except (binascii.Error, ValueError):
-        raise WrongValueError("base64, as its tag !!binary says") from None
+        raise WrongValueError("base64, as the !!binary tag requires") from None
 
 
 def name_without_star(notes: Notes, node: YamlNode) -> bytes:
-    """Read a name that no pattern can be. Raises WrongValueError."""
+    """Read a name that is not a pattern. Raises WrongValueError."""
     name = text_or_binary(notes, node)
     if not name or STAR in name:
-        raise WrongValueError("a text that is not empty and holds no '*'")
+        raise WrongValueError("a non-empty text without '*'")
     return name
 
 
@@ -140,13 +140,13 @@ LEVELS: Final[Mapping[str, Keys]] = {
     "rate_limits": {**_LIMIT, "shadow_mode": _flag, "quota_mode": _flag, "on_store_failure": _on_store_failure},
     "replaces": {"name": _text},
 }
-"""The keys that mean something in a map, by the key whose value the map is, or the list of such maps.
+"""The keys of a map, by the key whose value is the map or a list of such maps.
 
-Below ``metadata`` and ``tiers`` keys are free.
+Below ``metadata`` and ``tiers`` any key is allowed.
 """
 
 _PLACES: Final[Mapping[str, str]] = {
-    TOP: "at the top of the file, beside 'domain'",
+    TOP: "at the top of the file, next to 'domain'",
     "identity": "in 'identity'",
     "descriptors": "in a descriptor",
     "rate_limit": "in 'rate_limit'",
@@ -159,11 +159,11 @@ OWN_KEYS: Final[Mapping[str, str]] = {
     for key in LEVELS[level]
     if key not in UPSTREAM_KEYS
 }
-"""Keys envoyproxy/ratelimit does not have, and where each is to be written."""
+"""Keys that envoyproxy/ratelimit does not have, and where each is allowed."""
 
 
 def read_fields(notes: Notes, node: YamlMap, level: str) -> Fields:
-    """Check every key of a map and read those that mean something at this level; what is wrong is noted."""
+    """Check every key of a map, and read those of this level; errors are noted."""
     given: dict[str, tuple[int, YamlNode]] = {}
     for key_node, value in node.pairs:
         key = _key(notes, key_node)
@@ -175,14 +175,14 @@ def read_fields(notes: Notes, node: YamlMap, level: str) -> Fields:
         if reader is not None:
             _read(notes, key, value, reader, fields)
         elif key in OWN_KEYS:
-            notes.error(line, f"config error, '{key}' means nothing here: write it {OWN_KEYS[key]}")
+            notes.error(line, f"config error, '{key}' is not allowed here: write it {OWN_KEYS[key]}")
         elif key != "metadata":
             _skim(notes, value)
     return fields
 
 
 def maps_of(notes: Notes, items: YamlList) -> list[YamlMap]:
-    """Return the items of a list that has to hold maps; others are noted."""
+    """Return the items of a list of maps; an item that is not a map is noted as an error."""
     maps = []
     for item in items.items:
         if isinstance(item, YamlMap):
@@ -232,7 +232,7 @@ def _read(notes: Notes, key: str, node: YamlNode, reader: Reader, fields: Fields
 
 
 def _skim(notes: Notes, node: YamlNode) -> None:
-    """Check what is read by nobody as envoyproxy/ratelimit checks it: keys, lists and kinds of leaves."""
+    """Check an ignored value as envoyproxy/ratelimit does: keys, lists and types of leaves."""
     if isinstance(node, YamlMap):
         for key_node, value in node.pairs:
             if _key(notes, key_node) not in (None, "metadata"):

@@ -16,11 +16,11 @@ _RateKey = tuple[str, int, int, int | None, bool]
 
 
 LIMITS_MAX: Final = 16
-"""Limits on one descriptor: two for each unit there is. Each costs a request another charge."""
+"""Limits on one descriptor: two per unit. Each adds a charge to every request."""
 
 
-class Traits(NamedTuple):
-    """What a descriptor says for all of its limits, and its domain where they do not say it themselves."""
+class LimitDefaults(NamedTuple):
+    """Defaults for the limits of a descriptor, from the descriptor and its domain."""
 
     algorithm: str
     shadow_mode: bool
@@ -36,20 +36,20 @@ class LimitMaker:
         self._rates: dict[_RateKey, Rate] = {}
         self._groups: dict[tuple[Limit, ...], tuple[Limit, ...]] = {}
 
-    def lone(self, node: YamlMap, traits: Traits) -> tuple[Limit, ...]:
-        """Make the limit of a ``rate_limit``; nothing when it is wrong, which is then noted."""
-        limit = self._limit(node, read_fields(self._notes, node, "rate_limit"), traits, "")
+    def single(self, node: YamlMap, defaults: LimitDefaults) -> tuple[Limit, ...]:
+        """Make the limit of a ``rate_limit``; empty if it is invalid, which is noted."""
+        limit = self._limit(node, read_fields(self._notes, node, "rate_limit"), defaults, "")
         return self._shared(() if limit is None else (limit,))
 
-    def several(self, node: YamlList, traits: Traits) -> tuple[Limit, ...]:
-        """Make the limits of a ``rate_limits``; what is wrong is noted and left out."""
+    def several(self, node: YamlList, defaults: LimitDefaults) -> tuple[Limit, ...]:
+        """Make the limits of a ``rate_limits``; invalid ones are noted and omitted."""
         if not node.items:
-            self._notes.error(node.line, "'rate_limits' is empty: write at least one limit, or leave it out")
+            self._notes.error(node.line, "'rate_limits' is empty: add a limit, or remove the key")
         if len(node.items) > LIMITS_MAX:
             self._notes.error(
                 node.line,
-                f"{len(node.items)} limits on one descriptor are more than {LIMITS_MAX}: "
-                "each is charged for every request; keep those that can bind",
+                f"{len(node.items)} limits on one descriptor, at most {LIMITS_MAX} are allowed: "
+                "each is charged on every request; keep those that can deny one",
             )
             return ()
         limits: dict[str, Limit] = {}
@@ -57,11 +57,13 @@ class LimitMaker:
             fields = read_fields(self._notes, item, "rate_limits")
             name = fields.get("name") or str(index)
             if name in limits:
-                self._notes.error(item.line, f"'{name}' names two limits of one descriptor: give each its own 'name'")
+                self._notes.error(
+                    item.line, f"duplicate limit name '{name}' in one descriptor: give each limit its own 'name'"
+                )
             if fields.get("unlimited"):
-                self._notes.error(item.line, "an unlimited limit stands alone: write it as 'rate_limit'")
+                self._notes.error(item.line, "'unlimited' is not allowed in 'rate_limits': use 'rate_limit'")
                 continue
-            limit = self._limit(item, fields, traits, name)
+            limit = self._limit(item, fields, defaults, name)
             if limit is not None:
                 limits[name] = limit
         return self._shared(tuple(limits.values()))
@@ -69,12 +71,12 @@ class LimitMaker:
     def _shared(self, limits: tuple[Limit, ...]) -> tuple[Limit, ...]:
         return self._groups.setdefault(limits, limits)
 
-    def _limit(self, node: YamlMap, fields: Fields, traits: Traits, item: str) -> Limit | None:
+    def _limit(self, node: YamlMap, fields: Fields, defaults: LimitDefaults, item: str) -> Limit | None:
         before = len(self._notes.errors)
         replaces = self._replaces(fields)
         unlimited = fields.get("unlimited", False)
         unit = self._unit(node, fields, unlimited=unlimited)
-        rate = None if unlimited else self._rate(node, fields, traits.algorithm, unit)
+        rate = None if unlimited else self._rate(node, fields, defaults.algorithm, unit)
         if len(self._notes.errors) > before:
             return None
         multiplier = fields.get("unit_multiplier", 1)
@@ -85,9 +87,9 @@ class LimitMaker:
             unit_multiplier=multiplier,
             name=fields.get("name", ""),
             replaces=replaces,
-            shadow_mode=fields.get("shadow_mode", traits.shadow_mode),
-            quota_mode=fields.get("quota_mode", traits.quota_mode),
-            on_store_failure=fields.get("on_store_failure", traits.on_store_failure),
+            shadow_mode=fields.get("shadow_mode", defaults.shadow_mode),
+            quota_mode=fields.get("quota_mode", defaults.quota_mode),
+            on_store_failure=fields.get("on_store_failure", defaults.on_store_failure),
             item=item,
             upstream=not item and multiplier == 1 and (rate is None or _is_upstream(rate)),
         )
@@ -101,7 +103,7 @@ class LimitMaker:
             self._notes.error(node.line, f"invalid rate limit unit '{text}'")
         own = [key for key in ("algorithm", "burst", "unit_multiplier", "count_rejected") if key in fields]
         if unlimited and own:
-            self._notes.error(node.line, f"an unlimited limit counts nothing: leave out {', '.join(own)}")
+            self._notes.error(node.line, f"an unlimited limit has no counter: remove {', '.join(own)}")
         return unit
 
     def _replaces(self, fields: Fields) -> frozenset[str]:
@@ -119,7 +121,7 @@ class LimitMaker:
         algorithm = fields.get("algorithm", default_algorithm)
         multiplier = fields.get("unit_multiplier", 1)
         if not multiplier:
-            self._notes.error(node.line, "'unit_multiplier' must be at least 1: it makes the window that many units")
+            self._notes.error(node.line, "'unit_multiplier' must be at least 1: the window is that many units")
         elif unit is not Unit.UNKNOWN:
             window = UNIT_SECONDS[unit] * multiplier * SECOND
             quota = fields.get("requests_per_unit", 0)
@@ -138,7 +140,9 @@ class LimitMaker:
                 return None
         off = deviation(rate)
         if off:
-            self._notes.warn(line, f"enforced as the nearest rate whose numbers stay exact, which is {off:.1e} off")
+            self._notes.warn(
+                line, f"enforced as the nearest rate that can be counted exactly, which differs by {off:.1e}"
+            )
         return rate
 
 

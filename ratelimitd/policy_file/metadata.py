@@ -1,4 +1,4 @@
-"""``metadata`` of a descriptor: YAML to the plain values that google.protobuf.Struct holds."""
+"""``metadata`` of a descriptor: from YAML to the plain values of a google.protobuf.Struct."""
 
 import math
 from typing import Final
@@ -7,17 +7,17 @@ from ratelimitd.config.problems import Notes
 from ratelimitd.config.yaml_nodes import YamlList, YamlMap, YamlNode, YamlScalar, is_null, resolve
 
 Value = None | bool | int | float | str | list["Value"] | dict[str, "Value"]
-"""JSON's values. Struct keeps numbers as doubles."""
+"""A JSON value. Struct stores numbers as doubles."""
 
 
 METADATA_MAX: Final = 64 << 10
-"""Characters of one descriptor's metadata: what Envoy takes in headers by default, and 5 ms to hand over."""
+"""Characters of one descriptor's metadata: Envoy's default limit for headers, and 5 ms to transfer."""
 
 MESSAGES_MAX: Final = 97
-"""Messages within one another: protobuf, and so Envoy, reads 100, and the answer puts three around the metadata.
+"""Nesting depth in messages: protobuf, and so Envoy, accepts 100, and the response has three around the metadata.
 
-A Struct is three (itself, an entry, a value), and a list is two. An answer that is nested deeper would be an error to
-Envoy, with which the request passes.
+A Struct is three messages (itself, an entry, a value), and a list is two. Envoy would treat a response that is nested
+deeper as an error, and let the request pass.
 """
 
 
@@ -28,7 +28,7 @@ class _NotAStructError(ValueError):
 
 
 def read_metadata(notes: Notes, node: YamlNode) -> dict[str, Value] | None:
-    """Read a map of anything Struct accepts; None when it is null, empty or, as then noted, wrong."""
+    """Read a map of values that Struct accepts; None if it is null, empty or invalid, which is noted."""
     if is_null(node):
         return None
     if not isinstance(node, YamlMap):
@@ -41,7 +41,7 @@ def read_metadata(notes: Notes, node: YamlNode) -> dict[str, Value] | None:
         return None
     if len(str(values)) > METADATA_MAX:
         notes.error(
-            node.line, f"metadata of more than {METADATA_MAX} characters: it is sent with every answer; shorten it"
+            node.line, f"'metadata' has more than {METADATA_MAX} characters: it is sent with every response; shorten it"
         )
         return None
     return values
@@ -65,7 +65,7 @@ def _value(node: YamlNode, room: int) -> Value:
         return [_value(item, room) for item in node.items]
     value = resolve(node)
     if isinstance(value, float) and not math.isfinite(value):
-        raise _NotAStructError(node.line, f"{node.text} has no form in JSON; write a finite number or a text")
+        raise _NotAStructError(node.line, f"{node.text} cannot be represented in JSON; write a finite number or a text")
     return value
 
 
@@ -73,6 +73,6 @@ def _deeper(node: YamlNode, room: int, messages: int) -> int:
     if messages > room:
         raise _NotAStructError(
             node.line,
-            "maps and lists are nested deeper than Envoy reads: at most 32 maps or 47 lists, one in the other",
+            "nested deeper than Envoy accepts: at most 32 maps or 47 lists within one another",
         )
     return room - messages

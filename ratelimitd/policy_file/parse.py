@@ -1,4 +1,4 @@
-"""Policy files to a Policy, or to every error there is in them."""
+"""From policy files to a Policy, or to all errors in them."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,23 +19,23 @@ from ratelimitd.policy import (
     NodeRow,
     OnStoreFailure,
     Policy,
+    PolicySummary,
     Row,
-    Summary,
     assemble,
     keys_rows,
 )
 
 from .fields import TOP, maps_of, read_fields
-from .limits import LimitMaker, Traits
+from .limits import LimitDefaults, LimitMaker
 from .metadata import read_metadata
-from .tiers import Beside, Side, named_file, read_identity
+from .tiers import Beside, TiersFile, named_file, read_identity
 
 _T = TypeVar("_T")
 
 NO_DOMAIN: Final = "config file cannot have empty domain"
 
 Content = bytes | YamlNode
-"""A policy file as it was read, or what of a larger file is one: its YAML, with its lines."""
+"""The bytes of a policy file, or the YAML node, with lines, of a policy inside a larger file."""
 
 
 FLAGS: Final = (
@@ -46,16 +46,16 @@ FLAGS: Final = (
 
 
 class Parsed(NamedTuple):
-    """What files came to. With errors, the rows are good for nothing."""
+    """The result of parsing files. If there are errors, the rows must not be used."""
 
     rows: list[Row]
     errors: list[PolicyError]
     warnings: list[PolicyError]
-    summary: Summary
+    summary: PolicySummary
 
 
 SAME_ENDS_MAX: Final = 1_000
-"""Wildcards at one level with the same ends: to try as many takes 0.2 ms of every request that may match them."""
+"""Wildcards at one level with the same prefix and suffix: trying them takes 0.2 ms of each request that may match."""
 
 
 class _File(NamedTuple):
@@ -65,7 +65,7 @@ class _File(NamedTuple):
 
 
 class _Level(NamedTuple):
-    """Where descriptors are being read: below which row, beside which siblings, of which domain."""
+    """The level that descriptors are read at: parent row, siblings so far, and the domain's algorithm."""
 
     row: int
     path: str
@@ -74,9 +74,9 @@ class _Level(NamedTuple):
     algorithm: str
 
 
-def nothing_beside(_file: str, _named: str) -> tuple[str, bytes]:
-    """Find no ``tiers_file``: the files are not on a disk."""
-    raise FileNotFoundError(0, "there is no folder to look in")
+def no_tiers_file(_file: str, _named: str) -> tuple[str, bytes]:
+    """Find no ``tiers_file``: the files are not on disk."""
+    raise FileNotFoundError(0, "there is no directory to read it from")
 
 
 def parse(
@@ -84,11 +84,11 @@ def parse(
     *,
     default_algorithm: str = UPSTREAM_ALGORITHM,
     merge_domains: bool = False,
-    beside: Beside = nothing_beside,
+    beside: Beside = no_tiers_file,
 ) -> Policy:
-    """Make a policy of (name, content) files, taken in their order.
+    """Parse (name, content) files, in order, into a policy.
 
-    ``merge_domains``: a domain may be spread over files (MERGE_DOMAIN_CONFIG). ``beside`` reads a ``tiers_file``.
+    ``merge_domains``: a domain may span files (MERGE_DOMAIN_CONFIG). ``beside`` reads a ``tiers_file``.
     Raises PolicyErrors with all errors.
     """
     parsed = examine(files, default_algorithm=default_algorithm, merge_domains=merge_domains, beside=beside)
@@ -102,16 +102,16 @@ def examine(
     *,
     default_algorithm: str = UPSTREAM_ALGORITHM,
     merge_domains: bool = False,
-    beside: Beside = nothing_beside,
+    beside: Beside = no_tiers_file,
 ) -> Parsed:
-    """Read (name, content) files to rows, errors, warnings and a summary; raises nothing.
+    """Parse (name, content) files into rows, errors, warnings and a summary; never raises.
 
-    A file that another one names as its ``tiers_file`` is no policy.
+    A file that another one names as its ``tiers_file`` is not parsed as a policy.
     """
-    reader = _Reader()
+    reader = _PolicyReader()
     contents = list(files)
     nodes = [(name, node) for name, content in contents if (node := reader.node(name, content)) is not None]
-    sides = {name: _side(beside, name, text) for name, node in nodes if (text := named_file(node)) is not None}
+    sides = {name: _tiers_file(beside, name, text) for name, node in nodes if (text := named_file(node)) is not None}
     tiers_files = {side.name for side in sides.values() if not side.failure}
     reader.notes.forget(tiers_files)
     roots = [reader.root(name, node) for name, node in nodes if name not in tiers_files]
@@ -122,19 +122,19 @@ def examine(
     rows = reader.rows + reader.keys
     made = [row for row in rows if isinstance(row, NodeRow)]
     domains = sum(isinstance(row, DomainRow) for row in rows)
-    summary = Summary(domains, len(made), sum(len(row.limits) for row in made))
+    summary = PolicySummary(domains, len(made), sum(len(row.limits) for row in made))
     return Parsed(rows, reader.notes.errors, reader.notes.warnings, summary)
 
 
-def _side(beside: Beside, name: str, text: str) -> Side:
+def _tiers_file(beside: Beside, name: str, text: str) -> TiersFile:
     try:
-        side = Side(*beside(name, text))
+        side = TiersFile(*beside(name, text))
     except OSError as error:
-        return Side("", b"", f"cannot be read: {error.strerror}")
-    return side if side.name != name else Side("", b"", "names the file it stands in: name another one")
+        return TiersFile("", b"", f"cannot be read: {error.strerror}")
+    return side if side.name != name else TiersFile("", b"", "refers to the policy file itself: name another file")
 
 
-class _Reader:
+class _PolicyReader:
     """Reads files one after the other into one stream of rows."""
 
     def __init__(self) -> None:
@@ -145,7 +145,7 @@ class _Reader:
         self._identities: list[tuple[str, int, Identity]] = []
 
     def node(self, name: str, content: Content) -> YamlNode | None:
-        """Read the YAML of one file; None when it is none, which is noted."""
+        """Read the YAML of one file; None if it is invalid, which is noted."""
         self.notes.file = name
         if not isinstance(content, bytes):
             return content
@@ -156,15 +156,18 @@ class _Reader:
             return None
 
     def root(self, name: str, node: YamlNode) -> _File | None:
-        """Read the top of one file; None when it has none, which is noted.
+        """Read the top level of one file; None if it is invalid, which is noted.
 
-        Nothing of a file without a domain is repeated: it may be one of API keys whose name was mistyped elsewhere.
+        An error about a file without a domain quotes none of it: it may be a tiers file whose name is misspelled
+        elsewhere.
         """
         self.notes.file = name
         if is_null(node):
             node = YamlMap([], 1)
         if not isinstance(node, YamlMap):
-            self.notes.error(node.line, "error loading config file: the file must be a map, with 'domain' at its top")
+            self.notes.error(
+                node.line, "error loading config file: the file must be a map with 'domain' at the top level"
+            )
             return None
         if value_of(node, "domain") is None:
             self.notes.error(node.line, NO_DOMAIN)
@@ -176,7 +179,7 @@ class _Reader:
         return _File(name, node.line, fields)
 
     def domains(
-        self, files: Sequence[_File], sides: Mapping[str, Side], default_algorithm: str, *, merge_domains: bool
+        self, files: Sequence[_File], sides: Mapping[str, TiersFile], default_algorithm: str, *, merge_domains: bool
     ) -> None:
         """Read the descriptors of the files, each into its domain."""
         levels: dict[bytes, _Level] = {}
@@ -194,7 +197,7 @@ class _Reader:
             self._check_tiers(*found)
 
     def _check_tiers(self, file: str, line: int, identity: Identity) -> None:
-        """Warn of a tier that no descriptor is for: a typing error would leave the best customers without a limit."""
+        """Warn about a tier without a descriptor: a typing error would leave the best customers without a limit."""
         values = {row.value for row in self.rows if isinstance(row, NodeRow) and row.key == identity.key}
         if b"" not in values and not any(STAR in value for value in values):
             without = set(identity.tiers.values()) - values
@@ -202,12 +205,14 @@ class _Reader:
                 self.notes.file = file
                 self.notes.warn(
                     line,
-                    f"{len(without)} of the tiers of 'identity' have no descriptor with 'key: {_shown(identity.key)}' "
-                    "and the tier as its value, so their keys have no limit",
+                    f"{len(without)} tiers of 'identity' have no descriptor with 'key: {_shown(identity.key)}' "
+                    "and the tier as its value, so their API keys have no limit",
                 )
 
-    def _domain(self, name: bytes, files: Sequence[_File], sides: Mapping[str, Side], default_algorithm: str) -> _Level:
-        """Start a domain with what its files say for the whole of it; one may say it for all."""
+    def _domain(
+        self, name: bytes, files: Sequence[_File], sides: Mapping[str, TiersFile], default_algorithm: str
+    ) -> _Level:
+        """Start a domain with its options; one of its files may set them for all."""
         algorithm = self._agreed(files, "default_algorithm", default=default_algorithm)
         identity = self._identity(files, sides)
         all_or_nothing = self._agreed(files, "all_or_nothing", default=False)
@@ -217,11 +222,11 @@ class _Reader:
             self._identities.append((self.notes.file, files[0].line, identity))
         return _Level(len(self.rows) - 1, _shown(name), set(), Counter(), algorithm)
 
-    def _identity(self, files: Sequence[_File], sides: Mapping[str, Side]) -> Identity | None:
+    def _identity(self, files: Sequence[_File], sides: Mapping[str, TiersFile]) -> Identity | None:
         said = [file for file in files if "identity" in file.root]
         for file in said[1:]:
             self.notes.file = file.name
-            self.notes.error(file.line, f"'identity' is in {said[0].name} too: write it in one file of the domain")
+            self.notes.error(file.line, f"'identity' is also in {said[0].name}: write it in one file of the domain")
         if not said:
             return None
         self.notes.file = said[0].name
@@ -233,7 +238,7 @@ class _Reader:
             if file.root[key] != said[0].root[key]:
                 self.notes.file = file.name
                 self.notes.error(
-                    file.line, f"'{key}' is not the one in {said[0].name}: write it in one file of the domain"
+                    file.line, f"'{key}' differs from the one in {said[0].name}: write it in one file of the domain"
                 )
         return said[0].root[key] if said else default
 
@@ -274,30 +279,35 @@ class _Reader:
             )
 
     def _check_ends(self, node: YamlMap, final_key: bytes, level: _Level) -> None:
-        """Patterns with the same ends are tried one by one, so their number is what a request may cost."""
+        """Bound patterns with the same prefix and suffix: they are tried one by one, at the cost of the request."""
         prefix, *_, suffix = final_key.split(STAR)
         level.ends[prefix, suffix] += 1
         if level.ends[prefix, suffix] == SAME_ENDS_MAX + 1:
             self.notes.error(
                 node.line,
-                f"more than {SAME_ENDS_MAX} wildcards here begin with '{_shown(prefix)}' and end with "
-                f"'{_shown(suffix)}': give what tells them apart a key of its own, one level up",
+                f"more than {SAME_ENDS_MAX} wildcards at this level begin with '{_shown(prefix)}' and end with "
+                f"'{_shown(suffix)}': move what distinguishes them to a separate key, one level up",
             )
 
     def _limits_of(self, node: YamlMap, fields: Fields, algorithm: str) -> tuple[Limit, ...]:
         if "rate_limit" in fields and "rate_limits" in fields:
-            self.notes.error(node.line, "'rate_limit' and 'rate_limits' exclude each other: write all in 'rate_limits'")
+            self.notes.error(
+                node.line, "'rate_limit' and 'rate_limits' are mutually exclusive: write all limits in 'rate_limits'"
+            )
             return ()
         on_store_failure = fields.get("on_store_failure", OnStoreFailure.ERROR)
-        traits = Traits(algorithm, fields.get("shadow_mode", False), fields.get("quota_mode", False), on_store_failure)
+        defaults = LimitDefaults(
+            algorithm, fields.get("shadow_mode", False), fields.get("quota_mode", False), on_store_failure
+        )
         if "rate_limit" in fields:
-            return self._limits.lone(fields["rate_limit"], traits)
+            return self._limits.single(fields["rate_limit"], defaults)
         if "rate_limits" in fields:
-            return self._limits.several(fields["rate_limits"], traits)
+            return self._limits.several(fields["rate_limits"], defaults)
         if "on_store_failure" in fields:
             self.notes.error(
                 node.line,
-                "'on_store_failure' is for limits of its own descriptor, which has none: move it to one that has",
+                "'on_store_failure' applies to the limits of its own descriptor, which has none: "
+                "move it to one with limits",
             )
         return ()
 

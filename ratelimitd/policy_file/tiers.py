@@ -1,6 +1,6 @@
 """``identity`` of a domain: from YAML to an Identity.
 
-Nothing here repeats what a file says: what stands in the wrong place may be an API key.
+No error here quotes the file: a misplaced value may be an API key.
 """
 
 import re
@@ -26,22 +26,22 @@ from ratelimitd.policy import Identity
 from .fields import LEVELS, name_without_star, text_or_binary
 
 REMOTE_ADDRESS: Final = b"remote_address"
-"""The descriptor key of Envoy's action of that name."""
+"""Descriptor key of Envoy's action of that name."""
 
 IPV6_PREFIX: Final = 64
-"""Bits: the network that one site is given at least (RFC 6177), so the least that one caller cannot wander out of."""
+"""Bits: the smallest network that a site is assigned (RFC 6177), so one caller cannot leave it by changing address."""
 
 DIGEST: Final = "sha256:"
-"""How a key begins of which only the SHA-256, in hex, is written."""
+"""Prefix of a key that is given by its SHA-256, in hex."""
 
 _HEX: Final = re.compile(r"[0-9a-fA-F]{64}")
 
 Beside = Callable[[str, str], tuple[str, bytes]]
-"""From the name of a policy file and its ``tiers_file`` to the (name, content) of the latter; raises OSError."""
+"""From the name of a policy file and its ``tiers_file`` to (name, content) of the tiers file; raises OSError."""
 
 
-class Side(NamedTuple):
-    """A file of tiers that a policy file names; ``failure`` says why it could not be read."""
+class TiersFile(NamedTuple):
+    """A tiers file that a policy file names; ``failure``: why it could not be read."""
 
     name: str
     content: bytes
@@ -49,26 +49,26 @@ class Side(NamedTuple):
 
 
 def named_file(root: YamlNode | None) -> str | None:
-    """Return what a policy file gives as its ``tiers_file``, if it does and it is a text."""
+    """Return the ``tiers_file`` of a policy file if it has one that is text, else None."""
     identity = value_of(root, "identity")
     name = value_of(identity, "tiers_file")
     return name.text if isinstance(name, YamlScalar) and not is_null(name) else None
 
 
-def read_identity(notes: Notes, node: YamlNode, side: Side | None) -> Identity | None:
-    """Read an ``identity``; None when it is wrong, which is then noted. ``side`` is its ``tiers_file``."""
+def read_identity(notes: Notes, node: YamlNode, side: TiersFile | None) -> Identity | None:
+    """Read an ``identity``; None if it is invalid, which is noted. ``side`` is its ``tiers_file``."""
     before = len(notes.errors)
     fields = IDENTITY(notes, node)
     key, otherwise = fields.get("key", b""), fields.get("otherwise", REMOTE_ADDRESS)
     if len(notes.errors) == before:
         if not key:
-            notes.error(node.line, "'identity' needs 'key': the descriptor key whose values are API keys")
+            notes.error(node.line, "'identity' requires 'key': the descriptor key whose values are API keys")
         elif key == otherwise:
-            notes.error(node.line, "'key' and 'otherwise' of 'identity' must be two descriptor keys")
+            notes.error(node.line, "'key' and 'otherwise' of 'identity' must differ")
         if ("tiers" in fields) == ("tiers_file" in fields):
-            notes.error(node.line, "'identity' needs one of 'tiers' and 'tiers_file', not both")
+            notes.error(node.line, "'identity' requires one of 'tiers' and 'tiers_file', not both")
         elif "tiers_file" in fields and side is None:
-            notes.error(fields["tiers_file"].line, "'tiers_file' of 'identity' must be the name of a file")
+            notes.error(fields["tiers_file"].line, "'tiers_file' of 'identity' must be a file name")
     if len(notes.errors) > before:
         return None
     tiers = _beside(notes, fields["tiers_file"], side) if side else _tiers(notes, fields["tiers"])
@@ -78,8 +78,8 @@ def read_identity(notes: Notes, node: YamlNode, side: Side | None) -> Identity |
 IDENTITY: Final = MapReader("'identity'", LEVELS["identity"], null_is_absent=False, quoted=False)
 
 
-def _beside(notes: Notes, named: YamlNode, side: Side) -> dict[bytes, bytes]:
-    """Read the tiers of a file of their own; its mistakes are noted under its own name."""
+def _beside(notes: Notes, named: YamlNode, side: TiersFile) -> dict[bytes, bytes]:
+    """Read the tiers of a tiers file; its errors are noted under its name."""
     if side.failure:
         notes.error(named.line, f"'tiers_file' {side.failure}")
         return {}
@@ -87,7 +87,7 @@ def _beside(notes: Notes, named: YamlNode, side: Side) -> dict[bytes, bytes]:
     try:
         node = load_yaml(side.content)
     except YamlError as error:
-        notes.error(error.line, "not valid YAML: a file of tiers is a map, each tier with its list of keys")
+        notes.error(error.line, "not valid YAML: a tiers file is a map from each tier to its list of keys")
     else:
         return _tiers(notes, node or YamlMap([], 1))
     finally:
@@ -96,30 +96,30 @@ def _beside(notes: Notes, named: YamlNode, side: Side) -> dict[bytes, bytes]:
 
 
 def _tiers(notes: Notes, node: YamlNode) -> dict[bytes, bytes]:
-    """Read a map of lists of keys to the SHA-256 of each key and its tier."""
+    """Read a map from tiers to lists of keys; return the tier by the SHA-256 of each key."""
     tiers: dict[bytes, bytes] = {}
     if is_null(node):
         node = YamlMap([], node.line)
     if not isinstance(node, YamlMap):
-        notes.error(node.line, "tiers are a map, each tier with its list of keys")
+        notes.error(node.line, "tiers must be a map from each tier to its list of keys")
         return tiers
     for name, keys in node.pairs:
         try:
             tier = name_without_star(notes, name)
             for digest, line in _digests(notes, keys):
                 if tiers.setdefault(digest, tier) != tier:
-                    notes.error(line, "this key is in another tier too: leave it in one")
+                    notes.error(line, "this key is also in another tier: keep it in one")
         except _KeyError as wrong:
             notes.error(wrong.line, str(wrong))
         except WrongValueError as wrong:
-            notes.error(name.line, f"the name of a tier must be {wrong}")
+            notes.error(name.line, f"a tier name must be {wrong}")
     if not tiers:
-        notes.warn(node.line, "no key is in any tier, so every caller is told by address")
+        notes.warn(node.line, "no tier has a key, so every caller is identified by address")
     return tiers
 
 
 class _KeyError(ValueError):
-    """Says what is wrong with a key, and in which line, but not the key."""
+    """An invalid key: the error and its line, without the key."""
 
     def __init__(self, line: int, message: str) -> None:
         super().__init__(message)
@@ -130,17 +130,17 @@ def _digests(notes: Notes, node: YamlNode) -> list[tuple[bytes, int]]:
     if is_null(node):
         return []
     if not isinstance(node, YamlList):
-        raise _KeyError(node.line, "a tier is a list of keys: write each as '- key' or '- sha256:<hex>'")
+        raise _KeyError(node.line, "a tier must be a list of keys: write each as '- key' or '- sha256:<hex>'")
     return [(_digest(notes, item), item.line) for item in node.items]
 
 
 def _digest(notes: Notes, node: YamlNode) -> bytes:
     if not isinstance(node, YamlScalar) or is_null(node) or not node.text:
-        raise _KeyError(node.line, "a key must be text, and not empty")
+        raise _KeyError(node.line, "a key must be a non-empty text")
     if node.tag != BINARY_TAG and node.text.startswith(DIGEST):
         written = node.text.removeprefix(DIGEST)
         if _HEX.fullmatch(written) is None:
-            raise _KeyError(node.line, "after 'sha256:' come the 64 hex digits of the key's SHA-256")
+            raise _KeyError(node.line, "'sha256:' must be followed by the 64 hex digits of the key's SHA-256")
         return bytes.fromhex(written)
     try:
         return sha256(text_or_binary(notes, node)).digest()

@@ -1,10 +1,10 @@
-"""Decoding of request bytes to ``limiter.Request``."""
+"""Decoding of request bytes to ``limiter.LimitRequest``."""
 
 from typing import Any, NamedTuple
 
 from google.protobuf.message import DecodeError
 
-from ratelimitd.limiter import Request
+from ratelimitd.limiter import LimitRequest
 from ratelimitd.policy import Descriptor, Unit
 from ratelimitd.proto import message
 
@@ -22,7 +22,7 @@ class Bounds(NamedTuple):
     entries: int = 32
 
 
-def decode(body: bytes, bounds: Bounds) -> Request:
+def decode(body: bytes, bounds: Bounds) -> LimitRequest:
     """Read a serialized ``RateLimitRequest``; raises RequestError."""
     try:
         request = _Request.FromString(body)
@@ -36,7 +36,7 @@ def decode(body: bytes, bounds: Bounds) -> Request:
     if len(descriptors) > bounds.descriptors:
         raise RequestError(f"{len(descriptors)} descriptors exceed MAX_DESCRIPTORS={bounds.descriptors}")
     decoded = tuple([_descriptor(each, bounds) for each in descriptors])
-    return Request(request.domain, decoded, request.hits_addend)
+    return LimitRequest(request.domain, decoded, request.hits_addend)
 
 
 def _descriptor(wire: Any, bounds: Bounds) -> Descriptor:

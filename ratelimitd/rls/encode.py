@@ -5,7 +5,7 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 from ratelimitd.config.values import UINT32_MAX
-from ratelimitd.limiter import Answer, Modes, Plan, Status, metadata_of
+from ratelimitd.limiter import Answer, DescriptorStatus, Modes, Plan, metadata_of
 from ratelimitd.policy import Descriptor, Unit
 from ratelimitd.proto import message
 
@@ -48,7 +48,7 @@ def response(plan: Plan, answer: Answer, options: EncodeOptions, modes: Modes) -
     return b"".join(parts)
 
 
-def _status(status: Status) -> bytes:
+def _status(status: DescriptorStatus) -> bytes:
     """Write a ``DescriptorStatus``: code 1, current_limit 2, limit_remaining 3, duration_until_reset 4."""
     over, limit, remaining, reset = status
     code = _OVER if over else _OK
@@ -108,7 +108,7 @@ def _headers(answer: Answer, options: EncodeOptions, modes: Modes) -> Iterable[t
         yield from ietf_headers(answer)
 
 
-def _dynamic_metadata(plan: Plan, statuses: Sequence[Status]) -> dict[str, object]:
+def _dynamic_metadata(plan: Plan, statuses: Sequence[DescriptorStatus]) -> dict[str, object]:
     """Build it as envoyproxy/ratelimit does. Bytes that are not UTF-8 become U+FFFD, because a Struct contains text."""
     request = plan.request
     built: dict[str, object] = {

@@ -2,16 +2,18 @@
 
 from collections.abc import Iterator, Sequence
 
-from ratelimitd.limiter import Answer, Status
+from ratelimitd.limiter import Answer, DescriptorStatus
 from ratelimitd.policy import UNIT_SECONDS, Limit
 
 
-def limit_headers(statuses: Sequence[Status], names: Sequence[str], *, all_quota: bool) -> Iterator[tuple[str, str]]:
+def limit_headers(
+    statuses: Sequence[DescriptorStatus], names: Sequence[str], *, all_quota: bool
+) -> Iterator[tuple[str, str]]:
     """Yield limit, remaining and reset of one descriptor, selected as in envoyproxy/ratelimit.
 
     It is the last descriptor over its limit, quota limits excluded; else the first one with the least remaining.
     """
-    shown: Status | None = None
+    shown: DescriptorStatus | None = None
     for status in statuses:
         if status.limit is not None and (shown is None or status.remaining < shown.remaining):
             shown = status
@@ -37,7 +39,7 @@ def ietf_headers(answer: Answer) -> Iterator[tuple[str, str]]:
         yield "Retry-After", str(max(status.reset for _, _, status in shown if status.over))
 
 
-def _limited(statuses: Sequence[Status]) -> Iterator[tuple[int, Limit, Status]]:
+def _limited(statuses: Sequence[DescriptorStatus]) -> Iterator[tuple[int, Limit, DescriptorStatus]]:
     for index, status in enumerate(statuses):
         if status.limit is not None:
             yield index, status.limit, status

@@ -4,7 +4,7 @@ import asyncio
 
 from google.protobuf import json_format
 
-from ratelimitd.limiter import Request
+from ratelimitd.limiter import LimitRequest
 from ratelimitd.proto import message
 from ratelimitd.transport import GrpcStatus
 
@@ -34,7 +34,7 @@ class _JsonCall:
             self.answer.set_result((status, message.encode()))
 
 
-def read_json(body: bytes, bounds: Bounds) -> Request:
+def read_json(body: bytes, bounds: Bounds) -> LimitRequest:
     """Read a protojson ``RateLimitRequest``; raises RequestError."""
     return decode(_serialized(body), bounds)
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple
 
-from ratelimitd.limiter import Answer, Ask, Engine, Planner, PlanOptions, Request, Tallies, key_maker
+from ratelimitd.limiter import Answer, Ask, Engine, LimitRequest, Planner, PlanOptions, Tallies, key_maker
 from ratelimitd.policy import Policy
 from ratelimitd.simulate.load import Event
 from ratelimitd.stores.memory import MemoryStore
@@ -56,7 +56,7 @@ def run(name: str, policy: Policy, domain: bytes, events: Iterable[Event]) -> Ru
         raise SimulationError(f"domain '{domain.decode(errors='replace')}' is not defined by the policy ({known})")
     engine = Engine(MemoryStore(STORE_BYTES), _IgnoredCounts())
     engine.planner = Planner(policy, key_maker(b"", safe=True), Tallies(), PlanOptions())
-    request = partial(Request, domain)
+    request = partial(LimitRequest, domain)
     times: list[int] = []
     limited: list[bool] = []
     unmatched = 0

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from hashlib import sha256
 from typing import BinaryIO, Final, TypeVar
 
-from ratelimitd.policy import SLICE_ROWS, PolicyError, PolicyErrors, Summary, slices
+from ratelimitd.policy import SLICE_ROWS, PolicyError, PolicyErrors, PolicySummary, slices
 from ratelimitd.policy_file import Beside, examine
 
 from .files import describe, read_files, tiers_beside
@@ -35,7 +35,7 @@ def perform(job: LoadJob) -> Iterator[Frame]:
         files = read_files(job.source, version.update)
     except PolicyErrors as errors:
         yield from map(ErrorFrame, _pieces(errors.errors))
-        yield EndFrame(Summary(0, 0, 0), 0)
+        yield EndFrame(PolicySummary(0, 0, 0), 0)
         return
     parsed = examine(
         files,

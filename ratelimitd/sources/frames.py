@@ -7,7 +7,7 @@ import pickle
 import struct
 from typing import Any, Final, NamedTuple
 
-from ratelimitd.policy import PolicyError, Slice, Summary
+from ratelimitd.policy import PolicyError, PolicySummary, Slice
 
 from .files import Source
 
@@ -40,7 +40,7 @@ class WarningFrame(NamedTuple):
 class EndFrame(NamedTuple):
     """The last frame. ``version`` is the SHA-256, in hex, of the contents of all files, concatenated as read."""
 
-    summary: Summary
+    summary: PolicySummary
     files: int
     version: str = ""
 

@@ -20,12 +20,12 @@ from typing import BinaryIO, Final, NamedTuple, cast
 
 from ratelimitd.policy import (
     Assembly,
-    Node,
+    DescriptorNode,
     Policy,
     PolicyError,
     PolicyErrors,
+    PolicySummary,
     Slice,
-    Summary,
 )
 
 from .files import Source, describe
@@ -49,7 +49,7 @@ class Loaded(NamedTuple):
 
     policy: Policy
     warnings: tuple[PolicyError, ...]
-    summary: Summary
+    summary: PolicySummary
     files: int
     version: str
 
@@ -117,7 +117,7 @@ def _clear_api_keys(policy: Policy) -> Iterator[None]:
             yield
 
 
-def _free_nodes(nodes: list[Node]) -> Iterator[None]:
+def _free_nodes(nodes: list[DescriptorNode]) -> Iterator[None]:
     """Free the nodes from the last. The children of a node come after it, so they are already empty."""
     while nodes:
         node = nodes.pop()

@@ -1,4 +1,4 @@
-"""WHERE counts live."""
+"""Stores: where counters live."""
 
 from .memory import MemoryStore
 from .redis import RedisStore

@@ -18,7 +18,7 @@ from ratelimitd.limiter import (
     Tallies,
     key_maker,
 )
-from ratelimitd.limiter import Request as Asked
+from ratelimitd.limiter import LimitRequest as Asked
 from ratelimitd.policy import Descriptor
 from ratelimitd.policy_file import parse
 from ratelimitd.stores.memory import MemoryStore

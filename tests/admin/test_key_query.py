@@ -4,7 +4,7 @@ import pytest
 
 from ratelimitd.admin.http import Request
 from ratelimitd.admin.key_query import asked
-from ratelimitd.limiter import Request as Asked
+from ratelimitd.limiter import LimitRequest as Asked
 from ratelimitd.policy import Descriptor
 
 READ = Asked(b"read", ())

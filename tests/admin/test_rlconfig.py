@@ -6,7 +6,7 @@ import pytest
 
 from ratelimitd.admin.rlconfig import SLICE, line, render
 from ratelimitd.algorithms import Rate
-from ratelimitd.policy import Domain, Limit, Node, OnStoreFailure, Policy, Unit
+from ratelimitd.policy import DescriptorNode, Domain, Limit, OnStoreFailure, Policy, Unit
 from tests.turning import turning
 
 
@@ -17,13 +17,13 @@ def rate(algorithm: str = "fixed_window", burst: int = 20, *, count_rejected: bo
 PLAIN = Limit(rate(), 20, Unit.MINUTE)
 
 
-def grow(parent: Node, key: bytes, value: bytes = b"", *limits: Limit) -> Node:
-    node = Node(key, value, limits)
-    parent.adopt(node)
+def grow(parent: DescriptorNode, key: bytes, value: bytes = b"", *limits: Limit) -> DescriptorNode:
+    node = DescriptorNode(key, value, limits)
+    parent.add_child(node)
     return node
 
 
-def policy(*roots: tuple[bytes, Node]) -> Policy:
+def policy(*roots: tuple[bytes, DescriptorNode]) -> Policy:
     return Policy({name: Domain(name, root, "fixed_window", False) for name, root in roots}, [])
 
 
@@ -33,7 +33,7 @@ async def listing(given: Policy | None) -> str:
 
 async def test_lines_are_upstreams_and_sorted() -> None:
     """Domains, nested descriptors and keys without a value, in the order of their text."""
-    shop, api = Node(), Node()
+    shop, api = DescriptorNode(), DescriptorNode()
     tenant = grow(shop, b"tenant", b"gold", PLAIN)
     grow(tenant, b"path", b"", Limit(rate(), 5, Unit.SECOND, shadow_mode=True))
     grow(shop, b"a", b"", Limit(rate(), 7, Unit.WEEK, quota_mode=True))
@@ -48,9 +48,9 @@ async def test_lines_are_upstreams_and_sorted() -> None:
 
 async def test_wildcards_are_listed_once() -> None:
     """With their pattern, as the file has it."""
-    root = Node()
+    root = DescriptorNode()
     for value in (b"/b*", b"/a*"):
-        root.adopt(Node(b"path", value, (PLAIN,)))
+        root.add_child(DescriptorNode(b"path", value, (PLAIN,)))
     assert [text.split(":")[0] for text in (await listing(policy((b"d", root)))).splitlines()] == [
         "d.path_/a*",
         "d.path_/b*",
@@ -88,14 +88,14 @@ def test_what_upstream_lacks_is_appended(limit: Limit, expected: str) -> None:
 
 async def test_odd_bytes_stay_on_their_line() -> None:
     """A value with a line break or outside UTF-8 neither splits the line nor ends the listing."""
-    root = Node()
+    root = DescriptorNode()
     grow(root, b"k", b"a\nb\xff", PLAIN)
     assert (await listing(policy((b"d", root)))).startswith("d.k_a\\nb\\xff: unit=MINUTE")
 
 
 async def test_a_policy_replaced_meanwhile_is_listed_anew() -> None:
     """A reload takes the old policy apart under the listing, which then lists the new one whole."""
-    old, new = Node(), Node()
+    old, new = DescriptorNode(), DescriptorNode()
     for i in range(3 * SLICE):
         grow(old, b"old", b"%d" % i, PLAIN)
     grow(new, b"new", b"", PLAIN)
@@ -115,7 +115,7 @@ async def test_a_policy_replaced_meanwhile_is_listed_anew() -> None:
 @pytest.mark.scenario("the event loop is blocked")
 async def test_100_000_limits_are_sorted_in_slices() -> None:
     """The loop turns for every slice that is read or written, and the whole is sorted all the same."""
-    root = Node()
+    root = DescriptorNode()
     for i in range(100_000):
         grow(root, b"k", b"%d" % (i * 7919 % 100_000), PLAIN)
     large = policy((b"d", root))

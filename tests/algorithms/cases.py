@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from ratelimitd.algorithms import ALGORITHMS, Decision, Rate, counter_key, make_rate
 from ratelimitd.algorithms.rate import SMALL_STEP
-from ratelimitd.limiter import Ask, Charge, Request
+from ratelimitd.limiter import Ask, Charge, LimitRequest
 from ratelimitd.policy import Limit
 from ratelimitd.stores.redis.script import open_selections, pack, unpack
 
@@ -113,7 +113,7 @@ class Charges(NamedTuple):
     """As much of a plan as a store looks at."""
 
     charges: tuple[Charge, ...]
-    request: Request = Request(b"test", ())
+    request: LimitRequest = LimitRequest(b"test", ())
 
 
 def ask(*charges: tuple[Rate, bytes, int] | tuple[Rate, bytes, int, bool], atomic: bool = False) -> Ask:

@@ -76,7 +76,7 @@ def test_a_large_step_back_adds_and_takes_nothing(counter: Counter, back: int) -
 
 @given(used(), LARGE)
 def test_after_a_large_step_back_a_key_opens_as_if_filled_just_then(counter: Counter, back: int) -> None:
-    """No key is shut, or away from rest, for longer than one that was filled after the step."""
+    """No key is denied, or not at rest, for longer than one that was filled after the step."""
     now = NOW - back
     fill(counter, counter.rate.burst, NOW)
     fresh, moved = filled(counter.rate, now).charge(1, now), waits(counter, now)

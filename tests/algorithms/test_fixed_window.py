@@ -14,7 +14,7 @@ MINUTE = 60 * SECOND
 
 @given(histories(names=("fixed_window",), back=True))
 def test_counts_are_those_of_incrby(history: History) -> None:
-    """Each window's count is the sum of its hits, rejected ones too unless told; over the quota is denied."""
+    """Each window's count is the sum of its hits, including rejected ones by default; over the quota is denied."""
     rate, charges = history
     counter = Counter(rate)
     counts: dict[int, int] = defaultdict(int)

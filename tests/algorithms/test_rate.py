@@ -1,4 +1,4 @@
-"""make_rate and what is looked up in the table."""
+"""make_rate, and look-ups in the table of algorithms."""
 
 from fractions import Fraction
 

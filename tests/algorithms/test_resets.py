@@ -1,4 +1,4 @@
-"""What a caller is told of the times at which things will be better, and that asking on does not move them."""
+"""The reset and retry times that a caller receives; further denied requests do not move them."""
 
 import pytest
 from hypothesis import given

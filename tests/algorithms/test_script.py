@@ -200,7 +200,7 @@ def test_a_fixed_windows_counter_is_shared_with_upstream(empty: redis.Redis, scr
 def test_a_count_out_of_range_is_taken_as_the_nearest(
     empty: redis.Redis, script: Script, count: int, before: int, after: int
 ) -> None:
-    """A count that INCRBY took past what a double holds, or below 0, is decided on all the same."""
+    """A count that INCRBY took beyond the range of a double, or below 0, is still decided on."""
     empty.set("k_60", count)
     one = ask((make_rate("fixed_window", 10, MINUTE), b"k_", 1))
     script.charge([one], 119 * SECOND)
@@ -225,7 +225,7 @@ FOREIGN = {
 def test_a_foreign_value_harms_its_charge_alone(
     empty: redis.Redis, script: Script, name: str, kind: str, atomic: bool
 ) -> None:
-    """A value that is not ours fails the charges on it, vetoes nobody, and stays as it is, without an expiry."""
+    """A foreign value fails the charges on it, vetoes no other charge, and stays unchanged, without an expiry."""
     rate = make_rate(name, 10, MINUTE)
     key = b"bad_0" if name == "fixed_window" else b"bad_"
     FOREIGN[kind](empty, key)
@@ -349,7 +349,7 @@ def test_equal_keys_are_named_once() -> None:
 
 @pytest.mark.redis
 def test_a_part_of_an_ask_can_be_sent(empty: redis.Redis, script: Script) -> None:
-    """A portion fills in the outcomes of its own charges and leaves the others open."""
+    """A selection sets the outcomes of its own charges and leaves the others open."""
     one = ask((GCRA, b"a", 1), (GCRA, b"b", 2), (GCRA, b"c", 9))
     selections = [(one, [2, 0], INDEPENDENT)]
     keys, arguments = pack(selections, NOW)
@@ -363,7 +363,7 @@ def test_a_part_of_an_ask_can_be_sent(empty: redis.Redis, script: Script) -> Non
 
 @pytest.mark.redis
 def test_one_key_under_two_algorithms_is_a_failure(empty: redis.Redis, script: Script) -> None:
-    """The second algorithm's charge fails, as it would in a call of its own; the first is kept."""
+    """The second algorithm's charge fails, as it would in a separate call; the first is kept."""
     one = ask((GCRA, b"k", 1), (LOG, b"k", 1))
     script.charge([one], NOW, clock=NOW)
     assert decision(one).allowed

@@ -1,4 +1,4 @@
-"""What the contract's tests share: one way to charge a store and see that every ask is handed on once."""
+"""Shared by the contract's tests: charge a store, and check that every ask is completed once."""
 
 import asyncio
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ PATIENCE = 30.0
 
 
 async def charge(store: Store, asks: Sequence[Ask], now: int = NOW) -> list[Outcome]:
-    """Charge, wait until all are done, see that each was handed on exactly once; every outcome, in order."""
+    """Charge, wait until all are done, check that each was completed exactly once; return every outcome, in order."""
     handed: list[Ask] = []
     finished = asyncio.Event()
 

@@ -48,7 +48,7 @@ def tls(tmp_path_factory: pytest.TempPathFactory) -> TlsFiles:
 
 
 def over_tls(files: TlsFiles) -> dict[str, str]:
-    """The settings for TLS with a certificate of our own."""
+    """The settings for TLS with a generated certificate."""
     return {
         "REDIS_TLS": "true",
         "REDIS_TLS_CACERT": str(files.authority),
@@ -147,7 +147,7 @@ async def redis_store(empty: RedisServer, opened: Callable[[RedisOptions], Redis
 
 @pytest.fixture(params=["memory", *(pytest.param(kind, marks=pytest.mark.redis) for kind in KINDS)])
 async def store(request: pytest.FixtureRequest, opened: Callable[[RedisOptions], RedisStore]) -> Store:
-    """Each store in turn."""
+    """Each store, one after the other."""
     if request.param == "memory":
         return MemoryStore()
     found = opened(simulated(emptied(request.getfixturevalue(request.param))))

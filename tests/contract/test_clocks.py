@@ -59,7 +59,7 @@ async def timed(timed_server: tuple[RedisServer, int], clock: Clock) -> AsyncIte
 
 
 async def each(store: RedisStore, cost: int, now: int = NOW) -> dict[str, Decision]:
-    """One charge of each algorithm, on a key of its own."""
+    """One charge of each algorithm, on separate keys."""
     one = ask(*((rate, name.encode(), cost) for name, rate in RATES.items()))
     decided = await charge(store, [one], now)
     assert all(isinstance(outcome, Decision) for outcome in decided), decided
@@ -134,7 +134,7 @@ async def test_an_hour_back_shuts_no_key_longer_than_its_period(timed: Timed, ha
 
 @pytest.mark.redis
 async def test_a_clock_that_jumps_adds_no_quota(timed: Timed) -> None:
-    """Two hours on refill, an hour back of those neither refills nor takes away."""
+    """Two hours forward refill; an hour back from there neither refills nor removes."""
     assert await passing(timed.store) == dict.fromkeys(CLOCKED, 10)
     timed.clock.step_to(timed.base + 2 * HOUR)
     assert all(decision.allowed for decision in (await each(timed.store, 4)).values())

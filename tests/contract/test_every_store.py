@@ -25,7 +25,7 @@ async def test_admits_exactly_the_limit(store: Store, algorithm: str) -> None:
 
 @pytest.mark.parametrize("algorithm", ALL)
 async def test_statuses(store: Store, algorithm: str) -> None:
-    """A decision says what is left, what was held before, and when a denied cost passes: then, and not before."""
+    """A decision reports what remains, the count before, and when a denied cost passes: at that time, not before."""
     rate = make_rate(algorithm, 3, HOUR)
     now = NOW - NOW % HOUR + 7
     outcomes = await charge(store, [ask((rate, b"k_", 2)), ask((rate, b"k_", 2))], now)
@@ -111,7 +111,7 @@ async def test_a_settled_denial_vetoes(store: Store, settled: Decision, binding:
 
 @pytest.mark.scenario("only some limits of a request can be decided")
 async def test_a_settled_failure_does_not_veto(store: Store) -> None:
-    """A charge without a decision is nobody's denial."""
+    """A charge without a decision does not deny the request."""
     asked = ask((TEN, b"ten_", 4), (TWO, b"two_", 1), atomic=True)
     asked.outcomes[1] = Failure(FailureKind.TIMEOUT, "")
     await charge(store, [asked])
@@ -123,7 +123,7 @@ async def test_a_settled_failure_does_not_veto(store: Store) -> None:
 @pytest.mark.scenario("costs and limits that are zero, too large, or the largest a number can hold")
 @pytest.mark.parametrize("algorithm", ALL)
 async def test_peeks_and_give_backs(store: Store, algorithm: str) -> None:
-    """A peek changes nothing; a give-back returns at most what is held."""
+    """A peek changes nothing; a give-back returns at most the current count."""
     rate = make_rate(algorithm, 5, HOUR)
     now = NOW - NOW % HOUR
     asks = [ask((rate, b"k_", cost)) for cost in (0, 4, 0, -1, 0, -100, 0, 5)]

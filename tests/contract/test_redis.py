@@ -18,7 +18,7 @@ RATES = [make_rate(name, 100, HOUR) for name in ALGORITHMS]
 
 @pytest.mark.scenario("a key has no expiry")
 async def test_no_key_without_expiry(redis_store: RedisStore, server: RedisServer) -> None:
-    """Every key ends by itself, after charges of all kinds."""
+    """Every key expires, after charges of all kinds."""
     for atomic in (False, True):
         charges = [(rate, b"%s_" % rate.algorithm.encode(), cost) for rate in RATES for cost in (3, -1, 0, 200)]
         await charge(redis_store, [ask(*charges[::2], atomic=atomic), ask(*charges[1::2], atomic=atomic)])
@@ -35,7 +35,7 @@ async def test_no_key_without_expiry(redis_store: RedisStore, server: RedisServe
 async def test_a_foreign_value_harms_its_charge_alone(
     redis_store: RedisStore, server: RedisServer, rate: object, foreign: str
 ) -> None:
-    """A value of somebody else under a key is a KEY failure of that charge; the value stays, strangers are served."""
+    """A foreign value under a key is a KEY failure of that charge; the value is kept, other charges are decided."""
     assert isinstance(rate, type(TEN))
     name = counter_key(b"theirs_", rate, NOW)
     with server.client() as client:

@@ -106,7 +106,7 @@ async def test_a_replica() -> None:
     """A replica is bad: what is to be named instead is said."""
     with redis_server("--replicaof", "127.0.0.1 1") as replica:
         (found,) = await looked(redis.check, case(REDIS_URL=replica.address))
-    assert (found.level, "it is a replica" in found.found) == (Level.BAD, True)
+    assert (found.level, "is a read-only replica" in found.found) == (Level.BAD, True)
     assert found.change == "set REDIS_URL to the master, or to its Sentinels with REDIS_TYPE=sentinel"
 
 
@@ -131,7 +131,7 @@ async def test_a_server_that_hangs_later(monkeypatch: pytest.MonkeyPatch) -> Non
         )
         server.hang()
         await redis_facts.probe(connection, seen, composed_script())
-        connection.give_up("the end of the test")
+        connection.close("the end of the test")
         server.resume()
     assert "no reply to the script" in seen.probes.unanswered
 

@@ -17,7 +17,7 @@ NO_BREAKER = 10**9
 
 
 class Make(Protocol):
-    """Makes a store for an address, with these options beside the service's own; it is closed when the test ends."""
+    """Makes a store for an address, with these options besides the service's; it is closed when the test ends."""
 
     def __call__(self, url: str, **others: Any) -> RedisStore: ...
 
@@ -44,7 +44,7 @@ def breaker_after(request: pytest.FixtureRequest) -> int:
 
 @pytest.fixture
 async def watch() -> Watch:
-    """Told the edges of the stores that ``make`` makes."""
+    """Records the edges of the stores that ``make`` makes."""
     return Watch()
 
 

@@ -1,4 +1,4 @@
-"""Load on a store: many callers at once, each key with a limit of its own, and what became of every call."""
+"""Load on a store: many concurrent callers, a different limit per key, and the result of every call."""
 
 import asyncio
 import random
@@ -28,7 +28,7 @@ PACE = 0.002
 
 
 class Watch(Observer):
-    """The edges that a store told."""
+    """The edges that a store reported."""
 
     def __init__(self) -> None:
         self.seen: list[tuple[str, bool, str]] = []
@@ -71,7 +71,7 @@ def key(number: int) -> bytes:
 
 
 def of_its_own(number: int, outcome: Outcome, cost: int = 1) -> bool:
-    """Whether an answer is this key's: what was held, what was asked for and what is left make its limit."""
+    """Whether an answer belongs to this key: count before, cost and remaining add up to its limit."""
     return isinstance(outcome, Decision) and outcome.before + cost + outcome.remaining == LIMIT + number
 
 
@@ -81,7 +81,7 @@ def kinds(outcomes: Sequence[Outcome]) -> set[FailureKind | None]:
 
 
 async def answered(store: RedisStore, *asks: Ask) -> list[Outcome]:
-    """Charge these and wait for all; every outcome, in order. Each must be handed on once, see ``handed``."""
+    """Charge these and wait for all; return every outcome, in order. Each must be completed once, see ``handed``."""
     due = len(asks)
     loop = asyncio.get_running_loop()
     finished = loop.create_future()
@@ -168,7 +168,7 @@ class Load:
         await until(lambda: len(self.asks) >= enough, f"{calls} more calls")
 
     def check(self) -> None:
-        """Each ask was handed on once, and each answer was its own key's."""
+        """Each ask was completed once, and each answer belonged to its own key."""
         assert {asked.tag for _, asked in self.asks} == {1}
         wrong = [
             (number, asked.outcomes[0])

@@ -1,4 +1,4 @@
-"""Redis away, killed, hung, slow or out of reach: each call ends within its budget, and Redis is found again."""
+"""Redis unavailable, killed, hung, slow or unreachable: each call ends within its budget, and Redis is found again."""
 
 import asyncio
 import gc
@@ -26,7 +26,7 @@ measures."""
 
 
 async def bounded(store: RedisStore, made: Load, calls: int) -> None:
-    """While so many more calls are made, the charges in flight stay within their bound, and so does what is kept."""
+    """While this number of further calls is made, charges in flight stay within their bound, and so does memory."""
     enough = len(made.asks) + calls
     most = store.options.max_in_flight
     while len(made.asks) < enough:
@@ -133,7 +133,7 @@ def ways(server: RedisServer, proxy: FaultProxy, fault: str) -> tuple[Callable[[
 @pytest.mark.redis
 @pytest.mark.scenario("Redis hangs, is slow, or is unreachable")
 async def test_a_dead_connection_behind_a_full_room(make: Make, server: RedisServer, watch: Watch) -> None:
-    """One burst fills the room and nothing more is sent: the connection is given up all the same."""
+    """One burst uses up the capacity and nothing more is sent: the connection is dropped nevertheless."""
     store = make(server.address, max_in_flight=20, stale_after=0.2)
     await store.connect()
     server.hang()
@@ -170,7 +170,7 @@ def domain(asked: Ask, name: bytes) -> Ask:
 
 
 class Attempts:
-    """A server that counts who comes and turns them away."""
+    """A server that counts connections and closes them."""
 
     def __init__(self) -> None:
         self.times: list[float] = []

@@ -190,9 +190,9 @@ async def test_looks_leave_no_descriptor(make: Make, cluster: RedisCluster) -> N
     before = len(list(Path("/proc/self/fd").iterdir()))
     nodes = list(store.nodes)
     for turn in range(50):
-        assert await topology._look()
+        assert await topology._refresh()
         address = topology._redis.deployment.addresses[turn % 3]
-        assert await topology._take(address, partial(ask_slots, topology._redis, address))
+        assert await topology._refresh_from(address, partial(ask_slots, topology._redis, address))
     await until(lambda: len(list(Path("/proc/self/fd").iterdir())) == before)
     assert nodes == list(store.nodes)
 
@@ -209,6 +209,6 @@ async def test_a_call_that_waits_for_a_server_that_leaves(make: Make, cluster: R
         await until(lambda: store.redirects["ask"] == 1)
         topology = store._topology
         assert isinstance(topology, Cluster)
-        assert await topology._look()
+        assert await topology._refresh()
         assert kinds(await pending) == {FailureKind.DISCONNECTED}
     assert store.in_flight == 0

@@ -1,4 +1,4 @@
-"""Redis answers, with an error: which it is decides who fails, and whether the server is left alone. Each is real."""
+"""Redis replies with an error: its kind decides which charges fail, and whether the breaker opens. All are real."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -78,7 +78,7 @@ def is_loading(server: RedisServer) -> bool:
 
 @contextmanager
 def busy(server: RedisServer) -> Iterator[str]:
-    """Somebody's script does not end; then it is killed."""
+    """Another client's script does not end; then it is killed."""
     server.ask("CONFIG", "SET", "busy-reply-threshold", 1)
     with server.client() as other:
         connection = other.connection_pool.get_connection()
@@ -102,7 +102,7 @@ def is_busy(server: RedisServer) -> bool:
 
 @contextmanager
 def masterless(server: RedisServer) -> Iterator[str]:
-    """It became a replica whose master is away, and serves no stale data."""
+    """The server became a replica whose master is unavailable, and serves no stale data."""
     server.ask("CONFIG", "SET", "replica-serve-stale-data", "no")
     server.ask("REPLICAOF", "127.0.0.1", 1)
     yield "MASTERDOWN"
@@ -256,4 +256,4 @@ async def test_a_script_that_cannot_be_brought_back(make: Make, server: RedisSer
     (outcome,) = await answered(store, wanted())
     assert isinstance(outcome, Failure)
     assert (outcome.kind, outcome.message.split()[0]) == (FailureKind.PERMANENT, "NOSCRIPT")
-    assert store.script_reloads == store.options.patience
+    assert store.script_reloads == store.options.max_attempts

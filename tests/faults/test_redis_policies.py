@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ratelimitd.algorithms import Decision, make_rate
-from ratelimitd.limiter import Answer, Ask, Charge, Engine, Failure, Fallback, Outcome, Plan, Request, Tally
+from ratelimitd.limiter import Answer, Ask, Charge, Engine, Failure, Fallback, LimitRequest, Outcome, Plan, Tally
 from ratelimitd.observe.metrics import Counters
 from ratelimitd.policy import Limit, OnStoreFailure
 from ratelimitd.stores import MemoryStore
@@ -27,7 +27,7 @@ def asked(policy: OnStoreFailure, cost: int = 1, limit: int = LIMIT) -> Ask:
     """A charge of a limit with this policy."""
     rate = make_rate("token_bucket", limit, YEAR)
     charge = Charge(Limit(rate, on_store_failure=policy), b"%s%d_" % (policy.name.encode(), limit), binding=True)
-    return Ask(Plan((charge,), tallies=(Tally((), ""),), nears=(limit,), request=Request(b"d", ())), [cost])
+    return Ask(Plan((charge,), tallies=(Tally((), ""),), nears=(limit,), request=LimitRequest(b"d", ())), [cost])
 
 
 class Process:
@@ -67,7 +67,7 @@ class Process:
         return seen.before
 
     async def until_open(self) -> None:
-        """Ask for a limit of no interest until the server is left alone."""
+        """Charge an unrelated limit until the breaker opens."""
         while not self.store.nodes[0].breaker.open:
             await self.outcome(asked(OnStoreFailure.ERROR, 1, 1_000_000))
 

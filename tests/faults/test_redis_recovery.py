@@ -1,4 +1,4 @@
-"""How Redis is found again: by probes of the real script, at a pace, and each edge is told once."""
+"""Recovery of Redis: by paced probes with the real script, and each edge is reported once."""
 
 import asyncio
 import time
@@ -35,13 +35,13 @@ def probes(store: RedisStore) -> list[float]:
 
 
 async def opened(store: RedisStore) -> None:
-    """Ask until the breaker opens, each time in a batch of its own."""
+    """Charge until the breaker opens, one batch per charge."""
     while not store.nodes[0].breaker.open:
         await answered(store, wanted())
 
 
 async def test_probes_have_a_pace(make: Make, server: RedisServer, watch: Watch) -> None:
-    """A server that is left alone is probed every 250 to 500 ms, whatever the load, and by nothing else."""
+    """A node with an open breaker receives a probe every 250 to 500 ms, whatever the load, and nothing else."""
     store = make(server.address, stale_after=PATIENCE)
     await store.connect()
     times = probes(store)
@@ -62,7 +62,7 @@ async def test_probes_have_a_pace(make: Make, server: RedisServer, watch: Watch)
 
 
 async def test_an_open_breaker_answers_at_once(make: Make, server: RedisServer) -> None:
-    """While the breaker is open a charge is handed on before ``charge`` returns, and nothing is sent for it."""
+    """While the breaker is open a charge completes before ``charge`` returns, and nothing is sent for it."""
     store = make(server.address, stale_after=PATIENCE)
     await store.connect()
     server.hang()
@@ -136,7 +136,7 @@ def outages(server: RedisServer, proxy: FaultProxy) -> dict[str, tuple[Callable[
 
 @pytest.mark.scenario("the event loop is blocked")
 async def test_an_outage_does_not_hold_the_loop(make: Make, server: RedisServer) -> None:
-    """While nobody asks a server that is away, the loop has nearly nothing to do."""
+    """Without requests, an unavailable server leaves the event loop nearly idle."""
     store = make(server.address)
     await store.connect()
     server.hang()

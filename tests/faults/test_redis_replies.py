@@ -63,7 +63,7 @@ async def test_a_request_that_never_came(make: Make, proxy: FaultProxy) -> None:
 
 @pytest.mark.scenario("a caller cancels while its reply is in flight")
 async def test_callers_that_go(make: Make, proxy: FaultProxy, breaker_after: int) -> None:
-    """Most callers give up before their answer comes: every answer that anybody gets is that of its own call."""
+    """Most callers time out before their answer: every answer that is received belongs to its own call."""
     store = make(proxy.address, breaker_after=breaker_after, pool_size=3)
     await store.connect()
     draw = random.Random(11)

@@ -1,4 +1,4 @@
-"""A real service process whose Redis is away, killed, hung or full, as its callers over gRPC see it."""
+"""A real service process whose Redis is unavailable, killed, hung or full, as its callers over gRPC see it."""
 
 import asyncio
 import random
@@ -27,12 +27,12 @@ SHOULD_RATE_LIMIT = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimi
 POLICIES = ("error", "allow", "deny", "local")
 KEYS = 40
 APART = 100_000
-"""Between the limits of two keys, and more than the calls of any test: what is left says whose answer it is."""
+"""Between the limits of two keys, and more than the calls of any test: remaining identifies the key of an answer."""
 REPLICAS = 4
 
 UNAVAILABLE = "UNAVAILABLE"
 OF_OUTAGE = {"error": {UNAVAILABLE}, "allow": {"OK"}, "deny": {"OVER_LIMIT"}, "local": {"OK", "OVER_LIMIT"}}
-"""What a call may come to while Redis is away, by its limit's policy."""
+"""The possible results of a call while Redis is unavailable, by its limit's failure policy."""
 
 
 def policy_file(folder: Path) -> str:
@@ -220,7 +220,7 @@ def resident(process: Service) -> int:
 @pytest.mark.slow
 @pytest.mark.scenario("a caller cancels while its reply is in flight")
 async def test_callers_that_hang_up(tmp_path: Path, proxy: FaultProxy) -> None:
-    """Half of the callers cancel while Redis takes its time: what is left in each answer is left of its own limit."""
+    """Half of the callers cancel while Redis is slow: remaining in each answer belongs to its own limit."""
     async with running(tmp_path, proxy.address, STORE_BUDGET="5s") as (process, client):
         draw = random.Random(11)
         right = 0
@@ -247,7 +247,7 @@ async def test_callers_that_hang_up(tmp_path: Path, proxy: FaultProxy) -> None:
 
 
 async def gathered(*tasks: Awaitable[None]) -> None:
-    """Wait for all; raise what is not a cancellation."""
+    """Wait for all; raise any error that is not a cancellation."""
     for problem in await asyncio.gather(*tasks, return_exceptions=True):
         if problem is not None and not isinstance(problem, asyncio.CancelledError):
             raise problem

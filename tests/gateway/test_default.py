@@ -7,7 +7,7 @@ import pytest
 from ratelimitd.gateway.default import default_file
 from ratelimitd.gateway.file import domain_of, read_gateway
 from ratelimitd.gateway.routing import Router
-from ratelimitd.limiter import Planner, PlanOptions, Request, Tallies, key_maker
+from ratelimitd.limiter import LimitRequest, Planner, PlanOptions, Tallies, key_maker
 from ratelimitd.policy import PolicyErrors, assemble
 from ratelimitd.policy_file import examine
 from ratelimitd.sources import GATEWAY_ALGORITHM, GatewayFile, read_files, tiers_beside
@@ -43,7 +43,7 @@ def test_the_default_limits_by_tier_and_endpoint(default, path, key, burst, expe
     headers = [("X-API-Key", key)] if key else []
     descriptors = ask(Router(made), path=path, headers=headers)[1]
     planner = Planner(policy, key_maker(b"", safe=True), Tallies(), PlanOptions())
-    plan = planner.plan(Request(domain_of(made, policy).name, descriptors))
+    plan = planner.plan(LimitRequest(domain_of(made, policy).name, descriptors))
     rates = [(charge.limit.rate.algorithm, charge.limit.rate.burst) for charge in plan.charges]
     assert rates == [("token_bucket", burst)] + [("sliding_window", expensive)] * (path != "/")
 

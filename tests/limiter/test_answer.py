@@ -6,12 +6,12 @@ from ratelimitd.limiter import (
     Answer,
     Ask,
     Charge,
+    DescriptorStatus,
     Failure,
     FailureKind,
     Item,
     Modes,
     Plan,
-    Status,
     Tally,
     metadata_of,
 )
@@ -29,7 +29,7 @@ MATCH = Match((), (), ("d",), stat_from_request=False, metadata=None)
 
 
 def plan_of(*descriptors):
-    """A plan with these limits for each descriptor; None stands for a descriptor without a limit."""
+    """A plan with these limits for each descriptor; None is a descriptor without a limit."""
     charges, items = [], []
     for limits in descriptors:
         first = len(charges)
@@ -75,7 +75,7 @@ def test_global_quota_mode_counts_what_no_limit_matched():
 
 
 def test_global_shadow_mode_forces_the_overall_code_alone():
-    """With SHADOW_MODE the request passes, its statuses still say OVER_LIMIT, and it is told apart."""
+    """With SHADOW_MODE the request passes, its statuses still say OVER_LIMIT, and ``shadowed`` is set."""
     told = answer(unbound(plan_of([PLAIN])), [DENIED], Modes(shadow=True))
     assert (False, True, True) == (told.over, told.shadowed, told.statuses[0].over)
 
@@ -83,7 +83,7 @@ def test_global_shadow_mode_forces_the_overall_code_alone():
 def test_a_shadow_limit_over_is_shown_as_ok_with_nothing_left():
     """The status of a shadow limit that is over is OK, remaining 0."""
     told = answer(plan_of([SHADOW]), [DENIED], ENFORCED)
-    assert Status(over=False, limit=SHADOW, remaining=0, reset=1) == told.statuses[0]
+    assert DescriptorStatus(over=False, limit=SHADOW, remaining=0, reset=1) == told.statuses[0]
 
 
 @pytest.mark.scenario("only some limits of a request can be decided")
@@ -98,7 +98,7 @@ def test_a_known_denial_beats_a_failure():
 
 @pytest.mark.scenario("only some limits of a request can be decided")
 def test_a_shadow_limits_failure_fails_nobody():
-    """A shadow limit takes no part, so its counter may be away."""
+    """A shadow limit has no effect, so its counter may be unavailable."""
     assert answer(plan_of([SHADOW]), [BROKEN], ENFORCED).failure is None
 
 

@@ -8,11 +8,11 @@ from ratelimitd.limiter import (
     Engine,
     Failure,
     FailureKind,
+    LimitRequest,
     Modes,
     NoPolicyError,
     Planner,
     PlanOptions,
-    Request,
     Tallies,
     key_maker,
 )
@@ -23,7 +23,7 @@ from ratelimitd.stores.memory import MemoryStore
 
 NOW = 1_000_000
 POLICY = b"domain: d\ndescriptors: [{key: user, rate_limit: {unit: hour, requests_per_unit: 1}}]\n"
-USER = Request(b"d", (Descriptor(((b"user", b"x"),)),))
+USER = LimitRequest(b"d", (Descriptor(((b"user", b"x"),)),))
 
 
 class Away:
@@ -36,7 +36,7 @@ class Away:
 
 
 class Edge:
-    """Asks an engine for tags in one batch, and keeps what each was told, in its order."""
+    """Asks an engine for tags in one batch, and records the result of each, in order."""
 
     def __init__(self, store=None, guards=(), modes=ENFORCED, policy=POLICY):
         self.counts = Counters()
@@ -74,7 +74,7 @@ def test_asks_are_answered_in_their_order_and_told_as_a_group():
 
 
 def test_an_error_in_an_answer_harms_its_own_ask_alone():
-    """The ask whose answer raised is failed with that error and counted; those beside it are answered, all once."""
+    """The ask whose answer raised fails with that error and is counted; the others are answered, each once."""
     edge = Edge()
     assert [("a", "ok"), ("boom", "a bug"), ("c", "over")] == edge.decide("a", "boom", "c")
     assert (1, 0, 0) == edge.counted

@@ -94,7 +94,7 @@ def test_the_smaller_of_two_denials_is_kept():
 @pytest.mark.scenario("one hot key")
 @pytest.mark.scenario("a caller that invents keys")
 def test_the_cache_is_bounded_in_bytes():
-    """However many keys are denied, what is remembered stays within max_bytes, and the newest are kept."""
+    """However many keys are denied, the cache stays within max_bytes, and the newest denials are kept."""
     cache = OverLimitCache(10_000)
     for n in range(1000):
         ask = ask_of(5, key=b"key%d" % n)
@@ -134,7 +134,7 @@ def test_what_is_remembered_can_be_looked_at():
 
 
 def test_what_is_remembered_can_be_forgotten():
-    """Of that counter alone, and its room is free again; what is not remembered may be forgotten too."""
+    """Only that counter's denial is dropped, and its memory is freed; a key that is not cached may be dropped too."""
     cache = learnt()
     other = ask_of(5, key=b"other")
     other.outcomes[0] = denied()
@@ -200,7 +200,7 @@ def test_a_share_that_would_refill_too_slowly_has_no_burst():
 
 
 def test_local_charges_of_an_atomic_ask_stand_or_fall_together():
-    """all_or_nothing holds while the store is away: one denied limit leaves the others as they were."""
+    """all_or_nothing applies while the store is unavailable: one denied limit leaves the others uncharged."""
     many = LIMIT._replace(on_store_failure=OnStoreFailure.LOCAL)
     one = many._replace(rate=make_rate("token_bucket", 1, 3600 * SECOND))
     store = MemoryStore(1 << 20)

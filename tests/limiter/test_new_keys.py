@@ -11,15 +11,15 @@ from ratelimitd.limiter import (
     Failure,
     FailureKind,
     Fallback,
+    LimitRequest,
     NewKeys,
     OverLimitCache,
     Planner,
     PlanOptions,
-    Request,
     Tallies,
     key_maker,
 )
-from ratelimitd.limiter.new_keys import PARTS, ROUND
+from ratelimitd.limiter.new_keys import STEPS, SWEEP
 from ratelimitd.observe.metrics import Counters
 from ratelimitd.policy import Descriptor, Unit
 from ratelimitd.policy_file import parse
@@ -27,8 +27,8 @@ from ratelimitd.stores.memory import MemoryStore
 
 SECOND = 1_000_000
 START = 1_000 * SECOND
-STEP = ROUND // PARTS
-PLACES = 1 << 20
+STEP = SWEEP // STEPS
+TABLE_SIZE = 1 << 20
 POLICY = b"""
 domain: d
 descriptors:
@@ -59,21 +59,21 @@ def descriptor(text, **more):
 
 
 def ask_of(*texts, by=PLANNER, atomic=False, domain=b"d", **more):
-    plan = by.plan(Request(domain, tuple(descriptor(text, **more) for text in texts)))
+    plan = by.plan(LimitRequest(domain, tuple(descriptor(text, **more) for text in texts)))
     return Ask(plan, list(plan.costs), atomic=atomic)
 
 
-def turned(guard, since, turns=PARTS):
+def turned(guard, since, turns=STEPS):
     """The hand after so many moves; returns when that is."""
     for n in range(turns):
         guard.before((), since + n * STEP)
     return since + turns * STEP
 
 
-def warm(per_second, prefix=b"", places=PLACES):
+def warm(per_second, prefix=b"", size=TABLE_SIZE):
     """A guard that knows no key and may redirect, and a time at which a second begins."""
-    guard = NewKeys(per_second, prefix, places)
-    now = turned(guard, START, PARTS + 1)
+    guard = NewKeys(per_second, prefix, size)
+    now = turned(guard, START, STEPS + 1)
     return guard, now - now % SECOND + SECOND
 
 
@@ -84,7 +84,7 @@ def keys_asked(guard, now, *asks):
 
 
 def shared_key(by=PLANNER, text=b"ip=x", prefix=b""):
-    """The overflow counter of the limit that a lone descriptor meets."""
+    """The overflow counter of the limit that a single descriptor matches."""
     guard, now = warm(0, prefix)
     [key] = keys_asked(guard, now, ask_of(text, by=by))
     return key
@@ -114,7 +114,7 @@ def test_past_the_cap_new_keys_share_one_counter_and_known_ones_do_not():
 
 
 def test_the_shared_plan_is_left_alone():
-    """A redirected ask gets a plan of its own that differs in that charge's key and in nothing else."""
+    """A redirected ask gets a separate plan, which differs only in that charge's key."""
     guard, now = warm(0)
     ask = ask_of(b"ip=1", b"free=1", b"shadow=2")
     plan, keys = ask.plan, [charge.key for charge in ask.plan.charges]
@@ -126,7 +126,7 @@ def test_the_shared_plan_is_left_alone():
 
 
 def test_a_second_later_new_keys_are_taken_again():
-    """The cap is for each second: the same key that was redirected has a counter of its own when there is room."""
+    """The cap applies per second: a key that was redirected gets its own counter once the cap allows."""
     guard, now = warm(1)
     own, shared = keys_asked(guard, now, ask_of(b"ip=1"), ask_of(b"ip=2"))
     again, still = keys_asked(guard, now + SECOND, ask_of(b"ip=2"), ask_of(b"ip=3"))
@@ -190,12 +190,12 @@ def test_a_reload_forgets_no_key():
 
 def test_nothing_is_redirected_at_the_start():
     """For one round of the hand every key passes and is learnt; then those keep their counters and new ones share."""
-    guard = NewKeys(0, b"", PLACES)
+    guard = NewKeys(0, b"", TABLE_SIZE)
     asks = [ask_of(b"ip=%d" % n) for n in range(50)]
     own = [ask.plan.charges[0].key for ask in asks]
-    for n in range(PARTS):
+    for n in range(STEPS):
         assert own == keys_asked(guard, START + n * STEP, *asks)
-    after = keys_asked(guard, START + ROUND, *asks, ask_of(b"ip=new"))
+    after = keys_asked(guard, START + SWEEP, *asks, ask_of(b"ip=new"))
     assert [*own, shared_key()] == after
 
 
@@ -210,10 +210,10 @@ def test_a_key_that_is_asked_for_stays_known():
 
 
 def test_a_key_that_is_not_asked_for_is_forgotten():
-    """After two rounds it is new, so what is remembered is of the last minutes alone."""
+    """After two sweeps a key is new again, so only keys of the last minutes are known."""
     guard, now = warm(1)
     keys_asked(guard, now, ask_of(b"ip=1"))
-    now = turned(guard, now, 2 * PARTS)
+    now = turned(guard, now, 2 * STEPS)
     _, shared = keys_asked(guard, now, ask_of(b"ip=2"), ask_of(b"ip=1"))
     assert shared_key() == shared
 
@@ -223,7 +223,7 @@ def test_a_pause_lets_no_key_be_forgotten():
     guard, now = warm(1)
     keys_asked(guard, now, ask_of(b"ip=1"))
     now += 36_000 * SECOND
-    for n in range(4 * PARTS):
+    for n in range(4 * STEPS):
         guard.before((), now + n)
     assert keys_asked(guard, now, ask_of(b"ip=2"), ask_of(b"ip=1"))[1] == ask_of(b"ip=1").plan.charges[0].key
 
@@ -232,7 +232,7 @@ def test_keys_age_although_the_clock_steps_back():
     """By an hour: the hand goes on by the new time, and the cap holds for its seconds."""
     guard, now = warm(1)
     keys_asked(guard, now, ask_of(b"ip=1"))
-    now = turned(guard, now - 3_600 * SECOND, 2 * PARTS)
+    now = turned(guard, now - 3_600 * SECOND, 2 * STEPS)
     assert shared_key() == keys_asked(guard, now, ask_of(b"ip=2"), ask_of(b"ip=1"))[1]
 
 
@@ -270,16 +270,16 @@ def test_a_flood_takes_no_more_room_than_its_cap():
     guard, now = warm(1_000)
     for n in range(0, 100_000, 1_000):
         guard.before([ask_of(b"ip=%d" % m) for m in range(n, n + 1_000)], now)
-    assert 900 < PLACES - guard._marks[:].count(0) <= 1_000
-    assert PLACES == len(guard._marks)
-    assert 1 == len(guard._met)
+    assert 900 < TABLE_SIZE - guard._ages[:].count(0) <= 1_000
+    assert TABLE_SIZE == len(guard._ages)
+    assert 1 == len(guard._new_keys)
     assert 98_000 < guard.redirected <= 99_000
 
 
 def test_a_new_key_is_rarely_taken_for_a_known_one():
-    """Only as often as places are taken: with a sixteenth of them, that part of a flood."""
+    """As often as entries are taken: with a sixteenth of them taken, that part of a flood."""
     places = 1 << 16
-    guard, now = warm(places, places=places)
+    guard, now = warm(places, size=places)
     guard.before([ask_of(b"ip=known%d" % n) for n in range(places // 16)], now)
     guard._per_second = 0
     guard.before([ask_of(b"ip=new%d" % n) for n in range(4_000)], now + SECOND)
@@ -325,7 +325,7 @@ class Counting(MemoryStore):
 
 
 def test_a_denial_of_the_overflow_counter_is_remembered_as_its_own():
-    """The over-limit cache then spares the store the flood, and no key of its own is denied for it."""
+    """The over-limit cache then keeps the flood from the store, and no other key is denied."""
     guard, now = warm(1)
     by, store = planner(), Counting()
     guards = [guard, OverLimitCache(100_000)]
@@ -372,7 +372,7 @@ def resident():
 def test_an_idle_table_takes_no_memory():
     """Places are no memory until keys come, however often the hand goes round."""
     before = resident()
-    guard, now = warm(5, places=1 << 26)
-    for turn in range(PARTS):
+    guard, now = warm(5, size=1 << 26)
+    for turn in range(STEPS):
         guard.before([], now + (turn + 1) * STEP)
     assert resident() - before < (8 << 20) // mmap.PAGESIZE

@@ -2,7 +2,7 @@ import tracemalloc
 
 import pytest
 
-from ratelimitd.limiter import Modes, Planner, PlanOptions, Request, Tallies, key_maker
+from ratelimitd.limiter import LimitRequest, Modes, Planner, PlanOptions, Tallies, key_maker
 from ratelimitd.limiter.plan import PLANS_BYTES, cost_of
 from ratelimitd.limiter.seam import COST_MAX
 from ratelimitd.policy import Descriptor, Unit
@@ -33,7 +33,7 @@ def planner(options=PlanOptions(), policy=POLICY):
 
 
 def request(*keys, domain=b"d", hits=0):
-    return Request(domain, tuple(Descriptor(((key, b"v"),)) for key in keys), hits)
+    return LimitRequest(domain, tuple(Descriptor(((key, b"v"),)) for key in keys), hits)
 
 
 def charged(plan):
@@ -109,27 +109,27 @@ def test_too_many_charges_are_not_taken_together():
     ],
 )
 def test_the_cost_of_a_descriptor(hits, request_hits, negative, cost):
-    """Its own hits, 0 included, else the request's, else 1; negative hits give back; what is huge saturates."""
+    """Its own hits, 0 included, else the request's, else 1; negative hits give back; huge values saturate."""
     assert cost == cost_of(Descriptor(((b"a", b"b"),), hits=hits, negative=negative), request_hits)
 
 
 def test_an_override_limits_with_its_own_numbers():
     """An override is charged as it says, under the domain's default algorithm."""
     descriptor = Descriptor(((b"whatever", b"x"),), override=(42, Unit.MINUTE))
-    plan = planner().plan(Request(b"d", (descriptor,)))
+    plan = planner().plan(LimitRequest(b"d", (descriptor,)))
     assert (42, 60_000_000, "fixed_window") == plan.charges[0].limit.rate[1:3] + plan.charges[0].limit.rate[:1]
 
 
 @pytest.mark.scenario("a caller that invents metric series")
 def test_values_of_requests_reach_metrics_only_where_asked():
-    """A detailed metric is told apart by the request's value, any other limit by the policy's path."""
+    """A detailed metric is named by the request's value, any other limit by the policy's path."""
     plan = planner().plan(request(b"detailed", b"a", b"several"))
     assert [("d", "detailed_v"), ("d", "a"), ("d", "several"), ("d", "several")] == [t.stat_key for t in plan.tallies]
     assert ["", "", "0", "hourly"] == [t.item for t in plan.tallies]
 
 
 def test_plans_are_forgotten_in_portions():
-    """What is left of a replaced policy can be freed bit by bit, to the last plan."""
+    """The plans of a replaced policy can be freed in slices, to the last one."""
     made = planner()
     plan = made.plan(request(b"a"))
     for n in range(5):
@@ -147,7 +147,7 @@ def test_the_room_of_a_plan_is_what_it_takes(keys, entries):
         def entry(key, m):
             return bytes(bytearray(key)) if m == 0 else b"more%d" % m, b"value %d %d" % (m, n)
 
-        return Request(b"d", tuple(Descriptor(tuple(entry(key, m) for m in range(entries))) for key in keys))
+        return LimitRequest(b"d", tuple(Descriptor(tuple(entry(key, m) for m in range(entries))) for key in keys))
 
     made.remember(b"", made.plan(decoded(0)))
     before_counted = made._bytes

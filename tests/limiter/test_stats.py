@@ -50,7 +50,7 @@ def test_series_made_by_requests_are_capped():
 
 
 def test_a_long_name_from_a_request_has_no_series_of_its_own():
-    """Values of any length reach us, so a name longer than 256 characters counts as other, whoever brings it."""
+    """Values have any length, so a name longer than 256 characters counts as ``other``, whatever its source."""
     tallies = Tallies()
     assert ("d", "other") == tallies.of(("d", "k_" + "x" * 300), "", from_request=True).stat_key
     assert ("d", "k" * 300) == tallies.of(("d", "k" * 300), "", from_request=False).stat_key

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ratelimitd.admin.rlconfig import lines
-from ratelimitd.limiter import ENFORCED, NO_LIMIT, Answer, Planner, PlanOptions, Request, Tallies, key_maker
+from ratelimitd.limiter import ENFORCED, NO_LIMIT, Answer, LimitRequest, Planner, PlanOptions, Tallies, key_maker
 from ratelimitd.policy import Descriptor, PolicyErrors, Unit, identify
 from ratelimitd.policy.identity import network_of
 from ratelimitd.policy.model import Identity
@@ -46,7 +46,7 @@ def planner(policy=POLICY, secret=b"pepper", keys=None):
 
 def planned(*entries, **options):
     made = planner(**options)
-    return made.plan(Request(b"d", (Descriptor(tuple(entries)),)))
+    return made.plan(LimitRequest(b"d", (Descriptor(tuple(entries)),)))
 
 
 def errors(identity):
@@ -57,7 +57,7 @@ def errors(identity):
 
 @pytest.mark.parametrize(("key", "limit"), [(b"canary-key-7f31", 100), (b"0123", 100), (b"hashed", 10)])
 def test_a_known_key_has_the_limit_of_its_tier(key, limit):
-    """Written in the clear or as its SHA-256, with an address beside it or without."""
+    """Given in plain text or as its SHA-256, with or without an address."""
     for rest in ((), ((b"remote_address", b"1.2.3.4"),)):
         (charge,) = planned((b"api_key", key), *rest).charges
         assert charge.limit.requests_per_unit == limit
@@ -68,7 +68,7 @@ def test_a_known_key_is_counted_alone_whatever_the_address():
     here, there = ((b"remote_address", address) for address in (b"1.2.3.4", b"5.6.7.8"))
     made = planner()
     keys = [
-        made.plan(Request(b"d", (Descriptor(entries),))).charges[0].key
+        made.plan(LimitRequest(b"d", (Descriptor(entries),))).charges[0].key
         for entries in (((b"api_key", b"0123"), here), ((b"api_key", b"0123"), there), ((b"api_key", b"hashed"), here))
     ]
     assert keys[0] == keys[1] != keys[2]
@@ -79,9 +79,9 @@ def test_inventing_keys_makes_no_fresh_counter(one, other):
     """Whatever an unknown key is, also a tier's name, the address is charged, and always the same counter."""
     made = planner()
     address = (b"remote_address", b"1.2.3.4")
-    bare = made.plan(Request(b"d", (Descriptor((address,)),)))
+    bare = made.plan(LimitRequest(b"d", (Descriptor((address,)),)))
     for key in (one, other, b"premium", b"standard", b""):
-        plan = made.plan(Request(b"d", (Descriptor(((b"api_key", key), address)),)))
+        plan = made.plan(LimitRequest(b"d", (Descriptor(((b"api_key", key), address)),)))
         assert plan.charges == bare.charges
 
 
@@ -102,7 +102,7 @@ def test_an_override_is_counted_by_the_caller():
     """A limit that the request brings holds each key alone, and an invented key by address."""
     made = planner()
     plans = [
-        made.plan(Request(b"d", (Descriptor(entries, override=(3, Unit.HOUR)),)))
+        made.plan(LimitRequest(b"d", (Descriptor(entries, override=(3, Unit.HOUR)),)))
         for entries in (
             ((b"api_key", b"0123"),),
             ((b"api_key", b"canary-key-7f31"),),
@@ -130,7 +130,7 @@ def test_a_key_in_the_clear_is_nowhere_in_a_plan(safe, algorithm):
     for key in (CANARY, "hashed"):
         made = planner(policy, keys=key_maker(b"", safe=safe))
         entries = ((b"api_key", key.encode()), (b"remote_address", b"1.2.3.4"))
-        plan = made.plan(Request(b"d", (Descriptor(entries), Descriptor(((b"path", b"/"), entries[0])))))
+        plan = made.plan(LimitRequest(b"d", (Descriptor(entries), Descriptor(((b"path", b"/"), entries[0])))))
         shown = repr(plan) + repr([tally.stat_key for tally in plan.tallies]) + repr(made.policy)
         assert plan.charges
         assert key not in shown
@@ -171,7 +171,7 @@ def test_an_entry_of_another_key_stays():
     ],
 )
 def test_an_address_is_one_caller(address, prefix, network):
-    """IPv4 in IPv6 is IPv4, IPv6 counts by its network, and what is no address stays what it is."""
+    """IPv4-mapped IPv6 is IPv4, IPv6 counts by its network, and a text that is not an address is unchanged."""
     assert network_of(address, prefix) == network
 
 
@@ -179,29 +179,29 @@ WRONG = [
     (f"[{CANARY}]", "'identity' must be a map with key, otherwise, tiers"),
     (CANARY, "'identity' must be a map"),
     ("~", "'identity' must be a map"),
-    ("{tiers: {}}", "'identity' needs 'key'"),
-    ("{key: '', tiers: {}}", "'key' of 'identity' must be a text that is not empty"),
-    ("{key: 'a*', tiers: {}}", "holds no '*'"),
-    ("{key: a, otherwise: a, tiers: {}}", "must be two descriptor keys"),
-    ("{key: a}", "needs one of 'tiers' and 'tiers_file', not both"),
+    ("{tiers: {}}", "'identity' requires 'key'"),
+    ("{key: '', tiers: {}}", "'key' of 'identity' must be a non-empty text"),
+    ("{key: 'a*', tiers: {}}", "without '*'"),
+    ("{key: a, otherwise: a, tiers: {}}", "'key' and 'otherwise' of 'identity' must differ"),
+    ("{key: a}", "requires one of 'tiers' and 'tiers_file', not both"),
     ("{key: a, tiers: {}, tiers_file: b}", "not both"),
-    ("{key: a, tiers_file: [b]}", "must be the name of a file"),
-    ("{key: a, tiers_file: b}", "'tiers_file' cannot be read: there is no folder to look in"),
+    ("{key: a, tiers_file: [b]}", "must be a file name"),
+    ("{key: a, tiers_file: b}", "'tiers_file' cannot be read: there is no directory to read it from"),
     ("{key: a, ipv6_prefix: 0, tiers: {}}", "a whole number from 1 to 128"),
     (f"{{key: a, {CANARY}: premium}}", "unknown key in 'identity': it has key"),
-    (f"{{key: a, tiers: [{CANARY}]}}", "tiers are a map"),
-    (f"{{key: a, tiers: {{premium: {CANARY}}}}}", "a tier is a list of keys"),
-    (f"{{key: a, tiers: {{premium: {{{CANARY}: 1}}}}}}", "a tier is a list of keys"),
-    (f"{{key: a, tiers: {{premium: [[{CANARY}]]}}}}", "a key must be text"),
-    (f"{{key: a, tiers: {{premium: [{CANARY}, '']}}}}", "a key must be text, and not empty"),
-    (f"{{key: a, tiers: {{premium: [{CANARY}, ~]}}}}", "a key must be text, and not empty"),
-    (f"{{key: a, tiers: {{premium: [{CANARY}], gold: [{CANARY}]}}}}", "in another tier too"),
-    (f"{{key: a, tiers: {{premium: ['sha256:{CANARY}']}}}}", "come the 64 hex digits"),
-    (f"{{key: a, tiers: {{'{CANARY}*': [x]}}}}", "the name of a tier must be"),
+    (f"{{key: a, tiers: [{CANARY}]}}", "tiers must be a map"),
+    (f"{{key: a, tiers: {{premium: {CANARY}}}}}", "a tier must be a list of keys"),
+    (f"{{key: a, tiers: {{premium: {{{CANARY}: 1}}}}}}", "a tier must be a list of keys"),
+    (f"{{key: a, tiers: {{premium: [[{CANARY}]]}}}}", "a key must be a non-empty text"),
+    (f"{{key: a, tiers: {{premium: [{CANARY}, '']}}}}", "a key must be a non-empty text"),
+    (f"{{key: a, tiers: {{premium: [{CANARY}, ~]}}}}", "a key must be a non-empty text"),
+    (f"{{key: a, tiers: {{premium: [{CANARY}], gold: [{CANARY}]}}}}", "also in another tier"),
+    (f"{{key: a, tiers: {{premium: ['sha256:{CANARY}']}}}}", "must be followed by the 64 hex digits"),
+    (f"{{key: a, tiers: {{'{CANARY}*': [x]}}}}", "a tier name must be"),
     (f"{{key: a, tiers: {{premium: [!!binary '{CANARY}?']}}}}", "a key must be base64"),
     (f"{{key: a, tiers: {{premium: [*{CANARY}]}}}}", "an alias (a text that begins with *) names nothing"),
     (f"{{key: a, tiers: {{premium: [{CANARY}}}}}", "not valid YAML"),
-    (f"{{key: a}}\ntiers: {{unlimited: [{CANARY}]}}", "'tiers' means nothing here: write it in 'identity'"),
+    (f"{{key: a}}\ntiers: {{unlimited: [{CANARY}]}}", "'tiers' is not allowed here: write it in 'identity'"),
 ]
 
 
@@ -256,7 +256,7 @@ def test_one_file_of_a_merged_domain_says_who_is_calling():
     """Twice would be two truths."""
     text = "domain: d\nidentity: {key: k, tiers: {gold: [a]}}\ndescriptors: [{key: k, rate_limit: {unit: day}}]"
     parsed = examine([("1", text.encode()), ("2", text.replace("k,", "k2,").encode())], merge_domains=True)
-    assert "'identity' is in 1 too" in str(parsed.errors[0])
+    assert "'identity' is also in 1" in str(parsed.errors[0])
 
 
 def test_many_keys_are_handed_over_in_slices():

@@ -2,7 +2,7 @@
 
 import pickle
 
-from ratelimitd.policy import Assembly, Node, assemble, slices
+from ratelimitd.policy import Assembly, DescriptorNode, assemble, slices
 from ratelimitd.policy.rows import NodeRow
 from ratelimitd.policy_file import examine
 
@@ -26,8 +26,8 @@ def test_slices_are_bounded_and_make_the_same_policy():
     assert len(groups) == 7
 
 
-def same(left: list[Node], right: list[Node]) -> bool:
-    def told(node: Node) -> tuple[object, ...]:
+def same(left: list[DescriptorNode], right: list[DescriptorNode]) -> bool:
+    def told(node: DescriptorNode) -> tuple[object, ...]:
         wildcards = [pattern for pattern, _ in node.wildcards or ()]
         return (node.key, node.value, node.limits, node.metadata, list(node.children), wildcards)
 

@@ -35,15 +35,15 @@ def described(size):
 @pytest.mark.parametrize(
     ("text", "bound", "says"),
     [
-        (several, LIMITS_MAX, "limits on one descriptor are more than 16"),
-        (alike, SAME_ENDS_MAX, "more than 1000 wildcards here begin with 'path_/' and end with ''"),
-        (nested, 32, "nested deeper than Envoy reads"),
-        (listed, 47, "nested deeper than Envoy reads"),
-        (described, METADATA_MAX - 20, "metadata of more than 65536 characters"),
+        (several, LIMITS_MAX, "limits on one descriptor, at most 16 are allowed"),
+        (alike, SAME_ENDS_MAX, "more than 1000 wildcards at this level begin with 'path_/' and end with ''"),
+        (nested, 32, "nested deeper than Envoy accepts"),
+        (listed, 47, "nested deeper than Envoy accepts"),
+        (described, METADATA_MAX - 20, "'metadata' has more than 65536 characters"),
     ],
 )
 def test_a_bound_is_allowed_and_one_more_is_an_error(text, bound, says):
-    """Up to the bound a policy is valid; beyond it the error says what is too many."""
+    """Up to the bound a policy is valid; beyond it, an error names the bound."""
     parse([("p.yaml", text(bound).encode())])
     with pytest.raises(PolicyErrors, match=says) as caught:
         parse([("p.yaml", text(bound + 40).encode())])

@@ -9,9 +9,9 @@ from ratelimitd.limiter import (
     Failure,
     FailureKind,
     Fallback,
+    LimitRequest,
     Planner,
     PlanOptions,
-    Request,
     Tallies,
     key_maker,
 )
@@ -50,7 +50,7 @@ class Decider:
     def answer(self, *descriptors, at=0, hits=0, domain=b"d"):
         """Answer a request of these maps of entries, ``at`` seconds after ``NOW``."""
         made = tuple(Descriptor(tuple((k.encode(), v.encode()) for k, v in each.items())) for each in descriptors)
-        request, told = Request(domain, made, hits), []
+        request, told = LimitRequest(domain, made, hits), []
         ask = self._engine.ask(b"%r" % (request,), lambda _: request)
         self._engine.decide((ask,), (NOW + at) * SECOND, lambda _, answer: told.append(answer), pytest.fail)
         (answer,) = told

@@ -86,7 +86,7 @@ UPSTREAM_ERRORS = [
         "share_threshold can only be used with wildcard values (containing '*'), but found key 'files_files'",
         3,
     ),
-    (HEAD + "- key: k\n  metadata:\n    a: .inf\n", "error parsing metadata: .inf has no form in JSON", 5),
+    (HEAD + "- key: k\n  metadata:\n    a: .inf\n", "error parsing metadata: .inf cannot be represented in JSON", 5),
     (HEAD + "- key: k\n  metadata:\n    ? [a]\n    : 1\n", "error parsing metadata: a key must be text", 5),
     ("domain: [\n", "error loading config file: not valid YAML", 2),
     ("- a\n", "error loading config file: the file must be a map", 1),
@@ -113,12 +113,12 @@ def test_an_error_has_the_text_of_upstream_and_a_line(text, message, line):
 
 
 OWN_ERRORS = [
-    (HEAD + "- {key: k, rate_limit: {unit: day}, rate_limits: [{unit: day}]}", "exclude each other"),
+    (HEAD + "- {key: k, rate_limit: {unit: day}, rate_limits: [{unit: day}]}", "are mutually exclusive"),
     (HEAD + "- {key: k, rate_limits: []}", "'rate_limits' is empty"),
-    (HEAD + "- {key: k, rate_limits: [{unit: day, name: a}, {unit: hour, name: a}]}", "'a' names two limits"),
-    (HEAD + "- {key: k, rate_limits: [{unit: day, name: '1'}, {unit: hour}]}", "'1' names two limits"),
-    (HEAD + "- {key: k, rate_limits: [{unlimited: true}]}", "an unlimited limit stands alone"),
-    (HEAD + "- {key: k, rate_limit: {unlimited: true, burst: 5}}", "counts nothing: leave out burst"),
+    (HEAD + "- {key: k, rate_limits: [{unit: day, name: a}, {unit: hour, name: a}]}", "duplicate limit name 'a'"),
+    (HEAD + "- {key: k, rate_limits: [{unit: day, name: '1'}, {unit: hour}]}", "duplicate limit name '1'"),
+    (HEAD + "- {key: k, rate_limits: [{unlimited: true}]}", "'unlimited' is not allowed in 'rate_limits'"),
+    (HEAD + "- {key: k, rate_limit: {unlimited: true, burst: 5}}", "has no counter: remove burst"),
     (HEAD + "- {key: k, rate_limit: {unit: day, burst: 5}}", "leave burst out, or change fixed_window|leave it out"),
     (HEAD + "- {key: k, rate_limit: {unit: day, algorithm: magic}}", "'algorithm' must be one of fixed_window, "),
     (HEAD + "- {key: k, rate_limit: {unit: day, unit_multiplier: 0}}", "'unit_multiplier' must be at least 1"),
@@ -128,20 +128,20 @@ OWN_ERRORS = [
         "write sliding_window_counter",
     ),
     (HEAD + "- {key: k, rate_limit: {unit: day, algorithm: gcra, count_rejected: false}}", "is for fixed_window"),
-    (HEAD + "- {key: k, on_store_failure: local}", "move it to one that has"),
+    (HEAD + "- {key: k, on_store_failure: local}", "move it to one with limits"),
     (HEAD + "- {key: k, rate_limit: {unit: day}, on_store_failure: never}", "must be one of error, allow, deny, local"),
-    (HEAD + "- {key: k, burst: 5}", "'burst' means nothing here: write it in 'rate_limit'"),
+    (HEAD + "- {key: k, burst: 5}", "'burst' is not allowed here: write it in 'rate_limit'"),
     (HEAD + "- {key: k, rate_limit: {unit: day, on_store_failure: deny}}", "write it in a descriptor, or in an item"),
     (HEAD + "- {key: k, default_algorithm: gcra}", "write it at the top of the file"),
     (HEAD + "- {key: !!binary '?', rate_limit: {unit: day}}", "'key' must be base64"),
     ("domain: d\ndefault_algorithm: magic\n", "'default_algorithm' must be one of fixed_window, "),
-    ("domain: d\nrate_limits: []\n", "'rate_limits' means nothing here: write it in a descriptor"),
+    ("domain: d\nrate_limits: []\n", "'rate_limits' is not allowed here: write it in a descriptor"),
 ]
 
 
 @pytest.mark.parametrize(("text", "words"), OWN_ERRORS)
 def test_a_wrong_use_of_an_extension_says_what_to_do(text, words):
-    """Every wrong combination of our own keys is one error that names the way out."""
+    """Every invalid combination of our own keys is one error that says what to write instead."""
     (error,) = errors(text)
     assert any(part in error for part in words.split("|")), error
 
@@ -193,7 +193,7 @@ def test_what_one_merged_file_says_of_the_domain_holds_for_all():
 def test_merged_files_may_not_contradict_each_other():
     """Two files that say different things of one domain are an error in the second."""
     (error,) = errors("all_or_nothing: true\ndomain: d\n", "all_or_nothing: false\ndomain: d\n", merge_domains=True)
-    assert error.startswith("config.1.yaml: 'all_or_nothing' is not the one in config.0.yaml")
+    assert error.startswith("config.1.yaml: 'all_or_nothing' differs from the one in config.0.yaml")
 
 
 ACCEPTED = {
@@ -375,7 +375,7 @@ TREES = st.recursive(
 @settings(max_examples=3 * settings.default.max_examples)
 @given(st.binary(max_size=200) | TREES.map(str.encode) | TREES.map(lambda tree: f"{HEAD}- {tree}\n".encode()))
 def test_any_file_is_a_policy_or_errors_with_lines(content):
-    """Nothing is ever raised beside PolicyErrors, and each error has its line."""
+    """No exception but PolicyErrors is raised, and each error has its line."""
     parsed = examine([("p.yaml", content)])
     assert all(error.line >= 1 for error in parsed.errors)
     if not parsed.errors:

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ratelimitd.limiter import ENFORCED, NO_LIMIT, UNLIMITED, Answer, Plan, Status
+from ratelimitd.limiter import ENFORCED, NO_LIMIT, UNLIMITED, Answer, DescriptorStatus, Plan
 from ratelimitd.policy import Limit, Unit
 from ratelimitd.rls.encode import EncodeOptions, response
 
@@ -17,7 +17,7 @@ LIMITS = st.builds(
     unit_multiplier=st.integers(1, 2),
     name=st.text(max_size=300),
 )
-STATUSES = st.builds(Status, st.booleans(), LIMITS, UINT32, UINT32) | st.sampled_from([NO_LIMIT, UNLIMITED])
+STATUSES = st.builds(DescriptorStatus, st.booleans(), LIMITS, UINT32, UINT32) | st.sampled_from([NO_LIMIT, UNLIMITED])
 
 
 def encoded(answer):
@@ -43,5 +43,5 @@ def test_the_bytes_are_those_of_the_message(over, statuses):
 def test_what_does_not_fit_a_uint32_is_cut():
     """A burst may hold more than a uint32 has room for; the status then shows the largest number."""
     limit = Limit(None, 1, Unit.SECOND)
-    told = encoded(Answer(False, None, (Status(False, limit, 1 << 40, 3),), False))
+    told = encoded(Answer(False, None, (DescriptorStatus(False, limit, 1 << 40, 3),), False))
     assert 2**32 - 1 == told.statuses[0].limit_remaining

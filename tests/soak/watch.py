@@ -11,7 +11,7 @@ from typing import Any, Final
 import aiohttp
 
 from ratelimitd.app.engine import FALLBACK_BYTES
-from ratelimitd.limiter.new_keys import PLACES
+from ratelimitd.limiter.new_keys import TABLE_SIZE
 from ratelimitd.limiter.plan import PLANS_BYTES
 from testkit.machine import rss_bytes
 
@@ -34,7 +34,7 @@ SETTINGS: Final = {
 IN_FLIGHT_BYTES: Final = 2_000
 """A charge under way, with its share of ask, call and bytes to be sent: some 1,100 measured, and a reserve."""
 
-SEEN_BYTES: Final = PLACES
+SEEN_BYTES: Final = TABLE_SIZE
 """Keys that were asked for lately: a byte for each place, touched as keys come."""
 
 SLACK: Final = 1.25

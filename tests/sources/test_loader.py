@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ratelimitd.policy import Domain, Node, Policy, PolicyErrors, Slice
+from ratelimitd.policy import DescriptorNode, Domain, Policy, PolicyErrors, Slice
 from ratelimitd.policy.rows import SLICE_ROWS
 from ratelimitd.policy_file import parse
 from ratelimitd.sources import loader
@@ -39,7 +39,7 @@ def told(policy: Policy) -> list[tuple[object, ...]]:
     return [tuple(domains), *map(node_told, policy.nodes)]
 
 
-def node_told(node: Node) -> tuple[object, ...]:
+def node_told(node: DescriptorNode) -> tuple[object, ...]:
     flags = (node.detailed_metric, node.value_to_metric, node.share_threshold)
     wildcards = [pattern for pattern, _ in node.wildcards or ()]
     return (node.key, node.value, node.limits, node.metadata, flags, list(node.children), wildcards)
@@ -231,7 +231,7 @@ async def test_garbage_in_a_cycle_does_not_outlive_a_load(tmp_path):
     assert gone() is None
 
 
-class Marked(Node):
+class Marked(DescriptorNode):
     """A node that can be watched going."""
 
     __slots__ = ("__weakref__",)
@@ -240,10 +240,10 @@ class Marked(Node):
 async def test_dismantling_frees_every_node():
     """Nodes, patterns and all go without the collector's help."""
     root = Marked()
-    nodes: list[Node] = [root]
+    nodes: list[DescriptorNode] = [root]
     for number in range(500):
         node = Marked(b"k", b"%d*" % number if number % 2 else b"%d" % number)
-        (nodes[-1] if number % 5 == 0 else root).adopt(node)
+        (nodes[-1] if number % 5 == 0 else root).add_child(node)
         nodes.append(node)
     gone = [weakref.ref(node) for node in nodes[1:]]
     policy = Policy({b"d": Domain(b"d", root, "fixed_window", all_or_nothing=False)}, nodes)

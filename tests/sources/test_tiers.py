@@ -62,10 +62,10 @@ def test_a_change_of_the_keys_changes_the_signature(tmp_path):
     ("name", "content", "said"),
     [
         ("keys.yaml", None, "p.yaml: 'tiers_file' cannot be read: No such file or directory (line 2)"),
-        ("p.yaml", None, "p.yaml: 'tiers_file' names the file it stands in: name another one (line 2)"),
-        ("keys.yaml", "gold: [canary", "keys.yaml: not valid YAML: a file of tiers is a map"),
-        ("keys.yaml", "gold: [*canary]", "keys.yaml: not valid YAML: a file of tiers is a map"),
-        ("keys.yaml", "gold:\n- canary\n- {canary: 1}", "keys.yaml: a key must be text, and not empty (line 3)"),
+        ("p.yaml", None, "p.yaml: 'tiers_file' refers to the policy file itself: name another file (line 2)"),
+        ("keys.yaml", "gold: [canary", "keys.yaml: not valid YAML: a tiers file is a map"),
+        ("keys.yaml", "gold: [*canary]", "keys.yaml: not valid YAML: a tiers file is a map"),
+        ("keys.yaml", "gold:\n- canary\n- {canary: 1}", "keys.yaml: a key must be a non-empty text (line 3)"),
         ('"key\\x73.yaml"', "gold: [a]", "write its name after 'tiers_file:' on the same line"),
     ],
 )

@@ -41,7 +41,7 @@ class Edges(Observer):
 
 
 class Make(Protocol):
-    """Makes a store for an address, with these options beside it; it is closed when the test ends."""
+    """Makes a store for an address, with these options; it is closed when the test ends."""
 
     def __call__(self, url: str, auth: str = "", **others: object) -> RedisStore: ...
 

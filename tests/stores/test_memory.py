@@ -140,7 +140,7 @@ def test_expired_entries_are_reclaimed_before_the_bound_is_near() -> None:
 
 
 def test_an_entry_over_its_limit_loses_that_rank_when_it_denies_no_more() -> None:
-    """What was denied hours ago and has drained since goes before what is in use now."""
+    """A counter that was denied hours ago and has drained since is evicted before one that is in use."""
     store, deep = MemoryStore(SMALL), make_rate("token_bucket", 1_000, 10 * HOUR)
     for i in range(500):
         charge(store, deep, b"old%d_" % i, 999)
@@ -184,7 +184,7 @@ def test_keys_spread_over_shards_and_within_them() -> None:
 
 
 def test_a_limit_of_nothing_takes_no_memory() -> None:
-    """What is always denied, and what is only looked at, leaves no entry."""
+    """A charge that is always denied, or a peek, leaves no entry."""
     store = MemoryStore()
     assert not charge(store, make_rate("token_bucket", 0, HOUR), b"never_").allowed
     charge(store, TEN, b"peek_", 0)

@@ -23,7 +23,7 @@ TEN = make_rate("token_bucket", 10, HOUR)
 WINDOW = make_rate("fixed_window", 10, HOUR)
 
 TIMEOUT = 3000
-"""ms that a node may be away before the others act on it: no test here is about that."""
+"""ms that a node may be unavailable before the others act on it; no test here depends on that."""
 
 FRESH = count()
 
@@ -46,7 +46,7 @@ def cluster(whole: RedisCluster) -> RedisCluster:
 async def unaware(make: Make, cluster: RedisCluster) -> RedisStore:
     """A connected store that looks at the slots again only when something tells it to."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(slots, "LOOK_AGAIN", PATIENCE)
+        patch.setattr(slots, "REFRESH_SOON", PATIENCE)
         return await connected(make, cluster)
 
 
@@ -66,7 +66,7 @@ def one(key: bytes, cost: int = 1, budget: float | None = None) -> Ask:
 
 
 async def held(store: RedisStore, key: bytes) -> int:
-    """What is charged on a key."""
+    """The count of a key."""
     (outcome,) = await charge(store, [one(key, 0)])
     assert isinstance(outcome, Decision), outcome
     return outcome.before
@@ -119,7 +119,7 @@ async def test_ask_is_followed_for_this_call_alone(make: Make, cluster: RedisClu
 
 @pytest.mark.scenario("slots move to another server")
 async def test_a_slot_half_moved(make: Make, cluster: RedisCluster) -> None:
-    """Of a slot on its way each key is found where it is; what must pass together there fails by itself, no more."""
+    """During a slot migration each key is found at its node; only an all-or-nothing ask with keys on both fails."""
     store = await connected(make, cluster, breaker_after=1)
     source, target = cluster.masters()
     other = key_at(cluster, source)
@@ -151,8 +151,8 @@ async def test_servers_that_send_a_call_to_each_other(make: Make, cluster: Redis
     (outcome,) = await charge(store, [one(key)])
     here.ask("CLUSTER", "SETSLOT", slot, "NODE", here.id)
     assert failure(outcome).kind is FailureKind.TRANSIENT
-    assert "from one server to the next" in failure(outcome).message
-    assert store.redirects["moved"] == store.options.patience + 1
+    assert "too many MOVED/ASK redirections" in failure(outcome).message
+    assert store.redirects["moved"] == store.options.max_attempts + 1
     await until(store, key)
 
 
@@ -174,7 +174,7 @@ def apart(cluster: RedisCluster) -> tuple[bytes, bytes]:
 
 
 async def test_all_or_nothing_over_two_servers(make: Make, cluster: RedisCluster) -> None:
-    """What is denied at one server is not charged at the other; what passes is charged at both, once."""
+    """An ask denied at one node is not charged at the other; one that passes is charged once at both."""
     store = await connected(make, cluster)
     first, second = apart(cluster)
     assert allowed(await charge(store, [one(second, 9)])) == [True]
@@ -266,7 +266,7 @@ async def test_a_slot_that_no_server_has(make: Make, cluster: RedisCluster) -> N
     store = await connected(make, cluster)
     lost, fine = await charge(store, [one(key), one(key_at(cluster, other))])
     assert failure(lost).kind is FailureKind.TRANSIENT
-    assert "no server of the cluster has the slot" in failure(lost).message
+    assert "no cluster node serves the slot" in failure(lost).message
     assert allowed([fine]) == [True]
     owner.ask("CLUSTER", "ADDSLOTS", slot)
     await asyncio.to_thread(cluster.settle)

@@ -50,7 +50,7 @@ async def test_a_reply_nobody_asked_for_ends_the_connection(make: Make, edges: E
     (outcome,) = await charge(store, [one()])
     assert isinstance(outcome, Decision)
     await edges.until(True, False, True)
-    assert "nobody asked for" in edges.seen[1][1]
+    assert "unsolicited reply" in edges.seen[1][1]
 
 
 async def test_a_reply_in_pieces(make: Make, fake: FakeRedis) -> None:
@@ -93,7 +93,7 @@ async def test_the_wrong_shape_of_a_reply(make: Make, edges: Edges, fake: FakeRe
 
 
 async def test_a_reply_that_swallowed_the_next(make: Make, edges: Edges, fake: FakeRedis) -> None:
-    """What is left over in a reply may be another call's: no further reply of this connection is handed on."""
+    """A reply that is too long may contain another call's: no further reply of this connection is used."""
 
     def behave(_: list[bytes], writer: asyncio.StreamWriter) -> None:
         writer.write(LONGER)
@@ -103,7 +103,7 @@ async def test_a_reply_that_swallowed_the_next(make: Make, edges: Edges, fake: F
     await store.connect()
     await charge(store, [one()])
     await edges.until(True, False, True)
-    assert "not the script's" in edges.seen[1][1]
+    assert "unexpected reply to EVALSHA" in edges.seen[1][1]
 
 
 @pytest.mark.parametrize("host", ["a\0b", "é" * 80, "a..b"])
@@ -115,7 +115,7 @@ async def test_an_address_that_is_none(host: str) -> None:
 
 
 async def test_a_lost_script_is_not_sent_for_nobody(make: Make, fake: FakeRedis) -> None:
-    """A call is sent again only for NOSCRIPT, and only while somebody waits for it."""
+    """A call is sent again only after NOSCRIPT, and only while an ask waits for it."""
     on_read: list[bytes] = []
     writers: list[asyncio.StreamWriter] = []
 
@@ -141,7 +141,7 @@ async def test_a_lost_script_is_not_sent_for_nobody(make: Make, fake: FakeRedis)
 
 
 async def test_never_greeted(make: Make, edges: Edges, tmp_path: Path) -> None:
-    """A server that accepts and says nothing is given up after the connect timeout."""
+    """A server that accepts connections and never replies is abandoned after the connect timeout."""
     with socket.socket(socket.AF_UNIX) as mute:
         mute.bind(str(tmp_path / "mute.sock"))
         mute.listen()

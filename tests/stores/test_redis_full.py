@@ -17,7 +17,7 @@ WINDOW = make_rate("fixed_window", 2, 3_600 * SECOND)
 
 @pytest.mark.scenario("Redis is out of memory")
 async def test_a_rejected_hit_that_cannot_be_counted_is_a_denial(make: Make) -> None:
-    """A fixed window counts rejected hits: where that cannot be kept the answer is no all the same."""
+    """A fixed window counts rejected hits; if the count cannot be stored, the charge is denied anyway."""
     with redis_server() as server:
         store = make(server.address)
         await store.connect()

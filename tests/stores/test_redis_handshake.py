@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from ratelimitd.config.redis_address import Deployment
-from ratelimitd.stores.redis.handshake import unfit
+from ratelimitd.stores.redis.handshake import unsuitable
 from testkit.redis_sentinel import redis_sentinel
 from testkit.redis_server import RedisServer, free_port, redis_server
 from tests.contract.cases import allowed, charge
@@ -50,7 +50,7 @@ async def test_a_missing_right_is_named(make: Make, edges: Edges, server: RedisS
 
 @pytest.mark.redis
 async def test_missing_keys_are_named(make: Make, edges: Edges, server: RedisServer) -> None:
-    """A user without access to our keys is told so by the prefix."""
+    """For a user without access to the keys, the reason names the prefix."""
     assert not await make(server.address, user(server, f"~other:* -@all {NEEDED}")).connect()
     assert "~<CACHE_KEY_PREFIX>*" in edges.seen[0][1]
 
@@ -60,7 +60,7 @@ async def test_a_replica_is_refused(make: Make, edges: Edges, server: RedisServe
     """A replica takes no writes, so it is no place to connect to, and the reason says what to name instead."""
     with redis_server("--replicaof", "127.0.0.1 1") as replica:
         assert not await make(replica.address).connect()
-    assert "it is a replica" in edges.seen[0][1]
+    assert "is a read-only replica" in edges.seen[0][1]
 
 
 @pytest.mark.redis
@@ -76,12 +76,12 @@ async def test_a_sentinel_is_no_server(make: Make, edges: Edges) -> None:
     """A Sentinel named as if it were the server is refused with how to name it instead."""
     with redis_sentinel() as running:
         assert not await make(running.sentinels[0].address).connect()
-    assert "it is a Sentinel: write REDIS_TYPE=sentinel" in edges.seen[0][1]
+    assert "server is a Sentinel; set REDIS_TYPE=sentinel" in edges.seen[0][1]
 
 
 @pytest.mark.redis
 async def test_a_single_server_is_no_cluster(make: Make, edges: Edges) -> None:
-    """REDIS_TYPE=cluster on a lone server says so."""
+    """REDIS_TYPE=cluster on a single server is reported."""
     with redis_server(tcp=True) as lone:
         store = make(lone.address, env={"REDIS_TYPE": "cluster"})
         assert not await store.connect()
@@ -110,6 +110,6 @@ def hello(**other: str) -> list[object]:
 )
 def test_hello(reply: object, why: str) -> None:
     """A server's own word decides whether it is fit: new enough, a master, and what REDIS_TYPE says."""
-    said = unfit(Deployment(()), reply)
+    said = unsuitable(Deployment(()), reply)
     assert why in said
     assert bool(why) == bool(said)

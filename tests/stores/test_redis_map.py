@@ -6,7 +6,7 @@ from itertools import count
 import pytest
 
 from ratelimitd.config.redis_address import Deployment, RedisAddress
-from ratelimitd.stores.redis.cluster import LOOK_EVERY, Cluster
+from ratelimitd.stores.redis.cluster import REFRESH_EVERY, Cluster
 from ratelimitd.stores.redis.options import ConnectOptions, RedisOptions
 from ratelimitd.stores.redis.script import composed_script
 from ratelimitd.stores.redis.slots import SLOTS
@@ -16,22 +16,22 @@ ALL = {A: [range(SLOTS)]}
 
 
 class Unwatched:
-    """Nobody who is told."""
+    """A watcher that ignores all events."""
 
     reconnects = breaker_opens = 0
-    probe = opened = missed = edge = staticmethod(lambda *_: None)
+    probe = opened = connect_failed = edge = staticmethod(lambda *_: None)
 
 
 async def test_a_server_that_is_to_get_its_first_slot_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that calls were sent to stays known for a while, though it has no slot yet; then it leaves."""
     redis = ConnectOptions(Deployment((A,), "cluster"))
     cluster = Cluster(redis, composed_script(), RedisOptions(redis), Unwatched())
-    now: Callable[[], float] = count(0.0, LOOK_EVERY / 2).__next__
-    cluster._adopt(ALL)
+    now: Callable[[], float] = count(0.0, REFRESH_EVERY / 2).__next__
+    cluster._apply_slots(ALL)
     (node,) = cluster.nodes
     monkeypatch.setattr(cluster._loop, "time", now)
     assert cluster.redirect_for(node, "ASK 5 b:2") is not None
-    cluster._adopt(ALL)
+    cluster._apply_slots(ALL)
     assert ["a:1", "b:2"] == [node.name for node in cluster.nodes]
-    cluster._adopt(ALL)
+    cluster._apply_slots(ALL)
     assert ["a:1"] == [node.name for node in cluster.nodes]

@@ -63,7 +63,7 @@ def exists(server: RedisServer) -> bool:
 async def test_a_pool_has_one_master(
     make: Make, edges: Edges, sentinel: Sentinel, servers: tuple[RedisServer, RedisServer]
 ) -> None:
-    """When a new connection is led to another master, those to the old one are given up: no two count at once."""
+    """When a new connection leads to another master, those to the old one are closed: two never count at once."""
     old, new = servers
     sentinel.name(old)
     store = make(sentinel.url, env={"REDIS_TYPE": "sentinel"})
@@ -92,7 +92,7 @@ async def test_another_master_is_noticed(
     assert await store.connect()
     sentinel.name(new)
     await edges.until(True, False, True)
-    assert "another master" in edges.seen[1][1]
+    assert "a different master" in edges.seen[1][1]
     assert allowed(await charge(store, [one()])) == [True]
     assert (False, True) == (exists(old), exists(new))
 
@@ -105,6 +105,6 @@ async def test_nonsense_of_a_sentinel(
     sentinel.reply = reply
     store = make(sentinel.url, env={"REDIS_TYPE": "sentinel"})
     assert not await store.connect()
-    assert "sent no address" in edges.seen[0][1]
+    assert "sent an invalid address" in edges.seen[0][1]
     sentinel.name(servers[0])
     await edges.until(False, True)

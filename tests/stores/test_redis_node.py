@@ -1,4 +1,4 @@
-"""One server: when it is left alone, how it is asked again, and its connections; with a Redis that obeys."""
+"""One node: its circuit breaker, its probes and its connections, with a scripted Redis."""
 
 import asyncio
 from collections.abc import Sequence
@@ -42,7 +42,7 @@ class Says:
             writer.write(self.reply)
 
     async def until(self, calls: int) -> None:
-        """Wait until so many script calls were heard."""
+        """Wait until this number of script calls was received."""
         async with asyncio.timeout(PATIENCE):
             while len(self.on_read) < calls:
                 await asyncio.sleep(0.001)
@@ -61,7 +61,7 @@ async def outcomes_of(store: RedisStore, calls: int) -> Sequence[FailureKind | N
 
 @pytest.mark.parametrize("said", [b"LOADING x", b"BUSY x", b"MISCONF x", b"NOREPLICAS x"])
 async def test_a_server_that_fails_is_left_alone(make: Make, edges: Edges, fake: FakeRedis, said: bytes) -> None:
-    """After five failures in a row nothing more is sent to it, charges fail at once as OPEN, and the edge is told."""
+    """After five consecutive failures nothing more is sent, charges fail at once as OPEN, and the edge is reported."""
     redis = Says(b"-%b\r\n" % said)
     store = make(await fake.start(redis), breaker_after=AFTER, probe_most=PATIENCE)
     await store.connect()

@@ -43,8 +43,8 @@ SAID = {
 @pytest.mark.parametrize("message", SAID)
 def test_what_an_error_means(message: str) -> None:
     """An error text has a kind, says whether its server fails everybody, and whether another is the right one."""
-    kind, blamed, misplaced = SAID[message]
-    assert (kind, blamed, misplaced) == meaning(message)
+    kind, node_fault, not_master = SAID[message]
+    assert (kind, node_fault, not_master) == meaning(message)
     assert classify(message) == (kind, message)
 
 
@@ -106,7 +106,7 @@ def test_a_domain_leaves_room_for_others() -> None:
 
 
 def test_an_ask_larger_than_the_room_passes_alone() -> None:
-    """A single ask is never refused for its size alone, or it would be for good."""
+    """A single ask is never refused for its size alone, or it could never be sent."""
     in_flight = InFlight(10)
     assert in_flight.take(b"a", 1_000)
     assert not in_flight.take(b"b", 1)

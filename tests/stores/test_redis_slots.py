@@ -30,7 +30,7 @@ def test_slot_of_a_key(key: bytes, slot: int) -> None:
 
 @given(st.binary(max_size=20).filter(lambda prefix: b"{" not in prefix), st.integers(0, SLOTS - 1))
 def test_a_key_in_any_slot(prefix: bytes, slot: int) -> None:
-    """There is a key of our own in each slot, whatever prefix an ACL asks for."""
+    """There is a probe key in each slot, whatever prefix an ACL requires."""
     key = key_in(prefix, slot)
     assert key.startswith(prefix)
     assert slot == slot_of(key)

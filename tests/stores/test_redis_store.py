@@ -1,4 +1,4 @@
-"""The Redis store when Redis is away, hung, full, killed or slow: each ask has one fate, in time."""
+"""The Redis store while Redis is unavailable, hung, full, killed or slow: each ask completes once, in time."""
 
 import asyncio
 import random
@@ -46,7 +46,7 @@ def one(key: bytes = b"k_", budget: float | None = None) -> Ask:
 
 
 async def test_refused_fails_at_once(make: Make, edges: Edges, server: RedisServer) -> None:
-    """While nothing listens, charges fail before ``charge`` returns, and the edge is told once, with the reason."""
+    """While nothing listens, charges fail before ``charge`` returns, and the edge is reported once, with the reason."""
     server.kill()
     store = make(server.address)
     assert not await store.connect()
@@ -82,7 +82,7 @@ async def test_over_tcp(make: Make) -> None:
 
 @pytest.mark.scenario("logs that fill up or contain secrets")
 async def test_kill_and_restart(make: Make, edges: Edges, server: RedisServer) -> None:
-    """kill -9 fails what is under way, each once; a restarted Redis is found again; each edge is told once."""
+    """kill -9 fails each charge in flight once; a restarted Redis is found again; each edge is reported once."""
     store = make(server.address)
     await store.connect()
     server.hang()
@@ -132,7 +132,7 @@ async def test_a_connection_that_never_answers_is_replaced(make: Make, edges: Ed
 
 
 async def test_no_answer_reaches_another_caller(make: Make, server: RedisServer) -> None:
-    """Under timeouts of all lengths, each answer is the asked key's own: every key has a limit of its own."""
+    """With timeouts of all lengths, each answer belongs to its own key: every key has a different limit."""
     store = make(server.address, pool_size=3)
     await store.connect()
     draw = random.Random(3)
@@ -187,7 +187,7 @@ async def test_too_much_unsent(make: Make, server: RedisServer) -> None:
 
 
 async def test_timed_out_charges_still_count_as_in_flight(make: Make, server: RedisServer) -> None:
-    """What nobody waits for any more still fills the queue, so a hung Redis cannot fill our memory."""
+    """Charges whose budget has ended still count as in flight, so a hung Redis cannot exhaust memory."""
     store = make(server.address, max_in_flight=20)
     await store.connect()
     server.hang()
@@ -230,7 +230,7 @@ def test_a_stall_of_our_own_is_not_a_timeout(
 
 @pytest.mark.scenario("one hot key")
 async def test_a_tick_is_one_call(make: Make, server: RedisServer) -> None:
-    """The asks of a tick, whoever brings them, share script calls of at most 128 charges; each has its own done."""
+    """The asks of an event-loop iteration share script calls of at most 128 charges; each has its own ``done``."""
     store = make(server.address)
     await store.connect()
     await asyncio.gather(*(charge(store, [one(b"%d_" % i)]) for i in range(128)))
@@ -299,7 +299,7 @@ async def test_password_and_database(make: Make, edges: Edges) -> None:
 
 
 async def test_close_ends_everything(make: Make, edges: Edges, server: RedisServer) -> None:
-    """Closing fails what is under way, says no edge, and nothing tries to connect afterwards."""
+    """Closing fails charges in flight, reports no edge, and stops all attempts to connect."""
     store = make(server.address)
     await store.connect()
     server.hang()
@@ -315,7 +315,7 @@ async def test_close_ends_everything(make: Make, edges: Edges, server: RedisServ
 async def test_a_caller_that_raises_harms_nobody_else(
     make: Make, server: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A ``done`` that raises is logged; the other asks of the batch are handed on."""
+    """A ``done`` that raises is logged; the other asks of the batch are completed."""
     store = make(server.address)
     await store.connect()
 
@@ -365,11 +365,11 @@ async def test_who_is_too_late_is_not_charged(make: Make, server: RedisServer) -
 async def test_an_ask_that_cannot_be_packed_is_answered(
     make: Make, server: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A fault of ours in the making of a call fails its asks as PERMANENT; nobody waits for ever, no room is lost."""
+    """An internal error while a call is packed fails its asks as PERMANENT: no caller waits, no capacity leaks."""
     store = make(server.address)
     await store.connect()
     odd = ask((None, b"k_", 1))  # type: ignore[arg-type]
     assert kinds(await charge(store, [odd])) == {FailureKind.PERMANENT}
     assert store.in_flight == 0
-    assert "could not be sent" in caplog.text
+    assert "failed to send a batch" in caplog.text
     assert allowed(await charge(store, [one()])) == [True]

@@ -48,7 +48,7 @@ async def test_another_name(make: Make, edges: Edges, server: RedisServer, files
     """A certificate for another name is refused, unless the check of names is off."""
     url = f"rediss://127.0.0.1:{server.port}"
     assert not await make(url, env=settings(files)).connect()
-    assert "no TLS with Redis" in edges.seen[0][1]
+    assert "TLS handshake with Redis" in edges.seen[0][1]
     assert await make(url, env=settings(files) | {"REDIS_TLS_SKIP_HOSTNAME_VERIFICATION": "true"}).connect()
 
 
@@ -128,7 +128,7 @@ def huge(path: Path) -> None:
 async def test_what_is_no_auth_file(
     make: Make, edges: Edges, tmp_path: Path, put: Callable[[Path], object], why: str
 ) -> None:
-    """A pipe, a folder, a device or a huge file in its place is why there is no connection, and holds nobody up.
+    """A pipe, a directory, a device or a huge file in its place prevents the connection, and blocks nothing.
 
     When it is a file again, the next attempt connects.
     """
@@ -137,7 +137,7 @@ async def test_what_is_no_auth_file(
     with redis_server("--requirepass", "secret") as server:
         store = make(server.address, env={"REDIS_AUTH_FILE": str(path)})
         assert not await store.connect()
-        assert "the credentials cannot be read" in edges.seen[0][1]
+        assert "cannot read the credentials" in edges.seen[0][1]
         assert why in edges.seen[0][1]
         path.rename(tmp_path / "aside")
         path.write_text("secret")

@@ -49,7 +49,7 @@ async def test_each_limit_in_its_own(make: Make, servers: tuple[RedisServer, Red
 
 @pytest.mark.scenario("only some limits of a request can be decided")
 async def test_one_of_them_away(make: Make, edges: Edges, servers: tuple[RedisServer, RedisServer]) -> None:
-    """When one is away its own limits fail and the others are decided; the store as a whole is not connected then."""
+    """While one Redis is unavailable its limits fail and the others are decided; the store is not connected then."""
     main, second = servers
     store = make(main.address, env=settings(second))
     assert await store.connect()

@@ -6,7 +6,7 @@ from typing import Final
 from ratelimitd.gateway.model import Admin, Gateway
 from ratelimitd.gateway.routing import API_KEY, key_headers
 from ratelimitd.http1 import ServerOptions, UpstreamOptions
-from ratelimitd.policy import Domain, Node, OnStoreFailure
+from ratelimitd.policy import DescriptorNode, Domain, OnStoreFailure
 
 from .clusters import HEAD_MAX, TRUSTED_CA
 from .ratelimit import limited_status
@@ -101,7 +101,7 @@ def _upstreams(gateway: Gateway) -> Iterator[str]:
 def _failures(domain: Domain) -> set[OnStoreFailure]:
     """Collect the ``on_store_failure`` settings of a domain's limits."""
     found: set[OnStoreFailure] = set()
-    left: list[Node] = [domain.root]
+    left: list[DescriptorNode] = [domain.root]
     while left:
         node = left.pop()
         found.update(limit.on_store_failure for limit in node.limits if limit.rate is not None)

@@ -1,16 +1,16 @@
-"""Counters in a Redis: one server, the master of Sentinels or a cluster; one script, and batches of charges.
+"""Counters in Redis: a single server, the master named by Sentinels, or a cluster. One script charges batches.
 
-The store is for services; the rest is for ``ratelimitd doctor``, which asks servers as the store does.
+The store serves requests. The other names are for ``ratelimitd doctor``, which connects to servers as the store does.
 """
 
 from hiredis import ReplyError
 
-from .connection import RedisConnection, RedisConnectionError, talk
+from .connection import RedisConnection, RedisConnectionError, execute
 from .dialer import ask_master, ask_slots, dial
 from .node import Observer
 from .options import ConnectOptions, RedisOptions, Tls
 from .probe import probe_key, probe_of
-from .script import INDEPENDENT, Script, composed_script, pack_lone, unpack
+from .script import INDEPENDENT, Script, composed_script, pack_single, unpack
 from .slots import SLOTS, Ranges, ranges, slot_of
 from .store import RedisStore
 
@@ -31,11 +31,11 @@ __all__ = [
     "ask_slots",
     "composed_script",
     "dial",
-    "pack_lone",
+    "execute",
+    "pack_single",
     "probe_key",
     "probe_of",
     "ranges",
     "slot_of",
-    "talk",
     "unpack",
 ]

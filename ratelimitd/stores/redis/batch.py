@@ -1,4 +1,4 @@
-"""What is on its way: asks that wait, script calls that carry them, and which call goes to which server."""
+"""Batches: pending asks, the script calls that carry them, and the node that each call is sent to."""
 
 import logging
 import random
@@ -24,7 +24,7 @@ from .script import (
     mode_of,
     open_selections,
     pack,
-    pack_lone,
+    pack_single,
     split,
     unpack,
 )
@@ -33,19 +33,20 @@ from .topology import Placement, Topology
 log = logging.getLogger(__name__)
 
 FATAL: Final = (OnStoreFailure.ERROR, OnStoreFailure.DENY)
-"""Policies by which a failure lets nothing pass."""
+"""Failure policies under which a failed charge fails or denies the request."""
 
 
 class Pending:
-    """An ask on its way.
+    """An ask in flight.
 
     Attributes:
-        calls: replies that are due before it is done.
-        deadline: when its budget ends, by the loop's clock.
-        over: it was handed on.
-        trial: charges that lie on several servers or slots and must pass together: this round only looks at them.
-        charged: a second round, which charges them, was sent.
-        domain, size: whose charges they are, and how many.
+        calls: script calls without a reply.
+        deadline: end of its budget, by the loop's clock.
+        over: whether it was completed.
+        dry_run: indices of the charges that this round only checks, since they are in several slots and must pass
+            together.
+        charged: whether the second round, which charges them, was sent.
+        domain, size: domain and number of its charges.
     """
 
     __slots__ = ("ask", "calls", "charged", "deadline", "domain", "done", "dry_run", "over", "size")
@@ -66,14 +67,16 @@ class ScriptCall:
     """One script call.
 
     Attributes:
-        node: the server that has it.
-        portions: its charges, ``size`` of them; ``pending``, aligned with them: whose they are.
-        arguments: of EVALSHA, behind the script's name.
-        now: the host's wall clock, µs, that it was packed for.
-        sent: when, by ``time.perf_counter``; ``due``: by when its server should have answered, by the loop's clock.
-        settled: the reply is here, or will not come.
-        late: its server was told off for it.
-        tries: how often a cluster sent it elsewhere, or Redis lacked the script.
+        node: the node it was sent to.
+        selections: its charges, ``size`` in total.
+        pending: the asks of the selections, aligned with them.
+        arguments: arguments of EVALSHA after the script's name.
+        now: wall clock of the host, µs, that it was packed with.
+        sent: time it was made, by ``time.perf_counter``.
+        due: time by which the node should have replied, by the loop's clock.
+        settled: whether the reply has arrived, or none will.
+        late: whether its lateness was counted against the node.
+        tries: times that a cluster redirected it, or that the script was missing.
     """
 
     __slots__ = ("arguments", "due", "late", "node", "now", "pending", "selections", "sent", "settled", "size", "tries")
@@ -92,7 +95,7 @@ class ScriptCall:
         self.selections = selections
         self.pending = pending
         self.arguments = arguments
-        self.sent = time.perf_counter()  # the loop's own clock stands still within a turn
+        self.sent = time.perf_counter()  # the loop's own clock does not advance within an iteration
         self.now = now
         self.due = due
         self.settled = False
@@ -107,19 +110,19 @@ class ScriptCall:
 
     @property
     def unwanted(self) -> bool:
-        """Whether nobody waits for it any more."""
+        """Whether all of its asks were completed."""
         return all(pending.over for pending in self.pending)
 
 
 def calls_of(
     queue: Sequence[Pending], topology: Topology, options: RedisOptions, now: int, due: float
 ) -> dict[RedisNode | None, list[ScriptCall]]:
-    """Group the open charges of these asks into script calls, by server."""
+    """Group the open charges of these asks into script calls, by node."""
     pending_of = {id(pending.ask): pending for pending in queue}
-    alone = topology.alone
-    if alone is not None:
+    single = topology.only_node
+    if single is not None:
         return {
-            alone: packed(alone, open_selections([pending.ask for pending in queue]), pending_of, options, now, due)
+            single: packed(single, open_selections([pending.ask for pending in queue]), pending_of, options, now, due)
         }
     made: dict[RedisNode | None, list[ScriptCall]] = {}
     for (node, _), selections in by_placement(queue, topology, now).items():
@@ -135,30 +138,30 @@ def packed(
     now: int,
     due: float,
 ) -> list[ScriptCall]:
-    """Return the script calls that take these portions to a server; ``pending_of`` knows who waits, by the ask's id."""
+    """Return the script calls of these selections to a node. ``pending_of``: the pending asks, by ``id(ask)``."""
     clock = now if options.clock == "host" else None
     jitter = int(random.random() * options.jitter * 1000)  # noqa: S311 -- spreads expiries, hides nothing
     if len(selections) == 1 and len(selections[0][1]) == 1:
         pending = pending_of[id(selections[0][0])]
         pending.calls += 1
-        keys, arguments = pack_lone(selections[0], now, clock=clock, jitter=jitter)
+        keys, arguments = pack_single(selections[0], now, clock=clock, jitter=jitter)
         return [ScriptCall(node, selections, [pending], [1, *keys, *arguments], 1, now, due)]
     made = []
     for some in calls(split(selections)):
-        whose = [pending_of[id(ask)] for ask, _, _ in some]
-        for pending in whose:
+        owners = [pending_of[id(ask)] for ask, _, _ in some]
+        for pending in owners:
             pending.calls += 1
         keys, arguments = pack(some, now, clock=clock, jitter=jitter)
         size = sum([len(indices) for _, indices, _ in some])
-        made.append(ScriptCall(node, some, whose, [len(keys), *keys, *arguments], size, now, due))
+        made.append(ScriptCall(node, some, owners, [len(keys), *keys, *arguments], size, now, due))
     return made
 
 
 def by_placement(queue: Iterable[Pending], topology: Topology, now: int) -> dict[Placement, list[Selection]]:
-    """Group the open charges by where their counters are.
+    """Group the open charges by node and slot.
 
-    No script sees the counters of two slots. So charges that must pass together, and lie apart, are only looked at
-    in a first round: as if they had been vetoed, each says whether it would pass. A second one charges them.
+    A script call cannot use two slots. So charges that must pass together and are in several slots take two rounds:
+    a dry run, which returns for each whether it would pass, as for a vetoed ask; then the charge.
     """
     groups: dict[Placement, list[Selection]] = {}
     for pending in queue:
@@ -168,7 +171,7 @@ def by_placement(queue: Iterable[Pending], topology: Topology, now: int) -> dict
             if outcome is None:
                 limit, key, _ = ask.plan.charges[index]
                 if limit.rate is None:
-                    raise ValueError(f"charge {index} is of an unlimited limit, which has no counter")
+                    raise ValueError(f"charge {index} belongs to an unlimited limit, which has no counter")
                 placement = topology.placement_of(limit.rate, counter_key(key, limit.rate, now))
                 placements.setdefault(placement, []).append(index)
         mode = mode_of(ask) if ask.atomic else INDEPENDENT
@@ -181,10 +184,10 @@ def by_placement(queue: Iterable[Pending], topology: Topology, now: int) -> dict
 
 
 def fill(call: ScriptCall, reply: list[Any]) -> tuple[int, list[tuple[Failure, bool]]]:
-    """Fill in the outcomes that a reply holds; return when it was decided, µs, and its failures.
+    """Set the outcomes in a reply. Return the time of the decision, µs, and the failures.
 
-    With each failure comes whether it is anybody's: not of an ask that was too late, which gets its outcomes in a copy
-    that nobody reads. Raises TypeError, ValueError or IndexError for what is not the script's reply.
+    Each failure comes with whether to count it: no if its ask is already over. The outcomes of such an ask are set in
+    a copy, which is dropped. Raises TypeError, ValueError or IndexError if the script cannot have sent this reply.
     """
     check(reply, call.size)
     selections = call.selections
@@ -205,9 +208,9 @@ def fill(call: ScriptCall, reply: list[Any]) -> tuple[int, list[tuple[Failure, b
 
 
 def end_dry_run(pending: Pending) -> bool:
-    """End the first round; returns whether a second one is to charge, which is when nothing binding stands against it.
+    """End the dry run. Return whether the second round must follow: no if a binding charge rules it out.
 
-    What stands against it is a denial, or a failure that fails or denies the request by its limit's policy.
+    A binding charge rules it out by a denial, or by a failure that fails or denies the request by its limit's policy.
     """
     if is_doomed(pending.ask):
         pending.dry_run = ()
@@ -218,7 +221,7 @@ def end_dry_run(pending: Pending) -> bool:
 
 
 def reopen_dry_run(pending: Pending) -> None:
-    """Open what was only found to be possible; a denial stands."""
+    """Reopen the outcomes of a dry run that would pass; a denial remains."""
     outcomes = pending.ask.outcomes
     for index in pending.dry_run:
         outcome = outcomes[index]
@@ -228,7 +231,7 @@ def reopen_dry_run(pending: Pending) -> None:
 
 
 def is_doomed(ask: Ask) -> bool:
-    """Whether a binding charge was denied, or failed where its limit's policy lets nothing pass."""
+    """Whether a binding charge was denied, or failed and its limit's policy fails or denies the request."""
     return any(
         not outcome.allowed if isinstance(outcome, Decision) else charge.limit.on_store_failure in FATAL
         for charge, outcome in zip(ask.plan.charges, ask.outcomes, strict=True)
@@ -237,7 +240,7 @@ def is_doomed(ask: Ask) -> bool:
 
 
 def charged_in_part(pending: Pending) -> bool:
-    """Whether its second round charged a part of what must pass together: the rest was denied meanwhile, or failed."""
+    """Whether the second round charged only a part of an all-or-nothing ask: the rest was denied or failed."""
     ask = pending.ask
     kept = [isinstance(outcome, Decision) and outcome.allowed for outcome in ask.outcomes]
     charged = any(keep and cost > 0 for keep, cost in zip(kept, ask.costs, strict=True))
@@ -246,7 +249,7 @@ def charged_in_part(pending: Pending) -> bool:
 
 
 def complete(finished: Iterable[Pending]) -> None:
-    """Hand these asks on unless they were before, those of one ``done`` as one group."""
+    """Complete those of these asks that are not over: one call per ``done``."""
     groups: dict[Done, list[Ask]] = {}
     for pending in finished:
         if not pending.over:
@@ -256,4 +259,4 @@ def complete(finished: Iterable[Pending]) -> None:
         try:
             done(group)
         except Exception:
-            log.exception("an answer could not be given")
+            log.exception("failed to deliver decisions to their caller")

@@ -1,11 +1,11 @@
-"""When to leave a server alone: after so many failures in a row, until a probe passes."""
+"""The circuit breaker of a node: opens after a number of consecutive failures, closes when a probe passes."""
 
 
 class Breaker:
-    """Counts what became of the calls to one server; pure.
+    """Counts the results of calls to one node; pure.
 
     Attributes:
-        open: the server is left alone.
+        open: whether only probes are sent to the node.
     """
 
     __slots__ = ("_after", "_failures", "open")
@@ -16,7 +16,7 @@ class Breaker:
         self.open = False
 
     def failed(self) -> bool:
-        """Count a failure; returns whether it opened the breaker."""
+        """Count a failure. Return whether it opened the breaker."""
         self._failures += 1
         if self.open or self._failures < self._after:
             return False
@@ -24,7 +24,7 @@ class Breaker:
         return True
 
     def passed(self) -> bool:
-        """Count a call that was answered well and in time; returns whether it closed the breaker."""
+        """Count a call that succeeded in time. Return whether it closed the breaker."""
         self._failures = 0
         closed = self.open
         self.open = False

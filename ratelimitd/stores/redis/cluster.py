@@ -1,4 +1,4 @@
-"""A Redis cluster: which server has which slot, learned from the servers themselves and kept up to date."""
+"""A Redis cluster: its map from slots to nodes, learned from the nodes and kept up to date."""
 
 import asyncio
 import random
@@ -19,33 +19,34 @@ from .script import Script
 from .slots import SLOTS, Ranges, ranges, slot_of
 from .topology import Placement
 
-LOOK_EVERY: Final = 10.0
-"""Seconds between looks at the slots while nothing is wrong: MOVED tells of a change at once, this of a spare one."""
+REFRESH_EVERY: Final = 10.0
+"""Seconds between refreshes of the slot map while nothing is wrong. MOVED reports a change at once; a refresh finds
+changes in which no call was redirected."""
 
-LOOK_AGAIN: Final = 0.25
-"""Seconds between looks while a slot has no server, or one that cannot be asked; with jitter, a look is short."""
+REFRESH_SOON: Final = 0.25
+"""Seconds between refreshes while a slot has no node, or an unavailable one; with jitter. A refresh is short."""
 
 
 class Cluster:
-    """A cluster. Its nodes come and go with the reply to CLUSTER SLOTS."""
+    """A cluster. Its nodes are added and removed by the replies to CLUSTER SLOTS."""
 
     def __init__(self, redis: ConnectOptions, script: Script, options: RedisOptions, watcher: Watcher) -> None:
         self._redis = redis
         self._script = script
         self._options = options
-        probe_key(options.prefix, [range(1)])  # slow the first time, so now
+        probe_key(options.prefix, [range(1)])  # the first call takes 30 ms, so it is made here
         self._watcher = watcher
         self._nodes: dict[RedisAddress, RedisNode] = {}
         self._table: list[RedisNode | None] = [None] * SLOTS
         self._leaving: list[RedisNode] = []
-        self._named: dict[RedisAddress, float] = {}
+        self._redirected_to: dict[RedisAddress, float] = {}
         self._loop = asyncio.get_running_loop()
-        self._told = False
+        self._reported = False
         self._wake = asyncio.Event()
-        self._looking: asyncio.Task[None] | None = None
+        self._refreshing: asyncio.Task[None] | None = None
 
     @property
-    def alone(self) -> RedisNode | None:
+    def only_node(self) -> RedisNode | None:
         """See ``Topology``."""
         return None
 
@@ -56,7 +57,7 @@ class Cluster:
 
     @property
     def connected(self) -> bool:
-        """See ``Topology``: while one server answers, most callers are better off here than with nobody."""
+        """See ``Topology``: while one node is available, this instance still serves the callers of its slots."""
         return any(node.refusal is None for node in self._nodes.values())
 
     def placement_of(self, rate: Rate, name: bytes) -> Placement:  # noqa: ARG002 -- the signature of Topology
@@ -65,29 +66,29 @@ class Cluster:
         return self._table[slot], slot
 
     def redirect_for(self, node: RedisNode, message: str) -> RedirectTarget | None:
-        """See ``NodeOwner``: MOVED is believed for its slot at once, and the whole is looked at again soon."""
+        """See ``NodeOwner``: MOVED changes its slot at once, and triggers a refresh of the whole map."""
         found = redirect(message, node.address)
         if found is None:
             return None
         there = self._node(found.address)
-        self._named[found.address] = self._loop.time()
+        self._redirected_to[found.address] = self._loop.time()
         if not found.asking:
             self._table[found.slot % SLOTS] = there
             self._wake.set()
         return RedirectTarget(there, found.asking)
 
-    def on_stale(self, node: RedisNode) -> None:  # noqa: ARG002 -- the signature of Home
+    def on_stale(self, node: RedisNode) -> None:  # noqa: ARG002 -- the signature of NodeOwner
         """See ``NodeOwner``."""
         self._wake.set()
 
-    def on_down(self, node: RedisNode) -> None:  # noqa: ARG002 -- the signature of Home
-        """See ``NodeOwner``: another one may have its slots by now."""
+    def on_down(self, node: RedisNode) -> None:  # noqa: ARG002 -- the signature of NodeOwner
+        """See ``NodeOwner``: another node may have taken its slots."""
         self._wake.set()
 
     async def connect(self) -> bool:
-        """See ``Topology``: all masters, once; the look at the slots goes on in the background."""
-        known = await self._look()
-        self._looking = asyncio.ensure_future(self._keep_looking())
+        """See ``Topology``: connect to all masters once; the slot map is refreshed in the background."""
+        known = await self._refresh()
+        self._refreshing = asyncio.ensure_future(self._keep_refreshing())
         if not known:
             return False
         up = await asyncio.gather(*(node.open() for node in self.nodes))
@@ -98,46 +99,46 @@ class Cluster:
 
     async def close(self) -> None:
         """See ``Topology``."""
-        if self._looking is not None:
-            self._looking.cancel()
-            await asyncio.gather(self._looking, return_exceptions=True)
+        if self._refreshing is not None:
+            self._refreshing.cancel()
+            await asyncio.gather(self._refreshing, return_exceptions=True)
         for node in (*self._nodes.values(), *self._leaving):
             await node.close()
 
-    async def _keep_looking(self) -> None:
+    async def _keep_refreshing(self) -> None:
         while True:
-            pause = LOOK_EVERY if self._settled else LOOK_AGAIN
+            pause = REFRESH_EVERY if self._settled else REFRESH_SOON
             try:
                 async with asyncio.timeout(spread(pause)):
                     await self._wake.wait()
-                    await asyncio.sleep(LOOK_AGAIN * random.uniform(0.2, 0.4))  # noqa: S311 -- many doubts, one look
+                    await asyncio.sleep(REFRESH_SOON * random.uniform(0.2, 0.4))  # noqa: S311 -- several triggers, one refresh
             except TimeoutError:
                 pass
             self._wake.clear()
-            await self._look()
+            await self._refresh()
 
     @property
     def _settled(self) -> bool:
         return None not in self._table and all(node.refusal is None for node in self._nodes.values())
 
-    async def _look(self) -> bool:
-        """Ask one node after the other for the slots until one answers; returns whether one did."""
+    async def _refresh(self) -> bool:
+        """Ask one node after the other for the slots until one replies. Return whether one did."""
         ready = [(address, node) for address, node in self._nodes.items() if node.refusal is None]
         random.shuffle(ready)
         for address, node in ready:
-            if await self._take(address, partial(self._ask_node, node)):
+            if await self._refresh_from(address, partial(self._ask_node, node)):
                 return True
         for address in dict.fromkeys((*self._redis.deployment.addresses, *self._nodes)):
-            if await self._take(address, partial(ask_slots, self._redis, address)):
+            if await self._refresh_from(address, partial(ask_slots, self._redis, address)):
                 return True
         return False
 
-    async def _take(self, address: RedisAddress, ask: Callable[[], Any]) -> bool:
+    async def _refresh_from(self, address: RedisAddress, ask: Callable[[], Any]) -> bool:
         try:
-            self._adopt(ranges(await ask(), address))
+            self._apply_slots(ranges(await ask(), address))
         except (RedisConnectionError, ValueError) as problem:
-            if not self._nodes and not self._told:
-                self._told = True
+            if not self._nodes and not self._reported:
+                self._reported = True
                 name = str(self._redis.deployment)
                 self._watcher.edge(name, False, str(problem))  # noqa: FBT003 -- the edge's direction
             return False
@@ -146,17 +147,17 @@ class Cluster:
     async def _ask_node(self, node: RedisNode) -> Any:
         connection = node.pick()
         if connection is None:
-            raise RedisConnectionError("busy")
+            raise RedisConnectionError("all connections are full")
         try:
             async with asyncio.timeout(self._redis.connect_timeout):
                 return await ask(connection, CLUSTER_SLOTS)
         except TimeoutError as error:
-            raise RedisConnectionError("no answer to CLUSTER SLOTS") from error
+            raise RedisConnectionError("no reply to CLUSTER SLOTS") from error
 
-    def _adopt(self, found: Ranges) -> None:
-        """Take over who has which slot; who has none any more leaves once its calls are done."""
+    def _apply_slots(self, found: Ranges) -> None:
+        """Apply a new slot map. A node without slots is retired once it has no call in flight."""
         if not found:
-            raise ValueError("this node knows no slots")
+            raise ValueError("CLUSTER SLOTS lists no slots")
         table: list[RedisNode | None] = [None] * SLOTS
         for address, slots in found.items():
             node = self._node(address)
@@ -164,10 +165,10 @@ class Cluster:
             for some in slots:
                 table[some.start : some.stop] = [node] * len(some)
         self._table = table
-        # A server that is to get its first slot has none yet, and calls are sent there all the same.
-        recent = self._loop.time() - LOOK_EVERY
-        self._named = {address: at for address, at in self._named.items() if at > recent}
-        for address in [known for known in self._nodes if known not in found and known not in self._named]:
+        # A node that is about to receive its first slot has none yet, but calls are already redirected to it.
+        recent = self._loop.time() - REFRESH_EVERY
+        self._redirected_to = {address: at for address, at in self._redirected_to.items() if at > recent}
+        for address in [known for known in self._nodes if known not in found and known not in self._redirected_to]:
             self._leaving.append(self._nodes.pop(address))
         for node in [node for node in self._leaving if not any(map(len, node.connections))]:
             self._leaving.remove(node)
@@ -180,7 +181,7 @@ class Cluster:
             size = self._redis.pool_size
             node = RedisNode(str(address), dial, size, self._options, self._watcher, self, address)
             self._nodes[address] = node
-            if self._looking is not None:
+            if self._refreshing is not None:
                 node.open_more()
         return node
 

@@ -1,7 +1,7 @@
 """One connection to Redis: commands out in order, replies back in the same order.
 
-A reply belongs to whoever asked first and is still unanswered. So nobody ever leaves the queue early: a waiter
-that lost interest still takes its reply, and drops it. A command is never sent twice.
+A reply belongs to the first unanswered command. So no waiter leaves the queue early: a waiter that timed out still
+takes its reply, and drops it. A command is never sent twice.
 """
 
 import asyncio
@@ -21,22 +21,22 @@ Waiter = Callable[[object], None]
 """Called once: with the reply, an ``hiredis.ReplyError``, or a ``RedisConnectionError`` when no reply will come."""
 
 WRITE_MAX: Final = 1 << 20
-"""Bytes that may wait to be sent before a link takes no more: a Redis that reads is never this far behind."""
+"""Unsent bytes at which a connection accepts no more commands: a Redis that reads is never this far behind."""
 
 MISSING: Final = object()
 
 
 class RedisConnectionError(Exception):
-    """The connection is gone, or was never there; the text says why."""
+    """The connection is closed or could not be opened; the text says why."""
 
 
 class RedisConnection(asyncio.Protocol):
-    """A connection; make one with ``open_connection``.
+    """A connection; ``open_connection`` makes one.
 
     Attributes:
-        full: too much waits to be sent.
-        lost: why the connection is no more; empty while it is.
-        after: called when the replies of one read, or the loss of the connection, have reached their waiters.
+        full: whether more than ``WRITE_MAX`` bytes are unsent.
+        lost: why the connection is closed; empty while it is open.
+        after: called when the replies of one read, or the loss of the connection, were passed to their waiters.
     """
 
     def __init__(self, on_lost: "Callable[[RedisConnection], None]") -> None:
@@ -50,7 +50,7 @@ class RedisConnection(asyncio.Protocol):
         self.after: Callable[[], None] = lambda: None
 
     def __len__(self) -> int:
-        """Return how many replies are due."""
+        """Return the number of unanswered commands."""
         return len(self._waiters)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -67,7 +67,7 @@ class RedisConnection(asyncio.Protocol):
         self.full = False
 
     def send(self, commands: Sequence[tuple[Sequence[Word], Waiter]]) -> None:
-        """Write these commands at once; each waiter is called once, in their order."""
+        """Send these commands in one write. Each waiter is called once, in order. Raises RedisConnectionError."""
         if self._transport is None or self.lost:
             raise RedisConnectionError(self.lost or "not connected")
         now = self._loop.time()
@@ -80,29 +80,29 @@ class RedisConnection(asyncio.Protocol):
             self._reader.feed(data)
             while not self.lost and (reply := self._reader.gets()) is not MISSING:
                 if not self._waiters:
-                    self.give_up("Redis sent a reply that nobody asked for")
+                    self.close("unsolicited reply from Redis")
                     return
-                self._hand_over(self._waiters.popleft()[1], reply)
+                self._deliver(self._waiters.popleft()[1], reply)
         except hiredis.ProtocolError as problem:
-            self.give_up(f"Redis sent what is not a reply: {problem}")
+            self.close(f"malformed reply from Redis: {problem}")
         self.after()
 
-    def _hand_over(self, waiter: Waiter, reply: object) -> None:
+    def _deliver(self, waiter: Waiter, reply: object) -> None:
         try:
             waiter(reply)
-        except Exception as problem:  # noqa: BLE001 -- one waiter's fault must not cost the others their replies
-            self._loop.call_exception_handler({"message": "a reply could not be taken", "exception": problem})
+        except Exception as problem:  # noqa: BLE001 -- an error in one waiter must not cost the others their replies
+            self._loop.call_exception_handler({"message": "failed to process a reply from Redis", "exception": problem})
 
-    def waited(self) -> float:
-        """Return for how many seconds the oldest reply has been due; 0.0 when none is."""
+    def longest_wait(self) -> float:
+        """Return the seconds since the oldest unanswered command was sent; 0.0 if there is none."""
         return self._loop.time() - self._waiters[0][0] if self._waiters else 0.0
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See ``asyncio.Protocol``."""
-        self.give_up(f"the connection to Redis was lost: {exc or 'closed by Redis'}")
+        self.close(f"connection to Redis lost: {exc or 'closed by Redis'}")
 
-    def give_up(self, reason: str) -> None:
-        """Close at once and tell every waiter, once."""
+    def close(self, reason: str) -> None:
+        """Close immediately; every waiter gets the reason as an error, once."""
         if self.lost:
             return
         self.lost = reason
@@ -111,7 +111,7 @@ class RedisConnection(asyncio.Protocol):
         self._on_lost(self)
         problem = RedisConnectionError(reason)
         while self._waiters:
-            self._hand_over(self._waiters.popleft()[1], problem)
+            self._deliver(self._waiters.popleft()[1], problem)
         self.after()
 
 
@@ -119,33 +119,33 @@ async def open_connection(
     address: RedisAddress,
     tls: Tls | None,
     timeout: float,  # noqa: ASYNC109 -- it becomes a RedisConnectionError
-    greet: Callable[[RedisConnection], Awaitable[None]],
+    handshake: Callable[[RedisConnection], Awaitable[None]],
     on_lost: Callable[[RedisConnection], None] = lambda _: None,
 ) -> RedisConnection:
-    """Return a link that is connected and greeted. Raises RedisConnectionError.
+    """Open a connection and perform its handshake. Raises RedisConnectionError.
 
-    ``timeout`` (seconds) is for all of that; the name is looked up each time, so that it may lead elsewhere.
+    ``timeout`` (seconds) covers both. The name is resolved each time, since its address may change.
     """
     connection = RedisConnection(on_lost)
     try:
         async with asyncio.timeout(timeout):
             await _connect(connection, address, tls)
-            await greet(connection)
+            await handshake(connection)
     except TimeoutError:
         problem = f"no connection to Redis at {address} within {timeout:g} s"
     except ssl.SSLError as error:
-        problem = f"no TLS with Redis at {address}: {error.reason or error}"
+        problem = f"TLS handshake with Redis at {address} failed: {error.reason or error}"
     except OSError as error:
         problem = f"no connection to Redis at {address}: {error.strerror or error}"
     except (RedisConnectionError, ValueError, OverflowError) as error:
-        # Names and ports of a cluster's making may be such as no socket takes.
+        # A cluster may announce names and ports that no socket accepts.
         problem = f"no connection to Redis at {address}: {error}"
     except asyncio.CancelledError:
-        connection.give_up("given up while connecting")
+        connection.close("canceled while connecting")
         raise
     else:
         return connection
-    connection.give_up(problem)
+    connection.close(problem)
     raise RedisConnectionError(problem)
 
 
@@ -154,7 +154,7 @@ async def _connect(connection: RedisConnection, address: RedisAddress, tls: Tls 
     try:
         context = None if tls is None else await asyncio.to_thread(tls.context)
     except OSError as error:
-        raise RedisConnectionError(f"the files of REDIS_TLS cannot be used: {error}") from error
+        raise RedisConnectionError(f"cannot use the REDIS_TLS files: {error}") from error
     if address.path:
         await loop.create_unix_connection(lambda: connection, address.path)
     else:
@@ -162,8 +162,8 @@ async def _connect(connection: RedisConnection, address: RedisAddress, tls: Tls 
         await loop.create_connection(lambda: connection, address.host, address.port, ssl=context, server_hostname=name)
 
 
-async def talk(connection: RedisConnection, commands: Sequence[Sequence[Word]]) -> list[Any]:
-    """Send these and return their replies, ``hiredis.ReplyError`` among them. Raises RedisConnectionError."""
+async def execute(connection: RedisConnection, commands: Sequence[Sequence[Word]]) -> list[Any]:
+    """Send these commands and return their replies, ``hiredis.ReplyError`` included. Raises RedisConnectionError."""
     loop = asyncio.get_running_loop()
     replies: list[asyncio.Future[object]] = [loop.create_future() for _ in commands]
     connection.send([(words, waiter_of(reply)) for words, reply in zip(commands, replies, strict=True)])
@@ -175,7 +175,7 @@ async def talk(connection: RedisConnection, commands: Sequence[Sequence[Word]]) 
 
 
 def waiter_of(future: "asyncio.Future[object]") -> Waiter:
-    """Return a waiter that settles the future, unless somebody stopped waiting for it."""
+    """Return a waiter that sets the future's result, unless the future was canceled."""
 
     def settle(reply: object) -> None:
         if not future.done():

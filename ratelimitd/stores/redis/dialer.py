@@ -1,4 +1,4 @@
-"""How a connection to a server of a deployment is made: dialled and greeted, or asked one thing and closed."""
+"""Opens connections to the servers of a deployment: for charges, or for one command."""
 
 from collections.abc import Callable
 from typing import Any, Final
@@ -7,7 +7,7 @@ import hiredis
 
 from ratelimitd.config.redis_address import Credentials, RedisAddress
 
-from .connection import RedisConnection, RedisConnectionError, open_connection, talk
+from .connection import RedisConnection, RedisConnectionError, execute, open_connection
 from .handshake import Command, auth, introduction, preparation, refusal
 from .options import ConnectOptions
 from .script import Script
@@ -22,16 +22,16 @@ async def dial(
     probe_key: bytes,
     on_lost: Callable[[RedisConnection], None],
 ) -> RedisConnection:
-    """Return a connection for charges. Raises RedisConnectionError."""
+    """Open a connection for charges, with its handshake done. Raises RedisConnectionError."""
 
-    async def greet(connection: RedisConnection) -> None:
+    async def handshake(connection: RedisConnection) -> None:
         first = introduction(_read(redis.credentials))
         for sent in (first, preparation(redis.deployment, script.text, script.sha, probe_key)):
-            problem = refusal(redis.deployment, sent, await talk(connection, sent))
+            problem = refusal(redis.deployment, sent, await execute(connection, sent))
             if problem:
                 raise RedisConnectionError(problem)
 
-    return await open_connection(address, redis.tls, redis.connect_timeout, greet, on_lost)
+    return await open_connection(address, redis.tls, redis.connect_timeout, handshake, on_lost)
 
 
 async def ask_once(
@@ -43,38 +43,38 @@ async def ask_once(
     """
     answered: list[Any] = []
 
-    async def greet(connection: RedisConnection) -> None:
+    async def handshake(connection: RedisConnection) -> None:
         for words in (*auth(_read(credentials)), command):
             answered.append(await ask(connection, words))  # noqa: PERF401 -- one after the other
 
-    connection = await open_connection(address, redis.tls, redis.connect_timeout, greet)
-    connection.give_up("answered")
+    connection = await open_connection(address, redis.tls, redis.connect_timeout, handshake)
+    connection.close("reply received")
     return answered[-1]
 
 
 async def ask(connection: RedisConnection, command: Command) -> Any:
     """Return the reply to one command. Raises RedisConnectionError, also for an error reply."""
-    (reply,) = await talk(connection, [command])
+    (reply,) = await execute(connection, [command])
     if isinstance(reply, hiredis.ReplyError):
         raise RedisConnectionError(f"{command[0]!s} failed: {reply}")
     return reply
 
 
 async def ask_master(redis: ConnectOptions, sentinel: RedisAddress) -> RedisAddress:
-    """Return where the master is that this Sentinel names. Raises RedisConnectionError."""
+    """Return the address of the master according to this Sentinel. Raises RedisConnectionError."""
     question = ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", redis.deployment.master)
     reply = await ask_once(redis, sentinel, redis.sentinel_credentials, question)
     if reply is None:
-        raise RedisConnectionError(f"the Sentinel at {sentinel} knows no master named {redis.deployment.master}")
+        raise RedisConnectionError(f"Sentinel at {sentinel} monitors no master named {redis.deployment.master}")
     try:
         host, port = reply
         return RedisAddress(host.decode(), int(port))
     except (AttributeError, TypeError, ValueError) as error:
-        raise RedisConnectionError(f"the Sentinel at {sentinel} sent no address: {reply!r}") from error
+        raise RedisConnectionError(f"Sentinel at {sentinel} sent an invalid address: {reply!r}") from error
 
 
 async def ask_slots(redis: ConnectOptions, address: RedisAddress) -> Any:
-    """Return what this node of a cluster replies to CLUSTER SLOTS. Raises RedisConnectionError."""
+    """Return the reply of this cluster node to CLUSTER SLOTS. Raises RedisConnectionError."""
     return await ask_once(redis, address, redis.credentials, CLUSTER_SLOTS)
 
 
@@ -82,4 +82,4 @@ def _read(credentials: Callable[[], Credentials]) -> Credentials:
     try:
         return credentials()
     except (OSError, ValueError) as error:
-        raise RedisConnectionError(f"the credentials cannot be read: {error}") from error
+        raise RedisConnectionError(f"cannot read the credentials: {error}") from error

@@ -1,4 +1,4 @@
-"""What Redis' error texts mean: one table, and the two that say where to go instead."""
+"""Error texts of Redis: a table of their meanings, and a parser for the two redirections of a cluster."""
 
 import re
 from collections.abc import Mapping
@@ -8,67 +8,69 @@ from ratelimitd.config.redis_address import RedisAddress
 from ratelimitd.limiter import Failure, FailureKind
 
 NOSCRIPT: Final = "NOSCRIPT"
-"""The server ran nothing: it does not have the script (any more)."""
+"""The server ran nothing, because it does not have the script (any more)."""
 
 
 class Meaning(NamedTuple):
-    """What a word in an error text means.
+    """The meaning of a word in an error text.
 
     Attributes:
-        kind: of failure.
-        blamed: the server fails everybody, so its breaker counts it; else it is about one key or one call.
-        misplaced: it may be no master any more, and another server the right one to ask.
+        kind: kind of the failure.
+        node_fault: the node fails every call, so its breaker counts the error. If False, the error concerns one key
+            or one call.
+        not_master: the node may have been demoted, and another one may be the master.
     """
 
     kind: FailureKind
-    blamed: bool = False
-    misplaced: bool = False
+    node_fault: bool = False
+    not_master: bool = False
 
 
 MEANINGS: Final[Mapping[str, Meaning]] = {
     "WRONGTYPE": Meaning(FailureKind.KEY),
     "not an integer": Meaning(FailureKind.KEY),
     "OOM": Meaning(FailureKind.OUT_OF_MEMORY),
-    "READONLY": Meaning(FailureKind.TRANSIENT, blamed=True, misplaced=True),
-    "MASTERDOWN": Meaning(FailureKind.TRANSIENT, blamed=True, misplaced=True),
-    "CLUSTERDOWN": Meaning(FailureKind.TRANSIENT, blamed=True, misplaced=True),
-    "LOADING": Meaning(FailureKind.TRANSIENT, blamed=True),
-    "BUSY": Meaning(FailureKind.TRANSIENT, blamed=True),
-    "MISCONF": Meaning(FailureKind.TRANSIENT, blamed=True),
-    "NOREPLICAS": Meaning(FailureKind.TRANSIENT, blamed=True),
+    "READONLY": Meaning(FailureKind.TRANSIENT, node_fault=True, not_master=True),
+    "MASTERDOWN": Meaning(FailureKind.TRANSIENT, node_fault=True, not_master=True),
+    "CLUSTERDOWN": Meaning(FailureKind.TRANSIENT, node_fault=True, not_master=True),
+    "LOADING": Meaning(FailureKind.TRANSIENT, node_fault=True),
+    "BUSY": Meaning(FailureKind.TRANSIENT, node_fault=True),
+    "MISCONF": Meaning(FailureKind.TRANSIENT, node_fault=True),
+    "NOREPLICAS": Meaning(FailureKind.TRANSIENT, node_fault=True),
     "TRYAGAIN": Meaning(FailureKind.TRANSIENT),
     "MOVED": Meaning(FailureKind.TRANSIENT),
     "ASK": Meaning(FailureKind.TRANSIENT),
 }
-"""By a word in the text; the first that fits counts."""
+"""By a word in the text; the first match applies."""
 
 TRYAGAIN: Final = "TRYAGAIN"
-"""The server ran nothing: some keys of the call are here and some are on their way. One by one each has a place."""
+"""The server ran nothing: the slot is being migrated, and the call has keys on both sides. One key per call works."""
 
 PERMANENT: Final = Meaning(FailureKind.PERMANENT)
-"""Of a text that no word fits: credentials, rights, or the script itself. It comes at once, so no breaker helps."""
+"""For any other text: credentials, permissions or the script itself. Such an error costs no time: no breaker needed."""
 
 UNNAMED: Final = ("", "?")
-"""What a cluster says for a host whose name it does not know: it is the one that was asked."""
+"""Host names by which a cluster node denotes itself when it does not know its own name."""
 
 _REDIRECT: Final = re.compile(r"(MOVED|ASK) (\d{1,5}) (.*):(\d{1,5})", re.ASCII)
 
 
 def meaning(message: str) -> Meaning:
-    """Return what an error text of Redis means."""
-    return next((meant for word, meant in MEANINGS.items() if word in message), PERMANENT)
+    """Return the meaning of an error text of Redis."""
+    return next((entry for word, entry in MEANINGS.items() if word in message), PERMANENT)
 
 
 def classify(message: str) -> Failure:
-    """Return the failure that an error text of Redis is."""
+    """Return the failure for an error text of Redis."""
     return Failure(meaning(message).kind, message)
 
 
 class Redirect(NamedTuple):
-    """Where a cluster sends a call instead. It ran nothing.
+    """A redirection to another node of a cluster. The redirecting node ran nothing.
 
     Attributes:
-        asking: for this one call, while a slot is on its way; else the slot lives there from now on.
+        asking: the redirection applies to this call only, while the slot is being migrated (ASK). If False, the slot
+            has moved permanently (MOVED).
     """
 
     asking: bool
@@ -77,7 +79,7 @@ class Redirect(NamedTuple):
 
 
 def redirect(message: str, asked: RedisAddress) -> Redirect | None:
-    """Read ``MOVED 3999 host:port`` or ``ASK 3999 host:port``; a host without a name is the one that was asked."""
+    """Parse ``MOVED 3999 host:port`` or ``ASK 3999 host:port``; an unnamed host is ``asked``. None for other texts."""
     found = _REDIRECT.fullmatch(message)
     if found is None:
         return None

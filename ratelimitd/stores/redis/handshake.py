@@ -1,8 +1,8 @@
-"""What is said on a new connection, and what the answers mean; no I/O.
+"""The handshake on a new connection: its commands, and the meaning of their replies; no I/O.
 
-First who we are, since Redis cuts off a stranger who sends much. Then the database, the script, and each command that
-the script uses, on a key of our own, so that a user who lacks a right hears its name at the start and not from
-failing requests.
+Authentication comes first, since Redis disconnects an unauthenticated client that sends much. The database, the script
+and each command that the script uses follow, on a reserved key. So a missing permission is reported when the service
+connects, by its name, and not by failing requests.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,28 +19,28 @@ LEAST_VERSION: Final = (6, 0)
 """The first with HELLO and ACL; Redis ended its support for older ones in 2022."""
 
 _WRONG_MODE: Final = {
-    ("sentinel", "single"): "it is a Sentinel: write REDIS_TYPE=sentinel and REDIS_URL=<name of the master>,<this>",
-    ("cluster", "single"): "it is a node of a cluster: write REDIS_TYPE=cluster",
-    ("cluster", "sentinel"): "it is a node of a cluster: write REDIS_TYPE=cluster",
-    ("standalone", "cluster"): "it is no cluster: write REDIS_TYPE=single",
-    ("sentinel", "cluster"): "it is a Sentinel, and no cluster",
-    ("sentinel", "sentinel"): "it is a Sentinel, where the master was expected",
+    ("sentinel", "single"): "server is a Sentinel; set REDIS_TYPE=sentinel and REDIS_URL=<master name>,<this address>",
+    ("cluster", "single"): "server is a cluster node; set REDIS_TYPE=cluster",
+    ("cluster", "sentinel"): "server is a cluster node; set REDIS_TYPE=cluster",
+    ("standalone", "cluster"): "cluster mode is disabled on this server; set REDIS_TYPE=single",
+    ("sentinel", "cluster"): "server is a Sentinel, not a cluster node",
+    ("sentinel", "sentinel"): "server is a Sentinel, not the master",
 }
-"""What is wrong, by (mode that the server says, kind of the deployment)."""
+"""Errors by (mode that the server reports, kind of the deployment)."""
 
 
 def auth(credentials: Credentials) -> list[Command]:
-    """AUTH, or nothing."""
+    """Return AUTH, or no command without a password."""
     return [("AUTH", *filter(None, credentials))] if credentials.password else []
 
 
 def introduction(credentials: Credentials) -> list[Command]:
-    """Return what is sent first to a server that holds counters."""
+    """Return the first commands of the handshake: authentication and HELLO."""
     return [*auth(credentials), ("HELLO",)]
 
 
 def preparation(deployment: Deployment, script: str, sha: str, probe_key: bytes) -> list[Command]:
-    """Return what is sent to it then."""
+    """Return the commands that follow: database, script, and each command of the script once."""
     return [
         *([("SELECT", deployment.database)] if deployment.database else []),
         ("SCRIPT", "LOAD", script),
@@ -50,7 +50,7 @@ def preparation(deployment: Deployment, script: str, sha: str, probe_key: bytes)
 
 
 def _rights(key: bytes) -> Iterator[Command]:
-    """Each command of the script once, on a key that is gone at the end."""
+    """Yield each command of the script once, on a key that the last one deletes."""
     yield ("TIME",)
     yield ("SET", key, 0, "PX", 1000)
     yield ("GET", key)
@@ -66,7 +66,7 @@ def _rights(key: bytes) -> Iterator[Command]:
 
 
 def refusal(deployment: Deployment, sent: Sequence[Command], replies: Sequence[Any]) -> str:
-    """Return why this connection cannot be used and how to mend it; empty when it can."""
+    """Return why this connection cannot be used and how to fix that; empty if it can be used."""
     lacking = {}
     for words, reply in zip(sent, replies, strict=True):
         said = str(reply) if isinstance(reply, hiredis.ReplyError) else ""
@@ -75,12 +75,12 @@ def refusal(deployment: Deployment, sent: Sequence[Command], replies: Sequence[A
         elif said and words[0] in ("AUTH", "HELLO", "SELECT", "SCRIPT"):
             return _failed(words, said)
         elif words[0] == "HELLO":
-            problem = unfit(deployment, reply)
+            problem = unsuitable(deployment, reply)
             if problem:
                 return problem
     if lacking:
         return (
-            f"the user of REDIS_AUTH lacks rights: ACL SETUSER … {' '.join(lacking)} ({next(iter(lacking.values()))})"
+            f"the REDIS_AUTH user lacks permissions: ACL SETUSER … {' '.join(lacking)} ({next(iter(lacking.values()))})"
         )
     return ""
 
@@ -88,31 +88,33 @@ def refusal(deployment: Deployment, sent: Sequence[Command], replies: Sequence[A
 def _failed(words: Command, said: str) -> str:
     secret = str(words[-1]) if words[0] == "AUTH" else ""
     if words[0] == "HELLO" and "unknown command" in said:
-        return "Redis 6.0 or newer is needed; this server does not know HELLO"
+        return "Redis 6.0 or newer is required; this server does not support HELLO"
     return f"{words[0]!s} failed: {said.replace(secret, '***') if secret else said}"
 
 
 def right(words: Command, said: str) -> str:
-    """Return the ACL rule that a refused command lacks: a command, or access to keys."""
+    """Return the ACL rule that a denied command requires: a command, or access to keys."""
     if "to access" in said:
         return "~<CACHE_KEY_PREFIX>*"
     name = str(words[0]).lower()
     return f"+{name}|{str(words[1]).lower()}" if name in ("script", "cluster", "sentinel") else f"+{name}"
 
 
-def unfit(deployment: Deployment, hello: Any) -> str:
-    """Return what is wrong with a server by its reply to HELLO: too old, a replica, or of another kind."""
+def unsuitable(deployment: Deployment, hello: Any) -> str:
+    """Return why a server is unsuitable, by its reply to HELLO: too old, a replica, or of another kind; else empty."""
     try:
-        told = {key.decode(): value for key, value in zip(hello[::2], hello[1::2], strict=False)}
-        version, mode = told["version"].decode(), told["mode"].decode()
-        role = told.get("role", b"master").decode()  # a Sentinel has none
+        fields = {key.decode(): value for key, value in zip(hello[::2], hello[1::2], strict=False)}
+        version, mode = fields["version"].decode(), fields["mode"].decode()
+        role = fields.get("role", b"master").decode()  # a Sentinel has none
         numbers = tuple(int(part) for part in version.split(".")[:2])
     except (AttributeError, KeyError, TypeError, ValueError):
-        return "Redis sent a reply to HELLO that is none"
+        return "malformed reply to HELLO"
     if numbers < LEAST_VERSION:
-        return f"Redis 6.0 or newer is needed, this is {version}"
+        return f"Redis 6.0 or newer is required; this is {version}"
     if (mode, deployment.kind) in _WRONG_MODE:
         return _WRONG_MODE[mode, deployment.kind]
     if role != "master":
-        return "it is a replica, which takes no writes; name the master, or its Sentinels with REDIS_TYPE=sentinel"
+        return (
+            "server is a read-only replica; set REDIS_URL to the master, or to its Sentinels with REDIS_TYPE=sentinel"
+        )
     return ""

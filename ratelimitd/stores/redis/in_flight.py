@@ -1,15 +1,15 @@
-"""How many charges may be under way, and how many of one domain."""
+"""Bounds on the charges in flight: in total, and per domain."""
 
 
 class InFlight:
-    """Room for charges, shared by domains.
+    """Capacity for charges in flight, shared by domains.
 
-    A domain may have as much in flight as is free beside it: so the first to flood leaves half to the others, two
-    that flood leave a third, and so on; the dynamic thresholds by which switches share a buffer among ports
-    (Choudhury and Hahne, 1998).
+    A domain may have as many charges in flight as are free in total. So one domain that floods leaves half of the
+    capacity to the others, two leave a third, and so on. These are the dynamic thresholds by which switches share a
+    buffer among ports (Choudhury and Hahne, 1998).
 
     Attributes:
-        charges: those under way.
+        charges: charges in flight.
     """
 
     def __init__(self, most: int) -> None:
@@ -18,9 +18,9 @@ class InFlight:
         self.charges = 0
 
     def take(self, domain: bytes, size: int) -> bool:
-        """Count charges that set out, unless there is no room for them; returns whether there was.
+        """Count charges about to be sent if the capacity allows. Return whether it does.
 
-        A single ask never is too large by itself, or it would be for good.
+        An ask is always accepted while nothing is in flight; otherwise a large one could never be sent.
         """
         held = self._held.get(domain, 0) + size
         if held > self._most - self.charges and self.charges:
@@ -30,12 +30,12 @@ class InFlight:
         return True
 
     def count(self, domain: bytes, size: int) -> None:
-        """Count charges that set out whether there is room or not."""
+        """Count charges about to be sent, regardless of the capacity."""
         self.charges += size
         self._held[domain] = self._held.get(domain, 0) + size
 
     def release(self, domain: bytes, size: int) -> None:
-        """Count charges that are done with."""
+        """Release charges that are complete."""
         self.charges -= size
         left = self._held[domain] - size
         if left:

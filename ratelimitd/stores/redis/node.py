@@ -1,4 +1,4 @@
-"""One Redis server as the store sees it: its connections, its breaker, and how it comes back."""
+"""One Redis server as the store sees it: its connections, its circuit breaker and its recovery."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -13,80 +13,80 @@ from .options import RedisOptions, spread
 from .probe import probe_key
 
 Dial = Callable[[Callable[[RedisConnection], None]], Awaitable[RedisConnection]]
-"""Opens a connection to the server's current address; its argument is called when the connection is lost.
+"""Opens a connection to the node's current address; its argument is called when the connection is lost.
 
 Raises RedisConnectionError.
 """
 
 
 class Observer:
-    """Is told what cannot be read off the store later; this one does not listen."""
+    """Receives events that the store does not keep; this implementation ignores them."""
 
     def round_trip(self, seconds: float, charges: int) -> None:
-        """A script call with so many charges was answered."""
+        """A script call with this number of charges received its reply."""
 
     def edge(self, name: str, up: bool, reason: str) -> None:  # noqa: FBT001 -- the edge's direction
-        """A server, or a cluster as a whole, can be asked or no longer; at each change, and for the first attempt."""
+        """A node, or a cluster as a whole, became available or unavailable; also called for the first attempt."""
 
 
 class Watcher(Protocol):
-    """Who is told how servers are.
+    """Receives the events of nodes.
 
     Attributes:
-        reconnects: connections opened after a server's first.
-        breaker_opens: times that a server began to be left alone.
+        reconnects: connections opened after the first one of a node.
+        breaker_opens: openings of circuit breakers.
     """
 
     reconnects: int
     breaker_opens: int
 
     def on_read(self) -> None:
-        """What one read of a connection brought has reached its waiters, or the loss of one."""
+        """The replies of one read, or the loss of a connection, were passed to their waiters."""
 
     def probe(self, node: "RedisNode") -> None:
-        """Ask a server that is left alone whether it can be asked again: with the real script."""
+        """Send a probe, with the real script, to a node whose breaker is open."""
 
     def opened(self, node: "RedisNode") -> None:
-        """A connection was made."""
+        """A connection was opened."""
 
-    def missed(self, node: "RedisNode") -> None:
-        """An attempt to connect failed or was given up, and there is no other connection."""
+    def connect_failed(self, node: "RedisNode") -> None:
+        """An attempt to connect failed or was abandoned, and the node has no other connection."""
 
     def edge(self, name: str, up: bool, reason: str) -> None:  # noqa: FBT001 -- the edge's direction
-        """Something by that name can be asked, or no longer; told at each change, and for the first attempt."""
+        """The node or cluster of this name became available or unavailable; also called for the first attempt."""
 
 
 class NodeOwner(Protocol):
-    """What a server belongs to."""
+    """The topology that a node belongs to."""
 
     def redirect_for(self, node: "RedisNode", message: str) -> "RedirectTarget | None":
-        """Return where a server's answer sends a call, and learn from it; None: it is no such answer."""
+        """Return the target if an error redirects a call, and remember it; None for any other error."""
 
     def on_stale(self, node: "RedisNode") -> None:
-        """The server said what contradicts that it is the right one to ask."""
+        """The node's reply suggests that it is not the master any more."""
 
     def on_down(self, node: "RedisNode") -> None:
-        """The server can no longer be asked."""
+        """The node became unavailable."""
 
 
 class RedirectTarget(NamedTuple):
-    """The server that a call is sent to instead, which ran nothing so far; ``asking``: for this once."""
+    """The node that a redirected call is sent to; ``asking``: for this call only, with ASKING."""
 
     node: "RedisNode"
     asking: bool
 
 
 class RedisNode:
-    """A server. It may be asked while it has a connection and its breaker is closed.
+    """A server. It is available while it has a connection and its breaker is closed.
 
     Attributes:
-        name: for logs and metrics.
-        address: of a node of a cluster.
-        home: what it belongs to.
-        breaker: told by ``failed`` and ``passed``.
-        probe_key: of our own, to be written by probes.
-        refusal: why it cannot be asked; None: it can.
-        links: its connections.
+        name: name in logs and metrics.
+        address: address of a cluster node.
+        owner: topology that it belongs to.
+        breaker: circuit breaker, updated by ``failed`` and ``passed``.
+        probe_key: reserved key that probes write.
+        refusal: failure of calls while the node is unavailable; None while it is available.
+        connections: open connections.
     """
 
     def __init__(
@@ -111,8 +111,8 @@ class RedisNode:
         self._pool_size = pool_size
         self._options = options
         self._watcher = watcher
-        self._told: bool | None = None
-        self._known = False
+        self._reported: bool | None = None
+        self._connected_before = False
         self._proven = True
         self._probing: asyncio.TimerHandle | None = None
         self._opening: asyncio.Task[None] | None = None
@@ -120,30 +120,30 @@ class RedisNode:
         self._closed = False
 
     async def open(self) -> bool:
-        """Open one connection; returns whether that worked."""
+        """Open one connection. Return whether that succeeded."""
         try:
             connection = await self._dial(self._lost)
         except RedisConnectionError as problem:
             if not self.connections:
-                self._judge(str(problem))
-                self._watcher.missed(self)
+                self._update(str(problem))
+                self._watcher.connect_failed(self)
             return False
         if connection.lost or self._closed or len(self.connections) >= self._pool_size:
-            connection.give_up("nobody needs it any more")
+            connection.close("connection no longer needed")
             return False
         connection.after = self._watcher.on_read
         self.connections.append(connection)
         self._proven = False
-        self._watcher.reconnects += self._known
-        self._known = True
-        self._judge(f"connected to Redis at {self.name}")
+        self._watcher.reconnects += self._connected_before
+        self._connected_before = True
+        self._update(f"connected to Redis at {self.name}")
         self._watcher.opened(self)
         if self.breaker.open:
             self._watcher.probe(self)
         return True
 
     def open_more(self) -> None:
-        """Open a connection in the background; as long as that fails, go on trying, at a pace of its own."""
+        """Open a connection in the background, unless the pool is full; retry with a growing pause until one opens."""
         if self._opening is None and not self._closed and len(self.connections) < self._pool_size:
             self._opening = self._loop.create_task(self._keep_opening())
 
@@ -151,7 +151,7 @@ class RedisNode:
         pause, most = self._options.retry_first, self._options.retry_most
         try:
             if not self._proven:
-                # The last one was greeted well, and nothing has come of it yet: a server may be well at that alone.
+                # The last connection completed its handshake and no call yet: a server may fail at the script only.
                 await asyncio.sleep(spread(most))
             while len(self.connections) < self._pool_size and not await self.open():
                 await asyncio.sleep(spread(pause))
@@ -160,7 +160,7 @@ class RedisNode:
             self._opening = None
 
     def pick(self) -> RedisConnection | None:
-        """Return the least busy connection, None when each is full; another is opened when none is idle."""
+        """Return the least busy connection, or None if all are full. Opens another one if none is idle."""
         ready = [connection for connection in self.connections if not connection.full]
         if not ready:
             return None
@@ -170,17 +170,17 @@ class RedisNode:
         return connection
 
     def failed(self, why: str) -> None:
-        """Count a failure that is the server's; after some in a row it is left alone and probed."""
+        """Count a failure of the node; after ``breaker_after`` consecutive ones the breaker opens, and probes start."""
         if self.breaker.failed():
             self._watcher.breaker_opens += 1
-            self._judge(why)
+            self._update(why)
             self._probe_later()
 
     def passed(self) -> None:
-        """Count a call that was answered in time."""
+        """Count a call that received its reply in time."""
         self._proven = True
         if self.breaker.passed():
-            self._judge(f"Redis at {self.name} answers again")
+            self._update(f"Redis at {self.name} responds again; circuit breaker closed")
 
     def _probe_later(self) -> None:
         if self._probing is not None:
@@ -195,22 +195,22 @@ class RedisNode:
             self._watcher.probe(self)
 
     def watch(self) -> None:
-        """Give the connections up when no answer comes for long, even if nothing more is sent meanwhile."""
-        waited = max((connection.waited() for connection in self.connections), default=0.0)
-        if waited and not self._watching:
+        """Drop the connections once no reply arrives for ``stale_after``, even if nothing more is sent."""
+        longest_wait = max((connection.longest_wait() for connection in self.connections), default=0.0)
+        if longest_wait and not self._watching:
             self._watching = True
-            self._loop.call_later(self._options.stale_after - waited, self._watched)
+            self._loop.call_later(self._options.stale_after - longest_wait, self._watched)
 
     def _watched(self) -> None:
         self._watching = False
-        if any(connection.waited() >= self._options.stale_after for connection in self.connections):
-            self.drop(f"Redis has not answered for {self._options.stale_after:g} s")
+        if any(connection.longest_wait() >= self._options.stale_after for connection in self.connections):
+            self.drop(f"no reply from Redis for {self._options.stale_after:g} s")
         self.watch()
 
     def drop(self, reason: str) -> None:
-        """Give up every connection, and look for the server again."""
+        """Close every connection, and reconnect in the background."""
         for connection in tuple(self.connections):
-            connection.give_up(reason)
+            connection.close(reason)
 
     def _lost(self, connection: RedisConnection) -> None:
         if connection not in self.connections:
@@ -219,36 +219,36 @@ class RedisNode:
         if self._closed:
             self.refusal = Failure(FailureKind.DISCONNECTED, connection.lost)
         elif not self.connections:
-            self._judge(connection.lost)
+            self._update(connection.lost)
             self.open_more()
 
-    def _judge(self, why: str) -> None:
-        """Work out whether the server can be asked, and tell a change once."""
+    def _update(self, why: str) -> None:
+        """Derive whether the node is available, and report a change once."""
         if not self.connections:
             self.refusal = Failure(FailureKind.DISCONNECTED, why)
         elif self.breaker.open:
-            self.refusal = Failure(FailureKind.OPEN, f"Redis at {self.name} is left alone until it answers a probe")
+            self.refusal = Failure(FailureKind.OPEN, f"Redis at {self.name}: circuit breaker open; probing")
         else:
             self.refusal = None
         up = self.refusal is None
-        if up is not self._told:
-            self._told = up
+        if up is not self._reported:
+            self._reported = up
             self._watcher.edge(self.name, up, why)
             if not up:
                 self.owner.on_down(self)
 
     def retire(self) -> None:
-        """End without a call under way: the server has no part in anything any more."""
+        """Close a node that has left the cluster and has no call in flight."""
         self._closed = True
         if self._opening is not None:
             self._opening.cancel()
-        self.drop("Redis has no slots any more")
-        self._watcher.missed(self)
+        self.drop("Redis node no longer owns slots")
+        self._watcher.connect_failed(self)
 
     async def close(self) -> None:
-        """Close every connection; what is under way fails as disconnected."""
+        """Close every connection; charges in flight fail as disconnected."""
         self._closed = True
         if self._opening is not None:
             self._opening.cancel()
             await asyncio.gather(self._opening, return_exceptions=True)
-        self.drop("closing down")
+        self.drop("shutting down")

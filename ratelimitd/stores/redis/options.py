@@ -1,4 +1,4 @@
-"""How a Redis is connected to and used."""
+"""Options of Redis connections and of the store."""
 
 import random
 import ssl
@@ -13,22 +13,22 @@ from ratelimitd.net.tls import demand_readable
 
 
 def spread(seconds: float) -> float:
-    """Return between half of this and all of it, at random, so that hosts which broke off together come one by one."""
+    """Return a random time from half of this to all of it, so hosts that lost Redis together do not return together."""
     return random.uniform(seconds / 2, seconds)  # noqa: S311 -- hides nothing
 
 
-def nobody() -> Credentials:
-    """No credentials."""
+def no_credentials() -> Credentials:
+    """Return no credentials."""
     return Credentials()
 
 
 class Tls(NamedTuple):
-    """TLS towards Redis; all fields but the last are paths of PEM files.
+    """TLS to Redis; all fields but the last are paths of PEM files.
 
     Attributes:
-        ca: what signs the servers' certificates; empty: what the system trusts.
-        cert, key: the client's own, where servers ask for one.
-        check_hostname: the certificate must be of the name that was connected to.
+        ca: CA of the servers' certificates; empty for the system's.
+        cert, key: client certificate, for servers that require one.
+        check_hostname: the certificate must match the host name of the connection.
     """
 
     ca: str = ""
@@ -38,11 +38,11 @@ class Tls(NamedTuple):
 
     @property
     def files(self) -> list[str]:
-        """The paths there are."""
+        """The paths that are set."""
         return [path for path in (self.ca, self.cert, self.key) if path]
 
     def context(self) -> ssl.SSLContext:
-        """Return the context of the files as they are now. Raises OSError. Takes milliseconds: not for the loop."""
+        """Return the context for the current files. Raises OSError. Takes milliseconds: not for the event loop."""
         return _context(self, tuple(stamp(path) for path in self.files))
 
 
@@ -58,19 +58,19 @@ def _context(tls: Tls, _stamps: tuple[Stamp, ...]) -> ssl.SSLContext:
 
 @dataclass(frozen=True)
 class ConnectOptions:
-    """How connections to one Redis are made.
+    """Connections to one deployment.
 
     Attributes:
-        credentials, sentinel_credentials: asked for at each connection, so that they may change; raise OSError.
+        credentials, sentinel_credentials: called for each connection, so that credentials may change; raise OSError.
         tls: None for plain text.
-        pool_size: connections to a server at most; 10 is envoyproxy/ratelimit's REDIS_POOL_SIZE.
-        connect_timeout: seconds for a connection to be opened and greeted. A store that is asked within 15 ms is
-            not far away; and a connection that came to nothing must not keep the next one from being tried.
+        pool_size: connections to a node at most; 10 is envoyproxy/ratelimit's REDIS_POOL_SIZE.
+        connect_timeout: seconds to open a connection, handshake included. A store with a budget of 15 ms is not far
+            away, and an attempt that hangs must not delay the next one.
     """
 
     deployment: Deployment
-    credentials: Callable[[], Credentials] = nobody
-    sentinel_credentials: Callable[[], Credentials] = nobody
+    credentials: Callable[[], Credentials] = no_credentials
+    sentinel_credentials: Callable[[], Credentials] = no_credentials
     tls: Tls | None = None
     pool_size: int = 10
     connect_timeout: float = 0.5
@@ -78,25 +78,25 @@ class ConnectOptions:
 
 @dataclass(frozen=True)
 class RedisOptions:
-    """How the store uses its Redis.
+    """Options of the store.
 
     Attributes:
-        main: where counters live.
-        per_second: where those of limits with a window of one second do; None: with the others.
-        prefix: of all keys, CACHE_KEY_PREFIX; a probe's key has it too, since an ACL may demand it.
-        jitter: a counter keyed by its window lives up to this many seconds longer; EXPIRATION_JITTER_MAX_SECONDS.
-        clock: "redis" lets the server's TIME rule, so that all hosts agree; "host" the ``now`` of the call.
-        budget: seconds an ask without a deadline may take; 15 ms, since Envoy gives a call 20.
-        max_in_flight: charges under way at most; 10,000 are 0.1 s of work for a Redis, past every budget.
-        stale_after: seconds without any reply after which a server's connections are given up; many budgets, but
-            well before TCP would notice.
+        main: deployment that has the counters.
+        per_second: deployment for limits with a window of one second; None for ``main``.
+        prefix: prefix of all keys, CACHE_KEY_PREFIX; probe keys have it too, since an ACL may require it.
+        jitter: seconds, at most, by which a counter keyed by its window lives longer; EXPIRATION_JITTER_MAX_SECONDS.
+        clock: "redis" uses the server's TIME, so that all hosts agree; "host" uses the ``now`` of the call.
+        budget: seconds that an ask without a deadline may take; 15 ms, since Envoy's timeout of a call is 20 ms.
+        max_in_flight: charges in flight at most; 10,000 are 0.1 s of work for a Redis, more than any budget.
+        stale_after: seconds without any reply after which a node's connections are closed; many budgets, but well
+            before TCP would notice.
         retry_first, retry_most: seconds between attempts to connect: the first pause, and the longest. With
-            ``connect_timeout`` before it, a server is found again within a second.
-        breaker_after: failures in a row before a server is left alone: script calls, or what a tick had sent that was
-            late; 5 are one bad millisecond under load and no accident without.
-        probe_most: seconds between probes of a server that is left alone, at most; at least half of it.
-        patience: attempts for one call that a cluster sends from node to node, or that finds the script gone; a call
-            rarely needs two.
+            ``connect_timeout`` before it, a node is found again within a second.
+        breaker_after: consecutive failures that open a node's breaker. A failure is a script call, or all late calls
+            of one event-loop iteration. Under load, 5 are one bad millisecond; without load they are no accident.
+        probe_most: seconds between probes of a node with an open breaker, at most; at least half of it.
+        max_attempts: attempts for a call that a cluster redirects, or that finds the script missing; rarely two are
+            needed.
     """
 
     main: ConnectOptions
@@ -111,4 +111,4 @@ class RedisOptions:
     retry_most: float = 0.4
     breaker_after: int = 5
     probe_most: float = 0.5
-    patience: int = 5
+    max_attempts: int = 5

@@ -1,4 +1,4 @@
-"""What a server is asked with, to see whether it is well: a charge on a key of our own."""
+"""Probes of a node's health: a charge on a reserved key."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -10,18 +10,18 @@ from ratelimitd.policy import Limit
 from .slots import key_in
 
 PROBE: Final = object()
-"""The tag of an ask of our own, whose failures are nobody's."""
+"""The tag of a probe's ask; its failures concern no request and are not counted."""
 
 PROBED: Final = Limit(make_rate("token_bucket", 1_000_000, SECOND))
-"""What a probe charges: so much that it is never denied, and so always writes."""
+"""The limit that a probe charges: high enough that it is never denied, so a probe always writes."""
 
 
 def probe_key(prefix: bytes, slots: Sequence[range] = ()) -> bytes:
-    """Return the key that probes charge, behind CACHE_KEY_PREFIX; of a cluster's server, one in its first slot."""
+    """Return the key that probes charge, prefixed with CACHE_KEY_PREFIX; for a cluster node, one in its first slot."""
     key = prefix + b"rl1:probe"
     return key_in(key, slots[0].start) if slots else key
 
 
 def probe_of(key: bytes) -> Ask:
-    """Return what a probe asks."""
+    """Return the ask of a probe."""
     return Ask(Plan((Charge(PROBED, key, binding=False),)), [1], tag=PROBE)

@@ -1,4 +1,4 @@
-"""One Lua script for every algorithm: composed from the fragments, packed for and unpacked from.
+"""One Lua script for every algorithm: its composition, its arguments and its replies.
 
 The script's arguments and reply are described at the top of ``algorithms/lua/batch.lua``.
 """
@@ -15,10 +15,10 @@ from ratelimitd.limiter import Ask
 from .errors import classify
 
 MAX_CHARGES: Final = 128
-"""Charges a script call, since Redis serves nobody else meanwhile: 20,000 held it for 50 ms, this many for 0.6."""
+"""Charges per script call: Redis serves no other client meanwhile. 20,000 blocked it for 50 ms, 128 for 0.6 ms."""
 
 FRAGMENTS: Final = tuple(dict.fromkeys(row.lua for row in ALGORITHMS.values()))
-"""Names of the fragments, each once; a rate tells the script the place of its own, from 1."""
+"""Names of the fragments, each once; a rate refers to its fragment by position, from 1."""
 
 FRAGMENT_OF: Final[Mapping[str, int]] = {name: FRAGMENTS.index(row.lua) + 1 for name, row in ALGORITHMS.items()}
 
@@ -28,14 +28,14 @@ FAILED: Final = 2
 WIDTH: Final = 5
 
 Selection = tuple[Ask, Sequence[int], int]
-"""Which charges of an ask a script call takes, by index, and how it treats them.
+"""(ask, indices of the charges that a script call takes, mode in which the script treats them).
 
-All open ones, where one script sees all keys.
+If one script call can use all keys, the indices are those of all open charges.
 """
 
 
 class Script(NamedTuple):
-    """The script, and the name that Redis gives it: the SHA-1 of its text."""
+    """The script, and its name in Redis: the SHA-1 of its text."""
 
     text: str
     sha: str
@@ -59,7 +59,7 @@ def compose() -> str:
 
 
 def open_selections(asks: Iterable[Ask]) -> list[Selection]:
-    """Return the charges that nobody has settled yet, ask by ask; an ask without any is left out."""
+    """Return the open charges of each ask; an ask without open charges is omitted."""
     selections: list[Selection] = []
     for ask in asks:
         outcomes = ask.outcomes
@@ -70,7 +70,7 @@ def open_selections(asks: Iterable[Ask]) -> list[Selection]:
 
 
 def calls(selections: Iterable[Selection]) -> Iterator[list[Selection]]:
-    """Group portions, in order, for one script call each: up to ``MAX_CHARGES``; a larger portion goes alone."""
+    """Group selections, in order, into calls of up to ``MAX_CHARGES`` charges; a larger selection has its own call."""
     group: list[Selection] = []
     room = MAX_CHARGES
     for selection in selections:
@@ -85,7 +85,7 @@ def calls(selections: Iterable[Selection]) -> Iterator[list[Selection]]:
 
 
 def mode_of(ask: Ask) -> int:
-    """Return how the script treats the ask's charges; a binding denial by a guard has vetoed an atomic one."""
+    """Return the script's mode for the ask's charges; a binding denial by a guard vetoes an atomic ask."""
     if not ask.atomic:
         return INDEPENDENT
     for charge, outcome in zip(ask.plan.charges, ask.outcomes, strict=True):
@@ -97,17 +97,17 @@ def mode_of(ask: Ask) -> int:
 def pack(
     selections: Iterable[Selection], now: int, *, clock: int | None = None, jitter: int = 0
 ) -> tuple[list[bytes], list[bytes | str | int]]:
-    """Return KEYS and ARGV of the script call that takes these portions.
+    """Return KEYS and ARGV of the script call for these selections.
 
     Args:
-        portions: of one call, see ``calls``.
-        now: the host's wall clock, µs; it chooses the counter of a fixed window.
-        clock: the time, µs, that all other algorithms go by; None: that of Redis, so that all hosts agree.
-        jitter: ms that counters keyed by their window live longer (EXPIRATION_JITTER_MAX_SECONDS draws it).
+        selections: selections of one call, see ``calls``.
+        now: wall clock of the host, µs; it selects the counter of a fixed window.
+        clock: time, µs, for all other algorithms; None for the time of Redis, so that all hosts agree.
+        jitter: ms by which counters keyed by their window live longer (drawn up to EXPIRATION_JITTER_MAX_SECONDS).
     """
     places: dict[bytes, int] = {}
     rates: list[list[int | list[int]]] = []
-    rate_places: dict[int, int] = {}
+    rate_numbers: dict[int, int] = {}
     plan: list[int] = []
     for ask, indices, mode in selections:
         charges, costs = ask.plan.charges, ask.costs
@@ -116,27 +116,27 @@ def pack(
             limit, key, binding = charges[index]
             rate = limit.rate
             if rate is None:
-                raise ValueError(f"charge {index} is of an unlimited limit, which has no counter")
+                raise ValueError(f"charge {index} belongs to an unlimited limit, which has no counter")
             name = counter_key(key, rate, now)
             place = places.setdefault(name, len(places) + 1)
-            rate_place = rate_places.get(id(rate))
-            if rate_place is None:
+            rate_number = rate_numbers.get(id(rate))
+            if rate_number is None:
                 rates.append(numbered(rate))
-                rate_place = rate_places[id(rate)] = len(rates)
-            plan += place, rate_place, costs[index], 1 if binding else 0
-    # A list of whole numbers reads the same in Python and in JSON, and str() is the fastest way to write one.
+                rate_number = rate_numbers[id(rate)] = len(rates)
+            plan += place, rate_number, costs[index], 1 if binding else 0
+    # A list of integers has the same form in Python and in JSON, and str() is the fastest way to write one.
     return list(places), ["" if clock is None else clock, now, jitter, str([rates, plan])]
 
 
-def pack_lone(
+def pack_single(
     selection: Selection, now: int, *, clock: int | None = None, jitter: int = 0
 ) -> tuple[list[bytes], list[bytes | str | int]]:
-    """Return what ``pack`` does, for a portion of one charge: most of what a cluster is sent. A quarter of the time."""
+    """``pack`` for a selection of one charge, in a quarter of the time; most calls to a cluster have one charge."""
     ask, (index,), mode = selection
     limit, key, binding = ask.plan.charges[index]
     rate = limit.rate
     if rate is None:
-        raise ValueError(f"charge {index} is of an unlimited limit, which has no counter")
+        raise ValueError(f"charge {index} belongs to an unlimited limit, which has no counter")
     plan = f"[[{_text_of(rate)}],[{mode},1,1,1,{ask.costs[index]},{1 if binding else 0}]]"
     return [counter_key(key, rate, now)], ["" if clock is None else clock, now, jitter, plan]
 
@@ -147,7 +147,7 @@ def _text_of(rate: Rate) -> str:
 
 
 def split(selections: Iterable[Selection]) -> list[Selection]:
-    """Cut portions larger than a script call into several, unless they must be decided together."""
+    """Split selections larger than a script call, unless their charges must be decided together."""
     pieces: list[Selection] = []
     for ask, indices, mode in selections:
         if mode != INDEPENDENT or len(indices) <= MAX_CHARGES:
@@ -158,23 +158,23 @@ def split(selections: Iterable[Selection]) -> list[Selection]:
 
 
 def numbered(rate: Rate) -> list[int | list[int]]:
-    """Return the rate as the script takes it: the place of its fragment, and its numbers."""
+    """Return the rate as the script expects it: the position of its fragment, and its numbers."""
     return [FRAGMENT_OF[rate.algorithm], list(rate.numbers)]
 
 
 def check(reply: Sequence[Any], charges: int) -> None:
-    """Raise TypeError or ValueError unless this has the shape of a reply for so many charges.
+    """Raise TypeError or ValueError unless this has the shape of a reply for this number of charges.
 
-    One that had swallowed the next would put all that follow before the wrong callers.
+    A reply with parts of another one would shift all replies after it to the wrong callers.
     """
     numbers = 1 + WIDTH * charges
     sum(reply[:numbers])
     if len(reply) != numbers + reply[1:numbers:WIDTH].count(FAILED):
-        raise ValueError("the reply is longer or shorter than its numbers say")
+        raise ValueError("the reply does not have the length that its numbers imply")
 
 
 def unpack(reply: Sequence[Any], selections: Iterable[Selection]) -> int:
-    """Fill in the outcomes that the reply to ``pack(selections, …)`` holds; return the time, µs, it was decided at."""
+    """Set the outcomes in the reply to ``pack(selections, …)``. Return the time of the decision, µs."""
     at = 1
     failed: list[tuple[Ask, int, int]] = []
     for ask, indices, _ in selections:

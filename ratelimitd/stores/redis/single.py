@@ -1,4 +1,4 @@
-"""A Redis of one server with every counter: one that is named, or the master that Sentinels name."""
+"""A deployment of one server with every counter: a configured address, or the master that Sentinels report."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -15,7 +15,7 @@ from .script import Script
 from .topology import Placement
 
 WATCH_EVERY: Final = 5.0
-"""Seconds between two looks at who is master, at most; an old one that can be cut off is so by then."""
+"""Seconds between checks of the master's address, at most; by then, Sentinels have cut off an old master in reach."""
 
 
 class Single:
@@ -27,7 +27,7 @@ class Single:
         self._node = RedisNode(str(redis.deployment), self._dial, redis.pool_size, options, watcher, self)
 
     @property
-    def alone(self) -> RedisNode | None:
+    def only_node(self) -> RedisNode | None:
         """See ``Topology``."""
         return self._node
 
@@ -45,16 +45,16 @@ class Single:
         """See ``Topology``."""
         return self._node, 0
 
-    def redirect_for(self, node: RedisNode, message: str) -> RedirectTarget | None:  # noqa: ARG002 -- the signature of Home
+    def redirect_for(self, node: RedisNode, message: str) -> RedirectTarget | None:  # noqa: ARG002 -- the signature of NodeOwner
         """See ``NodeOwner``: a single server redirects no call."""
         return None
 
     def on_stale(self, node: RedisNode) -> None:
-        """See ``NodeOwner``: the connections do not lead to a master, so they are given up."""
-        node.drop(f"Redis at {node.name} is no master any more")
+        """See ``NodeOwner``: the connections lead to a server that is not a master, so they are closed."""
+        node.drop(f"Redis at {node.name} is no longer a master")
 
     def on_down(self, node: RedisNode) -> None:
-        """See ``NodeOwner``: the next attempt to connect looks for it."""
+        """See ``NodeOwner``: no action; the next attempt to connect finds the server."""
 
     async def connect(self) -> bool:
         """See ``Topology``."""
@@ -75,7 +75,7 @@ class Single:
 
 
 class Sentinel(Single):
-    """The master that Sentinels name: each attempt to connect asks one of them anew."""
+    """The master that Sentinels report; each attempt to connect asks one of them again."""
 
     def __init__(self, redis: ConnectOptions, script: Script, options: RedisOptions, watcher: Watcher) -> None:
         super().__init__(redis, script, options, watcher)
@@ -98,44 +98,44 @@ class Sentinel(Single):
 
     async def _dial(self, on_lost: Callable[[RedisConnection], None]) -> RedisConnection:
         try:
-            return await self._dial_to(await self._look(), on_lost)
+            return await self._dial_to(await self._find_master(), on_lost)
         except RedisConnectionError:
             self._ask_another()
             raise
 
     async def _keep_watching(self) -> None:
-        """Notice another master even where nothing breaks: an old one that its Sentinels cannot reach goes on.
+        """Detect a new master even if no connection breaks: an old one that Sentinels cannot reach keeps serving.
 
-        Only one that is named twice: Sentinels cut an old master off within seconds where they can, and all processes
-        at once. Were each to leave it in a moment of its own, more would be admitted meanwhile.
+        A new master must be reported twice. Sentinels cut off an old master in reach within seconds, for all processes
+        together. If each process left it at a different time, both masters would count meanwhile and admit more.
         """
         suspected = None
         while True:
             await asyncio.sleep(spread(WATCH_EVERY))
-            named = await self._named_now()
+            named = await self._reported_master()
             if self._node.connections and named == suspected and named not in (None, self._master):
-                self._node.drop(f"Sentinel names another master, {named}")
+                self._node.drop(f"Sentinel reports a different master, {named}")
             suspected = named
 
-    async def _named_now(self) -> RedisAddress | None:
+    async def _reported_master(self) -> RedisAddress | None:
         try:
-            return await self._named()
+            return await self._ask_sentinel()
         except RedisConnectionError:
             self._ask_another()
             return None
 
     def _ask_another(self) -> None:
-        """Ask another Sentinel first the next time, whether this one is away or behind the times."""
+        """Ask another Sentinel first next time: this one is unavailable, or its information is out of date."""
         self._sentinels.append(self._sentinels.pop(0))
 
-    async def _look(self) -> RedisAddress:
-        """Find out where the master is; connections to another one are given up, or charges would go to both."""
-        master = await self._named()
+    async def _find_master(self) -> RedisAddress:
+        """Return the master's address. Connections to another one are closed, or both would be charged."""
+        master = await self._ask_sentinel()
         if self._master not in (None, master):
-            self._node.drop(f"Sentinel names another master, {master}")
+            self._node.drop(f"Sentinel reports a different master, {master}")
         self._master = master
         return master
 
-    async def _named(self) -> RedisAddress:
+    async def _ask_sentinel(self) -> RedisAddress:
         """Ask the first Sentinel of the list. Raises RedisConnectionError."""
         return await ask_master(self._redis, self._sentinels[0])

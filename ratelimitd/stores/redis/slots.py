@@ -1,4 +1,4 @@
-"""A cluster's slots: which a key is in, and which server has which (the Redis cluster specification)."""
+"""The slots of a cluster: the slot of a key, and the slots of a node (the Redis cluster specification)."""
 
 from binascii import crc_hqx
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ SLOTS: Final = 16_384
 
 
 def slot_of(key: bytes) -> int:
-    """Return the slot of a key: CRC16 of it, or of what the first braces hold when that is not empty."""
+    """Return the slot of a key: the CRC16 of the text in its first braces, of the whole key if that is empty."""
     start = key.find(b"{")
     if start >= 0:
         end = key.find(b"}", start + 1)
@@ -26,34 +26,34 @@ Ranges = dict[RedisAddress, list[range]]
 
 
 def ranges(reply: Any, asked: RedisAddress) -> Ranges:
-    """Read the reply to CLUSTER SLOTS; an empty host is the one that was asked. Raises ValueError."""
+    """Parse the reply to CLUSTER SLOTS; an empty host stands for ``asked``. Raises ValueError."""
     found: Ranges = {}
     try:
         for first, last, (host, port, *about), *_ in reply:
             where = RedisAddress(_host(host, about) or asked.host, port)
             found.setdefault(where, []).append(_slots(first, last))
     except (TypeError, ValueError, AttributeError) as error:
-        raise ValueError(f"not a reply to CLUSTER SLOTS: {error}") from error
+        raise ValueError(f"malformed reply to CLUSTER SLOTS: {error}") from error
     return found
 
 
 def _host(host: bytes | None, about: Sequence[Any]) -> str:
-    """Return a master's host; for one without the name that is preferred, the IP address that is told beside."""
+    """Return the host of a master; if its preferred name is unknown, the IP address in the metadata next to it."""
     if host and host != b"?":
         return host.decode()
-    told = about[1] if len(about) > 1 else []
-    return dict(zip(told[::2], told[1::2], strict=False)).get(b"ip", b"").decode() if host else ""
+    fields = about[1] if len(about) > 1 else []
+    return dict(zip(fields[::2], fields[1::2], strict=False)).get(b"ip", b"").decode() if host else ""
 
 
 def _slots(first: int, last: int) -> range:
     if not 0 <= first <= last < SLOTS:
-        raise ValueError(f"slots {first} to {last}")
+        raise ValueError(f"invalid slot range {first} to {last}")
     return range(first, last + 1)
 
 
 @cache
 def _suffixes() -> Sequence[bytes]:
-    """Return two bytes for each slot, which as a key of their own lie in it."""
+    """Return, for each slot, two bytes that as a key are in that slot."""
     found = [b""] * SLOTS
     for pair in product(sorted(set(range(256)) - set(b"{}")), repeat=2):
         found[slot_of(bytes(pair))] = bytes(pair)
@@ -61,9 +61,8 @@ def _suffixes() -> Sequence[bytes]:
 
 
 def key_in(prefix: bytes, slot: int) -> bytes:
-    """Return a key with this prefix that lies in the slot, unless the prefix holds braces: then in that of all keys.
+    """Return a key with this prefix in the slot. If the prefix contains braces, all its keys share one slot.
 
-    CRC16 is linear: behind a prefix, two bytes change the sum just as they would behind any other. The first call
-    takes 30 ms.
+    CRC16 is linear: two bytes after a prefix change the sum as they would after any other. The first call takes 30 ms.
     """
     return prefix + _suffixes()[slot ^ crc_hqx(b"\0\0", crc_hqx(prefix, 0)) % SLOTS]

@@ -1,4 +1,4 @@
-"""Counters in Redis: all asks of an event-loop tick in one round trip a server, each within its own budget."""
+"""The Redis store: all asks of an event-loop iteration in one round trip per node, each within its own budget."""
 
 import asyncio
 import logging
@@ -25,40 +25,40 @@ from .topology import Split, Topology
 
 log = logging.getLogger(__name__)
 
-TOO_LATE: Final = Failure(FailureKind.TIMEOUT, "no answer from Redis within the budget")
-TOO_MANY: Final = Failure(FailureKind.OVERLOADED, "too many charges are waiting for Redis")
-NOWHERE: Final = Failure(FailureKind.TRANSIENT, "no server of the cluster has the slot of this key")
-SENT_AROUND: Final = Failure(FailureKind.TRANSIENT, "the cluster sent this call from one server to the next")
-BROKEN: Final = Failure(FailureKind.PERMANENT, "a fault of ours")
-NOT_THE_SCRIPTS: Final = "Redis sent a reply that is not the script's"
+OVER_BUDGET: Final = Failure(FailureKind.TIMEOUT, "no reply from Redis within the store budget")
+TOO_MANY_IN_FLIGHT: Final = Failure(FailureKind.OVERLOADED, "too many charges in flight to Redis")
+NO_NODE: Final = Failure(FailureKind.TRANSIENT, "no cluster node serves the slot of this key")
+TOO_MANY_REDIRECTS: Final = Failure(FailureKind.TRANSIENT, "too many MOVED/ASK redirections")
+INTERNAL_ERROR: Final = Failure(FailureKind.PERMANENT, "internal error")
+UNEXPECTED_REPLY: Final = "unexpected reply to EVALSHA; connection closed"
 
 KINDS: Final[Mapping[str, Callable[..., Topology]]] = {"single": Single, "sentinel": Sentinel, "cluster": Cluster}
 
-LOOKS: Final = 2
-"""Rounds of the event loop between the end of a budget and a failure.
+EXTRA_ROUNDS: Final = 2
+"""Event-loop iterations between the end of a budget and a failure.
 
-After a stall of our own the reply is already there, but a timer may run before the socket is read. Whatever the
-loop's order, the socket has been read once between the first and the second callback from now.
+After a stall of this process the reply has already arrived, but a timer may run before the socket is read. Whatever
+the order within an iteration, the socket is read once between the first and the second callback from now.
 """
 
 
 class RedisStore:
-    """A ``Store`` in Redis. Counts of a whole life, as plain attributes, for whoever reads them.
+    """A ``Store`` in Redis. Its counters are plain attributes, and count since it was made.
 
     Attributes:
-        round_trips: script calls that were answered.
-        script_reloads: calls that found Redis without the script, and brought it along the second time.
-        redirects: calls that a cluster sent elsewhere, by ``moved`` and ``ask``.
-        torn: asks whose charges lie apart and were applied in part, although it should have been all or none.
-        reconnects: connections opened after a server's first.
-        breaker_opens: times that a server began to be left alone.
-        failures: charges that failed, by kind.
-        skew: seconds by which Redis' clock is ahead of ours, as of the last answer.
+        round_trips: script calls that received a reply.
+        script_reloads: calls that found the script missing, and were sent again with it.
+        redirects: calls that a cluster redirected, by ``moved`` and ``ask``.
+        charged_in_part: all-or-nothing asks over several slots of which only a part was charged.
+        reconnects: connections opened after the first one of a node.
+        breaker_opens: openings of circuit breakers.
+        failures: failed charges, by kind.
+        skew: seconds by which Redis' clock is ahead of this host's, as of the last reply.
         observer: may be replaced.
     """
 
     def __init__(self, options: RedisOptions, observer: Observer | None = None, own: Script | None = None) -> None:
-        self._loop = asyncio.get_running_loop()  # to ask for it at each call costs a system call
+        self._loop = asyncio.get_running_loop()  # kept, since each get_running_loop() costs a system call
         self.options = options
         self.observer = observer or Observer()
         self.round_trips = 0
@@ -72,10 +72,10 @@ class RedisStore:
         self._script = own or composed_script()
         self._in_flight = InFlight(options.max_in_flight)
         self._topology = self._topology_of(options)
-        self._alone = self._topology.alone
+        self._only_node = self._topology.only_node
         self._queue: list[Pending] = []
         self._finished: list[Pending] = []
-        self._again: list[tuple[Pending, int]] = []
+        self._second_round: list[tuple[Pending, int]] = []
         self._parked: dict[RedisNode, list[tuple[ScriptCall, bool]]] = {}
         self._now = 0
         self._why_down = "not connected to Redis yet"
@@ -89,31 +89,31 @@ class RedisStore:
 
     @property
     def nodes(self) -> Sequence[RedisNode]:
-        """Each server, as it is known at this moment."""
+        """All nodes that are currently known."""
         return self._topology.nodes
 
     @property
     def connected(self) -> bool:
-        """Whether Redis can be asked at this moment: of two both, of a cluster some server."""
+        """Whether Redis accepts calls: with REDIS_PERSECOND both deployments, of a cluster at least one node."""
         return self._topology.connected
 
     @property
     def in_flight(self) -> int:
-        """Charges whose reply is due, those included that nobody waits for any more."""
+        """Charges without a reply, including those whose budget has ended."""
         return self._in_flight.charges
 
     async def connect(self) -> bool:
-        """Try to connect once and say whether it worked; if not, go on trying in the background."""
+        """Try to connect once. Return whether that succeeded; if not, keep trying in the background."""
         return await self._topology.connect()
 
     async def close(self) -> None:
-        """Close every connection; what is under way fails as disconnected."""
+        """Close every connection; charges in flight fail as disconnected."""
         await self._topology.close()
         for node in tuple(self._parked):
-            self.missed(node)
+            self.connect_failed(node)
 
     def charge(self, asks: Sequence[Ask], now: int, done: Done) -> None:
-        """See ``Store``. Sends nothing yet: the asks of one tick of the event loop share a round trip."""
+        """See ``Store``. Sends nothing yet: the asks of one event-loop iteration share a round trip."""
         loop = self._loop
         begun = loop.time()
         spare = begun + self.options.budget
@@ -125,9 +125,9 @@ class RedisStore:
             domain = ask.plan.request.domain
             failure = refusal
             if deadline <= begun:
-                failure = TOO_LATE  # nobody would hear the answer, so nothing is charged
+                failure = OVER_BUDGET  # no caller would receive the answer, so nothing is charged
             elif failure is None and size and not self._in_flight.take(domain, size):
-                failure = TOO_MANY
+                failure = TOO_MANY_IN_FLIGHT
             if failure is not None or not size:
                 self._fail(ask, range(len(ask.outcomes)), failure)
                 now_done.append(ask)
@@ -141,168 +141,168 @@ class RedisStore:
             done(now_done)
 
     def _refusal(self) -> Failure | None:
-        if self._alone is not None:
-            return self._alone.refusal
+        if self._only_node is not None:
+            return self._only_node.refusal
         if any(node.refusal is None for node in self._topology.nodes):
             return None
         return Failure(FailureKind.DISCONNECTED, self._why_down)
 
     def _fail(self, ask: Ask, indices: Iterable[int], failure: Failure | None) -> None:
-        """Fill the open outcomes among these with the failure."""
+        """Set the failure in those of these outcomes that are still open."""
         for index in indices:
             if ask.outcomes[index] is None and failure is not None:
                 ask.outcomes[index] = failure
                 self.failures[failure.kind] += ask.tag is not PROBE
 
     def _flush(self) -> None:
-        """Send what this tick brought."""
+        """Send the asks of this event-loop iteration."""
         queue, self._queue, now, self._now = self._queue, [], self._now, 0
         self._dispatch(queue, now)
         self.on_read()
 
     def _dispatch(self, queue: list[Pending], now: int) -> None:
-        """Send these asks: one write a server, and one timer for all."""
+        """Send these asks with one write per node, and set one timer for all of them."""
         due = self._loop.time() + self.options.budget
         try:
             batches = calls_of(queue, self._topology, self.options, now, due)
         except Exception:
-            log.exception("asks could not be sent")
-            self._give_up(queue)
+            log.exception("failed to send a batch to Redis")
+            self._fail_unsent(queue)
             return
-        self._await(queue, [call for batch in batches.values() for call in batch])
+        self._arm_timer(queue, [call for batch in batches.values() for call in batch])
         for node, batch in batches.items():
             if node is None:
-                self._settle(batch, NOWHERE)
+                self._fail_calls(batch, NO_NODE)
             elif node.refusal is not None:
-                self._settle(batch, node.refusal)
+                self._fail_calls(batch, node.refusal)
             else:
                 self._send(node, batch)
 
-    def _give_up(self, queue: Sequence[Pending]) -> None:
-        """Fail asks that no call was made for, whatever the reason: nobody waits for ever."""
+    def _fail_unsent(self, queue: Sequence[Pending]) -> None:
+        """Fail asks for which no call could be made, so that no caller waits forever."""
         for pending in queue:
-            self._fail(pending.ask, range(len(pending.ask.outcomes)), BROKEN)
+            self._fail(pending.ask, range(len(pending.ask.outcomes)), INTERNAL_ERROR)
             self._in_flight.release(pending.domain, pending.size)
         self._finished += queue
 
     def _send(self, node: RedisNode, batch: Sequence[ScriptCall], *, asking: bool = False) -> None:
         connection = node.pick()
         if connection is None:
-            self._settle(batch, node.refusal or TOO_MANY)
+            self._fail_calls(batch, node.refusal or TOO_MANY_IN_FLIGHT)
             return
         commands: list[tuple[Sequence[Word], Waiter]] = []
         for call in batch:
             if asking:
-                commands.append((["ASKING"], _unheard))
+                commands.append((["ASKING"], _ignore_reply))
             call.node = node
             commands.append(self._command(node, connection, call))
         connection.send(commands)
 
     def _command(self, node: RedisNode, connection: RedisConnection, call: ScriptCall) -> tuple[Sequence[Word], Waiter]:
-        return ["EVALSHA", self._script.sha, *call.arguments], partial(self._replied, node, connection, call)
+        return ["EVALSHA", self._script.sha, *call.arguments], partial(self._on_reply, node, connection, call)
 
-    def _replied(self, node: RedisNode, connection: RedisConnection, call: ScriptCall, reply: Any) -> None:
-        """Take the reply to a call: the outcomes, an error of the whole call, or the loss of the connection."""
+    def _on_reply(self, node: RedisNode, connection: RedisConnection, call: ScriptCall, reply: Any) -> None:
+        """Handle the reply to a call: outcomes, an error of the call, or the loss of the connection."""
         if isinstance(reply, RedisConnectionError):
-            self._settle([call], Failure(FailureKind.DISCONNECTED, str(reply)))
+            self._fail_calls([call], Failure(FailureKind.DISCONNECTED, str(reply)))
             return
         taken = time.perf_counter() - call.sent
         in_time = taken <= self.options.budget
         self.round_trips += 1
         self.observer.round_trip(taken, call.size)
         if isinstance(reply, hiredis.ReplyError):
-            self._refused(node, connection, call, str(reply), in_time=in_time)
+            self._on_error(node, connection, call, str(reply), in_time=in_time)
             return
         try:
-            problem = self._take(call, reply)
+            problem = self._apply_reply(call, reply)
         except (TypeError, ValueError, IndexError):
-            # Replies may be out of step with calls, so no further one of this connection is to be trusted.
-            self._settle([call], Failure(FailureKind.PERMANENT, NOT_THE_SCRIPTS))
-            connection.give_up(NOT_THE_SCRIPTS)
+            # Replies may be out of step with calls, so no further reply on this connection can be trusted.
+            self._fail_calls([call], Failure(FailureKind.PERMANENT, UNEXPECTED_REPLY))
+            connection.close(UNEXPECTED_REPLY)
             return
-        self._judge(node, problem, in_time=in_time)
+        self._update_breaker(node, problem, in_time=in_time)
         self._complete([call])
 
-    def _refused(
+    def _on_error(
         self, node: RedisNode, connection: RedisConnection, call: ScriptCall, message: str, *, in_time: bool
     ) -> None:
-        """Take an error of the whole call. Where Redis says that it ran nothing, the call is sent again."""
-        if self._may_reload(connection, call, message):
+        """Handle an error of a whole call. If Redis reports that it ran nothing, the call is sent again."""
+        if self._should_load_script(connection, call, message):
             call.tries += 1
             self.script_reloads += 1
             load: Sequence[Word] = ["SCRIPT", "LOAD", self._script.text]
-            connection.send([(load, _unheard), self._command(node, connection, call)])
+            connection.send([(load, _ignore_reply), self._command(node, connection, call)])
             return
-        detour = node.owner.redirect_for(node, message)
-        if detour is not None:
-            self._follow(call, detour)
+        redirected = node.owner.redirect_for(node, message)
+        if redirected is not None:
+            self._follow(call, redirected)
             return
         if message.startswith(TRYAGAIN) and call.size > 1 and not call.together:
-            self._send_apart(node, call)
+            self._send_split(node, call)
             return
-        self._judge(node, message, in_time=in_time)
-        self._settle([call], classify(message))
+        self._update_breaker(node, message, in_time=in_time)
+        self._fail_calls([call], classify(message))
 
-    def _may_reload(self, connection: RedisConnection, call: ScriptCall, message: str) -> bool:
-        """Whether Redis lacks the script alone: one that will not have it, however often, fails the call."""
+    def _should_load_script(self, connection: RedisConnection, call: ScriptCall, message: str) -> bool:
+        """Whether to load the script and call again; a Redis that loses it each time fails the call in the end."""
         lacking = message.startswith(NOSCRIPT) and not connection.lost and not call.unwanted
-        return lacking and call.tries < self.options.patience
+        return lacking and call.tries < self.options.max_attempts
 
-    def _judge(self, node: RedisNode, problem: str, *, in_time: bool) -> None:
-        """Let the breaker know what a reply says of its server; ``problem`` is the error in it, or empty."""
-        meant = meaning(problem) if problem else None
-        if meant is not None and meant.blamed:
+    def _update_breaker(self, node: RedisNode, problem: str, *, in_time: bool) -> None:
+        """Update the node's breaker after a reply; ``problem`` is the error in the reply, or empty."""
+        cause = meaning(problem) if problem else None
+        if cause is not None and cause.node_fault:
             node.failed(problem)
         elif in_time:
             node.passed()
-        if meant is not None and meant.misplaced:
+        if cause is not None and cause.not_master:
             node.owner.on_stale(node)
 
-    def _send_apart(self, node: RedisNode, call: ScriptCall) -> None:
-        """Send the charges of a call again, each in one of its own."""
+    def _send_split(self, node: RedisNode, call: ScriptCall) -> None:
+        """Send the charges of a call again, one call each."""
         call.settled = True
         pending_of = {id(ask): pending for (ask, _, _), pending in zip(call.selections, call.pending, strict=True)}
         apart = [(ask, [index], mode) for ask, indices, mode in call.selections for index in indices]
         batch = [each for one in apart for each in packed(node, [one], pending_of, self.options, call.now, call.due)]
         for pending in call.pending:
             pending.calls -= 1
-        self._await(call.pending, batch)
+        self._arm_timer(call.pending, batch)
         self._send(node, batch)
 
-    def _follow(self, call: ScriptCall, detour: RedirectTarget) -> None:
-        """Send a call where the cluster says, now or when there is a connection."""
-        node, asking = detour
+    def _follow(self, call: ScriptCall, redirected: RedirectTarget) -> None:
+        """Send a call to the node that the cluster names, now or once it is connected."""
+        node, asking = redirected
         call.node = None
         self.redirects["ask" if asking else "moved"] += 1
         call.tries += 1
         if call.unwanted:
-            self._settle([call], TOO_LATE)
-        elif call.tries > self.options.patience:
-            self._settle([call], SENT_AROUND)
+            self._fail_calls([call], OVER_BUDGET)
+        elif call.tries > self.options.max_attempts:
+            self._fail_calls([call], TOO_MANY_REDIRECTS)
         elif node.connections:
             self._send(node, [call], asking=asking)
         else:
             self._parked.setdefault(node, []).append((call, asking))
             node.open_more()
 
-    def _take(self, call: ScriptCall, reply: list[Any]) -> str:
-        """Fill in what the reply says; return an error in it that its server is to blame for, or else empty."""
+    def _apply_reply(self, call: ScriptCall, reply: list[Any]) -> str:
+        """Set the outcomes in the reply. Return the first error in it that counts against the node, or empty."""
         now, failures = fill(call, reply)
         if self.options.clock == "redis":
             self.skew = (now - call.now) / 1e6
-        for failure, somebodys in failures:
-            self.failures[failure.kind] += somebodys and call.pending[0].ask.tag is not PROBE
-        return next((failure.message for failure, _ in failures if meaning(failure.message).blamed), "")
+        for failure, counted in failures:
+            self.failures[failure.kind] += counted and call.pending[0].ask.tag is not PROBE
+        return next((failure.message for failure, _ in failures if meaning(failure.message).node_fault), "")
 
-    def _settle(self, batch: Sequence[ScriptCall], failure: Failure) -> None:
-        """Fail what is still open of these calls."""
+    def _fail_calls(self, batch: Sequence[ScriptCall], failure: Failure) -> None:
+        """Fail the open charges of these calls."""
         for call in batch:
             for ask, indices, _ in call.selections:
                 self._fail(ask, indices, failure)
         self._complete(batch)
 
     def _complete(self, batch: Sequence[ScriptCall]) -> None:
-        """Note the asks whose last call this was, to be handed on; those only looked at are to be charged."""
+        """Collect asks whose last call this was, for ``on_read``; a dry run is followed by the charge."""
         for call in batch:
             call.settled = True
             for pending in call.pending:
@@ -311,54 +311,54 @@ class RedisStore:
                     continue
                 if pending.dry_run and end_dry_run(pending):
                     if pending.deadline > self._loop.time():
-                        self._again.append((pending, call.now))
+                        self._second_round.append((pending, call.now))
                         continue
-                    self._fail(pending.ask, range(len(pending.ask.outcomes)), TOO_LATE)
+                    self._fail(pending.ask, range(len(pending.ask.outcomes)), OVER_BUDGET)
                 if pending.charged:
                     self.charged_in_part += charged_in_part(pending)
                 self._in_flight.release(pending.domain, pending.size)
                 self._finished.append(pending)
 
     def on_read(self) -> None:
-        """See ``Watcher``: hand on what is finished, as one group whatever number of replies it came by."""
-        if self._again:
-            again, self._again = self._again, []
+        """See ``Watcher``: complete the finished asks as one group, whatever number of replies they took."""
+        if self._second_round:
+            again, self._second_round = self._second_round, []
             self._dispatch([pending for pending, _ in again], max(now for _, now in again))
         if self._finished:
             finished, self._finished = self._finished, []
             complete(finished)
 
-    def _await(self, queue: Sequence[Pending], batch: Sequence[ScriptCall]) -> None:
-        """Set one timer for the first budget of these to end: of an ask, or of a server that was called."""
+    def _arm_timer(self, queue: Sequence[Pending], batch: Sequence[ScriptCall]) -> None:
+        """Set one timer for the earliest end of a budget: of an ask, or of a call's node."""
         ends = [pending.deadline for pending in queue] + [call.due for call in batch]
-        self._loop.call_at(min(ends), self._look_again, queue, batch, LOOKS)
+        self._loop.call_at(min(ends), self._check_deadlines, queue, batch, EXTRA_ROUNDS)
 
-    def _look_again(self, queue: Sequence[Pending], batch: Sequence[ScriptCall], looks: int) -> None:
-        """Let the socket be read before the budgets that have ended are called ended."""
+    def _check_deadlines(self, queue: Sequence[Pending], batch: Sequence[ScriptCall], looks: int) -> None:
+        """Fail asks and count calls whose budget has ended, after the socket was read once more."""
         queue = [pending for pending in queue if not pending.over]
         batch = [call for call in batch if not (call.settled or call.late)]
         if not queue and not batch:
             return
         if looks:
-            self._loop.call_soon(self._look_again, queue, batch, looks - 1)
+            self._loop.call_soon(self._check_deadlines, queue, batch, looks - 1)
             return
         now = self._loop.time()
         late = [pending for pending in queue if pending.deadline <= now]
         for pending in late:
             reopen_dry_run(pending)
-            self._fail(pending.ask, range(len(pending.ask.outcomes)), TOO_LATE)
+            self._fail(pending.ask, range(len(pending.ask.outcomes)), OVER_BUDGET)
         complete(late)
         for call in batch:
             call.late = call.due <= now
-        # What was sent to a server at once was late at once, which is one failure.
+        # Calls that were sent to a node together are late together, which is one failure.
         for node in {call.node for call in batch if call.late and call.node is not None}:
-            node.failed(TOO_LATE.message)
+            node.failed(OVER_BUDGET.message)
         for node in {call.node for call in batch if call.node is not None}:
             node.watch()
         queue = [pending for pending in queue if not pending.over]
         batch = [call for call in batch if not (call.settled or call.late)]
         if queue or batch:
-            self._await(queue, batch)
+            self._arm_timer(queue, batch)
 
     def probe(self, node: RedisNode) -> None:
         """See ``Watcher``."""
@@ -368,23 +368,23 @@ class RedisStore:
         self._in_flight.count(b"", 1)
         now = time.time_ns() // 1000
         batch = packed(node, open_selections([asked]), {id(asked): pending}, self.options, now, end)
-        self._await([pending], batch)
+        self._arm_timer([pending], batch)
         self._send(node, batch)
         self.on_read()
 
     def opened(self, node: RedisNode) -> None:
-        """See ``Watcher``: send what a cluster sent there before there was a connection."""
+        """See ``Watcher``: send the calls that were redirected to the node before it had a connection."""
         for call, asking in self._parked.pop(node, ()):
             if call.unwanted:
-                self._settle([call], TOO_LATE)
+                self._fail_calls([call], OVER_BUDGET)
             else:
                 self._send(node, [call], asking=asking)
         self.on_read()
 
-    def missed(self, node: RedisNode) -> None:
+    def connect_failed(self, node: RedisNode) -> None:
         """See ``Watcher``."""
         if node in self._parked:
-            self._settle([call for call, _ in self._parked.pop(node)], node.refusal or TOO_LATE)
+            self._fail_calls([call for call, _ in self._parked.pop(node)], node.refusal or OVER_BUDGET)
             self.on_read()
 
     def edge(self, name: str, up: bool, reason: str) -> None:  # noqa: FBT001 -- the edge's direction
@@ -394,5 +394,5 @@ class RedisStore:
         self.observer.edge(name, up, reason)
 
 
-def _unheard(_: object) -> None:
-    """Take a reply that says nothing: the next one tells whether all went well."""
+def _ignore_reply(_: object) -> None:
+    """Ignore a reply: the reply to the next command shows any error."""

@@ -1,4 +1,4 @@
-"""Which server has a counter: what the store asks of a Redis, and two Redis that share the counters."""
+"""The interface between the store and a Redis deployment, and a pair of deployments that share the counters."""
 
 import asyncio
 from collections.abc import Sequence
@@ -9,42 +9,42 @@ from ratelimitd.algorithms import SECOND, Rate
 from .node import RedisNode
 
 Placement = tuple[RedisNode | None, int]
-"""The server of a counter, and what may share a script call with it: its slot. None: no server has the slot now."""
+"""The node of a counter, None while no node serves its slot; and the slot, since a script call may use one only."""
 
 
 class Topology(Protocol):
-    """What the store asks of a Redis, whatever that consists of."""
+    """A Redis deployment as the store sees it."""
 
     @property
-    def alone(self) -> RedisNode | None:
-        """The server that has every counter; None: look with ``placement_of``."""
+    def only_node(self) -> RedisNode | None:
+        """The node that has every counter; None if ``placement_of`` decides."""
 
     @property
     def nodes(self) -> Sequence[RedisNode]:
-        """Each server."""
+        """All nodes."""
 
     @property
     def connected(self) -> bool:
-        """Whether it is well enough to be called so."""
+        """Whether the deployment counts as connected, for health and metrics."""
 
     def placement_of(self, rate: Rate, name: bytes) -> Placement:
-        """Return where the counter of this name is."""
+        """Return the node and the slot of the counter with this name."""
 
     async def connect(self) -> bool:
-        """Try to connect once; if that fails, go on in the background. Returns whether it worked."""
+        """Try to connect once. Return whether that succeeded; if not, keep trying in the background."""
 
     async def close(self) -> None:
         """Close every connection."""
 
 
 class Split:
-    """Two Redis: one for limits with a window of one second (REDIS_PERSECOND), one for all others."""
+    """Two deployments: one for limits with a window of one second (REDIS_PERSECOND), one for all others."""
 
     def __init__(self, main: Topology, per_second: Topology) -> None:
         self._both = main, per_second
 
     @property
-    def alone(self) -> RedisNode | None:
+    def only_node(self) -> RedisNode | None:
         """See ``Topology``."""
         return None
 
@@ -55,7 +55,7 @@ class Split:
 
     @property
     def connected(self) -> bool:
-        """See ``Topology``: both of them, since each limit is in one alone."""
+        """See ``Topology``: whether both are connected, since each limit is in one of them only."""
         return all(each.connected for each in self._both)
 
     def placement_of(self, rate: Rate, name: bytes) -> Placement:
