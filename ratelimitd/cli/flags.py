@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from ratelimitd.config.values import boolean
-from ratelimitd.settings import ROWS, Settings, Status
+from ratelimitd.settings import ROWS, RowStatus, Settings
 
 if TYPE_CHECKING:
     from ratelimitd.policy_file import Parsed
@@ -38,7 +38,7 @@ class Text(click.ParamType[Any, str]):
 def settings_flags(command: Command) -> Command:
     """Add a flag for each supported setting to a command."""
     for row in reversed(ROWS):
-        if row.status is not Status.WORKS:
+        if row.status is not RowStatus.WORKS:
             continue
         switch = row.parse is boolean
         command = click.option(
