@@ -101,5 +101,5 @@ def _shown(text: bytes) -> str:
     return text.decode(errors="backslashreplace").replace("\n", "\\n")
 
 
-def _yes(value: bool) -> str:  # noqa: FBT001 the value is what is shown
+def _yes(value: bool) -> str:  # noqa: FBT001 -- the value is what is shown
     return "true" if value else "false"

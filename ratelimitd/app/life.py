@@ -60,7 +60,7 @@ def live(settings: Settings, start: Start) -> int:
     try:
         uvloop.run(_live(settings, start))
     except (OSError, StartError) as error:
-        log.error("cannot start", reason=str(error))  # noqa: TRY400 - the reason is all a reader needs
+        log.error("cannot start", reason=str(error))  # noqa: TRY400 -- the reason is all a reader needs
         return 1
     return 0
 
@@ -150,7 +150,7 @@ async def _drain(settings: Settings, running: Running, delay: float) -> None:
     """
     log.info("draining", delay=delay)
     for health in (running.service.health, running.service.readiness):
-        health.set("sigterm", False, "shutting down")  # noqa: FBT003 - a state
+        health.set("sigterm", False, "shutting down")  # noqa: FBT003 -- a state
     for front in running.fronts:
         front.leave()
     await asyncio.sleep(delay)

@@ -29,10 +29,10 @@ def grpc_server(settings: Settings, handlers: Handlers) -> Serving:
                 "reinstall ratelimitd, or set TRANSPORT=auto"
             )
         from ratelimitd.transport.nghttp2 import Nghttp2Options as Options  # noqa: PLC0415
-        from ratelimitd.transport.nghttp2 import Nghttp2Server as Chosen  # noqa: PLC0415 - may not be built
+        from ratelimitd.transport.nghttp2 import Nghttp2Server as Chosen  # noqa: PLC0415 -- may not be built
     else:
         from ratelimitd.transport.grpcio import GrpcioOptions as Options  # type: ignore[assignment] # noqa: PLC0415
-        from ratelimitd.transport.grpcio import GrpcioServer as Chosen  # type: ignore[assignment] # noqa: PLC0415 - slow
+        from ratelimitd.transport.grpcio import GrpcioServer as Chosen  # type: ignore[assignment] # noqa: PLC0415 -- slow
     options = Options(
         max_request_bytes=settings.max_request_bytes,
         max_concurrent_calls=settings.store_in_flight,

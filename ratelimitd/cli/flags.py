@@ -76,10 +76,10 @@ def examples(*lines: str) -> str:
 
 def examined(paths: Iterable[Path], default_algorithm: str, *, merge_domains: bool) -> "Parsed":
     """Parse the policy files at these paths, or a gateway file, and return all errors and warnings."""
-    from ratelimitd.gateway import read_gateway  # noqa: PLC0415  the engine
-    from ratelimitd.policy import PolicyErrors, Summary  # noqa: PLC0415  the engine
-    from ratelimitd.policy_file import Parsed, examine  # noqa: PLC0415  the engine
-    from ratelimitd.sources import GATEWAY_ALGORITHM, GatewayFile, named, read_file, read_files, tiers_beside  # noqa: PLC0415  the engine
+    from ratelimitd.gateway import read_gateway  # noqa: PLC0415 -- the engine
+    from ratelimitd.policy import PolicyErrors, Summary  # noqa: PLC0415 -- the engine
+    from ratelimitd.policy_file import Parsed, examine  # noqa: PLC0415 -- the engine
+    from ratelimitd.sources import GATEWAY_ALGORITHM, GatewayFile, named, read_file, read_files, tiers_beside  # noqa: PLC0415 -- the engine
 
     source = named(tuple(map(str, paths)))
     try:

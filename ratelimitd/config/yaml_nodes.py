@@ -75,8 +75,8 @@ def _words(value: Resolved, *words: str) -> dict[str, Resolved]:
 
 
 _WORDS: Final[dict[str, Resolved]] = (
-    _words(True, "y", "yes", "true", "on")  # noqa: FBT003 - the value of the words
-    | _words(False, "n", "no", "false", "off")  # noqa: FBT003 - the value of the words
+    _words(True, "y", "yes", "true", "on")  # noqa: FBT003 -- the value of the words
+    | _words(False, "n", "no", "false", "off")  # noqa: FBT003 -- the value of the words
     | _words(None, "", "~", "null")
     | {form: float("nan") for form in (".nan", ".NaN", ".NAN")}
     | {sign + form: float(sign + "inf") for sign in ("", "+", "-") for form in (".inf", ".Inf", ".INF")}

@@ -139,7 +139,7 @@ class Exchange:
             return
         try:
             listener(self._summary())
-        except Exception as error:  # noqa: BLE001 - who listens must not keep the client waiting
+        except Exception as error:  # noqa: BLE001 -- who listens must not keep the client waiting
             context = {"message": "a listener to the end of an exchange raised", "exception": error}
             asyncio.get_running_loop().call_exception_handler(context)
 

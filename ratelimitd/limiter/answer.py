@@ -116,11 +116,11 @@ def _verdict(plan: Plan, item: Item, outcomes: Sequence[Outcome], modes: Modes) 
     return _Verdict(shown or NO_LIMIT, over, quota, quota_over, failure)
 
 
-def _status(limit: Limit, decision: Decision, denied: bool) -> Status:  # noqa: FBT001 - hot
+def _status(limit: Limit, decision: Decision, denied: bool) -> Status:  # noqa: FBT001 -- hot
     """Show a decision. Seconds are rounded up: Envoy cuts fractions off, and who comes too early is denied again."""
     allowed, remaining, reset_after, retry_after, _ = decision
     if allowed:
-        return Status(False, limit, remaining, -(-reset_after // 1_000_000))  # noqa: FBT003 - hot
+        return Status(False, limit, remaining, -(-reset_after // 1_000_000))  # noqa: FBT003 -- hot
     wait = reset_after if retry_after == NEVER else retry_after
     return Status(denied, limit, 0, max(1, -(-wait // 1_000_000)))
 
