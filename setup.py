@@ -20,7 +20,7 @@ def pkg_config(option: str, default: str) -> list[str]:
 def extensions() -> list[Extension]:
     """Return the transport's extension, whose build may fail, or an empty list without Cython."""
     try:
-        from Cython.Build import cythonize  # noqa: PLC0415 - may be missing
+        from Cython.Build import cythonize  # noqa: PLC0415 -- may be missing
     except ImportError:
         return []
     extension = Extension(

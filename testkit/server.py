@@ -72,7 +72,7 @@ def transports() -> tuple[list[str], list[str]]:
     if not has("--transport"):
         return ["grpcio"], ["nghttp2: not measured, `serve` has no --transport"]
     try:
-        from ratelimitd.transport import nghttp2  # noqa: F401 - only tests that the import works
+        from ratelimitd.transport import nghttp2  # noqa: F401 -- only tests that the import works
     except ImportError as error:
         return ["grpcio"], [f"nghttp2: not measured, the extension was not built ({error})"]
     return list(TRANSPORTS), []

@@ -18,7 +18,7 @@ from ratelimitd import __version__, descriptor_text
 from ratelimitd.cli import main
 from ratelimitd.client import METHOD
 from ratelimitd.proto import message
-from ratelimitd.settings import ROWS, Settings, Status
+from ratelimitd.settings import ROWS, RowStatus, Settings
 
 GOOD = "domain: shop\ndescriptors:\n  - key: user\n    rate_limit: {unit: second, requests_per_unit: 5}\n"
 BAD = "domain: shop\ndescriptors:\n  - key: user\n    rate_limit: {unit: foo, requests_per_unit: 5}\n  - value: x\n"
@@ -72,8 +72,8 @@ def test_serve_has_a_flag_for_every_setting() -> None:
     """What works as a variable works as a flag, and nothing else does."""
     shown = {word for word in cli("serve", "--help").output.split() if word.startswith("--")}
 
-    assert shown >= {row.flag for row in ROWS if row.status is Status.WORKS}
-    assert not shown & {row.flag for row in ROWS if row.status is not Status.WORKS}
+    assert shown >= {row.flag for row in ROWS if row.status is RowStatus.WORKS}
+    assert not shown & {row.flag for row in ROWS if row.status is not RowStatus.WORKS}
 
 
 @pytest.fixture

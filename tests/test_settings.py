@@ -9,12 +9,12 @@ import pytest
 
 from ratelimitd.config.values import boolean, duration, host_port, size
 from ratelimitd.limiter.new_keys import SWEEP
-from ratelimitd.settings import ROWS, Secret, Settings, SettingsError, Status, load
+from ratelimitd.settings import ROWS, RowStatus, Secret, Settings, SettingsError, load
 from ratelimitd.settings.docs import page
 from ratelimitd.settings.table import ALGORITHMS
 
-REFUSED = [row for row in ROWS if row.status is Status.REFUSED]
-UNREAD = [row for row in ROWS if row.status is Status.UNREAD]
+REFUSED = [row for row in ROWS if row.status is RowStatus.REFUSED]
+UNREAD = [row for row in ROWS if row.status is RowStatus.UNREAD]
 
 
 def problems(environ: dict[str, str], flags: dict[str, str] | None = None) -> dict[str, str]:
@@ -336,7 +336,7 @@ def test_docs_are_current() -> None:
 def test_docs_name_values_that_end_the_start() -> None:
     """Each value that docs/settings.md says is not built is refused, and each names its variable: NAME=value."""
     (intro,) = re.findall(r"^These variables decide .*", page(), re.MULTILINE)
-    (quoted,) = re.findall(r"So are (.*)", intro)
+    (quoted,) = re.findall(r"The same applies to (.*)", intro)
     named = [text.split("=") for text in re.findall(r"`(.*?)`", quoted)]
 
     assert named

@@ -3,7 +3,7 @@
 import pytest
 
 from ratelimitd.config.redis_address import Credentials, Deployment, RedisAddress
-from ratelimitd.settings import MAIN_REDIS, PER_SECOND_REDIS, ROWS, RedisUrl, RedisVariables, Status, load
+from ratelimitd.settings import MAIN_REDIS, PER_SECOND_REDIS, ROWS, RedisUrl, RedisVariables, RowStatus, load
 from ratelimitd.settings.redis_url import redis_address
 
 
@@ -58,7 +58,7 @@ def test_redis_without_socket_type() -> None:
 
 HOSTS = RedisAddress("a", 1), RedisAddress("b", 2)
 NONE = Credentials()
-WORKING = {row.name: row for row in ROWS if row.status is Status.WORKS}
+WORKING = {row.name: row for row in ROWS if row.status is RowStatus.WORKS}
 
 
 @pytest.mark.parametrize(

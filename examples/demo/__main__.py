@@ -27,7 +27,7 @@ READY_SECONDS = 60.0
 @click.option(
     "--view/--no-view", default=None, help="Show bars, or print one line per second. [default: bars on a terminal]"
 )
-def main(port: int, seconds: int | None, view: bool | None) -> None:  # noqa: FBT001 - click passes flags this way
+def main(port: int, seconds: int | None, view: bool | None) -> None:  # noqa: FBT001 -- click passes flags this way
     """Run Envoy, the service, an upstream, and clients of three tiers."""
     if not ENVOY.exists():
         sys.exit(f"{ENVOY} is missing; `make demo` installs it")

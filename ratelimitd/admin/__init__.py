@@ -1,31 +1,31 @@
-"""HTTP for operators: a table of functions from a request to a response."""
+"""HTTP pages for operators: a table of paths and handlers, and the admin API."""
 
 from .control import Control, key_page, policy_page, reset_page
-from .guard import Guard, Token, TokenError, TokenFile, guarded
-from .http import Request, Route, Routes
-from .routes import debug_routes, gateway_routes, metrics_routes, service_routes
-from .server import Listener, Pages, listen
+from .guard import Token, TokenError, TokenFile, TokenGuard, guarded
+from .http import Page, PageRequest, PageTable
+from .pages import debug_pages, gateway_pages, metrics_pages, service_pages
+from .server import PageListener, Pages, listen
 from .stats import statsd_text
 
 __all__ = [
     "Control",
-    "Guard",
-    "Listener",
+    "Page",
+    "PageListener",
+    "PageRequest",
+    "PageTable",
     "Pages",
-    "Request",
-    "Route",
-    "Routes",
     "Token",
     "TokenError",
     "TokenFile",
-    "debug_routes",
-    "gateway_routes",
+    "TokenGuard",
+    "debug_pages",
+    "gateway_pages",
     "guarded",
     "key_page",
     "listen",
-    "metrics_routes",
+    "metrics_pages",
     "policy_page",
     "reset_page",
-    "service_routes",
+    "service_pages",
     "statsd_text",
 ]

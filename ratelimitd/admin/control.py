@@ -1,7 +1,7 @@
-"""The admin API: what a key's counters hold, how to empty them, and which policy is in force.
+"""The admin API: read and reset the counters of a key, and show the active policy.
 
-It goes by the guards and straight to the store, so that looking charges nothing, counts nowhere and is denied by
-no memory of this process.
+It bypasses the guards and calls the store directly, so that a look-up charges nothing, appears in no metric and is not
+denied by a cache of this process.
 """
 
 import asyncio
@@ -12,23 +12,22 @@ from typing import Any, Final, NamedTuple, cast
 
 from ratelimitd.algorithms import SATURATED, SECOND, Decision, counter_key
 from ratelimitd.descriptor_text import show
-from ratelimitd.limiter import Ask, Charge, Failure, OverLimitCache, Plan, Store
-from ratelimitd.limiter import LimitRequest as Asked
+from ratelimitd.limiter import Ask, Charge, Failure, LimitRequest, OverLimitCache, Plan, Store
 from ratelimitd.observe.logs import get_logger
 
-from .http import Handler, Request, Response, as_json
-from .key_query import Read, asked
+from .http import PageHandler, PageRequest, PageResponse, as_json
+from .key_query import Read, key_request
 
 log = get_logger(__name__)
 
 BUDGET: Final = SECOND
-"""µs a store may take here. A person waits, so a Redis that is merely slow should still be looked at."""
+"""Time limit of a store call, µs. A person waits for the result, so a slow Redis should still be readable."""
 
 PEEK: Final = 0
 
 EVERYTHING: Final = -SATURATED
-"""Gives back all that any counter can hold. A request's cost could not: rejected hits count in a fixed window, so it
-may hold more than one cost. A step takes it in exactly, in Lua too, since a sum with it stays within a double."""
+"""A cost that gives back everything a counter can contain. The largest cost of a request would not suffice: a fixed
+window also counts rejected hits, so it may exceed one cost. The sum with it is exact, in Lua too (a double)."""
 
 ELSEWHERE: Final = (
     "other processes that use this Redis may keep a denial in local memory (LOCAL_CACHE_SIZE_IN_BYTES, "
@@ -37,19 +36,19 @@ ELSEWHERE: Final = (
 
 
 class Control(NamedTuple):
-    """What the handlers need of a service.
+    """Parts of a service that the handlers use.
 
     Attributes:
-        read: see ``asked.Read``.
-        plan: plans a request and counts nothing; None: no policy is loaded yet.
-        store, where: where counters live, and its name.
-        cache: what remembers denials in this process, if anything does.
-        fallback: the counters of this process for while the store is away, if there are any.
-        clock: wall-clock µs.
+        read: see ``key_query.Read``.
+        plan: plans a request without counting it; returns None if no policy is loaded yet.
+        store, where: the store of the counters, and its name.
+        cache: the over-limit cache of this process, if enabled.
+        fallback: the local counters used while the store is unavailable, if any.
+        clock: returns the wall-clock time, µs.
     """
 
     read: Read
-    plan: Callable[[Asked], Plan | None]
+    plan: Callable[[LimitRequest], Plan | None]
     store: Store
     where: str
     cache: OverLimitCache | None
@@ -57,23 +56,23 @@ class Control(NamedTuple):
     clock: Callable[[], int]
 
 
-Told = dict[str, Any]
+Fields = dict[str, Any]
 
 Settled = Decision | Failure
-"""An outcome once a store is done: it leaves none open."""
+"""An outcome after the store has completed the ask; none is open then."""
 
 
-def key_page(control: Control) -> Handler:
-    """Tell what each limit of a key holds, without charging it."""
+def key_page(control: Control) -> PageHandler:
+    """Make a handler that shows the counters of a key without charging them."""
 
-    async def handler(request: Request) -> Response:
+    async def handler(request: PageRequest) -> PageResponse:
         plan = _planned(control, request)
-        if isinstance(plan, Response):
+        if isinstance(plan, PageResponse):
             return plan
         now = control.clock()
         outcomes = await _settled(control.store, plan, PEEK, now)
         limits = [
-            _named(charge, now) | _limit(charge) | _held(control, charge, cost, outcome, now)
+            _names(charge, now) | _limit(charge) | _state(control, charge, cost, outcome, now)
             for charge, cost, outcome in zip(plan.charges, plan.costs, outcomes, strict=True)
         ]
         return _answer(control, plan, outcomes, limits)
@@ -81,15 +80,15 @@ def key_page(control: Control) -> Handler:
     return handler
 
 
-def reset_page(control: Control) -> Handler:
-    """Empty each counter of a key: in the store, then in the memories of this process.
+def reset_page(control: Control) -> PageHandler:
+    """Make a handler that resets each counter of a key: in the store, then in the local memory of this process.
 
-    In that order: a denial that was decided before the store was emptied may be learnt until then.
+    The order matters: until the store is reset, the cache may still learn a denial decided before.
     """
 
-    async def handler(request: Request) -> Response:
+    async def handler(request: PageRequest) -> PageResponse:
         plan = _planned(control, request)
-        if isinstance(plan, Response):
+        if isinstance(plan, PageResponse):
             return plan
         now = control.clock()
         outcomes = await _settled(control.store, plan, EVERYTHING, now)
@@ -98,9 +97,7 @@ def reset_page(control: Control) -> Handler:
         if control.cache is not None:
             for charge in plan.charges:
                 control.cache.forget(charge.key)
-        limits = [
-            _named(charge, now) | _emptied(outcome) for charge, outcome in zip(plan.charges, outcomes, strict=True)
-        ]
+        limits = [_names(charge, now) | _reset(outcome) for charge, outcome in zip(plan.charges, outcomes, strict=True)]
         log.warning(
             "counters reset",
             peer=request.peer,
@@ -115,24 +112,24 @@ def reset_page(control: Control) -> Handler:
     return handler
 
 
-def policy_page(in_force: Callable[[], Told]) -> Handler:
-    """Tell the facts of the policy in force; its ETag (RFC 9110, 8.8.3) is of all of them but ``age_seconds``."""
+def policy_page(active: Callable[[], Fields]) -> PageHandler:
+    """Make a handler that shows the active policy; its ETag (RFC 9110, 8.8.3) covers all fields but ``age_seconds``."""
 
-    async def handler(request: Request) -> Response:
-        told = in_force()
-        lasting = json.dumps({**told, "age_seconds": None})
+    async def handler(request: PageRequest) -> PageResponse:
+        fields = active()
+        lasting = json.dumps({**fields, "age_seconds": None})
         etag = f'W/"{hashlib.sha256(lasting.encode()).hexdigest()[:16]}"'
         if request.headers.get("If-None-Match") == etag:
-            return Response(304, b"", headers={"ETag": etag, "Cache-Control": "no-store"})
-        return as_json(200, told, {"ETag": etag})
+            return PageResponse(304, b"", headers={"ETag": etag, "Cache-Control": "no-store"})
+        return as_json(200, fields, {"ETag": etag})
 
     return handler
 
 
-def _planned(control: Control, request: Request) -> Plan | Response:
-    """Find the limits of the key that a request means, or what to answer instead."""
+def _planned(control: Control, request: PageRequest) -> Plan | PageResponse:
+    """Return the plan for the key that the request names, or the error response."""
     try:
-        plan = control.plan(asked(request, control.read))
+        plan = control.plan(key_request(request, control.read))
     except ValueError as error:
         return as_json(400, {"error": _text(str(error).encode(errors="backslashreplace"))})
     if plan is None:
@@ -146,7 +143,7 @@ def _planned(control: Control, request: Request) -> Plan | Response:
 
 
 async def _settled(store: Store, plan: Plan, cost: int, now: int) -> list[Settled]:
-    """Put one cost on every counter of a plan; a store never raises and always answers."""
+    """Charge one cost to every counter of a plan; a store never raises and always completes."""
     if not plan.charges:
         return []
     loop = asyncio.get_running_loop()
@@ -163,10 +160,10 @@ async def _settled(store: Store, plan: Plan, cost: int, now: int) -> list[Settle
 
 
 def _answer(
-    control: Control, plan: Plan, outcomes: list[Settled], limits: list[Told], more: Told | None = None
-) -> Response:
-    """Tell it descriptor by descriptor: 200, or 503 when a counter could not be reached."""
-    told: Told = {
+    control: Control, plan: Plan, outcomes: list[Settled], limits: list[Fields], more: Fields | None = None
+) -> PageResponse:
+    """Respond with the limits of each descriptor: 200, or 503 if a counter could not be reached."""
+    fields: Fields = {
         "domain": _text(plan.request.domain),
         "store": control.where,
         "descriptors": [
@@ -177,23 +174,23 @@ def _answer(
     }
     failure = next(_failures(outcomes), None)
     if failure is None:
-        return as_json(200, told)
-    return as_json(503, {"error": failure.message, "kind": str(failure.kind), **told})
+        return as_json(200, fields)
+    return as_json(503, {"error": failure.message, "kind": str(failure.kind), **fields})
 
 
 def _failures(outcomes: list[Settled]) -> Iterator[Failure]:
     return (outcome for outcome in outcomes if isinstance(outcome, Failure))
 
 
-def _named(charge: Charge, now: int) -> Told:
+def _names(charge: Charge, now: int) -> Fields:
     limit, rate = charge.limit, charge.limit.rate
     counter = charge.key if rate is None else counter_key(charge.key, rate, now)
     return {"limit": limit.name or limit.item, "counter": _text(counter)}
 
 
-def _limit(charge: Charge) -> Told:
+def _limit(charge: Charge) -> Fields:
     limit, rate = charge.limit, charge.limit.rate
-    numbers: Told = {}
+    numbers: Fields = {}
     if rate is not None:
         numbers = {
             "algorithm": rate.algorithm,
@@ -210,17 +207,17 @@ def _limit(charge: Charge) -> Told:
     }
 
 
-def _held(control: Control, charge: Charge, cost: int, outcome: Settled, now: int) -> Told:
-    """Tell what a counter holds, and what a request of this cost would be told by this limit at this moment."""
+def _state(control: Control, charge: Charge, cost: int, outcome: Settled, now: int) -> Fields:
+    """Return the state of a counter, and how this limit would decide a request of this cost now."""
     denial = None if control.cache is None else control.cache.holds(charge, now)
-    told: Told = {
+    fields: Fields = {
         "cost": cost,
         "remembered_denial": denial and {"cost": denial.cost, "for_seconds": (denial.until - now) / SECOND},
     }
     if isinstance(outcome, Failure):
-        return told | _failed(outcome)
+        return fields | _failed(outcome)
     covered = denial is not None and cost >= denial.cost
-    return told | {
+    return fields | {
         "allowed": cost <= outcome.remaining and not covered,
         "used": outcome.before,
         "remaining": outcome.remaining,
@@ -228,13 +225,13 @@ def _held(control: Control, charge: Charge, cost: int, outcome: Settled, now: in
     }
 
 
-def _emptied(outcome: Settled) -> Told:
+def _reset(outcome: Settled) -> Fields:
     if isinstance(outcome, Failure):
         return {"reset": False, **_failed(outcome)}
     return {"reset": True, "used_before": outcome.before, "remaining": outcome.remaining}
 
 
-def _failed(failure: Failure) -> Told:
+def _failed(failure: Failure) -> Fields:
     return {"failure": {"kind": str(failure.kind), "message": failure.message}}
 
 

@@ -1,8 +1,8 @@
-"""Who may use the admin API: a caller on this host who has the token.
+"""Access to the admin API: callers on this host that have the token.
 
-Requests without it are limited by the project's own algorithm, all callers together, and one with it passes all the
-same. Otherwise whoever reaches the port could lock its operator out, in the very moment of an attack; and it is the
-length of a token that keeps guessers out. What the limit bounds is their cost: log lines, and answers worth reading.
+Requests without the token share one rate limit for all callers; a request with it always passes. Otherwise any caller
+that reaches the port could lock out the operator during an attack. The length of the token protects against guessing;
+the limit bounds the cost of guesses: log lines and responses.
 """
 
 import hmac
@@ -15,32 +15,32 @@ from ratelimitd.config.values import bearer
 from ratelimitd.net.files import Stamp, read_regular, stamp
 from ratelimitd.observe.logs import get_logger
 
-from .http import Handler, Request, Response, as_json
+from .http import PageHandler, PageRequest, PageResponse, as_json
 
 log = get_logger(__name__)
 
 WRONG: Final = make_rate("token_bucket", 10, 60 * SECOND)
-"""Requests without the right token: ten at once, as a person with an old token in his shell makes, then one in 6 s."""
+"""Limit of requests without a valid token: a burst of ten, as from a shell with an old token, then one every 6 s."""
 
 TOKEN_BYTES: Final = 4_096
-"""Of a token's file at most; a quarter of what is taken of a request's head (``server.HEAD_BYTES``)."""
+"""Maximum size of a token file; a quarter of the maximum request head (``server.HEAD_BYTES``)."""
 
 Token = Callable[[], bytes]
-"""Gives the token as it is now; raises TokenError."""
+"""Returns the current token; raises TokenError."""
 
 
 class TokenError(ValueError):
-    """There is no token to compare with; the text says why, and shows nothing of the file."""
+    """No usable token; the text gives the reason, and contains nothing of the file."""
 
 
 class TokenFile:
-    """A token in a file, read again when the file changes, as when Kubernetes rotates a secret.
+    """A token in a file, read again when the file changes, for example when Kubernetes rotates a secret.
 
-    While the file is gone or holds no token there is none: somebody may have emptied it to shut the API.
+    While the file is missing or empty, no token is valid: an operator may have emptied it to disable the API.
 
     Args:
-        path: of the file; white space around the token is no part of it.
-        found: told each token, so that logs can hide it.
+        path: path of the file; white space around the token is ignored.
+        found: called with each new token, so that logs can mask it.
     """
 
     def __init__(self, path: str, found: Callable[[str], None]) -> None:
@@ -50,7 +50,7 @@ class TokenFile:
         self._token = b""
 
     def __call__(self) -> bytes:
-        """Return the token as the file has it now; raises TokenError."""
+        """Return the current token of the file; raises TokenError."""
         try:
             seen = stamp(self._path)
             if seen != self._seen:
@@ -69,13 +69,13 @@ class TokenFile:
         return token.encode()
 
 
-class Guard:
-    """Lets requests pass or says why not.
+class TokenGuard:
+    """Checks the caller's address and token.
 
     Args:
-        token: the one that opens.
-        remote: whether callers that are not on this host may come (ADMIN_REMOTE).
-        clock: monotonic µs.
+        token: returns the valid token.
+        remote: whether callers on other hosts are accepted (ADMIN_REMOTE).
+        clock: returns the monotonic time, µs.
     """
 
     def __init__(self, token: Token, clock: Callable[[], int], *, remote: bool = False) -> None:
@@ -85,8 +85,8 @@ class Guard:
         self._wrong: object = None
         self._problem = ""
 
-    def refusal(self, request: Request) -> Response | None:
-        """Return what to answer instead, or None: the caller may pass."""
+    def refusal(self, request: PageRequest) -> PageResponse | None:
+        """Return the error response, or None if the request is authorized."""
         if not (self._remote or loopback(request.peer)):
             return as_json(403, {"error": "the admin API accepts only callers on its own host; see ADMIN_REMOTE"})
         try:
@@ -98,13 +98,13 @@ class Guard:
             return None
         return self._wrong_token(request)
 
-    def _no_token(self, problem: str) -> Response:
+    def _no_token(self, problem: str) -> PageResponse:
         if problem != self._problem:
             self._problem = problem
             log.warning("the admin token cannot be used; every admin request is rejected", reason=problem)
         return as_json(503, {"error": "ADMIN_TOKEN_FILE cannot be used; see the log"})
 
-    def _wrong_token(self, request: Request) -> Response:
+    def _wrong_token(self, request: PageRequest) -> PageResponse:
         self._wrong, decision = ALGORITHMS[WRONG.algorithm].step(self._wrong, WRONG, 1, self._clock())
         if not decision.allowed:
             wait = str(-(-decision.retry_after // SECOND))
@@ -116,7 +116,7 @@ class Guard:
 
 
 def loopback(peer: str) -> bool:
-    """Whether an address is this host's own, IPv4 in IPv6 included."""
+    """Whether an IP address is a loopback address, including IPv4-mapped IPv6."""
     try:
         address = ip_address(peer)
     except ValueError:
@@ -126,16 +126,16 @@ def loopback(peer: str) -> bool:
 
 
 def presented(headers: Mapping[str, str]) -> bytes:
-    """Return the bearer token of a request (RFC 6750, 2.1), b"" where there is none."""
+    """Return the bearer token of a request (RFC 6750, 2.1), b"" if there is none."""
     scheme, _, token = headers.get("Authorization", "").partition(" ")
     return token.strip().encode(errors="surrogateescape") if scheme.lower() == "bearer" else b""
 
 
-def guarded(guard: Guard, methods: Mapping[str, Handler]) -> Handler:
-    """Answer by method those who may pass; HEAD is GET."""
+def guarded(guard: TokenGuard, methods: Mapping[str, PageHandler]) -> PageHandler:
+    """Make a handler that answers authorized requests by method; HEAD is treated as GET."""
     allow = ", ".join(sorted({*methods, *(["HEAD"] if "GET" in methods else [])}))
 
-    async def handler(request: Request) -> Response:
+    async def handler(request: PageRequest) -> PageResponse:
         refusal = guard.refusal(request)
         if refusal is not None:
             return refusal

@@ -1,4 +1,4 @@
-"""What an HTTP request and its response are here, and the table that leads from one to the other."""
+"""Requests and responses of the operators' pages, and the table of paths."""
 
 import json
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
@@ -10,16 +10,16 @@ JSON: Final = "application/json"
 NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
-class Request(NamedTuple):
-    """A request, read to its end.
+class PageRequest(NamedTuple):
+    """A complete request.
 
     Attributes:
-        method: in capitals.
+        method: upper case.
         path: percent-decoded, without the query.
-        query, headers: the first value of each name; header names in any case.
+        query, headers: the first value of each name; header names are case-insensitive.
         body: at most ``server.BODY_BYTES``.
-        peer: the caller's IP address, "" where nobody knows it.
-        raw_query: the query as it was sent, percent-encoded, with every value of a name.
+        peer: the caller's IP address, "" if unknown.
+        raw_query: the query as sent, percent-encoded, with every value of a name.
     """
 
     method: str
@@ -31,10 +31,10 @@ class Request(NamedTuple):
     raw_query: str = ""
 
 
-class Response(NamedTuple):
-    """A response. A body that comes in chunks gives way to the event loop between them by itself.
+class PageResponse(NamedTuple):
+    """A response. A streamed body yields to the event loop between its chunks.
 
-    ``headers`` are those besides Content-Type.
+    ``headers`` are those in addition to Content-Type.
     """
 
     status: int
@@ -43,29 +43,29 @@ class Response(NamedTuple):
     headers: Mapping[str, str] = NO_HEADERS
 
 
-def as_json(status: int, value: Mapping[str, object], headers: Mapping[str, str] = NO_HEADERS) -> Response:
-    """Return a response for people and programs that nobody may keep."""
+def as_json(status: int, value: Mapping[str, object], headers: Mapping[str, str] = NO_HEADERS) -> PageResponse:
+    """Return an indented JSON response that must not be cached."""
     body = json.dumps(value, indent=2).encode() + b"\n"
-    return Response(status, body, JSON, {"Cache-Control": "no-store", **headers})
+    return PageResponse(status, body, JSON, {"Cache-Control": "no-store", **headers})
 
 
-Handler = Callable[[Request], Awaitable[Response]]
+PageHandler = Callable[[PageRequest], Awaitable[PageResponse]]
 
 
-class Route(NamedTuple):
-    """What answers a path, whatever the method (as upstream), and one line of help."""
+class Page(NamedTuple):
+    """The handler of a path, for every method (as upstream), and one line of help."""
 
-    handler: Handler
+    handler: PageHandler
     help: str
 
 
-Routes = Mapping[str, Route]
-"""By path. A route for ``/`` answers every path that has none."""
+PageTable = Mapping[str, Page]
+"""Pages by path. The page ``/`` answers every path without its own page."""
 
-NOT_FOUND: Final = Response(404, b"404 page not found\n")
+NOT_FOUND: Final = PageResponse(404, b"404 page not found\n")
 
 
-async def respond(routes: Routes, request: Request) -> Response:
-    """Answer a request from a table."""
-    route = routes.get(request.path) or routes.get("/")
-    return NOT_FOUND if route is None else await route.handler(request)
+async def respond(table: PageTable, request: PageRequest) -> PageResponse:
+    """Answer a request from a table of pages."""
+    page = table.get(request.path) or table.get("/")
+    return NOT_FOUND if page is None else await page.handler(request)

@@ -1,7 +1,7 @@
-"""/json: a RateLimitRequest as JSON, decided like any other.
+"""/json: a RateLimitRequest as JSON, decided as over gRPC.
 
-The codes are envoyproxy/ratelimit's, but for two: it answers 400 also when its store fails, which blames the
-caller, and so hides the failure; and 500 for what cannot happen here.
+The status codes are those of envoyproxy/ratelimit with two exceptions: it also returns 400 when its store fails, which
+blames the caller and hides the failure; and it returns 500 in a case that cannot occur here.
 """
 
 import json
@@ -10,31 +10,31 @@ from typing import Final
 
 from ratelimitd.transport import GrpcStatus
 
-from .http import JSON, Handler, Request, Response
+from .http import JSON, PageHandler, PageRequest, PageResponse
 
 Decide = Callable[[bytes], Awaitable[tuple[GrpcStatus, bytes]]]
-"""From a protojson RateLimitRequest to OK and a protojson RateLimitResponse, or to an error and its text."""
+"""Takes a protojson RateLimitRequest; returns OK and a protojson RateLimitResponse, or an error and its text."""
 
-BAD_REQUEST: Final = Response(400, b"Bad Request\n")
+BAD_REQUEST: Final = PageResponse(400, b"Bad PageRequest\n")
 
 HTTP_STATUS: Final[Mapping[GrpcStatus, int]] = {
     GrpcStatus.UNAVAILABLE: 503,
     GrpcStatus.DEADLINE_EXCEEDED: 504,
     GrpcStatus.RESOURCE_EXHAUSTED: 503,
 }
-"""Of an error; one that is not here is an error of ours."""
+"""HTTP status of an error; any other is an internal error (500)."""
 
 
-def decided(decide: Decide) -> Handler:
-    """Decide the request in the body: 200 OK, 429 OVER_LIMIT, 400, or 503 with the reason when the store fails."""
+def decided(decide: Decide) -> PageHandler:
+    """Make a handler that decides the request in the body: 200 OK, 429 OVER_LIMIT, 400, or 503 if the store fails."""
 
-    async def handler(request: Request) -> Response:
+    async def handler(request: PageRequest) -> PageResponse:
         status, body = await decide(request.body)
         if status is GrpcStatus.OK:
-            return Response(429 if json.loads(body).get("overallCode") == "OVER_LIMIT" else 200, body, JSON)
+            return PageResponse(429 if json.loads(body).get("overallCode") == "OVER_LIMIT" else 200, body, JSON)
         if status is GrpcStatus.INVALID_ARGUMENT:
             return BAD_REQUEST
         reason = json.dumps({"error": body.decode(errors="backslashreplace")})
-        return Response(HTTP_STATUS.get(status, 500), reason.encode(), JSON)
+        return PageResponse(HTTP_STATUS.get(status, 500), reason.encode(), JSON)
 
     return handler

@@ -1,6 +1,6 @@
-"""/rlconfig: every limit in force, one a line, sorted.
+"""/rlconfig: every active limit, one per line, sorted.
 
-A line is envoyproxy/ratelimit's; what it cannot express is appended, so whoever reads its lines reads ours.
+A line has envoyproxy/ratelimit's format; properties that it cannot express are appended, so its parsers still work.
 """
 
 import asyncio
@@ -13,35 +13,35 @@ from ratelimitd.observe.loop import batches
 from ratelimitd.policy import Limit, OnStoreFailure, Policy
 
 SLICE: Final = 200
-"""Descriptors written, or lines sorted, before the loop may turn: half a millisecond of work at most."""
+"""Descriptors written, or lines sorted, before yielding to the event loop: at most half a millisecond of work."""
 
 
-async def render(in_force: Callable[[], Policy | None]) -> AsyncGenerator[bytes, None]:
-    """Give the lines in chunks. Slices are sorted one by one and then merged, since sorting all would hold the loop.
+async def render(active: Callable[[], Policy | None]) -> AsyncGenerator[bytes, None]:
+    """Yield the lines in chunks. Slices are sorted separately and merged, since one sort would block the event loop.
 
-    A policy that is replaced meanwhile is taken apart, so the listing then starts again with the new one.
+    A policy that is replaced during the listing is dismantled, so the listing restarts with the new one.
     """
     runs: list[list[str]] | None = None
     while runs is None:
-        runs = await _sorted_runs(in_force)
+        runs = await _sorted_runs(active)
     for merged in batches(heapq.merge(*runs), SLICE):
         yield "".join(merged).encode()
         await asyncio.sleep(0)
 
 
-async def _sorted_runs(in_force: Callable[[], Policy | None]) -> list[list[str]] | None:
-    policy = in_force()
+async def _sorted_runs(active: Callable[[], Policy | None]) -> list[list[str]] | None:
+    policy = active()
     runs: list[list[str]] = []
     for part in batches(lines(policy), SLICE):
         runs.append(sorted(chain.from_iterable(part)))
         await asyncio.sleep(0)
-        if in_force() is not policy:
+        if active() is not policy:
             return None
     return runs
 
 
 def lines(policy: Policy | None) -> Iterator[list[str]]:
-    """Give the lines of each descriptor, one list for every descriptor, also where it has no limit."""
+    """Yield one list of lines per descriptor, empty for a descriptor without limits."""
     for domain in policy.domains.values() if policy else ():
         steps = [(_shown(domain.name), iter(domain.root.children.values()))]
         while steps:
@@ -58,10 +58,10 @@ def lines(policy: Policy | None) -> Iterator[list[str]]:
 def line(path: str, limit: Limit) -> str:
     """Return the line of one limit."""
     unit, requests = ("UNKNOWN", 0) if limit.rate is None else (limit.unit.name, limit.requests_per_unit)
-    ours = "".join(f" {name}: {value}" for name, read in OURS.items() if (value := read(limit)))
+    extensions = "".join(f" {name}: {value}" for name, read in EXTENSIONS.items() if (value := read(limit)))
     return (
         f"{path}: unit={unit} requests_per_unit={requests}, shadow_mode: {_yes(limit.shadow_mode)},"
-        f" quota_mode: {_yes(limit.quota_mode)}{ours}\n"
+        f" quota_mode: {_yes(limit.quota_mode)}{extensions}\n"
     )
 
 
@@ -86,7 +86,7 @@ def _on_store_failure(limit: Limit) -> str:
     return limit.on_store_failure.name.lower() if limit.on_store_failure is not OnStoreFailure.ERROR else ""
 
 
-OURS: Final[dict[str, Callable[[Limit], str]]] = {
+EXTENSIONS: Final[dict[str, Callable[[Limit], str]]] = {
     "algorithm": _algorithm,
     "burst": _burst,
     "unit_multiplier": _multiplier,
@@ -94,12 +94,12 @@ OURS: Final[dict[str, Callable[[Limit], str]]] = {
     "on_store_failure": _on_store_failure,
     "limit": lambda limit: limit.item,
 }
-"""What upstream's line lacks, by the key of the policy file; shown where it is not what upstream would do."""
+"""Properties that upstream's line lacks, by key of the policy file; shown if they differ from upstream's behavior."""
 
 
 def _shown(text: bytes) -> str:
     return text.decode(errors="backslashreplace").replace("\n", "\\n")
 
 
-def _yes(value: bool) -> str:  # noqa: FBT001 the value is what is shown
+def _yes(value: bool) -> str:  # noqa: FBT001 -- the value is what is shown
     return "true" if value else "false"

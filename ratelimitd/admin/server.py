@@ -1,4 +1,4 @@
-"""The tables of routes over HTTP/1.1, on a port of their own or a proxy's. Nothing here knows a path."""
+"""Tables of pages over HTTP/1.1, on a separate port or on that of the proxy. Independent of the paths."""
 
 import asyncio
 from typing import Final
@@ -9,51 +9,51 @@ from ratelimitd.net.listen import address, bind
 from ratelimitd.observe.logs import get_logger
 
 from . import wire
-from .http import Response, Routes, respond
+from .http import PageResponse, PageTable, respond
 
 BODY_BYTES: Final = 8 << 10
-"""A larger request body is answered 413. A RateLimitRequest is mostly below a kilobyte; the worst of this size, full of
-empty entries, takes 4 ms to read as JSON, and nothing may hold the loop for longer."""
+"""A larger request body is answered with 413. A RateLimitRequest is usually below a kilobyte; the worst case of this
+size, full of empty entries, takes 4 ms to parse as JSON, and nothing may block the event loop for longer than 5 ms."""
 
 BODY_SECONDS: Final = 10.0
-"""To send a body in; a longer one is answered 408. No caller of /json would wait that long for a decision."""
+"""Time to receive a request body, else 408. No caller of /json would wait that long for a decision."""
 
 STREAM_SECONDS: Final = 60.0
-"""To take a streamed response; then the connection is cut. Prometheus' scrapes time out after 10 s by default."""
+"""Time for a client to read a streamed response, then the connection is closed. Prometheus' default timeout is 10 s."""
 
 KEEPALIVE_SECONDS: Final = 75.0
-"""Until an idle connection is closed, or one that has not sent a whole head: nginx's default."""
+"""Idle timeout of a connection, and the time to receive a request head: nginx's default."""
 
 CLOSE_SECONDS: Final = 1.0
-"""For responses under way at the end, when no probe needs an answer."""
+"""Time for responses in progress at shutdown; no probe needs an answer then."""
 
 HEAD_BYTES: Final = 16 << 10
-"""Of a request's line and headers together; Node's bound. The longest admin token takes a quarter of it."""
+"""Maximum size of a request head; Node's limit. The longest admin token takes a quarter of it."""
 
 CONNECTIONS: Final = 10_000
-"""Open at once, then 503: the proxy's default. One address has no lower bound: callers of /json, Prometheus and kubelet
-may all come from the address of one sidecar or node, and a probe that was turned away would restart us."""
+"""Maximum number of open connections, then 503: the proxy's default. The limit per address is not lower: callers of
+/json, Prometheus and kubelet may share the address of one sidecar or node, and a rejected probe causes a restart."""
 
 log = get_logger(__name__)
 
 
 class Pages:
-    """Answers exchanges from a table of routes; an ``http1.Handler``."""
+    """Answers exchanges from a table of pages; an ``http1.Handler``."""
 
-    __slots__ = ("_answering", "_routes")
+    __slots__ = ("_answering", "_table")
 
-    def __init__(self, routes: Routes) -> None:
-        self._routes = routes
+    def __init__(self, table: PageTable) -> None:
+        self._table = table
         self._answering: set[asyncio.Task[None]] = set()
 
     def __call__(self, request: http1.Request, exchange: Exchange) -> None:
-        """Answer a request in a task of its own."""
+        """Answer a request in a separate task."""
         task = asyncio.get_running_loop().create_task(self._answer(request, exchange))
         self._answering.add(task)
         task.add_done_callback(self._answering.discard)
 
     async def close(self) -> None:
-        """End what is being answered."""
+        """Cancel the requests in progress."""
         answering = tuple(self._answering)
         for task in answering:
             task.cancel()
@@ -69,17 +69,17 @@ class Pages:
             exchange.refuse(ErrorResponse(500, "internal error"))
 
     async def _respond(self, request: http1.Request, body: bytes, exchange: Exchange) -> None:
-        """Let the handler answer, also where the client is gone meanwhile: it may be in the middle of a reset."""
+        """Run the handler to its end even if the client disconnects: it may be in the middle of a reset."""
         headers = wire.HeaderValues(request.headers)
         plain = wire.unpacked(body, headers.get("Content-Encoding", ""), BODY_BYTES)
         if isinstance(plain, ErrorResponse):
             exchange.client.keeps(able=False)
             exchange.refuse(plain)
         else:
-            await _send(exchange, await respond(self._routes, wire.read(request, headers, plain)))
+            await _send(exchange, await respond(self._table, wire.read(request, headers, plain)))
 
 
-async def _send(exchange: Exchange, response: Response) -> None:
+async def _send(exchange: Exchange, response: PageResponse) -> None:
     headers = wire.headers_of(response)
     if isinstance(response.body, bytes):
         exchange.respond(response.status, headers, response.body)
@@ -87,12 +87,12 @@ async def _send(exchange: Exchange, response: Response) -> None:
         await stream(exchange, response.status, headers, response.body, seconds=STREAM_SECONDS)
 
 
-class Listener:
-    """A port being served.
+class PageListener:
+    """A port that serves pages.
 
     Attributes:
-        host: as asked for.
-        port: the bound one.
+        host: as passed to ``listen``.
+        port: the bound port.
     """
 
     __slots__ = ("_pages", "_server", "host", "port")
@@ -109,18 +109,18 @@ class Listener:
         return address(self.host, self.port)
 
     async def close(self) -> None:
-        """Stop listening and end all connections."""
+        """Stop listening and close all connections."""
         await self._server.stop(CLOSE_SECONDS)
         await self._pages.close()
 
 
-async def listen(routes: Routes, host: str, port: int, sweeper: Sweeper | None = None) -> Listener:
-    """Serve a table of routes; raises OSError as ``bind`` does. Port 0 takes a free one.
+async def listen(table: PageTable, host: str, port: int, sweeper: Sweeper | None = None) -> PageListener:
+    """Serve a table of pages; raises OSError as ``bind`` does. Port 0 takes a free one.
 
-    ``sweeper`` looks after the connections' deadlines; None: one of the listener's own.
+    ``sweeper`` enforces the connections' deadlines; None: a new one.
     """
     sock = bind(host, port)
-    pages = Pages(routes)
+    pages = Pages(table)
     options = ServerOptions(
         max_head=HEAD_BYTES,
         max_body=BODY_BYTES,
@@ -133,4 +133,4 @@ async def listen(routes: Routes, host: str, port: int, sweeper: Sweeper | None =
     )
     server = Server(pages, options, sweeper or Sweeper())
     await server.start(sock)
-    return Listener(server, pages, host, sock.getsockname()[1])
+    return PageListener(server, pages, host, sock.getsockname()[1])

@@ -1,6 +1,6 @@
 """/stats: the counters as ``name: value`` lines under envoyproxy/ratelimit's statsd names.
 
-Its own /stats lost them when its statistics library changed; ours shows them.
+Upstream's /stats lost them when its statistics library changed; this one has them.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ SERVICE: Final = "ratelimit.service."
 async def statsd_text(
     tallies: Iterable[LimitTally], unknown_domains: Iterable[tuple[str, int]], counters: Counters
 ) -> AsyncGenerator[bytes, None]:
-    """Give the lines in chunks; a limit's counter that never counted is absent, as upstream's is."""
+    """Yield the lines in chunks; a counter of a limit that is still 0 is absent, as in upstream."""
     yield "".join(service_lines(unknown_domains, counters)).encode(errors="backslashreplace")
     for part in batches(tallies, SLICE):
         yield "".join(map(limit_lines, part)).encode(errors="backslashreplace")
@@ -24,7 +24,7 @@ async def statsd_text(
 
 
 def service_lines(unknown_domains: Iterable[tuple[str, int]], counters: Counters) -> Iterable[str]:
-    """Give the lines that belong to no limit."""
+    """Yield the lines that do not belong to a limit."""
     for name in ("redis_error", "service_error"):
         yield f"{SERVICE}call.should_rate_limit.{name}: {getattr(counters, name)}\n"
     for name in ("config_load_success", "config_load_error", "global_shadow_mode"):
@@ -36,7 +36,7 @@ def service_lines(unknown_domains: Iterable[tuple[str, int]], counters: Counters
 
 
 def limit_lines(tally: LimitTally) -> str:
-    """Return the lines of one limit; one of several of a descriptor has ``.limit_NAME`` after its key."""
+    """Return the lines of one limit; with several limits per descriptor, ``.limit_NAME`` follows the key."""
     item = f".limit_{tally.item}" if tally.item else ""
     name = _one_line(f"{SERVICE}rate_limit.{'.'.join(tally.stat_key)}{item}")
     return "".join([f"{name}.{counter}: {n}\n" for counter in LIMIT_COUNTERS if (n := getattr(tally, counter))])

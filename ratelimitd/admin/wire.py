@@ -1,4 +1,4 @@
-"""From HTTP/1.1 to a handler's request, and from its response back. Pure."""
+"""Conversion of HTTP/1.1 requests and responses to those of a handler. Pure."""
 
 import zlib
 from collections.abc import Iterator, Mapping
@@ -7,14 +7,14 @@ from urllib.parse import parse_qsl, unquote
 
 from ratelimitd import http1
 
-from .http import NO_HEADERS, Request, Response
+from .http import NO_HEADERS, PageRequest, PageResponse
 
 WINDOW_BITS: Final = {"gzip": 31, "x-gzip": 31, "deflate": 15}
-"""Content codings of a request body (RFC 9110 8.4.1), and how zlib names their containers."""
+"""zlib window bits by content coding of a request body (RFC 9110 8.4.1)."""
 
 
 class HeaderValues(Mapping[str, str]):
-    """The first value of each header, by its name in any case."""
+    """The first value of each header; names are case-insensitive."""
 
     __slots__ = ("_values",)
 
@@ -34,10 +34,10 @@ class HeaderValues(Mapping[str, str]):
         return len(self._values)
 
 
-def read(request: http1.Request, headers: Mapping[str, str], body: bytes) -> Request:
-    """Make a handler's request of one whose body was read."""
+def read(request: http1.Request, headers: Mapping[str, str], body: bytes) -> PageRequest:
+    """Convert a request whose body was read."""
     query = request.query.decode()
-    return Request(
+    return PageRequest(
         method=request.method.decode(),
         path=path_of(request),
         query=dict(reversed(parse_qsl(query, keep_blank_values=True))) if query else NO_HEADERS,
@@ -54,7 +54,7 @@ def path_of(request: http1.Request) -> str:
 
 
 def unpacked(body: bytes, coding: str, max_body: int) -> bytes | http1.ErrorResponse:
-    """Undo a Content-Encoding; refuses with 413 what holds more than ``max_body`` bytes, with 400 what is malformed."""
+    """Decode a Content-Encoding; returns 413 for more than ``max_body`` bytes, and 400 for malformed data."""
     if not body or coding.lower() in {"", "identity"}:
         return body
     bits = WINDOW_BITS.get(coding.lower())
@@ -72,7 +72,7 @@ def unpacked(body: bytes, coding: str, max_body: int) -> bytes | http1.ErrorResp
     return plain
 
 
-def headers_of(response: Response) -> http1.Headers:
-    """Write the headers of a response, but for those that frame it."""
+def headers_of(response: PageResponse) -> http1.Headers:
+    """Return the headers of a response, without those for framing."""
     headers = {**response.headers, "Content-Type": response.content_type}
     return [(name.encode(), value.encode()) for name, value in headers.items()]

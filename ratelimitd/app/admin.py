@@ -1,15 +1,15 @@
-"""The admin API of a running service: who may come, and what the handlers look at."""
+"""The admin API of a running service: its authorization, and the parts that its handlers use."""
 
 import time
 
 from ratelimitd.admin import (
     Control,
-    Guard,
-    Route,
-    Routes,
+    Page,
+    PageTable,
     Token,
     TokenError,
     TokenFile,
+    TokenGuard,
     guarded,
     key_page,
     policy_page,
@@ -21,27 +21,27 @@ from ratelimitd.rls import Bounds, read_json
 from ratelimitd.settings import Settings
 
 from .life import StartError
-from .policies import InForce
-from .service import Service
+from .policies import ActivePolicy
+from .service import RunningService
 
 
-def admin_routes(service: Service) -> Routes:
-    """Return the table of the admin API, nothing where no token is set; raises StartError when it is no token."""
+def admin_pages(service: RunningService) -> PageTable:
+    """Return the table of the admin API, empty without a token; raises StartError for an invalid token."""
     token = _token(service.settings)
     if token is None:
         return {}
-    guard = Guard(token, lambda: time.monotonic_ns() // 1000, remote=service.settings.admin_remote)
+    guard = TokenGuard(token, lambda: time.monotonic_ns() // 1000, remote=service.settings.admin_remote)
     control = _control(service)
-    in_force = {"GET": policy_page(lambda: _page(service.policies.in_force))}
+    active = {"GET": policy_page(lambda: _page(service.policies.active))}
     key = {"GET": key_page(control), "POST": key_page(control), "DELETE": reset_page(control)}
     return {
-        "/admin/key": Route(guarded(guard, key), "the counters of a key; DELETE resets them"),
-        "/admin/policy": Route(guarded(guard, in_force), "the active policy"),
+        "/admin/key": Page(guarded(guard, key), "the counters of a key; DELETE resets them"),
+        "/admin/policy": Page(guarded(guard, active), "the active policy"),
     }
 
 
 def _token(settings: Settings) -> Token | None:
-    """Return what gives the token; logs show it nowhere."""
+    """Return a function that returns the token, and mask the token in logs."""
     if settings.admin_token_file:
         file = TokenFile(settings.admin_token_file, hide)
         try:
@@ -56,14 +56,14 @@ def _token(settings: Settings) -> Token | None:
     return lambda: token
 
 
-def _control(service: Service) -> Control:
+def _control(service: RunningService) -> Control:
     settings, parts, policies = service.settings, service.parts, service.policies
     bounds = Bounds(settings.max_descriptors, settings.max_entries)
 
     def plan(asked: LimitRequest) -> Plan | None:
-        """Plan it with tallies of its own, so that no series is made for a key that was only looked at."""
-        in_force = policies.policy
-        return None if in_force is None else policies.planner(in_force, Tallies()).plan(asked)
+        """Plan with separate tallies, so that a look-up creates no metric series."""
+        active = policies.policy
+        return None if active is None else policies.planner(active, Tallies()).plan(asked)
 
     return Control(
         read=lambda body: read_json(body, bounds),
@@ -76,8 +76,8 @@ def _control(service: Service) -> Control:
     )
 
 
-def _page(in_force: InForce) -> dict[str, object]:
-    page = in_force._asdict()
+def _page(active: ActivePolicy) -> dict[str, object]:
+    page = active._asdict()
     age = time.monotonic() - page.pop("loaded")
     del page["needs_store"]
     return {**page, "age_seconds": round(age, 3)}

@@ -1,4 +1,4 @@
-"""From settings to the engine: store, guards, service and what they count."""
+"""Builds the engine from the settings: store, guards, service and their counters."""
 
 from typing import NamedTuple
 
@@ -14,16 +14,16 @@ from ratelimitd.stores.redis import RedisStore
 from .redis import RedisWatch, redis_options
 
 FALLBACK_BYTES = 32 << 20
-"""Counters of ``on_store_failure: local``: some 100,000 keys, which is many for one process in one outage."""
+"""Memory for counters of ``on_store_failure: local``: some 100,000 keys, many for one process in one outage."""
 
 
 class Parts(NamedTuple):
-    """What decides, what answers Envoy with it, and what they count.
+    """The engine, the service that answers Envoy with it, and their counters.
 
     Attributes:
-        memory: the store of all counters, or the one that ``on_store_failure: local`` falls back to.
-        redis: None when counters live in memory.
-        new_keys: None when NEW_KEYS_PER_SECOND is 0.
+        memory: the store of all counters, or the fallback of ``on_store_failure: local``.
+        redis: None if counters are kept in memory.
+        new_keys: None if NEW_KEYS_PER_SECOND is 0.
     """
 
     engine: Engine
@@ -38,7 +38,7 @@ class Parts(NamedTuple):
 
 
 def build(settings: Settings, listener: DecisionListener | None) -> Parts:
-    """Build the engine; it decides once its service has a planner. Needs a running event loop."""
+    """Build the engine; it can decide once it has a planner. Requires a running event loop."""
     tallies, counters = Tallies(settings.request_made_series), Counters()
     watch, fallbacks = RedisWatch(), dict.fromkeys(OnStoreFailure, 0)
     options = redis_options(settings)
@@ -53,7 +53,7 @@ def build(settings: Settings, listener: DecisionListener | None) -> Parts:
         guards.append(Fallback(memory, settings.replicas, count))
     new_keys = None
     if settings.new_keys_per_second:
-        # Before the cache, which otherwise learns denials of the shared counter and never looks them up.
+        # In front of the cache, which otherwise stores denials of the shared counter and never finds them.
         new_keys = NewKeys(settings.new_keys_per_second, settings.cache_key_prefix.encode())
         guards.append(new_keys)
     if settings.local_cache_size_in_bytes:
@@ -65,7 +65,7 @@ def build(settings: Settings, listener: DecisionListener | None) -> Parts:
 
 
 def plan_options(settings: Settings, modes: Modes) -> PlanOptions:
-    """What planning needs of the settings."""
+    """Return the settings that apply to planning."""
     return PlanOptions(
         all_or_nothing=settings.stop_cache_key_increment_when_overlimit,
         modes=modes,
@@ -75,7 +75,7 @@ def plan_options(settings: Settings, modes: Modes) -> PlanOptions:
 
 
 def store_budget(settings: Settings) -> int:
-    """How long a store may take, µs."""
+    """Return the time limit of a store call, µs."""
     return int(settings.store_budget * SECOND)
 
 

@@ -1,4 +1,4 @@
-"""Which metrics the service exposes, and where their numbers are."""
+"""The metrics of the service, and the objects that their values are read from."""
 
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable
@@ -14,11 +14,11 @@ from .engine import Parts
 from .policies import Policies
 
 Scrape = Callable[[], AsyncGenerator[bytes, None]]
-"""Makes the text of one scrape, in chunks."""
+"""Renders the text of one scrape in chunks."""
 
 
 def exposition(parts: Parts, policies: Policies, lag: LoopLag, more: Iterable[Family] = ()) -> Scrape:
-    """Expose the engine's numbers, and ``more``."""
+    """Return a function that renders the engine's metrics and ``more``."""
     families = [
         *service_families(parts.counters, parts.tallies.unknown_domains),
         *_policy_families(policies),
@@ -36,7 +36,7 @@ def exposition(parts: Parts, policies: Policies, lag: LoopLag, more: Iterable[Fa
 
 
 def service_families(counters: Counters, unknown_domains: Callable[[], Iterable[tuple[str, int]]]) -> list[Family]:
-    """Return envoyproxy/ratelimit's metrics that belong to no limit."""
+    """Return the metrics of envoyproxy/ratelimit that do not belong to a limit."""
     return [
         by_label(
             "ratelimit_service_should_rate_limit_error", "counter", "Failed calls, by type of error.", "err_type",
@@ -73,14 +73,14 @@ def _policy_families(policies: Policies) -> list[Family]:
     return [
         single(
             "ratelimitd_policy_generation", "gauge", "Policies activated since the start of the process.",
-            lambda: policies.in_force.generation,
+            lambda: policies.active.generation,
         ),
         single(
             "ratelimitd_policy_age_seconds", "gauge", "Seconds since the active policy was loaded.",
-            lambda: time.monotonic() - policies.in_force.loaded,
+            lambda: time.monotonic() - policies.active.loaded,
         ),
         single(
-            "ratelimitd_policy_rules", "gauge", "Limits in the active policy.", lambda: policies.in_force.limits,
+            "ratelimitd_policy_rules", "gauge", "Limits in the active policy.", lambda: policies.active.limits,
         ),
     ]  # fmt: skip
 

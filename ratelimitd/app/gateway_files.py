@@ -1,4 +1,4 @@
-"""The gateway file in force: read at the start and on every change, taken over together with its policies."""
+"""The active gateway file: read at the start and on every change, and activated together with its policies."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -14,11 +14,11 @@ from .policies import Accept
 log = get_logger(__name__)
 
 FIXED = ("listen", "tls", "admin")
-"""What of a file is only read at the start, since ports are bound then."""
+"""Keys of a file that take effect only at the start, when the ports are bound."""
 
 
 async def read(path: str) -> Gateway:
-    """Read a gateway file without holding the loop. Raises PolicyErrors."""
+    """Read a gateway file in a thread. Raises PolicyErrors."""
     try:
         content = await asyncio.to_thread(read_file, path)
     except OSError as error:
@@ -27,14 +27,14 @@ async def read(path: str) -> Gateway:
 
 
 class GatewayFiles:
-    """Puts a gateway file in force whenever its policies are.
+    """Activates a gateway file together with its policies.
 
     Args:
-        gateway: as first read.
+        gateway: the file as read at the start.
 
     Attributes:
-        internal: answers of our own, by path.
-        upstreams: those in force, by name.
+        internal: handlers of the proxy's own pages, by path.
+        upstreams: active upstreams by name.
     """
 
     def __init__(self, gateway: Gateway, proxy: Proxy, server: Server, sweeper: Sweeper) -> None:
@@ -48,7 +48,7 @@ class GatewayFiles:
         self._closing: set[asyncio.Task[None]] = set()
 
     async def prepare(self) -> Accept:
-        """Read the file as it is now."""
+        """Read the current file."""
         gateway = await read(self._gateway.file)
         router = await asyncio.to_thread(Router, gateway)
 
@@ -59,7 +59,7 @@ class GatewayFiles:
 
             def commit() -> None:
                 self._replace_upstreams(gateway)
-                self._tell_fixed(gateway)
+                self._warn_of_fixed(gateway)
                 self._gateway = gateway
                 self._server.options = gateway.limits
                 self._proxy.snapshot = Snapshot(
@@ -77,11 +77,11 @@ class GatewayFiles:
         return accept
 
     async def close(self) -> None:
-        """Close the connections to upstreams that nobody uses."""
+        """Close the idle connections to upstreams."""
         await asyncio.gather(*(upstream.close() for upstream in self.upstreams.values()))
 
     def _replace_upstreams(self, gateway: Gateway) -> None:
-        """Keep those that are as they were, connections and breakers too; let the others go when they are done."""
+        """Keep unchanged upstreams with their connections and circuit breakers; close the others once they are idle."""
         for name in list(self.upstreams):
             if gateway.upstreams.get(name) != self._backends[name]:
                 task = asyncio.ensure_future(self.upstreams.pop(name).close())
@@ -92,7 +92,7 @@ class GatewayFiles:
                 self.upstreams[name] = Upstream(name, backend.endpoints, backend.options, self._sweeper)
         self._backends = dict(gateway.upstreams)
 
-    def _tell_fixed(self, gateway: Gateway) -> None:
+    def _warn_of_fixed(self, gateway: Gateway) -> None:
         for name in FIXED:
             if getattr(gateway, name) != getattr(self._gateway, name):
                 log.warning("the gateway file changed a key that takes effect only after a restart", what=name)

@@ -1,4 +1,4 @@
-"""The gateway's metrics, by the seed's names, and the state of its upstreams."""
+"""The metrics of the proxy and of its upstreams."""
 
 from collections.abc import Iterable, Mapping
 
@@ -10,7 +10,7 @@ STATES = {State.CLOSED: 0, State.HALF_OPEN: 1, State.OPEN: 2}
 
 
 def gateway_families(metrics: RequestMetrics, upstreams: Mapping[str, Upstream]) -> list[Family]:
-    """Return the metrics of a gateway; ``upstreams`` are those in force whenever somebody scrapes."""
+    """Return the metrics of the proxy; ``upstreams`` has the active ones at each scrape."""
 
     def breakers() -> Iterable[tuple[tuple[str, ...], Value]]:
         return [((name,), STATES[upstream.state]) for name, upstream in upstreams.items()]

@@ -1,4 +1,4 @@
-"""A process's life: start, serve, drain, end. What it serves is handed in."""
+"""Life cycle of a process: start, serve, drain, stop. The service is passed in."""
 
 import asyncio
 import os
@@ -16,24 +16,24 @@ from ratelimitd.settings import Settings
 from ratelimitd.sources import Source, Watch, describe, signature
 
 from .redis import hide_passwords
-from .service import Service
+from .service import RunningService
 
 log = get_logger(__name__)
 
 CONNECT_FIRST: Final = 1.0
-"""Seconds the start waits for Redis: far more than a connection takes, and a Redis that hangs keeps nobody up."""
+"""Seconds the start waits for Redis: far more than a connection takes, and the longest that a hung Redis delays it."""
 
 
 class StartError(Exception):
-    """The start cannot go on; the text says why."""
+    """The start failed; the text gives the reason."""
 
 
 class Front(NamedTuple):
-    """What answers callers.
+    """A server that callers connect to.
 
     Attributes:
-        leave: have callers go elsewhere, and still answer those who come.
-        stop: take nobody new, give those in flight so many seconds, then end.
+        leave: asks callers to go elsewhere, and keeps answering them.
+        stop: stops accepting, waits up to this many seconds for requests in flight, then closes.
     """
 
     leave: Callable[[], None]
@@ -41,9 +41,9 @@ class Front(NamedTuple):
 
 
 class Running(NamedTuple):
-    """What a start came to."""
+    """A started service and its servers."""
 
-    service: Service
+    service: RunningService
     fronts: tuple[Front, ...]
 
 
@@ -51,7 +51,7 @@ Start = Callable[[AsyncExitStack], Coroutine[None, None, Running]]
 
 
 def live(settings: Settings, start: Start) -> int:
-    """Start, and serve until SIGTERM or SIGINT; returns the exit code: 0 after a drain, 1 when the start failed."""
+    """Start, and serve until SIGTERM or SIGINT; returns the exit code: 0 after a drain, 1 if the start failed."""
     configure(settings.log_level, settings.log_format)
     hide(settings.identity_secret)
     hide_passwords(settings)
@@ -60,7 +60,7 @@ def live(settings: Settings, start: Start) -> int:
     try:
         uvloop.run(_live(settings, start))
     except (OSError, StartError) as error:
-        log.error("cannot start", reason=str(error))  # noqa: TRY400 - the reason is all a reader needs
+        log.error("cannot start", reason=str(error))  # noqa: TRY400 -- the reason is all a reader needs
         return 1
     return 0
 
@@ -79,8 +79,8 @@ async def _live(settings: Settings, start: Start) -> None:
         await _drain(settings, running, settings.drain_delay if by == signal.SIGTERM else 0.0)
 
 
-async def load_first(service: Service, source: Source, stack: AsyncExitStack) -> Watch:
-    """Connect the store and load the first policy; every change of its source from now on is one for the watch."""
+async def load_first(service: RunningService, source: Source, stack: AsyncExitStack) -> Watch:
+    """Connect the store and load the first policy; the returned watch detects all later changes of its source."""
     watch = Watch(lambda: signature(source), service.reload)
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, watch.wake)
     log.info("starting", version=__version__, policy=describe(source))
@@ -89,46 +89,46 @@ async def load_first(service: Service, source: Source, stack: AsyncExitStack) ->
     return watch
 
 
-def run_beside(stack: AsyncExitStack, watch: Watch, lag: LoopLag) -> None:
-    """What goes on beside answering, until the stack unwinds; the collector leaves alone what the start made."""
+def run_background(stack: AsyncExitStack, watch: Watch, lag: LoopLag) -> None:
+    """Run the background tasks until the stack unwinds; see ``tame_collector`` for objects of the start."""
     tame_collector()
     for endless in (watch.run(), lag.run()):
-        _run_beside(stack, endless)
+        _run_background_task(stack, endless)
 
 
-async def _connect(service: Service, stack: AsyncExitStack) -> None:
-    """Let Redis be tried, and wait a moment for it so that the first call finds it; it is tried for ever after."""
+async def _connect(service: RunningService, stack: AsyncExitStack) -> None:
+    """Start connecting to Redis, and wait briefly so that the first call finds it; retries continue later."""
     redis = service.parts.redis
     if redis is None:
         return
 
-    service.parts.redis_watch.changed = service.judge
+    service.parts.redis_watch.changed = service.update_health
     connecting = asyncio.ensure_future(redis.connect())
     stack.push_async_callback(redis.close)
     stack.push_async_callback(cancelled, connecting)
     await asyncio.wait((connecting,), timeout=CONNECT_FIRST)
 
 
-def _run_beside(stack: AsyncExitStack, endless: Coroutine[None, None, None]) -> None:
-    """Run until the stack unwinds; a fault in it is told, and decisions go on without it."""
+def _run_background_task(stack: AsyncExitStack, endless: Coroutine[None, None, None]) -> None:
+    """Run a task until the stack unwinds; if it fails, the failure is logged and decisions continue."""
     task = asyncio.create_task(endless)
-    task.add_done_callback(_tell_fault)
+    task.add_done_callback(_log_failure)
     stack.push_async_callback(cancelled, task)
 
 
 async def cancelled(task: "asyncio.Future[Any]") -> None:
-    """Cancel a task and wait until it is gone."""
+    """Cancel a task and wait for its end."""
     task.cancel()
     await asyncio.wait((task,))
 
 
-def _tell_fault(task: "asyncio.Task[None]") -> None:
-    if not task.cancelled() and (fault := task.exception()) is not None:
-        log.error("background task failed", task=task.get_coro(), exc_info=fault)
+def _log_failure(task: "asyncio.Task[None]") -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("background task failed", task=task.get_coro(), exc_info=error)
 
 
 def _end_on_signals() -> "asyncio.Future[signal.Signals]":
-    """Return what the first SIGTERM or SIGINT completes; a second one ends the process at once."""
+    """Return a future that the first SIGTERM or SIGINT completes; a second one terminates the process."""
     loop = asyncio.get_running_loop()
     ending: asyncio.Future[signal.Signals] = loop.create_future()
 
@@ -144,13 +144,13 @@ def _end_on_signals() -> "asyncio.Future[signal.Signals]":
 
 
 async def _drain(settings: Settings, running: Running, delay: float) -> None:
-    """Fail health, serve on for ``delay`` seconds while callers leave, then let calls in flight finish.
+    """Fail health checks, keep serving for ``delay`` seconds while callers leave, then complete calls in flight.
 
-    A person's Ctrl-C has no delay: nobody's load balancer looks.
+    There is no delay after Ctrl-C: no load balancer watches an interactive process.
     """
     log.info("draining", delay=delay)
     for health in (running.service.health, running.service.readiness):
-        health.set("sigterm", False, "shutting down")  # noqa: FBT003 - a state
+        health.set("sigterm", False, "shutting down")  # noqa: FBT003 -- a state
     for front in running.fronts:
         front.leave()
     await asyncio.sleep(delay)

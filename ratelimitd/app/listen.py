@@ -1,4 +1,4 @@
-"""Which gRPC transport serves, and where."""
+"""Creation of the gRPC server."""
 
 from typing import NamedTuple
 
@@ -8,16 +8,16 @@ from ratelimitd.transport import GrpcServer, Handlers, nghttp2_available
 
 
 class Serving(NamedTuple):
-    """A gRPC server and the name of the transport that carries it."""
+    """A gRPC server and the name of its transport."""
 
     server: GrpcServer
     transport: str
 
 
 def grpc_server(settings: Settings, handlers: Handlers) -> Serving:
-    """Bind the server that TRANSPORT asks for; ``auto`` takes the fast one where its extension was built.
+    """Bind the server that TRANSPORT selects; ``auto`` is nghttp2 if its extension was built.
 
-    Raises OSError when the address, the TLS files or the transport cannot be had.
+    Raises OSError if the address, the TLS files or the transport cannot be used.
     """
     transport = settings.transport
     if transport == "auto":
@@ -25,14 +25,14 @@ def grpc_server(settings: Settings, handlers: Handlers) -> Serving:
     if transport == "nghttp2":
         if not nghttp2_available():
             raise OSError(
-                "TRANSPORT=nghttp2, but its extension was not built: install libnghttp2-dev and a C compiler and "
-                "install ratelimitd again, or write auto"
+                "TRANSPORT=nghttp2, but its extension was not built; install libnghttp2-dev and a C compiler and "
+                "reinstall ratelimitd, or set TRANSPORT=auto"
             )
         from ratelimitd.transport.nghttp2 import Nghttp2Options as Options  # noqa: PLC0415
-        from ratelimitd.transport.nghttp2 import Nghttp2Server as Chosen  # noqa: PLC0415 - may not be built
+        from ratelimitd.transport.nghttp2 import Nghttp2Server as Chosen  # noqa: PLC0415 -- may not be built
     else:
         from ratelimitd.transport.grpcio import GrpcioOptions as Options  # type: ignore[assignment] # noqa: PLC0415
-        from ratelimitd.transport.grpcio import GrpcioServer as Chosen  # type: ignore[assignment] # noqa: PLC0415 - slow
+        from ratelimitd.transport.grpcio import GrpcioServer as Chosen  # type: ignore[assignment] # noqa: PLC0415 -- slow
     options = Options(
         max_request_bytes=settings.max_request_bytes,
         max_concurrent_calls=settings.store_in_flight,

@@ -1,4 +1,4 @@
-"""The policy in force: loaded at the start, taken over on every change, kept when a new one is bad."""
+"""The active policy: loaded at the start, replaced on every change, kept if the new one is invalid."""
 
 import asyncio
 import time
@@ -27,17 +27,17 @@ from .engine import Parts, plan_options
 log = get_logger(__name__)
 
 PLANS_FREED: Final = 200
-"""Plans freed before the loop may turn: about a quarter of a millisecond of work."""
+"""Plans freed before yielding to the event loop: about a quarter of a millisecond of work."""
 
 ERRORS_LOGGED: Final = 100
-"""Errors of one bad policy that the log repeats; ``ratelimitd validate`` lists all."""
+"""Errors of an invalid policy that are logged; ``ratelimitd validate`` lists all."""
 
-TOLD: Final = 20
+ADMIN_SHOWN: Final = 20
 """Warnings or errors kept for the admin API: a screenful."""
 
 
 def source_of(settings: Settings, config: tuple[str, ...]) -> Source:
-    """Where the policy is: ``--config`` paths, else the RUNTIME_* folder."""
+    """Return the source of the policy: the ``--config`` paths, else the RUNTIME_* directory."""
     if config:
         return named(config)
     return RuntimeFolder(
@@ -50,33 +50,33 @@ def source_of(settings: Settings, config: tuple[str, ...]) -> Source:
 
 
 def default_algorithm(source: Source, settings: Settings) -> str:
-    """Limits of a gateway file mean the same whoever serves them: token buckets, unless they say otherwise."""
+    """Return the default algorithm; in a gateway file it is the token bucket, for ``serve`` as for ``proxy``."""
     return GATEWAY_ALGORITHM if isinstance(source, GatewayFile) else settings.default_algorithm
 
 
 Accept = Callable[[Policy], Callable[[], None]]
-"""Looks at a new policy, and raises PolicyErrors or returns what puts all else in force that came with it."""
+"""Checks a new policy; raises PolicyErrors, or returns a function that activates what was prepared with it."""
 
 Prepare = Callable[[], Awaitable[Accept]]
-"""Reads what comes with a policy, before it; raises PolicyErrors."""
+"""Reads the configuration that belongs to a policy, before the policy; raises PolicyErrors."""
 
 
 def _accept_any(_: Policy) -> Callable[[], None]:
     return lambda: None
 
 
-class InForce(NamedTuple):
-    """Facts of the policy in force.
+class ActivePolicy(NamedTuple):
+    """Facts of the active policy.
 
     Attributes:
-        generation: policies put in force so far; 0: none yet, and what follows is of none.
+        generation: policies activated so far; 0: none yet, and the other fields are empty.
         version: see ``sources.Loaded``.
-        loaded: when it was put in force, seconds of the monotonic clock; the start, for none.
-        source: where it came from, symbolic links followed.
-        files, domains, limits: how many it has.
-        warnings: the first of its warnings, as text.
-        refused: the first errors of the load after it, as text, where that was refused.
-        needs_store: whether some limit of it fails requests while the store is away.
+        loaded: monotonic time of activation, seconds; time of the start if there is none.
+        source: where it was loaded from, symbolic links resolved.
+        files, domains, limits: their numbers.
+        warnings: its first warnings, as text.
+        refused: the first errors of a later load that was rejected, as text.
+        needs_store: whether a limit of it fails requests while the store is unavailable.
     """
 
     generation: int
@@ -92,10 +92,10 @@ class InForce(NamedTuple):
 
 
 class Policies:
-    """Loads policies and puts each good one in force.
+    """Loads policies and activates each valid one.
 
     Attributes:
-        in_force: facts of the policy in force, replaced in the same step as the engine's planner.
+        active: facts of the active policy, replaced in the same step as the engine's planner.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class Policies:
         parts: Parts,
         prepare: Prepare | None = None,
     ) -> None:
-        self.in_force = InForce(0, "", time.monotonic(), describe(source))
+        self.active = ActivePolicy(0, "", time.monotonic(), describe(source))
         self._source = source
         self._settings = settings
         self._parts = parts
@@ -115,16 +115,16 @@ class Policies:
 
     @property
     def policy(self) -> Policy | None:
-        """The one in force."""
+        """The active policy."""
         planner = self._parts.engine.planner
         return None if planner is None else planner.policy
 
     def planner(self, policy: Policy, tallies: Tallies) -> Planner:
-        """Return what plans requests by this policy, and counts into these tallies."""
+        """Return a planner for this policy that counts into these tallies."""
         return Planner(policy, self._keys, tallies, plan_options(self._settings, self._parts.engine.modes))
 
     async def reload(self) -> None:
-        """Load what the source holds now; on any error the policy in force stays."""
+        """Load the current content of the source; on any error the active policy stays."""
         settings = self._settings
         try:
             accept = await self._prepare() if self._prepare is not None else _accept_any
@@ -135,29 +135,29 @@ class Policies:
             )
             commit = accept(loaded.policy)
         except PolicyErrors as errors:
-            self._refused(errors)
+            self._rejected(errors)
             return
         old = self._parts.engine.planner
         needs_store = await _needs_store(loaded.policy)
-        self._put_in_force(loaded, needs_store=needs_store)
+        self._activate(loaded, needs_store=needs_store)
         commit()
         if old is not None:
             await _forget(old)
             await dismantle(old.policy)
 
-    def _put_in_force(self, loaded: Loaded, *, needs_store: bool) -> None:
+    def _activate(self, loaded: Loaded, *, needs_store: bool) -> None:
         parts = self._parts
         parts.engine.planner = self.planner(loaded.policy, parts.tallies)
         parts.counters.config_load_success += 1
-        self.in_force = InForce(
-            generation=self.in_force.generation + 1,
+        self.active = ActivePolicy(
+            generation=self.active.generation + 1,
             version=loaded.version,
             loaded=time.monotonic(),
             source=describe(self._source),
             files=loaded.files,
             domains=loaded.summary.domains,
             limits=loaded.summary.limits,
-            warnings=tuple(map(str, loaded.warnings[:TOLD])),
+            warnings=tuple(map(str, loaded.warnings[:ADMIN_SHOWN])),
             needs_store=needs_store,
         )
         log.info("policy loaded", files=loaded.files, policy_version=loaded.version, **loaded.summary._asdict())
@@ -166,9 +166,9 @@ class Policies:
         if not self._settings.identity_secret and any(domain.identity for domain in loaded.policy.domains.values()):
             log.warning(UNSALTED)
 
-    def _refused(self, errors: PolicyErrors) -> None:
+    def _rejected(self, errors: PolicyErrors) -> None:
         self._parts.counters.config_load_error += 1
-        self.in_force = self.in_force._replace(refused=tuple(map(str, errors.errors[:TOLD])))
+        self.active = self.active._replace(refused=tuple(map(str, errors.errors[:ADMIN_SHOWN])))
         stays = "no policy is active" if self.policy is None else "the previous policy stays active"
         log.error("policy rejected", errors=len(errors.errors), note=stays)
         for error in errors.errors[:ERRORS_LOGGED]:
@@ -176,7 +176,7 @@ class Policies:
 
 
 def _key_maker(settings: Settings, *, shared: bool) -> KeyMaker:
-    """Counters in memory are shared with nobody, so they need no name that could collide."""
+    """Return the key maker; counters in memory are not shared, so they always use keys that cannot collide."""
     safe = not shared or settings.fixed_window_keys == "safe"
     return key_maker(settings.cache_key_prefix.encode(), safe=safe)
 
@@ -189,7 +189,7 @@ async def _forget(planner: Planner) -> None:
 
 
 async def _needs_store(policy: Policy) -> bool:
-    """Look for a limit whose failure fails the request, the loop turning in between."""
+    """Whether a store failure fails requests of any limit; yields to the event loop in between."""
     for some in batches(policy.nodes, 200):
         if any(limit.on_store_failure is OnStoreFailure.ERROR for node in some for limit in node.limits):
             return True

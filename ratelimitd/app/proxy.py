@@ -1,4 +1,4 @@
-"""``ratelimitd proxy``: the gateway without Envoy, over the same engine; the service beside it when asked for."""
+"""``ratelimitd proxy``: the reverse proxy over the same engine, optionally with the rate-limit service."""
 
 import asyncio
 import ssl
@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from ratelimitd import __version__
-from ratelimitd.admin import Pages, Routes, gateway_routes, listen
+from ratelimitd.admin import Pages, PageTable, gateway_pages, listen
 from ratelimitd.gateway import AccessLog, AccessRecord, Admin, Gateway, Proxy, RequestMetrics, default_file, render
 from ratelimitd.http1 import ErrorResponse, Peer, Server, Sweeper
 from ratelimitd.net.listen import address, bind
@@ -26,27 +26,27 @@ from .exposition import exposition
 from .gateway_files import GatewayFiles, read
 from .gateway_metrics import gateway_families
 from .http import listen_http
-from .life import Front, Running, StartError, live, load_first, run_beside
+from .life import Front, Running, StartError, live, load_first, run_background
 from .policies import Policies
 from .serve import open_grpc
-from .service import Service
+from .service import RunningService
 
 log = get_logger(__name__)
 
 
 def run(settings: Settings, config: str | None, *, with_service: bool) -> int:
-    """Proxy by this gateway file (None: the default one) until a signal; returns the exit code."""
+    """Proxy with this gateway file (None: the default one) until a signal; returns the exit code."""
     return live(settings, partial(_start, settings, config, with_service=with_service))
 
 
 def default_config(settings: Settings) -> str:
-    """Return the file that is used when there is none."""
+    """Return the gateway file that is used if none is given."""
     host, port = settings.listen_addr or ("", 8080)
     return default_file(address(host, port), settings.downstream_url)
 
 
 async def _start(settings: Settings, config: str | None, stack: AsyncExitStack, *, with_service: bool) -> Running:
-    """Read the file, bind every port, load the policies, then answer."""
+    """Read the file, bind every port, load the policies, then serve."""
     path = config or _written(default_config(settings), stack)
     gateway = await _first(path)
     host, port = settings.listen_addr or gateway.listen
@@ -63,12 +63,12 @@ async def _start(settings: Settings, config: str | None, stack: AsyncExitStack, 
     stack.push_async_callback(files.close)
     source = GatewayFile(path)
     policies = Policies(source, settings, parts, prepare=files.prepare)
-    service = Service(settings, parts, policies, Health(), Health())
-    service.judge()
+    service = RunningService(settings, parts, policies, Health(), Health())
+    service.update_health()
     lag = LoopLag()
     scrape = exposition(parts, policies, lag, gateway_families(metrics, files.upstreams))
     where = {"proxy": address(host, sock.getsockname()[1])}
-    pages = gateway_routes(service.readiness, scrape)
+    pages = gateway_pages(service.readiness, scrape)
     where |= await _pages(gateway.admin, files, pages, host, sweeper, stack)
     fronts = [Front(server.leave, server.stop)]
     serving = None
@@ -81,18 +81,18 @@ async def _start(settings: Settings, config: str | None, stack: AsyncExitStack, 
     if serving is not None:
         await serving.server.start()
     await server.start(sock, tls=_tls(gateway))
-    run_beside(stack, watch, lag)
+    run_background(stack, watch, lag)
     log.info("serving", version=__version__, **where, store=service.store_name)
     return Running(service, tuple(fronts))
 
 
 async def _first(path: str) -> Gateway:
-    """Read the file for the first time: without it nobody knows where to listen, so every error ends the start."""
+    """Read the file at the start: without it the address to listen on is unknown, so every error ends the start."""
     try:
         return await read(path)
     except PolicyErrors as errors:
         for error in errors.errors:
-            log.error(str(error))  # noqa: TRY400 - its text is all a reader needs
+            log.error(str(error))  # noqa: TRY400 -- its text is all a reader needs
         raise StartError(f"the gateway file has {len(errors.errors)} errors") from None
 
 
@@ -107,7 +107,7 @@ def _reporter(metrics: RequestMetrics, access: AccessLog) -> Callable[[AccessRec
 
 
 def _refusals(metrics: RequestMetrics, access: AccessLog) -> Callable[[ErrorResponse, Peer], None]:
-    """Count and log heads that never became a request, and clients turned away."""
+    """Count and log rejected request heads and rejected clients."""
 
     def report(error: ErrorResponse, peer: Peer) -> None:
         metrics.requests["", str(error.status)] += 1
@@ -117,16 +117,16 @@ def _refusals(metrics: RequestMetrics, access: AccessLog) -> Callable[[ErrorResp
 
 
 async def _pages(
-    admin: Admin, files: GatewayFiles, routes: Routes, host: str, sweeper: Sweeper, stack: AsyncExitStack
+    admin: Admin, files: GatewayFiles, table: PageTable, host: str, sweeper: Sweeper, stack: AsyncExitStack
 ) -> dict[str, str]:
-    """Put /metrics, /healthz and /readyz where the file wants them."""
+    """Serve /metrics, /healthz and /readyz on the port or under the prefix that the file sets."""
     if admin.port is None:
-        prefixed = {admin.prefix + path: route for path, route in routes.items()}
+        prefixed = {admin.prefix + path: page for path, page in table.items()}
         pages = Pages(prefixed)
         stack.push_async_callback(pages.close)
         files.internal = {path.encode(): pages for path in prefixed}
         return {}
-    listener = await listen(routes, host, admin.port, sweeper)
+    listener = await listen(table, host, admin.port, sweeper)
     stack.push_async_callback(listener.close)
     return {"admin": listener.address}
 
@@ -139,7 +139,7 @@ def _tls(gateway: Gateway) -> ssl.SSLContext | None:
 
 
 def _written(text: str, stack: AsyncExitStack) -> str:
-    """Write the default file where the loader can read it like any other."""
+    """Write the default file to a temporary directory, so that it is loaded like any other."""
     path = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ratelimitd-"))) / "gateway.yaml"
     path.write_text(text)
     return str(path)

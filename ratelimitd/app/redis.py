@@ -1,4 +1,4 @@
-"""The Redis of a process: how it is used, by the settings, and what is told of it."""
+"""Options of the Redis store from the settings, and observation of the store."""
 
 from collections.abc import Callable
 from typing import Final
@@ -13,19 +13,19 @@ from ratelimitd.stores.redis import ConnectOptions, Observer, RedisOptions, Tls
 log = get_logger(__name__)
 
 BATCH_BUCKETS: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0)
-"""Charges of a script call; 128 are the most that share one."""
+"""Charges per script call; the maximum is 128."""
 
 AUTH_BYTES: Final = 16 << 10
-"""A longer REDIS_AUTH_FILE is refused: Redis takes no longer argument before AUTH (since CVE-2021-32675)."""
+"""Maximum size of REDIS_AUTH_FILE: Redis accepts no longer argument before AUTH (since CVE-2021-32675)."""
 
 
 class RedisWatch(Observer):
-    """Is told what happens with Redis.
+    """Measures round trips, and logs the availability of Redis servers.
 
     Attributes:
-        latency: seconds of each round trip.
-        charges: of each script call.
-        changed: called at each edge.
+        latency: round-trip times.
+        charges: charges per script call.
+        changed: called after each change of availability.
     """
 
     def __init__(self) -> None:
@@ -34,12 +34,12 @@ class RedisWatch(Observer):
         self.changed: Callable[[], None] = lambda: None
 
     def round_trip(self, seconds: float, charges: int) -> None:
-        """See ``Observer``."""
+        """Record a round trip; see ``Observer``."""
         self.latency.observe(seconds)
         self.charges.observe(charges)
 
     def edge(self, name: str, up: bool, reason: str) -> None:  # noqa: FBT001 -- the store's signature
-        """See ``Observer``: one line an edge."""
+        """Log a change of availability, one line each; see ``Observer``."""
         if up:
             log.info("redis is connected", address=name)
         else:
@@ -48,7 +48,7 @@ class RedisWatch(Observer):
 
 
 def redis_options(settings: Settings) -> RedisOptions | None:
-    """Return how the store uses its one or two Redis; None: counters live in memory."""
+    """Return the options of the Redis store; None: counters are kept in memory."""
     main = _connect_options(settings, MAIN_REDIS)
     if main is None:
         return None
@@ -63,7 +63,7 @@ def redis_options(settings: Settings) -> RedisOptions | None:
 
 
 def hide_passwords(settings: Settings) -> None:
-    """Keep the passwords of the settings out of the log."""
+    """Mask the passwords of the settings in logs."""
     for prefix in (MAIN_REDIS, PER_SECOND_REDIS):
         variables, url = settings.redis_variables(prefix), settings.redis_at(prefix)
         for each in filter(None, (variables.auth, variables.sentinel_auth, *(url.credentials if url else ()))):
@@ -92,7 +92,7 @@ def _tls(settings: Settings) -> Tls:
 
 
 def _credentials(given: Credentials, file: str = "") -> Callable[[], Credentials]:
-    """Return what gives the credentials at each connection: of the file as it is then, or always the same."""
+    """Return a function that returns the credentials of a new connection: those in the file then, or the given ones."""
 
     def read() -> Credentials:
         found = credentials(read_regular(file, AUTH_BYTES).decode().strip())

@@ -14,32 +14,32 @@ from ratelimitd.settings import Settings
 from .engine import build
 from .exposition import exposition
 from .http import listen_http
-from .life import Front, Running, live, load_first, run_beside
+from .life import Front, Running, live, load_first, run_background
 from .listen import Serving, grpc_server
 from .policies import Policies, source_of
-from .service import Service
+from .service import RunningService
 
 log = get_logger(__name__)
 
 
 def run(settings: Settings, config: tuple[str, ...]) -> int:
-    """Serve the policies of these paths, or of the RUNTIME_* folder, until a signal; returns the exit code."""
+    """Serve the policies of these paths, or of the RUNTIME_* directory, until a signal; returns the exit code."""
     return live(settings, partial(_start, settings, config))
 
 
 async def _start(settings: Settings, config: tuple[str, ...], stack: AsyncExitStack) -> Running:
-    """Bind every port, load the first policy, then answer."""
+    """Bind every port, load the first policy, then serve."""
     parts = build(settings, log_decision if settings.log_decisions else None)
     source = source_of(settings, config)
-    service = Service(settings, parts, Policies(source, settings, parts), Health(), Health())
-    service.judge()
+    service = RunningService(settings, parts, Policies(source, settings, parts), Health(), Health())
+    service.update_health()
     lag, sweeper = LoopLag(), Sweeper()
     stack.callback(sweeper.close)
     serving, front = open_grpc(service)
     addresses = await listen_http(service, exposition(parts, service.policies, lag), sweeper, stack)
     watch = await load_first(service, source, stack)
     await serving.server.start()
-    run_beside(stack, watch, lag)
+    run_background(stack, watch, lag)
     log.info(
         "serving",
         version=__version__,
@@ -51,8 +51,8 @@ async def _start(settings: Settings, config: tuple[str, ...], stack: AsyncExitSt
     return Running(service, (front,))
 
 
-def open_grpc(service: Service) -> tuple[Serving, Front]:
-    """Bind the gRPC port for Envoy's API; it answers once its server is started. Raises OSError."""
+def open_grpc(service: RunningService) -> tuple[Serving, Front]:
+    """Bind the gRPC port for Envoy's API; it answers after its server is started. Raises OSError."""
     parts = service.parts
     health = GrpcHealth(lambda: service.health.healthy, parts.counters.called)
     service.health.subscribe(lambda _: health.changed())

@@ -1,4 +1,4 @@
-"""The parts of a running service, and how they are."""
+"""The parts of a running service, and their health."""
 
 from typing import NamedTuple
 
@@ -9,8 +9,8 @@ from .engine import Parts
 from .policies import Policies
 
 
-class Service(NamedTuple):
-    """What runs. ``health`` is upstream's and gRPC's; ``readiness`` also asks for a policy, and never for Redis."""
+class RunningService(NamedTuple):
+    """A running service. ``health`` is that of upstream and gRPC; ``readiness`` requires a policy, but never Redis."""
 
     settings: Settings
     parts: Parts
@@ -19,23 +19,23 @@ class Service(NamedTuple):
     readiness: Health
 
     async def reload(self) -> None:
-        """Take over the policy as it is now."""
+        """Load and activate the current policy."""
         await self.policies.reload()
-        self.judge()
+        self.update_health()
 
-    def judge(self) -> None:
-        """Say how the components are, after any of them may have changed (contract: ``redis``, ``config``)."""
-        settings, in_force, redis = self.settings, self.policies.in_force, self.parts.redis
-        waits_for_policy = not in_force.generation and not settings.force_start_without_initial_config
+    def update_health(self) -> None:
+        """Update the health of the components after a possible change (upstream's names: ``redis``, ``config``)."""
+        settings, active, redis = self.settings, self.policies.active, self.parts.redis
+        waits_for_policy = not active.generation and not settings.force_start_without_initial_config
         for health in (self.health, self.readiness):
             health.set("policy", not waits_for_policy, "no policy is loaded yet")
         if settings.healthy_with_at_least_one_config_loaded:
-            self.health.set("config", in_force.domains > 0, "no domain is configured")
+            self.health.set("config", active.domains > 0, "no domain is configured")
         if redis is not None:
-            needed = in_force.needs_store or not in_force.generation
+            needed = active.needs_store or not active.generation
             self.health.set("redis", redis.connected or not needed, "not connected")
 
     @property
     def store_name(self) -> str:
-        """Where counts live, for people."""
+        """Location of the counters, for logs."""
         return "memory" if self.settings.redis is None else f"redis at {self.settings.redis}"

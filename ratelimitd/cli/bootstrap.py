@@ -80,7 +80,7 @@ def make(file: str, options: BootstrapOptions) -> Bootstrap:
 
 def _make(file: str, options: BootstrapOptions) -> Bootstrap:
     try:
-        from ratelimitd.gateway import envoy  # noqa: PLC0415  needs an extra, and takes half a second to import
+        from ratelimitd.gateway import envoy  # noqa: PLC0415 -- needs an extra, and takes half a second to import
     except ModuleNotFoundError as error:
         if str(error.name).startswith("ratelimitd"):
             raise

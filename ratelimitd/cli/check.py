@@ -51,13 +51,13 @@ def check(
     hits: int | None,
     address: str,
     timeout: float,
-    as_json: bool,  # noqa: FBT001  click passes keywords
+    as_json: bool,  # noqa: FBT001 -- click passes keywords
 ) -> None:
     """Send one request to a running service. Exits 0 for OK, 1 for OVER_LIMIT, 2 for an error.
 
     Each argument is one descriptor.
     """
-    from ratelimitd import client  # noqa: PLC0415  grpcio, which takes most of a second to import
+    from ratelimitd import client  # noqa: PLC0415 -- grpcio, which takes most of a second to import
 
     try:
         response = client.check(address, domain, descriptors, hits, timeout)

@@ -34,9 +34,9 @@ COLORS: Final = {"ok": "green", "warn": "yellow", "bad": "red"}
 @settings_flags
 def doctor(
     config: tuple[str, ...],
-    with_service: bool,  # noqa: FBT001  click passes keywords
-    strict: bool,  # noqa: FBT001  click passes keywords
-    as_json: bool,  # noqa: FBT001  click passes keywords
+    with_service: bool,  # noqa: FBT001 -- click passes keywords
+    strict: bool,  # noqa: FBT001 -- click passes keywords
+    as_json: bool,  # noqa: FBT001 -- click passes keywords
     **flags: str | None,
 ) -> None:
     """Check the settings, policy, Redis and ports that serve would use, and print what to change.
@@ -44,7 +44,7 @@ def doctor(
     Takes the environment and the flags of serve. Exits 0 if no finding is bad, 1 if one is, 2 on a usage error. It
     changes nothing, and can run while a service is running.
     """
-    from ratelimitd.doctor import Level, count, examine  # noqa: PLC0415  the whole service
+    from ratelimitd.doctor import Level, count, examine  # noqa: PLC0415 -- the whole service
 
     given = {name.upper(): value for name, value in flags.items() if value is not None}
     findings = examine(os.environ, given, config, with_service=with_service)

@@ -57,6 +57,6 @@ def envoy(
     file: str, output: Path | None, rls: tuple[str, int], admin: int, timeout: float, failure_mode: str | None
 ) -> None:
     """Generate an Envoy configuration from a gateway file; differences from proxy are printed on stderr."""
-    from .bootstrap import BootstrapOptions, run  # noqa: PLC0415  imports the gateway package
+    from .bootstrap import BootstrapOptions, run  # noqa: PLC0415 -- imports the gateway package
 
     sys.exit(run(file, output, BootstrapOptions(rls, admin, timeout, failure_mode or "")))

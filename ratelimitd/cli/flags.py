@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from ratelimitd.config.values import boolean
-from ratelimitd.settings import ROWS, Settings, Status
+from ratelimitd.settings import ROWS, RowStatus, Settings
 
 if TYPE_CHECKING:
     from ratelimitd.policy_file import Parsed
@@ -38,7 +38,7 @@ class Text(click.ParamType[Any, str]):
 def settings_flags(command: Command) -> Command:
     """Add a flag for each supported setting to a command."""
     for row in reversed(ROWS):
-        if row.status is not Status.WORKS:
+        if row.status is not RowStatus.WORKS:
             continue
         switch = row.parse is boolean
         command = click.option(
@@ -76,10 +76,10 @@ def examples(*lines: str) -> str:
 
 def examined(paths: Iterable[Path], default_algorithm: str, *, merge_domains: bool) -> "Parsed":
     """Parse the policy files at these paths, or a gateway file, and return all errors and warnings."""
-    from ratelimitd.gateway import read_gateway  # noqa: PLC0415  the engine
-    from ratelimitd.policy import PolicyErrors, PolicySummary  # noqa: PLC0415  the engine
-    from ratelimitd.policy_file import Parsed, examine  # noqa: PLC0415  the engine
-    from ratelimitd.sources import GATEWAY_ALGORITHM, GatewayFile, named, read_file, read_files, tiers_beside  # noqa: PLC0415  the engine
+    from ratelimitd.gateway import read_gateway  # noqa: PLC0415 -- the engine
+    from ratelimitd.policy import PolicyErrors, PolicySummary  # noqa: PLC0415 -- the engine
+    from ratelimitd.policy_file import Parsed, examine  # noqa: PLC0415 -- the engine
+    from ratelimitd.sources import GATEWAY_ALGORITHM, GatewayFile, named, read_file, read_files, tiers_beside  # noqa: PLC0415 -- the engine
 
     source = named(tuple(map(str, paths)))
     try:

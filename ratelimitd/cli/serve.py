@@ -27,7 +27,7 @@ def serve(config: tuple[str, ...], **flags: str | None) -> None:
     Counters are kept in memory, or in Redis if its address is set.
     """
     settings = _settings(flags)
-    from ratelimitd.app import run  # noqa: PLC0415  imports the whole service, which other commands do not need
+    from ratelimitd.app import run  # noqa: PLC0415 -- imports the whole service, which other commands do not need
 
     sys.exit(run(settings, config))
 
@@ -46,8 +46,8 @@ def serve(config: tuple[str, ...], **flags: str | None) -> None:
 @settings_flags
 def proxy(
     config: str | None,
-    print_config: bool,  # noqa: FBT001  click passes keywords
-    with_service: bool,  # noqa: FBT001  click passes keywords
+    print_config: bool,  # noqa: FBT001 -- click passes keywords
+    with_service: bool,  # noqa: FBT001 -- click passes keywords
     **flags: str | None,
 ) -> None:
     """Run the fallback reverse proxy, which enforces the same limits without Envoy.
@@ -55,7 +55,7 @@ def proxy(
     LISTEN_ADDR, DOWNSTREAM_URL, REDIS_ADDR and GRACEFUL_SHUTDOWN_TIMEOUT are sufficient to start.
     """
     settings = _settings(flags)
-    from ratelimitd.app import proxy as gateway  # noqa: PLC0415  imports the whole service
+    from ratelimitd.app import proxy as gateway  # noqa: PLC0415 -- imports the whole service
 
     if print_config:
         click.echo(gateway.default_config(settings), nl=False)

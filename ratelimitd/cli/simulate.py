@@ -85,7 +85,7 @@ def simulate(**options: Any) -> None:
     The requests are generated from the arguments (--rate and --for), or read from a file of JSON lines (--requests),
     each with a time in seconds or RFC 3339: {"time": 0.5, "descriptors": [{"user": "alice"}], "hits": 1}
     """
-    from ratelimitd import simulate as simulation  # noqa: PLC0415  rich and the engine
+    from ratelimitd import simulate as simulation  # noqa: PLC0415 -- rich and the engine
 
     try:
         runs = _runs(**options)
@@ -101,8 +101,8 @@ def simulate(**options: Any) -> None:
 
 def _runs(*, domain: bytes, config: Sequence[Path], compare: list[str] | None, **options: Any) -> list["Run"]:
     """Decide every request once per algorithm to compare, or once as configured."""
-    from ratelimitd import simulate as simulation  # noqa: PLC0415  rich and the engine
-    from ratelimitd.policy import assemble  # noqa: PLC0415  the engine
+    from ratelimitd import simulate as simulation  # noqa: PLC0415 -- rich and the engine
+    from ratelimitd.policy import assemble  # noqa: PLC0415 -- the engine
 
     events = _events(**options)
     parsed = examined(config, options["default_algorithm"], merge_domains=options["merge_domain_config"])
@@ -119,7 +119,7 @@ def _runs(*, domain: bytes, config: Sequence[Path], compare: list[str] | None, *
 def _events(
     *, descriptors: Sequence[Entries], requests: Iterable[bytes] | None, hits: int | None, **options: Any
 ) -> Sequence["Event"]:
-    from ratelimitd import simulate as simulation  # noqa: PLC0415  rich and the engine
+    from ratelimitd import simulate as simulation  # noqa: PLC0415 -- rich and the engine
 
     rate, span = options["rate"], options["span"]
     if requests is not None:
@@ -142,7 +142,7 @@ def _events(
 
 def _plot(runs: "list[Run]", file: Path) -> None:
     try:
-        from ratelimitd.simulate.plot import plot  # noqa: PLC0415  needs matplotlib, an extra
+        from ratelimitd.simulate.plot import plot  # noqa: PLC0415 -- needs matplotlib, an extra
     except ModuleNotFoundError as error:
         raise click.ClickException("--plot needs matplotlib: pip install 'ratelimitd[plot]'") from error
     try:

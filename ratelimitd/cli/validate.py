@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 def validate(
     paths: tuple[Path, ...],
     default_algorithm: str,
-    merge_domain_config: bool,  # noqa: FBT001  click passes keywords
-    as_json: bool,  # noqa: FBT001  click passes keywords
+    merge_domain_config: bool,  # noqa: FBT001 -- click passes keywords
+    as_json: bool,  # noqa: FBT001 -- click passes keywords
 ) -> None:
     """Validate policy files; all given files form one configuration.
 

@@ -1,1 +1,1 @@
-"""From text to values: YAML and its readers, the scalars of settings, flags and files, and what is wrong with them."""
+"""Parsing of configuration: YAML and its readers, scalar values of settings, flags and files, and their errors."""

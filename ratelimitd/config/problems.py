@@ -1,16 +1,16 @@
-"""What can be wrong with a policy, with the place."""
+"""Errors and warnings of a policy, with file and line."""
 
 from collections.abc import Container, Iterable
 from typing import NamedTuple
 
 
 class PolicyError(NamedTuple):
-    """One thing wrong (or, as a warning, odd) in a policy file.
+    """One error or warning in a policy file.
 
     Attributes:
-        file: as envoyproxy/ratelimit names it, e.g. ``config.basic.yaml``.
-        line: from 1; 0 when it is about the file as a whole, e.g. one that cannot be read.
-        message: envoyproxy/ratelimit's own text where it has one.
+        file: name as in envoyproxy/ratelimit, e.g. ``config.basic.yaml``.
+        line: counted from 1; 0 if it concerns the whole file, e.g. one that cannot be read.
+        message: the text of envoyproxy/ratelimit if it has one.
     """
 
     file: str
@@ -21,8 +21,8 @@ class PolicyError(NamedTuple):
         return f"{self.file}: {self.message}" + (f" (line {self.line})" if self.line else "")
 
 
-class PolicyErrors(ValueError):  # noqa: N818 - it holds many
-    """Everything that is wrong with a policy: ``errors``, in the order of the files and their lines."""
+class PolicyErrors(ValueError):  # noqa: N818 -- it contains many
+    """All errors of a policy: ``errors``, in the order of the files and their lines."""
 
     def __init__(self, errors: Iterable[PolicyError]) -> None:
         self.errors = tuple(errors)
@@ -30,7 +30,7 @@ class PolicyErrors(ValueError):  # noqa: N818 - it holds many
 
 
 class Notes:
-    """Collects errors and warnings while files are read; ``file`` is the one being read."""
+    """Collects errors and warnings while files are read; ``file`` is the current one."""
 
     def __init__(self) -> None:
         self.file = ""
@@ -38,13 +38,13 @@ class Notes:
         self.warnings: list[PolicyError] = []
 
     def error(self, line: int, message: str) -> None:
-        """Note what makes the policy unusable."""
+        """Record an error."""
         self.errors.append(PolicyError(self.file, line, message))
 
     def forget(self, files: Container[str]) -> None:
-        """Drop what was noted of these files."""
+        """Drop the errors of these files."""
         self.errors = [error for error in self.errors if error.file not in files]
 
     def warn(self, line: int, message: str) -> None:
-        """Note what the writer should know."""
+        """Record a warning."""
         self.warnings.append(PolicyError(self.file, line, message))

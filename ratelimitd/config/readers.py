@@ -1,7 +1,7 @@
-"""Readers: from a YAML node to a value, or to a note of what is wrong with it.
+"""Readers: convert a YAML node to a value, or record its errors.
 
-A map and a list are readers that hold the readers of their parts (``MapReader.keys``, ``ListReader.item``), so the
-keys of a whole file can be enumerated.
+The readers of maps and lists contain the readers of their parts (``MapReader.keys``, ``ListReader.item``), so the keys
+of a file can be enumerated.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,28 +13,28 @@ from .problems import Notes
 from .yaml_nodes import YamlList, YamlMap, YamlNode, YamlScalar, is_null, resolve
 
 SHOWN_MAX: Final = 200
-"""Characters of a wrong key or value that an error repeats: enough to find it, short enough for a log line."""
+"""Characters of an invalid key or value in an error: enough to find it, short enough for a log line."""
 
 Reader = Callable[[Notes, YamlNode], Any]
-"""Returns the value of a node. Raises WrongValueError for the value as a whole; errors inside of it are noted."""
+"""Returns the value of a node. Raises WrongValueError for the value itself; errors inside it are recorded."""
 
 Keys = Mapping[str, Reader]
-"""The keys of one kind of map, each with the reader of its value."""
+"""The keys of one kind of map, with the readers of their values."""
 
 Fields = dict[str, Any]
-"""Values of one map by key. A key that is absent, null or wrong is not in it."""
+"""Values of one map by key, without keys that are absent, null or invalid."""
 
 
 class WrongValueError(ValueError):
-    """Says what a value should be, not what it is."""
+    """Invalid value; the text states what it should be, not what it is."""
 
 
 class MapFound(NamedTuple):
     """A map that was read.
 
     Attributes:
-        fields: the values that could be read.
-        sound: no error was noted, so every needed key is among the fields.
+        fields: the valid values.
+        sound: no error was recorded, so every required key is in ``fields``.
     """
 
     reader: "MapReader"
@@ -44,11 +44,11 @@ class MapFound(NamedTuple):
     sound: bool
 
     def error(self, message: str) -> None:
-        """Note what is wrong with the map as a whole; the message continues its name."""
+        """Record an error of the map itself; the message follows its name."""
         self.notes.error(self.node.line, f"{self.reader.what} {message}")
 
     def only_one(self, *keys: str) -> str | None:
-        """Return which of these keys the map has, None for none; more than one is noted."""
+        """Return the one of these keys that the map has, None for none; more than one is recorded as an error."""
         found = [key for key in keys if key in self.fields]
         if len(found) > 1:
             self.error(f"has only one of {', '.join(keys)}")
@@ -62,15 +62,15 @@ def fields_of(found: MapFound) -> Fields:
 
 @dataclass(frozen=True)
 class MapReader:
-    """Reads a map of known keys. Of equal keys the last one that could be read counts.
+    """Reads a map with known keys. Of duplicate keys the last valid one applies.
 
     Attributes:
         what: its name in errors.
-        keys: the keys it may hold.
-        needed: those that must be present and not null.
-        make: makes the value; also called for a map that is not sound, to note further errors.
-        null_is_absent: False: readers get null as any other value.
-        quoted: False: errors repeat no unknown key, which may be a secret in the wrong place.
+        keys: the permitted keys.
+        needed: the required keys; null does not suffice.
+        make: makes the value; also called for a map with errors, to record further ones.
+        null_is_absent: False: readers are called for null as for any other value.
+        quoted: False: errors do not contain unknown keys, which may be misplaced secrets.
     """
 
     what: str
@@ -81,7 +81,7 @@ class MapReader:
     quoted: bool = True
 
     def __call__(self, notes: Notes, node: YamlNode) -> Any:
-        """Read the map. For another node an error is noted, and ``make`` gets no fields."""
+        """Read the map. For any other node an error is recorded, and ``make`` gets no fields."""
         before = len(notes.errors)
         fields = self._values(notes, node)
         return self.make(MapFound(self, notes, node, fields, len(notes.errors) == before))
@@ -116,10 +116,10 @@ class MapReader:
 
 @dataclass(frozen=True)
 class ListReader:
-    """Reads a list to a tuple; an item that is wrong is noted and left out.
+    """Reads a list to a tuple; an invalid item is recorded as an error and omitted.
 
     Attributes:
-        least: items that it must have.
+        least: minimum number of items.
     """
 
     item: Reader
@@ -151,7 +151,7 @@ def scalar(node: YamlNode, wanted: str) -> YamlScalar:
 
 
 def any_text(_notes: Notes, node: YamlNode) -> str:
-    """Read a text, also an empty one. Raises WrongValueError, as all readers of scalars do."""
+    """Read a text, possibly empty. Raises WrongValueError, as all readers of scalars do."""
     if not isinstance(node, YamlScalar):
         raise WrongValueError("a text")
     return node.text
@@ -178,7 +178,7 @@ def flag(_notes: Notes, node: YamlNode) -> bool:
 
 
 def number(least: int, most: int) -> Reader:
-    """Make a reader of whole numbers within bounds."""
+    """Make a reader of whole numbers within these bounds."""
     wanted = f"a whole number from {least} to {most}"
 
     def read(_notes: Notes, node: YamlNode) -> int:
@@ -199,7 +199,7 @@ def share(_notes: Notes, node: YamlNode) -> float:
 
 
 def parsed(parser: Callable[[str], Any], wanted: str) -> Reader:
-    """Make a reader of the text that a setting would hold; ``parser`` raises ValueError."""
+    """Make a reader from the parser of a setting, which raises ValueError."""
 
     def read(_notes: Notes, node: YamlNode) -> Any:
         try:

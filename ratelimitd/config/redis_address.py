@@ -1,4 +1,4 @@
-"""Where a Redis is: the values that settings are read to and that a store connects to."""
+"""Addresses of Redis: parsed from the settings, used by the store."""
 
 from typing import Final, Literal, NamedTuple
 
@@ -18,7 +18,7 @@ class RedisAddress(NamedTuple):
 
 
 class Credentials(NamedTuple):
-    """For AUTH.
+    """Credentials for AUTH.
 
     Attributes:
         username: empty for the server's default user.
@@ -29,7 +29,7 @@ class Credentials(NamedTuple):
     password: str = ""
 
     def __repr__(self) -> str:
-        """Keep the password out of every trace."""
+        """Omit the password, so that it appears in no traceback."""
         return f"Credentials({self.username!r})"
 
 
@@ -38,12 +38,12 @@ RedisKind = Literal["single", "sentinel", "cluster"]
 
 
 class Deployment(NamedTuple):
-    """One Redis, whatever it consists of.
+    """A single server, a master with Sentinels, or a cluster.
 
     Attributes:
         addresses: of the server, of the Sentinels, or of some nodes of the cluster.
-        master: the name under which Sentinels know the master.
-        database: the number that SELECT takes; a cluster has only 0.
+        master: name of the master in the Sentinels.
+        database: number for SELECT; a cluster has only 0.
     """
 
     addresses: tuple[RedisAddress, ...]

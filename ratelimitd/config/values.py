@@ -1,22 +1,22 @@
-"""From the text of a variable to its value. A parser raises ValueError with what is wrong and what to write."""
+"""Parsers of scalar values. A parser raises ValueError with what is wrong and what to write instead."""
 
 import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Final
 
-# strconv.ParseBool of Go knows these and no others, so envoyproxy/ratelimit does too.
+# Go's strconv.ParseBool, and therefore envoyproxy/ratelimit, accepts exactly these.
 _BOOLS: Final[Mapping[str, bool]] = {
     **dict.fromkeys(("1", "t", "T", "TRUE", "true", "True"), True),
     **dict.fromkeys(("0", "f", "F", "FALSE", "false", "False"), False),
 }
 
-# The units of time.ParseDuration of Go, in seconds.
+# The units of Go's time.ParseDuration, in seconds.
 _DURATION_UNITS: Final[Mapping[str, float]] = {
     "ns": 1e-9,
     "us": 1e-6,
     "µs": 1e-6,  # U+00B5, the micro sign
-    "μs": 1e-6,  # U+03BC, the Greek letter; Go takes both
+    "μs": 1e-6,  # U+03BC, the Greek letter; Go accepts both
     "ms": 1e-3,
     "s": 1.0,
     "m": 60.0,
@@ -25,7 +25,7 @@ _DURATION_UNITS: Final[Mapping[str, float]] = {
 _DURATION_PART: Final = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)", re.ASCII)
 _NUMBER: Final = re.compile(r"\d+\.?\d*|\.\d+", re.ASCII)
 DURATION_MAX: Final = 9_223_372_036.0
-"""Seconds: 292 years, the longest duration that Go has."""
+"""Seconds: 292 years, the longest duration in Go."""
 
 _SIZE: Final = re.compile(r"(\d+)\s*(|b|[kmg]i?b?)", re.ASCII | re.IGNORECASE)
 _SIZE_POWERS: Final[Mapping[str, int]] = {"": 0, "b": 0, "k": 10, "m": 20, "g": 30}
@@ -36,17 +36,17 @@ UINT32_MAX: Final = (1 << 32) - 1
 
 _VISIBLE: Final = re.compile(r"[!-~]+", re.ASCII)
 BEARER_LEAST: Final = 16
-"""Characters of a token; 16 of hexadecimal are 64 bits, which take thousands of years at a million guesses a second."""
-EVERYWHERE: Final = "0.0.0.0"  # noqa: S104  upstream's default too: Envoy asks from other machines
+"""Minimum length of a token: 16 hexadecimal digits are 64 bits, thousands of years at a million guesses per second."""
+EVERYWHERE: Final = "0.0.0.0"  # noqa: S104 -- upstream's default too: Envoy calls from other hosts
 
 
 def text(value: str) -> str:
-    """Take any text, empty too."""
+    """Return any text, including an empty one."""
     return value
 
 
 def boolean(value: str) -> bool:
-    """Read a bool as Go does: true, false, 1, 0, t, f and their capitals."""
+    """Parse a bool as Go does: true, false, 1, 0, t, f and their capitalized forms."""
     if value not in _BOOLS:
         raise ValueError("not a bool; write true or false")
     return _BOOLS[value]
@@ -70,11 +70,11 @@ def integer(least: int, most: int = (1 << 63) - 1) -> Callable[[str], int]:
 
 
 port_number: Final = integer(0, PORT_MAX)
-"""A TCP port; 0 lets the system choose a free one."""
+"""A TCP port; 0 means a free one."""
 
 
 def ratio(value: str) -> float:
-    """Read a number from 0 to 1."""
+    """Parse a number from 0 to 1."""
     try:
         number = float(value)
     except ValueError:
@@ -85,7 +85,7 @@ def ratio(value: str) -> float:
 
 
 def duration(value: str) -> float:
-    """Read a Go duration (``150us``, ``1h30m``, ``24h``) or a plain number of seconds; gives seconds."""
+    """Parse a Go duration (``150us``, ``1h30m``, ``24h``) or a plain number of seconds; returns seconds."""
     seconds, end = 0.0, 0
     if _NUMBER.fullmatch(value):
         seconds, end = float(value), len(value)
@@ -100,7 +100,7 @@ def duration(value: str) -> float:
 
 
 def positive_duration(value: str) -> float:
-    """Read a duration that is not 0."""
+    """Parse a duration greater than 0."""
     seconds = duration(value)
     if seconds <= 0:
         raise ValueError("must be greater than 0")
@@ -108,7 +108,7 @@ def positive_duration(value: str) -> float:
 
 
 def size(least: int) -> Callable[[str], int]:
-    """Make a parser of bytes: ``1048576``, ``256MiB``, ``256m``, ``1g``; every unit counts by 1024."""
+    """Make a parser of sizes in bytes: ``1048576``, ``256MiB``, ``256m``, ``1g``; units are powers of 1024."""
 
     def parse(value: str) -> int:
         found = _SIZE.fullmatch(value)
@@ -123,9 +123,9 @@ def size(least: int) -> Callable[[str], int]:
 
 
 def choice(*allowed: str, unbuilt: Mapping[str, str] | None = None) -> Callable[[str], str]:
-    """Make a parser of one name out of ``allowed``, in any case.
+    """Make a parser of one name in ``allowed``, case-insensitive.
 
-    ``unbuilt`` names values envoyproxy/ratelimit knows and this service does not yet, each with what to do.
+    ``unbuilt`` has values of envoyproxy/ratelimit that are not implemented yet, each with what to do instead.
     """
     names = {name.lower(): name for name in allowed}
     refused = {name.lower(): why for name, why in (unbuilt or {}).items()}
@@ -141,7 +141,7 @@ def choice(*allowed: str, unbuilt: Mapping[str, str] | None = None) -> Callable[
 
 
 def address(value: str) -> str:
-    """Read an address to listen on; empty means every IPv4 interface, as the default does."""
+    """Parse an address to listen on; empty means every IPv4 interface, as does the default."""
     bare = value.removeprefix("[").removesuffix("]")
     if any(character.isspace() or character == "/" for character in bare):
         raise ValueError("not an address; write 0.0.0.0, 127.0.0.1 or ::")
@@ -149,7 +149,7 @@ def address(value: str) -> str:
 
 
 def host_port(value: str) -> tuple[str, int]:
-    """Read ``host:port``, ``[::1]:port`` or ``:port`` (every IPv4 interface)."""
+    """Parse ``host:port``, ``[::1]:port`` or ``:port`` (every IPv4 interface)."""
     name, colon, number = value.rpartition(":")
     if not colon or (":" in name and not name.startswith("[")):
         raise ValueError("not host:port; write :9090, 127.0.0.1:9090 or [::]:9090")
@@ -157,14 +157,14 @@ def host_port(value: str) -> tuple[str, int]:
 
 
 def header(value: str) -> str:
-    """Read the name of an HTTP header field (RFC 9110, 5.6.2: a token)."""
+    """Parse the name of an HTTP header field (RFC 9110, 5.6.2: a token)."""
     if not _HEADER.fullmatch(value):
         raise ValueError("not a header name; write one like RateLimit-Limit")
     return value
 
 
 def bearer(value: str) -> str:
-    """Read a token that an HTTP caller can send: visible ASCII, long enough that nobody guesses it."""
+    """Parse a token that can be sent over HTTP: visible ASCII, and too long to guess."""
     if len(value) < BEARER_LEAST:
         raise ValueError(f"shorter than {BEARER_LEAST} characters; make one with: openssl rand -hex 32")
     if not _VISIBLE.fullmatch(value):
@@ -173,7 +173,7 @@ def bearer(value: str) -> str:
 
 
 def path(value: str) -> str:
-    """Read the path part of a URL."""
+    """Parse the path part of a URL."""
     if not value.startswith("/") or any(character.isspace() for character in value):
         raise ValueError("not a path; write one like /metrics")
     return value

@@ -1,8 +1,8 @@
-"""YAML text to nodes that know their line, with scalars left as they were written.
+"""Parsing of YAML text to nodes with line numbers; scalars keep their text.
 
-``010``, ``yes`` and ``12:30`` stay text; ``resolve`` makes numbers and booleans of them as yaml.v2 (Go) does, the
-reader of the same files in envoyproxy/ratelimit: the first document counts, the last of two equal keys wins, ``<<``
-merges where it stands.
+``010``, ``yes`` and ``12:30`` stay text; ``resolve`` converts them to numbers and booleans as yaml.v2 (Go) does, which
+reads the same files in envoyproxy/ratelimit: only the first document is read, the last of two equal keys applies, and
+``<<`` merges at its position.
 """
 
 import re
@@ -12,17 +12,17 @@ from typing import Any, Final, NamedTuple
 import yaml
 
 NESTING_MAX: Final = 100
-"""Levels of lists and maps: protobuf's own recursion limit, which ``metadata`` (a Struct) has to pass."""
+"""Maximum nesting of lists and maps: protobuf's recursion limit, which applies to ``metadata`` (a Struct)."""
 
 ALIASED_NODES_MAX: Final = 400_000
-"""Nodes that aliases may add to a document: what yaml.v2 decodes before it asks how many came from aliases."""
+"""Maximum number of nodes that aliases add to a document: yaml.v2 decodes as many before it checks their share."""
 
 Resolved = str | int | float | bool | None
-"""What a scalar means by itself. A whole number that does not fit an int64 is a float, as in yaml.v2."""
+"""Value of a plain scalar. A whole number that does not fit an int64 is a float, as in yaml.v2."""
 
 
 class YamlError(ValueError):
-    """Text that is not YAML, or more than we read; ``line`` counts from 1."""
+    """Invalid YAML, or a document beyond the limits; ``line`` counts from 1."""
 
     def __init__(self, line: int, message: str) -> None:
         super().__init__(message)
@@ -30,7 +30,7 @@ class YamlError(ValueError):
 
 
 class YamlScalar(NamedTuple):
-    """A leaf. ``plain``: without quotes and without a tag."""
+    """A scalar. ``plain``: without quotes and without a tag."""
 
     text: str
     plain: bool
@@ -46,7 +46,7 @@ class YamlList(NamedTuple):
 
 
 class YamlMap(NamedTuple):
-    """A map; of two equal keys both are here, and the last counts."""
+    """A map; duplicate keys are kept, and the last one applies."""
 
     pairs: "list[tuple[YamlNode, YamlNode]]"
     line: int
@@ -67,7 +67,7 @@ _WHOLE: Final = (
     (re.compile(r"([-+]?)(0|[1-9][0-9]*)", re.ASCII), 10),
 )
 _WHOLE_CHARACTERS: Final = 70
-"""An int64 in binary has 63 digits, a sign and a prefix; anything longer is not one."""
+"""Maximum length of a whole number: an int64 in binary has 63 digits, a sign and a prefix."""
 
 
 def _words(value: Resolved, *words: str) -> dict[str, Resolved]:
@@ -75,8 +75,8 @@ def _words(value: Resolved, *words: str) -> dict[str, Resolved]:
 
 
 _WORDS: Final[dict[str, Resolved]] = (
-    _words(True, "y", "yes", "true", "on")  # noqa: FBT003 - the value of the words
-    | _words(False, "n", "no", "false", "off")  # noqa: FBT003 - the value of the words
+    _words(True, "y", "yes", "true", "on")  # noqa: FBT003 -- the value of the words
+    | _words(False, "n", "no", "false", "off")  # noqa: FBT003 -- the value of the words
     | _words(None, "", "~", "null")
     | {form: float("nan") for form in (".nan", ".NaN", ".NAN")}
     | {sign + form: float(sign + "inf") for sign in ("", "+", "-") for form in (".inf", ".Inf", ".INF")}
@@ -84,7 +84,7 @@ _WORDS: Final[dict[str, Resolved]] = (
 
 
 def load_yaml(data: bytes) -> YamlNode | None:
-    """Read the first document of a file; None when there is none. Raises YamlError."""
+    """Read the first document of a file; None if there is none. Raises YamlError."""
     try:
         loader = _LOADER(data)
         try:
@@ -103,7 +103,7 @@ def load_yaml(data: bytes) -> YamlNode | None:
 
 
 def resolve(scalar: YamlScalar) -> Resolved:
-    """Say what a scalar means without a quote or a schema around it."""
+    """Return the value of a scalar without a schema."""
     text = scalar.text
     if not scalar.plain and scalar.tag not in _RESOLVED_TAGS:
         return text
@@ -113,12 +113,12 @@ def resolve(scalar: YamlScalar) -> Resolved:
 
 
 def is_null(node: YamlNode) -> bool:
-    """Return whether a node is a scalar that means null."""
+    """Whether a node is a null scalar."""
     return isinstance(node, YamlScalar) and resolve(node) is None
 
 
 def value_of(node: YamlNode | None, key: str) -> YamlNode | None:
-    """Return the value of a key of a map, the last one of equal keys; None: the key is absent, or the node no map."""
+    """Return the value of a key of a map, the last of equal keys; None if it is absent or the node is not a map."""
     if not isinstance(node, YamlMap):
         return None
     values = [value for name, value in node.pairs if isinstance(name, YamlScalar) and name.text == key]
@@ -142,7 +142,7 @@ def _events(loader: Any) -> Iterator[Any]:
 
 
 class _Open:
-    """A list or map that is still being read; ``nodes`` counts what it expands to."""
+    """A list or map that is still being read; ``nodes`` is its number of nodes with aliases expanded."""
 
     __slots__ = ("anchor", "children", "is_map", "line", "nodes")
 
@@ -163,7 +163,7 @@ class _Open:
 
 
 class _Builder:
-    """Nodes from events, without recursion, so that no depth of nesting reaches the stack of C or of Python."""
+    """Builds nodes from events without recursion, so that deep nesting cannot exhaust the C or Python stack."""
 
     def __init__(self) -> None:
         self._open: list[_Open] = []

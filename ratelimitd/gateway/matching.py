@@ -23,7 +23,7 @@ class PatternError(ValueError):
 
 def regex(pattern: str) -> Tester:
     """Return a full-match test for an RE2 expression; its time is linear in the text. Raises PatternError."""
-    import re2  # noqa: PLC0415 - needed only if a file has a regex
+    import re2  # noqa: PLC0415 -- needed only if a file has a regex
 
     options = re2.Options()
     options.log_errors = False

@@ -147,7 +147,7 @@ class ProxiedRequest:
         engine = self._proxy.engine
         try:
             ask = engine.ask(descriptors, partial(LimitRequest, snapshot.domain), self._proxy.deadline())
-        except Exception as error:  # noqa: BLE001 - the client must get a response to any error
+        except Exception as error:  # noqa: BLE001 -- the client must get a response to any error
             self._failed(None, error)
         else:
             engine.decide((ask,), time.time_ns() // 1000, partial(self._decided, snapshot, routed), self._failed)

@@ -142,13 +142,13 @@ class _Fetch:
     def read(self) -> None:
         """Wait for more."""
 
-    def end(self, trailers: Headers) -> None:  # noqa: ARG002 - a Requester; trailers are of no use here
+    def end(self, trailers: Headers) -> None:  # noqa: ARG002 -- a Requester; trailers are of no use here
         """Hand the response on."""
         if self._head is not None and not self.result.done():
             fetched = Fetched(self._head.status, self._head.headers, b"".join(self._pieces))
             self.result.set_result(fetched)
 
-    def lost(self, error: ErrorResponse, *, unheard: bool) -> None:  # noqa: ARG002 - a Listener
+    def lost(self, error: ErrorResponse, *, unheard: bool) -> None:  # noqa: ARG002 -- a Listener
         """Hand on why there is none."""
         self._fail(RemoteProtocolError(error.reason))
 

@@ -64,7 +64,7 @@ class Collector:
         else:
             self._pieces.append(piece)
 
-    def body_end(self, trailers: Headers) -> None:  # noqa: ARG002 - a BodySink; trailers are of no use here
+    def body_end(self, trailers: Headers) -> None:  # noqa: ARG002 -- a BodySink; trailers are of no use here
         """Hand the body on; the exchange is to be answered from now on."""
         self._exchange.relay = None
         self._settle(b"".join(self._pieces))

@@ -76,7 +76,7 @@ class DownstreamConnection(asyncio.BufferedProtocol):
         self._owner.joined(self, self._peer)
         self._update()
 
-    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's signature
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 -- asyncio's signature
         """Return the buffer that all connections read into."""
         return _buffer
 
@@ -93,7 +93,7 @@ class DownstreamConnection(asyncio.BufferedProtocol):
             return self._phase is TUNNEL
         return False
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 -- asyncio's signature
         """Cancel the exchange."""
         self._transport = None
         if self._admitted:
@@ -123,7 +123,7 @@ class DownstreamConnection(asyncio.BufferedProtocol):
         if self._transport is not None:
             self._transport.abort()
 
-    def expire(self, now: float) -> None:  # noqa: ARG002 - a Timed
+    def expire(self, now: float) -> None:  # noqa: ARG002 -- a Timed
         """Act on the deadline: reject the request, or close the connection."""
         if self._blocked or self._phase is CLOSING:
             self._expire_sending()
@@ -275,7 +275,7 @@ class DownstreamConnection(asyncio.BufferedProtocol):
         self._exchange = exchange = Exchange(self, request)
         try:
             self._owner.handler(request, exchange)
-        except Exception as error:  # noqa: BLE001 - the handler's fault is not the connection's
+        except Exception as error:  # noqa: BLE001 -- the handler's fault is not the connection's
             self._loop.call_exception_handler({"message": "a gateway handler raised", "exception": error})
             exchange.reject(ErrorResponse(500, "internal error"))
 

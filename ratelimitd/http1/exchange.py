@@ -144,7 +144,7 @@ class Exchange:
             return
         try:
             listener(self._summary())
-        except Exception as error:  # noqa: BLE001 - a fault of the listener is not the client's
+        except Exception as error:  # noqa: BLE001 -- a fault of the listener is not the client's
             context = {"message": "a listener to the end of an exchange raised", "exception": error}
             asyncio.get_running_loop().call_exception_handler(context)
 

@@ -30,7 +30,7 @@ HEAD, BUSY, TUNNEL, LINGERING, CLOSING = Phase.HEAD, Phase.BUSY, Phase.TUNNEL, P
 def client_timeout(
     options: ServerOptions,
     phase: Phase,
-    blocked: bool,  # noqa: FBT001 - a state; keywords cost a third of the call
+    blocked: bool,  # noqa: FBT001 -- a state; keywords cost a third of the call
     served: bool,  # noqa: FBT001
     begun: bool,  # noqa: FBT001
     receiving: bool,  # noqa: FBT001
@@ -56,7 +56,7 @@ def client_timeout(
 
 def upstream_timeout(
     options: UpstreamOptions,
-    idle: bool,  # noqa: FBT001 - a state
+    idle: bool,  # noqa: FBT001 -- a state
     paused: bool,  # noqa: FBT001
     tunnel: bool,  # noqa: FBT001
     receiving: bool,  # noqa: FBT001

@@ -163,7 +163,7 @@ class Relay:
     def switched(self, head: ResponseHead) -> Tunnel:
         """Grant the client the tunnel, which is the carrier from now on."""
         exchange, connection = self._exchange, self._connection
-        assert connection is not None  # noqa: S101 - it is the caller
+        assert connection is not None  # noqa: S101 -- it is the caller
         exchange.first_byte = monotonic_ns()
         exchange.status = head.status
         exchange.client.write(response_head(head.status, head.reason, to_client(head, self._ours) + GRANTED))

@@ -55,7 +55,7 @@ def has_body(method: bytes, status: int) -> bool:
 
 def date_header() -> Header:
     """Return the Date header, which is formatted once a second."""
-    global _date  # noqa: PLW0603 - one clock, one date
+    global _date  # noqa: PLW0603 -- one clock, one date
     now = int(time.time())
     if _date[0] != now:
         _date = (now, imf_date(now))
@@ -69,6 +69,6 @@ def imf_date(seconds: int) -> bytes:
     return b"%b, %02d %b %04d %02d:%02d:%02d GMT" % date
 
 
-def render_text(error: ErrorResponse, request: Request | None) -> tuple[Headers, bytes]:  # noqa: ARG001 - a Render
+def render_text(error: ErrorResponse, request: Request | None) -> tuple[Headers, bytes]:  # noqa: ARG001 -- a Render
     """Render an error response as a line of text."""
     return [(b"Content-Type", b"text/plain; charset=utf-8")], b"%b\n" % error.reason.encode()

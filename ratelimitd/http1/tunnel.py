@@ -28,7 +28,7 @@ class Tunnel:
         """Forward bytes of the client."""
         self._connection.send(piece)
 
-    def body_end(self, trailers: Headers) -> None:  # noqa: ARG002 - a BodySink; tunnels have no trailers
+    def body_end(self, trailers: Headers) -> None:  # noqa: ARG002 -- a BodySink; tunnels have no trailers
         """Forward the end of the client's direction."""
         self._client_done = True
         self._connection.send_eof()
@@ -60,7 +60,7 @@ class Tunnel:
         """Pause or resume reading from the client."""
         self._exchange.client.pause_body(paused=paused)
 
-    def lost(self, error: ErrorResponse, *, unheard: bool) -> None:  # noqa: ARG002 - a 101 came
+    def lost(self, error: ErrorResponse, *, unheard: bool) -> None:  # noqa: ARG002 -- a 101 came
         """End the exchange: the upstream connection was lost, or both directions were idle for too long."""
         self._settle(Outcome.GOOD)
         self._exchange.error = error.reason

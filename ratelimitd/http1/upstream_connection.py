@@ -143,7 +143,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self._idle = True
         self._restart()
 
-    def expire(self, now: float) -> None:  # noqa: ARG002 - a Timed
+    def expire(self, now: float) -> None:  # noqa: ARG002 -- a Timed
         """Close: nothing came in time."""
         if self._tunnel is not None:
             self._fail(ErrorResponse(504, "tunnel was idle"))
@@ -160,7 +160,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(high=HIGH_WATER)
 
-    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's signature
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 -- asyncio's signature
         """Return the buffer that all upstream connections read into."""
         return _buffer
 

@@ -116,11 +116,11 @@ def _verdict(plan: Plan, item: Item, outcomes: Sequence[Outcome], modes: Modes) 
     return _Verdict(shown or NO_LIMIT, over, quota, quota_over, failure)
 
 
-def _status(limit: Limit, decision: Decision, denied: bool) -> DescriptorStatus:  # noqa: FBT001 - hot
+def _status(limit: Limit, decision: Decision, denied: bool) -> DescriptorStatus:  # noqa: FBT001 -- hot
     """Make a status. Seconds are rounded up: Envoy truncates fractions, and a retry that is too early is denied."""
     allowed, remaining, reset_after, retry_after, _ = decision
     if allowed:
-        return DescriptorStatus(False, limit, remaining, -(-reset_after // 1_000_000))  # noqa: FBT003 - hot
+        return DescriptorStatus(False, limit, remaining, -(-reset_after // 1_000_000))  # noqa: FBT003 -- hot
     wait = reset_after if retry_after == NEVER else retry_after
     return DescriptorStatus(denied, limit, 0, max(1, -(-wait // 1_000_000)))
 

@@ -98,7 +98,7 @@ class Engine:
             for guard in self.guards:
                 guard.before(asks, now)
             self.store.charge(asks, now, partial(self._completed, now, answered, failed, done))
-        except Exception as error:  # noqa: BLE001 - callers must be answered after any error
+        except Exception as error:  # noqa: BLE001 -- callers must be answered after any error
             self._fail(asks, failed, error)
 
     def _completed(self, now: int, answered: Answered, failed: Failed, done: Done, asks: Sequence[Ask]) -> None:
@@ -106,7 +106,7 @@ class Engine:
         try:
             for guard in reversed(self.guards):
                 guard.after(asks, now)
-        except Exception as error:  # noqa: BLE001 - as above
+        except Exception as error:  # noqa: BLE001 -- as above
             self._fail(asks, failed, error)
             return
         counts, modes = self._counts, self.modes
@@ -117,7 +117,7 @@ class Engine:
                 counts.global_shadow_mode += result.shadowed
                 counts.redis_error += result.failure is not None
                 answered(ask, result)
-            except Exception as error:  # noqa: BLE001 - the others of the batch must be answered
+            except Exception as error:  # noqa: BLE001 -- the others of the batch must be answered
                 self._fail((ask,), failed, error)
         done(asks)
 

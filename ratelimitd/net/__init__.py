@@ -1,1 +1,1 @@
-"""Sockets, TLS files and files that may be swapped: what every listener and client of the process shares."""
+"""Sockets, TLS files and files that are replaced at run time, shared by all listeners and clients."""

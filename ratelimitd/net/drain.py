@@ -1,4 +1,4 @@
-"""The end of a server's connections, whatever is spoken on them."""
+"""Draining of a server's connections, independent of the protocol."""
 
 import asyncio
 from collections.abc import Collection
@@ -6,20 +6,20 @@ from contextlib import suppress
 from typing import Final, Protocol
 
 ABORT_WAIT: Final = 1.0
-"""Seconds for connections that were aborted to be gone; their sockets need one turn of the loop."""
+"""Seconds for aborted connections to close; their sockets need one iteration of the event loop."""
 
 
-class Connection(Protocol):
-    """What is needed of one."""
+class Abortable(Protocol):
+    """A connection that can be aborted."""
 
     def abort(self) -> None:
-        """Close at once."""
+        """Close immediately."""
 
 
-async def drain(connections: Collection[Connection], empty: asyncio.Event, grace: float) -> None:
-    """Wait ``grace`` seconds until a server has no connections, then abort those it still has.
+async def drain(connections: Collection[Abortable], empty: asyncio.Event, grace: float) -> None:
+    """Wait up to ``grace`` seconds until a server has no connections, then abort the remaining ones.
 
-    ``connections`` shrinks while this waits, and ``empty`` is set whenever the last one went.
+    ``connections`` shrinks during the wait, and ``empty`` is set when the last one closes.
     """
     await _until_empty(connections, empty, grace)
     for connection in tuple(connections):
@@ -27,7 +27,7 @@ async def drain(connections: Collection[Connection], empty: asyncio.Event, grace
     await _until_empty(connections, empty, ABORT_WAIT)
 
 
-async def _until_empty(connections: Collection[Connection], empty: asyncio.Event, seconds: float) -> None:
+async def _until_empty(connections: Collection[Abortable], empty: asyncio.Event, seconds: float) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             while connections:

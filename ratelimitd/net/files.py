@@ -1,6 +1,7 @@
-"""Files that somebody else writes while we run: secrets, certificates, policies. Symbolic links are followed.
+"""Files that others change at run time: secrets, certificates, policies. Symbolic links are followed.
 
-Kubernetes swaps such a file by a symbolic link; anybody who may write there may also put something else in its place.
+Kubernetes replaces such a file by swapping a symbolic link; a process with write access may also replace it with a
+FIFO or a device.
 """
 
 import errno
@@ -10,16 +11,16 @@ from pathlib import Path
 from typing import Final
 
 SECRET_BYTES: Final = 1 << 20
-"""The most that a Kubernetes Secret or ConfigMap holds; the CA bundle of a Linux distribution is a fifth of it."""
+"""Maximum size of a Kubernetes Secret or ConfigMap; the CA bundle of a Linux distribution is a fifth of it."""
 
 Stamp = tuple[int, int, int, int, int]
 """Device, inode, size, and the times of the last write and of the last change of the inode, in ns."""
 
 
 def read_regular(path: str | Path, most: int) -> bytes:
-    """Read a regular file of at most so many bytes; never waits for a pipe or a device in its place.
+    """Read a regular file of at most ``most`` bytes; never blocks on a FIFO or a device.
 
-    Raises OSError: EISDIR for a directory, EINVAL for what else is not regular, EFBIG for a longer file.
+    Raises OSError: EISDIR for a directory, EINVAL for any other file that is not regular, EFBIG for a longer file.
     """
     with open(path, "rb", opener=_without_waiting) as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
@@ -31,7 +32,7 @@ def read_regular(path: str | Path, most: int) -> bytes:
 
 
 def stamp(path: str | Path) -> Stamp:
-    """Return what differs when a file was written or swapped. Raises OSError."""
+    """Return a value that changes when a file is written or replaced. Raises OSError."""
     status = Path(path).stat()
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 

@@ -1,4 +1,4 @@
-"""Sockets to listen on, bound at once."""
+"""Listening sockets."""
 
 import errno
 import os
@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 BACKLOG = 1024
-"""Connections the kernel completes before we accept them; every Envoy worker of a mesh may come back at once."""
+"""Connections that the kernel queues before they are accepted; all Envoy workers of a mesh may reconnect at once."""
 
 
 class SocketFile(NamedTuple):
-    """A socket file that is ours: another process may put its own in its place."""
+    """Identity of a socket file of this process, which another process may replace with its own."""
 
     path: str
     device: int
@@ -20,29 +20,29 @@ class SocketFile(NamedTuple):
 
     @classmethod
     def of(cls, path: str) -> "SocketFile":
-        """Note the file that was just bound."""
+        """Return the identity of the file that was just bound."""
         stat = Path(path).stat()
         return cls(path, stat.st_dev, stat.st_ino)
 
     def remove(self) -> None:
-        """Remove it, unless it is gone or no longer ours."""
+        """Remove it, unless it is missing or was replaced."""
         with suppress(FileNotFoundError):
             if SocketFile.of(self.path) == self:
                 Path(self.path).unlink()
 
 
 def address(host: str, port: int) -> str:
-    """Write ``host:port``, an IPv6 address in brackets (RFC 3986 3.2.2)."""
+    """Return ``host:port``, with an IPv6 address in brackets (RFC 3986 3.2.2)."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def local_address(host: str, port: int) -> tuple[socket.AddressFamily, tuple[str, int]]:
-    """Return the one address that ``host`` means to a listener; raises OSError for a name that does not resolve.
+    """Return the address that a listener binds for ``host``; raises OSError for a name that does not resolve.
 
-    An empty host and ``::`` mean every address, IPv4 and IPv6, where the kernel has both: a kubelet probes either
-    family. A name with addresses of both families means its first IPv4 address. The order of a resolver depends on
-    the host (RFC 6724, gai.conf), and a client that was given the name tries all its addresses, while one that was
-    given 127.0.0.1 tries no other.
+    An empty host and ``::`` mean every address, IPv4 and IPv6, if the kernel supports both: a kubelet probes either
+    family. A name with addresses of both families means its first IPv4 address: the order of a resolver depends on
+    the host (RFC 6724, gai.conf), and a client that is given the name tries all its addresses, while one that is
+    given 127.0.0.1 tries only that.
     """
     found = socket.getaddrinfo(
         host or ("::" if socket.has_dualstack_ipv6() else None), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -54,9 +54,9 @@ def local_address(host: str, port: int) -> tuple[socket.AddressFamily, tuple[str
 def bind(host: str, port: int) -> socket.socket:
     """Listen on ``local_address``; port 0 takes a free one. Raises OSError that names host and port, with its errno.
 
-    The HTTP ports, the proxy, gRPC and doctor listen through this function, so that what doctor finds free is what
-    the service takes. SO_REUSEPORT stays off: it would hide a second instance on the same port. SO_KEEPALIVE is
-    inherited by each connection, so a peer that vanished does not hold its socket for ever.
+    The HTTP ports, the proxy, gRPC and doctor all use this function, so that doctor tests exactly the addresses that
+    the service binds. SO_REUSEPORT stays off: it would hide a second instance on the same port. SO_KEEPALIVE is
+    inherited by each connection, so a peer that vanished does not occupy its socket forever.
     """
     try:
         family, where = local_address(host, port)
@@ -70,7 +70,7 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 def bind_unix(path: str) -> socket.socket:
-    """Listen on a socket file, in place of one whose service ended. Raises OSError that names it, with its errno."""
+    """Listen on a socket file, and replace a stale one. Raises OSError that names it, with its errno."""
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         remove_stale(path)
@@ -83,7 +83,7 @@ def bind_unix(path: str) -> socket.socket:
 
 
 def remove_stale(path: str) -> None:
-    """Remove the socket file of a service that ended; OSError when one still answers there."""
+    """Remove a socket file that no process listens on; raises OSError if one does."""
     if not Path(path).is_socket():
         return
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:

@@ -1,4 +1,4 @@
-"""TLS for a gRPC server from PEM files, read again when they change."""
+"""Server TLS from PEM files, which are read again when they change."""
 
 import asyncio
 import logging
@@ -11,16 +11,17 @@ from .files import SECRET_BYTES, Stamp, read_regular, stamp
 log = logging.getLogger(__name__)
 
 LOOK_AGAIN = 1.0
-"""Seconds; certificates are renewed days ahead, and a storm of connections shall not read files."""
+"""Seconds between two checks of the files: certificates are renewed days ahead, and a burst of connections must not
+read files each time."""
 
 
 class TlsFiles:
-    """A certificate and its key; with ``client_ca`` every client needs a certificate of it.
+    """A certificate and its key; with ``client_ca`` every client must present a certificate of that CA.
 
-    ``client_san``, when given, is the subject alternative name (DNS, URI, IP or email) that certificate must have.
-    ``alpn`` is what is spoken over it (RFC 7301). ``look_again`` is the least time in seconds between two looks at the
-    files; a look is taken when somebody connects.
-    Raises OSError or ssl.SSLError, naming the file, when the files cannot be used now; later, what was last good stays.
+    ``client_san``, if given, is the subject alternative name (DNS, URI, IP or email) that the client certificate must
+    have. ``alpn`` is the application protocol (RFC 7301). ``look_again`` is the minimum time in seconds between two
+    checks of the files; they are checked when a client connects.
+    Raises OSError or ssl.SSLError, naming the file, if the files cannot be used; later, the last valid state stays.
     """
 
     def __init__(self, cert: str, key: str, client_ca: str = "", client_san: str = "", alpn: str = "h2") -> None:
@@ -32,20 +33,20 @@ class TlsFiles:
         self._current = self._load()
 
     def context(self) -> ssl.SSLContext:
-        """Return a context for ``create_server`` whose every handshake takes the files' latest good state."""
+        """Return a context for ``create_server``; each handshake uses the last valid state of the files."""
         context = _Latest(ssl.PROTOCOL_TLS_SERVER)
         context.latest = self.latest
         return context
 
     def latest(self) -> ssl.SSLContext:
-        """Return the context of the files as they are, or as they last were good."""
+        """Return the context of the last valid state of the files."""
         if time.monotonic() - self._looked >= self.look_again:
             self._looked = time.monotonic()
             self.reload()
         return self._current
 
     def reload(self) -> bool:
-        """Read the files when they changed; returns whether a new state is in force."""
+        """Read the files if they changed; returns whether a new state is active."""
         try:
             seen = self._signature()
             if seen == self._seen:
@@ -63,7 +64,7 @@ class TlsFiles:
         return read_regular(self.key, SECRET_BYTES), read_regular(self.cert, SECRET_BYTES), ca
 
     def accepts(self, transport: asyncio.BaseTransport) -> bool:
-        """Whether a connection whose handshake is done may stay: it speaks h2, and its certificate has the name."""
+        """Whether a connection is accepted after its handshake: it uses h2, and its certificate has the SAN."""
         spoken: ssl.SSLObject = transport.get_extra_info("ssl_object")
         if spoken.selected_alpn_protocol() != "h2":
             return False
@@ -77,28 +78,28 @@ class TlsFiles:
         context.minimum_version = ssl.TLSVersion.TLSv1_2  # RFC 9113 9.2
         context.set_alpn_protocols([self._alpn])
         try:
-            demand_readable(self.cert, self.key)
+            require_readable(self.cert, self.key)
             context.load_cert_chain(self.cert, self.key, _no_password)
         except OSError as error:
             raise type(error)(f"cannot use the certificate {self.cert} with the key {self.key}: {error}") from error
         if self.client_ca:
             context.verify_mode = ssl.CERT_REQUIRED
             try:
-                demand_readable(self.client_ca)
+                require_readable(self.client_ca)
                 context.load_verify_locations(self.client_ca)
             except OSError as error:
                 raise type(error)(f"cannot use the client CA {self.client_ca}: {error}") from error
         return context
 
 
-def demand_readable(*paths: str) -> None:
-    """Raise OSError where OpenSSL would wait for a pipe, or read without a bound; it opens PEM files itself."""
+def require_readable(*paths: str) -> None:
+    """Raise OSError for a file on which OpenSSL, which opens PEM files itself, would block or read without a limit."""
     for path in paths:
         read_regular(path, SECRET_BYTES)
 
 
 class _Latest(ssl.SSLContext):
-    """Hands each handshake to the context that is in force then."""
+    """Delegates each handshake to the current context."""
 
     latest: Any
 
@@ -108,7 +109,7 @@ class _Latest(ssl.SSLContext):
 
 
 def _no_password() -> str:
-    """OpenSSL would ask on the terminal."""
+    """Raise OSError; without this callback OpenSSL would prompt on the terminal."""
     raise OSError("the key is encrypted; store it without a password, readable only by this service")
 
 

@@ -1,9 +1,9 @@
-"""Logs, metrics and the state of the event loop. It has no face: each module is imported by its name."""
+"""Logs, metrics and the state of the event loop. The package exports nothing: import its modules directly."""
 
 import sys
 
 if "rich" not in sys.modules:
-    # structlog imports rich wherever it is installed, to color tracebacks: 5 MiB that a service has no use for.
+    # structlog imports rich if it is installed, to color tracebacks: 5 MiB that a service does not need.
     sys.modules["rich"] = None  # type: ignore[assignment]
     import structlog  # noqa: F401
 

@@ -1,8 +1,8 @@
-"""Which components of the service work: one value that HTTP probes and grpc.health.v1 both show.
+"""Health of the service by component, shared by HTTP probes and grpc.health.v1.
 
-The names are envoyproxy/ratelimit's: ``redis``, ``config`` and ``sigterm``, and our own ``policy``. Only a component
-that was set counts; one that matters to nobody (Redis, while no limit's failure policy is ``error``) is set to work.
-Liveness is no part of this: it asks whether the event loop turns, never whether Redis does.
+The component names are those of envoyproxy/ratelimit (``redis``, ``config``, ``sigterm``), plus ``policy``. Only
+components that were set are considered; one that is not required (Redis, while no limit's failure policy is ``error``)
+is set to healthy. Liveness is separate: it depends only on the event loop, never on Redis.
 """
 
 from collections.abc import Callable
@@ -11,41 +11,41 @@ Subscriber = Callable[[bool], None]
 
 
 class Health:
-    """Component name to whether it works and, if not, why. Healthy when all of them do."""
+    """State of each component, with the reason if it fails. Healthy if no component fails."""
 
-    __slots__ = ("_failing", "_shown", "_subscribers")
+    __slots__ = ("_failing", "_reported", "_subscribers")
 
     def __init__(self) -> None:
         self._failing: dict[str, str] = {}
-        self._shown = True
+        self._reported = True
         self._subscribers: list[Subscriber] = []
 
     @property
     def healthy(self) -> bool:
-        """Whether every component that counts works."""
+        """Whether no component fails."""
         return not self._failing
 
-    def set(self, component: str, ok: bool, reason: str = "") -> None:  # noqa: FBT001 a state, and read as one
-        """Say how a component is; ``reason`` is shown to operators, so it must hold no secret."""
+    def set(self, component: str, ok: bool, reason: str = "") -> None:  # noqa: FBT001 -- a state, and read as one
+        """Set the state of a component; ``reason`` is shown to operators and must not contain a secret."""
         if ok:
             self._failing.pop(component, None)
         else:
             self._failing[component] = reason
-        self._tell()
+        self._notify()
 
     def failing(self) -> list[tuple[str, str]]:
-        """Return (component, reason) of those that do not work, in the order of their names."""
+        """Return (component, reason) of the failing components, sorted by name."""
         return sorted(self._failing.items())
 
     def subscribe(self, callback: Subscriber) -> None:
-        """Call with ``healthy`` now, and once at each turn from one to the other."""
+        """Call ``callback`` with ``healthy`` now and after each change."""
         self._subscribers.append(callback)
         callback(self.healthy)
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         healthy = self.healthy
-        if healthy == self._shown:
+        if healthy == self._reported:
             return
-        self._shown = healthy
+        self._reported = healthy
         for callback in self._subscribers:
             callback(healthy)

@@ -1,6 +1,6 @@
-"""Logs: one stream for us and the libraries, JSON or text, with every secret masked.
+"""Logs: one stream for the service and its libraries, JSON or text, with every secret masked.
 
-Modules log with ``get_logger(__name__)``; libraries log with ``logging``, and their records take the same way.
+Modules log with ``get_logger(__name__)``; records of libraries, which use ``logging``, are formatted in the same way.
 """
 
 import logging
@@ -16,7 +16,7 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 MASK: Final = "***"
 
 SECRET_LEAST: Final = 4
-"""A shorter secret is not masked: it would blank out half of every line, and it hides nothing from a guesser."""
+"""A shorter secret is not masked: it would mask half of every line, and it is easily guessed anyway."""
 
 LEVELS: Final[Mapping[str, int]] = {
     "trace": logging.DEBUG,
@@ -28,24 +28,24 @@ LEVELS: Final[Mapping[str, int]] = {
     "fatal": logging.CRITICAL,
     "panic": logging.CRITICAL,
 }
-"""The names logrus takes, so LOG_LEVEL takes them."""
+"""The names that logrus accepts, and therefore LOG_LEVEL."""
 
 _USERINFO: Final = re.compile(r"(\w://)[^\s\"'<>]*@")
 
 _secrets: set[str] = set()
 
 get_logger: Final = structlog.stdlib.get_logger
-"""Return the logger of a module, by its name."""
+"""Return the logger of a module by its name."""
 
 
 def hide(secret: str) -> None:
-    """Mask this value from now on, wherever it turns up in a log; also as a URL would spell it."""
+    """Mask this value in all later log lines, including its URL-encoded form."""
     if len(secret) >= SECRET_LEAST:
         _secrets.update((secret, quote(secret, safe=""), repr(secret)[1:-1]))
 
 
 def masked(text: str) -> str:
-    """Return a text without the hidden values and without the credentials of URLs."""
+    """Return a text with the hidden values and the credentials of URLs masked."""
     for secret in sorted(_secrets, key=len, reverse=True):
         text = text.replace(secret, MASK)
     return _USERINFO.sub(rf"\1{MASK}@", text)
@@ -83,7 +83,7 @@ def configure(level: str, form: str, stream: TextIO | None = None) -> None:
 
 
 def _json() -> list[Processor]:
-    """One object a line, with the keys envoyproxy/ratelimit gives its JSON lines; times are RFC 3339 in UTC."""
+    """One object per line, with the keys of envoyproxy/ratelimit's JSON lines; times are RFC 3339 in UTC."""
     return [
         *_common(),
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="@timestamp"),
@@ -110,12 +110,12 @@ def _common() -> list[Processor]:
 
 
 def _mask_fields(_: WrappedLogger, __: str, fields: EventDict) -> MutableMapping[str, Any]:
-    """Mask every field; runs after exceptions became text, so tracebacks are masked too."""
+    """Mask every field; runs after exceptions are formatted, so tracebacks are masked too."""
     return {name: _masked(value) for name, value in fields.items()}
 
 
 def _masked(value: Any) -> object:
-    """Mask inside plain containers; any other object is taken by its own text."""
+    """Mask inside plain containers; any other object is converted to text."""
     if value is None or isinstance(value, bool | int | float):
         return value
     if isinstance(value, Mapping):

@@ -1,12 +1,12 @@
-"""The metrics: plain integers counted on the way, and their text when somebody scrapes.
+"""Metrics: plain integers that are incremented in place, and their text for a scrape.
 
-The text is Prometheus' exposition format 0.0.4, written here because prometheus_client adds ``_total`` to every
-counter, which envoyproxy/ratelimit's names do not have, and makes the text of all limits in one go: 327 ms for
-10,000 of them, during which nothing else runs. Here the limits are written in slices.
+The text is Prometheus' exposition format 0.0.4. It is written here because prometheus_client appends ``_total`` to
+every counter, which envoyproxy/ratelimit's names do not have, and renders all limits at once: 327 ms for 10,000
+limits, during which nothing else runs. Here the limits are rendered in slices.
 
-Where envoyproxy/ratelimit's exporter builds a name out of the domain (over_limit_with_local_cache and
-domain_not_found), ours are one name with labels, like its other five: a name for each domain cannot be queried
-across domains. Label ``key3`` and deeper, which it drops, and ``limit``, which it has no need of, come on top.
+envoyproxy/ratelimit's exporter puts the domain into the names of two metrics (over_limit_with_local_cache and
+domain_not_found); here they are one name with labels, as its other five are: one name per domain cannot be queried
+across domains. Labels ``key3`` and deeper, which it drops, and ``limit``, which it does not need, are additions.
 """
 
 import asyncio
@@ -21,22 +21,22 @@ from .loop import batches
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 SLICE: Final = 200
-"""Limits written before the loop may turn: half a millisecond of work at most."""
+"""Limits rendered before yielding to the event loop: at most half a millisecond of work."""
 
 RESPONSE_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-"""Seconds. The default of Prometheus' Go client, which envoyproxy/ratelimit's exporter uses."""
+"""Seconds. The defaults of Prometheus' Go client, which envoyproxy/ratelimit's exporter uses."""
 
 STORE_BUCKETS: Final = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.015, 0.02, 0.05, 0.1, 1.0)
 """Seconds. Fine around the store's budget of 15 ms and Envoy's default timeout of 20 ms."""
 
 
 class Histogram:
-    """Counts of durations by size.
+    """A histogram of durations.
 
     Attributes:
-        bounds: upper bounds in seconds, ascending; a duration equal to a bound belongs below it.
-        counts: one for each bound and one for what is above them all; not cumulative.
-        sum: seconds.
+        bounds: inclusive upper bounds in seconds, ascending.
+        counts: count per bucket, with one more bucket above the last bound; not cumulative.
+        sum: sum of all durations, seconds.
     """
 
     __slots__ = ("bounds", "counts", "sum")
@@ -47,20 +47,20 @@ class Histogram:
         self.sum = 0.0
 
     def observe(self, seconds: float, times: int = 1) -> None:
-        """Count a duration, as often as it was met."""
+        """Add ``times`` observations of a duration."""
         self.counts[bisect_left(self.bounds, seconds)] += times
         self.sum += seconds * times
 
 
 class Counters:
-    """What the service counts beside its limits, as envoyproxy/ratelimit names it.
+    """Counters of the service other than those of limits, with envoyproxy/ratelimit's names.
 
     Attributes:
         total_requests, response_time: by gRPC method, e.g. ``ShouldRateLimit``.
-        service_error: calls refused for what they asked or for want of a policy.
+        service_error: calls rejected as invalid, or because no policy is loaded.
         redis_error: calls that failed because of the store.
-        config_load_success, config_load_error: reloads.
-        global_shadow_mode: answers that SHADOW_MODE turned to OK.
+        config_load_success, config_load_error: policy loads.
+        global_shadow_mode: responses that SHADOW_MODE changed to OK.
     """
 
     __slots__ = (
@@ -83,7 +83,7 @@ class Counters:
         self.global_shadow_mode = 0
 
     def called(self, method: str, seconds: float, calls: int) -> None:
-        """Count calls of a method that took so long each. Methods are those we serve, never a caller's text."""
+        """Count ``calls`` calls of a method, each of this duration. Only names of served methods are passed."""
         histogram = self.response_time.get(method)
         if histogram is None:
             histogram = self.response_time[method] = Histogram()
@@ -92,15 +92,15 @@ class Counters:
 
 
 class LimitTally(Protocol):
-    """What is read of one limit: its names and six counts, as the attributes of ``LIMIT_COUNTERS``."""
+    """The names and counters of one limit; it also has an attribute for each key of ``LIMIT_COUNTERS``."""
 
     @property
     def stat_key(self) -> tuple[str, ...]:
-        """The domain, then one part for each level."""
+        """The domain, then one item per descriptor level."""
 
     @property
     def item(self) -> str:
-        """What tells several limits of one descriptor apart, else ""."""
+        """Name that distinguishes several limits of one descriptor, else ""."""
 
 
 LIMIT_COUNTERS: Final[Mapping[str, str]] = {
@@ -119,14 +119,14 @@ Kind = Literal["counter", "gauge", "histogram"]
 
 
 class Family(NamedTuple):
-    """One metric: its name and how to read its values.
+    """One metric.
 
     Attributes:
-        name: as exposed.
-        kind: of the exposition format.
+        name: name in the exposition.
+        kind: type in the exposition format.
         help: one sentence.
         labels: label names.
-        read: gives (label values, value) pairs; a Histogram where the kind is histogram.
+        read: returns (label values, value) pairs; the value of a histogram is a Histogram.
     """
 
     name: str
@@ -142,17 +142,17 @@ def single(name: str, kind: Kind, text: str, read: Callable[[], Value]) -> Famil
 
 
 def by_label(name: str, kind: Kind, text: str, label: str, read: Callable[[], Iterable[tuple[str, Value]]]) -> Family:
-    """Make a metric with one label; ``read`` gives (label value, value) pairs."""
+    """Make a metric with one label; ``read`` returns (label value, value) pairs."""
     return Family(name, kind, text, (label,), lambda: [((value,), number) for value, number in read()])
 
 
 async def render(
     tallies: Iterable[LimitTally], families: Iterable[Family], blocking: Callable[[], Iterable[Family]] = tuple
 ) -> AsyncGenerator[bytes, None]:
-    """Give the whole text in chunks of at most ``SLICE`` limits or one family, the loop turning in between.
+    """Yield the text in chunks of at most ``SLICE`` limits or one family, and yield to the event loop in between.
 
-    A limit's counter that never counted is absent, as upstream's is. The tallies are listed once at the start:
-    a limit that comes up during a scrape is in the next one. ``blocking`` is called in a thread, at the end.
+    A counter of a limit that is still 0 is absent, as in upstream. The tallies are listed once at the start: a limit
+    that is added during a scrape appears in the next one. ``blocking`` is called in a thread, at the end.
     """
     listed = list(tallies)
     labels: list[str] = []
@@ -172,19 +172,19 @@ async def render(
 
 
 def limit_labels(stat_key: tuple[str, ...], item: str) -> str:
-    """Return the labels of a limit without their braces: domain, key1, key2 … and limit where there are several."""
+    """Return the labels of a limit without braces: domain, key1, key2 …, and limit if there are several."""
     names = ("domain", *(f"key{depth}" for depth in range(1, len(stat_key))))
     pairs = zip((*names, "limit"), (*stat_key, item), strict=True) if item else zip(names, stat_key, strict=True)
     return label_text(pairs)
 
 
 def label_text(pairs: Iterable[tuple[str, str]]) -> str:
-    """Return ``name="value"`` pairs; whatever a value holds, the text stays well-formed."""
+    """Return ``name="value"`` pairs; values are escaped."""
     return ",".join([f'{name}="{_escaped(value)}"' for name, value in pairs])
 
 
 def family_text(family: Family) -> str:
-    """Return all lines of a family, or nothing when it has no values."""
+    """Return all lines of a family, empty if it has no values."""
     lines: list[str] = []
     for values, value in family.read():
         labels = label_text(zip(family.labels, values, strict=True))
@@ -214,6 +214,6 @@ def _braced(labels: str) -> str:
 
 def _escaped(value: str) -> str:
     if not value.isascii():
-        # A byte that is no UTF-8 came here as a lone surrogate, which cannot be encoded.
+        # A byte that is not UTF-8 is decoded to a lone surrogate, which cannot be encoded.
         value = value.encode("utf-8", "backslashreplace").decode()
     return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")

@@ -1,6 +1,6 @@
-"""The metrics of the process and of the interpreter, by the names and texts of prometheus_client.
+"""Metrics of the process and of the interpreter, with the names and texts of prometheus_client.
 
-That client is not used for them: importing it costs 4 MiB and a sixth of the start-up, for the numbers below.
+The client itself is not used: its import costs 4 MiB and a sixth of the start-up time.
 """
 
 import gc
@@ -18,9 +18,9 @@ PROC = Path("/proc")
 
 
 def runtime_families(proc: Path = PROC) -> list[Family]:
-    """Read the process and the interpreter as they are now. Blocks: 4 ms for 10,000 open files.
+    """Read the current metrics of the process and the interpreter. Blocks: 4 ms for 10,000 open files.
 
-    Where there is no /proc, the families of the process are left out (proc(5)).
+    Without /proc (proc(5)) the metrics of the process are omitted.
     """
     families: list[Family] = []
     with suppress(OSError):

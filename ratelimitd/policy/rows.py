@@ -173,7 +173,7 @@ class Assembly:
         self,
         name: bytes,
         default_algorithm: str,
-        all_or_nothing: bool,  # noqa: FBT001 - a row
+        all_or_nothing: bool,  # noqa: FBT001 -- a row
         identity: Identity | None,
     ) -> None:
         root = DescriptorNode()

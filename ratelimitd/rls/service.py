@@ -88,7 +88,7 @@ class RateLimitService:
         for call in calls:
             try:
                 asks.append(self._ask(call, due))
-            except Exception as error:  # noqa: BLE001 - the caller must get a response to any error
+            except Exception as error:  # noqa: BLE001 -- the caller must get a response to any error
                 self._fail(call, error)
         return asks
 

@@ -1,8 +1,8 @@
-"""Every setting of the service: one table from which environment, flags, ``--help`` and docs come."""
+"""Every setting of the service: one table for environment variables, flags, ``--help`` and docs."""
 
 from ratelimitd.settings.reader import Problem, SettingsError, load
 from ratelimitd.settings.redis_url import RedisUrl, credentials
-from ratelimitd.settings.rows import Row, Secret, Status
+from ratelimitd.settings.rows import Row, RowStatus, Secret
 from ratelimitd.settings.table import MAIN_REDIS, PER_SECOND_REDIS, ROWS, RedisVariables, Settings
 
 __all__ = [
@@ -13,10 +13,10 @@ __all__ = [
     "RedisUrl",
     "RedisVariables",
     "Row",
+    "RowStatus",
     "Secret",
     "Settings",
     "SettingsError",
-    "Status",
     "credentials",
     "load",
 ]

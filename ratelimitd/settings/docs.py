@@ -1,9 +1,9 @@
-"""docs/settings.md, written from the table."""
+"""docs/settings.md, generated from the table."""
 
 from collections.abc import Iterator
 from typing import Any
 
-from ratelimitd.settings.rows import Row, Status
+from ratelimitd.settings.rows import Row, RowStatus
 from ratelimitd.settings.table import ROWS
 
 _HEAD = """\
@@ -25,18 +25,18 @@ Kubernetes sets for a Service named redis are ignored.)
 """
 
 _SECTIONS = (
-    (Status.WORKS, "Supported", ""),
+    (RowStatus.WORKS, "Supported", ""),
     (
-        Status.REFUSED,
+        RowStatus.REFUSED,
         "Rejected at the start",
         (
             "These variables decide where policy, counters or trust come from and are not implemented yet. Empty, "
             "false or the default is accepted; any other value is an error, because ignoring it would weaken the "
-            "configuration. So are `CONFIG_TYPE=GRPC_XDS_SOTW` and `BACKEND_TYPE=memcache`."
+            "configuration. The same applies to `CONFIG_TYPE=GRPC_XDS_SOTW` and `BACKEND_TYPE=memcache`."
         ),
     ),
     (
-        Status.UNREAD,
+        RowStatus.UNREAD,
         "Ignored",
         "Those that are set to a value other than the default are listed in one warning at the start.",
     ),
@@ -48,7 +48,7 @@ def page() -> str:
     return "\n".join([_HEAD, *(line for status, title, intro in _SECTIONS for line in _section(status, title, intro))])
 
 
-def _section(status: Status, title: str, intro: str) -> Iterator[str]:
+def _section(status: RowStatus, title: str, intro: str) -> Iterator[str]:
     yield f"## {title}\n"
     if intro:
         yield f"{intro}\n"

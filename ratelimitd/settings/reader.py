@@ -1,30 +1,30 @@
-"""From environment and flags to ``Settings``, or to every problem at once."""
+"""Reads ``Settings`` from environment and flags, and reports all errors at once."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from ratelimitd.settings.redis_url import credentials, redis_address
-from ratelimitd.settings.rows import MASK, Row, Status
+from ratelimitd.settings.rows import MASK, Row, RowStatus
 from ratelimitd.settings.table import MAIN_REDIS, PER_SECOND_REDIS, ROW, ROWS, Settings
 
 _WITHOUT_REDIS: Final = (
     "neither REDIS_URL nor REDIS_ADDR is set; set one of them, or unset this variable for counters in memory"
 )
 
-# What Kubernetes sets in every pod for a Service named redis or redis-something; nobody wrote these.
+# Variables that Kubernetes sets in every pod for a Service named redis or redis-something.
 _SERVICE_LINK: Final = re.compile(
     r"REDIS_(\w+_)?(SERVICE_(HOST|PORT(_\w+)?)=|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?=|PORT=(tcp|udp|sctp)://)", re.ASCII
 )
 
 
 class Problem(NamedTuple):
-    """One thing wrong with the settings.
+    """One error in the settings.
 
     Attributes:
-        name: of the variable, or the flag where a flag gave the value.
-        value: as given, masked where it is secret.
-        message: what is wrong and how to mend it.
+        name: name of the variable, or of the flag that set it.
+        value: the value as given, masked if it is secret.
+        message: what is wrong and what to write instead.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Problem(NamedTuple):
 
 
 class SettingsError(ValueError):
-    """The settings cannot be used; ``problems`` holds all that is wrong, and the text one a line."""
+    """Invalid settings; ``problems`` has all errors, and the text has one per line."""
 
     def __init__(self, problems: list[Problem]) -> None:
         super().__init__("\n".join(map(str, problems)))
@@ -44,7 +44,7 @@ class SettingsError(ValueError):
 
 
 class _Given(NamedTuple):
-    """What somebody set: values as text by name, and which of them came by flag."""
+    """The given values as text by name, and the names that were given by flag."""
 
     values: dict[str, str]
     flags: frozenset[str]
@@ -55,9 +55,9 @@ class _Given(NamedTuple):
 
 
 def load(environ: Mapping[str, str], flags: Mapping[str, str]) -> Settings:
-    """Read all settings. ``flags`` are texts by the name of their variable; a flag wins over its variable.
+    """Read all settings. ``flags`` are texts by the name of their variable; a flag overrides its variable.
 
-    Raises SettingsError with every problem there is.
+    Raises SettingsError with all errors.
     """
     given = _Given({**environ, **flags}, frozenset(flags))
     values: dict[str, Any] = {}
@@ -71,7 +71,7 @@ def load(environ: Mapping[str, str], flags: Mapping[str, str]) -> Settings:
 
 def _parse(given: _Given, values: dict[str, Any]) -> Iterator[Problem]:
     for row in ROWS:
-        if row.status is Status.UNREAD or row.name not in given.values:
+        if row.status is RowStatus.UNREAD or row.name not in given.values:
             continue
         try:
             values[row.name] = row.parse(given.values[row.name])
@@ -81,21 +81,21 @@ def _parse(given: _Given, values: dict[str, Any]) -> Iterator[Problem]:
 
 def _refuse(given: _Given) -> Iterator[Problem]:
     for row in ROWS:
-        if row.status is Status.REFUSED and not _off(row, given.values.get(row.name, "")):
+        if row.status is RowStatus.REFUSED and not _off(row, given.values.get(row.name, "")):
             yield given.problem(row, f"not implemented yet; unset it. {row.doc}")
 
 
 def _off(row: Row[Any], value: str) -> bool:
-    """Whether a value asks for nothing: empty, the default, or Go's false."""
+    """Whether a value has no effect: empty, the default, or false as in Go."""
     return value in {"", row.default, "0", "f", "F", "false", "False", "FALSE"}
 
 
 def _warnings(given: _Given) -> tuple[str, ...]:
-    """Name, in one sentence, what is set and read by nobody."""
+    """Return one sentence with the variables that are set but have no effect."""
     named = sorted(
         name
         for row in ROWS
-        if row.status is Status.UNREAD
+        if row.status is RowStatus.UNREAD
         for name in _matching(row.name, given.values)
         if not _off(row, given.values[name])
     )
@@ -126,7 +126,7 @@ def _backend(given: _Given, settings: Settings) -> Iterator[Problem]:
 
 
 def _urls(given: _Given, settings: Settings) -> Iterator[Problem]:
-    """Read each address as its type says, and hold the rest against it."""
+    """Parse each address by its type, and check the other variables against it."""
     if settings.redis_persecond and not settings.redis_variables(PER_SECOND_REDIS).url:
         yield given.problem(Settings.redis_persecond, "REDIS_PERSECOND_URL is required, for example redis:6379")
     for prefix in (MAIN_REDIS, PER_SECOND_REDIS):
@@ -153,7 +153,7 @@ def _url(given: _Given, settings: Settings, prefix: str) -> Iterator[Problem]:
 
 
 def _credentials(given: _Given, settings: Settings) -> Iterator[Problem]:
-    """Know of each Redis one user."""
+    """Require at most one source of credentials per Redis."""
     for prefix in (MAIN_REDIS, PER_SECOND_REDIS):
         auth, file, parts = ROW[f"{prefix}AUTH"], ROW[f"{prefix}AUTH_FILE"], settings.redis_variables(prefix).url
         in_address = any("@" in part for part in parts)
@@ -168,11 +168,11 @@ def _same(auth: str, parts: tuple[str, ...]) -> bool:
     try:
         return all(redis_address(part).credentials == (credentials(auth),) for part in parts if "@" in part)
     except ValueError:
-        return True  # the address itself is the problem, and is named as one
+        return True  # the address itself is invalid, and is reported as such
 
 
 def _redis_tls(given: _Given, settings: Settings) -> Iterator[Problem]:
-    """Never talk in plain text where somebody gave certificates for TLS."""
+    """Reject certificates without TLS: connections would be plain text."""
     pair = Settings.redis_tls_client_cert, Settings.redis_tls_client_key
     files = (*pair, Settings.redis_tls_cacert)
     second = settings.redis_variables(PER_SECOND_REDIS)
@@ -189,7 +189,7 @@ def _redis_tls(given: _Given, settings: Settings) -> Iterator[Problem]:
 
 
 def _without_redis(given: _Given, _: Settings) -> Iterator[Problem]:
-    """Never count in memory when somebody meant Redis."""
+    """Reject Redis variables without an address: counters would be kept in memory."""
     if _names_redis(given):
         return
     for row in ROWS:
@@ -197,9 +197,9 @@ def _without_redis(given: _Given, _: Settings) -> Iterator[Problem]:
             yield given.problem(row, _WITHOUT_REDIS)
 
 
-def _strangers(given: _Given, _: Settings) -> Iterator[Problem]:
-    """Names like REDIS_ULR, while no address of a Redis is set."""
-    import difflib  # noqa: PLC0415 - 1 ms that only a mistake is worth
+def _unknown(given: _Given, _: Settings) -> Iterator[Problem]:
+    """Reject unknown names such as REDIS_ULR while no address of a Redis is set."""
+    import difflib  # noqa: PLC0415 -- takes 1 ms, and is needed only for an error
 
     known = [row.name for row in ROWS]
     for name, value in given.values.items():
@@ -213,7 +213,7 @@ def _strangers(given: _Given, _: Settings) -> Iterator[Problem]:
 
 
 def _tls(given: _Given, settings: Settings) -> Iterator[Problem]:
-    """Never serve in plain text what somebody gave certificates for, nor TLS without them."""
+    """Reject certificates without TLS, and TLS without certificates."""
     files = (Settings.grpc_server_tls_cert, Settings.grpc_server_tls_key)
     for row in files if settings.grpc_server_use_tls else ():
         if not given.values.get(row.name):
@@ -231,7 +231,7 @@ def _tls(given: _Given, settings: Settings) -> Iterator[Problem]:
 
 
 def _admin(given: _Given, settings: Settings) -> Iterator[Problem]:
-    """Never run without the admin API that somebody asked for, nor with a token other than the one meant."""
+    """Reject an admin API without a token, and ambiguous tokens."""
     token, file = Settings.admin_token, Settings.admin_token_file
     for row in (token, file):
         if given.values.get(row.name) == "":
@@ -255,7 +255,7 @@ _RULES: Final[tuple[Callable[[_Given, Settings], Iterator[Problem]], ...]] = (
     _credentials,
     _redis_tls,
     _without_redis,
-    _strangers,
+    _unknown,
     _tls,
     _admin,
 )

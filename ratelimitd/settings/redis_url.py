@@ -1,4 +1,4 @@
-"""Where Redis is: REDIS_URL in the three forms people write it in."""
+"""Parsing of REDIS_URL in its three forms."""
 
 import re
 from typing import Final, NamedTuple
@@ -13,8 +13,8 @@ class RedisUrl(NamedTuple):
     """REDIS_URL, or one address of it.
 
     Attributes:
-        credentials: beside each address; empty where there are none.
-        tls: the scheme of some address is rediss.
+        credentials: those of each address, empty if it has none.
+        tls: whether an address has the scheme rediss.
     """
 
     deployment: Deployment
@@ -28,7 +28,7 @@ class RedisUrl(NamedTuple):
 
 
 def redis_parts(value: str) -> tuple[str, ...]:
-    """Split REDIS_URL at its commas; empty is none."""
+    """Split REDIS_URL at its commas; an empty text gives no parts."""
     parts = tuple(part.strip() for part in value.split(",")) if value else ()
     if not all(parts):
         raise ValueError("empty address between two commas, or before the first or after the last comma")
@@ -36,7 +36,7 @@ def redis_parts(value: str) -> tuple[str, ...]:
 
 
 def read_redis_url(kind: RedisKind, parts: tuple[str, ...]) -> RedisUrl | None:
-    """Read the parts of REDIS_URL as REDIS_TYPE says; none is None. Raises ValueError.
+    """Parse the parts of REDIS_URL by REDIS_TYPE; returns None for no parts. Raises ValueError.
 
     single: one address. cluster: some nodes. sentinel: the name of the master, then some Sentinels (upstream's form).
     """
@@ -69,7 +69,7 @@ def _check_servers(kind: RedisKind, master: str, servers: tuple[RedisUrl, ...]) 
 
 
 def redis_address(value: str) -> RedisUrl:
-    """Read ``host:port``, ``redis://[user:password@]host[:port][/database]`` or the path of a unix socket.
+    """Parse ``host:port``, ``redis://[user:password@]host[:port][/database]`` or the path of a unix socket.
 
     ``rediss://`` means TLS. Raises ValueError for anything else.
     """

@@ -1,4 +1,4 @@
-"""A row of the settings table, and what may be shown of its value."""
+"""A row of the settings table, and the masking of its value."""
 
 from collections.abc import Callable
 from enum import StrEnum
@@ -9,34 +9,34 @@ T = TypeVar("T")
 MASK: Final = "***"
 
 
-class Status(StrEnum):
-    """What the service does with a variable."""
+class RowStatus(StrEnum):
+    """Support for a variable."""
 
     WORKS = "works"
     REFUSED = "refused"
-    """It decides where policy, counters or trust come from and is not built: set, it ends the start."""
+    """Decides where policy, counters or trust come from, and is not implemented: if set, the start fails."""
     UNREAD = "unread"
-    """Nothing reads it: set, it is named in a warning."""
+    """Has no effect: if set, a warning names it."""
 
 
 class Secret(StrEnum):
-    """How much of a value must not be shown."""
+    """The part of a value that is masked."""
 
     NO = "no"
     WHOLE = "whole"
     USERINFO = "userinfo"
-    """All before the last ``@``."""
+    """Everything up to the last ``@``."""
 
 
 class Row(Generic[T]):
-    """One variable. As an attribute of ``Settings`` it is a descriptor, so that its parser types the attribute.
+    """One variable. As an attribute of ``Settings`` it is a descriptor, so that the parser determines its type.
 
     Attributes:
-        name: of the environment variable; the flag is the same in lower case with dashes.
-        parse: text to value; raises ValueError with what to write instead.
-        default: as text, in the form the environment would hold.
-        doc: one sentence for --help and docs, with the source of the default where it is ours.
-        status: see ``Status``.
+        name: name of the environment variable; the flag is the same in lower case with dashes.
+        parse: converts text to a value; raises ValueError with what to write instead.
+        default: default as text, in the form of an environment variable.
+        doc: one sentence for --help and docs, with the reason of the default if it differs from upstream's.
+        status: see ``RowStatus``.
         secret: see ``Secret``.
     """
 
@@ -49,7 +49,7 @@ class Row(Generic[T]):
         doc: str,
         *,
         name: str = "",
-        status: Status = Status.WORKS,
+        status: RowStatus = RowStatus.WORKS,
         secret: Secret = Secret.NO,
     ) -> None:
         self.parse = parse
@@ -67,18 +67,18 @@ class Row(Generic[T]):
     @overload
     def __get__(self, instance: object, owner: type) -> T: ...
     def __get__(self, instance: Any, owner: type) -> Self | T:
-        """Give the row itself on the class; on an object the value hides it."""
+        """Return the row itself on the class; on an instance the value hides it."""
         if instance is None:
             return self
         raise AttributeError(self.name)
 
     @property
     def flag(self) -> str:
-        """The flag of the same meaning."""
+        """Name of the flag with the same meaning."""
         return "--" + self.name.lower().replace("_", "-")
 
     def shown(self, value: str) -> str:
-        """Return what a message may show of a value."""
+        """Return a value masked for messages."""
         if self.secret is Secret.WHOLE and value:
             return MASK
         if self.secret is Secret.USERINFO and "@" in value:

@@ -1,6 +1,6 @@
-"""The table: every variable envoyproxy/ratelimit reads, and our own.
+"""The table: every variable of envoyproxy/ratelimit, and those of this project.
 
-What works is an attribute of ``Settings``; its row is read on the class. What does not is in ``unbuilt``.
+A supported variable is an attribute of ``Settings``; the class attribute is its row. The others are in ``unbuilt``.
 """
 
 from collections.abc import Iterator, Mapping
@@ -29,7 +29,7 @@ from ratelimitd.settings.rows import Row, Secret
 from ratelimitd.settings.unbuilt import UNBUILT
 
 ALGORITHMS: Final = ("fixed_window", "sliding_window_counter", "sliding_window", "token_bucket", "gcra", "leaky_bucket")
-"""Written out because settings import no algorithm; a test holds it against the algorithms themselves."""
+"""Listed here because settings import no algorithm; a test compares it with the algorithms."""
 
 LOG_LEVELS: Final = ("trace", "debug", "info", "warn", "warning", "error", "fatal", "panic")
 
@@ -48,11 +48,11 @@ _TIMEOUT: Final = (
 
 MAIN_REDIS: Final = "REDIS_"
 PER_SECOND_REDIS: Final = "REDIS_PERSECOND_"
-"""How the names of the variables of each Redis begin."""
+"""Prefixes of the names of the variables of each Redis."""
 
 
 class RedisVariables:
-    """The values of the variables that either Redis has; an attribute bears the end of the name, in lower case."""
+    """Values of the variables that each Redis has; an attribute is named by the end of the variable, in lower case."""
 
     url: tuple[str, ...]
     socket_type: str
@@ -72,7 +72,7 @@ _OF_THE_SECOND: Final[Mapping[str, str]] = {
     "url": ", for the second Redis",
     "tls": ", for the second Redis only; the files are the same",
 }
-"""What the second Redis' variables mean besides "as those of the first"."""
+"""Additions to the text "As <variable of the first Redis>"."""
 
 
 def _kind(value: str) -> RedisKind:
@@ -84,7 +84,7 @@ def _credentials(value: str) -> Credentials | None:
 
 
 class Settings:
-    """All settings that work, parsed; frozen. Durations are seconds, sizes bytes. Made by ``load``.
+    """All supported settings, parsed and frozen. Durations are seconds, sizes bytes. Created by ``load``.
 
     Attributes:
         warnings: sentences to log once, at the start.
@@ -93,7 +93,7 @@ class Settings:
     warnings: tuple[str, ...]
 
     def __init__(self, values: Mapping[str, Any], warnings: tuple[str, ...] = ()) -> None:
-        """Take a parsed value for each row that works, by its name, and fill in the defaults."""
+        """Store the parsed values by name of the row, and fill in the defaults."""
         for row in WORKING:
             value = values[row.name] if row.name in values else row.parse(row.default)
             self.__dict__[row.name.lower()] = value
@@ -107,28 +107,28 @@ class Settings:
 
     @property
     def redis(self) -> RedisUrl | None:
-        """Where Redis is; None: counters live in memory. Raises ValueError, though not once ``load`` has looked."""
+        """Address of Redis; None: counters are kept in memory. Raises ValueError, but not after ``load``."""
         return self.redis_at(MAIN_REDIS)
 
     @property
     def per_second(self) -> RedisUrl | None:
-        """Where limits a second have their counters; None: with the others. Raises ValueError as ``redis`` does."""
+        """Address of the Redis for limits per second; None: the same as for others. Raises ValueError as ``redis``."""
         return self.redis_at(PER_SECOND_REDIS)
 
     def redis_at(self, prefix: str) -> RedisUrl | None:
-        """Return ``redis`` or ``per_second``, by how its variables begin."""
+        """Return ``redis`` or ``per_second``, by the prefix of its variables."""
         variables = self.redis_variables(prefix)
         wanted = prefix == MAIN_REDIS or self.redis_persecond
         return read_redis_url(variables.type, variables.url) if wanted else None
 
     def redis_variables(self, prefix: str) -> RedisVariables:
-        """Return the values of the variables that begin so; REDIS_ADDR is another name for REDIS_URL."""
+        """Return the values of the variables with this prefix; REDIS_ADDR is another name for REDIS_URL."""
         found = {name: self.__dict__[prefix.lower() + name] for name in RedisVariables.__annotations__}
         if prefix == MAIN_REDIS:
             found["url"] = found["url"] or self.redis_addr
         return RedisVariables(found)
 
-    # What listens where
+    # Listeners
     host = Row(
         address, EVERYWHERE, "Address of the HTTP port: /healthcheck, /livez, /readyz, /json, /metrics; :: is accepted."
     )
@@ -281,7 +281,7 @@ class Settings:
         integer(1),
         "10000",
         "Maximum number of charges in flight to Redis, and of open gRPC calls; more are rejected. At 15 ms each, the "
-        "default is 600,000 per second.",
+        "default allows 600,000 per second.",
     )
     new_keys_per_second = Row(
         integer(0),
@@ -365,7 +365,7 @@ def _working() -> Iterator[Row[Any]]:
 
 
 def _second(name: str) -> Row[Any]:
-    """Make the row of the second Redis of the first one's."""
+    """Make the row of the second Redis from that of the first."""
     row: Row[Any] = vars(Settings)[MAIN_REDIS.lower() + name]
     doc = f"As {row.name}{_OF_THE_SECOND.get(name, '')}."
     return Row(row.parse, row.default, doc, name=PER_SECOND_REDIS + name.upper(), secret=row.secret)
@@ -377,4 +377,4 @@ ROWS: Final[tuple[Row[Any], ...]] = (*WORKING, *UNBUILT)
 """The whole table."""
 
 ROW: Final[Mapping[str, Row[Any]]] = {row.name: row for row in ROWS}
-"""By the name of the variable."""
+"""Rows by name of the variable."""

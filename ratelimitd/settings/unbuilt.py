@@ -1,18 +1,18 @@
-"""Variables of envoyproxy/ratelimit that do not work: those that end the start, and those that nothing reads."""
+"""Variables of envoyproxy/ratelimit that are not supported: rejected at the start, or ignored with a warning."""
 
 from typing import Any, Final
 
 from ratelimitd.config.values import boolean, text
-from ratelimitd.settings.rows import Row, Secret, Status
+from ratelimitd.settings.rows import Row, RowStatus, Secret
 
 
 def _refused(name: str, default: str, doc: str, secret: Secret = Secret.NO) -> Row[Any]:
     parse = boolean if default == "false" else text
-    return Row(parse, default, doc, name=name, status=Status.REFUSED, secret=secret)
+    return Row(parse, default, doc, name=name, status=RowStatus.REFUSED, secret=secret)
 
 
 def _unread(default: str, doc: str, *names: str) -> list[Row[Any]]:
-    return [Row(text, default, doc, name=name, status=Status.UNREAD, secret=Secret.WHOLE) for name in names]
+    return [Row(text, default, doc, name=name, status=RowStatus.UNREAD, secret=Secret.WHOLE) for name in names]
 
 
 _MEMCACHE: Final = "Counters in Memcached; use Redis or memory."
@@ -91,4 +91,4 @@ UNBUILT: Final[tuple[Row[Any], ...]] = (
     *_unread("http", _TRACING, "TRACING_EXPORTER_PROTOCOL"),
     *_unread("1", _TRACING, "TRACING_SAMPLING_RATE"),
 )
-"""A name that ends in ``*`` stands for all that begin so."""
+"""A name that ends in ``*`` covers all names with that prefix."""

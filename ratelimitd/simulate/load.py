@@ -45,7 +45,7 @@ def poisson(
 ) -> Iterator[Event]:
     """Yield requests at random intervals, on average ``rate`` per second. The same seed gives the same requests."""
     _count(rate, seconds)
-    made, gaps = _descriptors(descriptors, hits), random.Random(seed)  # noqa: S311  a load, not a secret
+    made, gaps = _descriptors(descriptors, hits), random.Random(seed)  # noqa: S311 -- a load, not a secret
     time = gaps.expovariate(rate)
     while time < seconds:
         yield Event(int(time * SECOND), made)

@@ -145,7 +145,7 @@ def read_files(source: Source, on_content: Callable[[bytes], object] = lambda _:
         raise PolicyErrors(errors)
     if isinstance(source, GatewayFile):
         (name, content), *others = contents
-        from .gateway_file import inline_policies  # noqa: PLC0415  only this kind of source needs YAML
+        from .gateway_file import inline_policies  # noqa: PLC0415 -- only this kind of source needs YAML
 
         return [*inline_policies(name, content), *others]
     return list(contents)
@@ -208,7 +208,7 @@ def _gateway_files(path: Path) -> list[PolicyFile]:
 
 @lru_cache(maxsize=FILES_REMEMBERED)
 def _policies_path(path: Path, _stamp: tuple[object, ...]) -> str:
-    from .gateway_file import policies_path  # noqa: PLC0415  only this kind of source needs YAML
+    from .gateway_file import policies_path  # noqa: PLC0415 -- only this kind of source needs YAML
 
     try:
         return policies_path(read_file(path))

@@ -56,4 +56,4 @@ def pack(frame: Frame | LoadJob) -> bytes:
 
 def unpack(body: bytes) -> Any:
     """Deserialize a frame or job from the output of ``pack`` without the length."""
-    return pickle.loads(body)  # noqa: S301 - written by our own child or parent
+    return pickle.loads(body)  # noqa: S301 -- written by our own child or parent

@@ -187,7 +187,7 @@ def _stderr_file() -> BinaryIO:
 def _spawn(job: LoadJob, stderr: BinaryIO) -> subprocess.Popen[bytes]:
     package_home = str(Path(__file__).parents[2])
     search = os.pathsep.join(filter(None, (package_home, os.environ.get("PYTHONPATH"))))
-    child = subprocess.Popen(  # noqa: S603 - our own program
+    child = subprocess.Popen(  # noqa: S603 -- our own program
         [sys.executable, "-P", "-m", f"{__package__}.child"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

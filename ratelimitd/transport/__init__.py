@@ -18,7 +18,7 @@ __all__ = [
 def nghttp2_available() -> bool:
     """Return whether ``ratelimitd.transport.nghttp2`` imports: its extension is built and finds libnghttp2."""
     try:
-        from . import _nghttp2  # noqa: F401, PLC0415 - only the import itself is tested
+        from . import _nghttp2  # noqa: F401, PLC0415 -- only the import itself is tested
     except ImportError:
         return False
     return True

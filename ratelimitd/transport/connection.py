@@ -52,7 +52,7 @@ class GrpcConnection(asyncio.Protocol):
         self._transport = connected
         self.flush()
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 -- asyncio's signature
         """Cancel all remaining calls."""
         self._transport = None
         self._context.lost(self)
@@ -72,7 +72,7 @@ class GrpcConnection(asyncio.Protocol):
         for handler, calls in self._session.feed(data, int(self._last_received * 1_000_000)):
             try:
                 handler(calls)
-            except Exception as error:  # noqa: BLE001 - an error in a handler must not close the connection
+            except Exception as error:  # noqa: BLE001 -- an error in a handler must not close the connection
                 self._report(error)
                 _fail(calls)
 

@@ -155,7 +155,7 @@ class Nghttp2Server:
         for connection in rest[-SWEEP_BATCH:]:
             try:
                 connection.step()
-            except Exception as error:  # noqa: BLE001 - an error in one connection must not stop the sweep over the others
+            except Exception as error:  # noqa: BLE001 -- an error in one connection must not stop the sweep over the others
                 loop.call_exception_handler(
                     {"message": "unhandled exception while checking a connection's timeouts", "exception": error}
                 )
@@ -183,7 +183,7 @@ class Nghttp2Server:
         options = self._options
         age = inf if options.max_connection_age is None else options.max_connection_age
         return LifetimeLimits(
-            age=age * random.uniform(1 - AGE_JITTER, 1 + AGE_JITTER),  # noqa: S311 - jitter, not cryptography
+            age=age * random.uniform(1 - AGE_JITTER, 1 + AGE_JITTER),  # noqa: S311 -- jitter, not cryptography
             grace=inf if options.max_connection_age_grace is None else options.max_connection_age_grace,
             idle=inf if options.idle_timeout is None else options.idle_timeout,
             stall=options.stall_timeout,

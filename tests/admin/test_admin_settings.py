@@ -28,9 +28,9 @@ def test_a_token_of_sixteen_characters_is_one() -> None:
     ("token", "why"),
     [
         (TOKEN[:-1], "shorter than 16 characters"),
-        ("sixteen or more, with blanks", "blanks"),
-        (f"{TOKEN}\n", "blanks"),
-        (f"{TOKEN}é", "not ASCII"),
+        ("sixteen or more, with blanks", "white space"),
+        (f"{TOKEN}\n", "white space"),
+        (f"{TOKEN}é", "non-ASCII"),
     ],
 )
 def test_a_token_nobody_should_use_ends_the_start(token: str, why: str) -> None:
@@ -54,5 +54,5 @@ def test_one_token_only() -> None:
 
 def test_remote_callers_of_nothing_end_the_start() -> None:
     """Somebody meant an API that is off."""
-    assert "no admin API" in problems(ADMIN_REMOTE="true")["ADMIN_REMOTE"]
+    assert "without an admin API" in problems(ADMIN_REMOTE="true")["ADMIN_REMOTE"]
     assert load({"ADMIN_REMOTE": "true", "ADMIN_TOKEN_FILE": "/run/token"}, {}).admin_remote

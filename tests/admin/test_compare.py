@@ -4,8 +4,8 @@ import hmac
 
 import pytest
 
-from ratelimitd.admin.guard import Guard
-from ratelimitd.admin.http import Request
+from ratelimitd.admin.guard import TokenGuard
+from ratelimitd.admin.http import PageRequest
 
 TOKEN = b"0123456789abcdef"
 
@@ -19,6 +19,6 @@ def test_a_token_is_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -
         return True
 
     monkeypatch.setattr(hmac, "compare_digest", compare)
-    request = Request("GET", "/admin/key", {}, {"Authorization": "Bearer guess"}, b"", "127.0.0.1")
-    assert Guard(lambda: TOKEN, lambda: 0).refusal(request) is None
+    request = PageRequest("GET", "/admin/key", {}, {"Authorization": "Bearer guess"}, b"", "127.0.0.1")
+    assert TokenGuard(lambda: TOKEN, lambda: 0).refusal(request) is None
     assert compared == [{b"guess", TOKEN}]

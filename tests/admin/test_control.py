@@ -6,7 +6,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from ratelimitd.admin.control import Control, key_page, policy_page, reset_page
-from ratelimitd.admin.http import Request
+from ratelimitd.admin.http import PageRequest
 from ratelimitd.algorithms import ALGORITHMS
 from ratelimitd.limiter import (
     Ask,
@@ -15,10 +15,10 @@ from ratelimitd.limiter import (
     OverLimitCache,
     Planner,
     PlanOptions,
+    Request,
     Tallies,
     key_maker,
 )
-from ratelimitd.limiter import LimitRequest as Asked
 from ratelimitd.policy import Descriptor
 from ratelimitd.policy_file import parse
 from ratelimitd.stores.memory import MemoryStore
@@ -48,7 +48,7 @@ class Rig:
         self.cache = OverLimitCache(1 << 20)
         self.planner = Planner(parse([("p.yaml", text.encode())]), key_maker(b"", safe=False), Tallies(), PlanOptions())
         self.control = Control(
-            read=lambda body: Asked(b"d", (Descriptor(((b"user", body),), hits=2),)),
+            read=lambda body: Request(b"d", (Descriptor(((b"user", body),), hits=2),)),
             plan=lambda asked: self.planner and self.planner.plan(asked),
             store=self.store,
             where="memory",
@@ -60,7 +60,7 @@ class Rig:
     def charge(self, cost=1, store=None, **entries):
         """Charge one descriptor as the engine does, and let the cache learn; returns the outcomes."""
         pairs = tuple((key.encode(), value.encode()) for key, value in entries.items())
-        plan = self.planner.plan(Asked(b"d", (Descriptor(pairs),)))
+        plan = self.planner.plan(Request(b"d", (Descriptor(pairs),)))
         ask = Ask(plan, [cost] * len(plan.charges))
         self.cache.before([ask], self.now)
         (store or self.store).charge([ask], self.now, lambda _: None)
@@ -69,7 +69,7 @@ class Rig:
 
     async def ask(self, query="", method="GET", body=b""):
         handler = reset_page(self.control) if method == "DELETE" else key_page(self.control)
-        response = await handler(Request(method, "/admin/key", {}, {}, body, "127.0.0.1", query))
+        response = await handler(PageRequest(method, "/admin/key", {}, {}, body, "127.0.0.1", query))
         assert response.headers["Cache-Control"] == "no-store"
         return response.status, json.loads(response.body)
 
@@ -148,7 +148,7 @@ async def test_a_remembered_denial_is_told_beside_the_counter():
     rig.charge(cost=1, user="x")
     (told,) = await rig.limits("domain=d&descriptor=user=x")
     assert ({"cost": 1, "for_seconds": 1200}, False) == (told["remembered_denial"], told["allowed"])
-    plan = rig.planner.plan(Asked(b"d", (Descriptor(((b"user", b"x"),)),)))
+    plan = rig.planner.plan(Request(b"d", (Descriptor(((b"user", b"x"),)),)))
     rig.store.charge([Ask(plan, [-2])], rig.now, lambda _: None)
     (told,) = await rig.limits("domain=d&descriptor=user=x")
     assert (2, False) == (told["remaining"], told["allowed"])
@@ -327,7 +327,7 @@ IN_FORCE = {
 
 
 async def policy_of(in_force, **headers):
-    response = await policy_page(lambda: in_force)(Request("GET", "/admin/policy", {}, headers, b""))
+    response = await policy_page(lambda: in_force)(PageRequest("GET", "/admin/policy", {}, headers, b""))
     return response.status, response.body, response.headers["ETag"]
 
 

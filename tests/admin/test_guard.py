@@ -5,8 +5,8 @@ import json
 import pytest
 from structlog.testing import capture_logs
 
-from ratelimitd.admin.guard import Guard, TokenError, TokenFile, guarded, loopback
-from ratelimitd.admin.http import Request, Response
+from ratelimitd.admin.guard import TokenError, TokenFile, TokenGuard, guarded, loopback
+from ratelimitd.admin.http import PageRequest, PageResponse
 
 TOKEN = "0123456789abcdef"
 SECOND = 1_000_000
@@ -21,12 +21,12 @@ class Clock:
 
 
 def guard_of(token=TOKEN.encode, clock=None, **options):
-    return Guard(token, clock or Clock(), **options)
+    return TokenGuard(token, clock or Clock(), **options)
 
 
 def asking(authorization=f"Bearer {TOKEN}", peer="127.0.0.1", method="GET"):
     headers = {} if authorization is None else {"Authorization": authorization}
-    return Request(method, "/admin/key", {}, headers, b"", peer)
+    return PageRequest(method, "/admin/key", {}, headers, b"", peer)
 
 
 def status(guard, *args, **named):
@@ -129,8 +129,8 @@ def test_a_flood_of_wrong_tokens_fills_no_log_and_shows_no_token():
 async def test_methods_that_are_none_are_405_behind_the_guard():
     """With Allow for who may come; HEAD is answered as GET; who may not come is not told which there are."""
 
-    async def handler(_: Request) -> Response:
-        return Response(200, b"got")
+    async def handler(_: PageRequest) -> PageResponse:
+        return PageResponse(200, b"got")
 
     answering = guarded(guard_of(), {"GET": handler, "DELETE": handler})
     for method in ("GET", "HEAD", "DELETE"):

@@ -2,16 +2,16 @@
 
 import pytest
 
-from ratelimitd.admin.http import Request
-from ratelimitd.admin.key_query import asked
-from ratelimitd.limiter import LimitRequest as Asked
+from ratelimitd.admin.http import PageRequest
+from ratelimitd.admin.key_query import key_request
+from ratelimitd.limiter import LimitRequest
 from ratelimitd.policy import Descriptor
 
-READ = Asked(b"read", ())
+READ = LimitRequest(b"read", ())
 
 
 def asking(query="", body=b"", method="GET"):
-    return asked(Request(method, "/admin/key", {}, {}, body, "127.0.0.1", query), lambda given: READ)
+    return key_request(PageRequest(method, "/admin/key", {}, {}, body, "127.0.0.1", query), lambda given: READ)
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ def asking(query="", body=b"", method="GET"):
 )
 def test_a_key_in_the_query_is_as_check_writes_it(query, domain, descriptors):
     """key=value,key=value, one for each descriptor; any bytes, percent-encoded."""
-    assert asking(query) == Asked(domain, tuple(Descriptor(tuple(entries)) for entries in descriptors))
+    assert asking(query) == LimitRequest(domain, tuple(Descriptor(tuple(entries)) for entries in descriptors))
 
 
 @pytest.mark.parametrize("method", ["POST", "DELETE"])

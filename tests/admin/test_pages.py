@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from ratelimitd import http1
 from ratelimitd.admin import server
-from ratelimitd.admin.http import Request, Response, Route, Routes
+from ratelimitd.admin.http import Page, PageRequest, PageResponse, PageTable
 from ratelimitd.admin.server import BODY_BYTES, Pages, listen
 from ratelimitd.http1 import ServerOptions, Sweeper
 
@@ -55,8 +55,8 @@ async def connect() -> AsyncIterator[Connect]:
     """Serves a handler for every path, and connects to it."""
     listeners, callers = [], []
 
-    async def make(handler: Callable[[Request], Awaitable[Response]], host: str = "127.0.0.1") -> Caller:
-        listening = await listen({"/": Route(handler, "")}, host, 0)
+    async def make(handler: Callable[[PageRequest], Awaitable[PageResponse]], host: str = "127.0.0.1") -> Caller:
+        listening = await listen({"/": Page(handler, "")}, host, 0)
         listeners.append(listening)
         caller = Caller(*await asyncio.open_connection(host, listening.port))
         callers.append(caller)
@@ -69,8 +69,8 @@ async def connect() -> AsyncIterator[Connect]:
         await listening.close()
 
 
-async def echo(request: Request) -> Response:
-    return Response(200, f"{request.method} {request.path} {dict(request.query)} {len(request.body)}".encode())
+async def echo(request: PageRequest) -> PageResponse:
+    return PageResponse(200, f"{request.method} {request.path} {dict(request.query)} {len(request.body)}".encode())
 
 
 def get(target: bytes = b"/", *headers: bytes) -> bytes:
@@ -100,9 +100,9 @@ async def test_a_request_in_single_bytes_arrives_whole(connect: Connect) -> None
 async def test_requests_sent_at_once_are_answered_in_their_order(connect: Connect) -> None:
     """Whole ones and streams, on one connection."""
 
-    async def handler(request: Request) -> Response:
+    async def handler(request: PageRequest) -> PageResponse:
         if request.path == "/stream":
-            return Response(200, pieces(b"one", b"two"))
+            return PageResponse(200, pieces(b"one", b"two"))
         await asyncio.sleep(TICK if request.path == "/slow" else 0)
         return await echo(request)
 
@@ -121,8 +121,8 @@ async def pieces(*texts: bytes) -> AsyncGenerator[bytes, None]:
 async def test_a_caller_of_http_1_0_gets_what_it_knows(connect: Connect) -> None:
     """A stream up to the end of the connection, and keep-alive where it asked for it."""
 
-    async def handler(request: Request) -> Response:
-        return Response(200, pieces(b"one", b"two") if request.path == "/stream" else b"whole")
+    async def handler(request: PageRequest) -> PageResponse:
+        return PageResponse(200, pieces(b"one", b"two") if request.path == "/stream" else b"whole")
 
     caller = await connect(handler)
     await caller.send(b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
@@ -138,9 +138,9 @@ async def test_a_caller_of_http_1_0_gets_what_it_knows(connect: Connect) -> None
 async def test_head_is_get_without_its_body(connect: Connect) -> None:
     """The same headers, of a whole answer and of a stream; the connection goes on."""
 
-    async def handler(request: Request) -> Response:
+    async def handler(request: PageRequest) -> PageResponse:
         body = pieces(b"one") if request.path == "/stream" else b"whole"
-        return Response(200, body, "text/x-odd", {"X-Ours": "yes"})
+        return PageResponse(200, body, "text/x-odd", {"X-Ours": "yes"})
 
     caller = await connect(handler)
     for path in (b"/", b"/stream"):
@@ -170,11 +170,11 @@ def undated(head: bytes) -> bytes:
 )
 async def test_a_target_is_decoded(connect: Connect, target: bytes, path: str, query: object, raw: str) -> None:
     """The path and the first value of each name; the query is there as it was sent too."""
-    seen: list[Request] = []
+    seen: list[PageRequest] = []
 
-    async def handler(request: Request) -> Response:
+    async def handler(request: PageRequest) -> PageResponse:
         seen.append(request)
-        return Response(200, b"")
+        return PageResponse(200, b"")
 
     caller = await connect(handler)
     await caller.send(get(target))
@@ -184,11 +184,11 @@ async def test_a_target_is_decoded(connect: Connect, target: bytes, path: str, q
 
 async def test_headers_are_found_in_any_case_and_the_first_of_a_name_counts(connect: Connect) -> None:
     """Bytes that are no UTF-8 come as they are, as a token of such bytes must be compared."""
-    seen: list[Request] = []
+    seen: list[PageRequest] = []
 
-    async def handler(request: Request) -> Response:
+    async def handler(request: PageRequest) -> PageResponse:
         seen.append(request)
-        return Response(200, b"")
+        return PageResponse(200, b"")
 
     caller = await connect(handler)
     await caller.send(get(b"/", b"X-One: 1", b"x-one: 2", b"X-Odd: \xff"))
@@ -273,8 +273,8 @@ async def test_a_caller_that_does_not_read_has_no_more_made_for_it(connect: Conn
     size, total = 64 << 10, 1_000
     made = 0
 
-    async def handler(_: Request) -> Response:
-        return Response(200, endless())
+    async def handler(_: PageRequest) -> PageResponse:
+        return PageResponse(200, endless())
 
     async def endless() -> AsyncGenerator[bytes, None]:
         nonlocal made
@@ -298,8 +298,8 @@ async def test_a_stream_has_its_time(connect: Connect, monkeypatch: pytest.Monke
     """Whoever waits: then it is cut, though the caller reads."""
     monkeypatch.setattr(server, "STREAM_SECONDS", TICK)
 
-    async def handler(_: Request) -> Response:
-        return Response(200, waiting())
+    async def handler(_: PageRequest) -> PageResponse:
+        return PageResponse(200, waiting())
 
     async def waiting() -> AsyncGenerator[bytes, None]:
         yield b"one"
@@ -313,8 +313,8 @@ async def test_a_stream_has_its_time(connect: Connect, monkeypatch: pytest.Monke
 async def test_a_failure_within_a_stream_cuts_it(connect: Connect) -> None:
     """The caller sees that the text is not whole; it is logged as one of ours, with its path, once."""
 
-    async def handler(_: Request) -> Response:
-        return Response(200, failing())
+    async def handler(_: PageRequest) -> PageResponse:
+        return PageResponse(200, failing())
 
     async def failing() -> AsyncGenerator[bytes, None]:
         yield b"one"
@@ -331,12 +331,12 @@ async def test_a_handler_is_not_stopped_by_a_caller_that_leaves(connect: Connect
     """It may be in the middle of a reset: half of one is worse than one nobody waits for."""
     begun, gate, done = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
-    async def handler(_: Request) -> Response:
+    async def handler(_: PageRequest) -> PageResponse:
         begun.set()
         await gate.wait()
         await asyncio.sleep(0)
         done.set()
-        return Response(200, b"")
+        return PageResponse(200, b"")
 
     caller = await connect(handler)
     await caller.send(get())
@@ -352,8 +352,8 @@ async def test_a_handler_is_not_stopped_by_a_caller_that_leaves(connect: Connect
 async def test_an_ipv6_address_of_its_own(connect: Connect) -> None:
     """Bound to one address, and the caller's is as a handler sees it."""
 
-    async def handler(request: Request) -> Response:
-        return Response(200, request.peer.encode())
+    async def handler(request: PageRequest) -> PageResponse:
+        return PageResponse(200, request.peer.encode())
 
     caller = await connect(handler, "::1")
     await caller.send(get())
@@ -363,7 +363,7 @@ async def test_an_ipv6_address_of_its_own(connect: Connect) -> None:
 async def test_one_address_may_hold_all_connections_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
     """Callers behind one sidecar look like one, probes among them; only the last bound of all turns one away."""
     monkeypatch.setattr(server, "CONNECTIONS", 20)
-    listening = await listen({"/": Route(echo, "")}, "127.0.0.1", 0)
+    listening = await listen({"/": Page(echo, "")}, "127.0.0.1", 0)
     callers = [Caller(*await asyncio.open_connection("127.0.0.1", listening.port)) for _ in range(20)]
     for caller in callers:
         await caller.send(get())
@@ -382,16 +382,16 @@ async def test_a_listener_that_closes_gives_answers_under_way_a_moment(monkeypat
     monkeypatch.setattr(server, "CLOSE_SECONDS", 5 * TICK)
     begun, ended = asyncio.Event(), asyncio.Event()
 
-    async def handler(request: Request) -> Response:
+    async def handler(request: PageRequest) -> PageResponse:
         begun.set()
         try:
             await asyncio.sleep(TICK if request.path == "/quick" else 60)
         finally:
             ended.set()
-        return Response(200, b"done")
+        return PageResponse(200, b"done")
 
     for path, last in ((b"/quick", b"done"), (b"/slow", b"")):
-        listening = await listen({"/": Route(handler, "")}, "127.0.0.1", 0)
+        listening = await listen({"/": Page(handler, "")}, "127.0.0.1", 0)
         caller = Caller(*await asyncio.open_connection("127.0.0.1", listening.port))
         await caller.send(get(path))
         await begun.wait()
@@ -406,14 +406,14 @@ async def test_a_listener_that_closes_gives_answers_under_way_a_moment(monkeypat
 async def test_pages_answer_alike_among_those_of_a_proxy() -> None:
     """On a server with bounds and refusals of its own: HEAD, query, headers, and the bound of a body."""
 
-    async def handler(request: Request) -> Response:
+    async def handler(request: PageRequest) -> PageResponse:
         text = f"{dict(request.query)} {request.headers['x-a']} {request.peer}"
-        return Response(200, text.encode(), headers={"X-Ours": "yes"})
+        return PageResponse(200, text.encode(), headers={"X-Ours": "yes"})
 
     def render(refusal: http1.ErrorResponse, _: http1.Request | None) -> tuple[http1.Headers, bytes]:
         return [(b"X-Proxy", b"yes")], b"%d" % refusal.status
 
-    routes: Routes = {"/pages/a": Route(handler, "")}
+    routes: PageTable = {"/pages/a": Page(handler, "")}
     pages, sweeper = Pages(routes), Sweeper()
     proxy = http1.Server(pages, ServerOptions(), sweeper, render=render)
     sock = socket.create_server(("127.0.0.1", 0))

@@ -5,8 +5,8 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
-from ratelimitd.admin.http import JSON, Request, Response, Route, Routes, respond
-from ratelimitd.admin.routes import debug_routes, metrics_routes, service_routes
+from ratelimitd.admin.http import JSON, Page, PageRequest, PageResponse, PageTable, respond
+from ratelimitd.admin.pages import debug_pages, metrics_pages, service_pages
 from ratelimitd.observe.health import Health
 from ratelimitd.transport import GrpcStatus
 
@@ -16,20 +16,20 @@ async def chunks() -> AsyncGenerator[bytes, None]:
     yield b"two\n"
 
 
-def service(health: Health | None = None, answer: tuple[GrpcStatus, bytes] = (GrpcStatus.OK, b"{}")) -> Routes:
+def service(health: Health | None = None, answer: tuple[GrpcStatus, bytes] = (GrpcStatus.OK, b"{}")) -> PageTable:
     async def decide(body: bytes) -> tuple[GrpcStatus, bytes]:
         assert body == b"asked"
         return answer
 
     health = health or Health()
-    return service_routes(health, health, decide, chunks)
+    return service_pages(health, health, decide, chunks)
 
 
-async def ask(routes: Routes, path: str, method: str = "GET") -> Response:
-    return await respond(routes, Request(method, path, {}, {}, b"asked"))
+async def ask(routes: PageTable, path: str, method: str = "GET") -> PageResponse:
+    return await respond(routes, PageRequest(method, path, {}, {}, b"asked"))
 
 
-async def text_of(response: Response) -> bytes:
+async def text_of(response: PageResponse) -> bytes:
     if isinstance(response.body, bytes):
         return response.body
     return b"".join([chunk async for chunk in response.body])
@@ -62,7 +62,7 @@ async def test_readiness_may_count_more_than_health() -> None:
     async def decide(_: bytes) -> tuple[GrpcStatus, bytes]:
         return GrpcStatus.OK, b"{}"
 
-    routes = service_routes(health, readiness, decide, chunks)
+    routes = service_pages(health, readiness, decide, chunks)
     assert [(await ask(routes, path)).status for path in ("/healthcheck", "/readyz")] == [200, 503]
 
 
@@ -80,7 +80,7 @@ async def test_liveness_does_not_depend_on_any_component() -> None:
         ((GrpcStatus.OK, b'{"overallCode":"OK"}'), (200, b'{"overallCode":"OK"}', JSON)),
         ((GrpcStatus.OK, b'{"overallCode": "OVER_LIMIT"}'), (429, b'{"overallCode": "OVER_LIMIT"}', JSON)),
         ((GrpcStatus.OK, b'{"domain":"OVER_LIMIT"}'), (200, b'{"domain":"OVER_LIMIT"}', JSON)),
-        ((GrpcStatus.INVALID_ARGUMENT, b"what"), (400, b"Bad Request\n", "text/plain; charset=utf-8")),
+        ((GrpcStatus.INVALID_ARGUMENT, b"what"), (400, b"Bad PageRequest\n", "text/plain; charset=utf-8")),
         ((GrpcStatus.UNAVAILABLE, b"timeout: 15 ms"), (503, b'{"error": "timeout: 15 ms"}', JSON)),
         ((GrpcStatus.INTERNAL, b"\xff"), (500, b'{"error": "\\\\xff"}', JSON)),
     ],
@@ -97,7 +97,7 @@ async def test_json_answers_with_upstreams_codes(
 
 async def test_metrics_are_streamed_with_prometheus_content_type() -> None:
     """On the service's port and under PROMETHEUS_PATH."""
-    for routes, path in ((service(), "/metrics"), (metrics_routes("/here", chunks), "/here")):
+    for routes, path in ((service(), "/metrics"), (metrics_pages("/here", chunks), "/here")):
         response = await ask(routes, path)
         assert (response.status, response.content_type) == (200, "text/plain; version=0.0.4; charset=utf-8")
         assert await text_of(response) == b"one\ntwo\n"
@@ -106,13 +106,13 @@ async def test_metrics_are_streamed_with_prometheus_content_type() -> None:
 async def test_an_unknown_path_of_the_service_is_404() -> None:
     """Only the debug port answers every path."""
     assert (await ask(service(), "/nope")).status == 404
-    assert (await ask(metrics_routes("/here", chunks), "/metrics")).status == 404
+    assert (await ask(metrics_pages("/here", chunks), "/metrics")).status == 404
 
 
 @pytest.mark.parametrize("path", ["/", "/nope", "/debug/pprof/"])
 async def test_the_debug_port_lists_its_paths_everywhere_else(path: str) -> None:
     """A sorted line ``path: help`` for each."""
-    response = await ask(debug_routes(lambda: None, chunks), path)
+    response = await ask(debug_pages(lambda: None, chunks), path)
     lines = (await text_of(response)).decode().splitlines()
     assert [line.split(": ")[0] for line in lines] == ["/rlconfig", "/stats"]
 
@@ -121,16 +121,16 @@ async def test_the_debug_port_lists_its_paths_everywhere_else(path: str) -> None
 async def test_below_admin_there_is_nothing_while_it_is_off(path: str) -> None:
     """404, not the list: a caller whose reset is off must not take its 200 for a reset."""
     for method in ("GET", "DELETE"):
-        assert (await ask(debug_routes(lambda: None, chunks), path, method)).status == 404
+        assert (await ask(debug_pages(lambda: None, chunks), path, method)).status == 404
 
 
 async def test_the_debug_port_lists_the_admin_api_while_it_is_on() -> None:
     """And what is not one of its paths is 404 still."""
 
-    async def handler(_: Request) -> Response:
-        return Response(200, b"answered")
+    async def handler(_: PageRequest) -> PageResponse:
+        return PageResponse(200, b"answered")
 
-    routes = debug_routes(lambda: None, chunks, {"/admin/key": Route(handler, "a key")})
+    routes = debug_pages(lambda: None, chunks, {"/admin/key": Page(handler, "a key")})
     assert b"/admin/key: a key\n" in await text_of(await ask(routes, "/"))
     assert (await ask(routes, "/admin/key")).body == b"answered"
     assert (await ask(routes, "/admin/keys")).status == 404
@@ -138,6 +138,6 @@ async def test_the_debug_port_lists_the_admin_api_while_it_is_on() -> None:
 
 async def test_the_debug_port_shows_limits_and_counters() -> None:
     """/rlconfig is empty without a policy, /stats is what it is given."""
-    routes = debug_routes(lambda: None, chunks)
+    routes = debug_pages(lambda: None, chunks)
     assert await text_of(await ask(routes, "/rlconfig")) == b""
     assert await text_of(await ask(routes, "/stats")) == b"one\ntwo\n"

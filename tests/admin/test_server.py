@@ -11,17 +11,17 @@ from structlog.testing import capture_logs
 
 from ratelimitd.admin import server
 from ratelimitd.admin.guard import loopback
-from ratelimitd.admin.http import Request, Response, Route, Routes
-from ratelimitd.admin.server import BODY_BYTES, HEAD_BYTES, Listener, listen
+from ratelimitd.admin.http import Page, PageRequest, PageResponse, PageTable
+from ratelimitd.admin.server import BODY_BYTES, HEAD_BYTES, PageListener, listen
 
 
-async def echo(request: Request) -> Response:
+async def echo(request: PageRequest) -> PageResponse:
     text = f"{request.method} {request.path} {dict(request.query)} {request.headers.get('x-a')} {len(request.body)}"
-    return Response(200, text.encode())
+    return PageResponse(200, text.encode())
 
 
-async def stream(_: Request) -> Response:
-    return Response(200, counted(1_000), "text/plain; version=0.0.4; charset=utf-8")
+async def stream(_: PageRequest) -> PageResponse:
+    return PageResponse(200, counted(1_000), "text/plain; version=0.0.4; charset=utf-8")
 
 
 async def counted(lines: int) -> AsyncGenerator[bytes, None]:
@@ -30,23 +30,23 @@ async def counted(lines: int) -> AsyncGenerator[bytes, None]:
         await asyncio.sleep(0)
 
 
-ROUTES: Routes = {"/echo": Route(echo, ""), "/stream": Route(stream, "")}
+ROUTES: PageTable = {"/echo": Page(echo, ""), "/stream": Page(stream, "")}
 
 
 @pytest.fixture
-async def listener() -> AsyncIterator[Listener]:
+async def listener() -> AsyncIterator[PageListener]:
     listening = await listen(ROUTES, "127.0.0.1", 0)
     yield listening
     await listening.close()
 
 
 @pytest.fixture
-async def client(listener: Listener) -> AsyncIterator[aiohttp.ClientSession]:
+async def client(listener: PageListener) -> AsyncIterator[aiohttp.ClientSession]:
     async with aiohttp.ClientSession(f"http://127.0.0.1:{listener.port}") as session:
         yield session
 
 
-async def raw(listener: Listener, data: bytes) -> bytes:
+async def raw(listener: PageListener, data: bytes) -> bytes:
     """Send bytes as they are and return all that comes until the connection is closed."""
     return await raw_at("127.0.0.1", listener.port, data)
 
@@ -70,13 +70,13 @@ async def test_a_request_arrives_whole(client: aiohttp.ClientSession, method: st
 
 async def test_a_request_says_who_asks_and_what_exactly() -> None:
     """The caller's address, and the query undecoded with every value of a name; headers of the answer arrive."""
-    seen: list[Request] = []
+    seen: list[PageRequest] = []
 
-    async def handler(request: Request) -> Response:
+    async def handler(request: PageRequest) -> PageResponse:
         seen.append(request)
-        return Response(200, b"", headers={"X-Ours": "yes"})
+        return PageResponse(200, b"", headers={"X-Ours": "yes"})
 
-    listening = await listen({"/": Route(handler, "")}, "127.0.0.1", 0)
+    listening = await listen({"/": Page(handler, "")}, "127.0.0.1", 0)
     answer = await raw(listening, b"GET /?a=%ff&a=b+c HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
     await listening.close()
     assert b"X-Ours: yes\r\n" in answer
@@ -88,11 +88,11 @@ async def test_a_caller_over_ipv4_is_on_this_host_on_a_dual_stack_port_too() -> 
     """There its address comes as IPv6 that holds IPv4."""
     peers: list[str] = []
 
-    async def handler(request: Request) -> Response:
+    async def handler(request: PageRequest) -> PageResponse:
         peers.append(request.peer)
-        return Response(200, b"")
+        return PageResponse(200, b"")
 
-    listening = await listen({"/": Route(handler, "")}, "::", 0)
+    listening = await listen({"/": Page(handler, "")}, "::", 0)
     await raw_at("127.0.0.1", listening.port, b"GET / HTTP/1.0\r\n\r\n")
     await listening.close()
     assert ["::ffff:127.0.0.1"] == peers
@@ -134,14 +134,14 @@ async def test_a_compressed_body_is_bounded_by_what_it_holds(client: aiohttp.Cli
 
 
 @pytest.mark.slow
-async def test_a_slow_body_is_408(listener: Listener, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_slow_body_is_408(listener: PageListener, monkeypatch: pytest.MonkeyPatch) -> None:
     """A caller that announces a body and does not send it does not keep the connection."""
     monkeypatch.setattr(server, "BODY_SECONDS", 0.05)
     answer = await raw(listener, b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nab")
     assert answer.startswith(b"HTTP/1.1 408 ")
 
 
-async def test_curls_expect_is_answered(listener: Listener) -> None:
+async def test_curls_expect_is_answered(listener: PageListener) -> None:
     """A caller that waits for 100 Continue gets it at once."""
     head = b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n"
     assert (await raw(listener, head + b"ab")).startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 ")
@@ -161,7 +161,7 @@ CHUNKED = b"POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n
     ],
 )
 async def test_bytes_that_are_no_http_are_400(
-    listener: Listener, data: bytes, caplog: pytest.LogCaptureFixture
+    listener: PageListener, data: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Never 500, and nothing logged that a caller could fill a disk with."""
     assert (await raw(listener, data)).split()[1] == b"400"
@@ -176,12 +176,12 @@ async def test_bytes_that_are_no_http_are_400(
         (b"GET /" + b"a" * HEAD_BYTES, b"414"),
     ],
 )
-async def test_a_head_over_its_bounds_is_refused(listener: Listener, head: bytes, status: bytes) -> None:
+async def test_a_head_over_its_bounds_is_refused(listener: PageListener, head: bytes, status: bytes) -> None:
     """Too long, too many headers, or too long a target; its end is not waited for."""
     assert (await raw(listener, head)).split()[1] == status
 
 
-async def test_a_caller_that_does_not_read_is_cut_off(listener: Listener, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_caller_that_does_not_read_is_cut_off(listener: PageListener, monkeypatch: pytest.MonkeyPatch) -> None:
     """A stream that is not taken in time ends in an error, not as if it were whole, and lets go of what it held."""
     monkeypatch.setattr(server, "STREAM_SECONDS", 0.1)
     ended = asyncio.Event()
@@ -193,10 +193,10 @@ async def test_a_caller_that_does_not_read_is_cut_off(listener: Listener, monkey
         finally:
             ended.set()
 
-    async def handler(_: Request) -> Response:
-        return Response(200, endless())
+    async def handler(_: PageRequest) -> PageResponse:
+        return PageResponse(200, endless())
 
-    listening = await listen({"/": Route(handler, "")}, "127.0.0.1", 0)
+    listening = await listen({"/": Page(handler, "")}, "127.0.0.1", 0)
     reader, writer = await asyncio.open_connection("127.0.0.1", listening.port)
     writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
     async with asyncio.timeout(10):
@@ -218,10 +218,10 @@ async def test_a_caller_that_goes_away_ends_its_stream(caplog: pytest.LogCapture
         finally:
             ended.set()
 
-    async def handler(_: Request) -> Response:
-        return Response(200, endless())
+    async def handler(_: PageRequest) -> PageResponse:
+        return PageResponse(200, endless())
 
-    listening = await listen({"/": Route(handler, "")}, "127.0.0.1", 0)
+    listening = await listen({"/": Page(handler, "")}, "127.0.0.1", 0)
     reader, writer = await asyncio.open_connection("127.0.0.1", listening.port)
     writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
     await reader.read(100)
@@ -235,10 +235,10 @@ async def test_a_caller_that_goes_away_ends_its_stream(caplog: pytest.LogCapture
 async def test_an_error_of_ours_is_500_and_logged() -> None:
     """With its path, once."""
 
-    async def handler(_: Request) -> Response:
+    async def handler(_: PageRequest) -> PageResponse:
         raise RuntimeError("a bug")
 
-    listening = await listen({"/": Route(handler, "")}, "127.0.0.1", 0)
+    listening = await listen({"/": Page(handler, "")}, "127.0.0.1", 0)
     with capture_logs() as logs:
         async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{listening.port}/x") as response:
             assert response.status == 500
@@ -246,7 +246,7 @@ async def test_an_error_of_ours_is_500_and_logged() -> None:
     assert [(entry["event"], entry["path"]) for entry in logs] == [("admin request failed", "/x")]
 
 
-async def test_a_taken_port_is_an_error_that_names_it(listener: Listener) -> None:
+async def test_a_taken_port_is_an_error_that_names_it(listener: PageListener) -> None:
     """The start ends there; SO_REUSEPORT would have hidden the other instance."""
     with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1:{listener.port}: ") as caught:
         await listen(ROUTES, "127.0.0.1", listener.port)

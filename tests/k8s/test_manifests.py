@@ -9,10 +9,10 @@ import pytest
 import yaml
 
 from ratelimitd import __version__
-from ratelimitd.admin import service_routes
+from ratelimitd.admin import service_pages
 from ratelimitd.cli.flags import examined
 from ratelimitd.observe.health import Health
-from ratelimitd.settings import ROWS, Settings, Status, load
+from ratelimitd.settings import ROWS, RowStatus, Settings, load
 from tests.k8s.manifests import (
     DEPLOYMENTS,
     FILES,
@@ -157,7 +157,7 @@ def test_ports_are_the_settings(deployment: Object) -> None:
 def test_probes_ask_for_what_there_is(deployment: Object) -> None:
     """Liveness asks whether the loop turns and readiness for a policy, at paths that the service has; so do scrapes."""
     asked = {name: probe["httpGet"]["path"] for name, probe in probes(ratelimitd(deployment))}
-    routes = service_routes(Health(), Health(), Any, Any)
+    routes = service_pages(Health(), Health(), Any, Any)
     scraped = deployment["spec"]["template"]["metadata"]["annotations"]["prometheus.io/path"]
 
     assert asked == {"startupProbe": "/livez", "livenessProbe": "/livez", "readinessProbe": "/readyz"}
@@ -167,7 +167,7 @@ def test_probes_ask_for_what_there_is(deployment: Object) -> None:
 @both
 def test_settings_are_rows_that_work(deployment: Object) -> None:
     """Each variable is one the service reads, its value is taken, and nothing is warned of."""
-    working = {row.name for row in ROWS if row.status is Status.WORKS}
+    working = {row.name for row in ROWS if row.status is RowStatus.WORKS}
 
     assert set(environment(ratelimitd(deployment))) - working == set()
     assert settings(deployment).warnings == ()

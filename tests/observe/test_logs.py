@@ -76,7 +76,7 @@ def test_text_with_an_exception() -> None:
     logs.configure("info", "text", stream)
     logs.hide("canary")
     try:
-        raise RuntimeError("canary")  # noqa: TRY301  an exception with a traceback is what is logged
+        raise RuntimeError("canary")  # noqa: TRY301 -- an exception with a traceback is what is logged
     except RuntimeError:
         log().exception("x")
 

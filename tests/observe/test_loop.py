@@ -41,7 +41,7 @@ async def test_a_held_loop_is_seen() -> None:
     lag = LoopLag()
     ticker = asyncio.create_task(lag.run())
     await asyncio.sleep(0)
-    time.sleep(0.1)  # noqa: ASYNC251 the hold that is to be seen
+    time.sleep(0.1)  # noqa: ASYNC251 -- the hold that is to be seen
     await asyncio.sleep(TICK)  # due after the ticker's own, so it wakes after it
     ticker.cancel()
     assert lag.longest >= 0.07

@@ -100,7 +100,7 @@ def _limit(gateway: model.Gateway, route: model.GatewayRoute, limit: model.RateL
         for url in _types(written):
             importlib.import_module("envoy_data_plane." + url.rpartition("/")[2].rpartition(".")[0])
         return RateLimit.from_dict(written)
-    except Exception as error:  # noqa: BLE001 - the library raises various errors for invalid input
+    except Exception as error:  # noqa: BLE001 -- the library raises various errors for invalid input
         reason = error.args[0] if error.args else error
         raise EnvoyError(
             f"{gateway.file}: rate_limits of route '{route.name}' are not valid in Envoy: {reason}"

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 
 from ratelimitd.config.redis_address import Credentials, Deployment
 from ratelimitd.net.files import Stamp, stamp
-from ratelimitd.net.tls import demand_readable
+from ratelimitd.net.tls import require_readable
 
 
 def spread(seconds: float) -> float:
@@ -48,7 +48,7 @@ class Tls(NamedTuple):
 
 @lru_cache(maxsize=8)
 def _context(tls: Tls, _stamps: tuple[Stamp, ...]) -> ssl.SSLContext:
-    demand_readable(*tls.files)
+    require_readable(*tls.files)
     context = ssl.create_default_context(cafile=tls.ca or None)
     context.check_hostname = tls.check_hostname
     if tls.cert:

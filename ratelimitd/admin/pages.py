@@ -1,0 +1,113 @@
+"""The tables of pages: the HTTP port (8080), the debug port (6070) and the Prometheus port.
+
+Pages are independent of each other, and everything they need is passed in. Paths, status codes and texts are those of
+envoyproxy/ratelimit where it has them. /debug/pprof profiles Go and is not offered.
+"""
+
+from collections.abc import AsyncGenerator, Callable
+from types import MappingProxyType
+from typing import Final
+
+from ratelimitd.observe.health import Health
+from ratelimitd.observe.metrics import CONTENT_TYPE
+from ratelimitd.policy import Policy
+
+from . import rlconfig
+from .http import NOT_FOUND, TEXT, Page, PageHandler, PageRequest, PageResponse, PageTable
+from .json import Decide, decided
+
+Stream = Callable[[], AsyncGenerator[bytes, None]]
+"""Starts a text that is streamed in chunks."""
+
+NONE: Final[PageTable] = MappingProxyType({})
+
+
+def service_pages(health: Health, readiness: Health, decide: Decide, metrics: Stream) -> PageTable:
+    """Return the table of HOST:PORT.
+
+    ``health`` has the components that upstream's /healthcheck includes, ``readiness`` those required to receive traffic
+    (always including a policy).
+    """
+    return {
+        "/healthcheck": Page(healthcheck(health), "200 OK, or 500 while a component fails"),
+        "/livez": Page(livez, "200 while the event loop runs"),
+        "/readyz": Page(readyz(readiness), "200 OK, or 503 and the components that are not ready"),
+        "/json": Page(decided(decide), "a rate limit request as JSON: 200 OK, 429 OVER_LIMIT"),
+        "/metrics": Page(streamed(metrics, CONTENT_TYPE), "metrics for Prometheus"),
+    }
+
+
+def debug_pages(policy: Callable[[], Policy | None], stats: Stream, admin: PageTable = NONE) -> PageTable:
+    """Return the table of DEBUG_HOST:DEBUG_PORT; ``policy`` returns the active one, ``admin`` has the admin API."""
+
+    def listing() -> AsyncGenerator[bytes, None]:
+        return rlconfig.render(policy)
+
+    table = {
+        "/rlconfig": Page(streamed(listing), "the active limits, sorted"),
+        "/stats": Page(streamed(stats), "the counters under their statsd names"),
+        **admin,
+    }
+    return {**table, "/": Page(index(table), "this list")}
+
+
+def gateway_pages(readiness: Health, metrics: Stream) -> PageTable:
+    """Return the table of the proxy's own pages."""
+    return {
+        "/metrics": Page(streamed(metrics, CONTENT_TYPE), "metrics for Prometheus"),
+        "/healthz": Page(livez, "200 while the event loop runs"),
+        "/readyz": Page(readyz(readiness), "200 OK, or 503 and the components that are not ready"),
+    }
+
+
+def metrics_pages(path: str, metrics: Stream) -> PageTable:
+    """Return the table of PROMETHEUS_ADDR, where PROMETHEUS_PATH is ``path``."""
+    return {path: Page(streamed(metrics, CONTENT_TYPE), "metrics for Prometheus")}
+
+
+def healthcheck(health: Health) -> PageHandler:
+    """Make a handler that answers as upstream does: 200 ``OK``, or 500 with an empty body."""
+
+    async def handler(_: PageRequest) -> PageResponse:
+        return PageResponse(200, b"OK") if health.healthy else PageResponse(500, b"")
+
+    return handler
+
+
+async def livez(_: PageRequest) -> PageResponse:
+    """Answer OK: a response proves that the event loop runs, and liveness requires no more."""
+    return PageResponse(200, b"OK")
+
+
+def readyz(health: Health) -> PageHandler:
+    """Make a handler that answers 200 ``OK``, or 503 and a line ``component: reason`` for each that is not ready."""
+
+    async def handler(_: PageRequest) -> PageResponse:
+        lines = [f"{component}: {reason or 'not ready'}\n" for component, reason in health.failing()]
+        return (
+            PageResponse(503, "".join(lines).encode(errors="backslashreplace")) if lines else PageResponse(200, b"OK")
+        )
+
+    return handler
+
+
+def streamed(start: Stream, content_type: str = TEXT) -> PageHandler:
+    """Make a handler that answers 200 with a streamed text."""
+
+    async def handler(_: PageRequest) -> PageResponse:
+        return PageResponse(200, start(), content_type)
+
+    return handler
+
+
+def index(table: PageTable) -> PageHandler:
+    """Make a handler that lists a table, sorted, one line ``path: help`` per page.
+
+    Below /admin it answers 404: with 200, a reset would seem to succeed while the admin API is disabled.
+    """
+    text = "".join(f"{path}: {page.help}\n" for path, page in sorted(table.items())).encode()
+
+    async def handler(request: PageRequest) -> PageResponse:
+        return NOT_FOUND if f"{request.path}/".startswith("/admin/") else PageResponse(200, text)
+
+    return handler
