@@ -12,10 +12,10 @@ from ratelimitd.limiter import (
     Ask,
     Failure,
     FailureKind,
+    LimitRequest,
     OverLimitCache,
     Planner,
     PlanOptions,
-    Request,
     Tallies,
     key_maker,
 )
@@ -48,7 +48,7 @@ class Rig:
         self.cache = OverLimitCache(1 << 20)
         self.planner = Planner(parse([("p.yaml", text.encode())]), key_maker(b"", safe=False), Tallies(), PlanOptions())
         self.control = Control(
-            read=lambda body: Request(b"d", (Descriptor(((b"user", body),), hits=2),)),
+            read=lambda body: LimitRequest(b"d", (Descriptor(((b"user", body),), hits=2),)),
             plan=lambda asked: self.planner and self.planner.plan(asked),
             store=self.store,
             where="memory",
@@ -60,7 +60,7 @@ class Rig:
     def charge(self, cost=1, store=None, **entries):
         """Charge one descriptor as the engine does, and let the cache learn; returns the outcomes."""
         pairs = tuple((key.encode(), value.encode()) for key, value in entries.items())
-        plan = self.planner.plan(Request(b"d", (Descriptor(pairs),)))
+        plan = self.planner.plan(LimitRequest(b"d", (Descriptor(pairs),)))
         ask = Ask(plan, [cost] * len(plan.charges))
         self.cache.before([ask], self.now)
         (store or self.store).charge([ask], self.now, lambda _: None)
@@ -148,7 +148,7 @@ async def test_a_remembered_denial_is_told_beside_the_counter():
     rig.charge(cost=1, user="x")
     (told,) = await rig.limits("domain=d&descriptor=user=x")
     assert ({"cost": 1, "for_seconds": 1200}, False) == (told["remembered_denial"], told["allowed"])
-    plan = rig.planner.plan(Request(b"d", (Descriptor(((b"user", b"x"),)),)))
+    plan = rig.planner.plan(LimitRequest(b"d", (Descriptor(((b"user", b"x"),)),)))
     rig.store.charge([Ask(plan, [-2])], rig.now, lambda _: None)
     (told,) = await rig.limits("domain=d&descriptor=user=x")
     assert (2, False) == (told["remaining"], told["allowed"])
