@@ -7,14 +7,15 @@ from hypothesis import strategies as st
 from ratelimitd.http1.circuit_breaker import BreakerOptions, CircuitBreaker, Outcome, State
 
 GOOD, BAD, NEITHER = Outcome.GOOD, Outcome.BAD, Outcome.NEITHER
-OPTIONS = BreakerOptions(consecutive=3, error_rate=0.5, minimum=4, window=10, open_for=5, open_for_at_most=12)
+OPTIONS = BreakerOptions(consecutive=3, error_rate=0.4, minimum=4, window=8, open_for=4, open_for_at_most=12)
+"""None is a default, so a case fails where an option is ignored."""
 
 CASES = {
     "failures in a row open it": ([(0, BAD), (1, BAD), (2, BAD)], State.OPEN),
-    "a success between starts the row anew": ([(0, BAD), (1, BAD), *[(1.5, GOOD)] * 4, (2, BAD)], State.CLOSED),
-    "a share of failures opens it": ([(0, GOOD), (1, BAD), (2, GOOD), (3, BAD)], State.OPEN),
+    "a success between starts the row anew": ([(0, BAD), (1, BAD), *[(1.5, GOOD)] * 6, (2, BAD)], State.CLOSED),
+    "a share of failures opens it": ([(0, GOOD), (1, BAD), (2, GOOD), (2, GOOD), (3, BAD)], State.OPEN),
     "a share of too few says nothing": ([(0, GOOD), (1, BAD), (2, BAD)], State.CLOSED),
-    "failures out of the window are forgotten": ([(0, BAD), (0, BAD), (11, GOOD), (11, BAD), (22, BAD)], State.CLOSED),
+    "failures out of the window are forgotten": ([(0, BAD), (0, BAD), (9, GOOD), (9, BAD), (18, BAD)], State.CLOSED),
     "what is nobody's fault counts for nothing": ([(0, NEITHER)] * 9, State.CLOSED),
     "a row is not broken by what is nobody's fault": ([(0, BAD), (0, BAD), (1, NEITHER), (1, BAD)], State.OPEN),
 }
@@ -38,7 +39,7 @@ def opened(at=0.0, options=OPTIONS):
     return breaker
 
 
-@pytest.mark.parametrize(("now", "admitted", "wait"), [(0, False, 5), (4.9, False, 0.1), (5, True, 0)])
+@pytest.mark.parametrize(("now", "admitted", "wait"), [(0, False, 4), (3.9, False, 0.1), (4, True, 0)])
 def test_open_admits_nobody_for_a_while(now, admitted, wait):
     """An open breaker says how long to wait, and then lets a probe through."""
     breaker = opened()
@@ -78,14 +79,14 @@ def test_a_probe_that_tells_nothing_makes_room_for_another():
 
 
 def test_failed_probes_wait_longer_each_time_up_to_a_bound():
-    """5, 10, then 12 seconds at most; closing starts anew."""
+    """4, 8, then 12 seconds at most; closing starts anew."""
     breaker, now, waits = opened(), 0.0, []
     for _ in range(4):
         waits.append(breaker.retry_after(now))
         now += waits[-1]
         assert breaker.admit(now)
         breaker.record(BAD, now, now)
-    assert [5, 10, 12, 12] == waits
+    assert [4, 8, 12, 12] == waits
 
 
 def test_what_was_asked_before_it_opened_proves_nothing():
