@@ -1,4 +1,4 @@
-"""One request to a server and its whole response, on a connection of its own; framing is as strict as a proxy's."""
+"""One request to a server and its complete response, on a connection of its own; framing is as strict as a proxy's."""
 
 import asyncio
 import re
@@ -16,11 +16,11 @@ _NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(rb"[\t -~\x80-\xff]*")
 _OURS = frozenset((b"content-length", b"transfer-encoding", b"connection"))
 _WITH_BODY = frozenset((b"POST", b"PUT", b"PATCH"))
-"""Methods whose requests give a length also where it is 0 (RFC 9110 8.6)."""
+"""Methods whose requests have a Content-Length also if it is 0 (RFC 9110 8.6)."""
 
 
 class FetchError(Exception):
-    """There is no response; the text says why, and shows nothing of what the server sent."""
+    """There is no response. The text gives the reason, and nothing of what the server sent."""
 
 
 class ConnectError(FetchError):
@@ -28,19 +28,19 @@ class ConnectError(FetchError):
 
 
 class FetchTimeoutError(FetchError):
-    """The response was not whole in time."""
+    """The response was not complete in time."""
 
 
 class ResponseTooLargeError(FetchError):
-    """The response's body is larger than was asked for."""
+    """The response body is larger than ``max_body``."""
 
 
 class RemoteProtocolError(FetchError):
-    """The connection ended too early, or what came is not HTTP/1.1."""
+    """The connection ended too early, or the response is malformed."""
 
 
 class Fetched(NamedTuple):
-    """A response; its headers are as sent."""
+    """A response, with headers as sent."""
 
     status: int
     headers: Headers
@@ -61,14 +61,14 @@ async def fetch(
     """Ask a server, and read its response to the end. Redirections are not followed.
 
     Args:
-        endpoint: its name is resolved each time.
-        method: in capitals.
+        endpoint: the server; its name is resolved for each call.
+        method: method in capitals.
         target: path and query, percent-encoded.
         seconds: from the first packet to the response's last byte.
-        max_body: bytes of the response.
-        headers: besides Content-Length and Connection; Host is the endpoint unless it is among them.
-        body: of the request.
-        tls: for an endpoint with ``tls``; None: the system's authorities.
+        max_body: bytes of the response body.
+        headers: headers other than Content-Length and Connection; Host is the endpoint unless it is among them.
+        body: body of the request.
+        tls: context for an endpoint with ``tls``; None: a context with the system's authorities.
 
     Raises:
         FetchError: of one of the kinds above.
@@ -114,16 +114,16 @@ class _Fetch:
     # the home's side
 
     def settle(self, connection: UpstreamConnection) -> None:
-        """Another request will not come."""
+        """Close it, as no other request follows."""
         connection.close()
 
     def forget(self, connection: UpstreamConnection) -> None:
-        """Nobody else knows it."""
+        """Do nothing; it is known nowhere else."""
 
     # the requester's side
 
     def interim(self, head: ResponseHead) -> None:
-        """Wait for the response behind it."""
+        """Ignore it."""
 
     def response(self, head: ResponseHead, length: int) -> None:
         """Take the head, unless it announces too large a body."""
@@ -132,7 +132,7 @@ class _Fetch:
             self._fail(ResponseTooLargeError("response body is too large"))
 
     def data(self, piece: bytes) -> None:
-        """Take a piece of the body, unless it is one too many."""
+        """Take a piece of the body, unless the body is too large."""
         self._left -= len(piece)
         if self._left < 0:
             self._fail(ResponseTooLargeError("response body is too large"))
@@ -140,23 +140,23 @@ class _Fetch:
             self._pieces.append(piece)
 
     def read(self) -> None:
-        """Wait for more."""
+        """Do nothing."""
 
     def end(self, trailers: Headers) -> None:  # noqa: ARG002 -- a Requester; trailers are of no use here
-        """Hand the response on."""
+        """Return the response to the caller."""
         if self._head is not None and not self.result.done():
             fetched = Fetched(self._head.status, self._head.headers, b"".join(self._pieces))
             self.result.set_result(fetched)
 
     def lost(self, error: ErrorResponse, *, unheard: bool) -> None:  # noqa: ARG002 -- a Listener
-        """Hand on why there is none."""
+        """Raise the reason in the caller."""
         self._fail(RemoteProtocolError(error.reason))
 
     def writing_paused(self, *, paused: bool) -> None:
-        """The request was written at once; its caller bounds it."""
+        """Do nothing: the request was written at once, and its caller bounds it."""
 
     def switched(self, head: ResponseHead) -> TunnelEnd:
-        """Never comes: no tunnel was asked for."""
+        """Not called, as no tunnel was asked for."""
         raise NotImplementedError
 
     def _fail(self, error: FetchError) -> None:

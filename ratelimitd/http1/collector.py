@@ -1,4 +1,4 @@
-"""A request's body, read result: for handlers that answer by themselves."""
+"""Reads a request body completely, for handlers that answer themselves."""
 
 import asyncio
 
@@ -13,12 +13,12 @@ async def read_body(exchange: Exchange, *, max_body: int, seconds: float) -> byt
     """Read the request's body to its end.
 
     Args:
-        exchange: not yet answered.
+        exchange: exchange that is not answered yet.
         max_body: bytes; a larger body is refused with 413.
-        seconds: for the whole body; a slower one is refused with 408, and the connection closed.
+        seconds: seconds for the complete body; a slower one is refused with 408, and the connection closes.
 
     Returns:
-        the body, or None where the exchange ended instead: the request was refused, or its client is gone.
+        the body, or None if the exchange ended instead: the request was refused, or its client left.
     """
     length = exchange.request.length
     if exchange.over:
@@ -36,16 +36,16 @@ async def read_body(exchange: Exchange, *, max_body: int, seconds: float) -> byt
             return await collector.result
     except TimeoutError:
         if not exchange.over:
-            exchange.client.keeps(able=False)  # or the rest of the body would be waited for once more
+            exchange.client.keeps(able=False)  # else the rest of the body would have its time anew
             exchange.reject(TOO_SLOW)
         return None
 
 
 class Collector:
-    """Gathers a body: the sink of its bytes and, until it is whole, the carrier of its exchange.
+    """Collects a body: the sink of its pieces and, until it is complete, the carrier of its exchange.
 
     Attributes:
-        result: the body, or None where the exchange ended before it was whole.
+        result: the body, or None if the exchange ended before it was complete.
     """
 
     __slots__ = ("_exchange", "_left", "_pieces", "result")
@@ -57,7 +57,7 @@ class Collector:
         self.result: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
 
     def body(self, piece: bytes) -> None:
-        """Take a piece, or refuse the request where it is one too many."""
+        """Take a piece, or reject the request if the body is too large."""
         self._left -= len(piece)
         if self._left < 0:
             self._exchange.reject(TOO_LARGE)
@@ -65,16 +65,16 @@ class Collector:
             self._pieces.append(piece)
 
     def body_end(self, trailers: Headers) -> None:  # noqa: ARG002 -- a BodySink; trailers are of no use here
-        """Hand the body on; the exchange is to be answered from now on."""
+        """Return the body; the exchange has no carrier from now on, and is to be answered."""
         self._exchange.relay = None
         self._settle(b"".join(self._pieces))
 
     def cancel(self) -> None:
-        """Hand on that there will be no body."""
+        """Return that there is no body."""
         self._settle(None)
 
     def pause_upstream(self, *, paused: bool) -> None:
-        """Nothing is sent while a body is read."""
+        """Do nothing: no response is sent while the body is read."""
 
     def _settle(self, body: bytes | None) -> None:
         if not self.result.done():

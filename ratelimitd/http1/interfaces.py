@@ -17,7 +17,7 @@ class BodySink(Protocol):
         """Take a piece, which is not empty.
 
         Called after ``Client.start_body`` or ``Client.switch``, and neither while ``Client.pause_body`` holds nor after
-        ``Carrier.cancel``. The sink may pause delivery before it returns.
+        ``Carrier.cancel``. The sink may pause delivery or end the exchange before it returns.
         """
 
     def body_end(self, trailers: Headers) -> None:
@@ -29,17 +29,17 @@ class BodySink(Protocol):
 
 
 class Carrier(Protocol):
-    """Makes the response to an exchange that does not answer at once: a relay to an upstream, or its tunnel."""
+    """Works on an exchange that is not answered at once: a relay, a tunnel, a streamed response, a body's collector."""
 
     def cancel(self) -> None:
-        """Release the upstream: the client left, or the request was rejected after its head.
+        """Release what the carrier uses: the client left, or the request was rejected after its head.
 
-        Called once at most, and not after the carrier ended the exchange. The carrier makes no call to the exchange or
-        its client in return, now or later.
+        Called once at most, and not after the carrier ended the exchange; re-entrant where the carrier itself rejects
+        the request. The carrier makes no call to the exchange or its client in return, now or later.
         """
 
     def pause_upstream(self, *, paused: bool) -> None:
-        """Pause or resume reading from the upstream, as the client's write buffer is full or has room again.
+        """Pause or resume the upstream or other source, as the client's write buffer is full or has room again.
 
         Re-entrant: ``Client.write`` may call it before it returns. Not called after the exchange ended.
         """

@@ -1,4 +1,4 @@
-"""A response whose body is made piece by piece: as fast as its client reads, and never passed off as whole."""
+"""A response whose body is generated piece by piece, as fast as the client reads; a cut one is visibly incomplete."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -15,16 +15,16 @@ async def stream(
 ) -> None:
     """Answer with a body in pieces. Date, Connection and Transfer-Encoding are added.
 
-    The next piece is asked for when the client has read enough of those before, and after the loop has turned.
-    ``pieces`` is closed in any case: at once for HEAD, and when the client leaves, also while a piece is waited for.
+    The next piece is asked for after the loop has turned, when the client has read enough of the pieces before.
+    ``pieces`` is closed in any case: at once for HEAD, and when the client leaves, also while a piece is awaited.
 
     Args:
-        exchange: not yet answered.
-        status: neither 204 nor 304.
-        headers: without those that frame the message.
-        pieces: of the body. What it raises cuts the connection, so that the client sees that the body is not whole,
-            and is raised again.
-        seconds: for the whole body, then the connection is cut; None: as long as it lasts.
+        exchange: exchange that is not answered yet.
+        status: status other than 204 and 304.
+        headers: headers other than those that frame the message.
+        pieces: pieces of the body. An exception of it closes the connection, so that the client sees that the body is
+            incomplete, and is raised again.
+        seconds: seconds for the complete body, then the connection is closed; None: no bound.
     """
     async with aclosing(pieces):
         if exchange.over:
@@ -39,7 +39,7 @@ async def stream(
 
 
 class Streamed:
-    """The carrier of such a response."""
+    """The carrier of a streamed response."""
 
     __slots__ = ("_bound", "_chunked", "_exchange", "_readable")
 
@@ -47,18 +47,18 @@ class Streamed:
         self._exchange = exchange
         self._chunked = exchange.request.version == b"1.1"
         self._bound: asyncio.Timeout | None = None
-        self._readable = asyncio.Event()  # the client reads
+        self._readable = asyncio.Event()  # set while the client reads
         self._readable.set()
 
     # the exchange's side
 
     def cancel(self) -> None:
-        """The client is gone: wait for no more pieces."""
+        """Stop waiting for pieces, as the client left."""
         if self._bound is not None and not self._bound.expired():
             self._bound.reschedule(asyncio.get_running_loop().time())
 
     def pause_upstream(self, *, paused: bool) -> None:
-        """The client does not read for now, or does again."""
+        """Pause or resume the generator of the body."""
         if paused:
             self._readable.clear()
         else:
@@ -77,7 +77,7 @@ class Streamed:
         client.write(head(status, reason_of(status), full))
 
     async def carry(self, pieces: AsyncGenerator[bytes, None], seconds: float | None) -> None:
-        """Send the body, or cut the connection in the middle of it."""
+        """Send the body, or close the connection in the middle of it."""
         try:
             async with asyncio.timeout(seconds) as self._bound:
                 async for piece in pieces:
@@ -98,7 +98,7 @@ class Streamed:
             self._exchange.client.write(chunk(piece) if self._chunked else piece)
 
     def _cut(self, reason: str) -> None:
-        """End the connection at once: a client that does not read would hold it, and see nothing wrong later."""
+        """Close the connection at once: a client that does not read would hold it, and later see no error."""
         exchange = self._exchange
         if not exchange.over:
             exchange.error = reason

@@ -223,7 +223,7 @@ async def test_a_thousand_slow_clients_do_not_cost_memory(rigs, slow_upstream):
     """Memory flat under 1,000 slow clients: half send heads and half take answers as slowly as they can."""
     rig = await rigs(
         endpoint(slow_upstream),
-        server=ServerOptions(max_connections_per_address=2 * SLOW),
+        server=ServerOptions(max_connections_per_address=2 * SLOW, head_timeout=2 * PATIENCE),
         upstream=UpstreamOptions(max_connections=SLOW),
         sndbuf=8192,
     )
@@ -233,8 +233,8 @@ async def test_a_thousand_slow_clients_do_not_cost_memory(rigs, slow_upstream):
         client.writer.transport.pause_reading()
         client.writer.write(get() if index % 2 else get()[:-2])
         clients.append(client)
-    await until(lambda: repr(rig.downstream).count("blocked") == SLOW // 2, every=0.01)
-    await until(lambda: repr(rig.downstream).count("partial head") == SLOW // 2, every=0.01)
+    await until(lambda: repr(rig.downstream).count("blocked") == SLOW // 2, every=0.1)
+    await until(lambda: repr(rig.downstream).count("partial head") == SLOW // 2, every=0.1)
     assert max(map(unsent, rig.downstream)) <= 64 * 1024  # one read of an upstream and what was there before it
     assert resident() - before < 150 << 20
     for client in clients:
