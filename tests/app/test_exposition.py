@@ -71,7 +71,7 @@ async def test_our_own_metrics_are_prefixed_and_complete() -> None:
     parts.redis_watch.latency = Histogram((0.001,))
     parts.redis_watch.latency.observe(0.5)
     parts.redis.failures = {"timeout": 2}
-    policies.in_force = policies.in_force._replace(generation=6, loaded=time.monotonic() - 7.5, limits=8)
+    policies.active = policies.active._replace(generation=6, loaded=time.monotonic() - 7.5, limits=8)
     found = await scraped(parts._replace(memory=Memory()), policies)
     assert {name: found[name] for name in found if name.startswith(OURS)} == {
         'ratelimitd_store_latency_seconds_bucket{le="0.001"}': 0,

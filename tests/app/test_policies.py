@@ -36,7 +36,7 @@ async def test_facts_change_in_the_same_step_as_the_planner(tmp_path: Path) -> N
 
     async def look() -> None:
         while True:
-            facts = policies.in_force
+            facts = policies.active
             seen.append((parts.engine.planner, facts.generation, facts.limits, facts.needs_store))
             await asyncio.sleep(0)
 
@@ -57,12 +57,12 @@ async def test_a_refused_policy_changes_no_fact_of_the_one_in_force(tmp_path: Pa
     policies = Policies(source_of(settings, (str(path),)), settings, build(settings, None))
     path.write_text(ONE)
     await policies.reload()
-    good = policies.in_force
+    good = policies.active
     path.write_text("domain: [")
     await policies.reload()
-    assert policies.in_force.refused
-    assert policies.in_force._replace(refused=()) == good
+    assert policies.active.refused
+    assert policies.active._replace(refused=()) == good
     path.write_text(ONE)
     await policies.reload()
-    assert policies.in_force.refused == ()
-    assert policies.in_force.generation == 2
+    assert policies.active.refused == ()
+    assert policies.active.generation == 2
