@@ -203,8 +203,8 @@ async def test_a_call_that_waits_for_a_server_that_leaves(make: Make, cluster: R
     store = await connected(make, cluster, budget=PATIENCE)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         sent_on = hiredis.ReplyError(f"ASK {cluster.slot(key(0))} 127.0.0.1:{silent.getsockname()[1]}")
-        replied = store._replied
-        store._replied = lambda node, connection, call, _: replied(node, connection, call, sent_on)  # type: ignore[method-assign]
+        replied = store._on_reply
+        store._on_reply = lambda node, connection, call, _: replied(node, connection, call, sent_on)  # type: ignore[method-assign]
         pending = asyncio.create_task(answered(store, wanted(0)))
         await until(lambda: store.redirects["ask"] == 1)
         topology = store._topology
