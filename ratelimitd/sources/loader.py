@@ -35,7 +35,10 @@ LOAD_SECONDS: Final = 300.0
 """Timeout of a load: 100,000 rules take about 4 s on an idle core, and took 46 s on two oversubscribed cores."""
 
 NICENESS: Final = 10
-"""Serving has priority: at this niceness the child gets about a tenth of a contended core."""
+"""Added to that of the service, which has priority: the child gets about a tenth of a contended core."""
+
+LEAST_PRIORITY: Final = 19
+"""The largest niceness of Linux (setpriority(2))."""
 
 DISMANTLE_STEPS: Final = 200
 """Nodes or links freed per event-loop iteration: as many as the rows of a slice."""
@@ -195,7 +198,8 @@ def _spawn(job: LoadJob, stderr: BinaryIO) -> subprocess.Popen[bytes]:
         start_new_session=True,  # otherwise Ctrl-C in the terminal would end it too
         env={**os.environ, "PYTHONPATH": search},
     )
-    os.setpriority(os.PRIO_PROCESS, child.pid, NICENESS)
+    own = os.getpriority(os.PRIO_PROCESS, 0)  # a process that was niced itself may not lower the niceness of its child
+    os.setpriority(os.PRIO_PROCESS, child.pid, min(own + NICENESS, LEAST_PRIORITY))
     with contextlib.suppress(BrokenPipeError), cast("BinaryIO", child.stdin) as pipe:
         pipe.write(pack(job))
     return child

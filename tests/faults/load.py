@@ -23,6 +23,9 @@ SLOTS_USED = 12
 TENDER = 1.0
 """Seconds that no call with the default budget of 15 ms may take on any machine that runs tests."""
 
+ROOMY = 0.25
+"""Seconds of budget for a call on a busy machine, where 15 ms may pass before the process runs again."""
+
 PACE = 0.002
 """Seconds between the calls of one caller, at most: a caller that is answered at once must not hold the loop."""
 
@@ -108,9 +111,12 @@ async def held(store: RedisStore, number: int = 0) -> int:
 
 
 async def decided(store: RedisStore, seconds: float = PATIENCE) -> float:
-    """Ask again and again until a decision comes; seconds that took."""
+    """Ask repeatedly until a decision comes; return the seconds that took.
+
+    Each ask has a longer budget than a service's: the time to recover is measured here, not the speed of the machine.
+    """
     started = time.monotonic()
-    while not of_its_own(0, (await answered(store, wanted()))[0]):
+    while not of_its_own(0, (await answered(store, wanted(budget=ROOMY)))[0]):
         assert time.monotonic() - started < seconds, f"no decision within {seconds:g} s"
         await asyncio.sleep(0.002)
     return time.monotonic() - started

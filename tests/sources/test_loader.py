@@ -193,7 +193,7 @@ async def test_a_child_that_hangs_is_ended(tmp_path, child):
 
 @pytest.mark.process
 async def test_the_child_yields_to_serving(tmp_path, child):
-    """It runs at a low priority from its start."""
+    """Its niceness is that of the service and more, so that serving has priority in a service that was niced too."""
     child("import os, sys; sys.stdin.buffer.read(4); sys.exit(f'niceness {os.nice(0)}')")
     with pytest.raises(PolicyErrors, match=f"niceness {min(19, os.nice(0) + loader.NICENESS)}"):
         await loader.load(folder(tmp_path, "domain: d\n"))
