@@ -151,7 +151,7 @@ class RedisServer:
         once: dict[str, Any] = {"retry": Retry(NoBackoff(), 0), "socket_timeout": seconds, "decode_responses": True}
         once["encoding_errors"] = "surrogateescape"  # keys need not be UTF-8
         with closing(self.client(password=self.password, protocol=2, **once)) as client:
-            return client.execute_command(*command)
+            return client.execute_command(*command)  # type: ignore[no-untyped-call]
 
     def role(self) -> str:
         """Return the role that the server reports: master, slave or sentinel."""
