@@ -2,12 +2,13 @@
 
 import asyncio
 import json
-import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
+
+from testkit.environment import bare
 
 START_SECONDS = 30.0
 
@@ -77,6 +78,7 @@ async def service(
     A test machine may be slower than any budget.
     """
     own = {
+        **bare(),
         "HOST": "127.0.0.1",
         "DEBUG_HOST": "127.0.0.1",
         "GRPC_HOST": "127.0.0.1",
@@ -87,7 +89,6 @@ async def service(
         "GRACEFUL_SHUTDOWN_TIMEOUT": "5",
         "LOG_FORMAT": "json",
         "STORE_BUDGET": "2s",
-        "PATH": os.environ["PATH"],
     }
     process = await asyncio.create_subprocess_exec(
         sys.executable,
