@@ -1,7 +1,6 @@
 """The processes under measurement: the service as a user starts it, its Redis, and peers that are already running."""
 
 import json
-import os
 import shutil
 import socket
 import subprocess
@@ -14,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from testkit.environment import bare
 from testkit.errors import MISSING, BenchError
 from testkit.machine import Cores, pinned
 
@@ -90,7 +90,7 @@ def service(name: str, policy: str, core: int, env: Mapping[str, str] | None = N
         file.write_text(policy)
         local = {f"{part}HOST": "127.0.0.1" for part in ("", "GRPC_", "DEBUG_")}
         local |= {f"{part}PORT": "0" for part in ("", "GRPC_", "DEBUG_")}
-        environment = {"PATH": os.environ["PATH"], **local, "LOG_FORMAT": "json", "DRAIN_DELAY": "0", **(env or {})}
+        environment = {**bare(), **local, "LOG_FORMAT": "json", "DRAIN_DELAY": "0", **(env or {})}
         command = pinned(core, [sys.executable, "-m", "ratelimitd", "serve", "--config", str(file), *chosen])
         with log.open("wb") as stream:
             process = subprocess.Popen(command, env=environment, stderr=stream)

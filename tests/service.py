@@ -1,15 +1,20 @@
 """A real ratelimitd process for tests: started on free ports, its log read, its end awaited."""
 
 import asyncio
+import contextlib
 import json
-import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
+from testkit.environment import bare
+
 START_SECONDS = 30.0
+
+END_SECONDS = 5.0
+"""A service that does not react to signals is stopped, or holds its event loop."""
 
 
 class Service:
@@ -61,6 +66,20 @@ class Service:
     def terminate(self) -> None:
         self.process.send_signal(signal.SIGTERM)
 
+    async def end(self) -> None:
+        """End it at once if it still runs: by two signals, so that it can save its coverage, else by SIGKILL."""
+        if self.process.returncode is not None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            self.process.send_signal(signal.SIGTERM)
+            self.process.send_signal(signal.SIGINT)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(END_SECONDS):
+                await self.process.wait()
+        if self.process.returncode is None:
+            self.process.kill()
+        await self.ended()
+
     async def ended(self) -> int:
         async with asyncio.timeout(START_SECONDS):
             code = await self.process.wait()
@@ -77,6 +96,7 @@ async def service(
     A test machine may be slower than any budget.
     """
     own = {
+        **bare(),
         "HOST": "127.0.0.1",
         "DEBUG_HOST": "127.0.0.1",
         "GRPC_HOST": "127.0.0.1",
@@ -87,7 +107,6 @@ async def service(
         "GRACEFUL_SHUTDOWN_TIMEOUT": "5",
         "LOG_FORMAT": "json",
         "STORE_BUDGET": "2s",
-        "PATH": os.environ["PATH"],
     }
     process = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -110,6 +129,4 @@ async def service(
             running.grpc, running.http, running.debug = record["grpc"], record["http"], record["debug"]
         yield running
     finally:
-        if process.returncode is None:
-            process.kill()
-            await running.ended()
+        await running.end()

@@ -15,6 +15,7 @@ import pytest
 from examples.demo.stage import ENVOY
 from examples.demo.traffic import TIERS, Counts, Tally
 from examples.demo.view import bar, history
+from testkit.environment import bare
 from testkit.redis_server import free_port
 
 START_SECONDS = 30.0
@@ -89,7 +90,7 @@ async def script(name: str, *arguments: str, ports: dict[str, int] | None = None
     process = await asyncio.create_subprocess_exec(
         f"scripts/{name}",
         *arguments,
-        env={"PATH": os.environ["PATH"], "PYTHONUNBUFFERED": "1", **env},
+        env={**bare(), "PYTHONUNBUFFERED": "1", **env},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
         start_new_session=True,

@@ -6,6 +6,8 @@ from testkit.page import replaced
 from tests.collected import collected
 from tests.scenarios import PAGE, PART, SCENARIOS, files, table
 
+pytestmark = [pytest.mark.process, pytest.mark.slow]
+
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_a_scenario_has_a_test(scenario: str) -> None:

@@ -11,7 +11,7 @@ from bench.load import build
 from testkit.errors import BenchError
 from testkit.machine import cores
 
-pytestmark = [pytest.mark.redis, pytest.mark.process, pytest.mark.slow]
+pytestmark = [pytest.mark.redis, pytest.mark.process, pytest.mark.slow, pytest.mark.alone]
 
 PACE = Pace(before=0.8, fault=0.5, settle=1.2, after=1.2)
 SHORT = {

@@ -96,6 +96,7 @@ def test_the_policy_is_valid_with_many_rules_and_any_algorithm(algorithm):
     assert sum(len(node.limits) for node in parsed.nodes) == 20 + len(KEYS)
 
 
+@pytest.mark.alone
 @pytest.mark.process
 def test_a_short_run_measures_a_real_service(where):
     """A short measurement has no failed call, and all numbers."""

@@ -75,6 +75,7 @@ def test_a_page_takes_the_table_in_its_place_and_keeps_the_rest():
         replaced(page, "loop", "new\n")
 
 
+@pytest.mark.alone
 @pytest.mark.redis
 @pytest.mark.process
 def test_a_table_in_markdown_has_its_command_and_machine():

@@ -58,6 +58,7 @@ def test_the_gateway_file_is_valid_and_limits_only_where_it_says(limits):
     assert str(PLENTY) in text
 
 
+@pytest.mark.alone
 @pytest.mark.redis
 @pytest.mark.process
 @pytest.mark.slow

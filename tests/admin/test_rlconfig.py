@@ -111,6 +111,7 @@ async def test_a_policy_replaced_meanwhile_is_listed_anew() -> None:
     assert b"".join(chunks).startswith(b"d.new: ")
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 @pytest.mark.scenario("the event loop is blocked")
 async def test_100_000_limits_are_sorted_in_slices() -> None:

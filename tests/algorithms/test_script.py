@@ -85,6 +85,7 @@ def alone(*batches: tuple[int, list[tuple[Rate, int]], bool]) -> list[tuple[int,
     ]
 
 
+@pytest.mark.alone
 @pytest.mark.redis
 @pytest.mark.slow
 @pytest.mark.scenario("a key has no expiry")
@@ -137,6 +138,7 @@ def test_the_largest_limit_in_lua(empty: redis.Redis, timeless: Script, name: st
             assert in_lua.outcomes == in_python.outcomes
 
 
+@pytest.mark.alone
 @pytest.mark.redis
 def test_a_full_log_is_searched_not_read(empty: redis.Redis, timeless: Script) -> None:
     """With 10,000 entries, denials, give-backs of many and re-charges are those of Python."""

@@ -8,7 +8,7 @@ import pytest
 from testkit.redis_server import RedisServer
 from tests.contract.contender import LIMIT, PROCESSES
 
-pytestmark = [pytest.mark.redis, pytest.mark.process, pytest.mark.slow]
+pytestmark = [pytest.mark.redis, pytest.mark.process, pytest.mark.slow, pytest.mark.alone]
 
 
 async def admitted(kind: str, server: RedisServer) -> int:

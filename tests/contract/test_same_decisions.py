@@ -18,7 +18,7 @@ from tests.algorithms.cases import LATEST, LONG, NOW, ask, costs, jumps, rates
 from tests.contract.cases import charge
 from tests.contract.conftest import options
 
-pytestmark = [pytest.mark.redis, pytest.mark.slow]
+pytestmark = [pytest.mark.redis, pytest.mark.slow, pytest.mark.alone]
 
 Wanted = tuple[tuple[tuple[Rate, bytes, int, bool], ...], bool]
 """The charges of one ask, and whether it is atomic."""

@@ -10,7 +10,7 @@ from testkit.envoy import bootstrap, envoy, header, route, upstream
 from testkit.redis_server import redis_server
 from tests.service import service
 
-pytestmark = [pytest.mark.envoy, pytest.mark.process, pytest.mark.slow]
+pytestmark = [pytest.mark.envoy, pytest.mark.process, pytest.mark.slow, pytest.mark.alone]
 
 POLICY = "domain: demo\ndescriptors:\n  - {{key: user, rate_limit: {{unit: hour, requests_per_unit: {limit}}}}}\n"
 ROUTES = [route("/", [header("x-user", "user")])]

@@ -17,6 +17,8 @@ from tests.algorithms.cases import NOW
 from tests.faults.conftest import NO_BREAKER, Make
 from tests.faults.load import PATIENCE, TENDER, Load, Watch, answered, decided, held, kinds, load, until, wanted
 
+pytestmark = pytest.mark.alone
+
 LOST = {FailureKind.TIMEOUT, FailureKind.DISCONNECTED, FailureKind.OPEN, FailureKind.OVERLOADED}
 """What a call may come to while Redis gives no answer."""
 

@@ -33,7 +33,7 @@ from tests.faults.load import (
     wanted,
 )
 
-pytestmark = pytest.mark.redis
+pytestmark = [pytest.mark.redis, pytest.mark.alone]
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from tests.algorithms.cases import YEAR, ask
 from tests.faults.conftest import Make
 from tests.faults.load import PATIENCE, Watch, answered, decided, held, kinds, load, wanted
 
-pytestmark = pytest.mark.redis
+pytestmark = [pytest.mark.redis, pytest.mark.alone]
 
 CALLS = 20
 """Script calls in a row, four times as many as open the breaker."""

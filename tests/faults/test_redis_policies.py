@@ -17,7 +17,7 @@ from tests.algorithms.cases import YEAR
 from tests.faults.conftest import Make
 from tests.faults.load import PATIENCE, until
 
-pytestmark = pytest.mark.redis
+pytestmark = [pytest.mark.redis, pytest.mark.alone]
 
 REPLICAS = 4
 LIMIT = 100

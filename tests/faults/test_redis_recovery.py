@@ -15,7 +15,7 @@ from tests.faults.conftest import Make
 from tests.faults.load import PATIENCE, Watch, answered, decided, held, kinds, load, until, wanted
 from tests.turning import turning
 
-pytestmark = pytest.mark.redis
+pytestmark = [pytest.mark.redis, pytest.mark.alone]
 
 SLACK = 0.25
 """Seconds that a loaded machine may run a timer late."""

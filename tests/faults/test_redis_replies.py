@@ -13,7 +13,7 @@ from testkit.redis_server import RedisServer
 from tests.faults.conftest import Make
 from tests.faults.load import PATIENCE, TENDER, Watch, answered, decided, held, kinds, load, of_its_own, until, wanted
 
-pytestmark = pytest.mark.redis
+pytestmark = [pytest.mark.redis, pytest.mark.alone]
 
 SHORT = 0.02
 """Seconds that a call whose answer does not come may wait."""

@@ -13,7 +13,7 @@ from tests.algorithms.cases import YEAR, ask
 from tests.faults.conftest import Make
 from tests.faults.load import TENDER, Watch, answered, decided, kinds, load
 
-pytestmark = [pytest.mark.scenario("another server becomes the master"), pytest.mark.redis]
+pytestmark = [pytest.mark.scenario("another server becomes the master"), pytest.mark.redis, pytest.mark.alone]
 
 SENTINEL = {"REDIS_TYPE": "sentinel"}
 BURST = 50

@@ -20,6 +20,8 @@ from testkit.redis_server import RedisServer, free_port, redis_server
 from tests.faults.load import PATIENCE, TENDER
 from tests.service import Service, service
 
+pytestmark = pytest.mark.alone
+
 Request = message("envoy.service.ratelimit.v3.RateLimitRequest")
 Response = message("envoy.service.ratelimit.v3.RateLimitResponse")
 SHOULD_RATE_LIMIT = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit"

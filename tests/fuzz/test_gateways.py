@@ -17,7 +17,7 @@ from tests.fuzz.runs import LEAST_SHARE, Seen, bounded, fuzz, little_memory
 from tests.fuzz.test_policies import check_errors, is_yaml
 from tests.gateway.files import ask
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 EXAMPLES = 300
 USES = ("routed", "envoy", "routed", "read for envoy", "routed", "routed")

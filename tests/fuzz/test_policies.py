@@ -13,7 +13,7 @@ from tests.fuzz.policies import TEMPLATES, policy_files
 from tests.fuzz.runs import LEAST_SHARE, Seen, bounded, fuzz, little_memory
 from tests.fuzz.test_requests import check_answer, serve
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 EXAMPLES = 400
 Request = message("envoy.service.ratelimit.v3.RateLimitRequest")

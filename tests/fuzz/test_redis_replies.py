@@ -20,7 +20,7 @@ from tests.fuzz.replies import CLOSES, GREETINGS, OWN, answers, any_reply, writt
 from tests.fuzz.runs import LEAST_SHARE, Seen, fuzz
 from tests.redis_options import store_of
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 EXAMPLES = 250
 BUDGET = 0.1

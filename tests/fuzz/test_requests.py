@@ -16,7 +16,7 @@ from ratelimitd.transport import GrpcStatus
 from tests.fuzz.runs import LEAST_SHARE, Seen, fuzz
 from tests.fuzz.wire import batches
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 EXAMPLES = 400
 

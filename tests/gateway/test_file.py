@@ -251,6 +251,7 @@ TREES = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 @given(TREES, st.booleans())
 def test_any_tree_is_a_gateway_or_errors_with_lines(tree, for_envoy):

@@ -218,6 +218,7 @@ async def endless(reader, writer):
             await writer.drain()
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 async def test_a_thousand_slow_clients_do_not_cost_memory(rigs, slow_upstream):
     """Memory flat under 1,000 slow clients: half send heads and half take answers as slowly as they can."""

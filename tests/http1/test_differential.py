@@ -13,7 +13,7 @@ from ratelimitd.http1.heads import parse_response
 from ratelimitd.http1.model import ErrorResponse
 from tests.http1.fakes import Gateway
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 NEXT = b"GET /next HTTP/1.1\r\nHost: next\r\n\r\n"
 EXAMPLES = 3000

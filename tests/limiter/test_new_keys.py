@@ -263,6 +263,7 @@ def test_requests_without_a_counter_pass():
     assert [] == keys_asked(guard, now, *asks)
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 @pytest.mark.scenario("a caller that invents keys")
 def test_a_flood_takes_no_more_room_than_its_cap():
@@ -369,6 +370,7 @@ def resident():
     return int(Path("/proc/self/statm").read_text().split()[1])
 
 
+@pytest.mark.alone
 def test_an_idle_table_takes_no_memory():
     """Places are no memory until keys come, however often the hand goes round."""
     before = resident()

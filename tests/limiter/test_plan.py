@@ -138,6 +138,7 @@ def test_plans_are_forgotten_in_portions():
     assert [None] * 5 == [made.recall(b"%d" % n) for n in range(5)]
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(("keys", "entries"), [([b"a"], 1), ([b"a"] * 3, 1), ([b"several"], 1), ([b"none"] * 8, 16)])
 def test_the_room_of_a_plan_is_what_it_takes(keys, entries):
     """The bytes a remembered plan is counted as are within a third of those it takes, whatever the request."""

@@ -121,6 +121,7 @@ async def test_each_family_is_one_block() -> None:
     list(text_string_to_metric_families(text))
 
 
+@pytest.mark.alone
 @pytest.mark.scenario("the event loop is blocked")
 async def test_a_scrape_of_100_000_limits_gives_way_between_bounded_chunks() -> None:
     """No chunk holds more than SLICE limits, and the loop turns at least once for each slice of each pass."""

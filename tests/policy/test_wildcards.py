@@ -53,6 +53,7 @@ def test_the_first_pattern_in_order_that_matches_is_found(patterns, text):
     assert wildcards.find(text.encode()) == expected
 
 
+@pytest.mark.alone
 def test_many_stars_cost_no_more_than_the_length_of_the_text():
     """A pattern that makes regular expressions backtrack for ever is settled in one pass."""
     started = time.process_time()

@@ -283,6 +283,7 @@ def test_parse_is_what_the_bench_uses():
     assert 7 == len(parse([("p", POLICY.encode())]).domains[b"d"].root.children)
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 @pytest.mark.scenario("malformed requests, and requests that match no policy")
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

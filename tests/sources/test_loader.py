@@ -64,6 +64,7 @@ def child(monkeypatch, tmp_path):
     return replace
 
 
+@pytest.mark.alone
 @pytest.mark.process
 @pytest.mark.slow
 async def test_a_load_through_a_child_equals_a_parse(tmp_path):
@@ -74,6 +75,7 @@ async def test_a_load_through_a_child_equals_a_parse(tmp_path):
     assert told(loaded.policy) == told(parse([("p.yaml", text.encode())]))
 
 
+@pytest.mark.alone
 @pytest.mark.process
 @pytest.mark.scenario("the event loop is blocked")
 async def test_the_loop_runs_between_slices(tmp_path):

@@ -32,6 +32,7 @@ def flood(store: MemoryStore, number: int, rate: Rate = TEN, now: int = NOW, nam
         charge(store, rate, b"%b%d_" % (name, i), now=now)
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 @pytest.mark.parametrize(("max_bytes", "number"), [(4 << 20, 3_000), (4 << 20, 12_000), (1 << 20, 14_000)])
 def test_an_entry_takes_no_more_than_it_is_counted_as(max_bytes: int, number: int) -> None:

@@ -85,6 +85,7 @@ def test_without_faults_every_byte_passes(tcp):
         assert proxy.counts["accepted"] == 1
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("way", ["requests", "replies"])
 def test_delay_is_latency_and_not_a_queue(proxy, client, way):
     """Each answer is late by the delay, and many on the way at once are no later than one."""
@@ -98,6 +99,7 @@ def test_delay_is_latency_and_not_a_queue(proxy, client, way):
     assert proxy.counts["delay"] > 1
 
 
+@pytest.mark.alone
 def test_jitter_keeps_the_order(proxy, client):
     """Replies that are late by chance come in the order they were sent, and not all equally late."""
     proxy.set(replies=Way(jitter=0.05))

@@ -18,6 +18,7 @@ async def test_a_call_is_answered_with_its_own_body(transport):
         assert bodies == await asyncio.gather(*(channel.unary_unary(ECHO)(body) for body in bodies))
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 async def test_ten_thousand_calls_on_one_connection(transport):
     """A connection does not tire: ten thousand calls, a hundred at a time, are all answered."""

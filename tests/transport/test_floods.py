@@ -14,6 +14,8 @@ from hyperframe.frame import (
 from tests.transport.servers import ECHO
 from tests.transport.wire import Talk, message
 
+pytestmark = pytest.mark.alone
+
 ENHANCE_YOUR_CALM = 11
 FRAMES = 2_000
 

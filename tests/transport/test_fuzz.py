@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from tests.transport.servers import ECHO, STREAM
 from tests.transport.wire import Caller, Talk, heap, message
 
+pytestmark = pytest.mark.alone
+
 EXAMPLES = 300
 
 bodies = st.binary(max_size=64)

@@ -89,6 +89,7 @@ async def test_a_garbage_preface_ends_that_connection_alone(fast):
         await gone(server, 1)
 
 
+@pytest.mark.alone
 @pytest.mark.scenario("clients that flood, reset streams, or do not read")
 async def test_a_flood_ends_that_connection_alone(fast):
     """GOAWAY ENHANCE_YOUR_CALM for the one that resets as fast as it can; another connection goes on."""
@@ -100,6 +101,7 @@ async def test_a_flood_ends_that_connection_alone(fast):
         assert b"x" == await channel.unary_unary(ECHO)(b"x")
 
 
+@pytest.mark.alone
 @pytest.mark.scenario("clients that flood, reset streams, or do not read")
 async def test_a_caller_that_does_not_read_is_paused_then_closed(fast):
     """It is not read from any more, memory stays bounded, and after the stall time it is gone."""

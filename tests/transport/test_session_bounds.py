@@ -8,6 +8,8 @@ from ratelimitd.transport._nghttp2 import Session
 from tests.transport.servers import STREAM
 from tests.transport.wire import Caller, Talk, heap, message
 
+pytestmark = pytest.mark.alone
+
 EXHAUSTED = "8"
 
 

@@ -11,7 +11,7 @@ from testkit.redis_server import redis_server
 from .files import ALGORITHMS, FAILURES, STRANGER, requests, write, write_failures
 from .twins import ask, differences, twins
 
-pytestmark = [pytest.mark.envoy, pytest.mark.process]
+pytestmark = [pytest.mark.envoy, pytest.mark.process, pytest.mark.alone]
 
 
 @pytest.fixture(params=["memory", pytest.param("redis", marks=pytest.mark.redis)])
