@@ -21,6 +21,7 @@ BAD = [
     (("sliding_window", 10_001, SECOND), "write sliding_window_counter"),
     (("gcra", 1, SECOND, None, False), "count_rejected: false is for fixed_window"),
     (("gcra", 1, SECOND, 0), "write 1 to 4294967295"),
+    (("gcra", 1, SECOND, U32 + 1), "write 1 to 4294967295"),
     (("gcra", 0, SECOND, 5), "leave burst out"),
     (("gcra", 1, YEAR, 72), "write at most 71"),
 ]
@@ -36,6 +37,11 @@ def test_a_rate_that_cannot_be_says_what_to_write(arguments: tuple[object, ...],
 def test_the_largest_burst_is_accepted() -> None:
     """What the error about a burst offers is itself fine."""
     assert make_rate("gcra", 1, YEAR, 71).burst == 71
+
+
+def test_a_limit_of_0_may_have_a_burst_of_0() -> None:
+    """It says what holds anyway."""
+    assert make_rate("gcra", 0, SECOND, 0) == make_rate("gcra", 0, SECOND)
 
 
 @pytest.mark.parametrize("name", METERS)

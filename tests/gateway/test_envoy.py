@@ -12,6 +12,8 @@ import yaml
 from ratelimitd.cli.bootstrap import ERROR, OK, BootstrapOptions, CommandError, make, run
 from testkit.envoy import BINARY
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted(path.name for path in (ROOT / "envoy").glob("*.yaml"))
 CALLER = {"remote_address": {}}
@@ -196,7 +198,6 @@ def test_one_that_envoy_would_not_take_is_an_error(tmp_path):
 
 
 @pytest.mark.envoy
-@pytest.mark.slow
 def test_numbers_that_envoy_has_no_room_for_are_its_largest(tmp_path):
     """Heads and connections beyond Envoy's own bounds become those bounds, and Envoy takes the bootstrap."""
     app = {"endpoints": ["http://127.0.0.1"] * 5_000, "max_connections": 1_000_000, "max_head": "9" * 4_000}

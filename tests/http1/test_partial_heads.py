@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from ratelimitd.http1 import ServerOptions, UpstreamOptions, downstream, heads, upstream_connection
 from ratelimitd.http1.heads import invalid_start, read_request, read_response, take_request, take_response
 from ratelimitd.http1.model import ErrorResponse
+from testkit.examples import examples
 from tests.http1.fakes import Gateway, Upstream
 from tests.http1.test_differential import SPICE, mutated, responses
 
@@ -71,7 +72,7 @@ def joined(pieces):
     return [b"".join(pieces[: count + 1]) for count in range(len(pieces))]
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(5))
 @given(split(mutated() | soup), st.sampled_from([SMALL, ServerOptions()]))
 def test_a_request_head_has_the_same_outcome_however_it_is_split(pieces, options):
     """The same head, or the same status and reason, at the same read, as the whole of what was read gives."""
@@ -80,7 +81,7 @@ def test_a_request_head_has_the_same_outcome_however_it_is_split(pieces, options
     assert incremental == first(request_by_definition(data, options) for data in joined(pieces))
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(5))
 @given(split(responses() | soup), st.sampled_from([b"GET", b"HEAD"]), st.sampled_from([40, 60 * 1024]))
 def test_a_response_head_has_the_same_outcome_however_it_is_split(pieces, method, most):
     """As for requests."""
@@ -89,7 +90,6 @@ def test_a_response_head_has_the_same_outcome_however_it_is_split(pieces, method
     assert incremental == first(response_by_definition(data, method, most) for data in joined(pieces))
 
 
-@settings(max_examples=100, deadline=None)
 @given(split(mutated()))
 def test_a_head_that_was_taken_leaves_nothing_for_the_next_one(pieces):
     """After a head was taken the bytes of earlier reads are gone, and the next head begins with what is behind it."""
@@ -119,7 +119,7 @@ def reported_by_definition(pieces):
 interim = st.sampled_from([b"", b"", b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n", b"HTTP/1.1 100 \r\n\r\n"])
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(5))
 @given(split(st.builds(lambda before, after: before + after, interim, responses() | soup)))
 def test_a_requester_hears_the_same_however_heads_are_split(pieces):
     """Interim heads, the final head and failures reach the requester in the same order, whatever the reads were."""

@@ -178,3 +178,14 @@ def test_metadata_of_passed_descriptors_is_merged_without_touching_the_policy():
     told = answer(plan, [PASSED, PASSED, DENIED], ENFORCED)
     assert {"a": 1, "nested": {"x": 1, "y": 2}, "b": 3} == metadata_of(plan, told.statuses)
     assert {"x": 1} == first["nested"]
+
+
+def test_metadata_that_is_a_value_in_one_descriptor_and_a_map_in_the_next_is_the_first() -> None:
+    """A map does not replace a value that a descriptor before gave for the same key."""
+    plan = plan_of([PLAIN], [PLAIN])
+    items = [
+        item._replace(match=MATCH._replace(metadata=metadata))
+        for item, metadata in zip(plan.items, ({"a": 1}, {"a": {"x": 2}, "b": 3}), strict=True)
+    ]
+    plan = plan._replace(items=tuple(items))
+    assert metadata_of(plan, answer(plan, [PASSED, PASSED], ENFORCED).statuses) == {"a": 1, "b": 3}

@@ -78,3 +78,11 @@ def test_items_windows_and_algorithms_have_counters_of_their_own():
     ]
     assert len(set(keys)) == len(keys)
     assert keys[0] == key("token_bucket", 99, SECOND, "0")
+
+
+@pytest.mark.parametrize("safe", [True, False])
+def test_an_unlimited_limit_has_no_key(safe: bool) -> None:
+    """There is no counter that a caller could name by mistake."""
+    unlimited = Limit(None, 0, Unit.SECOND, upstream=False)
+    with pytest.raises(ValueError, match="an unlimited limit has no counter"):
+        key_maker(b"", safe=safe)(b"d", (), unlimited)

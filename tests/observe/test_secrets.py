@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from ratelimitd.app.redis import hide_passwords, redis_options
 from ratelimitd.observe import logs
 from ratelimitd.settings import SettingsError, load
+from testkit.examples import examples
 
 CANARY = "canary"
 
@@ -64,7 +65,7 @@ def shown(env: dict[str, str]) -> str:
 
 
 @pytest.mark.usefixtures("restored")
-@settings(derandomize=True, max_examples=2 * settings.default.max_examples)
+@settings(derandomize=True, max_examples=examples(2))
 @given(passwords, st.sampled_from(FORMS), st.sampled_from(NAMES), st.sampled_from(["single", "cluster", "sentinel"]))
 def test_a_password_in_a_url_is_never_shown(password: str, form: str, name: str, kind: str) -> None:
     """Well or badly written, raw or escaped, a URL's password is in no error, no listing and no log line."""
@@ -76,7 +77,7 @@ def test_a_password_in_a_url_is_never_shown(password: str, form: str, name: str,
 
 
 @pytest.mark.usefixtures("restored")
-@settings(derandomize=True, max_examples=settings.default.max_examples // 2)
+@settings(derandomize=True, max_examples=examples(0.5))
 @given(passwords, st.sampled_from(["u:%s", ":%s"]))
 def test_a_password_in_redis_auth_is_never_shown(password: str, form: str) -> None:
     """What REDIS_AUTH and its like hold is in no error, no listing and no log line."""

@@ -205,6 +205,44 @@ WRONG = [
 ]
 
 
+WRONG_FILES = [
+    (f"- {CANARY}", "tiers must be a map"),
+    (f"premium: [{CANARY}", "not valid YAML: a tiers file is a map from each tier to its list of keys"),
+    (f"premium: [{CANARY}]\ngold: [{CANARY}]", "also in another tier"),
+]
+
+
+@pytest.mark.parametrize(("content", "message"), WRONG_FILES)
+def test_a_wrong_tiers_file_is_an_error_of_that_file_that_shows_no_key(content: str, message: str) -> None:
+    """The file and the line are those of the tiers file, not of the policy file that names it."""
+    text = b"domain: d\nidentity: {key: a, tiers_file: keys}\n"
+    (error,) = examine([("p.yaml", text)], beside=lambda _, named: (f"{named}.yaml", content.encode())).errors
+    assert message in error.message
+    assert (error.file, error.line >= 1) == ("keys.yaml", True)
+    assert CANARY not in str(error)
+
+
+def test_a_tiers_file_that_cannot_be_read_is_an_error_of_the_policy_file() -> None:
+    """It says why, on the line that names the file."""
+
+    def unreadable(_: str, named: str) -> tuple[str, bytes]:
+        raise PermissionError(13, "Permission denied", named)
+
+    text = b"domain: d\nidentity:\n  key: a\n  tiers_file: keys\n"
+    (error,) = examine([("p.yaml", text)], beside=unreadable).errors
+    assert (error.file, error.line) == ("p.yaml", 4)
+    assert "Permission denied" in error.message
+
+
+@pytest.mark.parametrize("tiers", ["tiers_file: keys", "tiers: ~", "tiers: {x: ~}", "tiers: {x: []}"])
+def test_no_key_at_all_is_a_warning(tiers: str) -> None:
+    """Every caller is identified by address then, which is allowed and rarely meant."""
+    text = f"domain: d\nidentity: {{key: a, {tiers}}}\ndescriptors: [{{key: remote_address}}]\n"
+    found = examine([("p.yaml", text.encode())], beside=lambda _, named: (named, b""))
+    assert not found.errors
+    assert any("no tier has a key" in warning.message for warning in found.warnings)
+
+
 @pytest.mark.parametrize(("identity", "message"), WRONG)
 def test_a_wrong_identity_is_an_error_with_its_line_that_shows_no_key(identity, message):
     """It says what to write instead, and repeats nothing that could be a key."""

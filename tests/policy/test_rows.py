@@ -2,8 +2,10 @@
 
 import pickle
 
+import pytest
+
 from ratelimitd.policy import Assembly, DescriptorNode, assemble, slices
-from ratelimitd.policy.rows import NodeRow
+from ratelimitd.policy.rows import KeysRow, NodeRow
 from ratelimitd.policy_file import examine
 
 HEAD = "domain: test-domain\ndescriptors:\n"
@@ -45,3 +47,11 @@ def test_a_parent_comes_before_its_children():
         (b"d", 1),
         (b"e", 0),
     ]
+
+
+def test_keys_need_an_identity() -> None:
+    """API keys of a domain that does not identify callers are an error, and not dropped."""
+    rows = examine([("p.yaml", HEAD.encode() + b"- key: a\n")]).rows
+    keys = KeysRow(b"test-domain", b"gold", bytes(32))
+    with pytest.raises(ValueError, match="keys of a domain without an identity"):
+        assemble([*rows, keys])

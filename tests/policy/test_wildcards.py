@@ -37,6 +37,7 @@ def test_a_star_is_any_number_of_characters(pattern, yes, no):
 )
 @example(["*a", "a*"], "aa")
 @example(["a*b", "*", "a*"], "ab")
+@example(["b*", "*z", "a*", "*y"], "ay")
 def test_the_first_pattern_in_order_that_matches_is_found(patterns, text):
     """The index by ends agrees with trying one pattern after the other."""
     wildcards: Wildcards[int] = Wildcards()
@@ -68,3 +69,16 @@ def test_many_patterns_are_found_by_their_ends():
         wildcards.add(b"path_/api/%05d*" % number, number)
     assert len(wildcards._shapes) == 1
     assert wildcards.find(b"path_/api/19999/x") == 19_999
+
+
+def test_the_pattern_added_last_can_be_forgotten() -> None:
+    """What it matched is then matched by the next in order, or by nothing."""
+    wildcards: Wildcards[int] = Wildcards()
+    for number, pattern in enumerate((b"a*", b"*b", b"a*c")):
+        wildcards.add(pattern, number)
+    assert (len(wildcards), list(wildcards)) == (3, [(b"a*", 0), (b"*b", 1), (b"a*c", 2)])
+    wildcards.forget_last()
+    wildcards.forget_last()
+    assert [wildcards.find(text) for text in (b"ac", b"xb", b"ab")] == [0, None, 0]
+    wildcards.forget_last()
+    assert (wildcards.find(b"ab"), len(wildcards)) == (None, 0)

@@ -8,6 +8,7 @@ from ratelimitd.policy import Domain, Limit, OnStoreFailure, PolicyErrors, Unit,
 from ratelimitd.policy.model import Descriptor
 from ratelimitd.policy_file import examine, parse
 from ratelimitd.policy_file.fields import LEVELS, OWN_KEYS, UPSTREAM_KEYS
+from testkit.examples import examples
 
 HEAD = "domain: test-domain\ndescriptors:\n"
 
@@ -117,6 +118,7 @@ OWN_ERRORS = [
     (HEAD + "- {key: k, rate_limits: []}", "'rate_limits' is empty"),
     (HEAD + "- {key: k, rate_limits: [{unit: day, name: a}, {unit: hour, name: a}]}", "duplicate limit name 'a'"),
     (HEAD + "- {key: k, rate_limits: [{unit: day, name: '1'}, {unit: hour}]}", "duplicate limit name '1'"),
+    (HEAD + "- {key: k, rate_limits: [{unit: day}, {unit: day, algorithm: magic}]}", "'algorithm' must be one of"),
     (HEAD + "- {key: k, rate_limits: [{unlimited: true}]}", "'unlimited' is not allowed in 'rate_limits'"),
     (HEAD + "- {key: k, rate_limit: {unlimited: true, burst: 5}}", "has no counter: remove burst"),
     (HEAD + "- {key: k, rate_limit: {unit: day, burst: 5}}", "leave burst out, or change fixed_window|leave it out"),
@@ -203,6 +205,7 @@ ACCEPTED = {
     "unlimited with no real unit": HEAD + "- {key: k, rate_limit: {unlimited: true, unit: foo}}\n",
     "flags without a limit": HEAD + "- {key: k, value_to_metric: true, detailed_metric: true, shadow_mode: true}\n",
     "replaces of nobody": HEAD + "- {key: k, rate_limit: {unit: day, replaces: [{name: nobody}]}}\n",
+    "metadata of a limit": HEAD + "- {key: k, rate_limit: {unit: day, metadata: {burst: 1}}}\n",
     "anything below metadata": HEAD + "- {key: k, metadata: {any: [1.5, {thing: 2}], 7: x}}\n",
     "nulls": HEAD + "- {key: k, value: ~, rate_limit: ~, metadata: ~, descriptors: ~, shadow_mode: ~}\n",
     "two equal map keys": "domain: x\n" + HEAD,
@@ -372,7 +375,7 @@ TREES = st.recursive(
 
 
 @pytest.mark.scenario("an invalid policy, at startup or on reload")
-@settings(max_examples=3 * settings.default.max_examples)
+@settings(max_examples=examples(3))
 @given(st.binary(max_size=200) | TREES.map(str.encode) | TREES.map(lambda tree: f"{HEAD}- {tree}\n".encode()))
 def test_any_file_is_a_policy_or_errors_with_lines(content):
     """No exception but PolicyErrors is raised, and each error has its line."""
