@@ -4,7 +4,6 @@ import contextlib
 import json
 import subprocess
 import sys
-from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
@@ -16,16 +15,16 @@ ROOT = Path(__file__).parents[1]
 class Collection:
     """A pytest plugin that records the scenario markers of each test, by node ID."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         self.scenarios: dict[str, list[str]] = {}
 
-    def pytest_collection_finish(self, session: pytest.Session) -> None:
+    def pytest_collection_finish(self, session):
         for item in session.items:
             self.scenarios[item.nodeid] = [marker.args[0] for marker in item.iter_markers("scenario")]
 
 
 @cache
-def collected() -> Mapping[str, frozenset[str]]:
+def collected():
     """Return the scenarios of every test, by node ID; a parametrized test is there with and without its parameters."""
     done = subprocess.run(
         [sys.executable, "-m", "tests.collected"], cwd=ROOT, capture_output=True, text=True, check=False

@@ -4,11 +4,11 @@ Such a test observes an effect: a decision, a header, a metric, a forwarded requ
 Keys for Envoy alone are tested by what the bootstrap says. ``test_keys.py`` compares the tables with the parsers.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 
-def _below(path: str, tests: Mapping[str, Iterable[str]]) -> dict[str, str]:
+def _below(path, tests):
     """Return the keys below a path, each with its test; ``tests`` has the keys of each test."""
     return {f"{path}.{key}".lstrip("."): test for test, keys in tests.items() for key in keys}
 

@@ -1,11 +1,10 @@
 """How a test's store uses a test's Redis: what REDIS_URL and other settings mean, with some options beside them."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 from ratelimitd.app.redis import redis_options
 from ratelimitd.settings import load
-from ratelimitd.stores.redis import RedisOptions, RedisStore
+from ratelimitd.stores.redis import RedisStore
 
 CONNECT_TIMEOUT = 10.0
 """Seconds; a test machine may be slower than any default."""
@@ -13,7 +12,7 @@ CONNECT_TIMEOUT = 10.0
 OF_CONNECTIONS = ("pool_size", "connect_timeout")
 
 
-def options_of(url: str, auth: str = "", env: Mapping[str, str] | None = None, **others: object) -> RedisOptions:
+def options_of(url, auth="", env=None, **others):
     """The service's options, but without jitter; ``others`` are fields of RedisOptions or ConnectOptions."""
     given = {"REDIS_URL": url, "EXPIRATION_JITTER_MAX_SECONDS": "0", **({"REDIS_AUTH": auth} if auth else {})}
     settings = load({**given, **(env or {})}, {})
@@ -25,6 +24,6 @@ def options_of(url: str, auth: str = "", env: Mapping[str, str] | None = None, *
     return replace(options, main=replace(options.main, **connect), per_second=second, **others)  # type: ignore[arg-type]
 
 
-def store_of(url: str, auth: str = "", env: Mapping[str, str] | None = None, **others: object) -> RedisStore:
+def store_of(url, auth="", env=None, **others):
     """A store of these options, which nobody observes."""
     return RedisStore(options_of(url, auth, env, **others))

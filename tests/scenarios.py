@@ -4,7 +4,6 @@ A test states its scenario with ``@pytest.mark.scenario("another server becomes 
 ``python -m tests.scenarios`` writes the table.
 """
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -59,12 +58,12 @@ SCENARIOS: Final = (
 """In the order of the table: Redis, counters and clocks, policies, the process, callers."""
 
 
-def files(scenario: str, tests: Mapping[str, frozenset[str]]) -> list[str]:
+def files(scenario, tests):
     """Return the files that have a test of the scenario, sorted."""
     return sorted({test.partition("::")[0] for test, scenarios in tests.items() if scenario in scenarios})
 
 
-def table(tests: Mapping[str, frozenset[str]]) -> str:
+def table(tests):
     """Return the Markdown table of the page."""
     lines = ["| scenario | tests |", "| --- | --- |"]
     for scenario in SCENARIOS:

@@ -5,7 +5,6 @@ import contextlib
 import json
 import signal
 import sys
-from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -20,7 +19,7 @@ END_SECONDS = 5.0
 class Service:
     """A running ``ratelimitd serve``."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, process):
         self.process = process
         self.log: list[dict[str, Any]] = []
         self.text = ""
@@ -29,7 +28,7 @@ class Service:
         self._readers = [asyncio.create_task(self._read()), asyncio.create_task(self._read_output())]
         self.grpc = self.http = self.debug = ""
 
-    async def _read(self) -> None:
+    async def _read(self):
         assert self.process.stderr is not None
         async for line in self.process.stderr:
             async with self._grown:
@@ -43,15 +42,15 @@ class Service:
             self.log.append({"@message": "END"})
             self._grown.notify_all()
 
-    async def _read_output(self) -> None:
+    async def _read_output(self):
         assert self.process.stdout is not None
         async for line in self.process.stdout:
             self.output += line.decode()
 
-    async def logged(self, message: str, after: int = 0) -> dict[str, Any]:
+    async def logged(self, message, after=0):
         """Wait for a log line whose message contains this; fails when the process ends without it."""
 
-        def found() -> dict[str, Any] | None:
+        def found():
             for record in self.log[after:]:
                 if message in str(record.get("@message", "")):
                     return record
@@ -63,10 +62,10 @@ class Service:
                 await self._grown.wait()
             return record
 
-    def terminate(self) -> None:
+    def terminate(self):
         self.process.send_signal(signal.SIGTERM)
 
-    async def end(self) -> None:
+    async def end(self):
         """End it at once if it still runs: by two signals, so that it can save its coverage, else by SIGKILL."""
         if self.process.returncode is not None:
             return
@@ -80,7 +79,7 @@ class Service:
             self.process.kill()
         await self.ended()
 
-    async def ended(self) -> int:
+    async def ended(self):
         async with asyncio.timeout(START_SECONDS):
             code = await self.process.wait()
             await asyncio.gather(*self._readers)
@@ -88,9 +87,7 @@ class Service:
 
 
 @asynccontextmanager
-async def service(
-    *arguments: str, env: Mapping[str, str] | None = None, ready: bool = True, command: str = "serve"
-) -> AsyncIterator[Service]:
+async def service(*arguments, env=None, ready=True, command="serve"):
     """Run the service on free ports; unless ``env`` says otherwise it drains at once and waits long for its store.
 
     A test machine may be slower than any budget.

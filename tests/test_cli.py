@@ -4,15 +4,13 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import grpc
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
 
 from ratelimitd import __version__, descriptor_text
 from ratelimitd.cli import main
@@ -28,29 +26,29 @@ Request = message("envoy.service.ratelimit.v3.RateLimitRequest")
 OK, OVER = 1, 2
 
 
-def cli(*words: str, env: dict[str, str] | None = None) -> Result:
+def cli(*words, env=None):
     return CliRunner(env=env).invoke(main, words)
 
 
 @pytest.fixture
-def policy(tmp_path: Path) -> str:
+def policy(tmp_path):
     file = tmp_path / "shop.yaml"
     file.write_text(GOOD)
     return str(file)
 
 
-def process(*words: str) -> subprocess.CompletedProcess[str]:
+def process(*words):
     return subprocess.run([sys.executable, *words], capture_output=True, text=True, check=False, timeout=30)
 
 
 @pytest.mark.process
-def test_version_of_the_module() -> None:
+def test_version_of_the_module():
     """python -m ratelimitd is the same program as the console script."""
     assert process("-m", "ratelimitd", "--version").stdout == f"ratelimitd, version {__version__}\n"
 
 
 @pytest.mark.process
-def test_help_is_quick() -> None:
+def test_help_is_quick():
     """The help imports none of the heavy libraries."""
     heavy = "grpc", "google", "structlog", "rich", "matplotlib", "uvloop", "yaml"
     code = (
@@ -63,12 +61,12 @@ def test_help_is_quick() -> None:
 
 
 @pytest.mark.parametrize("command", ["serve", "validate", "check", "simulate"])
-def test_help_has_examples(command: str) -> None:
+def test_help_has_examples(command):
     """Every command shows lines to copy, each on a line of its own."""
     assert f"\n    ratelimitd {command} " in cli(command, "--help").output
 
 
-def test_serve_has_a_flag_for_every_setting() -> None:
+def test_serve_has_a_flag_for_every_setting():
     """What works as a variable works as a flag, and nothing else does."""
     shown = {word for word in cli("serve", "--help").output.split() if word.startswith("--")}
 
@@ -77,11 +75,11 @@ def test_serve_has_a_flag_for_every_setting() -> None:
 
 
 @pytest.fixture
-def served(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Settings, tuple[str, ...]]]:
+def served(monkeypatch):
     calls: list[tuple[Settings, tuple[str, ...]]] = []
     app = ModuleType("ratelimitd.app")
 
-    def run(settings: Settings, config: tuple[str, ...]) -> int:
+    def run(settings, config):
         calls.append((settings, config))
         return 7
 
@@ -90,7 +88,7 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Settings, tuple[str, .
     return calls
 
 
-def test_serve(served: list[tuple[Settings, tuple[str, ...]]]) -> None:
+def test_serve(served):
     """Flags win over variables, a bool needs no value, --config repeats, and the service's exit code is ours."""
     words = ("--config", "a", "--config", "b", "--grpc-port", "0", "--shadow-mode", "--use-prometheus", "false")
     result = cli("serve", *words, env={"GRPC_PORT": "1", "PORT": "2", "USE_PROMETHEUS": "true"})
@@ -101,7 +99,7 @@ def test_serve(served: list[tuple[Settings, tuple[str, ...]]]) -> None:
     assert config == ("a", "b")
 
 
-def test_serve_with_bad_settings(served: list[tuple[Settings, tuple[str, ...]]]) -> None:
+def test_serve_with_bad_settings(served):
     """Every mistake is one line on stderr, secrets masked, and nothing starts."""
     result = cli("serve", "--port", "x", env={"REDIS_AUTH": "canary", "CONFIG_TYPE": "GRPC_XDS_SOTW"})
 
@@ -114,14 +112,14 @@ def test_serve_with_bad_settings(served: list[tuple[Settings, tuple[str, ...]]])
     assert "canary" not in result.output
 
 
-def test_validate(policy: str) -> None:
+def test_validate(policy):
     """A good configuration is summed up, exit 0."""
     result = cli("validate", policy)
 
     assert (result.output, result.exit_code) == ("ok: 1 domain, 1 descriptor, 1 limit\n", 0)
 
 
-def test_validate_prints_every_error(tmp_path: Path) -> None:
+def test_validate_prints_every_error(tmp_path):
     """Every error of every file is one line with file and line, exit 1."""
     for name in ("a.yaml", "b.yaml"):
         tmp_path.joinpath(name).write_text(BAD.replace("shop", name))
@@ -134,7 +132,7 @@ def test_validate_prints_every_error(tmp_path: Path) -> None:
     assert len(lines) == 4
 
 
-def test_validate_as_json(tmp_path: Path, policy: str) -> None:
+def test_validate_as_json(tmp_path, policy):
     """The same as one JSON object, good or bad."""
     good = json.loads(cli("validate", "--json", policy).output)
     assert good == {"ok": True, "errors": [], "warnings": [], "domains": 1, "descriptors": 1, "limits": 1}
@@ -146,7 +144,7 @@ def test_validate_as_json(tmp_path: Path, policy: str) -> None:
     assert bad["errors"][0] == {"file": str(file), "line": 4, "message": "invalid rate limit unit 'foo'"}
 
 
-def test_validate_takes_files_together(tmp_path: Path, policy: str) -> None:
+def test_validate_takes_files_together(tmp_path, policy):
     """All paths of one call are one configuration; merging domains is a flag and a variable."""
     again = tmp_path / "again.yaml"
     again.write_text(GOOD.replace("user", "tenant"))
@@ -156,27 +154,27 @@ def test_validate_takes_files_together(tmp_path: Path, policy: str) -> None:
     assert cli("validate", policy, str(again), env={"MERGE_DOMAIN_CONFIG": "true"}).exit_code == 0
 
 
-def test_validate_a_path_that_is_not_there() -> None:
+def test_validate_a_path_that_is_not_there():
     """A path that is not there is an error of the policy like any other, in JSON too."""
     result = cli("validate", "/nowhere.yaml")
-    assert (1, "/nowhere.yaml: cannot be read: No such file or directory\n") == (result.exit_code, result.output)
+    assert (result.exit_code, result.output) == (1, "/nowhere.yaml: cannot be read: No such file or directory\n")
     assert not json.loads(cli("validate", "/nowhere.yaml", "--json").output)["ok"]
 
 
 class Stub(grpc.GenericRpcHandler):
     """A service that records requests and gives one answer, or fails."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         self.requests: list[Any] = []
         self.response = Response(overall_code=OK)
         self.failure: tuple[grpc.StatusCode, str] | None = None
 
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
+    def service(self, handler_call_details):
         if handler_call_details.method != METHOD:
             return None
         return grpc.unary_unary_rpc_method_handler(self._answer, Request.FromString, Response.SerializeToString)
 
-    def _answer(self, request: Any, context: grpc.ServicerContext) -> Any:
+    def _answer(self, request, context):
         self.requests.append(request)
         if self.failure:
             context.abort(*self.failure)
@@ -184,7 +182,7 @@ class Stub(grpc.GenericRpcHandler):
 
 
 @pytest.fixture
-def stub() -> Iterator[tuple[Stub, str]]:
+def stub():
     handler = Stub()
     with ThreadPoolExecutor(1) as pool:
         server = grpc.server(pool, handlers=[handler])
@@ -194,7 +192,7 @@ def stub() -> Iterator[tuple[Stub, str]]:
         server.stop(None).wait()
 
 
-def add_status(response: Any, code: int, **fields: Any) -> Any:
+def add_status(response, code, **fields):
     status = response.statuses.add(code=code, limit_remaining=fields.pop("remaining", 0))
     if fields:
         status.duration_until_reset.seconds = fields.pop("reset")
@@ -203,7 +201,7 @@ def add_status(response: Any, code: int, **fields: Any) -> Any:
     return status
 
 
-def test_check_ok(stub: tuple[Stub, str]) -> None:
+def test_check_ok(stub):
     """Each status is a sentence; OK exits 0."""
     handler, address = stub
     add_status(handler.response, OK, remaining=19, reset=58, requests_per_unit=20, unit=2, name="checkout")
@@ -229,7 +227,7 @@ def test_check_ok(stub: tuple[Stub, str]) -> None:
     assert not request.descriptors[0].HasField("hits_addend")
 
 
-def test_check_over_limit(stub: tuple[Stub, str]) -> None:
+def test_check_over_limit(stub):
     """OVER_LIMIT exits 1; a window that is not one unit shows no unit; --hits is the cost of each descriptor."""
     handler, address = stub
     handler.response.overall_code = OVER
@@ -242,7 +240,7 @@ def test_check_over_limit(stub: tuple[Stub, str]) -> None:
     assert handler.requests[0].descriptors[0].hits_addend.value == 0
 
 
-def test_check_as_json(stub: tuple[Stub, str]) -> None:
+def test_check_as_json(stub):
     """--json prints the response as protobuf's JSON, with the same exit code."""
     handler, address = stub
     handler.response.overall_code = OVER
@@ -256,7 +254,7 @@ def test_check_as_json(stub: tuple[Stub, str]) -> None:
     ("code", "details"),
     [(grpc.StatusCode.UNAVAILABLE, "timeout: redis"), (grpc.StatusCode.INVALID_ARGUMENT, "no domain")],
 )
-def test_check_failed(stub: tuple[Stub, str], code: grpc.StatusCode, details: str) -> None:
+def test_check_failed(stub, code, details):
     """An error of the service is shown as it came, exit 2."""
     handler, address = stub
     handler.failure = code, details
@@ -265,7 +263,7 @@ def test_check_failed(stub: tuple[Stub, str], code: grpc.StatusCode, details: st
     assert (result.exit_code, result.stderr) == (2, f"ratelimitd: {address} returned {code.name}: {details}\n")
 
 
-def test_check_without_a_decision(stub: tuple[Stub, str]) -> None:
+def test_check_without_a_decision(stub):
     """An overall code of UNKNOWN is an error, not a pass."""
     handler, address = stub
     handler.response.overall_code = 0
@@ -273,7 +271,7 @@ def test_check_without_a_decision(stub: tuple[Stub, str]) -> None:
     assert cli("check", "-d", "shop", "--address", address, "user=alice").exit_code == 2
 
 
-def test_check_nobody_there() -> None:
+def test_check_nobody_there():
     """A refused connection says how to start the service, exit 2; a proxy of the environment is not asked."""
     result = cli("check", "-d", "shop", "--address", "127.0.0.1:1", "a=b", env={"http_proxy": "http://127.0.0.1:2"})
 
@@ -284,7 +282,7 @@ def test_check_nobody_there() -> None:
 
 
 @pytest.mark.process
-def test_check_bytes(stub: tuple[Stub, str]) -> None:
+def test_check_bytes(stub):
     """A value that is not UTF-8 reaches the service as it is."""
     _, address = stub
     words = ["-m", "ratelimitd", "check", "-d", "shop", "--address", address, b"a=\xff"]
@@ -309,14 +307,14 @@ def test_check_bytes(stub: tuple[Stub, str]) -> None:
         ("ä=ö", (("ä".encode(), "ö".encode()),)),
     ],
 )
-def test_descriptor_text(text: str, entries: descriptor_text.Entries) -> None:
+def test_descriptor_text(text, entries):
     """A descriptor is read as documented, and shown in the form it is read in."""
     assert descriptor_text.parse(text) == entries
     assert descriptor_text.parse(descriptor_text.show(entries)) == entries
 
 
 @pytest.mark.parametrize("text", ["", "a", "=b", "a=b,", "a=b,,c=d", "a=b\\"])
-def test_not_a_descriptor(text: str) -> None:
+def test_not_a_descriptor(text):
     """What cannot be meant is an error that says what to write."""
     with pytest.raises(ValueError, match="write"):
         descriptor_text.parse(text)

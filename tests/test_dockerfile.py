@@ -21,11 +21,11 @@ class Stage(NamedTuple):
     base: str
     steps: list[tuple[str, str]]
 
-    def texts(self, instruction: str) -> list[str]:
+    def texts(self, instruction):
         return [text for name, text in self.steps if name == instruction]
 
 
-def stages() -> list[Stage]:
+def stages():
     joined = (ROOT / "Dockerfile").read_text().replace("\\\n", " ")
     found: list[Stage] = []
     for line in joined.splitlines():
@@ -43,42 +43,42 @@ def stages() -> list[Stage]:
 BUILD, FINAL = stages()
 
 
-def sources() -> list[Path]:
+def sources():
     return [ROOT / word for text in BUILD.texts("COPY") for word in text.split()[:-1]]
 
 
-def test_what_is_copied_exists() -> None:
+def test_what_is_copied_exists():
     """A moved file would end the build."""
     assert [path for path in sources() if not path.exists()] == []
     assert [text.split()[0] for text in FINAL.texts("COPY")] == [f"--from={BUILD.name}"]
 
 
-def test_both_stages_have_the_same_slim_python() -> None:
+def test_both_stages_have_the_same_slim_python():
     """A virtual environment runs on the Python that made it."""
     assert BUILD.base == FINAL.base == "python:${PYTHON}-slim"
 
 
-def test_it_runs_as_nobody_and_writes_nothing() -> None:
+def test_it_runs_as_nobody_and_writes_nothing():
     """A number, as runAsNonRoot needs, and no bytecode on a read-only root."""
     assert FINAL.texts("USER") == ["65534:65534"]
     assert "PYTHONDONTWRITEBYTECODE=1" in FINAL.texts("ENV")[0]
     assert [name for name, _ in FINAL.steps].index("USER") > [name for name, _ in FINAL.steps].index("RUN")
 
 
-def test_it_offers_upstreams_ports_and_starts_the_service() -> None:
+def test_it_offers_upstreams_ports_and_starts_the_service():
     """8080, 8081 and 6070; no argument means serve."""
     assert FINAL.texts("EXPOSE") == ["8080 8081 6070"]
     assert FINAL.texts("ENTRYPOINT") == [f'["{PREFIX}/bin/ratelimitd"]']
     assert FINAL.texts("CMD") == ['["serve"]']
 
 
-def test_upstreams_command_leads_to_the_built_script() -> None:
+def test_upstreams_command_leads_to_the_built_script():
     """/bin/ratelimit is what Envoy Gateway's deployment runs."""
     assert f"ln -s {PREFIX}/bin/ratelimit /bin/ratelimit" in FINAL.texts("RUN")
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def built(tmp_path_factory):
     """The build stage's RUN steps, done once, but for the system's packages: only what is copied is there."""
     folder = tmp_path_factory.mktemp("image")
     source, prefix = folder / "src", folder / "opt"
@@ -95,7 +95,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return prefix
 
 
-def run(command: str, folder: Path, path: str = "") -> str:
+def run(command, folder, path=""):
     """Run a command where PATH leads nowhere, unless it says otherwise."""
     env = {**os.environ, "PATH": path, "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
     done = subprocess.run(
@@ -107,20 +107,20 @@ def run(command: str, folder: Path, path: str = "") -> str:
 
 @pytest.mark.process
 @pytest.mark.slow
-def test_what_is_built_says_its_version(built: Path, tmp_path: Path) -> None:
+def test_what_is_built_says_its_version(built, tmp_path):
     """It starts by itself, with nothing else on the PATH."""
     version = run(f"{built}/bin/python -c 'import ratelimitd; print(ratelimitd.__version__)'", tmp_path)
     assert version.strip() in run(f"{built}/bin/ratelimitd --version", tmp_path)
 
 
-def test_the_libraries_it_was_linked_with_come_with_the_final_image() -> None:
+def test_the_libraries_it_was_linked_with_come_with_the_final_image():
     """What the build stage links the fast transport with, the final stage installs."""
     assert any("libnghttp2-dev" in text for text in BUILD.texts("RUN"))
     assert any("libnghttp2-14" in text for text in FINAL.texts("RUN"))
 
 
 @pytest.mark.process
-def test_every_file_of_the_package_is_installed(built: Path) -> None:
+def test_every_file_of_the_package_is_installed(built):
     """Data files as well: Lua fragments and descriptors are only missed when a request comes."""
     (installed,) = built.glob("lib/python*/site-packages/ratelimitd")
     assert files(ROOT / "ratelimitd") - files(installed) == set()
@@ -130,7 +130,7 @@ BUILT_FROM = {".pyx", ".pxd", ".pxi", ".pyi", ".so"}
 """Sources of the extension, and what it was built to."""
 
 
-def files(folder: Path) -> set[str]:
+def files(folder):
     return {
         str(path.relative_to(folder))
         for path in folder.rglob("*")
@@ -139,6 +139,6 @@ def files(folder: Path) -> set[str]:
 
 
 @pytest.mark.process
-def test_upstreams_command_is_serve(built: Path, tmp_path: Path) -> None:
+def test_upstreams_command_is_serve(built, tmp_path):
     """/bin/ratelimit takes serve's arguments, and needs none."""
     assert "serve" in run(f"{built}/bin/ratelimit --help", tmp_path)

@@ -5,7 +5,6 @@ import os
 import re
 import signal
 import socket
-from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -47,12 +46,12 @@ ANSWERED = re.compile(
 class Script:
     """A running script, in a process group of its own as a terminal would start it."""
 
-    def __init__(self, process: asyncio.subprocess.Process, ports: dict[str, int]) -> None:
+    def __init__(self, process, ports):
         self.process = process
         self.ports = ports
         self.said = ""
 
-    async def printed(self, text: str) -> str:
+    async def printed(self, text):
         """Wait until it has printed this; returns all it printed."""
         assert self.process.stdout is not None
         async with asyncio.timeout(START_SECONDS):
@@ -62,29 +61,29 @@ class Script:
                 self.said += line.decode()
         return self.said
 
-    async def ctrl_c(self) -> int:
+    async def ctrl_c(self):
         """Send what a terminal sends, to all of the group; returns the exit code."""
         os.killpg(self.process.pid, signal.SIGINT)
         return await self.ended()
 
-    async def ended(self) -> int:
+    async def ended(self):
         async with asyncio.timeout(START_SECONDS):
             self.said += (await self.process.communicate())[0].decode()
         assert self.process.returncode is not None
         return self.process.returncode
 
-    def listening(self) -> list[str]:
+    def listening(self):
         """Which of its ports still answer."""
         return [name for name, port in self.ports.items() if _answers(port)]
 
 
-def _answers(port: int) -> bool:
+def _answers(port):
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 @asynccontextmanager
-async def script(name: str, *arguments: str, ports: dict[str, int] | None = None) -> AsyncIterator[Script]:
+async def script(name, *arguments, ports=None):
     chosen = ports or {}
     env = {name: f"127.0.0.1:{port}" if name == "LISTEN_ADDR" else str(port) for name, port in chosen.items()}
     process = await asyncio.create_subprocess_exec(
@@ -104,7 +103,7 @@ async def script(name: str, *arguments: str, ports: dict[str, int] | None = None
             await running.ended()
 
 
-async def _ready(url: str) -> None:
+async def _ready(url):
     async with asyncio.timeout(START_SECONDS), aiohttp.ClientSession() as session:
         while True:
             try:
@@ -116,7 +115,7 @@ async def _ready(url: str) -> None:
             await asyncio.sleep(0.05)
 
 
-def _in_readme(ports: dict[str, int]) -> list[str]:
+def _in_readme(ports):
     """The README's commands, at these ports."""
     block = re.search(r"In another terminal:\n\n```sh\n(.*?)```", Path("README.md").read_text(), re.DOTALL)
     assert block is not None
@@ -126,7 +125,7 @@ def _in_readme(ports: dict[str, int]) -> list[str]:
     return text.splitlines()
 
 
-async def _tried(command: str) -> set[str]:
+async def _tried(command):
     """What came back to a command."""
     shell = await asyncio.create_subprocess_shell(command, stdout=asyncio.subprocess.PIPE)
     said = (await shell.communicate())[0].decode()

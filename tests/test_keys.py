@@ -47,4 +47,4 @@ def test_every_test_of_the_tables_mentions_its_key(table):
         for key, test in table.items()
         if key.rpartition(".")[2] not in (ROOT / test.partition("::")[0]).read_text()
     ]
-    assert [] == unmentioned
+    assert unmentioned == []

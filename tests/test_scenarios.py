@@ -10,17 +10,17 @@ pytestmark = [pytest.mark.process, pytest.mark.slow]
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
-def test_a_scenario_has_a_test(scenario: str) -> None:
+def test_a_scenario_has_a_test(scenario):
     """At least one test has the scenario's marker."""
     assert files(scenario, collected())
 
 
-def test_a_marker_names_a_scenario_of_the_list() -> None:
+def test_a_marker_names_a_scenario_of_the_list():
     """A misspelled marker is an error instead of a test that the table lacks."""
     assert frozenset().union(*collected().values()) <= set(SCENARIOS)
 
 
-def test_the_page_has_the_table() -> None:
+def test_the_page_has_the_table():
     """``python -m tests.scenarios`` writes it."""
     page = PAGE.read_text()
     assert page == replaced(page, PART, table(collected()))

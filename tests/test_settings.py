@@ -17,13 +17,13 @@ REFUSED = [row for row in ROWS if row.status is RowStatus.REFUSED]
 UNREAD = [row for row in ROWS if row.status is RowStatus.UNREAD]
 
 
-def problems(environ: dict[str, str], flags: dict[str, str] | None = None) -> dict[str, str]:
+def problems(environ, flags=None):
     with pytest.raises(SettingsError) as caught:
         load(environ, flags or {})
     return {problem.name: str(problem) for problem in caught.value.problems}
 
 
-def test_defaults_are_upstreams() -> None:
+def test_defaults_are_upstreams():
     """With nothing set, addresses and meanings are envoyproxy/ratelimit's, counters are in memory, nobody is warned."""
     settings = load({}, {})
 
@@ -38,38 +38,38 @@ def test_defaults_are_upstreams() -> None:
     assert settings.warnings == ()
 
 
-def test_every_default_parses() -> None:
+def test_every_default_parses():
     """No row has a default its own parser refuses."""
     for row in ROWS:
         row.parse(row.default)
 
 
-def test_names_are_unique() -> None:
+def test_names_are_unique():
     """No variable has two rows."""
     names = [row.name for row in ROWS]
 
     assert len(names) == len(set(names))
 
 
-def test_algorithms_are_the_algorithms() -> None:
+def test_algorithms_are_the_algorithms():
     """DEFAULT_ALGORITHM knows exactly the algorithms there are."""
     algorithms = importlib.import_module("ratelimitd.algorithms")
 
     assert set(ALGORITHMS) == set(algorithms.ALGORITHMS)
 
 
-def test_a_flag_wins() -> None:
+def test_a_flag_wins():
     """A flag wins over the variable of the same name."""
     assert load({"GRPC_PORT": "1"}, {"GRPC_PORT": "0"}).grpc_port == 0
 
 
-def test_settings_are_frozen() -> None:
+def test_settings_are_frozen():
     """Nothing changes a setting after the start."""
     with pytest.raises(AttributeError):
         load({}, {}).port = 1  # type: ignore[misc]
 
 
-def test_all_problems_at_once() -> None:
+def test_all_problems_at_once():
     """Every mistake is told at once, with the value and the flag or variable it came from."""
     found = problems({"PORT": "x", "SHADOW_MODE": "yes", "DRAIN_DELAY": ""}, {"GRPC_PORT": "70000"})
 
@@ -83,19 +83,19 @@ def test_all_problems_at_once() -> None:
 
 
 @pytest.mark.parametrize("name", ["PORT", "SHADOW_MODE", "DRAIN_DELAY", "MEMORY_MAX_BYTES", "NEAR_LIMIT_RATIO"])
-def test_empty_but_set(name: str) -> None:
+def test_empty_but_set(name):
     """An empty number, bool, duration or size is an error, as it is upstream."""
     assert "set but empty" in problems({name: ""})[name]
 
 
 @pytest.mark.parametrize("value", ["1", "t", "T", "TRUE", "true", "True"])
-def test_true(value: str) -> None:
+def test_true(value):
     """Every form of true that Go's strconv.ParseBool takes is taken."""
     assert boolean(value) is True
 
 
 @pytest.mark.parametrize("value", ["yes", "on", "tRUE", "", " true"])
-def test_not_a_bool(value: str) -> None:
+def test_not_a_bool(value):
     """What Go does not take as a bool is refused."""
     with pytest.raises(ValueError, match="not a bool"):
         boolean(value)
@@ -117,20 +117,20 @@ def test_not_a_bool(value: str) -> None:
         ("1m0.5s", 60.5),
     ],
 )
-def test_durations(value: str, seconds: float) -> None:
+def test_durations(value, seconds):
     """Go durations and plain seconds are both read."""
     assert duration(value) == seconds
 
 
 @pytest.mark.parametrize("value", ["", "s", "5 s", "-5s", "5d", "1e3", "5s5", "٣s"])
-def test_not_a_duration(value: str) -> None:
+def test_not_a_duration(value):
     """Anything else is no duration."""
     with pytest.raises(ValueError, match="not a duration"):
         duration(value)
 
 
 @pytest.mark.parametrize("value", ["9223372037", "9" * 400, "2562048h"])
-def test_a_duration_ends_where_gos_does(value: str) -> None:
+def test_a_duration_ends_where_gos_does(value):
     """More than 292 years is refused: a clock, a timer and Envoy would each fail of it in a way of its own."""
     assert duration("9223372036s") == 9_223_372_036
     with pytest.raises(ValueError, match="longer than 9223372036 seconds"):
@@ -141,13 +141,13 @@ def test_a_duration_ends_where_gos_does(value: str) -> None:
     ("value", "number"),
     [("1048576", 1 << 20), ("256MiB", 256 << 20), ("256m", 256 << 20), ("1g", 1 << 30), ("4kb", 4096), ("7B", 7)],
 )
-def test_sizes(value: str, number: int) -> None:
+def test_sizes(value, number):
     """Sizes are bytes, or have a unit that counts by 1024."""
     assert size(0)(value) == number
 
 
 @pytest.mark.parametrize("value", ["", "m", "-1", "1.5m", "1 t", "1mm"])
-def test_not_a_size(value: str) -> None:
+def test_not_a_size(value):
     """Anything else is no size."""
     with pytest.raises(ValueError, match="not a size"):
         size(0)(value)
@@ -157,19 +157,19 @@ def test_not_a_size(value: str) -> None:
     ("value", "address"),
     [(":9090", ("0.0.0.0", 9090)), ("127.0.0.1:0", ("127.0.0.1", 0)), ("[::]:9090", ("::", 9090))],
 )
-def test_host_port(value: str, address: tuple[str, int]) -> None:
+def test_host_port(value, address):
     """PROMETHEUS_ADDR takes Go's forms."""
     assert host_port(value) == address
 
 
 @pytest.mark.parametrize("value", ["9090", "::9090", "host:", "host:99999", "a b:1"])
-def test_not_host_port(value: str) -> None:
+def test_not_host_port(value):
     """What could be read in two ways is refused."""
     with pytest.raises(ValueError, match=r"not|must"):
         host_port(value)
 
 
-def test_ipv6_host() -> None:
+def test_ipv6_host():
     """HOST takes an IPv6 address, bare or in brackets."""
     assert load({"HOST": "::", "GRPC_HOST": "[::1]"}, {}).host == "::"
     assert load({"GRPC_HOST": "[::1]"}, {}).grpc_host == "::1"
@@ -221,7 +221,7 @@ def test_ipv6_host() -> None:
         ({"PROMETHEUS_PATH": "metrics"}, "PROMETHEUS_PATH", "write one like /metrics"),
     ],
 )
-def test_conflicts(environ: dict[str, str], name: str, why: str) -> None:
+def test_conflicts(environ, name, why):
     """What contradicts itself, or would count elsewhere than meant, is one clear error."""
     found = problems(environ)
 
@@ -230,7 +230,7 @@ def test_conflicts(environ: dict[str, str], name: str, why: str) -> None:
 
 
 @pytest.mark.parametrize("name", [row.name for row in REFUSED])
-def test_refused(name: str) -> None:
+def test_refused(name):
     """What decides trust, policy or counters and is not built ends the start; false, empty or the default does not."""
     row = next(row for row in REFUSED if row.name == name)
     base = {"REDIS_URL": "h:1"}
@@ -239,7 +239,7 @@ def test_refused(name: str) -> None:
     load({**base, name: row.default}, {})
 
 
-def test_unread_in_one_warning() -> None:
+def test_unread_in_one_warning():
     """All that nobody reads is named in one warning, without its value."""
     (warning,) = load(
         {"USE_STATSD": "true", "TRACING_SERVICE_NAME": "canary", "DOG_STATSD_MOGRIFIER_A_TAGS": "x"}, {}
@@ -250,7 +250,7 @@ def test_unread_in_one_warning() -> None:
 
 
 @pytest.mark.parametrize("name", [row.name for row in UNREAD if not row.name.endswith("*")])
-def test_unread(name: str) -> None:
+def test_unread(name):
     """Each is named when set, and not when it says what holds anyway."""
     row = next(row for row in UNREAD if row.name == name)
     base = {"REDIS_URL": "h:1"}
@@ -259,7 +259,7 @@ def test_unread(name: str) -> None:
     assert load({**base, name: row.default}, {}).warnings == ()
 
 
-def test_kubernetes_service_links() -> None:
+def test_kubernetes_service_links():
     """The variables Kubernetes makes for Services named redis and redis-master are nobody's mistake."""
     links = {
         "REDIS_SERVICE_HOST": "10.0.0.1",
@@ -274,7 +274,7 @@ def test_kubernetes_service_links() -> None:
     assert load(links, {}).redis is None
 
 
-def test_secrets_stay_out_of_errors() -> None:
+def test_secrets_stay_out_of_errors():
     """A password in a wrong value is masked in the error."""
     found = problems(
         {
@@ -289,19 +289,19 @@ def test_secrets_stay_out_of_errors() -> None:
     assert "canary" not in str(found)
 
 
-def test_secrets_stay_out_of_repr() -> None:
+def test_secrets_stay_out_of_repr():
     """Neither the settings nor an address show a password when printed."""
     settings = load({"REDIS_URL": "redis://user:canary@h:1"}, {})
 
     assert "canary" not in f"{settings!r} {settings} {settings.redis!r} {settings.redis}"
 
 
-def test_a_strangers_value_is_masked() -> None:
+def test_a_strangers_value_is_masked():
     """The value of a REDIS_* name nobody knows is not shown: it may be a password."""
     assert "canary" not in problems({"REDIS_PASSWORD": "canary"})["REDIS_PASSWORD"]
 
 
-def test_secret_rows() -> None:
+def test_secret_rows():
     """Every variable that may hold a password is marked so."""
     named = {
         row.name for row in ROWS if any(word in row.name for word in ("AUTH", "REDIS_URL", "REDIS_ADDR", "PASSWORD"))
@@ -310,7 +310,7 @@ def test_secret_rows() -> None:
     assert all(row.secret is not Secret.NO for row in ROWS if row.name in named and not row.name.endswith("_FILE"))
 
 
-def test_every_contract_variable_has_a_row() -> None:
+def test_every_contract_variable_has_a_row():
     """A sample of every group envoyproxy/ratelimit reads is in the table."""
     names = {row.name for row in ROWS}
 
@@ -328,12 +328,12 @@ def test_every_contract_variable_has_a_row() -> None:
     }
 
 
-def test_docs_are_current() -> None:
+def test_docs_are_current():
     """docs/settings.md is what the table writes: python -m ratelimitd.settings > docs/settings.md."""
     assert Path(__file__).parents[1].joinpath("docs/settings.md").read_text() == page()
 
 
-def test_docs_name_values_that_end_the_start() -> None:
+def test_docs_name_values_that_end_the_start():
     """Each value that docs/settings.md says is not built is refused, and each names its variable: NAME=value."""
     (intro,) = re.findall(r"^These variables decide .*", page(), re.MULTILINE)
     (quoted,) = re.findall(r"The same applies to (.*)", intro)
@@ -343,12 +343,12 @@ def test_docs_name_values_that_end_the_start() -> None:
     assert all("not implemented yet" in problems({"REDIS_URL": "h:1", name: value})[name] for name, value in named)
 
 
-def test_docs_say_how_long_new_keys_are_not_bounded() -> None:
+def test_docs_say_how_long_new_keys_are_not_bounded():
     """NEW_KEYS_PER_SECOND binds once the table of keys was aged for the first time."""
     assert timedelta(microseconds=SWEEP) == timedelta(minutes=2)
     assert "waits two minutes" in Settings.new_keys_per_second.doc
 
 
-def test_row_on_the_class() -> None:
+def test_row_on_the_class():
     """The class gives the row, so that the rest of the program can name a variable without repeating it."""
     assert (Settings.grpc_port.name, Settings.grpc_port.flag) == ("GRPC_PORT", "--grpc-port")

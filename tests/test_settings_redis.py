@@ -7,7 +7,7 @@ from ratelimitd.settings import MAIN_REDIS, PER_SECOND_REDIS, ROWS, RedisUrl, Re
 from ratelimitd.settings.redis_url import redis_address
 
 
-def one(address: RedisAddress, *credentials: str, database: int = 0, tls: bool = False) -> RedisUrl:
+def one(address, *credentials, database=0, tls=False):
     return RedisUrl(Deployment((address,), database=database), (Credentials(*credentials),), tls)
 
 
@@ -26,7 +26,7 @@ def one(address: RedisAddress, *credentials: str, database: int = 0, tls: bool =
         ("unix:///run/redis.sock", one(RedisAddress(path="/run/redis.sock"))),
     ],
 )
-def test_redis_url(value: str, url: RedisUrl) -> None:
+def test_redis_url(value, url):
     """REDIS_URL is read in each of its forms."""
     assert redis_address(value) == url
 
@@ -43,13 +43,13 @@ def test_redis_url(value: str, url: RedisUrl) -> None:
         ("redis://", "not host:port"),
     ],
 )
-def test_not_a_redis_url(value: str, why: str) -> None:
+def test_not_a_redis_url(value, why):
     """What is not the address of a Redis server is refused, with the reason."""
     with pytest.raises(ValueError, match=why):
         redis_address(value)
 
 
-def test_redis_without_socket_type() -> None:
+def test_redis_without_socket_type():
     """A host:port needs no REDIS_SOCKET_TYPE, though upstream's default is unix; saying tcp is fine too."""
     expected = RedisUrl(Deployment((RedisAddress("h", 1),)), (Credentials(),))
     assert expected == load({"REDIS_URL": "h:1"}, {}).redis
@@ -70,7 +70,7 @@ WORKING = {row.name: row for row in ROWS if row.status is RowStatus.WORKS}
         ("SENTINEL", "mymaster,a:1,b:2", RedisUrl(Deployment(HOSTS, "sentinel", "mymaster"), (NONE, NONE))),
     ],
 )
-def test_redis_type(kind: str, text: str, url: RedisUrl) -> None:
+def test_redis_type(kind, text, url):
     """REDIS_TYPE says how REDIS_URL is read, in upstream's forms; the same holds for REDIS_PERSECOND_*."""
     settings = load(
         {
@@ -94,14 +94,14 @@ def test_redis_type(kind: str, text: str, url: RedisUrl) -> None:
         ("sentinel", "mymaster,a:1,b:2", "mymaster of a:1,b:2"),
     ],
 )
-def test_a_redis_is_named_by_its_servers_and_database(kind: str, text: str, shown: str) -> None:
+def test_a_redis_is_named_by_its_servers_and_database(kind, text, shown):
     """In logs and in findings of doctor; its credentials are in neither form of it."""
     url = load({"REDIS_URL": text, "REDIS_TYPE": kind}, {}).redis
     assert str(url) == shown
     assert "canary" not in repr(url)
 
 
-def test_the_second_redis_has_the_variables_of_the_first() -> None:
+def test_the_second_redis_has_the_variables_of_the_first():
     """Each REDIS_PERSECOND_* is read, defaults and is masked as its REDIS_*, and says so."""
     assert len(RedisVariables.__annotations__) == len([name for name in WORKING if name.startswith(PER_SECOND_REDIS)])
     for name in map(str.upper, RedisVariables.__annotations__):
@@ -110,12 +110,12 @@ def test_the_second_redis_has_the_variables_of_the_first() -> None:
         assert second.doc.startswith(f"As {first.name}")
 
 
-def test_no_second_redis_unless_asked_for() -> None:
+def test_no_second_redis_unless_asked_for():
     """REDIS_PERSECOND_URL alone means nothing, as upstream has it."""
     assert load({"REDIS_URL": "a:1", "REDIS_PERSECOND_URL": "b:1"}, {}).per_second is None
 
 
-def test_redis_auth() -> None:
+def test_redis_auth():
     """REDIS_AUTH is split at its first colon; without one it is a password."""
     assert load({"REDIS_ADDR": "h:1", "REDIS_AUTH": "u:p:q"}, {}).redis_auth == ("u", "p:q")
     assert load({"REDIS_ADDR": "h:1", "REDIS_AUTH": "p"}, {}).redis_auth == ("", "p")

@@ -2,16 +2,13 @@
 
 import json
 import sys
-from collections.abc import Sequence
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
 
 from ratelimitd.cli import main
-from ratelimitd.policy import Descriptor, Policy, assemble
-from ratelimitd.policy.rows import Row
+from ratelimitd.policy import Descriptor, assemble
 from ratelimitd.policy_file import examine
 from ratelimitd.simulate import (
     Event,
@@ -45,21 +42,21 @@ descriptors:
 """
 
 
-def rows(text: str = POLICY) -> Sequence[Row]:
+def rows(text=POLICY):
     parsed = examine([("shop.yaml", text.encode())])
     assert not parsed.errors
     return parsed.rows
 
 
-def policy(text: str = POLICY) -> Policy:
+def policy(text=POLICY):
     return assemble(rows(text))
 
 
-def of(key: bytes, *times: float, hits: int | None = None) -> list[Event]:
+def of(key, *times, hits=None):
     return [Event(int(time * SECOND), (Descriptor(((key, b"x"),), hits=hits),)) for time in times]
 
 
-def test_evenly() -> None:
+def test_evenly():
     """Requests come evenly spaced from 0, as many as rate and time say."""
     events = list(evenly(ALICE, 20, 120, 3))
 
@@ -69,12 +66,12 @@ def test_evenly() -> None:
     assert events[0].descriptors == (Descriptor(ALICE[0], hits=3),)
 
 
-def test_evenly_at_a_rate_without_whole_gaps() -> None:
+def test_evenly_at_a_rate_without_whole_gaps():
     """A rate whose gap is no whole number of µs does not drift."""
     assert list(evenly(ALICE, 3, 1000, None))[2997].time == 999 * SECOND
 
 
-def test_poisson() -> None:
+def test_poisson():
     """Random gaps have the rate on average, stay in the time, and are the same for the same seed."""
     first, again, other = (list(poisson(ALICE, 50, 100, None, seed)) for seed in (1, 1, 2))
 
@@ -83,13 +80,13 @@ def test_poisson() -> None:
     assert all(before.time <= after.time < 100 * SECOND for before, after in pairwise(first))
 
 
-def test_too_many_requests() -> None:
+def test_too_many_requests():
     """A load that would take minutes is refused before it starts."""
     with pytest.raises(LoadError, match="simulate a shorter time"):
         list(evenly(ALICE, 1e6, 3600, None))
 
 
-def test_lines() -> None:
+def test_lines():
     """JSON lines are read in order of time, seconds or RFC 3339, empty lines passed by."""
     events = from_lines(
         [
@@ -128,13 +125,13 @@ def test_lines() -> None:
         ('{"time": 0, "descriptors": [{"a": "1"}], "hit": 1}', "unknown field 'hit'"),
     ],
 )
-def test_bad_lines(line: str | bytes, why: str) -> None:
+def test_bad_lines(line, why):
     """A line that cannot be read is named with its number and what is wrong."""
     with pytest.raises(LoadError, match=f"(?s){why}.*line 2"):
         from_lines(["\n", line])
 
 
-def test_fixed_window_over_time() -> None:
+def test_fixed_window_over_time():
     """A limit of 5 a second lets 5 of each second's 20 pass, and the first 5 of them."""
     done = run("x", policy(), b"shop", evenly(ALICE, 20, 10, None))
 
@@ -143,30 +140,30 @@ def test_fixed_window_over_time() -> None:
     assert list(done.limited[:20]) == [False] * 5 + [True] * 15
 
 
-def test_hits_are_a_cost() -> None:
+def test_hits_are_a_cost():
     """Hits cost that many; a peek costs none."""
     assert run("x", policy(), b"shop", of(b"user", 0, 0.1, hits=3)).limited == [False, True]
     assert run("x", policy(), b"shop", of(b"user", *[0.1] * 9, hits=0)).over == 0
 
 
-def test_shadow_limits_never_limit() -> None:
+def test_shadow_limits_never_limit():
     """A shadow limit is simulated as the service treats it."""
     assert run("x", policy(), b"shop", of(b"shadow", 0, 1)).over == 0
 
 
-def test_requests_without_a_limit_are_counted() -> None:
+def test_requests_without_a_limit_are_counted():
     """A descriptor that matches nothing is told apart from one that is allowed; unlimited is a match."""
     assert run("x", policy(), b"shop", of(b"nobody", 0, 1)).unmatched == 2
     assert run("x", policy(), b"shop", of(b"open", 0, 1)).unmatched == 0
 
 
-def test_unknown_domain() -> None:
+def test_unknown_domain():
     """A domain the policy does not have is an error that names those it has."""
     with pytest.raises(SimulationError, match=r"domain 'shpo' is not defined by the policy \(shop\)"):
         run("x", policy(), b"shpo", of(b"user", 0))
 
 
-def test_compare_gives_every_limit_the_algorithm() -> None:
+def test_compare_gives_every_limit_the_algorithm():
     """Every limit and the domain's overrides get the algorithm, with the same numbers."""
     made = with_algorithm(rows(), b"shop", "gcra")
 
@@ -176,7 +173,7 @@ def test_compare_gives_every_limit_the_algorithm() -> None:
     assert made.domains[b"shop"].default_algorithm == "gcra"
 
 
-def test_compare_drops_what_an_algorithm_does_not_take() -> None:
+def test_compare_drops_what_an_algorithm_does_not_take():
     """A burst is left out for a window, and count_rejected for all but the fixed one."""
     text = POLICY.replace("requests_per_unit: 5}", "requests_per_unit: 5, count_rejected: false}", 1)
     counter = with_algorithm(rows(text), b"shop", "sliding_window_counter")
@@ -187,13 +184,13 @@ def test_compare_drops_what_an_algorithm_does_not_take() -> None:
     assert not next(limit.rate.count_rejected for node in fixed.nodes for limit in node.limits if limit.rate)
 
 
-def test_compare_with_an_algorithm_that_cannot() -> None:
+def test_compare_with_an_algorithm_that_cannot():
     """A limit too large for the sliding window is an error that names its descriptor and another algorithm."""
     with pytest.raises(SimulationError, match=r"descriptor 'many'.*sliding_window_counter"):
         with_algorithm(rows(), b"shop", "sliding_window")
 
 
-def test_compare_leaves_other_domains_alone() -> None:
+def test_compare_leaves_other_domains_alone():
     """What cannot be compared in another domain is none of this one's business."""
     both = [*rows(), *rows("domain: other\ndescriptors: [{key: a, rate_limit: {unit: hour, requests_per_unit: 7}}]")]
     shop = len(rows())
@@ -204,11 +201,11 @@ def test_compare_leaves_other_domains_alone() -> None:
     assert made.domains[b"shop"].default_algorithm == "fixed_window"
 
 
-def made_run(*times: int) -> Run:
+def made_run(*times):
     return Run("x", times, [False] * len(times), 0)
 
 
-def test_buckets_keep_empty_stretches() -> None:
+def test_buckets_keep_empty_stretches():
     """A stretch without requests is shown as one, and time starts at the first request."""
     done = Run("x", [7 * SECOND, 7 * SECOND + 1, 10 * SECOND], [False, True, False], 0)
 
@@ -216,7 +213,7 @@ def test_buckets_keep_empty_stretches() -> None:
 
 
 @pytest.mark.parametrize("span", [0, 1, 999, 23_999, SECOND, 59 * SECOND, 86_400 * SECOND, 10**15])
-def test_stretches_fit_a_screen(span: int) -> None:
+def test_stretches_fit_a_screen(span):
     """However long the simulated time, the table has a screenful of rows at most."""
     done = made_run(0, span)
 
@@ -224,20 +221,20 @@ def test_stretches_fit_a_screen(span: int) -> None:
 
 
 @pytest.fixture
-def file(tmp_path: Path) -> str:
+def file(tmp_path):
     path = tmp_path / "shop.yaml"
     path.write_text(POLICY)
     return str(path)
 
 
-def cli(*words: str, stdin: str | None = None) -> Result:
+def cli(*words, stdin=None):
     return CliRunner().invoke(main, ["simulate", *words], input=stdin)
 
 
 LOAD = ("-d", "shop", "user=alice", "--rate", "20/s", "--for", "10s")
 
 
-def test_table(file: str) -> None:
+def test_table(file):
     """The table has a row for each stretch of time, and the totals."""
     result = cli("--config", file, *LOAD)
 
@@ -247,7 +244,7 @@ def test_table(file: str) -> None:
     assert total.split() == ["total", "50", "150"]
 
 
-def test_compare_side_by_side(file: str) -> None:
+def test_compare_side_by_side(file):
     """--compare has a pair of columns for each algorithm, over the same requests."""
     result = cli("--config", file, *LOAD, "--compare", "fixed_window,token_bucket", "--json")
 
@@ -265,7 +262,7 @@ def test_compare_side_by_side(file: str) -> None:
     assert next(line.split() for line in table if "total" in line) == ["total", "50", "150", "54", "146"]
 
 
-def test_requests_from_standard_input(file: str) -> None:
+def test_requests_from_standard_input(file):
     """--requests - reads JSON lines from standard input."""
     lines = (
         '{"time": 0, "descriptors": [{"user": "alice"}], "hits": 6}\n{"time": 1, "descriptors": [{"user": "bob"}]}\n'
@@ -275,7 +272,7 @@ def test_requests_from_standard_input(file: str) -> None:
     assert (only["allowed"], only["limited"]) == (1, 1)
 
 
-def test_unmatched_is_said(file: str) -> None:
+def test_unmatched_is_said(file):
     """A load that no limit applies to is pointed out."""
     result = cli("--config", file, "-d", "shop", "usr=alice", "--rate", "1/m", "--for", "1h")
 
@@ -298,7 +295,7 @@ def test_unmatched_is_said(file: str) -> None:
         (["-d", "shop", "user=alice", "--rate", "1/s", "--for", "1s", "--compare", "sliding_window"], "'many'"),
     ],
 )
-def test_mistakes(file: str, words: list[str], why: str) -> None:
+def test_mistakes(file, words, why):
     """Every mistake is a sentence, never a traceback."""
     result = cli("--config", file, *words)
 
@@ -307,7 +304,7 @@ def test_mistakes(file: str, words: list[str], why: str) -> None:
     assert why in " ".join(result.output.split())
 
 
-def test_a_bad_policy(tmp_path: Path) -> None:
+def test_a_bad_policy(tmp_path):
     """Errors of the policy are shown as validate shows them."""
     bad = tmp_path / "bad.yaml"
     bad.write_text("domain: ''\n")
@@ -318,7 +315,7 @@ def test_a_bad_policy(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_plot(file: str, tmp_path: Path) -> None:
+def test_plot(file, tmp_path):
     """--plot writes a PNG beside the table."""
     picture = tmp_path / "a.png"
     result = cli("--config", file, *LOAD, "--compare", "fixed_window,token_bucket", "--plot", str(picture))
@@ -328,14 +325,14 @@ def test_plot(file: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_plot_where_nothing_can_be_written(file: str, tmp_path: Path) -> None:
+def test_plot_where_nothing_can_be_written(file, tmp_path):
     """A picture that cannot be written is a sentence."""
     result = cli("--config", file, *LOAD, "--plot", str(tmp_path / "no" / "a.png"))
 
     assert (result.exit_code, "cannot write" in result.output) == (1, True)
 
 
-def test_plot_without_matplotlib(file: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_plot_without_matplotlib(file, monkeypatch, tmp_path):
     """Without the extra, the error says what to install."""
     monkeypatch.delitem(sys.modules, "ratelimitd.simulate.plot", raising=False)
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)

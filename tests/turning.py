@@ -1,23 +1,22 @@
 """How often the event loop turns while something else runs."""
 
 import asyncio
-from collections.abc import Iterator
 from contextlib import contextmanager
 
 
 class Turns:
     """Counts; set ``count`` to start anew."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         self.count = 0
 
 
 @contextmanager
-def turning() -> Iterator[Turns]:
+def turning():
     """Count the turns of the running loop."""
     turns = Turns()
 
-    async def turn() -> None:
+    async def turn():
         while True:
             turns.count += 1
             await asyncio.sleep(0)

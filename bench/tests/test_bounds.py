@@ -10,7 +10,7 @@ DAY = 1_700_000_000.0
 LAWS = {name: Law(name, 50, 1.0, 50) for name in ("token_bucket", "gcra", "sliding_window", "fixed_window")}
 
 
-def admitted(law: Law, seconds: float, begin: float = DAY, every: int = 1000, forget: tuple[float, ...] = ()):
+def admitted(law, seconds, begin=DAY, every=1000, forget=()):
     """Return the calls that an algorithm admits of one per ``every`` µs; it loses its state at the given seconds."""
     rate = make_rate(law.algorithm, law.quota, int(law.window * SECOND), None if law.burst == law.quota else law.burst)
     state, found, left = None, [], list(forget)

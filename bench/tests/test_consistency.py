@@ -17,7 +17,7 @@ WATCH = Watch(DAY, DAY + 2, DAY + 3, DAY + 6)
 OK, OVER = b"\x08\x01", b"\x08\x02"
 
 
-def bucket(seconds: float = 6.0, rate: float = RATE) -> list[Call]:
+def bucket(seconds=6.0, rate=RATE):
     """Return evenly spaced calls with the answers of a token bucket."""
     law, calls, level = LAWS["token_bucket"], [], 50.0
     for number in range(int(seconds * rate)):
@@ -29,7 +29,7 @@ def bucket(seconds: float = 6.0, rate: float = RATE) -> list[Call]:
     return calls
 
 
-def verdict(calls: list[Call], injected: Injected = Injected(1), fault=resets):
+def verdict(calls, injected=Injected(1), fault=resets):
     return evaluate(Scenario("made up", fault), injected, WATCH, PACE, calls)
 
 
@@ -65,7 +65,7 @@ def test_processes_on_their_own_may_double_a_limit_and_no_more():
     law, share = LAWS["local"], SHARE
     scenario, ticks = Scenario("made up", resets, "local"), range(int(6 * RATE))
 
-    def watched(forget: int) -> int:
+    def watched(forget):
         levels, calls = [law.burst, *[share.burst] * SIZE], []
         for number in ticks:
             now = DAY + number / RATE

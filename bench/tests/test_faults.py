@@ -2,7 +2,6 @@
 
 import json
 import math
-from collections.abc import Callable
 
 import pytest
 
@@ -19,7 +18,7 @@ WATCH = Watch(DAY, DAY + 2, DAY + 2.02, DAY + 4, DAY + 7)
 SEEN = Log(2, 0, (DAY + 2.02,))
 
 
-def answer(left: int) -> bytes:
+def answer(left):
     built = message("envoy.service.ratelimit.v3.RateLimitResponse")(overall_code=1)
     built.statuses.add(code=1, limit_remaining=left)
     return built.SerializeToString()
@@ -28,14 +27,14 @@ def answer(left: int) -> bytes:
 WHOLE, SHARE = answer(PLENTY - 7), answer(PLENTY // 4 - 7)
 
 
-def good(now: float, frame: int) -> Call:
+def good(now, frame):
     """Return a call of a correct service: late for 20 ms, then failing at once, correct 0.4 s after the recovery."""
     if not WATCH.fault <= now < WATCH.back + 0.4:
         return Call(now, now, now + 0.0003, frame, 0, WHOLE)
     return Call(now, now, now + (0.015 if now < WATCH.opened else 0.0002), frame, 14, b"")
 
 
-def found(change: Callable[[Call], Call] = lambda call: call, on_store_failure="error", log=SEEN, spared=frozenset()):
+def found(change=lambda call: call, on_store_failure="error", log=SEEN, spared=frozenset()):
     count = int((WATCH.ended - DAY) * RATE)
     calls = [change(good(DAY + n / RATE, n % 30)) for n in range(count)]
     return evaluate("made up", on_store_failure, WATCH, calls, log, {"timeout": 40}, 80.0, spared)
@@ -64,7 +63,7 @@ def test_one_call_over_the_limit_is_a_miss(took):
 def test_a_load_that_was_late_itself_is_not_taken_for_a_slow_service():
     """A call that was answered while the load stalled is reported but not a miss; a longer one is a miss."""
 
-    def late(call: Call, took: float) -> Call:
+    def late(call, took):
         if call.due == DAY + 5:
             return call._replace(done=call.due + took)
         behind = 0.018 if DAY + 5.002 <= call.due < DAY + 5.003 else 0.0

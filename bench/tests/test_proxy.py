@@ -21,7 +21,7 @@ def where():
         pytest.skip(str(error))
 
 
-def _measured(connections: int, name: str, **numbers: float) -> dict:
+def _measured(connections, name, **numbers):
     usual = {"rate": 1000.0, "cpu": 5e-5, "p50": 1e-3, "p99": 2e-3, "rss": 64 << 20, "busy": 0.5, "failed": 0.0}
     return {(connections, name): [usual | numbers]}
 

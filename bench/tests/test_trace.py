@@ -14,7 +14,7 @@ from bench.trace import RECORD, Call, Tracer, between, lag, longest, percentile,
 from testkit.server import service
 
 
-def trace(subject, where, rate, *keys, during=lambda: None) -> list[Call]:
+def trace(subject, where, rate, *keys, during=lambda: None):
     """Return the calls of about half a second; ``during`` runs halfway."""
     load = Tracer(subject.address, [request(key, "a") for key in keys], where.load, rate=rate)
     time.sleep(0.25)

@@ -7,19 +7,19 @@ from ratelimitd.settings import SettingsError, load
 TOKEN = "0123456789abcdef"
 
 
-def problems(**given: str) -> dict[str, str]:
+def problems(**given):
     with pytest.raises(SettingsError) as caught:
         load(given, {})
     return {problem.name: str(problem) for problem in caught.value.problems}
 
 
-def test_it_is_off_by_itself() -> None:
+def test_it_is_off_by_itself():
     """No token, and none but this host may come."""
     settings = load({}, {})
     assert (settings.admin_token, settings.admin_token_file, settings.admin_remote) == ("", "", False)
 
 
-def test_a_token_of_sixteen_characters_is_one() -> None:
+def test_a_token_of_sixteen_characters_is_one():
     """Any visible ASCII."""
     assert load({"ADMIN_TOKEN": TOKEN}, {}).admin_token == TOKEN
 
@@ -33,7 +33,7 @@ def test_a_token_of_sixteen_characters_is_one() -> None:
         (f"{TOKEN}é", "non-ASCII"),
     ],
 )
-def test_a_token_nobody_should_use_ends_the_start(token: str, why: str) -> None:
+def test_a_token_nobody_should_use_ends_the_start(token, why):
     """With what to write instead, and without the token."""
     problem = problems(ADMIN_TOKEN=token)["ADMIN_TOKEN"]
     assert why in problem
@@ -42,17 +42,17 @@ def test_a_token_nobody_should_use_ends_the_start(token: str, why: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["ADMIN_TOKEN", "ADMIN_TOKEN_FILE"])
-def test_set_but_empty_ends_the_start(name: str) -> None:
+def test_set_but_empty_ends_the_start(name):
     """It is a secret that did not arrive, and not the wish for no API."""
     assert "set but empty" in problems(**{name: ""})[name]
 
 
-def test_one_token_only() -> None:
+def test_one_token_only():
     """With two nobody could say which one counts."""
     assert "keep one" in problems(ADMIN_TOKEN=TOKEN, ADMIN_TOKEN_FILE="/run/token")["ADMIN_TOKEN_FILE"]
 
 
-def test_remote_callers_of_nothing_end_the_start() -> None:
+def test_remote_callers_of_nothing_end_the_start():
     """Somebody meant an API that is off."""
     assert "without an admin API" in problems(ADMIN_REMOTE="true")["ADMIN_REMOTE"]
     assert load({"ADMIN_REMOTE": "true", "ADMIN_TOKEN_FILE": "/run/token"}, {}).admin_remote

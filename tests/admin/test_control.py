@@ -75,7 +75,7 @@ class Rig:
 
     async def limits(self, query, method="GET"):
         status, told = await self.ask(query, method)
-        assert 200 == status
+        assert status == 200
         return [limit for each in told["descriptors"] for limit in each["limits"]]
 
 
@@ -84,10 +84,10 @@ async def test_a_key_is_told_with_all_its_limits():
     rig = Rig()
     rig.charge(cost=2, several="x")
     status, told = await rig.ask("domain=d&descriptor=several=x&descriptor=free=&descriptor=none=")
-    assert 200 == status
-    assert ("d", "memory") == (told["domain"], told["store"])
+    assert status == 200
+    assert (told["domain"], told["store"]) == ("d", "memory")
     several, free, none = told["descriptors"]
-    assert {
+    assert several["limits"][0] == {
         "limit": "short",
         "counter": "rl1:gcra:60000000:1:d5:short7:several1:x_",
         "algorithm": "gcra",
@@ -104,10 +104,10 @@ async def test_a_key_is_told_with_all_its_limits():
         "used": 2,
         "remaining": 7,
         "reset_after_seconds": 24,
-    } == several["limits"][0]
-    assert ["short", "1"] == [limit["limit"] for limit in several["limits"]]
-    assert ("free=", True, []) == (free["descriptor"], free["unlimited"], free["limits"])
-    assert ("none=", False, []) == (none["descriptor"], none["unlimited"], none["limits"])
+    }
+    assert [limit["limit"] for limit in several["limits"]] == ["short", "1"]
+    assert (free["descriptor"], free["unlimited"], free["limits"]) == ("free=", True, [])
+    assert (none["descriptor"], none["unlimited"], none["limits"]) == ("none=", False, [])
 
 
 async def test_a_hundred_looks_charge_nothing():
@@ -117,9 +117,9 @@ async def test_a_hundred_looks_charge_nothing():
         rig.charge(cost=4, **{name: "x"})
         query = f"domain=d&descriptor={name}=x"
         told = [(await rig.limits(query))[0] for _ in range(100)]
-        assert [(4, 6)] * 100 == [(limit["used"], limit["remaining"]) for limit in told]
+        assert [(limit["used"], limit["remaining"]) for limit in told] == [(4, 6)] * 100
         (after,) = rig.charge(cost=1, **{name: "x"})
-        assert (4, 5) == (after.before, after.remaining)
+        assert (after.before, after.remaining) == (4, 5)
 
 
 async def test_a_look_leaves_nothing_behind():
@@ -138,7 +138,7 @@ async def test_allowed_is_what_a_request_of_that_cost_would_be_told():
         (told,) = await rig.limits("domain=d&descriptor=user=x")
         _, body = await rig.ask(method="POST", body=b"x")
         assert (one, two) == (told["allowed"], body["descriptors"][0]["limits"][0]["allowed"])
-        assert (1, 2) == (told["cost"], body["descriptors"][0]["limits"][0]["cost"])
+        assert (told["cost"], body["descriptors"][0]["limits"][0]["cost"]) == (1, 2)
 
 
 async def test_a_remembered_denial_is_told_beside_the_counter():
@@ -147,20 +147,20 @@ async def test_a_remembered_denial_is_told_beside_the_counter():
     rig.charge(cost=3, user="x")
     rig.charge(cost=1, user="x")
     (told,) = await rig.limits("domain=d&descriptor=user=x")
-    assert ({"cost": 1, "for_seconds": 1200}, False) == (told["remembered_denial"], told["allowed"])
+    assert (told["remembered_denial"], told["allowed"]) == ({"cost": 1, "for_seconds": 1200}, False)
     plan = rig.planner.plan(LimitRequest(b"d", (Descriptor(((b"user", b"x"),)),)))
     rig.store.charge([Ask(plan, [-2])], rig.now, lambda _: None)
     (told,) = await rig.limits("domain=d&descriptor=user=x")
-    assert (2, False) == (told["remaining"], told["allowed"])
+    assert (told["remaining"], told["allowed"]) == (2, False)
     rig.now += 1200 * SECOND
     (told,) = await rig.limits("domain=d&descriptor=user=x")
-    assert (None, True) == (told["remembered_denial"], told["allowed"])
+    assert (told["remembered_denial"], told["allowed"]) == (None, True)
 
 
 async def test_shadow_limits_are_told_as_such():
     """Whether a limit is enforced is the first thing an operator asks."""
     (told,) = await Rig().limits("domain=d&descriptor=shadow=x")
-    assert (True, False) == (told["shadow_mode"], told["enforced"])
+    assert (told["shadow_mode"], told["enforced"]) == (True, False)
 
 
 LINE = "{{key: {0}, rate_limit: {{unit: day, requests_per_unit: 10, algorithm: {0}}}}}"
@@ -178,8 +178,8 @@ async def test_a_reset_leaves_a_counter_as_if_it_had_never_been(algorithm):
     used = 11 if algorithm == "fixed_window" else 10  # where what was rejected counts too
     assert {"reset": True, "used_before": used, "remaining": 10} == {name: told[name] for name in told if name in KEPT}
     assert (counters - 1, 0) == (len(rig.store), len(rig.cache))
-    assert (True, 0) == rig.charge(cost=10, **{algorithm: "x"})[0][:2]
-    assert 3 == rig.charge(cost=0, **{algorithm: "other"})[0].before
+    assert rig.charge(cost=10, **{algorithm: "x"})[0][:2] == (True, 0)
+    assert rig.charge(cost=0, **{algorithm: "other"})[0].before == 3
 
 
 KEPT = {"reset", "used_before", "remaining"}
@@ -201,7 +201,7 @@ async def test_a_reset_empties_what_no_cost_could_give_back():
             rig.now += 90 * SECOND
             rig.charge(cost=most // 2, **{name: "x"})
         await rig.limits(f"domain=d&descriptor={name}=x", "DELETE")
-        assert (True, 0, 0) == (*rig.charge(cost=most, **{name: "x"})[0][:2], len(rig.cache))
+        assert (*rig.charge(cost=most, **{name: "x"})[0][:2], len(rig.cache)) == (True, 0, 0)
 
 
 async def test_a_reset_empties_this_processs_own_counters_too():
@@ -210,7 +210,7 @@ async def test_a_reset_empties_this_processs_own_counters_too():
     rig = Rig(fallback=fallback)
     rig.charge(cost=3, store=fallback, user="x")
     status, told = await rig.ask("domain=d&descriptor=user=x", "DELETE")
-    assert (200, 0) == (status, len(fallback))
+    assert (status, len(fallback)) == (200, 0)
     assert "other processes" in told["note"]
     assert "note" not in (await Rig().ask("domain=d&descriptor=user=x", "DELETE"))[1]
 
@@ -219,8 +219,8 @@ async def test_a_reset_by_body_is_of_the_same_key():
     """DELETE takes what POST takes."""
     rig = Rig()
     rig.charge(cost=3, user="x")
-    assert 200 == (await rig.ask(method="DELETE", body=b"x"))[0]
-    assert 0 == len(rig.store)
+    assert (await rig.ask(method="DELETE", body=b"x"))[0] == 200
+    assert len(rig.store) == 0
 
 
 async def test_a_reset_is_logged():
@@ -228,16 +228,16 @@ async def test_a_reset_is_logged():
     with capture_logs() as logs:
         await Rig().ask("domain=d&descriptor=user=x", "DELETE")
     (entry,) = logs
-    assert ("counters reset", "warning", "127.0.0.1") == (entry["event"], entry["log_level"], entry["peer"])
-    assert ["user=x"] == entry["descriptors"]
-    assert ["rl1:token_bucket:3600000000:1:d0:4:user1:x_"] == entry["counters"]
+    assert (entry["event"], entry["log_level"], entry["peer"]) == ("counters reset", "warning", "127.0.0.1")
+    assert entry["descriptors"] == ["user=x"]
+    assert entry["counters"] == ["rl1:token_bucket:3600000000:1:d0:4:user1:x_"]
 
 
 async def test_a_look_is_not_logged():
     """Dashboards may look every second."""
     with capture_logs() as logs:
         await Rig().ask("domain=d&descriptor=user=x")
-    assert [] == logs
+    assert logs == []
 
 
 async def test_a_policy_of_identities_shows_tiers_and_no_api_key():
@@ -249,7 +249,7 @@ async def test_a_policy_of_identities_shows_tiers_and_no_api_key():
     with capture_logs() as logs:
         for method in ("GET", "DELETE"):
             status, told = await rig.ask("domain=d&descriptor=key=canary", method)
-            assert (200, "key=gold") == (status, told["descriptors"][0]["descriptor"])
+            assert (status, told["descriptors"][0]["descriptor"]) == (200, "key=gold")
             assert "canary" not in str(told)
     assert "canary" not in str(logs)
 
@@ -277,7 +277,7 @@ async def test_a_key_without_limits_is_404_with_what_was_tried(method, query, er
 async def test_what_names_no_key_is_400(method):
     """With what to write."""
     status, told = await Rig().ask("domain=d", method)
-    assert 400 == status
+    assert status == 400
     assert "0 descriptors" in told["error"]
 
 
@@ -286,7 +286,7 @@ async def test_without_a_policy_it_is_503(method):
     """There are no limits to look at yet."""
     rig = Rig()
     rig.planner = None
-    assert (503, {"error": "no policy is loaded yet"}) == await rig.ask("domain=d&descriptor=user=x", method)
+    assert await rig.ask("domain=d&descriptor=user=x", method) == (503, {"error": "no policy is loaded yet"})
 
 
 class Broken:
@@ -304,13 +304,13 @@ async def test_a_counter_that_cannot_be_reached_is_503_with_the_kind(method):
     """Told for that limit and for the whole; what is known of the others is told too."""
     rig = Rig(store=Broken())
     status, told = await rig.ask("domain=d&descriptor=several=x", method)
-    assert (503, "disconnected", "gone") == (status, told["kind"], told["error"])
+    assert (status, told["kind"], told["error"]) == (503, "disconnected", "gone")
     first, second = told["descriptors"][0]["limits"]
-    assert {"kind": "disconnected", "message": "gone"} == first["failure"]
+    assert first["failure"] == {"kind": "disconnected", "message": "gone"}
     assert "allowed" not in first
-    assert 100 == second["remaining"]
+    assert second["remaining"] == 100
     if method == "DELETE":
-        assert (False, True) == (first["reset"], second["reset"])
+        assert (first["reset"], second["reset"]) == (False, True)
 
 
 IN_FORCE = {
@@ -334,8 +334,8 @@ async def policy_of(in_force, **headers):
 async def test_the_policy_is_told_with_version_and_age():
     """And where it is from, how much it holds, and what there is to say of it."""
     status, body, _ = await policy_of(IN_FORCE)
-    assert 200 == status
-    assert {
+    assert status == 200
+    assert json.loads(body) == {
         "generation": 3,
         "version": "abc",
         "age_seconds": 12.5,
@@ -345,7 +345,7 @@ async def test_the_policy_is_told_with_version_and_age():
         "limits": 4,
         "warnings": ["careless"],
         "refused": [],
-    } == json.loads(body)
+    }
 
 
 async def test_the_policys_etag_is_one_until_it_changes():
@@ -354,5 +354,5 @@ async def test_the_policys_etag_is_one_until_it_changes():
     assert (304, b"", etag) == await policy_of(IN_FORCE | {"age_seconds": 99}, **{"If-None-Match": etag})
     for changed in (IN_FORCE | {"generation": 4}, IN_FORCE | {"refused": ("bad",)}):
         status, _, other = await policy_of(changed, **{"If-None-Match": etag})
-        assert 200 == status
+        assert status == 200
         assert etag != other

@@ -13,10 +13,10 @@ SECOND = 1_000_000
 
 
 class Clock:
-    def __init__(self) -> None:
+    def __init__(self):
         self.now = 1_000 * SECOND
 
-    def __call__(self) -> int:
+    def __call__(self):
         return self.now
 
 
@@ -129,7 +129,7 @@ def test_a_flood_of_wrong_tokens_fills_no_log_and_shows_no_token():
 async def test_methods_that_are_none_are_405_behind_the_guard():
     """With Allow for who may come; HEAD is answered as GET; who may not come is not told which there are."""
 
-    async def handler(_: PageRequest) -> PageResponse:
+    async def handler(_):
         return PageResponse(200, b"got")
 
     answering = guarded(guard_of(), {"GET": handler, "DELETE": handler})
@@ -178,7 +178,7 @@ def test_without_a_token_in_its_file_nobody_gets_in(tmp_path, spoilt):
     path.unlink() if spoilt is None else written(path, spoilt)
     with capture_logs() as logs:
         assert [status(guard, authorization) for authorization in (f"Bearer {TOKEN}", "Bearer ", None)] == [503] * 3
-    assert ["the admin token cannot be used; every admin request is rejected"] == [entry["event"] for entry in logs]
+    assert [entry["event"] for entry in logs] == ["the admin token cannot be used; every admin request is rejected"]
     assert str(path) in logs[0]["reason"]
     assert not spoilt or not spoilt.strip() or spoilt not in str(logs)
     written(path, TOKEN)

@@ -5,7 +5,7 @@ import gzip
 import re
 import socket
 import zlib
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 
 import pytest
 from structlog.testing import capture_logs
@@ -22,15 +22,15 @@ TICK = 0.01
 class Caller:
     """One connection."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, reader, writer):
         self._reader = reader
         self.writer = writer
 
-    async def send(self, data: bytes) -> None:
+    async def send(self, data):
         self.writer.write(data)
         await self.writer.drain()
 
-    async def answer(self) -> tuple[bytes, bytes]:
+    async def answer(self):
         """A head, and the body that its length or chunks announce."""
         async with asyncio.timeout(10):
             head = await self._reader.readuntil(b"\r\n\r\n")
@@ -38,11 +38,11 @@ class Caller:
                 return head, await self._reader.readexactly(int(length[1]))
             return head, await self._reader.readuntil(b"0\r\n\r\n")
 
-    async def head(self) -> bytes:
+    async def head(self):
         async with asyncio.timeout(10):
             return await self._reader.readuntil(b"\r\n\r\n")
 
-    async def rest(self) -> bytes:
+    async def rest(self):
         async with asyncio.timeout(10):
             return await self._reader.read()
 
@@ -51,11 +51,11 @@ Connect = Callable[..., Awaitable[Caller]]
 
 
 @pytest.fixture
-async def connect() -> AsyncIterator[Connect]:
+async def connect():
     """Serves a handler for every path, and connects to it."""
     listeners, callers = [], []
 
-    async def make(handler: Callable[[PageRequest], Awaitable[PageResponse]], host: str = "127.0.0.1") -> Caller:
+    async def make(handler, host="127.0.0.1"):
         listening = await listen({"/": Page(handler, "")}, host, 0)
         listeners.append(listening)
         caller = Caller(*await asyncio.open_connection(host, listening.port))
@@ -69,27 +69,27 @@ async def connect() -> AsyncIterator[Connect]:
         await listening.close()
 
 
-async def echo(request: PageRequest) -> PageResponse:
+async def echo(request):
     return PageResponse(200, f"{request.method} {request.path} {dict(request.query)} {len(request.body)}".encode())
 
 
-def get(target: bytes = b"/", *headers: bytes) -> bytes:
+def get(target=b"/", *headers):
     return b"GET %b HTTP/1.1\r\nHost: x\r\n%b\r\n" % (target, b"".join(line + b"\r\n" for line in headers))
 
 
-def post(body: bytes, *headers: bytes) -> bytes:
+def post(body, *headers):
     lines = b"".join(line + b"\r\n" for line in headers)
     return b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n%b\r\n%b" % (len(body), lines, body)
 
 
-def chunked(body: bytes) -> bytes:
+def chunked(body):
     """In chunks of a thousand bytes, without an end."""
     head = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
     parts = [body[at : at + 1000] for at in range(0, len(body), 1000)]
     return head + b"".join([b"%x\r\n%b\r\n" % (len(part), part) for part in parts])
 
 
-async def test_a_request_in_single_bytes_arrives_whole(connect: Connect) -> None:
+async def test_a_request_in_single_bytes_arrives_whole(connect):
     """Head and body alike."""
     caller = await connect(echo)
     for byte in post(b"hello"):
@@ -97,10 +97,10 @@ async def test_a_request_in_single_bytes_arrives_whole(connect: Connect) -> None
     assert (await caller.answer())[1] == b"POST / {} 5"
 
 
-async def test_requests_sent_at_once_are_answered_in_their_order(connect: Connect) -> None:
+async def test_requests_sent_at_once_are_answered_in_their_order(connect):
     """Whole ones and streams, on one connection."""
 
-    async def handler(request: PageRequest) -> PageResponse:
+    async def handler(request):
         if request.path == "/stream":
             return PageResponse(200, pieces(b"one", b"two"))
         await asyncio.sleep(TICK if request.path == "/slow" else 0)
@@ -112,16 +112,16 @@ async def test_requests_sent_at_once_are_answered_in_their_order(connect: Connec
     assert bodies == [b"GET /slow {} 0", b"POST / {} 2", b"3\r\none\r\n3\r\ntwo\r\n0\r\n\r\n", b"GET /last {} 0"]
 
 
-async def pieces(*texts: bytes) -> AsyncGenerator[bytes, None]:
+async def pieces(*texts):
     for text in texts:
         yield text
         await asyncio.sleep(0)
 
 
-async def test_a_caller_of_http_1_0_gets_what_it_knows(connect: Connect) -> None:
+async def test_a_caller_of_http_1_0_gets_what_it_knows(connect):
     """A stream up to the end of the connection, and keep-alive where it asked for it."""
 
-    async def handler(request: PageRequest) -> PageResponse:
+    async def handler(request):
         return PageResponse(200, pieces(b"one", b"two") if request.path == "/stream" else b"whole")
 
     caller = await connect(handler)
@@ -135,10 +135,10 @@ async def test_a_caller_of_http_1_0_gets_what_it_knows(connect: Connect) -> None
     assert answer.endswith(b"\r\nConnection: close\r\n\r\nonetwo")
 
 
-async def test_head_is_get_without_its_body(connect: Connect) -> None:
+async def test_head_is_get_without_its_body(connect):
     """The same headers, of a whole answer and of a stream; the connection goes on."""
 
-    async def handler(request: PageRequest) -> PageResponse:
+    async def handler(request):
         body = pieces(b"one") if request.path == "/stream" else b"whole"
         return PageResponse(200, body, "text/x-odd", {"X-Ours": "yes"})
 
@@ -154,7 +154,7 @@ async def test_head_is_get_without_its_body(connect: Connect) -> None:
     assert (await caller.answer())[1] == b"whole"
 
 
-def undated(head: bytes) -> bytes:
+def undated(head):
     return re.sub(rb"Date: [^\r]*", b"", head)
 
 
@@ -168,11 +168,11 @@ def undated(head: bytes) -> bytes:
         (b"http://x/y?a=1", "/y", {"a": "1"}, "a=1"),
     ],
 )
-async def test_a_target_is_decoded(connect: Connect, target: bytes, path: str, query: object, raw: str) -> None:
+async def test_a_target_is_decoded(connect, target, path, query, raw):
     """The path and the first value of each name; the query is there as it was sent too."""
     seen: list[PageRequest] = []
 
-    async def handler(request: PageRequest) -> PageResponse:
+    async def handler(request):
         seen.append(request)
         return PageResponse(200, b"")
 
@@ -182,11 +182,11 @@ async def test_a_target_is_decoded(connect: Connect, target: bytes, path: str, q
     assert [(asked.path, dict(asked.query), asked.raw_query) for asked in seen] == [(path, query, raw)]
 
 
-async def test_headers_are_found_in_any_case_and_the_first_of_a_name_counts(connect: Connect) -> None:
+async def test_headers_are_found_in_any_case_and_the_first_of_a_name_counts(connect):
     """Bytes that are no UTF-8 come as they are, as a token of such bytes must be compared."""
     seen: list[PageRequest] = []
 
-    async def handler(request: PageRequest) -> PageResponse:
+    async def handler(request):
         seen.append(request)
         return PageResponse(200, b"")
 
@@ -199,21 +199,21 @@ async def test_headers_are_found_in_any_case_and_the_first_of_a_name_counts(conn
 
 
 @pytest.mark.parametrize("begun", [chunked(b"x" * (BODY_BYTES + 1)), post(b"x" * (BODY_BYTES + 1))[:-BODY_BYTES]])
-async def test_a_body_over_the_bound_is_413_before_its_end(connect: Connect, begun: bytes) -> None:
+async def test_a_body_over_the_bound_is_413_before_its_end(connect, begun):
     """In chunks, and by its length."""
     caller = await connect(echo)
     await caller.send(begun)
     assert (await caller.answer())[0].startswith(b"HTTP/1.1 413 ")
 
 
-async def test_a_body_of_the_bound_in_chunks_is_read(connect: Connect) -> None:
+async def test_a_body_of_the_bound_in_chunks_is_read(connect):
     """As one with a length is."""
     caller = await connect(echo)
     await caller.send(chunked(b"x" * BODY_BYTES) + b"0\r\n\r\n")
     assert (await caller.answer())[1] == b"POST / {} %d" % BODY_BYTES
 
 
-async def test_who_expects_100_hears_of_too_large_a_body_instead(connect: Connect) -> None:
+async def test_who_expects_100_hears_of_too_large_a_body_instead(connect):
     """Before it sent any of it."""
     caller = await connect(echo)
     head = post(b"x" * (BODY_BYTES + 1), b"Expect: 100-continue")[: -BODY_BYTES - 1]
@@ -221,7 +221,7 @@ async def test_who_expects_100_hears_of_too_large_a_body_instead(connect: Connec
     assert (await caller.head()).startswith(b"HTTP/1.1 413 ")
 
 
-async def test_a_body_that_drips_is_408(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_body_that_drips_is_408(connect, monkeypatch):
     """Each byte is in time, but the whole is not."""
     monkeypatch.setattr(server, "BODY_SECONDS", 10 * TICK)
     caller = await connect(echo)
@@ -242,7 +242,7 @@ async def test_a_body_that_drips_is_408(connect: Connect, monkeypatch: pytest.Mo
         (b"identity", b"hello"),
     ],
 )
-async def test_a_packed_body_is_unpacked(connect: Connect, coding: bytes, packed: bytes) -> None:
+async def test_a_packed_body_is_unpacked(connect, coding, packed):
     """The handler reads what was meant."""
     caller = await connect(echo)
     await caller.send(post(packed, b"Content-Encoding: " + coding))
@@ -261,22 +261,22 @@ async def test_a_packed_body_is_unpacked(connect: Connect, coding: bytes, packed
         (b"gzip, gzip", b"hello", 400),
     ],
 )
-async def test_a_packed_body_is_bounded_and_whole(connect: Connect, coding: bytes, packed: bytes, status: int) -> None:
+async def test_a_packed_body_is_bounded_and_whole(connect, coding, packed, status):
     """By what it holds; and one that cannot be unpacked is the caller's error."""
     caller = await connect(echo)
     await caller.send(post(packed, b"Content-Encoding: " + coding))
     assert (await caller.answer())[0].startswith(b"HTTP/1.1 %d " % status)
 
 
-async def test_a_caller_that_does_not_read_has_no_more_made_for_it(connect: Connect) -> None:
+async def test_a_caller_that_does_not_read_has_no_more_made_for_it(connect):
     """A stream waits for its caller instead of filling memory with what it would not take."""
     size, total = 64 << 10, 1_000
     made = 0
 
-    async def handler(_: PageRequest) -> PageResponse:
+    async def handler(_):
         return PageResponse(200, endless())
 
-    async def endless() -> AsyncGenerator[bytes, None]:
+    async def endless():
         nonlocal made
         for _ in range(total):
             made += 1
@@ -294,14 +294,14 @@ async def test_a_caller_that_does_not_read_has_no_more_made_for_it(connect: Conn
     caller.writer.transport.abort()
 
 
-async def test_a_stream_has_its_time(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_stream_has_its_time(connect, monkeypatch):
     """Whoever waits: then it is cut, though the caller reads."""
     monkeypatch.setattr(server, "STREAM_SECONDS", TICK)
 
-    async def handler(_: PageRequest) -> PageResponse:
+    async def handler(_):
         return PageResponse(200, waiting())
 
-    async def waiting() -> AsyncGenerator[bytes, None]:
+    async def waiting():
         yield b"one"
         await asyncio.Event().wait()
 
@@ -310,13 +310,13 @@ async def test_a_stream_has_its_time(connect: Connect, monkeypatch: pytest.Monke
     assert (await caller.rest()).endswith(b"\r\n\r\n3\r\none\r\n")
 
 
-async def test_a_failure_within_a_stream_cuts_it(connect: Connect) -> None:
+async def test_a_failure_within_a_stream_cuts_it(connect):
     """The caller sees that the text is not whole; it is logged as one of ours, with its path, once."""
 
-    async def handler(_: PageRequest) -> PageResponse:
+    async def handler(_):
         return PageResponse(200, failing())
 
-    async def failing() -> AsyncGenerator[bytes, None]:
+    async def failing():
         yield b"one"
         raise RuntimeError("a bug")
 
@@ -327,11 +327,11 @@ async def test_a_failure_within_a_stream_cuts_it(connect: Connect) -> None:
     assert [(entry["event"], entry["path"]) for entry in logs] == [("admin request failed", "/x")]
 
 
-async def test_a_handler_is_not_stopped_by_a_caller_that_leaves(connect: Connect) -> None:
+async def test_a_handler_is_not_stopped_by_a_caller_that_leaves(connect):
     """It may be in the middle of a reset: half of one is worse than one nobody waits for."""
     begun, gate, done = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
-    async def handler(_: PageRequest) -> PageResponse:
+    async def handler(_):
         begun.set()
         await gate.wait()
         await asyncio.sleep(0)
@@ -349,10 +349,10 @@ async def test_a_handler_is_not_stopped_by_a_caller_that_leaves(connect: Connect
 
 
 @pytest.mark.skipif(not socket.has_ipv6, reason="no IPv6 here")
-async def test_an_ipv6_address_of_its_own(connect: Connect) -> None:
+async def test_an_ipv6_address_of_its_own(connect):
     """Bound to one address, and the caller's is as a handler sees it."""
 
-    async def handler(request: PageRequest) -> PageResponse:
+    async def handler(request):
         return PageResponse(200, request.peer.encode())
 
     caller = await connect(handler, "::1")
@@ -360,7 +360,7 @@ async def test_an_ipv6_address_of_its_own(connect: Connect) -> None:
     assert (await caller.answer())[1] == b"::1"
 
 
-async def test_one_address_may_hold_all_connections_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_one_address_may_hold_all_connections_there_are(monkeypatch):
     """Callers behind one sidecar look like one, probes among them; only the last bound of all turns one away."""
     monkeypatch.setattr(server, "CONNECTIONS", 20)
     listening = await listen({"/": Page(echo, "")}, "127.0.0.1", 0)
@@ -377,12 +377,12 @@ async def test_one_address_may_hold_all_connections_there_are(monkeypatch: pytes
     await listening.close()
 
 
-async def test_a_listener_that_closes_gives_answers_under_way_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_listener_that_closes_gives_answers_under_way_a_moment(monkeypatch):
     """One that takes longer is ended, and leaves no task behind."""
     monkeypatch.setattr(server, "CLOSE_SECONDS", 5 * TICK)
     begun, ended = asyncio.Event(), asyncio.Event()
 
-    async def handler(request: PageRequest) -> PageResponse:
+    async def handler(request):
         begun.set()
         try:
             await asyncio.sleep(TICK if request.path == "/quick" else 60)
@@ -403,14 +403,14 @@ async def test_a_listener_that_closes_gives_answers_under_way_a_moment(monkeypat
         caller.writer.close()
 
 
-async def test_pages_answer_alike_among_those_of_a_proxy() -> None:
+async def test_pages_answer_alike_among_those_of_a_proxy():
     """On a server with bounds and refusals of its own: HEAD, query, headers, and the bound of a body."""
 
-    async def handler(request: PageRequest) -> PageResponse:
+    async def handler(request):
         text = f"{dict(request.query)} {request.headers['x-a']} {request.peer}"
         return PageResponse(200, text.encode(), headers={"X-Ours": "yes"})
 
-    def render(refusal: http1.ErrorResponse, _: http1.Request | None) -> tuple[http1.Headers, bytes]:
+    def render(refusal, _):
         return [(b"X-Proxy", b"yes")], b"%d" % refusal.status
 
     routes: PageTable = {"/pages/a": Page(handler, "")}

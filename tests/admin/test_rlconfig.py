@@ -10,28 +10,28 @@ from ratelimitd.policy import DescriptorNode, Domain, Limit, OnStoreFailure, Pol
 from tests.turning import turning
 
 
-def rate(algorithm: str = "fixed_window", burst: int = 20, *, count_rejected: bool = True) -> Rate:
+def rate(algorithm="fixed_window", burst=20, *, count_rejected=True):
     return Rate(algorithm, 20, 60_000_000, burst, count_rejected, ())
 
 
 PLAIN = Limit(rate(), 20, Unit.MINUTE)
 
 
-def grow(parent: DescriptorNode, key: bytes, value: bytes = b"", *limits: Limit) -> DescriptorNode:
+def grow(parent, key, value=b"", *limits):
     node = DescriptorNode(key, value, limits)
     parent.add_child(node)
     return node
 
 
-def policy(*roots: tuple[bytes, DescriptorNode]) -> Policy:
+def policy(*roots):
     return Policy({name: Domain(name, root, "fixed_window", False) for name, root in roots}, [])
 
 
-async def listing(given: Policy | None) -> str:
+async def listing(given):
     return b"".join([chunk async for chunk in render(lambda: given)]).decode()
 
 
-async def test_lines_are_upstreams_and_sorted() -> None:
+async def test_lines_are_upstreams_and_sorted():
     """Domains, nested descriptors and keys without a value, in the order of their text."""
     shop, api = DescriptorNode(), DescriptorNode()
     tenant = grow(shop, b"tenant", b"gold", PLAIN)
@@ -46,7 +46,7 @@ async def test_lines_are_upstreams_and_sorted() -> None:
     )
 
 
-async def test_wildcards_are_listed_once() -> None:
+async def test_wildcards_are_listed_once():
     """With their pattern, as the file has it."""
     root = DescriptorNode()
     for value in (b"/b*", b"/a*"):
@@ -57,7 +57,7 @@ async def test_wildcards_are_listed_once() -> None:
     ]
 
 
-async def test_without_a_policy_it_is_empty() -> None:
+async def test_without_a_policy_it_is_empty():
     """As upstream's is before the first one is loaded."""
     assert await listing(None) == ""
 
@@ -81,19 +81,19 @@ BASE = "d.k: unit=MINUTE requests_per_unit=20, shadow_mode: false, quota_mode: f
         (PLAIN._replace(on_store_failure=OnStoreFailure.LOCAL), f"{BASE} on_store_failure: local"),
     ],
 )
-def test_what_upstream_lacks_is_appended(limit: Limit, expected: str) -> None:
+def test_what_upstream_lacks_is_appended(limit, expected):
     """A limit that upstream could express has upstream's line, any other says how it differs."""
     assert line("d.k", limit) == expected + "\n"
 
 
-async def test_odd_bytes_stay_on_their_line() -> None:
+async def test_odd_bytes_stay_on_their_line():
     """A value with a line break or outside UTF-8 neither splits the line nor ends the listing."""
     root = DescriptorNode()
     grow(root, b"k", b"a\nb\xff", PLAIN)
     assert (await listing(policy((b"d", root)))).startswith("d.k_a\\nb\\xff: unit=MINUTE")
 
 
-async def test_a_policy_replaced_meanwhile_is_listed_anew() -> None:
+async def test_a_policy_replaced_meanwhile_is_listed_anew():
     """A reload takes the old policy apart under the listing, which then lists the new one whole."""
     old, new = DescriptorNode(), DescriptorNode()
     for i in range(3 * SLICE):
@@ -101,7 +101,7 @@ async def test_a_policy_replaced_meanwhile_is_listed_anew() -> None:
     grow(new, b"new", b"", PLAIN)
     in_force = [policy((b"d", old))]
 
-    async def replace() -> None:
+    async def replace():
         in_force[:] = [policy((b"d", new))]
         old.children.clear()
 
@@ -114,7 +114,7 @@ async def test_a_policy_replaced_meanwhile_is_listed_anew() -> None:
 @pytest.mark.alone
 @pytest.mark.slow
 @pytest.mark.scenario("the event loop is blocked")
-async def test_100_000_limits_are_sorted_in_slices() -> None:
+async def test_100_000_limits_are_sorted_in_slices():
     """The loop turns for every slice that is read or written, and the whole is sorted all the same."""
     root = DescriptorNode()
     for i in range(100_000):

@@ -1,23 +1,22 @@
 """What each path answers, without a socket."""
 
 import json
-from collections.abc import AsyncGenerator
 
 import pytest
 
-from ratelimitd.admin.http import JSON, Page, PageRequest, PageResponse, PageTable, respond
+from ratelimitd.admin.http import JSON, Page, PageRequest, PageResponse, respond
 from ratelimitd.admin.pages import debug_pages, metrics_pages, service_pages
 from ratelimitd.observe.health import Health
 from ratelimitd.transport import GrpcStatus
 
 
-async def chunks() -> AsyncGenerator[bytes, None]:
+async def chunks():
     yield b"one\n"
     yield b"two\n"
 
 
-def service(health: Health | None = None, answer: tuple[GrpcStatus, bytes] = (GrpcStatus.OK, b"{}")) -> PageTable:
-    async def decide(body: bytes) -> tuple[GrpcStatus, bytes]:
+def service(health=None, answer=(GrpcStatus.OK, b"{}")):
+    async def decide(body):
         assert body == b"asked"
         return answer
 
@@ -25,18 +24,18 @@ def service(health: Health | None = None, answer: tuple[GrpcStatus, bytes] = (Gr
     return service_pages(health, health, decide, chunks)
 
 
-async def ask(routes: PageTable, path: str, method: str = "GET") -> PageResponse:
+async def ask(routes, path, method="GET"):
     return await respond(routes, PageRequest(method, path, {}, {}, b"asked"))
 
 
-async def text_of(response: PageResponse) -> bytes:
+async def text_of(response):
     if isinstance(response.body, bytes):
         return response.body
     return b"".join([chunk async for chunk in response.body])
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE"])
-async def test_healthcheck_is_ok_or_500_with_nothing_for_any_method(method: str) -> None:
+async def test_healthcheck_is_ok_or_500_with_nothing_for_any_method(method):
     """Probes written for envoyproxy/ratelimit read exactly this."""
     health = Health()
     assert (await ask(service(health), "/healthcheck", method))[:3] == (200, b"OK", "text/plain; charset=utf-8")
@@ -45,7 +44,7 @@ async def test_healthcheck_is_ok_or_500_with_nothing_for_any_method(method: str)
 
 
 @pytest.mark.scenario("probes that report a wrong state")
-async def test_readyz_names_what_is_not_ready() -> None:
+async def test_readyz_names_what_is_not_ready():
     """503 with a line for each component, with its reason where one is known."""
     health = Health()
     assert (await ask(service(health), "/readyz"))[:2] == (200, b"OK")
@@ -54,12 +53,12 @@ async def test_readyz_names_what_is_not_ready() -> None:
     assert (await ask(service(health), "/readyz"))[:2] == (503, b"config: no policy loaded\nsigterm: not ready\n")
 
 
-async def test_readiness_may_count_more_than_health() -> None:
+async def test_readiness_may_count_more_than_health():
     """A service without a policy is unready, though upstream's /healthcheck does not count it."""
     health, readiness = Health(), Health()
     readiness.set("config", False)
 
-    async def decide(_: bytes) -> tuple[GrpcStatus, bytes]:
+    async def decide(_):
         return GrpcStatus.OK, b"{}"
 
     routes = service_pages(health, readiness, decide, chunks)
@@ -67,7 +66,7 @@ async def test_readiness_may_count_more_than_health() -> None:
 
 
 @pytest.mark.scenario("probes that report a wrong state")
-async def test_liveness_does_not_depend_on_any_component() -> None:
+async def test_liveness_does_not_depend_on_any_component():
     """Restarting us does not mend Redis."""
     health = Health()
     health.set("redis", False, "refused")
@@ -85,9 +84,7 @@ async def test_liveness_does_not_depend_on_any_component() -> None:
         ((GrpcStatus.INTERNAL, b"\xff"), (500, b'{"error": "\\\\xff"}', JSON)),
     ],
 )
-async def test_json_answers_with_upstreams_codes(
-    answer: tuple[GrpcStatus, bytes], expected: tuple[int, bytes, str]
-) -> None:
+async def test_json_answers_with_upstreams_codes(answer, expected):
     """200, 429 and 400 as upstream; a store failure is 503 with the reason, not the caller's fault."""
     response = await ask(service(answer=answer), "/json", "POST")
     assert response[:3] == expected
@@ -95,7 +92,7 @@ async def test_json_answers_with_upstreams_codes(
         json.loads(await text_of(response))
 
 
-async def test_metrics_are_streamed_with_prometheus_content_type() -> None:
+async def test_metrics_are_streamed_with_prometheus_content_type():
     """On the service's port and under PROMETHEUS_PATH."""
     for routes, path in ((service(), "/metrics"), (metrics_pages("/here", chunks), "/here")):
         response = await ask(routes, path)
@@ -103,14 +100,14 @@ async def test_metrics_are_streamed_with_prometheus_content_type() -> None:
         assert await text_of(response) == b"one\ntwo\n"
 
 
-async def test_an_unknown_path_of_the_service_is_404() -> None:
+async def test_an_unknown_path_of_the_service_is_404():
     """Only the debug port answers every path."""
     assert (await ask(service(), "/nope")).status == 404
     assert (await ask(metrics_pages("/here", chunks), "/metrics")).status == 404
 
 
 @pytest.mark.parametrize("path", ["/", "/nope", "/debug/pprof/"])
-async def test_the_debug_port_lists_its_paths_everywhere_else(path: str) -> None:
+async def test_the_debug_port_lists_its_paths_everywhere_else(path):
     """A sorted line ``path: help`` for each."""
     response = await ask(debug_pages(lambda: None, chunks), path)
     lines = (await text_of(response)).decode().splitlines()
@@ -118,16 +115,16 @@ async def test_the_debug_port_lists_its_paths_everywhere_else(path: str) -> None
 
 
 @pytest.mark.parametrize("path", ["/admin", "/admin/", "/admin/key", "/admin/nope"])
-async def test_below_admin_there_is_nothing_while_it_is_off(path: str) -> None:
+async def test_below_admin_there_is_nothing_while_it_is_off(path):
     """404, not the list: a caller whose reset is off must not take its 200 for a reset."""
     for method in ("GET", "DELETE"):
         assert (await ask(debug_pages(lambda: None, chunks), path, method)).status == 404
 
 
-async def test_the_debug_port_lists_the_admin_api_while_it_is_on() -> None:
+async def test_the_debug_port_lists_the_admin_api_while_it_is_on():
     """And what is not one of its paths is 404 still."""
 
-    async def handler(_: PageRequest) -> PageResponse:
+    async def handler(_):
         return PageResponse(200, b"answered")
 
     routes = debug_pages(lambda: None, chunks, {"/admin/key": Page(handler, "a key")})
@@ -136,7 +133,7 @@ async def test_the_debug_port_lists_the_admin_api_while_it_is_on() -> None:
     assert (await ask(routes, "/admin/keys")).status == 404
 
 
-async def test_the_debug_port_shows_limits_and_counters() -> None:
+async def test_the_debug_port_shows_limits_and_counters():
     """/rlconfig is empty without a policy, /stats is what it is given."""
     routes = debug_pages(lambda: None, chunks)
     assert await text_of(await ask(routes, "/rlconfig")) == b""

@@ -2,7 +2,6 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncGenerator, AsyncIterator
 from io import BytesIO
 
 import aiohttp
@@ -12,19 +11,19 @@ from structlog.testing import capture_logs
 from ratelimitd.admin import server
 from ratelimitd.admin.guard import loopback
 from ratelimitd.admin.http import Page, PageRequest, PageResponse, PageTable
-from ratelimitd.admin.server import BODY_BYTES, HEAD_BYTES, PageListener, listen
+from ratelimitd.admin.server import BODY_BYTES, HEAD_BYTES, listen
 
 
-async def echo(request: PageRequest) -> PageResponse:
+async def echo(request):
     text = f"{request.method} {request.path} {dict(request.query)} {request.headers.get('x-a')} {len(request.body)}"
     return PageResponse(200, text.encode())
 
 
-async def stream(_: PageRequest) -> PageResponse:
+async def stream(_):
     return PageResponse(200, counted(1_000), "text/plain; version=0.0.4; charset=utf-8")
 
 
-async def counted(lines: int) -> AsyncGenerator[bytes, None]:
+async def counted(lines):
     for number in range(lines):
         yield b"%d\n" % number
         await asyncio.sleep(0)
@@ -34,24 +33,24 @@ ROUTES: PageTable = {"/echo": Page(echo, ""), "/stream": Page(stream, "")}
 
 
 @pytest.fixture
-async def listener() -> AsyncIterator[PageListener]:
+async def listener():
     listening = await listen(ROUTES, "127.0.0.1", 0)
     yield listening
     await listening.close()
 
 
 @pytest.fixture
-async def client(listener: PageListener) -> AsyncIterator[aiohttp.ClientSession]:
+async def client(listener):
     async with aiohttp.ClientSession(f"http://127.0.0.1:{listener.port}") as session:
         yield session
 
 
-async def raw(listener: PageListener, data: bytes) -> bytes:
+async def raw(listener, data):
     """Send bytes as they are and return all that comes until the connection is closed."""
     return await raw_at("127.0.0.1", listener.port, data)
 
 
-async def raw_at(host: str, port: int, data: bytes) -> bytes:
+async def raw_at(host, port, data):
     reader, writer = await asyncio.open_connection(host, port)
     writer.write(data)
     async with asyncio.timeout(10):
@@ -62,17 +61,17 @@ async def raw_at(host: str, port: int, data: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
-async def test_a_request_arrives_whole(client: aiohttp.ClientSession, method: str) -> None:
+async def test_a_request_arrives_whole(client, method):
     """Method, path, query, headers in any case, and body."""
     async with client.request(method, "/echo?a=1", headers={"X-A": "yes"}, data=b"12345") as response:
         assert await response.text() == f"{method} /echo {{'a': '1'}} yes 5"
 
 
-async def test_a_request_says_who_asks_and_what_exactly() -> None:
+async def test_a_request_says_who_asks_and_what_exactly():
     """The caller's address, and the query undecoded with every value of a name; headers of the answer arrive."""
     seen: list[PageRequest] = []
 
-    async def handler(request: PageRequest) -> PageResponse:
+    async def handler(request):
         seen.append(request)
         return PageResponse(200, b"", headers={"X-Ours": "yes"})
 
@@ -84,42 +83,42 @@ async def test_a_request_says_who_asks_and_what_exactly() -> None:
 
 
 @pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="no IPv6 here")
-async def test_a_caller_over_ipv4_is_on_this_host_on_a_dual_stack_port_too() -> None:
+async def test_a_caller_over_ipv4_is_on_this_host_on_a_dual_stack_port_too():
     """There its address comes as IPv6 that holds IPv4."""
     peers: list[str] = []
 
-    async def handler(request: PageRequest) -> PageResponse:
+    async def handler(request):
         peers.append(request.peer)
         return PageResponse(200, b"")
 
     listening = await listen({"/": Page(handler, "")}, "::", 0)
     await raw_at("127.0.0.1", listening.port, b"GET / HTTP/1.0\r\n\r\n")
     await listening.close()
-    assert ["::ffff:127.0.0.1"] == peers
+    assert peers == ["::ffff:127.0.0.1"]
     assert loopback(peers[0])
 
 
-async def test_a_stream_arrives_whole(client: aiohttp.ClientSession) -> None:
+async def test_a_stream_arrives_whole(client):
     """With its own content type."""
     async with client.get("/stream") as response:
         assert response.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
         assert await response.text() == "".join(f"{number}\n" for number in range(1_000))
 
 
-async def test_head_has_no_body(client: aiohttp.ClientSession) -> None:
+async def test_head_has_no_body(client):
     """Neither for a whole answer nor for a stream, and the connection stays usable."""
     for path in ("/echo", "/stream"):
         async with client.head(path) as response:
             assert (response.status, await response.read()) == (200, b"")
 
 
-async def test_an_unknown_path_is_404(client: aiohttp.ClientSession) -> None:
+async def test_an_unknown_path_is_404(client):
     """Without reading on."""
     async with client.get("/nope") as response:
         assert response.status == 404
 
 
-async def test_a_body_up_to_the_bound_is_read(client: aiohttp.ClientSession) -> None:
+async def test_a_body_up_to_the_bound_is_read(client):
     """1 MiB passes, a byte more is 413."""
     async with client.post("/echo", data=BytesIO(b"x" * BODY_BYTES)) as response:
         assert (await response.text()).endswith(f" {BODY_BYTES}")
@@ -127,21 +126,21 @@ async def test_a_body_up_to_the_bound_is_read(client: aiohttp.ClientSession) -> 
         assert response.status == 413
 
 
-async def test_a_compressed_body_is_bounded_by_what_it_holds(client: aiohttp.ClientSession) -> None:
+async def test_a_compressed_body_is_bounded_by_what_it_holds(client):
     """A few bytes that unpack to 64 MiB are 413 too."""
     async with client.post("/echo", data=BytesIO(bytes(64 << 20)), compress="deflate") as response:
         assert response.status == 413
 
 
 @pytest.mark.slow
-async def test_a_slow_body_is_408(listener: PageListener, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_slow_body_is_408(listener, monkeypatch):
     """A caller that announces a body and does not send it does not keep the connection."""
     monkeypatch.setattr(server, "BODY_SECONDS", 0.05)
     answer = await raw(listener, b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nab")
     assert answer.startswith(b"HTTP/1.1 408 ")
 
 
-async def test_curls_expect_is_answered(listener: PageListener) -> None:
+async def test_curls_expect_is_answered(listener):
     """A caller that waits for 100 Continue gets it at once."""
     head = b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n"
     assert (await raw(listener, head + b"ab")).startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 ")
@@ -160,9 +159,7 @@ CHUNKED = b"POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n
         b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\nab",
     ],
 )
-async def test_bytes_that_are_no_http_are_400(
-    listener: PageListener, data: bytes, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_bytes_that_are_no_http_are_400(listener, data, caplog):
     """Never 500, and nothing logged that a caller could fill a disk with."""
     assert (await raw(listener, data)).split()[1] == b"400"
     assert [record for record in caplog.records if record.levelname == "ERROR"] == []
@@ -176,24 +173,24 @@ async def test_bytes_that_are_no_http_are_400(
         (b"GET /" + b"a" * HEAD_BYTES, b"414"),
     ],
 )
-async def test_a_head_over_its_bounds_is_refused(listener: PageListener, head: bytes, status: bytes) -> None:
+async def test_a_head_over_its_bounds_is_refused(listener, head, status):
     """Too long, too many headers, or too long a target; its end is not waited for."""
     assert (await raw(listener, head)).split()[1] == status
 
 
-async def test_a_caller_that_does_not_read_is_cut_off(listener: PageListener, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_caller_that_does_not_read_is_cut_off(listener, monkeypatch):
     """A stream that is not taken in time ends in an error, not as if it were whole, and lets go of what it held."""
     monkeypatch.setattr(server, "STREAM_SECONDS", 0.1)
     ended = asyncio.Event()
 
-    async def endless() -> AsyncGenerator[bytes, None]:
+    async def endless():
         try:
             while True:
                 yield b"x" * 100_000
         finally:
             ended.set()
 
-    async def handler(_: PageRequest) -> PageResponse:
+    async def handler(_):
         return PageResponse(200, endless())
 
     listening = await listen({"/": Page(handler, "")}, "127.0.0.1", 0)
@@ -206,11 +203,11 @@ async def test_a_caller_that_does_not_read_is_cut_off(listener: PageListener, mo
     await listening.close()
 
 
-async def test_a_caller_that_goes_away_ends_its_stream(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_caller_that_goes_away_ends_its_stream(caplog):
     """Its work stops, quietly."""
     ended = asyncio.Event()
 
-    async def endless() -> AsyncGenerator[bytes, None]:
+    async def endless():
         try:
             while True:
                 yield b"x" * 1_000
@@ -218,7 +215,7 @@ async def test_a_caller_that_goes_away_ends_its_stream(caplog: pytest.LogCapture
         finally:
             ended.set()
 
-    async def handler(_: PageRequest) -> PageResponse:
+    async def handler(_):
         return PageResponse(200, endless())
 
     listening = await listen({"/": Page(handler, "")}, "127.0.0.1", 0)
@@ -232,10 +229,10 @@ async def test_a_caller_that_goes_away_ends_its_stream(caplog: pytest.LogCapture
     assert [record for record in caplog.records if record.levelname == "ERROR"] == []
 
 
-async def test_an_error_of_ours_is_500_and_logged() -> None:
+async def test_an_error_of_ours_is_500_and_logged():
     """With its path, once."""
 
-    async def handler(_: PageRequest) -> PageResponse:
+    async def handler(_):
         raise RuntimeError("a bug")
 
     listening = await listen({"/": Page(handler, "")}, "127.0.0.1", 0)
@@ -246,7 +243,7 @@ async def test_an_error_of_ours_is_500_and_logged() -> None:
     assert [(entry["event"], entry["path"]) for entry in logs] == [("admin request failed", "/x")]
 
 
-async def test_a_taken_port_is_an_error_that_names_it(listener: PageListener) -> None:
+async def test_a_taken_port_is_an_error_that_names_it(listener):
     """The start ends there; SO_REUSEPORT would have hidden the other instance."""
     with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1:{listener.port}: ") as caught:
         await listen(ROUTES, "127.0.0.1", listener.port)
@@ -254,7 +251,7 @@ async def test_a_taken_port_is_an_error_that_names_it(listener: PageListener) ->
 
 
 @pytest.mark.parametrize("host", ["::", "", "0.0.0.0", "localhost"])
-async def test_every_way_to_say_everywhere_takes_ipv4(host: str) -> None:
+async def test_every_way_to_say_everywhere_takes_ipv4(host):
     """``::`` is dual stack: kubelet may probe either family."""
     listening = await listen(ROUTES, host, 0)
     async with (
@@ -266,7 +263,7 @@ async def test_every_way_to_say_everywhere_takes_ipv4(host: str) -> None:
 
 
 @pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="no IPv6 here")
-async def test_dual_stack_takes_ipv6_too() -> None:
+async def test_dual_stack_takes_ipv6_too():
     """Both families reach one port."""
     listening = await listen(ROUTES, "::", 0)
     async with aiohttp.ClientSession() as session, session.get(f"http://[::1]:{listening.port}/echo") as response:
@@ -274,7 +271,7 @@ async def test_dual_stack_takes_ipv6_too() -> None:
     await listening.close()
 
 
-async def test_a_closed_listener_frees_its_port() -> None:
+async def test_a_closed_listener_frees_its_port():
     """A second start in the same place works at once."""
     first = await listen(ROUTES, "127.0.0.1", 0)
     await first.close()

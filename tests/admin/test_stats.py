@@ -5,12 +5,12 @@ from ratelimitd.limiter.stats import Tallies, count
 from ratelimitd.observe.metrics import SLICE, Counters
 
 
-async def lines(tallies: Tallies, counters: Counters | None = None) -> list[str]:
+async def lines(tallies, counters=None):
     given = statsd_text(tallies, tallies.unknown_domains(), counters or Counters())
     return b"".join([chunk async for chunk in given]).decode().splitlines()
 
 
-async def test_limits_have_their_full_key() -> None:
+async def test_limits_have_their_full_key():
     """domain.key_value.key_value.counter, and only what counted."""
     tallies = Tallies()
     tally = tallies.of(("basic", "path_/a", "method_GET"), "", from_request=False)
@@ -22,7 +22,7 @@ async def test_limits_have_their_full_key() -> None:
     ]
 
 
-async def test_several_limits_of_a_descriptor_are_told_apart() -> None:
+async def test_several_limits_of_a_descriptor_are_told_apart():
     """Two lines of one name would be worth nothing."""
     tallies = Tallies()
     for item in ("0", "hourly"):
@@ -33,7 +33,7 @@ async def test_several_limits_of_a_descriptor_are_told_apart() -> None:
     ]
 
 
-async def test_the_service_counts_too() -> None:
+async def test_the_service_counts_too():
     """Errors, loads, shadowed answers, calls and unknown domains."""
     tallies, counters = Tallies(), Counters()
     tallies.unknown_domain("no\npe", 2)
@@ -50,7 +50,7 @@ async def test_the_service_counts_too() -> None:
     ]
 
 
-async def test_chunks_are_bounded() -> None:
+async def test_chunks_are_bounded():
     """At most SLICE limits a chunk, whatever their number."""
     tallies = Tallies()
     for i in range(3 * SLICE + 1):

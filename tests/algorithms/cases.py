@@ -2,10 +2,9 @@
 
 from typing import Any, NamedTuple, cast
 
-import redis
 from hypothesis import strategies as st
 
-from ratelimitd.algorithms import ALGORITHMS, Decision, Rate, counter_key, make_rate
+from ratelimitd.algorithms import ALGORITHMS, counter_key, make_rate
 from ratelimitd.algorithms.rate import SMALL_STEP
 from ratelimitd.limiter import Ask, Charge, LimitRequest
 from ratelimitd.policy import Limit
@@ -26,22 +25,22 @@ CLOCKED = tuple(name for name, row in ALGORITHMS.items() if not row.keyed_by_win
 class Counter:
     """One limit's counter over time, as a store keeps it; ``forgetful``: states go as soon as they may."""
 
-    def __init__(self, rate: Rate, *, forgetful: bool = False) -> None:
+    def __init__(self, rate, *, forgetful=False):
         self.rate = rate
         self.step = ALGORITHMS[rate.algorithm].step
         self.forgetful = forgetful
         self.states: dict[bytes, tuple[object, int]] = {}
 
-    def look(self, cost: int, now: int) -> Decision:
+    def look(self, cost, now):
         """Decide without keeping what comes of it."""
         return self._decide(cost, now)[2]
 
-    def charge(self, cost: int, now: int) -> Decision:
+    def charge(self, cost, now):
         key, state, decision = self._decide(cost, now)
         self.states[key] = state, now + decision.reset_after
         return decision
 
-    def _decide(self, cost: int, now: int) -> tuple[bytes, object, Decision]:
+    def _decide(self, cost, now):
         key = counter_key(b"key_", self.rate, now)
         state, expiry = self.states.get(key, (None, 0))
         if self.forgetful and now >= expiry:
@@ -50,7 +49,7 @@ class Counter:
 
 
 @st.composite
-def rates(draw: st.DrawFn, names: tuple[str, ...] = tuple(ALGORITHMS), largest: int = U32) -> Rate:
+def rates(draw, names=tuple(ALGORITHMS), largest=U32):
     """Rates of everyday size, and extreme ones."""
     name = draw(st.sampled_from(names))
     family = ALGORITHMS[name].family
@@ -68,7 +67,7 @@ def rates(draw: st.DrawFn, names: tuple[str, ...] = tuple(ALGORITHMS), largest: 
     return make_rate(name, quota, window, burst, draw(st.booleans()) if name == "fixed_window" else True)
 
 
-def costs(rate: Rate) -> st.SearchStrategy[int]:
+def costs(rate):
     """Mostly what the limit can hold; also peeks, give-backs, too much, and the extremes."""
     size = rate.burst + 2
     return st.one_of(
@@ -76,7 +75,7 @@ def costs(rate: Rate) -> st.SearchStrategy[int]:
     )
 
 
-def jumps(rate: Rate, *, back: bool = False) -> st.SearchStrategy[int]:
+def jumps(rate, *, back=False):
     """µs between two charges."""
     each = max(rate.window // max(rate.quota, 1), 1)
     kinds = [
@@ -92,9 +91,7 @@ def jumps(rate: Rate, *, back: bool = False) -> st.SearchStrategy[int]:
 
 
 @st.composite
-def histories(
-    draw: st.DrawFn, *, back: bool = False, names: tuple[str, ...] = tuple(ALGORITHMS), largest: int = U32
-) -> tuple[Rate, list[tuple[int, int]]]:
+def histories(draw, *, back=False, names=tuple(ALGORITHMS), largest=U32):
     """A rate, and (now, cost) pairs to put on one counter of it."""
     rate = draw(rates(names, largest))
     now = NOW - draw(st.integers(0, rate.window))
@@ -116,13 +113,13 @@ class Charges(NamedTuple):
     request: LimitRequest = LimitRequest(b"test", ())
 
 
-def ask(*charges: tuple[Rate, bytes, int] | tuple[Rate, bytes, int, bool], atomic: bool = False) -> Ask:
+def ask(*charges, atomic=False):
     """An ask of (rate, key, cost) or (rate, key, cost, binding)."""
     plan = Charges(tuple(Charge(Limit(rate), key, binding) for rate, key, _, binding in map(whole, charges)))
     return Ask(cast("Any", plan), [charge[2] for charge in charges], atomic=atomic)
 
 
-def whole(charge: tuple[Any, ...]) -> tuple[Rate, bytes, int, bool]:
+def whole(charge):
     rate, key, cost, *binding = charge
     return rate, key, cost, binding[0] if binding else True
 
@@ -130,13 +127,11 @@ def whole(charge: tuple[Any, ...]) -> tuple[Rate, bytes, int, bool]:
 class Script:
     """A script in a Redis, called as the store calls it."""
 
-    def __init__(self, client: redis.Redis, text: str) -> None:
+    def __init__(self, client, text):
         self.client = client
         self.sha = client.script_load(text)
 
-    def charge(
-        self, asks: list[Ask], now: int, *, clock: int | None = None, jitter: int = LONG, client: Any = None
-    ) -> int:
+    def charge(self, asks, now, *, clock=None, jitter=LONG, client=None):
         """Fill in the asks' outcomes; the time it was decided at."""
         selections = open_selections(asks)
         keys, arguments = pack(selections, now, clock=clock, jitter=jitter)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ratelimitd.algorithms import ALGORITHMS, Decision, Rate, make_rate
+from ratelimitd.algorithms import ALGORITHMS, make_rate
 from ratelimitd.algorithms.rate import SMALL_STEP
 from tests.algorithms.cases import CLOCKED, NOW, SECOND, YEAR, Counter, rates
 
@@ -21,7 +21,7 @@ PAUSES = st.lists(st.one_of(st.integers(0, 100_000), st.integers(0, HOUR)), min_
 
 
 @st.composite
-def used(draw: st.DrawFn) -> Counter:
+def used(draw):
     """A counter that holds something at NOW, and was last changed then."""
     rate = draw(rates(CLOCKED).filter(lambda rate: rate.quota > 0))
     counter = Counter(rate)
@@ -32,7 +32,7 @@ def used(draw: st.DrawFn) -> Counter:
     return counter
 
 
-def fill(counter: Counter, most: int, now: int) -> int:
+def fill(counter, most, now):
     """Charge what passes, up to ``most``; how much that was."""
     cost = min(counter.look(0, now).remaining, most)
     if cost:
@@ -40,21 +40,21 @@ def fill(counter: Counter, most: int, now: int) -> int:
     return cost
 
 
-def filled(rate: Rate, now: int) -> Counter:
+def filled(rate, now):
     """A counter of this rate that was filled at this moment."""
     counter = Counter(rate)
     counter.charge(rate.burst, now)
     return counter
 
 
-def waits(counter: Counter, now: int) -> Decision:
+def waits(counter, now):
     decision = counter.charge(1, now)
     assert not decision.allowed
     return decision
 
 
 @given(used(), SMALL)
-def test_a_small_step_back_is_waited_out(counter: Counter, back: int) -> None:
+def test_a_small_step_back_is_waited_out(counter, back):
     """Up to a second behind no more and no less remains, waits are longer by the step, and forward all is as it was."""
     there = counter.look(1, NOW)
     here = counter.charge(0, NOW - back)
@@ -65,7 +65,7 @@ def test_a_small_step_back_is_waited_out(counter: Counter, back: int) -> None:
 
 
 @given(used(), LARGE)
-def test_a_large_step_back_adds_and_takes_nothing(counter: Counter, back: int) -> None:
+def test_a_large_step_back_adds_and_takes_nothing(counter, back):
     """What was held is held after it: by the first decision, and by the state that a peek leaves."""
     held = counter.look(0, NOW)
     assert counter.charge(0, NOW - back)[:2] == held[:2]
@@ -75,7 +75,7 @@ def test_a_large_step_back_adds_and_takes_nothing(counter: Counter, back: int) -
 
 
 @given(used(), LARGE)
-def test_after_a_large_step_back_a_key_opens_as_if_filled_just_then(counter: Counter, back: int) -> None:
+def test_after_a_large_step_back_a_key_opens_as_if_filled_just_then(counter, back):
     """No key is denied, or not at rest, for longer than one that was filled after the step."""
     now = NOW - back
     fill(counter, counter.rate.burst, NOW)
@@ -85,7 +85,7 @@ def test_after_a_large_step_back_a_key_opens_as_if_filled_just_then(counter: Cou
 
 
 @given(used(), LARGE, PAUSES)
-def test_denied_charges_do_not_put_the_opening_off(counter: Counter, back: int, pauses: list[int]) -> None:
+def test_denied_charges_do_not_put_the_opening_off(counter, back, pauses):
     """A key hammered after a large step back opens at the time that its first denial named."""
     now = NOW - back
     fill(counter, counter.rate.burst, NOW)
@@ -97,7 +97,7 @@ def test_denied_charges_do_not_put_the_opening_off(counter: Counter, back: int, 
 
 
 @pytest.mark.parametrize("name", CLOCKED)
-def test_an_hour_back_shuts_a_key_for_its_period(name: str) -> None:
+def test_an_hour_back_shuts_a_key_for_its_period(name):
     """A limit a minute, hammered each second: an hour back, and it opens within the minute, or as late as ever."""
     rate = make_rate(name, 10, MINUTE)
     counter = filled(rate, NOW)
@@ -108,7 +108,7 @@ def test_an_hour_back_shuts_a_key_for_its_period(name: str) -> None:
 
 
 @given(rates(CLOCKED), st.lists(st.integers(-10 * YEAR, YEAR), max_size=6))
-def test_a_jump_forward_costs_one_burst_and_the_way_back_nothing(rate: Rate, jumps: list[int]) -> None:
+def test_a_jump_forward_costs_one_burst_and_the_way_back_nothing(rate, jumps):
     """However the clock jumps at one moment, at most a burst passes there, and another for each jump forward."""
     counter, now = Counter(rate), NOW
     passed = fill(counter, rate.burst, now)
@@ -120,7 +120,7 @@ def test_a_jump_forward_costs_one_burst_and_the_way_back_nothing(rate: Rate, jum
 
 @pytest.mark.parametrize("name", CLOCKED)
 @pytest.mark.parametrize("cost", [0, 1])
-def test_a_state_is_moved_only_past_the_small_step(name: str, cost: int) -> None:
+def test_a_state_is_moved_only_past_the_small_step(name, cost):
     """A second behind, a peek and a denial return the very state that was; a µs more, one of now."""
     step: Any = ALGORITHMS[name].step
     rate = make_rate(name, 3, HOUR)
@@ -131,7 +131,7 @@ def test_a_state_is_moved_only_past_the_small_step(name: str, cost: int) -> None
     assert step(moved, rate, cost, NOW - SMALL_STEP - 1)[0] is moved
 
 
-def test_what_two_windows_held_counts_in_the_one_it_is_moved_to() -> None:
+def test_what_two_windows_held_counts_in_the_one_it_is_moved_to():
     """50 of 100 used, half of an earlier window's 40 among them, are 50 of the new window: now and until it ends."""
     counter = Counter(make_rate("sliding_window_counter", 100, HOUR))
     start = 1_000 * HOUR
@@ -142,7 +142,7 @@ def test_what_two_windows_held_counts_in_the_one_it_is_moved_to() -> None:
     assert counter.charge(0, start - 98 * HOUR + HOUR // 2).before == 25
 
 
-def test_a_log_is_moved_as_one_entry_of_what_is_live() -> None:
+def test_a_log_is_moved_as_one_entry_of_what_is_live():
     """What a window, shortened before the step, still held is one entry, and leaves a window after the step."""
     counter = Counter(make_rate("sliding_window", 10, MINUTE))
     for at, cost in ((40, 1), (65, 2), (70, 4)):
@@ -157,7 +157,7 @@ def test_a_log_is_moved_as_one_entry_of_what_is_live() -> None:
 
 
 @pytest.mark.parametrize("name", CLOCKED)
-def test_what_is_moved_is_no_more_than_a_lowered_limit(name: str) -> None:
+def test_what_is_moved_is_no_more_than_a_lowered_limit(name):
     """A limit lowered from 10 to 3 before the step stays full after it, and decides the same twice."""
     counter = Counter(make_rate(name, 10, HOUR))
     start = 1_000 * HOUR

@@ -14,7 +14,7 @@ NAMES = list(ALGORITHMS)
 
 @pytest.mark.scenario("costs and limits that are zero, too large, or the largest a number can hold")
 @given(histories())
-def test_retry_after_is_exact(history: History) -> None:
+def test_retry_after_is_exact(history):
     """A denied cost passes once retry_after is over, and not one µs before."""
     rate, charges = history
     counter = Counter(rate)
@@ -31,7 +31,7 @@ def test_retry_after_is_exact(history: History) -> None:
 
 
 @given(histories(back=True))
-def test_retry_after_is_exact_behind_a_clock_that_stepped_back(history: History) -> None:
+def test_retry_after_is_exact_behind_a_clock_that_stepped_back(history):
     """The same on a clock that steps back: after a small step the wait includes the time it takes to catch up."""
     rate, charges = history
     assume(rate.algorithm != "fixed_window")
@@ -45,7 +45,7 @@ def test_retry_after_is_exact_behind_a_clock_that_stepped_back(history: History)
 
 @pytest.mark.scenario("rates so slow or so fast that rounding could expire a key early or lose requests")
 @given(histories())
-def test_reset_after_is_when_the_state_means_nothing(history: History) -> None:
+def test_reset_after_is_when_the_state_means_nothing(history):
     """A store that drops each state after reset_after decides as one that keeps it for ever."""
     rate, charges = history
     keeping, forgetting = Counter(rate), Counter(rate, forgetful=True)
@@ -54,7 +54,7 @@ def test_reset_after_is_when_the_state_means_nothing(history: History) -> None:
 
 
 @given(histories(back=True))
-def test_a_decision_adds_up(history: History) -> None:
+def test_a_decision_adds_up(history):
     """What remains can pass at once, one more cannot; a peek takes nothing; a give-back always passes."""
     rate, charges = history
     counter = Counter(rate)
@@ -75,7 +75,7 @@ def test_a_decision_adds_up(history: History) -> None:
 
 
 @given(histories(back=True))
-def test_a_step_changes_no_state_in_place(history: History) -> None:
+def test_a_step_changes_no_state_in_place(history):
     """Every state of a history decides the same afterwards as when it was new, so a store can go back to it."""
     rate, charges = history
     step = ALGORITHMS[rate.algorithm].step
@@ -90,7 +90,7 @@ def test_a_step_changes_no_state_in_place(history: History) -> None:
 
 
 @given(histories())
-def test_a_give_back_undoes_its_charge(history: History) -> None:
+def test_a_give_back_undoes_its_charge(history):
     """Charging and giving back the same at the same time leaves as much as before; giving back more, no more."""
     rate, charges = history
     counter = Counter(rate)
@@ -110,36 +110,36 @@ def test_a_give_back_undoes_its_charge(history: History) -> None:
 class Exact(int):
     """A whole number that no operation may take to 2**53 or past it, where Lua's numbers stop being exact."""
 
-    def _kept(self, value: int) -> "Exact":
+    def _kept(self, value):
         assert abs(value) < EXACT, value
         return Exact(value)
 
-    def __add__(self, other: int) -> "Exact":
+    def __add__(self, other):
         return self._kept(int(self) + int(other))
 
-    def __sub__(self, other: int) -> "Exact":
+    def __sub__(self, other):
         return self._kept(int(self) - int(other))
 
-    def __rsub__(self, other: int) -> "Exact":
+    def __rsub__(self, other):
         return self._kept(int(other) - int(self))
 
-    def __mul__(self, other: int) -> "Exact":
+    def __mul__(self, other):
         return self._kept(int(self) * int(other))
 
-    def __floordiv__(self, other: int) -> "Exact":
+    def __floordiv__(self, other):
         return self._kept(int(self) // int(other))
 
-    def __mod__(self, other: int) -> "Exact":
+    def __mod__(self, other):
         return self._kept(int(self) % int(other))
 
-    def __neg__(self) -> "Exact":
+    def __neg__(self):
         return self._kept(-int(self))
 
     __radd__ = __add__
     __rmul__ = __mul__
 
 
-def exactly(rate: Rate) -> Rate:
+def exactly(rate):
     return rate._replace(
         quota=Exact(rate.quota),
         window=Exact(rate.window),
@@ -157,7 +157,7 @@ def exactly(rate: Rate) -> Rate:
     )
 )
 @example((make_rate("gcra", U32, YEAR), [(NOW, U32), (NOW + YEAR // 3, 1), (NOW + YEAR // 3, -U32)]))
-def test_every_intermediate_is_an_exact_double(history: History) -> None:
+def test_every_intermediate_is_an_exact_double(history):
     """No sum, difference or product on the way to a decision reaches 2**53, so that Lua decides the same."""
     rate, charges = history
     counter = Counter(rate)
@@ -172,7 +172,7 @@ def test_every_intermediate_is_an_exact_double(history: History) -> None:
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("window", [SECOND, 60 * SECOND, YEAR, (1 << 51) // SECOND * SECOND])
 @pytest.mark.parametrize("quota", [1, U32])
-def test_extremes_admit_exactly_the_quota(name: str, window: int, quota: int) -> None:
+def test_extremes_admit_exactly_the_quota(name, window, quota):
     """From 1 to 2**32 - 1 requests, a second, a year or 71 years: as much as the limit passes, and no more."""
     if name == "sliding_window":
         quota = min(quota, 10_000)
@@ -188,7 +188,7 @@ def test_extremes_admit_exactly_the_quota(name: str, window: int, quota: int) ->
 
 @pytest.mark.scenario("costs and limits that are zero, too large, or the largest a number can hold")
 @pytest.mark.parametrize("name", NAMES)
-def test_a_quota_of_zero_denies_everything(name: str) -> None:
+def test_a_quota_of_zero_denies_everything(name):
     """No cost passes, ever; only a peek does while nothing is held."""
     counter = Counter(make_rate(name, 0, SECOND))
     assert counter.charge(0, NOW).allowed
@@ -202,7 +202,7 @@ def test_a_quota_of_zero_denies_everything(name: str) -> None:
 @pytest.mark.scenario("a key contains foreign data, or the state of another algorithm")
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize(("before", "after"), [(100, 3), (3, 100), (7, 1000)])
-def test_state_survives_a_change_of_the_limit(name: str, before: int, after: int) -> None:
+def test_state_survives_a_change_of_the_limit(name, before, after):
     """A state written under another quota is taken as it is, up to what the new one holds."""
     counter = Counter(make_rate(name, before, 60 * SECOND))
     start = NOW - NOW % (60 * SECOND)

@@ -1,10 +1,9 @@
 """How long keys live in Redis, from one request in a quarter of an hour to a million a second."""
 
 import pytest
-import redis
 
 from ratelimitd.algorithms import ALGORITHMS, counter_key, make_rate
-from tests.algorithms.cases import NOW, SECOND, Script, ask
+from tests.algorithms.cases import NOW, SECOND, ask
 from tests.contract.cases import allowed
 
 pytestmark = pytest.mark.redis
@@ -19,9 +18,7 @@ RATES = [(1, 1_000), (1, 60), (1, 1), (10, 1), (1_000, 1), (1_000_000, 1)]
 @pytest.mark.scenario("rates so slow or so fast that rounding could expire a key early or lose requests")
 @pytest.mark.parametrize(("quota", "seconds"), RATES)
 @pytest.mark.parametrize("name", ALGORITHMS)
-def test_no_key_ends_before_it_means_nothing(
-    empty: redis.Redis, script: Script, name: str, quota: int, seconds: int
-) -> None:
+def test_no_key_ends_before_it_means_nothing(empty, script, name, quota, seconds):
     """However short a reset is, rounding never ends a key before it: of 20 bursts at once one passes, and not 20."""
     family = ALGORITHMS[name].family
     rate = make_rate(name, min(quota, 10_000), seconds * SECOND, 1 if family == "meter" else None)

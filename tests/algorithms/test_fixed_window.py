@@ -13,7 +13,7 @@ MINUTE = 60 * SECOND
 
 
 @given(histories(names=("fixed_window",), back=True))
-def test_counts_are_those_of_incrby(history: History) -> None:
+def test_counts_are_those_of_incrby(history):
     """Each window's count is the sum of its hits, including rejected ones by default; over the quota is denied."""
     rate, charges = history
     counter = Counter(rate)
@@ -28,7 +28,7 @@ def test_counts_are_those_of_incrby(history: History) -> None:
 
 
 @pytest.mark.parametrize("count_rejected", [True, False])
-def test_a_window_admits_exactly_the_quota(count_rejected: bool) -> None:
+def test_a_window_admits_exactly_the_quota(count_rejected):
     """Of any number of single hits in one window exactly the quota passes, and in the next again."""
     counter = Counter(make_rate("fixed_window", 7, MINUTE, None, count_rejected))
     for start in (0, MINUTE, 2 * MINUTE):
@@ -36,7 +36,7 @@ def test_a_window_admits_exactly_the_quota(count_rejected: bool) -> None:
 
 
 @pytest.mark.scenario("a client keeps sending requests while it is over limit")
-def test_rejected_hits_count_only_when_told() -> None:
+def test_rejected_hits_count_only_when_told():
     """After a rejected cost of 5 on a limit of 6 that holds 3, the limit holds 8, or 3 without count_rejected."""
     for count_rejected, held in ((True, 8), (False, 3)):
         counter = Counter(make_rate("fixed_window", 6, MINUTE, None, count_rejected))
@@ -45,7 +45,7 @@ def test_rejected_hits_count_only_when_told() -> None:
         assert counter.look(0, 0).before == held
 
 
-def test_huge_rejected_costs_saturate() -> None:
+def test_huge_rejected_costs_saturate():
     """A count stops growing well below 2**53, and still denies."""
     rate = make_rate("fixed_window", 10, MINUTE)
     state, decision = ALGORITHMS["fixed_window"].step(EXACT // 2 - 5, rate, U32, 0)
@@ -54,7 +54,7 @@ def test_huge_rejected_costs_saturate() -> None:
     assert decision.retry_after == NEVER
 
 
-def test_the_reset_is_the_end_of_the_window() -> None:
+def test_the_reset_is_the_end_of_the_window():
     """At 2222 s a minute's window has 58 s to go."""
     decision = Counter(make_rate("fixed_window", 1, MINUTE)).charge(1, 2222 * SECOND)
     assert decision.reset_after == 58 * SECOND

@@ -13,7 +13,7 @@ History = tuple[Rate, list[tuple[int, int]]]
 
 @pytest.mark.scenario("a burst at the edge of a window")
 @given(histories(names=tuple(METERS)))
-def test_no_interval_admits_more_than_burst_and_rate(history: History) -> None:
+def test_no_interval_admits_more_than_burst_and_rate(history):
     """Between any two charges at most burst + quota * t / window passes, whatever was asked."""
     rate, charges = history
     counter = Counter(rate)
@@ -26,7 +26,7 @@ def test_no_interval_admits_more_than_burst_and_rate(history: History) -> None:
 
 
 @given(histories(names=tuple(METERS)))
-def test_it_is_the_token_bucket_of_the_textbook(history: History) -> None:
+def test_it_is_the_token_bucket_of_the_textbook(history):
     """Where the fraction is exact, decisions are those of a bucket that refills continuously, in fractions."""
     rate, charges = history
     assume(deviation(rate) == 0.0 and rate.quota and rate.numbers[0] * rate.window == rate.quota * rate.numbers[1])
@@ -43,14 +43,14 @@ def test_it_is_the_token_bucket_of_the_textbook(history: History) -> None:
 
 
 @pytest.mark.scenario("rates so slow or so fast that rounding could expire a key early or lose requests")
-def test_a_fast_rate_loses_nothing_to_microseconds() -> None:
+def test_a_fast_rate_loses_nothing_to_microseconds():
     """600,000 a second admits 600,000 in a second of steady demand, where whole µs between requests would not."""
     counter = Counter(make_rate("token_bucket", 600_000, SECOND, 2))
     admitted = sum(counter.charge(1, NOW + us).allowed for us in range(100_000))
     assert admitted in (60_001, 60_002)
 
 
-def test_burst_is_what_passes_at_once_from_idle() -> None:
+def test_burst_is_what_passes_at_once_from_idle():
     """With burst 5 at 1/s five pass at once, then one each second."""
     counter = Counter(make_rate("gcra", 1, SECOND, 5))
     assert [counter.charge(1, NOW).allowed for _ in range(6)] == [True] * 5 + [False]
@@ -58,7 +58,7 @@ def test_burst_is_what_passes_at_once_from_idle() -> None:
     assert not counter.charge(1, NOW + SECOND).allowed
 
 
-def test_a_part_of_a_request_counts_whole_under_another_scale() -> None:
+def test_a_part_of_a_request_counts_whole_under_another_scale():
     """A debt written in another scale is never taken for less than it was."""
     counter = Counter(make_rate("gcra", 7, 60 * SECOND))
     counter.charge(3, NOW)
@@ -67,7 +67,7 @@ def test_a_part_of_a_request_counts_whole_under_another_scale() -> None:
     assert counter.look(0, NOW + 1).remaining == 96
 
 
-def test_a_debt_above_a_lowered_burst_is_the_burst() -> None:
+def test_a_debt_above_a_lowered_burst_is_the_burst():
     """After the burst went from 10 to 3 a full debt is 3, and drains in the time that 3 take."""
     counter = Counter(make_rate("gcra", 1, SECOND, 10))
     counter.charge(10, NOW)

@@ -28,31 +28,31 @@ BAD = [
 
 
 @pytest.mark.parametrize(("arguments", "says"), BAD)
-def test_a_rate_that_cannot_be_says_what_to_write(arguments: tuple[object, ...], says: str) -> None:
+def test_a_rate_that_cannot_be_says_what_to_write(arguments, says):
     """Every refused rate names its mend."""
     with pytest.raises(RateError, match=says.replace("(", r"\(")):
         make_rate(*arguments)  # type: ignore[arg-type]
 
 
-def test_the_largest_burst_is_accepted() -> None:
+def test_the_largest_burst_is_accepted():
     """What the error about a burst offers is itself fine."""
     assert make_rate("gcra", 1, YEAR, 71).burst == 71
 
 
-def test_a_limit_of_0_may_have_a_burst_of_0() -> None:
+def test_a_limit_of_0_may_have_a_burst_of_0():
     """It says what holds anyway."""
     assert make_rate("gcra", 0, SECOND, 0) == make_rate("gcra", 0, SECOND)
 
 
 @pytest.mark.parametrize("name", METERS)
-def test_the_three_meters_are_one(name: str) -> None:
+def test_the_three_meters_are_one(name):
     """token_bucket, gcra and leaky_bucket are three rows with one step and one fragment."""
     assert ALGORITHMS[name] is ALGORITHMS["token_bucket"]
 
 
 @pytest.mark.scenario("rates so slow or so fast that rounding could expire a key early or lose requests")
 @given(rates(names=tuple(METERS)))
-def test_a_meter_is_never_faster_than_written(rate: object) -> None:
+def test_a_meter_is_never_faster_than_written(rate):
     """The enforced fraction is at most the written one, below it by under one in a million, and fits a double."""
     leak, scale, burst, full, drain = rate.numbers  # type: ignore[attr-defined]
     assert full == burst * scale < EXACT
@@ -64,7 +64,7 @@ def test_a_meter_is_never_faster_than_written(rate: object) -> None:
 
 
 @given(st.integers(1, 300), st.integers(1, 300), st.integers(1, 60))
-def test_fraction_below_is_the_nearest(numerator: int, denominator: int, largest: int) -> None:
+def test_fraction_below_is_the_nearest(numerator, denominator, largest):
     """It is the greatest of all fractions up to the target with a small enough denominator."""
     target = Fraction(numerator, denominator)
     best = max(Fraction(numerator * d // denominator, d) for d in range(1, largest + 1))
@@ -73,7 +73,7 @@ def test_fraction_below_is_the_nearest(numerator: int, denominator: int, largest
     assert found[1] <= largest
 
 
-def test_an_inexact_rate_says_so() -> None:
+def test_an_inexact_rate_says_so():
     """deviation is 0.0 for everyday rates, not for 2**32 - 1 a year, and always for windows."""
     assert deviation(make_rate("gcra", 10, 60 * SECOND)) == 0.0
     assert deviation(make_rate("gcra", U32, SECOND)) == 0.0
@@ -86,7 +86,7 @@ def test_an_inexact_rate_says_so() -> None:
     ("seconds", "now", "key"),
     [(1, 1234, b"domain_key_value_1234"), (3600, 1_000_000, b"domain_key_value_997200")],
 )
-def test_a_fixed_windows_counter_is_upstreams(seconds: int, now: int, key: bytes) -> None:
+def test_a_fixed_windows_counter_is_upstreams(seconds, now, key):
     """The key of a fixed window's counter is envoyproxy/ratelimit's, byte for byte."""
     rate = make_rate("fixed_window", 1, seconds * SECOND)
     assert counter_key(b"domain_key_value_", rate, now * SECOND + 999_999) == key
@@ -94,6 +94,6 @@ def test_a_fixed_windows_counter_is_upstreams(seconds: int, now: int, key: bytes
 
 
 @pytest.mark.parametrize("name", [name for name, row in ALGORITHMS.items() if not row.keyed_by_window])
-def test_other_counters_have_one_key(name: str) -> None:
+def test_other_counters_have_one_key(name):
     """Where windows share a counter the key is what was passed in."""
     assert counter_key(b"k", make_rate(name, 1, SECOND), 5 * SECOND) == b"k"

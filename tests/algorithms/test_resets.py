@@ -9,7 +9,7 @@ from tests.algorithms.cases import NOW, Counter, rates
 
 
 @st.composite
-def used(draw: st.DrawFn) -> tuple[Counter, int]:
+def used(draw):
     """A counter that holds something, and when."""
     rate = draw(rates().filter(lambda rate: rate.quota > 0))
     counter, now = Counter(rate), NOW
@@ -22,7 +22,7 @@ def used(draw: st.DrawFn) -> tuple[Counter, int]:
 
 @pytest.mark.scenario("the reset time fluctuates from answer to answer")
 @given(used(), st.lists(st.floats(0, 1), min_size=1, max_size=5))
-def test_the_reset_does_not_wobble(held: tuple[Counter, int], parts: list[float]) -> None:
+def test_the_reset_does_not_wobble(held, parts):
     """While nothing is charged, the moment of the reset is the same µs however often and whenever one looks."""
     counter, now = held
     reset = now + counter.charge(0, now).reset_after
@@ -33,7 +33,7 @@ def test_the_reset_does_not_wobble(held: tuple[Counter, int], parts: list[float]
 
 @pytest.mark.scenario("a client keeps sending requests while it is over limit")
 @given(used(), st.lists(st.floats(0, 1), min_size=1, max_size=5))
-def test_asking_in_vain_puts_nothing_off(held: tuple[Counter, int], parts: list[float]) -> None:
+def test_asking_in_vain_puts_nothing_off(held, parts):
     """However often a full key is asked, it opens at the moment that its first denial named."""
     counter, now = held
     first = counter.charge(1, now)

@@ -1,6 +1,5 @@
 """The composed script: the same decisions as Python, and what it does to Redis."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -9,11 +8,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ratelimitd.algorithms import ALGORITHMS, NEVER, Decision, Rate, make_rate
-from ratelimitd.limiter import Ask, Failure, FailureKind
+from ratelimitd.limiter import Failure, FailureKind
 from ratelimitd.stores.memory import MemoryStore
 from ratelimitd.stores.redis.errors import classify
 from ratelimitd.stores.redis.script import INDEPENDENT, MAX_CHARGES, calls, compose, open_selections, pack, unpack
-from tests.algorithms.cases import LATEST, NOW, SECOND, U32, YEAR, Script, ask, costs, jumps, rates
+from tests.algorithms.cases import LATEST, NOW, SECOND, U32, YEAR, ask, costs, jumps, rates
 
 MINUTE = 60 * SECOND
 HOUR = 60 * MINUTE
@@ -30,7 +29,7 @@ SETTLED: dict[str, Any] = {
 
 
 @st.composite
-def workloads(draw: st.DrawFn) -> list[tuple[int, list[Drawn]]]:
+def workloads(draw):
     """Batches of asks on few counters: (now, [(atomic, charges, what guards settled)])."""
     limits = draw(st.lists(rates(), min_size=1, max_size=4))
     keys = [(rate, b"%d:%d_" % (i, j)) for i, rate in enumerate(limits) for j in range(2)]
@@ -43,7 +42,7 @@ def workloads(draw: st.DrawFn) -> list[tuple[int, list[Drawn]]]:
 
 
 @st.composite
-def drawn_asks(draw: st.DrawFn, keys: list[tuple[Rate, bytes]]) -> Drawn:
+def drawn_asks(draw, keys):
     charges, known = [], []
     for _ in range(draw(st.integers(1, 4))):
         rate, key = draw(st.sampled_from(keys))
@@ -52,7 +51,7 @@ def drawn_asks(draw: st.DrawFn, keys: list[tuple[Rate, bytes]]) -> Drawn:
     return draw(st.booleans()), charges, known
 
 
-def made(batch: list[Drawn]) -> list[Ask]:
+def made(batch):
     asks = []
     for atomic, charges, known in batch:
         one = ask(*charges, atomic=atomic)
@@ -68,7 +67,7 @@ LOG = make_rate("sliding_window", 5, MINUTE)
 YEARLY = make_rate("sliding_window_counter", U32, YEAR)
 
 
-def alone(*batches: tuple[int, list[tuple[Rate, int]], bool]) -> list[tuple[int, list[Drawn]]]:
+def alone(*batches):
     """A workload of batches of one ask, with one key for each algorithm."""
     return [
         (
@@ -96,9 +95,7 @@ def alone(*batches: tuple[int, list[tuple[Rate, int]], bool]) -> list[tuple[int,
 @example(alone((NOW, [(LOG, 2), (LOG, 2), (LOG, -3), (LOG, 1), (LOG, 0), (LOG, 4), (LOG, 1)], False)))
 @example(alone((NOW, [(LOG, 1), (LOG, 1)], False), (NOW, [(LOG, -U32), (LOG, 1)], False), (NOW, [(LOG, 0)], False)))
 @example(alone(*[(YEAR * halves // 2 + 1, [(YEARLY, U32), (YEARLY, 1)], False) for halves in range(2, 9)]))
-def test_lua_decides_as_python_does(
-    timeless: Script, server: redis.Redis, workload: list[tuple[int, list[Drawn]]]
-) -> None:
+def test_lua_decides_as_python_does(timeless, server, workload):
     """Whatever is asked at whatever times, every outcome of every batch is the same, and every key has an expiry."""
     server.flushall()
     memory = MemoryStore()
@@ -111,11 +108,11 @@ def test_lua_decides_as_python_does(
         assert server.dbsize() == len(memory)
 
 
-def finished(asks: Sequence[Ask]) -> None:
+def finished(asks):
     """Done: the memory store has filled in every outcome before it returns."""
 
 
-def assert_each_key_expires(client: redis.Redis) -> None:
+def assert_each_key_expires(client):
     with client.pipeline(transaction=False) as pipe:
         for key in client.scan_iter():
             pipe.pttl(key)
@@ -126,7 +123,7 @@ def assert_each_key_expires(client: redis.Redis) -> None:
 @pytest.mark.scenario("costs and limits that are zero, too large, or the largest a number can hold")
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("window", [SECOND, YEAR])
-def test_the_largest_limit_in_lua(empty: redis.Redis, timeless: Script, name: str, window: int) -> None:
+def test_the_largest_limit_in_lua(empty, timeless, name, window):
     """2**32 - 1 a second and a year: charged whole, denied whole, given back whole, as in Python."""
     rate = make_rate(name, 10_000 if name == "sliding_window" else U32, window)
     memory = MemoryStore()
@@ -140,7 +137,7 @@ def test_the_largest_limit_in_lua(empty: redis.Redis, timeless: Script, name: st
 
 @pytest.mark.alone
 @pytest.mark.redis
-def test_a_full_log_is_searched_not_read(empty: redis.Redis, timeless: Script) -> None:
+def test_a_full_log_is_searched_not_read(empty, timeless):
     """With 10,000 entries, denials, give-backs of many and re-charges are those of Python."""
     rate = make_rate("sliding_window", 10_000, HOUR)
     memory = MemoryStore()
@@ -159,7 +156,7 @@ def test_a_full_log_is_searched_not_read(empty: redis.Redis, timeless: Script) -
 
 @pytest.mark.redis
 @pytest.mark.scenario("numbers that Lua would round, truncate or lose")
-def test_time_is_redis_own_unless_given(empty: redis.Redis, script: Script) -> None:
+def test_time_is_redis_own_unless_given(empty, script):
     """Without a clock argument the script goes by Redis' TIME and says which it was."""
     before, after = (lambda: [int(part) for part in empty.time()]), empty.time
     seconds, micros = before()
@@ -169,7 +166,7 @@ def test_time_is_redis_own_unless_given(empty: redis.Redis, script: Script) -> N
 
 
 @pytest.mark.redis
-def test_a_fixed_window_goes_by_the_hosts_clock(empty: redis.Redis, script: Script) -> None:
+def test_a_fixed_window_goes_by_the_hosts_clock(empty, script):
     """Its key was chosen by the host's clock, so is its reset; the others go by the other clock."""
     fixed = ask((make_rate("fixed_window", 5, MINUTE), b"k_", 1))
     script.charge([fixed], 2222 * SECOND, clock=NOW)
@@ -177,7 +174,7 @@ def test_a_fixed_window_goes_by_the_hosts_clock(empty: redis.Redis, script: Scri
     assert decision(fixed).reset_after == 58 * SECOND
 
 
-def decision(one: Ask, index: int = 0) -> Decision:
+def decision(one, index=0):
     outcome = one.outcomes[index]
     assert isinstance(outcome, Decision), outcome
     return outcome
@@ -185,7 +182,7 @@ def decision(one: Ask, index: int = 0) -> Decision:
 
 @pytest.mark.redis
 @pytest.mark.scenario("a burst at the edge of a window")
-def test_a_fixed_windows_counter_is_shared_with_upstream(empty: redis.Redis, script: Script) -> None:
+def test_a_fixed_windows_counter_is_shared_with_upstream(empty, script):
     """The value is what INCRBY leaves and takes, and it lives for the whole window and the jitter."""
     rate = make_rate("fixed_window", 10, MINUTE)
     empty.incrby("k_60", 4)
@@ -199,9 +196,7 @@ def test_a_fixed_windows_counter_is_shared_with_upstream(empty: redis.Redis, scr
 @pytest.mark.redis
 @pytest.mark.scenario("numbers that Lua would round, truncate or lose")
 @pytest.mark.parametrize(("count", "before", "after"), [(1 << 62, 1 << 52, 1 << 62), (-3, 0, 1)])
-def test_a_count_out_of_range_is_taken_as_the_nearest(
-    empty: redis.Redis, script: Script, count: int, before: int, after: int
-) -> None:
+def test_a_count_out_of_range_is_taken_as_the_nearest(empty, script, count, before, after):
     """A count that INCRBY took beyond the range of a double, or below 0, is still decided on."""
     empty.set("k_60", count)
     one = ask((make_rate("fixed_window", 10, MINUTE), b"k_", 1))
@@ -224,9 +219,7 @@ FOREIGN = {
 @pytest.mark.parametrize("kind", FOREIGN)
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("atomic", [True, False])
-def test_a_foreign_value_harms_its_charge_alone(
-    empty: redis.Redis, script: Script, name: str, kind: str, atomic: bool
-) -> None:
+def test_a_foreign_value_harms_its_charge_alone(empty, script, name, kind, atomic):
     """A foreign value fails the charges on it, vetoes no other charge, and stays unchanged, without an expiry."""
     rate = make_rate(name, 10, MINUTE)
     key = b"bad_0" if name == "fixed_window" else b"bad_"
@@ -248,7 +241,7 @@ def test_a_foreign_value_harms_its_charge_alone(
 @pytest.mark.redis
 @pytest.mark.scenario("a key has no expiry")
 @pytest.mark.parametrize("name", NAMES)
-def test_a_lost_expiry_is_set_again(empty: redis.Redis, script: Script, name: str) -> None:
+def test_a_lost_expiry_is_set_again(empty, script, name):
     """A counter without an expiry has one after a charge, a peek, a denial and a vetoed ask alike."""
     rate = make_rate(name, 2, MINUTE, None, name != "fixed_window")
     veto = make_rate("gcra", 0, MINUTE)
@@ -267,7 +260,7 @@ def test_a_lost_expiry_is_set_again(empty: redis.Redis, script: Script, name: st
 
 @pytest.mark.redis
 @pytest.mark.parametrize("name", NAMES)
-def test_only_the_keys_given_are_touched(empty: redis.Redis, script: Script, name: str) -> None:
+def test_only_the_keys_given_are_touched(empty, script, name):
     """A user who may touch no other keys can run it; on a cluster that is what routes it."""
     rate = make_rate(name, 2, MINUTE)
     batch = [ask((rate, b"k_", cost), (rate, b"other_", 1), atomic=True) for cost in (1, 1, 1, -1, 0)]
@@ -283,7 +276,7 @@ def test_only_the_keys_given_are_touched(empty: redis.Redis, script: Script, nam
 
 @pytest.mark.redis
 @pytest.mark.scenario("Redis is out of memory")
-def test_a_full_redis_fails_what_it_cannot_keep(empty: redis.Redis, script: Script) -> None:
+def test_a_full_redis_fails_what_it_cannot_keep(empty, script):
     """Out of memory, a charge that would pass fails by that name; a denial that needs no write stays known."""
     script.charge([ask((GCRA, b"full", 3))], NOW, clock=NOW)
     empty.config_set("maxmemory", 1)
@@ -298,7 +291,7 @@ def test_a_full_redis_fails_what_it_cannot_keep(empty: redis.Redis, script: Scri
 
 
 @pytest.mark.redis
-def test_a_log_has_one_member_a_charge(empty: redis.Redis, script: Script) -> None:
+def test_a_log_has_one_member_a_charge(empty, script):
     """Hits, denials and peeks add no members, and members that left the window go with the next charge."""
     script.charge(
         [ask((LOG, b"log", 2)), ask((LOG, b"log", 2)), ask((LOG, b"log", 4)), ask((LOG, b"log", 0))], 0, clock=0
@@ -310,7 +303,7 @@ def test_a_log_has_one_member_a_charge(empty: redis.Redis, script: Script) -> No
 
 
 @pytest.mark.redis
-def test_a_counter_at_rest_is_not_kept(empty: redis.Redis, script: Script) -> None:
+def test_a_counter_at_rest_is_not_kept(empty, script):
     """Peeks make no key, and a charge given back leaves none."""
     for name in NAMES:
         rate = make_rate(name, 5, MINUTE)
@@ -320,7 +313,7 @@ def test_a_counter_at_rest_is_not_kept(empty: redis.Redis, script: Script) -> No
 
 
 @pytest.mark.redis
-def test_a_large_ask_is_one_call(empty: redis.Redis, script: Script) -> None:
+def test_a_large_ask_is_one_call(empty, script):
     """An ask of 3,000 charges goes alone, is decided whole, and meets no limit of Lua's stack."""
     rate = make_rate("gcra", 2_000, HOUR)
     large = ask(*[(rate, b"k%d" % (i % 2), 1) for i in range(3_000)])
@@ -331,7 +324,7 @@ def test_a_large_ask_is_one_call(empty: redis.Redis, script: Script) -> None:
     assert decision(large, 2_999).before == 1_499
 
 
-def test_calls_are_grouped_up_to_the_most_charges() -> None:
+def test_calls_are_grouped_up_to_the_most_charges():
     """Asks share a call while it has room for all their open charges; none is split or reordered."""
     asks = [ask(*[(GCRA, b"k", 1)] * 50) for _ in range(6)]
     asks[1].outcomes[:25] = [DENIED] * 25
@@ -343,14 +336,14 @@ def test_calls_are_grouped_up_to_the_most_charges() -> None:
 
 
 @pytest.mark.scenario("one hot key")
-def test_equal_keys_are_named_once() -> None:
+def test_equal_keys_are_named_once():
     """A batch names each counter once, however many charges are on it."""
     keys, _ = pack(open_selections([ask((GCRA, b"k", 1), (GCRA, b"k", 2)), ask((GCRA, b"k", 1))]), NOW)
     assert keys == [b"k"]
 
 
 @pytest.mark.redis
-def test_a_part_of_an_ask_can_be_sent(empty: redis.Redis, script: Script) -> None:
+def test_a_part_of_an_ask_can_be_sent(empty, script):
     """A selection sets the outcomes of its own charges and leaves the others open."""
     one = ask((GCRA, b"a", 1), (GCRA, b"b", 2), (GCRA, b"c", 9))
     selections = [(one, [2, 0], INDEPENDENT)]
@@ -364,7 +357,7 @@ def test_a_part_of_an_ask_can_be_sent(empty: redis.Redis, script: Script) -> Non
 
 
 @pytest.mark.redis
-def test_one_key_under_two_algorithms_is_a_failure(empty: redis.Redis, script: Script) -> None:
+def test_one_key_under_two_algorithms_is_a_failure(empty, script):
     """The second algorithm's charge fails, as it would in a separate call; the first is kept."""
     one = ask((GCRA, b"k", 1), (LOG, b"k", 1))
     script.charge([one], NOW, clock=NOW)
@@ -382,17 +375,17 @@ def test_one_key_under_two_algorithms_is_a_failure(empty: redis.Redis, script: S
         ("NOPERM this user has no permissions", FailureKind.PERMANENT),
     ],
 )
-def test_an_error_text_is_classified(message: str, kind: FailureKind) -> None:
+def test_an_error_text_is_classified(message, kind):
     """What Redis says tells why a charge failed."""
     assert classify(message) == Failure(kind, message)
 
 
-def test_an_unlimited_limit_has_no_counter() -> None:
+def test_an_unlimited_limit_has_no_counter():
     """A charge without a rate is a mistake of the caller, and said so."""
     with pytest.raises(ValueError, match="unlimited"):
         pack([(ask((None, b"k", 1)), [0], INDEPENDENT)], NOW)  # type: ignore[arg-type]
 
 
-def test_each_fragment_is_in_the_script_once() -> None:
+def test_each_fragment_is_in_the_script_once():
     """The script holds every fragment once, however many names share it."""
     assert compose().count("step = function") == len({row.lua for row in ALGORITHMS.values()})

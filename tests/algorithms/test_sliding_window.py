@@ -9,13 +9,13 @@ from tests.algorithms.cases import NOW, SECOND, Counter, histories
 History = tuple[Rate, list[tuple[int, int]]]
 
 
-def taken(hits: list[int], back: int) -> list[int]:
+def taken(hits, back):
     """Hits without the newest ``back``."""
     return hits[: max(len(hits) - back, 0)]
 
 
 @given(histories(names=("sliding_window",), largest=50))
-def test_it_is_the_naive_list_of_timestamps(history: History) -> None:
+def test_it_is_the_naive_list_of_timestamps(history):
     """Decisions are those of a list with one timestamp for each hit of the last window."""
     rate, charges = history
     counter = Counter(rate)
@@ -33,7 +33,7 @@ def test_it_is_the_naive_list_of_timestamps(history: History) -> None:
 
 
 @pytest.mark.scenario("a client keeps sending requests while it is over limit")
-def test_a_denial_and_a_peek_add_no_entry() -> None:
+def test_a_denial_and_a_peek_add_no_entry():
     """However many are denied, the log is the one of the charges that passed."""
     rate = make_rate("sliding_window", 2, SECOND)
     step = ALGORITHMS["sliding_window"].step
@@ -42,13 +42,13 @@ def test_a_denial_and_a_peek_add_no_entry() -> None:
     assert step(full, rate, 0, NOW)[0] is full
 
 
-def test_a_charge_is_one_entry_whatever_its_cost() -> None:
+def test_a_charge_is_one_entry_whatever_its_cost():
     """A cost of 10,000 takes one entry."""
     state, _ = ALGORITHMS["sliding_window"].step(None, make_rate("sliding_window", 10_000, SECOND), 10_000, NOW)
     assert state.high - state.low == 1
 
 
-def test_a_busy_log_stays_as_long_as_its_window() -> None:
+def test_a_busy_log_stays_as_long_as_its_window():
     """Entries that left the window are let go: after 20 windows of steady charges the lists are not 20 windows long."""
     counter = Counter(make_rate("sliding_window", 100, SECOND))
     for i in range(2_000):

@@ -15,7 +15,7 @@ MINUTE = 60 * SECOND
 
 @pytest.mark.scenario("a burst at the edge of a window")
 @given(histories(names=("sliding_window_counter",)))
-def test_the_stated_error_holds(history: History) -> None:
+def test_the_stated_error_holds(history):
     """No aligned window admits over the quota; a span that ends a fraction f into one at most quota * (1 + f)."""
     rate, charges = history
     counter = Counter(rate)
@@ -29,7 +29,7 @@ def test_the_stated_error_holds(history: History) -> None:
 
 
 @given(histories(names=("sliding_window_counter",)))
-def test_it_is_the_weighed_sum(history: History) -> None:
+def test_it_is_the_weighed_sum(history):
     """The estimate is current + previous * part in sight, rounded up; coarse ticks add under one in a million."""
     rate, charges = history
     assume(rate.quota)
@@ -47,7 +47,7 @@ def test_it_is_the_weighed_sum(history: History) -> None:
             counts[window] += cost
 
 
-def test_the_previous_window_fades() -> None:
+def test_the_previous_window_fades():
     """A quarter into a window three quarters of the last one still count."""
     counter = Counter(make_rate("sliding_window_counter", 100, MINUTE))
     counter.charge(80, MINUTE - 1)
@@ -55,7 +55,7 @@ def test_the_previous_window_fades() -> None:
     assert counter.look(0, 2 * MINUTE).before == 0
 
 
-def test_a_give_back_takes_from_the_current_window_first() -> None:
+def test_a_give_back_takes_from_the_current_window_first():
     """What the current window does not hold is taken from the previous one."""
     counter = Counter(make_rate("sliding_window_counter", 100, MINUTE))
     counter.charge(40, 0)
@@ -63,7 +63,7 @@ def test_a_give_back_takes_from_the_current_window_first() -> None:
     assert counter.charge(-20, MINUTE).remaining == 70
 
 
-def test_counts_above_a_lowered_quota_are_the_quota() -> None:
+def test_counts_above_a_lowered_quota_are_the_quota():
     """After the quota went from 100 to 10, half a window later the previous one weighs 5."""
     counter = Counter(make_rate("sliding_window_counter", 100, MINUTE))
     counter.charge(100, 0)

@@ -20,14 +20,14 @@ PASSED = {
 }
 
 
-def test_every_algorithm_is_told() -> None:
+def test_every_algorithm_is_told():
     """So that a new one has its number."""
     assert PASSED.keys() == ALGORITHMS.keys()
 
 
 @pytest.mark.scenario("a burst at the edge of a window")
 @pytest.mark.parametrize("name", ALGORITHMS)
-def test_a_burst_at_the_edge_of_a_window(name: str) -> None:
+def test_a_burst_at_the_edge_of_a_window(name):
     """Within 2 ms around an edge a fixed window lets twice its limit pass, every other algorithm the limit once."""
     counter = Counter(make_rate(name, LIMIT, MINUTE))
     times = [EDGE - JUST, EDGE + JUST]
@@ -37,7 +37,7 @@ def test_a_burst_at_the_edge_of_a_window(name: str) -> None:
 
 @pytest.mark.scenario("a burst at the edge of a window")
 @pytest.mark.parametrize("name", [name for name in ALGORITHMS if ALGORITHMS[name].family != "window"])
-def test_clients_do_not_all_start_anew_at_once(name: str) -> None:
+def test_clients_do_not_all_start_anew_at_once(name):
     """Under a log or a meter two clients that used up their limits 20 s apart are whole again 20 s apart."""
     whole = []
     for begun in (EDGE + 10 * SECOND, EDGE + 30 * SECOND):

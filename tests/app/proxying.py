@@ -48,7 +48,7 @@ async def proxying(folder, **file):
     path.write_text(json.dumps({"routes": [{}], "policies": {"domain": "d"}, **file}))
     source = GatewayFile(str(path))
     parsed = examine(read_files(source), default_algorithm=GATEWAY_ALGORITHM, beside=tiers_beside(source))
-    assert [] == parsed.errors
+    assert parsed.errors == []
     policy = assemble(parsed.rows)
     engine = Engine(MemoryStore(1 << 20), Counters())
     engine.planner = Planner(policy, key_maker(b"", safe=True), Tallies(), PlanOptions())

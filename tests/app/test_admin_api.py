@@ -46,7 +46,7 @@ def key(name, domain="d"):
 
 async def limit_of(running, name, method="GET", domain="d"):
     status, told = await admin(running, key(name, domain), method)
-    assert 200 == status, told
+    assert status == 200, told
     return told["descriptors"][0]["limits"][0]
 
 
@@ -69,7 +69,7 @@ async def test_without_a_token_there_is_no_admin_api(tmp_path):
     async with service("--config", policy_file(tmp_path)) as running:
         for path in (key("gcra"), "/admin/policy", "/admin"):
             for method in ("GET", "DELETE", "POST"):
-                assert 404 == (await admin(running, path, method))[0]
+                assert (await admin(running, path, method))[0] == 404
         assert "/admin" not in await text_of(running.debug, "/")
 
 
@@ -78,10 +78,10 @@ async def test_it_is_on_the_debug_port_alone_and_asks_for_the_token(tmp_path):
     async with service("--config", policy_file(tmp_path), env={"ADMIN_TOKEN": TOKEN}) as running:
         async with aiohttp.ClientSession() as session:
             async with session.get(f"http://{running.http}{key('gcra')}") as answer:
-                assert 404 == answer.status
-        assert [401, 401] == [(await admin(running, "/admin/policy", token=token))[0] for token in (None, TOKEN[1:])]
-        assert 401 == (await admin(running, key("gcra"), "PUT", token=None))[0]
-        assert 200 == (await admin(running, "/admin/policy"))[0]
+                assert answer.status == 404
+        assert [(await admin(running, "/admin/policy", token=token))[0] for token in (None, TOKEN[1:])] == [401, 401]
+        assert (await admin(running, key("gcra"), "PUT", token=None))[0] == 401
+        assert (await admin(running, "/admin/policy"))[0] == 200
         assert "/admin/key: " in await text_of(running.debug, "/")
 
 
@@ -101,17 +101,17 @@ async def test_callers_elsewhere_need_to_be_let_in(tmp_path):
     env, statuses = {"ADMIN_TOKEN": TOKEN, "DEBUG_HOST": "0.0.0.0"}, []
     for remote in ("false", "true"):
         async with service("--config", policy_file(tmp_path), env={**env, "ADMIN_REMOTE": remote}) as running:
-            assert 200 == (await admin(running, "/admin/policy"))[0]
+            assert (await admin(running, "/admin/policy"))[0] == 200
             running.debug = f"{outer_address()}:{running.debug.rpartition(':')[2]}"
             statuses.append((await admin(running, "/admin/policy"))[0])
             assert (401 if remote == "true" else 403) == (await admin(running, "/admin/policy", token=None))[0]
-    assert [403, 200] == statuses
+    assert statuses == [403, 200]
 
 
 async def test_looking_neither_charges_nor_counts(tmp_path):
     """A hundred looks leave what remains, every tally and every metric of limits as they were, new keys' too."""
     async with service("--config", policy_file(tmp_path), env={"ADMIN_TOKEN": TOKEN}) as running:
-        assert 200 == await charge(running, "token_bucket", 4)
+        assert await charge(running, "token_bucket", 4) == 200
 
         async def counted():
             metrics = (await text_of(running.http, "/metrics")).splitlines()
@@ -119,11 +119,11 @@ async def test_looking_neither_charges_nor_counts(tmp_path):
 
         before = await counted()
         for _ in range(100):
-            assert 6 == (await limit_of(running, "token_bucket"))["remaining"]
+            assert (await limit_of(running, "token_bucket"))["remaining"] == 6
         await limit_of(running, "gcra")
         assert before == await counted()
-        assert 200 == await charge(running, "token_bucket", 6)
-        assert 429 == await charge(running, "token_bucket", 1)
+        assert await charge(running, "token_bucket", 6) == 200
+        assert await charge(running, "token_bucket", 1) == 429
 
 
 @pytest.mark.redis
@@ -135,15 +135,15 @@ async def test_a_reset_with_redis_leaves_no_counter_and_no_denial(tmp_path):
         async with service("--config", policy_file(tmp_path), env=env | address) as running:
             with server.client() as redis:
                 for name in ALGORITHMS:
-                    assert [200, 429] == [await charge(running, name, hits) for hits in (10, 1)]
+                    assert [await charge(running, name, hits) for hits in (10, 1)] == [200, 429]
                     told = await limit_of(running, name)
-                    assert (False, 1) == (told["allowed"], told["remembered_denial"]["cost"])
-                    assert 1 == redis.exists(told["counter"])
-                    assert 10 == (await limit_of(running, name, "DELETE"))["remaining"]
-                    assert 0 == redis.dbsize()
+                    assert (told["allowed"], told["remembered_denial"]["cost"]) == (False, 1)
+                    assert redis.exists(told["counter"]) == 1
+                    assert (await limit_of(running, name, "DELETE"))["remaining"] == 10
+                    assert redis.dbsize() == 0
                     told = await limit_of(running, name)
-                    assert (True, 0, None) == (told["allowed"], told["used"], told["remembered_denial"])
-                    assert 200 == await charge(running, name, 10)
+                    assert (told["allowed"], told["used"], told["remembered_denial"]) == (True, 0, None)
+                    assert await charge(running, name, 10) == 200
                     await limit_of(running, name, "DELETE")
 
 
@@ -165,7 +165,7 @@ async def test_a_reset_with_redis_empties_what_no_cost_could_give_back(tmp_path)
                     redis.set((await limit_of(running, name))["counter"], state)
                     assert (await limit_of(running, name))["used"] >= most
                     assert most == (await limit_of(running, name, "DELETE"))["remaining"]
-                    assert 0 == redis.dbsize()
+                    assert redis.dbsize() == 0
 
 
 @pytest.mark.redis
@@ -178,7 +178,7 @@ async def test_a_redis_that_is_away_is_told(tmp_path):
             await running.logged("redis is unavailable")
             for method in ("GET", "DELETE"):
                 status, told = await admin(running, key("gcra"), method)
-                assert 503 == status
+                assert status == 503
                 assert told["kind"] in {"disconnected", "breaker_open"}
                 assert told["kind"] == told["descriptors"][0]["limits"][0]["failure"]["kind"]
 
@@ -188,18 +188,18 @@ async def test_a_rotated_token_counts_at_once_and_no_log_shows_one(tmp_path):
     path = tmp_path / "token"
     path.write_text(f"{TOKEN}\n")
     async with service("--config", policy_file(tmp_path), env={"ADMIN_TOKEN_FILE": str(path)}) as running:
-        assert 200 == (await admin(running, "/admin/policy"))[0]
+        assert (await admin(running, "/admin/policy"))[0] == 200
         (tmp_path / "new").write_text("another-token-0123456789")
         (tmp_path / "new").replace(path)
-        assert 401 == (await admin(running, "/admin/policy"))[0]
-        assert 200 == (await admin(running, "/admin/policy", token="another-token-0123456789"))[0]
+        assert (await admin(running, "/admin/policy"))[0] == 401
+        assert (await admin(running, "/admin/policy", token="another-token-0123456789"))[0] == 200
         # The service is asked for a key named as its token, so that a line of its log would hold it.
         path.write_text(f"{TOKEN}\n")
         await admin(running, f"/admin/key?domain=d&descriptor=gcra={TOKEN}", "DELETE")
         line = await running.logged("counters reset")
-        assert ["gcra=***"] == line["descriptors"]
+        assert line["descriptors"] == ["gcra=***"]
         running.terminate()
-        assert 0 == await running.ended()
+        assert await running.ended() == 0
         assert TOKEN not in running.text
         assert "another-token" not in running.text
 
@@ -211,7 +211,7 @@ async def test_a_token_file_without_a_token_ends_the_start(tmp_path, text):
     if text is not None:
         path.write_text(text)
     async with service("--config", policy_file(tmp_path), env={"ADMIN_TOKEN_FILE": str(path)}, ready=False) as running:
-        assert 1 == await running.ended()
+        assert await running.ended() == 1
         line = await running.logged("cannot start")
         assert f"ADMIN_TOKEN_FILE: {path}: " in line["reason"]
         assert not text or text.strip() not in running.text
@@ -256,7 +256,7 @@ async def said(command, running):
         command.replace("localhost:6070", running.debug), env={"ADMIN_TOKEN": TOKEN}, stdout=asyncio.subprocess.PIPE
     )
     output, _ = await process.communicate()
-    assert 0 == process.returncode
+    assert process.returncode == 0
     return output.decode()
 
 
@@ -279,5 +279,5 @@ async def test_docs_admin_says_what_is(tmp_path):
                 compared += 1
             else:
                 assert '"error":' not in answers
-                assert ["user=alice & bob", "user=alice"] == re.findall(r'"descriptor": "(.*)"', answers)
-    assert (4, 3) == (len(asked), compared)
+                assert re.findall(r'"descriptor": "(.*)"', answers) == ["user=alice & bob", "user=alice"]
+    assert (len(asked), compared) == (4, 3)

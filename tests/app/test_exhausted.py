@@ -25,18 +25,18 @@ WATCHED = 1.0
 """Seconds that the process is watched while it can accept nobody."""
 
 
-def descriptors(pid: int) -> int:
+def descriptors(pid):
     """How many files a process has open."""
     return len(list(Path(f"/proc/{pid}/fd").iterdir()))
 
 
-def worked(pid: int) -> float:
+def worked(pid):
     """Seconds of CPU that it has taken."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def body() -> bytes:
+def body():
     request = Request(domain="d")
     request.descriptors.add().entries.add(key="user", value="x")
     return request.SerializeToString()

@@ -38,7 +38,7 @@ async def scraped(parts, policies):
     return {name: float(value) for name, _, value in pairs}
 
 
-async def test_the_services_own_counters_have_upstreams_names() -> None:
+async def test_the_services_own_counters_have_upstreams_names():
     """Errors by err_type, calls and time by grpc_method, loads without labels."""
     parts, policies = rig({})
     counters = parts.counters
@@ -65,7 +65,7 @@ async def test_the_services_own_counters_have_upstreams_names() -> None:
     assert buckets[f'ratelimit_service_response_time_seconds_bucket{{{method},le="+Inf"}}'] == 2
 
 
-async def test_our_own_metrics_are_prefixed_and_complete() -> None:
+async def test_our_own_metrics_are_prefixed_and_complete():
     """Store, memory, policy, loop and build each have theirs."""
     parts, policies = rig({"REDIS_URL": "localhost:1"})
     parts.redis_watch.latency = Histogram((0.001,))

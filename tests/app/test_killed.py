@@ -22,7 +22,7 @@ descriptors:
 """
 
 
-async def passed(address: str, calls: int) -> int:
+async def passed(address, calls):
     """How many of so many calls pass, asked one after the other."""
     request = Request(domain="d")
     request.descriptors.add().entries.add(key="user", value="x")

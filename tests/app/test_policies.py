@@ -2,7 +2,6 @@
 
 import asyncio
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 
@@ -25,7 +24,7 @@ descriptors:
 """
 
 
-async def test_facts_change_in_the_same_step_as_the_planner(tmp_path: Path) -> None:
+async def test_facts_change_in_the_same_step_as_the_planner(tmp_path):
     """Nothing that runs beside a reload sees the new planner with the facts of the old policy, or the reverse."""
     path, settings = tmp_path / "policy.yaml", load({}, {})
     parts = build(settings, None)
@@ -34,7 +33,7 @@ async def test_facts_change_in_the_same_step_as_the_planner(tmp_path: Path) -> N
     await policies.reload()
     seen: list[tuple[Planner | None, int, int, bool]] = []
 
-    async def look() -> None:
+    async def look():
         while True:
             facts = policies.active
             seen.append((parts.engine.planner, facts.generation, facts.limits, facts.needs_store))
@@ -51,7 +50,7 @@ async def test_facts_change_in_the_same_step_as_the_planner(tmp_path: Path) -> N
     assert set(seen) == {(old, 1, 1, False), (parts.engine.planner, 2, 2, True)}
 
 
-async def test_a_refused_policy_changes_no_fact_of_the_one_in_force(tmp_path: Path) -> None:
+async def test_a_refused_policy_changes_no_fact_of_the_one_in_force(tmp_path):
     """Its errors stand beside them, until a good one comes."""
     path, settings = tmp_path / "policy.yaml", load({}, {})
     policies = Policies(source_of(settings, (str(path),)), settings, build(settings, None))

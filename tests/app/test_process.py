@@ -72,16 +72,16 @@ async def until(probe, wanted):
 async def test_it_serves_what_it_says(policy):
     """The start line names where gRPC and HTTP are, and both decide over the same counters."""
     async with service("--config", policy()) as running:
-        assert ["OK", "OK"] == [await call(running.grpc) for _ in range(2)]
+        assert [await call(running.grpc) for _ in range(2)] == ["OK", "OK"]
         body = {"domain": "d", "descriptors": [{"entries": [{"key": "user", "value": "x"}]}]}
         statuses = []
         async with aiohttp.ClientSession() as session:
             for _ in range(2):
                 async with session.post(f"http://{running.http}/json", data=json.dumps(body)) as answer:
                     statuses.append((answer.status, (await answer.json())["overallCode"]))
-        assert [(200, "OK"), (429, "OVER_LIMIT")] == statuses
+        assert statuses == [(200, "OK"), (429, "OVER_LIMIT")]
         for address, path in [(running.http, "/healthcheck"), (running.http, "/readyz"), (running.http, "/livez")]:
-            assert (200, "OK") == await get(address, path)
+            assert await get(address, path) == (200, "OK")
         assert "d.user: unit=HOUR requests_per_unit=3" in (await get(running.debug, "/rlconfig"))[1]
 
 
@@ -90,7 +90,7 @@ async def test_the_start_line_says_which_transport_serves(policy):
     for asked, serves in [("auto", "nghttp2"), ("grpcio", "grpcio")]:
         async with service("--config", policy(), env={"TRANSPORT": asked}) as running:
             assert serves == (await running.logged("serving"))["transport"]
-            assert "OK" == await call(running.grpc)
+            assert await call(running.grpc) == "OK"
 
 
 async def test_grpc_on_a_unix_socket(policy, tmp_path):
@@ -98,8 +98,8 @@ async def test_grpc_on_a_unix_socket(policy, tmp_path):
     for transport in ("nghttp2", "grpcio"):
         path = str(tmp_path / f"{transport}.sock")
         async with service("--config", policy(), env={"TRANSPORT": transport, "GRPC_UDS": path}) as running:
-            assert f"unix:{path}" == running.grpc
-            assert "OK" == await call(running.grpc)
+            assert running.grpc == f"unix:{path}"
+            assert await call(running.grpc) == "OK"
 
 
 async def test_grpc_over_mutual_tls(policy, tmp_path):
@@ -120,25 +120,25 @@ async def test_grpc_over_mutual_tls(policy, tmp_path):
     files = [(tmp_path / name).read_bytes() for name in ("ca.pem", "client.key", "client.pem")]
     for transport in ("nghttp2", "grpcio"):
         async with service("--config", policy(), env={**env, "TRANSPORT": transport}) as running:
-            assert "OK" == await call(running.grpc, credentials=grpc.ssl_channel_credentials(*files))
+            assert await call(running.grpc, credentials=grpc.ssl_channel_credentials(*files)) == "OK"
             nobody = grpc.ssl_channel_credentials(files[0])
-            assert grpc.StatusCode.UNAVAILABLE == (await call(running.grpc, credentials=nobody))[0]
+            assert (await call(running.grpc, credentials=nobody))[0] == grpc.StatusCode.UNAVAILABLE
 
 
 @pytest.mark.scenario("the service shuts down")
 async def test_sigterm_serves_through_the_delay_and_ends_with_0(policy):
     """After SIGTERM health fails at once, calls are answered all through DRAIN_DELAY, and the exit code is 0."""
     async with service("--config", policy(), env={"DRAIN_DELAY": "1s"}) as running:
-        assert "SERVING" == await grpc_health(running.grpc)
+        assert await grpc_health(running.grpc) == "SERVING"
         running.terminate()
         await running.logged("draining")
-        assert "NOT_SERVING" == await grpc_health(running.grpc)
-        assert 500 == (await get(running.http, "/healthcheck"))[0]
-        assert (503, "sigterm: shutting down\n") == await get(running.http, "/readyz")
-        assert (200, "OK") == await get(running.http, "/livez")
-        assert "OK" == await call(running.grpc)
-        assert 0 == await running.ended()
-        assert grpc.StatusCode.UNAVAILABLE == (await call(running.grpc))[0]
+        assert await grpc_health(running.grpc) == "NOT_SERVING"
+        assert (await get(running.http, "/healthcheck"))[0] == 500
+        assert await get(running.http, "/readyz") == (503, "sigterm: shutting down\n")
+        assert await get(running.http, "/livez") == (200, "OK")
+        assert await call(running.grpc) == "OK"
+        assert await running.ended() == 0
+        assert (await call(running.grpc))[0] == grpc.StatusCode.UNAVAILABLE
 
 
 @pytest.mark.scenario("the service shuts down")
@@ -148,7 +148,7 @@ async def test_a_second_signal_ends_at_once(policy):
         running.terminate()
         await running.logged("draining")
         running.terminate()
-        assert 143 == await running.ended()
+        assert await running.ended() == 143
 
 
 @pytest.mark.slow
@@ -159,7 +159,7 @@ async def test_a_taken_port_ends_the_start(policy, variable):
         where = {"GRPC_PORT": first.grpc, "PORT": first.http, "DEBUG_PORT": first.debug}[variable]
         port = where.rpartition(":")[2]
         async with service("--config", policy(), env={variable: port}, ready=False) as second:
-            assert 1 == await second.ended()
+            assert await second.ended() == 1
             assert f":{port}" in (await second.logged("cannot start"))["reason"]
 
 
@@ -169,16 +169,16 @@ async def test_a_bad_first_policy_is_up_unready_and_unavailable(policy, tmp_path
     (tmp_path / "policy.yaml").write_text("domain: d\ndescriptors:\n  - {value: x}\n")
     async with service("--config", str(tmp_path / "policy.yaml")) as running:
         assert "descriptor has empty key (line 3)" in running.text
-        assert 503 == (await get(running.http, "/readyz"))[0]
-        assert 500 == (await get(running.http, "/healthcheck"))[0]
-        assert "NOT_SERVING" == await grpc_health(running.grpc)
-        assert (200, "OK") == await get(running.http, "/livez")
-        assert (grpc.StatusCode.UNAVAILABLE, "no rate limit configuration loaded") == await call(running.grpc)
+        assert (await get(running.http, "/readyz"))[0] == 503
+        assert (await get(running.http, "/healthcheck"))[0] == 500
+        assert await grpc_health(running.grpc) == "NOT_SERVING"
+        assert await get(running.http, "/livez") == (200, "OK")
+        assert await call(running.grpc) == (grpc.StatusCode.UNAVAILABLE, "no rate limit configuration loaded")
         assert "ratelimit_service_config_load_error 1" in (await get(running.http, "/metrics"))[1]
         policy()
         await running.logged("policy loaded")
         await until(lambda: get(running.http, "/readyz"), (200, "OK"))
-        assert "OK" == await call(running.grpc)
+        assert await call(running.grpc) == "OK"
 
 
 @pytest.mark.scenario("a policy in a ConfigMap")
@@ -199,8 +199,8 @@ async def test_no_domain_is_a_warning_with_the_path(tmp_path):
     (tmp_path / "link").symlink_to(tmp_path / "real")
     async with service(env={"RUNTIME_ROOT": str(tmp_path / "link")}) as running:
         assert str(tmp_path / "real") in (await running.logged("no domain is defined"))["@message"]
-        assert "OK" == await call(running.grpc)
-        assert "d" == (await running.logged("unknown domain"))["domain"]
+        assert await call(running.grpc) == "OK"
+        assert (await running.logged("unknown domain"))["domain"] == "d"
 
 
 @pytest.mark.slow
@@ -209,9 +209,9 @@ async def test_healthy_only_with_a_configured_domain_when_asked(policy, tmp_path
     (tmp_path / "empty").mkdir()
     env = {"HEALTHY_WITH_AT_LEAST_ONE_CONFIG_LOADED": "true"}
     async with service("--config", str(tmp_path / "empty"), env=env) as running:
-        assert 500 == (await get(running.http, "/healthcheck"))[0]
+        assert (await get(running.http, "/healthcheck"))[0] == 500
     async with service("--config", policy(), env=env) as running:
-        assert 200 == (await get(running.http, "/healthcheck"))[0]
+        assert (await get(running.http, "/healthcheck"))[0] == 200
 
 
 @pytest.mark.redis
@@ -221,13 +221,13 @@ async def test_it_listens_before_redis_is_up(policy):
     port = free_port()
     async with service("--config", policy(), env={"REDIS_URL": f"127.0.0.1:{port}"}) as running:
         code, details = await call(running.grpc)
-        assert (grpc.StatusCode.UNAVAILABLE, True) == (code, details.startswith("disconnected: "))
-        assert 500 == (await get(running.http, "/healthcheck"))[0]
-        assert "NOT_SERVING" == await grpc_health(running.grpc)
-        assert (200, "OK") == await get(running.http, "/livez")
+        assert (code, details.startswith("disconnected: ")) == (grpc.StatusCode.UNAVAILABLE, True)
+        assert (await get(running.http, "/healthcheck"))[0] == 500
+        assert await grpc_health(running.grpc) == "NOT_SERVING"
+        assert await get(running.http, "/livez") == (200, "OK")
         with redis_server("--port", str(port)):
             await until(lambda: get(running.http, "/healthcheck"), (200, "OK"))
-            assert "OK" == await call(running.grpc)
+            assert await call(running.grpc) == "OK"
 
 
 @pytest.mark.slow
@@ -238,9 +238,9 @@ async def test_a_redis_that_hangs_keeps_nobody_up(policy):
         began = asyncio.get_running_loop().time()
         env = {"REDIS_URL": f"127.0.0.1:{port}"}
         async with service("--config", policy(more=", on_store_failure: allow"), env=env) as running:
-            assert "OK" == await call(running.grpc)
+            assert await call(running.grpc) == "OK"
             running.terminate()
-            assert 0 == await running.ended()
+            assert await running.ended() == 0
         assert asyncio.get_running_loop().time() - began < 9, "REDIS_TIMEOUT's 10 s must not be waited for"
 
 
@@ -259,8 +259,8 @@ async def test_health_follows_redis_only_where_a_limit_needs_it(policy):
     async with service(
         "--config", policy(limit=2, more=", on_store_failure: local"), env={"REDIS_URL": where}
     ) as running:
-        assert 200 == (await get(running.http, "/healthcheck"))[0]
-        assert ["OK", "OK", "OVER_LIMIT"] == [await call(running.grpc) for _ in range(3)]
+        assert (await get(running.http, "/healthcheck"))[0] == 200
+        assert [await call(running.grpc) for _ in range(3)] == ["OK", "OK", "OVER_LIMIT"]
         assert 'ratelimitd_store_fallbacks_total{policy="local"} 3' in (await get(running.http, "/metrics"))[1]
 
 
@@ -271,11 +271,11 @@ async def test_redis_and_memory_count_the_same(policy):
         env = {"REDIS_URL": redis.address}
         async with service("--config", policy(), env=env) as one, service("--config", policy(), env=env) as two:
             found = [await call(each.grpc) for each in (one, two, one, two)]
-        assert ["OK", "OK", "OK", "OVER_LIMIT"] == found
+        assert found == ["OK", "OK", "OK", "OVER_LIMIT"]
         with redis.client() as client:
             (key,) = client.keys("*")
             assert key.startswith(b"d_user_x_")
-            assert b"4" == client.get(key)
+            assert client.get(key) == b"4"
 
 
 @pytest.mark.redis
@@ -290,7 +290,7 @@ async def test_the_over_limit_cache_spares_redis(policy):
         assert 'ratelimit_service_rate_limit_over_limit_with_local_cache{domain="d",key1="user"} 3' in metrics
         assert 'ratelimit_service_rate_limit_over_limit{domain="d",key1="user"} 4' in metrics
         with redis.client() as client:
-            assert b"2" == client.get(client.keys("*")[0])
+            assert client.get(client.keys("*")[0]) == b"2"
 
 
 @pytest.mark.redis
@@ -315,7 +315,7 @@ async def test_secrets_are_nowhere(policy):
             assert canary not in "".join(said)
         env = {"REDIS_URL": f"redis://:{canary}@{redis.address}", "REDIS_TIMEOUT": "none", "LOG_LEVEL": "debug"}
         async with service("--config", policy(), env=env, ready=False) as broken:
-            assert 0 != await broken.ended()
+            assert await broken.ended() != 0
             assert canary not in broken.text
 
 
@@ -325,7 +325,7 @@ async def test_prometheus_listens_where_it_is_told(policy):
     async with service("--config", policy(), env=env) as running:
         where = (await running.logged("serving"))["prometheus"]
         assert "ratelimitd_build_info" in (await get(where, "/numbers"))[1]
-        assert 404 == (await get(where, "/metrics"))[0]
+        assert (await get(where, "/metrics"))[0] == 404
     async with service("--config", policy(), env={**env, "DISABLE_STATS": "true"}) as running:
         assert "prometheus" not in await running.logged("serving")
-        assert 404 == (await get(running.http, "/metrics"))[0]
+        assert (await get(running.http, "/metrics"))[0] == 404

@@ -1,9 +1,7 @@
 """Every key that a reader of ``ratelimitd.config.readers`` knows."""
 
-from collections.abc import Iterator
 
-
-def key_paths(reader: object, above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+def key_paths(reader, above=()):
     """Yield each key with the keys above it; lists, and maps of any names, have none of their own."""
     for key, inner in getattr(reader, "keys", {}).items():
         yield (*above, key)

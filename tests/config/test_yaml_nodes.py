@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from ratelimitd.config import yaml_nodes as yaml
 
 
-def scalar(text: str) -> yaml.YamlScalar:
+def scalar(text):
     node = yaml.load_yaml(text.encode())
     assert isinstance(node, yaml.YamlScalar)
     return node
 
 
-def pairs(text: str) -> list[tuple[str, object]]:
+def pairs(text):
     node = yaml.load_yaml(text.encode())
     assert isinstance(node, yaml.YamlMap)
     return [(key.text, getattr(value, "text", value)) for key, value in node.pairs if isinstance(key, yaml.YamlScalar)]

@@ -6,12 +6,10 @@ Prints how many were admitted.
 import asyncio
 import random
 import sys
-from collections.abc import Sequence
 
 import redis
 
 from ratelimitd.algorithms import Decision, make_rate
-from ratelimitd.limiter.seam import Ask, Done, Store
 from tests.algorithms.cases import NOW, YEAR, ask
 from tests.contract.cases import PATIENCE, allowed, charge
 from tests.redis_options import store_of
@@ -25,11 +23,11 @@ RATE = make_rate("fixed_window", LIMIT, 70 * YEAR)
 class RacyStore:
     """Reads, then writes. Between the two it waits until every process has read: the worst case, each time."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address):
         self._client = redis.Redis(unix_socket_path=address)
         self._round = 0
 
-    def charge(self, asks: Sequence[Ask], now: int, done: Done) -> None:
+    def charge(self, asks, now, done):
         for one in asks:
             (wanted,) = one.plan.charges
             held = int(self._client.get(wanted.key) or 0)  # type: ignore[arg-type]
@@ -41,14 +39,14 @@ class RacyStore:
             one.outcomes[0] = Decision(fits, 0, 1, 0 if fits else 1, held)
         done(asks)
 
-    def _barrier(self) -> None:
+    def _barrier(self):
         self._round += 1
         if self._client.incr(f"arrived{self._round}") == PROCESSES:
             self._client.rpush(f"go{self._round}", *range(PROCESSES))
         assert self._client.blpop([f"go{self._round}"], timeout=int(PATIENCE))
 
 
-async def sound(address: str, tries: int) -> int:
+async def sound(address, tries):
     """As many as the connections contend at once."""
     store = store_of(address, pool_size=CONNECTIONS, budget=PATIENCE)
     (node,) = store.nodes
@@ -58,7 +56,7 @@ async def sound(address: str, tries: int) -> int:
     return sum(admitted)
 
 
-async def contend(store: Store, tries: int) -> int:
+async def contend(store, tries):
     """Admitted of this many, asked for one after the other."""
     admitted = 0
     for _ in range(tries):
@@ -67,7 +65,7 @@ async def contend(store: Store, tries: int) -> int:
     return admitted
 
 
-def main() -> None:
+def main():
     kind, address, tries = sys.argv[1:]
     run = sound(address, int(tries)) if kind == "sound" else contend(RacyStore(address), int(tries))
     print(asyncio.run(run))

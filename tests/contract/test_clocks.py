@@ -1,14 +1,11 @@
 """Clocks that differ or step, with a Redis whose clock the test sets."""
 
 import time
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
 from ratelimitd.algorithms import Decision, make_rate
-from ratelimitd.limiter.seam import Store
 from ratelimitd.stores import RedisStore
 from testkit.redis_server import Clock, RedisServer, faked_clock, redis_server
 from tests.algorithms.cases import CLOCKED, NOW, SECOND, ask
@@ -34,7 +31,7 @@ class Timed(NamedTuple):
 
 
 @pytest.fixture
-def clock(tmp_path: Path) -> Clock:
+def clock(tmp_path):
     found = faked_clock(tmp_path)
     if found is None:
         pytest.skip("needs libfaketime (Debian: faketime)")
@@ -42,7 +39,7 @@ def clock(tmp_path: Path) -> Clock:
 
 
 @pytest.fixture
-def timed_server(clock: Clock) -> Iterator[tuple[RedisServer, int]]:
+def timed_server(clock):
     base = PERIOD // 2 - int(time.time()) % PERIOD
     clock.step_to(base)
     with redis_server(env=clock.env) as server:
@@ -50,7 +47,7 @@ def timed_server(clock: Clock) -> Iterator[tuple[RedisServer, int]]:
 
 
 @pytest.fixture
-async def timed(timed_server: tuple[RedisServer, int], clock: Clock) -> AsyncIterator[Timed]:
+async def timed(timed_server, clock):
     server, base = timed_server
     store = store_of(server.address, budget=PATIENCE)
     assert await store.connect()
@@ -58,7 +55,7 @@ async def timed(timed_server: tuple[RedisServer, int], clock: Clock) -> AsyncIte
     await store.close()
 
 
-async def each(store: RedisStore, cost: int, now: int = NOW) -> dict[str, Decision]:
+async def each(store, cost, now=NOW):
     """One charge of each algorithm, on separate keys."""
     one = ask(*((rate, name.encode(), cost) for name, rate in RATES.items()))
     decided = await charge(store, [one], now)
@@ -66,7 +63,7 @@ async def each(store: RedisStore, cost: int, now: int = NOW) -> dict[str, Decisi
     return {name: outcome for name, outcome in zip(RATES, decided, strict=True) if isinstance(outcome, Decision)}
 
 
-async def passing(store: RedisStore) -> dict[str, int]:
+async def passing(store):
     """How many single charges of each algorithm pass until none does."""
     asks = [ask(*((rate, name.encode(), 1) for name, rate in RATES.items())) for _ in range(25)]
     passed = allowed(await charge(store, asks))
@@ -75,7 +72,7 @@ async def passing(store: RedisStore) -> dict[str, int]:
 
 @pytest.mark.redis
 @pytest.mark.scenario("the clocks of hosts differ")
-async def test_hosts_an_hour_apart_decide_alike(timed: Timed) -> None:
+async def test_hosts_an_hour_apart_decide_alike(timed):
     """Two hosts whose clocks differ by an hour, and by years from Redis', share each limit as one host would."""
     other = store_of(timed.server.address, budget=PATIENCE)
     assert await other.connect()
@@ -94,7 +91,7 @@ async def test_hosts_an_hour_apart_decide_alike(timed: Timed) -> None:
 
 @pytest.mark.redis
 @pytest.mark.scenario("the clock of Redis steps forward or back")
-async def test_an_hour_forward_costs_one_burst_and_the_way_back_none(timed: Timed) -> None:
+async def test_an_hour_forward_costs_one_burst_and_the_way_back_none(timed):
     """A full key passes one more burst when Redis' clock jumps ahead, and nothing when it jumps back or stays."""
     assert await passing(timed.store) == dict.fromkeys(CLOCKED, 10)
     timed.clock.step_to(timed.base + HOUR)
@@ -107,7 +104,7 @@ async def test_an_hour_forward_costs_one_burst_and_the_way_back_none(timed: Time
 @pytest.mark.redis
 @pytest.mark.scenario("the clock of Redis steps forward or back")
 @pytest.mark.parametrize("back", [1, HOUR])
-async def test_a_step_back_adds_and_takes_nothing(timed: Timed, back: int) -> None:
+async def test_a_step_back_adds_and_takes_nothing(timed, back):
     """After a second or an hour back, of ten of which four are used six pass, and no more."""
     assert all(decision.allowed for decision in (await each(timed.store, 4)).values())
     timed.clock.step_to(timed.base - back)
@@ -118,7 +115,7 @@ async def test_a_step_back_adds_and_takes_nothing(timed: Timed, back: int) -> No
 @pytest.mark.redis
 @pytest.mark.scenario("the clock of Redis steps forward or back")
 @pytest.mark.parametrize("hammer", [1, 30])
-async def test_an_hour_back_shuts_no_key_longer_than_its_period(timed: Timed, hammer: int) -> None:
+async def test_an_hour_back_shuts_no_key_longer_than_its_period(timed, hammer):
     """A full key, asked once or hammered, opens a period after the step, and its key in Redis lives no longer."""
     assert all(decision.allowed for decision in (await each(timed.store, 10)).values())
     for late in range(0, 30, 30 // hammer):
@@ -133,7 +130,7 @@ async def test_an_hour_back_shuts_no_key_longer_than_its_period(timed: Timed, ha
 
 
 @pytest.mark.redis
-async def test_a_clock_that_jumps_adds_no_quota(timed: Timed) -> None:
+async def test_a_clock_that_jumps_adds_no_quota(timed):
     """Two hours forward refill; an hour back from there neither refills nor removes."""
     assert await passing(timed.store) == dict.fromkeys(CLOCKED, 10)
     timed.clock.step_to(timed.base + 2 * HOUR)
@@ -146,7 +143,7 @@ async def test_a_clock_that_jumps_adds_no_quota(timed: Timed) -> None:
 @pytest.mark.scenario("the clock of Redis steps forward or back")
 @pytest.mark.parametrize("name", CLOCKED)
 @pytest.mark.parametrize("binding", [True, False])
-async def test_asks_in_vain_do_not_keep_a_key_shut(store: Store, name: str, binding: bool) -> None:
+async def test_asks_in_vain_do_not_keep_a_key_shut(store, name, binding):
     """A full key of an all-or-nothing ask opens a period after an hour's step back, if another limit denied it too."""
     rate, never = RATES[name], make_rate("gcra", 0, SECOND)
     assert all(allowed(await charge(store, [ask((rate, b"k", 10))])))

@@ -5,13 +5,12 @@ import sys
 
 import pytest
 
-from testkit.redis_server import RedisServer
 from tests.contract.contender import LIMIT, PROCESSES
 
 pytestmark = [pytest.mark.redis, pytest.mark.process, pytest.mark.slow, pytest.mark.alone]
 
 
-async def admitted(kind: str, server: RedisServer) -> int:
+async def admitted(kind, server):
     """Of ten times the limit, tried by all processes together."""
     command = ["-m", "tests.contract.contender", kind, server.address, str(10 * LIMIT // PROCESSES)]
     contenders = [
@@ -24,11 +23,11 @@ async def admitted(kind: str, server: RedisServer) -> int:
 
 
 @pytest.mark.scenario("one hot key")
-async def test_processes_together_admit_exactly_the_limit(empty: RedisServer) -> None:
+async def test_processes_together_admit_exactly_the_limit(empty):
     """4 processes with 50 connections each admit exactly N of the 10 N they try."""
     assert await admitted("sound", empty) == LIMIT
 
 
-async def test_a_racy_store_fails_the_same_check(empty: RedisServer) -> None:
+async def test_a_racy_store_fails_the_same_check(empty):
     """A store that reads and then writes admits more: the check above can fail."""
     assert await admitted("racy", empty) > LIMIT

@@ -4,8 +4,6 @@ import pytest
 
 from ratelimitd.algorithms import ALGORITHMS, Decision, counter_key, make_rate
 from ratelimitd.limiter.seam import Failure, FailureKind
-from ratelimitd.stores import RedisStore
-from testkit.redis_server import RedisServer
 from tests.algorithms.cases import NOW, SECOND, ask
 from tests.contract.cases import allowed, charge
 
@@ -17,7 +15,7 @@ RATES = [make_rate(name, 100, HOUR) for name in ALGORITHMS]
 
 
 @pytest.mark.scenario("a key has no expiry")
-async def test_no_key_without_expiry(redis_store: RedisStore, server: RedisServer) -> None:
+async def test_no_key_without_expiry(redis_store, server):
     """Every key expires, after charges of all kinds."""
     for atomic in (False, True):
         charges = [(rate, b"%s_" % rate.algorithm.encode(), cost) for rate in RATES for cost in (3, -1, 0, 200)]
@@ -32,9 +30,7 @@ async def test_no_key_without_expiry(redis_store: RedisStore, server: RedisServe
 @pytest.mark.scenario("a key contains foreign data, or the state of another algorithm")
 @pytest.mark.parametrize("rate", RATES, ids=lambda rate: rate.algorithm)
 @pytest.mark.parametrize("foreign", ["list", "text"])
-async def test_a_foreign_value_harms_its_charge_alone(
-    redis_store: RedisStore, server: RedisServer, rate: object, foreign: str
-) -> None:
+async def test_a_foreign_value_harms_its_charge_alone(redis_store, server, rate, foreign):
     """A foreign value under a key is a KEY failure of that charge; the value is kept, other charges are decided."""
     assert isinstance(rate, type(TEN))
     name = counter_key(b"theirs_", rate, NOW)
@@ -51,7 +47,7 @@ async def test_a_foreign_value_harms_its_charge_alone(
     assert redis_store.failures[FailureKind.KEY] == 1
 
 
-async def test_a_lost_script_costs_no_decision(redis_store: RedisStore, server: RedisServer) -> None:
+async def test_a_lost_script_costs_no_decision(redis_store, server):
     """SCRIPT FLUSH again and again under load: every charge is decided, once, and the reloads are counted."""
     rate = make_rate("token_bucket", 10_000, 1_000 * HOUR)
     with server.client() as client:

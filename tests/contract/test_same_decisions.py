@@ -2,7 +2,6 @@
 
 import asyncio
 import hashlib
-from collections.abc import Iterator
 from itertools import count
 from typing import NamedTuple
 
@@ -13,7 +12,6 @@ from hypothesis import strategies as st
 from ratelimitd.algorithms import Rate
 from ratelimitd.stores import MemoryStore, RedisStore
 from ratelimitd.stores.redis.script import Script, compose
-from testkit.redis_server import RedisServer
 from tests.algorithms.cases import LATEST, LONG, NOW, ask, costs, jumps, rates
 from tests.contract.cases import charge
 from tests.contract.conftest import options
@@ -35,10 +33,10 @@ class Both(NamedTuple):
 
 
 @pytest.fixture(scope="session")
-def both(server: RedisServer) -> Iterator[Both]:
+def both(server):
     with asyncio.Runner() as runner:
 
-        async def connected() -> RedisStore:
+        async def connected():
             # Simulated time stands still while real time runs: keys must outlive a pause of the machine.
             text = compose()
             assert text.count("local GRACE = 1000\n") == 1
@@ -54,7 +52,7 @@ def both(server: RedisServer) -> Iterator[Both]:
 
 
 @st.composite
-def sequences(draw: st.DrawFn) -> list[tuple[int, list[Wanted]]]:
+def sequences(draw):
     """Batches of asks over a few limits, each at its own time, which may step back."""
     limits = [(draw(rates()), b"%d_" % number) for number in range(draw(st.integers(1, 3)))]
     now, batches = NOW, []
@@ -66,7 +64,7 @@ def sequences(draw: st.DrawFn) -> list[tuple[int, list[Wanted]]]:
 
 
 @st.composite
-def asked(draw: st.DrawFn, limits: list[tuple[Rate, bytes]]) -> Wanted:
+def asked(draw, limits):
     """One ask: a few charges, keys named twice among them."""
     chosen = draw(st.lists(st.sampled_from(limits), min_size=1, max_size=4))
     return tuple((rate, key, draw(costs(rate)), draw(st.booleans())) for rate, key in chosen), draw(st.booleans())
@@ -75,13 +73,13 @@ def asked(draw: st.DrawFn, limits: list[tuple[Rate, bytes]]) -> Wanted:
 @pytest.mark.scenario("numbers that Lua would round, truncate or lose")
 @settings(max_examples=150)
 @given(data=st.data())
-def test_both_stores_decide_alike(both: Both, data: st.DataObject) -> None:
+def test_both_stores_decide_alike(both, data):
     """Batches of mixed algorithms, atomic asks, peeks and give-backs have the same outcomes in both stores."""
     batches = data.draw(sequences())
     both.runner.run(compare(both.redis, b"%d/" % next(FRESH), batches))
 
 
-async def compare(redis: RedisStore, prefix: bytes, batches: list[tuple[int, list[Wanted]]]) -> None:
+async def compare(redis, prefix, batches):
     """Charge both stores with the same and compare."""
     memory = MemoryStore()
     for now, wanted in batches:

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable
 
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
 
 from ratelimitd.cli import main
 from ratelimitd.doctor.finding import Finding, Level
@@ -24,27 +24,27 @@ RIGHTS = "+evalsha +script|load +time +set +get +pttl +pexpire +del +zadd +zcard
 Check = Callable[[CheckTarget], AsyncIterator[Finding]]
 
 
-def case(*config: str, with_service: bool = False, **env: str) -> CheckTarget:
+def case(*config, with_service=False, **env):
     return CheckTarget(load({**FREE, **(PATIENT if "REDIS_URL" in env else {}), **env}, {}), config, None, with_service)
 
 
-async def looked(check: Check, at: CheckTarget) -> list[Finding]:
+async def looked(check, at):
     """What a check finds; whatever is not well says what to change."""
     found = [finding async for finding in check(at)]
     assert all(bool(finding.change) == (finding.level is not Level.OK) for finding in found), found
     return found
 
 
-def only(found: list[Finding], words: str, level: Level) -> Finding:
+def only(found, words, level):
     """The one finding with these words; it is of this level."""
     (finding,) = (each for each in found if words in each.found)
     assert finding.level is level, finding
     return finding
 
 
-def levels(found: list[Finding]) -> set[Level]:
+def levels(found):
     return {finding.level for finding in found}
 
 
-def doctor(*words: str, **env: str) -> Result:
+def doctor(*words, **env):
     return CliRunner(env={**FREE, **(PATIENT if "REDIS_URL" in env else {}), **env}).invoke(main, ["doctor", *words])

@@ -5,9 +5,7 @@ import json
 import resource
 import socket
 import ssl
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import trustme
@@ -15,7 +13,7 @@ import trustme
 from ratelimitd.app.gateway_files import read
 from ratelimitd.doctor import policy, ports, process, settings
 from ratelimitd.doctor.finding import Level
-from testkit.redis_server import RedisServer, free_port
+from testkit.redis_server import free_port
 from testkit.tls_files import tls_files
 from tests.doctor.doctoring import GOOD, LOCAL, case, doctor, levels, looked, only
 from tests.service import service
@@ -23,7 +21,7 @@ from tests.service import service
 
 @pytest.mark.redis
 @pytest.mark.process
-def test_all_is_well(server: RedisServer, good: str) -> None:
+def test_all_is_well(server, good):
     """A good policy and a good Redis are exit code 0, and Redis is left with nothing but the probe's key."""
     server.ask("FLUSHALL")
     done = doctor("--config", good, "--json", REDIS_URL=server.address)
@@ -37,7 +35,7 @@ def test_all_is_well(server: RedisServer, good: str) -> None:
 
 
 @pytest.mark.process
-def test_bad_is_exit_code_1(good: str) -> None:
+def test_bad_is_exit_code_1(good):
     """A Redis that is not there is exit code 1, and what to do about it is on the next line."""
     done = doctor("--config", good, REDIS_URL=f"127.0.0.1:{free_port()}")
 
@@ -47,18 +45,18 @@ def test_bad_is_exit_code_1(good: str) -> None:
 
 
 @pytest.mark.process
-def test_warnings_count_when_strict(good: str) -> None:
+def test_warnings_count_when_strict(good):
     """A warning alone is exit code 0, and 1 with --strict."""
     assert [doctor("--config", good, *more, SHADOW_MODE="true").exit_code for more in ([], ["--strict"])] == [0, 1]
     assert doctor("--config", good, "--strict").exit_code == 0
 
 
-def test_a_wrong_call_is_exit_code_2() -> None:
+def test_a_wrong_call_is_exit_code_2():
     """A flag that does not exist is no finding."""
     assert doctor("--no-such-flag").exit_code == 2
 
 
-def test_settings_that_serve_would_refuse() -> None:
+def test_settings_that_serve_would_refuse():
     """Every problem of the settings is told, with the flag or variable that made it; nothing else is looked at."""
     told = json.loads(doctor("--grpc-port", "x", "--json", PORT="70000").output)
 
@@ -68,7 +66,7 @@ def test_settings_that_serve_would_refuse() -> None:
     ]
 
 
-async def test_settings_that_promise_what_they_do_not_keep() -> None:
+async def test_settings_that_promise_what_they_do_not_keep():
     """Instances that count in memory share no limit, and what nobody reads is named."""
     found = await looked(settings.check, case(REPLICAS="3", USE_STATSD="true"))
 
@@ -76,7 +74,7 @@ async def test_settings_that_promise_what_they_do_not_keep() -> None:
     only(found, "USE_STATSD", Level.WARN)
 
 
-async def test_a_budget_that_outlasts_envoy() -> None:
+async def test_a_budget_that_outlasts_envoy():
     """A budget above Envoy's own patience is a warning, the default is none."""
     for budget, warned in (("25ms", True), ("15ms", False)):
         found = await looked(settings.check, case(REDIS_URL="r:1", STORE_BUDGET=budget))
@@ -84,7 +82,7 @@ async def test_a_budget_that_outlasts_envoy() -> None:
 
 
 @pytest.mark.process
-async def test_errors_of_the_policy(tmp_path: Path) -> None:
+async def test_errors_of_the_policy(tmp_path):
     """Each error of a policy is bad, with its file and line."""
     file = tmp_path / "bad.yaml"
     file.write_text(GOOD.replace("second", "foo") + "  - value: x\n")
@@ -98,14 +96,14 @@ async def test_errors_of_the_policy(tmp_path: Path) -> None:
 
 
 @pytest.mark.process
-async def test_no_policy_at_all(tmp_path: Path) -> None:
+async def test_no_policy_at_all(tmp_path):
     """Without a policy it says how one is named."""
     (found,) = await looked(policy.check, case(RUNTIME_ROOT=str(tmp_path / "none")))
     assert "--config" in found.change
 
 
 @pytest.mark.process
-async def test_local_limits_without_replicas(tmp_path: Path) -> None:
+async def test_local_limits_without_replicas(tmp_path):
     """on_store_failure: local with one replica is a warning where Redis counts, and none with the true number."""
     file = tmp_path / "shop.yaml"
     file.write_text(LOCAL)
@@ -116,7 +114,7 @@ async def test_local_limits_without_replicas(tmp_path: Path) -> None:
     assert levels(found) == levels(await looked(policy.check, case(str(file)))) == {Level.OK}
 
 
-async def test_a_port_that_a_stranger_has() -> None:
+async def test_a_port_that_a_stranger_has():
     """A port that something else holds is bad, with the setting that moves it."""
     with socket.create_server(("127.0.0.1", 0)) as stranger:
         number = stranger.getsockname()[1]
@@ -125,7 +123,7 @@ async def test_a_port_that_a_stranger_has() -> None:
     assert len([each for each in found if each.level is Level.OK]) == 2
 
 
-async def test_a_name_means_the_address_that_the_service_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_name_means_the_address_that_the_service_takes(monkeypatch):
     """A port that is taken on the IPv4 address of a name is bad, though its IPv6 address is listed first and free."""
     listed = [(socket.AF_INET6, 1, 6, "", ("::1", 0, 0, 0)), (socket.AF_INET, 1, 6, "", ("127.0.0.1", 0))]
     with socket.create_server(("127.0.0.1", 0)) as stranger:
@@ -136,7 +134,7 @@ async def test_a_name_means_the_address_that_the_service_takes(monkeypatch: pyte
 
 
 @pytest.mark.process
-async def test_ports_that_the_service_has(good: str) -> None:
+async def test_ports_that_the_service_has(good):
     """Beside a service that runs, its own ports are well."""
     async with service("--config", good) as running:
         numbers = [each.rpartition(":")[2] for each in (running.http, running.grpc, running.debug)]
@@ -159,12 +157,12 @@ async def test_ports_that_the_service_has(good: str) -> None:
     ],
 )
 @pytest.mark.parametrize("tls", [False, True])
-async def test_who_says_ok_is_a_ratelimitd(answer: bytes, lives: bool, tls: bool) -> None:
+async def test_who_says_ok_is_a_ratelimitd(answer, lives, tls):
     """With TLS too, where the certificate is for the name that clients know; all else is a stranger."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     trustme.CA().issue_cert("shop.example").configure_cert(context)
 
-    async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def speak(reader, writer):
         await reader.readuntil(b"\r\n\r\n")
         writer.write(answer)
         writer.close()
@@ -176,14 +174,14 @@ async def test_who_says_ok_is_a_ratelimitd(answer: bytes, lives: bool, tls: bool
     server.close()
 
 
-async def test_one_port_for_two() -> None:
+async def test_one_port_for_two():
     """Two of the service's own on one port are bad, though the port is free."""
     number = str(free_port())
     found = await looked(ports.check, case(PORT=number, GRPC_PORT=number, GRPC_HOST="0.0.0.0"))
     assert "are the same port" in only(found, "gRPC", Level.BAD).found
 
 
-async def test_a_unix_socket(tmp_path: Path) -> None:
+async def test_a_unix_socket(tmp_path):
     """GRPC_UDS is well where it can be made, bad in a folder that is not there and where somebody else listens."""
     free, nowhere = str(tmp_path / "s"), str(tmp_path / "none" / "s")
     only(await looked(ports.check, case(GRPC_UDS=free)), f"unix:{free} is free", Level.OK)
@@ -195,14 +193,14 @@ async def test_a_unix_socket(tmp_path: Path) -> None:
     assert Path(free).is_socket()
 
 
-async def test_an_admin_api_for_everybody() -> None:
+async def test_an_admin_api_for_everybody():
     """A token that crosses the network in plain text is a warning, one that stays on the host is none."""
     env = {"ADMIN_TOKEN": "0123456789abcdef", "ADMIN_REMOTE": "true"}
     only(await looked(ports.check, case(**{**env, "DEBUG_HOST": "0.0.0.0"})), "plain text", Level.WARN)
     assert levels(await looked(ports.check, case(**env))) == {Level.OK}
 
 
-async def test_an_address_that_is_not_ours() -> None:
+async def test_an_address_that_is_not_ours():
     """An address of no interface of this host is bad."""
     only(await looked(ports.check, case(HOST="192.0.2.1")), "cannot listen on 192.0.2.1", Level.BAD)
 
@@ -217,7 +215,7 @@ policies:
 """
 
 
-async def test_the_ports_of_a_gateway(tmp_path: Path) -> None:
+async def test_the_ports_of_a_gateway(tmp_path):
     """Of a gateway file the proxy's port is looked at, and with --with-service the service's as well."""
     file, number = tmp_path / "gateway.yaml", free_port()
     file.write_text(GATEWAY.format(port=number))
@@ -230,7 +228,7 @@ async def test_the_ports_of_a_gateway(tmp_path: Path) -> None:
 
 
 @pytest.mark.process
-def test_errors_of_a_gateway(tmp_path: Path) -> None:
+def test_errors_of_a_gateway(tmp_path):
     """A gateway file with an error is bad, with its line."""
     file = tmp_path / "gateway.yaml"
     file.write_text(GATEWAY.format(port=0).replace("upstream: app", "upstream: nobody"))
@@ -241,7 +239,7 @@ def test_errors_of_a_gateway(tmp_path: Path) -> None:
     assert "(line 3)" in done.output
 
 
-async def test_the_fast_transport(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_fast_transport(monkeypatch):
     """Where it was not built, auto is a warning, and asking for it is bad."""
     only(await looked(process.check, case()), "nghttp2, the fast transport", Level.OK)
     monkeypatch.setattr(process, "nghttp2_available", lambda: False)
@@ -249,10 +247,10 @@ async def test_the_fast_transport(monkeypatch: pytest.MonkeyPatch) -> None:
     only(await looked(process.check, case(TRANSPORT="nghttp2")), "not built", Level.BAD)
 
 
-async def test_files_that_may_be_open(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_files_that_may_be_open(monkeypatch):
     """Fewer files than callers, Redis and the process itself take is a warning with the number to set."""
 
-    def limit(soft: int) -> Callable[[Any], tuple[int, int]]:
+    def limit(soft):
         return lambda _: (soft, 1 << 20)
 
     monkeypatch.setattr(resource, "getrlimit", limit(586))
@@ -262,7 +260,7 @@ async def test_files_that_may_be_open(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "ulimit -n 586" in only(await looked(process.check, at), "the limit of open files is 585", Level.WARN).change
 
 
-async def test_files_that_the_start_reads(tmp_path: Path) -> None:
+async def test_files_that_the_start_reads(tmp_path):
     """TLS files and the token's are tried as the start would."""
     files = tls_files(tmp_path)
     tls = {"GRPC_SERVER_USE_TLS": "true", "GRPC_SERVER_TLS_CERT": str(files.server_certificate)}

@@ -2,8 +2,6 @@
 
 import socket
 import threading
-from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -13,13 +11,13 @@ from ratelimitd.doctor.redis_servers import CheckedServer
 from ratelimitd.stores.redis.script import composed_script
 from testkit.redis_cluster import redis_cluster
 from testkit.redis_sentinel import redis_sentinel
-from testkit.redis_server import RedisServer, faked_clock, free_port, redis_server
+from testkit.redis_server import faked_clock, free_port, redis_server
 from testkit.tls_files import tls_files
 from tests.doctor.doctoring import RIGHTS, case, doctor, levels, looked, only
 
 
 @pytest.mark.redis
-async def test_a_good_server(server: RedisServer) -> None:
+async def test_a_good_server(server):
     """Nothing is to be changed in a server as the docs would have it."""
     found = await looked(redis.check, case(REDIS_URL=server.address))
 
@@ -28,7 +26,7 @@ async def test_a_good_server(server: RedisServer) -> None:
         only(found, words, Level.OK)
 
 
-async def test_memory_has_no_servers() -> None:
+async def test_memory_has_no_servers():
     """With counters in memory there is no Redis to look at."""
     assert await looked(redis.check, case()) == []
 
@@ -42,9 +40,7 @@ async def test_memory_has_no_servers() -> None:
         ("timeout", "30", "timeout is 30"),
     ],
 )
-async def test_settings_of_a_server(
-    server: RedisServer, setting: Callable[[str, str], None], name: str, value: str, words: str
-) -> None:
+async def test_settings_of_a_server(server, setting, name, value, words):
     """A setting that the docs warn of is a warning that names the command to change it."""
     setting(name, value)
     finding = only(await looked(redis.check, case(REDIS_URL=server.address)), words, Level.WARN)
@@ -52,14 +48,14 @@ async def test_settings_of_a_server(
 
 
 @pytest.mark.redis
-async def test_a_disk_that_is_waited_for() -> None:
+async def test_a_disk_that_is_waited_for():
     """An append-only file that is synced at each write is a warning."""
     with redis_server("--appendonly", "yes", "--appendfsync", "always") as server:
         only(await looked(redis.check, case(REDIS_URL=server.address)), "appendfsync is always", Level.WARN)
 
 
 @pytest.mark.redis
-async def test_too_few_replicas(server: RedisServer, setting: Callable[[str, str], None]) -> None:
+async def test_too_few_replicas(server, setting):
     """A master that waits for replicas it has not got is bad: it refuses writes."""
     setting("min-replicas-to-write", "1")
     found = await looked(redis.check, case(REDIS_URL=server.address))
@@ -70,7 +66,7 @@ async def test_too_few_replicas(server: RedisServer, setting: Callable[[str, str
 
 @pytest.mark.redis
 @pytest.mark.process
-def test_a_wrong_password(good: str) -> None:
+def test_a_wrong_password(good):
     """A password that is refused is bad, the setting is named, and the password is shown nowhere."""
     with redis_server("--requirepass", "right-password") as server:
         done = doctor("--config", good, REDIS_URL=server.address, REDIS_AUTH="wrong-password")
@@ -82,7 +78,7 @@ def test_a_wrong_password(good: str) -> None:
 
 
 @pytest.mark.redis
-async def test_a_missing_right(server: RedisServer) -> None:
+async def test_a_missing_right(server):
     """A right that the user lacks is bad, and named."""
     server.ask("ACL", "SETUSER", "u", "reset", "on", ">pw", "~*", *RIGHTS.replace("+zcount ", "").split())
     (found,) = await looked(redis.check, case(REDIS_URL=server.address, REDIS_AUTH="u:pw"))
@@ -91,7 +87,7 @@ async def test_a_missing_right(server: RedisServer) -> None:
 
 
 @pytest.mark.redis
-async def test_the_least_rights(server: RedisServer) -> None:
+async def test_the_least_rights(server):
     """A user with no right but those of the service is well, and what could not be looked at is told."""
     server.ask("ACL", "SETUSER", "u", "reset", "on", ">pw", "~*", *RIGHTS.split())
     found = await looked(redis.check, case(REDIS_URL=server.address, REDIS_AUTH="u:pw"))
@@ -102,7 +98,7 @@ async def test_the_least_rights(server: RedisServer) -> None:
 
 
 @pytest.mark.redis
-async def test_a_replica() -> None:
+async def test_a_replica():
     """A replica is bad: what is to be named instead is said."""
     with redis_server("--replicaof", "127.0.0.1 1") as replica:
         (found,) = await looked(redis.check, case(REDIS_URL=replica.address))
@@ -111,7 +107,7 @@ async def test_a_replica() -> None:
 
 
 @pytest.mark.redis
-async def test_a_server_that_hangs() -> None:
+async def test_a_server_that_hangs():
     """A server that accepts and never answers is given up after REDIS_TIMEOUT."""
     with redis_server() as server:
         server.hang()
@@ -121,7 +117,7 @@ async def test_a_server_that_hangs() -> None:
 
 
 @pytest.mark.redis
-async def test_a_server_that_hangs_later(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_server_that_hangs_later(monkeypatch):
     """A server that hangs once it was greeted is bad, and the probes end all the same."""
     monkeypatch.setattr(redis_facts, "PROBES_TIMEOUT", 0.2)
     with redis_server() as server:
@@ -136,7 +132,7 @@ async def test_a_server_that_hangs_later(monkeypatch: pytest.MonkeyPatch) -> Non
     assert "no reply to the script" in seen.probes.unanswered
 
 
-async def test_a_resolver_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_resolver_that_hangs(monkeypatch):
     """A name that nobody looks up costs a bound, and the process need not wait for the resolver."""
     never = threading.Event()
     monkeypatch.setattr(blocking, "LOOKUP_TIMEOUT", 0.05)
@@ -148,7 +144,7 @@ async def test_a_resolver_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.redis
-async def test_a_clock_that_is_ahead(tmp_path: Path) -> None:
+async def test_a_clock_that_is_ahead(tmp_path):
     """A Redis whose clock is an hour ahead is a warning with the difference."""
     clock = faked_clock(tmp_path)
     if clock is None:
@@ -160,7 +156,7 @@ async def test_a_clock_that_is_ahead(tmp_path: Path) -> None:
 
 
 @pytest.mark.redis
-async def test_tls(tmp_path: Path) -> None:
+async def test_tls(tmp_path):
     """Over TLS the certificate's days are told; an authority that did not sign it is bad, and its setting named."""
     files = tls_files(tmp_path)
     (tmp_path / "other").mkdir()
@@ -175,7 +171,7 @@ async def test_tls(tmp_path: Path) -> None:
 
 
 @pytest.mark.redis
-async def test_the_second_redis(server: RedisServer) -> None:
+async def test_the_second_redis(server):
     """REDIS_PERSECOND's server is looked at too, and its own settings are named."""
     second = f"127.0.0.1:{free_port()}"
     env = {"REDIS_URL": server.address, "REDIS_PERSECOND": "true", "REDIS_PERSECOND_URL": second}
@@ -187,7 +183,7 @@ async def test_the_second_redis(server: RedisServer) -> None:
 
 
 @pytest.mark.redis
-async def test_sentinels() -> None:
+async def test_sentinels():
     """The master that Sentinels name is looked at; one Sentinel that is away is a warning, all of them are bad."""
     gone = f"127.0.0.1:{free_port()}"
     with redis_sentinel() as running:
@@ -204,7 +200,7 @@ async def test_sentinels() -> None:
 
 
 @pytest.mark.redis
-async def test_a_cluster() -> None:
+async def test_a_cluster():
     """Every master of a cluster is looked at; a slot without one is bad, and so are braces in the prefix a warning."""
     with redis_cluster("--maxmemory", "100mb") as running:
         env = {"REDIS_TYPE": "cluster", "REDIS_URL": running.nodes[0].address}
@@ -223,7 +219,7 @@ async def test_a_cluster() -> None:
 
 
 @pytest.mark.redis
-async def test_the_wrong_type() -> None:
+async def test_the_wrong_type():
     """A lone server where a cluster was named is bad, with the setting to write."""
     with redis_server(tcp=True) as lone:
         (found,) = await looked(redis.check, case(REDIS_TYPE="cluster", REDIS_URL=lone.address))

@@ -1,13 +1,12 @@
 """What doctor makes of figures that no server gives on demand."""
 
 import time
-from collections.abc import Iterator
 
 import pytest
 
 from ratelimitd.config.redis_address import Deployment, RedisAddress
 from ratelimitd.doctor import redis_rules
-from ratelimitd.doctor.finding import Finding, Level
+from ratelimitd.doctor.finding import Level
 from ratelimitd.doctor.redis_facts import Facts, Probes
 from ratelimitd.doctor.redis_servers import CheckedRedis, CheckedServer, gaps
 from ratelimitd.stores.redis import ConnectOptions
@@ -15,12 +14,12 @@ from ratelimitd.stores.redis import ConnectOptions
 ADDRESS = RedisAddress("redis.test")
 
 
-def facts(**known: object) -> Facts:
+def facts(**known):
     redis = CheckedRedis("redis", "REDIS_", ConnectOptions(Deployment((ADDRESS,))), b"", 0.015)
     return Facts(CheckedServer(redis, ADDRESS), **known)  # type: ignore[arg-type]
 
 
-def level(found: Iterator[Finding]) -> Level:
+def level(found):
     (finding,) = found
     return finding.level
 
@@ -34,7 +33,7 @@ def level(found: Iterator[Finding]) -> Level:
         ([0.001] * 99 + [0.100], Level.OK),
     ],
 )
-def test_latency(times: list[float], expected: Level) -> None:
+def test_latency(times, expected):
     """Above a third of the budget is a warning, above it bad; one call of a hundred may be this host's own fault."""
     assert level(redis_rules._latency(facts(probes=Probes(times)))) is expected
 
@@ -42,38 +41,38 @@ def test_latency(times: list[float], expected: Level) -> None:
 @pytest.mark.parametrize(
     ("skew", "expected"), [(0.9, Level.OK), (-1.1, Level.WARN), (1.1, Level.WARN), (1.0004, Level.OK)]
 )
-def test_clock(skew: float, expected: Level) -> None:
+def test_clock(skew, expected):
     """More than a second either way is a warning, less what the round trip leaves unsure."""
     assert level(redis_rules._clock(facts(probes=Probes([0.001], skew=skew)))) is expected
 
 
 @pytest.mark.parametrize(("used", "warned"), [("79", False), ("81", True)])
-def test_full_memory(used: str, warned: bool) -> None:
+def test_full_memory(used, warned):
     """Memory above four fifths of its bound is a warning."""
     info = {"maxmemory": "100", "used_memory": used, "maxmemory_policy": "volatile-ttl"}
     assert (Level.WARN in [each.level for each in redis_rules._memory(facts(info=info))]) is warned
 
 
 @pytest.mark.parametrize(("least", "expected"), [("0", Level.WARN), ("1", Level.OK), ("2", Level.BAD)])
-def test_replicas(least: str, expected: Level) -> None:
+def test_replicas(least, expected):
     """With one good replica, 0 to write is a warning, 1 is well and 2 refuses every write."""
     info = {"connected_slaves": "1", **({} if least == "0" else {"min_slaves_good_slaves": "1"})}
     assert level(redis_rules._replicas(facts(info=info, config={"min-replicas-to-write": least}))) is expected
 
 
-def test_forks() -> None:
+def test_forks():
     """A fork that took longer than the budget is a warning, a shorter one is nothing to tell."""
     assert list(redis_rules._disk(facts(info={"latest_fork_usec": "14000"}))) == []
     assert level(redis_rules._disk(facts(info={"latest_fork_usec": "16000"}))) is Level.WARN
 
 
 @pytest.mark.parametrize(("days", "expected"), [(13, Level.WARN), (15, Level.OK)])
-def test_certificate(days: int, expected: Level) -> None:
+def test_certificate(days, expected):
     """A certificate with less than two weeks left is a warning."""
     assert level(redis_rules._certificate(facts(expires=time.time() + days * 86_400))) is expected
 
 
-def test_gaps() -> None:
+def test_gaps():
     """The slots that no range covers, in whatever order the ranges come."""
     assert gaps([range(10, 16_000), range(8)]) == [range(8, 10), range(16_000, 16_384)]
     assert gaps([range(16_384)]) == []

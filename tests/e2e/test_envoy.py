@@ -53,51 +53,51 @@ async def test_limited_after_n(front):
     """N requests pass and the next is 429, each user for himself; X-RateLimit-* tell how he stands."""
     client, _, _ = front
     answers = [await ask(client, x_user="ann") for _ in range(4)]
-    assert [200, 200, 200, 429] == [status for status, _ in answers]
-    assert ["3, 3;w=3600"] * 4 == [headers["x-ratelimit-limit"] for _, headers in answers]
-    assert ["2", "1", "0", "0"] == [headers["x-ratelimit-remaining"] for _, headers in answers]
+    assert [status for status, _ in answers] == [200, 200, 200, 429]
+    assert [headers["x-ratelimit-limit"] for _, headers in answers] == ["3, 3;w=3600"] * 4
+    assert [headers["x-ratelimit-remaining"] for _, headers in answers] == ["2", "1", "0", "0"]
     assert all(1 <= int(headers["x-ratelimit-reset"]) <= 3600 for _, headers in answers)
-    assert 200 == (await ask(client, x_user="bob"))[0]
-    assert 200 == (await ask(client, x_user="gold"))[0]
+    assert (await ask(client, x_user="bob"))[0] == 200
+    assert (await ask(client, x_user="gold"))[0] == 200
 
 
 async def test_a_request_without_a_descriptor_passes(front):
     """When its only action finds no header Envoy asks nothing, or with no entries; either way the request passes."""
     client, _, proxy = front
-    assert 200 == (await ask(client))[0]
-    assert 0 == await proxy.stat("ratelimit.error")
+    assert (await ask(client))[0] == 200
+    assert await proxy.stat("ratelimit.error") == 0
 
 
 async def test_several_descriptors(front):
     """Of two descriptors either may limit; the one with the least left is shown."""
     client, _, _ = front
     answers = [await ask(client, "/both", x_user="ann") for _ in range(4)]
-    assert [200, 200, 200, 429] == [status for status, _ in answers]
+    assert [status for status, _ in answers] == [200, 200, 200, 429]
     assert answers[0][1]["x-ratelimit-limit"].startswith("3, ")
     others = [(await ask(client, "/both", x_user="gold"))[0] for _ in range(20)]
-    assert [200] * 16 + [429] * 4 == others
+    assert others == [200] * 16 + [429] * 4
 
 
 async def test_a_token_bucket_through_envoy(front):
     """A limit upstream could not express bites too, and its window is shown."""
     client, _, _ = front
     answers = [await ask(client, "/bucket") for _ in range(3)]
-    assert [200, 200, 429] == [status for status, _ in answers]
-    assert "2, 2;w=3600" == answers[0][1]["x-ratelimit-limit"]
+    assert [status for status, _ in answers] == [200, 200, 429]
+    assert answers[0][1]["x-ratelimit-limit"] == "2, 2;w=3600"
 
 
 async def test_an_override_from_metadata(front):
     """A limit that Envoy reads from a request's metadata applies, though the policy has none for the descriptor."""
     client, _, _ = front
     answers = [await ask(client, "/override") for _ in range(3)]
-    assert [200, 200, 429] == [status for status, _ in answers]
-    assert "2, 2;w=3600" == answers[0][1]["x-ratelimit-limit"]
+    assert [status for status, _ in answers] == [200, 200, 429]
+    assert answers[0][1]["x-ratelimit-limit"] == "2, 2;w=3600"
 
 
 async def test_hits_at_the_end_of_the_stream(front):
     """Hits charged when the response has ended count for the requests after it."""
     client, running, _ = front
-    assert 200 == (await ask(client, "/done"))[0]
+    assert (await ask(client, "/done"))[0] == 200
 
     async def hits():
         async with aiohttp.ClientSession() as session, session.get(f"http://{running.http}/metrics") as answer:
@@ -108,7 +108,7 @@ async def test_hits_at_the_end_of_the_stream(front):
     async with asyncio.timeout(10):
         while await hits() < 4:
             await asyncio.sleep(0.02)
-    assert 4 == await hits()
+    assert await hits() == 4
 
 
 async def test_header_bytes_that_are_not_utf8_are_decided(front):
@@ -122,9 +122,9 @@ async def test_header_bytes_that_are_not_utf8_are_decided(front):
             return sock.makefile("rb").readline()
 
     statuses = [(await asyncio.to_thread(raw)).split()[1] for _ in range(4)]
-    assert [b"200", b"200", b"200", b"429"] == statuses
-    assert 0 == await proxy.stat("ratelimit.error")
-    assert 200 == (await ask(client, x_user="ann"))[0]
+    assert statuses == [b"200", b"200", b"200", b"429"]
+    assert await proxy.stat("ratelimit.error") == 0
+    assert (await ask(client, x_user="ann"))[0] == 200
 
 
 @pytest.mark.scenario("one of several processes dies")
@@ -135,7 +135,7 @@ async def test_failure_mode_decides_when_the_service_is_killed(tmp_path, deny, s
     async with upstream() as up, service("--config", str(tmp_path / "policy.yaml")) as running:
         config = bootstrap([running.grpc], up, ROUTES, failure_mode_deny=deny, timeout="0.5s")
         async with envoy(config, tmp_path) as proxy, aiohttp.ClientSession(proxy.url) as client:
-            assert 200 == (await ask(client, x_user="ann"))[0]
+            assert (await ask(client, x_user="ann"))[0] == 200
             running.process.kill()
             await running.ended()
             assert status == (await ask(client, x_user="ann"))[0]
@@ -149,4 +149,4 @@ async def test_a_bad_first_policy_leaves_the_decision_to_envoy(tmp_path, deny, s
         config = bootstrap([running.grpc], up, ROUTES, failure_mode_deny=deny)
         async with envoy(config, tmp_path) as proxy, aiohttp.ClientSession(proxy.url) as client:
             assert status == (await ask(client, x_user="ann"))[0]
-            assert 1 == await proxy.stat("ratelimit.error")
+            assert await proxy.stat("ratelimit.error") == 1

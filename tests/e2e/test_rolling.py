@@ -65,8 +65,9 @@ async def statuses(url, user, count):
 
 async def assert_unnoticed(proxy):
     """No call of Envoy failed, none passed because of a failure."""
-    assert {"error": 0, "failure_mode_allowed": 0} == {
-        name: await proxy.stat(f"ratelimit.{name}") for name in ("error", "failure_mode_allowed")
+    assert {name: await proxy.stat(f"ratelimit.{name}") for name in ("error", "failure_mode_allowed")} == {
+        "error": 0,
+        "failure_mode_allowed": 0,
     }
     assert await proxy.stat("ratelimit.ok") > 0
 
@@ -86,12 +87,12 @@ async def test_a_reload_under_traffic_fails_no_call_and_then_bites(tmp_path):
         policy.write_text(POLICY.format(limit=2))
         await running.logged("policy loaded", after=len(running.log))
         await seen.grown(50)
-        assert [200, 200, 429] == await statuses(proxy.url, "eve", 3)
+        assert await statuses(proxy.url, "eve", 3) == [200, 200, 429]
         mark = len(running.log)
         policy.write_text("domain: [\n")
         await running.logged("policy rejected", after=mark)
         await seen.grown(50)
-        assert [200, 200, 429] == await statuses(proxy.url, "fay", 3)
+        assert await statuses(proxy.url, "fay", 3) == [200, 200, 429]
         await assert_unnoticed(proxy)
 
 
@@ -114,13 +115,13 @@ async def test_a_rolling_restart_of_two_services_fails_no_call(tmp_path):
         proxy = await stack.enter_async_context(envoy(config, tmp_path))
         seen = await stack.enter_async_context(traffic(proxy.url))
         await seen.grown(50)
-        assert [200, 200, 200] == await statuses(proxy.url, "eve", 3)
+        assert await statuses(proxy.url, "eve", 3) == [200, 200, 200]
         for old in services:
             old.terminate()
-            assert 0 == await old.ended(), old.text
+            assert await old.ended() == 0, old.text
             await started(old.grpc.rpartition(":")[2])
             await seen.grown(100)
-        assert [429] == await statuses(proxy.url, "eve", 1)
+        assert await statuses(proxy.url, "eve", 1) == [429]
         await assert_unnoticed(proxy)
 
 

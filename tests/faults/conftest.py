@@ -1,14 +1,13 @@
 """What the tests of Redis' failures share: a Redis to be harmed, a proxy before it, stores as the service has them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
 from typing import Any, Protocol
 
 import pytest
 
 from ratelimitd.stores.redis import RedisStore
-from testkit.fault_proxy import FaultProxy, fault_proxy
-from testkit.redis_server import RedisServer, redis_server
+from testkit.fault_proxy import fault_proxy
+from testkit.redis_server import redis_server
 from tests.faults.load import Watch
 from tests.redis_options import options_of
 
@@ -19,37 +18,37 @@ NO_BREAKER = 10**9
 class Make(Protocol):
     """Makes a store for an address, with these options besides the service's; it is closed when the test ends."""
 
-    def __call__(self, url: str, **others: Any) -> RedisStore: ...
+    def __call__(self, url, **others): ...
 
 
 @pytest.fixture
-def server() -> Iterator[RedisServer]:
+def server():
     """A redis-server of this test's own."""
     with redis_server(tcp=True) as running:
         yield running
 
 
 @pytest.fixture
-def proxy(server: RedisServer) -> Iterator[FaultProxy]:
+def proxy(server):
     """A proxy before it."""
     with fault_proxy(server.address) as running:
         yield running
 
 
 @pytest.fixture(params=[5, NO_BREAKER], ids=["breaker", "no breaker"])
-def breaker_after(request: pytest.FixtureRequest) -> int:
+def breaker_after(request):
     """With the breaker, and without: it hides timers that do not work."""
     return int(request.param)
 
 
 @pytest.fixture
-async def watch() -> Watch:
+async def watch():
     """Records the edges of the stores that ``make`` makes."""
     return Watch()
 
 
 @pytest.fixture
-async def make(watch: Watch) -> AsyncIterator[Make]:
+async def make(watch):
     """See ``Make``. No exception may reach the loop meanwhile, nor a task outlive the stores."""
     stores: list[RedisStore] = []
     unhandled: list[dict[str, Any]] = []
@@ -57,7 +56,7 @@ async def make(watch: Watch) -> AsyncIterator[Make]:
     loop.set_exception_handler(lambda _, context: unhandled.append(context))
     tasks = asyncio.all_tasks()
 
-    def made(url: str, **others: Any) -> RedisStore:
+    def made(url, **others):
         # A machine under test may take longer to greet than the default; one that is to be given up says so.
         stores.append(RedisStore(options_of(url, **{"connect_timeout": 0.5, **others}), watch))
         return stores[-1]

@@ -4,12 +4,11 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 from ratelimitd.algorithms import Decision, make_rate
-from ratelimitd.limiter.seam import Ask, Failure, FailureKind, Outcome
-from ratelimitd.stores.redis import Observer, RedisStore
+from ratelimitd.limiter.seam import Ask, Failure, FailureKind
+from ratelimitd.stores.redis import Observer
 from tests.algorithms.cases import YEAR, ask
 
 PATIENCE = 30.0
@@ -33,25 +32,25 @@ PACE = 0.002
 class Watch(Observer):
     """The edges that a store reported."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         self.seen: list[tuple[str, bool, str]] = []
 
-    def edge(self, name: str, up: bool, reason: str) -> None:
+    def edge(self, name, up, reason):
         """See ``Observer``."""
         self.seen.append((name, up, reason))
 
     @property
-    def ups(self) -> list[bool]:
+    def ups(self):
         """The directions alone."""
         return [up for _, up, _ in self.seen]
 
     @property
-    def told_once_each(self) -> bool:
+    def told_once_each(self):
         """Whether up and down took turns, up first and last: a loaded machine may be late, and Redis with it."""
         return self.ups == [True, False] * (len(self.ups) // 2) + [True]
 
 
-async def until(true: Callable[[], object], what: str = "", seconds: float = PATIENCE) -> float:
+async def until(true, what="", seconds=PATIENCE):
     """Let the loop turn until it is true; seconds that took. Fails after ``seconds``."""
     started = time.monotonic()
     while not true():
@@ -60,7 +59,7 @@ async def until(true: Callable[[], object], what: str = "", seconds: float = PAT
     return time.monotonic() - started
 
 
-def wanted(number: int = 0, cost: int = 1, budget: float | None = None) -> Ask:
+def wanted(number=0, cost=1, budget=None):
     """A charge of this key, whose limit no other key has; with this budget (seconds) from now."""
     asked = ask((make_rate("fixed_window", LIMIT + number, YEAR), key(number), cost))
     if budget is not None:
@@ -68,28 +67,28 @@ def wanted(number: int = 0, cost: int = 1, budget: float | None = None) -> Ask:
     return asked
 
 
-def key(number: int) -> bytes:
+def key(number):
     """The name of a key; in a cluster they lie in ``SLOTS_USED`` slots."""
     return b"{%d}k%d_" % (number % SLOTS_USED, number)
 
 
-def of_its_own(number: int, outcome: Outcome, cost: int = 1) -> bool:
+def of_its_own(number, outcome, cost=1):
     """Whether an answer belongs to this key: count before, cost and remaining add up to its limit."""
     return isinstance(outcome, Decision) and outcome.before + cost + outcome.remaining == LIMIT + number
 
 
-def kinds(outcomes: Sequence[Outcome]) -> set[FailureKind | None]:
+def kinds(outcomes):
     """The kinds of failure among outcomes; None for a decision."""
     return {outcome.kind if isinstance(outcome, Failure) else None for outcome in outcomes}
 
 
-async def answered(store: RedisStore, *asks: Ask) -> list[Outcome]:
+async def answered(store, *asks):
     """Charge these and wait for all; return every outcome, in order. Each must be completed once, see ``handed``."""
     due = len(asks)
     loop = asyncio.get_running_loop()
     finished = loop.create_future()
 
-    def done(group: Sequence[Ask]) -> None:
+    def done(group):
         nonlocal due
         for one in group:
             one.tag = (one.tag or 0) + 1
@@ -103,14 +102,14 @@ async def answered(store: RedisStore, *asks: Ask) -> list[Outcome]:
     return [outcome for one in asks for outcome in one.outcomes]
 
 
-async def held(store: RedisStore, number: int = 0) -> int:
+async def held(store, number=0):
     """How often this key was charged: by a look that charges nothing."""
     (outcome,) = await answered(store, wanted(number, 0, PATIENCE))
     assert isinstance(outcome, Decision), outcome
     return outcome.before
 
 
-async def decided(store: RedisStore, seconds: float = PATIENCE) -> float:
+async def decided(store, seconds=PATIENCE):
     """Ask repeatedly until a decision comes; return the seconds that took.
 
     Each ask has a longer budget than a service's: the time to recover is measured here, not the speed of the machine.
@@ -132,7 +131,7 @@ class Load:
         longest: seconds that the slowest call took.
     """
 
-    def __init__(self, store: RedisStore, keys: int, budget: float | None) -> None:
+    def __init__(self, store, keys, budget):
         self.store = store
         self.asks: list[tuple[int, Ask]] = []
         self.decisions = 0
@@ -142,7 +141,7 @@ class Load:
         self._keys = keys
         self._budget = budget
 
-    async def caller(self, seed: int) -> None:
+    async def caller(self, seed):
         """Ask for one key after the other until the load stops."""
         draw = random.Random(seed)
         while not self.stopped:
@@ -158,22 +157,22 @@ class Load:
                 self.decisions += 1
             await asyncio.sleep(draw.uniform(0, PACE))
 
-    async def more(self, decisions: int) -> None:
+    async def more(self, decisions):
         """Wait until so many more calls were decided."""
         enough = self.decisions + decisions
         await until(lambda: self.decisions >= enough, f"{decisions} more decisions; {self.failures}")
 
-    async def failed(self, calls: int) -> None:
+    async def failed(self, calls):
         """Wait until so many more calls failed."""
         enough = self.failures.total() + calls
         await until(lambda: self.failures.total() >= enough, f"{calls} more failures")
 
-    async def further(self, calls: int) -> None:
+    async def further(self, calls):
         """Wait until so many more calls were made, whatever becomes of them."""
         enough = len(self.asks) + calls
         await until(lambda: len(self.asks) >= enough, f"{calls} more calls")
 
-    def check(self) -> None:
+    def check(self):
         """Each ask was completed once, and each answer belonged to its own key."""
         assert {asked.tag for _, asked in self.asks} == {1}
         wrong = [
@@ -183,7 +182,7 @@ class Load:
         ]
         assert not wrong, wrong[:3]
 
-    async def counted(self) -> None:
+    async def counted(self):
         """See that Redis counted every decided call, and none twice; one that failed may count or not."""
         made = Counter(number for number, _ in self.asks)
         decided = Counter(number for number, asked in self.asks if isinstance(asked.outcomes[0], Decision))
@@ -192,9 +191,7 @@ class Load:
 
 
 @asynccontextmanager
-async def load(
-    store: RedisStore, callers: int = 20, keys: int = 50, budget: float | None = None
-) -> AsyncIterator[Load]:
+async def load(store, callers=20, keys=50, budget=None):
     """Load the store while the body runs; then every caller has its last answer, and the answers are checked."""
     made = Load(store, keys, budget)
     tasks = [asyncio.create_task(made.caller(seed)) for seed in range(callers)]

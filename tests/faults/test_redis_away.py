@@ -3,19 +3,16 @@
 import asyncio
 import gc
 import time
-from collections.abc import Callable
 from functools import partial
 
 import pytest
 
-from ratelimitd.limiter.seam import Ask, FailureKind
-from ratelimitd.stores.redis import RedisStore
+from ratelimitd.limiter.seam import FailureKind
 from ratelimitd.stores.redis.batch import Pending
-from testkit.fault_proxy import Connects, FaultProxy, Way
-from testkit.redis_server import RedisServer
+from testkit.fault_proxy import Way
 from tests.algorithms.cases import NOW
-from tests.faults.conftest import NO_BREAKER, Make
-from tests.faults.load import PATIENCE, TENDER, Load, Watch, answered, decided, held, kinds, load, until, wanted
+from tests.faults.conftest import NO_BREAKER
+from tests.faults.load import PATIENCE, TENDER, answered, decided, held, kinds, load, until, wanted
 
 pytestmark = pytest.mark.alone
 
@@ -27,7 +24,7 @@ BACK = 2.0
 measures."""
 
 
-async def bounded(store: RedisStore, made: Load, calls: int) -> None:
+async def bounded(store, made, calls):
     """While this number of further calls is made, charges in flight stay within their bound, and so does memory."""
     enough = len(made.asks) + calls
     most = store.options.max_in_flight
@@ -41,7 +38,7 @@ async def bounded(store: RedisStore, made: Load, calls: int) -> None:
 
 @pytest.mark.redis
 @pytest.mark.scenario("Redis is not running when the service starts")
-async def test_found_within_two_seconds(make: Make, server: RedisServer, watch: Watch) -> None:
+async def test_found_within_two_seconds(make, server, watch):
     """A store that starts before its Redis fails at once, and decides within 2 s of Redis' coming."""
     server.kill()
     store = make(server.address)
@@ -54,7 +51,7 @@ async def test_found_within_two_seconds(make: Make, server: RedisServer, watch: 
 
 @pytest.mark.redis
 @pytest.mark.scenario("Redis dies under load")
-async def test_killed_under_load(make: Make, server: RedisServer, watch: Watch, breaker_after: int) -> None:
+async def test_killed_under_load(make, server, watch, breaker_after):
     """kill -9 under load: every call ends in time, once; after a restart a decision comes within a second."""
     store = make(server.address, breaker_after=breaker_after)
     await store.connect()
@@ -77,9 +74,7 @@ async def test_killed_under_load(make: Make, server: RedisServer, watch: Watch, 
 @pytest.mark.parametrize(
     "fault", ["stopped", "slow", "very slow", "no replies", "lost replies", "no requests", "no way in"]
 )
-async def test_hung(
-    make: Make, server: RedisServer, proxy: FaultProxy, breaker_after: int, fault: str, watch: Watch
-) -> None:
+async def test_hung(make, server, proxy, breaker_after, fault, watch):
     """A Redis without answers, however it comes about: calls end in time, nothing piles up, and it is found again."""
     store = make(proxy.address, breaker_after=breaker_after, max_in_flight=300, stale_after=0.4)
     await store.connect()
@@ -107,15 +102,15 @@ async def test_hung(
     assert watch.told_once_each
 
 
-def ways(server: RedisServer, proxy: FaultProxy, fault: str) -> tuple[Callable[[], object], Callable[[], object]]:
+def ways(server, proxy, fault):
     """How a fault begins and ends."""
 
-    def begin(way: Way, connects: Connects = "open", *, by_reset: bool = False) -> None:
+    def begin(way, connects="open", *, by_reset=False):
         proxy.set(replies=way, connects=connects)
         if by_reset:
             proxy.reset()
 
-    def end() -> None:
+    def end():
         if fault == "lost replies":  # what comes after them would be theirs; no TCP loses bytes and goes on
             proxy.reset()
         proxy.heal()
@@ -134,7 +129,7 @@ def ways(server: RedisServer, proxy: FaultProxy, fault: str) -> tuple[Callable[[
 
 @pytest.mark.redis
 @pytest.mark.scenario("Redis hangs, is slow, or is unreachable")
-async def test_a_dead_connection_behind_a_full_room(make: Make, server: RedisServer, watch: Watch) -> None:
+async def test_a_dead_connection_behind_a_full_room(make, server, watch):
     """One burst uses up the capacity and nothing more is sent: the connection is dropped nevertheless."""
     store = make(server.address, max_in_flight=20, stale_after=0.2)
     await store.connect()
@@ -149,7 +144,7 @@ async def test_a_dead_connection_behind_a_full_room(make: Make, server: RedisSer
 
 @pytest.mark.redis
 @pytest.mark.scenario("Redis hangs, is slow, or is unreachable")
-async def test_excess_fails_at_once(make: Make, server: RedisServer, breaker_after: int) -> None:
+async def test_excess_fails_at_once(make, server, breaker_after):
     """While Redis hangs, a domain that floods is refused before ``charge`` returns, and another has room left."""
     store = make(server.address, max_in_flight=100, breaker_after=breaker_after)
     await store.connect()
@@ -165,7 +160,7 @@ async def test_excess_fails_at_once(make: Make, server: RedisServer, breaker_aft
     assert await held(store, 0) == 2
 
 
-def domain(asked: Ask, name: bytes) -> Ask:
+def domain(asked, name):
     """The same ask, of another domain."""
     asked.plan = asked.plan._replace(request=asked.plan.request._replace(domain=name))
     return asked
@@ -174,17 +169,17 @@ def domain(asked: Ask, name: bytes) -> Ask:
 class Attempts:
     """A server that counts connections and closes them."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         self.times: list[float] = []
 
-    def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __call__(self, reader, writer):
         self.times.append(time.monotonic())
         writer.close()
 
 
 @pytest.mark.slow
 @pytest.mark.scenario("many connections are re-established at once")
-async def test_attempts_are_few_and_spread(make: Make, watch: Watch) -> None:
+async def test_attempts_are_few_and_spread(make, watch):
     """Twenty hosts that lose one Redis at once: few attempts a second each, and not all at the same moment."""
     seen = Attempts()
     listener = await asyncio.start_server(seen, "127.0.0.1", 0)
@@ -201,7 +196,7 @@ async def test_attempts_are_few_and_spread(make: Make, watch: Watch) -> None:
 
 @pytest.mark.redis
 @pytest.mark.scenario("many connections are re-established at once")
-async def test_waiting_charges_do_not_dial(make: Make, server: RedisServer, proxy: FaultProxy) -> None:
+async def test_waiting_charges_do_not_dial(make, server, proxy):
     """A thousand charges that wait cause no more connections than the pool has."""
     store = make(proxy.address, pool_size=4, budget=PATIENCE, stale_after=PATIENCE)
     await store.connect()
@@ -217,7 +212,7 @@ async def test_waiting_charges_do_not_dial(make: Make, server: RedisServer, prox
 
 @pytest.mark.redis
 @pytest.mark.scenario("many connections are re-established at once")
-async def test_a_pool_that_cannot_grow(make: Make, server: RedisServer) -> None:
+async def test_a_pool_that_cannot_grow(make, server):
     """While Redis takes no more clients, the connection there serves on, and attempts at another are few."""
     store = make(server.address)
     await store.connect()

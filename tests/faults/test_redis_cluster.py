@@ -3,7 +3,6 @@
 import asyncio
 import random
 import socket
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -15,14 +14,12 @@ from ratelimitd.limiter.seam import Failure, FailureKind
 from ratelimitd.stores.redis.cluster import Cluster
 from ratelimitd.stores.redis.dialer import ask_slots
 from testkit.fault_proxy import fault_proxy
-from testkit.redis_cluster import CLUSTER, RedisCluster, connected, redis_cluster
+from testkit.redis_cluster import CLUSTER, connected, redis_cluster
 from tests.algorithms.cases import YEAR, ask
-from tests.faults.conftest import Make
 from tests.faults.load import (
     PATIENCE,
     SLOTS_USED,
     TENDER,
-    Watch,
     answered,
     decided,
     held,
@@ -37,21 +34,21 @@ pytestmark = [pytest.mark.redis, pytest.mark.alone]
 
 
 @pytest.fixture(scope="module")
-def whole() -> Iterator[RedisCluster]:
+def whole():
     """Three masters with a replica each, so that one may die; the others' slots are served meanwhile."""
     with redis_cluster("--cluster-require-full-coverage", "no", masters=3, replicas=1, node_timeout=1000) as running:
         yield running
 
 
 @pytest.fixture
-def cluster(whole: RedisCluster) -> RedisCluster:
+def cluster(whole):
     """The same, without keys."""
     whole.flush()
     return whole
 
 
 @pytest.mark.scenario("Redis is not running when the service starts")
-async def test_a_cluster_that_comes_later(make: Make, cluster: RedisCluster, watch: Watch) -> None:
+async def test_a_cluster_that_comes_later(make, cluster, watch):
     """No node can be reached at the start: charges fail at once; within 2 s of one's coming they are decided."""
     with fault_proxy(cluster.nodes[0].address) as first:
         first.set(connects="reset")
@@ -64,7 +61,7 @@ async def test_a_cluster_that_comes_later(make: Make, cluster: RedisCluster, wat
 
 
 @pytest.mark.scenario("cluster nodes lose the script between pipelined calls")
-async def test_the_script_lost_within_pipelines(make: Make, cluster: RedisCluster) -> None:
+async def test_the_script_lost_within_pipelines(make, cluster):
     """Every master forgets the script every few milliseconds under load: no call fails, and each is charged once."""
     store = await connected(make, cluster, budget=PATIENCE)
     clients = [each.client() for each in cluster.masters()]
@@ -83,12 +80,12 @@ async def test_the_script_lost_within_pipelines(make: Make, cluster: RedisCluste
 
 
 @pytest.mark.scenario("slots move to another server")
-async def test_slots_on_the_move_under_load(make: Make, cluster: RedisCluster) -> None:
+async def test_slots_on_the_move_under_load(make, cluster):
     """Slots with their keys move to and fro under load: MOVED and ASK are followed, and only TRYAGAIN fails a call."""
     store = await connected(make, cluster, budget=PATIENCE)
     draw = random.Random(7)
 
-    def move(slot: int) -> None:
+    def move(slot):
         to = draw.choice([each for each in cluster.masters() if each is not cluster.owner(slot)])
         migration = cluster.migration(slot, to)
         migration.begin()
@@ -108,13 +105,13 @@ async def test_slots_on_the_move_under_load(make: Make, cluster: RedisCluster) -
 
 
 @pytest.mark.scenario("the keys of one request are in several slots")
-async def test_never_across_slots(make: Make, cluster: RedisCluster) -> None:
+async def test_never_across_slots(make, cluster):
     """Charges over many slots, all-or-nothing or not, in one batch: no server ever sees keys of two slots in a call."""
     store = await connected(make, cluster, budget=PATIENCE)
     two = make_rate("token_bucket", 2, YEAR)
     draw = random.Random(8)
 
-    def several(atomic: bool) -> list[tuple[object, bytes, int]]:
+    def several(atomic):
         return [(two, key(number), 1) for number in draw.sample(range(400), draw.randint(1, 6))]
 
     asks = [ask(*several(atomic), atomic=atomic) for atomic in (True, False) * 150]  # type: ignore[arg-type]
@@ -125,7 +122,7 @@ async def test_never_across_slots(make: Make, cluster: RedisCluster) -> None:
 
 
 @pytest.mark.scenario("another server becomes the master")
-async def test_a_replica_is_promoted(make: Make, cluster: RedisCluster) -> None:
+async def test_a_replica_is_promoted(make, cluster):
     """A master is killed under load: its slots fail in time, the others' go on, and its replica is found.
 
     A key of its slots admits at most one extra burst, for what the replica had not heard of.
@@ -136,7 +133,7 @@ async def test_a_replica_is_promoted(make: Make, cluster: RedisCluster) -> None:
     mine = [number for number in range(100) if cluster.owner(cluster.slot(key(number))) is dying]
     assert 0 < len(mine) < 100
 
-    async def admitted() -> int:
+    async def admitted():
         outcomes = await answered(store, *(ask((burst, b"{0}hot_", 1)) for _ in range(100)))
         return sum(not isinstance(outcome, Failure) and outcome is not None and outcome.allowed for outcome in outcomes)
 
@@ -161,7 +158,7 @@ async def test_a_replica_is_promoted(make: Make, cluster: RedisCluster) -> None:
 
 
 @pytest.mark.scenario("another server becomes the master")
-async def test_a_slot_without_a_server(make: Make, cluster: RedisCluster) -> None:
+async def test_a_slot_without_a_server(make, cluster):
     """CLUSTERDOWN fails the charges of that slot alone, as transient."""
     store = await connected(make, cluster, budget=PATIENCE, breaker_after=10**9)
     slot, others = cluster.slot(key(1)), [number for number in range(40) if number % SLOTS_USED != 1]
@@ -182,7 +179,7 @@ async def test_a_slot_without_a_server(make: Make, cluster: RedisCluster) -> Non
 
 @pytest.mark.scenario("connections are lost and re-established for a long time")
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts descriptors in /proc")
-async def test_looks_leave_no_descriptor(make: Make, cluster: RedisCluster) -> None:
+async def test_looks_leave_no_descriptor(make, cluster):
     """A hundred looks at the slots, half over connections of their own: as many descriptors as before, and servers."""
     store = await connected(make, cluster)
     topology = store._topology
@@ -198,7 +195,7 @@ async def test_looks_leave_no_descriptor(make: Make, cluster: RedisCluster) -> N
 
 
 @pytest.mark.scenario("slots move to another server")
-async def test_a_call_that_waits_for_a_server_that_leaves(make: Make, cluster: RedisCluster) -> None:
+async def test_a_call_that_waits_for_a_server_that_leaves(make, cluster):
     """ASK names a server without slots, which is let go of before it is connected: the call fails, its room is free."""
     store = await connected(make, cluster, budget=PATIENCE)
     with socket.create_server(("127.0.0.1", 0)) as silent:

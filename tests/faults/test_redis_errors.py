@@ -1,7 +1,6 @@
 """Redis replies with an error: its kind decides which charges fail, and whether the breaker opens. All are real."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
@@ -9,13 +8,11 @@ import pytest
 import redis
 
 from ratelimitd.algorithms import Decision, make_rate
-from ratelimitd.limiter.seam import Failure, FailureKind, Outcome
-from ratelimitd.stores.redis import RedisStore
-from testkit.redis_server import RedisServer, redis_server
+from ratelimitd.limiter.seam import Failure, FailureKind
+from testkit.redis_server import redis_server
 from testkit.redis_server import until as until_asked
 from tests.algorithms.cases import YEAR, ask
-from tests.faults.conftest import Make
-from tests.faults.load import PATIENCE, Watch, answered, decided, held, kinds, load, wanted
+from tests.faults.load import PATIENCE, answered, decided, held, kinds, load, wanted
 
 pytestmark = [pytest.mark.redis, pytest.mark.alone]
 
@@ -23,18 +20,18 @@ CALLS = 20
 """Script calls in a row, four times as many as open the breaker."""
 
 
-async def in_a_row(store: RedisStore, calls: int = CALLS) -> list[Outcome]:
+async def in_a_row(store, calls=CALLS):
     """Outcomes of so many script calls, one after the other."""
     return [(await answered(store, wanted(number, budget=PATIENCE)))[0] for number in range(calls)]
 
 
-def said(outcomes: list[Outcome]) -> set[str]:
+def said(outcomes):
     """The first word of each error."""
     return {outcome.message.split()[0] for outcome in outcomes if isinstance(outcome, Failure)}
 
 
 @contextmanager
-def no_replicas(server: RedisServer) -> Iterator[str]:
+def no_replicas(server):
     """It wants a replica, and has none."""
     server.ask("CONFIG", "SET", "min-replicas-to-write", 1)
     yield "NOREPLICAS"
@@ -42,7 +39,7 @@ def no_replicas(server: RedisServer) -> Iterator[str]:
 
 
 @contextmanager
-def cannot_save(server: RedisServer) -> Iterator[str]:
+def cannot_save(server):
     """It could not write its snapshot, since the folder is gone, and so refuses writes."""
     folder = Path(server.ask("CONFIG", "GET", "dir")[1])
     taken = folder / "dump.rdb"
@@ -57,7 +54,7 @@ def cannot_save(server: RedisServer) -> Iterator[str]:
 
 
 @contextmanager
-def loading(server: RedisServer) -> Iterator[str]:
+def loading(server):
     """It reads its snapshot back, slowly, and answers meanwhile."""
     server.ask("DEBUG", "POPULATE", 20_000)
     server.ask("CONFIG", "SET", "key-load-delay", 300, "loading-process-events-interval-bytes", 1_024)
@@ -71,13 +68,13 @@ def loading(server: RedisServer) -> Iterator[str]:
         other.connection_pool.release(connection)
 
 
-def is_loading(server: RedisServer) -> bool:
+def is_loading(server):
     """Whether it says so."""
     return bool(server.ask("INFO", "persistence")["loading"])
 
 
 @contextmanager
-def busy(server: RedisServer) -> Iterator[str]:
+def busy(server):
     """Another client's script does not end; then it is killed."""
     server.ask("CONFIG", "SET", "busy-reply-threshold", 1)
     with server.client() as other:
@@ -91,7 +88,7 @@ def busy(server: RedisServer) -> Iterator[str]:
         other.connection_pool.release(connection)
 
 
-def is_busy(server: RedisServer) -> bool:
+def is_busy(server):
     """Whether it says so."""
     try:
         server.ask("PING")
@@ -101,7 +98,7 @@ def is_busy(server: RedisServer) -> bool:
 
 
 @contextmanager
-def masterless(server: RedisServer) -> Iterator[str]:
+def masterless(server):
     """The server became a replica whose master is unavailable, and serves no stale data."""
     server.ask("CONFIG", "SET", "replica-serve-stale-data", "no")
     server.ask("REPLICAOF", "127.0.0.1", 1)
@@ -110,7 +107,7 @@ def masterless(server: RedisServer) -> Iterator[str]:
 
 
 @contextmanager
-def replica(server: RedisServer) -> Iterator[str]:
+def replica(server):
     """It became a replica, which takes no writes."""
     server.ask("REPLICAOF", "127.0.0.1", 1)
     yield "READONLY"
@@ -118,7 +115,7 @@ def replica(server: RedisServer) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("fault", [no_replicas, cannot_save, loading, busy], ids=lambda fault: fault.__name__)
-async def test_a_server_that_fails_everybody(make: Make, fault: object, watch: Watch) -> None:
+async def test_a_server_that_fails_everybody(make, fault, watch):
     """NOREPLICAS, MISCONF, LOADING and BUSY fail each call; five open the breaker; when it is over calls pass."""
     with redis_server("--enable-debug-command", "local", tcp=True) as server:
         store = make(server.address, budget=PATIENCE)
@@ -136,7 +133,7 @@ async def test_a_server_that_fails_everybody(make: Make, fault: object, watch: W
 
 @pytest.mark.scenario("another server becomes the master")
 @pytest.mark.parametrize("fault", [masterless, replica], ids=lambda fault: fault.__name__)
-async def test_no_master_any_more(make: Make, server: RedisServer, fault: object, watch: Watch) -> None:
+async def test_no_master_any_more(make, server, fault, watch):
     """READONLY and MASTERDOWN end the connections at once, so that the master is looked for."""
     store = make(server.address, budget=PATIENCE)
     await store.connect()
@@ -149,7 +146,7 @@ async def test_no_master_any_more(make: Make, server: RedisServer, fault: object
     assert watch.ups == [True, False, True]
 
 
-async def test_loading_at_the_start(make: Make, watch: Watch) -> None:
+async def test_loading_at_the_start(make, watch):
     """A Redis that still reads its snapshot when we come is waited for, and the log says why."""
     with redis_server("--enable-debug-command", "local", tcp=True) as server:
         store = make(server.address)
@@ -160,7 +157,7 @@ async def test_loading_at_the_start(make: Make, watch: Watch) -> None:
 
 
 @asynccontextmanager
-async def full(server: RedisServer) -> AsyncIterator[None]:
+async def full(server):
     """No memory is left, and nothing may be evicted."""
     server.ask("CONFIG", "SET", "maxmemory", 1)
     yield
@@ -168,7 +165,7 @@ async def full(server: RedisServer) -> AsyncIterator[None]:
 
 
 @pytest.mark.scenario("Redis is out of memory")
-async def test_full_memory(make: Make, server: RedisServer, watch: Watch) -> None:
+async def test_full_memory(make, server, watch):
     """Without memory a denial stands, every other charge fails as OUT_OF_MEMORY, and the breaker stays closed."""
     store = make(server.address, budget=PATIENCE)
     await store.connect()
@@ -188,7 +185,7 @@ async def test_full_memory(make: Make, server: RedisServer, watch: Watch) -> Non
 
 
 @pytest.mark.scenario("Redis is out of memory")
-async def test_memory_that_comes_and_goes(make: Make, server: RedisServer) -> None:
+async def test_memory_that_comes_and_goes(make, server):
     """Under load, with memory now full and now not: what fails is OUT_OF_MEMORY alone, and was not charged."""
     store = make(server.address, budget=PATIENCE)
     await store.connect()
@@ -202,7 +199,7 @@ async def test_memory_that_comes_and_goes(make: Make, server: RedisServer) -> No
 
 
 @pytest.mark.scenario("a key contains foreign data, or the state of another algorithm")
-async def test_wrong_types_harm_their_own_charges(make: Make, server: RedisServer, watch: Watch) -> None:
+async def test_wrong_types_harm_their_own_charges(make, server, watch):
     """Foreign values under some keys, in batches with others: those charges fail, and the breaker stays closed."""
     store = make(server.address, budget=PATIENCE)
     await store.connect()
@@ -218,7 +215,7 @@ async def test_wrong_types_harm_their_own_charges(make: Make, server: RedisServe
     assert watch.ups == [True]
 
 
-async def test_a_right_that_is_taken_away(make: Make, server: RedisServer, watch: Watch) -> None:
+async def test_a_right_that_is_taken_away(make, server, watch):
     """NOPERM comes at once, so it opens no breaker; the limits fail as PERMANENT until the right is back."""
     store = make(server.address, budget=PATIENCE)
     await store.connect()
@@ -230,7 +227,7 @@ async def test_a_right_that_is_taken_away(make: Make, server: RedisServer, watch
 
 
 @pytest.mark.scenario("Redis loses the script")
-async def test_script_flush_under_load(make: Make, server: RedisServer, breaker_after: int) -> None:
+async def test_script_flush_under_load(make, server, breaker_after):
     """SCRIPT FLUSH every few milliseconds under load fails no call, and each is charged once."""
     store = make(server.address, budget=PATIENCE, breaker_after=breaker_after)
     await store.connect()
@@ -247,7 +244,7 @@ async def test_script_flush_under_load(make: Make, server: RedisServer, breaker_
 
 
 @pytest.mark.scenario("Redis loses the script")
-async def test_a_script_that_cannot_be_brought_back(make: Make, server: RedisServer) -> None:
+async def test_a_script_that_cannot_be_brought_back(make, server):
     """Redis forgot the script and we may not load it any more: the call fails at once, after a few attempts."""
     store = make(server.address, budget=PATIENCE)
     await store.connect()

@@ -1,20 +1,15 @@
 """What a limit's own policy makes of an outage, over the breaker's flaps: nothing is written back, no share is lost."""
 
 import time
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 
 from ratelimitd.algorithms import Decision, make_rate
-from ratelimitd.limiter import Answer, Ask, Charge, Engine, Failure, Fallback, LimitRequest, Outcome, Plan, Tally
+from ratelimitd.limiter import Ask, Charge, Engine, Failure, Fallback, LimitRequest, Plan, Tally
 from ratelimitd.observe.metrics import Counters
 from ratelimitd.policy import Limit, OnStoreFailure
 from ratelimitd.stores import MemoryStore
-from ratelimitd.stores.redis import RedisStore
-from testkit.redis_server import RedisServer
 from tests.algorithms.cases import YEAR
-from tests.faults.conftest import Make
 from tests.faults.load import PATIENCE, until
 
 pytestmark = [pytest.mark.redis, pytest.mark.alone]
@@ -23,7 +18,7 @@ REPLICAS = 4
 LIMIT = 100
 
 
-def asked(policy: OnStoreFailure, cost: int = 1, limit: int = LIMIT) -> Ask:
+def asked(policy, cost=1, limit=LIMIT):
     """A charge of a limit with this policy."""
     rate = make_rate("token_bucket", limit, YEAR)
     charge = Charge(Limit(rate, on_store_failure=policy), b"%s%d_" % (policy.name.encode(), limit), binding=True)
@@ -33,58 +28,58 @@ def asked(policy: OnStoreFailure, cost: int = 1, limit: int = LIMIT) -> Ask:
 class Process:
     """Store and fallback as one process has them."""
 
-    def __init__(self, store: RedisStore) -> None:
+    def __init__(self, store):
         self.store = store
         self.counts = dict.fromkeys(OnStoreFailure, 0)
         self._engine = Engine(store, Counters(), [Fallback(MemoryStore(1 << 20), REPLICAS, self._count)])
 
-    def _count(self, policy: OnStoreFailure) -> None:
+    def _count(self, policy):
         self.counts[policy] += 1
 
-    async def outcome(self, one: Ask) -> Outcome:
+    async def outcome(self, one):
         """Take it through the guard and the store."""
         handed: list[Ask] = []
 
-        def answered(ask: Ask, _: Answer) -> None:
+        def answered(ask, _):
             handed.append(ask)
 
-        def failed(_: Any, error: Exception) -> None:
+        def failed(_, error):
             raise error
 
         self._engine.decide([one], time.time_ns() // 1000, answered, failed)
         await until(lambda: handed)
         return one.outcomes[0]
 
-    async def allowed(self, make_ask: Callable[[], Ask], calls: int) -> int:
+    async def allowed(self, make_ask, calls):
         """How many of so many pass."""
         found = [await self.outcome(make_ask()) for _ in range(calls)]
         return sum(isinstance(outcome, Decision) and outcome.allowed for outcome in found)
 
-    async def held(self, policy: OnStoreFailure, limit: int = LIMIT) -> int:
+    async def held(self, policy, limit=LIMIT):
         """What Redis has counted."""
         seen = await self.outcome(asked(policy, 0, limit))
         assert isinstance(seen, Decision)
         return seen.before
 
-    async def until_open(self) -> None:
+    async def until_open(self):
         """Charge an unrelated limit until the breaker opens."""
         while not self.store.nodes[0].breaker.open:
             await self.outcome(asked(OnStoreFailure.ERROR, 1, 1_000_000))
 
-    async def until_closed(self) -> None:
+    async def until_closed(self):
         """Wait until a probe passes."""
         await until(lambda: self.store.connected)
 
 
 @pytest.fixture
-async def process(make: Make, server: RedisServer) -> Process:
+async def process(make, server):
     """Connected, with a connection that is kept through all flaps."""
     store = make(server.address, stale_after=PATIENCE, budget=0.1)
     assert await store.connect()
     return Process(store)
 
 
-async def test_each_limit_by_its_own_policy_over_flaps(process: Process, server: RedisServer) -> None:
+async def test_each_limit_by_its_own_policy_over_flaps(process, server):
     """The breaker opens and closes three times: the same policy each time, and Redis goes on from its own counts."""
     for flap in range(3):
         before = {policy: await process.held(policy) for policy in OnStoreFailure}
@@ -108,7 +103,7 @@ async def test_each_limit_by_its_own_policy_over_flaps(process: Process, server:
     assert process.store.breaker_opens == 3
 
 
-async def test_over_admission_of_local_is_bounded(process: Process, server: RedisServer) -> None:
+async def test_over_admission_of_local_is_bounded(process, server):
     """However often Redis comes and goes, a limit with ``local`` lets one share more pass than it says, not one a flap.
 
     Four processes, each with its share, so let pass twice the limit at most.
@@ -124,7 +119,7 @@ async def test_over_admission_of_local_is_bounded(process: Process, server: Redi
     assert passed == LIMIT + LIMIT // REPLICAS
 
 
-async def test_a_share_is_at_least_one(process: Process, server: RedisServer) -> None:
+async def test_a_share_is_at_least_one(process, server):
     """A limit smaller than the number of processes lets each one through with one."""
     server.hang()
     await process.until_open()
@@ -135,7 +130,7 @@ async def test_a_share_is_at_least_one(process: Process, server: RedisServer) ->
 
 
 @pytest.mark.scenario("Redis is out of memory")
-async def test_full_memory_by_policy(process: Process, server: RedisServer) -> None:
+async def test_full_memory_by_policy(process, server):
     """Without memory in Redis a denial stands whatever the policy; what would pass is decided by its policy."""
     for policy in OnStoreFailure:
         await process.outcome(asked(policy, limit=1))

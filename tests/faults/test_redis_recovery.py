@@ -2,17 +2,13 @@
 
 import asyncio
 import time
-from collections.abc import Callable
 from functools import partial
 
 import pytest
 
 from ratelimitd.limiter.seam import FailureKind
-from ratelimitd.stores.redis import RedisStore
-from testkit.fault_proxy import FaultProxy, Way
-from testkit.redis_server import RedisServer
-from tests.faults.conftest import Make
-from tests.faults.load import PATIENCE, Watch, answered, decided, held, kinds, load, until, wanted
+from testkit.fault_proxy import Way
+from tests.faults.load import PATIENCE, answered, decided, held, kinds, load, until, wanted
 from tests.turning import turning
 
 pytestmark = [pytest.mark.redis, pytest.mark.alone]
@@ -21,12 +17,12 @@ SLACK = 0.25
 """Seconds that a loaded machine may run a timer late."""
 
 
-def probes(store: RedisStore) -> list[float]:
+def probes(store):
     """Note when each probe is sent from now on, by the loop's clock."""
     times: list[float] = []
     sent = store.probe
 
-    def noted(node: object) -> None:
+    def noted(node):
         times.append(asyncio.get_running_loop().time())
         sent(node)  # type: ignore[arg-type]
 
@@ -34,13 +30,13 @@ def probes(store: RedisStore) -> list[float]:
     return times
 
 
-async def opened(store: RedisStore) -> None:
+async def opened(store):
     """Charge until the breaker opens, one batch per charge."""
     while not store.nodes[0].breaker.open:
         await answered(store, wanted())
 
 
-async def test_probes_have_a_pace(make: Make, server: RedisServer, watch: Watch) -> None:
+async def test_probes_have_a_pace(make, server, watch):
     """A node with an open breaker receives a probe every 250 to 500 ms, whatever the load, and nothing else."""
     store = make(server.address, stale_after=PATIENCE)
     await store.connect()
@@ -61,7 +57,7 @@ async def test_probes_have_a_pace(make: Make, server: RedisServer, watch: Watch)
     assert watch.told_once_each
 
 
-async def test_an_open_breaker_answers_at_once(make: Make, server: RedisServer) -> None:
+async def test_an_open_breaker_answers_at_once(make, server):
     """While the breaker is open a charge completes before ``charge`` returns, and nothing is sent for it."""
     store = make(server.address, stale_after=PATIENCE)
     await store.connect()
@@ -78,7 +74,7 @@ async def test_an_open_breaker_answers_at_once(make: Make, server: RedisServer) 
 
 
 @pytest.mark.scenario("Redis loses the script")
-async def test_a_probe_runs_the_real_script(make: Make, server: RedisServer) -> None:
+async def test_a_probe_runs_the_real_script(make, server):
     """A server that answers PING, and everything else that does not write, is no server: probes find the script fail.
 
     When it takes writes again, the next one closes the breaker, even if the script is lost by then.
@@ -99,9 +95,7 @@ async def test_a_probe_runs_the_real_script(make: Make, server: RedisServer) -> 
 
 
 @pytest.mark.parametrize("fault", ["killed", "stopped", "no replies", "no way in", "reset"])
-async def test_first_right_decision_within_a_second(
-    make: Make, server: RedisServer, proxy: FaultProxy, fault: str, watch: Watch, breaker_after: int
-) -> None:
+async def test_first_right_decision_within_a_second(make, server, proxy, fault, watch, breaker_after):
     """After an outage as long as it takes to give the connections up, decisions come within a second of its end."""
     store = make(proxy.address, breaker_after=breaker_after, stale_after=0.4)
     await store.connect()
@@ -118,10 +112,10 @@ async def test_first_right_decision_within_a_second(
     assert watch.told_once_each
 
 
-def outages(server: RedisServer, proxy: FaultProxy) -> dict[str, tuple[Callable[[], object], Callable[[], object]]]:
+def outages(server, proxy):
     """How each begins and ends."""
 
-    def reset() -> None:
+    def reset():
         proxy.set(connects="reset")
         proxy.reset()
 
@@ -135,7 +129,7 @@ def outages(server: RedisServer, proxy: FaultProxy) -> dict[str, tuple[Callable[
 
 
 @pytest.mark.scenario("the event loop is blocked")
-async def test_an_outage_does_not_hold_the_loop(make: Make, server: RedisServer) -> None:
+async def test_an_outage_does_not_hold_the_loop(make, server):
     """Without requests, an unavailable server leaves the event loop nearly idle."""
     store = make(server.address)
     await store.connect()

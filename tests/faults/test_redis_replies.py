@@ -8,10 +8,8 @@ from pathlib import Path
 import pytest
 
 from ratelimitd.limiter.seam import Failure, FailureKind
-from testkit.fault_proxy import FaultProxy, Way
-from testkit.redis_server import RedisServer
-from tests.faults.conftest import Make
-from tests.faults.load import PATIENCE, TENDER, Watch, answered, decided, held, kinds, load, of_its_own, until, wanted
+from testkit.fault_proxy import Way
+from tests.faults.load import PATIENCE, TENDER, answered, decided, held, kinds, load, of_its_own, until, wanted
 
 pytestmark = [pytest.mark.redis, pytest.mark.alone]
 
@@ -21,9 +19,7 @@ SHORT = 0.02
 
 @pytest.mark.scenario("a reply is lost after the call was executed")
 @pytest.mark.parametrize("lost", ["dropped", "cut"])
-async def test_a_lost_reply_is_not_asked_for_again(
-    make: Make, server: RedisServer, proxy: FaultProxy, lost: str
-) -> None:
+async def test_a_lost_reply_is_not_asked_for_again(make, server, proxy, lost):
     """Redis ran the call and the answer is lost, with or without the connection: it was charged once, and failed."""
     store = make(proxy.address)
     await store.connect()
@@ -37,7 +33,7 @@ async def test_a_lost_reply_is_not_asked_for_again(
 
 
 @pytest.mark.scenario("a reply is lost after the call was executed")
-async def test_a_reply_cut_in_the_middle(make: Make, server: RedisServer, proxy: FaultProxy) -> None:
+async def test_a_reply_cut_in_the_middle(make, server, proxy):
     """The connection ends within a reply, wherever: every charge of that call fails, once, and was charged once."""
     store = make(proxy.address)
     for size in (1, 20, 300, 301, 302, 303, 304, 305):
@@ -50,7 +46,7 @@ async def test_a_reply_cut_in_the_middle(make: Make, server: RedisServer, proxy:
 
 
 @pytest.mark.scenario("a reply is lost after the call was executed")
-async def test_a_request_that_never_came(make: Make, proxy: FaultProxy) -> None:
+async def test_a_request_that_never_came(make, proxy):
     """A call that never reached Redis charged nothing, and is not sent again."""
     store = make(proxy.address)
     await store.connect()
@@ -62,7 +58,7 @@ async def test_a_request_that_never_came(make: Make, proxy: FaultProxy) -> None:
 
 
 @pytest.mark.scenario("a caller cancels while its reply is in flight")
-async def test_callers_that_go(make: Make, proxy: FaultProxy, breaker_after: int) -> None:
+async def test_callers_that_go(make, proxy, breaker_after):
     """Most callers time out before their answer: every answer that is received belongs to its own call."""
     store = make(proxy.address, breaker_after=breaker_after, pool_size=3)
     await store.connect()
@@ -89,7 +85,7 @@ async def test_callers_that_go(make: Make, proxy: FaultProxy, breaker_after: int
     [Way(delay=0.01, jitter=0.01), Way(piece=50), Way(jitter=0.03)],
     ids=["around the budget", "sliced", "jitter"],
 )
-async def test_answers_around_the_budget(make: Make, proxy: FaultProxy, breaker_after: int, way: Way) -> None:
+async def test_answers_around_the_budget(make, proxy, breaker_after, way):
     """When about half of the answers come too late, each one that counts is its own key's, and each call ends once."""
     store = make(proxy.address, breaker_after=breaker_after, pool_size=3, stale_after=PATIENCE)
     await store.connect()
@@ -105,9 +101,7 @@ async def test_answers_around_the_budget(make: Make, proxy: FaultProxy, breaker_
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["reset", "CLIENT KILL", "cut"])
-async def test_connections_that_die_under_load(
-    make: Make, server: RedisServer, proxy: FaultProxy, how: str, watch: Watch
-) -> None:
+async def test_connections_that_die_under_load(make, server, proxy, how, watch):
     """Connections die again and again under load: what was under way fails once, the rest goes on, none is wrong."""
     store = make(proxy.address, budget=PATIENCE)
     await store.connect()
@@ -129,14 +123,14 @@ async def test_connections_that_die_under_load(
     await made.counted()
 
 
-def descriptors() -> int:
+def descriptors():
     """Open descriptors of this process."""
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
 @pytest.mark.scenario("connections are lost and re-established for a long time")
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts descriptors in /proc")
-async def test_reconnects_leave_no_descriptor(make: Make, server: RedisServer, proxy: FaultProxy) -> None:
+async def test_reconnects_leave_no_descriptor(make, server, proxy):
     """A hundred connections lost and made again, and fifty refused: as many descriptors as before, here and there."""
     store = make(server.address, retry_first=0.001, retry_most=0.002)
     await store.connect()

@@ -1,17 +1,14 @@
 """Sentinels name another master while the store is used: it is found, and at most one burst passes twice."""
 
 import asyncio
-from collections.abc import Iterator
 
 import pytest
 
 from ratelimitd.algorithms import Decision, make_rate
 from ratelimitd.limiter.seam import FailureKind
-from ratelimitd.stores.redis import RedisStore
-from testkit.redis_sentinel import RedisSentinel, redis_sentinel
+from testkit.redis_sentinel import redis_sentinel
 from tests.algorithms.cases import YEAR, ask
-from tests.faults.conftest import Make
-from tests.faults.load import TENDER, Watch, answered, decided, kinds, load
+from tests.faults.load import TENDER, answered, decided, kinds, load
 
 pytestmark = [pytest.mark.scenario("another server becomes the master"), pytest.mark.redis, pytest.mark.alone]
 
@@ -20,14 +17,14 @@ BURST = 50
 
 
 @pytest.fixture(scope="module")
-def whole() -> Iterator[RedisSentinel]:
+def whole():
     """A master, a replica and three Sentinels."""
     with redis_sentinel() as running:
         yield running
 
 
 @pytest.fixture
-def sentinel(whole: RedisSentinel) -> RedisSentinel:
+def sentinel(whole):
     """The same, settled and without keys."""
     for each in whole.servers:
         if not each.awake:
@@ -38,7 +35,7 @@ def sentinel(whole: RedisSentinel) -> RedisSentinel:
     return whole
 
 
-async def admitted(store: RedisStore) -> int:
+async def admitted(store):
     """How many of twice the burst pass on one key."""
     rate = make_rate("token_bucket", BURST, YEAR)
     outcomes = await answered(store, *(ask((rate, b"hot_", 1)) for _ in range(2 * BURST)))
@@ -47,7 +44,7 @@ async def admitted(store: RedisStore) -> int:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["asked for", "killed", "hung"])
-async def test_another_master(make: Make, sentinel: RedisSentinel, how: str, watch: Watch) -> None:
+async def test_another_master(make, sentinel, how, watch):
     """A failover under load: calls end in time, decisions come soon after the promotion, over-admission is a burst."""
     store = make(sentinel.url, env=SENTINEL, budget=0.1)
     assert await store.connect()
@@ -65,13 +62,13 @@ async def test_another_master(make: Make, sentinel: RedisSentinel, how: str, wat
         assert await decided(store) < 2.0
         await made.more(200)
     assert new is not old
-    assert BURST >= await admitted(store)
+    assert await admitted(store) <= BURST
     assert made.longest < TENDER
     assert set(made.failures) <= {*FailureKind} - {FailureKind.PERMANENT, FailureKind.KEY, FailureKind.OUT_OF_MEMORY}
     assert watch.told_once_each
 
 
-async def test_a_sentinel_that_is_away_or_lies_behind(make: Make, sentinel: RedisSentinel) -> None:
+async def test_a_sentinel_that_is_away_or_lies_behind(make, sentinel):
     """With one Sentinel dead the others are asked; none of them up is a failure that names it, and passes."""
     first, second, third = sentinel.sentinels
     first.kill()

@@ -5,7 +5,6 @@ import random
 import re
 import time
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -15,10 +14,10 @@ import pytest
 from grpc import aio
 
 from ratelimitd.proto import message
-from testkit.fault_proxy import FaultProxy, Way
-from testkit.redis_server import RedisServer, free_port, redis_server
+from testkit.fault_proxy import Way
+from testkit.redis_server import free_port, redis_server
 from tests.faults.load import PATIENCE, TENDER
-from tests.service import Service, service
+from tests.service import service
 
 pytestmark = pytest.mark.alone
 
@@ -37,7 +36,7 @@ OF_OUTAGE = {"error": {UNAVAILABLE}, "allow": {"OK"}, "deny": {"OVER_LIMIT"}, "l
 """The possible results of a call while Redis is unavailable, by its limit's failure policy."""
 
 
-def policy_file(folder: Path) -> str:
+def policy_file(folder):
     """A file with a limit for each policy of failure, and keys that have a limit of their own each."""
     limits = {policy: 40 if policy == "local" else 1_000_000 for policy in POLICIES}
     lines = ["domain: d", "descriptors:"]
@@ -50,12 +49,12 @@ def policy_file(folder: Path) -> str:
     return str(path)
 
 
-def rate(limit: int) -> str:
+def rate(limit):
     """A line of the policy file."""
     return f"    rate_limit: {{unit: year, requests_per_unit: {limit}}}"
 
 
-def own(number: int) -> int:
+def own(number):
     """The limit of a key."""
     return (number + 1) * APART
 
@@ -63,12 +62,12 @@ def own(number: int) -> int:
 class Client:
     """Calls over gRPC, and what they came to."""
 
-    def __init__(self, channel: aio.Channel) -> None:
+    def __init__(self, channel):
         self._call = channel.unary_unary(SHOULD_RATE_LIMIT)
         self.seen: dict[str, Counter[str]] = defaultdict(Counter)
         self.longest = 0.0
 
-    async def ask(self, key: str, value: str = "x") -> object:
+    async def ask(self, key, value="x"):
         """The answer; or None, and the code is in ``seen``, as that of every call."""
         request = Request(domain="d")
         request.descriptors.add().entries.add(key=key, value=value)
@@ -83,7 +82,7 @@ class Client:
         self.seen[key][came_to] += 1
         return answer
 
-    async def until(self, true: Callable[[], object]) -> float:
+    async def until(self, true):
         """Ask for the limit with ``error`` until it is true; seconds that took."""
         started = time.monotonic()
         while not true():
@@ -92,14 +91,14 @@ class Client:
             await asyncio.sleep(0.005)
         return time.monotonic() - started
 
-    async def until_decided(self) -> float:
+    async def until_decided(self):
         """Ask until Redis decides; seconds that took."""
         before = self.seen["error"]["OK"]
         return await self.until(lambda: self.seen["error"]["OK"] > before)
 
 
 @asynccontextmanager
-async def running(folder: Path, address: str, **env: str) -> AsyncIterator[tuple[Service, Client]]:
+async def running(folder, address, **env):
     """A service with the budget that it has by default, and a client of it. Nothing unforeseen may be in its log."""
     given = {"REDIS_URL": address, "STORE_BUDGET": "15ms", "REPLICAS": str(REPLICAS), **env}
     async with service("--config", policy_file(folder), env=given) as process:
@@ -110,11 +109,11 @@ async def running(folder: Path, address: str, **env: str) -> AsyncIterator[tuple
 
 
 @asynccontextmanager
-async def loaded(client: Client, callers: int = 8) -> AsyncIterator[None]:
+async def loaded(client, callers=8):
     """Ask for the limits of all policies, over and over."""
     stopped = False
 
-    async def caller(seed: int) -> None:
+    async def caller(seed):
         draw = random.Random(seed)
         while not stopped:
             await client.ask(draw.choice(POLICIES))
@@ -128,20 +127,20 @@ async def loaded(client: Client, callers: int = 8) -> AsyncIterator[None]:
         await asyncio.gather(*tasks)
 
 
-async def metric(process: Service, name: str) -> float:
+async def metric(process, name):
     """The sum of the series of this name."""
     async with aiohttp.ClientSession() as session, session.get(f"http://{process.http}/metrics") as answer:
         text = await answer.text()
     return sum(float(value) for value in re.findall(rf"^{name}(?:{{.*}})? (\S+)$", text, re.MULTILINE))
 
 
-def edges(process: Service) -> list[str]:
+def edges(process):
     """What the log says of Redis, in order."""
     told = (str(line.get("@message")) for line in process.log)
     return [message for message in told if message in ("redis is unavailable", "redis is connected")]
 
 
-async def outage(client: Client, calls: int = 200) -> None:
+async def outage(client, calls=200):
     """See that every call comes to what its limit's policy says, until so many did."""
     client.seen.clear()
     for turn in range(calls):
@@ -153,7 +152,7 @@ async def outage(client: Client, calls: int = 200) -> None:
 @pytest.mark.redis
 @pytest.mark.process
 @pytest.mark.scenario("Redis is not running when the service starts")
-async def test_redis_comes_after_the_service(tmp_path: Path) -> None:
+async def test_redis_comes_after_the_service(tmp_path):
     """Without its Redis the service starts and answers by each limit's policy; it decides within 2 s of its coming."""
     port = free_port()
     async with running(tmp_path, f"127.0.0.1:{port}") as (process, client):
@@ -168,12 +167,12 @@ async def test_redis_comes_after_the_service(tmp_path: Path) -> None:
         assert client.longest < TENDER
 
 
-def killed(server: RedisServer) -> tuple[Callable[[], object], Callable[[], object]]:
+def killed(server):
     """kill -9 and a new start."""
     return server.kill, server.start
 
 
-def hung(server: RedisServer) -> tuple[Callable[[], object], Callable[[], object]]:
+def hung(server):
     """SIGSTOP and SIGCONT."""
     return server.hang, server.resume
 
@@ -188,9 +187,7 @@ def hung(server: RedisServer) -> tuple[Callable[[], object], Callable[[], object
         pytest.param(hung, marks=pytest.mark.scenario("Redis hangs, is slow, or is unreachable")),
     ],
 )
-async def test_an_outage_under_load(
-    tmp_path: Path, server: RedisServer, how: Callable[[RedisServer], tuple[Callable[[], object], Callable[[], object]]]
-) -> None:
+async def test_an_outage_under_load(tmp_path, server, how):
     """Redis dies or hangs under load: each call is answered in time by its own limit's policy; Redis is found again.
 
     Each edge is logged once, memory does not grow, and what was answered without Redis is counted.
@@ -211,7 +208,7 @@ async def test_an_outage_under_load(
         assert edges(process) == ["redis is connected", "redis is unavailable", "redis is connected"]
 
 
-def resident(process: Service) -> int:
+def resident(process):
     """Bytes of memory that the process has."""
     text = Path(f"/proc/{process.process.pid}/status").read_text()
     return int(re.findall(r"VmRSS:\s+(\d+) kB", text)[0]) * 1024
@@ -221,13 +218,13 @@ def resident(process: Service) -> int:
 @pytest.mark.process
 @pytest.mark.slow
 @pytest.mark.scenario("a caller cancels while its reply is in flight")
-async def test_callers_that_hang_up(tmp_path: Path, proxy: FaultProxy) -> None:
+async def test_callers_that_hang_up(tmp_path, proxy):
     """Half of the callers cancel while Redis is slow: remaining in each answer belongs to its own limit."""
     async with running(tmp_path, proxy.address, STORE_BUDGET="5s") as (process, client):
         draw = random.Random(11)
         right = 0
 
-        async def caller() -> None:
+        async def caller():
             nonlocal right
             number = draw.randrange(KEYS)
             answer = await client.ask("own", f"v{number}")
@@ -248,7 +245,7 @@ async def test_callers_that_hang_up(tmp_path: Path, proxy: FaultProxy) -> None:
             await asyncio.sleep(0.01)
 
 
-async def gathered(*tasks: Awaitable[None]) -> None:
+async def gathered(*tasks):
     """Wait for all; raise any error that is not a cancellation."""
     for problem in await asyncio.gather(*tasks, return_exceptions=True):
         if problem is not None and not isinstance(problem, asyncio.CancelledError):
@@ -258,7 +255,7 @@ async def gathered(*tasks: Awaitable[None]) -> None:
 @pytest.mark.redis
 @pytest.mark.process
 @pytest.mark.scenario("Redis is out of memory")
-async def test_full_memory(tmp_path: Path, server: RedisServer) -> None:
+async def test_full_memory(tmp_path, server):
     """Redis without memory: a denial stands, the rest is answered by policy, and Redis counts as connected."""
     async with running(tmp_path, server.address, STORE_BUDGET="5s") as (process, client):
         for _ in range(41):
@@ -273,7 +270,7 @@ async def test_full_memory(tmp_path: Path, server: RedisServer) -> None:
         assert await client.until_decided() < 1.0
 
 
-def test_codes_are_known() -> None:
+def test_codes_are_known():
     """The table of what an outage may come to speaks of codes that exist."""
     names = {each.name for each in grpc.StatusCode} | set(Response.Code.keys())
     assert set().union(*OF_OUTAGE.values()) <= names

@@ -2,7 +2,6 @@
 
 import json
 import logging
-from collections.abc import Iterator
 
 import pytest
 import structlog
@@ -15,24 +14,24 @@ FAULT = "unhandled error while deciding a request"
 class Log:
     """A stream for logs: each line has to be JSON; those that report an internal error are kept."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         self.lines = 0
         self.faults: list[str] = []
 
-    def isatty(self) -> bool:
+    def isatty(self):
         return False
 
-    def write(self, text: str) -> None:
+    def write(self, text):
         self.lines += isinstance(json.loads(text), dict)
         if FAULT in text:
             self.faults.append(text)
 
-    def flush(self) -> None:
+    def flush(self):
         """Nothing is held back."""
 
 
 @pytest.fixture
-def log() -> Iterator[Log]:
+def log():
     """What is logged at every level."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level

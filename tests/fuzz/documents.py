@@ -1,6 +1,6 @@
 """YAML as people, templates and vandals write it: documents drawn from a schema, spelled in many ways, then damaged."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -46,12 +46,12 @@ ODD_SCALARS = [
 ]
 
 
-def once_in(count: int) -> st.SearchStrategy[bool]:
+def once_in(count):
     """Draw true about once in so many times. Not at an end of the range, which Hypothesis draws more often."""
     return st.integers(0, count - 1).map(lambda dice: dice == count // 2)
 
 
-def mostly(usual: st.SearchStrategy[Any], rare: st.SearchStrategy[Any], count: int) -> st.SearchStrategy[Any]:
+def mostly(usual, rare, count):
     """Draw the rare one about once in so many times."""
     return once_in(count).flatmap(lambda now: rare if now else usual)
 
@@ -65,15 +65,13 @@ counts = st.sampled_from(["0", "1", "2", "5", "1000", "4294967295", "10000", "10
 flags = st.sampled_from(["true", "false", "yes", "Off"]).map(Raw)
 
 
-def one_of(*texts: str) -> st.SearchStrategy[Raw]:
+def one_of(*texts):
     """Draw one of these, as it is spelled."""
     return st.sampled_from(texts).map(Raw)
 
 
 @st.composite
-def maps(
-    draw: Draw, needed: Mapping[str, st.SearchStrategy[Tree]], others: Mapping[str, st.SearchStrategy[Tree]]
-) -> Pairs:
+def maps(draw, needed, others):
     """Draw a map with the keys that are needed and some others; now and then with one value or key that is odd."""
     optional = sorted(others)
     chosen = draw(st.lists(st.sampled_from(optional), max_size=3, unique=True)) if optional else []
@@ -96,7 +94,7 @@ def maps(
     return Pairs(pairs)
 
 
-def lists(items: st.SearchStrategy[Tree], most: int = 3) -> st.SearchStrategy[list[Tree]]:
+def lists(items, most=3):
     """Draw a list that is not empty, but for now and then."""
     return mostly(st.lists(items, min_size=1, max_size=most), st.just([]), 40)
 
@@ -104,13 +102,13 @@ def lists(items: st.SearchStrategy[Tree], most: int = 3) -> st.SearchStrategy[li
 class _Speller:
     """Writes a tree as text; how, is drawn on the way."""
 
-    def __init__(self, draw: Draw, *, anchors: bool) -> None:
+    def __init__(self, draw, *, anchors):
         self._draw = draw
         self._anchors = anchors
         self._known: dict[str, int] = {}
         self._maps: list[int] = []
 
-    def block(self, tree: Tree, indent: str) -> str:
+    def block(self, tree, indent):
         """Write a tree below its key, from a new line on, or behind the key where it is small."""
         if isinstance(tree, Raw) or not (tree.items if isinstance(tree, Pairs) else tree):
             return " " + self.flow(tree) + "\n"
@@ -121,7 +119,7 @@ class _Speller:
             return "\n" + "".join(lines)
         return "\n" + "".join(f"{indent}-{self.block(item, indent + '  ')}" for item in tree)
 
-    def flow(self, tree: Tree) -> str:
+    def flow(self, tree):
         """Write a tree in brackets, or as an alias of an equal one that was written before."""
         if isinstance(tree, Raw):
             return tree.text
@@ -132,7 +130,7 @@ class _Speller:
             text = "[" + ", ".join(map(self.flow, tree)) + "]"
         return self._anchored(tree, text, self._maps[:before]) if self._anchors else text
 
-    def _anchored(self, tree: Tree, text: str, complete: list[int]) -> str:
+    def _anchored(self, tree, text, complete):
         if text in self._known:
             return f"*a{self._known[text]}"
         number = self._known[text] = len(self._known)
@@ -144,7 +142,7 @@ class _Speller:
 
 
 @st.composite
-def spelled(draw: Draw, trees: st.SearchStrategy[Tree]) -> str:
+def spelled(draw, trees):
     """Draw a tree and a way to write it."""
     tree = draw(trees)
     if isinstance(tree, Raw):
@@ -192,7 +190,7 @@ DAMAGE += ['"', "%", "@", "`", "\n", "\n\n", "\n  ", "\n- ", "...", "---", "<<",
 
 
 @st.composite
-def damaged(draw: Draw, texts: st.SearchStrategy[str]) -> bytes:
+def damaged(draw, texts):
     """Draw a text and change a place or two; or write it in another encoding."""
     text = draw(texts)
     kind = draw(st.integers(0, 7))
@@ -216,7 +214,7 @@ def damaged(draw: Draw, texts: st.SearchStrategy[str]) -> bytes:
     return said
 
 
-def files(trees: st.SearchStrategy[Tree]) -> st.SearchStrategy[bytes]:
+def files(trees):
     """Draw a file: four of five are as they were spelled, one is damaged."""
     whole = spelled(trees)
     return mostly(whole.map(str.encode), damaged(whole), 5)
@@ -226,7 +224,7 @@ SIZES = [(3, 30), (5, 10), (9, 10), (30, 2), (60, 3), (4, 40), (2, 600), (3, 600
 AROUND = ["[%s]", "{%s}", "{<<: [%s]}", "{key: a, descriptors: [%s]}"]
 
 
-def bombs(template: str) -> Iterator[bytes]:
+def bombs(template):
     """Write short texts that mean much, at ``%s`` of a template: aliases of aliases, so many levels of so many."""
     for (levels, width), around in product(SIZES, AROUND):
         lines = ["&b0 {x: y}"]

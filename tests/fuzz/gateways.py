@@ -87,7 +87,7 @@ envoy_actions: list[tuple[str, st.SearchStrategy[Any]]] = [
 ]
 
 
-def action(known: list[tuple[str, st.SearchStrategy[Any]]]) -> st.SearchStrategy[Any]:
+def action(known):
     """Draw one of these actions."""
     return st.sampled_from(known).flatmap(lambda pair: maps({pair[0]: pair[1]}, {}))
 

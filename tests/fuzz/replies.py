@@ -1,7 +1,7 @@
 """What a Redis might send: the right replies, and those with something wrong in them."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from hypothesis import strategies as st
@@ -201,7 +201,7 @@ An answer too many or too few, with right ones behind it, would be the next call
 """
 
 
-def answers(words: Sequence[bytes], remaining: Callable[[bytes], int]) -> Charges:
+def answers(words, remaining):
     """Read a script call, and answer each charge with the number that its key has."""
     keys = words[3 : 3 + int(words[2])]
     _, plan = json.loads(words[-1])
@@ -215,12 +215,12 @@ def answers(words: Sequence[bytes], remaining: Callable[[bytes], int]) -> Charge
     return made
 
 
-def array(cells: Sequence[bytes], more: int = 0) -> bytes:
+def array(cells, more=0):
     """Write an array that says that it has so many more items than it has."""
     return b"*%d\r\n%b" % (len(cells) + more, b"".join(cells))
 
 
-def written(reply: Reply, charges: Charges, address: bytes) -> bytes:
+def written(reply, charges, address):
     """Write a reply of this kind to a call with these charges."""
     kind, detail = reply
     cells = [b":1764018900123456\r\n", *(cell for charge in charges for cell in charge)]

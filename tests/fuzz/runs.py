@@ -9,12 +9,9 @@ import resource
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
-from hypothesis import strategies as st
 
 SECONDS = float(os.environ.get("FUZZ_SECONDS", "0"))
 SEED = int(os.environ.get("FUZZ_SEED", "0"))
@@ -31,10 +28,10 @@ GROWTH = 512 << 20
 
 
 @contextmanager
-def bounded() -> Iterator[None]:
+def bounded():
     """Stop what takes more than CPU_SECONDS; ``setitimer(2)`` interrupts it wherever it is."""
 
-    def stop(*_: object) -> None:
+    def stop(*_):
         raise AssertionError(f"more than {CPU_SECONDS} s")
 
     before = signal.signal(signal.SIGPROF, stop)
@@ -47,7 +44,7 @@ def bounded() -> Iterator[None]:
 
 
 @contextmanager
-def little_memory() -> Iterator[None]:
+def little_memory():
     """See that the process was at no time larger by more than GROWTH."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     yield
@@ -57,21 +54,21 @@ def little_memory() -> Iterator[None]:
 class Seen:
     """How far the inputs of a run came: a count for each place that is named."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         self.counts: Counter[str] = Counter()
         self.inputs = 0
 
-    def reached(self, *places: str) -> None:
+    def reached(self, *places):
         """Count one input, which came to these places."""
         self.inputs += 1
         self.counts.update(places)
 
-    def share(self, place: str) -> float:
+    def share(self, place):
         """The part of the inputs that came there."""
         return self.counts[place] / self.inputs
 
 
-def fuzz(inputs: st.SearchStrategy[Any], examples: int, check: Callable[[Any], None]) -> None:
+def fuzz(inputs, examples, check):
     """Hold so many inputs against a check; what fails is shrunk and shown."""
     options = settings(
         max_examples=examples,
@@ -87,7 +84,7 @@ def fuzz(inputs: st.SearchStrategy[Any], examples: int, check: Callable[[Any], N
         @seed(number)
         @options
         @given(inputs)
-        def run(each: Any) -> None:
+        def run(each):
             check(each)
 
         run()

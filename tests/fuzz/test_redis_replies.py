@@ -2,9 +2,8 @@
 
 import asyncio
 import gc
-from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import hiredis
 import pytest
@@ -69,7 +68,7 @@ class Server:
         said: what it answered to script calls, for each connection.
     """
 
-    def __init__(self, scene: Scene) -> None:
+    def __init__(self, scene):
         self._scene = scene
         self._replies = iter(scene.replies)
         self._greeting = scene.greeting
@@ -78,12 +77,12 @@ class Server:
         self.said: list[bytearray] = []
         self.port = 0
 
-    async def __aenter__(self) -> Self:
+    async def __aenter__(self):
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
-    async def __aexit__(self, *_: object) -> None:
+    async def __aexit__(self, *_):
         assert self._server is not None
         for _ in range(3):  # connections that wait in the backlog are accepted first, or they would leak
             await asyncio.sleep(0)
@@ -91,10 +90,10 @@ class Server:
         await asyncio.gather(*self._serving)
         await asyncio.sleep(0)
 
-    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _accept(self, reader, writer):
         self._serving.append(asyncio.ensure_future(self._serve(reader, writer)))
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve(self, reader, writer):
         parser = hiredis.Reader(notEnoughData=None)
         said = bytearray()
         self.said.append(said)
@@ -110,7 +109,7 @@ class Server:
                     break
         writer.close()
 
-    async def _answer(self, words: list[bytes], writer: asyncio.StreamWriter, said: bytearray) -> bool:
+    async def _answer(self, words, writer, said):
         """Answer one command; False: it was the last that is answered on this connection."""
         kind = words[0]
         if self._greeting is not None and kind == self._greeting[0]:
@@ -134,7 +133,7 @@ class Server:
             return reply[0] not in (*CLOSES, "silent")
         return True
 
-    async def _send(self, answer: bytes, writer: asyncio.StreamWriter) -> None:
+    async def _send(self, answer, writer):
         at = 0
         for size in self._scene.cuts:
             if writer.is_closing():
@@ -145,13 +144,13 @@ class Server:
         writer.write(answer[at:])
 
 
-def own(key: bytes) -> int:
+def own(key):
     """The number that only this key's answers carry; a probe's is of no key."""
     name = key.rstrip(b"_")
     return OWN + int(name) if name.isdigit() else 0
 
 
-def made(scene: Scene) -> list[list[Ask]]:
+def made(scene):
     """The asks of a scene; each charge has a key of its own, and a limit that is the key's number."""
     number = 0
     ticks = []
@@ -168,7 +167,7 @@ def made(scene: Scene) -> list[list[Ask]]:
     return ticks
 
 
-def is_whole(said: Sequence[bytearray]) -> bool:
+def is_whole(said):
     """Whether the first parser takes all that was said."""
     for each in said:
         reader = hiredis.Reader(notEnoughData=None)
@@ -183,7 +182,7 @@ def is_whole(said: Sequence[bytearray]) -> bool:
     return True
 
 
-def check_outcomes(asks: Sequence[Ask]) -> set[type]:
+def check_outcomes(asks):
     """See that each charge has a fate, and no decision is another key's; returns the kinds of fate."""
     kinds = set()
     for ask in asks:
@@ -198,14 +197,14 @@ def check_outcomes(asks: Sequence[Ask]) -> set[type]:
     return kinds
 
 
-async def play(scene: Scene) -> tuple[set[type], bool]:
+async def play(scene):
     """Charge as the scene says; returns the kinds of fate, and whether the parser took all replies."""
     handed: list[Ask] = []
     finished = asyncio.Event()
     ticks = made(scene)
     every = [ask for tick in ticks for ask in tick]
 
-    def done(group: Sequence[Ask]) -> None:
+    def done(group):
         handed.extend(group)
         if len(handed) >= len(every):
             finished.set()
@@ -243,7 +242,7 @@ def test_any_reply_gives_each_ask_one_fate():
     with asyncio.Runner() as runner:
         runner.get_loop().set_exception_handler(lambda _, context: raised.append(context))
 
-        def check(scene: Scene) -> None:
+        def check(scene):
             kinds, whole = runner.run(play(scene))
             assert raised == []
             seen.reached(*["parsed"] * whole, *(kind.__name__ for kind in kinds))

@@ -20,7 +20,7 @@ UNITS = (0, 1, 2, 3, 4, 5, 6, 7, 8, 99, (1 << 31) - 1, (1 << 64) - 1)
 Draw = Callable[[st.SearchStrategy], object]
 
 
-def varint(number: int) -> bytes:
+def varint(number):
     """Write a number of 0 to 2**64 - 1."""
     written = bytearray()
     while number > 0x7F:
@@ -29,12 +29,12 @@ def varint(number: int) -> bytes:
     return bytes(written) + bytes((number,))
 
 
-def number(field: int, value: int) -> bytes:
+def number(field, value):
     """Write a field that is a number."""
     return varint(field << 3 | VARINT) + varint(value)
 
 
-def text(field: int, value: bytes) -> bytes:
+def text(field, value):
     """Write a field that is bytes, or a message."""
     return varint(field << 3 | LENGTH) + varint(len(value)) + value
 
@@ -56,13 +56,13 @@ wrong_kind = st.sampled_from([number(1, 5), text(3, b"x"), varint(2 << 3 | FIXED
 """A field that we have, of another kind."""
 
 
-def rarely(what: st.SearchStrategy[bytes]) -> st.SearchStrategy[list[bytes]]:
+def rarely(what):
     """None or one of these, mostly none."""
     return st.integers(0, 7).flatmap(lambda dice: st.just([]) if dice else what.map(lambda each: [each]))
 
 
 @st.composite
-def entries(draw: Draw) -> bytes:
+def entries(draw):
     """Draw an entry; a field may be missing, or be there twice."""
     parts = [text(1, draw(keys)), text(2, draw(values))]
     kind = draw(st.integers(0, 15))
@@ -78,7 +78,7 @@ addends = st.one_of(hits.map(lambda count: number(1, count)), st.just(b""))
 
 
 @st.composite
-def descriptors(draw: Draw) -> bytes:
+def descriptors(draw):
     """Draw a descriptor; its fields come in any order, now and then twice."""
     parts = [
         text(1, each) for each in draw(st.lists(entries(), min_size=1, max_size=draw(st.sampled_from([1, 1, 1, 2, 3]))))
@@ -99,7 +99,7 @@ def descriptors(draw: Draw) -> bytes:
 
 
 @st.composite
-def requests(draw: Draw) -> bytes:
+def requests(draw):
     """Draw a request: mostly one that can be decided, often of many charges, sometimes broken."""
     parts = [text(1, draw(st.sampled_from(DOMAINS)))]
     some = draw(st.lists(descriptors(), min_size=1, max_size=4))
@@ -120,7 +120,7 @@ def requests(draw: Draw) -> bytes:
 
 
 @st.composite
-def broken(draw: Draw, whole: st.SearchStrategy[bytes]) -> bytes:
+def broken(draw, whole):
     """Draw bytes and change a few of them."""
     said = bytearray(draw(whole))
     for _ in range(draw(st.integers(1, 3))):

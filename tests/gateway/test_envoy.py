@@ -186,7 +186,7 @@ def test_a_routes_timeout_bounds_each_attempt_of_its_bootstrap(tmp_path):
     upstreams = {"app": {"url": "http://a", "response_timeout": "5s"}}
     file = write(tmp_path, {"match": {"path": "/a"}, "timeout": "2s"}, {}, upstreams=upstreams)
     (host,) = manager(make(file, BootstrapOptions()).text)["route_config"]["virtual_hosts"]
-    assert ["2s", "5s"] == [route["route"]["retry_policy"]["per_try_timeout"] for route in host["routes"]]
+    assert [route["route"]["retry_policy"]["per_try_timeout"] for route in host["routes"]] == ["2s", "5s"]
 
 
 def test_one_that_envoy_would_not_take_is_an_error(tmp_path):

@@ -57,13 +57,13 @@ async def statuses(client, count, path="/", **headers):
 async def test_zero_configuration_limits_by_tier_and_address():
     """A premium key has 200 at once, a standard one 20, whoever brings none 10; invented keys make no new bucket."""
     async with default() as (client, _, _):
-        assert [200] * 10 == await statuses(client, 10)
+        assert await statuses(client, 10) == [200] * 10
         assert 429 in await statuses(client, 5)
         invented = [(await statuses(client, 1, **{"X-API-Key": f"made-up-{n}"}))[0] for n in range(10)]
         assert 429 in invented
-        assert [200] * 60 == await statuses(client, 60, **{"X-API-Key": KEYS["premium"]})
+        assert await statuses(client, 60, **{"X-API-Key": KEYS["premium"]}) == [200] * 60
         standard = await statuses(client, 40, **{"X-API-Key": KEYS["standard"]})
-        assert [200] * 20 == standard[:20]
+        assert standard[:20] == [200] * 20
         assert 429 in standard
 
 
@@ -71,8 +71,8 @@ async def test_an_expensive_endpoint_has_a_limit_of_its_own():
     """/api/expensive takes 10 a minute of a standard key, whose other requests go on."""
     async with default() as (client, _, _):
         standard = {"X-API-Key": KEYS["standard"]}
-        assert [200] * 10 + [429] * 2 == await statuses(client, 12, "/api/expensive", **standard)
-        assert [200] * 5 == await statuses(client, 5, "/api/cheap", **standard)
+        assert await statuses(client, 12, "/api/expensive", **standard) == [200] * 10 + [429] * 2
+        assert await statuses(client, 5, "/api/cheap", **standard) == [200] * 5
 
 
 async def test_a_denial_is_the_seeds():
@@ -81,12 +81,12 @@ async def test_a_denial_is_the_seeds():
         await statuses(client, 10, "/api/expensive")
         asked = len(seen)
         async with client.get("/api/expensive", headers={"X-Request-Id": "mine-1"}) as answer:
-            assert 429 == answer.status
+            assert answer.status == 429
             assert (
-                b'{"error":"rate_limited","message":"rate limit exceeded","request_id":"mine-1"}' == await answer.read()
+                await answer.read() == b'{"error":"rate_limited","message":"rate limit exceeded","request_id":"mine-1"}'
             )
-            assert "mine-1" == answer.headers["X-Request-Id"]
-            assert "0" == answer.headers["X-RateLimit-Remaining"]
+            assert answer.headers["X-Request-Id"] == "mine-1"
+            assert answer.headers["X-RateLimit-Remaining"] == "0"
             assert 1 <= int(answer.headers["Retry-After"]) <= 60
         assert asked == len(seen)
 
@@ -102,7 +102,7 @@ async def test_request_ids_are_passed_on_when_sane_and_made_when_not():
             assert told == seen["x-request-id"]
             assert (told == given) == kept
             if not kept:
-                assert 4 == uuid.UUID(told).version
+                assert uuid.UUID(told).version == 4
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ async def test_the_pages_of_operators_are_on_the_listener():
         asked = len(seen)
         for page in ("/healthz", "/readyz"):
             async with client.get(page) as answer:
-                assert (200, "OK") == (answer.status, await answer.text())
+                assert (answer.status, await answer.text()) == (200, "OK")
         async with client.get("/metrics") as answer:
             text = await answer.text()
         assert 'gateway_requests_total{route="/",status="200"}' in text
@@ -152,10 +152,15 @@ async def test_the_access_log_says_what_happened_and_no_secret():
         async with client.get("/p?token=canary", headers={"X-API-Key": "api-key:premium", "X-Request-Id": "r1"}):
             pass
         running.terminate()
-        assert 0 == await running.ended()
+        assert await running.ended() == 0
         (line,) = [json.loads(line) for line in running.output.splitlines()]
-    assert ("info", "request", "GET", "/p", "r1", 200) == tuple(
-        line[name] for name in ("level", "message", "method", "path", "request_id", "status")
+    assert tuple(line[name] for name in ("level", "message", "method", "path", "request_id", "status")) == (
+        "info",
+        "request",
+        "GET",
+        "/p",
+        "r1",
+        200,
     )
     assert isinstance(line["latency"], int)
     assert line["latency"] > 0
@@ -174,9 +179,9 @@ async def test_a_head_that_is_refused_is_counted_and_logged():
         async with client.get("/metrics") as answer:
             assert 'gateway_requests_total{route="",status="400"} 1' in await answer.text()
         running.terminate()
-        assert 0 == await running.ended()
+        assert await running.ended() == 0
         (line,) = [json.loads(line) for line in running.output.splitlines()]
-    assert (400, "127.0.0.1", "") == (line["status"], line["client"], line["path"])
+    assert (line["status"], line["client"], line["path"]) == (400, "127.0.0.1", "")
     assert "Host" in line["error"]
     assert "canary" not in running.output + running.text
 
@@ -219,22 +224,22 @@ async def test_a_changed_file_is_in_force_whole_or_not_at_all(tmp_path):
             gateway("--config", str(file)) as running,
             aiohttp.ClientSession(f"http://{running.proxy}") as client,
         ):
-            assert [200, 200, 429, 404] == [*await statuses(client, 3, "/api/x"), *await statuses(client, 1, "/other")]
+            assert [*await statuses(client, 3, "/api/x"), *await statuses(client, 1, "/other")] == [200, 200, 429, 404]
             mark = len(running.log)
             file.write_text(FILE.format(url=url, limit=5, policy="error"))
             await running.logged("policy loaded", after=mark)
-            assert [200, 200, 200, 429] == await statuses(client, 4, "/api/x")
+            assert await statuses(client, 4, "/api/x") == [200, 200, 200, 429]
             mark = len(running.log)
             file.write_text(FILE.format(url=url, limit=9, policy="error").replace("upstream: app", "upstream: ap"))
             assert "(line 5)" in (await running.logged("a route needs 'upstream'", after=mark))["@message"]
-            assert [429] == await statuses(client, 1, "/api/x")
+            assert await statuses(client, 1, "/api/x") == [429]
 
 
 async def test_a_file_with_errors_does_not_start(tmp_path):
     """Without a valid file nobody knows where to listen: every error is told, and the exit code is 1."""
     (tmp_path / "gateway.yaml").write_text("listen: 5\nroutes: []\nwrong: 1\n")
     async with gateway("--config", str(tmp_path / "gateway.yaml"), ready=False) as running:
-        assert 1 == await running.ended()
+        assert await running.ended() == 1
         assert "(line 3)" in running.text
 
 
@@ -249,7 +254,7 @@ async def test_a_lost_store_is_answered_by_the_limits_policy(tmp_path, policy, f
             async with aiohttp.ClientSession(f"http://{running.proxy}") as client:
                 assert [found] == await statuses(client, 1, "/api/x")
                 if policy == "local":
-                    assert [200, 429] == await statuses(client, 2, "/api/x")
+                    assert await statuses(client, 2, "/api/x") == [200, 429]
 
 
 @pytest.mark.parametrize(
@@ -279,9 +284,9 @@ async def test_sigterm_drains_like_the_service():
     async with default(DRAIN_DELAY="1s") as (client, running, _):
         running.terminate()
         await running.logged("draining")
-        assert [503] == await statuses(client, 1, "/readyz")
-        assert [200, 200] == await statuses(client, 2)
-        assert 0 == await running.ended()
+        assert await statuses(client, 1, "/readyz") == [503]
+        assert await statuses(client, 2) == [200, 200]
+        assert await running.ended() == 0
 
 
 @pytest.mark.parametrize(("admin", "prefix"), [("", ""), ("admin: {prefix: /-}\n", "/-"), ("admin: {port: 0}\n", None)])
@@ -308,7 +313,7 @@ async def test_it_listens_where_its_file_says(tmp_path):
         async with service("--config", str(file), ready=False, command="proxy") as running:
             address = (await running.logged("serving"))["proxy"]
             async with aiohttp.ClientSession() as client:
-                assert [200] == await statuses(client, 1, f"http://{address}/api/x")
+                assert await statuses(client, 1, f"http://{address}/api/x") == [200]
     assert address.startswith("localhost:")
 
 
@@ -326,7 +331,7 @@ async def test_it_speaks_tls_with_the_certificate_of_its_file(tmp_path):
         async with gateway("--config", str(file)) as running, aiohttp.ClientSession() as client:
             port = running.proxy.rpartition(":")[2]
             async with client.get(f"https://localhost:{port}/api/x", ssl=trusting) as answer:
-                assert 200 == answer.status
+                assert answer.status == 200
             with pytest.raises(aiohttp.ClientError):
                 await statuses(client, 1, f"http://localhost:{port}/api/x")
 
@@ -339,13 +344,13 @@ async def test_the_service_beside_it_shares_its_counters(tmp_path):
         async with gateway("--config", str(file), "--with-service") as running:
             addresses = await running.logged("serving")
             async with aiohttp.ClientSession() as client:
-                assert [200, 200] == await statuses(client, 2, f"http://{running.proxy}/api/x")
+                assert await statuses(client, 2, f"http://{running.proxy}/api/x") == [200, 200]
                 body = {"domain": "d", "descriptors": [{"entries": [{"key": "all", "value": "api"}]}]}
                 codes = []
                 for _ in range(2):
                     async with client.post(f"http://{addresses['http']}/json", json=body) as answer:
                         codes.append(answer.status)
-    assert [200, 429] == codes
+    assert codes == [200, 429]
 
 
 async def test_the_service_serves_the_same_file(tmp_path):
@@ -362,7 +367,7 @@ async def test_an_answer_of_the_gateways_own_has_one_request_id():
     """When the upstream refuses, the 502 has one X-Request-Id, which its body and the log have too."""
     async with gateway(env={"DOWNSTREAM_URL": f"http://127.0.0.1:{free_port()}"}) as running:
         async with aiohttp.ClientSession(f"http://{running.proxy}") as client, client.get("/") as answer:
-            assert 502 == answer.status
+            assert answer.status == 502
             (told,) = answer.headers.getall("X-Request-Id")
             assert told == (await answer.json())["request_id"]
         running.terminate()
@@ -373,9 +378,9 @@ async def test_an_answer_of_the_gateways_own_has_one_request_id():
 async def test_print_config_is_a_file_that_works(tmp_path):
     """What --print-config prints can be edited and given back."""
     async with service("--print-config", ready=False, command="proxy", env={"DOWNSTREAM_URL": "http://a:1"}) as printed:
-        assert 0 == await printed.ended()
+        assert await printed.ended() == 0
     file = tmp_path / "gateway.yaml"
     async with upstream() as (url, _):
         file.write_text(printed.output.replace("http://a:1", url))
         async with gateway("--config", str(file)) as running, aiohttp.ClientSession() as client:
-            assert [200] == await statuses(client, 1, f"http://{running.proxy}/")
+            assert await statuses(client, 1, f"http://{running.proxy}/") == [200]

@@ -57,8 +57,8 @@ def test_an_error_while_deciding_is_answered_once_like_a_store_that_is_away(make
     proxy.snapshot = Snapshot(file, Router(file), {"app": None}, trust(()), b"d", frozenset(), {})
     exchange = Exchange()
     proxy.handle(request(), exchange)
-    assert [UNDECIDED] == exchange.answers
-    assert 1 == counters.service_error
+    assert exchange.answers == [UNDECIDED]
+    assert counters.service_error == 1
 
 
 def request():

@@ -20,7 +20,7 @@ def silent_loop(request):
     if asyncio.iscoroutinefunction(request.function):
         request.getfixturevalue("_loop_tells").append(told)
     yield told
-    assert [] == told
+    assert told == []
 
 
 @pytest.fixture

@@ -60,7 +60,7 @@ class End:
     async def closed(self):
         """The other side has closed, however."""
         with suppress(ConnectionError):
-            assert b"" == await self.rest()
+            assert await self.rest() == b""
 
     def eof(self):
         self.writer.write_eof()

@@ -21,17 +21,17 @@ def eject(seats, index, now):
 def test_the_one_with_less_in_flight_of_two_is_chosen():
     """p2c by in-flight: of two drawn, the less busy one."""
     seats = balance(3, 0, 0, 0, 0, 0, 1)
-    assert 0 == seats.pick(0)  # draws 0 and 1, both idle
-    assert 1 == seats.pick(0)  # draws 0 and 1; 0 is busy
-    assert 2 == seats.pick(0)  # draws 0 and 2; 0 is busy
-    assert [1, 1, 1] == [seats.in_flight(index) for index in range(3)]
+    assert seats.pick(0) == 0  # draws 0 and 1, both idle
+    assert seats.pick(0) == 1  # draws 0 and 1; 0 is busy
+    assert seats.pick(0) == 2  # draws 0 and 2; 0 is busy
+    assert [seats.in_flight(index) for index in range(3)] == [1, 1, 1]
 
 
 def test_the_two_drawn_are_never_the_same():
     """The second of the two is another one, whatever is drawn."""
     seats = balance(2, 1, 0, 0, 0)
-    assert 1 == seats.pick(0)
-    assert 1 != seats.pick(0)
+    assert seats.pick(0) == 1
+    assert seats.pick(0) != 1
 
 
 def test_failures_in_a_row_eject_for_a_while():
@@ -40,10 +40,10 @@ def test_failures_in_a_row_eject_for_a_while():
     waits, now = [], 0.0
     for _ in range(4):
         eject(seats, 0, now)
-        assert 1 == seats.pick(now)
+        assert seats.pick(now) == 1
         waits.append(seats._seats[0].until - now)
         now = seats._seats[0].until
-    assert [10, 20, 25, 25] == waits
+    assert waits == [10, 20, 25, 25]
 
 
 def test_a_success_starts_the_row_anew():
@@ -61,20 +61,20 @@ def test_none_healthy_is_none():
     eject(seats, 0, 0)
     eject(seats, 1, 3)
     assert seats.pick(4) is None
-    assert 6 == seats.retry_after(4)
-    assert 0 == seats.pick(10)
+    assert seats.retry_after(4) == 6
+    assert seats.pick(10) == 0
 
 
 def test_a_single_endpoint_is_never_ejected():
     """One endpoint is all there is; the breaker judges it."""
     seats = balance(1)
     eject(seats, 0, 0)
-    assert 0 == seats.pick(0)
+    assert seats.pick(0) == 0
 
 
 def test_the_one_to_avoid_comes_last():
     """A retry goes elsewhere where there is an elsewhere."""
     seats = balance(2)
-    assert 1 == seats.pick(0, avoid=0)
+    assert seats.pick(0, avoid=0) == 1
     eject(seats, 1, 0)
-    assert 0 == seats.pick(0, avoid=0)
+    assert seats.pick(0, avoid=0) == 0

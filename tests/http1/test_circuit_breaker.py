@@ -50,7 +50,7 @@ def test_open_admits_nobody_for_a_while(now, admitted, wait):
 def test_half_open_lets_one_probe_through_at_a_time():
     """Half-open probes: the next one goes when the last one is back, and enough good ones close it."""
     breaker = opened()
-    assert [True, False] == [breaker.admit(6) for _ in range(2)]
+    assert [breaker.admit(6) for _ in range(2)] == [True, False]
     breaker.record(GOOD, 7, 6)
     assert State.HALF_OPEN is breaker.state
     assert breaker.admit(7)
@@ -61,12 +61,12 @@ def test_half_open_lets_one_probe_through_at_a_time():
 def test_probes_and_successes_are_as_many_as_the_options_say():
     """Three probes at once, and three good ones in a row close it."""
     breaker = opened(options=OPTIONS._replace(probes=3, successes=3))
-    assert [True, True, True, False] == [breaker.admit(6) for _ in range(4)]
+    assert [breaker.admit(6) for _ in range(4)] == [True, True, True, False]
     states = []
     for _ in range(3):
         breaker.record(GOOD, 7, 6)
         states.append(breaker.state)
-    assert [State.HALF_OPEN, State.HALF_OPEN, State.CLOSED] == states
+    assert states == [State.HALF_OPEN, State.HALF_OPEN, State.CLOSED]
 
 
 def test_a_probe_that_tells_nothing_makes_room_for_another():
@@ -86,7 +86,7 @@ def test_failed_probes_wait_longer_each_time_up_to_a_bound():
         now += waits[-1]
         assert breaker.admit(now)
         breaker.record(BAD, now, now)
-    assert [4, 8, 12, 12] == waits
+    assert waits == [4, 8, 12, 12]
 
 
 def test_what_was_asked_before_it_opened_proves_nothing():

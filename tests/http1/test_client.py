@@ -36,8 +36,8 @@ async def test_a_response_comes_whole(upstream):
     head = b"GET /a?b=c HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nAccept: text/plain\r\nConnection: close\r\n\r\n" % port
     assert head == await end.until()
     await end.send(b"HTTP/1.1 404 Not Found\r\nX-Y: Z\r\nContent-Length: 2\r\n\r\nok")
-    assert (404, [(b"X-Y", b"Z"), (b"Content-Length", b"2")], b"ok") == await asking
-    assert b"" == await end.rest()
+    assert await asking == (404, [(b"X-Y", b"Z"), (b"Content-Length", b"2")], b"ok")
+    assert await end.rest() == b""
 
 
 @pytest.mark.parametrize(("method", "body"), [(b"POST", b""), (b"POST", b"hello"), (b"DELETE", b"hello")])
@@ -48,14 +48,14 @@ async def test_a_body_goes_with_its_length(upstream, method, body):
     assert b"\r\nContent-Length: %d\r\n" % len(body) in await end.until()
     assert body == await end.exactly(len(body))
     await end.send(OK)
-    assert b"ok" == (await asking).body
+    assert (await asking).body == b"ok"
 
 
 async def test_a_host_of_the_callers_replaces_the_endpoints(upstream):
     """There is never more than one."""
     asking = ask(upstream, headers=[(b"host", b"other")])
     end = await upstream.accept()
-    assert 1 == (await end.until()).lower().count(b"host: ")
+    assert (await end.until()).lower().count(b"host: ") == 1
     await end.send(OK)
     await asking
 
@@ -77,7 +77,7 @@ async def test_a_body_is_what_its_frame_holds(upstream, response):
         await end.send(response[at : at + 1])
         await asyncio.sleep(0)
     await end.send(response[-10:])
-    assert (200, b"hello") == ((await asking).status, (await asking).body)
+    assert ((await asking).status, (await asking).body) == (200, b"hello")
 
 
 async def test_a_body_may_end_with_its_connection(upstream):
@@ -87,7 +87,7 @@ async def test_a_body_may_end_with_its_connection(upstream):
     await end.until()
     await end.send(b"HTTP/1.0 200 OK\r\n\r\nhello")
     end.close()
-    assert b"hello" == (await asking).body
+    assert (await asking).body == b"hello"
 
 
 async def test_the_response_to_head_has_no_body(upstream):
@@ -95,7 +95,7 @@ async def test_the_response_to_head_has_no_body(upstream):
     asking = ask(upstream, b"HEAD")
     end = await upstream.accept()
     await end.send(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
-    assert (200, b"") == ((await asking).status, (await asking).body)
+    assert ((await asking).status, (await asking).body) == (200, b"")
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ async def test_a_body_of_the_bound_is_none(upstream):
     asking = ask(upstream)
     end = await upstream.accept()
     await end.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n" + b"x" * 100)
-    assert b"x" * 100 == (await asking).body
+    assert (await asking).body == b"x" * 100
 
 
 @pytest.mark.parametrize("response", [b"", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhell"])
@@ -240,7 +240,7 @@ async def test_tls_is_checked_unless_the_context_says_otherwise(secure):
     trusting = ssl.create_default_context()
     authority.configure_trust(trusting)
     named = Endpoint("localhost", port, tls=True)
-    assert b"ok" == (await fetch(named, b"GET", b"/", seconds=30, max_body=2, tls=trusting)).body
+    assert (await fetch(named, b"GET", b"/", seconds=30, max_body=2, tls=trusting)).body == b"ok"
     for wrong, context in ((named, None), (Endpoint("127.0.0.1", port, tls=True), trusting)):
         with pytest.raises(FetchError):
             await fetch(wrong, b"GET", b"/", seconds=30, max_body=2, tls=context)

@@ -37,8 +37,8 @@ async def test_a_silent_connection_is_closed(rigs, upstream, options):
     client = await rig.client()
     if "idle_timeout" in options:
         await client.ask(get())
-    assert b"" == await client.rest()
-    assert [] == rig.refusals
+    assert await client.rest() == b""
+    assert rig.refusals == []
 
 
 def answer_at_once(request, exchange):
@@ -53,7 +53,7 @@ async def test_a_slow_body_is_408_and_the_upstream_is_cut_off(rigs, upstream):
     end = await upstream.accept()
     await end.until()
     assert (await client.answer())[0].startswith(b"HTTP/1.1 408 ")
-    assert b"xxxxx" == await end.rest()
+    assert await end.rest() == b"xxxxx"
 
 
 async def flood(end, total):
@@ -138,10 +138,10 @@ async def test_draining_ends_connections_between_requests(rig, upstream):
     end = await upstream.accept()
     await end.until()
     stopping = asyncio.create_task(rig.server.stop(PATIENCE))
-    assert b"" == await idle.rest()
+    assert await idle.rest() == b""
     await end.send(OK)
     head, body = await busy.answer()
-    assert (b"ok", True) == (body, b"Connection: close\r\n" in head)
+    assert (body, b"Connection: close\r\n" in head) == (b"ok", True)
     await busy.closed()
     await stopping
     with pytest.raises(ConnectionRefusedError):
@@ -159,7 +159,7 @@ async def test_an_answer_that_had_begun_ends_its_connection_when_draining(rig, u
     stopping = asyncio.create_task(rig.server.stop(1000))
     await until(lambda: rig.server.leaving)
     await end.send(b"k")
-    assert b"ok" == await client.rest()
+    assert await client.rest() == b"ok"
     await stopping
 
 
@@ -181,7 +181,7 @@ async def test_what_does_not_finish_in_its_grace_is_ended(rig, upstream):
     end = await upstream.accept()
     await end.until()
     await rig.server.stop(SOON)
-    assert 0 == rig.server.connections
+    assert rig.server.connections == 0
     await client.closed()
     await end.closed()
 
@@ -198,9 +198,9 @@ async def test_tls_on_both_sides(rigs):
     outer = await rigs(Endpoint("localhost", inner.port, tls=True), tls=server, upstream_tls=client)
     end = await outer.client(ssl=client, server_hostname="localhost")
     head, body = await end.ask(get())
-    assert (b"ok", True) == (body, head.startswith(b"HTTP/1.1 200 "))
-    assert b"ok" == (await end.ask(get()))[1]
-    assert "https" == outer.requests[0].scheme
+    assert (body, head.startswith(b"HTTP/1.1 200 ")) == (b"ok", True)
+    assert (await end.ask(get()))[1] == b"ok"
+    assert outer.requests[0].scheme == "https"
 
 
 def resident():

@@ -37,9 +37,9 @@ async def test_a_body_in_single_bytes_arrives_whole(rigs):
         for at in range(len(message)):
             await client.send(message[at : at + 1])
             await asyncio.sleep(0)
-        assert b"hello" == (await client.answer())[1]
+        assert (await client.answer())[1] == b"hello"
     await client.send(post(b"one") + post(b"two") + get())
-    assert [b"one", b"two", b""] == [(await client.answer())[1] for _ in range(3)]
+    assert [(await client.answer())[1] for _ in range(3)] == [b"one", b"two", b""]
 
 
 async def test_a_body_of_the_bound_is_read_and_a_byte_more_is_413(rigs):
@@ -47,12 +47,12 @@ async def test_a_body_of_the_bound_is_read_and_a_byte_more_is_413(rigs):
     reader = Reader()
     rig = await rigs(handler=reader.handler)
     client = await rig.client()
-    assert b"x" * MOST == (await client.ask(post(b"x" * MOST)))[1]
-    assert b"x" * MOST == (await client.ask(CHUNKED + b"64\r\n%b\r\n0\r\n\r\n" % (b"x" * MOST)))[1]
+    assert (await client.ask(post(b"x" * MOST)))[1] == b"x" * MOST
+    assert (await client.ask(CHUNKED + b"64\r\n%b\r\n0\r\n\r\n" % (b"x" * MOST)))[1] == b"x" * MOST
     for begun in (post(b"x" * (MOST + 1))[: -MOST - 1], CHUNKED + b"65\r\n%b" % (b"x" * (MOST + 1))):
         client = await rig.client()
         assert (await client.ask(begun))[0].startswith(b"HTTP/1.1 413 ")
-    assert [None, None] == reader.bodies[2:]
+    assert reader.bodies[2:] == [None, None]
 
 
 async def test_who_expects_100_is_told_to_send_what_will_be_read(rigs):
@@ -60,8 +60,8 @@ async def test_who_expects_100_is_told_to_send_what_will_be_read(rigs):
     rig = await rigs(handler=Reader().handler)
     client = await rig.client()
     await client.send(post(b"hello", b"Expect: 100-continue")[:-5])
-    assert b"HTTP/1.1 100 Continue\r\n\r\n" == await client.until()
-    assert b"hello" == (await client.ask(b"hello"))[1]
+    assert await client.until() == b"HTTP/1.1 100 Continue\r\n\r\n"
+    assert (await client.ask(b"hello"))[1] == b"hello"
     await client.send(post(b"x" * (MOST + 1), b"Expect: 100-continue")[: -MOST - 1])
     assert (await client.until()).startswith(b"HTTP/1.1 413 ")
 
@@ -79,7 +79,7 @@ async def test_a_body_that_takes_too_long_as_a_whole_is_408(rigs):
     head = answer.result().partition(b"\r\n\r\n")[0]
     assert head.startswith(b"HTTP/1.1 408 ")
     assert head.endswith(b"\r\nConnection: close")
-    assert [None] == reader.bodies
+    assert reader.bodies == [None]
 
 
 async def test_a_body_that_stops_coming_is_408(rigs):
@@ -88,7 +88,7 @@ async def test_a_body_that_stops_coming_is_408(rigs):
     rig = await rigs(handler=reader.handler, server=ServerOptions(body_timeout=SOON))
     client = await rig.client()
     assert (await client.ask(post(b"hello")[:-1]))[0].startswith(b"HTTP/1.1 408 ")
-    assert [None] == reader.bodies
+    assert reader.bodies == [None]
 
 
 async def test_a_malformed_body_is_400(rigs):
@@ -97,7 +97,7 @@ async def test_a_malformed_body_is_400(rigs):
     rig = await rigs(handler=reader.handler)
     client = await rig.client()
     assert (await client.ask(CHUNKED + b"zz\r\n"))[0].startswith(b"HTTP/1.1 400 ")
-    assert [None] == reader.bodies
+    assert reader.bodies == [None]
 
 
 @pytest.mark.parametrize("begun", [0, 3])
@@ -111,7 +111,7 @@ async def test_a_client_that_leaves_ends_the_reading(rigs, begun):
     client.reset()
     async with asyncio.timeout(10):
         await reader.handler.ended()
-    assert [None] == reader.bodies
+    assert reader.bodies == [None]
 
 
 async def test_what_ends_before_it_is_read_has_no_body(rigs):
@@ -132,4 +132,4 @@ async def test_what_ends_before_it_is_read_has_no_body(rigs):
     gate.set()
     async with asyncio.timeout(10):
         await handler.ended()
-    assert [None] == bodies
+    assert bodies == [None]

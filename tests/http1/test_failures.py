@@ -21,7 +21,7 @@ async def test_an_upstream_that_refuses_is_502(rigs):
     rig = await rigs(Endpoint("127.0.0.1", free_port()))
     head, body = await (await rig.client()).ask(get())
     assert head.startswith(b"HTTP/1.1 502 Bad Gateway\r\n")
-    assert b"cannot connect to the upstream: it refuses\n" == body
+    assert body == b"cannot connect to the upstream: it refuses\n"
 
 
 async def test_a_name_nobody_knows_is_502(rigs):
@@ -38,7 +38,7 @@ async def test_an_upstream_that_closes_early_is_502(rig, upstream):
     await end.until()
     end.close()
     assert (await client.answer())[0].startswith(b"HTTP/1.1 502 ")
-    assert "upstream closed the connection before it answered" == (await rig.summary()).error
+    assert (await rig.summary()).error == "upstream closed the connection before it answered"
 
 
 async def test_an_upstream_that_does_not_answer_is_504(rigs, upstream):
@@ -82,7 +82,7 @@ async def test_none_healthy_is_503(rigs):
     rig = await rigs(*ends, upstream=UpstreamOptions(breaker=never))
     client = await rig.client()
     statuses = [(await client.ask(get()))[0].split()[1] for _ in range(8)]
-    assert b"502" == statuses[0]
+    assert statuses[0] == b"502"
     head, _ = await client.ask(get())
     assert head.startswith(b"HTTP/1.1 503 ")
     assert b"Retry-After: " in head
@@ -94,7 +94,7 @@ async def test_an_open_breaker_is_503_with_retry_after(rigs):
     breaker = BreakerOptions(consecutive=2, open_for=7.0)
     rig = await rigs(Endpoint("127.0.0.1", free_port()), upstream=UpstreamOptions(breaker=breaker))
     client = await rig.client()
-    assert [b"502", b"502"] == [(await client.ask(get()))[0].split()[1] for _ in range(2)]
+    assert [(await client.ask(get()))[0].split()[1] for _ in range(2)] == [b"502", b"502"]
     head, _ = await client.ask(get())
     assert head.startswith(b"HTTP/1.1 503 ")
     assert b"Retry-After: 7\r\n" in head
@@ -110,7 +110,7 @@ async def test_another_endpoint_is_asked_where_nothing_was_sent(rigs, upstream):
         await client.send(post(b"body"))
         end = await upstream.accept() if upstream.connections == 0 or not upstream.untouched else upstream.ends[-1]
         await end.until()
-        assert b"body" == await end.exactly(4)
+        assert await end.exactly(4) == b"body"
         await end.send(OK)
         assert (await client.answer())[0].startswith(b"HTTP/1.1 200 ")
         await rig.summary(count)
@@ -164,7 +164,7 @@ async def test_a_get_is_asked_once_more_and_no_more(rig, upstream):
     await second.until()
     second.close()
     assert (await client.answer())[0].startswith(b"HTTP/1.1 502 ")
-    assert 2 == upstream.connections
+    assert upstream.connections == 2
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ async def test_what_may_do_something_twice_is_not_asked_again(rig, upstream, req
     await end.until()
     end.close()
     assert (await client.answer())[0].startswith(b"HTTP/1.1 502 ")
-    assert 1 == upstream.connections
+    assert upstream.connections == 1
 
 
 async def test_the_second_time_is_on_a_new_connection(rig, upstream):
@@ -219,7 +219,7 @@ async def test_a_get_that_was_half_answered_is_not_asked_again(rig, upstream):
     await end.send(b"HTTP/1.1 20")
     end.close()
     assert (await client.answer())[0].startswith(b"HTTP/1.1 502 ")
-    assert 1 == upstream.connections
+    assert upstream.connections == 1
 
 
 async def test_a_client_that_goes_takes_its_request_with_it(rig, upstream):
@@ -230,8 +230,8 @@ async def test_a_client_that_goes_takes_its_request_with_it(rig, upstream):
     await end.until()
     client.close()
     await end.closed()
-    assert "client closed the connection" == (await rig.summary()).error
-    assert 0 == rig.upstream.in_flight(0)
+    assert (await rig.summary()).error == "client closed the connection"
+    assert rig.upstream.in_flight(0) == 0
 
 
 async def test_a_client_that_goes_while_a_connection_is_made(rigs, upstream):
@@ -247,7 +247,7 @@ async def test_a_client_that_goes_while_a_connection_is_made(rigs, upstream):
     await rig.summary()
     await end.send(OK)
     await first.answer()
-    assert f"<Pool 127.0.0.1:{upstream.port}: 1 open, 1 idle, 0 dialing, 0 waiting>" == repr(rig.upstream.pools[0])
+    assert repr(rig.upstream.pools[0]) == f"<Pool 127.0.0.1:{upstream.port}: 1 open, 1 idle, 0 dialing, 0 waiting>"
 
 
 async def test_the_pool_is_bounded_and_those_who_wait_are_served_in_order(rigs, upstream):
@@ -263,7 +263,7 @@ async def test_the_pool_is_bounded_and_those_who_wait_are_served_in_order(rigs, 
         assert (await end.until()).startswith(b"GET /%d " % index)
         await end.send(OK)
         await clients[index].answer()
-    assert 1 == upstream.connections
+    assert upstream.connections == 1
 
 
 @pytest.mark.parametrize("options", [{"max_waiting": 0}, {"wait_timeout": SOON}])

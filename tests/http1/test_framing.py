@@ -132,13 +132,13 @@ def test_targets_are_taken_apart_but_not_changed(target, sent, path, query, auth
 
 def test_an_absolute_target_gives_a_request_of_1_0_a_host():
     """A 1.0 request with an absolute target and no Host gets the target's."""
-    assert [(b"Host", b"b"), (b"X", b"y")] == judge(head(b"GET http://b/ HTTP/1.0", b"X: y")).headers
+    assert judge(head(b"GET http://b/ HTTP/1.0", b"X: y")).headers == [(b"Host", b"b"), (b"X", b"y")]
 
 
 @pytest.mark.parametrize("target", [b"*", b"http://a"])
 def test_options_may_ask_about_the_server(target):
     """The asterisk is for OPTIONS, of which an absolute target without a path is another spelling."""
-    assert b"*" == judge(head(b"OPTIONS %b HTTP/1.1" % target, b"Host: a")).target
+    assert judge(head(b"OPTIONS %b HTTP/1.1" % target, b"Host: a")).target == b"*"
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,7 @@ def test_a_101_must_be_the_switch_that_was_asked_for():
     """A matching 101 names websocket in Upgrade and upgrade in Connection."""
     right = parse_response(head(b"HTTP/1.1 101 X", b"Upgrade: websocket", b"Connection: upgrade"))
     wrong = parse_response(head(b"HTTP/1.1 101 X", b"Upgrade: h2c", b"Connection: upgrade"))
-    assert [True, False] == [grants_websocket(each) for each in (right, wrong)]
+    assert [grants_websocket(each) for each in (right, wrong)] == [True, False]
     assert isinstance(parse_response(head(b"HTTP/1.1 101 X", b"Upgrade: websocket")), ErrorResponse)
 
 
@@ -209,7 +209,7 @@ def test_doubtful_responses_are_refused(case):
     """A response that could be read in two ways is a 502."""
     judged = answer(BAD_RESPONSES[case])
     assert isinstance(judged, ErrorResponse), judged
-    assert 502 == judged.status
+    assert judged.status == 502
 
 
 @pytest.mark.parametrize(
@@ -234,13 +234,13 @@ def test_framing_does_not_lean_on_the_parser():
     """What httptools refuses as well is refused here too, should it once become lenient."""
     lines = [(b"Host", b"a"), (b"Content-Length", b"1"), (b"Transfer-Encoding", b"chunked")]
     head = RequestHead(b"POST", b"/", b"1.1", lines, [b"host", b"content-length", b"transfer-encoding"])
-    assert 400 == frame_request(head).status
+    assert frame_request(head).status == 400
 
 
 def test_what_was_judged_for_get_is_not_what_it_is_for_head():
     """The memory of heads knows that the same head has a body after GET and none after HEAD, in either order."""
     raw = head(b"HTTP/1.1 200 OK", b"Content-Length: 7")
-    assert [7, 0, 7, 0] == [read_response(method, raw)[1].length for method in (b"GET", b"HEAD") * 2]
+    assert [read_response(method, raw)[1].length for method in (b"GET", b"HEAD") * 2] == [7, 0, 7, 0]
 
 
 @pytest.mark.parametrize(

@@ -101,37 +101,37 @@ def left(end, *steps):
 
 def test_a_head_has_its_time_from_its_first_byte():
     """The first byte starts the time of a head, also on a new connection; no other byte extends it."""
-    assert [10, 9, 8] == left(Gateway(SERVER), b"G", b"E", b"T")
-    assert [75, 10, 9] == left(Gateway(SERVER), GET, b"G", b"E")
+    assert left(Gateway(SERVER), b"G", b"E", b"T") == [10, 9, 8]
+    assert left(Gateway(SERVER), GET, b"G", b"E") == [75, 10, 9]
 
 
 def test_each_request_restarts_the_idle_time():
     """Also where several requests come in one read."""
-    assert [75, 75, 75] == left(Gateway(SERVER), GET, GET * 3, GET)
+    assert left(Gateway(SERVER), GET, GET * 3, GET) == [75, 75, 75]
 
 
 def test_a_body_has_its_time_from_each_piece():
     """Data of a body restarts its time; the framing of chunks alone does not."""
     pieces = [b"5\r\nab", b"c", b"de\r\n", b"1", b"\r\n", b"x", b"\r\n0\r\n\r\n"]
-    assert [30, 30, 30, 30, 29, 28, 30, 75] == left(Gateway(SERVER), CHUNKED, *pieces)
+    assert left(Gateway(SERVER), CHUNKED, *pieces) == [30, 30, 30, 30, 29, 28, 30, 75]
 
 
 def test_a_paused_body_has_no_time():
     """A sink that takes no more is not the client's delay; the time starts anew when it takes more."""
     steps = [lambda end, paused=paused: end.connection.pause_body(paused=paused) for paused in (True, False)]
-    assert [30, NEVER, 30] == left(Gateway(SERVER), CHUNKED, *steps)
+    assert left(Gateway(SERVER), CHUNKED, *steps) == [30, NEVER, 30]
 
 
 def test_a_client_that_does_not_read_is_not_helped_by_what_it_sends():
     """Only what it reads extends the time of a client that does not read; then it has the time of its state again."""
-    assert [30, 60, 59, 58, 30] == left(Gateway(SERVER), CHUNKED, blocks, b"5\r\nab", b"cde", reads)
-    assert [75, 60, 75] == left(Gateway(SERVER), GET, blocks, reads)
+    assert left(Gateway(SERVER), CHUNKED, blocks, b"5\r\nab", b"cde", reads) == [30, 60, 59, 58, 30]
+    assert left(Gateway(SERVER), GET, blocks, reads) == [75, 60, 75]
 
 
 def test_a_client_has_the_time_to_read_as_long_as_it_reads_something():
     """At the deadline a client that took a byte has as long again; one that took none is cut off."""
     gateway = Gateway(SERVER)
-    assert [75, 60, 59, 60] == left(gateway, GET, blocks, takes, expires)
+    assert left(gateway, GET, blocks, takes, expires) == [75, 60, 59, 60]
     assert not gateway.clock.aborted
     left(gateway, expires)
     assert gateway.clock.aborted
@@ -139,8 +139,8 @@ def test_a_client_has_the_time_to_read_as_long_as_it_reads_something():
 
 def test_a_client_that_ends_has_its_time_from_the_end():
     """A rejected request leaves the client a short time to read the answer; an idle connection that ends, to close."""
-    assert [LINGER] == left(Gateway(SERVER), b"\0")
-    assert [75, 60] == left(Gateway(SERVER), GET, lambda gateway: gateway.connection.leave())
+    assert left(Gateway(SERVER), b"\0") == [LINGER]
+    assert left(Gateway(SERVER), GET, lambda gateway: gateway.connection.leave()) == [75, 60]
 
 
 def asks(upstream):
@@ -161,31 +161,31 @@ def resumes(upstream):
 def test_a_response_has_its_time_from_the_end_of_the_request():
     """Bytes of its head, and interim heads, do not extend it."""
     upstream = Upstream(UPSTREAM)
-    assert [61, 60, 59, 58] == left(upstream, asks, b"HTTP/1.1 103 Early\r\n", b"\r\nHTTP/1.1 2", b"00 OK\r\n")
-    assert [61] == left(upstream, lambda end: end.connection.send(b"more of the request"))
+    assert left(upstream, asks, b"HTTP/1.1 103 Early\r\n", b"\r\nHTTP/1.1 2", b"00 OK\r\n") == [61, 60, 59, 58]
+    assert left(upstream, lambda end: end.connection.send(b"more of the request")) == [61]
 
 
 def test_a_response_body_has_its_time_from_each_read():
     """Each read restarts it; after the last one the connection is idle, until the next request."""
-    assert [61, 300, 300, 4, 3, 61] == left(Upstream(UPSTREAM), asks, RESPONSE, b"o", b"k", lambda _: None, asks)
+    assert left(Upstream(UPSTREAM), asks, RESPONSE, b"o", b"k", lambda _: None, asks) == [61, 300, 300, 4, 3, 61]
 
 
 def test_an_upstream_has_no_deadline_while_the_client_does_not_read():
     """It starts anew when the client reads again, and is not set by what is sent meanwhile."""
     upstream = Upstream(UPSTREAM)
     steps = [asks, RESPONSE, pauses, lambda end: end.connection.send(b"more of the request"), resumes]
-    assert [61, 300, NEVER, NEVER, 300] == left(upstream, *steps)
+    assert left(upstream, *steps) == [61, 300, NEVER, NEVER, 300]
 
 
 def test_a_connection_shows_its_state():
     """What a debugger or a failed test prints of a connection: its phase, what holds it up, and what is not sent."""
     gateway, upstream = Gateway(SERVER), Upstream(UPSTREAM)
-    assert "<DownstreamConnection : HEAD, 0 unsent>" == repr(gateway.connection)
+    assert repr(gateway.connection) == "<DownstreamConnection : HEAD, 0 unsent>"
     left(gateway, b"G")
-    assert "<DownstreamConnection : HEAD, partial head, 0 unsent>" == repr(gateway.connection)
+    assert repr(gateway.connection) == "<DownstreamConnection : HEAD, partial head, 0 unsent>"
     left(gateway, GET[1:], blocks)
-    assert "<DownstreamConnection : HEAD, blocked, 50000 unsent>" == repr(gateway.connection)
+    assert repr(gateway.connection) == "<DownstreamConnection : HEAD, blocked, 50000 unsent>"
     left(upstream, asks, pauses)
-    assert "<UpstreamConnection: in use, paused, 0 unsent>" == repr(upstream.connection)
+    assert repr(upstream.connection) == "<UpstreamConnection: in use, paused, 0 unsent>"
     left(upstream, resumes, RESPONSE + b"ok")
-    assert "<UpstreamConnection: idle, 0 unsent>" == repr(upstream.connection)
+    assert repr(upstream.connection) == "<UpstreamConnection: idle, 0 unsent>"

@@ -202,7 +202,7 @@ def test_a_request_head_in_single_bytes_is_linear_work(meter, filled):
     gateway = Gateway()
     for at in range(len(head)):
         gateway.feed(head[at : at + 1])
-    assert [b"/"] == [asked[1] for asked in gateway.asked]
+    assert [asked[1] for asked in gateway.asked] == [b"/"]
     assert meter.touched <= 16 * len(head)
 
 
@@ -212,7 +212,7 @@ def test_a_target_in_single_bytes_is_linear_work(meter):
     gateway = Gateway()
     for at in range(len(head)):
         gateway.feed(head[at : at + 1])
-    assert [8177] == [len(asked[1]) for asked in gateway.asked]
+    assert [len(asked[1]) for asked in gateway.asked] == [8177]
     assert meter.touched <= 16 * len(head)
 
 
@@ -224,7 +224,7 @@ def test_a_response_head_in_single_bytes_is_linear_work(meter, filled):
     upstream.ask()
     for at in range(len(head)):
         upstream.feed(head[at : at + 1])
-    assert [5] == [length for _, length in upstream.reported]
+    assert [length for _, length in upstream.reported] == [5]
     assert meter.touched <= 16 * len(head)
 
 
@@ -236,7 +236,7 @@ def test_a_head_in_one_read_is_not_held(meter):
     response = b"HTTP/1.1 200 In One Read\r\nContent-Length: 5\r\n\r\n"
     gateway.feed(request)
     upstream.feed(response)
-    assert (1, 1) == (len(gateway.asked), len(upstream.reported))
+    assert (len(gateway.asked), len(upstream.reported)) == (1, 1)
     assert len(request) + len(response) == meter.touched  # each is checked once
 
 
@@ -248,7 +248,7 @@ def test_a_pipeline_is_not_read_on_while_requests_of_one_read_wait():
     gateway.clock.pause_reading = lambda: reading.append(False)
     gateway.clock.resume_reading = lambda: reading.append(True)
     gateway.feed(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n" * 500)
-    assert [False] == reading
+    assert reading == [False]
     while later:
         later.pop()()
-    assert ([False, True], 500) == (reading, len(gateway.asked))
+    assert (reading, len(gateway.asked)) == ([False, True], 500)

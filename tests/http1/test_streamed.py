@@ -74,7 +74,7 @@ async def test_pieces_come_as_chunks_and_the_connection_goes_on(rigs):
         head, body = await client.answer()
         assert head.startswith(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nDate: ")
         assert head.endswith(b"\r\nTransfer-Encoding: chunked\r\n\r\n")
-        assert b"3\r\none\r\n3\r\ntwo\r\n0\r\n\r\n" == body
+        assert body == b"3\r\none\r\n3\r\ntwo\r\n0\r\n\r\n"
 
 
 async def test_a_client_of_http_1_0_reads_until_the_end_of_the_connection(rigs):
@@ -85,7 +85,7 @@ async def test_a_client_of_http_1_0_reads_until_the_end_of_the_connection(rigs):
     head, _, body = (await client.rest()).partition(b"\r\n\r\n")
     assert b"Transfer-Encoding" not in head
     assert b"\r\nConnection: close" in head
-    assert b"onetwo" == body
+    assert body == b"onetwo"
 
 
 async def test_head_has_the_headers_and_asks_for_no_piece(rigs):
@@ -121,7 +121,7 @@ async def test_a_piece_leaves_when_it_is_made(rigs):
     for number in range(3):
         gate.release()
         assert b"9\r\ndata: %d\n\n\r\n" % number == await client.exactly(14)
-    assert LAST_CHUNK == await client.until(LAST_CHUNK)
+    assert await client.until(LAST_CHUNK) == LAST_CHUNK
 
 
 async def test_a_client_that_does_not_read_has_no_pieces_made(rigs):
@@ -173,7 +173,7 @@ async def test_a_client_that_leaves_ends_what_waits_for_a_piece(rigs):
     client.reset()
     await closing(pieces)
     await handler.ended()
-    assert [] == handler.errors
+    assert handler.errors == []
 
 
 async def test_a_client_that_leaves_ends_what_waits_for_it(rigs):
@@ -188,7 +188,7 @@ async def test_a_client_that_leaves_ends_what_waits_for_it(rigs):
     client.reset()
     await closing(pieces)
     await handler.ended()
-    assert [] == handler.errors
+    assert handler.errors == []
 
 
 async def test_what_ends_before_it_begins_is_closed(rigs):
@@ -248,7 +248,7 @@ async def test_how_it_ended_is_told(rigs, then, error):
     client = await rig.client()
     await client.send(get())
     summary = await rig.summary()
-    assert (200, 6) == (summary.status, summary.sent)
+    assert (summary.status, summary.sent) == (200, 6)
     assert summary.error.startswith(error)
     assert bool(error) == bool(summary.error)
 
@@ -276,7 +276,7 @@ async def test_a_timeout_of_the_pieces_is_a_failure_of_theirs(rigs):
     await client.send(get())
     assert not (await client.rest()).endswith(LAST_CHUNK)
     await handler.ended()
-    assert ["the store"] == [str(error) for error in handler.errors]
+    assert [str(error) for error in handler.errors] == ["the store"]
 
 
 async def test_an_answer_that_is_given_up_is_cut(rigs):
@@ -288,5 +288,5 @@ async def test_an_answer_that_is_given_up_is_cut(rigs):
     await client.send(get())
     await client.until(b"one\r\n")
     handler.tasks[0].cancel()
-    assert b"" == await client.rest()
+    assert await client.rest() == b""
     assert pieces.closed.is_set()

@@ -44,7 +44,7 @@ async def test_a_101_tunnels_bytes_both_ways(rig, upstream):
     await end.closed()
     end.close()
     summary = await rig.summary()
-    assert (101, 22, 44) == (summary.status, summary.received, summary.sent)
+    assert (summary.status, summary.received, summary.sent) == (101, 22, 44)
     assert 1 == len(rig.requests) == len(rig.summaries)
 
 
@@ -64,8 +64,8 @@ async def test_what_comes_with_the_heads_goes_through(rig, upstream):
     end = await upstream.accept()
     await end.until()
     await end.send(GRANT + b"first")
-    assert b"first" == (await client.until(b"first"))[-5:]
-    assert b"early" == await end.exactly(5)
+    assert (await client.until(b"first"))[-5:] == b"first"
+    assert await end.exactly(5) == b"early"
 
 
 @pytest.mark.parametrize("side", ["client", "upstream"])
@@ -75,12 +75,12 @@ async def test_one_side_may_be_done_before_the_other(rig, upstream, side):
     done, other = (client, end) if side == "client" else (end, client)
     await done.send(b"last")
     done.eof()
-    assert b"last" == await other.rest()
-    assert [] == rig.summaries
+    assert await other.rest() == b"last"
+    assert rig.summaries == []
     await other.send(b"rest")
     other.eof()
-    assert b"rest" == await done.rest()
-    assert "" == (await rig.summary()).error
+    assert await done.rest() == b"rest"
+    assert (await rig.summary()).error == ""
 
 
 @pytest.mark.parametrize("side", ["client", "upstream"])
@@ -90,8 +90,8 @@ async def test_a_side_that_breaks_off_ends_the_tunnel(rig, upstream, side):
     broken, other = (client, end) if side == "client" else (end, client)
     broken.reset()
     await other.closed()
-    assert 101 == (await rig.summary()).status
-    assert 0 == rig.upstream.in_flight(0)
+    assert (await rig.summary()).status == 101
+    assert rig.upstream.in_flight(0) == 0
 
 
 async def test_a_tunnel_nobody_uses_is_closed(rigs, upstream):
@@ -100,7 +100,7 @@ async def test_a_tunnel_nobody_uses_is_closed(rigs, upstream):
     client, end, _, _ = await tunnel(rig, upstream)
     await client.closed()
     await end.closed()
-    assert "tunnel was idle" == (await rig.summary()).error
+    assert (await rig.summary()).error == "tunnel was idle"
 
 
 @pytest.mark.parametrize("side", ["client", "upstream"])
@@ -177,7 +177,7 @@ async def test_an_upgrade_with_a_body_is_stripped(rig, upstream):
     await client.send(ASK.replace(b"\r\n\r\n", b"\r\nContent-Length: 4\r\n\r\nbody"))
     end = await upstream.accept()
     assert b"upgrade" not in (await end.until()).lower()
-    assert b"body" == await end.exactly(4)
+    assert await end.exactly(4) == b"body"
 
 
 async def test_connect_is_405(rig, upstream):
@@ -193,7 +193,7 @@ async def test_a_drain_ends_tunnels_after_its_grace(rig, upstream):
     client, end, _, _ = await tunnel(rig, upstream)
     stopping = asyncio.create_task(rig.server.stop(0.2))
     await client.send(b"still")
-    assert b"still" == await end.exactly(5)
+    assert await end.exactly(5) == b"still"
     await stopping
     await client.closed()
     await end.closed()

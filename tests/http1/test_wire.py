@@ -27,8 +27,8 @@ async def test_doubt_is_answered_with_400_and_a_close(rig, upstream, case):
     assert b"Connection: close\r\n" in head
     await client.closed()
     assert upstream.untouched
-    assert [400] == [refusal.status for refusal in rig.refusals]
-    assert [] == rig.requests
+    assert [refusal.status for refusal in rig.refusals] == [400]
+    assert rig.requests == []
 
 
 @pytest.mark.parametrize(("target", "sent"), [(b"http://evil:1/a%2Fb?c", b"/a%2Fb?c"), (b"http://evil:1", b"/")])
@@ -56,7 +56,7 @@ async def test_a_1_0_request_without_host_gets_the_endpoints(rig, upstream):
     await end.send(OK)
     head, body = await client.answer()
     assert b"Connection: close\r\n" in head
-    assert b"ok" == body
+    assert body == b"ok"
     await client.closed()
 
 
@@ -92,9 +92,9 @@ async def test_expect_is_answered_when_the_body_can_be_forwarded(rig, upstream):
     await client.send(post(b"", b"Expect: 100-continue").replace(b"Content-Length: 0", b"Content-Length: 4"))
     end = await upstream.accept()
     assert b"xpect" not in await end.until()
-    assert b"HTTP/1.1 100 Continue\r\n\r\n" == await client.until()
+    assert await client.until() == b"HTTP/1.1 100 Continue\r\n\r\n"
     await client.send(b"body")
-    assert b"body" == await end.exactly(4)
+    assert await end.exactly(4) == b"body"
     await end.send(OK)
     assert (await client.answer())[0].startswith(b"HTTP/1.1 200 OK\r\n")
 
@@ -110,7 +110,7 @@ async def test_expect_is_not_answered_by_a_refusal(rigs, upstream):
     head, body = await client.ask(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 429 Too Many Requests\r\n")
     assert b"Connection: close\r\n" in head
-    assert b"no" == body
+    assert body == b"no"
     await client.closed()
 
 
@@ -151,7 +151,7 @@ async def test_trailers_are_forwarded_knowingly_to_the_client(rig, upstream):
     await end.send(b"2\r\nok\r\n0\r\nX-Sum: 1\r\nContent-Length: 9\r\n\r\n")
     head = await client.until()
     assert b"Trailer" not in head.replace(b"Transfer", b"")
-    assert b"2\r\nok\r\n0\r\nX-Sum: 1\r\n\r\n" == await client.until(b"X-Sum: 1\r\n\r\n")
+    assert await client.until(b"X-Sum: 1\r\n\r\n") == b"2\r\nok\r\n0\r\nX-Sum: 1\r\n\r\n"
 
 
 async def test_trailers_are_forwarded_knowingly_to_the_upstream(rig, upstream):
@@ -163,7 +163,7 @@ async def test_trailers_are_forwarded_knowingly_to_the_upstream(rig, upstream):
     head = await end.until()
     assert b"TE: trailers\r\n" in head
     assert b"Transfer-Encoding: chunked\r\n" in head
-    assert b"2\r\nhi\r\n0\r\nX-Sum: 1\r\n\r\n" == await end.until(b"X-Sum: 1\r\n\r\n")
+    assert await end.until(b"X-Sum: 1\r\n\r\n") == b"2\r\nhi\r\n0\r\nX-Sum: 1\r\n\r\n"
 
 
 async def test_what_connection_names_is_stripped(rig, upstream):
@@ -221,10 +221,10 @@ async def test_a_pipeline_is_answered_in_order(rig, upstream):
     for number, start in enumerate((b"GET /1 ", b"POST / ", b"GET /3 ")):
         assert (await end.until()).startswith(start)
         if start.startswith(b"POST"):
-            assert b"two" == await end.exactly(3)
+            assert await end.exactly(3) == b"two"
         await end.send(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n%d" % number)
-    assert [b"0", b"1", b"2"] == [(await client.answer())[1] for _ in range(3)]
-    assert 1 == upstream.connections
+    assert [(await client.answer())[1] for _ in range(3)] == [b"0", b"1", b"2"]
+    assert upstream.connections == 1
 
 
 async def test_a_long_pipeline_of_local_answers_is_answered_in_order(rigs, upstream):
@@ -328,12 +328,12 @@ async def test_chunks_over_the_body_limit_are_cut(rigs, upstream):
     await client.send(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n")
     end = await upstream.accept()
     await end.until()
-    assert b"2\r\nab\r\n" == await end.exactly(7)
+    assert await end.exactly(7) == b"2\r\nab\r\n"
     await client.send(b"2\r\ncd\r\n0\r\n\r\n")
     head, _ = await client.answer()
     assert head.startswith(b"HTTP/1.1 413 ")
     await end.closed()
-    assert 413 == (await rig.summary()).status
+    assert (await rig.summary()).status == 413
 
 
 async def test_a_malformed_chunk_is_400_and_the_upstream_is_cut_off(rig, upstream):
@@ -374,9 +374,9 @@ async def test_large_bodies_nobody_wants_end_the_connection_gently(rigs, upstrea
     whole = post(b"x" * 400_000)
     await client.send(whole[:200_000])
     head, body = await client.answer()
-    assert (b"no", True) == (body, b"Connection: close\r\n" in head)
+    assert (body, b"Connection: close\r\n" in head) == (b"no", True)
     await client.send(whole[200_000:])
-    assert b"" == await client.rest()
+    assert await client.rest() == b""
 
 
 async def test_an_early_answer_of_an_upstream_ends_both_connections(rig, upstream):
@@ -389,5 +389,5 @@ async def test_an_early_answer_of_an_upstream_ends_both_connections(rig, upstrea
     head, _ = await client.answer()
     assert head.startswith(b"HTTP/1.1 401 ")
     assert b"Connection: close\r\n" in head
-    assert b"x" == await end.rest()
+    assert await end.rest() == b"x"
     await until(lambda: rig.upstream.pools[0].open == 0)

@@ -18,7 +18,7 @@ async def test_events_are_not_held_back(rig, upstream):
     await client.until()
     for _ in range(3):
         await end.send(b"6\r\ndata:\n\r\n")
-        assert b"6\r\ndata:\n\r\n" == await client.exactly(11)
+        assert await client.exactly(11) == b"6\r\ndata:\n\r\n"
 
 
 async def test_a_body_until_close_reaches_a_1_1_client_in_chunks(rig, upstream):
@@ -31,7 +31,7 @@ async def test_a_body_until_close_reaches_a_1_1_client_in_chunks(rig, upstream):
     end.close()
     head, body = await client.answer()
     assert b"Via: 1.0 ratelimitd\r\nTransfer-Encoding: chunked\r\n" in head
-    assert b"3\r\nabc\r\n0\r\n\r\n" == body
+    assert body == b"3\r\nabc\r\n0\r\n\r\n"
     await client.send(get())
     await (await upstream.accept()).until()
 
@@ -55,7 +55,7 @@ async def test_a_truncated_answer_is_seen_to_be_truncated(rig, upstream, part):
     end.close()
     assert b"0\r\n\r\n" not in await client.rest()
     summary = await rig.summary()
-    assert (200, True) == (summary.status, bool(summary.error))
+    assert (summary.status, bool(summary.error)) == (200, True)
 
 
 async def test_a_reset_is_not_the_end_of_a_body(rig, upstream):
@@ -181,7 +181,7 @@ async def test_local_answers_are_whole(rigs, upstream):
     client = await rig.client()
     head, body = await client.ask(get())
     assert head.startswith(b"HTTP/1.1 404 Not Found\r\nX: y\r\nDate: ")
-    assert b"gone" == body
+    assert body == b"gone"
     await client.send(b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n" + get())
     assert b"Content-Length: 4\r\n" in await client.until()
     assert (await client.answer())[0].startswith(b"HTTP/1.1 404 ")
@@ -223,11 +223,11 @@ async def test_a_handler_may_answer_later(rigs, upstream):
     await until(lambda: waiting)
     waiting[0].respond(200, [], b"1")
     waiting[0].respond(200, [], b"2")
-    assert b"1" == (await client.answer())[1]
+    assert (await client.answer())[1] == b"1"
     await client.send(get())
     await until(lambda: len(waiting) == 2)
     waiting[1].respond(200, [], b"3")
-    assert b"3" == (await client.answer())[1]
+    assert (await client.answer())[1] == b"3"
 
 
 async def test_a_summary_says_what_went_where(rig, upstream):
@@ -239,7 +239,7 @@ async def test_a_summary_says_what_went_where(rig, upstream):
     await end.send(OK)
     await client.answer()
     summary = await rig.summary()
-    assert (200, 4, 2, "", False) == (summary.status, summary.received, summary.sent, summary.error, summary.retried)
+    assert (summary.status, summary.received, summary.sent, summary.error, summary.retried) == (200, 4, 2, "", False)
     assert endpoint(upstream) == summary.endpoint
     assert 0 < summary.started <= summary.first_byte <= summary.ended
 

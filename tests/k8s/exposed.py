@@ -2,15 +2,13 @@
 
 from typing import Final, NamedTuple
 
-import pytest
-
 from ratelimitd.app import exposition
 from ratelimitd.app.engine import build
 from ratelimitd.app.gateway_metrics import gateway_families
 from ratelimitd.app.policies import Policies, source_of
 from ratelimitd.gateway.access_log import RequestMetrics
 from ratelimitd.observe.loop import LoopLag
-from ratelimitd.observe.metrics import LIMIT_COUNTERS, LIMIT_PREFIX, Family
+from ratelimitd.observe.metrics import LIMIT_COUNTERS, LIMIT_PREFIX
 from ratelimitd.settings import load
 
 LEVELS: Final = 8
@@ -24,7 +22,7 @@ class Metric(NamedTuple):
     labels: frozenset[str]
 
 
-def exposed(monkeypatch: pytest.MonkeyPatch) -> dict[str, Metric]:
+def exposed(monkeypatch):
     """Every name that a scrape of a service with Redis and a gateway may hold. Needs a running event loop."""
     monkeypatch.setattr(exposition, "render", lambda _, families, blocking: [*families, *blocking()])
     settings = load({"REDIS_URL": "localhost:1"}, {})
@@ -39,11 +37,11 @@ def exposed(monkeypatch: pytest.MonkeyPatch) -> dict[str, Metric]:
     return found
 
 
-def _of_limits() -> frozenset[str]:
+def _of_limits():
     return frozenset({"domain", "limit", *(f"key{depth}" for depth in range(1, LEVELS + 1))})
 
 
-def _of(family: Family) -> dict[str, Metric]:
+def _of(family):
     labels = frozenset(family.labels)
     if family.kind != "histogram":
         return {family.name: Metric(family.kind, labels)}

@@ -1,6 +1,5 @@
 """The manifests, read; and what the tests ask of them."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,40 +16,40 @@ OWN = [name for name in FILES if name != "sidecar.yaml"]
 """What makes up ratelimitd as a service of its own."""
 
 
-def objects(*names: str) -> list[Object]:
+def objects(*names):
     """The objects in these files, in order."""
     return [found for name in names for found in yaml.safe_load_all((FOLDER / name).read_text())]
 
 
-def one(kind: str, *names: str) -> Object:
+def one(kind, *names):
     """The only object of a kind in these files."""
     (found,) = (each for each in objects(*names) if each["kind"] == kind)
     return found
 
 
-def pod(deployment: Object) -> Object:
+def pod(deployment):
     return deployment["spec"]["template"]["spec"]
 
 
-def containers(spec: Object) -> list[Object]:
+def containers(spec):
     """All containers of a pod, sidecars too."""
     return [*spec.get("initContainers", []), *spec["containers"]]
 
 
-def ratelimitd(deployment: Object) -> Object:
+def ratelimitd(deployment):
     (found,) = (each for each in containers(pod(deployment)) if each["name"] == "ratelimitd")
     return found
 
 
-def environment(container: Object) -> dict[str, str]:
+def environment(container):
     return {each["name"]: each["value"] for each in container["env"]}
 
 
-def ports(container: Object) -> dict[str, int]:
+def ports(container):
     return {each["name"]: each["containerPort"] for each in container.get("ports", [])}
 
 
-def probes(container: Object) -> Iterator[tuple[str, Object]]:
+def probes(container):
     for name in ("startupProbe", "livenessProbe", "readinessProbe"):
         if name in container:
             yield name, container[name]

@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 import promql_parser
@@ -30,11 +29,11 @@ class Query(NamedTuple):
     text: str
 
     @property
-    def parsed(self) -> promql_parser.Expr:
+    def parsed(self):
         return promql_parser.parse(self.text.replace("$__rate_interval", "1m"))
 
 
-def queries() -> Iterator[Query]:
+def queries():
     """All of them."""
     for rule in RULES:
         yield Query(rule["alert"], rule["expr"])
@@ -48,12 +47,12 @@ def queries() -> Iterator[Query]:
             yield Query(variable["name"], f"count by ({found[2]}) ({found[1]})")
 
 
-def nodes(expression: promql_parser.Expr) -> list[Any]:
+def nodes(expression):
     """All parts of an expression."""
     found: list[Any] = []
     promql_parser.walk(expression, lambda node: found.append(node) or True)
     return found
 
 
-def selectors(expression: promql_parser.Expr) -> list[promql_parser.VectorSelector]:
+def selectors(expression):
     return [node for node in nodes(expression) if isinstance(node, promql_parser.VectorSelector)]

@@ -1,7 +1,6 @@
 """The manifests: valid for Kubernetes, and of one mind with each other, with the settings and with the image."""
 
 import re
-from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
@@ -12,7 +11,7 @@ from ratelimitd import __version__
 from ratelimitd.admin import service_pages
 from ratelimitd.cli.flags import examined
 from ratelimitd.observe.health import Health
-from ratelimitd.settings import ROWS, RowStatus, Settings, load
+from ratelimitd.settings import ROWS, RowStatus, load
 from tests.k8s.manifests import (
     DEPLOYMENTS,
     FILES,
@@ -20,7 +19,6 @@ from tests.k8s.manifests import (
     KUSTOMIZATION,
     OWN,
     ROOT,
-    Object,
     containers,
     environment,
     objects,
@@ -42,19 +40,19 @@ CONTAINERS = [
 both = pytest.mark.parametrize("deployment", DEPLOYMENTS.values(), ids=DEPLOYMENTS)
 
 
-def settings(deployment: Object) -> Settings:
+def settings(deployment):
     return load(environment(ratelimitd(deployment)), {})
 
 
 @pytest.mark.parametrize("version", [LEAST, kubernetes_validate.latest_version()])
 @pytest.mark.parametrize("name", FILES)
-def test_kubernetes_takes_it(name: str, version: str) -> None:
+def test_kubernetes_takes_it(name, version):
     """Every object fits the schema of the oldest and the newest Kubernetes, without a field that it does not know."""
     for each in objects(name):
         kubernetes_validate.validate(each, version, strict=True)
 
 
-def test_the_validator_finds_mistakes() -> None:
+def test_the_validator_finds_mistakes():
     """A field that Kubernetes does not know is refused; otherwise the test above would show nothing."""
     service = one("Service", "service.yaml")
     service["spec"]["selectors"] = {}
@@ -63,12 +61,12 @@ def test_the_validator_finds_mistakes() -> None:
         kubernetes_validate.validate(service, LEAST, strict=True)
 
 
-def test_the_least_version_is_told() -> None:
+def test_the_least_version_is_told():
     """The file says from which Kubernetes on it runs."""
     assert f"Kubernetes {LEAST} or newer" in (FOLDER / "sidecar.yaml").read_text()
 
 
-def test_kustomize_applies_all_of_it() -> None:
+def test_kustomize_applies_all_of_it():
     """The kustomization names every file of the service, and its image by the name that the deployment has."""
     found = yaml.safe_load((FOLDER / KUSTOMIZATION).read_text())
     (image,) = found["images"]
@@ -79,7 +77,7 @@ def test_kustomize_applies_all_of_it() -> None:
 
 
 @pytest.mark.parametrize("names", [OWN, ["sidecar.yaml"]], ids=["service", "sidecar"])
-def test_selectors_find_the_pods(names: list[str]) -> None:
+def test_selectors_find_the_pods(names):
     """Whatever selects pods selects those of the deployment, and the deployment selects its own."""
     deployment = one("Deployment", *names)
     labels = deployment["spec"]["template"]["metadata"]["labels"].items()
@@ -95,7 +93,7 @@ def test_selectors_find_the_pods(names: list[str]) -> None:
     assert len(selectors) == (5 if names == OWN else 2)
 
 
-def test_the_autoscaler_scales_the_deployment() -> None:
+def test_the_autoscaler_scales_the_deployment():
     """It names the deployment, which leaves the number of pods to it, and asks for the CPU that it measures."""
     hpa, deployment = one("HorizontalPodAutoscaler", *OWN), DEPLOYMENTS["deployment.yaml"]
     target = hpa["spec"]["scaleTargetRef"]
@@ -107,7 +105,7 @@ def test_the_autoscaler_scales_the_deployment() -> None:
 
 
 @pytest.mark.scenario("one of several processes dies")
-def test_no_pod_grants_more_than_its_part() -> None:
+def test_no_pod_grants_more_than_its_part():
     """REPLICAS is the most pods there may be, so that all of them together grant no more than a limit."""
     hpa = one("HorizontalPodAutoscaler", *OWN)
 
@@ -115,7 +113,7 @@ def test_no_pod_grants_more_than_its_part() -> None:
     assert 1 < hpa["spec"]["minReplicas"] <= hpa["spec"]["maxReplicas"]
 
 
-def test_envoy_sees_every_pod() -> None:
+def test_envoy_sees_every_pod():
     """The service has no address of its own, and pods that are not ready are not in it."""
     spec = one("Service", "service.yaml")["spec"]
 
@@ -124,7 +122,7 @@ def test_envoy_sees_every_pod() -> None:
 
 
 @pytest.mark.parametrize("names", [OWN, ["sidecar.yaml"]], ids=["service", "sidecar"])
-def test_ports_lead_somewhere(names: list[str]) -> None:
+def test_ports_lead_somewhere(names):
     """Each port that a service, a policy, a probe or a scrape names is one that a container of the pod has."""
     spec = pod(one("Deployment", *names))
     known = {name: number for each in containers(spec) for name, number in ports(each).items()}
@@ -143,7 +141,7 @@ def test_ports_lead_somewhere(names: list[str]) -> None:
 
 
 @both
-def test_ports_are_the_settings(deployment: Object) -> None:
+def test_ports_are_the_settings(deployment):
     """Each port that the container says it has is one that the service listens on there, not on loopback."""
     found = settings(deployment)
     listening = {found.port: found.host, found.grpc_port: found.grpc_host, found.debug_port: found.debug_host}
@@ -154,7 +152,7 @@ def test_ports_are_the_settings(deployment: Object) -> None:
 
 @pytest.mark.scenario("probes that report a wrong state")
 @both
-def test_probes_ask_for_what_there_is(deployment: Object) -> None:
+def test_probes_ask_for_what_there_is(deployment):
     """Liveness asks whether the loop turns and readiness for a policy, at paths that the service has; so do scrapes."""
     asked = {name: probe["httpGet"]["path"] for name, probe in probes(ratelimitd(deployment))}
     routes = service_pages(Health(), Health(), Any, Any)
@@ -165,7 +163,7 @@ def test_probes_ask_for_what_there_is(deployment: Object) -> None:
 
 
 @both
-def test_settings_are_rows_that_work(deployment: Object) -> None:
+def test_settings_are_rows_that_work(deployment):
     """Each variable is one the service reads, its value is taken, and nothing is warned of."""
     working = {row.name for row in ROWS if row.status is RowStatus.WORKS}
 
@@ -175,7 +173,7 @@ def test_settings_are_rows_that_work(deployment: Object) -> None:
 
 @pytest.mark.scenario("the service shuts down")
 @both
-def test_the_drain_ends_before_the_pod_does(deployment: Object) -> None:
+def test_the_drain_ends_before_the_pod_does(deployment):
     """The grace of the pod is longer than all that goes before its end: preStops, our drain and last calls."""
     found = settings(deployment)
     sleeps = [
@@ -188,13 +186,13 @@ def test_the_drain_ends_before_the_pod_does(deployment: Object) -> None:
 
 
 @pytest.mark.scenario("the service shuts down")
-def test_the_drain_outlasts_dns() -> None:
+def test_the_drain_outlasts_dns():
     """The service drains for longer than a cluster's DNS (30 s) and Envoy (5 s) may still know its address."""
     assert settings(DEPLOYMENTS["deployment.yaml"]).drain_delay > 30 + 5
 
 
 @pytest.mark.scenario("connections that never close, so that new pods receive no calls")
-def test_connections_end_soon_enough_to_spread() -> None:
+def test_connections_end_soon_enough_to_spread():
     """A client that connects by name finds new pods within minutes, not upstream's day."""
     found = settings(DEPLOYMENTS["deployment.yaml"])
 
@@ -204,7 +202,7 @@ def test_connections_end_soon_enough_to_spread() -> None:
 
 @pytest.mark.scenario("a policy in a ConfigMap")
 @both
-def test_mounts_are_volumes_and_volumes_are_objects(deployment: Object) -> None:
+def test_mounts_are_volumes_and_volumes_are_objects(deployment):
     """Each mount has its volume and the other way round, each ConfigMap is one of ours, and none hangs on subPath."""
     spec = pod(deployment)
     mounts = [mount for each in containers(spec) for mount in each.get("volumeMounts", [])]
@@ -216,7 +214,7 @@ def test_mounts_are_volumes_and_volumes_are_objects(deployment: Object) -> None:
     assert all(mount["readOnly"] for mount in mounts)
 
 
-def mounted(deployment: Object, kind: str) -> dict[str, Object]:
+def mounted(deployment, kind):
     """Where volumes of a kind are mounted in our container."""
     volumes = {volume["name"]: volume for volume in pod(deployment)["volumes"] if kind in volume}
     return {
@@ -227,12 +225,12 @@ def mounted(deployment: Object, kind: str) -> dict[str, Object]:
 
 
 @both
-def test_the_policy_is_the_mounted_folder(deployment: Object) -> None:
+def test_the_policy_is_the_mounted_folder(deployment):
     """The service reads the folder that the ConfigMap is mounted at."""
     assert ratelimitd(deployment)["args"] == ["serve", "--config", *mounted(deployment, "configMap")]
 
 
-def test_secrets_are_files() -> None:
+def test_secrets_are_files():
     """Passwords come as files of the Secret whose making the deployment describes, and our user may read them."""
     deployment = DEPLOYMENTS["deployment.yaml"]
     ((folder, secret),) = mounted(deployment, "secret").items()
@@ -248,7 +246,7 @@ def test_secrets_are_files() -> None:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_policies_validate(name: str, tmp_path: Path) -> None:
+def test_policies_validate(name, tmp_path):
     """Every policy in a ConfigMap is one that `ratelimitd validate` takes without a word."""
     for each in objects(name):
         if each["kind"] == "ConfigMap" and "envoy.yaml" not in each["data"]:
@@ -260,7 +258,7 @@ def test_policies_validate(name: str, tmp_path: Path) -> None:
 
 
 @both
-def test_pods_may_do_little(deployment: Object) -> None:
+def test_pods_may_do_little(deployment):
     """A pod is no root, has no token of Kubernetes, and no variables of services that are called like settings."""
     spec = pod(deployment)
     context = spec["securityContext"]
@@ -272,7 +270,7 @@ def test_pods_may_do_little(deployment: Object) -> None:
 
 
 @pytest.mark.parametrize("container", CONTAINERS)
-def test_containers_may_do_little(container: Object) -> None:
+def test_containers_may_do_little(container):
     """A container gains no privileges and writes nowhere; it asks for what it needs, and its memory has a bound."""
     assert container["securityContext"] == {
         "allowPrivilegeEscalation": False,
@@ -284,7 +282,7 @@ def test_containers_may_do_little(container: Object) -> None:
 
 
 @both
-def test_the_image_is_this_version_and_its_user(deployment: Object) -> None:
+def test_the_image_is_this_version_and_its_user(deployment):
     """The tag is our version, and the user is the one of the Dockerfile."""
     context = pod(deployment)["securityContext"]
 
@@ -292,7 +290,7 @@ def test_the_image_is_this_version_and_its_user(deployment: Object) -> None:
     assert f"USER {context['runAsUser']}:{context['runAsGroup']}" in (ROOT / "Dockerfile").read_text().splitlines()
 
 
-def test_the_sidecars_envoy_is_the_tested_one() -> None:
+def test_the_sidecars_envoy_is_the_tested_one():
     """Its configuration is envoy/sidecar.yaml, which the tests run, in the version of Envoy that they run."""
     config = yaml.safe_load(
         next(each for each in objects("sidecar.yaml") if each["metadata"]["name"] == "app-envoy")["data"]["envoy.yaml"]
@@ -305,7 +303,7 @@ def test_the_sidecars_envoy_is_the_tested_one() -> None:
     assert image.endswith(f"v{tested[1]}")
 
 
-def test_the_sidecars_find_each_other() -> None:
+def test_the_sidecars_find_each_other():
     """Envoy asks the port of loopback where ratelimitd listens, in a domain that its policy has."""
     deployment = DEPLOYMENTS["sidecar.yaml"]
     texts = {key: text for each in objects("sidecar.yaml") for key, text in each.get("data", {}).items()}
@@ -320,7 +318,7 @@ def test_the_sidecars_find_each_other() -> None:
     assert f"domain: {yaml.safe_load(texts['gateway.yaml'])['domain']}\n" in texts["envoy.yaml"]
 
 
-def test_sidecars_start_before_the_app_and_end_after_it() -> None:
+def test_sidecars_start_before_the_app_and_end_after_it():
     """Both are sidecars, ratelimitd before Envoy, so that at the end the app goes first and ratelimitd last."""
     found = pod(DEPLOYMENTS["sidecar.yaml"])["initContainers"]
 

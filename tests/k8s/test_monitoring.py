@@ -9,7 +9,7 @@ import pytest
 from ratelimitd.limiter.seam import FailureKind
 from ratelimitd.policy import OnStoreFailure
 from ratelimitd.settings import Settings, load
-from tests.k8s.exposed import Metric, exposed
+from tests.k8s.exposed import exposed
 from tests.k8s.manifests import DEPLOYMENTS, ROOT, ratelimitd
 from tests.k8s.queries import DASHBOARD, PANELS, RULES, VARIABLES, nodes, queries, selectors
 
@@ -29,11 +29,11 @@ VALUES = {
 
 
 @pytest.fixture
-async def metrics(monkeypatch: pytest.MonkeyPatch) -> dict[str, Metric]:
+async def metrics(monkeypatch):
     return exposed(monkeypatch)
 
 
-async def test_every_metric_exists(metrics: dict[str, Metric]) -> None:
+async def test_every_metric_exists(metrics):
     """Each metric in a query is one that the service or the proxy exposes."""
     asked = {selector.name for query in queries() for selector in selectors(query.parsed)}
 
@@ -41,7 +41,7 @@ async def test_every_metric_exists(metrics: dict[str, Metric]) -> None:
     assert sorted(asked - set(metrics)) == []
 
 
-async def test_every_label_exists(metrics: dict[str, Metric]) -> None:
+async def test_every_label_exists(metrics):
     """Each label that a query matches or groups by is one of the metrics in it."""
     wrong = []
     for query in queries():
@@ -64,7 +64,7 @@ async def test_every_label_exists(metrics: dict[str, Metric]) -> None:
     assert wrong == []
 
 
-async def test_rates_are_of_counters(metrics: dict[str, Metric]) -> None:
+async def test_rates_are_of_counters(metrics):
     """No rate is taken of a gauge, and no counter is compared as it stands."""
     wrong = []
     for query in queries():
@@ -82,7 +82,7 @@ async def test_rates_are_of_counters(metrics: dict[str, Metric]) -> None:
     assert wrong == []
 
 
-def test_values_of_labels_exist() -> None:
+def test_values_of_labels_exist():
     """A kind of failure or a policy that a query picks is one there is."""
     picked = [
         (key, value)
@@ -97,13 +97,13 @@ def test_values_of_labels_exist() -> None:
     assert [(key, value) for key, value in picked if value not in VALUES[key]] == []
 
 
-def test_names_are_unique() -> None:
+def test_names_are_unique():
     """No two alerts and no two panels share a name."""
     for names in ([rule["alert"] for rule in RULES], [panel["title"] for panel in PANELS]):
         assert [name for name, times in Counter(names).items() if times > 1] == []
 
 
-def test_every_alert_is_explained() -> None:
+def test_every_alert_is_explained():
     """Each alert has a section of its name in docs/operations.md, says so, and no section is of an alert long gone."""
     headings = re.findall(r"^### (Ratelimitd\w+)$", OPERATIONS.read_text(), re.MULTILINE)
 
@@ -114,7 +114,7 @@ def test_every_alert_is_explained() -> None:
         assert rule["labels"]["severity"] in {"critical", "warning", "info"}
 
 
-def test_what_an_alert_tells_is_in_its_result() -> None:
+def test_what_an_alert_tells_is_in_its_result():
     """A label that a summary shows is one that the alert's expression keeps."""
     for rule in RULES:
         shown = set(re.findall(r"\$labels\.(\w+)", rule["annotations"]["summary"]))
@@ -127,7 +127,7 @@ def test_what_an_alert_tells_is_in_its_result() -> None:
             assert shown <= set(first.modifier.labels), rule["alert"]
 
 
-def compared(alert: str) -> set[float]:
+def compared(alert):
     """The numbers of an alert's expression."""
     (rule,) = (rule for rule in RULES if rule["alert"] == alert)
     return {
@@ -135,7 +135,7 @@ def compared(alert: str) -> set[float]:
     }
 
 
-def test_bounds_are_the_settings() -> None:
+def test_bounds_are_the_settings():
     """Alerts that warn of a bound know the bound: the budget, the charges in flight, the deployment's memory."""
     settings: Settings = load({}, {})
     memory = ratelimitd(DEPLOYMENTS["deployment.yaml"])["resources"]["limits"]["memory"]
@@ -147,7 +147,7 @@ def test_bounds_are_the_settings() -> None:
     assert all(0 < bound < settings.store_budget for bound in compared("RatelimitdStoreSlow") - {0.99})
 
 
-def test_grafana_takes_the_dashboard() -> None:
+def test_grafana_takes_the_dashboard():
     """Panels and queries ask the data source that is chosen; ids are unique, and no panel lies on another."""
     chosen = {"type": "prometheus", "uid": "${datasource}"}
     ids = [panel["id"] for panel in DASHBOARD["panels"]]
@@ -167,7 +167,7 @@ def test_grafana_takes_the_dashboard() -> None:
     assert all(0 <= x < 24 for x, _ in taken)
 
 
-def test_variables_are_defined() -> None:
+def test_variables_are_defined():
     """Each variable in a query is one of the dashboard, or Grafana's own."""
     used = {name for query in queries() for name in re.findall(r"\$\{?(\w+)", query.text)}
 

@@ -2,7 +2,6 @@
 
 import json
 import re
-from pathlib import Path
 
 import aiohttp
 import pytest
@@ -30,7 +29,7 @@ QUOTED = {
 """Rows of the table of sizes, and of the benchmark's that they quote."""
 
 
-async def decided(address: str, key: str) -> str:
+async def decided(address, key):
     body = json.dumps({"domain": "d", "descriptors": [{"entries": [{"key": key, "value": "x"}]}]})
     async with aiohttp.ClientSession() as session, session.post(f"http://{address}/json", data=body) as answer:
         return str(json.loads(await answer.text()).get("overallCode"))
@@ -38,7 +37,7 @@ async def decided(address: str, key: str) -> str:
 
 @pytest.mark.redis
 @pytest.mark.process
-async def test_the_users_rights_suffice(tmp_path: Path) -> None:
+async def test_the_users_rights_suffice(tmp_path):
     """With the rights that the page gives the user of Redis, and no others, every algorithm decides."""
     (rule,) = re.findall(r"^ACL SETUSER (.+)$", PAGE, re.MULTILINE)
     policy = tmp_path / "policy.yaml"
@@ -56,7 +55,7 @@ async def test_the_users_rights_suffice(tmp_path: Path) -> None:
     assert found == {name: ["OK", "OVER_LIMIT"] for name in ALGORITHMS}
 
 
-def test_settings_exist() -> None:
+def test_settings_exist():
     """Each variable that the page names is one the service reads."""
     named = set(re.findall(r"`([A-Z]+(?:_[A-Z0-9]+)+)(?:=[^`]*)?`", PAGE))
 
@@ -64,14 +63,14 @@ def test_settings_exist() -> None:
     assert named - {row.name for row in ROWS} == set()
 
 
-def cells(page: str, first: str) -> list[str]:
+def cells(page, first):
     """The cells of the only row that begins with these words."""
     (row,) = (line for line in page.splitlines() if line.startswith(f"| {first} |"))
     return [cell.strip() for cell in row.split("|")[1:-1]]
 
 
 @pytest.mark.parametrize("row", QUOTED)
-def test_figures_are_the_benchmarks(row: str) -> None:
+def test_figures_are_the_benchmarks(row):
     """Calls, CPU and memory are the medians that the benchmark has written down."""
     _, calls, cpu, memory = cells(PAGE, row)
     _, _, measured_calls, measured_cpu, *_, measured_memory, _ = cells(PERFORMANCE, f"{QUOTED[row]} | nghttp2")

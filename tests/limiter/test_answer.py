@@ -77,7 +77,7 @@ def test_global_quota_mode_counts_what_no_limit_matched():
 def test_global_shadow_mode_forces_the_overall_code_alone():
     """With SHADOW_MODE the request passes, its statuses still say OVER_LIMIT, and ``shadowed`` is set."""
     told = answer(unbound(plan_of([PLAIN])), [DENIED], Modes(shadow=True))
-    assert (False, True, True) == (told.over, told.shadowed, told.statuses[0].over)
+    assert (told.over, told.shadowed, told.statuses[0].over) == (False, True, True)
 
 
 def test_a_shadow_limit_over_is_shown_as_ok_with_nothing_left():
@@ -93,7 +93,7 @@ def test_a_known_denial_beats_a_failure():
     assert Answer(True, None, answer(plan, [DENIED, BROKEN], ENFORCED).statuses, False) == answer(
         plan, [DENIED, BROKEN], ENFORCED
     )
-    assert BROKEN == answer(plan, [PASSED, BROKEN], ENFORCED).failure
+    assert answer(plan, [PASSED, BROKEN], ENFORCED).failure == BROKEN
 
 
 @pytest.mark.scenario("only some limits of a request can be decided")
@@ -141,8 +141,8 @@ def test_a_vetoed_charge_counts_as_asked_for_and_nothing_else():
     ask.outcomes = [PASSED._replace(before=9), DENIED]
     tally(ask)
     left_out, denied = plan.tallies
-    assert (2, 0, 0) == (left_out.total_hits, left_out.within_limit, left_out.near_limit)
-    assert (2, 2) == (denied.total_hits, denied.over_limit)
+    assert (left_out.total_hits, left_out.within_limit, left_out.near_limit) == (2, 0, 0)
+    assert (denied.total_hits, denied.over_limit) == (2, 2)
 
 
 @pytest.mark.parametrize("cost", [0, -5])
@@ -153,7 +153,7 @@ def test_peeks_and_give_backs_are_not_counted(cost, limits):
     ask = Ask(plan, [cost] * len(limits))
     ask.outcomes = [DENIED] * len(limits)
     tally(ask)
-    assert {(0, 0, 0)} == {(each.total_hits, each.over_limit, each.within_limit) for each in plan.tallies}
+    assert {(each.total_hits, each.over_limit, each.within_limit) for each in plan.tallies} == {(0, 0, 0)}
 
 
 def test_hits_are_counted_even_when_the_store_failed():
@@ -162,7 +162,7 @@ def test_hits_are_counted_even_when_the_store_failed():
     ask = Ask(plan, [3])
     ask.outcomes = [BROKEN]
     tally(ask)
-    assert (3, 0) == (plan.tallies[0].total_hits, plan.tallies[0].within_limit)
+    assert (plan.tallies[0].total_hits, plan.tallies[0].within_limit) == (3, 0)
 
 
 def test_metadata_of_passed_descriptors_is_merged_without_touching_the_policy():
@@ -176,11 +176,11 @@ def test_metadata_of_passed_descriptors_is_merged_without_touching_the_policy():
     ]
     plan = plan._replace(items=tuple(items))
     told = answer(plan, [PASSED, PASSED, DENIED], ENFORCED)
-    assert {"a": 1, "nested": {"x": 1, "y": 2}, "b": 3} == metadata_of(plan, told.statuses)
-    assert {"x": 1} == first["nested"]
+    assert metadata_of(plan, told.statuses) == {"a": 1, "nested": {"x": 1, "y": 2}, "b": 3}
+    assert first["nested"] == {"x": 1}
 
 
-def test_metadata_that_is_a_value_in_one_descriptor_and_a_map_in_the_next_is_the_first() -> None:
+def test_metadata_that_is_a_value_in_one_descriptor_and_a_map_in_the_next_is_the_first():
     """A map does not replace a value that a descriptor before gave for the same key."""
     plan = plan_of([PLAIN], [PLAIN])
     items = [

@@ -68,16 +68,16 @@ class Edge:
 def test_asks_are_answered_in_their_order_and_told_as_a_group():
     """Each ask of a batch is answered once; ``done`` hears of those that completed together, after their answers."""
     edge = Edge()
-    assert [("a", "ok"), ("b", "over")] == edge.decide("a", "b")
-    assert [["a", "b"]] == [[ask.tag for ask in group] for group in edge.groups]
-    assert (0, 0, 0) == edge.counted
+    assert edge.decide("a", "b") == [("a", "ok"), ("b", "over")]
+    assert [[ask.tag for ask in group] for group in edge.groups] == [["a", "b"]]
+    assert edge.counted == (0, 0, 0)
 
 
 def test_an_error_in_an_answer_harms_its_own_ask_alone():
     """The ask whose answer raised fails with that error and is counted; the others are answered, each once."""
     edge = Edge()
-    assert [("a", "ok"), ("boom", "a bug"), ("c", "over")] == edge.decide("a", "boom", "c")
-    assert (1, 0, 0) == edge.counted
+    assert edge.decide("a", "boom", "c") == [("a", "ok"), ("boom", "a bug"), ("c", "over")]
+    assert edge.counted == (1, 0, 0)
 
 
 @pytest.mark.parametrize("place", ["before", "charge", "after"])
@@ -101,8 +101,8 @@ def test_an_error_in_a_guard_or_a_store_fails_the_batch(place):
 
     faulty = Faulty(1 << 20)
     edge = Edge(faulty, [faulty])
-    assert [("a", "a bug"), ("b", "a bug")] == edge.decide("a", "b")
-    assert (2, 0, 0) == edge.counted
+    assert edge.decide("a", "b") == [("a", "a bug"), ("b", "a bug")]
+    assert edge.counted == (2, 0, 0)
 
 
 def test_guards_stand_around_the_store():
@@ -120,21 +120,21 @@ def test_guards_stand_around_the_store():
             went.append(f"after {self.name}")
 
     Edge(guards=[Guard("outer"), Guard("inner")]).decide("a")
-    assert ["before outer", "before inner", "after inner", "after outer"] == went
+    assert went == ["before outer", "before inner", "after inner", "after outer"]
 
 
 def test_a_failure_of_the_store_is_counted():
     """It is the answer of its ask, and upstream's redis_error."""
     edge = Edge(Away())
-    assert [("a", "failed")] == edge.decide("a")
-    assert (0, 1, 0) == edge.counted
+    assert edge.decide("a") == [("a", "failed")]
+    assert edge.counted == (0, 1, 0)
 
 
 def test_an_answer_that_shadow_mode_turned_is_counted():
     """With SHADOW_MODE nothing is over; what would have been is counted."""
     edge = Edge(modes=Modes(shadow=True))
-    assert [("a", "ok"), ("b", "ok")] == edge.decide("a", "b")
-    assert (0, 0, 1) == edge.counted
+    assert edge.decide("a", "b") == [("a", "ok"), ("b", "ok")]
+    assert edge.counted == (0, 0, 1)
 
 
 def test_a_request_is_read_once_for_its_key():
@@ -147,7 +147,7 @@ def test_a_request_is_read_once_for_its_key():
 
     plans = [edge.engine.ask(b"user", once).plan for _ in range(2)]
     assert plans[0] is plans[1]
-    assert [b"user"] == read
+    assert read == [b"user"]
     rate = make_rate("fixed_window", 1, 3_600_000_000)
     assert [rate] == [charge.limit.rate for charge in plans[0].charges]
 
@@ -157,7 +157,7 @@ def test_without_a_policy_there_is_nothing_to_ask():
     edge = Edge(policy=None)
     with pytest.raises(NoPolicyError):
         edge.decide("a")
-    assert (1, 0, 0) == edge.counted
+    assert edge.counted == (1, 0, 0)
 
 
 def test_a_request_that_cannot_be_read_is_its_edges_error():
@@ -170,4 +170,4 @@ def test_a_request_that_cannot_be_read_is_its_edges_error():
     for _ in range(2):
         with pytest.raises(ValueError, match="not a request"):
             edge.engine.ask(b"bad", unreadable)
-    assert (2, 0, 0) == edge.counted
+    assert edge.counted == (2, 0, 0)

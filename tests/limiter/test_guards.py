@@ -79,7 +79,7 @@ def test_a_clock_that_steps_back_forgets():
 @pytest.mark.scenario("costs and limits that are zero, too large, or the largest a number can hold")
 def test_a_cost_that_never_passes_is_not_remembered():
     """A cost above the limit is denied for itself; it says nothing of others, nor for how long."""
-    assert 0 == len(learnt(cost=11, retry_after=NEVER))
+    assert len(learnt(cost=11, retry_after=NEVER)) == 0
 
 
 def test_the_smaller_of_two_denials_is_kept():
@@ -112,24 +112,24 @@ def test_a_denial_of_an_asks_own_making_is_not_remembered():
     ask = Ask(Plan((charge, charge)), [6, 6], atomic=True)
     ask.outcomes = [Decision(True, 10, 0, 0, 0), denied()]
     cache.after([ask], NOW)
-    assert 0 == len(cache)
+    assert len(cache) == 0
     single = Ask(Plan((charge,)), [6], atomic=True)
     single.outcomes = [denied()]
     cache.after([single], NOW)
-    assert 1 == len(cache)
+    assert len(cache) == 1
 
 
 def test_what_is_remembered_can_be_looked_at():
     """As long as a charge would be denied by it, and a look changes nothing."""
     cache, charge = learnt(cost=5), Charge(LIMIT, b"k", True)
     raised = charge._replace(limit=LIMIT._replace(rate=make_rate("token_bucket", 99, SECOND)))
-    assert (5, NOW + SECOND) == (cache.holds(charge, NOW).cost, cache.holds(charge, NOW).until)
-    assert [None] * 4 == [
+    assert (cache.holds(charge, NOW).cost, cache.holds(charge, NOW).until) == (5, NOW + SECOND)
+    assert [
         cache.holds(charge, NOW + SECOND),
         cache.holds(charge, NOW - 1),
         cache.holds(raised, NOW),
         cache.holds(charge._replace(key=b"other"), NOW),
-    ]
+    ] == [None] * 4
     assert before(cache, ask_of(5), NOW + 1) is not None
 
 
@@ -144,7 +144,7 @@ def test_what_is_remembered_can_be_forgotten():
     assert before(cache, ask_of(5), NOW + 1) is None
     assert before(cache, ask_of(5, key=b"other"), NOW + 1) is not None
     cache.forget(b"other")
-    assert (0, 0) == (len(cache), cache._bytes)
+    assert (len(cache), cache._bytes) == (0, 0)
 
 
 class LocalStore:
@@ -156,7 +156,7 @@ class LocalStore:
     def charge(self, asks, now, done):
         for ask in asks:
             self.charged.extend((charge.limit.rate.quota, cost) for charge, cost in zip(ask.plan.charges, ask.costs))
-            assert [None] == ask.outcomes
+            assert ask.outcomes == [None]
             ask.outcomes[0] = Decision(True, 1, 0, 0, 0)
         done(asks)
 
@@ -172,14 +172,14 @@ def fallen_back(policy, replicas=1, rate=LIMIT.rate, cost=3):
 
 def test_error_leaves_the_failure():
     """on_store_failure: error leaves the decision to Envoy's failure_mode_deny."""
-    assert BROKEN == fallen_back(OnStoreFailure.ERROR)[0]
+    assert fallen_back(OnStoreFailure.ERROR)[0] == BROKEN
 
 
 def test_allow_and_deny_decide_by_themselves():
     """allow passes; deny says OVER_LIMIT with a wait that a status can show."""
     assert fallen_back(OnStoreFailure.ALLOW)[0].allowed
     outcome, _ = fallen_back(OnStoreFailure.DENY)
-    assert (False, SECOND) == (outcome.allowed, outcome.retry_after)
+    assert (outcome.allowed, outcome.retry_after) == (False, SECOND)
 
 
 @pytest.mark.scenario("one of several processes dies")
@@ -196,7 +196,7 @@ def test_a_share_that_would_refill_too_slowly_has_no_burst():
     year = 31_536_000 * SECOND
     outcome, store = fallen_back(OnStoreFailure.LOCAL, 2, make_rate("token_bucket", 3, year, 200))
     assert outcome.allowed
-    assert [(1, 3)] == store.charged
+    assert store.charged == [(1, 3)]
 
 
 def test_local_charges_of_an_atomic_ask_stand_or_fall_together():
@@ -211,7 +211,7 @@ def test_local_charges_of_an_atomic_ask_stand_or_fall_together():
         ask.outcomes = [BROKEN, BROKEN]
         guard.after([ask], NOW)
         left.append((ask.outcomes[0].remaining, ask.outcomes[1].allowed))
-    assert [(9, True), (9, False), (9, False)] == left
+    assert left == [(9, True), (9, False), (9, False)]
 
 
 def test_decisions_are_left_alone():

@@ -14,8 +14,8 @@ OURS = Limit(make_rate("token_bucket", 10, SECOND), 10, Unit.SECOND, upstream=Fa
 def test_a_plain_fixed_window_keeps_upstreams_key():
     """Up to the start of the window the key is upstream's, byte for byte, prefix and empty values included."""
     maker = key_maker(b"prefix:", safe=False)
-    assert b"prefix:domain_key_value_" == maker(b"domain", ((b"key", b"value"),), UPSTREAM)
-    assert b"prefix:domain_key__sub_x_" == maker(b"domain", ((b"key", b""), (b"sub", b"x")), UPSTREAM)
+    assert maker(b"domain", ((b"key", b"value"),), UPSTREAM) == b"prefix:domain_key_value_"
+    assert maker(b"domain", ((b"key", b""), (b"sub", b"x")), UPSTREAM) == b"prefix:domain_key__sub_x_"
 
 
 def test_what_upstream_cannot_express_gets_a_key_of_ours():
@@ -81,7 +81,7 @@ def test_items_windows_and_algorithms_have_counters_of_their_own():
 
 
 @pytest.mark.parametrize("safe", [True, False])
-def test_an_unlimited_limit_has_no_key(safe: bool) -> None:
+def test_an_unlimited_limit_has_no_key(safe):
     """There is no counter that a caller could name by mistake."""
     unlimited = Limit(None, 0, Unit.SECOND, upstream=False)
     with pytest.raises(ValueError, match="an unlimited limit has no counter"):

@@ -97,7 +97,7 @@ def test_below_the_cap_nothing_changes():
     plans = [ask.plan for ask in asks]
     guard.before(asks, now)
     assert all(ask.plan is plan for ask, plan in zip(asks, plans))
-    assert 0 == guard.redirected
+    assert guard.redirected == 0
 
 
 @pytest.mark.scenario("a caller that invents keys")
@@ -110,7 +110,7 @@ def test_past_the_cap_new_keys_share_one_counter_and_known_ones_do_not():
     assert [first[0], own[0], first[0]] == first
     assert [first[0], own[1]] == second
     assert first[0] not in own
-    assert 3 == guard.redirected
+    assert guard.redirected == 3
 
 
 def test_the_shared_plan_is_left_alone():
@@ -154,7 +154,7 @@ def test_a_flood_of_one_limit_touches_no_other():
     """New keys of another descriptor, another level, another item or an override keep their counters."""
     guard, now = warm(1)
     flood = keys_asked(guard, now, *[ask_of(b"ip=%d" % n) for n in range(100)])
-    assert 2 == len(set(flood))
+    assert len(set(flood)) == 2
     others = [ask_of(b"other=1"), ask_of(b"zone=z,ip=1"), ask_of(b"user=1"), ask_of(b"ip=1", override=(7, Unit.DAY))]
     before = [charge.key for ask in others for charge in ask.plan.charges]
     assert before == keys_asked(guard, now, *others)
@@ -165,7 +165,7 @@ def test_each_limit_has_an_overflow_counter_of_its_own():
     guard, now = warm(0)
     texts = [b"ip=1", b"other=1", b"zone=z,ip=1", b"user=1", b"shadow=1"]
     asks = [ask_of(text) for text in texts] + [ask_of(b"ip=1", override=(7, Unit.HOUR))]
-    assert 8 == len(set(keys_asked(guard, now, *asks)))
+    assert len(set(keys_asked(guard, now, *asks))) == 8
     [first], [second] = (keys_asked(guard, now, ask_of(text)) for text in (b"zone=a,ip=1", b"zone=b,ip=2"))
     assert first == second
     [first], [second] = (keys_asked(guard, now, ask_of(b"ip=%d" % n, override=(n, Unit.HOUR))) for n in (1, 2))
@@ -185,7 +185,7 @@ def test_a_reload_forgets_no_key():
     guard, now = warm(1)
     [own] = keys_asked(guard, now, ask_of(b"ip=1"))
     assert [own] == keys_asked(guard, now, ask_of(b"ip=1", by=planner()))
-    assert 0 == guard.redirected
+    assert guard.redirected == 0
 
 
 def test_nothing_is_redirected_at_the_start():
@@ -246,21 +246,21 @@ def test_peeks_and_give_backs_go_by(hits, algorithm):
     plan, store = ask.plan, MemoryStore()
     decided([guard], store, now, ask)
     assert ask.plan is plan
-    assert (0, 0) == (len(store), guard.redirected)
+    assert (len(store), guard.redirected) == (0, 0)
     assert shared_key(by) == keys_asked(guard, now, ask_of(b"ip=1", by=by))[0]
 
 
 def test_a_shadow_limit_is_guarded_too():
     """It counts like any other, so its keys fill the store like any other's."""
     guard, now = warm(1)
-    assert 2 == len(set(keys_asked(guard, now, *[ask_of(b"shadow=%d" % n) for n in range(9)])))
+    assert len(set(keys_asked(guard, now, *[ask_of(b"shadow=%d" % n) for n in range(9)]))) == 2
 
 
 def test_requests_without_a_counter_pass():
     """No descriptors, no limit, unlimited, an unknown domain: there is nothing to guard."""
     guard, now = warm(0)
     asks = [ask_of(), ask_of(b"none=1"), ask_of(b"free=1"), ask_of(b"ip=1", domain=b"unknown")]
-    assert [] == keys_asked(guard, now, *asks)
+    assert keys_asked(guard, now, *asks) == []
 
 
 @pytest.mark.alone
@@ -272,8 +272,8 @@ def test_a_flood_takes_no_more_room_than_its_cap():
     for n in range(0, 100_000, 1_000):
         guard.before([ask_of(b"ip=%d" % m) for m in range(n, n + 1_000)], now)
     assert 900 < TABLE_SIZE - guard._ages[:].count(0) <= 1_000
-    assert TABLE_SIZE == len(guard._ages)
-    assert 1 == len(guard._new_keys)
+    assert len(guard._ages) == TABLE_SIZE
+    assert len(guard._new_keys) == 1
     assert 98_000 < guard.redirected <= 99_000
 
 
@@ -300,19 +300,19 @@ def test_the_overflow_counter_holds_what_one_key_may():
     """Redirected requests are answered by their limit's own numbers, all from the one counter."""
     guard, now = warm(0)
     asked = decided([guard], MemoryStore(), now, *[ask_of(b"ip=%d" % n) for n in range(3)])
-    assert [(False, 1, 2), (False, 0, 2), (True, 0, 2)] == asked
+    assert asked == [(False, 1, 2), (False, 0, 2), (True, 0, 2)]
 
 
 def test_charges_of_an_atomic_ask_stand_or_fall_together():
     """A full overflow counter holds back the known key of the same request, and two new keys of one fill it."""
     guard, now = warm(1)
     store = MemoryStore()
-    assert [(False, 1, 2)] == decided([guard], store, now, ask_of(b"other=1", atomic=True))
+    assert decided([guard], store, now, ask_of(b"other=1", atomic=True)) == [(False, 1, 2)]
     keys_asked(guard, now, ask_of(b"ip=filler"))
     first = decided([guard], store, now, ask_of(b"ip=1", b"ip=2", atomic=True))
     second = decided([guard], store, now, ask_of(b"other=1", b"ip=3", atomic=True))
-    assert [(False, 1, 2), (False, 0, 2)] == first
-    assert [(False, 1, 2), (True, 0, 2)] == second
+    assert first == [(False, 1, 2), (False, 0, 2)]
+    assert second == [(False, 1, 2), (True, 0, 2)]
 
 
 class Counting(MemoryStore):
@@ -332,12 +332,12 @@ def test_a_denial_of_the_overflow_counter_is_remembered_as_its_own():
     guards = [guard, OverLimitCache(100_000)]
     keys_asked(guard, now, ask_of(b"ip=filler"))
     flood = [ask_of(b"ip=%d" % n, by=by) for n in range(3)]
-    assert [False, False, True] == [over for over, _, _ in decided(guards, store, now, *flood)]
+    assert [over for over, _, _ in decided(guards, store, now, *flood)] == [False, False, True]
     more = [ask_of(b"ip=9", by=by), ask_of(b"ip=2", by=by)]
-    assert [True, True] == [over for over, _, _ in decided(guards, store, now + 1, *more)]
-    assert 3 == store.reached
-    assert 2 == more[0].plan.tallies[0].over_limit_with_local_cache
-    assert [(False, 1, 2)] == decided(guards, store, now + SECOND, ask_of(b"ip=2", by=by))
+    assert [over for over, _, _ in decided(guards, store, now + 1, *more)] == [True, True]
+    assert store.reached == 3
+    assert more[0].plan.tallies[0].over_limit_with_local_cache == 2
+    assert decided(guards, store, now + SECOND, ask_of(b"ip=2", by=by)) == [(False, 1, 2)]
 
 
 def test_a_flood_while_the_store_is_away_is_bounded_too():
@@ -353,8 +353,8 @@ def test_a_flood_while_the_store_is_away_is_bounded_too():
     local = MemoryStore()
     guards = [Fallback(local, 1, lambda _: None), guard, OverLimitCache(100_000)]
     asked = decided(guards, Away(), now, *[ask_of(b"ip=%d" % n) for n in range(10)])
-    assert 3 == len(local)
-    assert [False] * 4 + [True] * 6 == [over for over, _, _ in asked]
+    assert len(local) == 3
+    assert [over for over, _, _ in asked] == [False] * 4 + [True] * 6
 
 
 def test_a_charge_of_nobodys_planning_is_left_alone():
@@ -362,7 +362,7 @@ def test_a_charge_of_nobodys_planning_is_left_alone():
     guard, now = warm(0)
     ask = ask_of(b"ip=1")
     ask.plan = ask.plan._replace(items=(), charges=(Charge(ask.plan.charges[0].limit, b"probe", False),))
-    assert [b"probe"] == keys_asked(guard, now, ask)
+    assert keys_asked(guard, now, ask) == [b"probe"]
 
 
 def resident():

@@ -44,14 +44,14 @@ def charged(plan):
 def test_each_descriptor_gets_its_own_charges():
     """Descriptors keep their order and number, those without a limit too; several limits make several charges."""
     plan = planner().plan(request(b"a", b"none", b"several", b"a"))
-    assert [[5], [], [5, 100], [5]] == charged(plan)
-    assert (1, 1, 1, 1) == plan.costs
+    assert charged(plan) == [[5], [], [5, 100], [5]]
+    assert plan.costs == (1, 1, 1, 1)
 
 
 def test_an_unknown_domain_is_planned_as_no_limit():
     """A domain no policy has limits nothing, and the plan says so."""
     plan = planner().plan(request(b"a", b"b", domain=b"other"))
-    assert [[], []] == charged(plan)
+    assert charged(plan) == [[], []]
     assert not plan.known_domain
 
 
@@ -59,8 +59,8 @@ def test_an_unknown_domain_is_planned_as_no_limit():
 def test_an_unlimited_limit_makes_no_charge():
     """unlimited reaches no store, and its item says so."""
     plan = planner().plan(request(b"free", b"a"))
-    assert [[], [5]] == charged(plan)
-    assert [True, False] == [item.unlimited for item in plan.items]
+    assert charged(plan) == [[], [5]]
+    assert [item.unlimited for item in plan.items] == [True, False]
 
 
 @pytest.mark.parametrize("better", [b"better", b"free-better"])
@@ -69,15 +69,15 @@ def test_a_replaced_limit_steps_aside(better, order):
     """A limit that another one of the request replaces is dropped, whatever the order, also by an unlimited one."""
     plan = planner().plan(request(*(b"named", better)[::order]))
     assert 5 not in [limit for charges in charged(plan) for limit in charges]
-    assert [[5]] == charged(planner().plan(request(b"named")))
+    assert charged(planner().plan(request(b"named"))) == [[5]]
 
 
 def test_only_enforced_limits_veto():
     """Shadow and quota limits never veto others, nor does any limit under SHADOW_MODE or QUOTA_MODE."""
     asked = request(b"a", b"shadow", b"quota")
-    assert [True, False, False] == [charge.binding for charge in planner().plan(asked).charges]
+    assert [charge.binding for charge in planner().plan(asked).charges] == [True, False, False]
     for options in (PlanOptions(modes=Modes(shadow=True)), PlanOptions(modes=Modes(quota=True))):
-        assert [False] * 3 == [charge.binding for charge in planner(options).plan(asked).charges]
+        assert [charge.binding for charge in planner(options).plan(asked).charges] == [False] * 3
 
 
 def test_all_or_nothing_is_the_domains_or_everyones():
@@ -117,15 +117,15 @@ def test_an_override_limits_with_its_own_numbers():
     """An override is charged as it says, under the domain's default algorithm."""
     descriptor = Descriptor(((b"whatever", b"x"),), override=(42, Unit.MINUTE))
     plan = planner().plan(LimitRequest(b"d", (descriptor,)))
-    assert (42, 60_000_000, "fixed_window") == plan.charges[0].limit.rate[1:3] + plan.charges[0].limit.rate[:1]
+    assert plan.charges[0].limit.rate[1:3] + plan.charges[0].limit.rate[:1] == (42, 60_000_000, "fixed_window")
 
 
 @pytest.mark.scenario("a caller that invents metric series")
 def test_values_of_requests_reach_metrics_only_where_asked():
     """A detailed metric is named by the request's value, any other limit by the policy's path."""
     plan = planner().plan(request(b"detailed", b"a", b"several"))
-    assert [("d", "detailed_v"), ("d", "a"), ("d", "several"), ("d", "several")] == [t.stat_key for t in plan.tallies]
-    assert ["", "", "0", "hourly"] == [t.item for t in plan.tallies]
+    assert [t.stat_key for t in plan.tallies] == [("d", "detailed_v"), ("d", "a"), ("d", "several"), ("d", "several")]
+    assert [t.item for t in plan.tallies] == ["", "", "0", "hourly"]
 
 
 def test_plans_are_forgotten_in_portions():
@@ -134,8 +134,8 @@ def test_plans_are_forgotten_in_portions():
     plan = made.plan(request(b"a"))
     for n in range(5):
         made.remember(b"%d" % n, plan)
-    assert [True, True, False] == [made.forget(2) for _ in range(3)]
-    assert [None] * 5 == [made.recall(b"%d" % n) for n in range(5)]
+    assert [made.forget(2) for _ in range(3)] == [True, True, False]
+    assert [made.recall(b"%d" % n) for n in range(5)] == [None] * 5
 
 
 @pytest.mark.alone

@@ -29,12 +29,12 @@ def test_the_over_part_of_a_shadow_limit_is_counted_twice():
     """What a shadow limit would have denied is in over_limit and in shadow_mode."""
     tally = Tally(("d", "k"), "")
     count(tally, 10, 8, 9, 3, shadow=True)
-    assert (2, 2) == (tally.over_limit, tally.shadow_mode)
+    assert (tally.over_limit, tally.shadow_mode) == (2, 2)
 
 
 def test_near_limit_is_single_precision():
     """floor(float32(100) * float32(0.29)) is 29, as upstream has it; in double precision it would be 28."""
-    assert 29 == near_limit(100, 0.29)
+    assert near_limit(100, 0.29) == 29
 
 
 @pytest.mark.scenario("a caller that invents metric series")
@@ -43,19 +43,19 @@ def test_series_made_by_requests_are_capped():
     tallies = Tallies(request_made=2)
     made = [tallies.of(("d", f"k_{n}"), "", from_request=True) for n in range(10)]
     configured = tallies.of(("d", "fixed"), "", from_request=False)
-    assert {("d", "other")} == {tally.stat_key for tally in made[2:]}
-    assert ("d", "fixed") == configured.stat_key
+    assert {tally.stat_key for tally in made[2:]} == {("d", "other")}
+    assert configured.stat_key == ("d", "fixed")
     assert made[0] is tallies.of(("d", "k_0"), "", from_request=True)
-    assert 4 == len(tallies)
+    assert len(tallies) == 4
 
 
 def test_a_long_name_from_a_request_has_no_series_of_its_own():
     """Values have any length, so a name longer than 256 characters counts as ``other``, whatever its source."""
     tallies = Tallies()
-    assert ("d", "other") == tallies.of(("d", "k_" + "x" * 300), "", from_request=True).stat_key
-    assert ("d", "k" * 300) == tallies.of(("d", "k" * 300), "", from_request=False).stat_key
+    assert tallies.of(("d", "k_" + "x" * 300), "", from_request=True).stat_key == ("d", "other")
+    assert tallies.of(("d", "k" * 300), "", from_request=False).stat_key == ("d", "k" * 300)
     tallies.unknown_domain("x" * 300, 1)
-    assert [("other", 1)] == tallies.unknown_domains()
+    assert tallies.unknown_domains() == [("other", 1)]
 
 
 @pytest.mark.scenario("a caller that invents metric series")
@@ -66,7 +66,7 @@ def test_unknown_domains_are_capped_and_told_once():
     assert not tallies.unknown_domain("a", 3)
     news = [tallies.unknown_domain(f"d{n}", 1) for n in range(200)]
     counted = dict(tallies.unknown_domains())
-    assert 5 == counted["a"]
-    assert 99 == sum(news)
-    assert 101 == counted["other"]
-    assert 101 == len(counted)
+    assert counted["a"] == 5
+    assert sum(news) == 99
+    assert counted["other"] == 101
+    assert len(counted) == 101

@@ -13,7 +13,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree as ET
@@ -48,13 +47,13 @@ class Run(NamedTuple):
     cases: dict[str, str]
     text: str
 
-    def fate(self, test: str) -> str:
+    def fate(self, test):
         """What became of a test, by the worst of its cases."""
         fates = {fate for case, fate in self.cases.items() if test in (case, case.partition("[")[0])}
         return next((fate for fate in ("failed", "error", "skipped", "passed") if fate in fates), "not run")
 
 
-def read(patch: Path) -> Mutant:
+def read(patch):
     """Read the head of a patch."""
     head = patch.read_text().partition("\n---")[0].splitlines()
     said = [(name.strip(), value.strip()) for name, _, value in (line.partition(":") for line in head) if value]
@@ -62,12 +61,12 @@ def read(patch: Path) -> Mutant:
     return Mutant(patch, guard, tuple(value for name, value in said if name == "fails"))
 
 
-def mutants(names: Iterable[str] = ()) -> list[Mutant]:
+def mutants(names=()):
     """All mutants, or those of these names."""
     return [read(patch) for patch in sorted(HERE.glob("*.patch")) if patch.stem in (names or [patch.stem])]
 
 
-def refusal(patch: Path, root: Path, *options: str) -> str:
+def refusal(patch, root, *options):
     """Apply a patch there; return why it does not apply, or nothing. ``--check`` changes nothing."""
     # A folder that lies in another repository would have git take the paths from that one's top.
     env = {**os.environ, "GIT_CEILING_DIRECTORIES": str(root.parent)}
@@ -76,7 +75,7 @@ def refusal(patch: Path, root: Path, *options: str) -> str:
     return done.stderr.strip()
 
 
-def tested(patches: Sequence[Path], tests: Iterable[str]) -> Run:
+def tested(patches, tests):
     """Run tests in a copy of the tree with these patches applied."""
     with tempfile.TemporaryDirectory(prefix="mutant") as folder:
         copy = Path(folder)
@@ -101,7 +100,7 @@ def tested(patches: Sequence[Path], tests: Iterable[str]) -> Run:
         return Run(done.returncode, cases_of(copy / "report.xml"), done.stdout)
 
 
-def cases_of(report: Path) -> dict[str, str]:
+def cases_of(report):
     """Read JUnit's report: what became of each case, by pytest's name of it."""
     cases: dict[str, str] = {}
     for case in ET.parse(report).iter("testcase") if report.exists() else ():
@@ -112,7 +111,7 @@ def cases_of(report: Path) -> dict[str, str]:
     return cases
 
 
-def problem(run: Run, code: int, wanted: str, tests: Iterable[str]) -> str:
+def problem(run, code, wanted, tests):
     """Return what is wrong with a run in which each of these tests must have had this fate, or nothing."""
     if run.code not in (ALL_PASSED, SOME_FAILED):
         return run.text
@@ -120,7 +119,7 @@ def problem(run: Run, code: int, wanted: str, tests: Iterable[str]) -> str:
     return ", ".join(wrong) or ("" if run.code == code else run.text)
 
 
-def main() -> int:
+def main():
     """Try them all, print a table, and say by the exit code whether every guard is held."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", help="patches without .patch; all by default")

@@ -2,8 +2,6 @@
 
 import asyncio
 
-import pytest
-
 from ratelimitd.net import drain
 from ratelimitd.net.drain import drain as drained
 
@@ -11,29 +9,29 @@ from ratelimitd.net.drain import drain as drained
 class Server:
     """Holds connections that go when they are aborted, or do not go at all."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         self.connections: set[Connection] = set()
         self.empty = asyncio.Event()
         self.aborted = 0
 
-    def lose(self, connection: "Connection") -> None:
+    def lose(self, connection):
         self.connections.discard(connection)
         if not self.connections:
             self.empty.set()
 
 
 class Connection:
-    def __init__(self, server: Server, *, goes: bool = True) -> None:
+    def __init__(self, server, *, goes=True):
         self.server, self.goes = server, goes
         server.connections.add(self)
 
-    def abort(self) -> None:
+    def abort(self):
         self.server.aborted += 1
         if self.goes:
             asyncio.get_running_loop().call_soon(self.server.lose, self)
 
 
-async def test_connections_that_go_within_the_grace_are_not_aborted() -> None:
+async def test_connections_that_go_within_the_grace_are_not_aborted():
     """The wait ends with the last of them, long before the grace."""
     server = Server()
     for _ in range(2):
@@ -43,7 +41,7 @@ async def test_connections_that_go_within_the_grace_are_not_aborted() -> None:
     assert server.aborted == 0
 
 
-async def test_what_is_left_after_the_grace_is_aborted() -> None:
+async def test_what_is_left_after_the_grace_is_aborted():
     """Also where the server was empty before, and took another connection since."""
     server = Server()
     server.lose(Connection(server))
@@ -52,7 +50,7 @@ async def test_what_is_left_after_the_grace_is_aborted() -> None:
     assert (server.connections, server.aborted) == (set(), 1)
 
 
-async def test_a_connection_that_cannot_be_closed_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_connection_that_cannot_be_closed_holds_nobody_up(monkeypatch):
     """The process ends without it."""
     monkeypatch.setattr(drain, "ABORT_WAIT", 0.001)
     server = Server()

@@ -3,7 +3,6 @@
 import errno
 import os
 import socket
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,7 @@ import pytest
 from ratelimitd.net.files import read_regular, stamp
 
 
-def test_a_file_is_read_through_the_links_of_a_kubernetes_secret(tmp_path: Path) -> None:
+def test_a_file_is_read_through_the_links_of_a_kubernetes_secret(tmp_path):
     """A mounted Secret is a link into a folder that is itself a link, so that all files of it change at once."""
     (tmp_path / "..2025").mkdir()
     (tmp_path / "..2025" / "token").write_bytes(b"secret")
@@ -20,7 +19,7 @@ def test_a_file_is_read_through_the_links_of_a_kubernetes_secret(tmp_path: Path)
     assert read_regular(tmp_path / "token", 6) == b"secret"
 
 
-def unix_socket(path: Path) -> None:
+def unix_socket(path):
     with socket.socket(socket.AF_UNIX) as bound:
         bound.bind(str(path))
 
@@ -35,9 +34,7 @@ def unix_socket(path: Path) -> None:
         (lambda path: None, errno.ENOENT),
     ],
 )
-def test_what_is_not_a_regular_file_is_an_error_at_once(
-    make: Callable[[Path], None], number: int, tmp_path: Path
-) -> None:
+def test_what_is_not_a_regular_file_is_an_error_at_once(make, number, tmp_path):
     """A pipe without a writer and an endless device keep nobody waiting; the error names the path."""
     make(tmp_path / "file")
     with pytest.raises(OSError, match=str(tmp_path / "file")) as caught:
@@ -45,7 +42,7 @@ def test_what_is_not_a_regular_file_is_an_error_at_once(
     assert caught.value.errno == number
 
 
-def test_a_longer_file_is_an_error(tmp_path: Path) -> None:
+def test_a_longer_file_is_an_error(tmp_path):
     """A file of many gigabytes costs the bound and no more."""
     with (tmp_path / "file").open("wb") as file:
         file.truncate(1 << 40)
@@ -54,7 +51,7 @@ def test_a_longer_file_is_an_error(tmp_path: Path) -> None:
     assert caught.value.errno == errno.EFBIG
 
 
-def test_a_stamp_differs_when_the_file_was_written_or_swapped(tmp_path: Path) -> None:
+def test_a_stamp_differs_when_the_file_was_written_or_swapped(tmp_path):
     """Also for a file of the same size and time of writing, as ``cp -p`` and a swapped link leave it."""
     old, new = tmp_path / "old", tmp_path / "new"
     for file in (old, new):
@@ -72,7 +69,7 @@ def test_a_stamp_differs_when_the_file_was_written_or_swapped(tmp_path: Path) ->
     assert len(set(stamps)) == 3
 
 
-def test_what_is_not_there_has_no_stamp(tmp_path: Path) -> None:
+def test_what_is_not_there_has_no_stamp(tmp_path):
     """OSError, as for a read."""
     with pytest.raises(FileNotFoundError):
         stamp(tmp_path / "nowhere")

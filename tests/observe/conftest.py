@@ -1,7 +1,6 @@
 """What the tests of logs share."""
 
 import logging
-from collections.abc import Iterator
 
 import pytest
 import structlog
@@ -10,7 +9,7 @@ from ratelimitd.observe import logs
 
 
 @pytest.fixture
-def restored() -> Iterator[None]:
+def restored():
     """Leave logging as it was."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level

@@ -3,14 +3,14 @@
 from ratelimitd.observe.health import Health
 
 
-def test_without_components_all_is_well() -> None:
+def test_without_components_all_is_well():
     """Only what was set counts."""
     health = Health()
     assert health.healthy
     assert health.failing() == []
 
 
-def test_one_failing_component_is_enough() -> None:
+def test_one_failing_component_is_enough():
     """Healthy means all of them, and the failing ones are named with their reasons, sorted."""
     health = Health()
     health.set("redis", False, "refused")
@@ -23,7 +23,7 @@ def test_one_failing_component_is_enough() -> None:
     assert health.healthy
 
 
-def test_subscribers_hear_the_state_now_and_each_turn_once() -> None:
+def test_subscribers_hear_the_state_now_and_each_turn_once():
     """A second failing component is no second turn."""
     health = Health()
     heard: list[bool] = []

@@ -16,26 +16,26 @@ pytestmark = pytest.mark.usefixtures("restored")
 
 
 class Terminal(io.StringIO):
-    def isatty(self) -> bool:
+    def isatty(self):
         return True
 
 
 @pytest.fixture
-def out() -> io.StringIO:
+def out():
     stream = io.StringIO()
     logs.configure("debug", "auto", stream)
     return stream
 
 
-def log() -> structlog.stdlib.BoundLogger:
+def log():
     return structlog.stdlib.get_logger("ratelimitd.test")
 
 
-def lines(stream: io.StringIO) -> list[dict[str, object]]:
+def lines(stream):
     return [json.loads(line) for line in stream.getvalue().splitlines()]
 
 
-def test_json_has_upstreams_keys(out: io.StringIO) -> None:
+def test_json_has_upstreams_keys(out):
     """A line that does not go to a terminal is JSON with @timestamp, @message and level, as envoyproxy/ratelimit's."""
     log().info("policy loaded", domains=2, ratio=0.5, none=None, key=b"a\xff")
 
@@ -51,7 +51,7 @@ def test_json_has_upstreams_keys(out: io.StringIO) -> None:
     }
 
 
-def test_text_on_a_terminal() -> None:
+def test_text_on_a_terminal():
     """On a terminal, people read lines, not JSON."""
     stream = Terminal()
     logs.configure("info", "auto", stream)
@@ -61,7 +61,7 @@ def test_text_on_a_terminal() -> None:
     assert "policy loaded" in stream.getvalue()
 
 
-def test_json_forced_on_a_terminal() -> None:
+def test_json_forced_on_a_terminal():
     """LOG_FORMAT=json holds on a terminal too."""
     stream = Terminal()
     logs.configure("info", "json", stream)
@@ -70,7 +70,7 @@ def test_json_forced_on_a_terminal() -> None:
     assert lines(stream)[0]["@message"] == "x"
 
 
-def test_text_with_an_exception() -> None:
+def test_text_with_an_exception():
     """A traceback in text form is masked, and printed without a complaint of the library."""
     stream = io.StringIO()
     logs.configure("info", "text", stream)
@@ -84,7 +84,7 @@ def test_text_with_an_exception() -> None:
     assert "canary" not in stream.getvalue()
 
 
-def test_level() -> None:
+def test_level():
     """What is below the level is not logged, ours or a library's."""
     stream = io.StringIO()
     logs.configure("warn", "json", stream)
@@ -95,13 +95,13 @@ def test_level() -> None:
     assert [line["@message"] for line in lines(stream)] == ["c"]
 
 
-def test_levels_are_the_settings() -> None:
+def test_levels_are_the_settings():
     """Every level LOG_LEVEL takes is known here."""
     assert set(logs.LEVELS) == set(LOG_LEVELS)
     assert Settings.log_level.default in logs.LEVELS
 
 
-def test_libraries_come_the_same_way(out: io.StringIO) -> None:
+def test_libraries_come_the_same_way(out):
     """Lines of libraries and warnings of Python have the same form."""
     logging.getLogger("asyncio").error("failed on %s", "x")
     with warnings.catch_warnings():
@@ -114,7 +114,7 @@ def test_libraries_come_the_same_way(out: io.StringIO) -> None:
 
 
 @pytest.mark.scenario("logs that fill up or contain secrets")
-def test_hidden_values_are_masked_everywhere(out: io.StringIO) -> None:
+def test_hidden_values_are_masked_everywhere(out):
     """A hidden value is masked in texts, fields, nested fields, keys, objects, exceptions and lines of libraries."""
     logs.hide("ca na/ry")
     error = ValueError("ca na/ry")
@@ -141,12 +141,12 @@ def test_hidden_values_are_masked_everywhere(out: io.StringIO) -> None:
         ("user@host", "user@host"),
     ],
 )
-def test_credentials_of_urls_are_masked(text: str, shown: str) -> None:
+def test_credentials_of_urls_are_masked(text, shown):
     """Credentials in a URL are masked though nobody named them."""
     assert logs.masked(text) == shown
 
 
-def test_the_longest_secret_is_masked_first() -> None:
+def test_the_longest_secret_is_masked_first():
     """A secret that holds another one leaves no rest."""
     logs.hide("pass")
     logs.hide("password")
@@ -154,7 +154,7 @@ def test_the_longest_secret_is_masked_first() -> None:
     assert logs.masked("password pass") == "*** ***"
 
 
-def test_short_secrets_do_not_blank_the_log() -> None:
+def test_short_secrets_do_not_blank_the_log():
     """An empty or tiny secret does not mask half of every line."""
     logs.hide("")
     logs.hide("a")

@@ -10,7 +10,7 @@ import pytest
 from ratelimitd.observe.loop import MEMORY, THRESHOLDS, TICK, LoopLag, batches
 
 
-def test_lag_keeps_the_last_and_the_longest() -> None:
+def test_lag_keeps_the_last_and_the_longest():
     """Reading does not reset: two scrapers see the same."""
     lag = LoopLag()
     for late in (0.001, 0.2, 0.003):
@@ -18,7 +18,7 @@ def test_lag_keeps_the_last_and_the_longest() -> None:
     assert (lag.last, lag.longest, lag.longest) == (0.003, 0.2, 0.2)
 
 
-def test_the_longest_lag_is_forgotten_after_a_while() -> None:
+def test_the_longest_lag_is_forgotten_after_a_while():
     """It stays for one whole period after its own and is gone after that."""
     lag = LoopLag()
     lag.record(0.2, MEMORY + 1)
@@ -28,7 +28,7 @@ def test_the_longest_lag_is_forgotten_after_a_while() -> None:
     assert lag.longest == 0.001
 
 
-def test_an_early_tick_is_not_late() -> None:
+def test_an_early_tick_is_not_late():
     """Clocks of a coarse timer may fire early; lag is never negative."""
     lag = LoopLag()
     lag.record(-0.001, 1.0)
@@ -36,7 +36,7 @@ def test_an_early_tick_is_not_late() -> None:
 
 
 @pytest.mark.scenario("the event loop is blocked")
-async def test_a_held_loop_is_seen() -> None:
+async def test_a_held_loop_is_seen():
     """A hold longer than the tick shows in ``longest``."""
     lag = LoopLag()
     ticker = asyncio.create_task(lag.run())
@@ -60,7 +60,7 @@ print(len(gc.get_objects()))
 """
 
 
-def grown(*, tame: bool) -> list[int]:
+def grown(*, tame):
     code = GROW.format(tame=tame)
     out = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60)
     return [int(word) for word in out.stdout.split()]
@@ -68,7 +68,7 @@ def grown(*, tame: bool) -> list[int]:
 
 @pytest.mark.process
 @pytest.mark.scenario("the event loop is blocked")
-def test_a_tamed_collector_leaves_a_large_heap_alone() -> None:
+def test_a_tamed_collector_leaves_a_large_heap_alone():
     """Of a million lists that live on, only the newest are left for the next full collection."""
     visible, callbacks, *thresholds, after_freeze = grown(tame=True)
     assert visible < 500_000
@@ -78,12 +78,12 @@ def test_a_tamed_collector_leaves_a_large_heap_alone() -> None:
 
 
 @pytest.mark.process
-def test_an_untamed_collector_visits_it_all() -> None:
+def test_an_untamed_collector_visits_it_all():
     """So the test above can fail."""
     assert grown(tame=False)[0] > 1_000_000
 
 
-def test_batches_keep_order_and_size() -> None:
+def test_batches_keep_order_and_size():
     """Nothing is lost at the end."""
     assert list(batches(range(5), 2)) == [[0, 1], [2, 3], [4]]
     assert list(batches([], 2)) == []

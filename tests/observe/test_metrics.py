@@ -3,7 +3,6 @@
 import asyncio
 import threading
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -39,21 +38,21 @@ class Tally:
     shadow_mode: int = 0
 
 
-async def scrape(tallies: Iterable[Tally] = (), families: Iterable[Family] = ()) -> str:
+async def scrape(tallies=(), families=()):
     return b"".join([chunk async for chunk in render(tallies, families)]).decode()
 
 
-def samples(text: str) -> dict[str, float]:
+def samples(text):
     """Sample lines by their name with labels."""
     pairs = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
     return {name: float(value) for name, _, value in pairs}
 
 
-def ours(text: str) -> dict[str, float]:
+def ours(text):
     return {name: value for name, value in samples(text).items() if name.startswith("ratelimit")}
 
 
-async def test_a_limits_counters_have_upstreams_names_and_labels() -> None:
+async def test_a_limits_counters_have_upstreams_names_and_labels():
     """Dashboards for envoyproxy/ratelimit find every name, without ``_total``, under domain, key1 and key2."""
     labels = '{domain="basic",key1="path_/a",key2="method_GET"}'
     tally = Tally(("basic", "path_/a", "method_GET"), "", 6, 5, 4, 3, 2, 1)
@@ -67,7 +66,7 @@ async def test_a_limits_counters_have_upstreams_names_and_labels() -> None:
     }
 
 
-async def test_a_counter_that_never_counted_is_absent() -> None:
+async def test_a_counter_that_never_counted_is_absent():
     """As upstream's is, so a hundred thousand idle limits are not scraped."""
     assert ours(await scrape([Tally(("d", "k"), total_hits=1), Tally(("d", "idle"))])) == {
         'ratelimit_service_rate_limit_total_hits{domain="d",key1="k"}': 1
@@ -83,13 +82,13 @@ async def test_a_counter_that_never_counted_is_absent() -> None:
         (("d",), "", 'domain="d"'),
     ],
 )
-def test_deeper_levels_and_several_limits_add_labels(stat_key: tuple[str, ...], item: str, expected: str) -> None:
+def test_deeper_levels_and_several_limits_add_labels(stat_key, item, expected):
     """key3 and deeper, and ``limit``, come on top of upstream's labels."""
     assert limit_labels(stat_key, item) == expected
 
 
 @pytest.mark.parametrize("value", ['a"b', "a\\b", "a\nb", "a\\nb", "ü/{},=", 'x"} 1\nup{a="'])
-async def test_label_values_survive_the_round_trip(value: str) -> None:
+async def test_label_values_survive_the_round_trip(value):
     """No value of a request can break the text or pass for another sample."""
     text = await scrape([Tally(("d", value), total_hits=1)])
     found = [
@@ -101,13 +100,13 @@ async def test_label_values_survive_the_round_trip(value: str) -> None:
     assert found == [value]
 
 
-async def test_bytes_that_are_no_utf8_stay_printable() -> None:
+async def test_bytes_that_are_no_utf8_stay_printable():
     """A lone surrogate, as bytes outside UTF-8 decode to, does not end the scrape."""
     text = await scrape([Tally(("d", "k_\udcff"), total_hits=1)])
     assert r'key1="k_\\udcff"' in text
 
 
-async def test_each_family_is_one_block() -> None:
+async def test_each_family_is_one_block():
     """TYPE comes once for each name, and all samples of a name follow it together."""
     tallies = [Tally(("d", str(i)), "", 1, 1, 1, 1, 1, 1) for i in range(2 * SLICE + 1)]
     counters = Counters()
@@ -123,7 +122,7 @@ async def test_each_family_is_one_block() -> None:
 
 @pytest.mark.alone
 @pytest.mark.scenario("the event loop is blocked")
-async def test_a_scrape_of_100_000_limits_gives_way_between_bounded_chunks() -> None:
+async def test_a_scrape_of_100_000_limits_gives_way_between_bounded_chunks():
     """No chunk holds more than SLICE limits, and the loop turns at least once for each slice of each pass."""
     tallies = [Tally(("d", str(i)), "", 1, 1) for i in range(100_000)]
     sizes: list[int] = []
@@ -139,7 +138,7 @@ async def test_a_scrape_of_100_000_limits_gives_way_between_bounded_chunks() -> 
     assert seen[0] >= slices
 
 
-async def test_two_scrapes_at_once_see_the_same() -> None:
+async def test_two_scrapes_at_once_see_the_same():
     """Reading resets nothing."""
     tallies = [Tally(("d", str(i)), total_hits=i) for i in range(1_000)]
     one, two = await asyncio.gather(scrape(tallies), scrape(tallies))
@@ -147,7 +146,7 @@ async def test_two_scrapes_at_once_see_the_same() -> None:
     assert len(ours(one)) == 999
 
 
-async def test_a_limit_that_comes_up_during_a_scrape_does_not_disturb_it() -> None:
+async def test_a_limit_that_comes_up_during_a_scrape_does_not_disturb_it():
     """It is in the next scrape."""
     tallies = [Tally(("d", "a"), total_hits=1)]
     text = b""
@@ -157,11 +156,11 @@ async def test_a_limit_that_comes_up_during_a_scrape_does_not_disturb_it() -> No
     assert list(ours(text.decode())) == ['ratelimit_service_rate_limit_total_hits{domain="d",key1="a"}']
 
 
-async def test_families_that_block_are_read_in_a_thread_at_the_end() -> None:
+async def test_families_that_block_are_read_in_a_thread_at_the_end():
     """What reads files holds up neither the loop nor the rest of the text."""
     threads: list[int] = []
 
-    def blocking() -> list[Family]:
+    def blocking():
         threads.append(threading.get_ident())
         return [single("last", "gauge", "Read in a thread.", lambda: 1)]
 
@@ -171,14 +170,14 @@ async def test_families_that_block_are_read_in_a_thread_at_the_end() -> None:
 
 
 @pytest.mark.parametrize(("seconds", "bucket"), [(0.0, 0), (1.0, 0), (1.5, 1), (2.0, 1), (2.1, 2)])
-def test_a_duration_falls_at_or_below_its_bound(seconds: float, bucket: int) -> None:
+def test_a_duration_falls_at_or_below_its_bound(seconds, bucket):
     """``le`` means less or equal; what is above all bounds is +Inf's."""
     histogram = Histogram((1.0, 2.0))
     histogram.observe(seconds)
     assert [index for index, count in enumerate(histogram.counts) if count] == [bucket]
 
 
-def test_a_family_without_values_has_no_lines() -> None:
+def test_a_family_without_values_has_no_lines():
     """A TYPE without samples would promise something."""
     assert family_text(Family("ratelimitd_x", "gauge", "X.", ("a",), list)) == ""
     assert family_text(single("ratelimitd_x", "gauge", "X.", lambda: 1)).endswith("\nratelimitd_x 1\n")

@@ -1,7 +1,6 @@
 """The metrics of process and interpreter beside prometheus_client's own."""
 
 import resource
-from pathlib import Path
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector, generate_latest
 from prometheus_client.parser import text_string_to_metric_families as parsed
@@ -49,6 +48,6 @@ def test_values_are_those_of_the_process():
     assert found["process_max_fds",] == resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
-def test_without_proc_the_interpreter_is_told_all_the_same(tmp_path: Path):
+def test_without_proc_the_interpreter_is_told_all_the_same(tmp_path):
     """A system without /proc has no process_ metrics, and a scrape does not fail."""
     assert {family.name.split("_")[0] for family in ours(tmp_path)} == {"python"}

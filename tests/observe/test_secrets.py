@@ -44,7 +44,7 @@ FORMS = [
 NAMES = ["REDIS_URL", "REDIS_ADDR", "REDIS_PERSECOND_URL"]
 
 
-def shown(env: dict[str, str]) -> str:
+def shown(env):
     """All that is shown of settings: what is wrong with them, or how they look, and what a log makes of both."""
     stream = io.StringIO()
     logs._secrets.clear()  # or one password would hide the next
@@ -67,7 +67,7 @@ def shown(env: dict[str, str]) -> str:
 @pytest.mark.usefixtures("restored")
 @settings(derandomize=True, max_examples=examples(2))
 @given(passwords, st.sampled_from(FORMS), st.sampled_from(NAMES), st.sampled_from(["single", "cluster", "sentinel"]))
-def test_a_password_in_a_url_is_never_shown(password: str, form: str, name: str, kind: str) -> None:
+def test_a_password_in_a_url_is_never_shown(password, form, name, kind):
     """Well or badly written, raw or escaped, a URL's password is in no error, no listing and no log line."""
     for written in (password, quote(password, safe="")):
         env = {"REDIS_URL": "h:1", name: form.replace("%s", written), "REDIS_TYPE": kind, "REDIS_PERSECOND": "true"}
@@ -79,7 +79,7 @@ def test_a_password_in_a_url_is_never_shown(password: str, form: str, name: str,
 @pytest.mark.usefixtures("restored")
 @settings(derandomize=True, max_examples=examples(0.5))
 @given(passwords, st.sampled_from(["u:%s", ":%s"]))
-def test_a_password_in_redis_auth_is_never_shown(password: str, form: str) -> None:
+def test_a_password_in_redis_auth_is_never_shown(password, form):
     """What REDIS_AUTH and its like hold is in no error, no listing and no log line."""
     for name in ("REDIS_AUTH", "REDIS_SENTINEL_AUTH", "REDIS_PERSECOND_AUTH"):
         assert CANARY not in shown({"REDIS_URL": "h:1", name: form.replace("%s", password), "REDIS_POOL_SIZE": "x"})

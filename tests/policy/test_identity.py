@@ -213,7 +213,7 @@ WRONG_FILES = [
 
 
 @pytest.mark.parametrize(("content", "message"), WRONG_FILES)
-def test_a_wrong_tiers_file_is_an_error_of_that_file_that_shows_no_key(content: str, message: str) -> None:
+def test_a_wrong_tiers_file_is_an_error_of_that_file_that_shows_no_key(content, message):
     """The file and the line are those of the tiers file, not of the policy file that names it."""
     text = b"domain: d\nidentity: {key: a, tiers_file: keys}\n"
     (error,) = examine([("p.yaml", text)], beside=lambda _, named: (f"{named}.yaml", content.encode())).errors
@@ -222,10 +222,10 @@ def test_a_wrong_tiers_file_is_an_error_of_that_file_that_shows_no_key(content: 
     assert CANARY not in str(error)
 
 
-def test_a_tiers_file_that_cannot_be_read_is_an_error_of_the_policy_file() -> None:
+def test_a_tiers_file_that_cannot_be_read_is_an_error_of_the_policy_file():
     """It says why, on the line that names the file."""
 
-    def unreadable(_: str, named: str) -> tuple[str, bytes]:
+    def unreadable(_, named):
         raise PermissionError(13, "Permission denied", named)
 
     text = b"domain: d\nidentity:\n  key: a\n  tiers_file: keys\n"
@@ -235,7 +235,7 @@ def test_a_tiers_file_that_cannot_be_read_is_an_error_of_the_policy_file() -> No
 
 
 @pytest.mark.parametrize("tiers", ["tiers_file: keys", "tiers: ~", "tiers: {x: ~}", "tiers: {x: []}"])
-def test_no_key_at_all_is_a_warning(tiers: str) -> None:
+def test_no_key_at_all_is_a_warning(tiers):
     """Every caller is identified by address then, which is allowed and rarely meant."""
     text = f"domain: d\nidentity: {{key: a, {tiers}}}\ndescriptors: [{{key: remote_address}}]\n"
     found = examine([("p.yaml", text.encode())], beside=lambda _, named: (named, b""))

@@ -2,26 +2,26 @@
 
 import pytest
 
-from ratelimitd.policy import Descriptor, Domain, Match, Unit, match
+from ratelimitd.policy import Descriptor, Unit, match
 from ratelimitd.policy_file import parse
 
 
-def domain(text: str) -> Domain:
+def domain(text):
     return next(iter(parse([("p.yaml", text.encode())]).domains.values()))
 
 
-def descriptor(*entries: str, override: tuple[int, Unit] | None = None) -> Descriptor:
+def descriptor(*entries, override=None):
     made = tuple((key.encode(), value.encode()) for key, _, value in (entry.partition("=") for entry in entries))
     return Descriptor(made, override)
 
 
-def found(tree: Domain, *entries: str, override: tuple[int, Unit] | None = None) -> Match:
+def found(tree, *entries, override=None):
     result = match(tree, descriptor(*entries, override=override))
     assert result is not None
     return result
 
 
-def quota(tree: Domain, *entries: str) -> int | None:
+def quota(tree, *entries):
     result = match(tree, descriptor(*entries))
     return None if result is None else result.limits[0].requests_per_unit
 

@@ -4,7 +4,7 @@ import pickle
 
 import pytest
 
-from ratelimitd.policy import Assembly, DescriptorNode, assemble, slices
+from ratelimitd.policy import Assembly, assemble, slices
 from ratelimitd.policy.rows import KeysRow, NodeRow
 from ratelimitd.policy_file import examine
 
@@ -28,8 +28,8 @@ def test_slices_are_bounded_and_make_the_same_policy():
     assert len(groups) == 7
 
 
-def same(left: list[DescriptorNode], right: list[DescriptorNode]) -> bool:
-    def told(node: DescriptorNode) -> tuple[object, ...]:
+def same(left, right):
+    def told(node):
         wildcards = [pattern for pattern, _ in node.wildcards or ()]
         return (node.key, node.value, node.limits, node.metadata, list(node.children), wildcards)
 
@@ -49,7 +49,7 @@ def test_a_parent_comes_before_its_children():
     ]
 
 
-def test_keys_need_an_identity() -> None:
+def test_keys_need_an_identity():
     """API keys of a domain that does not identify callers are an error, and not dropped."""
     rows = examine([("p.yaml", HEAD.encode() + b"- key: a\n")]).rows
     keys = KeysRow(b"test-domain", b"gold", bytes(32))

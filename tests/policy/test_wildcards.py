@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ratelimitd.policy.wildcards import Wildcards
 
 
-def matches(pattern: str, text: str) -> bool:
+def matches(pattern, text):
     wildcards: Wildcards[bool] = Wildcards()
     wildcards.add(pattern.encode(), target=True)
     return wildcards.find(text.encode()) is True
@@ -71,7 +71,7 @@ def test_many_patterns_are_found_by_their_ends():
     assert wildcards.find(b"path_/api/19999/x") == 19_999
 
 
-def test_the_pattern_added_last_can_be_forgotten() -> None:
+def test_the_pattern_added_last_can_be_forgotten():
     """What it matched is then matched by the next in order, or by nothing."""
     wildcards: Wildcards[int] = Wildcards()
     for number, pattern in enumerate((b"a*", b"*b", b"a*c")):

@@ -47,7 +47,7 @@ def test_a_bound_is_allowed_and_one_more_is_an_error(text, bound, says):
     parse([("p.yaml", text(bound).encode())])
     with pytest.raises(PolicyErrors, match=says) as caught:
         parse([("p.yaml", text(bound + 40).encode())])
-    assert 1 == len(caught.value.errors)
+    assert len(caught.value.errors) == 1
 
 
 def test_slices_are_weighed_in_limits():

@@ -40,7 +40,7 @@ class Decider:
 
     def __init__(self, text, store=None, tiers_file=b""):
         parsed = examine([("p.yaml", text.encode())], beside=lambda *_: ("keys.yaml", tiers_file))
-        assert [] == parsed.errors
+        assert parsed.errors == []
         self.tallies = Tallies()
         memory = MemoryStore(1 << 20)
         guards = [Fallback(memory, 1, lambda _: None)]
@@ -74,8 +74,8 @@ ONE = "rate_limit: {unit: hour, requests_per_unit: 1}"
 def test_a_domain_limits_its_own_requests():
     """A request of another domain has no limit."""
     decider = Decider(f"domain: d\ndescriptors: [{{key: k, {ONE}}}]")
-    assert [False, True] == [decider.denied(K) for _ in range(2)]
-    assert [False, False] == [decider.denied(K, domain=b"e") for _ in range(2)]
+    assert [decider.denied(K) for _ in range(2)] == [False, True]
+    assert [decider.denied(K, domain=b"e") for _ in range(2)] == [False, False]
 
 
 def test_a_descriptor_limits_the_entries_with_its_key_and_value():
@@ -84,8 +84,8 @@ def test_a_descriptor_limits_the_entries_with_its_key_and_value():
         f"domain: d\ndescriptors: [{{key: k, value: v, {ONE}}}, {{key: n, descriptors: [{{key: m, {ONE}}}]}}]"
     )
     for limited_one, free in (({"k": "v"}, [{"k": "w"}, {"l": "v"}]), ({"n": "1", "m": "2"}, [{"n": "1"}, {"m": "2"}])):
-        assert [False, True] == [decider.denied(limited_one) for _ in range(2)]
-        assert [False] * 4 == [decider.denied(each) for each in free for _ in range(2)]
+        assert [decider.denied(limited_one) for _ in range(2)] == [False, True]
+        assert [decider.denied(each) for each in free for _ in range(2)] == [False] * 4
 
 
 def test_the_default_algorithm_counts_limits_that_name_none():
@@ -94,7 +94,7 @@ def test_the_default_algorithm_counts_limits_that_name_none():
     for algorithm in ("fixed_window", "sliding_window"):
         decider = limited("rate_limit: {%s}", "unit: hour, requests_per_unit: 1", f"default_algorithm: {algorithm}\n")
         found.append([decider.denied(K, at=3590), decider.denied(K, at=3600)])
-    assert [[False, False], [False, True]] == found
+    assert found == [[False, False], [False, True]]
 
 
 @pytest.mark.parametrize("all_or_nothing", ["true", "false"])
@@ -105,7 +105,7 @@ def test_all_or_nothing_charges_no_limit_when_one_denies(all_or_nothing):
         f"- {{key: a, rate_limit: {{unit: hour, requests_per_unit: 2}}}}\n- {{key: b, {ONE}}}\n"
     )
     a, b = {"a": "x"}, {"b": "x"}
-    assert [False, True] == [decider.denied(a, b) for _ in range(2)]
+    assert [decider.denied(a, b) for _ in range(2)] == [False, True]
     assert decider.denied(a) is (all_or_nothing == "false")
 
 
@@ -123,8 +123,8 @@ def test_an_identity_limits_known_keys_by_tier_and_others_by_address(where):
     """A key in ``tiers``, or in the ``tiers_file``, has its tier's limit; invented keys share that of ``otherwise``."""
     decider = Decider(IDENTITY % where, tiers_file=b"gold: [secret]")
     client = {"client": "192.0.2.1"}
-    assert [False, False, True] == [decider.denied({"api_key": "secret", **client}) for _ in range(3)]
-    assert [False, True] == [decider.denied({"api_key": f"invented {n}", **client}) for n in range(2)]
+    assert [decider.denied({"api_key": "secret", **client}) for _ in range(3)] == [False, False, True]
+    assert [decider.denied({"api_key": f"invented {n}", **client}) for n in range(2)] == [False, True]
     assert not decider.denied({"api_key": "invented", "client": "192.0.2.2"})
 
 
@@ -132,13 +132,13 @@ def test_addresses_of_one_ipv6_prefix_are_one_caller():
     """Addresses share a counter when their first ``ipv6_prefix`` bits are equal, and only then."""
     decider = Decider(IDENTITY % "tiers: {gold: [secret]}")
     addresses = ("2001:db8:0:1::1", "2001:db8:0:2::2", "2001:db8:1::1")
-    assert [False, True, False] == [decider.denied({"client": address}) for address in addresses]
+    assert [decider.denied({"client": address}) for address in addresses] == [False, True, False]
 
 
 def test_each_of_several_limits_may_deny():
     """The first limit denies a second request at once, the second one the third request after a minute."""
     decider = limited("rate_limits: [%s]", "{unit: minute, requests_per_unit: 1}, {unit: hour, requests_per_unit: 2}")
-    assert [False, True, True] == [decider.denied(K, at=at) for at in (0, 1, 60)]
+    assert [decider.denied(K, at=at) for at in (0, 1, 60)] == [False, True, True]
 
 
 @pytest.mark.parametrize(
@@ -152,8 +152,8 @@ def test_each_of_several_limits_may_deny():
 def test_a_shadow_limit_denies_no_request_and_is_counted(descriptor):
     """What it would have denied is in its metric."""
     decider = Decider(f"domain: d\ndescriptors: [{{key: k, {descriptor}}}]")
-    assert [False, False] == [decider.denied(K) for _ in range(2)]
-    assert [1] == [tally.shadow_mode for tally in decider.tallies]
+    assert [decider.denied(K) for _ in range(2)] == [False, False]
+    assert [tally.shadow_mode for tally in decider.tallies] == [1]
 
 
 @pytest.mark.parametrize(
@@ -168,7 +168,7 @@ def test_quota_limits_deny_only_all_together(descriptor):
     """A request passes while one of its quota limits has requests left."""
     limits = ", ".join(f"{{key: {key}, {descriptor % count}}}" for key, count in (("a", 1), ("b", 2)))
     decider = Decider(f"domain: d\ndescriptors: [{limits}]")
-    assert [False, False, True] == [decider.denied({"a": "x"}, {"b": "x"}) for _ in range(3)]
+    assert [decider.denied({"a": "x"}, {"b": "x"}) for _ in range(3)] == [False, False, True]
 
 
 @pytest.mark.parametrize(
@@ -220,14 +220,14 @@ UNITS = {"second": 1, "minute": 60, "hour": 3600}
 def test_a_limit_allows_its_requests_per_unit(form, unit):
     """Two requests pass, the third is denied until the unit is over."""
     decider = limited(form, f"unit: {unit}, requests_per_unit: 2")
-    assert [False, False, True] == [decider.denied(K) for _ in range(3)]
+    assert [decider.denied(K) for _ in range(3)] == [False, False, True]
     assert not decider.denied(K, at=UNITS[unit])
 
 
 def test_an_unlimited_limit_never_denies():
     """Its status says that the largest possible number of requests remains."""
     decider = limited("rate_limit: {%s}", "unlimited: true")
-    assert (False, (UNLIMITED,)) == decider.answer(K, hits=1_000_000)[0:3:2]
+    assert decider.answer(K, hits=1_000_000)[0:3:2] == (False, (UNLIMITED,))
 
 
 @EITHER
@@ -236,30 +236,30 @@ def test_a_limit_replaces_the_one_with_a_name(form):
     better = form % "unit: hour, requests_per_unit: 9, replaces: [{name: base}]"
     base = "unit: hour, requests_per_unit: 1, name: base"
     decider = limited(form, base, f"- key: better\n  {better}\n")
-    assert [False] * 3 == [decider.denied(K, {"better": "x"}) for _ in range(3)]
-    assert [False, True] == [decider.denied(K) for _ in range(2)]
+    assert [decider.denied(K, {"better": "x"}) for _ in range(3)] == [False] * 3
+    assert [decider.denied(K) for _ in range(2)] == [False, True]
 
 
 @EITHER
 def test_a_limit_counts_by_its_own_algorithm(form):
     """A sliding window of an hour does not start anew with the hour, whatever the default."""
     decider = limited(form, "unit: hour, requests_per_unit: 1, algorithm: sliding_window")
-    assert [False, True] == [decider.denied(K, at=at) for at in (3590, 3600)]
+    assert [decider.denied(K, at=at) for at in (3590, 3600)] == [False, True]
 
 
 @EITHER
 def test_a_burst_passes_at_once(form):
     """A bucket of 3 that is filled once an hour takes three requests, and then one an hour."""
     decider = limited(form, "unit: hour, requests_per_unit: 1, burst: 3, algorithm: token_bucket")
-    assert [False, False, False, True] == [decider.denied(K) for _ in range(4)]
-    assert [False, True] == [decider.denied(K, at=3600) for _ in range(2)]
+    assert [decider.denied(K) for _ in range(4)] == [False, False, False, True]
+    assert [decider.denied(K, at=3600) for _ in range(2)] == [False, True]
 
 
 @EITHER
 def test_a_unit_multiplier_makes_the_window_longer(form):
     """With 2, one request in two minutes: the next minute brings none."""
     decider = limited(form, "unit: minute, requests_per_unit: 1, unit_multiplier: 2")
-    assert [False, True, False] == [decider.denied(K, at=at) for at in (0, 60, 120)]
+    assert [decider.denied(K, at=at) for at in (0, 60, 120)] == [False, True, False]
 
 
 @EITHER

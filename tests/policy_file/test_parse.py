@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ratelimitd.policy import Domain, Limit, OnStoreFailure, PolicyErrors, Unit, assemble, match
+from ratelimitd.policy import Limit, OnStoreFailure, PolicyErrors, Unit, assemble, match
 from ratelimitd.policy.model import Descriptor
 from ratelimitd.policy_file import examine, parse
 from ratelimitd.policy_file.fields import LEVELS, OWN_KEYS, UPSTREAM_KEYS
@@ -13,20 +13,20 @@ from testkit.examples import examples
 HEAD = "domain: test-domain\ndescriptors:\n"
 
 
-def errors(*texts: str, merge_domains: bool = False) -> list[str]:
+def errors(*texts, merge_domains=False):
     files = [(f"config.{number}.yaml", text.encode()) for number, text in enumerate(texts)]
     with pytest.raises(PolicyErrors) as caught:
         parse(files, merge_domains=merge_domains)
     return str(caught.value).splitlines()
 
 
-def domain(*texts: str, merge_domains: bool = False, default_algorithm: str = "fixed_window") -> Domain:
+def domain(*texts, merge_domains=False, default_algorithm="fixed_window"):
     files = [(f"{number}.yaml", text.encode()) for number, text in enumerate(texts)]
     policy = parse(files, merge_domains=merge_domains, default_algorithm=default_algorithm)
     return next(iter(policy.domains.values()))
 
 
-def limits(descriptor: str, head: str = HEAD, *, default_algorithm: str = "fixed_window") -> tuple[Limit, ...]:
+def limits(descriptor, head=HEAD, *, default_algorithm="fixed_window"):
     tree = domain(head + descriptor, default_algorithm=default_algorithm)
     return next(iter(tree.root.children.values())).limits
 

@@ -32,7 +32,7 @@ async def test_a_store_has_the_budget_or_what_the_caller_leaves(monkeypatch, lef
     monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: 100.0)
     store = Watched()
     bench = Bench(POLICY, store=store)
-    assert (BUDGET, MARGIN) == (ServiceOptions().budget, ServiceOptions().margin)
+    assert (ServiceOptions().budget, ServiceOptions().margin) == (BUDGET, MARGIN)
     request = Request(domain="d")
     request.descriptors.add().entries.add(key="user", value="x")
     now = 100_000_000

@@ -44,4 +44,4 @@ def test_what_does_not_fit_a_uint32_is_cut():
     """A burst may hold more than a uint32 has room for; the status then shows the largest number."""
     limit = Limit(None, 1, Unit.SECOND)
     told = encoded(Answer(False, None, (DescriptorStatus(False, limit, 1 << 40, 3),), False))
-    assert 2**32 - 1 == told.statuses[0].limit_remaining
+    assert told.statuses[0].limit_remaining == 2**32 - 1

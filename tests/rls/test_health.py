@@ -37,9 +37,9 @@ async def test_check_says_what_health_says(bench, service):
     async with served(bench, health) as address, aio.insecure_channel(address) as channel:
         check = health_pb2_grpc.HealthStub(channel).Check
         request = health_pb2.HealthCheckRequest(service=service)
-        assert SERVING == (await check(request)).status
+        assert (await check(request)).status == SERVING
         health.set("sigterm", False)
-        assert NOT_SERVING == (await check(request)).status
+        assert (await check(request)).status == NOT_SERVING
 
 
 async def test_an_unknown_service_is_not_found(bench):
@@ -48,9 +48,9 @@ async def test_an_unknown_service_is_not_found(bench):
         stub = health_pb2_grpc.HealthStub(channel)
         with pytest.raises(aio.AioRpcError) as caught:
             await stub.Check(health_pb2.HealthCheckRequest(service="other"))
-        assert grpc.StatusCode.NOT_FOUND == caught.value.code()
+        assert caught.value.code() == grpc.StatusCode.NOT_FOUND
         watch = stub.Watch(health_pb2.HealthCheckRequest(service="other"))
-        assert health_pb2.HealthCheckResponse.SERVICE_UNKNOWN == (await watch.read()).status
+        assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
         watch.cancel()
 
 
@@ -60,11 +60,11 @@ async def test_watch_tells_each_change(bench):
     health = Health()
     async with served(bench, health) as address, aio.insecure_channel(address) as channel:
         watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(service="ratelimit"))
-        assert SERVING == (await watch.read()).status
+        assert (await watch.read()).status == SERVING
         health.set("redis", False)
-        assert NOT_SERVING == (await watch.read()).status
+        assert (await watch.read()).status == NOT_SERVING
         health.set("redis", True)
-        assert SERVING == (await watch.read()).status
+        assert (await watch.read()).status == SERVING
         watch.cancel()
 
 
@@ -74,12 +74,12 @@ async def test_a_watch_ends_with_the_server(bench):
     grpc_health = GrpcHealth(lambda: health.healthy, Counters().called)
     async with served(bench, health, grpc_health) as address, aio.insecure_channel(address) as channel:
         watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(service=""))
-        assert SERVING == (await watch.read()).status
+        assert (await watch.read()).status == SERVING
         health.set("sigterm", False)
-        assert NOT_SERVING == (await watch.read()).status
+        assert (await watch.read()).status == NOT_SERVING
         grpc_health.end_watches()
-        assert aio.EOF == await watch.read()
-        assert grpc.StatusCode.OK == await watch.code()
+        assert await watch.read() == aio.EOF
+        assert await watch.code() == grpc.StatusCode.OK
 
 
 async def test_reflection_tells_our_services_and_their_messages(bench):

@@ -44,29 +44,29 @@ def described(hits=None, negative=False, limit=None, **entries):
 async def test_statuses_are_in_order_and_number(bench):
     """One status for each descriptor, in the request's order, with the limit, what is left and the reset."""
     answer = bench(POLICY).ask({"big": "x"}, {"nothing": "x"}, {"free": "x"}, {"user": "x"})
-    assert Response.OK == answer.overall_code
+    assert answer.overall_code == Response.OK
     big, nothing, free, user = answer.statuses
-    assert (10, Response.RateLimit.HOUR, 9) == (
+    assert (
         big.current_limit.requests_per_unit,
         big.current_limit.unit,
         big.limit_remaining,
-    )
+    ) == (10, Response.RateLimit.HOUR, 9)
     assert 1 <= big.duration_until_reset.seconds <= 3600
-    assert (False, 0, False) == (
+    assert (
         nothing.HasField("current_limit"),
         nothing.limit_remaining,
         nothing.HasField("duration_until_reset"),
-    )
-    assert (False, 4294967295) == (free.HasField("current_limit"), free.limit_remaining)
-    assert ("users", 1) == (user.current_limit.name, user.limit_remaining)
+    ) == (False, 0, False)
+    assert (free.HasField("current_limit"), free.limit_remaining) == (False, 4294967295)
+    assert (user.current_limit.name, user.limit_remaining) == ("users", 1)
 
 
 async def test_the_request_after_the_last_is_over(bench):
     """A limit of N admits N; the next is OVER_LIMIT with nothing left, in its status and overall."""
     made = bench(POLICY)
-    assert ["OK", "OK", "OVER_LIMIT"] == [made.overall({"user": "a"}) for _ in range(3)]
+    assert [made.overall({"user": "a"}) for _ in range(3)] == ["OK", "OK", "OVER_LIMIT"]
     status = made.ask({"user": "a"}).statuses[0]
-    assert (Response.OVER_LIMIT, 0) == (status.code, status.limit_remaining)
+    assert (status.code, status.limit_remaining) == (Response.OVER_LIMIT, 0)
 
 
 async def test_hits_per_descriptor_and_per_request(bench):
@@ -76,36 +76,36 @@ async def test_hits_per_descriptor_and_per_request(bench):
     def left(**options):
         return made.ask(described(big="x", **options), hits=4).statuses[0].limit_remaining
 
-    assert [6, 6, 3, 5] == [left(), left(hits=0), left(hits=3), left(hits=2, negative=True)]
-    assert 10 == left(hits=(1 << 64) - 1, negative=True)
-    assert 0 == left(hits=(1 << 64) - 1)
+    assert [left(), left(hits=0), left(hits=3), left(hits=2, negative=True)] == [6, 6, 3, 5]
+    assert left(hits=(1 << 64) - 1, negative=True) == 10
+    assert left(hits=(1 << 64) - 1) == 0
 
 
 async def test_a_window_of_several_units_shows_no_false_one(bench):
     """unit_multiplier other than 1 shows unit UNKNOWN, or Envoy would print a window that is not there."""
     current = bench(POLICY).ask({"bucket": "x"}).statuses[0].current_limit
-    assert (3, Response.RateLimit.UNKNOWN) == (current.requests_per_unit, current.unit)
+    assert (current.requests_per_unit, current.unit) == (3, Response.RateLimit.UNKNOWN)
 
 
 async def test_an_override_limits_and_an_unusable_one_is_ignored(bench):
     """descriptor.limit sets the numbers; with unit UNKNOWN the policy's own limit applies and nothing breaks."""
     made = bench(POLICY)
     status = made.ask(described(user="x", limit=(50, 2))).statuses[0]
-    assert (50, Response.RateLimit.MINUTE, 49) == (
+    assert (
         status.current_limit.requests_per_unit,
         status.current_limit.unit,
         status.limit_remaining,
-    )
+    ) == (50, Response.RateLimit.MINUTE, 49)
     for unit in (0, 99):
         answer = made.ask(described(user=f"unit {unit}", limit=(50, unit)))
-        assert 2 == answer.statuses[0].current_limit.requests_per_unit
+        assert answer.statuses[0].current_limit.requests_per_unit == 2
 
 
 @pytest.mark.scenario("malformed requests, and requests that match no policy")
 async def test_a_descriptor_without_entries_is_ok(bench):
     """Envoy sends one when its only action was skipped; it has no limit."""
     answer = bench(POLICY).ask(described())
-    assert (Response.OK, Response.OK) == (answer.overall_code, answer.statuses[0].code)
+    assert (answer.overall_code, answer.statuses[0].code) == (Response.OK, Response.OK)
 
 
 @pytest.mark.scenario("malformed requests, and requests that match no policy")
@@ -121,31 +121,31 @@ async def test_what_cannot_be_decided_is_the_callers_error(bench, body, text):
     """An empty domain or list, or bytes that are no request, are INVALID_ARGUMENT, with upstream's text."""
     made = bench(POLICY)
     assert (GrpcStatus.INVALID_ARGUMENT, text) == made.send(body)
-    assert 1 == made.counts.service_error
+    assert made.counts.service_error == 1
 
 
 @pytest.mark.scenario("messages that are too large")
 async def test_descriptors_and_entries_are_bounded(bench):
     """One more than MAX_DESCRIPTORS or MAX_ENTRIES is refused with the name of the bound; the bound itself passes."""
     made = bench(POLICY, ServiceOptions(bounds=Bounds(descriptors=2, entries=3)))
-    assert "OK" == made.overall({"a": "1", "b": "2", "c": "3"}, {"user": "x"})
+    assert made.overall({"a": "1", "b": "2", "c": "3"}, {"user": "x"}) == "OK"
     status, text = made.ask({"user": "x"}, {"user": "y"}, {"user": "z"})
-    assert (GrpcStatus.INVALID_ARGUMENT, True) == (status, "MAX_DESCRIPTORS=2" in text)
+    assert (status, "MAX_DESCRIPTORS=2" in text) == (GrpcStatus.INVALID_ARGUMENT, True)
     status, text = made.ask(dict.fromkeys("abcd", "1"))
-    assert (GrpcStatus.INVALID_ARGUMENT, True) == (status, "MAX_ENTRIES=3" in text)
+    assert (status, "MAX_ENTRIES=3" in text) == (GrpcStatus.INVALID_ARGUMENT, True)
 
 
 async def test_without_a_policy_calls_are_unavailable(bench):
     """Until a first policy is loaded every call is UNAVAILABLE with upstream's text."""
     made = bench()
-    assert (GrpcStatus.UNAVAILABLE, "no rate limit configuration loaded") == made.ask({"user": "x"})
+    assert made.ask({"user": "x"}) == (GrpcStatus.UNAVAILABLE, "no rate limit configuration loaded")
 
 
 async def test_a_store_failure_is_unavailable(bench, failing_store):
     """A counter that cannot be reached fails the call with its kind, and is counted as upstream's redis_error."""
     made = bench(POLICY, store=failing_store)
-    assert (GrpcStatus.UNAVAILABLE, "timeout: no answer") == made.ask({"user": "x"})
-    assert 1 == made.counts.redis_error
+    assert made.ask({"user": "x"}) == (GrpcStatus.UNAVAILABLE, "timeout: no answer")
+    assert made.counts.redis_error == 1
 
 
 @pytest.mark.scenario("malformed requests, and requests that match no policy")
@@ -166,9 +166,9 @@ async def test_a_fault_of_ours_stays_with_the_call_that_met_it(bench, monkeypatc
         request.descriptors.add().CopyFrom(described(user="x"))
         calls.append(Call(request.SerializeToString()))
     made.service.should_rate_limit(calls)
-    assert Response.OK == calls[0].answer.overall_code
-    assert (GrpcStatus.UNAVAILABLE, "internal error") == calls[1].answer
-    assert Response.OK == calls[2].answer.overall_code
+    assert calls[0].answer.overall_code == Response.OK
+    assert calls[1].answer == (GrpcStatus.UNAVAILABLE, "internal error")
+    assert calls[2].answer.overall_code == Response.OK
 
 
 @pytest.mark.parametrize("place", ["before", "charge", "after"])
@@ -191,7 +191,7 @@ async def test_a_fault_in_a_guard_or_a_store_leaves_nobody_waiting(bench, place)
 
     faulty = Faulty(1 << 20)
     made = bench(POLICY, store=faulty, guards=[faulty])
-    assert (GrpcStatus.UNAVAILABLE, "internal error") == made.ask({"user": "x"})
+    assert made.ask({"user": "x"}) == (GrpcStatus.UNAVAILABLE, "internal error")
 
 
 async def test_every_call_is_counted_refused_ones_too(bench):
@@ -199,17 +199,17 @@ async def test_every_call_is_counted_refused_ones_too(bench):
     made = bench(POLICY)
     made.ask({"user": "x"})
     made.send(b"")
-    assert 2 == made.counts.total_requests["ShouldRateLimit"]
+    assert made.counts.total_requests["ShouldRateLimit"] == 2
     made.service.serve([Call(b"")])
-    assert 2 == made.counts.total_requests["ShouldRateLimit"]
+    assert made.counts.total_requests["ShouldRateLimit"] == 2
 
 
 @pytest.mark.scenario("malformed requests, and requests that match no policy")
 async def test_an_unknown_domain_passes_and_is_counted(bench):
     """A domain no policy has is OK for each descriptor; it is counted by name."""
     made = bench(POLICY)
-    assert "OK" == made.overall({"a": "b"}, {"c": "d"}, domain="other")
-    assert [("other", 2)] == made.tallies.unknown_domains()
+    assert made.overall({"a": "b"}, {"c": "d"}, domain="other") == "OK"
+    assert made.tallies.unknown_domains() == [("other", 2)]
 
 
 @pytest.mark.scenario("malformed requests, and requests that match no policy")
@@ -222,8 +222,8 @@ async def test_values_that_are_not_utf8_are_decided_like_others(bench):
     def overall(value):
         return Response.Code.Name(made.send(request.SerializeToString().replace(b"??", value)).overall_code)
 
-    assert ["OK", "OK", "OVER_LIMIT"] == [overall(b"\xe9\xff") for _ in range(3)]
-    assert "OK" == overall(b"\xe9\xfe")
+    assert [overall(b"\xe9\xff") for _ in range(3)] == ["OK", "OK", "OVER_LIMIT"]
+    assert overall(b"\xe9\xfe") == "OK"
 
 
 @pytest.mark.scenario("a policy changes while calls are in flight")
@@ -234,7 +234,7 @@ async def test_a_reload_changes_what_is_decided_and_keeps_counters(bench):
         made.ask({"user": "a"})
     made.load(POLICY.replace("requests_per_unit: 2", "requests_per_unit: 100"))
     status = made.ask({"user": "a"}).statuses[0]
-    assert (100, 96) == (status.current_limit.requests_per_unit, status.limit_remaining)
+    assert (status.current_limit.requests_per_unit, status.limit_remaining) == (100, 96)
 
 
 async def test_global_shadow_mode(bench):
@@ -242,9 +242,9 @@ async def test_global_shadow_mode(bench):
     modes = Modes(shadow=True)
     made = bench(POLICY, plan_options=PlanOptions(modes=modes), modes=modes)
     answers = [made.ask({"user": "a"}) for _ in range(3)]
-    assert [Response.OK] * 3 == [answer.overall_code for answer in answers]
-    assert Response.OVER_LIMIT == answers[2].statuses[0].code
-    assert 1 == made.counts.global_shadow_mode
+    assert [answer.overall_code for answer in answers] == [Response.OK] * 3
+    assert answers[2].statuses[0].code == Response.OVER_LIMIT
+    assert made.counts.global_shadow_mode == 1
 
 
 @pytest.mark.scenario("a client keeps sending requests while it is over limit")
@@ -259,15 +259,15 @@ descriptors:
     made = bench(policy, plan_options=PlanOptions(all_or_nothing=True))
     made.ask({"a": "x"}, {"b": "x"}, hits=13)
     a, b = made.ask({"a": "x"}, {"b": "x"}, hits=2).statuses
-    assert (Response.OK, 2) == (a.code, a.limit_remaining)
-    assert (Response.OVER_LIMIT, 0) == (b.code, b.limit_remaining)
+    assert (a.code, a.limit_remaining) == (Response.OK, 2)
+    assert (b.code, b.limit_remaining) == (Response.OVER_LIMIT, 0)
 
 
 async def test_dynamic_metadata(bench):
     """RESPONSE_DYNAMIC_METADATA returns the request and the policy's metadata, as upstream builds them."""
     made = bench(POLICY, ServiceOptions(encode=EncodeOptions(dynamic_metadata=True)))
     answer = made.ask(described(hits=2, meta="x"), described(limit=(5, 3), user="y"), hits=3)
-    assert {
+    assert json_format.MessageToDict(answer.dynamic_metadata) == {
         "domain": "d",
         "descriptors": [
             {"entries": ["meta=x"], "hitsAddend": 2.0},
@@ -275,12 +275,12 @@ async def test_dynamic_metadata(bench):
         ],
         "hitsAddend": 3.0,
         "metadata": {"team": "edge", "deep": {"a": 1.0}},
-    } == json_format.MessageToDict(answer.dynamic_metadata)
+    }
 
 
 def test_parse_is_what_the_bench_uses():
     """The policy of these tests is valid as it stands."""
-    assert 7 == len(parse([("p", POLICY.encode())]).domains[b"d"].root.children)
+    assert len(parse([("p", POLICY.encode())]).domains[b"d"].root.children) == 7
 
 
 @pytest.mark.alone
@@ -308,6 +308,6 @@ async def test_no_bytes_cause_more_than_an_error_of_their_own(bench, data):
             body[data.draw(st.integers(0, len(body) - 1))] = data.draw(st.integers(0, 255))
     answer = Bench(POLICY).send(bytes(body))
     if isinstance(answer, tuple):
-        assert GrpcStatus.INVALID_ARGUMENT == answer[0]
+        assert answer[0] == GrpcStatus.INVALID_ARGUMENT
     else:
         assert answer.overall_code in (Response.OK, Response.OVER_LIMIT)

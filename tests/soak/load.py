@@ -5,7 +5,7 @@ import itertools
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 import grpc.aio
 
@@ -55,11 +55,11 @@ class Seen:
     took: dict[int, float] = field(default_factory=dict)
 
     @property
-    def calls(self) -> int:
+    def calls(self):
         """All of them."""
         return sum(self.codes.values())
 
-    def note(self, code: grpc.StatusCode, details: str, seconds: float) -> None:
+    def note(self, code, details, seconds):
         """Count a call."""
         self.codes[code.name] += 1
         if code not in ALLOWED:
@@ -68,7 +68,7 @@ class Seen:
         self.took[tenth] = max(self.took.get(tenth, 0.0), seconds)
 
 
-async def work(address: str, seen: Seen, number: int, pause: float) -> None:
+async def work(address, seen, number, pause):
     """Call until cancelled, a moment's ``pause`` (seconds) between two calls."""
     async with grpc.aio.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
         call = channel.unary_unary(METHOD)
@@ -87,7 +87,7 @@ async def work(address: str, seen: Seen, number: int, pause: float) -> None:
             await asyncio.sleep(pause)
 
 
-def request(number: int, turn: int) -> tuple[bytes, int]:
+def request(number, turn):
     """Return a call's bytes and how many descriptors it has; each fourth one brings new keys."""
     built = REQUEST(domain="soak")
     if turn % 4 == 0:
@@ -99,7 +99,7 @@ def request(number: int, turn: int) -> tuple[bytes, int]:
     return built.SerializeToString(), len(built.descriptors)
 
 
-def wrong(answer: Any, wanted: int) -> list[str]:
+def wrong(answer, wanted):
     """Return what is wrong with an answer, whatever the state of Redis."""
     found = []
     if len(answer.statuses) != wanted:

@@ -13,14 +13,14 @@ import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import grpc.aio
 
 from testkit.fault_proxy import fault_proxy
 from testkit.machine import cores, rss_bytes
 from testkit.redis_server import redis_server
-from testkit.server import METHOD, Subject, service
+from testkit.server import METHOD, service
 
 from .faults import MEMORY, World, go_wrong
 from .load import POLICY, RESPONSE, Seen, request, work
@@ -34,7 +34,7 @@ UNIQUE_RATE: Final = 4_200
 """Keys a second that were never used, at most: a million and some in five minutes."""
 
 
-def main() -> int:
+def main():
     """Run, print the verdict, and say by the exit code whether all is well."""
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--seconds", type=float, default=300.0)
@@ -47,7 +47,7 @@ def main() -> int:
     return 1 if verdict["broken"] else 0
 
 
-async def soak(seconds: float, seed: int) -> dict[str, Any]:
+async def soak(seconds, seed):
     """Run for so long and return what was seen; ``broken`` names each promise that did not hold."""
     with ExitStack() as stack:
         options = ("--maxmemory", MEMORY, "--maxmemory-policy", "volatile-ttl")
@@ -74,7 +74,7 @@ async def soak(seconds: float, seed: int) -> dict[str, Any]:
         return verdict
 
 
-async def under_load(world: World, running: Subject, seen: Seen, watch: Watch, seconds: float) -> None:
+async def under_load(world, running, seen, watch, seconds):
     """Load, faults and looks side by side until the time is up."""
     async with asyncio.TaskGroup() as group:
         pause = CONNECTIONS * 8 / UNIQUE_RATE
@@ -85,7 +85,7 @@ async def under_load(world: World, running: Subject, seen: Seen, watch: Watch, s
             task.cancel()
 
 
-async def recovery(running: Subject, seen: Seen) -> float:
+async def recovery(running, seen):
     """Return how many seconds after the end of all faults Redis decided again; infinite when it did not."""
     began = time.monotonic()
     async with grpc.aio.insecure_channel(running.address) as channel:
@@ -102,9 +102,7 @@ async def recovery(running: Subject, seen: Seen) -> float:
     return float("inf")
 
 
-def judged(
-    seen: Seen, watch: Watch, world: World, start: tuple[int, int], recovered: float, log: str
-) -> dict[str, Any]:
+def judged(seen, watch, world, start, recovered, log):
     """Hold what was seen against what was promised."""
     most_rss = max(sample.rss for sample in watch.samples)
     most_lag = max(sample.lag for sample in watch.samples)

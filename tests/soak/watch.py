@@ -3,10 +3,9 @@
 import asyncio
 import json
 import time
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import aiohttp
 
@@ -74,14 +73,14 @@ class Watch:
     metrics: dict[str, float] = field(default_factory=dict)
     missed: int = 0
 
-    async def run(self) -> None:
+    async def run(self):
         """Look until cancelled."""
         async with aiohttp.ClientSession(f"http://{self.http}", timeout=aiohttp.ClientTimeout(5)) as session:
             while True:
                 await self.look(session)
                 await asyncio.sleep(SAMPLE_SECONDS)
 
-    async def look(self, session: aiohttp.ClientSession) -> None:
+    async def look(self, session):
         """Take a sample; a scrape that fails is counted, since metrics never depend on Redis."""
         sample = Sample(time.monotonic() - self.began, rss_bytes(self.pid), files_of(self.pid))
         try:
@@ -94,29 +93,29 @@ class Watch:
         self.samples.append(sample)
 
 
-def parsed(text: str) -> dict[str, float]:
+def parsed(text):
     """Return the values of a scrape by name and labels."""
     lines = (line.rsplit(" ", 1) for line in text.splitlines() if line and not line.startswith("#"))
     return {name: float(value) for name, value in lines}
 
 
-def files_of(pid: int) -> int:
+def files_of(pid):
     """Return how many files a process has open."""
     return len([*Path(f"/proc/{pid}/fd").iterdir()])
 
 
-def rss_bound(start: int) -> int:
+def rss_bound(start):
     """Return the most bytes that the caps allow a process which had ``start`` when it was idle."""
     caps = CACHE_BYTES + PLANS_BYTES + FALLBACK_BYTES + SEEN_BYTES + IN_FLIGHT * IN_FLIGHT_BYTES
     return start + int(caps * SLACK)
 
 
-def files_bound(start: int) -> int:
+def files_bound(start):
     """Return the most open files: the load's connections, the pool's, and a few for scrapes, policies and lookups."""
     return start + CONNECTIONS + POOL + 20
 
 
-def save(folder: Path, verdict: dict[str, Any], samples: Sequence[Sample], slowest: dict[int, float]) -> None:
+def save(folder, verdict, samples, slowest):
     """Write the verdict as JSON, and a picture of the run where matplotlib is installed."""
     folder.mkdir(parents=True, exist_ok=True)
     said = {**verdict, "samples": [asdict(sample) for sample in samples]}

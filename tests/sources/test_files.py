@@ -1,7 +1,6 @@
 """Which files make up a policy, and what they are called."""
 
 import os
-from pathlib import Path
 
 import pytest
 
@@ -9,13 +8,13 @@ from ratelimitd.policy import PolicyErrors
 from ratelimitd.sources.files import Paths, RuntimeFolder, describe, list_files, read_files, signature
 
 
-def write(path: Path, text: str = "domain: d\n") -> Path:
+def write(path, text="domain: d\n"):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
     return path
 
 
-def config_map(folder: Path, version: str, text: str) -> None:
+def config_map(folder, version, text):
     """Do as Kubernetes does: write a new copy, then flip the link that all files go through."""
     write(folder / f"..{version}" / "basic.yaml", text)
     (folder / "..data_tmp").symlink_to(f"..{version}")
@@ -24,7 +23,7 @@ def config_map(folder: Path, version: str, text: str) -> None:
         (folder / "basic.yaml").symlink_to("..data/basic.yaml")
 
 
-def names(source: RuntimeFolder | Paths) -> list[str]:
+def names(source):
     return [file.name for file in list_files(source)]
 
 

@@ -19,7 +19,7 @@ from ratelimitd.sources.frames import FRAME_MAX, LENGTH, EndFrame, ErrorFrame, L
 from tests.turning import turning
 
 
-def many(count: int) -> str:
+def many(count):
     """A policy of nested, wildcard and plain descriptors with limits of all kinds."""
     lines = ["domain: d", "descriptors:"]
     for number in range(count // 4):
@@ -33,19 +33,19 @@ def many(count: int) -> str:
     return "\n".join(lines)
 
 
-def told(policy: Policy) -> list[tuple[object, ...]]:
+def told(policy):
     """Everything there is to a policy, as plain values."""
     domains = [(domain.name, domain.default_algorithm, domain.all_or_nothing) for domain in policy.domains.values()]
     return [tuple(domains), *map(node_told, policy.nodes)]
 
 
-def node_told(node: DescriptorNode) -> tuple[object, ...]:
+def node_told(node):
     flags = (node.detailed_metric, node.value_to_metric, node.share_threshold)
     wildcards = [pattern for pattern, _ in node.wildcards or ()]
     return (node.key, node.value, node.limits, node.metadata, flags, list(node.children), wildcards)
 
 
-def folder(path: Path, text: str) -> RuntimeFolder:
+def folder(path, text):
     (path / "config").mkdir()
     (path / "config" / "p.yaml").write_text(text)
     return RuntimeFolder(str(path), watch_root=False)
@@ -55,7 +55,7 @@ def folder(path: Path, text: str) -> RuntimeFolder:
 def child(monkeypatch, tmp_path):
     """Put another program in the place of the child that parses."""
 
-    def replace(text: str) -> None:
+    def replace(text):
         program = tmp_path / "python"
         program.write_text(f"#!{sys.executable}\n{text}")
         program.chmod(0o755)
@@ -131,7 +131,7 @@ def test_files_that_a_policy_names_are_part_of_its_version(tmp_path):
     for keys in ("gold: [a]\n", "gold: [b]\n"):
         (tmp_path / "keys").write_text(keys)
         versions |= {version(policy), version(GatewayFile(str(tmp_path / "gateway.yaml")))}
-    assert 4 == len(versions - {""})
+    assert len(versions - {""}) == 4
 
 
 @pytest.mark.process
@@ -265,4 +265,4 @@ def test_frames_are_bounded(tmp_path):
     assert [len(piece.errors) for piece in pieces if isinstance(piece, ErrorFrame)] == [SLICE_ROWS] * 5
     assert isinstance(pieces[-1], EndFrame)
     assert not any(isinstance(piece, WarningFrame | Slice) for piece in pieces)
-    assert FRAME_MAX < 1 << (8 * LENGTH.size)
+    assert 1 << (8 * LENGTH.size) > FRAME_MAX

@@ -15,7 +15,7 @@ async def test_it_loads_where_nothing_can_be_written(tmp_path, monkeypatch):
     (tmp_path / "p.yaml").write_text("domain: d\n")
     monkeypatch.setattr(tempfile, "_candidate_tempdir_list", list)
     monkeypatch.setattr(tempfile, "tempdir", None)
-    assert 1 == (await load(Paths((str(tmp_path / "p.yaml"),)))).summary.domains
+    assert (await load(Paths((str(tmp_path / "p.yaml"),)))).summary.domains == 1
 
 
 @pytest.mark.scenario("no file descriptor is left")

@@ -1,11 +1,9 @@
 """The watch: a change is loaded once, when it has come to rest."""
 
 import asyncio
-from collections.abc import Callable
 
 import pytest
 
-from ratelimitd.sources.files import Signature
 from ratelimitd.sources.watch import SETTLE_CHECKS, Watch
 
 TICK = 0.002
@@ -14,21 +12,21 @@ TICK = 0.002
 class Folder:
     """States that a watch sees, one after the other; the last one stays. ``looked``: how many it saw."""
 
-    def __init__(self, *states: int) -> None:
+    def __init__(self, *states):
         self._states = list(states)
         self.looked = 0
 
-    def __call__(self) -> Signature:
+    def __call__(self):
         self.looked += 1
         return ((self._states.pop(0) if len(self._states) > 1 else self._states[0],),)
 
 
-async def reloads(folder: Folder, enough: Callable[[int], bool], *, wake: bool = False) -> list[int]:
+async def reloads(folder, enough, *, wake=False):
     """Run a watch until ``enough(reloads)``; return how many looks each reload came after."""
     seen: list[int] = []
     done = asyncio.Event()
 
-    async def reload() -> None:
+    async def reload():
         seen.append(folder.looked)
         if enough(len(seen)):
             done.set()
@@ -74,7 +72,7 @@ async def test_a_change_during_a_reload_is_not_lost():
     seen: list[int] = []
     done = asyncio.Event()
 
-    async def reload() -> None:
+    async def reload():
         seen.append(folder.looked)
         folder._states = [2]
         if len(seen) == 2:

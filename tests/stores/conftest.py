@@ -1,8 +1,7 @@
 """What the tests of the Redis store share: how one is made, and a record of its edges."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 import pytest
@@ -18,21 +17,21 @@ PATIENCE = 30.0
 class Edges(Observer):
     """What ``edge`` was called with, and a way to wait for the next."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         self.seen: list[tuple[bool, str]] = []
         self._event = asyncio.Event()
 
-    def edge(self, name: str, up: bool, reason: str) -> None:
+    def edge(self, name, up, reason):
         """See ``Observer``."""
         self.seen.append((up, reason))
         self._event.set()
 
     @property
-    def ups(self) -> list[bool]:
+    def ups(self):
         """The directions alone."""
         return [up for up, _ in self.seen]
 
-    async def until(self, *ups: bool) -> None:
+    async def until(self, *ups):
         """Wait until exactly these were seen."""
         async with asyncio.timeout(PATIENCE):
             while self.ups != list(ups):
@@ -43,17 +42,17 @@ class Edges(Observer):
 class Make(Protocol):
     """Makes a store for an address, with these options; it is closed when the test ends."""
 
-    def __call__(self, url: str, auth: str = "", **others: object) -> RedisStore: ...
+    def __call__(self, url, auth="", **others): ...
 
 
 @pytest.fixture
-async def edges() -> Edges:
+async def edges():
     """The edges of the stores that ``make`` makes."""
     return Edges()
 
 
 @pytest.fixture
-async def fake(tmp_path: Path) -> AsyncIterator[FakeRedis]:
+async def fake(tmp_path):
     """A server to be started by the test."""
     server = FakeRedis(tmp_path)
     yield server
@@ -61,11 +60,11 @@ async def fake(tmp_path: Path) -> AsyncIterator[FakeRedis]:
 
 
 @pytest.fixture
-async def make(edges: Edges, fake: FakeRedis) -> AsyncIterator[Make]:
+async def make(edges, fake):
     """See ``Make``."""
     closers: list[Callable[[], Awaitable[None]]] = []
 
-    def made(url: str, auth: str = "", **others: object) -> RedisStore:
+    def made(url, auth="", **others):
         defaults = {"budget": PATIENCE, "retry_first": 0.001, "retry_most": 0.01}
         store = RedisStore(options_of(url, auth, **{**defaults, **others}), edges)
         closers.append(store.close)

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable
-from pathlib import Path
 
 import hiredis
 
@@ -21,22 +20,22 @@ GREETINGS = dict.fromkeys(
 class FakeRedis:
     """Listens on one socket once started; close its clients before it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder):
         self.path = str(folder / "fake.sock")
         self._server: asyncio.Server | None = None
         self._behave: Behaviour = lambda _words, _writer: None
         self._serving: list[asyncio.Task[None]] = []
 
-    async def start(self, behave: Behaviour) -> str:
+    async def start(self, behave):
         """Listen, and return the path of the socket."""
         self._behave = behave
         self._server = await asyncio.start_unix_server(self._accept, self.path)
         return self.path
 
-    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _accept(self, reader, writer):
         self._serving.append(asyncio.ensure_future(self._serve(reader, writer)))
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve(self, reader, writer):
         parser = hiredis.Reader(notEnoughData=None)
         try:
             while data := await reader.read(1 << 16):
@@ -51,7 +50,7 @@ class FakeRedis:
         finally:
             writer.close()
 
-    async def close(self) -> None:
+    async def close(self):
         """Stop listening, and wait until every client's end was seen."""
         if self._server is not None:
             for _ in range(3):  # connections that wait in the backlog are accepted first, or they would leak

@@ -6,7 +6,7 @@ import tracemalloc
 
 import pytest
 
-from ratelimitd.algorithms import Decision, Rate, make_rate
+from ratelimitd.algorithms import Decision, make_rate
 from ratelimitd.limiter.seam import Ask
 from ratelimitd.stores.memory import ENTRY_BYTES, MemoryStore
 from tests.algorithms.cases import NOW, SECOND, ask
@@ -17,7 +17,7 @@ SMALL = 300_000
 """Bytes: some thousand entries."""
 
 
-def charge(store: MemoryStore, rate: Rate, key: bytes, cost: int = 1, now: int = NOW) -> Decision:
+def charge(store, rate, key, cost=1, now=NOW):
     """The decision on one charge."""
     wanted = ask((rate, key, cost))
     store.charge([wanted], now, lambda _: None)
@@ -26,7 +26,7 @@ def charge(store: MemoryStore, rate: Rate, key: bytes, cost: int = 1, now: int =
     return decision
 
 
-def flood(store: MemoryStore, number: int, rate: Rate = TEN, now: int = NOW, name: bytes = b"flood") -> None:
+def flood(store, number, rate=TEN, now=NOW, name=b"flood"):
     """Charge this many keys once each."""
     for i in range(number):
         charge(store, rate, b"%b%d_" % (name, i), now=now)
@@ -35,7 +35,7 @@ def flood(store: MemoryStore, number: int, rate: Rate = TEN, now: int = NOW, nam
 @pytest.mark.alone
 @pytest.mark.slow
 @pytest.mark.parametrize(("max_bytes", "number"), [(4 << 20, 3_000), (4 << 20, 12_000), (1 << 20, 14_000)])
-def test_an_entry_takes_no_more_than_it_is_counted_as(max_bytes: int, number: int) -> None:
+def test_an_entry_takes_no_more_than_it_is_counted_as(max_bytes, number):
     """What Python allocates for entries, as dicts fill and after evictions, is within the count, and not far below."""
     asks = [ask((TEN, b"a-key-of-usual-length-%d_" % i, 1)) for i in range(number)]
     store = MemoryStore(max_bytes)
@@ -55,17 +55,17 @@ def test_an_entry_takes_no_more_than_it_is_counted_as(max_bytes: int, number: in
 
 
 @pytest.mark.scenario("a caller that invents keys")
-def test_the_bound_holds_and_evictions_are_counted() -> None:
+def test_the_bound_holds_and_evictions_are_counted():
     """However many keys come, the bytes stay within the bound, and each entry lost for another is counted."""
     store = MemoryStore(SMALL)
     for i in range(5_000):
         charge(store, TEN, b"k%d_" % i)
         assert store.bytes <= SMALL
     assert store.evictions == 5_000 - len(store)
-    assert SMALL * 0.9 < store.bytes
+    assert store.bytes > SMALL * 0.9
 
 
-def test_the_bound_holds_for_logs() -> None:
+def test_the_bound_holds_for_logs():
     """A sliding window's log grows by each charge; that is counted and bounded too."""
     store = MemoryStore(SMALL)
     log = make_rate("sliding_window", 10_000, HOUR)
@@ -76,7 +76,7 @@ def test_the_bound_holds_for_logs() -> None:
     assert store.evictions > 0
 
 
-def test_an_entry_larger_than_the_bound_is_not_kept() -> None:
+def test_an_entry_larger_than_the_bound_is_not_kept():
     """A bound too small for anything is no fault."""
     store = MemoryStore(100)
     assert charge(store, TEN, b"k_").allowed
@@ -85,7 +85,7 @@ def test_an_entry_larger_than_the_bound_is_not_kept() -> None:
 
 @pytest.mark.scenario("a caller that invents keys")
 @pytest.mark.parametrize("algorithm", ["token_bucket", "fixed_window", "sliding_window_counter", "sliding_window"])
-def test_a_flood_does_not_lift_a_limit(algorithm: str) -> None:
+def test_a_flood_does_not_lift_a_limit(algorithm):
     """Keys over their limit are still over it after any number of new keys: they are evicted last."""
     store, rate = MemoryStore(SMALL), make_rate(algorithm, 2, HOUR)
     for i in range(600):
@@ -95,7 +95,7 @@ def test_a_flood_does_not_lift_a_limit(algorithm: str) -> None:
     assert not any(charge(store, rate, b"over%d_" % i).allowed for i in range(600))
 
 
-def test_a_denied_cost_counts_as_over_the_limit() -> None:
+def test_a_denied_cost_counts_as_over_the_limit():
     """An entry that denies a larger cost is kept as well, though something is left of its limit."""
     store = MemoryStore(SMALL)
     charge(store, TEN, b"over_", 7)
@@ -105,7 +105,7 @@ def test_a_denied_cost_counts_as_over_the_limit() -> None:
     assert charge(store, TEN, b"over_", 0).before == 7
 
 
-def test_the_least_used_goes_first() -> None:
+def test_the_least_used_goes_first():
     """Between entries that deny nothing, the one that has used least of its limit goes."""
     store = MemoryStore(SMALL)
     for i in range(100):
@@ -114,7 +114,7 @@ def test_the_least_used_goes_first() -> None:
     assert [charge(store, TEN, b"used%d_" % i, 0).before for i in range(100)] == [8] * 100
 
 
-def test_when_all_deny_the_bound_still_holds() -> None:
+def test_when_all_deny_the_bound_still_holds():
     """Entries over their limit go too when there is nothing else."""
     store, one = MemoryStore(SMALL), make_rate("token_bucket", 1, HOUR)
     flood(store, 5_000, one)
@@ -122,7 +122,7 @@ def test_when_all_deny_the_bound_still_holds() -> None:
     assert store.evictions == 5_000 - len(store)
 
 
-def test_the_expired_go_before_anything_else() -> None:
+def test_the_expired_go_before_anything_else():
     """While there are expired entries to take, no living one is evicted."""
     store, short = MemoryStore(SMALL), make_rate("token_bucket", 10, SECOND)
     flood(store, 700, short)
@@ -131,7 +131,7 @@ def test_the_expired_go_before_anything_else() -> None:
     assert store.bytes <= SMALL
 
 
-def test_expired_entries_are_reclaimed_before_the_bound_is_near() -> None:
+def test_expired_entries_are_reclaimed_before_the_bound_is_near():
     """New keys sweep up expired ones, a few at a time."""
     store, short = MemoryStore(1 << 22), make_rate("token_bucket", 10, SECOND)
     flood(store, 12_000, short)
@@ -140,7 +140,7 @@ def test_expired_entries_are_reclaimed_before_the_bound_is_near() -> None:
     assert store.evictions == 0
 
 
-def test_an_entry_over_its_limit_loses_that_rank_when_it_denies_no_more() -> None:
+def test_an_entry_over_its_limit_loses_that_rank_when_it_denies_no_more():
     """A counter that was denied hours ago and has drained since is evicted before one that is in use."""
     store, deep = MemoryStore(SMALL), make_rate("token_bucket", 1_000, 10 * HOUR)
     for i in range(500):
@@ -154,7 +154,7 @@ def test_an_entry_over_its_limit_loses_that_rank_when_it_denies_no_more() -> Non
     assert all(charge(store, TEN, b"used%d_" % i, 0, now=later).before for i in range(400))
 
 
-def test_a_step_back_in_time_does_not_stop_reclaiming() -> None:
+def test_a_step_back_in_time_does_not_stop_reclaiming():
     """After the clock went a day ahead and back, entries still expire and the bound still holds."""
     store, short = MemoryStore(SMALL), make_rate("token_bucket", 10, SECOND)
     flood(store, 700, short, now=NOW + 24 * HOUR, name=b"ahead")
@@ -165,7 +165,7 @@ def test_a_step_back_in_time_does_not_stop_reclaiming() -> None:
     assert all(not charge(store, short, b"ahead%d_" % i, 0, now=NOW + 25 * HOUR).before for i in range(700))
 
 
-def test_the_collector_has_nothing_to_look_at() -> None:
+def test_the_collector_has_nothing_to_look_at():
     """However many counters there are, none is an object that a garbage collection visits."""
     store = MemoryStore()
     flood(store, 1_000)
@@ -174,7 +174,7 @@ def test_the_collector_has_nothing_to_look_at() -> None:
     assert not any(gc.is_tracked(shard) for shard in shards)
 
 
-def test_keys_spread_over_shards_and_within_them() -> None:
+def test_keys_spread_over_shards_and_within_them():
     """Shards fill evenly, and a shard's keys do not share the hash bits that place them in its dict."""
     store = MemoryStore()
     flood(store, 20_000)
@@ -184,7 +184,7 @@ def test_keys_spread_over_shards_and_within_them() -> None:
     assert len({hash(key) & 63 for key in fullest}) > 20
 
 
-def test_a_limit_of_nothing_takes_no_memory() -> None:
+def test_a_limit_of_nothing_takes_no_memory():
     """A charge that is always denied, or a peek, leaves no entry."""
     store = MemoryStore()
     assert not charge(store, make_rate("token_bucket", 0, HOUR), b"never_").allowed
@@ -193,7 +193,7 @@ def test_a_limit_of_nothing_takes_no_memory() -> None:
     assert (len(store), store.bytes) == (0, 0)
 
 
-def test_a_counter_given_back_is_forgotten() -> None:
+def test_a_counter_given_back_is_forgotten():
     """Entries at rest again go at once, from either tier."""
     store = MemoryStore()
     charge(store, TEN, b"a_", 10)
@@ -203,7 +203,7 @@ def test_a_counter_given_back_is_forgotten() -> None:
     assert (len(store), store.bytes) == (0, 0)
 
 
-def test_the_group_is_handed_on_before_charge_returns() -> None:
+def test_the_group_is_handed_on_before_charge_returns():
     """All asks of a call are one group, done in place."""
     groups: list[list[Ask]] = []
     asks = [ask((TEN, b"a_", 1)), ask((TEN, b"b_", 1), atomic=True)]

@@ -1,20 +1,19 @@
 """A Redis cluster under the store: calls that are sent elsewhere, slots on their way, servers that come and go."""
 
 import asyncio
-from collections.abc import Iterator
 from functools import partial
 from itertools import count
 
 import pytest
 
 from ratelimitd.algorithms import Decision, counter_key, make_rate
-from ratelimitd.limiter.seam import Ask, Failure, FailureKind, Outcome
-from ratelimitd.stores.redis import Observer, RedisStore
+from ratelimitd.limiter.seam import Failure, FailureKind
+from ratelimitd.stores.redis import Observer
 from ratelimitd.stores.redis import cluster as slots
-from testkit.redis_cluster import Node, RedisCluster, connected, redis_cluster
+from testkit.redis_cluster import connected, redis_cluster
 from tests.algorithms.cases import NOW, SECOND, ask
 from tests.contract.cases import allowed, charge
-from tests.stores.conftest import PATIENCE, Make
+from tests.stores.conftest import PATIENCE
 
 pytestmark = pytest.mark.redis
 
@@ -29,7 +28,7 @@ FRESH = count()
 
 
 @pytest.fixture(scope="module")
-def whole() -> Iterator[RedisCluster]:
+def whole():
     """Two masters with a replica each; without a slot's server the others still serve."""
     covered = ("--cluster-require-full-coverage", "no")
     with redis_cluster(*covered, masters=2, replicas=1, node_timeout=TIMEOUT) as running:
@@ -37,27 +36,27 @@ def whole() -> Iterator[RedisCluster]:
 
 
 @pytest.fixture
-def cluster(whole: RedisCluster) -> RedisCluster:
+def cluster(whole):
     """The same, without keys."""
     whole.flush()
     return whole
 
 
-async def unaware(make: Make, cluster: RedisCluster) -> RedisStore:
+async def unaware(make, cluster):
     """A connected store that looks at the slots again only when something tells it to."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(slots, "REFRESH_SOON", PATIENCE)
         return await connected(make, cluster)
 
 
-def key_at(cluster: RedisCluster, node: Node) -> bytes:
+def key_at(cluster, node):
     """A key that no other test uses, in a slot of this node."""
     while cluster.owner(cluster.slot(key := b"%d_" % next(FRESH))) is not node:
         pass
     return key
 
 
-def one(key: bytes, cost: int = 1, budget: float | None = None) -> Ask:
+def one(key, cost=1, budget=None):
     """A charge of ten an hour, with this budget (seconds) from now."""
     asked = ask((TEN, key, cost))
     if budget is not None:
@@ -65,20 +64,20 @@ def one(key: bytes, cost: int = 1, budget: float | None = None) -> Ask:
     return asked
 
 
-async def held(store: RedisStore, key: bytes) -> int:
+async def held(store, key):
     """The count of a key."""
     (outcome,) = await charge(store, [one(key, 0)])
     assert isinstance(outcome, Decision), outcome
     return outcome.before
 
 
-def failure(outcome: Outcome) -> Failure:
+def failure(outcome):
     """The failure that an outcome is."""
     assert isinstance(outcome, Failure), outcome
     return outcome
 
 
-async def until(store: RedisStore, key: bytes) -> None:
+async def until(store, key):
     """Charge again and again until it is decided."""
     async with asyncio.timeout(PATIENCE):
         while not isinstance((await charge(store, [one(key, budget=1.0)]))[0], Decision):
@@ -86,7 +85,7 @@ async def until(store: RedisStore, key: bytes) -> None:
 
 
 @pytest.mark.scenario("slots move to another server")
-async def test_moved_is_followed_once(make: Make, cluster: RedisCluster) -> None:
+async def test_moved_is_followed_once(make, cluster):
     """A call for a slot that has moved is decided where the slot is now, by what was counted; the next goes there."""
     store = await connected(make, cluster)
     source, target = cluster.masters()
@@ -98,7 +97,7 @@ async def test_moved_is_followed_once(make: Make, cluster: RedisCluster) -> None
     assert store.redirects == {"moved": 1, "ask": 0}
 
 
-async def test_ask_is_followed_for_this_call_alone(make: Make, cluster: RedisCluster) -> None:
+async def test_ask_is_followed_for_this_call_alone(make, cluster):
     """While a slot is on its way, keys that have gone are charged at the target, and the rest where they were."""
     store = await connected(make, cluster)
     source, target = cluster.masters()
@@ -118,7 +117,7 @@ async def test_ask_is_followed_for_this_call_alone(make: Make, cluster: RedisClu
 
 
 @pytest.mark.scenario("slots move to another server")
-async def test_a_slot_half_moved(make: Make, cluster: RedisCluster) -> None:
+async def test_a_slot_half_moved(make, cluster):
     """During a slot migration each key is found at its node; only an all-or-nothing ask with keys on both fails."""
     store = await connected(make, cluster, breaker_after=1)
     source, target = cluster.masters()
@@ -131,8 +130,8 @@ async def test_a_slot_half_moved(make: Make, cluster: RedisCluster) -> None:
     assert move.move_keys(1) == 1
     both = (TEN, b"{%b}a" % tag, 1), (TEN, b"{%b}b" % tag, 1)
     try:
-        assert [True, True] == allowed(await charge(store, [ask(*both)]))
-        assert [2, 2] == [await held(store, key) for _, key, _ in both]
+        assert allowed(await charge(store, [ask(*both)])) == [True, True]
+        assert [await held(store, key) for _, key, _ in both] == [2, 2]
         *halves, whole = await charge(store, [ask(*both, atomic=True), one(other)])
     finally:
         await asyncio.to_thread(move.finish)
@@ -141,7 +140,7 @@ async def test_a_slot_half_moved(make: Make, cluster: RedisCluster) -> None:
     assert store.breaker_opens == 0
 
 
-async def test_servers_that_send_a_call_to_each_other(make: Make, cluster: RedisCluster) -> None:
+async def test_servers_that_send_a_call_to_each_other(make, cluster):
     """A call that is only sent around ends as transient, after a few servers and long before its budget."""
     store = await connected(make, cluster)
     here, there = cluster.masters()
@@ -156,7 +155,7 @@ async def test_servers_that_send_a_call_to_each_other(make: Make, cluster: Redis
     await until(store, key)
 
 
-async def test_a_lost_script_in_a_pipeline(make: Make, cluster: RedisCluster) -> None:
+async def test_a_lost_script_in_a_pipeline(make, cluster):
     """Many calls in one write, to servers that have lost the script: each is decided, once."""
     store = await connected(make, cluster)
     keys = [key_at(cluster, master) for master in cluster.masters() for _ in range(20)]
@@ -167,13 +166,13 @@ async def test_a_lost_script_in_a_pipeline(make: Make, cluster: RedisCluster) ->
     assert [await held(store, key) for key in keys] == [1] * 40
 
 
-def apart(cluster: RedisCluster) -> tuple[bytes, bytes]:
+def apart(cluster):
     """Two keys, each at another master."""
     first, second = (key_at(cluster, master) for master in cluster.masters())
     return first, second
 
 
-async def test_all_or_nothing_over_two_servers(make: Make, cluster: RedisCluster) -> None:
+async def test_all_or_nothing_over_two_servers(make, cluster):
     """An ask denied at one node is not charged at the other; one that passes is charged once at both."""
     store = await connected(make, cluster)
     first, second = apart(cluster)
@@ -188,11 +187,11 @@ async def test_all_or_nothing_over_two_servers(make: Make, cluster: RedisCluster
 class Between(Observer):
     """Does something before the answer to the script call of this number is taken."""
 
-    def __init__(self, number: int, act: partial[None]) -> None:
+    def __init__(self, number, act):
         self._left = number
         self._act = act
 
-    def round_trip(self, seconds: float, charges: int) -> None:
+    def round_trip(self, seconds, charges):
         """See ``Observer``."""
         self._left -= 1
         if self._left == 0:
@@ -200,7 +199,7 @@ class Between(Observer):
 
 
 @pytest.mark.scenario("only some limits of a request can be decided")
-async def test_all_or_nothing_that_was_torn(make: Make, cluster: RedisCluster) -> None:
+async def test_all_or_nothing_that_was_torn(make, cluster):
     """When a counter fills up between the two rounds, the other one is charged, the ask denied, and it is counted."""
     store = await connected(make, cluster)
     first, second = apart(cluster)
@@ -214,7 +213,7 @@ async def test_all_or_nothing_that_was_torn(make: Make, cluster: RedisCluster) -
 
 
 @pytest.mark.scenario("only some limits of a request can be decided")
-async def test_all_or_nothing_that_failed_in_part(make: Make, cluster: RedisCluster) -> None:
+async def test_all_or_nothing_that_failed_in_part(make, cluster):
     """When a server hangs between the two rounds the ask has a decision and a failure, and what it tore is counted."""
     store = await connected(make, cluster)
     first, second = apart(cluster)
@@ -235,7 +234,7 @@ async def test_all_or_nothing_that_failed_in_part(make: Make, cluster: RedisClus
 
 
 @pytest.mark.scenario("only some limits of a request can be decided")
-async def test_a_server_that_hangs_costs_its_own_slots_alone(make: Make, cluster: RedisCluster) -> None:
+async def test_a_server_that_hangs_costs_its_own_slots_alone(make, cluster):
     """Its charges are late and then refused at once, others are decided meanwhile, and a probe finds it again."""
     store = await connected(make, cluster, budget=0.05, breaker_after=3, probe_most=0.1)
     well, ill = cluster.masters()
@@ -256,7 +255,7 @@ async def test_a_server_that_hangs_costs_its_own_slots_alone(make: Make, cluster
     assert store.breaker_opens == 1
 
 
-async def test_a_slot_that_no_server_has(make: Make, cluster: RedisCluster) -> None:
+async def test_a_slot_that_no_server_has(make, cluster):
     """Charges of such a slot fail at once as transient, those of others pass, and it is found when it is back."""
     owner, other = cluster.masters()
     key = key_at(cluster, owner)
@@ -273,7 +272,7 @@ async def test_a_slot_that_no_server_has(make: Make, cluster: RedisCluster) -> N
     await until(store, key)
 
 
-async def test_a_server_without_slots_leaves(make: Make, cluster: RedisCluster) -> None:
+async def test_a_server_without_slots_leaves(make, cluster):
     """A call waits for the connection to a server that was only just named; who has no slots is let go of."""
     store = await unaware(make, cluster)
     old = cluster.masters()[0]
@@ -291,18 +290,18 @@ async def test_a_server_without_slots_leaves(make: Make, cluster: RedisCluster) 
     assert names(store) == {master.announced for master in cluster.masters()}
 
 
-def names(store: RedisStore) -> set[str]:
+def names(store):
     """The servers that a store knows."""
     return {node.name for node in store.nodes}
 
 
-def ours(node: Node) -> int:
+def ours(node):
     """How many connections a server has on which the script was called."""
     clients: str = node.ask("CLIENT", "LIST")
     return sum("cmd=evalsha" in line for line in clients.splitlines())
 
 
-async def test_a_server_that_was_named_and_cannot_be_reached(make: Make, cluster: RedisCluster) -> None:
+async def test_a_server_that_was_named_and_cannot_be_reached(make, cluster):
     """A call that was sent to it fails when the attempt to connect does, and not at the end of its budget."""
     store = await unaware(make, cluster)
     old = cluster.masters()[0]

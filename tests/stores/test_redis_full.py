@@ -7,7 +7,6 @@ from ratelimitd.limiter.seam import FailureKind
 from testkit.redis_server import redis_server
 from tests.algorithms.cases import SECOND, ask
 from tests.contract.cases import allowed, charge
-from tests.stores.conftest import Make
 from tests.stores.test_redis_store import kinds
 
 pytestmark = pytest.mark.redis
@@ -16,7 +15,7 @@ WINDOW = make_rate("fixed_window", 2, 3_600 * SECOND)
 
 
 @pytest.mark.scenario("Redis is out of memory")
-async def test_a_rejected_hit_that_cannot_be_counted_is_a_denial(make: Make) -> None:
+async def test_a_rejected_hit_that_cannot_be_counted_is_a_denial(make):
     """A fixed window counts rejected hits; if the count cannot be stored, the charge is denied anyway."""
     with redis_server() as server:
         store = make(server.address)

@@ -1,28 +1,25 @@
 """What a new connection is asked, against real servers that fall short in each way."""
 
-from collections.abc import Iterator
-
 import pytest
 
 from ratelimitd.config.redis_address import Deployment
 from ratelimitd.stores.redis.handshake import unsuitable
 from testkit.redis_sentinel import redis_sentinel
-from testkit.redis_server import RedisServer, free_port, redis_server
+from testkit.redis_server import free_port, redis_server
 from tests.contract.cases import allowed, charge
-from tests.stores.conftest import Edges, Make
 from tests.stores.test_redis_store import one
 
 NEEDED = "+evalsha +script|load +time +set +get +pttl +pexpire +del +zadd +zcard +zcount +zrange +zremrangebyrank"
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[RedisServer]:
+def server():
     """A redis-server whose users this module makes."""
     with redis_server() as running:
         yield running
 
 
-def user(server: RedisServer, rules: str) -> str:
+def user(server, rules):
     """Make the user ``u`` with these rules, and return its REDIS_AUTH."""
     with server.client() as client:
         client.execute_command("ACL", "SETUSER", "u", "reset", "on", ">pw", *rules.split())
@@ -30,7 +27,7 @@ def user(server: RedisServer, rules: str) -> str:
 
 
 @pytest.mark.redis
-async def test_the_least_rights(make: Make, server: RedisServer) -> None:
+async def test_the_least_rights(make, server):
     """A user with the documented rights, on keys with the prefix alone, is enough."""
     auth = user(server, f"~app:* -@all {NEEDED}")
     store = make(server.address, auth, prefix=b"app:")
@@ -40,7 +37,7 @@ async def test_the_least_rights(make: Make, server: RedisServer) -> None:
 
 @pytest.mark.redis
 @pytest.mark.parametrize("right", NEEDED.split())
-async def test_a_missing_right_is_named(make: Make, edges: Edges, server: RedisServer, right: str) -> None:
+async def test_a_missing_right_is_named(make, edges, server, right):
     """A user who lacks one right cannot connect, and the reason names the rule to give."""
     auth = user(server, f"~* -@all {NEEDED.replace(right, '')}")
     assert not await make(server.address, auth).connect()
@@ -49,14 +46,14 @@ async def test_a_missing_right_is_named(make: Make, edges: Edges, server: RedisS
 
 
 @pytest.mark.redis
-async def test_missing_keys_are_named(make: Make, edges: Edges, server: RedisServer) -> None:
+async def test_missing_keys_are_named(make, edges, server):
     """For a user without access to the keys, the reason names the prefix."""
     assert not await make(server.address, user(server, f"~other:* -@all {NEEDED}")).connect()
     assert "~<CACHE_KEY_PREFIX>*" in edges.seen[0][1]
 
 
 @pytest.mark.redis
-async def test_a_replica_is_refused(make: Make, edges: Edges, server: RedisServer) -> None:
+async def test_a_replica_is_refused(make, edges, server):
     """A replica takes no writes, so it is no place to connect to, and the reason says what to name instead."""
     with redis_server("--replicaof", "127.0.0.1 1") as replica:
         assert not await make(replica.address).connect()
@@ -64,7 +61,7 @@ async def test_a_replica_is_refused(make: Make, edges: Edges, server: RedisServe
 
 
 @pytest.mark.redis
-async def test_a_cluster_is_no_single_server(make: Make, edges: Edges) -> None:
+async def test_a_cluster_is_no_single_server(make, edges):
     """A node of a cluster under REDIS_TYPE=single is refused with the setting to change, and the other way round."""
     with redis_server("--cluster-enabled", "yes", "--cluster-port", str(free_port()), tcp=True) as node:
         assert not await make(node.address).connect()
@@ -72,7 +69,7 @@ async def test_a_cluster_is_no_single_server(make: Make, edges: Edges) -> None:
 
 
 @pytest.mark.redis
-async def test_a_sentinel_is_no_server(make: Make, edges: Edges) -> None:
+async def test_a_sentinel_is_no_server(make, edges):
     """A Sentinel named as if it were the server is refused with how to name it instead."""
     with redis_sentinel() as running:
         assert not await make(running.sentinels[0].address).connect()
@@ -80,7 +77,7 @@ async def test_a_sentinel_is_no_server(make: Make, edges: Edges) -> None:
 
 
 @pytest.mark.redis
-async def test_a_single_server_is_no_cluster(make: Make, edges: Edges) -> None:
+async def test_a_single_server_is_no_cluster(make, edges):
     """REDIS_TYPE=cluster on a single server is reported."""
     with redis_server(tcp=True) as lone:
         store = make(lone.address, env={"REDIS_TYPE": "cluster"})
@@ -89,7 +86,7 @@ async def test_a_single_server_is_no_cluster(make: Make, edges: Edges) -> None:
         await store.close()
 
 
-def hello(**other: str) -> list[object]:
+def hello(**other):
     """A reply to HELLO."""
     told = {"server": "redis", "version": "7.0.15", "mode": "standalone", "role": "master"} | other
     return [part.encode() for pair in told.items() for part in pair]
@@ -108,7 +105,7 @@ def hello(**other: str) -> list[object]:
         (hello(version="unstable"), "reply to HELLO"),
     ],
 )
-def test_hello(reply: object, why: str) -> None:
+def test_hello(reply, why):
     """A server's own word decides whether it is fit: new enough, a master, and what REDIS_TYPE says."""
     said = unsuitable(Deployment(()), reply)
     assert why in said

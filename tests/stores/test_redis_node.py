@@ -1,16 +1,13 @@
 """One node: its circuit breaker, its probes and its connections, with a scripted Redis."""
 
 import asyncio
-from collections.abc import Sequence
 
 import pytest
 
 from ratelimitd.algorithms import Decision
 from ratelimitd.limiter.seam import FailureKind
-from ratelimitd.stores.redis import RedisStore
 from tests.contract.cases import charge
-from tests.stores.conftest import PATIENCE, Edges, Make
-from tests.stores.fake_redis import FakeRedis
+from tests.stores.conftest import PATIENCE
 from tests.stores.test_redis_connection import REPLY
 from tests.stores.test_redis_store import kinds, one
 
@@ -27,11 +24,11 @@ class Says:
         heard: script calls, by their key.
     """
 
-    def __init__(self, reply: bytes | None) -> None:
+    def __init__(self, reply):
         self.reply = reply
         self.on_read: list[bytes] = []
 
-    def __call__(self, words: list[bytes], writer: asyncio.StreamWriter) -> None:
+    def __call__(self, words, writer):
         if words[0] != b"EVALSHA":
             writer.write(b"+PONG\r\n")
             return
@@ -41,26 +38,26 @@ class Says:
         else:
             writer.write(self.reply)
 
-    async def until(self, calls: int) -> None:
+    async def until(self, calls):
         """Wait until this number of script calls was received."""
         async with asyncio.timeout(PATIENCE):
             while len(self.on_read) < calls:
                 await asyncio.sleep(0.001)
 
 
-async def outcome_of(store: RedisStore) -> FailureKind | None:
+async def outcome_of(store):
     """The kind of failure of one charge; None: it was decided."""
     (kind,) = kinds(await charge(store, [one()]))
     return kind
 
 
-async def outcomes_of(store: RedisStore, calls: int) -> Sequence[FailureKind | None]:
+async def outcomes_of(store, calls):
     """The same of so many, one after the other."""
     return [await outcome_of(store) for _ in range(calls)]
 
 
 @pytest.mark.parametrize("said", [b"LOADING x", b"BUSY x", b"MISCONF x", b"NOREPLICAS x"])
-async def test_a_server_that_fails_is_left_alone(make: Make, edges: Edges, fake: FakeRedis, said: bytes) -> None:
+async def test_a_server_that_fails_is_left_alone(make, edges, fake, said):
     """After five consecutive failures nothing more is sent, charges fail at once as OPEN, and the edge is reported."""
     redis = Says(b"-%b\r\n" % said)
     store = make(await fake.start(redis), breaker_after=AFTER, probe_most=PATIENCE)
@@ -73,7 +70,7 @@ async def test_a_server_that_fails_is_left_alone(make: Make, edges: Edges, fake:
 
 
 @pytest.mark.scenario("probes that report a wrong state")
-async def test_probes_are_the_script(make: Make, edges: Edges, fake: FakeRedis) -> None:
+async def test_probes_are_the_script(make, edges, fake):
     """A server that answers PING and cannot run the script stays alone; probes go on, and one that passes ends it."""
     redis = Says(b"-MISCONF no disk\r\n")
     store = make(await fake.start(redis), breaker_after=AFTER, probe_most=PROBED)
@@ -97,9 +94,7 @@ async def test_probes_are_the_script(make: Make, edges: Edges, fake: FakeRedis) 
         (b"NOPERM x", FailureKind.PERMANENT),
     ],
 )
-async def test_what_is_no_servers_fault_opens_nothing(
-    make: Make, fake: FakeRedis, said: bytes, kind: FailureKind
-) -> None:
+async def test_what_is_no_servers_fault_opens_nothing(make, fake, said, kind):
     """An error about one key, about memory or about our rights is each caller's own, however often it comes."""
     redis = Says(b"-%b\r\n" % said)
     store = make(await fake.start(redis), breaker_after=AFTER)
@@ -108,7 +103,7 @@ async def test_what_is_no_servers_fault_opens_nothing(
     assert store.connected
 
 
-async def test_an_answer_that_came_too_late_closes_nothing(make: Make, fake: FakeRedis) -> None:
+async def test_an_answer_that_came_too_late_closes_nothing(make, fake):
     """A server is late when it has taken longer than a budget, whatever it then says."""
     writers: list[asyncio.StreamWriter] = []
     path = await fake.start(lambda _words, writer: writers.append(writer))
@@ -127,7 +122,7 @@ async def test_an_answer_that_came_too_late_closes_nothing(make: Make, fake: Fak
 
 
 @pytest.mark.scenario("a reply is lost after the call was executed")
-async def test_a_lost_connections_calls_are_not_sent_again(make: Make, edges: Edges, fake: FakeRedis) -> None:
+async def test_a_lost_connections_calls_are_not_sent_again(make, edges, fake):
     """A call may have been executed before its connection was lost, so another connection that is there is no help."""
     redis = Says(REPLY)
     store = make(await fake.start(redis), pool_size=2)
@@ -142,7 +137,7 @@ async def test_a_lost_connections_calls_are_not_sent_again(make: Make, edges: Ed
     assert edges.ups == [True]
 
 
-async def test_a_pool_has_its_size(make: Make, fake: FakeRedis) -> None:
+async def test_a_pool_has_its_size(make, fake):
     """However many calls wait, and turn after turn more come, there are as many connections as the pool has."""
     store = make(await fake.start(lambda _words, _writer: None), pool_size=3)
     await store.connect()
@@ -157,7 +152,7 @@ async def test_a_pool_has_its_size(make: Make, fake: FakeRedis) -> None:
     await asyncio.gather(*pending)
 
 
-async def test_a_connection_that_came_to_nothing_delays_the_next(make: Make, fake: FakeRedis) -> None:
+async def test_a_connection_that_came_to_nothing_delays_the_next(make, fake):
     """A server that greets well and fails at the script is not dialled over and over, breaker open or not."""
     says = Says(None)
     store = make(await fake.start(says), retry_most=PATIENCE)
@@ -166,10 +161,10 @@ async def test_a_connection_that_came_to_nothing_delays_the_next(make: Make, fak
     for _ in range(100):
         assert await outcome_of(store) is FailureKind.DISCONNECTED
         await asyncio.sleep(0.001)
-    assert (1, 0) == (len(says.on_read), store.reconnects)
+    assert (len(says.on_read), store.reconnects) == (1, 0)
 
 
-async def test_one_chain_of_probes(make: Make, fake: FakeRedis) -> None:
+async def test_one_chain_of_probes(make, fake):
     """However often a breaker opens and closes, one probe at a time is due."""
     says = Says(b"-BUSY x\r\n")
     store = make(await fake.start(says), breaker_after=1, probe_most=PATIENCE)
@@ -180,14 +175,14 @@ async def test_one_chain_of_probes(make: Make, fake: FakeRedis) -> None:
         assert node.breaker.open
         node.passed()
     scheduled = asyncio.get_running_loop()._scheduled  # type: ignore[attr-defined]
-    assert 1 == sum(handle._callback == node._probe and not handle.cancelled() for handle in scheduled)
+    assert sum(handle._callback == node._probe and not handle.cancelled() for handle in scheduled) == 1
 
 
-async def test_probes_are_nobodys_failures(make: Make, fake: FakeRedis) -> None:
+async def test_probes_are_nobodys_failures(make, fake):
     """What becomes of a probe is not counted as a charge that failed."""
     says = Says(b"-BUSY x\r\n")
     store = make(await fake.start(says), breaker_after=1, probe_most=PROBED)
     await store.connect()
     assert await outcome_of(store) is FailureKind.TRANSIENT
     await says.until(10)
-    assert 1 == sum(store.failures.values())
+    assert sum(store.failures.values()) == 1

@@ -41,7 +41,7 @@ SAID = {
 
 
 @pytest.mark.parametrize("message", SAID)
-def test_what_an_error_means(message: str) -> None:
+def test_what_an_error_means(message):
     """An error text has a kind, says whether its server fails everybody, and whether another is the right one."""
     kind, node_fault, not_master = SAID[message]
     assert (kind, node_fault, not_master) == meaning(message)
@@ -64,48 +64,48 @@ ASKED = RedisAddress("asked", 1)
         ("ERR MOVED 1 a:1", None),
     ],
 )
-def test_redirects(message: str, expected: Redirect | None) -> None:
+def test_redirects(message, expected):
     """MOVED and ASK say where to go; an empty host is the one that was asked, and anything else is no redirect."""
     assert expected == redirect(message, ASKED)
 
 
-def test_a_breaker_opens_after_failures_in_a_row() -> None:
+def test_a_breaker_opens_after_failures_in_a_row():
     """It opens at the given number in a row, once; a success in between starts the count anew."""
     breaker = Breaker(3)
-    assert [False, False] == [breaker.failed(), breaker.failed()]
+    assert [breaker.failed(), breaker.failed()] == [False, False]
     assert breaker.passed() is False
-    assert [False, False, True, False] == [breaker.failed() for _ in range(4)]
+    assert [breaker.failed() for _ in range(4)] == [False, False, True, False]
     assert breaker.open
 
 
-def test_a_breaker_closes_by_one_success() -> None:
+def test_a_breaker_closes_by_one_success():
     """One call that passes closes it, and the count starts anew."""
     breaker = Breaker(2)
     breaker.failed(), breaker.failed()
     assert breaker.passed() is True
-    assert (False, False) == (breaker.open, breaker.failed())
+    assert (breaker.open, breaker.failed()) == (False, False)
 
 
-def test_a_domain_leaves_room_for_others() -> None:
+def test_a_domain_leaves_room_for_others():
     """One domain that floods gets half, a second one that floods too gets half of the rest, and the total is kept."""
     in_flight = InFlight(100)
 
-    def flood(domain: bytes) -> int:
+    def flood(domain):
         took = 0
         while in_flight.take(domain, 1):
             took += 1
         return took
 
-    assert 50 == flood(b"a")
-    assert 25 == flood(b"b")
+    assert flood(b"a") == 50
+    assert flood(b"b") == 25
     assert in_flight.take(b"c", 12)
     in_flight.release(b"c", 12)
     in_flight.release(b"a", 50)
-    assert 25 == flood(b"b")
-    assert 50 == in_flight.charges
+    assert flood(b"b") == 25
+    assert in_flight.charges == 50
 
 
-def test_an_ask_larger_than_the_room_passes_alone() -> None:
+def test_an_ask_larger_than_the_room_passes_alone():
     """A single ask is never refused for its size alone, or it could never be sent."""
     in_flight = InFlight(10)
     assert in_flight.take(b"a", 1_000)

@@ -23,25 +23,25 @@ ASKED = RedisAddress("asked", 1)
         (b"foo{bar}{zap}", 5061),
     ],
 )
-def test_slot_of_a_key(key: bytes, slot: int) -> None:
+def test_slot_of_a_key(key, slot):
     """Keys lie where the cluster specification's CRC16 and hash tags put them (its own examples)."""
     assert slot == slot_of(key)
 
 
 @given(st.binary(max_size=20).filter(lambda prefix: b"{" not in prefix), st.integers(0, SLOTS - 1))
-def test_a_key_in_any_slot(prefix: bytes, slot: int) -> None:
+def test_a_key_in_any_slot(prefix, slot):
     """There is a probe key in each slot, whatever prefix an ACL requires."""
     key = key_in(prefix, slot)
     assert key.startswith(prefix)
     assert slot == slot_of(key)
 
 
-def test_a_prefix_with_a_tag_decides() -> None:
+def test_a_prefix_with_a_tag_decides():
     """A prefix with braces holds every key in one slot, and that of a probe is there too."""
     assert slot_of(b"{app}") == slot_of(key_in(b"{app}", 5))
 
 
-def test_ranges() -> None:
+def test_ranges():
     """CLUSTER SLOTS becomes the slots of each master; a host that is not named is the one that was asked."""
     reply = [
         [0, 99, [b"a", 1, b"id"], [b"replica", 9, b"id"]],
@@ -67,7 +67,7 @@ def test_ranges() -> None:
         *([[first, last, [b"h", 1]]] for first, last in [(-1, 5), (5, 0), (0, SLOTS), (0, 10**13)]),
     ],
 )
-def test_no_ranges(reply: object) -> None:
+def test_no_ranges(reply):
     """Another reply is one error, whatever it is."""
     with pytest.raises(ValueError, match="CLUSTER SLOTS"):
         ranges(reply, ASKED)

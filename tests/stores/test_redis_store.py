@@ -4,20 +4,18 @@ import asyncio
 import random
 import socket
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
 import redis
 import uvloop
 
 from ratelimitd.algorithms import Decision, make_rate
-from ratelimitd.limiter.seam import Ask, Failure, FailureKind, Outcome
-from testkit.redis_server import RedisServer, redis_server
+from ratelimitd.limiter.seam import Ask, Failure, FailureKind
+from testkit.redis_server import redis_server
 from tests.algorithms.cases import NOW, SECOND, ask
 from tests.contract.cases import allowed, charge
 from tests.redis_options import store_of
-from tests.stores.conftest import PATIENCE, Edges, Make
+from tests.stores.conftest import PATIENCE
 
 pytestmark = pytest.mark.redis
 
@@ -26,18 +24,18 @@ TEN = make_rate("token_bucket", 10, HOUR)
 
 
 @pytest.fixture
-def server() -> Iterator[RedisServer]:
+def server():
     """A redis-server of this test's own, to be killed and hung."""
     with redis_server() as running:
         yield running
 
 
-def kinds(outcomes: list[Outcome]) -> set[FailureKind | None]:
+def kinds(outcomes):
     """The kinds of failure among outcomes; None for a decision."""
     return {outcome.kind if isinstance(outcome, Failure) else None for outcome in outcomes}
 
 
-def one(key: bytes = b"k_", budget: float | None = None) -> Ask:
+def one(key=b"k_", budget=None):
     """A charge of one, with this budget (seconds) from now."""
     asked = ask((TEN, key, 1))
     if budget is not None:
@@ -45,7 +43,7 @@ def one(key: bytes = b"k_", budget: float | None = None) -> Ask:
     return asked
 
 
-async def test_refused_fails_at_once(make: Make, edges: Edges, server: RedisServer) -> None:
+async def test_refused_fails_at_once(make, edges, server):
     """While nothing listens, charges fail before ``charge`` returns, and the edge is reported once, with the reason."""
     server.kill()
     store = make(server.address)
@@ -61,7 +59,7 @@ async def test_refused_fails_at_once(make: Make, edges: Edges, server: RedisServ
     assert server.address in edges.seen[0][1]
 
 
-async def test_connects_when_redis_comes(make: Make, edges: Edges, server: RedisServer) -> None:
+async def test_connects_when_redis_comes(make, edges, server):
     """A store that started before its Redis finds it."""
     server.kill()
     store = make(server.address)
@@ -72,7 +70,7 @@ async def test_connects_when_redis_comes(make: Make, edges: Edges, server: Redis
     assert allowed(await charge(store, [one()])) == [True]
 
 
-async def test_over_tcp(make: Make) -> None:
+async def test_over_tcp(make):
     """A host and a port work like a socket's path."""
     with redis_server(tcp=True) as server:
         store = make(server.address)
@@ -81,7 +79,7 @@ async def test_over_tcp(make: Make) -> None:
 
 
 @pytest.mark.scenario("logs that fill up or contain secrets")
-async def test_kill_and_restart(make: Make, edges: Edges, server: RedisServer) -> None:
+async def test_kill_and_restart(make, edges, server):
     """kill -9 fails each charge in flight once; a restarted Redis is found again; each edge is reported once."""
     store = make(server.address)
     await store.connect()
@@ -100,7 +98,7 @@ async def test_kill_and_restart(make: Make, edges: Edges, server: RedisServer) -
     assert store.reconnects == 1
 
 
-async def test_hung_redis_costs_the_budget(make: Make, server: RedisServer) -> None:
+async def test_hung_redis_costs_the_budget(make, server):
     """A Redis that hangs costs each ask its own budget, not another's; who can wait gets the answer."""
     store = make(server.address)
     await store.connect()
@@ -117,7 +115,7 @@ async def test_hung_redis_costs_the_budget(make: Make, server: RedisServer) -> N
     assert store.failures[FailureKind.TIMEOUT] == 1
 
 
-async def test_a_connection_that_never_answers_is_replaced(make: Make, edges: Edges, server: RedisServer) -> None:
+async def test_a_connection_that_never_answers_is_replaced(make, edges, server):
     """A link whose oldest reply is long due is closed, so charges fail at once; a resumed Redis is found again."""
     store = make(server.address, stale_after=0.05)
     await store.connect()
@@ -131,7 +129,7 @@ async def test_a_connection_that_never_answers_is_replaced(make: Make, edges: Ed
     assert allowed(await charge(store, [one(b"new_")])) == [True]
 
 
-async def test_no_answer_reaches_another_caller(make: Make, server: RedisServer) -> None:
+async def test_no_answer_reaches_another_caller(make, server):
     """With timeouts of all lengths, each answer belongs to its own key: every key has a different limit."""
     store = make(server.address, pool_size=3)
     await store.connect()
@@ -159,7 +157,7 @@ async def test_no_answer_reaches_another_caller(make: Make, server: RedisServer)
     assert late > 100
 
 
-async def test_too_many_in_flight(make: Make, server: RedisServer) -> None:
+async def test_too_many_in_flight(make, server):
     """Beyond the bound charges fail at once as OVERLOADED, and pass again when there is room."""
     store = make(server.address, max_in_flight=20)
     await store.connect()
@@ -172,7 +170,7 @@ async def test_too_many_in_flight(make: Make, server: RedisServer) -> None:
     assert allowed(await charge(store, [one()])) == [True]
 
 
-async def test_too_much_unsent(make: Make, server: RedisServer) -> None:
+async def test_too_much_unsent(make, server):
     """When a hung Redis takes no more bytes, charges fail at once as OVERLOADED instead of piling up."""
     store = make(server.address, pool_size=1)
     await store.connect()
@@ -186,7 +184,7 @@ async def test_too_much_unsent(make: Make, server: RedisServer) -> None:
     assert allowed(await charge(store, [one()])) == [True]
 
 
-async def test_timed_out_charges_still_count_as_in_flight(make: Make, server: RedisServer) -> None:
+async def test_timed_out_charges_still_count_as_in_flight(make, server):
     """Charges whose budget has ended still count as in flight, so a hung Redis cannot exhaust memory."""
     store = make(server.address, max_in_flight=20)
     await store.connect()
@@ -197,17 +195,15 @@ async def test_timed_out_charges_still_count_as_in_flight(make: Make, server: Re
 
 @pytest.mark.scenario("the event loop is blocked")
 @pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
-def test_a_stall_of_our_own_is_not_a_timeout(
-    server: RedisServer, loop: Callable[[], asyncio.AbstractEventLoop]
-) -> None:
+def test_a_stall_of_our_own_is_not_a_timeout(server, loop):
     """When the process was held past the budget and the answer is there, the answer counts; on either loop."""
 
-    async def stalled() -> list[Outcome]:
+    async def stalled():
         store = store_of(server.address)
         await store.connect()
         here, there = socket.socketpair()
 
-        def stall() -> None:
+        def stall():
             server.resume()
             time.sleep(0.1)
             asyncio.get_running_loop().remove_reader(here)
@@ -229,7 +225,7 @@ def test_a_stall_of_our_own_is_not_a_timeout(
 
 
 @pytest.mark.scenario("one hot key")
-async def test_a_tick_is_one_call(make: Make, server: RedisServer) -> None:
+async def test_a_tick_is_one_call(make, server):
     """The asks of an event-loop iteration share script calls of at most 128 charges; each has its own ``done``."""
     store = make(server.address)
     await store.connect()
@@ -241,7 +237,7 @@ async def test_a_tick_is_one_call(make: Make, server: RedisServer) -> None:
     assert store.round_trips == 4 + 3
 
 
-async def test_the_pool_grows_when_busy(make: Make, server: RedisServer) -> None:
+async def test_the_pool_grows_when_busy(make, server):
     """One connection until it is busy, then more, up to the pool's size."""
     store = make(server.address, pool_size=3)
     await store.connect()
@@ -265,7 +261,7 @@ async def test_the_pool_grows_when_busy(make: Make, server: RedisServer) -> None
         assert client.info("clients")["connected_clients"] == 3 + 1
 
 
-async def test_full_and_read_only_redis(make: Make, edges: Edges, server: RedisServer) -> None:
+async def test_full_and_read_only_redis(make, edges, server):
     """Errors of Redis have their kind: no memory, or a replica that only reads, which is then left for the master."""
     store = make(server.address)
     await store.connect()
@@ -281,7 +277,7 @@ async def test_full_and_read_only_redis(make: Make, edges: Edges, server: RedisS
     assert (store.failures[FailureKind.OUT_OF_MEMORY], store.failures[FailureKind.TRANSIENT]) == (1, 1)
 
 
-async def test_password_and_database(make: Make, edges: Edges) -> None:
+async def test_password_and_database(make, edges):
     """A password and a database number are used; a wrong password is said to be one, and not shown."""
     with redis_server("--requirepass", "canary") as server:
         assert not await make(server.address, "wrong-canary").connect()
@@ -298,7 +294,7 @@ async def test_password_and_database(make: Make, edges: Edges) -> None:
             assert client.exists("here_")
 
 
-async def test_close_ends_everything(make: Make, edges: Edges, server: RedisServer) -> None:
+async def test_close_ends_everything(make, edges, server):
     """Closing fails charges in flight, reports no edge, and stops all attempts to connect."""
     store = make(server.address)
     await store.connect()
@@ -312,14 +308,12 @@ async def test_close_ends_everything(make: Make, edges: Edges, server: RedisServ
     assert kinds(await charge(store, [one()])) == {FailureKind.DISCONNECTED}
 
 
-async def test_a_caller_that_raises_harms_nobody_else(
-    make: Make, server: RedisServer, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_caller_that_raises_harms_nobody_else(make, server, caplog):
     """A ``done`` that raises is logged; the other asks of the batch are completed."""
     store = make(server.address)
     await store.connect()
 
-    def broken(_: object) -> None:
+    def broken(_):
         raise ZeroDivisionError
 
     store.charge([one()], NOW, broken)
@@ -328,15 +322,13 @@ async def test_a_caller_that_raises_harms_nobody_else(
     assert store.in_flight == 0
 
 
-async def test_a_name_is_looked_up_for_each_connection(
-    make: Make, edges: Edges, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_name_is_looked_up_for_each_connection(make, edges, monkeypatch):
     """When a name leads elsewhere, the next connection goes there: a server may move without a restart of ours."""
     loop = asyncio.get_running_loop()
     hosts = ["127.0.0.1"]
     found = loop.getaddrinfo
 
-    async def lookup(host: str, port: int, **options: Any) -> Any:
+    async def lookup(host, port, **options):
         return await found(hosts[-1] if host == "redis.test" else host, port, **options)
 
     monkeypatch.setattr(loop, "getaddrinfo", lookup)
@@ -353,7 +345,7 @@ async def test_a_name_is_looked_up_for_each_connection(
         assert new is not old
 
 
-async def test_who_is_too_late_is_not_charged(make: Make, server: RedisServer) -> None:
+async def test_who_is_too_late_is_not_charged(make, server):
     """An ask whose budget has ended before it is sent fails at once, and nothing is counted for it."""
     store = make(server.address)
     await store.connect()
@@ -362,9 +354,7 @@ async def test_who_is_too_late_is_not_charged(make: Make, server: RedisServer) -
         assert not client.exists("late_")
 
 
-async def test_an_ask_that_cannot_be_packed_is_answered(
-    make: Make, server: RedisServer, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_an_ask_that_cannot_be_packed_is_answered(make, server, caplog):
     """An internal error while a call is packed fails its asks as PERMANENT: no caller waits, no capacity leaks."""
     store = make(server.address)
     await store.connect()

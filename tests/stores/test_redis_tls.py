@@ -1,34 +1,32 @@
 """TLS towards Redis, and credentials that change."""
 
 import os
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from testkit.redis_server import RedisServer, redis_server
-from testkit.tls_files import TlsFiles, tls_files
+from testkit.redis_server import redis_server
+from testkit.tls_files import tls_files
 from tests.contract.cases import allowed, charge
-from tests.stores.conftest import Edges, Make
 from tests.stores.test_redis_store import one
 
 pytestmark = pytest.mark.redis
 
 
 @pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> TlsFiles:
+def files(tmp_path_factory):
     """Certificates of one authority; the server's is for the name localhost alone."""
     return tls_files(tmp_path_factory.mktemp("tls"), "localhost")
 
 
 @pytest.fixture(scope="module")
-def server(files: TlsFiles) -> Iterator[RedisServer]:
+def server(files):
     """A server that asks for a certificate."""
     with redis_server(tls=files, client_certificate=True) as running:
         yield running
 
 
-def settings(files: TlsFiles) -> dict[str, str]:
+def settings(files):
     """What they say of TLS."""
     return {
         "REDIS_TLS_CACERT": str(files.authority),
@@ -37,14 +35,14 @@ def settings(files: TlsFiles) -> dict[str, str]:
     }
 
 
-async def test_by_name(make: Make, server: RedisServer, files: TlsFiles) -> None:
+async def test_by_name(make, server, files):
     """With our certificate and the authority, a server is talked to by the name in its certificate."""
     store = make(f"rediss://localhost:{server.port}", env=settings(files))
     assert await store.connect()
     assert allowed(await charge(store, [one()])) == [True]
 
 
-async def test_another_name(make: Make, edges: Edges, server: RedisServer, files: TlsFiles) -> None:
+async def test_another_name(make, edges, server, files):
     """A certificate for another name is refused, unless the check of names is off."""
     url = f"rediss://127.0.0.1:{server.port}"
     assert not await make(url, env=settings(files)).connect()
@@ -52,7 +50,7 @@ async def test_another_name(make: Make, edges: Edges, server: RedisServer, files
     assert await make(url, env=settings(files) | {"REDIS_TLS_SKIP_HOSTNAME_VERIFICATION": "true"}).connect()
 
 
-async def test_another_authority(make: Make, server: RedisServer, files: TlsFiles, tmp_path: Path) -> None:
+async def test_another_authority(make, server, files, tmp_path):
     """A certificate of another authority is refused, with the check of names off too."""
     env = settings(files) | {
         "REDIS_TLS_CACERT": str(tls_files(tmp_path).authority),
@@ -61,22 +59,20 @@ async def test_another_authority(make: Make, server: RedisServer, files: TlsFile
     assert not await make(f"rediss://localhost:{server.port}", env=env).connect()
 
 
-async def test_without_a_certificate(make: Make, server: RedisServer, files: TlsFiles) -> None:
+async def test_without_a_certificate(make, server, files):
     """A server that asks for a certificate is not fooled."""
     env = {"REDIS_TLS_CACERT": str(files.authority)}
     assert not await make(f"rediss://localhost:{server.port}", env=env).connect()
 
 
-async def test_a_file_that_is_not_there(make: Make, edges: Edges, server: RedisServer, files: TlsFiles) -> None:
+async def test_a_file_that_is_not_there(make, edges, server, files):
     """A missing file is named, and its coming is noticed without a restart."""
     env = settings(files) | {"REDIS_TLS_CACERT": "/nowhere/ca.pem"}
     assert not await make(f"rediss://localhost:{server.port}", env=env).connect()
     assert "/nowhere/ca.pem" in edges.seen[0][1]
 
 
-async def test_a_pipe_for_a_file(
-    make: Make, edges: Edges, server: RedisServer, files: TlsFiles, tmp_path: Path
-) -> None:
+async def test_a_pipe_for_a_file(make, edges, server, files, tmp_path):
     """It is named as such; a thread that waits for a writer would be lost with each attempt to connect."""
     os.mkfifo(tmp_path / "key")
     env = settings(files) | {"REDIS_TLS_CLIENT_KEY": str(tmp_path / "key")}
@@ -84,7 +80,7 @@ async def test_a_pipe_for_a_file(
     assert f"not a regular file: '{tmp_path / 'key'}'" in edges.seen[0][1]
 
 
-async def test_rotated_credentials(make: Make, edges: Edges, tmp_path: Path) -> None:
+async def test_rotated_credentials(make, edges, tmp_path):
     """REDIS_AUTH_FILE is read for each connection: a new password takes effect without a restart."""
     file = tmp_path / "auth"
     file.write_text("default:old\n")
@@ -99,18 +95,18 @@ async def test_rotated_credentials(make: Make, edges: Edges, tmp_path: Path) -> 
         assert allowed(await charge(store, [one()])) == [True]
 
 
-async def test_a_missing_auth_file(make: Make, edges: Edges, tmp_path: Path) -> None:
+async def test_a_missing_auth_file(make, edges, tmp_path):
     """Without its file there is no guess at credentials, and the reason names the file."""
     with redis_server() as server:
         assert not await make(server.address, env={"REDIS_AUTH_FILE": str(tmp_path / "auth")}).connect()
     assert str(tmp_path / "auth") in edges.seen[0][1]
 
 
-def endless(path: Path) -> None:
+def endless(path):
     path.symlink_to("/dev/zero")
 
 
-def huge(path: Path) -> None:
+def huge(path):
     with path.open("wb") as file:
         file.truncate(1 << 40)
 
@@ -125,9 +121,7 @@ def huge(path: Path) -> None:
         (lambda path: path.write_bytes(b"\xff"), "utf-8"),
     ],
 )
-async def test_what_is_no_auth_file(
-    make: Make, edges: Edges, tmp_path: Path, put: Callable[[Path], object], why: str
-) -> None:
+async def test_what_is_no_auth_file(make, edges, tmp_path, put, why):
     """A pipe, a directory, a device or a huge file in its place prevents the connection, and blocks nothing.
 
     When it is a file again, the next attempt connects.

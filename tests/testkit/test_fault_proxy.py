@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from testkit.fault_proxy import FaultProxy, Way, fault_proxy
+from testkit.fault_proxy import Way, fault_proxy
 from testkit.redis_server import redis_server, until
 
 pytestmark = pytest.mark.redis
@@ -32,7 +32,7 @@ def proxy(server):
 class Client:
     """A raw connection that asks in inline commands."""
 
-    def __init__(self, proxy: FaultProxy, seconds: float = 10.0) -> None:
+    def __init__(self, proxy, seconds=10.0):
         self.socket = socket.create_connection(("127.0.0.1", proxy.port), timeout=seconds)
 
     def __enter__(self):
@@ -41,20 +41,20 @@ class Client:
     def __exit__(self, *_):
         self.socket.close()
 
-    def send(self, *commands: str) -> None:
+    def send(self, *commands):
         self.socket.sendall("".join(f"{each}\r\n" for each in commands).encode())
 
-    def read(self, size: int) -> bytes:
+    def read(self, size):
         got = b""
         while len(got) < size and (more := self.socket.recv(size - len(got))):
             got += more
         return got
 
-    def ask(self, command: str, answer: bytes) -> None:
+    def ask(self, command, answer):
         self.send(command)
         assert self.read(len(answer)) == answer
 
-    def nothing(self) -> bool:
+    def nothing(self):
         """Whether nothing comes for a while, not even an end."""
         self.socket.settimeout(AT_ONCE)
         try:
@@ -256,11 +256,11 @@ def test_nothing_of_it_is_left(server, faults):
     assert _held() == before
 
 
-def _refused(proxy: FaultProxy) -> None:
+def _refused(proxy):
     """A new connection is reset, perhaps before it is known to be there."""
     with pytest.raises(ConnectionResetError), Client(proxy) as refused:
         refused.socket.recv(1)
 
 
-def _held() -> tuple[int, int]:
+def _held():
     return len(list(Path("/proc/self/fd").iterdir())), threading.active_count()

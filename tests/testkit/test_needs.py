@@ -24,12 +24,12 @@ ROOT = Path(__file__).parents[2]
         ("make run", "process"),
     ],
 )
-def test_a_command_has_one_marker(command: list[str], marker: str) -> None:
+def test_a_command_has_one_marker(command, marker):
     """The name of the program decides, not an argument of it."""
     assert marker_of(command) == marker
 
 
-def test_each_missing_marker_is_named() -> None:
+def test_each_missing_marker_is_named():
     """The error says what to write; markers beyond the needed ones are no error."""
     assert missing({"redis", "process"}, {"slow"}).endswith("add @pytest.mark.process, @pytest.mark.redis")
     assert not missing({"redis"}, {"redis", "process"})
@@ -70,7 +70,7 @@ def test_starts_at_its_end(own):
 
 
 @pytest.mark.process
-def test_a_test_without_the_marker_fails(tmp_path: Path) -> None:
+def test_a_test_without_the_marker_fails(tmp_path):
     """Whether its body starts the program, its fixture does, or a shared fixture that an earlier test set up."""
     (tmp_path / "test_starts.py").write_text(STARTS)
     command = [sys.executable, "-m", "pytest", "-q", "-p", "testkit.needs", "--rootdir", str(tmp_path), str(tmp_path)]

@@ -25,7 +25,7 @@ def files(tmp_path_factory):
     return tls_files(tmp_path_factory.mktemp("tls"))
 
 
-def _answers(server, **options) -> bool:
+def _answers(server, **options):
     """Whether a client that is given only these options gets an answer."""
     try:
         with redis.Redis(port=server.port, retry=ONCE, socket_timeout=2, **options) as client:
@@ -132,7 +132,7 @@ def test_a_cluster_has_every_slot_at_a_master(cluster):
     assert owner.announced != owner.address
 
 
-def _gone(source, key) -> redis.exceptions.AskError | None:
+def _gone(source, key):
     """What the source says of a key that it has no more."""
     try:
         source.ask("GET", key)
@@ -146,7 +146,7 @@ def test_a_slot_on_its_way_is_asked_for_at_both_ends(moving):
     moving.begin()
     assert moving.move_keys(1) == 1
     [(key, asked)] = [(key, asked) for key in ("{a}1", "{a}2") if (asked := _gone(moving.source, key))]
-    assert f"127.0.0.1:{asked.port}" == moving.to.announced
+    assert moving.to.announced == f"127.0.0.1:{asked.port}"
     with pytest.raises(redis.exceptions.MovedError):
         moving.to.ask("GET", key)
     with moving.to.client(password=SECRET, single_connection_client=True, decode_responses=True) as client:

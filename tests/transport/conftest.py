@@ -34,7 +34,7 @@ async def silent_loop():
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda _, context: GRPCIOS_OWN in str(context) or told.append(context))
     yield told
-    assert [] == told
+    assert told == []
 
 
 @pytest.fixture

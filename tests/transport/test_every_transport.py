@@ -63,7 +63,7 @@ async def test_calls_of_one_turn_of_the_loop_arrive_together(transport):
         for _ in range(20):  # what arrives in one turn is the kernel's affair, too
             sizes.clear()
             await asyncio.gather(*(channel.unary_unary(ECHO)(b"x") for _ in range(300)))
-            assert 300 == sum(sizes)
+            assert sum(sizes) == 300
             if max(sizes) > 1:
                 break
     assert max(sizes) > 1
@@ -108,7 +108,7 @@ async def test_the_first_answer_counts(transport):
             call.fail(GrpcStatus.INTERNAL, "third")
 
     async with transport.served(twice) as (channel, _):
-        assert [b"first"] * 3 == [await channel.unary_unary(ECHO)(b"") for _ in range(3)]
+        assert [await channel.unary_unary(ECHO)(b"") for _ in range(3)] == [b"first"] * 3
 
 
 async def test_an_unknown_method_is_unimplemented(transport):
@@ -116,8 +116,8 @@ async def test_an_unknown_method_is_unimplemented(transport):
     async with transport.served() as (channel, _):
         with pytest.raises(aio.AioRpcError) as caught:
             await channel.unary_unary("/test.Service/Nothing")(b"")
-        assert grpc.StatusCode.UNIMPLEMENTED == caught.value.code()
-        assert b"x" == await channel.unary_unary(ECHO)(b"x")
+        assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED
+        assert await channel.unary_unary(ECHO)(b"x") == b"x"
 
 
 @pytest.mark.scenario("messages that are too large")
@@ -125,11 +125,11 @@ async def test_a_message_over_the_bound_is_refused(transport):
     """One byte more than max_request_bytes is RESOURCE_EXHAUSTED; the bound itself passes, also afterwards."""
     async with transport.served() as (channel, _):
         call = channel.unary_unary(ECHO)
-        assert MESSAGE_BOUND == len(await call(b"x" * MESSAGE_BOUND))
+        assert len(await call(b"x" * MESSAGE_BOUND)) == MESSAGE_BOUND
         with pytest.raises(aio.AioRpcError) as caught:
             await call(b"x" * (MESSAGE_BOUND + 1))
-        assert grpc.StatusCode.RESOURCE_EXHAUSTED == caught.value.code()
-        assert MESSAGE_BOUND == len(await call(b"x" * MESSAGE_BOUND))
+        assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert len(await call(b"x" * MESSAGE_BOUND)) == MESSAGE_BOUND
 
 
 @pytest.mark.scenario("clients that flood, reset streams, or do not read")
@@ -149,14 +149,14 @@ async def test_one_call_too_many_is_refused_at_once(transport):
             await arrived.acquire()
         with pytest.raises(aio.AioRpcError) as caught:
             await call(b"")
-        assert grpc.StatusCode.RESOURCE_EXHAUSTED == caught.value.code()
+        assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
         for each in held:
             each.respond(b"done")
-        assert [b"done"] * 2 == await asyncio.gather(*waiting)
+        assert await asyncio.gather(*waiting) == [b"done"] * 2
         again = asyncio.ensure_future(call(b""))
         await arrived.acquire()
         held[-1].respond(b"room")
-        assert b"room" == await again
+        assert await again == b"room"
 
 
 async def test_the_callers_deadline_is_told(transport):
@@ -175,7 +175,7 @@ async def test_the_callers_deadline_is_told(transport):
         await channel.unary_unary(ECHO)(b"")
     deadline = await seen.get() / 1_000_000
     assert before + 29 < deadline < after + 30.5
-    assert 0 == await seen.get()
+    assert await seen.get() == 0
 
 
 async def test_an_answer_to_a_caller_who_left_does_nothing(transport):
@@ -192,12 +192,12 @@ async def test_an_answer_to_a_caller_who_left_does_nothing(transport):
     async with transport.served(keep) as (channel, _):
         with pytest.raises(aio.AioRpcError) as caught:
             await channel.unary_unary(ECHO)(b"slow", timeout=0.2)
-        assert grpc.StatusCode.DEADLINE_EXCEEDED == caught.value.code()
+        assert caught.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
         call = await late.get()
-        assert b"next" == await channel.unary_unary(ECHO)(b"next")
+        assert await channel.unary_unary(ECHO)(b"next") == b"next"
         call.respond(b"too late")
         call.fail(GrpcStatus.UNAVAILABLE, "too late")
-        assert b"next" == await channel.unary_unary(ECHO)(b"next")
+        assert await channel.unary_unary(ECHO)(b"next") == b"next"
 
 
 async def test_an_answer_to_a_connection_that_is_gone_does_nothing(transport):
@@ -233,7 +233,7 @@ async def test_streams_go_both_ways_and_end_with_their_status(transport):
             await call.write(body)
             assert body == await call.read()
         await call.write(b"bad")
-        assert (grpc.StatusCode.NOT_FOUND, "no such thing") == (await call.code(), await call.details())
+        assert (await call.code(), await call.details()) == (grpc.StatusCode.NOT_FOUND, "no such thing")
 
 
 async def test_a_stream_that_half_closes_gets_the_rest_and_ok(transport):
@@ -247,7 +247,7 @@ async def test_a_stream_that_half_closes_gets_the_rest_and_ok(transport):
 
         call = channel.stream_stream(STREAM)(requests())
         assert bodies == [body async for body in call]
-        assert grpc.StatusCode.OK == await call.code()
+        assert await call.code() == grpc.StatusCode.OK
 
 
 async def test_a_server_stream_of_large_messages(transport):
@@ -259,7 +259,7 @@ async def test_a_server_stream_of_large_messages(transport):
                 await stream.send(body * 300_000)
 
     async with transport.served(stream=many) as (channel, _):
-        assert [300_000] * 20 == [len(body) async for body in channel.unary_stream(STREAM)(b"x")]
+        assert [len(body) async for body in channel.unary_stream(STREAM)(b"x")] == [300_000] * 20
 
 
 async def test_a_stream_waits_for_a_caller_that_does_not_read(transport):
@@ -300,7 +300,7 @@ async def test_a_stream_whose_caller_leaves_is_cancelled(transport):
         await started.wait()
         call.cancel()
         await ended.wait()
-        assert b"x" == await channel.unary_unary(ECHO)(b"x")
+        assert await channel.unary_unary(ECHO)(b"x") == b"x"
 
 
 async def test_a_taken_port_is_an_error_at_once(transport):
@@ -319,7 +319,7 @@ async def test_a_name_with_both_families_means_ipv4(transport, monkeypatch):
     async with transport.serve(host="localhost") as server:
         port = server.address.removeprefix("localhost:")
         async with aio.insecure_channel(f"ipv4:127.0.0.1:{port}") as channel:
-            assert b"4" == await channel.unary_unary(ECHO)(b"4")
+            assert await channel.unary_unary(ECHO)(b"4") == b"4"
         socket.create_server(("::1", int(port)), family=socket.AF_INET6).close()
 
 
@@ -330,14 +330,14 @@ async def test_every_address_is_both_families(transport, host):
         port = server.address.rpartition(":")[2]
         for target in (f"ipv4:127.0.0.1:{port}", f"ipv6:[::1]:{port}"):
             async with aio.insecure_channel(target) as channel:
-                assert b"e" == await channel.unary_unary(ECHO)(b"e")
+                assert await channel.unary_unary(ECHO)(b"e") == b"e"
 
 
 async def test_ipv6_works(transport):
     """An IPv6 host is bracketed in the address and serves."""
     async with transport.served(host="::1") as (channel, server):
         assert server.address.startswith("[::1]:")
-        assert b"6" == await channel.unary_unary(ECHO)(b"6")
+        assert await channel.unary_unary(ECHO)(b"6") == b"6"
 
 
 async def test_a_unix_socket_works(transport, tmp_path):
@@ -346,8 +346,8 @@ async def test_a_unix_socket_works(transport, tmp_path):
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(path)
     async with transport.served(uds=path) as (channel, server):
-        assert f"unix:{path}" == server.address
-        assert b"u" == await channel.unary_unary(ECHO)(b"u")
+        assert server.address == f"unix:{path}"
+        assert await channel.unary_unary(ECHO)(b"u") == b"u"
         with pytest.raises(OSError, match=f"cannot listen on unix:{path}"):
             transport.bind(uds=path)
 
@@ -367,7 +367,7 @@ async def test_stop_lets_calls_in_flight_finish(transport):
         stopping = asyncio.create_task(server.stop(20))
         await asyncio.sleep(0)
         held[0].respond(b"answered")
-        assert b"answered" == await waiting
+        assert await waiting == b"answered"
         await stopping
         with pytest.raises(aio.AioRpcError):
             await channel.unary_unary(ECHO)(b"late", timeout=1)
@@ -401,8 +401,8 @@ async def test_an_aged_connection_leaves_without_losing_a_call(transport):
                 while channel.get_state() is not grpc.ChannelConnectivity.READY:
                     await channel.wait_for_state_change(channel.get_state())
 
-        assert b"x" == await channel.unary_unary(ECHO)(b"x")
+        assert await channel.unary_unary(ECHO)(b"x") == b"x"
         counting = asyncio.create_task(count())
         while left < 2:
-            assert b"x" == await channel.unary_unary(ECHO)(b"x", wait_for_ready=True)
+            assert await channel.unary_unary(ECHO)(b"x", wait_for_ready=True) == b"x"
         counting.cancel()

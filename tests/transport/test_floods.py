@@ -92,7 +92,7 @@ def test_a_flood_ends_the_connection(flood):
         talk.say(flood(talk.caller))
         if talk.session.done:
             break
-    assert [(ENHANCE_YOUR_CALM)] == [code for _, code in talk.caller.goaways()]
+    assert [code for _, code in talk.caller.goaways()] == [(ENHANCE_YOUR_CALM)]
     assert talk.session.done
     calls = len(talk.calls)
     talk.say(talk.caller.call())
@@ -104,7 +104,7 @@ def test_a_flood_in_one_read_ends_the_connection(flood):
     """The same when all of it came in one read."""
     talk = talk_with_open_call()
     talk.say(b"".join(flood(talk.caller) for _ in range(FRAMES + 10)))
-    assert [ENHANCE_YOUR_CALM] == [code for _, code in talk.caller.goaways()]
+    assert [code for _, code in talk.caller.goaways()] == [ENHANCE_YOUR_CALM]
     assert talk.session.done
 
 
@@ -126,7 +126,7 @@ def test_the_same_frames_at_an_ordinary_rate_are_no_flood(flood):
         talk.say(flood(talk.caller))
         talk.caller.frames.clear()
     talk.say(talk.caller.call())
-    assert ("200", "0", None) == talk.caller.answer().status
+    assert talk.caller.answer().status == ("200", "0", None)
 
 
 def test_a_window_granted_byte_by_byte_earns_nothing():
@@ -135,7 +135,7 @@ def test_a_window_granted_byte_by_byte_earns_nothing():
     talk.say(talk.caller.call(b"x" * 10 * FRAMES))
     for _ in range(FRAMES + FRAMES // 10):
         talk.say(talk.caller.window(1, 1))
-    assert [ENHANCE_YOUR_CALM] == [code for _, code in talk.caller.goaways()]
+    assert [code for _, code in talk.caller.goaways()] == [ENHANCE_YOUR_CALM]
 
 
 def test_a_frame_in_many_reads_earns_once():
@@ -146,7 +146,7 @@ def test_a_frame_in_many_reads_earns_once():
         talk.say(ping(talk.caller) * (FRAMES // 2))
         for byte in drip:
             talk.say(bytes([byte]))
-    assert [ENHANCE_YOUR_CALM] == [code for _, code in talk.caller.goaways()]
+    assert [code for _, code in talk.caller.goaways()] == [ENHANCE_YOUR_CALM]
 
 
 @pytest.mark.slow
@@ -167,7 +167,7 @@ def test_timed_out_calls_survive(rate):
     assert not talk.session.done
     talk.serve = True
     talk.say(talk.caller.call())
-    assert ("200", "0", None) == talk.caller.answer().status
+    assert talk.caller.answer().status == ("200", "0", None)
 
 
 def test_busy_connections_earn_what_their_callers_need():
@@ -177,7 +177,7 @@ def test_busy_connections_earn_what_their_callers_need():
         talk.say(talk.caller.call() + talk.caller.window(14) + talk.caller.window(14, 1))
         talk.caller.frames.clear()
     assert not talk.session.done
-    assert 5 * FRAMES == len(talk.calls)
+    assert len(talk.calls) == 5 * FRAMES
 
 
 def test_a_message_in_small_frames_is_no_flood():

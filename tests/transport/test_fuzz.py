@@ -135,7 +135,7 @@ def converse(reads, seed):
     call = stream = None
     talk.calls.clear()
     talk.streams.clear()
-    assert 0 == talk.server.calls
+    assert talk.server.calls == 0
     return reached
 
 
@@ -172,6 +172,6 @@ async def test_a_broken_conversation_disturbs_no_other_connection(fast):
             _, writer = await asyncio.open_connection(host, int(port))
             caller = Caller()
             writer.write(caller.start() + caller.call() + chance.randbytes(200))
-            assert b"x" == await channel.unary_unary(ECHO)(b"x")
+            assert await channel.unary_unary(ECHO)(b"x") == b"x"
             writer.transport.abort()
-        assert b"x" == await channel.unary_unary(ECHO)(b"x")
+        assert await channel.unary_unary(ECHO)(b"x") == b"x"

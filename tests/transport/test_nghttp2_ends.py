@@ -31,12 +31,12 @@ async def test_a_stream_reset_before_its_first_step_is_over(fast):
         gc.disable()
         try:
             connection.data_received(caller.headers(path=STREAM))
-            assert 1 == server.calls
+            assert server.calls == 1
             connection.data_received(caller.reset())
             while connection._tasks:
                 await asyncio.sleep(0)
-            assert ([], 0) == (started, server.calls)
-            assert [] == [each for each in gc.get_objects() if isinstance(each, ServerStream)]
+            assert (started, server.calls) == ([], 0)
+            assert [each for each in gc.get_objects() if isinstance(each, ServerStream)] == []
         finally:
             gc.enable()
 
@@ -65,7 +65,7 @@ async def test_a_drain_waits_for_a_slow_reader(fast, monkeypatch):
         while not caller.answer().trailers and (out := await loop.sock_recv(narrow, 20_000)):
             caller.read(out)
             await asyncio.sleep(0.05)  # as slow as that
-        assert (300_005, {"grpc-status": "0"}) == (len(caller.answer().body), caller.answer().trailers)
+        assert (len(caller.answer().body), caller.answer().trailers) == (300_005, {"grpc-status": "0"})
         narrow.close()
         await stopping
 
@@ -80,7 +80,7 @@ async def test_a_caller_that_never_greets_is_closed(fast, monkeypatch):
         silent.close()
         writer.write(caller.call())
         await read_until(caller, greeted, lambda: caller.answer().trailers)
-        assert "0" == caller.answer().status[1]
+        assert caller.answer().status[1] == "0"
 
 
 async def test_a_connection_that_cannot_be_judged_ends_alone(fast, silent_loop):
@@ -97,7 +97,7 @@ async def test_a_connection_that_cannot_be_judged_ends_alone(fast, silent_loop):
         async with raw(server) as (other, other_reader, _):
             assert await closed(caller, reader)
             assert not await read_until(other, other_reader, other.goaways)
-    assert ["a fault"] == [str(context["exception"]) for context in silent_loop]
+    assert [str(context["exception"]) for context in silent_loop] == ["a fault"]
     silent_loop.clear()
 
 
@@ -145,9 +145,9 @@ async def test_calls_that_time_out_end_no_connection(fast):
                 connections.update(server._connections)
 
         await asyncio.gather(*(ask() for _ in range(100)))
-        assert 1 == len(connections)
+        assert len(connections) == 1
         waiting = asyncio.ensure_future(channel.unary_unary(ECHO)(b"served"))
         while not (held and held[-1].body):
             await asyncio.sleep(0.01)
         echo([held.pop()])
-        assert b"served" == await waiting
+        assert await waiting == b"served"

@@ -61,7 +61,7 @@ async def test_a_drain_loses_no_call(fast):
             nonlocal answered
             while True:
                 try:
-                    assert b"x" == await channel.unary_unary(ECHO)(b"x")
+                    assert await channel.unary_unary(ECHO)(b"x") == b"x"
                 except aio.AioRpcError as error:
                     refused.append(error.code())
                     return
@@ -79,13 +79,13 @@ async def test_a_drain_loses_no_call(fast):
 async def test_a_garbage_preface_ends_that_connection_alone(fast):
     """What is no HTTP/2 is closed; another connection goes on."""
     async with fast.served() as (channel, server):
-        assert b"x" == await channel.unary_unary(ECHO)(b"x")
+        assert await channel.unary_unary(ECHO)(b"x") == b"x"
         host, _, port = server.address.rpartition(":")
         reader, writer = await asyncio.open_connection(host, int(port))
         writer.write(b"\x16\x03\x01 not HTTP/2 at all" * 100)
         await closed(Caller(), reader)
         writer.close()
-        assert b"x" == await channel.unary_unary(ECHO)(b"x")
+        assert await channel.unary_unary(ECHO)(b"x") == b"x"
         await gone(server, 1)
 
 
@@ -97,8 +97,8 @@ async def test_a_flood_ends_that_connection_alone(fast):
         for _ in range(15_000):
             writer.write(caller.call() + caller.reset())
         assert await closed(caller, reader)
-        assert [11] == [code for _, code in caller.goaways()]
-        assert b"x" == await channel.unary_unary(ECHO)(b"x")
+        assert [code for _, code in caller.goaways()] == [11]
+        assert await channel.unary_unary(ECHO)(b"x") == b"x"
 
 
 @pytest.mark.alone
@@ -129,17 +129,17 @@ async def test_a_caller_that_grants_no_window_is_closed(fast):
     async with fast.serve(options=options) as server, raw(server, {4: 0}) as (caller, reader, writer):
         writer.write(caller.call())
         assert await closed(caller, reader)
-        assert b"" == caller.answer().body
+        assert caller.answer().body == b""
 
 
 @pytest.mark.scenario("clients that flood, reset streams, or do not read")
 async def test_one_connection_too_many_is_closed(fast):
     """Over max_connections a connection is closed at once, and the others are not disturbed."""
     async with fast.served(options=fast.options._replace(max_connections=1)) as (channel, server):
-        assert b"x" == await channel.unary_unary(ECHO)(b"x")
+        assert await channel.unary_unary(ECHO)(b"x") == b"x"
         async with raw(server) as (caller, reader, _):
             assert await closed(caller, reader)
-        assert b"x" == await channel.unary_unary(ECHO)(b"x")
+        assert await channel.unary_unary(ECHO)(b"x") == b"x"
 
 
 @pytest.mark.slow
@@ -156,7 +156,7 @@ async def test_a_caller_that_still_writes_loses_nothing(fast):
         while not caller.answer().trailers:
             await loop.sock_sendall(narrow, PingFrame(0, b"too late").serialize())
             caller.read(await loop.sock_recv(narrow, 10_000))
-        assert 60_005 == len(caller.answer().body)
+        assert len(caller.answer().body) == 60_005
         narrow.close()
         await stopping
 
@@ -179,9 +179,9 @@ async def test_a_handshake_that_ends_after_stop_is_too_late(fast, certificates):
             context.set_alpn_protocols(["h2"])
             with suppress(ConnectionError):
                 await writer.start_tls(context, server_hostname="localhost")
-                assert b"" == await reader.read()
+                assert await reader.read() == b""
             held.pop().respond(b"answered")
-            assert b"answered" == await waiting
+            assert await waiting == b"answered"
             await stopping
             writer.transport.abort()
 
@@ -196,7 +196,7 @@ async def test_an_idle_connection_is_told_to_leave(fast):
         writer.write(PingFrame(0, b"too late").serialize() * 100)
         await read_until(caller, reader, lambda: len(caller.goaways()) == 2)
         writer.write(PingFrame(0, b"too late").serialize() * 100)
-        assert [(2**31 - 1, 0), (1, 0)] == caller.goaways()
+        assert caller.goaways() == [(2**31 - 1, 0), (1, 0)]
         await closed(caller, reader)
         writer.close()
         await gone(server)
@@ -222,9 +222,9 @@ async def test_a_handler_that_raises_fails_its_calls(fast, silent_loop):
     async with fast.served(clumsy) as (channel, _):
         with pytest.raises(aio.AioRpcError) as caught:
             await channel.unary_unary(ECHO)(b"bad")
-        assert (grpc.StatusCode.INTERNAL, "internal error") == (caught.value.code(), caught.value.details())
-        assert b"good" == await channel.unary_unary(ECHO)(b"good")
-    assert ["a fault"] == [str(context["exception"]) for context in silent_loop]
+        assert (caught.value.code(), caught.value.details()) == (grpc.StatusCode.INTERNAL, "internal error")
+        assert await channel.unary_unary(ECHO)(b"good") == b"good"
+    assert [str(context["exception"]) for context in silent_loop] == ["a fault"]
     silent_loop.clear()
 
 
@@ -237,9 +237,9 @@ async def test_a_stream_handler_that_raises_ends_its_stream(fast, silent_loop):
 
     async with fast.served(stream=clumsy) as (channel, _):
         call = channel.stream_stream(STREAM)()
-        assert b"one" == await call.read()
-        assert grpc.StatusCode.INTERNAL == await call.code()
-    assert ["a fault"] == [str(context["exception"]) for context in silent_loop]
+        assert await call.read() == b"one"
+        assert await call.code() == grpc.StatusCode.INTERNAL
+    assert [str(context["exception"]) for context in silent_loop] == ["a fault"]
     silent_loop.clear()
 
 
@@ -256,12 +256,12 @@ async def test_stop_leaves_nothing_behind(fast):
         while server.calls < 20:
             await asyncio.sleep(0.01)
         await server.stop(0)
-        assert 0 == server.connections
+        assert server.connections == 0
         await asyncio.gather(*waiting, return_exceptions=True)
         for stream in streams:
             await stream.code()
         held.clear()
-        assert 0 == server.calls
+        assert server.calls == 0
     gc.collect()
     assert sessions() <= before
 

@@ -36,6 +36,6 @@ def test_a_build_without_its_tools_succeeds(tmp_path, python, env):
     shutil.copytree(ROOT / "ratelimitd", tmp_path / "ratelimitd", ignore=shutil.ignore_patterns("*.so", "__pycache__"))
     command = [sys.executable, *python, "-q", "build_ext", "--inplace"]
     subprocess.run(command, cwd=tmp_path, env={**os.environ, **env}, check=True, capture_output=True)
-    assert [] == list(tmp_path.glob("ratelimitd/transport/*.so"))
+    assert list(tmp_path.glob("ratelimitd/transport/*.so")) == []
     asked = subprocess.run([sys.executable, "-c", ASK], cwd=tmp_path, check=True, capture_output=True, text=True)
-    assert "clean\n" == asked.stdout
+    assert asked.stdout == "clean\n"

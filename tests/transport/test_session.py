@@ -17,9 +17,9 @@ def test_a_call_is_answered():
     talk = Talk()
     talk.say(talk.caller.call(b"hello"))
     answer = talk.caller.answer()
-    assert {":status": "200", "content-type": "application/grpc"} == answer.headers
+    assert answer.headers == {":status": "200", "content-type": "application/grpc"}
     assert (message(b"hello"), {"grpc-status": "0"}, None) == (answer.body, answer.trailers, answer.reset)
-    assert (0, 0, 0, 0) == (talk.session.open_calls, talk.session.unsent, talk.session.buffered, talk.server.calls)
+    assert (talk.session.open_calls, talk.session.unsent, talk.session.buffered, talk.server.calls) == (0, 0, 0, 0)
 
 
 def test_a_request_may_be_cut_anywhere():
@@ -32,8 +32,8 @@ def test_a_request_may_be_cut_anywhere():
         talk.say(stream[:cut])
         talk.say(stream[cut:])
         talk.caller.last = 1
-        assert [b"hello"] == [call.body for call in talk.calls], cut
-        assert ("200", "0", None) == talk.caller.answer().status, cut
+        assert [call.body for call in talk.calls] == [b"hello"], cut
+        assert talk.caller.answer().status == ("200", "0", None), cut
 
 
 def test_a_request_may_come_byte_by_byte():
@@ -50,8 +50,8 @@ def test_the_calls_of_one_read_come_together():
     talk = Talk()
     paths = [ECHO, ECHO, "/test.Service/Other", ECHO, "/test.Service/Other"]
     talk.say(b"".join(talk.caller.call(b"%d" % n, path=path) for n, path in enumerate(paths)))
-    assert [("echo", 3), ("other", 2)] == talk.groups
-    assert [b"0", b"1", b"3", b"2", b"4"] == [call.body for call in talk.calls]
+    assert talk.groups == [("echo", 3), ("other", 2)]
+    assert [call.body for call in talk.calls] == [b"0", b"1", b"3", b"2", b"4"]
 
 
 def refused(talk, *extra, payload=None, **named):
@@ -59,7 +59,7 @@ def refused(talk, *extra, payload=None, **named):
     payload = message(b"hello") if payload is None else payload
     end = payload == b""
     talk.say(talk.caller.headers(*extra, end=end, **named) + (b"" if end else talk.caller.data(payload)))
-    assert [] == talk.calls
+    assert talk.calls == []
     return talk.caller.answer()
 
 
@@ -81,17 +81,17 @@ def test_a_call_that_will_not_do_is_refused(status, text, request_):
     talk = Talk()
     answer = refused(talk, **request_)
     assert ("200", status, text) == answer.status
-    assert (b"", {}) == (answer.body, answer.trailers)
+    assert (answer.body, answer.trailers) == (b"", {})
     talk.say(talk.caller.call())
-    assert ("200", "0", None) == talk.caller.answer().status
+    assert talk.caller.answer().status == ("200", "0", None)
 
 
 def test_compressed_messages_are_unimplemented():
     """With an encoding they are UNIMPLEMENTED and what is accepted is told; without one, INTERNAL."""
     answer = refused(Talk(), ("grpc-encoding", "gzip"), payload=message(b"zip", flag=1))
-    assert UNIMPLEMENTED == answer.status[1]
-    assert "identity" == answer.headers["grpc-accept-encoding"]
-    assert INTERNAL == refused(Talk(), payload=message(b"zip", flag=1)).status[1]
+    assert answer.status[1] == UNIMPLEMENTED
+    assert answer.headers["grpc-accept-encoding"] == "identity"
+    assert refused(Talk(), payload=message(b"zip", flag=1)).status[1] == INTERNAL
 
 
 def test_an_encoding_is_no_matter_for_a_plain_message():
@@ -144,9 +144,9 @@ def test_the_content_type_is_answered(asked, told):
 def test_headers_have_bounds(extra):
     """One header too many, or one byte: RESOURCE_EXHAUSTED, and the connection lives on."""
     talk = Talk()
-    assert ("200", EXHAUSTED, "header count or size exceeds the limit") == refused(talk, *extra).status
+    assert refused(talk, *extra).status == ("200", EXHAUSTED, "header count or size exceeds the limit")
     talk.say(talk.caller.headers(*extra[:1]) + talk.caller.data(message(b"fewer")))
-    assert ("200", "0", None) == talk.caller.answer().status
+    assert talk.caller.answer().status == ("200", "0", None)
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_grpc_timeout_becomes_a_deadline(value, microseconds):
 @pytest.mark.parametrize("value", ["", "S", "1", "1s", "-1S", "123456789S", "1.5S", "+1S"])
 def test_a_malformed_grpc_timeout_is_an_error(value):
     """A budget that cannot be read is not taken for none."""
-    assert INTERNAL == refused(Talk(), ("grpc-timeout", value)).status[1]
+    assert refused(Talk(), ("grpc-timeout", value)).status[1] == INTERNAL
 
 
 def test_metadata_is_readable_when_it_is_kept():
@@ -193,7 +193,7 @@ def test_a_call_cancelled_in_the_same_read_reaches_nobody():
     """A call and its reset in one read: no handler works for nobody."""
     talk = Talk()
     talk.say(talk.caller.call() + talk.caller.reset())
-    assert ([], 0, 0) == (talk.calls, talk.session.open_calls, talk.server.calls)
+    assert (talk.calls, talk.session.open_calls, talk.server.calls) == ([], 0, 0)
 
 
 def test_a_cancelled_call_can_still_be_answered():
@@ -217,8 +217,8 @@ def test_a_closed_session_has_nothing_to_say():
     talk.session.close()
     talk.session.shutdown_notice()
     talk.session.goaway()
-    assert () == talk.session.feed(talk.caller.call(), 2)
-    assert (b"", True, 0) == (talk.session.flush(), talk.session.done, talk.session.open_calls)
+    assert talk.session.feed(talk.caller.call(), 2) == ()
+    assert (talk.session.flush(), talk.session.done, talk.session.open_calls) == (b"", True, 0)
 
 
 def test_a_call_that_is_dropped_ends():
@@ -228,8 +228,8 @@ def test_a_call_that_is_dropped_ends():
     del talk.calls[1]
     talk.calls[0].respond(b"")
     talk.hear()
-    assert INTERNAL == talk.caller.answer().status[1]
-    assert 0 == talk.server.calls
+    assert talk.caller.answer().status[1] == INTERNAL
+    assert talk.server.calls == 0
 
 
 def test_a_call_that_is_dropped_later_asks_for_a_flush():
@@ -238,9 +238,9 @@ def test_a_call_that_is_dropped_later_asks_for_a_flush():
     talk.say(talk.caller.call())
     assert not talk.session.call_dropped
     talk.calls.clear()
-    assert (True, 0) == (talk.session.call_dropped, talk.woken)
+    assert (talk.session.call_dropped, talk.woken) == (True, 0)
     talk.hear()
-    assert (INTERNAL, False) == (talk.caller.answer().status[1], talk.session.call_dropped)
+    assert (talk.caller.answer().status[1], talk.session.call_dropped) == (INTERNAL, False)
 
 
 @pytest.mark.parametrize(
@@ -272,7 +272,7 @@ def test_calls_outlive_their_session():
     del talk
     gc.collect()
     two.fail(14, "later")
-    assert 0 == service.calls
+    assert service.calls == 0
 
 
 @pytest.mark.parametrize("size", [0, 1, 20_000, 1 << 20])
@@ -290,36 +290,36 @@ def test_an_answer_passes_any_window(size):
         granted = min(granted + step, size + 5)
         talk.say(talk.caller.window(step, 1) + talk.caller.window(step))
     assert message(body) == talk.caller.answer().body
-    assert {"grpc-status": "0"} == talk.caller.answer().trailers
-    assert 0 == talk.session.unsent
+    assert talk.caller.answer().trailers == {"grpc-status": "0"}
+    assert talk.session.unsent == 0
 
 
 def test_a_request_that_does_not_end_is_not_being_served():
     """Calls that are not whole are open and do not keep a connection from being idle; whole ones do until answered."""
     talk = Talk(serve=False)
     talk.say(talk.caller.headers() + talk.caller.call())
-    assert (2, 1) == (talk.session.open_calls, talk.session.in_flight)
+    assert (talk.session.open_calls, talk.session.in_flight) == (2, 1)
     talk.calls[0].respond(b"")
     talk.hear()
-    assert (1, 0) == (talk.session.open_calls, talk.session.in_flight)
+    assert (talk.session.open_calls, talk.session.in_flight) == (1, 0)
 
 
 def test_a_refused_caller_is_told_to_stop_sending():
     """A call that is over before its caller has sent all is reset with NO_ERROR after its trailers."""
     talk = Talk()
     talk.say(talk.caller.headers(path="/test.Service/Nothing"))
-    assert (UNIMPLEMENTED, 0) == (talk.caller.answer().status[1], talk.caller.answer().reset)
-    assert 0 == talk.session.open_calls
+    assert (talk.caller.answer().status[1], talk.caller.answer().reset) == (UNIMPLEMENTED, 0)
+    assert talk.session.open_calls == 0
 
 
 def test_one_wake_for_many_answers():
     """Answers given later ask for one flush, and none when the flush is due anyway."""
     talk = Talk(serve=False)
     talk.say(b"".join(talk.caller.call() for _ in range(3)))
-    assert 0 == talk.woken
+    assert talk.woken == 0
     for call in talk.calls:
         call.respond(b"")
-    assert 1 == talk.woken
+    assert talk.woken == 1
 
 
 def test_a_drain_is_a_notice_a_ping_and_a_last_call():
@@ -327,7 +327,7 @@ def test_a_drain_is_a_notice_a_ping_and_a_last_call():
     talk = Talk()
     talk.session.shutdown_notice()
     talk.hear()
-    assert [(2**31 - 1, 0)] == talk.caller.goaways()
+    assert talk.caller.goaways() == [(2**31 - 1, 0)]
     assert any(isinstance(frame, PingFrame) for frame in talk.caller.frames)
     talk.say(talk.caller.call(b"taken"))
     assert not talk.session.pong
@@ -335,9 +335,9 @@ def test_a_drain_is_a_notice_a_ping_and_a_last_call():
     assert talk.session.pong
     talk.session.goaway()
     talk.hear()
-    assert [(2**31 - 1, 0), (1, 0)] == talk.caller.goaways()
+    assert talk.caller.goaways() == [(2**31 - 1, 0), (1, 0)]
     talk.say(talk.caller.call(b"ignored"))
-    assert [b"taken"] == [call.body for call in talk.calls]
+    assert [call.body for call in talk.calls] == [b"taken"]
     assert talk.session.done
 
 
@@ -359,5 +359,5 @@ def test_a_garbage_preface_ends_the_connection():
     talk.session = Session(talk.server, lambda: None, 0)
     talk.caller = Caller()
     talk.say(b"GET / HTTP/1.1\r\nhost: test\r\n\r\n")
-    assert [(0, 1)] == talk.caller.goaways()
+    assert talk.caller.goaways() == [(0, 1)]
     assert talk.session.done

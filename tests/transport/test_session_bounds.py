@@ -20,7 +20,7 @@ def test_unread_answers_have_a_bound():
     for _ in range(5):
         talk.say(talk.caller.call(b"x" * 4000))
     assert talk.session.unsent <= 10_000 + 4005
-    assert EXHAUSTED == talk.caller.answer().status[1]
+    assert talk.caller.answer().status[1] == EXHAUSTED
 
 
 def test_unread_answers_of_calls_in_flight_have_a_bound():
@@ -31,7 +31,7 @@ def test_unread_answers_of_calls_in_flight_have_a_bound():
         call.respond(b"x" * 4000)
     talk.hear()
     assert talk.session.unsent <= 10_000 + 4005
-    assert (EXHAUSTED, 0) == (talk.caller.answer().status[1], talk.server.calls)
+    assert (talk.caller.answer().status[1], talk.server.calls) == (EXHAUSTED, 0)
 
 
 def test_unfinished_messages_of_all_connections_have_a_bound():
@@ -42,10 +42,10 @@ def test_unfinished_messages_of_all_connections_have_a_bound():
     piece = message(b"x" * 900_000)[:60_000]
     other.feed(caller.start() + caller.headers() + caller.data(piece, end=False), 1)
     talk.say(talk.caller.headers() + talk.caller.data(piece, end=False))
-    assert (EXHAUSTED, "too much buffered request data") == talk.caller.answer().status[1:]
+    assert talk.caller.answer().status[1:] == (EXHAUSTED, "too much buffered request data")
     other.close()
     talk.say(talk.caller.headers() + talk.caller.data(piece, end=False))
-    assert ({}, 60_000) == (talk.caller.answer().headers, talk.session.buffered)
+    assert (talk.caller.answer().headers, talk.session.buffered) == ({}, 60_000)
 
 
 def test_unfinished_messages_have_a_bound():
@@ -55,7 +55,7 @@ def test_unfinished_messages_have_a_bound():
     for _ in range(20):
         talk.say(talk.caller.headers() + talk.caller.data(piece, end=False))
     assert talk.session.buffered <= 1 << 20
-    assert EXHAUSTED == talk.caller.answer().status[1]
+    assert talk.caller.answer().status[1] == EXHAUSTED
 
 
 def test_one_call_too_many_is_refused():
@@ -63,11 +63,11 @@ def test_one_call_too_many_is_refused():
     talk = Talk(serve=False, max_calls=2)
     talk.say(b"".join(talk.caller.call() for _ in range(3)))
     assert 2 == len(talk.calls) == talk.server.calls
-    assert EXHAUSTED == talk.caller.answer().status[1]
+    assert talk.caller.answer().status[1] == EXHAUSTED
     talk.calls.pop().respond(b"")
-    assert 1 == talk.server.calls
+    assert talk.server.calls == 1
     talk.calls.clear()
-    assert 0 == talk.server.calls
+    assert talk.server.calls == 0
 
 
 @pytest.mark.slow

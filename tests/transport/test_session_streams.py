@@ -15,9 +15,9 @@ def test_a_stream_takes_and_sends_messages():
     talk = Talk()
     talk.say(talk.caller.headers(path=STREAM) + talk.caller.data(message(b"one") + message(b"two")[:3], end=False))
     stream = talk.streams[0]
-    assert (b"one", None, False) == (stream.take(), stream.take(), stream.half_closed)
+    assert (stream.take(), stream.take(), stream.half_closed) == (b"one", None, False)
     talk.say(talk.caller.data(message(b"two")[3:]))
-    assert (b"two", None, True) == (stream.take(), stream.take(), stream.half_closed)
+    assert (stream.take(), stream.take(), stream.half_closed) == (b"two", None, True)
     stream.send(b"answer")
     talk.hear()
     stream.finish(5, "gone")
@@ -25,7 +25,7 @@ def test_a_stream_takes_and_sends_messages():
     answer = talk.caller.answer()
     assert (message(b"answer"), {"grpc-status": "5", "grpc-message": "gone"}) == (answer.body, answer.trailers)
     stream.send(b"late")
-    assert (True, 0) == (stream.closed, talk.session.unsent)
+    assert (stream.closed, talk.session.unsent) == (True, 0)
 
 
 def test_a_stream_that_is_not_taken_gets_no_more_window():
@@ -36,12 +36,12 @@ def test_a_stream_that_is_not_taken_gets_no_more_window():
     def granted():
         return [f for f in talk.caller.frames if isinstance(f, WindowUpdateFrame) and f.stream_id == 1]
 
-    assert [] == granted()
+    assert granted() == []
     stream = talk.streams[0]
     while stream.take() is not None:
         pass
     talk.hear()
-    assert 60_030 == sum(frame.window_increment for frame in granted())
+    assert sum(frame.window_increment for frame in granted()) == 60_030
 
 
 def test_a_stream_message_larger_than_the_window_arrives():
@@ -59,7 +59,7 @@ def test_a_stream_message_larger_than_the_window_arrives():
             f.window_increment for f in talk.caller.frames[before:] if f.stream_id and hasattr(f, "window_increment")
         )
         assert window > 0
-    assert 300_000 == len(talk.streams[0].take())
+    assert len(talk.streams[0].take()) == 300_000
 
 
 def test_an_oversized_stream_message_ends_the_stream():
@@ -69,7 +69,7 @@ def test_an_oversized_stream_message_ends_the_stream():
     talk.streams[0].send(b"hello")
     talk.hear()
     talk.say(talk.caller.data(b"\0\x7f\xff\xff\xff", end=False))
-    assert EXHAUSTED == talk.caller.answer().trailers["grpc-status"]
+    assert talk.caller.answer().trailers["grpc-status"] == EXHAUSTED
     assert talk.streams[0].closed
 
 
@@ -77,11 +77,11 @@ def test_a_stream_that_ends_is_counted_off():
     """Whoever still holds it: a call that its caller reset is in flight no more."""
     talk = Talk()
     talk.say(talk.caller.headers(path=STREAM))
-    assert (1, 1) == (len(talk.streams), talk.server.calls)
+    assert (len(talk.streams), talk.server.calls) == (1, 1)
     talk.say(talk.caller.reset())
-    assert 0 == talk.server.calls
+    assert talk.server.calls == 0
     talk.streams.clear()
-    assert 0 == talk.server.calls
+    assert talk.server.calls == 0
 
 
 @pytest.mark.parametrize("bound", ["max_streaming", "max_connection_streaming"])
@@ -89,11 +89,11 @@ def test_streams_have_a_bound_of_their_own(bound):
     """One stream too many is RESOURCE_EXHAUSTED, unary calls are not, and one that ends makes room."""
     talk = Talk(**{bound: 2}, max_calls=1)
     talk.say(b"".join(talk.caller.headers(path=STREAM) for _ in range(3)))
-    assert (2, EXHAUSTED) == (len(talk.streams), talk.caller.answer().status[1])
+    assert (len(talk.streams), talk.caller.answer().status[1]) == (2, EXHAUSTED)
     talk.say(talk.caller.call())
-    assert "0" == talk.caller.answer().status[1]
+    assert talk.caller.answer().status[1] == "0"
     talk.say(talk.caller.reset(1) + talk.caller.headers(path=STREAM))
-    assert 3 == len(talk.streams)
+    assert len(talk.streams) == 3
 
 
 def test_streams_of_another_connection_count_for_the_server_alone():
@@ -113,6 +113,6 @@ def test_a_stream_that_is_dropped_ends():
     talk = Talk()
     talk.say(talk.caller.headers(path=STREAM))
     talk.streams.clear()
-    assert (True, 0) == (talk.session.call_dropped, talk.server.calls)
+    assert (talk.session.call_dropped, talk.server.calls) == (True, 0)
     talk.hear()
-    assert "13" == talk.caller.answer().status[1]
+    assert talk.caller.answer().status[1] == "13"

@@ -42,7 +42,7 @@ async def refused(server, root, identity=(None, None)):
 async def test_tls_works(transport, certificates):
     """A client that trusts the certificate is served; one that speaks plaintext is not."""
     async with transport.serve(tls=tls_files(certificates)) as server:
-        assert 100_000 == len(await ask(server, certificates.root))
+        assert len(await ask(server, certificates.root)) == 100_000
         async with aio.insecure_channel(server.address) as channel:
             with pytest.raises(aio.AioRpcError):
                 await channel.unary_unary(ECHO)(b"", timeout=2)
@@ -142,5 +142,5 @@ async def test_h2_is_what_tls_must_speak(fast, certificates):
         context = ssl.create_default_context(cadata=certificates.root.decode())
         reader, writer = await asyncio.open_connection(host, int(port), ssl=context, server_hostname="localhost")
         with suppress(ConnectionResetError):
-            assert b"" == await reader.read()
+            assert await reader.read() == b""
         writer.transport.abort()
