@@ -15,36 +15,9 @@ from ratelimitd.admin import server
 from ratelimitd.admin.http import Page, PageRequest, PageResponse, PageTable
 from ratelimitd.admin.server import BODY_BYTES, Pages, listen
 from ratelimitd.http1 import ServerOptions, Sweeper
+from tests.admin.calling import Caller, chunked, echo, get, post
 
 TICK = 0.01
-
-
-class Caller:
-    """One connection."""
-
-    def __init__(self, reader, writer):
-        self._reader = reader
-        self.writer = writer
-
-    async def send(self, data):
-        self.writer.write(data)
-        await self.writer.drain()
-
-    async def answer(self):
-        """A head, and the body that its length or chunks announce."""
-        async with asyncio.timeout(10):
-            head = await self._reader.readuntil(b"\r\n\r\n")
-            if length := re.search(rb"\r\nContent-Length: (\d+)", head):
-                return head, await self._reader.readexactly(int(length[1]))
-            return head, await self._reader.readuntil(b"0\r\n\r\n")
-
-    async def head(self):
-        async with asyncio.timeout(10):
-            return await self._reader.readuntil(b"\r\n\r\n")
-
-    async def rest(self):
-        async with asyncio.timeout(10):
-            return await self._reader.read()
 
 
 Connect = Callable[..., Awaitable[Caller]]
@@ -67,26 +40,6 @@ async def connect():
         caller.writer.close()
     for listening in listeners:
         await listening.close()
-
-
-async def echo(request):
-    return PageResponse(200, f"{request.method} {request.path} {dict(request.query)} {len(request.body)}".encode())
-
-
-def get(target=b"/", *headers):
-    return b"GET %b HTTP/1.1\r\nHost: x\r\n%b\r\n" % (target, b"".join(line + b"\r\n" for line in headers))
-
-
-def post(body, *headers):
-    lines = b"".join(line + b"\r\n" for line in headers)
-    return b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n%b\r\n%b" % (len(body), lines, body)
-
-
-def chunked(body):
-    """In chunks of a thousand bytes, without an end."""
-    head = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
-    parts = [body[at : at + 1000] for at in range(0, len(body), 1000)]
-    return head + b"".join([b"%x\r\n%b\r\n" % (len(part), part) for part in parts])
 
 
 async def test_a_request_in_single_bytes_arrives_whole(connect):

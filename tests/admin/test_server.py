@@ -60,6 +60,27 @@ async def raw_at(host, port, data):
     return answer
 
 
+async def endless(size):
+    """A page without an end in pieces of this size, and a caller of it: the event is set when the page is closed."""
+    ended = asyncio.Event()
+
+    async def pieces():
+        try:
+            while True:
+                yield b"x" * size
+                await asyncio.sleep(0)
+        finally:
+            ended.set()
+
+    async def handler(_):
+        return PageResponse(200, pieces())
+
+    listening = await listen({"/": Page(handler, "")}, "127.0.0.1", 0)
+    reader, writer = await asyncio.open_connection("127.0.0.1", listening.port)
+    writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    return ended, listening, reader, writer
+
+
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
 async def test_a_request_arrives_whole(client, method):
     """Method, path, query, headers in any case, and body."""
@@ -181,21 +202,7 @@ async def test_a_head_over_its_bounds_is_refused(listener, head, status):
 async def test_a_caller_that_does_not_read_is_cut_off(listener, monkeypatch):
     """A stream that is not taken in time ends in an error, not as if it were whole, and lets go of what it held."""
     monkeypatch.setattr(server, "STREAM_SECONDS", 0.1)
-    ended = asyncio.Event()
-
-    async def endless():
-        try:
-            while True:
-                yield b"x" * 100_000
-        finally:
-            ended.set()
-
-    async def handler(_):
-        return PageResponse(200, endless())
-
-    listening = await listen({"/": Page(handler, "")}, "127.0.0.1", 0)
-    reader, writer = await asyncio.open_connection("127.0.0.1", listening.port)
-    writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    ended, listening, reader, writer = await endless(100_000)
     async with asyncio.timeout(10):
         await ended.wait()
         assert not (await reader.read()).endswith(b"0\r\n\r\n")
@@ -205,22 +212,7 @@ async def test_a_caller_that_does_not_read_is_cut_off(listener, monkeypatch):
 
 async def test_a_caller_that_goes_away_ends_its_stream(caplog):
     """Its work stops, quietly."""
-    ended = asyncio.Event()
-
-    async def endless():
-        try:
-            while True:
-                yield b"x" * 1_000
-                await asyncio.sleep(0)
-        finally:
-            ended.set()
-
-    async def handler(_):
-        return PageResponse(200, endless())
-
-    listening = await listen({"/": Page(handler, "")}, "127.0.0.1", 0)
-    reader, writer = await asyncio.open_connection("127.0.0.1", listening.port)
-    writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    ended, listening, reader, writer = await endless(1_000)
     await reader.read(100)
     writer.transport.abort()
     async with asyncio.timeout(10):

@@ -213,3 +213,20 @@ def get(path=b"/", *headers):
 def post(body, *headers):
     lines = b"".join(line + b"\r\n" for line in headers)
     return b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n%b\r\n%b" % (len(body), lines, body)
+
+
+async def forwarded(rig, upstream):
+    """A client whose request has reached the upstream, and the upstream's end of its connection."""
+    client = await rig.client()
+    await client.send(get())
+    end = await upstream.accept()
+    await end.until()
+    return client, end
+
+
+async def answered(rig, upstream):
+    """The same, once the upstream has answered and the client has read it: both connections are idle."""
+    client, end = await forwarded(rig, upstream)
+    await end.send(OK)
+    await client.answer()
+    return client, end

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ratelimitd.http1 import Endpoint, ServerOptions, UpstreamOptions
-from tests.http1.rig import OK, PATIENCE, ScriptedUpstream, endpoint, get, post, unsent, until
+from tests.http1.rig import OK, PATIENCE, ScriptedUpstream, endpoint, forwarded, get, post, unsent, until
 
 SOON = 0.05
 SLOW = 1000
@@ -150,10 +150,7 @@ async def test_draining_ends_connections_between_requests(rig, upstream):
 
 async def test_an_answer_that_had_begun_ends_its_connection_when_draining(rig, upstream):
     """An answer whose head promised more is finished, and then the connection is closed, long before the grace ends."""
-    client = await rig.client()
-    await client.send(get())
-    end = await upstream.accept()
-    await end.until()
+    client, end = await forwarded(rig, upstream)
     await end.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\no")
     await client.until()
     stopping = asyncio.create_task(rig.server.stop(1000))
@@ -176,10 +173,7 @@ async def test_leaving_says_close_with_the_next_answer(rigs, upstream):
 
 async def test_what_does_not_finish_in_its_grace_is_ended(rig, upstream):
     """After the grace nothing is left."""
-    client = await rig.client()
-    await client.send(get())
-    end = await upstream.accept()
-    await end.until()
+    client, end = await forwarded(rig, upstream)
     await rig.server.stop(SOON)
     assert rig.server.connections == 0
     await client.closed()

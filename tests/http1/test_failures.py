@@ -6,7 +6,7 @@ import socket
 import pytest
 
 from ratelimitd.http1 import BreakerOptions, Endpoint, State, UpstreamOptions
-from tests.http1.rig import OK, endpoint, get, post, until
+from tests.http1.rig import OK, answered, endpoint, forwarded, get, post, until
 
 SOON = 0.05
 
@@ -32,10 +32,7 @@ async def test_a_name_nobody_knows_is_502(rigs):
 
 async def test_an_upstream_that_closes_early_is_502(rig, upstream):
     """Upstream closes early → 502."""
-    client = await rig.client()
-    await client.send(get())
-    end = await upstream.accept()
-    await end.until()
+    client, end = await forwarded(rig, upstream)
     end.close()
     assert (await client.answer())[0].startswith(b"HTTP/1.1 502 ")
     assert (await rig.summary()).error == "upstream closed the connection before it answered"
@@ -44,10 +41,7 @@ async def test_an_upstream_that_closes_early_is_502(rig, upstream):
 async def test_an_upstream_that_does_not_answer_is_504(rigs, upstream):
     """Times out → 504, and its connection is closed."""
     rig = await rigs(endpoint(upstream), upstream=UpstreamOptions(response_timeout=SOON))
-    client = await rig.client()
-    await client.send(get())
-    end = await upstream.accept()
-    await end.until()
+    client, end = await forwarded(rig, upstream)
     assert (await client.answer())[0].startswith(b"HTTP/1.1 504 Gateway Timeout\r\n")
     await end.closed()
 
@@ -66,10 +60,7 @@ async def test_a_connection_that_is_not_made_in_time_is_504(rigs):
 async def test_an_upstream_that_falls_silent_truncates_the_answer(rigs, upstream):
     """A body that stops coming is cut off, since its head is long gone."""
     rig = await rigs(endpoint(upstream), upstream=UpstreamOptions(read_timeout=SOON))
-    client = await rig.client()
-    await client.send(get())
-    end = await upstream.accept()
-    await end.until()
+    client, end = await forwarded(rig, upstream)
     await end.send(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc")
     assert (await client.rest()).endswith(b"abc")
     await end.closed()
@@ -116,17 +107,6 @@ async def test_another_endpoint_is_asked_where_nothing_was_sent(rigs, upstream):
         await rig.summary(count)
 
 
-async def stale(rig, upstream):
-    """A client, and an upstream's connection that was used before."""
-    client = await rig.client()
-    await client.send(get())
-    end = await upstream.accept()
-    await end.until()
-    await end.send(OK)
-    await client.answer()
-    return client, end
-
-
 async def two_stale(rig, upstream):
     """Two clients, and the upstream's connections that were used by each."""
     clients = [await rig.client() for _ in range(2)]
@@ -143,7 +123,7 @@ async def two_stale(rig, upstream):
 
 async def test_a_get_on_a_stale_connection_is_asked_once_more(rig, upstream):
     """Stale keep-alive connection → one transparent retry for GET, on a new connection."""
-    client, end = await stale(rig, upstream)
+    client, end = await answered(rig, upstream)
     await client.send(get(b"/again"))
     await end.until()
     end.close()
@@ -156,7 +136,7 @@ async def test_a_get_on_a_stale_connection_is_asked_once_more(rig, upstream):
 
 async def test_a_get_is_asked_once_more_and_no_more(rig, upstream):
     """A second death is a 502: exactly one retry."""
-    client, end = await stale(rig, upstream)
+    client, end = await answered(rig, upstream)
     await client.send(get())
     await end.until()
     end.close()
@@ -172,7 +152,7 @@ async def test_a_get_is_asked_once_more_and_no_more(rig, upstream):
 )
 async def test_what_may_do_something_twice_is_not_asked_again(rig, upstream, request_):
     """No retry for POST, nor for anything with a body, on a stale connection: 502."""
-    client, end = await stale(rig, upstream)
+    client, end = await answered(rig, upstream)
     await client.send(request_)
     await end.until()
     end.close()
@@ -205,7 +185,7 @@ async def test_who_waits_is_served_when_a_connection_dies(rigs, upstream):
 async def test_a_connection_that_grew_old_while_idle_is_not_used(rigs, upstream):
     """The lifetime counts while a connection is idle, too."""
     rig = await rigs(endpoint(upstream), upstream=UpstreamOptions(lifetime=SOON))
-    client, _ = await stale(rig, upstream)
+    client, _ = await answered(rig, upstream)
     await until(lambda: not any(connection.usable for connection in rig.upstreams))
     await client.send(get(b"/new"))
     assert (await (await upstream.accept()).until()).startswith(b"GET /new ")
@@ -213,7 +193,7 @@ async def test_a_connection_that_grew_old_while_idle_is_not_used(rigs, upstream)
 
 async def test_a_get_that_was_half_answered_is_not_asked_again(rig, upstream):
     """Once a byte of a response came there is no retry."""
-    client, end = await stale(rig, upstream)
+    client, end = await answered(rig, upstream)
     await client.send(get())
     await end.until()
     await end.send(b"HTTP/1.1 20")
@@ -224,10 +204,7 @@ async def test_a_get_that_was_half_answered_is_not_asked_again(rig, upstream):
 
 async def test_a_client_that_goes_takes_its_request_with_it(rig, upstream):
     """Client closes → upstream cancelled."""
-    client = await rig.client()
-    await client.send(get())
-    end = await upstream.accept()
-    await end.until()
+    client, end = await forwarded(rig, upstream)
     client.close()
     await end.closed()
     assert (await rig.summary()).error == "client closed the connection"
@@ -289,10 +266,5 @@ async def test_the_last_used_connection_is_the_first_taken(rigs, upstream):
 async def test_connections_do_not_grow_old(rigs, upstream, options):
     """An idle connection is closed after its time, and one past its lifetime is not kept."""
     rig = await rigs(endpoint(upstream), upstream=UpstreamOptions(**options))
-    client = await rig.client()
-    await client.send(get())
-    end = await upstream.accept()
-    await end.until()
-    await end.send(OK)
-    await client.answer()
+    _client, end = await answered(rig, upstream)
     await end.closed()

@@ -152,6 +152,16 @@ async def read(client, mark):
     return received
 
 
+async def first_piece(rigs, pieces):
+    """A handler that streams these, and a client that has read the first of them."""
+    handler = streaming(pieces)
+    rig = await rigs(handler=handler)
+    client = await rig.client()
+    await client.send(get())
+    await client.until(b"one\r\n")
+    return handler, client
+
+
 async def test_pieces_made_without_a_pause_leave_the_loop_to_others(rigs):
     """A client that reads as fast as they come does not take the loop: it turns at each piece."""
     rig = await rigs(handler=streaming(Pieces(*[b"x"] * 500)))
@@ -165,11 +175,7 @@ async def test_pieces_made_without_a_pause_leave_the_loop_to_others(rigs):
 async def test_a_client_that_leaves_ends_what_waits_for_a_piece(rigs):
     """The pieces are closed though the next one would never come, and nobody is told of an error."""
     pieces = Pieces(b"one", then=forever)
-    handler = streaming(pieces)
-    rig = await rigs(handler=handler)
-    client = await rig.client()
-    await client.send(get())
-    await client.until(b"one\r\n")
+    handler, client = await first_piece(rigs, pieces)
     client.reset()
     await closing(pieces)
     await handler.ended()
@@ -282,11 +288,7 @@ async def test_a_timeout_of_the_pieces_is_a_failure_of_theirs(rigs):
 async def test_an_answer_that_is_given_up_is_cut(rigs):
     """A process that ends cancels its answers: the client sees that the body is not whole."""
     pieces = Pieces(b"one", then=forever)
-    handler = streaming(pieces)
-    rig = await rigs(handler=handler)
-    client = await rig.client()
-    await client.send(get())
-    await client.until(b"one\r\n")
+    handler, client = await first_piece(rigs, pieces)
     handler.tasks[0].cancel()
     assert await client.rest() == b""
     assert pieces.closed.is_set()

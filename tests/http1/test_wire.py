@@ -3,7 +3,7 @@
 import pytest
 
 from ratelimitd.http1 import ServerOptions
-from tests.http1.rig import OK, endpoint, get, post, unsent, until
+from tests.http1.rig import OK, endpoint, forwarded, get, post, unsent, until
 
 SMUGGLED = {
     "both CL+TE": b"Content-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nG",
@@ -143,10 +143,7 @@ async def test_answers_without_a_body(rig, upstream, request_, answer):
 
 async def test_trailers_are_forwarded_knowingly_to_the_client(rig, upstream):
     """Trailers forwarded knowingly: those that only inform go on behind the last chunk, the others do not."""
-    client = await rig.client()
-    await client.send(get())
-    end = await upstream.accept()
-    await end.until()
+    client, end = await forwarded(rig, upstream)
     await end.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n")
     await end.send(b"2\r\nok\r\n0\r\nX-Sum: 1\r\nContent-Length: 9\r\n\r\n")
     head = await client.until()
@@ -182,10 +179,7 @@ async def test_what_connection_names_is_stripped(rig, upstream):
 
 async def test_1xx_are_forwarded(rig, upstream):
     """1xx forwarded: early hints come before the answer; a 100 nobody waits for does not."""
-    client = await rig.client()
-    await client.send(get())
-    end = await upstream.accept()
-    await end.until()
+    client, end = await forwarded(rig, upstream)
     await end.send(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n")
     hints = await client.until()
     assert hints.startswith(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n")
@@ -205,10 +199,7 @@ async def test_1_0_clients_get_no_1xx(rig, upstream):
 
 async def test_an_endless_row_of_1xx_is_502(rig, upstream):
     """An upstream that never comes to the point is given up."""
-    client = await rig.client()
-    await client.send(get())
-    end = await upstream.accept()
-    await end.until()
+    client, end = await forwarded(rig, upstream)
     await end.send(b"HTTP/1.1 100 Continue\r\n\r\n" * 20)
     assert (await client.answer())[0].startswith(b"HTTP/1.1 502 ")
 

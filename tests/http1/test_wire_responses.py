@@ -5,15 +5,12 @@ import asyncio
 import pytest
 
 from ratelimitd.http1 import UpstreamOptions
-from tests.http1.rig import OK, endpoint, get, post, until
+from tests.http1.rig import OK, answered, endpoint, forwarded, get, post, until
 
 
 async def test_events_are_not_held_back(rig, upstream):
     """SSE unbuffered: each event arrives before the next one is made."""
-    client = await rig.client()
-    await client.send(get())
-    end = await upstream.accept()
-    await end.until()
+    client, end = await forwarded(rig, upstream)
     await end.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
     await client.until()
     for _ in range(3):
@@ -23,10 +20,7 @@ async def test_events_are_not_held_back(rig, upstream):
 
 async def test_a_body_until_close_reaches_a_1_1_client_in_chunks(rig, upstream):
     """An upstream that ends its body by closing does not cost the client its connection."""
-    client = await rig.client()
-    await client.send(get())
-    end = await upstream.accept()
-    await end.until()
+    client, end = await forwarded(rig, upstream)
     await end.send(b"HTTP/1.0 200 OK\r\n\r\nabc")
     end.close()
     head, body = await client.answer()
@@ -46,10 +40,7 @@ async def test_a_body_until_close_reaches_a_1_1_client_in_chunks(rig, upstream):
 )
 async def test_a_truncated_answer_is_seen_to_be_truncated(rig, upstream, part):
     """Upstream closes in the middle of a body: the client's body has no end either."""
-    client = await rig.client()
-    await client.send(get())
-    end = await upstream.accept()
-    await end.until()
+    client, end = await forwarded(rig, upstream)
     await end.send(part)
     await client.until(b"abc")
     end.close()
@@ -60,10 +51,7 @@ async def test_a_truncated_answer_is_seen_to_be_truncated(rig, upstream, part):
 
 async def test_a_reset_is_not_the_end_of_a_body(rig, upstream):
     """An upstream's body until close that ends with a reset is cut, and so is the client's."""
-    client = await rig.client()
-    await client.send(get())
-    end = await upstream.accept()
-    await end.until()
+    client, end = await forwarded(rig, upstream)
     await end.send(b"HTTP/1.1 200 OK\r\n\r\nabc")
     await client.until(b"abc")
     end.reset()
@@ -72,10 +60,7 @@ async def test_a_reset_is_not_the_end_of_a_body(rig, upstream):
 
 async def test_a_connection_its_upstream_gives_up_is_not_used_again(rig, upstream):
     """Connection: close of an upstream is taken at its word, even where it does not close."""
-    client = await rig.client()
-    await client.send(get())
-    end = await upstream.accept()
-    await end.until()
+    client, end = await forwarded(rig, upstream)
     await end.send(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
     head, _ = await client.answer()
     assert b"close" not in head
@@ -84,10 +69,7 @@ async def test_a_connection_its_upstream_gives_up_is_not_used_again(rig, upstrea
 
 async def test_a_broken_chunk_truncates_the_answer(rig, upstream):
     """A chunk in doubt after the head went out: the client's body has no end."""
-    client = await rig.client()
-    await client.send(get())
-    end = await upstream.accept()
-    await end.until()
+    client, end = await forwarded(rig, upstream)
     await end.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n")
     await client.until(b"abc")
     await end.send(b"3\r\ndef\nX")
@@ -122,10 +104,7 @@ async def test_a_truncated_answer_to_1_0_is_a_reset(rig, upstream):
 )
 async def test_a_response_in_doubt_is_502_and_never_pooled(rig, upstream, answer):
     """Bad response framing → 502 and the connection is never pooled."""
-    client = await rig.client()
-    await client.send(get())
-    end = await upstream.accept()
-    await end.until()
+    client, end = await forwarded(rig, upstream)
     await end.send(answer)
     assert (await client.answer())[0].startswith(b"HTTP/1.1 502 ")
     await end.closed()
@@ -136,10 +115,7 @@ async def test_a_response_in_doubt_is_502_and_never_pooled(rig, upstream, answer
 async def test_a_response_head_is_bounded(rigs, upstream, size, status):
     """A head of more than max_head bytes is 502, a smaller one passes."""
     rig = await rigs(endpoint(upstream), upstream=UpstreamOptions(max_head=120))
-    client = await rig.client()
-    await client.send(get())
-    end = await upstream.accept()
-    await end.until()
+    client, end = await forwarded(rig, upstream)
     await end.send(b"HTTP/1.1 200 OK\r\nX: %b\r\nContent-Length: 0\r\n\r\n" % (b"a" * size))
     assert status == (await client.answer())[0].split()[1]
 
@@ -161,12 +137,7 @@ async def test_surplus_bytes_close_the_upstream_connection(rig, upstream, reques
 
 async def test_bytes_on_an_idle_upstream_connection_close_it(rig, upstream):
     """What an upstream says unasked is nobody's answer."""
-    client = await rig.client()
-    await client.send(get())
-    end = await upstream.accept()
-    await end.until()
-    await end.send(OK)
-    await client.answer()
+    _client, end = await answered(rig, upstream)
     await end.send(OK)
     await end.closed()
 
@@ -190,10 +161,7 @@ async def test_local_answers_are_whole(rigs, upstream):
 async def test_what_goes_with_the_answer_replaces_the_upstreams(rig, upstream):
     """Headers the handler gives go with an upstream's answer, instead of those of the same name."""
     rig.response_headers = [(b"X-RateLimit-Limit", b"5"), (b"X-Request-Id", b"ours")]
-    client = await rig.client()
-    await client.send(get())
-    end = await upstream.accept()
-    await end.until()
+    client, end = await forwarded(rig, upstream)
     await end.send(b"HTTP/1.1 200 OK\r\nx-request-id: theirs\r\nContent-Length: 0\r\n\r\n")
     head, _ = await client.answer()
     assert b"theirs" not in head
