@@ -59,7 +59,8 @@ def service_families(counters: Counters, unknown_domains: Callable[[], Iterable[
             lambda: counters.config_load_success,
         ),
         single(
-            "ratelimit_service_config_load_error", "counter", "Failed policy loads; the previous policy stays active.",
+            "ratelimit_service_config_load_error", "counter",
+            "Failed policy loads; an already active policy stays active.",
             lambda: counters.config_load_error,
         ),
         single(

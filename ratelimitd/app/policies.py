@@ -73,7 +73,7 @@ class ActivePolicy(NamedTuple):
         version: see ``sources.Loaded``.
         loaded: monotonic time of activation, seconds; time of the start if there is none.
         source: where it was loaded from, symbolic links resolved.
-        files, domains, limits: their numbers.
+        files, domains, limits: how many of each it contains.
         warnings: its first warnings, as text.
         refused: the first errors of a later load that was rejected, as text.
         needs_store: whether a limit of it fails requests while the store is unavailable.

@@ -42,7 +42,7 @@ def doctor(
     """Check the settings, policy, Redis and ports that serve would use, and print what to change.
 
     Takes the environment and the flags of serve. Exits 0 if no finding is bad, 1 if one is, 2 on a usage error. It
-    changes nothing, and can run while a service is running.
+    changes no limit's counters, and can run while a service is running.
     """
     from ratelimitd.doctor import Level, count, examine  # noqa: PLC0415 -- the whole service
 

@@ -115,7 +115,7 @@ class Chunks:
         end = data.find(b"\r\n\r\n", at)
         if end < 0:
             if len(data) - at > MAX_TRAILER_BYTES or invalid_start(data[at:]):
-                raise BodyError("malformed trailers, or too long ones")
+                raise BodyError("trailers are malformed or too long")
             self._held = data[at:]
             return b""
         self.trailers = parse_trailers(data[at : end + 4])

@@ -17,7 +17,7 @@ class Exchange:
     Attributes:
         request: the request.
         on_done: called with the summary exactly once, at the end; set it before answering.
-        over: the response is complete or broken off, or the client left; answering does nothing then.
+        over: the response is complete or aborted, or the client disconnected; answering then has no effect.
         relay: the carrier of a response that is not local; None before ``forward`` and after the end.
     """
 
@@ -66,7 +66,7 @@ class Exchange:
         """Forward the request to an upstream.
 
         Args:
-            upstream: asked if its circuit breaker admits the request.
+            upstream: receives the request if its circuit breaker admits it.
             headers: made by ``headers.to_upstream``.
             target: in place of the request's.
             response_headers: added to the response, also to a local error response; they replace the upstream's headers
@@ -103,7 +103,7 @@ class Exchange:
         self.refuse(error)
 
     def client_gone(self, reason: str) -> None:
-        """End the exchange, as the client left."""
+        """End the exchange because the client disconnected."""
         if self.over:
             return
         self.error = reason
@@ -145,7 +145,7 @@ class Exchange:
         try:
             listener(self._summary())
         except Exception as error:  # noqa: BLE001 -- a fault of the listener is not the client's
-            context = {"message": "a listener to the end of an exchange raised", "exception": error}
+            context = {"message": "an on_done listener raised an exception", "exception": error}
             asyncio.get_running_loop().call_exception_handler(context)
 
     def _summary(self) -> Summary:

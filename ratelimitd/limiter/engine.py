@@ -29,7 +29,7 @@ class Counts(Protocol):
     """Counters of the engine besides those of limits; the names are envoyproxy/ratelimit's.
 
     Attributes:
-        service_error: requests that could not be decided: no policy, no valid request, an unhandled error.
+        service_error: requests that could not be decided: no policy, an invalid request, an unhandled error.
         redis_error: requests that failed because of the store.
         global_shadow_mode: answers that SHADOW_MODE turned to OK.
     """

@@ -133,7 +133,7 @@ class Settings:
         address, EVERYWHERE, "Address of the HTTP port: /healthcheck, /livez, /readyz, /json, /metrics; :: is accepted."
     )
     port = Row(port_number, "8080", "HTTP port; 0: a free one.")
-    debug_host = Row(address, EVERYWHERE, "Address of the debug port: /rlconfig.")
+    debug_host = Row(address, EVERYWHERE, "Address of the debug port: /rlconfig, /stats, and the admin API.")
     debug_port = Row(port_number, "6070", "Debug port (HTTP); 0: a free one.")
     admin_token = Row(
         lambda value: bearer(value) if value else "",
@@ -281,7 +281,7 @@ class Settings:
         integer(1),
         "10000",
         "Maximum number of charges in flight to Redis, and of open gRPC calls; more are rejected. At 15 ms each, the "
-        "default allows 600,000 per second.",
+        "default allows more than 600,000 per second.",
     )
     new_keys_per_second = Row(
         integer(0),

@@ -43,7 +43,7 @@ the order within an iteration, the socket is read once between the first and the
 
 
 class RedisStore:
-    """A ``Store`` in Redis. Its counters are plain attributes, and count since it was made.
+    """A ``Store`` in Redis. Its counters are plain attributes, counted since the store was created.
 
     Attributes:
         round_trips: script calls that received a reply.
@@ -320,7 +320,7 @@ class RedisStore:
                 self._finished.append(pending)
 
     def on_read(self) -> None:
-        """See ``Watcher``: complete the finished asks as one group, whatever number of replies they took."""
+        """See ``Watcher``: complete the finished asks as one group, however many replies they took."""
         if self._second_round:
             again, self._second_round = self._second_round, []
             self._dispatch([pending for pending, _ in again], max(now for _, now in again))
