@@ -32,7 +32,7 @@ def measure(scale: Scale, peers: Sequence[Subject], command: str) -> Report:
     transports, notes = server.transports()
     data: list[dict[str, Any]] = []
     with server.redis(where) as (redis, _):
-        for store, env in (("memory", {}), ("Redis", {"REDIS_URL": redis})):
+        for store, env in (("in memory", {}), ("in Redis", {"REDIS_URL": redis})):
             for name in transports:
                 repeats = [_started(name, env, scale, where.server) for _ in range(scale.repeats)]
                 data.append(_named(store, name, repeats))
