@@ -19,8 +19,9 @@ LIMIT = 1_000_000
 
 SLOTS_USED = 12
 
-TENDER = 1.0
-"""Seconds that no call with the default budget of 15 ms may take on any machine that runs tests."""
+TENDER = 5.0
+"""Seconds that no call with the default budget of 15 ms may take. bench faults measures 20 ms; but a machine that runs
+tests may stop the process for a second, and a call that waits for ever takes all of ``PATIENCE``."""
 
 ROOMY = 0.25
 """Seconds of budget for a call on a busy machine, where 15 ms may pass before the process runs again."""
