@@ -79,7 +79,15 @@ def examined(paths: Iterable[Path], default_algorithm: str, *, merge_domains: bo
     from ratelimitd.gateway import read_gateway  # noqa: PLC0415 -- the engine
     from ratelimitd.policy import PolicyErrors, PolicySummary  # noqa: PLC0415 -- the engine
     from ratelimitd.policy_file import Parsed, examine  # noqa: PLC0415 -- the engine
-    from ratelimitd.sources import GATEWAY_ALGORITHM, GatewayFile, named, read_file, read_files, tiers_beside  # noqa: PLC0415 -- the engine
+    from ratelimitd.sources import (  # noqa: PLC0415 -- the engine
+        GATEWAY_ALGORITHM,
+        GatewayFile,
+        named,
+        read_file,
+        read_files,
+        skipped,
+        tiers_beside,
+    )
 
     source = named(tuple(map(str, paths)))
     try:
@@ -89,4 +97,7 @@ def examined(paths: Iterable[Path], default_algorithm: str, *, merge_domains: bo
         files = read_files(source)
     except PolicyErrors as error:
         return Parsed([], list(error.errors), [], PolicySummary(0, 0, 0))
-    return examine(files, default_algorithm=default_algorithm, merge_domains=merge_domains, beside=tiers_beside(source))
+    parsed = examine(
+        files, default_algorithm=default_algorithm, merge_domains=merge_domains, beside=tiers_beside(source)
+    )
+    return parsed._replace(warnings=[*skipped(source), *parsed.warnings])
