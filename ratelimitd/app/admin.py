@@ -80,4 +80,4 @@ def _page(active: ActivePolicy) -> dict[str, object]:
     page = active._asdict()
     age = time.monotonic() - page.pop("loaded")
     del page["needs_store"]
-    return {**page, "age_seconds": round(age, 3)}
+    return {**page, "changed": active.changed._asdict(), "age_seconds": round(age, 3)}

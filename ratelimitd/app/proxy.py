@@ -81,7 +81,7 @@ async def _start(settings: Settings, config: str | None, stack: AsyncExitStack, 
     if serving is not None:
         await serving.server.start()
     await server.start(sock, tls=_tls(gateway))
-    run_background(stack, watch, lag)
+    run_background(stack, watch, policies, lag)
     log.info("serving", version=__version__, **where, store=service.store_name)
     return Running(service, tuple(fronts))
 

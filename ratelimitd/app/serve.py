@@ -39,7 +39,7 @@ async def _start(settings: Settings, config: tuple[str, ...], stack: AsyncExitSt
     addresses = await listen_http(service, exposition(parts, service.policies, lag), sweeper, stack)
     watch = await load_first(service, source, stack)
     await serving.server.start()
-    run_background(stack, watch, lag)
+    run_background(stack, watch, service.policies, lag)
     log.info(
         "serving",
         version=__version__,

@@ -2,6 +2,7 @@
 
 from ratelimitd.config.problems import PolicyError, PolicyErrors
 
+from .comparison import Change, ChangeKind, changes
 from .identity import UNSALTED, Identified, counted_by_caller, identify
 from .matching import match
 from .model import (
@@ -46,6 +47,8 @@ __all__ = [
     "UPSTREAM_ALGORITHM",
     "VALUE_TO_METRIC",
     "Assembly",
+    "Change",
+    "ChangeKind",
     "Descriptor",
     "DescriptorNode",
     "Domain",
@@ -66,6 +69,7 @@ __all__ = [
     "Slice",
     "Unit",
     "assemble",
+    "changes",
     "counted_by_caller",
     "identify",
     "keys_rows",
