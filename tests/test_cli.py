@@ -60,7 +60,7 @@ def test_help_is_quick():
     assert (done.returncode, done.stderr) == (0, "")
 
 
-@pytest.mark.parametrize("command", ["serve", "validate", "check", "simulate"])
+@pytest.mark.parametrize("command", ["serve", "proxy", "envoy", "validate", "diff", "check", "simulate", "doctor"])
 def test_help_has_examples(command):
     """Every command shows lines to copy, each on a line of its own."""
     assert f"\n    ratelimitd {command} " in cli(command, "--help").output
@@ -88,8 +88,11 @@ def served(monkeypatch):
     return calls
 
 
-def test_serve(served):
+def test_serve(served, tmp_path, monkeypatch):
     """Flags win over variables, a bool needs no value, --config repeats, and the service's exit code is ours."""
+    monkeypatch.chdir(tmp_path)
+    for name in "ab":
+        (tmp_path / name).touch()
     words = ("--config", "a", "--config", "b", "--grpc-port", "0", "--shadow-mode", "--use-prometheus", "false")
     result = cli("serve", *words, env={"GRPC_PORT": "1", "PORT": "2", "USE_PROMETHEUS": "true"})
 

@@ -5,6 +5,7 @@ import click
 from ratelimitd import __version__
 
 from .check import check
+from .diff import diff
 from .doctor import doctor
 from .envoy import envoy
 from .flags import examples
@@ -18,6 +19,7 @@ from .validate import validate
     epilog=examples(
         "ratelimitd serve --config examples/policies",
         "ratelimitd validate examples/policies",
+        "ratelimitd diff old-policies/ examples/policies",
         "ratelimitd check -d shop user=alice",
         "ratelimitd simulate --config examples/policies -d shop user=alice --rate 20/s --for 2m",
         "ratelimitd doctor --config examples/policies",
@@ -28,5 +30,5 @@ def main() -> None:
     """Rate-limit service for Envoy: a drop-in replacement for envoyproxy/ratelimit."""
 
 
-for command in (serve, proxy, envoy, validate, check, simulate, doctor):
+for command in (serve, proxy, envoy, validate, diff, check, simulate, doctor):
     main.add_command(command)
