@@ -12,7 +12,15 @@ from click.testing import CliRunner
 from ratelimitd.cli import main
 
 POLICY = "domain: shop\ndescriptors:\n  - {key: user, rate_limit: {unit: second, requests_per_unit: 5}}\n"
-GATEWAY = f"upstreams: {{app: {{url: 'http://127.0.0.1:1'}}}}\nroutes: [{{upstream: app}}]\npolicies:\n  {POLICY.replace(chr(10), chr(10) + '  ')}\n"
+
+GATEWAY = """\
+upstreams: {app: {url: 'http://127.0.0.1:1'}}
+routes: [{upstream: app}]
+policies:
+  domain: shop
+  descriptors:
+    - {key: user, rate_limit: {unit: second, requests_per_unit: 5}}
+"""
 LOAD = ("-d", "shop", "user=alice", "--rate", "1/s", "--for", "2s")
 
 
