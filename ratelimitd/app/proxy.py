@@ -93,7 +93,8 @@ async def _first(path: str) -> Gateway:
     except PolicyErrors as errors:
         for error in errors.errors:
             log.error(str(error))  # noqa: TRY400 -- its text is all a reader needs
-        raise StartError(f"the gateway file has {len(errors.errors)} errors") from None
+        count = len(errors.errors)
+        raise StartError(f"the gateway file has {count} error{'' if count == 1 else 's'}") from None
 
 
 def _reporter(metrics: RequestMetrics, access: AccessLog) -> Callable[[AccessRecord], None]:
