@@ -111,7 +111,7 @@ def _refusals(metrics: RequestMetrics, access: AccessLog) -> Callable[[ErrorResp
 
     def report(error: ErrorResponse, peer: Peer) -> None:
         metrics.requests["", str(error.status)] += 1
-        access.log(AccessRecord("", "", "", peer.address, "", "", error.status, "", 0, 0, 0, error.reason))
+        access.log(AccessRecord("", "", "", peer.address, "", "", error.status, "", "", 0, 0, 0, error.reason))
 
     return report
 

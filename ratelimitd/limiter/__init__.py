@@ -14,12 +14,15 @@ from .keys import KeyMaker, key_maker
 from .modes import ENFORCED, Modes
 from .new_keys import NewKeys
 from .plan import Planner, PlanOptions
+from .reason import INTERNAL_ERROR, NO_POLICY, Reason, ReasonKind, reason_of
 from .seam import Ask, Charge, Done, Failure, FailureKind, Guard, Item, LimitRequest, Outcome, Plan, Store
 from .stats import Tallies, Tally
 
 __all__ = [
     "ENFORCED",
+    "INTERNAL_ERROR",
     "NO_LIMIT",
+    "NO_POLICY",
     "UNLIMITED",
     "Answer",
     "Ask",
@@ -43,9 +46,12 @@ __all__ = [
     "Plan",
     "PlanOptions",
     "Planner",
+    "Reason",
+    "ReasonKind",
     "Store",
     "Tallies",
     "Tally",
     "key_maker",
     "metadata_of",
+    "reason_of",
 ]
