@@ -52,7 +52,7 @@ async def _start(settings: Settings, config: str | None, stack: AsyncExitStack, 
     host, port = settings.listen_addr or gateway.listen
     sock = bind(host, port)
     stack.callback(sock.close)
-    parts, metrics, sweeper = build(settings, None), RequestMetrics(), Sweeper()
+    parts, metrics, sweeper = build(settings), RequestMetrics(), Sweeper()
     stack.callback(sweeper.close)
     access = AccessLog(asyncio.get_running_loop().call_soon)
     stack.callback(access.flush)

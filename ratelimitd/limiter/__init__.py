@@ -8,14 +8,15 @@ The path of a request, as in ``engine.py``::
 """
 
 from .answer import NO_LIMIT, UNLIMITED, Answer, DescriptorStatus, metadata_of
-from .engine import Counts, Engine, NoPolicyError
+from .engine import Counts, Engine, Listener, NoPolicyError
 from .guards import Fallback, OverLimitCache
 from .keys import KeyMaker, key_maker
 from .modes import ENFORCED, Modes
 from .new_keys import NewKeys
 from .plan import Planner, PlanOptions
-from .reason import INTERNAL_ERROR, NO_POLICY, Reason, ReasonKind, reason_of
+from .reason import INTERNAL_ERROR, NO_POLICY, Reason, ReasonKind, limit_name, reason_of
 from .seam import Ask, Charge, Done, Failure, FailureKind, Guard, Item, LimitRequest, Outcome, Plan, Store
+from .selection import Selection, selects
 from .stats import Tallies, Tally
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "Item",
     "KeyMaker",
     "LimitRequest",
+    "Listener",
     "Modes",
     "NewKeys",
     "NoPolicyError",
@@ -48,10 +50,13 @@ __all__ = [
     "Planner",
     "Reason",
     "ReasonKind",
+    "Selection",
     "Store",
     "Tallies",
     "Tally",
     "key_maker",
+    "limit_name",
     "metadata_of",
     "reason_of",
+    "selects",
 ]

@@ -2,26 +2,27 @@
 
 from ratelimitd.transport import Handlers
 
-from .decision_log import log_decision
+from .decision_log import DEBUG_LINES, DecisionLog, Logged
 from .decode import Bounds, RequestError
 from .encode import EncodeOptions
 from .health import CHECK, WATCH, GrpcHealth
 from .json import decide_json, read_json
 from .reflection import PACKAGES, reflection_handler, reflection_method
-from .service import NOT_LOADED, SHOULD_RATE_LIMIT, DecisionListener, RateLimitService, ServiceOptions
+from .service import NOT_LOADED, SHOULD_RATE_LIMIT, RateLimitService, ServiceOptions
 
 __all__ = [
+    "DEBUG_LINES",
     "NOT_LOADED",
     "Bounds",
-    "DecisionListener",
+    "DecisionLog",
     "EncodeOptions",
     "GrpcHealth",
+    "Logged",
     "RateLimitService",
     "RequestError",
     "ServiceOptions",
     "decide_json",
     "handlers",
-    "log_decision",
     "read_json",
 ]
 

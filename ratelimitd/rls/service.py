@@ -22,9 +22,6 @@ NOT_LOADED = "no rate limit configuration loaded"
 CountCalls = Callable[[str, float, int], None]
 """Counts answered calls. Arguments: method name, seconds per call, number of calls."""
 
-DecisionListener = Callable[[Plan, Answer], None]
-"""Receives each decision (``LOG_DECISIONS``)."""
-
 
 class ServiceOptions(NamedTuple):
     """Options of decoding, deciding and encoding.
@@ -49,7 +46,6 @@ class RateLimitService:
         tallies: Tallies,
         called: CountCalls,
         options: ServiceOptions,
-        listener: DecisionListener | None = None,
     ) -> None:
         self._engine = engine
         self._tallies = tallies
@@ -57,7 +53,6 @@ class RateLimitService:
         self._options = options
         self._modes = engine.modes
         self._decode = partial(decode, bounds=options.bounds)
-        self._listener = listener
         self._clock = asyncio.get_running_loop().time
 
     def should_rate_limit(self, calls: Sequence[Call]) -> None:
@@ -106,8 +101,6 @@ class RateLimitService:
             log.warning("unknown domain; its requests are not limited", domain=domain)
 
     def _answer(self, ask: Ask, answer: Answer) -> None:
-        if self._listener is not None:
-            self._listener(ask.plan, answer)
         call: Call = ask.tag
         if answer.failure is not None:
             call.fail(GrpcStatus.UNAVAILABLE, f"{answer.failure.kind}: {answer.failure.message}")

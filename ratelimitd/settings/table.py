@@ -205,7 +205,12 @@ class Settings:
         "json: one object per line, with @timestamp and @message as upstream. text: human-readable. "
         "auto: text on a terminal, else json. Upstream's default is text.",
     )
-    log_decisions = Row(boolean, "false", "Log every decision; for evaluation, not for production traffic.")
+    log_decisions = Row(
+        boolean,
+        "false",
+        "Log every decision, whatever LOG_LEVEL is; for evaluation, not for production traffic. LOG_LEVEL=debug logs "
+        "at most 10 decisions per second; the admin API logs those of some requests for a time.",
+    )
 
     # The policy
     config_type = Row(choice("FILE", unbuilt={"GRPC_XDS_SOTW": _NOT_XDS}), "FILE", "Source of the policy.")
