@@ -104,6 +104,8 @@ def _service_options(settings: Settings) -> ServiceOptions:
             limit_headers=names if settings.limit_response_headers_enabled else (),
             ietf_headers=settings.ietf_ratelimit_headers,
             dynamic_metadata=settings.response_dynamic_metadata,
+            reason_header=settings.limit_reason_header,
+            reason_metadata=settings.response_dynamic_metadata_reason,
         ),
         budget=store_budget(settings),
     )

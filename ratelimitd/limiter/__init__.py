@@ -14,7 +14,16 @@ from .keys import KeyMaker, key_maker
 from .modes import ENFORCED, Modes
 from .new_keys import NewKeys
 from .plan import Planner, PlanOptions
-from .reason import INTERNAL_ERROR, NO_POLICY, Reason, ReasonKind, limit_name, reason_of
+from .reason import (
+    INTERNAL_ERROR,
+    NO_POLICY,
+    Reason,
+    ReasonKind,
+    descriptor_reason,
+    limit_name,
+    reason_of,
+    shown_charge,
+)
 from .seam import Ask, Charge, Done, Failure, FailureKind, Guard, Item, LimitRequest, Outcome, Plan, Store
 from .selection import Selection, selects
 from .stats import Tallies, Tally
@@ -54,9 +63,11 @@ __all__ = [
     "Store",
     "Tallies",
     "Tally",
+    "descriptor_reason",
     "key_maker",
     "limit_name",
     "metadata_of",
     "reason_of",
     "selects",
+    "shown_charge",
 ]

@@ -10,7 +10,7 @@ from typing import Final, Literal, NamedTuple
 from ratelimitd.algorithms import NEVER, Decision
 from ratelimitd.policy import OnStoreFailure, rule_name
 
-from .answer import Answer
+from .answer import Answer, DescriptorStatus
 from .keys import is_overflow_key
 from .modes import Modes
 from .seam import Ask, Failure, FailureKind, Item
@@ -96,6 +96,21 @@ def reason_of(ask: Ask, answer: Answer, modes: Modes) -> Reason | None:
         passed = next((index for index in ask.failures if not ask.plan.charges[index].limit.shadow_mode), None)
         return None if passed is None else _reason(ask, passed, None, "allowed")
     return None
+
+
+def descriptor_reason(ask: Ask, item: Item, status: DescriptorStatus, modes: Modes) -> Reason | None:
+    """Return why a descriptor is over its limit, or passed without a counter; None for any other status."""
+    index = shown_charge(ask, item, status)
+    if index is None or not (status.over or index in ask.failures):
+        return None
+    return _reason(ask, index, None, "denied" if status.over else "allowed", quota=modes.quota)
+
+
+def shown_charge(ask: Ask, item: Item, status: DescriptorStatus) -> int | None:
+    """Return the index of the charge whose limit a status shows; None if it shows none."""
+    if status.limit is None:
+        return None
+    return next(index for index in range(item.first, item.last) if ask.plan.charges[index].limit is status.limit)
 
 
 def _first_failure(ask: Ask) -> int:

@@ -19,9 +19,11 @@ from ratelimitd.limiter import (
     Item,
     Modes,
     Selection,
+    descriptor_reason,
     limit_name,
     reason_of,
     selects,
+    shown_charge,
 )
 from ratelimitd.observe.logs import get_logger
 
@@ -150,30 +152,32 @@ def log_decision(ask: Ask, answer: Answer, modes: Modes, more: dict[str, int]) -
     log.info(
         code,
         domain=_text(ask.plan.request.domain),
-        descriptors="; ".join(_lines(ask, answer)),
+        descriptors="; ".join(_lines(ask, answer, modes)),
         **({} if reason is None else reason.fields),
         **fields,
         **more,
     )
 
 
-def _lines(ask: Ask, answer: Answer) -> Iterator[str]:
+def _lines(ask: Ask, answer: Answer, modes: Modes) -> Iterator[str]:
     plan = ask.plan
     for descriptor, item, status in zip(plan.request.descriptors, plan.items, answer.statuses, strict=True):
         entries = ",".join(f"{_text(key)}={_text(value)}" for key, value in descriptor.entries) or "(no entries)"
-        yield f"{entries}: {_state(ask, item, status)}"
+        yield f"{entries}: {_state(ask, item, status, modes)}"
 
 
-def _state(ask: Ask, item: Item, status: DescriptorStatus) -> str:
+def _state(ask: Ask, item: Item, status: DescriptorStatus, modes: Modes) -> str:
     """Return the state of a descriptor, with the limit that binds, by its path through the tree."""
     if item.unlimited:
         return "unlimited"
     if item.first == item.last:
         return "no limit"
-    charges = range(item.first, item.last)
-    if status.limit is None:
+    index = shown_charge(ask, item, status)
+    if index is None or status.limit is None:
         return f"{limit_name(ask, item.first)}: undecided"
-    index = next(index for index in charges if ask.plan.charges[index].limit is status.limit)
+    reason = descriptor_reason(ask, item, status, modes)
+    if reason is not None and reason.failure is not None:
+        return f"{limit_name(ask, index)}: {reason.result} without its counter"
     unit = shown_unit(status.limit.unit, status.limit.unit_multiplier).name.lower()
     left = f"{status.remaining} of {status.limit.requests_per_unit}/{unit} left, reset {status.reset} s"
     return f"{limit_name(ask, index)}: {left}"

@@ -320,6 +320,12 @@ class Settings:
     shadow_mode = Row(boolean, "false", "Count and report, but never return OVER_LIMIT as the overall code.")
     quota_mode = Row(boolean, "false", "Treat every limit as if it set quota_mode.")
     response_dynamic_metadata = Row(boolean, "false", "Return the request and the policy's metadata to Envoy.")
+    response_dynamic_metadata_reason = Row(
+        boolean, "false", "Return the reason of a denial or of a store failure to Envoy, as dynamic metadata."
+    )
+    limit_reason_header = Row(
+        lambda value: header(value) if value else "", "", "Name of a response header with that reason; unset: none."
+    )
     limit_response_headers_enabled = Row(
         boolean, "false", "Add the three headers of the following settings to responses."
     )

@@ -73,6 +73,7 @@ async def test_a_failure_is_logged_with_its_kind_and_policy(bench, logged, faili
         "timeout",
         "deny",
     )
+    assert denied["descriptors"] == "deny=x: d.deny: denied without its counter"
     assert (failed["@message"], failed["on_store_failure"], failed["descriptors"]) == (
         "failed",
         "error",
