@@ -319,6 +319,15 @@ async def test_secrets_are_nowhere(policy):
             assert canary not in broken.text
 
 
+async def test_prometheus_listens_on_both_families(policy):
+    """A port alone, as Envoy Gateway sets PROMETHEUS_ADDR, answers scrapes of IPv4 and of IPv6, as in Go."""
+    env = {"USE_PROMETHEUS": "true", "PROMETHEUS_ADDR": ":0"}
+    async with service("--config", policy(), env=env) as running:
+        port = (await running.logged("serving"))["prometheus"].rpartition(":")[2]
+        for host in ("127.0.0.1", "[::1]"):
+            assert (await get(f"{host}:{port}", "/metrics"))[0] == 200
+
+
 async def test_prometheus_listens_where_it_is_told(policy):
     """USE_PROMETHEUS serves the metrics at PROMETHEUS_ADDR and PROMETHEUS_PATH; DISABLE_STATS serves none anywhere."""
     env = {"USE_PROMETHEUS": "true", "PROMETHEUS_ADDR": "127.0.0.1:0", "PROMETHEUS_PATH": "/numbers"}
