@@ -63,6 +63,7 @@ class Page(NamedTuple):
 PageTable = Mapping[str, Page]
 """Pages by path. The page ``/`` answers every path without its own page."""
 
+
 def cleaned(path: str) -> str:
     """Return a path without repeated slashes, ``.`` and ``..``; a slash at its end stays, as in Go."""
     plain = normpath(f"/{path.lstrip('/')}")
