@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from enum import IntEnum
 from typing import Final, NamedTuple, Protocol
 
-
 METADATA_BYTES: Final = 64 << 10
 """Maximum size of a request's headers, counted as in RFC 9113 6.5.2. grpcio's own limit is 16 KiB, grpc-go's 16 MiB; no
 Envoy sends more than its own 60 KiB of a request's headers."""
