@@ -5,10 +5,11 @@ from .decisions import DecisionSwitch, Switched, decisions_page
 from .guard import Token, TokenError, TokenFile, TokenGuard, guarded
 from .http import Page, PageRequest, PageTable
 from .pages import debug_pages, gateway_pages, metrics_pages, service_pages
-from .server import PageListener, Pages, listen
+from .server import BODY_BYTES, PageListener, Pages, listen
 from .stats import statsd_text
 
 __all__ = [
+    "BODY_BYTES",
     "Control",
     "DecisionSwitch",
     "Page",

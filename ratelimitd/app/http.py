@@ -4,7 +4,7 @@ from contextlib import AsyncExitStack
 from functools import partial
 from typing import NamedTuple
 
-from ratelimitd.admin import PageTable, debug_pages, listen, metrics_pages, service_pages, statsd_text
+from ratelimitd.admin import BODY_BYTES, PageTable, debug_pages, listen, metrics_pages, service_pages, statsd_text
 from ratelimitd.http1 import Sweeper
 from ratelimitd.rls import decide_json
 
@@ -38,8 +38,8 @@ async def listen_http(service: RunningService, scrape: Scrape, sweeper: Sweeper,
         admin_pages(service),
     )
 
-    async def open_port(table: PageTable, host: str, port: int) -> str:
-        listener = await listen(table, host, port, sweeper)
+    async def open_port(table: PageTable, host: str, port: int, max_body: int = BODY_BYTES) -> str:
+        listener = await listen(table, host, port, sweeper, max_body)
         stack.push_async_callback(listener.close)
         return listener.address
 
@@ -47,7 +47,7 @@ async def listen_http(service: RunningService, scrape: Scrape, sweeper: Sweeper,
     if settings.use_prometheus and not settings.disable_stats:
         prometheus = await open_port(metrics_pages(settings.prometheus_path, scrape), *settings.prometheus_addr)
     return Addresses(
-        http=await open_port(main, settings.host, settings.port),
+        http=await open_port(main, settings.host, settings.port, max(BODY_BYTES, settings.max_request_bytes)),
         debug=await open_port(debug, settings.debug_host, settings.debug_port),
         prometheus=prometheus,
     )

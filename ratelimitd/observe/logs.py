@@ -32,6 +32,13 @@ LEVELS: Final[Mapping[str, int]] = {
 
 _USERINFO: Final = re.compile(r"(\w://)[^\s\"'<>]*@")
 
+_CONTROLS: Final = (*range(0x20), *range(0x7F, 0xA0), *range(0x2028, 0x202F), *range(0x2066, 0x206A))
+"""Code points that move the cursor, start an escape sequence, break a line or reverse its direction on a terminal."""
+
+_BACKSLASHED: Final = {code: chr(code).encode("unicode_escape").decode() for code in _CONTROLS}
+_BACKSLASHED_IN_LINES: Final = {code: text for code, text in _BACKSLASHED.items() if chr(code) not in "\n\t"}
+_JSON_ESCAPED: Final = {code: f"\\u{code:04x}" for code in _CONTROLS}
+
 _secrets: set[str] = set()
 
 get_logger: Final = structlog.stdlib.get_logger
@@ -89,6 +96,7 @@ def _json() -> list[Processor]:
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="@timestamp"),
         structlog.processors.EventRenamer("@message"),
         structlog.processors.JSONRenderer(ensure_ascii=False),
+        _escape_json,
     ]
 
 
@@ -96,6 +104,7 @@ def _text(*, colors: bool) -> list[Processor]:
     return [
         *_common(),
         structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
+        _escape_fields,
         structlog.dev.ConsoleRenderer(colors=colors, pad_event_to=0, exception_formatter=structlog.dev.plain_traceback),
     ]
 
@@ -112,6 +121,21 @@ def _common() -> list[Processor]:
 def _mask_fields(_: WrappedLogger, __: str, fields: EventDict) -> MutableMapping[str, Any]:
     """Mask every field; runs after exceptions are formatted, so tracebacks are masked too."""
     return {name: _masked(value) for name, value in fields.items()}
+
+
+def _escape_fields(_: WrappedLogger, __: str, fields: EventDict) -> MutableMapping[str, Any]:
+    """Escape control characters in every text; a traceback and a stack keep their lines."""
+    return {
+        name: value.translate(_BACKSLASHED_IN_LINES if name in {"exception", "stack"} else _BACKSLASHED)
+        if isinstance(value, str)
+        else value
+        for name, value in fields.items()
+    }
+
+
+def _escape_json(_: WrappedLogger, __: str, line: EventDict | str) -> str:
+    """Escape in the rendered line what JSON permits within a string and a terminal obeys, such as U+009B."""
+    return str(line).translate(_JSON_ESCAPED)
 
 
 def _masked(value: Any) -> object:

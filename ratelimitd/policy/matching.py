@@ -23,7 +23,7 @@ def match(domain: Domain, descriptor: Descriptor) -> Match | None:
     takes precedence, unless its unit is UNKNOWN: such an override is not a limit, and the tree decides.
     """
     entries = descriptor.entries
-    if descriptor.override is not None and entries:
+    if descriptor.override is not None:
         overridden = _overridden(domain, entries, *descriptor.override)
         if overridden is not None:
             return overridden

@@ -5,7 +5,7 @@ from ratelimitd.transport import Handlers
 from .decision_log import DEBUG_LINES, DecisionLog, Logged
 from .decode import Bounds, RequestError
 from .encode import EncodeOptions
-from .health import CHECK, WATCH, GrpcHealth
+from .health import CHECK, LIST, WATCH, GrpcHealth
 from .json import decide_json, read_json
 from .reflection import PACKAGES, reflection_handler, reflection_method
 from .service import NOT_LOADED, SHOULD_RATE_LIMIT, WITH_REASON, RateLimitService, ServiceOptions
@@ -36,6 +36,7 @@ def handlers(service: RateLimitService, health: GrpcHealth) -> Handlers:
             SHOULD_RATE_LIMIT: service.should_rate_limit,
             WITH_REASON: service.with_reason().should_rate_limit,
             CHECK: health.check,
+            LIST: health.list,
         },
         streams={WATCH: health.watch} | {reflection_method(package): reflect for package in PACKAGES},
     )

@@ -14,6 +14,7 @@ from ratelimitd.config.values import (
     boolean,
     choice,
     duration,
+    go_host_port,
     header,
     host_port,
     integer,
@@ -353,7 +354,9 @@ class Settings:
     use_prometheus = Row(
         boolean, "false", "Serve metrics at PROMETHEUS_ADDR, in addition to /metrics of the HTTP port."
     )
-    prometheus_addr = Row(host_port, ":9090", "host:port for Prometheus; write [::]:9090 for IPv6.")
+    prometheus_addr = Row(
+        go_host_port, ":9090", "host:port for Prometheus; without a host every interface, IPv4 and IPv6, as upstream."
+    )
     prometheus_path = Row(path, "/metrics", "Path of the metrics at PROMETHEUS_ADDR.")
     disable_stats = Row(boolean, "false", "Serve no metrics.")
     request_made_series = Row(
