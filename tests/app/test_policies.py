@@ -31,7 +31,7 @@ descriptors:
 def files(path, env=None):
     """Policies of these paths, and their engine."""
     settings = load(env or {}, {})
-    parts = build(settings, None)
+    parts = build(settings)
     return Policies(source_of(settings, (str(path),)), settings, parts), parts
 
 
