@@ -175,7 +175,7 @@ class ProxiedRequest:
         identified = [*headers, (b"X-Request-Id", self._request_id)]
         upstream = snapshot.upstreams[routed.route.upstream]
         onward = to_upstream(self._request, trusted=self._trusted, request_id=self._request_id)
-        self._exchange.forward(upstream, onward, response_headers=identified)
+        self._exchange.forward(upstream, onward, response_headers=identified, response_timeout=routed.route.timeout)
 
     def answer(self, status: int, headers: Headers | None = None, error: int | None = None) -> None:
         """Send a response of the gateway itself, with the body of ``error``, which defaults to the status."""

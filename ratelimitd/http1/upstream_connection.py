@@ -55,6 +55,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self._requester: Requester | None = None
         self._method = b""
         self._websocket = False
+        self._response_timeout = self._options.response_timeout
         self._tunnel: TunnelEnd | None = None
         self._body: Body | None = None
         self._partial = bytearray()  # of a head that is not complete
@@ -75,11 +76,28 @@ class UpstreamConnection(asyncio.BufferedProtocol):
 
     # a requester's side
 
-    def begin(self, requester: Requester, method: bytes, head: bytes, *, websocket: bool) -> None:
-        """Send the head of a request; ``websocket``: a 101 may make the connection a tunnel."""
+    def begin(
+        self,
+        requester: Requester,
+        method: bytes,
+        head: bytes,
+        *,
+        websocket: bool,
+        response_timeout: float | None = None,
+    ) -> None:
+        """Send the head of a request.
+
+        Args:
+            requester: gets the response.
+            method: of the request.
+            head: as sent.
+            websocket: a 101 may make the connection a tunnel.
+            response_timeout: overrides that of the upstream.
+        """
         self._requester = requester
         self._method = method
         self._websocket = websocket
+        self._response_timeout = response_timeout or self._options.response_timeout
         self._body = None
         self._idle = self._heard = self._complete = False
         self._interims = 0
@@ -242,7 +260,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
 
     def _switch(self, head: ResponseHead, data: bytes) -> None:
         if not self._websocket or not grants_websocket(head):
-            self._fail(ErrorResponse(502, "response: 101 that nobody asked for"))
+            self._fail(ErrorResponse(502, "response: unsolicited 101"))
         elif self._requester is not None:
             self._tunnel = tunnel = self._requester.switched(head)
             self._requester = None
@@ -296,4 +314,6 @@ class UpstreamConnection(asyncio.BufferedProtocol):
     def _restart(self) -> None:
         """Restart the deadline, with the timeout of the state."""
         tunnel, receiving = self._tunnel is not None, self._body is not None
-        self.deadline = self._clock() + upstream_timeout(self._options, self._idle, self._paused, tunnel, receiving)
+        self.deadline = self._clock() + upstream_timeout(
+            self._options, self._response_timeout, self._idle, self._paused, tunnel, receiving
+        )

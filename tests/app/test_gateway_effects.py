@@ -98,9 +98,6 @@ async def test_limits_bound_what_a_client_may_send(serving):
         assert [(await front.ask(post(body)))[0] for body in (b"", b"four")] == [200, 413]
 
 
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="the proxy ignores the timeout of a route: docs/gateway.md, Routes"
-)
 async def test_a_route_bounds_the_wait_for_a_response(tmp_path):
     """``timeout`` overrides the upstream's ``response_timeout``: the request that may wait less ends first."""
     silent = await ScriptedUpstream().start()
