@@ -45,7 +45,6 @@ class GatewayFiles:
         self._proxy = proxy
         self._server = server
         self._sweeper = sweeper
-        self._closing: set[asyncio.Task[None]] = set()
 
     async def prepare(self) -> Accept:
         """Read the current file."""
@@ -77,16 +76,14 @@ class GatewayFiles:
         return accept
 
     async def close(self) -> None:
-        """Close the idle connections to upstreams."""
+        """Close the idle connections to upstreams, and make no more."""
         await asyncio.gather(*(upstream.close() for upstream in self.upstreams.values()))
 
     def _replace_upstreams(self, gateway: Gateway) -> None:
-        """Keep unchanged upstreams with their connections and circuit breakers; close the others once they are idle."""
+        """Keep unchanged upstreams with their connections and circuit breakers; retire the others."""
         for name in list(self.upstreams):
             if gateway.upstreams.get(name) != self._backends[name]:
-                task = asyncio.ensure_future(self.upstreams.pop(name).close())
-                self._closing.add(task)
-                task.add_done_callback(self._closing.discard)
+                self.upstreams.pop(name).retire()
         for name, backend in gateway.upstreams.items():
             if name not in self.upstreams:
                 self.upstreams[name] = Upstream(name, backend.endpoints, backend.options, self._sweeper)
@@ -95,4 +92,4 @@ class GatewayFiles:
     def _warn_of_fixed(self, gateway: Gateway) -> None:
         for name in FIXED:
             if getattr(gateway, name) != getattr(self._gateway, name):
-                log.warning("the gateway file changed a key that takes effect only after a restart", what=name)
+                log.warning("the gateway file changed a key that takes effect only after a restart", key=name)

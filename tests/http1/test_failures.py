@@ -182,6 +182,24 @@ async def test_who_waits_is_served_when_a_connection_dies(rigs, upstream):
     assert (await (await upstream.accept()).until()).startswith(b"GET /second ")
 
 
+async def test_a_retired_upstream_serves_those_it_has_and_keeps_nothing(rigs, upstream):
+    """Its idle connections close at once; a request in flight, one that waits and one that comes late are served."""
+    rig = await rigs(endpoint(upstream), upstream=UpstreamOptions(max_connections=1))
+    _, idle = await answered(rig, upstream)
+    rig.upstream.retire()
+    await idle.closed()
+    _, end = await forwarded(rig, upstream)
+    second = await rig.client()
+    await second.send(get(b"/second"))
+    await until(lambda: "1 waiting" in repr(rig.upstream.pools[0]))
+    await end.send(OK)
+    assert (await end.until()).startswith(b"GET /second ")
+    await end.send(OK)
+    assert (await second.answer())[0].startswith(b"HTTP/1.1 200 ")
+    await end.closed()
+    assert repr(rig.upstream.pools[0]) == f"<Pool 127.0.0.1:{upstream.port}: 0 open, 0 idle, 0 dialing, 0 waiting>"
+
+
 async def test_a_connection_that_grew_old_while_idle_is_not_used(rigs, upstream):
     """The lifetime counts while a connection is idle, too."""
     rig = await rigs(endpoint(upstream), upstream=UpstreamOptions(lifetime=SOON))
