@@ -10,6 +10,7 @@ The path of a request, as in ``engine.py``::
 from .answer import NO_LIMIT, UNLIMITED, Answer, DescriptorStatus, metadata_of
 from .engine import Counts, Engine, NoPolicyError
 from .guards import Fallback, OverLimitCache
+from .header_text import structured_string
 from .keys import KeyMaker, key_maker
 from .modes import ENFORCED, Modes
 from .new_keys import NewKeys
@@ -48,4 +49,5 @@ __all__ = [
     "Tally",
     "key_maker",
     "metadata_of",
+    "structured_string",
 ]

@@ -4,6 +4,7 @@ Modules log with ``get_logger(__name__)``; records of libraries, which use ``log
 """
 
 import logging
+import os
 import re
 import sys
 from collections.abc import Mapping, MutableMapping
@@ -32,6 +33,8 @@ LEVELS: Final[Mapping[str, int]] = {
 
 _USERINFO: Final = re.compile(r"(\w://)[^\s\"'<>]*@")
 
+_TRACEBACKS: Final = ("exception", "stack")
+
 _secrets: set[str] = set()
 
 get_logger: Final = structlog.stdlib.get_logger
@@ -51,18 +54,34 @@ def masked(text: str) -> str:
     return _USERINFO.sub(rf"\1{MASK}@", text)
 
 
+def readable(form: str, stream: TextIO) -> bool:
+    """Whether lines are for a reader, not JSON: with LOG_FORMAT=text, and with auto on a terminal."""
+    return form == "text" or (form == "auto" and stream.isatty())
+
+
+def colored(stream: TextIO) -> bool:
+    """Whether a stream shows colors: a terminal, unless NO_COLOR is set (https://no-color.org)."""
+    return stream.isatty() and not os.environ.get("NO_COLOR")
+
+
+def printable(text: str) -> str:
+    """Return a text with characters that are not printable escaped: a terminal obeys some, and a line has one end."""
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
 def configure(level: str, form: str, stream: TextIO | None = None) -> None:
     """Send all logs to ``stream`` (stderr).
 
     ``level`` is a name of ``LEVELS``; ``form`` is json, text, or auto: text when the stream is a terminal.
     """
     out = stream or sys.stderr
-    terminal = out.isatty()
     handler = logging.StreamHandler(out)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[structlog.stdlib.add_log_level],
-            processors=_text(colors=terminal) if form == "text" or (form == "auto" and terminal) else _json(),
+            processors=_text(colors=colored(out)) if readable(form, out) else _json(),
         )
     )
     root = logging.getLogger()
@@ -95,6 +114,7 @@ def _json() -> list[Processor]:
 def _text(*, colors: bool) -> list[Processor]:
     return [
         *_common(),
+        _escape_fields,
         structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
         structlog.dev.ConsoleRenderer(colors=colors, pad_event_to=0, exception_formatter=structlog.dev.plain_traceback),
     ]
@@ -112,6 +132,14 @@ def _common() -> list[Processor]:
 def _mask_fields(_: WrappedLogger, __: str, fields: EventDict) -> MutableMapping[str, Any]:
     """Mask every field; runs after exceptions are formatted, so tracebacks are masked too."""
     return {name: _masked(value) for name, value in fields.items()}
+
+
+def _escape_fields(_: WrappedLogger, __: str, fields: EventDict) -> MutableMapping[str, Any]:
+    """Escape every text but tracebacks, whose lines are ours; texts inside containers are shown by ``repr``."""
+    return {
+        name: printable(value) if isinstance(value, str) and name not in _TRACEBACKS else value
+        for name, value in fields.items()
+    }
 
 
 def _masked(value: Any) -> object:

@@ -61,6 +61,25 @@ def test_text_on_a_terminal():
     assert "policy loaded" in stream.getvalue()
 
 
+def test_no_color_on_a_terminal(monkeypatch):
+    """NO_COLOR turns colors off, and an empty one does not."""
+    for value, colors in (("1", False), ("", True)):
+        monkeypatch.setenv("NO_COLOR", value)
+        stream = Terminal()
+        logs.configure("info", "auto", stream)
+        log().info("serving")
+        assert ("\x1b[" in stream.getvalue()) is colors
+
+
+def test_text_escapes_what_a_terminal_would_obey():
+    """A value of a request neither moves the cursor nor begins a line; words and umlauts stay."""
+    stream = io.StringIO()
+    logs.configure("info", "text", stream)
+    log().info("de\x1b[2Jnied", key="für\nINFO all is well", wide="\x9b2J")
+    (line,) = stream.getvalue().splitlines()
+    assert line.partition("] ")[2] == r"de\x1b[2Jnied key='für\\nINFO all is well' wide=\x9b2J"
+
+
 def test_json_forced_on_a_terminal():
     """LOG_FORMAT=json holds on a terminal too."""
     stream = Terminal()
