@@ -1,10 +1,10 @@
 """The active gateway file: read at the start and on every change, and activated together with its policies."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from ratelimitd.gateway import Backend, Gateway, Proxy, Router, Snapshot, domain_of, key_headers, read_gateway, trust
-from ratelimitd.http1 import Handler, Server, Sweeper, Upstream
+from ratelimitd.http1 import Server, Sweeper, Upstream
 from ratelimitd.observe.logs import get_logger
 from ratelimitd.policy import Policy, PolicyError, PolicyErrors
 from ratelimitd.sources import read_file
@@ -33,12 +33,10 @@ class GatewayFiles:
         gateway: the file as read at the start.
 
     Attributes:
-        internal: handlers of the proxy's own pages, by path.
         upstreams: active upstreams by name.
     """
 
     def __init__(self, gateway: Gateway, proxy: Proxy, server: Server, sweeper: Sweeper) -> None:
-        self.internal: Mapping[bytes, Handler] = {}
         self.upstreams: dict[str, Upstream] = {}
         self._backends: dict[str, Backend] = {}
         self._gateway = gateway
@@ -68,7 +66,6 @@ class GatewayFiles:
                     trust(gateway.trusted_proxies),
                     domain.name,
                     repeated,
-                    self.internal,
                 )
 
             return commit

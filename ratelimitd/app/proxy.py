@@ -46,7 +46,7 @@ def default_config(settings: Settings) -> str:
 
 
 async def _start(settings: Settings, config: str | None, stack: AsyncExitStack, *, with_service: bool) -> Running:
-    """Read the file, bind every port, load the policies, then serve."""
+    """Read the file, bind every port, load the policies, then serve; the proxy's own pages answer before that."""
     path = config or _written(default_config(settings), stack)
     gateway = await _first(path)
     host, port = settings.listen_addr or gateway.listen
@@ -69,7 +69,7 @@ async def _start(settings: Settings, config: str | None, stack: AsyncExitStack, 
     scrape = exposition(parts, policies, lag, gateway_families(metrics, files.upstreams))
     where = {"proxy": address(host, sock.getsockname()[1])}
     pages = gateway_pages(service.readiness, scrape)
-    where |= await _pages(gateway.admin, files, pages, host, sweeper, stack)
+    where |= await _pages(gateway.admin, proxy, pages, host, sweeper, stack)
     fronts = [Front(server.leave, server.stop)]
     serving = None
     if with_service:
@@ -77,10 +77,12 @@ async def _start(settings: Settings, config: str | None, stack: AsyncExitStack, 
         fronts.append(front)
         where |= {"transport": serving.transport, "grpc": serving.server.address}
         where |= (await listen_http(service, scrape, sweeper, stack)).named
+    await server.start(sock, tls=_tls(gateway))
+    stack.push_async_callback(server.stop, 0.0)
     watch = await load_first(service, source, stack)
+    await proxy.first_load()
     if serving is not None:
         await serving.server.start()
-    await server.start(sock, tls=_tls(gateway))
     run_background(stack, watch, lag)
     log.info("serving", version=__version__, **where, store=service.store_name)
     return Running(service, tuple(fronts))
@@ -117,14 +119,14 @@ def _refusals(metrics: RequestMetrics, access: AccessLog) -> Callable[[ErrorResp
 
 
 async def _pages(
-    admin: Admin, files: GatewayFiles, table: PageTable, host: str, sweeper: Sweeper, stack: AsyncExitStack
+    admin: Admin, proxy: Proxy, table: PageTable, host: str, sweeper: Sweeper, stack: AsyncExitStack
 ) -> dict[str, str]:
     """Serve /metrics, /healthz and /readyz on the port or under the prefix that the file sets."""
     if admin.port is None:
         prefixed = {admin.prefix + path: page for path, page in table.items()}
         pages = Pages(prefixed)
         stack.push_async_callback(pages.close)
-        files.internal = {path.encode(): pages for path in prefixed}
+        proxy.internal = {path.encode(): pages for path in prefixed}
         return {}
     listener = await listen(table, host, admin.port, sweeper)
     stack.push_async_callback(listener.close)

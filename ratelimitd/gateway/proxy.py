@@ -1,5 +1,6 @@
 """The reverse proxy: a request gets its route, its rate-limit decision, then its upstream."""
 
+import asyncio
 import json
 import random
 import re
@@ -12,6 +13,7 @@ from ratelimitd.algorithms import SECOND
 from ratelimitd.http1 import ErrorResponse, Exchange, Handler, Headers, Request, Summary, Upstream, to_upstream
 from ratelimitd.limiter import Answer, Ask, Engine, LimitRequest, Plan
 from ratelimitd.observe.logs import get_logger
+from ratelimitd.observe.loop import batches
 from ratelimitd.policy import Descriptor
 
 from .access_log import AccessRecord
@@ -22,6 +24,9 @@ from .paths import PathError, target
 from .routing import CompiledRoute, Router, repeated
 
 log = get_logger(__name__)
+
+EARLY: Final = 20
+"""Requests that arrived before the first load, handled between two turns of the event loop: about 2 ms of work."""
 
 _VALID_ID: Final = re.compile(rb"[A-Za-z0-9._:+/=@-]{1,128}")
 """A request id that is forwarded: the characters of UUIDs and trace ids, and no character that breaks a log."""
@@ -48,7 +53,6 @@ class Snapshot(NamedTuple):
     Attributes:
         domain: domain of the limits.
         keys: headers that a request must not repeat.
-        internal: handlers of internal paths, such as /metrics.
     """
 
     gateway: Gateway
@@ -57,7 +61,6 @@ class Snapshot(NamedTuple):
     is_trusted: IsTrusted
     domain: bytes
     keys: frozenset[bytes]
-    internal: Mapping[bytes, Handler]
 
 
 class Proxy:
@@ -68,7 +71,9 @@ class Proxy:
         clock: clock of the event loop, in seconds.
 
     Attributes:
-        snapshot: state of the active file. None until the first file is loaded; requests get 503 until then.
+        snapshot: state of the active file, None until a first policy is loaded. Requests wait until ``first_load``;
+            without a snapshot, later ones get 503.
+        internal: handlers of the proxy's own pages, by path. They need no snapshot.
         engine: decides whether a request is allowed.
         report: receives the record of each completed request.
     """
@@ -77,24 +82,36 @@ class Proxy:
         self, engine: Engine, budget: int, clock: Callable[[], float], report: Callable[[AccessRecord], None]
     ) -> None:
         self.snapshot: Snapshot | None = None
+        self.internal: Mapping[bytes, Handler] = {}
         self.engine = engine
         self.report = report
         self._budget = budget
         self._clock = clock
+        self._early: list[ProxiedRequest] | None = []
 
     def handle(self, request: Request, exchange: Exchange) -> None:
         """Handle a request; the response is sent through its exchange."""
-        snapshot = self.snapshot
-        internal = snapshot.internal.get(request.path) if snapshot is not None else None
+        internal = self.internal.get(request.path)
         if internal is not None:
             internal(request, exchange)
             return
         proxied = ProxiedRequest(self, request, exchange)
         exchange.on_done = proxied.done
-        if snapshot is None:
-            proxied.answer(503)
-        else:
+        snapshot = self.snapshot
+        if snapshot is not None:
             proxied.begin(snapshot)
+        elif self._early is not None:
+            self._early.append(proxied)
+        else:
+            proxied.answer(503)
+
+    async def first_load(self) -> None:
+        """Handle the requests that arrived before the first load, whether it gave a policy or not."""
+        early, self._early = self._early or [], None
+        for some in batches(early, EARLY):
+            for proxied in some:
+                proxied.resume(self.snapshot)
+            await asyncio.sleep(0)
 
     def deadline(self) -> int:
         """Return the store deadline of a request that arrives now, in µs of the clock."""
@@ -115,6 +132,15 @@ class ProxiedRequest:
         self._trusted = False
         self._routed: CompiledRoute | None = None
         self._limit = ""
+
+    def resume(self, snapshot: Snapshot | None) -> None:
+        """Begin, or answer 503 without a snapshot, unless the client left before the first load."""
+        if self._exchange.over:
+            return
+        if snapshot is None:
+            self.answer(503)
+        else:
+            self.begin(snapshot)
 
     def begin(self, snapshot: Snapshot) -> None:
         """Find the route and descriptors, and ask for a decision. Invalid and unrouted requests are answered here."""

@@ -305,6 +305,32 @@ async def test_its_pages_answer_alike_wherever_the_file_has_them(tmp_path, admin
                 assert await got.read()
 
 
+async def test_its_pages_need_no_policy(tmp_path):
+    """With a first policy that is refused, /healthz and /metrics answer, /readyz says why not, and requests get 503.
+
+    A valid file is then all it needs.
+    """
+    file = tmp_path / "gateway.yaml"
+    async with upstream() as (url, _):
+        file.write_text(FILE.format(url=url, limit="many", policy="error"))
+        async with (
+            gateway("--config", str(file)) as running,
+            aiohttp.ClientSession(f"http://{running.proxy}") as client,
+        ):
+            for page, status, body in (
+                ("/healthz", 200, "OK"),
+                ("/metrics", 200, "ratelimit_service_config_load_error 1"),
+                ("/readyz", 503, "policy: no policy is loaded yet"),
+                ("/api/x", 503, '"error":"unavailable"'),
+            ):
+                async with client.get(page) as answer:
+                    assert (answer.status, body in await answer.text()) == (status, True)
+            mark = len(running.log)
+            file.write_text(FILE.format(url=url, limit=1, policy="error"))
+            await running.logged("policy loaded", after=mark)
+            assert await statuses(client, 2, "/api/x") == [200, 429]
+
+
 async def test_it_listens_where_its_file_says(tmp_path):
     """``listen`` is the listener's address where LISTEN_ADDR is not set."""
     file = tmp_path / "gateway.yaml"

@@ -1,4 +1,4 @@
-"""The proxy's handler where a request cannot be decided."""
+"""The proxy's handler where a request cannot be decided, or not yet."""
 
 from types import SimpleNamespace
 
@@ -22,13 +22,15 @@ UNDECIDED = (503, b"1")
 class Exchange:
     """Keeps its answers: (status, Retry-After)."""
 
+    over = False
+
     def __init__(self):
         self.answers = []
 
     def respond(self, status, headers, body):
         self.answers.append((status, dict(headers).get(b"Retry-After")))
 
-    def forward(self, upstream, headers, *, response_headers):
+    def forward(self, upstream, headers, *, response_headers, response_timeout):
         raise RuntimeError("a bug")
 
 
@@ -54,11 +56,31 @@ def test_an_error_while_deciding_is_answered_once_like_a_store_that_is_away(make
     engine = Engine(store(), counters)
     engine.planner = make_planner(parse([("p.yaml", POLICY)]), key_maker(b"", safe=True), Tallies(), PlanOptions())
     proxy = Proxy(engine, 15_000, lambda: 1.0, lambda _: None)
-    proxy.snapshot = Snapshot(file, Router(file), {"app": None}, trust(()), b"d", frozenset(), {})
+    proxy.snapshot = Snapshot(file, Router(file), {"app": None}, trust(()), b"d", frozenset())
     exchange = Exchange()
     proxy.handle(request(), exchange)
     assert exchange.answers == [UNDECIDED]
     assert counters.service_error == 1
+
+
+@pytest.mark.parametrize(("loaded", "gone", "answers"), [(True, False, [429]), (False, False, [503]), (True, True, [])])
+async def test_a_request_before_the_first_load_waits_for_it(loaded, gone, answers):
+    """It is decided by the first policy, or answered 503 if there is none; a client that left is not charged."""
+    file = gateway({"rate_limits": [limits("remote_address")]})
+    engine = Engine(MemoryStore(), Counters())
+    policy = parse([("p.yaml", POLICY.replace(b"per_unit: 9", b"per_unit: 0"))])
+    engine.planner = Planner(policy, key_maker(b"", safe=True), Tallies(), PlanOptions())
+    proxy = Proxy(engine, 15_000, lambda: 1.0, lambda _: None)
+    exchange = Exchange()
+    proxy.handle(request(), exchange)
+    assert exchange.answers == []
+    exchange.over = gone
+    if loaded:
+        proxy.snapshot = Snapshot(file, Router(file), {"app": None}, trust(()), b"d", frozenset())
+    await proxy.first_load()
+    assert [status for status, _ in exchange.answers] == answers
+    proxy.handle(request(), late := Exchange())
+    assert len(late.answers) == 1
 
 
 def request():
