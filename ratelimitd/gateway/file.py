@@ -13,6 +13,7 @@ from ratelimitd.config.readers import (
     MapReader,
     WrongValueError,
     count,
+    flag,
     number,
     octets,
     parsed,
@@ -131,6 +132,7 @@ def gateway_reader(*, for_envoy: bool) -> MapReader:
             "limits": MapReader("'limits'", LIMITS, make=lambda found: ServerOptions()._replace(**found.fields)),
             "admin": _ADMIN,
             "rate_limited_status": number(400, 599),
+            "error_details": flag,
         },
         ("upstreams", "routes", "policies"),
         _gateway,
@@ -155,6 +157,7 @@ def _gateway(found: MapFound) -> Gateway | None:
         limits=fields.get("limits", ServerOptions()),
         admin=fields.get("admin", Admin()),
         rate_limited_status=fields.get("rate_limited_status", RATE_LIMITED),
+        error_details=fields.get("error_details", False),
         policies=fields.get("policies", ""),
     )
 

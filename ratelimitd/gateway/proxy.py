@@ -46,6 +46,8 @@ ERRORS: Final[Mapping[int, tuple[str, str]]] = {
 }
 """Error name and message of the response body, by status code."""
 
+Details = Mapping[str, str | int]
+
 
 class Snapshot(NamedTuple):
     """The state that results from one gateway file. A reload replaces it; a request keeps the one it began with.
@@ -192,8 +194,11 @@ class ProxiedRequest:
         headers = limit_headers(answer)
         if answer.over:
             self._limit = limit_name(ask.plan, answer)
-            headers.append((b"Retry-After", b"%d" % retry_after(answer)))
-            self.answer(snapshot.gateway.rate_limited_status, headers, error=429)
+            wait = retry_after(answer)
+            headers.append((b"Retry-After", b"%d" % wait))
+            gateway = snapshot.gateway
+            details: Details | None = {"limit": self._limit, "retry_after": wait} if gateway.error_details else None
+            self.answer(gateway.rate_limited_status, headers, error=429, details=details)
         else:
             self._forward(snapshot, routed, headers)
 
@@ -203,10 +208,12 @@ class ProxiedRequest:
         onward = to_upstream(self._request, trusted=self._trusted, request_id=self._request_id)
         self._exchange.forward(upstream, onward, response_headers=identified, response_timeout=routed.route.timeout)
 
-    def answer(self, status: int, headers: Headers | None = None, error: int | None = None) -> None:
+    def answer(
+        self, status: int, headers: Headers | None = None, error: int | None = None, details: Details | None = None
+    ) -> None:
         """Send a response of the gateway itself, with the body of ``error``, which defaults to the status."""
         rendered = [(b"Content-Type", b"application/json"), (b"X-Request-Id", self._request_id), *(headers or ())]
-        self._exchange.respond(status, rendered, error_body(error or status, self._request_id))
+        self._exchange.respond(status, rendered, error_body(error or status, self._request_id, details))
 
     def done(self, summary: Summary) -> None:
         """Report the completed request."""
@@ -255,10 +262,10 @@ def new_id() -> bytes:
     return b"-".join(parts)
 
 
-def error_body(status: int, about: bytes) -> bytes:
-    """Return the JSON body of a response of the gateway itself."""
+def error_body(status: int, about: bytes, details: Details | None = None) -> bytes:
+    """Return the JSON body of a response of the gateway itself; ``details`` are further fields."""
     error, message = ERRORS.get(status, ("error", "the request could not be handled"))
-    body = {"error": error, "message": message, "request_id": about.decode()}
+    body = {"error": error, "message": message, "request_id": about.decode(), **(details or {})}
     return json.dumps(body, separators=(",", ":")).encode()
 
 
