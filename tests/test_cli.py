@@ -227,6 +227,15 @@ def test_check_ok(stub):
     assert not request.descriptors[0].HasField("hits_addend")
 
 
+@pytest.mark.parametrize(("env", "colors"), [({"NO_COLOR": ""}, True), ({"NO_COLOR": "1"}, False)])
+def test_no_color(stub, env, colors):
+    """A set NO_COLOR turns off what a terminal would be shown in colors; an empty one does not."""
+    handler, address = stub
+    add_status(handler.response, OK)
+    shown = CliRunner(env=env).invoke(main, ["check", "-d", "shop", "--address", address, "user=alice"], color=True)
+    assert ("\x1b[" in shown.output) is colors
+
+
 def test_check_over_limit(stub):
     """OVER_LIMIT exits 1; a window that is not one unit shows no unit; --hits is the cost of each descriptor."""
     handler, address = stub

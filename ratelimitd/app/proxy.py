@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+import sys
 import tempfile
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -10,12 +11,22 @@ from pathlib import Path
 
 from ratelimitd import __version__
 from ratelimitd.admin import Pages, PageTable, gateway_pages, listen
-from ratelimitd.gateway import AccessLog, AccessRecord, Admin, Gateway, Proxy, RequestMetrics, default_file, render
+from ratelimitd.gateway import (
+    AccessLog,
+    AccessRecord,
+    Admin,
+    Gateway,
+    Proxy,
+    RequestMetrics,
+    access_text,
+    default_file,
+    render,
+)
 from ratelimitd.http1 import ErrorResponse, Peer, Server, Sweeper
 from ratelimitd.net.listen import address, bind
 from ratelimitd.net.tls import TlsFiles
 from ratelimitd.observe.health import Health
-from ratelimitd.observe.logs import get_logger
+from ratelimitd.observe.logs import colored, get_logger, readable
 from ratelimitd.observe.loop import LoopLag
 from ratelimitd.policy import PolicyErrors
 from ratelimitd.settings import Settings
@@ -54,7 +65,7 @@ async def _start(settings: Settings, config: str | None, stack: AsyncExitStack, 
     stack.callback(sock.close)
     parts, metrics, sweeper = build(settings, None), RequestMetrics(), Sweeper()
     stack.callback(sweeper.close)
-    access = AccessLog(asyncio.get_running_loop().call_soon)
+    access = _access_log(settings)
     stack.callback(access.flush)
     clock = asyncio.get_running_loop().time
     proxy = Proxy(parts.engine, store_budget(settings), clock, _reporter(metrics, access))
@@ -96,6 +107,12 @@ async def _first(path: str) -> Gateway:
         for error in errors.errors:
             log.error(str(error))  # noqa: TRY400 -- its text is all a reader needs
         raise StartError(f"the gateway file has {len(errors.errors)} errors") from None
+
+
+def _access_log(settings: Settings) -> AccessLog:
+    """Write the access log to stdout: as text where the log would be text, else as JSON."""
+    text = partial(access_text, colors=colored(sys.stdout)) if readable(settings.log_format, sys.stdout) else None
+    return AccessLog(asyncio.get_running_loop().call_soon, text=text)
 
 
 def _reporter(metrics: RequestMetrics, access: AccessLog) -> Callable[[AccessRecord], None]:

@@ -1,6 +1,7 @@
 """The gateway file: upstreams, routes and rate limits, for the built-in reverse proxy and for Envoy."""
 
 from .access_log import AccessLog, AccessRecord, RequestMetrics
+from .access_text import access_text
 from .client_address import trust
 from .default import default_file
 from .file import domain_of, read_gateway
@@ -18,6 +19,7 @@ __all__ = [
     "RequestMetrics",
     "Router",
     "Snapshot",
+    "access_text",
     "default_file",
     "domain_of",
     "key_headers",

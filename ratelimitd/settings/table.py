@@ -203,7 +203,8 @@ class Settings:
         choice("auto", "json", "text"),
         "auto",
         "json: one object per line, with @timestamp and @message as upstream. text: human-readable. "
-        "auto: text on a terminal, else json. Upstream's default is text.",
+        "auto: text on a terminal, else json; decided for stderr, and for stdout with the proxy's access log. NO_COLOR "
+        "turns colors off. Upstream's default is text.",
     )
     log_decisions = Row(boolean, "false", "Log every decision; for evaluation, not for production traffic.")
 

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import pty
 import ssl
 import uuid
 from contextlib import asynccontextmanager
@@ -167,6 +169,27 @@ async def test_the_access_log_says_what_happened_and_no_secret():
     assert {"time", "error", "client", "route", "upstream", "received", "sent", "limit"} <= set(line)
     assert "canary" not in running.output + running.text
     assert "api-key:premium" not in running.output + running.text
+
+
+@pytest.mark.parametrize(("env", "colors"), [({}, True), ({"NO_COLOR": "1"}, False), ({"LOG_FORMAT": "json"}, None)])
+async def test_the_access_log_on_a_terminal_is_for_a_reader(env, colors):
+    """A short line, in colors unless NO_COLOR is set; LOG_FORMAT=json holds there too."""
+    master, terminal = pty.openpty()
+    try:
+        async with (
+            upstream() as (url, _),
+            gateway(env={"DOWNSTREAM_URL": url, "LOG_FORMAT": "auto", **env}, stdout=terminal) as running,
+            aiohttp.ClientSession(f"http://{running.proxy}") as client,
+        ):
+            assert await statuses(client, 1, "/p") == [200]
+            line = await asyncio.to_thread(os.read, master, 4096)
+    finally:
+        os.close(terminal)
+        os.close(master)
+    if colors is None:
+        assert json.loads(line)["path"] == "/p"
+    else:
+        assert (b"GET /p 127.0.0.1 " in line, b"\x1b[32m200\x1b[0m" in line) == (True, colors)
 
 
 async def test_a_head_that_is_refused_is_counted_and_logged():
