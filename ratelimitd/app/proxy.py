@@ -15,11 +15,14 @@ from ratelimitd.gateway import (
     AccessLog,
     AccessRecord,
     Admin,
+    CallerLimits,
     Gateway,
     Proxy,
     RequestMetrics,
     access_text,
     default_file,
+    file_of_flags,
+    in_words,
     render,
 )
 from ratelimitd.http1 import ErrorResponse, Peer, Server, Sweeper
@@ -45,20 +48,31 @@ from .service import RunningService
 log = get_logger(__name__)
 
 
-def run(settings: Settings, config: str | None, *, with_service: bool) -> int:
-    """Proxy with this gateway file (None: the default one) until a signal; returns the exit code."""
-    return live(settings, partial(_start, settings, config, with_service=with_service))
+def run(settings: Settings, config: str | None, wanted: CallerLimits | None = None, *, with_service: bool) -> int:
+    """Proxy with this gateway file until a signal; returns the exit code.
+
+    Without a file: with the one that the wanted limits stand for, or the built-in one.
+    """
+    return live(settings, partial(_start, settings, config, wanted, with_service=with_service))
 
 
-def default_config(settings: Settings) -> str:
+def config_without_file(settings: Settings, wanted: CallerLimits | None = None) -> str:
     """Return the gateway file that is used if none is given."""
-    host, port = settings.listen_addr or ("", 8080)
-    return default_file(address(host, port), settings.downstream_url)
+    listen, upstream = address(*(settings.listen_addr or ("", 8080))), settings.upstream
+    return default_file(listen, upstream) if wanted is None else file_of_flags(listen, upstream, wanted)
 
 
-async def _start(settings: Settings, config: str | None, stack: AsyncExitStack, *, with_service: bool) -> Running:
+async def _start(
+    settings: Settings,
+    config: str | None,
+    wanted: CallerLimits | None,
+    stack: AsyncExitStack,
+    *,
+    with_service: bool,
+) -> Running:
     """Read the file, bind every port, load the policies, then serve; the proxy's own pages answer before that."""
-    path = config or _written(default_config(settings), stack)
+    _tell(settings, config, wanted)
+    path = config or _written(config_without_file(settings, wanted), stack)
     gateway = await _first(path)
     host, port = settings.listen_addr or gateway.listen
     sock = bind(host, port)
@@ -97,6 +111,17 @@ async def _start(settings: Settings, config: str | None, stack: AsyncExitStack, 
     run_background(stack, watch, lag)
     log.info("serving", version=__version__, **where, store=service.store_name)
     return Running(service, tuple(fronts))
+
+
+def _tell(settings: Settings, config: str | None, wanted: CallerLimits | None) -> None:
+    """Log what applies without a gateway file, or what has no effect with one."""
+    if config is None:
+        limits = "those of the built-in gateway file" if wanted is None else in_words(wanted)
+        note = "--print-config prints the gateway file"
+        log.info("no gateway file", upstream=settings.upstream, limits=limits, note=note)
+        return
+    for name in sorted(settings.given & {Settings.upstream_url.name, Settings.downstream_url.name}):
+        log.warning("a setting has no effect: the gateway file names its upstreams", setting=name, file=config)
 
 
 async def _first(path: str) -> Gateway:

@@ -5,6 +5,7 @@ from .access_text import access_text
 from .client_address import trust
 from .default import default_file
 from .file import domain_of, read_gateway
+from .from_flags import CallerLimits, file_of_flags, in_words
 from .model import Admin, Backend, Gateway
 from .proxy import Proxy, Snapshot, render
 from .routing import Router, key_headers
@@ -14,6 +15,7 @@ __all__ = [
     "AccessRecord",
     "Admin",
     "Backend",
+    "CallerLimits",
     "Gateway",
     "Proxy",
     "RequestMetrics",
@@ -22,6 +24,8 @@ __all__ = [
     "access_text",
     "default_file",
     "domain_of",
+    "file_of_flags",
+    "in_words",
     "key_headers",
     "read_gateway",
     "render",

@@ -117,6 +117,14 @@ def _one_address(given: _Given, settings: Settings) -> Iterator[Problem]:
             yield given.problem(row, "set but empty; write the address of a server, or unset it for counters in memory")
 
 
+def _one_upstream(given: _Given, settings: Settings) -> Iterator[Problem]:
+    """Accept two names with different upstreams only where a flag overrides the environment."""
+    upstream, downstream = Settings.upstream_url, Settings.downstream_url
+    overridden = upstream.name in given.flags and downstream.name not in given.flags
+    if settings.downstream_url and settings.downstream_url != settings.upstream and not overridden:
+        yield given.problem(downstream, "UPSTREAM_URL is a different one; keep one of the two")
+
+
 def _backend(given: _Given, settings: Settings) -> Iterator[Problem]:
     row = Settings.backend_type
     if settings.backend_type == "memory" and _names_redis(given):
@@ -250,6 +258,7 @@ def _names_redis(given: _Given) -> bool:
 
 _RULES: Final[tuple[Callable[[_Given, Settings], Iterator[Problem]], ...]] = (
     _one_address,
+    _one_upstream,
     _backend,
     _urls,
     _credentials,

@@ -17,6 +17,7 @@ from ratelimitd.config.values import (
     header,
     host_port,
     integer,
+    origin_url,
     path,
     port_number,
     positive_duration,
@@ -88,9 +89,11 @@ class Settings:
 
     Attributes:
         warnings: sentences to log once, at the start.
+        given: names of the variables that were set, by flag or in the environment.
     """
 
     warnings: tuple[str, ...]
+    given: frozenset[str]
 
     def __init__(self, values: Mapping[str, Any], warnings: tuple[str, ...] = ()) -> None:
         """Store the parsed values by name of the row, and fill in the defaults."""
@@ -98,12 +101,20 @@ class Settings:
             value = values[row.name] if row.name in values else row.parse(row.default)
             self.__dict__[row.name.lower()] = value
         self.__dict__["warnings"] = warnings
+        self.__dict__["given"] = frozenset(values)
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
         raise AttributeError(f"settings are frozen: {name}")
 
     def __repr__(self) -> str:
         return "Settings(...)"
+
+    @property
+    def upstream(self) -> str:
+        """URL of the proxy's upstream without a gateway file, by either name."""
+        return (
+            self.upstream_url if Settings.upstream_url.name in self.given else self.downstream_url or self.upstream_url
+        )
 
     @property
     def redis(self) -> RedisUrl | None:
@@ -184,7 +195,12 @@ class Settings:
         "",
         "host:port of `ratelimitd proxy`; unset: that of the gateway file, else :8080.",
     )
-    downstream_url = Row(text, "http://localhost:8081", "Upstream of `ratelimitd proxy` if it has no gateway file.")
+    upstream_url = Row(
+        origin_url,
+        "http://localhost:8081",
+        "Upstream of `ratelimitd proxy` if it has no gateway file; also --upstream.",
+    )
+    downstream_url = Row(lambda value: origin_url(value) if value else "", "", "Another name for UPSTREAM_URL.")
     identity_secret = Row(
         text,
         "",

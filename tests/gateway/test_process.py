@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-import os
-import pty
 import ssl
 import uuid
 from contextlib import asynccontextmanager
@@ -11,10 +9,9 @@ from contextlib import asynccontextmanager
 import aiohttp
 import pytest
 import trustme
-from aiohttp import web
 
 from testkit.redis_server import free_port, redis_server
-from tests.gateway_process import gateway
+from tests.gateway_process import FILE, gateway, statuses, upstream
 from tests.service import service
 
 pytestmark = pytest.mark.process
@@ -23,37 +20,11 @@ KEYS = {"premium": "api-key:premium", "standard": "api-key:standard"}
 
 
 @asynccontextmanager
-async def upstream():
-    """An application that answers with what it was asked; counts its requests."""
-    seen = []
-
-    async def answer(request):
-        seen.append(request)
-        return web.json_response({"path": request.raw_path, "headers": dict(request.headers)})
-
-    runner = web.ServerRunner(web.Server(answer))
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    try:
-        yield "http://{}:{}".format(*runner.addresses[0][:2]), seen
-    finally:
-        await runner.cleanup()
-
-
-@asynccontextmanager
 async def default(**env):
     """The proxy without a file before an upstream; yields a client, the process, and what the upstream saw."""
     async with upstream() as (url, seen), gateway(env={"DOWNSTREAM_URL": url, **env}) as running:
         async with aiohttp.ClientSession(f"http://{running.proxy}") as client:
             yield client, running, seen
-
-
-async def statuses(client, count, path="/", **headers):
-    found = []
-    for _ in range(count):
-        async with client.get(path, headers=headers) as answer:
-            found.append(answer.status)
-    return found
 
 
 async def test_zero_configuration_limits_by_tier_and_address():
@@ -171,27 +142,6 @@ async def test_the_access_log_says_what_happened_and_no_secret():
     assert "api-key:premium" not in running.output + running.text
 
 
-@pytest.mark.parametrize(("env", "colors"), [({}, True), ({"NO_COLOR": "1"}, False), ({"LOG_FORMAT": "json"}, None)])
-async def test_the_access_log_on_a_terminal_is_for_a_reader(env, colors):
-    """A short line, in colors unless NO_COLOR is set; LOG_FORMAT=json holds there too."""
-    master, terminal = pty.openpty()
-    try:
-        async with (
-            upstream() as (url, _),
-            gateway(env={"DOWNSTREAM_URL": url, "LOG_FORMAT": "auto", **env}, stdout=terminal) as running,
-            aiohttp.ClientSession(f"http://{running.proxy}") as client,
-        ):
-            assert await statuses(client, 1, "/p") == [200]
-            line = await asyncio.to_thread(os.read, master, 4096)
-    finally:
-        os.close(terminal)
-        os.close(master)
-    if colors is None:
-        assert json.loads(line)["path"] == "/p"
-    else:
-        assert (b"GET /p 127.0.0.1 " in line, b"\x1b[32m200\x1b[0m" in line) == (True, colors)
-
-
 async def test_a_head_that_is_refused_is_counted_and_logged():
     """What never became a request is seen by its operator too: status, client and why, and nothing it sent."""
     async with default() as (client, running, _):
@@ -221,20 +171,6 @@ async def test_keys_are_nowhere_in_redis():
     assert names
     assert b"api-key" not in names
     assert b"canary" not in names
-
-
-FILE = """
-listen: "127.0.0.1:1"
-upstreams: {{app: {{url: "{url}"}}}}
-routes:
-  - match: {{prefix: /api/}}
-    upstream: app
-    rate_limits: [{{actions: [{{generic_key: {{descriptor_key: all, descriptor_value: api}}}}]}}]
-policies:
-  domain: d
-  descriptors:
-    - {{key: all, value: api, rate_limit: {{unit: hour, requests_per_unit: {limit}}}, on_store_failure: {policy}}}
-"""
 
 
 @pytest.mark.slow
@@ -328,32 +264,6 @@ async def test_its_pages_answer_alike_wherever_the_file_has_them(tmp_path, admin
                 assert await got.read()
 
 
-async def test_its_pages_need_no_policy(tmp_path):
-    """With a first policy that is refused, /healthz and /metrics answer, /readyz says why not, and requests get 503.
-
-    A valid file is then all it needs.
-    """
-    file = tmp_path / "gateway.yaml"
-    async with upstream() as (url, _):
-        file.write_text(FILE.format(url=url, limit="many", policy="error"))
-        async with (
-            gateway("--config", str(file)) as running,
-            aiohttp.ClientSession(f"http://{running.proxy}") as client,
-        ):
-            for page, status, body in (
-                ("/healthz", 200, "OK"),
-                ("/metrics", 200, "ratelimit_service_config_load_error 1"),
-                ("/readyz", 503, "policy: no policy is loaded yet"),
-                ("/api/x", 503, '"error":"unavailable"'),
-            ):
-                async with client.get(page) as answer:
-                    assert (answer.status, body in await answer.text()) == (status, True)
-            mark = len(running.log)
-            file.write_text(FILE.format(url=url, limit=1, policy="error"))
-            await running.logged("policy loaded", after=mark)
-            assert await statuses(client, 2, "/api/x") == [200, 429]
-
-
 async def test_it_listens_where_its_file_says(tmp_path):
     """``listen`` is the listener's address where LISTEN_ADDR is not set."""
     file = tmp_path / "gateway.yaml"
@@ -422,14 +332,3 @@ async def test_an_answer_of_the_gateways_own_has_one_request_id():
         running.terminate()
         await running.ended()
         assert [told] == [json.loads(line)["request_id"] for line in running.output.splitlines()]
-
-
-async def test_print_config_is_a_file_that_works(tmp_path):
-    """What --print-config prints can be edited and given back."""
-    async with service("--print-config", ready=False, command="proxy", env={"DOWNSTREAM_URL": "http://a:1"}) as printed:
-        assert await printed.ended() == 0
-    file = tmp_path / "gateway.yaml"
-    async with upstream() as (url, _):
-        file.write_text(printed.output.replace("http://a:1", url))
-        async with gateway("--config", str(file)) as running, aiohttp.ClientSession() as client:
-            assert await statuses(client, 1, f"http://{running.proxy}/") == [200]
