@@ -94,7 +94,7 @@ class Service:
 async def service(*arguments, env=None, ready=True, command="serve", stdout=asyncio.subprocess.PIPE):
     """Run the service on free ports; unless ``env`` says otherwise it drains at once and waits long for its store.
 
-    A test machine may be slower than any budget.
+    A test machine may be slower than any budget. A variable of ``env`` that is None is unset.
     """
     own = {
         **bare(),
@@ -119,7 +119,7 @@ async def service(*arguments, env=None, ready=True, command="serve", stdout=asyn
         "ratelimitd",
         command,
         *arguments,
-        env={**own, **(env or {})},
+        env={name: value for name, value in {**own, **(env or {})}.items() if value is not None},
         stdout=stdout,
         stderr=asyncio.subprocess.PIPE,
     )

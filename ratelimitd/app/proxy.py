@@ -35,6 +35,7 @@ from ratelimitd.policy import PolicyErrors
 from ratelimitd.settings import Settings
 from ratelimitd.sources import GatewayFile
 
+from .beside import MOVABLE, beside_proxy
 from .engine import build, store_budget
 from .exposition import exposition
 from .gateway_files import GatewayFiles, read
@@ -74,6 +75,8 @@ async def _start(
     _tell(settings, config, wanted)
     path = config or _written(config_without_file(settings, wanted), stack)
     gateway = await _first(path)
+    if with_service:
+        settings = _beside(settings, gateway)
     host, port = settings.listen_addr or gateway.listen
     sock = bind(host, port)
     stack.callback(sock.close)
@@ -122,6 +125,18 @@ def _tell(settings: Settings, config: str | None, wanted: CallerLimits | None) -
         return
     for name in sorted(settings.given & {Settings.upstream_url.name, Settings.downstream_url.name}):
         log.warning("a setting has no effect: the gateway file names its upstreams", setting=name, file=config)
+
+
+def _beside(settings: Settings, gateway: Gateway) -> Settings:
+    """Move default ports that the proxy or an upstream uses, and log each."""
+    moved = beside_proxy(settings, gateway)
+    for row in MOVABLE:
+        default, port = (getattr(each, row.name.lower()) for each in (settings, moved))
+        if port != default:
+            log.info(
+                "the default port is in use by the proxy or an upstream", setting=row.name, default=default, port=port
+            )
+    return moved
 
 
 async def _first(path: str) -> Gateway:

@@ -1,6 +1,6 @@
 """Every setting of the service: one table for environment variables, flags, ``--help`` and docs."""
 
-from ratelimitd.settings.reader import Problem, SettingsError, load
+from ratelimitd.settings.reader import Problem, SettingsError, changed, load
 from ratelimitd.settings.redis_url import RedisUrl, credentials
 from ratelimitd.settings.rows import Row, RowStatus, Secret
 from ratelimitd.settings.table import MAIN_REDIS, PER_SECOND_REDIS, ROWS, RedisVariables, Settings
@@ -17,6 +17,7 @@ __all__ = [
     "Secret",
     "Settings",
     "SettingsError",
+    "changed",
     "credentials",
     "load",
 ]

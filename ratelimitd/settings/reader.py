@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from copy import copy
 from typing import Any, Final, NamedTuple
 
 from ratelimitd.settings.redis_url import credentials, redis_address
@@ -67,6 +68,13 @@ def load(environ: Mapping[str, str], flags: Mapping[str, str]) -> Settings:
     if problems:
         raise SettingsError(problems)
     return settings
+
+
+def changed(settings: Settings, **values: object) -> Settings:
+    """Return a copy with other values, by attribute."""
+    copied = copy(settings)
+    vars(copied).update(values)
+    return copied
 
 
 def _parse(given: _Given, values: dict[str, Any]) -> Iterator[Problem]:

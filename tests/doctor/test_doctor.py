@@ -228,6 +228,16 @@ async def test_the_ports_of_a_gateway(tmp_path):
 
 
 @pytest.mark.process
+def test_the_service_beside_a_gateway_makes_room(tmp_path):
+    """Doctor looks at the port that the service takes instead of its default, which is an upstream's."""
+    file = tmp_path / "gateway.yaml"
+    file.write_text(GATEWAY.format(port=0).replace("http://127.0.0.1:9", "http://127.0.0.1:8080"))
+    done = doctor("--config", str(file), "--with-service", PORT=None)
+    assert "HTTP 127.0.0.1:8090" in done.output
+    assert "HTTP 127.0.0.1:8080" in doctor("--config", str(file), "--with-service", PORT="8080").output
+
+
+@pytest.mark.process
 def test_errors_of_a_gateway(tmp_path):
     """A gateway file with an error is bad, with its line."""
     file = tmp_path / "gateway.yaml"

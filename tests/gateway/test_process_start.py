@@ -90,3 +90,14 @@ async def test_print_config_is_a_file_that_works(tmp_path):
         file.write_text(printed.output.replace("http://a:1", url))
         async with gateway("--config", str(file)) as running, aiohttp.ClientSession() as client:
             assert await statuses(client, 1, f"http://{running.proxy}/") == [200]
+
+
+async def test_the_service_beside_a_proxy_makes_room(tmp_path):
+    """Default ports of the service that an upstream on this host uses are others, and the log says which."""
+    file = tmp_path / "gateway.yaml"
+    file.write_text(FILE.format(url="http://localhost:8081", limit=3, policy="error") + "admin: {port: 8080}\n")
+    unset = {"PORT": None, "GRPC_PORT": None}
+    async with gateway("--config", str(file), "--with-service", env=unset, ready=False) as running:
+        first = await running.logged("the default port is in use")
+        second = await running.logged("the default port is in use", after=running.log.index(first) + 1)
+    assert [(told["setting"], told["port"]) for told in (first, second)] == [("PORT", 8090), ("GRPC_PORT", 8091)]
