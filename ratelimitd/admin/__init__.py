@@ -1,6 +1,6 @@
 """HTTP pages for operators: a table of paths and handlers, and the admin API."""
 
-from .control import Control, key_page, policy_page, reset_page
+from .control import Control, contents_page, key_page, policy_page, reset_page
 from .guard import Token, TokenError, TokenFile, TokenGuard, guarded
 from .http import Page, PageRequest, PageTable
 from .pages import debug_pages, gateway_pages, metrics_pages, service_pages
@@ -18,6 +18,7 @@ __all__ = [
     "TokenError",
     "TokenFile",
     "TokenGuard",
+    "contents_page",
     "debug_pages",
     "gateway_pages",
     "guarded",

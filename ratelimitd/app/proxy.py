@@ -35,12 +35,13 @@ from ratelimitd.policy import PolicyErrors
 from ratelimitd.settings import Settings
 from ratelimitd.sources import GatewayFile
 
+from .admin import wants_admin
 from .beside import MOVABLE, beside_proxy
 from .engine import build, store_budget
 from .exposition import exposition
 from .gateway_files import GatewayFiles, read
 from .gateway_metrics import gateway_families
-from .http import listen_http
+from .http import listen_debug, listen_http
 from .life import Front, Running, StartError, live, load_first, run_background
 from .policies import Policies
 from .serve import open_grpc
@@ -105,6 +106,8 @@ async def _start(
         fronts.append(front)
         where |= {"transport": serving.transport, "grpc": serving.server.address}
         where |= (await listen_http(service, scrape, sweeper, stack)).named
+    elif wants_admin(settings):
+        where["debug"] = await listen_debug(service, sweeper, stack)
     await server.start(sock, tls=_tls(gateway))
     stack.push_async_callback(server.stop, 0.0)
     watch = await load_first(service, source, stack)

@@ -9,7 +9,7 @@ The path of a request, as in ``engine.py``::
 
 from .answer import NO_LIMIT, UNLIMITED, Answer, DescriptorStatus, metadata_of
 from .engine import Counts, Engine, NoPolicyError
-from .guards import Fallback, OverLimitCache
+from .guards import Fallback, OverLimitCache, shared
 from .header_text import structured_string
 from .keys import KeyMaker, key_maker
 from .modes import ENFORCED, Modes
@@ -49,5 +49,6 @@ __all__ = [
     "Tally",
     "key_maker",
     "metadata_of",
+    "shared",
     "structured_string",
 ]

@@ -225,6 +225,8 @@ async def test_the_ports_of_a_gateway(tmp_path):
 
     assert [each.found for each in alone] == [f"proxy 127.0.0.1:{number} is free"]
     assert len(both) == 4
+    admin = case(str(file), ADMIN_TOKEN="0123456789abcdef")._replace(gateway=gateway)
+    assert [each.found.split()[0] for each in await looked(ports.check, admin)] == ["proxy", "debug"]
 
 
 @pytest.mark.process
