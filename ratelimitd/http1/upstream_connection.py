@@ -5,6 +5,7 @@ from math import inf
 from typing import Protocol, cast
 
 from .bodies import Body, BodyError, Endless, response_body
+from .deadlines import SWEEP
 from .framing import FramedResponse, grants_websocket
 from .heads import take_response
 from .interfaces import Listener, Requester, TunnelEnd
@@ -14,6 +15,10 @@ from .options import HIGH_WATER, READ_BYTES, UpstreamOptions
 
 MAX_INTERIM = 16
 """Responses 1xx before the final one; a few are usual, and an endless series is a fault."""
+EXACT_BELOW = 10 * SWEEP
+"""Seconds: a shorter response timeout has a timer of its own; the check of all deadlines may be a tenth of it late."""
+TICK = 0.001
+"""Seconds by which a timer of uvloop may be early."""
 _STALE = "upstream closed the connection before it answered"
 
 
@@ -50,6 +55,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self._home = home
         self._options = home.options
         self._clock = loop.time
+        self._loop = loop
         self._born = loop.time()
         self._transport: asyncio.Transport | None = None
         self._requester: Requester | None = None
@@ -314,6 +320,13 @@ class UpstreamConnection(asyncio.BufferedProtocol):
     def _restart(self) -> None:
         """Restart the deadline, with the timeout of the state."""
         tunnel, receiving = self._tunnel is not None, self._body is not None
-        self.deadline = self._clock() + upstream_timeout(
-            self._options, self._response_timeout, self._idle, self._paused, tunnel, receiving
-        )
+        timeout = upstream_timeout(self._options, self._response_timeout, self._idle, self._paused, tunnel, receiving)
+        self.deadline = self._clock() + timeout
+        if timeout < EXACT_BELOW and not (self._idle or tunnel or receiving):
+            self._loop.call_at(self.deadline + TICK, self._due)
+
+    def _due(self) -> None:
+        """Act on the deadline that a timer was set for, unless it was restarted since."""
+        now = self._clock()
+        if self._transport is not None and self.deadline <= now:
+            self.expire(now)

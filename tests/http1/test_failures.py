@@ -5,8 +5,8 @@ import socket
 
 import pytest
 
-from ratelimitd.http1 import BreakerOptions, Endpoint, State, UpstreamOptions
-from tests.http1.rig import OK, answered, endpoint, forwarded, get, post, until
+from ratelimitd.http1 import BreakerOptions, Endpoint, State, Sweeper, UpstreamOptions
+from tests.http1.rig import OK, PATIENCE, Rig, answered, endpoint, forwarded, get, post, until
 
 SOON = 0.05
 
@@ -36,6 +36,19 @@ async def test_an_upstream_that_closes_early_is_502(rig, upstream):
     end.close()
     assert (await client.answer())[0].startswith(b"HTTP/1.1 502 ")
     assert (await rig.summary()).error == "upstream closed the connection before it answered"
+
+
+async def test_a_short_response_timeout_does_not_wait_for_the_check_of_all_deadlines(upstream):
+    """It has a timer of its own; the check here is too rare to notice."""
+    rig = Rig()
+    rig.sweeper = Sweeper(10 * PATIENCE)
+    await rig.start([endpoint(upstream)], upstream=UpstreamOptions(response_timeout=SOON))
+    try:
+        head, _ = await (await rig.client()).ask(get())
+        assert head.startswith(b"HTTP/1.1 504 ")
+        assert (await rig.summary()).error == "upstream did not answer"
+    finally:
+        await rig.stop()
 
 
 async def test_an_upstream_that_does_not_answer_is_504(rigs, upstream):
