@@ -60,7 +60,7 @@ def test_help_is_quick():
     assert (done.returncode, done.stderr) == (0, "")
 
 
-@pytest.mark.parametrize("command", ["serve", "validate", "check", "simulate"])
+@pytest.mark.parametrize("command", ["serve", "proxy", "envoy", "validate", "diff", "check", "simulate", "doctor"])
 def test_help_has_examples(command):
     """Every command shows lines to copy, each on a line of its own."""
     assert f"\n    ratelimitd {command} " in cli(command, "--help").output
@@ -88,8 +88,11 @@ def served(monkeypatch):
     return calls
 
 
-def test_serve(served):
+def test_serve(served, tmp_path, monkeypatch):
     """Flags win over variables, a bool needs no value, --config repeats, and the service's exit code is ours."""
+    monkeypatch.chdir(tmp_path)
+    for name in "ab":
+        (tmp_path / name).touch()
     words = ("--config", "a", "--config", "b", "--grpc-port", "0", "--shadow-mode", "--use-prometheus", "false")
     result = cli("serve", *words, env={"GRPC_PORT": "1", "PORT": "2", "USE_PROMETHEUS": "true"})
 
@@ -121,8 +124,8 @@ def test_serve_with_bad_settings(served):
         (("--limit", "1/s", "--by", "a b"), "'--by': neither address nor the name of a header"),
         (("--by", "address"), "--by needs --limit, for example --limit 10/s"),
         (("--limit", "1/s", "--limit", "2/second"), "--limit: write one limit per unit"),
-        (("--config", "a.yaml", "--limit", "1/s"), "--limit has no effect with --config"),
-        (("--config", "a.yaml", "--upstream", "http://a"), "--upstream has no effect with --config"),
+        (("--config", __file__, "--limit", "1/s"), "--limit has no effect with a gateway file"),
+        (("--config", __file__, "--upstream", "http://a"), "--upstream has no effect with a gateway file"),
     ],
 )
 def test_proxy_with_flags_that_do_not_stand_for_a_file(words, told):
@@ -155,7 +158,7 @@ def test_validate_prints_every_error(tmp_path):
 
     lines = result.output.splitlines()
     assert result.exit_code == 1
-    assert f"{tmp_path}/a.yaml: invalid rate limit unit 'foo' (line 4)" in lines
+    assert lines[0].startswith(f"{tmp_path}/a.yaml: invalid rate limit unit 'foo': write one of second, ")
     assert f"{tmp_path}/b.yaml: descriptor has empty key (line 5)" in lines
     assert len(lines) == 4
 
@@ -169,7 +172,8 @@ def test_validate_as_json(tmp_path, policy):
     file.write_text(BAD)
     bad = json.loads(cli("validate", "--json", str(file)).output)
     assert bad["ok"] is False
-    assert bad["errors"][0] == {"file": str(file), "line": 4, "message": "invalid rate limit unit 'foo'"}
+    words = "invalid rate limit unit 'foo': write one of second, minute, hour, day, week, month, year"
+    assert bad["errors"][0] == {"file": str(file), "line": 4, "message": words}
 
 
 def test_validate_takes_files_together(tmp_path, policy):

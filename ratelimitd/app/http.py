@@ -4,7 +4,7 @@ from contextlib import AsyncExitStack
 from functools import partial
 from typing import NamedTuple
 
-from ratelimitd.admin import PageTable, debug_pages, listen, metrics_pages, service_pages, statsd_text
+from ratelimitd.admin import BODY_BYTES, PageTable, debug_pages, listen, metrics_pages, service_pages, statsd_text
 from ratelimitd.http1 import Sweeper
 from ratelimitd.rls import decide_json
 
@@ -54,7 +54,9 @@ async def listen_debug(service: RunningService, sweeper: Sweeper, stack: AsyncEx
     return await _listen(table, settings.debug_host, settings.debug_port, sweeper, stack)
 
 
-async def _listen(table: PageTable, host: str, port: int, sweeper: Sweeper, stack: AsyncExitStack) -> str:
-    listener = await listen(table, host, port, sweeper)
+async def _listen(
+    table: PageTable, host: str, port: int, sweeper: Sweeper, stack: AsyncExitStack, max_body: int = BODY_BYTES
+) -> str:
+    listener = await listen(table, host, port, sweeper, max_body)
     stack.push_async_callback(listener.close)
     return listener.address

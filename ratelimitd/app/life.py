@@ -15,6 +15,7 @@ from ratelimitd.observe.loop import LoopLag, tame_collector
 from ratelimitd.settings import Settings
 from ratelimitd.sources import Source, Watch, describe, signature
 
+from .policies import Policies
 from .redis import hide_passwords
 from .service import RunningService
 
@@ -89,10 +90,10 @@ async def load_first(service: RunningService, source: Source, stack: AsyncExitSt
     return watch
 
 
-def run_background(stack: AsyncExitStack, watch: Watch, lag: LoopLag) -> None:
+def run_background(stack: AsyncExitStack, watch: Watch, policies: Policies, lag: LoopLag) -> None:
     """Run the background tasks until the stack unwinds; see ``tame_collector`` for objects of the start."""
     tame_collector()
-    for endless in (watch.run(), lag.run()):
+    for endless in (watch.run(), policies.remind(), lag.run()):
         _run_background_task(stack, endless)
 
 

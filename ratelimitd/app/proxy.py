@@ -19,7 +19,7 @@ from ratelimitd.gateway import (
     Gateway,
     Proxy,
     RequestMetrics,
-    access_text,
+    access_line,
     default_file,
     file_of_flags,
     in_words,
@@ -81,7 +81,7 @@ async def _start(
     host, port = settings.listen_addr or gateway.listen
     sock = bind(host, port)
     stack.callback(sock.close)
-    parts, metrics, sweeper = build(settings, None), RequestMetrics(), Sweeper()
+    parts, metrics, sweeper = build(settings), RequestMetrics(), Sweeper()
     stack.callback(sweeper.close)
     access = _access_log(settings)
     stack.callback(access.flush)
@@ -114,7 +114,7 @@ async def _start(
     await proxy.first_load()
     if serving is not None:
         await serving.server.start()
-    run_background(stack, watch, lag)
+    run_background(stack, watch, policies, lag)
     log.info("serving", version=__version__, **where, store=service.store_name)
     return Running(service, tuple(fronts))
 
@@ -149,12 +149,13 @@ async def _first(path: str) -> Gateway:
     except PolicyErrors as errors:
         for error in errors.errors:
             log.error(str(error))  # noqa: TRY400 -- its text is all a reader needs
-        raise StartError(f"the gateway file has {len(errors.errors)} errors") from None
+        count = len(errors.errors)
+        raise StartError(f"the gateway file has {count} error{'' if count == 1 else 's'}") from None
 
 
 def _access_log(settings: Settings) -> AccessLog:
     """Write the access log to stdout: as text where the log would be text, else as JSON."""
-    text = partial(access_text, colors=colored(sys.stdout)) if readable(settings.log_format, sys.stdout) else None
+    text = partial(access_line, colors=colored(sys.stdout)) if readable(settings.log_format, sys.stdout) else None
     return AccessLog(asyncio.get_running_loop().call_soon, text=text)
 
 
@@ -173,7 +174,7 @@ def _refusals(metrics: RequestMetrics, access: AccessLog) -> Callable[[ErrorResp
 
     def report(error: ErrorResponse, peer: Peer) -> None:
         metrics.requests["", str(error.status)] += 1
-        access.log(AccessRecord("", "", "", peer.address, "", "", error.status, "", 0, 0, 0, error.reason))
+        access.log(AccessRecord("", "", "", peer.address, "", "", error.status, "", "", 0, 0, 0, error.reason))
 
     return report
 

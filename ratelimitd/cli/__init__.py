@@ -7,6 +7,7 @@ import click
 from ratelimitd import __version__
 
 from .check import check
+from .diff import diff
 from .doctor import doctor
 from .envoy import envoy
 from .flags import examples
@@ -20,6 +21,7 @@ from .validate import validate
     epilog=examples(
         "ratelimitd serve --config examples/policies",
         "ratelimitd validate examples/policies",
+        "ratelimitd diff old-policies/ examples/policies",
         "ratelimitd check -d shop user=alice",
         "ratelimitd simulate --config examples/policies -d shop user=alice --rate 20/s --for 2m",
         "ratelimitd doctor --config examples/policies",
@@ -33,5 +35,5 @@ def main(context: click.Context) -> None:
         context.color = False
 
 
-for command in (serve, proxy, envoy, validate, check, simulate, doctor):
+for command in (serve, proxy, envoy, validate, diff, check, simulate, doctor):
     main.add_command(command)

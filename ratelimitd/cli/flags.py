@@ -1,8 +1,8 @@
 """Shared parts of the commands: parameter types, flags generated from the settings table, and help pages."""
 
 from collections.abc import Callable, Iterable
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import wraps
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
@@ -33,6 +33,31 @@ class Text(click.ParamType[Any, str]):
             return self._parse(value)
         except ValueError as error:
             self.fail(str(error), param, ctx)
+
+
+def config_paths(help_text: str, *, exist: bool = True, folders: bool = True) -> Callable[[Command], Command]:
+    """Let a command take paths as arguments and as --config; it receives both together as ``config``.
+
+    ``exist``: a path that does not exist, or cannot be read, is a usage error. ``folders``: folders are allowed.
+    """
+    path = click.Path(exists=exist, dir_okay=folders)
+
+    def decorate(command: Command) -> Command:
+        @wraps(command)
+        def merged(*args: Any, paths: tuple[str, ...], config: tuple[str, ...], **options: Any) -> Any:
+            return command(*args, config=(*paths, *config), **options)
+
+        with_option = click.option("--config", multiple=True, type=path, metavar="PATH", help=help_text)(merged)
+        return cast("Command", click.argument("paths", nargs=-1, type=path, metavar="[PATH]...")(with_option))
+
+    return decorate
+
+
+def only_one(config: tuple[str, ...]) -> str | None:
+    """Return the path of a command that takes one, None without; more are a usage error."""
+    if len(config) > 1:
+        raise click.UsageError(f"one file is enough, and {len(config)} are given: {', '.join(config)}")
+    return config[0] if config else None
 
 
 def settings_flags(command: Command) -> Command:
@@ -74,14 +99,22 @@ def examples(*lines: str) -> str:
     return "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines)])
 
 
-def examined(paths: Iterable[Path], default_algorithm: str, *, merge_domains: bool) -> "Parsed":
+def examined(paths: Iterable[str], default_algorithm: str, *, merge_domains: bool) -> "Parsed":
     """Parse the policy files at these paths, or a gateway file, and return all errors and warnings."""
     from ratelimitd.gateway import read_gateway  # noqa: PLC0415 -- the engine
     from ratelimitd.policy import PolicyErrors, PolicySummary  # noqa: PLC0415 -- the engine
     from ratelimitd.policy_file import Parsed, examine  # noqa: PLC0415 -- the engine
-    from ratelimitd.sources import GATEWAY_ALGORITHM, GatewayFile, named, read_file, read_files, tiers_beside  # noqa: PLC0415 -- the engine
+    from ratelimitd.sources import (  # noqa: PLC0415 -- the engine
+        GATEWAY_ALGORITHM,
+        GatewayFile,
+        named,
+        read_file,
+        read_files,
+        skipped,
+        tiers_beside,
+    )
 
-    source = named(tuple(map(str, paths)))
+    source = named(tuple(paths))
     try:
         if isinstance(source, GatewayFile):
             read_gateway(source.path, read_file(source.path), for_envoy=True)
@@ -89,4 +122,7 @@ def examined(paths: Iterable[Path], default_algorithm: str, *, merge_domains: bo
         files = read_files(source)
     except PolicyErrors as error:
         return Parsed([], list(error.errors), [], PolicySummary(0, 0, 0))
-    return examine(files, default_algorithm=default_algorithm, merge_domains=merge_domains, beside=tiers_beside(source))
+    parsed = examine(
+        files, default_algorithm=default_algorithm, merge_domains=merge_domains, beside=tiers_beside(source)
+    )
+    return parsed._replace(warnings=[*skipped(source), *parsed.warnings])

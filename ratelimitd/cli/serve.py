@@ -11,21 +11,22 @@ import click
 from ratelimitd.config.values import origin_url, quota
 from ratelimitd.settings import Settings, SettingsError, load
 
-from .flags import ERROR, Text, examples, settings_flags
+from .flags import ERROR, Text, config_paths, examples, only_one, settings_flags
 
 
 @click.command(
     epilog=examples(
-        "ratelimitd serve --config policy.yaml",
+        "ratelimitd serve policy.yaml",
         "ratelimitd serve --config policies/ --redis-url redis:6379 --grpc-port 18081",
         "RUNTIME_ROOT=/data RUNTIME_SUBDIRECTORY=ratelimit ratelimitd serve",
     )
 )
-@click.option("--config", type=click.Path(), multiple=True, metavar="PATH", help="Policy file or folder.")
+@config_paths("Policy file or folder, as the argument.")
 @settings_flags
 def serve(config: tuple[str, ...], **flags: str | None) -> None:
     """Run the service until SIGTERM or Ctrl-C.
 
+    PATH is a policy file or folder; without one, the folder of the RUNTIME_* settings is read.
     Every flag except --config is also an environment variable (--grpc-port is GRPC_PORT); the flag overrides it.
     Counters are kept in memory, or in Redis if its address is set.
     """
@@ -47,10 +48,10 @@ def _caller(text: str) -> str:
         "ratelimitd proxy --upstream http://localhost:8000 --limit 10/s --by x-api-key",
         "ratelimitd proxy --upstream http://localhost:8000 --limit 10/s --limit 1000/day --print-config > gateway.yaml",
         "LISTEN_ADDR=:80 UPSTREAM_URL=http://app:8000 ratelimitd proxy",
-        "ratelimitd proxy --config gateway.yaml --redis-addr localhost:6379",
+        "ratelimitd proxy gateway.yaml --redis-addr localhost:6379",
     )
 )
-@click.option("--config", type=click.Path(), metavar="FILE", help="Gateway file. [default: a built-in file]")
+@config_paths("Gateway file, as the argument. [default: a built-in file]", folders=False)
 @click.option("--upstream", type=Text("url", origin_url), metavar="URL", help="Upstream, as --upstream-url.")
 @click.option(
     "--limit",
@@ -71,7 +72,7 @@ def _caller(text: str) -> str:
 @click.option("--with-service", is_flag=True, help="Also serve the same policies to Envoy, as `serve` does.")
 @settings_flags
 def proxy(
-    config: str | None,
+    config: tuple[str, ...],
     upstream: str | None,
     limits: tuple[tuple[int, str], ...],
     by: str | None,
@@ -84,7 +85,8 @@ def proxy(
     Without --config, --upstream and --limit stand for a gateway file, which --print-config prints. Without --limit it
     is a built-in file, with limits by API key and address.
     """
-    _check(config, {"--upstream": upstream, "--limit": limits, "--by": by})
+    file = only_one(config)
+    _check(file, {"--upstream": upstream, "--limit": limits, "--by": by})
     if upstream is not None:
         flags["upstream_url"] = upstream
     settings = _settings(flags)
@@ -95,14 +97,14 @@ def proxy(
     if print_config:
         click.echo(gateway.config_without_file(settings, wanted), nl=False)
         return
-    sys.exit(gateway.run(settings, config, wanted, with_service=with_service))
+    sys.exit(gateway.run(settings, file, wanted, with_service=with_service))
 
 
-def _check(config: str | None, given: Mapping[str, Any]) -> None:
+def _check(file: str | None, given: Mapping[str, Any]) -> None:
     """Reject flags without effect."""
     named = [name for name, value in given.items() if value]
-    if config is not None and named:
-        raise click.UsageError(f"{named[0]} has no effect with --config: write it into the gateway file")
+    if file is not None and named:
+        raise click.UsageError(f"{named[0]} has no effect with a gateway file: write it into the gateway file")
     if given["--by"] and not given["--limit"]:
         raise click.UsageError("--by needs --limit, for example --limit 10/s")
     units = [unit for _, unit in given["--limit"]]

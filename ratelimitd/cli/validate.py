@@ -2,12 +2,11 @@
 
 import json
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from .flags import OK, examined, examples, policy_flags
+from .flags import OK, config_paths, examined, examples, policy_flags
 
 if TYPE_CHECKING:
     from ratelimitd.policy_file import Parsed
@@ -19,11 +18,11 @@ if TYPE_CHECKING:
         "ratelimitd validate policies/ --json",
     )
 )
-@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="PATH...")
+@config_paths("Policy file or folder, or a gateway file, as the argument.", exist=False)
 @policy_flags
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def validate(
-    paths: tuple[Path, ...],
+    config: tuple[str, ...],
     default_algorithm: str,
     merge_domain_config: bool,  # noqa: FBT001 -- click passes keywords
     as_json: bool,  # noqa: FBT001 -- click passes keywords
@@ -32,7 +31,9 @@ def validate(
 
     Prints a summary and exits 0, or prints all errors, one per line, and exits 1.
     """
-    parsed = examined(paths, default_algorithm, merge_domains=merge_domain_config)
+    if not config:
+        raise click.UsageError("no path is given: write a policy file, a folder of them, or a gateway file")
+    parsed = examined(config, default_algorithm, merge_domains=merge_domain_config)
     click.echo(_validated_json(parsed) if as_json else _validated(parsed))
     sys.exit(1 if parsed.errors else OK)
 

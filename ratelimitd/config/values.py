@@ -210,6 +210,12 @@ def quota(value: str) -> tuple[int, str]:
     return int(amount), _UNITS[unit]
 
 
+def go_host_port(value: str) -> tuple[str, int]:
+    """Parse as ``host_port``, but ``:port`` means every interface, IPv4 and IPv6, as in Go; its host is empty."""
+    host, port = host_port(value)
+    return "" if value.startswith(":") else host, port
+
+
 def header(value: str) -> str:
     """Parse the name of an HTTP header field (RFC 9110, 5.6.2: a token)."""
     if not _HEADER.fullmatch(value):

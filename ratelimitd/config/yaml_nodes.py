@@ -97,7 +97,8 @@ def load_yaml(data: bytes) -> YamlNode | None:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = min(mark.line, data.count(b"\n")) + 1 if mark else 1
-        raise YamlError(line, f"not valid YAML: {error.problem or error.context}") from None
+        where = f", at column {mark.column + 1}" if mark and mark.line < line else ""
+        raise YamlError(line, f"not valid YAML: {error.problem or error.context}{where}") from None
     except yaml.YAMLError as error:
         raise YamlError(1, f"not valid YAML: {error}") from None
 

@@ -1,7 +1,7 @@
 """The gateway file: upstreams, routes and rate limits, for the built-in reverse proxy and for Envoy."""
 
 from .access_log import AccessLog, AccessRecord, RequestMetrics
-from .access_text import access_text
+from .access_text import access_line
 from .client_address import trust
 from .default import default_file
 from .file import domain_of, read_gateway
@@ -21,7 +21,7 @@ __all__ = [
     "RequestMetrics",
     "Router",
     "Snapshot",
-    "access_text",
+    "access_line",
     "default_file",
     "domain_of",
     "file_of_flags",

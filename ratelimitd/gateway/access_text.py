@@ -13,7 +13,7 @@ _COLORS: Final = {0: "\x1b[31m", 2: "\x1b[32m", 3: "\x1b[36m", 4: "\x1b[33m", 5:
 """By the first digit of the status; 0: there was no response."""
 
 
-def access_text(record: AccessRecord, *, colors: bool) -> str:
+def access_line(record: AccessRecord, *, colors: bool) -> str:
     """Return time, status, method, path, client, limit, latency and error; what is empty is left out.
 
     Everything that a client sends is escaped: a terminal obeys control characters.

@@ -33,7 +33,12 @@ LEVELS: Final[Mapping[str, int]] = {
 
 _USERINFO: Final = re.compile(r"(\w://)[^\s\"'<>]*@")
 
-_TRACEBACKS: Final = ("exception", "stack")
+_CONTROLS: Final = (*range(0x20), *range(0x7F, 0xA0), *range(0x2028, 0x202F), *range(0x2066, 0x206A))
+"""Code points that move the cursor, start an escape sequence, break a line or reverse its direction on a terminal."""
+
+_BACKSLASHED: Final = {code: chr(code).encode("unicode_escape").decode() for code in _CONTROLS}
+_BACKSLASHED_IN_LINES: Final = {code: text for code, text in _BACKSLASHED.items() if chr(code) not in "\n\t"}
+_JSON_ESCAPED: Final = {code: f"\\u{code:04x}" for code in _CONTROLS}
 
 _secrets: set[str] = set()
 
@@ -65,10 +70,8 @@ def colored(stream: TextIO) -> bool:
 
 
 def printable(text: str) -> str:
-    """Return a text with characters that are not printable escaped: a terminal obeys some, and a line has one end."""
-    if text.isprintable():
-        return text
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+    """Return a text with control characters escaped."""
+    return text.translate(_BACKSLASHED)
 
 
 def configure(level: str, form: str, stream: TextIO | None = None) -> None:
@@ -108,14 +111,15 @@ def _json() -> list[Processor]:
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="@timestamp"),
         structlog.processors.EventRenamer("@message"),
         structlog.processors.JSONRenderer(ensure_ascii=False),
+        _escape_json,
     ]
 
 
 def _text(*, colors: bool) -> list[Processor]:
     return [
         *_common(),
-        _escape_fields,
         structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
+        _escape_fields,
         structlog.dev.ConsoleRenderer(colors=colors, pad_event_to=0, exception_formatter=structlog.dev.plain_traceback),
     ]
 
@@ -135,11 +139,18 @@ def _mask_fields(_: WrappedLogger, __: str, fields: EventDict) -> MutableMapping
 
 
 def _escape_fields(_: WrappedLogger, __: str, fields: EventDict) -> MutableMapping[str, Any]:
-    """Escape every text but tracebacks, whose lines are ours; texts inside containers are shown by ``repr``."""
+    """Escape control characters in every text; a traceback and a stack keep their lines."""
     return {
-        name: printable(value) if isinstance(value, str) and name not in _TRACEBACKS else value
+        name: value.translate(_BACKSLASHED_IN_LINES if name in {"exception", "stack"} else _BACKSLASHED)
+        if isinstance(value, str)
+        else value
         for name, value in fields.items()
     }
+
+
+def _escape_json(_: WrappedLogger, __: str, line: EventDict | str) -> str:
+    """Escape in the rendered line what JSON permits within a string and a terminal obeys, such as U+009B."""
+    return str(line).translate(_JSON_ESCAPED)
 
 
 def _masked(value: Any) -> object:

@@ -2,6 +2,7 @@
 
 from ratelimitd.config.problems import PolicyError, PolicyErrors
 
+from .comparison import Change, ChangeKind, changes
 from .identity import UNSALTED, Identified, counted_by_caller, identify
 from .matching import match
 from .model import (
@@ -18,6 +19,7 @@ from .model import (
     Policy,
     Unit,
 )
+from .paths import rule_name
 from .rows import (
     DETAILED_METRIC,
     SHARE_THRESHOLD,
@@ -46,6 +48,8 @@ __all__ = [
     "UPSTREAM_ALGORITHM",
     "VALUE_TO_METRIC",
     "Assembly",
+    "Change",
+    "ChangeKind",
     "Descriptor",
     "DescriptorNode",
     "Domain",
@@ -66,9 +70,11 @@ __all__ = [
     "Slice",
     "Unit",
     "assemble",
+    "changes",
     "counted_by_caller",
     "identify",
     "keys_rows",
     "match",
+    "rule_name",
     "slices",
 ]

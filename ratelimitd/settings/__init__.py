@@ -2,8 +2,9 @@
 
 from ratelimitd.settings.reader import Problem, SettingsError, changed, load
 from ratelimitd.settings.redis_url import RedisUrl, credentials
+from ratelimitd.settings.redis_variables import MAIN_REDIS, PER_SECOND_REDIS, RedisVariables
 from ratelimitd.settings.rows import Row, RowStatus, Secret
-from ratelimitd.settings.table import MAIN_REDIS, PER_SECOND_REDIS, ROWS, RedisVariables, Settings
+from ratelimitd.settings.table import ROWS, Settings
 
 __all__ = [
     "MAIN_REDIS",

@@ -6,8 +6,9 @@ from copy import copy
 from typing import Any, Final, NamedTuple
 
 from ratelimitd.settings.redis_url import credentials, redis_address
+from ratelimitd.settings.redis_variables import MAIN_REDIS, PER_SECOND_REDIS
 from ratelimitd.settings.rows import MASK, Row, RowStatus
-from ratelimitd.settings.table import MAIN_REDIS, PER_SECOND_REDIS, ROW, ROWS, Settings
+from ratelimitd.settings.table import ROW, ROWS, Settings
 
 _WITHOUT_REDIS: Final = (
     "neither REDIS_URL nor REDIS_ADDR is set; set one of them, or unset this variable for counters in memory"

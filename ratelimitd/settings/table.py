@@ -14,6 +14,7 @@ from ratelimitd.config.values import (
     boolean,
     choice,
     duration,
+    go_host_port,
     header,
     host_port,
     integer,
@@ -26,6 +27,7 @@ from ratelimitd.config.values import (
     text,
 )
 from ratelimitd.settings.redis_url import RedisUrl, credentials, read_redis_url, redis_parts
+from ratelimitd.settings.redis_variables import MAIN_REDIS, PER_SECOND_REDIS, RedisVariables
 from ratelimitd.settings.rows import Row, Secret
 from ratelimitd.settings.unbuilt import UNBUILT
 
@@ -45,28 +47,6 @@ _TIMEOUT: Final = (
     "Timeout of a connection attempt, including the handshake. Upstream's default is 10s; a store that must answer "
     "within milliseconds is near, and an attempt that hangs delays the next one."
 )
-
-
-MAIN_REDIS: Final = "REDIS_"
-PER_SECOND_REDIS: Final = "REDIS_PERSECOND_"
-"""Prefixes of the names of the variables of each Redis."""
-
-
-class RedisVariables:
-    """Values of the variables that each Redis has; an attribute is named by the end of the variable, in lower case."""
-
-    url: tuple[str, ...]
-    socket_type: str
-    type: RedisKind
-    auth: Credentials | None
-    auth_file: str
-    sentinel_auth: Credentials | None
-    pool_size: int
-    timeout: float
-    tls: bool
-
-    def __init__(self, values: Mapping[str, Any]) -> None:
-        self.__dict__.update(values)
 
 
 _OF_THE_SECOND: Final[Mapping[str, str]] = {
@@ -222,7 +202,12 @@ class Settings:
         "auto: text on a terminal, else json; decided for stderr, and for stdout with the proxy's access log. NO_COLOR "
         "turns colors off. Upstream's default is text.",
     )
-    log_decisions = Row(boolean, "false", "Log every decision; for evaluation, not for production traffic.")
+    log_decisions = Row(
+        boolean,
+        "false",
+        "Log every decision, whatever LOG_LEVEL is; for evaluation, not for production traffic. LOG_LEVEL=debug logs "
+        "at most 10 decisions per second; the admin API logs those of some requests for a time.",
+    )
 
     # The policy
     config_type = Row(choice("FILE", unbuilt={"GRPC_XDS_SOTW": _NOT_XDS}), "FILE", "Source of the policy.")
@@ -332,6 +317,12 @@ class Settings:
     shadow_mode = Row(boolean, "false", "Count and report, but never return OVER_LIMIT as the overall code.")
     quota_mode = Row(boolean, "false", "Treat every limit as if it set quota_mode.")
     response_dynamic_metadata = Row(boolean, "false", "Return the request and the policy's metadata to Envoy.")
+    response_dynamic_metadata_reason = Row(
+        boolean, "false", "Return the reason of a denial or of a store failure to Envoy, as dynamic metadata."
+    )
+    limit_reason_header = Row(
+        lambda value: header(value) if value else "", "", "Name of a response header with that reason; unset: none."
+    )
     limit_response_headers_enabled = Row(
         boolean, "false", "Add the three headers of the following settings to responses."
     )
@@ -359,7 +350,9 @@ class Settings:
     use_prometheus = Row(
         boolean, "false", "Serve metrics at PROMETHEUS_ADDR, in addition to /metrics of the HTTP port."
     )
-    prometheus_addr = Row(host_port, ":9090", "host:port for Prometheus; write [::]:9090 for IPv6.")
+    prometheus_addr = Row(
+        go_host_port, ":9090", "host:port for Prometheus; without a host every interface, IPv4 and IPv6, as upstream."
+    )
     prometheus_path = Row(path, "/metrics", "Path of the metrics at PROMETHEUS_ADDR.")
     disable_stats = Row(boolean, "false", "Serve no metrics.")
     request_made_series = Row(

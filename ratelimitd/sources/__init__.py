@@ -13,6 +13,7 @@ from .files import (
     read_file,
     read_files,
     signature,
+    skipped,
     tiers_beside,
 )
 from .loader import Loaded, dismantle, load
@@ -35,5 +36,6 @@ __all__ = [
     "read_file",
     "read_files",
     "signature",
+    "skipped",
     "tiers_beside",
 ]

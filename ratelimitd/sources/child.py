@@ -13,12 +13,17 @@ from typing import BinaryIO, Final, TypeVar
 from ratelimitd.policy import SLICE_ROWS, PolicyError, PolicyErrors, PolicySummary, slices
 from ratelimitd.policy_file import Beside, examine
 
-from .files import describe, read_files, tiers_beside
+from .files import describe, read_files, skipped, tiers_beside
 from .frames import LENGTH, EndFrame, ErrorFrame, Frame, LoadJob, WarningFrame, pack, unpack
 
 _T = TypeVar("_T")
 
 NO_DOMAIN: Final = "no policy found: no domain is defined, so no request is limited"
+
+NO_LIMIT: Final = (
+    "the policy has no limit, so only requests that carry their own (overrides) are limited; "
+    "if that is not intended, add descriptors"
+)
 
 
 def main(stdin: BinaryIO, stdout: BinaryIO) -> None:
@@ -47,9 +52,10 @@ def perform(job: LoadJob) -> Iterator[Frame]:
         yield from map(ErrorFrame, _pieces(parsed.errors))
     else:
         yield from slices(parsed.rows)
-        yield from map(WarningFrame, _pieces(parsed.warnings))
-        if not parsed.summary.domains:
-            yield WarningFrame([PolicyError(describe(job.source), 0, NO_DOMAIN)])
+        yield from map(WarningFrame, _pieces([*skipped(job.source), *parsed.warnings]))
+        if not parsed.summary.limits:
+            nothing = NO_LIMIT if parsed.summary.domains else NO_DOMAIN
+            yield WarningFrame([PolicyError(describe(job.source), 0, nothing)])
     yield EndFrame(parsed.summary, len(files), version.hexdigest())
 
 

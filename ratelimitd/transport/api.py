@@ -6,7 +6,14 @@ The service may process a batch as a whole. It responds to each call separately,
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from enum import IntEnum
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
+
+METADATA_BYTES: Final = 64 << 10
+"""Maximum size of a request's headers, counted as in RFC 9113 6.5.2. grpcio's own limit is 16 KiB, grpc-go's 16 MiB; no
+Envoy sends more than its own 60 KiB of a request's headers."""
+
+METADATA_HEADERS: Final = 1000
+"""Maximum number of headers of a request, which the nghttp2 transport enforces: ten times Envoy's limit of 100."""
 
 
 class GrpcStatus(IntEnum):

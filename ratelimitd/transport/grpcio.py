@@ -12,7 +12,7 @@ from grpc import aio
 from ratelimitd.net.listen import address, local_address, remove_stale
 from ratelimitd.net.tls import TlsFiles
 
-from .api import BatchHandler, Call, GrpcError, GrpcStatus, Handlers, StreamHandler
+from .api import METADATA_BYTES, BatchHandler, Call, GrpcError, GrpcStatus, Handlers, StreamHandler
 
 # At DEBUG this logger reports for each call that an event loop is running.
 logging.getLogger("grpc._cython.cygrpc").addFilter(lambda record: record.levelno > logging.DEBUG)
@@ -181,7 +181,12 @@ def _channel_options(options: GrpcioOptions) -> "itertools.chain[tuple[str, int]
         "grpc.max_connection_age_grace_ms": options.max_connection_age_grace,
     }
     return itertools.chain(
-        (("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", options.max_request_bytes)),
+        (
+            ("grpc.so_reuseport", 0),
+            ("grpc.max_receive_message_length", options.max_request_bytes),
+            ("grpc.max_metadata_size", METADATA_BYTES),
+            ("grpc.absolute_max_metadata_size", METADATA_BYTES),
+        ),
         ((name, int(seconds * 1000)) for name, seconds in ages.items() if seconds is not None),
     )
 

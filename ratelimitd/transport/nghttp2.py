@@ -10,7 +10,7 @@ from ratelimitd.net.listen import BACKLOG, SocketFile, address, bind, bind_unix
 from ratelimitd.net.tls import TlsFiles
 
 from ._nghttp2 import ServerState
-from .api import Handlers
+from .api import METADATA_BYTES, METADATA_HEADERS, Handlers
 from .connection import ConnectionContext, GrpcConnection
 from .lifetime import LifetimeLimits
 
@@ -38,8 +38,7 @@ class Nghttp2Options(NamedTuple):
             recommends 100 streams.
         max_streams: maximum number of concurrent calls per connection. It allows one Envoy worker with a timeout of
             20 ms 50,000 calls per second.
-        max_headers: maximum number of headers per request; Envoy's limit is 100.
-        max_header_bytes: maximum size of a request's headers (RFC 9113 6.5.2); gRPC's hard limit is 16 KiB.
+        max_headers, max_header_bytes: maximum number and size of a request's headers.
         max_buffered_bytes: maximum size of incomplete or not yet taken messages on all connections; the default is a
             sixteenth of 4 GiB.
         max_connection_buffered_bytes: the same per connection; at least four messages of the maximum size.
@@ -63,8 +62,8 @@ class Nghttp2Options(NamedTuple):
     max_streaming_calls: int = 1000
     max_connection_streaming_calls: int = 100
     max_streams: int = 1024
-    max_headers: int = 100
-    max_header_bytes: int = 16 * 1024
+    max_headers: int = METADATA_HEADERS
+    max_header_bytes: int = METADATA_BYTES
     max_buffered_bytes: int = 256 << 20
     max_connection_buffered_bytes: int = 16 << 20
     max_unsent_bytes: int = 16 << 20

@@ -319,6 +319,26 @@ async def test_secrets_are_nowhere(policy):
             assert canary not in broken.text
 
 
+async def test_json_takes_what_grpc_takes(policy):
+    """A body of MAX_REQUEST_BYTES is decided while probes, with two slashes, are answered; a byte more is 413."""
+    descriptor = {"entries": [{"key": "k", "value": "v" * 200}]}
+    body = json.dumps({"domain": "shop", "descriptors": [descriptor] * 64}).encode().ljust(128 << 10)
+    async with service("--config", policy()) as running, aiohttp.ClientSession() as session:
+        for size, status in ((0, 200), (1, 413)):
+            async with session.post(f"http://{running.http}/json", data=body + b" " * size) as answer:
+                assert answer.status == status
+        assert await get(running.http, "//healthcheck") == (200, "OK")
+
+
+async def test_prometheus_listens_on_both_families(policy):
+    """A port alone, as Envoy Gateway sets PROMETHEUS_ADDR, answers scrapes of IPv4 and of IPv6, as in Go."""
+    env = {"USE_PROMETHEUS": "true", "PROMETHEUS_ADDR": ":0"}
+    async with service("--config", policy(), env=env) as running:
+        port = (await running.logged("serving"))["prometheus"].rpartition(":")[2]
+        for host in ("127.0.0.1", "[::1]"):
+            assert (await get(f"{host}:{port}", "/metrics"))[0] == 200
+
+
 async def test_prometheus_listens_where_it_is_told(policy):
     """USE_PROMETHEUS serves the metrics at PROMETHEUS_ADDR and PROMETHEUS_PATH; DISABLE_STATS serves none anywhere."""
     env = {"USE_PROMETHEUS": "true", "PROMETHEUS_ADDR": "127.0.0.1:0", "PROMETHEUS_PATH": "/numbers"}

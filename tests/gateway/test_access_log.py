@@ -7,13 +7,14 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from ratelimitd.gateway.access_log import AccessLog, AccessRecord
-from ratelimitd.gateway.access_text import access_text
+from ratelimitd.gateway.access_text import access_line
 
 ODD = 'quote " backslash \\ newline \n nul \0 é € 𝄞 \udcff </script>'
 
 
 def handled(**changed):
-    plain = AccessRecord("GET", "/", "id", "192.0.2.1", "route", "upstream", 200, "limit", 1_234_567, 10, 20, "")
+    texts = ("GET", "/", "id", "192.0.2.1", "route", "upstream")
+    plain = AccessRecord(*texts, 200, "limit", "reason", 1_234_567, 10, 20, "")
     return plain._replace(**changed)
 
 
@@ -64,7 +65,7 @@ def test_a_turns_lines_are_written_together():
 
 
 def shown(colors=False, **changed):
-    return access_text(handled(**{"limit": "", **changed}), colors=colors)
+    return access_line(handled(**{"limit": "", **changed}), colors=colors)
 
 
 def test_a_reader_gets_a_short_line():
