@@ -115,6 +115,34 @@ def test_serve_with_bad_settings(served):
     assert "canary" not in result.output
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--upstream", "localhost:8000"), "'--upstream': has no scheme; write http://localhost:8000"),
+        (("--limit", "10"), "'--limit': not a limit; write one like 10/s, 100/min or 1000/day"),
+        (("--limit", "0/s"), "'--limit': must be from 1 to"),
+        (("--limit", "1/s", "--by", "a b"), "'--by': neither address nor the name of a header"),
+        (("--by", "address"), "--by needs --limit, for example --limit 10/s"),
+        (("--limit", "1/s", "--limit", "2/second"), "--limit: write one limit per unit"),
+        (("--config", __file__, "--limit", "1/s"), "--limit has no effect with a gateway file"),
+        (("--config", __file__, "--upstream", "http://a"), "--upstream has no effect with a gateway file"),
+    ],
+)
+def test_proxy_with_flags_that_do_not_stand_for_a_file(words, told):
+    """The error names the flag, and what to write."""
+    result = cli("proxy", *words, "--print-config")
+    assert (result.exit_code, told in result.output) == (2, True), result.output
+
+
+def test_proxy_prints_the_file_of_its_flags():
+    """The file says the limits and the upstream of the flags; the flag wins over DOWNSTREAM_URL."""
+    words = ("proxy", "--upstream", "http://app:8000", "--limit", "10/s", "--by", "X-API-Key", "--print-config")
+    result = cli(*words, env={"DOWNSTREAM_URL": "http://other:1"})
+    assert result.exit_code == 0
+    assert 'url: "http://app:8000"' in result.output
+    assert '- key: "x-api-key"\n      rate_limits:\n        - {name: per_second, unit: second' in result.output
+
+
 def test_validate(policy):
     """A good configuration is summed up, exit 0."""
     result = cli("validate", policy)
@@ -229,6 +257,15 @@ def test_check_ok(stub):
         ("c", "1,2=3"),
     ]
     assert not request.descriptors[0].HasField("hits_addend")
+
+
+@pytest.mark.parametrize(("env", "colors"), [({"NO_COLOR": ""}, True), ({"NO_COLOR": "1"}, False)])
+def test_no_color(stub, env, colors):
+    """A set NO_COLOR turns off what a terminal would be shown in colors; an empty one does not."""
+    handler, address = stub
+    add_status(handler.response, OK)
+    shown = CliRunner(env=env).invoke(main, ["check", "-d", "shop", "--address", address, "user=alice"], color=True)
+    assert ("\x1b[" in shown.output) is colors
 
 
 def test_check_over_limit(stub):

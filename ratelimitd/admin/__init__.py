@@ -1,6 +1,6 @@
 """HTTP pages for operators: a table of paths and handlers, and the admin API."""
 
-from .control import Control, key_page, policy_page, reset_page
+from .control import Control, contents_page, key_page, policy_page, reset_page
 from .decisions import DecisionSwitch, Switched, decisions_page
 from .guard import Token, TokenError, TokenFile, TokenGuard, guarded
 from .http import Page, PageRequest, PageTable
@@ -22,6 +22,7 @@ __all__ = [
     "TokenError",
     "TokenFile",
     "TokenGuard",
+    "contents_page",
     "debug_pages",
     "decisions_page",
     "gateway_pages",

@@ -12,6 +12,7 @@ from ratelimitd.admin import (
     TokenError,
     TokenFile,
     TokenGuard,
+    contents_page,
     decisions_page,
     guarded,
     key_page,
@@ -29,6 +30,11 @@ from .policies import ActivePolicy
 from .service import RunningService
 
 
+def wants_admin(settings: Settings) -> bool:
+    """Whether a token is set, so that the debug port is open in a proxy without the service too."""
+    return bool(settings.admin_token or settings.admin_token_file)
+
+
 def admin_pages(service: RunningService) -> PageTable:
     """Return the table of the admin API, empty without a token; raises StartError for an invalid token."""
     token = _token(service.settings)
@@ -39,11 +45,12 @@ def admin_pages(service: RunningService) -> PageTable:
     active = {"GET": policy_page(lambda: _page(service.policies.active))}
     key = {"GET": key_page(control), "POST": key_page(control), "DELETE": reset_page(control)}
     log = decisions_page(_switch(service.parts.decisions))
-    return {
+    table = {
         "/admin/decisions": Page(guarded(guard, {"GET": log, "POST": log, "DELETE": log}), "the decision log"),
         "/admin/key": Page(guarded(guard, key), "the counters of a key; DELETE resets them"),
         "/admin/policy": Page(guarded(guard, active), "the active policy"),
     }
+    return {**table, "/admin/": Page(guarded(guard, {"GET": contents_page(table)}), "the pages of the admin API")}
 
 
 def _token(settings: Settings) -> Token | None:
@@ -79,6 +86,7 @@ def _control(service: RunningService) -> Control:
         cache=next((guard for guard in parts.engine.guards if isinstance(guard, OverLimitCache)), None),
         fallback=None if parts.redis is None else parts.memory,
         clock=lambda: time.time_ns() // 1000,
+        replicas=settings.replicas,
     )
 
 

@@ -32,22 +32,31 @@ async def listen_http(service: RunningService, scrape: Scrape, sweeper: Sweeper,
     main = service_pages(service.health, service.readiness, partial(decide_json, parts.service), scrape)
     if settings.disable_stats:
         main = {path: page for path, page in main.items() if path != "/metrics"}
-    debug = debug_pages(
+    prometheus = ""
+    if settings.use_prometheus and not settings.disable_stats:
+        pages = metrics_pages(settings.prometheus_path, scrape)
+        prometheus = await _listen(pages, *settings.prometheus_addr, sweeper, stack)
+    return Addresses(
+        http=await _listen(main, settings.host, settings.port, sweeper, stack),
+        debug=await listen_debug(service, sweeper, stack),
+        prometheus=prometheus,
+    )
+
+
+async def listen_debug(service: RunningService, sweeper: Sweeper, stack: AsyncExitStack) -> str:
+    """Listen on the debug port as ``listen_http`` does; returns its address."""
+    settings, parts = service.settings, service.parts
+    table = debug_pages(
         lambda: service.policies.policy,
         lambda: statsd_text(parts.tallies, parts.tallies.unknown_domains(), parts.counters),
         admin_pages(service),
     )
+    return await _listen(table, settings.debug_host, settings.debug_port, sweeper, stack)
 
-    async def open_port(table: PageTable, host: str, port: int, max_body: int = BODY_BYTES) -> str:
-        listener = await listen(table, host, port, sweeper, max_body)
-        stack.push_async_callback(listener.close)
-        return listener.address
 
-    prometheus = ""
-    if settings.use_prometheus and not settings.disable_stats:
-        prometheus = await open_port(metrics_pages(settings.prometheus_path, scrape), *settings.prometheus_addr)
-    return Addresses(
-        http=await open_port(main, settings.host, settings.port, max(BODY_BYTES, settings.max_request_bytes)),
-        debug=await open_port(debug, settings.debug_host, settings.debug_port),
-        prometheus=prometheus,
-    )
+async def _listen(
+    table: PageTable, host: str, port: int, sweeper: Sweeper, stack: AsyncExitStack, max_body: int = BODY_BYTES
+) -> str:
+    listener = await listen(table, host, port, sweeper, max_body)
+    stack.push_async_callback(listener.close)
+    return listener.address

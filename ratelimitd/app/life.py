@@ -149,7 +149,8 @@ async def _drain(settings: Settings, running: Running, delay: float) -> None:
 
     There is no delay after Ctrl-C: no load balancer watches an interactive process.
     """
-    log.info("draining", delay=delay)
+    note = {"note": f"health checks fail, and requests are served for {delay:g} s more (DRAIN_DELAY)"} if delay else {}
+    log.info("draining", delay=delay, **note)
     for health in (running.service.health, running.service.readiness):
         health.set("sigterm", False, "shutting down")  # noqa: FBT003 -- a state
     for front in running.fronts:

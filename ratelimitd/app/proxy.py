@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+import sys
 import tempfile
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -10,22 +11,37 @@ from pathlib import Path
 
 from ratelimitd import __version__
 from ratelimitd.admin import Pages, PageTable, gateway_pages, listen
-from ratelimitd.gateway import AccessLog, AccessRecord, Admin, Gateway, Proxy, RequestMetrics, default_file, render
+from ratelimitd.gateway import (
+    AccessLog,
+    AccessRecord,
+    Admin,
+    CallerLimits,
+    Gateway,
+    Proxy,
+    RequestMetrics,
+    access_line,
+    default_file,
+    file_of_flags,
+    in_words,
+    render,
+)
 from ratelimitd.http1 import ErrorResponse, Peer, Server, Sweeper
 from ratelimitd.net.listen import address, bind
 from ratelimitd.net.tls import TlsFiles
 from ratelimitd.observe.health import Health
-from ratelimitd.observe.logs import get_logger
+from ratelimitd.observe.logs import colored, get_logger, readable
 from ratelimitd.observe.loop import LoopLag
 from ratelimitd.policy import PolicyErrors
 from ratelimitd.settings import Settings
 from ratelimitd.sources import GatewayFile
 
+from .admin import wants_admin
+from .beside import MOVABLE, beside_proxy
 from .engine import build, store_budget
 from .exposition import exposition
 from .gateway_files import GatewayFiles, read
 from .gateway_metrics import gateway_families
-from .http import listen_http
+from .http import listen_debug, listen_http
 from .life import Front, Running, StartError, live, load_first, run_background
 from .policies import Policies
 from .serve import open_grpc
@@ -34,27 +50,40 @@ from .service import RunningService
 log = get_logger(__name__)
 
 
-def run(settings: Settings, config: str | None, *, with_service: bool) -> int:
-    """Proxy with this gateway file (None: the default one) until a signal; returns the exit code."""
-    return live(settings, partial(_start, settings, config, with_service=with_service))
+def run(settings: Settings, config: str | None, wanted: CallerLimits | None = None, *, with_service: bool) -> int:
+    """Proxy with this gateway file until a signal; returns the exit code.
+
+    Without a file: with the one that the wanted limits stand for, or the built-in one.
+    """
+    return live(settings, partial(_start, settings, config, wanted, with_service=with_service))
 
 
-def default_config(settings: Settings) -> str:
+def config_without_file(settings: Settings, wanted: CallerLimits | None = None) -> str:
     """Return the gateway file that is used if none is given."""
-    host, port = settings.listen_addr or ("", 8080)
-    return default_file(address(host, port), settings.downstream_url)
+    listen, upstream = address(*(settings.listen_addr or ("", 8080))), settings.upstream
+    return default_file(listen, upstream) if wanted is None else file_of_flags(listen, upstream, wanted)
 
 
-async def _start(settings: Settings, config: str | None, stack: AsyncExitStack, *, with_service: bool) -> Running:
-    """Read the file, bind every port, load the policies, then serve."""
-    path = config or _written(default_config(settings), stack)
+async def _start(
+    settings: Settings,
+    config: str | None,
+    wanted: CallerLimits | None,
+    stack: AsyncExitStack,
+    *,
+    with_service: bool,
+) -> Running:
+    """Read the file, bind every port, load the policies, then serve; the proxy's own pages answer before that."""
+    _tell(settings, config, wanted)
+    path = config or _written(config_without_file(settings, wanted), stack)
     gateway = await _first(path)
+    if with_service:
+        settings = _beside(settings, gateway)
     host, port = settings.listen_addr or gateway.listen
     sock = bind(host, port)
     stack.callback(sock.close)
     parts, metrics, sweeper = build(settings), RequestMetrics(), Sweeper()
     stack.callback(sweeper.close)
-    access = AccessLog(asyncio.get_running_loop().call_soon)
+    access = _access_log(settings)
     stack.callback(access.flush)
     clock = asyncio.get_running_loop().time
     proxy = Proxy(parts.engine, store_budget(settings), clock, _reporter(metrics, access))
@@ -69,7 +98,7 @@ async def _start(settings: Settings, config: str | None, stack: AsyncExitStack, 
     scrape = exposition(parts, policies, lag, gateway_families(metrics, files.upstreams))
     where = {"proxy": address(host, sock.getsockname()[1])}
     pages = gateway_pages(service.readiness, scrape)
-    where |= await _pages(gateway.admin, files, pages, host, sweeper, stack)
+    where |= await _pages(gateway.admin, proxy, pages, host, sweeper, stack)
     fronts = [Front(server.leave, server.stop)]
     serving = None
     if with_service:
@@ -77,13 +106,40 @@ async def _start(settings: Settings, config: str | None, stack: AsyncExitStack, 
         fronts.append(front)
         where |= {"transport": serving.transport, "grpc": serving.server.address}
         where |= (await listen_http(service, scrape, sweeper, stack)).named
+    elif wants_admin(settings):
+        where["debug"] = await listen_debug(service, sweeper, stack)
+    await server.start(sock, tls=_tls(gateway))
+    stack.push_async_callback(server.stop, 0.0)
     watch = await load_first(service, source, stack)
+    await proxy.first_load()
     if serving is not None:
         await serving.server.start()
-    await server.start(sock, tls=_tls(gateway))
     run_background(stack, watch, policies, lag)
     log.info("serving", version=__version__, **where, store=service.store_name)
     return Running(service, tuple(fronts))
+
+
+def _tell(settings: Settings, config: str | None, wanted: CallerLimits | None) -> None:
+    """Log what applies without a gateway file, or what has no effect with one."""
+    if config is None:
+        limits = "those of the built-in gateway file" if wanted is None else in_words(wanted)
+        note = "--print-config prints the gateway file"
+        log.info("no gateway file", upstream=settings.upstream, limits=limits, note=note)
+        return
+    for name in sorted(settings.given & {Settings.upstream_url.name, Settings.downstream_url.name}):
+        log.warning("a setting has no effect: the gateway file names its upstreams", setting=name, file=config)
+
+
+def _beside(settings: Settings, gateway: Gateway) -> Settings:
+    """Move default ports that the proxy or an upstream uses, and log each."""
+    moved = beside_proxy(settings, gateway)
+    for row in MOVABLE:
+        default, port = (getattr(each, row.name.lower()) for each in (settings, moved))
+        if port != default:
+            log.info(
+                "the default port is in use by the proxy or an upstream", setting=row.name, default=default, port=port
+            )
+    return moved
 
 
 async def _first(path: str) -> Gateway:
@@ -95,6 +151,12 @@ async def _first(path: str) -> Gateway:
             log.error(str(error))  # noqa: TRY400 -- its text is all a reader needs
         count = len(errors.errors)
         raise StartError(f"the gateway file has {count} error{'' if count == 1 else 's'}") from None
+
+
+def _access_log(settings: Settings) -> AccessLog:
+    """Write the access log to stdout: as text where the log would be text, else as JSON."""
+    text = partial(access_line, colors=colored(sys.stdout)) if readable(settings.log_format, sys.stdout) else None
+    return AccessLog(asyncio.get_running_loop().call_soon, text=text)
 
 
 def _reporter(metrics: RequestMetrics, access: AccessLog) -> Callable[[AccessRecord], None]:
@@ -118,14 +180,14 @@ def _refusals(metrics: RequestMetrics, access: AccessLog) -> Callable[[ErrorResp
 
 
 async def _pages(
-    admin: Admin, files: GatewayFiles, table: PageTable, host: str, sweeper: Sweeper, stack: AsyncExitStack
+    admin: Admin, proxy: Proxy, table: PageTable, host: str, sweeper: Sweeper, stack: AsyncExitStack
 ) -> dict[str, str]:
     """Serve /metrics, /healthz and /readyz on the port or under the prefix that the file sets."""
     if admin.port is None:
         prefixed = {admin.prefix + path: page for path, page in table.items()}
         pages = Pages(prefixed)
         stack.push_async_callback(pages.close)
-        files.internal = {path.encode(): pages for path in prefixed}
+        proxy.internal = {path.encode(): pages for path in prefixed}
         return {}
     listener = await listen(table, host, admin.port, sweeper)
     stack.push_async_callback(listener.close)

@@ -1,5 +1,7 @@
 """The command line: parses arguments and calls the package. Commands import lazily, to keep --help fast."""
 
+import os
+
 import click
 
 from ratelimitd import __version__
@@ -26,8 +28,11 @@ from .validate import validate
     ),
 )
 @click.version_option(__version__, prog_name="ratelimitd")
-def main() -> None:
+@click.pass_context
+def main(context: click.Context) -> None:
     """Rate-limit service for Envoy: a drop-in replacement for envoyproxy/ratelimit."""
+    if os.environ.get("NO_COLOR"):
+        context.color = False
 
 
 for command in (serve, proxy, envoy, validate, diff, check, simulate, doctor):

@@ -9,6 +9,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from ratelimitd.app.admin import wants_admin
 from ratelimitd.http1 import Endpoint, FetchError, fetch
 from ratelimitd.net.listen import address, bind
 
@@ -95,14 +96,17 @@ def wanted(target: CheckTarget) -> tuple[list[Port], list[LivenessPage]]:
         if gateway.admin.port is not None:
             ports.append(Port("admin", host, gateway.admin.port, "admin.port of the gateway file"))
             pages[0] = LivenessPage(ports[-1], "/healthz")
+    debug = Port("debug", settings.debug_host, settings.debug_port, "DEBUG_PORT")
     if target.serves:
         http = Port("HTTP", settings.host, settings.port, "PORT")
-        ports += [http, Port("debug", settings.debug_host, settings.debug_port, "DEBUG_PORT")]
+        ports += [http, debug]
         pages.append(LivenessPage(http, "/livez"))
         if not settings.grpc_uds:
             ports.append(Port("gRPC", settings.grpc_host, settings.grpc_port, "GRPC_PORT"))
         if settings.use_prometheus and not settings.disable_stats:
             ports.append(Port("Prometheus", *settings.prometheus_addr, "PROMETHEUS_ADDR"))
+    elif wants_admin(settings):
+        ports.append(debug)
     return ports, pages
 
 
@@ -190,7 +194,7 @@ def _socket_file(path: str, alive: str, *, in_use: bool) -> Finding:
 def _admin(target: CheckTarget) -> Iterator[Finding]:
     """Warn of an admin API that is reachable from other hosts: its token is sent over plain HTTP."""
     settings = target.settings
-    if target.serves and settings.admin_remote and settings.debug_host not in ("127.0.0.1", "::1", "localhost"):
+    if settings.admin_remote and settings.debug_host not in ("127.0.0.1", "::1", "localhost"):
         found = f"the admin API answers every caller that can reach {address(settings.debug_host, settings.debug_port)}"
         yield warn(
             PORTS,

@@ -99,7 +99,7 @@ def _usable(name: str, change: str, *files: str) -> Finding:
 
 def _token(target: CheckTarget) -> Iterator[Finding]:
     file = target.settings.admin_token_file
-    if not file or not target.serves:
+    if not file:
         return
     try:
         TokenFile(file, hide)()

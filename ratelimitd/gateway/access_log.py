@@ -67,16 +67,20 @@ class RequestMetrics:
 
 
 class AccessLog:
-    """Writes one JSON line per request. The lines of one event-loop iteration are written together.
+    """Writes one JSON line per request, or what ``text`` returns. The lines of one loop iteration are written together.
 
     The fields are those of the seed (level, time, message, method, path, request_id, latency in ns, error), and
     additional fields of a proxy. The path excludes the query, which may contain secrets.
     """
 
     def __init__(
-        self, soon: Callable[[Callable[[], None]], object], write: Callable[[str], object] | None = None
+        self,
+        soon: Callable[[Callable[[], None]], object],
+        write: Callable[[str], object] | None = None,
+        text: Callable[[AccessRecord], str] | None = None,
     ) -> None:
         self._soon = soon
+        self._text = text
         self._write = write or _to_stdout
         self._lines: list[str] = []
         self._second = 0
@@ -84,13 +88,16 @@ class AccessLog:
 
     def log(self, record: AccessRecord) -> None:
         """Add the line of one request."""
+        if not self._lines:
+            self._soon(self.flush)
+        if self._text is not None:
+            self._lines.append(self._text(record))
+            return
         # Written by hand, because json.dumps of a dict takes four times as long.
         level = "error" if record.status >= 500 or not record.status else "info"
         method, path, request_id, client, route, upstream, status, limit, reason, latency, received, sent, error = (
             record
         )
-        if not self._lines:
-            self._soon(self.flush)
         self._lines.append(
             f'{{"level":"{level}","time":"{self._now()}","message":"request","method":{quoted(method)},'
             f'"path":{quoted(path)},"request_id":{quoted(request_id)},"client":{quoted(client)},'

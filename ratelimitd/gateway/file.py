@@ -14,6 +14,7 @@ from ratelimitd.config.readers import (
     MapReader,
     WrongValueError,
     count,
+    flag,
     number,
     octets,
     parsed,
@@ -147,6 +148,7 @@ def gateway_reader(*, for_envoy: bool) -> MapReader:
             "limits": MapReader("'limits'", LIMITS, make=lambda found: ServerOptions()._replace(**found.fields)),
             "admin": _ADMIN,
             "rate_limited_status": number(400, 599),
+            "error_details": flag,
         },
         ("upstreams", "routes", "policies"),
         _gateway,
@@ -171,6 +173,7 @@ def _gateway(found: MapFound) -> Gateway | None:
         limits=fields.get("limits", ServerOptions()),
         admin=fields.get("admin", Admin()),
         rate_limited_status=fields.get("rate_limited_status", RATE_LIMITED),
+        error_details=fields.get("error_details", False),
         policies=fields.get("policies", ""),
     )
 

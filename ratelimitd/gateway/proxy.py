@@ -1,5 +1,6 @@
 """The reverse proxy: a request gets its route, its rate-limit decision, then its upstream."""
 
+import asyncio
 import json
 import random
 import re
@@ -22,6 +23,7 @@ from ratelimitd.limiter import (
     reason_of,
 )
 from ratelimitd.observe.logs import get_logger
+from ratelimitd.observe.loop import batches
 from ratelimitd.policy import Descriptor
 
 from .access_log import AccessRecord
@@ -32,6 +34,9 @@ from .paths import PathError, target
 from .routing import CompiledRoute, Router, repeated
 
 log = get_logger(__name__)
+
+EARLY: Final = 20
+"""Requests that arrived before the first load, handled between two turns of the event loop: about 2 ms of work."""
 
 _VALID_ID: Final = re.compile(rb"[A-Za-z0-9._:+/=@-]{1,128}")
 """A request id that is forwarded: the characters of UUIDs and trace ids, and no character that breaks a log."""
@@ -51,6 +56,8 @@ ERRORS: Final[Mapping[int, tuple[str, str]]] = {
 }
 """Error name and message of the response body, by status code."""
 
+Details = Mapping[str, str | int]
+
 
 class Snapshot(NamedTuple):
     """The state that results from one gateway file. A reload replaces it; a request keeps the one it began with.
@@ -58,7 +65,6 @@ class Snapshot(NamedTuple):
     Attributes:
         domain: domain of the limits.
         keys: headers that a request must not repeat.
-        internal: handlers of internal paths, such as /metrics.
     """
 
     gateway: Gateway
@@ -67,7 +73,6 @@ class Snapshot(NamedTuple):
     is_trusted: IsTrusted
     domain: bytes
     keys: frozenset[bytes]
-    internal: Mapping[bytes, Handler]
 
 
 class Proxy:
@@ -78,7 +83,9 @@ class Proxy:
         clock: clock of the event loop, in seconds.
 
     Attributes:
-        snapshot: state of the active file. None until the first file is loaded; requests get 503 until then.
+        snapshot: state of the active file, None until a first policy is loaded. Requests wait until ``first_load``;
+            without a snapshot, later ones get 503.
+        internal: handlers of the proxy's own pages, by path. They need no snapshot.
         engine: decides whether a request is allowed.
         report: receives the record of each completed request.
     """
@@ -87,24 +94,36 @@ class Proxy:
         self, engine: Engine, budget: int, clock: Callable[[], float], report: Callable[[AccessRecord], None]
     ) -> None:
         self.snapshot: Snapshot | None = None
+        self.internal: Mapping[bytes, Handler] = {}
         self.engine = engine
         self.report = report
         self._budget = budget
         self._clock = clock
+        self._early: list[ProxiedRequest] | None = []
 
     def handle(self, request: Request, exchange: Exchange) -> None:
         """Handle a request; the response is sent through its exchange."""
-        snapshot = self.snapshot
-        internal = snapshot.internal.get(request.path) if snapshot is not None else None
+        internal = self.internal.get(request.path)
         if internal is not None:
             internal(request, exchange)
             return
         proxied = ProxiedRequest(self, request, exchange)
         exchange.on_done = proxied.done
-        if snapshot is None:
-            proxied.undecided(NO_POLICY)
-        else:
+        snapshot = self.snapshot
+        if snapshot is not None:
             proxied.begin(snapshot)
+        elif self._early is not None:
+            self._early.append(proxied)
+        else:
+            proxied.undecided(NO_POLICY)
+
+    async def first_load(self) -> None:
+        """Handle the requests that arrived before the first load, whether it gave a policy or not."""
+        early, self._early = self._early or [], None
+        for some in batches(early, EARLY):
+            for proxied in some:
+                proxied.resume(self.snapshot)
+            await asyncio.sleep(0)
 
     def deadline(self) -> int:
         """Return the store deadline of a request that arrives now, in µs of the clock."""
@@ -125,6 +144,15 @@ class ProxiedRequest:
         self._trusted = False
         self._routed: CompiledRoute | None = None
         self._reason: Reason | None = None
+
+    def resume(self, snapshot: Snapshot | None) -> None:
+        """Begin, or answer 503 without a snapshot, unless the client left before the first load."""
+        if self._exchange.over:
+            return
+        if snapshot is None:
+            self.undecided(NO_POLICY)
+        else:
+            self.begin(snapshot)
 
     def begin(self, snapshot: Snapshot) -> None:
         """Find the route and descriptors, and ask for a decision. Invalid and unrouted requests are answered here."""
@@ -181,9 +209,12 @@ class ProxiedRequest:
             return
         headers = limit_headers(answer)
         if answer.over:
-            self._reason = reason_of(ask, answer, modes)
-            headers.append((b"Retry-After", b"%d" % retry_after(answer)))
-            self.answer(snapshot.gateway.rate_limited_status, headers, error=429)
+            self._reason = reason = reason_of(ask, answer, modes)
+            wait = retry_after(answer)
+            headers.append((b"Retry-After", b"%d" % wait))
+            gateway, limit = snapshot.gateway, "" if reason is None else reason.limit
+            details: Details | None = {"limit": limit, "retry_after": wait} if gateway.error_details else None
+            self.answer(gateway.rate_limited_status, headers, error=429, details=details)
             return
         if ask.failures:
             self._reason = reason_of(ask, answer, modes)
@@ -193,12 +224,14 @@ class ProxiedRequest:
         identified = [*headers, (b"X-Request-Id", self._request_id)]
         upstream = snapshot.upstreams[routed.route.upstream]
         onward = to_upstream(self._request, trusted=self._trusted, request_id=self._request_id)
-        self._exchange.forward(upstream, onward, response_headers=identified)
+        self._exchange.forward(upstream, onward, response_headers=identified, response_timeout=routed.route.timeout)
 
-    def answer(self, status: int, headers: Headers | None = None, error: int | None = None) -> None:
+    def answer(
+        self, status: int, headers: Headers | None = None, error: int | None = None, details: Details | None = None
+    ) -> None:
         """Send a response of the gateway itself, with the body of ``error``, which defaults to the status."""
         rendered = [(b"Content-Type", b"application/json"), (b"X-Request-Id", self._request_id), *(headers or ())]
-        self._exchange.respond(status, rendered, error_body(error or status, self._request_id))
+        self._exchange.respond(status, rendered, error_body(error or status, self._request_id, details))
 
     def done(self, summary: Summary) -> None:
         """Report the completed request."""
@@ -248,10 +281,10 @@ def new_id() -> bytes:
     return b"-".join(parts)
 
 
-def error_body(status: int, about: bytes) -> bytes:
-    """Return the JSON body of a response of the gateway itself."""
+def error_body(status: int, about: bytes, details: Details | None = None) -> bytes:
+    """Return the JSON body of a response of the gateway itself; ``details`` are further fields."""
     error, message = ERRORS.get(status, ("error", "the request could not be handled"))
-    body = {"error": error, "message": message, "request_id": about.decode()}
+    body = {"error": error, "message": message, "request_id": about.decode(), **(details or {})}
     return json.dumps(body, separators=(",", ":")).encode()
 
 

@@ -9,7 +9,8 @@ The path of a request, as in ``engine.py``::
 
 from .answer import NO_LIMIT, UNLIMITED, Answer, DescriptorStatus, metadata_of
 from .engine import Counts, Engine, Listener, NoPolicyError
-from .guards import Fallback, OverLimitCache
+from .guards import Fallback, OverLimitCache, shared
+from .header_text import structured_string
 from .keys import KeyMaker, key_maker
 from .modes import ENFORCED, Modes
 from .new_keys import NewKeys
@@ -69,5 +70,7 @@ __all__ = [
     "metadata_of",
     "reason_of",
     "selects",
+    "shared",
     "shown_charge",
+    "structured_string",
 ]

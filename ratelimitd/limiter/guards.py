@@ -1,7 +1,7 @@
 """Guards between planning and the store: the over-limit cache and the fallback."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import Final, NamedTuple
 
@@ -161,8 +161,7 @@ class Fallback:
 
     def _charge_locally(self, ask: Ask, local: Sequence[int], now: int) -> None:
         """Charge this process's share of these limits, together if the ask is all or nothing."""
-        shares = [charge._replace(limit=_share(charge.limit, self._replicas)) for charge in ask.plan.charges]
-        again = Ask(Plan(tuple(shares)), ask.costs, atomic=ask.atomic)
+        again = Ask(Plan(shared(ask.plan.charges, self._replicas)), ask.costs, atomic=ask.atomic)
         again.outcomes = [None if index in local else outcome for index, outcome in enumerate(ask.outcomes)]
         self._local.charge((again,), now, lambda _: None)
         ask.outcomes = again.outcomes
@@ -174,6 +173,11 @@ def _static_decision(limit: Limit, *, allowed: bool) -> Decision:
     if allowed:
         return Decision(allowed=True, remaining=capacity, reset_after=0, retry_after=0, before=0)
     return Decision(allowed=False, remaining=0, reset_after=DENIED_FOR, retry_after=DENIED_FOR, before=capacity)
+
+
+def shared(charges: Iterable[Charge], replicas: int) -> tuple[Charge, ...]:
+    """Return the charges with this process's share of their limits, as the local store counts them."""
+    return tuple(charge._replace(limit=_share(charge.limit, replicas)) for charge in charges)
 
 
 @lru_cache(maxsize=4096)

@@ -4,6 +4,7 @@ Modules log with ``get_logger(__name__)``; records of libraries, which use ``log
 """
 
 import logging
+import os
 import re
 import sys
 from collections.abc import Mapping, MutableMapping
@@ -58,18 +59,32 @@ def masked(text: str) -> str:
     return _USERINFO.sub(rf"\1{MASK}@", text)
 
 
+def readable(form: str, stream: TextIO) -> bool:
+    """Whether lines are for a reader, not JSON: with LOG_FORMAT=text, and with auto on a terminal."""
+    return form == "text" or (form == "auto" and stream.isatty())
+
+
+def colored(stream: TextIO) -> bool:
+    """Whether a stream shows colors: a terminal, unless NO_COLOR is set (https://no-color.org)."""
+    return stream.isatty() and not os.environ.get("NO_COLOR")
+
+
+def printable(text: str) -> str:
+    """Return a text with control characters escaped."""
+    return text.translate(_BACKSLASHED)
+
+
 def configure(level: str, form: str, stream: TextIO | None = None) -> None:
     """Send all logs to ``stream`` (stderr).
 
     ``level`` is a name of ``LEVELS``; ``form`` is json, text, or auto: text when the stream is a terminal.
     """
     out = stream or sys.stderr
-    terminal = out.isatty()
     handler = logging.StreamHandler(out)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[structlog.stdlib.add_log_level],
-            processors=_text(colors=terminal) if form == "text" or (form == "auto" and terminal) else _json(),
+            processors=_text(colors=colored(out)) if readable(form, out) else _json(),
         )
     )
     root = logging.getLogger()

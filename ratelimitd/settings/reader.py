@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from copy import copy
 from typing import Any, Final, NamedTuple
 
 from ratelimitd.settings.redis_url import credentials, redis_address
+from ratelimitd.settings.redis_variables import MAIN_REDIS, PER_SECOND_REDIS
 from ratelimitd.settings.rows import MASK, Row, RowStatus
-from ratelimitd.settings.table import MAIN_REDIS, PER_SECOND_REDIS, ROW, ROWS, Settings
+from ratelimitd.settings.table import ROW, ROWS, Settings
 
 _WITHOUT_REDIS: Final = (
     "neither REDIS_URL nor REDIS_ADDR is set; set one of them, or unset this variable for counters in memory"
@@ -69,6 +71,13 @@ def load(environ: Mapping[str, str], flags: Mapping[str, str]) -> Settings:
     return settings
 
 
+def changed(settings: Settings, **values: object) -> Settings:
+    """Return a copy with other values, by attribute."""
+    copied = copy(settings)
+    vars(copied).update(values)
+    return copied
+
+
 def _parse(given: _Given, values: dict[str, Any]) -> Iterator[Problem]:
     for row in ROWS:
         if row.status is RowStatus.UNREAD or row.name not in given.values:
@@ -115,6 +124,14 @@ def _one_address(given: _Given, settings: Settings) -> Iterator[Problem]:
     for row in (Settings.redis_url, Settings.redis_addr):
         if given.values.get(row.name) == "":
             yield given.problem(row, "set but empty; write the address of a server, or unset it for counters in memory")
+
+
+def _one_upstream(given: _Given, settings: Settings) -> Iterator[Problem]:
+    """Accept two names with different upstreams only where a flag overrides the environment."""
+    upstream, downstream = Settings.upstream_url, Settings.downstream_url
+    overridden = upstream.name in given.flags and downstream.name not in given.flags
+    if settings.downstream_url and settings.downstream_url != settings.upstream and not overridden:
+        yield given.problem(downstream, "UPSTREAM_URL is a different one; keep one of the two")
 
 
 def _backend(given: _Given, settings: Settings) -> Iterator[Problem]:
@@ -250,6 +267,7 @@ def _names_redis(given: _Given) -> bool:
 
 _RULES: Final[tuple[Callable[[_Given, Settings], Iterator[Problem]], ...]] = (
     _one_address,
+    _one_upstream,
     _backend,
     _urls,
     _credentials,

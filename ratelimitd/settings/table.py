@@ -18,6 +18,7 @@ from ratelimitd.config.values import (
     header,
     host_port,
     integer,
+    origin_url,
     path,
     port_number,
     positive_duration,
@@ -26,6 +27,7 @@ from ratelimitd.config.values import (
     text,
 )
 from ratelimitd.settings.redis_url import RedisUrl, credentials, read_redis_url, redis_parts
+from ratelimitd.settings.redis_variables import MAIN_REDIS, PER_SECOND_REDIS, RedisVariables
 from ratelimitd.settings.rows import Row, Secret
 from ratelimitd.settings.unbuilt import UNBUILT
 
@@ -45,28 +47,6 @@ _TIMEOUT: Final = (
     "Timeout of a connection attempt, including the handshake. Upstream's default is 10s; a store that must answer "
     "within milliseconds is near, and an attempt that hangs delays the next one."
 )
-
-
-MAIN_REDIS: Final = "REDIS_"
-PER_SECOND_REDIS: Final = "REDIS_PERSECOND_"
-"""Prefixes of the names of the variables of each Redis."""
-
-
-class RedisVariables:
-    """Values of the variables that each Redis has; an attribute is named by the end of the variable, in lower case."""
-
-    url: tuple[str, ...]
-    socket_type: str
-    type: RedisKind
-    auth: Credentials | None
-    auth_file: str
-    sentinel_auth: Credentials | None
-    pool_size: int
-    timeout: float
-    tls: bool
-
-    def __init__(self, values: Mapping[str, Any]) -> None:
-        self.__dict__.update(values)
 
 
 _OF_THE_SECOND: Final[Mapping[str, str]] = {
@@ -89,9 +69,11 @@ class Settings:
 
     Attributes:
         warnings: sentences to log once, at the start.
+        given: names of the variables that were set, by flag or in the environment.
     """
 
     warnings: tuple[str, ...]
+    given: frozenset[str]
 
     def __init__(self, values: Mapping[str, Any], warnings: tuple[str, ...] = ()) -> None:
         """Store the parsed values by name of the row, and fill in the defaults."""
@@ -99,12 +81,20 @@ class Settings:
             value = values[row.name] if row.name in values else row.parse(row.default)
             self.__dict__[row.name.lower()] = value
         self.__dict__["warnings"] = warnings
+        self.__dict__["given"] = frozenset(values)
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
         raise AttributeError(f"settings are frozen: {name}")
 
     def __repr__(self) -> str:
         return "Settings(...)"
+
+    @property
+    def upstream(self) -> str:
+        """URL of the proxy's upstream without a gateway file, by either name."""
+        return (
+            self.upstream_url if Settings.upstream_url.name in self.given else self.downstream_url or self.upstream_url
+        )
 
     @property
     def redis(self) -> RedisUrl | None:
@@ -139,8 +129,8 @@ class Settings:
     admin_token = Row(
         lambda value: bearer(value) if value else "",
         "",
-        "Bearer token of the admin API on the debug port, 16 characters or more. Without it and without "
-        "ADMIN_TOKEN_FILE the admin API is disabled.",
+        "Bearer token of the admin API on the debug port, 16 characters or more; a proxy opens the port for "
+        "it. Without it and without ADMIN_TOKEN_FILE the admin API is disabled.",
         secret=Secret.WHOLE,
     )
     admin_token_file = Row(text, "", "File that contains the token instead; read again when it changes.")
@@ -185,7 +175,12 @@ class Settings:
         "",
         "host:port of `ratelimitd proxy`; unset: that of the gateway file, else :8080.",
     )
-    downstream_url = Row(text, "http://localhost:8081", "Upstream of `ratelimitd proxy` if it has no gateway file.")
+    upstream_url = Row(
+        origin_url,
+        "http://localhost:8081",
+        "Upstream of `ratelimitd proxy` if it has no gateway file; also --upstream.",
+    )
+    downstream_url = Row(lambda value: origin_url(value) if value else "", "", "Another name for UPSTREAM_URL.")
     identity_secret = Row(
         text,
         "",
@@ -204,7 +199,8 @@ class Settings:
         choice("auto", "json", "text"),
         "auto",
         "json: one object per line, with @timestamp and @message as upstream. text: human-readable. "
-        "auto: text on a terminal, else json. Upstream's default is text.",
+        "auto: text on a terminal, else json; decided for stderr, and for stdout with the proxy's access log. NO_COLOR "
+        "turns colors off. Upstream's default is text.",
     )
     log_decisions = Row(
         boolean,

@@ -131,7 +131,7 @@ async def test_sigterm_serves_through_the_delay_and_ends_with_0(policy):
     async with service("--config", policy(), env={"DRAIN_DELAY": "1s"}) as running:
         assert await grpc_health(running.grpc) == "SERVING"
         running.terminate()
-        await running.logged("draining")
+        assert "1 s more (DRAIN_DELAY)" in (await running.logged("draining"))["note"]
         assert await grpc_health(running.grpc) == "NOT_SERVING"
         assert (await get(running.http, "/healthcheck"))[0] == 500
         assert await get(running.http, "/readyz") == (503, "sigterm: shutting down\n")

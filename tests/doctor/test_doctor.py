@@ -225,6 +225,18 @@ async def test_the_ports_of_a_gateway(tmp_path):
 
     assert [each.found for each in alone] == [f"proxy 127.0.0.1:{number} is free"]
     assert len(both) == 4
+    admin = case(str(file), ADMIN_TOKEN="0123456789abcdef")._replace(gateway=gateway)
+    assert [each.found.split()[0] for each in await looked(ports.check, admin)] == ["proxy", "debug"]
+
+
+@pytest.mark.process
+def test_the_service_beside_a_gateway_makes_room(tmp_path):
+    """Doctor looks at the port that the service takes instead of its default, which is an upstream's."""
+    file = tmp_path / "gateway.yaml"
+    file.write_text(GATEWAY.format(port=0).replace("http://127.0.0.1:9", "http://127.0.0.1:8080"))
+    done = doctor("--config", str(file), "--with-service", PORT=None)
+    assert "HTTP 127.0.0.1:8090" in done.output
+    assert "HTTP 127.0.0.1:8080" in doctor("--config", str(file), "--with-service", PORT="8080").output
 
 
 @pytest.mark.process

@@ -1,4 +1,4 @@
-"""The proxy's handler where a request cannot be decided, and what it reports of one that is denied."""
+"""The proxy's handler where a request cannot be decided, or not yet, and what it reports of one that is denied."""
 
 from types import SimpleNamespace
 
@@ -22,13 +22,15 @@ UNDECIDED = (503, b"1")
 class Exchange:
     """Keeps its answers: (status, Retry-After)."""
 
+    over = False
+
     def __init__(self):
         self.answers = []
 
     def respond(self, status, headers, body):
         self.answers.append((status, dict(headers).get(b"Retry-After")))
 
-    def forward(self, upstream, headers, *, response_headers):
+    def forward(self, upstream, headers, *, response_headers, response_timeout):
         raise RuntimeError("a bug")
 
 
@@ -58,12 +60,31 @@ def test_an_error_while_deciding_is_answered_once_like_a_store_that_is_away(make
     assert counters.service_error == 1
 
 
-def handled(engine, file=None, times=1):
+@pytest.mark.parametrize(("loaded", "gone", "answers"), [(True, False, [429]), (False, False, [503]), (True, True, [])])
+async def test_a_request_before_the_first_load_waits_for_it(loaded, gone, answers):
+    """It is decided by the first policy, or answered 503 if there is none; a client that left is not charged."""
+    file = gateway({"rate_limits": [limits("remote_address")]})
+    engine = Engine(MemoryStore(), Counters())
+    policy = parse([("p.yaml", POLICY.replace(b"per_unit: 9", b"per_unit: 0"))])
+    engine.planner = Planner(policy, key_maker(b"", safe=True), Tallies(), PlanOptions())
+    proxy = Proxy(engine, 15_000, lambda: 1.0, lambda _: None)
+    exchange = Exchange()
+    proxy.handle(request(), exchange)
+    assert exchange.answers == []
+    exchange.over = gone
+    if loaded:
+        proxy.snapshot = Snapshot(file, Router(file), {"app": None}, trust(()), b"d", frozenset())
+    await proxy.first_load()
+    assert [status for status, _ in exchange.answers] == answers
+    proxy.handle(request(), late := Exchange())
+    assert len(late.answers) == 1
+
+
+def handled(engine, file, times=1):
     """Handle some equal requests; returns their exchange, and the record of the last one."""
     reported, exchange = [], Exchange()
     proxy = Proxy(engine, 15_000, lambda: 1.0, reported.append)
-    if file is not None:
-        proxy.snapshot = Snapshot(file, Router(file), {"app": None}, trust(()), b"d", frozenset(), {})
+    proxy.snapshot = Snapshot(file, Router(file), {"app": None}, trust(()), b"d", frozenset())
     for _ in range(times):
         proxy.handle(request(), exchange)
         exchange.on_done(Summary(503, 0, 0, 0, 0, 1, None, False, ""))
@@ -111,11 +132,15 @@ def test_the_record_says_why(policy, store, found):
     assert (record.reason, record.limit, record.error.removesuffix(" (limit d.remote_address)")) == found
 
 
-def test_before_the_first_file_the_reason_is_that_there_is_none():
+async def test_before_the_first_file_the_reason_is_that_there_is_none():
     """The request is answered 503, and its record says why."""
-    exchange, record = handled(engine_of(MemoryStore(), None))
+    reported, exchange = [], Exchange()
+    proxy = Proxy(engine_of(MemoryStore(), None), 15_000, lambda: 1.0, reported.append)
+    await proxy.first_load()
+    proxy.handle(request(), exchange)
+    exchange.on_done(Summary(503, 0, 0, 0, 0, 1, None, False, ""))
     assert exchange.answers == [UNDECIDED]
-    assert record.reason == "no_policy"
+    assert reported[-1].reason == "no_policy"
 
 
 def request():

@@ -61,6 +61,16 @@ def test_text_on_a_terminal():
     assert "policy loaded" in stream.getvalue()
 
 
+def test_no_color_on_a_terminal(monkeypatch):
+    """NO_COLOR turns colors off, and an empty one does not."""
+    for value, colors in (("1", False), ("", True)):
+        monkeypatch.setenv("NO_COLOR", value)
+        stream = Terminal()
+        logs.configure("info", "auto", stream)
+        log().info("serving")
+        assert ("\x1b[" in stream.getvalue()) is colors
+
+
 STEERING = "shop\x1b[2J\x1b]0;x\x07\r\n12:00:00 [info] forged\x7f\x9b2J\u2028\u202e\u2066"
 
 
