@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from ratelimitd.net.tls import TlsFiles
 from ratelimitd.settings import Settings
-from ratelimitd.transport import GrpcServer, Handlers, nghttp2_available
+from ratelimitd.transport import GrpcServer, Handlers, Refused, nghttp2_available
 
 
 class Serving(NamedTuple):
@@ -14,7 +14,7 @@ class Serving(NamedTuple):
     transport: str
 
 
-def grpc_server(settings: Settings, handlers: Handlers) -> Serving:
+def grpc_server(settings: Settings, handlers: Handlers, refused: Refused) -> Serving:
     """Bind the server that TRANSPORT selects; ``auto`` is nghttp2 if its extension was built.
 
     Raises OSError if the address, the TLS files or the transport cannot be used.
@@ -39,9 +39,8 @@ def grpc_server(settings: Settings, handlers: Handlers) -> Serving:
         max_connection_age=settings.grpc_max_connection_age or None,
         max_connection_age_grace=settings.grpc_max_connection_age_grace,
     )
-    server = Chosen(
-        settings.grpc_host, settings.grpc_port, handlers, options, uds=settings.grpc_uds, tls=_tls(settings)
-    )
+    host, port, uds = settings.grpc_host, settings.grpc_port, settings.grpc_uds
+    server = Chosen(host, port, handlers, options, uds=uds, tls=_tls(settings), refused=refused)
     return Serving(server, transport)
 
 
