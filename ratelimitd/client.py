@@ -11,6 +11,8 @@ from ratelimitd.descriptor_text import Entries, show
 from ratelimitd.proto import POOL, message
 
 METHOD: Final = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit"
+WITH_REASON: Final = "/ratelimitd.v1.RateLimitService/ShouldRateLimit"
+"""The same method of ratelimitd, with the reason of a denial in the dynamic metadata; other services lack it."""
 
 # Has bytes fields where Envoy's message has strings: the wire format is the same, but a value need not be UTF-8.
 _Request: Final = message("ratelimitd.wire.v1.RateLimitRequest")
@@ -45,14 +47,31 @@ def check(address: str, domain: bytes, descriptors: Sequence[Entries], hits: int
         if hits is not None:
             descriptor.hits_addend.value = hits
     with grpc.insecure_channel(address, options=_OPTIONS) as channel:
-        call = channel.unary_unary(METHOD, _Request.SerializeToString, _Response.FromString)
         try:
-            response = call(request, timeout=timeout)
+            response = _called(channel, request, timeout)
         except grpc.RpcError as error:
             raise CheckError(_reason(error, address, timeout)) from error
     if overall(response) == "UNKNOWN":
         raise CheckError(f"{address} returned no decision (overall_code UNKNOWN)")
     return response
+
+
+def _called(channel: grpc.Channel, request: Any, timeout: float) -> Any:
+    def call(method: str) -> Any:
+        return channel.unary_unary(method, _Request.SerializeToString, _Response.FromString)(request, timeout=timeout)
+
+    try:
+        return call(WITH_REASON)
+    except grpc.RpcError as error:
+        if error.code() is not grpc.StatusCode.UNIMPLEMENTED:
+            raise
+        return call(METHOD)
+
+
+def reason(response: Any) -> str:
+    """Return why the request was denied, or passed without its counter; "" if there is no reason, or none was sent."""
+    metadata = response.dynamic_metadata
+    return str(metadata["reason"]["text"]) if "reason" in metadata else ""
 
 
 def overall(response: Any) -> str:
@@ -67,8 +86,24 @@ def as_json(response: Any) -> str:
 
 def lines(response: Any, descriptors: Sequence[Entries]) -> Iterator[tuple[str, str]]:
     """Yield (code, sentence) for each descriptor."""
-    for entries, status in zip(descriptors, response.statuses, strict=False):
-        yield _code(status.code), f"{show(entries)}: {_sentence(status)}"
+    uncounted = _uncounted(response)
+    for number, (entries, status) in enumerate(zip(descriptors, response.statuses, strict=False)):
+        sentence = _without_counter(status) if number in uncounted else _sentence(status)
+        yield _code(status.code), f"{show(entries)}: {sentence}"
+
+
+def _uncounted(response: Any) -> set[int]:
+    """Return the numbers of the descriptors that were decided without their counters, by ``on_store_failure``."""
+    if "reason" not in response.dynamic_metadata:
+        return set()
+    verdicts = response.dynamic_metadata["descriptors"]
+    return {number for number, each in enumerate(verdicts) if dict(each).get("reason") == "store_failure"}
+
+
+def _without_counter(status: Any) -> str:
+    if _code(status.code) == OVER_LIMIT:
+        return f"denied without its counter, try again in {status.duration_until_reset.seconds} s"
+    return "allowed without its counter"
 
 
 def _sentence(status: Any) -> str:

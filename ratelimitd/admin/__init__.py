@@ -1,6 +1,7 @@
 """HTTP pages for operators: a table of paths and handlers, and the admin API."""
 
 from .control import Control, key_page, policy_page, reset_page
+from .decisions import DecisionSwitch, Switched, decisions_page
 from .guard import Token, TokenError, TokenFile, TokenGuard, guarded
 from .http import Page, PageRequest, PageTable
 from .pages import debug_pages, gateway_pages, metrics_pages, service_pages
@@ -10,16 +11,19 @@ from .stats import statsd_text
 __all__ = [
     "BODY_BYTES",
     "Control",
+    "DecisionSwitch",
     "Page",
     "PageListener",
     "PageRequest",
     "PageTable",
     "Pages",
+    "Switched",
     "Token",
     "TokenError",
     "TokenFile",
     "TokenGuard",
     "debug_pages",
+    "decisions_page",
     "gateway_pages",
     "guarded",
     "key_page",

@@ -4,20 +4,24 @@ import time
 
 from ratelimitd.admin import (
     Control,
+    DecisionSwitch,
     Page,
     PageTable,
+    Switched,
     Token,
     TokenError,
     TokenFile,
     TokenGuard,
+    decisions_page,
     guarded,
     key_page,
     policy_page,
     reset_page,
 )
+from ratelimitd.descriptor_text import show
 from ratelimitd.limiter import LimitRequest, OverLimitCache, Plan, Tallies
 from ratelimitd.observe.logs import hide
-from ratelimitd.rls import Bounds, read_json
+from ratelimitd.rls import Bounds, DecisionLog, Logged, read_json
 from ratelimitd.settings import Settings
 
 from .life import StartError
@@ -34,7 +38,9 @@ def admin_pages(service: RunningService) -> PageTable:
     control = _control(service)
     active = {"GET": policy_page(lambda: _page(service.policies.active))}
     key = {"GET": key_page(control), "POST": key_page(control), "DELETE": reset_page(control)}
+    log = decisions_page(_switch(service.parts.decisions))
     return {
+        "/admin/decisions": Page(guarded(guard, {"GET": log, "POST": log, "DELETE": log}), "the decision log"),
         "/admin/key": Page(guarded(guard, key), "the counters of a key; DELETE resets them"),
         "/admin/policy": Page(guarded(guard, active), "the active policy"),
     }
@@ -74,6 +80,40 @@ def _control(service: RunningService) -> Control:
         fallback=None if parts.redis is None else parts.memory,
         clock=lambda: time.time_ns() // 1000,
     )
+
+
+def _switch(decisions: DecisionLog) -> DecisionSwitch:
+    def begin(switched: Switched) -> None:
+        decisions.begin(Logged(switched.selection, switched.sample, switched.lines), switched.seconds)
+
+    return DecisionSwitch(begin, decisions.end, lambda: _decisions(decisions))
+
+
+def _decisions(decisions: DecisionLog) -> dict[str, object]:
+    """Return the state of the decision log; ``always``: by the settings."""
+    writer = decisions.temporary
+    if writer is None:
+        return {"always": decisions.always, "on": False}
+    selection, sample, lines = writer.logged
+    entry = "" if not selection.key else _text(selection.key)
+    if selection.value is not None:
+        entry = show(((selection.key, selection.value),))
+    return {
+        "always": decisions.always,
+        "on": True,
+        "domain": _text(selection.domain),
+        "limit": selection.limit,
+        "entry": entry,
+        "sample": sample,
+        "lines": lines,
+        "ends_in_seconds": round(decisions.left(), 3),
+        "logged": writer.written,
+        "skipped": writer.skipped,
+    }
+
+
+def _text(name: bytes) -> str:
+    return name.decode(errors="backslashreplace")
 
 
 def _page(active: ActivePolicy) -> dict[str, object]:

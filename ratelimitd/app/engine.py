@@ -6,7 +6,15 @@ from ratelimitd.algorithms import SECOND
 from ratelimitd.limiter import Engine, Fallback, Guard, Modes, NewKeys, OverLimitCache, PlanOptions, Tallies
 from ratelimitd.observe.metrics import Counters
 from ratelimitd.policy import OnStoreFailure
-from ratelimitd.rls import Bounds, DecisionListener, EncodeOptions, RateLimitService, ServiceOptions
+from ratelimitd.rls import (
+    DEBUG_LINES,
+    Bounds,
+    DecisionLog,
+    EncodeOptions,
+    Logged,
+    RateLimitService,
+    ServiceOptions,
+)
 from ratelimitd.settings import Settings
 from ratelimitd.stores.memory import MemoryStore
 from ratelimitd.stores.redis import RedisStore
@@ -24,6 +32,7 @@ class Parts(NamedTuple):
         memory: the store of all counters, or the fallback of ``on_store_failure: local``.
         redis: None if counters are kept in memory.
         new_keys: None if NEW_KEYS_PER_SECOND is 0.
+        decisions: the decision log.
     """
 
     engine: Engine
@@ -35,9 +44,10 @@ class Parts(NamedTuple):
     redis_watch: RedisWatch
     fallbacks: dict[OnStoreFailure, int]
     new_keys: NewKeys | None
+    decisions: DecisionLog
 
 
-def build(settings: Settings, listener: DecisionListener | None) -> Parts:
+def build(settings: Settings) -> Parts:
     """Build the engine; it can decide once it has a planner. Requires a running event loop."""
     tallies, counters = Tallies(settings.request_made_series), Counters()
     watch, fallbacks = RedisWatch(), dict.fromkeys(OnStoreFailure, 0)
@@ -60,8 +70,15 @@ def build(settings: Settings, listener: DecisionListener | None) -> Parts:
         guards.append(OverLimitCache(settings.local_cache_size_in_bytes))
     modes = Modes(settings.shadow_mode, settings.quota_mode)
     engine = Engine(memory if redis is None else redis, counters, guards, modes)
-    service = RateLimitService(engine, tallies, counters.called, _service_options(settings), listener)
-    return Parts(engine, service, tallies, counters, memory, redis, watch, fallbacks, new_keys)
+    service = RateLimitService(engine, tallies, counters.called, _service_options(settings))
+    decisions = DecisionLog(engine, _always_logged(settings))
+    return Parts(engine, service, tallies, counters, memory, redis, watch, fallbacks, new_keys, decisions)
+
+
+def _always_logged(settings: Settings) -> Logged | None:
+    if settings.log_decisions:
+        return Logged()
+    return Logged(lines=DEBUG_LINES) if settings.log_level in {"debug", "trace"} else None
 
 
 def plan_options(settings: Settings, modes: Modes) -> PlanOptions:
@@ -87,6 +104,8 @@ def _service_options(settings: Settings) -> ServiceOptions:
             limit_headers=names if settings.limit_response_headers_enabled else (),
             ietf_headers=settings.ietf_ratelimit_headers,
             dynamic_metadata=settings.response_dynamic_metadata,
+            reason_header=settings.limit_reason_header,
+            reason_metadata=settings.response_dynamic_metadata_reason,
         ),
         budget=store_budget(settings),
     )

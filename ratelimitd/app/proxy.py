@@ -53,7 +53,7 @@ async def _start(settings: Settings, config: str | None, stack: AsyncExitStack, 
     host, port = settings.listen_addr or gateway.listen
     sock = bind(host, port)
     stack.callback(sock.close)
-    parts, metrics, sweeper = build(settings, None), RequestMetrics(), Sweeper()
+    parts, metrics, sweeper = build(settings), RequestMetrics(), Sweeper()
     stack.callback(sweeper.close)
     access = AccessLog(asyncio.get_running_loop().call_soon)
     stack.callback(access.flush)
@@ -114,7 +114,7 @@ def _refusals(metrics: RequestMetrics, access: AccessLog) -> Callable[[ErrorResp
 
     def report(error: ErrorResponse, peer: Peer) -> None:
         metrics.requests["", str(error.status)] += 1
-        access.log(AccessRecord("", "", "", peer.address, "", "", error.status, "", 0, 0, 0, error.reason))
+        access.log(AccessRecord("", "", "", peer.address, "", "", error.status, "", "", 0, 0, 0, error.reason))
 
     return report
 

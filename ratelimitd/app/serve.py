@@ -8,7 +8,7 @@ from ratelimitd.http1 import Sweeper
 from ratelimitd.observe.health import Health
 from ratelimitd.observe.logs import get_logger
 from ratelimitd.observe.loop import LoopLag
-from ratelimitd.rls import GrpcHealth, handlers, log_decision
+from ratelimitd.rls import GrpcHealth, handlers
 from ratelimitd.settings import Settings
 
 from .engine import build
@@ -30,7 +30,7 @@ def run(settings: Settings, config: tuple[str, ...]) -> int:
 
 async def _start(settings: Settings, config: tuple[str, ...], stack: AsyncExitStack) -> Running:
     """Bind every port, load the first policy, then serve."""
-    parts = build(settings, log_decision if settings.log_decisions else None)
+    parts = build(settings)
     source = source_of(settings, config)
     service = RunningService(settings, parts, Policies(source, settings, parts), Health(), Health())
     service.update_health()

@@ -71,4 +71,6 @@ def check(
         for code, sentence in client.lines(response, descriptors):
             click.echo(f"{click.style(f'{code:<10}', fg=COLORS.get(code))} {sentence}")
         click.echo(f"overall: {click.style(overall, fg=COLORS.get(overall), bold=True)}")
+        if reason := client.reason(response):
+            click.echo(f"reason: {reason}")
     sys.exit(OK if overall == "OK" else OVER_LIMIT)

@@ -10,7 +10,17 @@ from typing import Any, Final, NamedTuple
 
 from ratelimitd.algorithms import SECOND
 from ratelimitd.http1 import ErrorResponse, Exchange, Handler, Headers, Request, Summary, Upstream, to_upstream
-from ratelimitd.limiter import Answer, Ask, Engine, LimitRequest, Plan
+from ratelimitd.limiter import (
+    INTERNAL_ERROR,
+    NO_POLICY,
+    Answer,
+    Ask,
+    Engine,
+    LimitRequest,
+    NoPolicyError,
+    Reason,
+    reason_of,
+)
 from ratelimitd.observe.logs import get_logger
 from ratelimitd.policy import Descriptor
 
@@ -92,7 +102,7 @@ class Proxy:
         proxied = ProxiedRequest(self, request, exchange)
         exchange.on_done = proxied.done
         if snapshot is None:
-            proxied.answer(503)
+            proxied.undecided(NO_POLICY)
         else:
             proxied.begin(snapshot)
 
@@ -104,7 +114,7 @@ class Proxy:
 class ProxiedRequest:
     """One request in progress."""
 
-    __slots__ = ("_client", "_exchange", "_limit", "_proxy", "_request", "_request_id", "_routed", "_trusted")
+    __slots__ = ("_client", "_exchange", "_proxy", "_reason", "_request", "_request_id", "_routed", "_trusted")
 
     def __init__(self, proxy: Proxy, request: Request, exchange: Exchange) -> None:
         self._proxy = proxy
@@ -114,7 +124,7 @@ class ProxiedRequest:
         self._client = request.peer.address
         self._trusted = False
         self._routed: CompiledRoute | None = None
-        self._limit = ""
+        self._reason: Reason | None = None
 
     def begin(self, snapshot: Snapshot) -> None:
         """Find the route and descriptors, and ask for a decision. Invalid and unrouted requests are answered here."""
@@ -153,23 +163,31 @@ class ProxiedRequest:
             engine.decide((ask,), time.time_ns() // 1000, partial(self._decided, snapshot, routed), self._failed)
 
     def _failed(self, _: Any, error: Exception) -> None:
+        if isinstance(error, NoPolicyError):
+            self.undecided(NO_POLICY)
+            return
         log.error("unhandled error while deciding a request", exc_info=error)
-        self._undecided()
+        self.undecided(INTERNAL_ERROR)
 
-    def _undecided(self) -> None:
+    def undecided(self, reason: Reason | None) -> None:
+        """Answer a request for which there is no decision."""
+        self._reason = reason
         self.answer(503, [(b"Retry-After", b"1")])
 
     def _decided(self, snapshot: Snapshot, routed: CompiledRoute, ask: Ask, answer: Answer) -> None:
+        modes = self._proxy.engine.modes
         if answer.failure is not None:
-            self._undecided()
+            self.undecided(reason_of(ask, answer, modes))
             return
         headers = limit_headers(answer)
         if answer.over:
-            self._limit = limit_name(ask.plan, answer)
+            self._reason = reason_of(ask, answer, modes)
             headers.append((b"Retry-After", b"%d" % retry_after(answer)))
             self.answer(snapshot.gateway.rate_limited_status, headers, error=429)
-        else:
-            self._forward(snapshot, routed, headers)
+            return
+        if ask.failures:
+            self._reason = reason_of(ask, answer, modes)
+        self._forward(snapshot, routed, headers)
 
     def _forward(self, snapshot: Snapshot, routed: CompiledRoute, headers: Headers) -> None:
         identified = [*headers, (b"X-Request-Id", self._request_id)]
@@ -184,7 +202,7 @@ class ProxiedRequest:
 
     def done(self, summary: Summary) -> None:
         """Report the completed request."""
-        request, routed = self._request, self._routed
+        request, routed, reason = self._request, self._routed, self._reason
         self._proxy.report(
             AccessRecord(
                 method=request.method.decode("latin-1"),
@@ -194,11 +212,12 @@ class ProxiedRequest:
                 route="" if routed is None else routed.route.name,
                 upstream=str(summary.endpoint or ""),
                 status=summary.status,
-                limit=self._limit,
+                limit=reason.limit if reason is not None and reason.result == "denied" else "",
+                reason="" if reason is None else reason.kind,
                 latency=summary.ended - summary.started,
                 received=summary.received,
                 sent=summary.sent,
-                error=summary.error,
+                error=summary.error or error_of(reason),
             )
         )
 
@@ -243,11 +262,11 @@ def render(error: ErrorResponse, request: Request | None) -> tuple[Headers, byte
     return headers, error_body(error.status, about)
 
 
-def limit_name(plan: Plan, answer: Answer) -> str:
-    """Return the name of the first limit that is over, as in the metrics, but without values of the request."""
-    for item, status in zip(plan.items, answer.statuses, strict=True):
-        if status.over and item.match is not None:
-            if item.match.stat_from_request:
-                return f"{item.match.stat_key[0]}.other"
-            return ".".join(item.match.stat_key)
-    return ""
+def error_of(reason: Reason | None) -> str:
+    """Return what the access log shows as the error of a request that the upstream did not receive.
+
+    A request over its limit is not an error, nor is one that passed without its counter.
+    """
+    if reason is None or reason.result == "allowed" or (reason.result == "denied" and reason.failure is None):
+        return ""
+    return reason.sentence

@@ -8,18 +8,31 @@ The path of a request, as in ``engine.py``::
 """
 
 from .answer import NO_LIMIT, UNLIMITED, Answer, DescriptorStatus, metadata_of
-from .engine import Counts, Engine, NoPolicyError
+from .engine import Counts, Engine, Listener, NoPolicyError
 from .guards import Fallback, OverLimitCache
 from .keys import KeyMaker, key_maker
 from .modes import ENFORCED, Modes
 from .new_keys import NewKeys
 from .plan import Planner, PlanOptions
+from .reason import (
+    INTERNAL_ERROR,
+    NO_POLICY,
+    Reason,
+    ReasonKind,
+    descriptor_reason,
+    limit_name,
+    reason_of,
+    shown_charge,
+)
 from .seam import Ask, Charge, Done, Failure, FailureKind, Guard, Item, LimitRequest, Outcome, Plan, Store
+from .selection import Selection, selects
 from .stats import Tallies, Tally
 
 __all__ = [
     "ENFORCED",
+    "INTERNAL_ERROR",
     "NO_LIMIT",
+    "NO_POLICY",
     "UNLIMITED",
     "Answer",
     "Ask",
@@ -35,6 +48,7 @@ __all__ = [
     "Item",
     "KeyMaker",
     "LimitRequest",
+    "Listener",
     "Modes",
     "NewKeys",
     "NoPolicyError",
@@ -43,9 +57,17 @@ __all__ = [
     "Plan",
     "PlanOptions",
     "Planner",
+    "Reason",
+    "ReasonKind",
+    "Selection",
     "Store",
     "Tallies",
     "Tally",
+    "descriptor_reason",
     "key_maker",
+    "limit_name",
     "metadata_of",
+    "reason_of",
+    "selects",
+    "shown_charge",
 ]

@@ -143,10 +143,12 @@ class Fallback:
     def after(self, asks: Sequence[Ask], now: int) -> None:
         """Replace each failure by a decision, unless its limit has ``on_store_failure: error``."""
         for ask in asks:
-            failed = [index for index, outcome in enumerate(ask.outcomes) if isinstance(outcome, Failure)]
-            local = [index for index in failed if not self._replaced(ask, index)]
-            if local:
-                self._charge_locally(ask, local, now)
+            failed = {index: outcome for index, outcome in enumerate(ask.outcomes) if isinstance(outcome, Failure)}
+            if failed:
+                ask.failures = failed
+                local = [index for index in failed if not self._replaced(ask, index)]
+                if local:
+                    self._charge_locally(ask, local, now)
 
     def _replaced(self, ask: Ask, index: int) -> bool:
         """Apply the limit's failure policy; return False if the local store must decide."""

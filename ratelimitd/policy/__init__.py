@@ -18,6 +18,7 @@ from .model import (
     Policy,
     Unit,
 )
+from .paths import rule_name
 from .rows import (
     DETAILED_METRIC,
     SHARE_THRESHOLD,
@@ -70,5 +71,6 @@ __all__ = [
     "identify",
     "keys_rows",
     "match",
+    "rule_name",
     "slices",
 ]

@@ -7,23 +7,25 @@ from functools import partial
 from typing import NamedTuple
 
 from ratelimitd.algorithms import SECOND
-from ratelimitd.limiter import Answer, Ask, Done, Engine, NoPolicyError, Plan, Tallies
+from ratelimitd.limiter import Answer, Ask, Done, Engine, NoPolicyError, Plan, Tallies, reason_of
 from ratelimitd.observe.logs import get_logger
 from ratelimitd.transport import Call, GrpcStatus
 
 from .decode import Bounds, RequestError, decode
 from .encode import EncodeOptions, response
+from .reasons import reason_part
 
 log = get_logger(__name__)
 
 SHOULD_RATE_LIMIT = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit"
+WITH_REASON = "/ratelimitd.v1.RateLimitService/ShouldRateLimit"
+"""The same method with the reason of a denial in the response, for ``ratelimitd check``: a method of its own, so that a
+call of Envoy's needs no look at what it asks for."""
+
 NOT_LOADED = "no rate limit configuration loaded"
 
 CountCalls = Callable[[str, float, int], None]
 """Counts answered calls. Arguments: method name, seconds per call, number of calls."""
-
-DecisionListener = Callable[[Plan, Answer], None]
-"""Receives each decision (``LOG_DECISIONS``)."""
 
 
 class ServiceOptions(NamedTuple):
@@ -49,16 +51,22 @@ class RateLimitService:
         tallies: Tallies,
         called: CountCalls,
         options: ServiceOptions,
-        listener: DecisionListener | None = None,
     ) -> None:
         self._engine = engine
         self._tallies = tallies
         self._count_calls = called
         self._options = options
+        reasons = options.encode.reason_header or options.encode.reason_metadata
+        self._answered = self._answer_with_reason if reasons else self._answer
         self._modes = engine.modes
         self._decode = partial(decode, bounds=options.bounds)
-        self._listener = listener
         self._clock = asyncio.get_running_loop().time
+
+    def with_reason(self) -> "RateLimitService":
+        """Return the service of WITH_REASON: the same engine and options, and the reason in the dynamic metadata."""
+        encode = self._options.encode._replace(reason_metadata=True)
+        options = self._options._replace(encode=encode)
+        return RateLimitService(self._engine, self._tallies, self._count_calls, options)
 
     def should_rate_limit(self, calls: Sequence[Call]) -> None:
         """Answer each gRPC call, at once or when its store has replied. Never raises."""
@@ -78,7 +86,7 @@ class RateLimitService:
         """
         asks = self._asks(calls)
         if asks:
-            self._engine.decide(asks, time.time_ns() // 1000, self._answer, self._fail, done)
+            self._engine.decide(asks, time.time_ns() // 1000, self._answered, self._fail, done)
         return len(asks)
 
     def _asks(self, calls: Sequence[Call]) -> list[Ask]:
@@ -106,13 +114,20 @@ class RateLimitService:
             log.warning("unknown domain; its requests are not limited", domain=domain)
 
     def _answer(self, ask: Ask, answer: Answer) -> None:
-        if self._listener is not None:
-            self._listener(ask.plan, answer)
         call: Call = ask.tag
         if answer.failure is not None:
             call.fail(GrpcStatus.UNAVAILABLE, f"{answer.failure.kind}: {answer.failure.message}")
             return
         call.respond(response(ask.plan, answer, self._options.encode, self._modes))
+
+    def _answer_with_reason(self, ask: Ask, answer: Answer) -> None:
+        call: Call = ask.tag
+        encode, modes = self._options.encode, self._modes
+        if answer.failure is not None:
+            reason = reason_of(ask, answer, modes)
+            call.fail(GrpcStatus.UNAVAILABLE, f"{reason and reason.sentence}: {answer.failure.message}")
+            return
+        call.respond(response(ask.plan, answer, encode, modes) + reason_part(ask, answer, encode, modes))
 
     def _fail(self, call: Call, error: Exception) -> None:
         """INVALID_ARGUMENT for an invalid request; UNAVAILABLE for all else, so that ``failure_mode_deny`` decides."""

@@ -206,7 +206,12 @@ class Settings:
         "json: one object per line, with @timestamp and @message as upstream. text: human-readable. "
         "auto: text on a terminal, else json. Upstream's default is text.",
     )
-    log_decisions = Row(boolean, "false", "Log every decision; for evaluation, not for production traffic.")
+    log_decisions = Row(
+        boolean,
+        "false",
+        "Log every decision, whatever LOG_LEVEL is; for evaluation, not for production traffic. LOG_LEVEL=debug logs "
+        "at most 10 decisions per second; the admin API logs those of some requests for a time.",
+    )
 
     # The policy
     config_type = Row(choice("FILE", unbuilt={"GRPC_XDS_SOTW": _NOT_XDS}), "FILE", "Source of the policy.")
@@ -316,6 +321,12 @@ class Settings:
     shadow_mode = Row(boolean, "false", "Count and report, but never return OVER_LIMIT as the overall code.")
     quota_mode = Row(boolean, "false", "Treat every limit as if it set quota_mode.")
     response_dynamic_metadata = Row(boolean, "false", "Return the request and the policy's metadata to Envoy.")
+    response_dynamic_metadata_reason = Row(
+        boolean, "false", "Return the reason of a denial or of a store failure to Envoy, as dynamic metadata."
+    )
+    limit_reason_header = Row(
+        lambda value: header(value) if value else "", "", "Name of a response header with that reason; unset: none."
+    )
     limit_response_headers_enabled = Row(
         boolean, "false", "Add the three headers of the following settings to responses."
     )

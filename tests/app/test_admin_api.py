@@ -239,7 +239,7 @@ async def test_the_policy_is_told_through_its_changes(tmp_path):
         assert "policy.yaml" in third["refused"][0]
 
 
-PASSING = {"for_seconds", "reset_after_seconds", "age_seconds", "version", "source"}
+PASSING = {"for_seconds", "reset_after_seconds", "age_seconds", "version", "source", "ends_in_seconds"}
 """Fields whose values are of the moment, or of the place."""
 
 
@@ -280,4 +280,4 @@ async def test_docs_admin_says_what_is(tmp_path):
             else:
                 assert '"error":' not in answers
                 assert re.findall(r'"descriptor": "(.*)"', answers) == ["user=alice & bob", "user=alice"]
-    assert (len(asked), compared) == (4, 3)
+    assert (len(asked), compared) == (6, 5)

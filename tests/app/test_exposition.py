@@ -27,7 +27,7 @@ class Memory:
 
 def rig(env):
     settings = load(env, {})
-    parts = build(settings, None)
+    parts = build(settings)
     return parts, Policies(source_of(settings, ("nowhere",)), settings, parts)
 
 

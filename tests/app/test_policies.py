@@ -27,7 +27,7 @@ descriptors:
 async def test_facts_change_in_the_same_step_as_the_planner(tmp_path):
     """Nothing that runs beside a reload sees the new planner with the facts of the old policy, or the reverse."""
     path, settings = tmp_path / "policy.yaml", load({}, {})
-    parts = build(settings, None)
+    parts = build(settings)
     path.write_text(ONE)
     policies = Policies(source_of(settings, (str(path),)), settings, parts)
     await policies.reload()
@@ -53,7 +53,7 @@ async def test_facts_change_in_the_same_step_as_the_planner(tmp_path):
 async def test_a_refused_policy_changes_no_fact_of_the_one_in_force(tmp_path):
     """Its errors stand beside them, until a good one comes."""
     path, settings = tmp_path / "policy.yaml", load({}, {})
-    policies = Policies(source_of(settings, (str(path),)), settings, build(settings, None))
+    policies = Policies(source_of(settings, (str(path),)), settings, build(settings))
     path.write_text(ONE)
     await policies.reload()
     good = policies.active

@@ -127,6 +127,21 @@ async def test_header_bytes_that_are_not_utf8_are_decided(front):
     assert (await ask(client, x_user="ann"))[0] == 200
 
 
+async def test_the_reason_of_a_denial_reaches_the_client(tmp_path):
+    """LIMIT_REASON_HEADER names a header that Envoy adds to its 429, and to no other response."""
+    (tmp_path / "policy.yaml").write_text(POLICY)
+    env = {"LIMIT_REASON_HEADER": "x-ratelimit-reason", "RESPONSE_DYNAMIC_METADATA_REASON": "true"}
+    async with upstream() as up, service("--config", str(tmp_path / "policy.yaml"), env=env) as running:
+        async with envoy(bootstrap([running.grpc], up, ROUTES), tmp_path) as proxy:
+            async with aiohttp.ClientSession(proxy.url) as client:
+                answers = [await ask(client, "/bucket") for _ in range(3)]
+    assert [(status, headers.get("x-ratelimit-reason")) for status, headers in answers] == [
+        (200, None),
+        (200, None),
+        (429, 'over_limit;limit="demo.path_bucket.limit_0"'),
+    ]
+
+
 @pytest.mark.scenario("one of several processes dies")
 @pytest.mark.parametrize(("deny", "status"), [(False, 200), (True, 500)])
 async def test_failure_mode_decides_when_the_service_is_killed(tmp_path, deny, status):

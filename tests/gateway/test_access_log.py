@@ -9,7 +9,8 @@ ODD = 'quote " backslash \\ newline \n nul \0 é € 𝄞 \udcff </script>'
 
 
 def handled(**changed):
-    plain = AccessRecord("GET", "/", "id", "192.0.2.1", "route", "upstream", 200, "limit", 1_234_567, 10, 20, "")
+    texts = ("GET", "/", "id", "192.0.2.1", "route", "upstream")
+    plain = AccessRecord(*texts, 200, "limit", "reason", 1_234_567, 10, 20, "")
     return plain._replace(**changed)
 
 

@@ -139,7 +139,7 @@ async def test_the_pages_of_operators_are_on_the_listener():
         async with client.get("/metrics") as answer:
             text = await answer.text()
         assert 'gateway_requests_total{route="/",status="200"}' in text
-        assert 'gateway_rate_limited_total{route="/",limit="gateway.remote_address"}' in text
+        assert 'gateway_rate_limited_total{route="/",limit="gateway.remote_address",reason="over_limit"}' in text
         assert "gateway_request_duration_seconds_count 15" in text
         assert 'gateway_upstream_breaker_state{upstream="app"} 0' in text
         assert "canary" not in text
@@ -245,7 +245,7 @@ async def test_a_file_with_errors_does_not_start(tmp_path):
 
 @pytest.mark.parametrize(("policy", "found"), [("error", 503), ("allow", 200), ("deny", 429), ("local", 200)])
 async def test_a_lost_store_is_answered_by_the_limits_policy(tmp_path, policy, found):
-    """error is 503, allow passes, deny is 429, local counts here."""
+    """error is 503, allow passes, deny is 429, local counts here; the access log has the reason and its text."""
     file = tmp_path / "gateway.yaml"
     async with upstream() as (url, _):
         file.write_text(FILE.format(url=url, limit=2, policy=policy))
@@ -255,6 +255,12 @@ async def test_a_lost_store_is_answered_by_the_limits_policy(tmp_path, policy, f
                 assert [found] == await statuses(client, 1, "/api/x")
                 if policy == "local":
                     assert await statuses(client, 2, "/api/x") == [200, 429]
+            running.terminate()
+            await running.ended()
+        line = json.loads(running.output.splitlines()[-1])
+        told = f"on_store_failure: {policy} (limit d.all_api)"
+        assert line["reason"] == "store_failure"
+        assert (told in line["error"]) is (policy != "allow")
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ def exposed(monkeypatch):
     """Every name that a scrape of a service with Redis and a gateway may hold. Needs a running event loop."""
     monkeypatch.setattr(exposition, "render", lambda _, families, blocking: [*families, *blocking()])
     settings = load({"REDIS_URL": "localhost:1"}, {})
-    parts = build(settings, None)
+    parts = build(settings)
     policies = Policies(source_of(settings, ("nowhere",)), settings, parts)
     gateway = gateway_families(RequestMetrics(), {})
     families = exposition.exposition(
