@@ -1,7 +1,8 @@
 """``ratelimitd check``."""
 
 import sys
-from typing import Final
+import time
+from typing import Any, Final
 
 import click
 
@@ -9,9 +10,10 @@ from ratelimitd.config.values import UINT32_MAX, positive_duration
 from ratelimitd.descriptor_text import Entries, encode
 from ratelimitd.descriptor_text import parse as parse_descriptor
 
+from .check_options import read_tls, repeat, tls_options, watch_options
 from .flags import ERROR, OK, OVER_LIMIT, Text, examples
 
-COLORS: Final = {"OK": "green", "OVER_LIMIT": "red"}
+COLORS: Final = {"OK": "green", "OVER_LIMIT": "red", "error": "red"}
 
 TIMEOUT: Final = "5s"
 """Default timeout: long enough for a service on another continent, short enough for an interactive command."""
@@ -22,6 +24,8 @@ TIMEOUT: Final = "5s"
         "ratelimitd check -d shop user=alice",
         "ratelimitd check -d shop tenant=acme,path=/checkout user=alice --hits 5",
         "ratelimitd check -d shop user=alice --address ratelimitd:8081 --json",
+        "ratelimitd check -d shop user=alice --watch",
+        "ratelimitd check -d shop user=alice --cacert ca.pem --cert client.pem --key client.key",
         r"ratelimitd check -d shop 'path=/a\,b'    # in a value, write \, for a comma and \\ for a backslash",
     )
 )
@@ -44,6 +48,8 @@ TIMEOUT: Final = "5s"
     show_default=True,
     help="How long to wait for the response.",
 )
+@tls_options
+@watch_options
 @click.option("--json", "as_json", is_flag=True, help="Print the response as protobuf's JSON.")
 def check(
     domain: bytes,
@@ -52,6 +58,7 @@ def check(
     address: str,
     timeout: float,
     as_json: bool,  # noqa: FBT001 -- click passes keywords
+    **more: Any,
 ) -> None:
     """Send one request to a running service. Exits 0 for OK, 1 for OVER_LIMIT, 2 for an error.
 
@@ -59,8 +66,25 @@ def check(
     """
     from ratelimitd import client  # noqa: PLC0415 -- grpcio, which takes most of a second to import
 
+    watch, interval = more.pop("watch"), more.pop("interval")
+    credentials = read_tls(**more)
+    if watch:
+        peek = 0 if hits is None else hits
+
+        def line() -> str:
+            try:
+                response = client.check(address, domain, descriptors, peek, timeout, credentials)
+            except client.CheckError as error:
+                return f"{time.strftime('%H:%M:%S')} {_colored('error')} {error}"
+            if as_json:
+                return client.as_json(response)
+            sentences = "; ".join(sentence for _, sentence in client.lines(response, descriptors))
+            return f"{time.strftime('%H:%M:%S')} {_colored(client.overall(response))} {sentences}"
+
+        repeat(line, interval)
+        sys.exit(OK)
     try:
-        response = client.check(address, domain, descriptors, hits, timeout)
+        response = client.check(address, domain, descriptors, hits, timeout, credentials)
     except client.CheckError as error:
         click.echo(f"ratelimitd: {error}", err=True)
         sys.exit(ERROR)
@@ -69,8 +93,12 @@ def check(
         click.echo(client.as_json(response))
     else:
         for code, sentence in client.lines(response, descriptors):
-            click.echo(f"{click.style(f'{code:<10}', fg=COLORS.get(code))} {sentence}")
+            click.echo(f"{_colored(code)} {sentence}")
         click.echo(f"overall: {click.style(overall, fg=COLORS.get(overall), bold=True)}")
         if reason := client.reason(response):
             click.echo(f"reason: {reason}")
     sys.exit(OK if overall == "OK" else OVER_LIMIT)
+
+
+def _colored(code: str) -> str:
+    return click.style(f"{code:<10}", fg=COLORS.get(code))
