@@ -1,14 +1,16 @@
 """``ratelimitd check``."""
 
 import sys
-from typing import Final
+from pathlib import Path
+from typing import Any, Final
 
 import click
 
-from ratelimitd.config.values import UINT32_MAX, positive_duration
+from ratelimitd.config.values import UINT32_MAX, host_port, positive_duration
 from ratelimitd.descriptor_text import Entries, encode
 from ratelimitd.descriptor_text import parse as parse_descriptor
 
+from .explain import explain
 from .flags import ERROR, OK, OVER_LIMIT, Text, examples
 
 COLORS: Final = {"OK": "green", "OVER_LIMIT": "red"}
@@ -22,6 +24,7 @@ TIMEOUT: Final = "5s"
         "ratelimitd check -d shop user=alice",
         "ratelimitd check -d shop tenant=acme,path=/checkout user=alice --hits 5",
         "ratelimitd check -d shop user=alice --address ratelimitd:8081 --json",
+        "ratelimitd check -d shop tenant=acme,path=/checkout --explain --config policies/",
         r"ratelimitd check -d shop 'path=/a\,b'    # in a value, write \, for a comma and \\ for a backslash",
     )
 )
@@ -45,6 +48,23 @@ TIMEOUT: Final = "5s"
     help="How long to wait for the response.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the response as protobuf's JSON.")
+@click.option(
+    "--explain",
+    is_flag=True,
+    help="Charge nothing, and show how each descriptor is matched: by the files of --config, else by the admin API of "
+    "the service (with its ADMIN_TOKEN or ADMIN_TOKEN_FILE). Exits 1 if no limit applies to a descriptor.",
+)
+@click.option(
+    "--config", multiple=True, type=click.Path(path_type=Path), metavar="PATH", help="With --explain: policy."
+)
+@click.option(
+    "--admin",
+    type=Text("address", host_port),
+    default="localhost:6070",
+    show_default=True,
+    metavar="HOST:PORT",
+    help="With --explain: debug port.",
+)
 def check(
     domain: bytes,
     descriptors: tuple[Entries, ...],
@@ -52,11 +72,16 @@ def check(
     address: str,
     timeout: float,
     as_json: bool,  # noqa: FBT001 -- click passes keywords
+    **explaining: Any,
 ) -> None:
     """Send one request to a running service. Exits 0 for OK, 1 for OVER_LIMIT, 2 for an error.
 
     Each argument is one descriptor.
     """
+    if explaining.pop("explain"):
+        explain(domain, descriptors, timeout, as_json=as_json, **explaining)
+    if explaining["config"]:
+        raise click.UsageError("--config belongs to --explain; a check asks the service at --address")
     from ratelimitd import client  # noqa: PLC0415 -- grpcio, which takes most of a second to import
 
     try:
