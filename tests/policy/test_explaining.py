@@ -3,25 +3,26 @@
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ratelimitd.policy import Descriptor, DescriptorNode, Domain, Ended, Limit, Step, Took, Unit, explain, match
 from ratelimitd.policy.explaining import EXAMINED, likeness
 from ratelimitd.policy_file import parse
+from testkit.examples import examples
 
-KEYS, VALUES = st.sampled_from(["a", "b", "a_b", "ab"]), st.sampled_from(["", "a", "b", "ab", "b_a"])
-PATTERNS = VALUES | st.sampled_from(["*", "a*", "*b", "a*b"])
-LIMITS = st.sampled_from([(), (Limit(None),), (Limit(None, 1), Limit(None, 2))])
+NAMES = [(key, pattern) for key in ("a", "b", "a_b") for pattern in ("b", "*", "", "bb", "b*", "*b")]
+LIMITS = st.sampled_from([(Limit(None),), (Limit(None, 1), Limit(None, 2)), ()])
+"""Few texts, so that several branches of a level match an entry."""
 
 
 @st.composite
-def nodes(draw, depth=3):
+def nodes(draw, depth=1):
     """Children of a node, by final key, as the parser leaves them: unique among siblings."""
     made = {}
-    for _ in range(draw(st.integers(0, 4))):
-        node = DescriptorNode(draw(KEYS).encode(), draw(PATTERNS).encode(), draw(LIMITS))
-        if depth and node.final_key not in made:
+    for key, pattern in draw(st.permutations(NAMES))[: draw(st.integers(1, len(NAMES)))]:
+        node = DescriptorNode(key.encode(), pattern.encode(), draw(LIMITS))
+        if depth and draw(st.booleans()):
             for child in draw(nodes(depth - 1)):
                 node.add_child(child)
         made.setdefault(node.final_key, node)
@@ -36,10 +37,12 @@ def domains(draw):
     return Domain(b"d", root, "fixed_window", False)
 
 
-ENTRIES = st.lists(st.tuples(KEYS | st.just(""), VALUES | st.just("x")), max_size=4)
+ENTRY = st.tuples(st.sampled_from(["a", "b", "a_b", ""]), st.sampled_from(["b", "bb", "x", ""]))
+ENTRIES = st.lists(ENTRY, min_size=1, max_size=2) | st.lists(ENTRY, max_size=3)
 OVERRIDES = st.none() | st.tuples(st.integers(0, 9), st.sampled_from([Unit.UNKNOWN, Unit.HOUR]))
 
 
+@settings(max_examples=examples(3))
 @given(domains(), ENTRIES, OVERRIDES)
 def test_it_finds_what_the_match_finds(domain, entries, override):
     """The same limits at the same path, whatever the tree; where the match finds none, it says where that ended."""
