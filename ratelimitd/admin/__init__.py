@@ -2,6 +2,7 @@
 
 from .control import Control, key_page, policy_page, reset_page
 from .decisions import DecisionSwitch, Switched, decisions_page
+from .explain import explain_page, explained
 from .guard import Token, TokenError, TokenFile, TokenGuard, guarded
 from .http import Page, PageRequest, PageTable
 from .pages import debug_pages, gateway_pages, metrics_pages, service_pages
@@ -24,6 +25,8 @@ __all__ = [
     "TokenGuard",
     "debug_pages",
     "decisions_page",
+    "explain_page",
+    "explained",
     "gateway_pages",
     "guarded",
     "key_page",

@@ -2,6 +2,7 @@
 
 from ratelimitd.config.problems import PolicyError, PolicyErrors
 
+from .explaining import EXAMINED, Ended, Explanation, Step, Took, explain
 from .identity import UNSALTED, Identified, counted_by_caller, identify
 from .matching import match
 from .model import (
@@ -39,6 +40,7 @@ from .wildcards import STAR
 
 __all__ = [
     "DETAILED_METRIC",
+    "EXAMINED",
     "SHARE_THRESHOLD",
     "SLICE_ROWS",
     "STAR",
@@ -51,7 +53,9 @@ __all__ = [
     "DescriptorNode",
     "Domain",
     "DomainRow",
+    "Ended",
     "Entry",
+    "Explanation",
     "Identified",
     "Identity",
     "KeysRow",
@@ -65,9 +69,12 @@ __all__ = [
     "PolicySummary",
     "Row",
     "Slice",
+    "Step",
+    "Took",
     "Unit",
     "assemble",
     "counted_by_caller",
+    "explain",
     "identify",
     "keys_rows",
     "match",

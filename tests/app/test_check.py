@@ -27,11 +27,11 @@ descriptors:
 """
 
 
-async def check(running, *words):
+async def check(running, *words, env=None):
     """Run the command; returns its exit code and the lines of its output, errors included."""
     command = (sys.executable, "-m", "ratelimitd", "check", "-d", "d", "--address", running.grpc, *words)
     process = await asyncio.create_subprocess_exec(
-        *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+        *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT, env={**os.environ, **(env or {})}
     )
     output, _ = await process.communicate()
     return process.returncode, output.decode().splitlines()
@@ -166,3 +166,23 @@ async def test_watch_repeats_and_costs_nothing(tmp_path):
         process.send_signal(signal.SIGINT)
         await process.communicate()
         assert process.returncode == 0
+
+
+async def test_a_running_service_explains_with_its_token(tmp_path):
+    """Its active policy is walked and nothing is charged; a wrong token or no admin API is an error that says so."""
+    token = {"ADMIN_TOKEN": "a-token-of-the-tests-0123456789"}
+    async with service("--config", policy_file(tmp_path), env=token) as running:
+        asked = ("--explain", "--admin", running.debug, "user=x", "usr=x")
+        code, lines = await check(running, *asked, env=token)
+        assert (code, lines[2]) == (
+            1,
+            "  limit d.user: unit=DAY requests_per_unit=1, shadow_mode: false, quota_mode: false",
+        )
+        assert lines[-3] == "  usr=x matches nothing below d"
+        assert lines[-2].startswith("  nearest there: user, ")
+        assert (await check(running, "user=x"))[0] == 0
+        code, (line,) = await check(running, *asked, env={"ADMIN_TOKEN": "another-token-than-that-one"})
+        assert (code, "answered 401" in line) == (2, True)
+    async with service("--config", policy_file(tmp_path)) as running:
+        code, (line,) = await check(running, "--explain", "--admin", running.debug, "user=x", env=token)
+        assert (code, "has no admin API" in line) == (2, True)
