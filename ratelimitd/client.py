@@ -49,11 +49,17 @@ class CheckError(Exception):
 
 
 class Tls(NamedTuple):
-    """TLS of a call, as PEM. Without ``ca`` the server's certificate must be one of a CA that grpc trusts."""
+    """TLS of a call, as PEM.
+
+    Attributes:
+        ca: CA of the server's certificate; None: those that grpc trusts.
+        server_name: name that the server's certificate must have; "": that of the address.
+    """
 
     ca: bytes | None = None
     cert: bytes | None = None
     key: bytes | None = None
+    server_name: str = ""
 
 
 def check(
@@ -92,7 +98,8 @@ def _channel(address: str, tls: Tls | None) -> grpc.Channel:
     if tls is None:
         return grpc.insecure_channel(address, options=_OPTIONS)
     credentials = grpc.ssl_channel_credentials(tls.ca, tls.key, tls.cert)
-    return grpc.secure_channel(address, credentials, options=_OPTIONS)
+    name = [("grpc.ssl_target_name_override", tls.server_name)] if tls.server_name else []
+    return grpc.secure_channel(address, credentials, options=[*_OPTIONS, *name])
 
 
 def _called(channel: grpc.Channel, request: Any, timeout: float) -> Any:
@@ -172,7 +179,7 @@ def _reason(error: Any, address: str, timeout: float, *, tls: bool) -> str:
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return f"{address} did not respond within {timeout:g} s"
     if code is grpc.StatusCode.UNAVAILABLE and tls and "handshake failed" in details.lower():
-        return f"the TLS handshake with {address} failed: {details}. Check --cacert, --cert and --key"
+        return f"the TLS handshake with {address} failed: {details}. Check --cacert, --cert, --key and --server-name"
     if code is grpc.StatusCode.UNAVAILABLE and details.startswith(UNREACHABLE):
         return (
             f"cannot connect to {address} ({details.rpartition(': ')[2]}). Start the service with: "

@@ -24,8 +24,14 @@ PEM: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 def tls_options(command: Command) -> Command:
-    """Add --tls, --cacert, --cert and --key."""
+    """Add --tls, --cacert, --cert, --key and --server-name."""
     for option in (
+        click.option(
+            "--server-name",
+            default="",
+            metavar="NAME",
+            help="Name in the service's certificate, if --address is another, as with a port-forward; implies --tls.",
+        ),
         click.option("--key", type=PEM, metavar="FILE", help="PEM file of the private key of --cert."),
         click.option("--cert", type=PEM, metavar="FILE", help="PEM file of a client certificate (mutual TLS)."),
         click.option(
@@ -48,16 +54,16 @@ def watch_options(command: Command) -> Command:
     )(command)
 
 
-def read_tls(*, tls: bool, cacert: Path | None, cert: Path | None, key: Path | None) -> "Tls | None":
+def read_tls(*, tls: bool, cacert: Path | None, cert: Path | None, key: Path | None, server_name: str) -> "Tls | None":
     """Return the TLS parameters of a call, or None for plain text."""
     from ratelimitd.client import Tls  # noqa: PLC0415 -- grpcio, which takes most of a second to import
 
     if (cert is None) != (key is None):
         raise click.UsageError("--cert and --key belong together")
-    if not (tls or cacert or cert):
+    if not (tls or cacert or cert or server_name):
         return None
     ca, chain, private = (None if path is None else path.read_bytes() for path in (cacert, cert, key))
-    return Tls(ca, chain, private)
+    return Tls(ca, chain, private, server_name)
 
 
 def repeat(line: Callable[[], str], interval: float) -> None:

@@ -143,7 +143,10 @@ async def test_mutual_tls(tmp_path):
     own = ("--cert", str(tmp_path / "client.pem"), "--key", str(tmp_path / "client.key"))
     async with service("--config", policy_file(tmp_path), env=env) as running:
         address = f"localhost:{running.grpc.rpartition(':')[2]}"
-        assert (await check_at(address, "user=x", "--cacert", certificates.client_ca, *own))[0] == 0
+        assert (await check_at(address, "user=y", "--cacert", certificates.client_ca, *own))[0] == 0
+        ca = ("--cacert", certificates.client_ca)
+        assert (await check_at(address, "user=x", *ca, *own, "--server-name", "localhost"))[0] == 0
+        assert (await check_at(address, "user=x", *ca, *own, "--server-name", "other.mesh"))[0] == 2
         code, lines = await check_at(address, "user=x", "--tls", *own)
         assert (code, "the TLS handshake" in lines[-1]) == (2, True)
         code, lines = await check_at(address, "user=x", "--cacert", certificates.client_ca)
