@@ -1,13 +1,14 @@
 """A minimal client of the service: one call, and its response as text."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import grpc
 from google.protobuf import json_format
 
-from ratelimitd.config.values import UINT32_MAX
+from ratelimitd.config.values import UINT32_MAX, host_port
 from ratelimitd.descriptor_text import Entries, show
+from ratelimitd.net.spoken import Spoken, spoken
 from ratelimitd.proto import POOL, message
 
 METHOD: Final = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit"
@@ -29,11 +30,46 @@ UNLIMITED: Final = UINT32_MAX
 """``limit_remaining`` of an unlimited descriptor."""
 
 
+UNKNOWN_DOMAIN: Final = (
+    "the service has no domain {domain!r}; it limits nothing of it. /rlconfig of its debug port (DEBUG_PORT, 6070 by "
+    "default) lists what it has"
+)
+
+OTHER_PROTOCOL: Final = {
+    (Spoken.HTTP1, False): "{address} speaks HTTP/1: gRPC is at GRPC_PORT, 8081 by default",
+    (Spoken.HTTP1, True): "{address} speaks HTTP/1 without TLS: gRPC is at GRPC_PORT, 8081 by default",
+    (Spoken.TLS, False): "{address} speaks TLS: add --tls, and --cacert if its certificate is of a CA of your own",
+    (Spoken.H2, True): "{address} speaks gRPC without TLS: leave out --tls",
+}
+"""What to do if a port speaks another protocol than was asked with, by that and by whether TLS was used."""
+
+
 class CheckError(Exception):
     """The service returned no decision; the message says why and, if known, what to do."""
 
 
-def check(address: str, domain: bytes, descriptors: Sequence[Entries], hits: int | None, timeout: float) -> Any:
+class Tls(NamedTuple):
+    """TLS of a call, as PEM.
+
+    Attributes:
+        ca: CA of the server's certificate; None: those that grpc trusts.
+        server_name: name that the server's certificate must have; "": that of the address.
+    """
+
+    ca: bytes | None = None
+    cert: bytes | None = None
+    key: bytes | None = None
+    server_name: str = ""
+
+
+def check(
+    address: str,
+    domain: bytes,
+    descriptors: Sequence[Entries],
+    hits: int | None,
+    timeout: float,
+    tls: Tls | None = None,
+) -> Any:
     """Call ShouldRateLimit once and return the RateLimitResponse.
 
     ``hits`` is the cost of each descriptor (0 peeks); None leaves it to the service, whose default is 1. ``timeout`` is
@@ -46,14 +82,24 @@ def check(address: str, domain: bytes, descriptors: Sequence[Entries], hits: int
             descriptor.entries.add(key=key, value=value)
         if hits is not None:
             descriptor.hits_addend.value = hits
-    with grpc.insecure_channel(address, options=_OPTIONS) as channel:
+    with _channel(address, tls) as channel:
         try:
             response = _called(channel, request, timeout)
         except grpc.RpcError as error:
-            raise CheckError(_reason(error, address, timeout)) from error
+            raise CheckError(_reason(error, address, timeout, tls=tls is not None)) from error
     if overall(response) == "UNKNOWN":
         raise CheckError(f"{address} returned no decision (overall_code UNKNOWN)")
+    if "unknown_domain" in response.dynamic_metadata:
+        raise CheckError(UNKNOWN_DOMAIN.format(domain=domain.decode(errors="backslashreplace")))
     return response
+
+
+def _channel(address: str, tls: Tls | None) -> grpc.Channel:
+    if tls is None:
+        return grpc.insecure_channel(address, options=_OPTIONS)
+    credentials = grpc.ssl_channel_credentials(tls.ca, tls.key, tls.cert)
+    name = [("grpc.ssl_target_name_override", tls.server_name)] if tls.server_name else []
+    return grpc.secure_channel(address, credentials, options=[*_OPTIONS, *name])
 
 
 def _called(channel: grpc.Channel, request: Any, timeout: float) -> Any:
@@ -86,18 +132,18 @@ def as_json(response: Any) -> str:
 
 def lines(response: Any, descriptors: Sequence[Entries]) -> Iterator[tuple[str, str]]:
     """Yield (code, sentence) for each descriptor."""
-    uncounted = _uncounted(response)
+    verdicts = _verdicts(response)
     for number, (entries, status) in enumerate(zip(descriptors, response.statuses, strict=False)):
-        sentence = _without_counter(status) if number in uncounted else _sentence(status)
+        verdict = verdicts[number] if number < len(verdicts) else {}
+        uncounted = verdict.get("reason") == "store_failure"
+        sentence = _without_counter(status) if uncounted else _sentence(status, verdict.get("never", ""))
         yield _code(status.code), f"{show(entries)}: {sentence}"
 
 
-def _uncounted(response: Any) -> set[int]:
-    """Return the numbers of the descriptors that were decided without their counters, by ``on_store_failure``."""
-    if "reason" not in response.dynamic_metadata:
-        return set()
-    verdicts = response.dynamic_metadata["descriptors"]
-    return {number for number, each in enumerate(verdicts) if dict(each).get("reason") == "store_failure"}
+def _verdicts(response: Any) -> list[dict[str, Any]]:
+    """Return what the service says of each descriptor besides its status; empty if it says nothing."""
+    metadata = response.dynamic_metadata
+    return [dict(each) for each in metadata["descriptors"]] if "reason" in metadata else []
 
 
 def _without_counter(status: Any) -> str:
@@ -106,7 +152,7 @@ def _without_counter(status: Any) -> str:
     return "allowed without its counter"
 
 
-def _sentence(status: Any) -> str:
+def _sentence(status: Any, never: str) -> str:
     if not status.HasField("current_limit"):
         return "unlimited" if status.limit_remaining == UNLIMITED else "no limit applies"
     limit = status.current_limit
@@ -116,7 +162,7 @@ def _sentence(status: Any) -> str:
     name = f" ({limit.name})" if limit.name else ""
     seconds = status.duration_until_reset.seconds
     if _code(status.code) == OVER_LIMIT:
-        return f"over {amount}{name}, try again in {seconds} s"
+        return f"over {amount}{name}, " + (never or f"try again in {seconds} s")
     return f"{status.limit_remaining} left of {amount}{name}, reset in {seconds} s"
 
 
@@ -124,13 +170,27 @@ def _code(number: int) -> str:
     return str(_Response.Code.Name(number))
 
 
-def _reason(error: Any, address: str, timeout: float) -> str:
+def _reason(error: Any, address: str, timeout: float, *, tls: bool) -> str:
     code, details = error.code(), error.details() or ""
+    if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
+        other = OTHER_PROTOCOL.get((_spoken(address), tls))
+        if other is not None:
+            return other.format(address=address)
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return f"{address} did not respond within {timeout:g} s"
+    if code is grpc.StatusCode.UNAVAILABLE and tls and "handshake failed" in details.lower():
+        return f"the TLS handshake with {address} failed: {details}. Check --cacert, --cert, --key and --server-name"
     if code is grpc.StatusCode.UNAVAILABLE and details.startswith(UNREACHABLE):
         return (
             f"cannot connect to {address} ({details.rpartition(': ')[2]}). Start the service with: "
             "ratelimitd serve --config PATH, or give its address with --address HOST:PORT"
         )
     return f"{address} returned {code.name}: {details}"
+
+
+def _spoken(address: str) -> Spoken:
+    """Return what a port speaks; unknown for an address that is not host:port, such as a unix socket."""
+    try:
+        return spoken(*host_port(address))
+    except ValueError:
+        return Spoken.UNKNOWN

@@ -2,6 +2,7 @@
 
 from .control import Control, contents_page, key_page, policy_page, reset_page
 from .decisions import DecisionSwitch, Switched, decisions_page
+from .explain import explain_page, explained
 from .guard import Token, TokenError, TokenFile, TokenGuard, guarded
 from .http import Page, PageRequest, PageTable
 from .pages import debug_pages, gateway_pages, metrics_pages, service_pages
@@ -25,6 +26,8 @@ __all__ = [
     "contents_page",
     "debug_pages",
     "decisions_page",
+    "explain_page",
+    "explained",
     "gateway_pages",
     "guarded",
     "key_page",

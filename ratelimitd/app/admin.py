@@ -14,6 +14,7 @@ from ratelimitd.admin import (
     TokenGuard,
     contents_page,
     decisions_page,
+    explain_page,
     guarded,
     key_page,
     policy_page,
@@ -44,9 +45,11 @@ def admin_pages(service: RunningService) -> PageTable:
     control = _control(service)
     active = {"GET": policy_page(lambda: _page(service.policies.active))}
     key = {"GET": key_page(control), "POST": key_page(control), "DELETE": reset_page(control)}
+    explain = explain_page(control.read, lambda: service.policies.policy)
     log = decisions_page(_switch(service.parts.decisions))
     table = {
         "/admin/decisions": Page(guarded(guard, {"GET": log, "POST": log, "DELETE": log}), "the decision log"),
+        "/admin/explain": Page(guarded(guard, {"GET": explain, "POST": explain}), "how a request is matched"),
         "/admin/key": Page(guarded(guard, key), "the counters of a key; DELETE resets them"),
         "/admin/policy": Page(guarded(guard, active), "the active policy"),
     }

@@ -2,9 +2,10 @@
 
 import asyncio
 import os
+import resource
 import signal
 from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import Any, Final, NamedTuple
 
 import uvloop
@@ -56,6 +57,7 @@ def live(settings: Settings, start: Start) -> int:
     configure(settings.log_level, settings.log_format)
     hide(settings.identity_secret)
     hide_passwords(settings)
+    raise_file_limit()
     for warning in settings.warnings:
         log.warning(warning)
     try:
@@ -64,6 +66,13 @@ def live(settings: Settings, start: Start) -> int:
         log.error("cannot start", reason=str(error))  # noqa: TRY400 -- the reason is all a reader needs
         return 1
     return 0
+
+
+def raise_file_limit() -> None:
+    """Raise the soft limit of open files to the hard one, as Go's runtime does: a shell's 1,024 is for select(2)."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 async def _live(settings: Settings, start: Start) -> None:

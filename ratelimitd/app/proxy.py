@@ -44,6 +44,7 @@ from .gateway_metrics import gateway_families
 from .http import listen_debug, listen_http
 from .life import Front, Running, StartError, live, load_first, run_background
 from .policies import Policies
+from .refusals import Refusals
 from .serve import open_grpc
 from .service import RunningService
 
@@ -95,14 +96,16 @@ async def _start(
     service = RunningService(settings, parts, policies, Health(), Health())
     service.update_health()
     lag = LoopLag()
-    scrape = exposition(parts, policies, lag, gateway_families(metrics, files.upstreams))
+    refusals = Refusals(settings.grpc_client_tls_san)
+    more = [*gateway_families(metrics, files.upstreams), *([refusals.family()] if with_service else ())]
+    scrape = exposition(parts, policies, lag, more)
     where = {"proxy": address(host, sock.getsockname()[1])}
     pages = gateway_pages(service.readiness, scrape)
     where |= await _pages(gateway.admin, proxy, pages, host, sweeper, stack)
     fronts = [Front(server.leave, server.stop)]
     serving = None
     if with_service:
-        serving, front = open_grpc(service)
+        serving, front = open_grpc(service, refusals)
         fronts.append(front)
         where |= {"transport": serving.transport, "grpc": serving.server.address}
         where |= (await listen_http(service, scrape, sweeper, stack)).named

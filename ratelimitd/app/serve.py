@@ -17,6 +17,7 @@ from .http import listen_http
 from .life import Front, Running, live, load_first, run_background
 from .listen import Serving, grpc_server
 from .policies import Policies, source_of
+from .refusals import Refusals
 from .service import RunningService
 
 log = get_logger(__name__)
@@ -35,8 +36,10 @@ async def _start(settings: Settings, config: tuple[str, ...], stack: AsyncExitSt
     service.update_health()
     lag, sweeper = LoopLag(), Sweeper()
     stack.callback(sweeper.close)
-    serving, front = open_grpc(service)
-    addresses = await listen_http(service, exposition(parts, service.policies, lag), sweeper, stack)
+    refusals = Refusals(settings.grpc_client_tls_san)
+    serving, front = open_grpc(service, refusals)
+    scrape = exposition(parts, service.policies, lag, [refusals.family()])
+    addresses = await listen_http(service, scrape, sweeper, stack)
     watch = await load_first(service, source, stack)
     await serving.server.start()
     run_background(stack, watch, service.policies, lag)
@@ -51,12 +54,12 @@ async def _start(settings: Settings, config: tuple[str, ...], stack: AsyncExitSt
     return Running(service, (front,))
 
 
-def open_grpc(service: RunningService) -> tuple[Serving, Front]:
+def open_grpc(service: RunningService, refusals: Refusals) -> tuple[Serving, Front]:
     """Bind the gRPC port for Envoy's API; it answers after its server is started. Raises OSError."""
     parts = service.parts
     health = GrpcHealth(lambda: service.health.healthy, parts.counters.called)
     service.health.subscribe(lambda _: health.changed())
-    serving = grpc_server(service.settings, handlers(parts.service, health))
+    serving = grpc_server(service.settings, handlers(parts.service, health), refusals)
 
     async def stop(grace: float) -> None:
         health.end_watches()

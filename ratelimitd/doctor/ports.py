@@ -6,6 +6,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -15,6 +16,7 @@ from ratelimitd.net.listen import address, bind
 
 from .blocking import within
 from .finding import Finding, bad, ok, warn
+from .owner import owner
 from .target import PORTS, CheckTarget
 
 PAGE_TIMEOUT: Final = 1.0
@@ -78,7 +80,9 @@ async def check(target: CheckTarget) -> AsyncIterator[Finding]:
     for page in pages if in_use or any(taken for _, taken in refused.values()) else ():
         alive = alive or (page.url if await _is_alive(page) else "")
     for port in ports:
-        yield _port_finding(port, *refused.get(port, ("", False)), alive)
+        why, taken = refused.get(port, ("", False))
+        holder = await within(BIND_TIMEOUT, partial(owner, port.port)) if taken and not alive else ""
+        yield _port_finding(port, why, taken, alive or holder, answers=bool(alive))
     if uds:
         yield _socket_file(uds, alive, in_use=in_use)
     for finding in _admin(target):
@@ -133,14 +137,17 @@ def bind_failures(ports: list[Port]) -> dict[Port, tuple[str, bool]]:
     return refused
 
 
-def _port_finding(port: Port, why: str, taken: bool, alive: str) -> Finding:  # noqa: FBT001 -- a state
+def _port_finding(port: Port, why: str, taken: bool, by: str, *, answers: bool) -> Finding:  # noqa: FBT001 -- a state
+    """Return whether a port can be bound. ``by``: the URL that a ratelimitd answers, or a process; "" if unknown."""
     if not why:
         return ok(PORTS, f"{port} is free")
     if not taken:
         low = "a port below 1024 requires CAP_NET_BIND_SERVICE: "
         return bad(PORTS, f"{port.name}: {why}", f"{low if 0 < port.port < 1024 else ''}set {port.setting} or its host")
-    if alive:
-        return ok(PORTS, f"{port} is in use by the ratelimitd that answers {alive}")
+    if answers:
+        return ok(PORTS, f"{port} is in use by the ratelimitd that answers {by}")
+    if by:
+        return bad(PORTS, f"{port} is in use by {by}", f"stop it, or set {port.setting}")
     who = f"find the process with `ss -ltnp 'sport = :{port.port}'`"
     return bad(PORTS, f"{port} is in use, and not by a ratelimitd", f"{who} and stop it, or set {port.setting}")
 

@@ -7,13 +7,13 @@ the limit by its position in the policy and contains no value of a request.
 from enum import StrEnum
 from typing import Final, Literal, NamedTuple
 
-from ratelimitd.algorithms import NEVER, Decision
-from ratelimitd.policy import OnStoreFailure, rule_name
+from ratelimitd.algorithms import NEVER, Decision, wait_for_never
+from ratelimitd.policy import Limit, OnStoreFailure, rule_name
 
 from .answer import Answer, DescriptorStatus
 from .keys import is_overflow_key
 from .modes import Modes
-from .seam import Ask, Failure, FailureKind, Item
+from .seam import Ask, Failure, FailureKind, Item, Outcome
 
 
 class ReasonKind(StrEnum):
@@ -52,6 +52,7 @@ class Reason(NamedTuple):
         limit: limit that decided, as ``limit_name``; "" if none was reached.
         failure: kind of the store's failure; None unless ``kind`` is STORE_FAILURE.
         policy: what decided after the failure: the limit's ``on_store_failure``.
+        never: why the cost can never pass; "" if it can.
     """
 
     kind: ReasonKind
@@ -59,12 +60,13 @@ class Reason(NamedTuple):
     failure: FailureKind | None = None
     policy: OnStoreFailure | None = None
     result: Result = "denied"
+    never: str = ""
 
     @property
     def sentence(self) -> str:
         """The reason in words."""
         if self.failure is None or self.policy is None:
-            return SENTENCES[self.kind].format(limit=self.limit)
+            return SENTENCES[self.kind].format(limit=self.limit) + (f"; {self.never}" if self.never else "")
         state = "away" if self.failure in AWAY else "failed"
         policy = self.policy.name.lower()
         return f"store {state} ({self.failure}), {self.result} by on_store_failure: {policy} (limit {self.limit})"
@@ -126,7 +128,7 @@ def _deciding(ask: Ask, modes: Modes) -> int:
     """Return the index of the charge that decided a denial."""
     charges = ask.plan.charges
     waits = {
-        index: outcome.reset_after if outcome.retry_after == NEVER else outcome.retry_after
+        index: _wait(charges[index].limit, outcome)
         for index, outcome in enumerate(ask.outcomes)
         if isinstance(outcome, Decision) and not outcome.allowed and not charges[index].limit.shadow_mode
     }
@@ -149,7 +151,23 @@ def _reason(ask: Ask, index: int, policy: OnStoreFailure | None, result: Result,
         kind = ReasonKind.QUOTA
     else:
         kind = ReasonKind.OVER_LIMIT
-    return Reason(kind, limit, result=result)
+    return Reason(kind, limit, result=result, never=_never(charge.limit, failed))
+
+
+def _wait(limit: Limit, decision: Decision) -> int:
+    if decision.retry_after == NEVER and limit.rate is not None:
+        return wait_for_never(limit.rate, decision.reset_after)
+    return decision.retry_after
+
+
+def _never(limit: Limit, outcome: Outcome) -> str:
+    """Return why a denied cost can never pass."""
+    if not isinstance(outcome, Decision) or outcome.retry_after != NEVER or limit.rate is None:
+        return ""
+    if limit.rate.quota == 0:
+        return "a limit of 0 lets nothing pass"
+    what = "burst" if limit.rate.burst != limit.rate.quota else "limit"
+    return f"this cost can never pass: it exceeds the {what} of {limit.rate.burst}"
 
 
 def _item(ask: Ask, index: int) -> Item:

@@ -3,6 +3,7 @@
 from ratelimitd.config.problems import PolicyError, PolicyErrors
 
 from .comparison import Change, ChangeKind, changes
+from .explaining import EXAMINED, Ended, Explanation, Step, Took, explain
 from .identity import UNSALTED, Identified, counted_by_caller, identify
 from .matching import match
 from .model import (
@@ -40,6 +41,7 @@ from .wildcards import STAR
 
 __all__ = [
     "DETAILED_METRIC",
+    "EXAMINED",
     "SHARE_THRESHOLD",
     "SLICE_ROWS",
     "STAR",
@@ -54,7 +56,9 @@ __all__ = [
     "DescriptorNode",
     "Domain",
     "DomainRow",
+    "Ended",
     "Entry",
+    "Explanation",
     "Identified",
     "Identity",
     "KeysRow",
@@ -68,10 +72,13 @@ __all__ = [
     "PolicySummary",
     "Row",
     "Slice",
+    "Step",
+    "Took",
     "Unit",
     "assemble",
     "changes",
     "counted_by_caller",
+    "explain",
     "identify",
     "keys_rows",
     "match",

@@ -26,6 +26,7 @@ from ratelimitd.limiter import (
     shown_charge,
 )
 from ratelimitd.observe.logs import get_logger
+from ratelimitd.policy import Descriptor, Ended, Policy, explain, rule_name
 
 from .encode import shown_unit
 
@@ -140,38 +141,53 @@ class DecisionLog:
     def _decided(self, ask: Ask, answer: Answer) -> None:
         for writer in (self.temporary, self._always):
             if writer is not None and writer.takes(ask):
-                log_decision(ask, answer, self._engine.modes, writer.untold())
+                planner = self._engine.planner
+                policy = None if planner is None else planner.policy
+                log_decision(ask, answer, self._engine.modes, policy, writer.untold())
                 return
 
 
-def log_decision(ask: Ask, answer: Answer, modes: Modes, more: dict[str, int]) -> None:
-    """Log one decision."""
+def log_decision(ask: Ask, answer: Answer, modes: Modes, policy: Policy | None, more: dict[str, int]) -> None:
+    """Log one decision; ``policy`` tells why a descriptor has no limit."""
     reason = reason_of(ask, answer, modes)
     code = "failed" if answer.failure else "OVER_LIMIT" if answer.over else "OK"
     fields: dict[str, object] = {"shadow_mode": True} if answer.shadowed else {}
     log.info(
         code,
         domain=_text(ask.plan.request.domain),
-        descriptors="; ".join(_lines(ask, answer, modes)),
+        descriptors="; ".join(_lines(ask, answer, modes, policy)),
         **({} if reason is None else reason.fields),
         **fields,
         **more,
     )
 
 
-def _lines(ask: Ask, answer: Answer, modes: Modes) -> Iterator[str]:
+def _lines(ask: Ask, answer: Answer, modes: Modes, policy: Policy | None) -> Iterator[str]:
     plan = ask.plan
     for descriptor, item, status in zip(plan.request.descriptors, plan.items, answer.statuses, strict=True):
         entries = ",".join(f"{_text(key)}={_text(value)}" for key, value in descriptor.entries) or "(no entries)"
-        yield f"{entries}: {_state(ask, item, status, modes)}"
+        limited = item.unlimited or item.first < item.last
+        state = _state(ask, item, status, modes) if limited else _no_limit(policy, plan.request.domain, descriptor)
+        yield f"{entries}: {state}"
+
+
+def _no_limit(policy: Policy | None, domain: bytes, descriptor: Descriptor) -> str:
+    """Return where the search for a limit ended."""
+    found = None if policy is None else policy.domains.get(domain)
+    if found is None:
+        return "no limit, the policy does not define the domain"
+    explanation = explain(found, descriptor, 0)
+    rule = rule_name(domain, explanation.path)
+    if explanation.ended is Ended.NO_BRANCH:
+        key, value = explanation.rest[0]
+        return f"no limit, {_text(key)}={_text(value)} matches nothing below {rule}"
+    return f"no limit at {rule}"
 
 
 def _state(ask: Ask, item: Item, status: DescriptorStatus, modes: Modes) -> str:
     """Return the state of a descriptor, with the limit that binds, by its path through the tree."""
     if item.unlimited:
         return "unlimited"
-    if item.first == item.last:
-        return "no limit"
     index = shown_charge(ask, item, status)
     if index is None or status.limit is None:
         return f"{limit_name(ask, item.first)}: undecided"

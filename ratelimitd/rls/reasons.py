@@ -13,11 +13,19 @@ from .encode import EncodeOptions, described
 
 _Response = message("envoy.service.ratelimit.v3.RateLimitResponse")
 
+_UNKNOWN_DOMAIN = bytes(_Response(dynamic_metadata={"unknown_domain": True}).SerializeToString())
+"""The domain of a request that the policy does not have; nothing of such a request is limited."""
+
 SHADOWED = "; SHADOW_MODE let it pass"
 
 
 def reason_part(ask: Ask, answer: Answer, options: EncodeOptions, modes: Modes) -> bytes:
-    """Return the part of a response that says why; empty for a request that every limit allowed by its counter."""
+    """Return the part of a response that says why; empty for a request that every limit allowed by its counter.
+
+    Metadata also says that the policy does not have the domain.
+    """
+    if options.reason_metadata and not ask.plan.known_domain:
+        return _UNKNOWN_DOMAIN
     reason = reason_of(ask, answer, modes)
     if reason is None:
         return b""
@@ -60,7 +68,11 @@ def _verdict(ask: Ask, item: Item, status: DescriptorStatus, modes: Modes) -> di
     if status.limit is not None and status.limit.name:
         found["limitName"] = status.limit.name
     reason = descriptor_reason(ask, item, status, modes)
-    return found if reason is None else {**found, "reason": str(reason.kind)}
+    if reason is not None:
+        found["reason"] = str(reason.kind)
+        if reason.never:
+            found["never"] = reason.never
+    return found
 
 
 def _string(text: str) -> str:

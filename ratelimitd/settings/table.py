@@ -146,7 +146,12 @@ class Settings:
     grpc_client_tls_cacert = Row(
         text, "", "PEM file of a CA; if set, every client must present a certificate of this CA."
     )
-    grpc_client_tls_san = Row(text, "", "Subject alternative name (SAN) that a client certificate must have.")
+    grpc_client_tls_san = Row(
+        text,
+        "",
+        "Subject alternative name (SAN) that a client certificate must have. A DNS name is compared without case and "
+        "with wildcards (RFC 6125), a URI or email address whole.",
+    )
     transport = Row(
         choice("auto", "nghttp2", "grpcio"),
         "auto",
@@ -337,8 +342,9 @@ class Settings:
     max_request_bytes = Row(
         size(1024),
         "128KiB",
-        "Maximum size of a request; a larger one is rejected. Envoy accepts at most 60 KiB of headers by default; "
-        "twice that leaves room for a header that appears in two descriptors.",
+        "Maximum size of a request, over gRPC (also after decompression) and at /json; a larger one is rejected. Envoy "
+        "accepts at most 60 KiB of headers by default; twice that leaves room for a header that appears in two "
+        "descriptors.",
     )
     max_descriptors = Row(integer(1), "64", "Maximum number of descriptors in a request; a route rarely produces ten.")
     max_entries = Row(

@@ -5,7 +5,7 @@ The service may process a batch as a whole. It responds to each call separately,
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 from typing import Final, NamedTuple, Protocol
 
 METADATA_BYTES: Final = 64 << 10
@@ -77,6 +77,23 @@ class Handlers(NamedTuple):
 
     unary: Mapping[str, BatchHandler]
     streams: Mapping[str, StreamHandler]
+
+
+class Refusal(StrEnum):
+    """Why a server refuses a client that has reached it."""
+
+    CERTIFICATE_NAME = "certificate_name"
+    CONNECTIONS = "connections"
+    HANDSHAKE = "handshake"
+    NO_H2 = "no_h2"
+
+
+Refused = Callable[[Refusal, str, str], None]
+"""Is told of each refusal: the reason, the address of the client ("" if unknown), and what was found instead."""
+
+
+def ignore(reason: Refusal, peer: str, detail: str) -> None:
+    """Tell nobody of a refusal."""
 
 
 class GrpcServer(Protocol):

@@ -296,4 +296,4 @@ async def test_docs_admin_says_what_is(tmp_path):
             else:
                 assert '"error":' not in answers
                 assert re.findall(r'"descriptor": "(.*)"', answers) == ["user=alice & bob", "user=alice"]
-    assert (len(asked), compared) == (6, 5)
+    assert (len(asked), compared) == (7, 6)

@@ -135,6 +135,15 @@ async def test_a_route_is_limited_by_its_rate_limits(serving):
     assert [header(answer, b"X-RateLimit-Remaining") for _, answer in answers] == ["1", "0", "0"]
 
 
+async def test_what_remains_counts_the_burst(serving):
+    """docs/gateway.md: the limit is the rate that lasts, and what remains may exceed it."""
+    file = limited(allowed=100)
+    file["policies"]["descriptors"][0]["rate_limit"]["burst"] = 200
+    async with serving(**file) as front:
+        _, answer = await front.ask(get())
+    assert [header(answer, b"X-RateLimit-" + name) for name in (b"Limit", b"Remaining")] == ["100, 100;w=3600", "199"]
+
+
 async def test_hits_addend_is_what_a_request_costs(serving):
     """A cost of 3 takes three of ten; with ``is_negative_hits`` it gives them back, one request at a time."""
     take, give = {"number": 3}, {"number": 2, "is_negative_hits": True}

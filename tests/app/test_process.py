@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import resource
 import socket
 
 import aiohttp
@@ -83,6 +84,17 @@ async def test_it_serves_what_it_says(policy):
         for address, path in [(running.http, "/healthcheck"), (running.http, "/readyz"), (running.http, "/livez")]:
             assert await get(address, path) == (200, "OK")
         assert "d.user: unit=HOUR requests_per_unit=3" in (await get(running.debug, "/rlconfig"))[1]
+
+
+async def test_the_start_raises_the_limit_of_open_files(policy):
+    """As Go's runtime does: a shell's soft limit of 1,024 is no bound of connections where the hard one is higher."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(512, hard), hard))
+    try:
+        async with service("--config", policy()) as running:
+            assert resource.prlimit(running.process.pid, resource.RLIMIT_NOFILE) == (hard, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 async def test_the_start_line_says_which_transport_serves(policy):

@@ -21,6 +21,7 @@ descriptors:
       - {name: short, unit: second, requests_per_unit: 9}
       - {name: daily, unit: day, requests_per_unit: 1}
   - {key: free, rate_limit: {unlimited: true}}
+  - {key: exempt}
   - {key: deny, on_store_failure: deny, rate_limit: {unit: hour, requests_per_unit: 1}}
 """
 
@@ -51,7 +52,7 @@ async def test_a_line_has_the_descriptors_their_limits_and_the_reason(bench, log
     first, second = logged()
     assert (first["@message"], first["domain"]) == ("OK", "d")
     assert first["descriptors"].startswith("several=x: d.several.limit_daily: 0 of 1/day left, reset ")
-    assert first["descriptors"].endswith("; free=x: unlimited; nothing=y: no limit")
+    assert first["descriptors"].endswith("; free=x: unlimited; nothing=y: no limit, nothing=y matches nothing below d")
     assert "reason" not in first
     assert (second["@message"], second["reason"], second["limit"]) == (
         "OVER_LIMIT",
@@ -79,6 +80,18 @@ async def test_a_failure_is_logged_with_its_kind_and_policy(bench, logged, faili
         "error",
         "user=x: d.user: undecided",
     )
+
+
+async def test_a_descriptor_without_a_limit_says_where_its_search_ended(bench, logged):
+    """The entry that matches nothing, the descriptor that has no limit, or the domain that is unknown."""
+    made = bench(POLICY)
+    all_of(made)
+    made.ask({"free": "x", "more": "y"}, {"exempt": "x"})
+    made.ask({"user": "x"}, domain="other")
+    assert [line["descriptors"] for line in logged()] == [
+        "free=x,more=y: no limit, more=y matches nothing below d.free; exempt=x: no limit at d.exempt",
+        "user=x: no limit, the policy does not define the domain",
+    ]
 
 
 async def test_what_shadow_mode_lets_pass_is_marked(bench, logged):

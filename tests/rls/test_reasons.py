@@ -126,3 +126,17 @@ async def test_the_method_of_check_always_has_the_reason(bench, failing_store):
         GrpcStatus.UNAVAILABLE,
         "store away (timeout), failed by on_store_failure: error (limit d.user): no answer",
     )
+
+
+async def test_metadata_says_that_the_policy_lacks_a_domain(bench):
+    """Where the reason is asked for, and nowhere else."""
+    for wanted, found in ((True, {"unknown_domain": True}), (False, {})):
+        assert metadata(service(bench, reason_metadata=wanted).ask({"user": "x"}, domain="other")) == found
+
+
+async def test_a_cost_that_can_never_pass_says_so(bench):
+    """In the reason, and in the verdict of its descriptor."""
+    made = service(bench, reason_metadata=True)
+    never = "this cost can never pass: it exceeds the limit of 1"
+    found = metadata(made.ask({"user": "x"}, hits=2))
+    assert (found["reason"]["text"], found["descriptors"][0]["never"]) == (f"over the limit d.user; {never}", never)
