@@ -93,7 +93,7 @@ CHANGES: Final = (
     ("Permission denied", "allow this user to write to the socket (`unixsocketperm` of Redis)"),
     (
         "closed by Redis",
-        "a server that requires TLS closes plain-text connections: set {}TLS=true; otherwise see its log",
+        "set {}TLS=true if the server requires TLS, or {}URL to a Redis if it is a proxy such as twemproxy",
     ),
     (
         "malformed reply to HELLO",

@@ -9,6 +9,8 @@ from ratelimitd.doctor import blocking, redis, redis_facts
 from ratelimitd.doctor.finding import Level
 from ratelimitd.doctor.redis_servers import CheckedServer
 from ratelimitd.stores.redis.script import composed_script
+from testkit.envoy_redis import spreading_proxy
+from testkit.fault_proxy import Way, fault_proxy
 from testkit.redis_cluster import redis_cluster
 from testkit.redis_sentinel import redis_sentinel
 from testkit.redis_server import faked_clock, free_port, redis_server
@@ -22,8 +24,27 @@ async def test_a_good_server(server):
     found = await looked(redis.check, case(REDIS_URL=server.address))
 
     assert levels(found) == {Level.OK}
-    for words in ("a master; the script is loaded", "of STORE_BUDGET", "ms apart", "maxmemory 100 MiB"):
+    for words in ("a master; the script is loaded", "of STORE_BUDGET", "ms apart", "maxmemory 100 MiB", "every key"):
         only(found, words, Level.OK)
+
+
+@pytest.mark.redis
+@pytest.mark.envoy
+async def test_several_servers_behind_a_proxy(tmp_path):
+    """Servers that share the keys behind a proxy are told, with the price."""
+    with redis_server(tcp=True) as one, redis_server(tcp=True) as other:
+        async with spreading_proxy([one.address, other.address], tmp_path) as address:
+            found = await looked(redis.check, case(REDIS_URL=address))
+    assert "REDIS_TYPE=cluster" in only(found, "several servers share the keys", Level.WARN).change
+
+
+@pytest.mark.redis
+async def test_a_server_that_is_always_slow(server):
+    """A Redis that answers later than the budget is told from one that is away, and the budget to set is named."""
+    with fault_proxy(server.address) as proxy, proxy.fault(replies=Way(delay=0.03)):
+        found = await looked(redis.check, case(REDIS_URL=proxy.address, STORE_BUDGET="15ms"))
+    finding = only(found, "always slower than the budget", Level.BAD)
+    assert "set STORE_BUDGET=" in finding.change
 
 
 async def test_memory_has_no_servers():

@@ -40,14 +40,22 @@ MEANINGS: Final[Mapping[str, Meaning]] = {
     "TRYAGAIN": Meaning(FailureKind.TRANSIENT),
     "MOVED": Meaning(FailureKind.TRANSIENT),
     "ASK": Meaning(FailureKind.TRANSIENT),
+    "no upstream host": Meaning(FailureKind.TRANSIENT),
+    "upstream failure": Meaning(FailureKind.TRANSIENT),
 }
-"""By a word in the text; the first match applies."""
+"""By a word in the text; the first match applies. The last two are of Envoy's redis_proxy, about one of its servers."""
 
 TRYAGAIN: Final = "TRYAGAIN"
 """The server ran nothing: the slot is being migrated, and the call has keys on both sides. One key per call works."""
 
 PERMANENT: Final = Meaning(FailureKind.PERMANENT)
 """For any other text: credentials, permissions or the script itself. Such an error costs no time: no breaker needed."""
+
+LASTING: Final = frozenset({FailureKind.PERMANENT, FailureKind.OUT_OF_MEMORY})
+"""Kinds of errors that do not end by themselves. Their replies come at once, so no breaker hides them."""
+
+CROSSSLOT: Final = "CROSSSLOT"
+"""The server ran nothing: the call has keys of several slots. One key per call works."""
 
 UNNAMED: Final = ("", "?")
 """Host names by which a cluster node denotes itself when it does not know its own name."""
@@ -63,6 +71,17 @@ def meaning(message: str) -> Meaning:
 def classify(message: str) -> Failure:
     """Return the failure for an error text of Redis."""
     return Failure(meaning(message).kind, message)
+
+
+def budget_text(seconds: float) -> str:
+    """Return a store budget as errors name it."""
+    return f"STORE_BUDGET ({seconds * 1000:g} ms)"
+
+
+def over_budget(seconds: float) -> Failure:
+    """Return the failure of a charge that had no reply in time; its call's own deadline may be shorter."""
+    text = f"no reply from Redis within {budget_text(seconds)}, or the shorter deadline of the call"
+    return Failure(FailureKind.TIMEOUT, text)
 
 
 class Redirect(NamedTuple):
