@@ -13,6 +13,7 @@ from typing import Any, Final, cast
 import hiredis
 
 from ratelimitd.config.redis_address import RedisAddress
+from ratelimitd.net.connect import connect
 
 from .options import Tls
 
@@ -159,7 +160,7 @@ async def _connect(connection: RedisConnection, address: RedisAddress, tls: Tls 
         await loop.create_unix_connection(lambda: connection, address.path)
     else:
         name = address.host if context is not None else None
-        await loop.create_connection(lambda: connection, address.host, address.port, ssl=context, server_hostname=name)
+        await connect(lambda: connection, address.host, address.port, ssl=context, server_hostname=name)
 
 
 async def execute(connection: RedisConnection, commands: Sequence[Sequence[Word]]) -> list[Any]:
