@@ -149,7 +149,7 @@ async def _drain(settings: Settings, running: Running, delay: float) -> None:
     There is no delay after Ctrl-C: no load balancer watches an interactive process.
     """
     log.info("draining", delay=delay)
-    for health in (running.service.health, running.service.readiness):
+    for health in (running.service.health, running.service.serving, running.service.readiness):
         health.set("sigterm", False, "shutting down")  # noqa: FBT003 -- a state
     for front in running.fronts:
         front.leave()

@@ -63,12 +63,12 @@ async def _start(settings: Settings, config: str | None, stack: AsyncExitStack, 
     stack.push_async_callback(files.close)
     source = GatewayFile(path)
     policies = Policies(source, settings, parts, prepare=files.prepare)
-    service = RunningService(settings, parts, policies, Health(), Health())
+    service = RunningService(settings, parts, policies, Health(), Health(), Health())
     service.update_health()
     lag = LoopLag()
     scrape = exposition(parts, policies, lag, gateway_families(metrics, files.upstreams))
     where = {"proxy": address(host, sock.getsockname()[1])}
-    pages = gateway_pages(service.readiness, scrape)
+    pages = gateway_pages(service.readiness, service.notes, scrape)
     where |= await _pages(gateway.admin, files, pages, host, sweeper, stack)
     fronts = [Front(server.leave, server.stop)]
     serving = None

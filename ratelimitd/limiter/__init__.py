@@ -13,7 +13,7 @@ from .guards import Fallback, OverLimitCache
 from .keys import KeyMaker, key_maker
 from .modes import ENFORCED, Modes
 from .new_keys import NewKeys
-from .plan import Planner, PlanOptions
+from .plan import Planner, PlanOptions, charged_limit
 from .seam import Ask, Charge, Done, Failure, FailureKind, Guard, Item, LimitRequest, Outcome, Plan, Store
 from .stats import Tallies, Tally
 
@@ -46,6 +46,7 @@ __all__ = [
     "Store",
     "Tallies",
     "Tally",
+    "charged_limit",
     "key_maker",
     "metadata_of",
 ]
