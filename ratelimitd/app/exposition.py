@@ -128,7 +128,7 @@ def _redis_families(parts: Parts, redis: RedisStore) -> list[Family]:
         ),
         by_label(
             "ratelimitd_redis_node_refusing", "gauge",
-            "1 while the server refuses every call, by an error that does not end by itself.", "node",
+            "1 while the server answers every call with an error (no permission, no memory …).", "node",
             lambda: [(node.name, int(bool(node.refusals.reason))) for node in redis.nodes],
         ),
         by_label(

@@ -86,7 +86,6 @@ CHANGES: Final = (
     ("TLS handshake with", "check REDIS_TLS_CACERT and the name in the server's certificate, or unset {}TLS"),
     ("the name", "check the name in {}URL and the DNS of this host"),
     ("refused", "start Redis there, or set {}URL to a different address"),
-    ("Connect call failed", "start Redis there, or set {}URL to a different address"),
     ("unreachable", "check the address in {}URL and the routes of this host"),
     ("No route to host", "check the address in {}URL and the routes of this host"),
     ("No such file", "start Redis there (`unixsocket` in its configuration), or set {}URL to a different path"),

@@ -6,6 +6,7 @@ was never retrieved". So the name is looked up here, and ``create_connection`` g
 """
 
 import asyncio
+import os
 import socket
 import ssl as tls
 from collections.abc import Callable
@@ -17,7 +18,7 @@ P = TypeVar("P", bound=asyncio.BaseProtocol)
 async def connect(
     protocol: Callable[[], P], host: str, port: int, *, ssl: tls.SSLContext | None, server_hostname: str | None
 ) -> P:
-    """Connect to the first address of a host that accepts. Raises OSError: that of the last address."""
+    """Connect to the first address of a host that accepts. Raises OSError: the system's, of the last."""
     sock = await _connected(host, port)
     loop = asyncio.get_running_loop()
     try:
@@ -37,7 +38,7 @@ async def _connected(host: str, port: int) -> socket.socket:
         try:
             await loop.sock_connect(sock, address)
         except OSError as error:
-            problem = error
+            problem = OSError(error.errno, os.strerror(error.errno)) if error.errno else error
             sock.close()
         except BaseException:
             sock.close()

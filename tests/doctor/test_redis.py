@@ -198,7 +198,7 @@ async def test_the_second_redis(server):
     env = {"REDIS_URL": server.address, "REDIS_PERSECOND": "true", "REDIS_PERSECOND_URL": second}
     found = await looked(redis.check, case(**env))
 
-    away = only(found, "Connect call failed", Level.BAD)
+    away = only(found, "Connection refused", Level.BAD)
     assert (away.subject, "REDIS_PERSECOND_URL" in away.change) == (f"redis per second {second}", True)
     only(found, "a master", Level.OK)
 
@@ -214,10 +214,10 @@ async def test_sentinels():
     alone = await looked(redis.check, case(REDIS_TYPE="sentinel", REDIS_URL=f"mymaster,{gone}"))
 
     only(found, f"3 Sentinels report {master}", Level.OK)
-    assert only(found, "Connect call failed", Level.WARN).subject == f"redis {gone}"
+    assert only(found, "Connection refused", Level.WARN).subject == f"redis {gone}"
     assert only(found, "a master; ", Level.OK).subject == f"redis {master}"
     only(found, "min-replicas-to-write 0", Level.WARN)
-    only(alone, "Connect call failed", Level.BAD)
+    only(alone, "Connection refused", Level.BAD)
 
 
 @pytest.mark.redis

@@ -12,6 +12,7 @@ from ratelimitd.http1 import Endpoint
 from ratelimitd.http1.client import fetch
 from ratelimitd.net.connect import connect
 from ratelimitd.stores.redis.connection import open_connection
+from testkit.redis_server import free_port
 
 UNKNOWN = "no.such.name.invalid"
 
@@ -74,3 +75,9 @@ async def test_each_address_of_a_name_is_tried(monkeypatch):
     transports[0].abort()
     server.close()
     await server.wait_closed()
+
+
+async def test_why_no_address_accepts():
+    """The error is the system's, and of its own type."""
+    with pytest.raises(ConnectionRefusedError, match="Connection refused"):
+        await connect(asyncio.Protocol, "127.0.0.1", free_port(), ssl=None, server_hostname=None)

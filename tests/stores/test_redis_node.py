@@ -223,6 +223,21 @@ async def test_a_server_that_refuses_every_call_is_in_trouble(make, edges, fake,
     assert edges.ups == [True]
 
 
+async def test_a_server_that_is_lost_refuses_nothing(make, edges, fake):
+    """Whatever a server refused, a new connection begins anew; it is not reported twice that it is back."""
+    redis = Says(b"-OOM x\r\n")
+    store = make(await fake.start(redis), breaker_after=AFTER, probe_most=PATIENCE)
+    await store.connect()
+    await refused(store, edges)
+    redis.reply = None
+    await outcome_of(store)
+    redis.reply = REPLY
+    await edges.until(True, False, True)
+    assert store.topology.trouble == ""
+    assert await outcome_of(store) is None
+    assert edges.refusals == ["OOM x"]
+
+
 async def test_the_reason_is_the_current_one(make, edges, fake):
     """A server that is unavailable for another reason than at first is told by that; the edge is reported once."""
     says = Says(b"-BUSY x\r\n")

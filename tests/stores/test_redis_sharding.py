@@ -12,7 +12,7 @@ from testkit.envoy_redis import cluster_proxy, spreading_proxy
 from testkit.redis_cluster import redis_cluster
 from testkit.redis_server import redis_server
 from tests.algorithms.cases import YEAR, ask
-from tests.contract.cases import allowed, charge
+from tests.contract.cases import PATIENCE, allowed, charge
 from tests.stores.test_redis_store import kinds, one
 
 SERVERS = 3
@@ -165,3 +165,37 @@ async def test_a_proxy_that_knows_no_hello(make, edges, fake):
     assert not await store.connect()
     assert "twemproxy" in edges.seen[0][1]
     assert "TLS" in edges.seen[0][1]
+
+
+@pytest.mark.redis
+@pytest.mark.envoy
+@pytest.mark.scenario("several servers share the keys behind one address")
+async def test_servers_that_die_behind_a_proxy(make, edges, servers, tmp_path):
+    """One dead server fails its own keys alone; all of them dead are trouble, though the proxy answers."""
+    async with spreading_proxy([server.address for server in servers], tmp_path) as address:
+        store = make(address)
+        assert await store.connect()
+        servers[0].kill()
+        async with asyncio.timeout(PATIENCE):
+            while FailureKind.TRANSIENT not in (found := kinds(await charge(store, [all_keys()]))):
+                pass
+        assert found == {None, FailureKind.TRANSIENT}
+        assert (edges.refusals, store.connected) == ([], True)
+        for server in servers[1:]:
+            server.kill()
+        async with asyncio.timeout(PATIENCE):
+            while not store.topology.trouble:
+                await charge(store, [all_keys()])
+        for server in servers:
+            server.start()
+        async with asyncio.timeout(PATIENCE):
+            while kinds(await charge(store, [all_keys()])) != {None}:
+                pass
+        assert store.topology.trouble == ""
+        assert edges.ups == [True]
+        await store.close()
+
+
+def all_keys():
+    """A charge of each key."""
+    return ask(*((make_rate("token_bucket", 1_000_000, YEAR), name(number), 1) for number in range(KEYS)))

@@ -37,7 +37,7 @@ class Breaker:
 
 
 class Refusals:
-    """Counts calls in a row that failed by an error that does not end by itself (``errors.LASTING``); pure.
+    """Counts calls in a row that failed by an error that the breaker does not count (``errors.refuses``); pure.
 
     Such a node is still asked, since its replies come at once and a denial needs no memory. Probes find the end.
 

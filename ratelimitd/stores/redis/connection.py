@@ -133,7 +133,7 @@ async def open_connection(
             await _connect(connection, address, tls)
             await handshake(connection)
     except TimeoutError:
-        problem = f"no connection to Redis at {address} within {timeout:g} s"
+        problem = f"no connection to Redis at {address} within {timeout:g} s (REDIS_TIMEOUT)"
     except ssl.SSLError as error:
         problem = f"TLS handshake with Redis at {address} failed: {error.reason or error}"
     except OSError as error:

@@ -51,9 +51,6 @@ TRYAGAIN: Final = "TRYAGAIN"
 PERMANENT: Final = Meaning(FailureKind.PERMANENT)
 """For any other text: credentials, permissions or the script itself. Such an error costs no time: no breaker needed."""
 
-LASTING: Final = frozenset({FailureKind.PERMANENT, FailureKind.OUT_OF_MEMORY})
-"""Kinds of errors that do not end by themselves. Their replies come at once, so no breaker hides them."""
-
 CROSSSLOT: Final = "CROSSSLOT"
 """The server ran nothing: the call has keys of several slots. One key per call works."""
 
@@ -66,6 +63,12 @@ _REDIRECT: Final = re.compile(r"(MOVED|ASK) (\d{1,5}) (.*):(\d{1,5})", re.ASCII)
 def meaning(message: str) -> Meaning:
     """Return the meaning of an error text of Redis."""
     return next((entry for word, entry in MEANINGS.items() if word in message), PERMANENT)
+
+
+def refuses(message: str) -> bool:
+    """Whether an error can be that of every call though no breaker counts it: missing rights, a full memory …"""
+    cause = meaning(message)
+    return not cause.node_fault and cause.kind is not FailureKind.KEY
 
 
 def classify(message: str) -> Failure:

@@ -217,7 +217,7 @@ class RedisNode:
             self._probe_later()
 
     def refused(self, why: str, *, probe: bool) -> None:
-        """Count a call that failed by an error that does not end by itself; once all do, probes find the end."""
+        """Count a call that failed by an error that the breaker does not count; once all do, probes find the end."""
         if self.refusals.refused(why, self._loop.time(), probe=probe):
             self._watcher.observer.refusing(self.name, why)
             self._probe_later()
@@ -270,6 +270,7 @@ class RedisNode:
         if self._closed:
             self.refusal = Failure(FailureKind.DISCONNECTED, connection.lost)
         elif not self.connections:
+            self.refusals = Refusals(self._options.breaker_after)  # the next connection may find another server
             self._update(connection.lost)
             self.open_more()
 

@@ -23,7 +23,8 @@ from .script import INDEPENDENT, Script, Selection, pack, unpack
 KEYS: Final = 32
 """Keys of a trial: with two equal servers, all are on the same one once in two thousand million trials."""
 
-TRIED: Final = Limit(make_rate("token_bucket", 1, 5 * SECOND))
+WINDOW: Final = 5
+TRIED: Final = Limit(make_rate("token_bucket", 1, WINDOW * SECOND))
 """The limit of each key: a key that was left behind expires after its window, and a second of reserve."""
 
 
@@ -54,6 +55,7 @@ async def try_sharding(
     charges = [Charge(TRIED, b"%b%d" % (name, number), binding=False) for number in range(KEYS)]
     together = Ask(Plan(tuple(charges)), [1] * KEYS)
     alone = [Ask(Plan((charge,)), [-1]) for charge in charges]
+    timeout = min(timeout, WINDOW / 2)  # a charge that has drained meanwhile would look like a missing one
     try:
         async with asyncio.timeout(timeout):
             problem = next(iter(await _problems(connection, script, [together])), "")

@@ -26,7 +26,7 @@ from .batch import (
 )
 from .connection import RedisConnection, RedisConnectionError, Waiter, Word
 from .deployment import topology_of
-from .errors import CROSSSLOT, LASTING, NOSCRIPT, TRYAGAIN, classify, meaning, over_budget
+from .errors import CROSSSLOT, NOSCRIPT, TRYAGAIN, classify, meaning, over_budget, refuses
 from .in_flight import InFlight
 from .node import Observer, RedirectTarget, RedisNode
 from .options import RedisOptions
@@ -35,7 +35,7 @@ from .script import Script, composed_script, open_selections
 
 log = logging.getLogger(__name__)
 
-TOO_MANY_IN_FLIGHT: Final = Failure(FailureKind.OVERLOADED, "too many charges in flight to Redis")
+TOO_MANY_IN_FLIGHT: Final = Failure(FailureKind.OVERLOADED, "too many charges in flight to Redis (STORE_IN_FLIGHT)")
 NO_NODE: Final = Failure(FailureKind.TRANSIENT, "no cluster node serves the slot of this key")
 TOO_MANY_REDIRECTS: Final = Failure(FailureKind.TRANSIENT, "too many MOVED/ASK redirections")
 INTERNAL_ERROR: Final = Failure(FailureKind.PERMANENT, "internal error")
@@ -243,11 +243,10 @@ class RedisStore:
         if message.startswith((TRYAGAIN, CROSSSLOT)) and call.size > 1 and not call.together:
             self._send_split(node, call)
             return
-        failure = classify(message)
         node.answered(message, taken)
-        if failure.kind in LASTING:
+        if refuses(message):
             node.refused(message, probe=is_probe(call))
-        self._fail_calls([call], failure)
+        self._fail_calls([call], classify(message))
 
     def _should_load_script(self, connection: RedisConnection, call: ScriptCall, message: str) -> bool:
         """Whether to load the script and call again; a Redis that loses it each time fails the call in the end."""
@@ -297,9 +296,9 @@ class RedisStore:
             self.skew = (now - call.now) / 1e6
         for failure, counted in failures:
             self.failures[failure.kind] += counted and not is_probe(call)
-        lasting = next((failure.message for failure, _ in failures if failure.kind in LASTING), "")
-        if lasting and call.node is not None and not has_passed(call):
-            call.node.refused(lasting, probe=is_probe(call))
+        refusal = next((failure.message for failure, _ in failures if refuses(failure.message)), "")
+        if refusal and call.node is not None and not has_passed(call):
+            call.node.refused(refusal, probe=is_probe(call))
         return next((failure.message for failure, _ in failures if meaning(failure.message).node_fault), "")
 
     def _fail_calls(self, batch: Sequence[ScriptCall], failure: Failure) -> None:
