@@ -1,9 +1,22 @@
 """Builds the engine from the settings: store, guards, service and their counters."""
 
+import asyncio
+from collections import Counter
 from typing import NamedTuple
 
 from ratelimitd.algorithms import SECOND
-from ratelimitd.limiter import Engine, Fallback, Guard, Modes, NewKeys, OverLimitCache, PlanOptions, Tallies
+from ratelimitd.limiter import (
+    Ask,
+    Engine,
+    Failure,
+    Fallback,
+    Guard,
+    Modes,
+    NewKeys,
+    OverLimitCache,
+    PlanOptions,
+    Tallies,
+)
 from ratelimitd.observe.metrics import Counters
 from ratelimitd.policy import OnStoreFailure
 from ratelimitd.rls import (
@@ -20,6 +33,7 @@ from ratelimitd.stores.memory import MemoryStore
 from ratelimitd.stores.redis import RedisStore
 
 from .redis import RedisWatch, redis_options
+from .store_failures import StoreFailureLog
 
 FALLBACK_BYTES = 32 << 20
 """Memory for counters of ``on_store_failure: local``: some 100,000 keys, many for one process in one outage."""
@@ -42,7 +56,7 @@ class Parts(NamedTuple):
     memory: MemoryStore
     redis: RedisStore | None
     redis_watch: RedisWatch
-    fallbacks: dict[OnStoreFailure, int]
+    fallbacks: Counter[OnStoreFailure]
     new_keys: NewKeys | None
     decisions: DecisionLog
 
@@ -50,17 +64,22 @@ class Parts(NamedTuple):
 def build(settings: Settings) -> Parts:
     """Build the engine; it can decide once it has a planner. Requires a running event loop."""
     tallies, counters = Tallies(settings.request_made_series), Counters()
-    watch, fallbacks = RedisWatch(), dict.fromkeys(OnStoreFailure, 0)
+    fallbacks: Counter[OnStoreFailure] = Counter(dict.fromkeys(OnStoreFailure, 0))
+    loop = asyncio.get_running_loop()
+    watch = RedisWatch(fallbacks, loop.time, loop.call_later)
     options = redis_options(settings)
     redis = None if options is None else RedisStore(options, watch)
     memory = MemoryStore(settings.memory_max_bytes if redis is None else FALLBACK_BYTES)
     guards: list[Guard] = []
     if redis is not None:
+        watch.troubles = lambda: redis.topology.troubles
+        failures = StoreFailureLog(loop.time, loop.call_later, keys=settings.log_store_keys)
 
-        def count(policy: OnStoreFailure) -> None:
-            fallbacks[policy] += 1
+        def failed(ask: Ask, index: int, failure: Failure, now: int) -> None:
+            fallbacks[ask.plan.charges[index].limit.on_store_failure] += 1
+            failures.failed(ask, index, failure, now)
 
-        guards.append(Fallback(memory, settings.replicas, count))
+        guards.append(Fallback(memory, settings.replicas, failed))
     new_keys = None
     if settings.new_keys_per_second:
         # In front of the cache, which otherwise stores denials of the shared counter and never finds them.

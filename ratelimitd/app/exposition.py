@@ -139,6 +139,11 @@ def _redis_families(parts: Parts, redis: RedisStore) -> list[Family]:
             "node", lambda: [(node.name, int(node.refusal is None)) for node in redis.nodes],
         ),
         by_label(
+            "ratelimitd_redis_node_refusing", "gauge",
+            "1 while the server answers every call with an error (no permission, no memory …).", "node",
+            lambda: [(node.name, int(bool(node.refusals.reason))) for node in redis.nodes],
+        ),
+        by_label(
             "ratelimitd_redis_breaker_open", "gauge", "1 while the server's circuit breaker is open.", "node",
             lambda: [(node.name, int(node.breaker.open)) for node in redis.nodes],
         ),

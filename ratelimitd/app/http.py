@@ -29,7 +29,7 @@ class Addresses(NamedTuple):
 async def listen_http(service: RunningService, scrape: Scrape, sweeper: Sweeper, stack: AsyncExitStack) -> Addresses:
     """Listen on all HTTP ports until the stack unwinds; raises OSError as ``bind`` does, StartError for a bad token."""
     settings, parts = service.settings, service.parts
-    main = service_pages(service.health, service.readiness, partial(decide_json, parts.service), scrape)
+    main = service_pages(service.health, service.readiness, service.notes, partial(decide_json, parts.service), scrape)
     if settings.disable_stats:
         main = {path: page for path, page in main.items() if path != "/metrics"}
     prometheus = ""

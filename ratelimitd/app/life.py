@@ -160,7 +160,7 @@ async def _drain(settings: Settings, running: Running, delay: float) -> None:
     """
     note = {"note": f"health checks fail, and requests are served for {delay:g} s more (DRAIN_DELAY)"} if delay else {}
     log.info("draining", delay=delay, **note)
-    for health in (running.service.health, running.service.readiness):
+    for health in (running.service.health, running.service.serving, running.service.readiness):
         health.set("sigterm", False, "shutting down")  # noqa: FBT003 -- a state
     for front in running.fronts:
         front.leave()

@@ -93,14 +93,14 @@ async def _start(
     stack.push_async_callback(files.close)
     source = GatewayFile(path)
     policies = Policies(source, settings, parts, prepare=files.prepare)
-    service = RunningService(settings, parts, policies, Health(), Health())
+    service = RunningService(settings, parts, policies, Health(), Health(), Health())
     service.update_health()
     lag = LoopLag()
     refusals = Refusals(settings.grpc_client_tls_san)
     more = [*gateway_families(metrics, files.upstreams), *([refusals.family()] if with_service else ())]
     scrape = exposition(parts, policies, lag, more)
     where = {"proxy": address(host, sock.getsockname()[1])}
-    pages = gateway_pages(service.readiness, scrape)
+    pages = gateway_pages(service.readiness, service.notes, scrape)
     where |= await _pages(gateway.admin, proxy, pages, host, sweeper, stack)
     fronts = [Front(server.leave, server.stop)]
     serving = None

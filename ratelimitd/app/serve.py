@@ -32,7 +32,7 @@ async def _start(settings: Settings, config: tuple[str, ...], stack: AsyncExitSt
     """Bind every port, load the first policy, then serve."""
     parts = build(settings)
     source = source_of(settings, config)
-    service = RunningService(settings, parts, Policies(source, settings, parts), Health(), Health())
+    service = RunningService(settings, parts, Policies(source, settings, parts), Health(), Health(), Health())
     service.update_health()
     lag, sweeper = LoopLag(), Sweeper()
     stack.callback(sweeper.close)
@@ -57,8 +57,8 @@ async def _start(settings: Settings, config: tuple[str, ...], stack: AsyncExitSt
 def open_grpc(service: RunningService, refusals: Refusals) -> tuple[Serving, Front]:
     """Bind the gRPC port for Envoy's API; it answers after its server is started. Raises OSError."""
     parts = service.parts
-    health = GrpcHealth(lambda: service.health.healthy, parts.counters.called)
-    service.health.subscribe(lambda _: health.changed())
+    health = GrpcHealth(lambda: service.serving.healthy, parts.counters.called)
+    service.serving.subscribe(lambda _: health.changed())
     serving = grpc_server(service.settings, handlers(parts.service, health), refusals)
 
     async def stop(grace: float) -> None:

@@ -6,6 +6,8 @@ import ssl
 from math import inf
 from typing import Protocol
 
+from ratelimitd.net.connect import connect
+
 from .deadlines import Sweeper
 from .model import Endpoint, ErrorResponse
 from .options import UpstreamOptions
@@ -161,10 +163,9 @@ class Pool:
         loop = asyncio.get_running_loop()
         host, port, tls = self.endpoint
         async with asyncio.timeout(self.options.connect_timeout):
-            _, connection = await loop.create_connection(
+            return await connect(
                 lambda: UpstreamConnection(self, loop), host, port, ssl=self._tls, server_hostname=host if tls else None
             )
-        return connection
 
     def _arrived(self, connection: UpstreamConnection) -> None:
         self._done_dialing()

@@ -20,6 +20,10 @@ DENIED_FOR: Final = SECOND
 """Reset, µs, in a denial by ``on_store_failure: deny``: the shortest time that a status can show."""
 
 
+ChargeFailed = Callable[[Ask, int, Failure, int], None]
+"""Receives each failed charge: ask, index of the charge, failure, wall-clock µs."""
+
+
 class Denial(NamedTuple):
     """A cached denial of this cost or more, valid from ``made`` until ``until`` (µs)."""
 
@@ -129,13 +133,13 @@ class Fallback:
     Args:
         local: store in this process, for ``local``.
         replicas: number of processes that share a limit; each enforces its share while the store is unavailable.
-        count: called with the failure policy for each failure, replaced or not.
+        failed: see ``ChargeFailed``; called for each failure, replaced or not.
     """
 
-    def __init__(self, local: Store, replicas: int, count: Callable[[OnStoreFailure], None]) -> None:
+    def __init__(self, local: Store, replicas: int, failed: ChargeFailed) -> None:
         self._local = local
         self._replicas = replicas
-        self._count = count
+        self._failed = failed
 
     def before(self, asks: Sequence[Ask], now: int) -> None:
         """Do nothing: this guard acts on failures only."""
@@ -146,15 +150,15 @@ class Fallback:
             failed = {index: outcome for index, outcome in enumerate(ask.outcomes) if isinstance(outcome, Failure)}
             if failed:
                 ask.failures = failed
-                local = [index for index in failed if not self._replaced(ask, index)]
+                local = [index for index, failure in failed.items() if not self._replaced(ask, index, failure, now)]
                 if local:
                     self._charge_locally(ask, local, now)
 
-    def _replaced(self, ask: Ask, index: int) -> bool:
+    def _replaced(self, ask: Ask, index: int, failure: Failure, now: int) -> bool:
         """Apply the limit's failure policy; return False if the local store must decide."""
         limit = ask.plan.charges[index].limit
         policy = limit.on_store_failure
-        self._count(policy)
+        self._failed(ask, index, failure, now)
         if policy in STATIC:
             ask.outcomes[index] = _static_decision(limit, allowed=STATIC[policy])
         return policy is not OnStoreFailure.LOCAL

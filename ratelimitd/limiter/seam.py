@@ -82,6 +82,7 @@ class FailureKind(StrEnum):
     TIMEOUT = "timeout"
     DISCONNECTED = "disconnected"
     OPEN = "breaker_open"
+    SLOW = "slow"
     TRANSIENT = "transient"
     PERMANENT = "permanent"
     KEY = "key"

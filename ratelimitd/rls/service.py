@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from ratelimitd.algorithms import SECOND
 from ratelimitd.limiter import Answer, Ask, Done, Engine, NoPolicyError, Plan, Tallies, reason_of
@@ -28,12 +28,16 @@ CountCalls = Callable[[str, float, int], None]
 """Counts answered calls. Arguments: method name, seconds per call, number of calls."""
 
 
+MARGIN_SHARE: Final = 5
+"""The margin is a fifth of the time that a caller leaves, if that is less: a caller that leaves 2 ms is served too."""
+
+
 class ServiceOptions(NamedTuple):
     """Options of decoding, deciding and encoding.
 
     Attributes:
         budget: µs that a store may take, from the arrival of the call.
-        margin: µs before the caller's deadline at which the response must be sent.
+        margin: µs before the caller's deadline at which the response must be sent, at most; see ``MARGIN_SHARE``.
     """
 
     bounds: Bounds = Bounds()
@@ -91,18 +95,20 @@ class RateLimitService:
 
     def _asks(self, calls: Sequence[Call]) -> list[Ask]:
         """Plan the calls. A call that cannot be planned is answered here; its error does not affect the others."""
-        due = int(self._clock() * SECOND) + self._options.budget
+        now = int(self._clock() * SECOND)
         asks: list[Ask] = []
         for call in calls:
             try:
-                asks.append(self._ask(call, due))
+                asks.append(self._ask(call, now))
             except Exception as error:  # noqa: BLE001 -- the caller must get a response to any error
                 self._fail(call, error)
         return asks
 
-    def _ask(self, call: Call, deadline: int) -> Ask:
+    def _ask(self, call: Call, now: int) -> Ask:
+        budget, left = self._options.budget, call.deadline - now
         if call.deadline:
-            deadline = min(deadline, call.deadline - self._options.margin)
+            budget = min(budget, left - min(self._options.margin, left // MARGIN_SHARE))
+        deadline = now + budget
         ask = self._engine.ask(call.body, self._decode, deadline, call)
         if not ask.plan.known_domain:
             self._unknown_domain(ask.plan)

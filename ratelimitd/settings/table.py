@@ -213,6 +213,11 @@ class Settings:
         "Log every decision, whatever LOG_LEVEL is; for evaluation, not for production traffic. LOG_LEVEL=debug logs "
         "at most 10 decisions per second; the admin API logs those of some requests for a time.",
     )
+    log_store_keys = Row(
+        boolean,
+        "false",
+        "Add the Redis key of a failed charge to the log line of a store failure; keys contain values of requests.",
+    )
 
     # The policy
     config_type = Row(choice("FILE", unbuilt={"GRPC_XDS_SOTW": _NOT_XDS}), "FILE", "Source of the policy.")
@@ -282,7 +287,7 @@ class Settings:
         positive_duration,
         "15ms",
         "Time that a decision may wait for its counters; Envoy's own default timeout is 20 ms. For a call with a "
-        "shorter deadline it is that deadline less 3 ms.",
+        "shorter deadline it is that deadline less a fifth of it, at most 3 ms.",
     )
     store_in_flight = Row(
         integer(1),
@@ -366,6 +371,12 @@ class Settings:
         "10000",
         "Maximum number of metric series created from values in requests; further values share one series named other. "
         "Prometheus handles some ten thousand series per target well.",
+    )
+    redis_health_check_active_connection = Row(
+        boolean,
+        "false",
+        "Report unhealthy at /healthcheck while there is no connection to Redis. By default Redis must have been "
+        "available once, so that a liveness probe restarts nothing because of Redis.",
     )
     healthy_with_at_least_one_config_loaded = Row(
         boolean, "false", "Report healthy only if the policy has at least one domain."

@@ -15,13 +15,13 @@ async def chunks():
     yield b"two\n"
 
 
-def service(health=None, answer=(GrpcStatus.OK, b"{}")):
+def service(health=None, answer=(GrpcStatus.OK, b"{}"), notes=()):
     async def decide(body):
         assert body == b"asked"
         return answer
 
     health = health or Health()
-    return service_pages(health, health, decide, chunks)
+    return service_pages(health, health, lambda: notes, decide, chunks)
 
 
 async def ask(routes, path, method="GET"):
@@ -77,6 +77,16 @@ async def test_readyz_names_what_is_not_ready():
     assert (await ask(service(health), "/readyz"))[:2] == (503, b"config: no policy loaded\nsigterm: not ready\n")
 
 
+@pytest.mark.scenario("probes that report a wrong state")
+async def test_readyz_lists_what_fails_besides():
+    """A component that does not decide readiness is a line of the body, whatever the status is."""
+    health, notes = Health(), [("redis", "OOM command not allowed")]
+    assert (await ask(service(health, notes=notes), "/readyz"))[:2] == (200, b"OK\nredis: OOM command not allowed\n")
+    health.set("sigterm", False)
+    body = b"sigterm: not ready\nredis: OOM command not allowed\n"
+    assert (await ask(service(health, notes=notes), "/readyz"))[:2] == (503, body)
+
+
 async def test_readiness_may_count_more_than_health():
     """A service without a policy is unready, though upstream's /healthcheck does not count it."""
     health, readiness = Health(), Health()
@@ -85,7 +95,7 @@ async def test_readiness_may_count_more_than_health():
     async def decide(_):
         return GrpcStatus.OK, b"{}"
 
-    routes = service_pages(health, readiness, decide, chunks)
+    routes = service_pages(health, readiness, tuple, decide, chunks)
     assert [(await ask(routes, path)).status for path in ("/healthcheck", "/readyz")] == [200, 503]
 
 
