@@ -10,6 +10,7 @@ from ratelimitd.rls import decide_json
 
 from .admin import admin_pages
 from .exposition import Scrape
+from .naming import port_set_by
 from .service import RunningService
 
 
@@ -38,16 +39,18 @@ async def listen_http(service: RunningService, scrape: Scrape, sweeper: Sweeper,
         admin_pages(service),
     )
 
-    async def open_port(table: PageTable, host: str, port: int) -> str:
-        listener = await listen(table, host, port, sweeper)
+    async def open_port(table: PageTable, host: str, port: int, setting: str) -> str:
+        with port_set_by(setting):
+            listener = await listen(table, host, port, sweeper)
         stack.push_async_callback(listener.close)
         return listener.address
 
     prometheus = ""
     if settings.use_prometheus and not settings.disable_stats:
-        prometheus = await open_port(metrics_pages(settings.prometheus_path, scrape), *settings.prometheus_addr)
+        table = metrics_pages(settings.prometheus_path, scrape)
+        prometheus = await open_port(table, *settings.prometheus_addr, "PROMETHEUS_ADDR")
     return Addresses(
-        http=await open_port(main, settings.host, settings.port),
-        debug=await open_port(debug, settings.debug_host, settings.debug_port),
+        http=await open_port(main, settings.host, settings.port, "PORT"),
+        debug=await open_port(debug, settings.debug_host, settings.debug_port, "DEBUG_PORT"),
         prometheus=prometheus,
     )

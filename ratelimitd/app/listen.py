@@ -2,9 +2,10 @@
 
 from typing import NamedTuple
 
-from ratelimitd.net.tls import TlsFiles
 from ratelimitd.settings import Settings
 from ratelimitd.transport import GrpcServer, Handlers, nghttp2_available
+
+from .naming import grpc_tls, port_set_by
 
 
 class Serving(NamedTuple):
@@ -39,18 +40,7 @@ def grpc_server(settings: Settings, handlers: Handlers) -> Serving:
         max_connection_age=settings.grpc_max_connection_age or None,
         max_connection_age_grace=settings.grpc_max_connection_age_grace,
     )
-    server = Chosen(
-        settings.grpc_host, settings.grpc_port, handlers, options, uds=settings.grpc_uds, tls=_tls(settings)
-    )
+    tls, uds = grpc_tls(settings), settings.grpc_uds
+    with port_set_by("GRPC_UDS" if uds else "GRPC_PORT"):
+        server = Chosen(settings.grpc_host, settings.grpc_port, handlers, options, uds=uds, tls=tls)
     return Serving(server, transport)
-
-
-def _tls(settings: Settings) -> TlsFiles | None:
-    if not settings.grpc_server_use_tls:
-        return None
-    return TlsFiles(
-        settings.grpc_server_tls_cert,
-        settings.grpc_server_tls_key,
-        settings.grpc_client_tls_cacert,
-        settings.grpc_client_tls_san,
-    )

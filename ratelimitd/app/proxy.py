@@ -1,7 +1,6 @@
 """``ratelimitd proxy``: the reverse proxy over the same engine, optionally with the rate-limit service."""
 
 import asyncio
-import ssl
 import tempfile
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -13,7 +12,6 @@ from ratelimitd.admin import Pages, PageTable, gateway_pages, listen
 from ratelimitd.gateway import AccessLog, AccessRecord, Admin, Gateway, Proxy, RequestMetrics, default_file, render
 from ratelimitd.http1 import ErrorResponse, Peer, Server, Sweeper
 from ratelimitd.net.listen import address, bind
-from ratelimitd.net.tls import TlsFiles
 from ratelimitd.observe.health import Health
 from ratelimitd.observe.logs import get_logger
 from ratelimitd.observe.loop import LoopLag
@@ -27,6 +25,7 @@ from .gateway_files import GatewayFiles, read
 from .gateway_metrics import gateway_families
 from .http import listen_http
 from .life import Front, Running, StartError, live, load_first, run_background
+from .naming import gateway_tls, port_set_by
 from .policies import Policies
 from .serve import open_grpc
 from .service import RunningService
@@ -50,7 +49,10 @@ async def _start(settings: Settings, config: str | None, stack: AsyncExitStack, 
     path = config or _written(default_config(settings), stack)
     gateway = await _first(path)
     host, port = settings.listen_addr or gateway.listen
-    sock = bind(host, port)
+    with port_set_by(
+        "LISTEN_ADDR" if settings.listen_addr or config is None else "LISTEN_ADDR or 'listen' of the file"
+    ):
+        sock = bind(host, port)
     stack.callback(sock.close)
     parts, metrics, sweeper = build(settings, None), RequestMetrics(), Sweeper()
     stack.callback(sweeper.close)
@@ -80,7 +82,8 @@ async def _start(settings: Settings, config: str | None, stack: AsyncExitStack, 
     watch = await load_first(service, source, stack)
     if serving is not None:
         await serving.server.start()
-    await server.start(sock, tls=_tls(gateway))
+    tls = gateway_tls(gateway)
+    await server.start(sock, tls=None if tls is None else tls.context())
     run_background(stack, watch, policies, lag)
     log.info("serving", version=__version__, **where, store=service.store_name)
     return Running(service, tuple(fronts))
@@ -127,16 +130,10 @@ async def _pages(
         stack.push_async_callback(pages.close)
         files.internal = {path.encode(): pages for path in prefixed}
         return {}
-    listener = await listen(table, host, admin.port, sweeper)
+    with port_set_by("'port' of 'admin' in the file"):
+        listener = await listen(table, host, admin.port, sweeper)
     stack.push_async_callback(listener.close)
     return {"admin": listener.address}
-
-
-def _tls(gateway: Gateway) -> ssl.SSLContext | None:
-    if gateway.tls is None:
-        return None
-    folder = Path(gateway.file).parent
-    return TlsFiles(str(folder / gateway.tls.cert), str(folder / gateway.tls.key), alpn="http/1.1").context()
 
 
 def _written(text: str, stack: AsyncExitStack) -> str:

@@ -3,7 +3,8 @@
 import math
 import re
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Final, NamedTuple
+from urllib.parse import urlsplit
 
 # Go's strconv.ParseBool, and therefore envoyproxy/ratelimit, accepts exactly these.
 _BOOLS: Final[Mapping[str, bool]] = {
@@ -29,6 +30,9 @@ DURATION_MAX: Final = 9_223_372_036.0
 
 _SIZE: Final = re.compile(r"(\d+)\s*(|b|[kmg]i?b?)", re.ASCII | re.IGNORECASE)
 _SIZE_POWERS: Final[Mapping[str, int]] = {"": 0, "b": 0, "k": 10, "m": 20, "g": 30}
+
+ORIGIN: Final = "a URL of scheme, host and port, such as http://localhost:8081; requests keep their own path"
+_SCHEME_PORTS: Final[Mapping[str, int]] = {"http": 80, "https": 443}
 
 _HEADER: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
 PORT_MAX: Final = 65_535
@@ -154,6 +158,34 @@ def host_port(value: str) -> tuple[str, int]:
     if not colon or (":" in name and not name.startswith("[")):
         raise ValueError("not host:port; write :9090, 127.0.0.1:9090 or [::]:9090")
     return address(name), port_number(number)
+
+
+class Origin(NamedTuple):
+    """Scheme, host and port of a URL."""
+
+    host: str
+    port: int
+    tls: bool
+
+
+def origin(value: str) -> Origin:
+    """Parse a URL of scheme, host and port, as that of an upstream: requests keep their own path."""
+    try:
+        url = urlsplit(value)
+        port = url.port
+    except ValueError:
+        raise ValueError(f"not {ORIGIN}") from None
+    known = url.scheme in _SCHEME_PORTS and url.hostname and port != 0
+    plain = url.path in ("", "/") and not url.query and not url.fragment and url.username is None
+    if not known or not plain or any(not " " < character < "\x7f" for character in url.netloc):
+        raise ValueError(f"not {ORIGIN}")
+    return Origin(str(url.hostname), port or _SCHEME_PORTS[url.scheme], url.scheme == "https")
+
+
+def origin_url(value: str) -> str:
+    """Check a URL of scheme, host and port, and return it unchanged."""
+    origin(value)
+    return value
 
 
 def header(value: str) -> str:

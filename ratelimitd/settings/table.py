@@ -17,6 +17,7 @@ from ratelimitd.config.values import (
     header,
     host_port,
     integer,
+    origin_url,
     path,
     port_number,
     positive_duration,
@@ -184,7 +185,9 @@ class Settings:
         "",
         "host:port of `ratelimitd proxy`; unset: that of the gateway file, else :8080.",
     )
-    downstream_url = Row(text, "http://localhost:8081", "Upstream of `ratelimitd proxy` if it has no gateway file.")
+    downstream_url = Row(
+        origin_url, "http://localhost:8081", "Upstream of `ratelimitd proxy` if it has no gateway file."
+    )
     identity_secret = Row(
         text,
         "",
