@@ -88,6 +88,9 @@ def test_files_of_a_gateway_are_named_by_its_keys(certificates, tmp_path):
     with pytest.raises(OSError, match="cert") as caught:
         read(f"{{cert: none.pem, key: {certificates.server_key}}}")
     assert reason(caught.value) == f"{name}: 'cert' of 'tls': {tmp_path}/none.pem: No such file or directory"
+    with pytest.raises(OSError, match="cert") as caught:
+        read(f'{{cert: "a\\0b", key: {certificates.server_key}}}')
+    assert reason(caught.value).endswith("a path cannot contain a null character")
     relative = certificates.server_certificate.relative_to(tmp_path)
     assert read(f"{{cert: {relative}, key: {certificates.server_key}}}").cert == str(certificates.server_certificate)
     assert gateway_tls(read_gateway(name, head.encode())) is None
