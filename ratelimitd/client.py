@@ -182,7 +182,7 @@ def _reason(error: Any, address: str, timeout: float, *, tls: bool) -> str:
         return f"the TLS handshake with {address} failed: {details}. Check --cacert, --cert, --key and --server-name"
     if code is grpc.StatusCode.UNAVAILABLE and details.startswith(UNREACHABLE):
         return (
-            f"cannot connect to {address} ({details.rpartition(': ')[2]}). Start the service with: "
+            f"cannot connect to {address} ({details.rpartition(': ')[2].rstrip('])')}). Start the service with: "
             "ratelimitd serve --config PATH, or give its address with --address HOST:PORT"
         )
     return f"{address} returned {code.name}: {details}"

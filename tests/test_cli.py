@@ -322,6 +322,15 @@ def test_check_nobody_there():
     )
 
 
+def test_check_of_a_name_that_does_not_resolve():
+    """The cause is a sentence, without the brackets of grpc's nested errors."""
+    result = cli("check", "-d", "shop", "--address", "ratelimitd.invalid:1", "a=b")
+
+    assert result.exit_code == 2
+    assert "])" not in result.stderr
+    assert "ratelimitd.invalid:1" in result.stderr
+
+
 @pytest.mark.process
 def test_check_bytes(stub):
     """A value that is not UTF-8 reaches the service as it is."""

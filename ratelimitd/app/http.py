@@ -10,6 +10,7 @@ from ratelimitd.rls import decide_json
 
 from .admin import admin_pages
 from .exposition import Scrape
+from .naming import port_set_by
 from .service import RunningService
 
 
@@ -35,9 +36,10 @@ async def listen_http(service: RunningService, scrape: Scrape, sweeper: Sweeper,
     prometheus = ""
     if settings.use_prometheus and not settings.disable_stats:
         pages = metrics_pages(settings.prometheus_path, scrape)
-        prometheus = await _listen(pages, *settings.prometheus_addr, sweeper, stack)
+        prometheus = await _listen(pages, settings.prometheus_addr, "PROMETHEUS_ADDR", sweeper, stack)
+    max_body = max(BODY_BYTES, settings.max_request_bytes)
     return Addresses(
-        http=await _listen(main, settings.host, settings.port, sweeper, stack),
+        http=await _listen(main, (settings.host, settings.port), "PORT", sweeper, stack, max_body),
         debug=await listen_debug(service, sweeper, stack),
         prometheus=prometheus,
     )
@@ -51,12 +53,18 @@ async def listen_debug(service: RunningService, sweeper: Sweeper, stack: AsyncEx
         lambda: statsd_text(parts.tallies, parts.tallies.unknown_domains(), parts.counters),
         admin_pages(service),
     )
-    return await _listen(table, settings.debug_host, settings.debug_port, sweeper, stack)
+    return await _listen(table, (settings.debug_host, settings.debug_port), "DEBUG_PORT", sweeper, stack)
 
 
 async def _listen(
-    table: PageTable, host: str, port: int, sweeper: Sweeper, stack: AsyncExitStack, max_body: int = BODY_BYTES
+    table: PageTable,
+    address: tuple[str, int],
+    setting: str,
+    sweeper: Sweeper,
+    stack: AsyncExitStack,
+    max_body: int = BODY_BYTES,
 ) -> str:
-    listener = await listen(table, host, port, sweeper, max_body)
+    with port_set_by(setting):
+        listener = await listen(table, *address, sweeper, max_body)
     stack.push_async_callback(listener.close)
     return listener.address

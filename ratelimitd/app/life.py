@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 import uvloop
 
 from ratelimitd import __version__
+from ratelimitd.net.files import reason
 from ratelimitd.observe.logs import configure, get_logger, hide
 from ratelimitd.observe.loop import LoopLag, tame_collector
 from ratelimitd.settings import Settings
@@ -63,7 +64,7 @@ def live(settings: Settings, start: Start) -> int:
     try:
         uvloop.run(_live(settings, start))
     except (OSError, StartError) as error:
-        log.error("cannot start", reason=str(error))  # noqa: TRY400 -- the reason is all a reader needs
+        log.error("cannot start", reason=reason(error))  # noqa: TRY400 -- the reason is all a reader needs
         return 1
     return 0
 

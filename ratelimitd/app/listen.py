@@ -2,10 +2,11 @@
 
 from typing import Final, NamedTuple
 
-from ratelimitd.net.tls import TlsFiles
 from ratelimitd.observe.logs import get_logger
 from ratelimitd.settings import Settings
 from ratelimitd.transport import GrpcServer, Handlers, Refused, nghttp2_available
+
+from .naming import grpc_tls, port_set_by
 
 log = get_logger(__name__)
 
@@ -46,17 +47,7 @@ def grpc_server(settings: Settings, handlers: Handlers, refused: Refused) -> Ser
         max_connection_age=settings.grpc_max_connection_age or None,
         max_connection_age_grace=settings.grpc_max_connection_age_grace,
     )
-    host, port, uds = settings.grpc_host, settings.grpc_port, settings.grpc_uds
-    server = Chosen(host, port, handlers, options, uds=uds, tls=_tls(settings), refused=refused)
+    tls, uds = grpc_tls(settings), settings.grpc_uds
+    with port_set_by("GRPC_UDS" if uds else "GRPC_PORT"):
+        server = Chosen(settings.grpc_host, settings.grpc_port, handlers, options, uds=uds, tls=tls, refused=refused)
     return Serving(server, transport)
-
-
-def _tls(settings: Settings) -> TlsFiles | None:
-    if not settings.grpc_server_use_tls:
-        return None
-    return TlsFiles(
-        settings.grpc_server_tls_cert,
-        settings.grpc_server_tls_key,
-        settings.grpc_client_tls_cacert,
-        settings.grpc_client_tls_san,
-    )

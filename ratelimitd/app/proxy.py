@@ -1,7 +1,6 @@
 """``ratelimitd proxy``: the reverse proxy over the same engine, optionally with the rate-limit service."""
 
 import asyncio
-import ssl
 import sys
 import tempfile
 from collections.abc import Callable
@@ -27,7 +26,6 @@ from ratelimitd.gateway import (
 )
 from ratelimitd.http1 import ErrorResponse, Peer, Server, Sweeper
 from ratelimitd.net.listen import address, bind
-from ratelimitd.net.tls import TlsFiles
 from ratelimitd.observe.health import Health
 from ratelimitd.observe.logs import colored, get_logger, readable
 from ratelimitd.observe.loop import LoopLag
@@ -43,6 +41,7 @@ from .gateway_files import GatewayFiles, read
 from .gateway_metrics import gateway_families
 from .http import listen_debug, listen_http
 from .life import Front, Running, StartError, live, load_first, run_background
+from .naming import gateway_tls, port_set_by
 from .policies import Policies
 from .refusals import Refusals
 from .serve import open_grpc
@@ -80,7 +79,10 @@ async def _start(
     if with_service:
         settings = _beside(settings, gateway)
     host, port = settings.listen_addr or gateway.listen
-    sock = bind(host, port)
+    with port_set_by(
+        "LISTEN_ADDR" if settings.listen_addr or config is None else "LISTEN_ADDR or 'listen' of the file"
+    ):
+        sock = bind(host, port)
     stack.callback(sock.close)
     parts, metrics, sweeper = build(settings), RequestMetrics(), Sweeper()
     stack.callback(sweeper.close)
@@ -111,7 +113,8 @@ async def _start(
         where |= (await listen_http(service, scrape, sweeper, stack)).named
     elif wants_admin(settings):
         where["debug"] = await listen_debug(service, sweeper, stack)
-    await server.start(sock, tls=_tls(gateway))
+    tls = gateway_tls(gateway)
+    await server.start(sock, tls=None if tls is None else tls.context())
     stack.push_async_callback(server.stop, 0.0)
     watch = await load_first(service, source, stack)
     await proxy.first_load()
@@ -192,16 +195,10 @@ async def _pages(
         stack.push_async_callback(pages.close)
         proxy.internal = {path.encode(): pages for path in prefixed}
         return {}
-    listener = await listen(table, host, admin.port, sweeper)
+    with port_set_by("'port' of 'admin' in the file"):
+        listener = await listen(table, host, admin.port, sweeper)
     stack.push_async_callback(listener.close)
     return {"admin": listener.address}
-
-
-def _tls(gateway: Gateway) -> ssl.SSLContext | None:
-    if gateway.tls is None:
-        return None
-    folder = Path(gateway.file).parent
-    return TlsFiles(str(folder / gateway.tls.cert), str(folder / gateway.tls.key), alpn="http/1.1").context()
 
 
 def _written(text: str, stack: AsyncExitStack) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from ipaddress import ip_address
 from typing import Any, Final
 
-from .files import SECRET_BYTES, Stamp, read_regular, stamp
+from .files import SECRET_BYTES, Stamp, read_regular, reason, stamp
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ class TlsFiles:
     have (``has_name``). ``alpn`` is the application protocol (RFC 7301). ``look_again`` is the minimum time in seconds
     between two checks of the files; they are checked when a client connects. ``handshake_failed`` is called with the
     reason of a handshake that TLS refused; neither asyncio nor uvloop reports one.
-    Raises OSError or ssl.SSLError, naming the file, if the files cannot be used; later, the last valid state stays.
+    Raises OSError, naming the file, if the files cannot be used; later, the last valid state stays.
     """
 
     def __init__(self, cert: str, key: str, client_ca: str = "", client_san: str = "", alpn: str = "h2") -> None:
@@ -86,14 +86,14 @@ class TlsFiles:
             require_readable(self.cert, self.key)
             context.load_cert_chain(self.cert, self.key, _no_password)
         except OSError as error:
-            raise type(error)(f"cannot use the certificate {self.cert} with the key {self.key}: {error}") from error
+            raise OSError(f"cannot use the certificate {self.cert} with the key {self.key}: {reason(error)}") from error
         if self.client_ca:
             context.verify_mode = ssl.CERT_REQUIRED
             try:
                 require_readable(self.client_ca)
                 context.load_verify_locations(self.client_ca)
             except OSError as error:
-                raise type(error)(f"cannot use the client CA {self.client_ca}: {error}") from error
+                raise OSError(f"cannot use the client CA {self.client_ca}: {reason(error)}") from error
         return context
 
 

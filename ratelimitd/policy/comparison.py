@@ -46,6 +46,8 @@ Changes = Iterator[list[Change]]
 _Pair = tuple[str, DescriptorNode | None, DescriptorNode | None]
 """A descriptor of both policies, or of one, with its place."""
 
+_END: Final[_Pair] = ("", None, None)
+
 
 def changes(old: Policy, new: Policy) -> Changes:
     """Yield the differences of each descriptor, in the order of the new policy; often an empty list."""
@@ -97,9 +99,12 @@ def _domain(name: bytes, old: Domain | None, new: Domain | None) -> Changes:
         yield from _wildcards(place, old.root, new.root)
     steps = [_children(place, old and old.root, new and new.root)]
     while steps:
-        pair = next(steps[-1], None)
-        if pair is None:
+        pair = next(steps[-1], _END)
+        if pair is _END:
             steps.pop()
+            continue
+        if pair is None:
+            yield []
             continue
         place, before, after = pair
         yield list(_descriptor(place, before, after))
@@ -108,13 +113,28 @@ def _domain(name: bytes, old: Domain | None, new: Domain | None) -> Changes:
         steps.append(_children(place, before, after))
 
 
-def _children(place: str, old: DescriptorNode | None, new: DescriptorNode | None) -> Iterator[_Pair]:
+def _children(place: str, old: DescriptorNode | None, new: DescriptorNode | None) -> Iterator[_Pair | None]:
+    """Yield the pairs of children to compare, and None for a child that is known to have no difference."""
     before, after = old.children if old else {}, new.children if new else {}
+    common = 0
     for key, node in after.items():
-        yield _cut(f"{place}.{_shown(key)}"), before.get(key), node
-    for key, node in before.items():
-        if key not in after:
-            yield _cut(f"{place}.{_shown(key)}"), node, None
+        other = before.get(key)
+        common += other is not None
+        same = other is not None and _same_leaf(other, node)
+        yield None if same else (_cut(f"{place}.{_shown(key)}"), other, node)
+    if common < len(before):
+        for key, node in before.items():
+            yield None if key in after else (_cut(f"{place}.{_shown(key)}"), node, None)
+
+
+def _same_leaf(old: DescriptorNode, new: DescriptorNode) -> bool:
+    """Whether two descriptors without children are equal; most are, so this comes before any words."""
+    return (
+        not (old.children or new.children)
+        and old.limits == new.limits
+        and old.metadata == new.metadata
+        and all(read(old) == read(new) for read in DESCRIPTOR.values())
+    )
 
 
 def _descriptor(place: str, old: DescriptorNode | None, new: DescriptorNode | None) -> Iterator[Change]:

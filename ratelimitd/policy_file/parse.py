@@ -217,8 +217,8 @@ class _PolicyReader:
                 self.notes.file = file
                 self.notes.warn(
                     line,
-                    f"{len(without)} tiers of 'identity' have no descriptor with 'key: {_shown(identity.key)}' "
-                    "and the tier as its value, so their API keys have no limit",
+                    f"tiers of 'identity' without a descriptor that has 'key: {_shown(identity.key)}' and the tier as "
+                    f"its value: {len(without)}; their API keys have no limit",
                 )
 
     def _domain(

@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from ratelimitd.net.files import read_regular, stamp
+from ratelimitd.net.files import read_regular, stamp, without_null
 from ratelimitd.policy import PolicyError, PolicyErrors
 
 from .walk import Entry, walk
@@ -253,8 +253,6 @@ def _stamp(path: Path) -> tuple[object, ...]:
         return stamp(path)
     except OSError as error:
         return (error.errno,)
-    except ValueError:  # a null character in the path
-        return (errno.EINVAL,)
 
 
 def _named(path: str) -> list[PolicyFile]:
@@ -265,10 +263,7 @@ def _named(path: str) -> list[PolicyFile]:
 
 
 def _is_folder(path: str) -> bool:
-    try:
-        return stat.S_ISDIR(Path(path).stat().st_mode)
-    except ValueError:
-        raise OSError(errno.EINVAL, "a path cannot contain a null character", path) from None
+    return stat.S_ISDIR(without_null(path).stat().st_mode)
 
 
 def _runtime(source: RuntimeFolder) -> Iterator[Entry]:

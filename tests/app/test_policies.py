@@ -7,10 +7,11 @@ import pytest
 from structlog.testing import capture_logs
 
 from ratelimitd.app import policies as module
-from ratelimitd.app.changed import SHOWN
+from ratelimitd.app.changed import SHOWN, changed
 from ratelimitd.app.engine import build
 from ratelimitd.app.policies import Policies, source_of
 from ratelimitd.limiter import Planner
+from ratelimitd.policy_file import parse
 from ratelimitd.settings import load
 from tests.turning import turning
 
@@ -195,24 +196,20 @@ async def test_a_reload_says_what_it_changed(tmp_path):
 
 
 @pytest.mark.scenario("the event loop is blocked")
-async def test_a_large_change_is_compared_in_turns(tmp_path, monkeypatch):
+async def test_a_large_change_is_compared_in_turns(monkeypatch):
     """The loop runs in between, and the words are bounded while the number is not."""
     monkeypatch.setattr("ratelimitd.app.changed.TURN", 0)
-    path = tmp_path / "policy.yaml"
-    policies, _ = files(path)
 
-    def write(requests):
+    def policy(requests):
         limit = f"rate_limit: {{unit: day, requests_per_unit: {requests}}}"
         lines = "".join(f"- {{key: k{number}, {limit}}}\n" for number in range(2_000))
-        path.write_text(f"domain: d\ndescriptors:\n{lines}")
+        return parse([("p.yaml", f"domain: d\ndescriptors:\n{lines}".encode())])
 
-    write(1)
-    await policies.reload()
-    write(2)
+    old, new = policy(1), policy(2)
     with turning() as turns:
-        await policies.reload()
+        found = await changed(old, new)
     assert turns.count > 2_000
-    assert (policies.active.changed.total, len(policies.active.changed.first)) == (2_000, SHOWN)
+    assert (found.total, len(found.first)) == (2_000, SHOWN)
 
 
 @pytest.mark.parametrize(

@@ -205,6 +205,27 @@ async def test_sighup_reloads(policy):
         assert "ratelimitd_policy_generation 2" in metrics
 
 
+@pytest.mark.scenario("a policy in a ConfigMap")
+async def test_a_policy_whose_file_vanishes_is_enforced(policy, tmp_path):
+    """A key of a ConfigMap that is renamed or removed lifts no limit; the log and a gauge say so until it is back."""
+    policy(limit=1)
+    (tmp_path / "folder").mkdir()
+    file = (tmp_path / "policy.yaml").rename(tmp_path / "folder" / "policy.yaml")
+    async with service("--config", str(tmp_path / "folder")) as running:
+        assert [await call(running.grpc) for _ in range(2)] == ["OK", "OVER_LIMIT"]
+        mark = len(running.log)
+        file.rename(tmp_path / "policy.yaml")
+        await running.logged("policy rejected", after=mark)
+        await running.logged("no policy file is left", after=mark)
+        assert await call(running.grpc) == "OVER_LIMIT"
+        metrics = (await get(running.http, "/metrics"))[1]
+        assert "\nratelimitd_policy_refused 1\n" in metrics
+        assert "\nratelimitd_policy_rules 1\n" in metrics
+        (tmp_path / "policy.yaml").rename(file)
+        assert (await running.logged("policy loaded", after=mark))["changes"] == 0
+        assert "ratelimitd_policy_refused 0" in (await get(running.http, "/metrics"))[1]
+
+
 async def test_no_domain_is_a_warning_with_the_path(tmp_path):
     """A folder without policies is served, everything passes, and a warning names the resolved path."""
     (tmp_path / "real" / "config").mkdir(parents=True)

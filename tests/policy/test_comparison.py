@@ -187,6 +187,12 @@ def test_no_item_of_the_stream_takes_long():
     descriptors = [f"{{key: k, value: '{number}*', rate_limit: {{unit: day}}}}" for number in range(2_000)]
     keys = ", ".join(f"key{number}" for number in range(2_000))
     many = tree(*descriptors, top=f"identity: {{key: k, tiers: {{gold: [{keys}]}}}}\n")
-    one, other = policy(many), policy(many)
-    items = [len(some) for some in changes(one, other)]
-    assert (len(items) > 6_000, sum(items)) == (True, 0)
+    one, other, less = (
+        policy(many),
+        policy(many),
+        policy(many.replace("- {key: k, value: '0*'", "- {key: r, value: '0*'")),
+    )
+    same = [len(some) for some in changes(one, other)]
+    assert (len(same) > 6_000, sum(same)) == (True, 0)
+    items = [len(some) for some in changes(one, less)]
+    assert (len(items) > 8_000, sum(items)) == (True, 2)

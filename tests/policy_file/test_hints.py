@@ -55,6 +55,10 @@ HINTS = [
         limit("unit: day requests_per_unit: 5"),
         "error loading config file: not valid YAML: did not find expected ',' or '}', at column 43",
     ),
+    (
+        limit("unit: day") + "<<<<<<< HEAD\n- key: a\n=======\n- key: b\n>>>>>>> other\n",
+        "error loading config file: not valid YAML: this line is the mark of a merge conflict; resolve it",
+    ),
     ("", f"config file cannot have empty domain: {INSTEAD[FileKind.EMPTY]}"),
     ("# nothing yet\n", f"config file cannot have empty domain: {INSTEAD[FileKind.EMPTY]}"),
     (
@@ -132,3 +136,10 @@ def test_files_without_a_domain_are_not_duplicates_of_each_other():
 def test_the_kind_of_a_file_is_told_by_its_top_keys(text, kind):
     """A gateway file may have a domain, and a policy may have any key by mistake."""
     assert kind_of(load_yaml(text.encode())) is kind
+
+
+def test_a_mark_of_a_conflict_has_its_own_line():
+    """Not the line where YAML stopped to understand; and marks inside a text that is valid are text."""
+    (error,) = examine([("p.yaml", b"domain: d\n<<<<<<< HEAD\ndescriptors: []\n>>>>>>> x\n")]).errors
+    assert error.line == 2
+    assert errors("domain: d\ndescriptors:\n- key: k\n  metadata:\n    a: |\n      x\n      =======\n") == []
