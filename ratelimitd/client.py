@@ -13,7 +13,10 @@ from ratelimitd.proto import POOL, message
 
 METHOD: Final = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit"
 WITH_REASON: Final = "/ratelimitd.v1.RateLimitService/ShouldRateLimit"
-"""The same method of ratelimitd, with the reason of a denial in the dynamic metadata; other services lack it."""
+"""The same method of ratelimitd, with the reason of a denial in the dynamic metadata."""
+
+WITHOUT_REASON: Final = (grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.PERMISSION_DENIED)
+"""Answers of another service to that method, and of a mesh that admits only Envoy's."""
 
 # Has bytes fields where Envoy's message has strings: the wire format is the same, but a value need not be UTF-8.
 _Request: Final = message("ratelimitd.wire.v1.RateLimitRequest")
@@ -109,7 +112,7 @@ def _called(channel: grpc.Channel, request: Any, timeout: float) -> Any:
     try:
         return call(WITH_REASON)
     except grpc.RpcError as error:
-        if error.code() is not grpc.StatusCode.UNIMPLEMENTED:
+        if error.code() not in WITHOUT_REASON:
             raise
         return call(METHOD)
 

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from ratelimitd import __version__, descriptor_text
 from ratelimitd.cli import main
-from ratelimitd.client import METHOD
+from ratelimitd.client import METHOD, WITH_REASON
 from ratelimitd.proto import message
 from ratelimitd.settings import ROWS, RowStatus, Settings
 
@@ -200,11 +200,17 @@ class Stub(grpc.GenericRpcHandler):
         self.requests: list[Any] = []
         self.response = Response(overall_code=OK)
         self.failure: tuple[grpc.StatusCode, str] | None = None
+        self.forbidden = ""
 
     def service(self, handler_call_details):
+        if handler_call_details.method == self.forbidden:
+            return grpc.unary_unary_rpc_method_handler(self._forbid)
         if handler_call_details.method != METHOD:
             return None
         return grpc.unary_unary_rpc_method_handler(self._answer, Request.FromString, Response.SerializeToString)
+
+    def _forbid(self, _, context):
+        context.abort(grpc.StatusCode.PERMISSION_DENIED, "RBAC: access denied")
 
     def _answer(self, request, context):
         self.requests.append(request)
@@ -289,6 +295,16 @@ def test_check_as_json(stub):
 
     assert json.loads(result.output) == {"overallCode": "OVER_LIMIT"}
     assert result.exit_code == 1
+
+
+def test_check_where_only_envoys_method_is_admitted(stub):
+    """A mesh that forbids the method with reasons is asked with Envoy's, and its answer has no reason."""
+    handler, address = stub
+    handler.forbidden = WITH_REASON
+    handler.response.overall_code = OVER
+    result = cli("check", "-d", "shop", "--address", address, "user=alice")
+
+    assert (result.exit_code, result.output) == (1, "overall: OVER_LIMIT\n")
 
 
 @pytest.mark.parametrize(

@@ -102,10 +102,10 @@ def _switch(decisions: DecisionLog) -> DecisionSwitch:
 
 def _decisions(decisions: DecisionLog) -> dict[str, object]:
     """Return the state of the decision log; ``always``: by the settings."""
-    writer = decisions.temporary
-    if writer is None:
+    sampler = decisions.temporary
+    if sampler is None:
         return {"always": decisions.always, "on": False}
-    selection, sample, lines = writer.logged
+    selection, sample, lines = sampler.logged
     entry = "" if not selection.key else _text(selection.key)
     if selection.value is not None:
         entry = show(((selection.key, selection.value),))
@@ -118,8 +118,8 @@ def _decisions(decisions: DecisionLog) -> dict[str, object]:
         "sample": sample,
         "lines": lines,
         "ends_in_seconds": round(decisions.left(), 3),
-        "logged": writer.written,
-        "skipped": writer.skipped,
+        "logged": sampler.written,
+        "skipped": sampler.skipped,
     }
 
 

@@ -8,27 +8,14 @@ costs one comparison with None (``Engine.listener``).
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from ratelimitd.limiter import (
-    Answer,
-    Ask,
-    DescriptorStatus,
-    Engine,
-    Item,
-    Modes,
-    Selection,
-    descriptor_reason,
-    limit_name,
-    reason_of,
-    selects,
-    shown_charge,
-)
+from ratelimitd.limiter import Answer, Ask, Engine, Modes, Selection, selects
 from ratelimitd.observe.logs import get_logger
-from ratelimitd.policy import Descriptor, Ended, Policy, explain, rule_name
+from ratelimitd.policy import Policy
 
-from .encode import shown_unit
+from .decision_line import decision_line
 
 log = get_logger(__name__)
 
@@ -49,8 +36,8 @@ class Logged(NamedTuple):
     lines: int = 0
 
 
-class Writer:
-    """Logs the decisions of one ``Logged``.
+class Sampler:
+    """Chooses the decisions of one ``Logged``, and counts them.
 
     Attributes:
         written, skipped: decisions that were logged, and selected ones that were not because of ``lines``.
@@ -98,8 +85,8 @@ class DecisionLog:
         logging.getLogger(__name__).setLevel(logging.INFO)
         self._engine = engine
         self._loop = asyncio.get_running_loop()
-        self._always = None if always is None else Writer(always, self._loop.time)
-        self.temporary: Writer | None = None
+        self._always = None if always is None else Sampler(always, self._loop.time)
+        self.temporary: Sampler | None = None
         self._ends = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._listen()
@@ -107,18 +94,18 @@ class DecisionLog:
     def begin(self, logged: Logged, seconds: float) -> None:
         """Log these decisions for a time, in place of those of an earlier call."""
         self._stop()
-        self.temporary = Writer(logged, self._loop.time)
+        self.temporary = Sampler(logged, self._loop.time)
         self._ends = self._loop.time() + seconds
         self._timer = self._loop.call_later(seconds, self.end)
         self._listen()
 
     def end(self) -> None:
         """Log no more than the settings say."""
-        writer = self.temporary
-        if writer is not None:
+        sampler = self.temporary
+        if sampler is not None:
             self._stop()
             self._listen()
-            log.warning("decision log ended", logged=writer.written, skipped=writer.skipped)
+            log.warning("decision log ended", logged=sampler.written, skipped=sampler.skipped)
 
     @property
     def always(self) -> bool:
@@ -139,65 +126,15 @@ class DecisionLog:
         self._engine.listener = None if self.temporary is None and self._always is None else self._decided
 
     def _decided(self, ask: Ask, answer: Answer) -> None:
-        for writer in (self.temporary, self._always):
-            if writer is not None and writer.takes(ask):
+        for sampler in (self.temporary, self._always):
+            if sampler is not None and sampler.takes(ask):
                 planner = self._engine.planner
                 policy = None if planner is None else planner.policy
-                log_decision(ask, answer, self._engine.modes, policy, writer.untold())
+                log_decision(ask, answer, self._engine.modes, policy, sampler.untold())
                 return
 
 
 def log_decision(ask: Ask, answer: Answer, modes: Modes, policy: Policy | None, more: dict[str, int]) -> None:
-    """Log one decision; ``policy`` tells why a descriptor has no limit."""
-    reason = reason_of(ask, answer, modes)
-    code = "failed" if answer.failure else "OVER_LIMIT" if answer.over else "OK"
-    fields: dict[str, object] = {"shadow_mode": True} if answer.shadowed else {}
-    log.info(
-        code,
-        domain=_text(ask.plan.request.domain),
-        descriptors="; ".join(_lines(ask, answer, modes, policy)),
-        **({} if reason is None else reason.fields),
-        **fields,
-        **more,
-    )
-
-
-def _lines(ask: Ask, answer: Answer, modes: Modes, policy: Policy | None) -> Iterator[str]:
-    plan = ask.plan
-    for descriptor, item, status in zip(plan.request.descriptors, plan.items, answer.statuses, strict=True):
-        entries = ",".join(f"{_text(key)}={_text(value)}" for key, value in descriptor.entries) or "(no entries)"
-        limited = item.unlimited or item.first < item.last
-        state = _state(ask, item, status, modes) if limited else _no_limit(policy, plan.request.domain, descriptor)
-        yield f"{entries}: {state}"
-
-
-def _no_limit(policy: Policy | None, domain: bytes, descriptor: Descriptor) -> str:
-    """Return where the search for a limit ended."""
-    found = None if policy is None else policy.domains.get(domain)
-    if found is None:
-        return "no limit, the policy does not define the domain"
-    explanation = explain(found, descriptor, 0)
-    rule = rule_name(domain, explanation.path)
-    if explanation.ended is Ended.NO_BRANCH:
-        key, value = explanation.rest[0]
-        return f"no limit, {_text(key)}={_text(value)} matches nothing below {rule}"
-    return f"no limit at {rule}"
-
-
-def _state(ask: Ask, item: Item, status: DescriptorStatus, modes: Modes) -> str:
-    """Return the state of a descriptor, with the limit that binds, by its path through the tree."""
-    if item.unlimited:
-        return "unlimited"
-    index = shown_charge(ask, item, status)
-    if index is None or status.limit is None:
-        return f"{limit_name(ask, item.first)}: undecided"
-    reason = descriptor_reason(ask, item, status, modes)
-    if reason is not None and reason.failure is not None:
-        return f"{limit_name(ask, index)}: {reason.result} without its counter"
-    unit = shown_unit(status.limit.unit, status.limit.unit_multiplier).name.lower()
-    left = f"{status.remaining} of {status.limit.requests_per_unit}/{unit} left, reset {status.reset} s"
-    return f"{limit_name(ask, index)}: {left}"
-
-
-def _text(value: bytes) -> str:
-    return value.decode(errors="backslashreplace")
+    """Log one decision, with more fields."""
+    code, fields = decision_line(ask, answer, modes, policy)
+    log.info(code, **fields, **more)

@@ -127,19 +127,37 @@ async def test_header_bytes_that_are_not_utf8_are_decided(front):
     assert (await ask(client, x_user="ann"))[0] == 200
 
 
-async def test_the_reason_of_a_denial_reaches_the_client(tmp_path):
-    """LIMIT_REASON_HEADER names a header that Envoy adds to its 429, and to no other response."""
+LOGGED = "%RESPONSE_CODE% %DYNAMIC_METADATA(envoy.filters.http.ratelimit:reason:kind)%\n"
+
+
+async def test_the_reason_of_a_denial_reaches_the_client_and_envoys_access_log(tmp_path):
+    """LIMIT_REASON_HEADER names a header of the 429, and of no other response; the metadata is for the access log."""
     (tmp_path / "policy.yaml").write_text(POLICY)
     env = {"LIMIT_REASON_HEADER": "x-ratelimit-reason", "RESPONSE_DYNAMIC_METADATA_REASON": "true"}
     async with upstream() as up, service("--config", str(tmp_path / "policy.yaml"), env=env) as running:
-        async with envoy(bootstrap([running.grpc], up, ROUTES), tmp_path) as proxy:
+        config = bootstrap([running.grpc], up, ROUTES)
+        log_to(config, tmp_path / "access.log")
+        async with envoy(config, tmp_path) as proxy:
             async with aiohttp.ClientSession(proxy.url) as client:
                 answers = [await ask(client, "/bucket") for _ in range(3)]
+            async with asyncio.timeout(20):
+                while len(lines := (tmp_path / "access.log").read_text().splitlines()) < 3:
+                    await asyncio.sleep(0.02)
+    assert lines == ["200 -", "200 -", "429 over_limit"]
     assert [(status, headers.get("x-ratelimit-reason")) for status, headers in answers] == [
         (200, None),
         (200, None),
         (429, 'over_limit;limit="demo.path_bucket.limit_0"'),
     ]
+
+
+def log_to(config, file):
+    """Have an Envoy write its access log to this file."""
+    (listener,) = config["static_resources"]["listeners"]
+    manager = listener["filter_chains"][0]["filters"][0]["typed_config"]
+    kind = "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog"
+    form = {"text_format_source": {"inline_string": LOGGED}}
+    manager["access_log"] = [{"name": "file", "typed_config": {"@type": kind, "path": str(file), "log_format": form}}]
 
 
 @pytest.mark.scenario("one of several processes dies")

@@ -9,7 +9,7 @@ import pytest
 from ratelimitd.limiter import Fallback, Modes, PlanOptions, Selection
 from ratelimitd.observe.logs import configure
 from ratelimitd.rls import DecisionLog, Logged
-from ratelimitd.rls.decision_log import Writer
+from ratelimitd.rls.decision_log import Sampler
 from ratelimitd.stores.memory import MemoryStore
 
 POLICY = """
@@ -151,18 +151,18 @@ async def test_lines_are_bounded_per_second_and_the_rest_is_counted(bench):
     """Beyond the bound a decision is skipped; the next line says how many were."""
     made, now = bench(POLICY), [0.0]
     ask = asked(made)
-    writer = Writer(Logged(lines=2), lambda: now[0])
-    assert [writer.takes(ask) for _ in range(5)] == [True, True, False, False, False]
-    assert writer.untold() == {"skipped": 3}
+    sampler = Sampler(Logged(lines=2), lambda: now[0])
+    assert [sampler.takes(ask) for _ in range(5)] == [True, True, False, False, False]
+    assert sampler.untold() == {"skipped": 3}
     now[0] = 1.0
-    assert (writer.takes(ask), writer.untold()) == (True, {})
-    assert (writer.written, writer.skipped) == (3, 3)
+    assert (sampler.takes(ask), sampler.untold()) == (True, {})
+    assert (sampler.written, sampler.skipped) == (3, 3)
 
 
 async def test_a_sample_is_one_in_so_many(bench):
     """Of 4,000 decisions one in four, give or take; far from none and from all."""
-    writer, ask = Writer(Logged(sample=4), lambda: 0.0), asked(bench(POLICY))
-    assert 700 < sum(writer.takes(ask) for _ in range(4_000)) < 1_300
+    sampler, ask = Sampler(Logged(sample=4), lambda: 0.0), asked(bench(POLICY))
+    assert 700 < sum(sampler.takes(ask) for _ in range(4_000)) < 1_300
 
 
 def asked(made):
