@@ -4,6 +4,7 @@ import asyncio
 import socket
 
 import aiohttp
+import grpc
 import pytest
 
 from testkit.envoy import bootstrap, envoy, generic, header, per_route, route, upstream
@@ -183,3 +184,22 @@ async def test_a_bad_first_policy_leaves_the_decision_to_envoy(tmp_path, deny, s
         async with envoy(config, tmp_path) as proxy, aiohttp.ClientSession(proxy.url) as client:
             assert status == (await ask(client, x_user="ann"))[0]
             assert await proxy.stat("ratelimit.error") == 1
+
+
+async def test_envoys_google_grpc_client_may_compress(tmp_path):
+    """With gzip on in Envoy's other gRPC client, requests are limited as without."""
+    (tmp_path / "policy.yaml").write_text(POLICY)
+    async with upstream() as up, service("--config", str(tmp_path / "policy.yaml")) as running:
+        google = {
+            "target_uri": running.grpc,
+            "stat_prefix": "rls",
+            "channel_args": {
+                "args": {"grpc.default_compression_algorithm": {"int_value": grpc.Compression.Gzip.value}}
+            },
+        }
+        called = {"grpc_service": {"google_grpc": google, "timeout": "2s"}, "transport_api_version": "V3"}
+        config = bootstrap([running.grpc], up, ROUTES, rate_limit_service=called)
+        async with envoy(config, tmp_path) as proxy, aiohttp.ClientSession(proxy.url) as client:
+            user = "ann" * 200  # gRPC compresses what becomes smaller
+            assert [(await ask(client, x_user=user))[0] for _ in range(5)] == [200, 200, 200, 429, 429]
+            assert await proxy.stat("ratelimit.error") == 0
