@@ -49,15 +49,6 @@ _Pair = tuple[str, DescriptorNode | None, DescriptorNode | None]
 _END: Final[_Pair] = ("", None, None)
 
 
-def changes(old: Policy, new: Policy) -> Changes:
-    """Yield the differences of each descriptor, in the order of the new policy; often an empty list."""
-    for name, domain in new.domains.items():
-        yield from _domain(name, old.domains.get(name), domain)
-    for name, domain in old.domains.items():
-        if name not in new.domains:
-            yield from _domain(name, domain, None)
-
-
 LIMIT: Final[Mapping[str, Callable[[Limit], str]]] = {
     "algorithm": lambda limit: limit.rate.algorithm if limit.rate else "none",
     "count_rejected": lambda limit: _yes(limit.rate is None or limit.rate.count_rejected),
@@ -87,6 +78,15 @@ IDENTITY: Final[Mapping[str, Callable[[Identity], str]]] = {
 }
 
 _PLAIN: Final = Limit(None)
+
+
+def changes(old: Policy, new: Policy) -> Changes:
+    """Yield the differences of each descriptor, in the order of the new policy; often an empty list."""
+    for name, domain in new.domains.items():
+        yield from _domain(name, old.domains.get(name), domain)
+    for name, domain in old.domains.items():
+        if name not in new.domains:
+            yield from _domain(name, domain, None)
 
 
 def _domain(name: bytes, old: Domain | None, new: Domain | None) -> Changes:
@@ -224,9 +224,14 @@ def _wildcards(place: str, old: DescriptorNode, new: DescriptorNode) -> Changes:
     """Compare the order of the wildcards that both have."""
     if old.wildcards is None or new.wildcards is None:
         return
-    before = (pattern for pattern, _ in old.wildcards if pattern in new.children)
+    common = []
+    for pattern, _ in old.wildcards:
+        if pattern in new.children:
+            common.append(pattern)
+        yield []
+    order = iter(common)
     for pattern, _ in new.wildcards:
-        if pattern in old.children and next(before) != pattern:
+        if pattern in old.children and next(order) != pattern:
             what = "order of its wildcards, of which the first that matches applies"
             yield [Change(ChangeKind.CHANGED, place, what)]
             return

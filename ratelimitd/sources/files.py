@@ -113,7 +113,7 @@ def list_files(source: Source) -> list[PolicyFile]:
         return _gateway_files(Path(source.path))
     if isinstance(source, Paths):
         return [file for path in source.paths for file in _named(path)]
-    return sorted(PolicyFile(_key(source, entry.path), entry.path) for entry in _runtime(source) if not entry.skipped)
+    return sorted(PolicyFile(key, path) for key, (path, why) in _runtime(source) if not why)
 
 
 def skipped(source: Source) -> list[PolicyError]:
@@ -130,7 +130,7 @@ def skipped(source: Source) -> list[PolicyError]:
 
 def _skipped(source: Source) -> Iterator[PolicyError]:
     if isinstance(source, RuntimeFolder):
-        yield from (PolicyError(_key(source, path), 0, why) for path, why in _runtime(source) if why)
+        yield from (PolicyError(key, 0, why) for key, (_, why) in _runtime(source) if why)
         return
     if isinstance(source, GatewayFile):
         named = _policies_of(Path(source.path))
@@ -266,26 +266,28 @@ def _is_folder(path: str) -> bool:
     return stat.S_ISDIR(without_null(path).stat().st_mode)
 
 
-def _runtime(source: RuntimeFolder) -> Iterator[Entry]:
-    """Yield the entries of a runtime folder that have its prefix; folders that cannot have any are not entered."""
+def _runtime(source: RuntimeFolder) -> Iterator[tuple[str, Entry]]:
+    """Yield the entries with the source's prefix, by runtime key; folders that cannot have any are not entered."""
+    folder, prefix = source.folder, source.prefix
+    start = len(os.path.join(folder, ""))  # noqa: PTH118 -- with the separator, which a Path drops
 
-    def wanted(path: Path) -> bool:
-        key = f"{_key(source, path)}."
-        return key.startswith(source.prefix) or source.prefix.startswith(key)
+    def wanted(path: str) -> bool:
+        key = _dotted(f"{path[start:]}/")
+        return key.startswith(prefix) or prefix.startswith(key)
 
-    for entry in walk(source.folder, dots=not source.ignore_dotfiles, wanted=wanted):
-        if entry.skipped or _key(source, entry.path).startswith(source.prefix):
-            yield entry
+    for entry in walk(folder, dots=not source.ignore_dotfiles, wanted=wanted):
+        key = _dotted(str(entry.path.relative_to(folder)))
+        if entry.skipped or key.startswith(prefix):
+            yield key, entry
+
+
+def _dotted(path: str) -> str:
+    return path.replace(os.sep, ".")
 
 
 def _below(*parts: str) -> Path:
     """Join paths as Go's filepath.Join: a leading slash of a later part does not leave the first part."""
     return Path(os.path.normpath("/".join(filter(None, parts))))
-
-
-def _key(source: RuntimeFolder, path: Path) -> str:
-    """Return the runtime key of a path below the source's folder."""
-    return str(path.relative_to(source.folder)).replace(os.sep, ".")
 
 
 def _content(path: str | Path, left: int) -> bytes:

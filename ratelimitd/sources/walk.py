@@ -19,28 +19,27 @@ class Entry(NamedTuple):
     skipped: str = ""
 
 
-def walk(folder: Path, *, dots: bool, wanted: Callable[[Path], bool] = lambda _: True) -> Iterator[Entry]:
+def walk(folder: str | Path, *, dots: bool, wanted: Callable[[str], bool] = lambda _: True) -> Iterator[Entry]:
     """Yield the entries below a folder. Links to files are followed; links to folders are not, as they may be cyclic.
 
-    ``wanted`` tells which entries to look at. Raises OSError if the folder itself cannot be entered.
+    ``wanted`` tells by its path which entry to look at. Raises OSError if the folder itself cannot be entered.
     """
     with os.scandir(folder) as entries:
         for entry in entries:
-            path = Path(entry.path)
-            if entry.name.startswith("." if not dots else KUBERNETES) or not wanted(path):
+            if entry.name.startswith("." if not dots else KUBERNETES) or not wanted(entry.path):
                 continue
             if entry.is_dir(follow_symlinks=False):
                 try:
-                    yield from walk(path, dots=dots, wanted=wanted)
+                    yield from walk(entry.path, dots=dots, wanted=wanted)
                 except OSError as error:
-                    yield Entry(path, f"not read, since the folder cannot be entered: {error.strerror}")
+                    yield Entry(Path(entry.path), f"not read, since the folder cannot be entered: {error.strerror}")
             elif (kind := _kind(entry)) != stat.S_IFDIR:
-                yield Entry(path, "" if kind == stat.S_IFREG else NOT_REGULAR)
+                yield Entry(Path(entry.path), "" if kind == stat.S_IFREG else NOT_REGULAR)
 
 
 def _kind(entry: os.DirEntry[str]) -> int:
     """Return the type of a file, links followed; "regular" if it cannot be found out, since reading tells why."""
     try:
-        return stat.S_IFMT(entry.stat().st_mode)
+        return stat.S_IFREG if entry.is_file() else stat.S_IFMT(entry.stat().st_mode)
     except OSError:
         return stat.S_IFREG

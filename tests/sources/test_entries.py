@@ -132,6 +132,14 @@ def test_settings_are_joined_as_go_joins_them(parts, watch_root, below):
     assert str(RuntimeFolder(*parts, watch_root=watch_root).folder) == below
 
 
+@pytest.mark.parametrize("root", [".", "", "./", "../{}", "config/.."])
+def test_a_relative_root_has_the_same_keys(folder, monkeypatch, root):
+    """Names in errors begin below the root, however it is written."""
+    monkeypatch.chdir(folder)
+    source = RuntimeFolder(root.format(folder.name))
+    assert [name for name, _ in read_files(source)] == ["config.p.yaml"]
+
+
 def test_a_leading_slash_of_the_application_directory_names_the_same_files(folder):
     """Also where it is the prefix of runtime keys."""
     assert [name for name, _ in read_files(RuntimeFolder(str(folder), "/", "/config"))] == ["config.p.yaml"]
