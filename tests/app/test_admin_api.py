@@ -86,7 +86,7 @@ async def test_it_is_on_the_debug_port_alone_and_asks_for_the_token(tmp_path):
         assert "/admin/key: " in await text_of(running.debug, "/")
         assert (await admin(running, "/admin/", token=None))[0] == 401
         status, listed = await admin(running, "/admin/")
-        assert (status, list(listed)) == (200, ["/admin/key", "/admin/policy"])
+        assert (status, {"/admin/key", "/admin/policy"} <= listed.keys()) == (200, True)
 
 
 async def test_a_proxy_has_it_too(tmp_path):
