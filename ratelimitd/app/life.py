@@ -3,7 +3,7 @@
 import asyncio
 import os
 import signal
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, Final, NamedTuple
 
@@ -15,6 +15,7 @@ from ratelimitd.observe.loop import LoopLag, tame_collector
 from ratelimitd.settings import Settings
 from ratelimitd.sources import Source, Watch, describe, signature
 
+from .ports import Clash
 from .redis import hide_passwords
 from .service import RunningService
 
@@ -45,6 +46,12 @@ class Running(NamedTuple):
 
     service: RunningService
     fronts: tuple[Front, ...]
+
+
+def refuse_clashes(found: Sequence[Clash]) -> None:
+    """Refuse to start with ports that do not agree. Raises StartError with all of them."""
+    if found:
+        raise StartError("; ".join(map(str, found)))
 
 
 Start = Callable[[AsyncExitStack], Coroutine[None, None, Running]]

@@ -26,8 +26,9 @@ from .exposition import exposition
 from .gateway_files import GatewayFiles, read
 from .gateway_metrics import gateway_families
 from .http import listen_http
-from .life import Front, Running, StartError, live, load_first, run_background
+from .life import Front, Running, StartError, live, load_first, refuse_clashes, run_background
 from .policies import Policies
+from .ports import Clash, clashes, proxy_ports, service_ports
 from .serve import open_grpc
 from .service import RunningService
 
@@ -49,6 +50,8 @@ async def _start(settings: Settings, config: str | None, stack: AsyncExitStack, 
     """Read the file, bind every port, load the policies, then serve."""
     path = config or _written(default_config(settings), stack)
     gateway = await _first(path)
+    clashing = partial(_clashes, settings, with_service=with_service)
+    refuse_clashes(clashing(gateway))
     host, port = settings.listen_addr or gateway.listen
     sock = bind(host, port)
     stack.callback(sock.close)
@@ -59,7 +62,7 @@ async def _start(settings: Settings, config: str | None, stack: AsyncExitStack, 
     clock = asyncio.get_running_loop().time
     proxy = Proxy(parts.engine, store_budget(settings), clock, _reporter(metrics, access))
     server = Server(proxy.handle, gateway.limits, sweeper, render=render, refused=_refusals(metrics, access))
-    files = GatewayFiles(gateway, proxy, server, sweeper)
+    files = GatewayFiles(gateway, proxy, server, sweeper, clashing)
     stack.push_async_callback(files.close)
     source = GatewayFile(path)
     policies = Policies(source, settings, parts, prepare=files.prepare)
@@ -94,6 +97,10 @@ async def _first(path: str) -> Gateway:
         for error in errors.errors:
             log.error(str(error))  # noqa: TRY400 -- its text is all a reader needs
         raise StartError(f"the gateway file has {len(errors.errors)} errors") from None
+
+
+def _clashes(settings: Settings, gateway: Gateway, *, with_service: bool) -> list[Clash]:
+    return clashes(proxy_ports(settings, gateway) + (service_ports(settings) if with_service else []), gateway)
 
 
 def _reporter(metrics: RequestMetrics, access: AccessLog) -> Callable[[AccessRecord], None]:

@@ -14,9 +14,10 @@ from ratelimitd.settings import Settings
 from .engine import build
 from .exposition import exposition
 from .http import listen_http
-from .life import Front, Running, live, load_first, run_background
+from .life import Front, Running, live, load_first, refuse_clashes, run_background
 from .listen import Serving, grpc_server
 from .policies import Policies, source_of
+from .ports import clashes, service_ports
 from .service import RunningService
 
 log = get_logger(__name__)
@@ -29,6 +30,7 @@ def run(settings: Settings, config: tuple[str, ...]) -> int:
 
 async def _start(settings: Settings, config: tuple[str, ...], stack: AsyncExitStack) -> Running:
     """Bind every port, load the first policy, then serve."""
+    refuse_clashes(clashes(service_ports(settings), None))
     parts = build(settings, log_decision if settings.log_decisions else None)
     source = source_of(settings, config)
     service = RunningService(settings, parts, Policies(source, settings, parts), Health(), Health())

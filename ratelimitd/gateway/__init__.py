@@ -3,7 +3,7 @@
 from .access_log import AccessLog, AccessRecord, RequestMetrics
 from .client_address import trust
 from .default import default_file
-from .file import domain_of, read_gateway
+from .file import domain_of, read_gateway, upstream_at
 from .model import Admin, Backend, Gateway
 from .proxy import Proxy, Snapshot, render
 from .routing import Router, key_headers
@@ -24,4 +24,5 @@ __all__ = [
     "read_gateway",
     "render",
     "trust",
+    "upstream_at",
 ]
