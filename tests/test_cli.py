@@ -141,7 +141,8 @@ def test_validate_as_json(tmp_path, policy):
     file.write_text(BAD)
     bad = json.loads(cli("validate", "--json", str(file)).output)
     assert bad["ok"] is False
-    assert bad["errors"][0] == {"file": str(file), "line": 4, "message": "invalid rate limit unit 'foo'"}
+    error = {"file": str(file), "line": 4, "message": "invalid rate limit unit 'foo'", "rule": "", "remedy": ""}
+    assert bad["errors"][0] == error
 
 
 def test_validate_takes_files_together(tmp_path, policy):

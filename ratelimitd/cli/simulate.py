@@ -105,9 +105,12 @@ def _runs(*, domain: bytes, config: Sequence[Path], compare: list[str] | None, *
     from ratelimitd.policy import assemble  # noqa: PLC0415 -- the engine
 
     events = _events(**options)
-    parsed = examined(config, options["default_algorithm"], merge_domains=options["merge_domain_config"])
+    found = examined(config, options["default_algorithm"], merge_domains=options["merge_domain_config"])
+    parsed = found.parsed
     if parsed.errors:
         raise click.ClickException("\n".join(map(str, parsed.errors)))
+    for warning in found.warnings:
+        click.echo(f"warning: {warning}", err=True)
     if not compare:
         return [simulation.run("as configured", assemble(parsed.rows), domain, events)]
     return [
