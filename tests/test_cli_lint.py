@@ -78,6 +78,15 @@ def test_simulate_warns_on_stderr(faulty):
 
 
 @pytest.mark.process
+def test_doctor_warns_with_the_change(faulty):
+    """As of everything else that it finds."""
+    told = json.loads(cli("doctor", "--config", faulty, "--json", PORT="0", GRPC_PORT="0", DEBUG_PORT="0").output)
+    (found,) = (each for each in told["findings"] if "denies-all" in each["found"])
+    assert (found["level"], found["subject"], found["change"]) == ("warn", "policy", REMEDY)
+    assert found["found"] == f"{faulty}: {WARNING} (line 4) [denies-all]"
+
+
+@pytest.mark.process
 def test_a_domain_that_no_policy_has_is_an_error(gateway):
     """As it is for the proxy and for doctor."""
     result = cli("validate", gateway(more="domain: shop"))

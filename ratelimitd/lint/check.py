@@ -8,6 +8,7 @@ from ratelimitd.config.yaml_nodes import load_yaml
 from ratelimitd.policy_file import Document, Parsed
 
 from .comments import Comments
+from .keys import impossible_addresses, misspelled_keys
 from .pairs import check_pair, check_routes, ends
 from .requests import Requests
 from .routes import GatewayText, read_routes
@@ -41,6 +42,7 @@ def _meant(parsed: Parsed, texts: Mapping[str, bytes], gateway: str) -> Findings
     for tree in found.values():
         yield from check_tree(tree)
         yield from check_tiers(tree)
+        yield from impossible_addresses(tree)
     root = load_yaml(texts[gateway]) if gateway else None
     if root is not None:
         yield from repeated_keys(Document(gateway, root))
@@ -51,6 +53,7 @@ def _meant(parsed: Parsed, texts: Mapping[str, bytes], gateway: str) -> Findings
     for tree in found.values():
         if routes is None or tree is not domain:
             yield from taken_values(tree, None)
+            yield from misspelled_keys(tree)
         elif tree.limits:
             requests = Requests(tree)
             reached = ends(routes, requests)

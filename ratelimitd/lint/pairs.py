@@ -4,13 +4,14 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from ratelimitd.algorithms import Rate
 from ratelimitd.policy import DescriptorNode
 from ratelimitd.policy_file import Origin
 
 from .requests import NOTHING, Form, Requests
 from .routes import Conditions, GatewayText, Item, Route, sent
 from .rules import Findings, finding, shown
-from .tree import DomainTree
+from .tree import DomainTree, of_unknown_tier
 
 HINTS: Final = 3
 """Keys of the policy that a message names."""
@@ -55,6 +56,7 @@ def check_pair(gateway: GatewayText, file: str, requests: Requests, reached: set
         if number not in unreachable:
             yield from _unmatched(route, file, requests)
             yield from _callers(route, file, requests)
+            yield from _costly(route, file, requests)
     if reached is not None:
         yield from _never_sent(requests.tree, reached)
 
@@ -84,6 +86,34 @@ def _unmatched(route: Route, file: str, requests: Requests) -> Findings:
             hint=_hint(requests, next(requests.forms(item), ())),
             domain=shown(requests.tree.name),
         )
+
+
+def _costly(route: Route, file: str, requests: Requests) -> Findings:
+    """Find items with more hits than a limit ever admits. A limit of 0 is meant to deny."""
+    for item in route.items:
+        if item.entries is None or item.own_limit or item.hits == 1:
+            continue
+        nodes = {node for form in requests.all_forms(item) for node in requests.ends(form)}
+        rates = [(rate.burst, node.final_key, rate) for node in nodes for rate in _binding(node)]
+        most, final_key, rate = min(rates, default=(item.hits, b"", None))
+        if rate is not None and most < item.hits:
+            yield finding(
+                "cost-above-limit",
+                Origin(file, item.line),
+                route=route.name,
+                sent=sent(item.entries),
+                hits=item.hits,
+                descriptor=shown(final_key),
+                most=most,
+                what="limit" if most == rate.quota else "burst",
+            )
+
+
+def _binding(node: DescriptorNode) -> Iterator[Rate]:
+    """Yield the rates of a descriptor that can deny and are not meant to deny everything."""
+    for limit in node.limits:
+        if limit.rate is not None and limit.rate.quota and not limit.shadow_mode:
+            yield limit.rate
 
 
 def _hint(requests: Requests, form: Form) -> str:
@@ -159,7 +189,7 @@ def _never_sent(tree: DomainTree, reached: set[DescriptorNode]) -> Findings:
     paths: dict[DescriptorNode, tuple[str, ...]] = {tree.root: ()}
     """Of the descriptors that are not part of a finding above them."""
     for node, parent, place in tree.branches:
-        if node in tree.shadowed or parent not in paths:
+        if node in tree.shadowed or parent not in paths or of_unknown_tier(tree, node):
             continue
         path = (*paths[parent], _entry(node))
         if node in met or node in reached:

@@ -36,11 +36,13 @@ class Item(NamedTuple):
     Attributes:
         entries: None if only Envoy knows them.
         own_limit: it brings its limit along, which overrides the policy.
+        hits: its cost, if that is a fixed number.
     """
 
     line: int
     entries: tuple[SentEntry, ...] | None
     own_limit: bool
+    hits: int = 1
 
     def __str__(self) -> str:
         return sent(self.entries or ())
@@ -171,7 +173,13 @@ def _item(node: YamlNode, gateway: str, upstream: str) -> Item:
             entries.append(entry)
     limit = value_of(node, "limit")
     own_limit = isinstance(limit, YamlMap) and bool(limit.pairs)
-    return Item(node.line, None if opaque else tuple(entries), own_limit)
+    return Item(node.line, None if opaque else tuple(entries), own_limit, _hits(value_of(node, "hits_addend")))
+
+
+def _hits(node: YamlNode | None) -> int:
+    number = value_of(node, "number")
+    hits = resolve(number) if isinstance(number, YamlScalar) else None
+    return hits if isinstance(hits, int) and not _flag(node, "is_negative_hits") else 1
 
 
 def _action(node: YamlNode) -> tuple[str, YamlNode | None]:

@@ -104,6 +104,16 @@ RULES: Final = {
             "enforced as the nearest rate that can be counted exactly, which differs by {off:.1e}",
             "write smaller numbers, such as a rate per second for one per year",
         ),
+        Rule(
+            "misspelled-key",
+            "key '{key}' differs by one letter from '{other}', which Envoy sends",
+            "write '{other}', if that is meant",
+        ),
+        Rule(
+            "not-an-address",
+            "no client has the address '{value}'",
+            "{remedy}",
+        ),
         # Tiers.
         Rule(
             "no-api-keys",
@@ -142,6 +152,12 @@ RULES: Final = {
             "callers-without-limit",
             "callers {which} meet no limit on route '{route}'",
             "{remedy}",
+        ),
+        Rule(
+            "cost-above-limit",
+            "route '{route}' sends {sent} with {hits} hits, and '{descriptor}' admits at most {most} at once: "
+            "every such request is denied",
+            "write fewer hits, or a larger {what}",
         ),
         Rule(
             "unreachable-route",

@@ -158,10 +158,16 @@ def check_tiers(tree: DomainTree) -> Findings:
             "tier-without-limit", tree.place, count=len(without), all=len(tree.tiers), key=shown(identity.key)
         )
     for node, _, place in tree.branches:
-        tier = node.value
-        if node.key == identity.key and tier and STAR not in tier and tree.tiers and tier not in tree.tiers:
-            yield finding("unknown-tier", place, tier=shown(tier), descriptor=shown(node.final_key))
+        if of_unknown_tier(tree, node):
+            yield finding("unknown-tier", place, tier=shown(node.value), descriptor=shown(node.final_key))
     yield from _never_both(tree, identity)
+
+
+def of_unknown_tier(tree: DomainTree, node: DescriptorNode) -> bool:
+    """Whether a descriptor is for a tier without an API key, in a domain that has keys."""
+    if tree.identity is None or node.key != tree.identity.key or not tree.tiers:
+        return False
+    return bool(node.value) and STAR not in node.value and node.value not in tree.tiers
 
 
 def _never_both(tree: DomainTree, identity: Identity) -> Findings:

@@ -18,6 +18,8 @@ _NO_CONTENT: Final = re.compile(rb"(?:%.*|(?:---)?\s*(?:#.*)?)$", re.DOTALL)
 
 _UNQUOTED: Final = "identity"
 """Below this key nothing is quoted: a misplaced value may be an API key."""
+_TIERS: Final = "tiers"
+"""Of equal tiers all apply."""
 
 _MODES: Final = frozenset(("shadow_mode", "quota_mode"))
 _OF_LIMITS: Final = ("shadow_mode", "quota_mode", "detailed_metric")
@@ -55,8 +57,9 @@ def repeated_keys(document: Document) -> Findings:
             yield finding("key-twice", Origin(document.file, key.line), key=shown, again=again.line)
         for key_node, value in node.pairs:
             if not isinstance(value, YamlScalar):
-                below = isinstance(key_node, YamlScalar) and key_node.text == _UNQUOTED
-                pending.append((value, secret or below))
+                key_text = key_node.text if isinstance(key_node, YamlScalar) else ""
+                if not (secret and key_text == _TIERS):
+                    pending.append((value, secret or key_text == _UNQUOTED))
 
 
 def check_maps(document: Document) -> Findings:

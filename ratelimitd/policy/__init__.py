@@ -2,7 +2,7 @@
 
 from ratelimitd.config.problems import PolicyError, PolicyErrors
 
-from .identity import UNSALTED, Identified, counted_by_caller, identify
+from .identity import UNSALTED, Identified, counted_by_caller, identify, network_of
 from .matching import match
 from .model import (
     UNIT_SECONDS,
@@ -70,5 +70,6 @@ __all__ = [
     "identify",
     "keys_rows",
     "match",
+    "network_of",
     "slices",
 ]

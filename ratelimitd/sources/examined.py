@@ -8,7 +8,7 @@ from ratelimitd.policy import PolicyError
 from .files import GatewayFile, Source, read_files, tiers_beside
 
 if TYPE_CHECKING:
-    from ratelimitd.policy_file import Beside, Parsed
+    from ratelimitd.policy_file import Parsed
 
 
 class Examined(NamedTuple):
@@ -34,30 +34,22 @@ def examine_source(
     from ratelimitd.policy_file import examine  # noqa: PLC0415 -- likewise
 
     contents: list[bytes] = []
+    texts: dict[str, bytes] = {}
 
     def record(content: bytes) -> None:
         contents.append(content)
         on_content(content)
 
-    files = read_files(source, record)
-    parsed = examine(
-        files,
-        default_algorithm=default_algorithm,
-        merge_domains=merge_domains,
-        beside=_recorded(tiers_beside(source), on_content),
-    )
-    gateway = source.path if isinstance(source, GatewayFile) else ""
-    texts = {gateway: contents[0]} if gateway else {}
-    texts |= {name: content for name, content in files if isinstance(content, bytes)}
-    return Examined(parsed, [] if parsed.errors else lint(parsed, texts, gateway), len(files))
-
-
-def _recorded(beside: "Beside", on_content: Callable[[bytes], object]) -> "Beside":
-    """Return a reader of the same files that passes each content to ``on_content``."""
-
-    def read(file: str, named: str) -> tuple[str, bytes]:
-        name, content = beside(file, named)
+    def beside(file: str, named: str) -> tuple[str, bytes]:
+        name, content = read_beside(file, named)
         on_content(content)
+        texts[name] = content
         return name, content
 
-    return read
+    read_beside = tiers_beside(source)
+    files = read_files(source, record)
+    parsed = examine(files, default_algorithm=default_algorithm, merge_domains=merge_domains, beside=beside)
+    gateway = source.path if isinstance(source, GatewayFile) else ""
+    texts |= {gateway: contents[0]} if gateway else {}
+    texts |= {name: content for name, content in files if isinstance(content, bytes)}
+    return Examined(parsed, [] if parsed.errors else lint(parsed, texts, gateway), len(files))
