@@ -26,15 +26,16 @@ def lint(parsed: Parsed, texts: Mapping[str, bytes], gateway: str = "") -> list[
     """
     comments = Comments(texts)
     order = {file: number for number, file in enumerate(texts)}
-    found = chain(comments.wrong(), second_documents(texts), _written(parsed), _meant(parsed, texts, gateway))
+    found = chain(comments.wrong(), second_documents(texts), _written(parsed, gateway), _meant(parsed, texts, gateway))
     allowed = dict.fromkeys(each.warning for each in found if comments.allow(each))
     return sorted(allowed, key=lambda warning: (order.get(warning.file, -1), warning.line))
 
 
-def _written(parsed: Parsed) -> Findings:
+def _written(parsed: Parsed, gateway: str) -> Findings:
     for document in parsed.documents:
-        yield from repeated_keys(document)
         yield from check_maps(document)
+        if document.file != gateway:
+            yield from repeated_keys(document)
 
 
 def _meant(parsed: Parsed, texts: Mapping[str, bytes], gateway: str) -> Findings:

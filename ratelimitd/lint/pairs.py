@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Final
 
 from ratelimitd.algorithms import Rate
@@ -122,10 +123,14 @@ def _hint(requests: Requests, form: Form) -> str:
     for key, value in form:
         following = requests.step(nodes, key, value)
         if not following:
-            keys = sorted({shown(child.final_key) for node in nodes for child in node.children.values()})
-            more = ", ..." if len(keys) > HINTS else ""
-            there = ", ".join(f"'{name}'" for name in keys[:HINTS]) or "nothing"
-            return f"; the policy has {there}{more} where '{shown(key)}' would be"
+            index = [requests.children(node) for node in nodes]
+            same = (child.final_key for children in index for child in children.matched(key))
+            others = (other for children in index for other in children.keys)
+            found = list(islice(same, HINTS + 1)) or list(islice(others, HINTS + 1))
+            more = ", ..." if len(found) > HINTS else ""
+            there = ", ".join(f"'{shown(each)}'" for each in found[:HINTS]) or "nothing"
+            wanted = f"'{shown(key)}_{shown(value)}'" if isinstance(value, bytes) else f"'{shown(key)}'"
+            return f"; the policy has {there}{more} where {wanted} would be"
         nodes = following
     return "; it ends at a descriptor without a limit" if form else ""
 

@@ -1,7 +1,9 @@
 """Where the descriptors of a route's requests end in a tree, for all values that a request may have."""
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from itertools import chain, combinations
+from operator import itemgetter
 from typing import Final
 
 from ratelimitd.policy import STAR, DescriptorNode
@@ -28,7 +30,7 @@ class Requests:
         self.tree = tree
         self._tiers = frozenset(tree.tiers)
         self._ends: dict[Form, frozenset[DescriptorNode]] = {}
-        self._any: dict[tuple[DescriptorNode, bytes], frozenset[DescriptorNode]] = {}
+        self._children: dict[DescriptorNode, _Children] = {}
 
     def forms(self, item: Item, absent: frozenset[str] = NOTHING, *, known: bool | None = None) -> Iterator[Form]:
         """Yield what an item sends for callers without the headers and parameters in ``absent``.
@@ -84,19 +86,49 @@ class Requests:
     def step(self, nodes: frozenset[DescriptorNode], key: bytes, value: _Value) -> frozenset[DescriptorNode]:
         """Return the descriptors that one more entry leads to."""
         if value is None:
-            return frozenset(chain.from_iterable(self._any_value(node, key) for node in nodes))
+            found = chain.from_iterable(self.children(node).matched(key) for node in nodes)
+            return frozenset(found) - self.tree.shadowed.keys()
         values = (value,) if isinstance(value, bytes) else value
-        found = (_next(node, key, each) for node in nodes for each in values)
-        return frozenset(node for node in found if node is not None)
+        selected = (_next(node, key, each) for node in nodes for each in values)
+        return frozenset(node for node in selected if node is not None)
 
-    def _any_value(self, node: DescriptorNode, key: bytes) -> frozenset[DescriptorNode]:
-        known = self._any.get((node, key))
+    def children(self, node: DescriptorNode) -> "_Children":
+        """Return the index of the children of a descriptor."""
+        known = self._children.get(node)
         if known is None:
-            prefix = b"%b_" % key
-            children = node.children.items()
-            known = frozenset(child for final, child in children if final == key or _may_match(final, prefix))
-            known = self._any[node, key] = known - self.tree.shadowed.keys()
+            known = self._children[node] = _Children(node)
         return known
+
+
+class _Children:
+    """The children of a descriptor by the text before the first ``*`` of their final keys.
+
+    Attributes:
+        keys: their keys, each once.
+    """
+
+    def __init__(self, node: DescriptorNode) -> None:
+        self.keys = tuple(dict.fromkeys(child.key for child in node.children.values()))
+        self._bare = node.children
+        self._sorted = sorted(
+            ((final.partition(STAR)[0], child) for final, child in node.children.items()), key=itemgetter(0)
+        )
+        self._wildcards: dict[bytes, list[DescriptorNode]] = {}
+        for final, child in node.wildcards or ():
+            self._wildcards.setdefault(final.partition(STAR)[0], []).append(child)
+
+    def matched(self, key: bytes) -> Iterator[DescriptorNode]:
+        """Yield the children that an entry with this key and some value matches."""
+        prefix = b"%b_" % key
+        if key in self._bare:
+            yield self._bare[key]
+        for end in range(len(prefix)):
+            yield from self._wildcards.get(prefix[:end], ())
+        for at in range(bisect_left(self._sorted, prefix, key=itemgetter(0)), len(self._sorted)):
+            head, child = self._sorted[at]
+            if not head.startswith(prefix):
+                break
+            yield child
 
 
 def _next(node: DescriptorNode, key: bytes, value: bytes) -> DescriptorNode | None:
@@ -106,9 +138,3 @@ def _next(node: DescriptorNode, key: bytes, value: bytes) -> DescriptorNode | No
     if found is None and node.wildcards is not None:
         found = node.wildcards.find(text)
     return node.children.get(key) if found is None else found
-
-
-def _may_match(final: bytes, prefix: bytes) -> bool:
-    """Whether a text with this prefix may match the key and value of a descriptor."""
-    head, star, _ = final.partition(STAR)
-    return head.startswith(prefix) or (bool(star) and prefix.startswith(head))
