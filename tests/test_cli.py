@@ -173,7 +173,8 @@ def test_validate_as_json(tmp_path, policy):
     bad = json.loads(cli("validate", "--json", str(file)).output)
     assert bad["ok"] is False
     words = "invalid rate limit unit 'foo': write one of second, minute, hour, day, week, month, year"
-    assert bad["errors"][0] == {"file": str(file), "line": 4, "message": words}
+    error = {"file": str(file), "line": 4, "message": words, "rule": "", "remedy": ""}
+    assert bad["errors"][0] == error
 
 
 def test_validate_takes_files_together(tmp_path, policy):

@@ -31,11 +31,6 @@ from .policies import ActivePolicy
 from .service import RunningService
 
 
-def wants_admin(settings: Settings) -> bool:
-    """Whether a token is set, so that the debug port is open in a proxy without the service too."""
-    return bool(settings.admin_token or settings.admin_token_file)
-
-
 def admin_pages(service: RunningService) -> PageTable:
     """Return the table of the admin API, empty without a token; raises StartError for an invalid token."""
     token = _token(service.settings)

@@ -1,7 +1,7 @@
 """The active gateway file: read at the start and on every change, and activated together with its policies."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from ratelimitd.gateway import Backend, Gateway, Proxy, Router, Snapshot, domain_of, key_headers, read_gateway, trust
 from ratelimitd.http1 import Server, Sweeper, Upstream
@@ -10,6 +10,7 @@ from ratelimitd.policy import Policy, PolicyError, PolicyErrors
 from ratelimitd.sources import read_file
 
 from .policies import Accept
+from .ports import Clash
 
 log = get_logger(__name__)
 
@@ -31,15 +32,24 @@ class GatewayFiles:
 
     Args:
         gateway: the file as read at the start.
+        clashing: finds what does not agree with the ports of this process, which a new file is then refused for.
 
     Attributes:
         upstreams: active upstreams by name.
     """
 
-    def __init__(self, gateway: Gateway, proxy: Proxy, server: Server, sweeper: Sweeper) -> None:
+    def __init__(
+        self,
+        gateway: Gateway,
+        proxy: Proxy,
+        server: Server,
+        sweeper: Sweeper,
+        clashing: Callable[[Gateway], Sequence[Clash]] = lambda _: (),
+    ) -> None:
         self.upstreams: dict[str, Upstream] = {}
         self._backends: dict[str, Backend] = {}
         self._gateway = gateway
+        self._clashing = clashing
         self._proxy = proxy
         self._server = server
         self._sweeper = sweeper
@@ -47,6 +57,9 @@ class GatewayFiles:
     async def prepare(self) -> Accept:
         """Read the current file."""
         gateway = await read(self._gateway.file)
+        found = self._clashing(gateway)
+        if found:
+            raise PolicyErrors([PolicyError(gateway.file, 0, str(clash)) for clash in found])
         router = await asyncio.to_thread(Router, gateway)
 
         def accept(policy: Policy) -> Callable[[], None]:

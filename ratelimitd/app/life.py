@@ -4,7 +4,7 @@ import asyncio
 import os
 import resource
 import signal
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, suppress
 from typing import Any, Final, NamedTuple
 
@@ -18,6 +18,7 @@ from ratelimitd.settings import Settings
 from ratelimitd.sources import Source, Watch, describe, signature
 
 from .policies import Policies
+from .ports import Clash
 from .redis import hide_passwords
 from .service import RunningService
 
@@ -48,6 +49,12 @@ class Running(NamedTuple):
 
     service: RunningService
     fronts: tuple[Front, ...]
+
+
+def refuse_clashes(found: Sequence[Clash]) -> None:
+    """Refuse to start with ports that do not agree. Raises StartError with all of them."""
+    if found:
+        raise StartError("; ".join(map(str, found)))
 
 
 Start = Callable[[AsyncExitStack], Coroutine[None, None, Running]]

@@ -33,16 +33,16 @@ from ratelimitd.policy import PolicyErrors
 from ratelimitd.settings import Settings
 from ratelimitd.sources import GatewayFile
 
-from .admin import wants_admin
 from .beside import MOVABLE, beside_proxy
 from .engine import build, store_budget
 from .exposition import exposition
 from .gateway_files import GatewayFiles, read
 from .gateway_metrics import gateway_families
 from .http import listen_debug, listen_http
-from .life import Front, Running, StartError, live, load_first, run_background
+from .life import Front, Running, StartError, live, load_first, refuse_clashes, run_background
 from .naming import gateway_tls, port_set_by
 from .policies import Policies
+from .ports import clashing, wants_admin
 from .refusals import Refusals
 from .serve import open_grpc
 from .service import RunningService
@@ -78,6 +78,8 @@ async def _start(
     gateway = await _first(path)
     if with_service:
         settings = _beside(settings, gateway)
+    clashes = partial(clashing, settings, with_service=with_service)
+    refuse_clashes(clashes(gateway))
     host, port = settings.listen_addr or gateway.listen
     with port_set_by(
         "LISTEN_ADDR" if settings.listen_addr or config is None else "LISTEN_ADDR or 'listen' of the file"
@@ -91,7 +93,7 @@ async def _start(
     clock = asyncio.get_running_loop().time
     proxy = Proxy(parts.engine, store_budget(settings), clock, _reporter(metrics, access))
     server = Server(proxy.handle, gateway.limits, sweeper, render=render, refused=_refusals(metrics, access))
-    files = GatewayFiles(gateway, proxy, server, sweeper)
+    files = GatewayFiles(gateway, proxy, server, sweeper, clashes)
     stack.push_async_callback(files.close)
     source = GatewayFile(path)
     policies = Policies(source, settings, parts, prepare=files.prepare)

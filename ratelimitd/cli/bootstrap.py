@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 import click
 
-from ratelimitd.gateway import Gateway, domain_of, read_gateway
+from ratelimitd.gateway import Gateway, domain_of, read_gateway, upstream_at
 from ratelimitd.policy import UPSTREAM_ALGORITHM, Domain, DomainRow, PolicyErrors, Row, assemble
 from ratelimitd.policy_file import Parsed, examine
 from ratelimitd.sources import GATEWAY_ALGORITHM, GatewayFile, read_file, read_files, tiers_beside
@@ -92,6 +92,10 @@ def _make(file: str, options: BootstrapOptions) -> Bootstrap:
         raise CommandError(f"{file}: cannot be read: {error.strerror}") from error
     except PolicyErrors as error:
         raise CommandError("\n".join(map(str, error.errors))) from error
+    upstream = upstream_at(gateway, *options.rls)
+    if upstream is not None:
+        same = "--rls {}:{} is also upstream '{}'".format(*options.rls, upstream)
+        raise CommandError(f"{same}: Envoy would ask the application for limits; write the address of the service")
     deny = options.failure_mode == "deny" if options.failure_mode else envoy.denies(domain)
     envoy_options = envoy.EnvoyOptions(options.rls, ("127.0.0.1", options.admin), options.timeout, deny)
     try:

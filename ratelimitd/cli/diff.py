@@ -55,7 +55,7 @@ def diff(
 def _policy(path: str, default_algorithm: str, *, merge_domains: bool) -> "Policy":
     from ratelimitd.policy import assemble  # noqa: PLC0415 -- the engine
 
-    parsed = examined([path], default_algorithm, merge_domains=merge_domains)
+    parsed = examined([path], default_algorithm, merge_domains=merge_domains).parsed
     for error in parsed.errors:
         click.echo(f"ratelimitd: {error}", err=True)
     if parsed.errors:

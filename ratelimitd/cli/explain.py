@@ -52,7 +52,7 @@ def _by_files(config: Sequence[Path], domain: bytes, descriptors: Sequence[Entri
     from ratelimitd.settings import Settings  # noqa: PLC0415 -- with the engine
 
     # Neither setting changes how a descriptor of the command line is matched.
-    parsed = examined(map(str, config), Settings.default_algorithm.default, merge_domains=True)
+    parsed = examined(map(str, config), Settings.default_algorithm.default, merge_domains=True).parsed
     if parsed.errors:
         raise ExplainError("\n".join(map(str, parsed.errors)))
     return explained(assemble(parsed.rows), LimitRequest(domain, tuple(map(Descriptor, descriptors))))

@@ -1,5 +1,6 @@
 """Shared parts of the commands: parameter types, flags generated from the settings table, and help pages."""
 
+import os
 from collections.abc import Callable, Iterable
 from functools import wraps
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -7,10 +8,11 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import click
 
 from ratelimitd.config.values import boolean
-from ratelimitd.settings import ROWS, RowStatus, Settings
+from ratelimitd.settings import ROWS, RowStatus, Settings, SettingsError, load
 
 if TYPE_CHECKING:
-    from ratelimitd.policy_file import Parsed
+    from ratelimitd.gateway import Gateway
+    from ratelimitd.sources import Examined, Source
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -99,30 +101,55 @@ def examples(*lines: str) -> str:
     return "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines)])
 
 
-def examined(paths: Iterable[str], default_algorithm: str, *, merge_domains: bool) -> "Parsed":
-    """Parse the policy files at these paths, or a gateway file, and return all errors and warnings."""
+def examined(
+    paths: Iterable[str], default_algorithm: str, *, merge_domains: bool, with_service: bool = False
+) -> "Examined":
+    """Read the policy files at these paths, or a gateway file, and return all errors and warnings.
+
+    A gateway file has to agree with its policies, and with the ports of the settings, as at the start of a proxy.
+    """
     from ratelimitd.gateway import read_gateway  # noqa: PLC0415 -- the engine
     from ratelimitd.policy import PolicyErrors, PolicySummary  # noqa: PLC0415 -- the engine
-    from ratelimitd.policy_file import Parsed, examine  # noqa: PLC0415 -- the engine
+    from ratelimitd.policy_file import Parsed  # noqa: PLC0415 -- the engine
     from ratelimitd.sources import (  # noqa: PLC0415 -- the engine
         GATEWAY_ALGORITHM,
+        Examined,
         GatewayFile,
+        examine_source,
         named,
         read_file,
-        read_files,
-        skipped,
-        tiers_beside,
     )
 
-    source = named(tuple(paths))
+    source: Source = named(tuple(paths))
     try:
-        if isinstance(source, GatewayFile):
-            read_gateway(source.path, read_file(source.path), for_envoy=True)
-            default_algorithm = GATEWAY_ALGORITHM
-        files = read_files(source)
+        if not isinstance(source, GatewayFile):
+            return examine_source(source, default_algorithm=default_algorithm, merge_domains=merge_domains)
+        gateway = read_gateway(source.path, read_file(source.path), for_envoy=True)
+        found = examine_source(source, default_algorithm=GATEWAY_ALGORITHM, merge_domains=merge_domains)
+        if not found.parsed.errors:
+            _check_gateway(gateway, found, with_service=with_service)
     except PolicyErrors as error:
-        return Parsed([], list(error.errors), [], PolicySummary(0, 0, 0))
-    parsed = examine(
-        files, default_algorithm=default_algorithm, merge_domains=merge_domains, beside=tiers_beside(source)
-    )
-    return parsed._replace(warnings=[*skipped(source), *parsed.warnings])
+        return Examined(Parsed([], list(error.errors), PolicySummary(0, 0, 0)), [], 0)
+    return found
+
+
+def _check_gateway(gateway: "Gateway", found: "Examined", *, with_service: bool) -> None:
+    """Check that a gateway file agrees with its policies and the ports. Raises PolicyErrors.
+
+    Settings with errors have no ports; ``doctor`` reports such errors, and no command starts with them.
+    """
+    from ratelimitd.app.beside import beside_proxy  # noqa: PLC0415 -- the engine
+    from ratelimitd.app.ports import clashing  # noqa: PLC0415 -- the engine
+    from ratelimitd.gateway import domain_of  # noqa: PLC0415 -- the engine
+    from ratelimitd.policy import PolicyError, PolicyErrors, assemble  # noqa: PLC0415 -- the engine
+
+    domain_of(gateway, assemble(found.parsed.rows))
+    try:
+        settings = load(os.environ, {})
+    except SettingsError:
+        return
+    if with_service:
+        settings = beside_proxy(settings, gateway)
+    wrong = clashing(settings, gateway, with_service=with_service)
+    if wrong:
+        raise PolicyErrors([PolicyError(gateway.file, 0, str(clash)) for clash in wrong])

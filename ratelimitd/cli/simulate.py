@@ -131,9 +131,12 @@ def _runs(
     paths = (*(word for word in words if isinstance(word, str)), *config)
     if not paths:
         raise click.UsageError("no policy is given: write a policy file, a folder of them, or a gateway file")
-    parsed = examined(paths, options["default_algorithm"], merge_domains=options["merge_domain_config"])
+    found = examined(paths, options["default_algorithm"], merge_domains=options["merge_domain_config"])
+    parsed = found.parsed
     if parsed.errors:
         raise click.ClickException("\n".join(map(str, parsed.errors)))
+    for warning in found.warnings:
+        click.echo(f"warning: {warning}", err=True)
     if not compare:
         return [simulation.run("as configured", assemble(parsed.rows), domain, events)]
     return [

@@ -5,20 +5,26 @@ from typing import NamedTuple
 
 
 class PolicyError(NamedTuple):
-    """One error or warning in a policy file.
+    """One error or warning in a policy or gateway file.
 
     Attributes:
         file: name as in envoyproxy/ratelimit, e.g. ``config.basic.yaml``.
         line: counted from 1; 0 if it concerns the whole file, e.g. one that cannot be read.
         message: the text of envoyproxy/ratelimit if it has one.
+        rule: of a warning: the rule of the lint that it comes from.
+        remedy: of a warning: what to write instead.
     """
 
     file: str
     line: int
     message: str
+    rule: str = ""
+    remedy: str = ""
 
     def __str__(self) -> str:
-        return f"{self.file}: {self.message}" + (f" (line {self.line})" if self.line else "")
+        line = f" (line {self.line})" if self.line else ""
+        remedy = f"; {self.remedy}" if self.remedy else ""
+        return f"{self.file}: {self.message}{line}{remedy}" + (f" [{self.rule}]" if self.rule else "")
 
 
 class PolicyErrors(ValueError):  # noqa: N818 -- it contains many
@@ -30,12 +36,11 @@ class PolicyErrors(ValueError):  # noqa: N818 -- it contains many
 
 
 class Notes:
-    """Collects errors and warnings while files are read; ``file`` is the current one."""
+    """Collects errors while files are read; ``file`` is the current one."""
 
     def __init__(self) -> None:
         self.file = ""
         self.errors: list[PolicyError] = []
-        self.warnings: list[PolicyError] = []
 
     def error(self, line: int, message: str) -> None:
         """Record an error."""
@@ -44,7 +49,3 @@ class Notes:
     def forget(self, files: Container[str]) -> None:
         """Drop the errors of these files."""
         self.errors = [error for error in self.errors if error.file not in files]
-
-    def warn(self, line: int, message: str) -> None:
-        """Record a warning."""
-        self.warnings.append(PolicyError(self.file, line, message))

@@ -46,10 +46,16 @@ class YamlList(NamedTuple):
 
 
 class YamlMap(NamedTuple):
-    """A map; duplicate keys are kept, and the last one applies."""
+    """A map; duplicate keys are kept, and the last one applies.
+
+    Attributes:
+        repeated: each key that was written twice in this map, and the later one, which applies. A key that overrides a
+            merged one is none of them.
+    """
 
     pairs: "list[tuple[YamlNode, YamlNode]]"
     line: int
+    repeated: "tuple[tuple[YamlScalar, YamlScalar], ...]" = ()
 
 
 YamlNode = YamlScalar | YamlList | YamlMap
@@ -163,10 +169,12 @@ class _Open:
     def close(self) -> YamlNode:
         if not self.is_map:
             return YamlList(self.children, self.line)
-        pairs = list(zip(self.children[::2], self.children[1::2], strict=True))
-        if any(_is_merge(key) for key, _ in pairs):
+        keys = self.children[::2]
+        pairs = list(zip(keys, self.children[1::2], strict=True))
+        repeated = tuple(_repeated(keys))
+        if any(_is_merge(key) for key in keys):
             pairs = list(_merged(pairs))
-        return YamlMap(pairs, self.line)
+        return YamlMap(pairs, self.line, repeated)
 
 
 class _Builder:
@@ -227,6 +235,16 @@ def _scalar(event: Any) -> YamlScalar:
     if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
         raise YamlError(line, "a text holds half of a surrogate pair, which is no character")
     return YamlScalar(text, not event.style and event.tag is None, event.tag, line)
+
+
+def _repeated(keys: list[YamlNode]) -> Iterator[tuple[YamlScalar, YamlScalar]]:
+    last: dict[str, YamlScalar] = {}
+    for key in keys:
+        if isinstance(key, YamlScalar) and not _is_merge(key):
+            earlier = last.get(key.text)
+            if earlier is not None:
+                yield earlier, key
+            last[key.text] = key
 
 
 def _is_merge(key: YamlNode) -> bool:

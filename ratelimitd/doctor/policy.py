@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from ratelimitd.app.policies import default_algorithm
+from ratelimitd.app.policies import default_algorithm, unsalted
 from ratelimitd.gateway import domain_of
 from ratelimitd.policy import UNSALTED, OnStoreFailure, Policy, PolicyError, PolicyErrors
 from ratelimitd.settings import Settings
@@ -58,13 +58,12 @@ def _remedy(error: PolicyError, target: CheckTarget) -> str:
 
 def _warnings(loaded: Loaded, settings: Settings) -> list[Finding]:
     found = [
-        warn(POLICY, str(warning), "correct it, or ignore the warning if it is intended; see docs/policies.md")
+        warn(POLICY, str(warning._replace(remedy="")), warning.remedy or "see docs/policies.md")
         for warning in loaded.warnings[:SHOWN]
     ]
     if len(loaded.warnings) > SHOWN:
-        more = f"and {len(loaded.warnings) - SHOWN} more warnings"
-        found.append(warn(POLICY, more, "`ratelimitd validate` lists all of them"))
-    if not settings.identity_secret and any(domain.identity for domain in loaded.policy.domains.values()):
+        found.append(warn(POLICY, "there are more warnings", "`ratelimitd validate` lists all of them"))
+    if unsalted(loaded.policy, settings):
         what, _, why = UNSALTED.partition(": ")
         reason, _, change = why.rpartition("; ")
         found.append(warn(POLICY, f"{what}: {reason}", change))

@@ -10,9 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from ratelimitd.app.admin import wants_admin
+from ratelimitd.app.ports import Port, bound, clashing, duplicates
 from ratelimitd.http1 import Endpoint, FetchError, fetch
-from ratelimitd.net.listen import address, bind
+from ratelimitd.net.listen import LOOPBACK, address, bind
 
 from .blocking import within
 from .finding import Finding, bad, ok, warn
@@ -27,21 +27,6 @@ ALIVE_BODY: Final = b"OK"
 
 BIND_TIMEOUT: Final = 2.0
 """Seconds to bind all ports; a host name among the addresses may have to be resolved."""
-
-LOOPBACK: Final = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 -- compared, not bound
-
-
-class Port(NamedTuple):
-    """A port to bind, and the setting that changes it."""
-
-    name: str
-    host: str
-    port: int
-    setting: str
-
-    def __str__(self) -> str:
-        """Return name and address, as shown in findings."""
-        return f"{self.name} {address(self.host, self.port)}"
 
 
 class LivenessPage(NamedTuple):
@@ -65,9 +50,9 @@ class LivenessPage(NamedTuple):
 async def check(target: CheckTarget) -> AsyncIterator[Finding]:
     """Bind every port, and find out whether those in use belong to a ratelimitd."""
     ports, pages = wanted(target)
+    for clash in clashing(target.settings, target.gateway, with_service=target.serves):
+        yield bad(PORTS, *clash)
     same = duplicates(ports)
-    for port, other in same.items():
-        yield bad(PORTS, f"{port} and {other} are the same port", f"set {port.setting} to a different port")
     ports = [port for port in ports if port not in same]
     try:
         refused = await within(BIND_TIMEOUT, lambda: bind_failures(ports))
@@ -92,37 +77,15 @@ async def check(target: CheckTarget) -> AsyncIterator[Finding]:
 def wanted(target: CheckTarget) -> tuple[list[Port], list[LivenessPage]]:
     """Return the ports to bind, and the liveness pages that identify a running instance."""
     settings, gateway = target.settings, target.gateway
-    ports, pages = [], []
+    ports = bound(settings, gateway, with_service=target.serves)
+    pages = []
     if gateway is not None:
-        host, number = settings.listen_addr or gateway.listen
-        ports.append(Port("proxy", host, number, "LISTEN_ADDR"))
-        pages.append(LivenessPage(ports[0], f"{gateway.admin.prefix}/healthz", gateway.tls is not None))
-        if gateway.admin.port is not None:
-            ports.append(Port("admin", host, gateway.admin.port, "admin.port of the gateway file"))
-            pages[0] = LivenessPage(ports[-1], "/healthz")
-    debug = Port("debug", settings.debug_host, settings.debug_port, "DEBUG_PORT")
+        prefixed = LivenessPage(ports[0], f"{gateway.admin.prefix}/healthz", gateway.tls is not None)
+        pages.append(LivenessPage(ports[1], "/healthz") if gateway.admin.port is not None else prefixed)
     if target.serves:
-        http = Port("HTTP", settings.host, settings.port, "PORT")
-        ports += [http, debug]
+        http = next(port for port in ports if port.setting == "PORT")
         pages.append(LivenessPage(http, "/livez"))
-        if not settings.grpc_uds:
-            ports.append(Port("gRPC", settings.grpc_host, settings.grpc_port, "GRPC_PORT"))
-        if settings.use_prometheus and not settings.disable_stats:
-            ports.append(Port("Prometheus", *settings.prometheus_addr, "PROMETHEUS_ADDR"))
-    elif wants_admin(settings):
-        ports.append(debug)
     return ports, pages
-
-
-def duplicates(ports: list[Port]) -> dict[Port, Port]:
-    """Return each port that equals an earlier one of the same process, with that one."""
-    found: dict[Port, Port] = {}
-    for turn, port in enumerate(ports):
-        for other in ports[:turn]:
-            same_host = port.host == other.host or {port.host, other.host} & LOOPBACK.keys()
-            if port.port and port.port == other.port and same_host:
-                found[port] = other
-    return found
 
 
 def bind_failures(ports: list[Port]) -> dict[Port, tuple[str, bool]]:

@@ -4,7 +4,7 @@ from .access_log import AccessLog, AccessRecord, RequestMetrics
 from .access_text import access_line
 from .client_address import trust
 from .default import default_file
-from .file import domain_of, read_gateway
+from .file import domain_of, read_gateway, upstream_at
 from .from_flags import CallerLimits, file_of_flags, in_words
 from .model import Admin, Backend, Gateway
 from .proxy import Proxy, Snapshot, render
@@ -30,4 +30,5 @@ __all__ = [
     "read_gateway",
     "render",
     "trust",
+    "upstream_at",
 ]

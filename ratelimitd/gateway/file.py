@@ -25,6 +25,7 @@ from ratelimitd.config.readers import (
 )
 from ratelimitd.config.yaml_nodes import YamlError, YamlList, YamlMap, YamlNode, YamlScalar, load_yaml
 from ratelimitd.http1 import BalanceOptions, BreakerOptions, ServerOptions, UpstreamOptions
+from ratelimitd.net.listen import reaches
 from ratelimitd.policy import Domain, Policy, PolicyError, PolicyErrors
 
 from .fields import cidr, endpoint, host, method
@@ -123,6 +124,14 @@ def domain_of(gateway: Gateway, policy: Policy) -> Domain:
     if domain is None:
         raise PolicyErrors([PolicyError(gateway.file, 1, wrong)])
     return domain
+
+
+def upstream_at(gateway: Gateway, host: str, port: int) -> str | None:
+    """Return the name of an upstream with an endpoint at this address, as far as texts show it; None for none."""
+    for name, backend in gateway.upstreams.items():
+        if any(port == each.port and reaches(each.host, host) for each in backend.endpoints):
+            return name
+    return None
 
 
 def gateway_reader(*, for_envoy: bool) -> MapReader:

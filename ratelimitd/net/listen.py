@@ -5,10 +5,16 @@ import os
 import socket
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 BACKLOG = 1024
 """Connections that the kernel queues before they are accepted; all Envoy workers of a mesh may reconnect at once."""
+
+
+LOOPBACK: Final = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 -- compared, not bound
+"""Addresses of all interfaces, each with one that reaches it on this host."""
+
+_THIS_HOST: Final = frozenset(("localhost", "127.0.0.1", "::1"))
 
 
 class SocketFile(NamedTuple):
@@ -34,6 +40,11 @@ class SocketFile(NamedTuple):
 def address(host: str, port: int) -> str:
     """Return ``host:port``, with an IPv6 address in brackets (RFC 3986 3.2.2)."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def reaches(host: str, listening: str) -> bool:
+    """Whether a client of ``host`` on this machine certainly reaches a listener of this address."""
+    return host == listening or (host in _THIS_HOST and (listening in LOOPBACK or listening in _THIS_HOST))
 
 
 def local_address(host: str, port: int) -> tuple[socket.AddressFamily, tuple[str, int]]:

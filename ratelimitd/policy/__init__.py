@@ -4,7 +4,7 @@ from ratelimitd.config.problems import PolicyError, PolicyErrors
 
 from .comparison import Change, ChangeKind, changes
 from .explaining import EXAMINED, Ended, Explanation, Step, Took, explain
-from .identity import UNSALTED, Identified, counted_by_caller, identify
+from .identity import UNSALTED, Identified, counted_by_caller, identify, network_of
 from .matching import match
 from .model import (
     UNIT_SECONDS,
@@ -82,6 +82,7 @@ __all__ = [
     "identify",
     "keys_rows",
     "match",
+    "network_of",
     "rule_name",
     "slices",
 ]

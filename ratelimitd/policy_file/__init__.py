@@ -3,7 +3,20 @@
 It is separate from ``policy``: a service parses its files in a child process, and imports no YAML parser itself.
 """
 
-from .parse import Content, Parsed, examine, parse
+from .fields import KEY_PLACES, LEVELS, PLACES, TOP
+from .parse import Content, Document, Origin, Parsed, examine, parse
 from .tiers import Beside
 
-__all__ = ["Beside", "Content", "Parsed", "examine", "parse"]
+__all__ = [
+    "KEY_PLACES",
+    "LEVELS",
+    "PLACES",
+    "TOP",
+    "Beside",
+    "Content",
+    "Document",
+    "Origin",
+    "Parsed",
+    "examine",
+    "parse",
+]

@@ -151,20 +151,24 @@ LEVELS: Final[Mapping[str, Keys]] = {
 Below ``metadata`` and ``tiers`` any key is allowed.
 """
 
-_PLACES: Final[Mapping[str, str]] = {
+PLACES: Final[Mapping[str, str]] = {
     TOP: "at the top of the file, next to 'domain'",
     "identity": "in 'identity'",
     "descriptors": "in a descriptor",
     "rate_limit": "in 'rate_limit'",
     "rate_limits": "in an item of 'rate_limits'",
+    "replaces": "in an item of 'replaces'",
 }
+"""The places of the levels, as errors and warnings name them."""
 
-OWN_KEYS: Final[Mapping[str, str]] = {
-    key: ", or ".join(place for level, place in _PLACES.items() if key in LEVELS[level])
-    for level in _PLACES
+KEY_PLACES: Final[Mapping[str, str]] = {
+    key: ", or ".join(place for level, place in PLACES.items() if key in LEVELS[level])
+    for level in PLACES
     for key in LEVELS[level]
-    if key not in UPSTREAM_KEYS
 }
+"""Where each key is allowed."""
+
+OWN_KEYS: Final[Mapping[str, str]] = {key: places for key, places in KEY_PLACES.items() if key not in UPSTREAM_KEYS}
 """Keys that envoyproxy/ratelimit does not have, and where each is allowed."""
 
 

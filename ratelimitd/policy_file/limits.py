@@ -2,7 +2,7 @@
 
 from typing import Final, NamedTuple
 
-from ratelimitd.algorithms import SECOND, Rate, RateError, deviation, make_rate
+from ratelimitd.algorithms import SECOND, Rate, RateError, make_rate
 from ratelimitd.config.problems import Notes
 from ratelimitd.config.readers import Fields
 from ratelimitd.config.yaml_nodes import YamlList, YamlMap
@@ -146,11 +146,6 @@ class LimitMaker:
             except RateError as error:
                 self._notes.error(line, str(error))
                 return None
-        off = deviation(rate)
-        if off:
-            self._notes.warn(
-                line, f"enforced as the nearest rate that can be counted exactly, which differs by {off:.1e}"
-            )
         return rate
 
 

@@ -57,13 +57,34 @@ FLAGS: Final = (
 )
 
 
+class Origin(NamedTuple):
+    """Where a domain or descriptor was written; of a domain in several files, the first."""
+
+    file: str
+    line: int
+
+
+class Document(NamedTuple):
+    """The YAML of one policy."""
+
+    file: str
+    node: YamlNode
+
+
 class Parsed(NamedTuple):
-    """The result of parsing files. If there are errors, the rows must not be used."""
+    """The result of parsing files. If there are errors, the rows must not be used.
+
+    Attributes:
+        rows: domains and descriptors, then the rows of API keys.
+        origins: of each domain and descriptor, in the order of the rows.
+        documents: every policy that was parsed.
+    """
 
     rows: list[Row]
     errors: list[PolicyError]
-    warnings: list[PolicyError]
     summary: PolicySummary
+    origins: Sequence[Origin] = ()
+    documents: Sequence[Document] = ()
 
 
 SAME_ENDS_MAX: Final = 1_000
@@ -116,7 +137,7 @@ def examine(
     merge_domains: bool = False,
     beside: Beside = no_tiers_file,
 ) -> Parsed:
-    """Parse (name, content) files into rows, errors, warnings and a summary; never raises.
+    """Parse (name, content) files into rows, errors and a summary; never raises.
 
     A file that another one names as its ``tiers_file`` is not parsed as a policy.
     """
@@ -126,16 +147,16 @@ def examine(
     sides = {name: _tiers_file(beside, name, text) for name, node in nodes if (text := named_file(node)) is not None}
     tiers_files = {side.name for side in sides.values() if not side.failure}
     reader.notes.forget(tiers_files)
-    roots = [reader.root(name, node) for name, node in nodes if name not in tiers_files]
+    documents = [Document(name, node) for name, node in nodes if name not in tiers_files]
+    roots = [reader.root(*document) for document in documents]
     reader.domains([root for root in roots if root is not None], sides, default_algorithm, merge_domains=merge_domains)
     order = {name: number for number, name in enumerate((*sorted(tiers_files), *(name for name, _ in contents)))}
-    for found in (reader.notes.errors, reader.notes.warnings):
-        found.sort(key=lambda error: (order[error.file], error.line))
+    reader.notes.errors.sort(key=lambda error: (order[error.file], error.line))
     rows = reader.rows + reader.keys
     made = [row for row in rows if isinstance(row, NodeRow)]
     domains = sum(isinstance(row, DomainRow) for row in rows)
     summary = PolicySummary(domains, len(made), sum(len(row.limits) for row in made))
-    return Parsed(rows, reader.notes.errors, reader.notes.warnings, summary)
+    return Parsed(rows, reader.notes.errors, summary, reader.origins, documents)
 
 
 def _tiers_file(beside: Beside, name: str, text: str) -> TiersFile:
@@ -153,8 +174,8 @@ class _PolicyReader:
         self.notes = Notes()
         self.rows: list[Row] = []
         self.keys: list[Row] = []
+        self.origins: list[Origin] = []
         self._limits = LimitMaker(self.notes)
-        self._identities: list[tuple[str, int, Identity]] = []
 
     def node(self, name: str, content: Content) -> YamlNode | None:
         """Read the YAML of one file; None if it is invalid, which is noted."""
@@ -205,21 +226,6 @@ class _PolicyReader:
                 levels[name] = self._domain(name, alike, sides, default_algorithm)
             self.notes.file = file.name
             self._descriptors(file.root, levels[name])
-        for found in self._identities:
-            self._check_tiers(*found)
-
-    def _check_tiers(self, file: str, line: int, identity: Identity) -> None:
-        """Warn about a tier without a descriptor: a typing error would leave the best customers without a limit."""
-        values = {row.value for row in self.rows if isinstance(row, NodeRow) and row.key == identity.key}
-        if b"" not in values and not any(STAR in value for value in values):
-            without = set(identity.tiers.values()) - values
-            if without:
-                self.notes.file = file
-                self.notes.warn(
-                    line,
-                    f"tiers of 'identity' without a descriptor that has 'key: {_shown(identity.key)}' and the tier as "
-                    f"its value: {len(without)}; their API keys have no limit",
-                )
 
     def _domain(
         self, name: bytes, files: Sequence[_File], sides: Mapping[str, TiersFile], default_algorithm: str
@@ -229,9 +235,9 @@ class _PolicyReader:
         identity = self._identity(files, sides)
         all_or_nothing = self._agreed(files, "all_or_nothing", default=False)
         self.rows.append(DomainRow(name, algorithm, all_or_nothing, identity and identity._replace(tiers={})))
+        self.origins.append(Origin(files[0].name, files[0].line))
         if identity is not None:
             self.keys += keys_rows(name, identity.tiers)
-            self._identities.append((self.notes.file, files[0].line, identity))
         return _Level(len(self.rows) - 1, _shown(name), set(), Counter(), algorithm)
 
     def _identity(self, files: Sequence[_File], sides: Mapping[str, TiersFile]) -> Identity | None:
@@ -273,6 +279,7 @@ class _PolicyReader:
         metadata = read_metadata(self.notes, fields["metadata"]) if "metadata" in fields else None
         flags = sum(flag for name, flag in FLAGS if fields.get(name))
         self.rows.append(NodeRow(level.row, key, value, limits, metadata, flags))
+        self.origins.append(Origin(self.notes.file, node.line))
         if "descriptors" in fields:
             path = f"{level.path}.{_shown(final_key)}"
             self._descriptors(fields, _Level(len(self.rows) - 1, path, set(), Counter(), level.algorithm))

@@ -113,8 +113,6 @@ def _tiers(notes: Notes, node: YamlNode) -> dict[bytes, bytes]:
             notes.error(wrong.line, str(wrong))
         except WrongValueError as wrong:
             notes.error(name.line, f"a tier name must be {wrong}")
-    if not tiers:
-        notes.warn(node.line, "no tier has a key, so every caller is identified by address")
     return tiers
 
 

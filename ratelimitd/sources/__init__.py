@@ -1,5 +1,6 @@
 """Sources of policies: folders and files, which are watched for changes."""
 
+from .examined import Examined, examine_source
 from .files import (
     GATEWAY_ALGORITHM,
     GatewayFile,
@@ -21,6 +22,7 @@ from .watch import Watch
 
 __all__ = [
     "GATEWAY_ALGORITHM",
+    "Examined",
     "GatewayFile",
     "Loaded",
     "Paths",
@@ -30,6 +32,7 @@ __all__ = [
     "Watch",
     "describe",
     "dismantle",
+    "examine_source",
     "list_files",
     "load",
     "named",

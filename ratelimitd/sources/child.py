@@ -6,24 +6,23 @@ a separate module, because classes of this module would be pickled as members of
 
 import gc
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from typing import BinaryIO, Final, TypeVar
 
 from ratelimitd.policy import SLICE_ROWS, PolicyError, PolicyErrors, PolicySummary, slices
-from ratelimitd.policy_file import Beside, examine
 
-from .files import describe, read_files, skipped, tiers_beside
+from .examined import examine_source
+from .files import describe
 from .frames import LENGTH, EndFrame, ErrorFrame, Frame, LoadJob, WarningFrame, pack, unpack
 
 _T = TypeVar("_T")
 
-NO_DOMAIN: Final = "no policy found: no domain is defined, so no request is limited"
+RULE_WARNINGS_MAX: Final = 20
+"""Warnings of one rule that reach the service, which logs them: a screenful."""
 
-NO_LIMIT: Final = (
-    "the policy has no limit, so only requests that carry their own (overrides) are limited; "
-    "if that is not intended, add descriptors"
-)
+NO_DOMAIN: Final = "no policy found: no domain is defined, so no request is limited"
 
 
 def main(stdin: BinaryIO, stdout: BinaryIO) -> None:
@@ -37,37 +36,39 @@ def perform(job: LoadJob) -> Iterator[Frame]:
     """Read and parse the files: Slices and WarningFrames, or ErrorFrames with all errors; then one EndFrame."""
     version = sha256()
     try:
-        files = read_files(job.source, version.update)
+        examined = examine_source(
+            job.source,
+            default_algorithm=job.default_algorithm,
+            merge_domains=job.merge_domains,
+            on_content=version.update,
+        )
     except PolicyErrors as errors:
         yield from map(ErrorFrame, _pieces(errors.errors))
         yield EndFrame(PolicySummary(0, 0, 0), 0)
         return
-    parsed = examine(
-        files,
-        default_algorithm=job.default_algorithm,
-        merge_domains=job.merge_domains,
-        beside=_recorded(tiers_beside(job.source), version.update),
-    )
+    parsed = examined.parsed
     if parsed.errors:
         yield from map(ErrorFrame, _pieces(parsed.errors))
     else:
         yield from slices(parsed.rows)
-        yield from map(WarningFrame, _pieces([*skipped(job.source), *parsed.warnings]))
-        if not parsed.summary.limits:
-            nothing = NO_LIMIT if parsed.summary.domains else NO_DOMAIN
-            yield WarningFrame([PolicyError(describe(job.source), 0, nothing)])
-    yield EndFrame(parsed.summary, len(files), version.hexdigest())
+        yield from map(WarningFrame, _pieces(list(_first(examined.warnings))))
+        if not parsed.summary.domains:
+            yield WarningFrame([PolicyError(describe(job.source), 0, NO_DOMAIN)])
+    yield EndFrame(parsed.summary, examined.files, version.hexdigest())
 
 
-def _recorded(beside: Beside, on_content: Callable[[bytes], object]) -> Beside:
-    """Return a reader of the same files that passes each content to ``on_content``."""
-
-    def read(file: str, named: str) -> tuple[str, bytes]:
-        name, content = beside(file, named)
-        on_content(content)
-        return name, content
-
-    return read
+def _first(warnings: Sequence[PolicyError]) -> Iterator[PolicyError]:
+    """Yield the first warnings of each rule, then a line for those of a rule that are left out."""
+    counts: Counter[str] = Counter()
+    for warning in warnings:
+        counts[warning.rule] += 1
+        if counts[warning.rule] <= RULE_WARNINGS_MAX:
+            yield warning
+    for rule, count in counts.items():
+        if count > RULE_WARNINGS_MAX:
+            file = next(warning.file for warning in warnings if warning.rule == rule)
+            left = f"and {count - RULE_WARNINGS_MAX} more such warnings"
+            yield PolicyError(file, 0, left, rule, "`ratelimitd validate` lists all of them")
 
 
 def _pieces(items: Sequence[_T]) -> Iterator[list[_T]]:

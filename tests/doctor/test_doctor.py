@@ -192,7 +192,7 @@ async def test_one_port_for_two():
     """Two of the service's own on one port are bad, though the port is free."""
     number = str(free_port())
     found = await looked(ports.check, case(PORT=number, GRPC_PORT=number, GRPC_HOST="0.0.0.0"))
-    assert "are the same port" in only(found, "gRPC", Level.BAD).found
+    assert only(found, f"HTTP and GRPC_PORT are both {number}", Level.BAD).change == "set GRPC_PORT to a different port"
 
 
 async def test_a_unix_socket(tmp_path):

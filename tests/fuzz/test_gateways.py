@@ -11,10 +11,11 @@ from ratelimitd.gateway.client_address import trust
 from ratelimitd.gateway.file import read_gateway
 from ratelimitd.gateway.routing import Router
 from ratelimitd.policy import PolicyErrors
+from ratelimitd.sources.gateway_file import inline_policies
 from tests.fuzz.documents import bombs
 from tests.fuzz.gateways import TEMPLATES, gateway_files
 from tests.fuzz.runs import LEAST_SHARE, Seen, bounded, fuzz, little_memory
-from tests.fuzz.test_policies import check_errors, is_yaml
+from tests.fuzz.test_policies import check_errors, check_warnings, is_yaml
 from tests.gateway.files import ask
 
 pytestmark = [pytest.mark.slow, pytest.mark.alone]
@@ -57,6 +58,7 @@ def test_any_file_is_a_gateway_or_errors_with_their_lines():
         try:
             with bounded():
                 gateway = read_gateway("g.yaml", text, for_envoy=use != "routed")
+                check_warnings(inline_policies("g.yaml", text), {"g.yaml": text}, "g.yaml")
         except PolicyErrors as wrong:
             check_errors(wrong.errors, [("g.yaml", text)])
         else:
@@ -79,3 +81,4 @@ def test_a_short_text_that_means_much_is_a_gateway_or_errors(template):
         for text in bombs(template):
             with bounded(), suppress(PolicyErrors):
                 read_gateway("g.yaml", text, for_envoy=True)
+                check_warnings(inline_policies("g.yaml", text), {"g.yaml": text}, "g.yaml")

@@ -5,8 +5,9 @@ from contextlib import suppress
 import pytest
 
 from ratelimitd.config.yaml_nodes import YamlError, load_yaml
+from ratelimitd.lint import RULES, lint
 from ratelimitd.policy import Policy, PolicyErrors
-from ratelimitd.policy_file import parse
+from ratelimitd.policy_file import examine, parse
 from ratelimitd.proto import message
 from tests.fuzz.documents import bombs
 from tests.fuzz.policies import TEMPLATES, policy_files
@@ -44,6 +45,17 @@ def check_errors(errors, files):
         assert error.message
         assert str(error).encode()
         assert 1 <= error.line <= {**lines, TIERS[0]: 1}[error.file] + 1
+
+
+def check_warnings(policies, texts, gateway=""):
+    """See that the lint takes what is valid, and that each warning says where it is, what is wrong and what to do."""
+    parsed = examine(policies, beside=beside)
+    for warning in [] if parsed.errors else lint(parsed, texts, gateway):
+        assert warning.rule in RULES
+        assert warning.message
+        assert warning.remedy
+        assert str(warning).encode()
+        assert 1 <= warning.line <= texts[warning.file].count(b"\n") + texts[warning.file].count(b"\r") + 1
 
 
 def requests(policy):
@@ -86,6 +98,7 @@ async def test_any_files_are_a_policy_or_errors_with_their_lines(log):
         try:
             with bounded():
                 policy = parse(files, beside=beside)
+                check_warnings(files, dict(files))
         except PolicyErrors as wrong:
             check_errors(wrong.errors, files)
             places.append("errors")
@@ -109,6 +122,7 @@ def test_a_short_text_that_means_much_is_a_policy_or_errors(template):
         for text in bombs(template):
             with bounded(), suppress(PolicyErrors):
                 parse([("p.yaml", text)])
+                check_warnings([("p.yaml", text)], {"p.yaml": text})
 
 
 @pytest.mark.parametrize("deepest", ["{a: " * 32 + "1" + "}" * 32, "{a: " + "[" * 47 + "1" + "]" * 47 + "}"])

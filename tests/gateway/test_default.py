@@ -9,8 +9,7 @@ from ratelimitd.gateway.file import domain_of, read_gateway
 from ratelimitd.gateway.routing import Router
 from ratelimitd.limiter import LimitRequest, Planner, PlanOptions, Tallies, key_maker
 from ratelimitd.policy import PolicyErrors, assemble
-from ratelimitd.policy_file import examine
-from ratelimitd.sources import GATEWAY_ALGORITHM, GatewayFile, read_files, tiers_beside
+from ratelimitd.sources import GATEWAY_ALGORITHM, GatewayFile, examine_source
 
 from .files import ask
 
@@ -26,9 +25,8 @@ def default(tmp_path):
 
 
 def _loaded(path):
-    source = GatewayFile(str(path))
-    parsed = examine(read_files(source), default_algorithm=GATEWAY_ALGORITHM, beside=tiers_beside(source))
-    assert (parsed.errors, parsed.warnings) == ([], [])
+    parsed, warnings, _ = examine_source(GatewayFile(str(path)), default_algorithm=GATEWAY_ALGORITHM)
+    assert (parsed.errors, warnings) == ([], [])
     return read_gateway(path.name, path.read_bytes()), assemble(parsed.rows)
 
 

@@ -23,7 +23,7 @@ LIMIT = {"key": "remote_address", "rate_limit": {"unit": "hour", "requests_per_u
 def write(folder, *routes, rules=(LIMIT,), **top):
     """Write a gateway file with its policies in it; returns its path."""
     file = {
-        "upstreams": {"app": {"url": "http://localhost:8081"}},
+        "upstreams": {"app": {"url": "http://localhost:8000"}},
         "routes": list(routes) or [{"rate_limits": [{"actions": [CALLER]}]}],
         "policies": {"domain": "d", "descriptors": list(rules)},
         **top,

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from ratelimitd.admin.rlconfig import lines
 from ratelimitd.limiter import ENFORCED, NO_LIMIT, Answer, LimitRequest, Planner, PlanOptions, Tallies, key_maker
+from ratelimitd.lint import lint
 from ratelimitd.policy import Descriptor, PolicyErrors, Unit, identify
 from ratelimitd.policy.identity import network_of
 from ratelimitd.policy.model import Identity
@@ -234,15 +235,6 @@ def test_a_tiers_file_that_cannot_be_read_is_an_error_of_the_policy_file():
     assert "Permission denied" in error.message
 
 
-@pytest.mark.parametrize("tiers", ["tiers_file: keys", "tiers: ~", "tiers: {x: ~}", "tiers: {x: []}"])
-def test_no_key_at_all_is_a_warning(tiers):
-    """Every caller is identified by address then, which is allowed and rarely meant."""
-    text = f"domain: d\nidentity: {{key: a, {tiers}}}\ndescriptors: [{{key: remote_address}}]\n"
-    found = examine([("p.yaml", text.encode())], beside=lambda _, named: (named, b""))
-    assert not found.errors
-    assert any("no tier has a key" in warning.message for warning in found.warnings)
-
-
 @pytest.mark.parametrize(("identity", "message"), WRONG)
 def test_a_wrong_identity_is_an_error_with_its_line_that_shows_no_key(identity, message):
     """It says what to write instead, and repeats nothing that could be a key."""
@@ -268,11 +260,12 @@ PLACES = st.recursive(
     )
     | PLACES
 )
-def test_wherever_a_key_stands_no_error_shows_it(identity):
+def test_wherever_a_key_stands_neither_error_nor_warning_shows_it(identity):
     """Whatever was written into an identity, and however wrong."""
     parsed = examine([("p.yaml", json.dumps({"domain": "d", "identity": identity}).encode())])
     assert CANARY not in str(parsed.errors)
-    assert CANARY not in str(parsed.warnings) or CANARY in str(identity.get("key"))
+    told = [] if parsed.errors else lint(parsed, {})
+    assert CANARY not in str(told) or CANARY in str(identity.get("key"))
 
 
 def test_a_file_of_keys_taken_for_a_policy_shows_none_of_them():
@@ -282,14 +275,6 @@ def test_a_file_of_keys_taken_for_a_policy_shows_none_of_them():
         assert [str(error) for error in parsed.errors] == [
             "keys.yaml: config file cannot have empty domain: write 'domain: NAME' at the top of the file (line 1)"
         ]
-
-
-def test_a_tier_that_no_descriptor_is_for_is_a_warning():
-    """A typing error would leave its keys without a limit; a default or a wildcard takes any tier."""
-    head = "domain: d\nidentity: {key: k, tiers: {gold: [a]}}\ndescriptors:\n- {key: k, value: "
-    for value, warnings in (("golden", 1), ("gold", 0), ("g*", 0), ("''", 0)):
-        parsed = examine([("p.yaml", f"{head}{value}, rate_limit: {{unit: day}}}}".encode())])
-        assert (len(parsed.errors), len(parsed.warnings)) == (0, warnings)
 
 
 def test_one_file_of_a_merged_domain_says_who_is_calling():

@@ -344,14 +344,6 @@ def test_metadata_becomes_plain_values():
     }
 
 
-def test_a_rate_that_is_not_exact_is_a_warning():
-    """Numbers too large to stay exact are enforced as the nearest that do, and the writer hears of it."""
-    text = HEAD + "- {key: k, rate_limit: {unit: year, requests_per_unit: 4294967291, algorithm: token_bucket}}"
-    (warning,) = examine([("p.yaml", text.encode())]).warnings
-    assert (warning.file, warning.line) == ("p.yaml", 3)
-    assert "enforced as the nearest rate" in warning.message
-
-
 def test_a_summary_counts_what_there_is():
     """Domains, descriptors, and limits of all of them."""
     text = HEAD + "- {key: k, rate_limits: [{unit: day}, {unit: hour}], descriptors: [{key: x}]}"

@@ -13,7 +13,7 @@ from ratelimitd.policy import DescriptorNode, Domain, Policy, PolicyErrors, Slic
 from ratelimitd.policy.rows import SLICE_ROWS
 from ratelimitd.policy_file import parse
 from ratelimitd.sources import loader
-from ratelimitd.sources.child import perform
+from ratelimitd.sources.child import RULE_WARNINGS_MAX, perform
 from ratelimitd.sources.files import GatewayFile, Paths, RuntimeFolder
 from ratelimitd.sources.frames import FRAME_MAX, LENGTH, EndFrame, ErrorFrame, LoadJob, WarningFrame
 from tests.turning import turning
@@ -256,6 +256,19 @@ async def test_dismantling_frees_every_node():
         assert [reference() for reference in gone] == [None] * 500
     finally:
         gc.enable()
+
+
+@pytest.mark.process
+async def test_warnings_of_the_lint_reach_the_service(tmp_path):
+    """With file, line, rule and remedy; of each rule the first, and how many more there are."""
+    items = "".join(f"- {{key: k{number}, rate_limit: {{unit: day}}}}\n" for number in range(50)) + "- key: leaf\n"
+    loaded = await loader.load(folder(tmp_path, "domain: d\ndescriptors:\n" + items))
+    rules = [warning.rule for warning in loaded.warnings]
+    assert rules == ["denies-all"] * RULE_WARNINGS_MAX + ["descriptor-without-limit", "denies-all"]
+    first, *_, last = loaded.warnings
+    assert (first.file, first.line) == ("p.yaml", 3)
+    assert first.remedy
+    assert (last.line, last.message) == (0, "and 30 more such warnings")
 
 
 def test_frames_are_bounded(tmp_path):

@@ -1,0 +1,9 @@
+"""The lint: what a policy and its gateway file allow and cannot be meant, such as a limit that no request meets.
+
+``rules`` is the table of what it says; docs/lint.md has a section for each of its rows.
+"""
+
+from .check import lint
+from .rules import RULES, Rule
+
+__all__ = ["RULES", "Rule", "lint"]

@@ -1,0 +1,69 @@
+"""All rules over all files of a policy."""
+
+from collections.abc import Mapping
+from itertools import chain
+
+from ratelimitd.config.problems import PolicyError
+from ratelimitd.config.yaml_nodes import load_yaml
+from ratelimitd.policy_file import Document, Parsed
+
+from .comments import Comments
+from .keys import impossible_addresses, misspelled_keys
+from .pairs import check_pair, check_routes, ends
+from .requests import Requests
+from .routes import GatewayText, read_routes
+from .rules import Findings
+from .tree import DomainTree, check_tiers, check_tree, taken_values, trees
+from .written import check_maps, repeated_keys, second_documents
+
+
+def lint(parsed: Parsed, texts: Mapping[str, bytes], gateway: str = "") -> list[PolicyError]:
+    """Return what is wrong in files without an error, in the order of the files and their lines.
+
+    Args:
+        texts: the files, with the names that ``parsed`` has.
+        gateway: the gateway file among them; empty: none, so that it is not known what is sent.
+    """
+    comments = Comments(texts)
+    order = {file: number for number, file in enumerate(texts)}
+    found = chain(comments.wrong(), second_documents(texts), _written(parsed, gateway), _meant(parsed, texts, gateway))
+    allowed = dict.fromkeys(each.warning for each in found if comments.allow(each))
+    return sorted(allowed, key=lambda warning: (order.get(warning.file, -1), warning.line))
+
+
+def _written(parsed: Parsed, gateway: str) -> Findings:
+    for document in parsed.documents:
+        yield from check_maps(document)
+        if document.file != gateway:
+            yield from repeated_keys(document)
+
+
+def _meant(parsed: Parsed, texts: Mapping[str, bytes], gateway: str) -> Findings:
+    found = trees(parsed)
+    for tree in found.values():
+        yield from check_tree(tree)
+        yield from check_tiers(tree)
+        yield from impossible_addresses(tree)
+    root = load_yaml(texts[gateway]) if gateway else None
+    if root is not None:
+        yield from repeated_keys(Document(gateway, root))
+    routes = read_routes(root) if gateway else None
+    if routes is not None:
+        yield from check_routes(routes, gateway)
+    domain = None if routes is None else _domain(routes, found)
+    for tree in found.values():
+        if routes is None or tree is not domain:
+            yield from taken_values(tree, None)
+            yield from misspelled_keys(tree)
+        elif tree.limits:
+            requests = Requests(tree)
+            reached = ends(routes, requests)
+            yield from check_pair(routes, gateway, requests, reached)
+            yield from taken_values(tree, reached)
+
+
+def _domain(routes: GatewayText, found: Mapping[bytes, DomainTree]) -> DomainTree | None:
+    """Return the domain of the routes, as ``gateway.domain_of`` does."""
+    if routes.domain:
+        return found.get(routes.domain)
+    return next(iter(found.values())) if len(found) == 1 else None

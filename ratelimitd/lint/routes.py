@@ -1,0 +1,259 @@
+"""The routes of a gateway file as the lint sees them: what each sends, with lines.
+
+The readers of ``gateway`` check the file; this one expects a valid file, and takes from it what a proxy has no use for:
+lines, and entries without a request. It reads the actions that only Envoy supports too.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final, NamedTuple
+
+from ratelimitd.config.yaml_nodes import YamlList, YamlMap, YamlNode, YamlScalar, is_null, resolve, value_of
+
+NAME: Final = "ratelimitd"
+"""Default name of a gateway, the value of ``source_cluster``."""
+
+
+class SentEntry(NamedTuple):
+    """The entry of one action.
+
+    Attributes:
+        value: None: any, from the request.
+        needs: the header or query parameter whose value it is, as a phrase; empty for none.
+        skipped: without it only this entry is omitted, not the descriptor.
+        sometimes: whether the descriptor is sent depends on more of the request.
+    """
+
+    key: bytes
+    value: bytes | None = None
+    needs: str = ""
+    skipped: bool = False
+    sometimes: bool = False
+
+
+class Item(NamedTuple):
+    """An item of a route's ``rate_limits``: one descriptor.
+
+    Attributes:
+        entries: None if only Envoy knows them.
+        own_limit: it brings its limit along, which overrides the policy.
+        hits: its cost, if that is a fixed number.
+    """
+
+    line: int
+    entries: tuple[SentEntry, ...] | None
+    own_limit: bool
+    hits: int = 1
+
+    def __str__(self) -> str:
+        return sent(self.entries or ())
+
+
+class Conditions(NamedTuple):
+    """Which requests a route matches."""
+
+    kind: str
+    pattern: str
+    others: tuple[object, ...]
+    """Methods, hosts and headers, as written; empty for none."""
+
+
+class Route(NamedTuple):
+    """A route.
+
+    Attributes:
+        present: headers that every request of the route has, as phrases.
+    """
+
+    line: int
+    name: str
+    upstream: str
+    match: Conditions
+    items: tuple[Item, ...]
+    present: frozenset[str]
+
+
+class GatewayText(NamedTuple):
+    """A gateway file: the domain of its requests (empty: the only one), its upstreams with their lines, its routes."""
+
+    domain: bytes
+    upstreams: Mapping[str, int]
+    routes: tuple[Route, ...]
+
+
+def sent(entries: tuple[SentEntry, ...]) -> str:
+    """Return entries as text, such as ``(endpoint=login, remote_address)``."""
+    texts = (
+        entry.key if entry.value is None else b"%b=%b" % (entry.key, entry.value) if entry.value else entry.key
+        for entry in entries
+    )
+    return f"({', '.join(text.decode(errors='replace') for text in texts)})"
+
+
+def read_routes(root: YamlNode | None) -> GatewayText:
+    """Read a gateway file."""
+    upstreams = _upstreams(value_of(root, "upstreams"))
+    name = _text(root, "name") or NAME
+    default = next(iter(upstreams), "") if len(upstreams) == 1 else ""
+    routes: list[Route] = []
+    catching: list[tuple[str, Conditions]] = []
+    for node in _items(value_of(root, "routes")):
+        route = _route(node, name, default)
+        caught = {header for header, match in catching if covers(match, route.match)}
+        routes.append(route._replace(present=route.present | caught))
+        catching += _catches_absent(node, route)
+    return GatewayText(_text(root, "domain").encode(), upstreams, tuple(routes))
+
+
+def _upstreams(node: YamlNode | None) -> dict[str, int]:
+    pairs = node.pairs if isinstance(node, YamlMap) else []
+    return {key.text: key.line for key, _ in pairs if isinstance(key, YamlScalar)}
+
+
+def _route(node: YamlNode, gateway: str, default: str) -> Route:
+    match = value_of(node, "match")
+    kind = next((kind for kind in ("prefix", "path", "regex") if value_of(match, kind) is not None), "prefix")
+    pattern = _text(match, kind) or "/"
+    others = tuple(_plain(value_of(match, key)) for key in ("methods", "hosts", "headers"))
+    upstream = _text(node, "upstream") or default
+    items = tuple(_item(item, gateway, upstream) for item in _items(value_of(node, "rate_limits")))
+    present = frozenset(header for header, positive in _header_matches(match) if positive)
+    conditions = Conditions(kind, pattern, others if any(others) else ())
+    return Route(node.line, _text(node, "name") or pattern, upstream, conditions, items, present)
+
+
+def _plain(node: YamlNode | None) -> object:
+    """Return a node as a value that can be compared, without lines."""
+    if isinstance(node, YamlMap):
+        return tuple((_plain(key), _plain(value)) for key, value in node.pairs)
+    if isinstance(node, YamlList):
+        return tuple(map(_plain, node.items))
+    return node.text if isinstance(node, YamlScalar) and not is_null(node) else ""
+
+
+def _header_matches(match: YamlNode | None) -> Iterator[tuple[str, bool]]:
+    """Yield the header of each condition on headers, and whether the condition requires that it is present."""
+    for condition in _items(value_of(match, "headers")):
+        inverted = _flag(condition, "invert") or _flag(condition, "invert_match")
+        absent = any(_is_false(value_of(condition, key)) for key in ("present", "present_match"))
+        text = isinstance(condition, YamlMap) and any(
+            isinstance(key, YamlScalar) and key.text not in _PRESENCE for key, _ in condition.pairs
+        )
+        if not _flag(condition, "treat_missing_header_as_empty"):
+            yield _header(_text(condition, "name")), text or inverted == absent
+
+
+_PRESENCE: Final = frozenset(("name", "present", "present_match", "invert", "invert_match"))
+"""Keys of a condition on a header without its value; a missing header satisfies no condition on a value."""
+
+
+def covers(one: Conditions, other: Conditions) -> bool:
+    """Whether the first conditions certainly hold for every request of which the others hold."""
+    wider = one.kind == "prefix" and other.kind in ("prefix", "path") and other.pattern.startswith(one.pattern)
+    same = (one.kind, one.pattern) == (other.kind, other.pattern)
+    return (wider or same) and one.others in ((), other.others)
+
+
+def _catches_absent(node: YamlNode, route: Route) -> Iterator[tuple[str, Conditions]]:
+    """Yield the header that all later requests with these conditions have, since this route takes those without it."""
+    found = list(_header_matches(value_of(node, "match")))
+    if len(found) == 1 and not any(route.match.others[:2]):
+        ((header, positive),) = found
+        if not positive:
+            yield header, route.match._replace(others=())
+
+
+def _item(node: YamlNode, gateway: str, upstream: str) -> Item:
+    entries: list[SentEntry] = []
+    opaque = False
+    for action in _items(value_of(node, "actions")):
+        kind, fields = _action(action)
+        entry = _ENTRIES[kind](fields, gateway, upstream) if kind in _ENTRIES else None
+        opaque = opaque or entry is None
+        if entry is not None:
+            entries.append(entry)
+    limit = value_of(node, "limit")
+    own_limit = isinstance(limit, YamlMap) and bool(limit.pairs)
+    return Item(node.line, None if opaque else tuple(entries), own_limit, _hits(value_of(node, "hits_addend")))
+
+
+def _hits(node: YamlNode | None) -> int:
+    number = value_of(node, "number")
+    hits = resolve(number) if isinstance(number, YamlScalar) else None
+    return hits if isinstance(hits, int) and not _flag(node, "is_negative_hits") else 1
+
+
+def _action(node: YamlNode) -> tuple[str, YamlNode | None]:
+    if isinstance(node, YamlMap) and node.pairs:
+        (name, fields), *_ = node.pairs
+        return (name.text if isinstance(name, YamlScalar) else ""), fields
+    return "", None
+
+
+def _header(name: str) -> str:
+    """Return a header as a phrase; empty for one that every request has."""
+    lower = name.lower()
+    return "" if lower[:1] == ":" or lower == "host" else lower
+
+
+def _from_header(fields: YamlNode | None, _gateway: str, _upstream: str) -> SentEntry:
+    needs = _header(_text(fields, "header_name"))
+    return SentEntry(_text(fields, "descriptor_key").encode(), None, needs, _flag(fields, "skip_if_absent"))
+
+
+def _from_query(fields: YamlNode | None, _gateway: str, _upstream: str) -> SentEntry:
+    needs = f"query parameter {_text(fields, 'query_parameter_name')}"
+    return SentEntry(_text(fields, "descriptor_key").encode(), None, needs, _flag(fields, "skip_if_absent"))
+
+
+def _fixed(default: str, *, sometimes: bool) -> "_MakeEntry":
+    def make(fields: YamlNode | None, _gateway: str, _upstream: str) -> SentEntry:
+        key = _text(fields, "descriptor_key") or default
+        return SentEntry(key.encode(), _text(fields, "descriptor_value").encode(), sometimes=sometimes)
+
+    return make
+
+
+def _of_connection(key: bytes) -> "_MakeEntry":
+    return lambda _fields, _gateway, _upstream: SentEntry(key)
+
+
+def _from_metadata(fields: YamlNode | None, _gateway: str, _upstream: str) -> SentEntry | None:
+    if _flag(fields, "skip_if_absent"):
+        return None
+    return SentEntry(_text(fields, "descriptor_key").encode(), sometimes=True)
+
+
+_MakeEntry = Callable[[YamlNode | None, str, str], SentEntry | None]
+
+_ENTRIES: Final[Mapping[str, _MakeEntry]] = {
+    "generic_key": _fixed("generic_key", sometimes=False),
+    "request_headers": _from_header,
+    "query_parameters": _from_query,
+    "remote_address": _of_connection(b"remote_address"),
+    "masked_remote_address": _of_connection(b"masked_remote_address"),
+    "header_value_match": _fixed("header_match", sometimes=True),
+    "query_parameter_value_match": _fixed("query_match", sometimes=True),
+    "destination_cluster": lambda _fields, _gateway, upstream: SentEntry(b"destination_cluster", upstream.encode()),
+    "source_cluster": lambda _fields, gateway, _upstream: SentEntry(b"source_cluster", gateway.encode()),
+    "metadata": _from_metadata,
+    "dynamic_metadata": _from_metadata,
+}
+"""By action. The entries of other actions are known to Envoy alone."""
+
+
+def _items(node: YamlNode | None) -> list[YamlNode]:
+    return node.items if isinstance(node, YamlList) else []
+
+
+def _text(node: YamlNode | None, key: str) -> str:
+    value = value_of(node, key)
+    return value.text if isinstance(value, YamlScalar) and not is_null(value) else ""
+
+
+def _flag(node: YamlNode | None, key: str) -> bool:
+    value = value_of(node, key)
+    return isinstance(value, YamlScalar) and resolve(value) is True
+
+
+def _is_false(node: YamlNode | None) -> bool:
+    return isinstance(node, YamlScalar) and resolve(node) is False

@@ -1,0 +1,62 @@
+"""Reads, parses and lints all files of a source; for commands, and for the child process of a service."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+from ratelimitd.policy import PolicyError
+
+from .files import GatewayFile, Source, read_files, skipped, tiers_beside
+
+if TYPE_CHECKING:
+    from ratelimitd.policy_file import Parsed
+
+
+class Examined(NamedTuple):
+    """What the files of a source contain.
+
+    Attributes:
+        parsed: rows and errors.
+        warnings: without errors, the entries that were skipped and the warnings of the lint.
+        files: files read.
+    """
+
+    parsed: "Parsed"
+    warnings: list[PolicyError]
+    files: int
+
+
+def examine_source(
+    source: Source,
+    *,
+    default_algorithm: str,
+    merge_domains: bool = False,
+    on_content: Callable[[bytes], object] = lambda _: None,
+) -> Examined:
+    """Examine a source. Raises PolicyErrors if files cannot be read.
+
+    ``on_content`` receives the content of each file, including tiers files, as read.
+    """
+    from ratelimitd.lint import lint  # noqa: PLC0415 -- a service examines its files in a child process
+    from ratelimitd.policy_file import examine  # noqa: PLC0415 -- likewise
+
+    contents: list[bytes] = []
+    texts: dict[str, bytes] = {}
+
+    def record(content: bytes) -> None:
+        contents.append(content)
+        on_content(content)
+
+    def beside(file: str, named: str) -> tuple[str, bytes]:
+        name, content = read_beside(file, named)
+        on_content(content)
+        texts[name] = content
+        return name, content
+
+    read_beside = tiers_beside(source)
+    files = read_files(source, record)
+    parsed = examine(files, default_algorithm=default_algorithm, merge_domains=merge_domains, beside=beside)
+    gateway = source.path if isinstance(source, GatewayFile) else ""
+    texts |= {gateway: contents[0]} if gateway else {}
+    texts |= {name: content for name, content in files if isinstance(content, bytes)}
+    warnings = [] if parsed.errors else [*skipped(source), *lint(parsed, texts, gateway)]
+    return Examined(parsed, warnings, len(files))
