@@ -170,7 +170,7 @@ def _plot(runs: "list[Run]", file: Path) -> None:
     try:
         from ratelimitd.simulate.plot import plot  # noqa: PLC0415 -- needs matplotlib, an extra
     except ModuleNotFoundError as error:
-        raise click.ClickException("--plot needs matplotlib: pip install 'ratelimitd[plot]'") from error
+        raise click.ClickException("--plot needs matplotlib; in a clone of the repository, run pip install '.[plot]'") from error
     try:
         plot(runs, file)
     except OSError as error:
