@@ -23,7 +23,7 @@ demo: setup $(ENVOY)
 	@scripts/demo
 
 picture: setup $(ENVOY)
-	@scripts/demo --port 0 --picture docs/demo.svg
+	@scripts/demo --picture docs/demo.svg
 
 test: setup system $(ENVOY)
 	@scripts/check
