@@ -4,6 +4,8 @@ import re
 
 import pytest
 
+from ratelimitd.cli import main as ratelimitd
+from testkit.blocks import pages
 from testkit.pasted import ROOT
 from tests.docs.test_pasted import PAGES, commands
 from tests.docs.words import EXTRAS, unknown
@@ -36,6 +38,25 @@ def test_a_block_that_is_not_run_names_what_exists(page, block):
 def test_what_does_not_exist_is_found(line, wrong):
     """Each kind of word is looked up."""
     assert unknown(line) == wrong
+
+
+INLINE = re.compile(r"`((?:[A-Z_]+=\S+ )*ratelimitd [a-z][^`]*)`")
+
+
+@pytest.mark.parametrize("path", pages(ROOT), ids=lambda path: path.name)
+def test_a_command_within_a_sentence_exists(path):
+    """Sub-command, flags and settings; `…` and capitals stand for what the reader fills in."""
+    if path.name != "CHANGELOG.md":
+        commands = [" ".join(found.split()) for found in INLINE.findall(path.read_text())]
+        assert {command: wrong for command in commands if (wrong := unknown(command))} == {}
+
+
+def test_commands_that_the_program_names_exist():
+    """In help, hints and errors."""
+    sources = "\n".join(path.read_text() for path in (ROOT / "ratelimitd").rglob("*.py"))
+    named = set(re.findall(r"`ratelimitd ([a-z]+)", sources))
+    assert named >= {"serve", "proxy"}
+    assert named - ratelimitd.commands.keys() == set()
 
 
 def test_hints_name_extras_that_can_be_installed():

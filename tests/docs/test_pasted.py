@@ -64,8 +64,8 @@ def test_the_blocks_that_are_not_run_are_these():
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_a_page_saves_the_files_that_it_shows_with_their_names(page):
-    """A block of commands has the language sh, so that it is run: bash, shell and console are other names for it."""
+def test_no_command_hides_behind_another_name_of_a_shell(page):
+    """A block of commands has the language sh, so that it is run; bash, shell and console are other names for it."""
     assert {block.language for block in PAGES[page]} <= {"sh", "text", "json", "yaml", "python", "promql", "lua", ""}
 
 
