@@ -44,7 +44,7 @@ _PLACE: Final = (
     "For a cluster: some nodes, separated by commas. For Sentinel: the name of the master, then some Sentinels."
 )
 _TIMEOUT: Final = (
-    "Timeout of a connection attempt, including the handshake. Upstream's default is 10s; a store that must answer "
+    "Timeout of a connection attempt, including the handshake. 10s in envoyproxy/ratelimit; a store that must answer "
     "within milliseconds is near, and an attempt that hangs delays the next one."
 )
 
@@ -197,15 +197,15 @@ class Settings:
     log_level = Row(
         choice(*LOG_LEVELS),
         "info",
-        "Lowest level that is logged: trace, debug, info, warn, error, fatal, panic. Upstream's default is warn, which "
-        "is also the level of its start-up lines; here these are info, so that is the default.",
+        "Lowest level that is logged: trace, debug, info, warn, error, fatal, panic. "
+        "envoyproxy/ratelimit's default is warn, the level of its start-up lines; here these are info.",
     )
     log_format = Row(
         choice("auto", "json", "text"),
         "auto",
-        "json: one object per line, with @timestamp and @message as upstream. text: human-readable. "
+        "json: one object per line, with @timestamp and @message as in envoyproxy/ratelimit. text: human-readable. "
         "auto: text on a terminal, else json; decided for stderr, and for stdout with the proxy's access log. NO_COLOR "
-        "turns colors off. Upstream's default is text.",
+        "turns colors off. envoyproxy/ratelimit's default is text.",
     )
     log_decisions = Row(
         boolean,
@@ -240,7 +240,7 @@ class Settings:
         choice(*ALGORITHMS),
         "fixed_window",
         f"Algorithm of a limit if neither the limit nor its domain sets one: {', '.join(ALGORITHMS)}. "
-        "The default is upstream's only algorithm.",
+        "The default is the only algorithm of envoyproxy/ratelimit.",
     )
 
     # Counters
@@ -257,7 +257,9 @@ class Settings:
     redis_url = Row(redis_parts, "", _PLACE, secret=Secret.USERINFO)
     redis_addr = Row(redis_parts, "", "Another name for REDIS_URL, intended for host:port.", secret=Secret.USERINFO)
     redis_socket_type = Row(
-        choice("", "tcp", "unix"), "", "tcp or unix; unset: derived from REDIS_URL. Upstream's default is unix."
+        choice("", "tcp", "unix"),
+        "",
+        "tcp or unix; unset: derived from REDIS_URL. envoyproxy/ratelimit's default is unix.",
     )
     redis_type = Row(_kind, "single", "single, sentinel or cluster: the deployment that REDIS_URL addresses.")
     redis_auth = Row(_credentials, "", "password or user:password of Redis.", secret=Secret.WHOLE)
@@ -362,7 +364,7 @@ class Settings:
         boolean, "false", "Serve metrics at PROMETHEUS_ADDR, in addition to /metrics of the HTTP port."
     )
     prometheus_addr = Row(
-        go_host_port, ":9090", "host:port for Prometheus; without a host every interface, IPv4 and IPv6, as upstream."
+        go_host_port, ":9090", "host:port for Prometheus; without a host every interface, IPv4 and IPv6, as in Go."
     )
     prometheus_path = Row(path, "/metrics", "Path of the metrics at PROMETHEUS_ADDR.")
     disable_stats = Row(boolean, "false", "Serve no metrics.")
