@@ -4,9 +4,8 @@ A supported variable is an attribute of ``Settings``; the class attribute is its
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Final, NoReturn, cast
+from typing import Any, Final, NoReturn
 
-from ratelimitd.config.redis_address import Credentials, RedisKind
 from ratelimitd.config.values import (
     EVERYWHERE,
     address,
@@ -26,8 +25,17 @@ from ratelimitd.config.values import (
     size,
     text,
 )
-from ratelimitd.settings.redis_url import RedisUrl, credentials, read_redis_url, redis_parts
-from ratelimitd.settings.redis_variables import MAIN_REDIS, PER_SECOND_REDIS, RedisVariables
+from ratelimitd.settings.redis_url import RedisUrl, read_redis_url, redis_parts
+from ratelimitd.settings.redis_variables import (
+    ADDRESS_TEXT,
+    MAIN_REDIS,
+    OF_THE_SECOND,
+    PER_SECOND_REDIS,
+    TIMEOUT_TEXT,
+    RedisVariables,
+    optional_credentials,
+    redis_kind,
+)
 from ratelimitd.settings.rows import Row, Secret
 from ratelimitd.settings.unbuilt import UNBUILT
 
@@ -38,30 +46,6 @@ LOG_LEVELS: Final = ("trace", "debug", "info", "warn", "warning", "error", "fata
 
 _NOT_XDS: Final = "serve the policy from files (CONFIG_TYPE=FILE)"
 _NOT_MEMCACHE: Final = "write redis and set REDIS_URL, or write memory"
-_ANY_KIND: Final = choice("single", "sentinel", "cluster")
-_PLACE: Final = (
-    "host:port, redis://[user:password@]host[:port][/database], rediss://… for TLS, or the path of a unix socket. "
-    "For a cluster: some nodes, separated by commas. For Sentinel: the name of the master, then some Sentinels."
-)
-_TIMEOUT: Final = (
-    "Timeout of a connection attempt, including the handshake. 10s in envoyproxy/ratelimit; a store that must answer "
-    "within milliseconds is near, and an attempt that hangs delays the next one."
-)
-
-
-_OF_THE_SECOND: Final[Mapping[str, str]] = {
-    "url": ", for the second Redis",
-    "tls": ", for the second Redis only; the files are the same",
-}
-"""Additions to the text "As <variable of the first Redis>"."""
-
-
-def _kind(value: str) -> RedisKind:
-    return cast("RedisKind", _ANY_KIND(value))
-
-
-def _credentials(value: str) -> Credentials | None:
-    return credentials(value) if value else None
 
 
 class Settings:
@@ -254,25 +238,27 @@ class Settings:
         "256MiB",
         "Memory for counters; beyond it counters are evicted, expired ones first. Half of a small container's 512 MiB.",
     )
-    redis_url = Row(redis_parts, "", _PLACE, secret=Secret.USERINFO)
+    redis_url = Row(redis_parts, "", ADDRESS_TEXT, secret=Secret.USERINFO)
     redis_addr = Row(redis_parts, "", "Another name for REDIS_URL, intended for host:port.", secret=Secret.USERINFO)
     redis_socket_type = Row(
         choice("", "tcp", "unix"),
         "",
         "tcp or unix; unset: derived from REDIS_URL. envoyproxy/ratelimit's default is unix.",
     )
-    redis_type = Row(_kind, "single", "single, sentinel or cluster: the deployment that REDIS_URL addresses.")
-    redis_auth = Row(_credentials, "", "password or user:password of Redis.", secret=Secret.WHOLE)
+    redis_type = Row(redis_kind, "single", "single, sentinel or cluster: the deployment that REDIS_URL addresses.")
+    redis_auth = Row(optional_credentials, "", "password or user:password of Redis.", secret=Secret.WHOLE)
     redis_auth_file = Row(
         text,
         "",
         "File with the content of REDIS_AUTH; read for each new connection, so a change needs no restart.",
     )
-    redis_sentinel_auth = Row(_credentials, "", "password or user:password of the Sentinels.", secret=Secret.WHOLE)
+    redis_sentinel_auth = Row(
+        optional_credentials, "", "password or user:password of the Sentinels.", secret=Secret.WHOLE
+    )
     redis_pool_size = Row(
         integer(1, 1024), "10", "Maximum number of connections to a server; a busy event loop needs few."
     )
-    redis_timeout = Row(positive_duration, "500ms", _TIMEOUT)
+    redis_timeout = Row(positive_duration, "500ms", TIMEOUT_TEXT)
     redis_tls = Row(boolean, "false", "Use TLS for connections to Redis and to its Sentinels.")
     redis_tls_cacert = Row(text, "", "PEM file of the CA of their certificates; unset: the CAs that the system trusts.")
     redis_tls_client_cert = Row(
@@ -396,7 +382,7 @@ def _working() -> Iterator[Row[Any]]:
 def _second(name: str) -> Row[Any]:
     """Make the row of the second Redis from that of the first."""
     row: Row[Any] = vars(Settings)[MAIN_REDIS.lower() + name]
-    doc = f"As {row.name}{_OF_THE_SECOND.get(name, '')}."
+    doc = f"As {row.name}{OF_THE_SECOND.get(name, '')}."
     return Row(row.parse, row.default, doc, name=PER_SECOND_REDIS + name.upper(), secret=row.secret)
 
 
