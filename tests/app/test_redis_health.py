@@ -77,15 +77,19 @@ FAULTS = [
 @pytest.mark.scenario("Redis is out of memory")
 @pytest.mark.parametrize(("begin", "end", "word"), FAULTS)
 async def test_a_redis_that_refuses_every_call(tmp_path, server, begin, end, word):
-    """A permanent error of every call fails gRPC health, and is in the log, a metric and /readyz."""
-    async with running(tmp_path, server) as process:
+    """A permanent error of every call fails gRPC health, and is in the log, a metric and /readyz.
+
+    LOG_STORE_KEYS adds the key of a charge that failed.
+    """
+    async with running(tmp_path, server, LOG_STORE_KEYS="true") as process:
         assert await call(process.grpc) == "OK"
         server.ask(*begin)
         async with asyncio.timeout(20):
             while await grpc_health(process.grpc) == "SERVING":
                 assert (await call(process.grpc))[0] == grpc.StatusCode.UNAVAILABLE
         assert await health(process) == [200, 200, 200, "NOT_SERVING"]
-        assert word in (await process.logged("store failure"))["reason"]
+        line = await process.logged("store failure")
+        assert (line["reason"].split()[0], line["key"].startswith("d_user_x_")) == (word, True)
         assert word in (await process.logged("redis refuses every call"))["reason"]
         status, text = await get(process.http, "/readyz")
         assert (status, text.split()[:3]) == (200, ["OK", "redis:", word])
