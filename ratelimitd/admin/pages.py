@@ -57,11 +57,15 @@ def debug_pages(policy: Callable[[], Policy | None], stats: Stream, admin: PageT
 
 
 def gateway_pages(readiness: Health, notes: Notes, metrics: Stream) -> PageTable:
-    """Return the table of the proxy's own pages."""
+    """Return the table of the proxy's own pages. Clients may read them, so no reason of ``notes`` is shown."""
+
+    def without_reasons() -> list[tuple[str, str]]:
+        return [(component, "fails; see the log") for component, _ in notes()]
+
     return {
         "/metrics": Page(streamed(metrics, CONTENT_TYPE), "metrics for Prometheus"),
         "/healthz": Page(livez, "200 while the event loop runs"),
-        "/readyz": Page(readyz(readiness, notes), READYZ),
+        "/readyz": Page(readyz(readiness, without_reasons), READYZ),
     }
 
 

@@ -6,8 +6,9 @@ from contextlib import asynccontextmanager
 import grpc
 import pytest
 
-from testkit.redis_server import redis_server
+from testkit.redis_server import free_port, redis_server
 from tests.app.test_process import POLICY, call, get, grpc_health, until
+from tests.gateway_process import gateway
 from tests.service import service
 
 pytestmark = [pytest.mark.redis, pytest.mark.process]
@@ -77,15 +78,19 @@ FAULTS = [
 @pytest.mark.scenario("Redis is out of memory")
 @pytest.mark.parametrize(("begin", "end", "word"), FAULTS)
 async def test_a_redis_that_refuses_every_call(tmp_path, server, begin, end, word):
-    """A permanent error of every call fails gRPC health, and is in the log, a metric and /readyz."""
-    async with running(tmp_path, server) as process:
+    """A permanent error of every call fails gRPC health, and is in the log, a metric and /readyz.
+
+    LOG_STORE_KEYS adds the key of a charge that failed.
+    """
+    async with running(tmp_path, server, LOG_STORE_KEYS="true") as process:
         assert await call(process.grpc) == "OK"
         server.ask(*begin)
         async with asyncio.timeout(20):
             while await grpc_health(process.grpc) == "SERVING":
                 assert (await call(process.grpc))[0] == grpc.StatusCode.UNAVAILABLE
         assert await health(process) == [200, 200, 200, "NOT_SERVING"]
-        assert word in (await process.logged("store failure"))["reason"]
+        line = await process.logged("store failure")
+        assert (line["reason"].split()[0], line["key"].startswith("d_user_x_")) == (word, True)
         assert word in (await process.logged("redis refuses every call"))["reason"]
         status, text = await get(process.http, "/readyz")
         assert (status, text.split()[:3]) == (200, ["OK", "redis:", word])
@@ -96,3 +101,10 @@ async def test_a_redis_that_refuses_every_call(tmp_path, server, begin, end, wor
         await until(lambda: health(process), [200, 200, 200, "SERVING"])
         assert (await process.logged("redis accepts calls"))["on_store_failure"]["error"] > 0
         assert await call(process.grpc) == "OK"
+
+
+@pytest.mark.scenario("logs that fill up or contain secrets")
+async def test_the_listener_of_the_proxy_tells_no_address():
+    """/readyz on the proxy's listener, which clients can read, says that Redis fails, and neither where nor why."""
+    async with gateway(env={"REDIS_URL": f"127.0.0.1:{free_port()}"}) as process:
+        assert await get(process.proxy, "/readyz") == (200, "OK\nredis: fails; see the log\n")

@@ -183,3 +183,7 @@ def waiter_of(future: "asyncio.Future[object]") -> Waiter:
             future.set_result(reply)
 
     return settle
+
+
+def ignore_reply(_: object) -> None:
+    """Ignore a reply: the reply to the next command shows any error."""

@@ -24,7 +24,7 @@ from .batch import (
     packed,
     reopen_dry_run,
 )
-from .connection import RedisConnection, RedisConnectionError, Waiter, Word
+from .connection import RedisConnection, RedisConnectionError, Waiter, Word, ignore_reply
 from .deployment import topology_of
 from .errors import CROSSSLOT, NOSCRIPT, TRYAGAIN, classify, meaning, over_budget, refuses
 from .in_flight import InFlight
@@ -81,7 +81,7 @@ class RedisStore:
         self._in_flight = InFlight(options.max_in_flight)
         self._over_budget = over_budget(options.budget)
         self.topology = topology_of(options, self._script, self)
-        self._only_node = self.topology.only_node
+        self._only_node = self.topology.only_node  # for refusals: also of a sharded one
         self._queue: list[Pending] = []
         self._finished: list[Pending] = []
         self._second_round: list[tuple[Pending, int]] = []
@@ -194,7 +194,7 @@ class RedisStore:
         commands: list[tuple[Sequence[Word], Waiter]] = []
         for call in batch:
             if asking:
-                commands.append((["ASKING"], _ignore_reply))
+                commands.append((["ASKING"], ignore_reply))
             call.node = node
             commands.append(self._command(node, connection, call))
         connection.send(commands)
@@ -260,7 +260,7 @@ class RedisStore:
             connection.send([(words, partial(self._on_reply, node, connection, call))])
         else:
             load: Sequence[Word] = ["SCRIPT", "LOAD", self._script.text]
-            connection.send([(load, _ignore_reply), self._command(node, connection, call)])
+            connection.send([(load, ignore_reply), self._command(node, connection, call)])
 
     def _send_split(self, node: RedisNode, call: ScriptCall) -> None:
         """Send the charges of a call again, one call each."""
@@ -393,7 +393,3 @@ class RedisStore:
         if node in self._parked:
             self._fail_calls([call for call, _ in self._parked.pop(node)], node.refusal or self._over_budget)
             self.on_read()
-
-
-def _ignore_reply(_: object) -> None:
-    """Ignore a reply: the reply to the next command shows any error."""
