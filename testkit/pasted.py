@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -111,32 +111,24 @@ class _Terminals(ExitStack):
 
 
 def _printed(block: Block, folder: Path, output: Path) -> str:
-    """Run a block to its end; return what it printed."""
-    with output.open("wb") as file:
-        try:
-            done = subprocess.run(
-                [*SHELL, KEEP + block.text, str(folder.parent / "exported")],
-                cwd=folder,
-                env=_environment(folder),
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                timeout=BLOCK_SECONDS,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            raise PageError(f"line {block.line}: still running after {BLOCK_SECONDS:g} s\n{_read(output)}") from None
-    if done.returncode != (int(block.note) if block.kind == "exits" else 0):
-        raise PageError(f"line {block.line}: ended with {done.returncode}\n{_read(output)}")
+    """Run a block to its end; return what it printed. What it left in the background is ended."""
+    process = _started(KEEP + block.text, folder, output)
+    try:
+        code = process.wait(BLOCK_SECONDS)
+    except subprocess.TimeoutExpired:
+        raise PageError(f"line {block.line}: still running after {BLOCK_SECONDS:g} s\n{_read(output)}") from None
+    finally:
+        _end(process)
+    if code != (int(block.note) if block.kind == "exits" else 0):
+        raise PageError(f"line {block.line}: ended with {code}\n{_read(output)}")
     return _read(output)
 
 
-@contextmanager
-def _staying(block: Block, folder: Path, output: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Start a block whose last command stays, wait until it is ready, and stop it as Ctrl-C does."""
+def _started(text: str, folder: Path, output: Path) -> subprocess.Popen[bytes]:
+    """Start a shell in a session of its own, as a terminal would."""
     with output.open("wb") as file:
-        process = subprocess.Popen(
-            [*SHELL, block.text],
+        return subprocess.Popen(
+            [*SHELL, text, str(folder.parent / "exported")],
             cwd=folder,
             env=_environment(folder),
             stdin=subprocess.DEVNULL,
@@ -144,6 +136,12 @@ def _staying(block: Block, folder: Path, output: Path) -> Iterator[subprocess.Po
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+
+
+@contextmanager
+def _staying(block: Block, folder: Path, output: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Start a block whose last command stays, wait until it is ready, and stop it as Ctrl-C does."""
+    process = _started(block.text, folder, output)
     try:
         _ready(block, process, output)
         yield process
@@ -160,16 +158,13 @@ def _ready(block: Block, process: subprocess.Popen[bytes], output: Path) -> None
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    for number in (signal.SIGINT, signal.SIGKILL):
-        try:
-            os.killpg(process.pid, number)
-        except ProcessLookupError:
-            break
-        try:
-            process.wait(END_SECONDS)
-            break
-        except subprocess.TimeoutExpired:
-            continue
+    """End all processes of a session: as Ctrl-C does, and those that are left by force."""
+    with suppress(ProcessLookupError, subprocess.TimeoutExpired):
+        os.killpg(process.pid, signal.SIGINT)
+        process.wait(END_SECONDS)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def _environment(folder: Path) -> dict[str, str]:

@@ -2,9 +2,13 @@
 
 import os
 import signal
+import time
+from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 
+from testkit import pasted
 from testkit.blocks import blocks
 from testkit.pasted import PageError, run
 from testkit.shown import differs
@@ -15,6 +19,14 @@ ENDED = "until grep -q '^State:.Z' /proc/$(cat pid)/status; do :; done"
 
 def fenced(text, language="sh", above=""):
     return f"{above}```{language}\n{text}\n```\n"
+
+
+def running(pid):
+    """Whether a process still runs; one that has ended may wait for its parent to be told."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in {"Z", "X"}
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def ran(tmp_path, *parts):
@@ -76,6 +88,19 @@ def test_a_service_is_stopped_at_ctrl_c_and_at_the_end(tmp_path):
     ran(tmp_path, service, alive, "<!-- Ctrl-C -->\n", gone, service, alive)
     with pytest.raises(ProcessLookupError):
         os.kill(int((tmp_path / "folder" / "pid").read_text()), signal.SIGTERM)
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("text", ["echo $! > pid; wait", "echo $! > pid"])
+def test_a_block_leaves_no_process(tmp_path, monkeypatch, text):
+    """Neither one that takes too long, nor one that has left something in the background."""
+    monkeypatch.setattr(pasted, "BLOCK_SECONDS", 0.5)
+    with pytest.raises(PageError, match="still running") if "wait" in text else nullcontext():
+        ran(tmp_path, fenced(f"sleep 100 &\n{text}"))
+    pid, until = (tmp_path / "folder" / "pid").read_text().strip(), time.monotonic() + 10
+    while running(pid) and time.monotonic() < until:
+        pass
+    assert not running(pid)
 
 
 @pytest.mark.process
