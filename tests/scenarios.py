@@ -21,6 +21,7 @@ SCENARIOS: Final = (
     "another server becomes the master",
     "slots move to another server",
     "the keys of one request are in several slots",
+    "several servers share the keys behind one address",
     "many connections are re-established at once",
     "a reply is lost after the call was executed",
     "a caller cancels while its reply is in flight",

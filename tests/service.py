@@ -16,6 +16,11 @@ END_SECONDS = 5.0
 """A service that does not react to signals is stopped, or holds its event loop."""
 
 
+async def _nothing():
+    for line in ():
+        yield line
+
+
 class Service:
     """A running ``ratelimitd serve``."""
 
@@ -43,8 +48,7 @@ class Service:
             self._grown.notify_all()
 
     async def _read_output(self):
-        assert self.process.stdout is not None
-        async for line in self.process.stdout:
+        async for line in self.process.stdout or _nothing():
             self.output += line.decode()
 
     async def logged(self, message, after=0):
@@ -87,10 +91,10 @@ class Service:
 
 
 @asynccontextmanager
-async def service(*arguments, env=None, ready=True, command="serve"):
+async def service(*arguments, env=None, ready=True, command="serve", stdout=asyncio.subprocess.PIPE):
     """Run the service on free ports; unless ``env`` says otherwise it drains at once and waits long for its store.
 
-    A test machine may be slower than any budget.
+    A test machine may be slower than any budget. A variable of ``env`` that is None is unset.
     """
     own = {
         **bare(),
@@ -115,8 +119,8 @@ async def service(*arguments, env=None, ready=True, command="serve"):
         "ratelimitd",
         command,
         *arguments,
-        env={**own, **(env or {})},
-        stdout=asyncio.subprocess.PIPE,
+        env={name: value for name, value in {**own, **(env or {})}.items() if value is not None},
+        stdout=stdout,
         stderr=asyncio.subprocess.PIPE,
     )
     running = Service(process)

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from ratelimitd import __version__, descriptor_text
 from ratelimitd.cli import main
-from ratelimitd.client import METHOD
+from ratelimitd.client import METHOD, WITH_REASON
 from ratelimitd.proto import message
 from ratelimitd.settings import ROWS, RowStatus, Settings
 
@@ -60,7 +60,7 @@ def test_help_is_quick():
     assert (done.returncode, done.stderr) == (0, "")
 
 
-@pytest.mark.parametrize("command", ["serve", "validate", "check", "simulate"])
+@pytest.mark.parametrize("command", ["serve", "proxy", "envoy", "validate", "diff", "check", "simulate", "doctor"])
 def test_help_has_examples(command):
     """Every command shows lines to copy, each on a line of its own."""
     assert f"\n    ratelimitd {command} " in cli(command, "--help").output
@@ -88,8 +88,11 @@ def served(monkeypatch):
     return calls
 
 
-def test_serve(served):
+def test_serve(served, tmp_path, monkeypatch):
     """Flags win over variables, a bool needs no value, --config repeats, and the service's exit code is ours."""
+    monkeypatch.chdir(tmp_path)
+    for name in "ab":
+        (tmp_path / name).touch()
     words = ("--config", "a", "--config", "b", "--grpc-port", "0", "--shadow-mode", "--use-prometheus", "false")
     result = cli("serve", *words, env={"GRPC_PORT": "1", "PORT": "2", "USE_PROMETHEUS": "true"})
 
@@ -112,6 +115,34 @@ def test_serve_with_bad_settings(served):
     assert "canary" not in result.output
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--upstream", "localhost:8000"), "'--upstream': has no scheme; write http://localhost:8000"),
+        (("--limit", "10"), "'--limit': not a limit; write one like 10/s, 100/min or 1000/day"),
+        (("--limit", "0/s"), "'--limit': must be from 1 to"),
+        (("--limit", "1/s", "--by", "a b"), "'--by': neither address nor the name of a header"),
+        (("--by", "address"), "--by needs --limit, for example --limit 10/s"),
+        (("--limit", "1/s", "--limit", "2/second"), "--limit: write one limit per unit"),
+        (("--config", __file__, "--limit", "1/s"), "--limit has no effect with a gateway file"),
+        (("--config", __file__, "--upstream", "http://a"), "--upstream has no effect with a gateway file"),
+    ],
+)
+def test_proxy_with_flags_that_do_not_stand_for_a_file(words, told):
+    """The error names the flag, and what to write."""
+    result = cli("proxy", *words, "--print-config")
+    assert (result.exit_code, told in result.output) == (2, True), result.output
+
+
+def test_proxy_prints_the_file_of_its_flags():
+    """The file says the limits and the upstream of the flags; the flag wins over DOWNSTREAM_URL."""
+    words = ("proxy", "--upstream", "http://app:8000", "--limit", "10/s", "--by", "X-API-Key", "--print-config")
+    result = cli(*words, env={"DOWNSTREAM_URL": "http://other:1"})
+    assert result.exit_code == 0
+    assert 'url: "http://app:8000"' in result.output
+    assert '- key: "x-api-key"\n      rate_limits:\n        - {name: per_second, unit: second' in result.output
+
+
 def test_validate(policy):
     """A good configuration is summed up, exit 0."""
     result = cli("validate", policy)
@@ -127,7 +158,7 @@ def test_validate_prints_every_error(tmp_path):
 
     lines = result.output.splitlines()
     assert result.exit_code == 1
-    assert f"{tmp_path}/a.yaml: invalid rate limit unit 'foo' (line 4)" in lines
+    assert lines[0].startswith(f"{tmp_path}/a.yaml: invalid rate limit unit 'foo': write one of second, ")
     assert f"{tmp_path}/b.yaml: descriptor has empty key (line 5)" in lines
     assert len(lines) == 4
 
@@ -141,7 +172,8 @@ def test_validate_as_json(tmp_path, policy):
     file.write_text(BAD)
     bad = json.loads(cli("validate", "--json", str(file)).output)
     assert bad["ok"] is False
-    error = {"file": str(file), "line": 4, "message": "invalid rate limit unit 'foo'", "rule": "", "remedy": ""}
+    words = "invalid rate limit unit 'foo': write one of second, minute, hour, day, week, month, year"
+    error = {"file": str(file), "line": 4, "message": words, "rule": "", "remedy": ""}
     assert bad["errors"][0] == error
 
 
@@ -169,11 +201,17 @@ class Stub(grpc.GenericRpcHandler):
         self.requests: list[Any] = []
         self.response = Response(overall_code=OK)
         self.failure: tuple[grpc.StatusCode, str] | None = None
+        self.forbidden = ""
 
     def service(self, handler_call_details):
+        if handler_call_details.method == self.forbidden:
+            return grpc.unary_unary_rpc_method_handler(self._forbid)
         if handler_call_details.method != METHOD:
             return None
         return grpc.unary_unary_rpc_method_handler(self._answer, Request.FromString, Response.SerializeToString)
+
+    def _forbid(self, _, context):
+        context.abort(grpc.StatusCode.PERMISSION_DENIED, "RBAC: access denied")
 
     def _answer(self, request, context):
         self.requests.append(request)
@@ -228,6 +266,15 @@ def test_check_ok(stub):
     assert not request.descriptors[0].HasField("hits_addend")
 
 
+@pytest.mark.parametrize(("env", "colors"), [({"NO_COLOR": ""}, True), ({"NO_COLOR": "1"}, False)])
+def test_no_color(stub, env, colors):
+    """A set NO_COLOR turns off what a terminal would be shown in colors; an empty one does not."""
+    handler, address = stub
+    add_status(handler.response, OK)
+    shown = CliRunner(env=env).invoke(main, ["check", "-d", "shop", "--address", address, "user=alice"], color=True)
+    assert ("\x1b[" in shown.output) is colors
+
+
 def test_check_over_limit(stub):
     """OVER_LIMIT exits 1; a window that is not one unit shows no unit; --hits is the cost of each descriptor."""
     handler, address = stub
@@ -249,6 +296,16 @@ def test_check_as_json(stub):
 
     assert json.loads(result.output) == {"overallCode": "OVER_LIMIT"}
     assert result.exit_code == 1
+
+
+def test_check_where_only_envoys_method_is_admitted(stub):
+    """A mesh that forbids the method with reasons is asked with Envoy's, and its answer has no reason."""
+    handler, address = stub
+    handler.forbidden = WITH_REASON
+    handler.response.overall_code = OVER
+    result = cli("check", "-d", "shop", "--address", address, "user=alice")
+
+    assert (result.exit_code, result.output) == (1, "overall: OVER_LIMIT\n")
 
 
 @pytest.mark.parametrize(
@@ -280,6 +337,15 @@ def test_check_nobody_there():
     assert (
         "cannot connect to 127.0.0.1:1 (Connection refused). Start the service with: ratelimitd serve" in result.stderr
     )
+
+
+def test_check_of_a_name_that_does_not_resolve():
+    """The cause is a sentence, without the brackets of grpc's nested errors."""
+    result = cli("check", "-d", "shop", "--address", "ratelimitd.invalid:1", "a=b")
+
+    assert result.exit_code == 2
+    assert "])" not in result.stderr
+    assert "ratelimitd.invalid:1" in result.stderr
 
 
 @pytest.mark.process

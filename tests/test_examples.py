@@ -6,14 +6,19 @@ import re
 import signal
 import socket
 from contextlib import asynccontextmanager
+from io import StringIO
 from pathlib import Path
 
 import aiohttp
 import pytest
+from rich.console import Console
 
 from examples.demo.stage import ENVOY
 from examples.demo.traffic import TIERS, Counts, Tally
-from examples.demo.view import bar, history
+from examples.demo.view import bar, history, label, screen
+from ratelimitd.policy import assemble
+from ratelimitd.policy_file import examine
+from ratelimitd.sources import GATEWAY_ALGORITHM, GatewayFile, read_files, tiers_beside
 from testkit.environment import bare
 from testkit.redis_server import free_port
 
@@ -186,6 +191,26 @@ async def test_ctrl_c_ends_the_demo():
         await demo.printed("1 s")
         assert await demo.ctrl_c() == 0
         assert "Traceback" not in demo.said
+
+
+def test_the_demos_labels_are_its_policy():
+    """Limit and burst of a tier are those of the gateway file, for all of its keys together."""
+    source = GatewayFile("examples/demo/gateway.yaml")
+    parsed = examine(read_files(source), default_algorithm=GATEWAY_ALGORITHM, beside=tiers_beside(source))
+    rates = [limit.rate for node in assemble(parsed.rows).nodes for limit in node.limits]
+    expected = [(rate.quota * len(tier.keys), rate.burst * len(tier.keys)) for rate, tier in zip(rates, TIERS)]
+    assert [(tier.limit, tier.burst) for tier in TIERS] == expected
+    assert label(TIERS[0]).plain == "premium\n100/s, bursts of 100"
+
+
+def test_the_demo_fits_a_terminal():
+    """No line is wider than 80 characters, and none is cut."""
+    terminal = Console(width=80, file=StringIO())
+    terminal.print(screen([Tally(tier) for tier in TIERS], [("Envoy", "http://127.0.0.1:10000/")], 100))
+    shown = terminal.file.getvalue()
+    assert max(map(len, shown.splitlines())) <= 80
+    assert "…" not in shown
+    assert "a burst passes it" in shown
 
 
 def test_the_demos_bar_is_half_full_at_the_limit():

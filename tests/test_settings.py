@@ -28,7 +28,7 @@ def test_defaults_are_upstreams():
     settings = load({}, {})
 
     assert (settings.host, settings.port) == ("0.0.0.0", 8080)
-    assert (settings.grpc_port, settings.debug_port, settings.prometheus_addr) == (8081, 6070, ("0.0.0.0", 9090))
+    assert (settings.grpc_port, settings.debug_port, settings.prometheus_addr) == (8081, 6070, ("", 9090))
     assert (settings.grpc_max_connection_age, settings.grpc_max_connection_age_grace) == (86_400, 3_600)
     assert (settings.runtime_root, settings.runtime_watch_root) == ("/srv/runtime_data/current", True)
     assert (settings.near_limit_ratio, settings.expiration_jitter_max_seconds) == (0.8, 300)
@@ -158,8 +158,17 @@ def test_not_a_size(value):
     [(":9090", ("0.0.0.0", 9090)), ("127.0.0.1:0", ("127.0.0.1", 0)), ("[::]:9090", ("::", 9090))],
 )
 def test_host_port(value, address):
-    """PROMETHEUS_ADDR takes Go's forms."""
+    """An address takes Go's forms; without a host it is every IPv4 interface."""
     assert host_port(value) == address
+
+
+@pytest.mark.parametrize(
+    ("value", "address"),
+    [(":19001", ("", 19001)), ("127.0.0.1:0", ("127.0.0.1", 0)), ("[::]:9090", ("::", 9090))],
+)
+def test_prometheus_addr(value, address):
+    """PROMETHEUS_ADDR without a host is every interface of both families, as Go listens and Envoy Gateway sets it."""
+    assert load({"PROMETHEUS_ADDR": value}, {}).prometheus_addr == address
 
 
 @pytest.mark.parametrize("value", ["9090", "::9090", "host:", "host:99999", "a b:1"])

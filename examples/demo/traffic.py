@@ -40,6 +40,11 @@ class Tier(NamedTuple):
     rate: float
     period: float
 
+    @property
+    def burst(self) -> int:
+        """Return the burst of all keys together: the policy sets none, so each bucket holds one second of its rate."""
+        return self.limit
+
     def due(self, now: float) -> float:
         """Return the rate at ``now``, in requests per second; the wave starts at the mean and rises."""
         return self.rate * (1 + WAVE * math.sin(2 * math.pi * now / self.period))

@@ -9,13 +9,13 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from examples.demo.traffic import Counts, Tally
+from examples.demo.traffic import Counts, Tally, Tier
 
 ALLOWED, LIMITED, FAILED = "green", "red", "yellow"
-BAR = 22
+BAR = 20
 """Width of a bar; with the other columns it fits into 80 characters."""
 
-HISTORY = 15
+HISTORY = 13
 """Seconds of history to show, one character each."""
 
 SPARKS = " ▁▂▃▄▅▆▇█"
@@ -29,9 +29,10 @@ def screen(tallies: Sequence[Tally], about: Sequence[tuple[str, str]], second: i
     title = Text.assemble("Envoy with ", ("ratelimitd", "bold"))
     foot = Text.assemble(
         f"{second} s  ", ("█ allowed ", ALLOWED), ("█ limited ", LIMITED), ("█ failed", FAILED),
-        ("  │ limit   Ctrl-C stops the demo", "dim"),
+        ("  │ limit; a burst passes it", "dim"),
     )  # fmt: skip
-    return Panel(Group(where, "", table(tallies), foot), title=title, box=box.ROUNDED, expand=False)
+    end = Text("Ctrl-C stops the demo", style="dim")
+    return Panel(Group(where, "", table(tallies), foot, end), title=title, box=box.ROUNDED, expand=False)
 
 
 def table(tallies: Sequence[Tally]) -> Table:
@@ -41,12 +42,18 @@ def table(tallies: Sequence[Tally]) -> Table:
     made.add_column("allowed", justify="right", no_wrap=True, style=ALLOWED)
     made.add_column("limited", justify="right", no_wrap=True, style=LIMITED)
     made.add_column("last second", min_width=BAR, no_wrap=True)
-    made.add_column("limited, history", min_width=HISTORY, no_wrap=True, style=LIMITED)
+    made.add_column("limited, past", min_width=HISTORY, no_wrap=True, style=LIMITED)
     for tally in tallies:
         last = tally.latest
-        name = f"{tally.tier.name} {tally.tier.limit}/s"
-        made.add_row(name, str(last.allowed), str(last.limited), bar(last, tally.tier.limit), history(tally))
+        made.add_row(
+            label(tally.tier), str(last.allowed), str(last.limited), bar(last, tally.tier.limit), history(tally)
+        )
     return made
+
+
+def label(tier: Tier) -> Text:
+    """Return the name and the limit of a tier. Its buckets hold a burst of one second of the rate."""
+    return Text.assemble(tier.name, "\n", (f"{tier.limit}/s, bursts of {tier.burst}", "dim"))
 
 
 def bar(counts: Counts, limit: int, width: int = BAR) -> Text:

@@ -1,24 +1,33 @@
 """HTTP pages for operators: a table of paths and handlers, and the admin API."""
 
-from .control import Control, key_page, policy_page, reset_page
+from .control import Control, contents_page, key_page, policy_page, reset_page
+from .decisions import DecisionSwitch, Switched, decisions_page
+from .explain import explain_page, explained
 from .guard import Token, TokenError, TokenFile, TokenGuard, guarded
 from .http import Page, PageRequest, PageTable
 from .pages import debug_pages, gateway_pages, metrics_pages, service_pages
-from .server import PageListener, Pages, listen
+from .server import BODY_BYTES, PageListener, Pages, listen
 from .stats import statsd_text
 
 __all__ = [
+    "BODY_BYTES",
     "Control",
+    "DecisionSwitch",
     "Page",
     "PageListener",
     "PageRequest",
     "PageTable",
     "Pages",
+    "Switched",
     "Token",
     "TokenError",
     "TokenFile",
     "TokenGuard",
+    "contents_page",
     "debug_pages",
+    "decisions_page",
+    "explain_page",
+    "explained",
     "gateway_pages",
     "guarded",
     "key_page",

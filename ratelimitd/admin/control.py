@@ -12,10 +12,11 @@ from typing import Any, Final, NamedTuple, cast
 
 from ratelimitd.algorithms import SATURATED, SECOND, Decision, counter_key
 from ratelimitd.descriptor_text import show
-from ratelimitd.limiter import Ask, Charge, Failure, LimitRequest, OverLimitCache, Plan, Store
+from ratelimitd.limiter import Ask, Charge, Failure, LimitRequest, OverLimitCache, Plan, Store, shared
 from ratelimitd.observe.logs import get_logger
+from ratelimitd.policy import OnStoreFailure
 
-from .http import PageHandler, PageRequest, PageResponse, as_json
+from .http import PageHandler, PageRequest, PageResponse, PageTable, as_json
 from .key_query import Read, key_request
 
 log = get_logger(__name__)
@@ -43,7 +44,8 @@ class Control(NamedTuple):
         plan: plans a request without counting it; returns None if no policy is loaded yet.
         store, where: the store of the counters, and its name.
         cache: the over-limit cache of this process, if enabled.
-        fallback: the local counters used while the store is unavailable, if any.
+        fallback, replicas: the local counters used while the store is unavailable, if any, and among how many processes
+            they share a limit.
         clock: returns the wall-clock time, µs.
     """
 
@@ -54,6 +56,7 @@ class Control(NamedTuple):
     cache: OverLimitCache | None
     fallback: Store | None
     clock: Callable[[], int]
+    replicas: int = 1
 
 
 Fields = dict[str, Any]
@@ -75,6 +78,7 @@ def key_page(control: Control) -> PageHandler:
             _names(charge, now) | _limit(charge) | _state(control, charge, cost, outcome, now)
             for charge, cost, outcome in zip(plan.charges, plan.costs, outcomes, strict=True)
         ]
+        await _add_local(control, plan, outcomes, limits, now)
         return _answer(control, plan, outcomes, limits)
 
     return handler
@@ -108,6 +112,15 @@ def reset_page(control: Control) -> PageHandler:
         )
         note = {} if control.fallback is None else {"note": ELSEWHERE}
         return _answer(control, plan, outcomes, limits, note)
+
+    return handler
+
+
+def contents_page(table: PageTable) -> PageHandler:
+    """Make a handler that lists a table: the help of each path."""
+
+    async def handler(_: PageRequest) -> PageResponse:
+        return as_json(200, {path: page.help for path, page in table.items()})
 
     return handler
 
@@ -157,6 +170,20 @@ async def _settled(store: Store, plan: Plan, cost: int, now: int) -> list[Settle
     store.charge((ask,), now, completed)
     await done
     return cast("list[Settled]", ask.outcomes)
+
+
+async def _add_local(control: Control, plan: Plan, outcomes: list[Settled], limits: list[Fields], now: int) -> None:
+    """Add the local counter by which this process decides in place of a counter that cannot be reached."""
+    decides = [
+        isinstance(outcome, Failure) and charge.limit.on_store_failure is OnStoreFailure.LOCAL
+        for charge, outcome in zip(plan.charges, outcomes, strict=True)
+    ]
+    if control.fallback is None or not any(decides):
+        return
+    local = await _settled(control.fallback, Plan(shared(plan.charges, control.replicas)), PEEK, now)
+    for limit, decision, decided in zip(limits, local, decides, strict=True):
+        if decided and isinstance(decision, Decision):
+            limit["local"] = {"allowed": limit["cost"] <= decision.remaining, **_counted(decision)}
 
 
 def _answer(
@@ -219,9 +246,15 @@ def _state(control: Control, charge: Charge, cost: int, outcome: Settled, now: i
     covered = denial is not None and cost >= denial.cost
     return fields | {
         "allowed": cost <= outcome.remaining and not covered,
-        "used": outcome.before,
-        "remaining": outcome.remaining,
-        "reset_after_seconds": outcome.reset_after / SECOND,
+        **_counted(outcome),
+    }
+
+
+def _counted(decision: Decision) -> Fields:
+    return {
+        "used": decision.before,
+        "remaining": decision.remaining,
+        "reset_after_seconds": decision.reset_after / SECOND,
     }
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from posixpath import normpath
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
@@ -17,7 +18,7 @@ class PageRequest(NamedTuple):
         method: upper case.
         path: percent-decoded, without the query.
         query, headers: the first value of each name; header names are case-insensitive.
-        body: at most ``server.BODY_BYTES``.
+        body: at most ``max_body`` of the port.
         peer: the caller's IP address, "" if unknown.
         raw_query: the query as sent, percent-encoded, with every value of a name.
     """
@@ -62,10 +63,18 @@ class Page(NamedTuple):
 PageTable = Mapping[str, Page]
 """Pages by path. The page ``/`` answers every path without its own page."""
 
+
+def cleaned(path: str) -> str:
+    """Return a path without repeated slashes, ``.`` and ``..``; a slash at its end stays, as in Go."""
+    plain = normpath(f"/{path.lstrip('/')}")
+    return f"{plain}/" if path.endswith("/") and plain != "/" else plain
+
+
 NOT_FOUND: Final = PageResponse(404, b"404 page not found\n")
 
 
 async def respond(table: PageTable, request: PageRequest) -> PageResponse:
-    """Answer a request from a table of pages."""
+    """Answer a request from a table of pages. ``//healthcheck`` is ``/healthcheck``, where Go's mux redirects to it."""
+    request = request._replace(path=cleaned(request.path))
     page = table.get(request.path) or table.get("/")
     return NOT_FOUND if page is None else await page.handler(request)

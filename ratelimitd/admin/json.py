@@ -15,7 +15,7 @@ from .http import JSON, PageHandler, PageRequest, PageResponse
 Decide = Callable[[bytes], Awaitable[tuple[GrpcStatus, bytes]]]
 """Takes a protojson RateLimitRequest; returns OK and a protojson RateLimitResponse, or an error and its text."""
 
-BAD_REQUEST: Final = PageResponse(400, b"Bad PageRequest\n")
+BAD_REQUEST: Final = PageResponse(400, b"Bad Request\n")
 
 HTTP_STATUS: Final[Mapping[GrpcStatus, int]] = {
     GrpcStatus.UNAVAILABLE: 503,

@@ -4,7 +4,7 @@ Pages are independent of each other, and everything they need is passed in. Path
 envoyproxy/ratelimit where it has them. /debug/pprof profiles Go and is not offered.
 """
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from types import MappingProxyType
 from typing import Final
 
@@ -19,10 +19,15 @@ from .json import Decide, decided
 Stream = Callable[[], AsyncGenerator[bytes, None]]
 """Starts a text that is streamed in chunks."""
 
+Notes = Callable[[], Sequence[tuple[str, str]]]
+"""Returns (component, reason) of the components that fail without making the service unready."""
+
+READYZ: Final = "200 OK, or 503 and the components that are not ready; other components that fail are listed too"
+
 NONE: Final[PageTable] = MappingProxyType({})
 
 
-def service_pages(health: Health, readiness: Health, decide: Decide, metrics: Stream) -> PageTable:
+def service_pages(health: Health, readiness: Health, notes: Notes, decide: Decide, metrics: Stream) -> PageTable:
     """Return the table of HOST:PORT.
 
     ``health`` has the components that upstream's /healthcheck includes, ``readiness`` those required to receive traffic
@@ -31,7 +36,7 @@ def service_pages(health: Health, readiness: Health, decide: Decide, metrics: St
     return {
         "/healthcheck": Page(healthcheck(health), "200 OK, or 500 while a component fails"),
         "/livez": Page(livez, "200 while the event loop runs"),
-        "/readyz": Page(readyz(readiness), "200 OK, or 503 and the components that are not ready"),
+        "/readyz": Page(readyz(readiness, notes), READYZ),
         "/json": Page(decided(decide), "a rate limit request as JSON: 200 OK, 429 OVER_LIMIT"),
         "/metrics": Page(streamed(metrics, CONTENT_TYPE), "metrics for Prometheus"),
     }
@@ -51,12 +56,12 @@ def debug_pages(policy: Callable[[], Policy | None], stats: Stream, admin: PageT
     return {**table, "/": Page(index(table), "this list")}
 
 
-def gateway_pages(readiness: Health, metrics: Stream) -> PageTable:
+def gateway_pages(readiness: Health, notes: Notes, metrics: Stream) -> PageTable:
     """Return the table of the proxy's own pages."""
     return {
         "/metrics": Page(streamed(metrics, CONTENT_TYPE), "metrics for Prometheus"),
         "/healthz": Page(livez, "200 while the event loop runs"),
-        "/readyz": Page(readyz(readiness), "200 OK, or 503 and the components that are not ready"),
+        "/readyz": Page(readyz(readiness, notes), READYZ),
     }
 
 
@@ -79,14 +84,19 @@ async def livez(_: PageRequest) -> PageResponse:
     return PageResponse(200, b"OK")
 
 
-def readyz(health: Health) -> PageHandler:
-    """Make a handler that answers 200 ``OK``, or 503 and a line ``component: reason`` for each that is not ready."""
+def readyz(health: Health, notes: Notes) -> PageHandler:
+    """Make a handler that answers 200 ``OK``, or 503 and a line ``component: reason`` for each that is not ready.
+
+    The lines of ``notes`` follow in either case.
+    """
 
     async def handler(_: PageRequest) -> PageResponse:
-        lines = [f"{component}: {reason or 'not ready'}\n" for component, reason in health.failing()]
-        return (
-            PageResponse(503, "".join(lines).encode(errors="backslashreplace")) if lines else PageResponse(200, b"OK")
-        )
+        failing, noted = health.failing(), notes()
+        lines = [f"{component}: {reason or 'not ready'}\n" for component, reason in (*failing, *noted)]
+        text = "".join(lines).encode(errors="backslashreplace")
+        if failing:
+            return PageResponse(503, text)
+        return PageResponse(200, b"OK\n" + text if text else b"OK")
 
     return handler
 

@@ -12,8 +12,8 @@ from . import wire
 from .http import PageResponse, PageTable, respond
 
 BODY_BYTES: Final = 8 << 10
-"""A larger request body is answered with 413. A RateLimitRequest is usually below a kilobyte; the worst case of this
-size, full of empty entries, takes 4 ms to parse as JSON, and nothing may block the event loop for longer than 5 ms."""
+"""A larger request body is answered with 413, unless the port takes more. The worst case of this size takes 4 ms to
+parse as JSON, and nothing may block the event loop for longer than 5 ms."""
 
 BODY_SECONDS: Final = 10.0
 """Time to receive a request body, else 408. No caller of /json would wait that long for a decision."""
@@ -40,10 +40,11 @@ log = get_logger(__name__)
 class Pages:
     """Answers exchanges from a table of pages; an ``http1.Handler``."""
 
-    __slots__ = ("_answering", "_table")
+    __slots__ = ("_answering", "_max_body", "_table")
 
-    def __init__(self, table: PageTable) -> None:
+    def __init__(self, table: PageTable, max_body: int = BODY_BYTES) -> None:
         self._table = table
+        self._max_body = max_body
         self._answering: set[asyncio.Task[None]] = set()
 
     def __call__(self, request: http1.Request, exchange: Exchange) -> None:
@@ -61,7 +62,7 @@ class Pages:
 
     async def _answer(self, request: http1.Request, exchange: Exchange) -> None:
         try:
-            body = await read_body(exchange, max_body=BODY_BYTES, seconds=BODY_SECONDS)
+            body = await read_body(exchange, max_body=self._max_body, seconds=BODY_SECONDS)
             if body is not None:
                 await self._respond(request, body, exchange)
         except Exception:
@@ -71,7 +72,7 @@ class Pages:
     async def _respond(self, request: http1.Request, body: bytes, exchange: Exchange) -> None:
         """Run the handler to its end even if the client disconnects: it may be in the middle of a reset."""
         headers = wire.HeaderValues(request.headers)
-        plain = wire.unpacked(body, headers.get("Content-Encoding", ""), BODY_BYTES)
+        plain = wire.unpacked(body, headers.get("Content-Encoding", ""), self._max_body)
         if isinstance(plain, ErrorResponse):
             exchange.client.keeps(able=False)
             exchange.refuse(plain)
@@ -114,16 +115,18 @@ class PageListener:
         await self._pages.close()
 
 
-async def listen(table: PageTable, host: str, port: int, sweeper: Sweeper | None = None) -> PageListener:
+async def listen(
+    table: PageTable, host: str, port: int, sweeper: Sweeper | None = None, max_body: int = BODY_BYTES
+) -> PageListener:
     """Serve a table of pages; raises OSError as ``bind`` does. Port 0 takes a free one.
 
-    ``sweeper`` enforces the connections' deadlines; None: a new one.
+    ``sweeper`` enforces the connections' deadlines; None: a new one. A request body above ``max_body`` is 413.
     """
     sock = bind(host, port)
-    pages = Pages(table)
+    pages = Pages(table, max_body)
     options = ServerOptions(
         max_head=HEAD_BYTES,
-        max_body=BODY_BYTES,
+        max_body=max_body,
         head_timeout=KEEPALIVE_SECONDS,
         body_timeout=BODY_SECONDS,
         idle_timeout=KEEPALIVE_SECONDS,

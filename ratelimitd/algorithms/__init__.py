@@ -3,7 +3,7 @@
 from .fixed_window import SATURATED
 from .rate import EXACT, NEVER, SECOND, Decision, Rate, RateError
 from .sliding_window import Log
-from .table import ALGORITHMS, Algorithm, Step, counter_key, deviation, make_rate, window_start
+from .table import ALGORITHMS, Algorithm, Step, counter_key, deviation, make_rate, wait_for_never, window_start
 
 __all__ = [
     "ALGORITHMS",
@@ -20,5 +20,6 @@ __all__ = [
     "counter_key",
     "deviation",
     "make_rate",
+    "wait_for_never",
     "window_start",
 ]

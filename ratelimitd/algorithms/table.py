@@ -141,6 +141,14 @@ def window_start(rate: Rate, now: int) -> int:
     return now - now % rate.window
 
 
+def wait_for_never(rate: Rate, reset_after: int) -> int:
+    """Return the µs that a caller is told to wait whose cost can never pass: the rest of a fixed window, else a window.
+
+    The time until the counter is at rest would be 0 for an idle bucket, and the caller would retry each second.
+    """
+    return reset_after if rate.algorithm in KEYED_BY_WINDOW else rate.window
+
+
 def counter_key(key: bytes, rate: Rate, now: int) -> bytes:
     """Return the name of the counter of ``key`` at ``now``.
 

@@ -4,20 +4,26 @@ import time
 
 from ratelimitd.admin import (
     Control,
+    DecisionSwitch,
     Page,
     PageTable,
+    Switched,
     Token,
     TokenError,
     TokenFile,
     TokenGuard,
+    contents_page,
+    decisions_page,
+    explain_page,
     guarded,
     key_page,
     policy_page,
     reset_page,
 )
+from ratelimitd.descriptor_text import show
 from ratelimitd.limiter import LimitRequest, OverLimitCache, Plan, Tallies
 from ratelimitd.observe.logs import hide
-from ratelimitd.rls import Bounds, read_json
+from ratelimitd.rls import Bounds, DecisionLog, Logged, read_json
 from ratelimitd.settings import Settings
 
 from .life import StartError
@@ -34,10 +40,15 @@ def admin_pages(service: RunningService) -> PageTable:
     control = _control(service)
     active = {"GET": policy_page(lambda: _page(service.policies.active))}
     key = {"GET": key_page(control), "POST": key_page(control), "DELETE": reset_page(control)}
-    return {
+    explain = explain_page(control.read, lambda: service.policies.policy)
+    log = decisions_page(_switch(service.parts.decisions))
+    table = {
+        "/admin/decisions": Page(guarded(guard, {"GET": log, "POST": log, "DELETE": log}), "the decision log"),
+        "/admin/explain": Page(guarded(guard, {"GET": explain, "POST": explain}), "how a request is matched"),
         "/admin/key": Page(guarded(guard, key), "the counters of a key; DELETE resets them"),
         "/admin/policy": Page(guarded(guard, active), "the active policy"),
     }
+    return {**table, "/admin/": Page(guarded(guard, {"GET": contents_page(table)}), "the pages of the admin API")}
 
 
 def _token(settings: Settings) -> Token | None:
@@ -73,11 +84,46 @@ def _control(service: RunningService) -> Control:
         cache=next((guard for guard in parts.engine.guards if isinstance(guard, OverLimitCache)), None),
         fallback=None if parts.redis is None else parts.memory,
         clock=lambda: time.time_ns() // 1000,
+        replicas=settings.replicas,
     )
+
+
+def _switch(decisions: DecisionLog) -> DecisionSwitch:
+    def begin(switched: Switched) -> None:
+        decisions.begin(Logged(switched.selection, switched.sample, switched.lines), switched.seconds)
+
+    return DecisionSwitch(begin, decisions.end, lambda: _decisions(decisions))
+
+
+def _decisions(decisions: DecisionLog) -> dict[str, object]:
+    """Return the state of the decision log; ``always``: by the settings."""
+    sampler = decisions.temporary
+    if sampler is None:
+        return {"always": decisions.always, "on": False}
+    selection, sample, lines = sampler.logged
+    entry = "" if not selection.key else _text(selection.key)
+    if selection.value is not None:
+        entry = show(((selection.key, selection.value),))
+    return {
+        "always": decisions.always,
+        "on": True,
+        "domain": _text(selection.domain),
+        "limit": selection.limit,
+        "entry": entry,
+        "sample": sample,
+        "lines": lines,
+        "ends_in_seconds": round(decisions.left(), 3),
+        "logged": sampler.written,
+        "skipped": sampler.skipped,
+    }
+
+
+def _text(name: bytes) -> str:
+    return name.decode(errors="backslashreplace")
 
 
 def _page(active: ActivePolicy) -> dict[str, object]:
     page = active._asdict()
     age = time.monotonic() - page.pop("loaded")
     del page["needs_store"]
-    return {**page, "age_seconds": round(age, 3)}
+    return {**page, "changed": active.changed._asdict(), "age_seconds": round(age, 3)}

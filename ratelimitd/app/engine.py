@@ -1,17 +1,39 @@
 """Builds the engine from the settings: store, guards, service and their counters."""
 
+import asyncio
+from collections import Counter
 from typing import NamedTuple
 
 from ratelimitd.algorithms import SECOND
-from ratelimitd.limiter import Engine, Fallback, Guard, Modes, NewKeys, OverLimitCache, PlanOptions, Tallies
+from ratelimitd.limiter import (
+    Ask,
+    Engine,
+    Failure,
+    Fallback,
+    Guard,
+    Modes,
+    NewKeys,
+    OverLimitCache,
+    PlanOptions,
+    Tallies,
+)
 from ratelimitd.observe.metrics import Counters
 from ratelimitd.policy import OnStoreFailure
-from ratelimitd.rls import Bounds, DecisionListener, EncodeOptions, RateLimitService, ServiceOptions
+from ratelimitd.rls import (
+    DEBUG_LINES,
+    Bounds,
+    DecisionLog,
+    EncodeOptions,
+    Logged,
+    RateLimitService,
+    ServiceOptions,
+)
 from ratelimitd.settings import Settings
 from ratelimitd.stores.memory import MemoryStore
 from ratelimitd.stores.redis import RedisStore
 
 from .redis import RedisWatch, redis_options
+from .store_failures import StoreFailureLog
 
 FALLBACK_BYTES = 32 << 20
 """Memory for counters of ``on_store_failure: local``: some 100,000 keys, many for one process in one outage."""
@@ -24,6 +46,7 @@ class Parts(NamedTuple):
         memory: the store of all counters, or the fallback of ``on_store_failure: local``.
         redis: None if counters are kept in memory.
         new_keys: None if NEW_KEYS_PER_SECOND is 0.
+        decisions: the decision log.
     """
 
     engine: Engine
@@ -33,24 +56,30 @@ class Parts(NamedTuple):
     memory: MemoryStore
     redis: RedisStore | None
     redis_watch: RedisWatch
-    fallbacks: dict[OnStoreFailure, int]
+    fallbacks: Counter[OnStoreFailure]
     new_keys: NewKeys | None
+    decisions: DecisionLog
 
 
-def build(settings: Settings, listener: DecisionListener | None) -> Parts:
+def build(settings: Settings) -> Parts:
     """Build the engine; it can decide once it has a planner. Requires a running event loop."""
     tallies, counters = Tallies(settings.request_made_series), Counters()
-    watch, fallbacks = RedisWatch(), dict.fromkeys(OnStoreFailure, 0)
+    fallbacks: Counter[OnStoreFailure] = Counter(dict.fromkeys(OnStoreFailure, 0))
+    loop = asyncio.get_running_loop()
+    watch = RedisWatch(fallbacks, loop.time, loop.call_later)
     options = redis_options(settings)
     redis = None if options is None else RedisStore(options, watch)
     memory = MemoryStore(settings.memory_max_bytes if redis is None else FALLBACK_BYTES)
     guards: list[Guard] = []
     if redis is not None:
+        watch.troubles = lambda: redis.topology.troubles
+        failures = StoreFailureLog(loop.time, loop.call_later, keys=settings.log_store_keys)
 
-        def count(policy: OnStoreFailure) -> None:
-            fallbacks[policy] += 1
+        def failed(ask: Ask, index: int, failure: Failure, now: int) -> None:
+            fallbacks[ask.plan.charges[index].limit.on_store_failure] += 1
+            failures.failed(ask, index, failure, now)
 
-        guards.append(Fallback(memory, settings.replicas, count))
+        guards.append(Fallback(memory, settings.replicas, failed))
     new_keys = None
     if settings.new_keys_per_second:
         # In front of the cache, which otherwise stores denials of the shared counter and never finds them.
@@ -60,8 +89,15 @@ def build(settings: Settings, listener: DecisionListener | None) -> Parts:
         guards.append(OverLimitCache(settings.local_cache_size_in_bytes))
     modes = Modes(settings.shadow_mode, settings.quota_mode)
     engine = Engine(memory if redis is None else redis, counters, guards, modes)
-    service = RateLimitService(engine, tallies, counters.called, _service_options(settings), listener)
-    return Parts(engine, service, tallies, counters, memory, redis, watch, fallbacks, new_keys)
+    service = RateLimitService(engine, tallies, counters.called, _service_options(settings))
+    decisions = DecisionLog(engine, _always_logged(settings))
+    return Parts(engine, service, tallies, counters, memory, redis, watch, fallbacks, new_keys, decisions)
+
+
+def _always_logged(settings: Settings) -> Logged | None:
+    if settings.log_decisions:
+        return Logged()
+    return Logged(lines=DEBUG_LINES) if settings.log_level in {"debug", "trace"} else None
 
 
 def plan_options(settings: Settings, modes: Modes) -> PlanOptions:
@@ -87,6 +123,8 @@ def _service_options(settings: Settings) -> ServiceOptions:
             limit_headers=names if settings.limit_response_headers_enabled else (),
             ietf_headers=settings.ietf_ratelimit_headers,
             dynamic_metadata=settings.response_dynamic_metadata,
+            reason_header=settings.limit_reason_header,
+            reason_metadata=settings.response_dynamic_metadata_reason,
         ),
         budget=store_budget(settings),
     )

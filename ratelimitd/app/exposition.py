@@ -11,7 +11,7 @@ from ratelimitd.stores.memory import MemoryStore
 from ratelimitd.stores.redis import RedisStore
 
 from .engine import Parts
-from .policies import Policies
+from .policies import ActivePolicy, Policies
 
 Scrape = Callable[[], AsyncGenerator[bytes, None]]
 """Renders the text of one scrape in chunks."""
@@ -83,7 +83,19 @@ def _policy_families(policies: Policies) -> list[Family]:
         single(
             "ratelimitd_policy_rules", "gauge", "Limits in the active policy.", lambda: policies.active.limits,
         ),
+        single(
+            "ratelimitd_policy_refused", "gauge", "1 while the last policy that was read is rejected.",
+            lambda: int(bool(policies.active.refused)),
+        ),
+        Family(
+            "ratelimitd_policy_info", "gauge", "Hash of the active policy's files, and where they are, as labels.",
+            ("version", "source"), lambda: _info(policies.active),
+        ),
     ]  # fmt: skip
+
+
+def _info(active: ActivePolicy) -> list[tuple[tuple[str, ...], int]]:
+    return [((active.version, active.source), 1)] if active.generation else []
 
 
 def _memory_families(memory: MemoryStore) -> list[Family]:
@@ -125,6 +137,11 @@ def _redis_families(parts: Parts, redis: RedisStore) -> list[Family]:
         by_label(
             "ratelimitd_redis_node_up", "gauge", "1 while the server is connected and its circuit breaker is closed.",
             "node", lambda: [(node.name, int(node.refusal is None)) for node in redis.nodes],
+        ),
+        by_label(
+            "ratelimitd_redis_node_refusing", "gauge",
+            "1 while the server answers every call with an error (no permission, no memory …).", "node",
+            lambda: [(node.name, int(bool(node.refusals.reason))) for node in redis.nodes],
         ),
         by_label(
             "ratelimitd_redis_breaker_open", "gauge", "1 while the server's circuit breaker is open.", "node",

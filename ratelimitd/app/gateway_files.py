@@ -1,10 +1,10 @@
 """The active gateway file: read at the start and on every change, and activated together with its policies."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from ratelimitd.gateway import Backend, Gateway, Proxy, Router, Snapshot, domain_of, key_headers, read_gateway, trust
-from ratelimitd.http1 import Handler, Server, Sweeper, Upstream
+from ratelimitd.http1 import Server, Sweeper, Upstream
 from ratelimitd.observe.logs import get_logger
 from ratelimitd.policy import Policy, PolicyError, PolicyErrors
 from ratelimitd.sources import read_file
@@ -35,7 +35,6 @@ class GatewayFiles:
         clashing: finds what does not agree with the ports of this process, which a new file is then refused for.
 
     Attributes:
-        internal: handlers of the proxy's own pages, by path.
         upstreams: active upstreams by name.
     """
 
@@ -47,7 +46,6 @@ class GatewayFiles:
         sweeper: Sweeper,
         clashing: Callable[[Gateway], Sequence[Clash]] = lambda _: (),
     ) -> None:
-        self.internal: Mapping[bytes, Handler] = {}
         self.upstreams: dict[str, Upstream] = {}
         self._backends: dict[str, Backend] = {}
         self._gateway = gateway
@@ -55,7 +53,6 @@ class GatewayFiles:
         self._proxy = proxy
         self._server = server
         self._sweeper = sweeper
-        self._closing: set[asyncio.Task[None]] = set()
 
     async def prepare(self) -> Accept:
         """Read the current file."""
@@ -82,7 +79,6 @@ class GatewayFiles:
                     trust(gateway.trusted_proxies),
                     domain.name,
                     repeated,
-                    self.internal,
                 )
 
             return commit
@@ -90,16 +86,14 @@ class GatewayFiles:
         return accept
 
     async def close(self) -> None:
-        """Close the idle connections to upstreams."""
+        """Close the idle connections to upstreams, and make no more."""
         await asyncio.gather(*(upstream.close() for upstream in self.upstreams.values()))
 
     def _replace_upstreams(self, gateway: Gateway) -> None:
-        """Keep unchanged upstreams with their connections and circuit breakers; close the others once they are idle."""
+        """Keep unchanged upstreams with their connections and circuit breakers; retire the others."""
         for name in list(self.upstreams):
             if gateway.upstreams.get(name) != self._backends[name]:
-                task = asyncio.ensure_future(self.upstreams.pop(name).close())
-                self._closing.add(task)
-                task.add_done_callback(self._closing.discard)
+                self.upstreams.pop(name).retire()
         for name, backend in gateway.upstreams.items():
             if name not in self.upstreams:
                 self.upstreams[name] = Upstream(name, backend.endpoints, backend.options, self._sweeper)
@@ -108,4 +102,4 @@ class GatewayFiles:
     def _warn_of_fixed(self, gateway: Gateway) -> None:
         for name in FIXED:
             if getattr(gateway, name) != getattr(self._gateway, name):
-                log.warning("the gateway file changed a key that takes effect only after a restart", what=name)
+                log.warning("the gateway file changed a key that takes effect only after a restart", key=name)

@@ -28,7 +28,7 @@ def gateway_families(metrics: RequestMetrics, upstreams: Mapping[str, Upstream])
             lambda: list(metrics.requests.items()),
         ),
         Family(
-            "gateway_rate_limited_total", "counter", "Requests denied by a limit.", ("route", "limit"),
+            "gateway_rate_limited_total", "counter", "Requests denied by a limit.", ("route", "limit", "reason"),
             lambda: list(metrics.rate_limited.items()),
         ),
         single(

@@ -4,12 +4,13 @@ from contextlib import AsyncExitStack
 from functools import partial
 from typing import NamedTuple
 
-from ratelimitd.admin import PageTable, debug_pages, listen, metrics_pages, service_pages, statsd_text
+from ratelimitd.admin import BODY_BYTES, PageTable, debug_pages, listen, metrics_pages, service_pages, statsd_text
 from ratelimitd.http1 import Sweeper
 from ratelimitd.rls import decide_json
 
 from .admin import admin_pages
 from .exposition import Scrape
+from .naming import port_set_by
 from .service import RunningService
 
 
@@ -29,25 +30,41 @@ class Addresses(NamedTuple):
 async def listen_http(service: RunningService, scrape: Scrape, sweeper: Sweeper, stack: AsyncExitStack) -> Addresses:
     """Listen on all HTTP ports until the stack unwinds; raises OSError as ``bind`` does, StartError for a bad token."""
     settings, parts = service.settings, service.parts
-    main = service_pages(service.health, service.readiness, partial(decide_json, parts.service), scrape)
+    main = service_pages(service.health, service.readiness, service.notes, partial(decide_json, parts.service), scrape)
     if settings.disable_stats:
         main = {path: page for path, page in main.items() if path != "/metrics"}
-    debug = debug_pages(
+    prometheus = ""
+    if settings.use_prometheus and not settings.disable_stats:
+        pages = metrics_pages(settings.prometheus_path, scrape)
+        prometheus = await _listen(pages, settings.prometheus_addr, "PROMETHEUS_ADDR", sweeper, stack)
+    max_body = max(BODY_BYTES, settings.max_request_bytes)
+    return Addresses(
+        http=await _listen(main, (settings.host, settings.port), "PORT", sweeper, stack, max_body),
+        debug=await listen_debug(service, sweeper, stack),
+        prometheus=prometheus,
+    )
+
+
+async def listen_debug(service: RunningService, sweeper: Sweeper, stack: AsyncExitStack) -> str:
+    """Listen on the debug port as ``listen_http`` does; returns its address."""
+    settings, parts = service.settings, service.parts
+    table = debug_pages(
         lambda: service.policies.policy,
         lambda: statsd_text(parts.tallies, parts.tallies.unknown_domains(), parts.counters),
         admin_pages(service),
     )
+    return await _listen(table, (settings.debug_host, settings.debug_port), "DEBUG_PORT", sweeper, stack)
 
-    async def open_port(table: PageTable, host: str, port: int) -> str:
-        listener = await listen(table, host, port, sweeper)
-        stack.push_async_callback(listener.close)
-        return listener.address
 
-    prometheus = ""
-    if settings.use_prometheus and not settings.disable_stats:
-        prometheus = await open_port(metrics_pages(settings.prometheus_path, scrape), *settings.prometheus_addr)
-    return Addresses(
-        http=await open_port(main, settings.host, settings.port),
-        debug=await open_port(debug, settings.debug_host, settings.debug_port),
-        prometheus=prometheus,
-    )
+async def _listen(
+    table: PageTable,
+    address: tuple[str, int],
+    setting: str,
+    sweeper: Sweeper,
+    stack: AsyncExitStack,
+    max_body: int = BODY_BYTES,
+) -> str:
+    with port_set_by(setting):
+        listener = await listen(table, *address, sweeper, max_body)
+    stack.push_async_callback(listener.close)
+    return listener.address

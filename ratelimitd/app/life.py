@@ -2,19 +2,22 @@
 
 import asyncio
 import os
+import resource
 import signal
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import Any, Final, NamedTuple
 
 import uvloop
 
 from ratelimitd import __version__
+from ratelimitd.net.files import reason
 from ratelimitd.observe.logs import configure, get_logger, hide
 from ratelimitd.observe.loop import LoopLag, tame_collector
 from ratelimitd.settings import Settings
 from ratelimitd.sources import Source, Watch, describe, signature
 
+from .policies import Policies
 from .ports import Clash
 from .redis import hide_passwords
 from .service import RunningService
@@ -62,14 +65,22 @@ def live(settings: Settings, start: Start) -> int:
     configure(settings.log_level, settings.log_format)
     hide(settings.identity_secret)
     hide_passwords(settings)
+    raise_file_limit()
     for warning in settings.warnings:
         log.warning(warning)
     try:
         uvloop.run(_live(settings, start))
     except (OSError, StartError) as error:
-        log.error("cannot start", reason=str(error))  # noqa: TRY400 -- the reason is all a reader needs
+        log.error("cannot start", reason=reason(error))  # noqa: TRY400 -- the reason is all a reader needs
         return 1
     return 0
+
+
+def raise_file_limit() -> None:
+    """Raise the soft limit of open files to the hard one, as Go's runtime does: a shell's 1,024 is for select(2)."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 async def _live(settings: Settings, start: Start) -> None:
@@ -96,10 +107,10 @@ async def load_first(service: RunningService, source: Source, stack: AsyncExitSt
     return watch
 
 
-def run_background(stack: AsyncExitStack, watch: Watch, lag: LoopLag) -> None:
+def run_background(stack: AsyncExitStack, watch: Watch, policies: Policies, lag: LoopLag) -> None:
     """Run the background tasks until the stack unwinds; see ``tame_collector`` for objects of the start."""
     tame_collector()
-    for endless in (watch.run(), lag.run()):
+    for endless in (watch.run(), policies.remind(), lag.run()):
         _run_background_task(stack, endless)
 
 
@@ -155,8 +166,9 @@ async def _drain(settings: Settings, running: Running, delay: float) -> None:
 
     There is no delay after Ctrl-C: no load balancer watches an interactive process.
     """
-    log.info("draining", delay=delay)
-    for health in (running.service.health, running.service.readiness):
+    note = {"note": f"health checks fail, and requests are served for {delay:g} s more (DRAIN_DELAY)"} if delay else {}
+    log.info("draining", delay=delay, **note)
+    for health in (running.service.health, running.service.serving, running.service.readiness):
         health.set("sigterm", False, "shutting down")  # noqa: FBT003 -- a state
     for front in running.fronts:
         front.leave()

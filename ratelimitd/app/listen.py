@@ -1,10 +1,19 @@
 """Creation of the gRPC server."""
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-from ratelimitd.net.tls import TlsFiles
+from ratelimitd.observe.logs import get_logger
 from ratelimitd.settings import Settings
-from ratelimitd.transport import GrpcServer, Handlers, nghttp2_available
+from ratelimitd.transport import GrpcServer, Handlers, Refused, nghttp2_available
+
+from .naming import grpc_tls, port_set_by
+
+log = get_logger(__name__)
+
+BUILD: Final = "install libnghttp2-dev and a C compiler, and reinstall ratelimitd"
+
+SLOW: Final = "the fast transport was not built, so gRPC is served by grpcio, which is about 19 times slower"
+"""The factor is that of docs/performance.md with counters in memory."""
 
 
 class Serving(NamedTuple):
@@ -14,7 +23,7 @@ class Serving(NamedTuple):
     transport: str
 
 
-def grpc_server(settings: Settings, handlers: Handlers) -> Serving:
+def grpc_server(settings: Settings, handlers: Handlers, refused: Refused) -> Serving:
     """Bind the server that TRANSPORT selects; ``auto`` is nghttp2 if its extension was built.
 
     Raises OSError if the address, the TLS files or the transport cannot be used.
@@ -22,12 +31,11 @@ def grpc_server(settings: Settings, handlers: Handlers) -> Serving:
     transport = settings.transport
     if transport == "auto":
         transport = "nghttp2" if nghttp2_available() else "grpcio"
+        if transport == "grpcio":
+            log.warning(SLOW, change=BUILD)
     if transport == "nghttp2":
         if not nghttp2_available():
-            raise OSError(
-                "TRANSPORT=nghttp2, but its extension was not built; install libnghttp2-dev and a C compiler and "
-                "reinstall ratelimitd, or set TRANSPORT=auto"
-            )
+            raise OSError(f"TRANSPORT=nghttp2, but its extension was not built; {BUILD}, or set TRANSPORT=auto")
         from ratelimitd.transport.nghttp2 import Nghttp2Options as Options  # noqa: PLC0415
         from ratelimitd.transport.nghttp2 import Nghttp2Server as Chosen  # noqa: PLC0415 -- may not be built
     else:
@@ -39,18 +47,7 @@ def grpc_server(settings: Settings, handlers: Handlers) -> Serving:
         max_connection_age=settings.grpc_max_connection_age or None,
         max_connection_age_grace=settings.grpc_max_connection_age_grace,
     )
-    server = Chosen(
-        settings.grpc_host, settings.grpc_port, handlers, options, uds=settings.grpc_uds, tls=_tls(settings)
-    )
+    tls, uds = grpc_tls(settings), settings.grpc_uds
+    with port_set_by("GRPC_UDS" if uds else "GRPC_PORT"):
+        server = Chosen(settings.grpc_host, settings.grpc_port, handlers, options, uds=uds, tls=tls, refused=refused)
     return Serving(server, transport)
-
-
-def _tls(settings: Settings) -> TlsFiles | None:
-    if not settings.grpc_server_use_tls:
-        return None
-    return TlsFiles(
-        settings.grpc_server_tls_cert,
-        settings.grpc_server_tls_key,
-        settings.grpc_client_tls_cacert,
-        settings.grpc_client_tls_san,
-    )

@@ -22,6 +22,7 @@ from ratelimitd.sources import (
     named,
 )
 
+from .changed import Changed, changed
 from .engine import Parts, plan_options
 
 log = get_logger(__name__)
@@ -34,6 +35,9 @@ ERRORS_LOGGED: Final = 100
 
 ADMIN_SHOWN: Final = 20
 """Warnings or errors kept for the admin API: a screenful."""
+
+REMIND: Final = 60.0
+"""Seconds between two warnings while the last read is refused: the recent log shows it, and is not filled by it."""
 
 
 def source_of(settings: Settings, config: tuple[str, ...]) -> Source:
@@ -76,6 +80,7 @@ class ActivePolicy(NamedTuple):
         files, domains, limits: how many of each it contains.
         warnings: its first warnings, as text.
         refused: the first errors of a later load that was rejected, as text.
+        changed: the differences from the policy that was active before.
         needs_store: whether a limit of it fails requests while the store is unavailable.
     """
 
@@ -88,6 +93,7 @@ class ActivePolicy(NamedTuple):
     limits: int = 0
     warnings: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()
+    changed: Changed = Changed()
     needs_store: bool = False
 
 
@@ -124,7 +130,7 @@ class Policies:
         return Planner(policy, self._keys, tallies, plan_options(self._settings, self._parts.engine.modes))
 
     async def reload(self) -> None:
-        """Load the current content of the source; on any error the active policy stays."""
+        """Load the current content of the source; on any error, or if no file is left, the active policy stays."""
         settings = self._settings
         try:
             accept = await self._prepare() if self._prepare is not None else _accept_any
@@ -132,6 +138,7 @@ class Policies:
                 self._source,
                 default_algorithm=self._default_algorithm,
                 merge_domains=settings.merge_domain_config,
+                needs_file=self.active.files > 0,
             )
             commit = accept(loaded.policy)
         except PolicyErrors as errors:
@@ -139,14 +146,27 @@ class Policies:
             return
         old = self._parts.engine.planner
         needs_store = await _needs_store(loaded.policy)
-        self._activate(loaded, needs_store=needs_store)
+        differences = Changed() if old is None else await changed(old.policy, loaded.policy)
+        self._activate(loaded, differences, needs_store=needs_store)
         commit()
         if old is not None:
             await _forget(old)
             await dismantle(old.policy)
 
-    def _activate(self, loaded: Loaded, *, needs_store: bool) -> None:
+    async def remind(self) -> None:
+        """Warn again and again while the last read is refused, until cancelled."""
+        while True:
+            await asyncio.sleep(REMIND)
+            if self.active.refused:
+                log.warning("policy still rejected", note=self._stays, error=self.active.refused[0])
+
+    @property
+    def _stays(self) -> str:
+        return "no policy is active" if self.policy is None else "the previous policy stays active"
+
+    def _activate(self, loaded: Loaded, differences: Changed, *, needs_store: bool) -> None:
         parts = self._parts
+        first = not self.active.generation
         parts.engine.planner = self.planner(loaded.policy, parts.tallies)
         parts.counters.config_load_success += 1
         self.active = ActivePolicy(
@@ -158,19 +178,20 @@ class Policies:
             domains=loaded.summary.domains,
             limits=loaded.summary.limits,
             warnings=tuple(map(str, loaded.warnings[:ADMIN_SHOWN])),
+            changed=differences,
             needs_store=needs_store,
         )
-        log.info("policy loaded", files=loaded.files, policy_version=loaded.version, **loaded.summary._asdict())
+        told = {} if first else {"changes": differences.total, "first_changes": differences.first}
+        log.info("policy loaded", files=loaded.files, policy_version=loaded.version, **loaded.summary._asdict(), **told)
         for warning in loaded.warnings:
             log.warning(str(warning))
-        if not self._settings.identity_secret and any(domain.identity for domain in loaded.policy.domains.values()):
+        if unsalted(loaded.policy, self._settings):
             log.warning(UNSALTED)
 
     def _rejected(self, errors: PolicyErrors) -> None:
         self._parts.counters.config_load_error += 1
         self.active = self.active._replace(refused=tuple(map(str, errors.errors[:ADMIN_SHOWN])))
-        stays = "no policy is active" if self.policy is None else "the previous policy stays active"
-        log.error("policy rejected", errors=len(errors.errors), note=stays)
+        log.error("policy rejected", errors=len(errors.errors), note=self._stays)
         for error in errors.errors[:ERRORS_LOGGED]:
             log.error(str(error))
 
@@ -179,6 +200,12 @@ def _key_maker(settings: Settings, *, shared: bool) -> KeyMaker:
     """Return the key maker; counters in memory are not shared, so they always use keys that cannot collide."""
     safe = not shared or settings.fixed_window_keys == "safe"
     return key_maker(settings.cache_key_prefix.encode(), safe=safe)
+
+
+def unsalted(policy: Policy, settings: Settings) -> bool:
+    """Whether names of counters that others can read are made of API keys without a secret: those in Redis."""
+    identified = any(domain.identity for domain in policy.domains.values())
+    return identified and not settings.identity_secret and settings.redis is not None
 
 
 async def _forget(planner: Planner) -> None:

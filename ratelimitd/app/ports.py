@@ -43,17 +43,28 @@ def proxy_ports(settings: Settings, gateway: Gateway) -> list[Port]:
     return ports
 
 
+def wants_admin(settings: Settings) -> bool:
+    """Whether a token is set, so that the debug port is open in a proxy without the service too."""
+    return bool(settings.admin_token or settings.admin_token_file)
+
+
+def admin_ports(settings: Settings) -> list[Port]:
+    """Return the ports of the admin API in a proxy without the service."""
+    return [_debug(settings)] if wants_admin(settings) else []
+
+
 def service_ports(settings: Settings) -> list[Port]:
     """Return the ports of the rate-limit service."""
-    ports = [
-        Port("HTTP", settings.host, settings.port, "PORT"),
-        Port("debug", settings.debug_host, settings.debug_port, "DEBUG_PORT"),
-    ]
+    ports = [Port("HTTP", settings.host, settings.port, "PORT"), _debug(settings)]
     if not settings.grpc_uds:
         ports.append(Port("gRPC", settings.grpc_host, settings.grpc_port, "GRPC_PORT"))
     if settings.use_prometheus and not settings.disable_stats:
         ports.append(Port("Prometheus", *settings.prometheus_addr, "PROMETHEUS_ADDR"))
     return ports
+
+
+def _debug(settings: Settings) -> Port:
+    return Port("debug", settings.debug_host, settings.debug_port, "DEBUG_PORT")
 
 
 def clashes(ports: Sequence[Port], gateway: Gateway | None) -> list[Clash]:

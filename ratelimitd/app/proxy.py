@@ -1,7 +1,7 @@
 """``ratelimitd proxy``: the reverse proxy over the same engine, optionally with the rate-limit service."""
 
 import asyncio
-import ssl
+import sys
 import tempfile
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -10,54 +10,85 @@ from pathlib import Path
 
 from ratelimitd import __version__
 from ratelimitd.admin import Pages, PageTable, gateway_pages, listen
-from ratelimitd.gateway import AccessLog, AccessRecord, Admin, Gateway, Proxy, RequestMetrics, default_file, render
+from ratelimitd.gateway import (
+    AccessLog,
+    AccessRecord,
+    Admin,
+    CallerLimits,
+    Gateway,
+    Proxy,
+    RequestMetrics,
+    access_line,
+    default_file,
+    file_of_flags,
+    in_words,
+    render,
+)
 from ratelimitd.http1 import ErrorResponse, Peer, Server, Sweeper
 from ratelimitd.net.listen import address, bind
-from ratelimitd.net.tls import TlsFiles
 from ratelimitd.observe.health import Health
-from ratelimitd.observe.logs import get_logger
+from ratelimitd.observe.logs import colored, get_logger, readable
 from ratelimitd.observe.loop import LoopLag
 from ratelimitd.policy import PolicyErrors
 from ratelimitd.settings import Settings
 from ratelimitd.sources import GatewayFile
 
+from .beside import MOVABLE, beside_proxy
 from .engine import build, store_budget
 from .exposition import exposition
 from .gateway_files import GatewayFiles, read
 from .gateway_metrics import gateway_families
-from .http import listen_http
+from .http import listen_debug, listen_http
 from .life import Front, Running, StartError, live, load_first, refuse_clashes, run_background
+from .naming import gateway_tls, port_set_by
 from .policies import Policies
-from .ports import Clash, clashes, proxy_ports, service_ports
+from .ports import Clash, admin_ports, clashes, proxy_ports, service_ports, wants_admin
+from .refusals import Refusals
 from .serve import open_grpc
 from .service import RunningService
 
 log = get_logger(__name__)
 
 
-def run(settings: Settings, config: str | None, *, with_service: bool) -> int:
-    """Proxy with this gateway file (None: the default one) until a signal; returns the exit code."""
-    return live(settings, partial(_start, settings, config, with_service=with_service))
+def run(settings: Settings, config: str | None, wanted: CallerLimits | None = None, *, with_service: bool) -> int:
+    """Proxy with this gateway file until a signal; returns the exit code.
+
+    Without a file: with the one that the wanted limits stand for, or the built-in one.
+    """
+    return live(settings, partial(_start, settings, config, wanted, with_service=with_service))
 
 
-def default_config(settings: Settings) -> str:
+def config_without_file(settings: Settings, wanted: CallerLimits | None = None) -> str:
     """Return the gateway file that is used if none is given."""
-    host, port = settings.listen_addr or ("", 8080)
-    return default_file(address(host, port), settings.downstream_url)
+    listen, upstream = address(*(settings.listen_addr or ("", 8080))), settings.upstream
+    return default_file(listen, upstream) if wanted is None else file_of_flags(listen, upstream, wanted)
 
 
-async def _start(settings: Settings, config: str | None, stack: AsyncExitStack, *, with_service: bool) -> Running:
-    """Read the file, bind every port, load the policies, then serve."""
-    path = config or _written(default_config(settings), stack)
+async def _start(
+    settings: Settings,
+    config: str | None,
+    wanted: CallerLimits | None,
+    stack: AsyncExitStack,
+    *,
+    with_service: bool,
+) -> Running:
+    """Read the file, bind every port, load the policies, then serve; the proxy's own pages answer before that."""
+    _tell(settings, config, wanted)
+    path = config or _written(config_without_file(settings, wanted), stack)
     gateway = await _first(path)
+    if with_service:
+        settings = _beside(settings, gateway)
     clashing = partial(_clashes, settings, with_service=with_service)
     refuse_clashes(clashing(gateway))
     host, port = settings.listen_addr or gateway.listen
-    sock = bind(host, port)
+    with port_set_by(
+        "LISTEN_ADDR" if settings.listen_addr or config is None else "LISTEN_ADDR or 'listen' of the file"
+    ):
+        sock = bind(host, port)
     stack.callback(sock.close)
-    parts, metrics, sweeper = build(settings, None), RequestMetrics(), Sweeper()
+    parts, metrics, sweeper = build(settings), RequestMetrics(), Sweeper()
     stack.callback(sweeper.close)
-    access = AccessLog(asyncio.get_running_loop().call_soon)
+    access = _access_log(settings)
     stack.callback(access.flush)
     clock = asyncio.get_running_loop().time
     proxy = Proxy(parts.engine, store_budget(settings), clock, _reporter(metrics, access))
@@ -66,27 +97,57 @@ async def _start(settings: Settings, config: str | None, stack: AsyncExitStack, 
     stack.push_async_callback(files.close)
     source = GatewayFile(path)
     policies = Policies(source, settings, parts, prepare=files.prepare)
-    service = RunningService(settings, parts, policies, Health(), Health())
+    service = RunningService(settings, parts, policies, Health(), Health(), Health())
     service.update_health()
     lag = LoopLag()
-    scrape = exposition(parts, policies, lag, gateway_families(metrics, files.upstreams))
+    refusals = Refusals(settings.grpc_client_tls_san)
+    more = [*gateway_families(metrics, files.upstreams), *([refusals.family()] if with_service else ())]
+    scrape = exposition(parts, policies, lag, more)
     where = {"proxy": address(host, sock.getsockname()[1])}
-    pages = gateway_pages(service.readiness, scrape)
-    where |= await _pages(gateway.admin, files, pages, host, sweeper, stack)
+    pages = gateway_pages(service.readiness, service.notes, scrape)
+    where |= await _pages(gateway.admin, proxy, pages, host, sweeper, stack)
     fronts = [Front(server.leave, server.stop)]
     serving = None
     if with_service:
-        serving, front = open_grpc(service)
+        serving, front = open_grpc(service, refusals)
         fronts.append(front)
         where |= {"transport": serving.transport, "grpc": serving.server.address}
         where |= (await listen_http(service, scrape, sweeper, stack)).named
+    elif wants_admin(settings):
+        where["debug"] = await listen_debug(service, sweeper, stack)
+    tls = gateway_tls(gateway)
+    await server.start(sock, tls=None if tls is None else tls.context())
+    stack.push_async_callback(server.stop, 0.0)
     watch = await load_first(service, source, stack)
+    await proxy.first_load()
     if serving is not None:
         await serving.server.start()
-    await server.start(sock, tls=_tls(gateway))
-    run_background(stack, watch, lag)
+    run_background(stack, watch, policies, lag)
     log.info("serving", version=__version__, **where, store=service.store_name)
     return Running(service, tuple(fronts))
+
+
+def _tell(settings: Settings, config: str | None, wanted: CallerLimits | None) -> None:
+    """Log what applies without a gateway file, or what has no effect with one."""
+    if config is None:
+        limits = "those of the built-in gateway file" if wanted is None else in_words(wanted)
+        note = "--print-config prints the gateway file"
+        log.info("no gateway file", upstream=settings.upstream, limits=limits, note=note)
+        return
+    for name in sorted(settings.given & {Settings.upstream_url.name, Settings.downstream_url.name}):
+        log.warning("a setting has no effect: the gateway file names its upstreams", setting=name, file=config)
+
+
+def _beside(settings: Settings, gateway: Gateway) -> Settings:
+    """Move default ports that the proxy or an upstream uses, and log each."""
+    moved = beside_proxy(settings, gateway)
+    for row in MOVABLE:
+        default, port = (getattr(each, row.name.lower()) for each in (settings, moved))
+        if port != default:
+            log.info(
+                "the default port is in use by the proxy or an upstream", setting=row.name, default=default, port=port
+            )
+    return moved
 
 
 async def _first(path: str) -> Gateway:
@@ -96,11 +157,19 @@ async def _first(path: str) -> Gateway:
     except PolicyErrors as errors:
         for error in errors.errors:
             log.error(str(error))  # noqa: TRY400 -- its text is all a reader needs
-        raise StartError(f"the gateway file has {len(errors.errors)} errors") from None
+        count = len(errors.errors)
+        raise StartError(f"the gateway file has {count} error{'' if count == 1 else 's'}") from None
+
+
+def _access_log(settings: Settings) -> AccessLog:
+    """Write the access log to stdout: as text where the log would be text, else as JSON."""
+    text = partial(access_line, colors=colored(sys.stdout)) if readable(settings.log_format, sys.stdout) else None
+    return AccessLog(asyncio.get_running_loop().call_soon, text=text)
 
 
 def _clashes(settings: Settings, gateway: Gateway, *, with_service: bool) -> list[Clash]:
-    return clashes(proxy_ports(settings, gateway) + (service_ports(settings) if with_service else []), gateway)
+    others = service_ports(settings) if with_service else admin_ports(settings)
+    return clashes(proxy_ports(settings, gateway) + others, gateway)
 
 
 def _reporter(metrics: RequestMetrics, access: AccessLog) -> Callable[[AccessRecord], None]:
@@ -118,31 +187,25 @@ def _refusals(metrics: RequestMetrics, access: AccessLog) -> Callable[[ErrorResp
 
     def report(error: ErrorResponse, peer: Peer) -> None:
         metrics.requests["", str(error.status)] += 1
-        access.log(AccessRecord("", "", "", peer.address, "", "", error.status, "", 0, 0, 0, error.reason))
+        access.log(AccessRecord("", "", "", peer.address, "", "", error.status, "", "", 0, 0, 0, error.reason))
 
     return report
 
 
 async def _pages(
-    admin: Admin, files: GatewayFiles, table: PageTable, host: str, sweeper: Sweeper, stack: AsyncExitStack
+    admin: Admin, proxy: Proxy, table: PageTable, host: str, sweeper: Sweeper, stack: AsyncExitStack
 ) -> dict[str, str]:
     """Serve /metrics, /healthz and /readyz on the port or under the prefix that the file sets."""
     if admin.port is None:
         prefixed = {admin.prefix + path: page for path, page in table.items()}
         pages = Pages(prefixed)
         stack.push_async_callback(pages.close)
-        files.internal = {path.encode(): pages for path in prefixed}
+        proxy.internal = {path.encode(): pages for path in prefixed}
         return {}
-    listener = await listen(table, host, admin.port, sweeper)
+    with port_set_by("'port' of 'admin' in the file"):
+        listener = await listen(table, host, admin.port, sweeper)
     stack.push_async_callback(listener.close)
     return {"admin": listener.address}
-
-
-def _tls(gateway: Gateway) -> ssl.SSLContext | None:
-    if gateway.tls is None:
-        return None
-    folder = Path(gateway.file).parent
-    return TlsFiles(str(folder / gateway.tls.cert), str(folder / gateway.tls.key), alpn="http/1.1").context()
 
 
 def _written(text: str, stack: AsyncExitStack) -> str:

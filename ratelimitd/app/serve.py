@@ -8,7 +8,7 @@ from ratelimitd.http1 import Sweeper
 from ratelimitd.observe.health import Health
 from ratelimitd.observe.logs import get_logger
 from ratelimitd.observe.loop import LoopLag
-from ratelimitd.rls import GrpcHealth, handlers, log_decision
+from ratelimitd.rls import GrpcHealth, handlers
 from ratelimitd.settings import Settings
 
 from .engine import build
@@ -18,6 +18,7 @@ from .life import Front, Running, live, load_first, refuse_clashes, run_backgrou
 from .listen import Serving, grpc_server
 from .policies import Policies, source_of
 from .ports import clashes, service_ports
+from .refusals import Refusals
 from .service import RunningService
 
 log = get_logger(__name__)
@@ -31,17 +32,19 @@ def run(settings: Settings, config: tuple[str, ...]) -> int:
 async def _start(settings: Settings, config: tuple[str, ...], stack: AsyncExitStack) -> Running:
     """Bind every port, load the first policy, then serve."""
     refuse_clashes(clashes(service_ports(settings), None))
-    parts = build(settings, log_decision if settings.log_decisions else None)
+    parts = build(settings)
     source = source_of(settings, config)
-    service = RunningService(settings, parts, Policies(source, settings, parts), Health(), Health())
+    service = RunningService(settings, parts, Policies(source, settings, parts), Health(), Health(), Health())
     service.update_health()
     lag, sweeper = LoopLag(), Sweeper()
     stack.callback(sweeper.close)
-    serving, front = open_grpc(service)
-    addresses = await listen_http(service, exposition(parts, service.policies, lag), sweeper, stack)
+    refusals = Refusals(settings.grpc_client_tls_san)
+    serving, front = open_grpc(service, refusals)
+    scrape = exposition(parts, service.policies, lag, [refusals.family()])
+    addresses = await listen_http(service, scrape, sweeper, stack)
     watch = await load_first(service, source, stack)
     await serving.server.start()
-    run_background(stack, watch, lag)
+    run_background(stack, watch, service.policies, lag)
     log.info(
         "serving",
         version=__version__,
@@ -53,12 +56,12 @@ async def _start(settings: Settings, config: tuple[str, ...], stack: AsyncExitSt
     return Running(service, (front,))
 
 
-def open_grpc(service: RunningService) -> tuple[Serving, Front]:
+def open_grpc(service: RunningService, refusals: Refusals) -> tuple[Serving, Front]:
     """Bind the gRPC port for Envoy's API; it answers after its server is started. Raises OSError."""
     parts = service.parts
-    health = GrpcHealth(lambda: service.health.healthy, parts.counters.called)
-    service.health.subscribe(lambda _: health.changed())
-    serving = grpc_server(service.settings, handlers(parts.service, health))
+    health = GrpcHealth(lambda: service.serving.healthy, parts.counters.called)
+    service.serving.subscribe(lambda _: health.changed())
+    serving = grpc_server(service.settings, handlers(parts.service, health), refusals)
 
     async def stop(grace: float) -> None:
         health.end_watches()

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from ratelimitd.observe.health import Health
+from ratelimitd.observe.logs import masked
 from ratelimitd.settings import Settings
 
 from .engine import Parts
@@ -10,12 +11,19 @@ from .policies import Policies
 
 
 class RunningService(NamedTuple):
-    """A running service. ``health`` is that of upstream and gRPC; ``readiness`` requires a policy, but never Redis."""
+    """A running service.
+
+    Attributes:
+        health: that of /healthcheck, as upstream's. Redis must have been available once; liveness probes use it.
+        serving: that of gRPC. It follows Redis while a limit's failure policy is ``error``.
+        readiness: requires a policy, but never Redis.
+    """
 
     settings: Settings
     parts: Parts
     policies: Policies
     health: Health
+    serving: Health
     readiness: Health
 
     async def reload(self) -> None:
@@ -27,13 +35,25 @@ class RunningService(NamedTuple):
         """Update the health of the components after a possible change (upstream's names: ``redis``, ``config``)."""
         settings, active, redis = self.settings, self.policies.active, self.parts.redis
         waits_for_policy = not active.generation and not settings.force_start_without_initial_config
-        for health in (self.health, self.readiness):
+        for health in (self.health, self.serving, self.readiness):
             health.set("policy", not waits_for_policy, "no policy is loaded yet")
         if settings.healthy_with_at_least_one_config_loaded:
-            self.health.set("config", active.domains > 0, "no domain is configured")
+            for health in (self.health, self.serving):
+                health.set("config", active.domains > 0, "no domain is configured")
         if redis is not None:
             needed = active.needs_store or not active.generation
-            self.health.set("redis", redis.connected or not needed, "not connected")
+            well = not (needed and redis.topology.trouble)
+            self.serving.set("redis", well, "calls to Redis fail")
+            if settings.redis_health_check_active_connection:
+                self.health.set("redis", redis.connected, "not connected")
+            else:
+                self.health.set_once("redis", well, "not connected yet")
+
+    def notes(self) -> list[tuple[str, str]]:
+        """Return the components that fail without making the service unready, with the current reasons."""
+        redis = self.parts.redis
+        trouble = "" if redis is None else redis.topology.trouble
+        return [("redis", masked(trouble))] if trouble else []
 
     @property
     def store_name(self) -> str:

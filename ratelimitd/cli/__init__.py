@@ -1,10 +1,13 @@
 """The command line: parses arguments and calls the package. Commands import lazily, to keep --help fast."""
 
+import os
+
 import click
 
 from ratelimitd import __version__
 
 from .check import check
+from .diff import diff
 from .doctor import doctor
 from .envoy import envoy
 from .flags import examples
@@ -18,15 +21,19 @@ from .validate import validate
     epilog=examples(
         "ratelimitd serve --config examples/policies",
         "ratelimitd validate examples/policies",
+        "ratelimitd diff old-policies/ examples/policies",
         "ratelimitd check -d shop user=alice",
         "ratelimitd simulate --config examples/policies -d shop user=alice --rate 20/s --for 2m",
         "ratelimitd doctor --config examples/policies",
     ),
 )
 @click.version_option(__version__, prog_name="ratelimitd")
-def main() -> None:
+@click.pass_context
+def main(context: click.Context) -> None:
     """Rate-limit service for Envoy: a drop-in replacement for envoyproxy/ratelimit."""
+    if os.environ.get("NO_COLOR"):
+        context.color = False
 
 
-for command in (serve, proxy, envoy, validate, check, simulate, doctor):
+for command in (serve, proxy, envoy, validate, diff, check, simulate, doctor):
     main.add_command(command)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from .flags import OK, examples, settings_flags
+from .flags import OK, config_paths, examples, settings_flags
 
 if TYPE_CHECKING:
     from ratelimitd.doctor import Finding
@@ -20,14 +20,12 @@ COLORS: Final = {"ok": "green", "warn": "yellow", "bad": "red"}
 
 @click.command(
     epilog=examples(
-        "ratelimitd doctor --config policies/",
+        "ratelimitd doctor policies/",
         "REDIS_URL=redis:6379 ratelimitd doctor --config policies/ --strict",
-        "ratelimitd doctor --config gateway.yaml --json",
+        "ratelimitd doctor gateway.yaml --json",
     )
 )
-@click.option(
-    "--config", type=click.Path(), multiple=True, metavar="PATH", help="Policy file or folder, or a gateway file."
-)
+@config_paths("Policy file or folder, or a gateway file, as the argument.", exist=False)
 @click.option("--with-service", is_flag=True, help="With a gateway file: also check the service's ports, as for proxy.")
 @click.option("--strict", is_flag=True, help="Exit with 1 on warnings too.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")

@@ -7,7 +7,7 @@ import click
 
 from ratelimitd.config.values import host_port, port_number, positive_duration
 
-from .flags import Text, examples
+from .flags import Text, config_paths, examples, only_one
 
 
 @click.command(
@@ -16,7 +16,7 @@ from .flags import Text, examples
         "ratelimitd envoy gateway.yaml --rls ratelimitd:8081 | less",
     )
 )
-@click.argument("file", type=click.Path(), metavar="FILE")
+@config_paths("Gateway file, as the argument.", folders=False)
 @click.option(
     "-o",
     "--output",
@@ -54,9 +54,17 @@ from .flags import Text, examples
     help="What Envoy does with requests while the service does not respond. [default: the limits' on_store_failure]",
 )
 def envoy(
-    file: str, output: Path | None, rls: tuple[str, int], admin: int, timeout: float, failure_mode: str | None
+    config: tuple[str, ...],
+    output: Path | None,
+    rls: tuple[str, int],
+    admin: int,
+    timeout: float,
+    failure_mode: str | None,
 ) -> None:
     """Generate an Envoy configuration from a gateway file; differences from proxy are printed on stderr."""
+    file = only_one(config)
+    if file is None:
+        raise click.UsageError("no path is given: write a gateway file")
     from .bootstrap import BootstrapOptions, run  # noqa: PLC0415 -- imports the gateway package
 
     sys.exit(run(file, output, BootstrapOptions(rls, admin, timeout, failure_mode or "")))

@@ -2,8 +2,8 @@
 
 import os
 from collections.abc import Callable, Iterable
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import wraps
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
@@ -35,6 +35,31 @@ class Text(click.ParamType[Any, str]):
             return self._parse(value)
         except ValueError as error:
             self.fail(str(error), param, ctx)
+
+
+def config_paths(help_text: str, *, exist: bool = True, folders: bool = True) -> Callable[[Command], Command]:
+    """Let a command take paths as arguments and as --config; it receives both together as ``config``.
+
+    ``exist``: a path that does not exist, or cannot be read, is a usage error. ``folders``: folders are allowed.
+    """
+    path = click.Path(exists=exist, dir_okay=folders)
+
+    def decorate(command: Command) -> Command:
+        @wraps(command)
+        def merged(*args: Any, paths: tuple[str, ...], config: tuple[str, ...], **options: Any) -> Any:
+            return command(*args, config=(*paths, *config), **options)
+
+        with_option = click.option("--config", multiple=True, type=path, metavar="PATH", help=help_text)(merged)
+        return cast("Command", click.argument("paths", nargs=-1, type=path, metavar="[PATH]...")(with_option))
+
+    return decorate
+
+
+def only_one(config: tuple[str, ...]) -> str | None:
+    """Return the path of a command that takes one, None without; more are a usage error."""
+    if len(config) > 1:
+        raise click.UsageError(f"one file is enough, and {len(config)} are given: {', '.join(config)}")
+    return config[0] if config else None
 
 
 def settings_flags(command: Command) -> Command:
@@ -77,7 +102,7 @@ def examples(*lines: str) -> str:
 
 
 def examined(
-    paths: Iterable[Path], default_algorithm: str, *, merge_domains: bool, with_service: bool = False
+    paths: Iterable[str], default_algorithm: str, *, merge_domains: bool, with_service: bool = False
 ) -> "Examined":
     """Read the policy files at these paths, or a gateway file, and return all errors and warnings.
 
@@ -95,7 +120,7 @@ def examined(
         read_file,
     )
 
-    source: Source = named(tuple(map(str, paths)))
+    source: Source = named(tuple(paths))
     try:
         if not isinstance(source, GatewayFile):
             return examine_source(source, default_algorithm=default_algorithm, merge_domains=merge_domains)
@@ -113,7 +138,8 @@ def _check_gateway(gateway: "Gateway", found: "Examined", *, with_service: bool)
 
     Settings with errors have no ports; ``doctor`` reports such errors, and no command starts with them.
     """
-    from ratelimitd.app.ports import clashes, proxy_ports, service_ports  # noqa: PLC0415 -- the engine
+    from ratelimitd.app.beside import beside_proxy  # noqa: PLC0415 -- the engine
+    from ratelimitd.app.ports import admin_ports, clashes, proxy_ports, service_ports  # noqa: PLC0415 -- the engine
     from ratelimitd.gateway import domain_of  # noqa: PLC0415 -- the engine
     from ratelimitd.policy import PolicyError, PolicyErrors, assemble  # noqa: PLC0415 -- the engine
 
@@ -122,7 +148,8 @@ def _check_gateway(gateway: "Gateway", found: "Examined", *, with_service: bool)
         settings = load(os.environ, {})
     except SettingsError:
         return
-    ports = proxy_ports(settings, gateway) + (service_ports(settings) if with_service else [])
-    wrong = clashes(ports, gateway)
+    settings = beside_proxy(settings, gateway) if with_service else settings
+    others = service_ports(settings) if with_service else admin_ports(settings)
+    wrong = clashes(proxy_ports(settings, gateway) + others, gateway)
     if wrong:
         raise PolicyErrors([PolicyError(gateway.file, 0, str(clash)) for clash in wrong])

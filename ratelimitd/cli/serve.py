@@ -1,28 +1,32 @@
 """``ratelimitd serve`` and ``ratelimitd proxy``."""
 
 import os
+import re
 import sys
 from collections.abc import Mapping
+from typing import Any
 
 import click
 
+from ratelimitd.config.values import origin_url, quota
 from ratelimitd.settings import Settings, SettingsError, load
 
-from .flags import ERROR, examples, settings_flags
+from .flags import ERROR, Text, config_paths, examples, only_one, settings_flags
 
 
 @click.command(
     epilog=examples(
-        "ratelimitd serve --config policy.yaml",
+        "ratelimitd serve policy.yaml",
         "ratelimitd serve --config policies/ --redis-url redis:6379 --grpc-port 18081",
         "RUNTIME_ROOT=/data RUNTIME_SUBDIRECTORY=ratelimit ratelimitd serve",
     )
 )
-@click.option("--config", type=click.Path(), multiple=True, metavar="PATH", help="Policy file or folder.")
+@config_paths("Policy file or folder, as the argument.")
 @settings_flags
 def serve(config: tuple[str, ...], **flags: str | None) -> None:
     """Run the service until SIGTERM or Ctrl-C.
 
+    PATH is a policy file or folder; without one, the folder of the RUNTIME_* settings is read.
     Every flag except --config is also an environment variable (--grpc-port is GRPC_PORT); the flag overrides it.
     Counters are kept in memory, or in Redis if its address is set.
     """
@@ -32,35 +36,80 @@ def serve(config: tuple[str, ...], **flags: str | None) -> None:
     sys.exit(run(settings, config))
 
 
+def _caller(text: str) -> str:
+    """Parse ``address`` or the name of a header, in lower case; without characters that a policy reads otherwise."""
+    if not re.fullmatch("[0-9A-Za-z_-]+", text):
+        raise ValueError("neither address nor the name of a header, such as x-api-key")
+    return text.lower()
+
+
 @click.command(
     epilog=examples(
-        "ratelimitd proxy                                 # listens on :8080, upstream is http://localhost:8081",
-        "LISTEN_ADDR=:80 DOWNSTREAM_URL=http://app:8000 ratelimitd proxy",
-        "ratelimitd proxy --print-config > gateway.yaml",
-        "ratelimitd proxy --config gateway.yaml --redis-addr localhost:6379",
+        "ratelimitd proxy --upstream http://localhost:8000 --limit 10/s --by x-api-key",
+        "ratelimitd proxy --upstream http://localhost:8000 --limit 10/s --limit 1000/day --print-config > gateway.yaml",
+        "LISTEN_ADDR=:80 UPSTREAM_URL=http://app:8000 ratelimitd proxy",
+        "ratelimitd proxy gateway.yaml --redis-addr localhost:6379",
     )
 )
-@click.option("--config", type=click.Path(), metavar="FILE", help="Gateway file. [default: a built-in file]")
-@click.option("--print-config", is_flag=True, help="Print the built-in gateway file, as a template, and exit.")
+@config_paths("Gateway file, as the argument. [default: a built-in file]", folders=False)
+@click.option("--upstream", type=Text("url", origin_url), metavar="URL", help="Upstream, as --upstream-url.")
+@click.option(
+    "--limit",
+    "limits",
+    multiple=True,
+    type=Text("limit", quota),
+    metavar="N/UNIT",
+    help="Limit each caller, for example 10/s, 100/min or 1000/day; all limits apply. Replaces the built-in file's.",
+)
+@click.option(
+    "--by",
+    type=Text("by", _caller),
+    metavar="address|HEADER",
+    help="Tell callers apart by client address, or by a header such as x-api-key; those without it by address. "
+    "[default: address]",
+)
+@click.option("--print-config", is_flag=True, help="Print the gateway file that the flags stand for, and exit.")
 @click.option("--with-service", is_flag=True, help="Also serve the same policies to Envoy, as `serve` does.")
 @settings_flags
 def proxy(
-    config: str | None,
+    config: tuple[str, ...],
+    upstream: str | None,
+    limits: tuple[tuple[int, str], ...],
+    by: str | None,
     print_config: bool,  # noqa: FBT001 -- click passes keywords
     with_service: bool,  # noqa: FBT001 -- click passes keywords
     **flags: str | None,
 ) -> None:
     """Run the fallback reverse proxy, which enforces the same limits without Envoy.
 
-    LISTEN_ADDR, DOWNSTREAM_URL, REDIS_ADDR and GRACEFUL_SHUTDOWN_TIMEOUT are sufficient to start.
+    Without --config, --upstream and --limit stand for a gateway file, which --print-config prints. Without --limit it
+    is a built-in file, with limits by API key and address.
     """
+    file = only_one(config)
+    _check(file, {"--upstream": upstream, "--limit": limits, "--by": by})
+    if upstream is not None:
+        flags["upstream_url"] = upstream
     settings = _settings(flags)
     from ratelimitd.app import proxy as gateway  # noqa: PLC0415 -- imports the whole service
+    from ratelimitd.gateway import CallerLimits  # noqa: PLC0415 -- imports the engine
 
+    wanted = CallerLimits(limits, by or "address") if limits else None
     if print_config:
-        click.echo(gateway.default_config(settings), nl=False)
+        click.echo(gateway.config_without_file(settings, wanted), nl=False)
         return
-    sys.exit(gateway.run(settings, config, with_service=with_service))
+    sys.exit(gateway.run(settings, file, wanted, with_service=with_service))
+
+
+def _check(file: str | None, given: Mapping[str, Any]) -> None:
+    """Reject flags without effect."""
+    named = [name for name, value in given.items() if value]
+    if file is not None and named:
+        raise click.UsageError(f"{named[0]} has no effect with a gateway file: write it into the gateway file")
+    if given["--by"] and not given["--limit"]:
+        raise click.UsageError("--by needs --limit, for example --limit 10/s")
+    units = [unit for _, unit in given["--limit"]]
+    if len(units) > len(set(units)):
+        raise click.UsageError("--limit: write one limit per unit")
 
 
 def _settings(flags: Mapping[str, str | None]) -> Settings:

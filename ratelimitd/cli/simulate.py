@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 _UNITS: Final = {"s": 1, "second": 1, "m": 60, "minute": 60, "h": 3600, "hour": 3600, "d": 86_400, "day": 86_400}
 
 
-_PATHS: Final = click.Path(exists=True, path_type=Path)
-
-
 def _rate(text: str) -> float:
     """Parse ``20/s``, ``100/minute`` or a plain number, which is per second."""
     amount, _, unit = text.partition("/")
@@ -34,22 +31,41 @@ def _rate(text: str) -> float:
     return rate
 
 
+def _descriptor_or_path(text: str) -> Entries | str:
+    """Parse a descriptor, or return the path of a policy, which has no ``=``."""
+    if "=" not in text and Path(text).exists():
+        return text
+    try:
+        return parse_descriptor(text)
+    except ValueError as error:
+        raise ValueError(str(error) if "=" in text else f"{error}; there is no policy file {text!r} either") from None
+
+
 def _algorithms(text: str) -> list[str]:
     return [Settings.default_algorithm.parse(name.strip()) for name in text.split(",")]
 
 
 @click.command(
     epilog=examples(
-        "ratelimitd simulate --config policy.yaml -d shop user=alice --rate 20/s --for 2m",
+        "ratelimitd simulate policy.yaml -d shop user=alice --rate 20/s --for 2m",
         "ratelimitd simulate --config policy.yaml -d shop user=alice --rate 2/s --for 5m --poisson \\",
         "    --compare fixed_window,sliding_window,token_bucket --plot compare.png",
         "ratelimitd simulate --config policy.yaml -d shop --requests requests.jsonl --json",
     )
 )
-@click.option("--config", required=True, multiple=True, type=_PATHS, metavar="PATH", help="Policy file or folder.")
+@click.option(
+    "--config",
+    multiple=True,
+    type=click.Path(exists=True),
+    metavar="PATH",
+    help="Policy file or folder, or a gateway file, as the argument without '='.",
+)
 @click.option("-d", "--domain", required=True, type=Text("domain", encode), help="Domain of the descriptors.")
 @click.argument(
-    "descriptors", nargs=-1, type=Text("descriptor", parse_descriptor), metavar="[KEY=VALUE[,KEY=VALUE]...]..."
+    "words",
+    nargs=-1,
+    type=Text("descriptor", _descriptor_or_path),
+    metavar="[PATH]... [KEY=VALUE[,KEY=VALUE]...]...",
 )
 @click.option("--requests", type=click.File("rb"), metavar="FILE", help="JSON lines to replay; - is standard input.")
 @click.option(
@@ -99,13 +115,23 @@ def simulate(**options: Any) -> None:
     simulation.show(runs)
 
 
-def _runs(*, domain: bytes, config: Sequence[Path], compare: list[str] | None, **options: Any) -> list["Run"]:
+def _runs(
+    *,
+    domain: bytes,
+    config: Sequence[str],
+    words: Sequence[Entries | str],
+    compare: list[str] | None,
+    **options: Any,
+) -> list["Run"]:
     """Decide every request once per algorithm to compare, or once as configured."""
     from ratelimitd import simulate as simulation  # noqa: PLC0415 -- rich and the engine
     from ratelimitd.policy import assemble  # noqa: PLC0415 -- the engine
 
-    events = _events(**options)
-    found = examined(config, options["default_algorithm"], merge_domains=options["merge_domain_config"])
+    events = _events(descriptors=[word for word in words if not isinstance(word, str)], **options)
+    paths = (*(word for word in words if isinstance(word, str)), *config)
+    if not paths:
+        raise click.UsageError("no policy is given: write a policy file, a folder of them, or a gateway file")
+    found = examined(paths, options["default_algorithm"], merge_domains=options["merge_domain_config"])
     parsed = found.parsed
     if parsed.errors:
         raise click.ClickException("\n".join(map(str, parsed.errors)))

@@ -2,12 +2,11 @@
 
 import json
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from .flags import OK, examined, examples, policy_flags
+from .flags import OK, config_paths, examined, examples, policy_flags
 
 if TYPE_CHECKING:
     from ratelimitd.sources import Examined
@@ -20,13 +19,13 @@ if TYPE_CHECKING:
         "ratelimitd validate gateway.yaml --strict",
     )
 )
-@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="PATH...")
+@config_paths("Policy file or folder, or a gateway file, as the argument.", exist=False)
 @policy_flags
 @click.option("--with-service", is_flag=True, help="With a gateway file: also check the service's ports, as for proxy.")
 @click.option("--strict", is_flag=True, help="Exit with 1 on warnings too.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def validate(
-    paths: tuple[Path, ...],
+    config: tuple[str, ...],
     default_algorithm: str,
     merge_domain_config: bool,  # noqa: FBT001 -- click passes keywords
     with_service: bool,  # noqa: FBT001 -- click passes keywords
@@ -38,7 +37,9 @@ def validate(
     Prints warnings and a summary and exits 0, or prints all errors, one per line, and exits 1. A warning is about what
     is valid and probably not meant; docs/lint.md describes each one, and how a comment in the file turns it off.
     """
-    found = examined(paths, default_algorithm, merge_domains=merge_domain_config, with_service=with_service)
+    if not config:
+        raise click.UsageError("no path is given: write a policy file, a folder of them, or a gateway file")
+    found = examined(config, default_algorithm, merge_domains=merge_domain_config, with_service=with_service)
     well = not found.parsed.errors and not (strict and found.warnings)
     click.echo(_validated_json(found, well=well) if as_json else _validated(found))
     sys.exit(OK if well else 1)

@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 
 from . import values
 from .problems import Notes
+from .suggest import closest
 from .yaml_nodes import YamlList, YamlMap, YamlNode, YamlScalar, is_null, resolve
 
 SHOWN_MAX: Final = 200
@@ -91,16 +92,19 @@ class MapReader:
             notes.error(node.line, f"{self.what} must be a map with {', '.join(self.keys)}")
             return {}
         fields: Fields = {}
-        given = set()
+        given, meant = set(), set()
         for key_node, value in node.pairs:
             key = key_node.text if isinstance(key_node, YamlScalar) else ""
             if key not in self.keys:
-                notes.error(key_node.line, f"unknown key {self._unknown(key)} has {', '.join(self.keys)}")
+                found = closest(key[:SHOWN_MAX], tuple(self.keys))
+                meant.add(found)
+                hint = f"; did you mean '{found}'?" if found and self.quoted else ""
+                notes.error(key_node.line, f"unknown key {self._unknown(key)} has {', '.join(self.keys)}{hint}")
             elif not (self.null_is_absent and is_null(value)):
                 given.add(key)
                 self._read(notes, key, value, fields)
         for key in self.needed:
-            if key not in given:
+            if key not in given and key not in meant:
                 notes.error(node.line, f"{self.what} needs '{key}'")
         return fields
 

@@ -3,7 +3,8 @@
 import math
 import re
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Final, NamedTuple
+from urllib.parse import urlsplit
 
 # Go's strconv.ParseBool, and therefore envoyproxy/ratelimit, accepts exactly these.
 _BOOLS: Final[Mapping[str, bool]] = {
@@ -33,6 +34,17 @@ _SIZE_POWERS: Final[Mapping[str, int]] = {"": 0, "b": 0, "k": 10, "m": 20, "g": 
 _HEADER: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
 PORT_MAX: Final = 65_535
 UINT32_MAX: Final = (1 << 32) - 1
+
+_SCHEMES: Final[Mapping[str, int]] = {"http": 80, "https": 443}
+_ORIGIN: Final = "not a URL of scheme, host and port; write one like http://localhost:8000"
+
+_UNITS: Final[Mapping[str, str]] = {
+    **dict.fromkeys(("s", "sec", "second"), "second"),
+    **dict.fromkeys(("m", "min", "minute"), "minute"),
+    **dict.fromkeys(("h", "hour"), "hour"),
+    **dict.fromkeys(("d", "day"), "day"),
+    **{name: name for name in ("week", "month", "year")},
+}
 
 _VISIBLE: Final = re.compile(r"[!-~]+", re.ASCII)
 BEARER_LEAST: Final = 16
@@ -154,6 +166,54 @@ def host_port(value: str) -> tuple[str, int]:
     if not colon or (":" in name and not name.startswith("[")):
         raise ValueError("not host:port; write :9090, 127.0.0.1:9090 or [::]:9090")
     return address(name), port_number(number)
+
+
+class Origin(NamedTuple):
+    """Scheme, host and port of a URL."""
+
+    scheme: str
+    host: str
+    port: int
+
+
+def origin(value: str) -> Origin:
+    """Parse an http or https URL of nothing but scheme, host and port."""
+    try:
+        url = urlsplit(value)
+        port = url.port
+    except ValueError:
+        raise ValueError(_ORIGIN) from None
+    if value and "://" not in value:
+        origin(f"http://{value}")
+        raise ValueError(f"has no scheme; write http://{value}")
+    bare = url.path in ("", "/") and not url.query and not url.fragment and url.username is None
+    if url.scheme not in _SCHEMES or not url.hostname or not bare or port == 0:
+        raise ValueError(_ORIGIN)
+    if any(not " " < character < "\x7f" for character in url.netloc):
+        raise ValueError(_ORIGIN)
+    return Origin(url.scheme, url.hostname, port or _SCHEMES[url.scheme])
+
+
+def origin_url(value: str) -> str:
+    """Check a URL as ``origin`` does, and return it as written."""
+    origin(value)
+    return value
+
+
+def quota(value: str) -> tuple[int, str]:
+    """Parse ``10/s``, ``100/min`` or ``1000/day``: requests, and a unit of a policy."""
+    amount, _, unit = value.partition("/")
+    if not amount.isascii() or not amount.isdecimal() or unit not in _UNITS:
+        raise ValueError("not a limit; write one like 10/s, 100/min or 1000/day")
+    if not 1 <= int(amount) <= UINT32_MAX:
+        raise ValueError(f"must be from 1 to {UINT32_MAX} requests")
+    return int(amount), _UNITS[unit]
+
+
+def go_host_port(value: str) -> tuple[str, int]:
+    """Parse as ``host_port``, but ``:port`` means every interface, IPv4 and IPv6, as in Go; its host is empty."""
+    host, port = host_port(value)
+    return "" if value.startswith(":") else host, port
 
 
 def header(value: str) -> str:

@@ -64,6 +64,9 @@ _LOADER: Final = getattr(yaml, "CLoader", yaml.Loader)
 _TAG: Final = "tag:yaml.org,2002:"
 BINARY_TAG: Final = _TAG + "binary"
 _RESOLVED_TAGS: Final = frozenset(_TAG + name for name in ("int", "float", "bool", "null"))
+_CONFLICT: Final = re.compile(rb"^(<{7} |={7}\r?$|>{7} )", re.MULTILINE)
+"""The lines that git writes around the two sides of a conflict."""
+
 _NUMBER_STARTS: Final = frozenset("+-.0123456789")
 _FLOAT: Final = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", re.ASCII)
 _WHOLE: Final = (
@@ -101,9 +104,13 @@ def load_yaml(data: bytes) -> YamlNode | None:
         line = data[: error.position].count(b"\n") + 1
         raise YamlError(line, f"not text that YAML allows: {error.reason}") from None
     except yaml.MarkedYAMLError as error:
+        if (conflict := _CONFLICT.search(data)) is not None:
+            line = data[: conflict.start()].count(b"\n") + 1
+            raise YamlError(line, "not valid YAML: this line is the mark of a merge conflict; resolve it") from None
         mark = error.problem_mark or error.context_mark
         line = min(mark.line, data.count(b"\n")) + 1 if mark else 1
-        raise YamlError(line, f"not valid YAML: {error.problem or error.context}") from None
+        where = f", at column {mark.column + 1}" if mark and mark.line < line else ""
+        raise YamlError(line, f"not valid YAML: {error.problem or error.context}{where}") from None
     except yaml.YAMLError as error:
         raise YamlError(1, f"not valid YAML: {error}") from None
 

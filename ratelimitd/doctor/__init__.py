@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 
 import uvloop
 
+from ratelimitd.app.beside import beside_proxy
 from ratelimitd.app.gateway_files import read
 from ratelimitd.policy import PolicyErrors
 from ratelimitd.settings import SettingsError, load
@@ -57,7 +58,9 @@ async def _examine(target: CheckTarget) -> list[Finding]:
     found: list[Finding] = []
     if isinstance(target.source, GatewayFile):
         try:
-            target = target._replace(gateway=await read(target.source.path))
+            gateway = await read(target.source.path)
+            settled = beside_proxy(target.settings, gateway) if target.with_service else target.settings
+            target = target._replace(gateway=gateway, settings=settled)
         except PolicyErrors as errors:
             found += policy.refused(errors.errors, target)
     for check in CHECKS:

@@ -6,15 +6,17 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from ratelimitd.app.ports import Port, clashes, duplicates, proxy_ports, service_ports
+from ratelimitd.app.ports import Port, admin_ports, clashes, duplicates, proxy_ports, service_ports
 from ratelimitd.http1 import Endpoint, FetchError, fetch
 from ratelimitd.net.listen import LOOPBACK, address, bind
 
 from .blocking import within
 from .finding import Finding, bad, ok, warn
+from .owner import owner
 from .target import PORTS, CheckTarget
 
 PAGE_TIMEOUT: Final = 1.0
@@ -63,7 +65,9 @@ async def check(target: CheckTarget) -> AsyncIterator[Finding]:
     for page in pages if in_use or any(taken for _, taken in refused.values()) else ():
         alive = alive or (page.url if await _is_alive(page) else "")
     for port in ports:
-        yield _port_finding(port, *refused.get(port, ("", False)), alive)
+        why, taken = refused.get(port, ("", False))
+        holder = await within(BIND_TIMEOUT, partial(owner, port.port)) if taken and not alive else ""
+        yield _port_finding(port, why, taken, alive or holder, answers=bool(alive))
     if uds:
         yield _socket_file(uds, alive, in_use=in_use)
     for finding in _admin(target):
@@ -74,13 +78,13 @@ def wanted(target: CheckTarget) -> tuple[list[Port], list[LivenessPage]]:
     """Return the ports to bind, and the liveness pages that identify a running instance."""
     settings, gateway = target.settings, target.gateway
     proxy = [] if gateway is None else proxy_ports(settings, gateway)
-    service = service_ports(settings) if target.serves else []
+    service = service_ports(settings) if target.serves else admin_ports(settings)
     pages = []
     if gateway is not None:
         own, *separate = proxy
         prefixed = LivenessPage(own, f"{gateway.admin.prefix}/healthz", gateway.tls is not None)
         pages.append(LivenessPage(separate[0], "/healthz") if separate else prefixed)
-    if service:
+    if target.serves:
         pages.append(LivenessPage(service[0], "/livez"))
     return proxy + service, pages
 
@@ -97,14 +101,17 @@ def bind_failures(ports: list[Port]) -> dict[Port, tuple[str, bool]]:
     return refused
 
 
-def _port_finding(port: Port, why: str, taken: bool, alive: str) -> Finding:  # noqa: FBT001 -- a state
+def _port_finding(port: Port, why: str, taken: bool, by: str, *, answers: bool) -> Finding:  # noqa: FBT001 -- a state
+    """Return whether a port can be bound. ``by``: the URL that a ratelimitd answers, or a process; "" if unknown."""
     if not why:
         return ok(PORTS, f"{port} is free")
     if not taken:
         low = "a port below 1024 requires CAP_NET_BIND_SERVICE: "
         return bad(PORTS, f"{port.name}: {why}", f"{low if 0 < port.port < 1024 else ''}set {port.setting} or its host")
-    if alive:
-        return ok(PORTS, f"{port} is in use by the ratelimitd that answers {alive}")
+    if answers:
+        return ok(PORTS, f"{port} is in use by the ratelimitd that answers {by}")
+    if by:
+        return bad(PORTS, f"{port} is in use by {by}", f"stop it, or set {port.setting}")
     who = f"find the process with `ss -ltnp 'sport = :{port.port}'`"
     return bad(PORTS, f"{port} is in use, and not by a ratelimitd", f"{who} and stop it, or set {port.setting}")
 
@@ -158,7 +165,7 @@ def _socket_file(path: str, alive: str, *, in_use: bool) -> Finding:
 def _admin(target: CheckTarget) -> Iterator[Finding]:
     """Warn of an admin API that is reachable from other hosts: its token is sent over plain HTTP."""
     settings = target.settings
-    if target.serves and settings.admin_remote and settings.debug_host not in ("127.0.0.1", "::1", "localhost"):
+    if settings.admin_remote and settings.debug_host not in ("127.0.0.1", "::1", "localhost"):
         found = f"the admin API answers every caller that can reach {address(settings.debug_host, settings.debug_port)}"
         yield warn(
             PORTS,

@@ -15,11 +15,13 @@ from ratelimitd.stores.redis import (
     RedisConnectionError,
     ReplyError,
     Script,
+    Sharding,
     dial,
     execute,
     pack_single,
     probe_of,
     slot_of,
+    try_sharding,
     unpack,
 )
 
@@ -72,6 +74,7 @@ class Facts:
         info: reply to INFO; None if not permitted.
         config: replies to CONFIG GET; a parameter that is not permitted is missing.
         expires: expiry of its certificate, seconds since 1970; None without TLS.
+        sharding: whether several servers are behind the address; None if the deployment says it.
     """
 
     server: CheckedServer
@@ -79,6 +82,7 @@ class Facts:
     info: Mapping[str, str] | None = None
     config: dict[str, str] = field(default_factory=dict)
     expires: float | None = None
+    sharding: Sharding | None = None
     probes: Probes = field(default_factory=Probes)
 
 
@@ -93,11 +97,14 @@ async def gather(server: CheckedServer, script: Script) -> tuple[Facts, RedisCon
     Raises RedisConnectionError.
     """
     await resolve(server.address)
-    connection = await dial(server.redis.connect, server.address, script, server.probe_key, lambda _: None)
+    connect = server.redis.connect
+    connection = await dial(connect, server.address, script, server.probe_key, lambda _: None)
     facts = Facts(server)
     try:
         async with asyncio.timeout(INFO_TIMEOUT):
             await _ask(connection, facts)
+        if connect.deployment.kind == "single":
+            facts.sharding = await try_sharding(connection, script, server.redis.prefix, connect.connect_timeout)
         facts.expires = await _expiry(server)
     except TimeoutError:
         connection.close("not answered")
@@ -154,7 +161,8 @@ async def probe(connection: RedisConnection, facts: Facts, script: Script) -> No
             await _probe(connection, script.sha, facts.server.probe_key, probes)
     except TimeoutError:
         waited = time.perf_counter() - probes.asked
-        if waited > facts.server.redis.budget:
+        # The last call of a server that is merely slow is cut off too.
+        if waited > max(facts.server.redis.budget, 2 * max(probes.times, default=0.0)):
             probes.unanswered = f"no reply to the script for {waited:.2f} s, after {len(probes.times)} replies"
     except RedisConnectionError as error:
         probes.unanswered = str(error)

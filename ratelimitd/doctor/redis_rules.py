@@ -1,5 +1,6 @@
 """Rules of docs/operations.md for a Redis server, applied to its facts. No I/O."""
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
@@ -10,6 +11,9 @@ from .redis_servers import change_for
 
 CLOCKS_APART: Final = 1.0
 """Seconds of skew: with more, hosts and Redis disagree on the current one-second window."""
+
+SHARE: Final = 3
+"""A budget is this many times the p99 of an idle server, at least: calls wait for each other under load."""
 
 FULL: Final = 0.8
 """Share of maxmemory above which to warn: the rest is the reserve for a peak."""
@@ -54,16 +58,25 @@ def _latency(facts: Facts) -> Iterator[Finding]:
         f"the script takes {half * 1000:.2f} ms (p99 {most * 1000:.2f} ms, {len(probes.times)} calls) "
         f"of STORE_BUDGET's {budget * 1000:g} ms"
     )
-    change = "move Redis closer, give it a dedicated core, or raise STORE_BUDGET and Envoy's timeout"
-    if most > budget:
+    change = "give Redis a core of its own, see SLOWLOG GET, or raise STORE_BUDGET and Envoy's timeout"
+    if half > budget / SHARE:
+        enough = math.ceil(round(SHARE * most * 1000, 6))
+        change = (
+            f"move Redis closer, or set STORE_BUDGET={enough}ms, {SHARE} times its p99, "
+            "and the timeout of Envoy's rate limit filter above that"
+        )
+    if half > budget:
+        yield bad(subject, f"{found}: it is always slower than the budget, so every call fails", change)
+    elif most > budget:
         yield bad(subject, f"{found}: calls fail", change)
-    elif most > budget / 3:
+    elif most > budget / SHARE:
         yield warn(subject, f"{found}: little is left for load peaks", change)
     else:
         yield ok(subject, found)
 
 
 SCRIPT_CHANGES: Final = (
+    ("NOPERM", "grant the user all keys of CACHE_KEY_PREFIX, and behind a proxy +eval; see docs/operations.md, Redis"),
     ("NOREPLICAS", "bring its replicas back, or lower min-replicas-to-write"),
     ("OOM", "raise maxmemory; docs/operations.md has the size of counters"),
     ("MISCONF", 'its snapshots fail, so it rejects writes: free disk space, or turn snapshots off (`save ""`)'),
@@ -72,6 +85,28 @@ SCRIPT_CHANGES: Final = (
     ("BUSY", "a long script is running: find it (SLOWLOG GET); SCRIPT KILL stops it"),
 )
 """Remedy by a substring of the script's error."""
+
+
+def _sharding(facts: Facts) -> Iterator[Finding]:
+    """Report several servers behind one address: limits hold, at a price."""
+    subject, found = facts.server.subject, facts.sharding
+    if found is None or (found.sharded is None and facts.probes.failure):
+        return
+    if found.sharded is None:
+        text = f"whether several servers share the keys of this address is unknown: {found.why}"
+        yield warn(subject, text, change_for(found.why, SCRIPT_CHANGES))
+    elif found.sharded:
+        text = (
+            f"several servers share the keys of this address ({found.why}): limits hold, each script call has one key, "
+            "and all_or_nothing over several limits takes two steps"
+        )
+        variable = facts.server.redis.variable
+        change = (
+            f"for fewer calls, set {variable}URL to one server, or to the nodes of a cluster ({variable}TYPE=cluster)"
+        )
+        yield warn(subject, text, change)
+    else:
+        yield ok(subject, "one server has every key of this address")
 
 
 def _clock(facts: Facts) -> Iterator[Finding]:
@@ -174,6 +209,7 @@ def _number(values: Mapping[str, str], name: str) -> int:
 RULES: Final[tuple[Rule, ...]] = (
     _identity,
     _latency,
+    _sharding,
     _clock,
     _memory,
     _replicas,

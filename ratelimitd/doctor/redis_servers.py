@@ -86,14 +86,13 @@ CHANGES: Final = (
     ("TLS handshake with", "check REDIS_TLS_CACERT and the name in the server's certificate, or unset {}TLS"),
     ("the name", "check the name in {}URL and the DNS of this host"),
     ("refused", "start Redis there, or set {}URL to a different address"),
-    ("Connect call failed", "start Redis there, or set {}URL to a different address"),
     ("unreachable", "check the address in {}URL and the routes of this host"),
     ("No route to host", "check the address in {}URL and the routes of this host"),
     ("No such file", "start Redis there (`unixsocket` in its configuration), or set {}URL to a different path"),
     ("Permission denied", "allow this user to write to the socket (`unixsocketperm` of Redis)"),
     (
         "closed by Redis",
-        "a server that requires TLS closes plain-text connections: set {}TLS=true; otherwise see its log",
+        "set {}TLS=true if the server requires TLS, or {}URL to a Redis if it is a proxy such as twemproxy",
     ),
     (
         "malformed reply to HELLO",

@@ -26,7 +26,7 @@ async def check(target: CheckTarget) -> AsyncIterator[Finding]:
     also = f", those of limits per second in {settings.per_second}" if settings.per_second is not None else ""
     yield ok(SETTINGS, f"counters are kept in {where}{also}")
     for warning in settings.warnings:
-        yield warn(SETTINGS, warning, "unset these variables")
+        yield warn(SETTINGS, warning, "unset or correct these variables")
     if settings.redis is None and settings.replicas > 1:
         yield warn(
             SETTINGS,

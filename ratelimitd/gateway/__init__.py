@@ -1,9 +1,11 @@
 """The gateway file: upstreams, routes and rate limits, for the built-in reverse proxy and for Envoy."""
 
 from .access_log import AccessLog, AccessRecord, RequestMetrics
+from .access_text import access_line
 from .client_address import trust
 from .default import default_file
 from .file import domain_of, read_gateway, upstream_at
+from .from_flags import CallerLimits, file_of_flags, in_words
 from .model import Admin, Backend, Gateway
 from .proxy import Proxy, Snapshot, render
 from .routing import Router, key_headers
@@ -13,13 +15,17 @@ __all__ = [
     "AccessRecord",
     "Admin",
     "Backend",
+    "CallerLimits",
     "Gateway",
     "Proxy",
     "RequestMetrics",
     "Router",
     "Snapshot",
+    "access_line",
     "default_file",
     "domain_of",
+    "file_of_flags",
+    "in_words",
     "key_headers",
     "read_gateway",
     "render",

@@ -21,6 +21,8 @@ class AccessRecord(NamedTuple):
         upstream: endpoint that received the request, empty if none did.
         status: status code sent to the client, 0 if none.
         limit: name of the limit that denied the request, as in the metrics, empty if none did.
+        reason: kind of the reason why the request was denied, could not be decided, or was decided without its
+            counter (``ReasonKind``), otherwise empty.
         latency: nanoseconds from the request head to the end of the response.
         received: bytes of the request body.
         sent: bytes of the response body.
@@ -35,6 +37,7 @@ class AccessRecord(NamedTuple):
     upstream: str
     status: int
     limit: str
+    reason: str
     latency: int
     received: int
     sent: int
@@ -46,34 +49,38 @@ class RequestMetrics:
 
     Attributes:
         requests: requests by (route, status).
-        rate_limited: denied requests by (route, limit).
+        rate_limited: denied requests by (route, limit, reason).
         latency: latency of all requests.
     """
 
     def __init__(self) -> None:
         self.requests: Counter[tuple[str, str]] = Counter()
-        self.rate_limited: Counter[tuple[str, str]] = Counter()
+        self.rate_limited: Counter[tuple[str, str, str]] = Counter()
         self.latency = Histogram(LATENCY_BUCKETS)
 
     def count(self, record: AccessRecord) -> None:
         """Count a request that reached a handler. Requests that reached none are only in ``requests``."""
         self.requests[record.route, str(record.status)] += 1
         if record.limit:
-            self.rate_limited[record.route, record.limit] += 1
+            self.rate_limited[record.route, record.limit, record.reason] += 1
         self.latency.observe(record.latency / 1_000_000_000)
 
 
 class AccessLog:
-    """Writes one JSON line per request. The lines of one event-loop iteration are written together.
+    """Writes one JSON line per request, or what ``text`` returns. The lines of one loop iteration are written together.
 
     The fields are those of the seed (level, time, message, method, path, request_id, latency in ns, error), and
     additional fields of a proxy. The path excludes the query, which may contain secrets.
     """
 
     def __init__(
-        self, soon: Callable[[Callable[[], None]], object], write: Callable[[str], object] | None = None
+        self,
+        soon: Callable[[Callable[[], None]], object],
+        write: Callable[[str], object] | None = None,
+        text: Callable[[AccessRecord], str] | None = None,
     ) -> None:
         self._soon = soon
+        self._text = text
         self._write = write or _to_stdout
         self._lines: list[str] = []
         self._second = 0
@@ -81,16 +88,21 @@ class AccessLog:
 
     def log(self, record: AccessRecord) -> None:
         """Add the line of one request."""
-        # Written by hand, because json.dumps of a dict takes four times as long.
-        level = "error" if record.status >= 500 or not record.status else "info"
-        method, path, request_id, client, route, upstream, status, limit, latency, received, sent, error = record
         if not self._lines:
             self._soon(self.flush)
+        if self._text is not None:
+            self._lines.append(self._text(record))
+            return
+        # Written by hand, because json.dumps of a dict takes four times as long.
+        level = "error" if record.status >= 500 or not record.status else "info"
+        method, path, request_id, client, route, upstream, status, limit, reason, latency, received, sent, error = (
+            record
+        )
         self._lines.append(
             f'{{"level":"{level}","time":"{self._now()}","message":"request","method":{quoted(method)},'
             f'"path":{quoted(path)},"request_id":{quoted(request_id)},"client":{quoted(client)},'
             f'"route":{quoted(route)},"upstream":{quoted(upstream)},"status":{status},"limit":{quoted(limit)},'
-            f'"latency":{latency},"received":{received},"sent":{sent},"error":{quoted(error)}}}'
+            f'"reason":{quoted(reason)},"latency":{latency},"received":{received},"sent":{sent},"error":{quoted(error)}}}'
         )
 
     def _now(self) -> str:

@@ -1,16 +1,16 @@
-"""The built-in gateway file: with it, LISTEN_ADDR and DOWNSTREAM_URL are enough to run a proxy with limits."""
+"""The built-in gateway file: with it, LISTEN_ADDR and UPSTREAM_URL are enough to run a proxy with limits."""
 
 import json
 from typing import Final
 
 LISTEN: Final = ":8080"
-DOWNSTREAM: Final = "http://localhost:8081"
+UPSTREAM: Final = "http://localhost:8081"
 """Address of the sample upstream in the README."""
 
 
-def default_file(listen: str = LISTEN, downstream_url: str = DOWNSTREAM) -> str:
+def default_file(listen: str = LISTEN, upstream_url: str = UPSTREAM) -> str:
     """Return the file with these two values. They are not validated here, but when the file is read."""
-    return _FILE.replace("LISTEN_ADDR", json.dumps(listen), 1).replace("DOWNSTREAM_URL", json.dumps(downstream_url), 1)
+    return _FILE.replace("LISTEN_ADDR", json.dumps(listen), 1).replace("UPSTREAM_URL", json.dumps(upstream_url), 1)
 
 
 _FILE: Final = """\
@@ -22,7 +22,7 @@ listen: LISTEN_ADDR
 
 upstreams:
   app:
-    url: DOWNSTREAM_URL
+    url: UPSTREAM_URL
 
 routes:
   # The expensive endpoint: the same limits as below, and a separate limit per client.

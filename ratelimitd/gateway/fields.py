@@ -3,14 +3,13 @@
 import ipaddress
 import re
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from ratelimitd.config.problems import Notes
 from ratelimitd.config.readers import WrongValueError, text
+from ratelimitd.config.values import origin
 from ratelimitd.config.yaml_nodes import YamlList, YamlMap, YamlNode, YamlScalar, resolve
 from ratelimitd.http1 import Endpoint
 
-_PORTS: Final = {"http": 80, "https": 443}
 _TOKEN: Final = re.compile(r":?[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _METHOD: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HOST: Final = re.compile(r"\*?[0-9a-z._\[\]:-]*\*?")
@@ -53,15 +52,10 @@ def cidr(notes: Notes, node: YamlNode) -> str:
 def endpoint(notes: Notes, node: YamlNode) -> Endpoint:
     """Read the URL of an upstream."""
     try:
-        url = urlsplit(text(notes, node))
-        port = url.port
+        scheme, host, port = origin(text(notes, node))
     except ValueError:
         raise WrongValueError(_URL) from None
-    if url.scheme not in _PORTS or not url.hostname or url.path not in ("", "/") or url.query or url.fragment:
-        raise WrongValueError(_URL)
-    if url.username is not None or any(not " " < character < "\x7f" for character in url.netloc) or port == 0:
-        raise WrongValueError(_URL)
-    return Endpoint(url.hostname, port or _PORTS[url.scheme], url.scheme == "https")
+    return Endpoint(host, port, scheme == "https")
 
 
 _URL: Final = "a URL of scheme, host and port, such as http://localhost:8081; requests keep their own path"

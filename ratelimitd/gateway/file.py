@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from ratelimitd.config import values
+from ratelimitd.config.file_kinds import FileKind, kind_of
 from ratelimitd.config.problems import Notes
 from ratelimitd.config.readers import (
     Keys,
@@ -13,6 +14,7 @@ from ratelimitd.config.readers import (
     MapReader,
     WrongValueError,
     count,
+    flag,
     number,
     octets,
     parsed,
@@ -80,6 +82,19 @@ CONNECTIONS: Final[Keys] = {
 """The fields of UpstreamOptions, except the two that are maps."""
 
 
+INSTEAD: Final[Mapping[FileKind, str]] = {
+    FileKind.EMPTY: "the file is empty: `ratelimitd proxy --print-config` prints a gateway file to begin with",
+    FileKind.MANIFEST: (
+        "this is a Kubernetes manifest, not a gateway file: write what is below a key of its 'data' to a file"
+    ),
+    FileKind.POLICY: (
+        "this is a policy, not a gateway file: serve it to Envoy with `ratelimitd serve`, or name it in 'policies' of "
+        "a gateway file"
+    ),
+}
+"""What to do with a file of another kind: one error instead of one for each key."""
+
+
 def read_gateway(name: str, content: bytes, *, for_envoy: bool = False) -> Gateway:
     """Read a gateway file; ``for_envoy`` allows features only of Envoy. Raises PolicyErrors with all errors."""
     notes = Notes()
@@ -88,6 +103,8 @@ def read_gateway(name: str, content: bytes, *, for_envoy: bool = False) -> Gatew
         node = load_yaml(content)
     except YamlError as error:
         raise PolicyErrors([PolicyError(name, error.line, str(error))]) from None
+    if (other := kind_of(node)) in INSTEAD:
+        raise PolicyErrors([PolicyError(name, node.line if node else 1, INSTEAD[other])])
     gateway: Gateway | None = gateway_reader(for_envoy=for_envoy)(notes, node or YamlMap([], 1))
     if notes.errors or gateway is None:
         raise PolicyErrors(sorted(notes.errors, key=lambda error: error.line))
@@ -140,6 +157,7 @@ def gateway_reader(*, for_envoy: bool) -> MapReader:
             "limits": MapReader("'limits'", LIMITS, make=lambda found: ServerOptions()._replace(**found.fields)),
             "admin": _ADMIN,
             "rate_limited_status": number(400, 599),
+            "error_details": flag,
         },
         ("upstreams", "routes", "policies"),
         _gateway,
@@ -164,6 +182,7 @@ def _gateway(found: MapFound) -> Gateway | None:
         limits=fields.get("limits", ServerOptions()),
         admin=fields.get("admin", Admin()),
         rate_limited_status=fields.get("rate_limited_status", RATE_LIMITED),
+        error_details=fields.get("error_details", False),
         policies=fields.get("policies", ""),
     )
 

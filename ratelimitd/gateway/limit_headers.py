@@ -3,7 +3,7 @@
 from functools import lru_cache
 
 from ratelimitd.http1 import Headers
-from ratelimitd.limiter import Answer, DescriptorStatus
+from ratelimitd.limiter import Answer, DescriptorStatus, structured_string
 from ratelimitd.policy import UNIT_SECONDS, Limit
 
 
@@ -37,8 +37,11 @@ def retry_after(answer: Answer) -> int:
 
 @lru_cache(maxsize=4096)
 def _listed(limit: Limit) -> bytes:
-    """Return a limit as Envoy's quota policy. A window of several units is omitted, because Envoy cannot express it."""
+    """Return a limit as Envoy's quota policy. A window of several units is omitted, because Envoy cannot express it.
+
+    A name that a header cannot carry is omitted too.
+    """
     if limit.unit_multiplier != 1:
         return b""
-    name = f';name="{limit.name}"' if limit.name else ""
-    return f", {limit.requests_per_unit};w={UNIT_SECONDS[limit.unit]}{name}".encode()
+    name = structured_string(limit.name)
+    return f", {limit.requests_per_unit};w={UNIT_SECONDS[limit.unit]}{name and f';name={name}'}".encode()

@@ -203,6 +203,7 @@ class Gateway(NamedTuple):
         trusted_proxies: CIDRs of proxies whose X-Forwarded-For is trusted.
         domain: domain of the policies; empty: the only domain.
         name: value of ``source_cluster``.
+        error_details: whether the body of a denial names the limit and the seconds to wait.
         policies: file or folder of the policies, relative to this file; empty: in this file.
     """
 
@@ -217,4 +218,5 @@ class Gateway(NamedTuple):
     limits: ServerOptions
     admin: Admin
     rate_limited_status: int
+    error_details: bool
     policies: str

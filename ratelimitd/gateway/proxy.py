@@ -1,5 +1,6 @@
 """The reverse proxy: a request gets its route, its rate-limit decision, then its upstream."""
 
+import asyncio
 import json
 import random
 import re
@@ -10,8 +11,19 @@ from typing import Any, Final, NamedTuple
 
 from ratelimitd.algorithms import SECOND
 from ratelimitd.http1 import ErrorResponse, Exchange, Handler, Headers, Request, Summary, Upstream, to_upstream
-from ratelimitd.limiter import Answer, Ask, Engine, LimitRequest, Plan
+from ratelimitd.limiter import (
+    INTERNAL_ERROR,
+    NO_POLICY,
+    Answer,
+    Ask,
+    Engine,
+    LimitRequest,
+    NoPolicyError,
+    Reason,
+    reason_of,
+)
 from ratelimitd.observe.logs import get_logger
+from ratelimitd.observe.loop import batches
 from ratelimitd.policy import Descriptor
 
 from .access_log import AccessRecord
@@ -22,6 +34,9 @@ from .paths import PathError, target
 from .routing import CompiledRoute, Router, repeated
 
 log = get_logger(__name__)
+
+EARLY: Final = 20
+"""Requests that arrived before the first load, handled between two turns of the event loop: about 2 ms of work."""
 
 _VALID_ID: Final = re.compile(rb"[A-Za-z0-9._:+/=@-]{1,128}")
 """A request id that is forwarded: the characters of UUIDs and trace ids, and no character that breaks a log."""
@@ -41,6 +56,8 @@ ERRORS: Final[Mapping[int, tuple[str, str]]] = {
 }
 """Error name and message of the response body, by status code."""
 
+Details = Mapping[str, str | int]
+
 
 class Snapshot(NamedTuple):
     """The state that results from one gateway file. A reload replaces it; a request keeps the one it began with.
@@ -48,7 +65,6 @@ class Snapshot(NamedTuple):
     Attributes:
         domain: domain of the limits.
         keys: headers that a request must not repeat.
-        internal: handlers of internal paths, such as /metrics.
     """
 
     gateway: Gateway
@@ -57,7 +73,6 @@ class Snapshot(NamedTuple):
     is_trusted: IsTrusted
     domain: bytes
     keys: frozenset[bytes]
-    internal: Mapping[bytes, Handler]
 
 
 class Proxy:
@@ -68,7 +83,9 @@ class Proxy:
         clock: clock of the event loop, in seconds.
 
     Attributes:
-        snapshot: state of the active file. None until the first file is loaded; requests get 503 until then.
+        snapshot: state of the active file, None until a first policy is loaded. Requests wait until ``first_load``;
+            without a snapshot, later ones get 503.
+        internal: handlers of the proxy's own pages, by path. They need no snapshot.
         engine: decides whether a request is allowed.
         report: receives the record of each completed request.
     """
@@ -77,24 +94,36 @@ class Proxy:
         self, engine: Engine, budget: int, clock: Callable[[], float], report: Callable[[AccessRecord], None]
     ) -> None:
         self.snapshot: Snapshot | None = None
+        self.internal: Mapping[bytes, Handler] = {}
         self.engine = engine
         self.report = report
         self._budget = budget
         self._clock = clock
+        self._early: list[ProxiedRequest] | None = []
 
     def handle(self, request: Request, exchange: Exchange) -> None:
         """Handle a request; the response is sent through its exchange."""
-        snapshot = self.snapshot
-        internal = snapshot.internal.get(request.path) if snapshot is not None else None
+        internal = self.internal.get(request.path)
         if internal is not None:
             internal(request, exchange)
             return
         proxied = ProxiedRequest(self, request, exchange)
         exchange.on_done = proxied.done
-        if snapshot is None:
-            proxied.answer(503)
-        else:
+        snapshot = self.snapshot
+        if snapshot is not None:
             proxied.begin(snapshot)
+        elif self._early is not None:
+            self._early.append(proxied)
+        else:
+            proxied.undecided(NO_POLICY)
+
+    async def first_load(self) -> None:
+        """Handle the requests that arrived before the first load, whether it gave a policy or not."""
+        early, self._early = self._early or [], None
+        for some in batches(early, EARLY):
+            for proxied in some:
+                proxied.resume(self.snapshot)
+            await asyncio.sleep(0)
 
     def deadline(self) -> int:
         """Return the store deadline of a request that arrives now, in µs of the clock."""
@@ -104,7 +133,7 @@ class Proxy:
 class ProxiedRequest:
     """One request in progress."""
 
-    __slots__ = ("_client", "_exchange", "_limit", "_proxy", "_request", "_request_id", "_routed", "_trusted")
+    __slots__ = ("_client", "_exchange", "_proxy", "_reason", "_request", "_request_id", "_routed", "_trusted")
 
     def __init__(self, proxy: Proxy, request: Request, exchange: Exchange) -> None:
         self._proxy = proxy
@@ -114,7 +143,16 @@ class ProxiedRequest:
         self._client = request.peer.address
         self._trusted = False
         self._routed: CompiledRoute | None = None
-        self._limit = ""
+        self._reason: Reason | None = None
+
+    def resume(self, snapshot: Snapshot | None) -> None:
+        """Begin, or answer 503 without a snapshot, unless the client left before the first load."""
+        if self._exchange.over:
+            return
+        if snapshot is None:
+            self.undecided(NO_POLICY)
+        else:
+            self.begin(snapshot)
 
     def begin(self, snapshot: Snapshot) -> None:
         """Find the route and descriptors, and ask for a decision. Invalid and unrouted requests are answered here."""
@@ -153,38 +191,51 @@ class ProxiedRequest:
             engine.decide((ask,), time.time_ns() // 1000, partial(self._decided, snapshot, routed), self._failed)
 
     def _failed(self, _: Any, error: Exception) -> None:
+        if isinstance(error, NoPolicyError):
+            self.undecided(NO_POLICY)
+            return
         log.error("unhandled error while deciding a request", exc_info=error)
-        self._undecided()
+        self.undecided(INTERNAL_ERROR)
 
-    def _undecided(self) -> None:
+    def undecided(self, reason: Reason | None) -> None:
+        """Answer a request for which there is no decision."""
+        self._reason = reason
         self.answer(503, [(b"Retry-After", b"1")])
 
     def _decided(self, snapshot: Snapshot, routed: CompiledRoute, ask: Ask, answer: Answer) -> None:
+        modes = self._proxy.engine.modes
         if answer.failure is not None:
-            self._undecided()
+            self.undecided(reason_of(ask, answer, modes))
             return
         headers = limit_headers(answer)
         if answer.over:
-            self._limit = limit_name(ask.plan, answer)
-            headers.append((b"Retry-After", b"%d" % retry_after(answer)))
-            self.answer(snapshot.gateway.rate_limited_status, headers, error=429)
-        else:
-            self._forward(snapshot, routed, headers)
+            self._reason = reason = reason_of(ask, answer, modes)
+            wait = retry_after(answer)
+            headers.append((b"Retry-After", b"%d" % wait))
+            gateway, limit = snapshot.gateway, "" if reason is None else reason.limit
+            details: Details | None = {"limit": limit, "retry_after": wait} if gateway.error_details else None
+            self.answer(gateway.rate_limited_status, headers, error=429, details=details)
+            return
+        if ask.failures:
+            self._reason = reason_of(ask, answer, modes)
+        self._forward(snapshot, routed, headers)
 
     def _forward(self, snapshot: Snapshot, routed: CompiledRoute, headers: Headers) -> None:
         identified = [*headers, (b"X-Request-Id", self._request_id)]
         upstream = snapshot.upstreams[routed.route.upstream]
         onward = to_upstream(self._request, trusted=self._trusted, request_id=self._request_id)
-        self._exchange.forward(upstream, onward, response_headers=identified)
+        self._exchange.forward(upstream, onward, response_headers=identified, response_timeout=routed.route.timeout)
 
-    def answer(self, status: int, headers: Headers | None = None, error: int | None = None) -> None:
+    def answer(
+        self, status: int, headers: Headers | None = None, error: int | None = None, details: Details | None = None
+    ) -> None:
         """Send a response of the gateway itself, with the body of ``error``, which defaults to the status."""
         rendered = [(b"Content-Type", b"application/json"), (b"X-Request-Id", self._request_id), *(headers or ())]
-        self._exchange.respond(status, rendered, error_body(error or status, self._request_id))
+        self._exchange.respond(status, rendered, error_body(error or status, self._request_id, details))
 
     def done(self, summary: Summary) -> None:
         """Report the completed request."""
-        request, routed = self._request, self._routed
+        request, routed, reason = self._request, self._routed, self._reason
         self._proxy.report(
             AccessRecord(
                 method=request.method.decode("latin-1"),
@@ -194,11 +245,12 @@ class ProxiedRequest:
                 route="" if routed is None else routed.route.name,
                 upstream=str(summary.endpoint or ""),
                 status=summary.status,
-                limit=self._limit,
+                limit=reason.limit if reason is not None and reason.result == "denied" else "",
+                reason="" if reason is None else reason.kind,
                 latency=summary.ended - summary.started,
                 received=summary.received,
                 sent=summary.sent,
-                error=summary.error,
+                error=summary.error or error_of(reason),
             )
         )
 
@@ -229,10 +281,10 @@ def new_id() -> bytes:
     return b"-".join(parts)
 
 
-def error_body(status: int, about: bytes) -> bytes:
-    """Return the JSON body of a response of the gateway itself."""
+def error_body(status: int, about: bytes, details: Details | None = None) -> bytes:
+    """Return the JSON body of a response of the gateway itself; ``details`` are further fields."""
     error, message = ERRORS.get(status, ("error", "the request could not be handled"))
-    body = {"error": error, "message": message, "request_id": about.decode()}
+    body = {"error": error, "message": message, "request_id": about.decode(), **(details or {})}
     return json.dumps(body, separators=(",", ":")).encode()
 
 
@@ -243,11 +295,11 @@ def render(error: ErrorResponse, request: Request | None) -> tuple[Headers, byte
     return headers, error_body(error.status, about)
 
 
-def limit_name(plan: Plan, answer: Answer) -> str:
-    """Return the name of the first limit that is over, as in the metrics, but without values of the request."""
-    for item, status in zip(plan.items, answer.statuses, strict=True):
-        if status.over and item.match is not None:
-            if item.match.stat_from_request:
-                return f"{item.match.stat_key[0]}.other"
-            return ".".join(item.match.stat_key)
-    return ""
+def error_of(reason: Reason | None) -> str:
+    """Return what the access log shows as the error of a request that the upstream did not receive.
+
+    A request over its limit is not an error, nor is one that passed without its counter.
+    """
+    if reason is None or reason.result == "allowed" or (reason.result == "denied" and reason.failure is None):
+        return ""
+    return reason.sentence

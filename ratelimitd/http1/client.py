@@ -5,6 +5,8 @@ import re
 import ssl
 from typing import NamedTuple
 
+from ratelimitd.net.connect import connect
+
 from .interfaces import TunnelEnd
 from .model import Endpoint, ErrorResponse, Headers, ResponseHead
 from .options import UpstreamOptions
@@ -80,7 +82,7 @@ async def fetch(
     fetching, connection = _Fetch(max_body), None
     try:
         async with asyncio.timeout(seconds):
-            _, connection = await loop.create_connection(
+            connection = await connect(
                 lambda: UpstreamConnection(fetching, loop),
                 endpoint.host,
                 endpoint.port,

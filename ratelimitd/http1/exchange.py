@@ -62,6 +62,7 @@ class Exchange:
         *,
         target: bytes | None = None,
         response_headers: Headers | None = None,
+        response_timeout: float | None = None,
     ) -> None:
         """Forward the request to an upstream.
 
@@ -71,10 +72,11 @@ class Exchange:
             target: in place of the request's.
             response_headers: added to the response, also to a local error response; they replace the upstream's headers
                 of the same names.
+            response_timeout: overrides that of the upstream, for each attempt.
         """
         if self.over or self.relay is not None:
             return
-        relay = Relay(self, upstream, headers, target or self.request.target, response_headers or [])
+        relay = Relay(self, upstream, headers, target or self.request.target, response_headers or [], response_timeout)
         self.relay = relay
         relay.start()
 

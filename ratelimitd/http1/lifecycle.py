@@ -56,6 +56,7 @@ def client_timeout(
 
 def upstream_timeout(
     options: UpstreamOptions,
+    response: float,
     idle: bool,  # noqa: FBT001 -- a state
     paused: bool,  # noqa: FBT001
     tunnel: bool,  # noqa: FBT001
@@ -65,6 +66,7 @@ def upstream_timeout(
 
     Args:
         options: of the upstream.
+        response: until the head of the response; the upstream's ``response_timeout``, unless the request has its own.
         idle: the connection carries no request.
         paused: nothing is read, as the client does not read.
         tunnel: the connection is a tunnel.
@@ -76,4 +78,4 @@ def upstream_timeout(
         return inf
     if tunnel:
         return options.tunnel_timeout
-    return options.read_timeout if receiving else options.response_timeout
+    return options.read_timeout if receiving else response

@@ -6,6 +6,8 @@ import ssl
 from math import inf
 from typing import Protocol
 
+from ratelimitd.net.connect import connect
+
 from .deadlines import Sweeper
 from .model import Endpoint, ErrorResponse
 from .options import UpstreamOptions
@@ -41,7 +43,7 @@ class Pool:
         self._idle: list[UpstreamConnection] = []
         self._waiting: dict[Taker, float] = {}  # since when, oldest first
         self._dials: set[asyncio.Task[None]] = set()
-        self._closed = False
+        self._retired = self._closed = False
 
     def __repr__(self) -> str:
         waiting = len(self._waiting)
@@ -86,10 +88,10 @@ class Pool:
 
     def settle(self, connection: UpstreamConnection) -> None:
         """Give a free connection to the taker that waits longest, or keep it."""
-        if self._closed:
-            connection.close()
-        elif self._waiting:
+        if self._waiting and not self._closed:
             self._next().connected(connection)
+        elif self._retired:
+            connection.close()
         else:
             connection.rest()
             self._idle.append(connection)
@@ -110,11 +112,16 @@ class Pool:
                 self.cancel(taker)
                 taker.unconnected(ErrorResponse(503, "no connection to the upstream came free in time"))
 
+    def retire(self) -> None:
+        """Keep no connection that is idle, now or later; takers, also new ones, still get connections."""
+        self._retired = True
+        for connection in tuple(self._idle):
+            connection.close()
+
     async def close(self) -> None:
         """Close idle connections, make no more, and wait for the end of those being made."""
         self._closed = True
-        for connection in tuple(self._idle):
-            connection.close()
+        self.retire()
         for dial in self._dials:
             dial.cancel()
         await asyncio.gather(*self._dials, return_exceptions=True)
@@ -156,10 +163,9 @@ class Pool:
         loop = asyncio.get_running_loop()
         host, port, tls = self.endpoint
         async with asyncio.timeout(self.options.connect_timeout):
-            _, connection = await loop.create_connection(
+            return await connect(
                 lambda: UpstreamConnection(self, loop), host, port, ssl=self._tls, server_hostname=host if tls else None
             )
-        return connection
 
     def _arrived(self, connection: UpstreamConnection) -> None:
         self._done_dialing()

@@ -33,19 +33,27 @@ class Relay:
         "_ours",
         "_out",
         "_parts",
+        "_response_timeout",
         "_target",
         "_told",
         "_upstream",
     )
 
     def __init__(
-        self, exchange: ExchangeInterface, upstream: Upstream, headers: Headers, target: bytes, ours: Headers
+        self,
+        exchange: ExchangeInterface,
+        upstream: Upstream,
+        headers: Headers,
+        target: bytes,
+        ours: Headers,
+        response_timeout: float | None = None,
     ) -> None:
         self._exchange = exchange
         self._upstream = upstream
         self._headers = headers
         self._target = target
         self._ours = ours
+        self._response_timeout = response_timeout
         self._clock = monotonic  # the loop's clock; to ask the loop costs a system call
         self._admitted = 0.0
         self._index = -1
@@ -84,7 +92,13 @@ class Relay:
         """Send the head of the request, and start its body."""
         request = self._exchange.request
         self._connection = connection
-        connection.begin(self, request.method, self._request_head(), websocket=request.websocket)
+        connection.begin(
+            self,
+            request.method,
+            self._request_head(),
+            websocket=request.websocket,
+            response_timeout=self._response_timeout,
+        )
         self._exchange.endpoint = self._upstream.pools[self._index].endpoint
         if request.length == 0:
             connection.complete()

@@ -74,6 +74,11 @@ class Upstream:
         """Return whether an endpoint is ejected for now."""
         return self._balance.ejected(index, now)
 
+    def retire(self) -> None:
+        """Keep no idle connections: only the requests that have this upstream already are still sent to it."""
+        for pool in self.pools:
+            pool.retire()
+
     async def close(self) -> None:
         """Close idle connections; the others close when their requests are done."""
         await asyncio.gather(*(pool.close() for pool in self.pools))

@@ -5,6 +5,7 @@ from math import inf
 from typing import Protocol, cast
 
 from .bodies import Body, BodyError, Endless, response_body
+from .deadlines import SWEEP
 from .framing import FramedResponse, grants_websocket
 from .heads import take_response
 from .interfaces import Listener, Requester, TunnelEnd
@@ -14,6 +15,10 @@ from .options import HIGH_WATER, READ_BYTES, UpstreamOptions
 
 MAX_INTERIM = 16
 """Responses 1xx before the final one; a few are usual, and an endless series is a fault."""
+EXACT_BELOW = 10 * SWEEP
+"""Seconds: a shorter response timeout has a timer of its own; the check of all deadlines may be a tenth of it late."""
+TICK = 0.001
+"""Seconds by which a timer of uvloop may be early."""
 _STALE = "upstream closed the connection before it answered"
 
 
@@ -50,11 +55,13 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self._home = home
         self._options = home.options
         self._clock = loop.time
+        self._loop = loop
         self._born = loop.time()
         self._transport: asyncio.Transport | None = None
         self._requester: Requester | None = None
         self._method = b""
         self._websocket = False
+        self._response_timeout = self._options.response_timeout
         self._tunnel: TunnelEnd | None = None
         self._body: Body | None = None
         self._partial = bytearray()  # of a head that is not complete
@@ -75,11 +82,28 @@ class UpstreamConnection(asyncio.BufferedProtocol):
 
     # a requester's side
 
-    def begin(self, requester: Requester, method: bytes, head: bytes, *, websocket: bool) -> None:
-        """Send the head of a request; ``websocket``: a 101 may make the connection a tunnel."""
+    def begin(
+        self,
+        requester: Requester,
+        method: bytes,
+        head: bytes,
+        *,
+        websocket: bool,
+        response_timeout: float | None = None,
+    ) -> None:
+        """Send the head of a request.
+
+        Args:
+            requester: gets the response.
+            method: of the request.
+            head: as sent.
+            websocket: a 101 may make the connection a tunnel.
+            response_timeout: overrides that of the upstream.
+        """
         self._requester = requester
         self._method = method
         self._websocket = websocket
+        self._response_timeout = response_timeout or self._options.response_timeout
         self._body = None
         self._idle = self._heard = self._complete = False
         self._interims = 0
@@ -242,7 +266,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
 
     def _switch(self, head: ResponseHead, data: bytes) -> None:
         if not self._websocket or not grants_websocket(head):
-            self._fail(ErrorResponse(502, "response: 101 that nobody asked for"))
+            self._fail(ErrorResponse(502, "response: unsolicited 101"))
         elif self._requester is not None:
             self._tunnel = tunnel = self._requester.switched(head)
             self._requester = None
@@ -296,4 +320,13 @@ class UpstreamConnection(asyncio.BufferedProtocol):
     def _restart(self) -> None:
         """Restart the deadline, with the timeout of the state."""
         tunnel, receiving = self._tunnel is not None, self._body is not None
-        self.deadline = self._clock() + upstream_timeout(self._options, self._idle, self._paused, tunnel, receiving)
+        timeout = upstream_timeout(self._options, self._response_timeout, self._idle, self._paused, tunnel, receiving)
+        self.deadline = self._clock() + timeout
+        if timeout < EXACT_BELOW and not (self._idle or tunnel or receiving):
+            self._loop.call_at(self.deadline + TICK, self._due)
+
+    def _due(self) -> None:
+        """Act on the deadline that a timer was set for, unless it was restarted since."""
+        now = self._clock()
+        if self._transport is not None and self.deadline <= now:
+            self.expire(now)

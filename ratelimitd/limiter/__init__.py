@@ -8,18 +8,32 @@ The path of a request, as in ``engine.py``::
 """
 
 from .answer import NO_LIMIT, UNLIMITED, Answer, DescriptorStatus, metadata_of
-from .engine import Counts, Engine, NoPolicyError
-from .guards import Fallback, OverLimitCache
+from .engine import Counts, Engine, Listener, NoPolicyError
+from .guards import Fallback, OverLimitCache, shared
+from .header_text import structured_string
 from .keys import KeyMaker, key_maker
 from .modes import ENFORCED, Modes
 from .new_keys import NewKeys
-from .plan import Planner, PlanOptions
+from .plan import Planner, PlanOptions, charged_limit
+from .reason import (
+    INTERNAL_ERROR,
+    NO_POLICY,
+    Reason,
+    ReasonKind,
+    descriptor_reason,
+    limit_name,
+    reason_of,
+    shown_charge,
+)
 from .seam import Ask, Charge, Done, Failure, FailureKind, Guard, Item, LimitRequest, Outcome, Plan, Store
+from .selection import Selection, selects
 from .stats import Tallies, Tally
 
 __all__ = [
     "ENFORCED",
+    "INTERNAL_ERROR",
     "NO_LIMIT",
+    "NO_POLICY",
     "UNLIMITED",
     "Answer",
     "Ask",
@@ -35,6 +49,7 @@ __all__ = [
     "Item",
     "KeyMaker",
     "LimitRequest",
+    "Listener",
     "Modes",
     "NewKeys",
     "NoPolicyError",
@@ -43,9 +58,20 @@ __all__ = [
     "Plan",
     "PlanOptions",
     "Planner",
+    "Reason",
+    "ReasonKind",
+    "Selection",
     "Store",
     "Tallies",
     "Tally",
+    "charged_limit",
+    "descriptor_reason",
     "key_maker",
+    "limit_name",
     "metadata_of",
+    "reason_of",
+    "selects",
+    "shared",
+    "shown_charge",
+    "structured_string",
 ]

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
-from ratelimitd.algorithms import NEVER, Decision
+from ratelimitd.algorithms import NEVER, Decision, wait_for_never
 from ratelimitd.config.values import UINT32_MAX
 from ratelimitd.policy import Limit
 
@@ -19,7 +19,8 @@ class DescriptorStatus(NamedTuple):
         over: whether the status is OVER_LIMIT.
         limit: limit that binds; None if no limit applies or its counter was unavailable.
         remaining: requests left, 0 when over limit.
-        reset: whole seconds until the same cost could pass (when over limit), or until the counter is at rest.
+        reset: whole seconds until the same cost could pass (when over limit), or until the counter is at rest. For a
+            cost that can never pass, the rest of a fixed window, or the window of any other limit.
     """
 
     over: bool
@@ -121,7 +122,7 @@ def _status(limit: Limit, decision: Decision, denied: bool) -> DescriptorStatus:
     allowed, remaining, reset_after, retry_after, _ = decision
     if allowed:
         return DescriptorStatus(False, limit, remaining, -(-reset_after // 1_000_000))  # noqa: FBT003 -- hot
-    wait = reset_after if retry_after == NEVER else retry_after
+    wait = wait_for_never(limit.rate, reset_after) if retry_after == NEVER and limit.rate else retry_after
     return DescriptorStatus(denied, limit, 0, max(1, -(-wait // 1_000_000)))
 
 

@@ -21,6 +21,9 @@ Key = TypeVar("Key", bytes, tuple[Descriptor, ...])
 Answered = Callable[[Ask, Answer], None]
 """Passes an answer to the caller of an ask; called once for each."""
 
+Listener = Callable[[Ask, Answer], None]
+"""Receives each decision before the caller does."""
+
 Failed = Callable[[Any, Exception], None]
 """Reports to a caller, by its ask's tag, that its request could not be decided."""
 
@@ -51,15 +54,17 @@ class Engine:
         store: store of the counters.
         guards: guards in front of the store, outermost first.
         modes: SHADOW_MODE and QUOTA_MODE, equal to the planner's.
+        listener: receives each decision; None while nothing listens.
     """
 
-    __slots__ = ("_counts", "guards", "modes", "planner", "store")
+    __slots__ = ("_counts", "guards", "listener", "modes", "planner", "store")
 
     def __init__(self, store: Store, counts: Counts, guards: Sequence[Guard] = (), modes: Modes = ENFORCED) -> None:
         self.planner: Planner | None = None
         self.store = store
         self.guards = guards
         self.modes = modes
+        self.listener: Listener | None = None
         self._counts = counts
 
     def ask(self, key: Key, read: Callable[[Key], LimitRequest], deadline: int = 0, tag: Any = None) -> Ask:
@@ -109,13 +114,15 @@ class Engine:
         except Exception as error:  # noqa: BLE001 -- as above
             self._fail(asks, failed, error)
             return
-        counts, modes = self._counts, self.modes
+        counts, modes, listener = self._counts, self.modes, self.listener
         for ask in asks:
             try:
                 tally(ask)
                 result = answer(ask.plan, ask.outcomes, modes)
                 counts.global_shadow_mode += result.shadowed
                 counts.redis_error += result.failure is not None
+                if listener is not None:
+                    listener(ask, result)
                 answered(ask, result)
             except Exception as error:  # noqa: BLE001 -- the others of the batch must be answered
                 self._fail((ask,), failed, error)

@@ -1,7 +1,7 @@
 """Guards between planning and the store: the over-limit cache and the fallback."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import Final, NamedTuple
 
@@ -18,6 +18,10 @@ STATIC: Final = {OnStoreFailure.ALLOW: True, OnStoreFailure.DENY: False}
 
 DENIED_FOR: Final = SECOND
 """Reset, µs, in a denial by ``on_store_failure: deny``: the shortest time that a status can show."""
+
+
+ChargeFailed = Callable[[Ask, int, Failure, int], None]
+"""Receives each failed charge: ask, index of the charge, failure, wall-clock µs."""
 
 
 class Denial(NamedTuple):
@@ -129,13 +133,13 @@ class Fallback:
     Args:
         local: store in this process, for ``local``.
         replicas: number of processes that share a limit; each enforces its share while the store is unavailable.
-        count: called with the failure policy for each failure, replaced or not.
+        failed: see ``ChargeFailed``; called for each failure, replaced or not.
     """
 
-    def __init__(self, local: Store, replicas: int, count: Callable[[OnStoreFailure], None]) -> None:
+    def __init__(self, local: Store, replicas: int, failed: ChargeFailed) -> None:
         self._local = local
         self._replicas = replicas
-        self._count = count
+        self._failed = failed
 
     def before(self, asks: Sequence[Ask], now: int) -> None:
         """Do nothing: this guard acts on failures only."""
@@ -143,24 +147,25 @@ class Fallback:
     def after(self, asks: Sequence[Ask], now: int) -> None:
         """Replace each failure by a decision, unless its limit has ``on_store_failure: error``."""
         for ask in asks:
-            failed = [index for index, outcome in enumerate(ask.outcomes) if isinstance(outcome, Failure)]
-            local = [index for index in failed if not self._replaced(ask, index)]
-            if local:
-                self._charge_locally(ask, local, now)
+            failed = {index: outcome for index, outcome in enumerate(ask.outcomes) if isinstance(outcome, Failure)}
+            if failed:
+                ask.failures = failed
+                local = [index for index, failure in failed.items() if not self._replaced(ask, index, failure, now)]
+                if local:
+                    self._charge_locally(ask, local, now)
 
-    def _replaced(self, ask: Ask, index: int) -> bool:
+    def _replaced(self, ask: Ask, index: int, failure: Failure, now: int) -> bool:
         """Apply the limit's failure policy; return False if the local store must decide."""
         limit = ask.plan.charges[index].limit
         policy = limit.on_store_failure
-        self._count(policy)
+        self._failed(ask, index, failure, now)
         if policy in STATIC:
             ask.outcomes[index] = _static_decision(limit, allowed=STATIC[policy])
         return policy is not OnStoreFailure.LOCAL
 
     def _charge_locally(self, ask: Ask, local: Sequence[int], now: int) -> None:
         """Charge this process's share of these limits, together if the ask is all or nothing."""
-        shares = [charge._replace(limit=_share(charge.limit, self._replicas)) for charge in ask.plan.charges]
-        again = Ask(Plan(tuple(shares)), ask.costs, atomic=ask.atomic)
+        again = Ask(Plan(shared(ask.plan.charges, self._replicas)), ask.costs, atomic=ask.atomic)
         again.outcomes = [None if index in local else outcome for index, outcome in enumerate(ask.outcomes)]
         self._local.charge((again,), now, lambda _: None)
         ask.outcomes = again.outcomes
@@ -172,6 +177,11 @@ def _static_decision(limit: Limit, *, allowed: bool) -> Decision:
     if allowed:
         return Decision(allowed=True, remaining=capacity, reset_after=0, retry_after=0, before=0)
     return Decision(allowed=False, remaining=0, reset_after=DENIED_FOR, retry_after=DENIED_FOR, before=capacity)
+
+
+def shared(charges: Iterable[Charge], replicas: int) -> tuple[Charge, ...]:
+    """Return the charges with this process's share of their limits, as the local store counts them."""
+    return tuple(charge._replace(limit=_share(charge.limit, replicas)) for charge in charges)
 
 
 @lru_cache(maxsize=4096)

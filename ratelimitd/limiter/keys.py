@@ -60,6 +60,11 @@ def overflow_key(prefix: bytes, domain: bytes, path: bytes, algorithm: str, wind
     return b"%brl1:overflow:%b:%d:%b:" % (prefix, algorithm.encode(), window, name)
 
 
+def is_overflow_key(key: bytes) -> bool:
+    """Whether ``overflow_key`` made this name."""
+    return key.endswith(b":")
+
+
 def _joined(parts: Sequence[bytes]) -> bytes:
     name = b"".join([b"%d:%b" % (len(part), part) for part in parts])
     if len(name) > KEY_BYTES or b"{" in name:

@@ -1,7 +1,8 @@
 """The interface between planning and stores: plans, asks, outcomes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple, Protocol
 
 from ratelimitd.algorithms import Decision
@@ -81,6 +82,7 @@ class FailureKind(StrEnum):
     TIMEOUT = "timeout"
     DISCONNECTED = "disconnected"
     OPEN = "breaker_open"
+    SLOW = "slow"
     TRANSIENT = "transient"
     PERMANENT = "permanent"
     KEY = "key"
@@ -98,6 +100,8 @@ class Failure(NamedTuple):
 Outcome = Decision | Failure | None
 """None: still open."""
 
+NO_FAILURES: Final[Mapping[int, Failure]] = MappingProxyType({})
+
 
 class Ask:
     """One request on its way through guards and store; it exists for one batch.
@@ -107,11 +111,12 @@ class Ask:
         atomic: whether to charge all, or nothing if a binding charge is denied.
         costs: one per charge, -COST_MAX to COST_MAX; 0 peeks, a negative cost gives back. A guard may change them.
         outcomes: one per charge, aligned with ``plan.charges``.
+        failures: failures of the store by index of the charge, also of those that a guard replaced by a decision.
         deadline: end of the store budget, monotonic µs.
         tag: opaque value of the caller.
     """
 
-    __slots__ = ("atomic", "costs", "deadline", "outcomes", "plan", "tag")
+    __slots__ = ("atomic", "costs", "deadline", "failures", "outcomes", "plan", "tag")
 
     def __init__(
         self, plan: Plan, costs: list[int], *, atomic: bool = False, deadline: int = 0, tag: Any = None
@@ -120,6 +125,7 @@ class Ask:
         self.atomic = atomic
         self.costs = costs
         self.outcomes: list[Outcome] = [None] * len(costs)
+        self.failures = NO_FAILURES
         self.deadline = deadline
         self.tag = tag
 

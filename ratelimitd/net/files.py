@@ -22,7 +22,7 @@ def read_regular(path: str | Path, most: int) -> bytes:
 
     Raises OSError: EISDIR for a directory, EINVAL for any other file that is not regular, EFBIG for a longer file.
     """
-    with open(path, "rb", opener=_without_waiting) as file:
+    with open(without_null(path), "rb", opener=_without_waiting) as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise OSError(errno.EINVAL, "not a regular file", str(path))
         content = file.read(most + 1)
@@ -33,8 +33,22 @@ def read_regular(path: str | Path, most: int) -> bytes:
 
 def stamp(path: str | Path) -> Stamp:
     """Return a value that changes when a file is written or replaced. Raises OSError."""
-    status = Path(path).stat()
+    status = without_null(path).stat()
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def without_null(path: str | Path) -> Path:
+    """Return a path; raises OSError for one with a null character, for which functions of ``os`` raise ValueError."""
+    if "\0" in str(path):
+        raise OSError(errno.EINVAL, "a path cannot contain a null character", str(path))
+    return Path(path)
+
+
+def reason(error: Exception) -> str:
+    """Return the text of an error for a person: of an OSError its file and cause, without its number."""
+    if not isinstance(error, OSError) or not error.strerror:
+        return str(error)
+    return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
 
 
 def _without_waiting(path: str, flags: int) -> int:

@@ -74,10 +74,15 @@ def bind(host: str, port: int) -> socket.socket:
         both = where[0] == "::" and socket.has_dualstack_ipv6()
         listening = socket.create_server(where, family=family, backlog=BACKLOG, dualstack_ipv6=both)
     except OSError as error:
-        why = error.strerror or str(error)
-        raise OSError(error.errno, f"cannot listen on {address(host, port)}: {why}") from error
+        raise OSError(error.errno, f"cannot listen on {address(host, port)}: {_cause(error)}") from error
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     return listening
+
+
+def _cause(error: OSError) -> str:
+    """Return the text of an error's number: that of ``create_server`` repeats the address. A resolver's is negative."""
+    number = error.errno or 0
+    return os.strerror(number) if number > 0 else error.strerror or str(error)
 
 
 def bind_unix(path: str) -> socket.socket:
@@ -89,7 +94,7 @@ def bind_unix(path: str) -> socket.socket:
         listening.listen(BACKLOG)
     except OSError as error:
         listening.close()
-        raise OSError(error.errno, f"cannot listen on unix:{path}: {error.strerror or error}") from error
+        raise OSError(error.errno, f"cannot listen on unix:{path}: {_cause(error)}") from error
     return listening
 
 

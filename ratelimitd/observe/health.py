@@ -1,4 +1,4 @@
-"""Health of the service by component, shared by HTTP probes and grpc.health.v1.
+"""Health of the service by component, one for each kind of probe.
 
 The component names are those of envoyproxy/ratelimit (``redis``, ``config``, ``sigterm``), plus ``policy``. Only
 components that were set are considered; one that is not required (Redis, while no limit's failure policy is ``error``)
@@ -13,10 +13,11 @@ Subscriber = Callable[[bool], None]
 class Health:
     """State of each component, with the reason if it fails. Healthy if no component fails."""
 
-    __slots__ = ("_failing", "_reported", "_subscribers")
+    __slots__ = ("_failing", "_passed", "_reported", "_subscribers")
 
     def __init__(self) -> None:
         self._failing: dict[str, str] = {}
+        self._passed: set[str] = set()
         self._reported = True
         self._subscribers: list[Subscriber] = []
 
@@ -32,6 +33,12 @@ class Health:
         else:
             self._failing[component] = reason
         self._notify()
+
+    def set_once(self, component: str, ok: bool, reason: str = "") -> None:  # noqa: FBT001 -- as ``set``
+        """Set the state of a component that must have been healthy once, and is healthy from then on."""
+        if ok:
+            self._passed.add(component)
+        self.set(component, component in self._passed, reason)
 
     def failing(self) -> list[tuple[str, str]]:
         """Return (component, reason) of the failing components, sorted by name."""

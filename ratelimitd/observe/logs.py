@@ -4,6 +4,7 @@ Modules log with ``get_logger(__name__)``; records of libraries, which use ``log
 """
 
 import logging
+import os
 import re
 import sys
 from collections.abc import Mapping, MutableMapping
@@ -32,6 +33,13 @@ LEVELS: Final[Mapping[str, int]] = {
 
 _USERINFO: Final = re.compile(r"(\w://)[^\s\"'<>]*@")
 
+_CONTROLS: Final = (*range(0x20), *range(0x7F, 0xA0), *range(0x2028, 0x202F), *range(0x2066, 0x206A))
+"""Code points that move the cursor, start an escape sequence, break a line or reverse its direction on a terminal."""
+
+_BACKSLASHED: Final = {code: chr(code).encode("unicode_escape").decode() for code in _CONTROLS}
+_BACKSLASHED_IN_LINES: Final = {code: text for code, text in _BACKSLASHED.items() if chr(code) not in "\n\t"}
+_JSON_ESCAPED: Final = {code: f"\\u{code:04x}" for code in _CONTROLS}
+
 _secrets: set[str] = set()
 
 get_logger: Final = structlog.stdlib.get_logger
@@ -51,18 +59,32 @@ def masked(text: str) -> str:
     return _USERINFO.sub(rf"\1{MASK}@", text)
 
 
+def readable(form: str, stream: TextIO) -> bool:
+    """Whether lines are for a reader, not JSON: with LOG_FORMAT=text, and with auto on a terminal."""
+    return form == "text" or (form == "auto" and stream.isatty())
+
+
+def colored(stream: TextIO) -> bool:
+    """Whether a stream shows colors: a terminal, unless NO_COLOR is set (https://no-color.org)."""
+    return stream.isatty() and not os.environ.get("NO_COLOR")
+
+
+def printable(text: str) -> str:
+    """Return a text with control characters escaped."""
+    return text.translate(_BACKSLASHED)
+
+
 def configure(level: str, form: str, stream: TextIO | None = None) -> None:
     """Send all logs to ``stream`` (stderr).
 
     ``level`` is a name of ``LEVELS``; ``form`` is json, text, or auto: text when the stream is a terminal.
     """
     out = stream or sys.stderr
-    terminal = out.isatty()
     handler = logging.StreamHandler(out)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[structlog.stdlib.add_log_level],
-            processors=_text(colors=terminal) if form == "text" or (form == "auto" and terminal) else _json(),
+            processors=_text(colors=colored(out)) if readable(form, out) else _json(),
         )
     )
     root = logging.getLogger()
@@ -89,6 +111,7 @@ def _json() -> list[Processor]:
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="@timestamp"),
         structlog.processors.EventRenamer("@message"),
         structlog.processors.JSONRenderer(ensure_ascii=False),
+        _escape_json,
     ]
 
 
@@ -96,6 +119,7 @@ def _text(*, colors: bool) -> list[Processor]:
     return [
         *_common(),
         structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
+        _escape_fields,
         structlog.dev.ConsoleRenderer(colors=colors, pad_event_to=0, exception_formatter=structlog.dev.plain_traceback),
     ]
 
@@ -112,6 +136,21 @@ def _common() -> list[Processor]:
 def _mask_fields(_: WrappedLogger, __: str, fields: EventDict) -> MutableMapping[str, Any]:
     """Mask every field; runs after exceptions are formatted, so tracebacks are masked too."""
     return {name: _masked(value) for name, value in fields.items()}
+
+
+def _escape_fields(_: WrappedLogger, __: str, fields: EventDict) -> MutableMapping[str, Any]:
+    """Escape control characters in every text; a traceback and a stack keep their lines."""
+    return {
+        name: value.translate(_BACKSLASHED_IN_LINES if name in {"exception", "stack"} else _BACKSLASHED)
+        if isinstance(value, str)
+        else value
+        for name, value in fields.items()
+    }
+
+
+def _escape_json(_: WrappedLogger, __: str, line: EventDict | str) -> str:
+    """Escape in the rendered line what JSON permits within a string and a terminal obeys, such as U+009B."""
+    return str(line).translate(_JSON_ESCAPED)
 
 
 def _masked(value: Any) -> object:

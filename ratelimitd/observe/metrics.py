@@ -198,10 +198,15 @@ def family_text(family: Family) -> str:
 def _histogram_lines(name: str, labels: str, histogram: Histogram) -> Iterable[str]:
     before = f"{labels}," if labels else ""
     counts = list(accumulate(histogram.counts))
-    for bound, count in zip((*map(str, histogram.bounds), "+Inf"), counts, strict=True):
+    for bound, count in zip((*map(_bound, histogram.bounds), "+Inf"), counts, strict=True):
         yield f'{name}_bucket{{{before}le="{bound}"}} {count}\n'
     yield f"{name}_sum{_braced(labels)} {histogram.sum}\n"
     yield f"{name}_count{_braced(labels)} {counts[-1]}\n"
+
+
+def _bound(seconds: float) -> str:
+    """Write ``le`` as Go does, ``1`` and not ``1.0``: Prometheus 2 keeps the text, and dashboards select by it."""
+    return str(seconds).removesuffix(".0")
 
 
 def _header(name: str, kind: Kind, text: str) -> str:

@@ -2,6 +2,8 @@
 
 from ratelimitd.config.problems import PolicyError, PolicyErrors
 
+from .comparison import Change, ChangeKind, changes
+from .explaining import EXAMINED, Ended, Explanation, Step, Took, explain
 from .identity import UNSALTED, Identified, counted_by_caller, identify, network_of
 from .matching import match
 from .model import (
@@ -18,6 +20,7 @@ from .model import (
     Policy,
     Unit,
 )
+from .paths import rule_name
 from .rows import (
     DETAILED_METRIC,
     SHARE_THRESHOLD,
@@ -38,6 +41,7 @@ from .wildcards import STAR
 
 __all__ = [
     "DETAILED_METRIC",
+    "EXAMINED",
     "SHARE_THRESHOLD",
     "SLICE_ROWS",
     "STAR",
@@ -46,11 +50,15 @@ __all__ = [
     "UPSTREAM_ALGORITHM",
     "VALUE_TO_METRIC",
     "Assembly",
+    "Change",
+    "ChangeKind",
     "Descriptor",
     "DescriptorNode",
     "Domain",
     "DomainRow",
+    "Ended",
     "Entry",
+    "Explanation",
     "Identified",
     "Identity",
     "KeysRow",
@@ -64,12 +72,17 @@ __all__ = [
     "PolicySummary",
     "Row",
     "Slice",
+    "Step",
+    "Took",
     "Unit",
     "assemble",
+    "changes",
     "counted_by_caller",
+    "explain",
     "identify",
     "keys_rows",
     "match",
     "network_of",
+    "rule_name",
     "slices",
 ]

@@ -1,22 +1,18 @@
 """Matches a descriptor of a request to its limits."""
 
-import re
-from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final
 
 from ratelimitd.algorithms import SECOND, Rate, RateError, make_rate
 
 from .model import UNIT_SECONDS, UPSTREAM_ALGORITHM, Descriptor, DescriptorNode, Domain, Entry, Limit, Match, Unit
+from .paths import OVERRIDE, metric_part, path_of
 
 OVERRIDE_RATES: Final = 4_096
 """Cached override rates: a mesh has few tiers, and making a rate costs some µs."""
 
 OVERRIDE_INSTEAD: Final = "sliding_window_counter"
 """Algorithm for an override that the domain's algorithm does not support (sliding_window above 10,000)."""
-
-_NEEDS_CARE: Final = re.compile(r"[:|]|[0-9]\.[0-9]")
-_IPV4: Final = re.compile(r"(?<![0-9])[0-9]{1,3}(?:\.[0-9]{1,3}){3}(?![0-9])")
 
 
 def match(domain: Domain, descriptor: Descriptor) -> Match | None:
@@ -27,7 +23,7 @@ def match(domain: Domain, descriptor: Descriptor) -> Match | None:
     takes precedence, unless its unit is UNKNOWN: such an override is not a limit, and the tree decides.
     """
     entries = descriptor.entries
-    if descriptor.override is not None and entries:
+    if descriptor.override is not None:
         overridden = _overridden(domain, entries, *descriptor.override)
         if overridden is not None:
             return overridden
@@ -51,12 +47,8 @@ def match(domain: Domain, descriptor: Descriptor) -> Match | None:
     if stat_key is None:
         stat_key, from_request = _stat_key(domain, entries, path)
     if node.path is None:
-        node.path = _path([each.final_key for each in path])
+        node.path = path_of([each.final_key for each in path])
     return Match(node.limits, _identity(entries, path), stat_key, from_request, node.metadata, node.path)
-
-
-def _path(names: Iterable[bytes]) -> bytes:
-    return b"".join([b"%d:%b" % (len(name), name) for name in names])
 
 
 def _identity(entries: tuple[Entry, ...], path: list[DescriptorNode]) -> tuple[Entry, ...]:
@@ -72,7 +64,7 @@ def _identity(entries: tuple[Entry, ...], path: list[DescriptorNode]) -> tuple[E
 
 def _stat_key(domain: Domain, entries: tuple[Entry, ...], path: list[DescriptorNode]) -> tuple[tuple[str, ...], bool]:
     """Return the limit's name in metrics, and whether a value of the request is part of it."""
-    parts = [_part(domain.name)]
+    parts = [metric_part(domain.name)]
     detailed = path[-1].detailed_metric
     fixed, from_request = not detailed, False
     for (key, value), node in zip(entries, path, strict=True):
@@ -82,20 +74,11 @@ def _stat_key(domain: Domain, entries: tuple[Entry, ...], path: list[DescriptorN
             text = b"%b_%b" % (key, value) if value or detailed else key
             from_request = from_request or text != part
             part = text
-        parts.append(_part(part))
+        parts.append(metric_part(part))
     stat_key = tuple(parts)
     if fixed:
         path[-1].stat_key = stat_key
     return stat_key, from_request
-
-
-def _part(text: bytes) -> str:
-    """Escape a part of a metric name: ``:`` and ``|`` end names in statsd, and dots of an IPv4 address split them."""
-    part = text.decode(errors="replace")
-    if _NEEDS_CARE.search(part) is None:
-        return part
-    part = part.replace(":", "_").replace("|", "_")
-    return _IPV4.sub(lambda address: address[0].replace(".", "_"), part)
 
 
 def _overridden(domain: Domain, entries: tuple[Entry, ...], quota: int, unit: Unit) -> Match | None:
@@ -104,9 +87,8 @@ def _overridden(domain: Domain, entries: tuple[Entry, ...], quota: int, unit: Un
     rate = _override_rate(domain.default_algorithm, quota, UNIT_SECONDS[unit] * SECOND)
     limit = Limit(rate, quota, unit, upstream=rate.algorithm == UPSTREAM_ALGORITHM)
     parts = (domain.name, *(b"%b_%b" % entry if entry[1] else entry[0] for entry in entries))
-    # A node's path begins with a digit or is empty.
-    path = b"=" + _path([key for key, _ in entries])
-    return Match((limit,), entries, tuple(map(_part, parts)), stat_from_request=True, metadata=None, path=path)
+    path = OVERRIDE + path_of([key for key, _ in entries])
+    return Match((limit,), entries, tuple(map(metric_part, parts)), stat_from_request=True, metadata=None, path=path)
 
 
 @lru_cache(maxsize=OVERRIDE_RATES)

@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 
 from ratelimitd.algorithms import Rate
 
+from .paths import OVERRIDE
 from .wildcards import STAR, Wildcards
 
 Entry = tuple[bytes, bytes]
@@ -211,3 +212,8 @@ class Match(NamedTuple):
     stat_from_request: bool
     metadata: Mapping[str, object] | None
     path: bytes = b""
+
+    @property
+    def overridden(self) -> bool:
+        """Whether the limit is one that the request carries."""
+        return self.path.startswith(OVERRIDE)

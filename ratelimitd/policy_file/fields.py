@@ -22,6 +22,7 @@ from ratelimitd.config.readers import (
     number,
     scalar,
 )
+from ratelimitd.config.suggest import did_you_mean
 from ratelimitd.config.values import UINT32_MAX
 from ratelimitd.config.yaml_nodes import BINARY_TAG, YamlList, YamlMap, YamlNode, YamlScalar, resolve
 from ratelimitd.policy import STAR, OnStoreFailure
@@ -105,6 +106,11 @@ _LIMIT: Final[Keys] = {
     "count_rejected": _flag,
 }
 
+NOT_ALLOWED: Final = "error checking config"
+"""Text of envoyproxy/ratelimit for a value that is neither text, nor a whole number, nor a bool."""
+
+FRACTION: Final = "; for 0.5 a second write 30 a minute"
+
 TOP: Final = "the top of the file"
 
 LEVELS: Final[Mapping[str, Keys]] = {
@@ -166,6 +172,9 @@ OWN_KEYS: Final[Mapping[str, str]] = {key: places for key, places in KEY_PLACES.
 """Keys that envoyproxy/ratelimit does not have, and where each is allowed."""
 
 
+_ALL_KEYS: Final = (*sorted(UPSTREAM_KEYS), *OWN_KEYS)
+
+
 def read_fields(notes: Notes, node: YamlMap, level: str) -> Fields:
     """Check every key of a map, and read those of this level; errors are noted."""
     given: dict[str, tuple[int, YamlNode]] = {}
@@ -213,7 +222,8 @@ def _key(notes: Notes, node: YamlNode) -> str | None:
         notes.error(node.line, f"config error, key is not of type string: {shown(node)}")
         return None
     if node.text not in UPSTREAM_KEYS and node.text not in OWN_KEYS:
-        notes.error(node.line, f"config error, unknown key '{node.text[:SHOWN_MAX]}'")
+        hint = did_you_mean(node.text[:SHOWN_MAX], _ALL_KEYS)
+        notes.error(node.line, f"config error, unknown key '{node.text[:SHOWN_MAX]}'{hint}")
         return None
     return node.text
 
@@ -224,7 +234,7 @@ def _read(notes: Notes, key: str, node: YamlNode, reader: Reader, fields: Fields
         if value is None:
             return
         if isinstance(value, float):
-            notes.error(node.line, "error checking config")
+            notes.error(node.line, f"{NOT_ALLOWED}: '{key}' must be {_instead(notes, key, node, reader)}")
             return
     try:
         fields[key] = reader(notes, node)
@@ -233,6 +243,15 @@ def _read(notes: Notes, key: str, node: YamlNode, reader: Reader, fields: Fields
         _skim(notes, node)
         if len(notes.errors) == before:
             notes.error(node.line, f"error loading config file: '{key}' must be {wrong}")
+
+
+def _instead(notes: Notes, key: str, node: YamlScalar, reader: Reader) -> str:
+    """Return what to write in place of a number that is not whole."""
+    try:
+        reader(notes, node)
+    except WrongValueError as wrong:
+        return f"{wrong}{FRACTION if key == 'requests_per_unit' else ''}"
+    return f"text: write '{node.text[:SHOWN_MAX]}', with the quotes"
 
 
 def _skim(notes: Notes, node: YamlNode) -> None:
@@ -245,4 +264,4 @@ def _skim(notes: Notes, node: YamlNode) -> None:
         for item in maps_of(notes, node):
             _skim(notes, item)
     elif isinstance(resolve(node), float):
-        notes.error(node.line, "error checking config")
+        notes.error(node.line, f"{NOT_ALLOWED}: write {node.text[:SHOWN_MAX]} in quotes")

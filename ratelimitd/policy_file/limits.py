@@ -12,6 +12,8 @@ from .fields import maps_of, read_fields
 
 UNITS: Final = {unit.name: unit for unit in UNIT_SECONDS}
 
+UNIT_NAMES: Final = ", ".join(unit.name.lower() for unit in UNIT_SECONDS)
+
 _RateKey = tuple[str, int, int, int | None, bool]
 
 
@@ -38,7 +40,9 @@ class LimitMaker:
 
     def single(self, node: YamlMap, defaults: LimitDefaults) -> tuple[Limit, ...]:
         """Make the limit of a ``rate_limit``; empty if it is invalid, which is noted."""
-        limit = self._limit(node, read_fields(self._notes, node, "rate_limit"), defaults, "")
+        before = len(self._notes.errors)
+        fields = read_fields(self._notes, node, "rate_limit")
+        limit = self._limit(node, fields, defaults, "", sound=len(self._notes.errors) == before)
         return self._shared(() if limit is None else (limit,))
 
     def several(self, node: YamlList, defaults: LimitDefaults) -> tuple[Limit, ...]:
@@ -54,7 +58,9 @@ class LimitMaker:
             return ()
         limits: dict[str, Limit] = {}
         for index, item in enumerate(maps_of(self._notes, node)):
+            before = len(self._notes.errors)
             fields = read_fields(self._notes, item, "rate_limits")
+            sound = len(self._notes.errors) == before
             name = fields.get("name") or str(index)
             if name in limits:
                 self._notes.error(
@@ -63,7 +69,7 @@ class LimitMaker:
             if fields.get("unlimited"):
                 self._notes.error(item.line, "'unlimited' is not allowed in 'rate_limits': use 'rate_limit'")
                 continue
-            limit = self._limit(item, fields, defaults, name)
+            limit = self._limit(item, fields, defaults, name, sound=sound)
             if limit is not None:
                 limits[name] = limit
         return self._shared(tuple(limits.values()))
@@ -71,13 +77,14 @@ class LimitMaker:
     def _shared(self, limits: tuple[Limit, ...]) -> tuple[Limit, ...]:
         return self._groups.setdefault(limits, limits)
 
-    def _limit(self, node: YamlMap, fields: Fields, defaults: LimitDefaults, item: str) -> Limit | None:
+    def _limit(self, node: YamlMap, fields: Fields, defaults: LimitDefaults, item: str, *, sound: bool) -> Limit | None:
+        """Make a limit; None if it is invalid, which is noted. Without ``sound`` fields no error is about their sum."""
         before = len(self._notes.errors)
         replaces = self._replaces(fields)
         unlimited = fields.get("unlimited", False)
-        unit = self._unit(node, fields, unlimited=unlimited)
-        rate = None if unlimited else self._rate(node, fields, defaults.algorithm, unit)
-        if len(self._notes.errors) > before:
+        unit = self._unit(node, fields, unlimited=unlimited, sound=sound)
+        rate = self._rate(node, fields, defaults.algorithm, unit) if sound and not unlimited else None
+        if len(self._notes.errors) > before or not sound:
             return None
         multiplier = fields.get("unit_multiplier", 1)
         return Limit(
@@ -94,13 +101,13 @@ class LimitMaker:
             upstream=not item and multiplier == 1 and (rate is None or _is_upstream(rate)),
         )
 
-    def _unit(self, node: YamlMap, fields: Fields, *, unlimited: bool) -> Unit:
+    def _unit(self, node: YamlMap, fields: Fields, *, unlimited: bool, sound: bool) -> Unit:
         text = fields.get("unit", "")
         unit = UNITS.get(text.upper(), Unit.UNKNOWN)
         if unlimited and unit is not Unit.UNKNOWN:
             self._notes.error(node.line, "should not specify rate limit unit when unlimited")
-        if not unlimited and unit is Unit.UNKNOWN:
-            self._notes.error(node.line, f"invalid rate limit unit '{text}'")
+        if not unlimited and unit is Unit.UNKNOWN and (text or sound):
+            self._notes.error(node.line, f"invalid rate limit unit '{text}': write one of {UNIT_NAMES}")
         own = [key for key in ("algorithm", "burst", "unit_multiplier", "count_rejected") if key in fields]
         if unlimited and own:
             self._notes.error(node.line, f"an unlimited limit has no counter: remove {', '.join(own)}")
@@ -109,10 +116,11 @@ class LimitMaker:
     def _replaces(self, fields: Fields) -> frozenset[str]:
         names = set()
         for item in maps_of(self._notes, fields.get("replaces", YamlList([], 0))):
+            before = len(self._notes.errors)
             name = read_fields(self._notes, item, "replaces").get("name", "")
-            if not name:
+            if not name and len(self._notes.errors) == before:
                 self._notes.error(item.line, "should not have an empty replaces entry")
-            elif name == fields.get("name"):
+            elif name and name == fields.get("name"):
                 self._notes.error(item.line, "replaces should not contain name of same descriptor")
             names.add(name)
         return frozenset(names)

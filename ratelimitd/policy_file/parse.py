@@ -4,8 +4,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple, TypeVar
 
+from ratelimitd.config.file_kinds import FileKind, kind_of, top_keys
 from ratelimitd.config.problems import Notes, PolicyError, PolicyErrors
 from ratelimitd.config.readers import Fields
+from ratelimitd.config.suggest import closest
 from ratelimitd.config.yaml_nodes import YamlError, YamlMap, YamlNode, is_null, load_yaml, value_of
 from ratelimitd.policy import (
     DETAILED_METRIC,
@@ -33,6 +35,16 @@ from .tiers import Beside, TiersFile, named_file, read_identity
 _T = TypeVar("_T")
 
 NO_DOMAIN: Final = "config file cannot have empty domain"
+"""Text of envoyproxy/ratelimit."""
+
+INSTEAD: Final[Mapping[FileKind, str]] = {
+    FileKind.EMPTY: "the file is empty; write 'domain: NAME' and 'descriptors'",
+    FileKind.MANIFEST: "this is a Kubernetes manifest, not a policy: write what is below a key of its 'data' to a file",
+    FileKind.GATEWAY: "this is a gateway file: run `ratelimitd proxy` with it, or give it alone, with its 'policies'",
+    FileKind.POLICY: "write a name after 'domain:'",
+    FileKind.OTHER: "write 'domain: NAME' at the top of the file",
+}
+"""The cause of a missing domain, or what to write, by the kind of the file."""
 
 Content = bytes | YamlNode
 """The bytes of a policy file, or the YAML node, with lines, of a policy inside a larger file."""
@@ -191,12 +203,12 @@ class _PolicyReader:
             )
             return None
         if value_of(node, "domain") is None:
-            self.notes.error(node.line, NO_DOMAIN)
+            self.notes.error(node.line, f"{NO_DOMAIN}: {_instead(node)}")
             return None
         before = len(self.notes.errors)
         fields = read_fields(self.notes, node, TOP)
         if not fields.get("domain") and len(self.notes.errors) == before:
-            self.notes.error(node.line, NO_DOMAIN)
+            self.notes.error(node.line, f"{NO_DOMAIN}: {INSTEAD[FileKind.POLICY]}")
         return _File(name, node.line, fields)
 
     def domains(
@@ -207,7 +219,7 @@ class _PolicyReader:
         for file in files:
             self.notes.file = file.name
             name = file.root.get("domain", b"")
-            if name in levels and not merge_domains:
+            if name and name in levels and not merge_domains:
                 self.notes.error(file.line, f"duplicate domain '{_shown(name)}' in config file")
             if name not in levels or not merge_domains:
                 alike = [other for other in files if other.root.get("domain", b"") == name] if merge_domains else [file]
@@ -256,13 +268,14 @@ class _PolicyReader:
     def _descriptor(self, node: YamlMap, level: _Level) -> None:
         before = len(self.notes.errors)
         fields = read_fields(self.notes, node, "descriptors")
+        sound = len(self.notes.errors) == before
         key, value = fields.get("key", b""), fields.get("value", b"")
         final_key = b"%b_%b" % (key, value) if value else key
-        if key:
+        if sound and key:
             self._check_final_key(node, final_key, level, fields)
-        elif len(self.notes.errors) == before:
+        elif sound:
             self.notes.error(node.line, "descriptor has empty key")
-        limits = self._limits_of(node, fields, level.algorithm)
+        limits = self._limits_of(node, fields, level.algorithm, sound=sound)
         metadata = read_metadata(self.notes, fields["metadata"]) if "metadata" in fields else None
         flags = sum(flag for name, flag in FLAGS if fields.get(name))
         self.rows.append(NodeRow(level.row, key, value, limits, metadata, flags))
@@ -296,7 +309,7 @@ class _PolicyReader:
                 f"'{_shown(suffix)}': move what distinguishes them to a separate key, one level up",
             )
 
-    def _limits_of(self, node: YamlMap, fields: Fields, algorithm: str) -> tuple[Limit, ...]:
+    def _limits_of(self, node: YamlMap, fields: Fields, algorithm: str, *, sound: bool) -> tuple[Limit, ...]:
         if "rate_limit" in fields and "rate_limits" in fields:
             self.notes.error(
                 node.line, "'rate_limit' and 'rate_limits' are mutually exclusive: write all limits in 'rate_limits'"
@@ -310,13 +323,22 @@ class _PolicyReader:
             return self._limits.single(fields["rate_limit"], defaults)
         if "rate_limits" in fields:
             return self._limits.several(fields["rate_limits"], defaults)
-        if "on_store_failure" in fields:
+        if "on_store_failure" in fields and sound:
             self.notes.error(
                 node.line,
                 "'on_store_failure' applies to the limits of its own descriptor, which has none: "
                 "move it to one with limits",
             )
         return ()
+
+
+def _instead(node: YamlMap) -> str:
+    """Return the cause of a missing domain. Of the file's own text only a key that is almost 'domain' is quoted."""
+    kind = kind_of(node)
+    misspelled = next((key for key in top_keys(node) if closest(key, ("domain",))), None)
+    if misspelled is not None and kind in (FileKind.POLICY, FileKind.OTHER):
+        return f"write 'domain' instead of '{misspelled}'"
+    return INSTEAD[FileKind.OTHER if kind is FileKind.POLICY else kind]
 
 
 def _shown(text: bytes) -> str:

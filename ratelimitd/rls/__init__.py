@@ -2,26 +2,27 @@
 
 from ratelimitd.transport import Handlers
 
-from .decision_log import log_decision
+from .decision_log import DEBUG_LINES, DecisionLog, Logged
 from .decode import Bounds, RequestError
 from .encode import EncodeOptions
-from .health import CHECK, WATCH, GrpcHealth
+from .health import CHECK, LIST, WATCH, GrpcHealth
 from .json import decide_json, read_json
 from .reflection import PACKAGES, reflection_handler, reflection_method
-from .service import NOT_LOADED, SHOULD_RATE_LIMIT, DecisionListener, RateLimitService, ServiceOptions
+from .service import NOT_LOADED, SHOULD_RATE_LIMIT, WITH_REASON, RateLimitService, ServiceOptions
 
 __all__ = [
+    "DEBUG_LINES",
     "NOT_LOADED",
     "Bounds",
-    "DecisionListener",
+    "DecisionLog",
     "EncodeOptions",
     "GrpcHealth",
+    "Logged",
     "RateLimitService",
     "RequestError",
     "ServiceOptions",
     "decide_json",
     "handlers",
-    "log_decision",
     "read_json",
 ]
 
@@ -31,6 +32,11 @@ def handlers(service: RateLimitService, health: GrpcHealth) -> Handlers:
     served = ("envoy.service.ratelimit.v3.RateLimitService", "grpc.health.v1.Health")
     reflect = reflection_handler((*served, *(f"{package}.ServerReflection" for package in PACKAGES)))
     return Handlers(
-        unary={SHOULD_RATE_LIMIT: service.should_rate_limit, CHECK: health.check},
+        unary={
+            SHOULD_RATE_LIMIT: service.should_rate_limit,
+            WITH_REASON: service.with_reason().should_rate_limit,
+            CHECK: health.check,
+            LIST: health.list,
+        },
         streams={WATCH: health.watch} | {reflection_method(package): reflect for package in PACKAGES},
     )

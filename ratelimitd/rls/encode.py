@@ -26,11 +26,15 @@ class EncodeOptions(NamedTuple):
         limit_headers: names of the limit, remaining and reset headers; empty: none (LIMIT_RESPONSE_HEADERS_ENABLED).
         ietf_headers: whether to send RateLimit, RateLimit-Policy and Retry-After.
         dynamic_metadata: whether to send dynamic metadata (RESPONSE_DYNAMIC_METADATA).
+        reason_header: name of the header with the reason of a denial; "": none (LIMIT_REASON_HEADER).
+        reason_metadata: whether the reason is in the dynamic metadata (RESPONSE_DYNAMIC_METADATA_REASON).
     """
 
     limit_headers: tuple[str, ...] = ()
     ietf_headers: bool = False
     dynamic_metadata: bool = False
+    reason_header: str = ""
+    reason_metadata: bool = False
 
 
 def response(plan: Plan, answer: Answer, options: EncodeOptions, modes: Modes) -> bytes:
@@ -113,7 +117,7 @@ def _dynamic_metadata(plan: Plan, statuses: Sequence[DescriptorStatus]) -> dict[
     request = plan.request
     built: dict[str, object] = {
         "domain": _text(request.domain),
-        "descriptors": [_described(descriptor) for descriptor in request.descriptors],
+        "descriptors": [described(descriptor) for descriptor in request.descriptors],
     }
     if request.hits:
         built["hitsAddend"] = request.hits
@@ -123,7 +127,8 @@ def _dynamic_metadata(plan: Plan, statuses: Sequence[DescriptorStatus]) -> dict[
     return built
 
 
-def _described(descriptor: Descriptor) -> dict[str, object]:
+def described(descriptor: Descriptor) -> dict[str, object]:
+    """Return a descriptor for dynamic metadata."""
     built: dict[str, object] = {"entries": [f"{_text(key)}={_text(value)}" for key, value in descriptor.entries]}
     if descriptor.override is not None:
         requests_per_unit, unit = descriptor.override

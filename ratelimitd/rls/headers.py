@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from ratelimitd.limiter import Answer, DescriptorStatus
+from ratelimitd.limiter import Answer, DescriptorStatus, structured_string
 from ratelimitd.policy import UNIT_SECONDS, Limit
 
 
@@ -46,10 +46,8 @@ def _limited(statuses: Sequence[DescriptorStatus]) -> Iterator[tuple[int, Limit,
 
 
 def _policy_name(index: int, limit: Limit) -> str:
-    """Return a structured-field string (RFC 9651 3.3.3): printable ASCII, quoted."""
-    name = limit.name if limit.name.isascii() and limit.name.isprintable() else ""
-    escaped = (name or f"limit-{index}").replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
+    """Return the name of a limit; if it has none that a header can carry, its position."""
+    return structured_string(limit.name) or f'"limit-{index}"'
 
 
 def _window(limit: Limit) -> int:

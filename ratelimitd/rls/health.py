@@ -11,11 +11,13 @@ from ratelimitd.transport import Call, GrpcError, GrpcStatus, Stream
 from .service import CountCalls
 
 CHECK = "/grpc.health.v1.Health/Check"
+LIST = "/grpc.health.v1.Health/List"
 WATCH = "/grpc.health.v1.Health/Watch"
 SERVICES = ("", "ratelimit")
 
 _Request = message("grpc.health.v1.HealthCheckRequest")
 _Response = message("grpc.health.v1.HealthCheckResponse")
+_Listed = message("grpc.health.v1.HealthListResponse")
 
 
 class GrpcHealth:
@@ -40,6 +42,14 @@ class GrpcHealth:
                 call.respond(self._now())
             else:
                 call.fail(GrpcStatus.NOT_FOUND, f"unknown service {service}")
+
+    def list(self, calls: Sequence[Call]) -> None:
+        """Unary List: the state of each service; its request is empty."""
+        self._count_calls("List", 0.0, len(calls))
+        state = _Response(status=self._status())
+        listed = bytes(_Listed(statuses=dict.fromkeys(SERVICES, state)).SerializeToString())
+        for call in calls:
+            call.respond(listed)
 
     async def watch(self, stream: Stream) -> None:
         """Server-streaming Watch: the current state, then each change; SERVICE_UNKNOWN for an unknown service."""
@@ -76,5 +86,7 @@ class GrpcHealth:
         self.changed()
 
     def _now(self) -> bytes:
-        state = _Response.SERVING if self._healthy() else _Response.NOT_SERVING
-        return bytes(_Response(status=state).SerializeToString())
+        return bytes(_Response(status=self._status()).SerializeToString())
+
+    def _status(self) -> int:
+        return int(_Response.SERVING if self._healthy() else _Response.NOT_SERVING)

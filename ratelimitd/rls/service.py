@@ -4,26 +4,32 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from ratelimitd.algorithms import SECOND
-from ratelimitd.limiter import Answer, Ask, Done, Engine, NoPolicyError, Plan, Tallies
+from ratelimitd.limiter import Answer, Ask, Done, Engine, NoPolicyError, Plan, Tallies, reason_of
 from ratelimitd.observe.logs import get_logger
 from ratelimitd.transport import Call, GrpcStatus
 
 from .decode import Bounds, RequestError, decode
 from .encode import EncodeOptions, response
+from .reasons import reason_part
 
 log = get_logger(__name__)
 
 SHOULD_RATE_LIMIT = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit"
+WITH_REASON = "/ratelimitd.v1.RateLimitService/ShouldRateLimit"
+"""The same method with the reason of a denial in the response, for ``ratelimitd check``: a method of its own, so that a
+call of Envoy's needs no look at what it asks for."""
+
 NOT_LOADED = "no rate limit configuration loaded"
 
 CountCalls = Callable[[str, float, int], None]
 """Counts answered calls. Arguments: method name, seconds per call, number of calls."""
 
-DecisionListener = Callable[[Plan, Answer], None]
-"""Receives each decision (``LOG_DECISIONS``)."""
+
+MARGIN_SHARE: Final = 5
+"""The margin is a fifth of the time that a caller leaves, if that is less: a caller that leaves 2 ms is served too."""
 
 
 class ServiceOptions(NamedTuple):
@@ -31,7 +37,7 @@ class ServiceOptions(NamedTuple):
 
     Attributes:
         budget: µs that a store may take, from the arrival of the call.
-        margin: µs before the caller's deadline at which the response must be sent.
+        margin: µs before the caller's deadline at which the response must be sent, at most; see ``MARGIN_SHARE``.
     """
 
     bounds: Bounds = Bounds()
@@ -49,16 +55,22 @@ class RateLimitService:
         tallies: Tallies,
         called: CountCalls,
         options: ServiceOptions,
-        listener: DecisionListener | None = None,
     ) -> None:
         self._engine = engine
         self._tallies = tallies
         self._count_calls = called
         self._options = options
+        reasons = options.encode.reason_header or options.encode.reason_metadata
+        self._answered = self._answer_with_reason if reasons else self._answer
         self._modes = engine.modes
         self._decode = partial(decode, bounds=options.bounds)
-        self._listener = listener
         self._clock = asyncio.get_running_loop().time
+
+    def with_reason(self) -> "RateLimitService":
+        """Return the service of WITH_REASON: the same engine and options, and the reason in the dynamic metadata."""
+        encode = self._options.encode._replace(reason_metadata=True)
+        options = self._options._replace(encode=encode)
+        return RateLimitService(self._engine, self._tallies, self._count_calls, options)
 
     def should_rate_limit(self, calls: Sequence[Call]) -> None:
         """Answer each gRPC call, at once or when its store has replied. Never raises."""
@@ -78,23 +90,25 @@ class RateLimitService:
         """
         asks = self._asks(calls)
         if asks:
-            self._engine.decide(asks, time.time_ns() // 1000, self._answer, self._fail, done)
+            self._engine.decide(asks, time.time_ns() // 1000, self._answered, self._fail, done)
         return len(asks)
 
     def _asks(self, calls: Sequence[Call]) -> list[Ask]:
         """Plan the calls. A call that cannot be planned is answered here; its error does not affect the others."""
-        due = int(self._clock() * SECOND) + self._options.budget
+        now = int(self._clock() * SECOND)
         asks: list[Ask] = []
         for call in calls:
             try:
-                asks.append(self._ask(call, due))
+                asks.append(self._ask(call, now))
             except Exception as error:  # noqa: BLE001 -- the caller must get a response to any error
                 self._fail(call, error)
         return asks
 
-    def _ask(self, call: Call, deadline: int) -> Ask:
+    def _ask(self, call: Call, now: int) -> Ask:
+        budget, left = self._options.budget, call.deadline - now
         if call.deadline:
-            deadline = min(deadline, call.deadline - self._options.margin)
+            budget = min(budget, left - min(self._options.margin, left // MARGIN_SHARE))
+        deadline = now + budget
         ask = self._engine.ask(call.body, self._decode, deadline, call)
         if not ask.plan.known_domain:
             self._unknown_domain(ask.plan)
@@ -106,13 +120,20 @@ class RateLimitService:
             log.warning("unknown domain; its requests are not limited", domain=domain)
 
     def _answer(self, ask: Ask, answer: Answer) -> None:
-        if self._listener is not None:
-            self._listener(ask.plan, answer)
         call: Call = ask.tag
         if answer.failure is not None:
             call.fail(GrpcStatus.UNAVAILABLE, f"{answer.failure.kind}: {answer.failure.message}")
             return
         call.respond(response(ask.plan, answer, self._options.encode, self._modes))
+
+    def _answer_with_reason(self, ask: Ask, answer: Answer) -> None:
+        call: Call = ask.tag
+        encode, modes = self._options.encode, self._modes
+        if answer.failure is not None:
+            reason = reason_of(ask, answer, modes)
+            call.fail(GrpcStatus.UNAVAILABLE, f"{reason and reason.sentence}: {answer.failure.message}")
+            return
+        call.respond(response(ask.plan, answer, encode, modes) + reason_part(ask, answer, encode, modes))
 
     def _fail(self, call: Call, error: Exception) -> None:
         """INVALID_ARGUMENT for an invalid request; UNAVAILABLE for all else, so that ``failure_mode_deny`` decides."""

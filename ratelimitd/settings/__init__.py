@@ -1,9 +1,10 @@
 """Every setting of the service: one table for environment variables, flags, ``--help`` and docs."""
 
-from ratelimitd.settings.reader import Problem, SettingsError, load
+from ratelimitd.settings.reader import Problem, SettingsError, changed, load
 from ratelimitd.settings.redis_url import RedisUrl, credentials
+from ratelimitd.settings.redis_variables import MAIN_REDIS, PER_SECOND_REDIS, RedisVariables
 from ratelimitd.settings.rows import Row, RowStatus, Secret
-from ratelimitd.settings.table import MAIN_REDIS, PER_SECOND_REDIS, ROWS, RedisVariables, Settings
+from ratelimitd.settings.table import ROWS, Settings
 
 __all__ = [
     "MAIN_REDIS",
@@ -17,6 +18,7 @@ __all__ = [
     "Secret",
     "Settings",
     "SettingsError",
+    "changed",
     "credentials",
     "load",
 ]

@@ -2,15 +2,24 @@
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from copy import copy
 from typing import Any, Final, NamedTuple
 
+from ratelimitd.config.suggest import closest, one_slip
 from ratelimitd.settings.redis_url import credentials, redis_address
+from ratelimitd.settings.redis_variables import MAIN_REDIS, PER_SECOND_REDIS
 from ratelimitd.settings.rows import MASK, Row, RowStatus
-from ratelimitd.settings.table import MAIN_REDIS, PER_SECOND_REDIS, ROW, ROWS, Settings
+from ratelimitd.settings.table import ROW, ROWS, Settings
+
+_ADDRESS_NAMES: Final = frozenset({"REDIS_HOST", "REDIS_HOSTNAME", "REDIS_PORT", "REDIS_SERVER", "REDIS_ADDRESS"})
+"""Names that other programs give the address of a Redis."""
 
 _WITHOUT_REDIS: Final = (
     "neither REDIS_URL nor REDIS_ADDR is set; set one of them, or unset this variable for counters in memory"
 )
+
+SLIP_LENGTH: Final = 8
+"""Shortest name that a slip is looked for: HOST and PORT are one slip away from names of other programs."""
 
 # Variables that Kubernetes sets in every pod for a Service named redis or redis-something.
 _SERVICE_LINK: Final = re.compile(
@@ -69,6 +78,13 @@ def load(environ: Mapping[str, str], flags: Mapping[str, str]) -> Settings:
     return settings
 
 
+def changed(settings: Settings, **values: object) -> Settings:
+    """Return a copy with other values, by attribute."""
+    copied = copy(settings)
+    vars(copied).update(values)
+    return copied
+
+
 def _parse(given: _Given, values: dict[str, Any]) -> Iterator[Problem]:
     for row in ROWS:
         if row.status is RowStatus.UNREAD or row.name not in given.values:
@@ -91,7 +107,22 @@ def _off(row: Row[Any], value: str) -> bool:
 
 
 def _warnings(given: _Given) -> tuple[str, ...]:
-    """Return one sentence with the variables that are set but have no effect."""
+    """Return the warnings about variables that are set but have no effect."""
+    return (*_unread(given), *_slips(given))
+
+
+def _slips(given: _Given) -> Iterator[str]:
+    """Warn of names that are one slip away from a setting that is not set: they may also be another program's."""
+    unset = [row.name for row in ROWS if row.status is RowStatus.WORKS and row.name not in given.values]
+    named = {row.name for row in ROWS}
+    for name in sorted(given.values):
+        meant = next((known for known in unset if len(known) >= SLIP_LENGTH and one_slip(name, known)), None)
+        if meant is not None and name not in named:
+            yield f"{name} is no variable of ratelimitd and has no effect; did you mean {meant}?"
+
+
+def _unread(given: _Given) -> tuple[str, ...]:
+    """Return one sentence with the variables of envoyproxy/ratelimit that are set but have no effect."""
     named = sorted(
         name
         for row in ROWS
@@ -115,6 +146,14 @@ def _one_address(given: _Given, settings: Settings) -> Iterator[Problem]:
     for row in (Settings.redis_url, Settings.redis_addr):
         if given.values.get(row.name) == "":
             yield given.problem(row, "set but empty; write the address of a server, or unset it for counters in memory")
+
+
+def _one_upstream(given: _Given, settings: Settings) -> Iterator[Problem]:
+    """Accept two names with different upstreams only where a flag overrides the environment."""
+    upstream, downstream = Settings.upstream_url, Settings.downstream_url
+    overridden = upstream.name in given.flags and downstream.name not in given.flags
+    if settings.downstream_url and settings.downstream_url != settings.upstream and not overridden:
+        yield given.problem(downstream, "UPSTREAM_URL is a different one; keep one of the two")
 
 
 def _backend(given: _Given, settings: Settings) -> Iterator[Problem]:
@@ -199,16 +238,14 @@ def _without_redis(given: _Given, _: Settings) -> Iterator[Problem]:
 
 def _unknown(given: _Given, _: Settings) -> Iterator[Problem]:
     """Reject unknown names such as REDIS_ULR while no address of a Redis is set."""
-    import difflib  # noqa: PLC0415 -- takes 1 ms, and is needed only for an error
-
-    known = [row.name for row in ROWS]
+    known = tuple(row.name for row in ROWS if row.name.startswith("REDIS_"))
     for name, value in given.values.items():
         if not name.startswith("REDIS_") or name in known or _names_redis(given):
             continue
         if _SERVICE_LINK.match(f"{name}={value}"):
             continue
-        close = difflib.get_close_matches(name, known, 1)
-        hint = f"unknown variable; did you mean {close[0]}? " if close else "unknown variable, and "
+        close = Settings.redis_url.name if name in _ADDRESS_NAMES else closest(name, known)
+        hint = f"unknown variable; did you mean {close}? " if close else "unknown variable, and "
         yield Problem(name, MASK, hint + _WITHOUT_REDIS)
 
 
@@ -250,6 +287,7 @@ def _names_redis(given: _Given) -> bool:
 
 _RULES: Final[tuple[Callable[[_Given, Settings], Iterator[Problem]], ...]] = (
     _one_address,
+    _one_upstream,
     _backend,
     _urls,
     _credentials,

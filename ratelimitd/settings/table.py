@@ -14,9 +14,11 @@ from ratelimitd.config.values import (
     boolean,
     choice,
     duration,
+    go_host_port,
     header,
     host_port,
     integer,
+    origin_url,
     path,
     port_number,
     positive_duration,
@@ -25,6 +27,7 @@ from ratelimitd.config.values import (
     text,
 )
 from ratelimitd.settings.redis_url import RedisUrl, credentials, read_redis_url, redis_parts
+from ratelimitd.settings.redis_variables import MAIN_REDIS, PER_SECOND_REDIS, RedisVariables
 from ratelimitd.settings.rows import Row, Secret
 from ratelimitd.settings.unbuilt import UNBUILT
 
@@ -44,28 +47,6 @@ _TIMEOUT: Final = (
     "Timeout of a connection attempt, including the handshake. Upstream's default is 10s; a store that must answer "
     "within milliseconds is near, and an attempt that hangs delays the next one."
 )
-
-
-MAIN_REDIS: Final = "REDIS_"
-PER_SECOND_REDIS: Final = "REDIS_PERSECOND_"
-"""Prefixes of the names of the variables of each Redis."""
-
-
-class RedisVariables:
-    """Values of the variables that each Redis has; an attribute is named by the end of the variable, in lower case."""
-
-    url: tuple[str, ...]
-    socket_type: str
-    type: RedisKind
-    auth: Credentials | None
-    auth_file: str
-    sentinel_auth: Credentials | None
-    pool_size: int
-    timeout: float
-    tls: bool
-
-    def __init__(self, values: Mapping[str, Any]) -> None:
-        self.__dict__.update(values)
 
 
 _OF_THE_SECOND: Final[Mapping[str, str]] = {
@@ -88,9 +69,11 @@ class Settings:
 
     Attributes:
         warnings: sentences to log once, at the start.
+        given: names of the variables that were set, by flag or in the environment.
     """
 
     warnings: tuple[str, ...]
+    given: frozenset[str]
 
     def __init__(self, values: Mapping[str, Any], warnings: tuple[str, ...] = ()) -> None:
         """Store the parsed values by name of the row, and fill in the defaults."""
@@ -98,12 +81,20 @@ class Settings:
             value = values[row.name] if row.name in values else row.parse(row.default)
             self.__dict__[row.name.lower()] = value
         self.__dict__["warnings"] = warnings
+        self.__dict__["given"] = frozenset(values)
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
         raise AttributeError(f"settings are frozen: {name}")
 
     def __repr__(self) -> str:
         return "Settings(...)"
+
+    @property
+    def upstream(self) -> str:
+        """URL of the proxy's upstream without a gateway file, by either name."""
+        return (
+            self.upstream_url if Settings.upstream_url.name in self.given else self.downstream_url or self.upstream_url
+        )
 
     @property
     def redis(self) -> RedisUrl | None:
@@ -138,8 +129,8 @@ class Settings:
     admin_token = Row(
         lambda value: bearer(value) if value else "",
         "",
-        "Bearer token of the admin API on the debug port, 16 characters or more. Without it and without "
-        "ADMIN_TOKEN_FILE the admin API is disabled.",
+        "Bearer token of the admin API on the debug port, 16 characters or more; a proxy opens the port for "
+        "it. Without it and without ADMIN_TOKEN_FILE the admin API is disabled.",
         secret=Secret.WHOLE,
     )
     admin_token_file = Row(text, "", "File that contains the token instead; read again when it changes.")
@@ -155,7 +146,12 @@ class Settings:
     grpc_client_tls_cacert = Row(
         text, "", "PEM file of a CA; if set, every client must present a certificate of this CA."
     )
-    grpc_client_tls_san = Row(text, "", "Subject alternative name (SAN) that a client certificate must have.")
+    grpc_client_tls_san = Row(
+        text,
+        "",
+        "Subject alternative name (SAN) that a client certificate must have. A DNS name is compared without case and "
+        "with wildcards (RFC 6125), a URI or email address whole.",
+    )
     transport = Row(
         choice("auto", "nghttp2", "grpcio"),
         "auto",
@@ -184,7 +180,12 @@ class Settings:
         "",
         "host:port of `ratelimitd proxy`; unset: that of the gateway file, else :8080.",
     )
-    downstream_url = Row(text, "http://localhost:8081", "Upstream of `ratelimitd proxy` if it has no gateway file.")
+    upstream_url = Row(
+        origin_url,
+        "http://localhost:8081",
+        "Upstream of `ratelimitd proxy` if it has no gateway file; also --upstream.",
+    )
+    downstream_url = Row(lambda value: origin_url(value) if value else "", "", "Another name for UPSTREAM_URL.")
     identity_secret = Row(
         text,
         "",
@@ -203,9 +204,20 @@ class Settings:
         choice("auto", "json", "text"),
         "auto",
         "json: one object per line, with @timestamp and @message as upstream. text: human-readable. "
-        "auto: text on a terminal, else json. Upstream's default is text.",
+        "auto: text on a terminal, else json; decided for stderr, and for stdout with the proxy's access log. NO_COLOR "
+        "turns colors off. Upstream's default is text.",
     )
-    log_decisions = Row(boolean, "false", "Log every decision; for evaluation, not for production traffic.")
+    log_decisions = Row(
+        boolean,
+        "false",
+        "Log every decision, whatever LOG_LEVEL is; for evaluation, not for production traffic. LOG_LEVEL=debug logs "
+        "at most 10 decisions per second; the admin API logs those of some requests for a time.",
+    )
+    log_store_keys = Row(
+        boolean,
+        "false",
+        "Add the Redis key of a failed charge to the log line of a store failure; keys contain values of requests.",
+    )
 
     # The policy
     config_type = Row(choice("FILE", unbuilt={"GRPC_XDS_SOTW": _NOT_XDS}), "FILE", "Source of the policy.")
@@ -275,7 +287,7 @@ class Settings:
         positive_duration,
         "15ms",
         "Time that a decision may wait for its counters; Envoy's own default timeout is 20 ms. For a call with a "
-        "shorter deadline it is that deadline less 3 ms.",
+        "shorter deadline it is that deadline less a fifth of it, at most 3 ms.",
     )
     store_in_flight = Row(
         integer(1),
@@ -315,6 +327,12 @@ class Settings:
     shadow_mode = Row(boolean, "false", "Count and report, but never return OVER_LIMIT as the overall code.")
     quota_mode = Row(boolean, "false", "Treat every limit as if it set quota_mode.")
     response_dynamic_metadata = Row(boolean, "false", "Return the request and the policy's metadata to Envoy.")
+    response_dynamic_metadata_reason = Row(
+        boolean, "false", "Return the reason of a denial or of a store failure to Envoy, as dynamic metadata."
+    )
+    limit_reason_header = Row(
+        lambda value: header(value) if value else "", "", "Name of a response header with that reason; unset: none."
+    )
     limit_response_headers_enabled = Row(
         boolean, "false", "Add the three headers of the following settings to responses."
     )
@@ -329,8 +347,9 @@ class Settings:
     max_request_bytes = Row(
         size(1024),
         "128KiB",
-        "Maximum size of a request; a larger one is rejected. Envoy accepts at most 60 KiB of headers by default; "
-        "twice that leaves room for a header that appears in two descriptors.",
+        "Maximum size of a request, over gRPC (also after decompression) and at /json; a larger one is rejected. Envoy "
+        "accepts at most 60 KiB of headers by default; twice that leaves room for a header that appears in two "
+        "descriptors.",
     )
     max_descriptors = Row(integer(1), "64", "Maximum number of descriptors in a request; a route rarely produces ten.")
     max_entries = Row(
@@ -342,7 +361,9 @@ class Settings:
     use_prometheus = Row(
         boolean, "false", "Serve metrics at PROMETHEUS_ADDR, in addition to /metrics of the HTTP port."
     )
-    prometheus_addr = Row(host_port, ":9090", "host:port for Prometheus; write [::]:9090 for IPv6.")
+    prometheus_addr = Row(
+        go_host_port, ":9090", "host:port for Prometheus; without a host every interface, IPv4 and IPv6, as upstream."
+    )
     prometheus_path = Row(path, "/metrics", "Path of the metrics at PROMETHEUS_ADDR.")
     disable_stats = Row(boolean, "false", "Serve no metrics.")
     request_made_series = Row(
@@ -350,6 +371,12 @@ class Settings:
         "10000",
         "Maximum number of metric series created from values in requests; further values share one series named other. "
         "Prometheus handles some ten thousand series per target well.",
+    )
+    redis_health_check_active_connection = Row(
+        boolean,
+        "false",
+        "Report unhealthy at /healthcheck while there is no connection to Redis. By default Redis must have been "
+        "available once, so that a liveness probe restarts nothing because of Redis.",
     )
     healthy_with_at_least_one_config_loaded = Row(
         boolean, "false", "Report healthy only if the policy has at least one domain."

@@ -36,11 +36,6 @@ UNBUILT: Final[tuple[Row[Any], ...]] = (
     *_unread("1", _ALL_AT_ONCE, "REDIS_PERSECOND_CLUSTER_PIPELINE_PARALLELISM"),
     *_unread("0", _PIPELINE, "REDIS_PIPELINE_WINDOW", "REDIS_PIPELINE_LIMIT"),
     *_unread("1", _ALL_AT_ONCE, "REDIS_CLUSTER_PIPELINE_PARALLELISM"),
-    *_unread(
-        "false",
-        "Health depends on Redis only if a limit cannot be decided without it.",
-        "REDIS_HEALTH_CHECK_ACTIVE_CONNECTION",
-    ),
     *_unread("WAIT", "A full pool never opens additional connections.", "REDIS_POOL_ON_EMPTY_BEHAVIOR"),
     *_unread("", "Removed from upstream too.", "REDIS_POOL_ON_EMPTY_WAIT_DURATION"),
     *_unread(

@@ -14,6 +14,7 @@ from .files import (
     read_file,
     read_files,
     signature,
+    skipped,
     tiers_beside,
 )
 from .loader import Loaded, dismantle, load
@@ -38,5 +39,6 @@ __all__ = [
     "read_file",
     "read_files",
     "signature",
+    "skipped",
     "tiers_beside",
 ]

@@ -5,14 +5,18 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ratelimitd.policy import PolicyError
 
-from .files import GatewayFile, Source, read_files, tiers_beside
+from .files import GatewayFile, Source, read_files, skipped, tiers_beside
 
 if TYPE_CHECKING:
     from ratelimitd.policy_file import Parsed
 
 
 class Examined(NamedTuple):
-    """What the files of a source contain: errors are in ``parsed``; without any, ``warnings`` are those of the lint."""
+    """What the files of a source contain: errors are in ``parsed``.
+
+    Attributes:
+        warnings: those of the lint, and the entries of folders that are not read; none if there are errors.
+    """
 
     parsed: "Parsed"
     warnings: list[PolicyError]
@@ -52,4 +56,5 @@ def examine_source(
     gateway = source.path if isinstance(source, GatewayFile) else ""
     texts |= {gateway: contents[0]} if gateway else {}
     texts |= {name: content for name, content in files if isinstance(content, bytes)}
-    return Examined(parsed, [] if parsed.errors else lint(parsed, texts, gateway), len(files))
+    warnings = [] if parsed.errors else [*skipped(source), *lint(parsed, texts, gateway)]
+    return Examined(parsed, warnings, len(files))

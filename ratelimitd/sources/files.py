@@ -9,8 +9,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from ratelimitd.net.files import read_regular, stamp
+from ratelimitd.net.files import read_regular, stamp, without_null
 from ratelimitd.policy import PolicyError, PolicyErrors
+
+from .walk import Entry, walk
 
 if TYPE_CHECKING:
     from ratelimitd.policy_file import Beside, Content
@@ -20,9 +22,6 @@ BYTES_MAX: Final = 24 << 20
 
 FILES_REMEMBERED: Final = 4_096
 """Files whose references to other files are cached: more than a folder of policies contains."""
-
-KUBERNETES: Final = ".."
-"""Prefix of the names that Kubernetes adds to a mounted ConfigMap: copies of the files, never policies."""
 
 
 class RuntimeFolder(NamedTuple):
@@ -46,8 +45,12 @@ class RuntimeFolder(NamedTuple):
     @property
     def folder(self) -> Path:
         """Folder whose files are read."""
-        folder = Path(self.root) / self.subdirectory
-        return folder if self.watch_root else folder / self.appdirectory
+        return _below(self.root, self.subdirectory, "" if self.watch_root else self.appdirectory)
+
+    @property
+    def prefix(self) -> str:
+        """Beginning of the runtime keys that are read."""
+        return f"{self.appdirectory.strip('/')}." if self.watch_root else ""
 
 
 class Paths(NamedTuple):
@@ -66,6 +69,7 @@ GATEWAY_ALGORITHM: Final = "token_bucket"
 """Default algorithm of the limits in a gateway file: users of a gateway send requests in bursts."""
 
 Source = RuntimeFolder | Paths | GatewayFile
+"""All of them are files. That no file is left is no answer: it happens while a folder is replaced, too."""
 
 
 class PolicyFile(NamedTuple):
@@ -109,10 +113,32 @@ def list_files(source: Source) -> list[PolicyFile]:
         return _gateway_files(Path(source.path))
     if isinstance(source, Paths):
         return [file for path in source.paths for file in _named(path)]
-    folder = source.folder
-    files = [PolicyFile(_runtime_key(folder, path), path) for path in _walk(folder, dots=not source.ignore_dotfiles)]
-    prefix = f"{source.appdirectory}." if source.watch_root else ""
-    return sorted(file for file in files if file.name.startswith(prefix))
+    return sorted(PolicyFile(key, path) for key, (path, why) in _runtime(source) if not why)
+
+
+def skipped(source: Source) -> list[PolicyError]:
+    """List the entries of a source's folders that are not read, with the reason; empty if a folder is missing.
+
+    envoyproxy/ratelimit reads the rest of a folder too, so one of them does not cost the policy. A file that cannot be
+    read is an error instead: a policy without one of its files would limit less than it says.
+    """
+    try:
+        return sorted(_skipped(source))
+    except OSError:
+        return []
+
+
+def _skipped(source: Source) -> Iterator[PolicyError]:
+    if isinstance(source, RuntimeFolder):
+        yield from (PolicyError(key, 0, why) for key, (_, why) in _runtime(source) if why)
+        return
+    if isinstance(source, GatewayFile):
+        named = _policies_of(Path(source.path))
+        paths: tuple[str, ...] = (named,) if named else ()
+    else:
+        paths = source.paths
+    entries = (entry for path in paths if _is_folder(path) for entry in walk(Path(path), dots=False))
+    yield from (PolicyError(str(path), 0, why) for path, why in entries if why)
 
 
 def read_file(path: str | Path) -> bytes:
@@ -202,8 +228,14 @@ def _tiers_files(path: Path, _stamp: tuple[object, ...]) -> tuple[str, ...]:
 
 def _gateway_files(path: Path) -> list[PolicyFile]:
     """Return the gateway file and the policy files that it names."""
+    policies = _policies_of(path)
+    return [PolicyFile(str(path), path), *(_named(policies) if policies else ())]
+
+
+def _policies_of(path: Path) -> str:
+    """Return the path of the policies that a gateway file names; empty if they are inline."""
     named = _policies_path(path, _stamp(path))
-    return [PolicyFile(str(path), path), *(_named(str(path.parent / named)) if named else ())]
+    return str(path.parent / named) if named else ""
 
 
 @lru_cache(maxsize=FILES_REMEMBERED)
@@ -224,26 +256,38 @@ def _stamp(path: Path) -> tuple[object, ...]:
 
 
 def _named(path: str) -> list[PolicyFile]:
-    given = Path(path)
-    if not stat.S_ISDIR(given.stat().st_mode):
-        return [PolicyFile(path, given)]
-    return sorted(PolicyFile(str(file), file) for file in _walk(given, dots=False))
+    if not _is_folder(path):
+        return [PolicyFile(path, Path(path))]
+    entries = walk(Path(path), dots=False)
+    return sorted(PolicyFile(str(entry.path), entry.path) for entry in entries if not entry.skipped)
 
 
-def _walk(folder: Path, *, dots: bool) -> Iterator[Path]:
-    """Yield the files below a folder. Links to files are followed; links to folders are not, as they may be cyclic."""
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.startswith("." if not dots else KUBERNETES):
-                continue
-            if entry.is_dir(follow_symlinks=False):
-                yield from _walk(Path(entry.path), dots=dots)
-            elif not entry.is_dir():
-                yield Path(entry.path)
+def _is_folder(path: str) -> bool:
+    return stat.S_ISDIR(without_null(path).stat().st_mode)
 
 
-def _runtime_key(folder: Path, path: Path) -> str:
-    return str(path.relative_to(folder)).replace(os.sep, ".")
+def _runtime(source: RuntimeFolder) -> Iterator[tuple[str, Entry]]:
+    """Yield the entries with the source's prefix, by runtime key; folders that cannot have any are not entered."""
+    folder, prefix = source.folder, source.prefix
+    start = len(os.path.join(folder, ""))  # noqa: PTH118 -- with the separator, which a Path drops
+
+    def wanted(path: str) -> bool:
+        key = _dotted(f"{path[start:]}/")
+        return key.startswith(prefix) or prefix.startswith(key)
+
+    for entry in walk(folder, dots=not source.ignore_dotfiles, wanted=wanted):
+        key = _dotted(str(entry.path.relative_to(folder)))
+        if entry.skipped or key.startswith(prefix):
+            yield key, entry
+
+
+def _dotted(path: str) -> str:
+    return path.replace(os.sep, ".")
+
+
+def _below(*parts: str) -> Path:
+    """Join paths as Go's filepath.Join: a leading slash of a later part does not leave the first part."""
+    return Path(os.path.normpath("/".join(filter(None, parts))))
 
 
 def _content(path: str | Path, left: int) -> bytes:

@@ -43,6 +43,11 @@ LEAST_PRIORITY: Final = 19
 DISMANTLE_STEPS: Final = 200
 """Nodes or links freed per event-loop iteration: as many as the rows of a slice."""
 
+NO_FILE: Final = (
+    "no policy file is left, which is not taken as the wish to limit nothing: restore the files, "
+    "or write one with a domain and no descriptors"
+)
+
 STDERR_SHOWN: Final = 1_000
 """Bytes of a failed child's stderr that an error includes: the end of a traceback."""
 
@@ -89,14 +94,21 @@ async def load(
     *,
     default_algorithm: str = "fixed_window",
     merge_domains: bool = False,
+    needs_file: bool = False,
     within: float = LOAD_SECONDS,
 ) -> Loaded:
-    """Load a policy in a child process. Raises PolicyErrors, also if the child exits or exceeds ``within`` seconds."""
+    """Load a policy in a child process. Raises PolicyErrors, also if the child exits or exceeds ``within`` seconds.
+
+    ``needs_file``: no file at all is an error too.
+    """
     receiver = _Receiver()
     try:
         with _collector_paused():
             async with asyncio.timeout(within):
-                return await _receive(receiver, LoadJob(source, default_algorithm, merge_domains))
+                loaded = await _receive(receiver, LoadJob(source, default_algorithm, merge_domains))
+        if loaded.files or not needs_file:
+            return loaded
+        failure = NO_FILE
     except TimeoutError:
         failure = f"not loaded within {within:g} s"
     except (_ChildError, OSError) as error:

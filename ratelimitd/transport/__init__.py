@@ -1,6 +1,17 @@
 """gRPC servers; this package knows nothing of rate limits."""
 
-from .api import BatchHandler, Call, GrpcError, GrpcServer, GrpcStatus, Handlers, Stream, StreamHandler
+from .api import (
+    BatchHandler,
+    Call,
+    GrpcError,
+    GrpcServer,
+    GrpcStatus,
+    Handlers,
+    Refusal,
+    Refused,
+    Stream,
+    StreamHandler,
+)
 
 __all__ = [
     "BatchHandler",
@@ -9,6 +20,8 @@ __all__ = [
     "GrpcServer",
     "GrpcStatus",
     "Handlers",
+    "Refusal",
+    "Refused",
     "Stream",
     "StreamHandler",
     "nghttp2_available",

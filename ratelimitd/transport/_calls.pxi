@@ -62,11 +62,16 @@ cdef class StreamingCall:
     cdef public object owner      # the object that take_notified() returns when this call has an event
 
     def take(self):
-        """Return the next complete request message, or None if there is none yet."""
+        """Return the next complete request message, or None if there is none yet.
+
+        Raises GrpcError for a message that cannot be decompressed; the call must then be ended with its status.
+        """
         cdef H2Stream *stream = self.stream
         cdef size_t length
+        cdef bint compressed
         if stream.complete == 0:
             return None
+        compressed = stream.inbound.data[stream.inbound.start] != 0
         length = message_length(stream.inbound.data + stream.inbound.start)
         body = PyBytes_FromStringAndSize(stream.inbound.data + stream.inbound.start + PREFIX, length)
         stream.inbound.start += PREFIX + length
@@ -76,7 +81,7 @@ cdef class StreamingCall:
         if stream.complete == 0 and stream.unconsumed:
             return_window(stream)
             self.session.request_flush()
-        return body
+        return inflate(body, stream.encoding, self.session.server.shared.max_message) if compressed else body
 
     def send(self, bytes body not None):
         """Queue a response message; no effect if the call has ended."""

@@ -5,6 +5,8 @@ libnghttp2's callbacks (_receive.pxd, _response.pxd) work on C structs only. Pyt
 ``Session.feed`` and consumed in ``respond``, ``send`` and ``flush``.
 """
 
+from ratelimitd.transport.api import GrpcError
+from ratelimitd.transport.compression import decompressed
 from ratelimitd.transport.metadata import decode_metadata
 
 cimport cython
@@ -19,13 +21,19 @@ from ratelimitd.transport._stream cimport *
 cdef enum:
     CHUNK = 256 * 1024                  # bytes per flush; a batch of responses is far smaller
     CONNECTION_WINDOW = 1024 * 1024     # receive window of a connection; messages are consumed at once
+    READ_INFLATES = 4                   # largest messages that a read may decompress to: of 128 KiB, some 2 ms of work
     MESSAGE_BYTES = 1024                # of an error message: encoded, up to 3 KiB, within every peer's header limit
 
 cdef const char *TOO_MANY_UNREAD = b"too many unread responses on this connection"
+cdef str TOO_MUCH_AT_ONCE = "too many compressed messages at once"
 cdef Buffer OUTPUT                      # shared by all sessions: flush() gathers frames here
 
 FLUSH_BYTES = CHUNK
 """A flush that returns fewer bytes has nothing left to write."""
+
+
+cdef bytes inflate(bytes message, int encoding, size_t most):
+    return decompressed(message, "gzip" if encoding == GZIP else "deflate", most)
 
 
 include "_server_state.pxi"
@@ -51,6 +59,7 @@ cdef class Session:
     cdef readonly bint call_dropped # the service dropped a call: a flush is due, and ``wake`` was not called
     cdef unsigned int error_code    # HTTP/2 error code with which to close the connection
     cdef bint terminating
+    cdef size_t inflatable          # bytes that the messages of this read may still decompress to
 
     def __cinit__(self, ServerState server not None, object wake not None, long long now):
         cdef nghttp2_settings_entry settings[3]
@@ -108,6 +117,7 @@ cdef class Session:
         if self.connection.h2 == NULL or self.terminating:
             return ()
         self.refill_budget(now)
+        self.inflatable = READ_INFLATES * self.connection.shared.max_message
         frames = count_frames(&self.connection, bytes_, PyBytes_GET_SIZE(data))
         n = nghttp2_session_mem_recv(self.connection.h2, bytes_, PyBytes_GET_SIZE(data))
         self.connection.budget -= frames * FRAME_COST
@@ -130,6 +140,7 @@ cdef class Session:
         cdef list calls = None
         cdef int method = -1
         cdef H2Stream *stream
+        cdef UnaryCall call
         while self.connection.ready != NULL:
             stream = self.connection.ready
             self.connection.ready = stream.next_ready
@@ -138,10 +149,13 @@ cdef class Session:
             elif self.server.shared.methods[stream.method].streaming:
                 self.opened.append((self.server.handlers[stream.method], self.new_streaming_call(stream)))
             else:
+                call = self.new_call(stream)
+                if call is None:
+                    continue
                 if stream.method != method:
                     method = stream.method
                     calls = self.group(groups, self.server.handlers[method])
-                calls.append(self.new_call(stream))
+                calls.append(call)
         return groups
 
     cdef bint admit(self, H2Stream *stream):
@@ -188,8 +202,9 @@ cdef class Session:
         return calls
 
     cdef UnaryCall new_call(self, H2Stream *stream):
-        """Create a unary call; it takes over the reference of the ready list."""
+        """Create a unary call; it takes over the reference of the ready list. None if it failed to decompress."""
         cdef UnaryCall call = UnaryCall.__new__(UnaryCall)
+        cdef bint compressed = stream.inbound.data[stream.inbound.start] != 0
         call.session = self
         call.stream = stream
         call.deadline = stream.deadline
@@ -198,6 +213,19 @@ cdef class Session:
         if stream.metadata.end:
             call.raw_metadata = PyBytes_FromStringAndSize(stream.metadata.data, stream.metadata.end)
         drop_inbound(stream)
+        return self.inflated(call, stream.encoding) if compressed else call
+
+    cdef UnaryCall inflated(self, UnaryCall call, int encoding):
+        """Decompress the message of a call and return it, or fail the call and return None."""
+        cdef size_t max_message = self.connection.shared.max_message
+        cdef size_t most = min(self.inflatable, max_message)
+        try:
+            call.body = inflate(call.body, encoding, most)
+        except GrpcError as error:
+            # 8: RESOURCE_EXHAUSTED
+            call.fail(error.status, TOO_MUCH_AT_ONCE if error.status == 8 and most < max_message else error.message)
+            return None
+        self.inflatable -= PyBytes_GET_SIZE(call.body)
         return call
 
     cdef StreamingCall new_streaming_call(self, H2Stream *stream):

@@ -88,7 +88,7 @@ cdef inline int on_header(
         stream.bad_timeout = stream.deadline < 0
         stream.deadline += connection.now
     elif name_length == 13 and memcmp(name, b"grpc-encoding", 13) == 0:
-        stream.compressed = value_length != 8 or memcmp(value, b"identity", 8) != 0
+        stream.encoding = encoding_of(value, value_length)
     return 0
 
 
@@ -137,8 +137,8 @@ cdef inline int scan(H2Stream *stream) noexcept nogil:
     cdef size_t left = stream.inbound.end - stream.inbound.start - stream.scanned
     cdef char *at = stream.inbound.data + stream.inbound.start + stream.scanned
     while left >= PREFIX:
-        if at[0] != 0:
-            return reject_compressed(stream)
+        if at[0] != 0 and (at[0] != 1 or stream.encoding == IDENTITY or stream.encoding == UNSUPPORTED):
+            return reject_flag(stream, at[0])
         length = message_length(at)
         if length > stream.connection.shared.max_message:
             return finish(stream, 8, b"message too large")
@@ -162,10 +162,12 @@ cdef inline int return_window(H2Stream *stream) noexcept nogil:
     return nghttp2_session_consume_stream(stream.connection.h2, stream.id, size)
 
 
-cdef inline int reject_compressed(H2Stream *stream) noexcept nogil:
-    """Reject a compressed message: INTERNAL without grpc-encoding, else UNIMPLEMENTED (compression.md)."""
-    if stream.compressed:
-        return finish(stream, 12, b"compressed messages are not supported")
+cdef inline int reject_flag(H2Stream *stream, char flag) noexcept nogil:
+    """Reject a message that cannot be decompressed: UNIMPLEMENTED if its encoding is unknown, else INTERNAL."""
+    if flag != 1:
+        return finish(stream, 13, b"the first byte of a message is neither 0 nor 1")
+    if stream.encoding == UNSUPPORTED:
+        return finish(stream, 12, b"unsupported grpc-encoding; accepted: identity, deflate, gzip")
     return finish(stream, 13, b"message is flagged as compressed, but grpc-encoding names no compression")
 
 

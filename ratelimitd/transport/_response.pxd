@@ -5,7 +5,7 @@ from libc.stdio cimport snprintf
 from libc.string cimport memcpy, strdup, strlen
 
 from ratelimitd.transport._libnghttp2 cimport *
-from ratelimitd.transport._stream cimport H2Stream, drop_inbound, notify
+from ratelimitd.transport._stream cimport IDENTITY, H2Stream, drop_inbound, notify
 
 
 cdef inline nghttp2_nv fixed(const char *name, const char *value) noexcept nogil:
@@ -24,14 +24,20 @@ cdef inline nghttp2_nv copied(const char *name, const char *value) noexcept nogi
     return pair
 
 
-cdef inline size_t response_headers(nghttp2_nv *pairs, H2Stream *stream) noexcept nogil:
-    """Write the headers that start every response and return their number."""
+cdef inline size_t response_headers(nghttp2_nv *pairs, H2Stream *stream, bint list_encodings) noexcept nogil:
+    """Write the headers that start every response, at most three, and return their number.
+
+    The accepted encodings are listed to a client that compresses, or if ``list_encodings``.
+    """
     pairs[0] = fixed(b":status", b"200")
     if stream.content == 2:
         pairs[1] = fixed(b"content-type", b"application/grpc+proto")
     else:
         pairs[1] = fixed(b"content-type", b"application/grpc")
-    return 2
+    if stream.encoding == IDENTITY and not list_encodings:
+        return 2
+    pairs[2] = fixed(b"grpc-accept-encoding", b"identity, deflate, gzip")
+    return 3
 
 
 cdef inline size_t trailers(nghttp2_nv *pairs, int status, const char *message, char *digits) noexcept nogil:
@@ -78,23 +84,21 @@ cdef inline ssize_t read_response(
 
 cdef inline int start_response(H2Stream *stream) noexcept nogil:
     """Send the response headers, then the bytes that are in ``outbound`` and those added to it later."""
-    cdef nghttp2_nv pairs[2]
+    cdef nghttp2_nv pairs[3]
     cdef nghttp2_data_provider provider
     provider.source.ptr = stream
     provider.read_callback = read_response
     stream.response_started = True
-    return nghttp2_submit_response(stream.connection.h2, stream.id, pairs, response_headers(pairs, stream), &provider)
+    return nghttp2_submit_response(
+        stream.connection.h2, stream.id, pairs, response_headers(pairs, stream, False), &provider)
 
 
 cdef inline int trailers_only(H2Stream *stream, int status, const char *message) noexcept nogil:
     """Respond without a message (gRPC's Trailers-Only); ``message`` is percent-encoded or NULL."""
     cdef nghttp2_nv pairs[5]
     cdef char digits[12]
-    cdef size_t n = response_headers(pairs, stream)
+    cdef size_t n = response_headers(pairs, stream, status == 12)  # UNIMPLEMENTED (grpc/doc/compression.md)
     n += trailers(pairs + n, status, message, digits)
-    if status == 12:  # UNIMPLEMENTED: list the supported encodings (grpc/doc/compression.md)
-        pairs[n] = fixed(b"grpc-accept-encoding", b"identity")
-        n += 1
     stream.response_started = stream.finished = True
     drop_inbound(stream)
     return nghttp2_submit_response(stream.connection.h2, stream.id, pairs, n, NULL)

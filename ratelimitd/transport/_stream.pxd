@@ -31,6 +31,13 @@ cdef enum:
     BYTES_PER_CREDIT = 1024   # in one DATA frame: a client that opens its window byte by byte earns almost no credit
 
 
+cdef enum:                    # grpc-encoding
+    IDENTITY                  # or absent
+    GZIP
+    DEFLATE
+    UNSUPPORTED
+
+
 cdef struct Buffer:
     char *data
     size_t start
@@ -98,8 +105,8 @@ cdef struct H2Stream:
     bint deferred                 # the data provider waits for more bytes
     bint in_notified              # in the connection's list ``notified``
     bint is_post
-    bint compressed               # grpc-encoding is present and not "identity"
     bint bad_timeout
+    uint8_t encoding              # grpc-encoding, as in the enum
     uint8_t content               # 0 not gRPC, 1 application/grpc, 2 application/grpc+proto
     int method
     uint32_t header_bytes
@@ -296,6 +303,15 @@ cdef inline uint8_t content_type(const uint8_t *value, size_t length) noexcept n
     if subtype == 1 or (at < length and value[at] != c';'):
         return 0
     return 2 if subtype == 6 and strncasecmp(<const char *>value + 16, b"+proto", 6) == 0 else 1
+
+
+cdef inline uint8_t encoding_of(const uint8_t *value, size_t length) noexcept nogil:
+    """Parse grpc-encoding (grpc/doc/compression.md)."""
+    if length == 8 and memcmp(value, b"identity", 8) == 0:
+        return IDENTITY
+    if length == 4 and memcmp(value, b"gzip", 4) == 0:
+        return GZIP
+    return DEFLATE if length == 7 and memcmp(value, b"deflate", 7) == 0 else UNSUPPORTED
 
 
 cdef inline int64_t timeout(const uint8_t *value, size_t length) noexcept nogil:

@@ -5,8 +5,15 @@ The service may process a batch as a whole. It responds to each call separately,
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from enum import IntEnum
-from typing import NamedTuple, Protocol
+from enum import IntEnum, StrEnum
+from typing import Final, NamedTuple, Protocol
+
+METADATA_BYTES: Final = 64 << 10
+"""Maximum size of a request's headers, counted as in RFC 9113 6.5.2. grpcio's own limit is 16 KiB, grpc-go's 16 MiB; no
+Envoy sends more than its own 60 KiB of a request's headers."""
+
+METADATA_HEADERS: Final = 1000
+"""Maximum number of headers of a request, which the nghttp2 transport enforces: ten times Envoy's limit of 100."""
 
 
 class GrpcStatus(IntEnum):
@@ -70,6 +77,23 @@ class Handlers(NamedTuple):
 
     unary: Mapping[str, BatchHandler]
     streams: Mapping[str, StreamHandler]
+
+
+class Refusal(StrEnum):
+    """Why a server refuses a client that has reached it."""
+
+    CERTIFICATE_NAME = "certificate_name"
+    CONNECTIONS = "connections"
+    HANDSHAKE = "handshake"
+    NO_H2 = "no_h2"
+
+
+Refused = Callable[[Refusal, str, str], None]
+"""Is told of each refusal: the reason, the address of the client ("" if unknown), and what was found instead."""
+
+
+def ignore(reason: Refusal, peer: str, detail: str) -> None:
+    """Tell nobody of a refusal."""
 
 
 class GrpcServer(Protocol):

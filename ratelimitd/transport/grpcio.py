@@ -5,6 +5,7 @@ import itertools
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, NamedTuple
+from urllib.parse import unquote
 
 import grpc
 from grpc import aio
@@ -12,7 +13,18 @@ from grpc import aio
 from ratelimitd.net.listen import address, local_address, remove_stale
 from ratelimitd.net.tls import TlsFiles
 
-from .api import BatchHandler, Call, GrpcError, GrpcStatus, Handlers, StreamHandler
+from .api import (
+    METADATA_BYTES,
+    BatchHandler,
+    Call,
+    GrpcError,
+    GrpcStatus,
+    Handlers,
+    Refusal,
+    Refused,
+    StreamHandler,
+    ignore,
+)
 
 # At DEBUG this logger reports for each call that an event loop is running.
 logging.getLogger("grpc._cython.cygrpc").addFilter(lambda record: record.levelno > logging.DEBUG)
@@ -102,16 +114,22 @@ def _stream(handler: StreamHandler) -> Callable[..., Awaitable[None]]:
     return serve
 
 
-def _require_san(client_san: str, serve: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-    """Serve only clients whose certificate has this subject alternative name.
+def _require_name(tls: TlsFiles | None, refused: Refused, serve: Callable[..., Awaitable[Any]]) -> Callable[..., Any]:
+    """Serve only clients whose certificate has the required subject alternative name.
 
     The check is made for each call, because grpc core does not expose the certificate during the handshake.
     """
-    if not client_san:
+    if tls is None or not tls.client_san:
         return serve
 
     async def checked(request: Any, context: "aio.ServicerContext[bytes, bytes]") -> Any:
-        if client_san.encode() not in context.auth_context().get("x509_subject_alternative_name", ()):
+        identity = context.auth_context()
+        dns, names = (
+            [name.decode(errors="replace") for name in identity.get(kind, ())]
+            for kind in ("peer_dns", "x509_subject_alternative_name")
+        )
+        if not tls.names(dns, names):
+            refused(Refusal.CERTIFICATE_NAME, unquote(context.peer()), ", ".join(names) or "no name")
             await context.abort(
                 grpc.StatusCode.UNAUTHENTICATED, "client certificate lacks the required subject alternative name"
             )
@@ -121,12 +139,12 @@ def _require_san(client_san: str, serve: Callable[..., Awaitable[Any]]) -> Calla
 
 
 class _Router(grpc.GenericRpcHandler):  # type: ignore[type-arg] # generic only in the stubs
-    def __init__(self, handlers: Handlers, client_san: str) -> None:
+    def __init__(self, handlers: Handlers, tls: TlsFiles | None, refused: Refused) -> None:
         self._methods: dict[str, Any] = {}
         for name, unary in handlers.unary.items():
-            self._methods[name] = grpc.unary_unary_rpc_method_handler(_require_san(client_san, _unary(unary)))
+            self._methods[name] = grpc.unary_unary_rpc_method_handler(_require_name(tls, refused, _unary(unary)))
         for name, stream in handlers.streams.items():
-            self._methods[name] = grpc.stream_stream_rpc_method_handler(_require_san(client_san, _stream(stream)))
+            self._methods[name] = grpc.stream_stream_rpc_method_handler(_require_name(tls, refused, _stream(stream)))
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
         return self._methods.get(handler_call_details.method)
@@ -144,10 +162,11 @@ class GrpcioServer:
         *,
         uds: str = "",
         tls: TlsFiles | None = None,
+        refused: Refused = ignore,
     ) -> None:
         """``uds`` is the path of a Unix domain socket, which replaces host and port."""
         self._server = aio.server(
-            handlers=[_Router(handlers, tls.client_san if tls is not None else "")],
+            handlers=[_Router(handlers, tls, refused)],
             maximum_concurrent_rpcs=options.max_concurrent_calls,
             options=list(_channel_options(options)),
         )
@@ -181,7 +200,12 @@ def _channel_options(options: GrpcioOptions) -> "itertools.chain[tuple[str, int]
         "grpc.max_connection_age_grace_ms": options.max_connection_age_grace,
     }
     return itertools.chain(
-        (("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", options.max_request_bytes)),
+        (
+            ("grpc.so_reuseport", 0),
+            ("grpc.max_receive_message_length", options.max_request_bytes),
+            ("grpc.max_metadata_size", METADATA_BYTES),
+            ("grpc.absolute_max_metadata_size", METADATA_BYTES),
+        ),
         ((name, int(seconds * 1000)) for name, seconds in ages.items() if seconds is not None),
     )
 

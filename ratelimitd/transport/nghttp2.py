@@ -2,15 +2,16 @@
 
 import asyncio
 import random
+import ssl
 from math import inf
 from typing import NamedTuple
 
 from ratelimitd.net.drain import drain
 from ratelimitd.net.listen import BACKLOG, SocketFile, address, bind, bind_unix
-from ratelimitd.net.tls import TlsFiles
+from ratelimitd.net.tls import TlsFiles, certificate_names
 
 from ._nghttp2 import ServerState
-from .api import Handlers
+from .api import METADATA_BYTES, METADATA_HEADERS, Handlers, Refusal, Refused, ignore
 from .connection import ConnectionContext, GrpcConnection
 from .lifetime import LifetimeLimits
 
@@ -38,8 +39,7 @@ class Nghttp2Options(NamedTuple):
             recommends 100 streams.
         max_streams: maximum number of concurrent calls per connection. It allows one Envoy worker with a timeout of
             20 ms 50,000 calls per second.
-        max_headers: maximum number of headers per request; Envoy's limit is 100.
-        max_header_bytes: maximum size of a request's headers (RFC 9113 6.5.2); gRPC's hard limit is 16 KiB.
+        max_headers, max_header_bytes: maximum number and size of a request's headers.
         max_buffered_bytes: maximum size of incomplete or not yet taken messages on all connections; the default is a
             sixteenth of 4 GiB.
         max_connection_buffered_bytes: the same per connection; at least four messages of the maximum size.
@@ -63,8 +63,8 @@ class Nghttp2Options(NamedTuple):
     max_streaming_calls: int = 1000
     max_connection_streaming_calls: int = 100
     max_streams: int = 1024
-    max_headers: int = 100
-    max_header_bytes: int = 16 * 1024
+    max_headers: int = METADATA_HEADERS
+    max_header_bytes: int = METADATA_BYTES
     max_buffered_bytes: int = 256 << 20
     max_connection_buffered_bytes: int = 16 << 20
     max_unsent_bytes: int = 16 << 20
@@ -88,13 +88,17 @@ class Nghttp2Server:
         *,
         uds: str = "",
         tls: TlsFiles | None = None,
+        refused: Refused = ignore,
     ) -> None:
         """``uds`` is the path of a Unix domain socket, which replaces host and port."""
+        self._refused = refused
         self._options = options
         self._tls = tls
         self._uds = uds
         self._state = _state(handlers, options)
         self._context = tls.context() if tls is not None else None
+        if tls is not None:
+            tls.handshake_failed = lambda reason: refused(Refusal.HANDSHAKE, "", reason)
         self._socket = bind_unix(uds) if uds else bind(host, port)
         self.address = f"unix:{uds}" if uds else address(host, self._socket.getsockname()[1])
         self._file = SocketFile.of(uds) if uds else None
@@ -167,12 +171,27 @@ class Nghttp2Server:
             self._sweeper = loop.call_later(self._options.sweep_interval, self._sweep)
 
     def _admit(self, connection: GrpcConnection, transport: asyncio.Transport) -> bool:
-        if self._stopping or len(self._connections) >= self._options.max_connections:
+        if self._stopping:
             return False
-        if self._tls is not None and not self._tls.accepts(transport):
+        refusal = self._refusal(transport)
+        if refusal is not None:
+            self._refused(refusal[0], _peer(transport), refusal[1])
             return False
         self._connections.add(connection)
         return True
+
+    def _refusal(self, transport: asyncio.Transport) -> tuple[Refusal, str] | None:
+        if len(self._connections) >= self._options.max_connections:
+            return Refusal.CONNECTIONS, f"{len(self._connections)} are open"
+        if self._tls is None:
+            return None
+        spoken: ssl.SSLObject = transport.get_extra_info("ssl_object")
+        if spoken.selected_alpn_protocol() != "h2":
+            return Refusal.NO_H2, "no ALPN protocol, or another one"
+        dns, others = certificate_names(transport.get_extra_info("peercert"))
+        if not self._tls.names(dns, others):
+            return Refusal.CERTIFICATE_NAME, ", ".join((*dns, *others)) or "no name"
+        return None
 
     def _lost(self, connection: GrpcConnection) -> None:
         self._connections.discard(connection)
@@ -188,6 +207,11 @@ class Nghttp2Server:
             idle=inf if options.idle_timeout is None else options.idle_timeout,
             stall=options.stall_timeout,
         )
+
+
+def _peer(transport: asyncio.Transport) -> str:
+    peer = transport.get_extra_info("peername")
+    return address(peer[0], peer[1]) if isinstance(peer, tuple) else "unix socket"
 
 
 def _state(handlers: Handlers, options: Nghttp2Options) -> ServerState:

@@ -32,6 +32,8 @@ class ServerStream:
         return self
 
     async def __anext__(self) -> bytes:
+        """Return the next message, after a turn of the event loop: a window may be full of messages."""
+        await asyncio.sleep(0)
         while (body := self._call.take()) is None:
             if self._call.half_closed:
                 raise StopAsyncIteration

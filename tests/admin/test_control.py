@@ -63,7 +63,7 @@ class Rig:
         plan = self.planner.plan(LimitRequest(b"d", (Descriptor(pairs),)))
         ask = Ask(plan, [cost] * len(plan.charges))
         self.cache.before([ask], self.now)
-        (store or self.store).charge([ask], self.now, lambda _: None)
+        (self.store if store is None else store).charge([ask], self.now, lambda _: None)
         self.cache.after([ask], self.now)
         return ask.outcomes
 
@@ -311,6 +311,22 @@ async def test_a_counter_that_cannot_be_reached_is_503_with_the_kind(method):
     assert second["remaining"] == 100
     if method == "DELETE":
         assert (first["reset"], second["reset"]) == (False, True)
+
+
+async def test_a_lost_counter_of_a_local_limit_is_told_as_this_process_counts_it():
+    """Its share of the limit, as it decides by; a limit with another policy has no such counter."""
+    fallback = MemoryStore()
+    text = POLICY.replace("{key: user,", "{key: user, on_store_failure: local,").replace("_unit: 3,", "_unit: 6,")
+    rig = Rig(text, store=Broken(), fallback=fallback)
+    rig.control = rig.control._replace(replicas=2)
+    shares = Rig(text.replace("_unit: 6,", "_unit: 3,"))
+    shares.charge(cost=2, store=fallback, user="x")
+    status, told = await rig.ask("domain=d&descriptor=user=x")
+    (limit,) = told["descriptors"][0]["limits"]
+    assert (status, limit["failure"]["kind"], limit["quota"]) == (503, "disconnected", 6)
+    assert limit["local"] == {"allowed": True, "used": 2, "remaining": 1, "reset_after_seconds": 2400.0}
+    _, told = await rig.ask("domain=d&descriptor=several=x")
+    assert not any("local" in limit for limit in told["descriptors"][0]["limits"])
 
 
 IN_FORCE = {

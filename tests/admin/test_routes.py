@@ -15,13 +15,13 @@ async def chunks():
     yield b"two\n"
 
 
-def service(health=None, answer=(GrpcStatus.OK, b"{}")):
+def service(health=None, answer=(GrpcStatus.OK, b"{}"), notes=()):
     async def decide(body):
         assert body == b"asked"
         return answer
 
     health = health or Health()
-    return service_pages(health, health, decide, chunks)
+    return service_pages(health, health, lambda: notes, decide, chunks)
 
 
 async def ask(routes, path, method="GET"):
@@ -43,6 +43,30 @@ async def test_healthcheck_is_ok_or_500_with_nothing_for_any_method(method):
     assert (await ask(service(health), "/healthcheck", method))[:2] == (500, b"")
 
 
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("//healthcheck", 200),
+        ("/./healthcheck", 200),
+        ("///x/../healthcheck", 200),
+        ("/../healthcheck", 200),
+        ("/healthcheck/", 404),
+        ("//nothing", 404),
+    ],
+)
+async def test_a_path_is_cleaned_as_in_go(path, status):
+    """A probe of upstream's with two slashes is redirected by Go's mux and answered; here it is answered."""
+    assert (await ask(service(), path)).status == status
+
+
+async def test_no_spelling_of_the_admin_api_gets_the_index():
+    """While the admin API is off, every path that means one of its own is 404, so no reset seems to succeed."""
+    debug = debug_pages(lambda: None, chunks)
+    spellings = ("/admin/key", "//admin/key", "/./admin", "/x/../admin/key")
+    assert [(await ask(debug, path, "DELETE")).status for path in spellings] == [404] * 4
+    assert (await ask(debug, "//")).status == 200
+
+
 @pytest.mark.scenario("probes that report a wrong state")
 async def test_readyz_names_what_is_not_ready():
     """503 with a line for each component, with its reason where one is known."""
@@ -53,6 +77,16 @@ async def test_readyz_names_what_is_not_ready():
     assert (await ask(service(health), "/readyz"))[:2] == (503, b"config: no policy loaded\nsigterm: not ready\n")
 
 
+@pytest.mark.scenario("probes that report a wrong state")
+async def test_readyz_lists_what_fails_besides():
+    """A component that does not decide readiness is a line of the body, whatever the status is."""
+    health, notes = Health(), [("redis", "OOM command not allowed")]
+    assert (await ask(service(health, notes=notes), "/readyz"))[:2] == (200, b"OK\nredis: OOM command not allowed\n")
+    health.set("sigterm", False)
+    body = b"sigterm: not ready\nredis: OOM command not allowed\n"
+    assert (await ask(service(health, notes=notes), "/readyz"))[:2] == (503, body)
+
+
 async def test_readiness_may_count_more_than_health():
     """A service without a policy is unready, though upstream's /healthcheck does not count it."""
     health, readiness = Health(), Health()
@@ -61,7 +95,7 @@ async def test_readiness_may_count_more_than_health():
     async def decide(_):
         return GrpcStatus.OK, b"{}"
 
-    routes = service_pages(health, readiness, decide, chunks)
+    routes = service_pages(health, readiness, tuple, decide, chunks)
     assert [(await ask(routes, path)).status for path in ("/healthcheck", "/readyz")] == [200, 503]
 
 
@@ -79,7 +113,7 @@ async def test_liveness_does_not_depend_on_any_component():
         ((GrpcStatus.OK, b'{"overallCode":"OK"}'), (200, b'{"overallCode":"OK"}', JSON)),
         ((GrpcStatus.OK, b'{"overallCode": "OVER_LIMIT"}'), (429, b'{"overallCode": "OVER_LIMIT"}', JSON)),
         ((GrpcStatus.OK, b'{"domain":"OVER_LIMIT"}'), (200, b'{"domain":"OVER_LIMIT"}', JSON)),
-        ((GrpcStatus.INVALID_ARGUMENT, b"what"), (400, b"Bad PageRequest\n", "text/plain; charset=utf-8")),
+        ((GrpcStatus.INVALID_ARGUMENT, b"what"), (400, b"Bad Request\n", "text/plain; charset=utf-8")),
         ((GrpcStatus.UNAVAILABLE, b"timeout: 15 ms"), (503, b'{"error": "timeout: 15 ms"}', JSON)),
         ((GrpcStatus.INTERNAL, b"\xff"), (500, b'{"error": "\\\\xff"}', JSON)),
     ],

@@ -19,11 +19,16 @@ from tests.http1.rig import End, ScriptedUpstream
 
 
 class Front:
-    """The listener of a gateway; ``handled`` is what it reports of its requests, in the order of their ends."""
+    """The listener of a gateway; ``handled`` is what it reports of its requests, in the order of their ends.
 
-    def __init__(self, port, handled):
+    ``reload`` replaces keys of its file, and activates it; ``files`` has what is active.
+    """
+
+    def __init__(self, port, handled, reload, files):
         self.port = port
         self.handled = handled
+        self.reload = reload
+        self.files = files
         self._ends = []
 
     async def client(self):
@@ -45,7 +50,8 @@ class Front:
 async def proxying(folder, **file):
     """Serve the gateway of these keys; the clock of its limits is the machine's."""
     path = folder / "gateway.yaml"
-    path.write_text(json.dumps({"routes": [{}], "policies": {"domain": "d"}, **file}))
+    file = {"routes": [{}], "policies": {"domain": "d"}, **file}
+    path.write_text(json.dumps(file))
     source = GatewayFile(str(path))
     parsed = examine(read_files(source), default_algorithm=GATEWAY_ALGORITHM, beside=tiers_beside(source))
     assert parsed.errors == []
@@ -58,7 +64,12 @@ async def proxying(folder, **file):
     files = GatewayFiles(made, proxy, server, sweeper)
     (await files.prepare())(policy)()
     sock = socket.create_server(("127.0.0.1", 0))
-    front = Front(sock.getsockname()[1], handled)
+
+    async def reload(**changed):
+        path.write_text(json.dumps({**file, **changed}))
+        (await files.prepare())(policy)()
+
+    front = Front(sock.getsockname()[1], handled, reload, files)
     await server.start(sock)
     try:
         yield front

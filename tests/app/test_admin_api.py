@@ -13,6 +13,7 @@ import pytest
 
 from ratelimitd.algorithms import ALGORITHMS
 from testkit.redis_server import redis_server
+from tests.gateway_process import FILE, gateway
 from tests.service import service
 
 pytestmark = pytest.mark.process
@@ -83,6 +84,21 @@ async def test_it_is_on_the_debug_port_alone_and_asks_for_the_token(tmp_path):
         assert (await admin(running, key("gcra"), "PUT", token=None))[0] == 401
         assert (await admin(running, "/admin/policy"))[0] == 200
         assert "/admin/key: " in await text_of(running.debug, "/")
+        assert (await admin(running, "/admin/", token=None))[0] == 401
+        status, listed = await admin(running, "/admin/")
+        assert (status, {"/admin/key", "/admin/policy"} <= listed.keys()) == (200, True)
+
+
+async def test_a_proxy_has_it_too(tmp_path):
+    """With a token the debug port is open without --with-service; without one it is not."""
+    file = tmp_path / "gateway.yaml"
+    file.write_text(FILE.format(url="http://localhost:1", limit=3, policy="error"))
+    async with gateway("--config", str(file), env={"ADMIN_TOKEN": TOKEN}) as running:
+        running.debug = (await running.logged("serving"))["debug"]
+        assert (await admin(running, "/admin/policy"))[1]["limits"] == 1
+        assert (await admin(running, "/admin/key?domain=d&descriptor=all=api"))[0] == 200
+    async with gateway("--config", str(file)) as running:
+        assert "debug" not in await running.logged("serving")
 
 
 def outer_address():
@@ -239,7 +255,7 @@ async def test_the_policy_is_told_through_its_changes(tmp_path):
         assert "policy.yaml" in third["refused"][0]
 
 
-PASSING = {"for_seconds", "reset_after_seconds", "age_seconds", "version", "source"}
+PASSING = {"for_seconds", "reset_after_seconds", "age_seconds", "version", "source", "ends_in_seconds"}
 """Fields whose values are of the moment, or of the place."""
 
 
@@ -280,4 +296,4 @@ async def test_docs_admin_says_what_is(tmp_path):
             else:
                 assert '"error":' not in answers
                 assert re.findall(r'"descriptor": "(.*)"', answers) == ["user=alice & bob", "user=alice"]
-    assert (len(asked), compared) == (4, 3)
+    assert (len(asked), compared) == (7, 6)

@@ -27,7 +27,7 @@ class Memory:
 
 def rig(env):
     settings = load(env, {})
-    parts = build(settings, None)
+    parts = build(settings)
     return parts, Policies(source_of(settings, ("nowhere",)), settings, parts)
 
 
@@ -71,7 +71,9 @@ async def test_our_own_metrics_are_prefixed_and_complete():
     parts.redis_watch.latency = Histogram((0.001,))
     parts.redis_watch.latency.observe(0.5)
     parts.redis.failures = {"timeout": 2}
-    policies.active = policies.active._replace(generation=6, loaded=time.monotonic() - 7.5, limits=8)
+    policies.active = policies.active._replace(
+        generation=6, version="v1", source="/p", refused=("bad",), loaded=time.monotonic() - 7.5, limits=8
+    )
     found = await scraped(parts._replace(memory=Memory()), policies)
     assert {name: found[name] for name in found if name.startswith(OURS)} == {
         'ratelimitd_store_latency_seconds_bucket{le="0.001"}': 0,
@@ -86,7 +88,16 @@ async def test_our_own_metrics_are_prefixed_and_complete():
         "ratelimitd_policy_generation": 6,
         "ratelimitd_policy_age_seconds": pytest.approx(7.5, abs=5),
         "ratelimitd_policy_rules": 8,
+        "ratelimitd_policy_refused": 1,
+        'ratelimitd_policy_info{version="v1",source="/p"}': 1,
         "ratelimitd_loop_lag_seconds": 0,
         "ratelimitd_loop_lag_longest_seconds": 0,
         f'ratelimitd_build_info{{version="{__version__}"}}': 1,
     }
+
+
+async def test_without_a_policy_there_is_no_version():
+    """A version that is empty would look like another policy beside those of the replicas."""
+    found = await scraped(*rig({}))
+    assert [name for name in found if "policy_info" in name] == []
+    assert found["ratelimitd_policy_refused"] == 0

@@ -3,6 +3,7 @@
 The options of listener and upstreams, matches and actions are tested where they are applied; tests/keys.py says where.
 """
 
+import json
 import re
 import socket
 from contextlib import asynccontextmanager
@@ -98,9 +99,6 @@ async def test_limits_bound_what_a_client_may_send(serving):
         assert [(await front.ask(post(body)))[0] for body in (b"", b"four")] == [200, 413]
 
 
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="the proxy ignores the timeout of a route: docs/gateway.md, Routes"
-)
 async def test_a_route_bounds_the_wait_for_a_response(tmp_path):
     """``timeout`` overrides the upstream's ``response_timeout``: the request that may wait less ends first."""
     silent = await ScriptedUpstream().start()
@@ -135,6 +133,15 @@ async def test_a_route_is_limited_by_its_rate_limits(serving):
         answers = [await front.ask(get()) for _ in range(3)]
     assert [status for status, _ in answers] == [200, 200, 429]
     assert [header(answer, b"X-RateLimit-Remaining") for _, answer in answers] == ["1", "0", "0"]
+
+
+async def test_what_remains_counts_the_burst(serving):
+    """docs/gateway.md: the limit is the rate that lasts, and what remains may exceed it."""
+    file = limited(allowed=100)
+    file["policies"]["descriptors"][0]["rate_limit"]["burst"] = 200
+    async with serving(**file) as front:
+        _, answer = await front.ask(get())
+    assert [header(answer, b"X-RateLimit-" + name) for name in (b"Limit", b"Remaining")] == ["100, 100;w=3600", "199"]
 
 
 async def test_hits_addend_is_what_a_request_costs(serving):
@@ -201,3 +208,13 @@ async def test_a_denial_has_the_status_that_the_file_says(serving):
     async with serving(**limited(allowed=0), rate_limited_status=503) as front:
         status, answer = await front.ask(get())
     assert (status, b'"error":"rate_limited"' in answer) == (503, True)
+
+
+@pytest.mark.parametrize("details", [True, False])
+async def test_a_denial_names_limit_and_wait_where_the_file_says_so(serving, details):
+    """With ``error_details`` the body has the limit, as the access log has it, and Retry-After; by default neither."""
+    async with serving(**limited(allowed=0), **({"error_details": True} if details else {})) as front:
+        _, answer = await front.ask(get())
+    body = json.loads(answer.partition(b"\r\n\r\n")[2])
+    told = {"limit": "d.remote_address", "retry_after": int(header(answer, b"Retry-After"))}
+    assert {name: body[name] for name in body.keys() - {"error", "message", "request_id"}} == (told if details else {})

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import resource
 import socket
 
 import aiohttp
@@ -85,6 +86,17 @@ async def test_it_serves_what_it_says(policy):
         assert "d.user: unit=HOUR requests_per_unit=3" in (await get(running.debug, "/rlconfig"))[1]
 
 
+async def test_the_start_raises_the_limit_of_open_files(policy):
+    """As Go's runtime does: a shell's soft limit of 1,024 is no bound of connections where the hard one is higher."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(512, hard), hard))
+    try:
+        async with service("--config", policy()) as running:
+            assert resource.prlimit(running.process.pid, resource.RLIMIT_NOFILE) == (hard, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
 async def test_the_start_line_says_which_transport_serves(policy):
     """auto takes the fast transport where it was built, as it must be where the tests run."""
     for asked, serves in [("auto", "nghttp2"), ("grpcio", "grpcio")]:
@@ -131,7 +143,7 @@ async def test_sigterm_serves_through_the_delay_and_ends_with_0(policy):
     async with service("--config", policy(), env={"DRAIN_DELAY": "1s"}) as running:
         assert await grpc_health(running.grpc) == "SERVING"
         running.terminate()
-        await running.logged("draining")
+        assert "1 s more (DRAIN_DELAY)" in (await running.logged("draining"))["note"]
         assert await grpc_health(running.grpc) == "NOT_SERVING"
         assert (await get(running.http, "/healthcheck"))[0] == 500
         assert await get(running.http, "/readyz") == (503, "sigterm: shutting down\n")
@@ -191,6 +203,27 @@ async def test_sighup_reloads(policy):
         metrics = (await get(running.http, "/metrics"))[1]
         assert "ratelimit_service_config_load_success 2" in metrics
         assert "ratelimitd_policy_generation 2" in metrics
+
+
+@pytest.mark.scenario("a policy in a ConfigMap")
+async def test_a_policy_whose_file_vanishes_is_enforced(policy, tmp_path):
+    """A key of a ConfigMap that is renamed or removed lifts no limit; the log and a gauge say so until it is back."""
+    policy(limit=1)
+    (tmp_path / "folder").mkdir()
+    file = (tmp_path / "policy.yaml").rename(tmp_path / "folder" / "policy.yaml")
+    async with service("--config", str(tmp_path / "folder")) as running:
+        assert [await call(running.grpc) for _ in range(2)] == ["OK", "OVER_LIMIT"]
+        mark = len(running.log)
+        file.rename(tmp_path / "policy.yaml")
+        await running.logged("policy rejected", after=mark)
+        await running.logged("no policy file is left", after=mark)
+        assert await call(running.grpc) == "OVER_LIMIT"
+        metrics = (await get(running.http, "/metrics"))[1]
+        assert "\nratelimitd_policy_refused 1\n" in metrics
+        assert "\nratelimitd_policy_rules 1\n" in metrics
+        (tmp_path / "policy.yaml").rename(file)
+        assert (await running.logged("policy loaded", after=mark))["changes"] == 0
+        assert "ratelimitd_policy_refused 0" in (await get(running.http, "/metrics"))[1]
 
 
 async def test_no_domain_is_a_warning_with_the_path(tmp_path):
@@ -317,6 +350,26 @@ async def test_secrets_are_nowhere(policy):
         async with service("--config", policy(), env=env, ready=False) as broken:
             assert await broken.ended() != 0
             assert canary not in broken.text
+
+
+async def test_json_takes_what_grpc_takes(policy):
+    """A body of MAX_REQUEST_BYTES is decided while probes, with two slashes, are answered; a byte more is 413."""
+    descriptor = {"entries": [{"key": "k", "value": "v" * 200}]}
+    body = json.dumps({"domain": "shop", "descriptors": [descriptor] * 64}).encode().ljust(128 << 10)
+    async with service("--config", policy()) as running, aiohttp.ClientSession() as session:
+        for size, status in ((0, 200), (1, 413)):
+            async with session.post(f"http://{running.http}/json", data=body + b" " * size) as answer:
+                assert answer.status == status
+        assert await get(running.http, "//healthcheck") == (200, "OK")
+
+
+async def test_prometheus_listens_on_both_families(policy):
+    """A port alone, as Envoy Gateway sets PROMETHEUS_ADDR, answers scrapes of IPv4 and of IPv6, as in Go."""
+    env = {"USE_PROMETHEUS": "true", "PROMETHEUS_ADDR": ":0"}
+    async with service("--config", policy(), env=env) as running:
+        port = (await running.logged("serving"))["prometheus"].rpartition(":")[2]
+        for host in ("127.0.0.1", "[::1]"):
+            assert (await get(f"{host}:{port}", "/metrics"))[0] == 200
 
 
 async def test_prometheus_listens_where_it_is_told(policy):

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import resource
 import socket
 import ssl
@@ -16,6 +17,7 @@ from ratelimitd.doctor.finding import Level
 from testkit.redis_server import free_port
 from testkit.tls_files import tls_files
 from tests.doctor.doctoring import GOOD, LOCAL, case, doctor, levels, looked, only
+from tests.gateway_process import gateway
 from tests.service import service
 
 
@@ -119,7 +121,9 @@ async def test_a_port_that_a_stranger_has():
     with socket.create_server(("127.0.0.1", 0)) as stranger:
         number = stranger.getsockname()[1]
         found = await looked(ports.check, case(GRPC_PORT=str(number)))
-    assert "GRPC_PORT" in only(found, f"gRPC 127.0.0.1:{number} is in use", Level.BAD).change
+    told = only(found, f"gRPC 127.0.0.1:{number} is in use", Level.BAD)
+    assert f"(pid {os.getpid()})" in told.found
+    assert "GRPC_PORT" in told.change
     assert len([each for each in found if each.level is Level.OK]) == 2
 
 
@@ -131,6 +135,16 @@ async def test_a_name_means_the_address_that_the_service_takes(monkeypatch):
         monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: listed)
         found = await looked(ports.check, case(PORT=number, HOST="localhost"))
     only(found, f"HTTP localhost:{number} is in use", Level.BAD)
+
+
+@pytest.mark.process
+async def test_a_port_that_a_proxy_has():
+    """It is named, with its process, and is no stranger without a name."""
+    async with gateway() as running:
+        number = running.proxy.rpartition(":")[2]
+        found = await looked(ports.check, case(PORT=number))
+        told = only(found, f"HTTP 127.0.0.1:{number} is in use", Level.BAD).found
+        assert f"by ratelimitd proxy (pid {running.process.pid})" in told
 
 
 @pytest.mark.process
@@ -225,6 +239,18 @@ async def test_the_ports_of_a_gateway(tmp_path):
 
     assert [each.found for each in alone] == [f"proxy 127.0.0.1:{number} is free"]
     assert len(both) == 4
+    admin = case(str(file), ADMIN_TOKEN="0123456789abcdef")._replace(gateway=gateway)
+    assert [each.found.split()[0] for each in await looked(ports.check, admin)] == ["proxy", "debug"]
+
+
+@pytest.mark.process
+def test_the_service_beside_a_gateway_makes_room(tmp_path):
+    """Doctor looks at the port that the service takes instead of its default, which is an upstream's."""
+    file = tmp_path / "gateway.yaml"
+    file.write_text(GATEWAY.format(port=0).replace("http://127.0.0.1:9", "http://127.0.0.1:8080"))
+    done = doctor("--config", str(file), "--with-service", PORT=None)
+    assert "HTTP 127.0.0.1:8090" in done.output
+    assert "HTTP 127.0.0.1:8080" in doctor("--config", str(file), "--with-service", PORT="8080").output
 
 
 @pytest.mark.process
@@ -248,16 +274,18 @@ async def test_the_fast_transport(monkeypatch):
 
 
 async def test_files_that_may_be_open(monkeypatch):
-    """Fewer files than callers, Redis and the process itself take is a warning with the number to set."""
+    """A hard limit below what callers, Redis and the process take is a warning; the start raises the soft one."""
 
-    def limit(soft):
-        return lambda _: (soft, 1 << 20)
+    def limit(hard):
+        return lambda _: (256, hard)
 
     monkeypatch.setattr(resource, "getrlimit", limit(586))
     at = case(REDIS_URL="r:1", REDIS_POOL_SIZE="10")
-    only(await looked(process.check, at), "the limit of open files is 586", Level.OK)
+    only(await looked(process.check, at), "hard limit of open files is 586", Level.OK)
     monkeypatch.setattr(resource, "getrlimit", limit(585))
-    assert "ulimit -n 586" in only(await looked(process.check, at), "the limit of open files is 585", Level.WARN).change
+    assert (
+        "LimitNOFILE=586" in only(await looked(process.check, at), "hard limit of open files is 585", Level.WARN).change
+    )
 
 
 async def test_files_that_the_start_reads(tmp_path):

@@ -9,6 +9,8 @@ from ratelimitd.doctor import blocking, redis, redis_facts
 from ratelimitd.doctor.finding import Level
 from ratelimitd.doctor.redis_servers import CheckedServer
 from ratelimitd.stores.redis.script import composed_script
+from testkit.envoy_redis import spreading_proxy
+from testkit.fault_proxy import Way, fault_proxy
 from testkit.redis_cluster import redis_cluster
 from testkit.redis_sentinel import redis_sentinel
 from testkit.redis_server import faked_clock, free_port, redis_server
@@ -22,8 +24,27 @@ async def test_a_good_server(server):
     found = await looked(redis.check, case(REDIS_URL=server.address))
 
     assert levels(found) == {Level.OK}
-    for words in ("a master; the script is loaded", "of STORE_BUDGET", "ms apart", "maxmemory 100 MiB"):
+    for words in ("a master; the script is loaded", "of STORE_BUDGET", "ms apart", "maxmemory 100 MiB", "every key"):
         only(found, words, Level.OK)
+
+
+@pytest.mark.redis
+@pytest.mark.envoy
+async def test_several_servers_behind_a_proxy(tmp_path):
+    """Servers that share the keys behind a proxy are told, with the price."""
+    with redis_server(tcp=True) as one, redis_server(tcp=True) as other:
+        async with spreading_proxy([one.address, other.address], tmp_path) as address:
+            found = await looked(redis.check, case(REDIS_URL=address))
+    assert "REDIS_TYPE=cluster" in only(found, "several servers share the keys", Level.WARN).change
+
+
+@pytest.mark.redis
+async def test_a_server_that_is_always_slow(server):
+    """A Redis that answers later than the budget is told from one that is away, and the budget to set is named."""
+    with fault_proxy(server.address) as proxy, proxy.fault(replies=Way(delay=0.03)):
+        found = await looked(redis.check, case(REDIS_URL=proxy.address, STORE_BUDGET="15ms"))
+    finding = only(found, "always slower than the budget", Level.BAD)
+    assert "set STORE_BUDGET=" in finding.change
 
 
 async def test_memory_has_no_servers():
@@ -177,7 +198,7 @@ async def test_the_second_redis(server):
     env = {"REDIS_URL": server.address, "REDIS_PERSECOND": "true", "REDIS_PERSECOND_URL": second}
     found = await looked(redis.check, case(**env))
 
-    away = only(found, "Connect call failed", Level.BAD)
+    away = only(found, "Connection refused", Level.BAD)
     assert (away.subject, "REDIS_PERSECOND_URL" in away.change) == (f"redis per second {second}", True)
     only(found, "a master", Level.OK)
 
@@ -193,10 +214,10 @@ async def test_sentinels():
     alone = await looked(redis.check, case(REDIS_TYPE="sentinel", REDIS_URL=f"mymaster,{gone}"))
 
     only(found, f"3 Sentinels report {master}", Level.OK)
-    assert only(found, "Connect call failed", Level.WARN).subject == f"redis {gone}"
+    assert only(found, "Connection refused", Level.WARN).subject == f"redis {gone}"
     assert only(found, "a master; ", Level.OK).subject == f"redis {master}"
     only(found, "min-replicas-to-write 0", Level.WARN)
-    only(alone, "Connect call failed", Level.BAD)
+    only(alone, "Connection refused", Level.BAD)
 
 
 @pytest.mark.redis

@@ -9,7 +9,7 @@ from ratelimitd.doctor import redis_rules
 from ratelimitd.doctor.finding import Level
 from ratelimitd.doctor.redis_facts import Facts, Probes
 from ratelimitd.doctor.redis_servers import CheckedRedis, CheckedServer, gaps
-from ratelimitd.stores.redis import ConnectOptions
+from ratelimitd.stores.redis import ConnectOptions, Sharding
 
 ADDRESS = RedisAddress("redis.test")
 
@@ -36,6 +36,36 @@ def level(found):
 def test_latency(times, expected):
     """Above a third of the budget is a warning, above it bad; one call of a hundred may be this host's own fault."""
     assert level(redis_rules._latency(facts(probes=Probes(times)))) is expected
+
+
+@pytest.mark.parametrize(
+    ("times", "words"),
+    [
+        ([0.020] * 98 + [0.021] * 2, "STORE_BUDGET=63ms"),
+        ([0.006] * 100, "STORE_BUDGET=18ms"),
+        ([0.001] * 98 + [0.016] * 2, "SLOWLOG GET"),
+    ],
+)
+def test_what_to_set(times, words):
+    """A server that is always slow needs a budget of three times its p99; one that is slow at times does not."""
+    (finding,) = redis_rules._latency(facts(probes=Probes(times)))
+    assert words in finding.change
+    assert ("always slower" in finding.found) is (min(times) > 0.015)
+
+
+@pytest.mark.parametrize(
+    ("sharding", "expected", "words"),
+    [
+        (Sharding(sharded=False), Level.OK, "one server has every key"),
+        (Sharding(sharded=True, why="CROSSSLOT x"), Level.WARN, "takes two steps"),
+        (Sharding(sharded=None, why="OOM x"), Level.WARN, "unknown: OOM x"),
+    ],
+)
+def test_sharding(sharding, expected, words):
+    """Several servers behind one address are a warning, and so is a trial that came to nothing."""
+    (finding,) = redis_rules._sharding(facts(sharding=sharding))
+    assert finding.level is expected
+    assert words in finding.found
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import asyncio
 import socket
 
 import aiohttp
+import grpc
 import pytest
 
 from testkit.envoy import bootstrap, envoy, generic, header, per_route, route, upstream
@@ -127,6 +128,39 @@ async def test_header_bytes_that_are_not_utf8_are_decided(front):
     assert (await ask(client, x_user="ann"))[0] == 200
 
 
+LOGGED = "%RESPONSE_CODE% %DYNAMIC_METADATA(envoy.filters.http.ratelimit:reason:kind)%\n"
+
+
+async def test_the_reason_of_a_denial_reaches_the_client_and_envoys_access_log(tmp_path):
+    """LIMIT_REASON_HEADER names a header of the 429, and of no other response; the metadata is for the access log."""
+    (tmp_path / "policy.yaml").write_text(POLICY)
+    env = {"LIMIT_REASON_HEADER": "x-ratelimit-reason", "RESPONSE_DYNAMIC_METADATA_REASON": "true"}
+    async with upstream() as up, service("--config", str(tmp_path / "policy.yaml"), env=env) as running:
+        config = bootstrap([running.grpc], up, ROUTES)
+        log_to(config, tmp_path / "access.log")
+        async with envoy(config, tmp_path) as proxy:
+            async with aiohttp.ClientSession(proxy.url) as client:
+                answers = [await ask(client, "/bucket") for _ in range(3)]
+            async with asyncio.timeout(20):
+                while len(lines := (tmp_path / "access.log").read_text().splitlines()) < 3:
+                    await asyncio.sleep(0.02)
+    assert lines == ["200 -", "200 -", "429 over_limit"]
+    assert [(status, headers.get("x-ratelimit-reason")) for status, headers in answers] == [
+        (200, None),
+        (200, None),
+        (429, 'over_limit;limit="demo.path_bucket.limit_0"'),
+    ]
+
+
+def log_to(config, file):
+    """Have an Envoy write its access log to this file."""
+    (listener,) = config["static_resources"]["listeners"]
+    manager = listener["filter_chains"][0]["filters"][0]["typed_config"]
+    kind = "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog"
+    form = {"text_format_source": {"inline_string": LOGGED}}
+    manager["access_log"] = [{"name": "file", "typed_config": {"@type": kind, "path": str(file), "log_format": form}}]
+
+
 @pytest.mark.scenario("one of several processes dies")
 @pytest.mark.parametrize(("deny", "status"), [(False, 200), (True, 500)])
 async def test_failure_mode_decides_when_the_service_is_killed(tmp_path, deny, status):
@@ -150,3 +184,22 @@ async def test_a_bad_first_policy_leaves_the_decision_to_envoy(tmp_path, deny, s
         async with envoy(config, tmp_path) as proxy, aiohttp.ClientSession(proxy.url) as client:
             assert status == (await ask(client, x_user="ann"))[0]
             assert await proxy.stat("ratelimit.error") == 1
+
+
+async def test_envoys_google_grpc_client_may_compress(tmp_path):
+    """With gzip on in Envoy's other gRPC client, requests are limited as without."""
+    (tmp_path / "policy.yaml").write_text(POLICY)
+    async with upstream() as up, service("--config", str(tmp_path / "policy.yaml")) as running:
+        google = {
+            "target_uri": running.grpc,
+            "stat_prefix": "rls",
+            "channel_args": {
+                "args": {"grpc.default_compression_algorithm": {"int_value": grpc.Compression.Gzip.value}}
+            },
+        }
+        called = {"grpc_service": {"google_grpc": google, "timeout": "2s"}, "transport_api_version": "V3"}
+        config = bootstrap([running.grpc], up, ROUTES, rate_limit_service=called)
+        async with envoy(config, tmp_path) as proxy, aiohttp.ClientSession(proxy.url) as client:
+            user = "ann" * 200  # gRPC compresses what becomes smaller
+            assert [(await ask(client, x_user=user))[0] for _ in range(5)] == [200, 200, 200, 429, 429]
+            assert await proxy.stat("ratelimit.error") == 0

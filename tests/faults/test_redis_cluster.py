@@ -182,7 +182,7 @@ async def test_a_slot_without_a_server(make, cluster):
 async def test_looks_leave_no_descriptor(make, cluster):
     """A hundred looks at the slots, half over connections of their own: as many descriptors as before, and servers."""
     store = await connected(make, cluster)
-    topology = store._topology
+    topology = store.topology
     assert isinstance(topology, Cluster)
     before = len(list(Path("/proc/self/fd").iterdir()))
     nodes = list(store.nodes)
@@ -204,7 +204,7 @@ async def test_a_call_that_waits_for_a_server_that_leaves(make, cluster):
         store._on_reply = lambda node, connection, call, _: replied(node, connection, call, sent_on)  # type: ignore[method-assign]
         pending = asyncio.create_task(answered(store, wanted(0)))
         await until(lambda: store.redirects["ask"] == 1)
-        topology = store._topology
+        topology = store.topology
         assert isinstance(topology, Cluster)
         assert await topology._refresh()
         assert kinds(await pending) == {FailureKind.DISCONNECTED}

@@ -33,8 +33,8 @@ class Process:
         self.counts = dict.fromkeys(OnStoreFailure, 0)
         self._engine = Engine(store, Counters(), [Fallback(MemoryStore(1 << 20), REPLICAS, self._count)])
 
-    def _count(self, policy):
-        self.counts[policy] += 1
+    def _count(self, ask, index, *_):
+        self.counts[ask.plan.charges[index].limit.on_store_failure] += 1
 
     async def outcome(self, one):
         """Take it through the guard and the store."""

@@ -92,7 +92,8 @@ def serve(policy, number, bodies):
     engine = Engine(MemoryStore(1 << 20), counts, [OverLimitCache(1 << 14)], plan_options.modes)
     engine.planner = Planner(policy, key_maker(b"", safe=bool(number % 2)), tallies, plan_options)
     calls = [Call(body) for body in bodies]
-    RateLimitService(engine, tallies, counts.called, options, log_decision).should_rate_limit(calls)
+    engine.listener = lambda ask, answer: log_decision(ask, answer, plan_options.modes, policy, {})
+    RateLimitService(engine, tallies, counts.called, options).should_rate_limit(calls)
     return calls, counts
 
 

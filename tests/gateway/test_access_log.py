@@ -1,15 +1,20 @@
 """The access log, without a socket."""
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from ratelimitd.gateway.access_log import AccessLog, AccessRecord
+from ratelimitd.gateway.access_text import access_line
 
 ODD = 'quote " backslash \\ newline \n nul \0 é € 𝄞 \udcff </script>'
 
 
 def handled(**changed):
-    plain = AccessRecord("GET", "/", "id", "192.0.2.1", "route", "upstream", 200, "limit", 1_234_567, 10, 20, "")
+    texts = ("GET", "/", "id", "192.0.2.1", "route", "upstream")
+    plain = AccessRecord(*texts, 200, "limit", "reason", 1_234_567, 10, 20, "")
     return plain._replace(**changed)
 
 
@@ -57,3 +62,42 @@ def test_a_turns_lines_are_written_together():
     """One write for all of them, and a later turn has its own."""
     written, pieces = lines(handled(), handled(), handled())
     assert (len(written), pieces) == (3, 1)
+
+
+def shown(colors=False, **changed):
+    return access_line(handled(**{"limit": "", **changed}), colors=colors)
+
+
+def test_a_reader_gets_a_short_line():
+    """Time, status, method, path, client, limit, latency and error; what is empty is left out."""
+    denied = shown(status=429, path="/api", limit="d.remote_address")
+    assert re.fullmatch(r"\d\d:\d\d:\d\d 429 GET /api 192\.0\.2\.1 d\.remote_address 1\.2 ms", denied)
+    assert shown(status=502, error="it refuses").endswith(" 502 GET / 192.0.2.1 1.2 ms it refuses")
+    assert shown(status=0).split(" ", 1)[1] == "--- GET / 192.0.2.1 1.2 ms"
+    assert shown(status=400, method="", path="").split(" ", 1)[1] == "400 192.0.2.1 1.2 ms"
+
+
+@pytest.mark.parametrize(("status", "color"), [(200, 32), (304, 36), (429, 33), (503, 31), (0, 31)])
+def test_a_color_tells_the_kind_of_status(status, color):
+    """With colors, and without them no escape at all."""
+    assert f"\x1b[{color}m{status or '---'}\x1b[0m" in shown(colors=True, status=status)
+    assert "\x1b" not in shown(status=status)
+
+
+def test_a_request_cannot_command_a_terminal():
+    """Control characters, also those above 127, are escaped in every field, with and without colors."""
+    odd = dict.fromkeys(("method", "path", "client", "limit", "error"), "a\x1b[2J\nb\x9bc")
+    line = shown(**odd)
+    assert line.isprintable()
+    assert line.count(r"a\x1b[2J\nb\x9bc") == 5
+
+
+def test_a_log_of_text_is_written_as_the_other():
+    """The lines of one turn by one write."""
+    soon, pieces = [], []
+    log = AccessLog(soon.append, pieces.append, text=lambda record: record.path)
+    for path in ("/a", "/b"):
+        log.log(handled(path=path))
+    for flush in soon:
+        flush()
+    assert pieces == ["/a\n/b\n"]

@@ -251,6 +251,7 @@ GAPS = [
     ({"upstreams": {"app": {"url": "http://a", "max_head": "1GiB"}}}, "upstream app: max_head is 8 MiB"),
     ({"admin": {"port": 9}}, "admin: the settings of the file"),
     ({"rate_limited_status": 420}, "rate_limited_status: 420"),
+    ({"error_details": True}, "error_details: the body"),
     ({"trusted_proxies": ["10.0.0.0/8"]}, "headers: X-Forwarded-For"),
     ({"upstreams": {"app": {"url": "http://a", "breaker": {"consecutive": 1}}}}, "upstream app: breaker"),
     ({"upstreams": {"app": {"url": "http://a", "read_timeout": "1s"}}}, "upstream app: read_timeout and"),

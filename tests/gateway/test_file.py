@@ -86,7 +86,10 @@ def test_a_file_says_all_of_it():
 WRONG = [
     ("a: [", "not valid YAML", 1),
     ("- a", "a gateway file must be a map with listen, upstreams", 1),
-    ("", "a gateway file needs 'upstreams'", 1),
+    ("listen: ':1'", "a gateway file needs 'upstreams'", 1),
+    ("", "the file is empty: `ratelimitd proxy --print-config` prints a gateway file", 1),
+    (HEAD + "rotes: [{}]\n", "unknown key 'rotes': a gateway file has listen, upstreams, routes, policies, domain", 3),
+    (HEAD + "rotes: [{}]\n", "; did you mean 'routes'? (line 3)", 3),
     (HEAD + "routes: [{}]\nrules: 1\n", "unknown key 'rules': a gateway file has listen, upstreams", 4),
     (HEAD + "routes: []\n", "'routes' of a gateway file must be a list that is not empty", 3),
     (HEAD + "routes: [{}]\nlisten: 8080\n", "'listen' of a gateway file must be host:port", 4),
@@ -147,6 +150,30 @@ def test_every_mistake_is_told_at_once():
     """In the order of the file."""
     said = errors("listen: 1\nupstreams: {a: {url: b}}\nroutes: [{match: {methods: [get]}}]\npolicies: 1\nx: 1\n")
     assert [each.rpartition("(line ")[2] for each in said] == ["1)", "2)", "3)", "5)"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            "domain: d\ndescriptors: []\n",
+            "this is a policy, not a gateway file: serve it to Envoy with `ratelimitd serve`",
+        ),
+        ("domain: d\n", "this is a policy, not a gateway file"),
+        ("apiVersion: v1\nkind: ConfigMap\ndata: {}\n", "this is a Kubernetes manifest, not a gateway file"),
+        ("# nothing\n", "the file is empty"),
+    ],
+)
+def test_a_file_of_another_kind_is_one_error(text, words):
+    """It says what the file is, and what to do with it; not a word of keys that it lacks."""
+    (error,) = errors(text)
+    assert error.startswith(f"g.yaml: {words}")
+
+
+def test_a_misspelled_key_is_one_error():
+    """The key that was meant is not told to be missing too."""
+    said = errors("upstream: {a: {url: 'http://b'}}\nroutes: [{upstream: a}]\npolicies: p\n")
+    assert [each.partition(": a gateway")[0] for each in said] == ["g.yaml: unknown key 'upstream'"]
 
 
 ENVOY_ONLY = [

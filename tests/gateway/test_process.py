@@ -9,10 +9,9 @@ from contextlib import asynccontextmanager
 import aiohttp
 import pytest
 import trustme
-from aiohttp import web
 
 from testkit.redis_server import free_port, redis_server
-from tests.gateway_process import gateway
+from tests.gateway_process import FILE, gateway, statuses, upstream
 from tests.service import service
 
 pytestmark = pytest.mark.process
@@ -21,37 +20,11 @@ KEYS = {"premium": "api-key:premium", "standard": "api-key:standard"}
 
 
 @asynccontextmanager
-async def upstream():
-    """An application that answers with what it was asked; counts its requests."""
-    seen = []
-
-    async def answer(request):
-        seen.append(request)
-        return web.json_response({"path": request.raw_path, "headers": dict(request.headers)})
-
-    runner = web.ServerRunner(web.Server(answer))
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    try:
-        yield "http://{}:{}".format(*runner.addresses[0][:2]), seen
-    finally:
-        await runner.cleanup()
-
-
-@asynccontextmanager
 async def default(**env):
     """The proxy without a file before an upstream; yields a client, the process, and what the upstream saw."""
     async with upstream() as (url, seen), gateway(env={"DOWNSTREAM_URL": url, **env}) as running:
         async with aiohttp.ClientSession(f"http://{running.proxy}") as client:
             yield client, running, seen
-
-
-async def statuses(client, count, path="/", **headers):
-    found = []
-    for _ in range(count):
-        async with client.get(path, headers=headers) as answer:
-            found.append(answer.status)
-    return found
 
 
 async def test_zero_configuration_limits_by_tier_and_address():
@@ -139,7 +112,7 @@ async def test_the_pages_of_operators_are_on_the_listener():
         async with client.get("/metrics") as answer:
             text = await answer.text()
         assert 'gateway_requests_total{route="/",status="200"}' in text
-        assert 'gateway_rate_limited_total{route="/",limit="gateway.remote_address"}' in text
+        assert 'gateway_rate_limited_total{route="/",limit="gateway.remote_address",reason="over_limit"}' in text
         assert "gateway_request_duration_seconds_count 15" in text
         assert 'gateway_upstream_breaker_state{upstream="app"} 0' in text
         assert "canary" not in text
@@ -200,20 +173,6 @@ async def test_keys_are_nowhere_in_redis():
     assert b"canary" not in names
 
 
-FILE = """
-listen: "127.0.0.1:1"
-upstreams: {{app: {{url: "{url}"}}}}
-routes:
-  - match: {{prefix: /api/}}
-    upstream: app
-    rate_limits: [{{actions: [{{generic_key: {{descriptor_key: all, descriptor_value: api}}}}]}}]
-policies:
-  domain: d
-  descriptors:
-    - {{key: all, value: api, rate_limit: {{unit: hour, requests_per_unit: {limit}}}, on_store_failure: {policy}}}
-"""
-
-
 @pytest.mark.slow
 async def test_a_changed_file_is_in_force_whole_or_not_at_all(tmp_path):
     """A new limit applies after the file changed; a broken file is refused with its line and changes nothing."""
@@ -245,7 +204,7 @@ async def test_a_file_with_errors_does_not_start(tmp_path):
 
 @pytest.mark.parametrize(("policy", "found"), [("error", 503), ("allow", 200), ("deny", 429), ("local", 200)])
 async def test_a_lost_store_is_answered_by_the_limits_policy(tmp_path, policy, found):
-    """error is 503, allow passes, deny is 429, local counts here."""
+    """error is 503, allow passes, deny is 429, local counts here; the access log has the reason and its text."""
     file = tmp_path / "gateway.yaml"
     async with upstream() as (url, _):
         file.write_text(FILE.format(url=url, limit=2, policy=policy))
@@ -255,6 +214,12 @@ async def test_a_lost_store_is_answered_by_the_limits_policy(tmp_path, policy, f
                 assert [found] == await statuses(client, 1, "/api/x")
                 if policy == "local":
                     assert await statuses(client, 2, "/api/x") == [200, 429]
+            running.terminate()
+            await running.ended()
+        line = json.loads(running.output.splitlines()[-1])
+        told = f"on_store_failure: {policy} (limit d.all_api)"
+        assert line["reason"] == "store_failure"
+        assert (told in line["error"]) is (policy != "allow")
 
 
 @pytest.mark.parametrize(
@@ -373,14 +338,3 @@ async def test_an_answer_of_the_gateways_own_has_one_request_id():
         running.terminate()
         await running.ended()
         assert [told] == [json.loads(line)["request_id"] for line in running.output.splitlines()]
-
-
-async def test_print_config_is_a_file_that_works(tmp_path):
-    """What --print-config prints can be edited and given back."""
-    async with service("--print-config", ready=False, command="proxy", env={"DOWNSTREAM_URL": "http://a:1"}) as printed:
-        assert await printed.ended() == 0
-    file = tmp_path / "gateway.yaml"
-    async with upstream() as (url, _):
-        file.write_text(printed.output.replace("http://a:1", url))
-        async with gateway("--config", str(file)) as running, aiohttp.ClientSession() as client:
-            assert await statuses(client, 1, f"http://{running.proxy}/") == [200]

@@ -112,8 +112,8 @@ class Upstream:
         self.connection = UpstreamConnection(self, self.clock)
         self.connection.connection_made(self.clock)
 
-    def ask(self):
-        self.connection.begin(self, b"GET", b"", websocket=False)
+    def ask(self, response_timeout=None):
+        self.connection.begin(self, b"GET", b"", websocket=False, response_timeout=response_timeout)
         self.connection.complete()
 
     def settle(self, connection):

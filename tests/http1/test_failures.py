@@ -5,8 +5,8 @@ import socket
 
 import pytest
 
-from ratelimitd.http1 import BreakerOptions, Endpoint, State, UpstreamOptions
-from tests.http1.rig import OK, answered, endpoint, forwarded, get, post, until
+from ratelimitd.http1 import BreakerOptions, Endpoint, State, Sweeper, UpstreamOptions
+from tests.http1.rig import OK, PATIENCE, Rig, answered, endpoint, forwarded, get, post, until
 
 SOON = 0.05
 
@@ -36,6 +36,19 @@ async def test_an_upstream_that_closes_early_is_502(rig, upstream):
     end.close()
     assert (await client.answer())[0].startswith(b"HTTP/1.1 502 ")
     assert (await rig.summary()).error == "upstream closed the connection before it answered"
+
+
+async def test_a_short_response_timeout_does_not_wait_for_the_check_of_all_deadlines(upstream):
+    """It has a timer of its own; the check here is too rare to notice."""
+    rig = Rig()
+    rig.sweeper = Sweeper(10 * PATIENCE)
+    await rig.start([endpoint(upstream)], upstream=UpstreamOptions(response_timeout=SOON))
+    try:
+        head, _ = await (await rig.client()).ask(get())
+        assert head.startswith(b"HTTP/1.1 504 ")
+        assert (await rig.summary()).error == "upstream did not answer"
+    finally:
+        await rig.stop()
 
 
 async def test_an_upstream_that_does_not_answer_is_504(rigs, upstream):
@@ -180,6 +193,24 @@ async def test_who_waits_is_served_when_a_connection_dies(rigs, upstream):
     end.close()
     assert (await first.answer())[0].startswith(b"HTTP/1.1 502 ")
     assert (await (await upstream.accept()).until()).startswith(b"GET /second ")
+
+
+async def test_a_retired_upstream_serves_those_it_has_and_keeps_nothing(rigs, upstream):
+    """Its idle connections close at once; a request in flight, one that waits and one that comes late are served."""
+    rig = await rigs(endpoint(upstream), upstream=UpstreamOptions(max_connections=1))
+    _, idle = await answered(rig, upstream)
+    rig.upstream.retire()
+    await idle.closed()
+    _, end = await forwarded(rig, upstream)
+    second = await rig.client()
+    await second.send(get(b"/second"))
+    await until(lambda: "1 waiting" in repr(rig.upstream.pools[0]))
+    await end.send(OK)
+    assert (await end.until()).startswith(b"GET /second ")
+    await end.send(OK)
+    assert (await second.answer())[0].startswith(b"HTTP/1.1 200 ")
+    await end.closed()
+    assert repr(rig.upstream.pools[0]) == f"<Pool 127.0.0.1:{upstream.port}: 0 open, 0 idle, 0 dialing, 0 waiting>"
 
 
 async def test_a_connection_that_grew_old_while_idle_is_not_used(rigs, upstream):

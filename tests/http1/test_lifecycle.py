@@ -55,7 +55,7 @@ def test_a_client_has_the_timeout_of_its_state(phase, state):
 def test_an_upstream_has_the_timeout_of_its_state(state):
     """Every state of an upstream connection has one timeout; none while the client is the one that is waited for."""
     flags = [name in state for name in ("idle", "paused", "tunnel", "receiving")]
-    assert UPSTREAMS[state] == upstream_timeout(UPSTREAM, *flags)
+    assert UPSTREAMS[state] == upstream_timeout(UPSTREAM, UPSTREAM.response_timeout, *flags)
 
 
 CHUNKED = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -163,6 +163,15 @@ def test_a_response_has_its_time_from_the_end_of_the_request():
     upstream = Upstream(UPSTREAM)
     assert left(upstream, asks, b"HTTP/1.1 103 Early\r\n", b"\r\nHTTP/1.1 2", b"00 OK\r\n") == [61, 60, 59, 58]
     assert left(upstream, lambda end: end.connection.send(b"more of the request")) == [61]
+
+
+def test_a_request_may_have_a_response_timeout_of_its_own():
+    """It holds for that request alone, also on a connection that is used again."""
+
+    def own(upstream):
+        upstream.ask(response_timeout=7)
+
+    assert left(Upstream(UPSTREAM), own, RESPONSE + b"ok", asks, RESPONSE + b"ok", own) == [7, 4, 61, 4, 7]
 
 
 def test_a_response_body_has_its_time_from_each_read():

@@ -111,7 +111,7 @@ def reported_by_definition(pieces):
             if head.status >= 200:
                 return [*reported, (head, framed.length)]
             if head.status == 101:
-                return [*reported, ErrorResponse(502, "response: 101 that nobody asked for")]
+                return [*reported, ErrorResponse(502, "response: unsolicited 101")]
             reported.append(head)
     return reported
 

@@ -6,6 +6,7 @@ from ratelimitd.app import exposition
 from ratelimitd.app.engine import build
 from ratelimitd.app.gateway_metrics import gateway_families
 from ratelimitd.app.policies import Policies, source_of
+from ratelimitd.app.refusals import Refusals
 from ratelimitd.gateway.access_log import RequestMetrics
 from ratelimitd.observe.loop import LoopLag
 from ratelimitd.observe.metrics import LIMIT_COUNTERS, LIMIT_PREFIX
@@ -26,10 +27,12 @@ def exposed(monkeypatch):
     """Every name that a scrape of a service with Redis and a gateway may hold. Needs a running event loop."""
     monkeypatch.setattr(exposition, "render", lambda _, families, blocking: [*families, *blocking()])
     settings = load({"REDIS_URL": "localhost:1"}, {})
-    parts = build(settings, None)
+    parts = build(settings)
     policies = Policies(source_of(settings, ("nowhere",)), settings, parts)
     gateway = gateway_families(RequestMetrics(), {})
-    families = exposition.exposition(parts, policies, LoopLag(), gateway)()
+    families = exposition.exposition(
+        parts, policies, LoopLag(), [*gateway, Refusals(settings.grpc_client_tls_san).family()]
+    )()
 
     found = {LIMIT_PREFIX + counter: Metric("counter", _of_limits()) for counter in LIMIT_COUNTERS}
     for family in families:

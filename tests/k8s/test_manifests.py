@@ -155,7 +155,7 @@ def test_ports_are_the_settings(deployment):
 def test_probes_ask_for_what_there_is(deployment):
     """Liveness asks whether the loop turns and readiness for a policy, at paths that the service has; so do scrapes."""
     asked = {name: probe["httpGet"]["path"] for name, probe in probes(ratelimitd(deployment))}
-    routes = service_pages(Health(), Health(), Any, Any)
+    routes = service_pages(Health(), Health(), tuple, Any, Any)
     scraped = deployment["spec"]["template"]["metadata"]["annotations"]["prometheus.io/path"]
 
     assert asked == {"startupProbe": "/livez", "livenessProbe": "/livez", "readinessProbe": "/readyz"}

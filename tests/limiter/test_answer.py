@@ -1,6 +1,6 @@
 import pytest
 
-from ratelimitd.algorithms import NEVER, Decision, make_rate
+from ratelimitd.algorithms import ALGORITHMS, NEVER, Decision, make_rate
 from ratelimitd.limiter import (
     ENFORCED,
     Answer,
@@ -132,6 +132,20 @@ def test_the_binding_limit_of_a_descriptor_is_shown(outcomes, shown):
 def test_waits_are_whole_seconds_rounded_up(decision, reset):
     """Envoy cuts fractions off, so they are rounded up here; a denial waits at least a second."""
     assert reset == answer(plan_of([PLAIN]), [decision], ENFORCED).statuses[0].reset
+
+
+@pytest.mark.parametrize("quota", [0, 60])
+@pytest.mark.parametrize("algorithm", sorted(ALGORITHMS))
+def test_a_cost_that_can_never_pass_is_told_to_wait_for_a_window(algorithm, quota):
+    """Whatever the state of its counter: a fixed window says its rest; any other says its window, never one second."""
+    now, day = 100_000 * SECOND, 86_400 * SECOND
+    rate = make_rate(algorithm, quota, day)
+    _, decision = ALGORITHMS[algorithm].step(None, rate, quota + 1, now)
+    limit = Limit(rate, quota, Unit.DAY)
+    rest = 86_400 - 100_000 % 86_400
+    assert answer(plan_of([limit]), [decision], ENFORCED).statuses[0].reset == (
+        rest if algorithm == "fixed_window" else 86_400
+    )
 
 
 def test_a_vetoed_charge_counts_as_asked_for_and_nothing_else():

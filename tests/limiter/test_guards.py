@@ -165,8 +165,8 @@ def fallen_back(policy, replicas=1, rate=LIMIT.rate, cost=3):
     store, counted = LocalStore(), []
     ask = ask_of(cost, limit=LIMIT._replace(on_store_failure=policy, rate=rate))
     ask.outcomes[0] = BROKEN
-    Fallback(store, replicas, counted.append).after([ask], NOW)
-    assert [policy] == counted
+    Fallback(store, replicas, lambda *failed: counted.append(failed)).after([ask], NOW)
+    assert counted == [(ask, 0, BROKEN, NOW)]
     return ask.outcomes[0], store
 
 
@@ -204,7 +204,7 @@ def test_local_charges_of_an_atomic_ask_stand_or_fall_together():
     many = LIMIT._replace(on_store_failure=OnStoreFailure.LOCAL)
     one = many._replace(rate=make_rate("token_bucket", 1, 3600 * SECOND))
     store = MemoryStore(1 << 20)
-    guard = Fallback(store, 1, lambda _: None)
+    guard = Fallback(store, 1, lambda *_: None)
     left = []
     for _ in range(3):
         ask = Ask(Plan((Charge(many, b"many", True), Charge(one, b"one", True))), [1, 1], atomic=True)

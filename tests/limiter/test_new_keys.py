@@ -351,7 +351,7 @@ def test_a_flood_while_the_store_is_away_is_bounded_too():
 
     guard, now = warm(2)
     local = MemoryStore()
-    guards = [Fallback(local, 1, lambda _: None), guard, OverLimitCache(100_000)]
+    guards = [Fallback(local, 1, lambda *_: None), guard, OverLimitCache(100_000)]
     asked = decided(guards, Away(), now, *[ask_of(b"ip=%d" % n) for n in range(10)])
     assert len(local) == 3
     assert [over for over, _, _ in asked] == [False] * 4 + [True] * 6

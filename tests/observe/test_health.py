@@ -23,6 +23,16 @@ def test_one_failing_component_is_enough():
     assert health.healthy
 
 
+def test_a_component_that_must_have_been_healthy_once():
+    """It fails until then, and never again."""
+    health = Health()
+    found = []
+    for ok in (False, True, False):
+        health.set_once("redis", ok, "not connected yet")
+        found.append(health.failing())
+    assert found == [[("redis", "not connected yet")], [], []]
+
+
 def test_subscribers_hear_the_state_now_and_each_turn_once():
     """A second failing component is no second turn."""
     health = Health()

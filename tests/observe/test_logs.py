@@ -61,6 +61,55 @@ def test_text_on_a_terminal():
     assert "policy loaded" in stream.getvalue()
 
 
+def test_no_color_on_a_terminal(monkeypatch):
+    """NO_COLOR turns colors off, and an empty one does not."""
+    for value, colors in (("1", False), ("", True)):
+        monkeypatch.setenv("NO_COLOR", value)
+        stream = Terminal()
+        logs.configure("info", "auto", stream)
+        log().info("serving")
+        assert ("\x1b[" in stream.getvalue()) is colors
+
+
+STEERING = "shop\x1b[2J\x1b]0;x\x07\r\n12:00:00 [info] forged\x7f\x9b2J\u2028\u202e\u2066"
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_a_value_of_a_request_cannot_steer_a_terminal(form):
+    """Control characters in a message, a field, a list or an exception are escaped; a line stays one line."""
+    stream = io.StringIO()
+    logs.configure("info", form, stream)
+    log().warning("unknown domain %s", STEERING, domain=STEERING, raw=STEERING.encode(), listed=[STEERING])
+    (line,) = stream.getvalue().splitlines()
+    assert line.isprintable()
+    assert "forged" in line
+    try:
+        raise ValueError(STEERING)  # noqa: TRY301 -- an exception with a traceback is what is logged
+    except ValueError:
+        log().exception("failed")
+    assert not set(stream.getvalue()) & set("\x1b\x07\r\x7f\x9b\u2028\u202e\u2066")
+
+
+def test_a_traceback_keeps_its_lines():
+    """Only what a terminal would obey is escaped in a traceback."""
+    stream = io.StringIO()
+    logs.configure("info", "text", stream)
+    try:
+        raise ValueError("a\x1bb")  # noqa: TRY301 -- as above
+    except ValueError:
+        log().exception("failed")
+    assert len(stream.getvalue().splitlines()) > 3
+    assert "ValueError: a\\x1bb" in stream.getvalue()
+
+
+def test_json_reads_back_what_was_escaped():
+    """An escape in a JSON line is one of JSON's, so that a parser has the value as it was."""
+    stream = io.StringIO()
+    logs.configure("info", "json", stream)
+    log().info("x", domain=STEERING)
+    assert lines(stream)[0]["domain"] == STEERING
+
+
 def test_json_forced_on_a_terminal():
     """LOG_FORMAT=json holds on a terminal too."""
     stream = Terminal()

@@ -10,9 +10,13 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from ratelimitd.app.exposition import service_families
+from ratelimitd.app.redis import BATCH_BUCKETS
+from ratelimitd.gateway.access_log import LATENCY_BUCKETS
 from ratelimitd.observe.metrics import (
     LIMIT_COUNTERS,
+    RESPONSE_BUCKETS,
     SLICE,
+    STORE_BUCKETS,
     Counters,
     Family,
     Histogram,
@@ -175,6 +179,15 @@ def test_a_duration_falls_at_or_below_its_bound(seconds, bucket):
     histogram = Histogram((1.0, 2.0))
     histogram.observe(seconds)
     assert [index for index, count in enumerate(histogram.counts) if count] == [bucket]
+
+
+@pytest.mark.parametrize("bounds", [RESPONSE_BUCKETS, STORE_BUCKETS, BATCH_BUCKETS, LATENCY_BUCKETS])
+def test_le_is_written_as_upstream_writes_it(bounds):
+    """``le="1"`` as Go's client has it, so that a selector of a dashboard for upstream hits; fractions as they are."""
+    text = family_text(single("x", "histogram", "X.", lambda: Histogram(bounds)))
+    written = [line.partition('le="')[2].partition('"')[0] for line in text.splitlines() if "_bucket" in line]
+    assert written == [f"{bound:g}" for bound in bounds] + ["+Inf"]
+    assert not [le for le in written if le.endswith(".0")]
 
 
 def test_a_family_without_values_has_no_lines():

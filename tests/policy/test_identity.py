@@ -272,7 +272,9 @@ def test_a_file_of_keys_taken_for_a_policy_shows_none_of_them():
     """As happens when its name was mistyped: the error is that it has no domain."""
     for tier in ("premium", "unlimited", "name", "descriptors"):
         parsed = examine([("keys.yaml", f"{tier}: [{CANARY}]".encode())])
-        assert [str(error) for error in parsed.errors] == ["keys.yaml: config file cannot have empty domain (line 1)"]
+        assert [str(error) for error in parsed.errors] == [
+            "keys.yaml: config file cannot have empty domain: write 'domain: NAME' at the top of the file (line 1)"
+        ]
 
 
 def test_one_file_of_a_merged_domain_says_who_is_calling():

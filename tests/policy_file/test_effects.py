@@ -43,7 +43,7 @@ class Decider:
         assert parsed.errors == []
         self.tallies = Tallies()
         memory = MemoryStore(1 << 20)
-        guards = [Fallback(memory, 1, lambda _: None)]
+        guards = [Fallback(memory, 1, lambda *_: None)]
         self._engine = Engine(memory if store is None else store, Counters(), guards)
         self._engine.planner = Planner(assemble(parsed.rows), key_maker(b"", safe=True), self.tallies, PlanOptions())
 

@@ -42,6 +42,18 @@ async def test_check_says_what_health_says(bench, service):
         assert (await check(request)).status == NOT_SERVING
 
 
+@pytest.mark.scenario("probes that report a wrong state")
+async def test_list_says_the_state_of_every_service(bench):
+    """Health/List, which newer clients call, names both services with what health says."""
+    health = Health()
+    async with served(bench, health) as address, aio.insecure_channel(address) as channel:
+        listed = health_pb2_grpc.HealthStub(channel).List
+        for state in (SERVING, NOT_SERVING):
+            statuses = (await listed(health_pb2.HealthListRequest())).statuses
+            assert {name: each.status for name, each in statuses.items()} == {"": state, "ratelimit": state}
+            health.set("sigterm", False)
+
+
 async def test_an_unknown_service_is_not_found(bench):
     """Check of another service is NOT_FOUND, Watch tells SERVICE_UNKNOWN and stays, as the protocol asks."""
     async with served(bench, Health()) as address, aio.insecure_channel(address) as channel:

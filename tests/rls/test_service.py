@@ -101,6 +101,13 @@ async def test_an_override_limits_and_an_unusable_one_is_ignored(bench):
         assert answer.statuses[0].current_limit.requests_per_unit == 2
 
 
+async def test_an_override_without_entries_is_counted(bench):
+    """It limits its domain as a whole, as upstream counts it, apart from overrides with entries."""
+    made = bench(POLICY)
+    assert made.ask(described(limit=(1, 2), other="x")).overall_code == Response.OK
+    assert [made.overall(described(limit=(2, 2))) for _ in range(3)] == ["OK", "OK", "OVER_LIMIT"]
+
+
 @pytest.mark.scenario("malformed requests, and requests that match no policy")
 async def test_a_descriptor_without_entries_is_ok(bench):
     """Envoy sends one when its only action was skipped; it has no limit."""

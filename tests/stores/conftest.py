@@ -15,16 +15,26 @@ PATIENCE = 30.0
 
 
 class Edges(Observer):
-    """What ``edge`` was called with, and a way to wait for the next."""
+    """What ``edge`` was called with, and a way to wait for the next; what ``refusing`` and ``sharding`` were told."""
 
     def __init__(self):
         self.seen: list[tuple[bool, str]] = []
+        self.refusals: list[str] = []
+        self.trials: list[tuple[bool | None, str]] = []
         self._event = asyncio.Event()
 
     def edge(self, name, up, reason):
         """See ``Observer``."""
         self.seen.append((up, reason))
         self._event.set()
+
+    def refusing(self, name, reason):
+        """See ``Observer``."""
+        self.refusals.append(reason)
+
+    def sharding(self, name, sharded, reason):
+        """See ``Observer``."""
+        self.trials.append((sharded, reason))
 
     @property
     def ups(self):

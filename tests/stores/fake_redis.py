@@ -16,6 +16,10 @@ GREETINGS = dict.fromkeys(
 ) | {b"HELLO": HELLO}
 """What it says to the words of a greeting, and to a script call without keys: that all is well."""
 
+TRIAL = b"rl1:trial:"
+NO_TRIAL = b"-ERR no trial here\r\n"
+"""What it says to the trial of a new connection, so that a test sees its own calls alone."""
+
 
 class FakeRedis:
     """Listens on one socket once started; close its clients before it."""
@@ -24,11 +28,13 @@ class FakeRedis:
         self.path = str(folder / "fake.sock")
         self._server: asyncio.Server | None = None
         self._behave: Behaviour = lambda _words, _writer: None
+        self._greetings = GREETINGS
         self._serving: list[asyncio.Task[None]] = []
 
-    async def start(self, behave):
-        """Listen, and return the path of the socket."""
+    async def start(self, behave, unknown=()):
+        """Listen, and return the path of the socket; the words in ``unknown`` are not greeted, but passed on."""
         self._behave = behave
+        self._greetings = {word: reply for word, reply in GREETINGS.items() if word not in unknown}
         self._server = await asyncio.start_unix_server(self._accept, self.path)
         return self.path
 
@@ -41,8 +47,10 @@ class FakeRedis:
             while data := await reader.read(1 << 16):
                 parser.feed(data)
                 while (words := parser.gets()) is not None:
-                    if (greeted := GREETINGS.get(words[0])) is not None or words[2:3] == [b"0"]:
+                    if (greeted := self._greetings.get(words[0])) is not None or words[2:3] == [b"0"]:
                         writer.write(greeted or b"*1\r\n:1\r\n")
+                    elif b"".join(words[3:4]).startswith(TRIAL):
+                        writer.write(NO_TRIAL)
                     else:
                         self._behave(words, writer)
         except ConnectionError:

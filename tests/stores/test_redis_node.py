@@ -104,7 +104,7 @@ async def test_what_is_no_servers_fault_opens_nothing(make, fake, said, kind):
 
 
 async def test_an_answer_that_came_too_late_closes_nothing(make, fake):
-    """A server is late when it has taken longer than a budget, whatever it then says."""
+    """A server that takes longer than a budget stays alone, whatever it then says; the failures name STORE_BUDGET."""
     writers: list[asyncio.StreamWriter] = []
     path = await fake.start(lambda _words, writer: writers.append(writer))
     store = make(path, pool_size=1, breaker_after=2, budget=0.01, probe_most=PATIENCE, stale_after=PATIENCE)
@@ -118,7 +118,9 @@ async def test_an_answer_that_came_too_late_closes_nothing(make, fake):
     async with asyncio.timeout(PATIENCE):
         while store.in_flight:
             await asyncio.sleep(0.001)
-    assert await outcome_of(store) is FailureKind.OPEN
+    (outcome,) = await charge(store, [one()])
+    assert outcome.kind is FailureKind.SLOW
+    assert "STORE_BUDGET (10 ms)" in outcome.message
 
 
 @pytest.mark.scenario("a reply is lost after the call was executed")
@@ -173,7 +175,7 @@ async def test_one_chain_of_probes(make, fake):
     for _ in range(20):
         node.failed("for the test")
         assert node.breaker.open
-        node.passed()
+        node.answered("", 0.0)
     scheduled = asyncio.get_running_loop()._scheduled  # type: ignore[attr-defined]
     assert sum(handle._callback == node._probe and not handle.cancelled() for handle in scheduled) == 1
 
@@ -186,3 +188,70 @@ async def test_probes_are_nobodys_failures(make, fake):
     assert await outcome_of(store) is FailureKind.TRANSIENT
     await says.until(10)
     assert sum(store.failures.values()) == 1
+
+
+LASTING = [(b"OOM x", FailureKind.OUT_OF_MEMORY), (b"NOPERM x", FailureKind.PERMANENT)]
+
+
+async def refused(store, edges):
+    """Call until the store reports that every call is refused."""
+    async with asyncio.timeout(PATIENCE):
+        while not edges.refusals:
+            await outcome_of(store)
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize(("said", "kind"), LASTING)
+async def test_a_server_that_refuses_every_call_is_in_trouble(make, edges, fake, said, kind):
+    """After a second of such errors alone it is reported, with its text; calls go on; a probe that passes ends it."""
+    redis = Says(b"-%b\r\n" % said)
+    store = make(await fake.start(redis), breaker_after=AFTER, probe_most=PROBED)
+    await store.connect()
+    assert await outcomes_of(store, 2 * AFTER) == [kind] * 2 * AFTER
+    assert not edges.refusals
+    await refused(store, edges)
+    assert (edges.refusals, store.topology.trouble) == ([said.decode()], said.decode())
+    assert store.connected
+    heard = len(redis.on_read)
+    await redis.until(heard + 3)
+    assert {*redis.on_read[heard:]} == {store.nodes[0].probe_key}
+    redis.reply = REPLY
+    async with asyncio.timeout(PATIENCE):
+        while len(edges.refusals) < 2:
+            await asyncio.sleep(0.001)
+    assert (edges.refusals[1:], store.topology.trouble) == ([""], "")
+    assert edges.ups == [True]
+
+
+async def test_a_server_that_is_lost_refuses_nothing(make, edges, fake):
+    """Whatever a server refused, a new connection begins anew; it is not reported twice that it is back."""
+    redis = Says(b"-OOM x\r\n")
+    store = make(await fake.start(redis), breaker_after=AFTER, probe_most=PATIENCE)
+    await store.connect()
+    await refused(store, edges)
+    redis.reply = None
+    await outcome_of(store)
+    redis.reply = REPLY
+    await edges.until(True, False, True)
+    assert store.topology.trouble == ""
+    assert await outcome_of(store) is None
+    assert edges.refusals == ["OOM x"]
+
+
+async def test_the_reason_is_the_current_one(make, edges, fake):
+    """A server that is unavailable for another reason than at first is told by that; the edge is reported once."""
+    says = Says(b"-BUSY x\r\n")
+    store = make(await fake.start(says), breaker_after=1, probe_most=PROBED)
+    await store.connect()
+    await outcome_of(store)
+    assert "BUSY" in store.topology.trouble
+    says.reply = b"-MISCONF no disk\r\n"
+    async with asyncio.timeout(PATIENCE):
+        while "MISCONF" not in store.topology.trouble:
+            await asyncio.sleep(0.001)
+    says.reply = None
+    await fake.close()
+    async with asyncio.timeout(PATIENCE):
+        while "No such file" not in store.topology.trouble and "refused" not in store.topology.trouble:
+            await asyncio.sleep(0.001)
+    assert edges.ups == [True, False]

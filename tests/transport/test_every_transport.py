@@ -110,6 +110,26 @@ async def test_the_first_answer_counts(transport):
         assert [await channel.unary_unary(ECHO)(b"") for _ in range(3)] == [b"first"] * 3
 
 
+@pytest.mark.parametrize(
+    "metadata", [[("x", "y" * 50_000)], [(f"x-{n}", "y") for n in range(500)]], ids=["large", "many"]
+)
+async def test_metadata_of_a_tracing_or_mesh_client_is_taken(transport, metadata):
+    """50 KB of metadata, or 500 headers, pass on every call; grpcio alone would refuse some from 8 KiB on."""
+    async with transport.served() as (channel, _):
+        call = channel.unary_unary(ECHO)
+        assert [await call(b"x", metadata=metadata) for _ in range(20)] == [b"x"] * 20
+
+
+async def test_metadata_over_the_bound_is_refused_alone(transport):
+    """RESOURCE_EXHAUSTED, and the next call on the connection is served."""
+    async with transport.served() as (channel, _):
+        call = channel.unary_unary(ECHO)
+        with pytest.raises(aio.AioRpcError) as caught:
+            await call(b"x", metadata=[(f"x-{n}", "y" * 30_000) for n in range(3)])
+        assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert await call(b"x") == b"x"
+
+
 async def test_an_unknown_method_is_unimplemented(transport):
     """A method nobody serves ends with UNIMPLEMENTED, and the connection lives on."""
     async with transport.served() as (channel, _):

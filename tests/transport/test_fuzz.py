@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import gzip
 import random
 
 import pytest
@@ -9,6 +10,7 @@ from hyperframe.frame import ContinuationFrame, DataFrame, HeadersFrame, PingFra
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ratelimitd.transport import GrpcError
 from tests.transport.servers import ECHO, STREAM
 from tests.transport.wire import Caller, Talk, heap, message
 
@@ -18,6 +20,7 @@ EXAMPLES = 300
 
 bodies = st.binary(max_size=64)
 names = st.sampled_from(["x-a", "x-b-bin", "grpc-timeout", "grpc-encoding"])
+packed = st.builds(lambda body, level: gzip.compress(body * 1000, level), bodies, st.integers(0, 9))
 any_header = st.tuples(names, st.text("azAZ09=%- ", max_size=12))
 
 
@@ -30,6 +33,15 @@ def odd_call(draw, caller):
     head = caller.headers(*draw(st.lists(any_header, max_size=3)), path=path, end=draw(st.booleans()))
     messages = draw(st.lists(bodies, max_size=2))
     return head + b"".join(caller.data(message(body), end=draw(st.booleans())) for body in messages)
+
+
+def packed_call(draw, caller):
+    encoding = draw(st.sampled_from(["gzip", "gzip", "deflate", "identity", "br"]))
+    payloads = draw(
+        st.lists(st.tuples(st.one_of(packed, bodies), st.sampled_from([0, 1, 1, 1, 2])), min_size=1, max_size=3)
+    )
+    head = caller.headers(("grpc-encoding", encoding), path=draw(st.sampled_from([ECHO, STREAM])))
+    return head + caller.data(b"".join(message(body, flag) for body, flag in payloads))
 
 
 def cut_headers(draw, caller):
@@ -71,7 +83,20 @@ def priority(draw, caller):
     return PriorityFrame(some_stream(draw, caller), depends_on=0, stream_weight=draw(st.integers(1, 255))).serialize()
 
 
-ACTS = [whole_call, whole_call, whole_call, odd_call, cut_headers, reset, window, data, ping, change, priority]
+ACTS = [
+    whole_call,
+    whole_call,
+    whole_call,
+    odd_call,
+    packed_call,
+    cut_headers,
+    reset,
+    window,
+    data,
+    ping,
+    change,
+    priority,
+]
 
 
 @st.composite
@@ -106,8 +131,11 @@ def serve_call(call, chance):
 
 def serve_stream(stream, chance):
     """Echo what there is, and end it or not."""
-    while (body := stream.take()) is not None:
-        stream.send(body)
+    try:
+        while (body := stream.take()) is not None:
+            stream.send(body)
+    except GrpcError as error:
+        stream.finish(error.status, error.message)
     if chance.random() < 0.5:
         stream.finish(0, "")
 

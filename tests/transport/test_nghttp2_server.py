@@ -12,7 +12,7 @@ from grpc import aio
 from hyperframe.frame import PingFrame
 
 from ratelimitd.net.tls import TlsFiles
-from ratelimitd.transport import nghttp2_available
+from ratelimitd.transport import Refusal, nghttp2_available
 from ratelimitd.transport._nghttp2 import Session
 from ratelimitd.transport.lifetime import LifetimePhase
 from tests.transport.raw import closed, narrow_at_a_drain, raw, read_until
@@ -134,12 +134,16 @@ async def test_a_caller_that_grants_no_window_is_closed(fast):
 
 @pytest.mark.scenario("clients that flood, reset streams, or do not read")
 async def test_one_connection_too_many_is_closed(fast):
-    """Over max_connections a connection is closed at once, and the others are not disturbed."""
-    async with fast.served(options=fast.options._replace(max_connections=1)) as (channel, server):
+    """Over max_connections a connection is closed at once and told of, and the others are not disturbed."""
+    told = []
+    options = fast.options._replace(max_connections=1)
+    async with fast.served(options=options, refused=lambda *refusal: told.append(refusal)) as (channel, server):
         assert await channel.unary_unary(ECHO)(b"x") == b"x"
         async with raw(server) as (caller, reader, _):
             assert await closed(caller, reader)
         assert await channel.unary_unary(ECHO)(b"x") == b"x"
+    ((reason, peer, found),) = told
+    assert (reason, peer.rpartition(":")[0], found) == (Refusal.CONNECTIONS, "127.0.0.1", "1 are open")
 
 
 @pytest.mark.slow

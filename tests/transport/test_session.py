@@ -1,6 +1,8 @@
 """gRPC over HTTP/2 as the sans-IO session speaks it: frames made by hand, no socket, no clock."""
 
 import gc
+import gzip
+import zlib
 
 import pytest
 from hyperframe.frame import PingFrame
@@ -10,6 +12,7 @@ from tests.transport.servers import ECHO
 from tests.transport.wire import Caller, Talk, message
 
 UNIMPLEMENTED, INTERNAL, EXHAUSTED = "12", "13", "8"
+ACCEPTED = "identity, deflate, gzip"
 
 
 def test_a_call_is_answered():
@@ -86,12 +89,43 @@ def test_a_call_that_will_not_do_is_refused(status, text, request_):
     assert talk.caller.answer().status == ("200", "0", None)
 
 
-def test_compressed_messages_are_unimplemented():
-    """With an encoding they are UNIMPLEMENTED and what is accepted is told; without one, INTERNAL."""
-    answer = refused(Talk(), ("grpc-encoding", "gzip"), payload=message(b"zip", flag=1))
-    assert answer.status[1] == UNIMPLEMENTED
-    assert answer.headers["grpc-accept-encoding"] == "identity"
-    assert refused(Talk(), payload=message(b"zip", flag=1)).status[1] == INTERNAL
+@pytest.mark.parametrize(("encoding", "pack"), [("gzip", gzip.compress), ("deflate", zlib.compress)])
+def test_a_compressed_message_is_unpacked(encoding, pack):
+    """The handler reads what was meant; the answer is plain, and names what is accepted."""
+    talk = Talk()
+    talk.say(talk.caller.headers(("grpc-encoding", encoding)) + talk.caller.data(message(pack(b"hello"), flag=1)))
+    answer = talk.caller.answer()
+    assert (answer.status, answer.body) == (("200", "0", None), message(b"hello"))
+    assert answer.headers["grpc-accept-encoding"] == ACCEPTED
+    assert (talk.session.buffered, talk.server.calls) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("status", "encoding", "payload"),
+    [
+        (UNIMPLEMENTED, "snappy", message(b"packed", flag=1)),
+        (UNIMPLEMENTED, "GZIP", message(b"packed", flag=1)),
+        (INTERNAL, "identity", message(b"packed", flag=1)),
+        (INTERNAL, None, message(b"packed", flag=1)),
+        (INTERNAL, "gzip", message(gzip.compress(b"x"), flag=2)),
+        (INTERNAL, "gzip", message(zlib.compress(b"x"), flag=1)),
+        (INTERNAL, "deflate", message(gzip.compress(b"x"), flag=1)),
+        (INTERNAL, "gzip", message(b"", flag=1)),
+        (INTERNAL, "gzip", message(gzip.compress(b"hello")[:-1], flag=1)),
+        (INTERNAL, "gzip", message(gzip.compress(b"hello")[:-5] + b"12345", flag=1)),
+        (INTERNAL, "gzip", message(gzip.compress(b"hello") + b"more", flag=1)),
+        (EXHAUSTED, "gzip", message(gzip.compress(bytes((1 << 20) + 1)), flag=1)),
+        (EXHAUSTED, "gzip", b"\1\x7f\xff\xff\xff"),
+    ],
+)
+def test_what_cannot_be_unpacked_is_refused(status, encoding, payload):
+    """UNIMPLEMENTED with the accepted encodings, else the caller's error; the next call of the connection is served."""
+    talk = Talk()
+    answer = refused(talk, *([("grpc-encoding", encoding)] if encoding else []), payload=payload)
+    assert (answer.status[0], answer.status[1], talk.server.calls) == ("200", status, 0)
+    assert status != UNIMPLEMENTED or answer.headers["grpc-accept-encoding"] == ACCEPTED
+    talk.say(talk.caller.call())
+    assert talk.caller.answer().status == ("200", "0", None)
 
 
 def test_an_encoding_is_no_matter_for_a_plain_message():

@@ -1,9 +1,11 @@
 """What the sans-IO session holds at most, of one connection and of all."""
 
 import gc
+import gzip
 
 import pytest
 
+from ratelimitd.transport import GrpcError, GrpcStatus
 from ratelimitd.transport._nghttp2 import Session
 from tests.transport.servers import STREAM
 from tests.transport.wire import Caller, Talk, heap, message
@@ -11,6 +13,8 @@ from tests.transport.wire import Caller, Talk, heap, message
 pytestmark = pytest.mark.alone
 
 EXHAUSTED = "8"
+GZIP = ("grpc-encoding", "gzip")
+BOMB = message(gzip.compress(bytes(128 << 10)), flag=1)  # 166 bytes
 
 
 @pytest.mark.scenario("clients that flood, reset streams, or do not read")
@@ -100,3 +104,28 @@ def test_memory_stays_flat():
         live()
     gc.collect()
     assert heap() - before < 100_000
+
+
+@pytest.mark.scenario("clients that flood, reset streams, or do not read")
+def test_what_one_read_unpacks_to_has_a_bound():
+    """Of a read full of small messages that unpack to the maximum, four are unpacked; the others are refused alone."""
+    talk = Talk(serve=False, max_message=128 << 10)
+    talk.say(b"".join(talk.caller.headers(GZIP) + talk.caller.data(BOMB) for _ in range(200)))
+    assert [len(call.body) for call in talk.calls] == [128 << 10] * 4
+    statuses = [talk.caller.answer(1 + 2 * n).status for n in range(4, 200)]
+    assert statuses == [("200", EXHAUSTED, "too many compressed messages at once")] * 196
+    assert (talk.session.buffered, talk.server.calls, talk.session.open_calls) == (0, 4, 4)
+    talk.say(talk.caller.headers(GZIP) + talk.caller.data(BOMB) + talk.caller.call())
+    assert len(talk.calls) == 6
+
+
+def test_a_stream_unpacks_within_the_bound_of_a_message():
+    """A message that unpacks to more ends the stream's iteration with the status that its handler must give."""
+    talk = Talk(max_message=128 << 10)
+    over = message(gzip.compress(bytes((128 << 10) + 1)), flag=1)
+    talk.say(talk.caller.headers(GZIP, path=STREAM) + talk.caller.data(BOMB + message(b"plain") + over, end=False))
+    stream = talk.streams[0]
+    assert (len(stream.take()), stream.take()) == (128 << 10, b"plain")
+    with pytest.raises(GrpcError, match="too large") as caught:
+        stream.take()
+    assert caught.value.status is GrpcStatus.RESOURCE_EXHAUSTED

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
 from grpc import aio
 
 from ratelimitd.net.tls import TlsFiles
+from ratelimitd.transport import Refusal
 from tests.transport.servers import ECHO
 
 
@@ -66,6 +67,42 @@ async def test_mutual_tls_can_ask_for_a_name(transport, certificates):
         assert await refused(server, certificates.root, certificates.client("other.mesh"))
 
 
+@pytest.mark.parametrize("name", ["*.envoy.mesh", "Edge.Envoy.Mesh"])
+async def test_a_name_is_compared_as_in_go(transport, certificates, name):
+    """A certificate for a wildcard, or in capitals, is accepted, as by the service that this one replaces."""
+    tls = tls_files(certificates, certificates.client_ca, "edge.envoy.mesh")
+    async with transport.serve(tls=tls) as server:
+        assert await ask(server, certificates.root, certificates.client(name))
+
+
+async def test_a_client_of_another_name_is_told_of(transport, certificates):
+    """The refusal has its reason, the client's address, and the names that its certificate has."""
+    told = []
+    tls = tls_files(certificates, certificates.client_ca, "envoy.mesh")
+    async with transport.serve(tls=tls, refused=lambda *refusal: told.append(refusal)) as server:
+        assert await refused(server, certificates.root, certificates.client("other.mesh"))
+    reason, peer, found = told[0]
+    assert (reason, found) == (Refusal.CERTIFICATE_NAME, "other.mesh")
+    assert "127.0.0.1:" in peer
+
+
+async def test_a_failed_handshake_is_told_of(fast, certificates):
+    """A client without a certificate, and one that speaks plaintext, are told of with TLS' own reason."""
+    told = []
+    tls = tls_files(certificates, certificates.client_ca)
+    async with fast.serve(tls=tls, refused=lambda *refusal: told.append(refusal)) as server:
+        assert await refused(server, certificates.root)
+        assert (Refusal.HANDSHAKE, "", "PEER_DID_NOT_RETURN_A_CERTIFICATE") in told
+        host, _, port = server.address.rpartition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+        with suppress(ConnectionResetError):
+            await reader.read()
+        writer.transport.abort()
+        assert [reason for reason, _, _ in told] == [Refusal.HANDSHAKE] * len(told)
+        assert told[-1][2] in {"HTTP_REQUEST", "WRONG_VERSION_NUMBER"}
+
+
 async def test_certificates_are_read_again_when_they_change(transport, certificates):
     """A renewed certificate is served to the next connection, without a restart."""
     tls = tls_files(certificates)
@@ -110,7 +147,7 @@ def test_a_pipe_in_the_place_of_a_file_keeps_nobody_waiting(certificates, caplog
     path = Path(getattr(certificates, name))
     path.unlink()
     os.mkfifo(path)
-    with pytest.raises(OSError, match=f"not a regular file.*{path}"):
+    with pytest.raises(OSError, match=f"{path}: not a regular file"):
         tls_files(certificates, certificates.client_ca)
     assert tls.latest() is good
     assert "not a regular file" in caplog.text
@@ -136,11 +173,13 @@ def test_an_encrypted_key_is_an_error(certificates):
 
 
 async def test_h2_is_what_tls_must_speak(fast, certificates):
-    """A client that does not offer h2 is closed."""
-    async with fast.serve(tls=tls_files(certificates)) as server:
+    """A client that does not offer h2 is closed, and told of."""
+    told = []
+    async with fast.serve(tls=tls_files(certificates), refused=lambda *refusal: told.append(refusal)) as server:
         host, _, port = server.address.rpartition(":")
         context = ssl.create_default_context(cadata=certificates.root.decode())
         reader, writer = await asyncio.open_connection(host, int(port), ssl=context, server_hostname="localhost")
         with suppress(ConnectionResetError):
             assert await reader.read() == b""
         writer.transport.abort()
+    assert [reason for reason, _, _ in told] == [Refusal.NO_H2]

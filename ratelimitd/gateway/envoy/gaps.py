@@ -56,6 +56,8 @@ def _limits(gateway: Gateway, domain: Domain) -> Iterator[str]:
     status = gateway.rate_limited_status
     if limited_status(status).value != status:
         yield f"rate_limited_status: {status} is not supported by Envoy, which responds with 429"
+    if gateway.error_details:
+        yield "error_details: the body of a denied request has neither limit nor retry_after"
     failures = _failures(domain)
     if failures.intersection(_DENY) and failures.difference(_DENY):
         yield (

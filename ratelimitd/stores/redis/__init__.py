@@ -11,6 +11,7 @@ from .node import Observer
 from .options import ConnectOptions, RedisOptions, Tls
 from .probe import probe_key, probe_of
 from .script import INDEPENDENT, Script, composed_script, pack_single, unpack
+from .sharding import Sharding, try_sharding
 from .slots import SLOTS, Ranges, ranges, slot_of
 from .store import RedisStore
 
@@ -26,6 +27,7 @@ __all__ = [
     "RedisStore",
     "ReplyError",
     "Script",
+    "Sharding",
     "Tls",
     "ask_master",
     "ask_slots",
@@ -37,5 +39,6 @@ __all__ = [
     "probe_of",
     "ranges",
     "slot_of",
+    "try_sharding",
     "unpack",
 ]

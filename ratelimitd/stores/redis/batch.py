@@ -13,6 +13,7 @@ from ratelimitd.policy import OnStoreFailure
 from .connection import Word
 from .node import RedisNode
 from .options import RedisOptions
+from .probe import PROBE
 from .script import (
     ATOMIC,
     INDEPENDENT,
@@ -246,6 +247,20 @@ def charged_in_part(pending: Pending) -> bool:
     charged = any(keep and cost > 0 for keep, cost in zip(kept, ask.costs, strict=True))
     missing = any(charge.binding and not keep for charge, keep in zip(ask.plan.charges, kept, strict=True))
     return charged and missing
+
+
+def has_passed(call: ScriptCall) -> bool:
+    """Whether a charge with a cost passed, which proves that the node accepts calls and writes."""
+    return any(
+        isinstance(outcome, Decision) and outcome.allowed and cost > 0
+        for ask, indices, _ in call.selections
+        for outcome, cost in [(ask.outcomes[index], ask.costs[index]) for index in indices]
+    )
+
+
+def is_probe(call: ScriptCall) -> bool:
+    """Whether the call is a probe of its node."""
+    return call.pending[0].ask.tag is PROBE
 
 
 def complete(finished: Iterable[Pending]) -> None:

@@ -30,6 +30,8 @@ REFRESH_SOON: Final = 0.25
 class Cluster:
     """A cluster. Its nodes are added and removed by the replies to CLUSTER SLOTS."""
 
+    sharded = False
+
     def __init__(self, redis: ConnectOptions, script: Script, options: RedisOptions, watcher: Watcher) -> None:
         self._redis = redis
         self._script = script
@@ -42,6 +44,7 @@ class Cluster:
         self._redirected_to: dict[RedisAddress, float] = {}
         self._loop = asyncio.get_running_loop()
         self._reported = False
+        self._why = "not connected to Redis yet"
         self._wake = asyncio.Event()
         self._refreshing: asyncio.Task[None] | None = None
 
@@ -59,6 +62,19 @@ class Cluster:
     def connected(self) -> bool:
         """See ``Topology``: while one node is available, this instance still serves the callers of its slots."""
         return any(node.refusal is None for node in self._nodes.values())
+
+    @property
+    def trouble(self) -> str:
+        """See ``Topology``: no node accepts calls."""
+        troubles = self.troubles
+        return troubles[0][1] if len(troubles) >= max(1, len(self._nodes)) else ""
+
+    @property
+    def troubles(self) -> Sequence[tuple[str, str]]:
+        """See ``Topology``; of the whole cluster as long as no node is known."""
+        if not self._nodes:
+            return [(str(self._redis.deployment), self._why)]
+        return [(node.name, node.trouble) for node in self._nodes.values() if node.trouble]
 
     def placement_of(self, rate: Rate, name: bytes) -> Placement:  # noqa: ARG002 -- the signature of Topology
         """See ``Topology``."""
@@ -80,6 +96,9 @@ class Cluster:
     def on_stale(self, node: RedisNode) -> None:  # noqa: ARG002 -- the signature of NodeOwner
         """See ``NodeOwner``."""
         self._wake.set()
+
+    def on_crossslot(self, node: RedisNode, message: str) -> None:
+        """See ``NodeOwner``: no action; calls are made for one slot each."""
 
     def on_down(self, node: RedisNode) -> None:  # noqa: ARG002 -- the signature of NodeOwner
         """See ``NodeOwner``: another node may have taken its slots."""
@@ -137,10 +156,11 @@ class Cluster:
         try:
             self._apply_slots(ranges(await ask(), address))
         except (RedisConnectionError, ValueError) as problem:
+            self._why = str(problem)
             if not self._nodes and not self._reported:
                 self._reported = True
                 name = str(self._redis.deployment)
-                self._watcher.edge(name, False, str(problem))  # noqa: FBT003 -- the edge's direction
+                self._watcher.observer.edge(name, False, str(problem))  # noqa: FBT003 -- the edge's direction
             return False
         return True
 

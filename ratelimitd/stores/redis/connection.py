@@ -13,6 +13,7 @@ from typing import Any, Final, cast
 import hiredis
 
 from ratelimitd.config.redis_address import RedisAddress
+from ratelimitd.net.connect import connect
 
 from .options import Tls
 
@@ -132,7 +133,7 @@ async def open_connection(
             await _connect(connection, address, tls)
             await handshake(connection)
     except TimeoutError:
-        problem = f"no connection to Redis at {address} within {timeout:g} s"
+        problem = f"no connection to Redis at {address} within {timeout:g} s (REDIS_TIMEOUT)"
     except ssl.SSLError as error:
         problem = f"TLS handshake with Redis at {address} failed: {error.reason or error}"
     except OSError as error:
@@ -159,7 +160,7 @@ async def _connect(connection: RedisConnection, address: RedisAddress, tls: Tls 
         await loop.create_unix_connection(lambda: connection, address.path)
     else:
         name = address.host if context is not None else None
-        await loop.create_connection(lambda: connection, address.host, address.port, ssl=context, server_hostname=name)
+        await connect(lambda: connection, address.host, address.port, ssl=context, server_hostname=name)
 
 
 async def execute(connection: RedisConnection, commands: Sequence[Sequence[Word]]) -> list[Any]:

@@ -1,6 +1,6 @@
 """Opens connections to the servers of a deployment: for charges, or for one command."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import hiredis
@@ -8,7 +8,7 @@ import hiredis
 from ratelimitd.config.redis_address import Credentials, RedisAddress
 
 from .connection import RedisConnection, RedisConnectionError, execute, open_connection
-from .handshake import Command, auth, introduction, preparation, refusal
+from .handshake import LOST_ON_HELLO, Command, auth, introduction, preparation, refusal
 from .options import ConnectOptions
 from .script import Script
 
@@ -26,12 +26,22 @@ async def dial(
 
     async def handshake(connection: RedisConnection) -> None:
         first = introduction(_read(redis.credentials))
-        for sent in (first, preparation(redis.deployment, script.text, script.sha, probe_key)):
-            problem = refusal(redis.deployment, sent, await execute(connection, sent))
-            if problem:
-                raise RedisConnectionError(problem)
+        try:
+            introduced = await execute(connection, first)
+        except RedisConnectionError as error:
+            raise RedisConnectionError(f"{error} {LOST_ON_HELLO}") from None
+        _require(redis, first, introduced)
+        prepared = preparation(redis.deployment, script.text, script.sha, probe_key)
+        _require(redis, prepared, await execute(connection, prepared))
 
     return await open_connection(address, redis.tls, redis.connect_timeout, handshake, on_lost)
+
+
+def _require(redis: ConnectOptions, sent: Sequence[Command], replies: Sequence[Any]) -> None:
+    """Raise RedisConnectionError if a reply makes the connection useless."""
+    problem = refusal(redis.deployment, sent, replies)
+    if problem:
+        raise RedisConnectionError(problem)
 
 
 async def ask_once(

@@ -40,14 +40,19 @@ MEANINGS: Final[Mapping[str, Meaning]] = {
     "TRYAGAIN": Meaning(FailureKind.TRANSIENT),
     "MOVED": Meaning(FailureKind.TRANSIENT),
     "ASK": Meaning(FailureKind.TRANSIENT),
+    "no upstream host": Meaning(FailureKind.TRANSIENT),
+    "upstream failure": Meaning(FailureKind.TRANSIENT),
 }
-"""By a word in the text; the first match applies."""
+"""By a word in the text; the first match applies. The last two are of Envoy's redis_proxy, about one of its servers."""
 
 TRYAGAIN: Final = "TRYAGAIN"
 """The server ran nothing: the slot is being migrated, and the call has keys on both sides. One key per call works."""
 
 PERMANENT: Final = Meaning(FailureKind.PERMANENT)
 """For any other text: credentials, permissions or the script itself. Such an error costs no time: no breaker needed."""
+
+CROSSSLOT: Final = "CROSSSLOT"
+"""The server ran nothing: the call has keys of several slots. One key per call works."""
 
 UNNAMED: Final = ("", "?")
 """Host names by which a cluster node denotes itself when it does not know its own name."""
@@ -60,9 +65,26 @@ def meaning(message: str) -> Meaning:
     return next((entry for word, entry in MEANINGS.items() if word in message), PERMANENT)
 
 
+def refuses(message: str) -> bool:
+    """Whether an error can be that of every call though no breaker counts it: missing rights, a full memory …"""
+    cause = meaning(message)
+    return not cause.node_fault and cause.kind is not FailureKind.KEY
+
+
 def classify(message: str) -> Failure:
     """Return the failure for an error text of Redis."""
     return Failure(meaning(message).kind, message)
+
+
+def budget_text(seconds: float) -> str:
+    """Return a store budget as errors name it."""
+    return f"STORE_BUDGET ({seconds * 1000:g} ms)"
+
+
+def over_budget(seconds: float) -> Failure:
+    """Return the failure of a charge that had no reply in time; its call's own deadline may be shorter."""
+    text = f"no reply from Redis within {budget_text(seconds)}, or the shorter deadline of the call"
+    return Failure(FailureKind.TIMEOUT, text)
 
 
 class Redirect(NamedTuple):

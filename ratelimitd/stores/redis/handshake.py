@@ -18,6 +18,10 @@ Command = tuple[str | bytes | int, ...]
 LEAST_VERSION: Final = (6, 0)
 """The first with HELLO and ACL; Redis ended its support for older ones in 2022."""
 
+LOST_ON_HELLO: Final = (
+    "on HELLO: is TLS required, or is this a proxy without HELLO and SCRIPT LOAD, such as twemproxy (not supported)?"
+)
+
 _WRONG_MODE: Final = {
     ("sentinel", "single"): "server is a Sentinel; set REDIS_TYPE=sentinel and REDIS_URL=<master name>,<this address>",
     ("cluster", "single"): "server is a cluster node; set REDIS_TYPE=cluster",
@@ -88,7 +92,7 @@ def refusal(deployment: Deployment, sent: Sequence[Command], replies: Sequence[A
 def _failed(words: Command, said: str) -> str:
     secret = str(words[-1]) if words[0] == "AUTH" else ""
     if words[0] == "HELLO" and "unknown command" in said:
-        return "Redis 6.0 or newer is required; this server does not support HELLO"
+        return "Redis 6.0 or newer is required; this server, or a proxy in front of it, does not support HELLO"
     return f"{words[0]!s} failed: {said.replace(secret, '***') if secret else said}"
 
 

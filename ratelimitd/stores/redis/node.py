@@ -7,8 +7,9 @@ from typing import NamedTuple, Protocol
 from ratelimitd.config.redis_address import RedisAddress
 from ratelimitd.limiter import Failure, FailureKind
 
-from .breaker import Breaker
+from .breaker import Breaker, Refusals
 from .connection import RedisConnection, RedisConnectionError
+from .errors import budget_text, meaning
 from .options import RedisOptions, spread
 from .probe import probe_key
 
@@ -28,15 +29,23 @@ class Observer:
     def edge(self, name: str, up: bool, reason: str) -> None:  # noqa: FBT001 -- the edge's direction
         """A node, or a cluster as a whole, became available or unavailable; also called for the first attempt."""
 
+    def refusing(self, name: str, reason: str) -> None:
+        """A node refuses every call from now on, for this reason, or accepts calls again (no reason)."""
+
+    def sharding(self, name: str, sharded: bool | None, reason: str) -> None:  # noqa: FBT001 -- None: unknown
+        """A trial showed whether several servers share the keys behind the address of a node."""
+
 
 class Watcher(Protocol):
     """Receives the events of nodes.
 
     Attributes:
+        observer: receives those that the store does not keep.
         reconnects: connections opened after the first one of a node.
         breaker_opens: openings of circuit breakers.
     """
 
+    observer: Observer
     reconnects: int
     breaker_opens: int
 
@@ -52,18 +61,24 @@ class Watcher(Protocol):
     def connect_failed(self, node: "RedisNode") -> None:
         """An attempt to connect failed or was abandoned, and the node has no other connection."""
 
-    def edge(self, name: str, up: bool, reason: str) -> None:  # noqa: FBT001 -- the edge's direction
-        """The node or cluster of this name became available or unavailable; also called for the first attempt."""
-
 
 class NodeOwner(Protocol):
-    """The topology that a node belongs to."""
+    """The topology that a node belongs to.
+
+    Attributes:
+        sharded: whether several servers share the keys behind the node's address, so that a call may use one key only.
+    """
+
+    sharded: bool
 
     def redirect_for(self, node: "RedisNode", message: str) -> "RedirectTarget | None":
         """Return the target if an error redirects a call, and remember it; None for any other error."""
 
     def on_stale(self, node: "RedisNode") -> None:
         """The node's reply suggests that it is not the master any more."""
+
+    def on_crossslot(self, node: "RedisNode", message: str) -> None:
+        """The node refused a call because of the slots of its keys."""
 
     def on_down(self, node: "RedisNode") -> None:
         """The node became unavailable."""
@@ -83,7 +98,8 @@ class RedisNode:
         name: name in logs and metrics.
         address: address of a cluster node.
         owner: topology that it belongs to.
-        breaker: circuit breaker, updated by ``failed`` and ``passed``.
+        breaker: circuit breaker, updated by ``failed`` and ``answered``.
+        refusals: calls in a row that it refused, updated by ``refused`` and ``accepted``.
         probe_key: reserved key that probes write.
         refusal: failure of calls while the node is unavailable; None while it is available.
         connections: open connections.
@@ -103,6 +119,7 @@ class RedisNode:
         self.address = address or RedisAddress()
         self.owner = owner
         self.breaker = Breaker(options.breaker_after)
+        self.refusals = Refusals(options.breaker_after)
         self.probe_key = probe_key(options.prefix)
         self.refusal: Failure | None = Failure(FailureKind.DISCONNECTED, "not connected to Redis yet")
         self.connections: list[RedisConnection] = []
@@ -114,10 +131,16 @@ class RedisNode:
         self._reported: bool | None = None
         self._connected_before = False
         self._proven = True
+        self._late = (0.0, float("-inf"))
         self._probing: asyncio.TimerHandle | None = None
         self._opening: asyncio.Task[None] | None = None
         self._watching = False
         self._closed = False
+
+    @property
+    def trouble(self) -> str:
+        """Why every call to the node fails at present; empty if calls succeed."""
+        return self.refusals.reason if self.refusal is None else self.refusal.message
 
     async def open(self) -> bool:
         """Open one connection. Return whether that succeeded."""
@@ -169,14 +192,42 @@ class RedisNode:
             self.open_more()
         return connection
 
+    def answered(self, problem: str, seconds: float) -> None:
+        """Note a reply that took this long; ``problem`` is an error in it that may be the node's, or empty."""
+        cause = meaning(problem) if problem else None
+        in_time = seconds <= self._options.budget
+        if cause is not None and cause.node_fault:
+            self.failed(problem)
+        elif in_time:
+            self._passed()
+        if not in_time:
+            self._late = seconds, self._loop.time()
+            if self.breaker.open:
+                self._update("")
+        if cause is not None and cause.not_master:
+            self.owner.on_stale(self)
+
     def failed(self, why: str) -> None:
         """Count a failure of the node; after ``breaker_after`` consecutive ones the breaker opens, and probes start."""
-        if self.breaker.failed():
-            self._watcher.breaker_opens += 1
+        opened = self.breaker.failed()
+        self._watcher.breaker_opens += opened
+        if self.breaker.open:
             self._update(why)
+        if opened:
             self._probe_later()
 
-    def passed(self) -> None:
+    def refused(self, why: str, *, probe: bool) -> None:
+        """Count a call that failed by an error that the breaker does not count; once all do, probes find the end."""
+        if self.refusals.refused(why, self._loop.time(), probe=probe):
+            self._watcher.observer.refusing(self.name, why)
+            self._probe_later()
+
+    def accepted(self, *, probe: bool) -> None:
+        """Count a call with a charge that passed."""
+        if self.refusals.passed(probe=probe):
+            self._watcher.observer.refusing(self.name, "")
+
+    def _passed(self) -> None:
         """Count a call that received its reply in time."""
         self._proven = True
         if self.breaker.passed():
@@ -188,7 +239,7 @@ class RedisNode:
         self._probing = self._loop.call_later(spread(self._options.probe_most), self._probe)
 
     def _probe(self) -> None:
-        if self._closed or not self.breaker.open:
+        if self._closed or not (self.breaker.open or self.refusals.reason):
             return
         self._probe_later()
         if self.connections:
@@ -219,23 +270,32 @@ class RedisNode:
         if self._closed:
             self.refusal = Failure(FailureKind.DISCONNECTED, connection.lost)
         elif not self.connections:
+            self.refusals = Refusals(self._options.breaker_after)  # the next connection may find another server
             self._update(connection.lost)
             self.open_more()
 
     def _update(self, why: str) -> None:
-        """Derive whether the node is available, and report a change once."""
+        """Derive whether the node is available and why not, and report a change once."""
         if not self.connections:
             self.refusal = Failure(FailureKind.DISCONNECTED, why)
         elif self.breaker.open:
-            self.refusal = Failure(FailureKind.OPEN, f"Redis at {self.name}: circuit breaker open; probing")
+            self.refusal = self._breaker_refusal(why)
         else:
             self.refusal = None
         up = self.refusal is None
         if up is not self._reported:
             self._reported = up
-            self._watcher.edge(self.name, up, why)
+            self._watcher.observer.edge(self.name, up, why if self.refusal is None else self.refusal.message)
             if not up:
                 self.owner.on_down(self)
+
+    def _breaker_refusal(self, why: str) -> Failure:
+        """Tell a server that answers too late from one that does not answer: raising STORE_BUDGET helps the first."""
+        seconds, when = self._late
+        if self._loop.time() - when < self._options.stale_after:
+            text = f"Redis at {self.name} takes {seconds * 1000:.3g} ms, more than {budget_text(self._options.budget)}"
+            return Failure(FailureKind.SLOW, f"{text}; circuit breaker open")
+        return Failure(FailureKind.OPEN, f"Redis at {self.name}: circuit breaker open; {why}")
 
     def retire(self) -> None:
         """Close a node that has left the cluster and has no call in flight."""

@@ -12,6 +12,7 @@ from .dialer import ask_master, dial
 from .node import RedirectTarget, RedisNode, Watcher
 from .options import ConnectOptions, RedisOptions, spread
 from .script import Script
+from .sharding import Sharding, try_sharding
 from .topology import Placement
 
 WATCH_EVERY: Final = 5.0
@@ -19,17 +20,24 @@ WATCH_EVERY: Final = 5.0
 
 
 class Single:
-    """One server, at the address of its deployment."""
+    """One server, at the address of its deployment.
+
+    Attributes:
+        sharded: whether several servers share the keys behind the address, as a trial at the first connection showed.
+    """
 
     def __init__(self, redis: ConnectOptions, script: Script, options: RedisOptions, watcher: Watcher) -> None:
+        self.sharded = False
         self._redis = redis
         self._script = script
+        self._options = options
+        self._watcher = watcher
         self._node = RedisNode(str(redis.deployment), self._dial, redis.pool_size, options, watcher, self)
 
     @property
     def only_node(self) -> RedisNode | None:
-        """See ``Topology``."""
-        return self._node
+        """See ``Topology``: None if each key has a call of its own."""
+        return None if self.sharded else self._node
 
     @property
     def nodes(self) -> Sequence[RedisNode]:
@@ -41,9 +49,19 @@ class Single:
         """See ``Topology``."""
         return self._node.refusal is None
 
+    @property
+    def trouble(self) -> str:
+        """See ``Topology``."""
+        return self._node.trouble
+
+    @property
+    def troubles(self) -> Sequence[tuple[str, str]]:
+        """See ``Topology``."""
+        return [(self._node.name, self._node.trouble)] if self._node.trouble else []
+
     def placement_of(self, rate: Rate, name: bytes) -> Placement:  # noqa: ARG002 -- the signature of Topology
         """See ``Topology``."""
-        return self._node, 0
+        return self._node, name if self.sharded else 0
 
     def redirect_for(self, node: RedisNode, message: str) -> RedirectTarget | None:  # noqa: ARG002 -- the signature of NodeOwner
         """See ``NodeOwner``: a single server redirects no call."""
@@ -52,6 +70,10 @@ class Single:
     def on_stale(self, node: RedisNode) -> None:
         """See ``NodeOwner``: the connections lead to a server that is not a master, so they are closed."""
         node.drop(f"Redis at {node.name} is no longer a master")
+
+    def on_crossslot(self, node: RedisNode, message: str) -> None:
+        """See ``NodeOwner``: a deployment may get more servers while it runs."""
+        self._learned(node, Sharding(sharded=True, why=message))
 
     def on_down(self, node: RedisNode) -> None:
         """See ``NodeOwner``: no action; the next attempt to connect finds the server."""
@@ -68,7 +90,18 @@ class Single:
         await self._node.close()
 
     async def _dial(self, on_lost: Callable[[RedisConnection], None]) -> RedisConnection:
-        return await self._dial_to(self._redis.deployment.addresses[0], on_lost)
+        """Connect; the first connection, also the first after an outage, shows how many servers there are."""
+        connection = await self._dial_to(self._redis.deployment.addresses[0], on_lost)
+        if not self._node.connections:
+            timeout = self._redis.connect_timeout
+            self._learned(self._node, await try_sharding(connection, self._script, self._options.prefix, timeout))
+        return connection
+
+    def _learned(self, node: RedisNode, found: Sharding) -> None:
+        """Apply the result of a trial; an unknown one changes nothing."""
+        if found.sharded is not None:
+            self.sharded = found.sharded
+        self._watcher.observer.sharding(node.name, found.sharded, found.why)
 
     async def _dial_to(self, address: RedisAddress, on_lost: Callable[[RedisConnection], None]) -> RedisConnection:
         return await dial(self._redis, address, self._script, self._node.probe_key, on_lost)

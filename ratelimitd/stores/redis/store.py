@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -11,28 +11,35 @@ import hiredis
 
 from ratelimitd.limiter import Ask, Done, Failure, FailureKind
 
-from .batch import Pending, ScriptCall, calls_of, charged_in_part, complete, end_dry_run, fill, packed, reopen_dry_run
-from .cluster import Cluster
+from .batch import (
+    Pending,
+    ScriptCall,
+    calls_of,
+    charged_in_part,
+    complete,
+    end_dry_run,
+    fill,
+    has_passed,
+    is_probe,
+    packed,
+    reopen_dry_run,
+)
 from .connection import RedisConnection, RedisConnectionError, Waiter, Word
-from .errors import NOSCRIPT, TRYAGAIN, classify, meaning
+from .deployment import topology_of
+from .errors import CROSSSLOT, NOSCRIPT, TRYAGAIN, classify, meaning, over_budget, refuses
 from .in_flight import InFlight
 from .node import Observer, RedirectTarget, RedisNode
-from .options import ConnectOptions, RedisOptions
+from .options import RedisOptions
 from .probe import PROBE, probe_of
 from .script import Script, composed_script, open_selections
-from .single import Sentinel, Single
-from .topology import Split, Topology
 
 log = logging.getLogger(__name__)
 
-OVER_BUDGET: Final = Failure(FailureKind.TIMEOUT, "no reply from Redis within the store budget")
-TOO_MANY_IN_FLIGHT: Final = Failure(FailureKind.OVERLOADED, "too many charges in flight to Redis")
+TOO_MANY_IN_FLIGHT: Final = Failure(FailureKind.OVERLOADED, "too many charges in flight to Redis (STORE_IN_FLIGHT)")
 NO_NODE: Final = Failure(FailureKind.TRANSIENT, "no cluster node serves the slot of this key")
 TOO_MANY_REDIRECTS: Final = Failure(FailureKind.TRANSIENT, "too many MOVED/ASK redirections")
 INTERNAL_ERROR: Final = Failure(FailureKind.PERMANENT, "internal error")
 UNEXPECTED_REPLY: Final = "unexpected reply to EVALSHA; connection closed"
-
-KINDS: Final[Mapping[str, Callable[..., Topology]]] = {"single": Single, "sentinel": Sentinel, "cluster": Cluster}
 
 EXTRA_ROUNDS: Final = 2
 """Event-loop iterations between the end of a budget and a failure.
@@ -55,6 +62,7 @@ class RedisStore:
         failures: failed charges, by kind.
         skew: seconds by which Redis' clock is ahead of this host's, as of the last reply.
         observer: may be replaced.
+        topology: where the counters are.
     """
 
     def __init__(self, options: RedisOptions, observer: Observer | None = None, own: Script | None = None) -> None:
@@ -71,31 +79,24 @@ class RedisStore:
         self.skew = 0.0
         self._script = own or composed_script()
         self._in_flight = InFlight(options.max_in_flight)
-        self._topology = self._topology_of(options)
-        self._only_node = self._topology.only_node
+        self._over_budget = over_budget(options.budget)
+        self.topology = topology_of(options, self._script, self)
+        self._only_node = self.topology.only_node
         self._queue: list[Pending] = []
         self._finished: list[Pending] = []
         self._second_round: list[tuple[Pending, int]] = []
         self._parked: dict[RedisNode, list[tuple[ScriptCall, bool]]] = {}
         self._now = 0
-        self._why_down = "not connected to Redis yet"
-
-    def _topology_of(self, options: RedisOptions) -> Topology:
-        def made(redis: ConnectOptions) -> Topology:
-            return KINDS[redis.deployment.kind](redis, self._script, options, self)
-
-        second = options.per_second
-        return made(options.main) if second is None else Split(made(options.main), made(second))
 
     @property
     def nodes(self) -> Sequence[RedisNode]:
         """All nodes that are currently known."""
-        return self._topology.nodes
+        return self.topology.nodes
 
     @property
     def connected(self) -> bool:
         """Whether Redis accepts calls: with REDIS_PERSECOND both deployments, of a cluster at least one node."""
-        return self._topology.connected
+        return self.topology.connected
 
     @property
     def in_flight(self) -> int:
@@ -104,11 +105,11 @@ class RedisStore:
 
     async def connect(self) -> bool:
         """Try to connect once. Return whether that succeeded; if not, keep trying in the background."""
-        return await self._topology.connect()
+        return await self.topology.connect()
 
     async def close(self) -> None:
         """Close every connection; charges in flight fail as disconnected."""
-        await self._topology.close()
+        await self.topology.close()
         for node in tuple(self._parked):
             self.connect_failed(node)
 
@@ -125,7 +126,7 @@ class RedisStore:
             domain = ask.plan.request.domain
             failure = refusal
             if deadline <= begun:
-                failure = OVER_BUDGET  # no caller would receive the answer, so nothing is charged
+                failure = self._over_budget  # no caller would receive the answer, so nothing is charged
             elif failure is None and size and not self._in_flight.take(domain, size):
                 failure = TOO_MANY_IN_FLIGHT
             if failure is not None or not size:
@@ -143,9 +144,9 @@ class RedisStore:
     def _refusal(self) -> Failure | None:
         if self._only_node is not None:
             return self._only_node.refusal
-        if any(node.refusal is None for node in self._topology.nodes):
+        if any(node.refusal is None for node in self.topology.nodes):
             return None
-        return Failure(FailureKind.DISCONNECTED, self._why_down)
+        return Failure(FailureKind.DISCONNECTED, self.topology.trouble)
 
     def _fail(self, ask: Ask, indices: Iterable[int], failure: Failure | None) -> None:
         """Set the failure in those of these outcomes that are still open."""
@@ -164,7 +165,7 @@ class RedisStore:
         """Send these asks with one write per node, and set one timer for all of them."""
         due = self._loop.time() + self.options.budget
         try:
-            batches = calls_of(queue, self._topology, self.options, now, due)
+            batches = calls_of(queue, self.topology, self.options, now, due)
         except Exception:
             log.exception("failed to send a batch to Redis")
             self._fail_unsent(queue)
@@ -207,11 +208,10 @@ class RedisStore:
             self._fail_calls([call], Failure(FailureKind.DISCONNECTED, str(reply)))
             return
         taken = time.perf_counter() - call.sent
-        in_time = taken <= self.options.budget
         self.round_trips += 1
         self.observer.round_trip(taken, call.size)
         if isinstance(reply, hiredis.ReplyError):
-            self._on_error(node, connection, call, str(reply), in_time=in_time)
+            self._on_error(node, connection, call, str(reply), taken)
             return
         try:
             problem = self._apply_reply(call, reply)
@@ -220,27 +220,32 @@ class RedisStore:
             self._fail_calls([call], Failure(FailureKind.PERMANENT, UNEXPECTED_REPLY))
             connection.close(UNEXPECTED_REPLY)
             return
-        self._update_breaker(node, problem, in_time=in_time)
+        node.answered(problem, taken)
+        if node.refusals.calls and has_passed(call):
+            node.accepted(probe=is_probe(call))
         self._complete([call])
 
     def _on_error(
-        self, node: RedisNode, connection: RedisConnection, call: ScriptCall, message: str, *, in_time: bool
+        self, node: RedisNode, connection: RedisConnection, call: ScriptCall, message: str, taken: float
     ) -> None:
         """Handle an error of a whole call. If Redis reports that it ran nothing, the call is sent again."""
         if self._should_load_script(connection, call, message):
             call.tries += 1
             self.script_reloads += 1
-            load: Sequence[Word] = ["SCRIPT", "LOAD", self._script.text]
-            connection.send([(load, _ignore_reply), self._command(node, connection, call)])
+            self._load_script(node, connection, call)
             return
         redirected = node.owner.redirect_for(node, message)
         if redirected is not None:
             self._follow(call, redirected)
             return
-        if message.startswith(TRYAGAIN) and call.size > 1 and not call.together:
+        if CROSSSLOT in message:
+            node.owner.on_crossslot(node, message)
+        if message.startswith((TRYAGAIN, CROSSSLOT)) and call.size > 1 and not call.together:
             self._send_split(node, call)
             return
-        self._update_breaker(node, message, in_time=in_time)
+        node.answered(message, taken)
+        if refuses(message):
+            node.refused(message, probe=is_probe(call))
         self._fail_calls([call], classify(message))
 
     def _should_load_script(self, connection: RedisConnection, call: ScriptCall, message: str) -> bool:
@@ -248,15 +253,14 @@ class RedisStore:
         lacking = message.startswith(NOSCRIPT) and not connection.lost and not call.unwanted
         return lacking and call.tries < self.options.max_attempts
 
-    def _update_breaker(self, node: RedisNode, problem: str, *, in_time: bool) -> None:
-        """Update the node's breaker after a reply; ``problem`` is the error in the reply, or empty."""
-        cause = meaning(problem) if problem else None
-        if cause is not None and cause.node_fault:
-            node.failed(problem)
-        elif in_time:
-            node.passed()
-        if cause is not None and cause.not_master:
-            node.owner.on_stale(node)
+    def _load_script(self, node: RedisNode, connection: RedisConnection, call: ScriptCall) -> None:
+        """Send a call again with the script: what a proxy makes of SCRIPT LOAD need not reach the server of the key."""
+        if node.owner.sharded:
+            words: Sequence[Word] = ["EVAL", self._script.text, *call.arguments]
+            connection.send([(words, partial(self._on_reply, node, connection, call))])
+        else:
+            load: Sequence[Word] = ["SCRIPT", "LOAD", self._script.text]
+            connection.send([(load, _ignore_reply), self._command(node, connection, call)])
 
     def _send_split(self, node: RedisNode, call: ScriptCall) -> None:
         """Send the charges of a call again, one call each."""
@@ -276,7 +280,7 @@ class RedisStore:
         self.redirects["ask" if asking else "moved"] += 1
         call.tries += 1
         if call.unwanted:
-            self._fail_calls([call], OVER_BUDGET)
+            self._fail_calls([call], self._over_budget)
         elif call.tries > self.options.max_attempts:
             self._fail_calls([call], TOO_MANY_REDIRECTS)
         elif node.connections:
@@ -291,7 +295,10 @@ class RedisStore:
         if self.options.clock == "redis":
             self.skew = (now - call.now) / 1e6
         for failure, counted in failures:
-            self.failures[failure.kind] += counted and call.pending[0].ask.tag is not PROBE
+            self.failures[failure.kind] += counted and not is_probe(call)
+        refusal = next((failure.message for failure, _ in failures if refuses(failure.message)), "")
+        if refusal and call.node is not None and not has_passed(call):
+            call.node.refused(refusal, probe=is_probe(call))
         return next((failure.message for failure, _ in failures if meaning(failure.message).node_fault), "")
 
     def _fail_calls(self, batch: Sequence[ScriptCall], failure: Failure) -> None:
@@ -313,7 +320,7 @@ class RedisStore:
                     if pending.deadline > self._loop.time():
                         self._second_round.append((pending, call.now))
                         continue
-                    self._fail(pending.ask, range(len(pending.ask.outcomes)), OVER_BUDGET)
+                    self._fail(pending.ask, range(len(pending.ask.outcomes)), self._over_budget)
                 if pending.charged:
                     self.charged_in_part += charged_in_part(pending)
                 self._in_flight.release(pending.domain, pending.size)
@@ -346,13 +353,13 @@ class RedisStore:
         late = [pending for pending in queue if pending.deadline <= now]
         for pending in late:
             reopen_dry_run(pending)
-            self._fail(pending.ask, range(len(pending.ask.outcomes)), OVER_BUDGET)
+            self._fail(pending.ask, range(len(pending.ask.outcomes)), self._over_budget)
         complete(late)
         for call in batch:
             call.late = call.due <= now
         # Calls that were sent to a node together are late together, which is one failure.
         for node in {call.node for call in batch if call.late and call.node is not None}:
-            node.failed(OVER_BUDGET.message)
+            node.failed(self._over_budget.message)
         for node in {call.node for call in batch if call.node is not None}:
             node.watch()
         queue = [pending for pending in queue if not pending.over]
@@ -376,7 +383,7 @@ class RedisStore:
         """See ``Watcher``: send the calls that were redirected to the node before it had a connection."""
         for call, asking in self._parked.pop(node, ()):
             if call.unwanted:
-                self._fail_calls([call], OVER_BUDGET)
+                self._fail_calls([call], self._over_budget)
             else:
                 self._send(node, [call], asking=asking)
         self.on_read()
@@ -384,14 +391,8 @@ class RedisStore:
     def connect_failed(self, node: RedisNode) -> None:
         """See ``Watcher``."""
         if node in self._parked:
-            self._fail_calls([call for call, _ in self._parked.pop(node)], node.refusal or OVER_BUDGET)
+            self._fail_calls([call for call, _ in self._parked.pop(node)], node.refusal or self._over_budget)
             self.on_read()
-
-    def edge(self, name: str, up: bool, reason: str) -> None:  # noqa: FBT001 -- the edge's direction
-        """See ``Watcher``."""
-        if not up:
-            self._why_down = reason
-        self.observer.edge(name, up, reason)
 
 
 def _ignore_reply(_: object) -> None:

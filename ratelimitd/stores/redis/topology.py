@@ -8,8 +8,11 @@ from ratelimitd.algorithms import SECOND, Rate
 
 from .node import RedisNode
 
-Placement = tuple[RedisNode | None, int]
-"""The node of a counter, None while no node serves its slot; and the slot, since a script call may use one only."""
+Placement = tuple[RedisNode | None, int | bytes]
+"""The node of a counter, None while no node serves its slot; and its slot, or its name: a script call may use one only.
+
+It is the name where only the proxy in front of the servers knows which of them has the counter.
+"""
 
 
 class Topology(Protocol):
@@ -26,6 +29,14 @@ class Topology(Protocol):
     @property
     def connected(self) -> bool:
         """Whether the deployment counts as connected, for health and metrics."""
+
+    @property
+    def trouble(self) -> str:
+        """Why every call to the deployment fails at present; empty if calls succeed."""
+
+    @property
+    def troubles(self) -> Sequence[tuple[str, str]]:
+        """The servers of which every call fails at present, each with the reason."""
 
     def placement_of(self, rate: Rate, name: bytes) -> Placement:
         """Return the node and the slot of the counter with this name."""
@@ -57,6 +68,16 @@ class Split:
     def connected(self) -> bool:
         """See ``Topology``: whether both are connected, since each limit is in one of them only."""
         return all(each.connected for each in self._both)
+
+    @property
+    def trouble(self) -> str:
+        """See ``Topology``: of either."""
+        return next(filter(None, (each.trouble for each in self._both)), "")
+
+    @property
+    def troubles(self) -> Sequence[tuple[str, str]]:
+        """See ``Topology``."""
+        return [one for each in self._both for one in each.troubles]
 
     def placement_of(self, rate: Rate, name: bytes) -> Placement:
         """See ``Topology``."""

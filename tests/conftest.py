@@ -1,4 +1,4 @@
-"""What the tests of logs share."""
+"""What tests of several rooms share."""
 
 import logging
 

@@ -1,0 +1,76 @@
+"""``ratelimitd diff``."""
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from .flags import ERROR, OK, examined, examples, policy_flags
+
+if TYPE_CHECKING:
+    from ratelimitd.policy import Change, Policy
+
+DIFFERENT: Final = 1
+"""Exit code, as that of diff(1)."""
+
+COLORS: Final = {"added": "green", "removed": "red", "raised": "yellow", "lowered": "yellow"}
+
+_PATH: Final = click.Path(exists=True)
+
+
+@click.command(
+    epilog=examples(
+        "ratelimitd diff policies-of-today/ policies/",
+        "ratelimitd diff gateway.yaml new-gateway.yaml --json",
+        "git show HEAD:policy.yaml > /tmp/old.yaml && ratelimitd diff /tmp/old.yaml policy.yaml",
+    )
+)
+@click.argument("old", type=_PATH, metavar="OLD")
+@click.argument("new", type=_PATH, metavar="NEW")
+@policy_flags
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def diff(
+    old: str,
+    new: str,
+    default_algorithm: str,
+    merge_domain_config: bool,  # noqa: FBT001 -- click passes keywords
+    as_json: bool,  # noqa: FBT001 -- click passes keywords
+) -> None:
+    """Say what differs between two policies: which limits are added, removed, raised, lowered or changed.
+
+    OLD and NEW are policy files, folders of them, or gateway files, of which the policies are compared. Exits 0 if
+    nothing differs, 1 if something does, 2 if a policy has errors.
+    """
+    from ratelimitd.policy import changes  # noqa: PLC0415 -- the engine
+
+    policies = [_policy(path, default_algorithm, merge_domains=merge_domain_config) for path in (old, new)]
+    found = [change for some in changes(*policies) for change in some]
+    click.echo(_as_json(found) if as_json else _text(found))
+    sys.exit(DIFFERENT if found else OK)
+
+
+def _policy(path: str, default_algorithm: str, *, merge_domains: bool) -> "Policy":
+    from ratelimitd.policy import assemble  # noqa: PLC0415 -- the engine
+
+    parsed = examined([path], default_algorithm, merge_domains=merge_domains).parsed
+    for error in parsed.errors:
+        click.echo(f"ratelimitd: {error}", err=True)
+    if parsed.errors:
+        sys.exit(ERROR)
+    return assemble(parsed.rows)
+
+
+def _text(found: "Sequence[Change]") -> str:
+    if not found:
+        return "no limit differs"
+    counts = Counter(change.kind for change in found)
+    total = f"{len(found)} change{'' if len(found) == 1 else 's'}"
+    lines = [f"{click.style(f'{each.kind:<8}', fg=COLORS.get(each.kind))} {each.place}: {each.what}" for each in found]
+    return "\n".join([*lines, f"{total}: {', '.join(f'{count} {kind}' for kind, count in counts.items())}"])
+
+
+def _as_json(found: "Sequence[Change]") -> str:
+    return json.dumps({"same": not found, "changes": [change._asdict() for change in found]}, indent=2)

@@ -1,0 +1,26 @@
+"""Which gRPC transport a start takes, and what it says of it."""
+
+import pytest
+from structlog.testing import capture_logs
+
+from ratelimitd.app import listen
+from ratelimitd.settings import load
+from ratelimitd.transport import Handlers
+from ratelimitd.transport.api import ignore
+
+
+@pytest.mark.parametrize(
+    ("transport", "built", "warnings"),
+    [("auto", False, 1), ("auto", True, 0), ("grpcio", False, 0), ("grpcio", True, 0)],
+)
+async def test_a_slow_transport_that_nobody_chose_is_one_warning(monkeypatch, transport, built, warnings):
+    """Where the fast one was not built, auto says how much slower it is and what to install; a choice says nothing."""
+    monkeypatch.setattr(listen, "nghttp2_available", lambda: built)
+    settings = load({"GRPC_HOST": "127.0.0.1", "GRPC_PORT": "0", "TRANSPORT": transport}, {})
+    with capture_logs() as logs:
+        serving = listen.grpc_server(settings, Handlers({}, {}), ignore)
+    assert serving.transport == ("nghttp2" if transport == "auto" and built else "grpcio")
+    assert [line["log_level"] for line in logs] == ["warning"] * warnings
+    assert all("19 times slower" in line["event"] and "libnghttp2-dev" in line["change"] for line in logs)
+    await serving.server.start()
+    await serving.server.stop(0)
