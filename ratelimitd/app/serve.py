@@ -17,7 +17,7 @@ from .http import listen_http
 from .life import Front, Running, live, load_first, refuse_clashes, run_background
 from .listen import Serving, grpc_server
 from .policies import Policies, source_of
-from .ports import clashes, service_ports
+from .ports import clashing
 from .refusals import Refusals
 from .service import RunningService
 
@@ -31,7 +31,7 @@ def run(settings: Settings, config: tuple[str, ...]) -> int:
 
 async def _start(settings: Settings, config: tuple[str, ...], stack: AsyncExitStack) -> Running:
     """Bind every port, load the first policy, then serve."""
-    refuse_clashes(clashes(service_ports(settings), None))
+    refuse_clashes(clashing(settings, None, with_service=True))
     parts = build(settings)
     source = source_of(settings, config)
     service = RunningService(settings, parts, Policies(source, settings, parts), Health(), Health(), Health())

@@ -14,7 +14,7 @@ from ratelimitd.sources import GATEWAY_ALGORITHM, GatewayFile, read_file, read_f
 
 from .flags import ERROR, OK
 
-MISSING: Final = "envoy-data-plane is missing: pip install 'ratelimitd[envoy]'"
+MISSING: Final = "envoy-data-plane is missing; in a clone of the repository, run pip install '.[envoy]'"
 
 
 class CommandError(Exception):

@@ -139,7 +139,7 @@ def _check_gateway(gateway: "Gateway", found: "Examined", *, with_service: bool)
     Settings with errors have no ports; ``doctor`` reports such errors, and no command starts with them.
     """
     from ratelimitd.app.beside import beside_proxy  # noqa: PLC0415 -- the engine
-    from ratelimitd.app.ports import admin_ports, clashes, proxy_ports, service_ports  # noqa: PLC0415 -- the engine
+    from ratelimitd.app.ports import clashing  # noqa: PLC0415 -- the engine
     from ratelimitd.gateway import domain_of  # noqa: PLC0415 -- the engine
     from ratelimitd.policy import PolicyError, PolicyErrors, assemble  # noqa: PLC0415 -- the engine
 
@@ -148,8 +148,8 @@ def _check_gateway(gateway: "Gateway", found: "Examined", *, with_service: bool)
         settings = load(os.environ, {})
     except SettingsError:
         return
-    settings = beside_proxy(settings, gateway) if with_service else settings
-    others = service_ports(settings) if with_service else admin_ports(settings)
-    wrong = clashes(proxy_ports(settings, gateway) + others, gateway)
+    if with_service:
+        settings = beside_proxy(settings, gateway)
+    wrong = clashing(settings, gateway, with_service=with_service)
     if wrong:
         raise PolicyErrors([PolicyError(gateway.file, 0, str(clash)) for clash in wrong])

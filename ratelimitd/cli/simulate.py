@@ -9,6 +9,7 @@ import click
 from ratelimitd.config.values import UINT32_MAX, positive_duration
 from ratelimitd.descriptor_text import Entries, encode
 from ratelimitd.descriptor_text import parse as parse_descriptor
+from ratelimitd.descriptor_text import show as show_descriptor
 from ratelimitd.settings import Settings
 
 from .flags import Text, examined, examples, policy_flags
@@ -106,7 +107,7 @@ def simulate(**options: Any) -> None:
     try:
         runs = _runs(**options)
         if options["plot"]:
-            _plot(runs, options["plot"])
+            _plot(runs, _subject(**options), options["plot"])
     except (simulation.LoadError, simulation.SimulationError) as error:
         raise click.ClickException(str(error)) from error
     if options["as_json"]:
@@ -169,12 +170,21 @@ def _events(
     return made
 
 
-def _plot(runs: "list[Run]", file: Path) -> None:
+def _subject(*, domain: bytes, words: Sequence[Entries | str], requests: Any, **_: Any) -> str:
+    """Return what the requests were: their domain, and their descriptors or the file."""
+    descriptors = [show_descriptor(word) for word in words if not isinstance(word, str)]
+    what = f"requests of {requests.name}" if requests is not None else " ".join(descriptors)
+    return f"{domain.decode(errors='replace')}: {what}"
+
+
+def _plot(runs: "list[Run]", subject: str, file: Path) -> None:
     try:
         from ratelimitd.simulate.plot import plot  # noqa: PLC0415 -- needs matplotlib, an extra
     except ModuleNotFoundError as error:
-        raise click.ClickException("--plot needs matplotlib: pip install 'ratelimitd[plot]'") from error
+        raise click.ClickException(
+            "--plot needs matplotlib; in a clone of the repository, run pip install '.[plot]'"
+        ) from error
     try:
-        plot(runs, file)
+        plot(runs, subject, file)
     except OSError as error:
         raise click.ClickException(f"cannot write {file}: {error.strerror}") from error

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
@@ -134,22 +134,30 @@ def size(least: int) -> Callable[[str], int]:
     return parse
 
 
-def choice(*allowed: str, unbuilt: Mapping[str, str] | None = None) -> Callable[[str], str]:
-    """Make a parser of one name in ``allowed``, case-insensitive.
+class Choice:
+    """A parser of one name out of several, case-insensitive.
 
-    ``unbuilt`` has values of envoyproxy/ratelimit that are not implemented yet, each with what to do instead.
+    Attributes:
+        unbuilt: values of envoyproxy/ratelimit that are not implemented yet, each with what to do instead.
     """
-    names = {name.lower(): name for name in allowed}
-    refused = {name.lower(): why for name, why in (unbuilt or {}).items()}
 
-    def parse(value: str) -> str:
-        if value.lower() in refused:
-            raise ValueError(f"not implemented yet; {refused[value.lower()]}")
-        if value.lower() not in names:
-            raise ValueError("unknown value; write " + " or ".join(name or "nothing" for name in allowed))
-        return names[value.lower()]
+    def __init__(self, allowed: Sequence[str], unbuilt: Mapping[str, str]) -> None:
+        self.unbuilt = unbuilt
+        self._names = {name.lower(): name for name in allowed}
+        self._refused = {name.lower(): why for name, why in unbuilt.items()}
 
-    return parse
+    def __call__(self, value: str) -> str:
+        """Return the name as it is written in the table. Raises ValueError for any other."""
+        if value.lower() in self._refused:
+            raise ValueError(f"not implemented yet; {self._refused[value.lower()]}")
+        if value.lower() not in self._names:
+            raise ValueError("unknown value; write " + " or ".join(name or "nothing" for name in self._names.values()))
+        return self._names[value.lower()]
+
+
+def choice(*allowed: str, unbuilt: Mapping[str, str] | None = None) -> Choice:
+    """Make a parser of one name in ``allowed``."""
+    return Choice(allowed, unbuilt or {})
 
 
 def address(value: str) -> str:

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from ratelimitd.app.policies import default_algorithm
+from ratelimitd.app.policies import default_algorithm, unsalted
 from ratelimitd.gateway import domain_of
 from ratelimitd.policy import UNSALTED, OnStoreFailure, Policy, PolicyError, PolicyErrors
 from ratelimitd.settings import Settings
@@ -63,7 +63,7 @@ def _warnings(loaded: Loaded, settings: Settings) -> list[Finding]:
     ]
     if len(loaded.warnings) > SHOWN:
         found.append(warn(POLICY, "there are more warnings", "`ratelimitd validate` lists all of them"))
-    if not settings.identity_secret and any(domain.identity for domain in loaded.policy.domains.values()):
+    if unsalted(loaded.policy, settings):
         what, _, why = UNSALTED.partition(": ")
         reason, _, change = why.rpartition("; ")
         found.append(warn(POLICY, f"{what}: {reason}", change))

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from ratelimitd.app.ports import Port, admin_ports, clashes, duplicates, proxy_ports, service_ports
+from ratelimitd.app.ports import Port, bound, clashing, duplicates
 from ratelimitd.http1 import Endpoint, FetchError, fetch
 from ratelimitd.net.listen import LOOPBACK, address, bind
 
@@ -50,7 +50,7 @@ class LivenessPage(NamedTuple):
 async def check(target: CheckTarget) -> AsyncIterator[Finding]:
     """Bind every port, and find out whether those in use belong to a ratelimitd."""
     ports, pages = wanted(target)
-    for clash in clashes(ports, target.gateway):
+    for clash in clashing(target.settings, target.gateway, with_service=target.serves):
         yield bad(PORTS, *clash)
     same = duplicates(ports)
     ports = [port for port in ports if port not in same]
@@ -77,16 +77,15 @@ async def check(target: CheckTarget) -> AsyncIterator[Finding]:
 def wanted(target: CheckTarget) -> tuple[list[Port], list[LivenessPage]]:
     """Return the ports to bind, and the liveness pages that identify a running instance."""
     settings, gateway = target.settings, target.gateway
-    proxy = [] if gateway is None else proxy_ports(settings, gateway)
-    service = service_ports(settings) if target.serves else admin_ports(settings)
+    ports = bound(settings, gateway, with_service=target.serves)
     pages = []
     if gateway is not None:
-        own, *separate = proxy
-        prefixed = LivenessPage(own, f"{gateway.admin.prefix}/healthz", gateway.tls is not None)
-        pages.append(LivenessPage(separate[0], "/healthz") if separate else prefixed)
+        prefixed = LivenessPage(ports[0], f"{gateway.admin.prefix}/healthz", gateway.tls is not None)
+        pages.append(LivenessPage(ports[1], "/healthz") if gateway.admin.port is not None else prefixed)
     if target.serves:
-        pages.append(LivenessPage(service[0], "/livez"))
-    return proxy + service, pages
+        http = next(port for port in ports if port.setting == "PORT")
+        pages.append(LivenessPage(http, "/livez"))
+    return ports, pages
 
 
 def bind_failures(ports: list[Port]) -> dict[Port, tuple[str, bool]]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+from ratelimitd.config.values import Choice
 from ratelimitd.settings.rows import Row, RowStatus
 from ratelimitd.settings.table import ROWS
 
@@ -25,6 +26,18 @@ Kubernetes sets for a Service named redis are ignored.) Any other variable whose
 setting that is not set (`GRPC_PROT`) is named in a warning.
 """
 
+
+def _refused_values() -> str:
+    """Name the values that supported variables refuse because they are not implemented yet."""
+    values = [
+        f"`{row.name}={value}`"
+        for row in ROWS
+        if row.status is RowStatus.WORKS and isinstance(row.parse, Choice)
+        for value in row.parse.unbuilt
+    ]
+    return " and ".join([", ".join(values[:-1]), values[-1]] if len(values) > 1 else values)
+
+
 _SECTIONS = (
     (RowStatus.WORKS, "Supported", ""),
     (
@@ -33,7 +46,7 @@ _SECTIONS = (
         (
             "These variables decide where policy, counters or trust come from and are not implemented yet. Empty, "
             "false or the default is accepted; any other value is an error, because ignoring it would weaken the "
-            "configuration. The same applies to `CONFIG_TYPE=GRPC_XDS_SOTW` and `BACKEND_TYPE=memcache`."
+            f"configuration. The same applies to {_refused_values()}."
         ),
     ),
     (

@@ -4,9 +4,8 @@ A supported variable is an attribute of ``Settings``; the class attribute is its
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Final, NoReturn, cast
+from typing import Any, Final, NoReturn
 
-from ratelimitd.config.redis_address import Credentials, RedisKind
 from ratelimitd.config.values import (
     EVERYWHERE,
     address,
@@ -26,8 +25,17 @@ from ratelimitd.config.values import (
     size,
     text,
 )
-from ratelimitd.settings.redis_url import RedisUrl, credentials, read_redis_url, redis_parts
-from ratelimitd.settings.redis_variables import MAIN_REDIS, PER_SECOND_REDIS, RedisVariables
+from ratelimitd.settings.redis_url import RedisUrl, read_redis_url, redis_parts
+from ratelimitd.settings.redis_variables import (
+    ADDRESS_TEXT,
+    MAIN_REDIS,
+    OF_THE_SECOND,
+    PER_SECOND_REDIS,
+    TIMEOUT_TEXT,
+    RedisVariables,
+    optional_credentials,
+    redis_kind,
+)
 from ratelimitd.settings.rows import Row, Secret
 from ratelimitd.settings.unbuilt import UNBUILT
 
@@ -38,30 +46,6 @@ LOG_LEVELS: Final = ("trace", "debug", "info", "warn", "warning", "error", "fata
 
 _NOT_XDS: Final = "serve the policy from files (CONFIG_TYPE=FILE)"
 _NOT_MEMCACHE: Final = "write redis and set REDIS_URL, or write memory"
-_ANY_KIND: Final = choice("single", "sentinel", "cluster")
-_PLACE: Final = (
-    "host:port, redis://[user:password@]host[:port][/database], rediss://… for TLS, or the path of a unix socket. "
-    "For a cluster: some nodes, separated by commas. For Sentinel: the name of the master, then some Sentinels."
-)
-_TIMEOUT: Final = (
-    "Timeout of a connection attempt, including the handshake. Upstream's default is 10s; a store that must answer "
-    "within milliseconds is near, and an attempt that hangs delays the next one."
-)
-
-
-_OF_THE_SECOND: Final[Mapping[str, str]] = {
-    "url": ", for the second Redis",
-    "tls": ", for the second Redis only; the files are the same",
-}
-"""Additions to the text "As <variable of the first Redis>"."""
-
-
-def _kind(value: str) -> RedisKind:
-    return cast("RedisKind", _ANY_KIND(value))
-
-
-def _credentials(value: str) -> Credentials | None:
-    return credentials(value) if value else None
 
 
 class Settings:
@@ -197,15 +181,15 @@ class Settings:
     log_level = Row(
         choice(*LOG_LEVELS),
         "info",
-        "Lowest level that is logged: trace, debug, info, warn, error, fatal, panic. Upstream's default is warn, which "
-        "is also the level of its start-up lines; here these are info, so that is the default.",
+        "Lowest level that is logged: trace, debug, info, warn, error, fatal, panic. "
+        "envoyproxy/ratelimit's default is warn, the level of its start-up lines; here these are info.",
     )
     log_format = Row(
         choice("auto", "json", "text"),
         "auto",
-        "json: one object per line, with @timestamp and @message as upstream. text: human-readable. "
+        "json: one object per line, with @timestamp and @message as in envoyproxy/ratelimit. text: human-readable. "
         "auto: text on a terminal, else json; decided for stderr, and for stdout with the proxy's access log. NO_COLOR "
-        "turns colors off. Upstream's default is text.",
+        "turns colors off. envoyproxy/ratelimit's default is text.",
     )
     log_decisions = Row(
         boolean,
@@ -240,7 +224,7 @@ class Settings:
         choice(*ALGORITHMS),
         "fixed_window",
         f"Algorithm of a limit if neither the limit nor its domain sets one: {', '.join(ALGORITHMS)}. "
-        "The default is upstream's only algorithm.",
+        "The default is the only algorithm of envoyproxy/ratelimit.",
     )
 
     # Counters
@@ -254,23 +238,27 @@ class Settings:
         "256MiB",
         "Memory for counters; beyond it counters are evicted, expired ones first. Half of a small container's 512 MiB.",
     )
-    redis_url = Row(redis_parts, "", _PLACE, secret=Secret.USERINFO)
+    redis_url = Row(redis_parts, "", ADDRESS_TEXT, secret=Secret.USERINFO)
     redis_addr = Row(redis_parts, "", "Another name for REDIS_URL, intended for host:port.", secret=Secret.USERINFO)
     redis_socket_type = Row(
-        choice("", "tcp", "unix"), "", "tcp or unix; unset: derived from REDIS_URL. Upstream's default is unix."
+        choice("", "tcp", "unix"),
+        "",
+        "tcp or unix; unset: derived from REDIS_URL. envoyproxy/ratelimit's default is unix.",
     )
-    redis_type = Row(_kind, "single", "single, sentinel or cluster: the deployment that REDIS_URL addresses.")
-    redis_auth = Row(_credentials, "", "password or user:password of Redis.", secret=Secret.WHOLE)
+    redis_type = Row(redis_kind, "single", "single, sentinel or cluster: the deployment that REDIS_URL addresses.")
+    redis_auth = Row(optional_credentials, "", "password or user:password of Redis.", secret=Secret.WHOLE)
     redis_auth_file = Row(
         text,
         "",
         "File with the content of REDIS_AUTH; read for each new connection, so a change needs no restart.",
     )
-    redis_sentinel_auth = Row(_credentials, "", "password or user:password of the Sentinels.", secret=Secret.WHOLE)
+    redis_sentinel_auth = Row(
+        optional_credentials, "", "password or user:password of the Sentinels.", secret=Secret.WHOLE
+    )
     redis_pool_size = Row(
         integer(1, 1024), "10", "Maximum number of connections to a server; a busy event loop needs few."
     )
-    redis_timeout = Row(positive_duration, "500ms", _TIMEOUT)
+    redis_timeout = Row(positive_duration, "500ms", TIMEOUT_TEXT)
     redis_tls = Row(boolean, "false", "Use TLS for connections to Redis and to its Sentinels.")
     redis_tls_cacert = Row(text, "", "PEM file of the CA of their certificates; unset: the CAs that the system trusts.")
     redis_tls_client_cert = Row(
@@ -362,7 +350,7 @@ class Settings:
         boolean, "false", "Serve metrics at PROMETHEUS_ADDR, in addition to /metrics of the HTTP port."
     )
     prometheus_addr = Row(
-        go_host_port, ":9090", "host:port for Prometheus; without a host every interface, IPv4 and IPv6, as upstream."
+        go_host_port, ":9090", "host:port for Prometheus; without a host every interface, IPv4 and IPv6, as in Go."
     )
     prometheus_path = Row(path, "/metrics", "Path of the metrics at PROMETHEUS_ADDR.")
     disable_stats = Row(boolean, "false", "Serve no metrics.")
@@ -394,7 +382,7 @@ def _working() -> Iterator[Row[Any]]:
 def _second(name: str) -> Row[Any]:
     """Make the row of the second Redis from that of the first."""
     row: Row[Any] = vars(Settings)[MAIN_REDIS.lower() + name]
-    doc = f"As {row.name}{_OF_THE_SECOND.get(name, '')}."
+    doc = f"As {row.name}{OF_THE_SECOND.get(name, '')}."
     return Row(row.parse, row.default, doc, name=PER_SECOND_REDIS + name.upper(), secret=row.secret)
 
 

@@ -25,7 +25,7 @@ _TRACING: Final = "Tracing."
 UNBUILT: Final[tuple[Row[Any], ...]] = (
     *_unread(
         "",
-        "Upstream does not read it either; GRPC_CLIENT_TLS_CACERT makes client certificates mandatory.",
+        "envoyproxy/ratelimit does not read it either; GRPC_CLIENT_TLS_CACERT makes client certificates mandatory.",
         "GRPC_SERVER_TLS_CA_CERT",
     ),
     _refused("MEMCACHE_HOST_PORT", "", _MEMCACHE),
@@ -37,7 +37,7 @@ UNBUILT: Final[tuple[Row[Any], ...]] = (
     *_unread("0", _PIPELINE, "REDIS_PIPELINE_WINDOW", "REDIS_PIPELINE_LIMIT"),
     *_unread("1", _ALL_AT_ONCE, "REDIS_CLUSTER_PIPELINE_PARALLELISM"),
     *_unread("WAIT", "A full pool never opens additional connections.", "REDIS_POOL_ON_EMPTY_BEHAVIOR"),
-    *_unread("", "Removed from upstream too.", "REDIS_POOL_ON_EMPTY_WAIT_DURATION"),
+    *_unread("", "Removed from envoyproxy/ratelimit too.", "REDIS_POOL_ON_EMPTY_WAIT_DURATION"),
     *_unread(
         "",
         "The service listens before Redis is available, and connects once it is.",
@@ -70,7 +70,7 @@ UNBUILT: Final[tuple[Row[Any], ...]] = (
     *_unread("60s", _XDS, "XDS_CLIENT_BACKOFF_MAX_INTERVAL"),
     *_unread("0.5", _XDS, "XDS_CLIENT_BACKOFF_RANDOM_FACTOR"),
     *_unread("true", _XDS, "XDS_CLIENT_BACKOFF_JITTER"),
-    *_unread("false", _STATSD + " Upstream's default is true.", "USE_STATSD"),
+    *_unread("false", _STATSD + " envoyproxy/ratelimit's default is true.", "USE_STATSD"),
     *_unread("false", _STATSD, "USE_DOG_STATSD"),
     *_unread("", _STATSD, "USE_DOG_STATSD_MOGRIFIERS", "DOG_STATSD_MOGRIFIER_*"),
     *_unread("localhost", _STATSD, "STATSD_HOST"),

@@ -7,12 +7,16 @@ from typing import Final, NamedTuple
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from ratelimitd.algorithms import SECOND
 from ratelimitd.simulate.run import Run
 
 ROWS: Final = 24
 """Maximum rows of a table: it fits a terminal of 24 lines, the usual size, or slightly more."""
+
+BAR: Final = 40
+"""Columns of the longest bar: with the numbers it fits a terminal of 80 columns."""
 
 WIDE: Final = 200
 """Columns of output to a file or pipe: six algorithms fit without wrapping."""
@@ -54,8 +58,11 @@ def buckets(run: Run, step: int) -> list[Bucket]:
     return [Bucket(index * step, *counts) for index, counts in enumerate(zip(allowed, limited, strict=True))]
 
 
-def table(runs: Sequence[Run]) -> Table:
-    """Return a table with one row per interval, two columns per run, and the totals in the last row."""
+def table(runs: Sequence[Run], *, bars: bool = False) -> Table:
+    """Return a table with one row per interval, two columns per run, and the totals in the last row.
+
+    ``bars`` adds a bar of allowed and limited requests to each row of a single run.
+    """
     step = step_of(runs)
     made = Table(title=f"requests per {_length(step)}", show_footer=True, box=SIMPLE)
     made.add_column("from", justify="right", vertical="bottom", footer="total")
@@ -65,9 +72,24 @@ def table(runs: Sequence[Run]) -> Table:
         limited = "\n" * allowed.count("\n") + "limited"
         made.add_column(allowed, justify="right", style="green", footer=str(run.total - over))
         made.add_column(limited, justify="right", style="red", footer=str(over))
-    for row in zip(*(buckets(run, step) for run in runs), strict=True):
+    counted = [buckets(run, step) for run in runs]
+    drawn = _bars(counted[0]) if bars and len(runs) == 1 else None
+    if drawn:
+        made.add_column("")
+    for number, row in enumerate(zip(*counted, strict=True)):
         cells = (str(count) if count else "·" for bucket in row for count in (bucket.allowed, bucket.limited))
-        made.add_row(_clock(row[0].start, step), *cells)
+        made.add_row(_clock(row[0].start, step), *cells, *(drawn[number : number + 1] if drawn else ()))
+    return made
+
+
+def _bars(counted: Sequence[Bucket]) -> list[Text]:
+    """Draw each interval, the fullest ``BAR`` characters wide."""
+    most = max((bucket.allowed + bucket.limited for bucket in counted), default=0) or 1
+    made = []
+    for bucket in counted:
+        whole = round((bucket.allowed + bucket.limited) * BAR / most)
+        allowed = round(bucket.allowed * BAR / most)
+        made.append(Text.assemble(("█" * allowed, "green"), ("█" * (whole - allowed), "red")))
     return made
 
 
@@ -76,7 +98,7 @@ def show(runs: Sequence[Run]) -> None:
     console = Console()
     if not console.is_terminal:
         console = Console(width=WIDE)
-    console.print(table(runs))
+    console.print(table(runs, bars=console.is_terminal))
     for run in runs:
         if run.unmatched:
             console.print(f"{run.name}: no limit applied to {run.unmatched} of {run.total} requests")

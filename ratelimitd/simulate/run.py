@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any, Final, NamedTuple
 
 from ratelimitd.limiter import Answer, Ask, Engine, LimitRequest, Planner, PlanOptions, Tallies, key_maker
-from ratelimitd.policy import Policy
+from ratelimitd.policy import Limit, Policy
 from ratelimitd.simulate.load import Event
 from ratelimitd.stores.memory import MemoryStore
 
@@ -25,12 +25,14 @@ class Run(NamedTuple):
         times: time of each request in µs, ascending.
         limited: whether each request was limited.
         unmatched: number of requests to which no limit applied.
+        limits: limits that applied to some request, each once.
     """
 
     name: str
     times: Sequence[int]
     limited: Sequence[bool]
     unmatched: int
+    limits: Sequence[Limit] = ()
 
     @property
     def total(self) -> int:
@@ -60,18 +62,21 @@ def run(name: str, policy: Policy, domain: bytes, events: Iterable[Event]) -> Ru
     times: list[int] = []
     limited: list[bool] = []
     unmatched = 0
+    limits: dict[Limit, None] = {}
 
     def answered(ask: Ask, answer: Answer) -> None:
         nonlocal unmatched
         if answer.failure is not None:
             raise SimulationError(f"the counter store failed: {answer.failure.message}")
         limited.append(answer.over)
-        unmatched += all(item.match is None for item in ask.plan.items)
+        matched = [item.match for item in ask.plan.items if item.match is not None]
+        unmatched += not matched
+        limits.update(dict.fromkeys(limit for match in matched for limit in match.limits))
 
     for event in events:
         engine.decide((engine.ask(event.descriptors, request),), event.time, answered, _failed)
         times.append(event.time)
-    return Run(name, times, limited, unmatched)
+    return Run(name, times, limited, unmatched, tuple(limits))
 
 
 def _failed(_: Any, error: Exception) -> None:

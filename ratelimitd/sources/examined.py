@@ -12,10 +12,12 @@ if TYPE_CHECKING:
 
 
 class Examined(NamedTuple):
-    """What the files of a source contain: errors are in ``parsed``.
+    """What the files of a source contain.
 
     Attributes:
-        warnings: those of the lint, and the entries of folders that are not read; none if there are errors.
+        parsed: rows and errors.
+        warnings: without errors, the entries that were skipped and the warnings of the lint.
+        files: files read.
     """
 
     parsed: "Parsed"

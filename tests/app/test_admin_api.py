@@ -1,8 +1,6 @@
-"""The admin API of a running service, with memory and with Redis, and docs/admin.md held against it."""
+"""The admin API of a running service, with memory and with Redis."""
 
-import asyncio
 import json
-import re
 import socket
 import time
 from hashlib import sha256
@@ -19,7 +17,6 @@ from tests.service import service
 pytestmark = pytest.mark.process
 
 TOKEN = "a-token-of-the-tests-0123456789"
-PAGE = (Path(__file__).parents[2] / "docs/admin.md").read_text()
 
 POLICY = "domain: d\ndescriptors:\n" + "".join(
     f"  - {{key: {name}, rate_limit: {{unit: day, requests_per_unit: 10, algorithm: {name}}}}}\n" for name in ALGORITHMS
@@ -253,47 +250,3 @@ async def test_the_policy_is_told_through_its_changes(tmp_path):
         _, third = await admin(running, "/admin/policy")
         assert (2, second["version"]) == (third["generation"], third["version"])
         assert "policy.yaml" in third["refused"][0]
-
-
-PASSING = {"for_seconds", "reset_after_seconds", "age_seconds", "version", "source", "ends_in_seconds"}
-"""Fields whose values are of the moment, or of the place."""
-
-
-def lasting(told):
-    """What an answer says whenever and wherever it is asked for."""
-    if isinstance(told, dict):
-        return {name: None if name in PASSING else lasting(value) for name, value in told.items()}
-    return [lasting(each) for each in told] if isinstance(told, list) else told
-
-
-async def said(command, running):
-    """Run a command of the page with a shell."""
-    process = await asyncio.create_subprocess_shell(
-        command.replace("localhost:6070", running.debug), env={"ADMIN_TOKEN": TOKEN}, stdout=asyncio.subprocess.PIPE
-    )
-    output, _ = await process.communicate()
-    assert process.returncode == 0
-    return output.decode()
-
-
-async def test_docs_admin_says_what_is(tmp_path):
-    """Each curl of docs/admin.md is run against its policy, and answers what stands below it."""
-    (policy,) = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
-    blocks = re.findall(r"```(sh|json)\n(.*?)```", PAGE, re.DOTALL)
-    asked = [n for n, (kind, text) in enumerate(blocks) if kind == "sh" and "curl" in text]
-    env = {"ADMIN_TOKEN": TOKEN, "LOCAL_CACHE_SIZE_IN_BYTES": "1m"}
-    compared = 0
-    async with service("--config", policy_file(tmp_path, policy), env=env) as running:
-        for _ in range(5):
-            async with aiohttp.ClientSession() as session:
-                body = '{"domain": "shop", "descriptors": [{"entries": [{"key": "user", "value": "alice"}]}]}'
-                await session.post(f"http://{running.http}/json", data=body)
-        for n in asked:
-            answers = await said(blocks[n][1], running)
-            if blocks[n + 1 : n + 2] and blocks[n + 1][0] == "json":
-                assert lasting(json.loads(blocks[n + 1][1])) == lasting(json.loads(answers))
-                compared += 1
-            else:
-                assert '"error":' not in answers
-                assert re.findall(r'"descriptor": "(.*)"', answers) == ["user=alice & bob", "user=alice"]
-    assert (len(asked), compared) == (7, 6)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ratelimitd.app.ports import clashes, proxy_ports, service_ports
+from ratelimitd.app.ports import clashing
 from ratelimitd.settings import load
 from testkit.redis_server import free_port
 from tests.gateway.files import gateway as gateway_file
@@ -27,7 +27,7 @@ def found(*upstreams, admin=None, **env):
     settings = load({**FREE, **env}, {})
     endpoints = {"app": {"endpoints": list(upstreams) or ["http://app:9"]}}
     made = gateway_file(upstreams=endpoints, **({} if admin is None else {"admin": {"port": admin}}))
-    return [str(clash) for clash in clashes(proxy_ports(settings, made) + service_ports(settings), made)]
+    return [str(clash) for clash in clashing(settings, made, with_service=True)]
 
 
 @pytest.mark.parametrize(

@@ -127,7 +127,7 @@ NOTHING = POLICY.replace(b"requests_per_unit: 9", b"requests_per_unit: 0")
 def test_the_record_says_why(policy, store, found):
     """Its reason, the limit of a denial, and an error unless the limit alone is the reason."""
     file = gateway({"rate_limits": [limits("remote_address")]})
-    guards = [Fallback(MemoryStore(), 1, lambda _: None)]
+    guards = [Fallback(MemoryStore(), 1, lambda *_: None)]
     _, record = handled(engine_of(store(), policy, guards), file)
     assert (record.reason, record.limit, record.error.removesuffix(" (limit d.remote_address)")) == found
 

@@ -147,6 +147,23 @@ def test_bounds_are_the_settings():
     assert all(0 < bound < settings.store_budget for bound in compared("RatelimitdStoreSlow") - {0.99})
 
 
+@pytest.mark.parametrize(
+    ("alert", "metrics"),
+    [
+        ("RatelimitdPolicyRefused", {"ratelimitd_policy_refused"}),
+        ("RatelimitdNoLimits", {"ratelimitd_policy_rules", "ratelimitd_policy_generation"}),
+        ("RatelimitdPoliciesDiffer", {"ratelimitd_policy_info"}),
+    ],
+)
+def test_alerts_of_the_policy_go_by_its_state(alert, metrics):
+    """By gauges, so that each holds as long as what it tells of; a counter of refusals would end by itself."""
+    (rule,) = (rule for rule in RULES if rule["alert"] == alert)
+    parsed = promql_parser.parse(rule["expr"])
+
+    assert {selector.name for selector in selectors(parsed)} == metrics
+    assert not any(isinstance(node, promql_parser.Call) for node in nodes(parsed))
+
+
 def test_grafana_takes_the_dashboard():
     """Panels and queries ask the data source that is chosen; ids are unique, and no panel lies on another."""
     chosen = {"type": "prometheus", "uid": "${datasource}"}

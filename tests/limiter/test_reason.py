@@ -95,7 +95,7 @@ def over(limit, kind=ReasonKind.OVER_LIMIT):
 
 def away(*known):
     """A rig whose store is away, with the fallback of a service."""
-    return Rig(Away(*known), [Fallback(MemoryStore(1 << 20), 1, lambda _: None)])
+    return Rig(Away(*known), [Fallback(MemoryStore(1 << 20), 1, lambda *_: None)])
 
 
 def test_an_allowed_request_has_no_reason():

@@ -63,7 +63,7 @@ async def test_a_line_has_the_descriptors_their_limits_and_the_reason(bench, log
 
 async def test_a_failure_is_logged_with_its_kind_and_policy(bench, logged, failing_store):
     """A denial without a counter is told from a limit that is over; a failed request has no status of its limit."""
-    made = bench(POLICY, store=failing_store, guards=[Fallback(MemoryStore(), 1, lambda _: None)])
+    made = bench(POLICY, store=failing_store, guards=[Fallback(MemoryStore(), 1, lambda *_: None)])
     all_of(made)
     made.ask({"deny": "x"})
     made.ask({"user": "x"})

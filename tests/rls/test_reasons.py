@@ -91,7 +91,7 @@ def test_a_header_is_a_structured_field(reason, value):
 
 async def test_what_passes_without_its_counter_says_so(bench, failing_store):
     """An allowed request has a reason as well, if on_store_failure allowed it."""
-    guards = [Fallback(MemoryStore(), 1, lambda _: None)]
+    guards = [Fallback(MemoryStore(), 1, lambda *_: None)]
     options = ServiceOptions(encode=EncodeOptions(reason_metadata=True))
     made = bench(POLICY, options, store=failing_store, guards=guards)
     allowed, denied = metadata(made.ask({"allow": "x"})), metadata(made.ask({"deny": "x"}, {"allow": "x"}))

@@ -1,0 +1,107 @@
+"""What README and docs quote is as it is in its source."""
+
+import re
+import xml.etree.ElementTree as ET
+
+import pytest
+
+from examples.demo.traffic import TIERS
+from testkit.blocks import pages
+from testkit.pasted import ROOT
+from tests.k8s.exposed import exposed
+
+README = (ROOT / "README.md").read_text()
+PERFORMANCE = (ROOT / "docs/performance.md").read_text()
+MIGRATING = (ROOT / "docs/migrating.md").read_text()
+
+QUOTED = {
+    "memory, 100,000 keys | nghttp2": "38,500",
+    "Redis, 100,000 keys | nghttp2": "32,300",
+    "memory | nghttp2": "101,300",
+    "Redis | nghttp2": "81,800",
+    "memory, 100,000 keys | grpcio": "3,546",
+    "memory | grpcio": "5,150",
+}
+"""Calls per second, by the row of the benchmark."""
+
+
+@pytest.mark.parametrize("row", QUOTED)
+def test_readme_quotes_the_benchmark(row):
+    """Each number is the median of its row."""
+    (line,) = (line for line in PERFORMANCE.splitlines() if line.startswith(f"| {row} |") and line.count("|") == 11)
+    assert line.split("|")[3].split()[0] == QUOTED[row]
+    assert re.search(rf"\b{QUOTED[row]}\b", README)
+
+
+def test_readme_quotes_the_idle_sidecar():
+    """Memory of ours, and of the two others."""
+    assert "| in memory | nghttp2 | 38.8 (" in PERFORMANCE
+    assert "38.8 MiB when idle" in README
+    for other in ("Limitador (Rust)\nwith counters in memory uses 31 MiB", "Redis 23 MiB"):
+        assert other in PERFORMANCE
+    assert "Limitador uses 31 MiB and envoyproxy/ratelimit 23 MiB" in README
+
+
+async def test_every_metric_of_ours_in_the_table_of_panels_exists(monkeypatch):
+    """The right column of docs/migrating.md names what a scrape may hold."""
+    table = MIGRATING.partition("| your panel | ours |")[2].partition("\n\n")[0]
+    named = set(
+        re.findall(r"`(ratelimit\w+|process_\w+)`", "\n".join(row.split("|")[2] for row in table.splitlines()[2:]))
+    )
+
+    assert len(named) > 10
+    assert (
+        named
+        - exposed(monkeypatch).keys()
+        - {"process_resident_memory_bytes", "process_cpu_seconds_total", "process_open_fds"}
+        == set()
+    )
+
+
+async def test_what_stays_the_same_exists(monkeypatch):
+    """The names of envoyproxy/ratelimit in the rows that say "the same" are exposed."""
+    rows = [row.split("|") for row in MIGRATING.splitlines() if row.startswith("| `ratelimit_service")]
+    named = set()
+    for _, panel, ours, _ in rows:
+        if ours.strip().startswith("the same"):
+            first, *ends = re.findall(r"`((?:ratelimit)?_\w+|ratelimit\w+)`", panel)
+            stem = "ratelimit_service_rate_limit"
+            named |= {first, *(end if end.startswith("ratelimit") else stem + end for end in ends)}
+
+    assert "ratelimit_service_rate_limit_shadow_mode" in named
+    assert "ratelimit_service_response_time_seconds_bucket" in named
+    assert named - exposed(monkeypatch).keys() == set()
+
+
+def test_the_files_of_the_fastapi_page_are_the_examples():
+    """The page saves what examples/fastapi has."""
+    saved = re.findall(
+        r"cat > (\S+) <<'END'\n(.*?)^END$", (ROOT / "docs/fastapi.md").read_text(), re.MULTILINE | re.DOTALL
+    )
+    assert [name for name, _ in saved] == ["app.py", "gateway.yaml"]
+    for name, text in saved:
+        assert text == (ROOT / "examples/fastapi" / name).read_text()
+
+
+def test_the_picture_of_the_demo_shows_its_tiers():
+    """docs/demo.svg is well-formed, and each screen has a row for each tier; `make picture` draws it anew."""
+    space = "{http://www.w3.org/2000/svg}"
+    root = ET.parse(ROOT / "docs/demo.svg").getroot()
+    screens = [group for group in root.iter(f"{space}g") if group.get("class") == "s"]
+
+    assert len(screens) > 10
+    for screen in screens:
+        shown = " ".join(text.text or "" for text in screen.iter(f"{space}text"))
+        assert all(tier.name in shown for tier in TIERS)
+    labels = " ".join(text.text or "" for text in root.iter(f"{space}text"))
+    assert all(f"{tier.limit}/s, bursts of {tier.burst}" in labels for tier in TIERS)
+
+
+@pytest.mark.parametrize("path", pages(ROOT), ids=lambda path: path.name)
+def test_upstream_is_the_app_behind_the_proxy(path):
+    """Pages call envoyproxy/ratelimit by its name, since `upstream` is a key of the gateway file."""
+    other = (
+        r"\bas (?:in )?upstream\b|\b[Uu]pstream's (?:default|names?|keys?|behavior|Redis|own|contract)\b|Upstream does"
+    )
+    if path.name != "CHANGELOG.md":
+        assert re.findall(other, path.read_text()) == []
