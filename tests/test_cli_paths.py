@@ -49,7 +49,7 @@ def started(monkeypatch):
     app = ModuleType("ratelimitd.app")
     app.run = lambda _, config: paths.append(config) or 0  # type: ignore[attr-defined]
     app.proxy = ModuleType("ratelimitd.app.proxy")  # type: ignore[attr-defined]
-    app.proxy.run = lambda _, config, **_options: paths.append(config) or 0  # type: ignore[attr-defined]
+    app.proxy.run = lambda _, config, *_more, **_options: paths.append(config) or 0  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "ratelimitd.app", app)
     return paths
 

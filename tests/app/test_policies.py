@@ -126,7 +126,7 @@ async def test_a_file_without_descriptors_lifts_all_limits(tmp_path):
     (tmp_path / "policy.yaml").write_text("domain: d\n")
     await policies.reload()
     assert (policies.active.limits, policies.active.refused) == (0, ())
-    assert "the policy has no limit" in policies.active.warnings[0]
+    assert "domain 'd' has no limit" in policies.active.warnings[0]
     assert "removed d.a: 1 per hour, algorithm fixed_window, on_store_failure allow" in policies.active.changed.first
 
 

@@ -160,9 +160,9 @@ def test_a_path_with_a_null_character_is_an_error(folder):
     ("text", "words"),
     [
         (None, "no policy found: no domain is defined"),
-        ("domain: d\n", "the policy has no limit, so only requests that carry their own"),
-        ("domain: d\ndescriptors: [{key: k}]\n", "the policy has no limit"),
-        (POLICY, None),
+        ("domain: d\n", "domain 'd' has no limit"),
+        ("domain: d\ndescriptors: [{key: k}]\n", "domain 'd' has no limit"),
+        (POLICY.replace("unit: day", "unit: day, requests_per_unit: 1"), None),
     ],
 )
 def test_a_policy_without_limits_is_a_warning(folder, text, words):
