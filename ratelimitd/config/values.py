@@ -36,7 +36,7 @@ PORT_MAX: Final = 65_535
 UINT32_MAX: Final = (1 << 32) - 1
 
 _SCHEMES: Final[Mapping[str, int]] = {"http": 80, "https": 443}
-_ORIGIN: Final = "not a URL of scheme, host and port; write one like http://localhost:8000"
+_ORIGIN: Final = "not a URL of scheme, host and port, such as http://localhost:8000; requests keep their own path"
 
 _UNITS: Final[Mapping[str, str]] = {
     **dict.fromkeys(("s", "sec", "second"), "second"),

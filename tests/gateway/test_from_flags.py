@@ -7,8 +7,7 @@ from ratelimitd.gateway.from_flags import CallerLimits, file_of_flags, in_words
 from ratelimitd.gateway.routing import Router
 from ratelimitd.limiter import LimitRequest, Planner, PlanOptions, Tallies, key_maker
 from ratelimitd.policy import assemble
-from ratelimitd.policy_file import examine
-from ratelimitd.sources import GATEWAY_ALGORITHM, GatewayFile, read_files
+from ratelimitd.sources import GATEWAY_ALGORITHM, GatewayFile, examine_source
 
 from .files import ask
 
@@ -22,8 +21,8 @@ def charged(tmp_path):
     def load(by, quotas=TWO):
         path = tmp_path / "gateway.yaml"
         path.write_text(file_of_flags(":1", "http://app.internal", CallerLimits(quotas, by)))
-        parsed = examine(read_files(GatewayFile(str(path))), default_algorithm=GATEWAY_ALGORITHM)
-        assert (parsed.errors, parsed.warnings) == ([], [])
+        parsed, warnings, _ = examine_source(GatewayFile(str(path)), default_algorithm=GATEWAY_ALGORITHM)
+        assert (parsed.errors, warnings) == ([], [])
         made, policy = read_gateway(path.name, path.read_bytes()), assemble(parsed.rows)
         assert (made.listen, str(made.upstreams["app"].endpoints[0])) == (("0.0.0.0", 1), "app.internal:80")
         planner = Planner(policy, key_maker(b"", safe=True), Tallies(), PlanOptions())
