@@ -164,10 +164,11 @@ async def test_watch_repeats_and_costs_nothing(tmp_path):
         seen = [(await process.stdout.readline()).decode()[9:] for _ in range(3)]
         assert [line.partition(", reset")[0] for line in seen] == ["OK         user=x: 1 left of 1 per day"] * 3
         os.kill(running.process.pid, signal.SIGKILL)
-        while "error" not in (await process.stdout.readline()).decode():
-            pass
-        process.send_signal(signal.SIGINT)
-        await process.communicate()
+        async with asyncio.timeout(60):
+            while "error" not in (await process.stdout.readline()).decode():
+                pass
+            process.send_signal(signal.SIGINT)
+            await process.communicate()
         assert process.returncode == 0
 
 
