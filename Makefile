@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 BIN := .venv/bin
 ENVOY := .venv-envoy/bin/envoy
 
-.PHONY: setup run demo picture test soak mutants test-native bench lint quick protos system clean
+.PHONY: setup run demo picture test test-long soak mutants test-native bench lint quick protos system clean
 
 setup: .venv/.dev
 
@@ -27,6 +27,9 @@ picture: setup $(ENVOY)
 
 test: setup system $(ENVOY)
 	@scripts/check
+
+test-long: setup system $(ENVOY)
+	@scripts/check-long
 
 soak: setup system
 	$(BIN)/python -m tests.soak.run
