@@ -53,7 +53,7 @@ def test_a_page_does_what_it_says_when_it_is_pasted(page, tmp_path):
     (tmp_path / "folder").mkdir()
     command = [*prefix, sys.executable, "-m", "testkit.pasted", str(ROOT / page), str(tmp_path / "folder")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=PAGE_SECONDS)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
 
 
 def test_the_blocks_that_are_not_run_are_these():
