@@ -3,14 +3,13 @@
 from typing import Final
 
 from ratelimitd.gateway import Gateway
+from ratelimitd.net.listen import THIS_HOST
 from ratelimitd.settings import Settings, changed
 
 STEP: Final = 10
 """From a default port that is in use to the next one: 8090 and 8091, the ports of `make run`."""
 
 MOVABLE: Final = (Settings.port, Settings.grpc_port, Settings.debug_port)
-
-THIS_HOST: Final = frozenset(("localhost", "127.0.0.1", "::1"))
 
 
 def beside_proxy(settings: Settings, gateway: Gateway) -> Settings:

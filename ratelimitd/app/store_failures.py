@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Final
 
 from ratelimitd.algorithms import counter_key
-from ratelimitd.limiter import Ask, Failure, FailureKind, charged_limit
+from ratelimitd.limiter import Ask, Failure, FailureKind, limit_name
 from ratelimitd.observe.logs import get_logger
 from ratelimitd.policy import OnStoreFailure
 
@@ -71,7 +71,7 @@ class StoreFailureLog:
         fresh, episode.fresh = episode.fresh, Counter()
         episode.total += fresh
         charge = ask.plan.charges[index]
-        named = {"limit": charged_limit(ask.plan, index)}
+        named = {"limit": limit_name(ask, index)}
         if self._keys and charge.limit.rate is not None:
             named["key"] = counter_key(charge.key, charge.limit.rate, now).decode(errors="backslashreplace")
         log.warning(

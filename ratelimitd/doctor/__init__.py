@@ -1,6 +1,7 @@
 """``ratelimitd doctor``: checks everything that a service would use, in the same way, and reports what to change.
 
-It writes only the probe keys in Redis, which every instance writes. Each check has a timeout.
+In Redis it writes what every instance writes: the probe keys, and the keys of a trial, which expire within seconds.
+Each check has a timeout.
 """
 
 import asyncio

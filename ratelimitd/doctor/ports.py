@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from ratelimitd.app.ports import Port, bound, clashing, duplicates
 from ratelimitd.http1 import Endpoint, FetchError, fetch
-from ratelimitd.net.listen import LOOPBACK, address, bind
+from ratelimitd.net.listen import LOOPBACK, THIS_HOST, address, bind
 
 from .blocking import within
 from .finding import Finding, bad, ok, warn
@@ -164,7 +164,7 @@ def _socket_file(path: str, alive: str, *, in_use: bool) -> Finding:
 def _admin(target: CheckTarget) -> Iterator[Finding]:
     """Warn of an admin API that is reachable from other hosts: its token is sent over plain HTTP."""
     settings = target.settings
-    if settings.admin_remote and settings.debug_host not in ("127.0.0.1", "::1", "localhost"):
+    if settings.admin_remote and settings.debug_host not in THIS_HOST:
         found = f"the admin API answers every caller that can reach {address(settings.debug_host, settings.debug_port)}"
         yield warn(
             PORTS,

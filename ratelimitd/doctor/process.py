@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from ratelimitd.admin import TokenError, TokenFile
+from ratelimitd.app.listen import BUILD, SLOW
 from ratelimitd.config.redis_address import Deployment
 from ratelimitd.net.tls import TlsFiles
 from ratelimitd.observe.logs import hide
@@ -24,8 +25,6 @@ CALLERS: Final = 512
 SIDES: Final = 2
 """A proxied request uses one file for the client and one for the upstream."""
 
-BUILD: Final = "install libnghttp2-dev and a C compiler, and reinstall ratelimitd"
-
 
 async def check(target: CheckTarget) -> AsyncIterator[Finding]:
     """Check the requirements of the process on this machine."""
@@ -43,11 +42,7 @@ def _transport(target: CheckTarget) -> Iterator[Finding]:
     elif nghttp2_available():
         yield ok(PROCESS, "the gRPC transport is nghttp2, the fast transport")
     elif transport == "auto":
-        yield warn(
-            PROCESS,
-            "the fast transport was not built, so the gRPC transport is grpcio, which is about 19 times slower",
-            BUILD,
-        )
+        yield warn(PROCESS, SLOW, BUILD)
     else:
         yield bad(PROCESS, "TRANSPORT=nghttp2, but its extension was not built", f"{BUILD}, or set TRANSPORT=auto")
 

@@ -14,7 +14,7 @@ from .header_text import structured_string
 from .keys import KeyMaker, key_maker
 from .modes import ENFORCED, Modes
 from .new_keys import NewKeys
-from .plan import Planner, PlanOptions, charged_limit
+from .plan import Planner, PlanOptions
 from .reason import (
     INTERNAL_ERROR,
     NO_POLICY,
@@ -64,7 +64,6 @@ __all__ = [
     "Store",
     "Tallies",
     "Tally",
-    "charged_limit",
     "descriptor_reason",
     "key_maker",
     "limit_name",

@@ -12,7 +12,7 @@ from ratelimitd.policy import Descriptor, Domain, Identity, Limit, Match, Policy
 from .keys import KeyMaker
 from .modes import Modes
 from .seam import COST_MAX, Charge, Item, LimitRequest, Plan
-from .stats import OTHER, Tallies, Tally, near_limit
+from .stats import Tallies, Tally, near_limit
 
 PLANS_BYTES: Final = 16 << 20
 """Memory of the plan cache: some 15,000 different requests, more than most meshes have routes."""
@@ -165,16 +165,6 @@ class Planner:
         modes = self._options.modes
         vetoes = not (limit.shadow_mode or limit.quota_mode or modes.shadow or modes.quota)
         return Charge(limit, self._keys(domain.name, found.identity, limit), vetoes)
-
-
-def charged_limit(plan: Plan, index: int) -> str:
-    """Return the name of the limit of a charge, as in the metrics, but without values of the request."""
-    for item in plan.items:
-        if item.match is not None and item.first <= index < item.last:
-            if item.match.stat_from_request:
-                return f"{item.match.stat_key[0]}.{OTHER}"
-            return ".".join(filter(None, (*item.match.stat_key, plan.charges[index].limit.item)))
-    return ""
 
 
 def replaced_by(matches: Iterable[Match | None]) -> frozenset[str]:

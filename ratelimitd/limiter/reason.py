@@ -38,7 +38,7 @@ SENTENCES: Final = {
 }
 
 AWAY: Final = {FailureKind.TIMEOUT, FailureKind.DISCONNECTED, FailureKind.OPEN}
-"""Failures of a store that does not answer at all; after any other kind it has answered with an error."""
+"""Failures of a store that does not answer at all."""
 
 
 Result = Literal["denied", "failed", "allowed"]

@@ -9,7 +9,9 @@ turns rules off too.
 
 import codecs
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from operator import attrgetter, itemgetter
 from typing import Final, NamedTuple
 
 from ratelimitd.policy_file import Origin
@@ -39,6 +41,7 @@ class Comments:
 
     def __init__(self, texts: Mapping[str, bytes]) -> None:
         self._off = {file: list(_found(text)) for file, text in texts.items() if b"lint:" in text}
+        self._ranges = {file: _ranges(comments) for file, comments in self._off.items()}
 
     def wrong(self) -> Findings:
         """Yield a finding for each comment that turns off nothing."""
@@ -50,13 +53,25 @@ class Comments:
     def allow(self, found: Finding) -> bool:
         """Whether no comment turns off the rule of this finding at its place."""
         file, line = found.place
-        return not any(
-            found.rule in comment.rules and comment.first <= line <= comment.last for comment in self._off.get(file, ())
-        )
+        ranges = self._ranges.get(file, {}).get(found.rule, [])
+        at = bisect_right(ranges, (line, _ALL)) - 1
+        return at < 0 or ranges[at][1] < line
+
+
+def _ranges(comments: Iterable[_Off]) -> dict[str, list[tuple[int, int]]]:
+    """Return the lines for which each rule is off, as ranges in order that do not overlap."""
+    found: dict[str, list[tuple[int, int]]] = {}
+    for comment in sorted(comments, key=attrgetter("first")):
+        for rule in comment.rules:
+            ranges = found.setdefault(rule, [])
+            first, last = ranges.pop() if ranges and comment.first <= ranges[-1][1] else comment[2:4]
+            ranges.append((first, max(last, comment.last)))
+    return found
 
 
 def _found(text: bytes) -> Iterator[_Off]:
     lines = text.removeprefix(codecs.BOM_UTF8).split(b"\n")
+    blocks = _Blocks(lines)
     for number, line in enumerate(lines, 1):
         comment = _COMMENT.match(line)
         if comment is None:
@@ -64,7 +79,7 @@ def _found(text: bytes) -> Iterator[_Off]:
         before, command = comment[1], _REASON.split(comment[2])[0]
         word, *names = filter(None, _NAMES.split(command)) if command else [b""]
         known = frozenset(name.decode() for name in names if name.isascii()) & RULES.keys()
-        first, last = (number, number) if before.strip() else _range(lines, number)
+        first, last = (number, number) if before.strip() else blocks.after(number)
         yield _Off(number, frozenset(known) if word == b"off" else frozenset(), first, last, _why(word, names, known))
 
 
@@ -78,22 +93,36 @@ def _why(word: bytes, names: Sequence[bytes], known: Collection[str]) -> str:
     return f"no rule has the name {wrong}" if wrong else ""
 
 
-def _range(lines: Sequence[bytes], comment: int) -> tuple[int, int]:
-    """Return the lines that a comment on a line of its own applies to."""
-    if all(map(_NO_CONTENT.match, lines[: comment - 1])):
-        return 0, _ALL
-    content = [number for number in range(comment, len(lines)) if not _NO_CONTENT.match(lines[number])]
-    if not content:
-        return comment, comment
-    first = content[0]
-    depth, item = _indent(lines[first])
-    last = first
-    for number in content[1:]:
-        deeper, is_item = _indent(lines[number])
-        if not (deeper > depth or (deeper == depth and is_item and not item)):
-            break
-        last = number
-    return first + 1, last + 1
+class _Blocks:
+    """What follows each comment on a line of its own. Each line is looked at once, however many comments there are."""
+
+    def __init__(self, lines: Sequence[bytes]) -> None:
+        self._content = [
+            (number, *_indent(line)) for number, line in enumerate(lines, 1) if not _NO_CONTENT.match(line)
+        ]
+        self._last: dict[int, int] = {}
+
+    def after(self, comment: int) -> tuple[int, int]:
+        """Return the lines that a comment in this line applies to."""
+        content = self._content
+        at = bisect_right(content, comment, key=itemgetter(0))
+        if not at:
+            return 0, _ALL
+        if at == len(content):
+            return comment, comment
+        if at not in self._last:
+            self._last[at] = self._end(at)
+        return content[at][0], self._last[at]
+
+    def _end(self, start: int) -> int:
+        """Return the last line of the content that is nested in that of a line."""
+        last, depth, item = self._content[start]
+        for at in range(start + 1, len(self._content)):
+            number, deeper, is_item = self._content[at]
+            if not (deeper > depth or (deeper == depth and is_item and not item)):
+                break
+            last = number
+        return last
 
 
 def _indent(line: bytes) -> tuple[int, bool]:

@@ -1,7 +1,8 @@
 """What is written in a file and ignored: found in its YAML, whatever it means."""
 
+import codecs
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from ratelimitd.config.yaml_nodes import YamlList, YamlMap, YamlNode, YamlScalar, is_null, resolve
@@ -30,14 +31,20 @@ _LIMIT_LEVELS: Final = ("rate_limit", "rate_limits")
 def second_documents(texts: Mapping[str, bytes]) -> Findings:
     """Find the second document of each file."""
     for file, text in texts.items():
-        for marker in _MARKER.finditer(text):
-            if _has_content(text[: marker.start()]) and _has_content(text[marker.end() :]):
-                yield finding("second-document", Origin(file, text.count(b"\n", 0, marker.start()) + 1))
-                break
+        if _MARKER.search(text):
+            line = _second_document(text.removeprefix(codecs.BOM_UTF8).split(b"\n"))
+            if line:
+                yield finding("second-document", Origin(file, line))
 
 
-def _has_content(text: bytes) -> bool:
-    return any(_NO_CONTENT.match(line) is None for line in text.split(b"\n"))
+def _second_document(lines: Sequence[bytes]) -> int:
+    """Return the line of the first marker with content before and after it; 0 for none."""
+    content = [number for number, line in enumerate(lines, 1) if not _NO_CONTENT.match(line)]
+    for number in range(content[0] + 1, content[-1] + 1) if content else ():
+        marker = _MARKER.match(lines[number - 1])
+        if marker and (number < content[-1] or not _NO_CONTENT.match(lines[number - 1], marker.end())):
+            return number
+    return 0
 
 
 def repeated_keys(document: Document) -> Findings:

@@ -10,7 +10,7 @@ import os
 import socket
 import ssl as tls
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 P = TypeVar("P", bound=asyncio.BaseProtocol)
 
@@ -33,16 +33,18 @@ async def _connected(host: str, port: int) -> socket.socket:
     loop = asyncio.get_running_loop()
     problem = OSError(f"{host} has no address")
     for family, kind, number, _, address in await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM):
-        sock = socket.socket(family, kind, number)
-        sock.settimeout(0.0)
         try:
-            await loop.sock_connect(sock, address)
+            return await _connected_to(socket.socket(family, kind, number), address)
         except OSError as error:
             problem = OSError(error.errno, os.strerror(error.errno)) if error.errno else error
-            sock.close()
-        except BaseException:
-            sock.close()
-            raise
-        else:
-            return sock
     raise problem
+
+
+async def _connected_to(sock: socket.socket, address: Any) -> socket.socket:
+    sock.settimeout(0.0)
+    try:
+        await asyncio.get_running_loop().sock_connect(sock, address)
+    except BaseException:
+        sock.close()
+        raise
+    return sock

@@ -14,7 +14,8 @@ BACKLOG = 1024
 LOOPBACK: Final = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 -- compared, not bound
 """Addresses of all interfaces, each with one that reaches it on this host."""
 
-_THIS_HOST: Final = frozenset(("localhost", "127.0.0.1", "::1"))
+THIS_HOST: Final = frozenset(("localhost", "127.0.0.1", "::1"))
+"""Names of this host for a client on it."""
 
 
 class SocketFile(NamedTuple):
@@ -44,7 +45,7 @@ def address(host: str, port: int) -> str:
 
 def reaches(host: str, listening: str) -> bool:
     """Whether a client of ``host`` on this machine certainly reaches a listener of this address."""
-    return host == listening or (host in _THIS_HOST and (listening in LOOPBACK or listening in _THIS_HOST))
+    return host == listening or (host in THIS_HOST and (listening in LOOPBACK or listening in THIS_HOST))
 
 
 def local_address(host: str, port: int) -> tuple[socket.AddressFamily, tuple[str, int]]:

@@ -49,7 +49,7 @@ def _no_limit(policy: Policy | None, domain: bytes, descriptor: Descriptor) -> s
     if explanation.ended is Ended.NO_BRANCH:
         key, value = explanation.rest[0]
         return f"no limit, {_text(key)}={_text(value)} matches nothing below {rule}"
-    return f"no limit at {rule}"
+    return f"{rule}: replaced by a limit of this request" if explanation.limits else f"no limit at {rule}"
 
 
 def _state(ask: Ask, item: Item, status: DescriptorStatus, modes: Modes) -> str:

@@ -6,7 +6,17 @@ Both are in addition to the parts of ``encode``: concatenated messages are merge
 
 from collections.abc import Mapping
 
-from ratelimitd.limiter import Answer, Ask, DescriptorStatus, Item, Modes, Reason, descriptor_reason, reason_of
+from ratelimitd.limiter import (
+    Answer,
+    Ask,
+    DescriptorStatus,
+    Item,
+    Modes,
+    Reason,
+    descriptor_reason,
+    reason_of,
+    structured_string,
+)
 from ratelimitd.proto import message
 
 from .encode import EncodeOptions, described
@@ -76,6 +86,5 @@ def _verdict(ask: Ask, item: Item, status: DescriptorStatus, modes: Modes) -> di
 
 
 def _string(text: str) -> str:
-    """Return a structured-field string (RFC 9651 3.3.3): printable ASCII, quoted."""
-    visible = "".join(each if " " <= each <= "~" else ascii(each)[1:-1] for each in text)
-    return '"{}"'.format(visible.replace("\\", "\\\\").replace('"', '\\"'))
+    """Return a structured-field string of any text; it has printable ASCII only, so other characters are escaped."""
+    return structured_string("".join(each if " " <= each <= "~" else ascii(each)[1:-1] for each in text))

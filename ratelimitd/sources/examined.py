@@ -1,11 +1,13 @@
 """Reads, parses and lints all files of a source; for commands, and for the child process of a service."""
 
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from ratelimitd.policy import PolicyError
 
-from .files import GatewayFile, Source, read_files, skipped, tiers_beside
+from .files import GatewayFile, Source, describe, read_files, skipped, tiers_beside
 
 if TYPE_CHECKING:
     from ratelimitd.policy_file import Parsed
@@ -36,8 +38,7 @@ def examine_source(
 
     ``on_content`` receives the content of each file, including tiers files, as read.
     """
-    from ratelimitd.lint import lint  # noqa: PLC0415 -- a service examines its files in a child process
-    from ratelimitd.policy_file import examine  # noqa: PLC0415 -- likewise
+    from ratelimitd.policy_file import examine  # noqa: PLC0415 -- a service examines its files in a child process
 
     contents: list[bytes] = []
     texts: dict[str, bytes] = {}
@@ -58,5 +59,18 @@ def examine_source(
     gateway = source.path if isinstance(source, GatewayFile) else ""
     texts |= {gateway: contents[0]} if gateway else {}
     texts |= {name: content for name, content in files if isinstance(content, bytes)}
-    warnings = [] if parsed.errors else [*skipped(source), *lint(parsed, texts, gateway)]
+    warnings = [] if parsed.errors else [*skipped(source), *_linted(source, parsed, texts, gateway)]
     return Examined(parsed, warnings, len(files))
+
+
+def _linted(source: Source, parsed: "Parsed", texts: Mapping[str, bytes], gateway: str) -> list[PolicyError]:
+    """Return the warnings of the lint; a fault of the lint is one of them, since it must not cost a valid policy."""
+    from ratelimitd.lint import lint  # noqa: PLC0415 -- as above
+
+    try:
+        return lint(parsed, texts, gateway)
+    except Exception as error:  # noqa: BLE001 -- as above
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{type(error).__name__} in {Path(place.filename).name}, line {place.lineno}"
+        text = f"the lint failed, so its warnings are missing: {where}"
+        return [PolicyError(describe(source), 0, text, remedy="the policy is not affected; report this fault")]

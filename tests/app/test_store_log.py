@@ -19,6 +19,7 @@ domain: shop
 descriptors:
   - {key: tenant, on_store_failure: deny, rate_limit: {unit: hour, requests_per_unit: 5}}
   - {key: user, on_store_failure: local, rate_limit: {unit: hour, requests_per_unit: 5}}
+  - {key: plan, detailed_metric: true, rate_limits: [{unit: hour, requests_per_unit: 5, name: hourly}]}
 """
 WALL = 7_200_000_000
 
@@ -114,6 +115,13 @@ def test_keys_are_logged_by_setting_alone(time, lines):
     without, having = told(lines, "store failure")
     assert "secret" not in str(without)
     assert having["key"] == "shop_tenant_secret_7200"
+
+
+def test_a_limit_has_the_name_of_its_denials(time, lines):
+    """The limit of a line is named as the reason of a denial names it, not by its series, which may be 'other'."""
+    failures = StoreFailureLog(time.clock, time.later, keys=False)
+    failures.failed(ask_of(b"plan"), 0, FULL, WALL)
+    assert told(lines, "store failure")[0]["limit"] == "shop.plan.limit_hourly"
 
 
 @pytest.fixture

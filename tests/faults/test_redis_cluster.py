@@ -49,7 +49,10 @@ def cluster(whole):
 
 @pytest.mark.scenario("Redis is not running when the service starts")
 async def test_a_cluster_that_comes_later(make, cluster, watch):
-    """No node can be reached at the start: charges fail at once; within 2 s of one's coming they are decided."""
+    """No node can be reached at the start: charges fail at once; within 2 s of one's coming they are decided.
+
+    The outage of the whole cluster, of which no node was known, has an end too.
+    """
     with fault_proxy(cluster.nodes[0].address) as first:
         first.set(connects="reset")
         store = make(first.address, env=CLUSTER)
@@ -58,6 +61,8 @@ async def test_a_cluster_that_comes_later(make, cluster, watch):
         assert watch.ups == [False]
         first.heal()
         assert await decided(store) < 2.0
+        whole = watch.seen[0][0]
+        assert [up for name, up, _ in watch.seen if name == whole] == [False, True]
 
 
 @pytest.mark.scenario("cluster nodes lose the script between pipelined calls")

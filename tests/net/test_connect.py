@@ -52,15 +52,20 @@ def test_a_lookup_that_nothing_waits_for_is_silent(attempt):
     assert unhandled == []
 
 
+NO_FAMILY = (socket.AF_UNIX, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", ("::1", 0))
+"""An address for which the kernel makes no socket, like one of IPv6 where that is disabled."""
+
+
 async def test_each_address_of_a_name_is_tried(monkeypatch):
-    """A name whose first address refuses leads to the second."""
+    """A name with an address of a family that this host lacks, and one that refuses, leads to the third."""
     loop = asyncio.get_running_loop()
     server = await loop.create_server(asyncio.Protocol, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     found = loop.getaddrinfo
 
     async def lookup(_host, port, **options):
-        return [*await found("127.0.0.2", port, **options), *await found("127.0.0.1", port, **options)]
+        both = [*await found("127.0.0.2", port, **options), *await found("127.0.0.1", port, **options)]
+        return [NO_FAMILY, *both]
 
     monkeypatch.setattr(loop, "getaddrinfo", lookup)
     transports = []

@@ -22,6 +22,7 @@ descriptors:
       - {name: daily, unit: day, requests_per_unit: 1}
   - {key: free, rate_limit: {unlimited: true}}
   - {key: exempt}
+  - {key: special, rate_limit: {unit: hour, requests_per_unit: 5, replaces: [{name: users}]}}
   - {key: deny, on_store_failure: deny, rate_limit: {unit: hour, requests_per_unit: 1}}
 """
 
@@ -92,6 +93,15 @@ async def test_a_descriptor_without_a_limit_says_where_its_search_ended(bench, l
         "free=x,more=y: no limit, more=y matches nothing below d.free; exempt=x: no limit at d.exempt",
         "user=x: no limit, the policy does not define the domain",
     ]
+
+
+async def test_a_replaced_limit_is_not_a_missing_one(bench, logged):
+    """A descriptor whose limit another one of the request replaces says so."""
+    made = bench(POLICY)
+    all_of(made)
+    made.ask({"user": "x"}, {"special": "x"})
+    (line,) = logged()
+    assert line["descriptors"].startswith("user=x: d.user: replaced by a limit of this request; special=x: d.special: ")
 
 
 async def test_what_shadow_mode_lets_pass_is_marked(bench, logged):

@@ -175,3 +175,17 @@ def test_a_policy_without_limits_is_a_warning(folder, text, words):
     warned = [warning for frame in frames if isinstance(frame, WarningFrame) for warning in frame.warnings]
     assert (isinstance(end, EndFrame), end.files) == (True, 0 if text is None else 1)
     assert [warning.message.startswith(words or "") for warning in warned] == ([True] if words else [])
+
+
+def test_a_fault_of_the_lint_costs_no_policy(folder, monkeypatch):
+    """The rows arrive, and a warning says what failed, without the text of a file."""
+
+    def broken(*_):
+        raise KeyError("some-api-key")
+
+    monkeypatch.setattr("ratelimitd.lint.lint", broken)
+    frames = list(perform(LoadJob(Paths((str(folder / "config"),)), "fixed_window", merge_domains=False)))
+    assert [type(frame) for frame in frames] == [Slice, WarningFrame, EndFrame]
+    ((warning,),) = (frame.warnings for frame in frames if isinstance(frame, WarningFrame))
+    assert "KeyError in test_entries.py, line " in warning.message
+    assert "some-api-key" not in str(warning)

@@ -22,18 +22,21 @@ NO_TRIAL = b"-ERR no trial here\r\n"
 
 
 class FakeRedis:
-    """Listens on one socket once started; close its clients before it."""
+    """Listens on one socket once started; close its clients before it. ``tried`` is set by a trial."""
 
     def __init__(self, folder):
         self.path = str(folder / "fake.sock")
         self._server: asyncio.Server | None = None
         self._behave: Behaviour = lambda _words, _writer: None
         self._greetings = GREETINGS
+        self._trial = NO_TRIAL
         self._serving: list[asyncio.Task[None]] = []
+        self.tried = asyncio.Event()
 
-    async def start(self, behave, unknown=()):
+    async def start(self, behave, unknown=(), trial=NO_TRIAL):
         """Listen, and return the path of the socket; the words in ``unknown`` are not greeted, but passed on."""
         self._behave = behave
+        self._trial = trial
         self._greetings = {word: reply for word, reply in GREETINGS.items() if word not in unknown}
         self._server = await asyncio.start_unix_server(self._accept, self.path)
         return self.path
@@ -50,7 +53,8 @@ class FakeRedis:
                     if (greeted := self._greetings.get(words[0])) is not None or words[2:3] == [b"0"]:
                         writer.write(greeted or b"*1\r\n:1\r\n")
                     elif b"".join(words[3:4]).startswith(TRIAL):
-                        writer.write(NO_TRIAL)
+                        writer.write(self._trial)
+                        self.tried.set()
                     else:
                         self._behave(words, writer)
         except ConnectionError:

@@ -159,6 +159,18 @@ async def test_slots_that_come_later(make, edges, fake):
     assert edges.trials[1:] == [(True, "CROSSSLOT Keys in request")]
 
 
+async def test_a_trial_that_the_end_of_the_process_interrupts(make, edges, fake):
+    """The connection of a trial is closed when the store is, though no node has it yet."""
+    store = make(await fake.start(lambda _words, _writer: None, trial=b""))
+    connecting = asyncio.ensure_future(store.connect())
+    await fake.tried.wait()
+    connecting.cancel()
+    await asyncio.wait((connecting,))
+    async with asyncio.timeout(PATIENCE):
+        await fake.close()
+    assert edges.seen == []
+
+
 async def test_a_proxy_that_knows_no_hello(make, edges, fake):
     """A connection that is closed on HELLO names both causes: TLS, and a proxy such as twemproxy."""
     store = make(await fake.start(lambda _words, writer: writer.close(), unknown={b"HELLO"}))

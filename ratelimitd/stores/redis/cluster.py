@@ -159,10 +159,16 @@ class Cluster:
             self._why = str(problem)
             if not self._nodes and not self._reported:
                 self._reported = True
-                name = str(self._redis.deployment)
-                self._watcher.observer.edge(name, False, str(problem))  # noqa: FBT003 -- the edge's direction
+                self._edge(False, self._why)  # noqa: FBT003 -- the edge's direction
             return False
+        if self._reported:
+            self._reported = False
+            self._edge(True, "its nodes are known")  # noqa: FBT003 -- as above
         return True
+
+    def _edge(self, up: bool, why: str) -> None:  # noqa: FBT001 -- as above
+        """Report the cluster as a whole; each node reports itself."""
+        self._watcher.observer.edge(str(self._redis.deployment), up, why)
 
     async def _ask_node(self, node: RedisNode) -> Any:
         connection = node.pick()

@@ -93,9 +93,17 @@ class Single:
         """Connect; the first connection, also the first after an outage, shows how many servers there are."""
         connection = await self._dial_to(self._redis.deployment.addresses[0], on_lost)
         if not self._node.connections:
-            timeout = self._redis.connect_timeout
-            self._learned(self._node, await try_sharding(connection, self._script, self._options.prefix, timeout))
+            await self._try_sharding(connection)
         return connection
+
+    async def _try_sharding(self, connection: RedisConnection) -> None:
+        prefix, timeout = self._options.prefix, self._redis.connect_timeout
+        try:
+            found = await try_sharding(connection, self._script, prefix, timeout)
+        except BaseException:
+            connection.close("the trial of a new connection was abandoned")
+            raise
+        self._learned(self._node, found)
 
     def _learned(self, node: RedisNode, found: Sharding) -> None:
         """Apply the result of a trial; an unknown one changes nothing."""

@@ -294,6 +294,8 @@ class RedisStore:
         now, failures = fill(call, reply)
         if self.options.clock == "redis":
             self.skew = (now - call.now) / 1e6
+        if not failures:
+            return ""
         for failure, counted in failures:
             self.failures[failure.kind] += counted and not is_probe(call)
         refusal = next((failure.message for failure, _ in failures if refuses(failure.message)), "")
