@@ -1,7 +1,10 @@
 """A minimal client of the service: one call, and its response as text."""
 
+import os
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple
+
+os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # else grpcio writes a line to stderr for a handshake that fails
 
 import grpc
 from google.protobuf import json_format

@@ -123,6 +123,8 @@ def test_serve_with_bad_settings(served):
         (("--limit", "0/s"), "'--limit': must be from 1 to"),
         (("--limit", "1/s", "--by", "a b"), "'--by': neither address nor the name of a header"),
         (("--by", "address"), "--by needs --limit, for example --limit 10/s"),
+        (("--limit", "1/s", "--by", "Masked_Remote_Address"), "'--by': neither address nor the name of a header"),
+        (("--config", __file__), "--print-config prints the file that is used without a gateway file"),
         (("--limit", "1/s", "--limit", "2/second"), "--limit: write one limit per unit"),
         (("--config", __file__, "--limit", "1/s"), "--limit has no effect with a gateway file"),
         (("--config", __file__, "--upstream", "http://a"), "--upstream has no effect with a gateway file"),

@@ -1,6 +1,8 @@
 """``ratelimitd check --explain`` by files."""
 
 import json
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
 
 import pytest
 from click.testing import CliRunner
@@ -71,6 +73,27 @@ def test_a_service_is_asked_with_its_token(tmp_path):
     assert (done.exit_code, "cannot be read" in done.stderr) == (2, True)
     done = explain("-d", "shop", "user=a", "--admin", "127.0.0.1:1", env={**env, "ADMIN_TOKEN": "x" * 16})
     assert (done.exit_code, "--config PATH" in done.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("answer", [b"<html>", b"[1]", b'{"status": "ok"}'])
+def test_the_answer_of_another_server_is_told_from_an_explanation(answer):
+    """Whatever it answers, the error says that this is not the debug port."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, *_):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        Thread(target=server.handle_request).start()
+        address = f"127.0.0.1:{server.server_port}"
+        done = explain("-d", "shop", "user=a", "--admin", address, env={"ADMIN_TOKEN": "x" * 16})
+    assert (done.exit_code, done.stderr) == (2, f"ratelimitd: {address} is not the debug port of ratelimitd\n")
 
 
 def test_files_are_for_an_explanation_alone(policy):

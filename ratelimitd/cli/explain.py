@@ -5,6 +5,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, NoReturn
 from urllib.parse import urlencode
@@ -16,6 +17,8 @@ from ratelimitd.descriptor_text import Entries, show
 from .flags import ERROR, OK, OVER_LIMIT, examined
 
 TOKENS: Final = "ADMIN_TOKEN or ADMIN_TOKEN_FILE"
+
+OTHER: Final = "{} is not the debug port of ratelimitd"
 
 ANSWER_BYTES: Final = 1 << 20
 """Maximum size of the response: far more than 64 descriptors need."""
@@ -83,17 +86,20 @@ def _by_service(
     if answer.status == 404:
         raise ExplainError(f"{endpoint} has no admin API: start the service with {TOKENS}, or give --config PATH")
     told = _object(answer.body, str(endpoint))
+    if answer.status == 200 and "known_domain" not in told:
+        raise ExplainError(OTHER.format(endpoint))
     if answer.status != 200:
         raise ExplainError(f"{endpoint} answered {answer.status}: {told.get('error', '')}")
     return told
 
 
 def _object(body: bytes, endpoint: str) -> dict[str, Any]:
-    try:
+    told = None
+    with suppress(ValueError):
         told = json.loads(body)
-    except ValueError as error:
-        raise ExplainError(f"{endpoint} is not the debug port of ratelimitd") from error
-    return dict(told)
+    if not isinstance(told, dict):
+        raise ExplainError(OTHER.format(endpoint))
+    return told
 
 
 def _token(environ: Mapping[str, str]) -> str:

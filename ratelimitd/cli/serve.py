@@ -4,7 +4,7 @@ import os
 import re
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -12,6 +12,9 @@ from ratelimitd.config.values import origin_url, quota
 from ratelimitd.settings import Settings, SettingsError, load
 
 from .flags import ERROR, Text, config_paths, examples, only_one, settings_flags
+
+BY_ADDRESS_KEY: Final = "masked_remote_address"
+"""The descriptor key of callers by address, which a header cannot have too."""
 
 
 @click.command(
@@ -38,9 +41,10 @@ def serve(config: tuple[str, ...], **flags: str | None) -> None:
 
 def _caller(text: str) -> str:
     """Parse ``address`` or the name of a header, in lower case; without characters that a policy reads otherwise."""
-    if not re.fullmatch("[0-9A-Za-z_-]+", text):
+    name = text.lower()
+    if not re.fullmatch("[0-9a-z_-]+", name) or name == BY_ADDRESS_KEY:
         raise ValueError("neither address nor the name of a header, such as x-api-key")
-    return text.lower()
+    return name
 
 
 @click.command(
@@ -86,7 +90,7 @@ def proxy(
     is a built-in file, with limits by API key and address.
     """
     file = only_one(config)
-    _check(file, {"--upstream": upstream, "--limit": limits, "--by": by})
+    _check(file, {"--upstream": upstream, "--limit": limits, "--by": by, "--print-config": print_config})
     if upstream is not None:
         flags["upstream_url"] = upstream
     settings = _settings(flags)
@@ -100,11 +104,16 @@ def proxy(
     sys.exit(gateway.run(settings, file, wanted, with_service=with_service))
 
 
+IN_FILE: Final = "has no effect with a gateway file: write it into the gateway file"
+WITH_FILE: Final = {"--print-config": "prints the file that is used without a gateway file: leave out the path"}
+"""What to do with a flag that is given beside a gateway file."""
+
+
 def _check(file: str | None, given: Mapping[str, Any]) -> None:
     """Reject flags without effect."""
     named = [name for name, value in given.items() if value]
     if file is not None and named:
-        raise click.UsageError(f"{named[0]} has no effect with a gateway file: write it into the gateway file")
+        raise click.UsageError(f"{named[0]} {WITH_FILE.get(named[0], IN_FILE)}")
     if given["--by"] and not given["--limit"]:
         raise click.UsageError("--by needs --limit, for example --limit 10/s")
     units = [unit for _, unit in given["--limit"]]

@@ -151,8 +151,11 @@ class ProxiedRequest:
             return
         if snapshot is None:
             self.undecided(NO_POLICY)
-        else:
+            return
+        try:
             self.begin(snapshot)
+        except Exception as error:  # noqa: BLE001 -- the start, and the requests after this one, must go on
+            self._failed(None, error)
 
     def begin(self, snapshot: Snapshot) -> None:
         """Find the route and descriptors, and ask for a decision. Invalid and unrouted requests are answered here."""

@@ -22,8 +22,8 @@ duration or size that is set but empty is an error.
 
 Counters are kept in Redis if `REDIS_URL` or `REDIS_ADDR` is set, else in memory. Any other `REDIS_*` variable without
 one of them is an error, so that a misspelled name does not silently move the counters to memory. (The variables that
-Kubernetes sets for a Service named redis are ignored.) Any other variable whose name is one slip away from that of a
-setting that is not set (`GRPC_PROT`) is named in a warning.
+Kubernetes sets for a Service named redis are ignored.) Any other variable whose name differs by one character, or by
+two that changed places, from that of a setting that is not set (`GRPC_PROT`) is named in a warning.
 """
 
 

@@ -113,8 +113,8 @@ class Settings:
     admin_token = Row(
         lambda value: bearer(value) if value else "",
         "",
-        "Bearer token of the admin API on the debug port, 16 characters or more; a proxy opens the port for "
-        "it. Without it and without ADMIN_TOKEN_FILE the admin API is disabled.",
+        "Bearer token of the admin API on the debug port, 16 characters or more; with it, a proxy opens that "
+        "port too. Without it and without ADMIN_TOKEN_FILE the admin API is disabled.",
         secret=Secret.WHOLE,
     )
     admin_token_file = Row(text, "", "File that contains the token instead; read again when it changes.")

@@ -219,13 +219,14 @@ cdef class Session:
         """Decompress the message of a call and return it, or fail the call and return None."""
         cdef size_t max_message = self.connection.shared.max_message
         cdef size_t most = min(self.inflatable, max_message)
+        self.inflatable -= most  # a message that fails may have cost all of it
         try:
             call.body = inflate(call.body, encoding, most)
         except GrpcError as error:
             # 8: RESOURCE_EXHAUSTED
             call.fail(error.status, TOO_MUCH_AT_ONCE if error.status == 8 and most < max_message else error.message)
             return None
-        self.inflatable -= PyBytes_GET_SIZE(call.body)
+        self.inflatable += most - PyBytes_GET_SIZE(call.body)
         return call
 
     cdef StreamingCall new_streaming_call(self, H2Stream *stream):

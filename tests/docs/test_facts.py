@@ -6,6 +6,7 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from examples.demo.traffic import TIERS
+from ratelimitd.limiter import FailureKind, ReasonKind
 from testkit.blocks import pages
 from testkit.pasted import ROOT
 from tests.k8s.exposed import exposed
@@ -71,6 +72,15 @@ async def test_what_stays_the_same_exists(monkeypatch):
     assert "ratelimit_service_rate_limit_shadow_mode" in named
     assert "ratelimit_service_response_time_seconds_bucket" in named
     assert named - exposed(monkeypatch).keys() == set()
+
+
+def test_every_reason_and_every_kind_of_failure_is_explained():
+    """docs/policies.md lists them, under the names that logs, metrics and responses use."""
+    section = (ROOT / "docs/policies.md").read_text().partition("## Why a request was denied")[2].partition("\n## ")[0]
+
+    assert set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)) == set(ReasonKind)
+    kinds = section.partition("the kind of failure (")[2].partition(")")[0]
+    assert set(re.findall(r"`(\w+)`", kinds)) == set(FailureKind)
 
 
 def test_the_files_of_the_fastapi_page_are_the_examples():

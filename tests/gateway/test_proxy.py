@@ -80,6 +80,18 @@ async def test_a_request_before_the_first_load_waits_for_it(loaded, gone, answer
     assert len(late.answers) == 1
 
 
+async def test_an_error_in_a_request_that_waited_ends_neither_the_start_nor_the_others():
+    """Each request that arrived before the first load is answered, whatever becomes of the one before it."""
+    file = gateway({"rate_limits": []})
+    proxy = Proxy(engine_of(MemoryStore()), 15_000, lambda: 1.0, lambda _: None)
+    exchanges = [Exchange(), Exchange()]
+    for exchange in exchanges:
+        proxy.handle(request(), exchange)
+    proxy.snapshot = Snapshot(file, Router(file), {"app": None}, trust(()), b"d", frozenset())
+    await proxy.first_load()
+    assert [exchange.answers for exchange in exchanges] == [[UNDECIDED], [UNDECIDED]]
+
+
 def handled(engine, file, times=1):
     """Handle some equal requests; returns their exchange, and the record of the last one."""
     reported, exchange = [], Exchange()

@@ -50,6 +50,15 @@ async def test_another_name(make, edges, server, files):
     assert await make(url, env=settings(files) | {"REDIS_TLS_SKIP_HOSTNAME_VERIFICATION": "true"}).connect()
 
 
+async def test_a_server_without_tls(make, edges, files):
+    """It does not answer a handshake, so the reason names the setting; without TLS the same server is connected."""
+    with redis_server(tcp=True) as plain:
+        where = f"localhost:{plain.port}"
+        assert not await make(f"rediss://{where}", env=settings(files), connect_timeout=0.2).connect()
+        assert "within 0.2 s (REDIS_TIMEOUT): does it speak TLS (REDIS_TLS, rediss://)?" in edges.seen[0][1]
+        assert await make(where).connect()
+
+
 async def test_another_authority(make, server, files, tmp_path):
     """A certificate of another authority is refused, with the check of names off too."""
     env = settings(files) | {

@@ -12,7 +12,7 @@ from tests.transport.wire import Caller, Talk, heap, message
 
 pytestmark = pytest.mark.alone
 
-EXHAUSTED = "8"
+INTERNAL, EXHAUSTED = "13", "8"
 GZIP = ("grpc-encoding", "gzip")
 BOMB = message(gzip.compress(bytes(128 << 10)), flag=1)  # 166 bytes
 
@@ -117,6 +117,24 @@ def test_what_one_read_unpacks_to_has_a_bound():
     assert (talk.session.buffered, talk.server.calls, talk.session.open_calls) == (0, 4, 4)
     talk.say(talk.caller.headers(GZIP) + talk.caller.data(BOMB) + talk.caller.call())
     assert len(talk.calls) == 6
+
+
+@pytest.mark.scenario("clients that flood, reset streams, or do not read")
+@pytest.mark.parametrize(
+    ("status", "payload"),
+    [
+        (EXHAUSTED, gzip.compress(bytes((128 << 10) + 1))),
+        (INTERNAL, gzip.compress(bytes(128 << 10))[:-1] + b"x"),
+    ],
+)
+def test_messages_that_fail_to_unpack_count_too(status, payload):
+    """A message that is refused costs as much work as the largest one: after four of a read no more are unpacked."""
+    talk = Talk(serve=False, max_message=128 << 10)
+    bomb = message(payload, flag=1)
+    talk.say(b"".join(talk.caller.headers(GZIP) + talk.caller.data(bomb) for _ in range(200)))
+    answers = [talk.caller.answer(1 + 2 * n).status for n in range(200)]
+    assert [answer[1] for answer in answers[:4]] == [status] * 4
+    assert answers[4:] == [("200", EXHAUSTED, "too many compressed messages at once")] * 196
 
 
 def test_a_stream_unpacks_within_the_bound_of_a_message():

@@ -27,6 +27,10 @@ WRITE_MAX: Final = 1 << 20
 MISSING: Final = object()
 
 
+NO_TLS: Final = ": does it speak TLS (REDIS_TLS, rediss://)?"
+"""A Redis without TLS waits for the end of what it takes for a command."""
+
+
 class RedisConnectionError(Exception):
     """The connection is closed or could not be opened; the text says why."""
 
@@ -58,6 +62,11 @@ class RedisConnection(asyncio.Protocol):
         """See ``asyncio.Protocol``."""
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(high=WRITE_MAX)
+
+    @property
+    def made(self) -> bool:
+        """Whether it was connected, with its TLS handshake done."""
+        return self._transport is not None
 
     def pause_writing(self) -> None:
         """See ``asyncio.Protocol``."""
@@ -133,7 +142,8 @@ async def open_connection(
             await _connect(connection, address, tls)
             await handshake(connection)
     except TimeoutError:
-        problem = f"no connection to Redis at {address} within {timeout:g} s (REDIS_TIMEOUT)"
+        hint = NO_TLS if tls is not None and not connection.made else ""
+        problem = f"no connection to Redis at {address} within {timeout:g} s (REDIS_TIMEOUT){hint}"
     except ssl.SSLError as error:
         problem = f"TLS handshake with Redis at {address} failed: {error.reason or error}"
     except OSError as error:
