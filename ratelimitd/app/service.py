@@ -14,7 +14,8 @@ class RunningService(NamedTuple):
     """A running service.
 
     Attributes:
-        health: that of /healthcheck, as upstream's. Redis must have been available once; liveness probes use it.
+        health: that of /healthcheck, as upstream's; liveness probes use it. If a limit's failure policy is ``error``,
+            Redis must have been available once.
         serving: that of gRPC. It follows Redis while a limit's failure policy is ``error``.
         readiness: requires a policy, but never Redis.
     """

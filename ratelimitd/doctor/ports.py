@@ -111,8 +111,8 @@ def _port_finding(port: Port, why: str, taken: bool, by: str, *, answers: bool) 
         return ok(PORTS, f"{port} is in use by the ratelimitd that answers {by}")
     if by:
         return bad(PORTS, f"{port} is in use by {by}", f"stop it, or set {port.setting}")
-    who = f"find the process with `ss -ltnp 'sport = :{port.port}'`"
-    return bad(PORTS, f"{port} is in use, and not by a ratelimitd", f"{who} and stop it, or set {port.setting}")
+    find = f"find the process with `ss -ltnp 'sport = :{port.port}'`"
+    return bad(PORTS, f"{port} is in use, and not by a ratelimitd", f"{find} and stop it, or set {port.setting}")
 
 
 async def _is_alive(page: LivenessPage) -> bool:

@@ -1,4 +1,4 @@
-"""The lint: what a policy and its gateway file allow and cannot be meant, such as a limit that no request meets.
+"""The lint: what is valid in a policy or gateway file and probably a mistake, such as a limit that no request meets.
 
 ``rules`` is the table of what it says; docs/lint.md has a section for each of its rows.
 """

@@ -96,7 +96,7 @@ def general(parent: DescriptorNode, node: DescriptorNode) -> DescriptorNode | No
 
 
 def check_tree(tree: DomainTree) -> Findings:
-    """Find the faults of one domain, whoever sends requests to it."""
+    """Find the faults of one domain, without regard to its requests."""
     lines = {branch.node: branch.place.line for branch in tree.branches}
     names = {limit.name for branch in tree.branches for limit in branch.node.limits}
     limits = tree.limits

@@ -1,4 +1,4 @@
-"""What is written in a file and ignored: found in its YAML, whatever it means."""
+"""Text of a file that is ignored: found in its YAML, before any of it is interpreted."""
 
 import codecs
 import re

@@ -20,7 +20,7 @@ from .decision_line import decision_line
 log = get_logger(__name__)
 
 DEBUG_LINES: Final = 10
-"""Lines per second with LOG_LEVEL=debug: every decision of a person who tries the service, a sample of real traffic."""
+"""Lines per second with LOG_LEVEL=debug: every decision of a trial by hand, and a sample of real traffic."""
 
 
 class Logged(NamedTuple):
