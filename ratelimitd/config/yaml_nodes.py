@@ -67,6 +67,8 @@ _RESOLVED_TAGS: Final = frozenset(_TAG + name for name in ("int", "float", "bool
 _CONFLICT: Final = re.compile(rb"^(<{7} |={7}\r?$|>{7} )", re.MULTILINE)
 """The lines that git writes around the two sides of a conflict."""
 
+_TABBED: Final = re.compile(rb" *\t")
+
 _NUMBER_STARTS: Final = frozenset("+-.0123456789")
 _FLOAT: Final = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", re.ASCII)
 _WHOLE: Final = (
@@ -110,6 +112,8 @@ def load_yaml(data: bytes) -> YamlNode | None:
         mark = error.problem_mark or error.context_mark
         line = min(mark.line, data.count(b"\n")) + 1 if mark else 1
         where = f", at column {mark.column + 1}" if mark and mark.line < line else ""
+        if _TABBED.match(data.split(b"\n")[line - 1]):
+            where += "; indent with spaces, YAML allows no tabs there"
         raise YamlError(line, f"not valid YAML: {error.problem or error.context}{where}") from None
     except yaml.YAMLError as error:
         raise YamlError(1, f"not valid YAML: {error}") from None

@@ -7,6 +7,9 @@ from ratelimitd.config.yaml_nodes import load_yaml
 from ratelimitd.policy_file import examine
 from ratelimitd.policy_file.parse import INSTEAD
 
+TAB = "found character that cannot start any token"
+"""What libyaml says of a tab."""
+
 HEAD = "domain: d\ndescriptors:\n"
 
 
@@ -54,6 +57,10 @@ HINTS = [
     (
         limit("unit: day requests_per_unit: 5"),
         "error loading config file: not valid YAML: did not find expected ',' or '}', at column 43",
+    ),
+    (
+        HEAD + "\t- key: k\n",
+        f"error loading config file: not valid YAML: {TAB}, at column 1; indent with spaces, YAML allows no tabs there",
     ),
     (
         limit("unit: day") + "<<<<<<< HEAD\n- key: a\n=======\n- key: b\n>>>>>>> other\n",
