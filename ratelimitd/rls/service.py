@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from sys import maxsize
 from typing import Final, NamedTuple
 
 from ratelimitd.algorithms import SECOND
@@ -30,6 +31,10 @@ CountCalls = Callable[[str, float, int], None]
 
 MARGIN_SHARE: Final = 5
 """The margin is a fifth of the time that a caller leaves, if that is less: a caller that leaves 2 ms is served too."""
+
+
+DECODED_BYTES: Final = 64
+"""Bytes of a request that cost as much to decode and plan as a charge costs to decide: about one descriptor."""
 
 
 class ServiceOptions(NamedTuple):
@@ -72,37 +77,55 @@ class RateLimitService:
         options = self._options._replace(encode=encode)
         return RateLimitService(self._engine, self._tallies, self._count_calls, options)
 
-    def should_rate_limit(self, calls: Sequence[Call]) -> None:
-        """Answer each gRPC call, at once or when its store has replied. Never raises."""
+    def should_rate_limit(self, calls: Sequence[Call], room: int = maxsize) -> tuple[int, int]:
+        """Answer gRPC calls, at once or when their store has replied, until they cost ``room``. Never raises.
+
+        Returns the number of calls that it took, and their cost.
+        """
         began = time.perf_counter()
 
         def done(group: Sequence[Ask]) -> None:
             self._count_calls("ShouldRateLimit", time.perf_counter() - began, len(group))
 
-        refused = len(calls) - self.serve(calls, done)
-        if refused:
-            self._count_calls("ShouldRateLimit", 0.0, refused)
+        asks, taken, cost = self._asks(calls, room)
+        self._decide(asks, done)
+        if len(asks) < taken:
+            self._count_calls("ShouldRateLimit", 0.0, taken - len(asks))
+        return taken, cost
 
-    def serve(self, calls: Sequence[Call], done: Done = lambda _: None) -> int:
-        """Answer each call. Returns the number of calls passed to the store; ``done`` receives them when completed.
+    def serve(self, calls: Sequence[Call]) -> None:
+        """Answer each call, without counting it as a gRPC call.
 
         Never raises: each call gets a response, also after an internal error.
         """
-        asks = self._asks(calls)
+        asks, _, _ = self._asks(calls, maxsize)
+        self._decide(asks, lambda _: None)
+
+    def _decide(self, asks: Sequence[Ask], done: Done) -> None:
         if asks:
             self._engine.decide(asks, time.time_ns() // 1000, self._answered, self._fail, done)
-        return len(asks)
 
-    def _asks(self, calls: Sequence[Call]) -> list[Ask]:
-        """Plan the calls. A call that cannot be planned is answered here; its error does not affect the others."""
+    def _asks(self, calls: Sequence[Call], room: int) -> tuple[list[Ask], int, int]:
+        """Plan calls until they cost ``room``; return their asks, how many calls were taken, and their cost.
+
+        A call costs one, one for each charge, and one for each ``DECODED_BYTES`` of its request. A call that cannot be
+        planned is answered here; its error does not affect the others.
+        """
         now = int(self._clock() * SECOND)
         asks: list[Ask] = []
+        taken = cost = 0
         for call in calls:
+            taken += 1
+            cost += 1 + len(call.body) // DECODED_BYTES
             try:
-                asks.append(self._ask(call, now))
+                ask = self._ask(call, now)
+                cost += len(ask.costs)
+                asks.append(ask)
             except Exception as error:  # noqa: BLE001 -- the caller must get a response to any error
                 self._fail(call, error)
-        return asks
+            if cost >= room:
+                break
+        return asks, taken, cost
 
     def _ask(self, call: Call, now: int) -> Ask:
         budget, left = self._options.budget, call.deadline - now

@@ -14,6 +14,7 @@ from ._nghttp2 import ServerState
 from .api import METADATA_BYTES, METADATA_HEADERS, Handlers, Refusal, Refused, ignore
 from .connection import ConnectionContext, GrpcConnection
 from .lifetime import LifetimeLimits
+from .turns import Turns
 
 AGE_JITTER = 0.1
 """Jitter of the maximum age, ±10 % as in gRPC (gRFC A9), so that a fleet's connections do not all close at once."""
@@ -121,7 +122,7 @@ class Nghttp2Server:
     async def start(self) -> None:
         """Start to serve."""
         loop = asyncio.get_running_loop()
-        context = ConnectionContext(loop, self._state, self._admit, self._lost, self._limits)
+        context = ConnectionContext(loop, self._state, self._admit, self._lost, self._limits, Turns(loop))
         create = loop.create_unix_server if self._uds else loop.create_server
         self._server = await create(
             lambda: GrpcConnection(context),
