@@ -134,6 +134,13 @@ cdef class Session:
         self.connection.budget = min(rate * FRAME_COST, refilled)
         self.connection.now = now
 
+    cdef void charge_message(self):
+        """Charge a message of a stream, of which a DATA frame may have thousands; a spent budget ends the connection."""
+        self.connection.budget -= FRAME_COST
+        if self.connection.budget < 0:
+            self.error_code = NGHTTP2_ENHANCE_YOUR_CALM
+            self.request_flush()
+
     cdef list collect(self):
         """Create Python calls for the ready streams; return the unary ones grouped by handler."""
         cdef list groups = []

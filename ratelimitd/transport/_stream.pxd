@@ -28,6 +28,9 @@ cdef enum:
     PREFACE = 24              # HTTP/2 connection preface, in front of the first frame
     FRAME_COST = 1_000_000    # budget units per frame: a rate of n frames per second refills n units per microsecond
     FRAMES_CREDITED = 2       # per response: its receiver sends a WINDOW_UPDATE for the stream and for the connection
+    STREAMS_PER_FRAME = 64    # open streams that a frame may make libnghttp2 walk over at the cost of a frame: 0.5 µs
+    HEADER_BYTES_PER_FRAME = 64  # of headers that HPACK multiplied, at the cost of a frame: 0.1 µs to validate
+    FREE_HEADER_BYTES = 8192  # per header block, beyond twice its size: HPACK's table holds 4096, Huffman packs to 5/8
     BYTES_PER_CREDIT = 1024   # in one DATA frame: a client that opens its window byte by byte earns almost no credit
 
 

@@ -50,9 +50,10 @@ class Nghttp2Options(NamedTuple):
         idle_timeout: seconds without a call after which a connection is drained; an hour, as Envoy's default for its
             upstream connections; None disables it.
         stall_timeout: seconds that a client may leave responses unread; gRPC's keepalive timeout is 20.
-        wasted_frames: frames without useful work (RST_STREAM, PING, SETTINGS, WINDOW_UPDATE, empty DATA) allowed per
-            second, and as a burst; ten per stream. Cancelling a unary call in flight is free, because Envoy does so on
-            each timeout.
+        wasted_frames: frames without useful work (RST_STREAM, PING, SETTINGS, WINDOW_UPDATE, empty DATA) and messages
+            of streams allowed per second, and as a burst; ten per stream. Cancelling a unary call in flight is free,
+            because Envoy does so on each timeout. A frame that costs more to decode than its size suggests counts as
+            several.
         metadata: whether to keep request headers for the ``metadata`` of calls.
         sweep_interval: seconds between checks of the timeouts above.
     """
