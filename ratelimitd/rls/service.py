@@ -3,12 +3,11 @@
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
 from sys import maxsize
 from typing import Final, NamedTuple
 
 from ratelimitd.algorithms import SECOND
-from ratelimitd.limiter import Answer, Ask, Done, Engine, NoPolicyError, Plan, Tallies, reason_of
+from ratelimitd.limiter import Answer, Ask, Done, Engine, LimitRequest, NoPolicyError, Plan, Tallies, reason_of
 from ratelimitd.observe.logs import get_logger
 from ratelimitd.transport import Call, GrpcStatus
 
@@ -33,8 +32,15 @@ MARGIN_SHARE: Final = 5
 """The margin is a fifth of the time that a caller leaves, if that is less: a caller that leaves 2 ms is served too."""
 
 
-DECODED_BYTES: Final = 64
-"""Bytes of a request that cost as much to decode and plan as a charge costs to decide: about one descriptor."""
+CALL_COST: Final = 2
+"""Cost of a call besides its charges; the unit is the work of one charge."""
+
+REQUEST_BYTES: Final = 64
+"""Bytes of a request that cost as much as a charge: about one descriptor, looked up or refused."""
+
+NEW_DESCRIPTOR: Final = 2
+"""Cost of a descriptor without a plan, besides its charge: a request that is seen for the first time takes three times
+as long as one with a plan."""
 
 
 class ServiceOptions(NamedTuple):
@@ -68,7 +74,7 @@ class RateLimitService:
         reasons = options.encode.reason_header or options.encode.reason_metadata
         self._answered = self._answer_with_reason if reasons else self._answer
         self._modes = engine.modes
-        self._decode = partial(decode, bounds=options.bounds)
+        self._new_cost = 0
         self._clock = asyncio.get_running_loop().time
 
     def with_reason(self) -> "RateLimitService":
@@ -108,31 +114,41 @@ class RateLimitService:
     def _asks(self, calls: Sequence[Call], room: int) -> tuple[list[Ask], int, int]:
         """Plan calls until they cost ``room``; return their asks, how many calls were taken, and their cost.
 
-        A call costs one, one for each charge, and one for each ``DECODED_BYTES`` of its request. A call that cannot be
-        planned is answered here; its error does not affect the others.
+        A call costs ``CALL_COST``, one for each charge, and one for each ``REQUEST_BYTES``; without a plan, also
+        ``NEW_DESCRIPTOR`` for each descriptor. A call that cannot be planned is answered here; its error does not
+        affect the others.
         """
         now = int(self._clock() * SECOND)
         asks: list[Ask] = []
         taken = cost = 0
         for call in calls:
             taken += 1
-            cost += 1 + len(call.body) // DECODED_BYTES
+            cost += CALL_COST + len(call.body) // REQUEST_BYTES
             try:
                 ask = self._ask(call, now)
                 cost += len(ask.costs)
                 asks.append(ask)
             except Exception as error:  # noqa: BLE001 -- the caller must get a response to any error
                 self._fail(call, error)
+            if self._new_cost:
+                cost += self._new_cost
+                self._new_cost = 0
             if cost >= room:
                 break
         return asks, taken, cost
+
+    def _read(self, body: bytes) -> LimitRequest:
+        """Decode a request that has no plan."""
+        request = decode(body, self._options.bounds)
+        self._new_cost += NEW_DESCRIPTOR * len(request.descriptors)
+        return request
 
     def _ask(self, call: Call, now: int) -> Ask:
         budget, left = self._options.budget, call.deadline - now
         if call.deadline:
             budget = min(budget, left - min(self._options.margin, left // MARGIN_SHARE))
         deadline = now + budget
-        ask = self._engine.ask(call.body, self._decode, deadline, call)
+        ask = self._engine.ask(call.body, self._read, deadline, call)
         if not ask.plan.known_domain:
             self._unknown_domain(ask.plan)
         return ask

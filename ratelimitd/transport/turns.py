@@ -7,7 +7,7 @@ from typing import Final, Protocol
 from .api import TURN_COST
 
 LEAST_SHARE: Final = TURN_COST // 16
-"""Cost that a connection may use in its slice, however many wait: a batch below some 10 calls costs more per call."""
+"""Cost that a connection may use in its slice, however many wait: smaller batches cost more per call."""
 
 
 class Waiting(Protocol):

@@ -23,27 +23,37 @@ def call(domain="d", key="user", descriptors=1, value="x"):
 @pytest.mark.parametrize(
     ("named", "cost"),
     [
-        ({}, 2),
-        ({"descriptors": 20}, 1 + 20 + (4 + 20 * 13 + 19) // 64),
-        ({"key": "free"}, 1),
-        ({"value": "x" * 640}, 12),
-        ({"domain": ""}, 1),
-        ({"domain": "", "value": "x" * 640}, 11),
+        ({}, 3),
+        ({"descriptors": 20}, 2 + 20 + (4 + 20 * 13 + 19) // 64),
+        ({"key": "free"}, 2),
+        ({"value": "x" * 640}, 13),
+        ({"domain": ""}, 2),
+        ({"domain": "", "value": "x" * 640}, 12),
     ],
 )
 async def test_a_call_costs_its_charges_and_its_bytes(bench, named, cost):
-    """One for the call, one for each charge, one for each 64 bytes; a call that is refused costs its bytes too."""
-    assert bench(POLICY).service.should_rate_limit([call(**named)]) == (1, cost)
+    """Two for the call, one for each charge, one for each 64 bytes; a call that is refused costs its bytes too."""
+    made = bench(POLICY)
+    made.service.should_rate_limit([call(**named)])
+    assert made.service.should_rate_limit([call(**named)]) == (1, cost)
+
+
+async def test_a_request_without_a_plan_costs_more(bench):
+    """Two more for each descriptor, once."""
+    made = bench(POLICY)
+    calls = [call(descriptors=3) for _ in range(2)]
+    assert made.service.should_rate_limit(calls) == (2, 2 * (2 + 3) + 3 * 2)
 
 
 async def test_calls_are_taken_while_there_is_room(bench):
     """The first one always, then until the room is used; the others are not touched."""
     made = bench(POLICY)
+    made.service.should_rate_limit([call()])
     calls = [call() for _ in range(10)]
-    assert made.service.should_rate_limit(calls, 5) == (3, 6)
+    assert made.service.should_rate_limit(calls, 7) == (3, 9)
     assert [len(each.answers) for each in calls] == [1] * 3 + [0] * 7
-    assert made.service.should_rate_limit(calls[3:], 1) == (1, 2)
-    assert made.counts.total_requests["ShouldRateLimit"] == 4
+    assert made.service.should_rate_limit(calls[3:], 1) == (1, 3)
+    assert made.counts.total_requests["ShouldRateLimit"] == 5
 
 
 @pytest.mark.parametrize("method", ["check", "list"])
