@@ -193,7 +193,11 @@ cdef class Session:
             finish(stream, 8, b"too many concurrent streaming calls")
         elif self.connection.streaming >= shared.max_connection_streaming:
             finish(stream, 8, b"too many concurrent streaming calls on this connection")
+        elif self.connection.exclusive and shared.methods[stream.method].exclusive:
+            finish(stream, 8, b"another call of this kind is open on this connection; close it first, or use its stream")
         else:
+            if shared.methods[stream.method].exclusive and not stream.half_closed:
+                stream.exclusive = self.connection.exclusive = True
             shared.streaming += 1
             self.connection.streaming += 1
             stream.streaming = True

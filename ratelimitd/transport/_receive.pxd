@@ -203,6 +203,7 @@ cdef inline int on_frame_recv(nghttp2_session *h2, const nghttp2_frame *frame, v
         connection.budget += FRAME_COST  # per frame, even if the frame arrives in many reads
     if frame.hd.flags & NGHTTP2_FLAG_END_STREAM:
         stream.half_closed = True
+        make_way(stream)
     if frame.hd.type == NGHTTP2_HEADERS and not stream.finished:
         failed = check_headers(stream, frame.headers.cat == NGHTTP2_HCAT_REQUEST)
     if failed == 0 and not stream.finished:

@@ -5,7 +5,7 @@ far as the service can take them without holding up the loop; the others wait fo
 process a batch as a whole. It responds to each call separately, at once or later.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from enum import IntEnum, StrEnum
 from typing import Final, NamedTuple, Protocol
 
@@ -82,10 +82,16 @@ StreamHandler = Callable[[Stream], Awaitable[None]]
 
 
 class Handlers(NamedTuple):
-    """The handlers of a server, by full method name (``/package.Service/Method``)."""
+    """The handlers of a server, by full method name (``/package.Service/Method``).
+
+    Attributes:
+        exclusive: streaming methods of which, taken together, a client needs no more than one call at a time per
+            connection. The nghttp2 transport refuses another one until the client has closed its side of the first.
+    """
 
     unary: Mapping[str, BatchHandler]
     streams: Mapping[str, StreamHandler]
+    exclusive: Collection[str] = ()
 
 
 class Refusal(StrEnum):

@@ -220,6 +220,7 @@ def _state(handlers: Handlers, options: Nghttp2Options) -> ServerState:
     return ServerState(
         dict(handlers.unary),
         dict(handlers.streams),
+        exclusive=frozenset(handlers.exclusive),
         max_message=options.max_request_bytes,
         max_calls=options.max_concurrent_calls,
         max_streaming=options.max_streaming_calls,

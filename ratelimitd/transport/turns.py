@@ -7,7 +7,7 @@ from typing import Final, Protocol
 from .api import TURN_COST
 
 LEAST_SHARE: Final = TURN_COST // 16
-"""Cost that a connection may use in its slice, however many wait: smaller batches cost more per call."""
+"""Cost that a connection may use at once, however many wait: smaller batches cost more per call."""
 
 
 class Waiting(Protocol):
@@ -37,7 +37,7 @@ class Turns:
 
     @property
     def share(self) -> int:
-        """Cost that a connection may use now: a turn's, divided by all connections that want to be served."""
+        """Cost that a connection may use at once: a turn's by all that wait; many may be read in one turn."""
         return max(LEAST_SHARE, TURN_COST // (1 + len(self._queue)))
 
     def add(self, connection: Waiting) -> None:
@@ -47,11 +47,11 @@ class Turns:
         self._queue.append(connection)
 
     def _turn(self) -> None:
-        """Serve a slice of each connection, as many as a turn has room for."""
+        """Serve the first connections, each as far as the turn has room: whole slices, as small batches cost more."""
         room = TURN_COST
         for _ in range(len(self._queue)):
             connection = self._queue.popleft()
-            room -= self._slice(connection, min(room, self.share))
+            room -= self._slice(connection, room)
             if connection.waits:
                 self._queue.append(connection)
             if room <= 0:

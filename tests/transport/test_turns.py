@@ -139,17 +139,28 @@ class Connection:
 
 
 async def test_the_slices_of_a_turn_cost_no_more_than_a_turn():
-    """However many connections wait: each gets a share, at least the least, and those without one are first next."""
+    """However many connections wait: in a turn, the first ones are served while there is room, and queue up again."""
     turns = Turns(asyncio.get_running_loop())
-    waiting = [Connection(TURN_COST) for _ in range(20)]
+    waiting = [Connection(TURN_COST // 2), Connection(TURN_COST * 2), Connection(TURN_COST)]
     for connection in waiting:
         turns.add(connection)
-    await asyncio.sleep(0)
-    assert [connection.slices for connection in waiting] == [[LEAST_SHARE]] * 16 + [[]] * 4
-    await asyncio.sleep(0)
-    assert [len(connection.slices) for connection in waiting] == [2] * 12 + [1] * 8
+    seen = []
     while any(connection.waits for connection in waiting):
         await asyncio.sleep(0)
+        seen.append([len(connection.slices) for connection in waiting])
+    assert seen[:4] == [[1, 1, 0], [1, 1, 1], [1, 2, 1], [1, 3, 1]]
+    assert [connection.slices[0] for connection in waiting] == [TURN_COST // 2, TURN_COST // 2, TURN_COST]
+
+
+async def test_what_is_served_at_once_shrinks_with_the_queue():
+    """A connection that was just read gets its part of a turn, at least the least: many may be read in one turn."""
+    turns = Turns(asyncio.get_running_loop())
+    shares = []
+    for _ in range(20):
+        shares.append(turns.share)
+        turns.add(Connection(1))
+    assert (shares[:3], shares[-1]) == ([TURN_COST, TURN_COST // 2, TURN_COST // 3], LEAST_SHARE)
+    await asyncio.sleep(0)
 
 
 async def test_a_fault_in_a_turn_ends_its_connection_alone(silent_loop):
