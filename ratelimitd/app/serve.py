@@ -61,7 +61,8 @@ def open_grpc(service: RunningService, refusals: Refusals) -> tuple[Serving, Fro
     parts = service.parts
     health = GrpcHealth(lambda: service.serving.healthy, parts.counters.called)
     service.serving.subscribe(lambda _: health.changed())
-    serving = grpc_server(service.settings, handlers(parts.service, health), refusals)
+    settings = service.settings
+    serving = grpc_server(settings, handlers(parts.service, health, reflection=settings.grpc_reflection), refusals)
 
     async def stop(grace: float) -> None:
         health.end_watches()

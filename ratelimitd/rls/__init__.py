@@ -27,10 +27,11 @@ __all__ = [
 ]
 
 
-def handlers(service: RateLimitService, health: GrpcHealth) -> Handlers:
-    """Return the handlers of all gRPC methods, for a transport."""
+def handlers(service: RateLimitService, health: GrpcHealth, *, reflection: bool = True) -> Handlers:
+    """Return the handlers of all gRPC methods, for a transport; those of server reflection are optional."""
     served = ("envoy.service.ratelimit.v3.RateLimitService", "grpc.health.v1.Health")
     reflect = reflection_handler((*served, *(f"{package}.ServerReflection" for package in PACKAGES)))
+    reflections = [reflection_method(package) for package in PACKAGES if reflection]
     return Handlers(
         unary={
             SHOULD_RATE_LIMIT: service.should_rate_limit,
@@ -38,5 +39,6 @@ def handlers(service: RateLimitService, health: GrpcHealth) -> Handlers:
             CHECK: health.check,
             LIST: health.list,
         },
-        streams={WATCH: health.watch} | {reflection_method(package): reflect for package in PACKAGES},
+        streams={WATCH: health.watch} | dict.fromkeys(reflections, reflect),
+        exclusive=reflections,
     )

@@ -29,8 +29,9 @@ class GrpcHealth:
         self._watching: set[asyncio.Event] = set()
         self._ended = False
 
-    def check(self, calls: Sequence[Call]) -> None:
-        """Unary Check: NOT_FOUND for an unknown service, as the protocol requires."""
+    def check(self, calls: Sequence[Call], room: int) -> tuple[int, int]:
+        """Unary Check: NOT_FOUND for an unknown service, as the protocol requires. A call costs one."""
+        calls = calls[:room]
         self._count_calls("Check", 0.0, len(calls))
         for call in calls:
             try:
@@ -42,14 +43,17 @@ class GrpcHealth:
                 call.respond(self._now())
             else:
                 call.fail(GrpcStatus.NOT_FOUND, f"unknown service {service}")
+        return len(calls), len(calls)
 
-    def list(self, calls: Sequence[Call]) -> None:
-        """Unary List: the state of each service; its request is empty."""
+    def list(self, calls: Sequence[Call], room: int) -> tuple[int, int]:
+        """Unary List: the state of each service; its request is empty. A call costs one."""
+        calls = calls[:room]
         self._count_calls("List", 0.0, len(calls))
         state = _Response(status=self._status())
         listed = bytes(_Listed(statuses=dict.fromkeys(SERVICES, state)).SerializeToString())
         for call in calls:
             call.respond(listed)
+        return len(calls), len(calls)
 
     async def watch(self, stream: Stream) -> None:
         """Server-streaming Watch: the current state, then each change; SERVICE_UNKNOWN for an unknown service."""

@@ -5,6 +5,7 @@ sidecar with the nghttp2 transport does not need.
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from typing import Any, Final
 
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
@@ -16,10 +17,6 @@ from ratelimitd.transport import GrpcError, GrpcStatus, Stream, StreamHandler
 
 PACKAGES = ("grpc.reflection.v1alpha", "grpc.reflection.v1")
 """The two versions differ only in name. Clients try v1 first."""
-
-NOT_FOUND: Final = {"error_code": GrpcStatus.NOT_FOUND, "error_message": "not found"}
-INVALID: Final = {"error_code": GrpcStatus.INVALID_ARGUMENT, "error_message": "invalid argument"}
-"""The texts are those of grpcio."""
 
 
 def reflection_method(package: str) -> str:
@@ -36,57 +33,86 @@ def reflection_handler(services: tuple[str, ...]) -> StreamHandler:
                 request = reflection_pb2.ServerReflectionRequest.FromString(body)
             except DecodeError as error:
                 raise GrpcError(GrpcStatus.INVALID_ARGUMENT, "the request is not a ServerReflectionRequest") from error
-            await stream.send(response(request, services).SerializeToString())
+            await stream.send(response(request, services))
 
     return serve
 
 
-def response(request: Any, services: tuple[str, ...]) -> Any:
-    """Return the ServerReflectionResponse to a ServerReflectionRequest, for a server with these services."""
+def response(request: Any, services: tuple[str, ...]) -> bytes:
+    """Return the serialized ServerReflectionResponse to a ServerReflectionRequest, for a server with these services.
+
+    Two parts: the request, which is repeated, and the answer, which is serialized once, as the descriptors are fixed.
+    """
     kind = request.WhichOneof("message_request")
     if kind == "list_services":
-        found: dict[str, Any] = {"list_services_response": {"service": [{"name": name} for name in sorted(services)]}}
+        found = _services(services)
     elif kind is None:
-        found = {"error_response": INVALID}
+        found = INVALID
     else:
         try:
             found = LOOKUPS[kind](getattr(request, kind))
         except KeyError:
-            found = {"error_response": NOT_FOUND}
-    return reflection_pb2.ServerReflectionResponse(original_request=request, **found)
+            found = NOT_FOUND
+    return _serialized(original_request=request) + found
 
 
-def _files(file: Any) -> dict[str, Any]:
-    return {"file_descriptor_response": {"file_descriptor_proto": list(_serialized(file, set()))}}
+def _serialized(**fields: Any) -> bytes:
+    return bytes(reflection_pb2.ServerReflectionResponse(**fields).SerializeToString())
 
 
-def _serialized(file: Any, seen: set[str]) -> Iterator[bytes]:
+INVALID: Final = _serialized(
+    error_response={"error_code": GrpcStatus.INVALID_ARGUMENT, "error_message": "invalid argument"}
+)
+NOT_FOUND: Final = _serialized(error_response={"error_code": GrpcStatus.NOT_FOUND, "error_message": "not found"})
+"""The texts are those of grpcio."""
+
+
+@cache
+def _services(names: tuple[str, ...]) -> bytes:
+    return _serialized(list_services_response={"service": [{"name": name} for name in sorted(names)]})
+
+
+@cache
+def _file(name: str) -> bytes:
+    """Return the answer with a file of the pool and all its imports."""
+    return _serialized(file_descriptor_response={"file_descriptor_proto": list(_with_imports(name, set()))})
+
+
+def _with_imports(name: str, seen: set[str]) -> Iterator[bytes]:
     """Yield a file and all its imports, each once; imports are acyclic."""
-    seen.add(file.name)
+    seen.add(name)
+    file = POOL.FindFileByName(name)
     copy = FileDescriptorProto()
     file.CopyToProto(copy)
     yield copy.SerializeToString()
     for imported in file.dependencies:
         if imported.name not in seen:
-            yield from _serialized(imported, seen)
+            yield from _with_imports(imported.name, seen)
 
 
-def _extension(request: Any) -> dict[str, Any]:
+def _symbol(name: str) -> bytes:
+    return _file(POOL.FindFileContainingSymbol(name).name)
+
+
+def _extension(request: Any) -> bytes:
     message = POOL.FindMessageTypeByName(request.containing_type)
-    extension = POOL.FindExtensionByNumber(message, request.extension_number)
-    return _files(POOL.FindFileContainingSymbol(extension.full_name))
+    return _symbol(POOL.FindExtensionByNumber(message, request.extension_number).full_name)
 
 
-def _extension_numbers(name: str) -> dict[str, Any]:
+@cache
+def _extension_numbers(name: str) -> bytes:
     message = POOL.FindMessageTypeByName(name)
     numbers = sorted(extension.number for extension in POOL.FindAllExtensions(message))
-    return {"all_extension_numbers_response": {"base_type_name": message.full_name, "extension_number": numbers}}
+    return _serialized(
+        all_extension_numbers_response={"base_type_name": message.full_name, "extension_number": numbers}
+    )
 
 
-LOOKUPS: Final[Mapping[str, Callable[[Any], dict[str, Any]]]] = {
-    "file_by_filename": lambda name: _files(POOL.FindFileByName(name)),
-    "file_containing_symbol": lambda name: _files(POOL.FindFileContainingSymbol(name)),
+LOOKUPS: Final[Mapping[str, Callable[[Any], bytes]]] = {
+    "file_by_filename": _file,
+    "file_containing_symbol": _symbol,
     "file_containing_extension": _extension,
     "all_extension_numbers_of_type": _extension_numbers,
 }
-"""Functions that return the fields of a response, by request type. They raise KeyError for an unknown name."""
+"""Functions that return the answer, by request type. They raise KeyError for an unknown name, and cache only answers to
+names of the pool: callers can add none."""

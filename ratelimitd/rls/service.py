@@ -3,11 +3,11 @@
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
+from sys import maxsize
 from typing import Final, NamedTuple
 
 from ratelimitd.algorithms import SECOND
-from ratelimitd.limiter import Answer, Ask, Done, Engine, NoPolicyError, Plan, Tallies, reason_of
+from ratelimitd.limiter import Answer, Ask, Done, Engine, LimitRequest, NoPolicyError, Plan, Tallies, reason_of
 from ratelimitd.observe.logs import get_logger
 from ratelimitd.transport import Call, GrpcStatus
 
@@ -30,6 +30,17 @@ CountCalls = Callable[[str, float, int], None]
 
 MARGIN_SHARE: Final = 5
 """The margin is a fifth of the time that a caller leaves, if that is less: a caller that leaves 2 ms is served too."""
+
+
+CALL_COST: Final = 2
+"""Cost of a call besides its charges; the unit is the work of one charge."""
+
+REQUEST_BYTES: Final = 64
+"""Bytes of a request that cost as much as a charge: about one descriptor, looked up or refused."""
+
+NEW_DESCRIPTOR: Final = 2
+"""Cost of a descriptor without a plan, besides its charge: a request that is seen for the first time takes three times
+as long as one with a plan."""
 
 
 class ServiceOptions(NamedTuple):
@@ -63,7 +74,7 @@ class RateLimitService:
         reasons = options.encode.reason_header or options.encode.reason_metadata
         self._answered = self._answer_with_reason if reasons else self._answer
         self._modes = engine.modes
-        self._decode = partial(decode, bounds=options.bounds)
+        self._new_cost = 0
         self._clock = asyncio.get_running_loop().time
 
     def with_reason(self) -> "RateLimitService":
@@ -72,44 +83,72 @@ class RateLimitService:
         options = self._options._replace(encode=encode)
         return RateLimitService(self._engine, self._tallies, self._count_calls, options)
 
-    def should_rate_limit(self, calls: Sequence[Call]) -> None:
-        """Answer each gRPC call, at once or when its store has replied. Never raises."""
+    def should_rate_limit(self, calls: Sequence[Call], room: int = maxsize) -> tuple[int, int]:
+        """Answer gRPC calls, at once or when their store has replied, until they cost ``room``. Never raises.
+
+        Returns the number of calls that it took, and their cost.
+        """
         began = time.perf_counter()
 
         def done(group: Sequence[Ask]) -> None:
             self._count_calls("ShouldRateLimit", time.perf_counter() - began, len(group))
 
-        refused = len(calls) - self.serve(calls, done)
-        if refused:
-            self._count_calls("ShouldRateLimit", 0.0, refused)
+        asks, taken, cost = self._asks(calls, room)
+        self._decide(asks, done)
+        if len(asks) < taken:
+            self._count_calls("ShouldRateLimit", 0.0, taken - len(asks))
+        return taken, cost
 
-    def serve(self, calls: Sequence[Call], done: Done = lambda _: None) -> int:
-        """Answer each call. Returns the number of calls passed to the store; ``done`` receives them when completed.
+    def serve(self, calls: Sequence[Call]) -> None:
+        """Answer each call, without counting it as a gRPC call.
 
         Never raises: each call gets a response, also after an internal error.
         """
-        asks = self._asks(calls)
+        asks, _, _ = self._asks(calls, maxsize)
+        self._decide(asks, lambda _: None)
+
+    def _decide(self, asks: Sequence[Ask], done: Done) -> None:
         if asks:
             self._engine.decide(asks, time.time_ns() // 1000, self._answered, self._fail, done)
-        return len(asks)
 
-    def _asks(self, calls: Sequence[Call]) -> list[Ask]:
-        """Plan the calls. A call that cannot be planned is answered here; its error does not affect the others."""
+    def _asks(self, calls: Sequence[Call], room: int) -> tuple[list[Ask], int, int]:
+        """Plan calls until they cost ``room``; return their asks, how many calls were taken, and their cost.
+
+        A call costs ``CALL_COST``, one for each charge, and one for each ``REQUEST_BYTES``; without a plan, also
+        ``NEW_DESCRIPTOR`` for each descriptor. A call that cannot be planned is answered here; its error does not
+        affect the others.
+        """
         now = int(self._clock() * SECOND)
         asks: list[Ask] = []
+        taken = cost = 0
         for call in calls:
+            taken += 1
+            cost += CALL_COST + len(call.body) // REQUEST_BYTES
             try:
-                asks.append(self._ask(call, now))
+                ask = self._ask(call, now)
+                cost += len(ask.costs)
+                asks.append(ask)
             except Exception as error:  # noqa: BLE001 -- the caller must get a response to any error
                 self._fail(call, error)
-        return asks
+            if self._new_cost:
+                cost += self._new_cost
+                self._new_cost = 0
+            if cost >= room:
+                break
+        return asks, taken, cost
+
+    def _read(self, body: bytes) -> LimitRequest:
+        """Decode a request that has no plan."""
+        request = decode(body, self._options.bounds)
+        self._new_cost += NEW_DESCRIPTOR * len(request.descriptors)
+        return request
 
     def _ask(self, call: Call, now: int) -> Ask:
         budget, left = self._options.budget, call.deadline - now
         if call.deadline:
             budget = min(budget, left - min(self._options.margin, left // MARGIN_SHARE))
         deadline = now + budget
-        ask = self._engine.ask(call.body, self._decode, deadline, call)
+        ask = self._engine.ask(call.body, self._read, deadline, call)
         if not ask.plan.known_domain:
             self._unknown_domain(ask.plan)
         return ask

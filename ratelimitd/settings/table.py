@@ -145,6 +145,11 @@ class Settings:
     grpc_max_connection_age = Row(
         duration, "24h", "Age at which a gRPC connection is drained (GOAWAY), ±10 %; 0: never."
     )
+    grpc_reflection = Row(
+        boolean,
+        "true",
+        "Serve gRPC reflection, by which grpcurl finds the services; false: it is UNIMPLEMENTED.",
+    )
     grpc_max_connection_age_grace = Row(positive_duration, "1h", "Time for calls on such a connection to complete.")
     graceful_shutdown_timeout = Row(
         duration,

@@ -62,7 +62,7 @@ cdef class StreamingCall:
     cdef public object owner      # the object that take_notified() returns when this call has an event
 
     def take(self):
-        """Return the next complete request message, or None if there is none yet.
+        """Return the next complete request message, or None if there is none yet. A message costs as much as a frame.
 
         Raises GrpcError for a message that cannot be decompressed; the call must then be ended with its status.
         """
@@ -71,6 +71,7 @@ cdef class StreamingCall:
         cdef bint compressed
         if stream.complete == 0:
             return None
+        self.session.charge_message()
         compressed = stream.inbound.data[stream.inbound.start] != 0
         length = message_length(stream.inbound.data + stream.inbound.start)
         body = PyBytes_FromStringAndSize(stream.inbound.data + stream.inbound.start + PREFIX, length)

@@ -21,6 +21,7 @@ class ServerState:
         max_unsent: int,
         wasted_frames: int,
         metadata: bool = False,
+        exclusive: frozenset[str] = ...,
     ) -> None: ...
     @property
     def calls(self) -> int: ...

@@ -134,6 +134,13 @@ cdef class Session:
         self.connection.budget = min(rate * FRAME_COST, refilled)
         self.connection.now = now
 
+    cdef void charge_message(self):
+        """Charge a message of a stream, of which a DATA frame may have thousands; a spent budget ends the connection."""
+        self.connection.budget -= FRAME_COST
+        if self.connection.budget < 0:
+            self.error_code = NGHTTP2_ENHANCE_YOUR_CALM
+            self.request_flush()
+
     cdef list collect(self):
         """Create Python calls for the ready streams; return the unary ones grouped by handler."""
         cdef list groups = []
@@ -186,7 +193,11 @@ cdef class Session:
             finish(stream, 8, b"too many concurrent streaming calls")
         elif self.connection.streaming >= shared.max_connection_streaming:
             finish(stream, 8, b"too many concurrent streaming calls on this connection")
+        elif self.connection.exclusive and shared.methods[stream.method].exclusive:
+            finish(stream, 8, b"another call of this kind is open on this connection; close it first, or use its stream")
         else:
+            if shared.methods[stream.method].exclusive and not stream.half_closed:
+                stream.exclusive = self.connection.exclusive = True
             shared.streaming += 1
             self.connection.streaming += 1
             stream.streaming = True

@@ -44,9 +44,9 @@ cdef inline int64_t count_frames(H2Connection *connection, const uint8_t *data, 
     return frames
 
 
-cdef inline int charge_frame(H2Connection *connection) noexcept nogil:
-    """Charge the cost of one frame; a connection whose budget is used up is closed."""
-    connection.budget -= FRAME_COST
+cdef inline int charge(H2Connection *connection, int64_t frames) noexcept nogil:
+    """Charge the cost of so many frames; a connection whose budget is used up is closed."""
+    connection.budget -= frames * FRAME_COST
     return NGHTTP2_ERR_CALLBACK_FAILURE if connection.budget < 0 else 0
 
 
@@ -71,7 +71,10 @@ cdef inline int on_header(
     stream.headers += 1
     stream.header_bytes += <uint32_t>(name_length + value_length + 32)  # as defined in RFC 9113 6.5.2
     if too_many_headers(stream):
-        return charge_frame(connection)
+        return charge(connection, 1 + <int64_t>(name_length + value_length) // HEADER_BYTES_PER_FRAME)
+    if multiplied(stream, frame.hd.length):
+        if charge(connection, <int64_t>(name_length + value_length) // HEADER_BYTES_PER_FRAME) != 0:
+            return NGHTTP2_ERR_CALLBACK_FAILURE
     if frame.headers.cat != NGHTTP2_HCAT_REQUEST:
         return 0
     if connection.shared.metadata and name[0] != c':':
@@ -95,6 +98,14 @@ cdef inline int on_header(
 cdef inline bint too_many_headers(H2Stream *stream) noexcept nogil:
     cdef Shared *shared = stream.connection.shared
     return stream.headers > shared.max_headers or stream.header_bytes > shared.max_header_bytes
+
+
+cdef inline bint multiplied(H2Stream *stream, size_t block) noexcept nogil:
+    """Whether a header block of so many bytes has decoded to more than honest use of HPACK makes of it.
+
+    libnghttp2 validates each byte of a header, also of one that a single byte on the wire refers to.
+    """
+    return stream.header_bytes - 32 * <size_t>stream.headers > FREE_HEADER_BYTES + 2 * block
 
 
 cdef inline bint record_header(
@@ -179,6 +190,8 @@ cdef inline int on_frame_recv(nghttp2_session *h2, const nghttp2_frame *frame, v
         connection.pong = True
     elif frame.hd.type == NGHTTP2_SETTINGS:
         connection.settings_received = True
+        if frame.hd.length and charge(connection, connection.open_calls // STREAMS_PER_FRAME) != 0:
+            return NGHTTP2_ERR_CALLBACK_FAILURE  # a changed window size is applied to every open stream
     elif frame.hd.type == NGHTTP2_RST_STREAM:
         credit_reset(find(connection, frame.hd.stream_id))
     if frame.hd.type != NGHTTP2_HEADERS and frame.hd.type != NGHTTP2_DATA:
@@ -190,6 +203,7 @@ cdef inline int on_frame_recv(nghttp2_session *h2, const nghttp2_frame *frame, v
         connection.budget += FRAME_COST  # per frame, even if the frame arrives in many reads
     if frame.hd.flags & NGHTTP2_FLAG_END_STREAM:
         stream.half_closed = True
+        make_way(stream)
     if frame.hd.type == NGHTTP2_HEADERS and not stream.finished:
         failed = check_headers(stream, frame.headers.cat == NGHTTP2_HCAT_REQUEST)
     if failed == 0 and not stream.finished:

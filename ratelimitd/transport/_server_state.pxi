@@ -19,6 +19,7 @@ cdef class ServerState:
         self, dict unary not None, dict streams not None, *, size_t max_message, long max_calls, long max_streaming,
         unsigned int max_connection_streaming, int max_streams, unsigned int max_header_bytes, unsigned int max_headers,
         size_t max_buffered, size_t max_connection_buffered, size_t max_unsent, long wasted_frames, bint metadata=False,
+        frozenset exclusive not None=frozenset(),
     ):
         cdef int i
         self.names = [name.encode() for name in (*unary, *streams)]
@@ -35,7 +36,8 @@ cdef class ServerState:
             raise MemoryError
         for i in range(self.shared.method_count):
             self.shared.methods[i] = Method(
-                path=PyBytes_AS_STRING(self.names[i]), length=len(self.names[i]), streaming=i >= len(unary))
+                path=PyBytes_AS_STRING(self.names[i]), length=len(self.names[i]), streaming=i >= len(unary),
+                exclusive=self.names[i].decode() in exclusive)
         self.callbacks, self.option = new_callbacks(), new_option()
         if self.callbacks == NULL or self.option == NULL:
             raise MemoryError

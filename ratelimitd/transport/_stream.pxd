@@ -28,6 +28,9 @@ cdef enum:
     PREFACE = 24              # HTTP/2 connection preface, in front of the first frame
     FRAME_COST = 1_000_000    # budget units per frame: a rate of n frames per second refills n units per microsecond
     FRAMES_CREDITED = 2       # per response: its receiver sends a WINDOW_UPDATE for the stream and for the connection
+    STREAMS_PER_FRAME = 64    # open streams that a frame may make libnghttp2 walk over at the cost of a frame: 0.5 µs
+    HEADER_BYTES_PER_FRAME = 64  # of headers that HPACK multiplied, at the cost of a frame: 0.1 µs to validate
+    FREE_HEADER_BYTES = 8192  # per header block, beyond twice its size: HPACK's table holds 4096, Huffman packs to 5/8
     BYTES_PER_CREDIT = 1024   # in one DATA frame: a client that opens its window byte by byte earns almost no credit
 
 
@@ -49,6 +52,7 @@ cdef struct Method:
     const char *path
     size_t length
     bint streaming
+    bint exclusive                # see Handlers.exclusive
 
 
 cdef struct Shared:               # one per server
@@ -86,6 +90,7 @@ cdef struct H2Connection:         # one per connection
     uint32_t open_calls           # streams that are not closed
     uint32_t in_flight            # open calls that were passed to the service
     uint32_t streaming            # streaming calls in flight
+    bint exclusive                # one of them is exclusive, and not half-closed
     bint pong                     # the PING of shutdown_notice() was acknowledged
     bint settings_received        # the first SETTINGS frame of the client arrived
     uint8_t header[HEADER]        # first bytes of a frame header that a read cut off
@@ -99,6 +104,7 @@ cdef struct H2Stream:
     bint closed                   # libnghttp2 has closed the stream
     bint in_flight                # passed to the service
     bint streaming                # passed to the service, and counted as a streaming call
+    bint exclusive                # it is the connection's exclusive call
     bint half_closed              # the client has sent END_STREAM
     bint response_started         # response headers or Trailers-Only were submitted
     bint finished                 # nothing follows the bytes in ``outbound``
@@ -216,8 +222,16 @@ cdef inline void release(H2Stream *stream) noexcept nogil:
         free(stream)
 
 
+cdef inline void make_way(H2Stream *stream) noexcept nogil:
+    """Let another exclusive call follow: the client has ended its side of this one."""
+    if stream.exclusive:
+        stream.exclusive = stream.connection.exclusive = False
+
+
 cdef inline void uncount_streaming(H2Stream *stream) noexcept nogil:
     """Stop counting a streaming call: its stream was closed, or its Python object was freed."""
+    if stream.connection != NULL:
+        make_way(stream)
     if stream.streaming:
         stream.streaming = False
         stream.connection.streaming -= 1

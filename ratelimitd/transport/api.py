@@ -1,10 +1,11 @@
 """The interface between a gRPC service and its transport.
 
-A transport passes unary calls to the service in batches: all calls that one iteration of the event loop completed.
-The service may process a batch as a whole. It responds to each call separately, at once or later.
+A transport passes unary calls to the service in batches: the calls that one iteration of the event loop completed, as
+far as the service can take them without holding up the loop; the others wait for the next iterations. The service may
+process a batch as a whole. It responds to each call separately, at once or later.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from enum import IntEnum, StrEnum
 from typing import Final, NamedTuple, Protocol
 
@@ -14,6 +15,11 @@ Envoy sends more than its own 60 KiB of a request's headers."""
 
 METADATA_HEADERS: Final = 1000
 """Maximum number of headers of a request, which the nghttp2 transport enforces: ten times Envoy's limit of 100."""
+
+
+TURN_COST: Final = 256
+"""Cost of the calls that are served before sockets are read again: 1 to 3 ms of work, of the 20 ms that Envoy waits. A
+unit is the work of a charge, 5 to 11 µs with many keys. The service says what a call costs."""
 
 
 class GrpcStatus(IntEnum):
@@ -68,15 +74,24 @@ class Stream(Protocol):
         """Send one response message."""
 
 
-BatchHandler = Callable[[Sequence[Call]], None]
+BatchHandler = Callable[[Sequence[Call], int], tuple[int, int]]
+"""Takes calls, from the first one on and at least one, until they cost as much as the second argument or more. Returns
+how many it took, and their cost. The others are passed to it again later."""
+
 StreamHandler = Callable[[Stream], Awaitable[None]]
 
 
 class Handlers(NamedTuple):
-    """The handlers of a server, by full method name (``/package.Service/Method``)."""
+    """The handlers of a server, by full method name (``/package.Service/Method``).
+
+    Attributes:
+        exclusive: streaming methods of which, taken together, a client needs no more than one call at a time per
+            connection. The nghttp2 transport refuses another one until the client has closed its side of the first.
+    """
 
     unary: Mapping[str, BatchHandler]
     streams: Mapping[str, StreamHandler]
+    exclusive: Collection[str] = ()
 
 
 class Refusal(StrEnum):

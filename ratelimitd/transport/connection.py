@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from fcntl import ioctl
@@ -9,9 +10,10 @@ from termios import TIOCOUTQ
 from typing import NamedTuple, cast
 
 from ._nghttp2 import FLUSH_BYTES, ServerState, Session, StreamingCall, UnaryCall
-from .api import GrpcStatus, StreamHandler
+from .api import BatchHandler, GrpcStatus, StreamHandler
 from .lifetime import Action, Lifetime, LifetimeLimits, LifetimePhase, Observed
 from .streams import ServerStream
+from .turns import Turns
 
 
 class ConnectionContext(NamedTuple):
@@ -21,6 +23,7 @@ class ConnectionContext(NamedTuple):
         admit: accepts a new connection, or returns False; checks the certificates of TLS clients.
         lost: called when an admitted connection is lost.
         limits: returns the limits of a new connection; the age is different for each.
+        turns: connections with calls that wait.
     """
 
     loop: asyncio.AbstractEventLoop
@@ -28,6 +31,7 @@ class ConnectionContext(NamedTuple):
     admit: "Callable[[GrpcConnection, asyncio.Transport], bool]"
     lost: "Callable[[GrpcConnection], None]"
     limits: Callable[[], LifetimeLimits]
+    turns: Turns
 
 
 class GrpcConnection(asyncio.Protocol):
@@ -42,6 +46,7 @@ class GrpcConnection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._paused = False
         self._tasks: dict[ServerStream, asyncio.Task[None]] = {}
+        self._backlog: deque[tuple[BatchHandler, list[UnaryCall]]] = deque()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Send SETTINGS, or abort a connection that is not admitted."""
@@ -55,26 +60,58 @@ class GrpcConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 -- asyncio's signature
         """Cancel all remaining calls."""
         self._transport = None
+        self._backlog.clear()
         self._context.lost(self)
         self._session.close()
         self._dispatch_stream_events()
 
     def data_received(self, data: bytes) -> None:
-        """Pass the calls that one read completed to their handlers, a batch per method; write all responses at once."""
+        """Pass the calls that one read completed to their handlers, a batch per method; write all responses at once.
+
+        If they cost more than this connection's share of a turn, the others wait, and nothing is read meanwhile.
+        """
         self._last_received = self._clock()
-        self._serve(data)
+        waited = self.waits
+        self._backlog += self._session.feed(data, int(self._last_received * 1_000_000))
+        if self._backlog and not waited:
+            self._take(self._context.turns.share)
+            if self._backlog:
+                self._context.turns.add(self)
+                self._pause_or_resume_reading()
         if self._session.has_stream_events:
             self._dispatch_stream_events()
         self.flush()
 
-    def _serve(self, data: bytes) -> None:
+    @property
+    def waits(self) -> bool:
+        """Whether calls wait for their turn."""
+        return len(self._backlog) > 0
+
+    def serve(self, room: int) -> int:
+        """Serve calls that wait until they cost ``room`` or more; return their cost."""
+        cost = self._take(room)
+        self.flush()
+        if not self._backlog:
+            self._pause_or_resume_reading()
+        return cost
+
+    def _take(self, room: int) -> int:
         """Keep no reference to a call: if its handler dropped it, the flush that follows must fail it."""
-        for handler, calls in self._session.feed(data, int(self._last_received * 1_000_000)):
+        spent = 0
+        while self._backlog and spent < room:
+            handler, calls = self._backlog[0]
             try:
-                handler(calls)
+                taken, cost = handler(calls, room - spent)
             except Exception as error:  # noqa: BLE001 -- an error in a handler must not close the connection
                 self._report(error)
                 _fail(calls)
+                taken = cost = len(calls)
+            spent += cost
+            if taken < len(calls):
+                del calls[:taken]
+            else:
+                self._backlog.popleft()
+        return spent
 
     def flush(self) -> None:
         """Write the session's output, unless the transport's write buffer is full."""
@@ -95,15 +132,21 @@ class GrpcConnection(asyncio.Protocol):
     def pause_writing(self) -> None:
         """Pause reading too: a client that does not read its responses must not queue more of them."""
         self._paused = True
-        if self._transport is not None:
-            self._transport.pause_reading()
+        self._pause_or_resume_reading()
 
     def resume_writing(self) -> None:
         """Resume reading and writing."""
         self._paused = False
-        if self._transport is not None:
-            self._transport.resume_reading()
+        self._pause_or_resume_reading()
         self.flush()
+
+    def _pause_or_resume_reading(self) -> None:
+        if self._transport is None or self._transport.is_closing():
+            return
+        if self._paused or self._backlog:
+            self._transport.pause_reading()
+        else:
+            self._transport.resume_reading()
 
     def drain(self, grace: float) -> None:
         """Accept no new call; calls in flight have ``grace`` seconds to complete."""
@@ -153,6 +196,7 @@ class GrpcConnection(asyncio.Protocol):
         if self._transport is None or self._lifetime.phase is LifetimePhase.CLOSING:
             return
         self._lifetime.close(self._clock())
+        self._backlog.clear()
         self._session.close()
         self._dispatch_stream_events()
         if self._transport.can_write_eof():

@@ -15,6 +15,7 @@ from ratelimitd.net.tls import TlsFiles
 
 from .api import (
     METADATA_BYTES,
+    TURN_COST,
     BatchHandler,
     Call,
     GrpcError,
@@ -80,13 +81,20 @@ class _Stream:
 
 
 def _unary(handler: BatchHandler) -> Callable[..., Awaitable[bytes]]:
-    """Collect the calls of one iteration of the event loop, and pass them to the handler as one batch."""
+    """Collect the calls of one iteration of the event loop, and pass them to the handler as one batch.
+
+    What it does not take waits for the next iteration; grpcio reads on meanwhile, up to max_concurrent_calls.
+    """
     waiting: list[Call] = []
 
     def flush() -> None:
-        calls = waiting.copy()
-        waiting.clear()
-        handler(calls)
+        taken = len(waiting)
+        try:
+            taken, _ = handler(waiting, TURN_COST)
+        finally:
+            del waiting[:taken]
+            if waiting:
+                asyncio.get_running_loop().call_soon(flush)
 
     async def serve(body: bytes, context: "aio.ServicerContext[bytes, bytes]") -> bytes:
         loop = asyncio.get_running_loop()

@@ -14,6 +14,7 @@ from ._nghttp2 import ServerState
 from .api import METADATA_BYTES, METADATA_HEADERS, Handlers, Refusal, Refused, ignore
 from .connection import ConnectionContext, GrpcConnection
 from .lifetime import LifetimeLimits
+from .turns import Turns
 
 AGE_JITTER = 0.1
 """Jitter of the maximum age, ±10 % as in gRPC (gRFC A9), so that a fleet's connections do not all close at once."""
@@ -49,9 +50,10 @@ class Nghttp2Options(NamedTuple):
         idle_timeout: seconds without a call after which a connection is drained; an hour, as Envoy's default for its
             upstream connections; None disables it.
         stall_timeout: seconds that a client may leave responses unread; gRPC's keepalive timeout is 20.
-        wasted_frames: frames without useful work (RST_STREAM, PING, SETTINGS, WINDOW_UPDATE, empty DATA) allowed per
-            second, and as a burst; ten per stream. Cancelling a unary call in flight is free, because Envoy does so on
-            each timeout.
+        wasted_frames: frames without useful work (RST_STREAM, PING, SETTINGS, WINDOW_UPDATE, empty DATA) and messages
+            of streams allowed per second, and as a burst; ten per stream. Cancelling a unary call in flight is free,
+            because Envoy does so on each timeout. A frame that costs more to decode than its size suggests counts as
+            several.
         metadata: whether to keep request headers for the ``metadata`` of calls.
         sweep_interval: seconds between checks of the timeouts above.
     """
@@ -121,7 +123,7 @@ class Nghttp2Server:
     async def start(self) -> None:
         """Start to serve."""
         loop = asyncio.get_running_loop()
-        context = ConnectionContext(loop, self._state, self._admit, self._lost, self._limits)
+        context = ConnectionContext(loop, self._state, self._admit, self._lost, self._limits, Turns(loop))
         create = loop.create_unix_server if self._uds else loop.create_server
         self._server = await create(
             lambda: GrpcConnection(context),
@@ -218,6 +220,7 @@ def _state(handlers: Handlers, options: Nghttp2Options) -> ServerState:
     return ServerState(
         dict(handlers.unary),
         dict(handlers.streams),
+        exclusive=frozenset(handlers.exclusive),
         max_message=options.max_request_bytes,
         max_calls=options.max_concurrent_calls,
         max_streaming=options.max_streaming_calls,

@@ -75,6 +75,16 @@ async def test_a_service_says_whom_it_refuses(tmp_path, transport):
 
 
 @pytest.mark.process
+async def test_reflection_can_be_turned_off():
+    """GRPC_REFLECTION=false: reflection is UNIMPLEMENTED, and health is served."""
+    async with service(env={"GRPC_REFLECTION": "false"}) as running, aio.insecure_channel(running.grpc) as channel:
+        reflect = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo
+        call = reflect(iter([reflection_pb2.ServerReflectionRequest(list_services="")]))
+        assert await call.code() is grpc.StatusCode.UNIMPLEMENTED
+        await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
+
+
+@pytest.mark.process
 async def test_every_method_takes_compressed_calls(tmp_path):
     """ShouldRateLimit, health and reflection of the fast transport, from a client that compresses all it sends."""
     policy = tmp_path / "policy.yaml"

@@ -5,9 +5,10 @@ import sys
 
 import pytest
 from grpc_reflection.v1alpha.reflection import ReflectionServicer
-from grpc_reflection.v1alpha.reflection_pb2 import ExtensionRequest, ServerReflectionRequest
+from grpc_reflection.v1alpha.reflection_pb2 import ExtensionRequest, ServerReflectionRequest, ServerReflectionResponse
 
 from ratelimitd.proto import POOL
+from ratelimitd.rls import reflection
 from ratelimitd.rls.reflection import response
 
 SERVICES = ("grpc.health.v1.Health", "envoy.service.ratelimit.v3.RateLimitService")
@@ -35,7 +36,19 @@ def test_answers_are_grpcios(asked):
     """Each request is answered as grpcio's servicer answers it, files in its order, errors in its words."""
     request = ServerReflectionRequest(host="localhost", **asked)
     (expected,) = ReflectionServicer(SERVICES, pool=POOL).ServerReflectionInfo(iter((request,)), None)
-    assert response(request, SERVICES) == expected
+    assert [ServerReflectionResponse.FromString(response(request, SERVICES)) for _ in range(2)] == [expected] * 2
+
+
+def test_answers_are_made_once(monkeypatch):
+    """The descriptors are fixed: a second answer takes no file from the pool; unknown names take no memory."""
+    request = ServerReflectionRequest(file_containing_symbol=REQUEST)
+    first = response(request, SERVICES)
+    monkeypatch.setattr(reflection, "FileDescriptorProto", None)
+    assert response(request, SERVICES) == first
+    held = [each.cache_info().currsize for each in (reflection._file, reflection._extension_numbers)]
+    for unknown in ("file_by_filename", "file_containing_symbol", "all_extension_numbers_of_type"):
+        response(ServerReflectionRequest(**{unknown: "no.such"}), SERVICES)
+    assert [each.cache_info().currsize for each in (reflection._file, reflection._extension_numbers)] == held
 
 
 @pytest.mark.process

@@ -35,6 +35,17 @@ async def echo_stream(stream):
         await stream.send(body)
 
 
+def priced(handler, cost=1):
+    """A batch handler whose calls cost so much each; ``handler`` gets those that it takes."""
+
+    def take(calls, room):
+        taken = calls[: -(-room // cost)]
+        handler(taken)
+        return len(taken), len(taken) * cost
+
+    return take
+
+
 class Bench:
     """Starts servers of one transport."""
 
@@ -42,8 +53,8 @@ class Bench:
         self.name = transport
         self.options = TRANSPORTS[transport].options
 
-    def bind(self, unary=None, stream=None, *, host="127.0.0.1", port=0, options=None, **more):
-        handlers = Handlers({ECHO: unary or echo}, {STREAM: stream or echo_stream})
+    def bind(self, unary=None, stream=None, *, host="127.0.0.1", port=0, options=None, cost=1, **more):
+        handlers = Handlers({ECHO: priced(unary or echo, cost)}, {STREAM: stream or echo_stream})
         return TRANSPORTS[self.name].server(host, port, handlers, options or self.options, **more)
 
     @asynccontextmanager

@@ -5,7 +5,7 @@ from hyperframe.frame import WindowUpdateFrame
 
 from ratelimitd.transport._nghttp2 import Session
 from tests.transport.servers import STREAM
-from tests.transport.wire import Caller, Talk, message
+from tests.transport.wire import EXCLUSIVE, Caller, Talk, message
 
 EXHAUSTED = "8"
 
@@ -116,3 +116,36 @@ def test_a_stream_that_is_dropped_ends():
     assert (talk.session.call_dropped, talk.server.calls) == (True, 0)
     talk.hear()
     assert talk.caller.answer().status[1] == "13"
+
+
+@pytest.mark.scenario("clients that flood, reset streams, or do not read")
+@pytest.mark.parametrize("ended", ["half-closed", "reset", "finished", "dropped"])
+def test_an_exclusive_call_is_alone(ended):
+    """A second one on the connection is refused, other streams are not; after the first, one may follow."""
+    talk = Talk()
+    talk.say(talk.caller.headers(path=EXCLUSIVE))
+    first = talk.caller.last
+    for _ in range(2):
+        talk.say(talk.caller.headers(path=EXCLUSIVE))
+        assert talk.caller.answer().status[1] == "8"
+    talk.say(talk.caller.headers(path=STREAM))
+    assert len(talk.streams) == 2
+    if ended == "finished":
+        talk.streams[0].finish(0, "")
+        talk.hear()
+    elif ended == "dropped":
+        del talk.streams[0]
+        talk.hear()
+    else:
+        talk.say(talk.caller.data(b"", stream=first) if ended == "half-closed" else talk.caller.reset(first))
+    known = len(talk.streams)
+    talk.say(talk.caller.headers(path=EXCLUSIVE) + talk.caller.headers(path=EXCLUSIVE))
+    assert len(talk.streams) == known + 1
+    assert talk.caller.answer().status[1] == "8"
+
+
+def test_an_exclusive_call_that_came_whole_makes_way():
+    """Calls whose messages are all there hold no place: each of many in one read is served."""
+    talk = Talk()
+    talk.say(b"".join(talk.caller.call(path=EXCLUSIVE) for _ in range(5)))
+    assert len(talk.streams) == 5

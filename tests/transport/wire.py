@@ -17,6 +17,7 @@ from hyperframe.frame import (
 from ratelimitd.transport._nghttp2 import ServerState, Session
 from tests.transport.servers import ECHO, STREAM
 
+EXCLUSIVE = "/test.Service/Exclusive"
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 BOUNDS = {
     "max_message": 1 << 20,
@@ -132,8 +133,10 @@ class Talk:
     """A caller and a session with nothing between them; ``calls`` gathers what the session completes."""
 
     def __init__(self, *, settings=None, serve=True, **bounds):
+        streams = {STREAM: "stream", EXCLUSIVE: "exclusive"}
+        exclusive = frozenset({EXCLUSIVE})
         self.server = ServerState(
-            {ECHO: "echo", "/test.Service/Other": "other"}, {STREAM: "stream"}, **{**BOUNDS, **bounds}
+            {ECHO: "echo", "/test.Service/Other": "other"}, streams, exclusive=exclusive, **{**BOUNDS, **bounds}
         )
         self.woken = 0
         self.session = Session(self.server, self._wake, 0)
