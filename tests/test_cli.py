@@ -48,6 +48,18 @@ def test_version_of_the_module():
 
 
 @pytest.mark.process
+def test_a_service_needs_neither_yaml_nor_the_proxy():
+    """A sidecar is small: its child process parses, and it has no gateway file."""
+    heavy = "yaml", "ratelimitd.gateway", "ratelimitd.lint", "ratelimitd.policy_file", "grpc", "rich"
+    code = (
+        "import sys\nimport ratelimitd.app.serve\n"
+        f"sys.exit(','.join(name for name in {heavy} if name in sys.modules) or 0)"
+    )
+    done = process("-c", code)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.process
 def test_help_is_quick():
     """The help imports none of the heavy libraries."""
     heavy = "grpc", "google", "structlog", "rich", "matplotlib", "uvloop", "yaml"

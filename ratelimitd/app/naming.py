@@ -4,11 +4,14 @@ import errno
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ratelimitd.gateway import Gateway
 from ratelimitd.net.files import reason
 from ratelimitd.net.tls import TlsFiles
 from ratelimitd.settings import Settings
+
+if TYPE_CHECKING:
+    from ratelimitd.gateway import Gateway
 
 
 @contextmanager
@@ -32,7 +35,7 @@ def grpc_tls(settings: Settings) -> TlsFiles | None:
     return _named(names, lambda: TlsFiles(cert, key, client_ca, settings.grpc_client_tls_san))
 
 
-def gateway_tls(gateway: Gateway) -> TlsFiles | None:
+def gateway_tls(gateway: "Gateway") -> TlsFiles | None:
     """Return the TLS files of a gateway file, None without TLS; raises OSError as ``_named`` does."""
     if gateway.tls is None:
         return None

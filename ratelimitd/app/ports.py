@@ -4,11 +4,13 @@ The start, ``validate`` and ``doctor`` use these functions, so they give the sam
 """
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from ratelimitd.gateway import Gateway, upstream_at
 from ratelimitd.net.listen import LOOPBACK, address
 from ratelimitd.settings import Settings
+
+if TYPE_CHECKING:
+    from ratelimitd.gateway import Gateway
 
 
 class Port(NamedTuple):
@@ -34,7 +36,7 @@ class Clash(NamedTuple):
         return f"{self.found}: {self.change}"
 
 
-def proxy_ports(settings: Settings, gateway: Gateway) -> list[Port]:
+def proxy_ports(settings: Settings, gateway: "Gateway") -> list[Port]:
     """Return the ports of a proxy: its own, then that of its pages if the file sets one."""
     host, number = settings.listen_addr or gateway.listen
     ports = [Port("proxy", host, number, "LISTEN_ADDR")]
@@ -66,7 +68,7 @@ def service_ports(settings: Settings) -> list[Port]:
     return ports
 
 
-def bound(settings: Settings, gateway: Gateway | None, *, with_service: bool) -> list[Port]:
+def bound(settings: Settings, gateway: "Gateway | None", *, with_service: bool) -> list[Port]:
     """Return the ports that a process with this gateway file, this service, or both binds; see ``beside_proxy``."""
     proxy = [] if gateway is None else proxy_ports(settings, gateway)
     if with_service:
@@ -74,7 +76,7 @@ def bound(settings: Settings, gateway: Gateway | None, *, with_service: bool) ->
     return [*proxy, debug_port(settings)] if wants_admin(settings) else proxy
 
 
-def clashing(settings: Settings, gateway: Gateway | None, *, with_service: bool) -> list[Clash]:
+def clashing(settings: Settings, gateway: "Gateway | None", *, with_service: bool) -> list[Clash]:
     """Return the ports that are bound twice, and the upstreams at a port of this process."""
     ports = bound(settings, gateway, with_service=with_service)
     twice = [
@@ -95,9 +97,13 @@ def duplicates(ports: Sequence[Port]) -> dict[Port, Port]:
     return found
 
 
-def _upstreams(ports: Sequence[Port], gateway: Gateway | None) -> Iterator[Clash]:
+def _upstreams(ports: Sequence[Port], gateway: "Gateway | None") -> Iterator[Clash]:
+    if gateway is None:
+        return
+    from ratelimitd.gateway import upstream_at  # noqa: PLC0415 -- a service has no gateway file, and needs no YAML
+
     for port in ports:
-        upstream = None if gateway is None else upstream_at(gateway, port.host, port.port)
+        upstream = upstream_at(gateway, port.host, port.port)
         if upstream is not None:
             found = f"upstream '{upstream}' is the {port.name} port of this process, {port.port}"
             yield Clash(found, f"set {port.setting} to a different port, or write the address of the application")
