@@ -1,4 +1,8 @@
-# Part of _nghttp2.pyx: the two kinds of calls that a session passes to the service.
+# Part of _nghttp2.pyx: the two kinds of calls that a session passes to the service, and the decoding of their messages.
+
+
+cdef bytes inflate(bytes message, int encoding, size_t most):
+    return decompressed(message, "gzip" if encoding == GZIP else "deflate", most)
 
 
 @cython.final

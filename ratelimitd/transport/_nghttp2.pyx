@@ -32,10 +32,6 @@ FLUSH_BYTES = CHUNK
 """A flush that returns fewer bytes has nothing left to write."""
 
 
-cdef bytes inflate(bytes message, int encoding, size_t most):
-    return decompressed(message, "gzip" if encoding == GZIP else "deflate", most)
-
-
 include "_server_state.pxi"
 include "_calls.pxi"
 
@@ -116,7 +112,7 @@ cdef class Session:
         self.flush_requested = True
         if self.connection.h2 == NULL or self.terminating:
             return ()
-        self.refill_budget(now)
+        refill_budget(&self.connection, now)
         self.inflatable = READ_INFLATES * self.connection.shared.max_message
         frames = count_frames(&self.connection, bytes_, PyBytes_GET_SIZE(data))
         n = nghttp2_session_mem_recv(self.connection.h2, bytes_, PyBytes_GET_SIZE(data))
@@ -126,13 +122,6 @@ cdef class Session:
         elif n < 0:
             self.error_code = NGHTTP2_PROTOCOL_ERROR if n == NGHTTP2_ERR_BAD_CLIENT_MAGIC else NGHTTP2_INTERNAL_ERROR
         return self.collect() if self.connection.ready != NULL else ()
-
-    cdef void refill_budget(self, int64_t now):
-        """Refill the frame budget by the elapsed time, and cap it: credits may have raised it above its maximum."""
-        cdef int64_t rate = self.connection.shared.frame_rate
-        cdef int64_t refilled = self.connection.budget + max(0, now - self.connection.now) * rate
-        self.connection.budget = min(rate * FRAME_COST, refilled)
-        self.connection.now = now
 
     cdef void charge_message(self):
         """Charge a message of a stream, of which a DATA frame may have thousands; a spent budget ends the connection."""

@@ -16,6 +16,14 @@ cdef inline H2Stream *find(H2Connection *connection, int32_t stream_id) noexcept
     return connection.current
 
 
+cdef inline void refill_budget(H2Connection *connection, int64_t now) noexcept nogil:
+    """Refill the frame budget by the elapsed time, and cap it: credits may have raised it above its maximum."""
+    cdef int64_t rate = connection.shared.frame_rate
+    cdef int64_t refilled = connection.budget + max(0, now - connection.now) * rate
+    connection.budget = min(rate * FRAME_COST, refilled)
+    connection.now = now
+
+
 cdef inline int64_t count_frames(H2Connection *connection, const uint8_t *data, size_t length) noexcept nogil:
     """Return how many frames begin in these bytes. libnghttp2 does not report the frames that it ignores."""
     cdef const uint8_t *header
