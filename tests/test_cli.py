@@ -41,6 +41,14 @@ def process(*words):
     return subprocess.run([sys.executable, *words], capture_output=True, text=True, check=False, timeout=30)
 
 
+def imported(code, heavy):
+    """Exit code and errors of a process that runs this; it fails with the names of those that it imported."""
+    done = process(
+        "-c", f"import sys\n{code}\nsys.exit(','.join(name for name in {heavy} if name in sys.modules) or 0)"
+    )
+    return done.returncode, done.stderr
+
+
 @pytest.mark.process
 def test_version_of_the_module():
     """python -m ratelimitd is the same program as the console script."""
@@ -51,25 +59,15 @@ def test_version_of_the_module():
 def test_a_service_needs_neither_yaml_nor_the_proxy():
     """A sidecar is small: its child process parses, and it has no gateway file."""
     heavy = "yaml", "ratelimitd.gateway", "ratelimitd.lint", "ratelimitd.policy_file", "grpc", "rich"
-    code = (
-        "import sys\nimport ratelimitd.app.serve\n"
-        f"sys.exit(','.join(name for name in {heavy} if name in sys.modules) or 0)"
-    )
-    done = process("-c", code)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert imported("import ratelimitd.app.serve", heavy) == (0, "")
 
 
 @pytest.mark.process
 def test_help_is_quick():
     """The help imports none of the heavy libraries."""
     heavy = "grpc", "google", "structlog", "rich", "matplotlib", "uvloop", "yaml"
-    code = (
-        "import sys\nfrom ratelimitd.cli import main\nmain(['serve', '--help'], standalone_mode=False)\n"
-        f"sys.exit(','.join(name for name in {heavy} if name in sys.modules) or 0)"
-    )
-    done = process("-c", code)
-
-    assert (done.returncode, done.stderr) == (0, "")
+    code = "from ratelimitd.cli import main\nmain(['serve', '--help'], standalone_mode=False)"
+    assert imported(code, heavy) == (0, "")
 
 
 @pytest.mark.parametrize("command", ["serve", "proxy", "envoy", "validate", "diff", "check", "simulate", "doctor"])

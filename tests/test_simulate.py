@@ -4,9 +4,7 @@ import json
 from itertools import pairwise
 
 import pytest
-from click.testing import CliRunner
 
-from ratelimitd.cli import main
 from ratelimitd.policy import Descriptor, assemble
 from ratelimitd.policy_file import examine
 from ratelimitd.simulate import (
@@ -21,6 +19,7 @@ from ratelimitd.simulate import (
     with_algorithm,
 )
 from ratelimitd.simulate.report import ROWS, buckets, step_of
+from tests.simulating import LOAD, cli
 
 SECOND = 1_000_000
 ALICE = (((b"user", b"alice"),),)
@@ -224,13 +223,6 @@ def file(tmp_path):
     path = tmp_path / "shop.yaml"
     path.write_text(POLICY)
     return str(path)
-
-
-def cli(*words, stdin=None):
-    return CliRunner().invoke(main, ["simulate", *words], input=stdin)
-
-
-LOAD = ("-d", "shop", "user=alice", "--rate", "20/s", "--for", "10s")
 
 
 def test_table(file):

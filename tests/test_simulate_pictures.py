@@ -4,15 +4,14 @@ import io
 import sys
 
 import pytest
-from click.testing import CliRunner
 from rich.console import Console
 
 from ratelimitd.algorithms import SECOND, make_rate
-from ratelimitd.cli import main
 from ratelimitd.policy import Limit, Unit, assemble
 from ratelimitd.policy_file import examine
 from ratelimitd.simulate import Run, evenly, run, table
 from ratelimitd.simulate.plot import sustained, title
+from tests.simulating import LOAD, cli
 
 POLICY = """
 domain: shop
@@ -24,7 +23,6 @@ descriptors:
 """
 
 LIMIT = Limit(make_rate("gcra", 30, 60 * SECOND, None, True), 30, Unit.MINUTE)
-LOAD = ("-d", "shop", "user=alice", "--rate", "20/s", "--for", "10s")
 
 
 @pytest.fixture
@@ -32,10 +30,6 @@ def file(tmp_path):
     path = tmp_path / "shop.yaml"
     path.write_text(POLICY)
     return str(path)
-
-
-def cli(*words, stdin=None):
-    return CliRunner().invoke(main, ["simulate", *words], input=stdin)
 
 
 @pytest.mark.slow
