@@ -81,9 +81,7 @@ async def _start(
     clashes = partial(clashing, settings, with_service=with_service)
     refuse_clashes(clashes(gateway))
     host, port = settings.listen_addr or gateway.listen
-    with port_set_by(
-        "LISTEN_ADDR" if settings.listen_addr or config is None else "LISTEN_ADDR or 'listen' of the file"
-    ):
+    with port_set_by(_listen_setting(settings, config)):
         sock = bind(host, port)
     stack.callback(sock.close)
     parts, metrics, sweeper = build(settings), RequestMetrics(), Sweeper()
@@ -136,6 +134,11 @@ def _tell(settings: Settings, config: str | None, wanted: CallerLimits | None) -
         return
     for name in sorted(settings.given & {Settings.upstream_url.name, Settings.downstream_url.name}):
         log.warning("a setting has no effect: the gateway file names its upstreams", setting=name, file=config)
+
+
+def _listen_setting(settings: Settings, config: str | None) -> str:
+    """Return what sets the proxy's address."""
+    return "LISTEN_ADDR" if settings.listen_addr or config is None else "LISTEN_ADDR or 'listen' of the file"
 
 
 def _beside(settings: Settings, gateway: Gateway) -> Settings:

@@ -49,8 +49,8 @@ class YamlMap(NamedTuple):
     """A map; duplicate keys are kept, and the last one applies.
 
     Attributes:
-        repeated: each key that was written twice in this map, and the later one, which applies. A key that overrides a
-            merged one is none of them.
+        repeated: each key that was written twice in this map, and the later one, which applies. Not a key
+            that overrides a merged one.
     """
 
     pairs: "list[tuple[YamlNode, YamlNode]]"

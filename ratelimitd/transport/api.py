@@ -104,11 +104,11 @@ class Refusal(StrEnum):
 
 
 Refused = Callable[[Refusal, str, str], None]
-"""Is told of each refusal: the reason, the address of the client ("" if unknown), and what was found instead."""
+"""Receives each refusal: the reason, the address of the client ("" if unknown), and what was found instead."""
 
 
 def ignore(reason: Refusal, peer: str, detail: str) -> None:
-    """Tell nobody of a refusal."""
+    """Do nothing: refusals are not reported."""
 
 
 class GrpcServer(Protocol):
