@@ -131,7 +131,9 @@ class Rig:
         self._ends = []
         self.sweeper = Sweeper(0.01)
 
-    async def start(self, endpoints, server=None, upstream=None, handler=None, tls=None, upstream_tls=None, sndbuf=0):
+    async def start(
+        self, endpoints, server=None, upstream=None, handler=None, tls=None, upstream_tls=None, sndbuf=0, rcvbuf=0
+    ):
         self.upstream = Upstream("app", endpoints, upstream or UpstreamOptions(), self.sweeper, tls=upstream_tls)
         self.server = Server(
             handler or self.forward,
@@ -140,8 +142,9 @@ class Rig:
             refused=lambda error, peer: self.refusals.append(error),
         )
         sock = socket.create_server(("127.0.0.1", 0))
-        if sndbuf:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, sndbuf)
+        for option, size in ((socket.SO_SNDBUF, sndbuf), (socket.SO_RCVBUF, rcvbuf)):
+            if size:
+                sock.setsockopt(socket.SOL_SOCKET, option, size)
         self.port = sock.getsockname()[1]
         await self.server.start(sock, tls=tls)
         return self
