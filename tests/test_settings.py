@@ -10,8 +10,8 @@ import pytest
 from ratelimitd.config.values import boolean, duration, host_port, size
 from ratelimitd.limiter.new_keys import SWEEP
 from ratelimitd.settings import ROWS, RowStatus, Secret, Settings, SettingsError, load
+from ratelimitd.settings.counting import ALGORITHMS
 from ratelimitd.settings.docs import page
-from ratelimitd.settings.table import ALGORITHMS
 
 REFUSED = [row for row in ROWS if row.status is RowStatus.REFUSED]
 UNREAD = [row for row in ROWS if row.status is RowStatus.UNREAD]

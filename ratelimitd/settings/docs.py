@@ -10,7 +10,7 @@ from ratelimitd.settings.table import ROWS
 _HEAD = """\
 # Settings
 
-Written by `python -m ratelimitd.settings > docs/settings.md` from the table in `ratelimitd/settings/table.py`.
+Written by `python -m ratelimitd.settings > docs/settings.md` from the rows in `ratelimitd/settings/`.
 
 Every setting is an environment variable and a flag of `ratelimitd serve` with the same meaning: `GRPC_PORT` is
 `--grpc-port`. A flag overrides the variable. Names and meanings are those of envoyproxy/ratelimit where it has the

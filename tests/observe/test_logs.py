@@ -10,7 +10,7 @@ import structlog
 
 from ratelimitd.observe import logs
 from ratelimitd.settings import Settings
-from ratelimitd.settings.table import LOG_LEVELS
+from ratelimitd.settings.serving import LOG_LEVELS
 
 pytestmark = pytest.mark.usefixtures("restored")
 
