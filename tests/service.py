@@ -4,16 +4,28 @@ import asyncio
 import contextlib
 import json
 import signal
+import socket
 import sys
 from contextlib import asynccontextmanager
 from typing import Any
 
+from ratelimitd.admin.guard import loopback
 from testkit.environment import bare
 
 START_SECONDS = 30.0
 
 END_SECONDS = 5.0
 """A service that does not react to signals is stopped, or holds its event loop."""
+
+
+def outer_address():
+    """An address of this host that is not its loopback; "" when it has none. Connecting a UDP socket sends nothing."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+        except OSError:
+            return ""
+        return "" if loopback(found := probe.getsockname()[0]) else found
 
 
 async def _nothing():
