@@ -170,5 +170,5 @@ def _admin(target: CheckTarget) -> Iterator[Finding]:
         yield warn(
             PORTS,
             f"{found} and has the token, which is sent in plain text",
-            "set DEBUG_HOST=127.0.0.1 and unset ADMIN_REMOTE, or restrict access with a network policy",
+            "set DEBUG_HOST=localhost and unset ADMIN_REMOTE, or restrict access with a network policy",
         )

@@ -23,7 +23,8 @@ _Response = message("envoy.service.ratelimit.v3.RateLimitResponse")
 
 VALUES: Final = 4
 """Commas per object that a body may have: an entry needs two, one in it and one behind it. As many again are for
-commas in texts. A value costs up to 0.2 µs to scan, and this is the only bound on numbers and lists."""
+commas in texts. A value costs up to 0.4 µs to scan, and this is the only bound on numbers and lists: a body of the
+default MAX_REQUEST_BYTES takes at most 4 ms to scan, whatever is in it."""
 
 SLICE: Final = 16
 """Descriptors that are converted before yielding to the event loop: 1 ms if each has 32 entries."""
@@ -67,6 +68,7 @@ async def decide_json(service: RateLimitService, body: bytes) -> tuple[GrpcStatu
     try:
         fields, descriptors = _loaded(body, service.bounds)
         serialized = [_head(fields)]
+        await asyncio.sleep(0)
         for part in batches(descriptors, SLICE):
             serialized.append(_part(part, service.bounds))
             await asyncio.sleep(0)

@@ -157,9 +157,9 @@ async def test_streams_are_paid_for(fast):
             connection.data_received(caller.headers(path=STREAM) + caller.data(message(b"x"), end=False))
             await asyncio.sleep(0)
             begun += not connection._session.done
+        assert 9 <= begun < 100
         assert await closed(caller, reader)
         assert [code for _, code in caller.goaways()] == [ENHANCE_YOUR_CALM]
-        assert 9 <= begun < 100
 
 
 async def test_a_place_is_free_at_once(fast):
