@@ -18,6 +18,16 @@ END_SECONDS = 5.0
 """A service that does not react to signals is stopped, or holds its event loop."""
 
 
+def has_ipv6():
+    """Whether this host has ::1, which a kernel that knows IPv6 may lack."""
+    with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:
+        try:
+            probe.bind(("::1", 0))
+        except OSError:
+            return False
+    return True
+
+
 def outer_address():
     """An address of this host that is not its loopback; "" when it has none. Connecting a UDP socket sends nothing."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:

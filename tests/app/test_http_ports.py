@@ -3,12 +3,11 @@
 import asyncio
 import json
 import shutil
-import socket
 
 import aiohttp
 import pytest
 
-from tests.service import outer_address, service
+from tests.service import has_ipv6, outer_address, service
 
 pytestmark = pytest.mark.process
 
@@ -43,7 +42,7 @@ def at(host, address):
 
 async def test_the_debug_port_is_on_loopback(policy):
     """By default a port-forward reads it, over 127.0.0.1, ::1 or the name; from another address nothing is there."""
-    hosts = ["127.0.0.1", "localhost", *(["[::1]"] if socket.has_dualstack_ipv6() else [])]
+    hosts = ["127.0.0.1", "localhost", *(["[::1]"] if has_ipv6() else [])]
     async with service("--config", policy, env={"DEBUG_HOST": None}) as running:
         for host in hosts:
             for path in ("/rlconfig", "/stats", "/"):

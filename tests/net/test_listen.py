@@ -8,6 +8,9 @@ import pytest
 
 from ratelimitd.net import listen
 from ratelimitd.net.listen import bind, bind_each, bind_unix, local_address
+from tests.service import has_ipv6
+
+needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="this host has no ::1")
 
 V4, V6 = (socket.AF_INET, ("127.0.0.1", 0)), (socket.AF_INET6, ("::1", 0, 0, 0))
 
@@ -95,7 +98,7 @@ def bound():
         yield make
 
 
-@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="no IPv6 here")
+@needs_ipv6
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST"])
 def test_localhost_is_both_families_with_one_port(bound, host):
     """A port-forward may connect to either, and a free port is one number."""
@@ -111,6 +114,7 @@ def test_any_other_host_is_one_address(bound):
     assert reached(bound("127.0.0.1"))[0] == {"127.0.0.1"}
 
 
+@needs_ipv6
 @pytest.mark.parametrize("number", [errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT])
 @pytest.mark.parametrize(("absent", "left"), [("::1", {"127.0.0.1"}), ("127.0.0.1", {"::1"})])
 def test_localhost_without_a_family_is_the_other(bound, monkeypatch, absent, left, number):
@@ -140,7 +144,7 @@ def lose(monkeypatch, absent, number, times=1 << 30):
     monkeypatch.setattr(listen, "bind", without)
 
 
-@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="no IPv6 here")
+@needs_ipv6
 @pytest.mark.parametrize("times", [1, listen.FREE_TRIES])
 def test_a_free_port_is_free_in_both_families(bound, monkeypatch, times):
     """Another one is tried if it is not, and not for ever; and no socket stays open."""
@@ -152,7 +156,7 @@ def test_a_free_port_is_free_in_both_families(bound, monkeypatch, times):
             bound("localhost")
 
 
-@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="no IPv6 here")
+@needs_ipv6
 def test_a_set_port_that_one_family_uses_is_an_error(bound):
     """It names the address, and the other family is free again."""
     with bind("::1", 0) as listening:
