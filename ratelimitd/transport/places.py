@@ -10,7 +10,7 @@ from typing import Final, Generic, TypeVar
 HELD: Final = 10
 """Streaming calls that a connection keeps: a client needs one Watch per connection (gRFC A17), and a reflection."""
 
-GAVE_WAY: Final = "too many concurrent streaming calls: the oldest one of this connection gave way to a new one"
+GAVE_WAY: Final = "too many concurrent streaming calls: the oldest one of the connection that holds most gave way"
 """Text of the status of such a call, which is RESOURCE_EXHAUSTED as for a call that is refused. On every status but
 UNIMPLEMENTED a client of health checks watches again (gRFC A17)."""
 
