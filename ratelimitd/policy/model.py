@@ -217,3 +217,8 @@ class Match(NamedTuple):
     def overridden(self) -> bool:
         """Whether the limit is one that the request carries."""
         return self.path.startswith(OVERRIDE)
+
+    @property
+    def place(self) -> bytes:
+        """The path, by which bounds are kept; one for all overrides of a domain, since a caller names their keys."""
+        return OVERRIDE if self.overridden else self.path
