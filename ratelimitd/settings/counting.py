@@ -128,6 +128,12 @@ class CountingRows:
         integer(0), "300", "Upper bound of the random time added to the expiry of keys in Redis; 0: off."
     )
     local_cache_size_in_bytes = Row(size(0), "0", "Memory for the cache of keys that are over their limit; 0: off.")
+    enable_negative_hits = Row(
+        boolean,
+        "true",
+        "Honor is_negative_hits, with which any caller can lift any limit. false: such hits cost 0, as a peek, and "
+        "are counted. The default is what envoyproxy/ratelimit does since it knows the field.",
+    )
     stop_cache_key_increment_when_overlimit = Row(
         boolean, "false", "Charge either all limits of a request or none: all_or_nothing for every domain."
     )
