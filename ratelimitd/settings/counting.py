@@ -119,10 +119,12 @@ class CountingRows:
     )
     cache_key_prefix = Row(text, "", "Prefix of every key in Redis.")
     fixed_window_keys = Row(
-        choice("upstream", "safe"),
+        choice("upstream", "safe", "auto"),
         "upstream",
         "Redis keys of plain fixed windows. upstream: byte for byte those of envoyproxy/ratelimit, so that both can "
-        "share counters. safe: keys that cannot collide.",
+        "share counters; each load names the limits that can share one with other requests. safe: keys that cannot "
+        "collide. auto: safe keys for these limits and for overrides, upstream's for all others. Keys in memory are "
+        "always safe.",
     )
     expiration_jitter_max_seconds = Row(
         integer(0), "300", "Upper bound of the random time added to the expiry of keys in Redis; 0: off."

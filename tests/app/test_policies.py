@@ -190,9 +190,10 @@ async def test_a_reload_says_what_it_changed(tmp_path):
         "added d.b: 1 per hour, algorithm fixed_window",
     )
     first, second = (line for line in logs if line["event"] == "policy loaded")
-    assert policies.active.changed == (3, words)
+    assert policies.active.changed == (3, words, 0, ())
     assert (second["changes"], second["first_changes"]) == (3, words)
     assert "changes" not in first
+    assert "restarts" not in second
 
 
 @pytest.mark.scenario("the event loop is blocked")
