@@ -2,7 +2,8 @@
 
 The only limit of a descriptor, if envoyproxy/ratelimit can express it, has upstream's name, byte for byte, so that
 both services share counters during a migration. Upstream joins with ``_`` and escapes nothing, so distinct descriptors
-may collide there. Every other limit, and with ``safe`` every limit, has a name that cannot collide.
+may collide there (``policy.sharing`` finds which). Every other limit, and with ``safe`` every limit, has a name that
+cannot collide. Which limits have upstream's names is decided when a policy is read: ``Limit.upstream``.
 """
 
 from collections.abc import Callable, Sequence

@@ -6,7 +6,7 @@ from ratelimitd.algorithms import ALGORITHMS, Decision, counter_key, make_rate
 from ratelimitd.limiter.seam import Failure, FailureKind
 from tests.algorithms.cases import NOW, SECOND, ask
 from tests.contract.cases import allowed, charge
-from tests.limiter.test_new_overrides import CAP, FLOOD, ask_of, planner, warm
+from tests.limiter.test_new_overrides import CAP, FLOOD, MISTAKEN, ask_of, planner, warm
 
 pytestmark = pytest.mark.redis
 
@@ -57,7 +57,7 @@ async def test_overrides_with_invented_keys_make_no_more_keys_than_the_cap(redis
     guard.before(asks, now)
     await charge(redis_store, asks, now)
     with server.client() as client:
-        assert CAP < client.dbsize() <= CAP + 1
+        assert CAP < client.dbsize() <= CAP + 1 + MISTAKEN
 
 
 async def test_a_lost_script_costs_no_decision(redis_store, server):

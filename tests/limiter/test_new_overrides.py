@@ -18,6 +18,8 @@ from ratelimitd.stores.memory import MemoryStore
 
 SECOND = 1_000_000
 CAP = 100
+MISTAKEN = 4
+"""Keys of a flood that may pass as known: of 2,900, each has the place of one of 100 with a chance of 1 in 170,000."""
 POLICY = b"""
 domain: d
 descriptors:
@@ -39,7 +41,7 @@ def ask_of(by, descriptor, domain=b"d"):
 
 def warm(per_second=CAP, until=10_000 * SECOND):
     """A guard that may redirect at this time."""
-    guard = NewKeys(per_second, b"", 1 << 20)
+    guard = NewKeys(per_second, b"")
     for n in range(STEPS + 1):
         guard.before((), until - (STEPS + 1 - n) * (SWEEP // STEPS))
     return guard, until
@@ -59,8 +61,8 @@ def test_new_entry_keys_of_overrides_are_capped_as_new_values_are():
     asks = [ask_of(by, descriptor) for descriptor in FLOOD]
     guard.before(asks, now)
     store.charge(asks, now, lambda _: None)
-    assert CAP < len(store) <= CAP + 1
-    assert guard.redirected == len(FLOOD) - CAP
+    assert CAP < len(store) <= CAP + 1 + MISTAKEN
+    assert len(FLOOD) - CAP - MISTAKEN <= guard.redirected <= len(FLOOD) - CAP
 
 
 def test_units_do_not_multiply_the_cap():
@@ -68,7 +70,8 @@ def test_units_do_not_multiply_the_cap():
     by = planner()
     guard, now = warm()
     flood = [each._replace(override=(5, UNITS[n % len(UNITS)])) for n, each in enumerate(FLOOD)]
-    assert len(set(guarded(guard, now, [ask_of(by, each) for each in flood]))) == CAP + len(UNITS)
+    reached = set(guarded(guard, now, [ask_of(by, each) for each in flood]))
+    assert CAP + len(UNITS) <= len(reached) <= CAP + len(UNITS) + MISTAKEN
 
 
 def test_a_flood_of_overrides_spares_the_limits_and_other_domains():
