@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 import click
 
 from ratelimitd.descriptor_text import Entries, show
+from ratelimitd.printable import printable
 
 from .flags import ERROR, OK, OVER_LIMIT, examined
 
@@ -37,9 +38,9 @@ def explain(
     try:
         told = _by_files(config, domain, descriptors) if config else _by_service(admin, domain, descriptors, timeout)
     except ExplainError as error:
-        click.echo(f"ratelimitd: {error}", err=True)
+        click.echo("ratelimitd: " + printable(str(error), keep="\n"), err=True)
         sys.exit(ERROR)
-    click.echo(json.dumps(told, indent=2) if as_json else "\n".join(_lines(told)))
+    click.echo(json.dumps(told, indent=2) if as_json else "\n".join(map(printable, _lines(told))))
     found = told["descriptors"]
     sys.exit(OK if found and all(each["limits"] for each in found) else OVER_LIMIT)
 

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
+from .control_characters import control_in_name
+
 # Go's strconv.ParseBool, and therefore envoyproxy/ratelimit, accepts exactly these.
 _BOOLS: Final[Mapping[str, bool]] = {
     **dict.fromkeys(("1", "t", "T", "TRUE", "true", "True"), True),
@@ -52,8 +54,15 @@ BEARER_LEAST: Final = 16
 EVERYWHERE: Final = "0.0.0.0"  # noqa: S104 -- upstream's default too: Envoy calls from other hosts
 
 
-def text(value: str) -> str:
+def any_text(value: str) -> str:
     """Return any text, including an empty one."""
+    return value
+
+
+def text(value: str) -> str:
+    """Return a text without control characters, which may be empty."""
+    if remedy := control_in_name(value):
+        raise ValueError(f"contains a control character; {remedy}")
     return value
 
 
@@ -244,4 +253,4 @@ def path(value: str) -> str:
     """Parse the path part of a URL."""
     if not value.startswith("/") or any(character.isspace() for character in value):
         raise ValueError("not a path; write one like /metrics")
-    return value
+    return text(value)

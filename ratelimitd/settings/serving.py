@@ -5,6 +5,7 @@ from typing import Final
 from ratelimitd.config.values import (
     EVERYWHERE,
     address,
+    any_text,
     bearer,
     boolean,
     choice,
@@ -96,7 +97,7 @@ class ServingRows:
     )
     downstream_url = Row(lambda value: origin_url(value) if value else "", "", "Another name for UPSTREAM_URL.")
     identity_secret = Row(
-        text,
+        any_text,
         "",
         "Secret of the HMAC by which API keys (identity in a policy) are counted; unset: by their plain SHA-256.",
         secret=Secret.WHOLE,
