@@ -139,6 +139,7 @@ class Policies:
                 default_algorithm=self._default_algorithm,
                 merge_domains=settings.merge_domain_config,
                 needs_file=self.active.files > 0,
+                most=settings.policy_max_bytes,
             )
             commit = accept(loaded.policy)
         except PolicyErrors as errors:

@@ -54,9 +54,10 @@ def _by_files(config: Sequence[Path], domain: bytes, descriptors: Sequence[Entri
     from ratelimitd.limiter import LimitRequest  # noqa: PLC0415 -- the engine
     from ratelimitd.policy import Descriptor, assemble  # noqa: PLC0415 -- the engine
     from ratelimitd.settings import Settings  # noqa: PLC0415 -- with the engine
+    from ratelimitd.sources import BYTES_MOST  # noqa: PLC0415 -- with the engine
 
-    # Neither setting changes how a descriptor of the command line is matched.
-    parsed = examined(map(str, config), Settings.default_algorithm.default, merge_domains=True).parsed
+    # No setting changes how a descriptor of the command line is matched.
+    parsed = examined(map(str, config), Settings.default_algorithm.default, merge_domains=True, most=BYTES_MOST).parsed
     if parsed.errors:
         raise ExplainError("\n".join(map(str, parsed.errors)))
     return explained(assemble(parsed.rows), LimitRequest(domain, tuple(map(Descriptor, descriptors))))

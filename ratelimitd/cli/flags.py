@@ -80,8 +80,8 @@ def settings_flags(command: Command) -> Command:
 
 
 def policy_flags(command: Command) -> Command:
-    """Add the two settings that affect the parsing of policies to a command, with their environment variables."""
-    for row in (Settings.merge_domain_config, Settings.default_algorithm):
+    """Add the settings that affect the parsing of policies to a command, with their environment variables."""
+    for row in (Settings.merge_domain_config, Settings.default_algorithm, Settings.policy_max_bytes):
         command = click.option(
             row.flag,
             type=Text(row.name.lower(), row.parse),
@@ -102,11 +102,17 @@ def examples(*lines: str) -> str:
 
 
 def examined(
-    paths: Iterable[str], default_algorithm: str, *, merge_domains: bool, with_service: bool = False
+    paths: Iterable[str],
+    default_algorithm: str,
+    *,
+    merge_domains: bool,
+    most: int,
+    with_service: bool = False,
 ) -> "Examined":
     """Read the policy files at these paths, or a gateway file, and return all errors and warnings.
 
-    A gateway file has to agree with its policies, and with the ports of the settings, as at the start of a proxy.
+    The files have at most ``most`` bytes. A gateway file has to agree with its policies, and with the ports of the
+    settings, as at the start of a proxy.
     """
     from ratelimitd.gateway import read_gateway  # noqa: PLC0415 -- the engine
     from ratelimitd.policy import PolicyErrors, PolicySummary  # noqa: PLC0415 -- the engine
@@ -123,9 +129,9 @@ def examined(
     source: Source = named(tuple(paths))
     try:
         if not isinstance(source, GatewayFile):
-            return examine_source(source, default_algorithm=default_algorithm, merge_domains=merge_domains)
+            return examine_source(source, default_algorithm=default_algorithm, merge_domains=merge_domains, most=most)
         gateway = read_gateway(source.path, read_file(source.path), for_envoy=True)
-        found = examine_source(source, default_algorithm=GATEWAY_ALGORITHM, merge_domains=merge_domains)
+        found = examine_source(source, default_algorithm=GATEWAY_ALGORITHM, merge_domains=merge_domains, most=most)
         if not found.parsed.errors:
             _check_gateway(gateway, found, with_service=with_service)
     except PolicyErrors as error:

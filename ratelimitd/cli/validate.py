@@ -28,6 +28,7 @@ def validate(
     config: tuple[str, ...],
     default_algorithm: str,
     merge_domain_config: bool,  # noqa: FBT001 -- click passes keywords
+    policy_max_bytes: int,
     with_service: bool,  # noqa: FBT001 -- click passes keywords
     strict: bool,  # noqa: FBT001 -- click passes keywords
     as_json: bool,  # noqa: FBT001 -- click passes keywords
@@ -39,7 +40,9 @@ def validate(
     """
     if not config:
         raise click.UsageError("no path is given: write a policy file, a folder of them, or a gateway file")
-    found = examined(config, default_algorithm, merge_domains=merge_domain_config, with_service=with_service)
+    found = examined(
+        config, default_algorithm, merge_domains=merge_domain_config, with_service=with_service, most=policy_max_bytes
+    )
     well = not found.parsed.errors and not (strict and found.warnings)
     click.echo(_validated_json(found, well=well) if as_json else _validated(found))
     sys.exit(OK if well else 1)

@@ -128,7 +128,7 @@ def positive_duration(value: str) -> float:
     return seconds
 
 
-def size(least: int) -> Callable[[str], int]:
+def size(least: int, most: int = (1 << 63) - 1) -> Callable[[str], int]:
     """Make a parser of sizes in bytes: ``1048576``, ``256MiB``, ``256m``, ``1g``; units are powers of 1024."""
 
     def parse(value: str) -> int:
@@ -138,6 +138,8 @@ def size(least: int) -> Callable[[str], int]:
         number = int(found[1]) << _SIZE_POWERS[found[2][:1].lower()]
         if number < least:
             raise ValueError(f"must be at least {least} bytes")
+        if number > most:
+            raise ValueError(f"must be at most {most} bytes")
         return number
 
     return parse

@@ -23,7 +23,12 @@ async def check(target: CheckTarget) -> AsyncIterator[Finding]:
     source, settings = target.source, target.settings
     algorithm = default_algorithm(source, settings)
     try:
-        loaded = await load(source, default_algorithm=algorithm, merge_domains=settings.merge_domain_config)
+        loaded = await load(
+            source,
+            default_algorithm=algorithm,
+            merge_domains=settings.merge_domain_config,
+            most=settings.policy_max_bytes,
+        )
         if target.gateway is not None:
             domain_of(target.gateway, loaded.policy)
     except PolicyErrors as errors:

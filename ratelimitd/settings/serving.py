@@ -103,6 +103,14 @@ class ServingRows:
         secret=Secret.WHOLE,
     )
 
+    # The process
+    core_dumps = Row(
+        boolean,
+        "false",
+        "Allow core dumps of the process, and debuggers and profilers of its user to attach (gdb, py-spy); both read "
+        "tokens and passwords in its memory. false: RLIMIT_CORE is 0, and on Linux PR_SET_DUMPABLE too.",
+    )
+
     # Logs
     log_level = Row(
         choice(*LOG_LEVELS),

@@ -11,11 +11,12 @@ from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from typing import BinaryIO, Final, TypeVar
 
+from ratelimitd.kernel import be_ended_first, bound_memory, dumps_forbidden, forbid_dumps
 from ratelimitd.policy import SLICE_ROWS, PolicyError, PolicyErrors, PolicySummary, slices
 
 from .examined import examine_source
 from .files import describe
-from .frames import LENGTH, EndFrame, ErrorFrame, Frame, LoadJob, WarningFrame, pack, unpack
+from .frames import LENGTH, OUT_OF_MEMORY, EndFrame, ErrorFrame, Frame, LoadJob, WarningFrame, pack, unpack
 
 _T = TypeVar("_T")
 
@@ -27,8 +28,13 @@ NO_DOMAIN: Final = "no policy found: no domain is defined, so no request is limi
 
 def main(stdin: BinaryIO, stdout: BinaryIO) -> None:
     """Read a job and write its frames."""
+    be_ended_first()
+    if dumps_forbidden():
+        forbid_dumps()
     (size,) = LENGTH.unpack(stdin.read(LENGTH.size))
-    stdout.writelines(map(pack, perform(unpack(stdin.read(size)))))
+    job: LoadJob = unpack(stdin.read(size))
+    bound_memory(job.memory)
+    stdout.writelines(map(pack, perform(job)))
     stdout.flush()
 
 
@@ -40,6 +46,7 @@ def perform(job: LoadJob) -> Iterator[Frame]:
             job.source,
             default_algorithm=job.default_algorithm,
             merge_domains=job.merge_domains,
+            most=job.most,
             on_content=version.update,
         )
     except PolicyErrors as errors:
@@ -78,4 +85,7 @@ def _pieces(items: Sequence[_T]) -> Iterator[list[_T]]:
 
 if __name__ == "__main__":
     gc.disable()
-    main(sys.stdin.buffer, sys.stdout.buffer)
+    try:
+        main(sys.stdin.buffer, sys.stdout.buffer)
+    except MemoryError:
+        sys.exit(OUT_OF_MEMORY)

@@ -18,11 +18,22 @@ FRAME_MAX: Final = 64 << 20
 
 
 class LoadJob(NamedTuple):
-    """A source to load, and its options."""
+    """A source to load, and its options.
+
+    Attributes:
+        most: bytes that the files may have together.
+        memory: bytes that the process may take.
+    """
 
     source: Source
     default_algorithm: str
     merge_domains: bool
+    most: int
+    memory: int
+
+
+OUT_OF_MEMORY: Final = 3
+"""Exit code of a child that reached the bound of its memory."""
 
 
 class ErrorFrame(NamedTuple):
