@@ -5,12 +5,15 @@ a separate module, because classes of this module would be pickled as members of
 """
 
 import gc
+import os
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from typing import BinaryIO, Final, TypeVar
 
+import ratelimitd.lint
+import ratelimitd.policy_file  # noqa: F401 -- both are loaded before the memory is bounded
 from ratelimitd.kernel import be_ended_first, bound_memory, dumps_forbidden, forbid_dumps
 from ratelimitd.policy import SLICE_ROWS, PolicyError, PolicyErrors, PolicySummary, slices
 
@@ -88,4 +91,4 @@ if __name__ == "__main__":
     try:
         main(sys.stdin.buffer, sys.stdout.buffer)
     except MemoryError:
-        sys.exit(OUT_OF_MEMORY)
+        os._exit(OUT_OF_MEMORY)  # an orderly end needs memory

@@ -19,6 +19,7 @@ from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple, cast
 
+from ratelimitd.kernel import memory_left
 from ratelimitd.policy import (
     Assembly,
     DescriptorNode,
@@ -54,6 +55,14 @@ MEMORY_LEAST: Final = 64 << 20
 
 MEMORY_PER_BYTE: Final = 64
 """Bytes of memory that it may take for each byte of POLICY_MAX_BYTES; rules of 60 to 100 bytes take 40 to 53."""
+
+SHARE: Final = 7 / 8
+"""Of the memory that the container has left; the service takes the rest for what the child finds.
+
+The kernel may end all processes of a container when one of them takes too much: Kubernetes asks for that since 1.28.
+"""
+
+LEFT_TOO_LITTLE: Final = "parsing the files takes more than the {} MiB that the container has left: raise its memory"
 
 OVER_MEMORY: Final = (
     "parsing the files takes more than the {} MiB that POLICY_MAX_BYTES={} allows: write fewer or shorter rules, "
@@ -127,9 +136,8 @@ async def load(
     try:
         with _collector_paused():
             async with asyncio.timeout(within):
-                loaded = await _receive(
-                    receiver, LoadJob(source, default_algorithm, merge_domains, most, memory_for(most))
-                )
+                memory = await asyncio.to_thread(_memory, most)
+                loaded = await _receive(receiver, LoadJob(source, default_algorithm, merge_domains, most, memory))
         if loaded.files or not needs_file:
             return loaded
         failure = NO_FILE
@@ -220,10 +228,17 @@ def memory_for(most: int) -> int:
     return MEMORY_LEAST + MEMORY_PER_BYTE * most
 
 
+def _memory(most: int) -> int:
+    """Return the bytes of memory for a child, which are fewer if the container has not so many."""
+    left = memory_left()
+    return memory_for(most) if left is None else min(memory_for(most), int(left * SHARE))
+
+
 def _ended(code: int, job: LoadJob, stderr: str) -> str:
     """Return why the child ended early, and what to do."""
     if code == OUT_OF_MEMORY:
-        return OVER_MEMORY.format(job.memory >> 20, job.most)
+        text = OVER_MEMORY if job.memory == memory_for(job.most) else LEFT_TOO_LITTLE
+        return text.format(job.memory >> 20, job.most)
     killed = f"exit code {code}; {KILLED}" if code == -signal.SIGKILL else f"exit code {code}"
     return f"the parser process exited unexpectedly: {stderr or killed}"
 

@@ -32,6 +32,12 @@ child.main(sys.stdin.buffer, sys.stdout.buffer)
 """The child with a look at itself in place of its work."""
 
 
+@pytest.fixture(autouse=True)
+def unbounded(monkeypatch):
+    """The machine has memory for every child."""
+    monkeypatch.setattr(loader, "memory_left", lambda: None)
+
+
 async def refusal(source, **options):
     with pytest.raises(PolicyErrors) as caught:
         await loader.load(source, **options)
@@ -82,6 +88,17 @@ async def test_a_policy_that_takes_too_much_memory_is_refused(folder, monkeypatc
     monkeypatch.setattr(loader, "MEMORY_LEAST", 32 << 20)
     told = await refusal(source)
     assert f"parsing the files takes more than the 32 MiB that POLICY_MAX_BYTES={BYTES_MAX} allows" in told
+
+
+@LINUX
+async def test_a_child_takes_no_more_than_the_container_has_left(folder, monkeypatch):
+    """Or the kernel would end the service with it; a bound that is not reached refuses nothing."""
+    rules = "".join(f"- {{key: k{number}, rate_limit: {{unit: day}}}}\n" for number in range(12_000))
+    source = folder("domain: d\ndescriptors:\n" + rules)
+    monkeypatch.setattr(loader, "memory_left", lambda: 32 << 20)
+    assert "parsing the files takes more than the 28 MiB that the container has left" in await refusal(source)
+    monkeypatch.setattr(loader, "memory_left", lambda: 1 << 40)
+    assert (await loader.load(source)).summary.descriptors == 12_000
 
 
 async def test_a_child_that_the_kernel_ends_says_so(folder, child):
