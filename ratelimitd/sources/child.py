@@ -19,7 +19,18 @@ from ratelimitd.policy import SLICE_ROWS, PolicyError, PolicyErrors, PolicySumma
 
 from .examined import examine_source
 from .files import describe
-from .frames import LENGTH, OUT_OF_MEMORY, EndFrame, ErrorFrame, Frame, LoadJob, WarningFrame, pack, unpack
+from .frames import (
+    LENGTH,
+    MEMORY_SLACK,
+    OUT_OF_MEMORY,
+    EndFrame,
+    ErrorFrame,
+    Frame,
+    LoadJob,
+    WarningFrame,
+    pack,
+    unpack,
+)
 
 _T = TypeVar("_T")
 
@@ -29,6 +40,14 @@ RULE_WARNINGS_MAX: Final = 20
 NO_DOMAIN: Final = "no policy found: no domain is defined, so no request is limited"
 
 
+def run(stdin: BinaryIO, stdout: BinaryIO) -> None:
+    """Do the job of this process; without memory for it, exit with OUT_OF_MEMORY."""
+    try:
+        main(stdin, stdout)
+    except MemoryError:
+        os._exit(OUT_OF_MEMORY)  # an orderly end needs memory
+
+
 def main(stdin: BinaryIO, stdout: BinaryIO) -> None:
     """Read a job and write its frames."""
     be_ended_first()
@@ -36,7 +55,7 @@ def main(stdin: BinaryIO, stdout: BinaryIO) -> None:
         forbid_dumps()
     (size,) = LENGTH.unpack(stdin.read(LENGTH.size))
     job: LoadJob = unpack(stdin.read(size))
-    bound_memory(job.memory)
+    bound_memory(job.memory + MEMORY_SLACK)
     stdout.writelines(map(pack, perform(job)))
     stdout.flush()
 
@@ -88,7 +107,4 @@ def _pieces(items: Sequence[_T]) -> Iterator[list[_T]]:
 
 if __name__ == "__main__":
     gc.disable()
-    try:
-        main(sys.stdin.buffer, sys.stdout.buffer)
-    except MemoryError:
-        os._exit(OUT_OF_MEMORY)  # an orderly end needs memory
+    run(sys.stdin.buffer, sys.stdout.buffer)

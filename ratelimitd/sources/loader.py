@@ -19,7 +19,7 @@ from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple, cast
 
-from ratelimitd.kernel import memory_left
+from ratelimitd.kernel import memory_left, memory_of
 from ratelimitd.policy import (
     Assembly,
     DescriptorNode,
@@ -55,6 +55,9 @@ MEMORY_LEAST: Final = 64 << 20
 
 MEMORY_PER_BYTE: Final = 64
 """Bytes of memory that it may take for each byte of POLICY_MAX_BYTES; rules of 60 to 100 bytes take 40 to 53."""
+
+LOOK_SECONDS: Final = 0.1
+"""Between two looks at the memory of a child; in that time a parse takes some 2 MiB."""
 
 SHARE: Final = 7 / 8
 """Of the memory that the container has left; the service takes the rest for what the child finds.
@@ -208,6 +211,7 @@ async def _child(job: LoadJob) -> AsyncIterator[asyncio.StreamReader]:
     """
     with _stderr_file() as stderr:
         child = await asyncio.to_thread(_spawn, job, stderr)
+        watching = asyncio.create_task(_end_past(child, job.memory))
         try:
             stream = asyncio.StreamReader()
             transport, _ = await asyncio.get_running_loop().connect_read_pipe(
@@ -217,10 +221,19 @@ async def _child(job: LoadJob) -> AsyncIterator[asyncio.StreamReader]:
                 yield stream
         except asyncio.IncompleteReadError:
             code = await asyncio.to_thread(child.wait)
+            code = OUT_OF_MEMORY if watching.done() else code
             raise _ChildError(_ended(code, job, _stderr_tail(stderr))) from None
         finally:
+            watching.cancel()
             child.kill()
             await asyncio.to_thread(child.wait)
+
+
+async def _end_past(child: subprocess.Popen[bytes], memory: int) -> None:
+    """Kill a child that takes more than this; returns then."""
+    while memory_of(child.pid) <= memory:  # noqa: ASYNC110 -- the kernel tells nothing of another process
+        await asyncio.sleep(LOOK_SECONDS)
+    child.kill()
 
 
 def memory_for(most: int) -> int:

@@ -15,6 +15,7 @@ from ratelimitd.settings import ROWS, Settings
 from ratelimitd.settings.rows import Secret
 from ratelimitd.sources import loader
 from ratelimitd.sources.files import BYTES_MAX, BYTES_MOST
+from ratelimitd.sources.frames import MEMORY_SLACK, OUT_OF_MEMORY
 
 pytestmark = pytest.mark.process
 
@@ -74,7 +75,7 @@ async def test_the_child_is_ended_first_and_bounded(folder, child):
     root = str(Path(__file__).parents[2])
     child(LOOK.format(root=root))
     told = await refusal(folder("domain: d\n"), most=1 << 20)
-    bound = loader.memory_for(1 << 20)
+    bound = loader.memory_for(1 << 20) + MEMORY_SLACK
     assert told.partition("unexpectedly: ")[2] == printable(f"1000\n({bound}, {bound})")
 
 
@@ -88,6 +89,35 @@ async def test_a_policy_that_takes_too_much_memory_is_refused(folder, monkeypatc
     monkeypatch.setattr(loader, "MEMORY_LEAST", 32 << 20)
     told = await refusal(source)
     assert f"parsing the files takes more than the 32 MiB that POLICY_MAX_BYTES={BYTES_MAX} allows" in told
+
+
+@LINUX
+async def test_a_child_that_hangs_past_its_memory_is_ended(folder, child, monkeypatch):
+    """An interpreter without memory may loop for ever, so the service looks at it from outside."""
+    monkeypatch.setattr(loader, "MEMORY_LEAST", 64 << 20)
+    monkeypatch.setattr(loader, "MEMORY_PER_BYTE", 0)
+    child("import time; held = bytearray(128 << 20); time.sleep(3600)")
+    assert "parsing the files takes more than the 64 MiB" in await refusal(folder("domain: d\n"))
+
+
+@LINUX
+@pytest.mark.parametrize("failing", [True, False])
+def test_a_child_whose_allocation_fails_says_so_by_its_exit_code(failing):
+    """The bound of the kernel stands behind the look of the service: it is reached between two of them."""
+    least = 30 << 20
+    code = f"""
+import io
+from ratelimitd.sources import child
+from ratelimitd.sources.frames import LoadJob, pack
+from ratelimitd.sources.files import Paths
+def perform(job):
+    held = bytearray({(128 if failing else 1) << 20})
+    return []
+child.perform = perform
+child.run(io.BytesIO(pack(LoadJob(Paths(()), "gcra", False, 1024, {least}))), io.BytesIO())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (OUT_OF_MEMORY if failing else 0, "")
 
 
 @LINUX
