@@ -21,6 +21,9 @@ pytestmark = pytest.mark.process
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="a request of Linux' kernel")
 
+PATIENCE = 30.0
+"""Seconds until a load is given up."""
+
 LOOK = """
 import resource, sys
 sys.path.insert(0, {root!r})
@@ -97,7 +100,8 @@ async def test_a_child_that_hangs_past_its_memory_is_ended(folder, child, monkey
     monkeypatch.setattr(loader, "MEMORY_LEAST", 64 << 20)
     monkeypatch.setattr(loader, "MEMORY_PER_BYTE", 0)
     child("import time; held = bytearray(128 << 20); time.sleep(3600)")
-    assert "parsing the files takes more than the 64 MiB" in await refusal(folder("domain: d\n"))
+    told = await refusal(folder("domain: d\n"), within=PATIENCE)
+    assert "parsing the files takes more than the 64 MiB" in told
 
 
 @LINUX
