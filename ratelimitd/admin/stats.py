@@ -9,6 +9,7 @@ from typing import Final
 
 from ratelimitd.observe.loop import batches
 from ratelimitd.observe.metrics import LIMIT_COUNTERS, SLICE, Counters, LimitTally
+from ratelimitd.printable import printable
 
 SERVICE: Final = "ratelimit.service."
 
@@ -32,15 +33,11 @@ def service_lines(unknown_domains: Iterable[tuple[str, int]], counters: Counters
     for method, calls in counters.total_requests.items():
         yield f"ratelimit_server.{method}.total_requests: {calls}\n"
     for domain, descriptors in unknown_domains:
-        yield f"{SERVICE}rate_limit.{_one_line(domain)}.domain_not_found: {descriptors}\n"
+        yield f"{SERVICE}rate_limit.{printable(domain)}.domain_not_found: {descriptors}\n"
 
 
 def limit_lines(tally: LimitTally) -> str:
     """Return the lines of one limit; with several limits per descriptor, ``.limit_NAME`` follows the key."""
     item = f".limit_{tally.item}" if tally.item else ""
-    name = _one_line(f"{SERVICE}rate_limit.{'.'.join(tally.stat_key)}{item}")
+    name = printable(f"{SERVICE}rate_limit.{'.'.join(tally.stat_key)}{item}")
     return "".join([f"{name}.{counter}: {n}\n" for counter in LIMIT_COUNTERS if (n := getattr(tally, counter))])
-
-
-def _one_line(text: str) -> str:
-    return text.replace("\n", "\\n")

@@ -142,6 +142,7 @@ class Policies:
                 merge_domains=settings.merge_domain_config,
                 fixed_window_keys=fixed_window_keys(settings),
                 needs_file=self.active.files > 0,
+                most=settings.policy_max_bytes,
             )
             commit = accept(loaded.policy)
         except PolicyErrors as errors:

@@ -39,6 +39,7 @@ def diff(
     default_algorithm: str,
     merge_domain_config: bool,  # noqa: FBT001 -- click passes keywords
     fixed_window_keys: str,
+    policy_max_bytes: int,
     as_json: bool,  # noqa: FBT001 -- click passes keywords
 ) -> None:
     """Say what differs between two policies: limits that are added, removed, raised, lowered, changed, or count anew.
@@ -49,17 +50,18 @@ def diff(
     from ratelimitd.policy import changes  # noqa: PLC0415 -- the engine
 
     policies = [
-        _policy(path, default_algorithm, fixed_window_keys, merge_domains=merge_domain_config) for path in (old, new)
+        _policy(path, default_algorithm, fixed_window_keys, merge_domains=merge_domain_config, most=policy_max_bytes)
+        for path in (old, new)
     ]
     found = [change for some in changes(*policies) for change in some]
     click.echo(_as_json(found) if as_json else _text(found))
     sys.exit(DIFFERENT if found else OK)
 
 
-def _policy(path: str, default_algorithm: str, keys: str, *, merge_domains: bool) -> "Policy":
+def _policy(path: str, default_algorithm: str, keys: str, *, merge_domains: bool, most: int) -> "Policy":
     from ratelimitd.policy import FixedWindowKeys, assemble, with_keys  # noqa: PLC0415 -- the engine
 
-    parsed = examined([path], default_algorithm, merge_domains=merge_domains).parsed
+    parsed = examined([path], default_algorithm, merge_domains=merge_domains, most=most).parsed
     for error in parsed.errors:
         click.echo(f"ratelimitd: {error}", err=True)
     if parsed.errors:

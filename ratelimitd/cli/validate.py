@@ -30,6 +30,7 @@ def validate(
     default_algorithm: str,
     merge_domain_config: bool,  # noqa: FBT001 -- click passes keywords
     fixed_window_keys: str,
+    policy_max_bytes: int,
     with_service: bool,  # noqa: FBT001 -- click passes keywords
     strict: bool,  # noqa: FBT001 -- click passes keywords
     as_json: bool,  # noqa: FBT001 -- click passes keywords
@@ -47,6 +48,7 @@ def validate(
         merge_domains=merge_domain_config,
         with_service=with_service,
         fixed_window_keys=fixed_window_keys,
+        most=policy_max_bytes,
     )
     well = not found.parsed.errors and not (strict and found.warnings)
     click.echo(_validated_json(found, well=well) if as_json else _validated(found))

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
+from .control_characters import control_in_name
+
 # Go's strconv.ParseBool, and therefore envoyproxy/ratelimit, accepts exactly these.
 _BOOLS: Final[Mapping[str, bool]] = {
     **dict.fromkeys(("1", "t", "T", "TRUE", "true", "True"), True),
@@ -53,8 +55,15 @@ BEARER_LEAST: Final = 16
 EVERYWHERE: Final = "0.0.0.0"  # noqa: S104 -- upstream's default too: Envoy calls from other hosts
 
 
-def text(value: str) -> str:
+def any_text(value: str) -> str:
     """Return any text, including an empty one."""
+    return value
+
+
+def text(value: str) -> str:
+    """Return a text without control characters, which may be empty."""
+    if remedy := control_in_name(value):
+        raise ValueError(f"contains a control character; {remedy}")
     return value
 
 
@@ -120,7 +129,7 @@ def positive_duration(value: str) -> float:
     return seconds
 
 
-def size(least: int) -> Callable[[str], int]:
+def size(least: int, most: int = (1 << 63) - 1) -> Callable[[str], int]:
     """Make a parser of sizes in bytes: ``1048576``, ``256MiB``, ``256m``, ``1g``; units are powers of 1024."""
 
     def parse(value: str) -> int:
@@ -130,6 +139,8 @@ def size(least: int) -> Callable[[str], int]:
         number = int(found[1]) << _SIZE_POWERS[found[2][:1].lower()]
         if number < least:
             raise ValueError(f"must be at least {least} bytes")
+        if number > most:
+            raise ValueError(f"must be at most {most} bytes")
         return number
 
     return parse
@@ -254,4 +265,4 @@ def path(value: str) -> str:
     """Parse the path part of a URL."""
     if not value.startswith("/") or any(character.isspace() for character in value):
         raise ValueError("not a path; write one like /metrics")
-    return value
+    return text(value)

@@ -28,6 +28,7 @@ async def check(target: CheckTarget) -> AsyncIterator[Finding]:
             default_algorithm=algorithm,
             merge_domains=settings.merge_domain_config,
             fixed_window_keys=fixed_window_keys(settings),
+            most=settings.policy_max_bytes,
         )
         if target.gateway is not None:
             domain_of(target.gateway, loaded.policy)

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
 from typing import Final, NamedTuple, TypeVar
 
+from ratelimitd.printable import printable
+
 from .model import DescriptorNode, Domain, Identity, Limit, Policy
 
 _T = TypeVar("_T")
@@ -57,8 +59,8 @@ LIMIT: Final[Mapping[str, Callable[[Limit], str]]] = {
     "shadow_mode": lambda limit: _yes(limit.shadow_mode),
     "quota_mode": lambda limit: _yes(limit.quota_mode),
     "on_store_failure": lambda limit: limit.on_store_failure.name.lower(),
-    "name": lambda limit: _printable(limit.name) or "none",
-    "replaces": lambda limit: _printable(", ".join(sorted(limit.replaces))) or "none",
+    "name": lambda limit: printable(limit.name) or "none",
+    "replaces": lambda limit: printable(", ".join(sorted(limit.replaces))) or "none",
 }
 """Properties of a limit apart from its amount and burst."""
 
@@ -170,7 +172,7 @@ def _limits(place: str, old: Mapping[str, Limit], new: Mapping[str, Limit]) -> I
 
 
 def _item(place: str, item: str) -> str:
-    return f"{place} [{_cut(_printable(item))}]" if item else place
+    return f"{place} [{_cut(printable(item))}]" if item else place
 
 
 def _amount(place: str, old: Limit, new: Limit) -> Iterator[Change]:
@@ -280,12 +282,7 @@ def _yes(value: bool) -> str:  # noqa: FBT001 -- the value is what is shown
 
 
 def _shown(text: bytes) -> str:
-    return _printable(text.decode(errors="backslashreplace"))
-
-
-def _printable(text: str) -> str:
-    """Escape control characters: the words are written to logs and terminals."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    return printable(text.decode(errors="backslashreplace"))
 
 
 def _cut(text: str) -> str:

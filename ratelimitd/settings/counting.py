@@ -40,6 +40,12 @@ class CountingRows:
         "true",
         "true: watch RUNTIME_ROOT, a symbolic link that is swapped. false: watch the directory of the files.",
     )
+    policy_max_bytes = Row(
+        size(1 << 10, 24 << 20),
+        "4MiB",
+        "Maximum total size of the policy files, up to 24 MiB. Each MiB takes up to 64 MiB in the process that parses "
+        "them, and 16 MiB in the service during a reload; 4 MiB, some 50,000 rules, fit a container of 512 MiB.",
+    )
     merge_domain_config = Row(boolean, "false", "Allow several files to define descriptors of one domain.")
     default_algorithm = Row(
         choice(*ALGORITHMS),

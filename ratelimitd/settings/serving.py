@@ -5,6 +5,7 @@ from typing import Final
 from ratelimitd.config.values import (
     EVERYWHERE,
     address,
+    any_text,
     bearer,
     boolean,
     choice,
@@ -111,10 +112,18 @@ class ServingRows:
     )
     downstream_url = Row(lambda value: origin_url(value) if value else "", "", "Another name for UPSTREAM_URL.")
     identity_secret = Row(
-        text,
+        any_text,
         "",
         "Secret of the HMAC by which API keys (identity in a policy) are counted; unset: by their plain SHA-256.",
         secret=Secret.WHOLE,
+    )
+
+    # The process
+    core_dumps = Row(
+        boolean,
+        "false",
+        "Allow core dumps of the process, and debuggers and profilers of its user to attach (gdb, py-spy); both read "
+        "tokens and passwords in its memory. false: RLIMIT_CORE is 0, and on Linux PR_SET_DUMPABLE too.",
     )
 
     # Logs

@@ -2,17 +2,17 @@
 
 from typing import Any, Final
 
-from ratelimitd.config.values import boolean, text
+from ratelimitd.config.values import any_text, boolean
 from ratelimitd.settings.rows import Row, RowStatus, Secret
 
 
 def _refused(name: str, default: str, doc: str, secret: Secret = Secret.NO) -> Row[Any]:
-    parse = boolean if default == "false" else text
+    parse = boolean if default == "false" else any_text
     return Row(parse, default, doc, name=name, status=RowStatus.REFUSED, secret=secret)
 
 
 def _unread(default: str, doc: str, *names: str) -> list[Row[Any]]:
-    return [Row(text, default, doc, name=name, status=RowStatus.UNREAD, secret=Secret.WHOLE) for name in names]
+    return [Row(any_text, default, doc, name=name, status=RowStatus.UNREAD, secret=Secret.WHOLE) for name in names]
 
 
 _MEMCACHE: Final = "Counters in Memcached; use Redis or memory."

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ratelimitd.policy import FixedWindowKeys, PolicyError
 
-from .files import GatewayFile, Source, describe, read_files, skipped, tiers_beside
+from .files import BYTES_MOST, GatewayFile, Source, describe, read_files, skipped, tiers_beside
 
 if TYPE_CHECKING:
     from ratelimitd.policy_file import Parsed
@@ -33,9 +33,10 @@ def examine_source(
     default_algorithm: str,
     merge_domains: bool = False,
     fixed_window_keys: FixedWindowKeys = FixedWindowKeys.UPSTREAM,
+    most: int = BYTES_MOST,
     on_content: Callable[[bytes], object] = lambda _: None,
 ) -> Examined:
-    """Examine a source. Raises PolicyErrors if files cannot be read.
+    """Examine a source. Raises PolicyErrors if files cannot be read, or are more than ``most`` bytes.
 
     ``on_content`` receives the content of each file, including tiers files, as read.
     """
@@ -55,7 +56,7 @@ def examine_source(
         return name, content
 
     read_beside = tiers_beside(source)
-    files = read_files(source, record)
+    files = read_files(source, record, most)
     parsed = examine(files, default_algorithm=default_algorithm, merge_domains=merge_domains, beside=beside)
     gateway = source.path if isinstance(source, GatewayFile) else ""
     texts |= {gateway: contents[0]} if gateway else {}

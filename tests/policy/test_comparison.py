@@ -1,5 +1,7 @@
 """What differs between two policies, in words."""
 
+from base64 import b64encode
+
 import pytest
 
 from ratelimitd.policy import ChangeKind, changes
@@ -163,11 +165,13 @@ def test_the_order_of_wildcards_is_compared():
 
 
 def test_words_are_one_line_of_bounded_length():
-    """Escape sequences and newlines of a file reach no terminal, and a long key fills no log."""
-    key = '"a\\e[31m\\n' + "x" * 10_000 + '"'
-    (change,) = differences(["domain: d\n"], [tree(f"{{key: {key}, rate_limit: {{unit: day, requests_per_unit: 1}}}}")])
+    """Escape sequences and newlines of a file reach no terminal, and a long value fills no log."""
+    value = "!!binary " + b64encode(b"a\x1b[31m\n" + b"x" * 10_000).decode()
+    (change,) = differences(
+        ["domain: d\n"], [tree(f"{{key: k, value: {value}, rate_limit: {{unit: day, requests_per_unit: 1}}}}")]
+    )
     assert change.isprintable()
-    assert change.startswith(r"added d.a\x1b[31m\nxxx")
+    assert change.startswith(r"added d.k_a\x1b[31m\nxxx")
     assert len(change) < 300
 
 
