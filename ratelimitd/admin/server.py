@@ -21,6 +21,15 @@ BODY_SECONDS: Final = 10.0
 STREAM_SECONDS: Final = 60.0
 """Time for a client to read a streamed response, then the connection is closed. Prometheus' default timeout is 10 s."""
 
+STREAMS: Final = 2
+"""Streamed responses of a port at a time, then 503: two replicas of Prometheus scrape a target at once. Each turns the
+event loop thousands of times, and holds what its client does not read."""
+
+STREAM_STAYS: Final = 10.0
+"""Seconds after which a streamed response gives way to another: Prometheus' default timeout."""
+
+BUSY: Final = ErrorResponse(503, "this port has two such responses in progress; try again later", retry_after=1.0)
+
 KEEPALIVE_SECONDS: Final = 75.0
 """Idle timeout of a connection, and the time to receive a request head: nginx's default."""
 
@@ -40,18 +49,19 @@ log = get_logger(__name__)
 class Pages:
     """Answers exchanges from a table of pages; an ``http1.Handler``."""
 
-    __slots__ = ("_answering", "_max_body", "_table")
+    __slots__ = ("_answering", "_max_body", "_streams", "_table")
 
     def __init__(self, table: PageTable, max_body: int = BODY_BYTES) -> None:
         self._table = table
         self._max_body = max_body
         self._answering: set[asyncio.Task[None]] = set()
+        self._streams: dict[asyncio.Task[None], float] = {}
 
     def __call__(self, request: http1.Request, exchange: Exchange) -> None:
         """Answer a request in a separate task."""
         task = asyncio.get_running_loop().create_task(self._answer(request, exchange))
         self._answering.add(task)
-        task.add_done_callback(self._answering.discard)
+        task.add_done_callback(self._ended)
 
     async def close(self) -> None:
         """Cancel the requests in progress."""
@@ -77,15 +87,34 @@ class Pages:
             exchange.client.keeps(able=False)
             exchange.refuse(plain)
         else:
-            await _send(exchange, await respond(self._table, wire.read(request, headers, plain)))
+            await self._send(exchange, await respond(self._table, wire.read(request, headers, plain)))
 
+    async def _send(self, exchange: Exchange, response: PageResponse) -> None:
+        headers = wire.headers_of(response)
+        if isinstance(response.body, bytes):
+            exchange.respond(response.status, headers, response.body)
+        elif self._may_stream():
+            await stream(exchange, response.status, headers, response.body, seconds=STREAM_SECONDS)
+        else:
+            exchange.refuse(BUSY)
 
-async def _send(exchange: Exchange, response: PageResponse) -> None:
-    headers = wire.headers_of(response)
-    if isinstance(response.body, bytes):
-        exchange.respond(response.status, headers, response.body)
-    else:
-        await stream(exchange, response.status, headers, response.body, seconds=STREAM_SECONDS)
+    def _may_stream(self) -> bool:
+        """Take a place among the streamed responses for this task; a late one of a full port gives way."""
+        loop, this = asyncio.get_running_loop(), asyncio.current_task()
+        if this is None:
+            return False
+        if len(self._streams) >= STREAMS:
+            oldest = min(self._streams, key=self._streams.__getitem__)
+            if loop.time() - self._streams[oldest] < STREAM_STAYS:
+                return False
+            self._ended(oldest)
+            oldest.cancel()
+        self._streams[this] = loop.time()
+        return True
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        self._answering.discard(task)
+        self._streams.pop(task, None)
 
 
 class PageListener:
