@@ -10,7 +10,7 @@ ADDRESSES_REMEMBERED: Final = 4_096
 """Addresses whose check is cached: more than the proxies in front of a gateway; a flood of others costs little."""
 
 ADDRESS_MAX: Final = 64
-"""Characters of an address with its port at most. A longer text is none, and is not cached: a header may have 32 KiB."""
+"""Characters of an address with its port, at most. A longer text is none and is not cached: a header may have 32 KiB."""
 
 IsTrusted = Callable[[str], bool]
 
@@ -42,8 +42,8 @@ def client_address(peer: str, forwarded: Sequence[bytes], is_trusted: IsTrusted)
     client = canonical(peer) or peer
     if not forwarded or not is_trusted(client):
         return client
-    for item in reversed(b",".join(forwarded).decode("latin-1").split(",")):
-        item = item.strip(" \t")
+    for part in reversed(b",".join(forwarded).decode("latin-1").split(",")):
+        item = part.strip(" \t")
         address = canonical(item) if len(item) <= ADDRESS_MAX else None
         if address is None:
             break

@@ -166,7 +166,7 @@ TEXTS = {
     "a value": lambda n: Descriptor(((b"a", (b"%d" % n).ljust(LONG, b"x")),)),
     "an unknown key": lambda n: Descriptor((((b"%d" % n).ljust(LONG, b"x"), b"y"),)),
     "a detailed metric": lambda n: Descriptor(((b"detailed", (b"%d" % n).ljust(LONG, b"x")),)),
-    "a wide metric": lambda n: Descriptor(((b"detailed", ("\U0001f600%d" % n).ljust(LONG, "x").encode()),)),
+    "a wide metric": lambda n: Descriptor(((b"detailed", f"\U0001f600{n}".ljust(LONG, "x").encode()),)),
     "an override": lambda n: Descriptor((((b"%d" % n).ljust(LONG, b"x"), b"y" * LONG),), (5, Unit.HOUR)),
 }
 """Descriptors with a long text of the request, each by a number."""
