@@ -7,6 +7,7 @@ from ratelimitd import http1
 from ratelimitd.http1 import ErrorResponse, Exchange, Server, ServerOptions, Sweeper, read_body, stream
 from ratelimitd.net.listen import address, bind
 from ratelimitd.observe.logs import get_logger
+from ratelimitd.observe.metrics import SLICE_BYTES
 
 from . import wire
 from .http import PageResponse, PageTable, respond
@@ -39,9 +40,9 @@ CLOSE_SECONDS: Final = 1.0
 HEAD_BYTES: Final = 16 << 10
 """Maximum size of a request head; Node's limit. The longest admin token takes a quarter of it."""
 
-CONNECTIONS: Final = 10_000
-"""Maximum number of open connections, then 503: the proxy's default. The limit per address is not lower: callers of
-/json, Prometheus and kubelet may share the address of one sidecar or node, and a rejected probe causes a restart."""
+CONNECTIONS: Final = 256
+"""Maximum number of open connections, then 503. The limit per address is not lower: callers of /json, Prometheus and
+kubelet may share the address of one sidecar or node, and a rejected probe causes a restart."""
 
 log = get_logger(__name__)
 
@@ -115,6 +116,12 @@ class Pages:
     def _ended(self, task: "asyncio.Task[None]") -> None:
         self._answering.discard(task)
         self._streams.pop(task, None)
+
+
+def port_bytes(max_body: int = BODY_BYTES) -> int:
+    """Return the memory of a port whose clients send all of a request but its end, and do not read the pages."""
+    requests = CONNECTIONS * (http1.CONNECTION_BYTES + HEAD_BYTES + max_body)
+    return requests + STREAMS * (http1.HIGH_WATER + SLICE_BYTES)
 
 
 class PageListener:

@@ -10,7 +10,7 @@ ADDRESSES_REMEMBERED: Final = 4_096
 """Addresses whose check is cached: more than the proxies in front of a gateway; a flood of others costs little."""
 
 ADDRESS_MAX: Final = 64
-"""Characters of an address with its port, at most. A longer text is none and is not cached: a header may have 32 KiB."""
+"""Characters of an address with its port, at most. A longer text is none, and is not cached: headers have 32 KiB."""
 
 IsTrusted = Callable[[str], bool]
 

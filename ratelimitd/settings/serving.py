@@ -13,6 +13,7 @@ from ratelimitd.config.values import (
     origin_url,
     port_number,
     positive_duration,
+    size,
     text,
 )
 from ratelimitd.settings.rows import Row, Secret
@@ -64,6 +65,13 @@ class ServingRows:
     )
     grpc_max_connection_age = Row(
         duration, "24h", "Age at which a gRPC connection is drained (GOAWAY), ±10 %; 0: never."
+    )
+    grpc_max_buffered_bytes = Row(
+        size(1 << 20),
+        "256MiB",
+        "Memory for incomplete requests on all gRPC connections, and half as much for responses that clients do not "
+        "read; beyond it calls are RESOURCE_EXHAUSTED, and connections with unread responses are closed. By default an "
+        "eighth of the memory of the container or machine, if that is less.",
     )
     grpc_reflection = Row(
         boolean,
