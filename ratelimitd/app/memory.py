@@ -41,7 +41,7 @@ CACHES_BYTES: Final = 12 * MIB
 (4 MiB)."""
 
 CALL_BYTES: Final = 1_536
-"""A call in flight of the usual size: its request, plan, answer, and its charge on the way to Redis."""
+"""A call in flight besides its request: the call itself, its plan, and its charge on the way to Redis."""
 
 CONNECTION_BYTES, TLS_BYTES = 17 << 10, 64 << 10
 """A gRPC connection without a call, and what TLS adds, also during the handshake: 16 to 17 and 64 KiB measured."""
@@ -119,7 +119,9 @@ def _counters(settings: Settings) -> Iterator[Share]:
         yield Share("over-limit cache", size, Settings.local_cache_size_in_bytes.name)
     series = settings.request_made_series * (NAME_BYTES + TALLY_BYTES)
     yield Share("metric series that requests make", series, Settings.request_made_series.name)
-    yield Share("calls in flight, of 1 KiB", CALL_BYTES * settings.store_in_flight, Settings.store_in_flight.name)
+    yield Share(
+        "calls in flight, besides their requests", CALL_BYTES * settings.store_in_flight, Settings.store_in_flight.name
+    )
 
 
 def _grpc(settings: Settings, memory: int) -> Iterator[Share]:
@@ -127,9 +129,11 @@ def _grpc(settings: Settings, memory: int) -> Iterator[Share]:
         size = settings.max_request_bytes * settings.store_in_flight
         yield Share("messages of grpcio", size, Settings.max_request_bytes.name)
     else:
-        buffered = max(settings.grpc_max_buffered_bytes, 4 * settings.max_request_bytes)
-        yield Share("incomplete requests over gRPC", buffered, Settings.grpc_max_buffered_bytes.name)
-        yield Share("unread responses over gRPC", buffered // 2, Settings.grpc_max_buffered_bytes.name)
+        row, least = Settings.grpc_max_buffered_bytes, 4 * settings.max_request_bytes
+        buffered = max(settings.grpc_max_buffered_bytes, least)
+        yield Share("incomplete requests over gRPC", buffered, row.name)
+        yield Share("requests in flight over gRPC", max(settings.grpc_max_buffered_bytes // 4, least), row.name)
+        yield Share("unread responses over gRPC", buffered // 2, row.name)
     yield Share("gRPC connections", grpc_connections(settings, memory) * _connection_bytes(settings))
 
 

@@ -69,9 +69,10 @@ class ServingRows:
     grpc_max_buffered_bytes = Row(
         size(1 << 20),
         "256MiB",
-        "Memory for incomplete requests on all gRPC connections, and half as much for responses that clients do not "
-        "read; beyond it calls are RESOURCE_EXHAUSTED, and connections with unread responses are closed. By default an "
-        "eighth of the memory of the container or machine, if that is less.",
+        "Memory for incomplete requests on all gRPC connections; a quarter of it is for requests in flight, and half "
+        "for responses that clients do not read, in addition. Beyond it calls are RESOURCE_EXHAUSTED, and connections "
+        "with the most unread responses are closed. By default an eighth of the memory of the container or machine, if "
+        "that is less.",
     )
     grpc_reflection = Row(
         boolean,

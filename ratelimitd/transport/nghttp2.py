@@ -42,8 +42,9 @@ class Nghttp2Options(NamedTuple):
         max_streams: maximum number of concurrent calls per connection. It allows one Envoy worker with a timeout of
             20 ms 50,000 calls per second.
         max_headers, max_header_bytes: maximum number and size of a request's headers.
-        max_buffered_bytes: maximum size of incomplete or not yet taken messages on all connections; half as much may be
-            responses that clients do not read. The default is a sixteenth of 4 GiB.
+        max_buffered_bytes: maximum size of incomplete or not yet taken messages on all connections. Half as much may be
+            responses that clients do not read, and a quarter requests in flight, of which a connection has no more than
+            is free. The default is a sixteenth of 4 GiB.
         max_connection_buffered_bytes: the same per connection; at least four messages of the maximum size.
         max_unsent_bytes: unread response bytes of a connection above which its calls are RESOURCE_EXHAUSTED.
         max_connections: maximum number of connections; further ones are closed at once. Each needs a file descriptor,
@@ -255,6 +256,7 @@ def _state(handlers: Handlers, options: Nghttp2Options) -> ServerState:
         max_headers=options.max_headers,
         max_buffered=_max_buffered(options),
         max_connection_buffered=max(options.max_connection_buffered_bytes, 4 * options.max_request_bytes),
+        max_bodies=max(options.max_buffered_bytes // 4, 4 * options.max_request_bytes),
         max_unsent=options.max_unsent_bytes,
         wasted_frames=options.wasted_frames,
         metadata=options.metadata,

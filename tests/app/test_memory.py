@@ -99,9 +99,10 @@ def test_connections_have_a_quarter_of_the_container(memory, env, connections):
         ("plans of requests", {}, 16),
         ("incomplete requests over gRPC", {"GRPC_MAX_BUFFERED_BYTES": "40MiB"}, 40),
         ("incomplete requests over gRPC", {"GRPC_MAX_BUFFERED_BYTES": "1MiB", "MAX_REQUEST_BYTES": "1MiB"}, 4),
+        ("requests in flight over gRPC", {"GRPC_MAX_BUFFERED_BYTES": "40MiB"}, 10),
         ("unread responses over gRPC", {"GRPC_MAX_BUFFERED_BYTES": "40MiB"}, 20),
         ("messages of grpcio", {"TRANSPORT": "grpcio", "STORE_IN_FLIGHT": "80"}, 10),
-        ("calls in flight, of 1 KiB", {"STORE_IN_FLIGHT": "2048"}, 3),
+        ("calls in flight, besides their requests", {"STORE_IN_FLIGHT": "2048"}, 3),
     ],
 )
 def test_each_part_follows_its_setting(name, env, mib):
@@ -136,7 +137,8 @@ def test_the_idle_process_is_the_measured_one():
 def test_a_shortage_has_numbers_and_what_to_change():
     """The sum, the container, the largest parts; and the size that suffices, although larger buffers come with it."""
     short = shortage(settings(), 512 * MIB, MIB)
-    assert short.found.startswith("the settings may take 70")
+    needed = -(-total(shares(settings(), 512 * MIB, MIB)) // MIB)
+    assert short.found.startswith(f"the settings may take {needed} MiB in the worst case")
     assert "this process has 512: counters in memory 256," in short.found
     assert "MEMORY_MAX_BYTES" in short.change
     enough = int(short.change.partition("memory limit to ")[2].split()[0])

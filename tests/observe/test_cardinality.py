@@ -107,7 +107,7 @@ async def test_series_that_requests_may_make_end_at_their_cap():
 @pytest.mark.scenario("a caller that invents metric series")
 @pytest.mark.parametrize(("size", "share"), [(256, 1_000), (7, 0.5)])
 async def test_long_names_of_overrides_make_no_long_page(size, share):
-    """Overrides of 32 entries: of 256 characters each they are one series; of few, a page of twice what was sent at most."""
+    """Overrides of 32 entries: of 256 characters each they are one series; of 7, a page of twice what was sent."""
     rig = Rig(10_000)
     sent = 0
     for number in range(1_000):

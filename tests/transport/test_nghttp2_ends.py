@@ -123,6 +123,19 @@ async def test_unread_responses_have_a_bound_over_all_connections(fast):
             assert not await read_until(caller, reader, lambda who=caller: who.answer().trailers)
 
 
+async def test_requests_in_flight_have_a_bound_in_bytes(fast):
+    """While the service is busy, a connection has two of the largest requests in flight, not as many as it sends."""
+    held = []
+    options = fast.options._replace(max_request_bytes=1 << 16, max_buffered_bytes=1 << 16)
+    async with fast.serve(held.extend, options=options) as server, raw(server) as (caller, reader, writer):
+        writer.write(b"".join(caller.call(bytes(60_000)) for _ in range(4)))
+        await read_until(caller, reader, lambda: caller.answer().headers)
+        assert caller.answer().status == ("200", "8", "too much request data in flight")
+        assert len(held) == 2
+        for call in held:
+            call.respond(b"")
+
+
 async def test_only_our_own_socket_file_goes(fast, tmp_path):
     """A file that another instance put in its place stays, however often we stop."""
     path = tmp_path / "grpc.sock"
