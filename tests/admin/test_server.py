@@ -90,7 +90,7 @@ async def readers():
 
     async def ask():
         made.append(await asyncio.open_connection("127.0.0.1", listening.port))
-        made[-1][1].write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        made[-1][1].write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
         return made[-1]
 
     try:
