@@ -7,8 +7,8 @@ import asyncio
 from collections.abc import AsyncGenerator, Iterable
 from typing import Final
 
-from ratelimitd.observe.loop import batches
-from ratelimitd.observe.metrics import LIMIT_COUNTERS, SLICE, Counters, LimitTally
+from ratelimitd.observe.loop import joined
+from ratelimitd.observe.metrics import LIMIT_COUNTERS, SLICE, SLICE_BYTES, Counters, LimitTally
 from ratelimitd.printable import printable
 
 SERVICE: Final = "ratelimit.service."
@@ -17,10 +17,11 @@ SERVICE: Final = "ratelimit.service."
 async def statsd_text(
     tallies: Iterable[LimitTally], unknown_domains: Iterable[tuple[str, int]], counters: Counters
 ) -> AsyncGenerator[bytes, None]:
-    """Yield the lines in chunks; a counter of a limit that is still 0 is absent, as in upstream."""
+    """Yield the lines in chunks as a scrape does; a counter of a limit that is still 0 is absent, as in upstream."""
     yield "".join(service_lines(unknown_domains, counters)).encode(errors="backslashreplace")
-    for part in batches(tallies, SLICE):
-        yield "".join(map(limit_lines, part)).encode(errors="backslashreplace")
+    lines = (limit_lines(tally).encode(errors="backslashreplace") for tally in tallies)
+    for chunk in joined(lines, SLICE, SLICE_BYTES):
+        yield chunk
         await asyncio.sleep(0)
 
 

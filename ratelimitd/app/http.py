@@ -8,6 +8,7 @@ from typing import NamedTuple
 from ratelimitd.admin import BODY_BYTES, PageTable, debug_pages, listen, metrics_pages, service_pages, statsd_text
 from ratelimitd.http1 import Sweeper
 from ratelimitd.rls import decide_json
+from ratelimitd.settings import Settings
 
 from .admin import admin_pages
 from .exposition import Scrape
@@ -41,13 +42,19 @@ async def listen_http(service: RunningService, scrape: Scrape, sweeper: Sweeper,
     if settings.use_prometheus and not settings.disable_stats:
         pages = metrics_pages(settings.prometheus_path, scrape)
         prometheus = await _listen(pages, settings.prometheus_addr, "PROMETHEUS_ADDR", sweeper, stack)
-    max_body = max(BODY_BYTES, settings.max_request_bytes)
+    max_body, *_ = page_bodies(settings)
     address = settings.host, settings.port
     return Addresses(
         http=await _listen(main, address, "PORT", sweeper, stack, max_body, settings.http_allowed_hosts),
         debug=await listen_debug(service, sweeper, stack),
         prometheus=prometheus,
     )
+
+
+def page_bodies(settings: Settings) -> list[int]:
+    """Return the largest request body of each HTTP port; the first one is that of /json."""
+    ports = 2 + (settings.use_prometheus and not settings.disable_stats)
+    return [max(BODY_BYTES, settings.max_request_bytes), *[BODY_BYTES] * (ports - 1)]
 
 
 async def listen_debug(service: RunningService, sweeper: Sweeper, stack: AsyncExitStack) -> str:

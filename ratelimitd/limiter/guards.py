@@ -11,8 +11,9 @@ from ratelimitd.policy import Limit, OnStoreFailure
 from .keys import is_overflow_key, safe_key
 from .seam import Ask, Charge, Failure, Plan, Store
 
-ENTRY_BYTES: Final = 350
-"""Memory of one cached denial without its key, measured with sys.getsizeof."""
+ENTRY_BYTES: Final = 470
+"""Memory of one cached denial without its key, measured with tracemalloc; 140 of it only where the limit came with the
+request."""
 
 STATIC: Final = {OnStoreFailure.ALLOW: True, OnStoreFailure.DENY: False}
 """Failure policies that decide without a counter, and whether they allow."""

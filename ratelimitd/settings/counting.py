@@ -63,7 +63,8 @@ class CountingRows:
     memory_max_bytes = Row(
         size(1 << 20),
         "256MiB",
-        "Memory for counters; beyond it counters are evicted, expired ones first. Half of a small container's 512 MiB.",
+        "Memory for counters; beyond it counters are evicted, expired ones first. By default half of the memory of the "
+        "container or machine, if that is less. 256 MiB are a million counters.",
     )
     redis_url = Row(redis_parts, "", ADDRESS_TEXT, secret=Secret.USERINFO)
     redis_addr = Row(redis_parts, "", "Another name for REDIS_URL, intended for host:port.", secret=Secret.USERINFO)

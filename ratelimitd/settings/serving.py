@@ -15,6 +15,7 @@ from ratelimitd.config.values import (
     origin_url,
     port_number,
     positive_duration,
+    size,
     text,
 )
 from ratelimitd.settings.rows import Row, Secret
@@ -80,6 +81,14 @@ class ServingRows:
     )
     grpc_max_connection_age = Row(
         duration, "24h", "Age at which a gRPC connection is drained (GOAWAY), ±10 %; 0: never."
+    )
+    grpc_max_buffered_bytes = Row(
+        size(1 << 20),
+        "256MiB",
+        "Memory for incomplete requests on all gRPC connections; a quarter of it is for requests in flight, and half "
+        "for responses that clients do not read, in addition. Beyond it calls are RESOURCE_EXHAUSTED, and connections "
+        "with the most unread responses are closed. By default an eighth of the memory of the container or machine, if "
+        "that is less.",
     )
     grpc_reflection = Row(
         boolean,

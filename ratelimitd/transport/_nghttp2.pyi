@@ -18,6 +18,7 @@ class ServerState:
         max_headers: int,
         max_buffered: int,
         max_connection_buffered: int,
+        max_bodies: int,
         max_unsent: int,
         wasted_frames: int,
         metadata: bool = False,

@@ -172,6 +172,10 @@ cdef class Session:
         if shared.calls >= shared.max_calls:
             finish(stream, 8, b"too many concurrent calls")
             return False
+        # As much as is free, so that one that floods leaves half to the others, two leave a third, and so on.
+        if self.connection.bodies + <int64_t>stream.scanned > shared.max_bodies - shared.bodies:
+            finish(stream, 8, b"too much request data in flight")
+            return False
         shared.calls += 1
         return True
 
@@ -213,7 +217,10 @@ cdef class Session:
         if stream.metadata.end:
             call.raw_metadata = PyBytes_FromStringAndSize(stream.metadata.data, stream.metadata.end)
         drop_inbound(stream)
-        return self.inflated(call, stream.encoding) if compressed else call
+        if compressed and self.inflated(call, stream.encoding) is None:
+            return None
+        call.hold()
+        return call
 
     cdef UnaryCall inflated(self, UnaryCall call, int encoding):
         """Decompress the message of a call and return it, or fail the call and return None."""

@@ -62,6 +62,8 @@ cdef struct Shared:               # one per server
     size_t buffered               # sum of H2Connection.buffered over all connections
     size_t max_buffered
     size_t max_connection_buffered
+    int64_t bodies                # sum of H2Connection.bodies over all connections
+    int64_t max_bodies
     size_t max_unsent
     uint32_t max_header_bytes
     uint32_t max_headers
@@ -85,6 +87,7 @@ cdef struct H2Connection:         # one per connection
     int64_t now
     int64_t budget                # in units of 1/FRAME_COST frame
     size_t buffered               # message bytes received and not yet taken
+    int64_t bodies                # bytes of the messages of unary calls that the service has, or that wait for it
     size_t unsent                 # response bytes not yet framed
     uint64_t sent                 # response bytes framed so far
     uint32_t open_calls           # streams that are not closed

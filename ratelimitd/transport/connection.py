@@ -155,6 +155,11 @@ class GrpcConnection(asyncio.Protocol):
         else:
             self._transport.resume_reading()
 
+    @property
+    def unread(self) -> int:
+        """Bytes of responses that this process holds because the client does not read them."""
+        return 0 if self._transport is None else self._session.unsent + self._transport.get_write_buffer_size()
+
     def drain(self, grace: float) -> None:
         """Accept no new call; calls in flight have ``grace`` seconds to complete."""
         self._perform(self._lifetime.drain(self._clock(), grace))

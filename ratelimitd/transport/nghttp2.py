@@ -4,6 +4,7 @@ import asyncio
 import random
 import ssl
 from math import inf
+from operator import itemgetter
 from typing import NamedTuple
 
 from ratelimitd.net.drain import drain
@@ -43,8 +44,9 @@ class Nghttp2Options(NamedTuple):
         max_streams: maximum number of concurrent calls per connection. It allows one Envoy worker with a timeout of
             20 ms 50,000 calls per second.
         max_headers, max_header_bytes: maximum number and size of a request's headers.
-        max_buffered_bytes: maximum size of incomplete or not yet taken messages on all connections; the default is a
-            sixteenth of 4 GiB.
+        max_buffered_bytes: maximum size of incomplete or not yet taken messages on all connections. Half as much may be
+            responses that clients do not read, and a quarter requests in flight, of which a connection has no more than
+            is free. The default is a sixteenth of 4 GiB.
         max_connection_buffered_bytes: the same per connection; at least four messages of the maximum size.
         max_unsent_bytes: unread response bytes of a connection above which its calls are RESOURCE_EXHAUSTED.
         max_connections: maximum number of connections; further ones are closed at once. Each needs a file descriptor,
@@ -109,6 +111,7 @@ class Nghttp2Server:
         self._connections: set[GrpcConnection] = set()
         self._empty = asyncio.Event()
         self._stopping = False
+        self._unread: list[tuple[int, GrpcConnection]] = []
         self._server: asyncio.Server | None = None
         self._sweeper: asyncio.Handle | None = None
 
@@ -164,6 +167,8 @@ class Nghttp2Server:
         for connection in rest[-SWEEP_BATCH:]:
             try:
                 connection.step()
+                if connection.unread:
+                    self._unread.append((connection.unread, connection))
             except Exception as error:  # noqa: BLE001 -- an error in one connection must not stop the sweep over the others
                 loop.call_exception_handler(
                     {"message": "unhandled exception while checking a connection's timeouts", "exception": error}
@@ -173,7 +178,24 @@ class Nghttp2Server:
         if rest:
             self._sweeper = loop.call_soon(self._step, rest)
         else:
+            self._relieve()
             self._sweeper = loop.call_later(self._options.sweep_interval, self._sweep)
+
+    def _relieve(self) -> None:
+        """Close the connections with the most unread responses, until all of them together are within the bound.
+
+        Each connection has a bound of its own, but a thousand of them have none together. Responses are small, so no
+        more than some ten megabytes are made between two sweeps.
+        """
+        unread, self._unread = self._unread, []
+        surplus = sum(size for size, _ in unread) - _max_buffered(self._options) // 2
+        if surplus <= 0:
+            return
+        for size, connection in sorted(unread, key=itemgetter(0), reverse=True):
+            connection.abort()
+            surplus -= size
+            if surplus <= 0:
+                break
 
     def _admit(self, connection: GrpcConnection, transport: asyncio.Transport) -> bool:
         if self._stopping:
@@ -219,6 +241,10 @@ def _peer(transport: asyncio.Transport) -> str:
     return address(peer[0], peer[1]) if isinstance(peer, tuple) else "unix socket"
 
 
+def _max_buffered(options: Nghttp2Options) -> int:
+    return max(options.max_buffered_bytes, 4 * options.max_request_bytes)
+
+
 def _state(handlers: Handlers, options: Nghttp2Options) -> ServerState:
     return ServerState(
         dict(handlers.unary),
@@ -231,8 +257,9 @@ def _state(handlers: Handlers, options: Nghttp2Options) -> ServerState:
         max_streams=options.max_streams,
         max_header_bytes=options.max_header_bytes,
         max_headers=options.max_headers,
-        max_buffered=max(options.max_buffered_bytes, 4 * options.max_request_bytes),
+        max_buffered=_max_buffered(options),
         max_connection_buffered=max(options.max_connection_buffered_bytes, 4 * options.max_request_bytes),
+        max_bodies=max(options.max_buffered_bytes // 4, 4 * options.max_request_bytes),
         max_unsent=options.max_unsent_bytes,
         wasted_frames=options.wasted_frames,
         metadata=options.metadata,

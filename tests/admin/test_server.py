@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from contextlib import asynccontextmanager, suppress
 from io import BytesIO
 
 import aiohttp
@@ -79,6 +80,55 @@ async def endless(size):
     reader, writer = await asyncio.open_connection("127.0.0.1", listening.port)
     writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
     return ended, listening, reader, writer
+
+
+@asynccontextmanager
+async def readers():
+    """An endless page, its first reader, and a function that asks for the page once more."""
+    ended, listening, *first = await endless(8_192)
+    made = [first]
+
+    async def ask():
+        made.append(await asyncio.open_connection("127.0.0.1", listening.port))
+        made[-1][1].write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        return made[-1]
+
+    try:
+        async with asyncio.timeout(10):
+            yield ended, first, ask
+    finally:
+        for _, writer in made:
+            writer.transport.abort()
+        await listening.close()
+
+
+async def test_a_port_has_two_streamed_responses_at_a_time(monkeypatch):
+    """A third reader gets 503 and when to try again; a place is free after a client left."""
+    monkeypatch.setattr(server, "STREAM_STAYS", 3600)
+    async with readers() as (ended, (first, writer), ask):
+        second, _ = await ask()
+        assert [b" 200 " in await reader.readline() for reader in (first, second)] == [True, True]
+        refused, _ = await ask()
+        head = await refused.readuntil(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 503 ")
+        assert b"\r\nRetry-After: 1\r\n" in head
+        writer.close()
+        await ended.wait()
+        third, _ = await ask()
+        assert b" 200 " in await third.readline()
+
+
+async def test_a_streamed_response_that_is_late_gives_way(monkeypatch):
+    """Two clients that do not read their pages keep no other one from its own: the older of them is cut."""
+    monkeypatch.setattr(server, "STREAM_STAYS", 0)
+    async with readers() as (ended, (silent, _), ask):
+        assert b" 200 " in await silent.readline()
+        for reader in [(await ask())[0] for _ in range(2)]:
+            assert b" 200 " in await reader.readline()
+            assert len(await reader.readexactly(1 << 20)) == 1 << 20
+        await ended.wait()
+        with suppress(ConnectionResetError):
+            await silent.read()
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])

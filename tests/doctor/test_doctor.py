@@ -308,6 +308,15 @@ async def test_files_that_may_be_open(monkeypatch):
     )
 
 
+async def test_memory_of_the_container(monkeypatch):
+    """The same sum as at the start, and the same advice."""
+    at = case()
+    for mib, level in ((4096, Level.OK), (300, Level.WARN)):
+        monkeypatch.setattr(process, "memory_limit", lambda mib=mib: mib << 20)
+        found = only(await looked(process.check, at), f"in the worst case, and this process has {mib}", level)
+        assert ("raise the memory limit to" in found.change) == (level is Level.WARN)
+
+
 async def test_files_that_the_start_reads(tmp_path):
     """TLS files and the token's are tried as the start would."""
     files = tls_files(tmp_path)

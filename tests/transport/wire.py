@@ -29,6 +29,7 @@ BOUNDS = {
     "max_headers": 100,
     "max_buffered": 16 << 20,
     "max_connection_buffered": 4 << 20,
+    "max_bodies": 16 << 20,
     "max_unsent": 4 << 20,
     "wasted_frames": 10_240,
 }
