@@ -9,11 +9,12 @@ from fcntl import ioctl
 from termios import TIOCOUTQ
 from typing import NamedTuple, cast
 
+from ratelimitd.net.turns import Turns
+
 from ._nghttp2 import FLUSH_BYTES, ServerState, Session, StreamingCall, UnaryCall
 from .api import BatchHandler, GrpcStatus, StreamHandler
 from .lifetime import Action, Lifetime, LifetimeLimits, LifetimePhase, Observed
 from .streams import ServerStream
-from .turns import Turns
 
 
 class ConnectionContext(NamedTuple):
