@@ -27,7 +27,7 @@ def test_a_list_of_more_places_than_any_reply(kind, before, places):
         bounds = Bounds()
         assert any([bounds.problem(said[:cut]), bounds.problem(said[cut:])])
     bounds = Bounds()
-    assert any([bounds.problem(said[at : at + 1]) for at in range(len(said))])
+    assert any(bounds.problem(said[at : at + 1]) for at in range(len(said)))
 
 
 def test_lists_of_any_reply():
@@ -38,7 +38,7 @@ def test_lists_of_any_reply():
         + b"*3\r\n:1\r\n:1\r\n*4\r\n$9\r\n127.0.0.1\r\n:65535\r\n$40\r\n%b\r\n*0\r\n" % (b"a" * 40) * 16_384
     )
     bounds = Bounds()
-    assert not any([bounds.problem(ranges[at : at + 65_536]) for at in range(0, len(ranges), 65_536)])
+    assert not any(bounds.problem(ranges[at : at + 65_536]) for at in range(0, len(ranges), 65_536))
 
 
 def test_many_small_lists():
