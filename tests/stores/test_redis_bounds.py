@@ -126,7 +126,6 @@ def told(*numbers, text=b""):
         told(1, 1, 9, NEVER, 0, 0),
         told(1, 1, 9, 5, NEVER - 1, 0),
         told(1, 1, 9, 5, 0, -1),
-        told(1, 3, 9, 5, 0, 0),
         told(1, -1, 9, 5, 0, 0),
         told(1, 2, 1, 0, 0, 0, text=b"+ERR x\r\n"),
         told(1, 2, 0, 0, 0, 0, text=b":7\r\n"),

@@ -23,6 +23,12 @@ KEY = b"hello"
 SLOT = slot_of(KEY)
 
 
+@pytest.fixture(autouse=True)
+def often(monkeypatch):
+    """The cluster is looked at often."""
+    monkeypatch.setattr(topology, "REFRESH_EVERY", 0.02)
+
+
 @pytest.fixture
 async def servers():
     """Starts servers; each may lie."""

@@ -171,20 +171,22 @@ def check(reply: Any, charges: int) -> None:
     """
     if type(reply) is not list:
         raise TypeError("the reply is no list")
+    if charges == 1 and len(reply) == 1 + WIDTH:
+        # Most calls to a cluster have one charge. The bits of six integers show in less time whether all are in range.
+        now, allowed, remaining, reset, retry, before = reply
+        if not (now | allowed | remaining | reset | retry | before) // EXACT and allowed != FAILED:
+            return
     end = 1 + WIDTH * charges
     numbers = reply[:end]
     if not _in_range(numbers):
         numbers[RETRY::WIDTH] = [0 if number == NEVER else number for number in numbers[RETRY::WIDTH]]
         if not _in_range(numbers):
             raise ValueError("the reply has a number out of range")
-    allowed = numbers[1::WIDTH]
-    failed = allowed.count(FAILED)
+    failed = numbers[1::WIDTH].count(FAILED)
     if len(reply) != end + failed:
         raise ValueError("the reply does not have the length that its numbers imply")
     if failed and not all(type(text) is bytes for text in reply[end:]):
         raise TypeError("the reply has an error that is no text")
-    if max(allowed, default=0) > FAILED:
-        raise ValueError("the reply has a charge that neither passed, nor was denied, nor failed")
 
 
 def _in_range(numbers: Sequence[Any]) -> bool:
