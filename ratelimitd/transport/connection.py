@@ -9,12 +9,13 @@ from fcntl import ioctl
 from termios import TIOCOUTQ
 from typing import Final, NamedTuple, cast
 
+from ratelimitd.net.turns import Turns
+
 from ._nghttp2 import FLUSH_BYTES, ServerState, Session, StreamingCall, UnaryCall
 from .api import BatchHandler, GrpcStatus, StreamHandler
 from .lifetime import Action, Lifetime, LifetimeLimits, LifetimePhase, Observed
 from .places import GAVE_WAY, Places
 from .streams import ServerStream
-from .turns import Turns
 
 STREAM_FRAMES: Final = 64
 """Frames that a streaming call costs: its task, and the end of the call that gives way for it, take as long as so many

@@ -12,10 +12,10 @@ from grpc import aio
 
 from ratelimitd.net.listen import address, local_address, remove_stale
 from ratelimitd.net.tls import TlsFiles
+from ratelimitd.net.turns import TURN_COST
 
 from .api import (
     METADATA_BYTES,
-    TURN_COST,
     BatchHandler,
     Call,
     GrpcError,

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from ratelimitd.net.drain import drain
 from ratelimitd.net.listen import BACKLOG, SocketFile, address, bind, bind_unix
 from ratelimitd.net.tls import TlsFiles, certificate_names
+from ratelimitd.net.turns import Turns
 
 from ._nghttp2 import ServerState
 from .api import METADATA_BYTES, METADATA_HEADERS, Handlers, Refusal, Refused, ignore
@@ -17,7 +18,6 @@ from .connection import ConnectionContext, GrpcConnection
 from .lifetime import LifetimeLimits
 from .places import HELD, Places, kept
 from .streams import ServerStream
-from .turns import Turns
 
 AGE_JITTER = 0.1
 """Jitter of the maximum age, ±10 % as in gRPC (gRFC A9), so that a fleet's connections do not all close at once."""

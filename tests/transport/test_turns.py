@@ -3,8 +3,7 @@
 import asyncio
 from itertools import groupby
 
-from ratelimitd.transport.api import TURN_COST
-from ratelimitd.transport.turns import LEAST_SHARE, Turns
+from ratelimitd.net.turns import LEAST_SHARE, TURN_COST, Turns
 from tests.transport.raw import raw, read_until
 from tests.transport.servers import ECHO
 
