@@ -2,16 +2,19 @@
 
 from contextlib import AsyncExitStack
 from functools import partial
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from ratelimitd.admin import BODY_BYTES, PageTable, debug_pages, listen, metrics_pages, service_pages, statsd_text
-from ratelimitd.http1 import Sweeper
 from ratelimitd.rls import decide_json
 
 from .admin import admin_pages
+from .connections import Connections
 from .exposition import Scrape
 from .naming import port_set_by
 from .service import RunningService
+
+SETTING: Final = {"http": "PORT", "debug": "DEBUG_PORT", "prometheus": "PROMETHEUS_ADDR"}
+"""The setting of each port, by the port's name in metrics and logs."""
 
 
 class Addresses(NamedTuple):
@@ -27,7 +30,9 @@ class Addresses(NamedTuple):
         return {name: address for name, address in self._asdict().items() if address}
 
 
-async def listen_http(service: RunningService, scrape: Scrape, sweeper: Sweeper, stack: AsyncExitStack) -> Addresses:
+async def listen_http(
+    service: RunningService, scrape: Scrape, connections: Connections, stack: AsyncExitStack
+) -> Addresses:
     """Listen on all HTTP ports until the stack unwinds; raises OSError as ``bind`` does, StartError for a bad token."""
     settings, parts = service.settings, service.parts
     main = service_pages(service.health, service.readiness, service.notes, partial(decide_json, parts.service), scrape)
@@ -36,16 +41,16 @@ async def listen_http(service: RunningService, scrape: Scrape, sweeper: Sweeper,
     prometheus = ""
     if settings.use_prometheus and not settings.disable_stats:
         pages = metrics_pages(settings.prometheus_path, scrape)
-        prometheus = await _listen(pages, settings.prometheus_addr, "PROMETHEUS_ADDR", sweeper, stack)
+        prometheus = await _listen("prometheus", pages, settings.prometheus_addr, connections, stack)
     max_body = max(BODY_BYTES, settings.max_request_bytes)
     return Addresses(
-        http=await _listen(main, (settings.host, settings.port), "PORT", sweeper, stack, max_body),
-        debug=await listen_debug(service, sweeper, stack),
+        http=await _listen("http", main, (settings.host, settings.port), connections, stack, max_body),
+        debug=await listen_debug(service, connections, stack),
         prometheus=prometheus,
     )
 
 
-async def listen_debug(service: RunningService, sweeper: Sweeper, stack: AsyncExitStack) -> str:
+async def listen_debug(service: RunningService, connections: Connections, stack: AsyncExitStack) -> str:
     """Listen on the debug port as ``listen_http`` does; returns its address."""
     settings, parts = service.settings, service.parts
     table = debug_pages(
@@ -53,18 +58,19 @@ async def listen_debug(service: RunningService, sweeper: Sweeper, stack: AsyncEx
         lambda: statsd_text(parts.tallies, parts.tallies.unknown_domains(), parts.counters),
         admin_pages(service),
     )
-    return await _listen(table, (settings.debug_host, settings.debug_port), "DEBUG_PORT", sweeper, stack)
+    return await _listen("debug", table, (settings.debug_host, settings.debug_port), connections, stack)
 
 
 async def _listen(
+    name: str,
     table: PageTable,
     address: tuple[str, int],
-    setting: str,
-    sweeper: Sweeper,
+    connections: Connections,
     stack: AsyncExitStack,
     max_body: int = BODY_BYTES,
 ) -> str:
-    with port_set_by(setting):
-        listener = await listen(table, *address, sweeper, max_body)
+    with port_set_by(SETTING[name]):
+        listener = await listen(table, *address, connections.sweeper, max_body, connections.clients(name))
     stack.push_async_callback(listener.close)
+    connections.listening[name] = listener.places
     return listener.address

@@ -10,6 +10,7 @@ from ratelimitd.config.values import (
     choice,
     duration,
     host_port,
+    networks,
     origin_url,
     port_number,
     positive_duration,
@@ -64,6 +65,12 @@ class ServingRows:
     )
     grpc_max_connection_age = Row(
         duration, "24h", "Age at which a gRPC connection is drained (GOAWAY), ±10 %; 0: never."
+    )
+    trusted_peers = Row(
+        networks,
+        "",
+        "Addresses and networks, separated by commas, that may have more than a quarter of a port's connections while "
+        "others want one: load balancers, which stand for many clients. Unix sockets may too.",
     )
     grpc_reflection = Row(
         boolean,
