@@ -78,6 +78,7 @@ class Listener(Generic[C]):
         self._peer = peer
         self._tls = tls
         self._loop = asyncio.get_running_loop()
+        self._batch = 1
         self._greeting: dict[C, socket.socket] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._handshakes: Places[C] = Places(Bounds(HANDSHAKES, patience=HANDSHAKE_PATIENCE))
@@ -100,15 +101,18 @@ class Listener(Generic[C]):
         self._loop.add_reader(self._sock, self._accept)
 
     def _accept(self) -> None:
-        for _ in range(TURN - self._places.closing):
+        """Accept one connection, and more while they come faster: to find none costs as much as to accept one."""
+        for _ in range(min(self._batch, TURN - self._places.closing)):
             try:
                 sock, address = self._sock.accept()
             except OSError as error:  # nothing to accept, or the client is gone already
+                self._batch = 1
                 if error.errno in _EXHAUSTED:
                     self._pause(error)
                 return
             sock.settimeout(0)
             self._take(sock, address, self._loop.time())
+        self._batch = min(TURN, 2 * self._batch)
 
     def _pause(self, error: OSError) -> None:
         """Stop accepting: the socket stays readable, and would keep the loop busy."""

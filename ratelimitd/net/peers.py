@@ -1,8 +1,12 @@
 """Peers: the addresses under which connections share places, and which of them are exempt."""
 
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+REMEMBERED: Final = 4_096
+"""Addresses whose peer is kept: an Envoy, or an attacker, comes from one again and again."""
 
 
 class Peer(NamedTuple):
@@ -17,17 +21,19 @@ class Peer(NamedTuple):
     exempt: bool
 
 
+UNIX: Final = Peer("", exempt=True)
+
+
 def peers(trusted: Iterable[str] = ()) -> Callable[[object], Peer]:
     """Return a function from a socket address to its peer; addresses in the ``trusted`` networks are exempt."""
     networks = tuple(map(ip_network, trusted))
 
-    def peer(address: object) -> Peer:
-        if not isinstance(address, tuple):
-            return Peer("", exempt=True)
-        ip = _plain(address[0])
+    @lru_cache(maxsize=REMEMBERED)
+    def peer_of(host: str) -> Peer:
+        ip = _plain(host)
         return Peer(_name(ip), exempt=any(ip in network for network in networks))
 
-    return peer
+    return lambda address: peer_of(address[0]) if isinstance(address, tuple) else UNIX
 
 
 def _plain(host: str) -> IPv4Address | IPv6Address:

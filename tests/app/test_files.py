@@ -87,12 +87,12 @@ def test_too_few_files_are_a_warning(monkeypatch, limit, warnings):
 @pytest.mark.scenario("no file descriptor is left")
 @pytest.mark.parametrize("limit", [256, 1_024])
 async def test_silent_connections_take_nothing_down(limit, tmp_path):
-    """More of them on each port than the process may open files: gRPC, liveness and metrics answer new connections."""
+    """More of them than a port has places, and than the process may open files: all ports answer new connections."""
     (tmp_path / "policy.yaml").write_text("domain: d\ndescriptors: []\n")
     async with service("--config", str(tmp_path), files=limit) as running:
         with ExitStack() as stack:
             for turn in range(limit):
-                for address in (running.http, running.debug, running.grpc):
+                for address in (running.grpc, running.http, running.debug)[: 1 if turn % 4 else 3]:
                     host, port = address.rsplit(":", 1)
                     silent = socket.create_connection((host, int(port)), source_address=(f"127.0.0.{1 + turn % 3}", 0))
                     stack.callback(silent.close)
@@ -100,7 +100,7 @@ async def test_silent_connections_take_nothing_down(limit, tmp_path):
                     await asyncio.sleep(0)
             async with aio.insecure_channel(running.grpc) as channel:
                 check = health_pb2_grpc.HealthStub(channel).Check
-                assert (await check(health_pb2.HealthCheckRequest(), timeout=20, wait_for_ready=True)).status
+                assert (await check(health_pb2.HealthCheckRequest(), timeout=60, wait_for_ready=True)).status
             for path in ("livez", "readyz", "metrics"):
                 async with aiohttp.request("GET", f"http://{running.http}/{path}") as answer:
                     text = await answer.text()

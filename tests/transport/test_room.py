@@ -16,6 +16,14 @@ from tests.transport.raw import closed, raw, read_until
 from tests.transport.servers import ECHO
 from tests.transport.wire import Caller
 
+PATIENCE = 30.0
+
+
+async def gone(caller, reader):
+    """Wait until the server closes a connection."""
+    async with asyncio.timeout(PATIENCE):
+        return await closed(caller, reader)
+
 
 @asynccontextmanager
 async def caller_from(server, host="127.0.0.1"):
@@ -41,7 +49,8 @@ def silent(server, stack, host="127.0.0.1"):
 async def answered(caller, reader, writer):
     """Whether a further call is answered."""
     writer.write(caller.call())
-    return not await read_until(caller, reader, lambda: caller.answer().trailers)
+    async with asyncio.timeout(PATIENCE):
+        return not await read_until(caller, reader, lambda: caller.answer().trailers)
 
 
 def places(fast, number, **more):
@@ -53,7 +62,7 @@ async def test_the_idlest_is_asked_to_leave_while_places_are_left(fast):
     async with fast.serve(options=places(fast, 10)) as server, AsyncExitStack() as stack:
         held = [await stack.enter_async_context(caller_from(server, f"127.0.0.{2 + turn}")) for turn in range(10)]
         caller, reader, _ = held[0]
-        assert await closed(caller, reader)
+        assert await gone(caller, reader)
         assert [code for _, code in caller.goaways()] == [0, 0]
         for one in held[1:]:
             assert await answered(*one)
@@ -98,7 +107,7 @@ async def test_an_address_over_a_quarter_makes_room_first(fast, trusted, stays):
         many = [await stack.enter_async_context(caller_from(server, "127.0.0.2")) for _ in range(7)]
         await stack.enter_async_context(caller_from(server, "127.0.0.4"))
         gone, (kept, *_) = (other, many) if stays else (many[0], [other])
-        assert await closed(*gone[:2])
+        assert await gone(*gone[:2])
         assert await answered(*kept)
 
 
