@@ -10,6 +10,7 @@ from ratelimitd.admin.server import HEAD_SECONDS, KEEPALIVE_SECONDS, Clients, li
 from tests.admin.calling import Caller, echo, get, post
 
 PLACES = 8
+PATIENCE = 30.0
 
 
 async def silent(caller):
@@ -44,8 +45,9 @@ async def test_a_probe_is_answered_to_the_last(holds, hosts):
 
         for turn in range(2 * PLACES):
             await holds(await connect(hosts[turn % len(hosts)]))
-        while listening.places.made_room < PLACES:
-            await asyncio.sleep(0.01)
+        async with asyncio.timeout(PATIENCE):
+            while listening.places.made_room < PLACES:
+                await asyncio.sleep(0.01)
         probe = await connect("127.0.0.1")
         await probe.send(get())
         assert (await probe.answer())[0].startswith(b"HTTP/1.1 200 ")

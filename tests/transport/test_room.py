@@ -106,8 +106,8 @@ async def test_an_address_over_a_quarter_makes_room_first(fast, trusted, stays):
         other = await stack.enter_async_context(caller_from(server, "127.0.0.3"))
         many = [await stack.enter_async_context(caller_from(server, "127.0.0.2")) for _ in range(7)]
         await stack.enter_async_context(caller_from(server, "127.0.0.4"))
-        gone, (kept, *_) = (other, many) if stays else (many[0], [other])
-        assert await gone(*gone[:2])
+        first, (kept, *_) = (other, many) if stays else (many[0], [other])
+        assert await gone(*first[:2])
         assert await answered(*kept)
 
 
