@@ -1,5 +1,6 @@
 """The HTTP ports: the table of pages on each port."""
 
+from collections.abc import Collection
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import Final, NamedTuple
@@ -35,16 +36,20 @@ async def listen_http(
 ) -> Addresses:
     """Listen on all HTTP ports until the stack unwinds; raises OSError as ``bind`` does, StartError for a bad token."""
     settings, parts = service.settings, service.parts
-    main = service_pages(service.health, service.readiness, service.notes, partial(decide_json, parts.service), scrape)
+    decide = partial(decide_json, parts.service)
+    main = dict(service_pages(service.health, service.readiness, service.notes, decide, scrape))
     if settings.disable_stats:
-        main = {path: page for path, page in main.items() if path != "/metrics"}
+        main.pop("/metrics")
+    if not settings.http_json:
+        main.pop("/json")
     prometheus = ""
     if settings.use_prometheus and not settings.disable_stats:
         pages = metrics_pages(settings.prometheus_path, scrape)
         prometheus = await _listen("prometheus", pages, settings.prometheus_addr, connections, stack)
     max_body = max(BODY_BYTES, settings.max_request_bytes)
+    address = settings.host, settings.port
     return Addresses(
-        http=await _listen("http", main, (settings.host, settings.port), connections, stack, max_body),
+        http=await _listen("http", main, address, connections, stack, max_body, settings.http_allowed_hosts),
         debug=await listen_debug(service, connections, stack),
         prometheus=prometheus,
     )
@@ -58,7 +63,8 @@ async def listen_debug(service: RunningService, connections: Connections, stack:
         lambda: statsd_text(parts.tallies, parts.tallies.unknown_domains(), parts.counters),
         admin_pages(service),
     )
-    return await _listen("debug", table, (settings.debug_host, settings.debug_port), connections, stack)
+    address = settings.debug_host, settings.debug_port
+    return await _listen("debug", table, address, connections, stack, hosts=settings.http_allowed_hosts)
 
 
 async def _listen(
@@ -68,9 +74,10 @@ async def _listen(
     connections: Connections,
     stack: AsyncExitStack,
     max_body: int = BODY_BYTES,
+    hosts: Collection[str] = (),
 ) -> str:
     with port_set_by(SETTING[name]):
-        listener = await listen(table, *address, connections.sweeper, max_body, connections.clients(name))
+        listener = await listen(table, *address, connections.sweeper, max_body, hosts, connections.clients(name))
     stack.push_async_callback(listener.close)
     connections.listening[name] = listener.places
     return listener.address

@@ -35,7 +35,7 @@ def _tell_nobody(reason: str, client: str) -> None:
 
 
 class Server:
-    """HTTP/1.1 and 1.0 on one socket.
+    """HTTP/1.1 and 1.0.
 
     Attributes:
         handler: answers requests.
@@ -80,7 +80,7 @@ class Server:
         self._sweeper = sweeper
         self._peer = peers(trusted)
         self._empty = asyncio.Event()
-        self._listener: Listener[Member] | None = None
+        self._listeners: list[Listener[Member]] = []
 
     @property
     def connections(self) -> int:
@@ -100,7 +100,7 @@ class Server:
         self.places.bounds = Bounds(total, per_address=of_one if of_one < total else 0)
 
     async def start(self, sock: socket.socket, *, tls: ssl.SSLContext | None = None) -> None:
-        """Serve a bound socket, with TLS if a context is given."""
+        """Serve a bound socket, with TLS if a context is given; several sockets share the bounds."""
         loop = asyncio.get_running_loop()
         secure = tls is not None
         hooks: Hooks[Member] = Hooks(
@@ -109,7 +109,7 @@ class Server:
             refused=self._refuse_unread if secure else self._refuse,
             exhausted=lambda _: self.turned_away("files", ""),
         )
-        self._listener = Listener(sock, hooks, self.places, self._peer, tls)
+        self._listeners.append(Listener(sock, hooks, self.places, self._peer, tls))
 
     def leave(self) -> None:
         """Announce with each response that it is its connection's last; new connections are still accepted."""
@@ -118,8 +118,8 @@ class Server:
     async def stop(self, grace: float) -> None:
         """Accept no connection, close idle ones, give the others ``grace`` seconds, then abort them."""
         self.leaving = True
-        if self._listener is not None:
-            self._listener.close()
+        for listener in self._listeners:
+            listener.close()
         for connection in tuple(self.places):
             connection.leave()
         await drain(self.places, self._empty, grace)

@@ -136,7 +136,7 @@ async def test_handshakes_are_bounded(rigs, contexts, monkeypatch):
     third = await rig.client()
     await third.closed()
     assert [refusal.status for refusal in rig.refusals] == [503]
-    handshakes = rig.server._listener._handshakes
+    handshakes = rig.server._listeners[0]._handshakes
     handshakes.bounds = handshakes.bounds._replace(patience=0.0)
     client = await rig.client(ssl=trusting, server_hostname="localhost")
     assert (await client.ask(get()))[0].startswith(b"HTTP/1.1 200 ")
