@@ -231,11 +231,11 @@ class GrpcConnection(asyncio.Protocol):
                 self._tasks[stream].cancel()
 
     def _start_stream(self, handler: StreamHandler, call: StreamingCall) -> None:
+        self._last_call = self._last_received
+        self.asked = True
         stream = ServerStream(call)
         task = self._context.loop.create_task(stream.serve(handler))
         self._tasks[stream] = task
-        self._last_call = self._last_received
-        self.asked = True
         self._session.charge(STREAM_FRAMES)
         loser = self._context.places.take(self, stream)
         if loser is not None:
