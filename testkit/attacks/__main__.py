@@ -1,6 +1,6 @@
 """The attacker's process: ``python -m testkit.attacks NAME TARGET`` waits for a line with seconds, and attacks.
 
-It prints ``ready`` when what it sends has been made, and at the end the CPU seconds and the bytes that it took, as JSON.
+It prints ``ready`` when what it sends has been made, and at the end its CPU seconds and bytes as JSON.
 """
 
 import json
