@@ -1,7 +1,7 @@
 """``python -m bench.compare BEFORE AFTER``: the CPU of a call in two checkouts, measured alternately.
 
-Both are run by this Python, with their own extension: build it in each (``setup.py build_ext --inplace``). A round measures
-one after the other, the next round the other one first, so that what the machine does meanwhile is the same for both.
+Both are run by this Python, with their own extension: build it in each (``setup.py build_ext --inplace``). A round
+measures one after the other, the next round the other one first, so that the machine does the same to both.
 """
 
 import math
