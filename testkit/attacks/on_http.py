@@ -58,14 +58,13 @@ def silent_grpc(attacker: Attacker) -> None:
 
 
 def scrapes(attacker: Attacker) -> None:
-    """A thousand series with long names, then twelve scrapes at a time that nobody reads."""
-    entries = [(f"{n:03d}" + "k" * 27, "v" * 30) for n in range(8)]
-    names = [request((f"scraped-{n}", "v"), *entries, limit=9) for n in range(1_000)]
-    calls = Calls(names, block())
+    """500 calls with overrides and 32 entries of 240 characters, then 40 scrapes at a time that read nothing."""
+    entries = [(f"{n:03d}" + "k" * 117, "v" * 120) for n in range(31)]
+    calls = Calls([request((f"scraped-{n}", "v"), *entries, limit=9) for n in range(500)], block())
     scrape = _http("GET", "/metrics")
     attacker.ready()
     attacker.grpc().ask(calls)
-    attacker.rest(*(attacker.plain(attacker.target.http, scrape, reads=False, buffer=4_096) for _ in range(12)))
+    attacker.rest(*(attacker.plain(attacker.target.http, scrape, reads=False, buffer=4_096) for _ in range(40)))
 
 
 def reload(attacker: Attacker) -> None:

@@ -17,6 +17,11 @@ descriptors:
 """Others ask for a user, an attacker for a tenant. With a Redis that lies, others are answered by local counts."""
 
 
+BUFFERED: Final = {"GRPC_MAX_BUFFERED_BYTES": "8MiB"}
+COUNTERS: Final = {"MEMORY_MAX_BYTES": "1MiB"}
+"""Bounds that an attack reaches in a second; the default ones are larger than what a test should fill."""
+
+
 class Attack(NamedTuple):
     """An attack.
 
@@ -52,16 +57,16 @@ ATTACKS: Final[Mapping[str, Attack]] = {
         Attack(on_grpc.hpack_reconnects),
         Attack(on_grpc.hpack_within),
         Attack(on_grpc.settings),
-        Attack(on_grpc.half_open),
-        Attack(on_grpc.unfinished),
+        Attack(on_grpc.half_open, env=BUFFERED),
+        Attack(on_grpc.unfinished, env=BUFFERED),
         Attack(on_grpc.rapid_reset),
         Attack(on_grpc.pings),
         Attack(on_grpc.empty_data),
         Attack(on_grpc.window_updates),
         Attack(on_grpc.unread),
-        Attack(on_grpc.new_keys, env={"MEMORY_MAX_BYTES": "2MiB"}),
-        Attack(on_grpc.series),
-        Attack(on_http.scrapes, "8080"),
+        Attack(on_grpc.new_keys, env=COUNTERS),
+        Attack(on_grpc.series, env=COUNTERS),
+        Attack(on_http.scrapes, "8080", env=COUNTERS),
         Attack(on_http.json, "8080"),
         Attack(on_http.silent_http, "8080", files=1_024, victim="connections"),
         Attack(on_http.silent_debug, "6070", files=1_024, victim="connections"),

@@ -24,10 +24,14 @@ MIB = 1 << 20
 PRICES = {
     "compressed": 30,
     "hpack_reconnects": 12,
+    "json": 20,
 }
 """CPU seconds of the service for one of the attacker's, at most. Honest calls of prepared bytes come to 10 to 20."""
 
 HELD = {
+    "unfinished": 40 * MIB,
+    "scrapes": 24 * MIB,
+    "redis_bulk": 32 * MIB,
     "bombs": 8 * MIB,
 }
 """Bytes that an attack may make the service hold, at most."""
@@ -53,3 +57,9 @@ def test_an_attack_costs_little_more_than_it_costs_the_attacker(name, where):
 def test_what_an_attack_makes_the_service_hold_is_bounded(name, where):
     """The service's memory grows by no more than the bound that holds for all connections together."""
     assert judged(name, where, lambda found: found.held > HELD[name] and f"{found.held / MIB:.0f} MiB") is False
+
+
+@pytest.mark.parametrize("name", ["watch", "silent_http", "silent_debug", "silent_grpc", "redis_array", "redis_hosts"])
+def test_others_have_a_place(name, where):
+    """Every ask of the others is answered: calls, new connections, the liveness probe and Watch streams."""
+    assert judged(name, where, lambda found: list(found.beside.failed)) == []
