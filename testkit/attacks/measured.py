@@ -5,7 +5,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from testkit import server
 from testkit.environment import bare
@@ -16,6 +16,10 @@ from testkit.server import Subject, free_port
 from .attacker import Target
 from .table import POLICY, Attack
 from .victim import Reading, Victim
+
+
+NICE: Final = 5
+"""The attacker's, which shares a core with the others: their lateness is then the service's."""
 
 
 class Moments(NamedTuple):
@@ -122,7 +126,7 @@ def _phases(name: str, subject: Subject, port: int, victim: Victim, moments: Mom
 
 def _attacker(name: str, target: Target, where: Cores) -> "subprocess.Popen[str]":
     words = [sys.executable, "-m", "testkit.attacks", name, json.dumps(target._asdict())]
-    command = pinned(where.load, words)
+    command = pinned(where.load, ["nice", "-n", str(NICE), *words])
     pipe = subprocess.PIPE
     process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=bare())
     assert process.stdout is not None
