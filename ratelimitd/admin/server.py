@@ -1,19 +1,21 @@
 """Tables of pages over HTTP/1.1, on a separate port or on that of the proxy. Independent of the paths."""
 
 import asyncio
+from collections.abc import Collection
 from typing import Final
 
 from ratelimitd import http1
 from ratelimitd.http1 import ErrorResponse, Exchange, Server, ServerOptions, Sweeper, read_body, stream
-from ratelimitd.net.listen import address, bind
+from ratelimitd.net.listen import address, bind_each
 from ratelimitd.observe.logs import get_logger
 
 from . import wire
-from .http import PageResponse, PageTable, respond
+from .http import NOT_FOUND, PageRequest, PageResponse, PageTable, cleaned
+from .origin import refusal
 
 BODY_BYTES: Final = 8 << 10
-"""A larger request body is answered with 413, unless the port takes more. The worst case of this size takes 4 ms to
-parse as JSON, and nothing may block the event loop for longer than 5 ms."""
+"""A larger request body is answered with 413, unless the port takes more. The worst case of this size, 2,048 empty
+entries, takes 2 to 4 ms to read as JSON, and nothing may block the event loop for longer than 5 ms."""
 
 BODY_SECONDS: Final = 10.0
 """Time to receive a request body, else 408. No caller of /json would wait that long for a decision."""
@@ -37,14 +39,27 @@ CONNECTIONS: Final = 10_000
 log = get_logger(__name__)
 
 
+async def respond(table: PageTable, request: PageRequest, hosts: Collection[str] = ()) -> PageResponse:
+    """Answer a request from a table of pages, unless ``refusal`` does; ``hosts``: further names of this host in Host.
+
+    ``//healthcheck`` is ``/healthcheck``, where Go's mux redirects to it.
+    """
+    request = request._replace(path=cleaned(request.path))
+    page = table.get(request.path) or table.get("/")
+    if page is None:
+        return NOT_FOUND
+    return refusal(page.access, request, hosts) or await page.handler(request)
+
+
 class Pages:
     """Answers exchanges from a table of pages; an ``http1.Handler``."""
 
-    __slots__ = ("_answering", "_max_body", "_table")
+    __slots__ = ("_answering", "_hosts", "_max_body", "_table")
 
-    def __init__(self, table: PageTable, max_body: int = BODY_BYTES) -> None:
+    def __init__(self, table: PageTable, max_body: int = BODY_BYTES, hosts: Collection[str] = ()) -> None:
         self._table = table
         self._max_body = max_body
+        self._hosts = hosts
         self._answering: set[asyncio.Task[None]] = set()
 
     def __call__(self, request: http1.Request, exchange: Exchange) -> None:
@@ -77,7 +92,7 @@ class Pages:
             exchange.client.keeps(able=False)
             exchange.refuse(plain)
         else:
-            await _send(exchange, await respond(self._table, wire.read(request, headers, plain)))
+            await _send(exchange, await respond(self._table, wire.read(request, headers, plain), self._hosts))
 
 
 async def _send(exchange: Exchange, response: PageResponse) -> None:
@@ -116,14 +131,20 @@ class PageListener:
 
 
 async def listen(
-    table: PageTable, host: str, port: int, sweeper: Sweeper | None = None, max_body: int = BODY_BYTES
+    table: PageTable,
+    host: str,
+    port: int,
+    sweeper: Sweeper | None = None,
+    max_body: int = BODY_BYTES,
+    hosts: Collection[str] = (),
 ) -> PageListener:
-    """Serve a table of pages; raises OSError as ``bind`` does. Port 0 takes a free one.
+    """Serve a table of pages; raises OSError as ``bind_each`` does. Port 0 takes a free one.
 
     ``sweeper`` enforces the connections' deadlines; None: a new one. A request body above ``max_body`` is 413.
+    ``hosts``: see ``respond``.
     """
-    sock = bind(host, port)
-    pages = Pages(table, max_body)
+    socks = bind_each(host, port)
+    pages = Pages(table, max_body, hosts)
     options = ServerOptions(
         max_head=HEAD_BYTES,
         max_body=max_body,
@@ -135,5 +156,7 @@ async def listen(
         max_connections_per_address=CONNECTIONS,
     )
     server = Server(pages, options, sweeper or Sweeper())
-    await server.start(sock)
-    return PageListener(server, pages, host, sock.getsockname()[1])
+    bound = socks[0].getsockname()[1]
+    for sock in socks:
+        await server.start(sock)
+    return PageListener(server, pages, host, bound)

@@ -46,6 +46,7 @@ _UNITS: Final[Mapping[str, str]] = {
     **{name: name for name in ("week", "month", "year")},
 }
 
+_HOST_NAME: Final = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*", re.ASCII)
 _VISIBLE: Final = re.compile(r"[!-~]+", re.ASCII)
 BEARER_LEAST: Final = 16
 """Minimum length of a token: 16 hexadecimal digits are 64 bits, thousands of years at a million guesses per second."""
@@ -166,6 +167,15 @@ def address(value: str) -> str:
     if any(character.isspace() or character == "/" for character in bare):
         raise ValueError("not an address; write 0.0.0.0, 127.0.0.1 or ::")
     return bare or EVERYWHERE
+
+
+def host_names(value: str) -> frozenset[str]:
+    """Parse a comma-separated list of host names, without ports; they are compared in lower case."""
+    names = frozenset(name.strip().lower() for name in value.split(",") if name.strip())
+    for name in names:
+        if not _HOST_NAME.fullmatch(name):
+            raise ValueError(f"{name!r} is not a host name; write ratelimit,ratelimit.default.svc.cluster.local")
+    return names
 
 
 def host_port(value: str) -> tuple[str, int]:

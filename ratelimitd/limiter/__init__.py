@@ -9,6 +9,7 @@ The path of a request, as in ``engine.py``::
 
 from .answer import NO_LIMIT, UNLIMITED, Answer, DescriptorStatus, metadata_of
 from .engine import Counts, Engine, Listener, NoPolicyError
+from .give_backs import NoGiveBacks
 from .guards import Fallback, OverLimitCache, shared
 from .header_text import structured_string
 from .keys import KeyMaker, key_maker
@@ -52,6 +53,7 @@ __all__ = [
     "Listener",
     "Modes",
     "NewKeys",
+    "NoGiveBacks",
     "NoPolicyError",
     "Outcome",
     "OverLimitCache",

@@ -24,6 +24,8 @@ class ChangeKind(StrEnum):
     RAISED = "raised"
     LOWERED = "lowered"
     CHANGED = "changed"
+    RESTARTED = "restarted"
+    """The key of its counter is another, so its count starts anew."""
 
 
 class Change(NamedTuple):
@@ -161,6 +163,7 @@ def _limits(place: str, old: Mapping[str, Limit], new: Mapping[str, Limit]) -> I
             yield from _amount(where, before, limit)
             yield from _burst(where, before, limit)
             yield from _differences(where, before, limit, LIMIT)
+            yield from _key(where, before, limit)
     for item, limit in old.items():
         if item not in new:
             yield Change(ChangeKind.REMOVED, _item(place, item), _properties(limit))
@@ -176,6 +179,16 @@ def _amount(place: str, old: Limit, new: Limit) -> Iterator[Change]:
         growth = _growth(old, new)
         note = "" if growth else ", the same rate over another window"
         yield Change(_direction(growth), place, f"{before} -> {after}{note}")
+
+
+def _key(place: str, old: Limit, new: Limit) -> Iterator[Change]:
+    """Name a limit whose key is no longer upstream's, or is now. Another algorithm or window needs no such line."""
+    if old.upstream == new.upstream or old.rate is None or new.rate is None:
+        return
+    if (old.rate.algorithm, old.rate.window) != (new.rate.algorithm, new.rate.window):
+        return
+    before, after = ("envoyproxy/ratelimit's" if limit.upstream else "safe" for limit in (old, new))
+    yield Change(ChangeKind.RESTARTED, place, f"key of its counter {before} -> {after}, so its count starts anew")
 
 
 def _growth(old: Limit, new: Limit) -> int:

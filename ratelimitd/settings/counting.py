@@ -119,15 +119,23 @@ class CountingRows:
     )
     cache_key_prefix = Row(text, "", "Prefix of every key in Redis.")
     fixed_window_keys = Row(
-        choice("upstream", "safe"),
+        choice("upstream", "safe", "auto"),
         "upstream",
         "Redis keys of plain fixed windows. upstream: byte for byte those of envoyproxy/ratelimit, so that both can "
-        "share counters. safe: keys that cannot collide.",
+        "share counters; each load names the limits that can share one with other requests. safe: keys that cannot "
+        "collide. auto: safe keys for these limits and for overrides, upstream's for all others. Keys in memory are "
+        "always safe.",
     )
     expiration_jitter_max_seconds = Row(
         integer(0), "300", "Upper bound of the random time added to the expiry of keys in Redis; 0: off."
     )
     local_cache_size_in_bytes = Row(size(0), "0", "Memory for the cache of keys that are over their limit; 0: off.")
+    enable_negative_hits = Row(
+        boolean,
+        "true",
+        "Honor is_negative_hits, with which any caller can lift any limit. false: such hits cost 0, as a peek, and "
+        "are counted. The default is what envoyproxy/ratelimit does since it knows the field.",
+    )
     stop_cache_key_increment_when_overlimit = Row(
         boolean, "false", "Charge either all limits of a request or none: all_or_nothing for every domain."
     )

@@ -9,6 +9,7 @@ from ratelimitd.config.values import (
     boolean,
     choice,
     duration,
+    host_names,
     host_port,
     origin_url,
     port_number,
@@ -28,7 +29,21 @@ class ServingRows:
         address, EVERYWHERE, "Address of the HTTP port: /healthcheck, /livez, /readyz, /json, /metrics; :: is accepted."
     )
     port = Row(port_number, "8080", "HTTP port; 0: a free one.")
-    debug_host = Row(address, EVERYWHERE, "Address of the debug port: /rlconfig, /stats, and the admin API.")
+    http_json = Row(boolean, "true", "Serve /json; false: it is 404.")
+    http_allowed_hosts = Row(
+        host_names,
+        "",
+        "Further names, comma-separated, that Host may have in requests of clients on this host, on the HTTP and debug "
+        "ports; localhost and IP addresses are accepted without it, and probes and /metrics accept any. For callers "
+        "through a proxy on this host, such as Istio's sidecar, which keeps the name that they called.",
+    )
+    debug_host = Row(
+        address,
+        "localhost",
+        "Address of the debug port: /rlconfig, /stats, and the admin API; localhost: 127.0.0.1 and ::1. "
+        "envoyproxy/ratelimit's default is 0.0.0.0, which the image sets. The pages show limits and counters to every "
+        "caller.",
+    )
     debug_port = Row(port_number, "6070", "Debug port (HTTP); 0: a free one.")
     admin_token = Row(
         lambda value: bearer(value) if value else "",

@@ -46,7 +46,6 @@ UNBUILT: Final[tuple[Row[Any], ...]] = (
         "REDIS_STARTUP_MAX_ELAPSED_TIME",
     ),
     *_unread("false", "Broken connections are always closed.", "REDIS_CLOSE_CONNECTION_ON_READONLY_ERROR"),
-    *_unread("false", "is_negative_hits is always honored.", "ENABLE_NEGATIVE_HITS"),
     *_unread("0", _MEMCACHE, "MEMCACHE_SRV_REFRESH"),
     *_unread("2", _MEMCACHE, "MEMCACHE_MAX_IDLE_CONNS"),
     *_unread("false", _MEMCACHE, "MEMCACHE_TLS", "MEMCACHE_TLS_SKIP_HOSTNAME_VERIFICATION"),

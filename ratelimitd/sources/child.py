@@ -11,7 +11,8 @@ from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from typing import BinaryIO, Final, TypeVar
 
-from ratelimitd.policy import SLICE_ROWS, PolicyError, PolicyErrors, PolicySummary, slices
+from ratelimitd.lint import in_one
+from ratelimitd.policy import SLICE_ROWS, PolicyError, PolicyErrors, PolicySummary, slices, with_keys
 
 from .examined import examine_source
 from .files import describe
@@ -40,6 +41,7 @@ def perform(job: LoadJob) -> Iterator[Frame]:
             job.source,
             default_algorithm=job.default_algorithm,
             merge_domains=job.merge_domains,
+            fixed_window_keys=job.fixed_window_keys,
             on_content=version.update,
         )
     except PolicyErrors as errors:
@@ -50,8 +52,9 @@ def perform(job: LoadJob) -> Iterator[Frame]:
     if parsed.errors:
         yield from map(ErrorFrame, _pieces(parsed.errors))
     else:
-        yield from slices(parsed.rows)
-        yield from map(WarningFrame, _pieces(list(_first(examined.warnings))))
+        yield from slices(with_keys(parsed.rows, job.fixed_window_keys))
+        warnings = in_one(examined.warnings, describe(job.source))
+        yield from map(WarningFrame, _pieces(list(_first(warnings))))
         if not parsed.summary.domains:
             yield WarningFrame([PolicyError(describe(job.source), 0, NO_DOMAIN)])
     yield EndFrame(parsed.summary, examined.files, version.hexdigest())

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from ratelimitd.policy import PolicyError
+from ratelimitd.policy import FixedWindowKeys, PolicyError
 
 from .files import GatewayFile, Source, describe, read_files, skipped, tiers_beside
 
@@ -32,6 +32,7 @@ def examine_source(
     *,
     default_algorithm: str,
     merge_domains: bool = False,
+    fixed_window_keys: FixedWindowKeys = FixedWindowKeys.UPSTREAM,
     on_content: Callable[[bytes], object] = lambda _: None,
 ) -> Examined:
     """Examine a source. Raises PolicyErrors if files cannot be read.
@@ -59,16 +60,18 @@ def examine_source(
     gateway = source.path if isinstance(source, GatewayFile) else ""
     texts |= {gateway: contents[0]} if gateway else {}
     texts |= {name: content for name, content in files if isinstance(content, bytes)}
-    warnings = [] if parsed.errors else [*skipped(source), *_linted(source, parsed, texts, gateway)]
+    warnings = [] if parsed.errors else [*skipped(source), *_linted(source, parsed, texts, gateway, fixed_window_keys)]
     return Examined(parsed, warnings, len(files))
 
 
-def _linted(source: Source, parsed: "Parsed", texts: Mapping[str, bytes], gateway: str) -> list[PolicyError]:
+def _linted(
+    source: Source, parsed: "Parsed", texts: Mapping[str, bytes], gateway: str, keys: FixedWindowKeys
+) -> list[PolicyError]:
     """Return the warnings of the lint; a fault of the lint is one of them, since it must not cost a valid policy."""
     from ratelimitd.lint import lint  # noqa: PLC0415 -- as above
 
     try:
-        return lint(parsed, texts, gateway)
+        return lint(parsed, texts, gateway, keys)
     except Exception as error:  # noqa: BLE001 -- as above
         place = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{type(error).__name__} in {Path(place.filename).name}, line {place.lineno}"

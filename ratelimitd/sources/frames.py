@@ -7,7 +7,7 @@ import pickle
 import struct
 from typing import Any, Final, NamedTuple
 
-from ratelimitd.policy import PolicyError, PolicySummary, Slice
+from ratelimitd.policy import FixedWindowKeys, PolicyError, PolicySummary, Slice
 
 from .files import Source
 
@@ -23,6 +23,7 @@ class LoadJob(NamedTuple):
     source: Source
     default_algorithm: str
     merge_domains: bool
+    fixed_window_keys: FixedWindowKeys = FixedWindowKeys.UPSTREAM
 
 
 class ErrorFrame(NamedTuple):

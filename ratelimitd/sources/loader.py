@@ -21,6 +21,7 @@ from typing import BinaryIO, Final, NamedTuple, cast
 from ratelimitd.policy import (
     Assembly,
     DescriptorNode,
+    FixedWindowKeys,
     Policy,
     PolicyError,
     PolicyErrors,
@@ -94,6 +95,7 @@ async def load(
     *,
     default_algorithm: str = "fixed_window",
     merge_domains: bool = False,
+    fixed_window_keys: FixedWindowKeys = FixedWindowKeys.UPSTREAM,
     needs_file: bool = False,
     within: float = LOAD_SECONDS,
 ) -> Loaded:
@@ -105,7 +107,8 @@ async def load(
     try:
         with _collector_paused():
             async with asyncio.timeout(within):
-                loaded = await _receive(receiver, LoadJob(source, default_algorithm, merge_domains))
+                job = LoadJob(source, default_algorithm, merge_domains, fixed_window_keys)
+                loaded = await _receive(receiver, job)
         if loaded.files or not needs_file:
             return loaded
         failure = NO_FILE

@@ -75,7 +75,7 @@ cdef class StreamingCall:
         cdef bint compressed
         if stream.complete == 0:
             return None
-        self.session.charge_message()
+        self.session.charge(1)  # a DATA frame may have thousands of messages
         compressed = stream.inbound.data[stream.inbound.start] != 0
         length = message_length(stream.inbound.data + stream.inbound.start)
         body = PyBytes_FromStringAndSize(stream.inbound.data + stream.inbound.start + PREFIX, length)

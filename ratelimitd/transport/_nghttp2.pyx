@@ -123,9 +123,9 @@ cdef class Session:
             self.error_code = NGHTTP2_PROTOCOL_ERROR if n == NGHTTP2_ERR_BAD_CLIENT_MAGIC else NGHTTP2_INTERNAL_ERROR
         return self.collect() if self.connection.ready != NULL else ()
 
-    cdef void charge_message(self):
-        """Charge a message of a stream, of which a DATA frame may have thousands; a spent budget ends the connection."""
-        self.connection.budget -= FRAME_COST
+    cpdef void charge(self, long frames):
+        """Charge the cost of so many frames for work beside decoding; a spent budget ends the connection."""
+        self.connection.budget -= frames * FRAME_COST
         if self.connection.budget < 0:
             self.error_code = NGHTTP2_ENHANCE_YOUR_CALM
             self.request_flush()

@@ -14,6 +14,8 @@ from ._nghttp2 import ServerState
 from .api import METADATA_BYTES, METADATA_HEADERS, Handlers, Refusal, Refused, ignore
 from .connection import ConnectionContext, GrpcConnection
 from .lifetime import LifetimeLimits
+from .places import HELD, Places, kept
+from .streams import ServerStream
 from .turns import Turns
 
 AGE_JITTER = 0.1
@@ -27,7 +29,7 @@ SWEEP_INTERVAL = 1.0
 
 
 class Nghttp2Options(NamedTuple):
-    """Limits and timeouts of the server. The first four have the same meaning as in ``GrpcioOptions``.
+    """Limits and timeouts of the server. The first five have the same meaning as in ``GrpcioOptions``.
 
     Attributes:
         max_request_bytes: maximum size of a message; a larger one is RESOURCE_EXHAUSTED.
@@ -35,9 +37,9 @@ class Nghttp2Options(NamedTuple):
         max_connection_age: seconds, ±10 %, after which a connection is drained; None disables it.
         max_connection_age_grace: seconds that its calls in flight then have to complete; None: no limit.
         max_streaming_calls: maximum number of streaming calls on all connections; each needs a task. They do not count
-            towards max_concurrent_calls.
-        max_connection_streaming_calls: the same per connection, so that one client cannot take all of them; gRPC
-            recommends 100 streams.
+            towards max_concurrent_calls. Before that, the oldest call of the connection that holds most gives way.
+        max_connection_streaming_calls: maximum number of streaming calls that a connection may have open before its
+            oldest ones give way, after each read: twice those that it keeps (``places.HELD``).
         max_streams: maximum number of concurrent calls per connection. It allows one Envoy worker with a timeout of
             20 ms 50,000 calls per second.
         max_headers, max_header_bytes: maximum number and size of a request's headers.
@@ -63,7 +65,7 @@ class Nghttp2Options(NamedTuple):
     max_connection_age: float | None = None
     max_connection_age_grace: float | None = None
     max_streaming_calls: int = 1000
-    max_connection_streaming_calls: int = 100
+    max_connection_streaming_calls: int = 2 * HELD
     max_streams: int = 1024
     max_headers: int = METADATA_HEADERS
     max_header_bytes: int = METADATA_BYTES
@@ -123,7 +125,8 @@ class Nghttp2Server:
     async def start(self) -> None:
         """Start to serve."""
         loop = asyncio.get_running_loop()
-        context = ConnectionContext(loop, self._state, self._admit, self._lost, self._limits, Turns(loop))
+        places: Places[GrpcConnection, ServerStream] = Places(kept(self._options.max_streaming_calls))
+        context = ConnectionContext(loop, self._state, self._admit, self._lost, self._limits, Turns(loop), places)
         create = loop.create_unix_server if self._uds else loop.create_server
         self._server = await create(
             lambda: GrpcConnection(context),

@@ -17,7 +17,6 @@ from .attacker import Target
 from .table import POLICY, Attack
 from .victim import Reading, Victim
 
-
 NICE: Final = 5
 """The attacker's, which shares a core with the others: their lateness is then the service's."""
 

@@ -30,7 +30,6 @@ PRICES = {
 
 HELD = {
     "unfinished": 40 * MIB,
-    "scrapes": 24 * MIB,
     "redis_bulk": 32 * MIB,
     "bombs": 8 * MIB,
 }

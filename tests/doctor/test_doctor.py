@@ -116,6 +116,26 @@ async def test_local_limits_without_replicas(tmp_path):
     assert levels(found) == levels(await looked(policy.check, case(str(file)))) == {Level.OK}
 
 
+@pytest.mark.process
+async def test_limits_that_can_share_a_counter(tmp_path):
+    """One warning names them where Redis has upstream's keys, as the service logs it; elsewhere nothing is said."""
+    file = tmp_path / "shop.yaml"
+    limit = "rate_limit: {unit: second, requests_per_unit: 5}"
+    file.write_text(
+        f"domain: shop\ndescriptors: [{{key: a, descriptors: [{{key: b, {limit}}}, {{key: b_c, {limit}}}]}}]\n"
+    )
+
+    found = only(await looked(policy.check, case(str(file), REDIS_URL="r:1")), "can share a counter", Level.WARN)
+    assert "2 limits" in found.found
+    assert "'shop.a.b', 'shop.a.b_c'" in found.found
+    for env in (
+        {},
+        {"REDIS_URL": "r:1", "FIXED_WINDOW_KEYS": "auto"},
+        {"REDIS_URL": "r:1", "FIXED_WINDOW_KEYS": "safe"},
+    ):
+        assert levels(await looked(policy.check, case(str(file), **env))) == {Level.OK}
+
+
 async def test_a_port_that_a_stranger_has():
     """A port that something else holds is bad, with the setting that moves it."""
     with socket.create_server(("127.0.0.1", 0)) as stranger:

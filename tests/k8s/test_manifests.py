@@ -147,7 +147,7 @@ def test_ports_are_the_settings(deployment):
     listening = {found.port: found.host, found.grpc_port: found.grpc_host, found.debug_port: found.debug_host}
 
     assert {listening.get(number) for number in ports(ratelimitd(deployment)).values()} == {"0.0.0.0"}
-    assert found.debug_host == "127.0.0.1"
+    assert found.debug_host == "localhost"
 
 
 @pytest.mark.scenario("probes that report a wrong state")

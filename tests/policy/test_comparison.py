@@ -26,6 +26,7 @@ def limit(text, more=""):
 
 BEFORE = "unit: minute, requests_per_unit: 60"
 
+ANEW = "restarted d.k: key of its counter envoyproxy/ratelimit's -> safe, so its count starts anew"
 ONE_LIMIT = [
     ("unit: minute, requests_per_unit: 6", "lowered d.k: 60 per minute -> 6 per minute"),
     ("unit: minute, requests_per_unit: 600", "raised d.k: 60 per minute -> 600 per minute"),
@@ -46,7 +47,10 @@ ONE_LIMIT = [
         f"{BEFORE}, algorithm: gcra, burst: 9",
         "lowered d.k: burst 60 -> 9|changed d.k: algorithm fixed_window -> gcra",
     ),
-    (f"{BEFORE}, count_rejected: false", "changed d.k: count_rejected true -> false"),
+    (
+        f"{BEFORE}, count_rejected: false",
+        f"changed d.k: count_rejected true -> false|{ANEW}",
+    ),
     (f"{BEFORE}, name: n", "changed d.k: name none -> n"),
     (f"{BEFORE}, replaces: [{{name: b}}, {{name: a}}]", "changed d.k: replaces none -> a, b"),
     (BEFORE, ""),
