@@ -9,12 +9,6 @@ from typing import Final
 PR_SET_DUMPABLE: Final = 4
 """Of linux/prctl.h."""
 
-CGROUP: Final = Path("/sys/fs/cgroup")
-"""Of a container its own cgroup, if the host has cgroup v2."""
-
-RECLAIMABLE: Final = ("active_file ", "inactive_file ", "slab_reclaimable ")
-"""Lines of memory.stat: what the kernel gives up before it ends a process."""
-
 OOM_SCORE_ADJ: Final = Path("/proc/self/oom_score_adj")
 
 ENDED_FIRST: Final = "1000"
@@ -48,18 +42,6 @@ def bound_memory(most: int) -> None:
     """
     with suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_DATA, (most, most))
-
-
-def memory_left(cgroup: Path = CGROUP) -> int | None:
-    """Return the bytes of memory that this container may still take; None if it has no bound that can be read."""
-    try:
-        most = (cgroup / "memory.max").read_text().strip()
-        used = int((cgroup / "memory.current").read_text())
-        lines = (cgroup / "memory.stat").read_text().splitlines()
-    except (OSError, ValueError):
-        return None
-    reclaimable = sum(int(line.split()[1]) for line in lines if line.startswith(RECLAIMABLE))
-    return max(0, int(most) - used + reclaimable) if most.isdecimal() else None
 
 
 def memory_of(pid: int) -> int:

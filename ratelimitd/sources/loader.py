@@ -19,7 +19,8 @@ from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple, cast
 
-from ratelimitd.kernel import memory_left, memory_of
+from ratelimitd.kernel import memory_of
+from ratelimitd.observe.container import memory_left
 from ratelimitd.policy import (
     Assembly,
     DescriptorNode,

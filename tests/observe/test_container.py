@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from ratelimitd.observe.container import memory_limit
+from ratelimitd.observe.container import memory_left, memory_limit
 
 MIB = 1 << 20
 MACHINE = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
@@ -12,7 +12,7 @@ MACHINE = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 @pytest.fixture
 def cgroups(tmp_path):
-    """Write files of cgroups, and the file that says where the process is; returns what ``memory_limit`` takes."""
+    """Write files of cgroups, and the file that says where the process is; returns what the functions take."""
 
     def write(own, **files):
         (tmp_path / "own").write_text(own)
@@ -48,3 +48,38 @@ def test_the_least_limit_applies(cgroups, own, files, limit):
 def test_a_system_without_cgroups_has_the_memory_of_the_machine(tmp_path):
     """As on macOS, where neither file exists."""
     assert memory_limit(tmp_path / "none", tmp_path / "nothing") == MACHINE
+
+
+STAT = "anon 300\nfile 500\nactive_file 100\ninactive_file 200\nslab_reclaimable 50\nslab 70\n"
+STAT_V1 = "active_file 7\ninactive_file 8\ntotal_active_file 100\ntotal_inactive_file 200\n"
+
+
+@pytest.mark.parametrize(
+    ("own", "files", "left"),
+    [
+        ("0::/\n", {"memory.max": "1000\n"}, 450),
+        ("0::/\n", {"memory.max": "600\n"}, 50),
+        ("0::/\n", {"memory.max": "400\n"}, 0),
+        ("0::/\n", {"memory.max": "max\n"}, None),
+        ("0::/\n", {}, None),
+        (
+            "0::/a\n",
+            {"a/memory.max": "1000\n", "a/memory.current": "100", "a/memory.stat": "", "memory.max": "950"},
+            400,
+        ),
+        ("0::/a\n", {"a/memory.max": "1000\n", "a/memory.current": "800", "a/memory.stat": ""}, 200),
+        ("0::/a\n", {"a/memory.max": "1000\n"}, None),
+        ("4:memory:/\n", {"memory/memory.limit_in_bytes": "1000\n"}, 400),
+        ("4:memory:/\n", {"memory/memory.limit_in_bytes": "9223372036854771712\n"}, None),
+    ],
+)
+def test_what_the_kernel_would_give_up_is_left(cgroups, own, files, left):
+    """900 bytes are used, of which pages of files are read again; the cgroup that has least left decides."""
+    v2 = {"memory.current": "900\n", "memory.stat": STAT}
+    v1 = {"memory/memory.usage_in_bytes": "900\n", "memory/memory.stat": STAT_V1}
+    assert memory_left(*cgroups(own, **v2, **v1, **files)) == left
+
+
+def test_without_cgroups_nothing_is_known_to_be_left(tmp_path):
+    """As on macOS."""
+    assert memory_left(tmp_path / "none", tmp_path / "nothing") is None
