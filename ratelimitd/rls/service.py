@@ -23,6 +23,9 @@ WITH_REASON = "/ratelimitd.v1.RateLimitService/ShouldRateLimit"
 call of Envoy's needs no look at what it asks for."""
 
 NOT_LOADED = "no rate limit configuration loaded"
+STORE_FAILED = "no counter was charged; the log of ratelimitd has the reason"
+"""Follows the kind of failure. The text of Redis or of a connection has addresses and settings, which callers need not
+know: the log and the admin API have it."""
 
 CountCalls = Callable[[str, float, int], None]
 """Counts answered calls. Arguments: method name, seconds per call, number of calls."""
@@ -166,7 +169,7 @@ class RateLimitService:
     def _answer(self, ask: Ask, answer: Answer) -> None:
         call: Call = ask.tag
         if answer.failure is not None:
-            call.fail(GrpcStatus.UNAVAILABLE, f"{answer.failure.kind}: {answer.failure.message}")
+            call.fail(GrpcStatus.UNAVAILABLE, f"{answer.failure.kind}: {STORE_FAILED}")
             return
         call.respond(response(ask.plan, answer, self._options.encode, self._modes))
 
@@ -175,7 +178,7 @@ class RateLimitService:
         encode, modes = self._options.encode, self._modes
         if answer.failure is not None:
             reason = reason_of(ask, answer, modes)
-            call.fail(GrpcStatus.UNAVAILABLE, f"{reason and reason.sentence}: {answer.failure.message}")
+            call.fail(GrpcStatus.UNAVAILABLE, f"{reason and reason.sentence}: {STORE_FAILED}")
             return
         call.respond(response(ask.plan, answer, encode, modes) + reason_part(ask, answer, encode, modes))
 

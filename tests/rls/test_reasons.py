@@ -7,6 +7,7 @@ from ratelimitd.limiter import FailureKind, Fallback, Modes, PlanOptions, Reason
 from ratelimitd.policy import OnStoreFailure
 from ratelimitd.rls import EncodeOptions, ServiceOptions
 from ratelimitd.rls.reasons import header_value
+from ratelimitd.rls.service import STORE_FAILED
 from ratelimitd.stores.memory import MemoryStore
 from ratelimitd.transport import GrpcStatus
 
@@ -124,7 +125,7 @@ async def test_the_method_of_check_always_has_the_reason(bench, failing_store):
     failing.service = failing.service.with_reason()
     assert failing.ask({"user": "x"}) == (
         GrpcStatus.UNAVAILABLE,
-        "store away (timeout), failed by on_store_failure: error (limit d.user): no answer",
+        f"store away (timeout), failed by on_store_failure: error (limit d.user): {STORE_FAILED}",
     )
 
 

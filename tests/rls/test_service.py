@@ -7,6 +7,7 @@ from ratelimitd.limiter import Modes, PlanOptions
 from ratelimitd.policy_file import parse
 from ratelimitd.proto import message
 from ratelimitd.rls import Bounds, EncodeOptions, ServiceOptions
+from ratelimitd.rls.service import STORE_FAILED
 from ratelimitd.stores.memory import MemoryStore
 from ratelimitd.transport import GrpcStatus
 
@@ -149,9 +150,12 @@ async def test_without_a_policy_calls_are_unavailable(bench):
 
 
 async def test_a_store_failure_is_unavailable(bench, failing_store):
-    """A counter that cannot be reached fails the call with its kind, and is counted as upstream's redis_error."""
+    """A counter that cannot be reached fails the call with its kind, and is counted as upstream's redis_error.
+
+    The store's own text, which has addresses, is for the log.
+    """
     made = bench(POLICY, store=failing_store)
-    assert made.ask({"user": "x"}) == (GrpcStatus.UNAVAILABLE, "timeout: no answer")
+    assert made.ask({"user": "x"}) == (GrpcStatus.UNAVAILABLE, f"timeout: {STORE_FAILED}")
     assert made.counts.redis_error == 1
 
 
