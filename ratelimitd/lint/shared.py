@@ -21,6 +21,9 @@ RULE: Final = "shared-counter"
 NAMED_MAX: Final = 10
 """Limits named in the one warning of a load: a line that can be read; ``ratelimitd validate`` lists all."""
 
+NAME_MAX: Final = 100
+"""Characters of each of these names; a path of ten levels has as many."""
+
 AUTO: Final = "set FIXED_WINDOW_KEYS=auto, unless envoyproxy/ratelimit counts in the same Redis"
 RENAME: Final = "rename one of the domains, or set FIXED_WINDOW_KEYS=safe"
 MORE: Final = "`ratelimitd validate` lists each, with what to change (docs/lint.md)"
@@ -45,12 +48,16 @@ def check_counters(trees: Mapping[bytes, DomainTree], keys: FixedWindowKeys) -> 
 def in_one(warnings: Sequence[PolicyError], file: str) -> list[PolicyError]:
     """Return warnings with those of this rule as one of the file, which names the first limits."""
     others = [warning for warning in warnings if warning.rule != RULE]
-    names = [warning.message.partition(_SEPARATOR)[0] for warning in warnings if warning.rule == RULE]
+    names = [_cut(warning.message.partition(_SEPARATOR)[0]) for warning in warnings if warning.rule == RULE]
     if not names:
         return others
     named = ", ".join(names[:NAMED_MAX]) + (f" and {len(names) - NAMED_MAX} more" if len(names) > NAMED_MAX else "")
     limits = "1 limit" if len(names) == 1 else f"{len(names)} limits"
     return [*others, PolicyError(file, 0, f"{limits} can share a counter in Redis: {named}", RULE, MORE)]
+
+
+def _cut(name: str) -> str:
+    return name if len(name) <= NAME_MAX else f"{name[:NAME_MAX]}…"
 
 
 def _domain(tree: DomainTree) -> Domain:

@@ -102,6 +102,17 @@ async def test_the_warning_is_bounded(tmp_path):
     assert "and 490 more" in told
 
 
+async def test_long_names_make_no_long_warning(tmp_path):
+    """Each name is cut, since keys may have any length."""
+    limit = "rate_limit: {unit: year, requests_per_unit: 3}"
+    lines = "".join(f"  - {{key: k{n}{'x' * 5_000}, descriptors: [{{key: b, {limit}}}]}}\n" for n in range(9))
+    with capture_logs() as logs:
+        await loaded(tmp_path / "policy.yaml", f"domain: d\ndescriptors:\n{lines}", **ELSEWHERE)
+    (told,) = (line["event"] for line in logs if "share a counter" in line["event"])
+    assert len(told) < 2_000
+    assert "'d.k8xxx" in told
+
+
 @pytest.mark.parametrize("mode", MODES)
 async def test_a_reload_names_the_limits_that_count_anew(tmp_path, mode):
     """With auto a change of one descriptor gives another one a new key; the other values give no such change."""
