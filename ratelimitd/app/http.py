@@ -1,5 +1,6 @@
 """The HTTP ports: the table of pages on each port."""
 
+import socket
 from collections.abc import Collection
 from contextlib import AsyncExitStack
 from functools import partial
@@ -50,7 +51,7 @@ async def listen_http(
     max_body, *_ = page_bodies(settings)
     address = settings.host, settings.port
     return Addresses(
-        http=await _listen("http", main, address, connections, stack, max_body, settings.http_allowed_hosts),
+        http=await _listen("http", main, address, connections, stack, max_body, _hosts(settings)),
         debug=await listen_debug(service, connections, stack),
         prometheus=prometheus,
     )
@@ -71,7 +72,12 @@ async def listen_debug(service: RunningService, connections: Connections, stack:
         admin_pages(service),
     )
     address = settings.debug_host, settings.debug_port
-    return await _listen("debug", table, address, connections, stack, hosts=settings.http_allowed_hosts)
+    return await _listen("debug", table, address, connections, stack, hosts=_hosts(settings))
+
+
+def _hosts(settings: Settings) -> Collection[str]:
+    """Return names of this host in Host; Debian's /etc/hosts gives the host's own name a loopback address."""
+    return {*settings.http_allowed_hosts, socket.gethostname().lower()}
 
 
 async def _listen(

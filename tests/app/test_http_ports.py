@@ -3,6 +3,7 @@
 import asyncio
 import json
 import shutil
+import socket
 
 import aiohttp
 import pytest
@@ -136,6 +137,14 @@ async def test_allowed_hosts_pass(policy):
         assert (await ask(running.http, "/json", "POST", data=ASKED, headers=headers))[0] == 200
         assert (await ask(running.debug, "/rlconfig", headers=headers))[0] == 200
         assert (await ask(running.debug, "/rlconfig", headers={"Host": "other"}))[0] == 421
+
+
+async def test_the_name_of_the_host_passes(policy):
+    """Its own /etc/hosts may give it a loopback address, as Debian's does."""
+    headers = {"Host": f"{socket.gethostname().upper()}:8080"}
+    async with service("--config", policy) as running:
+        assert (await ask(running.http, "/json", "POST", data=ASKED, headers=headers))[0] == 200
+        assert (await ask(running.debug, "/rlconfig", headers=headers))[0] == 200
 
 
 async def test_json_can_be_turned_off(policy):
