@@ -10,7 +10,7 @@ from ratelimitd.policy import DescriptorNode
 from ratelimitd.policy_file import Origin
 
 from .requests import NOTHING, Form, Requests
-from .routes import Conditions, GatewayText, Item, Route, sent
+from .routes import Conditions, GatewayText, Item, Route, sent, wider
 from .rules import Findings, finding, shown
 from .tree import DomainTree, of_unknown_tier
 
@@ -23,20 +23,11 @@ def unreachable_routes(gateway: GatewayText) -> dict[int, int]:
     first: dict[Conditions, int] = {}
     found: dict[int, int] = {}
     for number, route in enumerate(gateway.routes):
-        earlier = [first[wider] for wider in _wider(route.match) if wider in first]
+        earlier = [first[each] for each in wider(route.match) if each in first]
         if earlier:
             found[number] = min(earlier)
         first.setdefault(route.match, number)
     return found
-
-
-def _wider(match: Conditions) -> Iterator[Conditions]:
-    """Yield the conditions that hold for all requests of a route, as far as a comparison of texts shows it."""
-    for others in {match.others, ()}:
-        yield match._replace(others=others)
-        if match.kind != "regex":
-            for end in range(1, len(match.pattern) + 1):
-                yield Conditions("prefix", match.pattern[:end], others)
 
 
 def check_routes(gateway: GatewayText, file: str) -> Findings:

@@ -61,7 +61,8 @@ class Route(NamedTuple):
     """A route.
 
     Attributes:
-        present: headers that every request of the route has, as phrases.
+        present: headers that every request of the route has, as phrases; of those that earlier routes make certain, the
+            ones that its items need.
     """
 
     line: int
@@ -95,12 +96,14 @@ def read_routes(root: YamlNode | None) -> GatewayText:
     name = _text(root, "name") or NAME
     default = next(iter(upstreams), "") if len(upstreams) == 1 else ""
     routes: list[Route] = []
-    catching: list[tuple[str, Conditions]] = []
+    catching: dict[Conditions, set[str]] = {}
     for node in _items(value_of(root, "routes")):
         route = _route(node, name, default)
-        caught = {header for header, match in catching if covers(match, route.match)}
-        routes.append(route._replace(present=route.present | caught))
-        catching += _catches_absent(node, route)
+        needed = {entry.needs for item in route.items for entry in item.entries or ()}
+        caught = [catching[each] & needed for each in wider(route.match) if each in catching]
+        routes.append(route._replace(present=route.present.union(*caught)))
+        for header, match in _catches_absent(node, route):
+            catching.setdefault(match, set()).add(header)
     return GatewayText(_text(root, "domain").encode(), upstreams, tuple(routes))
 
 
@@ -146,11 +149,13 @@ _PRESENCE: Final = frozenset(("name", "present", "present_match", "invert", "inv
 """Keys of a condition on a header without its value; a missing header satisfies no condition on a value."""
 
 
-def covers(one: Conditions, other: Conditions) -> bool:
-    """Whether the first conditions certainly hold for every request of which the others hold."""
-    wider = one.kind == "prefix" and other.kind in ("prefix", "path") and other.pattern.startswith(one.pattern)
-    same = (one.kind, one.pattern) == (other.kind, other.pattern)
-    return (wider or same) and one.others in ((), other.others)
+def wider(match: Conditions) -> Iterator[Conditions]:
+    """Yield the conditions that hold for all requests of a route, as far as a comparison of texts shows it."""
+    for others in {match.others, ()}:
+        yield match._replace(others=others)
+        if match.kind != "regex":
+            for end in range(1, len(match.pattern) + 1):
+                yield Conditions("prefix", match.pattern[:end], others)
 
 
 def _catches_absent(node: YamlNode, route: Route) -> Iterator[tuple[str, Conditions]]:

@@ -1,6 +1,7 @@
 """What the lint takes from a gateway file is what the proxy takes from it."""
 
 import json
+import time
 
 import pytest
 
@@ -106,3 +107,24 @@ def test_a_file_of_another_shape_has_no_routes_or_items_of_unknown_entries(text)
     """It is an error elsewhere; a service that only reads the policies of the file lints it anyway."""
     routes = read_routes(load_yaml(text)).routes
     assert [item for route in routes for item in route.items if item.entries] == []
+
+
+@pytest.mark.parametrize("prefix", ["/p{}", "/"])
+def test_many_routes_that_take_requests_without_a_header_are_read_in_linear_time(prefix):
+    """Whatever they have in common: four times as many take no more than eight times as long, four and a margin."""
+
+    def seconds(count):
+        routes = [
+            {
+                "match": {"prefix": prefix.format(number), "headers": [{"name": f"x-{number}", "present": False}]},
+                "rate_limits": [{"actions": [{"request_headers": {"header_name": "x-0", "descriptor_key": "a"}}]}],
+            }
+            for number in range(count)
+        ]
+        node = load_yaml(json.dumps({"routes": routes}).encode())
+        began = time.process_time()
+        found = read_routes(node)
+        assert ("x-0" in found.routes[-1].present) == (prefix == "/")
+        return time.process_time() - began
+
+    assert min(seconds(1_600) for _ in range(2)) < 8 * min(seconds(400) for _ in range(3))
