@@ -7,13 +7,16 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from fcntl import ioctl
 from termios import TIOCOUTQ
-from typing import NamedTuple, cast
+from typing import Final, NamedTuple, cast
 
 from ._nghttp2 import FLUSH_BYTES, ServerState, Session, StreamingCall, UnaryCall
 from .api import BatchHandler, GrpcStatus, StreamHandler
 from .lifetime import Action, Lifetime, LifetimeLimits, LifetimePhase, Observed
 from .streams import ServerStream
 from .turns import Turns
+
+UNWANTED_BYTES: Final = 1 << 20
+"""Bytes that are read and dropped after the last GOAWAY: what was in flight then, and no flood; CONNECTION_WINDOW."""
 
 
 class ConnectionContext(NamedTuple):
@@ -23,7 +26,7 @@ class ConnectionContext(NamedTuple):
         admit: accepts a new connection, or returns False; checks the certificates of TLS clients.
         lost: called when an admitted connection is lost.
         limits: returns the limits of a new connection; the age is different for each.
-        turns: connections with calls that wait.
+        turns: connections with calls that wait, and streams with messages.
     """
 
     loop: asyncio.AbstractEventLoop
@@ -45,6 +48,7 @@ class GrpcConnection(asyncio.Protocol):
         self._lifetime = Lifetime(context.limits(), self._last_received)
         self._transport: asyncio.Transport | None = None
         self._paused = False
+        self._unwanted = 0
         self._tasks: dict[ServerStream, asyncio.Task[None]] = {}
         self._backlog: deque[tuple[BatchHandler, list[UnaryCall]]] = deque()
 
@@ -70,17 +74,27 @@ class GrpcConnection(asyncio.Protocol):
 
         If they cost more than this connection's share of a turn, the others wait, and nothing is read meanwhile.
         """
+        if self._lifetime.phase is LifetimePhase.CLOSING:
+            self._drop(len(data))
+            return
         self._last_received = self._clock()
         waited = self.waits
         self._backlog += self._session.feed(data, int(self._last_received * 1_000_000))
         if self._backlog and not waited:
-            self._take(self._context.turns.share)
+            turns = self._context.turns
+            spent = self._take(turns.share)
+            turns.room -= spent
             if self._backlog:
-                self._context.turns.add(self)
+                turns.add(self, served=spent > 0)
                 self._pause_or_resume_reading()
         if self._session.has_stream_events:
             self._dispatch_stream_events()
         self.flush()
+
+    def _drop(self, received: int) -> None:
+        """Stop reading what is not wanted: the client can still read what was written, until the lifetime ends."""
+        self._unwanted += received
+        self._pause_or_resume_reading()
 
     @property
     def waits(self) -> bool:
@@ -143,7 +157,7 @@ class GrpcConnection(asyncio.Protocol):
     def _pause_or_resume_reading(self) -> None:
         if self._transport is None or self._transport.is_closing():
             return
-        if self._paused or self._backlog:
+        if self._paused or self._backlog or self._unwanted > UNWANTED_BYTES:
             self._transport.pause_reading()
         else:
             self._transport.resume_reading()
@@ -154,7 +168,7 @@ class GrpcConnection(asyncio.Protocol):
 
     def step(self) -> None:
         """Perform the actions that are due by now."""
-        if self._session.call_dropped:
+        if self._session.end_late(int(self._clock() * 1_000_000)) or self._session.call_dropped:
             self.flush()
         if self._transport is not None:
             self._perform(self._lifetime.step(self._observed(self._transport), self._clock()))
@@ -189,9 +203,10 @@ class GrpcConnection(asyncio.Protocol):
         self._context.loop.call_soon(self.flush)
 
     def _half_close(self) -> None:
-        """Close the write side and let the client close the connection.
+        """Close the write side and let the client close the connection, or the lifetime end it.
 
-        A full close while the client still writes would discard the data that the client has not read yet.
+        A full close while the client still writes would discard the data that the client has not read yet. TLS has no
+        half-close, and asyncio's ``close`` would decrypt and drop whatever the client sends until it answers.
         """
         if self._transport is None or self._lifetime.phase is LifetimePhase.CLOSING:
             return
@@ -201,8 +216,6 @@ class GrpcConnection(asyncio.Protocol):
         self._dispatch_stream_events()
         if self._transport.can_write_eof():
             self._transport.write_eof()
-        else:
-            self._transport.close()
 
     def _dispatch_stream_events(self) -> None:
         for handler, call in self._session.take_opened():
@@ -212,7 +225,7 @@ class GrpcConnection(asyncio.Protocol):
                 self._tasks[stream].cancel()
 
     def _start_stream(self, handler: StreamHandler, call: StreamingCall) -> None:
-        stream = ServerStream(call)
+        stream = ServerStream(call, self._context.turns)
         task = self._context.loop.create_task(stream.serve(handler))
         self._tasks[stream] = task
 
