@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 
 BINARY = Path(__file__).parents[1] / ".venv-envoy" / "bin" / "envoy"
-START_SECONDS = 30.0
+START_SECONDS = 120.0
 
 
 class Envoy:

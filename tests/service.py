@@ -10,7 +10,7 @@ from typing import Any
 
 from testkit.environment import bare
 
-START_SECONDS = 30.0
+START_SECONDS = 120.0
 
 END_SECONDS = 5.0
 """A service that does not react to signals is stopped, or holds its event loop."""

@@ -22,7 +22,7 @@ from ratelimitd.sources import GATEWAY_ALGORITHM, GatewayFile, read_files, tiers
 from testkit.environment import bare
 from testkit.redis_server import free_port
 
-START_SECONDS = 30.0
+START_SECONDS = 120.0
 
 PORTS = ("LISTEN_ADDR", "UPSTREAM_PORT", "GRPC_PORT", "PORT", "DEBUG_PORT")
 
