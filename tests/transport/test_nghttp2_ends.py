@@ -18,6 +18,9 @@ from tests.transport.raw import closed, narrow_at_a_drain, raw, read_until
 from tests.transport.servers import ECHO, STREAM, echo
 from tests.transport.wire import Caller, message
 
+PATIENCE = 30.0
+"""Seconds until a test that waits fails."""
+
 
 async def test_a_stream_reset_before_its_first_step_is_over(fast):
     """Opened and reset in one turn of the loop, its handler never ran: nothing of it is left, without a collection."""
@@ -93,7 +96,8 @@ async def test_a_request_that_stays_incomplete_ends(fast):
         writer.write(caller.headers(path=STREAM) + caller.data(message(b"first"), end=False))
         writer.write(caller.headers() + caller.headers(("grpc-timeout", "1H")) + caller.headers(("grpc-timeout", "9m")))
         for stream in (7, 5, 3):
-            await read_until(caller, reader, lambda stream=stream: caller.answer(stream).headers)
+            async with asyncio.timeout(PATIENCE):
+                await read_until(caller, reader, lambda stream=stream: caller.answer(stream).headers)
             assert caller.answer(stream).status[1] == str(grpc.StatusCode.DEADLINE_EXCEEDED.value[0])
         writer.write(caller.data(message(b"second"), stream=1))
         await read_until(caller, reader, lambda: caller.answer(1).trailers)
