@@ -56,6 +56,8 @@ def unread(caller):
 )
 def test_what_a_call_holds_is_counted(open_calls, named):
     """The sum has no less than a client makes the heap hold, within a quarter, and no more than twice as much."""
+    if not heap():
+        pytest.skip("a sanitizer's malloc does not say what it has handed out")
     heaped, counted = held_by(open_calls, **named, max_connection_buffered=1 << 30)
     assert heaped <= 1.25 * counted <= 2.5 * heaped
 
