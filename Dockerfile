@@ -28,6 +28,9 @@ COPY --from=build /opt/ratelimitd /opt/ratelimitd
 RUN ln -s /opt/ratelimitd/bin/ratelimit /bin/ratelimit
 # The service writes no files, so the root file system can be read-only; logs are not buffered.
 ENV PATH=/opt/ratelimitd/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+# envoyproxy/ratelimit's default: a published port reaches no listener on loopback, and /rlconfig is read by pod address.
+# The admin API needs its token and, by default, a caller on this host.
+ENV DEBUG_HOST=0.0.0.0
 # Debian's user `nobody`; Kubernetes' runAsNonRoot requires a numeric user.
 USER 65534:65534
 EXPOSE 8080 8081 6070

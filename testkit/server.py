@@ -90,6 +90,8 @@ def service(name: str, policy: str, core: int, env: Mapping[str, str] | None = N
         file.write_text(policy)
         local = {f"{part}HOST": "127.0.0.1" for part in ("", "GRPC_", "DEBUG_")}
         local |= {f"{part}PORT": "0" for part in ("", "GRPC_", "DEBUG_")}
+        # Many rules are measured, and a user's own processes read the memory and the files of the service in /proc.
+        local |= {"POLICY_MAX_BYTES": "24MiB", "CORE_DUMPS": "true"}
         environment = {**bare(), **local, "LOG_FORMAT": "json", "DRAIN_DELAY": "0", **(env or {})}
         command = pinned(core, [sys.executable, "-m", "ratelimitd", "serve", "--config", str(file), *chosen])
         with log.open("wb") as stream:

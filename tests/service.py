@@ -4,16 +4,38 @@ import asyncio
 import contextlib
 import json
 import signal
+import socket
 import sys
 from contextlib import asynccontextmanager
 from typing import Any
 
+from ratelimitd.admin.guard import loopback
 from testkit.environment import bare
 
 START_SECONDS = 120.0
 
 END_SECONDS = 5.0
 """A service that does not react to signals is stopped, or holds its event loop."""
+
+
+def has_ipv6():
+    """Whether this host has ::1, which a kernel that knows IPv6 may lack."""
+    with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:
+        try:
+            probe.bind(("::1", 0))
+        except OSError:
+            return False
+    return True
+
+
+def outer_address():
+    """An address of this host that is not its loopback; "" when it has none. Connecting a UDP socket sends nothing."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+        except OSError:
+            return ""
+        return "" if loopback(found := probe.getsockname()[0]) else found
 
 
 async def _nothing():

@@ -131,3 +131,45 @@ def test_envoy_does_not_ask_an_upstream_for_limits(rls, gateway):
     assert "is also upstream 'app': Envoy would ask the application for limits" in result.stderr
     for other in ("localhost:8001", "ratelimitd:8000"):
         assert cli("envoy", gateway(upstream=8000), "--rls", other).exit_code == 0
+
+
+SHARED = """\
+domain: d
+descriptors:
+  - {key: a, rate_limit: {unit: second, requests_per_unit: 5}}
+  - {key: a, value: x, descriptors: [{key: b, rate_limit: {unit: second, requests_per_unit: 5}}]}
+"""
+
+
+@pytest.mark.parametrize("given", ["flag", "variable"])
+def test_validate_takes_the_keys_of_the_service(tmp_path, given):
+    """By default it warns of limits that can share a counter in Redis, and exits 0; not with keys that are safe."""
+    file = tmp_path / "shop.yaml"
+    file.write_text(SHARED)
+    told = cli("validate", str(file))
+    assert (told.exit_code, told.output.count("[shared-counter]")) == (0, 2)
+    assert "'d.a' can share a counter in Redis with 'd.a_x.b' of line 4 (line 3)" in told.output
+    for keys in ("auto", "safe"):
+        flags = ("--fixed-window-keys", keys) if given == "flag" else ()
+        told = cli("validate", str(file), *flags, **({} if flags else {"FIXED_WINDOW_KEYS": keys}))
+        assert (told.exit_code, "shared-counter" in told.output) == (0, False)
+
+
+def test_domains_that_run_into_keys_are_told_where_the_longer_name_is(tmp_path):
+    """With auto too, which decides for each domain alone."""
+    limit = "rate_limit: {unit: second, requests_per_unit: 5}"
+    for name, key in (("x", "y_z"), ("x_y", "z")):
+        (tmp_path / f"{name}.yaml").write_text(f"domain: {name}\ndescriptors: [{{key: {key}, {limit}}}]\n")
+    for keys, count in (("upstream", 1), ("auto", 1), ("safe", 0)):
+        told = cli("validate", str(tmp_path), "--fixed-window-keys", keys).output
+        assert told.count("'x_y' (the domain) can share a counter in Redis with domain 'x' (line 1)") == count
+
+
+def test_diff_names_a_limit_that_another_one_gives_a_new_key(tmp_path):
+    """With auto, without a change of the limit itself; else nothing but what was removed."""
+    old, new = tmp_path / "old.yaml", tmp_path / "new.yaml"
+    old.write_text(SHARED)
+    new.write_text(SHARED.rpartition("  -")[0])
+    restarted = "restarted d.a: key of its counter safe -> envoyproxy/ratelimit's, so its count starts anew"
+    for keys, count in (("upstream", 0), ("auto", 1), ("safe", 0)):
+        assert cli("diff", str(old), str(new), FIXED_WINDOW_KEYS=keys).output.count(restarted) == count

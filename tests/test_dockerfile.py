@@ -72,6 +72,11 @@ def test_it_offers_upstreams_ports_and_starts_the_service():
     assert FINAL.texts("CMD") == ['["serve"]']
 
 
+def test_the_debug_port_of_the_image_is_reached_as_upstreams():
+    """DEBUG_HOST is envoyproxy/ratelimit's, so that a published port and readers by pod address keep working."""
+    assert "DEBUG_HOST=0.0.0.0" in FINAL.texts("ENV")
+
+
 def test_upstreams_command_leads_to_the_built_script():
     """/bin/ratelimit is what Envoy Gateway's deployment runs."""
     assert f"ln -s {PREFIX}/bin/ratelimit /bin/ratelimit" in FINAL.texts("RUN")

@@ -24,11 +24,12 @@ def problems(environ, flags=None):
 
 
 def test_defaults_are_upstreams():
-    """With nothing set, addresses and meanings are envoyproxy/ratelimit's, counters are in memory, nobody is warned."""
+    """With nothing set, ports and meanings are envoyproxy/ratelimit's, /rlconfig is on loopback, nobody is warned."""
     settings = load({}, {})
 
     assert (settings.host, settings.port) == ("0.0.0.0", 8080)
     assert (settings.grpc_port, settings.debug_port, settings.prometheus_addr) == (8081, 6070, ("", 9090))
+    assert (settings.debug_host, settings.http_json, settings.http_allowed_hosts) == ("localhost", True, frozenset())
     assert (settings.grpc_max_connection_age, settings.grpc_max_connection_age_grace) == (86_400, 3_600)
     assert (settings.runtime_root, settings.runtime_watch_root) == ("/srv/runtime_data/current", True)
     assert (settings.near_limit_ratio, settings.expiration_jitter_max_seconds) == (0.8, 300)
@@ -36,6 +37,13 @@ def test_defaults_are_upstreams():
     assert settings.memory_max_bytes == 256 << 20
     assert settings.redis is None
     assert settings.warnings == ()
+
+
+@pytest.mark.parametrize("names", ["*", ".example", "a b", "a:80", "http://a", "é", "a..b"])
+def test_a_host_name_is_a_name(names):
+    """Without a port, a scheme or a wildcard; several are separated by commas, and compared in lower case."""
+    assert "is not a host name" in problems({"HTTP_ALLOWED_HOSTS": f"ok,{names}"})["HTTP_ALLOWED_HOSTS"]
+    assert load({"HTTP_ALLOWED_HOSTS": " a.B_c-1, d,"}, {}).http_allowed_hosts == {"a.b_c-1", "d"}
 
 
 def test_every_default_parses():

@@ -6,7 +6,7 @@ from .explain import explain_page, explained
 from .guard import Token, TokenError, TokenFile, TokenGuard, guarded
 from .http import Page, PageRequest, PageTable
 from .pages import debug_pages, gateway_pages, metrics_pages, service_pages
-from .server import BODY_BYTES, PageListener, Pages, listen
+from .server import BODY_BYTES, PageListener, Pages, listen, port_bytes
 from .stats import statsd_text
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "listen",
     "metrics_pages",
     "policy_page",
+    "port_bytes",
     "reset_page",
     "service_pages",
     "statsd_text",

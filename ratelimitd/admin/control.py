@@ -97,7 +97,7 @@ def reset_page(control: Control) -> PageHandler:
         now = control.clock()
         outcomes = await _settled(control.store, plan, EVERYTHING, now)
         if control.fallback is not None:
-            await _settled(control.fallback, plan, EVERYTHING, now)
+            await _settled(control.fallback, Plan(shared(plan, control.replicas)), EVERYTHING, now)
         if control.cache is not None:
             for charge in plan.charges:
                 control.cache.forget(charge.key)
@@ -180,7 +180,7 @@ async def _add_local(control: Control, plan: Plan, outcomes: list[Settled], limi
     ]
     if control.fallback is None or not any(decides):
         return
-    local = await _settled(control.fallback, Plan(shared(plan.charges, control.replicas)), PEEK, now)
+    local = await _settled(control.fallback, Plan(shared(plan, control.replicas)), PEEK, now)
     for limit, decision, decided in zip(limits, local, decides, strict=True):
         if decided and isinstance(decision, Decision):
             limit["local"] = {"allowed": limit["cost"] <= decision.remaining, **_counted(decision)}

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from enum import Enum, auto
 from posixpath import normpath
 from types import MappingProxyType
 from typing import Final, NamedTuple
@@ -53,11 +54,26 @@ def as_json(status: int, value: Mapping[str, object], headers: Mapping[str, str]
 PageHandler = Callable[[PageRequest], Awaitable[PageResponse]]
 
 
+class Access(Enum):
+    """What a page gives to a caller, and so which requests of browsers ``origin.refusal`` refuses.
+
+    Attributes:
+        OPEN: probes and metrics, for which a kubelet, a sidecar or Prometheus may send any Host.
+        READS: something to read; a page of another site must not be able to read it.
+        CHANGES: something changes; a page of another site must not be able to ask for it.
+    """
+
+    OPEN = auto()
+    READS = auto()
+    CHANGES = auto()
+
+
 class Page(NamedTuple):
-    """The handler of a path, for every method (as upstream), and one line of help."""
+    """The handler of a path, for every method (as upstream), one line of help, and which requests reach the handler."""
 
     handler: PageHandler
     help: str
+    access: Access = Access.CHANGES
 
 
 PageTable = Mapping[str, Page]
@@ -71,10 +87,3 @@ def cleaned(path: str) -> str:
 
 
 NOT_FOUND: Final = PageResponse(404, b"404 page not found\n")
-
-
-async def respond(table: PageTable, request: PageRequest) -> PageResponse:
-    """Answer a request from a table of pages. ``//healthcheck`` is ``/healthcheck``, where Go's mux redirects to it."""
-    request = request._replace(path=cleaned(request.path))
-    page = table.get(request.path) or table.get("/")
-    return NOT_FOUND if page is None else await page.handler(request)

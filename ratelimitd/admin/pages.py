@@ -13,7 +13,7 @@ from ratelimitd.observe.metrics import CONTENT_TYPE
 from ratelimitd.policy import Policy
 
 from . import rlconfig
-from .http import NOT_FOUND, TEXT, Page, PageHandler, PageRequest, PageResponse, PageTable
+from .http import NOT_FOUND, TEXT, Access, Page, PageHandler, PageRequest, PageResponse, PageTable
 from .json import Decide, decided
 
 Stream = Callable[[], AsyncGenerator[bytes, None]]
@@ -34,11 +34,11 @@ def service_pages(health: Health, readiness: Health, notes: Notes, decide: Decid
     (always including a policy).
     """
     return {
-        "/healthcheck": Page(healthcheck(health), "200 OK, or 500 while a component fails"),
-        "/livez": Page(livez, "200 while the event loop runs"),
-        "/readyz": Page(readyz(readiness, notes), READYZ),
+        "/healthcheck": Page(healthcheck(health), "200 OK, or 500 while a component fails", Access.OPEN),
+        "/livez": Page(livez, "200 while the event loop runs", Access.OPEN),
+        "/readyz": Page(readyz(readiness, notes), READYZ, Access.OPEN),
         "/json": Page(decided(decide), "a rate limit request as JSON: 200 OK, 429 OVER_LIMIT"),
-        "/metrics": Page(streamed(metrics, CONTENT_TYPE), "metrics for Prometheus"),
+        "/metrics": Page(streamed(metrics, CONTENT_TYPE), "metrics for Prometheus", Access.OPEN),
     }
 
 
@@ -49,11 +49,11 @@ def debug_pages(policy: Callable[[], Policy | None], stats: Stream, admin: PageT
         return rlconfig.render(policy)
 
     table = {
-        "/rlconfig": Page(streamed(listing), "the active limits, sorted"),
-        "/stats": Page(streamed(stats), "the counters under their statsd names"),
+        "/rlconfig": Page(streamed(listing), "the active limits, sorted", Access.READS),
+        "/stats": Page(streamed(stats), "the counters under their statsd names", Access.READS),
         **admin,
     }
-    return {**table, "/": Page(index(table), "this list")}
+    return {**table, "/": Page(index(table), "this list", Access.READS)}
 
 
 def gateway_pages(readiness: Health, notes: Notes, metrics: Stream) -> PageTable:
@@ -63,15 +63,15 @@ def gateway_pages(readiness: Health, notes: Notes, metrics: Stream) -> PageTable
         return [(component, "fails; see the log") for component, _ in notes()]
 
     return {
-        "/metrics": Page(streamed(metrics, CONTENT_TYPE), "metrics for Prometheus"),
-        "/healthz": Page(livez, "200 while the event loop runs"),
-        "/readyz": Page(readyz(readiness, without_reasons), READYZ),
+        "/metrics": Page(streamed(metrics, CONTENT_TYPE), "metrics for Prometheus", Access.OPEN),
+        "/healthz": Page(livez, "200 while the event loop runs", Access.OPEN),
+        "/readyz": Page(readyz(readiness, without_reasons), READYZ, Access.OPEN),
     }
 
 
 def metrics_pages(path: str, metrics: Stream) -> PageTable:
     """Return the table of PROMETHEUS_ADDR, where PROMETHEUS_PATH is ``path``."""
-    return {path: Page(streamed(metrics, CONTENT_TYPE), "metrics for Prometheus")}
+    return {path: Page(streamed(metrics, CONTENT_TYPE), "metrics for Prometheus", Access.OPEN)}
 
 
 def healthcheck(health: Health) -> PageHandler:

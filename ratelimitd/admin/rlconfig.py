@@ -11,6 +11,7 @@ from typing import Final
 
 from ratelimitd.observe.loop import batches
 from ratelimitd.policy import Limit, OnStoreFailure, Policy
+from ratelimitd.printable import printable
 
 SLICE: Final = 200
 """Descriptors written, or lines sorted, before yielding to the event loop: at most half a millisecond of work."""
@@ -98,7 +99,7 @@ EXTENSIONS: Final[dict[str, Callable[[Limit], str]]] = {
 
 
 def _shown(text: bytes) -> str:
-    return text.decode(errors="backslashreplace").replace("\n", "\\n")
+    return printable(text.decode(errors="backslashreplace"))
 
 
 def _yes(value: bool) -> str:  # noqa: FBT001 -- the value is what is shown

@@ -1,25 +1,37 @@
 """Tables of pages over HTTP/1.1, on a separate port or on that of the proxy. Independent of the paths."""
 
 import asyncio
+from collections.abc import Collection
 from typing import Final
 
 from ratelimitd import http1
 from ratelimitd.http1 import ErrorResponse, Exchange, Server, ServerOptions, Sweeper, read_body, stream
-from ratelimitd.net.listen import address, bind
+from ratelimitd.net.listen import address, bind_each
 from ratelimitd.observe.logs import get_logger
+from ratelimitd.observe.metrics import SLICE_BYTES
 
 from . import wire
-from .http import PageResponse, PageTable, respond
+from .http import NOT_FOUND, PageRequest, PageResponse, PageTable, cleaned
+from .origin import refusal
 
 BODY_BYTES: Final = 8 << 10
-"""A larger request body is answered with 413, unless the port takes more. The worst case of this size takes 4 ms to
-parse as JSON, and nothing may block the event loop for longer than 5 ms."""
+"""A larger request body is answered with 413, unless the port takes more. The worst case of this size, 2,048 empty
+entries, takes 2 to 4 ms to read as JSON, and nothing may block the event loop for longer than 5 ms."""
 
 BODY_SECONDS: Final = 10.0
 """Time to receive a request body, else 408. No caller of /json would wait that long for a decision."""
 
 STREAM_SECONDS: Final = 60.0
 """Time for a client to read a streamed response, then the connection is closed. Prometheus' default timeout is 10 s."""
+
+STREAMS: Final = 2
+"""Streamed responses of a port at a time, then 503: two replicas of Prometheus scrape a target at once. Each turns the
+event loop thousands of times, and holds what its client does not read."""
+
+STREAM_STAYS: Final = 10.0
+"""Seconds after which a streamed response gives way to another: Prometheus' default timeout."""
+
+BUSY: Final = ErrorResponse(503, "this port has two such responses in progress; try again later", retry_after=1.0)
 
 KEEPALIVE_SECONDS: Final = 75.0
 """Idle timeout of a connection, and the time to receive a request head: nginx's default."""
@@ -30,28 +42,42 @@ CLOSE_SECONDS: Final = 1.0
 HEAD_BYTES: Final = 16 << 10
 """Maximum size of a request head; Node's limit. The longest admin token takes a quarter of it."""
 
-CONNECTIONS: Final = 10_000
-"""Maximum number of open connections, then 503: the proxy's default. The limit per address is not lower: callers of
-/json, Prometheus and kubelet may share the address of one sidecar or node, and a rejected probe causes a restart."""
+CONNECTIONS: Final = 256
+"""Maximum number of open connections, then 503. The limit per address is not lower: callers of /json, Prometheus and
+kubelet may share the address of one sidecar or node, and a rejected probe causes a restart."""
 
 log = get_logger(__name__)
+
+
+async def respond(table: PageTable, request: PageRequest, hosts: Collection[str] = ()) -> PageResponse:
+    """Answer a request from a table of pages, unless ``refusal`` does; ``hosts``: further names of this host in Host.
+
+    ``//healthcheck`` is ``/healthcheck``, where Go's mux redirects to it.
+    """
+    request = request._replace(path=cleaned(request.path))
+    page = table.get(request.path) or table.get("/")
+    if page is None:
+        return NOT_FOUND
+    return refusal(page.access, request, hosts) or await page.handler(request)
 
 
 class Pages:
     """Answers exchanges from a table of pages; an ``http1.Handler``."""
 
-    __slots__ = ("_answering", "_max_body", "_table")
+    __slots__ = ("_answering", "_hosts", "_max_body", "_streams", "_table")
 
-    def __init__(self, table: PageTable, max_body: int = BODY_BYTES) -> None:
+    def __init__(self, table: PageTable, max_body: int = BODY_BYTES, hosts: Collection[str] = ()) -> None:
         self._table = table
         self._max_body = max_body
+        self._hosts = hosts
         self._answering: set[asyncio.Task[None]] = set()
+        self._streams: dict[asyncio.Task[None], float] = {}
 
     def __call__(self, request: http1.Request, exchange: Exchange) -> None:
         """Answer a request in a separate task."""
         task = asyncio.get_running_loop().create_task(self._answer(request, exchange))
         self._answering.add(task)
-        task.add_done_callback(self._answering.discard)
+        task.add_done_callback(self._ended)
 
     async def close(self) -> None:
         """Cancel the requests in progress."""
@@ -77,15 +103,40 @@ class Pages:
             exchange.client.keeps(able=False)
             exchange.refuse(plain)
         else:
-            await _send(exchange, await respond(self._table, wire.read(request, headers, plain)))
+            await self._send(exchange, await respond(self._table, wire.read(request, headers, plain), self._hosts))
+
+    async def _send(self, exchange: Exchange, response: PageResponse) -> None:
+        headers = wire.headers_of(response)
+        if isinstance(response.body, bytes):
+            exchange.respond(response.status, headers, response.body)
+        elif self._may_stream():
+            await stream(exchange, response.status, headers, response.body, seconds=STREAM_SECONDS)
+        else:
+            exchange.refuse(BUSY)
+
+    def _may_stream(self) -> bool:
+        """Take a place among the streamed responses for this task; a late one of a full port gives way."""
+        loop, this = asyncio.get_running_loop(), asyncio.current_task()
+        if this is None:
+            return False
+        if len(self._streams) >= STREAMS:
+            oldest = min(self._streams, key=self._streams.__getitem__)
+            if loop.time() - self._streams[oldest] < STREAM_STAYS:
+                return False
+            self._ended(oldest)
+            oldest.cancel()
+        self._streams[this] = loop.time()
+        return True
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        self._answering.discard(task)
+        self._streams.pop(task, None)
 
 
-async def _send(exchange: Exchange, response: PageResponse) -> None:
-    headers = wire.headers_of(response)
-    if isinstance(response.body, bytes):
-        exchange.respond(response.status, headers, response.body)
-    else:
-        await stream(exchange, response.status, headers, response.body, seconds=STREAM_SECONDS)
+def port_bytes(max_body: int = BODY_BYTES) -> int:
+    """Return the memory of a port whose clients send all of a request but its end, and do not read the pages."""
+    requests = CONNECTIONS * (http1.CONNECTION_BYTES + HEAD_BYTES + max_body)
+    return requests + STREAMS * (http1.HIGH_WATER + SLICE_BYTES)
 
 
 class PageListener:
@@ -116,14 +167,20 @@ class PageListener:
 
 
 async def listen(
-    table: PageTable, host: str, port: int, sweeper: Sweeper | None = None, max_body: int = BODY_BYTES
+    table: PageTable,
+    host: str,
+    port: int,
+    sweeper: Sweeper | None = None,
+    max_body: int = BODY_BYTES,
+    hosts: Collection[str] = (),
 ) -> PageListener:
-    """Serve a table of pages; raises OSError as ``bind`` does. Port 0 takes a free one.
+    """Serve a table of pages; raises OSError as ``bind_each`` does. Port 0 takes a free one.
 
     ``sweeper`` enforces the connections' deadlines; None: a new one. A request body above ``max_body`` is 413.
+    ``hosts``: see ``respond``.
     """
-    sock = bind(host, port)
-    pages = Pages(table, max_body)
+    socks = bind_each(host, port)
+    pages = Pages(table, max_body, hosts)
     options = ServerOptions(
         max_head=HEAD_BYTES,
         max_body=max_body,
@@ -135,5 +192,7 @@ async def listen(
         max_connections_per_address=CONNECTIONS,
     )
     server = Server(pages, options, sweeper or Sweeper())
-    await server.start(sock)
-    return PageListener(server, pages, host, sock.getsockname()[1])
+    bound = socks[0].getsockname()[1]
+    for sock in socks:
+        await server.start(sock)
+    return PageListener(server, pages, host, bound)

@@ -7,8 +7,9 @@ import asyncio
 from collections.abc import AsyncGenerator, Iterable
 from typing import Final
 
-from ratelimitd.observe.loop import batches
-from ratelimitd.observe.metrics import LIMIT_COUNTERS, SLICE, Counters, LimitTally
+from ratelimitd.observe.loop import joined
+from ratelimitd.observe.metrics import LIMIT_COUNTERS, SLICE, SLICE_BYTES, Counters, LimitTally
+from ratelimitd.printable import printable
 
 SERVICE: Final = "ratelimit.service."
 
@@ -16,10 +17,11 @@ SERVICE: Final = "ratelimit.service."
 async def statsd_text(
     tallies: Iterable[LimitTally], unknown_domains: Iterable[tuple[str, int]], counters: Counters
 ) -> AsyncGenerator[bytes, None]:
-    """Yield the lines in chunks; a counter of a limit that is still 0 is absent, as in upstream."""
+    """Yield the lines in chunks as a scrape does; a counter of a limit that is still 0 is absent, as in upstream."""
     yield "".join(service_lines(unknown_domains, counters)).encode(errors="backslashreplace")
-    for part in batches(tallies, SLICE):
-        yield "".join(map(limit_lines, part)).encode(errors="backslashreplace")
+    lines = (limit_lines(tally).encode(errors="backslashreplace") for tally in tallies)
+    for chunk in joined(lines, SLICE, SLICE_BYTES):
+        yield chunk
         await asyncio.sleep(0)
 
 
@@ -32,15 +34,11 @@ def service_lines(unknown_domains: Iterable[tuple[str, int]], counters: Counters
     for method, calls in counters.total_requests.items():
         yield f"ratelimit_server.{method}.total_requests: {calls}\n"
     for domain, descriptors in unknown_domains:
-        yield f"{SERVICE}rate_limit.{_one_line(domain)}.domain_not_found: {descriptors}\n"
+        yield f"{SERVICE}rate_limit.{printable(domain)}.domain_not_found: {descriptors}\n"
 
 
 def limit_lines(tally: LimitTally) -> str:
     """Return the lines of one limit; with several limits per descriptor, ``.limit_NAME`` follows the key."""
     item = f".limit_{tally.item}" if tally.item else ""
-    name = _one_line(f"{SERVICE}rate_limit.{'.'.join(tally.stat_key)}{item}")
+    name = printable(f"{SERVICE}rate_limit.{'.'.join(tally.stat_key)}{item}")
     return "".join([f"{name}.{counter}: {n}\n" for counter in LIMIT_COUNTERS if (n := getattr(tally, counter))])
-
-
-def _one_line(text: str) -> str:
-    return text.replace("\n", "\\n")

@@ -74,7 +74,12 @@ def _control(service: RunningService) -> Control:
     def plan(asked: LimitRequest) -> Plan | None:
         """Plan with separate tallies, so that a look-up creates no metric series."""
         active = policies.policy
-        return None if active is None else policies.planner(active, Tallies()).plan(asked)
+        if active is None:
+            return None
+        planned = policies.planner(active, Tallies()).plan(asked)
+        if settings.enable_negative_hits:
+            return planned
+        return planned._replace(costs=tuple(max(0, cost) for cost in planned.costs))
 
     return Control(
         read=lambda body: read_json(body, bounds),

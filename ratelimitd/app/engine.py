@@ -13,10 +13,12 @@ from ratelimitd.limiter import (
     Guard,
     Modes,
     NewKeys,
+    NoGiveBacks,
     OverLimitCache,
     PlanOptions,
     Tallies,
 )
+from ratelimitd.observe.logs import get_logger
 from ratelimitd.observe.metrics import Counters
 from ratelimitd.policy import OnStoreFailure
 from ratelimitd.rls import (
@@ -35,6 +37,8 @@ from ratelimitd.stores.redis import RedisStore
 from .redis import RedisWatch, redis_options
 from .store_failures import StoreFailureLog
 
+log = get_logger(__name__)
+
 FALLBACK_BYTES = 32 << 20
 """Memory for counters of ``on_store_failure: local``: some 100,000 keys, many for one process in one outage."""
 
@@ -46,6 +50,7 @@ class Parts(NamedTuple):
         memory: the store of all counters, or the fallback of ``on_store_failure: local``.
         redis: None if counters are kept in memory.
         new_keys: None if NEW_KEYS_PER_SECOND is 0.
+        no_give_backs: None if ENABLE_NEGATIVE_HITS is true.
         decisions: the decision log.
     """
 
@@ -58,6 +63,7 @@ class Parts(NamedTuple):
     redis_watch: RedisWatch
     fallbacks: Counter[OnStoreFailure]
     new_keys: NewKeys | None
+    no_give_backs: NoGiveBacks | None
     decisions: DecisionLog
 
 
@@ -70,7 +76,8 @@ def build(settings: Settings) -> Parts:
     options = redis_options(settings)
     redis = None if options is None else RedisStore(options, watch)
     memory = MemoryStore(settings.memory_max_bytes if redis is None else FALLBACK_BYTES)
-    guards: list[Guard] = []
+    no_give_backs = None if settings.enable_negative_hits else NoGiveBacks(_refused)
+    guards: list[Guard] = [] if no_give_backs is None else [no_give_backs]
     if redis is not None:
         watch.troubles = lambda: redis.topology.troubles
         failures = StoreFailureLog(loop.time, loop.call_later, keys=settings.log_store_keys)
@@ -91,7 +98,15 @@ def build(settings: Settings) -> Parts:
     engine = Engine(memory if redis is None else redis, counters, guards, modes)
     service = RateLimitService(engine, tallies, counters.called, _service_options(settings))
     decisions = DecisionLog(engine, _always_logged(settings))
-    return Parts(engine, service, tallies, counters, memory, redis, watch, fallbacks, new_keys, decisions)
+    return Parts(
+        engine, service, tallies, counters, memory, redis, watch, fallbacks, new_keys, no_give_backs, decisions
+    )
+
+
+def _refused(ask: Ask) -> None:
+    """Warn of the first give-back; the metric counts all of them."""
+    note = "such hits cost 0 and give nothing back, since ENABLE_NEGATIVE_HITS is false"
+    log.warning("is_negative_hits has no effect", domain=ask.plan.request.domain.decode(errors="replace"), note=note)
 
 
 def _always_logged(settings: Settings) -> Logged | None:

@@ -28,6 +28,11 @@ def exposition(parts: Parts, policies: Policies, lag: LoopLag, more: Iterable[Fa
             "Charges of new keys beyond NEW_KEYS_PER_SECOND, which went to a shared counter.",
             lambda: 0 if parts.new_keys is None else parts.new_keys.redirected,
         ),
+        single(
+            "ratelimitd_negative_hits_refused_total", "counter",
+            "Charges that would have given hits back, and cost 0 by ENABLE_NEGATIVE_HITS=false.",
+            lambda: 0 if parts.no_give_backs is None else parts.no_give_backs.refused,
+        ),
         *(() if parts.redis is None else _redis_families(parts, parts.redis)),
         *more,
         *_process_families(lag),

@@ -1,5 +1,6 @@
 """The HTTP ports: the table of pages on each port."""
 
+from collections.abc import Collection
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import NamedTuple
@@ -7,6 +8,7 @@ from typing import NamedTuple
 from ratelimitd.admin import BODY_BYTES, PageTable, debug_pages, listen, metrics_pages, service_pages, statsd_text
 from ratelimitd.http1 import Sweeper
 from ratelimitd.rls import decide_json
+from ratelimitd.settings import Settings
 
 from .admin import admin_pages
 from .exposition import Scrape
@@ -30,19 +32,29 @@ class Addresses(NamedTuple):
 async def listen_http(service: RunningService, scrape: Scrape, sweeper: Sweeper, stack: AsyncExitStack) -> Addresses:
     """Listen on all HTTP ports until the stack unwinds; raises OSError as ``bind`` does, StartError for a bad token."""
     settings, parts = service.settings, service.parts
-    main = service_pages(service.health, service.readiness, service.notes, partial(decide_json, parts.service), scrape)
+    decide = partial(decide_json, parts.service)
+    main = dict(service_pages(service.health, service.readiness, service.notes, decide, scrape))
     if settings.disable_stats:
-        main = {path: page for path, page in main.items() if path != "/metrics"}
+        main.pop("/metrics")
+    if not settings.http_json:
+        main.pop("/json")
     prometheus = ""
     if settings.use_prometheus and not settings.disable_stats:
         pages = metrics_pages(settings.prometheus_path, scrape)
         prometheus = await _listen(pages, settings.prometheus_addr, "PROMETHEUS_ADDR", sweeper, stack)
-    max_body = max(BODY_BYTES, settings.max_request_bytes)
+    max_body, *_ = page_bodies(settings)
+    address = settings.host, settings.port
     return Addresses(
-        http=await _listen(main, (settings.host, settings.port), "PORT", sweeper, stack, max_body),
+        http=await _listen(main, address, "PORT", sweeper, stack, max_body, settings.http_allowed_hosts),
         debug=await listen_debug(service, sweeper, stack),
         prometheus=prometheus,
     )
+
+
+def page_bodies(settings: Settings) -> list[int]:
+    """Return the largest request body of each HTTP port; the first one is that of /json."""
+    ports = 2 + (settings.use_prometheus and not settings.disable_stats)
+    return [max(BODY_BYTES, settings.max_request_bytes), *[BODY_BYTES] * (ports - 1)]
 
 
 async def listen_debug(service: RunningService, sweeper: Sweeper, stack: AsyncExitStack) -> str:
@@ -53,7 +65,8 @@ async def listen_debug(service: RunningService, sweeper: Sweeper, stack: AsyncEx
         lambda: statsd_text(parts.tallies, parts.tallies.unknown_domains(), parts.counters),
         admin_pages(service),
     )
-    return await _listen(table, (settings.debug_host, settings.debug_port), "DEBUG_PORT", sweeper, stack)
+    address = settings.debug_host, settings.debug_port
+    return await _listen(table, address, "DEBUG_PORT", sweeper, stack, hosts=settings.http_allowed_hosts)
 
 
 async def _listen(
@@ -63,8 +76,9 @@ async def _listen(
     sweeper: Sweeper,
     stack: AsyncExitStack,
     max_body: int = BODY_BYTES,
+    hosts: Collection[str] = (),
 ) -> str:
     with port_set_by(setting):
-        listener = await listen(table, *address, sweeper, max_body)
+        listener = await listen(table, *address, sweeper, max_body, hosts)
     stack.push_async_callback(listener.close)
     return listener.address

@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 import uvloop
 
 from ratelimitd import __version__
+from ratelimitd.kernel import forbid_dumps
 from ratelimitd.net.files import reason
 from ratelimitd.observe.logs import configure, get_logger, hide
 from ratelimitd.observe.loop import LoopLag, tame_collector
@@ -66,6 +67,8 @@ def live(settings: Settings, start: Start) -> int:
     hide(settings.identity_secret)
     hide_passwords(settings)
     raise_file_limit()
+    if not settings.core_dumps:
+        forbid_dumps()
     for warning in settings.warnings:
         log.warning(warning)
     try:

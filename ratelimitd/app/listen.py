@@ -2,10 +2,12 @@
 
 from typing import Final, NamedTuple
 
+from ratelimitd.observe.container import memory_limit
 from ratelimitd.observe.logs import get_logger
 from ratelimitd.settings import Settings
 from ratelimitd.transport import GrpcServer, Handlers, Refused, nghttp2_available
 
+from .memory import grpc_connections
 from .naming import grpc_tls, port_set_by
 
 log = get_logger(__name__)
@@ -47,6 +49,11 @@ def grpc_server(settings: Settings, handlers: Handlers, refused: Refused) -> Ser
         max_connection_age=settings.grpc_max_connection_age or None,
         max_connection_age_grace=settings.grpc_max_connection_age_grace,
     )
+    if transport == "nghttp2":
+        options = options._replace(
+            max_buffered_bytes=settings.grpc_max_buffered_bytes,
+            max_connections=grpc_connections(settings, memory_limit()),
+        )
     tls, uds = grpc_tls(settings), settings.grpc_uds
     with port_set_by("GRPC_UDS" if uds else "GRPC_PORT"):
         server = Chosen(settings.grpc_host, settings.grpc_port, handlers, options, uds=uds, tls=tls, refused=refused)

@@ -5,10 +5,10 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Final, NamedTuple
 
-from ratelimitd.limiter import KeyMaker, Planner, Tallies, key_maker
+from ratelimitd.limiter import Planner, Tallies, key_maker
 from ratelimitd.observe.logs import get_logger
 from ratelimitd.observe.loop import batches
-from ratelimitd.policy import UNSALTED, OnStoreFailure, Policy, PolicyErrors
+from ratelimitd.policy import UNSALTED, FixedWindowKeys, OnStoreFailure, Policy, PolicyErrors
 from ratelimitd.settings import Settings
 from ratelimitd.sources import (
     GATEWAY_ALGORITHM,
@@ -117,7 +117,9 @@ class Policies:
         self._parts = parts
         self._prepare = prepare
         self._default_algorithm = default_algorithm(source, settings)
-        self._keys = _key_maker(settings, shared=parts.redis is not None)
+        self._keys = key_maker(
+            settings.cache_key_prefix.encode(), safe=fixed_window_keys(settings) is FixedWindowKeys.SAFE
+        )
 
     @property
     def policy(self) -> Policy | None:
@@ -138,7 +140,9 @@ class Policies:
                 self._source,
                 default_algorithm=self._default_algorithm,
                 merge_domains=settings.merge_domain_config,
+                fixed_window_keys=fixed_window_keys(settings),
                 needs_file=self.active.files > 0,
+                most=settings.policy_max_bytes,
             )
             commit = accept(loaded.policy)
         except PolicyErrors as errors:
@@ -182,6 +186,8 @@ class Policies:
             needs_store=needs_store,
         )
         told = {} if first else {"changes": differences.total, "first_changes": differences.first}
+        if differences.restarts:
+            told |= {"restarts": differences.restarts, "restarted": differences.restarted}
         log.info("policy loaded", files=loaded.files, policy_version=loaded.version, **loaded.summary._asdict(), **told)
         for warning in loaded.warnings:
             log.warning(str(warning))
@@ -196,10 +202,9 @@ class Policies:
             log.error(str(error))
 
 
-def _key_maker(settings: Settings, *, shared: bool) -> KeyMaker:
-    """Return the key maker; counters in memory are not shared, so they always use keys that cannot collide."""
-    safe = not shared or settings.fixed_window_keys == "safe"
-    return key_maker(settings.cache_key_prefix.encode(), safe=safe)
+def fixed_window_keys(settings: Settings) -> FixedWindowKeys:
+    """Return FIXED_WINDOW_KEYS; counters in memory are shared with no other service, so their keys are always safe."""
+    return FixedWindowKeys.SAFE if settings.redis is None else FixedWindowKeys(settings.fixed_window_keys)
 
 
 def unsalted(policy: Policy, settings: Settings) -> bool:

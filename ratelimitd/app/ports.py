@@ -6,7 +6,7 @@ The start, ``validate`` and ``doctor`` use these functions, so they give the sam
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from ratelimitd.net.listen import LOOPBACK, address
+from ratelimitd.net.listen import LOOPBACK, THIS_HOST, address
 from ratelimitd.settings import Settings
 
 if TYPE_CHECKING:
@@ -14,12 +14,13 @@ if TYPE_CHECKING:
 
 
 class Port(NamedTuple):
-    """A port to bind, and the setting that changes it."""
+    """A port to bind, and the setting that changes it; ``pages``: it serves pages, so ``bind_each`` binds it."""
 
     name: str
     host: str
     port: int
     setting: str
+    pages: bool = False
 
     def __str__(self) -> str:
         """Return name and address, as shown in findings."""
@@ -41,7 +42,7 @@ def proxy_ports(settings: Settings, gateway: "Gateway") -> list[Port]:
     host, number = settings.listen_addr or gateway.listen
     ports = [Port("proxy", host, number, "LISTEN_ADDR")]
     if gateway.admin.port is not None:
-        ports.append(Port("admin", host, gateway.admin.port, "admin.port of the gateway file"))
+        ports.append(Port("admin", host, gateway.admin.port, "admin.port of the gateway file", pages=True))
     return ports
 
 
@@ -52,19 +53,19 @@ def wants_admin(settings: Settings) -> bool:
 
 def debug_port(settings: Settings) -> Port:
     """Return the debug port: that of a service, and of a proxy with an admin token."""
-    return Port("debug", settings.debug_host, settings.debug_port, "DEBUG_PORT")
+    return Port("debug", settings.debug_host, settings.debug_port, "DEBUG_PORT", pages=True)
 
 
 def service_ports(settings: Settings) -> list[Port]:
     """Return the ports of the rate-limit service."""
     ports = [
-        Port("HTTP", settings.host, settings.port, "PORT"),
+        Port("HTTP", settings.host, settings.port, "PORT", pages=True),
         debug_port(settings),
     ]
     if not settings.grpc_uds:
         ports.append(Port("gRPC", settings.grpc_host, settings.grpc_port, "GRPC_PORT"))
     if settings.use_prometheus and not settings.disable_stats:
-        ports.append(Port("Prometheus", *settings.prometheus_addr, "PROMETHEUS_ADDR"))
+        ports.append(Port("Prometheus", *settings.prometheus_addr, "PROMETHEUS_ADDR", pages=True))
     return ports
 
 
@@ -91,7 +92,8 @@ def duplicates(ports: Sequence[Port]) -> dict[Port, Port]:
     found: dict[Port, Port] = {}
     for turn, port in enumerate(ports):
         for other in ports[:turn]:
-            same_host = port.host == other.host or {port.host, other.host} & LOOPBACK.keys()
+            hosts = {port.host, other.host}
+            same_host = len(hosts) == 1 or hosts & LOOPBACK.keys() or ("localhost" in hosts and hosts <= THIS_HOST)
             if port.port and port.port == other.port and same_host:
                 found[port] = other
     return found

@@ -3,7 +3,7 @@
 import asyncio
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
@@ -26,6 +26,7 @@ from ratelimitd.gateway import (
 )
 from ratelimitd.http1 import ErrorResponse, Peer, Server, Sweeper
 from ratelimitd.net.listen import address, bind
+from ratelimitd.observe.container import memory_limit
 from ratelimitd.observe.health import Health
 from ratelimitd.observe.logs import colored, get_logger, readable
 from ratelimitd.observe.loop import LoopLag
@@ -40,9 +41,10 @@ from .gateway_files import GatewayFiles, read
 from .gateway_metrics import gateway_families
 from .http import listen_debug, listen_http
 from .life import Front, Running, StartError, live, load_first, refuse_clashes, run_background
+from .memory import fitted, warn_of_memory
 from .naming import gateway_tls, port_set_by
 from .policies import Policies
-from .ports import clashing, wants_admin
+from .ports import Clash, clashing, wants_admin
 from .refusals import Refusals
 from .serve import open_grpc
 from .service import RunningService
@@ -55,6 +57,7 @@ def run(settings: Settings, config: str | None, wanted: CallerLimits | None = No
 
     Without a file: with the one that the wanted limits stand for, or the built-in one.
     """
+    settings = fitted(settings, memory_limit())
     return live(settings, partial(_start, settings, config, wanted, with_service=with_service))
 
 
@@ -79,7 +82,7 @@ async def _start(
     if with_service:
         settings = _beside(settings, gateway)
     clashes = partial(clashing, settings, with_service=with_service)
-    refuse_clashes(clashes(gateway))
+    _check(settings, GatewayFile(path), gateway, clashes(gateway), with_service=with_service)
     host, port = settings.listen_addr or gateway.listen
     with port_set_by(_listen_setting(settings, config)):
         sock = bind(host, port)
@@ -134,6 +137,14 @@ def _tell(settings: Settings, config: str | None, wanted: CallerLimits | None) -
         return
     for name in sorted(settings.given & {Settings.upstream_url.name, Settings.downstream_url.name}):
         log.warning("a setting has no effect: the gateway file names its upstreams", setting=name, file=config)
+
+
+def _check(
+    settings: Settings, source: GatewayFile, gateway: Gateway, clashes: Sequence[Clash], *, with_service: bool
+) -> None:
+    """Refuse to start with ports that do not agree, and warn of a container that is too small."""
+    refuse_clashes(clashes)
+    warn_of_memory(settings, memory_limit(), source, gateway, serves=with_service)
 
 
 def _listen_setting(settings: Settings, config: str | None) -> str:

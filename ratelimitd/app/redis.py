@@ -22,6 +22,10 @@ BATCH_BUCKETS: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0)
 AUTH_BYTES: Final = 16 << 10
 """Maximum size of REDIS_AUTH_FILE: Redis accepts no longer argument before AUTH (since CVE-2021-32675)."""
 
+LINES: Final = 20
+"""Lines a minute about the availability of servers: a cluster of some nodes that are lost and found. A Redis that names
+a thousand dead nodes, or sends a wrong reply on each connection, would write thousands."""
+
 
 class Outage(NamedTuple):
     """A time in which every call to a server fails.
@@ -61,6 +65,8 @@ class RedisWatch(Observer):
         self._outages: dict[str, Outage] = {}
         self._sharded: dict[str, bool | None] = {}
         self._repeating = False
+        self._minute = clock()
+        self._lines = 0
 
     def round_trip(self, seconds: float, charges: int) -> None:
         """Record a round trip; see ``Observer``."""
@@ -98,7 +104,7 @@ class RedisWatch(Observer):
         before = self._outages.get(name)
         began, decided = (self._clock(), self._fallbacks.copy()) if before is None else before[1:]
         self._outages[name] = Outage(event, began, decided)
-        log.warning(event, address=name, reason=reason)
+        self._say(log.warning, event, address=name, reason=reason)
         if not self._repeating:
             self._repeating = True
             self._later(MINUTE, self._repeat)
@@ -109,15 +115,26 @@ class RedisWatch(Observer):
         reasons = dict(self.troubles())
         self._outages = {name: outage for name, outage in self._outages.items() if name in reasons}
         for name, outage in self._outages.items():
-            log.warning(outage.event, address=name, reason=reasons[name], **self._sum(outage))
+            self._say(log.warning, outage.event, address=name, reason=reasons[name], **self._sum(outage))
         self._repeating = bool(self._outages)
         if self._repeating:
             self._later(MINUTE, self._repeat)
 
     def _ended(self, event: str, name: str) -> None:
         outage = self._outages.pop(name, None)
-        log.info(event, address=name, **({} if outage is None else self._sum(outage)))
+        self._say(log.info, event, address=name, **({} if outage is None else self._sum(outage)))
         self.changed()
+
+    def _say(self, write: Callable[..., object], event: str, **fields: object) -> None:
+        """Write a line, unless this minute has had enough; the first one after it says how many were left out."""
+        now, left_out = self._clock(), self._lines - LINES
+        if now - self._minute >= MINUTE:
+            if left_out > 0:
+                log.warning("lines about redis were left out", lines=left_out)
+            self._minute, self._lines = now, 0
+        self._lines += 1
+        if self._lines <= LINES:
+            write(event, **fields)
 
     def _sum(self, outage: Outage) -> dict[str, object]:
         """Return how long an outage has lasted, and how many charges were decided without Redis meanwhile."""

@@ -5,6 +5,7 @@ from functools import partial
 
 from ratelimitd import __version__
 from ratelimitd.http1 import Sweeper
+from ratelimitd.observe.container import memory_limit
 from ratelimitd.observe.health import Health
 from ratelimitd.observe.logs import get_logger
 from ratelimitd.observe.loop import LoopLag
@@ -16,6 +17,7 @@ from .exposition import exposition
 from .http import listen_http
 from .life import Front, Running, live, load_first, refuse_clashes, run_background
 from .listen import Serving, grpc_server
+from .memory import fitted, warn_of_memory
 from .policies import Policies, source_of
 from .ports import clashing
 from .refusals import Refusals
@@ -26,6 +28,7 @@ log = get_logger(__name__)
 
 def run(settings: Settings, config: tuple[str, ...]) -> int:
     """Serve the policies of these paths, or of the RUNTIME_* directory, until a signal; returns the exit code."""
+    settings = fitted(settings, memory_limit())
     return live(settings, partial(_start, settings, config))
 
 
@@ -34,6 +37,7 @@ async def _start(settings: Settings, config: tuple[str, ...], stack: AsyncExitSt
     refuse_clashes(clashing(settings, None, with_service=True))
     parts = build(settings)
     source = source_of(settings, config)
+    warn_of_memory(settings, memory_limit(), source)
     service = RunningService(settings, parts, Policies(source, settings, parts), Health(), Health(), Health())
     service.update_health()
     lag, sweeper = LoopLag(), Sweeper()

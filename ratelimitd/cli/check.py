@@ -12,6 +12,7 @@ import click
 from ratelimitd.config.values import UINT32_MAX, host_port, positive_duration
 from ratelimitd.descriptor_text import Entries, encode
 from ratelimitd.descriptor_text import parse as parse_descriptor
+from ratelimitd.printable import printable
 
 from .check_options import read_tls, repeat, tls_options, watch_options
 from .explain import explain
@@ -102,17 +103,17 @@ def check(
     try:
         response = asked(hits=hits)
     except client.CheckError as error:
-        click.echo(f"ratelimitd: {error}", err=True)
+        click.echo(f"ratelimitd: {printable(str(error))}", err=True)
         sys.exit(ERROR)
     overall = client.overall(response)
     if as_json:
         click.echo(client.as_json(response))
     else:
         for code, sentence in client.lines(response, descriptors):
-            click.echo(f"{_colored(code)} {sentence}")
+            click.echo(f"{_colored(code)} {printable(sentence)}")
         click.echo(f"overall: {click.style(overall, fg=COLORS.get(overall), bold=True)}")
         if reason := client.reason(response):
-            click.echo(f"reason: {reason}")
+            click.echo(f"reason: {printable(reason)}")
     sys.exit(OK if overall == "OK" else OVER_LIMIT)
 
 
@@ -123,11 +124,11 @@ def _line(asked: Callable[[], Any], descriptors: tuple[Entries, ...], *, as_json
     try:
         response = asked()
     except client.CheckError as error:
-        return f"{time.strftime('%H:%M:%S')} {_colored('error')} {error}"
+        return f"{time.strftime('%H:%M:%S')} {_colored('error')} {printable(str(error))}"
     if as_json:
         return client.as_json(response)
     sentences = "; ".join(sentence for _, sentence in client.lines(response, descriptors))
-    return f"{time.strftime('%H:%M:%S')} {_colored(client.overall(response))} {sentences}"
+    return f"{time.strftime('%H:%M:%S')} {_colored(client.overall(response))} {printable(sentences)}"
 
 
 def _colored(code: str) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from .flags import ERROR, OK, examined, examples, policy_flags
+from .flags import ERROR, OK, examined, examples, keys_flag, policy_flags
 
 if TYPE_CHECKING:
     from ratelimitd.policy import Change, Policy
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 DIFFERENT: Final = 1
 """Exit code, as that of diff(1)."""
 
-COLORS: Final = {"added": "green", "removed": "red", "raised": "yellow", "lowered": "yellow"}
+COLORS: Final = {"added": "green", "removed": "red", "raised": "yellow", "lowered": "yellow", "restarted": "yellow"}
 
 _PATH: Final = click.Path(exists=True)
 
@@ -31,36 +31,42 @@ _PATH: Final = click.Path(exists=True)
 @click.argument("old", type=_PATH, metavar="OLD")
 @click.argument("new", type=_PATH, metavar="NEW")
 @policy_flags
+@keys_flag
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def diff(
     old: str,
     new: str,
     default_algorithm: str,
     merge_domain_config: bool,  # noqa: FBT001 -- click passes keywords
+    fixed_window_keys: str,
+    policy_max_bytes: int,
     as_json: bool,  # noqa: FBT001 -- click passes keywords
 ) -> None:
-    """Say what differs between two policies: which limits are added, removed, raised, lowered or changed.
+    """Say what differs between two policies: limits that are added, removed, raised, lowered, changed, or count anew.
 
     OLD and NEW are policy files, folders of them, or gateway files, of which the policies are compared. Exits 0 if
     nothing differs, 1 if something does, 2 if a policy has errors.
     """
     from ratelimitd.policy import changes  # noqa: PLC0415 -- the engine
 
-    policies = [_policy(path, default_algorithm, merge_domains=merge_domain_config) for path in (old, new)]
+    policies = [
+        _policy(path, default_algorithm, fixed_window_keys, merge_domains=merge_domain_config, most=policy_max_bytes)
+        for path in (old, new)
+    ]
     found = [change for some in changes(*policies) for change in some]
     click.echo(_as_json(found) if as_json else _text(found))
     sys.exit(DIFFERENT if found else OK)
 
 
-def _policy(path: str, default_algorithm: str, *, merge_domains: bool) -> "Policy":
-    from ratelimitd.policy import assemble  # noqa: PLC0415 -- the engine
+def _policy(path: str, default_algorithm: str, keys: str, *, merge_domains: bool, most: int) -> "Policy":
+    from ratelimitd.policy import FixedWindowKeys, assemble, with_keys  # noqa: PLC0415 -- the engine
 
-    parsed = examined([path], default_algorithm, merge_domains=merge_domains).parsed
+    parsed = examined([path], default_algorithm, merge_domains=merge_domains, most=most).parsed
     for error in parsed.errors:
         click.echo(f"ratelimitd: {error}", err=True)
     if parsed.errors:
         sys.exit(ERROR)
-    return assemble(parsed.rows)
+    return assemble(with_keys(parsed.rows, FixedWindowKeys(keys)))
 
 
 def _text(found: "Sequence[Change]") -> str:

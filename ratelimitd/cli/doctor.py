@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from ratelimitd.printable import printable
+
 from .flags import OK, config_paths, examples, settings_flags
 
 if TYPE_CHECKING:
@@ -70,6 +72,6 @@ def _lines(findings: "Sequence[Finding]") -> Iterator[str]:
         if finding.subject != subject:
             subject = finding.subject
             yield click.style(subject, bold=True)
-        yield f"  {click.style(f'{finding.level:<4}', fg=COLORS[finding.level])}  {finding.found}"
+        yield f"  {click.style(f'{finding.level:<4}', fg=COLORS[finding.level])}  {printable(finding.found)}"
         if finding.change:
-            yield f"        change: {finding.change}"
+            yield f"        change: {printable(finding.change)}"

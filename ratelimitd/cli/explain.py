@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 import click
 
 from ratelimitd.descriptor_text import Entries, show
+from ratelimitd.printable import printable
 
 from .flags import ERROR, OK, OVER_LIMIT, examined
 
@@ -37,9 +38,9 @@ def explain(
     try:
         told = _by_files(config, domain, descriptors) if config else _by_service(admin, domain, descriptors, timeout)
     except ExplainError as error:
-        click.echo(f"ratelimitd: {error}", err=True)
+        click.echo("ratelimitd: " + printable(str(error), keep="\n"), err=True)
         sys.exit(ERROR)
-    click.echo(json.dumps(told, indent=2) if as_json else "\n".join(_lines(told)))
+    click.echo(json.dumps(told, indent=2) if as_json else "\n".join(map(printable, _lines(told))))
     found = told["descriptors"]
     sys.exit(OK if found and all(each["limits"] for each in found) else OVER_LIMIT)
 
@@ -53,9 +54,10 @@ def _by_files(config: Sequence[Path], domain: bytes, descriptors: Sequence[Entri
     from ratelimitd.limiter import LimitRequest  # noqa: PLC0415 -- the engine
     from ratelimitd.policy import Descriptor, assemble  # noqa: PLC0415 -- the engine
     from ratelimitd.settings import Settings  # noqa: PLC0415 -- with the engine
+    from ratelimitd.sources import BYTES_MOST  # noqa: PLC0415 -- with the engine
 
-    # Neither setting changes how a descriptor of the command line is matched.
-    parsed = examined(map(str, config), Settings.default_algorithm.default, merge_domains=True).parsed
+    # No setting changes how a descriptor of the command line is matched.
+    parsed = examined(map(str, config), Settings.default_algorithm.default, merge_domains=True, most=BYTES_MOST).parsed
     if parsed.errors:
         raise ExplainError("\n".join(map(str, parsed.errors)))
     return explained(assemble(parsed.rows), LimitRequest(domain, tuple(map(Descriptor, descriptors))))

@@ -79,9 +79,24 @@ def settings_flags(command: Command) -> Command:
     return command
 
 
+def keys_flag(command: Command) -> Command:
+    """Add the setting that says which limits have envoyproxy/ratelimit's keys in Redis, with its variable."""
+    row = Settings.fixed_window_keys
+    option = click.option(
+        row.flag,
+        type=Text(row.name.lower(), row.parse),
+        envvar=row.name,
+        default=row.default,
+        show_default=True,
+        metavar="VALUE",
+        help=row.doc,
+    )
+    return option(command)
+
+
 def policy_flags(command: Command) -> Command:
-    """Add the two settings that affect the parsing of policies to a command, with their environment variables."""
-    for row in (Settings.merge_domain_config, Settings.default_algorithm):
+    """Add the settings that affect the parsing of policies to a command, with their environment variables."""
+    for row in (Settings.merge_domain_config, Settings.default_algorithm, Settings.policy_max_bytes):
         command = click.option(
             row.flag,
             type=Text(row.name.lower(), row.parse),
@@ -102,14 +117,21 @@ def examples(*lines: str) -> str:
 
 
 def examined(
-    paths: Iterable[str], default_algorithm: str, *, merge_domains: bool, with_service: bool = False
+    paths: Iterable[str],
+    default_algorithm: str,
+    *,
+    merge_domains: bool,
+    most: int,
+    with_service: bool = False,
+    fixed_window_keys: str = "safe",
 ) -> "Examined":
     """Read the policy files at these paths, or a gateway file, and return all errors and warnings.
 
-    A gateway file has to agree with its policies, and with the ports of the settings, as at the start of a proxy.
+    The files have at most ``most`` bytes. A gateway file has to agree with its policies, and with the ports of the
+    settings, as at the start of a proxy.
     """
     from ratelimitd.gateway import read_gateway  # noqa: PLC0415 -- the engine
-    from ratelimitd.policy import PolicyErrors, PolicySummary  # noqa: PLC0415 -- the engine
+    from ratelimitd.policy import FixedWindowKeys, PolicyErrors, PolicySummary  # noqa: PLC0415 -- the engine
     from ratelimitd.policy_file import Parsed  # noqa: PLC0415 -- the engine
     from ratelimitd.sources import (  # noqa: PLC0415 -- the engine
         GATEWAY_ALGORITHM,
@@ -121,11 +143,24 @@ def examined(
     )
 
     source: Source = named(tuple(paths))
+    keys = FixedWindowKeys(fixed_window_keys)
     try:
         if not isinstance(source, GatewayFile):
-            return examine_source(source, default_algorithm=default_algorithm, merge_domains=merge_domains)
+            return examine_source(
+                source,
+                default_algorithm=default_algorithm,
+                merge_domains=merge_domains,
+                fixed_window_keys=keys,
+                most=most,
+            )
         gateway = read_gateway(source.path, read_file(source.path), for_envoy=True)
-        found = examine_source(source, default_algorithm=GATEWAY_ALGORITHM, merge_domains=merge_domains)
+        found = examine_source(
+            source,
+            default_algorithm=GATEWAY_ALGORITHM,
+            merge_domains=merge_domains,
+            fixed_window_keys=keys,
+            most=most,
+        )
         if not found.parsed.errors:
             _check_gateway(gateway, found, with_service=with_service)
     except PolicyErrors as error:

@@ -132,7 +132,12 @@ def _runs(
     paths = (*(word for word in words if isinstance(word, str)), *config)
     if not paths:
         raise click.UsageError("no policy is given: write a policy file, a folder of them, or a gateway file")
-    found = examined(paths, options["default_algorithm"], merge_domains=options["merge_domain_config"])
+    found = examined(
+        paths,
+        options["default_algorithm"],
+        merge_domains=options["merge_domain_config"],
+        most=options["policy_max_bytes"],
+    )
     parsed = found.parsed
     if parsed.errors:
         raise click.ClickException("\n".join(map(str, parsed.errors)))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .flags import OK, config_paths, examined, examples, policy_flags
+from .flags import OK, config_paths, examined, examples, keys_flag, policy_flags
 
 if TYPE_CHECKING:
     from ratelimitd.sources import Examined
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 )
 @config_paths("Policy file or folder, or a gateway file, as the argument.", exist=False)
 @policy_flags
+@keys_flag
 @click.option("--with-service", is_flag=True, help="With a gateway file: also check the service's ports, as for proxy.")
 @click.option("--strict", is_flag=True, help="Exit with 1 on warnings too.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -28,6 +29,8 @@ def validate(
     config: tuple[str, ...],
     default_algorithm: str,
     merge_domain_config: bool,  # noqa: FBT001 -- click passes keywords
+    fixed_window_keys: str,
+    policy_max_bytes: int,
     with_service: bool,  # noqa: FBT001 -- click passes keywords
     strict: bool,  # noqa: FBT001 -- click passes keywords
     as_json: bool,  # noqa: FBT001 -- click passes keywords
@@ -39,7 +42,14 @@ def validate(
     """
     if not config:
         raise click.UsageError("no path is given: write a policy file, a folder of them, or a gateway file")
-    found = examined(config, default_algorithm, merge_domains=merge_domain_config, with_service=with_service)
+    found = examined(
+        config,
+        default_algorithm,
+        merge_domains=merge_domain_config,
+        with_service=with_service,
+        fixed_window_keys=fixed_window_keys,
+        most=policy_max_bytes,
+    )
     well = not found.parsed.errors and not (strict and found.warnings)
     click.echo(_validated_json(found, well=well) if as_json else _validated(found))
     sys.exit(OK if well else 1)

@@ -3,6 +3,8 @@
 from collections.abc import Container, Iterable
 from typing import NamedTuple
 
+from ratelimitd.printable import printable
+
 
 class PolicyError(NamedTuple):
     """One error or warning in a policy or gateway file.
@@ -24,7 +26,8 @@ class PolicyError(NamedTuple):
     def __str__(self) -> str:
         line = f" (line {self.line})" if self.line else ""
         remedy = f"; {self.remedy}" if self.remedy else ""
-        return f"{self.file}: {self.message}{line}{remedy}" + (f" [{self.rule}]" if self.rule else "")
+        text = f"{self.file}: {self.message}{line}{remedy}" + (f" [{self.rule}]" if self.rule else "")
+        return printable(text)
 
 
 class PolicyErrors(ValueError):  # noqa: N818 -- it contains many

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from . import values
+from .control_characters import control_in_name, control_in_value
 from .problems import Notes
 from .suggest import closest
 from .yaml_nodes import YamlList, YamlMap, YamlNode, YamlScalar, is_null, resolve
@@ -171,6 +172,35 @@ def text(_notes: Notes, node: YamlNode) -> str:
 def octets(notes: Notes, node: YamlNode) -> bytes:
     """Read a text that is not empty, as bytes."""
     return text(notes, node).encode()
+
+
+def as_name(written: str) -> str:
+    """Return a text that names something. Raises WrongValueError for one with control characters."""
+    if remedy := control_in_name(written):
+        raise WrongValueError(f"a text without control characters: {remedy}")
+    return written
+
+
+def as_value(written: str) -> str:
+    """Return a text that values of requests are compared with. Raises WrongValueError for control characters."""
+    if remedy := control_in_value(written):
+        raise WrongValueError(f"a text without control characters: {remedy}")
+    return written
+
+
+def name_text(notes: Notes, node: YamlNode) -> str:
+    """Read a name that is not empty."""
+    return as_name(text(notes, node))
+
+
+def name_octets(notes: Notes, node: YamlNode) -> bytes:
+    """Read a name that is not empty, as bytes."""
+    return name_text(notes, node).encode()
+
+
+def value_octets(notes: Notes, node: YamlNode) -> bytes:
+    """Read a value that is not empty, as bytes."""
+    return as_value(text(notes, node)).encode()
 
 
 def flag(_notes: Notes, node: YamlNode) -> bool:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
+from .control_characters import control_in_name
+
 # Go's strconv.ParseBool, and therefore envoyproxy/ratelimit, accepts exactly these.
 _BOOLS: Final[Mapping[str, bool]] = {
     **dict.fromkeys(("1", "t", "T", "TRUE", "true", "True"), True),
@@ -46,14 +48,22 @@ _UNITS: Final[Mapping[str, str]] = {
     **{name: name for name in ("week", "month", "year")},
 }
 
+_HOST_NAME: Final = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*", re.ASCII)
 _VISIBLE: Final = re.compile(r"[!-~]+", re.ASCII)
 BEARER_LEAST: Final = 16
 """Minimum length of a token: 16 hexadecimal digits are 64 bits, thousands of years at a million guesses per second."""
 EVERYWHERE: Final = "0.0.0.0"  # noqa: S104 -- upstream's default too: Envoy calls from other hosts
 
 
-def text(value: str) -> str:
+def any_text(value: str) -> str:
     """Return any text, including an empty one."""
+    return value
+
+
+def text(value: str) -> str:
+    """Return a text without control characters, which may be empty."""
+    if remedy := control_in_name(value):
+        raise ValueError(f"contains a control character; {remedy}")
     return value
 
 
@@ -119,7 +129,7 @@ def positive_duration(value: str) -> float:
     return seconds
 
 
-def size(least: int) -> Callable[[str], int]:
+def size(least: int, most: int = (1 << 63) - 1) -> Callable[[str], int]:
     """Make a parser of sizes in bytes: ``1048576``, ``256MiB``, ``256m``, ``1g``; units are powers of 1024."""
 
     def parse(value: str) -> int:
@@ -129,6 +139,8 @@ def size(least: int) -> Callable[[str], int]:
         number = int(found[1]) << _SIZE_POWERS[found[2][:1].lower()]
         if number < least:
             raise ValueError(f"must be at least {least} bytes")
+        if number > most:
+            raise ValueError(f"must be at most {most} bytes")
         return number
 
     return parse
@@ -166,6 +178,15 @@ def address(value: str) -> str:
     if any(character.isspace() or character == "/" for character in bare):
         raise ValueError("not an address; write 0.0.0.0, 127.0.0.1 or ::")
     return bare or EVERYWHERE
+
+
+def host_names(value: str) -> frozenset[str]:
+    """Parse a comma-separated list of host names, without ports; they are compared in lower case."""
+    names = frozenset(name.strip().lower() for name in value.split(",") if name.strip())
+    for name in names:
+        if not _HOST_NAME.fullmatch(name):
+            raise ValueError(f"{name!r} is not a host name; write ratelimit,ratelimit.default.svc.cluster.local")
+    return names
 
 
 def host_port(value: str) -> tuple[str, int]:
@@ -244,4 +265,4 @@ def path(value: str) -> str:
     """Parse the path part of a URL."""
     if not value.startswith("/") or any(character.isspace() for character in value):
         raise ValueError("not a path; write one like /metrics")
-    return value
+    return text(value)

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from ratelimitd.app.policies import default_algorithm, unsalted
+from ratelimitd.app.policies import default_algorithm, fixed_window_keys, unsalted
 from ratelimitd.gateway import domain_of
 from ratelimitd.policy import UNSALTED, OnStoreFailure, Policy, PolicyError, PolicyErrors
 from ratelimitd.settings import Settings
@@ -23,7 +23,13 @@ async def check(target: CheckTarget) -> AsyncIterator[Finding]:
     source, settings = target.source, target.settings
     algorithm = default_algorithm(source, settings)
     try:
-        loaded = await load(source, default_algorithm=algorithm, merge_domains=settings.merge_domain_config)
+        loaded = await load(
+            source,
+            default_algorithm=algorithm,
+            merge_domains=settings.merge_domain_config,
+            fixed_window_keys=fixed_window_keys(settings),
+            most=settings.policy_max_bytes,
+        )
         if target.gateway is not None:
             domain_of(target.gateway, loaded.policy)
     except PolicyErrors as errors:

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from ratelimitd.app.ports import Port, bound, clashing, duplicates
 from ratelimitd.http1 import Endpoint, FetchError, fetch
-from ratelimitd.net.listen import LOOPBACK, THIS_HOST, address, bind
+from ratelimitd.net.listen import LOOPBACK, THIS_HOST, address, bind, bind_each
 
 from .blocking import within
 from .finding import Finding, bad, ok, warn
@@ -94,7 +94,8 @@ def bind_failures(ports: list[Port]) -> dict[Port, tuple[str, bool]]:
     with ExitStack() as stack:
         for port in ports:
             try:
-                stack.callback(bind(port.host, port.port).close)
+                for sock in bind_each(port.host, port.port) if port.pages else [bind(port.host, port.port)]:
+                    stack.callback(sock.close)
             except OSError as error:
                 refused[port] = error.strerror or str(error), error.errno == errno.EADDRINUSE
     return refused
@@ -169,5 +170,5 @@ def _admin(target: CheckTarget) -> Iterator[Finding]:
         yield warn(
             PORTS,
             f"{found} and has the token, which is sent in plain text",
-            "set DEBUG_HOST=127.0.0.1 and unset ADMIN_REMOTE, or restrict access with a network policy",
+            "set DEBUG_HOST=localhost and unset ADMIN_REMOTE, or restrict access with a network policy",
         )

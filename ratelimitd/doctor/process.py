@@ -1,4 +1,4 @@
-"""Check of the process: gRPC transport, limit of open files, and the files read at the start."""
+"""Check of the process: gRPC transport, limit of open files, memory, and the files read at the start."""
 
 import resource
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -7,8 +7,10 @@ from typing import Final
 
 from ratelimitd.admin import TokenError, TokenFile
 from ratelimitd.app.listen import BUILD, SLOW
+from ratelimitd.app.memory import mib, policy_bytes, shares, shortage, total
 from ratelimitd.config.redis_address import Deployment
 from ratelimitd.net.tls import TlsFiles
+from ratelimitd.observe.container import memory_limit
 from ratelimitd.observe.logs import hide
 from ratelimitd.transport import nghttp2_available
 
@@ -67,6 +69,17 @@ def _files(target: CheckTarget) -> Iterator[Finding]:
         yield ok(PROCESS, found)
 
 
+def _memory(target: CheckTarget) -> Iterator[Finding]:
+    memory, policy = memory_limit(), policy_bytes(target.source)
+    short = shortage(target.settings, memory, policy, target.gateway, serves=target.serves)
+    if short is not None:
+        yield warn(PROCESS, short.found, short.change)
+    else:
+        needed = mib(total(shares(target.settings, memory, policy, target.gateway, serves=target.serves)))
+        found = f"the settings may take {needed} MiB in the worst case, and this process has {memory >> 20}"
+        yield ok(PROCESS, found)
+
+
 def _servers(deployment: Deployment) -> int:
     """Return the number of servers connected to at the same time, as far as the settings tell."""
     return len(deployment.addresses) if deployment.kind == "cluster" else 1
@@ -104,4 +117,4 @@ def _token(target: CheckTarget) -> Iterator[Finding]:
         yield ok(PROCESS, "ADMIN_TOKEN_FILE contains a token")
 
 
-CHECKS: Final[tuple[Callable[[CheckTarget], Iterator[Finding]], ...]] = (_transport, _files, _tls, _token)
+CHECKS: Final[tuple[Callable[[CheckTarget], Iterator[Finding]], ...]] = (_transport, _files, _memory, _tls, _token)

@@ -180,7 +180,11 @@ async def _probe(connection: RedisConnection, sha: str, key: bytes, probes: Prob
         if isinstance(reply, ReplyError):
             probes.failure = str(reply)
             return
-        now = unpack(reply, [selection])
+        try:
+            now = unpack(reply, [selection], 1)
+        except (TypeError, ValueError) as error:
+            probes.failure = f"unexpected reply: {error}"
+            return
         outcome = asked.outcomes[0]
         if isinstance(outcome, Failure):
             probes.failure = outcome.message

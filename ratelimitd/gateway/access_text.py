@@ -3,7 +3,7 @@
 import time
 from typing import Final
 
-from ratelimitd.observe.logs import printable
+from ratelimitd.printable import printable
 
 from .access_log import AccessRecord
 
@@ -16,7 +16,7 @@ _COLORS: Final = {0: "\x1b[31m", 2: "\x1b[32m", 3: "\x1b[36m", 4: "\x1b[33m", 5:
 def access_line(record: AccessRecord, *, colors: bool) -> str:
     """Return time, status, method, path, client, limit, latency and error; what is empty is left out.
 
-    Everything that a client sends is escaped: a terminal obeys control characters.
+    Everything that a client sends is made printable: a terminal obeys control characters.
     """
     clock, status = time.strftime("%H:%M:%S"), str(record.status or "---")
     latency = f"{record.latency / 1_000_000:.1f} ms"

@@ -9,6 +9,9 @@ from typing import Final
 ADDRESSES_REMEMBERED: Final = 4_096
 """Addresses whose check is cached: more than the proxies in front of a gateway; a flood of others costs little."""
 
+ADDRESS_MAX: Final = 64
+"""Characters of an address with its port, at most. A longer text is none, and is not cached: headers have 32 KiB."""
+
 IsTrusted = Callable[[str], bool]
 
 _WITH_PORT: Final = re.compile(r"(?P<v4>[0-9.]+):[0-9]+|\[(?P<v6>[0-9A-Fa-f:.]+)\](?::[0-9]+)?")
@@ -39,8 +42,9 @@ def client_address(peer: str, forwarded: Sequence[bytes], is_trusted: IsTrusted)
     client = canonical(peer) or peer
     if not forwarded or not is_trusted(client):
         return client
-    for item in reversed(b",".join(forwarded).decode("latin-1").split(",")):
-        address = canonical(item.strip(" \t"))
+    for part in reversed(b",".join(forwarded).decode("latin-1").split(",")):
+        item = part.strip(" \t")
+        address = canonical(item) if len(item) <= ADDRESS_MAX else None
         if address is None:
             break
         client = address

@@ -13,10 +13,12 @@ from ratelimitd.config.readers import (
     MapFound,
     MapReader,
     WrongValueError,
+    as_name,
     count,
     flag,
+    name_octets,
+    name_text,
     number,
-    octets,
     parsed,
     seconds,
     share,
@@ -138,10 +140,10 @@ def gateway_reader(*, for_envoy: bool) -> MapReader:
     """Return the reader of a gateway file. The reader returns None if the file has an error, which is noted."""
     route: Keys = {
         "match": _MATCH,
-        "upstream": text,
+        "upstream": name_text,
         "rate_limits": ListReader(rate_limit_reader(for_envoy=for_envoy)),
         "timeout": seconds,
-        "name": text,
+        "name": name_text,
     }
     return MapReader(
         "a gateway file",
@@ -150,8 +152,8 @@ def gateway_reader(*, for_envoy: bool) -> MapReader:
             "upstreams": UpstreamsReader(),
             "routes": ListReader(MapReader("a route", route, make=lambda found: found), least=1),
             "policies": _policies,
-            "domain": octets,
-            "name": text,
+            "domain": name_octets,
+            "name": name_text,
             "trusted_proxies": ListReader(cidr),
             "tls": _TLS,
             "limits": MapReader("'limits'", LIMITS, make=lambda found: ServerOptions()._replace(**found.fields)),
@@ -237,6 +239,10 @@ class UpstreamsReader:
             name = key.text if isinstance(key, YamlScalar) else ""
             if not name or name in upstreams:
                 notes.error(key.line, "the name of an upstream must be unique and not empty")
+            try:
+                as_name(name)
+            except WrongValueError as wrong:
+                notes.error(key.line, f"the name of an upstream must be {wrong}")
             upstreams[name] = replace(self.item, what=f"upstream '{name}'")(notes, value)
         return upstreams
 

@@ -16,9 +16,11 @@ from ratelimitd.config.readers import (
     any_text,
     as_it_is,
     flag,
+    name_octets,
     number,
     octets,
     text,
+    value_octets,
 )
 from ratelimitd.config.values import UINT32_MAX
 from ratelimitd.config.yaml_nodes import YamlMap, YamlNode, YamlScalar
@@ -134,7 +136,7 @@ _QUERY_MATCH: Final = MapReader(
     _query_match,
 )
 
-_VALUE: Final[Keys] = {"descriptor_key": octets, "descriptor_value": octets, "expect_match": flag}
+_VALUE: Final[Keys] = {"descriptor_key": name_octets, "descriptor_value": value_octets, "expect_match": flag}
 
 
 def _generic_key(fields: Fields) -> Action:
@@ -168,17 +170,17 @@ _Form = tuple[Keys, tuple[str, ...], Callable[[Fields], Action]]
 
 _FORMS: Final[dict[str, _Form]] = {
     "generic_key": (
-        {"descriptor_value": octets, "descriptor_key": octets},
+        {"descriptor_value": value_octets, "descriptor_key": name_octets},
         ("descriptor_value",),
         _generic_key,
     ),
     "request_headers": (
-        {"header_name": header_name, "descriptor_key": octets, "skip_if_absent": flag},
+        {"header_name": header_name, "descriptor_key": name_octets, "skip_if_absent": flag},
         ("header_name", "descriptor_key"),
         _request_headers,
     ),
     "query_parameters": (
-        {"query_parameter_name": octets, "descriptor_key": octets, "skip_if_absent": flag},
+        {"query_parameter_name": octets, "descriptor_key": name_octets, "skip_if_absent": flag},
         ("query_parameter_name", "descriptor_key"),
         _query_parameters,
     ),

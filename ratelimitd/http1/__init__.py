@@ -16,14 +16,17 @@ from .deadlines import Sweeper
 from .exchange import Exchange
 from .headers import PSEUDONYM, to_upstream
 from .model import Endpoint, ErrorResponse, Headers, Peer, Request, Summary
-from .options import ServerOptions, UpstreamOptions
+from .options import CONNECTION_BYTES, HIGH_WATER, READ_BYTES, ServerOptions, UpstreamOptions
 from .owner import Handler
 from .server import Server
 from .streamed import stream
 from .upstream import Upstream
 
 __all__ = [
+    "CONNECTION_BYTES",
+    "HIGH_WATER",
     "PSEUDONYM",
+    "READ_BYTES",
     "BalanceOptions",
     "BreakerOptions",
     "ConnectError",

@@ -22,7 +22,7 @@ def _ignore(error: ErrorResponse, peer: Peer) -> None:
 
 
 class Server:
-    """HTTP/1.1 and 1.0 on one socket.
+    """HTTP/1.1 and 1.0.
 
     Attributes:
         handler: answers requests.
@@ -50,7 +50,7 @@ class Server:
         self._connections: set[Member] = set()
         self._addresses: Counter[str] = Counter()
         self._empty = asyncio.Event()
-        self._server: asyncio.Server | None = None
+        self._servers: list[asyncio.Server] = []
 
     @property
     def connections(self) -> int:
@@ -58,12 +58,13 @@ class Server:
         return len(self._connections)
 
     async def start(self, sock: socket.socket, *, tls: ssl.SSLContext | None = None) -> None:
-        """Serve a bound socket, with TLS if a context is given."""
+        """Serve a bound socket, with TLS if a context is given; several sockets share the bounds."""
         loop = asyncio.get_running_loop()
         secure = tls is not None
-        self._server = await loop.create_server(
+        server = await loop.create_server(
             lambda: DownstreamConnection(self, loop, secure=secure), sock=sock, ssl=tls, backlog=BACKLOG
         )
+        self._servers.append(server)
 
     def leave(self) -> None:
         """Announce with each response that it is its connection's last; new connections are still accepted."""
@@ -72,8 +73,8 @@ class Server:
     async def stop(self, grace: float) -> None:
         """Accept no connection, close idle ones, give the others ``grace`` seconds, then abort them."""
         self.leaving = True
-        if self._server is not None:
-            self._server.close()
+        for server in self._servers:
+            server.close()
         for connection in tuple(self._connections):
             connection.leave()
         await drain(self._connections, self._empty, grace)

@@ -9,12 +9,13 @@ The path of a request, as in ``engine.py``::
 
 from .answer import NO_LIMIT, UNLIMITED, Answer, DescriptorStatus, metadata_of
 from .engine import Counts, Engine, Listener, NoPolicyError
+from .give_backs import NoGiveBacks
 from .guards import Fallback, OverLimitCache, shared
 from .header_text import structured_string
 from .keys import KeyMaker, key_maker
 from .modes import ENFORCED, Modes
-from .new_keys import NewKeys
-from .plan import Planner, PlanOptions
+from .new_keys import TABLE_SIZE, NewKeys
+from .plan import PLANS_BYTES, Planner, PlanOptions
 from .reason import (
     INTERNAL_ERROR,
     NO_POLICY,
@@ -27,13 +28,17 @@ from .reason import (
 )
 from .seam import Ask, Charge, Done, Failure, FailureKind, Guard, Item, LimitRequest, Outcome, Plan, Store
 from .selection import Selection, selects
-from .stats import Tallies, Tally
+from .stats import NAME_BYTES, TALLY_BYTES, Tallies, Tally
 
 __all__ = [
     "ENFORCED",
     "INTERNAL_ERROR",
+    "NAME_BYTES",
     "NO_LIMIT",
     "NO_POLICY",
+    "PLANS_BYTES",
+    "TABLE_SIZE",
+    "TALLY_BYTES",
     "UNLIMITED",
     "Answer",
     "Ask",
@@ -52,6 +57,7 @@ __all__ = [
     "Listener",
     "Modes",
     "NewKeys",
+    "NoGiveBacks",
     "NoPolicyError",
     "Outcome",
     "OverLimitCache",

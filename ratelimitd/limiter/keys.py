@@ -2,7 +2,8 @@
 
 The only limit of a descriptor, if envoyproxy/ratelimit can express it, has upstream's name, byte for byte, so that
 both services share counters during a migration. Upstream joins with ``_`` and escapes nothing, so distinct descriptors
-may collide there. Every other limit, and with ``safe`` every limit, has a name that cannot collide.
+may collide there (``policy.sharing`` finds which). Every other limit, and with ``safe`` every limit, has a name that
+cannot collide. Which limits have upstream's names is decided when a policy is read: ``Limit.upstream``.
 """
 
 from collections.abc import Callable, Sequence
@@ -50,13 +51,13 @@ def safe_key(prefix: bytes, domain: bytes, identity: tuple[Entry, ...], limit: L
     return b"%brl1:%b:%d:%b_" % (prefix, rate.algorithm.encode(), rate.window, _joined(parts))
 
 
-def overflow_key(prefix: bytes, domain: bytes, path: bytes, algorithm: str, window: int, item: str) -> bytes:
-    """Name the counter that new keys of a limit share when there are too many; ``path`` is ``Match.path``.
+def overflow_key(prefix: bytes, domain: bytes, place: bytes, algorithm: str, window: int, item: str) -> bytes:
+    """Name the counter that new keys of a limit share when there are too many; ``place`` is ``Match.place``.
 
     No request can have this name, whatever its domain: all other keys end with ``_``, this one with ``:``, and a fixed
     window appends digits only.
     """
-    name = _joined([domain, item.encode(), path])
+    name = _joined([domain, item.encode(), place])
     return b"%brl1:overflow:%b:%d:%b:" % (prefix, algorithm.encode(), window, name)
 
 

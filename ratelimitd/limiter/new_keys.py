@@ -39,8 +39,9 @@ OLDER: Final = bytes((0, 0, 1)) + bytes(253)
 class NewKeys:
     """Redirects new keys of a limit to one shared counter while too many of them arrive.
 
-    The cap applies per limit and second in this process. A redirected key is not recorded, so it is new again next
-    time. Peeks and give-backs create no counter and are not redirected. Limits in shadow mode are capped too.
+    The cap applies per limit and second in this process; all overrides of a domain are one limit, since a caller names
+    their keys and units. A redirected key is not recorded, so it is new again next time. Peeks and give-backs create no
+    counter and are not redirected. Limits in shadow mode are capped too.
 
     No key is redirected before the first sweep is complete: at startup every key is new, and by then each client that
     is frequent enough to stay known has been seen. Put this guard in front of an ``OverLimitCache``, which would
@@ -67,7 +68,7 @@ class NewKeys:
         self._swept = self._due = 0
         self._warm_up = STEPS + 1
         self._second = 0
-        self._new_keys: dict[bytes, int] = {}
+        self._new_keys: dict[tuple[bytes, bytes, str], int] = {}
 
     def before(self, asks: Sequence[Ask], now: int) -> None:
         """Past the cap, replace the plan of each ask with new keys by one that charges the shared counter instead."""
@@ -126,9 +127,10 @@ class NewKeys:
         second = now // SECOND
         if second != self._second:
             self._second, self._new_keys = second, {}
-        name = self._name(plan.request.domain, item.match.path, rate.algorithm, rate.window, limit.item)
-        seen = self._new_keys.get(name, 0)
+        domain, place = plan.request.domain, item.match.place
+        counted = (domain, place, limit.item)
+        seen = self._new_keys.get(counted, 0)
         if seen >= self._per_second:
-            return name
-        self._new_keys[name] = seen + 1
+            return self._name(domain, place, rate.algorithm, rate.window, limit.item)
+        self._new_keys[counted] = seen + 1
         return None

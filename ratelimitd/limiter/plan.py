@@ -5,6 +5,7 @@ A plan depends only on the request and the policy, never on time, so equal reque
 
 from collections import OrderedDict
 from collections.abc import Hashable, Iterable
+from sys import getsizeof
 from typing import Final, NamedTuple
 
 from ratelimitd.policy import Descriptor, Domain, Identity, Limit, Match, Policy, counted_by_caller, identify, match
@@ -15,13 +16,14 @@ from .seam import COST_MAX, Charge, Item, LimitRequest, Plan
 from .stats import Tallies, Tally, near_limit
 
 PLANS_BYTES: Final = 16 << 20
-"""Memory of the plan cache: some 15,000 different requests, more than most meshes have routes."""
+"""Memory of the plan cache: some 13,000 different requests, more than most meshes have routes."""
 
 TOGETHER_MAX: Final = 128
 """Charges that can be all or nothing: the size of a script call. A request with more is charged limit by limit."""
 
-PLAN_BYTES, ITEM_BYTES, ENTRY_BYTES, CHARGE_BYTES = 250, 430, 140, 250
-"""Bytes of a cached plan, and of each descriptor, entry and charge of it; tracemalloc measures 0.9 to 1.1 times."""
+PLAN_BYTES, ITEM_BYTES, ENTRY_BYTES, CHARGE_BYTES, OVERRIDE_BYTES = 370, 430, 140, 250, 250
+"""Bytes of a cached plan, of each descriptor, entry and charge of it, and of each limit that came with the request,
+besides their texts; tracemalloc measures 0.6 to 1.1 times."""
 
 
 class _Built(NamedTuple):
@@ -185,7 +187,14 @@ def cost_of(descriptor: Descriptor, request_hits: int) -> int:
 
 
 def _size_of(plan: Plan) -> int:
+    """Return the memory of a plan. Entries, names of metrics and paths of overrides are texts of any length."""
     descriptors = plan.request.descriptors
-    entries = sum([len(descriptor.entries) for descriptor in descriptors])
+    texts = [ENTRY_BYTES + len(key) + len(value) for descriptor in descriptors for key, value in descriptor.entries]
     keys = sum([len(charge.key) + CHARGE_BYTES for charge in plan.charges])
-    return PLAN_BYTES + ITEM_BYTES * len(descriptors) + ENTRY_BYTES * entries + keys
+    names = sum([_named(item.match) for item in plan.items if item.match is not None and item.match.stat_from_request])
+    return PLAN_BYTES + ITEM_BYTES * len(descriptors) + sum(texts) + keys + names
+
+
+def _named(found: Match) -> int:
+    """Return the memory of what a match holds of the request's own text."""
+    return sum(map(getsizeof, found.stat_key)) + (OVERRIDE_BYTES + len(found.path) if found.overridden else 0)

@@ -5,5 +5,6 @@
 
 from .check import lint
 from .rules import RULES, Rule
+from .shared import in_one
 
-__all__ = ["RULES", "Rule", "lint"]
+__all__ = ["RULES", "Rule", "in_one", "lint"]

@@ -5,6 +5,7 @@ from itertools import chain
 
 from ratelimitd.config.problems import PolicyError
 from ratelimitd.config.yaml_nodes import load_yaml
+from ratelimitd.policy import FixedWindowKeys
 from ratelimitd.policy_file import Document, Parsed
 
 from .comments import Comments
@@ -13,20 +14,34 @@ from .pairs import check_pair, check_routes, ends
 from .requests import Requests
 from .routes import GatewayText, read_routes
 from .rules import Findings
+from .shared import check_counters
 from .tree import DomainTree, check_tiers, check_tree, taken_values, trees
 from .written import check_maps, repeated_keys, second_documents
 
 
-def lint(parsed: Parsed, texts: Mapping[str, bytes], gateway: str = "") -> list[PolicyError]:
+def lint(
+    parsed: Parsed,
+    texts: Mapping[str, bytes],
+    gateway: str = "",
+    fixed_window_keys: FixedWindowKeys = FixedWindowKeys.UPSTREAM,
+) -> list[PolicyError]:
     """Return what is wrong in files without an error, in the order of the files and their lines.
 
     Args:
         texts: the files, with the names that ``parsed`` has.
         gateway: the gateway file among them; empty: none, so that it is not known what is sent.
+        fixed_window_keys: FIXED_WINDOW_KEYS; SAFE also for counters in memory.
     """
     comments = Comments(texts)
     order = {file: number for number, file in enumerate(texts)}
-    found = chain(comments.wrong(), second_documents(texts), _written(parsed, gateway), _meant(parsed, texts, gateway))
+    domains = trees(parsed)
+    found = chain(
+        comments.wrong(),
+        second_documents(texts),
+        _written(parsed, gateway),
+        _meant(domains, texts, gateway),
+        check_counters(domains, fixed_window_keys),
+    )
     allowed = dict.fromkeys(each.warning for each in found if comments.allow(each))
     return sorted(allowed, key=lambda warning: (order.get(warning.file, -1), warning.line))
 
@@ -38,8 +53,7 @@ def _written(parsed: Parsed, gateway: str) -> Findings:
             yield from repeated_keys(document)
 
 
-def _meant(parsed: Parsed, texts: Mapping[str, bytes], gateway: str) -> Findings:
-    found = trees(parsed)
+def _meant(found: Mapping[bytes, DomainTree], texts: Mapping[str, bytes], gateway: str) -> Findings:
     for tree in found.values():
         yield from check_tree(tree)
         yield from check_tiers(tree)

@@ -114,6 +114,7 @@ RULES: Final = {
             "no client has the address '{value}'",
             "{remedy}",
         ),
+        Rule("shared-counter", "{what} can share a counter in Redis with {other}", "{remedy}"),
         # Tiers.
         Rule(
             "no-api-keys",

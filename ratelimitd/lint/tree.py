@@ -4,7 +4,7 @@ from collections.abc import Collection
 from typing import NamedTuple
 
 from ratelimitd.algorithms import deviation
-from ratelimitd.policy import STAR, DescriptorNode, DomainRow, Identity, KeysRow, NodeRow
+from ratelimitd.policy import SHARE_THRESHOLD, STAR, DescriptorNode, DomainRow, Identity, KeysRow, NodeRow
 from ratelimitd.policy_file import Origin, Parsed
 
 from .rules import Findings, finding, shown
@@ -52,7 +52,9 @@ def trees(parsed: Parsed) -> dict[bytes, DomainTree]:
             node = DescriptorNode()
             tree = found[row.name] = DomainTree(row.name, place, node, [], row.identity, set(), {})
         elif isinstance(row, NodeRow):
-            node, parent, tree = DescriptorNode(row.key, row.value, row.limits), nodes[row.parent], domains[row.parent]
+            shared = bool(row.flags & SHARE_THRESHOLD)
+            node = DescriptorNode(row.key, row.value, row.limits, share_threshold=shared)
+            parent, tree = nodes[row.parent], domains[row.parent]
             _grow(tree, parent, node)
             tree.branches.append(Branch(node, parent, place))
         nodes.append(node)

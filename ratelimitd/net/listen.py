@@ -14,6 +14,15 @@ BACKLOG = 1024
 LOOPBACK: Final = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 -- compared, not bound
 """Addresses of all interfaces, each with one that reaches it on this host."""
 
+BOTH: Final = ("127.0.0.1", "::1")
+"""Addresses of ``localhost`` for ``bind_each``."""
+
+ABSENT: Final = frozenset((errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT))
+"""Errors of a family that the kernel does not have, or that is turned off."""
+
+FREE_TRIES: Final = 16
+"""Attempts to find a port that is free in both families; most ports are."""
+
 THIS_HOST: Final = frozenset(("localhost", "127.0.0.1", "::1"))
 """Names of this host for a client on it."""
 
@@ -78,6 +87,30 @@ def bind(host: str, port: int) -> socket.socket:
         raise OSError(error.errno, f"cannot listen on {address(host, port)}: {_cause(error)}") from error
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     return listening
+
+
+def bind_each(host: str, port: int) -> list[socket.socket]:
+    """Listen as ``bind`` does; ``localhost`` is 127.0.0.1 and ::1, where the kernel has both, with one port number.
+
+    Which of the two a client takes for ``localhost`` depends on its resolver.
+    """
+    return _bind_both(port, FREE_TRIES) if host.lower() == "localhost" else [bind(host, port)]
+
+
+def _bind_both(port: int, tries: int) -> list[socket.socket]:
+    bound: list[socket.socket] = []
+    for host in BOTH:
+        try:
+            bound.append(bind(host, bound[0].getsockname()[1] if bound else port))
+        except OSError as error:
+            if error.errno in ABSENT and (bound or host != BOTH[-1]):
+                continue
+            for sock in bound:
+                sock.close()
+            if bound and not port and error.errno == errno.EADDRINUSE and tries > 1:
+                return _bind_both(port, tries - 1)
+            raise
+    return bound
 
 
 def _cause(error: OSError) -> str:

@@ -8,11 +8,14 @@ import os
 import re
 import sys
 from collections.abc import Mapping, MutableMapping
+from json.encoder import encode_basestring_ascii as quoted
 from typing import Any, Final, TextIO
 from urllib.parse import quote
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
+
+from ratelimitd.printable import printable
 
 MASK: Final = "***"
 
@@ -32,13 +35,6 @@ LEVELS: Final[Mapping[str, int]] = {
 """The names that logrus accepts, and therefore LOG_LEVEL."""
 
 _USERINFO: Final = re.compile(r"(\w://)[^\s\"'<>]*@")
-
-_CONTROLS: Final = (*range(0x20), *range(0x7F, 0xA0), *range(0x2028, 0x202F), *range(0x2066, 0x206A))
-"""Code points that move the cursor, start an escape sequence, break a line or reverse its direction on a terminal."""
-
-_BACKSLASHED: Final = {code: chr(code).encode("unicode_escape").decode() for code in _CONTROLS}
-_BACKSLASHED_IN_LINES: Final = {code: text for code, text in _BACKSLASHED.items() if chr(code) not in "\n\t"}
-_JSON_ESCAPED: Final = {code: f"\\u{code:04x}" for code in _CONTROLS}
 
 _secrets: set[str] = set()
 
@@ -67,11 +63,6 @@ def readable(form: str, stream: TextIO) -> bool:
 def colored(stream: TextIO) -> bool:
     """Whether a stream shows colors: a terminal, unless NO_COLOR is set (https://no-color.org)."""
     return stream.isatty() and not os.environ.get("NO_COLOR")
-
-
-def printable(text: str) -> str:
-    """Return a text with control characters escaped."""
-    return text.translate(_BACKSLASHED)
 
 
 def configure(level: str, form: str, stream: TextIO | None = None) -> None:
@@ -139,18 +130,17 @@ def _mask_fields(_: WrappedLogger, __: str, fields: EventDict) -> MutableMapping
 
 
 def _escape_fields(_: WrappedLogger, __: str, fields: EventDict) -> MutableMapping[str, Any]:
-    """Escape control characters in every text; a traceback and a stack keep their lines."""
+    """Escape what is not printable in every text; a traceback and a stack keep their lines."""
     return {
-        name: value.translate(_BACKSLASHED_IN_LINES if name in {"exception", "stack"} else _BACKSLASHED)
-        if isinstance(value, str)
-        else value
+        name: printable(value, "\n\t" if name in {"exception", "stack"} else "") if isinstance(value, str) else value
         for name, value in fields.items()
     }
 
 
 def _escape_json(_: WrappedLogger, __: str, line: EventDict | str) -> str:
-    """Escape in the rendered line what JSON permits within a string and a terminal obeys, such as U+009B."""
-    return str(line).translate(_JSON_ESCAPED)
+    """Escape in the rendered line what JSON permits within a string and a terminal obeys, such as U+202E."""
+    text = str(line)
+    return text if text.isprintable() else "".join(each if each.isprintable() else quoted(each)[1:-1] for each in text)
 
 
 def _masked(value: Any) -> object:

@@ -107,3 +107,17 @@ def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
     iterator = iter(items)
     while batch := list(itertools.islice(iterator, size)):
         yield batch
+
+
+def joined(pieces: Iterable[bytes], count: int, size: int) -> Iterator[bytes]:
+    """Join pieces into chunks of ``count``, fewer where they have ``size`` bytes or more. Empty pieces count too."""
+    held: list[bytes] = []
+    length = 0
+    for piece in pieces:
+        held.append(piece)
+        length += len(piece)
+        if len(held) >= count or length >= size:
+            yield b"".join(held)
+            held, length = [], 0
+    if held:
+        yield b"".join(held)

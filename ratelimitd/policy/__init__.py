@@ -3,6 +3,7 @@
 from ratelimitd.config.problems import PolicyError, PolicyErrors
 
 from .comparison import Change, ChangeKind, changes
+from .counter_names import FixedWindowKeys, with_keys
 from .explaining import EXAMINED, Ended, Explanation, Step, Took, explain
 from .identity import UNSALTED, Identified, counted_by_caller, identify, network_of
 from .matching import match
@@ -37,6 +38,7 @@ from .rows import (
     keys_rows,
     slices,
 )
+from .sharing import domains_that_share, shared_counters
 from .wildcards import STAR
 
 __all__ = [
@@ -59,6 +61,7 @@ __all__ = [
     "Ended",
     "Entry",
     "Explanation",
+    "FixedWindowKeys",
     "Identified",
     "Identity",
     "KeysRow",
@@ -78,11 +81,14 @@ __all__ = [
     "assemble",
     "changes",
     "counted_by_caller",
+    "domains_that_share",
     "explain",
     "identify",
     "keys_rows",
     "match",
     "network_of",
     "rule_name",
+    "shared_counters",
     "slices",
+    "with_keys",
 ]

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
 from typing import Final, NamedTuple, TypeVar
 
+from ratelimitd.printable import printable
+
 from .model import DescriptorNode, Domain, Identity, Limit, Policy
 
 _T = TypeVar("_T")
@@ -24,6 +26,8 @@ class ChangeKind(StrEnum):
     RAISED = "raised"
     LOWERED = "lowered"
     CHANGED = "changed"
+    RESTARTED = "restarted"
+    """The key of its counter is another, so its count starts anew."""
 
 
 class Change(NamedTuple):
@@ -55,8 +59,8 @@ LIMIT: Final[Mapping[str, Callable[[Limit], str]]] = {
     "shadow_mode": lambda limit: _yes(limit.shadow_mode),
     "quota_mode": lambda limit: _yes(limit.quota_mode),
     "on_store_failure": lambda limit: limit.on_store_failure.name.lower(),
-    "name": lambda limit: _printable(limit.name) or "none",
-    "replaces": lambda limit: _printable(", ".join(sorted(limit.replaces))) or "none",
+    "name": lambda limit: printable(limit.name) or "none",
+    "replaces": lambda limit: printable(", ".join(sorted(limit.replaces))) or "none",
 }
 """Properties of a limit apart from its amount and burst."""
 
@@ -161,13 +165,14 @@ def _limits(place: str, old: Mapping[str, Limit], new: Mapping[str, Limit]) -> I
             yield from _amount(where, before, limit)
             yield from _burst(where, before, limit)
             yield from _differences(where, before, limit, LIMIT)
+            yield from _key(where, before, limit)
     for item, limit in old.items():
         if item not in new:
             yield Change(ChangeKind.REMOVED, _item(place, item), _properties(limit))
 
 
 def _item(place: str, item: str) -> str:
-    return f"{place} [{_cut(_printable(item))}]" if item else place
+    return f"{place} [{_cut(printable(item))}]" if item else place
 
 
 def _amount(place: str, old: Limit, new: Limit) -> Iterator[Change]:
@@ -176,6 +181,16 @@ def _amount(place: str, old: Limit, new: Limit) -> Iterator[Change]:
         growth = _growth(old, new)
         note = "" if growth else ", the same rate over another window"
         yield Change(_direction(growth), place, f"{before} -> {after}{note}")
+
+
+def _key(place: str, old: Limit, new: Limit) -> Iterator[Change]:
+    """Name a limit whose key is no longer upstream's, or is now. Another algorithm or window needs no such line."""
+    if old.upstream == new.upstream or old.rate is None or new.rate is None:
+        return
+    if (old.rate.algorithm, old.rate.window) != (new.rate.algorithm, new.rate.window):
+        return
+    before, after = ("envoyproxy/ratelimit's" if limit.upstream else "safe" for limit in (old, new))
+    yield Change(ChangeKind.RESTARTED, place, f"key of its counter {before} -> {after}, so its count starts anew")
 
 
 def _growth(old: Limit, new: Limit) -> int:
@@ -267,12 +282,7 @@ def _yes(value: bool) -> str:  # noqa: FBT001 -- the value is what is shown
 
 
 def _shown(text: bytes) -> str:
-    return _printable(text.decode(errors="backslashreplace"))
-
-
-def _printable(text: str) -> str:
-    """Escape control characters: the words are written to logs and terminals."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    return printable(text.decode(errors="backslashreplace"))
 
 
 def _cut(text: str) -> str:

@@ -68,7 +68,8 @@ class Limit(NamedTuple):
         quota_mode: the request is over limit only if every quota limit of it is.
         on_store_failure: failure policy while the counter is unavailable.
         item: name, else index, of a limit in ``rate_limits``; "" for the limit of a ``rate_limit``.
-        upstream: envoyproxy/ratelimit could express the limit, so its Redis key may be upstream's.
+        upstream: the key of its counter in Redis is upstream's: envoyproxy/ratelimit could express the limit, and
+            FIXED_WINDOW_KEYS agrees.
     """
 
     rate: Rate | None
@@ -160,13 +161,17 @@ class Identity(NamedTuple):
 
 
 class Domain(NamedTuple):
-    """A domain: its tree, and the options that apply to all of it."""
+    """A domain: its tree, and the options that apply to all of it.
+
+    ``upstream_overrides``: whether counters of overrides have upstream's names, if it could express them.
+    """
 
     name: bytes
     root: DescriptorNode
     default_algorithm: str
     all_or_nothing: bool
     identity: Identity | None = None
+    upstream_overrides: bool = True
 
 
 class Policy(NamedTuple):
@@ -217,3 +222,8 @@ class Match(NamedTuple):
     def overridden(self) -> bool:
         """Whether the limit is one that the request carries."""
         return self.path.startswith(OVERRIDE)
+
+    @property
+    def place(self) -> bytes:
+        """The path, by which bounds are kept; one for all overrides of a domain, since a caller names their keys."""
+        return OVERRIDE if self.overridden else self.path

@@ -43,6 +43,7 @@ class DomainRow(NamedTuple):
     all_or_nothing: bool
     identity: Identity | None
     """``tiers`` is empty here: the tiers follow as KeysRows."""
+    upstream_overrides: bool = True
 
 
 class KeysRow(NamedTuple):
@@ -175,11 +176,12 @@ class Assembly:
         default_algorithm: str,
         all_or_nothing: bool,  # noqa: FBT001 -- a row
         identity: Identity | None,
+        upstream_overrides: bool,  # noqa: FBT001 -- a row
     ) -> None:
         root = DescriptorNode()
         self._nodes.append(root)
         own = identity and identity._replace(tiers={})
-        self._domains[name] = Domain(name, root, default_algorithm, all_or_nothing, own)
+        self._domains[name] = Domain(name, root, default_algorithm, all_or_nothing, own, upstream_overrides)
 
     def _add_keys(self, domain: bytes, tier: bytes, digests: bytes) -> None:
         identity = self._domains[domain].identity

@@ -18,6 +18,8 @@ from ratelimitd.config.readers import (
     Reader,
     WrongValueError,
     as_it_is,
+    as_name,
+    as_value,
     flag,
     number,
     scalar,
@@ -37,11 +39,11 @@ UPSTREAM_KEYS: Final = frozenset(
 )
 
 
-def text_or_binary(_notes: Notes, node: YamlNode) -> bytes:
-    """Read text as bytes, from base64 if its tag is !!binary. Raises WrongValueError."""
+def value_bytes(_notes: Notes, node: YamlNode) -> bytes:
+    """Read a value as bytes, from base64 if its tag is !!binary: then it may have any. Raises WrongValueError."""
     written = scalar(node, "text")
     if written.tag != BINARY_TAG:
-        return written.text.encode()
+        return as_value(written.text).encode()
     try:
         return base64.b64decode("".join(written.text.split()), validate=True)
     except (binascii.Error, ValueError):
@@ -50,14 +52,21 @@ def text_or_binary(_notes: Notes, node: YamlNode) -> bytes:
 
 def name_without_star(notes: Notes, node: YamlNode) -> bytes:
     """Read a name that is not a pattern. Raises WrongValueError."""
-    name = text_or_binary(notes, node)
+    name = name_bytes(notes, node)
     if not name or STAR in name:
         raise WrongValueError("a non-empty text without '*'")
     return name
 
 
-def _text(_notes: Notes, node: YamlNode) -> str:
-    return scalar(node, "text").text
+def name_bytes(notes: Notes, node: YamlNode) -> bytes:
+    """Read a name as bytes, also from !!binary. Raises WrongValueError."""
+    octets = value_bytes(notes, node)
+    as_name(octets.decode(errors="replace"))
+    return octets
+
+
+def _name(_notes: Notes, node: YamlNode) -> str:
+    return as_name(scalar(node, "text").text)
 
 
 def _flag(notes: Notes, node: YamlNode) -> bool:
@@ -95,10 +104,10 @@ _count: Final = number(0, UINT32_MAX)
 """``requests_per_unit`` is a uint32 in envoy/service/ratelimit/v3/rls.proto."""
 
 _LIMIT: Final[Keys] = {
-    "unit": _text,
+    "unit": _name,
     "requests_per_unit": _count,
     "unlimited": _flag,
-    "name": _text,
+    "name": _name,
     "replaces": _list,
     "algorithm": _algorithm,
     "burst": _count,
@@ -115,7 +124,7 @@ TOP: Final = "the top of the file"
 
 LEVELS: Final[Mapping[str, Keys]] = {
     TOP: {
-        "domain": text_or_binary,
+        "domain": name_bytes,
         "descriptors": _list,
         "default_algorithm": _algorithm,
         "all_or_nothing": _flag,
@@ -129,8 +138,8 @@ LEVELS: Final[Mapping[str, Keys]] = {
         "ipv6_prefix": number(1, 128),
     },
     "descriptors": {
-        "key": text_or_binary,
-        "value": text_or_binary,
+        "key": name_bytes,
+        "value": value_bytes,
         "rate_limit": _map,
         "rate_limits": _list,
         "descriptors": _list,
@@ -144,7 +153,7 @@ LEVELS: Final[Mapping[str, Keys]] = {
     },
     "rate_limit": _LIMIT,
     "rate_limits": {**_LIMIT, "shadow_mode": _flag, "quota_mode": _flag, "on_store_failure": _on_store_failure},
-    "replaces": {"name": _text},
+    "replaces": {"name": _name},
 }
 """The keys of a map, by the key whose value is the map or a list of such maps.
 

@@ -23,7 +23,7 @@ from ratelimitd.config.yaml_nodes import (
 )
 from ratelimitd.policy import Identity
 
-from .fields import LEVELS, name_without_star, text_or_binary
+from .fields import LEVELS, name_without_star, value_bytes
 
 REMOTE_ADDRESS: Final = b"remote_address"
 """Descriptor key of Envoy's action of that name."""
@@ -141,6 +141,6 @@ def _digest(notes: Notes, node: YamlNode) -> bytes:
             raise _KeyError(node.line, "'sha256:' must be followed by the 64 hex digits of the key's SHA-256")
         return bytes.fromhex(written)
     try:
-        return sha256(text_or_binary(notes, node)).digest()
+        return sha256(value_bytes(notes, node)).digest()
     except WrongValueError as wrong:
         raise _KeyError(node.line, f"a key must be {wrong}") from None

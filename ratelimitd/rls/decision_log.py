@@ -89,6 +89,7 @@ class DecisionLog:
         self.temporary: Sampler | None = None
         self._ends = 0.0
         self._timer: asyncio.TimerHandle | None = None
+        self._failed = False
         self._listen()
 
     def begin(self, logged: Logged, seconds: float) -> None:
@@ -126,6 +127,15 @@ class DecisionLog:
         self._engine.listener = None if self.temporary is None and self._always is None else self._decided
 
     def _decided(self, ask: Ask, answer: Answer) -> None:
+        """Log a decision. A line that cannot be made is dropped and told once: it must not cost the call."""
+        try:
+            self._log(ask, answer)
+        except Exception:
+            if not self._failed:
+                self._failed = True
+                log.exception("a decision cannot be logged, and others may be missing")
+
+    def _log(self, ask: Ask, answer: Answer) -> None:
         for sampler in (self.temporary, self._always):
             if sampler is not None and sampler.takes(ask):
                 planner = self._engine.planner

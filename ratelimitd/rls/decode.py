@@ -21,6 +21,19 @@ class Bounds(NamedTuple):
     descriptors: int = 64
     entries: int = 32
 
+    def __str__(self) -> str:
+        return f"MAX_DESCRIPTORS={self.descriptors} and MAX_ENTRIES={self.entries}"
+
+    def require_descriptors(self, count: int) -> None:
+        """Raise RequestError if a request has too many descriptors."""
+        if count > self.descriptors:
+            raise RequestError(f"{count} descriptors exceed MAX_DESCRIPTORS={self.descriptors}")
+
+    def require_entries(self, count: int) -> None:
+        """Raise RequestError if a descriptor has too many entries."""
+        if count > self.entries:
+            raise RequestError(f"{count} entries in one descriptor exceed MAX_ENTRIES={self.entries}")
+
 
 def decode(body: bytes, bounds: Bounds) -> LimitRequest:
     """Read a serialized ``RateLimitRequest``; raises RequestError."""
@@ -33,15 +46,13 @@ def decode(body: bytes, bounds: Bounds) -> LimitRequest:
     descriptors = request.descriptors
     if not descriptors:
         raise RequestError("rate limit descriptor list must not be empty")
-    if len(descriptors) > bounds.descriptors:
-        raise RequestError(f"{len(descriptors)} descriptors exceed MAX_DESCRIPTORS={bounds.descriptors}")
+    bounds.require_descriptors(len(descriptors))
     decoded = tuple([_descriptor(each, bounds) for each in descriptors])
     return LimitRequest(request.domain, decoded, request.hits_addend)
 
 
 def _descriptor(wire: Any, bounds: Bounds) -> Descriptor:
-    if len(wire.entries) > bounds.entries:
-        raise RequestError(f"{len(wire.entries)} entries in one descriptor exceed MAX_ENTRIES={bounds.entries}")
+    bounds.require_entries(len(wire.entries))
     entries = tuple([(entry.key, entry.value) for entry in wire.entries])
     override = hits = None
     if wire.HasField("limit"):

@@ -77,6 +77,11 @@ class RateLimitService:
         self._new_cost = 0
         self._clock = asyncio.get_running_loop().time
 
+    @property
+    def bounds(self) -> Bounds:
+        """The bounds on a request."""
+        return self._options.bounds
+
     def with_reason(self) -> "RateLimitService":
         """Return the service of WITH_REASON: the same engine and options, and the reason in the dynamic metadata."""
         encode = self._options.encode._replace(reason_metadata=True)

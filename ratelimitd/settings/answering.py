@@ -61,8 +61,9 @@ class AnsweringRows:
     request_made_series = Row(
         integer(0),
         "10000",
-        "Maximum number of metric series created from values in requests; further values share one series named other. "
-        "Prometheus handles some ten thousand series per target well.",
+        "Maximum number of metric series created from values in requests, and of 420 bytes for the name of each, on "
+        "average; further values share one series named other, and so do names of more than 256 characters. Prometheus "
+        "handles some ten thousand series per target well.",
     )
     redis_health_check_active_connection = Row(
         boolean,

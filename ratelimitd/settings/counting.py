@@ -40,6 +40,12 @@ class CountingRows:
         "true",
         "true: watch RUNTIME_ROOT, a symbolic link that is swapped. false: watch the directory of the files.",
     )
+    policy_max_bytes = Row(
+        size(1 << 10, 24 << 20),
+        "4MiB",
+        "Maximum total size of the policy files, up to 24 MiB. Each MiB takes up to 64 MiB in the process that parses "
+        "them, and 16 MiB in the service during a reload; 4 MiB, some 50,000 rules, fit a container of 512 MiB.",
+    )
     merge_domain_config = Row(boolean, "false", "Allow several files to define descriptors of one domain.")
     default_algorithm = Row(
         choice(*ALGORITHMS),
@@ -57,7 +63,8 @@ class CountingRows:
     memory_max_bytes = Row(
         size(1 << 20),
         "256MiB",
-        "Memory for counters; beyond it counters are evicted, expired ones first. Half of a small container's 512 MiB.",
+        "Memory for counters; beyond it counters are evicted, expired ones first. By default half of the memory of the "
+        "container or machine, if that is less. 256 MiB are a million counters.",
     )
     redis_url = Row(redis_parts, "", ADDRESS_TEXT, secret=Secret.USERINFO)
     redis_addr = Row(redis_parts, "", "Another name for REDIS_URL, intended for host:port.", secret=Secret.USERINFO)
@@ -119,15 +126,23 @@ class CountingRows:
     )
     cache_key_prefix = Row(text, "", "Prefix of every key in Redis.")
     fixed_window_keys = Row(
-        choice("upstream", "safe"),
+        choice("upstream", "safe", "auto"),
         "upstream",
         "Redis keys of plain fixed windows. upstream: byte for byte those of envoyproxy/ratelimit, so that both can "
-        "share counters. safe: keys that cannot collide.",
+        "share counters; each load names the limits that can share one with other requests. safe: keys that cannot "
+        "collide. auto: safe keys for these limits and for overrides, upstream's for all others. Keys in memory are "
+        "always safe.",
     )
     expiration_jitter_max_seconds = Row(
         integer(0), "300", "Upper bound of the random time added to the expiry of keys in Redis; 0: off."
     )
     local_cache_size_in_bytes = Row(size(0), "0", "Memory for the cache of keys that are over their limit; 0: off.")
+    enable_negative_hits = Row(
+        boolean,
+        "true",
+        "Honor is_negative_hits, with which any caller can lift any limit. false: such hits cost 0, as a peek, and "
+        "are counted. The default is what envoyproxy/ratelimit does since it knows the field.",
+    )
     stop_cache_key_increment_when_overlimit = Row(
         boolean, "false", "Charge either all limits of a request or none: all_or_nothing for every domain."
     )

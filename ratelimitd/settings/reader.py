@@ -6,6 +6,7 @@ from copy import copy
 from typing import Any, Final, NamedTuple
 
 from ratelimitd.config.suggest import closest, one_slip
+from ratelimitd.printable import printable
 from ratelimitd.settings.redis_url import credentials, redis_address
 from ratelimitd.settings.redis_variables import MAIN_REDIS, PER_SECOND_REDIS
 from ratelimitd.settings.rows import MASK, Row, RowStatus
@@ -41,7 +42,7 @@ class Problem(NamedTuple):
     message: str
 
     def __str__(self) -> str:
-        return f'{self.name}="{self.value}": {self.message}'
+        return printable(f'{self.name}="{self.value}": {self.message}')
 
 
 class SettingsError(ValueError):

@@ -5,14 +5,17 @@ from typing import Final
 from ratelimitd.config.values import (
     EVERYWHERE,
     address,
+    any_text,
     bearer,
     boolean,
     choice,
     duration,
+    host_names,
     host_port,
     origin_url,
     port_number,
     positive_duration,
+    size,
     text,
 )
 from ratelimitd.settings.rows import Row, Secret
@@ -28,7 +31,21 @@ class ServingRows:
         address, EVERYWHERE, "Address of the HTTP port: /healthcheck, /livez, /readyz, /json, /metrics; :: is accepted."
     )
     port = Row(port_number, "8080", "HTTP port; 0: a free one.")
-    debug_host = Row(address, EVERYWHERE, "Address of the debug port: /rlconfig, /stats, and the admin API.")
+    http_json = Row(boolean, "true", "Serve /json; false: it is 404.")
+    http_allowed_hosts = Row(
+        host_names,
+        "",
+        "Further names, comma-separated, that Host may have in requests of clients on this host, on the HTTP and debug "
+        "ports; localhost and IP addresses are accepted without it, and probes and /metrics accept any. For callers "
+        "through a proxy on this host, such as Istio's sidecar, which keeps the name that they called.",
+    )
+    debug_host = Row(
+        address,
+        "localhost",
+        "Address of the debug port: /rlconfig, /stats, and the admin API; localhost: 127.0.0.1 and ::1. "
+        "envoyproxy/ratelimit's default is 0.0.0.0, which the image sets. The pages show limits and counters to every "
+        "caller.",
+    )
     debug_port = Row(port_number, "6070", "Debug port (HTTP); 0: a free one.")
     admin_token = Row(
         lambda value: bearer(value) if value else "",
@@ -65,6 +82,14 @@ class ServingRows:
     grpc_max_connection_age = Row(
         duration, "24h", "Age at which a gRPC connection is drained (GOAWAY), ±10 %; 0: never."
     )
+    grpc_max_buffered_bytes = Row(
+        size(1 << 20),
+        "256MiB",
+        "Memory for incomplete requests on all gRPC connections; a quarter of it is for requests in flight, and half "
+        "for responses that clients do not read, in addition. Beyond it calls are RESOURCE_EXHAUSTED, and connections "
+        "with the most unread responses are closed. By default an eighth of the memory of the container or machine, if "
+        "that is less.",
+    )
     grpc_reflection = Row(
         boolean,
         "true",
@@ -96,10 +121,18 @@ class ServingRows:
     )
     downstream_url = Row(lambda value: origin_url(value) if value else "", "", "Another name for UPSTREAM_URL.")
     identity_secret = Row(
-        text,
+        any_text,
         "",
         "Secret of the HMAC by which API keys (identity in a policy) are counted; unset: by their plain SHA-256.",
         secret=Secret.WHOLE,
+    )
+
+    # The process
+    core_dumps = Row(
+        boolean,
+        "false",
+        "Allow core dumps of the process, and debuggers and profilers of its user to attach (gdb, py-spy); both read "
+        "tokens and passwords in its memory. false: RLIMIT_CORE is 0, and on Linux PR_SET_DUMPABLE too.",
     )
 
     # Logs

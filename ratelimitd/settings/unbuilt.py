@@ -2,17 +2,17 @@
 
 from typing import Any, Final
 
-from ratelimitd.config.values import boolean, text
+from ratelimitd.config.values import any_text, boolean
 from ratelimitd.settings.rows import Row, RowStatus, Secret
 
 
 def _refused(name: str, default: str, doc: str, secret: Secret = Secret.NO) -> Row[Any]:
-    parse = boolean if default == "false" else text
+    parse = boolean if default == "false" else any_text
     return Row(parse, default, doc, name=name, status=RowStatus.REFUSED, secret=secret)
 
 
 def _unread(default: str, doc: str, *names: str) -> list[Row[Any]]:
-    return [Row(text, default, doc, name=name, status=RowStatus.UNREAD, secret=Secret.WHOLE) for name in names]
+    return [Row(any_text, default, doc, name=name, status=RowStatus.UNREAD, secret=Secret.WHOLE) for name in names]
 
 
 _MEMCACHE: Final = "Counters in Memcached; use Redis or memory."
@@ -46,7 +46,6 @@ UNBUILT: Final[tuple[Row[Any], ...]] = (
         "REDIS_STARTUP_MAX_ELAPSED_TIME",
     ),
     *_unread("false", "Broken connections are always closed.", "REDIS_CLOSE_CONNECTION_ON_READONLY_ERROR"),
-    *_unread("false", "is_negative_hits is always honored.", "ENABLE_NEGATIVE_HITS"),
     *_unread("0", _MEMCACHE, "MEMCACHE_SRV_REFRESH"),
     *_unread("2", _MEMCACHE, "MEMCACHE_MAX_IDLE_CONNS"),
     *_unread("false", _MEMCACHE, "MEMCACHE_TLS", "MEMCACHE_TLS_SKIP_HOSTNAME_VERIFICATION"),

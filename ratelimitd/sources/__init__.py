@@ -2,6 +2,7 @@
 
 from .examined import Examined, examine_source
 from .files import (
+    BYTES_MOST,
     GATEWAY_ALGORITHM,
     GatewayFile,
     Paths,
@@ -21,6 +22,7 @@ from .loader import Loaded, dismantle, load
 from .watch import Watch
 
 __all__ = [
+    "BYTES_MOST",
     "GATEWAY_ALGORITHM",
     "Examined",
     "GatewayFile",

@@ -5,17 +5,33 @@ a separate module, because classes of this module would be pickled as members of
 """
 
 import gc
+import os
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from typing import BinaryIO, Final, TypeVar
 
-from ratelimitd.policy import SLICE_ROWS, PolicyError, PolicyErrors, PolicySummary, slices
+import ratelimitd.lint
+import ratelimitd.policy_file  # noqa: F401 -- both are loaded before the memory is bounded
+from ratelimitd.kernel import be_ended_first, bound_memory, dumps_forbidden, forbid_dumps
+from ratelimitd.lint import in_one
+from ratelimitd.policy import SLICE_ROWS, PolicyError, PolicyErrors, PolicySummary, slices, with_keys
 
 from .examined import examine_source
 from .files import describe
-from .frames import LENGTH, EndFrame, ErrorFrame, Frame, LoadJob, WarningFrame, pack, unpack
+from .frames import (
+    LENGTH,
+    MEMORY_SLACK,
+    OUT_OF_MEMORY,
+    EndFrame,
+    ErrorFrame,
+    Frame,
+    LoadJob,
+    WarningFrame,
+    pack,
+    unpack,
+)
 
 _T = TypeVar("_T")
 
@@ -25,10 +41,23 @@ RULE_WARNINGS_MAX: Final = 20
 NO_DOMAIN: Final = "no policy found: no domain is defined, so no request is limited"
 
 
+def run(stdin: BinaryIO, stdout: BinaryIO) -> None:
+    """Do the job of this process; without memory for it, exit with OUT_OF_MEMORY."""
+    try:
+        main(stdin, stdout)
+    except MemoryError:
+        os._exit(OUT_OF_MEMORY)  # an orderly end needs memory
+
+
 def main(stdin: BinaryIO, stdout: BinaryIO) -> None:
     """Read a job and write its frames."""
+    be_ended_first()
+    if dumps_forbidden():
+        forbid_dumps()
     (size,) = LENGTH.unpack(stdin.read(LENGTH.size))
-    stdout.writelines(map(pack, perform(unpack(stdin.read(size)))))
+    job: LoadJob = unpack(stdin.read(size))
+    bound_memory(job.memory + MEMORY_SLACK)
+    stdout.writelines(map(pack, perform(job)))
     stdout.flush()
 
 
@@ -40,6 +69,8 @@ def perform(job: LoadJob) -> Iterator[Frame]:
             job.source,
             default_algorithm=job.default_algorithm,
             merge_domains=job.merge_domains,
+            fixed_window_keys=job.fixed_window_keys,
+            most=job.most,
             on_content=version.update,
         )
     except PolicyErrors as errors:
@@ -50,8 +81,9 @@ def perform(job: LoadJob) -> Iterator[Frame]:
     if parsed.errors:
         yield from map(ErrorFrame, _pieces(parsed.errors))
     else:
-        yield from slices(parsed.rows)
-        yield from map(WarningFrame, _pieces(list(_first(examined.warnings))))
+        yield from slices(with_keys(parsed.rows, job.fixed_window_keys))
+        warnings = in_one(examined.warnings, describe(job.source))
+        yield from map(WarningFrame, _pieces(list(_first(warnings))))
         if not parsed.summary.domains:
             yield WarningFrame([PolicyError(describe(job.source), 0, NO_DOMAIN)])
     yield EndFrame(parsed.summary, examined.files, version.hexdigest())
@@ -78,4 +110,4 @@ def _pieces(items: Sequence[_T]) -> Iterator[list[_T]]:
 
 if __name__ == "__main__":
     gc.disable()
-    main(sys.stdin.buffer, sys.stdout.buffer)
+    run(sys.stdin.buffer, sys.stdout.buffer)

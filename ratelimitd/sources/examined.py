@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from ratelimitd.policy import PolicyError
+from ratelimitd.policy import FixedWindowKeys, PolicyError
 
-from .files import GatewayFile, Source, describe, read_files, skipped, tiers_beside
+from .files import BYTES_MOST, GatewayFile, Source, describe, read_files, skipped, tiers_beside
 
 if TYPE_CHECKING:
     from ratelimitd.policy_file import Parsed
@@ -32,9 +32,11 @@ def examine_source(
     *,
     default_algorithm: str,
     merge_domains: bool = False,
+    fixed_window_keys: FixedWindowKeys = FixedWindowKeys.UPSTREAM,
+    most: int = BYTES_MOST,
     on_content: Callable[[bytes], object] = lambda _: None,
 ) -> Examined:
-    """Examine a source. Raises PolicyErrors if files cannot be read.
+    """Examine a source. Raises PolicyErrors if files cannot be read, or are more than ``most`` bytes.
 
     ``on_content`` receives the content of each file, including tiers files, as read.
     """
@@ -54,21 +56,23 @@ def examine_source(
         return name, content
 
     read_beside = tiers_beside(source)
-    files = read_files(source, record)
+    files = read_files(source, record, most)
     parsed = examine(files, default_algorithm=default_algorithm, merge_domains=merge_domains, beside=beside)
     gateway = source.path if isinstance(source, GatewayFile) else ""
     texts |= {gateway: contents[0]} if gateway else {}
     texts |= {name: content for name, content in files if isinstance(content, bytes)}
-    warnings = [] if parsed.errors else [*skipped(source), *_linted(source, parsed, texts, gateway)]
+    warnings = [] if parsed.errors else [*skipped(source), *_linted(source, parsed, texts, gateway, fixed_window_keys)]
     return Examined(parsed, warnings, len(files))
 
 
-def _linted(source: Source, parsed: "Parsed", texts: Mapping[str, bytes], gateway: str) -> list[PolicyError]:
+def _linted(
+    source: Source, parsed: "Parsed", texts: Mapping[str, bytes], gateway: str, keys: FixedWindowKeys
+) -> list[PolicyError]:
     """Return the warnings of the lint; a fault of the lint is one of them, since it must not cost a valid policy."""
     from ratelimitd.lint import lint  # noqa: PLC0415 -- as above
 
     try:
-        return lint(parsed, texts, gateway)
+        return lint(parsed, texts, gateway, keys)
     except Exception as error:  # noqa: BLE001 -- as above
         place = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{type(error).__name__} in {Path(place.filename).name}, line {place.lineno}"

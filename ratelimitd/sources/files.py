@@ -17,8 +17,13 @@ from .walk import Entry, walk
 if TYPE_CHECKING:
     from ratelimitd.policy_file import Beside, Content
 
-BYTES_MAX: Final = 24 << 20
-"""Maximum total size of the policy files: 100,000 rules take 10 MB, and the parser process 40 times their size."""
+BYTES_MAX: Final = 4 << 20
+"""Default of POLICY_MAX_BYTES, the maximum total size of the policy files."""
+
+BYTES_MOST: Final = 24 << 20
+"""Largest value of that setting: 16 MiB take a core 40 s to parse, and five times that if it is shared by others."""
+
+TOO_LARGE: Final = "the policy files together exceed {} bytes: raise POLICY_MAX_BYTES, and the memory of the container"
 
 FILES_REMEMBERED: Final = 4_096
 """Files whose references to other files are cached: more than a folder of policies contains."""
@@ -142,14 +147,17 @@ def _skipped(source: Source) -> Iterator[PolicyError]:
 
 
 def read_file(path: str | Path) -> bytes:
-    """Read one file of a source. Raises OSError, also for a file larger than the maximum total size."""
-    return _content(path, BYTES_MAX)
+    """Read one file of a source. Raises OSError, also for a file larger than any total size can be."""
+    return _content(path, BYTES_MOST, BYTES_MOST)
 
 
-def read_files(source: Source, on_content: Callable[[bytes], object] = lambda _: None) -> "list[tuple[str, Content]]":
-    """Read all files of a source to (name, content). Raises PolicyErrors with all files that cannot be read.
+def read_files(
+    source: Source, on_content: Callable[[bytes], object] = lambda _: None, most: int = BYTES_MOST
+) -> "list[tuple[str, Content]]":
+    """Read all files of a source to (name, content), at most ``most`` bytes.
 
-    ``on_content`` receives each content as read, in the order of the files.
+    ``on_content`` receives each content as read, in the order of the files. Raises PolicyErrors with all files that
+    cannot be read.
     """
     try:
         files = list_files(source)
@@ -157,10 +165,10 @@ def read_files(source: Source, on_content: Callable[[bytes], object] = lambda _:
         raise PolicyErrors([_unreadable(str(error.filename), error)]) from None
     errors: list[PolicyError] = []
     contents: list[tuple[str, bytes]] = []
-    left = BYTES_MAX
+    left = most
     for file in files:
         try:
-            content = _content(file.path, left)
+            content = _content(file.path, left, most)
         except OSError as error:
             errors.append(_unreadable(file.name, error))
             continue
@@ -290,12 +298,12 @@ def _below(*parts: str) -> Path:
     return Path(os.path.normpath("/".join(filter(None, parts))))
 
 
-def _content(path: str | Path, left: int) -> bytes:
+def _content(path: str | Path, left: int, most: int) -> bytes:
     try:
         return read_regular(path, left)
     except OSError as error:
         if error.errno == errno.EFBIG:
-            raise OSError(errno.EFBIG, f"the policy files together exceed {BYTES_MAX >> 20} MiB") from None
+            raise OSError(errno.EFBIG, TOO_LARGE.format(most)) from None
         raise
 
 

@@ -7,7 +7,7 @@ import pickle
 import struct
 from typing import Any, Final, NamedTuple
 
-from ratelimitd.policy import PolicyError, PolicySummary, Slice
+from ratelimitd.policy import FixedWindowKeys, PolicyError, PolicySummary, Slice
 
 from .files import Source
 
@@ -18,11 +18,31 @@ FRAME_MAX: Final = 64 << 20
 
 
 class LoadJob(NamedTuple):
-    """A source to load, and its options."""
+    """A source to load, and its options.
+
+    Attributes:
+        most: bytes that the files may have together.
+        memory: bytes that the process may take.
+    """
 
     source: Source
     default_algorithm: str
     merge_domains: bool
+    most: int
+    memory: int
+    fixed_window_keys: FixedWindowKeys = FixedWindowKeys.UPSTREAM
+
+
+OUT_OF_MEMORY: Final = 3
+"""Exit code of a child that reached the bound of its memory."""
+
+
+MEMORY_SLACK: Final = 16 << 20
+"""Bytes beyond its bound that a child can take until the parent looks; then allocations fail.
+
+An interpreter whose smallest allocation fails may loop for ever where it handles that (CPython 3.11), so the parent
+ends a child at its bound, and the kernel's refusal is for one that takes it all between two looks.
+"""
 
 
 class ErrorFrame(NamedTuple):

@@ -10,17 +10,20 @@ import asyncio
 import contextlib
 import gc
 import os
+import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple, cast
 
+from ratelimitd.kernel import memory_left, memory_of
 from ratelimitd.policy import (
     Assembly,
     DescriptorNode,
+    FixedWindowKeys,
     Policy,
     PolicyError,
     PolicyErrors,
@@ -28,8 +31,8 @@ from ratelimitd.policy import (
     Slice,
 )
 
-from .files import Source, describe
-from .frames import FRAME_MAX, LENGTH, ErrorFrame, Frame, LoadJob, WarningFrame, pack, unpack
+from .files import BYTES_MAX, Source, describe
+from .frames import FRAME_MAX, LENGTH, OUT_OF_MEMORY, ErrorFrame, Frame, LoadJob, WarningFrame, pack, unpack
 
 LOAD_SECONDS: Final = 300.0
 """Timeout of a load: 100,000 rules take about 4 s on an idle core, and took 46 s on two oversubscribed cores."""
@@ -47,6 +50,36 @@ NO_FILE: Final = (
     "no policy file is left, which is not taken as the wish to limit nothing: restore the files, "
     "or write one with a domain and no descriptors"
 )
+
+MEMORY_LEAST: Final = 64 << 20
+"""Bytes of memory that the child may take whatever the size of the files: its interpreter and modules take 25 MiB."""
+
+MEMORY_PER_BYTE: Final = 64
+"""Bytes of memory that it may take for each byte of POLICY_MAX_BYTES; rules of 60 to 100 bytes take 40 to 53."""
+
+LOOK_SECONDS: Final = 0.1
+"""Between two looks at the memory of a child; in that time a parse takes some 2 MiB."""
+
+SHARE: Final = 7 / 8
+"""Of the memory that the container has left; the service takes the rest for what the child finds.
+
+The kernel may end all processes of a container when one of them takes too much: Kubernetes asks for that since 1.28.
+"""
+
+LEFT_TOO_LITTLE: Final = "parsing the files takes more than the {} MiB that the container has left: raise its memory"
+
+OVER_MEMORY: Final = (
+    "parsing the files takes more than the {} MiB that POLICY_MAX_BYTES={} allows: write fewer or shorter rules, "
+    "or raise it, and the memory of the container"
+)
+
+KILLED: Final = "it was killed (SIGKILL), by the kernel if the memory of the container is used up: raise that"
+
+KEPT: Final = ("PATH", "LANG", "LANGUAGE", "TMPDIR", "VIRTUAL_ENV", "LD_LIBRARY_PATH")
+"""Variables that an interpreter needs. All others stay with the service, since some of them are secrets."""
+
+KEPT_PREFIXES: Final = ("LC_", "PYTHON", "COVERAGE_")
+"""The same; the last are those of coverage, for tests that measure the child."""
 
 STDERR_SHOWN: Final = 1_000
 """Bytes of a failed child's stderr that an error includes: the end of a traceback."""
@@ -94,18 +127,23 @@ async def load(
     *,
     default_algorithm: str = "fixed_window",
     merge_domains: bool = False,
+    fixed_window_keys: FixedWindowKeys = FixedWindowKeys.UPSTREAM,
     needs_file: bool = False,
+    most: int = BYTES_MAX,
     within: float = LOAD_SECONDS,
 ) -> Loaded:
     """Load a policy in a child process. Raises PolicyErrors, also if the child exits or exceeds ``within`` seconds.
 
-    ``needs_file``: no file at all is an error too.
+    ``needs_file``: no file at all is an error too. ``most``: bytes that the files may have together; the memory of the
+    child is bounded in proportion.
     """
     receiver = _Receiver()
     try:
         with _collector_paused():
             async with asyncio.timeout(within):
-                loaded = await _receive(receiver, LoadJob(source, default_algorithm, merge_domains))
+                memory = await asyncio.to_thread(_memory, most)
+                job = LoadJob(source, default_algorithm, merge_domains, most, memory, fixed_window_keys)
+                loaded = await _receive(receiver, job)
         if loaded.files or not needs_file:
             return loaded
         failure = NO_FILE
@@ -176,6 +214,7 @@ async def _child(job: LoadJob) -> AsyncIterator[asyncio.StreamReader]:
     """
     with _stderr_file() as stderr:
         child = await asyncio.to_thread(_spawn, job, stderr)
+        watching = asyncio.create_task(_end_past(child, job.memory))
         try:
             stream = asyncio.StreamReader()
             transport, _ = await asyncio.get_running_loop().connect_read_pipe(
@@ -185,11 +224,39 @@ async def _child(job: LoadJob) -> AsyncIterator[asyncio.StreamReader]:
                 yield stream
         except asyncio.IncompleteReadError:
             code = await asyncio.to_thread(child.wait)
-            reason = _stderr_tail(stderr) or f"exit code {code}"
-            raise _ChildError(f"the parser process exited unexpectedly: {reason}") from None
+            code = OUT_OF_MEMORY if watching.done() else code
+            raise _ChildError(_ended(code, job, _stderr_tail(stderr))) from None
         finally:
+            watching.cancel()
             child.kill()
             await asyncio.to_thread(child.wait)
+
+
+async def _end_past(child: subprocess.Popen[bytes], memory: int) -> None:
+    """Kill a child that takes more than this; returns then."""
+    while memory_of(child.pid) <= memory:  # noqa: ASYNC110 -- the kernel tells nothing of another process
+        await asyncio.sleep(LOOK_SECONDS)
+    child.kill()
+
+
+def memory_for(most: int) -> int:
+    """Return the bytes of memory that a child may take for files of at most this size."""
+    return MEMORY_LEAST + MEMORY_PER_BYTE * most
+
+
+def _memory(most: int) -> int:
+    """Return the bytes of memory for a child, which are fewer if the container has not so many."""
+    left = memory_left()
+    return memory_for(most) if left is None else min(memory_for(most), int(left * SHARE))
+
+
+def _ended(code: int, job: LoadJob, stderr: str) -> str:
+    """Return why the child ended early, and what to do."""
+    if code == OUT_OF_MEMORY:
+        text = OVER_MEMORY if job.memory == memory_for(job.most) else LEFT_TOO_LITTLE
+        return text.format(job.memory >> 20, job.most)
+    killed = f"exit code {code}; {KILLED}" if code == -signal.SIGKILL else f"exit code {code}"
+    return f"the parser process exited unexpectedly: {stderr or killed}"
 
 
 def _stderr_file() -> BinaryIO:
@@ -208,13 +275,17 @@ def _spawn(job: LoadJob, stderr: BinaryIO) -> subprocess.Popen[bytes]:
         stdout=subprocess.PIPE,
         stderr=stderr,
         start_new_session=True,  # otherwise Ctrl-C in the terminal would end it too
-        env={**os.environ, "PYTHONPATH": search},
+        env={**_kept(os.environ), "PYTHONPATH": search},
     )
     own = os.getpriority(os.PRIO_PROCESS, 0)  # a process that was niced itself may not lower the niceness of its child
     os.setpriority(os.PRIO_PROCESS, child.pid, min(own + NICENESS, LEAST_PRIORITY))
     with contextlib.suppress(BrokenPipeError), cast("BinaryIO", child.stdin) as pipe:
         pipe.write(pack(job))
     return child
+
+
+def _kept(environ: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in environ.items() if name in KEPT or name.startswith(KEPT_PREFIXES)}
 
 
 def _stderr_tail(stderr: BinaryIO) -> str:

@@ -14,6 +14,7 @@ cdef class UnaryCall:
     cdef Session session
     cdef H2Stream *stream         # NULL once completed
     cdef bytes raw_metadata
+    cdef Py_ssize_t held          # its part of H2Connection.bodies
     cdef readonly bytes body
     cdef readonly long long deadline
 
@@ -36,8 +37,19 @@ cdef class UnaryCall:
     cdef void detach(self):
         release(self.stream)
         self.stream = NULL
-        self.session.server.shared.calls -= 1
+        self.uncount()
         self.session.request_flush()
+
+    cdef void hold(self):
+        """Count the message until the call is completed."""
+        self.held = PyBytes_GET_SIZE(self.body)
+        self.session.connection.bodies += self.held
+        self.session.server.shared.bodies += self.held
+
+    cdef void uncount(self):
+        self.session.connection.bodies -= self.held
+        self.session.server.shared.bodies -= self.held
+        self.session.server.shared.calls -= 1
 
     @property
     def answered(self):
@@ -52,7 +64,7 @@ cdef class UnaryCall:
     def __dealloc__(self):
         if self.stream != NULL:
             self.session.abandon(self.stream)
-            self.session.server.shared.calls -= 1
+            self.uncount()
 
 
 @cython.final
@@ -75,7 +87,7 @@ cdef class StreamingCall:
         cdef bint compressed
         if stream.complete == 0:
             return None
-        self.session.charge_message()
+        self.session.charge(1)  # a DATA frame may have thousands of messages
         compressed = stream.inbound.data[stream.inbound.start] != 0
         length = message_length(stream.inbound.data + stream.inbound.start)
         body = PyBytes_FromStringAndSize(stream.inbound.data + stream.inbound.start + PREFIX, length)

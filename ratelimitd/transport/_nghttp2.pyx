@@ -137,9 +137,9 @@ cdef class Session:
         """End the calls whose requests are incomplete after their time; return whether a flush is due."""
         return self.connection.h2 != NULL and end_late(&self.connection, now)
 
-    cdef void charge_message(self):
-        """Charge a message of a stream, of which a DATA frame may have thousands; a spent budget ends the connection."""
-        self.connection.budget -= FRAME_COST
+    cpdef void charge(self, long frames):
+        """Charge the cost of so many frames for work beside decoding; a spent budget ends the connection."""
+        self.connection.budget -= frames * FRAME_COST
         if self.connection.budget < 0:
             self.error_code = NGHTTP2_ENHANCE_YOUR_CALM
             self.request_flush()
@@ -188,7 +188,10 @@ cdef class Session:
         if stream.metadata.end:
             call.raw_metadata = PyBytes_FromStringAndSize(stream.metadata.data, stream.metadata.end)
         drop_request(stream)
-        return self.inflated(call, stream.encoding) if compressed else call
+        if compressed and self.inflated(call, stream.encoding) is None:
+            return None
+        call.hold()
+        return call
 
     cdef UnaryCall inflated(self, UnaryCall call, int encoding):
         """Decompress the message of a call and return it, or fail the call and return None."""

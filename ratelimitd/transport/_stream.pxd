@@ -67,6 +67,8 @@ cdef struct Shared:               # one per server
     size_t buffered_share
     size_t max_connection_buffered
     int64_t request_timeout       # µs from the first byte of a request until it must be complete
+    int64_t bodies                # sum of H2Connection.bodies over all connections
+    int64_t max_bodies
     size_t max_unsent
     uint32_t max_header_bytes
     uint32_t max_headers
@@ -91,6 +93,7 @@ cdef struct H2Connection:         # one per connection
     int64_t budget                # in units of 1/FRAME_COST frame
     int64_t due                   # no request that is incomplete is late before
     size_t buffered               # bytes held for incomplete requests and for messages not yet taken
+    int64_t bodies                # bytes of the messages of unary calls that the service has, or that wait for it
     size_t unsent                 # response bytes not yet framed
     size_t unread                 # bytes held for ended calls that the client has not read, at the last flush
     uint32_t ended_calls          # streams that are ended and not closed

@@ -17,11 +17,6 @@ METADATA_HEADERS: Final = 1000
 """Maximum number of headers of a request, which the nghttp2 transport enforces: ten times Envoy's limit of 100."""
 
 
-TURN_COST: Final = 256
-"""Cost of the calls that are served before sockets are read again: 1 to 3 ms of work, of the 20 ms that Envoy waits. A
-unit is the work of a charge, 5 to 11 µs with many keys. The service says what a call costs."""
-
-
 class GrpcStatus(IntEnum):
     """gRPC status codes (grpc/doc/statuscodes.md)."""
 

@@ -9,11 +9,17 @@ from fcntl import ioctl
 from termios import TIOCOUTQ
 from typing import Final, NamedTuple, cast
 
+from ratelimitd.net.turns import Turns
+
 from ._nghttp2 import FLUSH_BYTES, ServerState, Session, StreamingCall, UnaryCall
 from .api import BatchHandler, GrpcStatus, StreamHandler
 from .lifetime import Action, Lifetime, LifetimeLimits, LifetimePhase, Observed
+from .places import GAVE_WAY, Places
 from .streams import ServerStream
-from .turns import Turns
+
+STREAM_FRAMES: Final = 64
+"""Frames that a streaming call costs: its task, and the end of the call that gives way for it, take as long as so many
+frames. 34 may begin at once on a new connection, and 160 per second; a client of health checks begins one for each connection."""
 
 UNWANTED_BYTES: Final = 1 << 20
 """Bytes that are read and dropped after the last GOAWAY: what was in flight then, and no flood; CONNECTION_WINDOW."""
@@ -27,6 +33,7 @@ class ConnectionContext(NamedTuple):
         lost: called when an admitted connection is lost.
         limits: returns the limits of a new connection; the age is different for each.
         turns: connections with calls that wait, and streams with messages.
+        places: the streaming calls.
     """
 
     loop: asyncio.AbstractEventLoop
@@ -35,6 +42,7 @@ class ConnectionContext(NamedTuple):
     lost: "Callable[[GrpcConnection], None]"
     limits: Callable[[], LifetimeLimits]
     turns: Turns
+    places: "Places[GrpcConnection, ServerStream]"
 
 
 class GrpcConnection(asyncio.Protocol):
@@ -162,6 +170,11 @@ class GrpcConnection(asyncio.Protocol):
         else:
             self._transport.resume_reading()
 
+    @property
+    def unread(self) -> int:
+        """Bytes of responses that this process holds because the client does not read them."""
+        return 0 if self._transport is None else self._session.unsent + self._transport.get_write_buffer_size()
+
     def drain(self, grace: float) -> None:
         """Accept no new call; calls in flight have ``grace`` seconds to complete."""
         self._perform(self._lifetime.drain(self._clock(), grace))
@@ -228,14 +241,24 @@ class GrpcConnection(asyncio.Protocol):
         stream = ServerStream(call, self._context.turns)
         task = self._context.loop.create_task(stream.serve(handler))
         self._tasks[stream] = task
+        self._session.charge(STREAM_FRAMES)
+        loser = self._context.places.take(self, stream)
+        if loser is not None:
+            loser[0].end(loser[1])
 
         def ended(task: "asyncio.Task[None]") -> None:
             del self._tasks[stream]
+            self._context.places.leave(self, stream)
             stream.close(GrpcStatus.CANCELLED, "cancelled")
             if not task.cancelled() and (error := task.exception()) is not None:
                 self._report(error)
 
         task.add_done_callback(ended)
+
+    def end(self, stream: ServerStream) -> None:
+        """End a streaming call whose place another one has taken."""
+        stream.close(GrpcStatus.RESOURCE_EXHAUSTED, GAVE_WAY)
+        self._tasks[stream].cancel()
 
     def _report(self, error: BaseException) -> None:
         self._context.loop.call_exception_handler(

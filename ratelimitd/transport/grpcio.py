@@ -12,10 +12,10 @@ from grpc import aio
 
 from ratelimitd.net.listen import address, local_address, remove_stale
 from ratelimitd.net.tls import TlsFiles
+from ratelimitd.net.turns import TURN_COST
 
 from .api import (
     METADATA_BYTES,
-    TURN_COST,
     BatchHandler,
     Call,
     GrpcError,
@@ -26,6 +26,7 @@ from .api import (
     StreamHandler,
     ignore,
 )
+from .places import GAVE_WAY, Places, kept
 
 # At DEBUG this logger reports for each call that an event loop is running.
 logging.getLogger("grpc._cython.cygrpc").addFilter(lambda record: record.levelno > logging.DEBUG)
@@ -41,12 +42,14 @@ class GrpcioOptions(NamedTuple):
         max_concurrent_calls: maximum number of calls in flight; further ones are RESOURCE_EXHAUSTED at once.
         max_connection_age: seconds after which a connection is drained (grpcio adds ±10 %); None disables it.
         max_connection_age_grace: seconds that its calls in flight then have to complete; None: no limit.
+        max_streaming_calls: maximum number of streaming calls on all connections, which count as calls in flight too.
     """
 
     max_request_bytes: int
     max_concurrent_calls: int
     max_connection_age: float | None = None
     max_connection_age_grace: float | None = None
+    max_streaming_calls: int = 1000
 
 
 class _Call:
@@ -72,6 +75,14 @@ class _Stream:
     def __init__(self, requests: AsyncIterator[bytes], context: "aio.ServicerContext[bytes, bytes]") -> None:
         self._requests = requests
         self._context = context
+        self._task = asyncio.current_task()
+        self.gave_way = False
+
+    def give_way(self) -> None:
+        """End the call, because another one has taken its place."""
+        self.gave_way = True
+        if self._task is not None and self._task is not asyncio.current_task():
+            self._task.cancel()
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self._requests
@@ -112,12 +123,26 @@ def _unary(handler: BatchHandler) -> Callable[..., Awaitable[bytes]]:
     return serve
 
 
-def _stream(handler: StreamHandler) -> Callable[..., Awaitable[None]]:
+def _stream(handler: StreamHandler, places: Places[str, _Stream]) -> Callable[..., Awaitable[None]]:
+    """Run the handler until it ends or gives way. grpc core names no connection, but its peer (``unix:`` for all)."""
+
     async def serve(requests: AsyncIterator[bytes], context: "aio.ServicerContext[bytes, bytes]") -> None:
+        stream, peer = _Stream(requests, context), context.peer()
+        loser = places.take(peer, stream)
+        if loser is not None:
+            loser[1].give_way()
         try:
-            await handler(_Stream(requests, context))
+            if not stream.gave_way:
+                await handler(stream)
         except GrpcError as error:
             await context.abort(_CODES[error.status], error.message)
+        except asyncio.CancelledError:
+            if not stream.gave_way:
+                raise
+        finally:
+            places.leave(peer, stream)
+        if stream.gave_way:
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, GAVE_WAY)
 
     return serve
 
@@ -147,12 +172,15 @@ def _require_name(tls: TlsFiles | None, refused: Refused, serve: Callable[..., A
 
 
 class _Router(grpc.GenericRpcHandler):  # type: ignore[type-arg] # generic only in the stubs
-    def __init__(self, handlers: Handlers, tls: TlsFiles | None, refused: Refused) -> None:
+    def __init__(
+        self, handlers: Handlers, tls: TlsFiles | None, refused: Refused, places: Places[str, _Stream]
+    ) -> None:
         self._methods: dict[str, Any] = {}
         for name, unary in handlers.unary.items():
             self._methods[name] = grpc.unary_unary_rpc_method_handler(_require_name(tls, refused, _unary(unary)))
         for name, stream in handlers.streams.items():
-            self._methods[name] = grpc.stream_stream_rpc_method_handler(_require_name(tls, refused, _stream(stream)))
+            streaming = _require_name(tls, refused, _stream(stream, places))
+            self._methods[name] = grpc.stream_stream_rpc_method_handler(streaming)
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
         return self._methods.get(handler_call_details.method)
@@ -174,7 +202,7 @@ class GrpcioServer:
     ) -> None:
         """``uds`` is the path of a Unix domain socket, which replaces host and port."""
         self._server = aio.server(
-            handlers=[_Router(handlers, tls, refused)],
+            handlers=[_Router(handlers, tls, refused, Places(kept(options.max_streaming_calls)))],
             maximum_concurrent_rpcs=options.max_concurrent_calls,
             options=list(_channel_options(options)),
         )

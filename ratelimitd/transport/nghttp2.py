@@ -4,17 +4,20 @@ import asyncio
 import random
 import ssl
 from math import inf
+from operator import itemgetter
 from typing import NamedTuple
 
 from ratelimitd.net.drain import drain
 from ratelimitd.net.listen import BACKLOG, SocketFile, address, bind, bind_unix
 from ratelimitd.net.tls import TlsFiles, certificate_names
+from ratelimitd.net.turns import Turns
 
 from ._nghttp2 import ServerState
 from .api import METADATA_BYTES, METADATA_HEADERS, Handlers, Refusal, Refused, ignore
 from .connection import ConnectionContext, GrpcConnection
 from .lifetime import LifetimeLimits
-from .turns import Turns
+from .places import HELD, Places, kept
+from .streams import ServerStream
 
 AGE_JITTER = 0.1
 """Jitter of the maximum age, ±10 % as in gRPC (gRFC A9), so that a fleet's connections do not all close at once."""
@@ -27,7 +30,7 @@ SWEEP_INTERVAL = 1.0
 
 
 class Nghttp2Options(NamedTuple):
-    """Limits and timeouts of the server. The first four have the same meaning as in ``GrpcioOptions``.
+    """Limits and timeouts of the server. The first five have the same meaning as in ``GrpcioOptions``.
 
     Attributes:
         max_request_bytes: maximum size of a message; a larger one is RESOURCE_EXHAUSTED.
@@ -35,15 +38,16 @@ class Nghttp2Options(NamedTuple):
         max_connection_age: seconds, ±10 %, after which a connection is drained; None disables it.
         max_connection_age_grace: seconds that its calls in flight then have to complete; None: no limit.
         max_streaming_calls: maximum number of streaming calls on all connections; each needs a task. They do not count
-            towards max_concurrent_calls.
-        max_connection_streaming_calls: the same per connection, so that one client cannot take all of them; gRPC
-            recommends 100 streams.
+            towards max_concurrent_calls. Before that, the oldest call of the connection that holds most gives way.
+        max_connection_streaming_calls: maximum number of streaming calls that a connection may have open before its
+            oldest ones give way, after each read: twice those that it keeps (``places.HELD``).
         max_streams: maximum number of concurrent calls per connection. It allows one Envoy worker with a timeout of
             20 ms 50,000 calls per second.
         max_headers, max_header_bytes: maximum number and size of a request's headers.
         max_buffered_bytes: maximum size of incomplete calls, messages not yet taken, and responses left unread, on all
-            connections; the default is a sixteenth of 4 GiB. Half of it is for all; of the other half each connection
-            has a share that the others cannot take.
+            connections. Half of it is for all; of the other half each connection has a share that the others cannot
+            take. Half as much may be responses that clients do not read, and a quarter requests in flight, of which a
+            connection has no more than is free. The default is a sixteenth of 4 GiB.
         max_connection_buffered_bytes: the same per connection; at least four messages of the maximum size.
         max_unsent_bytes: unread response bytes of a connection above which its calls are RESOURCE_EXHAUSTED.
         max_connections: maximum number of connections; further ones are closed at once. Each needs a file descriptor,
@@ -66,7 +70,7 @@ class Nghttp2Options(NamedTuple):
     max_connection_age: float | None = None
     max_connection_age_grace: float | None = None
     max_streaming_calls: int = 1000
-    max_connection_streaming_calls: int = 100
+    max_connection_streaming_calls: int = 2 * HELD
     max_streams: int = 1024
     max_headers: int = METADATA_HEADERS
     max_header_bytes: int = METADATA_BYTES
@@ -110,6 +114,7 @@ class Nghttp2Server:
         self._connections: set[GrpcConnection] = set()
         self._empty = asyncio.Event()
         self._stopping = False
+        self._unread: list[tuple[int, GrpcConnection]] = []
         self._server: asyncio.Server | None = None
         self._sweeper: asyncio.Handle | None = None
 
@@ -126,7 +131,8 @@ class Nghttp2Server:
     async def start(self) -> None:
         """Start to serve."""
         loop = asyncio.get_running_loop()
-        context = ConnectionContext(loop, self._state, self._admit, self._lost, self._limits, Turns(loop))
+        places: Places[GrpcConnection, ServerStream] = Places(kept(self._options.max_streaming_calls))
+        context = ConnectionContext(loop, self._state, self._admit, self._lost, self._limits, Turns(loop), places)
         create = loop.create_unix_server if self._uds else loop.create_server
         self._server = await create(
             lambda: GrpcConnection(context),
@@ -164,6 +170,8 @@ class Nghttp2Server:
         for connection in rest[-SWEEP_BATCH:]:
             try:
                 connection.step()
+                if connection.unread:
+                    self._unread.append((connection.unread, connection))
             except Exception as error:  # noqa: BLE001 -- an error in one connection must not stop the sweep over the others
                 loop.call_exception_handler(
                     {"message": "unhandled exception while checking a connection's timeouts", "exception": error}
@@ -173,7 +181,24 @@ class Nghttp2Server:
         if rest:
             self._sweeper = loop.call_soon(self._step, rest)
         else:
+            self._relieve()
             self._sweeper = loop.call_later(self._options.sweep_interval, self._sweep)
+
+    def _relieve(self) -> None:
+        """Close the connections with the most unread responses, until all of them together are within the bound.
+
+        Each connection has a bound of its own, but a thousand of them have none together. Responses are small, so no
+        more than some ten megabytes are made between two sweeps.
+        """
+        unread, self._unread = self._unread, []
+        surplus = sum(size for size, _ in unread) - _max_buffered(self._options) // 2
+        if surplus <= 0:
+            return
+        for size, connection in sorted(unread, key=itemgetter(0), reverse=True):
+            connection.abort()
+            surplus -= size
+            if surplus <= 0:
+                break
 
     def _admit(self, connection: GrpcConnection, transport: asyncio.Transport) -> bool:
         if self._stopping:
@@ -219,8 +244,12 @@ def _peer(transport: asyncio.Transport) -> str:
     return address(peer[0], peer[1]) if isinstance(peer, tuple) else "unix socket"
 
 
+def _max_buffered(options: Nghttp2Options) -> int:
+    return max(options.max_buffered_bytes, 4 * options.max_request_bytes)
+
+
 def _state(handlers: Handlers, options: Nghttp2Options) -> ServerState:
-    half = max(options.max_buffered_bytes // 2, 4 * options.max_request_bytes)
+    half = _max_buffered(options) // 2
     return ServerState(
         dict(handlers.unary),
         dict(handlers.streams),
@@ -235,6 +264,7 @@ def _state(handlers: Handlers, options: Nghttp2Options) -> ServerState:
         max_buffered=half,
         buffered_share=half // options.max_connections,
         max_connection_buffered=max(options.max_connection_buffered_bytes, 4 * options.max_request_bytes),
+        max_bodies=max(options.max_buffered_bytes // 4, 4 * options.max_request_bytes),
         max_unsent=options.max_unsent_bytes,
         wasted_frames=options.wasted_frames,
         request_timeout=int(options.stall_timeout * 1_000_000),

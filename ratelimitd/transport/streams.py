@@ -3,9 +3,10 @@
 import asyncio
 from collections.abc import AsyncIterator
 
+from ratelimitd.net.turns import Turns
+
 from ._nghttp2 import StreamingCall
 from .api import GrpcError, GrpcStatus, StreamHandler
-from .turns import Turns
 
 SEND_AHEAD = 64 * 1024
 """Unsent bytes above which ``send`` blocks; HTTP/2's default window, so that a client that reads never waits."""

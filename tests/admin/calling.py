@@ -39,16 +39,16 @@ async def echo(request):
 
 
 def get(target=b"/", *headers):
-    return b"GET %b HTTP/1.1\r\nHost: x\r\n%b\r\n" % (target, b"".join(line + b"\r\n" for line in headers))
+    return b"GET %b HTTP/1.1\r\nHost: localhost\r\n%b\r\n" % (target, b"".join(line + b"\r\n" for line in headers))
 
 
 def post(body, *headers):
     lines = b"".join(line + b"\r\n" for line in headers)
-    return b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n%b\r\n%b" % (len(body), lines, body)
+    return b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n%b\r\n%b" % (len(body), lines, body)
 
 
 def chunked(body):
     """In chunks of a thousand bytes, without an end."""
-    head = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    head = b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
     parts = [body[at : at + 1000] for at in range(0, len(body), 1000)]
     return head + b"".join([b"%x\r\n%b\r\n" % (len(part), part) for part in parts])

@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from ratelimitd.admin.http import JSON, Page, PageRequest, PageResponse, respond
+from ratelimitd.admin.http import JSON, Page, PageRequest, PageResponse
 from ratelimitd.admin.pages import debug_pages, metrics_pages, service_pages
+from ratelimitd.admin.server import respond
 from ratelimitd.observe.health import Health
 from ratelimitd.transport import GrpcStatus
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from contextlib import asynccontextmanager, suppress
 from io import BytesIO
 
 import aiohttp
@@ -77,8 +78,57 @@ async def endless(size):
 
     listening = await listen({"/": Page(handler, "")}, "127.0.0.1", 0)
     reader, writer = await asyncio.open_connection("127.0.0.1", listening.port)
-    writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
     return ended, listening, reader, writer
+
+
+@asynccontextmanager
+async def readers():
+    """An endless page, its first reader, and a function that asks for the page once more."""
+    ended, listening, *first = await endless(8_192)
+    made = [first]
+
+    async def ask():
+        made.append(await asyncio.open_connection("127.0.0.1", listening.port))
+        made[-1][1].write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        return made[-1]
+
+    try:
+        async with asyncio.timeout(10):
+            yield ended, first, ask
+    finally:
+        for _, writer in made:
+            writer.transport.abort()
+        await listening.close()
+
+
+async def test_a_port_has_two_streamed_responses_at_a_time(monkeypatch):
+    """A third reader gets 503 and when to try again; a place is free after a client left."""
+    monkeypatch.setattr(server, "STREAM_STAYS", 3600)
+    async with readers() as (ended, (first, writer), ask):
+        second, _ = await ask()
+        assert [b" 200 " in await reader.readline() for reader in (first, second)] == [True, True]
+        refused, _ = await ask()
+        head = await refused.readuntil(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 503 ")
+        assert b"\r\nRetry-After: 1\r\n" in head
+        writer.close()
+        await ended.wait()
+        third, _ = await ask()
+        assert b" 200 " in await third.readline()
+
+
+async def test_a_streamed_response_that_is_late_gives_way(monkeypatch):
+    """Two clients that do not read their pages keep no other one from its own: the older of them is cut."""
+    monkeypatch.setattr(server, "STREAM_STAYS", 0)
+    async with readers() as (ended, (silent, _), ask):
+        assert b" 200 " in await silent.readline()
+        for reader in [(await ask())[0] for _ in range(2)]:
+            assert b" 200 " in await reader.readline()
+            assert len(await reader.readexactly(1 << 20)) == 1 << 20
+        await ended.wait()
+        with suppress(ConnectionResetError):
+            await silent.read()
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
@@ -97,7 +147,7 @@ async def test_a_request_says_who_asks_and_what_exactly():
         return PageResponse(200, b"", headers={"X-Ours": "yes"})
 
     listening = await listen({"/": Page(handler, "")}, "127.0.0.1", 0)
-    answer = await raw(listening, b"GET /?a=%ff&a=b+c HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    answer = await raw(listening, b"GET /?a=%ff&a=b+c HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
     await listening.close()
     assert b"X-Ours: yes\r\n" in answer
     assert [(request.peer, request.raw_query) for request in seen] == [("127.0.0.1", "a=%ff&a=b+c")]
@@ -157,17 +207,18 @@ async def test_a_compressed_body_is_bounded_by_what_it_holds(client):
 async def test_a_slow_body_is_408(listener, monkeypatch):
     """A caller that announces a body and does not send it does not keep the connection."""
     monkeypatch.setattr(server, "BODY_SECONDS", 0.05)
-    answer = await raw(listener, b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nab")
+    answer = await raw(listener, b"POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nab")
     assert answer.startswith(b"HTTP/1.1 408 ")
 
 
 async def test_curls_expect_is_answered(listener):
     """A caller that waits for 100 Continue gets it at once."""
-    head = b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n"
-    assert (await raw(listener, head + b"ab")).startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 ")
+    head = b"POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\nExpect: 100-continue\r\n"
+    answer = await raw(listener, head + b"Connection: close\r\n\r\nab")
+    assert answer.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 ")
 
 
-CHUNKED = b"POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+CHUNKED = b"POST /echo HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
 @pytest.mark.parametrize(
@@ -175,9 +226,9 @@ CHUNKED = b"POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n
     [
         b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n",
         b"GET\r\n\r\n",
-        b"GET /echo HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
+        b"GET /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n",
         CHUNKED + b"zz\r\nab\r\n0\r\n\r\n",
-        b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\nab",
+        b"POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\nab",
     ],
 )
 async def test_bytes_that_are_no_http_are_400(listener, data, caplog):
@@ -189,8 +240,8 @@ async def test_bytes_that_are_no_http_are_400(listener, data, caplog):
 @pytest.mark.parametrize(
     ("head", "status"),
     [
-        (b"GET /echo HTTP/1.1\r\nHost: x\r\nX: " + b"a" * HEAD_BYTES, b"431"),
-        (b"GET /echo HTTP/1.1\r\nHost: x\r\n" + b"X: a\r\n" * 1_000 + b"\r\n", b"431"),
+        (b"GET /echo HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * HEAD_BYTES, b"431"),
+        (b"GET /echo HTTP/1.1\r\nHost: localhost\r\n" + b"X: a\r\n" * 1_000 + b"\r\n", b"431"),
         (b"GET /" + b"a" * HEAD_BYTES, b"414"),
     ],
 )

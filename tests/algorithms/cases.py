@@ -135,4 +135,5 @@ class Script:
         """Fill in the asks' outcomes; the time it was decided at."""
         selections = open_selections(asks)
         keys, arguments = pack(selections, now, clock=clock, jitter=jitter)
-        return unpack((client or self.client).evalsha(self.sha, len(keys), *keys, *arguments), selections)
+        reply = (client or self.client).evalsha(self.sha, len(keys), *keys, *arguments)
+        return unpack(reply, selections, sum(len(indices) for _, indices, _ in selections))

@@ -349,7 +349,7 @@ def test_a_part_of_an_ask_can_be_sent(empty, script):
     selections = [(one, [2, 0], INDEPENDENT)]
     keys, arguments = pack(selections, NOW)
     assert keys == [b"c", b"a"]
-    unpack(empty.evalsha(script.sha, len(keys), *keys, *arguments), selections)
+    unpack(empty.evalsha(script.sha, len(keys), *keys, *arguments), selections, 2)
     assert decision(one, 2).retry_after == NEVER
     assert decision(one, 0).allowed is True
     assert decision(one, 2).allowed is False

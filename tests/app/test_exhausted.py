@@ -48,7 +48,7 @@ async def test_no_descriptor_left(tmp_path):
     (tmp_path / "policy.yaml").write_text(POLICY)
     with redis_server() as redis:
         async with (
-            service("--config", str(tmp_path), env={"REDIS_URL": redis.address}) as running,
+            service("--config", str(tmp_path), env={"REDIS_URL": redis.address, "CORE_DUMPS": "true"}) as running,
             aio.insecure_channel(running.grpc) as early,
         ):
             ask = early.unary_unary(SHOULD_RATE_LIMIT)

@@ -4,6 +4,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from ratelimitd.app import listen
+from ratelimitd.app.memory import CONNECTION_BYTES
 from ratelimitd.settings import load
 from ratelimitd.transport import Handlers
 from ratelimitd.transport.api import ignore
@@ -22,5 +23,16 @@ async def test_a_slow_transport_that_nobody_chose_is_one_warning(monkeypatch, tr
     assert serving.transport == ("nghttp2" if transport == "auto" and built else "grpcio")
     assert [line["log_level"] for line in logs] == ["warning"] * warnings
     assert all("19 times slower" in line["event"] and "libnghttp2-dev" in line["change"] for line in logs)
+    await serving.server.start()
+    await serving.server.stop(0)
+
+
+async def test_the_transport_has_the_bounds_of_the_settings_and_of_the_container(monkeypatch):
+    """GRPC_MAX_BUFFERED_BYTES bounds its messages, and a quarter of a small container its connections."""
+    monkeypatch.setattr(listen, "memory_limit", lambda: 64 << 20)
+    env = {"GRPC_HOST": "127.0.0.1", "GRPC_PORT": "0", "TRANSPORT": "nghttp2", "GRPC_MAX_BUFFERED_BYTES": "9MiB"}
+    serving = listen.grpc_server(load(env, {}), Handlers({}, {}), ignore)
+    options = serving.server._options
+    assert (options.max_buffered_bytes, options.max_connections) == (9 << 20, (16 << 20) // CONNECTION_BYTES)
     await serving.server.start()
     await serving.server.stop(0)

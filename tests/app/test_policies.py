@@ -7,11 +7,12 @@ import pytest
 from structlog.testing import capture_logs
 
 from ratelimitd.app import policies as module
-from ratelimitd.app.changed import SHOWN, changed
+from ratelimitd.app.changed import RESTARTED_SHOWN, SHOWN, changed
 from ratelimitd.app.engine import build
 from ratelimitd.app.policies import Policies, source_of
 from ratelimitd.limiter import Planner
-from ratelimitd.policy_file import parse
+from ratelimitd.policy import FixedWindowKeys, assemble, with_keys
+from ratelimitd.policy_file import examine, parse
 from ratelimitd.settings import load
 from tests.turning import turning
 
@@ -190,9 +191,19 @@ async def test_a_reload_says_what_it_changed(tmp_path):
         "added d.b: 1 per hour, algorithm fixed_window",
     )
     first, second = (line for line in logs if line["event"] == "policy loaded")
-    assert policies.active.changed == (3, words)
+    assert policies.active.changed == (3, words, 0, ())
     assert (second["changes"], second["first_changes"]) == (3, words)
     assert "changes" not in first
+    assert "restarts" not in second
+
+
+async def test_limits_that_count_anew_are_counted_and_the_first_are_named():
+    """A change of 150 keys is a line of a log too."""
+    limit = "rate_limit: {unit: day, requests_per_unit: 1}"
+    lines = "".join(f"- {{key: k{number}, {limit}}}\n" for number in range(150))
+    rows = examine([("p.yaml", f"domain: d\ndescriptors:\n{lines}".encode())]).rows
+    found = await changed(assemble(rows), assemble(with_keys(rows, FixedWindowKeys.SAFE)))
+    assert (found.restarts, found.restarted) == (150, tuple(f"d.k{number}" for number in range(RESTARTED_SHOWN)))
 
 
 @pytest.mark.scenario("the event loop is blocked")

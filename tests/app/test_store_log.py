@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 import structlog
 
-from ratelimitd.app.redis import RedisWatch
+from ratelimitd.app.redis import LINES, RedisWatch
 from ratelimitd.app.store_failures import MINUTE, StoreFailureLog
 from ratelimitd.limiter import Ask, Failure, FailureKind, LimitRequest, Planner, PlanOptions, Tallies, key_maker
 from ratelimitd.policy import Descriptor, OnStoreFailure
@@ -173,3 +173,15 @@ def test_a_trial_is_logged_when_its_result_is_news(time, lines, decided):
         "whether redis is several servers behind one address is unknown",
         "redis is one server",
     ]
+
+
+def test_lines_about_servers_are_bounded(time, lines, decided):
+    """A thousand servers that are lost and found write some lines a minute; the next one says how many are missing."""
+    watch = RedisWatch(decided, time.clock, time.later)
+    for number in range(1_000):
+        watch.edge(f"redis:{number}", False, "Connection refused")
+    assert len(lines) == LINES
+    time.pass_by(MINUTE)
+    watch.edge("redis:1", True, "")
+    assert [line["lines"] for line in told(lines, "lines about redis were left out")] == [1_000 - LINES]
+    assert lines[-1]["event"] == "redis is connected"

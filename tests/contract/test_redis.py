@@ -6,6 +6,7 @@ from ratelimitd.algorithms import ALGORITHMS, Decision, counter_key, make_rate
 from ratelimitd.limiter.seam import Failure, FailureKind
 from tests.algorithms.cases import NOW, SECOND, ask
 from tests.contract.cases import allowed, charge
+from tests.limiter.test_new_overrides import CAP, FLOOD, MISTAKEN, ask_of, planner, warm
 
 pytestmark = pytest.mark.redis
 
@@ -45,6 +46,18 @@ async def test_a_foreign_value_harms_its_charge_alone(redis_store, server, rate,
     assert first.outcomes[1].kind is FailureKind.KEY
     assert isinstance(second.outcomes[0], Decision)
     assert redis_store.failures[FailureKind.KEY] == 1
+
+
+@pytest.mark.scenario("a caller that invents keys")
+async def test_overrides_with_invented_keys_make_no_more_keys_than_the_cap(redis_store, server):
+    """Of 3,000 overrides with a key each, Redis holds as many counters as the cap says, and one shared."""
+    guard, now = warm(until=NOW)
+    by = planner()
+    asks = [ask_of(by, descriptor) for descriptor in FLOOD]
+    guard.before(asks, now)
+    await charge(redis_store, asks, now)
+    with server.client() as client:
+        assert CAP < client.dbsize() <= CAP + 1 + MISTAKEN
 
 
 async def test_a_lost_script_costs_no_decision(redis_store, server):

@@ -116,6 +116,26 @@ async def test_local_limits_without_replicas(tmp_path):
     assert levels(found) == levels(await looked(policy.check, case(str(file)))) == {Level.OK}
 
 
+@pytest.mark.process
+async def test_limits_that_can_share_a_counter(tmp_path):
+    """One warning names them where Redis has upstream's keys, as the service logs it; elsewhere nothing is said."""
+    file = tmp_path / "shop.yaml"
+    limit = "rate_limit: {unit: second, requests_per_unit: 5}"
+    file.write_text(
+        f"domain: shop\ndescriptors: [{{key: a, descriptors: [{{key: b, {limit}}}, {{key: b_c, {limit}}}]}}]\n"
+    )
+
+    found = only(await looked(policy.check, case(str(file), REDIS_URL="r:1")), "can share a counter", Level.WARN)
+    assert "2 limits" in found.found
+    assert "'shop.a.b', 'shop.a.b_c'" in found.found
+    for env in (
+        {},
+        {"REDIS_URL": "r:1", "FIXED_WINDOW_KEYS": "auto"},
+        {"REDIS_URL": "r:1", "FIXED_WINDOW_KEYS": "safe"},
+    ):
+        assert levels(await looked(policy.check, case(str(file), **env))) == {Level.OK}
+
+
 async def test_a_port_that_a_stranger_has():
     """A port that something else holds is bad, with the setting that moves it."""
     with socket.create_server(("127.0.0.1", 0)) as stranger:
@@ -286,6 +306,15 @@ async def test_files_that_may_be_open(monkeypatch):
     assert (
         "LimitNOFILE=586" in only(await looked(process.check, at), "hard limit of open files is 585", Level.WARN).change
     )
+
+
+async def test_memory_of_the_container(monkeypatch):
+    """The same sum as at the start, and the same advice."""
+    at = case()
+    for mib, level in ((4096, Level.OK), (300, Level.WARN)):
+        monkeypatch.setattr(process, "memory_limit", lambda mib=mib: mib << 20)
+        found = only(await looked(process.check, at), f"in the worst case, and this process has {mib}", level)
+        assert ("raise the memory limit to" in found.change) == (level is Level.WARN)
 
 
 async def test_files_that_the_start_reads(tmp_path):

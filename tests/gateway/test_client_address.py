@@ -9,6 +9,16 @@ from ratelimitd.gateway.client_address import canonical, client_address, trust
 TRUSTS = trust(["10.0.0.0/8", "2001:db8::/32"])
 
 
+def test_a_long_text_is_no_address_and_is_not_kept():
+    """The longest address with a port is one; a cache keyed by what clients send keeps nothing longer."""
+    longest = b"[2001:0db8:ffff:ffff:ffff:ffff:255.255.255.255]:65535"
+    assert client_address("10.0.0.1", [longest], TRUSTS) == "2001:db8:ffff:ffff:ffff:ffff:ffff:ffff"
+    held = canonical.cache_info().currsize
+    for number in range(10):
+        assert client_address("10.0.0.1", [b"%d" % number * 30_000], TRUSTS) == "10.0.0.1"
+    assert canonical.cache_info().currsize <= held + 1
+
+
 @pytest.mark.parametrize(
     ("peer", "forwarded", "client"),
     [

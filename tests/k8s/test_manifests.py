@@ -12,6 +12,7 @@ from ratelimitd.admin import service_pages
 from ratelimitd.cli.flags import examined
 from ratelimitd.observe.health import Health
 from ratelimitd.settings import ROWS, RowStatus, load
+from ratelimitd.sources import BYTES_MOST
 from tests.k8s.manifests import (
     DEPLOYMENTS,
     FILES,
@@ -147,7 +148,7 @@ def test_ports_are_the_settings(deployment):
     listening = {found.port: found.host, found.grpc_port: found.grpc_host, found.debug_port: found.debug_host}
 
     assert {listening.get(number) for number in ports(ratelimitd(deployment)).values()} == {"0.0.0.0"}
-    assert found.debug_host == "127.0.0.1"
+    assert found.debug_host == "localhost"
 
 
 @pytest.mark.scenario("probes that report a wrong state")
@@ -252,7 +253,7 @@ def test_policies_validate(name, tmp_path):
         if each["kind"] == "ConfigMap" and "envoy.yaml" not in each["data"]:
             for key, text in each["data"].items():
                 (tmp_path / key).write_text(text)
-            parsed, warnings, _ = examined([tmp_path], "fixed_window", merge_domains=False)
+            parsed, warnings, _ = examined([tmp_path], "fixed_window", merge_domains=False, most=BYTES_MOST)
             assert (parsed.errors, warnings) == ([], [])
             assert parsed.summary.limits > 0
 

@@ -1,3 +1,5 @@
+import tracemalloc
+
 import pytest
 
 from ratelimitd.algorithms import NEVER, Decision, make_rate
@@ -93,6 +95,25 @@ def test_the_smaller_of_two_denials_is_kept():
 
 @pytest.mark.scenario("one hot key")
 @pytest.mark.scenario("a caller that invents keys")
+@pytest.mark.alone
+def test_a_denial_takes_no_more_than_it_is_counted_as():
+    """Keys of any length, and limits that came with the requests, which no policy has already."""
+    cache = OverLimitCache(1 << 20)
+    cache.after([], NOW)
+    tracemalloc.start()
+    try:
+        for number in range(2_000):
+            limit = Limit(LIMIT.rate, number, Unit.SECOND, upstream=False)
+            ask = ask_of(5, b"a key of a usual length %d" % (1_000_000 + number), limit)
+            ask.outcomes[0] = denied(SECOND + number)
+            cache.after([ask], NOW + number)
+        del ask, limit
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert taken <= 1.1 * cache._bytes
+
+
 def test_the_cache_is_bounded_in_bytes():
     """However many keys are denied, the cache stays within max_bytes, and the newest denials are kept."""
     cache = OverLimitCache(10_000)

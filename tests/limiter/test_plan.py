@@ -160,6 +160,38 @@ def test_the_room_of_a_plan_is_what_it_takes(keys, entries):
     assert 0.67 < (made._bytes - before_counted) / taken < 1.5
 
 
+LONG = 4_000
+
+TEXTS = {
+    "a value": lambda n: Descriptor(((b"a", (b"%d" % n).ljust(LONG, b"x")),)),
+    "an unknown key": lambda n: Descriptor((((b"%d" % n).ljust(LONG, b"x"), b"y"),)),
+    "a detailed metric": lambda n: Descriptor(((b"detailed", (b"%d" % n).ljust(LONG, b"x")),)),
+    "a wide metric": lambda n: Descriptor(((b"detailed", f"\U0001f600{n}".ljust(LONG, "x").encode()),)),
+    "an override": lambda n: Descriptor((((b"%d" % n).ljust(LONG, b"x"), b"y" * LONG),), (5, Unit.HOUR)),
+}
+"""Descriptors with a long text of the request, each by a number."""
+
+
+@pytest.mark.alone
+@pytest.mark.scenario("a caller that invents keys")
+@pytest.mark.parametrize("make", TEXTS.values(), ids=TEXTS)
+@pytest.mark.parametrize("edge", ["gRPC", "proxy"])
+def test_plans_of_long_texts_take_no_more_than_they_are_counted_as(make, edge):
+    """However often a plan holds a text of the request, in entries, keys, metrics or paths, each time is counted."""
+    made = planner()
+    tracemalloc.start()
+    try:
+        for n in range(300):
+            asked = LimitRequest(b"d", (make(n),))
+            body = b"%d" % n + bytes(2 * LONG) if edge == "gRPC" else b""
+            made.remember(body or asked.descriptors, made.plan(asked), len(body))
+            del asked, body
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert taken <= 1.1 * made._bytes
+
+
 @pytest.mark.scenario("a caller that invents keys")
 def test_remembered_plans_are_bounded_in_bytes():
     """Plans are recalled by the request's bytes until newer ones take the room; the room is bounded."""

@@ -1,7 +1,13 @@
+"""Tallies: how a charge is split, and how many names requests may make."""
+
+import asyncio
+import tracemalloc
+
 import pytest
 
 from ratelimitd.limiter import Tallies, Tally
-from ratelimitd.limiter.stats import count, near_limit
+from ratelimitd.limiter.stats import NAME_BYTES, NAME_MAX, TALLY_BYTES, count, name_bytes, near_limit
+from ratelimitd.observe.metrics import LIMIT_COUNTERS, render
 
 
 @pytest.mark.parametrize(
@@ -56,6 +62,65 @@ def test_a_long_name_from_a_request_has_no_series_of_its_own():
     assert tallies.of(("d", "k" * 300), "", from_request=False).stat_key == ("d", "k" * 300)
     tallies.unknown_domain("x" * 300, 1)
     assert tallies.unknown_domains() == [("other", 1)]
+
+
+@pytest.mark.scenario("a caller that invents metric series")
+def test_the_parts_of_a_name_from_a_request_are_bounded_together():
+    """32 entries of 256 characters are one name of 8 KiB, which has no series of its own; one of 256 in all has."""
+    tallies = Tallies()
+    long = ("d", *("k" * NAME_MAX for _ in range(32)))
+    fits = ("d", *("k" * 8 for _ in range(31)), "k" * (NAME_MAX - 1 - 31 * 8))
+    assert tallies.of(long, "", from_request=True).stat_key == ("d", "other")
+    assert tallies.of(fits, "", from_request=True).stat_key == fits
+    assert tallies.of((*fits, "k"), "", from_request=True).stat_key == ("d", "other")
+    assert tallies.of(long, "", from_request=False).stat_key == long
+
+
+@pytest.mark.scenario("a caller that invents metric series")
+def test_names_from_requests_are_bounded_in_bytes():
+    """Names of many parts take several times the bytes of usual ones, so fewer of them have a series."""
+    tallies, usual = Tallies(request_made=100), Tallies(request_made=100)
+    for number in range(200):
+        tallies.of(("d", *(f"k{depth}_{number}" for depth in range(32))), "", from_request=True)
+        usual.of(("domain", f"path_/a{number}", "method_GET"), "", from_request=True)
+    made = [tally for tally in tallies if tally.stat_key != ("d", "other")]
+    assert sum(name_bytes(tally.stat_key) for tally in made) <= 100 * NAME_BYTES
+    assert 10 <= len(made) < 20
+    assert len(usual) == 101
+
+
+NAMES = {
+    "usual": lambda number: ("domain", f"path_/a{number}", f"method_GET{number}"),
+    "many parts": lambda number: ("d", *(f"k{depth}_{number}" for depth in range(32))),
+    "escaped": lambda number: ("d", '"' * 240 + str(number)),
+    "wide": lambda number: ("d", "\U0001f600" * 240 + str(number)),
+    "32 x 256": lambda number: ("d", *(f"{number}-{depth}".ljust(256, "x") for depth in range(32))),
+}
+"""Names that a caller may make, each by a number."""
+
+
+@pytest.mark.alone
+@pytest.mark.scenario("a caller that invents metric series")
+@pytest.mark.parametrize("name", NAMES.values(), ids=NAMES)
+def test_ten_thousand_overrides_take_no_more_than_series_are_counted_as(name):
+    """Whatever names 10,000 requests with overrides make, tallies and the text of their labels are within the bound."""
+
+    async def scrape(tallies):
+        return sum([len(chunk) async for chunk in render(tallies, ())])
+
+    tallies = Tallies()
+    tracemalloc.start()
+    try:
+        for number in range(10_000):
+            tally = tallies.of(name(number), "", from_request=True)
+            for counter in LIMIT_COUNTERS:
+                setattr(tally, counter, getattr(tally, counter) + 1_000)
+        text = asyncio.run(scrape(tallies))
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert taken <= 10_000 * (NAME_BYTES + TALLY_BYTES)
+    assert text <= 32 << 20  # most of it a few names again and again; at 8 KiB a name it was 163 MB
 
 
 @pytest.mark.scenario("a caller that invents metric series")

@@ -2,10 +2,15 @@
 
 import errno
 import socket
+from contextlib import ExitStack
 
 import pytest
 
-from ratelimitd.net.listen import bind, bind_unix, local_address
+from ratelimitd.net import listen
+from ratelimitd.net.listen import bind, bind_each, bind_unix, local_address
+from tests.service import has_ipv6
+
+needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="this host has no ::1")
 
 V4, V6 = (socket.AF_INET, ("127.0.0.1", 0)), (socket.AF_INET6, ("::1", 0, 0, 0))
 
@@ -72,3 +77,90 @@ def test_a_socket_file_in_use_is_an_error_that_names_it(tmp_path):
     with bind_unix(path), pytest.raises(OSError, match=f"cannot listen on unix:{path}: ") as caught:
         bind_unix(path)
     assert caught.value.errno == errno.EADDRINUSE
+
+
+def reached(socks):
+    """The addresses that listen, and their ports."""
+    return {sock.getsockname()[0] for sock in socks}, {sock.getsockname()[1] for sock in socks}
+
+
+@pytest.fixture
+def bound():
+    """Binds, and closes at the end."""
+    with ExitStack() as stack:
+
+        def make(host, port=0):
+            socks = bind_each(host, port)
+            for sock in socks:
+                stack.callback(sock.close)
+            return socks
+
+        yield make
+
+
+@needs_ipv6
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST"])
+def test_localhost_is_both_families_with_one_port(bound, host):
+    """A port-forward may connect to either, and a free port is one number."""
+    addresses, ports = reached(bound(host))
+    assert (addresses, len(ports)) == ({"127.0.0.1", "::1"}, 1)
+    again = ports.pop()
+    with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1:{again}: Address already in use"):
+        bound(host, again)
+
+
+def test_any_other_host_is_one_address(bound):
+    """As ``bind`` reads it."""
+    assert reached(bound("127.0.0.1"))[0] == {"127.0.0.1"}
+
+
+@needs_ipv6
+@pytest.mark.parametrize("number", [errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT])
+@pytest.mark.parametrize(("absent", "left"), [("::1", {"127.0.0.1"}), ("127.0.0.1", {"::1"})])
+def test_localhost_without_a_family_is_the_other(bound, monkeypatch, absent, left, number):
+    """A kernel may have only one of them."""
+    lose(monkeypatch, absent, number)
+    assert reached(bound("localhost"))[0] == left
+
+
+def test_localhost_without_any_family_is_an_error(monkeypatch):
+    """There is nothing to listen on."""
+    lose(monkeypatch, "127.0.0.1", errno.EADDRNOTAVAIL)
+    lose(monkeypatch, "::1", errno.EADDRNOTAVAIL)
+    with pytest.raises(OSError, match="gone"):
+        bind_each("localhost", 0)
+
+
+def lose(monkeypatch, absent, number, times=1 << 30):
+    """Let the next binds of an address fail."""
+    real, left = listen.bind, [times]
+
+    def without(host, port):
+        if host == absent and left[0]:
+            left[0] -= 1
+            raise OSError(number, "gone")
+        return real(host, port)
+
+    monkeypatch.setattr(listen, "bind", without)
+
+
+@needs_ipv6
+@pytest.mark.parametrize("times", [1, listen.FREE_TRIES])
+def test_a_free_port_is_free_in_both_families(bound, monkeypatch, times):
+    """Another one is tried if it is not, and not for ever; and no socket stays open."""
+    lose(monkeypatch, "::1", errno.EADDRINUSE, times)
+    if times < listen.FREE_TRIES:
+        assert reached(bound("localhost"))[0] == {"127.0.0.1", "::1"}
+    else:
+        with pytest.raises(OSError, match="gone"):
+            bound("localhost")
+
+
+@needs_ipv6
+def test_a_set_port_that_one_family_uses_is_an_error(bound):
+    """It names the address, and the other family is free again."""
+    with bind("::1", 0) as listening:
+        port = listening.getsockname()[1]
+        with pytest.raises(OSError, match=rf"cannot listen on \[::1\]:{port}: Address already in use"):
+            bound("localhost", port)
+        bind("127.0.0.1", port).close()

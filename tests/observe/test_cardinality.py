@@ -1,5 +1,7 @@
 """How many series a scrape has, whatever values requests bring."""
 
+import pytest
+
 from ratelimitd.app.exposition import service_families
 from ratelimitd.limiter import Engine, Planner, PlanOptions, Tallies, key_maker
 from ratelimitd.observe.metrics import Counters, render
@@ -39,26 +41,32 @@ class Call:
 class Rig:
     """A service and its scrape."""
 
-    def __init__(self):
-        self.tallies, self.counters = Tallies(MADE_BY_REQUESTS), Counters()
+    def __init__(self, request_made=MADE_BY_REQUESTS):
+        self.tallies, self.counters = Tallies(request_made), Counters()
         engine = Engine(MemoryStore(1 << 20), self.counters)
         policy = parse([("p.yaml", POLICY)])
         engine.planner = Planner(policy, key_maker(b"", safe=True), self.tallies, PlanOptions())
         self.service = RateLimitService(engine, self.tallies, self.counters.called, ServiceOptions())
 
-    def ask(self, key, value, domain="d", override=False):
+    def ask(self, key, value, domain="d", override=False, more=()):
+        """Ask four times, past every limit, so that each counter counts; returns the size of a request."""
         request = Request(domain=domain)
         built = request.descriptors.add()
-        built.entries.add(key=key, value=value)
+        for name, text in ((key, value), *more):
+            built.entries.add(key=name, value=text)
         if override:
             built.limit.requests_per_unit, built.limit.unit = 3, 3
-        for _ in range(4):  # past every limit, so that each counter counts
-            self.service.should_rate_limit([Call(request.SerializeToString())])
+        body = request.SerializeToString()
+        for _ in range(4):
+            self.service.should_rate_limit([Call(body)])
+        return len(body)
+
+    async def text(self):
+        families = service_families(self.counters, self.tallies.unknown_domains)
+        return b"".join([chunk async for chunk in render(self.tallies, families)]).decode()
 
     async def series(self):
-        families = service_families(self.counters, self.tallies.unknown_domains)
-        text = b"".join([chunk async for chunk in render(self.tallies, families)]).decode()
-        return {line.rpartition(" ")[0] for line in text.splitlines() if line.startswith("ratelimit")}
+        return {line.rpartition(" ")[0] for line in (await self.text()).splitlines() if line.startswith("ratelimit")}
 
 
 async def test_values_of_requests_make_no_series():
@@ -94,3 +102,17 @@ async def test_series_that_requests_may_make_end_at_their_cap():
         < len({series for series in first if "new-" in series and "domain_not_found" not in series})
         <= (MADE_BY_REQUESTS * 6)
     )
+
+
+@pytest.mark.scenario("a caller that invents metric series")
+@pytest.mark.parametrize(("size", "share"), [(256, 1_000), (7, 0.5)])
+async def test_long_names_of_overrides_make_no_long_page(size, share):
+    """Overrides of 32 entries: of 256 characters each they are one series; of 7, a page of twice what was sent."""
+    rig = Rig(10_000)
+    sent = 0
+    for number in range(1_000):
+        more = [(f"{number}-{depth}"[:size].ljust(size, "x"), "") for depth in range(31)]
+        sent += 4 * rig.ask(f"{number}".ljust(size, "x"), "", override=True, more=more)
+    page = sum(len(line) for line in (await rig.text()).splitlines() if not line.startswith("#"))
+    assert page <= sent / share
+    assert (len(rig.tallies) == 1) == (size == 256)

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import tracemalloc
 from collections import Counter
 from dataclasses import dataclass
 from itertools import pairwise
@@ -14,8 +15,10 @@ from ratelimitd.app.redis import BATCH_BUCKETS
 from ratelimitd.gateway.access_log import LATENCY_BUCKETS
 from ratelimitd.observe.metrics import (
     LIMIT_COUNTERS,
+    LIMIT_PREFIX,
     RESPONSE_BUCKETS,
     SLICE,
+    SLICE_BYTES,
     STORE_BUCKETS,
     Counters,
     Family,
@@ -40,6 +43,7 @@ class Tally:
     within_limit: int = 0
     over_limit_with_local_cache: int = 0
     shadow_mode: int = 0
+    label_text: bytes = b""
 
 
 async def scrape(tallies=(), families=()):
@@ -129,17 +133,55 @@ async def test_each_family_is_one_block():
 async def test_a_scrape_of_100_000_limits_gives_way_between_bounded_chunks():
     """No chunk holds more than SLICE limits, and the loop turns at least once for each slice of each pass."""
     tallies = [Tally(("d", str(i)), "", 1, 1) for i in range(100_000)]
-    sizes: list[int] = []
-    seen: list[int] = []
     with turning() as turns:
-        async for chunk in render(tallies, ()):
-            sizes.append(sum(line.startswith(b"ratelimit_service_rate_limit_") for line in chunk.splitlines()))
-            seen.append(turns.count)
+        chunks = [chunk async for chunk in render(tallies, ())]
+    sizes = [sum(line.startswith(b"ratelimit_service_rate_limit_") for line in chunk.splitlines()) for chunk in chunks]
     assert sum(sizes) == 200_000
     assert max(sizes) == SLICE
     slices = 100_000 // SLICE
-    assert turns.count >= slices * (1 + len(LIMIT_COUNTERS))
-    assert seen[0] >= slices
+    assert turns.count >= slices * len(LIMIT_COUNTERS)
+
+
+def long_series(number):
+    """Series whose names are as long as a request may make them."""
+    return [Tally(("d", *(f"{n}-{depth}".ljust(32, "x") for depth in range(8))), "", 1, 1) for n in range(number)]
+
+
+async def test_a_scrape_of_long_series_gives_way_by_bytes():
+    """Where names are long, a chunk ends after fewer limits: between two turns of the loop no more text is made."""
+    tallies = long_series(10_000)
+    with turning() as turns:
+        sizes = [len(chunk) async for chunk in render(tallies, ())]
+    line = max(len(f"{LIMIT_PREFIX}{counter}") for counter in LIMIT_COUNTERS) + len(tallies[0].label_text) + 5
+    assert max(sizes) <= SLICE_BYTES + line
+    assert turns.count >= sum(sizes) / (SLICE_BYTES + line)
+
+
+@pytest.mark.alone
+async def test_scrapes_that_are_not_read_hold_little():
+    """Scrapes share the text of the labels: six that stopped in the middle hold a chunk each, and none has a copy."""
+
+    async def middle():
+        begun = render(tallies, ())
+        for _ in range(20):
+            chunk = await anext(begun)
+        return begun, chunk
+
+    tallies = long_series(5_000)
+    text = sum([len(chunk) async for chunk in render(tallies, ())])
+    tracemalloc.start()
+    try:
+        held = [await middle()]
+        one, _ = tracemalloc.get_traced_memory()
+        held += [await middle() for _ in range(5)]
+        six, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    for begun, _ in held:
+        await begun.aclose()
+    assert one <= 3 * SLICE_BYTES
+    assert six <= 7 * one
+    assert text > 6 * six
 
 
 async def test_two_scrapes_at_once_see_the_same():

@@ -1,5 +1,7 @@
 """What differs between two policies, in words."""
 
+from base64 import b64encode
+
 import pytest
 
 from ratelimitd.policy import ChangeKind, changes
@@ -26,6 +28,7 @@ def limit(text, more=""):
 
 BEFORE = "unit: minute, requests_per_unit: 60"
 
+ANEW = "restarted d.k: key of its counter envoyproxy/ratelimit's -> safe, so its count starts anew"
 ONE_LIMIT = [
     ("unit: minute, requests_per_unit: 6", "lowered d.k: 60 per minute -> 6 per minute"),
     ("unit: minute, requests_per_unit: 600", "raised d.k: 60 per minute -> 600 per minute"),
@@ -46,7 +49,10 @@ ONE_LIMIT = [
         f"{BEFORE}, algorithm: gcra, burst: 9",
         "lowered d.k: burst 60 -> 9|changed d.k: algorithm fixed_window -> gcra",
     ),
-    (f"{BEFORE}, count_rejected: false", "changed d.k: count_rejected true -> false"),
+    (
+        f"{BEFORE}, count_rejected: false",
+        f"changed d.k: count_rejected true -> false|{ANEW}",
+    ),
     (f"{BEFORE}, name: n", "changed d.k: name none -> n"),
     (f"{BEFORE}, replaces: [{{name: b}}, {{name: a}}]", "changed d.k: replaces none -> a, b"),
     (BEFORE, ""),
@@ -159,11 +165,13 @@ def test_the_order_of_wildcards_is_compared():
 
 
 def test_words_are_one_line_of_bounded_length():
-    """Escape sequences and newlines of a file reach no terminal, and a long key fills no log."""
-    key = '"a\\e[31m\\n' + "x" * 10_000 + '"'
-    (change,) = differences(["domain: d\n"], [tree(f"{{key: {key}, rate_limit: {{unit: day, requests_per_unit: 1}}}}")])
+    """Escape sequences and newlines of a file reach no terminal, and a long value fills no log."""
+    value = "!!binary " + b64encode(b"a\x1b[31m\n" + b"x" * 10_000).decode()
+    (change,) = differences(
+        ["domain: d\n"], [tree(f"{{key: k, value: {value}, rate_limit: {{unit: day, requests_per_unit: 1}}}}")]
+    )
     assert change.isprintable()
-    assert change.startswith(r"added d.a\x1b[31m\nxxx")
+    assert change.startswith(r"added d.k_a\x1b[31m\nxxx")
     assert len(change) < 300
 
 

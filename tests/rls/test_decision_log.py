@@ -62,6 +62,23 @@ async def test_a_line_has_the_descriptors_their_limits_and_the_reason(bench, log
     )
 
 
+async def test_a_line_that_cannot_be_made_costs_no_call(bench, restored, monkeypatch):
+    """The call is answered, the fault is told once with its traceback, and later lines are written."""
+    stream = StringIO()
+    configure("error", "json", stream)
+    made = bench(POLICY)
+    all_of(made)
+    with monkeypatch.context() as broken:
+        broken.setattr("ratelimitd.rls.decision_log.decision_line", lambda *_: 1 // 0)
+        answers = [made.ask({"user": "x"}) for _ in range(3)]
+    made.ask({"user": "y"})
+    fault, line = (json.loads(text) for text in stream.getvalue().splitlines())
+    assert (fault["@message"], fault["level"]) == ("a decision cannot be logged, and others may be missing", "error")
+    assert "ZeroDivisionError" in fault["exception"]
+    assert line["@message"] == "OK"
+    assert all(answers)
+
+
 async def test_a_failure_is_logged_with_its_kind_and_policy(bench, logged, failing_store):
     """A denial without a counter is told from a limit that is over; a failed request has no status of its limit."""
     made = bench(POLICY, store=failing_store, guards=[Fallback(MemoryStore(), 1, lambda *_: None)])

@@ -11,7 +11,8 @@ import pytest
 from ratelimitd.policy import PolicyErrors, Slice
 from ratelimitd.sources import GatewayFile, Paths, RuntimeFolder, read_files, signature, skipped
 from ratelimitd.sources.child import perform
-from ratelimitd.sources.frames import EndFrame, LoadJob, WarningFrame
+from ratelimitd.sources.frames import EndFrame, WarningFrame
+from tests.sources.jobs import job
 
 POLICY = "domain: d\ndescriptors: [{key: k, rate_limit: {unit: day}}]\n"
 
@@ -60,7 +61,7 @@ def test_a_folder_that_cannot_be_entered_is_a_warning(folder):
     sources = kinds(folder)
     with closed(folder / "config" / "lost+found"):
         for source in sources:
-            *_, end = frames = list(perform(LoadJob(source, "gcra", merge_domains=False)))
+            *_, end = frames = list(perform(job(source, "gcra")))
             warned = [warning for frame in frames if isinstance(frame, WarningFrame) for warning in frame.warnings]
             assert (type(frames[0]), end.summary.limits) == (Slice, 1)
             assert [warning.file.rpartition("config")[2].strip("./") for warning in warned][:1] == ["lost+found"]
@@ -171,7 +172,7 @@ def test_a_policy_without_limits_is_a_warning(folder, text, words):
         (folder / "config" / "p.yaml").unlink()
     else:
         (folder / "config" / "p.yaml").write_text(text)
-    *frames, end = perform(LoadJob(RuntimeFolder(str(folder)), "gcra", merge_domains=False))
+    *frames, end = perform(job(RuntimeFolder(str(folder)), "gcra"))
     warned = [warning for frame in frames if isinstance(frame, WarningFrame) for warning in frame.warnings]
     assert (isinstance(end, EndFrame), end.files) == (True, 0 if text is None else 1)
     assert [warning.message.startswith(words or "") for warning in warned] == ([True] if words else [])
@@ -184,7 +185,7 @@ def test_a_fault_of_the_lint_costs_no_policy(folder, monkeypatch):
         raise KeyError("some-api-key")
 
     monkeypatch.setattr("ratelimitd.lint.lint", broken)
-    frames = list(perform(LoadJob(Paths((str(folder / "config"),)), "fixed_window", merge_domains=False)))
+    frames = list(perform(job(Paths((str(folder / "config"),)))))
     assert [type(frame) for frame in frames] == [Slice, WarningFrame, EndFrame]
     ((warning,),) = (frame.warnings for frame in frames if isinstance(frame, WarningFrame))
     assert "KeyError in test_entries.py, line " in warning.message

@@ -116,14 +116,13 @@ def test_named_paths_are_files_and_folders(tmp_path):
     assert names(Paths((str(file), folder))) == [str(file), f"{folder}/a.yaml", f"{folder}/b.yaml"]
 
 
-def test_what_cannot_be_read_is_an_error_of_its_file(tmp_path, monkeypatch):
+def test_what_cannot_be_read_is_an_error_of_its_file(tmp_path):
     """Missing folders and more bytes than allowed are named."""
     with pytest.raises(PolicyErrors, match=r"nowhere: cannot be read: No such file"):
         read_files(Paths((str(tmp_path / "nowhere"),)))
     write(tmp_path / "config" / "big.yaml", "x" * 100)
-    monkeypatch.setattr("ratelimitd.sources.files.BYTES_MAX", 10)
     with pytest.raises(PolicyErrors) as caught:
-        read_files(RuntimeFolder(str(tmp_path)))
+        read_files(RuntimeFolder(str(tmp_path)), most=10)
     assert [(error.file, error.message.partition(": ")[2][:12]) for error in caught.value.errors] == [
         ("config.big.yaml", "the policy f"),
     ]

@@ -2,7 +2,6 @@
 
 import gc
 import os
-import sys
 import weakref
 from hashlib import sha256
 from pathlib import Path
@@ -14,8 +13,9 @@ from ratelimitd.policy.rows import SLICE_ROWS
 from ratelimitd.policy_file import parse
 from ratelimitd.sources import loader
 from ratelimitd.sources.child import RULE_WARNINGS_MAX, perform
-from ratelimitd.sources.files import GatewayFile, Paths, RuntimeFolder
-from ratelimitd.sources.frames import FRAME_MAX, LENGTH, EndFrame, ErrorFrame, LoadJob, WarningFrame
+from ratelimitd.sources.files import BYTES_MOST, GatewayFile, Paths, RuntimeFolder
+from ratelimitd.sources.frames import FRAME_MAX, LENGTH, EndFrame, ErrorFrame, WarningFrame
+from tests.sources.jobs import job
 from tests.turning import turning
 
 
@@ -51,26 +51,13 @@ def folder(path, text):
     return RuntimeFolder(str(path), watch_root=False)
 
 
-@pytest.fixture
-def child(monkeypatch, tmp_path):
-    """Put another program in the place of the child that parses."""
-
-    def replace(text):
-        program = tmp_path / "python"
-        program.write_text(f"#!{sys.executable}\n{text}")
-        program.chmod(0o755)
-        monkeypatch.setattr(loader.sys, "executable", str(program))
-
-    return replace
-
-
 @pytest.mark.alone
 @pytest.mark.process
 @pytest.mark.slow
 async def test_a_load_through_a_child_equals_a_parse(tmp_path):
     """100,000 rules arrive as they would have been parsed here, in the same order."""
     text = many(100_000)
-    loaded = await loader.load(folder(tmp_path, text))
+    loaded = await loader.load(folder(tmp_path, text), most=BYTES_MOST)
     assert loaded.summary == (1, 100_000, 100_000)
     assert told(loaded.policy) == told(parse([("p.yaml", text.encode())]))
 
@@ -81,9 +68,7 @@ async def test_a_load_through_a_child_equals_a_parse(tmp_path):
 async def test_the_loop_runs_between_slices(tmp_path):
     """Each slice is one turn of the loop, so what holds it is bounded by the rows of a slice."""
     source = folder(tmp_path, many(4_000))
-    pieces = [
-        frame for frame in perform(LoadJob(source, "fixed_window", merge_domains=False)) if isinstance(frame, Slice)
-    ]
+    pieces = [frame for frame in perform(job(source)) if isinstance(frame, Slice)]
     assert max(len(piece.rows) for piece in pieces) <= SLICE_ROWS
     with turning() as turns:
         loaded = await loader.load(source)
@@ -121,7 +106,7 @@ def test_files_that_a_policy_names_are_part_of_its_version(tmp_path):
     """A change of API keys is another version, as is one of a gateway file's policies."""
 
     def version(source):
-        *_, end = perform(LoadJob(source, "gcra", merge_domains=False))
+        *_, end = perform(job(source, "gcra"))
         return end.version
 
     policy = Paths((str(tmp_path / "p.yaml"),))
@@ -274,7 +259,7 @@ async def test_warnings_of_the_lint_reach_the_service(tmp_path):
 def test_frames_are_bounded(tmp_path):
     """Errors and warnings go in pieces too, and the bound of a frame fits its length field."""
     source = folder(tmp_path, "domain: d\ndescriptors:\n" + "- {}\n" * 1_000)
-    pieces = list(perform(LoadJob(source, "fixed_window", merge_domains=False)))
+    pieces = list(perform(job(source)))
     assert [len(piece.errors) for piece in pieces if isinstance(piece, ErrorFrame)] == [SLICE_ROWS] * 5
     assert isinstance(pieces[-1], EndFrame)
     assert not any(isinstance(piece, WarningFrame | Slice) for piece in pieces)

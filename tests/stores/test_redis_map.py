@@ -10,7 +10,8 @@ from ratelimitd.stores.redis.script import composed_script
 from ratelimitd.stores.redis.slots import SLOTS
 
 A, B = RedisAddress("a", 1), RedisAddress("b", 2)
-ALL = {A: [range(SLOTS)]}
+ALL = [[0, SLOTS - 1, [b"a", 1], [b"b", 2]]]
+"""B is a replica, so that it is known."""
 
 
 class Unwatched:
@@ -25,11 +26,11 @@ async def test_a_server_that_is_to_get_its_first_slot_stays(monkeypatch):
     redis = ConnectOptions(Deployment((A,), "cluster"))
     cluster = Cluster(redis, composed_script(), RedisOptions(redis), Unwatched())
     now: Callable[[], float] = count(0.0, REFRESH_EVERY / 2).__next__
-    cluster._apply_slots(ALL)
+    await cluster._apply_slots(ALL, A)
     (node,) = cluster.nodes
     monkeypatch.setattr(cluster._loop, "time", now)
     assert cluster.redirect_for(node, "ASK 5 b:2") is not None
-    cluster._apply_slots(ALL)
+    await cluster._apply_slots(ALL, A)
     assert [node.name for node in cluster.nodes] == ["a:1", "b:2"]
-    cluster._apply_slots(ALL)
+    await cluster._apply_slots(ALL, A)
     assert [node.name for node in cluster.nodes] == ["a:1"]

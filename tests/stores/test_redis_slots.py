@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ratelimitd.config.redis_address import RedisAddress
-from ratelimitd.stores.redis.slots import SLOTS, key_in, ranges, slot_of
+from ratelimitd.stores.redis.slots import MASTERS, REPLICAS, SLOTS, key_in, listed, ranges, replicas, slot_of
 
 ASKED = RedisAddress("asked", 1)
 
@@ -65,9 +65,49 @@ def test_ranges():
     [
         *(b"OK", 3, [[1]], [[1, 2, 3]], [[b"a", 2, [b"h", 1]]], None),
         *([[first, last, [b"h", 1]]] for first, last in [(-1, 5), (5, 0), (0, SLOTS), (0, 10**13)]),
+        *([[0, 5, [b"h", port]]] for port in (-1, 65_536, 1.5, b"1")),
+        [[0, 0, [b"h", 1]]] * (SLOTS + 1),
+        [[0, SLOTS - 1, [b"h", 1]], [5, 5, [b"i", 1]]],
+        [[slot, slot, [b"h", slot]] for slot in range(MASTERS + 1)],
     ],
 )
 def test_no_ranges(reply):
     """Another reply is one error, whatever it is."""
     with pytest.raises(ValueError, match="CLUSTER SLOTS"):
         ranges(reply, ASKED)
+
+
+def test_replicas():
+    """Replicas are named beside their master; of one master no more are looked at than any has."""
+    reply = [
+        [0, 99, [b"a", 1, b"id"], [b"", 9, b"id"]],
+        [100, 199, [b"b", 2, b"id"], *[[b"c", 3 + n] for n in range(99)]],
+    ]
+    found = {RedisAddress("asked", 9), *(RedisAddress("c", 3 + number) for number in range(REPLICAS))}
+    assert replicas(reply, ASKED) == found
+
+
+def test_listed():
+    """CLUSTER NODES names servers by address and host name, also without slots, but none that was not met."""
+    reply = b"""\
+a 10.0.0.1:1@11 myself,master - 0 0 1 connected 0-5
+b 10.0.0.2:2@12,name,shard-id=5 master - 0 0 1 connected
+c :3@13 master - 0 0 1 connected
+d ::1:4@14 slave,fail a 0 0 1 connected
+e 10.0.0.5:5@15 handshake - 0 0 1 connected
+f :0@0 master,noaddr - 0 0 1 connected
+"""
+    named = {
+        *(RedisAddress(host, 1) for host in ("10.0.0.1", "asked")),
+        *(RedisAddress(host, 2) for host in ("10.0.0.2", "name", "asked")),
+        RedisAddress("asked", 3),
+        *(RedisAddress(host, 4) for host in ("::1", "asked")),
+    }
+    assert listed(reply, ASKED) == named
+
+
+@pytest.mark.parametrize("reply", [b"OK", 3, None, [], b"a b c", b"\xff", b"a h:x@1 master"])
+def test_no_list(reply):
+    """Another reply is one error, whatever it is."""
+    with pytest.raises(ValueError, match="CLUSTER NODES"):
+        listed(reply, ASKED)

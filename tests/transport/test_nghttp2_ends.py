@@ -3,12 +3,12 @@
 import asyncio
 import gc
 from collections import deque
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 
 import grpc
 import pytest
 from grpc import aio
-from hyperframe.frame import PingFrame
+from hyperframe.frame import HeadersFrame, PingFrame
 
 from ratelimitd.net.listen import SocketFile
 from ratelimitd.net.tls import TlsFiles
@@ -142,6 +142,45 @@ async def test_a_connection_that_cannot_be_judged_ends_alone(fast, silent_loop):
             assert not await read_until(other, other_reader, other.goaways)
     assert [str(context["exception"]) for context in silent_loop] == ["a fault"]
     silent_loop.clear()
+
+
+async def test_unread_responses_have_a_bound_over_all_connections(fast):
+    """Connections of which each leaves less unread than it may: the one with the most is closed, the others stay."""
+    options = fast.options._replace(max_request_bytes=1 << 16, max_buffered_bytes=1 << 19)
+    async with fast.serve(options=options) as server, AsyncExitStack() as stack:
+
+        async def leaves_unread(size, calls):
+            caller, reader, writer = await stack.enter_async_context(raw(server, {4: 0}))
+            writer.write(b"".join(caller.call(bytes(size)) for _ in range(calls)))
+            await read_until(caller, reader, lambda: sum(isinstance(f, HeadersFrame) for f in caller.frames) == calls)
+            return caller, reader, writer
+
+        few = [await leaves_unread(10_000, 4) for _ in range(2)]
+        caller, reader, _ = await leaves_unread(60_000, 4)
+        assert await closed(caller, reader)
+        assert server.connections == 2
+        for caller, reader, writer in few:
+            writer.write(caller.window(1 << 20, caller.last))
+            assert not await read_until(caller, reader, lambda who=caller: who.answer().trailers)
+
+
+async def test_requests_in_flight_have_a_bound_in_bytes(fast):
+    """While the service is busy, a connection has two of the largest requests in flight, not as many as it sends."""
+    held = []
+
+    def hold(calls):
+        held.extend(calls)
+        for call in held if len(held) > 2 else ():
+            call.respond(b"")
+
+    options = fast.options._replace(max_request_bytes=1 << 16, max_buffered_bytes=1 << 16)
+    async with fast.serve(hold, options=options) as server, raw(server) as (caller, reader, writer):
+        writer.write(b"".join(caller.call(bytes(60_000)) for _ in range(4)))
+        await read_until(caller, reader, lambda: caller.answer().headers)
+        assert caller.answer().status == ("200", "8", "too much request data in flight")
+        assert len(held) == 2
+        for call in held:
+            call.respond(b"")
 
 
 async def test_only_our_own_socket_file_goes(fast, tmp_path):

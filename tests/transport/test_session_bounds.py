@@ -27,6 +27,26 @@ def test_unread_answers_have_a_bound():
     assert talk.caller.answer().status[1] == EXHAUSTED
 
 
+def test_requests_in_flight_have_a_bound_in_bytes():
+    """A connection has as much in flight as is free, so others have the rest; what is answered is free again."""
+    talk, other = (Talk(serve=False, max_bodies=10_000) for _ in range(2))
+    other.session, other.caller = Session(talk.server, other._wake, 0), Caller()
+    other.say(other.caller.start())
+    for each in (talk, other):
+        each.say(b"".join(each.caller.call(bytes(1_000)) for _ in range(20)))
+    assert (len(talk.calls), len(other.calls)) == (5, 2)
+    assert talk.caller.answer().status == ("200", "8", "too much request data in flight")
+    for call in talk.calls:
+        call.respond(b"")
+    talk.calls.clear()
+    talk.say(b"".join(talk.caller.call(bytes(1_000)) for _ in range(20)))
+    assert len(talk.calls) == 4
+    talk.session.close()
+    talk.calls.clear()
+    other.say(b"".join(other.caller.call(bytes(1_000)) for _ in range(20)))
+    assert len(other.calls) == 5
+
+
 def test_unread_answers_of_calls_in_flight_have_a_bound():
     """Calls that were taken before too much waited are RESOURCE_EXHAUSTED, not more bytes that wait."""
     talk = Talk(serve=False, settings={4: 0}, max_unsent=10_000)

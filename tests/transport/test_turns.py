@@ -4,8 +4,7 @@ import asyncio
 from contextlib import AsyncExitStack
 from itertools import groupby
 
-from ratelimitd.transport.api import TURN_COST
-from ratelimitd.transport.turns import LEAST_SHARE, MESSAGES, Turns
+from ratelimitd.net.turns import LEAST_SHARE, MESSAGES, TURN_COST, Turns
 from tests.transport.raw import raw, read_until
 from tests.transport.servers import ECHO, STREAM
 from tests.transport.wire import message

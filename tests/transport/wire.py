@@ -30,6 +30,7 @@ BOUNDS = {
     "max_buffered": 16 << 20,
     "buffered_share": 0,
     "max_connection_buffered": 4 << 20,
+    "max_bodies": 16 << 20,
     "max_unsent": 4 << 20,
     "wasted_frames": 10_240,
     "request_timeout": 20_000_000,

@@ -21,7 +21,6 @@ from .script import (
     WIDTH,
     Selection,
     calls,
-    check,
     mode_of,
     open_selections,
     pack,
@@ -184,20 +183,19 @@ def by_placement(queue: Iterable[Pending], topology: Topology, now: int) -> dict
     return groups
 
 
-def fill(call: ScriptCall, reply: list[Any]) -> tuple[int, list[tuple[Failure, bool]]]:
+def fill(call: ScriptCall, reply: Any) -> tuple[int, list[tuple[Failure, bool]]]:
     """Set the outcomes in a reply. Return the time of the decision, µs, and the failures.
 
     Each failure comes with whether to count it: no if its ask is already over. The outcomes of such an ask are set in
-    a copy, which is dropped. Raises TypeError, ValueError or IndexError if the script cannot have sent this reply.
+    a copy, which is dropped. Raises TypeError or ValueError if the script cannot have sent this reply.
     """
-    check(reply, call.size)
     selections = call.selections
     if any(pending.over for pending in call.pending):
         selections = [
             (Ask(ask.plan, ask.costs) if pending.over else ask, indices, mode)
             for (ask, indices, mode), pending in zip(selections, call.pending, strict=True)
         ]
-    now = unpack(reply, selections)
+    now = unpack(reply, selections, call.size)
     if len(reply) == 1 + WIDTH * call.size:
         return now, []
     return now, [

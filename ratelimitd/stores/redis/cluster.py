@@ -2,7 +2,8 @@
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from contextlib import nullcontext, suppress
 from functools import partial
 from typing import Any, Final
 
@@ -10,13 +11,15 @@ from ratelimitd.algorithms import Rate
 from ratelimitd.config.redis_address import RedisAddress
 
 from .connection import RedisConnection, RedisConnectionError
-from .dialer import CLUSTER_SLOTS, ask, ask_slots, dial
+from .dialer import CLUSTER_NODES, CLUSTER_SLOTS, ask, ask_slots, dial
 from .errors import redirect
+from .handshake import Command
 from .node import RedirectTarget, RedisNode, Watcher
 from .options import ConnectOptions, RedisOptions, spread
 from .probe import probe_key
 from .script import Script
-from .slots import SLOTS, Ranges, ranges, slot_of
+from .slots import PART, SLOTS, Ranges, add_ranges, listed, parts, replicas, slot_of
+from .strangers import Stranger, Strangers
 from .topology import Placement
 
 REFRESH_EVERY: Final = 10.0
@@ -25,6 +28,13 @@ changes in which no call was redirected."""
 
 REFRESH_SOON: Final = 0.25
 """Seconds between refreshes while a slot has no node, or an unavailable one; with jitter. A refresh is short."""
+
+
+DIALS: Final = 8
+"""Connections that are being opened at once: a thousand servers that a reply names cost no more than eight do."""
+
+REDIALS: Final = DIALS // 2
+"""Those of them to servers that could not be reached before: a server that lost its connection waits for no others."""
 
 
 class Cluster:
@@ -42,6 +52,10 @@ class Cluster:
         self._table: list[RedisNode | None] = [None] * SLOTS
         self._leaving: list[RedisNode] = []
         self._redirected_to: dict[RedisAddress, float] = {}
+        self._replicas: set[RedisAddress] = set()
+        self._strangers = Strangers()
+        self._unreached: set[RedisAddress] = set()
+        self._dials, self._redials = asyncio.Semaphore(DIALS), asyncio.Semaphore(REDIALS)
         self._loop = asyncio.get_running_loop()
         self._reported = False
         self._why = "not connected to Redis yet"
@@ -82,10 +96,18 @@ class Cluster:
         return self._table[slot], slot
 
     def redirect_for(self, node: RedisNode, message: str) -> RedirectTarget | None:
-        """See ``NodeOwner``: MOVED changes its slot at once, and triggers a refresh of the whole map."""
+        """See ``NodeOwner``: MOVED changes its slot at once, and triggers a refresh of the whole map.
+
+        A connection begins with the password. So a server that the last look did not name, as a master or a replica,
+        is connected to once a look names it; the call waits for that within its budget.
+        """
         found = redirect(message, node.address)
         if found is None:
             return None
+        if found.address not in self._nodes and found.address not in self._replicas:
+            self._wake.set()
+            stranger = self._strangers.add(found.address, node, self._new_node)
+            return None if stranger is None else RedirectTarget(stranger, found.asking)
         there = self._node(found.address)
         self._redirected_to[found.address] = self._loop.time()
         if not found.asking:
@@ -100,9 +122,10 @@ class Cluster:
     def on_crossslot(self, node: RedisNode, message: str) -> None:
         """See ``NodeOwner``: no action; calls are made for one slot each."""
 
-    def on_down(self, node: RedisNode) -> None:  # noqa: ARG002 -- the signature of NodeOwner
-        """See ``NodeOwner``: another node may have taken its slots."""
-        self._wake.set()
+    def on_down(self, node: RedisNode) -> None:
+        """See ``NodeOwner``: another node may have taken its slots; a stranger has none."""
+        if self._nodes.get(node.address) is node:
+            self._wake.set()
 
     async def connect(self) -> bool:
         """See ``Topology``: connect to all masters once; the slot map is refreshed in the background."""
@@ -121,7 +144,7 @@ class Cluster:
         if self._refreshing is not None:
             self._refreshing.cancel()
             await asyncio.gather(self._refreshing, return_exceptions=True)
-        for node in (*self._nodes.values(), *self._leaving):
+        for node in (*self._nodes.values(), *self._leaving, *self._strangers.nodes):
             await node.close()
 
     async def _keep_refreshing(self) -> None:
@@ -142,19 +165,47 @@ class Cluster:
 
     async def _refresh(self) -> bool:
         """Ask one node after the other for the slots until one replies. Return whether one did."""
-        ready = [(address, node) for address, node in self._nodes.items() if node.refusal is None]
-        random.shuffle(ready)
-        for address, node in ready:
-            if await self._refresh_from(address, partial(self._ask_node, node)):
+        strangers = self._strangers.present()
+        for address, node in self._ready(strangers):
+            if await self._refresh_from(address, partial(self._ask_node, node, CLUSTER_SLOTS)):
+                await self._meet(strangers, address, node)
                 return True
         for address in dict.fromkeys((*self._redis.deployment.addresses, *self._nodes)):
             if await self._refresh_from(address, partial(ask_slots, self._redis, address)):
+                await self._meet(strangers, address, None)
                 return True
+        self._decide(strangers, ())
         return False
+
+    def _ready(self, strangers: Mapping[RedisAddress, Stranger]) -> Sequence[tuple[RedisAddress, RedisNode]]:
+        """Return the available nodes in random order; first those that named no stranger, as they can confirm one."""
+        ready = [(address, node) for address, node in self._nodes.items() if node.refusal is None]
+        random.shuffle(ready)
+        named_by = {stranger.by for stranger in strangers.values()}
+        return sorted(ready, key=lambda each: each[1] in named_by)
+
+    async def _meet(
+        self, strangers: Mapping[RedisAddress, Stranger], asked: RedisAddress, node: RedisNode | None
+    ) -> None:
+        """Decide on strangers by the last look, and by CLUSTER NODES, which also names servers without slots."""
+        named = self._nodes.keys() | self._replicas
+        if node is not None and not named.issuperset(strangers):
+            # The user may lack the right; then the server is known as soon as it has a slot.
+            with suppress(RedisConnectionError, ValueError):
+                named |= listed(await self._ask_node(node, CLUSTER_NODES), asked)
+        self._decide(strangers, named)
+
+    def _decide(self, strangers: Iterable[RedisAddress], named: Container[RedisAddress]) -> None:
+        for address in strangers:
+            if address in named:
+                self._redirected_to[address] = self._loop.time()
+                self._node(address)
+            elif (refused := self._strangers.remove(address)) is not None:
+                self._leaving.append(refused)
 
     async def _refresh_from(self, address: RedisAddress, ask: Callable[[], Any]) -> bool:
         try:
-            self._apply_slots(ranges(await ask(), address))
+            await self._apply_slots(await ask(), address)
         except (RedisConnectionError, ValueError) as problem:
             self._why = str(problem)
             if not self._nodes and not self._reported:
@@ -170,24 +221,36 @@ class Cluster:
         """Report the cluster as a whole; each node reports itself."""
         self._watcher.observer.edge(str(self._redis.deployment), up, why)
 
-    async def _ask_node(self, node: RedisNode) -> Any:
+    async def _ask_node(self, node: RedisNode, command: Command) -> Any:
         connection = node.pick()
         if connection is None:
             raise RedisConnectionError("all connections are full")
         try:
             async with asyncio.timeout(self._redis.connect_timeout):
-                return await ask(connection, CLUSTER_SLOTS)
+                return await ask(connection, command)
         except TimeoutError as error:
-            raise RedisConnectionError("no reply to CLUSTER SLOTS") from error
+            raise RedisConnectionError(f"no reply to {command[0]!s} {command[1]!s}") from error
 
-    def _apply_slots(self, found: Ranges) -> None:
+    async def _apply_slots(self, reply: Any, asked: RedisAddress) -> None:
         """Apply a new slot map. A node without slots is retired once it has no call in flight."""
+        found: Ranges = {}
+        others: set[RedisAddress] = set()
+        for part in parts(reply):
+            add_ranges(found, part, asked)
+            others |= replicas(part, asked)
+            await _turn(len(part))
         if not found:
             raise ValueError("CLUSTER SLOTS lists no slots")
+        for count, (address, slots) in enumerate(found.items(), 1):
+            self._node(address).probe_key = probe_key(self._options.prefix, slots)
+            await _turn(count)
+        self._replicas = others
+        self._apply(found)
+
+    def _apply(self, found: Ranges) -> None:
         table: list[RedisNode | None] = [None] * SLOTS
         for address, slots in found.items():
             node = self._node(address)
-            node.probe_key = probe_key(self._options.prefix, slots)
             for some in slots:
                 table[some.start : some.stop] = [node] * len(some)
         self._table = table
@@ -196,6 +259,7 @@ class Cluster:
         self._redirected_to = {address: at for address, at in self._redirected_to.items() if at > recent}
         for address in [known for known in self._nodes if known not in found and known not in self._redirected_to]:
             self._leaving.append(self._nodes.pop(address))
+        self._unreached &= self._nodes.keys()
         for node in [node for node in self._leaving if not any(map(len, node.connections))]:
             self._leaving.remove(node)
             node.retire()
@@ -203,15 +267,36 @@ class Cluster:
     def _node(self, address: RedisAddress) -> RedisNode:
         node = self._nodes.get(address)
         if node is None:
-            dial = partial(self._dial, address)
-            size = self._redis.pool_size
-            node = RedisNode(str(address), dial, size, self._options, self._watcher, self, address)
+            node = self._strangers.remove(address) or self._new_node(address)
             self._nodes[address] = node
             if self._refreshing is not None:
                 node.open_more()
         return node
 
+    def _new_node(self, address: RedisAddress) -> RedisNode:
+        dial = partial(self._dial, address)
+        return RedisNode(str(address), dial, self._redis.pool_size, self._options, self._watcher, self, address)
+
     async def _dial(self, address: RedisAddress, on_lost: Callable[[RedisConnection], None]) -> RedisConnection:
+        await self._strangers.decision(address)
+        if address not in self._nodes:
+            raise RedisConnectionError(f"no connection to Redis at {address}: CLUSTER SLOTS does not name it")
+        again = self._redials if address in self._unreached else nullcontext()
+        async with again, self._dials:
+            try:
+                connection = await dial(self._redis, address, self._script, self._probe_key(address), on_lost)
+            except RedisConnectionError:
+                self._unreached.add(address)
+                raise
+        self._unreached.discard(address)
+        return connection
+
+    def _probe_key(self, address: RedisAddress) -> bytes:
         node = self._nodes.get(address)
-        key = probe_key(self._options.prefix) if node is None else node.probe_key
-        return await dial(self._redis, address, self._script, key, on_lost)
+        return probe_key(self._options.prefix) if node is None else node.probe_key
+
+
+async def _turn(count: int) -> None:
+    """Let the event loop turn after each part of a large reply."""
+    if count % PART == 0:
+        await asyncio.sleep(0)

@@ -6,6 +6,7 @@ takes its reply, and drops it. A command is never sent twice.
 
 import asyncio
 import ssl
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, cast
@@ -14,7 +15,9 @@ import hiredis
 
 from ratelimitd.config.redis_address import RedisAddress
 from ratelimitd.net.connect import connect
+from ratelimitd.net.turns import TURN_COST, Turns
 
+from .bounds import Bounds
 from .options import Tls
 
 Word = bytes | str | int | float | memoryview
@@ -24,8 +27,10 @@ Waiter = Callable[[object], None]
 WRITE_MAX: Final = 1 << 20
 """Unsent bytes at which a connection accepts no more commands: a Redis that reads is never this far behind."""
 
-MISSING: Final = object()
+PLACES: Final = 5
+"""Places of a reply that cost as much as a charge: a script's reply has five for each, and one more."""
 
+MISSING: Final = object()
 
 NO_TLS: Final = ": does it speak TLS (REDIS_TLS, rediss://)?"
 """A Redis without TLS waits for the end of what it takes for a command."""
@@ -41,7 +46,9 @@ class RedisConnection(asyncio.Protocol):
     Attributes:
         full: whether more than ``WRITE_MAX`` bytes are unsent.
         lost: why the connection is closed; empty while it is open.
-        after: called when the replies of one read, or the loss of the connection, were passed to their waiters.
+        after: called when replies, or the loss of the connection, were passed to their waiters.
+        turns: gives the connection slices while more replies wait than one turn of the event loop has room for.
+        read_at: time of the last read, by ``time.perf_counter``.
     """
 
     def __init__(self, on_lost: "Callable[[RedisConnection], None]") -> None:
@@ -50,9 +57,13 @@ class RedisConnection(asyncio.Protocol):
         self._reader = hiredis.Reader(notEnoughData=MISSING)
         self._waiters: deque[tuple[float, Waiter]] = deque()
         self._transport: asyncio.Transport | None = None
+        self._bounds = Bounds()
+        self._next: object = MISSING
         self.full = False
         self.lost = ""
         self.after: Callable[[], None] = lambda: None
+        self.turns = Turns(self._loop)
+        self.read_at = 0.0
 
     def __len__(self) -> int:
         """Return the number of unanswered commands."""
@@ -85,17 +96,54 @@ class RedisConnection(asyncio.Protocol):
         self._transport.write(b"".join(hiredis.pack_command(cast("Any", tuple(words))) for words, _ in commands))
 
     def data_received(self, data: bytes) -> None:
-        """See ``asyncio.Protocol``."""
+        """See ``asyncio.Protocol``: replies are passed on at once as far as a turn has room; the others wait."""
+        problem = self._bounds.problem(data)
+        if problem:
+            self.close(f"reply from Redis is out of bounds: {problem}")
+            return
+        self.read_at = time.perf_counter()
+        self._reader.feed(data)
+        if not self.waits:
+            self._begin()
+
+    def _begin(self) -> None:
+        self.serve(self.turns.share)
+        if self.waits and self._transport is not None:
+            self._transport.pause_reading()
+            self.turns.add(self)
+
+    @property
+    def waits(self) -> bool:
+        """See ``Waiting``: whether replies wait."""
+        return self._next is not MISSING
+
+    def serve(self, room: int) -> int:
+        """See ``Waiting``: pass replies to their waiters."""
+        places, most, waited = 0, room * PLACES, self.waits
         try:
-            self._reader.feed(data)
-            while not self.lost and (reply := self._reader.gets()) is not MISSING:
+            reply, self._next = self._next if waited else self._reader.gets(), MISSING
+            while reply is not MISSING and not self.lost:
+                if places >= most:
+                    self._next = reply
+                    break
                 if not self._waiters:
                     self.close("unsolicited reply from Redis")
-                    return
+                    break
+                places += len(reply) if type(reply) is list else PLACES
                 self._deliver(self._waiters.popleft()[1], reply)
+                reply = self._reader.gets()
         except hiredis.ProtocolError as problem:
             self.close(f"malformed reply from Redis: {problem}")
+        if places:
+            self._bounds.whole()
+        if waited and not self.waits and self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
         self.after()
+        return places // PLACES
+
+    def abort(self) -> None:
+        """See ``Waiting``."""
+        self.close("internal error")
 
     def _deliver(self, waiter: Waiter, reply: object) -> None:
         try:
@@ -108,7 +156,9 @@ class RedisConnection(asyncio.Protocol):
         return self._loop.time() - self._waiters[0][0] if self._waiters else 0.0
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """See ``asyncio.Protocol``."""
+        """See ``asyncio.Protocol``: replies that have arrived are passed on."""
+        while self.waits:
+            self.serve(TURN_COST)
         self.close(f"connection to Redis lost: {exc or 'closed by Redis'}")
 
     def close(self, reason: str) -> None:
@@ -116,6 +166,7 @@ class RedisConnection(asyncio.Protocol):
         if self.lost:
             return
         self.lost = reason
+        self._next = MISSING
         if self._transport is not None:
             self._transport.abort()
         self._on_lost(self)

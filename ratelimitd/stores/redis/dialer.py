@@ -1,5 +1,6 @@
 """Opens connections to the servers of a deployment: for charges, or for one command."""
 
+import reprlib
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -11,8 +12,10 @@ from .connection import RedisConnection, RedisConnectionError, execute, open_con
 from .handshake import LOST_ON_HELLO, Command, auth, introduction, preparation, refusal
 from .options import ConnectOptions
 from .script import Script
+from .slots import PORTS
 
 CLUSTER_SLOTS: Final = ("CLUSTER", "SLOTS")
+CLUSTER_NODES: Final = ("CLUSTER", "NODES")
 
 
 async def dial(
@@ -77,10 +80,16 @@ async def ask_master(redis: ConnectOptions, sentinel: RedisAddress) -> RedisAddr
     if reply is None:
         raise RedisConnectionError(f"Sentinel at {sentinel} monitors no master named {redis.deployment.master}")
     try:
-        host, port = reply
-        return RedisAddress(host.decode(), int(port))
+        return _address(*reply)
     except (AttributeError, TypeError, ValueError) as error:
-        raise RedisConnectionError(f"Sentinel at {sentinel} sent an invalid address: {reply!r}") from error
+        raise RedisConnectionError(f"Sentinel at {sentinel} sent an invalid address: {reprlib.repr(reply)}") from error
+
+
+def _address(host: bytes, port: bytes) -> RedisAddress:
+    number = int(port)
+    if not 0 < number < PORTS:
+        raise ValueError(number)
+    return RedisAddress(host.decode(), number)
 
 
 async def ask_slots(redis: ConnectOptions, address: RedisAddress) -> Any:

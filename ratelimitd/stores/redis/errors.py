@@ -7,6 +7,8 @@ from typing import Final, NamedTuple
 from ratelimitd.config.redis_address import RedisAddress
 from ratelimitd.limiter import Failure, FailureKind
 
+from .slots import PORTS, SLOTS
+
 NOSCRIPT: Final = "NOSCRIPT"
 """The server ran nothing, because it does not have the script (any more)."""
 
@@ -106,4 +108,6 @@ def redirect(message: str, asked: RedisAddress) -> Redirect | None:
     if found is None:
         return None
     kind, slot, host, port = found.groups()
+    if int(slot) >= SLOTS or not 0 < int(port) < PORTS:
+        return None
     return Redirect(kind == "ASK", int(slot), RedisAddress(asked.host if host in UNNAMED else host, int(port)))

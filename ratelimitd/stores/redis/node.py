@@ -6,6 +6,7 @@ from typing import NamedTuple, Protocol
 
 from ratelimitd.config.redis_address import RedisAddress
 from ratelimitd.limiter import Failure, FailureKind
+from ratelimitd.net.turns import Turns
 
 from .breaker import Breaker, Refusals
 from .connection import RedisConnection, RedisConnectionError
@@ -41,16 +42,18 @@ class Watcher(Protocol):
 
     Attributes:
         observer: receives those that the store does not keep.
+        turns: give slices to connections with more replies than one turn has room for.
         reconnects: connections opened after the first one of a node.
         breaker_opens: openings of circuit breakers.
     """
 
     observer: Observer
+    turns: Turns
     reconnects: int
     breaker_opens: int
 
     def on_read(self) -> None:
-        """The replies of one read, or the loss of a connection, were passed to their waiters."""
+        """Replies, or the loss of a connection, were passed to their waiters."""
 
     def probe(self, node: "RedisNode") -> None:
         """Send a probe, with the real script, to a node whose breaker is open."""
@@ -155,6 +158,7 @@ class RedisNode:
             connection.close("connection no longer needed")
             return False
         connection.after = self._watcher.on_read
+        connection.turns = self._watcher.turns
         self.connections.append(connection)
         self._proven = False
         self._watcher.reconnects += self._connected_before

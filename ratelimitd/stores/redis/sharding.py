@@ -97,7 +97,7 @@ def _applied(reply: Any, selection: Selection) -> str:
     if isinstance(reply, hiredis.ReplyError):
         return str(reply)
     try:
-        unpack(reply, [selection])
-    except (TypeError, ValueError, IndexError):
-        return f"unexpected reply to the script: {reply!r:.100}"
+        unpack(reply, [selection], len(selection[1]))
+    except (TypeError, ValueError) as error:
+        return f"unexpected reply to the script: {error}"
     return next((each.message for each in selection[0].outcomes if isinstance(each, Failure)), "")

@@ -10,6 +10,7 @@ from typing import Any, Final
 import hiredis
 
 from ratelimitd.limiter import Ask, Done, Failure, FailureKind
+from ratelimitd.net.turns import TURN_COST, Turns
 
 from .batch import (
     Pending,
@@ -22,9 +23,9 @@ from .batch import (
     has_passed,
     is_probe,
     packed,
-    reopen_dry_run,
 )
 from .connection import RedisConnection, RedisConnectionError, Waiter, Word, ignore_reply
+from .deadlines import Deadlines
 from .deployment import topology_of
 from .errors import CROSSSLOT, NOSCRIPT, TRYAGAIN, classify, meaning, over_budget, refuses
 from .in_flight import InFlight
@@ -41,18 +42,12 @@ TOO_MANY_REDIRECTS: Final = Failure(FailureKind.TRANSIENT, "too many MOVED/ASK r
 INTERNAL_ERROR: Final = Failure(FailureKind.PERMANENT, "internal error")
 UNEXPECTED_REPLY: Final = "unexpected reply to EVALSHA; connection closed"
 
-EXTRA_ROUNDS: Final = 2
-"""Event-loop iterations between the end of a budget and a failure.
-
-After a stall of this process the reply has already arrived, but a timer may run before the socket is read. Whatever
-the order within an iteration, the socket is read once between the first and the second callback from now.
-"""
-
 
 class RedisStore:
     """A ``Store`` in Redis. Its counters are plain attributes, counted since the store was created.
 
     Attributes:
+        turns: connections with replies that wait.
         round_trips: script calls that received a reply.
         script_reloads: calls that found the script missing, and were sent again with it.
         redirects: calls that a cluster redirected, by ``moved`` and ``ask``.
@@ -82,8 +77,11 @@ class RedisStore:
         self._over_budget = over_budget(options.budget)
         self.topology = topology_of(options, self._script, self)
         self._only_node = self.topology.only_node  # for refusals: also of a sharded one
+        self.turns = Turns(self._loop)
+        self._deadlines = Deadlines(self.turns, self._over_budget, self._fail)
         self._queue: list[Pending] = []
         self._finished: list[Pending] = []
+        self._handing_on = False
         self._second_round: list[tuple[Pending, int]] = []
         self._parked: dict[RedisNode, list[tuple[ScriptCall, bool]]] = {}
         self._now = 0
@@ -112,6 +110,8 @@ class RedisStore:
         await self.topology.close()
         for node in tuple(self._parked):
             self.connect_failed(node)
+        finished, self._finished = self._finished, []
+        complete(finished)
 
     def charge(self, asks: Sequence[Ask], now: int, done: Done) -> None:
         """See ``Store``. Sends nothing yet: the asks of one event-loop iteration share a round trip."""
@@ -170,7 +170,7 @@ class RedisStore:
             log.exception("failed to send a batch to Redis")
             self._fail_unsent(queue)
             return
-        self._arm_timer(queue, [call for batch in batches.values() for call in batch])
+        self._deadlines.arm(queue, [call for batch in batches.values() for call in batch])
         for node, batch in batches.items():
             if node is None:
                 self._fail_calls(batch, NO_NODE)
@@ -207,7 +207,7 @@ class RedisStore:
         if isinstance(reply, RedisConnectionError):
             self._fail_calls([call], Failure(FailureKind.DISCONNECTED, str(reply)))
             return
-        taken = time.perf_counter() - call.sent
+        taken = connection.read_at - call.sent
         self.round_trips += 1
         self.observer.round_trip(taken, call.size)
         if isinstance(reply, hiredis.ReplyError):
@@ -215,7 +215,7 @@ class RedisStore:
             return
         try:
             problem = self._apply_reply(call, reply)
-        except (TypeError, ValueError, IndexError):
+        except (TypeError, ValueError):
             # Replies may be out of step with calls, so no further reply on this connection can be trusted.
             self._fail_calls([call], Failure(FailureKind.PERMANENT, UNEXPECTED_REPLY))
             connection.close(UNEXPECTED_REPLY)
@@ -270,7 +270,7 @@ class RedisStore:
         batch = [each for one in apart for each in packed(node, [one], pending_of, self.options, call.now, call.due)]
         for pending in call.pending:
             pending.calls -= 1
-        self._arm_timer(call.pending, batch)
+        self._deadlines.arm(call.pending, batch)
         self._send(node, batch)
 
     def _follow(self, call: ScriptCall, redirected: RedirectTarget) -> None:
@@ -289,7 +289,7 @@ class RedisStore:
             self._parked.setdefault(node, []).append((call, asking))
             node.open_more()
 
-    def _apply_reply(self, call: ScriptCall, reply: list[Any]) -> str:
+    def _apply_reply(self, call: ScriptCall, reply: Any) -> str:
         """Set the outcomes in the reply. Return the first error in it that counts against the node, or empty."""
         now, failures = fill(call, reply)
         if self.options.clock == "redis":
@@ -333,41 +333,20 @@ class RedisStore:
         if self._second_round:
             again, self._second_round = self._second_round, []
             self._dispatch([pending for pending, _ in again], max(now for _, now in again))
-        if self._finished:
-            finished, self._finished = self._finished, []
-            complete(finished)
+        if self._finished and not self._handing_on:
+            self._hand_on()
 
-    def _arm_timer(self, queue: Sequence[Pending], batch: Sequence[ScriptCall]) -> None:
-        """Set one timer for the earliest end of a budget: of an ask, or of a call's node."""
-        ends = [pending.deadline for pending in queue] + [call.due for call in batch]
-        self._loop.call_at(min(ends), self._check_deadlines, queue, batch, EXTRA_ROUNDS)
-
-    def _check_deadlines(self, queue: Sequence[Pending], batch: Sequence[ScriptCall], looks: int) -> None:
-        """Fail asks and count calls whose budget has ended, after the socket was read once more."""
-        queue = [pending for pending in queue if not pending.over]
-        batch = [call for call in batch if not (call.settled or call.late)]
-        if not queue and not batch:
-            return
-        if looks:
-            self._loop.call_soon(self._check_deadlines, queue, batch, looks - 1)
-            return
-        now = self._loop.time()
-        late = [pending for pending in queue if pending.deadline <= now]
-        for pending in late:
-            reopen_dry_run(pending)
-            self._fail(pending.ask, range(len(pending.ask.outcomes)), self._over_budget)
-        complete(late)
-        for call in batch:
-            call.late = call.due <= now
-        # Calls that were sent to a node together are late together, which is one failure.
-        for node in {call.node for call in batch if call.late and call.node is not None}:
-            node.failed(self._over_budget.message)
-        for node in {call.node for call in batch if call.node is not None}:
-            node.watch()
-        queue = [pending for pending in queue if not pending.over]
-        batch = [call for call in batch if not (call.settled or call.late)]
-        if queue or batch:
-            self._arm_timer(queue, batch)
+    def _hand_on(self) -> None:
+        """Complete finished asks as far as a turn has room: a lost connection ends thousands at once."""
+        finished, count, room = self._finished, 0, TURN_COST
+        while room > 0 and count < len(finished):
+            room -= finished[count].size
+            count += 1
+        self._finished = finished[count:]
+        self._handing_on = bool(self._finished)
+        if self._handing_on:
+            self._loop.call_soon(self._hand_on)
+        complete(finished[:count])
 
     def probe(self, node: RedisNode) -> None:
         """See ``Watcher``."""
@@ -377,7 +356,7 @@ class RedisStore:
         self._in_flight.count(b"", 1)
         now = time.time_ns() // 1000
         batch = packed(node, open_selections([asked]), {id(asked): pending}, self.options, now, end)
-        self._arm_timer([pending], batch)
+        self._deadlines.arm([pending], batch)
         self._send(node, batch)
         self.on_read()
 

@@ -1,0 +1,225 @@
+"""What the settings may take in memory in the worst case, and whether the container has it.
+
+Each part has a bound of its own. A stranger may fill several at once, so what matters is their sum: the start and
+``ratelimitd doctor`` compare it with the memory of the container.
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from ratelimitd import http1
+from ratelimitd.admin import port_bytes
+from ratelimitd.limiter import NAME_BYTES, PLANS_BYTES, TABLE_SIZE, TALLY_BYTES
+from ratelimitd.observe.logs import get_logger
+from ratelimitd.settings import Settings, changed
+from ratelimitd.sources import Source, list_files
+from ratelimitd.transport import nghttp2_available
+
+from .engine import FALLBACK_BYTES
+from .http import page_bodies
+
+if TYPE_CHECKING:
+    from ratelimitd.gateway import Gateway
+
+log = get_logger(__name__)
+
+MIB: Final = 1 << 20
+
+IDLE_BYTES: Final = {"nghttp2": 40 * MIB, "grpcio": 52 * MIB}
+"""A process that has not decided a request yet, by transport: docs/performance.md, "The idle sidecar"."""
+
+POLICY_TIMES: Final = 10
+"""Memory of limits, in sizes of their files: 3 to 4.5 were measured; a reload has two policies, a listing a copy."""
+
+CHILD_BYTES, CHILD_TIMES = 20 * MIB, 54
+"""The child that parses a policy: an interpreter, and memory in sizes of the files. Measured: 27 MiB for one limit,
+162 to 229 MiB for 4 MiB of them."""
+
+CACHES_BYTES: Final = 12 * MIB
+"""Caches with a number of entries: six of 4,096 rates, limits and their texts, of 300 bytes each, and heads of HTTP/1
+(4 MiB)."""
+
+CALL_BYTES: Final = 1_536
+"""A call in flight besides its request: the call itself, its plan, and its charge on the way to Redis."""
+
+CONNECTION_BYTES, TLS_BYTES = 17 << 10, 64 << 10
+"""A gRPC connection without a call, and what TLS adds, also during the handshake: 16 to 17 and 64 KiB measured."""
+
+MOST_CONNECTIONS: Final = 10_000
+"""gRPC connections, where the transport has no bound of its own."""
+
+SIDES: Final = 2
+"""A proxied request has a connection to the client and one to the upstream."""
+
+BUFFERS_PART, COUNTERS_PART, CONNECTIONS_PART = 8, 2, 4
+"""Parts of the memory of a container: an eighth for messages, half for counters, a quarter for gRPC connections."""
+
+
+class Share(NamedTuple):
+    """What one part of the service may take, in bytes, and the setting to lower it; empty: none."""
+
+    name: str
+    bytes: int
+    setting: str = ""
+
+
+def fitted(settings: Settings, memory: int) -> Settings:
+    """Return the settings for a machine or container of this many bytes; a size that was set stays as it is."""
+    parts = {Settings.memory_max_bytes: COUNTERS_PART, Settings.grpc_max_buffered_bytes: BUFFERS_PART}
+    sizes = {
+        row.name.lower(): min(row.parse(row.default), memory // part)
+        for row, part in parts.items()
+        if row.name not in settings.given
+    }
+    return changed(settings, **sizes)
+
+
+def grpc_connections(settings: Settings, memory: int) -> int:
+    """Return how many gRPC connections a machine or container of this many bytes has room for."""
+    return max(1, min(_most_connections(settings), memory // CONNECTIONS_PART // _connection_bytes(settings)))
+
+
+def shares(
+    settings: Settings, memory: int, policy: int, gateway: "Gateway | None" = None, *, serves: bool = True
+) -> list[Share]:
+    """Return what each part may take with these settings, fitted to a container of ``memory`` bytes.
+
+    Args:
+        policy: bytes of the policy files.
+        gateway: the gateway file of a proxy.
+        serves: whether the process also, or only, serves Envoy.
+    """
+    settings = fitted(settings, memory)
+    return [
+        *_process(settings, policy),
+        *_counters(settings),
+        *(_grpc(settings, memory) if serves else ()),
+        *_http(settings, gateway, serves=serves),
+    ]
+
+
+def _process(settings: Settings, policy: int) -> Iterator[Share]:
+    yield Share("the process when idle", IDLE_BYTES[_transport(settings)])
+    yield Share("limits of the policy, at a reload", POLICY_TIMES * policy)
+    yield Share("the child that parses the policy", CHILD_BYTES + CHILD_TIMES * policy)
+    yield Share("plans of requests", PLANS_BYTES)
+    yield Share("other caches", CACHES_BYTES)
+
+
+def _counters(settings: Settings) -> Iterator[Share]:
+    if settings.redis is None:
+        yield Share("counters in memory", settings.memory_max_bytes, Settings.memory_max_bytes.name)
+    else:
+        yield Share("counters while Redis is away", FALLBACK_BYTES)
+    if settings.new_keys_per_second:
+        yield Share("table of known keys", TABLE_SIZE, Settings.new_keys_per_second.name)
+    if settings.local_cache_size_in_bytes:
+        size = settings.local_cache_size_in_bytes
+        yield Share("over-limit cache", size, Settings.local_cache_size_in_bytes.name)
+    series = settings.request_made_series * (NAME_BYTES + TALLY_BYTES)
+    yield Share("metric series that requests make", series, Settings.request_made_series.name)
+    yield Share(
+        "calls in flight, besides their requests", CALL_BYTES * settings.store_in_flight, Settings.store_in_flight.name
+    )
+
+
+def _grpc(settings: Settings, memory: int) -> Iterator[Share]:
+    if _transport(settings) == "grpcio":
+        size = settings.max_request_bytes * settings.store_in_flight
+        yield Share("messages of grpcio", size, Settings.max_request_bytes.name)
+    else:
+        row, least = Settings.grpc_max_buffered_bytes, 4 * settings.max_request_bytes
+        buffered = max(settings.grpc_max_buffered_bytes, least)
+        yield Share("incomplete requests over gRPC", buffered, row.name)
+        yield Share("requests in flight over gRPC", max(settings.grpc_max_buffered_bytes // 4, least), row.name)
+        yield Share("unread responses over gRPC", buffered // 2, row.name)
+    yield Share("gRPC connections", grpc_connections(settings, memory) * _connection_bytes(settings))
+
+
+def _http(settings: Settings, gateway: "Gateway | None", *, serves: bool) -> Iterator[Share]:
+    pages = sum(map(port_bytes, page_bodies(settings))) if serves else port_bytes()
+    yield Share("connections of the HTTP ports, scrapes included", pages, Settings.max_request_bytes.name)
+    if gateway is not None:
+        side = http1.CONNECTION_BYTES + http1.READ_BYTES + http1.HIGH_WATER
+        size = gateway.limits.max_connections * (gateway.limits.max_head + SIDES * side)
+        yield Share("requests of the proxy", size, "max_connections of the gateway file")
+
+
+def _transport(settings: Settings) -> str:
+    if settings.transport == "auto":
+        return "nghttp2" if nghttp2_available() else "grpcio"
+    return settings.transport
+
+
+def _most_connections(settings: Settings) -> int:
+    if _transport(settings) == "grpcio" or not nghttp2_available():
+        return MOST_CONNECTIONS
+    from ratelimitd.transport.nghttp2 import Nghttp2Options  # noqa: PLC0415 -- may not be built
+
+    return int(Nghttp2Options._field_defaults["max_connections"])
+
+
+def _connection_bytes(settings: Settings) -> int:
+    return CONNECTION_BYTES + (TLS_BYTES if settings.grpc_server_use_tls else 0)
+
+
+class Shortage(NamedTuple):
+    """A container that is too small: what is wrong, and what to change."""
+
+    found: str
+    change: str
+
+
+def shortage(
+    settings: Settings, memory: int, policy: int, gateway: "Gateway | None" = None, *, serves: bool = True
+) -> Shortage | None:
+    """Compare the sum of the parts with the memory of the container; None if it suffices. See ``shares``."""
+    parts = shares(settings, memory, policy, gateway, serves=serves)
+    needed = total(parts)
+    if needed <= memory:
+        return None
+    largest = sorted(parts, key=lambda part: -part.bytes)[:SHOWN]
+    listed = ", ".join(f"{part.name} {mib(part.bytes)}" for part in largest)
+    enough = memory
+    while (wanted := total(shares(settings, enough, policy, gateway, serves=serves))) > enough:
+        enough = wanted  # a larger container has room for larger buffers; their parts of it are less than all of it
+    names = dict.fromkeys(part.setting for part in largest if part.setting)
+    lower = f", or lower {' or '.join(names)}" if names else ""
+    return Shortage(
+        f"the settings may take {mib(needed)} MiB in the worst case, and this process has {memory // MIB}: {listed}",
+        f"raise the memory limit to {mib(enough)} MiB{lower} (docs/operations.md, Memory)",
+    )
+
+
+def total(parts: Iterable[Share]) -> int:
+    """Return the sum of the parts."""
+    return sum(part.bytes for part in parts)
+
+
+SHOWN: Final = 4
+"""Parts that a shortage names: the largest are most of it."""
+
+
+def mib(size: int) -> int:
+    """Return MiB, rounded up."""
+    return -(-size // MIB)
+
+
+def policy_bytes(source: Source) -> int:
+    """Return the size of the policy files that are there now."""
+    total = 0
+    with suppress(OSError):
+        for file in list_files(source):
+            with suppress(OSError):
+                total += file.path.stat().st_size
+    return total
+
+
+def warn_of_memory(
+    settings: Settings, memory: int, source: Source, gateway: "Gateway | None" = None, *, serves: bool = True
+) -> None:
+    """Log one warning if the settings may take more than the container has."""
+    short = shortage(settings, memory, policy_bytes(source), gateway, serves=serves)
+    if short is not None:
+        log.warning(short.found, change=short.change)

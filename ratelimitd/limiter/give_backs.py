@@ -1,0 +1,35 @@
+"""The guard of ENABLE_NEGATIVE_HITS=false: a give-back costs nothing, and gives nothing back."""
+
+from collections.abc import Callable, Sequence
+
+from .seam import Ask
+
+
+class NoGiveBacks:
+    """Turns each give-back into a peek: a cost of 0, never a charge.
+
+    Put this guard in front of all others. A service has it only with the setting, so a call costs no more without.
+
+    Args:
+        first: called with the first ask that has a give-back.
+
+    Attributes:
+        refused: charges that would have given hits back.
+    """
+
+    def __init__(self, first: Callable[[Ask], None]) -> None:
+        self.refused = 0
+        self._first = first
+
+    def before(self, asks: Sequence[Ask], now: int) -> None:  # noqa: ARG002 -- as Guard has it
+        """Replace costs below 0."""
+        for ask in asks:
+            for index, cost in enumerate(ask.costs):
+                if cost < 0:
+                    ask.costs[index] = 0
+                    self.refused += 1
+                    if self.refused == 1:
+                        self._first(ask)
+
+    def after(self, asks: Sequence[Ask], now: int) -> None:
+        """Do nothing: this guard acts on costs only."""
