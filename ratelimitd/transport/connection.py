@@ -19,7 +19,8 @@ from .streams import ServerStream
 
 STREAM_FRAMES: Final = 64
 """Frames that a streaming call costs: its task, and the end of the call that gives way for it, take as long as so many
-frames. 34 may begin at once on a new connection, and 160 per second; a client of health checks begins one for each connection."""
+frames. A new connection may begin 34 at once, and 160 per second; a client of health checks begins one for each
+connection."""
 
 UNWANTED_BYTES: Final = 1 << 20
 """Bytes that are read and dropped after the last GOAWAY: what was in flight then, and no flood; CONNECTION_WINDOW."""
