@@ -7,7 +7,7 @@ from typing import Final
 
 import click
 
-from bench import algorithms, consistency, envoy, faults, idle, loop, picture, proxy, report, rls
+from bench import algorithms, attacks, consistency, envoy, faults, idle, loop, picture, proxy, report, rls
 from bench.policy import policy
 from testkit.errors import BenchError
 from testkit.server import Subject, peer
@@ -27,6 +27,7 @@ PARTS: Final[Mapping[str, Measure]] = {
         consistency.QUICK if quick else consistency.Scale(), command
     ),
     "faults": lambda quick, _, command: faults.measure(faults.QUICK if quick else faults.Scale(), command),
+    "attacks": lambda quick, _, command: attacks.measure(attacks.QUICK if quick else attacks.Scale(), command),
 }
 
 TAKES_PEERS: Final = ("rls", "idle")
@@ -44,7 +45,7 @@ def _peer(text: str) -> Subject:
     "parts",
     nargs=-1,
     type=click.Choice([*PARTS, "policy"]),
-    metavar="[rls|idle|envoy|proxy|algorithms|loop|consistency|faults|policy]...",
+    metavar="[rls|idle|envoy|proxy|algorithms|loop|consistency|faults|attacks|policy]...",
 )
 @click.option("--quick", is_flag=True, help="A short run; it writes to build/bench/ and not to docs/.")
 @click.option(

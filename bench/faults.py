@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
-from bench.fleet import SIZE, TRANSPORT, metrics, ready, request
+from bench.fleet import SIZE, TRANSPORT, ready, request
 from bench.measure import digits
 from bench.policy import DOMAIN, PLENTY, user
 from bench.report import Report
@@ -165,7 +165,7 @@ def once(fault: Fault, on_store_failure: str, scale: Scale, where: Cores) -> Fou
             watch, calls = _play(subject, rig, scale, scale.fault * fault.lasts, where)
             log = _read(subject.log.read_text()[start:])
             watch = watch._replace(opened=log.away(watch.fault, watch.back))
-            kinds, size = _kinds(metrics(subject)), rss_bytes(subject.pid) / 1e6
+            kinds, size = _kinds(server.metrics(subject)), rss_bytes(subject.pid) / 1e6
     return evaluate(fault.name, on_store_failure, watch, calls, log, kinds, size, rig.spared)
 
 

@@ -1,11 +1,9 @@
 """Four services that share one limit, a load on each, and operations for fault injection."""
 
 import os
-import re
 import signal
 import time
 import urllib.error
-import urllib.request
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -19,7 +17,7 @@ from ratelimitd.proto import message
 from testkit import server
 from testkit.errors import BenchError
 from testkit.machine import Cores
-from testkit.server import Subject
+from testkit.server import Subject, metrics
 
 SIZE: Final = 4
 """Number of services, and the value of REPLICAS."""
@@ -133,13 +131,6 @@ def request(key: str, value: str) -> bytes:
     built = message("envoy.service.ratelimit.v3.RateLimitRequest")(domain=DOMAIN)
     built.descriptors.add().entries.add(key=key, value=value)
     return frame(built.SerializeToString())
-
-
-def metrics(subject: Subject) -> dict[str, float]:
-    """Return the metrics of a service, by name and labels as written."""
-    with urllib.request.urlopen(f"http://{subject.http}/metrics", timeout=5) as answer:
-        text = answer.read().decode()
-    return {name: float(value) for name, value in re.findall(r"^([^#\s]+) (\S+)$", text, re.MULTILINE)}
 
 
 def ready(subject: Subject, seconds: float = 10.0) -> None:

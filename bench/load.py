@@ -31,7 +31,8 @@ class Load(NamedTuple):
         connections: number of connections.
         streams: concurrent calls per connection.
         seconds: duration of the measurement.
-        warm_calls: calls before the measurement begins, in addition to ``WARMUP`` seconds.
+        warm: seconds of the same load before the measurement begins.
+        warm_calls: calls before the measurement begins, in addition to these seconds.
         rate: calls per second, evenly spaced; 0: the maximum rate.
         scheme: grpc, grpcs for TLS, or http for GETs over HTTP/2.
     """
@@ -39,6 +40,7 @@ class Load(NamedTuple):
     connections: int
     streams: int
     seconds: float
+    warm: float = WARMUP
     warm_calls: int = 0
     rate: float = 0.0
     scheme: str = "grpc"
@@ -110,7 +112,7 @@ def run(
     with tempfile.NamedTemporaryFile() as file:
         file.writelines(frames)
         file.flush()
-        numbers = (load.connections, load.streams, load.seconds, WARMUP, load.warm_calls, load.rate, load.scheme)
+        numbers = (load.connections, load.streams, load.seconds, load.warm, load.warm_calls, load.rate, load.scheme)
         where = (host.strip("[]"), port, load.path, file.name)
         command = pinned(core, [str(build().absolute()), *where, *map(str, numbers)])
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -160,7 +162,7 @@ def h2load(address: str, body: bytes, load: Load, core: int) -> float | None:
     with tempfile.NamedTemporaryFile() as file:
         file.write(body)
         file.flush()
-        options = [f"-c{load.connections}", f"-m{load.streams}", f"-D{load.seconds:g}", f"--warm-up-time={WARMUP:g}"]
+        options = [f"-c{load.connections}", f"-m{load.streams}", f"-D{load.seconds:g}", f"--warm-up-time={load.warm:g}"]
         headers = ["-H", "content-type: application/grpc", "-H", "te: trailers"]
         url = f"http://{address}{METHOD}"
         command = pinned(core, ["h2load", *options, "-d", file.name, *headers, url])

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, Final, NamedTuple
 
-from bench.load import FailedCallsError, Load, h2load, run
+from bench.load import WARMUP, FailedCallsError, Load, h2load, run
 from bench.measure import digits, ratio, shown, spreads, thousands
 from bench.policy import SPREAD, policy, requests
 from bench.report import Report
@@ -40,23 +40,34 @@ class Case(NamedTuple):
         return not self.tls and self.rules == 1 and not self.algorithm
 
 
+BASE: Final = Case("memory")
+
+
 class Scale(NamedTuple):
-    """How much to measure; ``many`` is the number of keys or rules of a large case."""
+    """How much to measure.
+
+    Attributes:
+        warm: seconds of load before each measurement.
+        many: number of keys or rules of a large case.
+        every: whether to measure every transport in every case; otherwise only the first one after the base case.
+    """
 
     repeats: int = 3
     seconds: float = 5.0
     alone_seconds: float = 2.0
+    warm: float = WARMUP
     many: int = 100_000
+    every: bool = True
 
 
-QUICK: Final = Scale(repeats=1, seconds=1.0, alone_seconds=0.5, many=10_000)
+QUICK: Final = Scale(repeats=1, seconds=0.5, alone_seconds=0.2, warm=0.2, many=2_000, every=False)
 
 
 def cases(scale: Scale) -> list[Case]:
     """Return every case."""
     many = f"{scale.many:,}"
     return [
-        Case("memory"),
+        BASE,
         Case("memory, 3 descriptors", descriptors=3),
         Case(f"memory, {many} keys", keys=scale.many),
         Case(f"memory, {many} rules", rules=scale.many),
@@ -85,7 +96,8 @@ def measure(scale: Scale, peers: Sequence[Subject], command: str) -> Report:
         if case.tls and not server.has(TLS_FLAG):
             notes.append(f"{case.name}: not measured, `serve` has no {TLS_FLAG}")
             continue
-        data += measure_case(case, scale, transports, peers if case.peers else (), where, notes)
+        chosen = transports if scale.every or case == BASE else transports[:1]
+        data += measure_case(case, scale, chosen, peers if case.peers else (), where, notes)
     first = transports[0]
     return Report(
         "rls",
@@ -111,7 +123,7 @@ def measure_case(
                     found[subject.name].append(_once(case, scale, subject, where))
                 except FailedCallsError as error:
                     notes.append(f"{case.name}, {subject.name}: not quoted, {error}")
-        if case == Case("memory"):
+        if case == BASE:
             notes += [note for subject in started for note in _cross_check(subject, scale, where)]
     return [
         {"case": case.name, "by": name, **{key: value._asdict() for key, value in spreads(repeats).items()}}
@@ -140,9 +152,9 @@ def _once(case: Case, scale: Scale, subject: Subject, where: Cores) -> dict[str,
     frames = [*requests(case.descriptors, case.keys, first=case.rules // 2)]
     watch = [subject.pid] if subject.pid else []
     scheme = "grpcs" if case.tls else "grpc"
-    full = Load(CONNECTIONS, STREAMS, scale.seconds, warm_calls=len(frames), scheme=scheme)
+    full = Load(CONNECTIONS, STREAMS, scale.seconds, scale.warm, warm_calls=len(frames), scheme=scheme)
     busy = run(subject.address, frames, full, where.load, watch=watch)
-    alone = run(subject.address, frames, Load(1, 1, scale.alone_seconds, scheme=scheme), where.load)
+    alone = run(subject.address, frames, Load(1, 1, scale.alone_seconds, scale.warm, scheme=scheme), where.load)
     measured = {
         "rate": busy.rate,
         "p50": busy.p50,

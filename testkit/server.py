@@ -1,12 +1,14 @@
 """The processes under measurement: the service as a user starts it, its Redis, and peers that are already running."""
 
 import json
+import re
 import shutil
 import socket
 import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import cache
@@ -33,6 +35,7 @@ class Subject(NamedTuple):
         pid: its process; 0 if unknown, in which case its CPU and memory are not measured.
         http: host:port of its HTTP listener; empty for a peer.
         log: its log file.
+        debug: host:port of its debug listener; empty for a peer.
     """
 
     name: str
@@ -40,6 +43,7 @@ class Subject(NamedTuple):
     pid: int = 0
     http: str = ""
     log: Path = Path()
+    debug: str = ""
 
 
 def peer(text: str) -> Subject:
@@ -79,9 +83,12 @@ def transports() -> tuple[list[str], list[str]]:
 
 
 @contextmanager
-def service(name: str, policy: str, core: int, env: Mapping[str, str] | None = None) -> Iterator[Subject]:
+def service(
+    name: str, policy: str, core: int, env: Mapping[str, str] | None = None, *, files: int = 0
+) -> Iterator[Subject]:
     """Run ``ratelimitd serve`` on a core with the transport of this name; raises BenchError if it does not start.
 
+    ``files`` is the bound of its open files, both soft and hard; 0 leaves that of this process.
     The policy is ``policy.yaml`` in the folder of the log; the caller may replace it and send SIGHUP.
     """
     chosen = ["--transport", name] if has("--transport") else []
@@ -93,12 +100,14 @@ def service(name: str, policy: str, core: int, env: Mapping[str, str] | None = N
         # Many rules are measured, and a user's own processes read the memory and the files of the service in /proc.
         local |= {"POLICY_MAX_BYTES": "24MiB", "CORE_DUMPS": "true"}
         environment = {**bare(), **local, "LOG_FORMAT": "json", "DRAIN_DELAY": "0", **(env or {})}
-        command = pinned(core, [sys.executable, "-m", "ratelimitd", "serve", "--config", str(file), *chosen])
+        bounded = ["prlimit", f"--nofile={files}:{files}"] if files else []
+        serve = [sys.executable, "-m", "ratelimitd", "serve", "--config", str(file), *chosen]
+        command = pinned(core, [*bounded, *serve])
         with log.open("wb") as stream:
             process = subprocess.Popen(command, env=environment, stderr=stream)
         try:
             record = logged(process, log, "serving")
-            yield Subject(name, record["grpc"], process.pid, record["http"], log)
+            yield Subject(name, record["grpc"], process.pid, record["http"], log, record.get("debug", ""))
         finally:
             _end(process)
 
@@ -135,6 +144,13 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+
+
+def metrics(subject: Subject) -> dict[str, float]:
+    """Return the metrics of a service, by name and labels as written."""
+    with urllib.request.urlopen(f"http://{subject.http}/metrics", timeout=5) as answer:
+        text = answer.read().decode()
+    return {name: float(value) for name, value in re.findall(r"^([^#\s]+) (\S+)$", text, re.MULTILINE)}
 
 
 @contextmanager

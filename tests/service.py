@@ -113,10 +113,11 @@ class Service:
 
 
 @asynccontextmanager
-async def service(*arguments, env=None, ready=True, command="serve", stdout=asyncio.subprocess.PIPE):
+async def service(*arguments, env=None, ready=True, command="serve", stdout=asyncio.subprocess.PIPE, files=0):
     """Run the service on free ports; unless ``env`` says otherwise it drains at once and waits long for its store.
 
-    A test machine may be slower than any budget. A variable of ``env`` that is None is unset.
+    A test machine may be slower than any budget. A variable of ``env`` that is None is unset. ``files`` is the
+    hard limit of open files; 0: that of the tests.
     """
     own = {
         **bare(),
@@ -131,7 +132,9 @@ async def service(*arguments, env=None, ready=True, command="serve", stdout=asyn
         "LOG_FORMAT": "json",
         "STORE_BUDGET": "2s",
     }
+    limited = ("sh", "-c", 'ulimit -n "$0" && exec "$@"', str(files)) if files else ()
     process = await asyncio.create_subprocess_exec(
+        *limited,
         sys.executable,
         "-X",
         "dev",

@@ -34,6 +34,22 @@ def test_a_name_of_redis_that_is_like_none_suggests_none():
 
 
 @pytest.mark.parametrize(
+    ("text", "networks"),
+    [("", ()), (" ", ()), ("10.0.0.1", ("10.0.0.1/32",)), ("10.0.0.0/8, fd00::/8", ("10.0.0.0/8", "fd00::/8"))],
+)
+def test_trusted_peers(text, networks):
+    """Addresses and networks of both families, separated by commas."""
+    assert load({"TRUSTED_PEERS": text}, {}).trusted_peers == networks
+
+
+@pytest.mark.parametrize("text", ["10.0.0.1/8", "lb.internal", "10.0.0.1,", ",", "10.0.0.1 10.0.0.2"])
+def test_a_peer_is_an_address_or_a_network(text):
+    """Anything else ends the start, with an example."""
+    (problem,) = problems({"TRUSTED_PEERS": text})
+    assert "write 10.0.0.0/8,::1" in problem
+
+
+@pytest.mark.parametrize(
     ("name", "meant"),
     [("GRPC_PROT", "GRPC_PORT"), ("REPLICA", "REPLICAS"), ("LOGLEVEL", "LOG_LEVEL"), ("DEBUG_PORTS", "DEBUG_PORT")],
 )

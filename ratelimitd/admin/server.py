@@ -1,8 +1,8 @@
 """Tables of pages over HTTP/1.1, on a separate port or on that of the proxy. Independent of the paths."""
 
 import asyncio
-from collections.abc import Collection
-from typing import Final
+from collections.abc import Callable, Collection
+from typing import Final, NamedTuple
 
 from ratelimitd import http1
 from ratelimitd.http1 import ErrorResponse, Exchange, Server, ServerOptions, Sweeper, read_body, stream
@@ -32,9 +32,11 @@ STREAM_STAYS: Final = 10.0
 """Seconds after which a streamed response gives way to another: Prometheus' default timeout."""
 
 BUSY: Final = ErrorResponse(503, "this port has two such responses in progress; try again later", retry_after=1.0)
+HEAD_SECONDS: Final = 10.0
+"""Time to receive a request head, also the first of a connection: that of the proxy. A probe sends it at once."""
 
 KEEPALIVE_SECONDS: Final = 75.0
-"""Idle timeout of a connection, and the time to receive a request head: nginx's default."""
+"""Idle timeout between two requests of a connection: nginx's default."""
 
 CLOSE_SECONDS: Final = 1.0
 """Time for responses in progress at shutdown; no probe needs an answer then."""
@@ -43,8 +45,8 @@ HEAD_BYTES: Final = 16 << 10
 """Maximum size of a request head; Node's limit. The longest admin token takes a quarter of it."""
 
 CONNECTIONS: Final = 256
-"""Maximum number of open connections, then 503. The limit per address is not lower: callers of /json, Prometheus and
-kubelet may share the address of one sidecar or node, and a rejected probe causes a restart."""
+"""Default number of open connections; then the idlest makes room. One address has no lower bound while others are free:
+callers of /json, Prometheus and kubelet may share the address of one sidecar or node."""
 
 log = get_logger(__name__)
 
@@ -145,11 +147,13 @@ class PageListener:
     Attributes:
         host: as passed to ``listen``.
         port: the bound port.
+        places: the open connections and the bounds of their number.
     """
 
-    __slots__ = ("_pages", "_server", "host", "port")
+    __slots__ = ("_pages", "_server", "host", "places", "port")
 
     def __init__(self, server: Server, pages: Pages, host: str, port: int) -> None:
+        self.places = server.places
         self._server = server
         self._pages = pages
         self.host = host
@@ -166,6 +170,20 @@ class PageListener:
         await self._pages.close()
 
 
+class Clients(NamedTuple):
+    """Bounds of the clients of a port.
+
+    Attributes:
+        most: open connections.
+        trusted: networks of peers that may have any part of them.
+        turned_away: called with the reason and the address of a client that got no place.
+    """
+
+    most: int = CONNECTIONS
+    trusted: tuple[str, ...] = ()
+    turned_away: Callable[[str, str], None] = lambda reason, client: None  # noqa: ARG005 -- nobody is told
+
+
 async def listen(
     table: PageTable,
     host: str,
@@ -173,6 +191,7 @@ async def listen(
     sweeper: Sweeper | None = None,
     max_body: int = BODY_BYTES,
     hosts: Collection[str] = (),
+    clients: Clients = Clients(),  # noqa: B008 -- immutable
 ) -> PageListener:
     """Serve a table of pages; raises OSError as ``bind_each`` does. Port 0 takes a free one.
 
@@ -184,14 +203,14 @@ async def listen(
     options = ServerOptions(
         max_head=HEAD_BYTES,
         max_body=max_body,
-        head_timeout=KEEPALIVE_SECONDS,
+        head_timeout=HEAD_SECONDS,
         body_timeout=BODY_SECONDS,
         idle_timeout=KEEPALIVE_SECONDS,
         send_timeout=STREAM_SECONDS,
-        max_connections=CONNECTIONS,
-        max_connections_per_address=CONNECTIONS,
+        max_connections=clients.most,
+        max_connections_per_address=clients.most,
     )
-    server = Server(pages, options, sweeper or Sweeper())
+    server = Server(pages, options, sweeper or Sweeper(), turned_away=clients.turned_away, trusted=clients.trusted)
     bound = socks[0].getsockname()[1]
     for sock in socks:
         await server.start(sock)

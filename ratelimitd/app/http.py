@@ -3,17 +3,20 @@
 from collections.abc import Collection
 from contextlib import AsyncExitStack
 from functools import partial
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from ratelimitd.admin import BODY_BYTES, PageTable, debug_pages, listen, metrics_pages, service_pages, statsd_text
-from ratelimitd.http1 import Sweeper
 from ratelimitd.rls import decide_json
 from ratelimitd.settings import Settings
 
 from .admin import admin_pages
+from .connections import Connections
 from .exposition import Scrape
 from .naming import port_set_by
 from .service import RunningService
+
+SETTING: Final = {"http": "PORT", "debug": "DEBUG_PORT", "prometheus": "PROMETHEUS_ADDR"}
+"""The setting of each port, by the port's name in metrics and logs."""
 
 
 class Addresses(NamedTuple):
@@ -29,7 +32,9 @@ class Addresses(NamedTuple):
         return {name: address for name, address in self._asdict().items() if address}
 
 
-async def listen_http(service: RunningService, scrape: Scrape, sweeper: Sweeper, stack: AsyncExitStack) -> Addresses:
+async def listen_http(
+    service: RunningService, scrape: Scrape, connections: Connections, stack: AsyncExitStack
+) -> Addresses:
     """Listen on all HTTP ports until the stack unwinds; raises OSError as ``bind`` does, StartError for a bad token."""
     settings, parts = service.settings, service.parts
     decide = partial(decide_json, parts.service)
@@ -41,12 +46,12 @@ async def listen_http(service: RunningService, scrape: Scrape, sweeper: Sweeper,
     prometheus = ""
     if settings.use_prometheus and not settings.disable_stats:
         pages = metrics_pages(settings.prometheus_path, scrape)
-        prometheus = await _listen(pages, settings.prometheus_addr, "PROMETHEUS_ADDR", sweeper, stack)
+        prometheus = await _listen("prometheus", pages, settings.prometheus_addr, connections, stack)
     max_body, *_ = page_bodies(settings)
     address = settings.host, settings.port
     return Addresses(
-        http=await _listen(main, address, "PORT", sweeper, stack, max_body, settings.http_allowed_hosts),
-        debug=await listen_debug(service, sweeper, stack),
+        http=await _listen("http", main, address, connections, stack, max_body, settings.http_allowed_hosts),
+        debug=await listen_debug(service, connections, stack),
         prometheus=prometheus,
     )
 
@@ -57,7 +62,7 @@ def page_bodies(settings: Settings) -> list[int]:
     return [max(BODY_BYTES, settings.max_request_bytes), *[BODY_BYTES] * (ports - 1)]
 
 
-async def listen_debug(service: RunningService, sweeper: Sweeper, stack: AsyncExitStack) -> str:
+async def listen_debug(service: RunningService, connections: Connections, stack: AsyncExitStack) -> str:
     """Listen on the debug port as ``listen_http`` does; returns its address."""
     settings, parts = service.settings, service.parts
     table = debug_pages(
@@ -66,19 +71,20 @@ async def listen_debug(service: RunningService, sweeper: Sweeper, stack: AsyncEx
         admin_pages(service),
     )
     address = settings.debug_host, settings.debug_port
-    return await _listen(table, address, "DEBUG_PORT", sweeper, stack, hosts=settings.http_allowed_hosts)
+    return await _listen("debug", table, address, connections, stack, hosts=settings.http_allowed_hosts)
 
 
 async def _listen(
+    name: str,
     table: PageTable,
     address: tuple[str, int],
-    setting: str,
-    sweeper: Sweeper,
+    connections: Connections,
     stack: AsyncExitStack,
     max_body: int = BODY_BYTES,
     hosts: Collection[str] = (),
 ) -> str:
-    with port_set_by(setting):
-        listener = await listen(table, *address, sweeper, max_body, hosts)
+    with port_set_by(SETTING[name]):
+        listener = await listen(table, *address, connections.sweeper, max_body, hosts, connections.clients(name))
     stack.push_async_callback(listener.close)
+    connections.listening[name] = listener.places
     return listener.address

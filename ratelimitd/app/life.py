@@ -2,10 +2,9 @@
 
 import asyncio
 import os
-import resource
 import signal
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from typing import Any, Final, NamedTuple
 
 import uvloop
@@ -14,11 +13,11 @@ from ratelimitd import __version__
 from ratelimitd.kernel import forbid_dumps
 from ratelimitd.net.files import reason
 from ratelimitd.observe.logs import configure, get_logger, hide
-from ratelimitd.observe.loop import LoopLag, tame_collector
+from ratelimitd.observe.loop import tame_collector
 from ratelimitd.settings import Settings
 from ratelimitd.sources import Source, Watch, describe, signature
 
-from .policies import Policies
+from .files import raise_file_limit
 from .ports import Clash
 from .redis import hide_passwords
 from .service import RunningService
@@ -79,13 +78,6 @@ def live(settings: Settings, start: Start) -> int:
     return 0
 
 
-def raise_file_limit() -> None:
-    """Raise the soft limit of open files to the hard one, as Go's runtime does: a shell's 1,024 is for select(2)."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
 async def _live(settings: Settings, start: Start) -> None:
     ending = _end_on_signals()
     async with AsyncExitStack() as stack:
@@ -110,10 +102,10 @@ async def load_first(service: RunningService, source: Source, stack: AsyncExitSt
     return watch
 
 
-def run_background(stack: AsyncExitStack, watch: Watch, policies: Policies, lag: LoopLag) -> None:
+def run_background(stack: AsyncExitStack, *tasks: Coroutine[None, None, None]) -> None:
     """Run the background tasks until the stack unwinds; see ``tame_collector`` for objects of the start."""
     tame_collector()
-    for endless in (watch.run(), policies.remind(), lag.run()):
+    for endless in tasks:
         _run_background_task(stack, endless)
 
 

@@ -1,7 +1,8 @@
 """Creation of the gRPC server."""
 
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
+from ratelimitd.net.places import Places
 from ratelimitd.observe.container import memory_limit
 from ratelimitd.observe.logs import get_logger
 from ratelimitd.settings import Settings
@@ -19,13 +20,18 @@ SLOW: Final = "the fast transport was not built, so gRPC is served by grpcio, wh
 
 
 class Serving(NamedTuple):
-    """A gRPC server and the name of its transport."""
+    """A gRPC server and the name of its transport.
+
+    Attributes:
+        places: its connections and the bounds of their number; None with grpcio, which tells neither.
+    """
 
     server: GrpcServer
     transport: str
+    places: Places[Any] | None
 
 
-def grpc_server(settings: Settings, handlers: Handlers, refused: Refused) -> Serving:
+def grpc_server(settings: Settings, handlers: Handlers, refused: Refused, connections: int) -> Serving:
     """Bind the server that TRANSPORT selects; ``auto`` is nghttp2 if its extension was built.
 
     Raises OSError if the address, the TLS files or the transport cannot be used.
@@ -52,9 +58,10 @@ def grpc_server(settings: Settings, handlers: Handlers, refused: Refused) -> Ser
     if transport == "nghttp2":
         options = options._replace(
             max_buffered_bytes=settings.grpc_max_buffered_bytes,
-            max_connections=grpc_connections(settings, memory_limit()),
+            max_connections=min(connections, grpc_connections(settings, memory_limit())),
+            trusted_peers=settings.trusted_peers,
         )
     tls, uds = grpc_tls(settings), settings.grpc_uds
     with port_set_by("GRPC_UDS" if uds else "GRPC_PORT"):
         server = Chosen(settings.grpc_host, settings.grpc_port, handlers, options, uds=uds, tls=tls, refused=refused)
-    return Serving(server, transport)
+    return Serving(server, transport, server.places if transport == "nghttp2" else None)

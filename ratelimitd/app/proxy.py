@@ -35,8 +35,10 @@ from ratelimitd.settings import Settings
 from ratelimitd.sources import GatewayFile
 
 from .beside import MOVABLE, beside_proxy
+from .connections import Connections, warn_of_shortage
 from .engine import build, store_budget
 from .exposition import exposition
+from .files import divided
 from .gateway_files import GatewayFiles, read
 from .gateway_metrics import gateway_families
 from .http import listen_debug, listen_http
@@ -45,7 +47,7 @@ from .memory import fitted, warn_of_memory
 from .naming import gateway_tls, port_set_by
 from .policies import Policies
 from .ports import Clash, clashing, wants_admin
-from .refusals import Refusals
+from .refusals import HttpRefusals, Refusals
 from .serve import open_grpc
 from .service import RunningService
 
@@ -87,35 +89,35 @@ async def _start(
     with port_set_by(_listen_setting(settings, config)):
         sock = bind(host, port)
     stack.callback(sock.close)
-    parts, metrics, sweeper = build(settings), RequestMetrics(), Sweeper()
+    parts, metrics, sweeper, access = build(settings), RequestMetrics(), Sweeper(), _access_log(settings)
     stack.callback(sweeper.close)
-    access = _access_log(settings)
     stack.callback(access.flush)
     clock = asyncio.get_running_loop().time
     proxy = Proxy(parts.engine, store_budget(settings), clock, _reporter(metrics, access))
-    server = Server(proxy.handle, gateway.limits, sweeper, render=render, refused=_refusals(metrics, access))
+    division = divided(settings, gateway, with_service=with_service)
+    connections = Connections(division, settings.trusted_peers, sweeper, HttpRefusals(), {})
+    server = _server(proxy, gateway, connections, _refusals(metrics, access))
     files = GatewayFiles(gateway, proxy, server, sweeper, clashes)
     stack.push_async_callback(files.close)
     source = GatewayFile(path)
     policies = Policies(source, settings, parts, prepare=files.prepare)
     service = RunningService(settings, parts, policies, Health(), Health(), Health())
     service.update_health()
-    lag = LoopLag()
-    refusals = Refusals(settings.grpc_client_tls_san)
+    lag, refusals = LoopLag(), Refusals(settings.grpc_client_tls_san)
     more = [*gateway_families(metrics, files.upstreams), *([refusals.family()] if with_service else ())]
-    scrape = exposition(parts, policies, lag, more)
+    scrape = exposition(parts, policies, lag, [*more, *connections.families()])
     where = {"proxy": address(host, sock.getsockname()[1])}
     pages = gateway_pages(service.readiness, service.notes, scrape)
-    where |= await _pages(gateway.admin, proxy, pages, host, sweeper, stack)
+    where |= await _pages(gateway.admin, proxy, pages, host, connections, stack)
     fronts = [Front(server.leave, server.stop)]
     serving = None
     if with_service:
-        serving, front = open_grpc(service, refusals)
+        serving, front = open_grpc(service, refusals, connections)
         fronts.append(front)
         where |= {"transport": serving.transport, "grpc": serving.server.address}
-        where |= (await listen_http(service, scrape, sweeper, stack)).named
+        where |= (await listen_http(service, scrape, connections, stack)).named
     elif wants_admin(settings):
-        where["debug"] = await listen_debug(service, sweeper, stack)
+        where["debug"] = await listen_debug(service, connections, stack)
     tls = gateway_tls(gateway)
     await server.start(sock, tls=None if tls is None else tls.context())
     stack.push_async_callback(server.stop, 0.0)
@@ -123,9 +125,27 @@ async def _start(
     await proxy.first_load()
     if serving is not None:
         await serving.server.start()
-    run_background(stack, watch, policies, lag)
+    run_background(stack, watch.run(), policies.remind(), lag.run(), warn_of_shortage(connections.listening))
     log.info("serving", version=__version__, **where, store=service.store_name)
     return Running(service, tuple(fronts))
+
+
+def _server(
+    proxy: Proxy, gateway: Gateway, connections: Connections, refused: Callable[[ErrorResponse, Peer], None]
+) -> Server:
+    """Make the proxy's server; it has as many connections as the process has files for."""
+    server = Server(
+        proxy.handle,
+        gateway.limits,
+        connections.sweeper,
+        render=render,
+        refused=refused,
+        turned_away=connections.refusals.of("proxy"),
+        most=connections.division.proxy,
+        trusted=connections.trusted,
+    )
+    connections.listening["proxy"] = server.places
+    return server
 
 
 def _tell(settings: Settings, config: str | None, wanted: CallerLimits | None) -> None:
@@ -202,7 +222,7 @@ def _refusals(metrics: RequestMetrics, access: AccessLog) -> Callable[[ErrorResp
 
 
 async def _pages(
-    admin: Admin, proxy: Proxy, table: PageTable, host: str, sweeper: Sweeper, stack: AsyncExitStack
+    admin: Admin, proxy: Proxy, table: PageTable, host: str, connections: Connections, stack: AsyncExitStack
 ) -> dict[str, str]:
     """Serve /metrics, /healthz and /readyz on the port or under the prefix that the file sets."""
     if admin.port is None:
@@ -212,8 +232,9 @@ async def _pages(
         proxy.internal = {path.encode(): pages for path in prefixed}
         return {}
     with port_set_by("'port' of 'admin' in the file"):
-        listener = await listen(table, host, admin.port, sweeper)
+        listener = await listen(table, host, admin.port, connections.sweeper, clients=connections.clients("admin"))
     stack.push_async_callback(listener.close)
+    connections.listening["admin"] = listener.places
     return {"admin": listener.address}
 
 

@@ -12,15 +12,17 @@ from ratelimitd.observe.loop import LoopLag
 from ratelimitd.rls import GrpcHealth, handlers
 from ratelimitd.settings import Settings
 
+from .connections import Connections, warn_of_shortage
 from .engine import build
 from .exposition import exposition
+from .files import divided
 from .http import listen_http
 from .life import Front, Running, live, load_first, refuse_clashes, run_background
 from .listen import Serving, grpc_server
 from .memory import fitted, warn_of_memory
 from .policies import Policies, source_of
 from .ports import clashing
-from .refusals import Refusals
+from .refusals import HttpRefusals, Refusals
 from .service import RunningService
 
 log = get_logger(__name__)
@@ -43,12 +45,14 @@ async def _start(settings: Settings, config: tuple[str, ...], stack: AsyncExitSt
     lag, sweeper = LoopLag(), Sweeper()
     stack.callback(sweeper.close)
     refusals = Refusals(settings.grpc_client_tls_san)
-    serving, front = open_grpc(service, refusals)
-    scrape = exposition(parts, service.policies, lag, [refusals.family()])
-    addresses = await listen_http(service, scrape, sweeper, stack)
+    division = divided(settings, None, with_service=True)
+    connections = Connections(division, settings.trusted_peers, sweeper, HttpRefusals(), {})
+    serving, front = open_grpc(service, refusals, connections)
+    scrape = exposition(parts, service.policies, lag, [refusals.family(), *connections.families()])
+    addresses = await listen_http(service, scrape, connections, stack)
     watch = await load_first(service, source, stack)
     await serving.server.start()
-    run_background(stack, watch, service.policies, lag)
+    run_background(stack, watch.run(), service.policies.remind(), lag.run(), warn_of_shortage(connections.listening))
     log.info(
         "serving",
         version=__version__,
@@ -60,13 +64,16 @@ async def _start(settings: Settings, config: tuple[str, ...], stack: AsyncExitSt
     return Running(service, (front,))
 
 
-def open_grpc(service: RunningService, refusals: Refusals) -> tuple[Serving, Front]:
+def open_grpc(service: RunningService, refusals: Refusals, connections: Connections) -> tuple[Serving, Front]:
     """Bind the gRPC port for Envoy's API; it answers after its server is started. Raises OSError."""
     parts = service.parts
     health = GrpcHealth(lambda: service.serving.healthy, parts.counters.called)
     service.serving.subscribe(lambda _: health.changed())
     settings = service.settings
-    serving = grpc_server(settings, handlers(parts.service, health, reflection=settings.grpc_reflection), refusals)
+    served = handlers(parts.service, health, reflection=settings.grpc_reflection)
+    serving = grpc_server(settings, served, refusals, connections.division.grpc)
+    if serving.places is not None:
+        connections.listening["grpc"] = serving.places
 
     async def stop(grace: float) -> None:
         health.end_watches()

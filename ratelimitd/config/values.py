@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
+from ipaddress import ip_network
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
@@ -195,6 +196,14 @@ def host_port(value: str) -> tuple[str, int]:
     if not colon or (":" in name and not name.startswith("[")):
         raise ValueError("not host:port; write :9090, 127.0.0.1:9090 or [::]:9090")
     return address(name), port_number(number)
+
+
+def networks(value: str) -> tuple[str, ...]:
+    """Parse addresses and networks (CIDRs), separated by commas; empty: none."""
+    try:
+        return tuple(str(ip_network(each.strip())) for each in value.split(",")) if value.strip() else ()
+    except ValueError:
+        raise ValueError("not addresses or networks without host bits; write 10.0.0.0/8,::1") from None
 
 
 class Origin(NamedTuple):

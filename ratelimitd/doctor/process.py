@@ -6,26 +6,16 @@ from pathlib import Path
 from typing import Final
 
 from ratelimitd.admin import TokenError, TokenFile
+from ratelimitd.app.files import RESERVE, counted, needed, remedy, users_of
 from ratelimitd.app.listen import BUILD, SLOW
 from ratelimitd.app.memory import mib, policy_bytes, shares, shortage, total
-from ratelimitd.config.redis_address import Deployment
 from ratelimitd.net.tls import TlsFiles
 from ratelimitd.observe.container import memory_limit
 from ratelimitd.observe.logs import hide
 from ratelimitd.transport import nghttp2_available
 
 from .finding import Finding, bad, ok, warn
-from .redis import redises
 from .target import PROCESS, CheckTarget
-
-OWN_FILES: Final = 64
-"""Open files for the log, listeners, the event loop and the child that parses policies, with a margin."""
-
-CALLERS: Final = 512
-"""Connections of callers to allow for: 64 Envoys with 8 workers, one connection per worker."""
-
-SIDES: Final = 2
-"""A proxied request uses one file for the client and one for the upstream."""
 
 
 async def check(target: CheckTarget) -> AsyncIterator[Finding]:
@@ -51,21 +41,16 @@ def _transport(target: CheckTarget) -> Iterator[Finding]:
 
 def _files(target: CheckTarget) -> Iterator[Finding]:
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]  # the start raises the soft limit to the hard one
-    if limit == resource.RLIM_INFINITY:
-        return
-    settings, gateway = target.settings, target.gateway
-    servers = sum(_servers(redis.connect.deployment) * redis.connect.pool_size for redis in redises(settings))
-    callers = (CALLERS if target.serves else 0) + (SIDES * gateway.limits.max_connections if gateway else 0)
-    needed = OWN_FILES + servers + callers
+    users = users_of(target.settings, target.gateway, with_service=target.serves)
+    wanted = needed(users)
+    pages = wanted - RESERVE - users.redis - users.callers
     found = (
-        f"the hard limit of open files is {limit}; {needed} are needed: {callers} for callers, {servers} for Redis, "
-        f"{OWN_FILES} for the process itself"
+        f"the hard limit of open files is {limit}; {wanted} are needed: {users.callers} for callers, {pages} for HTTP "
+        f"ports, {users.redis} for Redis, {RESERVE} for the process itself"
     )
-    if limit < needed:
-        how = f"raise it: LimitNOFILE={needed} of systemd, or `ulimit -Hn {needed}` as root"
-        also = ", or lower max_connections in the gateway file" if gateway else ""
-        yield warn(PROCESS, found, how + also)
-    else:
+    if counted(limit) < wanted:
+        yield warn(PROCESS, found, remedy(users))
+    elif limit != resource.RLIM_INFINITY:
         yield ok(PROCESS, found)
 
 
@@ -78,11 +63,6 @@ def _memory(target: CheckTarget) -> Iterator[Finding]:
         needed = mib(total(shares(target.settings, memory, policy, target.gateway, serves=target.serves)))
         found = f"the settings may take {needed} MiB in the worst case, and this process has {memory >> 20}"
         yield ok(PROCESS, found)
-
-
-def _servers(deployment: Deployment) -> int:
-    """Return the number of servers connected to at the same time, as far as the settings tell."""
-    return len(deployment.addresses) if deployment.kind == "cluster" else 1
 
 
 def _tls(target: CheckTarget) -> Iterator[Finding]:

@@ -26,20 +26,20 @@ class DownstreamConnection(asyncio.BufferedProtocol):
 
     Attributes:
         deadline: time of the loop at which ``expire`` is due.
+        asked: whether a request came before.
     """
 
     def __init__(self, owner: Owner, loop: asyncio.AbstractEventLoop, *, secure: bool) -> None:
+        self.asked = False
         self._owner = owner
         self._options = owner.options
         self._loop = loop
         self._scheme = "https" if secure else "http"
         self._transport: asyncio.Transport | None = None
         self._peer = Peer("", 0)
-        self._admitted = False
         self._phase = HEAD
         self._pending = b""  # read, and not used yet
         self._partial = bytearray()  # the beginning of a head that is not complete
-        self._served = False  # a request came before
         self._exchange: Exchange | None = None
         self._body: Body | None = None  # the part of the request body that is not read yet
         self._sink: BodySink | None = None
@@ -63,17 +63,12 @@ class DownstreamConnection(asyncio.BufferedProtocol):
     # asyncio's side
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Accept the connection, or reject it if there are too many."""
+        """Wait for the first request."""
         self._transport = connected = cast("asyncio.Transport", transport)
         connected.set_write_buffer_limits(high=HIGH_WATER)
         name = connected.get_extra_info("peername")
         self._peer = Peer(name[0], name[1]) if isinstance(name, tuple) else Peer("", 0)
-        if reason := self._owner.admit(self._peer):
-            self._refuse(ErrorResponse(503, reason))
-            self._close()  # it has no deadline, so it cannot linger
-            return
-        self._admitted = True
-        self._owner.joined(self, self._peer)
+        self._owner.joined(self)
         self._update()
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 -- asyncio's signature
@@ -96,8 +91,7 @@ class DownstreamConnection(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 -- asyncio's signature
         """Cancel the exchange."""
         self._transport = None
-        if self._admitted:
-            self._owner.lost(self, self._peer)
+        self._owner.lost(self)
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
             exchange.client_gone("client closed the connection")
@@ -112,6 +106,11 @@ class DownstreamConnection(asyncio.BufferedProtocol):
         self._advance()
 
     # the server's side
+
+    @property
+    def idle_since(self) -> float | None:
+        """Time since which the client is waited for: for a request, a part of one, or to read; None while it is not."""
+        return None if self._timeout == inf else self.deadline - self._timeout
 
     def leave(self) -> None:
         """Close if idle; otherwise the next response is the last."""
@@ -239,7 +238,7 @@ class DownstreamConnection(asyncio.BufferedProtocol):
         """Follow the state after an event: restart the deadline if need be; read only while nothing read is pending."""
         receiving = self._sink is not None and not self._body_paused
         begun = len(self._partial) > 0
-        timeout = client_timeout(self._options, self._phase, self._blocked, self._served, begun, receiving)
+        timeout = client_timeout(self._options, self._phase, self._blocked, self.asked, begun, receiving)
         if restart or timeout != self._timeout or (self._progress and not self._blocked):
             self._timeout = timeout
             self.deadline = inf if timeout == inf else self._loop.time() + timeout
@@ -268,7 +267,7 @@ class DownstreamConnection(asyncio.BufferedProtocol):
 
     def _begin(self, framed: Framed, request: Request) -> None:
         self._phase = BUSY
-        self._served = True
+        self.asked = True
         self._keep = framed.keep_alive
         self._expects = framed.expects
         self._body = request_body(request.length) if request.length else None

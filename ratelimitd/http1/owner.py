@@ -27,23 +27,32 @@ class Owner(Protocol):
     render: Render
     leaving: bool
 
-    def admit(self, peer: Peer) -> str:
-        """Return why a new connection is rejected; empty if it is accepted. Called once, first."""
+    def joined(self, member: "Member") -> None:
+        """Learn of a new connection, and look after its deadline. Called once, first."""
 
-    def joined(self, member: "Member", peer: Peer) -> None:
-        """Learn of an accepted connection, and look after its deadline. Called once, after ``admit``."""
-
-    def lost(self, member: "Member", peer: Peer) -> None:
-        """Learn that an accepted connection is closed. Called once, before its exchange learns it."""
+    def lost(self, member: "Member") -> None:
+        """Learn that a connection is closed. Called once, before its exchange learns it."""
 
     def refused(self, error: ErrorResponse, peer: Peer) -> None:
         """Learn that a request was rejected before the handler saw it, or that a connection was."""
 
 
 class Member(Protocol):
-    """A connection, as its server uses it."""
+    """A connection, as its server uses it.
+
+    Attributes:
+        deadline: time at which ``expire`` is due.
+    """
 
     deadline: float
+
+    @property
+    def asked(self) -> bool:
+        """Whether a request came on it."""
+
+    @property
+    def idle_since(self) -> float | None:
+        """Time since which its client is waited for; None while it is not."""
 
     def expire(self, now: float) -> None:
         """Act on a deadline that passed. Called by the timer, at ``deadline`` or somewhat later."""

@@ -3,21 +3,34 @@
 import asyncio
 import socket
 import ssl
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from typing import Final
 
+from ratelimitd.net.accept import Hooks, Listener
 from ratelimitd.net.drain import drain
-from ratelimitd.net.listen import BACKLOG
+from ratelimitd.net.peers import peers
+from ratelimitd.net.places import Bounds, Full, Places
 
 from .deadlines import Sweeper
 from .downstream import DownstreamConnection
 from .model import ErrorResponse, Peer
 from .options import ServerOptions
 from .owner import Handler, Member
-from .responses import Render, render_text
+from .responses import Render, error_answer, render_text
+
+NO_PLACE: Final[Mapping[Full, str]] = {
+    Full.ADDRESS: "too many connections from one address",
+    Full.CONNECTIONS: "too many connections",
+    Full.HANDSHAKES: "too many TLS handshakes",
+}
 
 
 def _ignore(error: ErrorResponse, peer: Peer) -> None:
+    """Ignore it."""
+
+
+def _tell_nobody(reason: str, client: str) -> None:
     """Ignore it."""
 
 
@@ -26,7 +39,7 @@ class Server:
 
     Attributes:
         handler: answers requests.
-        options: bounds and timeouts, for connections from now on.
+        places: the open connections and the bounds of their number.
         render: makes headers and body of error responses; by default a line of text.
         leaving: the next response of each connection is its last.
     """
@@ -39,32 +52,64 @@ class Server:
         *,
         render: Render = render_text,
         refused: Callable[[ErrorResponse, Peer], None] = _ignore,
+        turned_away: Callable[[str, str], None] = _tell_nobody,
+        most: int | None = None,
+        trusted: Iterable[str] = (),
     ) -> None:
-        """``refused`` is called for errors before a request reaches the handler, and for rejected connections."""
+        """Make a server; ``start`` lets it serve.
+
+        Args:
+            handler: see above.
+            options: see below.
+            sweeper: enforces the deadlines.
+            render: see above.
+            refused: called for errors before a request reaches the handler, and for rejected connections.
+            turned_away: called with the reason and the address of a rejected connection; "files" and no address if the
+                system has no file or memory for one.
+            most: connections for which the process has files; None: any number.
+            trusted: networks of peers that may have any part of the places.
+        """
         self.handler = handler
+        self.places: Places[Member] = Places(Bounds(0))
+        self._most = most
         self.options = options
         self.render = render
         self.refused = refused
         self.leaving = False
+        self.turned_away = turned_away
         self._sweeper = sweeper
-        self._connections: set[Member] = set()
-        self._addresses: Counter[str] = Counter()
+        self._peer = peers(trusted)
         self._empty = asyncio.Event()
-        self._servers: list[asyncio.Server] = []
+        self._listeners: list[Listener[Member]] = []
 
     @property
     def connections(self) -> int:
         """Number of open connections."""
-        return len(self._connections)
+        return len(self.places)
+
+    @property
+    def options(self) -> ServerOptions:
+        """Bounds and timeouts, for connections from now on."""
+        return self._options
+
+    @options.setter
+    def options(self, options: ServerOptions) -> None:
+        self._options = options
+        total = options.max_connections if self._most is None else min(options.max_connections, self._most)
+        of_one = options.max_connections_per_address
+        self.places.bounds = Bounds(total, per_address=of_one if of_one < total else 0)
 
     async def start(self, sock: socket.socket, *, tls: ssl.SSLContext | None = None) -> None:
         """Serve a bound socket, with TLS if a context is given; several sockets share the bounds."""
         loop = asyncio.get_running_loop()
         secure = tls is not None
-        server = await loop.create_server(
-            lambda: DownstreamConnection(self, loop, secure=secure), sock=sock, ssl=tls, backlog=BACKLOG
+        hooks: Hooks[Member] = Hooks(
+            make=lambda: DownstreamConnection(self, loop, secure=secure),
+            leave=lambda member: member.abort(),
+            refused=self._refuse_unread if secure else self._refuse,
+            exhausted=lambda _: self.turned_away("files", ""),
         )
-        self._servers.append(server)
+        self._listeners.append(Listener(sock, hooks, self.places, self._peer, tls))
 
     def leave(self) -> None:
         """Announce with each response that it is its connection's last; new connections are still accepted."""
@@ -73,32 +118,32 @@ class Server:
     async def stop(self, grace: float) -> None:
         """Accept no connection, close idle ones, give the others ``grace`` seconds, then abort them."""
         self.leaving = True
-        for server in self._servers:
-            server.close()
-        for connection in tuple(self._connections):
+        for listener in self._listeners:
+            listener.close()
+        for connection in tuple(self.places):
             connection.leave()
-        await drain(self._connections, self._empty, grace)
+        await drain(self.places, self._empty, grace)
 
-    def admit(self, peer: Peer) -> str:
-        """Return why a new connection is rejected; empty if it is accepted."""
-        if len(self._connections) >= self.options.max_connections:
-            return "too many connections"
-        if peer.address and self._addresses[peer.address] >= self.options.max_connections_per_address:
-            return "too many connections from one address"
-        return ""
-
-    def joined(self, member: Member, peer: Peer) -> None:
-        """Count a connection, and watch its deadline."""
-        self._connections.add(member)
-        self._addresses[peer.address] += 1
+    def joined(self, member: Member) -> None:
+        """Watch the deadline of a connection."""
         self._sweeper.add(member)
 
-    def lost(self, member: Member, peer: Peer) -> None:
+    def lost(self, member: Member) -> None:
         """Drop a closed connection."""
-        self._connections.discard(member)
+        self.places.leave(member)
         self._sweeper.discard(member)
-        self._addresses[peer.address] -= 1
-        if not self._addresses[peer.address]:
-            del self._addresses[peer.address]
-        if not self._connections:
+        if not self.places:
             self._empty.set()
+
+    def _refuse(self, reason: Full, sock: socket.socket, client: object) -> None:
+        """Answer before anything is read: what does not fit into an empty buffer is dropped."""
+        self._refuse_unread(reason, sock, client)
+        error = ErrorResponse(503, NO_PLACE[reason])
+        with suppress(OSError):
+            sock.send(error_answer(*self.render(error, None), error.status))
+
+    def _refuse_unread(self, reason: Full, _: socket.socket, client: object) -> None:
+        """Say why: a client that waits for a TLS handshake can read no answer."""
+        peer = Peer(client[0], client[1]) if isinstance(client, tuple) else Peer("", 0)
+        self.refused(ErrorResponse(503, NO_PLACE[reason]), peer)
+        self.turned_away(str(reason), peer.address)

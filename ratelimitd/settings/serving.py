@@ -12,6 +12,7 @@ from ratelimitd.config.values import (
     duration,
     host_names,
     host_port,
+    networks,
     origin_url,
     port_number,
     positive_duration,
@@ -89,6 +90,12 @@ class ServingRows:
         "for responses that clients do not read, in addition. Beyond it calls are RESOURCE_EXHAUSTED, and connections "
         "with the most unread responses are closed. By default an eighth of the memory of the container or machine, if "
         "that is less.",
+    )
+    trusted_peers = Row(
+        networks,
+        "",
+        "Addresses and networks, separated by commas, that may have more than a quarter of a port's connections while "
+        "others want one: load balancers, which stand for many clients. Unix sockets may too.",
     )
     grpc_reflection = Row(
         boolean,

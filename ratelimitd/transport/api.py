@@ -92,9 +92,12 @@ class Handlers(NamedTuple):
 class Refusal(StrEnum):
     """Why a server refuses a client that has reached it."""
 
+    ADDRESS = "address"
     CERTIFICATE_NAME = "certificate_name"
     CONNECTIONS = "connections"
+    FILES = "files"
     HANDSHAKE = "handshake"
+    HANDSHAKES = "handshakes"
     NO_H2 = "no_h2"
 
 

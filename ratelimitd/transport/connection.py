@@ -31,7 +31,7 @@ class ConnectionContext(NamedTuple):
 
     Attributes:
         admit: accepts a new connection, or returns False; checks the certificates of TLS clients.
-        lost: called when an admitted connection is lost.
+        lost: called when a connection is lost.
         limits: returns the limits of a new connection; the age is different for each.
         turns: connections with calls that wait, and streams with messages.
         places: the streaming calls.
@@ -39,7 +39,7 @@ class ConnectionContext(NamedTuple):
 
     loop: asyncio.AbstractEventLoop
     server: ServerState
-    admit: "Callable[[GrpcConnection, asyncio.Transport], bool]"
+    admit: Callable[[asyncio.Transport], bool]
     lost: "Callable[[GrpcConnection], None]"
     limits: Callable[[], LifetimeLimits]
     turns: Turns
@@ -47,13 +47,18 @@ class ConnectionContext(NamedTuple):
 
 
 class GrpcConnection(asyncio.Protocol):
-    """Feeds received data to the session, passes complete calls to their handlers, writes the responses."""
+    """Feeds received data to the session, passes complete calls to their handlers, writes the responses.
+
+    Attributes:
+        asked: whether a call came.
+    """
 
     def __init__(self, context: ConnectionContext) -> None:
         self._context = context
         self._clock = context.loop.time
         self._session = Session(context.server, self._schedule_flush, int(self._clock() * 1_000_000))
-        self._last_received = self._clock()
+        self._last_received = self._last_call = self._clock()
+        self.asked = False
         self._lifetime = Lifetime(context.limits(), self._last_received)
         self._transport: asyncio.Transport | None = None
         self._paused = False
@@ -64,7 +69,7 @@ class GrpcConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Send SETTINGS, or abort a connection that is not admitted."""
         connected = cast("asyncio.Transport", transport)
-        if not self._context.admit(self, connected):
+        if not self._context.admit(connected):
             connected.abort()
             return
         self._transport = connected
@@ -90,6 +95,8 @@ class GrpcConnection(asyncio.Protocol):
         waited = self.waits
         self._backlog += self._session.feed(data, int(self._last_received * 1_000_000))
         if self._backlog and not waited:
+            self._last_call = self._last_received
+            self.asked = True
             turns = self._context.turns
             spent = self._take(turns.share)
             turns.room -= spent
@@ -109,6 +116,11 @@ class GrpcConnection(asyncio.Protocol):
     def waits(self) -> bool:
         """Whether calls wait for their turn."""
         return len(self._backlog) > 0
+
+    @property
+    def idle_since(self) -> float | None:
+        """Time of the last call; None while one is in flight."""
+        return None if self._backlog or self._session.in_flight else self._last_call
 
     def serve(self, room: int) -> int:
         """Serve calls that wait until they cost ``room`` or more; return their cost."""
@@ -239,6 +251,8 @@ class GrpcConnection(asyncio.Protocol):
                 self._tasks[stream].cancel()
 
     def _start_stream(self, handler: StreamHandler, call: StreamingCall) -> None:
+        self._last_call = self._last_received
+        self.asked = True
         stream = ServerStream(call, self._context.turns)
         task = self._context.loop.create_task(stream.serve(handler))
         self._tasks[stream] = task

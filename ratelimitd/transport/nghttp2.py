@@ -2,27 +2,33 @@
 
 import asyncio
 import random
+import socket
 import ssl
 from math import inf
 from operator import itemgetter
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
+from ratelimitd.net.accept import Hooks, Listener
 from ratelimitd.net.drain import drain
-from ratelimitd.net.listen import BACKLOG, SocketFile, address, bind, bind_unix
+from ratelimitd.net.listen import SocketFile, address, bind, bind_unix
+from ratelimitd.net.peers import peers
+from ratelimitd.net.places import Bounds, Full, Places
 from ratelimitd.net.tls import TlsFiles, certificate_names
 from ratelimitd.net.turns import Turns
 
 from ._nghttp2 import ServerState
 from .api import METADATA_BYTES, METADATA_HEADERS, Handlers, Refusal, Refused, ignore
 from .connection import ConnectionContext, GrpcConnection
-from .lifetime import LifetimeLimits
-from .places import HELD, Places, kept
+from .lifetime import IDLE_GRACE, LifetimeLimits
+from .places import HELD, kept
+from .places import Places as StreamPlaces
 from .streams import ServerStream
 
 AGE_JITTER = 0.1
 """Jitter of the maximum age, ±10 % as in gRPC (gRFC A9), so that a fleet's connections do not all close at once."""
-HANDSHAKE_WAIT = 10.0
-"""Seconds for a TLS handshake, which takes a few round trips; asyncio would keep a silent client for a minute."""
+SPARE: Final = 10
+"""Part of the places that is kept free: a connection that was asked to leave needs two seconds, and in these 500 others
+may come."""
 SWEEP_BATCH = 500
 """Connections checked in one iteration of the event loop: about 1 ms."""
 SWEEP_INTERVAL = 1.0
@@ -50,8 +56,9 @@ class Nghttp2Options(NamedTuple):
             connection has no more than is free. The default is a sixteenth of 4 GiB.
         max_connection_buffered_bytes: the same per connection; at least four messages of the maximum size.
         max_unsent_bytes: unread response bytes of a connection above which its calls are RESOURCE_EXHAUSTED.
-        max_connections: maximum number of connections; further ones are closed at once. Each needs a file descriptor,
-            and the limit of a process is between 1,024 and 65,536.
+        max_connections: places for connections, TLS handshakes among them. Past nine tenths of them each new one asks
+            the idlest to leave; with all taken, the idlest is closed. Each needs a file descriptor.
+        trusted_peers: addresses and networks that may have more than a quarter of the places while others want one.
         idle_timeout: seconds without a call after which a connection is drained; an hour, as Envoy's default for its
             upstream connections; None disables it.
         stall_timeout: seconds that a client may leave responses unread, or a request incomplete; gRPC's keepalive
@@ -78,6 +85,7 @@ class Nghttp2Options(NamedTuple):
     max_connection_buffered_bytes: int = 16 << 20
     max_unsent_bytes: int = 16 << 20
     max_connections: int = 10_000
+    trusted_peers: tuple[str, ...] = ()
     idle_timeout: float | None = 3600.0
     stall_timeout: float = 20.0
     wasted_frames: int = 10_240
@@ -86,7 +94,11 @@ class Nghttp2Options(NamedTuple):
 
 
 class Nghttp2Server:
-    """A server on one address. The constructor raises OSError if the address is not available."""
+    """A server on one address. The constructor raises OSError if the address is not available.
+
+    Attributes:
+        places: the open connections and the bounds of their number.
+    """
 
     def __init__(
         self,
@@ -111,11 +123,12 @@ class Nghttp2Server:
         self._socket = bind_unix(uds) if uds else bind(host, port)
         self.address = f"unix:{uds}" if uds else address(host, self._socket.getsockname()[1])
         self._file = SocketFile.of(uds) if uds else None
-        self._connections: set[GrpcConnection] = set()
+        most = options.max_connections
+        self.places: Places[GrpcConnection] = Places(Bounds(most, spare=most // SPARE))
         self._empty = asyncio.Event()
         self._stopping = False
         self._unread: list[tuple[int, GrpcConnection]] = []
-        self._server: asyncio.Server | None = None
+        self._listener: Listener[GrpcConnection] | None = None
         self._sweeper: asyncio.Handle | None = None
 
     @property
@@ -126,30 +139,29 @@ class Nghttp2Server:
     @property
     def connections(self) -> int:
         """Number of open connections."""
-        return len(self._connections)
+        return len(self.places)
 
     async def start(self) -> None:
         """Start to serve."""
         loop = asyncio.get_running_loop()
-        places: Places[GrpcConnection, ServerStream] = Places(kept(self._options.max_streaming_calls))
-        context = ConnectionContext(loop, self._state, self._admit, self._lost, self._limits, Turns(loop), places)
-        create = loop.create_unix_server if self._uds else loop.create_server
-        self._server = await create(
-            lambda: GrpcConnection(context),
-            sock=self._socket,
-            backlog=BACKLOG,
-            ssl=self._context,
-            ssl_handshake_timeout=None if self._tls is None else HANDSHAKE_WAIT,
+        streams: StreamPlaces[GrpcConnection, ServerStream] = StreamPlaces(kept(self._options.max_streaming_calls))
+        context = ConnectionContext(loop, self._state, self._admit, self._lost, self._limits, Turns(loop), streams)
+        hooks = Hooks(
+            make=lambda: GrpcConnection(context),
+            leave=lambda connection: connection.drain(IDLE_GRACE),
+            refused=self._no_place,
+            exhausted=lambda error: self._refused(Refusal.FILES, "", error.strerror or str(error)),
         )
+        self._listener = Listener(self._socket, hooks, self.places, peers(self._options.trusted_peers), self._context)
         self._sweep()
 
     async def stop(self, grace: float) -> None:
         """Accept no new connection or call, wait up to ``grace`` seconds for calls in flight, then abort them."""
         self._stopping = True
         self._close_socket()
-        for connection in tuple(self._connections):
+        for connection in tuple(self.places):
             connection.drain(grace)
-        await drain(self._connections, self._empty, grace)
+        await drain(self.places, self._empty, grace)
         if self._sweeper is not None:
             self._sweeper.cancel()
 
@@ -157,12 +169,12 @@ class Nghttp2Server:
         if self._file is not None:
             self._file.remove()  # before the socket closes: an instance that finds a stale file would take it over
             self._file = None
-        if self._server is not None:
-            self._server.close()
+        if self._listener is not None:
+            self._listener.close()
         self._socket.close()
 
     def _sweep(self) -> None:
-        self._step(list(self._connections))
+        self._step(list(self.places))
 
     def _step(self, rest: list[GrpcConnection]) -> None:
         """Check a batch of connections now, and the rest in the next iterations of the event loop."""
@@ -200,19 +212,19 @@ class Nghttp2Server:
             if surplus <= 0:
                 break
 
-    def _admit(self, connection: GrpcConnection, transport: asyncio.Transport) -> bool:
+    def _admit(self, transport: asyncio.Transport) -> bool:
         if self._stopping:
             return False
         refusal = self._refusal(transport)
         if refusal is not None:
-            self._refused(refusal[0], _peer(transport), refusal[1])
+            self._refused(refusal[0], _peer(transport.get_extra_info("peername")), refusal[1])
             return False
-        self._connections.add(connection)
         return True
 
+    def _no_place(self, reason: Full, _: socket.socket, client: object) -> None:
+        self._refused(Refusal(reason), _peer(client), f"{len(self.places)} are open")
+
     def _refusal(self, transport: asyncio.Transport) -> tuple[Refusal, str] | None:
-        if len(self._connections) >= self._options.max_connections:
-            return Refusal.CONNECTIONS, f"{len(self._connections)} are open"
         if self._tls is None:
             return None
         spoken: ssl.SSLObject = transport.get_extra_info("ssl_object")
@@ -224,8 +236,8 @@ class Nghttp2Server:
         return None
 
     def _lost(self, connection: GrpcConnection) -> None:
-        self._connections.discard(connection)
-        if not self._connections:
+        self.places.leave(connection)
+        if not self.places:
             self._empty.set()
 
     def _limits(self) -> LifetimeLimits:
@@ -239,9 +251,8 @@ class Nghttp2Server:
         )
 
 
-def _peer(transport: asyncio.Transport) -> str:
-    peer = transport.get_extra_info("peername")
-    return address(peer[0], peer[1]) if isinstance(peer, tuple) else "unix socket"
+def _peer(client: object) -> str:
+    return address(client[0], client[1]) if isinstance(client, tuple) else "unix socket"
 
 
 def _max_buffered(options: Nghttp2Options) -> int:

@@ -17,10 +17,14 @@ from ratelimitd.transport.api import ignore
 async def test_a_slow_transport_that_nobody_chose_is_one_warning(monkeypatch, transport, built, warnings):
     """Where the fast one was not built, auto says how much slower it is and what to install; a choice says nothing."""
     monkeypatch.setattr(listen, "nghttp2_available", lambda: built)
-    settings = load({"GRPC_HOST": "127.0.0.1", "GRPC_PORT": "0", "TRANSPORT": transport}, {})
+    environ = {"GRPC_HOST": "127.0.0.1", "GRPC_PORT": "0", "TRANSPORT": transport, "TRUSTED_PEERS": "10.0.0.0/8"}
+    settings = load(environ, {})
     with capture_logs() as logs:
-        serving = listen.grpc_server(settings, Handlers({}, {}), ignore)
+        serving = listen.grpc_server(settings, Handlers({}, {}), ignore, 77)
     assert serving.transport == ("nghttp2" if transport == "auto" and built else "grpcio")
+    if serving.transport == "nghttp2":
+        assert serving.server._options.trusted_peers == ("10.0.0.0/8",)
+    assert serving.places is None if serving.transport == "grpcio" else serving.places.bounds.total == 77
     assert [line["log_level"] for line in logs] == ["warning"] * warnings
     assert all("19 times slower" in line["event"] and "libnghttp2-dev" in line["change"] for line in logs)
     await serving.server.start()

@@ -299,12 +299,12 @@ async def test_files_that_may_be_open(monkeypatch):
     def limit(hard):
         return lambda _: (256, hard)
 
-    monkeypatch.setattr(resource, "getrlimit", limit(586))
+    monkeypatch.setattr(resource, "getrlimit", limit(707))
     at = case(REDIS_URL="r:1", REDIS_POOL_SIZE="10")
-    only(await looked(process.check, at), "hard limit of open files is 586", Level.OK)
-    monkeypatch.setattr(resource, "getrlimit", limit(585))
+    only(await looked(process.check, at), "hard limit of open files is 707", Level.OK)
+    monkeypatch.setattr(resource, "getrlimit", limit(706))
     assert (
-        "LimitNOFILE=586" in only(await looked(process.check, at), "hard limit of open files is 585", Level.WARN).change
+        "LimitNOFILE=707" in only(await looked(process.check, at), "hard limit of open files is 706", Level.WARN).change
     )
 
 

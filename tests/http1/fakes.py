@@ -69,13 +69,10 @@ class Gateway:
         self.connection = DownstreamConnection(self, self.clock, secure=False)
         self.connection.connection_made(self.clock)
 
-    def admit(self, peer):
-        return ""
-
-    def joined(self, member, peer):
+    def joined(self, member):
         pass
 
-    def lost(self, member, peer):
+    def lost(self, member):
         pass
 
     def refused(self, error, peer):

@@ -165,7 +165,7 @@ class Rig:
     @property
     def downstream(self):
         """Connections of clients."""
-        return tuple(self.server._connections)
+        return tuple(self.server.places)
 
     @property
     def upstreams(self):

@@ -126,13 +126,20 @@ async def taken(end, total):
 
 @pytest.mark.parametrize("bound", ["max_connections", "max_connections_per_address"])
 async def test_one_connection_too_many_is_503(rigs, upstream, bound):
-    """Connections total and per address: excess 503 and close; when one leaves another may come."""
-    rig = await rigs(endpoint(upstream), server=ServerOptions(**{bound: 1}), handler=answer_at_once)
+    """Total and per address, while requests are in flight: excess 503 and close; when one leaves another may come."""
+    held = []
+
+    def hold_the_first(request, exchange):
+        (answer_at_once if held else lambda *pair: held.append(pair))(request, exchange)
+
+    rig = await rigs(endpoint(upstream), server=ServerOptions(**{bound: 1}), handler=hold_the_first)
     first = await rig.client()
-    await first.ask(get())
+    await first.send(get())
+    await until(lambda: held)
     second = await rig.client()
     assert (await second.answer())[0].startswith(b"HTTP/1.1 503 ")
     await second.closed()
+    assert [(refusal.status, rig.server.connections) for refusal in rig.refusals] == [(503, 1)]
     first.close()
     await until(lambda: rig.server.connections == 0)
     assert (await (await rig.client()).ask(get()))[0].startswith(b"HTTP/1.1 200 ")

@@ -3,10 +3,11 @@
 from typing import Final, NamedTuple
 
 from ratelimitd.app import exposition
+from ratelimitd.app.connections import connection_families
 from ratelimitd.app.engine import build
 from ratelimitd.app.gateway_metrics import gateway_families
 from ratelimitd.app.policies import Policies, source_of
-from ratelimitd.app.refusals import Refusals
+from ratelimitd.app.refusals import HttpRefusals, Refusals
 from ratelimitd.gateway.access_log import RequestMetrics
 from ratelimitd.observe.loop import LoopLag
 from ratelimitd.observe.metrics import LIMIT_COUNTERS, LIMIT_PREFIX
@@ -30,9 +31,8 @@ def exposed(monkeypatch):
     parts = build(settings)
     policies = Policies(source_of(settings, ("nowhere",)), settings, parts)
     gateway = gateway_families(RequestMetrics(), {})
-    families = exposition.exposition(
-        parts, policies, LoopLag(), [*gateway, Refusals(settings.grpc_client_tls_san).family()]
-    )()
+    refused = [Refusals(settings.grpc_client_tls_san).family(), HttpRefusals().family()]
+    families = exposition.exposition(parts, policies, LoopLag(), [*gateway, *refused, *connection_families({})])()
 
     found = {LIMIT_PREFIX + counter: Metric("counter", _of_limits()) for counter in LIMIT_COUNTERS}
     for family in families:

@@ -27,6 +27,9 @@ EXTENSION = re.compile(r"^--- a/\S+\.(pyx|pxd|pxi)$", re.MULTILINE)
 PATIENCE = 120.0
 """Seconds for the tests of one mutant."""
 
+WHOLE_PATIENCE = 900.0
+"""Seconds for all tests that mutants name, of which some measure a service for seconds."""
+
 HURRIED = re.compile(r"^PATIENCE = 30\.0$", re.MULTILINE), "PATIENCE = 5.0"
 """Seconds until a test that waits fails: with a patch most of them will, and nothing in them is so slow without."""
 
@@ -93,14 +96,15 @@ def tested(patches, tests):
                 return Run(-1, {}, f"the patch no longer applies, make it anew: {why}")
         if any(EXTENSION.search(patch.read_text()) for patch in patches) and (why := unbuilt(copy)):
             return Run(-1, {}, why)
+        patience = PATIENCE if patches else WHOLE_PATIENCE
         command = [sys.executable, "-m", "pytest", "-q", "--junitxml=report.xml", "-p", "no:cacheprovider", *tests]
         env = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
         try:
             done = subprocess.run(
-                command, cwd=copy, env=env, capture_output=True, text=True, check=False, timeout=PATIENCE
+                command, cwd=copy, env=env, capture_output=True, text=True, check=False, timeout=patience
             )
         except subprocess.TimeoutExpired:
-            return Run(-1, {}, f"the tests did not end within {PATIENCE:g} s")
+            return Run(-1, {}, f"the tests did not end within {patience:g} s")
         return Run(done.returncode, cases_of(copy / "report.xml"), done.stdout)
 
 

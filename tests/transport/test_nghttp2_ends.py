@@ -32,7 +32,7 @@ async def test_a_stream_reset_before_its_first_step_is_over(fast):
     async with fast.serve(stream=watch) as server, raw(server) as (caller, reader, writer):
         writer.write(caller.call())
         await read_until(caller, reader, lambda: caller.answer().trailers)
-        (connection,) = server._connections
+        (connection,) = server.places
         gc.collect()
         gc.disable()
         try:
@@ -135,7 +135,7 @@ async def test_a_connection_that_cannot_be_judged_ends_alone(fast, silent_loop):
     options = fast.options._replace(idle_timeout=0.2)
     async with fast.serve(options=options) as server, raw(server) as (caller, reader, _):
         await read_until(caller, reader, lambda: caller.frames)
-        (connection,) = server._connections
+        (connection,) = server.places
         connection.step = fault
         async with raw(server) as (other, other_reader, _):
             assert await closed(caller, reader)
@@ -224,7 +224,7 @@ async def test_calls_that_time_out_end_no_connection(fast):
                 with pytest.raises(aio.AioRpcError) as caught:
                     await channel.unary_unary(ECHO)(b"", timeout=0.2)
                 assert grpc.StatusCode.DEADLINE_EXCEEDED is caught.value.code()
-                connections.update(server._connections)
+                connections.update(server.places)
 
         await asyncio.gather(*(ask() for _ in range(100)))
         assert len(connections) == 1

@@ -151,9 +151,9 @@ async def test_streams_are_paid_for(fast):
     async with fast.serve(options=options) as server, raw(server) as (caller, reader, writer):
         writer.write(caller.call())
         await read_until(caller, reader, lambda: caller.answer().trailers)
-        (connection,) = server._connections
+        (connection,) = server.places
         begun = 0
-        while connection in server._connections and begun < 200:
+        while connection in server.places and begun < 200:
             connection.data_received(caller.headers(path=STREAM) + caller.data(message(b"x"), end=False))
             await asyncio.sleep(0)
             begun += not connection._session.done
@@ -167,7 +167,7 @@ async def test_a_place_is_free_at_once(fast):
     async with fast.serve() as server, raw(server) as (caller, reader, writer):
         writer.write(caller.call())
         await read_until(caller, reader, lambda: caller.answer().trailers)
-        (connection,) = server._connections
+        (connection,) = server.places
         connection.data_received(b"".join(caller.headers(path=STREAM) for _ in range(15)))
         async with asyncio.timeout(20):
             while server.calls > HELD:

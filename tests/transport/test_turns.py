@@ -70,7 +70,7 @@ async def test_nothing_is_read_while_calls_wait(fast):
     reading = []
 
     def serve(calls):
-        (connection,) = server._connections
+        (connection,) = server.places
         reading.append(connection._transport.is_reading())
         for call in calls:
             call.respond(b"")
@@ -91,7 +91,7 @@ async def test_calls_that_wait_end_with_their_connection(fast):
             writer.write(burst(caller))
             while not served:
                 await asyncio.sleep(0)
-            (connection,) = server._connections
+            (connection,) = server.places
             connection.abort()
             while server.connections:
                 await asyncio.sleep(0)

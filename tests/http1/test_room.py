@@ -1,0 +1,145 @@
+"""Connections that make room for others on a server whose places are all taken."""
+
+import asyncio
+import ssl
+
+import pytest
+import trustme
+
+from ratelimitd.http1 import Endpoint, ServerOptions
+from ratelimitd.net import accept
+from tests.http1.rig import get, until
+
+NOBODY = Endpoint("127.0.0.1", 1)
+HUGE = b"x" * (64 << 20)
+
+
+def answer_at_once(request, exchange):
+    exchange.respond(200, [], HUGE if request.path == b"/huge" else b"ok")
+
+
+def read_no_body(request, exchange):
+    """Answer requests without a body, and leave those with one unanswered as long as the body is not whole."""
+    if request.length:
+        exchange.client.start_body(Ignored())
+    else:
+        answer_at_once(request, exchange)
+
+
+class Ignored:
+    def body(self, piece):
+        pass
+
+    def body_end(self, trailers):
+        pass
+
+
+async def silent(client):
+    """Send nothing."""
+
+
+async def between_requests(client):
+    """Have a request answered, and send no other."""
+    await client.ask(get())
+
+
+async def in_a_head(client):
+    """Send a part of a head."""
+    await client.send(get()[:-2])
+
+
+async def in_a_body(client):
+    """Send a part of a body."""
+    await client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nabc")
+
+
+async def not_reading(client):
+    """Ask for more than the buffers on the way hold, and read nothing."""
+    client.writer.transport.pause_reading()
+    await client.send(get(b"/huge"))
+
+
+STATES = {
+    silent: "HEAD",
+    between_requests: "HEAD",
+    in_a_head: "partial head",
+    in_a_body: "BUSY",
+    not_reading: "blocked",
+}
+
+
+@pytest.mark.parametrize("waits", STATES)
+async def test_a_client_that_is_waited_for_makes_room(rigs, waits):
+    """For a request, a part of one, or to read: another client gets the place, and is answered."""
+    rig = await rigs(NOBODY, server=ServerOptions(max_connections=1), handler=read_no_body)
+    first = await rig.client()
+    await waits(first)
+    await until(lambda: STATES[waits] in repr(rig.downstream))
+    (taken,) = rig.downstream
+    second = await rig.client()
+    assert (await second.ask(get()))[0].startswith(b"HTTP/1.1 200 ")
+    assert taken not in rig.downstream
+    assert rig.server.connections == 1
+
+
+async def test_the_longest_idle_makes_room(rigs):
+    """Of two clients between requests, the one whose last request is longer ago."""
+    rig = await rigs(NOBODY, server=ServerOptions(max_connections=2), handler=answer_at_once)
+    first, second = await rig.client(), await rig.client()
+    for client in (first, second, first):
+        await client.ask(get())
+        await asyncio.sleep(0.01)  # the loop's clock has milliseconds
+    third = await rig.client()
+    assert (await third.ask(get()))[0].startswith(b"HTTP/1.1 200 ")
+    await second.closed()
+    assert (await first.ask(get()))[0].startswith(b"HTTP/1.1 200 ")
+
+
+async def test_the_process_has_files_for_fewer(rigs):
+    """The bound of the process holds before that of the options, after new options too."""
+    rig = await rigs(NOBODY, handler=answer_at_once)
+    rig.server._most = 2
+    rig.server.options = ServerOptions()
+    assert rig.server.places.bounds.total == 2
+    rig.server.options = ServerOptions(max_connections=1)
+    assert rig.server.places.bounds.total == 1
+
+
+@pytest.fixture
+def contexts():
+    """A server's context and a client's."""
+    authority = trustme.CA()
+    server, client = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    authority.issue_cert("localhost").configure_cert(server)
+    authority.configure_trust(client)
+    return server, client
+
+
+async def test_a_handshake_has_a_place(rigs, contexts):
+    """A silent client of a TLS port counts before its handshake, and makes room."""
+    server, trusting = contexts
+    rig = await rigs(NOBODY, server=ServerOptions(max_connections=1), handler=answer_at_once, tls=server)
+    waiting = await rig.client()
+    await until(lambda: rig.server.connections == 1)
+    client = await rig.client(ssl=trusting, server_hostname="localhost")
+    assert (await client.ask(get()))[0].startswith(b"HTTP/1.1 200 ")
+    await waiting.closed()
+
+
+async def test_handshakes_are_bounded(rigs, contexts, monkeypatch):
+    """One more than the bound is closed while the others are young, and gets the place of the oldest after that."""
+    monkeypatch.setattr(accept, "HANDSHAKES", 2)
+    server, trusting = contexts
+    rig = await rigs(NOBODY, handler=answer_at_once, tls=server)
+    first, second = await rig.client(), await rig.client()
+    await until(lambda: rig.server.connections == 2)
+    third = await rig.client()
+    await third.closed()
+    assert [refusal.status for refusal in rig.refusals] == [503]
+    handshakes = rig.server._listeners[0]._handshakes
+    handshakes.bounds = handshakes.bounds._replace(patience=0.0)
+    client = await rig.client(ssl=trusting, server_hostname="localhost")
+    assert (await client.ask(get()))[0].startswith(b"HTTP/1.1 200 ")
+    await first.closed()
+    second.close()
+    await until(lambda: (rig.server.connections, len(handshakes)) == (1, 0))

@@ -1,0 +1,77 @@
+"""Connections that are accepted while others close."""
+
+import asyncio
+import socket
+from contextlib import ExitStack
+
+import pytest
+
+from ratelimitd.net.accept import TURN, Hooks, Listener
+from ratelimitd.net.listen import bind
+from ratelimitd.net.peers import peers
+from ratelimitd.net.places import Bounds, Places
+
+
+class Lingering(asyncio.Protocol):
+    """A connection that is idle from the start, and closes only when the test says so."""
+
+    asked, idle_since = True, 0.0
+
+    def connection_made(self, transport):
+        self.transport = transport
+
+    def abort(self):
+        pass
+
+
+@pytest.fixture
+async def listening():
+    """A listener with one place, its port, and the connections that it made."""
+    made = []
+
+    def make():
+        made.append(Lingering())
+        return made[-1]
+
+    sock = bind("127.0.0.1", 0)
+    places = Places(Bounds(1))
+    hooks = Hooks(make, Lingering.abort, lambda *refused: None, lambda error: None)
+    listener = Listener(sock, hooks, places, peers())
+    yield sock.getsockname()[1], made, places
+    listener.close()
+    for each in made:
+        each.transport.abort()
+    await asyncio.sleep(0)
+
+
+async def until(holds):
+    async with asyncio.timeout(30):
+        while not holds():
+            await asyncio.sleep(0)
+
+
+async def test_no_more_are_accepted_than_are_about_to_close(listening):
+    """Each has its file until it is gone: the files in use do not grow with the speed at which others come."""
+    port, made, places = listening
+    with ExitStack() as stack:
+        for _ in range(4 * TURN):
+            stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+        await until(lambda: len(made) == 1 + TURN)
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert (len(made), len(places), places.closing) == (1 + TURN, 1, TURN)
+        for each in made[:3]:
+            places.leave(each)
+        await until(lambda: len(made) == 4 + TURN)
+        assert (len(places), places.closing) == (1, TURN)
+
+
+async def test_closing_twice_is_closing_once():
+    """The port is free after the first, and the second does nothing."""
+    sock = bind("127.0.0.1", 0)
+    port = sock.getsockname()[1]
+    listener = Listener(sock, Hooks(Lingering, Lingering.abort, print, print), Places(Bounds(1)), peers())
+    for _ in range(2):
+        listener.close()
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port))
