@@ -37,8 +37,8 @@ class ServingRows:
         host_names,
         "",
         "Further names, comma-separated, that Host may have in requests of clients on this host, on the HTTP and debug "
-        "ports; localhost, the host's own name and IP addresses need no entry, and probes and /metrics accept any. For callers "
-        "through a proxy on this host, such as Istio's sidecar, which keeps the name that they called.",
+        "ports; localhost, the host's own name and IP addresses need no entry, and probes and /metrics accept any. For "
+        "callers through a proxy on this host, such as Istio's sidecar, which keeps the name that they called.",
     )
     debug_host = Row(
         address,

@@ -14,7 +14,7 @@ from ratelimitd.net.turns import Turns
 from ._nghttp2 import FLUSH_BYTES, ServerState, Session, StreamingCall, UnaryCall
 from .api import BatchHandler, GrpcStatus, StreamHandler
 from .lifetime import Action, Lifetime, LifetimeLimits, LifetimePhase, Observed
-from .places import GAVE_WAY, Places
+from .stream_places import GAVE_WAY, StreamPlaces
 from .streams import ServerStream
 
 STREAM_FRAMES: Final = 64
@@ -43,7 +43,7 @@ class ConnectionContext(NamedTuple):
     lost: "Callable[[GrpcConnection], None]"
     limits: Callable[[], LifetimeLimits]
     turns: Turns
-    places: "Places[GrpcConnection, ServerStream]"
+    places: "StreamPlaces[GrpcConnection, ServerStream]"
 
 
 class GrpcConnection(asyncio.Protocol):

@@ -26,7 +26,7 @@ from .api import (
     StreamHandler,
     ignore,
 )
-from .places import GAVE_WAY, Places, kept
+from .stream_places import GAVE_WAY, StreamPlaces, kept
 
 # At DEBUG this logger reports for each call that an event loop is running.
 logging.getLogger("grpc._cython.cygrpc").addFilter(lambda record: record.levelno > logging.DEBUG)
@@ -123,7 +123,7 @@ def _unary(handler: BatchHandler) -> Callable[..., Awaitable[bytes]]:
     return serve
 
 
-def _stream(handler: StreamHandler, places: Places[str, _Stream]) -> Callable[..., Awaitable[None]]:
+def _stream(handler: StreamHandler, places: StreamPlaces[str, _Stream]) -> Callable[..., Awaitable[None]]:
     """Run the handler until it ends or gives way. grpc core names no connection, but its peer (``unix:`` for all)."""
 
     async def serve(requests: AsyncIterator[bytes], context: "aio.ServicerContext[bytes, bytes]") -> None:
@@ -173,7 +173,7 @@ def _require_name(tls: TlsFiles | None, refused: Refused, serve: Callable[..., A
 
 class _Router(grpc.GenericRpcHandler):  # type: ignore[type-arg] # generic only in the stubs
     def __init__(
-        self, handlers: Handlers, tls: TlsFiles | None, refused: Refused, places: Places[str, _Stream]
+        self, handlers: Handlers, tls: TlsFiles | None, refused: Refused, places: StreamPlaces[str, _Stream]
     ) -> None:
         self._methods: dict[str, Any] = {}
         for name, unary in handlers.unary.items():
@@ -202,7 +202,7 @@ class GrpcioServer:
     ) -> None:
         """``uds`` is the path of a Unix domain socket, which replaces host and port."""
         self._server = aio.server(
-            handlers=[_Router(handlers, tls, refused, Places(kept(options.max_streaming_calls)))],
+            handlers=[_Router(handlers, tls, refused, StreamPlaces(kept(options.max_streaming_calls)))],
             maximum_concurrent_rpcs=options.max_concurrent_calls,
             options=list(_channel_options(options)),
         )

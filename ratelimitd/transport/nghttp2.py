@@ -20,8 +20,7 @@ from ._nghttp2 import ServerState
 from .api import METADATA_BYTES, METADATA_HEADERS, Handlers, Refusal, Refused, ignore
 from .connection import ConnectionContext, GrpcConnection
 from .lifetime import IDLE_GRACE, LifetimeLimits
-from .places import HELD, kept
-from .places import Places as StreamPlaces
+from .stream_places import HELD, StreamPlaces, kept
 from .streams import ServerStream
 
 AGE_JITTER = 0.1
@@ -46,7 +45,7 @@ class Nghttp2Options(NamedTuple):
         max_streaming_calls: maximum number of streaming calls on all connections; each needs a task. They do not count
             towards max_concurrent_calls. Before that, the oldest call of the connection that holds most gives way.
         max_connection_streaming_calls: maximum number of streaming calls that a connection may have open before its
-            oldest ones give way, after each read: twice those that it keeps (``places.HELD``).
+            oldest ones give way, after each read: twice those that it keeps (``stream_places.HELD``).
         max_streams: maximum number of concurrent calls per connection. It allows one Envoy worker with a timeout of
             20 ms 50,000 calls per second.
         max_headers, max_header_bytes: maximum number and size of a request's headers.

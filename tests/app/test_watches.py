@@ -10,7 +10,7 @@ from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from ratelimitd.transport.places import HELD
+from ratelimitd.transport.stream_places import HELD
 from tests.service import service
 
 pytestmark = [pytest.mark.process, pytest.mark.scenario("clients that flood, reset streams, or do not read")]

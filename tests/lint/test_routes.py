@@ -111,7 +111,7 @@ def test_a_file_of_another_shape_has_no_routes_or_items_of_unknown_entries(text)
 
 @pytest.mark.parametrize("prefix", ["/p{}", "/"])
 def test_many_routes_that_take_requests_without_a_header_are_read_in_linear_time(prefix):
-    """Whatever they have in common: four times as many take no more than eight times as long, four and a margin."""
+    """Whatever they have in common: eight times as many take eight times as long, or thrice that."""
 
     def seconds(count):
         routes = [
@@ -127,4 +127,4 @@ def test_many_routes_that_take_requests_without_a_header_are_read_in_linear_time
         assert ("x-0" in found.routes[-1].present) == (prefix == "/")
         return time.process_time() - began
 
-    assert min(seconds(1_600) for _ in range(2)) < 8 * min(seconds(400) for _ in range(3))
+    assert min(seconds(3_200) for _ in range(3)) < 24 * min(seconds(400) for _ in range(3))

@@ -23,7 +23,7 @@ def kept(most: int) -> int:
     return most - most // 10
 
 
-class Places(Generic[Connection, Call]):
+class StreamPlaces(Generic[Connection, Call]):
     """The streaming calls of a server, by connection, each in the order of their begin.
 
     Args:

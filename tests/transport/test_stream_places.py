@@ -7,7 +7,7 @@ import grpc
 import pytest
 from grpc import aio
 
-from ratelimitd.transport.places import GAVE_WAY, HELD, Places, kept
+from ratelimitd.transport.stream_places import GAVE_WAY, HELD, StreamPlaces, kept
 from tests.transport.raw import closed, raw, read_until
 from tests.transport.servers import ECHO, STREAM
 from tests.transport.wire import message
@@ -19,7 +19,7 @@ LOCAL = [("grpc.use_local_subchannel_pool", 1)]
 
 def test_the_oldest_call_of_a_connection_gives_way():
     """At the third of two, and again at the fourth; one that ended has freed its place."""
-    places = Places(100, held=2)
+    places = StreamPlaces(100, held=2)
     assert [places.take("a", call) for call in (1, 2, 3, 4)] == [None, None, ("a", 1), ("a", 2)]
     places.leave("a", 3)
     assert [places.take("a", call) for call in (5, 6)] == [None, ("a", 4)]
@@ -27,7 +27,7 @@ def test_the_oldest_call_of_a_connection_gives_way():
 
 def test_the_connection_that_holds_most_gives_way():
     """Its oldest call, for a client that holds less."""
-    places = Places(6, held=4)
+    places = StreamPlaces(6, held=4)
     for connection, call in (("a", 1), ("b", 2), ("b", 3), ("b", 4), ("c", 5), ("c", 6)):
         assert places.take(connection, call) is None
     assert [places.take("d", 7), places.take("a", 8)] == [("b", 2), ("a", 1)]
@@ -37,7 +37,7 @@ def test_the_connection_that_holds_most_gives_way():
 
 def test_a_client_that_holds_no_less_gives_way_itself():
     """Clients with one call each keep it, and a new one is refused: else they would take each other's for ever."""
-    places = Places(3, held=2)
+    places = StreamPlaces(3, held=2)
     for connection in "abc":
         assert places.take(connection, connection) is None
     assert places.take("d", 1) == ("d", 1)
@@ -46,7 +46,7 @@ def test_a_client_that_holds_no_less_gives_way_itself():
 
 def test_an_end_frees_one_place():
     """Twice told or after giving way, it frees nothing more."""
-    places = Places(2, held=2)
+    places = StreamPlaces(2, held=2)
     assert [places.take("a", 1), places.take("a", 2), places.take("b", 3)] == [None, None, ("a", 1)]
     for call in (1, 1, 2, 2):
         places.leave("a", call)
@@ -58,7 +58,7 @@ def test_an_end_frees_one_place():
 def test_no_bound_is_ever_passed(seed):
     """Whatever begins and ends: the bounds hold, and who gives way holds no less than the client that came."""
     chosen, held, most = random.Random(seed), 3, 10
-    places, open_calls = Places(most, held), {}
+    places, open_calls = StreamPlaces(most, held), {}
     for number in range(3_000):
         connection = chosen.randrange(12)
         mine = open_calls.setdefault(connection, [])
