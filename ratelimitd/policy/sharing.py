@@ -13,6 +13,7 @@ Keys are those that the policy writes, since callers choose values and operators
 fixed: no caller can choose it. Overrides are left out, as their keys are not in the policy.
 """
 
+from bisect import bisect_left
 from collections.abc import Container, Iterator, Mapping
 from itertools import chain, islice
 from typing import Final, NamedTuple
@@ -52,6 +53,18 @@ class _Path(NamedTuple):
 
     nodes: tuple[DescriptorNode, ...]
     levels: tuple[_Level, ...]
+
+
+class _Starts(NamedTuple):
+    """How names of a domain begin, without the domain.
+
+    Attributes:
+        fixed: the texts of each up to a caller's part, sorted.
+        chosen: those that such a part follows.
+    """
+
+    fixed: list[bytes]
+    chosen: set[bytes]
 
 
 class _Group:
@@ -154,11 +167,17 @@ def _gap_of(gaps: _Gaps, path: _Path, first: int) -> _Gap:
 
 def domains_that_share(domains: Mapping[bytes, Domain]) -> Iterator[tuple[bytes, bytes]]:
     """Yield pairs of domains with a counter of one name: ``x`` with a key ``y_z``, and ``x_y`` with a key ``z``."""
+    lengths = set(map(len, domains))
+    starts: dict[bytes, _Starts] = {}
     for name, domain in domains.items():
-        for end in _bars(name):
-            shorter = domains.get(name[:end])
-            if shorter is not None and _has_counters(domain) and _begins(shorter, name[end + 1 :] + b"_"):
-                yield name[:end], name
+        shorter = [name[:end] for end in _bars(name) if end in lengths and name[:end] in domains]
+        if not shorter or next(_limited(domain), None) is None:
+            continue
+        for other in shorter:
+            if other not in starts:
+                starts[other] = _starts(domains[other])
+            if _begins(starts[other], name[len(other) + 1 :] + b"_"):
+                yield other, name
 
 
 def is_upstream(node: DescriptorNode | NodeRow) -> bool:
@@ -166,23 +185,26 @@ def is_upstream(node: DescriptorNode | NodeRow) -> bool:
     return any(limit.upstream and limit.rate is not None for limit in node.limits)
 
 
-def _has_counters(domain: Domain) -> bool:
-    return next(_limited(domain), None) is not None
-
-
-def _begins(domain: Domain, start: bytes) -> bool:
-    """Whether names of a domain, without the domain, can begin with this text."""
+def _starts(domain: Domain) -> _Starts:
+    fixed: set[bytes] = set()
+    chosen: set[bytes] = set()
     for path in _limited(domain):
         name = b""
         for level in path.levels:
             name += level.text if level.chosen else level.text + b"_"
-            if name.startswith(start):
-                return True
             if level.chosen:
-                if start.startswith(name):
-                    return True
+                chosen.add(name)
                 break
-    return False
+        fixed.add(name)
+    return _Starts(sorted(fixed), chosen)
+
+
+def _begins(starts: _Starts, text: bytes) -> bool:
+    """Whether a name can begin with this text."""
+    at = bisect_left(starts.fixed, text)
+    if at < len(starts.fixed) and starts.fixed[at].startswith(text):
+        return True
+    return any(text[:end] in starts.chosen for end in range(len(text) + 1))
 
 
 def _limited(domain: Domain) -> Iterator[_Path]:

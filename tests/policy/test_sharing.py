@@ -1,6 +1,7 @@
 """Which limits can share a counter under upstream's names: what is found, and that no other limit does."""
 
 import random
+import time
 
 import pytest
 
@@ -130,6 +131,20 @@ def test_domains_that_run_into_keys_are_found(one, first, other, second, found):
     """As a pair; which limits they are is not decided."""
     domains = policy(first, f"domain: {one}").domains | policy(second, f"domain: {other}").domains
     assert list(domains_that_share(domains)) == ([(one.encode(), other.encode())] if found else [])
+
+
+def test_many_domains_beside_a_large_one_are_compared_at_little_cost():
+    """A hundred times as many take no ten times as long: the limits of the large one are read once."""
+    large = policy([leaf("k", f"v{number}") for number in range(3_000)], "domain: x").domains
+    small = policy([leaf("z")], "domain: y").domains[b"y"]
+
+    def seconds(count):
+        domains = large | {b"x_%d" % number: small for number in range(count)}
+        began = time.process_time()
+        assert list(domains_that_share(domains)) == []
+        return time.process_time() - began
+
+    assert min(seconds(300) for _ in range(3)) < 10 * min(seconds(3) for _ in range(3))
 
 
 KEYS = (b"a", b"b", b"a_b")
