@@ -26,5 +26,5 @@ def _remedy(found: re.Match[str] | None) -> str:
     """Name the character by its code point and its place, counted from 1; the text itself may be a secret."""
     if found is None:
         return ""
-    block = _BLOCK if found[0] == "\n" else ""
+    block = _BLOCK if found[0] == "\n" and found.end() == len(found.string) else ""
     return f"remove U+{ord(found[0]):04X}, its character {found.start() + 1}{block}"

@@ -17,7 +17,7 @@ from .walk import Entry, walk
 if TYPE_CHECKING:
     from ratelimitd.policy_file import Beside, Content
 
-BYTES_MAX: Final = 4 << 20
+BYTES_DEFAULT: Final = 4 << 20
 """Default of POLICY_MAX_BYTES, the maximum total size of the policy files."""
 
 BYTES_MOST: Final = 24 << 20

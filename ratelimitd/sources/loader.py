@@ -32,7 +32,7 @@ from ratelimitd.policy import (
     Slice,
 )
 
-from .files import BYTES_MAX, Source, describe
+from .files import BYTES_DEFAULT, Source, describe
 from .frames import FRAME_MAX, LENGTH, OUT_OF_MEMORY, ErrorFrame, Frame, LoadJob, WarningFrame, pack, unpack
 
 LOAD_SECONDS: Final = 300.0
@@ -130,7 +130,7 @@ async def load(
     merge_domains: bool = False,
     fixed_window_keys: FixedWindowKeys = FixedWindowKeys.UPSTREAM,
     needs_file: bool = False,
-    most: int = BYTES_MAX,
+    most: int = BYTES_DEFAULT,
     within: float = LOAD_SECONDS,
 ) -> Loaded:
     """Load a policy in a child process. Raises PolicyErrors, also if the child exits or exceeds ``within`` seconds.

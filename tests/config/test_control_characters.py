@@ -25,7 +25,8 @@ def test_a_value_has_every_character_that_a_header_can_carry():
 
 
 def test_what_is_said_names_the_character_and_not_the_text():
-    """The text may be a secret; a line feed mostly comes from YAML's blocks."""
+    """The text may be a secret; a line feed at the end mostly comes from YAML's blocks."""
     assert control_in_value("s3cret\x00") == "remove U+0000, its character 7"
+    assert control_in_name("a\nb") == "remove U+000A, its character 2"
     assert control_in_name("a\tb") == "remove U+0009, its character 2"
     assert control_in_name("a\n").startswith("remove U+000A, its character 2; a text below '|' or '>'")

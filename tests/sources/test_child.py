@@ -14,7 +14,7 @@ from ratelimitd.printable import printable
 from ratelimitd.settings import ROWS, Settings
 from ratelimitd.settings.rows import Secret
 from ratelimitd.sources import loader
-from ratelimitd.sources.files import BYTES_MAX, BYTES_MOST
+from ratelimitd.sources.files import BYTES_DEFAULT, BYTES_MOST
 from ratelimitd.sources.frames import MEMORY_SLACK, OUT_OF_MEMORY
 
 pytestmark = pytest.mark.process
@@ -91,7 +91,7 @@ async def test_a_policy_that_takes_too_much_memory_is_refused(folder, monkeypatc
     monkeypatch.setattr(loader, "MEMORY_PER_BYTE", 0)
     monkeypatch.setattr(loader, "MEMORY_LEAST", 32 << 20)
     told = await refusal(source)
-    assert f"parsing the files takes more than the 32 MiB that POLICY_MAX_BYTES={BYTES_MAX} allows" in told
+    assert f"parsing the files takes more than the 32 MiB that POLICY_MAX_BYTES={BYTES_DEFAULT} allows" in told
 
 
 @LINUX
@@ -147,7 +147,7 @@ async def test_more_bytes_than_the_setting_are_refused(folder):
     assert "exceed 1024 bytes: raise POLICY_MAX_BYTES" in await refusal(source, most=1024)
     assert (await loader.load(source, most=4096)).summary.domains == 1
     row = Settings.policy_max_bytes
-    assert row.parse(row.default) == BYTES_MAX
+    assert row.parse(row.default) == BYTES_DEFAULT
     assert row.parse(str(BYTES_MOST)) == BYTES_MOST
     with pytest.raises(ValueError, match="at most"):
         row.parse(str(BYTES_MOST + 1))
