@@ -26,6 +26,9 @@ cdef inline bint admit_unary(H2Connection *connection, H2Stream *stream) noexcep
     if shared.calls >= shared.max_calls:
         finish(stream, 8, b"too many concurrent calls")
         return False
+    if connection.inflatable == 0 and stream.inbound.data[stream.inbound.start] != 0:
+        finish(stream, 8, b"too many compressed messages at once")  # without any Python: a read may have a thousand
+        return False
     # As much as is free, so that one that floods leaves half to the others, two leave a third, and so on.
     if connection.bodies + <int64_t>stream.scanned > shared.max_bodies - shared.bodies:
         finish(stream, 8, b"too much request data in flight")

@@ -29,8 +29,8 @@ cdef enum:
     GREETING_FRAMES = 128               # and beside its calls: SETTINGS, PING and WINDOW_UPDATE
     MESSAGE_BYTES = 1024                # of an error message: encoded, up to 3 KiB, within every peer's header limit
 
-cdef const char *TOO_MANY_UNREAD = b"too many unread responses on this connection"
 cdef str TOO_MUCH_AT_ONCE = "too many compressed messages at once"
+cdef const char *TOO_MANY_UNREAD = b"too many unread responses on this connection"
 cdef Buffer OUTPUT                      # shared by all sessions: flush() gathers frames here
 
 FLUSH_BYTES = CHUNK
@@ -60,7 +60,6 @@ cdef class Session:
     cdef readonly bint call_dropped # the service dropped a call: a flush is due, and ``wake`` was not called
     cdef unsigned int error_code    # HTTP/2 error code with which to close the connection
     cdef bint terminating
-    cdef size_t inflatable          # bytes that the messages of this read may still decompress to
 
     def __cinit__(self, ServerState server not None, object wake not None, long long now):
         cdef nghttp2_settings_entry settings[3]
@@ -122,7 +121,7 @@ cdef class Session:
         if self.connection.h2 == NULL or self.terminating:
             return ()
         refill_budget(&self.connection, now)
-        self.inflatable = READ_INFLATES * self.connection.shared.max_message
+        self.connection.inflatable = READ_INFLATES * self.connection.shared.max_message
         frames = count_frames(&self.connection, bytes_, PyBytes_GET_SIZE(data))
         n = nghttp2_session_mem_recv(self.connection.h2, bytes_, PyBytes_GET_SIZE(data))
         self.connection.budget -= frames * FRAME_COST
@@ -196,15 +195,15 @@ cdef class Session:
     cdef UnaryCall inflated(self, UnaryCall call, int encoding):
         """Decompress the message of a call and return it, or fail the call and return None."""
         cdef size_t max_message = self.connection.shared.max_message
-        cdef size_t most = min(self.inflatable, max_message)
-        self.inflatable -= most  # a message that fails may have cost all of it
+        cdef size_t most = min(self.connection.inflatable, max_message)
+        self.connection.inflatable -= most  # a message that fails may have cost all of it
         try:
             call.body = inflate(call.body, encoding, most)
         except GrpcError as error:
             # 8: RESOURCE_EXHAUSTED
             call.fail(error.status, TOO_MUCH_AT_ONCE if error.status == 8 and most < max_message else error.message)
             return None
-        self.inflatable += most - PyBytes_GET_SIZE(call.body)
+        self.connection.inflatable += most - PyBytes_GET_SIZE(call.body)
         return call
 
     cdef StreamingCall new_streaming_call(self, H2Stream *stream):
@@ -341,6 +340,11 @@ cdef class Session:
     def settings_received(self):
         """True if the client has sent the preface and its SETTINGS."""
         return self.connection.settings_received
+
+    @property
+    def inflated(self):
+        """Bytes to which the messages of the last ``feed`` were decompressed; one that failed counts as the largest."""
+        return READ_INFLATES * self.connection.shared.max_message - self.connection.inflatable
 
     @property
     def open_calls(self):
