@@ -130,7 +130,7 @@ def positive_duration(value: str) -> float:
     return seconds
 
 
-def size(least: int, most: int = (1 << 63) - 1) -> Callable[[str], int]:
+def size(least: int, most: float = math.inf) -> Callable[[str], int]:
     """Make a parser of sizes in bytes: ``1048576``, ``256MiB``, ``256m``, ``1g``; units are powers of 1024."""
 
     def parse(value: str) -> int:

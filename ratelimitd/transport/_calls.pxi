@@ -94,7 +94,7 @@ cdef class StreamingCall:
         stream.inbound.start += PREFIX + length
         stream.scanned -= PREFIX + length
         stream.complete -= 1
-        add_buffered(stream.connection, -<ssize_t>(PREFIX + length))
+        hold(stream, -<ssize_t>(PREFIX + length))
         if stream.complete == 0 and stream.unconsumed:
             return_window(stream)
             self.session.request_flush()
@@ -114,6 +114,11 @@ cdef class StreamingCall:
         """End the call with a status, after the queued messages; no effect if the call has ended."""
         self.session.end(self.stream, status, message)
         self.session.request_flush()
+
+    @property
+    def readable(self):
+        """True if ``take`` returns a message, or raises."""
+        return self.stream.complete > 0
 
     @property
     def half_closed(self):

@@ -10,6 +10,7 @@ cdef extern from *:
     #define NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES 0x09
     #endif
     /* Added after 1.52, or backported to it. Weak symbols: NULL if the library lacks them. */
+    #define TOO_MANY_CONTINUATIONS (-905)  /* NGHTTP2_ERR_TOO_MANY_CONTINUATIONS, an enumerator */
     #pragma weak nghttp2_option_set_stream_reset_rate_limit
     #pragma weak nghttp2_option_set_glitch_rate_limit
     void nghttp2_option_set_stream_reset_rate_limit(nghttp2_option *option, uint64_t burst, uint64_t rate);
@@ -26,6 +27,7 @@ cdef extern from *:
             nghttp2_option_set_glitch_rate_limit(option, many, many);
     }
     """
+    const int TOO_MANY_CONTINUATIONS
     void lift_rate_limits(nghttp2_option *option) noexcept nogil
 
 
@@ -38,6 +40,7 @@ cdef extern from "nghttp2/nghttp2.h" nogil:
         NGHTTP2_DATA
         NGHTTP2_HEADERS
         NGHTTP2_PING
+        NGHTTP2_PRIORITY
         NGHTTP2_RST_STREAM
         NGHTTP2_SETTINGS
         NGHTTP2_FLAG_NONE
@@ -58,6 +61,7 @@ cdef extern from "nghttp2/nghttp2.h" nogil:
         NGHTTP2_NO_ERROR
         NGHTTP2_PROTOCOL_ERROR
         NGHTTP2_INTERNAL_ERROR
+        NGHTTP2_STREAM_CLOSED
         NGHTTP2_ENHANCE_YOUR_CALM
         NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS
         NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE
@@ -103,6 +107,8 @@ cdef extern from "nghttp2/nghttp2.h" nogil:
         nghttp2_data_source source
         nghttp2_data_source_read_callback read_callback
 
+    ctypedef int (*nghttp2_on_begin_frame_callback)(
+        nghttp2_session *h2, const nghttp2_frame_hd *hd, void *user_data) noexcept
     ctypedef int (*nghttp2_on_begin_headers_callback)(
         nghttp2_session *h2, const nghttp2_frame *frame, void *user_data) noexcept
     ctypedef int (*nghttp2_on_header_callback)(
@@ -113,6 +119,8 @@ cdef extern from "nghttp2/nghttp2.h" nogil:
         void *user_data) noexcept
     ctypedef int (*nghttp2_on_frame_recv_callback)(
         nghttp2_session *h2, const nghttp2_frame *frame, void *user_data) noexcept
+    ctypedef int (*nghttp2_on_invalid_frame_recv_callback)(
+        nghttp2_session *h2, const nghttp2_frame *frame, int lib_error_code, void *user_data) noexcept
     ctypedef int (*nghttp2_on_frame_send_callback)(
         nghttp2_session *h2, const nghttp2_frame *frame, void *user_data) noexcept
     ctypedef int (*nghttp2_on_stream_close_callback)(
@@ -120,6 +128,8 @@ cdef extern from "nghttp2/nghttp2.h" nogil:
 
     int nghttp2_session_callbacks_new(nghttp2_session_callbacks **callbacks)
     void nghttp2_session_callbacks_del(nghttp2_session_callbacks *callbacks)
+    void nghttp2_session_callbacks_set_on_begin_frame_callback(
+        nghttp2_session_callbacks *callbacks, nghttp2_on_begin_frame_callback callback)
     void nghttp2_session_callbacks_set_on_begin_headers_callback(
         nghttp2_session_callbacks *callbacks, nghttp2_on_begin_headers_callback callback)
     void nghttp2_session_callbacks_set_on_header_callback(
@@ -128,6 +138,8 @@ cdef extern from "nghttp2/nghttp2.h" nogil:
         nghttp2_session_callbacks *callbacks, nghttp2_on_data_chunk_recv_callback callback)
     void nghttp2_session_callbacks_set_on_frame_recv_callback(
         nghttp2_session_callbacks *callbacks, nghttp2_on_frame_recv_callback callback)
+    void nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(
+        nghttp2_session_callbacks *callbacks, nghttp2_on_invalid_frame_recv_callback callback)
     void nghttp2_session_callbacks_set_on_frame_send_callback(
         nghttp2_session_callbacks *callbacks, nghttp2_on_frame_send_callback callback)
     void nghttp2_session_callbacks_set_on_stream_close_callback(

@@ -11,21 +11,26 @@ from ratelimitd.transport.metadata import decode_metadata
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.stdint cimport INT64_MAX, int64_t
 from libc.stdlib cimport calloc, free, malloc
 
-from ratelimitd.transport._response cimport finish, resume, start_response
+from ratelimitd.transport._bounds cimport admit, end_late, refuse_incomplete
+from ratelimitd.transport._fields cimport message_length, percent_encode
 from ratelimitd.transport._libnghttp2 cimport *
 from ratelimitd.transport._receive cimport *
+from ratelimitd.transport._response cimport finish, resume, start_response
 from ratelimitd.transport._stream cimport *
 
 cdef enum:
     CHUNK = 256 * 1024                  # bytes per flush; a batch of responses is far smaller
     CONNECTION_WINDOW = 1024 * 1024     # receive window of a connection; messages are consumed at once
     READ_INFLATES = 4                   # largest messages that a read may decompress to: of 128 KiB, some 2 ms of work
+    FRAMES_PER_STREAM = 2               # of a new connection's budget: grpc core sends WINDOW_UPDATE with each call
+    GREETING_FRAMES = 128               # and beside its calls: SETTINGS, PING and WINDOW_UPDATE
     MESSAGE_BYTES = 1024                # of an error message: encoded, up to 3 KiB, within every peer's header limit
 
-cdef const char *TOO_MANY_UNREAD = b"too many unread responses on this connection"
 cdef str TOO_MUCH_AT_ONCE = "too many compressed messages at once"
+cdef const char *TOO_MANY_UNREAD = b"too many unread responses on this connection"
 cdef Buffer OUTPUT                      # shared by all sessions: flush() gathers frames here
 
 FLUSH_BYTES = CHUNK
@@ -55,7 +60,6 @@ cdef class Session:
     cdef readonly bint call_dropped # the service dropped a call: a flush is due, and ``wake`` was not called
     cdef unsigned int error_code    # HTTP/2 error code with which to close the connection
     cdef bint terminating
-    cdef size_t inflatable          # bytes that the messages of this read may still decompress to
 
     def __cinit__(self, ServerState server not None, object wake not None, long long now):
         cdef nghttp2_settings_entry settings[3]
@@ -65,7 +69,10 @@ cdef class Session:
         self.connection.shared = &server.shared
         self.connection.now = now
         self.connection.to_skip = PREFACE
-        self.connection.budget = server.shared.frame_rate * FRAME_COST
+        self.connection.fault = NGHTTP2_INTERNAL_ERROR
+        self.connection.due = INT64_MAX
+        self.connection.budget = FRAME_COST * min(
+            server.shared.frame_rate, GREETING_FRAMES + FRAMES_PER_STREAM * <int64_t>server.max_streams)
         if nghttp2_session_server_new2(&self.connection.h2, server.callbacks, &self.connection, server.option) != 0:
             raise MemoryError
         settings[0] = nghttp2_settings_entry(NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, server.max_streams)
@@ -95,6 +102,7 @@ cdef class Session:
             stream = self.connection.ready
             self.connection.ready = stream.next_ready
             release(stream)
+        hold_unread(&self.connection)
 
     def close(self):
         """Cancel every call after the connection was lost; ``take_notified()`` returns the streaming calls."""
@@ -113,15 +121,20 @@ cdef class Session:
         if self.connection.h2 == NULL or self.terminating:
             return ()
         refill_budget(&self.connection, now)
-        self.inflatable = READ_INFLATES * self.connection.shared.max_message
+        self.connection.inflatable = READ_INFLATES * self.connection.shared.max_message
         frames = count_frames(&self.connection, bytes_, PyBytes_GET_SIZE(data))
         n = nghttp2_session_mem_recv(self.connection.h2, bytes_, PyBytes_GET_SIZE(data))
         self.connection.budget -= frames * FRAME_COST
-        if self.connection.budget < 0 or n == NGHTTP2_ERR_FLOODED:
+        if self.connection.budget < 0 or n == NGHTTP2_ERR_FLOODED or n == TOO_MANY_CONTINUATIONS:
             self.error_code = NGHTTP2_ENHANCE_YOUR_CALM
         elif n < 0:
-            self.error_code = NGHTTP2_PROTOCOL_ERROR if n == NGHTTP2_ERR_BAD_CLIENT_MAGIC else NGHTTP2_INTERNAL_ERROR
+            self.error_code = NGHTTP2_PROTOCOL_ERROR if n == NGHTTP2_ERR_BAD_CLIENT_MAGIC else self.connection.fault
+        refuse_incomplete(&self.connection)
         return self.collect() if self.connection.ready != NULL else ()
+
+    def end_late(self, long long now):
+        """End the calls whose requests are incomplete after their time; return whether a flush is due."""
+        return self.connection.h2 != NULL and end_late(&self.connection, now)
 
     cpdef void charge(self, long frames):
         """Charge the cost of so many frames for work beside decoding; a spent budget ends the connection."""
@@ -140,7 +153,7 @@ cdef class Session:
         while self.connection.ready != NULL:
             stream = self.connection.ready
             self.connection.ready = stream.next_ready
-            if not self.admit(stream):
+            if self.error_code or not admit(&self.connection, stream):
                 release(stream)
             elif self.server.shared.methods[stream.method].streaming:
                 self.opened.append((self.server.handlers[stream.method], self.new_streaming_call(stream)))
@@ -153,49 +166,6 @@ cdef class Session:
                     calls = self.group(groups, self.server.handlers[method])
                 calls.append(call)
         return groups
-
-    cdef bint admit(self, H2Stream *stream):
-        cdef Shared *shared = self.connection.shared
-        if stream.closed or self.error_code:
-            return False
-        if self.connection.unsent > shared.max_unsent:
-            finish(stream, 8, TOO_MANY_UNREAD)
-            return False
-        if not (self.admit_streaming(stream) if shared.methods[stream.method].streaming else self.admit_unary(stream)):
-            return False
-        self.connection.in_flight += 1
-        stream.in_flight = True
-        return True
-
-    cdef bint admit_unary(self, H2Stream *stream):
-        cdef Shared *shared = self.connection.shared
-        if shared.calls >= shared.max_calls:
-            finish(stream, 8, b"too many concurrent calls")
-            return False
-        # As much as is free, so that one that floods leaves half to the others, two leave a third, and so on.
-        if self.connection.bodies + <int64_t>stream.scanned > shared.max_bodies - shared.bodies:
-            finish(stream, 8, b"too much request data in flight")
-            return False
-        shared.calls += 1
-        return True
-
-    cdef bint admit_streaming(self, H2Stream *stream):
-        """Apply the separate limits of streaming calls: they may stay open forever, and must not starve unary calls."""
-        cdef Shared *shared = self.connection.shared
-        if shared.streaming >= shared.max_streaming:
-            finish(stream, 8, b"too many concurrent streaming calls")
-        elif self.connection.streaming >= shared.max_connection_streaming:
-            finish(stream, 8, b"too many concurrent streaming calls on this connection")
-        elif self.connection.exclusive and shared.methods[stream.method].exclusive:
-            finish(stream, 8, b"another call of this kind is open on this connection; close it first, or use its stream")
-        else:
-            if shared.methods[stream.method].exclusive and not stream.half_closed:
-                stream.exclusive = self.connection.exclusive = True
-            shared.streaming += 1
-            self.connection.streaming += 1
-            stream.streaming = True
-            return True
-        return False
 
     cdef list group(self, list groups, object handler):
         for known, calls in groups:
@@ -216,7 +186,7 @@ cdef class Session:
             stream.inbound.data + stream.inbound.start + PREFIX, stream.scanned - PREFIX)
         if stream.metadata.end:
             call.raw_metadata = PyBytes_FromStringAndSize(stream.metadata.data, stream.metadata.end)
-        drop_inbound(stream)
+        drop_request(stream)
         if compressed and self.inflated(call, stream.encoding) is None:
             return None
         call.hold()
@@ -225,15 +195,15 @@ cdef class Session:
     cdef UnaryCall inflated(self, UnaryCall call, int encoding):
         """Decompress the message of a call and return it, or fail the call and return None."""
         cdef size_t max_message = self.connection.shared.max_message
-        cdef size_t most = min(self.inflatable, max_message)
-        self.inflatable -= most  # a message that fails may have cost all of it
+        cdef size_t most = min(self.connection.inflatable, max_message)
+        self.connection.inflatable -= most  # a message that fails may have cost all of it
         try:
             call.body = inflate(call.body, encoding, most)
         except GrpcError as error:
             # 8: RESOURCE_EXHAUSTED
             call.fail(error.status, TOO_MUCH_AT_ONCE if error.status == 8 and most < max_message else error.message)
             return None
-        self.inflatable += most - PyBytes_GET_SIZE(call.body)
+        self.connection.inflatable += most - PyBytes_GET_SIZE(call.body)
         return call
 
     cdef StreamingCall new_streaming_call(self, H2Stream *stream):
@@ -279,6 +249,7 @@ cdef class Session:
                 raise MemoryError
         if n < 0:
             self.terminating = True
+        hold_unread(&self.connection)
         return PyBytes_FromStringAndSize(OUTPUT.data, OUTPUT.end) if OUTPUT.end else b""
 
     cdef void terminate(self):
@@ -301,7 +272,7 @@ cdef class Session:
             failed = finish(stream, 8, TOO_MANY_UNREAD)
         else:
             self.enqueue(stream, body)
-            stream.finished = True
+            end_call(stream)
             failed = start_response(stream)
         if failed != 0:
             self.error_code = NGHTTP2_INTERNAL_ERROR
@@ -354,6 +325,7 @@ cdef class Session:
         """Send GOAWAY with the last stream that will be served; later streams are ignored."""
         if self.connection.h2 == NULL:
             return
+        self.connection.leaving = True
         nghttp2_submit_goaway(
             self.connection.h2, NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(self.connection.h2),
             NGHTTP2_NO_ERROR, NULL, 0)
@@ -368,6 +340,11 @@ cdef class Session:
     def settings_received(self):
         """True if the client has sent the preface and its SETTINGS."""
         return self.connection.settings_received
+
+    @property
+    def inflated(self):
+        """Bytes to which the messages of the last ``feed`` were decompressed; one that failed counts as the largest."""
+        return READ_INFLATES * self.connection.shared.max_message - self.connection.inflatable
 
     @property
     def open_calls(self):
@@ -391,8 +368,8 @@ cdef class Session:
 
     @property
     def buffered(self):
-        """Bytes of request messages that are incomplete or not yet taken."""
-        return self.connection.buffered
+        """Bytes held for incomplete requests, for messages not yet taken, and for responses that the client leaves unread."""
+        return self.connection.buffered + self.connection.unread
 
     @property
     def has_stream_events(self):

@@ -3,10 +3,10 @@
 from libc.stdint cimport int32_t, uint8_t, uint32_t
 from libc.string cimport memcmp
 
-from ratelimitd.transport._response cimport finish, http_error, trailers_only
+from ratelimitd.transport._fields cimport content_type, encoding_of, find_method, message_length, timeout
 from ratelimitd.transport._libnghttp2 cimport *
+from ratelimitd.transport._response cimport finish, http_error, trailers_only
 from ratelimitd.transport._stream cimport *
-
 
 
 cdef inline H2Stream *find(H2Connection *connection, int32_t stream_id) noexcept nogil:
@@ -58,6 +58,39 @@ cdef inline int charge(H2Connection *connection, int64_t frames) noexcept nogil:
     return NGHTTP2_ERR_CALLBACK_FAILURE if connection.budget < 0 else 0
 
 
+cdef inline int on_begin_frame(nghttp2_session *h2, const nghttp2_frame_hd *header, void *user_data) noexcept nogil:
+    """Find the errors of a connection that libnghttp2 passes over because it keeps no closed streams."""
+    cdef H2Connection *connection = <H2Connection *>user_data
+    if header.type == NGHTTP2_HEADERS:
+        if header.stream_id > connection.last_id:
+            connection.last_id = header.stream_id
+        elif find(connection, header.stream_id) == NULL and not may_be_late(connection, header.stream_id):
+            return fail(connection, NGHTTP2_STREAM_CLOSED)  # RFC 9113 5.1
+    elif header.type == NGHTTP2_PRIORITY and header.stream_id == 0:
+        return fail(connection, NGHTTP2_PROTOCOL_ERROR)  # RFC 9113 6.3
+    return 0
+
+
+cdef inline bint may_be_late(H2Connection *connection, int32_t stream_id) noexcept nogil:
+    """Whether the client may have sent this before it knew that the stream was over: trailers of a refused call."""
+    cdef int i
+    for i in range(ENDED):
+        if connection.ended[i] == stream_id:
+            return True
+    return connection.leaving or stream_id & 1 == 0  # libnghttp2 finds the errors of even streams
+
+
+cdef inline void remember_ended(H2Connection *connection, int32_t stream_id) noexcept nogil:
+    connection.ended[connection.ended_at & (ENDED - 1)] = stream_id
+    connection.ended_at += 1
+
+
+cdef inline int fail(H2Connection *connection, uint32_t error_code) noexcept nogil:
+    """Return what ends the connection with this HTTP/2 error code."""
+    connection.fault = error_code
+    return NGHTTP2_ERR_CALLBACK_FAILURE
+
+
 cdef inline int on_begin_headers(nghttp2_session *h2, const nghttp2_frame *frame, void *user_data) noexcept nogil:
     cdef H2Connection *connection = <H2Connection *>user_data
     if frame.headers.cat != NGHTTP2_HCAT_REQUEST:
@@ -92,6 +125,7 @@ cdef inline int on_header(
         stream.method = find_method(connection.shared, value, value_length)
     elif name_length == 7 and memcmp(name, b":method", 7) == 0:
         stream.is_post = value_length == 4 and memcmp(value, b"POST", 4) == 0
+        stream.is_head = value_length == 4 and memcmp(value, b"HEAD", 4) == 0
     elif name_length == 12 and memcmp(name, b"content-type", 12) == 0:
         stream.content = content_type(value, value_length)
     elif name_length == 12 and memcmp(name, b"grpc-timeout", 12) == 0:
@@ -122,6 +156,7 @@ cdef inline bint record_header(
     """Append a header to the stream's metadata: two lengths, the name and the value."""
     cdef uint32_t lengths[2]
     lengths[0], lengths[1] = <uint32_t>name_length, <uint32_t>value_length
+    hold(stream, sizeof(lengths) + name_length + value_length)
     return (append(&stream.metadata, lengths, sizeof(lengths)) and append(&stream.metadata, name, name_length)
             and append(&stream.metadata, value, value_length))
 
@@ -140,11 +175,7 @@ cdef inline int on_data(
         return 0
     if not append(&stream.inbound, data, length):
         return NGHTTP2_ERR_CALLBACK_FAILURE
-    add_buffered(connection, length)
-    if connection.buffered > connection.shared.max_connection_buffered:
-        return finish(stream, 8, b"too much buffered request data on this connection")
-    if connection.shared.buffered > connection.shared.max_buffered:
-        return finish(stream, 8, b"too much buffered request data")
+    hold(stream, length)
     if not connection.shared.methods[stream.method].streaming and stream.complete:
         return finish(stream, 13, b"unary call has more than one message")
     return scan(stream)
@@ -240,14 +271,16 @@ cdef inline int check_headers(H2Stream *stream, bint request) noexcept nogil:
         return 0
     stream.connection.budget += FRAME_COST
     if not stream.is_post:
-        return http_error(stream, b"405")
+        return http_error(stream, b"405", b"only gRPC is served here, by POST\n")
     if stream.content == 0:
-        return http_error(stream, b"415")
+        return http_error(stream, b"415", b"only gRPC is served here, with the content type application/grpc\n")
     if stream.method < 0:
         return trailers_only(stream, 12, b"unknown method")
     if stream.bad_timeout:
         return trailers_only(
             stream, 13, b"malformed grpc-timeout; expected up to 8 digits and a unit: H, M, S, m, u or n")
+    if stream.deadline > 0:
+        stream.connection.due = min(stream.connection.due, stream.deadline)
     if stream.connection.shared.methods[stream.method].streaming:
         make_ready(stream)
     return 0
@@ -261,6 +294,7 @@ cdef inline int complete(H2Stream *stream) noexcept nogil:
     if stream.complete != 1 or stream.scanned != size:
         return trailers_only(
             stream, 13, b"unary call has more than one message" if stream.complete else b"truncated message")
+    hold(stream, -<ssize_t>stream.held)  # max_calls bounds the calls that are complete
     make_ready(stream)
     return 0
 
@@ -274,10 +308,19 @@ cdef inline int on_frame_send(nghttp2_session *h2, const nghttp2_frame *frame, v
             <int64_t>min(frame.hd.length, <size_t>BYTES_PER_CREDIT) * FRAMES_CREDITED * FRAME_COST // BYTES_PER_CREDIT)
     elif frame.hd.type == NGHTTP2_HEADERS and frame.headers.cat == NGHTTP2_HCAT_HEADERS:  # the trailers of a response
         connection.budget += FRAMES_CREDITED * FRAME_COST
+    elif frame.hd.type == NGHTTP2_RST_STREAM:
+        remember_ended(connection, frame.hd.stream_id)
     if frame.hd.flags & NGHTTP2_FLAG_END_STREAM and (frame.hd.type == NGHTTP2_HEADERS or frame.hd.type == NGHTTP2_DATA):
         stream = <H2Stream *>nghttp2_session_get_stream_user_data(h2, frame.hd.stream_id)
         if stream != NULL and not stream.half_closed:
             return nghttp2_submit_rst_stream(h2, NGHTTP2_FLAG_NONE, frame.hd.stream_id, NGHTTP2_NO_ERROR)
+    return 0
+
+
+cdef inline int on_invalid_frame(
+    nghttp2_session *h2, const nghttp2_frame *frame, int lib_error_code, void *user_data) noexcept nogil:
+    """Remember a stream that libnghttp2 refused; its RST_STREAM is not sent yet."""
+    remember_ended(<H2Connection *>user_data, frame.hd.stream_id)
     return 0
 
 
@@ -294,10 +337,12 @@ cdef inline nghttp2_session_callbacks *new_callbacks() noexcept nogil:
     cdef nghttp2_session_callbacks *callbacks = NULL
     if nghttp2_session_callbacks_new(&callbacks) != 0:
         return NULL
+    nghttp2_session_callbacks_set_on_begin_frame_callback(callbacks, on_begin_frame)
     nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks, on_begin_headers)
     nghttp2_session_callbacks_set_on_header_callback(callbacks, on_header)
     nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, on_data)
     nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, on_frame_recv)
+    nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(callbacks, on_invalid_frame)
     nghttp2_session_callbacks_set_on_frame_send_callback(callbacks, on_frame_send)
     nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, on_stream_close)
     return callbacks

@@ -5,7 +5,8 @@ from libc.stdio cimport snprintf
 from libc.string cimport memcpy, strdup, strlen
 
 from ratelimitd.transport._libnghttp2 cimport *
-from ratelimitd.transport._stream cimport IDENTITY, H2Stream, drop_inbound, notify
+from ratelimitd.transport._stream cimport (
+    HTTP_ANSWER, IDENTITY, H2Connection, H2Stream, append, drop_request, end_call, holds_too_much, notify, over_share)
 
 
 cdef inline nghttp2_nv fixed(const char *name, const char *value) noexcept nogil:
@@ -71,7 +72,10 @@ cdef inline ssize_t read_response(
     if stream.outbound.start < stream.outbound.end:
         return n
     if stream.finished:
-        data_flags[0] = NGHTTP2_DATA_FLAG_EOF | NGHTTP2_DATA_FLAG_NO_END_STREAM
+        data_flags[0] = NGHTTP2_DATA_FLAG_EOF
+        if stream.status == HTTP_ANSWER:
+            return n
+        data_flags[0] |= NGHTTP2_DATA_FLAG_NO_END_STREAM
         if nghttp2_submit_trailer(h2, stream_id, pairs, trailers(pairs, stream.status, stream.message, digits)) != 0:
             return NGHTTP2_ERR_CALLBACK_FAILURE
         return n
@@ -85,12 +89,15 @@ cdef inline ssize_t read_response(
 cdef inline int start_response(H2Stream *stream) noexcept nogil:
     """Send the response headers, then the bytes that are in ``outbound`` and those added to it later."""
     cdef nghttp2_nv pairs[3]
+    return submit_with_body(stream, pairs, response_headers(pairs, stream, False))
+
+
+cdef inline int submit_with_body(H2Stream *stream, const nghttp2_nv *pairs, size_t n) noexcept nogil:
     cdef nghttp2_data_provider provider
     provider.source.ptr = stream
     provider.read_callback = read_response
     stream.response_started = True
-    return nghttp2_submit_response(
-        stream.connection.h2, stream.id, pairs, response_headers(pairs, stream, False), &provider)
+    return nghttp2_submit_response(stream.connection.h2, stream.id, pairs, n, &provider)
 
 
 cdef inline int trailers_only(H2Stream *stream, int status, const char *message) noexcept nogil:
@@ -99,18 +106,38 @@ cdef inline int trailers_only(H2Stream *stream, int status, const char *message)
     cdef char digits[12]
     cdef size_t n = response_headers(pairs, stream, status == 12)  # UNIMPLEMENTED (grpc/doc/compression.md)
     n += trailers(pairs + n, status, message, digits)
-    stream.response_started = stream.finished = True
-    drop_inbound(stream)
+    return submit_headers_only(stream, pairs, n)
+
+
+cdef inline int submit_headers_only(H2Stream *stream, const nghttp2_nv *pairs, size_t n) noexcept nogil:
+    stream.response_started = True
+    end_call(stream)
+    drop_request(stream)
     return nghttp2_submit_response(stream.connection.h2, stream.id, pairs, n, NULL)
 
 
-cdef inline int http_error(H2Stream *stream, const char *status) noexcept nogil:
-    """Respond with an HTTP status to a request that is not gRPC (PROTOCOL-HTTP2.md asks for 415)."""
-    cdef nghttp2_nv pairs[1]
+cdef inline int http_error(H2Stream *stream, const char *status, const char *text) noexcept nogil:
+    """Respond with an HTTP status to a request that is not gRPC (PROTOCOL-HTTP2.md asks for 415).
+
+    The text waits for the client's window: a client that leaves too much unread gets none.
+    """
+    cdef nghttp2_nv pairs[3]
+    cdef H2Connection *connection = stream.connection
     pairs[0] = fixed(b":status", status)
-    stream.response_started = stream.finished = True
-    drop_inbound(stream)
-    return nghttp2_submit_response(stream.connection.h2, stream.id, pairs, 1, NULL)
+    pairs[1] = fixed(b"allow", b"POST")  # RFC 9110 15.5.6 requires it of 405
+    pairs[2] = fixed(b"content-type", b"text/plain")
+    stream.status = HTTP_ANSWER
+    if stream.is_head or must_not_wait(connection) or not append(&stream.outbound, text, strlen(text)):
+        return submit_headers_only(stream, pairs, 2)
+    connection.unsent += strlen(text)
+    end_call(stream)
+    drop_request(stream)
+    return submit_with_body(stream, pairs, 3)
+
+
+cdef inline bint must_not_wait(H2Connection *connection) noexcept nogil:
+    """Whether the client leaves so much unread that no further response may wait for its window."""
+    return connection.unsent > connection.shared.max_unsent or holds_too_much(connection) or over_share(connection)
 
 
 cdef inline int finish(H2Stream *stream, int status, const char *message) noexcept nogil:
@@ -121,8 +148,8 @@ cdef inline int finish(H2Stream *stream, int status, const char *message) noexce
         return trailers_only(stream, status, message)
     stream.status = status
     stream.message = NULL if message == NULL else strdup(message)
-    stream.finished = True
-    drop_inbound(stream)
+    end_call(stream)
+    drop_request(stream)
     return resume(stream)
 
 

@@ -18,8 +18,9 @@ cdef class ServerState:
     def __cinit__(
         self, dict unary not None, dict streams not None, *, size_t max_message, long max_calls, long max_streaming,
         unsigned int max_connection_streaming, int max_streams, unsigned int max_header_bytes, unsigned int max_headers,
-        size_t max_buffered, size_t max_connection_buffered, long long max_bodies, size_t max_unsent, long wasted_frames,
-        bint metadata=False, frozenset exclusive not None=frozenset(),
+        size_t max_buffered, size_t buffered_share, size_t max_connection_buffered, long long max_bodies,
+        size_t max_unsent, long wasted_frames, long long request_timeout, bint metadata=False,
+        frozenset exclusive not None=frozenset(),
     ):
         cdef int i
         self.names = [name.encode() for name in (*unary, *streams)]
@@ -27,8 +28,9 @@ cdef class ServerState:
         self.max_streams = max_streams
         self.shared = Shared(
             methods=<Method *>calloc(len(self.names) + 1, sizeof(Method)), method_count=len(self.names),
-            max_message=max_message, buffered=0, max_buffered=max_buffered,
-            max_connection_buffered=max_connection_buffered, bodies=0, max_bodies=max_bodies, max_unsent=max_unsent,
+            max_message=max_message, buffered=0, max_buffered=max_buffered, buffered_share=buffered_share,
+            request_timeout=request_timeout, max_connection_buffered=max_connection_buffered,
+            bodies=0, max_bodies=max_bodies, max_unsent=max_unsent,
             max_header_bytes=max_header_bytes, max_headers=max_headers, frame_rate=wasted_frames, metadata=metadata,
             calls=0, max_calls=max_calls, streaming=0, max_streaming=max_streaming,
             max_connection_streaming=max_connection_streaming)

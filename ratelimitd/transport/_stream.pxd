@@ -1,4 +1,4 @@
-"""C state of a connection and of a stream, and the parsing of gRPC messages. No code here touches a Python object.
+"""C state of a connection and of a stream. No code here touches a Python object.
 
 libnghttp2, the lists of the connection and the Python object of the call each hold one reference to a stream. The
 last release frees it.
@@ -6,8 +6,7 @@ last release frees it.
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, realloc
-from libc.string cimport memcmp, memcpy, memmove, strlen
-from posix.strings cimport strncasecmp
+from libc.string cimport memcpy, memmove
 
 from ratelimitd.transport._libnghttp2 cimport nghttp2_session
 
@@ -32,6 +31,10 @@ cdef enum:
     HEADER_BYTES_PER_FRAME = 64  # of headers that HPACK multiplied, at the cost of a frame: 0.1 µs to validate
     FREE_HEADER_BYTES = 8192  # per header block, beyond twice its size: HPACK's table holds 4096, Huffman packs to 5/8
     BYTES_PER_CREDIT = 1024   # in one DATA frame: a client that opens its window byte by byte earns almost no credit
+    LIBRARY_BYTES = 320       # of libnghttp2 for a stream: its struct, its place in a map, malloc's own
+    ANSWER_BYTES = 192        # of libnghttp2 for a response that waits for the client's window
+    ENDED = 128               # streams that were reset, of which the client may not know: a power of two
+    HTTP_ANSWER = -1          # in place of a grpc-status
 
 
 cdef enum:                    # grpc-encoding
@@ -59,9 +62,11 @@ cdef struct Shared:               # one per server
     Method *methods
     int method_count
     size_t max_message
-    size_t buffered               # sum of H2Connection.buffered over all connections
-    size_t max_buffered
+    size_t buffered               # sum of H2Connection.buffered and .unread over all connections
+    size_t max_buffered           # above it a connection may hold no more than its share
+    size_t buffered_share
     size_t max_connection_buffered
+    int64_t request_timeout       # µs from the first byte of a request until it must be complete
     int64_t bodies                # sum of H2Connection.bodies over all connections
     int64_t max_bodies
     size_t max_unsent
@@ -86,9 +91,13 @@ cdef struct H2Connection:         # one per connection
     H2Stream *notified            # streaming calls with an event
     int64_t now
     int64_t budget                # in units of 1/FRAME_COST frame
-    size_t buffered               # message bytes received and not yet taken
+    int64_t due                   # no request that is incomplete is late before
+    size_t buffered               # bytes held for incomplete requests and for messages not yet taken
     int64_t bodies                # bytes of the messages of unary calls that the service has, or that wait for it
+    size_t inflatable             # bytes that the messages of this read may still decompress to
     size_t unsent                 # response bytes not yet framed
+    size_t unread                 # bytes held for ended calls that the client has not read, at the last flush
+    uint32_t ended_calls          # streams that are ended and not closed
     uint64_t sent                 # response bytes framed so far
     uint32_t open_calls           # streams that are not closed
     uint32_t in_flight            # open calls that were passed to the service
@@ -99,6 +108,11 @@ cdef struct H2Connection:         # one per connection
     uint8_t header[HEADER]        # first bytes of a frame header that a read cut off
     uint8_t header_end
     size_t to_skip                # remaining bytes of a frame payload or of the preface
+    uint32_t fault                # HTTP/2 error code, if a callback failed
+    bint leaving                  # the last GOAWAY was sent: later streams are ignored
+    int32_t last_id               # of the newest stream that the client has begun
+    int32_t ended[ENDED]          # the last streams that were reset by the server
+    uint8_t ended_at
 
 
 cdef struct H2Stream:
@@ -114,6 +128,7 @@ cdef struct H2Stream:
     bint deferred                 # the data provider waits for more bytes
     bint in_notified              # in the connection's list ``notified``
     bint is_post
+    bint is_head
     bint bad_timeout
     uint8_t encoding              # grpc-encoding, as in the enum
     uint8_t content               # 0 not gRPC, 1 application/grpc, 2 application/grpc+proto
@@ -121,6 +136,8 @@ cdef struct H2Stream:
     uint32_t header_bytes
     uint32_t headers
     int64_t deadline
+    int64_t born                  # time of its first HEADERS frame
+    size_t held                   # its part of H2Connection.buffered
     size_t scanned                # offset of the first incomplete message from inbound.start
     uint32_t complete             # complete messages in front of it
     size_t unconsumed             # bytes not yet returned to the stream's flow-control window
@@ -148,7 +165,7 @@ cdef inline bint reserve(Buffer *buffer, size_t length) noexcept nogil:
         memmove(buffer.data, buffer.data + buffer.start, used)
         buffer.start, buffer.end = 0, used
     if used + length > buffer.capacity:
-        capacity = used + length if buffer.capacity == 0 else (used + length) * 2
+        capacity = used + length if buffer.capacity == 0 else (used + length) // 4 * 5 + 4
         grown = <char *>realloc(buffer.data, capacity)
         if grown == NULL:
             return False
@@ -193,23 +210,61 @@ cdef inline H2Stream *new_stream(H2Connection *connection, int32_t id) noexcept 
     stream.refs = 1
     stream.method = -1
     stream.connection = connection
+    stream.born = connection.now
     stream.next = connection.streams
     if connection.streams != NULL:
         connection.streams.previous = stream
     connection.streams = stream
     connection.open_calls += 1
+    connection.due = min(connection.due, connection.now + connection.shared.request_timeout)
+    hold(stream, call_bytes())
     return stream
 
 
-cdef inline void add_buffered(H2Connection *connection, ssize_t change) noexcept nogil:
-    """Change the number of buffered message bytes."""
-    connection.buffered += change
-    connection.shared.buffered += change
+cdef inline size_t call_bytes() noexcept nogil:
+    """Return what a call holds that has sent no more than its headers."""
+    return sizeof(H2Stream) + LIBRARY_BYTES
 
 
-cdef inline void drop_inbound(H2Stream *stream) noexcept nogil:
+cdef inline void hold(H2Stream *stream, ssize_t change) noexcept nogil:
+    """Change the number of bytes that the client makes the server hold for this stream."""
+    stream.held += change
+    stream.connection.buffered += change
+    stream.connection.shared.buffered += change
+
+
+cdef inline void hold_messages_only(H2Stream *stream) noexcept nogil:
+    """Hold a streaming call no longer, which ``max_streaming`` bounds, but its messages that are not yet taken."""
+    hold(stream, <ssize_t>(stream.inbound.end - stream.inbound.start) - <ssize_t>stream.held)
+
+
+cdef inline void hold_unread(H2Connection *connection) noexcept nogil:
+    """Hold what a flush has left behind: the client grants no window for it."""
+    cdef size_t unread = connection.unsent + connection.ended_calls * (call_bytes() + ANSWER_BYTES)
+    connection.shared.buffered += unread - connection.unread
+    connection.unread = unread
+
+
+cdef inline bint holds_too_much(H2Connection *connection) noexcept nogil:
+    return connection.buffered + connection.unread > connection.shared.max_connection_buffered
+
+
+cdef inline bint over_share(H2Connection *connection) noexcept nogil:
+    """Whether all connections together hold too much, and this one more than its share of it."""
+    cdef Shared *shared = connection.shared
+    return shared.buffered > shared.max_buffered and connection.buffered + connection.unread > shared.buffered_share
+
+
+cdef inline void end_call(H2Stream *stream) noexcept nogil:
+    """Mark that nothing follows the bytes in ``outbound``."""
+    stream.connection.ended_calls += not stream.finished
+    stream.finished = True
+
+
+cdef inline void drop_request(H2Stream *stream) noexcept nogil:
+    """Drop what was received, and hold the stream no longer."""
     if stream.connection != NULL:
-        add_buffered(stream.connection, -<ssize_t>(stream.inbound.end - stream.inbound.start))
+        hold(stream, -<ssize_t>stream.held)
     clear(&stream.inbound)
     stream.scanned = stream.complete = 0
 
@@ -245,7 +300,7 @@ cdef inline void close_stream(H2Stream *stream) noexcept nogil:
     """Unlink a stream that libnghttp2 has closed from its connection, and drop libnghttp2's reference."""
     cdef H2Connection *connection = stream.connection
     stream.closed = True
-    drop_inbound(stream)
+    drop_request(stream)
     connection.unsent -= stream.outbound.end - stream.outbound.start
     clear(&stream.outbound)
     if stream.previous != NULL:
@@ -258,6 +313,7 @@ cdef inline void close_stream(H2Stream *stream) noexcept nogil:
         connection.current = NULL
     connection.open_calls -= 1
     connection.in_flight -= stream.in_flight
+    connection.ended_calls -= stream.finished
     uncount_streaming(stream)
     notify(stream)
     stream.connection = NULL
@@ -287,90 +343,3 @@ cdef inline void notify(H2Stream *stream) noexcept nogil:
     stream.in_notified = True
     stream.next_notified = stream.connection.notified
     stream.connection.notified = stream
-
-
-cdef inline size_t message_length(const char *prefix) noexcept nogil:
-    cdef const uint8_t *p = <const uint8_t *>prefix
-    return (<size_t>p[1] << 24) | (<size_t>p[2] << 16) | (<size_t>p[3] << 8) | p[4]
-
-
-cdef inline int find_method(Shared *shared, const uint8_t *path, size_t length) noexcept nogil:
-    cdef int i
-    for i in range(shared.method_count):
-        if shared.methods[i].length == length and memcmp(shared.methods[i].path, path, length) == 0:
-            return i
-    return -1
-
-
-cdef inline uint8_t content_type(const uint8_t *value, size_t length) noexcept nogil:
-    """Match gRPC's content types (PROTOCOL-HTTP2.md), ignoring case (RFC 9110 8.3.1).
-
-    Returns 2 for ``application/grpc+proto``, 1 for any other gRPC type, 0 for all other types.
-    """
-    cdef size_t at = 16
-    cdef size_t subtype
-    if length < 16 or strncasecmp(<const char *>value, b"application/grpc", 16) != 0:
-        return 0
-    if at < length and value[at] == c'+':
-        while at < length and value[at] != c' ' and value[at] != c'\t' and value[at] != c';':
-            at += 1
-    subtype = at - 16
-    while at < length and (value[at] == c' ' or value[at] == c'\t'):  # RFC 9110 5.6.6
-        at += 1
-    if subtype == 1 or (at < length and value[at] != c';'):
-        return 0
-    return 2 if subtype == 6 and strncasecmp(<const char *>value + 16, b"+proto", 6) == 0 else 1
-
-
-cdef inline uint8_t encoding_of(const uint8_t *value, size_t length) noexcept nogil:
-    """Parse grpc-encoding (grpc/doc/compression.md)."""
-    if length == 8 and memcmp(value, b"identity", 8) == 0:
-        return IDENTITY
-    if length == 4 and memcmp(value, b"gzip", 4) == 0:
-        return GZIP
-    return DEFLATE if length == 7 and memcmp(value, b"deflate", 7) == 0 else UNSUPPORTED
-
-
-cdef inline int64_t timeout(const uint8_t *value, size_t length) noexcept nogil:
-    """Parse grpc-timeout, at most eight digits and a unit (PROTOCOL-HTTP2.md), to µs, rounded up; -1 if malformed."""
-    cdef int64_t amount = 0
-    cdef size_t i
-    if length < 2 or length > 9:
-        return -1
-    for i in range(length - 1):
-        if value[i] < c'0' or value[i] > c'9':
-            return -1
-        amount = amount * 10 + (value[i] - c'0')
-    cdef uint8_t unit = value[length - 1]
-    if unit == c'n':
-        return (amount + 999) // 1000
-    if unit == c'u':
-        return amount
-    if unit == c'm':
-        return amount * 1_000
-    if unit == c'S':
-        return amount * 1_000_000
-    if unit == c'M':
-        return amount * 60_000_000
-    return amount * 3_600 * 1_000_000 if unit == c'H' else -1
-
-
-cdef inline size_t percent_encode(const char *text, size_t length, char *out) noexcept nogil:
-    """Write UTF-8 bytes to ``out`` in the encoding of grpc-message (PROTOCOL-HTTP2.md), and return the length.
-
-    ``out`` must have space for three times ``length``. A space at either end is encoded as well, because field values
-    lose leading and trailing spaces (RFC 9110 5.5).
-    """
-    cdef const char *digits = b"0123456789ABCDEF"
-    cdef size_t n = 0
-    cdef size_t i
-    cdef uint8_t byte
-    for i in range(length):
-        byte = <uint8_t>text[i]
-        if 0x20 <= byte <= 0x7E and byte != c'%' and (byte != c' ' or 0 < i < length - 1):
-            out[n] = text[i]
-            n += 1
-        else:
-            out[n], out[n + 1], out[n + 2] = c'%', digits[byte >> 4], digits[byte & 15]
-            n += 3
-    return n

@@ -19,7 +19,20 @@ from .streams import ServerStream
 
 STREAM_FRAMES: Final = 64
 """Frames that a streaming call costs: its task, and the end of the call that gives way for it, take as long as so many
-frames. 160 may begin at once, and as many per second; a client of health checks begins one for each connection."""
+frames. A new connection may begin 34 at once, and 160 per second; a client of health checks begins one for each
+connection."""
+
+PIECE_BYTES: Final = 64 << 10
+"""Bytes that are decoded at once. A read may have 256 KiB, with a thousand calls or more: 2 to 5 ms to decode them."""
+
+COST_BYTES: Final = 1 << 10
+"""Bytes that cost a unit to decode: six small calls, of 1 to 4 µs each."""
+
+INFLATED_COST_BYTES: Final = 2 << 10
+"""Bytes that cost a unit to decompress, and to look at then: the largest message is 0.5 to 0.7 ms of work."""
+
+UNWANTED_BYTES: Final = 1 << 20
+"""Bytes that are read and dropped after the last GOAWAY: what was in flight then, and no flood; CONNECTION_WINDOW."""
 
 
 class ConnectionContext(NamedTuple):
@@ -29,7 +42,7 @@ class ConnectionContext(NamedTuple):
         admit: accepts a new connection, or returns False; checks the certificates of TLS clients.
         lost: called when a connection is lost.
         limits: returns the limits of a new connection; the age is different for each.
-        turns: connections with calls that wait.
+        turns: connections with calls that wait, and streams with messages.
         places: the streaming calls.
     """
 
@@ -58,7 +71,9 @@ class GrpcConnection(asyncio.Protocol):
         self._lifetime = Lifetime(context.limits(), self._last_received)
         self._transport: asyncio.Transport | None = None
         self._paused = False
+        self._unwanted = 0
         self._tasks: dict[ServerStream, asyncio.Task[None]] = {}
+        self._pieces: deque[bytes] = deque()
         self._backlog: deque[tuple[BatchHandler, list[UnaryCall]]] = deque()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -73,7 +88,7 @@ class GrpcConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 -- asyncio's signature
         """Cancel all remaining calls."""
         self._transport = None
-        self._backlog.clear()
+        self._forget()
         self._context.lost(self)
         self._session.close()
         self._dispatch_stream_events()
@@ -83,42 +98,70 @@ class GrpcConnection(asyncio.Protocol):
 
         If they cost more than this connection's share of a turn, the others wait, and nothing is read meanwhile.
         """
+        if self._lifetime.phase is LifetimePhase.CLOSING:
+            self._drop(len(data))
+            return
         self._last_received = self._clock()
         waited = self.waits
-        self._backlog += self._session.feed(data, int(self._last_received * 1_000_000))
-        if self._backlog and not waited:
-            self._last_call = self._last_received
-            self.asked = True
-            self._take(self._context.turns.share)
-            if self._backlog:
-                self._context.turns.add(self)
+        if waited or len(data) > PIECE_BYTES:
+            self._pieces += (data[start : start + PIECE_BYTES] for start in range(0, len(data), PIECE_BYTES))
+        else:
+            self._context.turns.room -= self._feed(data)
+        if self.waits and not waited:
+            turns = self._context.turns
+            spent = self._take(turns.share)
+            turns.room -= spent
+            if self.waits:
+                turns.add(self, served=spent > 0)
                 self._pause_or_resume_reading()
         if self._session.has_stream_events:
             self._dispatch_stream_events()
         self.flush()
 
+    def _drop(self, received: int) -> None:
+        """Stop reading what is not wanted: the client can still read what was written, until the lifetime ends."""
+        self._unwanted += received
+        self._pause_or_resume_reading()
+
+    def _feed(self, piece: bytes) -> int:
+        """Decode received bytes; return what that cost."""
+        now = self._clock()
+        self._backlog += self._session.feed(piece, int(now * 1_000_000))
+        if self._backlog:
+            self._last_call = now
+            self.asked = True
+        return len(piece) // COST_BYTES + self._session.inflated // INFLATED_COST_BYTES
+
+    def _forget(self) -> None:
+        """Drop what waits: no response to it could be sent."""
+        self._pieces.clear()
+        self._backlog.clear()
+
     @property
     def waits(self) -> bool:
-        """Whether calls wait for their turn."""
-        return len(self._backlog) > 0
+        """Whether calls wait for their turn, or bytes that may have some."""
+        return len(self._backlog) > 0 or len(self._pieces) > 0
 
     @property
     def idle_since(self) -> float | None:
         """Time of the last call; None while one is in flight."""
-        return None if self._backlog or self._session.in_flight else self._last_call
+        return None if self.waits or self._session.in_flight else self._last_call
 
     def serve(self, room: int) -> int:
-        """Serve calls that wait until they cost ``room`` or more; return their cost."""
+        """Decode and serve calls that wait until they cost ``room`` or more; return their cost."""
         cost = self._take(room)
         self.flush()
-        if not self._backlog:
+        if not self.waits:
             self._pause_or_resume_reading()
         return cost
 
     def _take(self, room: int) -> int:
         """Keep no reference to a call: if its handler dropped it, the flush that follows must fail it."""
         spent = 0
-        while self._backlog and spent < room:
+        while spent < room and self.waits:
+            if not self._backlog:
+                spent += self._feed(self._pieces.popleft())
+                continue
             handler, calls = self._backlog[0]
             try:
                 taken, cost = handler(calls, room - spent)
@@ -163,7 +206,7 @@ class GrpcConnection(asyncio.Protocol):
     def _pause_or_resume_reading(self) -> None:
         if self._transport is None or self._transport.is_closing():
             return
-        if self._paused or self._backlog:
+        if self._paused or self.waits or self._unwanted > UNWANTED_BYTES:
             self._transport.pause_reading()
         else:
             self._transport.resume_reading()
@@ -179,7 +222,7 @@ class GrpcConnection(asyncio.Protocol):
 
     def step(self) -> None:
         """Perform the actions that are due by now."""
-        if self._session.call_dropped:
+        if self._session.end_late(int(self._clock() * 1_000_000)) or self._session.call_dropped:
             self.flush()
         if self._transport is not None:
             self._perform(self._lifetime.step(self._observed(self._transport), self._clock()))
@@ -214,20 +257,19 @@ class GrpcConnection(asyncio.Protocol):
         self._context.loop.call_soon(self.flush)
 
     def _half_close(self) -> None:
-        """Close the write side and let the client close the connection.
+        """Close the write side and let the client close the connection, or the lifetime end it.
 
-        A full close while the client still writes would discard the data that the client has not read yet.
+        A full close while the client still writes would discard the data that the client has not read yet. TLS has no
+        half-close, and asyncio's ``close`` would decrypt and drop whatever the client sends until it answers.
         """
         if self._transport is None or self._lifetime.phase is LifetimePhase.CLOSING:
             return
         self._lifetime.close(self._clock())
-        self._backlog.clear()
+        self._forget()
         self._session.close()
         self._dispatch_stream_events()
         if self._transport.can_write_eof():
             self._transport.write_eof()
-        else:
-            self._transport.close()
 
     def _dispatch_stream_events(self) -> None:
         for handler, call in self._session.take_opened():
@@ -239,7 +281,7 @@ class GrpcConnection(asyncio.Protocol):
     def _start_stream(self, handler: StreamHandler, call: StreamingCall) -> None:
         self._last_call = self._last_received
         self.asked = True
-        stream = ServerStream(call)
+        stream = ServerStream(call, self._context.turns)
         task = self._context.loop.create_task(stream.serve(handler))
         self._tasks[stream] = task
         self._session.charge(STREAM_FRAMES)

@@ -50,9 +50,10 @@ class Nghttp2Options(NamedTuple):
         max_streams: maximum number of concurrent calls per connection. It allows one Envoy worker with a timeout of
             20 ms 50,000 calls per second.
         max_headers, max_header_bytes: maximum number and size of a request's headers.
-        max_buffered_bytes: maximum size of incomplete or not yet taken messages on all connections. Half as much may be
-            responses that clients do not read, and a quarter requests in flight, of which a connection has no more than
-            is free. The default is a sixteenth of 4 GiB.
+        max_buffered_bytes: maximum size of incomplete calls, messages not yet taken, and responses left unread, on all
+            connections. Half of it is for all; of the other half each connection has a share that the others cannot
+            take. Half as much may be responses that clients do not read, and a quarter requests in flight, of which a
+            connection has no more than is free. The default is a sixteenth of 4 GiB.
         max_connection_buffered_bytes: the same per connection; at least four messages of the maximum size.
         max_unsent_bytes: unread response bytes of a connection above which its calls are RESOURCE_EXHAUSTED.
         max_connections: places for connections, TLS handshakes among them. Past nine tenths of them each new one asks
@@ -60,9 +61,11 @@ class Nghttp2Options(NamedTuple):
         trusted_peers: addresses and networks that may have more than a quarter of the places while others want one.
         idle_timeout: seconds without a call after which a connection is drained; an hour, as Envoy's default for its
             upstream connections; None disables it.
-        stall_timeout: seconds that a client may leave responses unread; gRPC's keepalive timeout is 20.
+        stall_timeout: seconds that a client may leave responses unread, or a request incomplete; gRPC's keepalive
+            timeout is 20.
         wasted_frames: frames without useful work (RST_STREAM, PING, SETTINGS, WINDOW_UPDATE, empty DATA) and messages
-            of streams allowed per second, and as a burst; ten per stream. Cancelling a unary call in flight is free,
+            of streams allowed per second, and as a burst; ten per stream. A new connection has two per stream, and
+            gains the others with time. Cancelling a unary call in flight is free,
             because Envoy does so on each timeout. A frame that costs more to decode than its size suggests counts as
             several.
         metadata: whether to keep request headers for the ``metadata`` of calls.
@@ -257,6 +260,7 @@ def _max_buffered(options: Nghttp2Options) -> int:
 
 
 def _state(handlers: Handlers, options: Nghttp2Options) -> ServerState:
+    half = _max_buffered(options) // 2
     return ServerState(
         dict(handlers.unary),
         dict(handlers.streams),
@@ -268,10 +272,12 @@ def _state(handlers: Handlers, options: Nghttp2Options) -> ServerState:
         max_streams=options.max_streams,
         max_header_bytes=options.max_header_bytes,
         max_headers=options.max_headers,
-        max_buffered=_max_buffered(options),
+        max_buffered=half,
+        buffered_share=half // options.max_connections,
         max_connection_buffered=max(options.max_connection_buffered_bytes, 4 * options.max_request_bytes),
         max_bodies=max(options.max_buffered_bytes // 4, 4 * options.max_request_bytes),
         max_unsent=options.max_unsent_bytes,
         wasted_frames=options.wasted_frames,
+        request_timeout=int(options.stall_timeout * 1_000_000),
         metadata=options.metadata,
     )

@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import AsyncIterator
 
+from ratelimitd.net.turns import Turns
+
 from ._nghttp2 import StreamingCall
 from .api import GrpcError, GrpcStatus, StreamHandler
 
@@ -17,8 +19,9 @@ class ServerStream:
         metadata: request headers by lower-case name, ``-bin`` values decoded; empty unless the server keeps metadata.
     """
 
-    def __init__(self, call: StreamingCall) -> None:
+    def __init__(self, call: StreamingCall, turns: Turns) -> None:
         self._call = call
+        self._turns = turns
         self.metadata = call.metadata
         self._event = asyncio.Event()
         call.owner = self
@@ -32,13 +35,15 @@ class ServerStream:
         return self
 
     async def __anext__(self) -> bytes:
-        """Return the next message, after a turn of the event loop: a window may be full of messages."""
-        await asyncio.sleep(0)
-        while (body := self._call.take()) is None:
-            if self._call.half_closed:
-                raise StopAsyncIteration
-            await self._next_event()
-        return body
+        """Return the next message, when a turn of the event loop has room for it: a window may be full of messages."""
+        while True:
+            while not self._call.readable:
+                if self._call.half_closed:
+                    raise StopAsyncIteration
+                await self._next_event()
+            await self._turns.message()
+            if (body := self._call.take()) is not None:
+                return body
 
     async def send(self, body: bytes) -> None:
         """Send one message; block while more than SEND_AHEAD bytes are unsent."""

@@ -35,7 +35,7 @@ async def test_the_transport_has_the_bounds_of_the_settings_and_of_the_container
     """GRPC_MAX_BUFFERED_BYTES bounds its messages, and a quarter of a small container its connections."""
     monkeypatch.setattr(listen, "memory_limit", lambda: 64 << 20)
     env = {"GRPC_HOST": "127.0.0.1", "GRPC_PORT": "0", "TRANSPORT": "nghttp2", "GRPC_MAX_BUFFERED_BYTES": "9MiB"}
-    serving = listen.grpc_server(load(env, {}), Handlers({}, {}), ignore)
+    serving = listen.grpc_server(load(env, {}), Handlers({}, {}), ignore, 10_000)
     options = serving.server._options
     assert (options.max_buffered_bytes, options.max_connections) == (9 << 20, (16 << 20) // CONNECTION_BYTES)
     await serving.server.start()

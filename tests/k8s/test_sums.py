@@ -25,7 +25,7 @@ def test_the_page_adds_up_what_the_function_does():
 
 
 def test_a_policy_of_the_page_costs_what_the_page_says():
-    """Each further MiB of policy files costs fifty of memory."""
+    """Each further MiB of policy files costs 64 of memory."""
     (settings, memory), *_ = COLUMNS.values()
     more = total(shares(settings, memory, 2 * POLICY)) - total(shares(settings, memory, POLICY))
 

@@ -19,8 +19,10 @@ from xml.etree import ElementTree as ET
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-COPIED = ("ratelimitd", "testkit", "tests", "conftest.py", "pyproject.toml")
-"""All that the named tests need; the built extension is in the package's folder."""
+COPIED = ("ratelimitd", "testkit", "tests", "conftest.py", "pyproject.toml", "setup.py", "README.md", "LICENSE")
+"""All that the named tests need; the built extension is in the package's folder, and built anew for its own patches."""
+
+EXTENSION = re.compile(r"^--- a/\S+\.(pyx|pxd|pxi)$", re.MULTILINE)
 
 PATIENCE = 120.0
 """Seconds for the tests of one mutant."""
@@ -92,6 +94,8 @@ def tested(patches, tests):
         for patch in patches:
             if why := refusal(patch, copy):
                 return Run(-1, {}, f"the patch no longer applies, make it anew: {why}")
+        if any(EXTENSION.search(patch.read_text()) for patch in patches) and (why := unbuilt(copy)):
+            return Run(-1, {}, why)
         patience = PATIENCE if patches else WHOLE_PATIENCE
         command = [sys.executable, "-m", "pytest", "-q", "--junitxml=report.xml", "-p", "no:cacheprovider", *tests]
         env = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
@@ -102,6 +106,16 @@ def tested(patches, tests):
         except subprocess.TimeoutExpired:
             return Run(-1, {}, f"the tests did not end within {patience:g} s")
         return Run(done.returncode, cases_of(copy / "report.xml"), done.stdout)
+
+
+def unbuilt(root):
+    """Build the extension there, without optimization; return why that failed, or nothing."""
+    for old in root.glob("ratelimitd/transport/_nghttp2*.so"):
+        old.unlink()
+    command = [sys.executable, "setup.py", "-q", "build_ext", "--inplace", "--force"]
+    env = {**os.environ, "CFLAGS": "-O0"}
+    done = subprocess.run(command, cwd=root, env=env, capture_output=True, text=True, check=False)
+    return "" if [*root.glob("ratelimitd/transport/_nghttp2*.so")] else done.stderr
 
 
 def cases_of(report):

@@ -10,10 +10,10 @@ from tests.transport.wire import Caller
 
 
 @asynccontextmanager
-async def raw(server, settings=None):
-    """A connection of our own and its caller, greeted."""
+async def raw(server, settings=None, ssl=None):
+    """A connection of our own and its caller, greeted; by TLS with a context."""
     host, _, port = server.address.rpartition(":")
-    reader, writer = await asyncio.open_connection(host, int(port))
+    reader, writer = await asyncio.open_connection(host, int(port), ssl=ssl)
     caller = Caller()
     writer.write(caller.start(settings))
     try:

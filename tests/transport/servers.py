@@ -1,5 +1,6 @@
 """Servers of both transports, and certificates for them."""
 
+import ssl
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
@@ -91,6 +92,12 @@ class Certificates:
         issued = self.ca.issue_cert("localhost", "127.0.0.1")
         issued.private_key_pem.write_to_path(self.key)
         (self.folder / "cert.pem").write_bytes(b"".join(pem.bytes() for pem in issued.cert_chain_pems))
+
+    def trust(self):
+        """A context of a client that speaks HTTP/2 and trusts the authority."""
+        context = ssl.create_default_context(cafile=self.client_ca)
+        context.set_alpn_protocols(["h2"])
+        return context
 
     def client(self, name):
         """Key and chain of a client."""

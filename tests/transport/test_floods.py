@@ -113,7 +113,37 @@ def test_a_continuation_flood_ends_the_connection():
     """A header block that does not end is not waited for."""
     talk = talk_with_open_call()
     talk.say(cut_headers(talk.caller))
+    assert [code for _, code in talk.caller.goaways()] == [ENHANCE_YOUR_CALM]
     assert talk.session.done
+
+
+@pytest.mark.scenario("clients that flood, reset streams, or do not read")
+def test_a_new_connection_has_a_part_of_the_budget():
+    """Two frames for each stream, whatever the budget, so that it is not granted anew by connecting anew."""
+    talk = Talk(wasted_frames=100 * FRAMES, max_streams=100)
+    talk.say(window_update(talk.caller) * 300)
+    assert not talk.session.done
+    talk.say(window_update(talk.caller) * 100)
+    assert [code for _, code in talk.caller.goaways()] == [ENHANCE_YOUR_CALM]
+
+
+def test_the_budget_of_a_new_connection_grows_with_time():
+    """After a second it is whole, and no more than that later."""
+    for seconds in (1, 100):
+        talk = Talk(wasted_frames=FRAMES, max_streams=100)
+        talk.now += seconds * 1_000_000
+        talk.say(window_update(talk.caller) * (FRAMES - 10))
+        assert not talk.session.done
+        talk.say(window_update(talk.caller) * 20)
+        assert talk.session.done
+
+
+def test_a_new_connection_may_make_all_its_calls_at_once():
+    """As grpc core does, with a WINDOW_UPDATE for each before anything is answered, and others of the connection."""
+    talk = Talk(serve=False)
+    talk.say(b"".join(talk.caller.call() + talk.caller.window(14, talk.caller.last) for _ in range(1_024)))
+    talk.say(b"".join(ping(talk.caller) + talk.caller.window(1_000) for _ in range(100)))
+    assert (talk.session.done, len(talk.calls)) == (False, 1_024)
 
 
 @pytest.mark.slow

@@ -153,6 +153,9 @@ def converse(reads, seed):
         for stream in talk.streams:
             serve_stream(stream, chance)
         if chance.random() < 0.1:
+            talk.now += 20_000_000
+            talk.session.end_late(talk.now)
+        if chance.random() < 0.1:
             talk.session.shutdown_notice()
             talk.session.goaway()
         talk.session.take_notified()
@@ -164,6 +167,8 @@ def converse(reads, seed):
     talk.calls.clear()
     talk.streams.clear()
     assert talk.server.calls == 0
+    talk.session.close()
+    assert talk.session.buffered == 0
     return reached
 
 

@@ -3,19 +3,23 @@
 import asyncio
 import gc
 from collections import deque
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 
 import grpc
 import pytest
 from grpc import aio
-from hyperframe.frame import HeadersFrame
+from hyperframe.frame import HeadersFrame, PingFrame
 
 from ratelimitd.net.listen import SocketFile
-from ratelimitd.transport import lifetime
+from ratelimitd.net.tls import TlsFiles
+from ratelimitd.transport import connection, lifetime
 from ratelimitd.transport.streams import ServerStream
 from tests.transport.raw import closed, narrow_at_a_drain, raw, read_until
 from tests.transport.servers import ECHO, STREAM, echo
-from tests.transport.wire import Caller
+from tests.transport.wire import Caller, message
+
+PATIENCE = 30.0
+"""Seconds until a test that waits fails."""
 
 
 async def test_a_stream_reset_before_its_first_step_is_over(fast):
@@ -83,6 +87,43 @@ async def test_a_caller_that_never_greets_is_closed(fast, monkeypatch):
         writer.write(caller.call())
         await read_until(caller, greeted, lambda: caller.answer().trailers)
         assert caller.answer().status[1] == "0"
+
+
+async def test_a_request_that_stays_incomplete_ends(fast):
+    """By its own timeout or that of requests; a stream that waits for nothing stays, and so does the connection."""
+    options = fast.options._replace(stall_timeout=0.5)
+    async with fast.serve(options=options) as server, raw(server) as (caller, reader, writer):
+        writer.write(caller.headers(path=STREAM) + caller.data(message(b"first"), end=False))
+        writer.write(caller.headers() + caller.headers(("grpc-timeout", "1H")) + caller.headers(("grpc-timeout", "9m")))
+        for stream in (7, 5, 3):
+            async with asyncio.timeout(PATIENCE):
+                await read_until(caller, reader, lambda stream=stream: caller.answer(stream).headers)
+            assert caller.answer(stream).status[1] == str(grpc.StatusCode.DEADLINE_EXCEEDED.value[0])
+        writer.write(caller.data(message(b"second"), stream=1))
+        await read_until(caller, reader, lambda: caller.answer(1).trailers)
+        assert caller.answer(1).body == message(b"first") + message(b"second")
+
+
+@pytest.mark.scenario("clients that flood, reset streams, or do not read")
+@pytest.mark.parametrize("tls", [False, True])
+async def test_what_comes_after_goaway_is_soon_read_no_more(fast, certificates, monkeypatch, tls):
+    """Of a client that floods on, the server reads a MiB and a read more; the client can read its GOAWAY."""
+    received, receive = [], connection.GrpcConnection.data_received
+    monkeypatch.setattr(
+        connection.GrpcConnection, "data_received", lambda self, data: (received.append(len(data)), receive(self, data))
+    )
+    files = TlsFiles(certificates.cert, certificates.key) if tls else None
+    async with fast.serve(tls=files) as server, raw(server, ssl=certificates.trust() if tls else None) as talk:
+        caller, reader, writer = talk
+        writer.write(PingFrame(0, b"flooding").serialize() * 20_000)
+        await read_until(caller, reader, caller.goaways)
+        received.clear()
+        with suppress(ConnectionError):
+            while True:
+                writer.write(bytes(1 << 20))
+                await asyncio.wait_for(writer.drain(), 60)
+        assert [code for _, code in caller.goaways()] == [11]
+        assert sum(received) <= connection.UNWANTED_BYTES + 2 * max(received, default=0)
 
 
 async def test_a_connection_that_cannot_be_judged_ends_alone(fast, silent_loop):

@@ -148,8 +148,11 @@ def test_an_encoding_is_no_matter_for_a_plain_message():
     ],
 )
 def test_what_is_not_grpc_gets_an_http_status(status, request_):
-    """A browser is told in its own words."""
-    assert status == refused(Talk(), **request_).status[0]
+    """A browser is told in its own words, and which method is served."""
+    answer = refused(Talk(), **request_)
+    assert (answer.headers[":status"], answer.headers["allow"]) == (status, "POST")
+    assert (answer.headers["content-type"], answer.trailers) == ("text/plain", {})
+    assert b"only gRPC is served here" in answer.body
 
 
 @pytest.mark.parametrize(

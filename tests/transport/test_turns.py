@@ -1,11 +1,13 @@
 """Calls that one read completed are served in slices: what a burst costs is not what the others wait for."""
 
 import asyncio
+from contextlib import AsyncExitStack
 from itertools import groupby
 
-from ratelimitd.net.turns import LEAST_SHARE, TURN_COST, Turns
+from ratelimitd.net.turns import LEAST_SHARE, MESSAGES, TURN_COST, Turns
 from tests.transport.raw import raw, read_until
-from tests.transport.servers import ECHO
+from tests.transport.servers import ECHO, STREAM
+from tests.transport.wire import message
 
 COST = TURN_COST // 8
 SLICE = TURN_COST // COST
@@ -142,7 +144,7 @@ async def test_the_slices_of_a_turn_cost_no_more_than_a_turn():
     turns = Turns(asyncio.get_running_loop())
     waiting = [Connection(TURN_COST // 2), Connection(TURN_COST * 2), Connection(TURN_COST)]
     for connection in waiting:
-        turns.add(connection)
+        turns.add(connection, served=True)
     seen = []
     while any(connection.waits for connection in waiting):
         await asyncio.sleep(0)
@@ -157,17 +159,113 @@ async def test_what_is_served_at_once_shrinks_with_the_queue():
     shares = []
     for _ in range(20):
         shares.append(turns.share)
-        turns.add(Connection(1))
+        turns.add(Connection(1), served=True)
     assert (shares[:3], shares[-1]) == ([TURN_COST, TURN_COST // 2, TURN_COST // 3], LEAST_SHARE)
     await asyncio.sleep(0)
+
+
+async def test_the_reads_of_a_turn_share_its_room():
+    """What many connections may use at once is a turn's room together, and it is there again after the next turn."""
+    turns = Turns(asyncio.get_running_loop())
+    turns.room -= TURN_COST - 3
+    assert turns.share == 3
+    turns.room -= 3
+    assert turns.share == 0
+    turns.add(Connection(1), served=False)
+    await asyncio.sleep(0)
+    assert turns.share == TURN_COST
+
+
+async def test_a_few_calls_do_not_wait_for_all_the_bursts():
+    """A connection of which nothing was served has its slice in the next turn, before those that have had one."""
+    turns = Turns(asyncio.get_running_loop())
+    bursts = [Connection(10 * TURN_COST) for _ in range(50)]
+    for burst in bursts:
+        turns.add(burst, served=True)
+    few = Connection(2)
+    turns.add(few, served=False)
+    await asyncio.sleep(0)
+    assert (few.slices, sum(sum(burst.slices) for burst in bursts)) == ([2], TURN_COST - 2)
+
+
+async def test_small_slices_leave_half_of_a_turn_to_bursts():
+    """However many connections are new, and they have no more than the least share before they are not."""
+    turns = Turns(asyncio.get_running_loop())
+    burst = Connection(10 * TURN_COST)
+    turns.add(burst, served=True)
+    fresh = [Connection(10 * TURN_COST) for _ in range(100)]
+    for each in fresh:
+        turns.add(each, served=False)
+    await asyncio.sleep(0)
+    assert burst.slices == [TURN_COST // 2]
+    assert [each.slices for each in fresh[:9]] == [[LEAST_SHARE]] * 8 + [[]]
+
+
+async def test_many_connections_read_in_one_turn_are_served_in_several(fast):
+    """No batch of handlers follows another in the same turn of the loop beyond the room of a turn."""
+    turn, served = [0], []
+    loop = asyncio.get_running_loop()
+
+    def count():
+        turn[0] += 1
+        counting[:] = [loop.call_soon(count)]
+
+    def serve(calls):
+        served.extend([turn[0]] * len(calls))
+        for call in calls:
+            call.respond(b"")
+
+    counting = []
+    async with AsyncExitStack() as stack:
+        server = await stack.enter_async_context(fast.serve(serve, cost=COST))
+        callers = [await stack.enter_async_context(raw(server)) for _ in range(30)]
+        for caller, reader, _ in callers:
+            await read_until(caller, reader, lambda caller=caller: caller.frames)
+        count()
+        for caller, _, writer in callers:
+            writer.write(b"".join(caller.call() for _ in range(SLICE)))
+        for caller, reader, _ in callers:
+            await read_until(caller, reader, lambda caller=caller: caller.answer().trailers)
+        counting[0].cancel()
+    assert len(served) == 30 * SLICE
+    assert max(served.count(each) for each in set(served)) <= 3 * SLICE
+
+
+async def test_messages_of_streams_take_turns(fast):
+    """A turn takes a few messages of all streams together, whatever their windows hold, and streams are equal."""
+    turn, taken = [0], []
+    loop = asyncio.get_running_loop()
+
+    def count():
+        turn[0] += 1
+        counting[:] = [loop.call_soon(count)]
+
+    async def take(stream):
+        async for body in stream:
+            taken.append((turn[0], body))  # noqa: PERF401 -- in the order of all streams
+
+    counting = []
+    async with AsyncExitStack() as stack:
+        server = await stack.enter_async_context(fast.serve(stream=take))
+        callers = [await stack.enter_async_context(raw(server)) for _ in range(4 * MESSAGES)]
+        count()
+        for n, (caller, _, writer) in enumerate(callers):
+            writer.write(caller.headers(path=STREAM) + caller.data(message(b"%d" % n) * 20))
+        for caller, reader, _ in callers:
+            await read_until(caller, reader, lambda caller=caller: caller.answer().headers)
+        counting[0].cancel()
+    turns = [each for each, _ in taken]
+    assert len(taken) == 20 * len(callers)
+    assert max(turns.count(each) for each in set(turns)) <= MESSAGES
+    assert len({body for _, body in taken[: 10 * len(callers)]}) > len(callers) // 2
 
 
 async def test_a_fault_in_a_turn_ends_its_connection_alone(silent_loop):
     """It is told, the connection is closed, and the others have their turns."""
     turns = Turns(asyncio.get_running_loop())
     bad, good = Connection(1, ValueError("a fault")), Connection(1)
-    turns.add(bad)
-    turns.add(good)
+    turns.add(bad, served=True)
+    turns.add(good, served=True)
     await asyncio.sleep(0)
     assert (bad.aborted, good.slices) == (True, [1])
     assert [str(context["exception"]) for context in silent_loop] == ["a fault"]

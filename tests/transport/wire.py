@@ -28,10 +28,12 @@ BOUNDS = {
     "max_header_bytes": 16_384,
     "max_headers": 100,
     "max_buffered": 16 << 20,
+    "buffered_share": 0,
     "max_connection_buffered": 4 << 20,
     "max_bodies": 16 << 20,
     "max_unsent": 4 << 20,
     "wasted_frames": 10_240,
+    "request_timeout": 20_000_000,
 }
 
 
