@@ -44,7 +44,7 @@ CALL_BYTES: Final = 1_536
 """A call in flight besides its request: the call itself, its plan, and its charge on the way to Redis."""
 
 CONNECTION_BYTES, TLS_BYTES = 17 << 10, 64 << 10
-"""A gRPC connection without a call, and what TLS adds to any, also during the handshake: 16 to 17 and 64 KiB measured."""
+"""A gRPC connection without a call, and what TLS adds to any, also in its handshake: 16 to 17 and 64 KiB measured."""
 
 MOST_CONNECTIONS: Final = 10_000
 """gRPC connections, where the transport has no bound of its own."""
