@@ -44,7 +44,7 @@ CALL_BYTES: Final = 1_536
 """A call in flight besides its request: the call itself, its plan, and its charge on the way to Redis."""
 
 CONNECTION_BYTES, TLS_BYTES = 17 << 10, 64 << 10
-"""A gRPC connection without a call, and what TLS adds, also during the handshake: 16 to 17 and 64 KiB measured."""
+"""A gRPC connection without a call, and what TLS adds to any, also in its handshake: 16 to 17 and 64 KiB measured."""
 
 MOST_CONNECTIONS: Final = 10_000
 """gRPC connections, where the transport has no bound of its own."""
@@ -142,7 +142,8 @@ def _http(settings: Settings, gateway: "Gateway | None", *, serves: bool) -> Ite
     yield Share("connections of the HTTP ports, scrapes included", pages, Settings.max_request_bytes.name)
     if gateway is not None:
         side = http1.CONNECTION_BYTES + http1.READ_BYTES + http1.HIGH_WATER
-        size = gateway.limits.max_connections * (gateway.limits.max_head + SIDES * side)
+        tls = 0 if gateway.tls is None else TLS_BYTES
+        size = gateway.limits.max_connections * (gateway.limits.max_head + SIDES * side + tls)
         yield Share("requests of the proxy", size, "max_connections of the gateway file")
 
 

@@ -3,7 +3,7 @@
 from collections import Counter, OrderedDict
 from collections.abc import Iterator
 from enum import StrEnum
-from typing import Final, Generic, NamedTuple
+from typing import Any, Final, Generic, NamedTuple
 
 from .idlest import Idlest, M
 from .peers import Peer
@@ -51,6 +51,9 @@ class Room(NamedTuple, Generic[M]):
     closes: M | None = None
 
 
+FREE: Final[Room[Any]] = Room()
+
+
 class Places(Generic[M]):
     """The places of a listener and the connections in them.
 
@@ -63,6 +66,7 @@ class Places(Generic[M]):
 
     def __init__(self, bounds: Bounds) -> None:
         self._bounds = bounds
+        self._share = _share(bounds)
         self._members: dict[M, Peer] = {}
         self._held: Counter[str] = Counter()
         self._all: Idlest[M] = Idlest()
@@ -89,6 +93,7 @@ class Places(Generic[M]):
     @bounds.setter
     def bounds(self, bounds: Bounds) -> None:
         self._bounds = bounds
+        self._share = _share(bounds)
         self._crowds = {name for name, held in self._held.items() if name in self._of and held > self._share}
 
     def make_room(self, peer: Peer, now: float) -> Room[M]:
@@ -136,10 +141,6 @@ class Places(Generic[M]):
             del self._held[name]
             self._of.pop(name, None)
 
-    @property
-    def _share(self) -> int:
-        return max(1, self._bounds.total // SHARE)
-
     def _room(self, peer: Peer, now: float) -> Room[M]:
         total, spare, per_address, patience = self._bounds
         held = self._held[peer.name]
@@ -147,7 +148,7 @@ class Places(Generic[M]):
             return Room(refused=Full.ADDRESS)
         full, short = len(self) >= total, len(self) - len(self._leaving) >= total - spare
         if not (full or short):
-            return Room()
+            return FREE
         crowded = not peer.exempt and held >= self._share
         idle = self._of[peer.name].find(now, patience) if crowded else self._find(now, patience)
         closes = (self._left_longest() or idle) if full else None
@@ -174,3 +175,7 @@ class Places(Generic[M]):
         group = self._of.get(self._members[member].name)
         if group is not None:
             group.discard(member)
+
+
+def _share(bounds: Bounds) -> int:
+    return max(1, bounds.total // SHARE)

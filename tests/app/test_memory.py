@@ -25,6 +25,7 @@ from ratelimitd.app.memory import (
     total,
     warn_of_memory,
 )
+from ratelimitd.gateway import read_gateway
 from ratelimitd.settings import load
 from ratelimitd.sources import named
 from ratelimitd.transport.nghttp2 import Nghttp2Options
@@ -201,3 +202,17 @@ async def test_a_start_in_a_small_cgroup_warns_once(tmp_path, monkeypatch):
                 await asyncio.sleep(0.01)
     (line,) = told
     assert "this process has 300: counters in memory 150, gRPC connections 75," in line
+
+
+def test_the_proxy_has_memory_for_tls():
+    """Each connection of a client adds what TLS adds to one of gRPC, also while it is silent in its handshake."""
+
+    head = "upstreams: {a: {url: 'http://b'}}\nroutes: [{upstream: a}]\npolicies: p\n"
+
+    def size(tls):
+        gateway = read_gateway("gateway.yaml", f"{head}{tls}".encode())
+        found = shares(settings(), 4096 * MIB, 0, gateway, serves=False)
+        return next(each.bytes for each in found if each.name == "requests of the proxy")
+
+    connections = read_gateway("gateway.yaml", head.encode()).limits.max_connections
+    assert size("tls: {cert: c, key: k}\n") - size("") == connections * TLS_BYTES

@@ -174,12 +174,12 @@ class Full:
     def __getattr__(self, name):
         return getattr(self.sock, name)
 
-    def accept(self):
+    def _accept(self):
         self.accepted += 1
         if self.left:
             self.left -= 1
             raise OSError(errno.EMFILE, "Too many open files")
-        return self.sock.accept()
+        return self.sock._accept()
 
 
 async def test_no_file_for_a_connection_keeps_the_loop_free(fast, monkeypatch):
