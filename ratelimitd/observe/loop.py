@@ -54,17 +54,18 @@ class LoopLag:
             self.record(now - due, now)
 
 
-THRESHOLDS: Final = (10_000, 2, 2)
-"""Generation 0 at 10,000 new containers, far more than the requests of one loop iteration allocate: at 1,000 they were
-traversed repeatedly, which took a twentieth of the proxy's time. Generation 1 after two of these, 2 after two of those:
-a full collection traverses at most some 60,000 survivors before they are frozen, which takes 3 to 4 ms."""
+THRESHOLDS: Final = (5_000, 1, 2)
+"""Generation 0 at 5,000 new containers, more than the requests of one loop iteration allocate: at 1,000 they were
+traversed repeatedly, which took a twentieth of the proxy's time. Generation 1 every second time, of some 10,000
+survivors where each request is new and its plan is kept: 2.4 to 5 ms on a slow machine."""
 
 LONG: Final = 0.001
-"""Seconds of a full collection above which its survivors are frozen: a fifth of the longest permitted hold."""
+"""Seconds of a collection of generation 1 or 2 above which its survivors are frozen: a fifth of the longest permitted
+hold. If generation 1 were left alone, plans of new requests would make a full collection of 60 ms there."""
 
 
 class _FreezeAfterLong:
-    """A gc callback that freezes the survivors of a long full collection."""
+    """A gc callback that freezes the survivors of a long collection."""
 
     __slots__ = ("_started",)
 
@@ -74,7 +75,7 @@ class _FreezeAfterLong:
     def __call__(self, phase: Literal["start", "stop"], info: dict[str, int]) -> None:
         if phase == "start":
             self._started = time.perf_counter()
-        elif info["generation"] == 2 and time.perf_counter() - self._started > LONG:
+        elif info["generation"] > 0 and time.perf_counter() - self._started > LONG:
             gc.freeze()
 
 
@@ -83,12 +84,12 @@ def tame_collector() -> None:
 
     A full collection traverses every live container: 1,000,000 counters take 60 to 210 ms. Therefore all objects
     alive after the start are frozen (never traversed again, but still freed with their last reference), and so are
-    the survivors of a later full collection that takes longer than ``LONG``. Each full collection then traverses
-    only objects created since the last one. Measured while 1,000,000 slotted objects in a dict grew to 2,000,000
-    and were all replaced: longest pause 213 ms without, 2.4 ms with this.
+    the survivors of a later collection that takes longer than ``LONG``, except of the youngest generation. Each then
+    traverses only objects created since the last one. Measured while 1,000,000 slotted objects in a dict grew to
+    2,000,000 and were all replaced: longest pause 213 ms without, 2.4 ms with this.
 
     The cost: a reference cycle that is alive at a freeze is not collected later. The service's own objects form no
-    cycles, and a freeze happens only after about a hundred thousand containers were created and kept.
+    cycles, and a freeze happens only after about ten thousand containers were created and kept.
 
     A large table of plain numbers or of tuples of them must be a subclass of dict: the collector untracks a plain
     dict and traverses it as a whole in its *youngest* generation at the next insertion (44 ms for 2,000,000

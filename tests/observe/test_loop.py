@@ -77,6 +77,28 @@ def test_a_tamed_collector_leaves_a_large_heap_alone():
     assert after_freeze < 10_000
 
 
+VISITED = """
+import gc
+from ratelimitd.observe import loop
+loop.LONG = 0
+loop.tame_collector()
+visited = []
+gc.callbacks.insert(0, lambda phase, info: phase == "start" and visited.append(len(gc.get_objects())))
+kept = {i: [i] for i in range(200_000)}
+print(len(visited), max(visited))
+"""
+
+
+@pytest.mark.process
+@pytest.mark.scenario("the event loop is blocked")
+def test_no_collection_visits_many_survivors():
+    """What lives on is frozen before a full collection would visit all of it: plans of new requests do."""
+    out = subprocess.run([sys.executable, "-c", VISITED], check=True, capture_output=True, text=True, timeout=60)
+    collections, most = map(int, out.stdout.split())
+    assert most < 20_000
+    assert collections > 20
+
+
 @pytest.mark.process
 def test_an_untamed_collector_visits_it_all():
     """So the test above can fail."""
