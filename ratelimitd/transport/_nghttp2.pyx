@@ -24,7 +24,7 @@ from ratelimitd.transport._stream cimport *
 cdef enum:
     CHUNK = 256 * 1024                  # bytes per flush; a batch of responses is far smaller
     CONNECTION_WINDOW = 1024 * 1024     # receive window of a connection; messages are consumed at once
-    READ_INFLATES = 4                   # largest messages that a read may decompress to: of 128 KiB, some 2 ms of work
+    READ_INFLATES = 3                   # largest messages that a piece may decompress to: of 128 KiB, 1 to 2 ms of work
     FRAMES_PER_STREAM = 2               # of a new connection's budget: grpc core sends WINDOW_UPDATE with each call
     GREETING_FRAMES = 128               # and beside its calls: SETTINGS, PING and WINDOW_UPDATE
     MESSAGE_BYTES = 1024                # of an error message: encoded, up to 3 KiB, within every peer's header limit

@@ -1,5 +1,6 @@
 """What one read brought is decoded in pieces, so that a read costs the others no more than a turn."""
 
+import asyncio
 import gzip
 
 import pytest
@@ -30,6 +31,8 @@ async def received(fast, calls):
     ):
         await read_until(caller, reader, lambda: caller.frames)
         (connection,) = server.places
+        while not connection._session.settings_received:
+            await asyncio.sleep(0)
         connection.data_received(b"".join(calls(caller)))
         at_once, waits = len(served) + server.calls, connection.waits
         streams = range(1, caller.last + 1, 2)
