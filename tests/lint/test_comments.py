@@ -37,6 +37,7 @@ def test_a_mark_before_a_comment_begins_no_second_document(tmp_path):
     assert linted_text(tmp_path, text) == []
 
 
+@pytest.mark.alone
 def test_many_comments_take_little_time():
     """A file with a comment for each of 4,000 faults takes a second, not its square: a load has a time limit."""
     descriptors = "".join(f"  # lint: off misplaced-key\n  - {{key: k{n}, unit: second}}\n" for n in range(4_000))

@@ -109,6 +109,7 @@ def test_a_file_of_another_shape_has_no_routes_or_items_of_unknown_entries(text)
     assert [item for route in routes for item in route.items if item.entries] == []
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("prefix", ["/p{}", "/"])
 def test_many_routes_that_take_requests_without_a_header_are_read_in_linear_time(prefix):
     """Whatever they have in common: eight times as many take eight times as long, or thrice that."""

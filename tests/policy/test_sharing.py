@@ -133,6 +133,7 @@ def test_domains_that_run_into_keys_are_found(one, first, other, second, found):
     assert list(domains_that_share(domains)) == ([(one.encode(), other.encode())] if found else [])
 
 
+@pytest.mark.alone
 def test_many_domains_beside_a_large_one_are_compared_at_little_cost():
     """A hundred times as many take no ten times as long: the limits of the large one are read once."""
     large = policy([leaf("k", f"v{number}") for number in range(3_000)], "domain: x").domains

@@ -151,6 +151,7 @@ def ours(text):
     return read_json(text, BOUNDS)
 
 
+@pytest.mark.alone
 @pytest.mark.scenario("the event loop is blocked")
 @pytest.mark.parametrize(
     "full",
@@ -167,6 +168,7 @@ def test_a_body_that_is_too_full_is_refused_before_it_is_parsed(full):
     assert cpu(ours, full) * 10 < cpu(ours, body(*[LARGEST] * BOUNDS.descriptors))
 
 
+@pytest.mark.alone
 @pytest.mark.scenario("the event loop is blocked")
 @pytest.mark.parametrize(
     "full", [body(*[EMPTIEST] * BOUNDS.descriptors), body(*[LARGEST] * BOUNDS.descriptors)], ids=["empty", "honest"]
