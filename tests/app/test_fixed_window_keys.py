@@ -75,18 +75,21 @@ async def test_counters_in_memory_always_have_safe_keys(tmp_path, mode):
     assert [line for line in logs if "share" in line["event"]] == []
 
 
+async def warnings_of(folder, policy, **env):
+    """What a load with a Redis says of limits that can share a counter."""
+    with capture_logs() as logs:
+        await loaded(folder / "policy.yaml", policy, **env, **ELSEWHERE)
+    return [line["event"] for line in logs if "share a counter" in line["event"]]
+
+
 @pytest.mark.parametrize("mode", MODES)
 async def test_a_load_names_the_limits_in_one_warning(tmp_path, mode):
     """With upstream's names in Redis; a comment in the file takes a limit out of it."""
-    with capture_logs() as logs:
-        await loaded(tmp_path / "policy.yaml", SHARED, FIXED_WINDOW_KEYS=mode, **ELSEWHERE)
-    told = [line["event"] for line in logs if "share a counter" in line["event"]]
+    told = await warnings_of(tmp_path, SHARED, FIXED_WINDOW_KEYS=mode)
     words = "2 limits can share a counter in Redis: 'd.tenant', 'd.tenant_alice.hot'; "
     assert [words in line for line in told] == ([True] if mode == "upstream" else [])
     off = SHARED.replace("3}}\n  - key: tenant", "3}}  # lint: off shared-counter\n  - key: tenant")
-    with capture_logs() as logs:
-        await loaded(tmp_path / "policy.yaml", off, FIXED_WINDOW_KEYS=mode, **ELSEWHERE)
-    told = [line["event"] for line in logs if "share a counter" in line["event"]]
+    told = await warnings_of(tmp_path, off, FIXED_WINDOW_KEYS=mode)
     assert ["1 limit can share" in line for line in told] == ([True] if mode == "upstream" else [])
 
 
@@ -94,9 +97,7 @@ async def test_the_warning_is_bounded(tmp_path):
     """Of 500 limits it names the first ten, and the number of the others."""
     limit = "rate_limit: {unit: year, requests_per_unit: 3}"
     lines = "".join(f"  - {{key: k{n}x, descriptors: [{{key: b, {limit}}}]}}\n" for n in range(500))
-    with capture_logs() as logs:
-        await loaded(tmp_path / "policy.yaml", f"domain: d\ndescriptors:\n{lines}", **ELSEWHERE)
-    (told,) = (line["event"] for line in logs if "share a counter" in line["event"])
+    (told,) = await warnings_of(tmp_path, f"domain: d\ndescriptors:\n{lines}")
     assert told.count("'") == 20
     assert "500 limits" in told
     assert "and 490 more" in told
@@ -106,9 +107,7 @@ async def test_long_names_make_no_long_warning(tmp_path):
     """Each name is cut, since keys may have any length."""
     limit = "rate_limit: {unit: year, requests_per_unit: 3}"
     lines = "".join(f"  - {{key: k{n}{'x' * 5_000}, descriptors: [{{key: b, {limit}}}]}}\n" for n in range(9))
-    with capture_logs() as logs:
-        await loaded(tmp_path / "policy.yaml", f"domain: d\ndescriptors:\n{lines}", **ELSEWHERE)
-    (told,) = (line["event"] for line in logs if "share a counter" in line["event"])
+    (told,) = await warnings_of(tmp_path, f"domain: d\ndescriptors:\n{lines}")
     assert len(told) < 2_000
     assert "'d.k8xxx" in told
 

@@ -8,6 +8,7 @@ from ratelimitd.net.turns import LEAST_SHARE, MESSAGES, TURN_COST, Turns
 from tests.transport.raw import raw, read_until
 from tests.transport.servers import ECHO, STREAM
 from tests.transport.wire import message
+from tests.turning import turning
 
 COST = TURN_COST // 8
 SLICE = TURN_COST // COST
@@ -203,60 +204,46 @@ async def test_small_slices_leave_half_of_a_turn_to_bursts():
 
 async def test_many_connections_read_in_one_turn_are_served_in_several(fast):
     """No batch of handlers follows another in the same turn of the loop beyond the room of a turn."""
-    turn, served = [0], []
-    loop = asyncio.get_running_loop()
-
-    def count():
-        turn[0] += 1
-        counting[:] = [loop.call_soon(count)]
+    served = []
 
     def serve(calls):
-        served.extend([turn[0]] * len(calls))
+        served.extend([turns.count] * len(calls))
         for call in calls:
             call.respond(b"")
 
-    counting = []
     async with AsyncExitStack() as stack:
+        turns = stack.enter_context(turning())
         server = await stack.enter_async_context(fast.serve(serve, cost=COST))
         callers = [await stack.enter_async_context(raw(server)) for _ in range(30)]
         for caller, reader, _ in callers:
             await read_until(caller, reader, lambda caller=caller: caller.frames)
-        count()
         for caller, _, writer in callers:
             writer.write(b"".join(caller.call() for _ in range(SLICE)))
         for caller, reader, _ in callers:
             await read_until(caller, reader, lambda caller=caller: caller.answer().trailers)
-        counting[0].cancel()
     assert len(served) == 30 * SLICE
     assert max(served.count(each) for each in set(served)) <= 3 * SLICE
 
 
 async def test_messages_of_streams_take_turns(fast):
     """A turn takes a few messages of all streams together, whatever their windows hold, and streams are equal."""
-    turn, taken = [0], []
-    loop = asyncio.get_running_loop()
-
-    def count():
-        turn[0] += 1
-        counting[:] = [loop.call_soon(count)]
+    taken = []
 
     async def take(stream):
         async for body in stream:
-            taken.append((turn[0], body))  # noqa: PERF401 -- in the order of all streams
+            taken.append((turns.count, body))  # noqa: PERF401 -- in the order of all streams
 
-    counting = []
     async with AsyncExitStack() as stack:
+        turns = stack.enter_context(turning())
         server = await stack.enter_async_context(fast.serve(stream=take))
         callers = [await stack.enter_async_context(raw(server)) for _ in range(4 * MESSAGES)]
-        count()
         for n, (caller, _, writer) in enumerate(callers):
             writer.write(caller.headers(path=STREAM) + caller.data(message(b"%d" % n) * 20))
         for caller, reader, _ in callers:
             await read_until(caller, reader, lambda caller=caller: caller.answer().headers)
-        counting[0].cancel()
-    turns = [each for each, _ in taken]
+    at = [each for each, _ in taken]
     assert len(taken) == 20 * len(callers)
-    assert max(turns.count(each) for each in set(turns)) <= MESSAGES
+    assert max(at.count(each) for each in set(at)) <= MESSAGES
     assert len({body for _, body in taken[: 10 * len(callers)]}) > len(callers) // 2
 
 
