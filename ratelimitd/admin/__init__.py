@@ -6,11 +6,12 @@ from .explain import explain_page, explained
 from .guard import Token, TokenError, TokenFile, TokenGuard, guarded
 from .http import Page, PageRequest, PageTable
 from .pages import debug_pages, gateway_pages, metrics_pages, service_pages
-from .server import BODY_BYTES, Clients, PageListener, Pages, listen, port_bytes
+from .server import BODY_BYTES, HTTP_MOST, Clients, PageListener, Pages, listen, port_bytes
 from .stats import statsd_text
 
 __all__ = [
     "BODY_BYTES",
+    "HTTP_MOST",
     "Clients",
     "Control",
     "DecisionSwitch",

@@ -32,6 +32,7 @@ STREAM_STAYS: Final = 10.0
 """Seconds after which a streamed response gives way to another: Prometheus' default timeout."""
 
 BUSY: Final = ErrorResponse(503, "this port has two such responses in progress; try again later", retry_after=1.0)
+
 HEAD_SECONDS: Final = 10.0
 """Time to receive a request head, also the first of a connection: that of the proxy. A probe sends it at once."""
 
@@ -44,9 +45,9 @@ CLOSE_SECONDS: Final = 1.0
 HEAD_BYTES: Final = 16 << 10
 """Maximum size of a request head; Node's limit. The longest admin token takes a quarter of it."""
 
-CONNECTIONS: Final = 256
-"""Default number of open connections; then the idlest makes room. One address has no lower bound while others are free:
-callers of /json, Prometheus and kubelet may share the address of one sidecar or node."""
+HTTP_MOST: Final = 256
+"""Connections of a port, then the idlest makes room: probes, Prometheus and operators have one each, callers of /json a
+pool. One address has no lower bound while others are free: all of these may share that of one sidecar or node."""
 
 log = get_logger(__name__)
 
@@ -137,7 +138,7 @@ class Pages:
 
 def port_bytes(max_body: int = BODY_BYTES) -> int:
     """Return the memory of a port whose clients send all of a request but its end, and do not read the pages."""
-    requests = CONNECTIONS * (http1.CONNECTION_BYTES + HEAD_BYTES + max_body)
+    requests = HTTP_MOST * (http1.CONNECTION_BYTES + HEAD_BYTES + max_body)
     return requests + STREAMS * (http1.HIGH_WATER + SLICE_BYTES)
 
 
@@ -179,9 +180,9 @@ class Clients(NamedTuple):
         turned_away: called with the reason and the address of a client that got no place.
     """
 
-    most: int = CONNECTIONS
+    most: int = HTTP_MOST
     trusted: tuple[str, ...] = ()
-    turned_away: Callable[[str, str], None] = lambda reason, client: None  # noqa: ARG005 -- nobody is told
+    turned_away: Callable[[str, str], None] = http1.ignore
 
 
 async def listen(

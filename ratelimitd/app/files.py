@@ -4,6 +4,7 @@ import resource
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from ratelimitd.admin import HTTP_MOST
 from ratelimitd.config.redis_address import Deployment
 from ratelimitd.observe.logs import get_logger
 from ratelimitd.settings import Settings
@@ -25,9 +26,6 @@ GRPC_MOST: Final = 10_000
 
 CALLERS: Final = 512
 """Connections of callers to allow for: 64 Envoys with 8 workers, one connection per worker."""
-
-HTTP_MOST: Final = 256
-"""Connections of each HTTP port: probes, Prometheus and operators have one each, callers of /json a pool."""
 
 HTTP_PART: Final = 16
 """Part of the files that an HTTP port has at most, so that most are left for callers."""

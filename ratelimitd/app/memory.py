@@ -17,6 +17,7 @@ from ratelimitd.sources import Source, list_files
 from ratelimitd.transport import nghttp2_available
 
 from .engine import FALLBACK_BYTES
+from .files import GRPC_MOST, SIDES
 from .http import page_bodies
 
 if TYPE_CHECKING:
@@ -46,12 +47,6 @@ CALL_BYTES: Final = 1_536
 CONNECTION_BYTES, TLS_BYTES = 17 << 10, 64 << 10
 """A gRPC connection without a call, and what TLS adds to any, also in its handshake: 16 to 17 and 64 KiB measured."""
 
-MOST_CONNECTIONS: Final = 10_000
-"""gRPC connections, where the transport has no bound of its own."""
-
-SIDES: Final = 2
-"""A proxied request has a connection to the client and one to the upstream."""
-
 BUFFERS_PART, COUNTERS_PART, CONNECTIONS_PART = 8, 2, 4
 """Parts of the memory of a container: an eighth for messages, half for counters, a quarter for gRPC connections."""
 
@@ -77,7 +72,7 @@ def fitted(settings: Settings, memory: int) -> Settings:
 
 def grpc_connections(settings: Settings, memory: int) -> int:
     """Return how many gRPC connections a machine or container of this many bytes has room for."""
-    return max(1, min(_most_connections(settings), memory // CONNECTIONS_PART // _connection_bytes(settings)))
+    return max(1, min(GRPC_MOST, memory // CONNECTIONS_PART // _connection_bytes(settings)))
 
 
 def shares(
@@ -151,14 +146,6 @@ def _transport(settings: Settings) -> str:
     if settings.transport == "auto":
         return "nghttp2" if nghttp2_available() else "grpcio"
     return settings.transport
-
-
-def _most_connections(settings: Settings) -> int:
-    if _transport(settings) == "grpcio" or not nghttp2_available():
-        return MOST_CONNECTIONS
-    from ratelimitd.transport.nghttp2 import Nghttp2Options  # noqa: PLC0415 -- may not be built
-
-    return int(Nghttp2Options._field_defaults["max_connections"])
 
 
 def _connection_bytes(settings: Settings) -> int:

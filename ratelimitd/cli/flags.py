@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import click
 
 from ratelimitd.config.values import boolean
-from ratelimitd.settings import ROWS, RowStatus, Settings, SettingsError, load
+from ratelimitd.settings import ROWS, Row, RowStatus, Settings, SettingsError, load
 
 if TYPE_CHECKING:
     from ratelimitd.gateway import Gateway
@@ -81,34 +81,30 @@ def settings_flags(command: Command) -> Command:
 
 def keys_flag(command: Command) -> Command:
     """Add the setting that says which limits have envoyproxy/ratelimit's keys in Redis, with its variable."""
-    row = Settings.fixed_window_keys
+    return _with_variable(command, Settings.fixed_window_keys)
+
+
+def policy_flags(command: Command) -> Command:
+    """Add the settings that affect the parsing of policies to a command, with their environment variables."""
+    for row in (Settings.merge_domain_config, Settings.default_algorithm, Settings.policy_max_bytes):
+        command = _with_variable(command, row)
+    return command
+
+
+def _with_variable(command: Command, row: Row[Any]) -> Command:
+    """Add a flag for a setting that also reads its variable."""
     option = click.option(
         row.flag,
         type=Text(row.name.lower(), row.parse),
         envvar=row.name,
         default=row.default,
         show_default=True,
+        is_flag=False,
+        flag_value="true" if row.parse is boolean else None,
         metavar="VALUE",
         help=row.doc,
     )
     return option(command)
-
-
-def policy_flags(command: Command) -> Command:
-    """Add the settings that affect the parsing of policies to a command, with their environment variables."""
-    for row in (Settings.merge_domain_config, Settings.default_algorithm, Settings.policy_max_bytes):
-        command = click.option(
-            row.flag,
-            type=Text(row.name.lower(), row.parse),
-            envvar=row.name,
-            default=row.default,
-            show_default=True,
-            is_flag=False,
-            flag_value="true" if row is Settings.merge_domain_config else None,
-            metavar="VALUE",
-            help=row.doc,
-        )(command)
-    return command
 
 
 def examples(*lines: str) -> str:

@@ -18,7 +18,7 @@ from .headers import PSEUDONYM, to_upstream
 from .model import Endpoint, ErrorResponse, Headers, Peer, Request, Summary
 from .options import CONNECTION_BYTES, HIGH_WATER, READ_BYTES, ServerOptions, UpstreamOptions
 from .owner import Handler
-from .server import Server
+from .server import Server, ignore
 from .streamed import stream
 from .upstream import Upstream
 
@@ -50,6 +50,7 @@ __all__ = [
     "Upstream",
     "UpstreamOptions",
     "fetch",
+    "ignore",
     "read_body",
     "stream",
     "to_upstream",

@@ -30,8 +30,8 @@ def _ignore(error: ErrorResponse, peer: Peer) -> None:
     """Ignore it."""
 
 
-def _tell_nobody(reason: str, client: str) -> None:
-    """Ignore it."""
+def ignore(reason: str, client: str) -> None:
+    """Ignore a rejected connection: the default of ``turned_away``."""
 
 
 class Server:
@@ -52,7 +52,7 @@ class Server:
         *,
         render: Render = render_text,
         refused: Callable[[ErrorResponse, Peer], None] = _ignore,
-        turned_away: Callable[[str, str], None] = _tell_nobody,
+        turned_away: Callable[[str, str], None] = ignore,
         most: int | None = None,
         trusted: Iterable[str] = (),
     ) -> None:

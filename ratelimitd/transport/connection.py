@@ -106,7 +106,7 @@ class GrpcConnection(asyncio.Protocol):
         if waited or len(data) > PIECE_BYTES:
             self._pieces += (data[start : start + PIECE_BYTES] for start in range(0, len(data), PIECE_BYTES))
         else:
-            self._context.turns.room -= self._feed(data)
+            self._context.turns.room -= self._feed(data, self._last_received)
         if self.waits and not waited:
             turns = self._context.turns
             spent = self._take(turns.share)
@@ -123,9 +123,8 @@ class GrpcConnection(asyncio.Protocol):
         self._unwanted += received
         self._pause_or_resume_reading()
 
-    def _feed(self, piece: bytes) -> int:
+    def _feed(self, piece: bytes, now: float) -> int:
         """Decode received bytes; return what that cost."""
-        now = self._clock()
         self._backlog += self._session.feed(piece, int(now * 1_000_000))
         if self._backlog:
             self._last_call = now
@@ -160,7 +159,7 @@ class GrpcConnection(asyncio.Protocol):
         spent = 0
         while spent < room and self.waits:
             if not self._backlog:
-                spent += self._feed(self._pieces.popleft())
+                spent += self._feed(self._pieces.popleft(), self._clock())
                 continue
             handler, calls = self._backlog[0]
             try:
