@@ -1,18 +1,19 @@
 """From outcomes to an answer: a status per descriptor, and whether the request is over limit."""
 
 from collections.abc import Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 from ratelimitd.algorithms import NEVER, Decision, wait_for_never
 from ratelimitd.config.values import UINT32_MAX
 from ratelimitd.policy import Limit
+from ratelimitd.value import Value
 
 from .modes import Modes
 from .seam import Ask, Failure, Item, Outcome, Plan
 from .stats import count
 
 
-class DescriptorStatus(NamedTuple):
+class DescriptorStatus(Value):
     """Status of one descriptor.
 
     Attributes:
@@ -23,13 +24,23 @@ class DescriptorStatus(NamedTuple):
             cost that can never pass, the rest of a fixed window, or the window of any other limit.
     """
 
-    over: bool
-    limit: Limit | None
-    remaining: int
-    reset: int
+    __match_args__ = ("over", "limit", "remaining", "reset")
+    __slots__ = __match_args__
+
+    def __init__(
+        self,
+        over: bool,
+        limit: Limit | None,
+        remaining: int,
+        reset: int,
+    ) -> None:
+        self.over = over
+        self.limit = limit
+        self.remaining = remaining
+        self.reset = reset
 
 
-class Answer(NamedTuple):
+class Answer(Value):
     """Decision about a whole request.
 
     Attributes:
@@ -40,10 +51,20 @@ class Answer(NamedTuple):
         shadowed: whether SHADOW_MODE turned OVER_LIMIT to OK.
     """
 
-    over: bool
-    failure: Failure | None
-    statuses: tuple[DescriptorStatus, ...]
-    shadowed: bool
+    __match_args__ = ("over", "failure", "statuses", "shadowed")
+    __slots__ = __match_args__
+
+    def __init__(
+        self,
+        over: bool,
+        failure: Failure | None,
+        statuses: tuple[DescriptorStatus, ...],
+        shadowed: bool,
+    ) -> None:
+        self.over = over
+        self.failure = failure
+        self.statuses = statuses
+        self.shadowed = shadowed
 
 
 NO_LIMIT: Final = DescriptorStatus(over=False, limit=None, remaining=0, reset=0)
@@ -62,10 +83,10 @@ def answer(plan: Plan, outcomes: Sequence[Outcome], modes: Modes) -> Answer:
     over = False
     quotas = quotas_over = 0
     for item in plan.items:
-        first, last, unlimited, _ = item
+        first, last = item.first, item.last
         if first == last:
-            statuses.append(UNLIMITED if unlimited else NO_LIMIT)
-            quotas += modes.quota and not unlimited
+            statuses.append(UNLIMITED if item.unlimited else NO_LIMIT)
+            quotas += modes.quota and not item.unlimited
             continue
         outcome = outcomes[first]
         if first + 1 == last and charges[first].binding and type(outcome) is Decision:
@@ -85,12 +106,23 @@ def answer(plan: Plan, outcomes: Sequence[Outcome], modes: Modes) -> Answer:
     return Answer(over and not shadowed, None if over else failure, tuple(statuses), shadowed)
 
 
-class _Verdict(NamedTuple):
-    status: DescriptorStatus
-    over: bool
-    quota: bool
-    quota_over: bool
-    failure: Failure | None
+class _Verdict(Value):
+    __match_args__ = ("status", "over", "quota", "quota_over", "failure")
+    __slots__ = __match_args__
+
+    def __init__(
+        self,
+        status: DescriptorStatus,
+        over: bool,
+        quota: bool,
+        quota_over: bool,
+        failure: Failure | None,
+    ) -> None:
+        self.status = status
+        self.over = over
+        self.quota = quota
+        self.quota_over = quota_over
+        self.failure = failure
 
 
 def _verdict(plan: Plan, item: Item, outcomes: Sequence[Outcome], modes: Modes) -> _Verdict:
@@ -117,12 +149,13 @@ def _verdict(plan: Plan, item: Item, outcomes: Sequence[Outcome], modes: Modes) 
     return _Verdict(shown or NO_LIMIT, over, quota, quota_over, failure)
 
 
-def _status(limit: Limit, decision: Decision, denied: bool) -> DescriptorStatus:  # noqa: FBT001 -- hot
+def _status(limit: Limit, decision: Decision, denied: bool) -> DescriptorStatus:
     """Make a status. Seconds are rounded up: Envoy truncates fractions, and a retry that is too early is denied."""
-    allowed, remaining, reset_after, retry_after, _ = decision
-    if allowed:
-        return DescriptorStatus(False, limit, remaining, -(-reset_after // 1_000_000))  # noqa: FBT003 -- hot
-    wait = wait_for_never(limit.rate, reset_after) if retry_after == NEVER and limit.rate else retry_after
+    if decision.allowed:
+        return DescriptorStatus(False, limit, decision.remaining, -(-decision.reset_after // 1_000_000))  # noqa: FBT003
+    wait = decision.retry_after
+    if wait == NEVER and limit.rate is not None:
+        wait = wait_for_never(limit.rate, decision.reset_after)
     return DescriptorStatus(denied, limit, 0, max(1, -(-wait // 1_000_000)))
 
 

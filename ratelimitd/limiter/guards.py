@@ -189,9 +189,9 @@ def shared(plan: Plan, replicas: int) -> tuple[Charge, ...]:
     charges = [charge._replace(limit=_share(charge.limit, replicas)) for charge in plan.charges]
     for item in plan.items:
         for index in range(item.first, item.last):
-            limit, key, _ = plan.charges[index]
-            if limit.upstream and item.match is not None and not is_overflow_key(key):
-                safe = safe_key(b"", plan.request.domain, item.match.identity, limit)
+            charge = plan.charges[index]
+            if charge.limit.upstream and item.match is not None and not is_overflow_key(charge.key):
+                safe = safe_key(b"", plan.request.domain, item.match.identity, charge.limit)
                 charges[index] = charges[index]._replace(key=safe)
     return tuple(charges)
 

@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple, Protocol
 from ratelimitd.algorithms import Decision
 from ratelimitd.config.values import UINT32_MAX
 from ratelimitd.policy import Descriptor, Limit, Match
+from ratelimitd.value import Value
 
 from .stats import Tally
 
@@ -15,7 +16,7 @@ COST_MAX: Final = UINT32_MAX
 """A larger cost is reduced to this one: no limit can be larger, so the cost is denied anyway, exactly."""
 
 
-class Charge(NamedTuple):
+class Charge(Value):
     """A charge on the counter of one limit; its cost is in the plan.
 
     Attributes:
@@ -24,20 +25,36 @@ class Charge(NamedTuple):
         binding: False for shadow and quota limits, which never veto the others of an atomic ask.
     """
 
-    limit: Limit
-    key: bytes
-    binding: bool
+    __match_args__ = ("limit", "key", "binding")
+    __slots__ = __match_args__
+
+    def __init__(
+        self,
+        limit: Limit,
+        key: bytes,
+        binding: bool,
+    ) -> None:
+        self.limit = limit
+        self.key = key
+        self.binding = binding
 
 
-class LimitRequest(NamedTuple):
+class LimitRequest(Value):
     """A decoded request; ``hits`` is the request's own ``hits_addend``, 0 when absent."""
 
-    domain: bytes
-    descriptors: tuple[Descriptor, ...]
-    hits: int = 0
+    __match_args__ = ("domain", "descriptors", "hits")
+    __slots__ = __match_args__
+
+    def __init__(self, domain: bytes, descriptors: tuple[Descriptor, ...], hits: int = 0) -> None:
+        self.domain = domain
+        self.descriptors = descriptors
+        self.hits = hits
 
 
-class Item(NamedTuple):
+NO_REQUEST: Final = LimitRequest(b"", ())
+
+
+class Item(Value):
     """One descriptor of a plan.
 
     Attributes:
@@ -46,13 +63,23 @@ class Item(NamedTuple):
         match: match in the policy, or None.
     """
 
-    first: int
-    last: int
-    unlimited: bool
-    match: Match | None
+    __match_args__ = ("first", "last", "unlimited", "match")
+    __slots__ = __match_args__
+
+    def __init__(
+        self,
+        first: int,
+        last: int,
+        unlimited: bool,
+        match: Match | None,
+    ) -> None:
+        self.first = first
+        self.last = last
+        self.unlimited = unlimited
+        self.match = match
 
 
-class Plan(NamedTuple):
+class Plan(Value):
     """The plan of a request: immutable, independent of time, shared by equal requests. A store reads ``charges`` only.
 
     Attributes:
@@ -66,14 +93,28 @@ class Plan(NamedTuple):
         known_domain: whether the policy has the request's domain.
     """
 
-    charges: tuple[Charge, ...]
-    costs: tuple[int, ...] = ()
-    tallies: tuple[Tally, ...] = ()
-    nears: tuple[int, ...] = ()
-    request: LimitRequest = LimitRequest(b"", ())
-    items: tuple[Item, ...] = ()
-    atomic: bool = False
-    known_domain: bool = True
+    __match_args__ = ("charges", "costs", "tallies", "nears", "request", "items", "atomic", "known_domain")
+    __slots__ = __match_args__
+
+    def __init__(
+        self,
+        charges: tuple[Charge, ...],
+        costs: tuple[int, ...] = (),
+        tallies: tuple[Tally, ...] = (),
+        nears: tuple[int, ...] = (),
+        request: LimitRequest = NO_REQUEST,
+        items: tuple[Item, ...] = (),
+        atomic: bool = False,
+        known_domain: bool = True,
+    ) -> None:
+        self.charges = charges
+        self.costs = costs
+        self.tallies = tallies
+        self.nears = nears
+        self.request = request
+        self.items = items
+        self.atomic = atomic
+        self.known_domain = known_domain
 
 
 class FailureKind(StrEnum):

@@ -7,7 +7,9 @@ key. An unknown key is dropped, so a client cannot get a new counter by inventin
 import hmac
 from hashlib import sha256
 from ipaddress import AddressValueError, IPv4Address, IPv6Address, IPv6Network
-from typing import Final, NamedTuple
+from typing import Final
+
+from ratelimitd.value import Value
 
 from .model import Descriptor, Entry, Identity, Match
 
@@ -18,7 +20,7 @@ UNSALTED: Final = (
 """Warning, logged once, when a policy has an identity and no secret is set."""
 
 
-class Identified(NamedTuple):
+class Identified(Value):
     """A descriptor with its caller identified.
 
     Attributes:
@@ -27,8 +29,12 @@ class Identified(NamedTuple):
         counted: its entries in the counter's name: a key is replaced by its HMAC.
     """
 
-    descriptor: Descriptor
-    counted: tuple[Entry, ...]
+    __match_args__ = ("descriptor", "counted")
+    __slots__ = __match_args__
+
+    def __init__(self, descriptor: Descriptor, counted: tuple[Entry, ...]) -> None:
+        self.descriptor = descriptor
+        self.counted = counted
 
 
 def identify(identity: Identity, secret: bytes, descriptor: Descriptor) -> Identified:

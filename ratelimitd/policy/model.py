@@ -8,6 +8,7 @@ from enum import IntEnum
 from typing import Final, NamedTuple
 
 from ratelimitd.algorithms import Rate
+from ratelimitd.value import Value
 
 from .paths import OVERRIDE
 from .wildcards import STAR, Wildcards
@@ -181,7 +182,7 @@ class Policy(NamedTuple):
     nodes: list[DescriptorNode]
 
 
-class Descriptor(NamedTuple):
+class Descriptor(Value):
     """One descriptor of a request, decoded.
 
     Attributes:
@@ -191,13 +192,23 @@ class Descriptor(NamedTuple):
         negative: ``is_negative_hits``.
     """
 
-    entries: tuple[Entry, ...]
-    override: tuple[int, Unit] | None = None
-    hits: int | None = None
-    negative: bool = False
+    __match_args__ = ("entries", "override", "hits", "negative")
+    __slots__ = __match_args__
+
+    def __init__(
+        self,
+        entries: tuple[Entry, ...],
+        override: tuple[int, Unit] | None = None,
+        hits: int | None = None,
+        negative: bool = False,
+    ) -> None:
+        self.entries = entries
+        self.override = override
+        self.hits = hits
+        self.negative = negative
 
 
-class Match(NamedTuple):
+class Match(Value):
     """The match of a descriptor in its domain.
 
     Attributes:
@@ -211,12 +222,24 @@ class Match(NamedTuple):
             override, its keys. The same in every process that has this policy.
     """
 
-    limits: tuple[Limit, ...]
-    identity: tuple[Entry, ...]
-    stat_key: tuple[str, ...]
-    stat_from_request: bool
-    metadata: Mapping[str, object] | None
-    path: bytes = b""
+    __match_args__ = ("limits", "identity", "stat_key", "stat_from_request", "metadata", "path")
+    __slots__ = __match_args__
+
+    def __init__(
+        self,
+        limits: tuple[Limit, ...],
+        identity: tuple[Entry, ...],
+        stat_key: tuple[str, ...],
+        stat_from_request: bool,
+        metadata: Mapping[str, object] | None,
+        path: bytes = b"",
+    ) -> None:
+        self.limits = limits
+        self.identity = identity
+        self.stat_key = stat_key
+        self.stat_from_request = stat_from_request
+        self.metadata = metadata
+        self.path = path
 
     @property
     def overridden(self) -> bool:

@@ -54,8 +54,8 @@ def response(plan: Plan, answer: Answer, options: EncodeOptions, modes: Modes) -
 
 def _status(status: DescriptorStatus) -> bytes:
     """Write a ``DescriptorStatus``: code 1, current_limit 2, limit_remaining 3, duration_until_reset 4."""
-    over, limit, remaining, reset = status
-    code = _OVER if over else _OK
+    limit, remaining, reset = status.limit, status.remaining, status.reset
+    code = _OVER if status.over else _OK
     if limit is None:
         return code + b"\x18" + varint(remaining) if remaining else code
     # Proto3 omits a 0 but accepts one, so 0 needs no special case.
