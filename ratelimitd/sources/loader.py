@@ -188,11 +188,11 @@ def _free_nodes(nodes: list[DescriptorNode]) -> Iterator[None]:
 def _collector_paused() -> Iterator[None]:
     was_enabled = gc.isenabled()
     gc.disable()
-    gc.collect(1)  # under 1 ms; frozen garbage would never be freed
+    gc.collect(1)  # frozen garbage would never be freed
     try:
         yield
-        gc.freeze()
     finally:
+        gc.freeze()  # after a failure too: what came meanwhile would be traversed at once
         if was_enabled:
             gc.enable()
 
