@@ -55,7 +55,8 @@ class Turns:
     @property
     def share(self) -> int:
         """Cost that a connection that was just read may use at once: a turn's by all that wait, if there is room."""
-        return min(self.room, max(LEAST_SHARE, TURN_COST // (1 + len(self._new) + len(self._old))))
+        waiting = len(self._new) + len(self._old)
+        return min(self.room, max(LEAST_SHARE, TURN_COST // (1 + waiting))) if waiting else self.room
 
     @property
     def waiting(self) -> Collection[Waiting]:
