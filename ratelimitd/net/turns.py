@@ -63,6 +63,12 @@ class Turns:
         """The connections of which some wait."""
         return (*self._new, *self._old)
 
+    def spend(self, cost: int) -> None:
+        """Take the cost of what was served at once from the room, and have a turn soon if half of it is gone."""
+        self.room -= cost
+        if self.room < TURN_COST // 2:
+            self._schedule()
+
     def add(self, connection: Waiting, *, served: bool = True) -> None:
         """Queue a connection of which some wait, and some were ``served``; it must not be in the queue."""
         (self._old if served else self._new).append(connection)

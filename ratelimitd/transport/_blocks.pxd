@@ -100,7 +100,7 @@ cdef inline ssize_t pass_new(
 cdef inline bint is_whole(const uint8_t *header, size_t size, size_t left) noexcept nogil:
     """Whether a frame is HEADERS with a complete block, all of it read, that may be kept."""
     return (header[3] == NGHTTP2_HEADERS and (header[4] & (END_HEADERS | PADDED | WITH_PRIORITY)) == END_HEADERS
-            and SHORT_BYTES < size <= KNOWN_BYTES and size <= left)
+            and SHORT_BYTES <= size <= KNOWN_BYTES and size <= left)
 
 
 cdef inline ssize_t receive(

@@ -396,5 +396,4 @@ cdef class Session:
         return self.connection.h2 == NULL or self.terminating or not (
             nghttp2_session_want_read(self.connection.h2) or nghttp2_session_want_write(self.connection.h2))
 
-
 include "_serving.pxi"

@@ -84,7 +84,7 @@ cdef class ServingSession(Session):
             spent += cost
             if taken < len(calls):
                 del calls[:taken]
-            else:
+            elif self.waiting:
                 del self.waiting[0]
         return spent
 

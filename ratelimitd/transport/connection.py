@@ -55,7 +55,7 @@ class ConnectionContext(NamedTuple):
 
 
 class GrpcConnection(asyncio.Protocol):
-    """Gives received data and turns to the session, which passes calls to their handlers, and writes what it returns."""
+    """Gives received data and turns to the session, which passes calls to their handlers; writes what it returns."""
 
     def __init__(self, context: ConnectionContext) -> None:
         self._context = context
@@ -94,14 +94,14 @@ class GrpcConnection(asyncio.Protocol):
 
         If they cost more than this connection's share of a turn, the others wait, and nothing is read meanwhile.
         """
-        session = self._session
-        if self._paused or session.waits or len(data) > PIECE_BYTES or self._lifetime.phase is not SERVING:
+        session, turns = self._session, self._turns
+        waits = self._pieces or session.waits or self._paused
+        if waits or len(data) > PIECE_BYTES or self._lifetime.phase is not SERVING:
             self._receive(data)
             return
         self._last_received = now = self._clock()
-        turns = self._turns
         share = turns.share
-        turns.room -= session.turn(data, now, share, self._write)
+        turns.spend(session.turn(data, now, share, self._write))
         if not session.settled:
             self._wait(share)
             self.flush()
@@ -116,7 +116,7 @@ class GrpcConnection(asyncio.Protocol):
         self._pieces += (data[start : start + PIECE_BYTES] for start in range(0, len(data), PIECE_BYTES))
         if not waited:
             share = self._turns.share
-            self._turns.room -= self._take(share)
+            self._turns.spend(self._take(share))
             self._wait(share)
         self.flush()
 
