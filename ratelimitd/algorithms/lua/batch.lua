@@ -1,5 +1,5 @@
--- Loop over a batch of asks, after the counters that are only added to. FRAGMENTS contains the tables that the fragments returned, in the order in which Python
--- numbers them.
+-- Loop over a batch of asks, after the counters that are only added to. FRAGMENTS contains functions that make the
+-- fragments, in the order in which Python numbers them: most calls need none or one.
 --
 -- KEYS     each counter once; first those that are only added to.
 -- ARGV[1]  current time in µs, '' to use Redis' clock; ARGV[2] the host's time in µs; ARGV[3] jitter in ms for
@@ -30,6 +30,28 @@ local decoded = cjson.decode(ARGV[4])
 local counts, rates, plan = #decoded[2], decoded[3], decoded[4]
 local reply = {now}
 
+local function with_errors(slot)
+  for i = 1, #errors do
+    reply[slot + i - 1] = errors[i]
+  end
+  return reply
+end
+
+count(decoded[1], decoded[2], jitter, reply)
+if not plan[1] then
+  return with_errors(2 + counts)
+end
+
+local made = {}
+
+local function fragment_of(rate)
+  local number = rate[1]
+  if not made[number] then
+    made[number] = FRAGMENTS[number]()
+  end
+  return made[number]
+end
+
 -- Indexed like KEYS. A missing state is false; nil means not loaded yet.
 local fragments, loaded, states, lives, numbers = {}, {}, {}, {}, {}
 
@@ -42,14 +64,14 @@ local function fail(slot, err)
 end
 
 local function step(slot, state, rate, cost)
-  local fragment = FRAGMENTS[rate[1]]
+  local fragment = fragment_of(rate)
   state, reply[slot], reply[slot + 1], reply[slot + 2], reply[slot + 3], reply[slot + 4] =
     fragment.step(state, rate[2], cost, fragment.host_clock and host or now)
   return state or false
 end
 
 local function charge(slot, at, rate, cost)
-  local fragment = FRAGMENTS[rate[1]]
+  local fragment = fragment_of(rate)
   if not fragments[at] then
     local state = fragment.load(KEYS[at], rate[2], now) or false
     fragments[at], loaded[at], states[at], lives[at] = fragment, state, state, 0
@@ -140,7 +162,6 @@ local function fail_passed(at, err)
   end
 end
 
-count(decoded[1], decoded[2], jitter, reply)
 local position, slot = 1, 2 + counts
 while plan[position] do
   position, slot = settle(position, slot)
@@ -153,7 +174,4 @@ for at = counts + 1, #KEYS do
     end
   end
 end
-for i = 1, #errors do
-  reply[slot + i - 1] = errors[i]
-end
-return reply
+return with_errors(slot)

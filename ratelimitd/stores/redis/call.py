@@ -38,7 +38,6 @@ class Tick:
         self.open -= 1
         if not self.open:
             del self._ticks[self]
-            self.pending = self.calls = ()
 
 
 class Pending:

@@ -1,8 +1,8 @@
 """From the open charges of asks to the keys and arguments of script calls.
 
 A charge of a fixed window that counts what it rejects is only added to its counter, whatever becomes of it: the script
-returns the count before, and Python decides by that. Redis runs a third of the commands' work for such a charge, and
-sends one number in place of five. All other charges are decided by the script.
+returns the count before, and Python decides by that. Redis has a third of the work with such a charge, and sends one
+number in place of five. All other charges are decided by the script.
 """
 
 from collections.abc import Iterable, Sequence

@@ -33,5 +33,5 @@ def compose() -> str:
     def text(name: str) -> str:
         return (folder / f"{name}.lua").read_text(encoding="utf-8")
 
-    fragments = "".join(f"(function()\n{text(name)}end)(),\n" for name in FRAGMENTS)
+    fragments = "".join(f"function()\n{text(name)}end,\n" for name in FRAGMENTS)
     return f"{text('prelude')}\nlocal FRAGMENTS = {{\n{fragments}}}\n\n{text('count')}\n{text('batch')}"
