@@ -10,7 +10,6 @@ from typing import Any, Final
 
 from ratelimitd.limiter import Failure
 from ratelimitd.stores.redis import (
-    INDEPENDENT,
     RedisConnection,
     RedisConnectionError,
     ReplyError,
@@ -18,7 +17,8 @@ from ratelimitd.stores.redis import (
     Sharding,
     dial,
     execute,
-    pack_single,
+    open_selections,
+    pack,
     probe_of,
     slot_of,
     try_sharding,
@@ -172,16 +172,15 @@ async def _probe(connection: RedisConnection, sha: str, key: bytes, probes: Prob
     fastest = float("inf")
     for _ in range(PROBES):
         asked = probe_of(key)
-        selection = (asked, [0], INDEPENDENT)
-        keys, arguments = pack_single(selection, time.time_ns() // 1000)
+        packed = pack(open_selections([asked]), time.time_ns() // 1000)
         wall, probes.asked = time.time(), time.perf_counter()
-        (reply,) = await execute(connection, [("EVALSHA", sha, 1, *keys, *arguments)])
+        (reply,) = await execute(connection, [("EVALSHA", sha, *packed.words)])
         took = time.perf_counter() - probes.asked
         if isinstance(reply, ReplyError):
             probes.failure = str(reply)
             return
         try:
-            now = unpack(reply, [selection], 1)
+            now, _ = unpack(reply, packed)
         except (TypeError, ValueError) as error:
             probes.failure = f"unexpected reply: {error}"
             return

@@ -6,7 +6,8 @@ from ratelimitd.algorithms import ALGORITHMS, counter_key, make_rate
 from ratelimitd.algorithms.rate import SMALL_STEP
 from ratelimitd.limiter import Ask, Charge, LimitRequest, Plan, Rule
 from ratelimitd.policy import Limit
-from ratelimitd.stores.redis.script import open_selections, pack, unpack
+from ratelimitd.stores.redis.packing import open_selections, pack
+from ratelimitd.stores.redis.replies import unpack
 
 SECOND = 1_000_000
 DAY = 86_400 * SECOND
@@ -124,7 +125,6 @@ class Script:
 
     def charge(self, asks, now, *, clock=None, jitter=LONG, client=None):
         """Fill in the asks' outcomes; the time it was decided at."""
-        selections = open_selections(asks)
-        keys, arguments = pack(selections, now, clock=clock, jitter=jitter)
-        reply = (client or self.client).evalsha(self.sha, len(keys), *keys, *arguments)
-        return unpack(reply, selections, sum(len(indices) for _, indices, _ in selections))
+        packed = pack(open_selections(asks), now, clock=clock, jitter=jitter)
+        at, _ = unpack((client or self.client).evalsha(self.sha, *packed.words), packed)
+        return at

@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 
 from ratelimitd.limiter.seam import FailureKind
-from ratelimitd.stores.redis.batch import Pending
+from ratelimitd.stores.redis.call import Pending
 from testkit.fault_proxy import Way
 from tests.algorithms.cases import NOW
 from tests.faults.conftest import NO_BREAKER

@@ -12,7 +12,7 @@ Behaviour = Callable[[list[bytes], asyncio.StreamWriter], None]
 HELLO = b"*8\r\n+server\r\n+redis\r\n+version\r\n+7.0.0\r\n+mode\r\n+standalone\r\n+role\r\n+master\r\n"
 
 GREETINGS = dict.fromkeys(
-    b"SCRIPT TIME SET GET PTTL PEXPIRE DEL ZADD ZCARD ZCOUNT ZRANGE ZREMRANGEBYRANK".split(), b"+OK\r\n"
+    b"SCRIPT TIME SET INCRBY GET PTTL PEXPIRE DEL ZADD ZCARD ZCOUNT ZRANGE ZREMRANGEBYRANK".split(), b"+OK\r\n"
 ) | {b"HELLO": HELLO}
 """What it says to the words of a greeting, and to a script call without keys: that all is well."""
 

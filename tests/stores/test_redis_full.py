@@ -29,3 +29,16 @@ async def test_a_rejected_hit_that_cannot_be_counted_is_a_denial(make):
         (seen,) = await charge(store, [ask((WINDOW, b"k_", 0))])
         assert isinstance(seen, Decision)
         assert seen.before == 2
+
+
+@pytest.mark.scenario("Redis is out of memory")
+async def test_a_denial_beside_a_charge_that_cannot_be_kept_stands(make):
+    """Of two charges of one counter, the first would pass and fails; the second is denied, and that is known."""
+    with redis_server() as server:
+        store = make(server.address)
+        await store.connect()
+        server.ask("CONFIG", "SET", "maxmemory", 1)
+        bucket = make_rate("token_bucket", 1, 3_600 * SECOND)
+        failed, denied = await charge(store, [ask((bucket, b"k_", 1), (bucket, b"k_", 1))])
+        assert kinds([failed]) == {FailureKind.OUT_OF_MEMORY}
+        assert allowed([denied]) == [False]

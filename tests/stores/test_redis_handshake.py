@@ -9,7 +9,9 @@ from testkit.redis_server import free_port, redis_server
 from tests.contract.cases import allowed, charge
 from tests.stores.test_redis_store import one
 
-NEEDED = "+evalsha +script|load +time +set +get +pttl +pexpire +del +zadd +zcard +zcount +zrange +zremrangebyrank"
+NEEDED = (
+    "+evalsha +script|load +time +set +incrby +get +pttl +pexpire +del +zadd +zcard +zcount +zrange +zremrangebyrank"
+)
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import pytest
 from ratelimitd.algorithms import Decision
 from ratelimitd.limiter.seam import Failure
 from ratelimitd.net.turns import TURN_COST
-from ratelimitd.stores.redis.script import MAX_CHARGES
+from ratelimitd.stores.redis.packing import MAX_CHARGES
 from tests.algorithms.cases import NOW
 from tests.stores.conftest import PATIENCE
 from tests.stores.test_redis_store import one

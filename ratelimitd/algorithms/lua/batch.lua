@@ -1,15 +1,19 @@
--- Loop over a batch of asks. FRAGMENTS contains the tables that the fragments returned, in the order in which Python
--- numbers them.
+-- Loop over a batch of asks, after the counters that are only added to. FRAGMENTS contains functions that make the
+-- fragments, in the order in which Python numbers them: most calls need none or one.
 --
--- KEYS     each counter once.
+-- KEYS     each counter once; first those that are only added to.
 -- ARGV[1]  current time in µs, '' to use Redis' clock; ARGV[2] the host's time in µs; ARGV[3] jitter in ms for
 --          counters keyed by window.
--- ARGV[4]  JSON: [[[fragment, [numbers...]]...], [mode, charges, (key, rate, cost, binding)... for each ask...]]
+-- ARGV[4]  JSON: [runs, costs, [[fragment, [numbers...]]...],
+--          [mode, charges, (key, rate, cost, binding)... for each ask...]]
+--          Runs and costs are those of the counters that are only added to, see count.lua.
 --          Keys and rates are numbered from 1. Modes: 0 each charge separately, 1 all binding charges or none, 2 vetoed
 --          already.
--- Returns  the current time, then five integers per charge: allowed, remaining, reset_after, retry_after, before.
---          A failed charge has allowed = 2; its remaining is the index, from 0, of its error text in the rest of the
---          reply.
+-- Returns  the current time, then the count before for each counter that is only added to, then five integers per
+--          charge: allowed, remaining, reset_after, retry_after, before. The rest of the reply are errors.
+--          A counter that could not be added to has, negative, the place of its error text, from 1; the count that was
+--          found follows the text, -1 if there was none. A failed charge has allowed = 2; its remaining is the index,
+--          from 0, of its error text.
 
 local FAILED, ATOMIC, VETOED = 2, 1, 2
 
@@ -23,8 +27,30 @@ if not now then
   now = time[1] * 1000000 + time[2]
 end
 local decoded = cjson.decode(ARGV[4])
-local rates, plan = decoded[1], decoded[2]
-local reply, errors = {now}, {}
+local counts, rates, plan = #decoded[2], decoded[3], decoded[4]
+local reply = {now}
+
+local function with_errors(slot)
+  for i = 1, #errors do
+    reply[slot + i - 1] = errors[i]
+  end
+  return reply
+end
+
+count(decoded[1], decoded[2], jitter, reply)
+if not plan[1] then
+  return with_errors(2 + counts)
+end
+
+local made = {}
+
+local function fragment_of(rate)
+  local number = rate[1]
+  if not made[number] then
+    made[number] = FRAGMENTS[number]()
+  end
+  return made[number]
+end
 
 -- Indexed like KEYS. A missing state is false; nil means not loaded yet.
 local fragments, loaded, states, lives, numbers = {}, {}, {}, {}, {}
@@ -38,14 +64,14 @@ local function fail(slot, err)
 end
 
 local function step(slot, state, rate, cost)
-  local fragment = FRAGMENTS[rate[1]]
+  local fragment = fragment_of(rate)
   state, reply[slot], reply[slot + 1], reply[slot + 2], reply[slot + 3], reply[slot + 4] =
     fragment.step(state, rate[2], cost, fragment.host_clock and host or now)
   return state or false
 end
 
 local function charge(slot, at, rate, cost)
-  local fragment = FRAGMENTS[rate[1]]
+  local fragment = fragment_of(rate)
   if not fragments[at] then
     local state = fragment.load(KEYS[at], rate[2], now) or false
     fragments[at], loaded[at], states[at], lives[at] = fragment, state, state, 0
@@ -104,9 +130,9 @@ end
 
 local function lifetime(at)
   if fragments[at].host_clock then
-    return ceil(numbers[at][2] / 1000) + jitter
+    return format('%.0f', ceil(numbers[at][2] / 1000) + jitter)
   end
-  return ceil(lives[at] / 1000) + GRACE
+  return format('%.0f', ceil(lives[at] / 1000) + GRACE)
 end
 
 local function save(at)
@@ -124,7 +150,7 @@ end
 
 -- A charge that passed fails if its counter could not be saved; a denial stands.
 local function fail_passed(at, err)
-  local position, slot = 1, 2
+  local position, slot = 1, 2 + counts
   while plan[position] do
     for i = 1, plan[position + 1] do
       if plan[position + 4 * i - 2] == at and reply[slot] == 1 then
@@ -136,11 +162,11 @@ local function fail_passed(at, err)
   end
 end
 
-local position, slot = 1, 2
+local position, slot = 1, 2 + counts
 while plan[position] do
   position, slot = settle(position, slot)
 end
-for at = 1, #KEYS do
+for at = counts + 1, #KEYS do
   if fragments[at] then
     local ok, err = pcall(save, at)
     if not ok then
@@ -148,7 +174,4 @@ for at = 1, #KEYS do
     end
   end
 end
-for i = 1, #errors do
-  reply[slot + i - 1] = errors[i]
-end
-return reply
+return with_errors(slot)

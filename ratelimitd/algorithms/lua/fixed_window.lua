@@ -1,7 +1,5 @@
 -- A plain integer, as INCRBY stores it, in a key named after its window: envoyproxy/ratelimit may share the counter.
--- The host's clock chose the key, so the step uses the host's clock too.
-
-local SATURATED = 4503599627370496
+-- The host's clock chose the key, so the step uses the host's clock too. Most charges are only added: see count.lua.
 
 return {
   host_clock = true,

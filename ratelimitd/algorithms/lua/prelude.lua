@@ -1,7 +1,7 @@
 -- Shared by all fragments. A fragment returns {load, step, save}, and last if it uses Redis' clock:
 --   load(key, numbers, now) -> state        nil: no such key; error: not a value of ratelimitd
 --   step(state, numbers, cost, now) -> state, allowed (1 or 0), remaining, reset_after, retry_after, before
---   save(key, state, life, existed)         life in ms; the expiry is set with the value
+--   save(key, state, life, existed)         life in ms, as a text; the expiry is set with the value
 --   last(state) -> time (µs) of the last change
 -- States are never modified in place: an unchanged state is the same table, and an older one can be restored.
 -- Numbers are doubles. For integers below 2^53, sums, differences and products below 2^53 are exact. So are the floor
@@ -9,6 +9,7 @@
 
 local NEVER = -1
 local SMALL_STEP = 1000000 -- see rate.py
+local SATURATED = 4503599627370496 -- see fixed_window.py
 local floor, ceil, max, min, format = math.floor, math.ceil, math.max, math.min, string.format
 
 local function load_three(key)

@@ -126,7 +126,7 @@ return {
       redis.call('ZREMRANGEBYRANK', key, entry.rank + 1, -1)
     end
     for i = #fresh, 1, -1 do
-      redis.call('ZADD', key, fresh[i].time, format('%016.0f:%.0f', fresh[i].total, fresh[i].cost))
+      redis.call('ZADD', key, format('%.0f', fresh[i].time), format('%016.0f:%.0f', fresh[i].total, fresh[i].cost))
     end
     if entry and state.first > 0 then
       redis.call('ZREMRANGEBYRANK', key, 0, state.first - 1)

@@ -9,14 +9,15 @@ from .connection import RedisConnection, RedisConnectionError, execute
 from .dialer import ask_master, ask_slots, dial
 from .node import Observer
 from .options import ConnectOptions, RedisOptions, Tls
+from .packing import open_selections, pack
 from .probe import probe_key, probe_of
-from .script import INDEPENDENT, Script, composed_script, pack_single, unpack
+from .replies import unpack
+from .script import Script, composed_script
 from .sharding import Sharding, try_sharding
 from .slots import SLOTS, Ranges, ranges, slot_of
 from .store import RedisStore
 
 __all__ = [
-    "INDEPENDENT",
     "SLOTS",
     "ConnectOptions",
     "Observer",
@@ -34,7 +35,8 @@ __all__ = [
     "composed_script",
     "dial",
     "execute",
-    "pack_single",
+    "open_selections",
+    "pack",
     "probe_key",
     "probe_of",
     "ranges",

@@ -1,4 +1,8 @@
-"""The ends of budgets: of asks, which fail then, and of script calls, which count against their node."""
+"""The ends of budgets: of asks, which fail then, and of script calls, which count against their node.
+
+One timer serves all of them. It looks at the ticks with something open: replies mostly come in a fraction of a budget,
+so it finds few, and no tick arms or cancels a timer of its own.
+"""
 
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -7,7 +11,8 @@ from typing import Final
 from ratelimitd.limiter import Ask, Failure
 from ratelimitd.net.turns import Turns, Waiting
 
-from .batch import Pending, ScriptCall, complete, reopen_dry_run
+from .batch import complete, reopen_dry_run
+from .call import Pending, ScriptCall, Tick
 
 EXTRA_ROUNDS: Final = 2
 """Event-loop iterations between the end of a budget and a failure.
@@ -15,6 +20,8 @@ EXTRA_ROUNDS: Final = 2
 After a stall of this process the reply has already arrived, but a timer may run before the socket is read. Whatever
 the order within an iteration, the socket is read once between the first and the second callback from now.
 """
+
+NEVER: Final = float("inf")
 
 
 class Deadlines:
@@ -24,6 +31,9 @@ class Deadlines:
         turns: connections with replies that wait.
         over_budget: failure of a charge without a reply in time.
         fail: sets a failure in those of these outcomes that are still open.
+
+    Attributes:
+        ticks: those with something open, in the order in which they were sent.
     """
 
     def __init__(self, turns: Turns, over_budget: Failure, fail: Callable[[Ask, Iterable[int], Failure], None]) -> None:
@@ -31,53 +41,97 @@ class Deadlines:
         self._turns = turns
         self._over_budget = over_budget
         self._fail = fail
+        self._timer: asyncio.TimerHandle | None = None
+        self._at = NEVER
+        self.ticks: dict[Tick, None] = {}
 
-    def arm(self, queue: Sequence[Pending], batch: Sequence[ScriptCall]) -> None:
-        """Set one timer for the earliest end of a budget: of an ask, or of a call's node."""
-        ends = [pending.deadline for pending in queue] + [call.due for call in batch]
-        self._loop.call_at(min(ends), self._look, queue, batch, EXTRA_ROUNDS)
+    def watch(self, queue: Sequence[Pending], batch: Sequence[ScriptCall]) -> None:
+        """Wait for these asks and calls, which were sent together. An ask leaves the tick that it was in before."""
+        end = earliest(queue, batch)
+        tick = Tick(self.ticks, queue, batch, end)
+        for pending in queue:
+            before, pending.tick = pending.tick, tick
+            if before is not None:
+                before.leave()
+        for call in batch:
+            call.tick = tick
+        if end < self._at:
+            self._wake(end)
 
-    def _look(self, queue: Sequence[Pending], batch: Sequence[ScriptCall], looks: int) -> None:
+    def _wake(self, at: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._at = at
+        self._timer = self._loop.call_at(at, self._woke)
+
+    def _woke(self) -> None:
+        """Look at the ticks in which a budget has ended, and sleep until the next one ends; forever if none is open."""
+        self._timer, self._at = None, NEVER
+        now = self._loop.time()
+        ended = [tick for tick in self.ticks if tick.end <= now]
+        for tick in ended:
+            tick.end = NEVER  # until its end was looked at
+        following = min([tick.end for tick in self.ticks], default=NEVER)
+        if following < NEVER:
+            self._wake(following)
+        self._look(ended, EXTRA_ROUNDS)
+
+    def _look(self, ticks: Sequence[Tick], looks: int) -> None:
         """Wait until the sockets were read, and the replies of that read were passed on."""
-        queue, batch = _open(queue), _unsettled(batch)
-        if not queue and not batch:
+        ticks = [tick for tick in ticks if tick.open]
+        if not ticks:
             return
         if looks:
-            self._loop.call_soon(self._look, queue, batch, looks - 1)
+            self._loop.call_soon(self._look, ticks, looks - 1)
         else:
-            self._passed_on(queue, batch, tuple(self._turns.waiting))
+            self._passed_on(ticks, tuple(self._turns.waiting))
 
-    def _passed_on(self, queue: Sequence[Pending], batch: Sequence[ScriptCall], waiting: Collection[Waiting]) -> None:
+    def _passed_on(self, ticks: Sequence[Tick], waiting: Collection[Waiting]) -> None:
         """Wait for the replies that waited at the last look; later ones are too late."""
         waiting = [connection for connection in waiting if connection in self._turns.waiting]
         if waiting:
-            self._loop.call_soon(self._passed_on, queue, batch, waiting)
-        else:
-            self._end(_open(queue), _unsettled(batch))
+            self._loop.call_soon(self._passed_on, ticks, waiting)
+            return
+        for tick in ticks:
+            self._end(tick)
 
-    def _end(self, queue: Sequence[Pending], batch: Sequence[ScriptCall]) -> None:
+    def _end(self, tick: Tick) -> None:
         """Fail asks and count calls whose budget has ended."""
         now = self._loop.time()
-        late = [pending for pending in queue if pending.deadline <= now]
+        late = [pending for pending in _open(tick) if pending.deadline <= now]
         for pending in late:
             reopen_dry_run(pending)
             self._fail(pending.ask, range(len(pending.ask.outcomes)), self._over_budget)
         complete(late)
-        for call in batch:
-            call.late = call.due <= now
+        batch = _unsettled(tick)
+        overdue = [call for call in batch if call.due <= now]
+        for call in overdue:
+            call.left()
         # Calls that were sent to a node together are late together, which is one failure.
-        for node in {call.node for call in batch if call.late and call.node is not None}:
+        for node in {call.node for call in overdue if call.node is not None}:
             node.failed(self._over_budget.message)
         for node in {call.node for call in batch if call.node is not None}:
             node.watch()
-        queue, batch = _open(queue), _unsettled(batch)
-        if queue or batch:
-            self.arm(queue, batch)
+        if tick.open:
+            tick.pending, tick.calls = _open(tick), _unsettled(tick)
+            tick.end = earliest(tick.pending, tick.calls)
+            if tick.end < self._at:
+                self._wake(tick.end)
 
 
-def _open(queue: Iterable[Pending]) -> list[Pending]:
-    return [pending for pending in queue if not pending.over]
+def earliest(queue: Iterable[Pending], batch: Iterable[ScriptCall]) -> float:
+    """Return the earliest end of a budget."""
+    end = NEVER
+    for pending in queue:
+        end = min(end, pending.deadline)
+    for call in batch:
+        end = min(end, call.due)
+    return end
 
 
-def _unsettled(batch: Iterable[ScriptCall]) -> list[ScriptCall]:
-    return [call for call in batch if not (call.settled or call.late)]
+def _open(tick: Tick) -> list[Pending]:
+    return [pending for pending in tick.pending if pending.tick is tick]
+
+
+def _unsettled(tick: Tick) -> list[ScriptCall]:
+    return [call for call in tick.calls if call.tick is tick]

@@ -49,7 +49,7 @@ def preparation(deployment: Deployment, script: str, sha: str, probe_key: bytes)
         *([("SELECT", deployment.database)] if deployment.database else []),
         ("SCRIPT", "LOAD", script),
         *_rights(probe_key),
-        ("EVALSHA", sha, 0, "", 0, 0, "[[],[]]"),
+        ("EVALSHA", sha, 0, "", 0, 0, "[[],[],[],[]]"),
     ]
 
 
@@ -57,6 +57,7 @@ def _rights(key: bytes) -> Iterator[Command]:
     """Yield each command of the script once, on a key that the last one deletes."""
     yield ("TIME",)
     yield ("SET", key, 0, "PX", 1000)
+    yield ("INCRBY", key, 1)
     yield ("GET", key)
     yield ("PTTL", key)
     yield ("PEXPIRE", key, 1000)

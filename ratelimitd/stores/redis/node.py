@@ -188,13 +188,17 @@ class RedisNode:
 
     def pick(self) -> RedisConnection | None:
         """Return the least busy connection, or None if all are full. Opens another one if none is idle."""
-        ready = [connection for connection in self.connections if not connection.full]
-        if not ready:
-            return None
-        connection = min(ready, key=len)
-        if len(connection):
+        least: RedisConnection | None = None
+        for connection in self.connections:
+            if connection.full:
+                continue
+            if not len(connection):
+                return connection
+            if least is None or len(connection) < len(least):
+                least = connection
+        if least is not None:
             self.open_more()
-        return connection
+        return least
 
     def answered(self, problem: str, seconds: float) -> None:
         """Note a reply that took this long; ``problem`` is an error in it that may be the node's, or empty."""

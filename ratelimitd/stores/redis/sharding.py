@@ -13,12 +13,15 @@ from typing import Any, Final, NamedTuple
 import hiredis
 
 from ratelimitd.algorithms import SECOND, Decision, make_rate
-from ratelimitd.limiter import Ask, Charge, Failure, Plan, Rule
+from ratelimitd.limiter import Ask, Charge, Plan, Rule
 from ratelimitd.policy import Limit
 
+from .call import INDEPENDENT, Packed, Selection
 from .connection import RedisConnection, execute
 from .errors import CROSSSLOT, NOSCRIPT
-from .script import INDEPENDENT, Script, Selection, pack, unpack
+from .packing import pack
+from .replies import unpack
+from .script import Script
 
 KEYS: Final = 32
 """Keys of a trial: with two equal servers, all are on the same one once in two thousand million trials."""
@@ -73,10 +76,9 @@ async def try_sharding(
 
 async def _problems(connection: RedisConnection, script: Script, asks: Sequence[Ask]) -> list[str]:
     """Send each ask as one script call, set its outcomes, and return the errors of all."""
-    selections: list[Selection] = [(ask, range(len(ask.costs)), INDEPENDENT) for ask in asks]
     now = time.time_ns() // 1000
-    packed = [pack([selection], now) for selection in selections]
-    calls = [(len(keys), *keys, *arguments) for keys, arguments in packed]
+    sent = [pack([Selection(ask, range(len(ask.costs)), INDEPENDENT)], now) for ask in asks]
+    calls = [packed.words for packed in sent]
     replies = await execute(connection, [("EVALSHA", script.sha, *call) for call in calls])
     # A proxy need not send SCRIPT LOAD to every server.
     lacking = [index for index, reply in enumerate(replies) if _error(reply).startswith(NOSCRIPT)]
@@ -84,7 +86,7 @@ async def _problems(connection: RedisConnection, script: Script, asks: Sequence[
         again = await execute(connection, [("EVAL", script.text, *calls[index]) for index in lacking])
         for index, reply in zip(lacking, again, strict=True):
             replies[index] = reply
-    problems = [_applied(reply, selection) for reply, selection in zip(replies, selections, strict=True)]
+    problems = [_applied(reply, packed) for reply, packed in zip(replies, sent, strict=True)]
     return list(filter(None, problems))
 
 
@@ -92,12 +94,12 @@ def _error(reply: Any) -> str:
     return str(reply) if isinstance(reply, hiredis.ReplyError) else ""
 
 
-def _applied(reply: Any, selection: Selection) -> str:
+def _applied(reply: Any, packed: Packed) -> str:
     """Set the outcomes in a reply. Return the first error in it, or empty."""
     if isinstance(reply, hiredis.ReplyError):
         return str(reply)
     try:
-        unpack(reply, [selection], len(selection[1]))
+        _, failures = unpack(reply, packed)
     except (TypeError, ValueError) as error:
         return f"unexpected reply to the script: {error}"
-    return next((each.message for each in selection[0].outcomes if isinstance(each, Failure)), "")
+    return next((failure.message for failure, _ in failures), "")

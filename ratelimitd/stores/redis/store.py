@@ -12,18 +12,8 @@ import hiredis
 from ratelimitd.limiter import Ask, Done, Failure, FailureKind
 from ratelimitd.net.turns import TURN_COST, Turns
 
-from .batch import (
-    Pending,
-    ScriptCall,
-    calls_of,
-    charged_in_part,
-    complete,
-    end_dry_run,
-    fill,
-    has_passed,
-    is_probe,
-    packed,
-)
+from .batch import calls_of, charged_in_part, complete, end_dry_run, has_passed, is_probe, packed
+from .call import Pending, ScriptCall, Selection
 from .connection import RedisConnection, RedisConnectionError, Waiter, Word, ignore_reply
 from .deadlines import Deadlines
 from .deployment import topology_of
@@ -31,8 +21,10 @@ from .errors import CROSSSLOT, NOSCRIPT, TRYAGAIN, classify, meaning, over_budge
 from .in_flight import InFlight
 from .node import Observer, RedirectTarget, RedisNode
 from .options import RedisOptions
+from .packing import ONLY, mode_of
 from .probe import PROBE, probe_of
-from .script import Script, composed_script, open_selections
+from .replies import unpack
+from .script import Script, composed_script
 
 log = logging.getLogger(__name__)
 
@@ -170,7 +162,7 @@ class RedisStore:
             log.exception("failed to send a batch to Redis")
             self._fail_unsent(queue)
             return
-        self._deadlines.arm(queue, [call for batch in batches.values() for call in batch])
+        self._deadlines.watch(queue, [call for batch in batches.values() for call in batch])
         for node, batch in batches.items():
             if node is None:
                 self._fail_calls(batch, NO_NODE)
@@ -200,7 +192,7 @@ class RedisStore:
         connection.send(commands)
 
     def _command(self, node: RedisNode, connection: RedisConnection, call: ScriptCall) -> tuple[Sequence[Word], Waiter]:
-        return ["EVALSHA", self._script.sha, *call.arguments], partial(self._on_reply, node, connection, call)
+        return ["EVALSHA", self._script.sha, *call.packed.words], partial(self._on_reply, node, connection, call)
 
     def _on_reply(self, node: RedisNode, connection: RedisConnection, call: ScriptCall, reply: Any) -> None:
         """Handle the reply to a call: outcomes, an error of the call, or the loss of the connection."""
@@ -256,7 +248,7 @@ class RedisStore:
     def _load_script(self, node: RedisNode, connection: RedisConnection, call: ScriptCall) -> None:
         """Send a call again with the script: what a proxy makes of SCRIPT LOAD need not reach the server of the key."""
         if node.owner.sharded:
-            words: Sequence[Word] = ["EVAL", self._script.text, *call.arguments]
+            words: Sequence[Word] = ["EVAL", self._script.text, *call.packed.words]
             connection.send([(words, partial(self._on_reply, node, connection, call))])
         else:
             load: Sequence[Word] = ["SCRIPT", "LOAD", self._script.text]
@@ -264,13 +256,14 @@ class RedisStore:
 
     def _send_split(self, node: RedisNode, call: ScriptCall) -> None:
         """Send the charges of a call again, one call each."""
-        call.settled = True
-        pending_of = {id(ask): pending for (ask, _, _), pending in zip(call.selections, call.pending, strict=True)}
-        apart = [(ask, [index], mode) for ask, indices, mode in call.selections for index in indices]
-        batch = [each for one in apart for each in packed(node, [one], pending_of, self.options, call.now, call.due)]
+        apart = [
+            Selection(each.ask, [index], each.mode, each.pending) for each in call.selections for index in each.indices
+        ]
+        batch = [each for one in apart for each in packed(node, [one], self.options, call.now, call.due)]
         for pending in call.pending:
             pending.calls -= 1
-        self._deadlines.arm(call.pending, batch)
+        self._deadlines.watch([pending for pending in call.pending if not pending.over], batch)
+        call.left()
         self._send(node, batch)
 
     def _follow(self, call: ScriptCall, redirected: RedirectTarget) -> None:
@@ -291,7 +284,7 @@ class RedisStore:
 
     def _apply_reply(self, call: ScriptCall, reply: Any) -> str:
         """Set the outcomes in the reply. Return the first error in it that counts against the node, or empty."""
-        now, failures = fill(call, reply)
+        now, failures = unpack(reply, call.packed)
         if self.options.clock == "redis":
             self.skew = (now - call.now) / 1e6
         if not failures:
@@ -306,15 +299,18 @@ class RedisStore:
     def _fail_calls(self, batch: Sequence[ScriptCall], failure: Failure) -> None:
         """Fail the open charges of these calls."""
         for call in batch:
-            for ask, indices, _ in call.selections:
-                self._fail(ask, indices, failure)
+            for selection in call.selections:
+                self._fail(selection.ask, selection.indices, failure)
         self._complete(batch)
 
     def _complete(self, batch: Sequence[ScriptCall]) -> None:
         """Collect asks whose last call this was, for ``on_read``; a dry run is followed by the charge."""
         for call in batch:
-            call.settled = True
-            for pending in call.pending:
+            call.left()
+            for selection in call.selections:
+                pending = selection.pending
+                if pending is None:
+                    continue
                 pending.calls -= 1
                 if pending.calls:
                     continue
@@ -355,8 +351,8 @@ class RedisStore:
         pending = Pending(asked, end, lambda _: None, b"", 1)
         self._in_flight.count(b"", 1)
         now = time.time_ns() // 1000
-        batch = packed(node, open_selections([asked]), {id(asked): pending}, self.options, now, end)
-        self._deadlines.arm([pending], batch)
+        batch = packed(node, [Selection(asked, ONLY, mode_of(asked), pending)], self.options, now, end)
+        self._deadlines.watch([pending], batch)
         self._send(node, batch)
         self.on_read()
 
