@@ -54,6 +54,10 @@ class LoopLag:
             self.record(now - due, now)
 
 
+SWITCH: Final = 0.0005
+"""Seconds for which another thread may keep Python from the event loop: a tenth of the longest permitted hold. With
+Python's 5 ms, a thread that reads a gateway file or the state of a source would hold the loop so long after each wait."""
+
 THRESHOLDS: Final = (5_000, 1, 2)
 """Generation 0 at 5,000 new containers, more than the requests of one loop iteration allocate: at 1,000 they were
 traversed repeatedly, which took a twentieth of the proxy's time. Generation 1 every second time, of some 10,000
