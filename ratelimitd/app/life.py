@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import sys
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, Final, NamedTuple
@@ -13,7 +14,7 @@ from ratelimitd import __build__, __version__
 from ratelimitd.kernel import forbid_dumps
 from ratelimitd.net.files import reason
 from ratelimitd.observe.logs import configure, get_logger, hide
-from ratelimitd.observe.loop import collect_regularly, tame_collector
+from ratelimitd.observe.loop import SWITCH, collect_regularly, tame_collector
 from ratelimitd.settings import Settings
 from ratelimitd.sources import Source, Watch, describe, signature
 
@@ -70,6 +71,7 @@ def live(settings: Settings, start: Start) -> int:
         forbid_dumps()
     for warning in settings.warnings:
         log.warning(warning)
+    sys.setswitchinterval(SWITCH)
     try:
         uvloop.run(_live(settings, start))
     except (OSError, StartError) as error:

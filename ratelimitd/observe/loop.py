@@ -54,6 +54,10 @@ class LoopLag:
             self.record(now - due, now)
 
 
+SWITCH: Final = 0.0005
+"""Seconds for which another thread may keep Python from the event loop: a tenth of the longest permitted hold. With
+Python's 5 ms, a thread that reads a gateway file or the state of a source would hold it so long after each wait."""
+
 THRESHOLDS: Final = (5_000, 1, 2)
 """Generation 0 at 5,000 new containers, more than the requests of one loop iteration allocate: at 1,000 they were
 traversed repeatedly, which took a twentieth of the proxy's time. Generation 1 every second time, of some 10,000
@@ -112,7 +116,7 @@ async def collect_regularly() -> None:
 
     The thresholds count creations less deletions. Where each new object replaces an old one, as in a full table, they
     are never reached, and the youngest generation grows to the size of the table. The first collection then, at a
-    reload or in a burst, would hold the loop: for 45 to 90 ms in a soak, with plans that replaced others. What survives
+    reload or in a burst, would hold the loop: for 45 to 90 ms in a soak, where plans replaced others. What survives
     is collected once more when that much was traversed as takes ``LONG``, and is frozen then if it is large.
     """
     spent = 0.0

@@ -41,6 +41,12 @@ CALL_COST: Final = 2
 REQUEST_BYTES: Final = 64
 """Bytes of a request that cost as much as a charge: about one descriptor, looked up or refused."""
 
+MADE_COST: Final = 3
+"""Cost of the rules that are made for one request, as of a limit with a series for each value, besides the charge."""
+
+FAILED_COST: Final = 2
+"""Cost of a charge besides its own while the store fails at once: another store decides instead, or a log counts it."""
+
 
 class ServiceOptions(NamedTuple):
     """Options of decoding, deciding and encoding.
@@ -74,6 +80,7 @@ class RateLimitService:
         self._answered = self._answer_with_reason if reasons else self._answer
         self._modes = engine.modes
         self._clock = asyncio.get_running_loop().time
+        self._charge_cost = 1
 
     @property
     def bounds(self) -> Bounds:
@@ -113,14 +120,17 @@ class RateLimitService:
     def _decide(self, asks: Sequence[Ask], done: Done) -> None:
         if asks:
             self._engine.decide(asks, time.time_ns() // 1000, self._answered, self._fail, done)
+            self._charge_cost = 1 + FAILED_COST if asks[-1].failures else 1
 
     def _asks(self, calls: Sequence[Call], room: int) -> tuple[list[Ask], int, int]:
         """Plan calls until they cost ``room``; return their asks, how many calls were taken, and their cost.
 
-        A call costs ``CALL_COST``, one for each charge, and one for each ``REQUEST_BYTES``. A call that cannot be
-        planned is answered here; its error does not affect the others.
+        A call costs ``CALL_COST``, one for each charge, and one for each ``REQUEST_BYTES``; more if rules are made for
+        it, and while the store fails. A call that cannot be planned is answered here; its error does not affect others.
         """
         now = int(self._clock() * SECOND)
+        planner = self._engine.planner
+        made = 0 if planner is None else planner.made
         asks: list[Ask] = []
         taken = cost = 0
         for call in calls:
@@ -128,10 +138,13 @@ class RateLimitService:
             cost += CALL_COST + len(call.body) // REQUEST_BYTES
             try:
                 ask = self._ask(call, now)
-                cost += len(ask.costs)
+                cost += len(ask.costs) * self._charge_cost
                 asks.append(ask)
             except Exception as error:  # noqa: BLE001 -- the caller must get a response to any error
                 self._fail(call, error)
+            if planner is not None and planner.made != made:
+                cost += MADE_COST * (planner.made - made)
+                made = planner.made
             if cost >= room:
                 break
         return asks, taken, cost

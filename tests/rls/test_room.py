@@ -2,13 +2,17 @@
 
 import pytest
 
+from ratelimitd.limiter.guards import Fallback
 from ratelimitd.rls import GrpcHealth
+from ratelimitd.rls.service import FAILED_COST, MADE_COST
+from ratelimitd.stores.memory import MemoryStore
 from tests.rls.conftest import Call, Request
 
 POLICY = """
 domain: d
 descriptors:
   - {key: user, rate_limit: {unit: hour, requests_per_unit: 1000}}
+  - {key: each, value_to_metric: true, rate_limit: {unit: hour, requests_per_unit: 1000}}
   - {key: free, rate_limit: {unlimited: true}}
 """
 
@@ -36,6 +40,26 @@ async def test_a_call_costs_its_charges_and_its_bytes(bench, named, cost):
     made = bench(POLICY)
     made.service.should_rate_limit([call(**named)])
     assert made.service.should_rate_limit([call(**named)]) == (1, cost)
+
+
+async def test_rules_for_one_request_cost_more(bench):
+    """A limit with a series for each value takes several times the work of others; a node's own rules are made once."""
+    made = bench(POLICY)
+    assert made.service.should_rate_limit([call()]) == (1, 3 + MADE_COST)
+    assert made.service.should_rate_limit([call()]) == (1, 3)
+    for value in ("x", "x", "y"):
+        assert made.service.should_rate_limit([call(key="each", value=value)]) == (1, 3 + MADE_COST)
+    two = call(key="each", descriptors=2)
+    assert made.service.should_rate_limit([two]) == (1, 4 + 2 * MADE_COST)
+
+
+async def test_charges_cost_more_while_the_store_fails(bench, failing_store):
+    """What decides instead is more work, from the second batch on, until a batch that does not fail."""
+    made = bench(POLICY, store=failing_store, guards=[Fallback(MemoryStore(1 << 20), 1, lambda *failed: None)])
+    made.service.should_rate_limit([call()])
+    assert made.service.should_rate_limit([call()]) == (1, 3 + FAILED_COST)
+    made.engine.store = made.store = MemoryStore(1 << 20)
+    assert [made.service.should_rate_limit([call()]) for _ in range(2)] == [(1, 3 + FAILED_COST), (1, 3)]
 
 
 async def test_calls_are_taken_while_there_is_room(bench):

@@ -11,7 +11,6 @@ import aiohttp
 
 from ratelimitd.app.engine import FALLBACK_BYTES
 from ratelimitd.limiter.new_keys import TABLE_SIZE
-from ratelimitd.limiter.plan import PLANS_BYTES
 from testkit.machine import rss_bytes
 
 CACHE_BYTES: Final = 1 << 20
@@ -106,7 +105,7 @@ def files_of(pid):
 
 def rss_bound(start):
     """Return the most bytes that the caps allow a process which had ``start`` when it was idle."""
-    caps = CACHE_BYTES + PLANS_BYTES + FALLBACK_BYTES + SEEN_BYTES + IN_FLIGHT * IN_FLIGHT_BYTES
+    caps = CACHE_BYTES + FALLBACK_BYTES + SEEN_BYTES + IN_FLIGHT * IN_FLIGHT_BYTES
     return start + int(caps * SLACK)
 
 

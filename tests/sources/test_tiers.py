@@ -6,7 +6,7 @@ import pytest
 
 from ratelimitd.policy import PolicyErrors
 from ratelimitd.policy_file import examine
-from ratelimitd.sources import GatewayFile, Paths, RuntimeFolder, load, read_files, signature, tiers_beside
+from ratelimitd.sources import GatewayFile, Paths, RuntimeFolder, files, load, read_files, signature, tiers_beside
 
 POLICY = """\
 domain: d
@@ -77,6 +77,26 @@ def test_a_wrong_file_of_keys_is_an_error_in_its_place(tmp_path, name, content, 
     shown = "\n".join(map(str, examined(source).errors))
     assert said in shown
     assert "canary" not in shown
+
+
+def test_a_large_file_is_searched_bit_by_bit(tmp_path, monkeypatch):
+    """Each search is short, since the event loop waits for it, and a name across the end of one is found, once."""
+    monkeypatch.setattr(files, "SEARCHED", 64)
+    searches = []
+
+    class Watched:
+        def finditer(self, content, start, end):
+            searches.append(end - start)
+            return pattern.finditer(content, start, end)
+
+    pattern = files._TIERS_FILE
+    monkeypatch.setattr(files, "_TIERS_FILE", Watched())
+    names = [f"keys{number}.yaml" for number in range(40)]
+    content = "".join(f"tiers_file: {name}\n" + "#" * (number % 7) + "\n" for number, name in enumerate(names))
+    source = Paths((str(write(tmp_path / "p.yaml", content)),))
+    assert [stamp[0] for stamp in signature(source)[1:]] == names
+    assert len(searches) > len(content) // 64
+    assert max(searches) <= 64 + files.NAME_BYTES
 
 
 def test_a_name_in_a_comment_hides_no_policy(tmp_path):
