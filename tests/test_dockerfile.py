@@ -142,8 +142,8 @@ def files(folder):
     return {
         str(path.relative_to(folder))
         for path in folder.rglob("*")
-        if path.is_file() and path.parent.name != "__pycache__" and path.suffix not in BUILT_FROM and path.name != RECORD
-    }
+        if path.is_file() and path.parent.name != "__pycache__" and path.suffix not in BUILT_FROM
+    } - {RECORD}
 
 
 @pytest.mark.process

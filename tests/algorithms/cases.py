@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from ratelimitd.algorithms import ALGORITHMS, counter_key, make_rate
 from ratelimitd.algorithms.rate import SMALL_STEP
-from ratelimitd.limiter import Ask, Charge, Plan
+from ratelimitd.limiter import Ask, Charge, LimitRequest, Plan, Rule
 from ratelimitd.policy import Limit
 from ratelimitd.stores.redis.script import open_selections, pack, unpack
 
@@ -106,8 +106,8 @@ LONG = 600_000
 
 def ask(*charges, atomic=False):
     """An ask of (rate, key, cost) or (rate, key, cost, binding)."""
-    plan = Plan(tuple(Charge(Limit(rate), key, binding) for rate, key, _, binding in map(whole, charges)))
-    return Ask(plan, [charge[2] for charge in charges], atomic=atomic)
+    made = [Charge(Rule(Limit(rate), binding), key) for rate, key, _, binding in map(whole, charges)]
+    return Ask(Plan(tuple(made), request=LimitRequest(b"test", ())), [charge[2] for charge in charges], atomic=atomic)
 
 
 def whole(charge):
