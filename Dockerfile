@@ -4,7 +4,7 @@
 ARG PYTHON=3.12
 
 FROM python:${PYTHON}-slim AS build
-# Build dependencies of the nghttp2 transport.
+# Build dependencies of the nghttp2 transport; what mypyc compiles needs the compiler too.
 RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev libnghttp2-dev pkg-config
 WORKDIR /src
 COPY requirements.txt ./
@@ -13,8 +13,8 @@ RUN /opt/ratelimitd/bin/pip install --no-cache-dir --only-binary :all: -r requir
 COPY pyproject.toml setup.py README.md LICENSE ./
 COPY ratelimitd ratelimitd
 RUN /opt/ratelimitd/bin/pip install --no-cache-dir --no-deps .
-# The extension is optional for the package, but required in the image.
-RUN cd / && /opt/ratelimitd/bin/python -c 'import ratelimitd.transport.nghttp2'
+# The extension and the compiled core are optional for the package, but required in the image.
+RUN cd / && /opt/ratelimitd/bin/python -c 'import ratelimitd.transport.nghttp2 as _, ratelimitd; assert ratelimitd.__build__ == "compiled", ratelimitd.__build__'
 # The final image does not need pip.
 RUN /opt/ratelimitd/bin/pip uninstall --yes pip
 # Deployments for envoyproxy/ratelimit run /bin/ratelimit without arguments, which is `ratelimitd serve`. Envoy Gateway's

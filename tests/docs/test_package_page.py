@@ -8,7 +8,7 @@ import pytest
 
 from testkit.pasted import ROOT
 
-COPIED = ("setup.py", "pyproject.toml", "README.md", "LICENSE", "ratelimitd/__init__.py")
+COPIED = ("setup.py", "pyproject.toml", "README.md", "LICENSE", "ratelimitd/__init__.py", "ratelimitd/compiled.py")
 
 
 @pytest.mark.process

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from ratelimitd.compiled import PURE
+
 pytestmark = [pytest.mark.process, pytest.mark.slow]
 
 ROOT = Path(__file__).parents[2]
@@ -35,7 +37,7 @@ def test_a_build_without_its_tools_succeeds(tmp_path, python, env):
         shutil.copy(ROOT / name, tmp_path)
     shutil.copytree(ROOT / "ratelimitd", tmp_path / "ratelimitd", ignore=shutil.ignore_patterns("*.so", "__pycache__"))
     command = [sys.executable, *python, "-q", "build_ext", "--inplace"]
-    subprocess.run(command, cwd=tmp_path, env={**os.environ, **env}, check=True, capture_output=True)
+    subprocess.run(command, cwd=tmp_path, env={**os.environ, PURE: "1", **env}, check=True, capture_output=True)
     assert list(tmp_path.glob("ratelimitd/transport/*.so")) == []
     asked = subprocess.run([sys.executable, "-c", ASK], cwd=tmp_path, check=True, capture_output=True, text=True)
     assert asked.stdout == "clean\n"
