@@ -19,7 +19,9 @@ FREE = {
 PATIENT = {"REDIS_TIMEOUT": "10s"}
 """A test machine may be slower than any budget."""
 
-RIGHTS = "+evalsha +script|load +time +set +incrby +get +pttl +pexpire +del +zadd +zcard +zcount +zrange +zremrangebyrank"
+RIGHTS = (
+    "+evalsha +script|load +time +set +incrby +get +pttl +pexpire +del +zadd +zcard +zcount +zrange +zremrangebyrank"
+)
 
 Check = Callable[[CheckTarget], AsyncIterator[Finding]]
 
