@@ -1,4 +1,5 @@
 # All targets run in .venv. .venv/.ready has what running needs, .venv/.dev what tests, lint and the demo need besides.
+# `make setup` also compiles the core, if its sources changed; run, lint, quick and mutants do not wait for that.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
@@ -7,6 +8,7 @@ ENVOY := .venv-envoy/bin/envoy
 .PHONY: setup run demo picture test test-long soak mutants test-native bench lint quick protos system clean
 
 setup: .venv/.dev
+	@scripts/compile
 
 .venv/.ready: pyproject.toml setup.py requirements.txt requirements-build.txt $(wildcard ratelimitd/transport/*.pyx ratelimitd/transport/*.px[di])
 	@scripts/venv $(PYTHON)
@@ -34,13 +36,13 @@ test-long: setup system $(ENVOY)
 soak: setup system
 	$(BIN)/python -m tests.soak.run
 
-mutants: setup system
+mutants: .venv/.dev system
 	$(BIN)/python -m tests.mutants.run
 
-lint: setup
+lint: .venv/.dev
 	@scripts/lint
 
-quick: setup
+quick: .venv/.dev
 	@scripts/quick
 
 test-native: setup system

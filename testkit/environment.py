@@ -2,7 +2,10 @@
 
 import os
 
+from ratelimitd.compiled import PURE
+
 
 def bare() -> dict[str, str]:
-    """Return PATH and coverage's own variables alone, so that no setting of the caller's reaches the program."""
-    return {name: value for name, value in os.environ.items() if name == "PATH" or name.startswith("COVERAGE_")}
+    """Return PATH, the build and coverage's own variables: no other setting of the caller's reaches the program."""
+    kept = ("PATH", PURE)
+    return {name: value for name, value in os.environ.items() if name in kept or name.startswith("COVERAGE_")}

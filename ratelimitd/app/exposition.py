@@ -3,7 +3,7 @@
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable
 
-from ratelimitd import __version__
+from ratelimitd import __build__, __version__
 from ratelimitd.observe.loop import LoopLag
 from ratelimitd.observe.metrics import LIMIT_PREFIX, Counters, Family, by_label, render, single
 from ratelimitd.observe.process import runtime_families
@@ -183,8 +183,8 @@ def _process_families(lag: LoopLag) -> list[Family]:
             "ratelimitd_loop_lag_longest_seconds", "gauge", "Largest event-loop lag in the last 30 to 60 s.",
             lambda: lag.longest,
         ),
-        by_label(
-            "ratelimitd_build_info", "gauge", "Version of the running process, as a label.",
-            "version", lambda: [(__version__, 1)],
+        Family(
+            "ratelimitd_build_info", "gauge", "Version of the running process, and its build, as labels.",
+            ("version", "build"), lambda: [((__version__, __build__), 1)],
         ),
     ]  # fmt: skip

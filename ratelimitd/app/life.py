@@ -9,11 +9,11 @@ from typing import Any, Final, NamedTuple
 
 import uvloop
 
-from ratelimitd import __version__
+from ratelimitd import __build__, __version__
 from ratelimitd.kernel import forbid_dumps
 from ratelimitd.net.files import reason
 from ratelimitd.observe.logs import configure, get_logger, hide
-from ratelimitd.observe.loop import tame_collector
+from ratelimitd.observe.loop import collect_regularly, tame_collector
 from ratelimitd.settings import Settings
 from ratelimitd.sources import Source, Watch, describe, signature
 
@@ -96,7 +96,7 @@ async def load_first(service: RunningService, source: Source, stack: AsyncExitSt
     """Connect the store and load the first policy; the returned watch detects all later changes of its source."""
     watch = Watch(lambda: signature(source), service.reload)
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, watch.wake)
-    log.info("starting", version=__version__, policy=describe(source))
+    log.info("starting", version=__version__, build=__build__, policy=describe(source))
     await _connect(service, stack)
     await service.reload()
     return watch
@@ -105,7 +105,7 @@ async def load_first(service: RunningService, source: Source, stack: AsyncExitSt
 def run_background(stack: AsyncExitStack, *tasks: Coroutine[None, None, None]) -> None:
     """Run the background tasks until the stack unwinds; see ``tame_collector`` for objects of the start."""
     tame_collector()
-    for endless in tasks:
+    for endless in (collect_regularly(), *tasks):
         _run_background_task(stack, endless)
 
 

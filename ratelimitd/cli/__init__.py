@@ -4,7 +4,7 @@ import os
 
 import click
 
-from ratelimitd import __version__
+from ratelimitd import __build__, __version__
 
 from .check import check
 from .diff import diff
@@ -27,7 +27,7 @@ from .validate import validate
         "ratelimitd doctor --config examples/policies",
     ),
 )
-@click.version_option(__version__, prog_name="ratelimitd")
+@click.version_option(__version__, prog_name="ratelimitd", message=f"%(prog)s, version %(version)s ({__build__})")
 @click.pass_context
 def main(context: click.Context) -> None:
     """Rate-limit service for Envoy: a drop-in replacement for envoyproxy/ratelimit."""

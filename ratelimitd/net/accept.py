@@ -191,7 +191,8 @@ class Listener(Generic[C]):
             waits: asyncio.Future[object] = connecting.send(None)
         except StopIteration:
             pass
-        except OSError:  # ssl.SSLError is one: a client that fails in the handshake is dropped
+        except OSError as error:  # ssl.SSLError is one: a client that fails in the handshake is dropped
+            error.__traceback__ = None  # leads to ``waits``, which has the error: a cycle, for the collector to find
             self._places.leave(connection)
         else:
             waits.add_done_callback(lambda _: self._greet(connection, connecting))

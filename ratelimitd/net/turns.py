@@ -55,12 +55,19 @@ class Turns:
     @property
     def share(self) -> int:
         """Cost that a connection that was just read may use at once: a turn's by all that wait, if there is room."""
-        return min(self.room, max(LEAST_SHARE, TURN_COST // (1 + len(self._new) + len(self._old))))
+        waiting = len(self._new) + len(self._old)
+        return min(self.room, max(LEAST_SHARE, TURN_COST // (1 + waiting))) if waiting else self.room
 
     @property
     def waiting(self) -> Collection[Waiting]:
         """The connections of which some wait."""
         return (*self._new, *self._old)
+
+    def spend(self, cost: int) -> None:
+        """Take the cost of what was served at once from the room, and have a turn soon if half of it is gone."""
+        self.room -= cost
+        if self.room < TURN_COST // 2:
+            self._schedule()
 
     def add(self, connection: Waiting, *, served: bool = True) -> None:
         """Queue a connection of which some wait, and some were ``served``; it must not be in the queue."""

@@ -41,6 +41,11 @@ def _refused_values() -> str:
 _SECTIONS = (
     (RowStatus.WORKS, "Supported", ""),
     (
+        RowStatus.EARLY,
+        "Variables only",
+        "These take effect when a process starts, before settings are read, so they have no flag.",
+    ),
+    (
         RowStatus.REFUSED,
         "Rejected at the start",
         (

@@ -114,7 +114,8 @@ def _warnings(given: _Given) -> tuple[str, ...]:
 
 def _slips(given: _Given) -> Iterator[str]:
     """Warn of names that are one slip away from a setting that is not set: they may also be another program's."""
-    unset = [row.name for row in ROWS if row.status is RowStatus.WORKS and row.name not in given.values]
+    working = (row.name for row in ROWS if row.status in (RowStatus.WORKS, RowStatus.EARLY))
+    unset = [name for name in working if name not in given.values]
     named = {row.name for row in ROWS}
     for name in sorted(given.values):
         meant = next((known for known in unset if len(known) >= SLIP_LENGTH and one_slip(name, known)), None)

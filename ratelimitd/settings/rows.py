@@ -15,6 +15,8 @@ class RowStatus(StrEnum):
     WORKS = "works"
     REFUSED = "refused"
     """Decides where policy, counters or trust come from, and is not implemented: if set, the start fails."""
+    EARLY = "early"
+    """Takes effect when the package is imported, before settings are read: a variable without a flag."""
     UNREAD = "unread"
     """Has no effect: if set, a warning names it."""
 

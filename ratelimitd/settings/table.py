@@ -1,17 +1,19 @@
 """The table: every variable of envoyproxy/ratelimit, and those of this project.
 
 A supported variable is an attribute of ``Settings``; the class attribute is its row, in ``serving``, ``counting`` or
-``answering``. The others are in ``unbuilt``.
+``answering``. ``EARLY`` are read by the import of the package, and ``unbuilt`` has the others.
 """
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, NoReturn
 
+from ratelimitd.compiled import PURE
+from ratelimitd.config.values import boolean
 from ratelimitd.settings.answering import AnsweringRows
 from ratelimitd.settings.counting import CountingRows
 from ratelimitd.settings.redis_url import RedisUrl, read_redis_url
 from ratelimitd.settings.redis_variables import MAIN_REDIS, OF_THE_SECOND, PER_SECOND_REDIS, RedisVariables
-from ratelimitd.settings.rows import Row
+from ratelimitd.settings.rows import Row, RowStatus
 from ratelimitd.settings.serving import ServingRows
 from ratelimitd.settings.unbuilt import UNBUILT
 
@@ -90,7 +92,18 @@ def _second(name: str) -> Row[Any]:
 
 WORKING: Final[tuple[Row[Any], ...]] = tuple(_working())
 
-ROWS: Final[tuple[Row[Any], ...]] = (*WORKING, *UNBUILT)
+EARLY: Final[tuple[Row[Any], ...]] = (
+    Row(
+        boolean,
+        "false",
+        "Run the service's own code interpreted, also where mypyc compiled it: for debuggers and profilers, which see "
+        "no compiled frames. At an installation: do not compile.",
+        name=PURE,
+        status=RowStatus.EARLY,
+    ),
+)
+
+ROWS: Final[tuple[Row[Any], ...]] = (*WORKING, *EARLY, *UNBUILT)
 """The whole table."""
 
 ROW: Final[Mapping[str, Row[Any]]] = {row.name: row for row in ROWS}

@@ -19,6 +19,7 @@ from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple, cast
 
+from ratelimitd.compiled import PURE
 from ratelimitd.kernel import memory_of
 from ratelimitd.observe.container import memory_left
 from ratelimitd.policy import (
@@ -76,8 +77,9 @@ OVER_MEMORY: Final = (
 
 KILLED: Final = "it was killed (SIGKILL), by the kernel if the memory of the container is used up: raise that"
 
-KEPT: Final = ("PATH", "LANG", "LANGUAGE", "TMPDIR", "VIRTUAL_ENV", "LD_LIBRARY_PATH")
-"""Variables that an interpreter needs. All others stay with the service, since some of them are secrets."""
+KEPT: Final = ("PATH", "LANG", "LANGUAGE", "TMPDIR", "VIRTUAL_ENV", "LD_LIBRARY_PATH", PURE)
+"""Variables that an interpreter needs, and the one that chooses its build. All others stay with the service, since
+some of them are secrets."""
 
 KEPT_PREFIXES: Final = ("LC_", "PYTHON", "COVERAGE_")
 """The same; the last are those of coverage, for tests that measure the child."""
@@ -188,11 +190,11 @@ def _free_nodes(nodes: list[DescriptorNode]) -> Iterator[None]:
 def _collector_paused() -> Iterator[None]:
     was_enabled = gc.isenabled()
     gc.disable()
-    gc.collect(1)  # under 1 ms; frozen garbage would never be freed
+    gc.collect(1)  # frozen garbage would never be freed
     try:
         yield
-        gc.freeze()
     finally:
+        gc.freeze()  # after a failure too: what came meanwhile would be traversed at once
         if was_enabled:
             gc.enable()
 

@@ -54,6 +54,9 @@ cdef class UnaryCall:
     @property
     def answered(self):
         """True if the call is completed or cancelled, so that no response can be sent."""
+        return self.is_answered()
+
+    cdef bint is_answered(self):
         return self.stream == NULL or self.stream.closed
 
     @property

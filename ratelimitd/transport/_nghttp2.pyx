@@ -1,4 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+# cython: binding=False, always_allow_keywords=False
 """gRPC over libnghttp2, without sockets, event loop or clock: bytes in, calls out; responses in, bytes out.
 
 libnghttp2's callbacks (_receive.pxd, _response.pxd) work on C structs only. Python objects are created in
@@ -14,6 +15,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from libc.stdint cimport INT64_MAX, int64_t
 from libc.stdlib cimport calloc, free, malloc
 
+from ratelimitd.transport._blocks cimport put_frame, receive
 from ratelimitd.transport._bounds cimport admit, end_late, refuse_incomplete
 from ratelimitd.transport._fields cimport message_length, percent_encode
 from ratelimitd.transport._libnghttp2 cimport *
@@ -41,7 +43,6 @@ include "_server_state.pxi"
 include "_calls.pxi"
 
 
-@cython.final
 @cython.no_gc_clear  # calls freed in the same collection use ``server``
 cdef class Session:
     """One connection.
@@ -60,8 +61,9 @@ cdef class Session:
     cdef readonly bint call_dropped # the service dropped a call: a flush is due, and ``wake`` was not called
     cdef unsigned int error_code    # HTTP/2 error code with which to close the connection
     cdef bint terminating
+    cdef bint more                  # the last flush may have left something to write
 
-    def __cinit__(self, ServerState server not None, object wake not None, long long now):
+    def __cinit__(self, ServerState server not None, object wake not None, long long now, *_):
         cdef nghttp2_settings_entry settings[3]
         self.server = server
         self.wake = wake
@@ -114,23 +116,25 @@ cdef class Session:
 
         ``take_opened()`` returns new streaming calls, ``take_notified()`` those with an event. The caller must flush.
         """
+        return self.decode(data, now) or ()
+
+    cdef list decode(self, bytes data, long long now):
         cdef const uint8_t *bytes_ = <const uint8_t *>PyBytes_AS_STRING(data)
-        cdef int64_t frames
+        cdef int64_t frames = 0
         cdef ssize_t n
         self.flush_requested = True
-        if self.connection.h2 == NULL or self.terminating:
-            return ()
+        if self.connection.h2 == NULL or self.terminating or self.error_code:
+            return None
         refill_budget(&self.connection, now)
         self.connection.inflatable = READ_INFLATES * self.connection.shared.max_message
-        frames = count_frames(&self.connection, bytes_, PyBytes_GET_SIZE(data))
-        n = nghttp2_session_mem_recv(self.connection.h2, bytes_, PyBytes_GET_SIZE(data))
+        n = receive(&self.connection, bytes_, PyBytes_GET_SIZE(data), &frames)
         self.connection.budget -= frames * FRAME_COST
         if self.connection.budget < 0 or n == NGHTTP2_ERR_FLOODED or n == TOO_MANY_CONTINUATIONS:
             self.error_code = NGHTTP2_ENHANCE_YOUR_CALM
         elif n < 0:
             self.error_code = NGHTTP2_PROTOCOL_ERROR if n == NGHTTP2_ERR_BAD_CLIENT_MAGIC else self.connection.fault
         refuse_incomplete(&self.connection)
-        return self.collect() if self.connection.ready != NULL else ()
+        return self.collect() if self.connection.ready != NULL else None
 
     def end_late(self, long long now):
         """End the calls whose requests are incomplete after their time; return whether a flush is due."""
@@ -235,9 +239,12 @@ cdef class Session:
 
     def flush(self):
         """Return bytes to write, at most CHUNK plus one frame; empty if there are none at present."""
+        return self.flushed()
+
+    cdef bytes flushed(self):
         cdef const uint8_t *frame
         cdef ssize_t n = 1
-        self.flush_requested = self.call_dropped = False
+        self.flush_requested = self.call_dropped = self.more = False
         if self.connection.h2 == NULL:
             return b""
         if self.error_code:
@@ -245,11 +252,12 @@ cdef class Session:
         OUTPUT.start = OUTPUT.end = 0
         while n > 0 and OUTPUT.end < CHUNK:
             n = nghttp2_session_mem_send(self.connection.h2, &frame)
-            if n > 0 and not append(&OUTPUT, frame, n):
+            if n > 0 and not put_frame(&OUTPUT, &self.connection, frame, n):
                 raise MemoryError
         if n < 0:
             self.terminating = True
         hold_unread(&self.connection)
+        self.more = OUTPUT.end >= CHUNK
         return PyBytes_FromStringAndSize(OUTPUT.data, OUTPUT.end) if OUTPUT.end else b""
 
     cdef void terminate(self):
@@ -344,6 +352,9 @@ cdef class Session:
     @property
     def inflated(self):
         """Bytes to which the messages of the last ``feed`` were decompressed; one that failed counts as the largest."""
+        return self.inflated_bytes()
+
+    cdef size_t inflated_bytes(self):
         return READ_INFLATES * self.connection.shared.max_message - self.connection.inflatable
 
     @property
@@ -379,5 +390,10 @@ cdef class Session:
     @property
     def done(self):
         """True if nothing more is to be read or written."""
+        return self.ended()
+
+    cdef bint ended(self):
         return self.connection.h2 == NULL or self.terminating or not (
             nghttp2_session_want_read(self.connection.h2) or nghttp2_session_want_write(self.connection.h2))
+
+include "_serving.pxi"

@@ -3,6 +3,7 @@
 from libc.stdint cimport int32_t, uint8_t, uint32_t
 from libc.string cimport memcmp
 
+from ratelimitd.transport._blocks cimport know, take_fields
 from ratelimitd.transport._fields cimport content_type, encoding_of, find_method, message_length, timeout
 from ratelimitd.transport._libnghttp2 cimport *
 from ratelimitd.transport._response cimport finish, http_error, trailers_only
@@ -22,34 +23,6 @@ cdef inline void refill_budget(H2Connection *connection, int64_t now) noexcept n
     cdef int64_t refilled = connection.budget + max(0, now - connection.now) * rate
     connection.budget = min(rate * FRAME_COST, refilled)
     connection.now = now
-
-
-cdef inline int64_t count_frames(H2Connection *connection, const uint8_t *data, size_t length) noexcept nogil:
-    """Return how many frames begin in these bytes. libnghttp2 does not report the frames that it ignores."""
-    cdef const uint8_t *header
-    cdef size_t at = 0
-    cdef size_t step
-    cdef int64_t frames = 0
-    while at < length:
-        if connection.to_skip:
-            step = min(connection.to_skip, length - at)
-            connection.to_skip -= step
-            at += step
-        elif connection.header_end == 0 and length - at >= HEADER:
-            header = data + at
-            at += HEADER
-            connection.to_skip = (<size_t>header[0] << 16) | (<size_t>header[1] << 8) | header[2]
-            frames += 1
-        else:
-            connection.header[connection.header_end] = data[at]
-            connection.header_end += 1
-            at += 1
-            if connection.header_end == HEADER:
-                connection.header_end = 0
-                header = connection.header
-                connection.to_skip = (<size_t>header[0] << 16) | (<size_t>header[1] << 8) | header[2]
-                frames += 1
-    return frames
 
 
 cdef inline int charge(H2Connection *connection, int64_t frames) noexcept nogil:
@@ -99,6 +72,8 @@ cdef inline int on_begin_headers(nghttp2_session *h2, const nghttp2_frame *frame
     connection.current = new_stream(connection, frame.hd.stream_id)
     if connection.current == NULL:
         return NGHTTP2_ERR_CALLBACK_FAILURE
+    if connection.repeated != NULL:
+        take_fields(connection.current, connection.repeated)
     return nghttp2_session_set_stream_user_data(h2, frame.hd.stream_id, connection.current)
 
 
@@ -107,7 +82,7 @@ cdef inline int on_header(
     size_t value_length, uint8_t flags, void *user_data) noexcept nogil:
     cdef H2Connection *connection = <H2Connection *>user_data
     cdef H2Stream *stream = connection.current
-    if stream == NULL:
+    if stream == NULL or connection.repeated != NULL:
         return 0
     stream.headers += 1
     stream.header_bytes += <uint32_t>(name_length + value_length + 32)  # as defined in RFC 9113 6.5.2
@@ -134,20 +109,15 @@ cdef inline int on_header(
         stream.deadline += connection.now
     elif name_length == 13 and memcmp(name, b"grpc-encoding", 13) == 0:
         stream.encoding = encoding_of(value, value_length)
+    elif (name_length == 14 and memcmp(name, b"content-length", 14) == 0) or (
+            name_length == 8 and memcmp(name, b"priority", 8) == 0):
+        stream.evaluated = True
     return 0
 
 
 cdef inline bint too_many_headers(H2Stream *stream) noexcept nogil:
     cdef Shared *shared = stream.connection.shared
     return stream.headers > shared.max_headers or stream.header_bytes > shared.max_header_bytes
-
-
-cdef inline bint multiplied(H2Stream *stream, size_t block) noexcept nogil:
-    """Whether a header block of so many bytes has decoded to more than honest use of HPACK makes of it.
-
-    libnghttp2 validates each byte of a header, also of one that a single byte on the wire refers to.
-    """
-    return stream.header_bytes - 32 * <size_t>stream.headers > FREE_HEADER_BYTES + 2 * block
 
 
 cdef inline bint record_header(
@@ -229,6 +199,7 @@ cdef inline int on_frame_recv(nghttp2_session *h2, const nghttp2_frame *frame, v
         connection.pong = True
     elif frame.hd.type == NGHTTP2_SETTINGS:
         connection.settings_received = True
+        connection.trailers_length = 0  # the table may have another size
         if frame.hd.length and charge(connection, connection.open_calls // STREAMS_PER_FRAME) != 0:
             return NGHTTP2_ERR_CALLBACK_FAILURE  # a changed window size is applied to every open stream
     elif frame.hd.type == NGHTTP2_RST_STREAM:
@@ -281,6 +252,7 @@ cdef inline int check_headers(H2Stream *stream, bint request) noexcept nogil:
             stream, 13, b"malformed grpc-timeout; expected up to 8 digits and a unit: H, M, S, m, u or n")
     if stream.deadline > 0:
         stream.connection.due = min(stream.connection.due, stream.deadline)
+    know(stream)
     if stream.connection.shared.methods[stream.method].streaming:
         make_ready(stream)
     return 0
@@ -306,6 +278,8 @@ cdef inline int on_frame_send(nghttp2_session *h2, const nghttp2_frame *frame, v
     if frame.hd.type == NGHTTP2_DATA:
         connection.budget += (
             <int64_t>min(frame.hd.length, <size_t>BYTES_PER_CREDIT) * FRAMES_CREDITED * FRAME_COST // BYTES_PER_CREDIT)
+        if connection.followed == frame.hd.stream_id:
+            connection.budget += FRAMES_CREDITED * FRAME_COST
     elif frame.hd.type == NGHTTP2_HEADERS and frame.headers.cat == NGHTTP2_HCAT_HEADERS:  # the trailers of a response
         connection.budget += FRAMES_CREDITED * FRAME_COST
     elif frame.hd.type == NGHTTP2_RST_STREAM:

@@ -75,6 +75,11 @@ cdef inline ssize_t read_response(
         data_flags[0] = NGHTTP2_DATA_FLAG_EOF
         if stream.status == HTTP_ANSWER:
             return n
+        if n and stream.status == 0:
+            if stream.connection.trailers_length:
+                stream.connection.followed = stream_id
+                return n
+            stream.connection.plain = stream_id
         data_flags[0] |= NGHTTP2_DATA_FLAG_NO_END_STREAM
         if nghttp2_submit_trailer(h2, stream_id, pairs, trailers(pairs, stream.status, stream.message, digits)) != 0:
             return NGHTTP2_ERR_CALLBACK_FAILURE

@@ -33,6 +33,9 @@ cdef enum:
     BYTES_PER_CREDIT = 1024   # in one DATA frame: a client that opens its window byte by byte earns almost no credit
     LIBRARY_BYTES = 320       # of libnghttp2 for a stream: its struct, its place in a map, malloc's own
     ANSWER_BYTES = 192        # of libnghttp2 for a response that waits for the client's window
+    KNOWN = 4                 # header blocks of requests that are kept for a connection: a power of two
+    KNOWN_BYTES = 40          # of one of them: a dozen fields, some of them with an index of two bytes
+    TRAILERS_BYTES = 4        # of the trailers of a successful response, which have one field
     ENDED = 128               # streams that were reset, of which the client may not know: a power of two
     HTTP_ANSWER = -1          # in place of a grpc-status
 
@@ -81,6 +84,17 @@ cdef struct Shared:               # one per server
     uint32_t max_connection_streaming
 
 
+cdef struct Known:                # a header block of indexed fields, and what they say
+    uint8_t block[KNOWN_BYTES]
+    uint8_t length                # 0: none
+    uint8_t content
+    uint8_t encoding
+    int method
+    int64_t timeout               # µs
+    uint32_t header_bytes
+    uint32_t headers
+
+
 cdef struct H2Connection:         # one per connection
     nghttp2_session *h2
     Shared *shared
@@ -113,6 +127,15 @@ cdef struct H2Connection:         # one per connection
     int32_t last_id               # of the newest stream that the client has begun
     int32_t ended[ENDED]          # the last streams that were reset by the server
     uint8_t ended_at
+    Known known[KNOWN]            # while no other block has changed the table of fields
+    uint8_t known_at
+    Known *repeated               # the block of the frame that libnghttp2 has got in place of another
+    const uint8_t *unknown        # the block that libnghttp2 decodes, if it may be kept
+    uint8_t unknown_length
+    uint8_t trailers[TRAILERS_BYTES]
+    uint8_t trailers_length       # 0: unknown
+    int32_t plain                 # the last stream for which libnghttp2 was given the trailers of a success
+    int32_t followed              # the stream whose DATA frame, which libnghttp2 returns next, known trailers follow
 
 
 cdef struct H2Stream:
@@ -130,6 +153,7 @@ cdef struct H2Stream:
     bint is_post
     bint is_head
     bint bad_timeout
+    bint evaluated                # libnghttp2 itself needs one of its fields
     uint8_t encoding              # grpc-encoding, as in the enum
     uint8_t content               # 0 not gRPC, 1 application/grpc, 2 application/grpc+proto
     int method
@@ -219,6 +243,14 @@ cdef inline H2Stream *new_stream(H2Connection *connection, int32_t id) noexcept 
     connection.due = min(connection.due, connection.now + connection.shared.request_timeout)
     hold(stream, call_bytes())
     return stream
+
+
+cdef inline bint multiplied(H2Stream *stream, size_t block) noexcept nogil:
+    """Whether a header block of so many bytes has decoded to more than honest use of HPACK makes of it.
+
+    libnghttp2 validates each byte of a header, also of one that a single byte on the wire refers to.
+    """
+    return stream.header_bytes - 32 * <size_t>stream.headers > FREE_HEADER_BYTES + 2 * block
 
 
 cdef inline size_t call_bytes() noexcept nogil:

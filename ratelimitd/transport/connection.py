@@ -3,7 +3,7 @@
 import asyncio
 import sys
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from fcntl import ioctl
 from termios import TIOCOUTQ
@@ -11,8 +11,8 @@ from typing import Final, NamedTuple, cast
 
 from ratelimitd.net.turns import Turns
 
-from ._nghttp2 import FLUSH_BYTES, ServerState, Session, StreamingCall, UnaryCall
-from .api import BatchHandler, GrpcStatus, StreamHandler
+from ._nghttp2 import FLUSH_BYTES, ServerState, ServingSession, StreamingCall
+from .api import GrpcStatus, StreamHandler
 from .lifetime import Action, Lifetime, LifetimeLimits, LifetimePhase, Observed
 from .stream_places import GAVE_WAY, StreamPlaces
 from .streams import ServerStream
@@ -25,11 +25,10 @@ connection."""
 PIECE_BYTES: Final = 64 << 10
 """Bytes that are decoded at once. A read may have 256 KiB, with a thousand calls or more: 2 to 5 ms to decode them."""
 
-COST_BYTES: Final = 1 << 10
-"""Bytes that cost a unit to decode: six small calls, of 1 to 4 µs each."""
-
-INFLATED_COST_BYTES: Final = 2 << 10
-"""Bytes that cost a unit to decompress, and to look at then: the largest message is 0.5 to 0.7 ms of work."""
+SERVING: Final = LifetimePhase.SERVING
+NOTICE_SENT: Final = LifetimePhase.NOTICE_SENT
+CLOSING: Final = LifetimePhase.CLOSING
+"""Looked at in each read; a member of an enum costs ten times as much to find as a global."""
 
 UNWANTED_BYTES: Final = 1 << 20
 """Bytes that are read and dropped after the last GOAWAY: what was in flight then, and no flood; CONNECTION_WINDOW."""
@@ -56,25 +55,21 @@ class ConnectionContext(NamedTuple):
 
 
 class GrpcConnection(asyncio.Protocol):
-    """Feeds received data to the session, passes complete calls to their handlers, writes the responses.
-
-    Attributes:
-        asked: whether a call came.
-    """
+    """Gives received data and turns to the session, which passes calls to their handlers; writes what it returns."""
 
     def __init__(self, context: ConnectionContext) -> None:
         self._context = context
+        self._turns = context.turns
         self._clock = context.loop.time
-        self._session = Session(context.server, self._schedule_flush, int(self._clock() * 1_000_000))
-        self._last_received = self._last_call = self._clock()
-        self.asked = False
+        self._last_received = self._clock()
+        now = int(self._last_received * 1_000_000)
+        self._session = ServingSession(context.server, self._schedule_flush, now, self._report)
         self._lifetime = Lifetime(context.limits(), self._last_received)
         self._transport: asyncio.Transport | None = None
         self._paused = False
         self._unwanted = 0
         self._tasks: dict[ServerStream, asyncio.Task[None]] = {}
         self._pieces: deque[bytes] = deque()
-        self._backlog: deque[tuple[BatchHandler, list[UnaryCall]]] = deque()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Send SETTINGS, or abort a connection that is not admitted."""
@@ -83,6 +78,7 @@ class GrpcConnection(asyncio.Protocol):
             connected.abort()
             return
         self._transport = connected
+        self._write = connected.write
         self.flush()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 -- asyncio's signature
@@ -98,53 +94,64 @@ class GrpcConnection(asyncio.Protocol):
 
         If they cost more than this connection's share of a turn, the others wait, and nothing is read meanwhile.
         """
-        if self._lifetime.phase is LifetimePhase.CLOSING:
+        session, turns = self._session, self._turns
+        waits = self._pieces or session.waits or self._paused
+        if waits or len(data) > PIECE_BYTES or self._lifetime.phase is not SERVING:
+            self._receive(data)
+            return
+        self._last_received = now = self._clock()
+        share = turns.share
+        turns.spend(session.turn(data, now, share, self._write))
+        if not session.settled:
+            self._wait(share)
+            self.flush()
+
+    def _receive(self, data: bytes) -> None:
+        """Receive what cannot be decoded at once, or must not be written at once."""
+        if self._lifetime.phase is CLOSING:
             self._drop(len(data))
             return
         self._last_received = self._clock()
         waited = self.waits
-        if waited or len(data) > PIECE_BYTES:
-            self._pieces += (data[start : start + PIECE_BYTES] for start in range(0, len(data), PIECE_BYTES))
-        else:
-            self._context.turns.room -= self._feed(data, self._last_received)
-        if self.waits and not waited:
-            turns = self._context.turns
-            spent = self._take(turns.share)
-            turns.room -= spent
-            if self.waits:
-                turns.add(self, served=spent > 0)
-                self._pause_or_resume_reading()
+        self._pieces += (data[start : start + PIECE_BYTES] for start in range(0, len(data), PIECE_BYTES))
+        if not waited:
+            share = self._turns.share
+            self._turns.spend(self._take(share))
+            self._wait(share)
+        self.flush()
+
+    def _wait(self, share: int) -> None:
+        """Wait for a turn if the share of this one was not enough, read nothing meanwhile, and see to the streams."""
+        if self.waits:
+            self._turns.add(self, served=share > 0)
+            self._pause_or_resume_reading()
         if self._session.has_stream_events:
             self._dispatch_stream_events()
-        self.flush()
 
     def _drop(self, received: int) -> None:
         """Stop reading what is not wanted: the client can still read what was written, until the lifetime ends."""
         self._unwanted += received
         self._pause_or_resume_reading()
 
-    def _feed(self, piece: bytes, now: float) -> int:
-        """Decode received bytes; return what that cost."""
-        self._backlog += self._session.feed(piece, int(now * 1_000_000))
-        if self._backlog:
-            self._last_call = now
-            self.asked = True
-        return len(piece) // COST_BYTES + self._session.inflated // INFLATED_COST_BYTES
-
     def _forget(self) -> None:
         """Drop what waits: no response to it could be sent."""
         self._pieces.clear()
-        self._backlog.clear()
+        self._session.drop()
 
     @property
     def waits(self) -> bool:
         """Whether calls wait for their turn, or bytes that may have some."""
-        return len(self._backlog) > 0 or len(self._pieces) > 0
+        return self._session.waits or len(self._pieces) > 0
+
+    @property
+    def asked(self) -> bool:
+        """Whether a call came."""
+        return self._session.asked
 
     @property
     def idle_since(self) -> float | None:
         """Time of the last call; None while one is in flight."""
-        return None if self.waits or self._session.in_flight else self._last_call
+        return None if self.waits or self._session.in_flight else self._session.last_call
 
     def serve(self, room: int) -> int:
         """Decode and serve calls that wait until they cost ``room`` or more; return their cost."""
@@ -155,24 +162,13 @@ class GrpcConnection(asyncio.Protocol):
         return cost
 
     def _take(self, room: int) -> int:
-        """Keep no reference to a call: if its handler dropped it, the flush that follows must fail it."""
-        spent = 0
+        """Decode and serve what waits until it costs ``room`` or more; return the cost."""
+        session, spent = self._session, 0
         while spent < room and self.waits:
-            if not self._backlog:
-                spent += self._feed(self._pieces.popleft(), self._clock())
-                continue
-            handler, calls = self._backlog[0]
-            try:
-                taken, cost = handler(calls, room - spent)
-            except Exception as error:  # noqa: BLE001 -- an error in a handler must not close the connection
-                self._report(error)
-                _fail(calls)
-                taken = cost = len(calls)
-            spent += cost
-            if taken < len(calls):
-                del calls[:taken]
+            if session.waits:
+                spent += session.serve(room - spent)
             else:
-                self._backlog.popleft()
+                spent += session.read(self._pieces.popleft(), self._clock())
         return spent
 
     def flush(self) -> None:
@@ -184,11 +180,17 @@ class GrpcConnection(asyncio.Protocol):
                 transport.write(out)
             if len(out) < FLUSH_BYTES:
                 break
+        if not session.settled or self._lifetime.phase is not SERVING:
+            self._follow_up()
+
+    def _follow_up(self) -> None:
+        """Do what a flush leaves: events of streams, the end of the connection, the GOAWAY of a drain."""
+        session = self._session
         if session.has_stream_events:
             self._dispatch_stream_events()
         if session.done:
             self._half_close()
-        elif self._lifetime.phase is LifetimePhase.NOTICE_SENT:
+        elif self._lifetime.phase is NOTICE_SENT:
             self._perform(self._lifetime.after_notice(self._last_received, pong=session.pong))
 
     def pause_writing(self) -> None:
@@ -261,7 +263,7 @@ class GrpcConnection(asyncio.Protocol):
         A full close while the client still writes would discard the data that the client has not read yet. TLS has no
         half-close, and asyncio's ``close`` would decrypt and drop whatever the client sends until it answers.
         """
-        if self._transport is None or self._lifetime.phase is LifetimePhase.CLOSING:
+        if self._transport is None or self._lifetime.phase is CLOSING:
             return
         self._lifetime.close(self._clock())
         self._forget()
@@ -278,9 +280,7 @@ class GrpcConnection(asyncio.Protocol):
                 self._tasks[stream].cancel()
 
     def _start_stream(self, handler: StreamHandler, call: StreamingCall) -> None:
-        self._last_call = self._last_received
-        self.asked = True
-        stream = ServerStream(call, self._context.turns)
+        stream = ServerStream(call, self._turns)
         task = self._context.loop.create_task(stream.serve(handler))
         self._tasks[stream] = task
         self._session.charge(STREAM_FRAMES)
@@ -314,9 +314,3 @@ def _unacknowledged(transport: asyncio.Transport) -> int:
     with suppress(OSError, AttributeError):
         ioctl(transport.get_extra_info("socket").fileno(), TIOCOUTQ, answer)
     return int.from_bytes(answer, sys.byteorder)
-
-
-def _fail(calls: Sequence[UnaryCall]) -> None:
-    for call in calls:
-        if not call.answered:
-            call.fail(GrpcStatus.INTERNAL, "internal error")

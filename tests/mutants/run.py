@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree as ET
 
+from ratelimitd.compiled import PURE
+
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 COPIED = ("ratelimitd", "testkit", "tests", "conftest.py", "pyproject.toml", "setup.py", "README.md", "LICENSE")
@@ -113,7 +115,7 @@ def unbuilt(root):
     for old in root.glob("ratelimitd/transport/_nghttp2*.so"):
         old.unlink()
     command = [sys.executable, "setup.py", "-q", "build_ext", "--inplace", "--force"]
-    env = {**os.environ, "CFLAGS": "-O0"}
+    env = {**os.environ, "CFLAGS": "-O0", PURE: "1"}
     done = subprocess.run(command, cwd=root, env=env, capture_output=True, text=True, check=False)
     return "" if [*root.glob("ratelimitd/transport/_nghttp2*.so")] else done.stderr
 

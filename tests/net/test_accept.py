@@ -1,10 +1,14 @@
 """Connections that are accepted while others close."""
 
 import asyncio
+import gc
 import socket
+import ssl
+import weakref
 from contextlib import ExitStack
 
 import pytest
+import uvloop
 
 from ratelimitd.net.accept import TURN, Hooks, Listener
 from ratelimitd.net.listen import bind
@@ -64,6 +68,41 @@ async def test_no_more_are_accepted_than_are_about_to_close(listening):
             places.leave(each)
         await until(lambda: len(made) == 4 + TURN)
         assert (len(places), places.closing) == (1, TURN)
+
+
+async def failed_handshake(client, made):
+    """Have a client fail in its handshake, while the collector is off."""
+    sock = bind("127.0.0.1", 0)
+    port = sock.getsockname()[1]
+    places = Places(Bounds(1))
+
+    def make():
+        connection = Lingering()
+        made.append(weakref.ref(connection))
+        return connection
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    listener = Listener(sock, Hooks(make, Lingering.abort, print, print), places, peers(), context)
+    with client:
+        client.connect(("127.0.0.1", port))
+        await until(lambda: len(places) == 1)
+        client.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        await until(lambda: not len(places))
+    listener.close()
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+def test_a_failed_handshake_needs_no_collector():
+    """What a failed client leaves is freed at once: the collector never looks at what was there during a freeze."""
+    made = []
+    gc.collect()
+    gc.disable()
+    try:
+        uvloop.run(failed_handshake(socket.socket(), made))
+        assert [connection() for connection in made] == [None]
+    finally:
+        gc.enable()
 
 
 async def test_closing_twice_is_closing_once():

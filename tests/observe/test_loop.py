@@ -1,13 +1,14 @@
 """How late the loop runs, and a collector that does not hold it."""
 
 import asyncio
+import gc
 import subprocess
 import sys
 import time
 
 import pytest
 
-from ratelimitd.observe.loop import MEMORY, THRESHOLDS, TICK, LoopLag, batches
+from ratelimitd.observe.loop import MEMORY, THRESHOLDS, TICK, LoopLag, batches, collect_regularly
 
 
 def test_lag_keeps_the_last_and_the_longest():
@@ -97,6 +98,62 @@ def test_no_collection_visits_many_survivors():
     collections, most = map(int, out.stdout.split())
     assert most < 20_000
     assert collections > 20
+
+
+REPLACED = """
+import asyncio, gc
+from ratelimitd.observe import loop
+loop.LONG = 0
+loop.COLLECT = 0
+class Table(dict):
+    pass
+async def replace():
+    table = Table((i, [i]) for i in range(200_000))
+    loop.tame_collector()
+    visited = []
+    gc.callbacks.insert(0, lambda phase, info: phase == "start" and visited.append(len(gc.get_objects())))
+    regularly = asyncio.create_task(loop.collect_regularly())
+    for i in range(200_000):
+        del table[i]
+        table[i] = [i]
+        if i % 1_000 == 0:
+            await asyncio.sleep(0)
+    gc.collect(1)
+    print(len(visited), max(visited), gc.get_freeze_count())
+asyncio.run(replace())
+"""
+
+
+@pytest.mark.process
+@pytest.mark.scenario("the event loop is blocked")
+def test_no_collection_visits_a_full_table():
+    """What replaces others, so that their number stays, is collected and frozen bit by bit, not at the next reload."""
+    out = subprocess.run([sys.executable, "-c", REPLACED], check=True, capture_output=True, text=True, timeout=60)
+    collections, most, frozen = map(int, out.stdout.split())
+    assert most < 20_000
+    assert collections > 100
+    assert frozen > 200_000
+
+
+async def test_a_collector_that_is_off_stays_off(monkeypatch):
+    """A load has it off, and what it has made is not collected meanwhile."""
+    monkeypatch.setattr("ratelimitd.observe.loop.COLLECT", 0)
+    collections = []
+    gc.callbacks.append(lambda phase, info: collections.append(phase))
+    regularly = asyncio.create_task(collect_regularly())
+    gc.disable()
+    try:
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert not collections
+        gc.enable()
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert collections
+    finally:
+        gc.enable()
+        gc.callbacks.pop()
+        regularly.cancel()
 
 
 @pytest.mark.process

@@ -17,6 +17,8 @@ from typing import Final
 
 import grpc.aio
 
+from ratelimitd import __build__
+from testkit.builds import problem
 from testkit.fault_proxy import fault_proxy
 from testkit.machine import cores, rss_bytes
 from testkit.redis_server import redis_server
@@ -40,6 +42,8 @@ def main():
     options.add_argument("--seconds", type=float, default=300.0)
     options.add_argument("--seed", type=int, default=int(time.time()))
     chosen = options.parse_args()
+    if error := problem(__build__):
+        options.error(error)
     print(f"a soak of {chosen.seconds:g} s, --seed {chosen.seed}", flush=True)
     verdict = asyncio.run(soak(chosen.seconds, chosen.seed))
     for name, value in verdict.items():

@@ -6,7 +6,8 @@ import gzip
 import pytest
 
 from ratelimitd.net.turns import TURN_COST
-from ratelimitd.transport.connection import COST_BYTES, INFLATED_COST_BYTES, PIECE_BYTES
+from ratelimitd.transport._nghttp2 import COST_BYTES, INFLATED_COST_BYTES
+from ratelimitd.transport.connection import PIECE_BYTES
 from tests.transport.raw import raw, read_until
 from tests.transport.wire import message
 

@@ -177,6 +177,16 @@ async def test_the_reads_of_a_turn_share_its_room():
     assert turns.share == TURN_COST
 
 
+async def test_the_room_is_there_again_though_nothing_waits():
+    """What is served at once in many turns is no reason to wait in one of them."""
+    turns = Turns(asyncio.get_running_loop())
+    for _ in range(10):
+        assert turns.share == TURN_COST
+        turns.spend(TURN_COST)
+        assert turns.share == 0
+        await asyncio.sleep(0)
+
+
 async def test_a_few_calls_do_not_wait_for_all_the_bursts():
     """A connection of which nothing was served has its slice in the next turn, before those that have had one."""
     turns = Turns(asyncio.get_running_loop())
