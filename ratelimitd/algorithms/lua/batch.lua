@@ -130,9 +130,9 @@ end
 
 local function lifetime(at)
   if fragments[at].host_clock then
-    return format('%.0f', ceil(numbers[at][2] / 1000) + jitter)
+    return format(WHOLE, ceil(numbers[at][2] / 1000) + jitter)
   end
-  return format('%.0f', ceil(lives[at] / 1000) + GRACE)
+  return format(WHOLE, ceil(lives[at] / 1000) + GRACE)
 end
 
 local function save(at)

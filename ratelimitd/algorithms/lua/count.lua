@@ -2,8 +2,6 @@
 -- Redis a quarter of the time of a SET with an expiry, so the expiry is renewed only when a window is no more left of
 -- it. A life of an eighth more than a window makes that eight times a window at most, and after each charge a counter
 -- lives for a window: hosts whose clocks differ charge it early or late.
---
--- Costs and lives are passed as texts: Redis takes longer to write a number than to add it.
 
 local errors = {}
 local texts = {}
@@ -11,7 +9,7 @@ local texts = {}
 local function digits(number)
   local text = texts[number]
   if not text then
-    text = format('%.0f', number)
+    text = format(WHOLE, number)
     texts[number] = text
   end
   return text
@@ -70,7 +68,7 @@ local function count(runs, costs, jitter, reply)
   local at = 1
   for run = 1, #runs, 2 do
     local window = runs[run]
-    local life = format('%.0f', window + ceil(window / 8) + jitter)
+    local life = format(WHOLE, window + ceil(window / 8) + jitter)
     for _ = 1, runs[run + 1] do
       reply[at + 1] = add(KEYS[at], costs[at], window, life)
       at = at + 1

@@ -33,6 +33,6 @@ return {
   end,
 
   save = function(key, state, life)
-    redis.call('SET', key, format('%.0f', state), 'PX', life)
+    redis.call('SET', key, format(WHOLE, state), 'PX', life)
   end,
 }

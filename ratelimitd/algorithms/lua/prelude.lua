@@ -12,6 +12,10 @@ local SMALL_STEP = 1000000 -- see rate.py
 local SATURATED = 4503599627370496 -- see fixed_window.py
 local floor, ceil, max, min, format = math.floor, math.ceil, math.max, math.min, string.format
 
+-- Numbers are passed to Redis as texts, and it takes '%d' a third of the time of '%.0f'. It needs a C long of 64 bits.
+local WHOLE = format('%d', SATURATED) == '4503599627370496' and '%d' or '%.0f'
+local THREE = WHOLE .. ' ' .. WHOLE .. ' ' .. WHOLE
+
 local function load_three(key)
   local value = redis.call('GET', key)
   if not value then
@@ -25,5 +29,5 @@ local function load_three(key)
 end
 
 local function save_three(key, state, life)
-  redis.call('SET', key, format('%.0f %.0f %.0f', state[1], state[2], state[3]), 'PX', life)
+  redis.call('SET', key, format(THREE, state[1], state[2], state[3]), 'PX', life)
 end

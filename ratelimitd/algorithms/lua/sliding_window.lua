@@ -68,7 +68,7 @@ return {
     end
     local top = entry_at(key, size - 1)
     local gone = max(now, top.time) - numbers[2]
-    local first = redis.call('ZCOUNT', key, '-inf', format('%.0f', gone))
+    local first = redis.call('ZCOUNT', key, '-inf', format(WHOLE, gone))
     if first == size then
       return {key = key, base = 0, first = 0}
     end
@@ -126,7 +126,7 @@ return {
       redis.call('ZREMRANGEBYRANK', key, entry.rank + 1, -1)
     end
     for i = #fresh, 1, -1 do
-      redis.call('ZADD', key, format('%.0f', fresh[i].time), format('%016.0f:%.0f', fresh[i].total, fresh[i].cost))
+      redis.call('ZADD', key, format(WHOLE, fresh[i].time), format('%016.0f:%.0f', fresh[i].total, fresh[i].cost))
     end
     if entry and state.first > 0 then
       redis.call('ZREMRANGEBYRANK', key, 0, state.first - 1)

@@ -124,14 +124,14 @@ def pack_single(selections: Sequence[Selection], now: int, *, clock: int | None 
     else:
         packed.others.append(selection)
         packed.charges = 1
-        text = f"[{NO_COUNTS},[{_text_of(rate)}],[{selection.mode},1,1,1,{cost},{1 if charge.binding else 0}]]"
+        text = f"[{NO_COUNTS},[{_text_of(rate)}],[{selection.mode},1,1,1,{cost},{1 if charge.rule.binding else 0}]]"
     packed.arguments = ["" if clock is None else clock, now, jitter, text]
     return packed
 
 
 def rate_of(ask: Ask, index: int) -> Rate:
     """Return the rate of a charge. Raises ValueError if it has none."""
-    rate = ask.plan.charges[index].limit.rate
+    rate = ask.plan.charges[index].rule.limit.rate
     if rate is None:
         raise ValueError(f"charge {index} belongs to an unlimited limit, which has no counter")
     return rate
@@ -215,7 +215,7 @@ def _plan(packed: Packed, names: dict[bytes, int]) -> str:
             if number is None:
                 rates.append(numbered(rate))
                 number = rate_numbers[id(rate)] = len(rates)
-            plan += place + 1, number, ask.costs[index], 1 if charge.binding else 0
+            plan += place + 1, number, ask.costs[index], 1 if charge.rule.binding else 0
     packed.charges = size
     return f"{rates},{plan}"
 
