@@ -53,7 +53,7 @@ def _peer(text: str) -> Subject:
     help="Also measure another service in rls, which must have loaded the policy of the bench. With its pid, it is "
     "moved to the core of the server, its CPU and memory are measured, and it is also measured in idle.",
 )  # fmt: skip
-def main(parts: Sequence[str], quick: bool, peers: Sequence[str]) -> None:  # noqa: FBT001 -- click passes flags by position
+def main(parts: Sequence[str], quick: bool, peers: Sequence[str]) -> None:
     """Measure all parts, or only these. ``policy`` prints the policy that a --peer must have loaded."""
     others = [_peer(text) for text in peers]
     if "policy" in parts:

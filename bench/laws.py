@@ -43,7 +43,8 @@ def counter_slot(key: str, value: str, text: str = "") -> int:
         parse([("bench", (text or policy()).encode())]), key_maker(b"", safe=False), Tallies(), PlanOptions()
     )
     plan = planner.plan(LimitRequest(DOMAIN.encode(), (Descriptor(((key.encode(), value.encode()),)),)))
-    limit, name, _ = plan.charges[0]
-    if limit.rate is None:
+    charge = plan.charges[0]
+    rate = charge.limit.rate
+    if rate is None:
         raise ValueError(f"{key} has no counter")
-    return RedisCluster.slot(counter_key(name, limit.rate, 0))
+    return RedisCluster.slot(counter_key(charge.key, rate, 0))

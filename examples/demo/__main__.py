@@ -45,7 +45,7 @@ class Options(NamedTuple):
     "--picture", "file", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE.svg",
     help=f"Record {PICTURE_SECONDS} seconds, or --seconds, as a moving picture.",
 )  # fmt: skip
-def main(port: int, seconds: int | None, view: bool | None, file: Path | None) -> None:  # noqa: FBT001 -- click's way
+def main(port: int, seconds: int | None, view: bool | None, file: Path | None) -> None:
     """Run Envoy, the service, an upstream, and clients of three tiers."""
     if not ENVOY.exists():
         sys.exit(f"{ENVOY} is missing; `make demo` installs it")

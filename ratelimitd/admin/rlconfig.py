@@ -102,5 +102,5 @@ def _shown(text: bytes) -> str:
     return printable(text.decode(errors="backslashreplace"))
 
 
-def _yes(value: bool) -> str:  # noqa: FBT001 -- the value is what is shown
+def _yes(value: bool) -> str:
     return "true" if value else "false"

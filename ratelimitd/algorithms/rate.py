@@ -5,6 +5,8 @@ All times are whole microseconds, all counts whole requests. No code here reads 
 
 from typing import Final, NamedTuple
 
+from ratelimitd.value import Value
+
 SECOND: Final = 1_000_000
 """One second in µs."""
 
@@ -47,7 +49,7 @@ class Rate(NamedTuple):
     numbers: tuple[int, ...]
 
 
-class Decision(NamedTuple):
+class Decision(Value):
     """The decision on one charge.
 
     Attributes:
@@ -59,8 +61,12 @@ class Decision(NamedTuple):
         before: requests counted against the limit just before this charge.
     """
 
-    allowed: bool
-    remaining: int
-    reset_after: int
-    retry_after: int
-    before: int
+    __match_args__ = ("allowed", "remaining", "reset_after", "retry_after", "before")
+    __slots__ = __match_args__
+
+    def __init__(self, allowed: bool, remaining: int, reset_after: int, retry_after: int, before: int) -> None:
+        self.allowed = allowed
+        self.remaining = remaining
+        self.reset_after = reset_after
+        self.retry_after = retry_after
+        self.before = before

@@ -5,7 +5,9 @@ is a bisection. Peeks and denials add no entry; a give-back subtracts from the n
 """
 
 from bisect import bisect_left, bisect_right
-from typing import Final, NamedTuple
+from typing import Final
+
+from ratelimitd.value import Value
 
 from .rate import NEVER, SMALL_STEP, Decision, Rate
 
@@ -13,7 +15,7 @@ QUOTA_MAX: Final = 10_000
 """Maximum entries of a log: 10,000 take 1.3 MB in Redis and 0.9 MB here, and more is too much for one counter."""
 
 
-class Log(NamedTuple):
+class Log(Value):
     """Entries ``low`` to ``high`` (exclusive) of two lists that several logs share; those below ``low`` have expired.
 
     Only the log that ends at the end of the lists appends to them, so older logs stay unchanged.
@@ -23,10 +25,14 @@ class Log(NamedTuple):
         totals: running total up to and including each charge; usage is counted from the total at ``low`` - 1.
     """
 
-    times: list[int]
-    totals: list[int]
-    low: int
-    high: int
+    __match_args__ = ("times", "totals", "low", "high")
+    __slots__ = __match_args__
+
+    def __init__(self, times: list[int], totals: list[int], low: int, high: int) -> None:
+        self.times = times
+        self.totals = totals
+        self.low = low
+        self.high = high
 
 
 def numbers(quota: int, window: int) -> tuple[int, ...]:
@@ -38,10 +44,10 @@ def step(state: Log | None, rate: Rate, cost: int, now: int) -> tuple[Log | None
     """Decide one charge. A peek or a denial returns the state unchanged, or as ``moved`` returned it."""
     quota, window = rate.numbers
     log = Log([0], [0], 1, 1) if state is None else state
-    times, totals, low, high = log
+    times, totals, low, high = log.times, log.totals, log.low, log.high
     if times[high - 1] - now > SMALL_STEP:
         state = log = moved(log, window, now)
-        times, totals, low, high = log
+        times, totals, low, high = log.times, log.totals, log.low, log.high
     time = max(now, times[high - 1]) if high > low else now
     low = bisect_right(times, time - window, low, high)
     base = totals[low - 1]
@@ -65,14 +71,14 @@ def step(state: Log | None, rate: Rate, cost: int, now: int) -> tuple[Log | None
 
 def moved(log: Log, window: int, now: int) -> Log:
     """Return a log with a single charge at ``now``: the usage of this log at the time of its newest entry."""
-    times, totals, low, high = log
+    times, totals, low, high = log.times, log.totals, log.low, log.high
     low = bisect_right(times, times[high - 1] - window, low, high)
     return Log([0, now], [0, totals[high - 1] - totals[low - 1]], 1, 2)
 
 
 def appended(log: Log, low: int, time: int, total: int) -> Log:
     """Return the log from ``low`` on with one more entry."""
-    times, totals, _, high = log
+    times, totals, high = log.times, log.totals, log.high
     if high != len(times) or low * 2 > high + SLACK:
         times, totals = times[low - 1 : high], totals[low - 1 : high]
         low, high = 1, high - low + 1

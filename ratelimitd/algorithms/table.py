@@ -71,7 +71,7 @@ def make_rate(
     quota: int,
     window: int,
     burst: int | None = None,
-    count_rejected: bool = True,  # noqa: FBT001, FBT002 -- the seam's signature
+    count_rejected: bool = True,
 ) -> Rate:
     """Return a validated Rate of ``quota`` requests per ``window`` µs.
 

@@ -73,7 +73,7 @@ class RedisWatch(Observer):
         self.latency.observe(seconds)
         self.charges.observe(charges)
 
-    def edge(self, name: str, up: bool, reason: str) -> None:  # noqa: FBT001 -- the store's signature
+    def edge(self, name: str, up: bool, reason: str) -> None:
         """Log a change of availability; see ``Observer``."""
         if up:
             self._ended("redis is connected", name)
@@ -87,7 +87,7 @@ class RedisWatch(Observer):
         else:
             self._ended("redis accepts calls", name)
 
-    def sharding(self, name: str, sharded: bool | None, reason: str) -> None:  # noqa: FBT001 -- the store's signature
+    def sharding(self, name: str, sharded: bool | None, reason: str) -> None:
         """Log the result of a trial if it is another one than before; see ``Observer``."""
         if self._sharded.get(name, False) == sharded:
             return

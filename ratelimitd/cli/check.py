@@ -80,7 +80,7 @@ def check(
     hits: int | None,
     address: str,
     timeout: float,
-    as_json: bool,  # noqa: FBT001 -- click passes keywords
+    as_json: bool,
     **more: Any,
 ) -> None:
     """Send one request to a running service. Exits 0 for OK, 1 for OVER_LIMIT, 2 for an error.

@@ -37,10 +37,10 @@ def diff(
     old: str,
     new: str,
     default_algorithm: str,
-    merge_domain_config: bool,  # noqa: FBT001 -- click passes keywords
+    merge_domain_config: bool,
     fixed_window_keys: str,
     policy_max_bytes: int,
-    as_json: bool,  # noqa: FBT001 -- click passes keywords
+    as_json: bool,
 ) -> None:
     """Say what differs between two policies: limits that are added, removed, raised, lowered, changed, or count anew.
 

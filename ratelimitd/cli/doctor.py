@@ -34,9 +34,9 @@ COLORS: Final = {"ok": "green", "warn": "yellow", "bad": "red"}
 @settings_flags
 def doctor(
     config: tuple[str, ...],
-    with_service: bool,  # noqa: FBT001 -- click passes keywords
-    strict: bool,  # noqa: FBT001 -- click passes keywords
-    as_json: bool,  # noqa: FBT001 -- click passes keywords
+    with_service: bool,
+    strict: bool,
+    as_json: bool,
     **flags: str | None,
 ) -> None:
     """Check the settings, policy, Redis and ports that serve would use, and print what to change.

@@ -80,8 +80,8 @@ def proxy(
     upstream: str | None,
     limits: tuple[tuple[int, str], ...],
     by: str | None,
-    print_config: bool,  # noqa: FBT001 -- click passes keywords
-    with_service: bool,  # noqa: FBT001 -- click passes keywords
+    print_config: bool,
+    with_service: bool,
     **flags: str | None,
 ) -> None:
     """Run the fallback reverse proxy, which enforces the same limits without Envoy.

@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 def validate(
     config: tuple[str, ...],
     default_algorithm: str,
-    merge_domain_config: bool,  # noqa: FBT001 -- click passes keywords
+    merge_domain_config: bool,
     fixed_window_keys: str,
     policy_max_bytes: int,
-    with_service: bool,  # noqa: FBT001 -- click passes keywords
-    strict: bool,  # noqa: FBT001 -- click passes keywords
-    as_json: bool,  # noqa: FBT001 -- click passes keywords
+    with_service: bool,
+    strict: bool,
+    as_json: bool,
 ) -> None:
     """Validate policy files; all given files form one configuration.
 

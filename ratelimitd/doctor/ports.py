@@ -101,7 +101,7 @@ def bind_failures(ports: list[Port]) -> dict[Port, tuple[str, bool]]:
     return refused
 
 
-def _port_finding(port: Port, why: str, taken: bool, by: str, *, answers: bool) -> Finding:  # noqa: FBT001 -- a state
+def _port_finding(port: Port, why: str, taken: bool, by: str, *, answers: bool) -> Finding:
     """Return whether a port can be bound. ``by``: the URL that a ratelimitd answers, or a process; "" if unknown."""
     if not why:
         return ok(PORTS, f"{port} is free")

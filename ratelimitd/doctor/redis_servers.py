@@ -140,7 +140,7 @@ async def _each(
     return list(zip(addresses, await asyncio.gather(*map(one, addresses)), strict=True))
 
 
-def _unavailable(redis: CheckedRedis, address: RedisAddress, error: RedisConnectionError, others: bool) -> Finding:  # noqa: FBT001 -- a state
+def _unavailable(redis: CheckedRedis, address: RedisAddress, error: RedisConnectionError, others: bool) -> Finding:
     """Return the finding that one of several is unavailable: a warning as long as another answers."""
     finding = unusable(redis, address, str(error))
     return warn(*finding[1:]) if others else finding

@@ -30,10 +30,10 @@ HEAD, BUSY, TUNNEL, LINGERING, CLOSING = Phase.HEAD, Phase.BUSY, Phase.TUNNEL, P
 def client_timeout(
     options: ServerOptions,
     phase: Phase,
-    blocked: bool,  # noqa: FBT001 -- a state; keywords cost a third of the call
-    served: bool,  # noqa: FBT001
-    begun: bool,  # noqa: FBT001
-    receiving: bool,  # noqa: FBT001
+    blocked: bool,
+    served: bool,
+    begun: bool,
+    receiving: bool,
 ) -> float:
     """Return the time that a client has to go on.
 
@@ -57,10 +57,10 @@ def client_timeout(
 def upstream_timeout(
     options: UpstreamOptions,
     response: float,
-    idle: bool,  # noqa: FBT001 -- a state
-    paused: bool,  # noqa: FBT001
-    tunnel: bool,  # noqa: FBT001
-    receiving: bool,  # noqa: FBT001
+    idle: bool,
+    paused: bool,
+    tunnel: bool,
+    receiving: bool,
 ) -> float:
     """Return the time that an upstream has to go on.
 

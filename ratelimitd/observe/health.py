@@ -26,7 +26,7 @@ class Health:
         """Whether no component fails."""
         return not self._failing
 
-    def set(self, component: str, ok: bool, reason: str = "") -> None:  # noqa: FBT001 -- a state, and read as one
+    def set(self, component: str, ok: bool, reason: str = "") -> None:
         """Set the state of a component; ``reason`` is shown to operators and must not contain a secret."""
         if ok:
             self._failing.pop(component, None)
@@ -34,7 +34,7 @@ class Health:
             self._failing[component] = reason
         self._notify()
 
-    def set_once(self, component: str, ok: bool, reason: str = "") -> None:  # noqa: FBT001 -- as ``set``
+    def set_once(self, component: str, ok: bool, reason: str = "") -> None:
         """Set the state of a component that must have been healthy once, and is healthy from then on."""
         if ok:
             self._passed.add(component)

@@ -277,7 +277,7 @@ def _properties(limit: Limit) -> str:
     return ", ".join([_amount_of(limit), *burst, *special])
 
 
-def _yes(value: bool) -> str:  # noqa: FBT001 -- the value is what is shown
+def _yes(value: bool) -> str:
     return "true" if value else "false"
 
 

@@ -7,9 +7,11 @@ key. An unknown key is dropped, so a client cannot get a new counter by inventin
 import hmac
 from hashlib import sha256
 from ipaddress import AddressValueError, IPv4Address, IPv6Address, IPv6Network
-from typing import Final, NamedTuple
+from typing import Final
 
-from .model import Descriptor, Entry, Identity, Match
+from ratelimitd.value import Value
+
+from .model import Descriptor, Entry, Identity
 
 UNSALTED: Final = (
     "IDENTITY_SECRET is not set: API keys are counted under their plain SHA-256, so a short key can be "
@@ -18,7 +20,7 @@ UNSALTED: Final = (
 """Warning, logged once, when a policy has an identity and no secret is set."""
 
 
-class Identified(NamedTuple):
+class Identified(Value):
     """A descriptor with its caller identified.
 
     Attributes:
@@ -27,8 +29,12 @@ class Identified(NamedTuple):
         counted: its entries in the counter's name: a key is replaced by its HMAC.
     """
 
-    descriptor: Descriptor
-    counted: tuple[Entry, ...]
+    __match_args__ = ("descriptor", "counted")
+    __slots__ = __match_args__
+
+    def __init__(self, descriptor: Descriptor, counted: tuple[Entry, ...]) -> None:
+        self.descriptor = descriptor
+        self.counted = counted
 
 
 def identify(identity: Identity, secret: bytes, descriptor: Descriptor) -> Identified:
@@ -53,16 +59,6 @@ def identify(identity: Identity, secret: bytes, descriptor: Descriptor) -> Ident
             matched.append(entry)
             counted.append(entry)
     return Identified(descriptor._replace(entries=tuple(matched)), tuple(counted))
-
-
-def counted_by_caller(identified: Identified, found: Match) -> Match:
-    """Count a match by the entries that distinguish callers, except at levels that share one counter."""
-    entries = identified.descriptor.entries
-    identity = tuple(
-        counted if counts_by == entry else counts_by
-        for counts_by, entry, counted in zip(found.identity, entries, identified.counted, strict=True)
-    )
-    return found._replace(identity=identity)
 
 
 def network_of(address: bytes, ipv6_prefix: int) -> bytes:

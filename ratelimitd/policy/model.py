@@ -8,13 +8,16 @@ from enum import IntEnum
 from typing import Final, NamedTuple
 
 from ratelimitd.algorithms import Rate
+from ratelimitd.value import Value
 
-from .paths import OVERRIDE
 from .wildcards import STAR, Wildcards
 
 Entry = tuple[bytes, bytes]
 """A (key, value) pair of a descriptor."""
 
+
+SEPARATOR: Final = b"_"
+"""Joins key and value to a final key."""
 
 UPSTREAM_ALGORITHM: Final = "fixed_window"
 """The only algorithm of envoyproxy/ratelimit."""
@@ -94,6 +97,7 @@ class DescriptorNode:
         "key",
         "limits",
         "metadata",
+        "named",
         "path",
         "share_threshold",
         "stat_key",
@@ -122,6 +126,8 @@ class DescriptorNode:
         self.share_threshold = share_threshold
         self.children: dict[bytes, DescriptorNode] = {}
         """By final key: ``key`` or ``key_value``."""
+        self.named = False
+        """Whether a final key contains ``_``, as that of an entry's key and value does."""
         self.wildcards: Wildcards[DescriptorNode] | None = None
         """The children whose final key contains ``*``, in the order of the file."""
         self.stat_key: tuple[str, ...] | None = None
@@ -138,6 +144,7 @@ class DescriptorNode:
         """Add the next child."""
         final_key = child.final_key
         self.children[final_key] = child
+        self.named = self.named or SEPARATOR in final_key
         if STAR in final_key:
             if self.wildcards is None:
                 self.wildcards = Wildcards()
@@ -181,7 +188,7 @@ class Policy(NamedTuple):
     nodes: list[DescriptorNode]
 
 
-class Descriptor(NamedTuple):
+class Descriptor(Value):
     """One descriptor of a request, decoded.
 
     Attributes:
@@ -191,19 +198,29 @@ class Descriptor(NamedTuple):
         negative: ``is_negative_hits``.
     """
 
-    entries: tuple[Entry, ...]
-    override: tuple[int, Unit] | None = None
-    hits: int | None = None
-    negative: bool = False
+    __match_args__ = ("entries", "override", "hits", "negative")
+    __slots__ = __match_args__
+
+    def __init__(
+        self,
+        entries: tuple[Entry, ...],
+        override: tuple[int, Unit] | None = None,
+        hits: int | None = None,
+        negative: bool = False,
+    ) -> None:
+        self.entries = entries
+        self.override = override
+        self.hits = hits
+        self.negative = negative
 
 
-class Match(NamedTuple):
+class Match(Value):
     """The match of a descriptor in its domain.
 
     Attributes:
         limits: limits that apply, in the order of the file; an override is one made for the request.
-        identity: entries that identify the counter: the request's, with the pattern in place of the value at levels
-            with ``share_threshold``.
+        pins: at levels with ``share_threshold`` the node's own entry, which all requests share, else None; empty if
+            there is no such level.
         stat_key: domain and one part per level, as metrics name them.
         stat_from_request: whether the stat key contains values of the request, so that their number must be bounded.
         metadata: ``metadata`` of the matched node.
@@ -211,19 +228,21 @@ class Match(NamedTuple):
             override, its keys. The same in every process that has this policy.
     """
 
-    limits: tuple[Limit, ...]
-    identity: tuple[Entry, ...]
-    stat_key: tuple[str, ...]
-    stat_from_request: bool
-    metadata: Mapping[str, object] | None
-    path: bytes = b""
+    __match_args__ = ("limits", "pins", "stat_key", "stat_from_request", "metadata", "path")
+    __slots__ = __match_args__
 
-    @property
-    def overridden(self) -> bool:
-        """Whether the limit is one that the request carries."""
-        return self.path.startswith(OVERRIDE)
-
-    @property
-    def place(self) -> bytes:
-        """The path, by which bounds are kept; one for all overrides of a domain, since a caller names their keys."""
-        return OVERRIDE if self.overridden else self.path
+    def __init__(
+        self,
+        limits: tuple[Limit, ...],
+        pins: tuple[Entry | None, ...],
+        stat_key: tuple[str, ...],
+        stat_from_request: bool,
+        metadata: Mapping[str, object] | None,
+        path: bytes = b"",
+    ) -> None:
+        self.limits = limits
+        self.pins = pins
+        self.stat_key = stat_key
+        self.stat_from_request = stat_from_request
+        self.metadata = metadata
+        self.path = path

@@ -174,9 +174,9 @@ class Assembly:
         self,
         name: bytes,
         default_algorithm: str,
-        all_or_nothing: bool,  # noqa: FBT001 -- a row
+        all_or_nothing: bool,
         identity: Identity | None,
-        upstream_overrides: bool,  # noqa: FBT001 -- a row
+        upstream_overrides: bool,
     ) -> None:
         root = DescriptorNode()
         self._nodes.append(root)

@@ -77,7 +77,7 @@ class _Group:
 
     __slots__ = ("below", "end", "nodes", "several", "shared")
 
-    def __init__(self, below: tuple[bytes, ...], several: bool) -> None:  # noqa: FBT001 -- a key of groups
+    def __init__(self, below: tuple[bytes, ...], several: bool) -> None:
         self.below = below
         self.several = several
         self.end = b"".join([text + b"_" for text in below])

@@ -8,10 +8,11 @@ could evict its own denial by flooding the store with keys.
 
 from collections.abc import Sequence
 from struct import Struct
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from ratelimitd.algorithms import ALGORITHMS, Decision, Log, Rate, counter_key
 from ratelimitd.limiter import Ask, Charge, Done, Failure, FailureKind
+from ratelimitd.value import Value
 
 MAX_BYTES: Final = 256 << 20
 """Default limit: more than a million counters; containers of the service are usually given 512 MiB."""
@@ -52,13 +53,17 @@ MISTYPED: Final = Failure(FailureKind.KEY, "the counter holds the state of anoth
 UNLIMITED: Final = Failure(FailureKind.PERMANENT, "an unlimited limit has no counter")
 
 
-class LogRow(NamedTuple):
-    """The row of a log, which is larger than three integers. ``bytes`` is the size it was counted with."""
+class LogRow(Value):
+    """The row of a log, which is larger than three integers. ``size`` is the bytes it was counted with."""
 
-    expiry: int
-    priority: int
-    state: Log
-    bytes: int
+    __match_args__ = ("expiry", "priority", "state", "size")
+    __slots__ = __match_args__
+
+    def __init__(self, expiry: int, priority: int, state: Log, size: int) -> None:
+        self.expiry = expiry
+        self.priority = priority
+        self.state = state
+        self.size = size
 
 
 StoredRow = bytes | LogRow
@@ -89,13 +94,15 @@ def demoted(row: StoredRow, now: int) -> StoredRow:
 
 def expiry_and_priority(row: StoredRow) -> tuple[int, int]:
     """Return expiry and priority."""
-    expiry, priority, *_ = ROW.unpack(row) if type(row) is bytes else row
+    if isinstance(row, LogRow):
+        return row.expiry, row.priority
+    expiry, priority, *_ = ROW.unpack(row)
     return expiry, priority
 
 
 def counted_bytes(key: bytes, row: StoredRow) -> int:
     """Return the size with which an entry is counted."""
-    return ENTRY_BYTES + len(key) + (row.bytes if isinstance(row, LogRow) else 0)
+    return ENTRY_BYTES + len(key) + (row.size if isinstance(row, LogRow) else 0)
 
 
 class ShardedTable:
@@ -241,7 +248,7 @@ class MemoryStore:
             if not self._remove(self._passing, shard, key):
                 self._remove(self._denying, shard, key)
             return
-        _, remaining, reset, retry, _ = decision
+        remaining, reset, retry = decision.remaining, decision.reset_after, decision.retry_after
         if retry > 0 or remaining == 0:
             table, priority = self._denying, now + (retry if retry > 0 else reset)
         else:

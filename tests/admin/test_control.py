@@ -178,7 +178,8 @@ async def test_a_reset_leaves_a_counter_as_if_it_had_never_been(algorithm):
     used = 11 if algorithm == "fixed_window" else 10  # where what was rejected counts too
     assert {"reset": True, "used_before": used, "remaining": 10} == {name: told[name] for name in told if name in KEPT}
     assert (counters - 1, 0) == (len(rig.store), len(rig.cache))
-    assert rig.charge(cost=10, **{algorithm: "x"})[0][:2] == (True, 0)
+    anew = rig.charge(cost=10, **{algorithm: "x"})[0]
+    assert (anew.allowed, anew.remaining) == (True, 0)
     assert rig.charge(cost=0, **{algorithm: "other"})[0].before == 3
 
 
@@ -201,7 +202,8 @@ async def test_a_reset_empties_what_no_cost_could_give_back():
             rig.now += 90 * SECOND
             rig.charge(cost=most // 2, **{name: "x"})
         await rig.limits(f"domain=d&descriptor={name}=x", "DELETE")
-        assert (*rig.charge(cost=most, **{name: "x"})[0][:2], len(rig.cache)) == (True, 0, 0)
+        anew = rig.charge(cost=most, **{name: "x"})[0]
+        assert (anew.allowed, anew.remaining, len(rig.cache)) == (True, 0, 0)
 
 
 async def test_a_reset_empties_this_processs_own_counters_too():

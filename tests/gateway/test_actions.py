@@ -128,7 +128,11 @@ def test_a_descriptor_has_its_hits_and_its_limit():
             limits(KEY, hits_addend=refund, limit=override),
         ]
     )
-    assert [each[1:] for each in found] == [(None, None, False), (None, 0, False), ((5, Unit.HOUR), 3, True)]
+    assert [(each.override, each.hits, each.negative) for each in found] == [
+        (None, None, False),
+        (None, 0, False),
+        ((5, Unit.HOUR), 3, True),
+    ]
 
 
 def test_a_route_without_rate_limits_has_no_descriptors():

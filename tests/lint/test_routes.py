@@ -53,7 +53,8 @@ def test_every_action_has_an_example():
 def test_an_entry_is_the_proxys(kind, fields):
     """Its key, and its value if that is known without a request."""
     action = {kind: fields}
-    ((((key, value),), *_),) = described([{"actions": [action]}], headers=[("X-A", "1")], query="q=2")
+    (descriptor,) = described([{"actions": [action]}], headers=[("X-A", "1")], query="q=2")
+    ((key, value),) = descriptor.entries
     (entry,) = entries(action)
     assert (entry.key, entry.value or value) == (key, value)
     assert (entry.value is None) == (kind in OF_A_REQUEST)

@@ -16,7 +16,7 @@ _WORDS: Final = frozenset(("yes", "no", "on", "off", "true", "false", "null", "i
 class _Dumper(yaml.SafeDumper):
     """Dumper that indents lists below their key."""
 
-    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:  # noqa: ARG002, FBT001, FBT002 -- PyYAML's
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:  # noqa: ARG002 -- PyYAML's
         """Increase the indentation for lists too."""
         super().increase_indent(flow, indentless=False)
 

@@ -169,10 +169,11 @@ def by_placement(queue: Iterable[Pending], topology: Topology, now: int) -> dict
         placements: dict[Placement, list[int]] = {}
         for index, outcome in enumerate(ask.outcomes):
             if outcome is None:
-                limit, key, _ = ask.plan.charges[index]
-                if limit.rate is None:
+                charge = ask.plan.charges[index]
+                rate = charge.limit.rate
+                if rate is None:
                     raise ValueError(f"charge {index} belongs to an unlimited limit, which has no counter")
-                placement = topology.placement_of(limit.rate, counter_key(key, limit.rate, now))
+                placement = topology.placement_of(rate, counter_key(charge.key, rate, now))
                 placements.setdefault(placement, []).append(index)
         mode = mode_of(ask) if ask.atomic else INDEPENDENT
         if mode == ATOMIC and len(placements) > 1 and not pending.charged:

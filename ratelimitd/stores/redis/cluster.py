@@ -217,7 +217,7 @@ class Cluster:
             self._edge(True, "its nodes are known")  # noqa: FBT003 -- as above
         return True
 
-    def _edge(self, up: bool, why: str) -> None:  # noqa: FBT001 -- as above
+    def _edge(self, up: bool, why: str) -> None:
         """Report the cluster as a whole; each node reports itself."""
         self._watcher.observer.edge(str(self._redis.deployment), up, why)
 

@@ -27,13 +27,13 @@ class Observer:
     def round_trip(self, seconds: float, charges: int) -> None:
         """A script call with this number of charges received its reply."""
 
-    def edge(self, name: str, up: bool, reason: str) -> None:  # noqa: FBT001 -- the edge's direction
+    def edge(self, name: str, up: bool, reason: str) -> None:
         """A node, or a cluster as a whole, became available or unavailable; also called for the first attempt."""
 
     def refusing(self, name: str, reason: str) -> None:
         """A node refuses every call from now on, for this reason, or accepts calls again (no reason)."""
 
-    def sharding(self, name: str, sharded: bool | None, reason: str) -> None:  # noqa: FBT001 -- None: unknown
+    def sharding(self, name: str, sharded: bool | None, reason: str) -> None:
         """A trial showed whether several servers share the keys behind the address of a node."""
 
 

@@ -115,17 +115,17 @@ def pack(
         charges, costs = ask.plan.charges, ask.costs
         plan += mode, len(indices)
         for index in indices:
-            limit, key, binding = charges[index]
-            rate = limit.rate
+            charge = charges[index]
+            rate = charge.limit.rate
             if rate is None:
                 raise ValueError(f"charge {index} belongs to an unlimited limit, which has no counter")
-            name = counter_key(key, rate, now)
+            name = counter_key(charge.key, rate, now)
             place = places.setdefault(name, len(places) + 1)
             rate_number = rate_numbers.get(id(rate))
             if rate_number is None:
                 rates.append(numbered(rate))
                 rate_number = rate_numbers[id(rate)] = len(rates)
-            plan += place, rate_number, costs[index], 1 if binding else 0
+            plan += place, rate_number, costs[index], 1 if charge.binding else 0
     # A list of integers has the same form in Python and in JSON, and str() is the fastest way to write one.
     return list(places), ["" if clock is None else clock, now, jitter, str([rates, plan])]
 
@@ -135,12 +135,12 @@ def pack_single(
 ) -> tuple[list[bytes], list[bytes | str | int]]:
     """``pack`` for a selection of one charge, in a quarter of the time; most calls to a cluster have one charge."""
     ask, (index,), mode = selection
-    limit, key, binding = ask.plan.charges[index]
-    rate = limit.rate
+    charge = ask.plan.charges[index]
+    rate = charge.limit.rate
     if rate is None:
         raise ValueError(f"charge {index} belongs to an unlimited limit, which has no counter")
-    plan = f"[[{_text_of(rate)}],[{mode},1,1,1,{ask.costs[index]},{1 if binding else 0}]]"
-    return [counter_key(key, rate, now)], ["" if clock is None else clock, now, jitter, plan]
+    plan = f"[[{_text_of(rate)}],[{mode},1,1,1,{ask.costs[index]},{1 if charge.binding else 0}]]"
+    return [counter_key(charge.key, rate, now)], ["" if clock is None else clock, now, jitter, plan]
 
 
 @lru_cache(maxsize=4096)
