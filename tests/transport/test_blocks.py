@@ -117,16 +117,18 @@ def test_trailers_mean_ok_after_other_answers():
 
 @pytest.mark.parametrize("size", [0, 40, 100])
 def test_trailers_follow_the_table_of_the_client(size):
-    """A client that makes its table smaller forgets fields; the next answers do not refer to them."""
+    """A client that makes its table smaller forgets fields; trailers that wait for its window do not refer to them."""
     talk = Talk()
     for _ in range(4):
         talk.say(talk.caller.call())
-    talk.serve = False
-    talk.say(talk.caller.call())
-    talk.calls[-1].respond(b"begun")  # the head of the answer is in the old table, and waits with its trailers
+    body = bytes(70_000)
+    talk.say(talk.caller.call(body))
+    assert talk.caller.answer().trailers == {}
     talk.say(SettingsFrame(0, {HEADER_TABLE_SIZE: size}).serialize())
     talk.caller.decoder.max_allowed_table_size = size
-    talk.serve = True
+    talk.say(talk.caller.window(100_000, talk.caller.last) + talk.caller.window(1 << 20))
+    assert talk.caller.answer().body == message(body)
+    assert talk.caller.answer().status == ("200", "0", None)
     for _ in range(4):
         talk.say(talk.caller.call())
         assert talk.caller.answer().status == ("200", "0", None)
