@@ -150,7 +150,7 @@ def _planned(control: Control, request: PageRequest) -> Plan | PageResponse:
     tried = {"domain": _text(plan.request.domain), "descriptors": _shown(plan)}
     if not plan.known_domain:
         return as_json(404, {"error": "the policy does not define this domain", "tried": tried})
-    if not any(item.match for item in plan.items):
+    if not any(item.found for item in plan.items):
         return as_json(404, {"error": "no limit of the policy applies", "tried": tried})
     return plan
 

@@ -64,14 +64,7 @@ class Decision(Value):
     __match_args__ = ("allowed", "remaining", "reset_after", "retry_after", "before")
     __slots__ = __match_args__
 
-    def __init__(
-        self,
-        allowed: bool,
-        remaining: int,
-        reset_after: int,
-        retry_after: int,
-        before: int,
-    ) -> None:
+    def __init__(self, allowed: bool, remaining: int, reset_after: int, retry_after: int, before: int) -> None:
         self.allowed = allowed
         self.remaining = remaining
         self.reset_after = reset_after

@@ -27,8 +27,8 @@ from .engine import Parts, plan_options
 
 log = get_logger(__name__)
 
-PLANS_FREED: Final = 200
-"""Plans freed before yielding to the event loop: about a quarter of a millisecond of work."""
+NODES_FREED: Final = 200
+"""Nodes whose rules are freed before yielding to the event loop: a fraction of a millisecond of work."""
 
 ERRORS_LOGGED: Final = 100
 """Errors of an invalid policy that are logged; ``ratelimitd validate`` lists all."""
@@ -216,7 +216,7 @@ def unsalted(policy: Policy, settings: Settings) -> bool:
 async def _forget(planner: Planner) -> None:
     more = True
     while more:
-        more = planner.forget(PLANS_FREED)
+        more = planner.forget(NODES_FREED)
         await asyncio.sleep(0)
 
 

@@ -2,7 +2,7 @@
 
 The path of a request, as in ``engine.py``::
 
-    Engine.ask      key -> Plan: from the plan cache, or made by Planner (plan, keys) -> Ask
+    Engine.ask      request -> Plan, made by Planner (plan, rules, keys) -> Ask
     Engine.decide   guards' before (guards, new_keys) -> Store.charge (seam) -> guards' after
                     tally (stats) -> Answer (answer) -> the edge that called
 """
@@ -15,7 +15,7 @@ from .header_text import structured_string
 from .keys import KeyMaker, key_maker
 from .modes import ENFORCED, Modes
 from .new_keys import TABLE_SIZE, NewKeys
-from .plan import PLANS_BYTES, Planner, PlanOptions
+from .plan import Planner, PlanOptions
 from .reason import (
     INTERNAL_ERROR,
     NO_POLICY,
@@ -26,6 +26,7 @@ from .reason import (
     reason_of,
     shown_charge,
 )
+from .rules import NodeRules, Rule
 from .seam import Ask, Charge, Done, Failure, FailureKind, Guard, Item, LimitRequest, Outcome, Plan, Store
 from .selection import Selection, selects
 from .stats import NAME_BYTES, TALLY_BYTES, Tallies, Tally
@@ -36,7 +37,6 @@ __all__ = [
     "NAME_BYTES",
     "NO_LIMIT",
     "NO_POLICY",
-    "PLANS_BYTES",
     "TABLE_SIZE",
     "TALLY_BYTES",
     "UNLIMITED",
@@ -59,6 +59,7 @@ __all__ = [
     "NewKeys",
     "NoGiveBacks",
     "NoPolicyError",
+    "NodeRules",
     "Outcome",
     "OverLimitCache",
     "Plan",
@@ -66,6 +67,7 @@ __all__ = [
     "Planner",
     "Reason",
     "ReasonKind",
+    "Rule",
     "Selection",
     "Store",
     "Tallies",

@@ -9,6 +9,7 @@ from ratelimitd.policy import Limit
 from ratelimitd.value import Value
 
 from .modes import Modes
+from .rules import Rule
 from .seam import Ask, Failure, Item, Outcome, Plan
 from .stats import count
 
@@ -18,26 +19,25 @@ class DescriptorStatus(Value):
 
     Attributes:
         over: whether the status is OVER_LIMIT.
-        limit: limit that binds; None if no limit applies or its counter was unavailable.
+        rule: rule of the limit that binds; None if no limit applies or its counter was unavailable.
         remaining: requests left, 0 when over limit.
         reset: whole seconds until the same cost could pass (when over limit), or until the counter is at rest. For a
             cost that can never pass, the rest of a fixed window, or the window of any other limit.
     """
 
-    __match_args__ = ("over", "limit", "remaining", "reset")
+    __match_args__ = ("over", "rule", "remaining", "reset")
     __slots__ = __match_args__
 
-    def __init__(
-        self,
-        over: bool,
-        limit: Limit | None,
-        remaining: int,
-        reset: int,
-    ) -> None:
+    def __init__(self, over: bool, rule: Rule | None, remaining: int, reset: int) -> None:
         self.over = over
-        self.limit = limit
+        self.rule = rule
         self.remaining = remaining
         self.reset = reset
+
+    @property
+    def limit(self) -> Limit | None:
+        """Limit that binds."""
+        return None if self.rule is None else self.rule.limit
 
 
 class Answer(Value):
@@ -55,11 +55,7 @@ class Answer(Value):
     __slots__ = __match_args__
 
     def __init__(
-        self,
-        over: bool,
-        failure: Failure | None,
-        statuses: tuple[DescriptorStatus, ...],
-        shadowed: bool,
+        self, over: bool, failure: Failure | None, statuses: tuple[DescriptorStatus, ...], shadowed: bool
     ) -> None:
         self.over = over
         self.failure = failure
@@ -67,8 +63,8 @@ class Answer(Value):
         self.shadowed = shadowed
 
 
-NO_LIMIT: Final = DescriptorStatus(over=False, limit=None, remaining=0, reset=0)
-UNLIMITED: Final = DescriptorStatus(over=False, limit=None, remaining=UINT32_MAX, reset=0)
+NO_LIMIT: Final = DescriptorStatus(over=False, rule=None, remaining=0, reset=0)
+UNLIMITED: Final = DescriptorStatus(over=False, rule=None, remaining=UINT32_MAX, reset=0)
 
 
 def answer(plan: Plan, outcomes: Sequence[Outcome], modes: Modes) -> Answer:
@@ -88,12 +84,12 @@ def answer(plan: Plan, outcomes: Sequence[Outcome], modes: Modes) -> Answer:
             statuses.append(UNLIMITED if item.unlimited else NO_LIMIT)
             quotas += modes.quota and not item.unlimited
             continue
-        outcome = outcomes[first]
-        if first + 1 == last and charges[first].binding and type(outcome) is Decision:
+        outcome, rule = outcomes[first], charges[first].rule
+        if first + 1 == last and rule.binding and isinstance(outcome, Decision):
             # Most descriptors have one limit that is always enforced, which needs no comparison.
             denied = not outcome.allowed
             over = over or denied
-            statuses.append(_status(charges[first].limit, outcome, denied))
+            statuses.append(_status(rule, outcome, denied))
             continue
         verdict = _verdict(plan, item, outcomes, modes)
         statuses.append(verdict.status)
@@ -111,12 +107,7 @@ class _Verdict(Value):
     __slots__ = __match_args__
 
     def __init__(
-        self,
-        status: DescriptorStatus,
-        over: bool,
-        quota: bool,
-        quota_over: bool,
-        failure: Failure | None,
+        self, status: DescriptorStatus, over: bool, quota: bool, quota_over: bool, failure: Failure | None
     ) -> None:
         self.status = status
         self.over = over
@@ -132,7 +123,8 @@ def _verdict(plan: Plan, item: Item, outcomes: Sequence[Outcome], modes: Modes) 
     shown: DescriptorStatus | None = None
     weight: tuple[bool, bool, int] = (True, True, 0)
     for index in range(item.first, item.last):
-        limit, outcome = plan.charges[index].limit, outcomes[index]
+        rule, outcome = plan.charges[index].rule, outcomes[index]
+        limit = rule.limit
         if isinstance(outcome, Decision):
             denied = not outcome.allowed and not limit.shadow_mode
             if modes.quota or limit.quota_mode:
@@ -140,7 +132,7 @@ def _verdict(plan: Plan, item: Item, outcomes: Sequence[Outcome], modes: Modes) 
                 quota_over = quota_over or denied
             else:
                 over = over or denied
-            status = _status(limit, outcome, denied)
+            status = _status(rule, outcome, denied)
             heaviness = (not denied, limit.shadow_mode, -status.reset if denied else status.remaining)
             if shown is None or heaviness < weight:
                 shown, weight = status, heaviness
@@ -149,14 +141,14 @@ def _verdict(plan: Plan, item: Item, outcomes: Sequence[Outcome], modes: Modes) 
     return _Verdict(shown or NO_LIMIT, over, quota, quota_over, failure)
 
 
-def _status(limit: Limit, decision: Decision, denied: bool) -> DescriptorStatus:
+def _status(rule: Rule, decision: Decision, denied: bool) -> DescriptorStatus:
     """Make a status. Seconds are rounded up: Envoy truncates fractions, and a retry that is too early is denied."""
     if decision.allowed:
-        return DescriptorStatus(False, limit, decision.remaining, -(-decision.reset_after // 1_000_000))  # noqa: FBT003
-    wait = decision.retry_after
-    if wait == NEVER and limit.rate is not None:
-        wait = wait_for_never(limit.rate, decision.reset_after)
-    return DescriptorStatus(denied, limit, 0, max(1, -(-wait // 1_000_000)))
+        return DescriptorStatus(False, rule, decision.remaining, -(-decision.reset_after // 1_000_000))  # noqa: FBT003
+    wait, rate = decision.retry_after, rule.limit.rate
+    if wait == NEVER and rate is not None:
+        wait = wait_for_never(rate, decision.reset_after)
+    return DescriptorStatus(denied, rule, 0, max(1, -(-wait // 1_000_000)))
 
 
 def tally(ask: Ask) -> None:
@@ -164,24 +156,20 @@ def tally(ask: Ask) -> None:
 
     A charge that an atomic ask did not apply, because another limit vetoed it, adds to ``total_hits`` only.
     """
-    plan, outcomes = ask.plan, ask.outcomes
+    charges, costs = ask.plan.charges, ask.costs
     vetoed = ask.atomic and any(
         charge.binding and isinstance(outcome, Decision) and not outcome.allowed
-        for charge, outcome in zip(plan.charges, outcomes, strict=True)
+        for charge, outcome in zip(charges, ask.outcomes, strict=True)
     )
-    for index, outcome in enumerate(outcomes):
-        left_out = vetoed and isinstance(outcome, Decision) and outcome.allowed
-        _tally(plan, index, ask.costs[index], None if left_out else outcome)
-
-
-def _tally(plan: Plan, index: int, cost: int, outcome: Outcome) -> None:
-    if cost <= 0:
-        return
-    stats = plan.tallies[index]
-    stats.total_hits += cost
-    limit = plan.charges[index].limit
-    if type(outcome) is Decision and limit.rate is not None:
-        count(stats, limit.rate.burst, plan.nears[index], outcome.before, cost, shadow=limit.shadow_mode)
+    for index, outcome in enumerate(ask.outcomes):
+        cost = costs[index]
+        if cost <= 0:
+            continue
+        rule = charges[index].rule
+        rule.tally.total_hits += cost
+        if isinstance(outcome, Decision) and not (vetoed and outcome.allowed):
+            shadow = rule.limit.shadow_mode
+            count(rule.tally, rule.capacity, rule.near, outcome.before, cost, shadow=shadow)
 
 
 def metadata_of(plan: Plan, statuses: Sequence[DescriptorStatus]) -> Mapping[str, object] | None:
@@ -191,8 +179,9 @@ def metadata_of(plan: Plan, statuses: Sequence[DescriptorStatus]) -> Mapping[str
     """
     merged: dict[str, object] = {}
     for item, status in zip(plan.items, statuses, strict=True):
-        if item.match is not None and item.match.metadata and not item.unlimited and not status.over:
-            _merge(merged, item.match.metadata)
+        metadata = None if item.found is None else item.found.metadata
+        if metadata and not item.unlimited and not status.over:
+            _merge(merged, metadata)
     return merged or None
 
 

@@ -8,15 +8,13 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
-from ratelimitd.policy import Descriptor
-
 from .answer import Answer, answer, tally
 from .modes import ENFORCED, Modes
 from .plan import Planner
-from .seam import Ask, Done, Guard, LimitRequest, Plan, Store
+from .seam import Ask, Done, Guard, LimitRequest, Store
 
-Key = TypeVar("Key", bytes, tuple[Descriptor, ...])
-"""Identifies a request of an edge: equal keys mean equal requests."""
+Encoded = TypeVar("Encoded")
+"""A request as an edge has it."""
 
 Answered = Callable[[Ask, Answer], None]
 """Passes an answer to the caller of an ask; called once for each."""
@@ -67,8 +65,8 @@ class Engine:
         self.listener: Listener | None = None
         self._counts = counts
 
-    def ask(self, key: Key, read: Callable[[Key], LimitRequest], deadline: int = 0, tag: Any = None) -> Ask:
-        """Plan a request. ``read`` decodes the request from its key; it is called only if the plan cache has no plan.
+    def ask(self, encoded: Encoded, read: Callable[[Encoded], LimitRequest], deadline: int = 0, tag: Any = None) -> Ask:
+        """Plan a request, which ``read`` decodes.
 
         See ``Ask`` for ``deadline`` and ``tag``. Raises NoPolicyError, and the errors of ``read``.
         """
@@ -76,19 +74,12 @@ class Engine:
         if planner is None:
             self._counts.service_error += 1
             raise NoPolicyError
-        plan = planner.recall(key)
-        if plan is None:
-            plan = self._plan(planner, key, read)
-        return Ask(plan, list(plan.costs), atomic=plan.atomic, deadline=deadline, tag=tag)
-
-    def _plan(self, planner: Planner, key: Key, read: Callable[[Key], LimitRequest]) -> Plan:
         try:
-            plan = planner.plan(read(key))
+            plan = planner.plan(read(encoded))
         except Exception:
             self._counts.service_error += 1
             raise
-        planner.remember(key, plan, len(key) if isinstance(key, bytes) else 0)
-        return plan
+        return Ask(plan, list(plan.costs), atomic=plan.atomic, deadline=deadline, tag=tag)
 
     def decide(
         self, asks: Sequence[Ask], now: int, answered: Answered, failed: Failed, done: Done = lambda _: None

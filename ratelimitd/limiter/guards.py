@@ -8,7 +8,8 @@ from typing import Final, NamedTuple
 from ratelimitd.algorithms import NEVER, SECOND, Decision, RateError, make_rate
 from ratelimitd.policy import Limit, OnStoreFailure
 
-from .keys import is_overflow_key, safe_key
+from .keys import is_overflow_key, safe_head
+from .rules import Rule
 from .seam import Ask, Charge, Failure, Plan, Store
 
 ENTRY_BYTES: Final = 470
@@ -70,7 +71,7 @@ class OverLimitCache:
                     self._forget(charge.key)
                 elif cost >= denial.cost:
                     ask.outcomes[index] = _remembered(denial, now)
-                    ask.plan.tallies[index].over_limit_with_local_cache += cost
+                    charge.rule.tally.over_limit_with_local_cache += cost
 
     def after(self, asks: Sequence[Ask], now: int) -> None:
         """Cache new denials."""
@@ -186,14 +187,18 @@ def shared(plan: Plan, replicas: int) -> tuple[Charge, ...]:
 
     Their keys are safe, whatever they are in Redis: no other service shares the memory of this one.
     """
-    charges = [charge._replace(limit=_share(charge.limit, replicas)) for charge in plan.charges]
+    keys = [charge.key for charge in plan.charges]
     for item in plan.items:
         for index in range(item.first, item.last):
-            charge = plan.charges[index]
-            if charge.limit.upstream and item.match is not None and not is_overflow_key(charge.key):
-                safe = safe_key(b"", plan.request.domain, item.match.identity, charge.limit)
-                charges[index] = charges[index]._replace(key=safe)
-    return tuple(charges)
+            limit = plan.charges[index].limit
+            if limit.upstream and not is_overflow_key(keys[index]):
+                keys[index] = safe_head(b"", plan.request.domain, limit).key(item.entries)
+    return tuple(
+        [
+            Charge(Rule(_share(charge.limit, replicas), charge.binding), key)
+            for charge, key in zip(plan.charges, keys, strict=True)
+        ]
+    )
 
 
 @lru_cache(maxsize=4096)

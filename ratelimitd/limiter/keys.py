@@ -6,7 +6,8 @@ may collide there (``policy.sharing`` finds which). Every other limit, and with 
 cannot collide. Which limits have upstream's names is decided when a policy is read: ``Limit.upstream``.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import lru_cache
 from hashlib import blake2b
 
 from ratelimitd.policy import Entry, Limit
@@ -14,29 +15,57 @@ from ratelimitd.policy import Entry, Limit
 KEY_BYTES = 256
 """A longer name is hashed: memcached's bound of 250 is customary, and a Redis key costs memory on every node."""
 
-KeyMaker = Callable[[bytes, tuple[Entry, ...], Limit], bytes]
+HEADS = 1_024
+"""Cached heads: limits of a domain with the same algorithm, window and item share one."""
+
+
+class KeyHead:
+    """What all names of a limit's counters begin with; ``key`` adds the entries that identify one.
+
+    The name of a fixed window's counter ends with ``_``: the start of the window is appended to it.
+
+    Attributes:
+        head: the beginning.
+        parts: of a name that cannot collide: domain and item, each prefixed with its length; None: upstream's form.
+    """
+
+    __slots__ = ("head", "parts")
+
+    def __init__(self, head: bytes, parts: bytes | None) -> None:
+        self.head = head
+        self.parts = parts
+
+    def key(self, entries: tuple[Entry, ...]) -> bytes:
+        """Name the counter of these entries."""
+        if self.parts is not None:
+            return b"%b%b_" % (self.head, _joined(self.parts, entries))
+        if len(entries) == 1:
+            key, value = entries[0]
+            return b"%b%b_%b_" % (self.head, key, value)
+        return self.head + b"".join([b"%b_%b_" % (key, value) for key, value in entries])
+
+
+KeyMaker = Callable[[bytes, Limit], KeyHead]
 
 
 def key_maker(prefix: bytes, *, safe: bool) -> KeyMaker:
-    """Return the function from (domain, identity, limit) to a key; ``prefix`` is CACHE_KEY_PREFIX.
+    """Return the function from (domain, limit) to the head of its counters' names; ``prefix`` is CACHE_KEY_PREFIX."""
 
-    A fixed window's key ends with ``_``: the start of the window is appended to it.
-    """
-
-    def name(domain: bytes, identity: tuple[Entry, ...], limit: Limit) -> bytes:
+    def head(domain: bytes, limit: Limit) -> KeyHead:
         if limit.upstream and not safe:
-            return upstream_key(prefix, domain, identity)
-        return safe_key(prefix, domain, identity, limit)
+            return upstream_head(prefix, domain)
+        return safe_head(prefix, domain, limit)
 
-    return name
-
-
-def upstream_key(prefix: bytes, domain: bytes, identity: tuple[Entry, ...]) -> bytes:
-    """``prefix domain_(key_value_)*``, as envoyproxy/ratelimit names it."""
-    return prefix + domain + b"_" + b"".join(b"%b_%b_" % entry for entry in identity)
+    return head
 
 
-def safe_key(prefix: bytes, domain: bytes, identity: tuple[Entry, ...], limit: Limit) -> bytes:
+@lru_cache(HEADS)
+def upstream_head(prefix: bytes, domain: bytes) -> KeyHead:
+    """``prefix domain_``; then follow ``key_value_`` of each entry, as envoyproxy/ratelimit names it."""
+    return KeyHead(b"%b%b_" % (prefix, domain), None)
+
+
+def safe_head(prefix: bytes, domain: bytes, limit: Limit) -> KeyHead:
     """Name a counter by domain, entries, algorithm, window and item, each part prefixed with its length.
 
     The numbers of a limit are not part of the name, so a counter survives a change of them. A name that is long, or
@@ -45,19 +74,21 @@ def safe_key(prefix: bytes, domain: bytes, identity: tuple[Entry, ...], limit: L
     rate = limit.rate
     if rate is None:
         raise ValueError("an unlimited limit has no counter")
-    parts = [domain, limit.item.encode()]
-    for entry in identity:
-        parts.extend(entry)
-    return b"%brl1:%b:%d:%b_" % (prefix, rate.algorithm.encode(), rate.window, _joined(parts))
+    return _safe_head(prefix, domain, rate.algorithm, rate.window, limit.item)
+
+
+@lru_cache(HEADS)
+def _safe_head(prefix: bytes, domain: bytes, algorithm: str, window: int, item: str) -> KeyHead:
+    return KeyHead(b"%brl1:%b:%d:" % (prefix, algorithm.encode(), window), _prefixed((domain, item.encode())))
 
 
 def overflow_key(prefix: bytes, domain: bytes, place: bytes, algorithm: str, window: int, item: str) -> bytes:
-    """Name the counter that new keys of a limit share when there are too many; ``place`` is ``Match.place``.
+    """Name the counter that new keys of a limit share when there are too many; ``place`` is ``place_of`` a path.
 
     No request can have this name, whatever its domain: all other keys end with ``_``, this one with ``:``, and a fixed
     window appends digits only.
     """
-    name = _joined([domain, item.encode(), place])
+    name = _hashed(_prefixed((domain, item.encode(), place)))
     return b"%brl1:overflow:%b:%d:%b:" % (prefix, algorithm.encode(), window, name)
 
 
@@ -66,8 +97,16 @@ def is_overflow_key(key: bytes) -> bool:
     return key.endswith(b":")
 
 
-def _joined(parts: Sequence[bytes]) -> bytes:
-    name = b"".join([b"%d:%b" % (len(part), part) for part in parts])
+def _joined(parts: bytes, entries: tuple[Entry, ...]) -> bytes:
+    """Add entries to parts; a long name, or one with ``{``, is hashed."""
+    return _hashed(parts + b"".join([b"%d:%b%d:%b" % (len(key), key, len(value), value) for key, value in entries]))
+
+
+def _prefixed(parts: tuple[bytes, ...]) -> bytes:
+    return b"".join([b"%d:%b" % (len(part), part) for part in parts])
+
+
+def _hashed(name: bytes) -> bytes:
     if len(name) > KEY_BYTES or b"{" in name:
         return b"#" + blake2b(name, digest_size=32).hexdigest().encode()
     return name

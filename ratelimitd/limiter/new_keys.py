@@ -113,7 +113,7 @@ class NewKeys:
                 if shared is None:
                     ages[position] = YOUNG
                 else:
-                    charges[index] = Charge(charge.limit, shared, charge.binding)
+                    charges[index] = Charge(charge.rule, shared)
                     redirected += 1
         if redirected:
             ask.plan = plan._replace(charges=tuple(charges))
@@ -122,12 +122,12 @@ class NewKeys:
     def _shared_key(self, plan: Plan, item: Item, charge: Charge, now: int) -> bytes | None:
         """Count a new key of a limit; past the cap, return the name of the shared counter."""
         limit, rate = charge.limit, charge.limit.rate
-        if self._warm_up or item.match is None or rate is None:
+        if self._warm_up or item.found is None or rate is None:
             return None
         second = now // SECOND
         if second != self._second:
             self._second, self._new_keys = second, {}
-        domain, place = plan.request.domain, item.match.place
+        domain, place = plan.request.domain, item.found.place
         counted = (domain, place, limit.item)
         seen = self._new_keys.get(counted, 0)
         if seen >= self._per_second:

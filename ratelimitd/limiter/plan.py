@@ -1,39 +1,36 @@
 """From a request to its charges: the limits that apply, their keys and costs.
 
-A plan depends only on the request and the policy, never on time, so equal requests share one.
+A plan depends only on the request and the policy, never on time.
 """
 
-from collections import OrderedDict
-from collections.abc import Hashable, Iterable
-from sys import getsizeof
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-from ratelimitd.policy import Descriptor, Domain, Identity, Limit, Match, Policy, counted_by_caller, identify, match
+from ratelimitd.policy import (
+    Descriptor,
+    DescriptorNode,
+    Domain,
+    Entry,
+    Identity,
+    Limit,
+    Match,
+    Policy,
+    find,
+    identify,
+    match,
+    pinned,
+)
 
 from .keys import KeyMaker
 from .modes import Modes
+from .rules import NodeRules, Rule
 from .seam import COST_MAX, Charge, Item, LimitRequest, Plan
-from .stats import Tallies, Tally, near_limit
-
-PLANS_BYTES: Final = 16 << 20
-"""Memory of the plan cache: some 13,000 different requests, more than most meshes have routes."""
+from .stats import Tallies, near_limit
 
 TOGETHER_MAX: Final = 128
 """Charges that can be all or nothing: the size of a script call. A request with more is charged limit by limit."""
 
-PLAN_BYTES, ITEM_BYTES, ENTRY_BYTES, CHARGE_BYTES, OVERRIDE_BYTES = 370, 430, 140, 250, 250
-"""Bytes of a cached plan, of each descriptor, entry and charge of it, and of each limit that came with the request,
-besides their texts; tracemalloc measures 0.6 to 1.1 times."""
-
-
-class _Built(NamedTuple):
-    """An unfinished plan, with the plan's fields."""
-
-    charges: list[Charge]
-    costs: list[int]
-    tallies: list[Tally]
-    nears: list[int]
-    items: list[Item]
+NONE_REPLACED: Final[frozenset[str]] = frozenset()
 
 
 class PlanOptions(NamedTuple):
@@ -53,129 +50,126 @@ class PlanOptions(NamedTuple):
 
 
 class Planner:
-    """A policy and its plan cache. A reload makes a new planner, so no plan outlives its policy."""
+    """A policy, and the rules of its nodes, each made by the first request that needs them.
+
+    A reload makes a new planner, so no rule outlives its policy. The rules of a node are kept unless a value of the
+    request is part of them: a limit that came with the request, or a name in metrics with ``value_to_metric`` or
+    ``detailed_metric``.
+    """
 
     def __init__(self, policy: Policy, keys: KeyMaker, tallies: Tallies, options: PlanOptions) -> None:
         self.policy = policy
         self._keys = keys
         self._tallies = tallies
         self._options = options
-        self._plans: OrderedDict[Hashable, tuple[Plan, int]] = OrderedDict()
-        self._bytes = 0
+        self._rules: dict[DescriptorNode, NodeRules] = {}
 
-    def recall(self, asked: Hashable) -> Plan | None:
-        """Return the cached plan of this key, or None."""
-        remembered = self._plans.get(asked)
-        return None if remembered is None else remembered[0]
+    def forget(self, nodes: int) -> bool:
+        """Drop the rules of at most this number of nodes; True while there are more.
 
-    def remember(self, asked: Hashable, plan: Plan, size: int = 0) -> None:
-        """Cache a plan by a key of ``size`` bytes that only equal requests have; the oldest plans are dropped first."""
-        held = size + _size_of(plan)
-        self._plans[asked] = plan, held
-        self._bytes += held
-        while self._bytes > PLANS_BYTES:
-            self._drop_oldest()
-
-    def forget(self, plans: int) -> bool:
-        """Drop at most this number of cached plans; True while there are more. Freeing thousands at once takes long."""
-        for _ in range(min(plans, len(self._plans))):
-            self._drop_oldest()
-        return bool(self._plans)
-
-    def _drop_oldest(self) -> None:
-        _, (_, held) = self._plans.popitem(last=False)
-        self._bytes -= held
+        Freeing those of thousands at once takes long.
+        """
+        for _ in range(min(nodes, len(self._rules))):
+            self._rules.popitem()
+        return bool(self._rules)
 
     def plan(self, request: LimitRequest) -> Plan:
         """Find every limit of a request, and its charges."""
         domain = self.policy.domains.get(request.domain)
         if domain is None:
-            items = tuple(Item(0, 0, unlimited=False, match=None) for _ in request.descriptors)
+            items = tuple([Item(0, 0, unlimited=False, found=None) for _ in request.descriptors])
             return Plan((), request=request, items=items, known_domain=False)
         if domain.identity is None:
-            matches = [match(domain, descriptor) for descriptor in request.descriptors]
+            counted = [descriptor.entries for descriptor in request.descriptors]
         else:
-            request, matches = self._identified(domain, domain.identity, request)
-        if len(matches) == 1 and matches[0] is not None and len(matches[0].limits) == 1:
-            return self._plan_one(domain, request, matches[0])
-        replaced = replaced_by(matches)
-        charges, costs, tallies, nears, planned = built = _Built([], [], [], [], [])
-        for descriptor, found in zip(request.descriptors, matches, strict=True):
+            request, counted = self._identified(domain.identity, request)
+        matched = [self._rules_of(domain, descriptor) for descriptor in request.descriptors]
+        replaced = replaced_by(matched)
+        charges: list[Charge] = []
+        costs: list[int] = []
+        items_made: list[Item] = []
+        for index, found in enumerate(matched):
+            first = len(charges)
             if found is None:
-                planned.append(Item(len(charges), len(charges), unlimited=False, match=None))
-            else:
-                self._add(built, domain, found, replaced, cost_of(descriptor, request.hits))
-        return Plan(
-            tuple(charges),
-            tuple(costs),
-            tuple(tallies),
-            tuple(nears),
-            request,
-            tuple(planned),
-            atomic=len(charges) <= TOGETHER_MAX and (self._options.all_or_nothing or domain.all_or_nothing),
-        )
+                items_made.append(Item(first, first, unlimited=False, found=None))
+                continue
+            entries = pinned(found.pins, counted[index])
+            unlimited = _charge(found, entries, replaced, charges)
+            last = len(charges)
+            if first == last and not unlimited:
+                found = None  # noqa: PLW2901 -- all of its limits are replaced
+            items_made.append(Item(first, last, unlimited and first == last, found, entries))
+            cost = cost_of(request.descriptors[index], request.hits)
+            for _ in range(first, last):
+                costs.append(cost)  # noqa: PERF401 -- extend() would make a list for most often one charge
+        atomic = len(charges) <= TOGETHER_MAX and (self._options.all_or_nothing or domain.all_or_nothing)
+        return Plan(tuple(charges), tuple(costs), request, tuple(items_made), atomic=atomic)
 
-    def _plan_one(self, domain: Domain, request: LimitRequest, found: Match) -> Plan:
-        """Plan a single descriptor with a single limit, the most common request, in two thirds of the time."""
-        limit = found.limits[0]
-        atomic = self._options.all_or_nothing or domain.all_or_nothing
-        if limit.rate is None:
-            items = (Item(0, 0, unlimited=True, match=found),)
-            return Plan((), request=request, items=items, atomic=atomic)
-        charge = self._charge(domain, found, limit)
-        return Plan(
-            (charge,),
-            (cost_of(request.descriptors[0], request.hits),),
-            (self._tallies.of(found.stat_key, limit.item, from_request=found.stat_from_request),),
-            (near_limit(limit.rate.burst, self._options.near_limit_ratio),),
-            request,
-            (Item(0, 1, unlimited=False, match=found),),
-            atomic=atomic,
-        )
-
-    def _identified(
-        self, domain: Domain, identity: Identity, request: LimitRequest
-    ) -> tuple[LimitRequest, list[Match | None]]:
-        """Match by the caller's identity. The returned request has tiers in place of API keys."""
+    def _identified(self, identity: Identity, request: LimitRequest) -> tuple[LimitRequest, list[tuple[Entry, ...]]]:
+        """Return the request with tiers in place of API keys, and the entries that its descriptors are counted by."""
         secret = self._options.identity_secret
         callers = [identify(identity, secret, descriptor) for descriptor in request.descriptors]
-        found = [match(domain, caller.descriptor) for caller in callers]
-        matches = [each and counted_by_caller(caller, each) for each, caller in zip(found, callers, strict=True)]
-        return request._replace(descriptors=tuple(caller.descriptor for caller in callers)), matches
+        shown = LimitRequest(request.domain, tuple([caller.descriptor for caller in callers]), request.hits)
+        return shown, [caller.counted for caller in callers]
 
-    def _add(self, built: "_Built", domain: Domain, found: Match, replaced: frozenset[str], cost: int) -> None:
-        """Add the charges of one descriptor for the limits it matched."""
-        charges = built.charges
-        first = len(charges)
-        unlimited = False
+    def _rules_of(self, domain: Domain, descriptor: Descriptor) -> NodeRules | None:
+        """Return the rules for a descriptor; None if no limit applies."""
+        if descriptor.override is not None:
+            found = match(domain, descriptor)
+            return None if found is None else self._made(domain, found)
+        node = find(domain, descriptor.entries)
+        if node is None:
+            return None
+        rules = self._rules.get(node)
+        if rules is None:
+            found = match(domain, descriptor)
+            if found is None:
+                return None
+            rules = self._made(domain, found)
+            if node.stat_key is not None:
+                self._rules[node] = rules
+        return rules
+
+    def _made(self, domain: Domain, found: Match) -> NodeRules:
+        rules = tuple([self._rule(domain, found, limit) for limit in found.limits])
+        replaces = NONE_REPLACED  # one empty set for all: a policy has up to 100,000 nodes
         for limit in found.limits:
-            if limit.name in replaced:
-                continue
-            if limit.rate is None:
-                unlimited = True
-                continue
-            charges.append(self._charge(domain, found, limit))
-            built.costs.append(cost)
-            built.tallies.append(self._tallies.of(found.stat_key, limit.item, from_request=found.stat_from_request))
-            built.nears.append(near_limit(limit.rate.burst, self._options.near_limit_ratio))
-        limited = len(charges) > first
-        built.items.append(
-            Item(first, len(charges), unlimited and not limited, found if limited or unlimited else None)
+            if limit.replaces:
+                replaces |= limit.replaces
+        return NodeRules(rules, replaces, found.pins, found.metadata, found.path)
+
+    def _rule(self, domain: Domain, found: Match, limit: Limit) -> Rule:
+        if limit.rate is None:
+            return Rule(limit)
+        modes = self._options.modes
+        return Rule(
+            limit,
+            binding=not (limit.shadow_mode or limit.quota_mode or modes.shadow or modes.quota),
+            tally=self._tallies.of(found.stat_key, limit.item, from_request=found.stat_from_request),
+            near=near_limit(limit.rate.burst, self._options.near_limit_ratio),
+            head=self._keys(domain.name, limit),
         )
 
-    def _charge(self, domain: Domain, found: Match, limit: Limit) -> Charge:
-        modes = self._options.modes
-        vetoes = not (limit.shadow_mode or limit.quota_mode or modes.shadow or modes.quota)
-        return Charge(limit, self._keys(domain.name, found.identity, limit), vetoes)
+
+def _charge(found: NodeRules, entries: tuple[Entry, ...], replaced: frozenset[str], charges: list[Charge]) -> bool:
+    """Add the charges of a descriptor; return whether an unlimited limit applies."""
+    unlimited = False
+    for rule in found.rules:
+        if replaced and rule.limit.name in replaced:
+            continue
+        if rule.head is None:
+            unlimited = True
+        else:
+            charges.append(Charge(rule, rule.head.key(entries)))
+    return unlimited
 
 
-def replaced_by(matches: Iterable[Match | None]) -> frozenset[str]:
+def replaced_by(matched: Iterable[NodeRules | None]) -> frozenset[str]:
     """Return the names of limits that do not apply, because a limit of the request replaces them."""
-    replaced: frozenset[str] = frozenset()
-    for found in matches:
-        if found is not None:
-            for limit in found.limits:
-                replaced |= limit.replaces
+    replaced = NONE_REPLACED
+    for found in matched:
+        if found is not None and found.replaces:
+            replaced |= found.replaces
     return replaced
 
 
@@ -184,17 +178,3 @@ def cost_of(descriptor: Descriptor, request_hits: int) -> int:
     hits = max(1, request_hits) if descriptor.hits is None else descriptor.hits
     hits = min(hits, COST_MAX)
     return -hits if descriptor.negative else hits
-
-
-def _size_of(plan: Plan) -> int:
-    """Return the memory of a plan. Entries, names of metrics and paths of overrides are texts of any length."""
-    descriptors = plan.request.descriptors
-    texts = [ENTRY_BYTES + len(key) + len(value) for descriptor in descriptors for key, value in descriptor.entries]
-    keys = sum([len(charge.key) + CHARGE_BYTES for charge in plan.charges])
-    names = sum([_named(item.match) for item in plan.items if item.match is not None and item.match.stat_from_request])
-    return PLAN_BYTES + ITEM_BYTES * len(descriptors) + sum(texts) + keys + names
-
-
-def _named(found: Match) -> int:
-    """Return the memory of what a match holds of the request's own text."""
-    return sum(map(getsizeof, found.stat_key)) + (OVERRIDE_BYTES + len(found.path) if found.overridden else 0)

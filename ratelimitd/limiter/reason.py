@@ -145,7 +145,7 @@ def _reason(ask: Ask, index: int, policy: OnStoreFailure | None, result: Result,
         return Reason(ReasonKind.STORE_FAILURE, limit, failed.kind, decided, result)
     if is_overflow_key(charge.key):
         kind = ReasonKind.NEW_KEYS
-    elif item.match is not None and item.match.overridden:
+    elif item.found is not None and item.found.overridden:
         kind = ReasonKind.OVERRIDE
     elif quota or charge.limit.quota_mode:
         kind = ReasonKind.QUOTA
@@ -179,8 +179,8 @@ def limit_name(ask: Ask, index: int) -> str:
 
     It is the limit's name in metrics, but with the rule's own values in place of those of the request.
     """
-    match, limit = _item(ask, index).match, ask.plan.charges[index].limit
-    if match is None:
+    found, limit = _item(ask, index).found, ask.plan.charges[index].limit
+    if found is None:
         return ""
     item = f".limit_{limit.item}" if limit.item else ""
-    return rule_name(ask.plan.request.domain, match.path) + item
+    return rule_name(ask.plan.request.domain, found.path) + item

@@ -7,10 +7,10 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from ratelimitd.algorithms import Decision
 from ratelimitd.config.values import UINT32_MAX
-from ratelimitd.policy import Descriptor, Limit, Match
+from ratelimitd.policy import Descriptor, Entry, Limit
 from ratelimitd.value import Value
 
-from .stats import Tally
+from .rules import NodeRules, Rule
 
 COST_MAX: Final = UINT32_MAX
 """A larger cost is reduced to this one: no limit can be larger, so the cost is denied anyway, exactly."""
@@ -20,23 +20,26 @@ class Charge(Value):
     """A charge on the counter of one limit; its cost is in the plan.
 
     Attributes:
-        limit: limit with a rate (an unlimited limit makes no charge).
+        rule: rule of a limit with a rate (an unlimited limit makes no charge).
         key: name of the counter. The counter of a fixed window is this key with the start of its window.
-        binding: False for shadow and quota limits, which never veto the others of an atomic ask.
     """
 
-    __match_args__ = ("limit", "key", "binding")
+    __match_args__ = ("rule", "key")
     __slots__ = __match_args__
 
-    def __init__(
-        self,
-        limit: Limit,
-        key: bytes,
-        binding: bool,
-    ) -> None:
-        self.limit = limit
+    def __init__(self, rule: Rule, key: bytes) -> None:
+        self.rule = rule
         self.key = key
-        self.binding = binding
+
+    @property
+    def limit(self) -> Limit:
+        """Limit of the rule."""
+        return self.rule.limit
+
+    @property
+    def binding(self) -> bool:
+        """False for shadow and quota limits, which never veto the others of an atomic ask."""
+        return self.rule.binding
 
 
 class LimitRequest(Value):
@@ -60,48 +63,42 @@ class Item(Value):
     Attributes:
         first, last: its charges are ``plan.charges[first:last]``; empty if no limit applies.
         unlimited: whether an ``unlimited`` limit applies.
-        match: match in the policy, or None.
+        found: rules of the node that the descriptor matches, or None.
+        entries: entries that identify its counters.
     """
 
-    __match_args__ = ("first", "last", "unlimited", "match")
+    __match_args__ = ("first", "last", "unlimited", "found", "entries")
     __slots__ = __match_args__
 
     def __init__(
-        self,
-        first: int,
-        last: int,
-        unlimited: bool,
-        match: Match | None,
+        self, first: int, last: int, unlimited: bool, found: NodeRules | None, entries: tuple[Entry, ...] = ()
     ) -> None:
         self.first = first
         self.last = last
         self.unlimited = unlimited
-        self.match = match
+        self.found = found
+        self.entries = entries
 
 
 class Plan(Value):
-    """The plan of a request: immutable, independent of time, shared by equal requests. A store reads ``charges`` only.
+    """The plan of a request, independent of time. A store reads ``charges`` only.
 
     Attributes:
         charges: in the order of the request's descriptors, and of the file within one descriptor.
         costs: one per charge.
-        tallies: one per charge.
-        nears: one per charge: the count from which its limit is near.
         request: decoded request.
         items: one per descriptor.
         atomic: whether to charge all binding limits or none.
         known_domain: whether the policy has the request's domain.
     """
 
-    __match_args__ = ("charges", "costs", "tallies", "nears", "request", "items", "atomic", "known_domain")
+    __match_args__ = ("charges", "costs", "request", "items", "atomic", "known_domain")
     __slots__ = __match_args__
 
     def __init__(
         self,
         charges: tuple[Charge, ...],
         costs: tuple[int, ...] = (),
-        tallies: tuple[Tally, ...] = (),
-        nears: tuple[int, ...] = (),
         request: LimitRequest = NO_REQUEST,
         items: tuple[Item, ...] = (),
         atomic: bool = False,
@@ -109,8 +106,6 @@ class Plan(Value):
     ) -> None:
         self.charges = charges
         self.costs = costs
-        self.tallies = tallies
-        self.nears = nears
         self.request = request
         self.items = items
         self.atomic = atomic
@@ -148,7 +143,7 @@ class Ask:
     """One request on its way through guards and store; it exists for one batch.
 
     Attributes:
-        plan: shared and immutable.
+        plan: its plan; a guard may replace it.
         atomic: whether to charge all, or nothing if a binding charge is denied.
         costs: one per charge, -COST_MAX to COST_MAX; 0 peeks, a negative cost gives back. A guard may change them.
         outcomes: one per charge, aligned with ``plan.charges``.

@@ -57,11 +57,11 @@ class LoopLag:
 THRESHOLDS: Final = (5_000, 1, 2)
 """Generation 0 at 5,000 new containers, more than the requests of one loop iteration allocate: at 1,000 they were
 traversed repeatedly, which took a twentieth of the proxy's time. Generation 1 every second time, of some 10,000
-survivors where each request is new and its plan is kept: 2.4 to 5 ms on a slow machine."""
+survivors at most, what a loop iteration keeps: 2.4 to 5 ms on a slow machine."""
 
 LONG: Final = 0.001
 """Seconds of a collection of generation 1 or 2 above which its survivors are frozen: a fifth of the longest permitted
-hold. If generation 1 were left alone, plans of new requests would make a full collection of 60 ms there."""
+hold. If generation 1 were left alone, many new survivors would make a full collection of 60 ms there."""
 
 
 class _FreezeAfterLong:

@@ -5,8 +5,8 @@ from ratelimitd.config.problems import PolicyError, PolicyErrors
 from .comparison import Change, ChangeKind, changes
 from .counter_names import FixedWindowKeys, with_keys
 from .explaining import EXAMINED, Ended, Explanation, Step, Took, explain
-from .identity import UNSALTED, Identified, counted_by_caller, identify, network_of
-from .matching import match
+from .identity import UNSALTED, Identified, identify, network_of
+from .matching import find, match, pinned
 from .model import (
     UNIT_SECONDS,
     UPSTREAM_ALGORITHM,
@@ -21,7 +21,7 @@ from .model import (
     Policy,
     Unit,
 )
-from .paths import rule_name
+from .paths import is_override, place_of, rule_name
 from .rows import (
     DETAILED_METRIC,
     SHARE_THRESHOLD,
@@ -80,13 +80,16 @@ __all__ = [
     "Unit",
     "assemble",
     "changes",
-    "counted_by_caller",
     "domains_that_share",
     "explain",
+    "find",
     "identify",
+    "is_override",
     "keys_rows",
     "match",
     "network_of",
+    "pinned",
+    "place_of",
     "rule_name",
     "shared_counters",
     "slices",

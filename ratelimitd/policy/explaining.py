@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from .matching import match
 from .model import Descriptor, DescriptorNode, Domain, Entry, Limit
-from .paths import OVERRIDE, path_of
+from .paths import OVERRIDE, is_override, path_of
 
 NEAREST: Final = 3
 """Names shown of those that would have matched: as many as a person compares at a glance."""
@@ -78,7 +78,7 @@ def explain(domain: Domain, descriptor: Descriptor, examined: int = EXAMINED) ->
     entries = descriptor.entries
     if descriptor.override is not None:
         found = match(domain, descriptor)
-        if found is not None and found.overridden:
+        if found is not None and is_override(found.path):
             return Explanation((), Ended.OVERRIDDEN, (), found.limits, OVERRIDE + path_of([key for key, _ in entries]))
     node = domain.root
     steps: list[Step] = []

@@ -11,7 +11,7 @@ from typing import Final
 
 from ratelimitd.value import Value
 
-from .model import Descriptor, Entry, Identity, Match
+from .model import Descriptor, Entry, Identity
 
 UNSALTED: Final = (
     "IDENTITY_SECRET is not set: API keys are counted under their plain SHA-256, so a short key can be "
@@ -59,16 +59,6 @@ def identify(identity: Identity, secret: bytes, descriptor: Descriptor) -> Ident
             matched.append(entry)
             counted.append(entry)
     return Identified(descriptor._replace(entries=tuple(matched)), tuple(counted))
-
-
-def counted_by_caller(identified: Identified, found: Match) -> Match:
-    """Count a match by the entries that distinguish callers, except at levels that share one counter."""
-    entries = identified.descriptor.entries
-    identity = tuple(
-        counted if counts_by == entry else counts_by
-        for counts_by, entry, counted in zip(found.identity, entries, identified.counted, strict=True)
-    )
-    return found._replace(identity=identity)
 
 
 def network_of(address: bytes, ipv6_prefix: int) -> bytes:

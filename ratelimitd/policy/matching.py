@@ -29,18 +29,12 @@ def match(domain: Domain, descriptor: Descriptor) -> Match | None:
             return overridden
     node = domain.root
     path: list[DescriptorNode] = []
-    for key, value in entries:
-        children = node.children
-        text = b"%b_%b" % (key, value)
-        found = children.get(text)
-        if found is None and node.wildcards is not None:
-            found = node.wildcards.find(text)
-        if found is None:
-            found = children.get(key)
-            if found is None:
-                return None
-        path.append(found)
-        node = found
+    for entry in entries:
+        child = child_of(node, entry)
+        if child is None:
+            return None
+        path.append(child)
+        node = child
     if not node.limits:
         return None
     stat_key, from_request = node.stat_key, False
@@ -48,18 +42,43 @@ def match(domain: Domain, descriptor: Descriptor) -> Match | None:
         stat_key, from_request = _stat_key(domain, entries, path)
     if node.path is None:
         node.path = path_of([each.final_key for each in path])
-    return Match(node.limits, _identity(entries, path), stat_key, from_request, node.metadata, node.path)
+    return Match(node.limits, _pins(path), stat_key, from_request, node.metadata, node.path)
 
 
-def _identity(entries: tuple[Entry, ...], path: list[DescriptorNode]) -> tuple[Entry, ...]:
-    for node in path:
-        if node.share_threshold:
-            break
-    else:
+def find(domain: Domain, entries: tuple[Entry, ...]) -> DescriptorNode | None:
+    """Return the node where entries end, as ``match`` walks; None if it has no limits."""
+    node = domain.root
+    for entry in entries:
+        child = child_of(node, entry)
+        if child is None:
+            return None
+        node = child
+    return node if node.limits else None
+
+
+def child_of(node: DescriptorNode, entry: Entry) -> DescriptorNode | None:
+    """Return the child that an entry leads to."""
+    key, value = entry
+    child: DescriptorNode | None = None
+    if node.named or node.wildcards is not None:
+        text = b"%b_%b" % (key, value)
+        child = node.children.get(text)
+        if child is None and node.wildcards is not None:
+            child = node.wildcards.find(text)
+    return node.children.get(key) if child is None else child
+
+
+def pinned(pins: tuple[Entry | None, ...], entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
+    """Return the entries that identify a counter: the pins of its match, and the request's entries at other levels."""
+    if not pins:
         return entries
-    return tuple(
-        (node.key, node.value) if node.share_threshold else entry for entry, node in zip(entries, path, strict=True)
-    )
+    return tuple([entry if pin is None else pin for entry, pin in zip(entries, pins, strict=True)])
+
+
+def _pins(path: list[DescriptorNode]) -> tuple[Entry | None, ...]:
+    if not any(node.share_threshold for node in path):
+        return ()
+    return tuple([(node.key, node.value) if node.share_threshold else None for node in path])
 
 
 def _stat_key(domain: Domain, entries: tuple[Entry, ...], path: list[DescriptorNode]) -> tuple[tuple[str, ...], bool]:
@@ -89,7 +108,7 @@ def _overridden(domain: Domain, entries: tuple[Entry, ...], quota: int, unit: Un
     limit = Limit(rate, quota, unit, upstream=upstream)
     parts = (domain.name, *(b"%b_%b" % entry if entry[1] else entry[0] for entry in entries))
     path = OVERRIDE + path_of([key for key, _ in entries])
-    return Match((limit,), entries, tuple(map(metric_part, parts)), stat_from_request=True, metadata=None, path=path)
+    return Match((limit,), (), tuple(map(metric_part, parts)), stat_from_request=True, metadata=None, path=path)
 
 
 @lru_cache(maxsize=OVERRIDE_RATES)

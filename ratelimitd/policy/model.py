@@ -10,12 +10,14 @@ from typing import Final, NamedTuple
 from ratelimitd.algorithms import Rate
 from ratelimitd.value import Value
 
-from .paths import OVERRIDE
 from .wildcards import STAR, Wildcards
 
 Entry = tuple[bytes, bytes]
 """A (key, value) pair of a descriptor."""
 
+
+SEPARATOR: Final = b"_"
+"""Joins key and value to a final key."""
 
 UPSTREAM_ALGORITHM: Final = "fixed_window"
 """The only algorithm of envoyproxy/ratelimit."""
@@ -95,6 +97,7 @@ class DescriptorNode:
         "key",
         "limits",
         "metadata",
+        "named",
         "path",
         "share_threshold",
         "stat_key",
@@ -123,6 +126,8 @@ class DescriptorNode:
         self.share_threshold = share_threshold
         self.children: dict[bytes, DescriptorNode] = {}
         """By final key: ``key`` or ``key_value``."""
+        self.named = False
+        """Whether a final key contains ``_``, as that of an entry's key and value does."""
         self.wildcards: Wildcards[DescriptorNode] | None = None
         """The children whose final key contains ``*``, in the order of the file."""
         self.stat_key: tuple[str, ...] | None = None
@@ -139,6 +144,7 @@ class DescriptorNode:
         """Add the next child."""
         final_key = child.final_key
         self.children[final_key] = child
+        self.named = self.named or SEPARATOR in final_key
         if STAR in final_key:
             if self.wildcards is None:
                 self.wildcards = Wildcards()
@@ -213,8 +219,8 @@ class Match(Value):
 
     Attributes:
         limits: limits that apply, in the order of the file; an override is one made for the request.
-        identity: entries that identify the counter: the request's, with the pattern in place of the value at levels
-            with ``share_threshold``.
+        pins: at levels with ``share_threshold`` the node's own entry, which all requests share, else None; empty if
+            there is no such level.
         stat_key: domain and one part per level, as metrics name them.
         stat_from_request: whether the stat key contains values of the request, so that their number must be bounded.
         metadata: ``metadata`` of the matched node.
@@ -222,31 +228,21 @@ class Match(Value):
             override, its keys. The same in every process that has this policy.
     """
 
-    __match_args__ = ("limits", "identity", "stat_key", "stat_from_request", "metadata", "path")
+    __match_args__ = ("limits", "pins", "stat_key", "stat_from_request", "metadata", "path")
     __slots__ = __match_args__
 
     def __init__(
         self,
         limits: tuple[Limit, ...],
-        identity: tuple[Entry, ...],
+        pins: tuple[Entry | None, ...],
         stat_key: tuple[str, ...],
         stat_from_request: bool,
         metadata: Mapping[str, object] | None,
         path: bytes = b"",
     ) -> None:
         self.limits = limits
-        self.identity = identity
+        self.pins = pins
         self.stat_key = stat_key
         self.stat_from_request = stat_from_request
         self.metadata = metadata
         self.path = path
-
-    @property
-    def overridden(self) -> bool:
-        """Whether the limit is one that the request carries."""
-        return self.path.startswith(OVERRIDE)
-
-    @property
-    def place(self) -> bytes:
-        """The path, by which bounds are kept; one for all overrides of a domain, since a caller names their keys."""
-        return OVERRIDE if self.overridden else self.path

@@ -11,6 +11,16 @@ OVERRIDE: Final = b"="
 """First byte of the path of an override; a node's path begins with a digit or is empty."""
 
 
+def is_override(path: bytes) -> bool:
+    """Whether a path is that of an override, a limit that the request carries."""
+    return path.startswith(OVERRIDE)
+
+
+def place_of(path: bytes) -> bytes:
+    """Return the path, by which bounds are kept; one for all overrides of a domain, since a caller names their keys."""
+    return OVERRIDE if is_override(path) else path
+
+
 def path_of(names: Iterable[bytes]) -> bytes:
     """Return the path with these names, each prefixed with its length."""
     return b"".join([b"%d:%b" % (len(name), name) for name in names])

@@ -54,21 +54,23 @@ def response(plan: Plan, answer: Answer, options: EncodeOptions, modes: Modes) -
 
 def _status(status: DescriptorStatus) -> bytes:
     """Write a ``DescriptorStatus``: code 1, current_limit 2, limit_remaining 3, duration_until_reset 4."""
-    limit, remaining, reset = status.limit, status.remaining, status.reset
+    rule, remaining, reset = status.rule, status.remaining, status.reset
     code = _OVER if status.over else _OK
-    if limit is None:
+    if rule is None:
         return code + b"\x18" + varint(remaining) if remaining else code
     # Proto3 omits a 0 but accepts one, so 0 needs no special case.
     left = _VARINTS[remaining] if remaining < VARINTS else varint(remaining)
     seconds = _VARINTS[reset] if reset < VARINTS else varint(reset)
-    # The + converts the unit to int: hashing an IntEnum is a call in Python.
-    current = _current_limit(limit.requests_per_unit, +limit.unit, limit.unit_multiplier, limit.name)
-    return b"%b%b\x18%b\x22%c\x08%b" % (code, current, left, len(seconds) + 1, seconds)
+    if not rule.encoded:
+        limit = rule.limit
+        rule.encoded = _current_limit(limit.requests_per_unit, limit.unit, limit.unit_multiplier, limit.name)
+    return b"%b%b\x18%b\x22%c\x08%b" % (code, rule.encoded, left, len(seconds) + 1, seconds)
 
 
 @lru_cache(maxsize=4096)
-def _current_limit(requests_per_unit: int, unit: int, unit_multiplier: int, name: str) -> bytes:
-    shown = shown_unit(Unit(unit), unit_multiplier)
+def _current_limit(requests_per_unit: int, unit: Unit, unit_multiplier: int, name: str) -> bytes:
+    """Write the limit. Cached, so that equal limits of many nodes share the bytes."""
+    shown = shown_unit(unit, unit_multiplier)
     return bytes(
         _Status(current_limit={"requests_per_unit": requests_per_unit, "unit": shown, "name": name}).SerializeToString()
     )

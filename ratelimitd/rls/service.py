@@ -41,10 +41,6 @@ CALL_COST: Final = 2
 REQUEST_BYTES: Final = 64
 """Bytes of a request that cost as much as a charge: about one descriptor, looked up or refused."""
 
-NEW_DESCRIPTOR: Final = 8
-"""Cost of a descriptor without a plan, besides its charge: a request that is seen for the first time takes four times
-as long as one with a plan (85 and 20 µs on a slow machine). With 2, others waited for turns of 5 ms beside new keys."""
-
 
 class ServiceOptions(NamedTuple):
     """Options of decoding, deciding and encoding.
@@ -77,7 +73,6 @@ class RateLimitService:
         reasons = options.encode.reason_header or options.encode.reason_metadata
         self._answered = self._answer_with_reason if reasons else self._answer
         self._modes = engine.modes
-        self._new_cost = 0
         self._clock = asyncio.get_running_loop().time
 
     @property
@@ -122,9 +117,8 @@ class RateLimitService:
     def _asks(self, calls: Sequence[Call], room: int) -> tuple[list[Ask], int, int]:
         """Plan calls until they cost ``room``; return their asks, how many calls were taken, and their cost.
 
-        A call costs ``CALL_COST``, one for each charge, and one for each ``REQUEST_BYTES``; without a plan, also
-        ``NEW_DESCRIPTOR`` for each descriptor. A call that cannot be planned is answered here; its error does not
-        affect the others.
+        A call costs ``CALL_COST``, one for each charge, and one for each ``REQUEST_BYTES``. A call that cannot be
+        planned is answered here; its error does not affect the others.
         """
         now = int(self._clock() * SECOND)
         asks: list[Ask] = []
@@ -138,18 +132,12 @@ class RateLimitService:
                 asks.append(ask)
             except Exception as error:  # noqa: BLE001 -- the caller must get a response to any error
                 self._fail(call, error)
-            if self._new_cost:
-                cost += self._new_cost
-                self._new_cost = 0
             if cost >= room:
                 break
         return asks, taken, cost
 
     def _read(self, body: bytes) -> LimitRequest:
-        """Decode a request that has no plan."""
-        request = decode(body, self._options.bounds)
-        self._new_cost += NEW_DESCRIPTOR * len(request.descriptors)
-        return request
+        return decode(body, self._options.bounds)
 
     def _ask(self, call: Call, now: int) -> Ask:
         budget, left = self._options.budget, call.deadline - now

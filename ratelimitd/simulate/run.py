@@ -69,9 +69,9 @@ def run(name: str, policy: Policy, domain: bytes, events: Iterable[Event]) -> Ru
         if answer.failure is not None:
             raise SimulationError(f"the counter store failed: {answer.failure.message}")
         limited.append(answer.over)
-        matched = [item.match for item in ask.plan.items if item.match is not None]
+        matched = [item.found for item in ask.plan.items if item.found is not None]
         unmatched += not matched
-        limits.update(dict.fromkeys(limit for match in matched for limit in match.limits))
+        limits.update(dict.fromkeys(limit for found in matched for limit in [rule.limit for rule in found.rules]))
 
     for event in events:
         engine.decide((engine.ask(event.descriptors, request),), event.time, answered, _failed)

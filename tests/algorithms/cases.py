@@ -1,12 +1,10 @@
 """What the tests of this folder share: rates, times and costs to draw from, and a counter that runs a step."""
 
-from typing import Any, NamedTuple, cast
-
 from hypothesis import strategies as st
 
 from ratelimitd.algorithms import ALGORITHMS, counter_key, make_rate
 from ratelimitd.algorithms.rate import SMALL_STEP
-from ratelimitd.limiter import Ask, Charge, LimitRequest
+from ratelimitd.limiter import Ask, Charge, LimitRequest, Plan, Rule
 from ratelimitd.policy import Limit
 from ratelimitd.stores.redis.script import open_selections, pack, unpack
 
@@ -106,17 +104,10 @@ LONG = 600_000
 """ms that no test takes."""
 
 
-class Charges(NamedTuple):
-    """As much of a plan as a store looks at."""
-
-    charges: tuple[Charge, ...]
-    request: LimitRequest = LimitRequest(b"test", ())
-
-
 def ask(*charges, atomic=False):
     """An ask of (rate, key, cost) or (rate, key, cost, binding)."""
-    plan = Charges(tuple(Charge(Limit(rate), key, binding) for rate, key, _, binding in map(whole, charges)))
-    return Ask(cast("Any", plan), [charge[2] for charge in charges], atomic=atomic)
+    made = [Charge(Rule(Limit(rate), binding), key) for rate, key, _, binding in map(whole, charges)]
+    return Ask(Plan(tuple(made), request=LimitRequest(b"test", ())), [charge[2] for charge in charges], atomic=atomic)
 
 
 def whole(charge):

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from ratelimitd.algorithms import Decision, make_rate
-from ratelimitd.limiter import Ask, Charge, Engine, Failure, Fallback, LimitRequest, Plan, Tally
+from ratelimitd.limiter import Ask, Charge, Engine, Failure, Fallback, LimitRequest, Plan, Rule
 from ratelimitd.observe.metrics import Counters
 from ratelimitd.policy import Limit, OnStoreFailure
 from ratelimitd.stores import MemoryStore
@@ -21,8 +21,9 @@ LIMIT = 100
 def asked(policy, cost=1, limit=LIMIT):
     """A charge of a limit with this policy."""
     rate = make_rate("token_bucket", limit, YEAR)
-    charge = Charge(Limit(rate, on_store_failure=policy), b"%s%d_" % (policy.name.encode(), limit), binding=True)
-    return Ask(Plan((charge,), tallies=(Tally((), ""),), nears=(limit,), request=LimitRequest(b"d", ())), [cost])
+    rule = Rule(Limit(rate, on_store_failure=policy), near=limit)
+    charge = Charge(rule, b"%s%d_" % (policy.name.encode(), limit))
+    return Ask(Plan((charge,), request=LimitRequest(b"d", ())), [cost])
 
 
 class Process:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import strategies as st
 
 from ratelimitd.algorithms import Decision, make_rate
-from ratelimitd.limiter.seam import Ask, Charge, Failure, Plan
+from ratelimitd.limiter.seam import Ask, Charge, Failure, Plan, Rule
 from ratelimitd.policy import Limit
 from ratelimitd.stores.redis import RedisStore
 from tests.algorithms.cases import NOW
@@ -161,7 +161,7 @@ def made(scene):
             for _ in range(count):
                 number += 1
                 rate = make_rate("token_bucket", OWN + number, HOUR)
-                charges.append(Charge(Limit(rate, OWN + number), b"%d_" % number, binding=True))
+                charges.append(Charge(Rule(Limit(rate, OWN + number)), b"%d_" % number))
             asks.append(Ask(Plan(tuple(charges)), [1] * count, atomic=atomic))
         ticks.append(asks)
     return ticks

@@ -3,7 +3,7 @@
 import pytest
 
 from ratelimitd.gateway.limit_headers import limit_headers
-from ratelimitd.limiter import Answer, DescriptorStatus
+from ratelimitd.limiter import Answer, DescriptorStatus, Rule
 from ratelimitd.policy import Limit, Unit
 
 
@@ -20,6 +20,6 @@ from ratelimitd.policy import Limit, Unit
 )
 def test_the_name_of_a_limit_is_a_string_of_structured_fields(name, shown):
     """RFC 8941, 3.3.3: quotes and backslashes are escaped; a name that is not printable ASCII is left out."""
-    status = DescriptorStatus(False, Limit(None, 10, Unit.MINUTE, name=name), 3, 58)
+    status = DescriptorStatus(False, Rule(Limit(None, 10, Unit.MINUTE, name=name)), 3, 58)
     headers = dict(limit_headers(Answer(False, None, (status,), shadowed=False)))
     assert headers[b"X-RateLimit-Limit"] == b"10, 10;w=60" + shown

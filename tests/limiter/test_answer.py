@@ -6,17 +6,17 @@ from ratelimitd.limiter import (
     Answer,
     Ask,
     Charge,
-    DescriptorStatus,
     Failure,
     FailureKind,
     Item,
     Modes,
+    NodeRules,
     Plan,
-    Tally,
+    Rule,
     metadata_of,
 )
 from ratelimitd.limiter.answer import answer, tally
-from ratelimitd.policy import Limit, Match, Unit
+from ratelimitd.policy import Limit, Unit
 
 SECOND = 1_000_000
 PLAIN = Limit(make_rate("fixed_window", 10, SECOND), 10, Unit.SECOND)
@@ -25,7 +25,7 @@ QUOTA = PLAIN._replace(quota_mode=True)
 PASSED = Decision(True, 4, 300_000, 0, 5)
 DENIED = Decision(False, 0, 300_000, 300_000, 10)
 BROKEN = Failure(FailureKind.TIMEOUT, "no answer in time")
-MATCH = Match((), (), ("d",), stat_from_request=False, metadata=None)
+FOUND = NodeRules((), frozenset(), (), None, b"")
 
 
 def plan_of(*descriptors):
@@ -33,15 +33,21 @@ def plan_of(*descriptors):
     charges, items = [], []
     for limits in descriptors:
         first = len(charges)
-        charges.extend(Charge(limit, b"k", not (limit.shadow_mode or limit.quota_mode)) for limit in limits or ())
-        items.append(Item(first, len(charges), unlimited=False, match=MATCH if limits else None))
-    tallies = tuple(Tally(("d", str(n)), "") for n in range(len(charges)))
-    return Plan(tuple(charges), tallies=tallies, nears=(8,) * len(charges), items=tuple(items))
+        rules = [Rule(limit, not (limit.shadow_mode or limit.quota_mode), near=8) for limit in limits or ()]
+        charges.extend(Charge(rule, b"k") for rule in rules)
+        items.append(Item(first, len(charges), unlimited=False, found=FOUND if limits else None))
+    return Plan(tuple(charges), items=tuple(items))
+
+
+def tallies(plan):
+    return [charge.rule.tally for charge in plan.charges]
 
 
 def unbound(plan):
     """The plan as SHADOW_MODE and QUOTA_MODE make it: no limit vetoes another."""
-    return plan._replace(charges=tuple(charge._replace(binding=False) for charge in plan.charges))
+    return plan._replace(
+        charges=tuple(Charge(Rule(charge.limit, binding=False), charge.key) for charge in plan.charges)
+    )
 
 
 @pytest.mark.parametrize(
@@ -83,7 +89,8 @@ def test_global_shadow_mode_forces_the_overall_code_alone():
 def test_a_shadow_limit_over_is_shown_as_ok_with_nothing_left():
     """The status of a shadow limit that is over is OK, remaining 0."""
     told = answer(plan_of([SHADOW]), [DENIED], ENFORCED)
-    assert DescriptorStatus(over=False, limit=SHADOW, remaining=0, reset=1) == told.statuses[0]
+    shown = told.statuses[0]
+    assert (shown.over, shown.limit, shown.remaining, shown.reset) == (False, SHADOW, 0, 1)
 
 
 @pytest.mark.scenario("only some limits of a request can be decided")
@@ -154,7 +161,7 @@ def test_a_vetoed_charge_counts_as_asked_for_and_nothing_else():
     ask = Ask(plan, [2, 2], atomic=True)
     ask.outcomes = [PASSED._replace(before=9), DENIED]
     tally(ask)
-    left_out, denied = plan.tallies
+    left_out, denied = tallies(plan)
     assert (left_out.total_hits, left_out.within_limit, left_out.near_limit) == (2, 0, 0)
     assert (denied.total_hits, denied.over_limit) == (2, 2)
 
@@ -167,7 +174,7 @@ def test_peeks_and_give_backs_are_not_counted(cost, limits):
     ask = Ask(plan, [cost] * len(limits))
     ask.outcomes = [DENIED] * len(limits)
     tally(ask)
-    assert {(each.total_hits, each.over_limit, each.within_limit) for each in plan.tallies} == {(0, 0, 0)}
+    assert {(each.total_hits, each.over_limit, each.within_limit) for each in tallies(plan)} == {(0, 0, 0)}
 
 
 def test_hits_are_counted_even_when_the_store_failed():
@@ -176,7 +183,7 @@ def test_hits_are_counted_even_when_the_store_failed():
     ask = Ask(plan, [3])
     ask.outcomes = [BROKEN]
     tally(ask)
-    assert (plan.tallies[0].total_hits, plan.tallies[0].within_limit) == (3, 0)
+    assert (tallies(plan)[0].total_hits, tallies(plan)[0].within_limit) == (3, 0)
 
 
 def test_metadata_of_passed_descriptors_is_merged_without_touching_the_policy():
@@ -185,7 +192,7 @@ def test_metadata_of_passed_descriptors_is_merged_without_touching_the_policy():
     second = {"a": 2, "nested": {"y": 2}, "b": 3}
     plan = plan_of([PLAIN], [PLAIN], [PLAIN])
     items = [
-        item._replace(match=MATCH._replace(metadata=metadata))
+        item._replace(found=NodeRules((), frozenset(), (), metadata, b""))
         for item, metadata in zip(plan.items, (first, second, {"denied": 1}), strict=True)
     ]
     plan = plan._replace(items=tuple(items))
@@ -198,7 +205,7 @@ def test_metadata_that_is_a_value_in_one_descriptor_and_a_map_in_the_next_is_the
     """A map does not replace a value that a descriptor before gave for the same key."""
     plan = plan_of([PLAIN], [PLAIN])
     items = [
-        item._replace(match=MATCH._replace(metadata=metadata))
+        item._replace(found=NodeRules((), frozenset(), (), metadata, b""))
         for item, metadata in zip(plan.items, ({"a": 1}, {"a": {"x": 2}, "b": 3}), strict=True)
     ]
     plan = plan._replace(items=tuple(items))

@@ -137,19 +137,14 @@ def test_an_answer_that_shadow_mode_turned_is_counted():
     assert edge.counted == (0, 0, 1)
 
 
-def test_a_request_is_read_once_for_its_key():
-    """Equal keys share a plan, whatever it is that makes requests of them; a reload plans anew."""
-    edge, read = Edge(), []
-
-    def once(key):
-        read.append(key)
-        return USER
-
-    plans = [edge.engine.ask(b"user", once).plan for _ in range(2)]
-    assert plans[0] is plans[1]
-    assert read == [b"user"]
-    rate = make_rate("fixed_window", 1, 3_600_000_000)
-    assert [rate] == [charge.limit.rate for charge in plans[0].charges]
+def test_a_request_is_planned_by_the_policy_of_its_time():
+    """What ``read`` makes of it is planned; after a reload by the new policy."""
+    edge = Edge()
+    asks = [edge.engine.ask(b"user", lambda _: USER)]
+    edge.engine.planner = Edge(policy=POLICY.replace(b"requests_per_unit: 1", b"requests_per_unit: 2")).engine.planner
+    asks.append(edge.engine.ask(b"user", lambda _: USER))
+    rates = [make_rate("fixed_window", quota, 3_600_000_000) for quota in (1, 2)]
+    assert [charge.limit.rate for ask in asks for charge in ask.plan.charges] == rates
 
 
 def test_without_a_policy_there_is_nothing_to_ask():
@@ -161,7 +156,7 @@ def test_without_a_policy_there_is_nothing_to_ask():
 
 
 def test_a_request_that_cannot_be_read_is_its_edges_error():
-    """What ``read`` raises reaches the edge as it is; it is counted, and no plan is remembered for that key."""
+    """What ``read`` raises reaches the edge as it is; it is counted each time."""
     edge = Edge()
 
     def unreadable(_):

@@ -3,7 +3,7 @@ import tracemalloc
 import pytest
 
 from ratelimitd.algorithms import NEVER, Decision, make_rate
-from ratelimitd.limiter import Ask, Charge, Failure, FailureKind, Fallback, OverLimitCache, Plan, Tally
+from ratelimitd.limiter import Ask, Charge, Failure, FailureKind, Fallback, OverLimitCache, Plan, Rule
 from ratelimitd.policy import Limit, OnStoreFailure, Unit
 from ratelimitd.stores.memory import MemoryStore
 
@@ -14,7 +14,7 @@ BROKEN = Failure(FailureKind.DISCONNECTED, "gone")
 
 
 def ask_of(cost, key=b"k", limit=LIMIT):
-    plan = Plan((Charge(limit, key, True),), tallies=(Tally(("d", "k"), ""),))
+    plan = Plan((Charge(Rule(limit), key),))
     return Ask(plan, [cost])
 
 
@@ -43,7 +43,7 @@ def test_a_remembered_denial_covers_its_cost_and_larger_ones(cost):
     ask = ask_of(cost)
     outcome = before(learnt(), ask, NOW + SECOND // 2)
     assert Decision(False, 0, 3 * SECOND // 2, SECOND // 2, 10) == outcome
-    assert cost == ask.plan.tallies[0].over_limit_with_local_cache
+    assert cost == ask.plan.charges[0].rule.tally.over_limit_with_local_cache
 
 
 @pytest.mark.parametrize("cost", [4, 1, 0, -3])
@@ -129,7 +129,7 @@ def test_the_cache_is_bounded_in_bytes():
 def test_a_denial_of_an_asks_own_making_is_not_remembered():
     """What an atomic ask was denied for its own earlier charges was not kept, so it says nothing to others."""
     cache = OverLimitCache(10_000)
-    charge = Charge(LIMIT, b"k", True)
+    charge = Charge(Rule(LIMIT), b"k")
     ask = Ask(Plan((charge, charge)), [6, 6], atomic=True)
     ask.outcomes = [Decision(True, 10, 0, 0, 0), denied()]
     cache.after([ask], NOW)
@@ -142,8 +142,8 @@ def test_a_denial_of_an_asks_own_making_is_not_remembered():
 
 def test_what_is_remembered_can_be_looked_at():
     """As long as a charge would be denied by it, and a look changes nothing."""
-    cache, charge = learnt(cost=5), Charge(LIMIT, b"k", True)
-    raised = charge._replace(limit=LIMIT._replace(rate=make_rate("token_bucket", 99, SECOND)))
+    cache, charge = learnt(cost=5), Charge(Rule(LIMIT), b"k")
+    raised = Charge(Rule(LIMIT._replace(rate=make_rate("token_bucket", 99, SECOND))), b"k")
     assert (cache.holds(charge, NOW).cost, cache.holds(charge, NOW).until) == (5, NOW + SECOND)
     assert [
         cache.holds(charge, NOW + SECOND),
@@ -228,7 +228,7 @@ def test_local_charges_of_an_atomic_ask_stand_or_fall_together():
     guard = Fallback(store, 1, lambda *_: None)
     left = []
     for _ in range(3):
-        ask = Ask(Plan((Charge(many, b"many", True), Charge(one, b"one", True))), [1, 1], atomic=True)
+        ask = Ask(Plan((Charge(Rule(many), b"many"), Charge(Rule(one), b"one"))), [1, 1], atomic=True)
         ask.outcomes = [BROKEN, BROKEN]
         guard.after([ask], NOW)
         left.append((ask.outcomes[0].remaining, ask.outcomes[1].allowed))

@@ -14,16 +14,16 @@ OURS = Limit(make_rate("token_bucket", 10, SECOND), 10, Unit.SECOND, upstream=Fa
 def test_a_plain_fixed_window_keeps_upstreams_key():
     """Up to the start of the window the key is upstream's, byte for byte, prefix and empty values included."""
     maker = key_maker(b"prefix:", safe=False)
-    assert maker(b"domain", ((b"key", b"value"),), UPSTREAM) == b"prefix:domain_key_value_"
-    assert maker(b"domain", ((b"key", b""), (b"sub", b"x")), UPSTREAM) == b"prefix:domain_key__sub_x_"
+    assert maker(b"domain", UPSTREAM).key(((b"key", b"value"),)) == b"prefix:domain_key_value_"
+    assert maker(b"domain", UPSTREAM).key(((b"key", b""), (b"sub", b"x"))) == b"prefix:domain_key__sub_x_"
 
 
 def test_what_upstream_cannot_express_gets_a_key_of_ours():
     """Another algorithm, or FIXED_WINDOW_KEYS=safe, never shares upstream's key."""
     entries = ((b"key", b"value"),)
-    plain = key_maker(b"", safe=False)(b"domain", entries, UPSTREAM)
-    assert plain != key_maker(b"", safe=False)(b"domain", entries, OURS)
-    assert plain != key_maker(b"", safe=True)(b"domain", entries, UPSTREAM)
+    plain = key_maker(b"", safe=False)(b"domain", UPSTREAM).key(entries)
+    assert plain != key_maker(b"", safe=False)(b"domain", OURS).key(entries)
+    assert plain != key_maker(b"", safe=True)(b"domain", UPSTREAM).key(entries)
 
 
 _text = st.binary(max_size=6) | st.sampled_from([b"_", b":", b"1:a", b"{", b"{a}", b"x" * 300])
@@ -36,7 +36,7 @@ def test_keys_of_ours_tell_all_descriptors_apart(domain, entries, other_domain, 
     """Two identities share a safe key only when they are equal, whatever bytes they hold."""
     maker = key_maker(b"", safe=True)
     equal = (domain, entries) == (other_domain, other_entries)
-    assert equal == (maker(domain, entries, OURS) == maker(other_domain, other_entries, OURS))
+    assert equal == (maker(domain, OURS).key(entries) == maker(other_domain, OURS).key(other_entries))
 
 
 _items = st.text("a1:_{#", max_size=4)
@@ -48,7 +48,8 @@ def test_an_items_name_cannot_pass_for_an_entry(item, entries, other_item, other
     maker = key_maker(b"", safe=True)
     equal = (item, entries) == (other_item, other_entries)
     assert equal == (
-        maker(b"d", entries, OURS._replace(item=item)) == maker(b"d", other_entries, OURS._replace(item=other_item))
+        maker(b"d", OURS._replace(item=item)).key(entries)
+        == maker(b"d", OURS._replace(item=other_item)).key(other_entries)
     )
 
 
@@ -57,7 +58,7 @@ def test_an_items_name_cannot_pass_for_an_entry(item, entries, other_item, other
 @given(_text, _entries)
 def test_a_caller_can_choose_neither_slot_nor_length(domain, entries):
     """No safe key holds a brace, with which a caller could choose a cluster's slot, nor grows with the request."""
-    key = key_maker(b"", safe=True)(domain, entries, OURS)
+    key = key_maker(b"", safe=True)(domain, OURS).key(entries)
     assert b"{" not in key
     assert len(key) < 340
 
@@ -68,7 +69,8 @@ def test_items_windows_and_algorithms_have_counters_of_their_own():
     maker = key_maker(b"", safe=True)
 
     def key(algorithm, quota, window, item):
-        return maker(b"d", ((b"k", b"v"),), Limit(make_rate(algorithm, quota, window), quota, Unit.SECOND, item=item))
+        limit = Limit(make_rate(algorithm, quota, window), quota, Unit.SECOND, item=item)
+        return maker(b"d", limit).key(((b"k", b"v"),))
 
     keys = [
         key("token_bucket", 10, SECOND, "0"),
@@ -85,4 +87,4 @@ def test_an_unlimited_limit_has_no_key(safe):
     """There is no counter that a caller could name by mistake."""
     unlimited = Limit(None, 0, Unit.SECOND, upstream=False)
     with pytest.raises(ValueError, match="an unlimited limit has no counter"):
-        key_maker(b"", safe=safe)(b"d", (), unlimited)
+        key_maker(b"", safe=safe)(b"d", unlimited)

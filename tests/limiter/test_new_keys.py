@@ -16,6 +16,7 @@ from ratelimitd.limiter import (
     OverLimitCache,
     Planner,
     PlanOptions,
+    Rule,
     Tallies,
     key_maker,
 )
@@ -336,7 +337,7 @@ def test_a_denial_of_the_overflow_counter_is_remembered_as_its_own():
     more = [ask_of(b"ip=9", by=by), ask_of(b"ip=2", by=by)]
     assert [over for over, _, _ in decided(guards, store, now + 1, *more)] == [True, True]
     assert store.reached == 3
-    assert more[0].plan.tallies[0].over_limit_with_local_cache == 2
+    assert more[0].plan.charges[0].rule.tally.over_limit_with_local_cache == 2
     assert decided(guards, store, now + SECOND, ask_of(b"ip=2", by=by)) == [(False, 1, 2)]
 
 
@@ -361,7 +362,7 @@ def test_a_charge_of_nobodys_planning_is_left_alone():
     """A plan without items, such as a probe's, names its counter itself."""
     guard, now = warm(0)
     ask = ask_of(b"ip=1")
-    ask.plan = ask.plan._replace(items=(), charges=(Charge(ask.plan.charges[0].limit, b"probe", False),))
+    ask.plan = ask.plan._replace(items=(), charges=(Charge(Rule(ask.plan.charges[0].limit, binding=False), b"probe"),))
     assert keys_asked(guard, now, ask) == [b"probe"]
 
 

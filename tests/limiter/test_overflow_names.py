@@ -28,7 +28,7 @@ def test_no_request_can_name_an_overflow_counter(prefix, domain, place, limit, e
     """Whatever bytes it holds, the counter of a request is another one, at any time."""
     made, own = limit_of(*limit), limit_of(*other)
     shared = overflow_key(prefix, domain, place, *limit)
-    key = key_maker(prefix, safe=safe)(domain, entries, own)
+    key = key_maker(prefix, safe=safe)(domain, own).key(entries)
     assert counter_key(shared, made.rate, START) != counter_key(key, own.rate, START)
 
 
@@ -41,7 +41,7 @@ def test_not_even_under_a_domain_that_was_named_for_it(domain, place, limit):
     cut, *parts = shared[:-1].split(b"_")
     upstream = limit_of("fixed_window", SECOND, "")
     entries = tuple(zip(parts[::2], [*parts[1::2], b""]))
-    key = key_maker(b"", safe=False)(cut, entries, upstream)
+    key = key_maker(b"", safe=False)(cut, upstream).key(entries)
     assert counter_key(shared, made.rate, START) != counter_key(key, upstream.rate, START)
 
 

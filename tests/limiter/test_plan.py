@@ -1,9 +1,7 @@
-import tracemalloc
-
 import pytest
 
 from ratelimitd.limiter import LimitRequest, Modes, Planner, PlanOptions, Tallies, key_maker
-from ratelimitd.limiter.plan import PLANS_BYTES, cost_of
+from ratelimitd.limiter.plan import cost_of
 from ratelimitd.limiter.seam import COST_MAX
 from ratelimitd.policy import Descriptor, Unit
 from ratelimitd.policy_file import parse
@@ -22,6 +20,7 @@ descriptors:
     rate_limits:
       - {unit: second, requests_per_unit: 5, algorithm: token_bucket}
       - {name: hourly, unit: hour, requests_per_unit: 100}
+  - {key: valued, value_to_metric: true, rate_limit: {unit: second, requests_per_unit: 5}}
   - key: detailed
     detailed_metric: true
     rate_limit: {unit: second, requests_per_unit: 5}
@@ -34,6 +33,10 @@ def planner(options=PlanOptions(), policy=POLICY):
 
 def request(*keys, domain=b"d", hits=0):
     return LimitRequest(domain, tuple(Descriptor(((key, b"v"),)) for key in keys), hits)
+
+
+def rules(plan):
+    return [charge.rule for charge in plan.charges]
 
 
 def charged(plan):
@@ -124,82 +127,60 @@ def test_an_override_limits_with_its_own_numbers():
 def test_values_of_requests_reach_metrics_only_where_asked():
     """A detailed metric is named by the request's value, any other limit by the policy's path."""
     plan = planner().plan(request(b"detailed", b"a", b"several"))
-    assert [t.stat_key for t in plan.tallies] == [("d", "detailed_v"), ("d", "a"), ("d", "several"), ("d", "several")]
-    assert [t.item for t in plan.tallies] == ["", "", "0", "hourly"]
+    tallies = [rule.tally for rule in rules(plan)]
+    assert [t.stat_key for t in tallies] == [("d", "detailed_v"), ("d", "a"), ("d", "several"), ("d", "several")]
+    assert [t.item for t in tallies] == ["", "", "0", "hourly"]
 
 
-def test_plans_are_forgotten_in_portions():
-    """The plans of a replaced policy can be freed in slices, to the last one."""
+def test_the_rules_of_a_node_are_made_once():
+    """Requests that end at one node share its rules, whatever their values, costs and other descriptors."""
     made = planner()
-    plan = made.plan(request(b"a"))
-    for n in range(5):
-        made.remember(b"%d" % n, plan)
+    first, second = made.plan(request(b"several")), made.plan(request(b"a", b"several", hits=3))
+    assert all(one is other for one, other in zip(rules(first), rules(second)[1:], strict=True))
+
+
+@pytest.mark.parametrize(
+    "descriptor",
+    [
+        Descriptor(((b"a", b"v"),), override=(42, Unit.MINUTE)),
+        Descriptor(((b"detailed", b"v"),)),
+        Descriptor(((b"valued", b"v"),)),
+        Descriptor(((b"none", b"v"),)),
+    ],
+)
+def test_what_a_request_brings_is_not_kept(descriptor):
+    """No rules are kept of a limit, or of a name in metrics, that is the request's, nor where there is no limit."""
+    made = planner()
+    made.plan(LimitRequest(b"d", (descriptor,)))
+    assert not made.forget(0)
+    made.plan(request(b"a"))
+    assert made.forget(0)
+
+
+def test_rules_are_freed_in_slices():
+    """The rules of a replaced policy can be freed a few nodes at a time, to the last one."""
+    made = planner()
+    made.plan(request(b"a", b"shadow", b"quota", b"named", b"several"))
     assert [made.forget(2) for _ in range(3)] == [True, True, False]
-    assert [made.recall(b"%d" % n) for n in range(5)] == [None] * 5
 
 
-@pytest.mark.alone
-@pytest.mark.parametrize(("keys", "entries"), [([b"a"], 1), ([b"a"] * 3, 1), ([b"several"], 1), ([b"none"] * 8, 16)])
-def test_the_room_of_a_plan_is_what_it_takes(keys, entries):
-    """The bytes a remembered plan is counted as are within a third of those it takes, whatever the request."""
-    made = planner()
+def test_levels_that_share_a_threshold_share_a_counter():
+    """At such a level the pattern identifies the counter, at others the value of the request."""
+    made = planner(
+        policy=b"""
+domain: d
+descriptors:
+  - key: route
+    value: "api*"
+    share_threshold: true
+    descriptors:
+      - {key: user, rate_limit: {unit: second, requests_per_unit: 5}}
+"""
+    )
 
-    def decoded(n):
-        def entry(key, m):
-            return bytes(bytearray(key)) if m == 0 else b"more%d" % m, b"value %d %d" % (m, n)
+    def key(route, user):
+        plan = made.plan(LimitRequest(b"d", (Descriptor(((b"route", route), (b"user", user))),)))
+        return plan.charges[0].key
 
-        return LimitRequest(b"d", tuple(Descriptor(tuple(entry(key, m) for m in range(entries))) for key in keys))
-
-    made.remember(b"", made.plan(decoded(0)))
-    before_counted = made._bytes
-    tracemalloc.start()
-    for n in range(500):
-        made.remember(b"%d" % n, made.plan(decoded(n)))
-    taken, _ = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert 0.67 < (made._bytes - before_counted) / taken < 1.5
-
-
-LONG = 4_000
-
-TEXTS = {
-    "a value": lambda n: Descriptor(((b"a", (b"%d" % n).ljust(LONG, b"x")),)),
-    "an unknown key": lambda n: Descriptor((((b"%d" % n).ljust(LONG, b"x"), b"y"),)),
-    "a detailed metric": lambda n: Descriptor(((b"detailed", (b"%d" % n).ljust(LONG, b"x")),)),
-    "a wide metric": lambda n: Descriptor(((b"detailed", f"\U0001f600{n}".ljust(LONG, "x").encode()),)),
-    "an override": lambda n: Descriptor((((b"%d" % n).ljust(LONG, b"x"), b"y" * LONG),), (5, Unit.HOUR)),
-}
-"""Descriptors with a long text of the request, each by a number."""
-
-
-@pytest.mark.alone
-@pytest.mark.scenario("a caller that invents keys")
-@pytest.mark.parametrize("make", TEXTS.values(), ids=TEXTS)
-@pytest.mark.parametrize("edge", ["gRPC", "proxy"])
-def test_plans_of_long_texts_take_no_more_than_they_are_counted_as(make, edge):
-    """However often a plan holds a text of the request, in entries, keys, metrics or paths, each time is counted."""
-    made = planner()
-    tracemalloc.start()
-    try:
-        for n in range(300):
-            asked = LimitRequest(b"d", (make(n),))
-            body = b"%d" % n + bytes(2 * LONG) if edge == "gRPC" else b""
-            made.remember(body or asked.descriptors, made.plan(asked), len(body))
-            del asked, body
-        taken, _ = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert taken <= 1.1 * made._bytes
-
-
-@pytest.mark.scenario("a caller that invents keys")
-def test_remembered_plans_are_bounded_in_bytes():
-    """Plans are recalled by the request's bytes until newer ones take the room; the room is bounded."""
-    made = planner()
-    plan = made.plan(request(b"a"))
-    size = PLANS_BYTES // 50
-    for n in range(100):
-        made.remember(n, plan, size)
-    assert made.recall(99) is plan
-    assert made.recall(0) is None
-    assert 40 < sum(made.recall(n) is plan for n in range(100)) < 51
+    assert key(b"api1", b"u") == key(b"api2", b"u") == b"d_route_api*_user_u_"
+    assert key(b"api1", b"v") == b"d_route_api*_user_v_"

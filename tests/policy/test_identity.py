@@ -132,7 +132,7 @@ def test_a_key_in_the_clear_is_nowhere_in_a_plan(safe, algorithm):
         made = planner(policy, keys=key_maker(b"", safe=safe))
         entries = ((b"api_key", key.encode()), (b"remote_address", b"1.2.3.4"))
         plan = made.plan(LimitRequest(b"d", (Descriptor(entries), Descriptor(((b"path", b"/"), entries[0])))))
-        shown = repr(plan) + repr([tally.stat_key for tally in plan.tallies]) + repr(made.policy)
+        shown = repr(plan) + repr([charge.rule.tally.stat_key for charge in plan.charges]) + repr(made.policy)
         assert plan.charges
         assert key not in shown
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ratelimitd.policy import Descriptor, Unit, match
+from ratelimitd.policy import Descriptor, Unit, match, pinned
 from ratelimitd.policy_file import parse
 
 
@@ -76,10 +76,10 @@ def test_the_tree_is_walked_without_a_second_try(entries, expected):
 
 
 def test_bytes_that_are_no_text_are_matched_like_any_other():
-    """A header value that is not UTF-8 has its limit, its identity, and a name that can be printed."""
+    """A header value that is not UTF-8 has its limit, and a name that can be printed."""
     result = match(domain(TREE), Descriptor(((b"k", b"\xff"),)))
     assert result is not None
-    assert (result.identity, result.stat_key) == (((b"k", b"\xff"),), ("d", "k"))
+    assert (result.pins, result.stat_key) == ((), ("d", "k"))
 
 
 def test_a_binary_value_is_matched():
@@ -151,12 +151,15 @@ def test_a_limit_is_named_after_its_place_in_the_file(entries, stat_key, from_re
 
 def test_share_threshold_gives_all_matches_one_identity():
     """The pattern takes the place of the value at its own level only, also when the limit is deeper."""
-    assert found(domain(STATS), "route=api/v1", "method=GET").identity == ((b"route", b"api/*"), (b"method", b"GET"))
+    result = found(domain(STATS), "route=api/v1", "method=GET")
+    counted = pinned(result.pins, ((b"route", b"api/v1"), (b"method", b"GET")))
+    assert counted == ((b"route", b"api/*"), (b"method", b"GET"))
 
 
 def test_without_share_threshold_every_value_has_its_own_identity():
     """A wildcard is a rule, not a counter."""
-    assert found(domain(STATS), "wild=foo1").identity == ((b"wild", b"foo1"),)
+    result = found(domain(STATS), "wild=foo1")
+    assert pinned(result.pins, ((b"wild", b"foo1"),)) == ((b"wild", b"foo1"),)
 
 
 @pytest.mark.parametrize("flag", ["detailed_metric", "value_to_metric"])

@@ -7,7 +7,16 @@ import pytest
 
 from ratelimitd.algorithms import make_rate
 from ratelimitd.limiter import key_maker
-from ratelimitd.policy import Descriptor, DescriptorNode, Domain, Limit, domains_that_share, match, shared_counters
+from ratelimitd.policy import (
+    Descriptor,
+    DescriptorNode,
+    Domain,
+    Limit,
+    domains_that_share,
+    match,
+    pinned,
+    shared_counters,
+)
 from ratelimitd.policy_file import parse
 
 LIMIT = "rate_limit: {unit: hour, requests_per_unit: 5}"
@@ -193,8 +202,9 @@ def test_no_two_requests_share_a_counter_unless_both_their_limits_are_found(seed
         matched = match(domain, Descriptor(entries))
         if matched is not None:
             path = ".".join(_final_keys(matched.path))
-            counted = path, tuple(b"%b_%b" % entry for entry in matched.identity)
-            names.setdefault(NAME(b"d", matched.identity, PLAIN), {})[counted] = path
+            identity = pinned(matched.pins, entries)
+            counted = path, tuple(b"%b_%b" % entry for entry in identity)
+            names.setdefault(NAME(b"d", PLAIN).key(identity), {})[counted] = path
     sharing = {path for counters in names.values() if len(counters) > 1 for path in counters.values()}
     assert sharing <= found
 

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ratelimitd.limiter import ENFORCED, NO_LIMIT, UNLIMITED, Answer, DescriptorStatus, Plan
+from ratelimitd.limiter import ENFORCED, NO_LIMIT, UNLIMITED, Answer, DescriptorStatus, Plan, Rule
 from ratelimitd.policy import Limit, Unit
 from ratelimitd.rls.encode import EncodeOptions, response
 
@@ -43,5 +43,5 @@ def test_the_bytes_are_those_of_the_message(over, statuses):
 def test_what_does_not_fit_a_uint32_is_cut():
     """A burst may hold more than a uint32 has room for; the status then shows the largest number."""
     limit = Limit(None, 1, Unit.SECOND)
-    told = encoded(Answer(False, None, (DescriptorStatus(False, limit, 1 << 40, 3),), False))
+    told = encoded(Answer(False, None, (DescriptorStatus(False, Rule(limit), 1 << 40, 3),), False))
     assert told.statuses[0].limit_remaining == 2**32 - 1

@@ -1,6 +1,6 @@
 import pytest
 
-from ratelimitd.limiter import NO_LIMIT, Answer, DescriptorStatus
+from ratelimitd.limiter import NO_LIMIT, Answer, DescriptorStatus, Rule
 from ratelimitd.policy import Limit, Unit
 from ratelimitd.rls.headers import ietf_headers, limit_headers
 
@@ -8,7 +8,7 @@ NAMES = ("L", "M", "R")
 
 
 def status(remaining, over=False, reset=58, requests_per_unit=10, **limit):
-    return DescriptorStatus(over, Limit(None, requests_per_unit, Unit.MINUTE, **limit), remaining, reset)
+    return DescriptorStatus(over, Rule(Limit(None, requests_per_unit, Unit.MINUTE, **limit)), remaining, reset)
 
 
 @pytest.mark.scenario("the reset time fluctuates from answer to answer")

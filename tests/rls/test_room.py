@@ -38,13 +38,6 @@ async def test_a_call_costs_its_charges_and_its_bytes(bench, named, cost):
     assert made.service.should_rate_limit([call(**named)]) == (1, cost)
 
 
-async def test_a_request_without_a_plan_costs_more(bench):
-    """Eight more for each descriptor, once."""
-    made = bench(POLICY)
-    calls = [call(descriptors=3) for _ in range(2)]
-    assert made.service.should_rate_limit(calls) == (2, 2 * (2 + 3) + 3 * 8)
-
-
 async def test_calls_are_taken_while_there_is_room(bench):
     """The first one always, then until the room is used; the others are not touched."""
     made = bench(POLICY)

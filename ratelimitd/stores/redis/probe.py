@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from ratelimitd.algorithms import SECOND, make_rate
-from ratelimitd.limiter import Ask, Charge, Plan
+from ratelimitd.limiter import Ask, Charge, Plan, Rule
 from ratelimitd.policy import Limit
 
 from .slots import key_in
@@ -12,7 +12,7 @@ from .slots import key_in
 PROBE: Final = object()
 """The tag of a probe's ask; its failures concern no request and are not counted."""
 
-PROBED: Final = Limit(make_rate("token_bucket", 1_000_000, SECOND))
+PROBED: Final = Rule(Limit(make_rate("token_bucket", 1_000_000, SECOND)), binding=False)
 """The limit that a probe charges: high enough that it is never denied, so a probe always writes."""
 
 
@@ -24,4 +24,4 @@ def probe_key(prefix: bytes, slots: Sequence[range] = ()) -> bytes:
 
 def probe_of(key: bytes) -> Ask:
     """Return the ask of a probe."""
-    return Ask(Plan((Charge(PROBED, key, binding=False),)), [1], tag=PROBE)
+    return Ask(Plan((Charge(PROBED, key),)), [1], tag=PROBE)

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 import hiredis
 
 from ratelimitd.algorithms import SECOND, Decision, make_rate
-from ratelimitd.limiter import Ask, Charge, Failure, Plan
+from ratelimitd.limiter import Ask, Charge, Failure, Plan, Rule
 from ratelimitd.policy import Limit
 
 from .connection import RedisConnection, execute
@@ -24,7 +24,7 @@ KEYS: Final = 32
 """Keys of a trial: with two equal servers, all are on the same one once in two thousand million trials."""
 
 WINDOW: Final = 5
-TRIED: Final = Limit(make_rate("token_bucket", 1, WINDOW * SECOND))
+TRIED: Final = Rule(Limit(make_rate("token_bucket", 1, WINDOW * SECOND)), binding=False)
 """The limit of each key: a key that was left behind expires after its window, and a second of reserve."""
 
 
@@ -52,7 +52,7 @@ async def try_sharding(
     RedisConnectionError.
     """
     name = b"%brl1:trial:%016x:" % (prefix, random.getrandbits(64))
-    charges = [Charge(TRIED, b"%b%d" % (name, number), binding=False) for number in range(KEYS)]
+    charges = [Charge(TRIED, b"%b%d" % (name, number)) for number in range(KEYS)]
     together = Ask(Plan(tuple(charges)), [1] * KEYS)
     alone = [Ask(Plan((charge,)), [-1]) for charge in charges]
     timeout = min(timeout, WINDOW / 2)  # a charge that has drained meanwhile would look like a missing one
