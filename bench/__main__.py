@@ -7,17 +7,33 @@ from typing import Final
 
 import click
 
-from bench import algorithms, attacks, consistency, envoy, faults, idle, loop, picture, proxy, report, rls
-from bench.policy import policy
+from bench import (
+    algorithms,
+    attacks,
+    cases,
+    claim,
+    consistency,
+    envoy,
+    faults,
+    idle,
+    loop,
+    picture,
+    proxy,
+    report,
+    rls,
+)
+from bench.builds import OURS
+from bench.policy import write_for_peers
 from testkit.errors import BenchError
-from testkit.server import Subject, peer
+from testkit.server import PEER, TRANSPORTS, Subject, peer
 
 Measure = Callable[[bool, Sequence[Subject], str], report.Report]
 
 PARTS: Final[Mapping[str, Measure]] = {
-    "rls": lambda quick, peers, command: rls.measure(rls.QUICK if quick else rls.Scale(), peers, command),
+    "rls": lambda quick, peers, command: rls.measure(cases.QUICK if quick else cases.Scale(), peers, command),
+    "policies": lambda quick, _, command: rls.measure_further(cases.QUICK if quick else cases.Scale(), command),
     "idle": lambda quick, peers, command: idle.measure(idle.QUICK if quick else idle.Scale(), peers, command),
-    "envoy": lambda quick, _, command: envoy.measure(envoy.QUICK if quick else envoy.Scale(), command),
+    "envoy": lambda quick, peers, command: envoy.measure(envoy.QUICK if quick else envoy.Scale(), peers, command),
     "proxy": lambda quick, _, command: proxy.measure(proxy.QUICK if quick else proxy.Scale(), command),
     "algorithms": lambda quick, _, command: algorithms.measure(
         algorithms.QUICK if quick else algorithms.Scale(), command
@@ -30,14 +46,17 @@ PARTS: Final[Mapping[str, Measure]] = {
     "attacks": lambda quick, _, command: attacks.measure(attacks.QUICK if quick else attacks.Scale(), command),
 }
 
-TAKES_PEERS: Final = ("rls", "idle")
+TAKES_PEERS: Final = ("rls", "idle", "envoy")
 
 
 def _peer(text: str) -> Subject:
     try:
-        return peer(text)
+        found = peer(text)
     except ValueError as error:
         raise click.BadParameter(str(error)) from error
+    if found.name in {*OURS, *TRANSPORTS}:
+        raise click.BadParameter(f"'{found.name}' is a name of ratelimitd in the tables; give the peer another name")
+    return found
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
@@ -45,19 +64,20 @@ def _peer(text: str) -> Subject:
     "parts",
     nargs=-1,
     type=click.Choice([*PARTS, "policy"]),
-    metavar="[rls|idle|envoy|proxy|algorithms|loop|consistency|faults|attacks|policy]...",
+    metavar="[rls|policies|idle|envoy|proxy|algorithms|loop|consistency|faults|attacks|policy]...",
 )
 @click.option("--quick", is_flag=True, help="A short run; it writes to build/bench/ and not to docs/.")
 @click.option(
-    "--peer", "peers", multiple=True, metavar="NAME=HOST:PORT[,pid=N]",
-    help="Also measure another service in rls, which must have loaded the policy of the bench. With its pid, it is "
-    "moved to the core of the server, its CPU and memory are measured, and it is also measured in idle.",
+    "--peer", "peers", multiple=True, metavar=PEER,
+    help="Also measure another service, which has loaded the policy of the bench, in the rows of rls and envoy with "
+    "its store. With its pid, it is moved to the core of the server, and its CPU and memory are measured, in idle too; "
+    "with the pid of its own Redis, that is moved to the core of Redis.",
 )  # fmt: skip
 def main(parts: Sequence[str], quick: bool, peers: Sequence[str]) -> None:
-    """Measure all parts, or only these. ``policy`` prints the policy that a --peer must have loaded."""
+    """Measure all parts, or only these. ``policy`` writes the files that a --peer must have loaded, and prints them."""
     others = [_peer(text) for text in peers]
     if "policy" in parts:
-        print(policy(), end="")
+        print(*write_for_peers(), sep="\n")
         return
     for part in parts or PARTS:
         words = [*(["--quick"] if quick else []), *(f"--peer={text}" for text in peers if part in TAKES_PEERS)]
@@ -69,6 +89,8 @@ def main(parts: Sequence[str], quick: bool, peers: Sequence[str]) -> None:
             sys.exit(1)
         report.show(found)
         picture.draw(found, report.save(found, quick=quick))
+        if part == "rls" and not quick and not claim.write(claim.table(found.columns, found.rows)):
+            print(f"README.md keeps its claim: it needs --peer {claim.GO}=… and {claim.LIMITADOR}=…", file=sys.stderr)
 
 
 if __name__ == "__main__":

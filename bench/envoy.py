@@ -1,4 +1,8 @@
-"""Requests through a real Envoy: latency at the client, and CPU of Envoy and of the service."""
+"""Requests through a real Envoy: latency at the client, and CPU of Envoy and of the service, beside peers.
+
+One Envoy makes fewer requests than the service can answer, so the service's core is never saturated: what a request
+costs here is what it costs most users.
+"""
 
 import json
 import shutil
@@ -6,14 +10,17 @@ import subprocess
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from bench import beside
+from bench.builds import Build, builds
+from bench.cases import STORES
 from bench.load import WARMUP, Load, parse_wrk, run
-from bench.measure import ratio, shown, spreads, thousands
+from bench.measure import shown, thousands
 from bench.policy import DOMAIN, policy, user
 from bench.report import Report
 from testkit import server
@@ -38,22 +45,37 @@ EVEN_RATE: Final = 2_000
 """Requests per second at a fixed rate: half of the throughput of grpcio with Redis on one core."""
 
 COLUMNS: Final = (
-    "store", "served by", "requests/s", "p50 ms", "p99 ms", "even p50 ms", "even p99 ms", "failed", "Envoy µs",
-    "service µs",
+    "case", "served by", "requests/s", "service µs", "p50 ms", "p99 ms", "even p50 ms", "even p99 ms", "failed",
+    "Envoy µs", "service busy",
 )  # fmt: skip
 
+RATIOS: Final = {"service_cpu": "service µs", "p99": "p99"}
+"""The columns of ratios for each peer: titles by number."""
 
 EVEN: Final = Load(4, 16, 1.0, rate=EVEN_RATE, scheme="http", path=f"/{user(0)}")
 
+STEP: Final = 7919
+"""A prime: steps of as many users reach each user before any twice, unless their number is a multiple of it."""
+
+USERS: Final = """
+local next, last = 0, %d
+request = function()
+  next = (next + %d) %% last
+  return wrk.format("GET", string.format("/u%%06d", next))
+end
+"""
+"""The script of wrk: each request is of another user."""
+
 
 class Scale(NamedTuple):
-    """How much to measure."""
+    """How much to measure; ``users`` is the number of different callers."""
 
     repeats: int = 3
-    seconds: float = 8.0
+    seconds: float = 5.0
+    users: int = 100_000
 
 
-QUICK: Final = Scale(repeats=1, seconds=2.0)
+QUICK: Final = Scale(repeats=1, seconds=2.0, users=2_000)
 
 
 class Proxy(NamedTuple):
@@ -70,34 +92,44 @@ class Proxy(NamedTuple):
         return {name: int(named.get(name, 0)) for name in ("ok", "error", "over_limit")}
 
 
-def measure(scale: Scale, command: str) -> Report:
-    """Measure each transport behind its own Envoy, with one upstream, alternately."""
+def measure(scale: Scale, peers: Sequence[Subject], command: str) -> Report:
+    """Measure each build and peer behind its own Envoy, with one upstream, alternately."""
     _check_tools()
     where = cores()
-    transports, notes = server.transports()
+    beside.pin_peers(peers, where)
+    chosen, notes = builds()
     data: list[dict[str, Any]] = []
-    for store in ("memory", "redis"):
-        data += _measure_store(store, scale, transports, where, notes)
-    first = transports[0]
+    for store in ("redis", "memory"):
+        data += _measure_store(store, scale, chosen, [each for each in peers if each.store == store], where, notes)
     return Report(
         "envoy",
         f"Through Envoy: {CLIENTS} clients, one request in flight each; then {EVEN_RATE:,} requests/s, evenly spaced",
-        (*COLUMNS, f"p99: {first} ÷ this row", f"even p99: {first} ÷ this row"),
-        [_row(each, data, first) for each in data],
-        [_about(where, scale), *notes],
+        (*COLUMNS, *beside.columns(peers, RATIOS)),
+        [_row(each, peers) for each in data],
+        [*_about(where, scale), *notes],
         data,
         command,
     )
 
 
-def _about(where: Cores, scale: Scale) -> str:
-    return (
-        "µs: CPU per request of Envoy and of the service, at the maximum rate; failed: calls of the service that "
-        f"failed; service on core {where.server}; Envoy, wrk and a second Envoy that serves as the upstream share core "
-        f"{where.load}; {scale.repeats} repeats of {scale.seconds:g} s, median (least-most); Envoy waits {TIMEOUT} for "
-        f"the service, and the service {TIMEOUT} for Redis, so that a slow answer counts as latency and not as a "
-        "failed call"
+def _about(where: Cores, scale: Scale) -> Iterator[str]:
+    yield (
+        f"service on core {where.server}; Envoy, wrk, a second Envoy that serves as the upstream{_and_redis(where)} "
+        f"share core {where.load}, so requests/s are what one Envoy can make; {scale.repeats} repeats of "
+        f"{scale.seconds:g} s, measured in turn, median (least-most)"
     )
+    yield (
+        "µs: CPU per request of the service and of Envoy, at the maximum rate; service busy: the share of its core "
+        "that the service used then; failed: calls of the service that failed; even: the requests of one user"
+    )
+    yield (
+        f"Envoy waits {TIMEOUT} for the service, and the service {TIMEOUT} for Redis, so that a slow answer counts as "
+        "latency and not as a failed call"
+    )
+
+
+def _and_redis(where: Cores) -> str:
+    return " and Redis" if where.redis == where.load else ""
 
 
 def _check_tools() -> None:
@@ -108,43 +140,49 @@ def _check_tools() -> None:
 
 
 def _measure_store(
-    store: str, scale: Scale, transports: Sequence[str], where: Cores, notes: list[str]
+    store: str, scale: Scale, chosen: Sequence[Build], peers: Sequence[Subject], where: Cores, notes: list[str]
 ) -> list[dict[str, Any]]:
-    found: dict[str, list[dict[str, float]]] = {name: [] for name in transports}
+    case = f"{STORES[store]}, {scale.users:,} users"
+    rounds: dict[str, list[dict[str, float]]] = {}
     with ExitStack() as stack:
-        env = {"STORE_BUDGET": TIMEOUT}
-        if store == "redis":
-            env["REDIS_URL"] = stack.enter_context(server.redis(where))[0]
+        script = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench")), "users.lua")
+        script.write_text(USERS % (scale.users, STEP))
         upstream = stack.enter_context(proxy(_upstream(), where.load))
-        pairs = []
-        for name in transports:
-            service = stack.enter_context(server.service(name, policy(), where.server, env))
-            pairs.append((service, stack.enter_context(proxy(_in_front(service, upstream), where.load))))
+        started = [_service(build, store, where, stack) for build in chosen]
+        pairs = [
+            (each, stack.enter_context(proxy(_in_front(each, upstream), where.load))) for each in (*started, *peers)
+        ]
         for _ in range(scale.repeats):
             for service, envoy in pairs:
-                measured = _once(service, envoy, scale, where)
-                found[service.name].append(measured)
+                measured = _once(service, envoy, scale, script, where)
+                rounds.setdefault(service.name, []).append(measured)
                 if measured["failed"]:
-                    notes.append(f"{store}, {service.name}: not quoted, {measured['failed']:.0f} calls failed")
-    return [
-        {"store": store, "by": name, **{key: value._asdict() for key, value in spreads(repeats).items()}}
-        for name, repeats in found.items()
-        if not any(each["failed"] for each in repeats)
-    ]
+                    notes.append(f"{case}, {service.name}: not quoted, {measured['failed']:.0f} calls failed")
+    quoted = {name: each for name, each in rounds.items() if not any(one["failed"] for one in each)}
+    return beside.rows({"case": case}, quoted, scale.repeats, [*RATIOS])
 
 
-def _once(service: Subject, envoy: Proxy, scale: Scale, where: Cores) -> dict[str, float]:
+def _service(build: Build, store: str, where: Cores, stack: ExitStack) -> Subject:
+    """Start a build of the service, with a Redis of its own, as peers have."""
+    env = {**build.env, "STORE_BUDGET": TIMEOUT}
+    if store == "redis":
+        env["REDIS_URL"] = stack.enter_context(server.redis(where))[0]
+    started = stack.enter_context(server.service(build.transport, policy(), where.server, env))
+    return started._replace(name=build.name)
+
+
+def _once(service: Subject, envoy: Proxy, scale: Scale, script: Path, where: Cores) -> dict[str, float]:
     """Measure once, after a warm-up run."""
-    _wrk(envoy, WARMUP, where)
-    before, used = envoy.counters(), [cpu_seconds(envoy.pid), cpu_seconds(service.pid)]
-    web = parse_wrk(_wrk(envoy, scale.seconds, where))
-    envoy_cpu, service_cpu = cpu_seconds(envoy.pid) - used[0], cpu_seconds(service.pid) - used[1]
+    _wrk(envoy, WARMUP, script, where)
+    before, used = envoy.counters(), [_cpu(envoy.pid), _cpu(service.pid)]
+    web = parse_wrk(_wrk(envoy, scale.seconds, script, where))
+    envoy_cpu, service_cpu = _cpu(envoy.pid) - used[0], _cpu(service.pid) - used[1]
     after = envoy.counters()
     asked = sum(after.values()) - sum(before.values())
     even = run(envoy.listener, [b"\0\0\0\0\0"], EVEN._replace(seconds=scale.seconds), where.load)
     if asked < web.requests:
         raise BenchError(f"Envoy called the service for only {asked} of {web.requests} requests")
-    return {
+    measured = {
         "rate": web.rate,
         "p50": web.p50,
         "p99": web.p99,
@@ -152,20 +190,27 @@ def _once(service: Subject, envoy: Proxy, scale: Scale, where: Cores) -> dict[st
         "even_p99": even.p99,
         "failed": envoy.counters()["error"] - before["error"] + web.failed,
         "envoy_cpu": envoy_cpu / asked,
-        "service_cpu": service_cpu / asked,
     }
+    if service.pid:
+        measured |= {"service_cpu": service_cpu / asked, "busy": service_cpu * web.rate / web.requests}
+    return measured
 
 
-def _wrk(envoy: Proxy, seconds: float, where: Cores) -> str:
-    options = ["-t1", f"-c{CLIENTS}", f"-d{max(1, round(seconds))}s", "--latency"]
-    command = pinned(where.load, ["wrk", *options, f"http://{envoy.listener}{EVEN.path}"])
+def _cpu(pid: int) -> float:
+    """Return the CPU seconds of a process; of a peer without a pid none."""
+    return cpu_seconds(pid) if pid else 0.0
+
+
+def _wrk(envoy: Proxy, seconds: float, script: Path, where: Cores) -> str:
+    options = ["-t1", f"-c{CLIENTS}", f"-d{max(1, round(seconds))}s", "--latency", "-s", str(script)]
+    command = pinned(where.load, ["wrk", *options, f"http://{envoy.listener}/"])
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 def _in_front(service: Subject, upstream: Proxy) -> dict[str, Any]:
     """Return the configuration of an Envoy that calls the service for each request and adds rate-limit headers."""
     config = bootstrap(
-        [service.address], upstream.listener, [route("/", [header(":path", "path")])], domain=DOMAIN, timeout=TIMEOUT
+        [service.address], upstream.listener, [route("/", [header(":path", "user")])], domain=DOMAIN, timeout=TIMEOUT
     )
     manager = config["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
     manager["http_filters"] = [each for each in manager["http_filters"] if not each["name"].endswith("set_metadata")]
@@ -217,25 +262,19 @@ def _get(address: str, path: str) -> Any:
         return json.load(answer)
 
 
-def _row(each: dict[str, Any], data: Sequence[dict[str, Any]], first: str) -> list[str]:
+def _row(each: Mapping[str, Any], peers: Sequence[Subject]) -> list[str]:
     cell = partial(shown, each)
-    ours = next((other for other in data if other["store"] == each["store"] and other["by"] == first), None)
-
-    def times(name: str) -> str:
-        part = None if ours in (None, each) else ratio(ours[name]["median"], each[name]["median"])
-        return f"{part:.2f}x" if part else ""
-
     return [
-        each["store"],
-        each["by"],
+        str(each["case"]),
+        str(each["by"]),
         cell("rate", 1, thousands),
+        cell("service_cpu", 1e6) if "service_cpu" in each else "",
         cell("p50", 1e3),
         cell("p99", 1e3),
         cell("even_p50", 1e3),
         cell("even_p99", 1e3),
         cell("failed", 1, thousands),
         cell("envoy_cpu", 1e6),
-        cell("service_cpu", 1e6),
-        times("p99"),
-        times("even_p99"),
+        cell("busy", 1, "{:.0%}".format) if "busy" in each else "",
+        *beside.cells(each, peers, RATIOS),
     ]

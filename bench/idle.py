@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from bench.builds import Build, builds, compiled_bytes
+from bench.cases import STORES
 from bench.measure import shown, spreads
 from bench.policy import policy
 from bench.report import Report
@@ -29,14 +31,14 @@ QUICK: Final = Scale(repeats=2, settle=1.0)
 def measure(scale: Scale, peers: Sequence[Subject], command: str) -> Report:
     """Start the service repeatedly; measure the time and CPU until it is ready, and its memory after that."""
     where = cores()
-    transports, notes = server.transports()
+    chosen, notes = builds()
     data: list[dict[str, Any]] = []
     with server.redis(where) as (redis, _):
         for store, env in (("in memory", {}), ("in Redis", {"REDIS_URL": redis})):
-            for name in transports:
-                repeats = [_started(name, env, scale, where.server) for _ in range(scale.repeats)]
-                data.append(_named(store, name, repeats))
-    data += [_named("", each.name, [_held(each.pid)]) for each in peers if each.pid]
+            for build in chosen:
+                repeats = [_started(build, env, scale, where.server) for _ in range(scale.repeats)]
+                data.append(_named(store, build.name, repeats))
+    data += [_named(f"in {STORES[each.store]}", each.name, [_held(each.pid)]) for each in peers if each.pid]
     return Report(
         "idle",
         "The idle sidecar: memory and start-up",
@@ -46,6 +48,7 @@ def measure(scale: Scale, peers: Sequence[Subject], command: str) -> Report:
             f"a policy of one limit, on core {where.server}; {scale.repeats} starts, median (least-most)",
             "MiB: resident memory, including library pages shared with other processes; own: memory not shared (USS)",
             "CPU: user and system time until it answers; its child process parses the policy and exits",
+            f"the compiled modules have {compiled_bytes() / MIB:.1f} MiB in files",
             *notes,
         ],
         data,
@@ -53,9 +56,9 @@ def measure(scale: Scale, peers: Sequence[Subject], command: str) -> Report:
     )
 
 
-def _started(name: str, env: Mapping[str, str], scale: Scale, core: int) -> dict[str, float]:
+def _started(build: Build, env: Mapping[str, str], scale: Scale, core: int) -> dict[str, float]:
     began = time.monotonic()
-    with server.service(name, policy(1), core, env) as subject:
+    with server.service(build.transport, policy(), core, {**build.env, **env}) as subject:
         ready = time.monotonic() - began
         cpu, child = cpu_seconds(subject.pid), _childrens_seconds(subject.pid)
         time.sleep(scale.settle)  # until memory of the startup is freed, and the first timers have fired

@@ -1,19 +1,22 @@
-"""The event loop: latency of calls during a scrape of very many limits, and during a reload of very many rules."""
+"""The event loop: its longest hold, and the latency of calls, during scrapes, reloads and a saturated service."""
 
 import os
 import signal
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Final, NamedTuple
 
+from bench.builds import GRPCIO, Build, builds
 from bench.load import Load, Result, run
-from bench.measure import shown, spreads, thousands
+from bench.measure import shown, spread, spreads, thousands
 from bench.policy import policy, requests
 from bench.report import Report
+from bench.rls import CONNECTIONS, STREAMS
 from testkit import server
 from testkit.errors import BenchError
 from testkit.machine import Cores, cores
@@ -24,11 +27,12 @@ RATE: Final = 1_000
 
 CHUNK: Final = 1 << 20
 LOADED: Final = "policy loaded"
-COLUMNS: Final = ("served by", "activity", "calls", "p50 ms", "p99 ms", "worst ms", "duration s")
+LONGEST: Final = "ratelimitd_loop_lag_longest_seconds"
+COLUMNS: Final = ("activity", "served by", "longest hold ms", "calls", "p50 ms", "p99 ms", "worst ms", "duration s")
 
 
 class Scale(NamedTuple):
-    """How much to measure; ``many`` is the number of limits to scrape and of rules to load."""
+    """How much to measure; ``many`` is the number of limits to scrape, of rules to load, and of keys."""
 
     repeats: int = 3
     seconds: float = 10.0
@@ -37,23 +41,39 @@ class Scale(NamedTuple):
 
 QUICK: Final = Scale(repeats=1, seconds=2.0, many=10_000)
 
+EVEN: Final = Load(4, 16, server.START_SECONDS, rate=RATE)
+FULL: Final = Load(CONNECTIONS, STREAMS, server.START_SECONDS)
+
+
+class Activity(NamedTuple):
+    """What goes on beside the calls.
+
+    Attributes:
+        do: is repeated during the measurement.
+        load: the calls: evenly spaced, with very many rules, or at the maximum rate, with very many keys.
+        redis: whether counters are in Redis.
+    """
+
+    name: str
+    do: Callable[[Subject, Scale], object]
+    load: Load = EVEN
+    redis: bool = False
+
 
 def measure(scale: Scale, command: str) -> Report:
-    """Measure each transport while idle, during scrapes, and during reloads of its policy."""
+    """Measure each build in each activity, in a process of its own, so that a hold is of one activity."""
     where = cores()
-    transports, notes = server.transports()
-    data: list[dict[str, Any]] = []
-    for name in transports:
-        with server.service(name, policy(scale.many), where.server) as subject:
-            _meet_every_limit(subject, scale, where)
-            data += [
-                {"by": name, "meanwhile": doing, **{key: value._asdict() for key, value in spreads(repeats).items()}}
-                for doing, repeats in _repeat(subject, scale, where)
-            ]
+    chosen, notes = builds()
+    data = [
+        {"meanwhile": activity.name, "by": build.name} | _numbers(build, activity, scale, where)
+        for activity in ACTIVITIES
+        for build in chosen
+        if activity.load == EVEN or build.name != GRPCIO
+    ]
     many = f"{scale.many:,}"
     return Report(
         "loop",
-        f"The event loop: {RATE:,} calls/s while {many} limits are scraped or {many} rules are loaded",
+        f"The event loop: {RATE:,} calls/s while {many} limits are scraped or {many} rules are loaded; and full load",
         COLUMNS,
         [_row(each) for each in data],
         [*_notes(scale, where), *notes],
@@ -62,13 +82,38 @@ def measure(scale: Scale, command: str) -> Report:
     )
 
 
+def _numbers(build: Build, activity: Activity, scale: Scale, where: Cores) -> dict[str, Any]:
+    """Return the spreads of all repeats, and the longest hold of any of them."""
+    full = activity.load == FULL
+    with ExitStack() as stack:
+        env = dict(build.env)
+        if activity.redis:
+            env["REDIS_URL"] = stack.enter_context(server.redis(where))[0]
+        if full:
+            env["STORE_BUDGET"] = "1s"
+        text = policy(1 if full else scale.many)
+        subject = stack.enter_context(server.service(build.transport, text, where.server, env))
+        if not full:
+            _meet_every_limit(subject, scale, where)
+        repeats = [_once(subject, activity, scale, where) for _ in range(scale.repeats)]
+        hold = server.metrics(subject)[LONGEST]
+    found = {key: value._asdict() for key, value in spreads(repeats).items()}
+    return {**found, "hold": spread([hold])._asdict()}
+
+
 def _notes(scale: Scale, where: Cores) -> list[str]:
     return [
         f"each activity is repeated for {scale.seconds:g} s; {scale.repeats} repeats, median (least-most)",
+        (
+            f"longest hold: {LONGEST} after the last repeat, the largest delay of a timer in the last 30 to 60 s: what "
+            "the loop did, and what other processes took of its core"
+        ),
         "the latency of a call starts when it was due, so that a stall counts for every call that falls into it",
         (
             f"the service, and its child process that parses the policy, on core {where.server}; load and scraper on "
-            f"core {where.load}; duration: of one scrape or reload"
+            f"core {where.load}, Redis on core {where.redis}; duration: of one scrape or reload; full load: "
+            f"{CONNECTIONS} connections with {STREAMS} concurrent calls each, {scale.many:,} keys; it waits "
+            "1 s for Redis"
         ),
     ]
 
@@ -76,25 +121,12 @@ def _notes(scale: Scale, where: Cores) -> list[str]:
 def _meet_every_limit(subject: Subject, scale: Scale, where: Cores) -> None:
     """Send a call for each rule, since a limit has metrics only after its first call, and check that they exist."""
     run(subject.address, requests(keys=scale.many), Load(4, 16, 0.1, warm_calls=scale.many), where.load)
-    lines = _scrape(subject)
+    lines = _scrape(subject, scale)
     if lines < scale.many:
         raise BenchError(f"/metrics has only {lines} lines for {scale.many} limits")
 
 
-def _repeat(subject: Subject, scale: Scale, where: Cores) -> Iterator[tuple[str, list[dict[str, float]]]]:
-    doings: list[tuple[str, Callable[[], object]]] = [
-        ("nothing", lambda: time.sleep(scale.seconds)),
-        ("a scrape", lambda: _scrape(subject)),
-        ("a reload", lambda: _reload(subject, scale)),
-    ]
-    found: dict[str, list[dict[str, float]]] = {name: [] for name, _ in doings}
-    for _ in range(scale.repeats):
-        for name, do in doings:
-            found[name].append(_once(subject, scale, where, do))
-    yield from found.items()
-
-
-def _once(subject: Subject, scale: Scale, where: Cores, do: Callable[[], object]) -> dict[str, float]:
+def _once(subject: Subject, activity: Activity, scale: Scale, where: Cores) -> dict[str, float]:
     """Measure calls while an activity is repeated, at least once."""
     took: list[float] = []
 
@@ -102,22 +134,22 @@ def _once(subject: Subject, scale: Scale, where: Cores, do: Callable[[], object]
         until = time.monotonic() + scale.seconds
         while not took or time.monotonic() < until:
             start = time.monotonic()
-            do()
+            activity.do(subject, scale)
             took.append(time.monotonic() - start)
 
-    result: Result = run(
-        subject.address,
-        requests(),
-        Load(4, 16, server.START_SECONDS, rate=RATE),
-        where.load,
-        during=during,
-    )
+    frames = requests(keys=scale.many) if activity.load == FULL else requests()
+    result: Result = run(subject.address, frames, activity.load, where.load, during=during)
     return {
         "calls": float(result.calls), "p50": result.p50, "p99": result.p99, "worst": result.worst, "took": fmean(took)
     }  # fmt: skip
 
 
-def _scrape(subject: Subject) -> int:
+def _wait(_subject: Subject, scale: Scale) -> None:
+    """Let the calls go on by themselves."""
+    time.sleep(scale.seconds)
+
+
+def _scrape(subject: Subject, _scale: Scale) -> int:
     """Read /metrics; return its number of lines."""
     lines = 0
     with urllib.request.urlopen(f"http://{subject.http}/metrics", timeout=server.START_SECONDS) as answer:
@@ -138,11 +170,21 @@ def _reload(subject: Subject, scale: Scale) -> None:
         raise BenchError(f"the policy was not reloaded:\n{subject.log.read_text()}")
 
 
+ACTIVITIES: Final = (
+    Activity("nothing", _wait),
+    Activity("a scrape", _scrape),
+    Activity("a reload", _reload),
+    Activity("full load, memory", _wait, FULL),
+    Activity("full load, Redis", _wait, FULL, redis=True),
+)
+
+
 def _row(each: dict[str, Any]) -> list[str]:
     cell = partial(shown, each)
     return [
-        each["by"],
         each["meanwhile"],
+        each["by"],
+        cell("hold", 1e3),
         cell("calls", 1, thousands),
         *(cell(name, 1e3) for name in ("p50", "p99", "worst")),
         cell("took", 1),

@@ -9,14 +9,16 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from bench.builds import GRPCIO, INTERPRETED, SHIPPED
 from bench.measure import digits
 from bench.report import Report
 
-# The palette of Okabe and Ito, distinguishable with color blindness and in print: nghttp2, grpcio, then peers.
+# The palette of Okabe and Ito, distinguishable with color blindness and in print: ours, then peers.
 COLOURS: Final = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
+PEERS: Final = tuple(COLOURS[place] for place in (2, 3, 5))
 INK: Final = "#333333"
 FAINT: Final = "#DDDDDD"
-NAMED: Final = {"nghttp2": COLOURS[0], "grpcio": COLOURS[1]}
+NAMED: Final = {SHIPPED: COLOURS[0], INTERPRETED: COLOURS[4], GRPCIO: COLOURS[1], "nghttp2": COLOURS[0]}
 
 BAR: Final = 0.8
 """Part of a row's height that its bars take together."""
@@ -46,12 +48,12 @@ def _rls(figure: Figure, data: Sequence[dict[str, Any]]) -> None:
 
 def _envoy(figure: Figure, data: Sequence[dict[str, Any]]) -> None:
     panels = (
-        ("rate", 1, "requests/s"),
-        ("p99", 1e3, "p99 ms, maximum rate"),
-        ("even_p99", 1e3, "p99 ms, fixed rate"),
-        ("service_cpu", 1e6, "service CPU µs"),
+        ("service_cpu", 1e6, "service CPU µs per request"),
+        ("rate", 1, "requests/s of one Envoy"),
+        ("p50", 1e3, "p50 ms"),
+        ("p99", 1e3, "p99 ms"),
     )
-    _bars(figure, data, "store", panels)
+    _bars(figure, data, "case", panels)
 
 
 def _proxy(figure: Figure, data: Sequence[dict[str, Any]]) -> None:
@@ -81,10 +83,14 @@ def _algorithms(figure: Figure, data: Sequence[dict[str, Any]]) -> None:
 
 
 def _loop(figure: Figure, data: Sequence[dict[str, Any]]) -> None:
-    _bars(figure, data, "meanwhile", (("p50", 1e3, "p50 ms"), ("p99", 1e3, "p99 ms"), ("worst", 1e3, "worst ms")))
+    numbers = {"hold": "longest hold ms", "p50": "p50 ms", "p99": "p99 ms", "worst": "worst ms"}
+    panels = [(name, 1e3, title) for name, title in numbers.items()]
+    _bars(figure, data, "meanwhile", panels)
 
 
-DRAWN: Final = {"rls": _rls, "envoy": _envoy, "proxy": _proxy, "algorithms": _algorithms, "loop": _loop}
+DRAWN: Final = {
+    "rls": _rls, "policies": _rls, "envoy": _envoy, "proxy": _proxy, "algorithms": _algorithms, "loop": _loop,
+}  # fmt: skip
 
 
 def _bars(figure: Figure, data: Sequence[dict[str, Any]], group: str, panels: Sequence[tuple[str, float, str]]) -> None:
@@ -92,7 +98,7 @@ def _bars(figure: Figure, data: Sequence[dict[str, Any]], group: str, panels: Se
     rows = list(dict.fromkeys(each[group] for each in data))
     names = list(dict.fromkeys(each["by"] for each in data))
     others = [name for name in names if name not in NAMED]
-    colours = NAMED | dict(zip(others, COLOURS[2:] if names != [""] else COLOURS, strict=False))
+    colours = NAMED | dict(zip(others, COLOURS if names == [""] else PEERS, strict=False))
     figure.set_size_inches(4 + 2.6 * len(panels), 1.4 + len(rows) * (0.2 + 0.2 * len(names)))
     all_axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     thick = BAR / len(names)

@@ -1,16 +1,17 @@
-"""The policy of the bench, and requests that match it.
+"""The policies of the bench, and requests that match them.
 
-Its limits are never reached, so every answer is OK with a full status and every call takes the same path.
+Their limits are never reached, so every answer is OK with a full status and every call takes the same path.
 """
 
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
 
-from bench.load import frame
+from bench.load import BUILD, frame
 from ratelimitd.proto import message
 
 DOMAIN: Final = "bench"
-KEYS: Final = ("user", "path", "tenant")
+KEYS: Final = ("user", "path", "tenant", "method", "host", "region", "plan", "device")
 PLENTY: Final = 1_000_000_000
 """Requests per hour; a service that answers 100,000 per second uses 360 million."""
 
@@ -19,20 +20,32 @@ LOG_LIMIT: Final = 10_000
 
 SPREAD: Final = 1_000
 
+SIZES: Final = (1, 3, 8)
+"""Numbers of descriptors of a request. Each has a domain of its own, since Limitador tries every limit of a domain."""
 
-def policy(rules: int = 1, algorithm: str = "") -> str:
-    """Return a policy with a rule for each of ``KEYS``, and ``rules`` rules for single users if there are several.
+PEERS: Final = BUILD / "peers"
+"""The folder for the files that peers load."""
+
+Entries = Sequence[tuple[str, str]]
+
+
+def domain(descriptors: int = 1) -> str:
+    """Return the domain of requests with this number of descriptors."""
+    return DOMAIN if descriptors == 1 else f"{DOMAIN}{descriptors}"
+
+
+def policy(rules: int = 1, algorithm: str = "", descriptors: int = 1) -> str:
+    """Return a policy with a rule for each descriptor, and ``rules`` rules for single users if there are several.
 
     envoyproxy/ratelimit also loads it, unless ``algorithm`` is set.
     """
     rate = limit(algorithm)
-    lines = [f"domain: {DOMAIN}", "descriptors:"]
-    lines += [f"  - {{key: {key}, rate_limit: {rate}}}" for key in KEYS]
+    lines = [f"  - {{key: {key}, rate_limit: {rate}}}" for key in KEYS[:descriptors]]
     lines += [f"  - {{key: user, value: {user(n)}, rate_limit: {rate}}}" for n in range(rules if rules > 1 else 0)]
-    return "\n".join(lines) + "\n"
+    return _file(domain(descriptors), lines)
 
 
-def limit(algorithm: str) -> str:
+def limit(algorithm: str = "") -> str:
     """Return the limit of every rule."""
     if algorithm == "sliding_window":
         return f"{{unit: second, requests_per_unit: {LOG_LIMIT}, algorithm: {algorithm}}}"
@@ -47,9 +60,79 @@ def user(number: int) -> str:
 
 def requests(descriptors: int = 1, keys: int = 1, first: int = 0) -> Iterator[bytes]:
     """Return gRPC frames of ``keys`` users, each with ``descriptors`` descriptors of one entry."""
-    request = message("envoy.service.ratelimit.v3.RateLimitRequest")
     for number in range(first, first + keys):
-        built = request(domain=DOMAIN)
-        for key in KEYS[:descriptors]:
-            built.descriptors.add().entries.add(key=key, value=user(number))
-        yield frame(built.SerializeToString())
+        yield _request(domain(descriptors), [[(key, user(number))] for key in KEYS[:descriptors]])
+
+
+class Kind(NamedTuple):
+    """A kind of policy: its file for this many keys, and the descriptor of a user's request."""
+
+    policy: Callable[[int], str]
+    descriptor: Callable[[int], Entries]
+
+
+def kind_requests(kind: Kind, keys: int) -> Iterator[bytes]:
+    """Return gRPC frames of ``keys`` users, each with the one descriptor of this kind."""
+    for number in range(keys):
+        yield _request(DOMAIN, [kind.descriptor(number)])
+
+
+def _request(domain: str, descriptors: Sequence[Entries]) -> bytes:
+    built = message("envoy.service.ratelimit.v3.RateLimitRequest")(domain=domain)
+    for entries in descriptors:
+        added = built.descriptors.add()
+        for key, value in entries:
+            added.entries.add(key=key, value=value)
+    return frame(built.SerializeToString())
+
+
+def _file(domain: str, lines: Sequence[str], head: str = "") -> str:
+    return "\n".join([f"domain: {domain}", *([head] if head else []), "descriptors:", *lines]) + "\n"
+
+
+def _one(rule: str) -> Kind:
+    """Return a kind of policy with one rule for all users."""
+    return Kind(lambda _keys: _file(DOMAIN, [f"  - {{key: user, {rule}}}"]), lambda number: [("user", user(number))])
+
+
+def _tiers(keys: int) -> str:
+    """Return a policy whose callers are all in one tier, by their API keys."""
+    known = ", ".join(f"{user(number)}" for number in range(keys))
+    head = f"identity:\n  key: api_key\n  tiers: {{premium: [{known}]}}"
+    return _file(DOMAIN, [f"  - {{key: api_key, value: premium, rate_limit: {limit()}}}"], head)
+
+
+def _several() -> str:
+    units = ("minute", "hour", "day")
+    each = (f"{{name: {unit}, unit: {unit}, requests_per_unit: {PLENTY}}}" for unit in units)
+    return f"rate_limits: [{', '.join(each)}]"
+
+
+KINDS: Final[Mapping[str, Kind]] = {
+    "3 limits on one descriptor": _one(_several()),
+    "wildcard": _one(f"value: u*, rate_limit: {limit()}"),
+    "identity tier": Kind(_tiers, lambda number: [("api_key", user(number)), ("remote_address", "192.0.2.1")]),
+    "shadow": _one(f"shadow_mode: true, rate_limit: {limit()}"),
+    "quota": _one(f"quota_mode: true, rate_limit: {limit()}"),
+}
+
+
+def limitador() -> str:
+    """Return limits of the same meaning for Limitador: a namespace is a domain, and a variable a descriptor."""
+    lines = [
+        f"- {{namespace: {domain(size)}, max_value: {PLENTY}, seconds: 3600, conditions: [], "
+        f'variables: ["descriptors[{place}].{key}"]}}'
+        for size in SIZES
+        for place, key in enumerate(KEYS[:size])
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def write_for_peers(folder: Path = PEERS) -> Iterator[Path]:
+    """Write the files that peers load: a RUNTIME_ROOT for envoyproxy/ratelimit, and the limits for Limitador."""
+    config = folder / "ratelimit" / "config"
+    config.mkdir(parents=True, exist_ok=True)
+    texts = {config / f"{domain(size)}.yaml": policy(descriptors=size) for size in SIZES}
+    for path, text in {**texts, folder / "limits.yaml": limitador()}.items():
+        path.write_text(text)
+        yield path

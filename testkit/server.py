@@ -36,6 +36,8 @@ class Subject(NamedTuple):
         http: host:port of its HTTP listener; empty for a peer.
         log: its log file.
         debug: host:port of its debug listener; empty for a peer.
+        store: of a peer, where it keeps counters: memory or redis.
+        redis: processes of its own Redis, if their CPU is measured.
     """
 
     name: str
@@ -44,19 +46,25 @@ class Subject(NamedTuple):
     http: str = ""
     log: Path = Path()
     debug: str = ""
+    store: str = ""
+    redis: tuple[int, ...] = ()
+
+
+PEER: Final = "NAME=HOST:PORT,store=memory|redis[,pid=N][,redis=N]"
 
 
 def peer(text: str) -> Subject:
-    """Parse ``NAME=HOST:PORT[,pid=N]``; raises ValueError."""
+    """Parse ``PEER``; raises ValueError."""
     name, separator, rest = text.partition("=")
-    address, _, option = rest.partition(",")
-    key, _, pid = option.partition("=")
+    address, *options = rest.split(",")
+    given = dict(option.partition("=")[::2] for option in options)
     host, _, port = address.rpartition(":")
-    if not (name and separator and host and port.isdigit()) or (option and (key != "pid" or not pid.isdigit())):
-        raise ValueError(f"'{text}' is not a peer; write NAME=HOST:PORT or NAME=HOST:PORT,pid=N")
-    if name in TRANSPORTS:
-        raise ValueError(f"'{name}' is a transport of ratelimitd; give the peer another name")
-    return Subject(name, address, int(pid or 0))
+    numbers = [given.get("pid", "0"), given.get("redis", "0")]
+    known = given.keys() <= {"store", "pid", "redis"} and given.get("store") in {"memory", "redis"}
+    if not (name and separator and host and port.isdigit() and known and all(each.isdigit() for each in numbers)):
+        raise ValueError(f"'{text}' is not a peer; write {PEER}")
+    pid, redis = map(int, numbers)
+    return Subject(name, address, pid, store=given["store"], redis=(redis,) if redis else ())
 
 
 @cache
@@ -154,12 +162,13 @@ def metrics(subject: Subject) -> dict[str, float]:
 
 
 @contextmanager
-def redis_cluster(cores: Cores) -> Iterator[str]:
-    """Run a cluster of three masters on the core of Redis; yields their addresses, separated by commas."""
+def redis_cluster(cores: Cores) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Run a cluster of three masters on the core of Redis; yields their addresses, separated by commas, and pids."""
     with ExitStack() as stack:
-        nodes = [stack.enter_context(redis(cores, "--cluster-enabled", "yes"))[0] for _ in range(3)]
+        started = [stack.enter_context(redis(cores, "--cluster-enabled", "yes")) for _ in range(3)]
+        nodes, pids = zip(*started, strict=True)
         subprocess.run(["redis-cli", "--cluster", "create", *nodes, "--cluster-yes"], check=True, capture_output=True)
-        yield ",".join(nodes)
+        yield ",".join(nodes), pids
 
 
 @contextmanager

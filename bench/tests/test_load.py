@@ -1,15 +1,14 @@
 """Output of the load generators, and load.c with a real service."""
 
 import subprocess
-import sys
 
 import pytest
 
 from bench import rls
+from bench.builds import GRPCIO, Build
+from bench.cases import Case, Scale
 from bench.load import FailedCallsError, Load, build, frame, parse_h2load, parse_wrk, result, run
-from bench.policy import KEYS, policy, requests, user
-from ratelimitd.policy_file import parse
-from ratelimitd.proto import message
+from bench.policy import policy, requests
 from testkit.errors import BenchError
 from testkit.server import service
 
@@ -78,31 +77,13 @@ def test_a_run_with_a_failed_call_or_none_at_all_is_no_result(changed):
         result(SAID | changed)
 
 
-def test_requests_meet_the_policy():
-    """Each request is one gRPC frame of one domain, with the given numbers of descriptors and users."""
-    frames = [*requests(descriptors=3, keys=2, first=7)]
-    whole = message("envoy.service.ratelimit.v3.RateLimitRequest")
-    for number, each in enumerate(frames, 7):
-        read = whole.FromString(each[5:])
-        assert each == frame(each[5:])
-        assert [(e.key, e.value) for d in read.descriptors for e in d.entries] == [(k, user(number)) for k in KEYS]
-        assert read.domain.encode() in parse([("p.yaml", policy().encode())]).domains
-
-
-@pytest.mark.parametrize("algorithm", ["", "sliding_window", "token_bucket"])
-def test_the_policy_is_valid_with_many_rules_and_any_algorithm(algorithm):
-    """Every policy of the bench is valid."""
-    parsed = parse([("p.yaml", policy(rules=20, algorithm=algorithm).encode())])
-    assert sum(len(node.limits) for node in parsed.nodes) == 20 + len(KEYS)
-
-
 @pytest.mark.alone
 @pytest.mark.process
 def test_a_short_run_measures_a_real_service(where):
     """A short measurement has no failed call, and all numbers."""
-    scale = rls.Scale(repeats=1, seconds=0.3, alone_seconds=0.1, many=10)
-    notes: list[str] = []
-    (found,) = rls.measure_case(rls.Case("short", keys=10), scale, ["grpcio"], [], where, notes)
+    scale = Scale(repeats=1, seconds=0.3, alone_seconds=0.1, many=10)
+    notes = []
+    (found,) = rls.measure_case(Case("short", keys=10), scale, [Build(GRPCIO, "grpcio")], [], where, notes)
     assert notes == []
     assert found["rate"]["median"] > 0
     assert found["cpu"]["median"] > 0
@@ -133,10 +114,3 @@ def test_load_refuses_a_request_that_is_cut_short(where, tmp_path):
     said = subprocess.run([build(), *words], capture_output=True, text=True, check=False)
     assert said.returncode == 1
     assert "cut short" in said.stderr
-
-
-@pytest.mark.process
-def test_the_command_prints_the_policy_for_peers():
-    """``python -m bench policy`` prints only a policy file."""
-    said = subprocess.run([sys.executable, "-m", "bench", "policy"], capture_output=True, check=True)
-    assert said.stdout.decode() == policy()

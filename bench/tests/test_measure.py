@@ -1,11 +1,10 @@
-"""Medians, ratios, tables, and the syntax of --peer."""
+"""Medians, ratios and tables."""
 
 import pytest
 
 from bench.measure import Spread, digits, ratio, spread, spreads, thousands
 from bench.report import Report, markdown
 from testkit.page import replaced
-from testkit.server import Subject, peer
 
 
 def test_spread_is_the_median_and_the_ends():
@@ -46,25 +45,6 @@ def test_a_spread_is_shown_with_its_ends_unless_they_look_alike():
 def test_numbers_have_three_digits(value, text):
     """Numbers have no more digits than a repetition would reproduce."""
     assert digits(value) == text
-
-
-def test_a_peer_is_a_name_an_address_and_maybe_a_pid():
-    """Both forms of --peer are accepted, and IPv6 addresses."""
-    assert peer("go=localhost:8081") == Subject("go", "localhost:8081")
-    assert peer("go=[::1]:8081,pid=42") == Subject("go", "[::1]:8081", 42)
-
-
-@pytest.mark.parametrize("text", ["go", "go=localhost", "=h:1", "go=h:1,pid=x", "go=h:1,cpu=2", "go=h:x"])
-def test_a_peer_that_cannot_be_is_refused_with_the_form(text):
-    """An invalid peer is an error that shows the syntax."""
-    with pytest.raises(ValueError, match="NAME=HOST:PORT"):
-        peer(text)
-
-
-def test_a_peer_may_not_take_the_name_of_one_of_ours():
-    """Two services never share a row."""
-    with pytest.raises(ValueError, match="another name"):
-        peer("grpcio=localhost:8081")
 
 
 def test_a_page_takes_the_table_in_its_place_and_keeps_the_rest():
