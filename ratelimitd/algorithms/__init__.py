@@ -3,7 +3,7 @@
 from .fixed_window import SATURATED
 from .rate import EXACT, NEVER, SECOND, Decision, Rate, RateError
 from .sliding_window import Log
-from .table import ALGORITHMS, Algorithm, Step, counter_key, deviation, make_rate, wait_for_never, window_start
+from .table import ALGORITHMS, STEPS, Algorithm, Step, counter_key, deviation, make_rate, wait_for_never, window_start
 
 __all__ = [
     "ALGORITHMS",
@@ -11,6 +11,7 @@ __all__ = [
     "NEVER",
     "SATURATED",
     "SECOND",
+    "STEPS",
     "Algorithm",
     "Decision",
     "Log",

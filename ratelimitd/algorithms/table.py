@@ -63,6 +63,9 @@ ALGORITHMS: Final[Mapping[str, Algorithm]] = {
     "leaky_bucket": METER,
 }
 
+STEPS: Final[dict[str, Step]] = {name: row.step for name, row in ALGORITHMS.items()}
+"""The steps of ``ALGORITHMS``, one look-up for each charge."""
+
 KEYED_BY_WINDOW: Final = frozenset(name for name, row in ALGORITHMS.items() if row.keyed_by_window)
 
 

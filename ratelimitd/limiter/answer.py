@@ -145,7 +145,7 @@ def _status(rule: Rule, decision: Decision, denied: bool) -> DescriptorStatus:
     """Make a status. Seconds are rounded up: Envoy truncates fractions, and a retry that is too early is denied."""
     if decision.allowed:
         return DescriptorStatus(False, rule, decision.remaining, -(-decision.reset_after // 1_000_000))  # noqa: FBT003
-    wait, rate = decision.retry_after, rule.limit.rate
+    wait, rate = decision.retry_after, rule.rate
     if wait == NEVER and rate is not None:
         wait = wait_for_never(rate, decision.reset_after)
     return DescriptorStatus(denied, rule, 0, max(1, -(-wait // 1_000_000)))

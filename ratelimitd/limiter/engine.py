@@ -79,7 +79,7 @@ class Engine:
         except Exception:
             self._counts.service_error += 1
             raise
-        return Ask(plan, list(plan.costs), atomic=plan.atomic, deadline=deadline, tag=tag)
+        return Ask(plan, plan.costs, atomic=plan.atomic, deadline=deadline, tag=tag)
 
     def decide(
         self, asks: Sequence[Ask], now: int, answered: Answered, failed: Failed, done: Done = lambda _: None

@@ -21,7 +21,7 @@ from ratelimitd.policy import (
     pinned,
 )
 
-from .keys import KeyMaker
+from .keys import KeyHead, KeyMaker
 from .modes import Modes
 from .rules import NodeRules, Rule
 from .seam import COST_MAX, Charge, Item, LimitRequest, Plan
@@ -65,6 +65,7 @@ class Planner:
         self._keys = keys
         self._tallies = tallies
         self._options = options
+        self._domains = dict(policy.domains)
         self._rules: dict[DescriptorNode, NodeRules] = {}
         self.made = 0
 
@@ -79,15 +80,18 @@ class Planner:
 
     def plan(self, request: LimitRequest) -> Plan:
         """Find every limit of a request, and its charges."""
-        domain = self.policy.domains.get(request.domain)
+        domain = self._domains.get(request.domain)
         if domain is None:
             items = tuple([Item(0, 0, unlimited=False, found=None) for _ in request.descriptors])
             return Plan((), request=request, items=items, known_domain=False)
-        if domain.identity is None:
-            counted = [descriptor.entries for descriptor in request.descriptors]
-        else:
+        counted: list[tuple[Entry, ...]] | None = None
+        if domain.identity is not None:
             request, counted = self._identified(domain.identity, request)
+        together = self._options.all_or_nothing or domain.all_or_nothing
         matched = [self._rules_of(domain, descriptor) for descriptor in request.descriptors]
+        single = matched[0] if len(matched) == 1 else None
+        if single is not None and len(single.rules) == 1 and single.rules[0].head is not None:
+            return _plan_one(request, single, single.rules[0].head, counted, together=together)
         replaced = replaced_by(matched)
         charges: list[Charge] = []
         costs: list[int] = []
@@ -97,7 +101,7 @@ class Planner:
             if found is None:
                 items_made.append(Item(first, first, unlimited=False, found=None))
                 continue
-            entries = pinned(found.pins, counted[index])
+            entries = pinned(found.pins, request.descriptors[index].entries if counted is None else counted[index])
             unlimited = _charge(found, entries, replaced, charges)
             last = len(charges)
             if first == last and not unlimited:
@@ -106,8 +110,8 @@ class Planner:
             cost = cost_of(request.descriptors[index], request.hits)
             for _ in range(first, last):
                 costs.append(cost)  # noqa: PERF401 -- extend() would make a list for most often one charge
-        atomic = len(charges) <= TOGETHER_MAX and (self._options.all_or_nothing or domain.all_or_nothing)
-        return Plan(tuple(charges), tuple(costs), request, tuple(items_made), atomic=atomic)
+        atomic = together and len(charges) <= TOGETHER_MAX
+        return Plan(tuple(charges), costs, request, tuple(items_made), atomic=atomic)
 
     def _identified(self, identity: Identity, request: LimitRequest) -> tuple[LimitRequest, list[tuple[Entry, ...]]]:
         """Return the request with tiers in place of API keys, and the entries that its descriptors are counted by."""
@@ -154,6 +158,17 @@ class Planner:
             near=near_limit(limit.rate.burst, self._options.near_limit_ratio),
             head=self._keys(domain.name, limit),
         )
+
+
+def _plan_one(
+    request: LimitRequest, found: NodeRules, head: KeyHead, counted: list[tuple[Entry, ...]] | None, *, together: bool
+) -> Plan:
+    """Plan a single descriptor with a single limit, the most common request, without a list for each field."""
+    descriptor = request.descriptors[0]
+    entries = pinned(found.pins, descriptor.entries if counted is None else counted[0])
+    charge = Charge(found.rules[0], head.key(entries))
+    item = Item(0, 1, unlimited=False, found=found, entries=entries)
+    return Plan((charge,), [cost_of(descriptor, request.hits)], request, (item,), atomic=together)
 
 
 def _charge(found: NodeRules, entries: tuple[Entry, ...], replaced: frozenset[str], charges: list[Charge]) -> bool:

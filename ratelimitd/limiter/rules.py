@@ -16,12 +16,13 @@ class Rule:
         binding: False for shadow and quota limits, which never veto the others of an atomic ask.
         tally: counters of its metrics.
         near: count from which the limit is near.
-        capacity: hits that the limit admits at once; 0 for an unlimited one.
+        rate: rate of the limit; None for an unlimited one.
+        capacity: hits that the rate admits at once; 0 for an unlimited limit.
         head: head of its counters' names; None for an unlimited one, which has no counter.
         encoded: the limit as a part of a response; the first response writes it.
     """
 
-    __slots__ = ("binding", "capacity", "encoded", "head", "limit", "near", "tally")
+    __slots__ = ("binding", "capacity", "encoded", "head", "limit", "near", "rate", "tally")
 
     def __init__(
         self, limit: Limit, binding: bool = True, tally: Tally | None = None, near: int = 0, head: KeyHead | None = None
@@ -30,6 +31,7 @@ class Rule:
         self.binding = binding
         self.tally = Tally((), "") if tally is None else tally
         self.near = near
+        self.rate = limit.rate
         self.capacity = 0 if limit.rate is None else limit.rate.burst
         self.head = head
         self.encoded = b""

@@ -85,7 +85,7 @@ class Plan(Value):
 
     Attributes:
         charges: in the order of the request's descriptors, and of the file within one descriptor.
-        costs: one per charge.
+        costs: one per charge; those of its ask.
         request: decoded request.
         items: one per descriptor.
         atomic: whether to charge all binding limits or none.
@@ -98,14 +98,14 @@ class Plan(Value):
     def __init__(
         self,
         charges: tuple[Charge, ...],
-        costs: tuple[int, ...] = (),
+        costs: list[int] | None = None,
         request: LimitRequest = NO_REQUEST,
         items: tuple[Item, ...] = (),
         atomic: bool = False,
         known_domain: bool = True,
     ) -> None:
         self.charges = charges
-        self.costs = costs
+        self.costs = [] if costs is None else costs
         self.request = request
         self.items = items
         self.atomic = atomic

@@ -79,6 +79,7 @@ class RateLimitService:
         reasons = options.encode.reason_header or options.encode.reason_metadata
         self._answered = self._answer_with_reason if reasons else self._answer
         self._modes = engine.modes
+        self._read = self._decoded  # bound once
         self._clock = asyncio.get_running_loop().time
         self._charge_cost = 1
 
@@ -149,7 +150,7 @@ class RateLimitService:
                 break
         return asks, taken, cost
 
-    def _read(self, body: bytes) -> LimitRequest:
+    def _decoded(self, body: bytes) -> LimitRequest:
         return decode(body, self._options.bounds)
 
     def _ask(self, call: Call, now: int) -> Ask:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from struct import Struct
 from typing import Any, Final
 
-from ratelimitd.algorithms import ALGORITHMS, Decision, Log, Rate, counter_key
+from ratelimitd.algorithms import STEPS, Decision, Log, Rate, counter_key
 from ratelimitd.limiter import Ask, Charge, Done, Failure, FailureKind
 from ratelimitd.value import Value
 
@@ -169,14 +169,14 @@ class MemoryStore:
         done(asks)
 
     def _charge_one(self, charge: Charge, cost: int, now: int) -> Decision | Failure:
-        rate = charge.limit.rate
+        rate = charge.rule.rate
         if rate is None:
             return UNLIMITED
         key = counter_key(charge.key, rate, now)
         shard = hash(key) >> HASH_SHIFT & self._mask
         state = self._load(shard, key)
         try:
-            state, decision = ALGORITHMS[rate.algorithm].step(state, rate, cost, now)
+            state, decision = STEPS[rate.algorithm](state, rate, cost, now)
         except (TypeError, ValueError, AttributeError):
             return MISTYPED
         self._save(shard, key, state, decision, rate, now)
@@ -188,7 +188,7 @@ class MemoryStore:
         vetoed = any(vetoes(c, o) for c, o in zip(ask.plan.charges, ask.outcomes, strict=True))
         stepped: list[tuple[int, bytes, Rate]] = []
         for index, charge in enumerate(ask.plan.charges):
-            rate = charge.limit.rate
+            rate = charge.rule.rate
             if ask.outcomes[index] is not None or rate is None:
                 continue
             name = counter_key(charge.key, rate, now)
@@ -225,7 +225,7 @@ class MemoryStore:
         """Step from the state in ``running``, or else from the stored state; put the new state into ``running``."""
         state = running[name][0] if name in running else self._load(self._shard(name), name)
         try:
-            state, decision = ALGORITHMS[rate.algorithm].step(state, rate, cost, now)
+            state, decision = STEPS[rate.algorithm](state, rate, cost, now)
         except (TypeError, ValueError, AttributeError):
             return MISTYPED
         running[name] = state, rate, decision

@@ -48,7 +48,7 @@ def test_each_descriptor_gets_its_own_charges():
     """Descriptors keep their order and number, those without a limit too; several limits make several charges."""
     plan = planner().plan(request(b"a", b"none", b"several", b"a"))
     assert charged(plan) == [[5], [], [5, 100], [5]]
-    assert plan.costs == (1, 1, 1, 1)
+    assert plan.costs == [1, 1, 1, 1]
 
 
 def test_an_unknown_domain_is_planned_as_no_limit():

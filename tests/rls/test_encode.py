@@ -17,7 +17,9 @@ LIMITS = st.builds(
     unit_multiplier=st.integers(1, 2),
     name=st.text(max_size=300),
 )
-STATUSES = st.builds(DescriptorStatus, st.booleans(), LIMITS, UINT32, UINT32) | st.sampled_from([NO_LIMIT, UNLIMITED])
+STATUSES = st.builds(DescriptorStatus, st.booleans(), LIMITS.map(Rule), UINT32, UINT32) | st.sampled_from(
+    [NO_LIMIT, UNLIMITED]
+)
 
 
 def encoded(answer):

@@ -131,7 +131,7 @@ def pack_single(selections: Sequence[Selection], now: int, *, clock: int | None 
 
 def rate_of(ask: Ask, index: int) -> Rate:
     """Return the rate of a charge. Raises ValueError if it has none."""
-    rate = ask.plan.charges[index].rule.limit.rate
+    rate = ask.plan.charges[index].rule.rate
     if rate is None:
         raise ValueError(f"charge {index} belongs to an unlimited limit, which has no counter")
     return rate
