@@ -93,7 +93,7 @@ print(len(visited), max(visited))
 @pytest.mark.process
 @pytest.mark.scenario("the event loop is blocked")
 def test_no_collection_visits_many_survivors():
-    """What lives on is frozen before a full collection would visit all of it: plans of new requests do."""
+    """What lives on is frozen before a full collection would visit all of it: rules of new nodes do."""
     out = subprocess.run([sys.executable, "-c", VISITED], check=True, capture_output=True, text=True, timeout=60)
     collections, most = map(int, out.stdout.split())
     assert most < 20_000

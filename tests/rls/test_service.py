@@ -239,7 +239,7 @@ async def test_values_that_are_not_utf8_are_decided_like_others(bench):
 
 @pytest.mark.scenario("a policy changes while calls are in flight")
 async def test_a_reload_changes_what_is_decided_and_keeps_counters(bench):
-    """A new policy is in force for the next request, remembered plans or not, and counts go on where they were."""
+    """A new policy is in force for the next request, and counts go on where they were."""
     made = bench(POLICY)
     for _ in range(3):
         made.ask({"user": "a"})
