@@ -81,6 +81,20 @@ def test_a_count_that_cannot_be_added_to(empty, script, count, before, after):
 
 
 @pytest.mark.redis
+@pytest.mark.scenario("a key has no expiry")
+@pytest.mark.parametrize(("digits", "before"), [("002", 2), ("-0", 0), ("-" + "9" * 30, 0), ("0" * 30 + "1", 1)])
+@pytest.mark.parametrize("cost", [1, 9])
+def test_digits_that_redis_takes_for_no_number(empty, script, digits, before, cost):
+    """They are decided on and added to, as when the script decides, and get an expiry."""
+    empty.set("k_7200", digits)
+    one = ask((RATE, b"k_", cost))
+    script.charge([one], NOW)
+    assert befores(one) == [before]
+    assert empty.get("k_7200") == b"%d" % (before + cost)
+    assert empty.pttl("k_7200") > 0
+
+
+@pytest.mark.redis
 @pytest.mark.scenario("Redis is out of memory")
 def test_a_count_without_memory(empty, script):
     """Out of memory, charges that would pass fail and those that are denied by the count that is there stay denied."""

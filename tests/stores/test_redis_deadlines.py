@@ -81,3 +81,27 @@ async def test_a_second_budget_in_a_tick_ends_too(make, server):
         while store._deadlines.ticks:
             await asyncio.sleep(0.001)
     server.resume()
+
+
+@pytest.mark.parametrize("said", [b"TRYAGAIN x", b"CROSSSLOT x"])
+async def test_what_is_over_is_not_sent_again(make, fake, said):
+    """A call whose asks have failed is not split: nothing would receive what its charges find."""
+    heard, waiting = [], []
+
+    def behave(words, writer):
+        if words[0] == b"EVALSHA":
+            heard.append(words)
+            waiting.append(writer)
+
+    store = make(await fake.start(behave), budget=0.05)
+    await store.connect()
+    assert kinds(await charge(store, [one(b"a_"), one(b"b_")])) == {FailureKind.TIMEOUT}
+    assert store.in_flight == 2
+    async with asyncio.timeout(PATIENCE):
+        while not waiting:
+            await asyncio.sleep(0)
+        waiting[0].write(b"-%b\r\n" % said)
+        while store.in_flight and len(heard) == 1:
+            await asyncio.sleep(0)
+    assert (len(heard), store.in_flight) == (1, 0)
+    assert store._deadlines.ticks == {}

@@ -26,8 +26,8 @@ local function renew(key, window, life)
 end
 
 -- Returns the count before a cost that Redis has not added, or the place of an error in place of it. What is too large
--- to be added to is denied, and stays.
-local function refused(key, err, window, life)
+-- to be added to is denied, and stays; digits that INCRBY does not take for a number are replaced, if Redis can write.
+local function refused(key, cost, err, window, life)
   local value, count = redis.pcall('GET', key), -1
   if not value then
     count = 0
@@ -36,6 +36,9 @@ local function refused(key, err, window, life)
   end
   if count == SATURATED then
     renew(key, window, life)
+    return count
+  end
+  if value and count >= 0 and redis.pcall('SET', key, digits(min(count + cost, SATURATED)), 'PX', life).ok then
     return count
   end
   errors[#errors + 1] = err
@@ -47,7 +50,7 @@ end
 local function add(key, cost, window, life)
   local after = redis.pcall('INCRBY', key, digits(cost))
   if type(after) ~= 'number' then
-    return refused(key, after.err, window, life)
+    return refused(key, cost, after.err, window, life)
   end
   local before = after - cost
   if before >= SATURATED then

@@ -16,7 +16,13 @@ local function drained(state, leak, scale, burst, full, drain, now)
 end
 
 return {
-  load = load_three,
+  load = function(key)
+    local state = load_three(key)
+    if state and state[3] == 0 then
+      foreign()
+    end
+    return state
+  end,
   save = save_three,
 
   last = function(state)

@@ -10,22 +10,32 @@
 local NEVER = -1
 local SMALL_STEP = 1000000 -- see rate.py
 local SATURATED = 4503599627370496 -- see fixed_window.py
+local EXACT = 9007199254740992 -- see rate.py
 local floor, ceil, max, min, format = math.floor, math.ceil, math.max, math.min, string.format
 
 -- Numbers are passed to Redis as texts, and it takes '%d' a third of the time of '%.0f'. It needs a C long of 64 bits.
 local WHOLE = format('%d', SATURATED) == '4503599627370496' and '%d' or '%.0f'
 local THREE = WHOLE .. ' ' .. WHOLE .. ' ' .. WHOLE
 
+local function foreign()
+  error('WRONGTYPE the value is not a counter of ratelimitd', 0)
+end
+
+-- Beyond the numbers that ratelimitd stores, a step comes to no number, and the reply would be none of the script.
+local function stored(a, b, c)
+  a, b, c = tonumber(a), tonumber(b), tonumber(c)
+  if not (a and b and c) or max(a, b, c) >= EXACT then
+    foreign()
+  end
+  return a, b, c
+end
+
 local function load_three(key)
   local value = redis.call('GET', key)
   if not value then
     return nil
   end
-  local a, b, c = string.match(value, '^(%d+) (%d+) (%d+)$')
-  if not a then
-    error('WRONGTYPE the value is not a counter of ratelimitd', 0)
-  end
-  return {tonumber(a), tonumber(b), tonumber(c)}
+  return {stored(string.match(value, '^(%d+) (%d+) (%d+)$'))}
 end
 
 local function save_three(key, state, life)

@@ -9,10 +9,9 @@
 local function entry_at(key, rank)
   local pair = redis.call('ZRANGE', key, rank, rank, 'WITHSCORES')
   local total, cost = string.match(pair[1], '^(%d+):(%d+)$')
-  if not total then
-    error('WRONGTYPE the value is not a counter of ratelimitd', 0)
-  end
-  return {time = tonumber(pair[2]), total = tonumber(total), cost = tonumber(cost), rank = rank}
+  local time
+  time, total, cost = stored(pair[2], total, cost)
+  return {time = time, total = total, cost = cost, rank = rank}
 end
 
 -- Returns the oldest live entry whose total is at least the given one.
@@ -73,7 +72,11 @@ return {
       return {key = key, base = 0, first = 0}
     end
     local oldest = entry_at(key, first)
-    return {key = key, top = top, base = oldest.total - oldest.cost, first = first, last = size - 1}
+    local base = oldest.total - oldest.cost
+    if top.total < base then
+      foreign()
+    end
+    return {key = key, top = top, base = base, first = first, last = size - 1}
   end,
 
   last = function(state)

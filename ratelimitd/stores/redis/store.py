@@ -255,7 +255,10 @@ class RedisStore:
             connection.send([(load, ignore_reply), self._command(node, connection, call)])
 
     def _send_split(self, node: RedisNode, call: ScriptCall) -> None:
-        """Send the charges of a call again, one call each."""
+        """Send the charges of a call again, one call each, unless all of its asks are over."""
+        if call.unwanted:
+            self._fail_calls([call], self._over_budget)
+            return
         apart = [
             Selection(each.ask, [index], each.mode, each.pending) for each in call.selections for index in each.indices
         ]
