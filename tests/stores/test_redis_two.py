@@ -3,7 +3,7 @@
 import pytest
 
 from ratelimitd.algorithms import make_rate
-from ratelimitd.limiter.seam import FailureKind
+from ratelimitd.limiter import Charge, FailureKind, Rule
 from ratelimitd.policy import OnStoreFailure
 from testkit.redis_server import redis_server
 from tests.algorithms.cases import SECOND, ask
@@ -76,7 +76,7 @@ async def test_all_or_nothing_with_one_away(make, edges, servers, policy, charge
     await edges.until(True, True, False)
     asked = both(atomic=True)
     limit = asked.plan.charges[1].limit._replace(on_store_failure=policy)
-    asked.plan = asked.plan._replace(charges=(asked.plan.charges[0], asked.plan.charges[1]._replace(limit=limit)))
+    asked.plan = asked.plan._replace(charges=(asked.plan.charges[0], Charge(Rule(limit), asked.plan.charges[1].key)))
     await charge(store, [asked])
     with main.client() as client:
         assert charged == client.exists("minute_")
