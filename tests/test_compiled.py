@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from ratelimitd import __build__
-from ratelimitd.compiled import COMPILED, PURE, RECORD, SHARED, interpreted, write
+from ratelimitd.compiled import COMPILED, PURE, RECORD, SHARED, interpreted, record
 from ratelimitd.settings import SettingsError, load
 from ratelimitd.sources import loader
 from testkit import builds
@@ -62,7 +62,7 @@ def package(tmp_path):
         (folder / f"{name}.py").write_text(f"# {name}\n")
     for path in (folder / f"a{SUFFIX}", tmp_path / f"some{SHARED}{SUFFIX}"):
         path.write_bytes(b"")
-    write(folder, folder, ["a.py"], ["a.py", "b.py"])
+    (folder / RECORD).write_text(record(folder, ["a.py"], ["a.py", "b.py"]))
     return folder
 
 
@@ -93,10 +93,10 @@ def test_half_a_build_is_not_used(package):
     (package / "away").rename(package / f"a{SUFFIX}")
     (package.parent / f"some{SHARED}{SUFFIX}").unlink()
     assert interpreted(package, {}) == "incomplete build"
-    record = package / RECORD
-    record.write_text(record.read_text().replace(SUFFIX, ".cpython-39-x86_64-linux-gnu.so"))
+    file = package / RECORD
+    file.write_text(file.read_text().replace(SUFFIX, ".cpython-39-x86_64-linux-gnu.so"))
     assert interpreted(package, {}) == "built for another Python"
-    record.unlink()
+    file.unlink()
     assert interpreted(package, {}) == "not built"
 
 
@@ -176,6 +176,44 @@ def test_what_was_built_is_imported_until_its_source_changes(tmp_path):
     assert extension.stat().st_mtime_ns == before
 
     (tmp_path / "ratelimitd" / "tiny.py").write_text(SOURCE.replace("1", "2"))
+    assert re.fullmatch(r"interpreted: stale build, tiny\.py changed; .*/tiny\.py; 2\n", run(tmp_path, REPORT))
+
+
+@pytest.mark.process
+@pytest.mark.slow
+def test_make_setup_compiles_what_is_new_in_the_table(tmp_path):
+    """Also where the sources are as they were: nothing of the record has changed then."""
+    built(tmp_path, SOURCE)
+    (tmp_path / "ratelimitd" / "more.py").write_text(SOURCE)
+    table = tmp_path / "pyproject.toml"
+    table.write_text(table.read_text().replace('["tiny"]', '["tiny", "more"]'))
+    (tmp_path / "Cython.py").write_text("")  # no transport
+    (tmp_path / ".venv").symlink_to(sys.prefix)
+    run(tmp_path, f"import subprocess; subprocess.run([{str(ROOT / 'scripts' / 'compile')!r}], check=True)")
+    assert re.fullmatch(
+        rf".*/more{re.escape(SUFFIX)}\n", run(tmp_path, "import ratelimitd.more as more; print(more.__file__)")
+    )
+
+
+@pytest.mark.process
+@pytest.mark.slow
+def test_a_build_that_fails_leaves_nothing_of_the_last_one(tmp_path):
+    """Setuptools would copy the modules of that from build/lib, and they would have the record of the new sources."""
+    built(tmp_path, SOURCE)
+    (tmp_path / "ratelimitd" / "tiny.py").write_text(SOURCE.replace("1", "2"))
+    again = SETUP.format(before="pass", argv=["-q", "build_ext", "--inplace"])
+    assert "the compiler failed" in run(tmp_path, again, CC="/nowhere/cc")
+    assert re.fullmatch(r"interpreted: not built; .*/tiny\.py; 2\n", run(tmp_path, REPORT))
+
+
+@pytest.mark.process
+@pytest.mark.slow
+def test_a_source_that_changes_during_a_build_makes_it_stale(tmp_path):
+    """mypyc reads it at the beginning, and the compiler then works for minutes."""
+    editing = tmp_path / "cc"
+    editing.write_text(f"#!/bin/sh\necho '{SOURCE.replace('1', '2')}' > ratelimitd/tiny.py\nexec cc \"$@\"\n")
+    editing.chmod(0o755)
+    built(tmp_path, SOURCE, CC=str(editing))
     assert re.fullmatch(r"interpreted: stale build, tiny\.py changed; .*/tiny\.py; 2\n", run(tmp_path, REPORT))
 
 
