@@ -64,13 +64,13 @@ def interpreted(package: Path, environ: Mapping[str, str]) -> str:
 
 
 def read(package: Path) -> tuple[str, list[Source]]:
-    """Read the record: the suffix of the extensions and the sources; none if there is no record."""
+    """Read the record: the suffix of the extensions and the sources; none if there is no record, or half of one."""
     try:
         suffix, *lines = (package / RECORD).read_text(encoding="utf-8").splitlines()
+        rows = [line.split(" ", 2) for line in lines]
+        return suffix, [Source(kind == COMPILED, digest, path) for kind, digest, path in rows]
     except (OSError, ValueError):
         return "", []
-    rows = (line.split(" ", 2) for line in lines)
-    return suffix, [Source(kind == COMPILED, digest, path) for kind, digest, path in rows]
 
 
 def record(package: Path, compiled: Iterable[str], sources: Iterable[str]) -> str:

@@ -87,14 +87,17 @@ def test_a_variable_has_the_sources_imported(package):
 
 
 def test_half_a_build_is_not_used(package):
-    """Without the record, without a module, without what modules share, or of another Python."""
+    """Without the record or with half of it, without a module or what modules share, or of another Python."""
     (package / f"a{SUFFIX}").rename(package / "away")
     assert interpreted(package, {}) == "incomplete build"
     (package / "away").rename(package / f"a{SUFFIX}")
     (package.parent / f"some{SHARED}{SUFFIX}").unlink()
     assert interpreted(package, {}) == "incomplete build"
     file = package / RECORD
-    file.write_text(file.read_text().replace(SUFFIX, ".cpython-39-x86_64-linux-gnu.so"))
+    text = file.read_text()
+    file.write_text(text[: text.rindex(" ")])
+    assert interpreted(package, {}) == "not built"
+    file.write_text(text.replace(SUFFIX, ".cpython-39-x86_64-linux-gnu.so"))
     assert interpreted(package, {}) == "built for another Python"
     file.unlink()
     assert interpreted(package, {}) == "not built"
