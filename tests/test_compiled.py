@@ -1,5 +1,6 @@
 """The modules that mypyc compiles: built where they can be, imported only if they are of the sources as they are."""
 
+import gc
 import importlib
 import os
 import re
@@ -17,6 +18,7 @@ from ratelimitd.compiled import COMPILED, PURE, RECORD, SHARED, interpreted, rec
 from ratelimitd.settings import SettingsError, load
 from ratelimitd.sources import loader
 from testkit import builds
+from tests.rls.conftest import Bench, Call, Request
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -42,6 +44,21 @@ def test_a_listed_class_has_listed_bases(name):
     classes = [each for each in vars(module).values() if isinstance(each, type) and each.__module__ == name]
     bases = {base.__module__ for each in classes for base in each.__mro__ if base.__module__.startswith("ratelimitd.")}
     assert bases - {*LISTED} == set()
+
+
+async def test_calls_leave_nothing_for_the_collector():
+    """A compiled function and one that is defined in it refer to each other: each batch would leave a cycle."""
+    made = Bench("domain: d\ndescriptors: [{key: a, rate_limit: {unit: hour, requests_per_unit: 1}}]")
+    body = Request(domain="d", descriptors=[{"entries": [{"key": "a"}]}]).SerializeToString()
+    made.service.should_rate_limit([Call(body), Call(b"")])
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(10):
+            made.service.should_rate_limit([Call(body), Call(b"")])
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
 
 
 def test_runs_for_the_compiled_modules_need_them(monkeypatch):
