@@ -83,6 +83,7 @@ def mypyc(paths: list[str]) -> list[Extension] | None:
     """Return the extensions, or None after an error of a type, at which mypycify ends the process."""
     from mypyc.build import mypycify  # noqa: PLC0415 -- may be missing
 
+    print("compiling with mypyc, a minute or two ...", file=sys.stderr)
     # Modules that are only read may import libraries that a build environment has not.
     arguments = ["--follow-imports=silent", *(str(PACKAGE / path) for path in paths)]
     try:
@@ -128,23 +129,31 @@ def current(paths: list[str]) -> bool:
 class BuildExt(build_ext):
     """Builds what can be built, and records the modules that mypyc compiled."""
 
+    record = ""
+    """Record of the build, made before mypyc reads the sources: one that changes meanwhile makes it stale."""
+
     def run(self) -> None:
         """Remove the last build, whose record would be wrong, build, and record if all of it was built."""
-        paths = listed()
         folder = PACKAGE if self.inplace else Path(self.build_lib) / PACKAGE
         compiled = [each for each in self.extensions if each.name != "ratelimitd.transport._nghttp2"]
         if compiled:
-            (folder / COMPILED["RECORD"]).unlink(missing_ok=True)
-            for path in folder.rglob("*.py"):
-                for old in path.parent.glob(f"{path.stem}.*.so"):
-                    old.unlink()
-        before = sources(paths)
+            # Also what is in build/lib, from where setuptools copies it in place if the compiler fails.
+            for last in {Path(self.build_lib) / PACKAGE, folder}:
+                remove_core(last)
         super().run()
         names = (self.get_ext_fullpath(each.name) for each in compiled)
         if compiled and all(Path(name).exists() for name in names):
-            COMPILED["write"](folder, PACKAGE, paths, before)
+            (folder / COMPILED["RECORD"]).write_text(self.record, encoding="utf-8")
         elif compiled:
             print("ratelimitd runs interpreted: the compiler failed, see above", file=sys.stderr)
+
+
+def remove_core(package: Path) -> None:
+    """Remove what mypyc compiled, and its record, from a folder of the package."""
+    modules = (each for each in package.rglob("*.so") if not each.name.startswith("_nghttp2."))
+    shared = package.parent.glob(f"{package.name}{COMPILED['SHARED']}.*.so")
+    for each in (package / COMPILED["RECORD"], *modules, *shared):
+        each.unlink(missing_ok=True)
 
 
 def description() -> str:
@@ -160,6 +169,8 @@ def extensions() -> list[Extension]:
     wanted = BUILDS & {*sys.argv}
     in_place = {"--inplace", "editable_wheel", "develop"} & {*sys.argv}
     kept = not wanted or (in_place and "--force" not in sys.argv and current(paths))
+    if not kept:
+        BuildExt.record = COMPILED["record"](PACKAGE, paths, sources(paths))
     built = [*transport(), *([] if kept else core(paths))]
     for each in built:
         each.optional = True

@@ -8,7 +8,7 @@ nothing of the package: setup.py runs it by its path.
 
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from importlib.machinery import EXTENSION_SUFFIXES, ModuleSpec
 from importlib.util import source_hash, spec_from_file_location
 from pathlib import Path
@@ -64,24 +64,23 @@ def interpreted(package: Path, environ: Mapping[str, str]) -> str:
 
 
 def read(package: Path) -> tuple[str, list[Source]]:
-    """Read the record: the suffix of the extensions and the sources; none if there is no record."""
+    """Read the record: the suffix of the extensions and the sources; none if there is no record, or half of one."""
     try:
         suffix, *lines = (package / RECORD).read_text(encoding="utf-8").splitlines()
+        rows = [line.split(" ", 2) for line in lines]
+        return suffix, [Source(kind == COMPILED, digest, path) for kind, digest, path in rows]
     except (OSError, ValueError):
         return "", []
-    rows = (line.split(" ", 2) for line in lines)
-    return suffix, [Source(kind == COMPILED, digest, path) for kind, digest, path in rows]
 
 
-def write(folder: Path, package: Path, compiled: Iterable[str], sources: Iterable[str]) -> None:
-    """Write the record to a folder. ``sources`` are paths below the package, and ``compiled`` some of them."""
+def record(package: Path, compiled: Iterable[str], sources: Iterable[str]) -> str:
+    """Return the record of a build of these sources, as they are now: it is made before the build reads them.
+
+    ``sources`` are paths below the package, and ``compiled`` some of them.
+    """
     chosen = frozenset(compiled)
-    (folder / RECORD).write_text("\n".join((EXTENSION_SUFFIXES[0], *_lines(package, chosen, sources), "")), "utf-8")
-
-
-def _lines(package: Path, compiled: frozenset[str], sources: Iterable[str]) -> Iterator[str]:
-    for path in sorted(sources):
-        yield f"{COMPILED if path in compiled else 'read'} {hash_of(package / path)} {path}"
+    lines = (f"{COMPILED if path in chosen else 'read'} {hash_of(package / path)} {path}" for path in sorted(sources))
+    return "\n".join((EXTENSION_SUFFIXES[0], *lines, ""))
 
 
 def hash_of(path: Path) -> str:

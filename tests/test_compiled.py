@@ -1,5 +1,6 @@
 """The modules that mypyc compiles: built where they can be, imported only if they are of the sources as they are."""
 
+import gc
 import importlib
 import os
 import re
@@ -13,10 +14,11 @@ from pathlib import Path
 import pytest
 
 from ratelimitd import __build__
-from ratelimitd.compiled import COMPILED, PURE, RECORD, SHARED, interpreted, write
+from ratelimitd.compiled import COMPILED, PURE, RECORD, SHARED, interpreted, record
 from ratelimitd.settings import SettingsError, load
 from ratelimitd.sources import loader
 from testkit import builds
+from tests.rls.conftest import Bench, Call, Request
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -44,6 +46,21 @@ def test_a_listed_class_has_listed_bases(name):
     assert bases - {*LISTED} == set()
 
 
+async def test_calls_leave_nothing_for_the_collector():
+    """A compiled function and one that is defined in it refer to each other: each batch would leave a cycle."""
+    made = Bench("domain: d\ndescriptors: [{key: a, rate_limit: {unit: hour, requests_per_unit: 1}}]")
+    body = Request(domain="d", descriptors=[{"entries": [{"key": "a"}]}]).SerializeToString()
+    made.service.should_rate_limit([Call(body), Call(b"")])
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(10):
+            made.service.should_rate_limit([Call(body), Call(b"")])
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
+
+
 def test_runs_for_the_compiled_modules_need_them(monkeypatch):
     """Where there is a compiler; without one they run interpreted."""
     assert builds.problem(COMPILED) == ""
@@ -62,7 +79,7 @@ def package(tmp_path):
         (folder / f"{name}.py").write_text(f"# {name}\n")
     for path in (folder / f"a{SUFFIX}", tmp_path / f"some{SHARED}{SUFFIX}"):
         path.write_bytes(b"")
-    write(folder, folder, ["a.py"], ["a.py", "b.py"])
+    (folder / RECORD).write_text(record(folder, ["a.py"], ["a.py", "b.py"]))
     return folder
 
 
@@ -87,16 +104,19 @@ def test_a_variable_has_the_sources_imported(package):
 
 
 def test_half_a_build_is_not_used(package):
-    """Without the record, without a module, without what modules share, or of another Python."""
+    """Without the record or with half of it, without a module or what modules share, or of another Python."""
     (package / f"a{SUFFIX}").rename(package / "away")
     assert interpreted(package, {}) == "incomplete build"
     (package / "away").rename(package / f"a{SUFFIX}")
     (package.parent / f"some{SHARED}{SUFFIX}").unlink()
     assert interpreted(package, {}) == "incomplete build"
-    record = package / RECORD
-    record.write_text(record.read_text().replace(SUFFIX, ".cpython-39-x86_64-linux-gnu.so"))
+    file = package / RECORD
+    text = file.read_text()
+    file.write_text(text[: text.rindex(" ")])
+    assert interpreted(package, {}) == "not built"
+    file.write_text(text.replace(SUFFIX, ".cpython-39-x86_64-linux-gnu.so"))
     assert interpreted(package, {}) == "built for another Python"
-    record.unlink()
+    file.unlink()
     assert interpreted(package, {}) == "not built"
 
 
@@ -176,6 +196,44 @@ def test_what_was_built_is_imported_until_its_source_changes(tmp_path):
     assert extension.stat().st_mtime_ns == before
 
     (tmp_path / "ratelimitd" / "tiny.py").write_text(SOURCE.replace("1", "2"))
+    assert re.fullmatch(r"interpreted: stale build, tiny\.py changed; .*/tiny\.py; 2\n", run(tmp_path, REPORT))
+
+
+@pytest.mark.process
+@pytest.mark.slow
+def test_make_setup_compiles_what_is_new_in_the_table(tmp_path):
+    """Also where the sources are as they were: nothing of the record has changed then."""
+    built(tmp_path, SOURCE)
+    (tmp_path / "ratelimitd" / "more.py").write_text(SOURCE)
+    table = tmp_path / "pyproject.toml"
+    table.write_text(table.read_text().replace('["tiny"]', '["tiny", "more"]'))
+    (tmp_path / "Cython.py").write_text("")  # no transport
+    (tmp_path / ".venv").symlink_to(sys.prefix)
+    run(tmp_path, f"import subprocess; subprocess.run([{str(ROOT / 'scripts' / 'compile')!r}], check=True)")
+    assert re.fullmatch(
+        rf".*/more{re.escape(SUFFIX)}\n", run(tmp_path, "import ratelimitd.more as more; print(more.__file__)")
+    )
+
+
+@pytest.mark.process
+@pytest.mark.slow
+def test_a_build_that_fails_leaves_nothing_of_the_last_one(tmp_path):
+    """Setuptools would copy the modules of that from build/lib, and they would have the record of the new sources."""
+    built(tmp_path, SOURCE)
+    (tmp_path / "ratelimitd" / "tiny.py").write_text(SOURCE.replace("1", "2"))
+    again = SETUP.format(before="pass", argv=["-q", "build_ext", "--inplace"])
+    assert "the compiler failed" in run(tmp_path, again, CC="/nowhere/cc")
+    assert re.fullmatch(r"interpreted: not built; .*/tiny\.py; 2\n", run(tmp_path, REPORT))
+
+
+@pytest.mark.process
+@pytest.mark.slow
+def test_a_source_that_changes_during_a_build_makes_it_stale(tmp_path):
+    """mypyc reads it at the beginning, and the compiler then works for minutes."""
+    editing = tmp_path / "cc"
+    editing.write_text(f"#!/bin/sh\necho '{SOURCE.replace('1', '2')}' > ratelimitd/tiny.py\nexec cc \"$@\"\n")
+    editing.chmod(0o755)
+    built(tmp_path, SOURCE, CC=str(editing))
     assert re.fullmatch(r"interpreted: stale build, tiny\.py changed; .*/tiny\.py; 2\n", run(tmp_path, REPORT))
 
 

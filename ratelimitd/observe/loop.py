@@ -73,7 +73,7 @@ which are traversed in 1 ms. Of an idle service it takes 0.0001 of a core."""
 
 
 class _FreezeAfterLong:
-    """A gc callback that freezes the survivors of a long collection."""
+    """A gc callback that freezes the survivors of a collection of much CPU; on a busy machine any may take long."""
 
     __slots__ = ("_started",)
 
@@ -82,8 +82,8 @@ class _FreezeAfterLong:
 
     def __call__(self, phase: Literal["start", "stop"], info: dict[str, int]) -> None:
         if phase == "start":
-            self._started = time.perf_counter()
-        elif info["generation"] > 0 and time.perf_counter() - self._started > LONG:
+            self._started = time.thread_time()
+        elif info["generation"] > 0 and time.thread_time() - self._started > LONG:
             gc.freeze()
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from sys import maxsize
 from typing import Final, NamedTuple
 
@@ -100,15 +101,14 @@ class RateLimitService:
         Returns the number of calls that it took, and their cost.
         """
         began = time.perf_counter()
-
-        def done(group: Sequence[Ask]) -> None:
-            self._count_calls("ShouldRateLimit", time.perf_counter() - began, len(group))
-
         asks, taken, cost = self._asks(calls, room)
-        self._decide(asks, done)
+        self._decide(asks, partial(self._counted, began))
         if len(asks) < taken:
             self._count_calls("ShouldRateLimit", 0.0, taken - len(asks))
         return taken, cost
+
+    def _counted(self, began: float, group: Sequence[Ask]) -> None:
+        self._count_calls("ShouldRateLimit", time.perf_counter() - began, len(group))
 
     def serve(self, calls: Sequence[Call]) -> None:
         """Answer each call, without counting it as a gRPC call.

@@ -78,6 +78,25 @@ def test_a_tamed_collector_leaves_a_large_heap_alone():
     assert after_freeze < 10_000
 
 
+WAITED = """
+import gc, time
+from ratelimitd.observe import loop
+loop.LONG = 0.02
+loop.tame_collector()
+gc.callbacks.append(lambda phase, info: phase == "start" and time.sleep(0.1))
+before = gc.get_freeze_count()
+gc.collect(1)
+print(gc.get_freeze_count() - before)
+"""
+
+
+@pytest.mark.process
+def test_a_collection_that_waits_for_a_core_freezes_nothing():
+    """It has traversed little, ten times a second: a cycle that is alive at a freeze is never freed."""
+    out = subprocess.run([sys.executable, "-c", WAITED], check=True, capture_output=True, text=True, timeout=60)
+    assert out.stdout == "0\n"
+
+
 VISITED = """
 import gc
 from ratelimitd.observe import loop
