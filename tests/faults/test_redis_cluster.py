@@ -199,14 +199,27 @@ async def test_looks_leave_no_descriptor(make, cluster):
     assert nodes == list(store.nodes)
 
 
+def answer_all(connection, reply):
+    """Give each command of a connection this reply in place of its own."""
+    send = connection.send
+    connection.send = lambda commands: send(
+        [(words, partial(answered_by, waiter, reply)) for words, waiter in commands]
+    )
+
+
+def answered_by(waiter, reply, _):
+    waiter(reply)
+
+
 @pytest.mark.scenario("slots move to another server")
 async def test_a_call_that_waits_for_a_server_that_leaves(make, cluster):
     """ASK names a server without slots, which is let go of before it is connected: the call fails, its room is free."""
     store = await connected(make, cluster, budget=PATIENCE)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         sent_on = hiredis.ReplyError(f"ASK {cluster.slot(key(0))} 127.0.0.1:{silent.getsockname()[1]}")
-        replied = store._on_reply
-        store._on_reply = lambda node, connection, call, _: replied(node, connection, call, sent_on)  # type: ignore[method-assign]
+        for node in store.nodes:
+            for connection in node.connections:
+                answer_all(connection, sent_on)
         pending = asyncio.create_task(answered(store, wanted(0)))
         await until(lambda: store.redirects["ask"] == 1)
         topology = store.topology
