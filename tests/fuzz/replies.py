@@ -204,7 +204,7 @@ An answer too many or too few, with right ones behind it, would be the next call
 def answers(words, remaining):
     """Read a script call, and answer each charge with the number that its key has."""
     keys = words[3 : 3 + int(words[2])]
-    _, plan = json.loads(words[-1])
+    *_, plan = json.loads(words[-1])
     made: Charges = []
     at = 0
     while at < len(plan):

@@ -27,7 +27,7 @@ PATIENCE = 20.0
 """Seconds until an ask that was not handed on fails the test."""
 
 HOUR = 3_600_000_000
-GREETED = set(b"SCRIPT TIME SET GET PTTL PEXPIRE DEL ZADD ZCARD ZCOUNT ZRANGE ZREMRANGEBYRANK ASKING".split())
+GREETED = set(b"SCRIPT TIME SET INCRBY GET PTTL PEXPIRE DEL ZADD ZCARD ZCOUNT ZRANGE ZREMRANGEBYRANK ASKING".split())
 HELLO = b"*6\r\n+version\r\n+7.0.0\r\n+mode\r\n+%b\r\n+role\r\n+master\r\n"
 SLOTS = b"*1\r\n*3\r\n:0\r\n:16383\r\n*2\r\n$9\r\n127.0.0.1\r\n:%d\r\n"
 
