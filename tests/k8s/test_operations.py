@@ -21,10 +21,10 @@ POLICY = "domain: d\ndescriptors:\n" + "".join(
 )
 
 QUOTED = {
-    "one descriptor, one hot key": "Redis, one hot key | interpreted",
-    "three descriptors, one hot key": "Redis, 3 descriptors, one hot key | interpreted",
-    "one descriptor, 100,000 keys in use": "Redis, 100,000 keys | interpreted",
-    "the same in memory, without Redis": "memory, 100,000 keys | interpreted",
+    "one descriptor, one hot key": "Redis, one hot key | ratelimitd",
+    "three descriptors, 100,000 keys in use": "Redis, 3 descriptors, 100,000 keys | ratelimitd",
+    "one descriptor, 100,000 keys in use": "Redis, 100,000 keys | ratelimitd",
+    "the same in memory, without Redis": "memory, 100,000 keys | ratelimitd",
 }
 """Rows of the table of sizes, and of the benchmark's that they quote."""
 
