@@ -3,11 +3,23 @@
 from .fixed_window import SATURATED
 from .rate import EXACT, NEVER, SECOND, Decision, Rate, RateError
 from .sliding_window import Log
-from .table import ALGORITHMS, STEPS, Algorithm, Step, counter_key, deviation, make_rate, wait_for_never, window_start
+from .table import (
+    ALGORITHMS,
+    KEYED_BY_WINDOW,
+    STEPS,
+    Algorithm,
+    Step,
+    counter_key,
+    deviation,
+    make_rate,
+    wait_for_never,
+    window_start,
+)
 
 __all__ = [
     "ALGORITHMS",
     "EXACT",
+    "KEYED_BY_WINDOW",
     "NEVER",
     "SATURATED",
     "SECOND",

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Final
 
-from ratelimitd.algorithms import ALGORITHMS, SECOND, Decision, Rate, counter_key
+from ratelimitd.algorithms import KEYED_BY_WINDOW, SECOND, Decision, Rate, counter_key
 from ratelimitd.limiter import Ask
 
 from .call import ATOMIC, INDEPENDENT, VETOED, Packed, Selection
@@ -17,8 +17,6 @@ from .script import FRAGMENT_OF
 
 MAX_CHARGES: Final = 128
 """Charges per script call: Redis serves no other client meanwhile. 20,000 blocked it for 50 ms, 128 for 0.6 ms."""
-
-WINDOWED: Final = frozenset(name for name, row in ALGORITHMS.items() if row.keyed_by_window)
 
 
 def open_selections(asks: Iterable[Ask]) -> list[Selection]:
@@ -139,7 +137,7 @@ def rate_of(ask: Ask, index: int) -> Rate:
 
 def is_counted(rate: Rate, cost: int) -> bool:
     """Whether the counter changes by the cost, whatever is decided."""
-    return cost > 0 and rate.count_rejected and rate.algorithm in WINDOWED
+    return cost > 0 and rate.count_rejected and rate.algorithm in KEYED_BY_WINDOW
 
 
 def sort_out(selections: Iterable[Selection], packed: Packed) -> None:

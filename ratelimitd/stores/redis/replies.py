@@ -7,7 +7,7 @@ what errors there are. See ``algorithms/lua/batch.lua``.
 from collections.abc import Sequence
 from typing import Any, Final
 
-from ratelimitd.algorithms import ALGORITHMS, EXACT, NEVER, Decision
+from ratelimitd.algorithms import EXACT, NEVER, STEPS, Decision
 from ratelimitd.limiter import Failure, Outcome
 
 from .call import Packed, Selection
@@ -21,7 +21,7 @@ RETRY: Final = 3
 UNKNOWN: Final = -1
 """In place of a count that could not be read."""
 
-STEP: Final = ALGORITHMS["fixed_window"].step
+STEP: Final = STEPS["fixed_window"]
 
 Failures = list[tuple[Failure, bool]]
 """The failures in a reply; each with whether to count it: no if its ask is already over."""
