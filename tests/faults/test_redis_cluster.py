@@ -3,6 +3,7 @@
 import asyncio
 import random
 import socket
+from collections import deque
 from functools import partial
 from pathlib import Path
 
@@ -199,12 +200,16 @@ async def test_looks_leave_no_descriptor(make, cluster):
     assert nodes == list(store.nodes)
 
 
-def answer_all(connection, reply):
-    """Give each command of a connection this reply in place of its own."""
-    send = connection.send
-    connection.send = lambda commands: send(
-        [(words, partial(answered_by, waiter, reply)) for words, waiter in commands]
-    )
+class Waiters(deque):
+    """The waiters of a connection, whose methods are compiled: each gets this reply in place of its own."""
+
+    def __init__(self, reply):
+        super().__init__()
+        self.reply = reply
+
+    def append(self, waiting):
+        sent, waiter = waiting
+        super().append((sent, partial(answered_by, waiter, self.reply)))
 
 
 def answered_by(waiter, reply, _):
@@ -219,7 +224,7 @@ async def test_a_call_that_waits_for_a_server_that_leaves(make, cluster):
         sent_on = hiredis.ReplyError(f"ASK {cluster.slot(key(0))} 127.0.0.1:{silent.getsockname()[1]}")
         for node in store.nodes:
             for connection in node.connections:
-                answer_all(connection, sent_on)
+                connection._waiters = Waiters(sent_on)
         pending = asyncio.create_task(answered(store, wanted(0)))
         await until(lambda: store.redirects["ask"] == 1)
         topology = store.topology
