@@ -15,6 +15,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from bench.builds import STORE_BUDGET
 from bench.load import Load, run
 from bench.measure import digits
 from bench.policy import policy, requests
@@ -25,9 +26,6 @@ from testkit.machine import Cores, busy, cores, shape
 from testkit.server import Subject
 
 TRANSPORT: Final = "nghttp2"
-
-BUDGET: Final = {"STORE_BUDGET": "1s"}
-"""A machine with other work may keep Redis from its core for longer than the default of 15 ms."""
 
 CONFIDENCE: Final = 0.95
 
@@ -71,7 +69,8 @@ def both(case: Case, trees: Sequence[Path], where: Cores) -> Iterator[list[Subje
     with ExitStack() as stack:
         subjects = []
         for tree in trees:
-            env = {"PYTHONPATH": str(tree), "PYTHONSAFEPATH": "1", **BUDGET}  # not from the working folder
+            # PYTHONSAFEPATH: not from the working folder
+            env = {"PYTHONPATH": str(tree), "PYTHONSAFEPATH": "1", "STORE_BUDGET": STORE_BUDGET}
             if case.store == "Redis":
                 env["REDIS_URL"] = stack.enter_context(server.redis(where))[0]
             subjects.append(stack.enter_context(server.service(TRANSPORT, policy(), where.server, env)))

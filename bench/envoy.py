@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from bench import beside
-from bench.builds import Build, builds
+from bench.builds import STORE_BUDGET, Build, builds
 from bench.cases import STORES
 from bench.load import WARMUP, Load, parse_wrk, run
 from bench.measure import shown, thousands
@@ -36,10 +36,7 @@ CLIENTS: Final = 32
 """Connections of wrk, with one request in flight on each."""
 
 TIMEOUT: Final = "1s"
-"""Timeout of Envoy for the service, 50 times its default, and of the service for Redis.
-
-With so many processes on one core, a slow answer must count as latency, not as a failed call.
-"""
+"""Timeout of Envoy for the service, 50 times its default: as ``STORE_BUDGET``."""
 
 EVEN_RATE: Final = 500
 """Requests per second at a fixed rate: a quarter of what one Envoy makes on the slowest machine that was measured."""
@@ -123,8 +120,8 @@ def _about(where: Cores, scale: Scale) -> Iterator[str]:
         "that the service used then; failed: calls of the service that failed; even: the requests of one user"
     )
     yield (
-        f"Envoy waits {TIMEOUT} for the service, and the service {TIMEOUT} for Redis, so that a slow answer counts as "
-        "latency and not as a failed call"
+        f"Envoy waits {TIMEOUT} for the service, and the service {STORE_BUDGET} for Redis, so that a slow answer "
+        "counts as latency and not as a failed call"
     )
 
 
@@ -164,7 +161,7 @@ def _measure_store(
 
 def _service(build: Build, store: str, where: Cores, stack: ExitStack) -> Subject:
     """Start a build of the service, with a Redis of its own, as peers have."""
-    env = {**build.env, "STORE_BUDGET": TIMEOUT}
+    env = {**build.env, "STORE_BUDGET": STORE_BUDGET}
     if store == "redis":
         env["REDIS_URL"] = stack.enter_context(server.redis(where))[0]
     started = stack.enter_context(server.service(build.transport, policy(), where.server, env))

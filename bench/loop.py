@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, Final, NamedTuple
 
-from bench.builds import GRPCIO, Build, builds
+from bench.builds import GRPCIO, STORE_BUDGET, Build, builds
 from bench.load import Load, Result, run
 from bench.measure import shown, spread, spreads, thousands
 from bench.policy import policy, requests
@@ -90,7 +90,7 @@ def _numbers(build: Build, activity: Activity, scale: Scale, where: Cores) -> di
         if activity.redis:
             env["REDIS_URL"] = stack.enter_context(server.redis(where))[0]
         if full:
-            env["STORE_BUDGET"] = "1s"
+            env["STORE_BUDGET"] = STORE_BUDGET
         text = policy(1 if full else scale.many)
         subject = stack.enter_context(server.service(build.transport, text, where.server, env))
         if not full:

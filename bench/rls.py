@@ -5,7 +5,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any, Final
 
 from bench import beside
-from bench.builds import GRPCIO, Build, builds
+from bench.builds import GRPCIO, STORE_BUDGET, Build, builds
 from bench.cases import Case, Scale, further_rows, main_rows
 from bench.load import FailedCallsError, Load, h2load, run
 from bench.measure import digits, shown, thousands
@@ -28,10 +28,6 @@ COLUMNS: Final = (
 
 RATIOS: Final = {"rate": "calls/s", "cpu": "CPU", "alone_p50": "alone p50"}
 """The columns of ratios for each peer: titles by number."""
-
-
-PATIENCE: Final = "1s"
-"""Budget of a call to a cluster: three Redis share a core with the load, and a slow answer must count as latency."""
 
 
 def measure(scale: Scale, peers: Sequence[Subject], command: str) -> Report:
@@ -130,7 +126,7 @@ def _store(case: Case, where: Cores, stack: ExitStack) -> tuple[dict[str, str], 
         return {"REDIS_URL": address}, (pid,)
     if case.store == "cluster":
         nodes, pids = stack.enter_context(server.redis_cluster(where))
-        return {"REDIS_URL": nodes, "REDIS_TYPE": "cluster", "STORE_BUDGET": PATIENCE}, pids
+        return {"REDIS_URL": nodes, "REDIS_TYPE": "cluster", "STORE_BUDGET": STORE_BUDGET}, pids
     return {}, ()
 
 

@@ -159,5 +159,5 @@ def counter_key(key: bytes, rate: Rate, now: int) -> bytes:
     whole seconds, as in envoyproxy/ratelimit: ``domain_key_value_1234``. Otherwise it is the key itself.
     """
     if rate.algorithm in KEYED_BY_WINDOW:
-        return key + str((now - now % rate.window) // SECOND).encode()
+        return key + str(window_start(rate, now) // SECOND).encode()
     return key

@@ -6,7 +6,7 @@ may collide there (``policy.sharing`` finds which). Every other limit, and with 
 cannot collide. Which limits have upstream's names is decided when a policy is read: ``Limit.upstream``.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from hashlib import blake2b
 
@@ -99,15 +99,10 @@ def is_overflow_key(key: bytes) -> bool:
 
 def _joined(parts: bytes, entries: tuple[Entry, ...]) -> bytes:
     """Add entries to parts; a long name, or one with ``{``, is hashed."""
-    if len(entries) == 1:
-        key, value = entries[0]
-        return _hashed(b"%b%b%b%b%b" % (parts, _length(key), key, _length(value), value))
-    return _hashed(
-        parts + b"".join([b"%b%b%b%b" % (_length(key), key, _length(value), value) for key, value in entries])
-    )
+    return _hashed(parts + _prefixed([part for entry in entries for part in entry]))
 
 
-def _prefixed(parts: tuple[bytes, ...]) -> bytes:
+def _prefixed(parts: Sequence[bytes]) -> bytes:
     return b"".join([b"%b%b" % (_length(part), part) for part in parts])
 
 

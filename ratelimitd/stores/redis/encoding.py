@@ -1,4 +1,7 @@
-"""Commands as Redis reads them: RESP, an array of bulk strings (https://redis.io/docs/latest/develop/reference/protocol-spec/)."""
+"""Commands as Redis reads them: an array of bulk strings.
+
+https://redis.io/docs/latest/develop/reference/protocol-spec/
+"""
 
 from collections.abc import Sequence
 from typing import Final
