@@ -21,6 +21,7 @@ from ratelimitd.stores.redis import (
     pack,
     probe_of,
     slot_of,
+    trial_keys,
     try_sharding,
     unpack,
 )
@@ -104,7 +105,8 @@ async def gather(server: CheckedServer, script: Script) -> tuple[Facts, RedisCon
         async with asyncio.timeout(INFO_TIMEOUT):
             await _ask(connection, facts)
         if connect.deployment.kind == "single":
-            facts.sharding = await try_sharding(connection, script, server.redis.prefix, connect.connect_timeout)
+            keys = trial_keys(server.redis.prefix)
+            facts.sharding = await try_sharding(connection, script, keys, connect.connect_timeout)
         facts.expires = await _expiry(server)
     except TimeoutError:
         connection.close("not answered")

@@ -8,6 +8,9 @@ HELLO = b"*6\r\n+version\r\n+7.0.0\r\n+mode\r\n+cluster\r\n+role\r\n+master\r\n"
 REPLY = b"*6\r\n:1\r\n:1\r\n:9\r\n:5\r\n:0\r\n:0\r\n"
 SLOTS = 16_384
 
+ALONE = 7
+"""Words of a script call without keys: those of a handshake."""
+
 
 class LyingNode:
     """A server; ``commands`` has all that it was sent, ``accepted`` counts connections.
@@ -16,6 +19,7 @@ class LyingNode:
         slots: its reply to CLUSTER SLOTS; by default it has all slots.
         nodes: its reply to CLUSTER NODES.
         charged: its reply to a charge.
+        undeclared: its reply to charges whose keys are not declared.
     """
 
     def __init__(self):
@@ -25,6 +29,7 @@ class LyingNode:
         self.slots = b""
         self.nodes = b"-NOPERM no permissions\r\n"
         self.charged = REPLY
+        self.undeclared = b"-ERR no trial here\r\n"
         self._server = None
         self._writers = []
 
@@ -70,7 +75,7 @@ class LyingNode:
             case [b"CLUSTER", b"NODES"]:
                 return self.nodes
             case [b"EVALSHA", _] if words[2] == b"0":
-                return b"*1\r\n:1\r\n"
+                return self.undeclared if len(words) > ALONE else b"*1\r\n:1\r\n"
             case [b"EVALSHA", _]:
                 return self.charged
         return b"+OK\r\n"

@@ -1,7 +1,7 @@
 -- Loop over a batch of asks, after the counters that are only added to. FRAGMENTS contains functions that make the
 -- fragments, in the order in which Python numbers them: most calls need none or one.
 --
--- KEYS     each counter once; first those that are only added to.
+-- KEYS     each counter once; first those that are only added to. See prelude.lua.
 -- ARGV[1]  current time in µs, '' to use Redis' clock; ARGV[2] the host's time in µs; ARGV[3] jitter in ms for
 --          counters keyed by window.
 -- ARGV[4]  JSON: [runs, costs, [[fragment, [numbers...]]...],

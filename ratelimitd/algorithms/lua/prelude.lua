@@ -7,6 +7,9 @@
 -- Numbers are doubles. For integers below 2^53, sums, differences and products below 2^53 are exact. So are the floor
 -- and the ceiling of a / b: the quotient rounds to an integer only if it is one.
 
+-- A call over several slots of a cluster node declares no keys: they follow the arguments.
+local KEYS = ARGV[5] and {unpack(ARGV, 5)} or KEYS
+
 local NEVER = -1
 local SMALL_STEP = 1000000 -- see rate.py
 local SATURATED = 4503599627370496 -- see fixed_window.py

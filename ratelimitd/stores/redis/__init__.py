@@ -14,7 +14,7 @@ from .packing import open_selections, pack
 from .probe import probe_key, probe_of
 from .replies import unpack
 from .script import Script, composed_script
-from .sharding import Sharding, try_sharding
+from .sharding import Sharding, trial_keys, try_sharding
 from .slots import SLOTS, Ranges, ranges, slot_of
 from .store import RedisStore
 
@@ -42,6 +42,7 @@ __all__ = [
     "probe_of",
     "ranges",
     "slot_of",
+    "trial_keys",
     "try_sharding",
     "unpack",
 ]

@@ -6,15 +6,17 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from ratelimitd.algorithms import Decision, counter_key
-from ratelimitd.limiter import Ask, Done
+from ratelimitd.limiter import Ask, Done, Failure
 from ratelimitd.policy import OnStoreFailure
 
-from .call import ATOMIC, VETOED, Pending, ScriptCall, Selection
+from .call import ATOMIC, INDEPENDENT, VETOED, Pending, ScriptCall, Selection
+from .errors import is_not_here
 from .node import RedisNode
 from .options import RedisOptions
 from .packing import calls, mode_of, open_charges, pack, pack_single, rate_of, split
 from .probe import PROBE
-from .topology import Placement, Topology
+from .replies import is_wanted
+from .topology import ANY_SLOT, Placement, Topology
 
 log = logging.getLogger(__name__)
 
@@ -30,8 +32,8 @@ def calls_of(
     if single is not None:
         return {single: packed(single, selected(queue), options, now, due)}
     made: dict[RedisNode | None, list[ScriptCall]] = {}
-    for (node, _), selections in by_placement(queue, topology, now).items():
-        made.setdefault(node, []).extend(packed(node, selections, options, now, due))
+    for (node, slot), selections in by_placement(queue, topology, now).items():
+        made.setdefault(node, []).extend(packed(node, selections, options, now, due, declared=slot != ANY_SLOT))
     return made
 
 
@@ -42,7 +44,13 @@ def selected(queue: Iterable[Pending]) -> list[Selection]:
 
 
 def packed(
-    node: RedisNode | None, selections: Sequence[Selection], options: RedisOptions, now: int, due: float
+    node: RedisNode | None,
+    selections: Sequence[Selection],
+    options: RedisOptions,
+    now: int,
+    due: float,
+    *,
+    declared: bool = True,
 ) -> list[ScriptCall]:
     """Return the script calls of these selections to a node."""
     clock = now if options.clock == "host" else None
@@ -55,32 +63,53 @@ def packed(
             size += len(selection.indices)
             if selection.pending is not None:
                 selection.pending.calls += 1
-        one = pack_single if size == 1 else pack
-        made.append(ScriptCall(node, some, one(some, now, clock=clock, jitter=jitter), size, due))
+        if size == 1:
+            call = pack_single(some, now, clock=clock, jitter=jitter)
+        else:
+            call = pack(some, now, clock=clock, jitter=jitter, declared=declared)
+        made.append(ScriptCall(node, some, call, size, due))
     return made
 
 
 def by_placement(queue: Iterable[Pending], topology: Topology, now: int) -> dict[Placement, list[Selection]]:
-    """Group the open charges by node and slot.
+    """Group the open charges by node, and by slot where a node asks for that, or charges must pass together.
 
-    A script call cannot use two slots. So charges that must pass together and are in several slots take two rounds:
-    a dry run, which returns for each whether it would pass, as for a vetoed ask; then the charge.
+    A script call cannot declare keys of two slots. It can use what it did not declare, and then each key passes or
+    fails alone. So charges that must pass together and are in several slots take two rounds: a dry run, which returns
+    for each whether it would pass, as for a vetoed ask; then the charge.
     """
     groups: dict[Placement, list[Selection]] = {}
     for pending in queue:
         ask = pending.ask
+        mode, indices = mode_of(ask), open_charges(ask)
+        if len(indices) == 1:
+            _group(groups, _placement(topology, ask, indices[0], mode, now), Selection(ask, indices, mode, pending))
+            continue
         placements: dict[Placement, list[int]] = {}
-        for index in open_charges(ask):
-            rate = rate_of(ask, index)
-            placement = topology.placement_of(rate, counter_key(ask.plan.charges[index].key, rate, now))
-            placements.setdefault(placement, []).append(index)
-        mode = mode_of(ask)
+        for index in indices:
+            placements.setdefault(_placement(topology, ask, index, mode, now), []).append(index)
         if mode == ATOMIC and len(placements) > 1 and not pending.charged:
-            pending.dry_run = [index for indices in placements.values() for index in indices]
+            pending.dry_run = indices
             mode = VETOED
-        for placement, indices in placements.items():
-            groups.setdefault(placement, []).append(Selection(ask, indices, mode, pending))
+        for placement, some in placements.items():
+            _group(groups, placement, Selection(ask, some, mode, pending))
     return groups
+
+
+def _placement(topology: Topology, ask: Ask, index: int, mode: int, now: int) -> Placement:
+    """Return where a charge is made: at a node, in a slot or in any."""
+    rate = rate_of(ask, index)
+    placement = topology.placement_of(rate, counter_key(ask.plan.charges[index].key, rate, now))
+    node = placement[0]
+    return (node, ANY_SLOT) if mode == INDEPENDENT and node is not None and node.cross_slot else placement
+
+
+def _group(groups: dict[Placement, list[Selection]], placement: Placement, selection: Selection) -> None:
+    group = groups.get(placement)
+    if group is None:
+        groups[placement] = [selection]
+    else:
+        group.append(selection)
 
 
 def end_dry_run(pending: Pending) -> bool:
@@ -131,6 +160,28 @@ def has_passed(call: ScriptCall) -> bool:
         for selection in call.selections
         for outcome, cost in [(selection.ask.outcomes[i], selection.ask.costs[i]) for i in selection.indices]
     )
+
+
+def each_alone(call: ScriptCall) -> list[Selection]:
+    """Return a selection for each charge of a call; without those of asks that are over."""
+    return [
+        Selection(each.ask, [index], each.mode, each.pending)
+        for each in call.selections
+        if is_wanted(each)
+        for index in each.indices
+    ]
+
+
+def reopen_not_here(call: ScriptCall) -> list[Selection]:
+    """Open the charges again whose keys the node refused, since their slots are elsewhere. Return each one alone."""
+    refused = []
+    for one in each_alone(call):
+        outcomes, index = one.ask.outcomes, one.indices[0]
+        outcome = outcomes[index]
+        if isinstance(outcome, Failure) and is_not_here(outcome.message):
+            outcomes[index] = None
+            refused.append(one)
+    return refused
 
 
 def is_probe(call: ScriptCall) -> bool:

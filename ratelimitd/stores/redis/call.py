@@ -92,18 +92,20 @@ class Packed:
 
     Attributes:
         keys: each counter once; first those that are only added to.
-        arguments: the words after the keys.
+        declared: whether Redis is told which words are keys. It then refuses a call with keys of several slots.
+        arguments: the words after declared keys, or before others.
         counted: charges of which the script returns the count before; ``places`` has the key's place for each of them.
         counts: number of keys that are only added to.
         others: charges that the script decides, ``charges`` in total.
         now: wall clock of the host, µs.
     """
 
-    __slots__ = ("arguments", "charges", "counted", "counts", "keys", "now", "others", "places")
+    __slots__ = ("arguments", "charges", "counted", "counts", "declared", "keys", "now", "others", "places")
 
     def __init__(self, now: int) -> None:
         self.now = now
         self.keys: list[bytes] = []
+        self.declared = True
         self.arguments: list[Word] = []
         self.counted: list[Selection] = []
         self.places: list[int] = []
@@ -114,7 +116,9 @@ class Packed:
     @property
     def words(self) -> list[Word]:
         """The words of EVALSHA after the script's name."""
-        return [len(self.keys), *self.keys, *self.arguments]
+        if self.declared:
+            return [len(self.keys), *self.keys, *self.arguments]
+        return [0, *self.arguments, *self.keys]
 
 
 class ScriptCall:

@@ -9,16 +9,18 @@ from typing import Any, Final
 
 from ratelimitd.algorithms import Rate
 from ratelimitd.config.redis_address import RedisAddress
+from ratelimitd.limiter import FailureKind
 
 from .connection import RedisConnection, RedisConnectionError
 from .dialer import CLUSTER_NODES, CLUSTER_SLOTS, ask, ask_slots, dial
-from .errors import redirect
+from .errors import meaning, redirect
 from .handshake import Command
 from .node import RedirectTarget, RedisNode, Watcher
 from .options import ConnectOptions, RedisOptions, spread
 from .probe import probe_key
 from .script import Script
-from .slots import PART, SLOTS, Ranges, add_ranges, listed, parts, replicas, slot_of
+from .sharding import KEYS, trial_keys, try_sharding
+from .slots import PART, SLOTS, Ranges, add_ranges, key_in, listed, parts, replicas, slot_of
 from .strangers import Stranger, Strangers
 from .topology import Placement
 
@@ -29,6 +31,9 @@ changes in which no call was redirected."""
 REFRESH_SOON: Final = 0.25
 """Seconds between refreshes while a slot has no node, or an unavailable one; with jitter. A refresh is short."""
 
+
+TRY_EVERY: Final = 1.0
+"""Seconds until a node is tried of which it is unknown whether a call may use several of its slots; with jitter."""
 
 DIALS: Final = 8
 """Connections that are being opened at once: a thousand servers that a reply names cost no more than eight do."""
@@ -61,6 +66,8 @@ class Cluster:
         self._why = "not connected to Redis yet"
         self._wake = asyncio.Event()
         self._refreshing: asyncio.Task[None] | None = None
+        self._trying: asyncio.Task[None] | None = None
+        self._trials = asyncio.Semaphore(DIALS)
 
     @property
     def only_node(self) -> RedisNode | None:
@@ -119,8 +126,9 @@ class Cluster:
         """See ``NodeOwner``."""
         self._wake.set()
 
-    def on_crossslot(self, node: RedisNode, message: str) -> None:
-        """See ``NodeOwner``: no action; calls are made for one slot each."""
+    def on_crossslot(self, node: RedisNode, message: str) -> None:  # noqa: ARG002 -- the signature of NodeOwner
+        """See ``NodeOwner``."""
+        node.cross_slot = False
 
     def on_down(self, node: RedisNode) -> None:
         """See ``NodeOwner``: another node may have taken its slots; a stranger has none."""
@@ -131,19 +139,22 @@ class Cluster:
         """See ``Topology``: connect to all masters once; the slot map is refreshed in the background."""
         known = await self._refresh()
         self._refreshing = asyncio.ensure_future(self._keep_refreshing())
+        self._trying = asyncio.ensure_future(self._keep_trying())
         if not known:
             return False
         up = await asyncio.gather(*(node.open() for node in self.nodes))
         for node in self.nodes:
             if not node.connections:
                 node.open_more()
+        await self._try_nodes()
         return all(up)
 
     async def close(self) -> None:
         """See ``Topology``."""
-        if self._refreshing is not None:
-            self._refreshing.cancel()
-            await asyncio.gather(self._refreshing, return_exceptions=True)
+        background = [task for task in (self._refreshing, self._trying) if task is not None]
+        for task in background:
+            task.cancel()
+        await asyncio.gather(*background, return_exceptions=True)
         for node in (*self._nodes.values(), *self._leaving, *self._strangers.nodes):
             await node.close()
 
@@ -158,6 +169,36 @@ class Cluster:
                 pass
             self._wake.clear()
             await self._refresh()
+
+    async def _keep_trying(self) -> None:
+        while True:
+            await asyncio.sleep(spread(TRY_EVERY))
+            await self._try_nodes()
+
+    async def _try_nodes(self) -> None:
+        """Find out which nodes run a script call over several of their slots, if that is unknown."""
+        slots: dict[RedisNode, list[int]] = {node: [] for node in self.nodes if node.cross_slot is None}
+        for slot, node in enumerate(self._table if slots else ()):
+            if node in slots:
+                slots[node].append(slot)
+        await asyncio.gather(*(self._try_node(node, some) for node, some in slots.items() if len(some) > 1))
+
+    async def _try_node(self, node: RedisNode, slots: Sequence[int]) -> None:
+        async with self._trials:
+            some = random.sample(slots, min(KEYS, len(slots)))
+            keys = [key_in(key, slot) for key, slot in zip(trial_keys(self._options.prefix), some, strict=False)]
+            if slot_of(keys[0]) != some[0]:
+                node.cross_slot = False  # braces in CACHE_KEY_PREFIX: all keys have one slot
+                return
+            connection = node.pick()
+            if connection is None:
+                return
+            try:
+                found = await try_sharding(connection, self._script, keys, self._redis.connect_timeout, declared=False)
+            except RedisConnectionError:
+                return
+        if found.sharded is not None or meaning(found.why).kind is FailureKind.PERMANENT:
+            node.cross_slot = found.sharded is False
 
     @property
     def _settled(self) -> bool:

@@ -13,6 +13,14 @@ NOSCRIPT: Final = "NOSCRIPT"
 """The server ran nothing, because it does not have the script (any more)."""
 
 
+NOT_LOCAL: Final = "cript attempted to "
+"""Access a non local key, or execute a command while the cluster is down. Before Redis 7 it is ``Lua script``."""
+
+NOT_HERE: Final = (NOT_LOCAL, "READONLY")
+"""A node refused the script a key that the call did not declare: its slot is elsewhere, or on its way, or the node has
+become a replica. Nothing was done with the key. A call that declares it is redirected."""
+
+
 class Meaning(NamedTuple):
     """The meaning of a word in an error text.
 
@@ -41,6 +49,7 @@ MEANINGS: Final[Mapping[str, Meaning]] = {
     "NOREPLICAS": Meaning(FailureKind.TRANSIENT, node_fault=True),
     "TRYAGAIN": Meaning(FailureKind.TRANSIENT),
     "MOVED": Meaning(FailureKind.TRANSIENT),
+    NOT_LOCAL: Meaning(FailureKind.TRANSIENT),
     "ASK": Meaning(FailureKind.TRANSIENT),
     "no upstream host": Meaning(FailureKind.TRANSIENT),
     "upstream failure": Meaning(FailureKind.TRANSIENT),
@@ -71,6 +80,11 @@ def refuses(message: str) -> bool:
     """Whether an error can be that of every call though no breaker counts it: missing rights, a full memory …"""
     cause = meaning(message)
     return not cause.node_fault and cause.kind is not FailureKind.KEY
+
+
+def is_not_here(message: str) -> bool:
+    """Whether the error of a key that was not declared says that its slot is not, or not wholly, at this node."""
+    return any(text in message for text in NOT_HERE)
 
 
 def classify(message: str) -> Failure:

@@ -106,6 +106,7 @@ class RedisNode:
         probe_key: reserved key that probes write.
         refusal: failure of calls while the node is unavailable; None while it is available.
         connections: open connections.
+        cross_slot: whether a script call may use keys of several of a cluster node's slots; None: not tried yet.
     """
 
     def __init__(
@@ -126,6 +127,7 @@ class RedisNode:
         self.probe_key = probe_key(options.prefix)
         self.refusal: Failure | None = Failure(FailureKind.DISCONNECTED, "not connected to Redis yet")
         self.connections: list[RedisConnection] = []
+        self.cross_slot: bool | None = None
         self._loop = asyncio.get_running_loop()
         self._dial = dial
         self._pool_size = pool_size
@@ -278,7 +280,10 @@ class RedisNode:
         if self._closed:
             self.refusal = Failure(FailureKind.DISCONNECTED, connection.lost)
         elif not self.connections:
-            self.refusals = Refusals(self._options.breaker_after)  # the next connection may find another server
+            self.refusals, self.cross_slot = (
+                Refusals(self._options.breaker_after),
+                None,
+            )  # the next may be another server
             self._update(connection.lost)
             self.open_more()
 

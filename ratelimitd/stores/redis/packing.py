@@ -78,7 +78,9 @@ def split(selections: Sequence[Selection]) -> Sequence[Selection]:
     return pieces
 
 
-def pack(selections: Sequence[Selection], now: int, *, clock: int | None = None, jitter: int = 0) -> Packed:
+def pack(
+    selections: Sequence[Selection], now: int, *, clock: int | None = None, jitter: int = 0, declared: bool = True
+) -> Packed:
     """Return the script call for these selections. Raises ValueError for a charge of an unlimited limit.
 
     Args:
@@ -86,6 +88,7 @@ def pack(selections: Sequence[Selection], now: int, *, clock: int | None = None,
         now: wall clock of the host, µs; it selects the counter of a fixed window.
         clock: time, µs, for all other algorithms; None for the time of Redis, so that all hosts agree.
         jitter: ms by which counters keyed by their window live longer (drawn up to EXPIRATION_JITTER_MAX_SECONDS).
+        declared: whether to tell Redis which words are keys; no if a cluster's node is asked over several slots.
     """
     packed = Packed(now)
     sort_out(selections, packed)
@@ -98,6 +101,7 @@ def pack(selections: Sequence[Selection], now: int, *, clock: int | None = None,
         packed.others, names, counts = list(selections), {}, NO_COUNTS
         plan = _plan(packed, names)
     packed.keys = list(names)
+    packed.declared = declared
     packed.arguments = ["" if clock is None else clock, now, jitter, f"[{counts},{plan}]"]
     return packed
 

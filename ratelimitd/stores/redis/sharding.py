@@ -1,7 +1,8 @@
 """Whether several servers share the keys behind one address. No greeting says so, therefore it is tried.
 
 A proxy that spreads keys over servers sends a script call to the server of its first key. If limits shared calls there,
-each server would count for itself, and each limit would be granted several times.
+each server would count for itself, and each limit would be granted several times. The same trial shows whether a node
+of a cluster runs a call over several of its slots.
 """
 
 import asyncio
@@ -32,6 +33,12 @@ TRIED: Final = Rule(Limit(make_rate("token_bucket", 1, WINDOW * SECOND)), bindin
 """The limit of each key: a key that was left behind expires after its window, and a second of reserve."""
 
 
+def trial_keys(prefix: bytes) -> list[bytes]:
+    """Return fresh keys for a trial, prefixed with CACHE_KEY_PREFIX."""
+    name = b"%brl1:trial:%016x:" % (prefix, random.getrandbits(64))
+    return [b"%b%d" % (name, number) for number in range(KEYS)]
+
+
 class Sharding(NamedTuple):
     """The result of a trial.
 
@@ -47,38 +54,47 @@ class Sharding(NamedTuple):
 async def try_sharding(
     connection: RedisConnection,
     script: Script,
-    prefix: bytes,
+    keys: Sequence[bytes],
     timeout: float,  # noqa: ASYNC109 -- it becomes a result
+    *,
+    declared: bool = True,
 ) -> Sharding:
     """Charge keys in one script call, and give each charge back in a call of its own, which must find it.
 
     Only a charge that is not found, or CROSSSLOT, shows several servers; any other error leaves it unknown. Raises
     RedisConnectionError.
+
+    Args:
+        connection, script: where and what to call.
+        keys: fresh keys, see ``trial_keys``.
+        timeout: seconds for all calls.
+        declared: whether the call with all keys declares them.
     """
-    name = b"%brl1:trial:%016x:" % (prefix, random.getrandbits(64))
-    charges = [Charge(TRIED, b"%b%d" % (name, number)) for number in range(KEYS)]
-    together = Ask(Plan(tuple(charges)), [1] * KEYS)
+    charges = [Charge(TRIED, key) for key in keys]
+    together = Ask(Plan(tuple(charges)), [1] * len(charges))
     alone = [Ask(Plan((charge,)), [-1]) for charge in charges]
     timeout = min(timeout, WINDOW / 2)  # a charge that has drained meanwhile would look like a missing one
     try:
         async with asyncio.timeout(timeout):
-            problem = next(iter(await _problems(connection, script, [together])), "")
+            problem = next(iter(await _problems(connection, script, [together], declared=declared)), "")
             if not problem:
-                problem = next(iter(await _problems(connection, script, alone)), "")
+                problem = next(iter(await _problems(connection, script, alone, declared=True)), "")
     except TimeoutError:
         problem = f"no reply within {timeout:g} s"
     if CROSSSLOT in problem:
         return Sharding(sharded=True, why=problem)
     missing = sum(not outcome.before for ask in alone for outcome in ask.outcomes if isinstance(outcome, Decision))
     if missing:
-        return Sharding(sharded=True, why=f"{missing} of {KEYS} keys of one script call were set on another server")
+        return Sharding(
+            sharded=True, why=f"{missing} of {len(keys)} keys of one script call were set on another server"
+        )
     return Sharding(None, problem) if problem else Sharding(sharded=False)
 
 
-async def _problems(connection: RedisConnection, script: Script, asks: Sequence[Ask]) -> list[str]:
+async def _problems(connection: RedisConnection, script: Script, asks: Sequence[Ask], *, declared: bool) -> list[str]:
     """Send each ask as one script call, set its outcomes, and return the errors of all."""
     now = time.time_ns() // 1000
-    sent = [pack([Selection(ask, range(len(ask.costs)), INDEPENDENT)], now) for ask in asks]
+    sent = [pack([Selection(ask, range(len(ask.costs)), INDEPENDENT)], now, declared=declared) for ask in asks]
     calls = [packed.words for packed in sent]
     replies = await execute(connection, [("EVALSHA", script.sha, *call) for call in calls])
     # A proxy need not send SCRIPT LOAD to every server.

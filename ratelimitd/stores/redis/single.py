@@ -12,7 +12,7 @@ from .dialer import ask_master, dial
 from .node import RedirectTarget, RedisNode, Watcher
 from .options import ConnectOptions, RedisOptions, spread
 from .script import Script
-from .sharding import Sharding, try_sharding
+from .sharding import Sharding, trial_keys, try_sharding
 from .topology import Placement
 
 WATCH_EVERY: Final = 5.0
@@ -99,7 +99,7 @@ class Single:
     async def _try_sharding(self, connection: RedisConnection) -> None:
         prefix, timeout = self._options.prefix, self._redis.connect_timeout
         try:
-            found = await try_sharding(connection, self._script, prefix, timeout)
+            found = await try_sharding(connection, self._script, trial_keys(prefix), timeout)
         except BaseException:
             connection.close("the trial of a new connection was abandoned")
             raise

@@ -12,13 +12,23 @@ import hiredis
 from ratelimitd.limiter import Ask, Done, Failure, FailureKind
 from ratelimitd.net.turns import TURN_COST, Turns
 
-from .batch import calls_of, charged_in_part, complete, end_dry_run, has_passed, is_probe, packed
+from .batch import (
+    calls_of,
+    charged_in_part,
+    complete,
+    each_alone,
+    end_dry_run,
+    has_passed,
+    is_probe,
+    packed,
+    reopen_not_here,
+)
 from .call import Pending, ScriptCall, Selection
 from .connection import RedisConnection, RedisConnectionError, Waiter, ignore_reply
 from .deadlines import Deadlines
 from .deployment import topology_of
 from .encoding import Word
-from .errors import CROSSSLOT, NOSCRIPT, TRYAGAIN, classify, meaning, over_budget, refuses
+from .errors import CROSSSLOT, NOSCRIPT, TRYAGAIN, classify, is_not_here, meaning, over_budget, refuses
 from .in_flight import InFlight
 from .node import Observer, RedirectTarget, RedisNode
 from .options import RedisOptions
@@ -234,7 +244,8 @@ class RedisStore:
         if CROSSSLOT in message:
             node.owner.on_crossslot(node, message)
         if message.startswith((TRYAGAIN, CROSSSLOT)) and call.size > 1 and not call.together:
-            self._send_split(node, call)
+            self._send_apart(node, call, each_alone(call))
+            self._complete([call])
             return
         node.answered(message, taken)
         if refuses(message):
@@ -255,19 +266,12 @@ class RedisStore:
             load: Sequence[Word] = ["SCRIPT", "LOAD", self._script.text]
             connection.send([(load, ignore_reply), self._command(node, connection, call)])
 
-    def _send_split(self, node: RedisNode, call: ScriptCall) -> None:
-        """Send the charges of a call again, one call each, unless all of its asks are over."""
-        if call.unwanted:
-            self._fail_calls([call], self._over_budget)
+    def _send_apart(self, node: RedisNode, call: ScriptCall, apart: Sequence[Selection]) -> None:
+        """Send charges of a call again, which it did not make: each in a call of its own, which declares its key."""
+        if not apart:
             return
-        apart = [
-            Selection(each.ask, [index], each.mode, each.pending) for each in call.selections for index in each.indices
-        ]
         batch = [each for one in apart for each in packed(node, [one], self.options, call.now, call.due)]
-        for pending in call.pending:
-            pending.calls -= 1
         self._deadlines.watch([pending for pending in call.pending if not pending.over], batch)
-        call.left()
         self._send(node, batch)
 
     def _follow(self, call: ScriptCall, redirected: RedirectTarget) -> None:
@@ -293,6 +297,9 @@ class RedisStore:
             self.skew = (now - call.now) / 1e6
         if not failures:
             return ""
+        if call.node is not None and not call.packed.declared:
+            failures = [each for each in failures if not is_not_here(each[0].message)]
+            self._send_apart(call.node, call, reopen_not_here(call))
         for failure, counted in failures:
             self.failures[failure.kind] += counted and not is_probe(call)
         refusal = next((failure.message for failure, _ in failures if refuses(failure.message)), "")

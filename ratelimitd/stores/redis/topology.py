@@ -2,11 +2,14 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from ratelimitd.algorithms import SECOND, Rate
 
 from .node import RedisNode
+
+ANY_SLOT: Final = -1
+"""In place of a slot: those of the node together."""
 
 Placement = tuple[RedisNode | None, int | bytes]
 """The node of a counter, None while no node serves its slot; and its slot, or its name: a script call may use one only.
