@@ -112,7 +112,7 @@ async def test_slots_on_the_move_under_load(make, cluster):
 
 @pytest.mark.scenario("the keys of one request are in several slots")
 async def test_never_across_slots(make, cluster):
-    """Charges over many slots, all-or-nothing or not, in one batch: no server ever sees keys of two slots in a call."""
+    """Charges over many slots, all-or-nothing or not, in one batch: no server refuses a call for its slots."""
     store = await connected(make, cluster, budget=PATIENCE)
     two = make_rate("token_bucket", 2, YEAR)
     draw = random.Random(8)

@@ -9,6 +9,7 @@ import pytest
 from ratelimitd.stores.redis import Observer, RedisStore
 from tests.redis_options import options_of
 from tests.stores.fake_redis import FakeRedis
+from tests.stores.lying_cluster import LyingNode
 
 PATIENCE = 30.0
 """Seconds until a test that waits fails."""
@@ -83,3 +84,18 @@ async def make(edges, fake):
     yield made
     for close in closers:
         await close()
+
+
+@pytest.fixture
+async def liars():
+    """Starts servers, each of which may lie about its cluster."""
+    started = []
+
+    async def start():
+        started.append(await LyingNode().start())
+        return started[-1]
+
+    yield start
+    for server in started:
+        await server.close()
+    await asyncio.sleep(0)

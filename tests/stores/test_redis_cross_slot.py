@@ -11,7 +11,6 @@ from ratelimitd.stores.redis.slots import slot_of
 from testkit.redis_cluster import CLUSTER, connected, redis_cluster
 from tests.algorithms.cases import SECOND, ask
 from tests.contract.cases import PATIENCE, allowed, charge
-from tests.stores.lying_cluster import LyingNode
 
 DAY = 86_400 * SECOND
 WINDOW = make_rate("fixed_window", 100, DAY, count_rejected=True)
@@ -164,11 +163,9 @@ async def test_a_server_that_comes_back_is_tried_again(make, cluster, monkeypatc
 
 
 @pytest.fixture
-async def lying():
+async def lying(liars):
     """A server that says it is a cluster."""
-    node = await LyingNode().start()
-    yield node
-    await node.close()
+    return await liars()
 
 
 REFUSED = b"-ERR script tried accessing undeclared key\r\n"

@@ -16,7 +16,7 @@ from testkit.redis_server import until
 from tests.algorithms.cases import SECOND, ask
 from tests.contract.cases import charge
 from tests.stores.conftest import PATIENCE
-from tests.stores.lying_cluster import SLOTS, LyingNode, encoded, masters
+from tests.stores.lying_cluster import SLOTS, encoded, masters
 
 TEN = make_rate("token_bucket", 10, 3_600 * SECOND)
 KEY = b"hello"
@@ -30,30 +30,15 @@ def often(monkeypatch):
 
 
 @pytest.fixture
-async def servers():
-    """Starts servers; each may lie."""
-    started = []
-
-    async def start():
-        started.append(await LyingNode().start())
-        return started[-1]
-
-    yield start
-    for server in started:
-        await server.close()
-    await asyncio.sleep(0)
-
-
-@pytest.fixture
-async def known(servers):
+async def known(liars):
     """The server that is configured."""
-    return await servers()
+    return await liars()
 
 
 @pytest.fixture
-async def other(servers):
+async def other(liars):
     """A server that redirections name."""
-    return await servers()
+    return await liars()
 
 
 @pytest.fixture
@@ -140,10 +125,10 @@ async def test_a_host_that_the_cluster_has_not_met(store, known, other, flags):
     assert other.accepted == 0
 
 
-async def test_another_server_confirms(make, known, servers, monkeypatch):
+async def test_another_server_confirms(make, known, liars, monkeypatch):
     """If a server names a host, another one is asked about it: a single server that lies is not believed."""
     monkeypatch.setattr(topology, "REFRESH_EVERY", PATIENCE)
-    liar, other = await servers(), await servers()
+    liar, other = await liars(), await liars()
     half = SLOTS // 2
     ranges = [[0, half - 1, [b"127.0.0.1", liar.port, b"id"]], [half, SLOTS - 1, [b"127.0.0.1", known.port, b"id"]]]
     known.slots = liar.slots = encoded(ranges)

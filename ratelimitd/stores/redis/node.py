@@ -280,10 +280,8 @@ class RedisNode:
         if self._closed:
             self.refusal = Failure(FailureKind.DISCONNECTED, connection.lost)
         elif not self.connections:
-            self.refusals, self.cross_slot = (
-                Refusals(self._options.breaker_after),
-                None,
-            )  # the next may be another server
+            self.refusals = Refusals(self._options.breaker_after)  # the next connection may find another server
+            self.cross_slot = None
             self._update(connection.lost)
             self.open_more()
 
