@@ -162,14 +162,20 @@ def _sentence(status: Any, never: str) -> str:
     if not status.HasField("current_limit"):
         return "unlimited" if status.limit_remaining == UNLIMITED else "no limit applies"
     limit = status.current_limit
-    unit = limit.Unit.Name(limit.unit).lower()
-    # The service returns UNKNOWN for a window that is not exactly one unit.
-    amount = f"{limit.requests_per_unit}" + (f" per {unit}" if limit.unit else "")
+    amount = f"{limit.requests_per_unit}{_window(limit)}"
     name = f" ({limit.name})" if limit.name else ""
     seconds = status.duration_until_reset.seconds
     if _code(status.code) == OVER_LIMIT:
         return f"over {amount}{name}, " + (never or f"try again in {seconds} s")
     return f"{status.limit_remaining} left of {amount}{name}, reset in {seconds} s"
+
+
+def _window(limit: Any) -> str:
+    """Return the window in words. Without STATUS_UNIT_MULTIPLIER a service returns UNKNOWN for one of several units."""
+    if not limit.unit:
+        return ""
+    unit, multiplier = limit.Unit.Name(limit.unit).lower(), limit.unit_multiplier.value or 1
+    return f" per {unit}" if multiplier == 1 else f" per {multiplier} {unit}s"
 
 
 def _code(number: int) -> str:

@@ -32,9 +32,17 @@ class Envoy:
 
 SET_METADATA = {
     "@type": "type.googleapis.com/envoy.extensions.filters.http.set_metadata.v3.Config",
-    "metadata": [{"metadata_namespace": "ours", "value": {"limit": {"requests_per_unit": 2, "unit": "HOUR"}}}],
+    "metadata": [
+        {
+            "metadata_namespace": "ours",
+            "value": {
+                "limit": {"requests_per_unit": 2, "unit": "HOUR"},
+                "long": {"requests_per_unit": 2, "unit": "MINUTE", "unit_multiplier": 10},
+            },
+        }
+    ],
 }
-"""Sets a limit in the dynamic metadata of every request, for a rate limit's ``limit`` override."""
+"""Sets two limits in the dynamic metadata of every request, for a rate limit's ``limit`` override."""
 
 
 def cluster(name: str, addresses: list[str], *, http2: bool = False) -> dict[str, Any]:

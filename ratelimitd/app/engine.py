@@ -140,6 +140,7 @@ def _service_options(settings: Settings) -> ServiceOptions:
             dynamic_metadata=settings.response_dynamic_metadata,
             reason_header=settings.limit_reason_header,
             reason_metadata=settings.response_dynamic_metadata_reason,
+            multipliers=settings.status_unit_multiplier,
         ),
         budget=store_budget(settings),
     )

@@ -93,7 +93,13 @@ async def _start(
     stack.callback(sweeper.close)
     stack.callback(access.flush)
     clock = asyncio.get_running_loop().time
-    proxy = Proxy(parts.engine, store_budget(settings), clock, _reporter(metrics, access))
+    proxy = Proxy(
+        parts.engine,
+        store_budget(settings),
+        clock,
+        _reporter(metrics, access),
+        multipliers=settings.status_unit_multiplier,
+    )
     division = divided(settings, gateway, with_service=with_service)
     connections = Connections(division, settings.trusted_peers, sweeper, HttpRefusals(), {})
     server = _server(proxy, gateway, connections, _refusals(metrics, access))

@@ -7,10 +7,11 @@ from ratelimitd.limiter import Answer, DescriptorStatus, structured_string
 from ratelimitd.policy import UNIT_SECONDS, Limit
 
 
-def limit_headers(answer: Answer) -> Headers:
+def limit_headers(answer: Answer, multipliers: bool) -> Headers:
     """Return the three headers of the status with the fewest remaining hits, the first of equals; none without a limit.
 
-    X-RateLimit-Limit also lists every limit of the request in the form ``10;w=60;name="x"``.
+    X-RateLimit-Limit also lists every limit of the request in the form ``10;w=60;name="x"``; those with a window of
+    several units only with ``multipliers`` (STATUS_UNIT_MULTIPLIER), as an Envoy with the same service lists them.
     """
     shown: DescriptorStatus | None = None
     listed = b""
@@ -18,7 +19,8 @@ def limit_headers(answer: Answer) -> Headers:
         limit = status.limit
         if limit is None:
             continue
-        listed += _listed(limit)
+        if limit.unit_multiplier == 1 or multipliers:
+            listed += _listed(limit)
         if shown is None or status.remaining < shown.remaining:
             shown = status
     if shown is None or shown.limit is None:
@@ -37,11 +39,7 @@ def retry_after(answer: Answer) -> int:
 
 @lru_cache(maxsize=4096)
 def _listed(limit: Limit) -> bytes:
-    """Return a limit as Envoy's quota policy. A window of several units is omitted, because Envoy cannot express it.
-
-    A name that a header cannot carry is omitted too.
-    """
-    if limit.unit_multiplier != 1:
-        return b""
+    """Return a limit as Envoy's quota policy. A name that a header cannot carry is omitted."""
     name = structured_string(limit.name)
-    return f", {limit.requests_per_unit};w={UNIT_SECONDS[limit.unit]}{name and f';name={name}'}".encode()
+    window = UNIT_SECONDS[limit.unit] * limit.unit_multiplier
+    return f", {limit.requests_per_unit};w={window}{name and f';name={name}'}".encode()

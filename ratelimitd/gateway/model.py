@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from ratelimitd.http1 import Endpoint, ServerOptions, UpstreamOptions
-from ratelimitd.policy import Unit
+from ratelimitd.policy import Override
 
 RATE_LIMITED: Final = 429
 """Too Many Requests (RFC 6585)."""
@@ -138,7 +138,7 @@ class RateLimit(NamedTuple):
     actions: tuple[Action, ...]
     hits: int | None
     negative: bool
-    override: tuple[int, Unit] | None
+    override: Override | None
     envoy: Mapping[str, Any]
 
 

@@ -83,6 +83,7 @@ class Proxy:
         clock: clock of the event loop, in seconds.
 
     Attributes:
+        multipliers: whether X-RateLimit-Limit lists windows of several units (STATUS_UNIT_MULTIPLIER).
         snapshot: state of the active file, None until a first policy is loaded. Requests wait until ``first_load``;
             without a snapshot, later ones get 503.
         internal: handlers of the proxy's own pages, by path. They need no snapshot.
@@ -91,12 +92,19 @@ class Proxy:
     """
 
     def __init__(
-        self, engine: Engine, budget: int, clock: Callable[[], float], report: Callable[[AccessRecord], None]
+        self,
+        engine: Engine,
+        budget: int,
+        clock: Callable[[], float],
+        report: Callable[[AccessRecord], None],
+        *,
+        multipliers: bool = False,
     ) -> None:
         self.snapshot: Snapshot | None = None
         self.internal: Mapping[bytes, Handler] = {}
         self.engine = engine
         self.report = report
+        self.multipliers = multipliers
         self._budget = budget
         self._clock = clock
         self._early: list[ProxiedRequest] | None = []
@@ -210,7 +218,7 @@ class ProxiedRequest:
         if answer.failure is not None:
             self.undecided(reason_of(ask, answer, modes))
             return
-        headers = limit_headers(answer)
+        headers = limit_headers(answer, self._proxy.multipliers)
         if answer.over:
             self._reason = reason = reason_of(ask, answer, modes)
             wait = retry_after(answer)

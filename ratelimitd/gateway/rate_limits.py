@@ -24,7 +24,7 @@ from ratelimitd.config.readers import (
 )
 from ratelimitd.config.values import UINT32_MAX
 from ratelimitd.config.yaml_nodes import YamlMap, YamlNode, YamlScalar
-from ratelimitd.policy import Unit
+from ratelimitd.policy import Override, Unit
 
 from .fields import envoy_json, header_name
 from .matching import TEXT_KINDS, PatternError, regex
@@ -257,7 +257,7 @@ def _hits(found: MapFound, *, for_envoy: bool) -> Fields:
     return found.fields
 
 
-def _limit(found: MapFound, *, for_envoy: bool) -> tuple[int, Unit] | None:
+def _limit(found: MapFound, *, for_envoy: bool) -> Override | None:
     if "dynamic_metadata" in found.fields:
         _only_envoy(found.notes, found.node.line, "dynamic_metadata", for_envoy=for_envoy)
     return found.fields.get("rate_limit")
@@ -275,7 +275,7 @@ _OVERRIDE: Final = MapReader(
     "'rate_limit'",
     {"requests_per_unit": number(0, UINT32_MAX), "unit": _unit},
     ("requests_per_unit", "unit"),
-    lambda found: (found.fields["requests_per_unit"], found.fields["unit"]) if found.sound else None,
+    lambda found: Override(found.fields["requests_per_unit"], found.fields["unit"]) if found.sound else None,
 )
 
 

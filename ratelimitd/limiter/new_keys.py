@@ -14,8 +14,10 @@ from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
 from typing import Final
 
 from ratelimitd.algorithms import SECOND
+from ratelimitd.policy import in_one_unit
 
 from .keys import overflow_key
+from .rules import Rule
 from .seam import Ask, Charge, Item, Plan
 
 TABLE_SIZE: Final = 1 << 24
@@ -40,8 +42,8 @@ class NewKeys:
     """Redirects new keys of a limit to one shared counter while too many of them arrive.
 
     The cap applies per limit and second in this process; all overrides of a domain are one limit, since a caller names
-    their keys and units. A redirected key is not recorded, so it is new again next time. Peeks and give-backs create no
-    counter and are not redirected. Limits in shadow mode are capped too.
+    their keys and windows. A redirected key is not recorded, so it is new again next time. Peeks and give-backs create
+    no counter and are not redirected. Limits in shadow mode are capped too.
 
     No key is redirected before the first sweep is complete: at startup every key is new, and by then each client that
     is frequent enough to stay known has been seen. Put this guard in front of an ``OverLimitCache``, which would
@@ -109,18 +111,18 @@ class NewKeys:
                 if ages[position]:
                     ages[position] = YOUNG
                     continue
-                shared = self._shared_key(plan, item, charge, now)
+                shared = self._shared(plan, item, charge, now)
                 if shared is None:
                     ages[position] = YOUNG
                 else:
-                    charges[index] = Charge(charge.rule, shared)
+                    charges[index] = shared
                     redirected += 1
         if redirected:
             ask.plan = plan._replace(charges=tuple(charges))
             self.redirected += redirected
 
-    def _shared_key(self, plan: Plan, item: Item, charge: Charge, now: int) -> bytes | None:
-        """Count a new key of a limit; past the cap, return the name of the shared counter."""
+    def _shared(self, plan: Plan, item: Item, charge: Charge, now: int) -> Charge | None:
+        """Count a new key of a limit; past the cap, return the charge on the shared counter."""
         limit, rate = charge.limit, charge.limit.rate
         if self._warm_up or item.found is None or rate is None:
             return None
@@ -131,6 +133,12 @@ class NewKeys:
         counted = (domain, place, limit.item)
         seen = self._new_keys.get(counted, 0)
         if seen >= self._per_second:
-            return self._name(domain, place, rate.algorithm, rate.window, limit.item)
+            rule = charge.rule
+            if limit.unit_multiplier != 1 and item.found.overridden:
+                # The caller chose the window; with a counter for each, the overflow itself would fill the store.
+                unit, rate = in_one_unit(rate)
+                limit = limit._replace(rate=rate, unit=unit, unit_multiplier=1)
+                rule = Rule(limit, rule.binding, rule.tally, rule.near, rule.head)
+            return Charge(rule, self._name(domain, place, rate.algorithm, rate.window, limit.item))
         self._new_keys[counted] = seen + 1
         return None

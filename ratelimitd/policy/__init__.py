@@ -6,7 +6,7 @@ from .comparison import Change, ChangeKind, changes
 from .counter_names import FixedWindowKeys, with_keys
 from .explaining import EXAMINED, Ended, Explanation, Step, Took, explain
 from .identity import UNSALTED, Identified, identify, network_of
-from .matching import find, match, pinned
+from .matching import find, in_one_unit, match, pinned
 from .model import (
     UNIT_SECONDS,
     UPSTREAM_ALGORITHM,
@@ -18,8 +18,10 @@ from .model import (
     Limit,
     Match,
     OnStoreFailure,
+    Override,
     Policy,
     Unit,
+    window_in_words,
 )
 from .paths import is_override, place_of, rule_name
 from .rows import (
@@ -69,6 +71,7 @@ __all__ = [
     "Match",
     "NodeRow",
     "OnStoreFailure",
+    "Override",
     "Policy",
     "PolicyError",
     "PolicyErrors",
@@ -84,6 +87,7 @@ __all__ = [
     "explain",
     "find",
     "identify",
+    "in_one_unit",
     "is_override",
     "keys_rows",
     "match",
@@ -93,5 +97,6 @@ __all__ = [
     "rule_name",
     "shared_counters",
     "slices",
+    "window_in_words",
     "with_keys",
 ]

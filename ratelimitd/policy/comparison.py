@@ -10,7 +10,7 @@ from typing import Final, NamedTuple, TypeVar
 
 from ratelimitd.printable import printable
 
-from .model import DescriptorNode, Domain, Identity, Limit, Policy
+from .model import DescriptorNode, Domain, Identity, Limit, Policy, window_in_words
 
 _T = TypeVar("_T")
 
@@ -263,9 +263,7 @@ def _differences(place: str, old: _T, new: _T, aspects: Mapping[str, Callable[[_
 def _amount_of(limit: Limit) -> str:
     if limit.rate is None:
         return "unlimited"
-    unit = limit.unit.name.lower()
-    window = unit if limit.unit_multiplier == 1 else f"{limit.unit_multiplier} {unit}s"
-    return f"{limit.requests_per_unit} per {window}"
+    return f"{limit.requests_per_unit} per {window_in_words(limit)}"
 
 
 def _properties(limit: Limit) -> str:

@@ -3,9 +3,20 @@
 from functools import lru_cache
 from typing import Final
 
-from ratelimitd.algorithms import SECOND, Rate, RateError, make_rate
+from ratelimitd.algorithms import SECOND, WINDOW_MAX, Rate, RateError, make_rate
 
-from .model import UNIT_SECONDS, UPSTREAM_ALGORITHM, Descriptor, DescriptorNode, Domain, Entry, Limit, Match, Unit
+from .model import (
+    UNIT_SECONDS,
+    UPSTREAM_ALGORITHM,
+    Descriptor,
+    DescriptorNode,
+    Domain,
+    Entry,
+    Limit,
+    Match,
+    Override,
+    Unit,
+)
 from .paths import OVERRIDE, metric_part, path_of
 
 OVERRIDE_RATES: Final = 4_096
@@ -13,6 +24,10 @@ OVERRIDE_RATES: Final = 4_096
 
 OVERRIDE_INSTEAD: Final = "sliding_window_counter"
 """Algorithm for an override that the domain's algorithm does not support (sliding_window above 10,000)."""
+
+MULTIPLIERS_MOST: Final = {unit: WINDOW_MAX // (seconds * SECOND) for unit, seconds in UNIT_SECONDS.items()}
+"""The largest ``unit_multiplier`` of an override, by its unit: that of the longest window, 71 years. A larger one
+counts as this one: an error would let the request pass."""
 
 
 def match(domain: Domain, descriptor: Descriptor) -> Match | None:
@@ -24,7 +39,7 @@ def match(domain: Domain, descriptor: Descriptor) -> Match | None:
     """
     entries = descriptor.entries
     if descriptor.override is not None:
-        overridden = _overridden(domain, entries, *descriptor.override)
+        overridden = _overridden(domain, entries, descriptor.override)
         if overridden is not None:
             return overridden
     node = domain.root
@@ -100,12 +115,21 @@ def _stat_key(domain: Domain, entries: tuple[Entry, ...], path: list[DescriptorN
     return stat_key, from_request
 
 
-def _overridden(domain: Domain, entries: tuple[Entry, ...], quota: int, unit: Unit) -> Match | None:
+def in_one_unit(rate: Rate) -> tuple[Unit, Rate]:
+    """Return the shortest unit that is as long as the window of an override, at most a year, and the rate with that."""
+    unit = next((unit for unit, seconds in UNIT_SECONDS.items() if seconds * SECOND >= rate.window), Unit.YEAR)
+    return unit, _override_rate(rate.algorithm, rate.quota, UNIT_SECONDS[unit] * SECOND)
+
+
+def _overridden(domain: Domain, entries: tuple[Entry, ...], override: Override) -> Match | None:
+    quota, unit = override.requests_per_unit, override.unit
     if unit not in UNIT_SECONDS:
         return None
-    rate = _override_rate(domain.default_algorithm, quota, UNIT_SECONDS[unit] * SECOND)
-    upstream = domain.upstream_overrides and rate.algorithm == UPSTREAM_ALGORITHM
-    limit = Limit(rate, quota, unit, upstream=upstream)
+    multiplier = min(override.unit_multiplier, MULTIPLIERS_MOST[unit])
+    rate = _override_rate(domain.default_algorithm, quota, UNIT_SECONDS[unit] * multiplier * SECOND)
+    # envoyproxy/ratelimit names a counter by the start of its window alone, so only windows of one unit have its names.
+    upstream = multiplier == 1 and domain.upstream_overrides and rate.algorithm == UPSTREAM_ALGORITHM
+    limit = Limit(rate, quota, unit, multiplier, upstream=upstream)
     parts = (domain.name, *(b"%b_%b" % entry if entry[1] else entry[0] for entry in entries))
     path = OVERRIDE + path_of([key for key, _ in entries])
     return Match((limit,), (), tuple(map(metric_part, parts)), stat_from_request=True, metadata=None, path=path)

@@ -63,7 +63,7 @@ class Limit(NamedTuple):
     Attributes:
         rate: enforced rate; None for unlimited.
         requests_per_unit: value in the file; shown in a status.
-        unit: value in the file; a status shows UNKNOWN if ``unit_multiplier`` is not 1.
+        unit: value in the file.
         unit_multiplier: length of the window in units.
         name: ``name`` of the limit, by which ``replaces`` refers to it.
         replaces: names of limits that do not apply when this one does.
@@ -86,6 +86,12 @@ class Limit(NamedTuple):
     on_store_failure: OnStoreFailure = OnStoreFailure.ERROR
     item: str = ""
     upstream: bool = True
+
+
+def window_in_words(limit: Limit) -> str:
+    """Return the length of the window as in the file: ``minute``, ``10 minutes``."""
+    unit = limit.unit.name.lower()
+    return unit if limit.unit_multiplier == 1 else f"{limit.unit_multiplier} {unit}s"
 
 
 class DescriptorNode:
@@ -188,12 +194,30 @@ class Policy(NamedTuple):
     nodes: list[DescriptorNode]
 
 
+class Override(Value):
+    """The limit that a descriptor of a request carries.
+
+    Attributes:
+        requests_per_unit: requests per window.
+        unit: UNKNOWN if there is none, or none that is known; such an override is not a limit.
+        unit_multiplier: length of the window in units, from 1.
+    """
+
+    __match_args__ = ("requests_per_unit", "unit", "unit_multiplier")
+    __slots__ = __match_args__
+
+    def __init__(self, requests_per_unit: int, unit: Unit, unit_multiplier: int = 1) -> None:
+        self.requests_per_unit = requests_per_unit
+        self.unit = unit
+        self.unit_multiplier = unit_multiplier
+
+
 class Descriptor(Value):
     """One descriptor of a request, decoded.
 
     Attributes:
         entries: (key, value) pairs in order; may be empty.
-        override: (requests_per_unit, unit) from ``descriptor.limit``, or None.
+        override: ``descriptor.limit``, or None.
         hits: ``descriptor.hits_addend``; None if absent (the request's applies).
         negative: ``is_negative_hits``.
     """
@@ -204,7 +228,7 @@ class Descriptor(Value):
     def __init__(
         self,
         entries: tuple[Entry, ...],
-        override: tuple[int, Unit] | None = None,
+        override: Override | None = None,
         hits: int | None = None,
         negative: bool = False,
     ) -> None:

@@ -5,7 +5,7 @@ from typing import Any, Final, NamedTuple
 from google.protobuf.message import DecodeError
 
 from ratelimitd.limiter import LimitRequest
-from ratelimitd.policy import Descriptor, Unit
+from ratelimitd.policy import Descriptor, Override, Unit
 from ratelimitd.proto import message
 
 _Request = message("ratelimitd.wire.v1.RateLimitRequest")
@@ -62,7 +62,8 @@ def _parsed(wire: Any, bounds: Bounds) -> Descriptor:
     entries = tuple([(entry.key, entry.value) for entry in wire.entries])
     override = hits = None
     if wire.HasField("limit"):
-        override = (wire.limit.requests_per_unit, _unit(wire.limit.unit))
+        limit = wire.limit
+        override = Override(limit.requests_per_unit, _unit(limit.unit), limit.unit_multiplier.value or 1)
     if wire.HasField("hits_addend"):
         hits = wire.hits_addend.value
     return Descriptor(entries, override, hits, wire.is_negative_hits)
@@ -91,6 +92,7 @@ KEY: Final = 0x0A
 VALUE: Final = 0x12
 PER_UNIT: Final = 0x08
 UNIT: Final = 0x10
+MULTIPLIER: Final = 0x1A
 WRAPPED: Final = 0x08
 """Tags: the number of the field times 8, and 2 for bytes and messages or 0 for numbers."""
 
@@ -146,7 +148,7 @@ def _request(body: bytes, bounds: Bounds) -> LimitRequest | None:
 
 def _descriptor(body: bytes, at: int, end: int, most: int) -> Descriptor:
     entries: list[tuple[bytes, bytes]] = []
-    override: tuple[int, Unit] | None = None
+    override: Override | None = None
     hits: int | None = None
     negative = False
     while at < end:
@@ -191,8 +193,9 @@ def _entry(body: bytes, at: int, end: int) -> tuple[bytes, bytes]:
     return key, value
 
 
-def _override(body: bytes, at: int, end: int) -> tuple[int, Unit]:
+def _override(body: bytes, at: int, end: int) -> Override:
     requests_per_unit = unit = 0
+    multiplier: int | None = None
     while at < end:
         tag = body[at]
         number, at = _varint(body, at + 1)
@@ -200,11 +203,14 @@ def _override(body: bytes, at: int, end: int) -> tuple[int, Unit]:
             requests_per_unit = number & 0xFFFFFFFF
         elif tag == UNIT:
             unit = number & 0xFFFFFFFF
+        elif tag == MULTIPLIER and multiplier is None:
+            multiplier = _wrapped(body, at, at + number) & 0xFFFFFFFF
+            at += number
         else:
             raise _FormError
     if at != end:
         raise _FormError
-    return requests_per_unit, _unit(unit)
+    return Override(requests_per_unit, _unit(unit), multiplier or 1)
 
 
 def _wrapped(body: bytes, at: int, end: int) -> int:

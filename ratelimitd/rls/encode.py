@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 
 from ratelimitd.config.values import UINT32_MAX
 from ratelimitd.limiter import Answer, DescriptorStatus, Modes, Plan, metadata_of
-from ratelimitd.policy import Descriptor, Unit
+from ratelimitd.policy import Descriptor, Override, Unit
 from ratelimitd.proto import message
 
 from .headers import ietf_headers, limit_headers
@@ -28,6 +28,8 @@ class EncodeOptions(NamedTuple):
         dynamic_metadata: whether to send dynamic metadata (RESPONSE_DYNAMIC_METADATA).
         reason_header: name of the header with the reason of a denial; "": none (LIMIT_REASON_HEADER).
         reason_metadata: whether the reason is in the dynamic metadata (RESPONSE_DYNAMIC_METADATA_REASON).
+        multipliers: whether statuses tell windows of several units; otherwise their unit is UNKNOWN
+            (STATUS_UNIT_MULTIPLIER).
     """
 
     limit_headers: tuple[str, ...] = ()
@@ -35,6 +37,7 @@ class EncodeOptions(NamedTuple):
     dynamic_metadata: bool = False
     reason_header: str = ""
     reason_metadata: bool = False
+    multipliers: bool = False
 
 
 def response(plan: Plan, answer: Answer, options: EncodeOptions, modes: Modes) -> bytes:
@@ -46,18 +49,18 @@ def response(plan: Plan, answer: Answer, options: EncodeOptions, modes: Modes) -
     code = _OVER if answer.over else _OK
     extras = bool(options.limit_headers) or options.ietf_headers or options.dynamic_metadata
     if len(answer.statuses) == 1 and not extras:
-        written = _status(answer.statuses[0])
+        written = _status(answer.statuses[0], options.multipliers)
         return b"%b\x12%b%b" % (code, _VARINTS[len(written)], written)
     parts = [code]
     for status in answer.statuses:
-        written = _status(status)
+        written = _status(status, options.multipliers)
         parts += (b"\x12", _VARINTS[len(written)], written)
     if extras:
         parts.append(_extras(plan, answer, options, modes))
     return b"".join(parts)
 
 
-def _status(status: DescriptorStatus) -> bytes:
+def _status(status: DescriptorStatus, multipliers: bool) -> bytes:
     """Write a ``DescriptorStatus``: code 1, current_limit 2, limit_remaining 3, duration_until_reset 4."""
     rule, remaining, reset = status.rule, status.remaining, status.reset
     code = _OVER if status.over else _OK
@@ -68,17 +71,25 @@ def _status(status: DescriptorStatus) -> bytes:
     seconds = _VARINTS[reset] if reset < VARINTS else varint(reset)
     if not rule.encoded:
         limit = rule.limit
-        rule.encoded = _current_limit(limit.requests_per_unit, limit.unit, limit.unit_multiplier, limit.name)
+        rule.encoded = _current_limit(
+            limit.requests_per_unit, limit.unit, limit.unit_multiplier, limit.name, multipliers
+        )
     return b"%b%b\x18%b\x22%b\x08%b" % (code, rule.encoded, left, _VARINTS[len(seconds) + 1], seconds)
 
 
 @lru_cache(maxsize=4096)
-def _current_limit(requests_per_unit: int, unit: Unit, unit_multiplier: int, name: str) -> bytes:
-    """Write the limit. Cached, so that equal limits of many nodes share the bytes."""
-    shown = shown_unit(unit, unit_multiplier)
-    return bytes(
-        _Status(current_limit={"requests_per_unit": requests_per_unit, "unit": shown, "name": name}).SerializeToString()
-    )
+def _current_limit(requests_per_unit: int, unit: Unit, unit_multiplier: int, name: str, multipliers: bool) -> bytes:
+    """Write the limit. Cached, so that equal limits of many nodes share the bytes.
+
+    An Envoy that knows no ``unit_multiplier`` would send a wrong window (``w=60`` for ten minutes), so the unit is
+    UNKNOWN without ``multipliers``: nothing in a request tells what its Envoy knows.
+    """
+    limit: dict[str, object] = {"requests_per_unit": requests_per_unit, "name": name}
+    if unit_multiplier == 1 or multipliers:
+        limit["unit"] = unit
+    if unit_multiplier != 1 and multipliers:
+        limit["unit_multiplier"] = {"value": unit_multiplier}
+    return bytes(_Status(current_limit=limit).SerializeToString())
 
 
 def varint(number: int) -> bytes:
@@ -107,11 +118,6 @@ def _extras(plan: Plan, answer: Answer, options: EncodeOptions, modes: Modes) ->
     return bytes(built.SerializeToString())
 
 
-def shown_unit(unit: Unit, unit_multiplier: int) -> Unit:
-    """Return UNKNOWN if the window is not one unit: Envoy would send a wrong window (``w=60`` for six hours)."""
-    return unit if unit_multiplier == 1 else Unit.UNKNOWN
-
-
 def _headers(answer: Answer, options: EncodeOptions, modes: Modes) -> Iterable[tuple[str, str]]:
     if options.limit_headers:
         yield from limit_headers(answer.statuses, options.limit_headers, all_quota=modes.quota)
@@ -138,11 +144,17 @@ def described(descriptor: Descriptor) -> dict[str, object]:
     """Return a descriptor for dynamic metadata."""
     built: dict[str, object] = {"entries": [f"{_text(key)}={_text(value)}" for key, value in descriptor.entries]}
     if descriptor.override is not None:
-        requests_per_unit, unit = descriptor.override
-        built["limit"] = f"requests_per_unit:{requests_per_unit} unit:{unit.name}"
+        built["limit"] = _override(descriptor.override)
     if descriptor.hits is not None:
         built["hitsAddend"] = descriptor.hits
     return built
+
+
+def _override(override: Override) -> str:
+    """Write an override in protobuf's text form, as envoyproxy/ratelimit does."""
+    multiplier = override.unit_multiplier
+    more = "" if multiplier == 1 else f" unit_multiplier:{{value:{multiplier}}}"
+    return f"requests_per_unit:{override.requests_per_unit} unit:{override.unit.name}{more}"
 
 
 def _text(value: bytes) -> str:

@@ -25,6 +25,13 @@ class AnsweringRows:
     limit_reason_header = Row(
         lambda value: header(value) if value else "", "", "Name of a response header with that reason; unset: none."
     )
+    status_unit_multiplier = Row(
+        boolean,
+        "false",
+        "Tell windows of several units: in a status as unit and unit_multiplier, which Envoy reads from 1.40 on, and "
+        "in X-RateLimit-Limit of the proxy. An older Envoy ignores the multiplier and prints a wrong window, and no "
+        "request tells its version, so by default the unit of such a window is UNKNOWN.",
+    )
     limit_response_headers_enabled = Row(
         boolean, "false", "Add the three headers of the following settings to responses."
     )

@@ -7,7 +7,7 @@ import pytest
 from ratelimitd.admin import explain_page, explained
 from ratelimitd.admin.http import PageRequest
 from ratelimitd.limiter import LimitRequest
-from ratelimitd.policy import Descriptor, Unit
+from ratelimitd.policy import Descriptor, Override, Unit
 from ratelimitd.policy_file import parse
 
 POLICY = b"""
@@ -130,12 +130,13 @@ def test_a_limit_that_another_one_of_the_request_replaces_does_not_apply():
 
 
 def test_an_override_takes_the_place_of_the_tree():
-    """Its numbers are the request's."""
-    (found,) = told("nothing=x", override=(7, Unit.MINUTE))["descriptors"]
-    assert found["text"] == [
-        "the request carries a limit of its own, which takes the place of the tree",
-        f"limit shop.nothing: {NUMBERS.format(7)}",
-    ]
+    """Its numbers are the request's, and so is its window."""
+    for multiplier, window in ((1, ""), (10, " unit_multiplier: 10")):
+        (found,) = told("nothing=x", override=Override(7, Unit.MINUTE, multiplier))["descriptors"]
+        assert found["text"] == [
+            "the request carries a limit of its own, which takes the place of the tree",
+            f"limit shop.nothing: {NUMBERS.format(7)}{window}",
+        ]
 
 
 def test_an_unknown_domain_is_told_the_known_ones():

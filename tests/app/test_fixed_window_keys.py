@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 from ratelimitd.app.engine import build
 from ratelimitd.app.policies import Policies, source_of
 from ratelimitd.limiter import LimitRequest
-from ratelimitd.policy import Descriptor, Unit
+from ratelimitd.policy import Descriptor, Override, Unit
 from ratelimitd.settings import load
 from testkit.redis_server import redis_server
 from tests.service import service
@@ -56,13 +56,18 @@ MODES = {
 
 @pytest.mark.parametrize("mode", MODES)
 async def test_each_value_gives_its_names(tmp_path, mode):
-    """upstream: byte for byte; auto: safe keys for limits that can share a counter, and overrides; safe: for all."""
+    """upstream: byte for byte; auto: safe keys for limits that can share a counter, and overrides; safe: for all.
+
+    envoyproxy/ratelimit has no windows of several units, so an override with one has a safe key.
+    """
     named, overridden = MODES[mode]
     _, parts = await loaded(tmp_path / "policy.yaml", SHARED, FIXED_WINDOW_KEYS=mode, **ELSEWHERE)
     asked = keys(parts, (TENANT,), (ALICE, HOT), (ZONE,))
     assert [key.decode()[: len(name)] for key, name in zip(asked, named, strict=True)] == named
-    (own,) = keys(parts, (ZONE,), override=(5, Unit.YEAR))
+    (own,) = keys(parts, (ZONE,), override=Override(5, Unit.YEAR))
     assert own.decode()[: len(overridden)] == overridden
+    (several,) = keys(parts, (ZONE,), override=Override(5, Unit.YEAR, 10))
+    assert several.startswith(b"rl1:")
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -70,7 +75,7 @@ async def test_counters_in_memory_always_have_safe_keys(tmp_path, mode):
     """No other service shares them, so nothing is said of them either."""
     with capture_logs() as logs:
         _, parts = await loaded(tmp_path / "policy.yaml", SHARED, FIXED_WINDOW_KEYS=mode)
-    asked = [*keys(parts, (TENANT,), (ALICE, HOT), (ZONE,)), *keys(parts, (ZONE,), override=(5, Unit.YEAR))]
+    asked = [*keys(parts, (TENANT,), (ALICE, HOT), (ZONE,)), *keys(parts, (ZONE,), override=Override(5, Unit.YEAR))]
     assert all(key.startswith(b"rl1:") for key in asked)
     assert [line for line in logs if "share" in line["event"]] == []
 

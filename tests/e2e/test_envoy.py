@@ -22,11 +22,12 @@ descriptors:
   - {key: all, value: requests, rate_limit: {unit: hour, requests_per_unit: 20}}
 """
 USER = header("x-user", "user")
-OVERRIDE = {"metadata_key": {"key": "ours", "path": [{"key": "limit"}]}}
+OVERRIDE, LONG = ({"metadata_key": {"key": "ours", "path": [{"key": name}]}} for name in ("limit", "long"))
 ROUTES = [
     route("/both", [USER], [generic("all", "requests")]),
     route("/bucket", [generic("path", "bucket")]),
     route("/override", [generic("path", "override")], limit={"dynamic_metadata": OVERRIDE}),
+    route("/long", [generic("path", "long")], limit={"dynamic_metadata": LONG}),
     per_route("/done", actions=[generic("path", "done")], hits_addend={"number": 4}, apply_on_stream_done=True),
     route("/", [USER]),
 ]  # fmt: skip
@@ -93,6 +94,12 @@ async def test_an_override_from_metadata(front):
     answers = [await ask(client, "/override") for _ in range(3)]
     assert [status for status, _ in answers] == [200, 200, 429]
     assert answers[0][1]["x-ratelimit-limit"] == "2, 2;w=3600"
+
+
+async def test_envoy_reads_no_multiplier_from_metadata(front):
+    """Up to 1.40, as docs/policies.md says; what such an override would show with a multiplier has no window."""
+    client, _, _ = front
+    assert (await ask(client, "/long"))[1]["x-ratelimit-limit"] == "2, 2;w=60"
 
 
 async def test_hits_at_the_end_of_the_stream(front):

@@ -73,8 +73,11 @@ def entries(draw):
     return b"".join(parts)
 
 
-overrides = st.tuples(hits, st.sampled_from(UNITS)).map(lambda pair: number(1, pair[0]) + number(2, pair[1]))
 addends = st.one_of(hits.map(lambda count: number(1, count)), st.just(b""))
+multipliers = addends.map(lambda wrapped: text(3, wrapped))
+overrides = st.tuples(hits, st.sampled_from(UNITS), st.just(b"") | multipliers).map(
+    lambda parts: number(1, parts[0]) + number(2, parts[1]) + parts[2]
+)
 
 
 @st.composite

@@ -28,6 +28,8 @@ def messages(draw):
             descriptor.limit.SetInParent()
             descriptor.limit.requests_per_unit = draw(st.just(0) | uint32)
             descriptor.limit.unit = draw(st.integers(0, 9) | uint32)
+            if draw(st.booleans()):
+                descriptor.limit.unit_multiplier.value = draw(st.just(0) | uint32)
         if kind in (4, 5):
             descriptor.hits_addend.SetInParent()
             descriptor.hits_addend.value = draw(st.just(0) | uint64)

@@ -3,7 +3,7 @@
 import pytest
 
 from ratelimitd.gateway.routing import Router
-from ratelimitd.policy import Descriptor, Unit
+from ratelimitd.policy import Descriptor, Override, Unit
 
 from .files import ask, described, gateway, limits
 
@@ -131,7 +131,7 @@ def test_a_descriptor_has_its_hits_and_its_limit():
     assert [(each.override, each.hits, each.negative) for each in found] == [
         (None, None, False),
         (None, 0, False),
-        ((5, Unit.HOUR), 3, True),
+        (Override(5, Unit.HOUR), 3, True),
     ]
 
 

@@ -22,7 +22,7 @@ from ratelimitd.limiter import (
 )
 from ratelimitd.limiter.new_keys import STEPS, SWEEP
 from ratelimitd.observe.metrics import Counters
-from ratelimitd.policy import Descriptor, Unit
+from ratelimitd.policy import Descriptor, Override, Unit
 from ratelimitd.policy_file import parse
 from ratelimitd.stores.memory import MemoryStore
 
@@ -156,7 +156,12 @@ def test_a_flood_of_one_limit_touches_no_other():
     guard, now = warm(1)
     flood = keys_asked(guard, now, *[ask_of(b"ip=%d" % n) for n in range(100)])
     assert len(set(flood)) == 2
-    others = [ask_of(b"other=1"), ask_of(b"zone=z,ip=1"), ask_of(b"user=1"), ask_of(b"ip=1", override=(7, Unit.DAY))]
+    others = [
+        ask_of(b"other=1"),
+        ask_of(b"zone=z,ip=1"),
+        ask_of(b"user=1"),
+        ask_of(b"ip=1", override=Override(7, Unit.DAY)),
+    ]
     before = [charge.key for ask in others for charge in ask.plan.charges]
     assert before == keys_asked(guard, now, *others)
 
@@ -165,11 +170,11 @@ def test_each_limit_has_an_overflow_counter_of_its_own():
     """Nodes, levels, items and overrides apart; the values of a request, and an override's numbers, are no part."""
     guard, now = warm(0)
     texts = [b"ip=1", b"other=1", b"zone=z,ip=1", b"user=1", b"shadow=1"]
-    asks = [ask_of(text) for text in texts] + [ask_of(b"ip=1", override=(7, Unit.HOUR))]
+    asks = [ask_of(text) for text in texts] + [ask_of(b"ip=1", override=Override(7, Unit.HOUR))]
     assert len(set(keys_asked(guard, now, *asks))) == 8
     [first], [second] = (keys_asked(guard, now, ask_of(text)) for text in (b"zone=a,ip=1", b"zone=b,ip=2"))
     assert first == second
-    [first], [second] = (keys_asked(guard, now, ask_of(b"ip=%d" % n, override=(n, Unit.HOUR))) for n in (1, 2))
+    [first], [second] = (keys_asked(guard, now, ask_of(b"ip=%d" % n, override=Override(n, Unit.HOUR))) for n in (1, 2))
     assert first == second
 
 

@@ -10,9 +10,11 @@ Bounds that were examined for a name that a caller chooses:
 
 import pytest
 
+from ratelimitd.algorithms import ALGORITHMS
 from ratelimitd.limiter import Ask, LimitRequest, NewKeys, Planner, PlanOptions, Tallies, key_maker
+from ratelimitd.limiter.keys import is_overflow_key
 from ratelimitd.limiter.new_keys import STEPS, SWEEP
-from ratelimitd.policy import Descriptor, Unit
+from ratelimitd.policy import UNIT_SECONDS, Descriptor, Override, Unit
 from ratelimitd.policy_file import parse
 from ratelimitd.stores.memory import MemoryStore
 
@@ -25,13 +27,13 @@ domain: d
 descriptors:
   - {key: ip, rate_limit: {unit: hour, requests_per_unit: 2}}
 """
-FLOOD = [Descriptor(((b"key%d" % n, b"v"),), override=(5, Unit.HOUR)) for n in range(3_000)]
+FLOOD = [Descriptor(((b"key%d" % n, b"v"),), override=Override(5, Unit.HOUR)) for n in range(3_000)]
 UNITS = [Unit.SECOND, Unit.MINUTE, Unit.HOUR, Unit.DAY, Unit.WEEK, Unit.MONTH, Unit.YEAR]
 
 
-def planner(*domains):
+def planner(*domains, algorithm="fixed_window"):
     files = [(name.decode(), POLICY.replace(b"domain: d", b"domain: " + name)) for name in domains or (b"d",)]
-    return Planner(parse(files), key_maker(b"", safe=True), Tallies(), PlanOptions())
+    return Planner(parse(files, default_algorithm=algorithm), key_maker(b"", safe=True), Tallies(), PlanOptions())
 
 
 def ask_of(by, descriptor, domain=b"d"):
@@ -69,9 +71,53 @@ def test_units_do_not_multiply_the_cap():
     """Each unit has an overflow counter of its own, as counters of two windows cannot be one, but the cap is of all."""
     by = planner()
     guard, now = warm()
-    flood = [each._replace(override=(5, UNITS[n % len(UNITS)])) for n, each in enumerate(FLOOD)]
+    flood = [each._replace(override=Override(5, UNITS[n % len(UNITS)])) for n, each in enumerate(FLOOD)]
     reached = set(guarded(guard, now, [ask_of(by, each) for each in flood]))
     assert CAP + len(UNITS) <= len(reached) <= CAP + len(UNITS) + MISTAKEN
+
+
+def windows_of(asks, guard, now):
+    """The windows of the charges on overflow counters, and the counters that reach the store."""
+    guard.before(asks, now)
+    charges = [charge for ask in asks for charge in ask.plan.charges]
+    return charges, {charge.limit.rate.window for charge in charges if is_overflow_key(charge.key)}
+
+
+@pytest.mark.scenario("a caller that invents keys")
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_multipliers_do_not_multiply_the_cap(algorithm):
+    """3,000 windows share as many overflow counters as there are units, so not even those fill the store."""
+    by, store = planner(algorithm=algorithm), MemoryStore()
+    guard, now = warm()
+    flood = [each._replace(override=Override(5, UNITS[n % 5], 2 + n)) for n, each in enumerate(FLOOD)]
+    asks = [ask_of(by, each) for each in flood]
+    assert len({charge.limit.rate.window for ask in asks for charge in ask.plan.charges}) > len(FLOOD) // 2
+    _, windows = windows_of(asks, guard, now)
+    assert windows <= {UNIT_SECONDS[unit] * SECOND for unit in UNITS}
+    store.charge(asks, now, lambda _: None)
+    assert CAP < len(store) <= CAP + len(UNITS) + MISTAKEN
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        (Override(5, Unit.MINUTE, 10), (Unit.HOUR, 1)),
+        (Override(5, Unit.MINUTE, 60), (Unit.HOUR, 1)),
+        (Override(5, Unit.MINUTE, 61), (Unit.DAY, 1)),
+        (Override(5, Unit.MONTH, 2), (Unit.YEAR, 1)),
+        (Override(5, Unit.YEAR, 2), (Unit.YEAR, 1)),
+        (Override(5, Unit.MINUTE), (Unit.MINUTE, 1)),
+    ],
+)
+def test_past_the_cap_several_units_count_as_the_next_longer_one(override, told):
+    """The status tells the window that is enforced; up to a year, no more passes than in the window asked for."""
+    by = planner()
+    guard, now = warm(per_second=1)
+    guarded(guard, now, [ask_of(by, FLOOD[0])])
+    (charge,), windows = windows_of([ask_of(by, FLOOD[1]._replace(override=override))], guard, now)
+    assert (charge.limit.unit, charge.limit.unit_multiplier) == told
+    assert windows == {UNIT_SECONDS[told[0]] * SECOND}
+    assert (charge.limit.requests_per_unit, charge.rule.capacity) == (5, 5)
 
 
 def test_a_flood_of_overrides_spares_the_limits_and_other_domains():

@@ -3,7 +3,7 @@ import pytest
 from ratelimitd.limiter import LimitRequest, Modes, Planner, PlanOptions, Tallies, key_maker
 from ratelimitd.limiter.plan import cost_of
 from ratelimitd.limiter.seam import COST_MAX
-from ratelimitd.policy import Descriptor, Unit
+from ratelimitd.policy import Descriptor, Override, Unit
 from ratelimitd.policy_file import parse
 
 POLICY = b"""
@@ -118,7 +118,7 @@ def test_the_cost_of_a_descriptor(hits, request_hits, negative, cost):
 
 def test_an_override_limits_with_its_own_numbers():
     """An override is charged as it says, under the domain's default algorithm."""
-    descriptor = Descriptor(((b"whatever", b"x"),), override=(42, Unit.MINUTE))
+    descriptor = Descriptor(((b"whatever", b"x"),), override=Override(42, Unit.MINUTE))
     plan = planner().plan(LimitRequest(b"d", (descriptor,)))
     assert plan.charges[0].limit.rate[1:3] + plan.charges[0].limit.rate[:1] == (42, 60_000_000, "fixed_window")
 
@@ -142,7 +142,7 @@ def test_the_rules_of_a_node_are_made_once():
 @pytest.mark.parametrize(
     "descriptor",
     [
-        Descriptor(((b"a", b"v"),), override=(42, Unit.MINUTE)),
+        Descriptor(((b"a", b"v"),), override=Override(42, Unit.MINUTE)),
         Descriptor(((b"detailed", b"v"),)),
         Descriptor(((b"valued", b"v"),)),
         Descriptor(((b"none", b"v"),)),

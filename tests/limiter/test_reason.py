@@ -23,7 +23,7 @@ from ratelimitd.limiter import (
 )
 from ratelimitd.limiter.new_keys import STEPS, SWEEP
 from ratelimitd.observe.metrics import Counters
-from ratelimitd.policy import Descriptor, OnStoreFailure, Unit
+from ratelimitd.policy import Descriptor, OnStoreFailure, Override, Unit
 from ratelimitd.policy_file import parse
 from ratelimitd.stores.memory import MemoryStore
 
@@ -162,7 +162,7 @@ def test_a_shadow_limit_is_no_reason_and_shadow_mode_keeps_one():
 def test_an_override_is_named_by_its_keys():
     """The limit came with the request; no value of it is in the reason."""
     rig = Rig()
-    override = (1, Unit.HOUR)
+    override = Override(1, Unit.HOUR)
     rig.ask("user=secret", override=override)
     assert rig.reason("user=secret", override=override) == over("d.user", ReasonKind.OVERRIDE)
 

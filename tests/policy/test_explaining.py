@@ -6,7 +6,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ratelimitd.policy import Descriptor, DescriptorNode, Domain, Ended, Limit, Step, Took, Unit, explain, match
+from ratelimitd.policy import (
+    Descriptor,
+    DescriptorNode,
+    Domain,
+    Ended,
+    Limit,
+    Override,
+    Step,
+    Took,
+    Unit,
+    explain,
+    match,
+)
 from ratelimitd.policy.explaining import EXAMINED, likeness
 from ratelimitd.policy_file import parse
 from testkit.examples import examples
@@ -39,7 +51,9 @@ def domains(draw):
 
 ENTRY = st.tuples(st.sampled_from(["a", "b", "a_b", ""]), st.sampled_from(["b", "bb", "x", ""]))
 ENTRIES = st.lists(ENTRY, min_size=1, max_size=2) | st.lists(ENTRY, max_size=3)
-OVERRIDES = st.none() | st.tuples(st.integers(0, 9), st.sampled_from([Unit.UNKNOWN, Unit.HOUR]))
+OVERRIDES = st.none() | st.builds(
+    Override, st.integers(0, 9), st.sampled_from([Unit.UNKNOWN, Unit.HOUR]), st.integers(1, 2)
+)
 
 
 @settings(max_examples=examples(3))

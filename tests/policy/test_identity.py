@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ratelimitd.admin.rlconfig import lines
 from ratelimitd.limiter import ENFORCED, NO_LIMIT, Answer, LimitRequest, Planner, PlanOptions, Tallies, key_maker
 from ratelimitd.lint import lint
-from ratelimitd.policy import Descriptor, PolicyErrors, Unit, identify
+from ratelimitd.policy import Descriptor, Override, PolicyErrors, Unit, identify
 from ratelimitd.policy.identity import network_of
 from ratelimitd.policy.model import Identity
 from ratelimitd.policy_file import examine, parse
@@ -103,7 +103,7 @@ def test_an_override_is_counted_by_the_caller():
     """A limit that the request brings holds each key alone, and an invented key by address."""
     made = planner()
     plans = [
-        made.plan(LimitRequest(b"d", (Descriptor(entries, override=(3, Unit.HOUR)),)))
+        made.plan(LimitRequest(b"d", (Descriptor(entries, override=Override(3, Unit.HOUR)),)))
         for entries in (
             ((b"api_key", b"0123"),),
             ((b"api_key", b"canary-key-7f31"),),

@@ -2,7 +2,8 @@
 
 import pytest
 
-from ratelimitd.policy import Descriptor, Unit, match, pinned
+from ratelimitd.algorithms import ALGORITHMS, WINDOW_MAX
+from ratelimitd.policy import UNIT_SECONDS, Descriptor, Override, Unit, match, pinned
 from ratelimitd.policy_file import parse
 
 
@@ -172,7 +173,7 @@ def test_metadata_is_there_whatever_the_metric_is_called(flag):
 def test_an_override_needs_no_node():
     """It is a plain limit of the domain's default algorithm, called by the values of the request."""
     tree = domain("domain: d\ndefault_algorithm: token_bucket\n")
-    result = found(tree, "a=1", "b=", override=(10, Unit.MINUTE))
+    result = found(tree, "a=1", "b=", override=Override(10, Unit.MINUTE))
     (limit,) = result.limits
     assert limit.rate is not None
     assert (limit.rate.algorithm, limit.rate.quota, limit.rate.window) == ("token_bucket", 10, 60_000_000)
@@ -182,26 +183,51 @@ def test_an_override_needs_no_node():
 def test_an_override_goes_before_the_tree():
     """What the request brings wins over the policy, without its name, shadow or metadata."""
     tree = domain("domain: d\ndescriptors: [{key: k, shadow_mode: true, rate_limit: {unit: day, name: n}}]")
-    (limit,) = found(tree, "k=x", override=(3, Unit.SECOND)).limits
+    (limit,) = found(tree, "k=x", override=Override(3, Unit.SECOND)).limits
     assert (limit.requests_per_unit, limit.name, limit.shadow_mode, limit.upstream) == (3, "", False, True)
 
 
 def test_an_override_without_a_unit_leaves_the_tree_in_force():
     """Unit UNKNOWN ends the process of envoyproxy/ratelimit; an error would let the request pass."""
     tree = domain("domain: d\ndescriptors: [{key: k, rate_limit: {unit: day, requests_per_unit: 9}}]")
-    assert found(tree, "k=x", override=(1, Unit.UNKNOWN)).limits[0].requests_per_unit == 9
+    assert found(tree, "k=x", override=Override(1, Unit.UNKNOWN)).limits[0].requests_per_unit == 9
 
 
 def test_an_override_too_large_for_its_algorithm_is_still_enforced():
     """sliding_window keeps every charge; above its 10,000 the counter stands in."""
     tree = domain("domain: d\ndefault_algorithm: sliding_window\n")
-    rate = found(tree, "k=x", override=(4_000_000_000, Unit.YEAR)).limits[0].rate
+    rate = found(tree, "k=x", override=Override(4_000_000_000, Unit.YEAR)).limits[0].rate
     assert rate is not None
     assert (rate.algorithm, rate.quota) == ("sliding_window_counter", 4_000_000_000)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_an_override_of_several_units_has_their_window(algorithm):
+    """Ten minutes are no minute; and its counter has a name that no window of one unit has."""
+    tree = domain(f"domain: d\ndefault_algorithm: {algorithm}\n")
+    (limit,) = found(tree, "k=x", override=Override(3, Unit.MINUTE, 10)).limits
+    assert limit.rate is not None
+    assert (limit.rate.window, limit.unit, limit.unit_multiplier) == (600_000_000, Unit.MINUTE, 10)
+    assert limit.upstream is False
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("unit", UNIT_SECONDS)
+@pytest.mark.parametrize("quota", [0, 1, 10_000, (1 << 32) - 1])
+def test_an_override_of_any_window_is_enforced(algorithm, unit, quota):
+    """A window of more than 71 years counts as one of almost that many, in whole units: an error would let it pass."""
+    tree = domain(f"domain: d\ndefault_algorithm: {algorithm}\n")
+    (longest,) = found(tree, "k=x", override=Override(quota, unit, (1 << 32) - 1)).limits
+    assert longest.rate is not None
+    units = longest.unit_multiplier
+    assert longest.rate.window == UNIT_SECONDS[unit] * units * 1_000_000 <= WINDOW_MAX
+    assert WINDOW_MAX - longest.rate.window < UNIT_SECONDS[unit] * 1_000_000
+    (same,) = found(tree, "k=x", override=Override(quota, unit, units)).limits
+    assert same == longest
 
 
 def test_equal_overrides_share_their_rate():
     """Making a rate costs more than a look-up."""
     tree = domain("domain: d\n")
-    first, second = (found(tree, f"k={n}", override=(77, Unit.HOUR)).limits[0].rate for n in range(2))
+    first, second = (found(tree, f"k={n}", override=Override(77, Unit.HOUR)).limits[0].rate for n in range(2))
     assert first is second

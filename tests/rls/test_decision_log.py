@@ -24,6 +24,7 @@ descriptors:
   - {key: exempt}
   - {key: special, rate_limit: {unit: hour, requests_per_unit: 5, replaces: [{name: users}]}}
   - {key: deny, on_store_failure: deny, rate_limit: {unit: hour, requests_per_unit: 1}}
+  - {key: long, rate_limit: {unit: day, unit_multiplier: 10, requests_per_unit: 5}}
 """
 
 
@@ -110,6 +111,15 @@ async def test_a_descriptor_without_a_limit_says_where_its_search_ended(bench, l
         "free=x,more=y: no limit, more=y matches nothing below d.free; exempt=x: no limit at d.exempt",
         "user=x: no limit, the policy does not define the domain",
     ]
+
+
+async def test_a_window_of_several_units_is_told_as_it_is(bench, logged):
+    """Whatever Envoy may be told of it."""
+    made = bench(POLICY)
+    all_of(made)
+    made.ask({"long": "x"})
+    (line,) = logged()
+    assert line["descriptors"].startswith("long=x: d.long: 4 of 5/10 days left, reset ")
 
 
 async def test_a_replaced_limit_is_not_a_missing_one(bench, logged):

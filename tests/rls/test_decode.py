@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 
 from ratelimitd.limiter import LimitRequest
-from ratelimitd.policy import Descriptor, Unit
+from ratelimitd.policy import Descriptor, Override, Unit
 from ratelimitd.rls import Bounds, RequestError
 from ratelimitd.rls.decode import WALK_BYTES, decode, parse, walk
 from tests.fuzz.runs import LEAST_SHARE
@@ -83,12 +83,39 @@ READ = {
     "last key": (HEAD + text(2, text(1, text(1, b"x") + text(1, b"k") + text(2, b"v"))), one()),
     "no entries": (HEAD + text(2, b""), LimitRequest(b"d", (Descriptor(()),))),
     "no key": (HEAD + text(2, text(1, b"")), LimitRequest(b"d", (Descriptor(((b"", b""),)),))),
-    "empty override": (HEAD + text(2, ENTRY + text(2, b"")), one(override=(0, Unit.UNKNOWN))),
-    "override": (HEAD + text(2, ENTRY + text(2, number(1, 50) + number(2, 6))), one(override=(50, Unit.YEAR))),
-    "unknown unit": (HEAD + text(2, text(2, number(2, 99) + number(1, 50)) + ENTRY), one(override=(50, Unit.UNKNOWN))),
+    "empty override": (HEAD + text(2, ENTRY + text(2, b"")), one(override=Override(0, Unit.UNKNOWN))),
+    "override": (HEAD + text(2, ENTRY + text(2, number(1, 50) + number(2, 6))), one(override=Override(50, Unit.YEAR))),
+    "unknown unit": (
+        HEAD + text(2, text(2, number(2, 99) + number(1, 50)) + ENTRY),
+        one(override=Override(50, Unit.UNKNOWN)),
+    ),
     "unit of more than 32 bits": (
         HEAD + text(2, ENTRY + text(2, number(2, (1 << 32) + 2))),
-        one(override=(0, Unit.MINUTE)),
+        one(override=Override(0, Unit.MINUTE)),
+    ),
+    "multiplier": (
+        HEAD + text(2, ENTRY + text(2, text(3, number(1, 300)) + number(2, 2))),
+        one(override=Override(0, Unit.MINUTE, 300)),
+    ),
+    "multiplier of 0": (
+        HEAD + text(2, ENTRY + text(2, number(2, 2) + text(3, number(1, 0)))),
+        one(override=Override(0, Unit.MINUTE)),
+    ),
+    "empty multiplier": (
+        HEAD + text(2, ENTRY + text(2, text(3, b"") + number(2, 2))),
+        one(override=Override(0, Unit.MINUTE)),
+    ),
+    "largest multiplier": (
+        HEAD + text(2, ENTRY + text(2, number(2, 6) + text(3, number(1, (1 << 32) - 1)))),
+        one(override=Override(0, Unit.YEAR, (1 << 32) - 1)),
+    ),
+    "multiplier of more than 32 bits": (
+        HEAD + text(2, ENTRY + text(2, number(2, 1) + text(3, number(1, (1 << 32) + 7)))),
+        one(override=Override(0, Unit.SECOND, 7)),
+    ),
+    "multiplier of 2**32, whose 32 bits are 0": (
+        HEAD + text(2, ENTRY + text(2, number(2, 1) + text(3, number(1, 1 << 32)))),
+        one(override=Override(0, Unit.SECOND)),
     ),
     "empty hits_addend": (HEAD + text(2, ENTRY + text(3, b"")), one(hits=0)),
     "hits_addend": (HEAD + text(2, text(3, number(1, 1 << 40)) + ENTRY), one(hits=1 << 40)),
@@ -118,7 +145,12 @@ OTHER = {
     "unknown field of two bytes": PLAIN + number(16, 1),
     "unknown in a descriptor": HEAD + text(2, ENTRY + number(5, 1)),
     "unknown in an entry": HEAD + text(2, text(1, text(1, b"k") + text(3, b"v"))),
-    "unknown in an override": HEAD + text(2, ENTRY + text(2, number(3, 1))),
+    "unknown in an override": HEAD + text(2, ENTRY + text(2, number(4, 1))),
+    "unknown in a multiplier": HEAD + text(2, ENTRY + text(2, text(3, number(2, 1)))),
+    "multiplier as a number": HEAD + text(2, ENTRY + text(2, number(3, 1))),
+    "multiplier twice": HEAD + text(2, ENTRY + text(2, text(3, number(1, 10)) + text(3, b""))),
+    "multiplier past its override": HEAD + text(2, text(2, b"\x1a\x02") + ENTRY),
+    "number past its multiplier": HEAD + text(2, text(2, text(3, b"\x08") + number(2, 2)) + ENTRY),
     "unknown in hits_addend": HEAD + text(2, ENTRY + text(3, number(2, 1))),
     "field 0": PLAIN + number(0, 1),
     "group": PLAIN + varint(9 << 3 | GROUP) + varint(9 << 3 | 4),
@@ -184,7 +216,8 @@ def test_what_fits_the_bounds_is_taken():
 
 def test_every_cut_of_a_request_is_met():
     """A request that ends after any of its bytes is read as the library reads it, or not at all."""
-    whole = PLAIN + text(2, ENTRY + text(2, number(1, 300) + number(2, 2)) + text(3, number(1, 300)) + number(4, 1))
+    limit = number(1, 300) + number(2, 2) + text(3, number(1, 300))
+    whole = PLAIN + text(2, ENTRY + text(2, limit) + text(3, number(1, 300)) + number(4, 1))
     assert walked(whole)
     assert sum(walked(whole[:end]) for end in range(len(whole))) == 1  # the one that ends after a descriptor
     for at in range(len(whole)):

@@ -14,7 +14,7 @@ LIMITS = st.builds(
     st.none(),
     requests_per_unit=UINT32,
     unit=st.sampled_from(Unit),
-    unit_multiplier=st.integers(1, 2),
+    unit_multiplier=st.integers(1, 2) | UINT32.map(lambda number: number or 1),
     name=st.text(max_size=300),
 )
 STATUSES = st.builds(DescriptorStatus, st.booleans(), LIMITS.map(Rule), UINT32, UINT32) | st.sampled_from(
@@ -22,21 +22,24 @@ STATUSES = st.builds(DescriptorStatus, st.booleans(), LIMITS.map(Rule), UINT32, 
 )
 
 
-def encoded(answer):
-    return Response.FromString(response(Plan(()), answer, EncodeOptions(), ENFORCED))
+def encoded(answer, multipliers=False):
+    return Response.FromString(response(Plan(()), answer, EncodeOptions(multipliers=multipliers), ENFORCED))
 
 
 @pytest.mark.slow
-@given(st.booleans(), st.lists(STATUSES, max_size=5))
-def test_the_bytes_are_those_of_the_message(over, statuses):
+@given(st.booleans(), st.lists(STATUSES, max_size=5), st.booleans())
+def test_the_bytes_are_those_of_the_message(over, statuses, multipliers):
     """Whatever the numbers and names, what is written by hand parses to the message that was meant."""
-    told = encoded(Answer(over, None, tuple(statuses), shadowed=False))
+    told = encoded(Answer(over, None, tuple(statuses), shadowed=False), multipliers)
     meant = Response(overall_code=2 if over else 1)
     for status in statuses:
         built = meant.statuses.add(code=2 if status.over else 1, limit_remaining=status.remaining)
         if status.limit is not None:
             built.current_limit.requests_per_unit = status.limit.requests_per_unit
-            built.current_limit.unit = status.limit.unit if status.limit.unit_multiplier == 1 else 0
+            several = status.limit.unit_multiplier != 1
+            built.current_limit.unit = 0 if several and not multipliers else status.limit.unit
+            if several and multipliers:
+                built.current_limit.unit_multiplier.value = status.limit.unit_multiplier
             built.current_limit.name = status.limit.name
             built.duration_until_reset.seconds = status.reset
     assert meant == told

@@ -31,6 +31,10 @@ descriptors:
 """
 
 
+UINT32 = st.integers(0, 2**32 - 1)
+OVERRIDES = st.tuples(UINT32, st.integers(-5, 9), UINT32)
+
+
 def described(hits=None, negative=False, limit=None, **entries):
     built = Descriptor(is_negative_hits=negative)
     for key, value in entries.items():
@@ -38,7 +42,9 @@ def described(hits=None, negative=False, limit=None, **entries):
     if hits is not None:
         built.hits_addend.value = hits
     if limit is not None:
-        built.limit.requests_per_unit, built.limit.unit = limit
+        built.limit.requests_per_unit, built.limit.unit, *multiplier = limit
+        for each in multiplier:
+            built.limit.unit_multiplier.value = each
     return built
 
 
@@ -84,8 +90,22 @@ async def test_hits_per_descriptor_and_per_request(bench):
 
 async def test_a_window_of_several_units_shows_no_false_one(bench):
     """unit_multiplier other than 1 shows unit UNKNOWN, or Envoy would print a window that is not there."""
-    current = bench(POLICY).ask({"bucket": "x"}).statuses[0].current_limit
-    assert (current.requests_per_unit, current.unit) == (3, Response.RateLimit.UNKNOWN)
+    made = bench(POLICY)
+    asked = [{"bucket": "x"}, described(limit=(3, 2, 10), other="x")]
+    for status in made.ask(*asked).statuses:
+        current = status.current_limit
+        assert (current.requests_per_unit, current.unit) == (3, Response.RateLimit.UNKNOWN)
+        assert not current.HasField("unit_multiplier")
+
+
+async def test_a_window_of_several_units_is_told_where_envoy_reads_it(bench):
+    """STATUS_UNIT_MULTIPLIER: unit and multiplier, of the policy's limits and of overrides; none for a single unit."""
+    made = bench(POLICY, ServiceOptions(encode=EncodeOptions(multipliers=True)))
+    asked = [{"bucket": "x"}, described(limit=(3, 2, 10), other="x"), {"user": "x"}]
+    told = [status.current_limit for status in made.ask(*asked).statuses]
+    units = [(each.unit, each.unit_multiplier.value, each.HasField("unit_multiplier")) for each in told]
+    limit = Response.RateLimit
+    assert units == [(limit.HOUR, 6, True), (limit.MINUTE, 10, True), (limit.HOUR, 0, False)]
 
 
 async def test_an_override_limits_and_an_unusable_one_is_ignored(bench):
@@ -277,12 +297,15 @@ descriptors:
 async def test_dynamic_metadata(bench):
     """RESPONSE_DYNAMIC_METADATA returns the request and the policy's metadata, as upstream builds them."""
     made = bench(POLICY, ServiceOptions(encode=EncodeOptions(dynamic_metadata=True)))
-    answer = made.ask(described(hits=2, meta="x"), described(limit=(5, 3), user="y"), hits=3)
+    answer = made.ask(
+        described(hits=2, meta="x"), described(limit=(5, 3), user="y"), described(limit=(5, 2, 10), user="z"), hits=3
+    )
     assert json_format.MessageToDict(answer.dynamic_metadata) == {
         "domain": "d",
         "descriptors": [
             {"entries": ["meta=x"], "hitsAddend": 2.0},
             {"entries": ["user=y"], "limit": "requests_per_unit:5 unit:HOUR"},
+            {"entries": ["user=z"], "limit": "requests_per_unit:5 unit:MINUTE unit_multiplier:{value:10}"},
         ],
         "hitsAddend": 3.0,
         "metadata": {"team": "edge", "deep": {"a": 1.0}},
@@ -308,7 +331,7 @@ async def test_no_bytes_cause_more_than_an_error_of_their_own(bench, data):
             described(
                 hits=data.draw(st.none() | st.integers(0, 2**64 - 1)),
                 negative=data.draw(st.booleans()),
-                limit=data.draw(st.none() | st.tuples(st.integers(0, 2**32 - 1), st.integers(-5, 9))),
+                limit=data.draw(st.none() | st.tuples(UINT32, st.integers(-5, 9)) | OVERRIDES),
             )
         )
         for key in data.draw(st.lists(st.sampled_from(["user", "free", "bucket", "meta", ""]), max_size=2)):

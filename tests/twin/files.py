@@ -136,10 +136,11 @@ def write(folder, upstream, *, all_or_nothing):
         "routes": [route for algorithm in ALGORITHMS for route in routes(algorithm, span)],
         "policies": "policy.yaml",
     }
-    return _written(folder, gateway, policy)
+    return written(folder, gateway, policy)
 
 
-def _written(folder, gateway, policy):
+def written(folder, gateway, policy):
+    """Write a gateway file and its policy; returns their paths."""
     for name, content in (("policy.yaml", policy), ("gateway.yaml", gateway)):
         (folder / name).write_text(json.dumps(content))
     return folder / "gateway.yaml", folder / "policy.yaml"
@@ -160,7 +161,7 @@ def write_failures(folder, upstream):
         "routes": [*routes, {"match": {"path": "/both"}, "rate_limits": both}],
         "policies": "policy.yaml",
     }
-    return _written(folder, gateway, {"domain": "twin", "descriptors": limits})
+    return written(folder, gateway, {"domain": "twin", "descriptors": limits})
 
 
 def requests(algorithm):
