@@ -105,7 +105,7 @@ def _overridden(domain: Domain, entries: tuple[Entry, ...], quota: int, unit: Un
         return None
     rate = _override_rate(domain.default_algorithm, quota, UNIT_SECONDS[unit] * SECOND)
     upstream = domain.upstream_overrides and rate.algorithm == UPSTREAM_ALGORITHM
-    limit = Limit(rate, quota, unit, upstream=upstream)
+    limit = Limit(rate, quota, unit, upstream=upstream, charge=domain.default_charge)
     parts = (domain.name, *(b"%b_%b" % entry if entry[1] else entry[0] for entry in entries))
     path = OVERRIDE + path_of([key for key, _ in entries])
     return Match((limit,), (), tuple(map(metric_part, parts)), stat_from_request=True, metadata=None, path=path)

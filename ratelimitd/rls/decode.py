@@ -5,7 +5,7 @@ from typing import Any, Final, NamedTuple
 from google.protobuf.message import DecodeError
 
 from ratelimitd.limiter import LimitRequest
-from ratelimitd.policy import Descriptor, Unit
+from ratelimitd.policy import LEASE, Descriptor, Unit
 from ratelimitd.proto import message
 
 _Request = message("ratelimitd.wire.v1.RateLimitRequest")
@@ -59,13 +59,15 @@ def parse(body: bytes, bounds: Bounds) -> LimitRequest:
 
 def _parsed(wire: Any, bounds: Bounds) -> Descriptor:
     bounds.require_entries(len(wire.entries))
-    entries = tuple([(entry.key, entry.value) for entry in wire.entries])
-    override = hits = None
+    entries = tuple([(entry.key, entry.value) for entry in wire.entries if entry.key != LEASE])
+    override = hits = lease = None
+    if len(entries) < len(wire.entries):
+        lease = next(entry.value for entry in reversed(wire.entries) if entry.key == LEASE)
     if wire.HasField("limit"):
         override = (wire.limit.requests_per_unit, _unit(wire.limit.unit))
     if wire.HasField("hits_addend"):
         hits = wire.hits_addend.value
-    return Descriptor(entries, override, hits, wire.is_negative_hits)
+    return Descriptor(entries, override, hits, wire.is_negative_hits, lease)
 
 
 def _unit(number: int) -> Unit:
@@ -148,13 +150,18 @@ def _descriptor(body: bytes, at: int, end: int, most: int) -> Descriptor:
     entries: list[tuple[bytes, bytes]] = []
     override: tuple[int, Unit] | None = None
     hits: int | None = None
+    lease: bytes | None = None
     negative = False
     while at < end:
         tag, number, at = body[at], body[at + 1], at + 2
         if number > 0x7F:
             number, at = _varint(body, at - 1)
         if tag == ENTRY:
-            entries.append(_entry(body, at, at + number))
+            entry = _entry(body, at, at + number)
+            if entry[0] == LEASE:
+                lease, most = entry[1], most - 1
+            else:
+                entries.append(entry)
             if len(entries) > most:
                 raise _FormError
             at += number
@@ -170,7 +177,7 @@ def _descriptor(body: bytes, at: int, end: int, most: int) -> Descriptor:
             raise _FormError
     if at != end:
         raise _FormError
-    return Descriptor(tuple(entries), override, hits, negative)
+    return Descriptor(tuple(entries), override, hits, negative, lease)
 
 
 def _entry(body: bytes, at: int, end: int) -> tuple[bytes, bytes]:

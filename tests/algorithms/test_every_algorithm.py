@@ -7,6 +7,7 @@ from hypothesis import assume, example, given
 
 from ratelimitd.algorithms import ALGORITHMS, EXACT, NEVER, Rate, make_rate
 from tests.algorithms.cases import NOW, SECOND, U32, YEAR, Counter, histories
+from tests.algorithms.exact import Exact, exactly
 
 History = tuple[Rate, list[tuple[int, int]]]
 NAMES = list(ALGORITHMS)
@@ -105,47 +106,6 @@ def test_a_give_back_undoes_its_charge(history):
         counter.charge(-U32, charges[-1][0])
     if charges:
         assert counter.charge(-U32, charges[-1][0]).remaining == rate.burst
-
-
-class Exact(int):
-    """A whole number that no operation may take to 2**53 or past it, where Lua's numbers stop being exact."""
-
-    def _kept(self, value):
-        assert abs(value) < EXACT, value
-        return Exact(value)
-
-    def __add__(self, other):
-        return self._kept(int(self) + int(other))
-
-    def __sub__(self, other):
-        return self._kept(int(self) - int(other))
-
-    def __rsub__(self, other):
-        return self._kept(int(other) - int(self))
-
-    def __mul__(self, other):
-        return self._kept(int(self) * int(other))
-
-    def __floordiv__(self, other):
-        return self._kept(int(self) // int(other))
-
-    def __mod__(self, other):
-        return self._kept(int(self) % int(other))
-
-    def __neg__(self):
-        return self._kept(-int(self))
-
-    __radd__ = __add__
-    __rmul__ = __mul__
-
-
-def exactly(rate):
-    return rate._replace(
-        quota=Exact(rate.quota),
-        window=Exact(rate.window),
-        burst=Exact(rate.burst),
-        numbers=tuple(map(Exact, rate.numbers)),
-    )
 
 
 @pytest.mark.scenario("costs and limits that are zero, too large, or the largest a number can hold")

@@ -6,13 +6,13 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from ratelimitd.algorithms import Decision, counter_key
-from ratelimitd.limiter import Ask, Done
+from ratelimitd.limiter import Ask, Done, is_independent
 from ratelimitd.policy import OnStoreFailure
 
 from .call import ATOMIC, VETOED, Pending, ScriptCall, Selection
 from .node import RedisNode
 from .options import RedisOptions
-from .packing import calls, mode_of, open_charges, pack, pack_single, rate_of, split
+from .packing import calls, pack, pack_single, portions, rate_of, split
 from .probe import PROBE
 from .topology import Placement, Topology
 
@@ -37,8 +37,7 @@ def calls_of(
 
 def selected(queue: Iterable[Pending]) -> list[Selection]:
     """Return the open charges of each ask; an ask without open charges is omitted."""
-    selections = [Selection(each.ask, open_charges(each.ask), mode_of(each.ask), each) for each in queue]
-    return [selection for selection in selections if selection.indices]
+    return [selection for each in queue for selection in portions(each.ask, each)]
 
 
 def packed(
@@ -68,19 +67,26 @@ def by_placement(queue: Iterable[Pending], topology: Topology, now: int) -> dict
     """
     groups: dict[Placement, list[Selection]] = {}
     for pending in queue:
-        ask = pending.ask
-        placements: dict[Placement, list[int]] = {}
-        for index in open_charges(ask):
-            rate = rate_of(ask, index)
-            placement = topology.placement_of(rate, counter_key(ask.plan.charges[index].key, rate, now))
-            placements.setdefault(placement, []).append(index)
-        mode = mode_of(ask)
-        if mode == ATOMIC and len(placements) > 1 and not pending.charged:
-            pending.dry_run = [index for indices in placements.values() for index in indices]
-            mode = VETOED
-        for placement, indices in placements.items():
-            groups.setdefault(placement, []).append(Selection(ask, indices, mode, pending))
+        for portion in portions(pending.ask, pending):
+            placed = _placed(portion, topology, now)
+            mode = portion.mode
+            if mode == ATOMIC and len(placed) > 1 and not pending.charged:
+                pending.dry_run = portion.indices
+                mode = VETOED
+            for placement, indices in placed.items():
+                groups.setdefault(placement, []).append(Selection(pending.ask, indices, mode, pending))
     return groups
+
+
+def _placed(portion: Selection, topology: Topology, now: int) -> dict[Placement, list[int]]:
+    """Group charges by node and slot."""
+    placed: dict[Placement, list[int]] = {}
+    ask = portion.ask
+    for index in portion.indices:
+        rate = rate_of(ask, index)
+        placement = topology.placement_of(rate, counter_key(ask.plan.charges[index].key, rate, now))
+        placed.setdefault(placement, []).append(index)
+    return placed
 
 
 def end_dry_run(pending: Pending) -> bool:
@@ -119,7 +125,7 @@ def charged_in_part(pending: Pending) -> bool:
     """Whether the second round charged only a part of an all-or-nothing ask: the rest was denied or failed."""
     ask = pending.ask
     kept = [isinstance(outcome, Decision) and outcome.allowed for outcome in ask.outcomes]
-    charged = any(keep and cost > 0 for keep, cost in zip(kept, ask.costs, strict=True))
+    charged = any(keep and ask.costs[i] > 0 and not is_independent(ask, i) for i, keep in enumerate(kept))
     missing = any(charge.binding and not keep for charge, keep in zip(ask.plan.charges, kept, strict=True))
     return charged and missing
 
