@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from ratelimitd.algorithms import look
+from ratelimitd.algorithms import LOOK, POST_PAID
 
 from .seam import Ask
 
@@ -30,7 +30,8 @@ class NoGiveBacks:
                 if cost < 0:
                     ask.costs[index] = 0
                     charge = ask.plan.charges[index]
-                    charge.flags = look(charge.flags)
+                    if charge.flags >= POST_PAID:  # a cost of 0 would be a question
+                        charge.flags = LOOK
                     self.refused += 1
                     if self.refused == 1:
                         self._first(ask)
