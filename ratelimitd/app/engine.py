@@ -100,7 +100,7 @@ def build(settings: Settings) -> Parts:
         new_keys = NewKeys(settings.new_keys_per_second, settings.cache_key_prefix.encode())
         guards.append(new_keys)
     if settings.local_cache_size_in_bytes:
-        guards.append(OverLimitCache(settings.local_cache_size_in_bytes))
+        guards.append(OverLimitCache(settings.local_cache_size_in_bytes, post_paid.refused))
     modes = Modes(settings.shadow_mode, settings.quota_mode)
     engine = Engine(memory if redis is None else redis, counters, guards, modes)
     service = RateLimitService(engine, tallies, counters.called, _service_options(settings))

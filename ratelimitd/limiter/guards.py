@@ -37,6 +37,13 @@ class Denial(NamedTuple):
     reset: int
 
 
+Refused = Callable[[Ask, Sequence[int], int], None]
+
+
+def _ignore_refused(_ask: Ask, _indices: Sequence[int], _now: int) -> None:
+    """Do nothing."""
+
+
 class OverLimitCache:
     """Caches denials by counter, so that a flood over the limit does not load the store.
 
@@ -46,10 +53,13 @@ class OverLimitCache:
 
     Args:
         max_bytes: LOCAL_CACHE_SIZE_IN_BYTES; the oldest denials are dropped first.
+        refused: called with charges of an ask that a limit would have counted although it denies them: ask, indices,
+            wall-clock µs.
     """
 
-    def __init__(self, max_bytes: int) -> None:
+    def __init__(self, max_bytes: int, refused: Refused = _ignore_refused) -> None:
         self._max_bytes = max_bytes
+        self._refused = refused
         self._denials: OrderedDict[bytes, Denial] = OrderedDict()
         self._bytes = 0
 
@@ -72,6 +82,8 @@ class OverLimitCache:
                 elif not settles and wanted(charge, cost) >= denial.cost:
                     ask.outcomes[index] = _remembered(denial, now)
                     charge.rule.tally.over_limit_with_local_cache += cost
+                    if cost > 1 and charge.rule.upstreams:
+                        self._refused(ask, (index,), now)
 
     def after(self, asks: Sequence[Ask], now: int) -> None:
         """Cache new denials."""

@@ -5,7 +5,7 @@ limit may be about to switch are settlements if it does, and forgotten if it doe
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from ratelimitd.algorithms import KEYED_BY_WINDOW, POST_PAID, Decision
@@ -167,7 +167,7 @@ class PostPaid:
             ends.append(self._doubtful[0].at + WITHIN + 1)
         self.due = min(ends, default=NOTHING_DUE)
 
-    def refused(self, ask: Ask, indices: Iterable[int], now: int) -> None:
+    def refused(self, ask: Ask, indices: Sequence[int], now: int) -> None:
         """Take note of charges that cost nothing, since they were refused, of limits without ``charge``.
 
         Hits that a descriptor has of its own may have been spent already.

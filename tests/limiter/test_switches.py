@@ -3,7 +3,7 @@
 import pytest
 
 from ratelimitd.algorithms import ALGORITHMS
-from ratelimitd.limiter import Failure, FailureKind, Fallback, PostPaid
+from ratelimitd.limiter import Failure, FailureKind, Fallback, OverLimitCache, PostPaid
 from ratelimitd.limiter.post_paid import AT_ONCE, IN_DOUBT
 from ratelimitd.limiter.switches import FADES, WITHIN
 from ratelimitd.policy import Descriptor, Unit
@@ -158,6 +158,16 @@ async def test_a_limit_that_says_charge_before_forgets_nothing():
         await one.ask(("k", 60), ("full", 1))
     assert not [tally for tally in alone.tallies if tally.after]
     assert together.after("k").forgotten_hits == 60
+
+
+async def test_a_remembered_denial_forgets_what_upstreams_window_would_count():
+    """LOCAL_CACHE_SIZE_IN_BYTES: a flood over the limit reaches no counter, nor does what it reports."""
+    post_paid = PostPaid()
+    cache = OverLimitCache(1 << 20, post_paid.refused)
+    asking = caller(ONE.replace("token_bucket", "fixed_window"), guards=[cache], post_paid=post_paid)
+    for cost in (50, 1, 9, None):
+        await asking.ask(("k", cost))
+    assert asking.after("k").forgotten_hits == 9
 
 
 async def test_costs_in_doubt_are_bounded():
