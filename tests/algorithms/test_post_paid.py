@@ -209,17 +209,23 @@ def test_rejected_costs_of_a_settlement_count_where_those_of_requests_do_not():
     assert counter.look(0, START, ASKED).before == 9
 
 
-@given(st.lists(st.tuples(st.integers(0, HOUR), st.integers(0, 60_000), st.booleans()), max_size=60))
-def test_the_log_stays_short(charges):
-    """Settlements past the limit add no entry: at most the limit and one exist."""
+def test_the_log_stays_short():
+    """Settlements past the limit add no entry: at most the limit and one exist, and the newest has the time."""
     rate = make_rate("sliding_window", 7, HOUR)
     state: Any = None
-    now = START
-    for jump, cost, settles in charges:
-        now += jump // 10
-        before = state
-        state, _ = ALGORITHMS[rate.algorithm].step(state, rate, cost, now, SETTLEMENT if settles else ASKED)
-        assert state in (None, before) or state.high - state.low <= rate.quota + 1
+    for number in range(40):
+        state, _ = ALGORITHMS[rate.algorithm].step(state, rate, 1, START + number, SETTLEMENT)
+        assert state.high - state.low == min(number + 1, 7)
+    assert (state.totals[-1], state.times[-1]) == (40, START + 39)
+
+
+@pytest.mark.parametrize("name", METERS)
+def test_a_debt_drains_at_the_rate(name):
+    """Four hours of it take four hours, though the limit alone refills in one."""
+    counter = Counter(make_rate(name, 5, HOUR))
+    counter.charge(20, START, SETTLEMENT)
+    held = [counter.look(0, START + hours * HOUR, SETTLEMENT).before for hours in range(5)]
+    assert held == [20, 15, 10, 5, 0]
 
 
 @pytest.mark.parametrize("name", NAMES)

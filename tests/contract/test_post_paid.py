@@ -156,8 +156,8 @@ async def test_a_remembered_denial_hides_no_settlement(counters, name):
     assert len(cache) == 1
     await caller.passes(name, 7)
     assert (len(cache), caller.after(name).settled_hits) == (1, 12)
-    answer = await caller.ask(sent(name, 12, negative=True))
-    assert (answer.over, len(cache), await caller.used(name)) == (False, 0, 0)
+    answer = await caller.ask(sent(name, 8, negative=True))
+    assert (answer.over, len(cache), await caller.used(name)) == (False, 0, 4)
 
 
 async def test_upstreams_key_and_count_stay(counters):
