@@ -17,7 +17,7 @@ def numbers(quota: int, window: int, *, count_rejected: bool) -> tuple[int, ...]
     return quota, window, int(count_rejected)
 
 
-def step(state: int | None, rate: Rate, cost: int, now: int, flags: int = 0) -> tuple[int | None, Decision]:
+def step(state: int | None, rate: Rate, cost: int, now: int, flags: int) -> tuple[int | None, Decision]:
     """Decide one charge on the count of the window that contains ``now``."""
     quota, window, count_rejected = rate.numbers
     before = state or 0

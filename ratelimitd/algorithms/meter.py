@@ -87,9 +87,9 @@ def drained(state: Debt, rate: Rate, now: int, flags: int) -> tuple[int, int]:
     Debt past the limit exists for post-paid charges only: others take a counter for full at most, so that a limit that
     was lowered leaves no caller in debt.
     """
-    leak, scale, _, most, drain, ceiling, emptied = rate.numbers
-    if flags >= POST_PAID:
-        most, drain = ceiling, emptied
+    numbers = rate.numbers
+    leak, scale = numbers[0], numbers[1]
+    most, drain = (numbers[3], numbers[4]) if flags < POST_PAID else (numbers[5], numbers[6])
     debt, last, old_scale = state
     if old_scale != scale:
         debt = rescaled(debt, old_scale, scale, most)
@@ -103,18 +103,18 @@ def drained(state: Debt, rate: Rate, now: int, flags: int) -> tuple[int, int]:
     return (debt, 0) if debt > 0 else (0, 0)
 
 
-def wait(debt: int, need: int, rate: Rate, behind: int) -> int:
+def wait(debt: int, need: int, leak: int, scale: int, burst: int, behind: int) -> int:
     """Return the µs until ``need`` fits; 0 if it fits now, ``NEVER`` if it never does."""
-    leak, scale, burst, _, _, _, _ = rate.numbers
     if need > burst:
         return NEVER
     over = debt - (burst - need) * scale
     return behind - (-over // leak) if over > 0 else 0
 
 
-def step(state: Debt | None, rate: Rate, cost: int, now: int, flags: int = 0) -> tuple[Debt | None, Decision]:
+def step(state: Debt | None, rate: Rate, cost: int, now: int, flags: int) -> tuple[Debt | None, Decision]:
     """Decide one charge. A peek or a denial returns the state unchanged, or moved to ``now`` (see ``SMALL_STEP``)."""
-    leak, scale, burst, full, _, ceiling, _ = rate.numbers
+    numbers = rate.numbers
+    leak, scale, burst, full = numbers[0], numbers[1], numbers[2], numbers[3]
     debt, behind = drained(state, rate, now, flags) if state else (0, 0)
     if behind and behind > SMALL_STEP:
         state, behind = (debt, now, scale), 0
@@ -123,16 +123,16 @@ def step(state: Debt | None, rate: Rate, cost: int, now: int, flags: int = 0) ->
     need = cost if cost or flags < POST_PAID else 1
     if flags >= SETTLES and cost >= 0:
         if cost:
-            debt += min(cost, (ceiling - debt) // scale) * scale
+            debt += min(cost, (numbers[5] - debt) // scale) * scale
             state = debt, now + behind, scale
-            retry = wait(debt, 1, rate, behind) if before + cost > burst else 0
+            retry = wait(debt, 1, leak, scale, burst, behind) if before + cost > burst else 0
     elif need > 0:
-        retry = wait(debt, need, rate, behind)
+        retry = wait(debt, need, leak, scale, burst, behind)
         if retry == 0 and cost:
             debt += cost * scale
             state = debt, now + behind, scale
     elif cost < 0:
-        debt -= min(-cost, ceiling // scale) * scale
+        debt -= min(-cost, numbers[5] // scale) * scale
         state = debt, now + behind, scale
     if debt <= 0:
         return None, Decision(retry == 0, burst, 0, retry, before)

@@ -45,7 +45,7 @@ def numbers(quota: int, window: int) -> tuple[int, ...]:
     return quota, window, quota * QUOTAS
 
 
-def step(state: Log | None, rate: Rate, cost: int, now: int, flags: int = 0) -> tuple[Log | None, Decision]:
+def step(state: Log | None, rate: Rate, cost: int, now: int, flags: int) -> tuple[Log | None, Decision]:
     """Decide one charge. A peek or a denial returns the state unchanged, or as ``moved`` returned it."""
     quota, window, ceiling = rate.numbers
     log = Log([0], [0], 1, 1) if state is None else state

@@ -42,7 +42,7 @@ def rolled(state: Counts, most: int, window: int, now: int) -> tuple[int, int, i
     return time, min(current, most), min(previous, most)
 
 
-def step(state: Counts | None, rate: Rate, cost: int, now: int, flags: int = 0) -> tuple[Counts | None, Decision]:
+def step(state: Counts | None, rate: Rate, cost: int, now: int, flags: int) -> tuple[Counts | None, Decision]:
     """Decide one charge. A peek or a denial returns the state unchanged, or its usage moved to the current window."""
     quota, window, tick, ticks, ceiling = rate.numbers
     most = quota if flags < POST_PAID else ceiling

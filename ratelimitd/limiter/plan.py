@@ -110,7 +110,7 @@ class Planner:
         charges: list[Charge] = []
         costs: list[int] = []
         items_made: list[Item] = []
-        roles = False
+        roles = back = False
         for index, found in enumerate(matched):
             first = len(charges)
             if found is None:
@@ -124,10 +124,11 @@ class Planner:
                 found = None  # noqa: PLW2901 -- all of its limits are replaced
             items_made.append(Item(first, last, unlimited and first == last, found, entries))
             cost = cost_of(request.descriptors[index], request.hits)
+            back = back or cost < 0
             for _ in range(first, last):
                 costs.append(cost)  # noqa: PERF401 -- extend() would make a list for most often one charge
         atomic = together and len(charges) <= TOGETHER_MAX
-        plan = Plan(tuple(charges), costs, request, tuple(items_made), atomic=atomic)
+        plan = Plan(tuple(charges), costs, request, tuple(items_made), atomic=atomic, mixed=roles or back)
         if roles:
             self._take_roles(domain, plan)
         return plan
@@ -208,7 +209,7 @@ def _plan_one(
     entries = pinned(found.pins, descriptor.entries if counted is None else counted[0])
     charge = Charge(found.rules[0], head.key(entries))
     item = Item(0, 1, unlimited=False, found=found, entries=entries)
-    return Plan((charge,), [cost_of(descriptor, request.hits)], request, (item,), atomic=together)
+    return Plan((charge,), [cost_of(descriptor, request.hits)], request, (item,), atomic=together, mixed=False)
 
 
 def _charge(found: NodeRules, entries: tuple[Entry, ...], replaced: frozenset[str], charges: list[Charge]) -> bool:

@@ -51,7 +51,7 @@ def in_order(ask: Ask, indices: Sequence[int]) -> Sequence[int]:
     envoyproxy/ratelimit does keep the order of the request.
     """
     costs, charges = ask.costs, ask.plan.charges
-    if len(indices) < 2 or min(costs) >= 0:
+    if not ask.plan.mixed or len(indices) < 2 or min(costs) >= 0:
         return indices
     first = [index for index in indices if costs[index] < 0 and not charges[index].rule.upstreams]
     return [*first, *[index for index in indices if index not in first]] if first else indices

@@ -98,9 +98,10 @@ class Plan(Value):
         items: one per descriptor.
         atomic: whether to charge all binding limits or none.
         known_domain: whether the policy has the request's domain.
+        mixed: whether it may have give-backs or settlements, which are not simply made in the order of the charges.
     """
 
-    __match_args__ = ("charges", "costs", "request", "items", "atomic", "known_domain")
+    __match_args__ = ("charges", "costs", "request", "items", "atomic", "known_domain", "mixed")
     __slots__ = __match_args__
 
     def __init__(
@@ -111,6 +112,7 @@ class Plan(Value):
         items: tuple[Item, ...] = (),
         atomic: bool = False,
         known_domain: bool = True,
+        mixed: bool = True,
     ) -> None:
         self.charges = charges
         self.costs = [] if costs is None else costs
@@ -118,6 +120,7 @@ class Plan(Value):
         self.items = items
         self.atomic = atomic
         self.known_domain = known_domain
+        self.mixed = mixed
 
 
 class FailureKind(StrEnum):

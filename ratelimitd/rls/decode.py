@@ -97,6 +97,10 @@ WRAPPED: Final = 0x08
 """Tags: the number of the field times 8, and 2 for bytes and messages or 0 for numbers."""
 
 
+LEASE_BYTES: Final = len(LEASE)
+"""Compared first: it costs less than to compare bytes, and each entry of each call is."""
+
+
 class _FormError(Exception):
     """The body is not of the form that the walk reads; it may be valid."""
 
@@ -158,7 +162,7 @@ def _descriptor(body: bytes, at: int, end: int, most: int) -> Descriptor:
             number, at = _varint(body, at - 1)
         if tag == ENTRY:
             entry = _entry(body, at, at + number)
-            if entry[0] == LEASE:
+            if len(entry[0]) == LEASE_BYTES and entry[0] == LEASE:
                 lease, most = entry[1], most - 1
             else:
                 entries.append(entry)

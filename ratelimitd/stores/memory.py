@@ -163,10 +163,12 @@ class MemoryStore:
                 self._charge_atomically(ask, now)
                 continue
             outcomes = ask.outcomes
-            if len(outcomes) > 1:
+            if ask.plan.mixed and len(outcomes) > 1:
                 self._charge_each(ask, range(len(outcomes)), now)
-            elif outcomes and outcomes[0] is None:
-                outcomes[0] = self._charge_one(ask.plan.charges[0], ask.costs[0], now)
+                continue
+            for index, charge in enumerate(ask.plan.charges):
+                if outcomes[index] is None:
+                    outcomes[index] = self._charge_one(charge, ask.costs[index], now)
         done(asks)
 
     def _charge_each(self, ask: Ask, indices: Sequence[int], now: int) -> None:
@@ -196,7 +198,8 @@ class MemoryStore:
         Those that are made in any case come first, each by itself.
         """
         indices = range(len(ask.outcomes))
-        self._charge_each(ask, [index for index in indices if is_independent(ask, index)], now)
+        if ask.plan.mixed:
+            self._charge_each(ask, [index for index in indices if is_independent(ask, index)], now)
         running: dict[bytes, tuple[Any, Rate, Decision]] = {}
         vetoed = any(vetoes(c, o) for c, o in zip(ask.plan.charges, ask.outcomes, strict=True))
         stepped: list[tuple[int, bytes, Rate]] = []

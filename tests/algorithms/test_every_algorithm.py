@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from hypothesis import assume, example, given
 
-from ratelimitd.algorithms import ALGORITHMS, EXACT, NEVER, Rate, make_rate
+from ratelimitd.algorithms import ALGORITHMS, BINDING, EXACT, NEVER, Rate, make_rate
 from tests.algorithms.cases import NOW, SECOND, U32, YEAR, Counter, histories
 from tests.algorithms.exact import Exact, exactly
 
@@ -83,11 +83,11 @@ def test_a_step_changes_no_state_in_place(history):
     state: Any = None
     seen = []
     for now, cost in charges:
-        after, decision = step(state, rate, cost, now)
+        after, decision = step(state, rate, cost, now, BINDING)
         seen.append((state, cost, now, decision))
         state = after
     for state, cost, now, decision in reversed(seen):
-        assert step(state, rate, cost, now)[1] == decision
+        assert step(state, rate, cost, now, BINDING)[1] == decision
 
 
 @given(histories())

@@ -27,7 +27,7 @@ def open_selections(asks: Iterable[Ask]) -> list[Selection]:
 def portions(ask: Ask, pending: Pending | None = None) -> list[Selection]:
     """Return the open charges of an ask: of an atomic one first those that are made in any case."""
     indices, mode = open_charges(ask), mode_of(ask)
-    if mode == INDEPENDENT or not indices:
+    if mode == INDEPENDENT or not ask.plan.mixed or not indices:
         return [Selection(ask, indices, mode, pending)] if indices else []
     apart = [index for index in indices if is_independent(ask, index)]
     if not apart:
