@@ -122,7 +122,7 @@ def test_every_intermediate_is_an_exact_double(history):
 
 @given(rates())
 def test_a_ceiling_leaves_room(rate):
-    """As much as the limit; in a window twice that, in a bucket of less than a billion a day of refill, or 3 bursts more."""
+    """As much as the limit; in a window twice that, in a bucket below a billion a day of refill or 3 bursts more."""
     assert ceiling_of(rate) >= rate.burst
     if rate.algorithm not in METERS:
         assert ceiling_of(rate) >= 2 * rate.burst
