@@ -168,5 +168,5 @@ def counter_key(key: bytes, rate: Rate, now: int) -> bytes:
     whole seconds, as in envoyproxy/ratelimit: ``domain_key_value_1234``. Otherwise it is the key itself.
     """
     if rate.algorithm in KEYED_BY_WINDOW:
-        return b"%b%d" % (key, (now - now % rate.window) // SECOND)
+        return key + str((now - now % rate.window) // SECOND).encode()
     return key

@@ -99,14 +99,26 @@ def is_overflow_key(key: bytes) -> bool:
 
 def _joined(parts: bytes, entries: tuple[Entry, ...]) -> bytes:
     """Add entries to parts; a long name, or one with ``{``, is hashed."""
-    return _hashed(parts + b"".join([b"%d:%b%d:%b" % (len(key), key, len(value), value) for key, value in entries]))
+    if len(entries) == 1:
+        key, value = entries[0]
+        return _hashed(b"%b%b%b%b%b" % (parts, _length(key), key, _length(value), value))
+    return _hashed(
+        parts + b"".join([b"%b%b%b%b" % (_length(key), key, _length(value), value) for key, value in entries])
+    )
 
 
 def _prefixed(parts: tuple[bytes, ...]) -> bytes:
-    return b"".join([b"%d:%b" % (len(part), part) for part in parts])
+    return b"".join([b"%b%b" % (_length(part), part) for part in parts])
+
+
+def _length(part: bytes) -> bytes:
+    return _LENGTHS[len(part)] if len(part) < KEY_BYTES else b"%d:" % len(part)
+
+
+_LENGTHS = tuple(b"%d:" % length for length in range(KEY_BYTES))
 
 
 def _hashed(name: bytes) -> bytes:
-    if len(name) > KEY_BYTES or b"{" in name:
+    if len(name) > KEY_BYTES or name.find(b"{") >= 0:  # ``in`` makes and drops an exception for bytes
         return b"#" + blake2b(name, digest_size=32).hexdigest().encode()
     return name

@@ -69,7 +69,7 @@ def _status(status: DescriptorStatus) -> bytes:
     if not rule.encoded:
         limit = rule.limit
         rule.encoded = _current_limit(limit.requests_per_unit, limit.unit, limit.unit_multiplier, limit.name)
-    return b"%b%b\x18%b\x22%c\x08%b" % (code, rule.encoded, left, len(seconds) + 1, seconds)
+    return b"%b%b\x18%b\x22%b\x08%b" % (code, rule.encoded, left, _VARINTS[len(seconds) + 1], seconds)
 
 
 @lru_cache(maxsize=4096)

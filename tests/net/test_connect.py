@@ -11,7 +11,7 @@ from ratelimitd.config.redis_address import RedisAddress
 from ratelimitd.http1 import Endpoint
 from ratelimitd.http1.client import fetch
 from ratelimitd.net.connect import connect
-from ratelimitd.stores.redis.connection import open_connection
+from ratelimitd.stores.redis.opening import open_connection
 from testkit.redis_server import free_port
 
 UNKNOWN = "no.such.name.invalid"

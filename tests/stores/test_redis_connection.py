@@ -8,7 +8,8 @@ import pytest
 from ratelimitd.algorithms import Decision
 from ratelimitd.config.redis_address import RedisAddress
 from ratelimitd.limiter.seam import FailureKind
-from ratelimitd.stores.redis.connection import RedisConnectionError, open_connection
+from ratelimitd.stores.redis.connection import RedisConnectionError
+from ratelimitd.stores.redis.opening import open_connection
 from tests.contract.cases import charge
 from tests.stores.conftest import PATIENCE
 from tests.stores.test_redis_store import kinds, one

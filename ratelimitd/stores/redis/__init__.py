@@ -5,9 +5,10 @@ The store serves requests. The other names are for ``ratelimitd doctor``, which 
 
 from hiredis import ReplyError
 
-from .connection import RedisConnection, RedisConnectionError, execute
+from .connection import RedisConnection, RedisConnectionError
 from .dialer import ask_master, ask_slots, dial
 from .node import Observer
+from .opening import execute
 from .options import ConnectOptions, RedisOptions, Tls
 from .packing import open_selections, pack
 from .probe import probe_key, probe_of

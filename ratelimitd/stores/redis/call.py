@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from ratelimitd.limiter import Ask, Done
 
-from .connection import Word
+from .encoding import Word
 from .node import RedisNode
 
 INDEPENDENT, ATOMIC, VETOED = range(3)

@@ -5,22 +5,18 @@ takes its reply, and drops it. A command is never sent twice.
 """
 
 import asyncio
-import ssl
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final, cast
+from collections.abc import Callable, Sequence
+from typing import Final, cast
 
 import hiredis
 
-from ratelimitd.config.redis_address import RedisAddress
-from ratelimitd.net.connect import connect
 from ratelimitd.net.turns import TURN_COST, Turns
 
 from .bounds import Bounds
-from .options import Tls
+from .encoding import Word, encode
 
-Word = bytes | str | int | float | memoryview
 Waiter = Callable[[object], None]
 """Called once: with the reply, an ``hiredis.ReplyError``, or a ``RedisConnectionError`` when no reply will come."""
 
@@ -32,16 +28,15 @@ PLACES: Final = 5
 
 MISSING: Final = object()
 
-NO_TLS: Final = ": does it speak TLS (REDIS_TLS, rediss://)?"
-"""A Redis without TLS waits for the end of what it takes for a command."""
-
 
 class RedisConnectionError(Exception):
     """The connection is closed or could not be opened; the text says why."""
 
 
-class RedisConnection(asyncio.Protocol):
-    """A connection; ``open_connection`` makes one.
+class RedisConnection:
+    """A connection, with the methods of ``asyncio.Protocol``; ``open_connection`` makes one.
+
+    It does not inherit from that class: a compiled class with an interpreted base gains nothing.
 
     Attributes:
         full: whether more than ``WRITE_MAX`` bytes are unsent.
@@ -92,8 +87,9 @@ class RedisConnection(asyncio.Protocol):
         if self._transport is None or self.lost:
             raise RedisConnectionError(self.lost or "not connected")
         now = self._loop.time()
-        self._waiters.extend((now, waiter) for _, waiter in commands)
-        self._transport.write(b"".join(hiredis.pack_command(cast("Any", tuple(words))) for words, _ in commands))
+        for _, waiter in commands:
+            self._waiters.append((now, waiter))
+        self._transport.write(b"".join([encode(words) for words, _ in commands]))
 
     def data_received(self, data: bytes) -> None:
         """See ``asyncio.Protocol``: replies are passed on at once as far as a turn has room; the others wait."""
@@ -103,14 +99,15 @@ class RedisConnection(asyncio.Protocol):
             return
         self.read_at = time.perf_counter()
         self._reader.feed(data)
-        if not self.waits:
-            self._begin()
-
-    def _begin(self) -> None:
+        if self._next is not MISSING:
+            return
         self.serve(self.turns.share)
-        if self.waits and self._transport is not None:
+        if self._next is not MISSING and self._transport is not None:
             self._transport.pause_reading()
             self.turns.add(self)
+
+    def eof_received(self) -> None:
+        """See ``asyncio.Protocol``: the transport closes itself."""
 
     @property
     def waits(self) -> bool:
@@ -174,76 +171,6 @@ class RedisConnection(asyncio.Protocol):
         while self._waiters:
             self._deliver(self._waiters.popleft()[1], problem)
         self.after()
-
-
-async def open_connection(
-    address: RedisAddress,
-    tls: Tls | None,
-    timeout: float,  # noqa: ASYNC109 -- it becomes a RedisConnectionError
-    handshake: Callable[[RedisConnection], Awaitable[None]],
-    on_lost: Callable[[RedisConnection], None] = lambda _: None,
-) -> RedisConnection:
-    """Open a connection and perform its handshake. Raises RedisConnectionError.
-
-    ``timeout`` (seconds) covers both. The name is resolved each time, since its address may change.
-    """
-    connection = RedisConnection(on_lost)
-    try:
-        async with asyncio.timeout(timeout):
-            await _connect(connection, address, tls)
-            await handshake(connection)
-    except TimeoutError:
-        hint = NO_TLS if tls is not None and not connection.made else ""
-        problem = f"no connection to Redis at {address} within {timeout:g} s (REDIS_TIMEOUT){hint}"
-    except ssl.SSLError as error:
-        problem = f"TLS handshake with Redis at {address} failed: {error.reason or error}"
-    except OSError as error:
-        problem = f"no connection to Redis at {address}: {error.strerror or error}"
-    except (RedisConnectionError, ValueError, OverflowError) as error:
-        # A cluster may announce names and ports that no socket accepts.
-        problem = f"no connection to Redis at {address}: {error}"
-    except asyncio.CancelledError:
-        connection.close("canceled while connecting")
-        raise
-    else:
-        return connection
-    connection.close(problem)
-    raise RedisConnectionError(problem)
-
-
-async def _connect(connection: RedisConnection, address: RedisAddress, tls: Tls | None) -> None:
-    loop = asyncio.get_running_loop()
-    try:
-        context = None if tls is None else await asyncio.to_thread(tls.context)
-    except OSError as error:
-        raise RedisConnectionError(f"cannot use the REDIS_TLS files: {error}") from error
-    if address.path:
-        await loop.create_unix_connection(lambda: connection, address.path)
-    else:
-        name = address.host if context is not None else None
-        await connect(lambda: connection, address.host, address.port, ssl=context, server_hostname=name)
-
-
-async def execute(connection: RedisConnection, commands: Sequence[Sequence[Word]]) -> list[Any]:
-    """Send these commands and return their replies, ``hiredis.ReplyError`` included. Raises RedisConnectionError."""
-    loop = asyncio.get_running_loop()
-    replies: list[asyncio.Future[object]] = [loop.create_future() for _ in commands]
-    connection.send([(words, waiter_of(reply)) for words, reply in zip(commands, replies, strict=True)])
-    answered = await asyncio.gather(*replies)
-    for reply in answered:
-        if isinstance(reply, RedisConnectionError):
-            raise reply
-    return answered
-
-
-def waiter_of(future: "asyncio.Future[object]") -> Waiter:
-    """Return a waiter that sets the future's result, unless the future was canceled."""
-
-    def settle(reply: object) -> None:
-        if not future.done():
-            future.set_result(reply)
-
-    return settle
 
 
 def ignore_reply(_: object) -> None:

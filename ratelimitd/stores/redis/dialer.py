@@ -8,8 +8,9 @@ import hiredis
 
 from ratelimitd.config.redis_address import Credentials, RedisAddress
 
-from .connection import RedisConnection, RedisConnectionError, execute, open_connection
+from .connection import RedisConnection, RedisConnectionError
 from .handshake import LOST_ON_HELLO, Command, auth, introduction, preparation, refusal
+from .opening import execute, open_connection
 from .options import ConnectOptions
 from .script import Script
 from .slots import PORTS

@@ -67,7 +67,12 @@ def check(reply: Any, counts: int, charges: int) -> None:
 
 def _in_range(numbers: Sequence[Any]) -> bool:
     """Whether all are integers from 0 that Lua's doubles represent exactly. Raises TypeError for texts and lists."""
-    return min(numbers) >= 0 and max(numbers) < EXACT and type(sum(numbers)) is int
+    for number in numbers:
+        if type(number) is not int:
+            raise TypeError("the reply has something other than a number")
+        if not 0 <= number < EXACT:
+            return False
+    return True
 
 
 def _check_errors(errors: Sequence[Any], counts: int) -> None:

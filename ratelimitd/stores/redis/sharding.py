@@ -17,8 +17,9 @@ from ratelimitd.limiter import Ask, Charge, Plan, Rule
 from ratelimitd.policy import Limit
 
 from .call import INDEPENDENT, Packed, Selection
-from .connection import RedisConnection, execute
+from .connection import RedisConnection
 from .errors import CROSSSLOT, NOSCRIPT
+from .opening import execute
 from .packing import pack
 from .replies import unpack
 from .script import Script

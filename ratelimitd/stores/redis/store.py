@@ -14,9 +14,10 @@ from ratelimitd.net.turns import TURN_COST, Turns
 
 from .batch import calls_of, charged_in_part, complete, end_dry_run, has_passed, is_probe, packed
 from .call import Pending, ScriptCall, Selection
-from .connection import RedisConnection, RedisConnectionError, Waiter, Word, ignore_reply
+from .connection import RedisConnection, RedisConnectionError, Waiter, ignore_reply
 from .deadlines import Deadlines
 from .deployment import topology_of
+from .encoding import Word
 from .errors import CROSSSLOT, NOSCRIPT, TRYAGAIN, classify, meaning, over_budget, refuses
 from .in_flight import InFlight
 from .node import Observer, RedirectTarget, RedisNode
