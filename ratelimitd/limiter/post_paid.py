@@ -136,20 +136,18 @@ class PostPaid:
         Settlements of a limit that were refused before it switched are charged now, before the requests that follow.
         """
         questions, self.questions = self.questions, []
-        late: list[Waiting] = []
         for charges in questions:
             for switch in {id(each): each for each in _switches_of(charges)}.values():
                 if switch.asked(now):
-                    late += self._in_doubt_about(switch)
-                    self.due = min(self.due, now + FADES)
+                    self.due = now
                     self.switched(switch)
         for charges in questions:
             for charge in charges:
                 if charge.rule.switch is not None and charge.rule.switch.on:
                     charge.flags |= POST_PAID
         if now >= self.due:
+            self._charge(store, self._no_longer_in_doubt(), now)
             self._look(now)
-        self._charge(store, late, now)
 
     def fade(self, now: int) -> None:
         """Switch back limits that have not been asked with 0 for long."""
@@ -179,13 +177,11 @@ class PostPaid:
             switch, waiting = ask.plan.charges[index].rule.switch, alone(ask, index, item.found, now)
             if switch is None or not switch.in_doubt(now):
                 self._forget(waiting)
-            elif switch.on:
-                self._keep(waiting)
-            else:
-                self._doubtful.append(waiting)
-                self.due = min(self.due, now + WITHIN + 1)
-                if len(self._doubtful) > min(self._most, IN_DOUBT):
-                    self._forget(self._doubtful.popleft())
+                continue
+            self._doubtful.append(waiting)
+            self.due = min(self.due, now if switch.on else now + WITHIN + 1)
+            if len(self._doubtful) > min(self._most, IN_DOUBT):
+                self._forget(self._doubtful.popleft())
 
     def keep(self, ask: Ask, index: int, now: int) -> None:
         """Keep a settlement whose store was away, unless it may have been charged or never can be."""
@@ -230,11 +226,11 @@ class PostPaid:
             else:
                 self._keep(ask.tag)
 
-    def _in_doubt_about(self, switch: Switch) -> list[Waiting]:
-        """Take the refused costs of a limit that has switched."""
-        found = [each for each in self._doubtful if each.charge.rule.switch is switch]
+    def _no_longer_in_doubt(self) -> list[Waiting]:
+        """Take the refused costs of limits that have switched."""
+        found = [each for each in self._doubtful if _is_on(each)]
         if found:
-            self._doubtful = deque([each for each in self._doubtful if each.charge.rule.switch is not switch])
+            self._doubtful = deque([each for each in self._doubtful if not _is_on(each)])
         return found
 
     def _forget(self, waiting: Waiting) -> None:
@@ -261,6 +257,11 @@ def _name(domain: bytes, found: NodeRules, limit: Limit) -> str:
     if found.overridden:
         return rule_name(domain, b"") + " (overrides)"
     return rule_name(domain, found.path) + (f".limit_{limit.item}" if limit.item else "")
+
+
+def _is_on(waiting: Waiting) -> bool:
+    switch = waiting.charge.rule.switch
+    return switch is not None and switch.on
 
 
 def _switches_of(charges: Sequence[Charge]) -> list[Switch]:

@@ -3,7 +3,7 @@
 import pytest
 
 from ratelimitd.algorithms import ALGORITHMS
-from ratelimitd.limiter import Failure, FailureKind, Fallback, OverLimitCache, PostPaid
+from ratelimitd.limiter import Failure, FailureKind, Fallback, LimitRequest, OverLimitCache, PostPaid
 from ratelimitd.limiter.post_paid import AT_ONCE, IN_DOUBT
 from ratelimitd.limiter.switches import FADES, WITHIN
 from ratelimitd.policy import Descriptor, Unit
@@ -129,6 +129,18 @@ async def test_costs_refused_just_before_the_switch_are_recorded_with_it(name):
     assert await asking.answers("k") == 2
     assert (asking.post_paid.recorded, told) == (1, [])
     assert asking.after("k").forgotten_hits == 0
+
+
+async def test_a_report_in_the_batch_of_the_switch_is_recorded_with_the_next():
+    """It was planned before the question that switched the limit, and refused."""
+    asking, answers = caller(), []
+    await zeros(asking, 2)
+    await asking.passes("k", 40)
+    asks = [asking.engine.ask(b"", lambda _, hits=hits: LimitRequest(b"d", (sent("k", hits),))) for hits in (30, 0)]
+    asking.engine.decide(asks, START, lambda _, answer: answers.append(answer.over), pytest.fail)
+    assert (answers, switched(asking)) == ([True, False], ["d.k"])
+    assert not await asking.passes("k", 0)
+    assert (asking.post_paid.recorded, asking.after("k").settled_hits) == (1, 30)
 
 
 async def test_costs_that_stay_refused_are_counted_and_told_once_a_limit():
