@@ -15,7 +15,7 @@ WITHIN: Final = 60 * SECOND
 FADES: Final = 3_600 * SECOND
 """µs after the last explicit 0 until a limit switches back: longer than most pauses of traffic."""
 
-LONG_AGO: Final = -(1 << 62)
+LONG_AGO: Final = -(1 << 61)
 
 
 class Switch:
