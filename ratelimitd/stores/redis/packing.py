@@ -2,7 +2,7 @@
 
 A charge of a fixed window that counts what it rejects is only added to its counter, whatever becomes of it: the script
 returns the count before, and Python decides by that. Redis has a third of the work with such a charge, and sends one
-number in place of five. All other charges are decided by the script.
+number in place of five. So it is with a question or a peek, which adds 0. All other charges are decided by the script.
 """
 
 from collections.abc import Iterable, Sequence
@@ -148,8 +148,9 @@ def rate_of(ask: Ask, index: int) -> Rate:
 
 
 def is_counted(rate: Rate, cost: int, flags: int) -> bool:
-    """Whether the counter changes by the cost, whatever is decided."""
-    return cost > 0 and (rate.count_rejected or flags >= SETTLES) and rate.algorithm in KEYED_BY_WINDOW
+    """Whether the counter changes by the cost, whatever is decided; by 0 if it is only asked."""
+    added = cost == 0 or (cost > 0 and (rate.count_rejected or flags >= SETTLES))
+    return added and rate.algorithm in KEYED_BY_WINDOW
 
 
 def sort_out(selections: Iterable[Selection], packed: Packed) -> None:
