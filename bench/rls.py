@@ -30,6 +30,10 @@ RATIOS: Final = {"rate": "calls/s", "cpu": "CPU", "alone_p50": "alone p50"}
 """The columns of ratios for each peer: titles by number."""
 
 
+PATIENCE: Final = "1s"
+"""Budget of a call to a cluster: three Redis share a core with the load, and a slow answer must count as latency."""
+
+
 def measure(scale: Scale, peers: Sequence[Subject], command: str) -> Report:
     """Measure the main rows with every build, and peers in the rows of their store."""
     cases = main_rows(scale.many)
@@ -126,7 +130,7 @@ def _store(case: Case, where: Cores, stack: ExitStack) -> tuple[dict[str, str], 
         return {"REDIS_URL": address}, (pid,)
     if case.store == "cluster":
         nodes, pids = stack.enter_context(server.redis_cluster(where))
-        return {"REDIS_URL": nodes, "REDIS_TYPE": "cluster"}, pids
+        return {"REDIS_URL": nodes, "REDIS_TYPE": "cluster", "STORE_BUDGET": PATIENCE}, pids
     return {}, ()
 
 
