@@ -12,7 +12,7 @@ import uvloop
 from bench.measure import Spread, digits, spread, thousands
 from bench.policy import DOMAIN, KEYS, policy, user
 from bench.report import Report
-from ratelimitd.algorithms import ALGORITHMS, SECOND, make_rate
+from ratelimitd.algorithms import ALGORITHMS, BINDING, SECOND, make_rate
 from ratelimitd.config.redis_address import Deployment, RedisAddress
 from ratelimitd.limiter import Ask, Failure, LimitRequest, Plan, Planner, PlanOptions, Tallies, key_maker
 from ratelimitd.policy import Descriptor
@@ -107,7 +107,7 @@ def steps(name: str, scale: Scale) -> Spread:
         nonlocal state, now
         start = time.process_time_ns()
         for _ in range(count):
-            state, _ = step(state, rate, 1, now)
+            state, _ = step(state, rate, 1, now, BINDING)
             now += 1000
         return (time.process_time_ns() - start) / count
 

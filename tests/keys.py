@@ -34,6 +34,7 @@ _LIMIT: Final[Mapping[str, tuple[str, ...]]] = {
     _POLICY + "test_a_burst_passes_at_once": ("burst",),
     _POLICY + "test_a_unit_multiplier_makes_the_window_longer": ("unit_multiplier",),
     _POLICY + "test_a_rejected_request_is_charged_where_count_rejected_says_so": ("count_rejected",),
+    _POLICY + "test_charge_says_whether_costs_are_reported_or_asked_for": ("charge",),
 }
 _MODES: Final[Mapping[str, tuple[str, ...]]] = {
     _POLICY + "test_a_shadow_limit_denies_no_request_and_is_counted": ("shadow_mode",),
@@ -45,6 +46,7 @@ POLICY_KEYS: Final[Mapping[str, str]] = {
     "domain": _POLICY + "test_a_domain_limits_its_own_requests",
     "descriptors": _POLICY + "test_a_descriptor_limits_the_entries_with_its_key_and_value",
     "default_algorithm": _POLICY + "test_the_default_algorithm_counts_limits_that_name_none",
+    "default_charge": _POLICY + "test_default_charge_is_that_of_limits_that_say_nothing",
     "all_or_nothing": _POLICY + "test_all_or_nothing_charges_no_limit_when_one_denies",
     "identity": _POLICY + "test_an_identity_limits_known_keys_by_tier_and_others_by_address",
     **_below(

@@ -22,7 +22,7 @@ def admitted(law, seconds, begin=DAY, every=1000, forget=()):
             state = None
         if law.algorithm == "fixed_window" and now // int(law.window * SECOND) != window:
             window, state = now // int(law.window * SECOND), None
-        state, decision = ALGORITHMS[law.algorithm].step(state, rate, 1, now)
+        state, decision = ALGORITHMS[law.algorithm].step(state, rate, 1, now, 1)
         if decision.allowed:
             found.append(Admitted(now / SECOND, now / SECOND))
     return found

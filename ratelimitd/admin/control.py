@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple, cast
 
 from ratelimitd.algorithms import SATURATED, SECOND, Decision, counter_key
 from ratelimitd.descriptor_text import show
-from ratelimitd.limiter import Ask, Charge, Failure, LimitRequest, OverLimitCache, Plan, Store, shared
+from ratelimitd.limiter import Ask, Charge, Failure, LimitRequest, OverLimitCache, Plan, Store, shared, wanted
 from ratelimitd.observe.logs import get_logger
 from ratelimitd.policy import OnStoreFailure
 
@@ -181,9 +181,10 @@ async def _add_local(control: Control, plan: Plan, outcomes: list[Settled], limi
     if control.fallback is None or not any(decides):
         return
     local = await _settled(control.fallback, Plan(shared(plan, control.replicas)), PEEK, now)
-    for limit, decision, decided in zip(limits, local, decides, strict=True):
+    for limit, charge, decision, decided in zip(limits, plan.charges, local, decides, strict=True):
+        need = wanted(charge, limit["cost"])
         if decided and isinstance(decision, Decision):
-            limit["local"] = {"allowed": limit["cost"] <= decision.remaining, **_counted(decision)}
+            limit["local"] = {"allowed": need <= decision.remaining, **_counted(decision)}
 
 
 def _answer(
@@ -243,9 +244,10 @@ def _state(control: Control, charge: Charge, cost: int, outcome: Settled, now: i
     }
     if isinstance(outcome, Failure):
         return fields | _failed(outcome)
-    covered = denial is not None and cost >= denial.cost
+    need = wanted(charge, cost)
+    covered = denial is not None and need >= denial.cost
     return fields | {
-        "allowed": cost <= outcome.remaining and not covered,
+        "allowed": need <= outcome.remaining and not covered,
         **_counted(outcome),
     }
 

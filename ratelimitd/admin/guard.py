@@ -105,7 +105,7 @@ class TokenGuard:
         return as_json(503, {"error": "ADMIN_TOKEN_FILE cannot be used; see the log"})
 
     def _wrong_token(self, request: PageRequest) -> PageResponse:
-        self._wrong, decision = ALGORITHMS[WRONG.algorithm].step(self._wrong, WRONG, 1, self._clock())
+        self._wrong, decision = ALGORITHMS[WRONG.algorithm].step(self._wrong, WRONG, 1, self._clock(), 0)
         if not decision.allowed:
             wait = str(-(-decision.retry_after // SECOND))
             return as_json(429, {"error": "too many requests without a valid token"}, {"Retry-After": wait})

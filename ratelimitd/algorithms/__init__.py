@@ -1,7 +1,7 @@
 """Rate-limit algorithms: pure integer arithmetic, each implemented once in Python and once in Lua."""
 
 from .fixed_window import SATURATED
-from .rate import EXACT, NEVER, SECOND, Decision, Rate, RateError
+from .rate import BINDING, EXACT, LOOK, NEVER, POST_PAID, SECOND, SETTLES, Decision, Rate, RateError, look
 from .sliding_window import Log
 from .table import (
     ALGORITHMS,
@@ -10,6 +10,7 @@ from .table import (
     WINDOW_MAX,
     Algorithm,
     Step,
+    ceiling_of,
     counter_key,
     deviation,
     make_rate,
@@ -19,11 +20,15 @@ from .table import (
 
 __all__ = [
     "ALGORITHMS",
+    "BINDING",
     "EXACT",
     "KEYED_BY_WINDOW",
+    "LOOK",
     "NEVER",
+    "POST_PAID",
     "SATURATED",
     "SECOND",
+    "SETTLES",
     "STEPS",
     "WINDOW_MAX",
     "Algorithm",
@@ -32,8 +37,10 @@ __all__ = [
     "Rate",
     "RateError",
     "Step",
+    "ceiling_of",
     "counter_key",
     "deviation",
+    "look",
     "make_rate",
     "wait_for_never",
     "window_start",

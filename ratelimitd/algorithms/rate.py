@@ -24,6 +24,23 @@ is further ahead dates from before a step back of the clock: it is moved to the 
 """
 
 
+BINDING: Final = 1
+"""Flag of a charge: its denial denies the request, and vetoes the other charges of an atomic ask."""
+
+POST_PAID: Final = 2
+"""Flag of a charge: the limit's costs come after the request. A cost of 0 asks for 1, and debt past the limit stays."""
+
+SETTLES: Final = 4
+"""Flag of a charge, with POST_PAID and without BINDING: the cost has been spent, so it is recorded whatever is left. A
+cost of 0 is a release, which passes. So flags from POST_PAID on are post-paid, and those from SETTLES on settle."""
+
+LOOK: Final = POST_PAID | SETTLES
+"""Flags of a look at a post-paid counter: a release, which takes nothing and passes."""
+
+ROOM: Final = 1 << 33
+"""Hits past which no state counts, but a fixed window: with 2**20 parts of a hit or of a window, that is ``EXACT``."""
+
+
 class RateError(ValueError):
     """A rate that cannot be enforced; the message says what to write instead."""
 
@@ -53,11 +70,13 @@ class Decision(Value):
     """The decision on one charge.
 
     Attributes:
-        allowed: whether the cost passed. A cost of 0 (a peek) passes unless usage is already above the limit; a
-            negative cost (a give-back) always passes.
+        allowed: whether the cost passed. A cost of 0 passes unless usage is already above the limit (a peek), or if 1
+            could pass (a question, POST_PAID); a negative cost (a give-back) always passes. A settlement is recorded
+            in any case: whether usage is within the limit then.
         remaining: requests that could pass right after this decision.
         reset_after: µs until the limit is idle again; from then on its state has no effect.
-        retry_after: µs until the same cost could pass; 0 if it passed, ``NEVER`` if it never can.
+        retry_after: µs until the same cost could pass, of a settlement a cost of 1; 0 if allowed, ``NEVER`` if it never
+            can.
         before: requests counted against the limit just before this charge.
     """
 
@@ -70,3 +89,8 @@ class Decision(Value):
         self.reset_after = reset_after
         self.retry_after = retry_after
         self.before = before
+
+
+def look(flags: int) -> int:
+    """Return the flags of a look, at a cost of 0, at the state that a charge with these flags finds."""
+    return LOOK if flags >= POST_PAID else 0

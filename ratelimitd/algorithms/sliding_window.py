@@ -1,7 +1,8 @@
 """Sliding window: an exact log of the charges in the last window. No span of that length admits more than the quota.
 
 The log has one entry per charge, not per hit, with the running total. So usage is one subtraction, and every search
-is a bisection. Peeks and denials add no entry; a give-back subtracts from the newest entries.
+is a bisection. Peeks and denials add no entry; a give-back subtracts from the newest entries. A settlement past the
+quota adds none either, but to the newest entry, so the log stays as short as its quota.
 """
 
 from bisect import bisect_left, bisect_right
@@ -9,10 +10,14 @@ from typing import Final
 
 from ratelimitd.value import Value
 
-from .rate import NEVER, SMALL_STEP, Decision, Rate
+from .rate import NEVER, POST_PAID, SETTLES, SMALL_STEP, Decision, Rate
 
 QUOTA_MAX: Final = 10_000
 """Maximum entries of a log: 10,000 take 1.3 MB in Redis and 0.9 MB here, and more is too much for one counter."""
+
+
+QUOTAS: Final = 11
+"""Quotas of usage that settlements may leave. It only bounds the numbers: usage is forgotten after a window."""
 
 
 class Log(Value):
@@ -36,13 +41,13 @@ class Log(Value):
 
 
 def numbers(quota: int, window: int) -> tuple[int, ...]:
-    """Return (quota, window)."""
-    return quota, window
+    """Return (quota, window, maximum usage)."""
+    return quota, window, quota * QUOTAS
 
 
-def step(state: Log | None, rate: Rate, cost: int, now: int) -> tuple[Log | None, Decision]:
+def step(state: Log | None, rate: Rate, cost: int, now: int, flags: int) -> tuple[Log | None, Decision]:
     """Decide one charge. A peek or a denial returns the state unchanged, or as ``moved`` returned it."""
-    quota, window = rate.numbers
+    quota, window, ceiling = rate.numbers
     log = Log([0], [0], 1, 1) if state is None else state
     times, totals, low, high = log.times, log.totals, log.low, log.high
     if times[high - 1] - now > SMALL_STEP:
@@ -53,10 +58,17 @@ def step(state: Log | None, rate: Rate, cost: int, now: int) -> tuple[Log | None
     base = totals[low - 1]
     before = used = totals[high - 1] - base
     retry = 0
-    if cost >= 0 and used + cost > quota:
-        retry = NEVER
-        if cost <= quota:
-            retry = times[bisect_left(totals, base + used + cost - quota, low, high)] + window - now
+    need = cost if cost or flags < POST_PAID else 1
+    if flags >= SETTLES and cost >= 0:
+        paid = min(cost, ceiling - used) if used < ceiling else 0
+        if paid:
+            state = log = settled(log, low, time, base + used + paid, full=used >= quota)
+            low, high = log.low, log.high
+            base, used = log.totals[low - 1], used + paid
+        if cost and before + cost > quota:
+            retry = leaves(log, low, base + used + 1 - quota) + window - now if quota else NEVER
+    elif need >= 0 and used + need > quota:
+        retry = leaves(log, low, base + used + need - quota) + window - now if need <= quota else NEVER
     elif cost > 0:
         used += cost
         state = appended(log, low, time, base + used)
@@ -67,6 +79,20 @@ def step(state: Log | None, rate: Rate, cost: int, now: int) -> tuple[Log | None
         return None, Decision(retry == 0, quota, 0, retry, before)
     newest = state.times[state.high - 1]
     return state, Decision(retry == 0, max(quota - used, 0), newest + window - now, retry, before)
+
+
+def leaves(log: Log, low: int, total: int) -> int:
+    """Return the time of the oldest charge from ``low`` on with at least this total."""
+    return log.times[bisect_left(log.totals, total, low, log.high)]
+
+
+def settled(log: Log, low: int, time: int, total: int, *, full: bool) -> Log:
+    """Return the log from ``low`` on with the cost up to ``total``, which the newest entry of a full log takes."""
+    if not full:
+        return appended(log, low, time, total)
+    times, totals = log.times[low - 1 : log.high], log.totals[low - 1 : log.high]
+    times[-1], totals[-1] = time, total
+    return Log(times, totals, 1, len(times))
 
 
 def moved(log: Log, window: int, now: int) -> Log:

@@ -8,24 +8,30 @@ is exact to within one request. For other traffic:
   quota * (1 + f), so always less than twice the quota;
 - it may reject requests that an exact log would admit, at most as many as the previous window's count.
 
-Rejected requests do not count. If quota * window exceeds the exact range of a double, time is measured in coarser
-ticks and rounded against the client. It may then admit fewer requests: less than one in a million of the previous
-window's count.
+Rejected requests do not count. If the ceiling of usage * window exceeds the exact range of a double, time is measured
+in coarser ticks and rounded against the client. It may then admit fewer requests: less than one in a million of the
+previous window's count.
 """
 
-from .rate import EXACT, NEVER, SMALL_STEP, Decision, Rate
+from typing import Final
+
+from .rate import EXACT, NEVER, POST_PAID, ROOM, SETTLES, SMALL_STEP, Decision, Rate
+
+QUOTAS: Final = 11
+"""Quotas of usage that settlements may leave. It only bounds the numbers: usage is forgotten after two windows."""
 
 Counts = tuple[int, int, int]
 """Time (µs) of the last change, the count of the window that contains it, and the count of the window before."""
 
 
 def numbers(quota: int, window: int) -> tuple[int, ...]:
-    """Return (quota, window, µs per tick, ticks per window)."""
-    tick = max(1, -(-window * quota // (EXACT - 1)))
-    return quota, window, tick, window // tick
+    """Return (quota, window, µs per tick, ticks per window, maximum usage)."""
+    ceiling = min(quota * QUOTAS, ROOM)
+    tick = max(1, -(-window * ceiling // (EXACT - 1)))
+    return quota, window, tick, window // tick, ceiling
 
 
-def rolled(state: Counts, quota: int, window: int, now: int) -> tuple[int, int, int]:
+def rolled(state: Counts, most: int, window: int, now: int) -> tuple[int, int, int]:
     """Return the effective time, which is never before the state's own, and the two counts at that time."""
     last, current, previous = state
     time = last if last > now else now  # noqa: FURB136 -- max() costs 60 ns more
@@ -33,23 +39,33 @@ def rolled(state: Counts, quota: int, window: int, now: int) -> tuple[int, int, 
     if passed > 0:
         previous = current if passed <= window else 0
         current = 0
-    return time, min(current, quota), min(previous, quota)
+    return time, min(current, most), min(previous, most)
 
 
-def step(state: Counts | None, rate: Rate, cost: int, now: int) -> tuple[Counts | None, Decision]:
+def step(state: Counts | None, rate: Rate, cost: int, now: int, flags: int) -> tuple[Counts | None, Decision]:
     """Decide one charge. A peek or a denial returns the state unchanged, or its usage moved to the current window."""
-    quota, window, tick, ticks = rate.numbers
-    time, current, previous = rolled(state, quota, window, now) if state else (now, 0, 0)
+    quota, window, tick, ticks, ceiling = rate.numbers
+    most = quota if flags < POST_PAID else ceiling
+    time, current, previous = rolled(state, most, window, now) if state else (now, 0, 0)
     into = time % window
     left = min(-(-(window - into) // tick), ticks)
     before = used = current - (-previous * left // ticks)
     if time - now > SMALL_STEP:
-        before = used = current = min(used, quota)
+        before = used = current = min(used, most)
         previous, time, into = 0, now, now % window
         state = time, current, previous
     retry = 0
-    if cost >= 0 and used + cost > quota:
-        retry = wait(rate, current, previous, cost, into, time - now)
+    need = cost if cost or flags < POST_PAID else 1
+    if flags >= SETTLES and cost >= 0:
+        paid = min(cost, ceiling - used) if used < ceiling else 0
+        if paid:
+            current += paid
+            used += paid
+            state = time, current, previous
+        if cost and before + cost > quota:
+            retry = wait(rate, current, previous, 1, into, time - now)
+    elif need >= 0 and used + need > quota:
+        retry = wait(rate, current, previous, need, into, time - now)
     elif cost:
         current += cost
         if current < 0:
@@ -65,7 +81,7 @@ def step(state: Counts | None, rate: Rate, cost: int, now: int) -> tuple[Counts 
 
 def wait(rate: Rate, current: int, previous: int, cost: int, into: int, behind: int) -> int:
     """Return the µs until a denied cost passes: until the sliding window overlaps the older one by few enough ticks."""
-    quota, window, tick, ticks = rate.numbers
+    quota, window, tick, ticks, _ = rate.numbers
     if cost > quota:
         return NEVER
     room = quota - current - cost

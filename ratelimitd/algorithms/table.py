@@ -8,8 +8,8 @@ from ratelimitd.config.values import UINT32_MAX
 from . import fixed_window, meter, sliding_window, sliding_window_counter
 from .rate import SECOND, Decision, Rate, RateError
 
-Step = Callable[[Any, Rate, int, int], tuple[Any, Decision]]
-"""``step(state, rate, cost, now) -> (state, decision)``: a pure function. None is the initial state.
+Step = Callable[[Any, Rate, int, int, int], tuple[Any, Decision]]
+"""``step(state, rate, cost, now, flags) -> (state, decision)``: a pure function. None is the initial state.
 
 A state has no effect once ``reset_after`` has passed. A store may then drop it without changing any decision.
 """
@@ -137,6 +137,15 @@ def check_burst(algorithm: str, row: Algorithm, quota: int, window: int, burst: 
 def deviation(rate: Rate) -> float:
     """Return the relative error of the enforced rate below the configured one: 0.0 if exact, else less than 1e-6."""
     return meter.deviation(rate) if ALGORITHMS[rate.algorithm].family == "meter" else 0.0
+
+
+def ceiling_of(rate: Rate) -> int:
+    """Return the usage, in hits, that settlements may leave at most."""
+    family = ALGORITHMS[rate.algorithm].family
+    if family == "meter":
+        _, scale, _, _, _, ceiling, _ = rate.numbers
+        return ceiling // scale
+    return fixed_window.SATURATED if rate.algorithm in KEYED_BY_WINDOW else rate.numbers[-1]
 
 
 def window_start(rate: Rate, now: int) -> int:

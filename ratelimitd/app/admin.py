@@ -21,13 +21,13 @@ from ratelimitd.admin import (
     reset_page,
 )
 from ratelimitd.descriptor_text import show
-from ratelimitd.limiter import LimitRequest, OverLimitCache, Plan, Tallies
+from ratelimitd.limiter import LimitRequest, OverLimitCache, Plan, PostPaid, Tallies
 from ratelimitd.observe.logs import hide
 from ratelimitd.rls import Bounds, DecisionLog, Logged, read_json
 from ratelimitd.settings import Settings
 
 from .life import StartError
-from .policies import ActivePolicy
+from .policies import ADMIN_SHOWN as SHOWN
 from .service import RunningService
 
 
@@ -38,7 +38,7 @@ def admin_pages(service: RunningService) -> PageTable:
         return {}
     guard = TokenGuard(token, lambda: time.monotonic_ns() // 1000, remote=service.settings.admin_remote)
     control = _control(service)
-    active = {"GET": policy_page(lambda: _page(service.policies.active))}
+    active = {"GET": policy_page(lambda: _page(service))}
     key = {"GET": key_page(control), "POST": key_page(control), "DELETE": reset_page(control)}
     explain = explain_page(control.read, lambda: service.policies.policy)
     log = decisions_page(_switch(service.parts.decisions))
@@ -76,6 +76,7 @@ def _control(service: RunningService) -> Control:
         active = policies.policy
         if active is None:
             return None
+        asked.ours = True
         planned = policies.planner(active, Tallies()).plan(asked)
         if settings.enable_negative_hits:
             return planned
@@ -127,8 +128,17 @@ def _text(name: bytes) -> str:
     return name.decode(errors="backslashreplace")
 
 
-def _page(active: ActivePolicy) -> dict[str, object]:
+def _page(service: RunningService) -> dict[str, object]:
+    active = service.policies.active
     page = active._asdict()
     age = time.monotonic() - page.pop("loaded")
     del page["needs_store"]
-    return {**page, "changed": active.changed._asdict(), "age_seconds": round(age, 3)}
+    post_paid = _switched(service.parts.post_paid, time.time_ns() // 1000)
+    return {**page, "changed": active.changed._asdict(), "age_seconds": round(age, 3), "post_paid": post_paid}
+
+
+def _switched(post_paid: PostPaid, now: int) -> dict[str, object]:
+    """Return how many limits have switched, since they are asked with 0, and the first of them."""
+    post_paid.fade(now)
+    names = [switch.name for switch in post_paid.switched_on()]
+    return {"limits": len(names), "first": names[:SHOWN]}

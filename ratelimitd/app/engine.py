@@ -16,6 +16,7 @@ from ratelimitd.limiter import (
     NoGiveBacks,
     OverLimitCache,
     PlanOptions,
+    PostPaid,
     Tallies,
 )
 from ratelimitd.observe.logs import get_logger
@@ -34,6 +35,7 @@ from ratelimitd.settings import Settings
 from ratelimitd.stores.memory import MemoryStore
 from ratelimitd.stores.redis import RedisStore
 
+from .post_paid import LateSettlements, tell
 from .redis import RedisWatch, redis_options
 from .store_failures import StoreFailureLog
 
@@ -52,6 +54,7 @@ class Parts(NamedTuple):
         new_keys: None if NEW_KEYS_PER_SECOND is 0.
         no_give_backs: None if ENABLE_NEGATIVE_HITS is true.
         decisions: the decision log.
+        post_paid: switches of limits, and settlements that wait.
     """
 
     engine: Engine
@@ -65,6 +68,7 @@ class Parts(NamedTuple):
     new_keys: NewKeys | None
     no_give_backs: NoGiveBacks | None
     decisions: DecisionLog
+    post_paid: PostPaid
 
 
 def build(settings: Settings) -> Parts:
@@ -78,6 +82,8 @@ def build(settings: Settings) -> Parts:
     memory = MemoryStore(settings.memory_max_bytes if redis is None else FALLBACK_BYTES)
     no_give_backs = None if settings.enable_negative_hits else NoGiveBacks(_refused)
     guards: list[Guard] = [] if no_give_backs is None else [no_give_backs]
+    post_paid = PostPaid(settings.settlements_kept)
+    tell(post_paid)
     if redis is not None:
         watch.troubles = lambda: redis.topology.troubles
         failures = StoreFailureLog(loop.time, loop.call_later, keys=settings.log_store_keys)
@@ -86,21 +92,21 @@ def build(settings: Settings) -> Parts:
             fallbacks[ask.plan.charges[index].limit.on_store_failure] += 1
             failures.failed(ask, index, failure, now)
 
-        guards.append(Fallback(memory, settings.replicas, failed))
+        guards.append(Fallback(memory, settings.replicas, failed, post_paid.keep))
+        LateSettlements(post_paid, redis, loop.call_later)
     new_keys = None
     if settings.new_keys_per_second:
         # In front of the cache, which otherwise stores denials of the shared counter and never finds them.
         new_keys = NewKeys(settings.new_keys_per_second, settings.cache_key_prefix.encode())
         guards.append(new_keys)
     if settings.local_cache_size_in_bytes:
-        guards.append(OverLimitCache(settings.local_cache_size_in_bytes))
+        guards.append(OverLimitCache(settings.local_cache_size_in_bytes, post_paid.refused))
     modes = Modes(settings.shadow_mode, settings.quota_mode)
     engine = Engine(memory if redis is None else redis, counters, guards, modes)
     service = RateLimitService(engine, tallies, counters.called, _service_options(settings))
     decisions = DecisionLog(engine, _always_logged(settings))
-    return Parts(
-        engine, service, tallies, counters, memory, redis, watch, fallbacks, new_keys, no_give_backs, decisions
-    )
+    stores = memory, redis, watch, fallbacks
+    return Parts(engine, service, tallies, counters, *stores, new_keys, no_give_backs, decisions, post_paid)
 
 
 def _refused(ask: Ask) -> None:

@@ -33,11 +33,34 @@ def exposition(parts: Parts, policies: Policies, lag: LoopLag, more: Iterable[Fa
             "Charges that would have given hits back, and cost 0 by ENABLE_NEGATIVE_HITS=false.",
             lambda: 0 if parts.no_give_backs is None else parts.no_give_backs.refused,
         ),
+        single(
+            "ratelimitd_post_paid_limits", "gauge",
+            "Limits without `charge` that record hits above 0 as settlements, since requests ask them with 0.",
+            lambda: len(parts.post_paid.switched_on()),
+        ),
+        single(
+            "ratelimitd_settlements_waiting", "gauge", "Settlements that wait until their store is back.",
+            lambda: len(parts.post_paid),
+        ),
+        single(
+            "ratelimitd_settlements_late_total", "counter", "Settlements that waited, and were recorded.",
+            lambda: parts.post_paid.recorded,
+        ),
+        single(
+            "ratelimitd_settlements_lost_total", "counter",
+            "Settlements that met a failing store, and were not recorded or may not have been.",
+            lambda: parts.post_paid.dropped,
+        ),
         *(() if parts.redis is None else _redis_families(parts, parts.redis)),
         *more,
         *_process_families(lag),
     ]  # fmt: skip
-    return lambda: render(parts.tallies, families, runtime_families)
+
+    def scrape() -> AsyncGenerator[bytes, None]:
+        parts.post_paid.fade(time.time_ns() // 1000)
+        return render(parts.tallies, families, runtime_families)
+
+    return scrape
 
 
 def service_families(counters: Counters, unknown_domains: Callable[[], Iterable[tuple[str, int]]]) -> list[Family]:

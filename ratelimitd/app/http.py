@@ -38,7 +38,7 @@ async def listen_http(
 ) -> Addresses:
     """Listen on all HTTP ports until the stack unwinds; raises OSError as ``bind`` does, StartError for a bad token."""
     settings, parts = service.settings, service.parts
-    decide = partial(decide_json, parts.service)
+    decide = partial(decide_json, parts.service.of_tools())
     main = dict(service_pages(service.health, service.readiness, service.notes, decide, scrape))
     if settings.disable_stats:
         main.pop("/metrics")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ratelimitd import http1
 from ratelimitd.admin import port_bytes
-from ratelimitd.limiter import NAME_BYTES, TABLE_SIZE, TALLY_BYTES
+from ratelimitd.limiter import IN_DOUBT, KEPT_BYTES, NAME_BYTES, TABLE_SIZE, TALLY_BYTES
 from ratelimitd.observe.logs import get_logger
 from ratelimitd.settings import Settings, changed
 from ratelimitd.sources import Source, list_files
@@ -112,6 +112,8 @@ def _counters(settings: Settings) -> Iterator[Share]:
     if settings.local_cache_size_in_bytes:
         size = settings.local_cache_size_in_bytes
         yield Share("over-limit cache", size, Settings.local_cache_size_in_bytes.name)
+    kept = min(IN_DOUBT, settings.settlements_kept) + (0 if settings.redis is None else settings.settlements_kept)
+    yield Share("settlements that wait", KEPT_BYTES * kept, Settings.settlements_kept.name)
     series = settings.request_made_series * (NAME_BYTES + TALLY_BYTES)
     yield Share("metric series that requests make", series, Settings.request_made_series.name)
     yield Share(

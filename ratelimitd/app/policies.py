@@ -129,7 +129,8 @@ class Policies:
 
     def planner(self, policy: Policy, tallies: Tallies) -> Planner:
         """Return a planner for this policy that counts into these tallies."""
-        return Planner(policy, self._keys, tallies, plan_options(self._settings, self._parts.engine.modes))
+        options = plan_options(self._settings, self._parts.engine.modes)
+        return Planner(policy, self._keys, tallies, options, self._parts.post_paid)
 
     async def reload(self) -> None:
         """Load the current content of the source; on any error, or if no file is left, the active policy stays."""

@@ -10,12 +10,13 @@ The path of a request, as in ``engine.py``::
 from .answer import NO_LIMIT, UNLIMITED, Answer, DescriptorStatus, metadata_of
 from .engine import Counts, Engine, Listener, NoPolicyError
 from .give_backs import NoGiveBacks
-from .guards import Fallback, OverLimitCache, shared
+from .guards import Fallback, OverLimitCache, shared, wanted
 from .header_text import structured_string
 from .keys import KeyMaker, key_maker
 from .modes import ENFORCED, Modes
 from .new_keys import TABLE_SIZE, NewKeys
 from .plan import Planner, PlanOptions
+from .post_paid import IN_DOUBT, KEPT_BYTES, PostPaid
 from .reason import (
     INTERNAL_ERROR,
     NO_POLICY,
@@ -26,14 +27,18 @@ from .reason import (
     reason_of,
     shown_charge,
 )
+from .roles import in_order, is_independent
 from .rules import NodeRules, Rule
 from .seam import Ask, Charge, Done, Failure, FailureKind, Guard, Item, LimitRequest, Outcome, Plan, Store
 from .selection import Selection, selects
-from .stats import NAME_BYTES, TALLY_BYTES, Tallies, Tally
+from .stats import NAME_BYTES, TALLY_BYTES, LaterTally, Tallies, Tally
+from .switches import Switch
 
 __all__ = [
     "ENFORCED",
     "INTERNAL_ERROR",
+    "IN_DOUBT",
+    "KEPT_BYTES",
     "NAME_BYTES",
     "NO_LIMIT",
     "NO_POLICY",
@@ -53,6 +58,7 @@ __all__ = [
     "Guard",
     "Item",
     "KeyMaker",
+    "LaterTally",
     "LimitRequest",
     "Listener",
     "Modes",
@@ -65,14 +71,18 @@ __all__ = [
     "Plan",
     "PlanOptions",
     "Planner",
+    "PostPaid",
     "Reason",
     "ReasonKind",
     "Rule",
     "Selection",
     "Store",
+    "Switch",
     "Tallies",
     "Tally",
     "descriptor_reason",
+    "in_order",
+    "is_independent",
     "key_maker",
     "limit_name",
     "metadata_of",
@@ -81,4 +91,5 @@ __all__ = [
     "shared",
     "shown_charge",
     "structured_string",
+    "wanted",
 ]

@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from ratelimitd.algorithms import NEVER, Decision, wait_for_never
+from ratelimitd.algorithms import BINDING, NEVER, POST_PAID, SETTLES, Decision, wait_for_never
 from ratelimitd.config.values import UINT32_MAX
-from ratelimitd.policy import Limit
+from ratelimitd.policy import Charging, Limit
 from ratelimitd.value import Value
 
 from .modes import Modes
@@ -123,15 +123,15 @@ def _verdict(plan: Plan, item: Item, outcomes: Sequence[Outcome], modes: Modes) 
     shown: DescriptorStatus | None = None
     weight: tuple[bool, bool, int] = (True, True, 0)
     for index in range(item.first, item.last):
-        rule, outcome = plan.charges[index].rule, outcomes[index]
-        limit = rule.limit
+        charge, outcome = plan.charges[index], outcomes[index]
+        rule, limit = charge.rule, charge.rule.limit
         if isinstance(outcome, Decision):
             denied = not outcome.allowed and not limit.shadow_mode
-            if modes.quota or limit.quota_mode:
+            if not (modes.quota or limit.quota_mode):
+                over = over or denied
+            elif charge.flags < SETTLES:  # a settlement asks for no quota
                 quota = quota or not limit.shadow_mode
                 quota_over = quota_over or denied
-            else:
-                over = over or denied
             status = _status(rule, outcome, denied)
             heaviness = (not denied, limit.shadow_mode, -status.reset if denied else status.remaining)
             if shown is None or heaviness < weight:
@@ -151,25 +151,46 @@ def _status(rule: Rule, decision: Decision, denied: bool) -> DescriptorStatus:
     return DescriptorStatus(denied, rule, 0, max(1, -(-wait // 1_000_000)))
 
 
-def tally(ask: Ask) -> None:
+def tally(ask: Ask) -> list[int] | None:
     """Count the outcome of each charge in the tally of its limit.
 
-    A charge that an atomic ask did not apply, because another limit vetoed it, adds to ``total_hits`` only.
+    A charge that an atomic ask did not apply, because another limit vetoed it, adds to ``total_hits`` only. Settlements
+    are counted as such when their store has recorded them. Return the
+    charges that cost nothing, since they were refused, of limits without ``charge``; None if there are none.
     """
     charges, costs = ask.plan.charges, ask.costs
     vetoed = ask.atomic and any(
         charge.binding and isinstance(outcome, Decision) and not outcome.allowed
         for charge, outcome in zip(charges, ask.outcomes, strict=True)
     )
+    refused: list[int] | None = None
     for index, outcome in enumerate(ask.outcomes):
-        cost = costs[index]
+        cost, charge = costs[index], charges[index]
+        rule = charge.rule
         if cost <= 0:
+            if charge.flags == QUESTION and cost == 0 and isinstance(outcome, Decision) and outcome.allowed:
+                rule.tally.later().questions += 1
             continue
-        rule = charges[index].rule
         rule.tally.total_hits += cost
-        if isinstance(outcome, Decision) and not (vetoed and outcome.allowed):
-            shadow = rule.limit.shadow_mode
-            count(rule.tally, rule.capacity, rule.near, outcome.before, cost, shadow=shadow)
+        if not isinstance(outcome, Decision):
+            continue
+        settles = charge.flags >= SETTLES
+        if settles or not (vetoed and outcome.allowed):
+            count(rule.tally, rule.capacity, rule.near, outcome.before, cost, shadow=rule.limit.shadow_mode)
+        if settles and index not in ask.failures:
+            rule.tally.later().settled(rule.capacity, rule.ceiling, outcome.before, cost)
+        elif (vetoed or (rule.auto and not outcome.allowed)) and _may_be_spent(rule, cost):
+            refused = [index] if refused is None else [*refused, index]
+    return refused
+
+
+QUESTION: Final = POST_PAID | BINDING
+"""Flags of a question of a limit that is enforced; one of a shadow limit is not counted."""
+
+
+def _may_be_spent(rule: Rule, cost: int) -> bool:
+    """Whether a cost that was refused may be a report: more than that of one request, or of a limit asked with 0."""
+    return rule.limit.charge is Charging.UNSAID and (cost > 1 or rule.switch is not None)
 
 
 def metadata_of(plan: Plan, statuses: Sequence[DescriptorStatus]) -> Mapping[str, object] | None:

@@ -91,6 +91,9 @@ class Engine:
         together.
         """
         try:
+            post_paid = None if self.planner is None else self.planner.post_paid
+            if post_paid is not None and (post_paid.questions or now >= post_paid.due):
+                post_paid.weigh(self.store, now)
             for guard in self.guards:
                 guard.before(asks, now)
             self.store.charge(asks, now, partial(self._completed, now, answered, failed, done))
@@ -108,7 +111,9 @@ class Engine:
         counts, modes, listener = self._counts, self.modes, self.listener
         for ask in asks:
             try:
-                tally(ask)
+                refused = tally(ask)
+                if refused is not None and self.planner is not None:
+                    self.planner.post_paid.refused(ask, refused, now)
                 result = answer(ask.plan, ask.outcomes, modes)
                 counts.global_shadow_mode += result.shadowed
                 counts.redis_error += result.failure is not None

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Sequence
 
+from ratelimitd.algorithms import LOOK, POST_PAID
+
 from .seam import Ask
 
 
 class NoGiveBacks:
-    """Turns each give-back into a peek: a cost of 0, never a charge.
+    """Turns each give-back into a look: a cost of 0, never a charge or a question.
 
     Put this guard in front of all others. A service has it only with the setting, so a call costs no more without.
 
@@ -27,6 +29,9 @@ class NoGiveBacks:
             for index, cost in enumerate(ask.costs):
                 if cost < 0:
                     ask.costs[index] = 0
+                    charge = ask.plan.charges[index]
+                    if charge.flags >= POST_PAID:  # a cost of 0 would be a question
+                        charge.flags = LOOK
                     self.refused += 1
                     if self.refused == 1:
                         self._first(ask)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from ratelimitd.algorithms import NEVER, SECOND, Decision, RateError, make_rate
+from ratelimitd.algorithms import NEVER, POST_PAID, SECOND, SETTLES, Decision, RateError, make_rate
 from ratelimitd.policy import Limit, OnStoreFailure
 
 from .keys import is_overflow_key, safe_head
@@ -37,19 +37,29 @@ class Denial(NamedTuple):
     reset: int
 
 
+Refused = Callable[[Ask, Sequence[int], int], None]
+
+
+def _ignore_refused(_ask: Ask, _indices: Sequence[int], _now: int) -> None:
+    """Do nothing."""
+
+
 class OverLimitCache:
     """Caches denials by counter, so that a flood over the limit does not load the store.
 
-    A cached denial applies to the same cost or a larger one, until that cost could pass. Smaller costs, peeks and
-    give-backs are passed to the store. A denial is dropped if the limit's numbers change, or if the clock steps back
-    to before it was made.
+    A cached denial applies to the same cost or a larger one, until that cost could pass; a question asks for 1. Smaller
+    costs, peeks, give-backs and settlements are passed to the store. Settlements leave a denial as it is, since usage
+    only grew. A denial is dropped if the limit's numbers change, or if the clock steps back to before it was made.
 
     Args:
         max_bytes: LOCAL_CACHE_SIZE_IN_BYTES; the oldest denials are dropped first.
+        refused: called with charges of an ask that a limit would have counted although it denies them: ask, indices,
+            wall-clock µs.
     """
 
-    def __init__(self, max_bytes: int) -> None:
+    def __init__(self, max_bytes: int, refused: Refused = _ignore_refused) -> None:
         self._max_bytes = max_bytes
+        self._refused = refused
         self._denials: OrderedDict[bytes, Denial] = OrderedDict()
         self._bytes = 0
 
@@ -66,12 +76,14 @@ class OverLimitCache:
                 denial = denials.get(charge.key)
                 if denial is None or ask.outcomes[index] is not None:
                     continue
-                cost = ask.costs[index]
-                if cost < 0 or not _is_valid(denial, charge, now):
+                cost, settles = ask.costs[index], charge.flags >= SETTLES
+                if cost < 0 or (settles and cost == 0) or not _is_valid(denial, charge, now):
                     self._forget(charge.key)
-                elif cost >= denial.cost:
+                elif not settles and wanted(charge, cost) >= denial.cost:
                     ask.outcomes[index] = _remembered(denial, now)
                     charge.rule.tally.over_limit_with_local_cache += cost
+                    if cost > 1 and charge.rule.upstreams:
+                        self._refused(ask, (index,), now)
 
     def after(self, asks: Sequence[Ask], now: int) -> None:
         """Cache new denials."""
@@ -79,8 +91,8 @@ class OverLimitCache:
             for index, outcome in enumerate(ask.outcomes):
                 if isinstance(outcome, Decision) and not outcome.allowed and outcome.retry_after != NEVER:
                     charge = ask.plan.charges[index]
-                    if not (ask.atomic and _is_repeated(charge, ask.plan)):
-                        self._remember(charge, ask.costs[index], outcome, now)
+                    if charge.flags < SETTLES and not (ask.atomic and _is_repeated(charge, ask.plan)):
+                        self._remember(charge, wanted(charge, ask.costs[index]), outcome, now)
 
     def holds(self, charge: Charge, now: int) -> Denial | None:
         """Return the denial that ``before`` would apply, without any change to the cache."""
@@ -110,6 +122,11 @@ class OverLimitCache:
         self._bytes -= ENTRY_BYTES + len(key)
 
 
+def wanted(charge: Charge, cost: int) -> int:
+    """Return the cost that must fit for a charge to pass."""
+    return cost if cost or charge.flags < POST_PAID else 1
+
+
 def _is_valid(denial: Denial, charge: Charge, now: int) -> bool:
     return denial.made <= now < denial.until and denial.limit == charge.limit
 
@@ -130,6 +147,10 @@ def _remembered(denial: Denial, now: int) -> Decision:
     )
 
 
+def _forget_settlement(_ask: Ask, _index: int, _now: int) -> None:
+    """Keep nothing."""
+
+
 class Fallback:
     """Applies the limit's ``on_store_failure`` to a failure; no other code does.
 
@@ -137,10 +158,18 @@ class Fallback:
         local: store in this process, for ``local``.
         replicas: number of processes that share a limit; each enforces its share while the store is unavailable.
         failed: see ``ChargeFailed``; called for each failure, replaced or not.
+        keep: called with each settlement that failed: ask, index, wall-clock µs.
     """
 
-    def __init__(self, local: Store, replicas: int, failed: ChargeFailed) -> None:
+    def __init__(
+        self,
+        local: Store,
+        replicas: int,
+        failed: ChargeFailed,
+        keep: Callable[[Ask, int, int], None] = _forget_settlement,
+    ) -> None:
         self._local = local
+        self._keep = keep
         self._replicas = replicas
         self._failed = failed
 
@@ -159,9 +188,12 @@ class Fallback:
 
     def _replaced(self, ask: Ask, index: int, failure: Failure, now: int) -> bool:
         """Apply the limit's failure policy; return False if the local store must decide."""
-        limit = ask.plan.charges[index].limit
+        charge = ask.plan.charges[index]
+        limit = charge.limit
         policy = limit.on_store_failure
         self._failed(ask, index, failure, now)
+        if charge.flags >= SETTLES and ask.costs[index] > 0:
+            self._keep(ask, index, now)
         if policy in STATIC:
             ask.outcomes[index] = _static_decision(limit, allowed=STATIC[policy])
         return policy is not OnStoreFailure.LOCAL
@@ -195,7 +227,7 @@ def shared(plan: Plan, replicas: int) -> tuple[Charge, ...]:
                 keys[index] = safe_head(b"", plan.request.domain, limit).key(item.entries)
     return tuple(
         [
-            Charge(Rule(_share(charge.limit, replicas), charge.binding), key)
+            Charge(Rule(_share(charge.limit, replicas), charge.binding), key, charge.flags)
             for charge, key in zip(plan.charges, keys, strict=True)
         ]
     )

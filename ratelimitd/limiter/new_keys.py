@@ -13,7 +13,7 @@ from functools import lru_cache, partial
 from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
 from typing import Final
 
-from ratelimitd.algorithms import SECOND
+from ratelimitd.algorithms import BINDING, POST_PAID, SECOND
 from ratelimitd.policy import in_one_unit
 
 from .keys import overflow_key
@@ -38,12 +38,18 @@ OLDER: Final = bytes((0, 0, 1)) + bytes(253)
 """Translation table of a sweep: 2 (young) to 1 (old), 1 to 0 (absent)."""
 
 
+QUESTIONS: Final = (POST_PAID, POST_PAID | BINDING)
+"""Flags of a cost of 0 that is a question; others are peeks and releases."""
+
+
 class NewKeys:
     """Redirects new keys of a limit to one shared counter while too many of them arrive.
 
     The cap applies per limit and second in this process; all overrides of a domain are one limit, since a caller names
     their keys and windows. A redirected key is not recorded, so it is new again next time. Peeks and give-backs create
-    no counter and are not redirected. Limits in shadow mode are capped too.
+    no counter and are not redirected. A question creates none either, but what it lets pass is charged later: its key
+    is recorded or redirected as a charge, so that the settlement meets the counter that was asked. Limits in shadow
+    mode are capped too.
 
     No key is redirected before the first sweep is complete: at startup every key is new, and by then each client that
     is frequent enough to stay known has been seen. Put this guard in front of an ``OverLimitCache``, which would
@@ -106,7 +112,8 @@ class NewKeys:
             for index in range(item.first, item.last):
                 charge = charges[index]
                 position = hash(charge.key) & self._mask
-                if ask.costs[index] <= 0 or ages[position] == YOUNG:
+                cost = ask.costs[index]
+                if cost < 0 or ages[position] == YOUNG or (cost == 0 and charge.flags not in QUESTIONS):
                     continue
                 if ages[position]:
                     ages[position] = YOUNG
@@ -139,6 +146,6 @@ class NewKeys:
                 unit, rate = in_one_unit(rate)
                 limit = limit._replace(rate=rate, unit=unit, unit_multiplier=1)
                 rule = Rule(limit, rule.binding, rule.tally, rule.near, rule.head)
-            return Charge(rule, self._name(domain, place, rate.algorithm, rate.window, limit.item))
+            return Charge(rule, self._name(domain, place, rate.algorithm, rate.window, limit.item), charge.flags)
         self._new_keys[counted] = seen + 1
         return None

@@ -23,6 +23,8 @@ from ratelimitd.policy import (
 
 from .keys import KeyHead, KeyMaker
 from .modes import Modes
+from .post_paid import PostPaid
+from .roles import asks, flags_of, has_roles
 from .rules import NodeRules, Rule
 from .seam import COST_MAX, Charge, Item, LimitRequest, Plan
 from .stats import Tallies, near_limit
@@ -57,11 +59,20 @@ class Planner:
     ``detailed_metric``.
 
     Attributes:
+        post_paid: what requests have told about limits without ``charge``; it outlives the planner.
         made: how many times rules were made; that is several times the work of finding them.
     """
 
-    def __init__(self, policy: Policy, keys: KeyMaker, tallies: Tallies, options: PlanOptions) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        keys: KeyMaker,
+        tallies: Tallies,
+        options: PlanOptions,
+        post_paid: PostPaid | None = None,
+    ) -> None:
         self.policy = policy
+        self.post_paid = PostPaid() if post_paid is None else post_paid
         self._keys = keys
         self._tallies = tallies
         self._options = options
@@ -91,16 +102,21 @@ class Planner:
         matched = [self._rules_of(domain, descriptor) for descriptor in request.descriptors]
         single = matched[0] if len(matched) == 1 else None
         if single is not None and len(single.rules) == 1 and single.rules[0].head is not None:
-            return _plan_one(request, single, single.rules[0].head, counted, together=together)
+            plan = _plan_one(request, single, single.rules[0].head, counted, together=together)
+            if has_roles(single, request.descriptors[0]):
+                self._take_roles(domain, plan)
+            return plan
         replaced = replaced_by(matched)
         charges: list[Charge] = []
         costs: list[int] = []
         items_made: list[Item] = []
+        roles = back = False
         for index, found in enumerate(matched):
             first = len(charges)
             if found is None:
                 items_made.append(Item(first, first, unlimited=False, found=None))
                 continue
+            roles = roles or has_roles(found, request.descriptors[index])
             entries = pinned(found.pins, request.descriptors[index].entries if counted is None else counted[index])
             unlimited = _charge(found, entries, replaced, charges)
             last = len(charges)
@@ -108,16 +124,37 @@ class Planner:
                 found = None  # noqa: PLW2901 -- all of its limits are replaced
             items_made.append(Item(first, last, unlimited and first == last, found, entries))
             cost = cost_of(request.descriptors[index], request.hits)
+            back = back or cost < 0
             for _ in range(first, last):
                 costs.append(cost)  # noqa: PERF401 -- extend() would make a list for most often one charge
         atomic = together and len(charges) <= TOGETHER_MAX
-        return Plan(tuple(charges), costs, request, tuple(items_made), atomic=atomic)
+        plan = Plan(tuple(charges), costs, request, tuple(items_made), atomic=atomic, mixed=roles or back)
+        if roles:
+            self._take_roles(domain, plan)
+        return plan
+
+    def _take_roles(self, domain: Domain, plan: Plan) -> None:
+        """Give each charge the role that its descriptor has for its limit, and note what asks with 0."""
+        questions: list[Charge] = []
+        for item, descriptor in zip(plan.items, plan.request.descriptors, strict=True):
+            for index in range(item.first, item.last):
+                charge = plan.charges[index]
+                rule = charge.rule
+                charge.flags = flags_of(rule, descriptor)
+                if rule.auto and asks(descriptor) and item.found is not None and not plan.request.ours:
+                    if rule.switch is None:
+                        rule.switch = self.post_paid.switch(domain.name, item.found, rule.limit)
+                    questions.append(charge)
+        if questions:
+            self.post_paid.questions.append(questions)
 
     def _identified(self, identity: Identity, request: LimitRequest) -> tuple[LimitRequest, list[tuple[Entry, ...]]]:
         """Return the request with tiers in place of API keys, and the entries that its descriptors are counted by."""
         secret = self._options.identity_secret
         callers = [identify(identity, secret, descriptor) for descriptor in request.descriptors]
-        shown = LimitRequest(request.domain, tuple([caller.descriptor for caller in callers]), request.hits)
+        shown = LimitRequest(
+            request.domain, tuple([caller.descriptor for caller in callers]), request.hits, request.ours
+        )
         return shown, [caller.counted for caller in callers]
 
     def _rules_of(self, domain: Domain, descriptor: Descriptor) -> NodeRules | None:
@@ -145,7 +182,11 @@ class Planner:
         for limit in found.limits:
             if limit.replaces:
                 replaces |= limit.replaces
-        return NodeRules(rules, replaces, found.pins, found.metadata, found.path)
+        made = NodeRules(rules, replaces, found.pins, found.metadata, found.path)
+        for rule in rules:
+            if rule.auto and self.post_paid.switches:
+                rule.switch = self.post_paid.known(domain.name, made, rule.limit)
+        return made
 
     def _rule(self, domain: Domain, found: Match, limit: Limit) -> Rule:
         if limit.rate is None:
@@ -168,7 +209,7 @@ def _plan_one(
     entries = pinned(found.pins, descriptor.entries if counted is None else counted[0])
     charge = Charge(found.rules[0], head.key(entries))
     item = Item(0, 1, unlimited=False, found=found, entries=entries)
-    return Plan((charge,), [cost_of(descriptor, request.hits)], request, (item,), atomic=together)
+    return Plan((charge,), [cost_of(descriptor, request.hits)], request, (item,), atomic=together, mixed=False)
 
 
 def _charge(found: NodeRules, entries: tuple[Entry, ...], replaced: frozenset[str], charges: list[Charge]) -> bool:
@@ -194,7 +235,14 @@ def replaced_by(matched: Iterable[NodeRules | None]) -> frozenset[str]:
 
 
 def cost_of(descriptor: Descriptor, request_hits: int) -> int:
-    """Return the cost of a descriptor: its own hits (0 peeks), else the request's, else 1; negative hits give back."""
-    hits = max(1, request_hits) if descriptor.hits is None else descriptor.hits
+    """Return the cost of a descriptor: its own hits (0 asks or peeks), else the request's, else 1.
+
+    Negative hits give back. A lease without hits is released, which costs nothing.
+    """
+    hits = descriptor.hits
+    if hits is None:
+        if descriptor.lease is not None:
+            return 0
+        hits = max(1, request_hits)
     hits = min(hits, COST_MAX)
     return -hits if descriptor.negative else hits

@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping
 
-from ratelimitd.policy import Entry, Limit, is_override, place_of
+from ratelimitd.algorithms import BINDING, KEYED_BY_WINDOW, POST_PAID, ceiling_of
+from ratelimitd.policy import Charging, Entry, Limit, is_override, place_of
 
 from .keys import KeyHead
 from .stats import Tally
+from .switches import Switch
 
 
 class Rule:
@@ -13,28 +15,65 @@ class Rule:
 
     Attributes:
         limit: the limit.
-        binding: False for shadow and quota limits, which never veto the others of an atomic ask.
+        flags: those of a charge whose descriptor has no hits: BINDING, unless for a shadow or quota limit, which never
+            vetoes the others of an atomic ask; POST_PAID with ``charge: after``.
+        upstreams: whether the limit decides as envoyproxy/ratelimit does, which adds every cost to its count.
+        auto: whether requests tell what their hits mean, since ``charge`` does not.
+        roles: whether hits can have another meaning than a cost that is asked for: ``auto``, or POST_PAID.
+        switch: what requests have told about an ``auto`` limit; None if none has asked it with 0.
         tally: counters of its metrics.
         near: count from which the limit is near.
         rate: rate of the limit; None for an unlimited one.
         capacity: hits that the rate admits at once; 0 for an unlimited limit.
         head: head of its counters' names; None for an unlimited one, which has no counter.
+        ceiling: hits that settlements may leave at most; 0 for an unlimited limit.
         encoded: the limit as a part of a response; the first response writes it.
     """
 
-    __slots__ = ("binding", "capacity", "encoded", "head", "limit", "near", "rate", "tally")
+    __slots__ = (
+        "auto",
+        "capacity",
+        "ceiling",
+        "encoded",
+        "flags",
+        "head",
+        "limit",
+        "near",
+        "rate",
+        "roles",
+        "switch",
+        "tally",
+        "upstreams",
+    )
 
     def __init__(
         self, limit: Limit, binding: bool = True, tally: Tally | None = None, near: int = 0, head: KeyHead | None = None
     ) -> None:
+        after = limit.charge is Charging.AFTER
         self.limit = limit
-        self.binding = binding
+        self.flags = (BINDING if binding else 0) | (POST_PAID if after else 0)
+        unsaid = limit.charge is Charging.UNSAID
+        self.upstreams = unsaid and _counts_all(limit)
+        self.auto = unsaid and not self.upstreams
+        self.roles = after or self.auto
+        self.switch: Switch | None = None
         self.tally = Tally((), "") if tally is None else tally
         self.near = near
         self.rate = limit.rate
         self.capacity = 0 if limit.rate is None else limit.rate.burst
+        self.ceiling = 0 if limit.rate is None else ceiling_of(limit.rate)
         self.head = head
         self.encoded = b""
+
+    @property
+    def binding(self) -> bool:
+        """Whether a denial of the limit denies the request."""
+        return self.flags & BINDING != 0
+
+
+def _counts_all(limit: Limit) -> bool:
+    """Whether every cost is added to the count, whatever is decided."""
+    return limit.rate is None or (limit.rate.count_rejected and limit.rate.algorithm in KEYED_BY_WINDOW)
 
 
 class NodeRules:
@@ -46,9 +85,10 @@ class NodeRules:
         pins: entries of the node in place of the request's, see ``Match.pins``.
         metadata: ``metadata`` of the node.
         path: path of the node, see ``Match.path``.
+        roles: whether one of the rules has roles.
     """
 
-    __slots__ = ("metadata", "path", "pins", "replaces", "rules")
+    __slots__ = ("metadata", "path", "pins", "replaces", "roles", "rules")
 
     def __init__(
         self,
@@ -63,6 +103,15 @@ class NodeRules:
         self.pins = pins
         self.metadata = metadata
         self.path = path
+        self.roles = True in [rule.roles for rule in rules]
+
+    @property
+    def switched(self) -> bool:
+        """Whether one of the limits has a switch, be it on or off."""
+        for rule in self.rules:  # noqa: SIM110 -- any() makes a generator, for each request
+            if rule.switch is not None:
+                return True
+        return False
 
     @property
     def overridden(self) -> bool:

@@ -5,7 +5,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, Protocol
 
-from ratelimitd.algorithms import Decision
+from ratelimitd.algorithms import BINDING, Decision
 from ratelimitd.config.values import UINT32_MAX
 from ratelimitd.policy import Descriptor, Entry, Limit
 from ratelimitd.value import Value
@@ -22,14 +22,16 @@ class Charge(Value):
     Attributes:
         rule: rule of a limit with a rate (an unlimited limit makes no charge).
         key: name of the counter. The counter of a fixed window is this key with the start of its window.
+        flags: BINDING, POST_PAID, SETTLES, see ``roles``; those of its rule by default.
     """
 
-    __match_args__ = ("rule", "key")
+    __match_args__ = ("rule", "key", "flags")
     __slots__ = __match_args__
 
-    def __init__(self, rule: Rule, key: bytes) -> None:
+    def __init__(self, rule: Rule, key: bytes, flags: int = -1) -> None:
         self.rule = rule
         self.key = key
+        self.flags = rule.flags if flags < 0 else flags
 
     @property
     def limit(self) -> Limit:
@@ -38,20 +40,26 @@ class Charge(Value):
 
     @property
     def binding(self) -> bool:
-        """False for shadow and quota limits, which never veto the others of an atomic ask."""
-        return self.rule.binding
+        """False for shadow and quota limits, and for settlements: they never veto the others of an atomic ask."""
+        return self.flags & BINDING != 0
 
 
 class LimitRequest(Value):
-    """A decoded request; ``hits`` is the request's own ``hits_addend``, 0 when absent."""
+    """A decoded request.
 
-    __match_args__ = ("domain", "descriptors", "hits")
+    Attributes:
+        hits: the request's own ``hits_addend``, 0 when absent.
+        ours: whether it comes from a tool of ratelimitd, so that an explicit 0 tells nothing about its limits.
+    """
+
+    __match_args__ = ("domain", "descriptors", "hits", "ours")
     __slots__ = __match_args__
 
-    def __init__(self, domain: bytes, descriptors: tuple[Descriptor, ...], hits: int = 0) -> None:
+    def __init__(self, domain: bytes, descriptors: tuple[Descriptor, ...], hits: int = 0, ours: bool = False) -> None:
         self.domain = domain
         self.descriptors = descriptors
         self.hits = hits
+        self.ours = ours
 
 
 NO_REQUEST: Final = LimitRequest(b"", ())
@@ -90,9 +98,10 @@ class Plan(Value):
         items: one per descriptor.
         atomic: whether to charge all binding limits or none.
         known_domain: whether the policy has the request's domain.
+        mixed: whether it may have give-backs or settlements, which are not simply made in the order of the charges.
     """
 
-    __match_args__ = ("charges", "costs", "request", "items", "atomic", "known_domain")
+    __match_args__ = ("charges", "costs", "request", "items", "atomic", "known_domain", "mixed")
     __slots__ = __match_args__
 
     def __init__(
@@ -103,6 +112,7 @@ class Plan(Value):
         items: tuple[Item, ...] = (),
         atomic: bool = False,
         known_domain: bool = True,
+        mixed: bool = True,
     ) -> None:
         self.charges = charges
         self.costs = [] if costs is None else costs
@@ -110,6 +120,7 @@ class Plan(Value):
         self.items = items
         self.atomic = atomic
         self.known_domain = known_domain
+        self.mixed = mixed
 
 
 class FailureKind(StrEnum):
@@ -127,10 +138,14 @@ class FailureKind(StrEnum):
 
 
 class Failure(NamedTuple):
-    """A charge without a decision. It was applied once or not at all, never twice."""
+    """A charge without a decision. It was applied once or not at all, never twice.
+
+    ``sent``: it may have been applied, since it was sent and no answer came.
+    """
 
     kind: FailureKind
     message: str
+    sent: bool = False
 
 
 Outcome = Decision | Failure | None

@@ -26,19 +26,57 @@ NAME_BYTES: Final = 420
 """Bytes that the name of a series made by a request may take, on average: 4 MiB for ``REQUEST_MADE_SERIES``. A name of
 three short parts takes 350, and one of 33 parts ten times as much. Past that, further series share ``other``."""
 
-TALLY_BYTES: Final = 450
-"""Bytes of a tally besides its name: the object, six integers, its places in a dict and a list; tracemalloc measures
-0.8 to 1.0 times."""
+TALLY_BYTES: Final = 700
+"""Bytes of a tally besides its name: the object, six integers, its places in a dict and a list, for which tracemalloc
+measures 360 to 450; and as many integers more once costs come after requests."""
+
+
+class LaterTally:
+    """The counters of a limit whose costs come after the request.
+
+    Attributes:
+        questions: requests that passed without a cost.
+        settlements: costs that were reported, ``settled_hits`` together.
+        over_run_hits: the part of them past the limit.
+        forgiven_hits: the part of them past the ceiling, which was not recorded.
+        forgotten_hits: costs that were refused and may have been spent, of a limit without ``charge``.
+    """
+
+    __slots__ = (
+        "forgiven_hits",
+        "forgotten_hits",
+        "over_run_hits",
+        "questions",
+        "settled_hits",
+        "settlements",
+    )
+
+    def __init__(self) -> None:
+        self.questions = 0
+        self.settlements = 0
+        self.settled_hits = 0
+        self.over_run_hits = 0
+        self.forgiven_hits = 0
+        self.forgotten_hits = 0
+
+    def settled(self, capacity: int, ceiling: int, before: int, cost: int) -> None:
+        """Count a settlement; ``before`` is the count just before it."""
+        self.settlements += 1
+        self.settled_hits += cost
+        self.over_run_hits += max(0, before + cost - max(capacity, before))
+        self.forgiven_hits += max(0, before + cost - max(ceiling, before))
 
 
 class Tally:
     """The counters of one limit, as envoyproxy/ratelimit names them.
 
     Attributes:
+        after: counters of settlements; None if there was none.
         label_text: its labels in the exposition; the first scrape writes them, and all others share them.
     """
 
     __slots__ = (
+        "after",
         "item",
         "label_text",
         "near_limit",
@@ -60,6 +98,13 @@ class Tally:
         self.within_limit = 0
         self.over_limit_with_local_cache = 0
         self.shadow_mode = 0
+        self.after: LaterTally | None = None
+
+    def later(self) -> LaterTally:
+        """Return the counters of settlements."""
+        if self.after is None:
+            self.after = LaterTally()
+        return self.after
 
 
 class Tallies:

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Final
 
-from ratelimitd.algorithms import Rate
-from ratelimitd.policy import DescriptorNode
+from ratelimitd.algorithms import KEYED_BY_WINDOW, Rate
+from ratelimitd.policy import Charging, DescriptorNode, Limit
 from ratelimitd.policy_file import Origin
 
 from .requests import NOTHING, Form, Requests
@@ -49,6 +49,7 @@ def check_pair(gateway: GatewayText, file: str, requests: Requests, reached: set
             yield from _unmatched(route, file, requests)
             yield from _callers(route, file, requests)
             yield from _costly(route, file, requests)
+            yield from _forgotten(route, file, requests)
     if reached is not None:
         yield from _never_sent(requests.tree, reached)
 
@@ -81,11 +82,11 @@ def _unmatched(route: Route, file: str, requests: Requests) -> Findings:
 
 
 def _costly(route: Route, file: str, requests: Requests) -> Findings:
-    """Find items with more hits than a limit ever admits. A limit of 0 is meant to deny."""
+    """Find items that ask for more hits than a limit ever admits. A limit of 0 is meant to deny."""
     for item in route.items:
-        if item.entries is None or item.own_limit or item.hits == 1:
+        if item.entries is None or item.own_limit or item.reports or item.hits == 1:
             continue
-        nodes = {node for form in requests.all_forms(item) for node in requests.ends(form)}
+        nodes = _ends(item, requests)
         rates = [(rate.burst, node.final_key, rate) for node in nodes for rate in _binding(node)]
         most, final_key, rate = min(rates, default=(item.hits, b"", None))
         if rate is not None and most < item.hits:
@@ -99,6 +100,38 @@ def _costly(route: Route, file: str, requests: Requests) -> Findings:
                 most=most,
                 what="limit" if most == rate.quota else "burst",
             )
+
+
+def _forgotten(route: Route, file: str, requests: Requests) -> Findings:
+    """Find costs that are reported to limits that may refuse and forget them."""
+    asked = {node for item in route.items if item.hits == 0 and not item.reports for node in _ends(item, requests)}
+    for item in route.items:
+        if not item.reports or item.own_limit:
+            continue
+        unsaid = sorted({node.final_key for node in _ends(item, requests) - asked if any(map(_forgets, node.limits))})
+        if unsaid:
+            yield finding(
+                "cost-without-charge",
+                Origin(file, item.line),
+                route=route.name,
+                sent=sent(item.entries or ()),
+                what=", ".join(f"'{shown(final_key)}'" for final_key in unsaid[:HINTS]),
+                domain=shown(requests.tree.name),
+            )
+
+
+def _ends(item: Item, requests: Requests) -> set[DescriptorNode]:
+    """Return the descriptors at which an item may end; none if only Envoy knows its entries."""
+    if item.entries is None:
+        return set()
+    return {node for form in requests.all_forms(item) for node in requests.ends(form)}
+
+
+def _forgets(limit: Limit) -> bool:
+    """Whether a limit that is not asked with 0 forgets costs that it refuses."""
+    rate = limit.rate
+    counts_all = rate is not None and rate.algorithm in KEYED_BY_WINDOW and rate.count_rejected
+    return rate is not None and limit.charge is Charging.UNSAID and not counts_all
 
 
 def _binding(node: DescriptorNode) -> Iterator[Rate]:

@@ -37,12 +37,14 @@ class Item(NamedTuple):
         entries: None if only Envoy knows them.
         own_limit: it brings its limit along, which overrides the policy.
         hits: its cost, if that is a fixed number.
+        reports: whether it is sent when the stream has ended (``apply_on_stream_done``).
     """
 
     line: int
     entries: tuple[SentEntry, ...] | None
     own_limit: bool
     hits: int = 1
+    reports: bool = False
 
     def __str__(self) -> str:
         return sent(self.entries or ())
@@ -178,7 +180,8 @@ def _item(node: YamlNode, gateway: str, upstream: str) -> Item:
             entries.append(entry)
     limit = value_of(node, "limit")
     own_limit = isinstance(limit, YamlMap) and bool(limit.pairs)
-    return Item(node.line, None if opaque else tuple(entries), own_limit, _hits(value_of(node, "hits_addend")))
+    hits, reports = _hits(value_of(node, "hits_addend")), _flag(node, "apply_on_stream_done")
+    return Item(node.line, None if opaque else tuple(entries), own_limit, hits, reports)
 
 
 def _hits(node: YamlNode | None) -> int:

@@ -105,6 +105,12 @@ RULES: Final = {
             "write smaller numbers, such as a rate per second for one per year",
         ),
         Rule(
+            "budget-refills",
+            "'charge: after' on a {algorithm} with a window of {days} days: it refills all the time, so it is no "
+            "budget that ends",
+            "write fixed_window or sliding_window_counter, or a window of a day or less",
+        ),
+        Rule(
             "misspelled-key",
             "key '{key}' differs by one letter from '{other}', which Envoy sends",
             "write '{other}', if that is meant",
@@ -159,6 +165,12 @@ RULES: Final = {
             "route '{route}' sends {sent} with {hits} hits, and '{descriptor}' admits at most {most} at once: "
             "every such request is denied",
             "write fewer hits, or a larger {what}",
+        ),
+        Rule(
+            "cost-without-charge",
+            "route '{route}' reports the cost of {sent} when a stream has ended, nothing asks with 0 before it, and "
+            "{what} does not say 'charge': what does not fit is refused and forgotten",
+            "write charge: after in the limit, or default_charge: after in domain '{domain}'",
         ),
         Rule(
             "unreachable-route",

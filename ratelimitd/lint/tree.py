@@ -1,10 +1,20 @@
 """The descriptors of a policy as a tree with the place of each, and the faults of the tree alone."""
 
 from collections.abc import Collection
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-from ratelimitd.algorithms import deviation
-from ratelimitd.policy import SHARE_THRESHOLD, STAR, DescriptorNode, DomainRow, Identity, KeysRow, NodeRow
+from ratelimitd.algorithms import ALGORITHMS, SECOND, deviation
+from ratelimitd.policy import (
+    SHARE_THRESHOLD,
+    STAR,
+    Charging,
+    DescriptorNode,
+    DomainRow,
+    Identity,
+    KeysRow,
+    Limit,
+    NodeRow,
+)
 from ratelimitd.policy_file import Origin, Parsed
 
 from .rules import Findings, finding, shown
@@ -121,8 +131,24 @@ def check_tree(tree: DomainTree) -> Findings:
             yield finding("descriptor-without-limit", place, descriptor=descriptor)
         for name in sorted({name for limit in node.limits for name in limit.replaces} - names):
             yield finding("unknown-replaces", place, name=name, domain=shown(tree.name))
+        for limit in node.limits:
+            if limit.rate is not None and refills(limit):
+                days = limit.rate.window // DAY
+                yield finding("budget-refills", place, algorithm=limit.rate.algorithm, days=days)
         for off in {deviation(limit.rate) for limit in node.limits if limit.rate is not None} - {0.0}:
             yield finding("rate-rounded", place, off=off)
+
+
+DAY: Final = 86_400 * SECOND
+"""µs: a budget of a bucket that lasts longer is meant to end, and a bucket has no end."""
+
+
+def refills(limit: Limit) -> bool:
+    """Whether costs that are reported are charged to a bucket that lasts longer than a day."""
+    rate = limit.rate
+    if rate is None or limit.charge is not Charging.AFTER:
+        return False
+    return ALGORITHMS[rate.algorithm].family == "meter" and rate.window > DAY
 
 
 def taken_values(tree: DomainTree, reached: Collection[DescriptorNode] | None) -> Findings:

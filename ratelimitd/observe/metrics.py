@@ -16,7 +16,7 @@ from itertools import accumulate, islice
 from operator import attrgetter
 from typing import Final, Literal, NamedTuple, Protocol
 
-from .loop import joined
+from .loop import batches, joined
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -105,6 +105,10 @@ class LimitTally(Protocol):
     label_text: bytes
 
     @property
+    def after(self) -> object | None:
+        """Counters of costs that came after the request, an attribute for each key of ``LATER_COUNTERS``; or None."""
+
+    @property
     def stat_key(self) -> tuple[str, ...]:
         """The domain, then one item per descriptor level."""
 
@@ -131,6 +135,16 @@ LIMIT_COUNTERS: Final[Mapping[str, str]] = {
     "shadow_mode": "Hits over a limit in shadow mode.",
     "over_limit_with_local_cache": "Hits denied by the over-limit cache without a call to the store.",
 }
+
+LATER_COUNTERS: Final[Mapping[str, str]] = {
+    "questions": "Requests that passed without a cost, which is reported later.",
+    "settlements": "Costs that were reported.",
+    "settled_hits": "Hits of settlements.",
+    "over_run_hits": "Hits of settlements past the limit.",
+    "forgiven_hits": "Hits of settlements past the ceiling of the counter, which are not recorded.",
+    "forgotten_hits": "Hits above 1 that a descriptor reported and a limit without `charge` refused.",
+}
+"""Counters of limits whose costs come after the request; ``ratelimitd_`` and ``_total`` are around their names."""
 
 LIMIT_PREFIX: Final = "ratelimit_service_rate_limit_"
 
@@ -180,6 +194,16 @@ async def render(
         name = LIMIT_PREFIX + counter
         yield _header(name, "counter", text).encode()
         for chunk in joined(_samples(islice(tallies, count), name, attrgetter(counter)), SLICE, SLICE_BYTES):
+            yield chunk
+            await asyncio.sleep(0)
+    later: list[LimitTally] = []
+    for some in batches(islice(tallies, count), SLICE):
+        later += [tally for tally in some if tally.after is not None]
+        await asyncio.sleep(0)
+    for counter, text in LATER_COUNTERS.items() if later else ():
+        name = f"ratelimitd_{counter}_total"
+        yield _header(name, "counter", text).encode()
+        for chunk in joined(_samples(later, name, attrgetter(f"after.{counter}")), SLICE, SLICE_BYTES):
             yield chunk
             await asyncio.sleep(0)
     for family in families:

@@ -8,8 +8,10 @@ from .explaining import EXAMINED, Ended, Explanation, Step, Took, explain
 from .identity import UNSALTED, Identified, identify, network_of
 from .matching import find, in_one_unit, match, pinned
 from .model import (
+    LEASE,
     UNIT_SECONDS,
     UPSTREAM_ALGORITHM,
+    Charging,
     Descriptor,
     DescriptorNode,
     Domain,
@@ -46,6 +48,7 @@ from .wildcards import STAR
 __all__ = [
     "DETAILED_METRIC",
     "EXAMINED",
+    "LEASE",
     "SHARE_THRESHOLD",
     "SLICE_ROWS",
     "STAR",
@@ -56,6 +59,7 @@ __all__ = [
     "Assembly",
     "Change",
     "ChangeKind",
+    "Charging",
     "Descriptor",
     "DescriptorNode",
     "Domain",

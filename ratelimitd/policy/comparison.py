@@ -10,7 +10,7 @@ from typing import Final, NamedTuple, TypeVar
 
 from ratelimitd.printable import printable
 
-from .model import DescriptorNode, Domain, Identity, Limit, Policy, window_in_words
+from .model import Charging, DescriptorNode, Domain, Identity, Limit, Policy, window_in_words
 
 _T = TypeVar("_T")
 
@@ -55,6 +55,7 @@ _END: Final[_Pair] = ("", None, None)
 
 LIMIT: Final[Mapping[str, Callable[[Limit], str]]] = {
     "algorithm": lambda limit: limit.rate.algorithm if limit.rate else "none",
+    "charge": lambda limit: _charge(limit.charge),
     "count_rejected": lambda limit: _yes(limit.rate is None or limit.rate.count_rejected),
     "shadow_mode": lambda limit: _yes(limit.shadow_mode),
     "quota_mode": lambda limit: _yes(limit.quota_mode),
@@ -72,6 +73,7 @@ DESCRIPTOR: Final[Mapping[str, Callable[[DescriptorNode], str]]] = {
 
 DOMAIN: Final[Mapping[str, Callable[[Domain], str]]] = {
     "default_algorithm": lambda domain: domain.default_algorithm,
+    "default_charge": lambda domain: _charge(domain.default_charge),
     "all_or_nothing": lambda domain: _yes(domain.all_or_nothing),
 }
 
@@ -273,6 +275,10 @@ def _properties(limit: Limit) -> str:
         f"{name} {read(limit)}" for name, read in LIMIT.items() if read(limit) != read(_PLAIN) and name != "name"
     ]
     return ", ".join([_amount_of(limit), *burst, *special])
+
+
+def _charge(value: Charging) -> str:
+    return value.name.lower() if value else "none"
 
 
 def _yes(value: bool) -> str:

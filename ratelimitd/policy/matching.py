@@ -129,7 +129,7 @@ def _overridden(domain: Domain, entries: tuple[Entry, ...], override: Override) 
     rate = _override_rate(domain.default_algorithm, quota, UNIT_SECONDS[unit] * multiplier * SECOND)
     # envoyproxy/ratelimit names a counter by the start of its window alone, so only windows of one unit have its names.
     upstream = multiplier == 1 and domain.upstream_overrides and rate.algorithm == UPSTREAM_ALGORITHM
-    limit = Limit(rate, quota, unit, multiplier, upstream=upstream)
+    limit = Limit(rate, quota, unit, multiplier, upstream=upstream, charge=domain.default_charge)
     parts = (domain.name, *(b"%b_%b" % entry if entry[1] else entry[0] for entry in entries))
     path = OVERRIDE + path_of([key for key, _ in entries])
     return Match((limit,), (), tuple(map(metric_part, parts)), stat_from_request=True, metadata=None, path=path)

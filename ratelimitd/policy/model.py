@@ -57,6 +57,18 @@ class OnStoreFailure(IntEnum):
     LOCAL = 3
 
 
+class Charging(IntEnum):
+    """When the cost of a request is known (``charge``); UNSAID: the policy does not say."""
+
+    UNSAID = 0
+    AFTER = 1
+    BEFORE = 2
+
+
+LEASE: Final = b"ratelimitd.lease"
+"""Key of an entry that makes a settlement of a descriptor; it is removed before the descriptor is matched."""
+
+
 class Limit(NamedTuple):
     """One limit of a descriptor.
 
@@ -73,6 +85,7 @@ class Limit(NamedTuple):
         item: name, else index, of a limit in ``rate_limits``; "" for the limit of a ``rate_limit``.
         upstream: the key of its counter in Redis is upstream's: envoyproxy/ratelimit could express the limit, and
             FIXED_WINDOW_KEYS agrees.
+        charge: when its costs are known.
     """
 
     rate: Rate | None
@@ -86,6 +99,7 @@ class Limit(NamedTuple):
     on_store_failure: OnStoreFailure = OnStoreFailure.ERROR
     item: str = ""
     upstream: bool = True
+    charge: Charging = Charging.UNSAID
 
 
 def window_in_words(limit: Limit) -> str:
@@ -177,6 +191,7 @@ class Domain(NamedTuple):
     """A domain: its tree, and the options that apply to all of it.
 
     ``upstream_overrides``: whether counters of overrides have upstream's names, if it could express them.
+    ``default_charge``: ``charge`` of overrides.
     """
 
     name: bytes
@@ -185,6 +200,7 @@ class Domain(NamedTuple):
     all_or_nothing: bool
     identity: Identity | None = None
     upstream_overrides: bool = True
+    default_charge: Charging = Charging.UNSAID
 
 
 class Policy(NamedTuple):
@@ -220,9 +236,10 @@ class Descriptor(Value):
         override: ``descriptor.limit``, or None.
         hits: ``descriptor.hits_addend``; None if absent (the request's applies).
         negative: ``is_negative_hits``.
+        lease: value of its entry ``LEASE``, which is not among the entries; None if it has none.
     """
 
-    __match_args__ = ("entries", "override", "hits", "negative")
+    __match_args__ = ("entries", "override", "hits", "negative", "lease")
     __slots__ = __match_args__
 
     def __init__(
@@ -231,11 +248,13 @@ class Descriptor(Value):
         override: Override | None = None,
         hits: int | None = None,
         negative: bool = False,
+        lease: bytes | None = None,
     ) -> None:
         self.entries = entries
         self.override = override
         self.hits = hits
         self.negative = negative
+        self.lease = lease
 
 
 class Match(Value):

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 
 from ratelimitd.algorithms import Rate
 
-from .model import DescriptorNode, Domain, Identity, Limit, Policy
+from .model import Charging, DescriptorNode, Domain, Identity, Limit, Policy
 
 SLICE_ROWS: Final = 200
 """Rows per slice: less than 1 ms to unpickle and assemble, a fifth of the 5 ms that may block the event loop."""
@@ -44,6 +44,7 @@ class DomainRow(NamedTuple):
     identity: Identity | None
     """``tiers`` is empty here: the tiers follow as KeysRows."""
     upstream_overrides: bool = True
+    default_charge: Charging = Charging.UNSAID
 
 
 class KeysRow(NamedTuple):
@@ -67,9 +68,14 @@ class NodeRow(NamedTuple):
 
 Row = DomainRow | NodeRow | KeysRow
 
+KINDS: Final[tuple[type[Row], ...]] = (DomainRow, NodeRow, KeysRow)
+
 
 class Slice(NamedTuple):
-    """Rows, with new rates and groups of limits; a limit is (number of its rate or -1, its other fields)."""
+    """Rows, each after the number of its kind, with new rates and groups of limits.
+
+    A limit is (number of its rate or -1, its other fields); a NodeRow has the number of its group.
+    """
 
     rates: list[Rate]
     groups: list[tuple[tuple[Any, ...], ...]]
@@ -84,11 +90,12 @@ class _Tables:
     def slice_of(self, rows: Iterable[Row]) -> Slice:
         made = Slice([], [], [])
         for row in rows:
-            if not isinstance(row, NodeRow):
-                made.rows.append(tuple(row))
-            else:
+            kind = KINDS.index(type(row))
+            if isinstance(row, NodeRow):
                 group = self._group(row.limits, made)
-                made.rows.append((row.parent, row.key, row.value, group, row.metadata, row.flags))
+                made.rows.append((kind, row.parent, row.key, row.value, group, row.metadata, row.flags))
+            else:
+                made.rows.append((kind, *row))
         return made
 
     def _group(self, limits: tuple[Limit, ...], made: Slice) -> int:
@@ -149,11 +156,12 @@ class Assembly:
         self._groups: list[tuple[Limit, ...]] = []
         self._domains: dict[bytes, Domain] = {}
         self._nodes: list[DescriptorNode] = []
-        self._adders: Mapping[int, Callable[..., None]] = {
-            len(DomainRow._fields): self._add_domain,
-            len(KeysRow._fields): self._add_keys,
-            len(NodeRow._fields): self._add_node,
+        adders: Mapping[type[Row], Callable[..., None]] = {
+            DomainRow: self._add_domain,
+            NodeRow: self._add_node,
+            KeysRow: self._add_keys,
         }
+        self._adders = [adders[kind] for kind in KINDS]
 
     @property
     def policy(self) -> Policy:
@@ -164,8 +172,8 @@ class Assembly:
         """Add the next slice."""
         self._rates += piece.rates
         self._groups += [tuple(self._limit(*limit) for limit in group) for group in piece.groups]
-        for row in piece.rows:
-            self._adders[len(row)](*row)
+        for kind, *fields in piece.rows:
+            self._adders[kind](*fields)
 
     def _limit(self, rate: int, *fields: Any) -> Limit:
         return Limit(None if rate < 0 else self._rates[rate], *fields)
@@ -176,12 +184,12 @@ class Assembly:
         default_algorithm: str,
         all_or_nothing: bool,
         identity: Identity | None,
-        upstream_overrides: bool,
+        *overrides: Any,
     ) -> None:
         root = DescriptorNode()
         self._nodes.append(root)
         own = identity and identity._replace(tiers={})
-        self._domains[name] = Domain(name, root, default_algorithm, all_or_nothing, own, upstream_overrides)
+        self._domains[name] = Domain(name, root, default_algorithm, all_or_nothing, own, *overrides)
 
     def _add_keys(self, domain: bytes, tier: bytes, digests: bytes) -> None:
         identity = self._domains[domain].identity

@@ -27,7 +27,7 @@ from ratelimitd.config.readers import (
 from ratelimitd.config.suggest import did_you_mean
 from ratelimitd.config.values import UINT32_MAX
 from ratelimitd.config.yaml_nodes import BINARY_TAG, YamlList, YamlMap, YamlNode, YamlScalar, resolve
-from ratelimitd.policy import STAR, OnStoreFailure
+from ratelimitd.policy import LEASE, STAR, Charging, OnStoreFailure
 
 UPSTREAM_KEYS: Final = frozenset(
     {
@@ -88,6 +88,20 @@ def _on_store_failure(_notes: Notes, node: YamlNode) -> OnStoreFailure:
     return OnStoreFailure[_one_of(node, [member.name.lower() for member in OnStoreFailure]).upper()]
 
 
+def _charging(_notes: Notes, node: YamlNode) -> Charging:
+    return Charging[_one_of(node, [member.name.lower() for member in Charging if member]).upper()]
+
+
+def _descriptor_key(notes: Notes, node: YamlNode) -> bytes:
+    """Read the key of a descriptor. Raises WrongValueError."""
+    key = name_bytes(notes, node)
+    if key == LEASE:
+        raise WrongValueError(
+            f"another key: entries with '{LEASE.decode()}' are removed before a descriptor is matched"
+        )
+    return key
+
+
 def _list(_notes: Notes, node: YamlNode) -> YamlList:
     if not isinstance(node, YamlList):
         raise WrongValueError("a list")
@@ -113,6 +127,7 @@ _LIMIT: Final[Keys] = {
     "burst": _count,
     "unit_multiplier": _count,
     "count_rejected": _flag,
+    "charge": _charging,
 }
 
 NOT_ALLOWED: Final = "error checking config"
@@ -127,6 +142,7 @@ LEVELS: Final[Mapping[str, Keys]] = {
         "domain": name_bytes,
         "descriptors": _list,
         "default_algorithm": _algorithm,
+        "default_charge": _charging,
         "all_or_nothing": _flag,
         "identity": as_it_is,
     },
@@ -138,7 +154,7 @@ LEVELS: Final[Mapping[str, Keys]] = {
         "ipv6_prefix": number(1, 128),
     },
     "descriptors": {
-        "key": name_bytes,
+        "key": _descriptor_key,
         "value": value_bytes,
         "rate_limit": _map,
         "rate_limits": _list,

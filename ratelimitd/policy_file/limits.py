@@ -6,7 +6,7 @@ from ratelimitd.algorithms import SECOND, Rate, RateError, make_rate
 from ratelimitd.config.problems import Notes
 from ratelimitd.config.readers import Fields
 from ratelimitd.config.yaml_nodes import YamlList, YamlMap
-from ratelimitd.policy import UNIT_SECONDS, UPSTREAM_ALGORITHM, Limit, OnStoreFailure, Unit
+from ratelimitd.policy import UNIT_SECONDS, UPSTREAM_ALGORITHM, Charging, Limit, OnStoreFailure, Unit
 
 from .fields import maps_of, read_fields
 
@@ -25,6 +25,7 @@ class LimitDefaults(NamedTuple):
     """Defaults for the limits of a descriptor, from the descriptor and its domain."""
 
     algorithm: str
+    charge: Charging
     shadow_mode: bool
     quota_mode: bool
     on_store_failure: OnStoreFailure
@@ -99,6 +100,7 @@ class LimitMaker:
             on_store_failure=fields.get("on_store_failure", defaults.on_store_failure),
             item=item,
             upstream=not item and multiplier == 1 and (rate is None or _is_upstream(rate)),
+            charge=Charging.UNSAID if unlimited else fields.get("charge", defaults.charge),
         )
 
     def _unit(self, node: YamlMap, fields: Fields, *, unlimited: bool, sound: bool) -> Unit:
@@ -108,7 +110,7 @@ class LimitMaker:
             self._notes.error(node.line, "should not specify rate limit unit when unlimited")
         if not unlimited and unit is Unit.UNKNOWN and (text or sound):
             self._notes.error(node.line, f"invalid rate limit unit '{text}': write one of {UNIT_NAMES}")
-        own = [key for key in ("algorithm", "burst", "unit_multiplier", "count_rejected") if key in fields]
+        own = [key for key in ("algorithm", "burst", "unit_multiplier", "count_rejected", "charge") if key in fields]
         if unlimited and own:
             self._notes.error(node.line, f"an unlimited limit has no counter: remove {', '.join(own)}")
         return unit

@@ -15,6 +15,7 @@ from ratelimitd.policy import (
     STAR,
     UPSTREAM_ALGORITHM,
     VALUE_TO_METRIC,
+    Charging,
     DomainRow,
     Identity,
     Limit,
@@ -98,13 +99,14 @@ class _File(NamedTuple):
 
 
 class _Level(NamedTuple):
-    """The level that descriptors are read at: parent row, siblings so far, and the domain's algorithm."""
+    """The level that descriptors are read at: parent row, siblings so far, and the domain's algorithm and charge."""
 
     row: int
     path: str
     seen: set[bytes]
     ends: Counter[tuple[bytes, bytes]]
     algorithm: str
+    charge: Charging
 
 
 def no_tiers_file(_file: str, _named: str) -> tuple[str, bytes]:
@@ -234,11 +236,13 @@ class _PolicyReader:
         algorithm = self._agreed(files, "default_algorithm", default=default_algorithm)
         identity = self._identity(files, sides)
         all_or_nothing = self._agreed(files, "all_or_nothing", default=False)
-        self.rows.append(DomainRow(name, algorithm, all_or_nothing, identity and identity._replace(tiers={})))
+        charge = self._agreed(files, "default_charge", default=Charging.UNSAID)
+        own = identity and identity._replace(tiers={})
+        self.rows.append(DomainRow(name, algorithm, all_or_nothing, own, default_charge=charge))
         self.origins.append(Origin(files[0].name, files[0].line))
         if identity is not None:
             self.keys += keys_rows(name, identity.tiers)
-        return _Level(len(self.rows) - 1, _shown(name), set(), Counter(), algorithm)
+        return _Level(len(self.rows) - 1, _shown(name), set(), Counter(), algorithm, charge)
 
     def _identity(self, files: Sequence[_File], sides: Mapping[str, TiersFile]) -> Identity | None:
         said = [file for file in files if "identity" in file.root]
@@ -275,14 +279,14 @@ class _PolicyReader:
             self._check_final_key(node, final_key, level, fields)
         elif sound:
             self.notes.error(node.line, "descriptor has empty key")
-        limits = self._limits_of(node, fields, level.algorithm, sound=sound)
+        limits = self._limits_of(node, fields, level, sound=sound)
         metadata = read_metadata(self.notes, fields["metadata"]) if "metadata" in fields else None
         flags = sum(flag for name, flag in FLAGS if fields.get(name))
         self.rows.append(NodeRow(level.row, key, value, limits, metadata, flags))
         self.origins.append(Origin(self.notes.file, node.line))
         if "descriptors" in fields:
             path = f"{level.path}.{_shown(final_key)}"
-            self._descriptors(fields, _Level(len(self.rows) - 1, path, set(), Counter(), level.algorithm))
+            self._descriptors(fields, _Level(len(self.rows) - 1, path, set(), Counter(), *level[-2:]))
 
     def _check_final_key(self, node: YamlMap, final_key: bytes, level: _Level, fields: Fields) -> None:
         if final_key in level.seen:
@@ -309,16 +313,15 @@ class _PolicyReader:
                 f"'{_shown(suffix)}': move what distinguishes them to a separate key, one level up",
             )
 
-    def _limits_of(self, node: YamlMap, fields: Fields, algorithm: str, *, sound: bool) -> tuple[Limit, ...]:
+    def _limits_of(self, node: YamlMap, fields: Fields, level: _Level, *, sound: bool) -> tuple[Limit, ...]:
         if "rate_limit" in fields and "rate_limits" in fields:
             self.notes.error(
                 node.line, "'rate_limit' and 'rate_limits' are mutually exclusive: write all limits in 'rate_limits'"
             )
             return ()
         on_store_failure = fields.get("on_store_failure", OnStoreFailure.ERROR)
-        defaults = LimitDefaults(
-            algorithm, fields.get("shadow_mode", False), fields.get("quota_mode", False), on_store_failure
-        )
+        modes = fields.get("shadow_mode", False), fields.get("quota_mode", False)
+        defaults = LimitDefaults(level.algorithm, level.charge, *modes, on_store_failure)
         if "rate_limit" in fields:
             return self._limits.single(fields["rate_limit"], defaults)
         if "rate_limits" in fields:

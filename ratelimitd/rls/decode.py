@@ -5,7 +5,7 @@ from typing import Any, Final, NamedTuple
 from google.protobuf.message import DecodeError
 
 from ratelimitd.limiter import LimitRequest
-from ratelimitd.policy import Descriptor, Override, Unit
+from ratelimitd.policy import LEASE, Descriptor, Override, Unit
 from ratelimitd.proto import message
 
 _Request = message("ratelimitd.wire.v1.RateLimitRequest")
@@ -59,14 +59,16 @@ def parse(body: bytes, bounds: Bounds) -> LimitRequest:
 
 def _parsed(wire: Any, bounds: Bounds) -> Descriptor:
     bounds.require_entries(len(wire.entries))
-    entries = tuple([(entry.key, entry.value) for entry in wire.entries])
-    override = hits = None
+    entries = tuple([(entry.key, entry.value) for entry in wire.entries if entry.key != LEASE])
+    override = hits = lease = None
+    if len(entries) < len(wire.entries):
+        lease = next(entry.value for entry in reversed(wire.entries) if entry.key == LEASE)
     if wire.HasField("limit"):
         limit = wire.limit
         override = Override(limit.requests_per_unit, _unit(limit.unit), limit.unit_multiplier.value or 1)
     if wire.HasField("hits_addend"):
         hits = wire.hits_addend.value
-    return Descriptor(entries, override, hits, wire.is_negative_hits)
+    return Descriptor(entries, override, hits, wire.is_negative_hits, lease)
 
 
 def _unit(number: int) -> Unit:
@@ -95,6 +97,10 @@ UNIT: Final = 0x10
 MULTIPLIER: Final = 0x1A
 WRAPPED: Final = 0x08
 """Tags: the number of the field times 8, and 2 for bytes and messages or 0 for numbers."""
+
+
+LEASE_BYTES: Final = len(LEASE)
+"""Compared first: it costs less than to compare bytes, and each entry of each call is."""
 
 
 class _FormError(Exception):
@@ -150,13 +156,18 @@ def _descriptor(body: bytes, at: int, end: int, most: int) -> Descriptor:
     entries: list[tuple[bytes, bytes]] = []
     override: Override | None = None
     hits: int | None = None
+    lease: bytes | None = None
     negative = False
     while at < end:
         tag, number, at = body[at], body[at + 1], at + 2
         if number > 0x7F:
             number, at = _varint(body, at - 1)
         if tag == ENTRY:
-            entries.append(_entry(body, at, at + number))
+            entry = _entry(body, at, at + number)
+            if len(entry[0]) == LEASE_BYTES and entry[0] == LEASE:
+                lease, most = entry[1], most - 1
+            else:
+                entries.append(entry)
             if len(entries) > most:
                 raise _FormError
             at += number
@@ -172,7 +183,7 @@ def _descriptor(body: bytes, at: int, end: int, most: int) -> Descriptor:
             raise _FormError
     if at != end:
         raise _FormError
-    return Descriptor(tuple(entries), override, hits, negative)
+    return Descriptor(tuple(entries), override, hits, negative, lease)
 
 
 def _entry(body: bytes, at: int, end: int) -> tuple[bytes, bytes]:

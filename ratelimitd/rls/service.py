@@ -72,6 +72,8 @@ class RateLimitService:
         tallies: Tallies,
         called: CountCalls,
         options: ServiceOptions,
+        *,
+        ours: bool = False,
     ) -> None:
         self._engine = engine
         self._tallies = tallies
@@ -80,7 +82,7 @@ class RateLimitService:
         reasons = options.encode.reason_header or options.encode.reason_metadata
         self._answered = self._answer_with_reason if reasons else self._answer
         self._modes = engine.modes
-        self._read = self._decoded  # bound once
+        self._read = self._decoded_as_ours if ours else self._decoded  # bound once
         self._clock = asyncio.get_running_loop().time
         self._charge_cost = 1
 
@@ -92,8 +94,14 @@ class RateLimitService:
     def with_reason(self) -> "RateLimitService":
         """Return the service of WITH_REASON: the same engine and options, and the reason in the dynamic metadata."""
         encode = self._options.encode._replace(reason_metadata=True)
-        options = self._options._replace(encode=encode)
-        return RateLimitService(self._engine, self._tallies, self._count_calls, options)
+        return self._of_ours(self._options._replace(encode=encode))
+
+    def of_tools(self) -> "RateLimitService":
+        """Return the service for requests of operators: an explicit 0 of theirs tells nothing about a limit."""
+        return self._of_ours(self._options)
+
+    def _of_ours(self, options: ServiceOptions) -> "RateLimitService":
+        return RateLimitService(self._engine, self._tallies, self._count_calls, options, ours=True)
 
     def should_rate_limit(self, calls: Sequence[Call], room: int = maxsize) -> tuple[int, int]:
         """Answer gRPC calls, at once or when their store has replied, until they cost ``room``. Never raises.
@@ -152,6 +160,11 @@ class RateLimitService:
 
     def _decoded(self, body: bytes) -> LimitRequest:
         return decode(body, self._options.bounds)
+
+    def _decoded_as_ours(self, body: bytes) -> LimitRequest:
+        request = decode(body, self._options.bounds)
+        request.ours = True
+        return request
 
     def _ask(self, call: Call, now: int) -> Ask:
         budget, left = self._options.budget, call.deadline - now

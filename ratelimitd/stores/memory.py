@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from struct import Struct
 from typing import Any, Final
 
-from ratelimitd.algorithms import STEPS, Decision, Log, Rate, counter_key
-from ratelimitd.limiter import Ask, Charge, Done, Failure, FailureKind
+from ratelimitd.algorithms import STEPS, Decision, Log, Rate, counter_key, look
+from ratelimitd.limiter import Ask, Charge, Done, Failure, FailureKind, in_order, is_independent
 from ratelimitd.value import Value
 
 MAX_BYTES: Final = 256 << 20
@@ -163,10 +163,20 @@ class MemoryStore:
                 self._charge_atomically(ask, now)
                 continue
             outcomes = ask.outcomes
+            if ask.plan.mixed and len(outcomes) > 1:
+                self._charge_each(ask, range(len(outcomes)), now)
+                continue
             for index, charge in enumerate(ask.plan.charges):
                 if outcomes[index] is None:
                     outcomes[index] = self._charge_one(charge, ask.costs[index], now)
         done(asks)
+
+    def _charge_each(self, ask: Ask, indices: Sequence[int], now: int) -> None:
+        """Make the open ones of these charges, each by itself."""
+        outcomes = ask.outcomes
+        for index in in_order(ask, indices):
+            if outcomes[index] is None:
+                outcomes[index] = self._charge_one(ask.plan.charges[index], ask.costs[index], now)
 
     def _charge_one(self, charge: Charge, cost: int, now: int) -> Decision | Failure:
         rate = charge.rule.rate
@@ -176,23 +186,30 @@ class MemoryStore:
         shard = hash(key) >> HASH_SHIFT & self._mask
         state = self._load(shard, key)
         try:
-            state, decision = STEPS[rate.algorithm](state, rate, cost, now)
+            state, decision = STEPS[rate.algorithm](state, rate, cost, now, charge.flags)
         except (TypeError, ValueError, AttributeError):
             return MISTYPED
         self._save(shard, key, state, decision, rate, now)
         return decision
 
     def _charge_atomically(self, ask: Ask, now: int) -> None:
-        """Step all charges. Save the new states if no binding charge is denied, else peek for the allowed ones."""
+        """Step all charges. Save the new states if no binding charge is denied, else peek for the allowed ones.
+
+        Those that are made in any case come first, each by itself.
+        """
+        indices = range(len(ask.outcomes))
+        if ask.plan.mixed:
+            self._charge_each(ask, [index for index in indices if is_independent(ask, index)], now)
         running: dict[bytes, tuple[Any, Rate, Decision]] = {}
         vetoed = any(vetoes(c, o) for c, o in zip(ask.plan.charges, ask.outcomes, strict=True))
         stepped: list[tuple[int, bytes, Rate]] = []
-        for index, charge in enumerate(ask.plan.charges):
+        for index in in_order(ask, indices):
+            charge = ask.plan.charges[index]
             rate = charge.rule.rate
             if ask.outcomes[index] is not None or rate is None:
                 continue
             name = counter_key(charge.key, rate, now)
-            stepped_to = self._step(running, name, rate, ask.costs[index], now)
+            stepped_to = self._step(running, name, rate, ask.costs[index], now, charge.flags)
             ask.outcomes[index] = stepped_to
             vetoed = vetoed or vetoes(charge, stepped_to)
             stepped.append((index, name, rate))
@@ -210,7 +227,7 @@ class MemoryStore:
         """
         for index, name, rate in stepped:
             peeked: dict[bytes, tuple[Any, Rate, Decision]] = {}
-            found = self._step(peeked, name, rate, 0, now)
+            found = self._step(peeked, name, rate, 0, now, look(ask.plan.charges[index].flags))
             outcome = ask.outcomes[index]
             if isinstance(outcome, Decision) and outcome.allowed:
                 ask.outcomes[index] = found
@@ -220,12 +237,12 @@ class MemoryStore:
                     self._save(shard, name, state, decision, rate, now)
 
     def _step(
-        self, running: dict[bytes, tuple[Any, Rate, Decision]], name: bytes, rate: Rate, cost: int, now: int
+        self, running: dict[bytes, tuple[Any, Rate, Decision]], name: bytes, rate: Rate, cost: int, now: int, flags: int
     ) -> Decision | Failure:
         """Step from the state in ``running``, or else from the stored state; put the new state into ``running``."""
         state = running[name][0] if name in running else self._load(self._shard(name), name)
         try:
-            state, decision = STEPS[rate.algorithm](state, rate, cost, now)
+            state, decision = STEPS[rate.algorithm](state, rate, cost, now, flags)
         except (TypeError, ValueError, AttributeError):
             return MISTYPED
         running[name] = state, rate, decision

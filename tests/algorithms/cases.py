@@ -2,7 +2,7 @@
 
 from hypothesis import strategies as st
 
-from ratelimitd.algorithms import ALGORITHMS, counter_key, make_rate
+from ratelimitd.algorithms import ALGORITHMS, BINDING, POST_PAID, SETTLES, counter_key, make_rate
 from ratelimitd.algorithms.rate import SMALL_STEP
 from ratelimitd.limiter import Ask, Charge, LimitRequest, Plan, Rule
 from ratelimitd.policy import Limit
@@ -30,21 +30,21 @@ class Counter:
         self.forgetful = forgetful
         self.states: dict[bytes, tuple[object, int]] = {}
 
-    def look(self, cost, now):
+    def look(self, cost, now, flags=BINDING):
         """Decide without keeping what comes of it."""
-        return self._decide(cost, now)[2]
+        return self._decide(cost, now, flags)[2]
 
-    def charge(self, cost, now):
-        key, state, decision = self._decide(cost, now)
+    def charge(self, cost, now, flags=BINDING):
+        key, state, decision = self._decide(cost, now, flags)
         self.states[key] = state, now + decision.reset_after
         return decision
 
-    def _decide(self, cost, now):
+    def _decide(self, cost, now, flags):
         key = counter_key(b"key_", self.rate, now)
         state, expiry = self.states.get(key, (None, 0))
         if self.forgetful and now >= expiry:
             state = None
-        return key, *self.step(state, self.rate, cost, now)
+        return key, *self.step(state, self.rate, cost, now, flags)
 
 
 @st.composite
@@ -101,19 +101,24 @@ def histories(draw, *, back=False, names=tuple(ALGORITHMS), largest=U32):
     return rate, charges
 
 
+SETTLEMENT = POST_PAID | SETTLES
+ASKED = POST_PAID | BINDING
+FLAGS = st.sampled_from([BINDING, BINDING, 0, ASKED, POST_PAID, SETTLEMENT])
+"""Plain charges, those of shadow limits, both of post-paid limits, and settlements."""
+
 LONG = 600_000
 """ms that no test takes."""
 
 
 def ask(*charges, atomic=False):
-    """An ask of (rate, key, cost) or (rate, key, cost, binding)."""
-    made = [Charge(Rule(Limit(rate), binding), key) for rate, key, _, binding in map(whole, charges)]
+    """An ask of (rate, key, cost) or (rate, key, cost, flags); True and False are flags of plain charges."""
+    made = [Charge(Rule(Limit(rate), bool(flags & BINDING)), key, flags) for rate, key, _, flags in map(whole, charges)]
     return Ask(Plan(tuple(made), request=LimitRequest(b"test", ())), [charge[2] for charge in charges], atomic=atomic)
 
 
 def whole(charge):
-    rate, key, cost, *binding = charge
-    return rate, key, cost, binding[0] if binding else True
+    rate, key, cost, *flags = charge
+    return rate, key, cost, int(flags[0]) if flags else BINDING
 
 
 class Script:

@@ -125,11 +125,11 @@ def test_a_state_is_moved_only_past_the_small_step(name, cost):
     """A second behind, a peek and a denial return the very state that was; a µs more, one of now."""
     step: Any = ALGORITHMS[name].step
     rate = make_rate(name, 3, HOUR)
-    state, _ = step(None, rate, 3, NOW)
-    assert step(state, rate, cost, NOW - SMALL_STEP)[0] is state
-    moved, _ = step(state, rate, cost, NOW - SMALL_STEP - 1)
+    state, _ = step(None, rate, 3, NOW, 1)
+    assert step(state, rate, cost, NOW - SMALL_STEP, 1)[0] is state
+    moved, _ = step(state, rate, cost, NOW - SMALL_STEP - 1, 1)
     assert moved is not state
-    assert step(moved, rate, cost, NOW - SMALL_STEP - 1)[0] is moved
+    assert step(moved, rate, cost, NOW - SMALL_STEP - 1, 1)[0] is moved
 
 
 def test_what_two_windows_held_counts_in_the_one_it_is_moved_to():

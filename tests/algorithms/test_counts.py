@@ -6,7 +6,7 @@ from ratelimitd.algorithms import SATURATED, Decision, make_rate
 from ratelimitd.limiter import Failure, FailureKind
 from ratelimitd.stores.redis.packing import open_selections, pack
 from ratelimitd.stores.redis.replies import check
-from tests.algorithms.cases import SECOND, ask
+from tests.algorithms.cases import ASKED, SECOND, ask
 
 MINUTE, HOUR = 60 * SECOND, 3_600 * SECOND
 RATE = make_rate("fixed_window", 3, MINUTE)
@@ -157,3 +157,28 @@ def test_what_no_reply_of_counts_is(reply):
     """A number out of range, an error that nothing names or without its count: not the script's."""
     with pytest.raises((TypeError, ValueError)):
         check(reply, 2, 0)
+
+
+@pytest.mark.redis
+def test_a_counter_that_is_asked_is_read(empty, script):
+    """A question or a peek takes one number, makes no counter, and finds what cannot be a count as a charge does."""
+    asks = [ask((RATE, b"k_", 0)), ask((RATE, b"k_", 0, ASKED))]
+    packed = pack(open_selections(asks), NOW)
+    assert (packed.counts, packed.charges) == (1, 0)
+    script.charge(asks, NOW)
+    assert (befores(*asks), empty.keys()) == ([0, 0], [])
+    script.charge([ask((RATE, b"k_", 3))], NOW)
+    asks = [ask((RATE, b"k_", 0)), ask((RATE, b"k_", 0, ASKED)), ask((RATE, b"k_", 0), (RATE, b"k_", 2))]
+    script.charge(asks, NOW)
+    assert [[outcome.allowed for outcome in one.outcomes] for one in asks] == [[True], [False], [True, False]]
+    assert empty.get("k_7200") == b"5"
+    for value, kind in (("x", FailureKind.KEY), ("-7", None), ("9" * 30, None)):
+        empty.set("bad_7200", value)
+        one = ask((RATE, b"bad_", 0))
+        script.charge([one], NOW)
+        (outcome,) = one.outcomes
+        assert (outcome.kind if isinstance(outcome, Failure) else None) is kind
+    empty.delete("bad_7200")
+    empty.lpush("bad_7200", "x")
+    script.charge([foreign := ask((RATE, b"bad_", 0))], NOW)
+    assert foreign.outcomes[0].kind is FailureKind.KEY

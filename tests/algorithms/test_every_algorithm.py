@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 from hypothesis import assume, example, given
 
-from ratelimitd.algorithms import ALGORITHMS, EXACT, NEVER, Rate, make_rate
+from ratelimitd.algorithms import ALGORITHMS, BINDING, EXACT, NEVER, Rate, make_rate
 from tests.algorithms.cases import NOW, SECOND, U32, YEAR, Counter, histories
+from tests.algorithms.exact import Exact, exactly
 
 History = tuple[Rate, list[tuple[int, int]]]
 NAMES = list(ALGORITHMS)
@@ -82,11 +83,11 @@ def test_a_step_changes_no_state_in_place(history):
     state: Any = None
     seen = []
     for now, cost in charges:
-        after, decision = step(state, rate, cost, now)
+        after, decision = step(state, rate, cost, now, BINDING)
         seen.append((state, cost, now, decision))
         state = after
     for state, cost, now, decision in reversed(seen):
-        assert step(state, rate, cost, now)[1] == decision
+        assert step(state, rate, cost, now, BINDING)[1] == decision
 
 
 @given(histories())
@@ -105,47 +106,6 @@ def test_a_give_back_undoes_its_charge(history):
         counter.charge(-U32, charges[-1][0])
     if charges:
         assert counter.charge(-U32, charges[-1][0]).remaining == rate.burst
-
-
-class Exact(int):
-    """A whole number that no operation may take to 2**53 or past it, where Lua's numbers stop being exact."""
-
-    def _kept(self, value):
-        assert abs(value) < EXACT, value
-        return Exact(value)
-
-    def __add__(self, other):
-        return self._kept(int(self) + int(other))
-
-    def __sub__(self, other):
-        return self._kept(int(self) - int(other))
-
-    def __rsub__(self, other):
-        return self._kept(int(other) - int(self))
-
-    def __mul__(self, other):
-        return self._kept(int(self) * int(other))
-
-    def __floordiv__(self, other):
-        return self._kept(int(self) // int(other))
-
-    def __mod__(self, other):
-        return self._kept(int(self) % int(other))
-
-    def __neg__(self):
-        return self._kept(-int(self))
-
-    __radd__ = __add__
-    __rmul__ = __mul__
-
-
-def exactly(rate):
-    return rate._replace(
-        quota=Exact(rate.quota),
-        window=Exact(rate.window),
-        burst=Exact(rate.burst),
-        numbers=tuple(map(Exact, rate.numbers)),
-    )
 
 
 @pytest.mark.scenario("costs and limits that are zero, too large, or the largest a number can hold")

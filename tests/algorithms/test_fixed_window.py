@@ -48,9 +48,9 @@ def test_rejected_hits_count_only_when_told():
 def test_huge_rejected_costs_saturate():
     """A count stops growing well below 2**53, and still denies."""
     rate = make_rate("fixed_window", 10, MINUTE)
-    state, decision = ALGORITHMS["fixed_window"].step(EXACT // 2 - 5, rate, U32, 0)
+    state, decision = ALGORITHMS["fixed_window"].step(EXACT // 2 - 5, rate, U32, 0, 1)
     assert state == EXACT // 2
-    assert ALGORITHMS["fixed_window"].step(state, rate, U32, 0) == (state, decision._replace(before=state))
+    assert ALGORITHMS["fixed_window"].step(state, rate, U32, 0, 1) == (state, decision._replace(before=state))
     assert decision.retry_after == NEVER
 
 

@@ -54,13 +54,16 @@ def test_the_three_meters_are_one(name):
 @given(rates(names=tuple(METERS)))
 def test_a_meter_is_never_faster_than_written(rate):
     """The enforced fraction is at most the written one, below it by under one in a million, and fits a double."""
-    leak, scale, burst, full, drain = rate.numbers  # type: ignore[attr-defined]
+    leak, scale, burst, full, drain, ceiling, emptied = rate.numbers  # type: ignore[attr-defined]
     assert full == burst * scale < EXACT
     off = deviation(rate)  # type: ignore[arg-type]
     assert 0 <= off < 1e-6
     if off == 0.0 and rate.quota:  # type: ignore[attr-defined]
         assert abs(Fraction(leak, scale) / Fraction(rate.quota, rate.window) - 1) < Fraction(1, EXACT)  # type: ignore[attr-defined]
     assert (drain - 1) * leak < full or drain == 0
+    assert full <= ceiling < EXACT
+    assert ceiling % scale == 0
+    assert (emptied - 1) * leak < ceiling or emptied == 0
 
 
 @given(st.integers(1, 300), st.integers(1, 300), st.integers(1, 60))

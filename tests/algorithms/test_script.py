@@ -15,7 +15,7 @@ from ratelimitd.stores.redis.errors import classify
 from ratelimitd.stores.redis.packing import MAX_CHARGES, calls, open_selections, pack
 from ratelimitd.stores.redis.replies import unpack
 from ratelimitd.stores.redis.script import compose
-from tests.algorithms.cases import LATEST, NOW, SECOND, U32, YEAR, ask, costs, jumps, rates
+from tests.algorithms.cases import FLAGS, LATEST, NOW, SECOND, U32, YEAR, ask, costs, jumps, rates
 
 MINUTE = 60 * SECOND
 HOUR = 60 * MINUTE
@@ -49,7 +49,7 @@ def drawn_asks(draw, keys):
     charges, known = [], []
     for _ in range(draw(st.integers(1, 4))):
         rate, key = draw(st.sampled_from(keys))
-        charges.append((rate, key, draw(costs(rate)), draw(st.integers(0, 3)) > 0))
+        charges.append((rate, key, draw(costs(rate)), draw(FLAGS)))
         known.append(draw(st.sampled_from(["open"] * 7 + ["denied", "allowed", "failed"])))
     return draw(st.booleans()), charges, known
 

@@ -37,14 +37,14 @@ def test_a_denial_and_a_peek_add_no_entry():
     """However many are denied, the log is the one of the charges that passed."""
     rate = make_rate("sliding_window", 2, SECOND)
     step = ALGORITHMS["sliding_window"].step
-    full, _ = step(None, rate, 2, NOW)
-    assert step(full, rate, 1, NOW)[0] is full
-    assert step(full, rate, 0, NOW)[0] is full
+    full, _ = step(None, rate, 2, NOW, 1)
+    assert step(full, rate, 1, NOW, 1)[0] is full
+    assert step(full, rate, 0, NOW, 1)[0] is full
 
 
 def test_a_charge_is_one_entry_whatever_its_cost():
     """A cost of 10,000 takes one entry."""
-    state, _ = ALGORITHMS["sliding_window"].step(None, make_rate("sliding_window", 10_000, SECOND), 10_000, NOW)
+    state, _ = ALGORITHMS["sliding_window"].step(None, make_rate("sliding_window", 10_000, SECOND), 10_000, NOW, 1)
     assert state.high - state.low == 1
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ratelimitd.algorithms import Rate
 from ratelimitd.stores import MemoryStore, RedisStore
 from ratelimitd.stores.redis.script import Script, compose
-from tests.algorithms.cases import LATEST, LONG, NOW, ask, costs, jumps, rates
+from tests.algorithms.cases import FLAGS, LATEST, LONG, NOW, ask, costs, jumps, rates
 from tests.contract.cases import charge
 from tests.contract.conftest import options
 
@@ -67,7 +67,7 @@ def sequences(draw):
 def asked(draw, limits):
     """One ask: a few charges, keys named twice among them."""
     chosen = draw(st.lists(st.sampled_from(limits), min_size=1, max_size=4))
-    return tuple((rate, key, draw(costs(rate)), draw(st.booleans())) for rate, key in chosen), draw(st.booleans())
+    return tuple((rate, key, draw(costs(rate)), draw(FLAGS)) for rate, key in chosen), draw(st.booleans())
 
 
 @pytest.mark.scenario("numbers that Lua would round, truncate or lose")

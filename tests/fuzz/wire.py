@@ -9,7 +9,10 @@ VARINT, FIXED64, LENGTH, GROUP, FIXED32 = 0, 1, 2, 3, 5
 DOMAINS = (b"plain", b"together", b"plain", b"together", b"odd \xff", b"who", b"nobody's")
 """Those of ``POLICIES``, and one that no policy has."""
 
-KEYS = (b"user", b"path", b"many", b"free", b"quota", b"shadow", b"told", b"swap", b"api_key", b"remote_address", b"no")
+KEYS = (
+    *(b"user", b"path", b"many", b"free", b"quota", b"shadow", b"told", b"swap", b"api_key", b"remote_address", b"no"),
+    b"ratelimitd.lease",
+)
 VALUES = (
     *(b"", b"a", b"b", b"/a/b", b"/a/*", b"*", b"{a}", b"_", b"a_b", b"x" * 300, b"\xff\xfe", b"\0\r\n", "ü€".encode()),
     *(b"secret", b"other", b"10.0.0.1", b"2001:db8::1", b"::ffff:10.0.0.1", b"fe80::1%eth0", b"::1%", b":"),

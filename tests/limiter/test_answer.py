@@ -147,7 +147,7 @@ def test_a_cost_that_can_never_pass_is_told_to_wait_for_a_window(algorithm, quot
     """Whatever the state of its counter: a fixed window says its rest; any other says its window, never one second."""
     now, day = 100_000 * SECOND, 86_400 * SECOND
     rate = make_rate(algorithm, quota, day)
-    _, decision = ALGORITHMS[algorithm].step(None, rate, quota + 1, now)
+    _, decision = ALGORITHMS[algorithm].step(None, rate, quota + 1, now, 1)
     limit = Limit(rate, quota, Unit.DAY)
     rest = 86_400 - 100_000 % 86_400
     assert answer(plan_of([limit]), [decision], ENFORCED).statuses[0].reset == (

@@ -44,6 +44,7 @@ class Tally:
     over_limit_with_local_cache: int = 0
     shadow_mode: int = 0
     label_text: bytes = b""
+    after: object | None = None
 
 
 async def scrape(tallies=(), families=()):

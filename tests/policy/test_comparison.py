@@ -53,6 +53,8 @@ ONE_LIMIT = [
         f"{BEFORE}, count_rejected: false",
         f"changed d.k: count_rejected true -> false|{ANEW}",
     ),
+    (f"{BEFORE}, charge: after", "changed d.k: charge none -> after"),
+    (f"{BEFORE}, charge: before", "changed d.k: charge none -> before"),
     (f"{BEFORE}, name: n", "changed d.k: name none -> n"),
     (f"{BEFORE}, replaces: [{{name: b}}, {{name: a}}]", "changed d.k: replaces none -> a, b"),
     (BEFORE, ""),
@@ -128,9 +130,10 @@ def test_several_limits_of_a_descriptor_are_compared_by_name():
 def test_domains_are_compared_by_name():
     """With their options, and every limit in one that is added or removed."""
     shop = "domain: shop\ndescriptors: [{key: k, rate_limit: {unit: day, requests_per_unit: 1}}]\n"
-    top = "default_algorithm: gcra\nall_or_nothing: true\n"
+    top = "default_algorithm: gcra\ndefault_charge: after\nall_or_nothing: true\n"
     assert differences([shop, "domain: d\n"], [tree(top=top)]) == [
         "changed d: default_algorithm fixed_window -> gcra",
+        "changed d: default_charge none -> after",
         "changed d: all_or_nothing false -> true",
         "removed shop: domain",
         "removed shop.k: 1 per day, algorithm fixed_window",
@@ -179,7 +182,8 @@ def test_every_property_has_a_test():
     """A row of the tables without words above would be a promise that no test holds."""
     words = " ".join([*(words for _, words in ONE_LIMIT), "shadow_mode quota_mode on_store_failure detailed_metric"])
     named = {*LIMIT, *DESCRIPTOR, *DOMAIN, *IDENTITY}
-    elsewhere = {"value_to_metric", "share_threshold", "default_algorithm", "all_or_nothing", *IDENTITY}
+    top = {"default_algorithm", "default_charge", "all_or_nothing"}
+    elsewhere = {"value_to_metric", "share_threshold", *top, *IDENTITY}
     assert {name for name in named if name not in words} == elsewhere
 
 

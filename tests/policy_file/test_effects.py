@@ -47,9 +47,10 @@ class Decider:
         self._engine = Engine(memory if store is None else store, Counters(), guards)
         self._engine.planner = Planner(assemble(parsed.rows), key_maker(b"", safe=True), self.tallies, PlanOptions())
 
-    def answer(self, *descriptors, at=0, hits=0, domain=b"d"):
-        """Answer a request of these maps of entries, ``at`` seconds after ``NOW``."""
-        made = tuple(Descriptor(tuple((k.encode(), v.encode()) for k, v in each.items())) for each in descriptors)
+    def answer(self, *descriptors, at=0, hits=0, own=None, domain=b"d"):
+        """Answer a request of these maps of entries, ``at`` seconds after ``NOW``; ``own``: hits of each of them."""
+        entries = (tuple((k.encode(), v.encode()) for k, v in each.items()) for each in descriptors)
+        made = tuple(Descriptor(each, hits=own) for each in entries)
         request, told = LimitRequest(domain, made, hits), []
         ask = self._engine.ask(b"%r" % (request,), lambda _: request)
         self._engine.decide((ask,), (NOW + at) * SECOND, lambda _, answer: told.append(answer), pytest.fail)
@@ -133,6 +134,33 @@ def test_addresses_of_one_ipv6_prefix_are_one_caller():
     decider = Decider(IDENTITY % "tiers: {gold: [secret]}")
     addresses = ("2001:db8:0:1::1", "2001:db8:0:2::2", "2001:db8:1::1")
     assert [decider.denied({"client": address}) for address in addresses] == [False, True, False]
+
+
+@EITHER
+@pytest.mark.parametrize(("charge", "passed"), [("after", 2), ("before", 12)])
+def test_charge_says_whether_costs_are_reported_or_asked_for(form, charge, passed):
+    """12 answers of 30, each asked for with 0, against 50: a report is recorded, a cost that is asked for refused."""
+    decider = limited(form, f"unit: hour, requests_per_unit: 50, algorithm: token_bucket, charge: {charge}")
+    assert answers(decider, K) == passed
+
+
+@pytest.mark.parametrize(("charge", "passed"), [("after", 2), ("before", 12)])
+def test_default_charge_is_that_of_limits_that_say_nothing(charge, passed):
+    """A limit of its own word keeps it."""
+    limit = "unit: hour, requests_per_unit: 50, algorithm: gcra"
+    top = f"- {{key: o, rate_limit: {{{limit}, charge: after}}}}\ndefault_charge: {charge}\n"
+    decider = limited("rate_limit: {%s}", limit, top)
+    assert [answers(decider, K), answers(decider, {"o": "x"})] == [passed, 2]
+
+
+def answers(decider, descriptor):
+    """How many of 12 answers of 30 pass, each reported after the question."""
+    passed = 0
+    for _ in range(12):
+        if not decider.denied(descriptor, own=0):
+            passed += 1
+            decider.answer(descriptor, own=30)
+    return passed
 
 
 def test_each_of_several_limits_may_deny():

@@ -14,6 +14,7 @@ from tests.fuzz.written import Request, compare, messages, parsed, walked
 BOUNDS = Bounds()
 
 ENTRY = text(1, text(1, b"k") + text(2, b"v"))
+LEASE = text(1, text(1, b"ratelimitd.lease") + text(2, b"id"))
 HEAD = text(1, b"d")
 PLAIN = HEAD + text(2, ENTRY)
 TWICE = text(2, number(1, 5)) + text(2, number(2, 2))
@@ -120,6 +121,10 @@ READ = {
     "empty hits_addend": (HEAD + text(2, ENTRY + text(3, b"")), one(hits=0)),
     "hits_addend": (HEAD + text(2, text(3, number(1, 1 << 40)) + ENTRY), one(hits=1 << 40)),
     "negative": (HEAD + text(2, ENTRY + number(4, 2)), one(negative=True)),
+    "lease": (HEAD + text(2, LEASE + ENTRY), one(lease=b"id")),
+    "lease without a value": (HEAD + text(2, ENTRY + text(1, text(1, b"ratelimitd.lease"))), one(lease=b"")),
+    "last lease": (HEAD + text(2, text(1, text(1, b"ratelimitd.lease")) + ENTRY + LEASE), one(lease=b"id")),
+    "lease alone": (HEAD + text(2, LEASE), LimitRequest(b"d", (Descriptor((), lease=b"id"),))),
     "no longer negative": (HEAD + text(2, ENTRY + number(4, 1) + number(4, 0)), one(negative=False)),
 }
 

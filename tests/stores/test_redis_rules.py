@@ -3,7 +3,7 @@
 import pytest
 
 from ratelimitd.config.redis_address import RedisAddress
-from ratelimitd.limiter.seam import FailureKind
+from ratelimitd.limiter.seam import Failure, FailureKind
 from ratelimitd.stores.redis.breaker import Breaker
 from ratelimitd.stores.redis.errors import Redirect, classify, meaning, redirect
 from ratelimitd.stores.redis.in_flight import InFlight
@@ -45,7 +45,7 @@ def test_what_an_error_means(message):
     """An error text has a kind, says whether its server fails everybody, and whether another is the right one."""
     kind, node_fault, not_master = SAID[message]
     assert (kind, node_fault, not_master) == meaning(message)
-    assert classify(message) == (kind, message)
+    assert classify(message) == Failure(kind, message)
 
 
 ASKED = RedisAddress("asked", 1)

@@ -5,10 +5,10 @@
 -- ARGV[1]  current time in µs, '' to use Redis' clock; ARGV[2] the host's time in µs; ARGV[3] jitter in ms for
 --          counters keyed by window.
 -- ARGV[4]  JSON: [runs, costs, [[fragment, [numbers...]]...],
---          [mode, charges, (key, rate, cost, binding)... for each ask...]]
+--          [mode, charges, (key, rate, cost, flags)... for each ask...]]
 --          Runs and costs are those of the counters that are only added to, see count.lua.
 --          Keys and rates are numbered from 1. Modes: 0 each charge separately, 1 all binding charges or none, 2 vetoed
---          already.
+--          already. Flags: see rate.py; odd ones are binding.
 -- Returns  the current time, then the count before for each counter that is only added to, then five integers per
 --          charge: allowed, remaining, reset_after, retry_after, before. The rest of the reply are errors.
 --          A counter that could not be added to has, negative, the place of its error text, from 1; the count that was
@@ -63,14 +63,19 @@ local function fail(slot, err)
   reply[slot], reply[slot + 1], reply[slot + 2], reply[slot + 3], reply[slot + 4] = FAILED, #errors - 1, 0, 0, 0
 end
 
-local function step(slot, state, rate, cost)
+local function step(slot, state, rate, cost, flags)
   local fragment = fragment_of(rate)
   state, reply[slot], reply[slot + 1], reply[slot + 2], reply[slot + 3], reply[slot + 4] =
-    fragment.step(state, rate[2], cost, fragment.host_clock and host or now)
+    fragment.step(state, rate[2], cost, fragment.host_clock and host or now, flags)
   return state or false
 end
 
-local function charge(slot, at, rate, cost)
+-- Returns the flags of a look at the state that such a charge finds.
+local function look(flags)
+  return flags < POST_PAID and 0 or POST_PAID + SETTLES
+end
+
+local function charge(slot, at, rate, cost, flags)
   local fragment = fragment_of(rate)
   if not fragments[at] then
     local state = fragment.load(KEYS[at], rate[2], now) or false
@@ -78,7 +83,7 @@ local function charge(slot, at, rate, cost)
     -- A state moved after a step of the clock stays moved even if the ask is vetoed: otherwise a key with only vetoed
     -- asks would stay blocked.
     if state and not fragment.host_clock and fragment.last(state) - now > SMALL_STEP then
-      local moved, _, _, life = fragment.step(state, rate[2], 0, now)
+      local moved, _, _, life = fragment.step(state, rate[2], 0, now, look(flags))
       states[at], lives[at] = moved or false, life
     end
   elseif fragments[at] ~= fragment then
@@ -87,7 +92,7 @@ local function charge(slot, at, rate, cost)
   if undo and not undo[at] then
     undo[at] = {states[at], lives[at]}
   end
-  states[at] = step(slot, states[at], rate, cost)
+  states[at] = step(slot, states[at], rate, cost, flags)
   lives[at], numbers[at] = reply[slot + 2], rate[2]
 end
 
@@ -99,7 +104,8 @@ local function roll_back(position, slot, charges)
   for i = 0, charges - 1 do
     local here, at = slot + 5 * i, plan[position + 4 * i]
     if reply[here] == 1 then
-      local ok, err = pcall(step, here, states[at], rates[plan[position + 4 * i + 1]], 0)
+      local rate, flags = rates[plan[position + 4 * i + 1]], look(plan[position + 4 * i + 3])
+      local ok, err = pcall(step, here, states[at], rate, 0, flags)
       if not ok then
         fail(here, err)
       end
@@ -114,10 +120,11 @@ local function settle(position, slot)
   undo = (vetoed or mode == ATOMIC) and {} or nil
   position = first_position
   for _ = 1, charges do
-    local ok, err = pcall(charge, slot, plan[position], rates[plan[position + 1]], plan[position + 2])
+    local rate, cost, flags = rates[plan[position + 1]], plan[position + 2], plan[position + 3]
+    local ok, err = pcall(charge, slot, plan[position], rate, cost, flags)
     if not ok then
       fail(slot, err)
-    elseif undo and reply[slot] == 0 and plan[position + 3] == 1 then
+    elseif undo and reply[slot] == 0 and flags % 2 == 1 then
       vetoed = true
     end
     position, slot = position + 4, slot + 5

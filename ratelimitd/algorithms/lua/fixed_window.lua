@@ -15,14 +15,20 @@ return {
     return min(max(tonumber(value), 0), SATURATED)
   end,
 
-  step = function(state, numbers, cost, now)
+  step = function(state, numbers, cost, now, flags)
     local quota, window, count_rejected = numbers[1], numbers[2], numbers[3]
     local before = state or 0
     local after, rest, retry = before + cost, window - now % window, 0
+    local need = flags >= POST_PAID and cost == 0 and 1 or cost
     if cost < 0 then
       after = max(after, 0)
-    elseif after > quota then
-      retry = cost <= quota and rest or NEVER
+    elseif flags >= SETTLES then
+      after = min(after, SATURATED)
+      if cost > 0 and before + cost > quota then
+        retry = quota > 0 and rest or NEVER
+      end
+    elseif before + need > quota then
+      retry = need <= quota and rest or NEVER
       after = count_rejected == 1 and min(after, SATURATED) or before
     end
     local allowed = retry == 0 and 1 or 0

@@ -1,6 +1,6 @@
 -- Shared by all fragments. A fragment returns {load, step, save}, and last if it uses Redis' clock:
 --   load(key, numbers, now) -> state        nil: no such key; error: not a value of ratelimitd
---   step(state, numbers, cost, now) -> state, allowed (1 or 0), remaining, reset_after, retry_after, before
+--   step(state, numbers, cost, now, flags) -> state, allowed (1 or 0), remaining, reset_after, retry_after, before
 --   save(key, state, life, existed)         life in ms, as a text; the expiry is set with the value
 --   last(state) -> time (µs) of the last change
 -- States are never modified in place: an unchanged state is the same table, and an older one can be restored.
@@ -12,6 +12,7 @@ local KEYS = ARGV[5] and {unpack(ARGV, 5)} or KEYS
 
 local NEVER = -1
 local SMALL_STEP = 1000000 -- see rate.py
+local POST_PAID, SETTLES = 2, 4 -- flags from these on, see rate.py
 local SATURATED = 4503599627370496 -- see fixed_window.py
 local EXACT = 9007199254740992 -- see rate.py
 local floor, ceil, max, min, format = math.floor, math.ceil, math.max, math.min, string.format

@@ -53,6 +53,20 @@ local function shortened(state, total)
   return with_top(state, {time = entry.time, total = total, cost = cost, below = below})
 end
 
+-- Returns the log with a cost at this time, which the newest entry of a full log takes.
+local function settled(state, time, cost, full)
+  local top = state.top
+  if not full then
+    local total = (top and top.total or state.base) + cost
+    return with_top(state, {time = time, total = total, cost = cost, below = top})
+  end
+  local below = top.below
+  if top.rank and top.rank > state.first then
+    below = entry_at(state.key, top.rank - 1)
+  end
+  return with_top(state, {time = time, total = top.total + cost, cost = top.cost + cost, below = below})
+end
+
 -- Returns the usage of the log at the time of its newest entry as one charge at now; saving it replaces every entry.
 local function moved(state, now)
   local used = state.top.total - state.base
@@ -83,8 +97,8 @@ return {
     return state.top and state.top.time or 0
   end,
 
-  step = function(state, numbers, cost, now)
-    local quota, window = numbers[1], numbers[2]
+  step = function(state, numbers, cost, now, flags)
+    local quota, window, ceiling = numbers[1], numbers[2], numbers[3]
     state = state or {base = 0, first = 0}
     if state.top and state.top.time - now > SMALL_STEP then
       state = moved(state, now)
@@ -95,11 +109,18 @@ return {
       time, used = max(now, top.time), top.total - state.base
     end
     local before = used
-    if cost >= 0 and used + cost > quota then
-      retry = NEVER
-      if cost <= quota then
-        retry = find(state, state.base + used + cost - quota).time + window - now
+    local need = flags >= POST_PAID and cost == 0 and 1 or cost
+    if flags >= SETTLES and cost >= 0 then
+      local paid = max(min(cost, ceiling - used), 0)
+      if paid > 0 then
+        state = settled(state, time, paid, used >= quota)
+        used = used + paid
       end
+      if cost > 0 and before + cost > quota then
+        retry = quota > 0 and find(state, state.base + used + 1 - quota).time + window - now or NEVER
+      end
+    elseif need >= 0 and used + need > quota then
+      retry = need <= quota and find(state, state.base + used + need - quota).time + window - now or NEVER
     elseif cost > 0 then
       used = used + cost
       state = with_top(state, {time = time, total = state.base + used, cost = cost, below = top})

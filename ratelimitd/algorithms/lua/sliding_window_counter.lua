@@ -1,6 +1,6 @@
 -- "last current previous": time (µs) of the last change, the count of that window and of the window before.
 
-local function rolled(state, quota, window, now)
+local function rolled(state, most, window, now)
   local last, current, previous = state[1], state[2], state[3]
   local time = max(last, now)
   local passed = time - time % window - last
@@ -8,7 +8,7 @@ local function rolled(state, quota, window, now)
     previous = passed <= window and current or 0
     current = 0
   end
-  return time, min(current, quota), min(previous, quota)
+  return time, min(current, most), min(previous, most)
 end
 
 local function wait(numbers, current, previous, cost, into, behind)
@@ -31,23 +31,34 @@ return {
     return state[1]
   end,
 
-  step = function(state, numbers, cost, now)
-    local quota, window, tick, ticks = numbers[1], numbers[2], numbers[3], numbers[4]
+  step = function(state, numbers, cost, now, flags)
+    local quota, window, tick, ticks, ceiling = numbers[1], numbers[2], numbers[3], numbers[4], numbers[5]
     local time, current, previous = now, 0, 0
+    local most = flags < POST_PAID and quota or ceiling
     if state then
-      time, current, previous = rolled(state, quota, window, now)
+      time, current, previous = rolled(state, most, window, now)
     end
     local into = time % window
     local left = min(ceil((window - into) / tick), ticks)
     local used, retry = current + ceil(previous * left / ticks), 0
     if time - now > SMALL_STEP then
-      used = min(used, quota)
+      used = min(used, most)
       time, current, previous, into = now, used, 0, now % window
       state = {time, current, previous}
     end
     local before = used
-    if cost >= 0 and used + cost > quota then
-      retry = wait(numbers, current, previous, cost, into, time - now)
+    local need = flags >= POST_PAID and cost == 0 and 1 or cost
+    if flags >= SETTLES and cost >= 0 then
+      local paid = max(min(cost, ceiling - used), 0)
+      if paid > 0 then
+        current, used = current + paid, used + paid
+        state = {time, current, previous}
+      end
+      if cost > 0 and before + cost > quota then
+        retry = wait(numbers, current, previous, 1, into, time - now)
+      end
+    elseif need >= 0 and used + need > quota then
+      retry = wait(numbers, current, previous, need, into, time - now)
     elseif cost ~= 0 then
       current = current + cost
       if current < 0 then

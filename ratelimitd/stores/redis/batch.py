@@ -6,14 +6,14 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from ratelimitd.algorithms import Decision, counter_key
-from ratelimitd.limiter import Ask, Done, Failure
+from ratelimitd.limiter import Ask, Done, Failure, is_independent
 from ratelimitd.policy import OnStoreFailure
 
 from .call import ATOMIC, INDEPENDENT, VETOED, Pending, ScriptCall, Selection
 from .errors import is_not_here
 from .node import RedisNode
 from .options import RedisOptions
-from .packing import calls, mode_of, open_charges, pack, pack_single, rate_of, split
+from .packing import calls, pack, pack_single, portions, rate_of, split
 from .probe import PROBE
 from .replies import is_wanted
 from .topology import ANY_SLOT, Placement, Topology
@@ -39,8 +39,7 @@ def calls_of(
 
 def selected(queue: Iterable[Pending]) -> list[Selection]:
     """Return the open charges of each ask; an ask without open charges is omitted."""
-    selections = [Selection(each.ask, open_charges(each.ask), mode_of(each.ask), each) for each in queue]
-    return [selection for selection in selections if selection.indices]
+    return [selection for each in queue for selection in portions(each.ask, each)]
 
 
 def packed(
@@ -80,20 +79,24 @@ def by_placement(queue: Iterable[Pending], topology: Topology, now: int) -> dict
     """
     groups: dict[Placement, list[Selection]] = {}
     for pending in queue:
-        ask = pending.ask
-        mode, indices = mode_of(ask), open_charges(ask)
-        if len(indices) == 1:
-            _group(groups, _placement(topology, ask, indices[0], mode, now), Selection(ask, indices, mode, pending))
-            continue
-        placements: dict[Placement, list[int]] = {}
-        for index in indices:
-            placements.setdefault(_placement(topology, ask, index, mode, now), []).append(index)
-        if mode == ATOMIC and len(placements) > 1 and not pending.charged:
-            pending.dry_run = indices
-            mode = VETOED
-        for placement, some in placements.items():
-            _group(groups, placement, Selection(ask, some, mode, pending))
+        for portion in portions(pending.ask, pending):
+            _place(groups, portion, topology, now)
     return groups
+
+
+def _place(groups: dict[Placement, list[Selection]], portion: Selection, topology: Topology, now: int) -> None:
+    ask, indices, mode, pending = portion.ask, portion.indices, portion.mode, portion.pending
+    if len(indices) == 1:
+        _group(groups, _placement(topology, ask, indices[0], mode, now), portion)
+        return
+    placements: dict[Placement, list[int]] = {}
+    for index in indices:
+        placements.setdefault(_placement(topology, ask, index, mode, now), []).append(index)
+    if mode == ATOMIC and len(placements) > 1 and pending is not None and not pending.charged:
+        pending.dry_run = indices
+        mode = VETOED
+    for placement, some in placements.items():
+        _group(groups, placement, Selection(ask, some, mode, pending))
 
 
 def _placement(topology: Topology, ask: Ask, index: int, mode: int, now: int) -> Placement:
@@ -148,7 +151,7 @@ def charged_in_part(pending: Pending) -> bool:
     """Whether the second round charged only a part of an all-or-nothing ask: the rest was denied or failed."""
     ask = pending.ask
     kept = [isinstance(outcome, Decision) and outcome.allowed for outcome in ask.outcomes]
-    charged = any(keep and cost > 0 for keep, cost in zip(kept, ask.costs, strict=True))
+    charged = any(keep and ask.costs[i] > 0 and not is_independent(ask, i) for i, keep in enumerate(kept))
     missing = any(charge.binding and not keep for charge, keep in zip(ask.plan.charges, kept, strict=True))
     return charged and missing
 

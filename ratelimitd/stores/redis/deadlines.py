@@ -39,7 +39,7 @@ class Deadlines:
     def __init__(self, turns: Turns, over_budget: Failure, fail: Callable[[Ask, Iterable[int], Failure], None]) -> None:
         self._loop = asyncio.get_running_loop()
         self._turns = turns
-        self._over_budget = over_budget
+        self._over_budget = over_budget._replace(sent=True)
         self._fail = fail
         self._timer: asyncio.TimerHandle | None = None
         self._at = NEVER

@@ -2,17 +2,17 @@
 
 A charge of a fixed window that counts what it rejects is only added to its counter, whatever becomes of it: the script
 returns the count before, and Python decides by that. Redis has a third of the work with such a charge, and sends one
-number in place of five. All other charges are decided by the script.
+number in place of five. So it is with a question or a peek, which adds 0. All other charges are decided by the script.
 """
 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Final
 
-from ratelimitd.algorithms import KEYED_BY_WINDOW, SECOND, Decision, Rate, counter_key
-from ratelimitd.limiter import Ask
+from ratelimitd.algorithms import KEYED_BY_WINDOW, SECOND, SETTLES, Decision, Rate, counter_key
+from ratelimitd.limiter import Ask, in_order, is_independent
 
-from .call import ATOMIC, INDEPENDENT, VETOED, Packed, Selection
+from .call import ATOMIC, INDEPENDENT, VETOED, Packed, Pending, Selection
 from .script import FRAGMENT_OF
 
 MAX_CHARGES: Final = 128
@@ -21,16 +21,28 @@ MAX_CHARGES: Final = 128
 
 def open_selections(asks: Iterable[Ask]) -> list[Selection]:
     """Return the open charges of each ask; an ask without open charges is omitted."""
-    selections = [Selection(ask, open_charges(ask), mode_of(ask)) for ask in asks]
-    return [selection for selection in selections if selection.indices]
+    return [selection for ask in asks for selection in portions(ask)]
+
+
+def portions(ask: Ask, pending: Pending | None = None) -> list[Selection]:
+    """Return the open charges of an ask: of an atomic one first those that are made in any case."""
+    indices, mode = open_charges(ask), mode_of(ask)
+    if mode == INDEPENDENT or not ask.plan.mixed or not indices:
+        return [Selection(ask, indices, mode, pending)] if indices else []
+    apart = [index for index in indices if is_independent(ask, index)]
+    if not apart:
+        return [Selection(ask, indices, mode, pending)]
+    together = [index for index in indices if index not in apart]
+    first = Selection(ask, apart, INDEPENDENT, pending)
+    return [first, Selection(ask, together, mode, pending)] if together else [first]
 
 
 def open_charges(ask: Ask) -> Sequence[int]:
-    """Return the indices of the charges without an outcome."""
+    """Return the indices of the charges without an outcome, in the order in which they are made."""
     outcomes = ask.outcomes
     if len(outcomes) == 1:
         return ONLY if outcomes[0] is None else ()
-    return [index for index, outcome in enumerate(outcomes) if outcome is None]
+    return in_order(ask, [index for index, outcome in enumerate(outcomes) if outcome is None])
 
 
 ONLY: Final = (0,)
@@ -118,7 +130,7 @@ def pack_single(selections: Sequence[Selection], now: int, *, clock: int | None 
     charge, cost = ask.plan.charges[index], ask.costs[index]
     rate = rate_of(ask, index)
     packed.keys.append(counter_key(charge.key, rate, now))
-    if selection.mode == INDEPENDENT and is_counted(rate, cost):
+    if selection.mode == INDEPENDENT and is_counted(rate, cost, charge.flags):
         packed.counted.append(selection)
         packed.places.append(0)
         packed.counts = 1
@@ -126,7 +138,7 @@ def pack_single(selections: Sequence[Selection], now: int, *, clock: int | None 
     else:
         packed.others.append(selection)
         packed.charges = 1
-        text = f"[{NO_COUNTS},[{_text_of(rate)}],[{selection.mode},1,1,1,{cost},{1 if charge.rule.binding else 0}]]"
+        text = f"[{NO_COUNTS},[{_text_of(rate)}],[{selection.mode},1,1,1,{cost},{charge.flags}]]"
     packed.arguments = ["" if clock is None else clock, now, jitter, text]
     return packed
 
@@ -139,9 +151,10 @@ def rate_of(ask: Ask, index: int) -> Rate:
     return rate
 
 
-def is_counted(rate: Rate, cost: int) -> bool:
-    """Whether the counter changes by the cost, whatever is decided."""
-    return cost > 0 and rate.count_rejected and rate.algorithm in KEYED_BY_WINDOW
+def is_counted(rate: Rate, cost: int, flags: int) -> bool:
+    """Whether the counter changes by the cost, whatever is decided; by 0 if it is only asked."""
+    added = cost == 0 or (cost > 0 and (rate.count_rejected or flags >= SETTLES))
+    return added and rate.algorithm in KEYED_BY_WINDOW
 
 
 def sort_out(selections: Iterable[Selection], packed: Packed) -> None:
@@ -150,7 +163,8 @@ def sort_out(selections: Iterable[Selection], packed: Packed) -> None:
         ask, indices = selection.ask, selection.indices
         counted: Sequence[int] = ()
         if selection.mode == INDEPENDENT:
-            counted = [index for index in indices if is_counted(rate_of(ask, index), ask.costs[index])]
+            costs, charges = ask.costs, ask.plan.charges
+            counted = [i for i in indices if is_counted(rate_of(ask, i), costs[i], charges[i].flags)]
         if len(counted) == len(indices):
             packed.counted.append(selection)
         elif not counted:
@@ -217,7 +231,7 @@ def _plan(packed: Packed, names: dict[bytes, int]) -> str:
             if number is None:
                 rates.append(numbered(rate))
                 number = rate_numbers[id(rate)] = len(rates)
-            plan += place + 1, number, ask.costs[index], 1 if charge.rule.binding else 0
+            plan += place + 1, number, ask.costs[index], charge.flags
     packed.charges = size
     return f"{rates},{plan}"
 

@@ -100,7 +100,7 @@ def _decide(reply: list[Any], packed: Packed, failures: Failures) -> None:
                 outcome = failed[place]
             else:
                 charge = ask.plan.charges[index]
-                state, outcome = STEP(counts[place], charge.rule.rate, ask.costs[index], now)  # type: ignore[arg-type]
+                state, outcome = STEP(counts[place], charge.rule.rate, ask.costs[index], now, charge.flags)  # type: ignore[arg-type]
                 counts[place] = state or 0
                 if failed and outcome.allowed:
                     outcome = failed.get(place, outcome)  # a denial stands, whether or not it could be counted

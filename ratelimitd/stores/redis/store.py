@@ -208,7 +208,7 @@ class RedisStore:
     def _on_reply(self, node: RedisNode, connection: RedisConnection, call: ScriptCall, reply: Any) -> None:
         """Handle the reply to a call: outcomes, an error of the call, or the loss of the connection."""
         if isinstance(reply, RedisConnectionError):
-            self._fail_calls([call], Failure(FailureKind.DISCONNECTED, str(reply)))
+            self._fail_calls([call], Failure(FailureKind.DISCONNECTED, str(reply), sent=True))
             return
         taken = connection.read_at - call.sent
         self.round_trips += 1
@@ -220,7 +220,7 @@ class RedisStore:
             problem = self._apply_reply(call, reply)
         except (TypeError, ValueError):
             # Replies may be out of step with calls, so no further reply on this connection can be trusted.
-            self._fail_calls([call], Failure(FailureKind.PERMANENT, UNEXPECTED_REPLY))
+            self._fail_calls([call], Failure(FailureKind.PERMANENT, UNEXPECTED_REPLY, sent=True))
             connection.close(UNEXPECTED_REPLY)
             return
         node.answered(problem, taken)

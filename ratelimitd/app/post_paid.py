@@ -1,0 +1,65 @@
+"""Limits whose costs come after the request, in a running service: their log, and settlements that wait for Redis."""
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+from ratelimitd.limiter import PostPaid, Store, Switch
+from ratelimitd.observe.logs import get_logger
+
+log = get_logger(__name__)
+
+RETRY: Final = 1.0
+"""Seconds between two attempts while the store is away: an attempt that fails at once costs a millisecond."""
+
+GOES_ON: Final = 0.01
+"""Seconds until the next attempt after one that recorded settlements: 10,000 take a second, in turns of 128."""
+
+SWITCHED: Final = "requests ask it with 0, so hits above 0 are recorded as settlements; `charge` of the limit says it"
+FORGOT: Final = (
+    "hits that a descriptor reports were refused and cost nothing: write `charge: after` in the limit if they have "
+    "been spent, as with apply_on_stream_done, or `charge: before` if they are asked for"
+)
+
+Later = Callable[[float, Callable[[], None]], object]
+"""Calls a function after this number of seconds; the event loop's ``call_later``."""
+
+
+def tell(post_paid: PostPaid) -> None:
+    """Log the first switch of each limit, and the first costs of each limit that were forgotten."""
+    told: set[str] = set()
+
+    def switched(switch: Switch) -> None:
+        if switch.on and switch.name not in told:
+            told.add(switch.name)
+            log.info("costs of a limit come after its requests", limit=switch.name, note=SWITCHED)
+
+    def forgot(name: str) -> None:
+        log.warning("costs were refused and forgotten", limit=name, note=FORGOT)
+
+    post_paid.switched, post_paid.forgot = switched, forgot
+
+
+class LateSettlements:
+    """Charges settlements that wait, once their store is back."""
+
+    def __init__(self, post_paid: PostPaid, store: Store, later: Later) -> None:
+        self._post_paid = post_paid
+        self._store = store
+        self._later = later
+        self._waiting = False
+        self._recorded = 0
+        post_paid.waits = self._wait
+
+    def _wait(self) -> None:
+        if not self._waiting:
+            self._waiting = True
+            goes_on = self._post_paid.recorded > self._recorded
+            self._recorded = self._post_paid.recorded
+            self._later(GOES_ON if goes_on else RETRY, self._try)
+
+    def _try(self) -> None:
+        self._waiting = False
+        self._post_paid.charge_kept(self._store, time.time_ns() // 1000)
+        if len(self._post_paid):
+            self._wait()

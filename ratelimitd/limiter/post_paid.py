@@ -1,0 +1,290 @@
+"""What outlives requests and policies of limits whose costs come afterwards: switches, and settlements that wait.
+
+A settlement waits if its store was away, or if it is not known yet that it was one: costs that are refused while a
+limit may be about to switch are settlements if it does, and forgotten if it does not.
+"""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from ratelimitd.algorithms import KEYED_BY_WINDOW, POST_PAID, Decision
+from ratelimitd.policy import Limit, rule_name
+from ratelimitd.value import Value
+
+from .roles import SETTLEMENT
+from .rules import NodeRules
+from .seam import Ask, Charge, FailureKind, Item, LimitRequest, Plan, Store
+from .switches import FADES, WITHIN, Switch
+
+NOTHING_DUE: Final = 1 << 61
+"""In the year 75,000. mypyc compares numbers below 2**62 as C does; larger ones cost each call 300 instructions."""
+
+KEPT_MOST: Final = 5_000
+"""Default of SETTLEMENTS_KEPT: what 30 answers a second report in almost three minutes."""
+
+IN_DOUBT: Final = 1_000
+"""Costs that may turn out to be settlements, of all limits: those of a minute before a limit switches."""
+
+KEPT_BYTES: Final = 700
+"""Memory of a settlement that waits: tracemalloc measures 375 with a key of 100 bytes, and almost twice as much with
+the rule of a limit that came with the request."""
+
+AT_ONCE: Final = 128
+"""Settlements that are charged together: one script call."""
+
+LASTING: Final = (FailureKind.KEY, FailureKind.PERMANENT)
+"""Failures that another attempt would meet again."""
+
+Place = tuple[bytes, bytes, str, str, int]
+"""Identity of a limit over reloads: domain, place in the tree, name, algorithm and window."""
+
+
+class Waiting(Value):
+    """A settlement that waits.
+
+    Attributes:
+        charge, cost: as its request was charged.
+        domain, found: domain, and node of the policy.
+        at: time of the report, µs.
+    """
+
+    __match_args__ = ("charge", "cost", "domain", "found", "at")
+    __slots__ = __match_args__
+
+    def __init__(self, charge: Charge, cost: int, domain: bytes, found: NodeRules, at: int) -> None:
+        self.charge = charge
+        self.cost = cost
+        self.domain = domain
+        self.found = found
+        self.at = at
+
+    def expired(self, now: int) -> bool:
+        """Whether the window of its limit is over."""
+        rate = self.charge.rule.rate
+        if rate is None:
+            return True
+        if rate.algorithm in KEYED_BY_WINDOW:
+            return now // rate.window != self.at // rate.window
+        return now - self.at >= rate.window
+
+
+def _ignore_switch(_switch: Switch) -> None:
+    """Do nothing."""
+
+
+def _ignore_name(_name: str) -> None:
+    """Do nothing."""
+
+
+def _ignore() -> None:
+    """Do nothing."""
+
+
+class PostPaid:
+    """Switches of limits, and settlements that wait.
+
+    Args:
+        most: SETTLEMENTS_KEPT.
+
+    Attributes:
+        switches: by limit.
+        questions: charges that asked a limit without ``charge`` with 0 since the last ``weigh``, by request.
+        due: time at which ``weigh`` has something to do without questions, µs.
+        recorded, dropped: settlements that waited, and were recorded in the end, or not.
+        switched: called with a switch that was turned.
+        forgot: called with the name of a limit whose first costs were refused and forgotten.
+        waits: called with the first settlement that waits for its store.
+    """
+
+    def __init__(self, most: int = KEPT_MOST) -> None:
+        self.switches: dict[Place, Switch] = {}
+        self.questions: list[list[Charge]] = []
+        self.due = NOTHING_DUE
+        self.recorded = 0
+        self.dropped = 0
+        self.switched: Callable[[Switch], None] = _ignore_switch
+        self.forgot: Callable[[str], None] = _ignore_name
+        self.waits: Callable[[], None] = _ignore
+        self._most = most
+        self._kept: deque[Waiting] = deque()
+        self._doubtful: deque[Waiting] = deque()
+        self._told: set[Place] = set()
+
+    def __len__(self) -> int:
+        """Return the number of settlements that wait for their store."""
+        return len(self._kept)
+
+    def known(self, domain: bytes, found: NodeRules, limit: Limit) -> Switch | None:
+        """Return the switch of a limit, if it was ever asked with 0."""
+        return self.switches.get(place(domain, found, limit))
+
+    def switch(self, domain: bytes, found: NodeRules, limit: Limit) -> Switch:
+        """Return the switch of a limit; a new one is off."""
+        key = place(domain, found, limit)
+        switch = self.switches.get(key)
+        if switch is None:
+            switch = self.switches[key] = Switch(_name(domain, found, limit))
+        return switch
+
+    def switched_on(self) -> list[Switch]:
+        """Return the switches that are on."""
+        return [switch for switch in self.switches.values() if switch.on]
+
+    def weigh(self, store: Store, now: int) -> None:
+        """Turn switches by the questions since the last call, and by the time that has passed.
+
+        Settlements of a limit that were refused before it switched are charged now, before the requests that follow.
+        """
+        questions, self.questions = self.questions, []
+        for charges in questions:
+            for switch in {id(each): each for each in _switches_of(charges)}.values():
+                if switch.asked(now):
+                    self.due = now
+                    self.switched(switch)
+        for charges in questions:
+            for charge in charges:
+                if charge.rule.switch is not None and charge.rule.switch.on:
+                    charge.flags |= POST_PAID
+        if now >= self.due:
+            self._charge(store, self._no_longer_in_doubt(), now)
+            self._look(now)
+
+    def fade(self, now: int) -> None:
+        """Switch back limits that have not been asked with 0 for long."""
+        for switch in self.switches.values():
+            if switch.fades(now):
+                self.switched(switch)
+
+    def _look(self, now: int) -> None:
+        """Do what was due, and find out what is next."""
+        self.fade(now)
+        while self._doubtful and now - self._doubtful[0].at > WITHIN:
+            self._forget(self._doubtful.popleft())
+        ends = [switch.last + FADES for switch in self.switches.values() if switch.on]
+        if self._doubtful:
+            ends.append(self._doubtful[0].at + WITHIN + 1)
+        self.due = min(ends, default=NOTHING_DUE)
+
+    def refused(self, ask: Ask, indices: Sequence[int], now: int) -> None:
+        """Take note of charges that cost nothing, since they were refused, of limits without ``charge``.
+
+        Hits that a descriptor has of its own may have been spent already.
+        """
+        for index in indices:
+            position, item = item_of(ask.plan, index)
+            if item.found is None or ask.plan.request.descriptors[position].hits is None:
+                continue
+            switch, waiting = ask.plan.charges[index].rule.switch, alone(ask, index, item.found, now)
+            if switch is None or not switch.in_doubt(now):
+                self._forget(waiting)
+                continue
+            self._doubtful.append(waiting)
+            self.due = min(self.due, now if switch.on else now + WITHIN + 1)
+            if len(self._doubtful) > min(self._most, IN_DOUBT):
+                self._forget(self._doubtful.popleft())
+
+    def keep(self, ask: Ask, index: int, now: int) -> None:
+        """Keep a settlement whose store was away, unless it may have been charged or never can be."""
+        failure, (_, item) = ask.failures[index], item_of(ask.plan, index)
+        if item.found is None or failure.sent or failure.kind in LASTING:
+            self.dropped += 1
+        else:
+            self._keep(alone(ask, index, item.found, now))
+
+    def charge_kept(self, store: Store, now: int) -> None:
+        """Charge the oldest settlements that wait; those that fail again wait on."""
+        some: list[Waiting] = []
+        while self._kept and len(some) < AT_ONCE:
+            waiting = self._kept.popleft()
+            if waiting.expired(now):
+                self.dropped += 1
+            else:
+                some.append(waiting)
+        self._charge(store, some, now)
+
+    def _keep(self, waiting: Waiting) -> None:
+        self._kept.append(waiting)
+        if len(self._kept) > self._most:
+            self._kept.popleft()
+            self.dropped += 1
+        elif len(self._kept) == 1:
+            self.waits()
+
+    def _charge(self, store: Store, some: Sequence[Waiting], now: int) -> None:
+        if some:
+            store.charge([asked(each) for each in some], now, self._charged)
+
+    def _charged(self, asks: Sequence[Ask]) -> None:
+        for ask in asks:
+            outcome = ask.outcomes[0]
+            if isinstance(outcome, Decision):
+                self.recorded += 1
+                rule = ask.plan.charges[0].rule
+                rule.tally.later().settled(rule.capacity, rule.ceiling, outcome.before, ask.costs[0])
+            elif outcome is None or outcome.sent or outcome.kind in LASTING:
+                self.dropped += 1
+            else:
+                self._keep(ask.tag)
+
+    def _no_longer_in_doubt(self) -> list[Waiting]:
+        """Take the refused costs of limits that have switched."""
+        found = [each for each in self._doubtful if _is_on(each)]
+        if found:
+            self._doubtful = deque([each for each in self._doubtful if not _is_on(each)])
+        return found
+
+    def _forget(self, waiting: Waiting) -> None:
+        """Count costs that were refused; a cost of 1 is a request more often than a report."""
+        if waiting.cost < 2:
+            return
+        waiting.charge.rule.tally.later().forgotten_hits += waiting.cost
+        limit = waiting.domain, waiting.found, waiting.charge.limit
+        key = place(*limit)
+        if key not in self._told:
+            self._told.add(key)
+            self.forgot(_name(*limit))
+
+
+def place(domain: bytes, found: NodeRules, limit: Limit) -> Place:
+    """Return the identity of a limit; one for all overrides of a domain, since a caller names their keys and units."""
+    rate = limit.rate
+    if found.overridden or rate is None:
+        return domain, found.place, "", "", 0
+    return domain, found.place, limit.item, rate.algorithm, rate.window
+
+
+def _name(domain: bytes, found: NodeRules, limit: Limit) -> str:
+    if found.overridden:
+        return rule_name(domain, b"") + " (overrides)"
+    return rule_name(domain, found.path) + (f".limit_{limit.item}" if limit.item else "")
+
+
+def _is_on(waiting: Waiting) -> bool:
+    switch = waiting.charge.rule.switch
+    return switch is not None and switch.on
+
+
+def _switches_of(charges: Sequence[Charge]) -> list[Switch]:
+    return [charge.rule.switch for charge in charges if charge.rule.switch is not None]
+
+
+def item_of(plan: Plan, index: int) -> tuple[int, Item]:
+    """Return the position and item of the descriptor that makes a charge."""
+    for position, item in enumerate(plan.items):
+        if item.first <= index < item.last:
+            return position, item
+    raise ValueError(f"no descriptor makes charge {index}")
+
+
+def alone(ask: Ask, index: int, found: NodeRules, now: int) -> Waiting:
+    """Return a charge of an ask as a settlement of its own."""
+    made = ask.plan.charges[index]
+    charge = Charge(made.rule, made.key, SETTLEMENT)
+    return Waiting(charge, ask.costs[index], ask.plan.request.domain, found, now)
+
+
+def asked(waiting: Waiting) -> Ask:
+    """Return a settlement that waits as an ask."""
+    plan = Plan((waiting.charge,), request=LimitRequest(waiting.domain, ()))
+    return Ask(plan, [waiting.cost], tag=waiting)
