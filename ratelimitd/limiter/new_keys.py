@@ -146,6 +146,7 @@ class NewKeys:
                 unit, rate = in_one_unit(rate)
                 limit = limit._replace(rate=rate, unit=unit, unit_multiplier=1)
                 rule = Rule(limit, rule.binding, rule.tally, rule.near, rule.head)
+                rule.switch = charge.rule.switch
             return Charge(rule, self._name(domain, place, rate.algorithm, rate.window, limit.item), charge.flags)
         self._new_keys[counted] = seen + 1
         return None

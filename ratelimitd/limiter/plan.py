@@ -207,7 +207,8 @@ def _plan_one(
     """Plan a single descriptor with a single limit, the most common request, without a list for each field."""
     descriptor = request.descriptors[0]
     entries = pinned(found.pins, descriptor.entries if counted is None else counted[0])
-    charge = Charge(found.rules[0], head.key(entries))
+    rule = found.rules[0]
+    charge = Charge(rule, head.key(entries), rule.flags)
     item = Item(0, 1, unlimited=False, found=found, entries=entries)
     return Plan((charge,), [cost_of(descriptor, request.hits)], request, (item,), atomic=together, mixed=False)
 
@@ -221,7 +222,7 @@ def _charge(found: NodeRules, entries: tuple[Entry, ...], replaced: frozenset[st
         if rule.head is None:
             unlimited = True
         else:
-            charges.append(Charge(rule, rule.head.key(entries)))
+            charges.append(Charge(rule, rule.head.key(entries), rule.flags))
     return unlimited
 
 

@@ -155,12 +155,12 @@ local function save(at)
   end
 end
 
--- A charge that passed fails if its counter could not be saved; a denial stands.
-local function fail_passed(at, err)
+-- A charge that passed fails if its counter could not be saved, and so does a settlement; a denial stands.
+local function fail_unsaved(at, err)
   local position, slot = 1, 2 + counts
   while plan[position] do
     for i = 1, plan[position + 1] do
-      if plan[position + 4 * i - 2] == at and reply[slot] == 1 then
+      if plan[position + 4 * i - 2] == at and (reply[slot] == 1 or plan[position + 4 * i + 1] >= SETTLES) then
         fail(slot, err)
       end
       slot = slot + 5
@@ -177,7 +177,7 @@ for at = counts + 1, #KEYS do
   if fragments[at] then
     local ok, err = pcall(save, at)
     if not ok then
-      fail_passed(at, err)
+      fail_unsaved(at, err)
     end
   end
 end
