@@ -10,7 +10,7 @@ from typing import Final, NamedTuple, TypeVar
 
 from ratelimitd.printable import printable
 
-from .model import DescriptorNode, Domain, Identity, Limit, Policy
+from .model import Children, DescriptorNode, Domain, Identity, Limit, Policy
 
 _T = TypeVar("_T")
 
@@ -119,7 +119,8 @@ def _domain(name: bytes, old: Domain | None, new: Domain | None) -> Changes:
 
 def _children(place: str, old: DescriptorNode | None, new: DescriptorNode | None) -> Iterator[_Pair | None]:
     """Yield the pairs of children to compare, and None for a child that is known to have no difference."""
-    before, after = old.children if old else {}, new.children if new else {}
+    before: Children = old.children if old else {}
+    after: Children = new.children if new else {}
     common = 0
     for key, node in after.items():
         other = before.get(key)
