@@ -20,6 +20,7 @@ from ratelimitd.policy import (
     match,
     pinned,
 )
+from ratelimitd.sharded import ShardedDict
 
 from .keys import KeyHead, KeyMaker
 from .modes import Modes
@@ -77,7 +78,7 @@ class Planner:
         self._tallies = tallies
         self._options = options
         self._domains = dict(policy.domains)
-        self._rules: dict[DescriptorNode, NodeRules] = {}
+        self._rules: ShardedDict[DescriptorNode, NodeRules] = ShardedDict()
         self.made = 0
 
     def forget(self, nodes: int) -> bool:
@@ -85,7 +86,9 @@ class Planner:
 
         Freeing those of thousands at once takes long.
         """
-        for _ in range(min(nodes, len(self._rules))):
+        for _ in range(nodes):
+            if not self._rules:
+                break
             self._rules.popitem()
         return bool(self._rules)
 

@@ -206,6 +206,24 @@ async def test_braces_in_the_prefix(make, cluster):
 
 
 @pytest.mark.redis
+async def test_a_user_who_may_not_make_the_trial(make, cluster):
+    """Permission for the keys of limits alone is enough: the trial is refused, and each slot has a call of its own."""
+    patterns = ["~*rl1:probe*", *(f"~{{{number}}}_*" for number in range(KEYS))]
+    for node in cluster.nodes:
+        node.ask("ACL", "SETUSER", "partly", "on", ">secret", "+@all", *patterns)
+    try:
+        store = make(cluster.url, "partly:secret", env=CLUSTER)
+        assert await store.connect()
+        assert [node.cross_slot for node in store.nodes] == [False, False]
+        assert allowed(await charge(store, asks())) == [True] * KEYS
+        assert await counts(store) == [1] * KEYS
+        assert not any(store.failures.values())
+    finally:
+        for node in cluster.nodes:
+            node.ask("ACL", "DELUSER", "partly")
+
+
+@pytest.mark.redis
 async def test_a_server_that_comes_back_is_tried_again(make, cluster, monkeypatch):
     """A node whose connections were lost may be another server: it is asked for one slot at a time until a trial."""
     monkeypatch.setattr(topology, "TRY_EVERY", 0.01)
