@@ -18,7 +18,7 @@ from .rate import CONCURRENT, LOOK, NEVER, SECOND, SETTLES, Decision, Rate, Rate
 from .table import STEPS
 
 HOLDS_MOST: Final = 10_000
-"""Holds on one counter: 1 MB in Redis, 3 MB here, and more is too much for one counter."""
+"""Holds on one counter: 1 MB in Redis, 2 MB here, and more is too much for one counter."""
 
 EXPIRED_MOST: Final = 128
 """Expired holds that one charge removes: more would block Redis, as more charges than that in a call would."""

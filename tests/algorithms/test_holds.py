@@ -216,7 +216,6 @@ def test_a_lease_names_the_holds_of_a_call():
     assert names_of(CALL + b".10.7") == (CALL + b".10", CALL + b".7")
 
 
-@pytest.mark.scenario("text of callers that becomes part of a script call")
 @pytest.mark.parametrize(
     "lease",
     [
