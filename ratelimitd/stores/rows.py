@@ -21,8 +21,8 @@ LOG_BYTES: Final = 88
 """Size of a charge in a sliding window's log: two int objects, and two items of lists that over-allocate by 1/8."""
 
 HOLD_BYTES: Final = 240
-"""Size of a hold: its name, its expiry, a tuple, its share of a dict and of a list. tracemalloc measures 184, and 20 more
-when the dict has just grown; plus malloc's rounding."""
+"""Size of a hold: its name, its expiry, a tuple, its share of a dict and of a list. tracemalloc measures 184, and 20
+more when the dict has just grown; plus malloc's rounding."""
 
 EVICTION_SAMPLE: Final = 8
 """Entries sampled per eviction; the lowest priority goes. Redis' approximated LRU is close to exact from 5 on."""
