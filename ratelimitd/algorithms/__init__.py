@@ -1,7 +1,26 @@
 """Rate-limit algorithms: pure integer arithmetic, each implemented once in Python and once in Lua."""
 
+from .amounts import Estimate
 from .fixed_window import SATURATED
-from .rate import BINDING, EXACT, LOOK, NEVER, POST_PAID, SECOND, SETTLES, Decision, Rate, RateError, look
+from .holds import (
+    ALL,
+    AMOUNTS_MOST,
+    HOLDS_MOST,
+    ID_BYTES,
+    NO_LEASE,
+    Hold,
+    HoldDecision,
+    Holds,
+    Reserve,
+    amount_bounds,
+    concurrent_rate,
+    is_by_holds,
+    lease_of,
+    name_of,
+    names_of,
+)
+from .holds import charge as charge_with_holds
+from .rate import BINDING, CONCURRENT, EXACT, LOOK, NEVER, POST_PAID, SECOND, SETTLES, Decision, Rate, RateError, look
 from .sliding_window import Log
 from .table import (
     ALGORITHMS,
@@ -13,6 +32,7 @@ from .table import (
     ceiling_of,
     counter_key,
     deviation,
+    is_meter,
     make_rate,
     wait_for_never,
     window_start,
@@ -20,11 +40,17 @@ from .table import (
 
 __all__ = [
     "ALGORITHMS",
+    "ALL",
+    "AMOUNTS_MOST",
     "BINDING",
+    "CONCURRENT",
     "EXACT",
+    "HOLDS_MOST",
+    "ID_BYTES",
     "KEYED_BY_WINDOW",
     "LOOK",
     "NEVER",
+    "NO_LEASE",
     "POST_PAID",
     "SATURATED",
     "SECOND",
@@ -33,15 +59,28 @@ __all__ = [
     "WINDOW_MAX",
     "Algorithm",
     "Decision",
+    "Estimate",
+    "Hold",
+    "HoldDecision",
+    "Holds",
     "Log",
     "Rate",
     "RateError",
+    "Reserve",
     "Step",
+    "amount_bounds",
     "ceiling_of",
+    "charge_with_holds",
+    "concurrent_rate",
     "counter_key",
     "deviation",
+    "is_by_holds",
+    "is_meter",
+    "lease_of",
     "look",
     "make_rate",
+    "name_of",
+    "names_of",
     "wait_for_never",
     "window_start",
 ]

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from ratelimitd.algorithms import ALGORITHMS, Rate, RateError, make_rate
+from ratelimitd.algorithms import ALGORITHMS, CONCURRENT, Rate, RateError, is_meter, make_rate
 from ratelimitd.policy import DomainRow, KeysRow, Limit, NodeRow, Policy, Row, assemble
 from ratelimitd.simulate.run import SimulationError
 
@@ -41,6 +41,8 @@ def _limit(limit: Limit, row: NodeRow, algorithm: str) -> Limit:
 
 
 def _rate(rate: Rate, algorithm: str) -> Rate:
-    meters = ALGORITHMS[rate.algorithm].family == ALGORITHMS[algorithm].family == "meter"
+    if rate.algorithm == CONCURRENT:
+        return rate
+    meters = is_meter(rate) and ALGORITHMS[algorithm].family == "meter"
     counted = rate.count_rejected or not ALGORITHMS[algorithm].keyed_by_window
     return make_rate(algorithm, rate.quota, rate.window, rate.burst if meters else None, counted)

@@ -55,6 +55,18 @@ ONE_LIMIT = [
     ),
     (f"{BEFORE}, charge: after", "changed d.k: charge none -> after"),
     (f"{BEFORE}, charge: before", "changed d.k: charge none -> before"),
+    (
+        f"{BEFORE}, reserve: {{}}",
+        "changed d.k: charge none -> after|changed d.k: reserve none -> auto from 2000 for 300 s|"
+        + ANEW.replace("safe", "one with holds"),
+    ),
+    (
+        "concurrent: 5",
+        (
+            "changed d.k: 60 per minute -> 5 at once|changed d.k: algorithm fixed_window -> none|"
+            "changed d.k: ttl none -> 600 s"
+        ),
+    ),
     (f"{BEFORE}, name: n", "changed d.k: name none -> n"),
     (f"{BEFORE}, replaces: [{{name: b}}, {{name: a}}]", "changed d.k: replaces none -> a, b"),
     (BEFORE, ""),
