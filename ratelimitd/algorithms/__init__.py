@@ -1,6 +1,23 @@
 """Rate-limit algorithms: pure integer arithmetic, each implemented once in Python and once in Lua."""
 
+from .amounts import Estimate
 from .fixed_window import SATURATED
+from .holds import (
+    CONCURRENT,
+    HOLDS_MOST,
+    NO_LEASE,
+    Hold,
+    HoldDecision,
+    Holds,
+    Reserve,
+    amount_bounds,
+    concurrent_rate,
+    is_by_holds,
+    lease_of,
+    name_of,
+    names_of,
+)
+from .holds import charge as charge_with_holds
 from .rate import BINDING, EXACT, LOOK, NEVER, POST_PAID, SECOND, SETTLES, Decision, Rate, RateError, look
 from .sliding_window import Log
 from .table import (
@@ -21,10 +38,13 @@ from .table import (
 __all__ = [
     "ALGORITHMS",
     "BINDING",
+    "CONCURRENT",
     "EXACT",
+    "HOLDS_MOST",
     "KEYED_BY_WINDOW",
     "LOOK",
     "NEVER",
+    "NO_LEASE",
     "POST_PAID",
     "SATURATED",
     "SECOND",
@@ -33,15 +53,27 @@ __all__ = [
     "WINDOW_MAX",
     "Algorithm",
     "Decision",
+    "Estimate",
+    "Hold",
+    "HoldDecision",
+    "Holds",
     "Log",
     "Rate",
     "RateError",
+    "Reserve",
     "Step",
+    "amount_bounds",
     "ceiling_of",
+    "charge_with_holds",
+    "concurrent_rate",
     "counter_key",
     "deviation",
+    "is_by_holds",
+    "lease_of",
     "look",
     "make_rate",
+    "name_of",
+    "names_of",
     "wait_for_never",
     "window_start",
 ]
