@@ -180,16 +180,6 @@ def test_too_much_to_simulate(monkeypatch):
         simulated(STEADY._replace(lost=1.0), "after")
 
 
-@pytest.mark.parametrize(
-    ("text", "why"),
-    [("magic", "'magic' is no design"), ("after+", "'' is no design"), ("before=3", "'before=3' is no design")],
-)
-def test_what_is_no_design(text, why):
-    """An error names the words that there are."""
-    with pytest.raises(ValueError, match=why):
-        design(text)
-
-
 POLICY = """
 domain: llm
 default_charge: after
