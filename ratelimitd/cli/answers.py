@@ -120,7 +120,7 @@ ABOUT_ANSWERS: Final = (
 )  # fmt: skip
 """Options that have an effect only with ``--callers``."""
 
-COMPARED: Final = "token_bucket+before,after"
+COMPARED: Final = "token_bucket+before,after,reserve,reserve+lease"
 """Designs that ``--budget`` compares by default."""
 
 
@@ -183,7 +183,7 @@ def show_answers(
     designs = parsed_list(compare, simulation.design) or [simulation.AS_CONFIGURED]
     policies = [simulation.policy_of(made, domain, design) for design in designs]
     runs = [
-        simulation.run(design.name, simulation.Budget(policy, domain, descriptors), load)
+        simulation.run(design.name, simulation.Budget(policy, domain, descriptors, leases=design.leases), load)
         for design, policy in zip(designs, policies, strict=True)
     ]
     if options["plot"]:

@@ -89,7 +89,7 @@ def _descriptor_or_path(text: str) -> Entries | str:
     "--compare",
     metavar="A,B...",
     help="Simulate every limit with each of these algorithms, and show the results side by side. With --callers also "
-    "before, after, or several words joined by +, such as token_bucket+after.",
+    "before, after, reserve, reserve=AMOUNT, ttl=DURATION, lease, or several of them joined by +.",
 )
 @click.option(
     "--plot",

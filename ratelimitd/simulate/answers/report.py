@@ -36,15 +36,23 @@ def table(runs: Sequence[AnswersRun]) -> Table:
     several = len({worded(spent.limit) for run in runs for spent in run.spent}) > 1
     if several:
         made.add_column("limit")
-    for heading in ("passed", "denied", "used", "over-run\nmean", "over-run\nworst window"):
+    expired = any(run.expired for run in runs)
+    headings = ("passed", "denied", *(("holds\nexpired",) if expired else ()), "used", "over-run\nmean", "worst\nwindow")
+    for heading in headings:
         made.add_column(heading, justify="right", vertical="bottom")
     for run in runs:
         for number, spent in enumerate(run.spent):
-            name, *counts = (run.name, f"{run.passed:,}", f"{run.denied:,}") if number == 0 else ("", "", "")
+            name, *counts = _counts(run, expired=expired) if number == 0 else [""] * (4 if expired else 3)
             limit = [worded(spent.limit)] if several else []
             over = percent(mean_over_run(spent)), percent(max(spent.over_runs))
             made.add_row(name, *limit, *counts, percent(spent.used), *over)
     return made
+
+
+def _counts(run: AnswersRun, *, expired: bool) -> list[str]:
+    """Return the cells of a design that are the same for each limit."""
+    counts = (run.passed, run.denied, run.expired) if expired else (run.passed, run.denied)
+    return [run.name, *(f"{count:,}" for count in counts)]
 
 
 def about(load: Load, known: Facts) -> str:
@@ -74,6 +82,7 @@ def as_json(runs: Sequence[AnswersRun], load: Load) -> str:
                 "design": run.name,
                 "passed": run.passed,
                 "denied": run.denied,
+                "expired_holds": run.expired,
                 "limits": [
                     {
                         "limit": spent.limit.requests_per_unit,

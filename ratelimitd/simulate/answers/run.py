@@ -49,13 +49,20 @@ class AnswersRun(NamedTuple):
     Attributes:
         name: of the design.
         passed, denied: questions.
+        expired: holds that expired.
         spent: usage of each limit that applied.
     """
 
     name: str
     passed: int
     denied: int
+    expired: int
     spent: Sequence[Spent]
+
+
+def is_counted(limit: Limit) -> bool:
+    """Whether a limit has a counter; one on requests in progress has none."""
+    return limit.rate is not None and limit.rate.algorithm in ALGORITHMS
 
 
 class Verdict(NamedTuple):
@@ -64,37 +71,50 @@ class Verdict(NamedTuple):
     Attributes:
         passes: whether it passed.
         wait: µs until it may be asked again.
+        lease: of the holds that it took; empty if it took none.
     """
 
     passes: bool
     wait: int
+    lease: bytes
 
 
 class Budget:
-    """The limits of the callers, as Envoy uses them: a call to ask, and one to settle."""
+    """The limits of the callers, as Envoy uses them: a call to ask, and one to settle.
 
-    def __init__(self, policy: Policy, domain: bytes, descriptors: Sequence[Entries]) -> None:
+    ``leases``: whether the call to settle returns the lease that the answer had.
+    """
+
+    def __init__(self, policy: Policy, domain: bytes, descriptors: Sequence[Entries], *, leases: bool = False) -> None:
         self._engine = engine_of(policy, domain)
         self._domain = domain
         self._descriptors = descriptors
-        limits = dict.fromkeys(charge.limit for charge in self._ask(0, ours=True).plan.charges)
-        if not limits:
+        self._leases = leases
+        charges = self._call(0, tool=True).plan.charges
+        rules = {charge.limit: charge.rule for charge in charges if is_counted(charge.limit)}
+        if not rules:
             raise SimulationError("no limit applies to the descriptors: callers are never denied")
-        self.ledgers = [Ledger(limit) for limit in limits]
+        self.ledgers = [Ledger(limit) for limit in rules]
+        self._tallies = [rule.tally for rule in rules.values()]
+
+    @property
+    def expired(self) -> int:
+        """Holds that have expired so far."""
+        return sum(tally.later().holds_expired for tally in self._tallies)
 
     def ask(self, now: int) -> Verdict:
         """Ask whether an answer may begin."""
-        answer = self._decided(self._ask(0), now)
+        answer = self._decided(self._call(0), now)
         wait = max((status.reset for status in answer.statuses if status.over), default=0)
-        return Verdict(not answer.over, wait * SECOND)
+        return Verdict(not answer.over, wait * SECOND, answer.lease)
 
-    def settle(self, cost: int, now: int) -> None:
+    def settle(self, cost: int, lease: bytes, now: int) -> None:
         """Report the cost of an answer."""
-        self._decided(self._ask(cost), now)
+        self._decided(self._call(cost, lease if self._leases else None), now)
 
-    def _ask(self, hits: int, *, ours: bool = False) -> Ask:
-        descriptors = tuple(Descriptor(each, hits=hits) for each in self._descriptors)
-        return self._engine.ask(descriptors, lambda made: LimitRequest(self._domain, made, ours=ours))
+    def _call(self, hits: int, lease: bytes | None = None, *, tool: bool = False) -> Ask:
+        descriptors = tuple(Descriptor(each, hits=hits, lease=lease) for each in self._descriptors)
+        return self._engine.ask(descriptors, lambda made: LimitRequest(self._domain, made, ours=tool))
 
     def _decided(self, ask: Ask, now: int) -> Answer:
         answers: list[Answer] = []
@@ -110,7 +130,7 @@ def run(name: str, budget: Budget, load: Load) -> AnswersRun:
     simulation = _Simulation(budget, load)
     simulation.run()
     spent = [Spent(ledger.limit, ledger.windows(load.seconds)) for ledger in budget.ledgers]
-    return AnswersRun(name, simulation.passed, simulation.denied, spent)
+    return AnswersRun(name, simulation.passed, simulation.denied, budget.expired, spent)
 
 
 class _Simulation:
@@ -152,13 +172,13 @@ class _Simulation:
         if answer is LOST:
             self._think(random, now)
         else:
-            self._at(now + answer.lasts, partial(self._settle, random, answer))
+            self._at(now + answer.lasts, partial(self._settle, random, answer, verdict.lease))
 
-    def _settle(self, random: Random, answer: Stream, now: int) -> None:
+    def _settle(self, random: Random, answer: Stream, lease: bytes, now: int) -> None:
         for ledger in self._budget.ledgers:
             ledger.add(answer.tokens, now)
         if answer.reported:
-            self._budget.settle(answer.reported, now)
+            self._budget.settle(answer.reported, lease, now)
         self._think(random, now)
 
     def _think(self, random: Random, now: int) -> None:
