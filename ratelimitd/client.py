@@ -138,11 +138,12 @@ def as_json(response: Any) -> str:
 
 def lines(response: Any, descriptors: Sequence[Entries]) -> Iterator[tuple[str, str]]:
     """Yield (code, sentence) for each descriptor."""
-    verdicts = _verdicts(response)
+    verdicts, holds = _verdicts(response), _holds(response)
     for number, (entries, status) in enumerate(zip(descriptors, response.statuses, strict=False)):
         verdict = verdicts[number] if number < len(verdicts) else {}
         uncounted = verdict.get("reason") == "store_failure"
-        sentence = _without_counter(status) if uncounted else _sentence(status, verdict.get("never", ""))
+        held = holds[number] if number < len(holds) else None
+        sentence = _without_counter(status) if uncounted else _sentence(status, verdict.get("never", ""), held)
         yield _code(status.code), f"{show(entries)}: {sentence}"
 
 
@@ -152,22 +153,30 @@ def _verdicts(response: Any) -> list[dict[str, Any]]:
     return [dict(each) for each in metadata["descriptors"]] if "reason" in metadata else []
 
 
+def _holds(response: Any) -> list[float | None]:
+    """Return what is held of the limits of each descriptor; empty if the service says nothing."""
+    metadata = response.dynamic_metadata
+    return list(metadata["held"]) if "held" in metadata else []
+
+
 def _without_counter(status: Any) -> str:
     if _code(status.code) == OVER_LIMIT:
         return f"denied without its counter, try again in {status.duration_until_reset.seconds} s"
     return "allowed without its counter"
 
 
-def _sentence(status: Any, never: str) -> str:
+def _sentence(status: Any, never: str, held: float | None) -> str:
     if not status.HasField("current_limit"):
         return "unlimited" if status.limit_remaining == UNLIMITED else "no limit applies"
     limit = status.current_limit
     amount = f"{limit.requests_per_unit}{_window(limit)}"
     name = f" ({limit.name})" if limit.name else ""
     seconds = status.duration_until_reset.seconds
+    holds = "" if held is None else f", {held:.0f} held"
     if _code(status.code) == OVER_LIMIT:
-        return f"over {amount}{name}, " + (never or f"try again in {seconds} s")
-    return f"{status.limit_remaining} left of {amount}{name}, reset in {seconds} s"
+        return f"over {amount}{name}{holds}, " + (never or f"try again in {seconds} s")
+    reset = f", reset in {seconds} s" if seconds or held is None else ""
+    return f"{status.limit_remaining} left of {amount}{name}{holds}{reset}"
 
 
 def _window(limit: Any) -> str:

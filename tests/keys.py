@@ -35,6 +35,8 @@ _LIMIT: Final[Mapping[str, tuple[str, ...]]] = {
     _POLICY + "test_a_unit_multiplier_makes_the_window_longer": ("unit_multiplier",),
     _POLICY + "test_a_rejected_request_is_charged_where_count_rejected_says_so": ("count_rejected",),
     _POLICY + "test_charge_says_whether_costs_are_reported_or_asked_for": ("charge",),
+    _POLICY + "test_reserve_holds_a_part_of_the_limit_for_each_answer_in_progress": ("reserve",),
+    _POLICY + "test_concurrent_limits_requests_in_progress": ("concurrent", "ttl"),
 }
 _MODES: Final[Mapping[str, tuple[str, ...]]] = {
     _POLICY + "test_a_shadow_limit_denies_no_request_and_is_counted": ("shadow_mode",),
@@ -79,6 +81,14 @@ POLICY_KEYS: Final[Mapping[str, str]] = {
             **_LIMIT,
             **_MODES,
             "tests/policy_file/test_parse.py::test_a_wrong_use_of_an_extension_says_what_to_do": ("unlimited",),
+        },
+    ),
+    **_below(
+        "reserve",
+        {
+            _POLICY + "test_reserve_holds_a_part_of_the_limit_for_each_answer_in_progress": (
+                *("amount", "start", "ttl"),
+            ),
         },
     ),
     **_below("replaces", {_POLICY + "test_a_limit_replaces_the_one_with_a_name": ("name",)}),

@@ -10,9 +10,20 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, NamedTuple, cast
 
-from ratelimitd.algorithms import SATURATED, SECOND, Decision, counter_key
+from ratelimitd.algorithms import SATURATED, SECOND, Decision, HoldDecision, counter_key
 from ratelimitd.descriptor_text import show
-from ratelimitd.limiter import Ask, Charge, Failure, LimitRequest, OverLimitCache, Plan, Store, shared, wanted
+from ratelimitd.limiter import (
+    Ask,
+    Charge,
+    Failure,
+    LimitRequest,
+    OverLimitCache,
+    Plan,
+    Store,
+    release_all,
+    shared,
+    wanted,
+)
 from ratelimitd.observe.logs import get_logger
 from ratelimitd.policy import OnStoreFailure
 
@@ -95,6 +106,7 @@ def reset_page(control: Control) -> PageHandler:
         if isinstance(plan, PageResponse):
             return plan
         now = control.clock()
+        release_all(plan)
         outcomes = await _settled(control.store, plan, EVERYTHING, now)
         if control.fallback is not None:
             await _settled(control.fallback, Plan(shared(plan, control.replicas)), EVERYTHING, now)
@@ -142,7 +154,9 @@ def policy_page(active: Callable[[], Fields]) -> PageHandler:
 def _planned(control: Control, request: PageRequest) -> Plan | PageResponse:
     """Return the plan for the key that the request names, or the error response."""
     try:
-        plan = control.plan(key_request(request, control.read))
+        asked = key_request(request, control.read)
+        asked.ours = asked.looks = True
+        plan = control.plan(asked)
     except ValueError as error:
         return as_json(400, {"error": _text(str(error).encode(errors="backslashreplace"))})
     if plan is None:
@@ -184,7 +198,7 @@ async def _add_local(control: Control, plan: Plan, outcomes: list[Settled], limi
     for limit, charge, decision, decided in zip(limits, plan.charges, local, decides, strict=True):
         need = wanted(charge, limit["cost"])
         if decided and isinstance(decision, Decision):
-            limit["local"] = {"allowed": need <= decision.remaining, **_counted(decision)}
+            limit["local"] = {"allowed": need <= decision.remaining and _has_room(decision), **_counted(decision)}
 
 
 def _answer(
@@ -247,14 +261,21 @@ def _state(control: Control, charge: Charge, cost: int, outcome: Settled, now: i
     need = wanted(charge, cost)
     covered = denial is not None and need >= denial.cost
     return fields | {
-        "allowed": need <= outcome.remaining and not covered,
+        "allowed": need <= outcome.remaining and not covered and _has_room(outcome),
         **_counted(outcome),
     }
 
 
+def _has_room(decision: Decision) -> bool:
+    """Whether holds leave room for one more."""
+    return decision.allowed or not isinstance(decision, HoldDecision)
+
+
 def _counted(decision: Decision) -> Fields:
+    held: Fields = {"held": decision.held} if isinstance(decision, HoldDecision) else {}
     return {
         "used": decision.before,
+        **held,
         "remaining": decision.remaining,
         "reset_after_seconds": decision.reset_after / SECOND,
     }
@@ -263,7 +284,8 @@ def _counted(decision: Decision) -> Fields:
 def _reset(outcome: Settled) -> Fields:
     if isinstance(outcome, Failure):
         return {"reset": False, **_failed(outcome)}
-    return {"reset": True, "used_before": outcome.before, "remaining": outcome.remaining}
+    held: Fields = {"held_before": outcome.moved} if isinstance(outcome, HoldDecision) else {}
+    return {"reset": True, "used_before": outcome.before, **held, "remaining": outcome.remaining}
 
 
 def _failed(failure: Failure) -> Fields:

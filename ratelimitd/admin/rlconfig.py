@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 from itertools import chain
 from typing import Final
 
+from ratelimitd.algorithms import SECOND
 from ratelimitd.observe.loop import batches
 from ratelimitd.policy import Limit, OnStoreFailure, Policy
 from ratelimitd.printable import printable
@@ -87,11 +88,23 @@ def _on_store_failure(limit: Limit) -> str:
     return limit.on_store_failure.name.lower() if limit.on_store_failure is not OnStoreFailure.ERROR else ""
 
 
+def _reserve(limit: Limit) -> str:
+    if limit.reserve is None or not limit.unit:
+        return ""
+    return str(limit.reserve.amount or "auto")
+
+
+def _ttl(limit: Limit) -> str:
+    return "" if limit.reserve is None else f"{limit.reserve.ttl / SECOND:g}s"
+
+
 EXTENSIONS: Final[dict[str, Callable[[Limit], str]]] = {
     "algorithm": _algorithm,
     "burst": _burst,
     "unit_multiplier": _multiplier,
     "count_rejected": _count_rejected,
+    "reserve": _reserve,
+    "ttl": _ttl,
     "on_store_failure": _on_store_failure,
     "limit": lambda limit: limit.item,
 }

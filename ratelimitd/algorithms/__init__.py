@@ -3,8 +3,10 @@
 from .amounts import Estimate
 from .fixed_window import SATURATED
 from .holds import (
-    CONCURRENT,
+    ALL,
+    AMOUNTS_MOST,
     HOLDS_MOST,
+    ID_BYTES,
     NO_LEASE,
     Hold,
     HoldDecision,
@@ -18,7 +20,7 @@ from .holds import (
     names_of,
 )
 from .holds import charge as charge_with_holds
-from .rate import BINDING, EXACT, LOOK, NEVER, POST_PAID, SECOND, SETTLES, Decision, Rate, RateError, look
+from .rate import BINDING, CONCURRENT, EXACT, LOOK, NEVER, POST_PAID, SECOND, SETTLES, Decision, Rate, RateError, look
 from .sliding_window import Log
 from .table import (
     ALGORITHMS,
@@ -30,6 +32,7 @@ from .table import (
     ceiling_of,
     counter_key,
     deviation,
+    is_meter,
     make_rate,
     wait_for_never,
     window_start,
@@ -37,10 +40,13 @@ from .table import (
 
 __all__ = [
     "ALGORITHMS",
+    "ALL",
+    "AMOUNTS_MOST",
     "BINDING",
     "CONCURRENT",
     "EXACT",
     "HOLDS_MOST",
+    "ID_BYTES",
     "KEYED_BY_WINDOW",
     "LOOK",
     "NEVER",
@@ -69,6 +75,7 @@ __all__ = [
     "counter_key",
     "deviation",
     "is_by_holds",
+    "is_meter",
     "lease_of",
     "look",
     "make_rate",

@@ -23,21 +23,22 @@ class Estimate:
 
     Attributes:
         amount: what an answer in progress is worth, in hits.
+        count: settlements that it is learnt from.
+        most: hits that a cost counts as at most: those of the limit.
     """
 
-    __slots__ = ("_most", "_squares", "_sum", "amount", "count")
+    __slots__ = ("_squares", "_sum", "amount", "count", "most")
 
     def __init__(self, start: int, most: int) -> None:
-        """Begin with ``start``; it and a cost count as ``most`` hits at most, those of the limit."""
-        self._most = max(1, min(most, COST_MOST))
-        self.amount = max(1, min(start, self._most))
+        self.most = most
+        self.amount = max(1, min(start, most, COST_MOST))
         self.count = START
         self._sum = START * self.amount
         self._squares = self._sum * self.amount
 
     def learn(self, cost: int) -> None:
         """Take note of a settlement."""
-        cost = max(1, min(cost, self._most))
+        cost = max(1, min(cost, self.most, COST_MOST))
         self.count += 1
         self._sum += cost
         self._squares += cost * cost

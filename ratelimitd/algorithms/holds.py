@@ -14,11 +14,8 @@ from typing import Any, Final, NamedTuple
 
 from ratelimitd.value import Value
 
-from .rate import LOOK, NEVER, SECOND, SETTLES, Decision, Rate, RateError
+from .rate import CONCURRENT, LOOK, NEVER, SECOND, SETTLES, Decision, Rate, RateError
 from .table import STEPS
-
-CONCURRENT: Final = "concurrent"
-"""``Rate.algorithm`` of a limit on requests in progress, which has no counter; no policy can write it."""
 
 HOLDS_MOST: Final = 10_000
 """Holds on one counter: 1 MB in Redis, 3 MB here, and more is too much for one counter."""
@@ -37,6 +34,9 @@ DIGITS_MOST: Final = 10
 
 NO_LEASE: Final = (b"", b"none")
 """Values of the entry that say that a request has no lease; ``none`` is the documented ``default_value`` for Envoy."""
+
+ALL: Final = -1
+"""``Hold.amount`` of a charge that releases all holds, as an operator does who resets a counter."""
 
 UNKNOWN: Final = (b"?",)
 """Names of a lease that none of ours can be."""
@@ -61,7 +61,7 @@ class Hold(Value):
 
     Attributes:
         ttl: µs after which a hold that it takes expires.
-        amount: hits that a question or request needs besides its cost; 0 of a settlement.
+        amount: hits that a question or request needs besides its cost; 0 of a settlement; ALL.
         names: the name under which a request takes the amount, if it takes it; the names that a settlement releases.
         newest: whether a settlement releases the newest hold, as one without a lease does.
     """
@@ -169,6 +169,13 @@ class Holds:
         """Remove the hold that expires last. Return its amount; 0 if there is none."""
         return self.release((self._order[-1][1],)) if self._order else 0
 
+    def release_all(self) -> int:
+        """Remove all holds. Return the sum of their amounts."""
+        held, self.held = self.held, 0
+        self._expiries.clear()
+        self._order.clear()
+        return held
+
 
 def charge(
     state: Any, holds: Holds, rate: Rate, cost: int, now: int, flags: int, hold: Hold
@@ -181,7 +188,9 @@ def charge(
     """
     expired = holds.expire(now)
     settles, moved = flags >= SETTLES, 0
-    if settles and cost >= 0:
+    if hold.amount == ALL:
+        moved = holds.release_all()
+    elif settles and cost >= 0:
         moved = holds.release_newest() if hold.newest else holds.release(hold.names)
     after, decision = _counted(state, holds, rate, cost, now, flags)
     allowed, retry = decision.allowed, decision.retry_after

@@ -41,6 +41,10 @@ ROOM: Final = 1 << 33
 """Hits past which no state counts, but a fixed window: with 2**20 parts of a hit or of a window, that is ``EXACT``."""
 
 
+CONCURRENT: Final = "concurrent"
+"""``Rate.algorithm`` of a limit on requests in progress: holds without a counter. No policy can write it."""
+
+
 class RateError(ValueError):
     """A rate that cannot be enforced; the message says what to write instead."""
 
@@ -49,7 +53,7 @@ class Rate(NamedTuple):
     """A rate to enforce. ``make_rate`` creates one: it validates the values and computes ``numbers``.
 
     Attributes:
-        algorithm: a key of ``ALGORITHMS``.
+        algorithm: a key of ``ALGORITHMS``, or CONCURRENT.
         quota: requests per window, 0 to 2**32 - 1.
         window: length of the window in µs.
         burst: requests admitted at once from idle; equals the quota unless the algorithm is a meter.

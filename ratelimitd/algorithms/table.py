@@ -6,7 +6,7 @@ from typing import Any, Final, Literal, NamedTuple
 from ratelimitd.config.values import UINT32_MAX
 
 from . import fixed_window, meter, sliding_window, sliding_window_counter
-from .rate import SECOND, Decision, Rate, RateError
+from .rate import CONCURRENT, SECOND, Decision, Rate, RateError
 
 Step = Callable[[Any, Rate, int, int, int], tuple[Any, Decision]]
 """``step(state, rate, cost, now, flags) -> (state, decision)``: a pure function. None is the initial state.
@@ -134,13 +134,21 @@ def check_burst(algorithm: str, row: Algorithm, quota: int, window: int, burst: 
         )
 
 
+def is_meter(rate: Rate) -> bool:
+    """Whether the rate is one of a bucket, which refills all the time."""
+    row = ALGORITHMS.get(rate.algorithm)
+    return row is not None and row.family == "meter"
+
+
 def deviation(rate: Rate) -> float:
     """Return the relative error of the enforced rate below the configured one: 0.0 if exact, else less than 1e-6."""
-    return meter.deviation(rate) if ALGORITHMS[rate.algorithm].family == "meter" else 0.0
+    return meter.deviation(rate) if is_meter(rate) else 0.0
 
 
 def ceiling_of(rate: Rate) -> int:
-    """Return the usage, in hits, that settlements may leave at most."""
+    """Return the usage, in hits, that settlements may leave at most; of places, those that there are."""
+    if rate.algorithm == CONCURRENT:
+        return rate.burst
     family = ALGORITHMS[rate.algorithm].family
     if family == "meter":
         _, scale, _, _, _, ceiling, _ = rate.numbers

@@ -134,7 +134,14 @@ def _page(service: RunningService) -> dict[str, object]:
     age = time.monotonic() - page.pop("loaded")
     del page["needs_store"]
     post_paid = _switched(service.parts.post_paid, time.time_ns() // 1000)
-    return {**page, "changed": active.changed._asdict(), "age_seconds": round(age, 3), "post_paid": post_paid}
+    reserve = dict(service.parts.post_paid.amounts()[:SHOWN])
+    return {
+        **page,
+        "changed": active.changed._asdict(),
+        "age_seconds": round(age, 3),
+        "post_paid": post_paid,
+        "reserve": reserve,
+    }
 
 
 def _switched(post_paid: PostPaid, now: int) -> dict[str, object]:

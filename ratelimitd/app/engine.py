@@ -1,10 +1,11 @@
 """Builds the engine from the settings: store, guards, service and their counters."""
 
 import asyncio
+import secrets
 from collections import Counter
 from typing import NamedTuple
 
-from ratelimitd.algorithms import SECOND
+from ratelimitd.algorithms import ID_BYTES, SECOND
 from ratelimitd.limiter import (
     Ask,
     Engine,
@@ -128,7 +129,13 @@ def plan_options(settings: Settings, modes: Modes) -> PlanOptions:
         modes=modes,
         near_limit_ratio=settings.near_limit_ratio,
         identity_secret=settings.identity_secret.encode(),
+        calls=new_call,
     )
+
+
+def new_call() -> bytes:
+    """Return an id that cannot be guessed: a caller that named the holds of another one would free them."""
+    return secrets.token_hex(ID_BYTES // 2).encode()
 
 
 def store_budget(settings: Settings) -> int:

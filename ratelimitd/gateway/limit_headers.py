@@ -11,7 +11,8 @@ def limit_headers(answer: Answer, multipliers: bool) -> Headers:
     """Return the three headers of the status with the fewest remaining hits, the first of equals; none without a limit.
 
     X-RateLimit-Limit also lists every limit of the request in the form ``10;w=60;name="x"``; those with a window of
-    several units only with ``multipliers`` (STATUS_UNIT_MULTIPLIER), as an Envoy with the same service lists them.
+    several units only with ``multipliers`` (STATUS_UNIT_MULTIPLIER), as an Envoy with the same service lists them;
+    those on requests in progress never, since they have no window.
     """
     shown: DescriptorStatus | None = None
     listed = b""
@@ -19,7 +20,7 @@ def limit_headers(answer: Answer, multipliers: bool) -> Headers:
         limit = status.limit
         if limit is None:
             continue
-        if limit.unit_multiplier == 1 or multipliers:
+        if (limit.unit_multiplier == 1 or multipliers) and limit.unit in UNIT_SECONDS:
             listed += _listed(limit)
         if shown is None or status.remaining < shown.remaining:
             shown = status

@@ -141,7 +141,7 @@ class Proxy:
 class ProxiedRequest:
     """One request in progress."""
 
-    __slots__ = ("_client", "_exchange", "_proxy", "_reason", "_request", "_request_id", "_routed", "_trusted")
+    __slots__ = ("_client", "_exchange", "_held", "_proxy", "_reason", "_request", "_request_id", "_routed", "_trusted")
 
     def __init__(self, proxy: Proxy, request: Request, exchange: Exchange) -> None:
         self._proxy = proxy
@@ -152,6 +152,7 @@ class ProxiedRequest:
         self._trusted = False
         self._routed: CompiledRoute | None = None
         self._reason: Reason | None = None
+        self._held: Ask | None = None
 
     def resume(self, snapshot: Snapshot | None) -> None:
         """Begin, or answer 503 without a snapshot, unless the client left before the first load."""
@@ -215,6 +216,11 @@ class ProxiedRequest:
 
     def _decided(self, snapshot: Snapshot, routed: CompiledRoute, ask: Ask, answer: Answer) -> None:
         modes = self._proxy.engine.modes
+        if answer.lease:
+            self._held = ask
+            if self._exchange.over:  # the client left before the decision
+                self._release()
+                return
         if answer.failure is not None:
             self.undecided(reason_of(ask, answer, modes))
             return
@@ -231,6 +237,11 @@ class ProxiedRequest:
             self._reason = reason_of(ask, answer, modes)
         self._forward(snapshot, routed, headers)
 
+    def _release(self) -> None:
+        held, self._held = self._held, None
+        if held is not None:
+            self._proxy.engine.release(held, time.time_ns() // 1000)
+
     def _forward(self, snapshot: Snapshot, routed: CompiledRoute, headers: Headers) -> None:
         identified = [*headers, (b"X-Request-Id", self._request_id)]
         upstream = snapshot.upstreams[routed.route.upstream]
@@ -245,7 +256,8 @@ class ProxiedRequest:
         self._exchange.respond(status, rendered, error_body(error or status, self._request_id, details))
 
     def done(self, summary: Summary) -> None:
-        """Report the completed request."""
+        """Report the completed request; it holds nothing any more."""
+        self._release()
         request, routed, reason = self._request, self._routed, self._reason
         self._proxy.report(
             AccessRecord(

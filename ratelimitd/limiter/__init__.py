@@ -12,7 +12,8 @@ from .engine import Counts, Engine, Listener, NoPolicyError
 from .give_backs import NoGiveBacks
 from .guards import Fallback, OverLimitCache, shared, wanted
 from .header_text import structured_string
-from .keys import KeyMaker, key_maker
+from .holding import release_all
+from .keys import KeyMaker, holds_key, key_maker
 from .modes import ENFORCED, Modes
 from .new_keys import TABLE_SIZE, NewKeys
 from .plan import Planner, PlanOptions
@@ -81,12 +82,14 @@ __all__ = [
     "Tallies",
     "Tally",
     "descriptor_reason",
+    "holds_key",
     "in_order",
     "is_independent",
     "key_maker",
     "limit_name",
     "metadata_of",
     "reason_of",
+    "release_all",
     "selects",
     "shared",
     "shown_charge",

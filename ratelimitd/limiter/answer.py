@@ -3,14 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from ratelimitd.algorithms import BINDING, NEVER, POST_PAID, SETTLES, Decision, wait_for_never
+from ratelimitd.algorithms import BINDING, NEVER, POST_PAID, SETTLES, Decision, is_by_holds, wait_for_never
 from ratelimitd.config.values import UINT32_MAX
 from ratelimitd.policy import Charging, Limit
 from ratelimitd.value import Value
 
 from .modes import Modes
 from .rules import Rule
-from .seam import Ask, Failure, Item, Outcome, Plan
+from .seam import Ask, Charge, Failure, Item, Outcome, Plan
 from .stats import count
 
 
@@ -49,18 +49,25 @@ class Answer(Value):
             has ``on_store_failure: error``.
         statuses: one per descriptor, in order.
         shadowed: whether SHADOW_MODE turned OVER_LIMIT to OK.
+        lease: the lease of the holds that the request took; empty if it took none.
     """
 
-    __match_args__ = ("over", "failure", "statuses", "shadowed")
+    __match_args__ = ("over", "failure", "statuses", "shadowed", "lease")
     __slots__ = __match_args__
 
     def __init__(
-        self, over: bool, failure: Failure | None, statuses: tuple[DescriptorStatus, ...], shadowed: bool
+        self,
+        over: bool,
+        failure: Failure | None,
+        statuses: tuple[DescriptorStatus, ...],
+        shadowed: bool,
+        lease: bytes = b"",
     ) -> None:
         self.over = over
         self.failure = failure
         self.statuses = statuses
         self.shadowed = shadowed
+        self.lease = lease
 
 
 NO_LIMIT: Final = DescriptorStatus(over=False, rule=None, remaining=0, reset=0)
@@ -176,12 +183,21 @@ def tally(ask: Ask) -> list[int] | None:
             continue
         settles = charge.flags >= SETTLES
         if settles or not (vetoed and outcome.allowed):
-            count(rule.tally, rule.capacity, rule.near, outcome.before, cost, shadow=rule.limit.shadow_mode)
+            before = outcome.before if charge.hold is None else _before(charge, outcome, cost)
+            count(rule.tally, rule.capacity, rule.near, before, cost, shadow=rule.limit.shadow_mode)
         if settles and index not in ask.failures:
-            rule.tally.later().settled(rule.capacity, rule.ceiling, outcome.before, cost)
+            rule.settled(outcome.before, cost)
         elif (vetoed or (rule.auto and not outcome.allowed)) and _may_be_spent(rule, cost):
             refused = [index] if refused is None else [*refused, index]
     return refused
+
+
+def _before(charge: Charge, decision: Decision, cost: int) -> int:
+    """Return the count before a charge of a limit with holds; the whole limit if those of others refuse it."""
+    rate = charge.rule.rate
+    if rate is None or charge.flags >= SETTLES or not is_by_holds(rate, decision, cost):
+        return decision.before
+    return rate.burst
 
 
 QUESTION: Final = POST_PAID | BINDING

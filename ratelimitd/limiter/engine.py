@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from .answer import Answer, answer, tally
+from .holding import count_holds, lease, release
 from .modes import ENFORCED, Modes
 from .plan import Planner
 from .seam import Ask, Done, Guard, LimitRequest, Store
@@ -115,6 +116,8 @@ class Engine:
                 if refused is not None and self.planner is not None:
                     self.planner.post_paid.refused(ask, refused, now)
                 result = answer(ask.plan, ask.outcomes, modes)
+                if ask.plan.call:
+                    self._hold(ask, result, now)
                 counts.global_shadow_mode += result.shadowed
                 counts.redis_error += result.failure is not None
                 if listener is not None:
@@ -123,6 +126,27 @@ class Engine:
             except Exception as error:  # noqa: BLE001 -- the others of the batch must be answered
                 self._fail((ask,), failed, error)
         done(asks)
+
+    def _hold(self, ask: Ask, result: Answer, now: int) -> None:
+        """Answer with the lease of the holds that an ask took; those of a request that does not pass are released."""
+        count_holds(ask)
+        if result.over or result.shadowed or result.failure is not None:
+            self.release(ask, now)
+        else:
+            result.lease = lease(ask)
+
+    def release(self, ask: Ask, now: int) -> None:
+        """Release the holds that an ask took, since its request is over. Nothing waits for that."""
+        asked = release(ask)
+        if asked is None:
+            return
+        for guard in self.guards:
+            guard.before((asked,), now)
+        self.store.charge((asked,), now, partial(self._released, now))
+
+    def _released(self, now: int, asks: Sequence[Ask]) -> None:
+        for guard in reversed(self.guards):
+            guard.after(asks, now)
 
     def _fail(self, asks: Sequence[Ask], failed: Failed, error: Exception) -> None:
         for ask in asks:

@@ -5,9 +5,22 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from ratelimitd.algorithms import NEVER, POST_PAID, SECOND, SETTLES, Decision, RateError, make_rate
+from ratelimitd.algorithms import (
+    CONCURRENT,
+    NEVER,
+    POST_PAID,
+    SECOND,
+    SETTLES,
+    Decision,
+    RateError,
+    amount_bounds,
+    concurrent_rate,
+    is_by_holds,
+    make_rate,
+)
 from ratelimitd.policy import Limit, OnStoreFailure
 
+from .holding import resized
 from .keys import is_overflow_key, safe_head
 from .rules import Rule
 from .seam import Ask, Charge, Failure, Plan, Store
@@ -91,6 +104,8 @@ class OverLimitCache:
             for index, outcome in enumerate(ask.outcomes):
                 if isinstance(outcome, Decision) and not outcome.allowed and outcome.retry_after != NEVER:
                     charge = ask.plan.charges[index]
+                    if charge.hold is not None and _is_by_holds(charge, outcome, ask.costs[index]):
+                        continue
                     if charge.flags < SETTLES and not (ask.atomic and _is_repeated(charge, ask.plan)):
                         self._remember(charge, wanted(charge, ask.costs[index]), outcome, now)
 
@@ -125,6 +140,12 @@ class OverLimitCache:
 def wanted(charge: Charge, cost: int) -> int:
     """Return the cost that must fit for a charge to pass."""
     return cost if cost or charge.flags < POST_PAID else 1
+
+
+def _is_by_holds(charge: Charge, decision: Decision, cost: int) -> bool:
+    """Whether the holds of others alone refuse a charge: they turn over, and their sum does not tell when."""
+    rate = charge.rule.rate
+    return rate is not None and is_by_holds(rate, decision, wanted(charge, cost))
 
 
 def _is_valid(denial: Denial, charge: Charge, now: int) -> bool:
@@ -192,7 +213,7 @@ class Fallback:
         limit = charge.limit
         policy = limit.on_store_failure
         self._failed(ask, index, failure, now)
-        if charge.flags >= SETTLES and ask.costs[index] > 0:
+        if charge.flags >= SETTLES and (ask.costs[index] > 0 or charge.hold is not None):
             self._keep(ask, index, now)
         if policy in STATIC:
             ask.outcomes[index] = _static_decision(limit, allowed=STATIC[policy])
@@ -225,12 +246,14 @@ def shared(plan: Plan, replicas: int) -> tuple[Charge, ...]:
             limit = plan.charges[index].limit
             if limit.upstream and not is_overflow_key(keys[index]):
                 keys[index] = safe_head(b"", plan.request.domain, limit).key(item.entries)
-    return tuple(
-        [
-            Charge(Rule(_share(charge.limit, replicas), charge.binding), key, charge.flags)
-            for charge, key in zip(plan.charges, keys, strict=True)
-        ]
-    )
+    return tuple([_share_of(charge, key, plan.call, replicas) for charge, key in zip(plan.charges, keys, strict=True)])
+
+
+def _share_of(charge: Charge, key: bytes, call: bytes, replicas: int) -> Charge:
+    rule, hold = Rule(_share(charge.limit, replicas), charge.binding), charge.hold
+    if hold is not None and rule.rate is not None:
+        hold = resized(hold, call, amount_bounds(rule.rate)[1])
+    return Charge(rule, key, charge.flags, hold)
 
 
 @lru_cache(maxsize=4096)
@@ -240,6 +263,8 @@ def _share(limit: Limit, replicas: int) -> Limit:
     if rate is None or replicas <= 1 or rate.quota == 0:
         return limit
     quota = max(1, rate.quota // replicas)
+    if rate.algorithm == CONCURRENT:
+        return limit._replace(rate=concurrent_rate(quota, rate.window))
     burst = max(1, rate.burst // replicas) if rate.burst != rate.quota else None
     try:
         share = make_rate(rate.algorithm, quota, rate.window, burst, rate.count_rejected)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from hashlib import blake2b
 
+from ratelimitd.algorithms import CONCURRENT
 from ratelimitd.policy import Entry, Limit
 
 KEY_BYTES = 256
@@ -27,18 +28,22 @@ class KeyHead:
     Attributes:
         head: the beginning.
         parts: of a name that cannot collide: domain and item, each prefixed with its length; None: upstream's form.
+        tagged: whether domain, item and entries are the hash tag, so that the names of a counter and of its holds are
+            in one slot of a cluster, and stay there when the window ends.
     """
 
-    __slots__ = ("head", "parts")
+    __slots__ = ("head", "parts", "tagged")
 
-    def __init__(self, head: bytes, parts: bytes | None) -> None:
+    def __init__(self, head: bytes, parts: bytes | None, tagged: bool = False) -> None:
         self.head = head
         self.parts = parts
+        self.tagged = tagged
 
     def key(self, entries: tuple[Entry, ...]) -> bytes:
         """Name the counter of these entries."""
         if self.parts is not None:
-            return b"%b%b_" % (self.head, _joined(self.parts, entries))
+            name = _joined(self.parts, entries)
+            return b"%b%b_" % (self.head, _tag(name) if self.tagged else name)
         if len(entries) == 1:
             key, value = entries[0]
             return b"%b%b_%b_" % (self.head, key, value)
@@ -74,22 +79,36 @@ def safe_head(prefix: bytes, domain: bytes, limit: Limit) -> KeyHead:
     rate = limit.rate
     if rate is None:
         raise ValueError("an unlimited limit has no counter")
-    return _safe_head(prefix, domain, rate.algorithm, rate.window, limit.item)
+    # Places are found again after a change of their ttl, which is the window of their rate.
+    window = 0 if rate.algorithm == CONCURRENT else rate.window
+    return _safe_head(prefix, domain, rate.algorithm, window, limit.item, limit.reserve is not None)
 
 
 @lru_cache(HEADS)
-def _safe_head(prefix: bytes, domain: bytes, algorithm: str, window: int, item: str) -> KeyHead:
-    return KeyHead(b"%brl1:%b:%d:" % (prefix, algorithm.encode(), window), _prefixed((domain, item.encode())))
+def _safe_head(prefix: bytes, domain: bytes, algorithm: str, window: int, item: str, tagged: bool) -> KeyHead:
+    head = b"%brl1:%b:%d:" % (prefix, algorithm.encode(), window)
+    return KeyHead(head, _prefixed((domain, item.encode())), tagged)
 
 
-def overflow_key(prefix: bytes, domain: bytes, place: bytes, algorithm: str, window: int, item: str) -> bytes:
+def overflow_key(
+    prefix: bytes, domain: bytes, place: bytes, algorithm: str, window: int, item: str, tagged: bool = False
+) -> bytes:
     """Name the counter that new keys of a limit share when there are too many; ``place`` is ``place_of`` a path.
 
     No request can have this name, whatever its domain: all other keys end with ``_``, this one with ``:``, and a fixed
-    window appends digits only.
+    window appends digits only. ``tagged``: whether the limit has holds.
     """
     name = _hashed(_prefixed((domain, item.encode(), place)))
-    return b"%brl1:overflow:%b:%d:%b:" % (prefix, algorithm.encode(), window, name)
+    window = 0 if algorithm == CONCURRENT else window
+    return b"%brl1:overflow:%b:%d:%b:" % (prefix, algorithm.encode(), window, _tag(name) if tagged else name)
+
+
+def holds_key(key: bytes) -> bytes:
+    """Name the holds of a counter, or those that have none; in one slot with the counter, whatever its window.
+
+    No counter has this name: those end with ``_``, ``:`` or a digit.
+    """
+    return key + b"holds"
 
 
 def is_overflow_key(key: bytes) -> bool:
@@ -115,5 +134,14 @@ _LENGTHS = tuple(b"%d:" % length for length in range(KEY_BYTES))
 
 def _hashed(name: bytes) -> bytes:
     if len(name) > KEY_BYTES or name.find(b"{") >= 0:  # ``in`` makes and drops an exception for bytes
-        return b"#" + blake2b(name, digest_size=32).hexdigest().encode()
+        return _digest(name)
     return name
+
+
+def _tag(name: bytes) -> bytes:
+    """Return a name as a hash tag; one that would end it early is hashed."""
+    return b"{%b}" % (_digest(name) if b"}" in name else name)
+
+
+def _digest(name: bytes) -> bytes:
+    return b"#" + blake2b(name, digest_size=32).hexdigest().encode()

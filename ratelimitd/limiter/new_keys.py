@@ -16,6 +16,7 @@ from typing import Final
 from ratelimitd.algorithms import BINDING, POST_PAID, SECOND
 from ratelimitd.policy import in_one_unit
 
+from .holding import without
 from .keys import overflow_key
 from .rules import Rule
 from .seam import Ask, Charge, Item, Plan
@@ -48,8 +49,8 @@ class NewKeys:
     The cap applies per limit and second in this process; all overrides of a domain are one limit, since a caller names
     their keys and windows. A redirected key is not recorded, so it is new again next time. Peeks and give-backs create
     no counter and are not redirected. A question creates none either, but what it lets pass is charged later: its key
-    is recorded or redirected as a charge, so that the settlement meets the counter that was asked. Limits in shadow
-    mode are capped too.
+    is recorded or redirected as a charge, so that the settlement meets the counter that was asked; so is a release of a
+    hold. Limits in shadow mode are capped too.
 
     No key is redirected before the first sweep is complete: at startup every key is new, and by then each client that
     is frequent enough to stay known has been seen. Put this guard in front of an ``OverLimitCache``, which would
@@ -113,7 +114,9 @@ class NewKeys:
                 charge = charges[index]
                 position = hash(charge.key) & self._mask
                 cost = ask.costs[index]
-                if cost < 0 or ages[position] == YOUNG or (cost == 0 and charge.flags not in QUESTIONS):
+                if cost < 0 or ages[position] == YOUNG:
+                    continue
+                if cost == 0 and charge.flags not in QUESTIONS and charge.hold is None:
                     continue
                 if ages[position]:
                     ages[position] = YOUNG
@@ -122,6 +125,8 @@ class NewKeys:
                 if shared is None:
                     ages[position] = YOUNG
                 else:
+                    if shared.hold is not None and any(other.key == shared.key for other in charges[:index]):
+                        shared.hold = without(shared.hold)
                     charges[index] = shared
                     redirected += 1
         if redirected:
@@ -146,6 +151,7 @@ class NewKeys:
                 unit, rate = in_one_unit(rate)
                 limit = limit._replace(rate=rate, unit=unit, unit_multiplier=1)
                 rule = Rule(limit, rule.binding, rule.tally, rule.near, rule.head)
-            return Charge(rule, self._name(domain, place, rate.algorithm, rate.window, limit.item), charge.flags)
+            name = self._name(domain, place, rate.algorithm, rate.window, limit.item, charge.hold is not None)
+            return Charge(rule, name, charge.flags, charge.hold)
         self._new_keys[counted] = seen + 1
         return None

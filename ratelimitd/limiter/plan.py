@@ -3,7 +3,8 @@
 A plan depends only on the request and the policy, never on time.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from itertools import count
 from typing import Final, NamedTuple
 
 from ratelimitd.policy import (
@@ -21,6 +22,7 @@ from ratelimitd.policy import (
     pinned,
 )
 
+from .holding import set_holds
 from .keys import KeyHead, KeyMaker
 from .modes import Modes
 from .post_paid import PostPaid
@@ -35,6 +37,14 @@ TOGETHER_MAX: Final = 128
 NONE_REPLACED: Final[frozenset[str]] = frozenset()
 
 
+_CALLS: Final = count(1)
+
+
+def numbered() -> bytes:
+    """Return the id of a call, another one each time; one that can be guessed, for tools and tests."""
+    return b"%016x" % next(_CALLS)
+
+
 class PlanOptions(NamedTuple):
     """Options that apply to every request.
 
@@ -43,12 +53,14 @@ class PlanOptions(NamedTuple):
         modes: in either mode no limit vetoes another.
         near_limit_ratio: NEAR_LIMIT_RATIO.
         identity_secret: IDENTITY_SECRET; if empty, API keys are counted by their unsalted SHA-256.
+        calls: returns the id of a call that takes holds.
     """
 
     all_or_nothing: bool = False
     modes: Modes = Modes()
     near_limit_ratio: float = 0.8
     identity_secret: bytes = b""
+    calls: Callable[[], bytes] = numbered
 
 
 class Planner:
@@ -136,24 +148,28 @@ class Planner:
     def _take_roles(self, domain: Domain, plan: Plan) -> None:
         """Give each charge the role that its descriptor has for its limit, and note what asks with 0."""
         questions: list[Charge] = []
+        holds = False
         for item, descriptor in zip(plan.items, plan.request.descriptors, strict=True):
             for index in range(item.first, item.last):
                 charge = plan.charges[index]
                 rule = charge.rule
                 charge.flags = flags_of(rule, descriptor)
+                holds = holds or rule.holds
                 if rule.auto and asks(descriptor) and item.found is not None and not plan.request.ours:
                     if rule.switch is None:
                         rule.switch = self.post_paid.switch(domain.name, item.found, rule.limit)
                     questions.append(charge)
         if questions:
             self.post_paid.questions.append(questions)
+        if holds:
+            set_holds(plan, self._options.calls())
 
     def _identified(self, identity: Identity, request: LimitRequest) -> tuple[LimitRequest, list[tuple[Entry, ...]]]:
         """Return the request with tiers in place of API keys, and the entries that its descriptors are counted by."""
         secret = self._options.identity_secret
         callers = [identify(identity, secret, descriptor) for descriptor in request.descriptors]
         shown = LimitRequest(
-            request.domain, tuple([caller.descriptor for caller in callers]), request.hits, request.ours
+            request.domain, tuple([caller.descriptor for caller in callers]), request.hits, request.ours, request.looks
         )
         return shown, [caller.counted for caller in callers]
 
@@ -186,6 +202,8 @@ class Planner:
         for rule in rules:
             if rule.auto and self.post_paid.switches:
                 rule.switch = self.post_paid.known(domain.name, made, rule.limit)
+            if rule.holds:
+                rule.estimate = self.post_paid.estimate(domain.name, made, rule.limit)
         return made
 
     def _rule(self, domain: Domain, found: Match, limit: Limit) -> Rule:

@@ -1,4 +1,5 @@
-"""What outlives requests and policies of limits whose costs come afterwards: switches, and settlements that wait.
+"""What outlives requests and policies of limits whose costs come afterwards: switches, what settlements have told about
+the amount of a hold, and settlements that wait.
 
 A settlement waits if its store was away, or if it is not known yet that it was one: costs that are refused while a
 limit may be about to switch are settlements if it does, and forgotten if it does not.
@@ -8,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from ratelimitd.algorithms import KEYED_BY_WINDOW, POST_PAID, Decision
+from ratelimitd.algorithms import KEYED_BY_WINDOW, POST_PAID, Decision, Estimate
 from ratelimitd.policy import Limit, rule_name
 from ratelimitd.value import Value
 
@@ -68,6 +69,10 @@ class Waiting(Value):
             return now // rate.window != self.at // rate.window
         return now - self.at >= rate.window
 
+    def holds(self, now: int) -> bool:
+        """Whether there may still be a hold that it releases."""
+        return self.charge.hold is not None and now - self.at < self.charge.hold.ttl
+
 
 def _ignore_switch(_switch: Switch) -> None:
     """Do nothing."""
@@ -89,6 +94,7 @@ class PostPaid:
 
     Attributes:
         switches: by limit.
+        estimates: by limit with ``amount: auto``, after the name of the limit.
         questions: charges that asked a limit without ``charge`` with 0 since the last ``weigh``, by request.
         due: time at which ``weigh`` has something to do without questions, µs.
         recorded, dropped: settlements that waited, and were recorded in the end, or not.
@@ -99,6 +105,7 @@ class PostPaid:
 
     def __init__(self, most: int = KEPT_MOST) -> None:
         self.switches: dict[Place, Switch] = {}
+        self.estimates: dict[Place, tuple[str, Estimate]] = {}
         self.questions: list[list[Charge]] = []
         self.due = NOTHING_DUE
         self.recorded = 0
@@ -126,6 +133,21 @@ class PostPaid:
         if switch is None:
             switch = self.switches[key] = Switch(_name(domain, found, limit))
         return switch
+
+    def estimate(self, domain: bytes, found: NodeRules, limit: Limit) -> Estimate | None:
+        """Return what settlements of a limit have told about the amount of a hold; None if the policy says it."""
+        if limit.reserve is None or limit.rate is None or limit.reserve.amount:
+            return None
+        key = place(domain, found, limit)
+        if key not in self.estimates:
+            self.estimates[key] = _name(domain, found, limit), Estimate(limit.reserve.start, limit.rate.burst)
+        _, estimate = self.estimates[key]
+        estimate.most = limit.rate.burst
+        return estimate
+
+    def amounts(self) -> list[tuple[str, int]]:
+        """Return the names of limits with ``amount: auto``, and what settlements have told."""
+        return [(name, estimate.amount) for name, estimate in self.estimates.values()]
 
     def switched_on(self) -> list[Switch]:
         """Return the switches that are on."""
@@ -197,10 +219,12 @@ class PostPaid:
         some: list[Waiting] = []
         while self._kept and len(some) < AT_ONCE:
             waiting = self._kept.popleft()
-            if waiting.expired(now):
-                self.dropped += 1
-            else:
+            if not waiting.expired(now):
                 some.append(waiting)
+                continue
+            self.dropped += 1
+            if waiting.holds(now):
+                some.append(waiting._replace(cost=0))
         self._charge(store, some, now)
 
     def _keep(self, waiting: Waiting) -> None:
@@ -220,8 +244,7 @@ class PostPaid:
             outcome = ask.outcomes[0]
             if isinstance(outcome, Decision):
                 self.recorded += 1
-                rule = ask.plan.charges[0].rule
-                rule.tally.later().settled(rule.capacity, rule.ceiling, outcome.before, ask.costs[0])
+                ask.plan.charges[0].rule.settled(outcome.before, ask.costs[0])
             elif outcome is None or outcome.sent or outcome.kind in LASTING:
                 self.dropped += 1
             else:
@@ -280,7 +303,7 @@ def item_of(plan: Plan, index: int) -> tuple[int, Item]:
 def alone(ask: Ask, index: int, found: NodeRules, now: int) -> Waiting:
     """Return a charge of an ask as a settlement of its own."""
     made = ask.plan.charges[index]
-    charge = Charge(made.rule, made.key, SETTLEMENT)
+    charge = Charge(made.rule, made.key, SETTLEMENT, made.hold)
     return Waiting(charge, ask.costs[index], ask.plan.request.domain, found, now)
 
 

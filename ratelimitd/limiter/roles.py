@@ -30,7 +30,7 @@ def has_roles(found: NodeRules, descriptor: Descriptor) -> bool:
         return True
     if not found.roles:
         return False
-    return descriptor.hits is not None or found.switched
+    return descriptor.hits is not None or found.switched or found.holds
 
 
 def asks(descriptor: Descriptor) -> bool:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from ratelimitd.algorithms import BINDING, KEYED_BY_WINDOW, POST_PAID, ceiling_of
+from ratelimitd.algorithms import BINDING, KEYED_BY_WINDOW, POST_PAID, Estimate, amount_bounds, ceiling_of
 from ratelimitd.policy import Charging, Entry, Limit, is_override, place_of
 
 from .keys import KeyHead
@@ -21,6 +21,8 @@ class Rule:
         auto: whether requests tell what their hits mean, since ``charge`` does not.
         roles: whether hits can have another meaning than a cost that is asked for: ``auto``, or POST_PAID.
         switch: what requests have told about an ``auto`` limit; None if none has asked it with 0.
+        holds: whether requests hold a part of the limit while they are in progress.
+        estimate: what settlements have told about the amount of a hold; None if the policy says it.
         tally: counters of its metrics.
         near: count from which the limit is near.
         rate: rate of the limit; None for an unlimited one.
@@ -35,8 +37,10 @@ class Rule:
         "capacity",
         "ceiling",
         "encoded",
+        "estimate",
         "flags",
         "head",
+        "holds",
         "limit",
         "near",
         "rate",
@@ -57,6 +61,8 @@ class Rule:
         self.auto = unsaid and not self.upstreams
         self.roles = after or self.auto
         self.switch: Switch | None = None
+        self.holds = limit.reserve is not None
+        self.estimate: Estimate | None = None
         self.tally = Tally((), "") if tally is None else tally
         self.near = near
         self.rate = limit.rate
@@ -69,6 +75,22 @@ class Rule:
     def binding(self) -> bool:
         """Whether a denial of the limit denies the request."""
         return self.flags & BINDING != 0
+
+    def settled(self, before: int, cost: int) -> None:
+        """Count a settlement that was recorded, and learn from it; ``before`` is the count just before it."""
+        if cost > 0:
+            self.tally.later().settled(self.capacity, self.ceiling, before, cost)
+            if self.estimate is not None:
+                self.estimate.learn(cost)
+
+    @property
+    def amount(self) -> int:
+        """Hits that a request holds from now on."""
+        if self.rate is None or self.limit.reserve is None:
+            return 0
+        least, most = amount_bounds(self.rate)
+        wanted = self.limit.reserve.amount if self.estimate is None else self.estimate.amount
+        return max(least, min(wanted, most))
 
 
 def _counts_all(limit: Limit) -> bool:
@@ -86,9 +108,10 @@ class NodeRules:
         metadata: ``metadata`` of the node.
         path: path of the node, see ``Match.path``.
         roles: whether one of the rules has roles.
+        holds: whether one of the rules has holds.
     """
 
-    __slots__ = ("metadata", "path", "pins", "replaces", "roles", "rules")
+    __slots__ = ("holds", "metadata", "path", "pins", "replaces", "roles", "rules")
 
     def __init__(
         self,
@@ -104,6 +127,7 @@ class NodeRules:
         self.metadata = metadata
         self.path = path
         self.roles = True in [rule.roles for rule in rules]
+        self.holds = True in [rule.holds for rule in rules]
 
     @property
     def switched(self) -> bool:

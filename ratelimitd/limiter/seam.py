@@ -5,7 +5,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, Protocol
 
-from ratelimitd.algorithms import BINDING, Decision
+from ratelimitd.algorithms import BINDING, Decision, Hold
 from ratelimitd.config.values import UINT32_MAX
 from ratelimitd.policy import Descriptor, Entry, Limit
 from ratelimitd.value import Value
@@ -23,15 +23,17 @@ class Charge(Value):
         rule: rule of a limit with a rate (an unlimited limit makes no charge).
         key: name of the counter. The counter of a fixed window is this key with the start of its window.
         flags: BINDING, POST_PAID, SETTLES, see ``roles``; those of its rule by default.
+        hold: what it does with the holds of its counter; None if the limit has none.
     """
 
-    __match_args__ = ("rule", "key", "flags")
+    __match_args__ = ("rule", "key", "flags", "hold")
     __slots__ = __match_args__
 
-    def __init__(self, rule: Rule, key: bytes, flags: int = -1) -> None:
+    def __init__(self, rule: Rule, key: bytes, flags: int = -1, hold: Hold | None = None) -> None:
         self.rule = rule
         self.key = key
         self.flags = rule.flags if flags < 0 else flags
+        self.hold = hold
 
     @property
     def limit(self) -> Limit:
@@ -50,16 +52,25 @@ class LimitRequest(Value):
     Attributes:
         hits: the request's own ``hits_addend``, 0 when absent.
         ours: whether it comes from a tool of ratelimitd, so that an explicit 0 tells nothing about its limits.
+        looks: whether no request is in progress, so that it takes no hold.
     """
 
-    __match_args__ = ("domain", "descriptors", "hits", "ours")
+    __match_args__ = ("domain", "descriptors", "hits", "ours", "looks")
     __slots__ = __match_args__
 
-    def __init__(self, domain: bytes, descriptors: tuple[Descriptor, ...], hits: int = 0, ours: bool = False) -> None:
+    def __init__(
+        self,
+        domain: bytes,
+        descriptors: tuple[Descriptor, ...],
+        hits: int = 0,
+        ours: bool = False,
+        looks: bool = False,
+    ) -> None:
         self.domain = domain
         self.descriptors = descriptors
         self.hits = hits
         self.ours = ours
+        self.looks = looks
 
 
 NO_REQUEST: Final = LimitRequest(b"", ())
@@ -99,9 +110,10 @@ class Plan(Value):
         atomic: whether to charge all binding limits or none.
         known_domain: whether the policy has the request's domain.
         mixed: whether it may have give-backs or settlements, which are not simply made in the order of the charges.
+        call: id under which its holds are taken; empty if no limit of it has holds.
     """
 
-    __match_args__ = ("charges", "costs", "request", "items", "atomic", "known_domain", "mixed")
+    __match_args__ = ("charges", "costs", "request", "items", "atomic", "known_domain", "mixed", "call")
     __slots__ = __match_args__
 
     def __init__(
@@ -113,6 +125,7 @@ class Plan(Value):
         atomic: bool = False,
         known_domain: bool = True,
         mixed: bool = True,
+        call: bytes = b"",
     ) -> None:
         self.charges = charges
         self.costs = [] if costs is None else costs
@@ -121,6 +134,7 @@ class Plan(Value):
         self.atomic = atomic
         self.known_domain = known_domain
         self.mixed = mixed
+        self.call = call
 
 
 class FailureKind(StrEnum):

@@ -40,13 +40,21 @@ class LaterTally:
         over_run_hits: the part of them past the limit.
         forgiven_hits: the part of them past the ceiling, which was not recorded.
         forgotten_hits: costs that were refused and may have been spent, of a limit without ``charge``.
+        holds: holds that were taken.
+        holds_expired: holds that were found to have expired.
+        leases_unknown: settlements and releases of a hold that was not there.
+        refused_by_holds: requests that only the holds of others kept from passing.
     """
 
     __slots__ = (
         "forgiven_hits",
         "forgotten_hits",
+        "holds",
+        "holds_expired",
+        "leases_unknown",
         "over_run_hits",
         "questions",
+        "refused_by_holds",
         "settled_hits",
         "settlements",
     )
@@ -58,6 +66,10 @@ class LaterTally:
         self.over_run_hits = 0
         self.forgiven_hits = 0
         self.forgotten_hits = 0
+        self.holds = 0
+        self.holds_expired = 0
+        self.leases_unknown = 0
+        self.refused_by_holds = 0
 
     def settled(self, capacity: int, ceiling: int, before: int, cost: int) -> None:
         """Count a settlement; ``before`` is the count just before it."""

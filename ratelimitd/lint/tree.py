@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from typing import Final, NamedTuple
 
-from ratelimitd.algorithms import ALGORITHMS, SECOND, deviation
+from ratelimitd.algorithms import SECOND, deviation, is_meter
 from ratelimitd.policy import (
     SHARE_THRESHOLD,
     STAR,
@@ -148,7 +148,7 @@ def refills(limit: Limit) -> bool:
     rate = limit.rate
     if rate is None or limit.charge is not Charging.AFTER:
         return False
-    return ALGORITHMS[rate.algorithm].family == "meter" and rate.window > DAY
+    return is_meter(rate) and rate.window > DAY
 
 
 def taken_values(tree: DomainTree, reached: Collection[DescriptorNode] | None) -> Findings:

@@ -143,6 +143,10 @@ LATER_COUNTERS: Final[Mapping[str, str]] = {
     "over_run_hits": "Hits of settlements past the limit.",
     "forgiven_hits": "Hits of settlements past the ceiling of the counter, which are not recorded.",
     "forgotten_hits": "Hits above 1 that a descriptor reported and a limit without `charge` refused.",
+    "holds": "Holds that requests took while they are in progress.",
+    "holds_expired": "Holds that expired.",
+    "leases_unknown": "Settlements and releases with a lease whose hold was not there any more.",
+    "refused_by_holds": "Requests that would have passed without the holds of others.",
 }
 """Counters of limits whose costs come after the request; ``ratelimitd_`` and ``_total`` are around their names."""
 

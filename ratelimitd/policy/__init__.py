@@ -23,6 +23,7 @@ from .model import (
     Override,
     Policy,
     Unit,
+    amount_in_words,
     window_in_words,
 )
 from .paths import is_override, place_of, rule_name
@@ -85,6 +86,7 @@ __all__ = [
     "Step",
     "Took",
     "Unit",
+    "amount_in_words",
     "assemble",
     "changes",
     "domains_that_share",

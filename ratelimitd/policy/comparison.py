@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
 from typing import Final, NamedTuple, TypeVar
 
+from ratelimitd.algorithms import CONCURRENT, SECOND
 from ratelimitd.printable import printable
 
-from .model import Charging, DescriptorNode, Domain, Identity, Limit, Policy, window_in_words
+from .model import Charging, DescriptorNode, Domain, Identity, Limit, Policy, amount_in_words
 
 _T = TypeVar("_T")
 
@@ -54,8 +55,10 @@ _END: Final[_Pair] = ("", None, None)
 
 
 LIMIT: Final[Mapping[str, Callable[[Limit], str]]] = {
-    "algorithm": lambda limit: limit.rate.algorithm if limit.rate else "none",
-    "charge": lambda limit: _charge(limit.charge),
+    "algorithm": lambda limit: limit.rate.algorithm if limit.rate and not _is_concurrent(limit) else "none",
+    "charge": lambda limit: "none" if _is_concurrent(limit) else _charge(limit.charge),
+    "reserve": lambda limit: "none" if _is_concurrent(limit) else _reserve(limit),
+    "ttl": lambda limit: _ttl(limit) if _is_concurrent(limit) else "none",
     "count_rejected": lambda limit: _yes(limit.rate is None or limit.rate.count_rejected),
     "shadow_mode": lambda limit: _yes(limit.shadow_mode),
     "quota_mode": lambda limit: _yes(limit.quota_mode),
@@ -181,24 +184,35 @@ def _amount(place: str, old: Limit, new: Limit) -> Iterator[Change]:
     before, after = _amount_of(old), _amount_of(new)
     if before != after:
         growth = _growth(old, new)
-        note = "" if growth else ", the same rate over another window"
+        same = not growth and _is_concurrent(old) == _is_concurrent(new)
+        note = ", the same rate over another window" if same else ""
         yield Change(_direction(growth), place, f"{before} -> {after}{note}")
 
 
 def _key(place: str, old: Limit, new: Limit) -> Iterator[Change]:
     """Name a limit whose key is no longer upstream's, or is now. Another algorithm or window needs no such line."""
-    if old.upstream == new.upstream or old.rate is None or new.rate is None:
+    before, after = _key_of(old), _key_of(new)
+    if before == after or old.rate is None or new.rate is None:
         return
     if (old.rate.algorithm, old.rate.window) != (new.rate.algorithm, new.rate.window):
         return
-    before, after = ("envoyproxy/ratelimit's" if limit.upstream else "safe" for limit in (old, new))
     yield Change(ChangeKind.RESTARTED, place, f"key of its counter {before} -> {after}, so its count starts anew")
+
+
+def _key_of(limit: Limit) -> str:
+    if limit.upstream:
+        return "envoyproxy/ratelimit's"
+    return "safe" if limit.reserve is None else "one with holds"
 
 
 def _growth(old: Limit, new: Limit) -> int:
     """Return a number with the sign of the difference of two rates; unlimited is more than any rate."""
     if old.rate is None or new.rate is None:
         return (new.rate is None) - (old.rate is None)
+    if _is_concurrent(old) != _is_concurrent(new):
+        return 0
+    if _is_concurrent(new):
+        return new.rate.quota - old.rate.quota
     return new.rate.quota * old.rate.window - old.rate.quota * new.rate.window
 
 
@@ -265,7 +279,7 @@ def _differences(place: str, old: _T, new: _T, aspects: Mapping[str, Callable[[_
 def _amount_of(limit: Limit) -> str:
     if limit.rate is None:
         return "unlimited"
-    return f"{limit.requests_per_unit} per {window_in_words(limit)}"
+    return amount_in_words(limit)
 
 
 def _properties(limit: Limit) -> str:
@@ -275,6 +289,22 @@ def _properties(limit: Limit) -> str:
         f"{name} {read(limit)}" for name, read in LIMIT.items() if read(limit) != read(_PLAIN) and name != "name"
     ]
     return ", ".join([_amount_of(limit), *burst, *special])
+
+
+def _is_concurrent(limit: Limit) -> bool:
+    return limit.rate is not None and limit.rate.algorithm == CONCURRENT
+
+
+def _reserve(limit: Limit) -> str:
+    reserve = limit.reserve
+    if reserve is None:
+        return "none"
+    amount = str(reserve.amount) if reserve.amount else f"auto from {reserve.start}"
+    return f"{amount} for {_ttl(limit)}"
+
+
+def _ttl(limit: Limit) -> str:
+    return f"{0 if limit.reserve is None else limit.reserve.ttl / SECOND:g} s"
 
 
 def _charge(value: Charging) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from enum import IntEnum
 from typing import Final, NamedTuple
 
-from ratelimitd.algorithms import Rate
+from ratelimitd.algorithms import Rate, Reserve
 from ratelimitd.value import Value
 
 from .wildcards import STAR, Wildcards
@@ -86,6 +86,7 @@ class Limit(NamedTuple):
         upstream: the key of its counter in Redis is upstream's: envoyproxy/ratelimit could express the limit, and
             FIXED_WINDOW_KEYS agrees.
         charge: when its costs are known.
+        reserve: what each request holds while it is in progress; None: nothing.
     """
 
     rate: Rate | None
@@ -100,12 +101,20 @@ class Limit(NamedTuple):
     item: str = ""
     upstream: bool = True
     charge: Charging = Charging.UNSAID
+    reserve: Reserve | None = None
 
 
 def window_in_words(limit: Limit) -> str:
     """Return the length of the window as in the file: ``minute``, ``10 minutes``."""
     unit = limit.unit.name.lower()
     return unit if limit.unit_multiplier == 1 else f"{limit.unit_multiplier} {unit}s"
+
+
+def amount_in_words(limit: Limit, per: str = " per ") -> str:
+    """Return what a limit with a rate allows, as in the file: ``5 per minute``, ``20 at once``."""
+    if limit.unit is Unit.UNKNOWN:
+        return f"{limit.requests_per_unit} at once"
+    return f"{limit.requests_per_unit}{per}{window_in_words(limit)}"
 
 
 class DescriptorNode:

@@ -9,7 +9,7 @@ import binascii
 from collections.abc import Collection, Mapping
 from typing import Final
 
-from ratelimitd.algorithms import ALGORITHMS
+from ratelimitd.algorithms import ALGORITHMS, SECOND
 from ratelimitd.config.problems import Notes
 from ratelimitd.config.readers import (
     SHOWN_MAX,
@@ -22,10 +22,11 @@ from ratelimitd.config.readers import (
     as_value,
     flag,
     number,
+    parsed,
     scalar,
 )
 from ratelimitd.config.suggest import did_you_mean
-from ratelimitd.config.values import UINT32_MAX
+from ratelimitd.config.values import UINT32_MAX, positive_duration
 from ratelimitd.config.yaml_nodes import BINARY_TAG, YamlList, YamlMap, YamlNode, YamlScalar, resolve
 from ratelimitd.policy import LEASE, STAR, Charging, OnStoreFailure
 
@@ -114,6 +115,31 @@ def _map(_notes: Notes, node: YamlNode) -> YamlMap:
     return node
 
 
+_positive: Final = number(1, UINT32_MAX)
+
+
+def _amount(notes: Notes, node: YamlNode) -> int:
+    """Read what a request holds; 0 stands for ``auto``. Raises WrongValueError."""
+    if scalar(node, "text").text == "auto":
+        return 0
+    try:
+        return int(_positive(notes, node))
+    except WrongValueError as wrong:
+        raise WrongValueError(f"auto, or {wrong}") from None
+
+
+def _ttl(_notes: Notes, node: YamlNode) -> int:
+    """Read how long a hold lasts at most, in µs. Raises WrongValueError."""
+    wanted = "a duration from 1s to 24h, such as 300s or 10m"
+    seconds: float = parsed(positive_duration, wanted)(_notes, node)
+    if not 1 <= seconds <= TTL_MOST:
+        raise WrongValueError(wanted)
+    return round(seconds * SECOND)
+
+
+TTL_MOST: Final = 86_400
+"""Seconds that a hold lasts at most: no answer takes a day, and what is held for ever is lost."""
+
 _count: Final = number(0, UINT32_MAX)
 """``requests_per_unit`` is a uint32 in envoy/service/ratelimit/v3/rls.proto."""
 
@@ -128,6 +154,9 @@ _LIMIT: Final[Keys] = {
     "unit_multiplier": _count,
     "count_rejected": _flag,
     "charge": _charging,
+    "reserve": _map,
+    "concurrent": _count,
+    "ttl": _ttl,
 }
 
 NOT_ALLOWED: Final = "error checking config"
@@ -170,6 +199,7 @@ LEVELS: Final[Mapping[str, Keys]] = {
     "rate_limit": _LIMIT,
     "rate_limits": {**_LIMIT, "shadow_mode": _flag, "quota_mode": _flag, "on_store_failure": _on_store_failure},
     "replaces": {"name": _name},
+    "reserve": {"amount": _amount, "start": _positive, "ttl": _ttl},
 }
 """The keys of a map, by the key whose value is the map or a list of such maps.
 
@@ -183,6 +213,7 @@ PLACES: Final[Mapping[str, str]] = {
     "rate_limit": "in 'rate_limit'",
     "rate_limits": "in an item of 'rate_limits'",
     "replaces": "in an item of 'replaces'",
+    "reserve": "in 'reserve'",
 }
 """The places of the levels, as errors and warnings name them."""
 

@@ -8,7 +8,8 @@ from ratelimitd.config.readers import Fields
 from ratelimitd.config.yaml_nodes import YamlList, YamlMap
 from ratelimitd.policy import UNIT_SECONDS, UPSTREAM_ALGORITHM, Charging, Limit, OnStoreFailure, Unit
 
-from .fields import maps_of, read_fields
+from .fields import OWN_KEYS, maps_of, read_fields
+from .holds import COUNTED, read_places, read_reserve
 
 UNITS: Final = {unit.name: unit for unit in UNIT_SECONDS}
 
@@ -81,26 +82,46 @@ class LimitMaker:
     def _limit(self, node: YamlMap, fields: Fields, defaults: LimitDefaults, item: str, *, sound: bool) -> Limit | None:
         """Make a limit; None if it is invalid, which is noted. Without ``sound`` fields no error is about their sum."""
         before = len(self._notes.errors)
-        replaces = self._replaces(fields)
-        unlimited = fields.get("unlimited", False)
-        unit = self._unit(node, fields, unlimited=unlimited, sound=sound)
-        rate = self._rate(node, fields, defaults.algorithm, unit) if sound and not unlimited else None
-        if len(self._notes.errors) > before or not sound:
-            return None
-        multiplier = fields.get("unit_multiplier", 1)
-        return Limit(
-            rate=rate,
-            requests_per_unit=0 if unlimited else fields.get("requests_per_unit", 0),
-            unit=unit,
-            unit_multiplier=multiplier,
+        plain = Limit(
+            None,
             name=fields.get("name", ""),
-            replaces=replaces,
+            replaces=self._replaces(fields),
             shadow_mode=fields.get("shadow_mode", defaults.shadow_mode),
             quota_mode=fields.get("quota_mode", defaults.quota_mode),
             on_store_failure=fields.get("on_store_failure", defaults.on_store_failure),
             item=item,
-            upstream=not item and multiplier == 1 and (rate is None or _is_upstream(rate)),
-            charge=Charging.UNSAID if unlimited else fields.get("charge", defaults.charge),
+        )
+        if "concurrent" in fields:
+            return self._places(node, fields, plain, before) if sound else None
+        if "ttl" in fields:
+            self._notes.error(node.line, "'ttl' belongs to 'concurrent', or into 'reserve'")
+        unlimited = fields.get("unlimited", False)
+        unit = self._unit(node, fields, unlimited=unlimited, sound=sound)
+        rate = self._rate(node, fields, defaults.algorithm, unit) if sound and not unlimited else None
+        reserve = read_reserve(self._notes, fields, rate, read_fields)
+        if len(self._notes.errors) > before or not sound:
+            return None
+        multiplier = fields.get("unit_multiplier", 1)
+        charge = Charging.UNSAID if unlimited else fields.get("charge", defaults.charge)
+        upstream = not item and multiplier == 1 and (rate is None or _is_upstream(rate))
+        return plain._replace(
+            rate=rate,
+            requests_per_unit=0 if unlimited else fields.get("requests_per_unit", 0),
+            unit=unit,
+            unit_multiplier=multiplier,
+            upstream=upstream and reserve is None,
+            charge=charge if reserve is None else Charging.AFTER,
+            reserve=reserve,
+        )
+
+    def _places(self, node: YamlMap, fields: Fields, plain: Limit, before: int) -> Limit | None:
+        """Make a limit on requests in progress."""
+        found = read_places(self._notes, node, fields)
+        if found is None or len(self._notes.errors) > before:
+            return None
+        rate, reserve = found
+        return plain._replace(
+            rate=rate, requests_per_unit=rate.quota, upstream=False, charge=Charging.AFTER, reserve=reserve
         )
 
     def _unit(self, node: YamlMap, fields: Fields, *, unlimited: bool, sound: bool) -> Unit:
@@ -110,7 +131,7 @@ class LimitMaker:
             self._notes.error(node.line, "should not specify rate limit unit when unlimited")
         if not unlimited and unit is Unit.UNKNOWN and (text or sound):
             self._notes.error(node.line, f"invalid rate limit unit '{text}': write one of {UNIT_NAMES}")
-        own = [key for key in ("algorithm", "burst", "unit_multiplier", "count_rejected", "charge") if key in fields]
+        own = [key for key in COUNTED if key in fields and key in OWN_KEYS]
         if unlimited and own:
             self._notes.error(node.line, f"an unlimited limit has no counter: remove {', '.join(own)}")
         return unit

@@ -13,7 +13,7 @@ from ratelimitd.limiter import (
     reason_of,
     shown_charge,
 )
-from ratelimitd.policy import Descriptor, Ended, Policy, explain, rule_name, window_in_words
+from ratelimitd.policy import Descriptor, Ended, Policy, amount_in_words, explain, rule_name
 
 
 def decision_line(ask: Ask, answer: Answer, modes: Modes, policy: Policy | None) -> tuple[str, dict[str, object]]:
@@ -60,7 +60,7 @@ def _state(ask: Ask, item: Item, status: DescriptorStatus, modes: Modes) -> str:
     reason = descriptor_reason(ask, item, status, modes)
     if reason is not None and reason.failure is not None:
         return f"{limit_name(ask, index)}: {reason.result} without its counter"
-    amount = f"{status.limit.requests_per_unit}/{window_in_words(status.limit)}"
+    amount = amount_in_words(status.limit, "/")
     left = f"{status.remaining} of {amount} left, reset {status.reset} s"
     return f"{limit_name(ask, index)}: {left}"
 

@@ -47,7 +47,7 @@ def response(plan: Plan, answer: Answer, options: EncodeOptions, modes: Modes) -
     Optional parts follow as a separate message, because concatenated messages are merged by the parser.
     """
     code = _OVER if answer.over else _OK
-    extras = bool(options.limit_headers) or options.ietf_headers or options.dynamic_metadata
+    extras = bool(options.limit_headers) or options.ietf_headers or options.dynamic_metadata or bool(answer.lease)
     if len(answer.statuses) == 1 and not extras:
         written = _status(answer.statuses[0], options.multipliers)
         return b"%b\x12%b%b" % (code, _VARINTS[len(written)], written)
@@ -55,9 +55,22 @@ def response(plan: Plan, answer: Answer, options: EncodeOptions, modes: Modes) -
     for status in answer.statuses:
         written = _status(status, options.multipliers)
         parts += (b"\x12", _VARINTS[len(written)], written)
+    if answer.lease:
+        parts.append(_lease(answer.lease))
     if extras:
         parts.append(_extras(plan, answer, options, modes))
     return b"".join(parts)
+
+
+def _lease(lease: bytes) -> bytes:
+    """Write dynamic metadata with the lease alone, which is merged with what else there is.
+
+    ``dynamic_metadata`` 6 is a Struct, of which each field 1 has a key 1 and a Value 2; a text is field 3 of a Value.
+    """
+    value = b"\x1a%b%b" % (varint(len(lease)), lease)
+    field = b"\x0a\x05lease\x12%b%b" % (varint(len(value)), value)
+    metadata = b"\x0a%b%b" % (varint(len(field)), field)
+    return b"\x32%b%b" % (varint(len(metadata)), metadata)
 
 
 def _status(status: DescriptorStatus, multipliers: bool) -> bytes:

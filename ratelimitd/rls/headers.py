@@ -32,7 +32,7 @@ def ietf_headers(answer: Answer) -> Iterator[tuple[str, str]]:
     shown = [(_policy_name(index, limit), limit, status) for index, limit, status in _limited(answer.statuses)]
     if not shown:
         return
-    policies = [f"{name};q={limit.requests_per_unit};w={_window(limit)}" for name, limit, _ in shown]
+    policies = [f"{name};q={limit.requests_per_unit}{_window(limit)}" for name, limit, _ in shown]
     yield "RateLimit-Policy", ", ".join(policies)
     yield "RateLimit", ", ".join(f"{name};r={status.remaining};t={status.reset}" for name, _, status in shown)
     if answer.over:
@@ -50,5 +50,7 @@ def _policy_name(index: int, limit: Limit) -> str:
     return structured_string(limit.name) or f'"limit-{index}"'
 
 
-def _window(limit: Limit) -> int:
-    return UNIT_SECONDS[limit.unit] * limit.unit_multiplier
+def _window(limit: Limit) -> str:
+    """Return the parameter of the window; a limit on requests in progress has none."""
+    seconds = UNIT_SECONDS.get(limit.unit)
+    return "" if seconds is None else f";w={seconds * limit.unit_multiplier}"

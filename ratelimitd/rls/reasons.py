@@ -6,6 +6,7 @@ Both are in addition to the parts of ``encode``: concatenated messages are merge
 
 from collections.abc import Mapping
 
+from ratelimitd.algorithms import HoldDecision
 from ratelimitd.limiter import (
     Answer,
     Ask,
@@ -32,14 +33,19 @@ SHADOWED = "; SHADOW_MODE let it pass"
 def reason_part(ask: Ask, answer: Answer, options: EncodeOptions, modes: Modes) -> bytes:
     """Return the part of a response that says why; empty for a request that every limit allowed by its counter.
 
-    Metadata also says that the policy does not have the domain.
+    Metadata also says that the policy does not have the domain; to a look of ``ratelimitd check``, what is held.
     """
     if options.reason_metadata and not ask.plan.known_domain:
         return _UNKNOWN_DOMAIN
     reason = reason_of(ask, answer, modes)
-    if reason is None:
+    held = held_of(ask) if ask.plan.call and ask.plan.request.looks else []
+    if reason is None and not held:
         return b""
     built = _Response()
+    if held:
+        built.dynamic_metadata.update({"held": held})
+    if reason is None:
+        return bytes(built.SerializeToString())
     if options.reason_header:
         built.response_headers_to_add.add(key=options.reason_header, value=header_value(reason))
     if options.reason_metadata:
@@ -51,6 +57,16 @@ def reason_part(ask: Ask, answer: Answer, options: EncodeOptions, modes: Modes) 
             }
         )
     return bytes(built.SerializeToString())
+
+
+def held_of(ask: Ask) -> list[int | None]:
+    """Return what is held of the limits of each descriptor, of several the most; None where no limit has holds."""
+    return [
+        max(
+            [each.held for each in ask.outcomes[item.first : item.last] if isinstance(each, HoldDecision)], default=None
+        )
+        for item in ask.plan.items
+    ]
 
 
 def header_value(reason: Reason) -> str:

@@ -74,6 +74,7 @@ class RateLimitService:
         options: ServiceOptions,
         *,
         ours: bool = False,
+        looks: bool = False,
     ) -> None:
         self._engine = engine
         self._tallies = tallies
@@ -83,6 +84,7 @@ class RateLimitService:
         self._answered = self._answer_with_reason if reasons else self._answer
         self._modes = engine.modes
         self._read = self._decoded_as_ours if ours else self._decoded  # bound once
+        self._looks = looks
         self._clock = asyncio.get_running_loop().time
         self._charge_cost = 1
 
@@ -92,16 +94,19 @@ class RateLimitService:
         return self._options.bounds
 
     def with_reason(self) -> "RateLimitService":
-        """Return the service of WITH_REASON: the same engine and options, and the reason in the dynamic metadata."""
+        """Return the service of WITH_REASON: the same engine and options, and the reason in the dynamic metadata.
+
+        Its requests are of ``ratelimitd check``: none is in progress, so they take no holds.
+        """
         encode = self._options.encode._replace(reason_metadata=True)
-        return self._of_ours(self._options._replace(encode=encode))
+        return self._of_ours(self._options._replace(encode=encode), looks=True)
 
     def of_tools(self) -> "RateLimitService":
         """Return the service for requests of operators: an explicit 0 of theirs tells nothing about a limit."""
-        return self._of_ours(self._options)
+        return self._of_ours(self._options, looks=False)
 
-    def _of_ours(self, options: ServiceOptions) -> "RateLimitService":
-        return RateLimitService(self._engine, self._tallies, self._count_calls, options, ours=True)
+    def _of_ours(self, options: ServiceOptions, *, looks: bool) -> "RateLimitService":
+        return RateLimitService(self._engine, self._tallies, self._count_calls, options, ours=True, looks=looks)
 
     def should_rate_limit(self, calls: Sequence[Call], room: int = maxsize) -> tuple[int, int]:
         """Answer gRPC calls, at once or when their store has replied, until they cost ``room``. Never raises.
@@ -164,6 +169,7 @@ class RateLimitService:
     def _decoded_as_ours(self, body: bytes) -> LimitRequest:
         request = decode(body, self._options.bounds)
         request.ours = True
+        request.looks = self._looks
         return request
 
     def _ask(self, call: Call, now: int) -> Ask:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 
-from ratelimitd.algorithms import ALGORITHMS, Rate, RateError, make_rate
+from ratelimitd.algorithms import ALGORITHMS, CONCURRENT, Rate, RateError, is_meter, make_rate
 from ratelimitd.policy import DomainRow, KeysRow, Limit, NodeRow, Policy, Row, assemble
 from ratelimitd.simulate.run import SimulationError
 
@@ -58,7 +58,9 @@ def _with_limits(row: NodeRow, of_limit: Callable[[Limit], Limit], problem: str)
 
 
 def rate_with(rate: Rate, algorithm: str) -> Rate:
-    """Return a rate with another algorithm. Raises RateError if that cannot have it."""
-    meters = ALGORITHMS[rate.algorithm].family == ALGORITHMS[algorithm].family == "meter"
+    """Return a rate with another algorithm; requests in progress have none. Raises RateError if it cannot have it."""
+    if rate.algorithm == CONCURRENT:
+        return rate
+    meters = is_meter(rate) and ALGORITHMS[algorithm].family == "meter"
     counted = rate.count_rejected or not ALGORITHMS[algorithm].keyed_by_window
     return make_rate(algorithm, rate.quota, rate.window, rate.burst if meters else None, counted)

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ratelimitd.algorithms import SECOND
-from ratelimitd.policy import Limit, window_in_words
+from ratelimitd.policy import Limit, amount_in_words
 from ratelimitd.simulate.report import Bucket, buckets, step_of
 from ratelimitd.simulate.run import Run
 
@@ -65,7 +65,7 @@ def title(runs: Sequence[Run], subject: str) -> str:
 
 
 def _worded(limit: Limit) -> str:
-    return f"{limit.requests_per_unit} per {window_in_words(limit)}"
+    return amount_in_words(limit)
 
 
 def sustained(run: Run, step: int) -> list[float]:

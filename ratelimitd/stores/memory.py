@@ -1,31 +1,30 @@
 """Store with counters in this process, limited in bytes.
 
-An entry is a dict item of bytes to bytes, which the garbage collector never traverses, however many there are. Many
-small dicts (shards) contain the entries, so that neither the resize of a dict nor an iteration over one takes long.
 There are two tables: entries that currently deny, and all others. Evictions start with the others; otherwise a client
 could evict its own denial by flooding the store with keys.
 """
 
 from collections.abc import Sequence
-from struct import Struct
 from typing import Any, Final
 
-from ratelimitd.algorithms import STEPS, Decision, Log, Rate, counter_key, look
-from ratelimitd.limiter import Ask, Charge, Done, Failure, FailureKind, in_order, is_independent
-from ratelimitd.value import Value
+from ratelimitd.algorithms import STEPS, Decision, Hold, HoldDecision, Holds, Rate, charge_with_holds, counter_key, look
+from ratelimitd.limiter import Ask, Charge, Done, Failure, FailureKind, holds_key, in_order, is_independent
+
+from .rows import (
+    EVICTION_SAMPLE,
+    ROW,
+    USAGE_STEPS,
+    LargeRow,
+    ShardedTable,
+    StoredRow,
+    counted_bytes,
+    demoted,
+    expiry_and_priority,
+    make_row,
+)
 
 MAX_BYTES: Final = 256 << 20
 """Default limit: more than a million counters; containers of the service are usually given 512 MiB."""
-
-ENTRY_BYTES: Final = 200
-"""Size of an entry without the bytes of its key: both bytes objects and its share of the dict.
-
-Measured with tracemalloc: 136 to 155 while dicts fill, 182 after many evictions; plus 16 for malloc's rounding.
-``tests/stores/test_memory.py`` repeats the measurement.
-"""
-
-LOG_BYTES: Final = 88
-"""Size of a charge in a sliding window's log: two int objects, and two items of lists that over-allocate by 1/8."""
 
 SHARD_BYTES: Final = 1 << 20
 """Store size per dict: about 4,000 entries, which a resize copies in 0.2 ms."""
@@ -36,103 +35,12 @@ SWEEP_FROM: Final = 1 << 20
 PROBES_PER_INSERT: Final = 4
 """Entries probed per new entry, so that a sweep is complete once new entries amount to a quarter of all."""
 
-EVICTION_SAMPLE: Final = 8
-"""Entries sampled per eviction; the lowest priority goes. Redis' approximated LRU is close to exact from 5 on."""
-
-USAGE_STEPS: Final = 1_000
-"""Resolution of the usage in ``priority``."""
-
 HASH_SHIFT: Final = 40
 """Bits of the hash that select the shard. A dict uses the low bits: keys that share those would collide in it."""
-
-ROW: Final = Struct("=5q")
-"""expiry, priority, and a state of three integers; a state of one integer has -1 as the second and third."""
 
 MISTYPED: Final = Failure(FailureKind.KEY, "the counter holds the state of another algorithm")
 
 UNLIMITED: Final = Failure(FailureKind.PERMANENT, "an unlimited limit has no counter")
-
-
-class LogRow(Value):
-    """The row of a log, which is larger than three integers. ``size`` is the bytes it was counted with."""
-
-    __match_args__ = ("expiry", "priority", "state", "size")
-    __slots__ = __match_args__
-
-    def __init__(self, expiry: int, priority: int, state: Log, size: int) -> None:
-        self.expiry = expiry
-        self.priority = priority
-        self.state = state
-        self.size = size
-
-
-StoredRow = bytes | LogRow
-
-
-def make_row(expiry: int, priority: int, state: Any) -> StoredRow:
-    """Return the row for a state.
-
-    ``expiry`` is the time (µs) from which on the state has no effect. ``priority`` is the time until which it denies;
-    if it does not deny, it is the used fraction of the limit, in units of 1/``USAGE_STEPS``.
-    """
-    if type(state) is tuple:
-        return ROW.pack(expiry, priority, *state)
-    if type(state) is int:
-        return ROW.pack(expiry, priority, state, -1, -1)
-    return LogRow(expiry, priority, state, LOG_BYTES * len(state.times))
-
-
-def demoted(row: StoredRow, now: int) -> StoredRow:
-    """Return the row of a limit that no longer denies, on the assumption that its usage has fallen linearly since."""
-    expiry, until = expiry_and_priority(row)
-    share = USAGE_STEPS * (expiry - now) // max(expiry - until, 1)
-    if isinstance(row, LogRow):
-        return row._replace(priority=share)
-    _, _, *state = ROW.unpack(row)
-    return ROW.pack(expiry, share, *state)
-
-
-def expiry_and_priority(row: StoredRow) -> tuple[int, int]:
-    """Return expiry and priority."""
-    if isinstance(row, LogRow):
-        return row.expiry, row.priority
-    expiry, priority, *_ = ROW.unpack(row)
-    return expiry, priority
-
-
-def counted_bytes(key: bytes, row: StoredRow) -> int:
-    """Return the size with which an entry is counted."""
-    return ENTRY_BYTES + len(key) + (row.size if isinstance(row, LogRow) else 0)
-
-
-class ShardedTable:
-    """Entries in shards, and a clock hand that cycles through all of them."""
-
-    def __init__(self, shards: int) -> None:
-        self.shards: list[dict[bytes, StoredRow]] = [{} for _ in range(shards)]
-        self.count = 0
-        self._rows = self.shards[0]
-        self._position = 0
-        self._ahead: list[bytes] = []
-
-    def next(self) -> tuple[bytes, StoredRow] | None:
-        """Return the entry under the hand and move on; None when the table is empty."""
-        while self.count:
-            while self._ahead:
-                key = self._ahead.pop()
-                row = self._rows.get(key)
-                if row is not None:
-                    return key, row
-            self._position = (self._position + 1) % len(self.shards)
-            self._rows = self.shards[self._position]
-            self._ahead = spread(list(self._rows))
-        return None
-
-
-def spread(keys: list[bytes]) -> list[bytes]:
-    """Return the keys in an order where any ``EVICTION_SAMPLE`` neighbors were inserted at very different times."""
-    stride = max(1, len(keys) // EVICTION_SAMPLE)
-    return [key for start in range(stride) for key in keys[start::stride]]
 
 
 class MemoryStore:
@@ -186,7 +94,10 @@ class MemoryStore:
         shard = hash(key) >> HASH_SHIFT & self._mask
         state = self._load(shard, key)
         try:
-            state, decision = STEPS[rate.algorithm](state, rate, cost, now, charge.flags)
+            if charge.hold is None:
+                state, decision = STEPS[rate.algorithm](state, rate, cost, now, charge.flags)
+            else:
+                state, decision = self._step_held(charge, charge.hold, state, cost, now, charge.flags)
         except (TypeError, ValueError, AttributeError):
             return MISTYPED
         self._save(shard, key, state, decision, rate, now)
@@ -200,7 +111,7 @@ class MemoryStore:
         indices = range(len(ask.outcomes))
         if ask.plan.mixed:
             self._charge_each(ask, [index for index in indices if is_independent(ask, index)], now)
-        running: dict[bytes, tuple[Any, Rate, Decision]] = {}
+        running: Running = {}
         vetoed = any(vetoes(c, o) for c, o in zip(ask.plan.charges, ask.outcomes, strict=True))
         stepped: list[tuple[int, bytes, Rate]] = []
         for index in in_order(ask, indices):
@@ -209,7 +120,7 @@ class MemoryStore:
             if ask.outcomes[index] is not None or rate is None:
                 continue
             name = counter_key(charge.key, rate, now)
-            stepped_to = self._step(running, name, rate, ask.costs[index], now, charge.flags)
+            stepped_to = self._step(running, name, charge, ask.costs[index], now, charge.flags, charge.hold)
             ask.outcomes[index] = stepped_to
             vetoed = vetoed or vetoes(charge, stepped_to)
             stepped.append((index, name, rate))
@@ -223,13 +134,19 @@ class MemoryStore:
         """Replace the outcome of charges that would have passed by that of a peek.
 
         A state moved after a step of the clock is saved anyway: otherwise a key with only vetoed asks would stay
-        blocked.
+        blocked. So are expired holds; those that were taken are released again.
         """
+        for index, _, _ in stepped:
+            self._release(ask.plan.charges[index], ask.outcomes[index], now)
         for index, name, rate in stepped:
-            peeked: dict[bytes, tuple[Any, Rate, Decision]] = {}
-            found = self._step(peeked, name, rate, 0, now, look(ask.plan.charges[index].flags))
+            peeked: Running = {}
+            charge = ask.plan.charges[index]
+            hold = None if charge.hold is None else Hold(charge.hold.ttl)
+            found = self._step(peeked, name, charge, 0, now, look(charge.flags), hold)
             outcome = ask.outcomes[index]
             if isinstance(outcome, Decision) and outcome.allowed:
+                if isinstance(outcome, HoldDecision) and isinstance(found, HoldDecision):
+                    found.expired = outcome.expired
                 ask.outcomes[index] = found
             shard = self._shard(name)
             for state, _, decision in peeked.values():
@@ -237,16 +154,56 @@ class MemoryStore:
                     self._save(shard, name, state, decision, rate, now)
 
     def _step(
-        self, running: dict[bytes, tuple[Any, Rate, Decision]], name: bytes, rate: Rate, cost: int, now: int, flags: int
+        self, running: "Running", name: bytes, charge: Charge, cost: int, now: int, flags: int, hold: Hold | None
     ) -> Decision | Failure:
         """Step from the state in ``running``, or else from the stored state; put the new state into ``running``."""
+        rate = charge.rule.rate
+        if rate is None:
+            return UNLIMITED
         state = running[name][0] if name in running else self._load(self._shard(name), name)
         try:
-            state, decision = STEPS[rate.algorithm](state, rate, cost, now, flags)
+            if hold is None:
+                state, decision = STEPS[rate.algorithm](state, rate, cost, now, flags)
+            else:
+                state, decision = self._step_held(charge, hold, state, cost, now, flags)
         except (TypeError, ValueError, AttributeError):
             return MISTYPED
         running[name] = state, rate, decision
         return decision
+
+    def _step_held(
+        self, charge: Charge, hold: Hold, state: Any, cost: int, now: int, flags: int
+    ) -> tuple[Any, Decision]:
+        """Step a counter with holds, which change and are stored at once."""
+        key, rate = holds_key(charge.key), charge.rule.rate
+        if rate is None:
+            raise ValueError("an unlimited limit has no holds")
+        holds = self._load(self._shard(key), key)
+        if holds is None:
+            holds = Holds()
+        state, decision = charge_with_holds(state, holds, rate, cost, now, flags, hold)
+        self._save_holds(key, holds, rate, now, denies=decision.remaining == 0 or not decision.allowed)
+        return state, decision
+
+    def _release(self, charge: Charge, outcome: object, now: int) -> None:
+        """Release the hold that a charge has taken."""
+        rate, hold, key = charge.rule.rate, charge.hold, holds_key(charge.key)
+        holds = self._load(self._shard(key), key)
+        if rate is not None and hold is not None and isinstance(outcome, HoldDecision) and outcome.moved:
+            holds.release(hold.names)
+            self._save_holds(key, holds, rate, now, denies=False)
+
+    def _save_holds(self, key: bytes, holds: Holds, rate: Rate, now: int, *, denies: bool) -> None:
+        """Store holds; while they keep others from passing, among what denies."""
+        shard = self._shard(key)
+        if not len(holds):
+            if not self._remove(self._passing, shard, key):
+                self._remove(self._denying, shard, key)
+            return
+        table, priority = self._passing, USAGE_STEPS * holds.held // max(rate.burst, 1)
+        if denies:
+            table, priority = self._denying, max(holds.first, now + 1)
+        self._replace(table, shard, key, make_row(holds.last, priority, holds), now)
 
     def _shard(self, key: bytes) -> int:
         return hash(key) >> HASH_SHIFT & self._mask
@@ -255,7 +212,7 @@ class MemoryStore:
         row = self._passing.shards[shard].get(key) or self._denying.shards[shard].get(key)
         if row is None:
             return None
-        if isinstance(row, LogRow):
+        if isinstance(row, LargeRow):
             return row.state
         _, _, first, second, third = ROW.unpack(row)
         return first if third < 0 else (first, second, third)
@@ -334,3 +291,7 @@ class MemoryStore:
 def vetoes(charge: Charge, outcome: object) -> bool:
     """Return whether this outcome vetoes the other charges of an atomic ask."""
     return charge.binding and isinstance(outcome, Decision) and not outcome.allowed
+
+
+Running = dict[bytes, tuple[Any, Rate, Decision]]
+"""The states of the counters of an atomic ask, before they are stored."""

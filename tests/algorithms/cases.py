@@ -111,14 +111,18 @@ LONG = 600_000
 
 
 def ask(*charges, atomic=False):
-    """An ask of (rate, key, cost) or (rate, key, cost, flags); True and False are flags of plain charges."""
-    made = [Charge(Rule(Limit(rate), bool(flags & BINDING)), key, flags) for rate, key, _, flags in map(whole, charges)]
+    """An ask of (rate, key, cost), with flags and hold if needed; True and False are flags of plain charges."""
+    made = [
+        Charge(Rule(Limit(rate), bool(flags & BINDING)), key, flags, hold)
+        for rate, key, _, flags, hold in map(whole, charges)
+    ]
     return Ask(Plan(tuple(made), request=LimitRequest(b"test", ())), [charge[2] for charge in charges], atomic=atomic)
 
 
 def whole(charge):
-    rate, key, cost, *flags = charge
-    return rate, key, cost, int(flags[0]) if flags else BINDING
+    rate, key, cost, *more = charge
+    flags, hold = [*more, BINDING, None][:2] if not more else [*more, None][:2]
+    return rate, key, cost, int(flags), hold
 
 
 class Script:

@@ -33,7 +33,7 @@ class Caller:
     async def ask(self, *descriptors, now=START, ours=False, hits=0):
         """Answer one call with these descriptors, see ``sent``."""
         made = tuple(each if isinstance(each, Descriptor) else sent(*each) for each in descriptors)
-        request = LimitRequest(b"d", made, hits, ours)
+        request = LimitRequest(b"d", made, hits, ours, looks=ours)
         asked = self.engine.ask(b"", lambda _: request)
         answered, found = asyncio.Event(), []
 

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ratelimitd.algorithms import Rate
+from ratelimitd.algorithms import ALL, CONCURRENT, POST_PAID, Hold, Rate, concurrent_rate, name_of
 from ratelimitd.stores import MemoryStore, RedisStore
 from ratelimitd.stores.redis.script import Script, compose
-from tests.algorithms.cases import FLAGS, LATEST, LONG, NOW, ask, costs, jumps, rates
+from tests.algorithms.cases import ASKED, FLAGS, LATEST, LONG, NOW, SECOND, SETTLEMENT, ask, costs, jumps, rates
 from tests.contract.cases import charge
 from tests.contract.conftest import options
 
@@ -20,6 +20,9 @@ pytestmark = [pytest.mark.redis, pytest.mark.slow, pytest.mark.alone]
 
 Wanted = tuple[tuple[tuple[Rate, bytes, int, bool], ...], bool]
 """The charges of one ask, and whether it is atomic."""
+
+HOLDING = st.sampled_from([ASKED, ASKED, ASKED, POST_PAID, SETTLEMENT, SETTLEMENT])
+TTLS = st.sampled_from([SECOND, 3 * SECOND, 3_600 * SECOND])
 
 FRESH = count()
 """Prefixes of keys: hypothesis may run the same example again, on the same Redis."""
@@ -70,6 +73,54 @@ def asked(draw, limits):
     return tuple((rate, key, draw(costs(rate)), draw(FLAGS)) for rate, key in chosen), draw(st.booleans())
 
 
+@st.composite
+def holding(draw):
+    """Batches of asks over a few limits, most of them with holds: taken, released by name, newest first, or all."""
+    limits = []
+    for number in range(draw(st.integers(1, 3))):
+        rate = draw(st.one_of(rates(), rates(largest=100), st.builds(concurrent_rate, st.integers(0, 4), TTLS)))
+        limits.append((rate, b"%d_" % number, rate.algorithm == CONCURRENT or draw(st.integers(0, 3)) > 0))
+    now, batches, calls, names = NOW, [], count(1), []
+    for _ in range(draw(st.integers(1, 6))):
+        now = min(max(now + draw(st.one_of(jumps(limits[0][0], back=True), st.integers(0, 4 * SECOND))), 0), LATEST)
+        batch = []
+        for _ in range(draw(st.integers(1, 4))):
+            chosen = draw(st.lists(st.sampled_from(limits), min_size=1, max_size=4))
+            call, charges = b"%016x" % next(calls), []
+            for rate, key, holds in chosen:
+                cost = draw(costs(rate))
+                if not holds:
+                    charges.append((rate, key, cost, draw(FLAGS)))
+                    continue
+                flags = draw(HOLDING)
+                charges.append((rate, key, cost, flags, draw(hold_of(rate, flags, call, names))))
+            batch.append((tuple(charges), draw(st.booleans())))
+        batches.append((now, batch))
+    return batches
+
+
+@st.composite
+def hold_of(draw, rate, flags, call, names):
+    ttl = draw(TTLS)
+    if flags == SETTLEMENT:
+        known = draw(st.lists(st.sampled_from(names), max_size=2)) if names else []
+        return Hold(ttl, draw(st.sampled_from([0, 0, 0, 0, ALL])), tuple(known), newest=draw(st.booleans()))
+    amount = 1 if rate.algorithm == CONCURRENT else draw(st.integers(1, max(1, rate.burst // 2)))
+    if draw(st.integers(0, 4)) == 0:
+        return Hold(ttl, amount)
+    names.append(name_of(call, amount))
+    return Hold(ttl, amount, (names[-1],))
+
+
+@pytest.mark.scenario("numbers that Lua would round, truncate or lose")
+@settings(max_examples=150)
+@given(data=st.data())
+def test_both_stores_hold_alike(both, data):
+    """The same with holds: taken, released, expired and undone, on counters of every algorithm and without one."""
+    batches = data.draw(holding())
+    both.runner.run(compare(both.redis, b"h%d/" % next(FRESH), batches))
+
+
 @pytest.mark.scenario("numbers that Lua would round, truncate or lose")
 @settings(max_examples=150)
 @given(data=st.data())
@@ -84,7 +135,7 @@ async def compare(redis, prefix, batches):
     memory = MemoryStore()
     for now, wanted in batches:
         groups = [
-            [ask(*((r, prefix + k, c, b) for r, k, c, b in charges), atomic=atomic) for charges, atomic in wanted]
+            [ask(*((r, prefix + k, *more) for r, k, *more in charges), atomic=atomic) for charges, atomic in wanted]
             for _ in range(2)
         ]
         assert await charge(redis, groups[0], now) == await charge(memory, groups[1], now)

@@ -55,6 +55,11 @@ ONE_LIMIT = [
     ),
     (f"{BEFORE}, charge: after", "changed d.k: charge none -> after"),
     (f"{BEFORE}, charge: before", "changed d.k: charge none -> before"),
+    (
+        f"{BEFORE}, reserve: {{}}",
+        "changed d.k: charge none -> after|changed d.k: reserve none -> auto from 2000 for 300 s|"
+        + ANEW.replace("safe", "one with holds"),
+    ),
     (f"{BEFORE}, name: n", "changed d.k: name none -> n"),
     (f"{BEFORE}, replaces: [{{name: b}}, {{name: a}}]", "changed d.k: replaces none -> a, b"),
     (BEFORE, ""),

@@ -153,6 +153,29 @@ def test_default_charge_is_that_of_limits_that_say_nothing(charge, passed):
     assert [answers(decider, K), answers(decider, {"o": "x"})] == [passed, 2]
 
 
+@EITHER
+@pytest.mark.parametrize(
+    ("said", "passed"), [("amount: 10", 5), ("amount: auto, start: 20", 2), ("amount: 10, ttl: 60s", 5), ("", 2)]
+)
+def test_reserve_holds_a_part_of_the_limit_for_each_answer_in_progress(form, said, passed):
+    """Its amount, what ``auto`` starts with, or half of the limit; until the ttl, 300 seconds if nothing is said."""
+    decider = limited(form, f"unit: hour, requests_per_unit: 50, algorithm: gcra, reserve: {{{said}}}")
+    ttl = 60 if "ttl" in said else 300
+    for at in (0, ttl - 1, ttl):
+        found = sum(not decider.denied(K, own=0, at=at) for _ in range(7))
+        assert found == (0 if at == ttl - 1 else passed)
+
+
+@EITHER
+@pytest.mark.parametrize(("said", "ttl"), [("", 600), (", ttl: 20s", 20), (", ttl: 1m", 60)])
+def test_concurrent_limits_requests_in_progress(form, said, ttl):
+    """A place is free when its request has settled, and after the ttl at last."""
+    decider = limited(form, f"concurrent: 2{said}")
+    assert [decider.denied(K, own=own) for own in (0, None, 0)] == [False, False, True]
+    decider.answer(K, own=5)
+    assert [decider.denied(K, own=0, at=at) for at in (0, ttl - 1, ttl, ttl)] == [False, True, False, True]
+
+
 def answers(decider, descriptor):
     """How many of 12 answers of 30 pass, each reported after the question."""
     passed = 0

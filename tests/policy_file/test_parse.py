@@ -136,6 +136,26 @@ OWN_ERRORS = [
     (HEAD + "- {key: k, rate_limit: {unit: day, on_store_failure: deny}}", "write it in a descriptor, or in an item"),
     (HEAD + "- {key: k, default_algorithm: gcra}", "write it at the top of the file"),
     (HEAD + "- {key: !!binary '?', rate_limit: {unit: day}}", "'key' must be base64"),
+    *[
+        (HEAD + f"- {{key: k, rate_limit: {{{limit}}}}}", words)
+        for limit, words in (
+            ("concurrent: 5, unit: day, algorithm: gcra", "remove unit, algorithm"),
+            ("concurrent: 5, reserve: {}, charge: after", "remove charge, reserve"),
+            ("concurrent: 10001", "10001 requests at once are out of range: write 0 to 10000"),
+            ("concurrent: 5, ttl: 0.5s", "'ttl' must be a duration from 1s to 24h"),
+            ("concurrent: 5, ttl: 25h", "'ttl' must be a duration from 1s to 24h"),
+            ("unit: day, ttl: 5s", "'ttl' belongs to 'concurrent', or into 'reserve'"),
+            ("unlimited: true, reserve: {}", "has no counter: remove reserve"),
+            ("unit: day, charge: before, reserve: {}", "remove one of the two"),
+            ("unit: day, requests_per_unit: 50, reserve: {amount: 26}", "must be from 1 to 25 with a limit of 50"),
+            ("unit: day, requests_per_unit: 1000000, reserve: {amount: 99}", "must be from 100 to 500000"),
+            ("unit: day, reserve: {amount: 0}", "'amount' must be auto, or a whole number from 1 to"),
+            ("unit: day, reserve: {amount: most}", "'amount' must be auto, or a whole number from 1 to"),
+            ("unit: day, reserve: {start: 0}", "'start' must be a whole number from 1 to"),
+            ("unit: day, reserve: auto", "'reserve' must be a map"),
+            ("unit: day, start: 5", "'start' is not allowed here: write it in 'reserve'"),
+        )
+    ],
     ("domain: d\ndefault_algorithm: magic\n", "'default_algorithm' must be one of fixed_window, "),
     ("domain: d\nrate_limits: []\n", "'rate_limits' is not allowed here: write it in a descriptor"),
 ]

@@ -11,6 +11,7 @@
 local KEYS = ARGV[5] and {unpack(ARGV, 5)} or KEYS
 
 local NEVER = -1
+local SECOND = 1000000
 local SMALL_STEP = 1000000 -- see rate.py
 local POST_PAID, SETTLES = 2, 4 -- flags from these on, see rate.py
 local SATURATED = 4503599627370496 -- see fixed_window.py

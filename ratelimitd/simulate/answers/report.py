@@ -37,7 +37,14 @@ def table(runs: Sequence[AnswersRun]) -> Table:
     if several:
         made.add_column("limit")
     expired = any(run.expired for run in runs)
-    headings = ("passed", "denied", *(("holds\nexpired",) if expired else ()), "used", "over-run\nmean", "worst\nwindow")
+    headings = (
+        "passed",
+        "denied",
+        *(("holds\nexpired",) if expired else ()),
+        "used",
+        "over-run\nmean",
+        "worst\nwindow",
+    )
     for heading in headings:
         made.add_column(heading, justify="right", vertical="bottom")
     for run in runs:

@@ -6,7 +6,7 @@ from heapq import heappop, heappush
 from random import Random
 from typing import Final, NamedTuple
 
-from ratelimitd.algorithms import ALGORITHMS, SECOND
+from ratelimitd.algorithms import ALGORITHMS, SECOND, is_meter
 from ratelimitd.descriptor_text import Entries
 from ratelimitd.limiter import Answer, Ask, LimitRequest
 from ratelimitd.policy import Descriptor, Limit, Policy
@@ -38,7 +38,7 @@ class Spent(NamedTuple):
         rate = self.limit.rate
         if rate is None or not rate.quota:
             return 0.0
-        if ALGORITHMS[rate.algorithm].family == "meter":  # it begins full, and what is past its burst is paid back
+        if is_meter(rate):  # it begins full, and what is past its burst is paid back
             return sum(window.used for window in self.windows) / (rate.quota * len(self.windows) + rate.burst)
         return sum(min(window.used, rate.quota) for window in self.windows) / (rate.quota * len(self.windows))
 

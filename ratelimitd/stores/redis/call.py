@@ -97,10 +97,11 @@ class Packed:
         counted: charges of which the script returns the count before; ``places`` has the key's place for each of them.
         counts: number of keys that are only added to.
         others: charges that the script decides, ``charges`` in total.
+        held: number of those whose limits have holds.
         now: wall clock of the host, µs.
     """
 
-    __slots__ = ("arguments", "charges", "counted", "counts", "declared", "keys", "now", "others", "places")
+    __slots__ = ("arguments", "charges", "counted", "counts", "declared", "held", "keys", "now", "others", "places")
 
     def __init__(self, now: int) -> None:
         self.now = now
@@ -112,6 +113,7 @@ class Packed:
         self.counts = 0
         self.others: list[Selection] = []
         self.charges = 0
+        self.held = 0
 
     @property
     def words(self) -> list[Word]:

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Final
 
-from ratelimitd.algorithms import KEYED_BY_WINDOW, SECOND, SETTLES, Decision, Rate, counter_key
-from ratelimitd.limiter import Ask, in_order, is_independent
+from ratelimitd.algorithms import CONCURRENT, KEYED_BY_WINDOW, SECOND, SETTLES, Decision, Hold, Rate, counter_key
+from ratelimitd.limiter import Ask, Charge, holds_key, in_order, is_independent
 
 from .call import ATOMIC, INDEPENDENT, VETOED, Packed, Pending, Selection
 from .script import FRAGMENT_OF
@@ -129,6 +129,8 @@ def pack_single(selections: Sequence[Selection], now: int, *, clock: int | None 
     ask, index = selection.ask, selection.indices[0]
     charge, cost = ask.plan.charges[index], ask.costs[index]
     rate = rate_of(ask, index)
+    if charge.hold is not None:
+        return _pack_held(packed, selection, charge, charge.hold, clock)
     packed.keys.append(counter_key(charge.key, rate, now))
     if selection.mode == INDEPENDENT and is_counted(rate, cost, charge.flags):
         packed.counted.append(selection)
@@ -140,6 +142,25 @@ def pack_single(selections: Sequence[Selection], now: int, *, clock: int | None 
         packed.charges = 1
         text = f"[{NO_COUNTS},[{_text_of(rate)}],[{selection.mode},1,1,1,{cost},{charge.flags}]]"
     packed.arguments = ["" if clock is None else clock, now, jitter, text]
+    return packed
+
+
+def _pack_held(packed: Packed, selection: Selection, charge: Charge, hold: Hold, clock: int | None) -> Packed:
+    """Pack a single charge of a limit with holds.
+
+    The key of the holds comes first, also in ``_plan``: a proxy sends a call to the server of its first key, and the
+    name of a counter may change with its window.
+    """
+    index = selection.indices[0]
+    rate = rate_of(selection.ask, index)
+    packed.keys.append(holds_key(charge.key))
+    if rate.algorithm != CONCURRENT:
+        packed.keys.append(counter_key(charge.key, rate, packed.now))
+    packed.others.append(selection)
+    packed.charges = packed.held = 1
+    plan = f"[{selection.mode},1,1,1,{selection.ask.costs[index]},{charge.flags}]"
+    text = f"[{NO_COUNTS},[{_text_of_held(rate, hold.ttl)}],{plan},[{_text_of_hold(hold)}]]"
+    packed.arguments = ["" if clock is None else clock, packed.now, 0, text]
     return packed
 
 
@@ -164,7 +185,11 @@ def sort_out(selections: Iterable[Selection], packed: Packed) -> None:
         counted: Sequence[int] = ()
         if selection.mode == INDEPENDENT:
             costs, charges = ask.costs, ask.plan.charges
-            counted = [i for i in indices if is_counted(rate_of(ask, i), costs[i], charges[i].flags)]
+            counted = [
+                i
+                for i in indices
+                if charges[i].hold is None and is_counted(rate_of(ask, i), costs[i], charges[i].flags)
+            ]
         if len(counted) == len(indices):
             packed.counted.append(selection)
         elif not counted:
@@ -209,8 +234,12 @@ def _counts(packed: Packed, names: dict[bytes, int]) -> str:
 
 
 def _plan(packed: Packed, names: dict[bytes, int]) -> str:
-    """Name the other counters. Return their rates and charges; empty if one of the counters is only added to."""
+    """Name the other counters. Return their rates and charges; empty if one of the counters is only added to.
+
+    Behind them is what the charges do with holds, if they do.
+    """
     now, counts = packed.now, packed.counts
+    holds: list[str] = []
     rates: list[list[int | list[int]]] = []
     rate_numbers: dict[int, int] = {}
     plan: list[int] = []
@@ -221,26 +250,48 @@ def _plan(packed: Packed, names: dict[bytes, int]) -> str:
         size += len(selection.indices)
         for index in selection.indices:
             charge, rate = ask.plan.charges[index], rate_of(ask, index)
-            name = counter_key(charge.key, rate, now)
+            hold = charge.hold
+            name = counter_key(charge.key, rate, now) if hold is None else holds_key(charge.key)
             place = names.get(name)
             if place is None:
                 place = names[name] = len(names)
+                if hold is not None and rate.algorithm != CONCURRENT:
+                    names[counter_key(charge.key, rate, now)] = len(names)
             elif place < counts:
                 return ""
-            number = rate_numbers.get(id(rate))
+            identity = id(rate) if hold is None else id(charge.rule.limit)
+            number = rate_numbers.get(identity)
             if number is None:
-                rates.append(numbered(rate))
-                number = rate_numbers[id(rate)] = len(rates)
+                rates.append(numbered(rate, hold))
+                number = rate_numbers[identity] = len(rates)
+            if hold is not None:
+                holds.append(_text_of_hold(hold))
             plan += place + 1, number, ask.costs[index], charge.flags
-    packed.charges = size
-    return f"{rates},{plan}"
+    packed.charges, packed.held = size, len(holds)
+    return f"{rates},{plan},[{','.join(holds)}]" if holds else f"{rates},{plan}"
 
 
-def numbered(rate: Rate) -> list[int | list[int]]:
-    """Return the rate as the script expects it: the position of its fragment, and its numbers."""
-    return [FRAGMENT_OF[rate.algorithm], list(rate.numbers)]
+def numbered(rate: Rate, hold: Hold | None) -> list[int | list[int]]:
+    """Return the rate as the script expects it: the position of its fragment, and its numbers.
+
+    With holds, the limit and their ttl follow; without a counter, the position is 0.
+    """
+    if hold is None:
+        return [FRAGMENT_OF[rate.algorithm], list(rate.numbers)]
+    return [FRAGMENT_OF.get(rate.algorithm, 0), list(rate.numbers), rate.burst, hold.ttl]
 
 
 @lru_cache(maxsize=4096)
 def _text_of(rate: Rate) -> str:
-    return str(numbered(rate))
+    return str(numbered(rate, None))
+
+
+@lru_cache(maxsize=4096)
+def _text_of_held(rate: Rate, ttl: int) -> str:
+    return str(numbered(rate, Hold(ttl)))
+
+
+def _text_of_hold(hold: Hold) -> str:
+    """Return what a charge does with holds; names have digits, ``.`` and ``?`` only, see ``names_of``."""
+    names = "".join([f',"{name.decode()}"' for name in hold.names])
+    return f"[{hold.amount},{int(hold.newest)}{names}]"

@@ -1,13 +1,13 @@
 """Replies of the script: whether one can be the script's, and the outcomes in it.
 
-A reply is the time; the count before of each counter that was only added to; five numbers for each other charge; and
-what errors there are. See ``algorithms/lua/batch.lua``.
+A reply is the time; the count before of each counter that was only added to; five numbers for each other charge; three
+for each of them whose limit has holds; and what errors there are. See ``algorithms/lua/batch.lua``.
 """
 
 from collections.abc import Sequence
 from typing import Any, Final
 
-from ratelimitd.algorithms import EXACT, NEVER, STEPS, Decision
+from ratelimitd.algorithms import EXACT, NEVER, STEPS, Decision, HoldDecision
 from ratelimitd.limiter import Failure, Outcome
 
 from .call import Packed, Selection
@@ -15,6 +15,7 @@ from .errors import classify
 
 FAILED: Final = 2
 WIDTH: Final = 5
+HOLDS: Final = 3
 RETRY: Final = 3
 """Place of ``retry_after`` among the numbers of a charge, the only one that may be ``NEVER``."""
 
@@ -32,7 +33,7 @@ def unpack(reply: Any, packed: Packed) -> tuple[int, Failures]:
 
     The outcomes of an ask that is over are dropped. Raises TypeError or ValueError if the script cannot have sent this.
     """
-    check(reply, packed.counts, packed.charges)
+    check(reply, packed.counts, packed.charges, packed.held)
     failures: Failures = []
     if packed.counted:
         _decide(reply, packed, failures)
@@ -42,25 +43,27 @@ def unpack(reply: Any, packed: Packed) -> tuple[int, Failures]:
     return now, failures
 
 
-def check(reply: Any, counts: int, charges: int) -> None:
+def check(reply: Any, counts: int, charges: int, held: int = 0) -> None:
     """Raise TypeError or ValueError unless the script can have sent this reply for these numbers of counts and charges.
 
+    ``held``: charges of limits with holds.
     A reply with parts of another one would shift all replies after it to the wrong callers.
     """
     if type(reply) is not list:
         raise TypeError("the reply is no list")
     first = 1 + counts
-    end = first + WIDTH * charges
-    if len(reply) == end and _in_range(reply) and FAILED not in reply[first::WIDTH]:
+    last = first + WIDTH * charges
+    end = last + HOLDS * held
+    if len(reply) == end and _in_range(reply) and FAILED not in reply[first:last:WIDTH]:
         return
     numbers = reply[:end]
     failed = [number for number in numbers[1:first] if number < 0]
-    retries = numbers[first + RETRY :: WIDTH]
+    retries = numbers[first + RETRY : last : WIDTH]
     numbers[1:first] = [max(number, 0) for number in numbers[1:first]]
-    numbers[first + RETRY :: WIDTH] = [0 if number == NEVER else number for number in retries]
+    numbers[first + RETRY : last : WIDTH] = [0 if number == NEVER else number for number in retries]
     if not _in_range(numbers) or failed != [-1 - 2 * place for place in range(len(failed))]:
         raise ValueError("the reply has a number out of range")
-    if len(reply) != end + 2 * len(failed) + numbers[first::WIDTH].count(FAILED):
+    if len(reply) != end + 2 * len(failed) + numbers[first:last:WIDTH].count(FAILED):
         raise ValueError("the reply does not have the length that its numbers imply")
     _check_errors(reply[end:], len(failed))
 
@@ -115,7 +118,7 @@ NONE_FAILED: Final[dict[int, Failure]] = {}
 def _failed_counts(reply: list[Any], packed: Packed, counts: list[int]) -> dict[int, Failure]:
     """Return the failures by place, and set the counts that were found in place of their numbers."""
     failed = {}
-    end = 1 + packed.counts + WIDTH * packed.charges
+    end = 1 + packed.counts + WIDTH * packed.charges + HOLDS * packed.held
     for place, number in enumerate(counts):
         if number < 0:
             text, counts[place] = error_at(reply, end - number - 1), reply[end - number]
@@ -126,18 +129,24 @@ def _failed_counts(reply: list[Any], packed: Packed, counts: list[int]) -> dict[
 def _take(reply: list[Any], packed: Packed, failures: Failures) -> None:
     """Take the decisions of the script."""
     at = 1 + packed.counts
-    end = at + WIDTH * packed.charges
+    moved = at + WIDTH * packed.charges
+    end = moved + HOLDS * packed.held
     for selection in packed.others:
         outcomes = outcomes_of(selection)
         for index in selection.indices:
             allowed = reply[at]
+            hold = packed.held and selection.ask.plan.charges[index].hold
             if allowed == FAILED:
                 failure = classify(error_at(reply, end + reply[at + 1]))
                 outcomes[index] = failure
                 failures.append((failure, is_wanted(selection)))
+            elif hold:
+                outcomes[index] = HoldDecision(allowed == 1, *reply[at + 1 : at + WIDTH], *reply[moved : moved + HOLDS])
             else:
                 outcomes[index] = Decision(allowed == 1, reply[at + 1], reply[at + 2], reply[at + 3], reply[at + 4])
             at += WIDTH
+            if hold:
+                moved += HOLDS
 
 
 def error_at(reply: list[Any], place: int) -> str:

@@ -27,11 +27,13 @@ def composed_script() -> Script:
 
 
 def compose() -> str:
-    """Return the script: what the fragments share, the fragments, counts, and the loop over a batch."""
+    """Return the script: what the fragments share, the fragments, counts, holds, and the loop over a batch."""
     folder = files("ratelimitd.algorithms") / "lua"
 
     def text(name: str) -> str:
         return (folder / f"{name}.lua").read_text(encoding="utf-8")
 
     fragments = "".join(f"function()\n{text(name)}end,\n" for name in FRAGMENTS)
-    return f"{text('prelude')}\nlocal FRAGMENTS = {{\n{fragments}}}\n\n{text('count')}\n{text('batch')}"
+    return (
+        f"{text('prelude')}\nlocal FRAGMENTS = {{\n{fragments}}}\n\n{text('count')}\n{text('holds')}\n{text('batch')}"
+    )

@@ -1,0 +1,136 @@
+"""What the charges of a call do with holds: under which names they take them, and which ones they release."""
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from ratelimitd.algorithms import (
+    ALL,
+    AMOUNTS_MOST,
+    CONCURRENT,
+    NO_LEASE,
+    SETTLES,
+    Hold,
+    HoldDecision,
+    is_by_holds,
+    lease_of,
+    name_of,
+    names_of,
+)
+
+from .roles import SETTLEMENT
+from .seam import Ask, Charge, Item, LimitRequest, Plan
+
+PLACE: Final = 1
+"""Cost of a request on a limit on requests in progress, whatever it is elsewhere. Its settlement costs nothing."""
+
+
+def set_holds(plan: Plan, call: bytes) -> None:
+    """Set the hold of each charge whose limit has holds, in the order of the plan.
+
+    A counter is held once by a call, and released once, however many of its descriptors charge it. Their holds have
+    as many amounts as a lease has room for; a request past that is decided alike, and holds nothing.
+    """
+    plan.call = call
+    seen: set[tuple[bytes, bool]] = set()
+    amounts: set[int] = set()
+    for item, descriptor in zip(plan.items, plan.request.descriptors, strict=True):
+        for index in range(item.first, item.last):
+            charge = plan.charges[index]
+            reserve = charge.rule.limit.reserve
+            if reserve is None:
+                continue
+            settles, cost = charge.flags >= SETTLES, plan.costs[index]
+            again = (charge.key, settles) in seen
+            if charge.limit.rate is not None and charge.limit.rate.algorithm == CONCURRENT and cost > 0:
+                plan.costs[index] = 0 if settles else PLACE
+            if settles:
+                charge.hold = _released(reserve.ttl, descriptor.lease, plan.request, again=again)
+            elif cost < 0:
+                charge.hold = Hold(reserve.ttl)
+                continue
+            else:
+                amount = charge.rule.amount
+                holds = not again and not plan.request.looks and (amount in amounts or len(amounts) < AMOUNTS_MOST)
+                amounts.add(amount)
+                charge.hold = Hold(reserve.ttl, amount, (name_of(call, amount),) if holds else ())
+            seen.add((charge.key, settles))
+
+
+def _released(ttl: int, lease: bytes | None, request: LimitRequest, *, again: bool) -> Hold:
+    """Return what a settlement releases. One of a tool, without a lease, belongs to no request in progress."""
+    if again or lease in NO_LEASE or (lease is None and request.looks):
+        return Hold(ttl)
+    return Hold(ttl, newest=True) if lease is None else Hold(ttl, 0, names_of(lease))
+
+
+def release_all(plan: Plan) -> None:
+    """Have the charges of a plan release all holds of their counters."""
+    for charge in plan.charges:
+        if charge.hold is not None:
+            charge.hold = Hold(charge.hold.ttl, ALL)
+
+
+def without(hold: Hold) -> Hold:
+    """Return a hold that takes and releases nothing, for a charge whose counter has been held by its call already."""
+    return Hold(hold.ttl, hold.amount)
+
+
+def resized(hold: Hold, call: bytes, most: int) -> Hold:
+    """Return the hold of a charge on a smaller limit, where a request holds at most this much."""
+    if hold.amount <= most:
+        return hold
+    return Hold(hold.ttl, most, (name_of(call, most),) if hold.names else ())
+
+
+def taken(ask: Ask) -> Iterator[tuple[int, int]]:
+    """Yield the index of each charge that took a hold, and its amount."""
+    for index, outcome in enumerate(ask.outcomes):
+        if isinstance(outcome, HoldDecision) and outcome.moved and ask.plan.charges[index].flags < SETTLES:
+            yield index, outcome.moved
+
+
+def lease(ask: Ask) -> bytes:
+    """Return the lease of the holds that an ask took; empty if it took none."""
+    amounts = [amount for _, amount in taken(ask)]
+    return lease_of(ask.plan.call, amounts) if amounts else b""
+
+
+def release(ask: Ask) -> Ask | None:
+    """Return an ask that releases the holds that another one took; None if it took none."""
+    charges: list[Charge] = []
+    items: list[Item] = []
+    for index, amount in taken(ask):
+        made = ask.plan.charges[index]
+        ttl = made.hold.ttl if made.hold is not None else 0
+        hold = Hold(ttl, 0, (name_of(ask.plan.call, amount),))
+        charges.append(Charge(made.rule, made.key, SETTLEMENT, hold))
+        items.append(_item_of(ask.plan.items, index, len(items)))
+    if not charges:
+        return None
+    request = LimitRequest(ask.plan.request.domain, ())
+    return Ask(Plan(tuple(charges), request=request, items=tuple(items)), [0] * len(charges))
+
+
+def _item_of(items: Sequence[Item], index: int, at: int) -> Item:
+    """Return the item of a charge, as one of this charge alone."""
+    for item in items:
+        if item.first <= index < item.last:
+            return Item(at, at + 1, unlimited=False, found=item.found, entries=item.entries)
+    raise ValueError(f"no descriptor makes charge {index}")
+
+
+def count_holds(ask: Ask) -> None:
+    """Count what an ask did with holds in the tallies of its limits."""
+    for index, outcome in enumerate(ask.outcomes):
+        if not isinstance(outcome, HoldDecision):
+            continue
+        charge = ask.plan.charges[index]
+        rate, hold, later = charge.rule.rate, charge.hold, charge.rule.tally.later()
+        later.holds_expired += outcome.expired
+        if rate is None or hold is None:
+            continue
+        if charge.flags >= SETTLES:
+            later.leases_unknown += len(hold.names) > 0 and not outcome.moved
+        else:
+            later.holds += outcome.moved > 0
+            later.refused_by_holds += is_by_holds(rate, outcome, max(1, ask.costs[index]))

@@ -1,0 +1,348 @@
+"""Reservations and requests in progress: what docs/policies.md promises of holds and leases, on every kind of store."""
+
+import asyncio
+from itertools import count
+
+import pytest
+
+from ratelimitd.algorithms import ALGORITHMS, SECOND
+from ratelimitd.limiter import LimitRequest, Modes, NewKeys, OverLimitCache, PlanOptions
+from tests.contract.asking import HOUR, START, Caller, sent
+from tests.contract.cases import PATIENCE
+
+NAMES = list(ALGORITHMS)
+TTL = 300 * SECOND
+
+
+def limit(key, name="token_bucket", more="reserve: {amount: 10}", quota=50):
+    """One descriptor with a limit an hour."""
+    return f"- {{key: {key}, rate_limit: {{unit: hour, requests_per_unit: {quota}, algorithm: {name}, {more}}}}}\n"
+
+
+PLACES = "descriptors:\n- {key: k, rate_limit: {concurrent: 2}}\n"
+RESERVE = "descriptors:\n" + limit("k") + limit("other")
+
+
+async def lease(caller, key="k", hits=0, **options):
+    """The lease of a question that passes; None if it does not."""
+    answer = await caller.ask((key, hits), **options)
+    return None if answer.over else answer.lease
+
+
+async def settle(caller, found, hits=10, key="k", **options):
+    """Report with a lease. Return whether the limit is not exceeded."""
+    return not (await caller.ask(sent(key, hits, lease=found), **options)).over
+
+
+async def held(caller, key="k", now=START):
+    """What is held, as a look tells."""
+    return (await looked(caller, key, now)).held
+
+
+async def used(caller, key="k", now=START):
+    """What is used."""
+    return (await looked(caller, key, now)).before
+
+
+async def looked(caller, key, now):
+    """The outcome of a question that takes no hold."""
+    request = LimitRequest(b"d", (sent(key, 0),), 0, ours=True, looks=True)
+    ask = caller.engine.ask(b"", lambda _: request)
+    done = asyncio.Event()
+    caller.engine.decide([ask], now, lambda *_: done.set(), lambda *_: done.set())
+    async with asyncio.timeout(PATIENCE):
+        await done.wait()
+    return ask.outcomes[0]
+
+
+async def at_once(caller, number, key="k", hits=0):
+    """The answers to as many questions in one batch."""
+    request = LimitRequest(b"d", (sent(key, hits),))
+    asks = [caller.engine.ask(b"", lambda _: request) for _ in range(number)]
+    answers, done = [], asyncio.Event()
+
+    def keep(_, answer):
+        answers.append(answer)
+        if len(answers) == number:
+            done.set()
+
+    caller.engine.decide(asks, START, keep, keep)
+    async with asyncio.timeout(PATIENCE):
+        await done.wait()
+    return answers
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_100_questions_at_once_take_what_there_is(counters, name):
+    """5 holds of 10 fit into 50, each with a lease of its own; in one batch and one after the other."""
+    caller = Caller(counters, "descriptors:\n" + limit("k", name) + limit("one", name))
+    answers = await at_once(caller, 100)
+    leases = {answer.lease for answer in answers if not answer.over}
+    assert (len(leases), sum(answer.over for answer in answers)) == (5, 95)
+    assert all(not answer.lease for answer in answers if answer.over)
+    assert [await lease(caller, "one") is not None for _ in range(7)] == [True] * 5 + [False] * 2
+    assert await held(caller) == await held(caller, "one") == 50
+
+
+async def test_a_settlement_makes_room_for_what_it_did_not_use(counters):
+    """5 of 20 pass; each answer of 3 leaves 7 of its 10 for others."""
+    caller = Caller(counters, RESERVE)
+    first = [await lease(caller) for _ in range(20)][:5]
+    assert await settle(caller, first[0], 3)
+    assert await lease(caller) is None
+    for each in first[1:]:
+        assert await settle(caller, each, 3)
+    assert await used(caller) == 15
+    assert [await lease(caller) is not None for _ in range(4)] == [True, True, True, False]
+
+
+async def test_with_nothing_held_one_unit_is_enough(counters):
+    """The rest of a budget is used, and no more than one answer at a time."""
+    caller = Caller(counters, RESERVE)
+    await caller.passes("k", 49)
+    found = await lease(caller)
+    assert found
+    assert await lease(caller) is None
+    assert not await settle(caller, found, 30)
+    assert (await caller.ask(("k", 0))).over
+
+
+async def test_holds_expire(counters):
+    """Not before their ttl, and not with the window that they were taken in."""
+    caller = Caller(
+        counters, "descriptors:\n" + limit("k", "fixed_window") + limit("m", more="reserve: {ttl: 1s, amount: 25}")
+    )
+    late = START + HOUR - START % HOUR - SECOND
+    assert [await lease(caller, now=late) is not None for _ in range(6)] == [True] * 5 + [False]
+    assert await lease(caller, now=late + 2 * SECOND) is None  # another window
+    assert await lease(caller, now=late + TTL - 1) is None
+    assert [await lease(caller, now=late + TTL) is not None for _ in range(6)] == [True] * 5 + [False]
+    assert [await lease(caller, "m", now=START + number * 500_000) is not None for number in range(3)] == [True] * 3
+    assert caller.after("k").holds_expired == 5
+
+
+async def test_settlements_without_a_lease_release_the_newest(counters):
+    """k questions and j settlements leave k - j holds; a settlement more releases none, and is recorded."""
+    caller = Caller(counters, RESERVE)
+    first, *_ = [await lease(caller, now=START + number) for number in range(5)]
+    for _ in range(3):
+        await caller.passes("k", 1, now=START + 9)
+    assert await held(caller, now=START + 9) == 20
+    assert await settle(caller, first, 1, now=START + 9)
+    for _ in range(3):
+        await caller.passes("k", 1, now=START + 9)
+    assert (await held(caller, now=START + 9), await used(caller, now=START + 9)) == (0, 7)
+
+
+async def test_a_lease_releases_once(counters):
+    """With hits or without; a second time, and after it has expired, only the cost is recorded."""
+    caller = Caller(counters, RESERVE)
+    one, two, three = [await lease(caller) for _ in range(3)]
+    assert await settle(caller, one, 0)
+    assert await held(caller) == 20
+    assert await settle(caller, one, 5)  # released, then settled
+    assert await settle(caller, two, None)
+    assert await settle(caller, two, 2)
+    assert (await held(caller), await used(caller)) == (10, 7)
+    assert await settle(caller, three, 2, now=START + TTL)
+    assert (await held(caller, now=START + TTL), caller.after("k").leases_unknown) == (0, 3)
+    assert caller.after("k").settled_hits == 9
+
+
+@pytest.mark.scenario("text of callers that becomes part of a script call")
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"none",
+        b"",
+        b"0123456789abcdef.10",
+        b"x" * 5_000,
+        b'",1]',
+        b"held",
+        b"\xff\x00",
+        b"0123456789abcdef" + b".1" * 2_000,
+    ],
+)
+async def test_another_lease_releases_nothing(counters, text):
+    """None, one that was never given, any text; the cost is recorded, and a hold stays with its request."""
+    caller = Caller(counters, RESERVE)
+    await lease(caller)
+    assert await settle(caller, text, 5)
+    assert await settle(caller, text, 0)
+    assert (await held(caller), caller.after("k").settled_hits) == (10, 5)
+
+
+async def test_a_lease_of_another_counter_releases_nothing(counters):
+    """It names holds of its own."""
+    caller = Caller(counters, RESERVE)
+    mine, others = await lease(caller), await lease(caller, "other")
+    assert mine != others
+    await settle(caller, others)
+    assert (await held(caller), await held(caller, "other")) == (10, 10)
+    await settle(caller, others, key="other")
+    assert (await held(caller), await held(caller, "other")) == (10, 0)
+
+
+async def test_one_lease_is_that_of_all_holds_of_a_call(counters):
+    """Also of different amounts; a descriptor that comes twice holds once and releases once."""
+    tree = (
+        "descriptors:\n"
+        + limit("k")
+        + limit("big", more="reserve: {amount: 20}")
+        + PLACES.partition("\n")[2].replace("k,", "p,")
+    )
+    caller = Caller(counters, tree)
+    await caller.ask(("k", 0))
+    answer = await caller.ask(("k", 0), ("big", 0), ("k", 0), ("p", 0))
+    assert answer.lease
+    assert [await held(caller, key) for key in ("k", "big", "p")] == [20, 20, 1]
+    settled = [sent(key, 3, lease=answer.lease) for key in ("k", "k", "big", "p")]
+    await caller.ask(*settled)
+    assert [await held(caller, key) for key in ("k", "big", "p")] == [10, 0, 0]
+    await caller.ask(("k", 3), ("k", 3))
+    assert await held(caller) == 0
+
+
+async def test_a_request_that_another_limit_denies_keeps_no_hold(counters):
+    """Together or each by itself; the holds that it took meanwhile are released."""
+    tree = RESERVE + "- {key: full, rate_limit: {unit: hour, requests_per_unit: 0}}\n"
+    for top in ("", "all_or_nothing: true\n"):
+        caller = Caller(counters, top + tree)
+        answer = await caller.ask(("k", 0), ("full", None))
+        assert (answer.over, answer.lease) == (True, b"")
+        assert await eventually(caller, "k", 0)
+
+
+async def eventually(caller, key, wanted):
+    """Whether that much is held in the end."""
+    async with asyncio.timeout(PATIENCE):
+        while await held(caller, key) != wanted:
+            await asyncio.sleep(0)
+    return True
+
+
+async def test_all_or_nothing_holds_all_or_nothing(counters):
+    """A request that one reserve refuses holds nothing of the other; settlements release both."""
+    caller = Caller(counters, "all_or_nothing: true\n" + RESERVE)
+    leases = [(await caller.ask(("k", 0), ("other", 0))).lease for _ in range(3)]
+    assert all(leases)
+    for _ in range(2):
+        assert await lease(caller, "other")
+    denied = await caller.ask(("k", 0), ("other", 0))
+    assert (denied.over, await held(caller), await held(caller, "other")) == (True, 30, 50)
+    await caller.ask(*[sent(key, 1, lease=leases[0]) for key in ("k", "other")])
+    assert (await held(caller), await held(caller, "other")) == (20, 40)
+
+
+async def test_places_are_taken_and_freed_once(counters):
+    """By a lease with hits or without, or the newest; hits are no cost."""
+    caller = Caller(counters, PLACES)
+    one, two = await lease(caller), await lease(caller, hits=None)
+    refused = await caller.ask(("k", 0))
+    (status,) = refused.statuses
+    assert (refused.over, status.reset, status.remaining, status.limit.requests_per_unit) == (True, 1, 0, 2)
+    assert await settle(caller, one, 700)
+    assert await settle(caller, one, 700)
+    assert await held(caller) == 1
+    three = await lease(caller)
+    assert three
+    assert await lease(caller) is None
+    await caller.ask(("k", 1, True))  # a give-back: Envoy sends it after a denial too
+    assert await held(caller) == 2
+    assert await caller.passes("k", 1)
+    await settle(caller, two, None)
+    assert await held(caller) <= 1
+    assert await lease(caller, now=START + 600 * SECOND)
+
+
+async def test_a_place_is_free_after_its_ttl(counters):
+    """600 seconds, if the policy does not say."""
+    caller = Caller(counters, PLACES)
+    assert [await lease(caller) is not None for _ in range(3)] == [True, True, False]
+    assert await lease(caller, now=START + 600 * SECOND - 1) is None
+    assert await lease(caller, now=START + 600 * SECOND)
+
+
+async def test_a_refusal_by_holds_is_not_remembered(counters):
+    """One by the counter is, so the next question does not reach the store."""
+    caller = Caller(counters, RESERVE, guards=[OverLimitCache(1 << 20)])
+    leases = [await lease(caller) for _ in range(5)]
+    assert await lease(caller) is None
+    await settle(caller, leases[0], 1)
+    for each in leases[1:]:
+        await settle(caller, each, 1)
+    assert await lease(caller)
+    await caller.passes("k", 100)
+    assert await lease(caller) is None
+    assert await lease(caller) is None
+    assert len(caller.engine.guards[0]) == 1
+
+
+async def test_shadow_limits_hold_as_if_they_were_enforced(counters):
+    """And SHADOW_MODE keeps no hold of what it lets pass."""
+    shadow = "descriptors:\n- {key: k, shadow_mode: true, rate_limit: {concurrent: 2}}\n"
+    caller = Caller(counters, shadow)
+    answers = [await caller.ask(("k", 0)) for _ in range(3)]
+    assert [(answer.over, bool(answer.lease)) for answer in answers] == [(False, True)] * 2 + [(False, False)]
+    assert await held(caller) == 2
+    both = "descriptors:\n" + limit("r") + "- {key: full, rate_limit: {unit: hour, requests_per_unit: 0}}\n"
+    caller = Caller(counters, both, options=PlanOptions(modes=Modes(shadow=True)))
+    caller.engine.modes = Modes(shadow=True)
+    answer = await caller.ask(("r", 0), ("full", None))
+    assert (answer.over, answer.shadowed, answer.lease) == (False, True, b"")
+    assert await eventually(caller, "r", 0)
+
+
+async def test_an_auto_amount_is_learnt_from_settlements(counters):
+    """Per limit; it begins with ``start`` and survives a reload."""
+    tree = "descriptors:\n" + limit("k", more="reserve: {start: 40}", quota=1_000)
+    caller = Caller(counters, tree)
+    first = await lease(caller)
+    assert first.endswith(b".40")
+    await settle(caller, first, 40)
+    for _ in range(400):
+        await caller.passes("k", 1, now=START + 2 * HOUR)
+    caller.load(tree)
+    ((name, amount),) = caller.post_paid.amounts()
+    assert (name, amount < 30) == ("d.k", True)
+    assert (await lease(caller, now=START + 4 * HOUR)).endswith(b".%d" % amount)
+
+
+async def test_a_hold_of_a_new_key_past_the_cap_is_in_the_overflow_counter(counters):
+    """The keys share it, and a call that has two of them holds once."""
+    guard = NewKeys(1, b"", size=1 << 10)
+    caller = Caller(counters, RESERVE, guards=[guard])
+    for step in count():
+        if not guard._warm_up:
+            break
+        guard.before((), START + step * 120 * SECOND)
+    now = START + (step + 1) * 120 * SECOND
+    assert (await caller.ask(sent("k", 0, value="known"), now=now)).lease
+    answer = await caller.ask(sent("k", 0, value="a"), sent("k", 0, value="b"), now=now)
+    assert (answer.over, guard.redirected) == (False, 2)
+    answers = [await caller.ask(sent("k", 0, value=str(number)), now=now) for number in range(6)]
+    assert [each.over for each in answers] == [False] * 4 + [True] * 2
+    await caller.ask(sent("k", 0, value="a", lease=answer.lease), now=now)
+    assert not (await caller.ask(sent("k", 0, value="c"), now=now)).over
+
+
+async def test_give_backs_hold_and_release_nothing(counters):
+    """They are applied to the counter."""
+    caller = Caller(counters, RESERVE)
+    await lease(caller)
+    await caller.passes("k", 10)
+    await lease(caller)
+    await caller.ask(("k", 4, True))
+    assert (await held(caller), await used(caller)) == (10, 6)
+
+
+async def test_a_fixed_window_with_holds_has_a_counter_of_its_own(counters):
+    """Not the one of envoyproxy/ratelimit; rejected requests count there, and those refused by holds do not."""
+    caller = Caller(counters, "descriptors:\n" + limit("k", "fixed_window"))
+    for _ in range(5):
+        await lease(caller)
+    assert await lease(caller, hits=None) is None
+    assert (await held(caller), await used(caller)) == (50, 0)
+    for _ in range(5):
+        await caller.passes("k", 1)
+    assert (await held(caller), await used(caller)) == (0, 5)
