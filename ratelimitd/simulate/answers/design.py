@@ -34,10 +34,16 @@ DOMAIN: Final = b"budget"
 CALLERS: Final[tuple[Entry, ...]] = ((b"callers", b"all"),)
 """Domain and descriptor of a budget that no policy has."""
 
+
+def _reserving(design: Design, **changed: int) -> Design:
+    reserve = (design.reserve or Reserve())._replace(**changed)
+    return design._replace(reserve=reserve, charge=design.charge or Charging.AFTER)
+
+
 _WORDS: Final[Mapping[str, Callable[[Design], Design]]] = {
     "before": lambda design: design._replace(charge=Charging.BEFORE),
     "after": lambda design: design._replace(charge=Charging.AFTER),
-    "reserve": lambda design: _reserving(design),
+    "reserve": _reserving,
     "lease": lambda design: design._replace(leases=True),
 }
 
@@ -69,11 +75,6 @@ def design(text: str) -> Design:
     if made.reserve is not None and made.charge is not Charging.AFTER:
         raise ValueError(f"{text!r} charges before and reserves: {_FORMS}")
     return made
-
-
-def _reserving(design: Design, **changed: int) -> Design:
-    reserve = (design.reserve or Reserve())._replace(**changed)
-    return design._replace(reserve=reserve, charge=design.charge or Charging.AFTER)
 
 
 def _value(word: str, name: str, text: str) -> dict[str, int]:

@@ -37,15 +37,8 @@ def table(runs: Sequence[AnswersRun]) -> Table:
     if several:
         made.add_column("limit")
     expired = any(run.expired for run in runs)
-    headings = (
-        "passed",
-        "denied",
-        *(("holds\nexpired",) if expired else ()),
-        "used",
-        "over-run\nmean",
-        "worst\nwindow",
-    )
-    for heading in headings:
+    counts = ("passed", "denied", "holds\nexpired") if expired else ("passed", "denied")
+    for heading in (*counts, "used", "over-run\nmean", "worst\nwindow"):
         made.add_column(heading, justify="right", vertical="bottom")
     for run in runs:
         for number, spent in enumerate(run.spent):
