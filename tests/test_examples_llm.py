@@ -21,7 +21,7 @@ NEEDS_ENVOY = [
     pytest.mark.slow,
     pytest.mark.skipif(not ENVOY.exists(), reason="Envoy is not installed"),
 ]
-ROW = re.compile(r"^│ (\w+) +\S* *\+(\d+)% +(\d+) +(\d+) +(\d+) +(\d+) *│$", re.MULTILINE)
+ROW = re.compile(r"^│ +(\w+) .*\+(\d+)% +(\d+) +(\d+) +(\d+) +(\d+) +│$", re.MULTILINE)
 """Tenant, over-run, answers, denied, cut, failed."""
 
 

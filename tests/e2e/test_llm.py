@@ -29,8 +29,8 @@ descriptors:
       - {key: budget, value: money, rate_limit: {unit: year, requests_per_unit: 1000000000}}
   - key: tenant
     descriptors:
-      - {key: budget, value: tokens, rate_limit: {unit: year, requests_per_unit: 1000000}}
-      - {key: budget, value: money, rate_limit: {unit: year, requests_per_unit: 1000000000}}
+      - {key: budget, value: tokens, rate_limit: {unit: year, requests_per_unit: 1000000, reserve: {}}}
+      - {key: budget, value: money, rate_limit: {unit: year, requests_per_unit: 1000000000, reserve: {}}}
 """
 SUBSTITUTE = 700, 420_000
 """Tokens and money of an answer without usage, in both files."""
@@ -67,13 +67,17 @@ class Front:
         return sum(int(line.rpartition(" ")[2]) for line in lines if line.startswith("ratelimitd_settlements_total"))
 
     async def used(self, answers, tenant="acme"):
-        """Tokens and money in the counters of a tenant, when that many answers have been reported."""
+        """Tokens and money in the counters of a tenant, when that many answers have been reported and hold nothing."""
         async with asyncio.timeout(60):
             while await self.settlements() < answers * 2:
                 await asyncio.sleep(0.02)
+            while any(budget.held for budget in await self.budgets(tenant)):
+                await asyncio.sleep(0.02)
+        return tuple(budget.used for budget in await self.budgets(tenant))
+
+    async def budgets(self, tenant="acme"):
         tenants = [Tenant(tenant, budget, "", 1) for budget in ("tokens", "money")]
-        found = await Budgets(f"http://{self.running.debug}", TOKEN, tenants).read(self.client)
-        return tuple(budget.used for budget in found)
+        return await Budgets(f"http://{self.running.debug}", TOKEN, tenants).read(self.client)
 
 
 @asynccontextmanager
@@ -108,20 +112,21 @@ async def test_the_budgets_record_what_the_model_reported(file, tmp_path):
 
 @files
 async def test_an_answer_without_usage_costs_the_substitute(file, tmp_path):
-    """A stream that was not asked for its usage, and one that its caller leaves."""
+    """A stream that was not asked for its usage, and one that its caller leaves; each holds its part until then."""
     async with fronted(file, tmp_path, pace=200.0) as front:
         async with front.post(stream=True, usage=False) as answer:
             await answer.read()
         assert await front.used(1) == SUBSTITUTE
         async with front.post(stream=True) as answer:
             await answer.content.readline()
+            assert [budget.held > 0 for budget in await front.budgets()] == [True, True]
             answer.close()
         assert await front.used(2) == (2 * SUBSTITUTE[0], 2 * SUBSTITUTE[1])
 
 
 @files
 async def test_an_error_of_the_model_costs_nothing(file, tmp_path):
-    """Its report is a release. The answer after it shows that nothing arrives later."""
+    """Its report releases what it holds. The answer after it shows that nothing else arrives."""
     async with fronted(file, tmp_path) as front:
         async with front.post(stream=False, model=FAILING) as answer:
             assert answer.status == 503
