@@ -217,7 +217,7 @@ def concurrent_rate(places: int, ttl: int) -> Rate:
     """Return the rate of a limit on requests in progress at once, whose places are free after ``ttl`` µs at last."""
     if not 0 <= places <= HOLDS_MOST:
         raise RateError(f"{places} requests at once are out of range: write 0 to {HOLDS_MOST}")
-    return Rate(CONCURRENT, places, ttl, places, count_rejected=False, numbers=())
+    return Rate(CONCURRENT, places, ttl, places, count_rejected=True, numbers=())
 
 
 def is_by_holds(rate: Rate, decision: Decision, need: int) -> bool:

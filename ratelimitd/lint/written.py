@@ -77,8 +77,14 @@ def check_maps(document: Document) -> Findings:
         if level == "descriptors":
             if _absent(fields, "rate_limit") and _absent(fields, "rate_limits"):
                 yield from _without_limit(document.file, fields)
-        elif level in _LIMIT_LEVELS and _absent(fields, "requests_per_unit") and not _is_true(fields.get("unlimited")):
+        elif level in _LIMIT_LEVELS and _says_no_amount(fields):
             yield finding("denies-all", Origin(document.file, node.line))
+
+
+def _says_no_amount(fields: Mapping[str, YamlNode]) -> bool:
+    if _is_true(fields.get("unlimited")):
+        return False
+    return _absent(fields, "requests_per_unit") and _absent(fields, "concurrent")
 
 
 def _misplaced(file: str, level: str, node: YamlMap) -> Findings:

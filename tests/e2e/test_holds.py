@@ -55,15 +55,13 @@ class Answers:
     """An upstream whose answers are in progress until they are let go, one after the other."""
 
     def __init__(self):
-        self.running = 0
         self.go = asyncio.Semaphore(0)
+        self.streams = []
 
     async def answer(self, request):
         response = web.StreamResponse()
         await response.prepare(request)
-        self.running += 1
         await self.go.acquire()
-        self.running -= 1
         await response.write_eof()
         return response
 
@@ -92,8 +90,9 @@ async def front(request, tmp_path, store_env):
         aiohttp.ClientSession(proxy.url, connector=aiohttp.TCPConnector(limit=0)) as client,
     ):
         yield client, answers, running
-        for _ in range(100):
+        for each in answers.streams:
             answers.go.release()
+            each.close()
 
 
 async def metric(running, name, path):
@@ -104,14 +103,17 @@ async def metric(running, name, path):
     return next((int(line.rpartition(" ")[2]) for line in lines if line.startswith(start)), 0)
 
 
-async def started(client, path, number):
+async def started(front, path, number):
     """Statuses of as many streams that begin at once; those that pass stay open, as the second."""
+    client, upstream, _ = front
     answers = await asyncio.gather(*(client.get(f"/{path}") for _ in range(number)))
     found = [answer.status for answer in answers]
     for answer in answers:
         if answer.status != 200:
             answer.release()
-    return found, [answer for answer in answers if answer.status == 200]
+    passed = [answer for answer in answers if answer.status == 200]
+    upstream.streams += passed
+    return found, passed
 
 
 async def ended(front, path, answers):
@@ -128,30 +130,30 @@ async def ended(front, path, answers):
 @pytest.mark.parametrize("path", ["leased", "plain"])
 async def test_20_parallel_streams_on_a_budget_of_50_with_holds_of_10_pass_5(front, path):
     """The next ones pass when some have ended, as far as what these have left is enough."""
-    client, _, running = front
-    found, streams = await started(client, path, 20)
+    _, _, running = front
+    found, streams = await started(front, path, 20)
     assert (found.count(200), found.count(429)) == (5, 15)
-    assert (await started(client, path, 3))[0] == [429] * 3
+    assert (await started(front, path, 3))[0] == [429] * 3
     await ended(front, path, streams[:3])
-    found, more = await started(client, path, 6)
+    found, more = await started(front, path, 6)
     assert found.count(200) == 2  # 3 are used, 20 held
     await ended(front, path, [*streams[3:], *more])
     assert await metric(running, "ratelimitd_leases_unknown_total", path) == 0
-    assert (await started(client, path, 6))[0].count(200) == 4
+    assert (await started(front, path, 6))[0].count(200) == 4
 
 
 async def test_requests_in_progress_are_bounded_and_places_are_freed_once(front):
     """5 of 12 pass; those that were denied report too, with the lease ``none``, and free no place."""
-    client, upstream, _ = front
-    found, streams = await started(client, "places", 12)
+    _, upstream, _ = front
+    found, streams = await started(front, "places", 12)
     assert (found.count(200), found.count(429)) == (5, 7)
-    assert (await started(client, "places", 4))[0] == [429] * 4
+    assert (await started(front, "places", 4))[0] == [429] * 4
     upstream.go.release()
     async with asyncio.timeout(30):
         while True:
-            found, more = await started(client, "places", 1)
+            found, more = await started(front, "places", 1)
             if found == [200]:
                 break
             await asyncio.sleep(0.01)
-    assert (await started(client, "places", 4))[0] == [429] * 4
+    assert (await started(front, "places", 4))[0] == [429] * 4
     assert len(streams) + len(more) == 6

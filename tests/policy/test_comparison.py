@@ -60,6 +60,11 @@ ONE_LIMIT = [
         "changed d.k: charge none -> after|changed d.k: reserve none -> auto from 2000 for 300 s|"
         + ANEW.replace("safe", "one with holds"),
     ),
+    (
+        "concurrent: 5",
+        "changed d.k: 60 per minute -> 5 at once|changed d.k: algorithm fixed_window -> none|"
+        + "changed d.k: ttl none -> 600 s",
+    ),
     (f"{BEFORE}, name: n", "changed d.k: name none -> n"),
     (f"{BEFORE}, replaces: [{{name: b}}, {{name: a}}]", "changed d.k: replaces none -> a, b"),
     (BEFORE, ""),

@@ -8,7 +8,8 @@ import pytest
 
 from ratelimitd.algorithms import Decision, make_rate
 from ratelimitd.limiter.seam import Ask
-from ratelimitd.stores.memory import ENTRY_BYTES, MemoryStore
+from ratelimitd.stores.memory import MemoryStore
+from ratelimitd.stores.rows import ENTRY_BYTES
 from tests.algorithms.cases import NOW, SECOND, ask
 
 HOUR = 3_600 * SECOND

@@ -1,0 +1,129 @@
+"""What calls do with holds, apart from stores: settlements that wait, shares of replicas, and the names of counters."""
+
+import pytest
+
+from ratelimitd.algorithms import SECOND, Hold, make_rate, name_of
+from ratelimitd.limiter import Failure, FailureKind, Fallback, PostPaid
+from ratelimitd.limiter.guards import _share
+from ratelimitd.limiter.holding import resized
+from ratelimitd.limiter.keys import holds_key, key_maker, overflow_key
+from ratelimitd.policy import Limit
+from ratelimitd.policy_file import parse
+from ratelimitd.stores import MemoryStore
+from ratelimitd.stores.redis.slots import slot_of
+from tests.contract.asking import START, Caller, sent
+
+BUDGET = "unit: hour, requests_per_unit: 50, reserve: {amount: 10}, algorithm: gcra"
+RESERVE = f"descriptors:\n- {{key: k, rate_limit: {{{BUDGET}}}}}\n"
+PLACES = "descriptors:\n- {key: k, on_store_failure: %s, rate_limit: {concurrent: 1}}\n"
+
+
+class Away:
+    """A store that can be away."""
+
+    def __init__(self, store):
+        self.store, self.away = store, False
+
+    def charge(self, asks, now, done):
+        if not self.away:
+            self.store.charge(asks, now, done)
+            return
+        for ask in asks:
+            ask.outcomes = [Failure(FailureKind.DISCONNECTED, "away")] * len(ask.outcomes)
+        done(asks)
+
+
+def caller(tree):
+    """A caller of a store that can be away, and what waits for it."""
+    post_paid, store, local = PostPaid(), Away(MemoryStore()), MemoryStore()
+    guards = [Fallback(local, 1, lambda *_: None, post_paid.keep)]
+    return Caller(store, tree, guards=guards, post_paid=post_paid), store, post_paid
+
+
+async def test_a_settlement_that_waits_releases_its_hold():
+    """With its lease, when it is recorded; after its window only the hold is released."""
+    for late, used in ((START + SECOND, 7), (START + 240 * SECOND, 0)):
+        tree = RESERVE.replace("hour", "minute").replace("50", "20")
+        asking, store, post_paid = caller(tree)
+        lease = (await asking.ask(("k", 0))).lease
+        store.away = True
+        assert (await asking.ask(sent("k", 7, lease=lease))).failure is not None
+        store.away = False
+        post_paid.charge_kept(store, late)
+        (status,) = (await asking.ask(("k", 0), now=late, ours=True)).statuses
+        assert (status.over, status.remaining) == (False, 20 - used)
+
+
+async def test_a_release_that_waits_frees_the_place():
+    """Of a limit on requests in progress."""
+    asking, store, post_paid = caller(PLACES % "error")
+    lease = (await asking.ask(("k", 0))).lease
+    store.away = True
+    await asking.ask(sent("k", 0, lease=lease))
+    store.away = False
+    assert (await asking.ask(("k", 0))).over
+    post_paid.charge_kept(store, START)
+    assert not (await asking.ask(("k", 0))).over
+
+
+async def test_a_store_that_is_away_is_replaced_by_holds_in_this_process():
+    """With ``local``; their leases release them there."""
+    asking, store, _ = caller(PLACES % "local")
+    store.away = True
+    lease = (await asking.ask(("k", 0))).lease
+    assert lease
+    assert (await asking.ask(("k", 0))).over
+    await asking.ask(sent("k", 0, lease=lease))
+    assert not (await asking.ask(("k", 0))).over
+
+
+@pytest.mark.parametrize("policy", ["allow", "deny"])
+async def test_a_decision_without_a_counter_takes_no_hold(policy):
+    """So it has no lease."""
+    asking, store, _ = caller(PLACES % policy)
+    store.away = True
+    answer = await asking.ask(("k", 0))
+    assert (answer.over, answer.lease) == (policy == "deny", b"")
+
+
+def limit_of(tree):
+    (_, node) = parse([("p.yaml", f"domain: d\n{tree}".encode())]).nodes
+    return node.limits[0]
+
+
+def test_a_share_of_a_limit_has_its_share_of_holds():
+    """Of places, and of what a request holds at most."""
+    assert _share(limit_of(PLACES % "local")._replace(rate=limit_of(PLACES % "local").rate), 4).rate.burst == 1
+    call = b"0" * 16
+    hold = Hold(SECOND, 10, (name_of(call, 10),))
+    assert resized(hold, call, 25) is hold
+    assert resized(hold, call, 3) == Hold(SECOND, 3, (name_of(call, 3),))
+    assert resized(Hold(SECOND, 10), call, 3) == Hold(SECOND, 3)
+
+
+@pytest.mark.parametrize("value", [b"x", b"a}b", b"{a}", b"{}", b"y" * 400])
+@pytest.mark.parametrize("prefix", [b"", b"p:"])
+def test_a_counter_and_its_holds_share_a_slot(prefix, value):
+    """In every window, whatever the value of a request; and not with all other counters."""
+    limit = limit_of(RESERVE.replace("gcra", "fixed_window"))
+    key = key_maker(prefix, safe=False)(b"d", limit).key(((b"k", value),))
+    other = key_maker(prefix, safe=False)(b"d", limit).key(((b"k", value + b"z"),))
+    slots = {slot_of(each) for each in (key, key + b"1764018900", key + b"1764018960", holds_key(key))}
+    assert len(slots) == 1
+    assert slot_of(other) not in slots
+    assert key.count(b"{") == key.count(b"}") == 1
+    overflow = overflow_key(prefix, b"d", value, "fixed_window", 60, "", tagged=True)
+    assert slot_of(overflow) == slot_of(holds_key(overflow)) == slot_of(overflow + b"17")
+
+
+def test_the_name_of_places_outlives_their_ttl():
+    """A change of it loses none of those that are taken."""
+    one, two = (
+        key_maker(b"", safe=False)(b"d", limit_of(PLACES.replace("1}", f"1, ttl: {ttl}s}}") % "deny")).key(
+            ((b"k", b"x"),)
+        )
+        for ttl in (5, 50)
+    )
+    assert one == two
+    plain = Limit(make_rate("gcra", 5, SECOND), upstream=False)
+    assert b"{" not in key_maker(b"", safe=False)(b"d", plain).key(((b"k", b"a}b"),))
