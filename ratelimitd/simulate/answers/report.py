@@ -37,8 +37,8 @@ def table(runs: Sequence[AnswersRun]) -> Table:
     if several:
         made.add_column("limit")
     expired = any(run.expired for run in runs)
-    counts = ("passed", "denied", "holds\nexpired") if expired else ("passed", "denied")
-    for heading in (*counts, "used", "over-run\nmean", "worst\nwindow"):
+    questions = ("passed", "denied", "holds\nexpired") if expired else ("passed", "denied")
+    for heading in (*questions, "used", "over-run\nmean", "worst\nwindow"):
         made.add_column(heading, justify="right", vertical="bottom")
     for run in runs:
         for number, spent in enumerate(run.spent):
