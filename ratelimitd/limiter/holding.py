@@ -58,9 +58,11 @@ def set_holds(plan: Plan, call: bytes) -> None:
 
 def _released(ttl: int, lease: bytes | None, request: LimitRequest, *, again: bool) -> Hold:
     """Return what a settlement releases. One of a tool, without a lease, belongs to no request in progress."""
-    if again or lease in NO_LEASE or (lease is None and request.looks):
+    if again or (lease is None and request.looks):
         return Hold(ttl)
-    return Hold(ttl, newest=True) if lease is None else Hold(ttl, 0, names_of(lease))
+    if lease is None:
+        return Hold(ttl, newest=True)
+    return Hold(ttl) if lease in NO_LEASE else Hold(ttl, 0, names_of(lease))
 
 
 def release_all(plan: Plan) -> None:

@@ -62,8 +62,10 @@ ONE_LIMIT = [
     ),
     (
         "concurrent: 5",
-        "changed d.k: 60 per minute -> 5 at once|changed d.k: algorithm fixed_window -> none|"
-        + "changed d.k: ttl none -> 600 s",
+        (
+            "changed d.k: 60 per minute -> 5 at once|changed d.k: algorithm fixed_window -> none|"
+            "changed d.k: ttl none -> 600 s"
+        ),
     ),
     (f"{BEFORE}, name: n", "changed d.k: name none -> n"),
     (f"{BEFORE}, replaces: [{{name: b}}, {{name: a}}]", "changed d.k: replaces none -> a, b"),
