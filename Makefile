@@ -5,7 +5,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 BIN := .venv/bin
 ENVOY := .venv-envoy/bin/envoy
 
-.PHONY: setup run demo picture test test-long soak mutants test-native bench lint quick protos system clean
+.PHONY: setup run demo demo-llm picture test test-long soak mutants test-native bench lint quick protos system clean
 
 setup: .venv/.dev
 	@scripts/compile
@@ -23,6 +23,9 @@ run: .venv/.ready
 
 demo: setup $(ENVOY)
 	@scripts/demo
+
+demo-llm: setup $(ENVOY)
+	@scripts/demo-llm
 
 picture: setup $(ENVOY)
 	@scripts/demo --picture docs/demo.svg

@@ -7,7 +7,7 @@ import shlex
 import socket
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -73,16 +73,30 @@ async def stage(chosen: Ports) -> AsyncIterator[Sequence[Player]]:
         commands = (
             [sys.executable, "examples/upstream.py", str(chosen.upstream)],
             [*RATELIMITD, "serve", "--config", str(gateway)],
-            [str(ENVOY), "-c", str(await _bootstrap(gateway, chosen)), "--disable-hot-restart", "-l", "warning"],
+            envoy(await _bootstrap(gateway, chosen)),
         )
-        async with AsyncExitStack() as stack:
-            players = []
-            for number, command in enumerate(commands):
-                log = folder / f"{number}.log"
-                output = stack.enter_context(log.open("wb"))
-                process = await stack.enter_async_context(running(command, output, _environment(chosen)))
-                players.append(Player(command, process, log))
+        async with playing(commands, folder, environment(chosen)) as players:
             yield players
+
+
+def envoy(bootstrap: Path) -> list[str]:
+    """Return the command that runs Envoy with a configuration."""
+    return [str(ENVOY), "-c", str(bootstrap), "--disable-hot-restart", "-l", "warning"]
+
+
+@asynccontextmanager
+async def playing(
+    commands: Sequence[list[str]], folder: Path, env: Mapping[str, str]
+) -> AsyncIterator[Sequence[Player]]:
+    """Run commands, with their logs in a folder, and stop them at the end of the block."""
+    async with AsyncExitStack() as stack:
+        players = []
+        for number, command in enumerate(commands):
+            log = folder / f"{number}.log"
+            output = stack.enter_context(log.open("wb"))
+            process = await stack.enter_async_context(running(command, output, env))
+            players.append(Player(command, process, log))
+        yield players
 
 
 def _gateway(chosen: Ports) -> str:
@@ -105,7 +119,7 @@ async def _bootstrap(gateway: Path, chosen: Ports) -> Path:
     return made
 
 
-def _environment(chosen: Ports) -> dict[str, str]:
+def environment(chosen: Ports) -> dict[str, str]:
     """Return the service's environment. The user's REDIS_URL is not passed, so counters are in memory."""
     where = {f"{part}HOST": "127.0.0.1" for part in ("", "GRPC_", "DEBUG_")}
     where |= {"PORT": str(chosen.http), "GRPC_PORT": str(chosen.grpc), "DEBUG_PORT": str(chosen.debug)}

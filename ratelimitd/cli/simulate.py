@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
+from click.core import ParameterSource
 
 from ratelimitd.config.values import UINT32_MAX, positive_duration
 from ratelimitd.descriptor_text import Entries, encode
@@ -12,12 +13,17 @@ from ratelimitd.descriptor_text import parse as parse_descriptor
 from ratelimitd.descriptor_text import show as show_descriptor
 from ratelimitd.settings import Settings
 
+from .answers import ABOUT_ANSWERS, answers_flags, drawn, parsed_list, show_answers
 from .flags import Text, examined, examples, policy_flags
 
 if TYPE_CHECKING:
+    from ratelimitd.policy import Row
     from ratelimitd.simulate import Event, Run
 
 _UNITS: Final = {"s": 1, "second": 1, "m": 60, "minute": 60, "h": 3600, "hour": 3600, "d": 86_400, "day": 86_400}
+
+_REQUESTS: Final = ("requests", "rate", "poisson", "hits")
+"""Options about requests that cost what they ask for; those about answers are in ``answers``."""
 
 
 def _rate(text: str) -> float:
@@ -42,16 +48,13 @@ def _descriptor_or_path(text: str) -> Entries | str:
         raise ValueError(str(error) if "=" in text else f"{error}; there is no policy file {text!r} either") from None
 
 
-def _algorithms(text: str) -> list[str]:
-    return [Settings.default_algorithm.parse(name.strip()) for name in text.split(",")]
-
-
 @click.command(
     epilog=examples(
         "ratelimitd simulate policy.yaml -d shop user=alice --rate 20/s --for 2m",
         "ratelimitd simulate --config policy.yaml -d shop user=alice --rate 2/s --for 5m --poisson \\",
         "    --compare fixed_window,sliding_window,token_bucket --plot compare.png",
         "ratelimitd simulate --config policy.yaml -d shop --requests requests.jsonl --json",
+        "ratelimitd simulate --budget 100000/10m --callers 50 --for 1h --plot budget.svg",
     )
 )
 @click.option(
@@ -61,7 +64,7 @@ def _algorithms(text: str) -> list[str]:
     metavar="PATH",
     help="Policy file or folder, or a gateway file, as the argument without '='.",
 )
-@click.option("-d", "--domain", required=True, type=Text("domain", encode), help="Domain of the descriptors.")
+@click.option("-d", "--domain", type=Text("domain", encode), help="Domain of the descriptors.")
 @click.argument(
     "words",
     nargs=-1,
@@ -84,16 +87,17 @@ def _algorithms(text: str) -> list[str]:
 @click.option("--hits", type=click.IntRange(0, UINT32_MAX), help="Cost of each descriptor. [default: 1]")
 @click.option(
     "--compare",
-    type=Text("algorithms", _algorithms),
     metavar="A,B...",
-    help="Simulate every limit with each of these algorithms, and show the results side by side.",
+    help="Simulate every limit with each of these algorithms, and show the results side by side. With --callers also "
+    "before, after, reserve, reserve=AMOUNT, ttl=DURATION, lease, or several of them joined by +.",
 )
 @click.option(
     "--plot",
     type=click.Path(dir_okay=False, path_type=Path),
-    metavar="FILE.png",
-    help="Also plot to this file.",
+    metavar="FILE",
+    help="Also plot to this file: SVG if its name ends with .svg, else PNG.",
 )
+@answers_flags
 @policy_flags
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def simulate(**options: Any) -> None:
@@ -101,13 +105,20 @@ def simulate(**options: Any) -> None:
 
     The requests are generated from the arguments (--rate and --for), or read from a file of JSON lines (--requests),
     each with a time in seconds or RFC 3339: {"time": 0.5, "descriptors": [{"user": "alice"}], "hits": 1}
+
+    With --callers, answers are simulated that are paid for afterwards, as those of language models are.
     """
     from ratelimitd import simulate as simulation  # noqa: PLC0415 -- rich and the engine
 
     try:
+        if options["callers"]:
+            _refuse(_REQUESTS, "--callers generates the questions")
+            show_answers(**options, subject=_subject(**options), rows=_rows)
+            return
+        _refuse(ABOUT_ANSWERS, "there are no answers without --callers")
         runs = _runs(**options)
         if options["plot"]:
-            _plot(runs, _subject(**options), options["plot"])
+            drawn("ratelimitd.simulate.plot", runs, _subject(**options), options["plot"])
     except (simulation.LoadError, simulation.SimulationError) as error:
         raise click.ClickException(str(error)) from error
     if options["as_json"]:
@@ -116,22 +127,36 @@ def simulate(**options: Any) -> None:
     simulation.show(runs)
 
 
-def _runs(
-    *,
-    domain: bytes,
-    config: Sequence[str],
-    words: Sequence[Entries | str],
-    compare: list[str] | None,
-    **options: Any,
-) -> list["Run"]:
+def _refuse(names: Iterable[str], why: str) -> None:
+    """Raise UsageError if an option was given that has no effect."""
+    context = click.get_current_context()
+    for name in names:
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"{why}: remove --{name.replace('_', '-')}")
+
+
+def _runs(*, domain: bytes | None, compare: str | None, words: Sequence[Entries | str], **options: Any) -> list["Run"]:
     """Decide every request once per algorithm to compare, or once as configured."""
     from ratelimitd import simulate as simulation  # noqa: PLC0415 -- rich and the engine
     from ratelimitd.policy import assemble  # noqa: PLC0415 -- the engine
 
+    names = parsed_list(compare, Settings.default_algorithm.parse)
     events = _events(descriptors=[word for word in words if not isinstance(word, str)], **options)
+    rows, domain = _rows(words=words, domain=domain, **options)
+    if not names:
+        return [simulation.run("as configured", assemble(rows), domain, events)]
+    return [simulation.run(name, simulation.with_algorithm(rows, domain, name), domain, events) for name in names]
+
+
+def _rows(
+    *, words: Sequence[Entries | str], config: Sequence[str], domain: bytes | None, **options: Any
+) -> tuple[list["Row"], bytes]:
+    """Return the policy that is given, and the domain of it. Its warnings are shown."""
     paths = (*(word for word in words if isinstance(word, str)), *config)
     if not paths:
         raise click.UsageError("no policy is given: write a policy file, a folder of them, or a gateway file")
+    if domain is None:
+        raise click.UsageError("no domain is given: write -d DOMAIN, the domain of the descriptors")
     found = examined(
         paths,
         options["default_algorithm"],
@@ -143,12 +168,7 @@ def _runs(
         raise click.ClickException("\n".join(map(str, parsed.errors)))
     for warning in found.warnings:
         click.echo(f"warning: {warning}", err=True)
-    if not compare:
-        return [simulation.run("as configured", assemble(parsed.rows), domain, events)]
-    return [
-        simulation.run(name, simulation.with_algorithm(parsed.rows, domain, name), domain, events)
-        for name in dict.fromkeys(compare)
-    ]
+    return parsed.rows, domain
 
 
 def _events(
@@ -175,21 +195,8 @@ def _events(
     return made
 
 
-def _subject(*, domain: bytes, words: Sequence[Entries | str], requests: Any, **_: Any) -> str:
+def _subject(*, domain: bytes | None, words: Sequence[Entries | str], requests: Any, **_: Any) -> str:
     """Return what the requests were: their domain, and their descriptors or the file."""
     descriptors = [show_descriptor(word) for word in words if not isinstance(word, str)]
     what = f"requests of {requests.name}" if requests is not None else " ".join(descriptors)
-    return f"{domain.decode(errors='replace')}: {what}"
-
-
-def _plot(runs: "list[Run]", subject: str, file: Path) -> None:
-    try:
-        from ratelimitd.simulate.plot import plot  # noqa: PLC0415 -- needs matplotlib, an extra
-    except ModuleNotFoundError as error:
-        raise click.ClickException(
-            "--plot needs matplotlib; in a clone of the repository, run pip install '.[plot]'"
-        ) from error
-    try:
-        plot(runs, subject, file)
-    except OSError as error:
-        raise click.ClickException(f"cannot write {file}: {error.strerror}") from error
+    return f"{(domain or b'').decode(errors='replace')}: {what}"

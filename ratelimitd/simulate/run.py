@@ -53,11 +53,7 @@ class _IgnoredCounts:
 
 def run(name: str, policy: Policy, domain: bytes, events: Iterable[Event]) -> Run:
     """Decide every event at its time. Raises SimulationError for a domain that the policy does not define."""
-    if domain not in policy.domains:
-        known = ", ".join(sorted(each.decode(errors="replace") for each in policy.domains)) or "none"
-        raise SimulationError(f"domain '{domain.decode(errors='replace')}' is not defined by the policy ({known})")
-    engine = Engine(MemoryStore(STORE_BYTES), _IgnoredCounts())
-    engine.planner = Planner(policy, key_maker(b"", safe=True), Tallies(), PlanOptions())
+    engine = engine_of(policy, domain)
     request = partial(LimitRequest, domain)
     times: list[int] = []
     limited: list[bool] = []
@@ -74,10 +70,21 @@ def run(name: str, policy: Policy, domain: bytes, events: Iterable[Event]) -> Ru
         limits.update(dict.fromkeys(limit for found in matched for limit in [rule.limit for rule in found.rules]))
 
     for event in events:
-        engine.decide((engine.ask(event.descriptors, request),), event.time, answered, _failed)
+        engine.decide((engine.ask(event.descriptors, request),), event.time, answered, failed)
         times.append(event.time)
     return Run(name, times, limited, unmatched, tuple(limits))
 
 
-def _failed(_: Any, error: Exception) -> None:
+def engine_of(policy: Policy, domain: bytes) -> Engine:
+    """Return an engine with counters in memory. Raises SimulationError for a domain that the policy does not define."""
+    if domain not in policy.domains:
+        known = ", ".join(sorted(each.decode(errors="replace") for each in policy.domains)) or "none"
+        raise SimulationError(f"domain '{domain.decode(errors='replace')}' is not defined by the policy ({known})")
+    engine = Engine(MemoryStore(STORE_BYTES), _IgnoredCounts())
+    engine.planner = Planner(policy, key_maker(b"", safe=True), Tallies(), PlanOptions())
+    return engine
+
+
+def failed(_: Any, error: Exception) -> None:
+    """Raise the error of a request that could not be decided."""
     raise error

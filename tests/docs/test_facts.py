@@ -94,6 +94,18 @@ def test_the_picture_of_the_demo_shows_its_tiers():
     assert all(f"{tier.limit}/s, bursts of {tier.burst}" in labels for tier in TIERS)
 
 
+def test_the_plot_of_budgets_shows_the_table_beside_it():
+    """docs/llm-budget.svg has the designs of the table of docs/llm.md, and their numbers."""
+    drawn = (ROOT / "docs/llm-budget.svg").read_text()
+    page = (ROOT / "docs/llm.md").read_text()
+    rows = re.findall(r"^  (\S+) .* (\S+%) +(\S+%) +(\S+%)$", page, re.MULTILINE)
+
+    assert len(rows) == 4
+    for name, used, mean, worst in rows:
+        assert f"<!-- {name} -->" in drawn
+        assert f"<!-- {used} used, over-run {mean}, worst {worst} -->" in drawn
+
+
 @pytest.mark.parametrize("path", pages(ROOT), ids=lambda path: path.name)
 def test_upstream_is_the_app_behind_the_proxy(path):
     """Pages call envoyproxy/ratelimit by its name, since `upstream` is a key of the gateway file."""

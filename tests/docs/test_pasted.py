@@ -24,6 +24,7 @@ NOT_RUN = {
     "CONTRIBUTING.md": ["installs packages from a registry"],
     "README.md": ["installs packages from a registry"] * 2,
     "docs/fastapi.md": ["installs packages from a registry"],
+    "docs/llm.md": ["installs packages from a registry"],
     "docs/migrating.md": ["needs Docker"],
     "docs/operations.md": ["needs a cluster"] * 3,
     "docs/performance.md": ["takes more than 30 s", "needs the peers"],

@@ -1,0 +1,96 @@
+"""`make demo-llm` as a newcomer meets it: every tenant's budget is used and shown, and Ctrl-C ends all of it."""
+
+import re
+from io import StringIO
+
+import pytest
+import yaml
+from rich.console import Console
+
+from examples.demo.stage import ENVOY, Ports
+from examples.llm.__main__ import about
+from examples.llm.budgets import Budget
+from examples.llm.stage import AI, POLICY, STABLE, bootstrap
+from examples.llm.traffic import TENANTS, Tally
+from examples.llm.view import bar, over_run, screen
+from tests.running_scripts import script
+
+NEEDS_ENVOY = [
+    pytest.mark.envoy,
+    pytest.mark.process,
+    pytest.mark.slow,
+    pytest.mark.skipif(not ENVOY.exists(), reason="Envoy is not installed"),
+]
+ROW = re.compile(r"^│ +(\w+) .*\+(\d+)% +(\d+) +(\d+) +(\d+) +(\d+) +│$", re.MULTILINE)
+"""Tenant, over-run, answers, denied, cut, failed."""
+
+
+def marked(test):
+    for mark in NEEDS_ENVOY:
+        test = mark(test)
+    return test
+
+
+@marked
+@pytest.mark.parametrize("filters", [[], ["--ai-filter"]], ids=["stable", "ai"])
+async def test_the_demo_uses_each_budget_and_prints_its_last_screen(filters):
+    """Through a real Envoy with each filter set: answers of every tenant end, some are denied, and none fails."""
+    async with script("demo-llm", "--port", "0", "--seconds", "8", "--no-view", *filters) as demo:
+        assert await demo.ended() == 0
+    rows = {name: list(map(int, counts)) for name, *counts in ROW.findall(demo.said)}
+    assert list(rows) == [tenant.name for tenant in TENANTS], demo.said
+    assert all(answers > 0 and failed == 0 for _, answers, _, _, failed in rows.values()), demo.said
+    assert sum(denied for _, _, denied, _, _ in rows.values()) > 0, demo.said
+
+
+@marked
+async def test_ctrl_c_ends_the_demo():
+    """Without --seconds it runs until Ctrl-C, which is no error, and shows how far it came."""
+    async with script("demo-llm", "--port", "0", "--no-view") as demo:
+        await demo.printed("the callers have begun")
+        assert await demo.ctrl_c() == 0
+        assert "Traceback" not in demo.said
+
+
+@pytest.mark.parametrize("file", [STABLE, AI], ids=["stable", "ai"])
+def test_the_demos_envoy_files_have_its_ports(file):
+    """Each address of Envoy's files is replaced by a free one."""
+    chosen = Ports(envoy=1, admin=2, upstream=3, grpc=4, http=5, debug=6)
+    found = re.findall(r"port_value: (\d+)", yaml.safe_dump(bootstrap(file, chosen)))
+    assert sorted(map(int, found)) == [1, 2, 3, 4]
+
+
+def test_the_demos_tenants_are_those_of_its_policy():
+    """Each tenant has the budget that its row shows, and is named in the policy."""
+    policy = yaml.safe_load(POLICY.read_text())
+    limited = {
+        each["value"]: [budget["value"] for budget in each["descriptors"] if "unlimited" not in budget["rate_limit"]]
+        for each in policy["descriptors"]
+    }
+    assert {tenant.name: [tenant.budget] for tenant in TENANTS} == limited
+
+
+def test_the_demo_fits_a_terminal():
+    """No line is wider than 80 characters, and none is cut, whatever is exceeded."""
+    budgets = [Budget(8_000_000, 20, 80_000_000, 4_000_000, 88_000_000) for _ in TENANTS]
+    terminal = Console(width=80, file=StringIO())
+    tallies = [Tally(tenant) for tenant in TENANTS]
+    for tally in tallies:
+        tally.answers = tally.denied = 99_999
+    terminal.print(screen(tallies, budgets, about(Ports(*[65_535] * 6), AI), 10_000))
+    shown = terminal.file.getvalue()
+    assert max(map(len, shown.splitlines())) <= 80
+    assert "…" not in shown
+
+
+def test_the_demos_bar_is_half_full_at_the_budget():
+    """Used, held and over-run follow each other, and the budget ends in the middle, which is marked."""
+    assert bar(Budget(100, 20, 50, 30, 50), width=20).plain == "█" * 8 + "  " + "│" + " " * 9
+    assert bar(Budget(100, 20, 150, 0, 150), width=20).plain == "█" * 10 + "│" + "█" * 4 + " " * 5
+    assert bar(Budget(100, 20, 900, 0, 900), width=20).plain == "█" * 10 + "│" + "█" * 9
+
+
+def test_the_demos_over_run_is_the_worst_so_far():
+    """What a window forgets is still shown."""
+    assert over_run(Budget(100, 20, 10, 0, 145)) == "+45%"
+    assert over_run(Budget(100, 20, 10, 0, 90)) == "+0%"
