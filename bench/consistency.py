@@ -6,10 +6,11 @@ from typing import Final, NamedTuple
 
 from bench.bounds import WINDOWED, Admitted, Allowance, Failover, Local, bound, over_admission, used
 from bench.fleet import SIZE
-from bench.injections import SCENARIOS, Injected, Pace, Scenario, Stage, quiet, stage
+from bench.injections import SCENARIOS, Injected, Pace, Scenario, Stage, quiet, service_killed, stage
 from bench.laws import LAWS, SHARE
 from bench.measure import digits
 from bench.report import Report
+from bench.spending import CALLERS, COST, Account, Spending, account
 from bench.trace import Call, lag, percentile
 from testkit.machine import Cores, busy, cores
 
@@ -24,7 +25,7 @@ TIMES: Final = 10
 
 COLUMNS: Final = (
     "scenario", "limit", "calls", "errors", "p99 ms", "offered", "faults", "failovers", "admitted", "bound",
-    "over-admission", "before", "after",
+    "over-admission", "before", "after", "budget", "settled", "over-run",
 )  # fmt: skip
 
 
@@ -54,6 +55,7 @@ class Verdict(NamedTuple):
         before, after: admitted calls relative to what the limit sustains, before the fault and after the recovery.
         lag: largest lateness of the load itself, in seconds.
         misses: the requirements that were not met.
+        spent: the budget, and what was spent of it.
     """
 
     scenario: str
@@ -71,6 +73,7 @@ class Verdict(NamedTuple):
     after: float
     lag: float
     misses: tuple[str, ...]
+    spent: Account = Account(0.0, 0, 0, ())
 
 
 def measure(scale: Scale, command: str) -> Report:
@@ -93,7 +96,7 @@ def measure(scale: Scale, command: str) -> Report:
             f"other work on the machine: {began} before, {busy()} after",
             *(missed or ["every row meets the bounds"]),
         ],
-        [each._asdict() for each in found],
+        [{**each._asdict(), "spent": each.spent._asdict()} for each in found],
         command,
         page="reliability.md",
     )
@@ -105,9 +108,10 @@ def _of(topology: str, scale: Scale, where: Cores) -> list[Verdict]:
 
 
 def play(ready: Stage, scenario: Scenario) -> Verdict:
-    """Run one scenario and compare its calls with the bound."""
+    """Run one scenario, and compare its calls and answers with their bounds."""
     pace, value = ready.pace, f"{scenario.name}, {scenario.law}"
     ready.services.load(scenario.law, value, RATE)
+    spending = Spending(ready.services.addresses, value, ready.services.metrics)
     began = time.time()
     time.sleep(pace.before)
     fault = time.time()
@@ -115,7 +119,10 @@ def play(ready: Stage, scenario: Scenario) -> Verdict:
     over = time.time()
     time.sleep(pace.settle + pace.after)
     watch = Watch(began, fault, over, time.time())
-    return evaluate(scenario, injected, watch, pace, ready.services.calls())
+    verdict = evaluate(scenario, injected, watch, pace, ready.services.calls())
+    failovers = [Failover(watch.fault, watch.over + pace.settle)] * injected.failovers
+    spent = account(spending.end(killed=scenario.fault is service_killed), failovers)
+    return verdict._replace(spent=spent, misses=verdict.misses + spent.misses)
 
 
 def evaluate(scenario: Scenario, injected: Injected, watch: Watch, pace: Pace, calls: Sequence[Call]) -> Verdict:
@@ -174,6 +181,11 @@ def _notes(pace: Pace) -> list[str]:
             "failover in the window"
         ),
         f"before, after: admitted calls relative to what the limit sustains; at least {LEAST * 100:g} % is required",
+        (
+            f"budget, settled, over-run: hits of answers that are paid for afterwards, {COST} each: what the budget "
+            "admits, what was recorded, and what the worst of all windows had over it; at most the answers in flight, "
+            f"{SIZE * CALLERS}, and those whose reports met no store"
+        ),
     ]
 
 
@@ -192,4 +204,7 @@ def _row(each: Verdict) -> list[str]:
         str(each.over_admission),
         f"{each.before:.0%}",
         f"{each.after:.0%}",
+        f"{each.spent.budget:,.0f}",
+        f"{each.spent.settled:,}",
+        f"{each.spent.over_run:,}",
     ]

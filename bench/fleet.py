@@ -96,6 +96,15 @@ class Fleet:
         for each in self.members:
             each.load(*self._asked)
 
+    @property
+    def addresses(self) -> list[str]:
+        """Addresses of all services."""
+        return [each.subject.address for each in self.members]
+
+    def metrics(self) -> list[dict[str, float]]:
+        """Return the metrics of each service."""
+        return [metrics(each.subject) for each in self.members]
+
     def calls(self) -> list[Call]:
         """End the load; return its calls of all services."""
         return [call for each in self.members for call in each.calls()]

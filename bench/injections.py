@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 
 from bench.fleet import Fleet, fleet
 from bench.laws import counter_slot, policy
+from bench.spending import BUDGET
 from testkit.fault_proxy import FaultProxy, Way, fault_proxy
 from testkit.machine import Cores
 from testkit.redis_cluster import RedisCluster, redis_cluster
@@ -218,16 +219,20 @@ def cluster_killed(stage: Stage, value: str) -> Injected:
 
 
 def migration(stage: Stage, value: str) -> Injected:
-    """Migrate the counter's slot to another master, step by step, and back."""
-    slot = counter_slot(LAW, value)
+    """Migrate the slots of the counter and of the budget to another master, step by step, and back."""
     for _turn in range(2):
-        there = next(each for each in stage.cluster.masters() if each is not stage.cluster.owner(slot))
-        move = stage.cluster.migration(slot, there)
-        move.begin()
+        moves = []
+        for slot in {counter_slot(key, value) for key in (LAW, BUDGET)}:
+            there = next(each for each in stage.cluster.masters() if each is not stage.cluster.owner(slot))
+            moves.append(stage.cluster.migration(slot, there))
+        for move in moves:
+            move.begin()
         time.sleep(stage.pace.fault / 4)
-        move.move_keys()
+        for move in moves:
+            move.move_keys()
         time.sleep(stage.pace.fault / 4)
-        move.finish()
+        for move in moves:
+            move.finish()
     return Injected(2)
 
 

@@ -6,6 +6,7 @@ from typing import Final
 from bench.bounds import Law
 from bench.fleet import SIZE
 from bench.policy import DOMAIN
+from bench.spending import RULES
 from ratelimitd.algorithms import counter_key
 from ratelimitd.limiter import LimitRequest, Planner, PlanOptions, Tallies, key_maker
 from ratelimitd.policy import Descriptor
@@ -26,7 +27,7 @@ SHARE: Final = Law("token_bucket", 1200 // SIZE, 60.0, 40 // SIZE)
 
 
 def policy(note: str = "") -> str:
-    """Return a policy with each limit, and with the descriptor key ``note``, which no call uses."""
+    """Return a policy with each limit, those of ``spending``, and the descriptor key ``note``, which no call uses."""
     lines = [f"domain: {DOMAIN}", "descriptors:"]
     for name, law in LAWS.items():
         unit = "second" if law.window == 1.0 else "minute"
@@ -34,7 +35,7 @@ def policy(note: str = "") -> str:
         own = ", on_store_failure: local" if name == "local" else ""
         rate = f"{{unit: {unit}, requests_per_unit: {law.quota}, algorithm: {law.algorithm}{burst}}}"
         lines.append(f"  - {{key: {name}{own}, rate_limit: {rate}}}")
-    return "\n".join([*lines, *([f"  - {{key: {note}}}"] if note else [])]) + "\n"
+    return "\n".join([*lines, RULES, *([f"  - {{key: {note}}}"] if note else [])]) + "\n"
 
 
 def counter_slot(key: str, value: str, text: str = "") -> int:

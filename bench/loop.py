@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Callable
@@ -19,7 +21,7 @@ from bench.report import Report
 from bench.rls import CONNECTIONS, STREAMS
 from testkit import server
 from testkit.errors import BenchError
-from testkit.machine import Cores, cores
+from testkit.machine import Cores, cores, pinned
 from testkit.server import Subject
 
 RATE: Final = 1_000
@@ -28,6 +30,16 @@ RATE: Final = 1_000
 CHUNK: Final = 1 << 20
 LOADED: Final = "policy loaded"
 LONGEST: Final = "ratelimitd_loop_lag_longest_seconds"
+IDLER: Final = """
+import sys, time
+worst, end = 0.0, time.monotonic() + float(sys.argv[1])
+while (due := time.monotonic() + 0.02) < end:
+    time.sleep(0.02)
+    worst = max(worst, time.monotonic() - due)
+print(worst)
+"""
+"""A process whose timers only the machine can delay."""
+
 COLUMNS: Final = ("activity", "served by", "longest hold ms", "calls", "p50 ms", "p99 ms", "worst ms", "duration s")
 
 
@@ -64,6 +76,7 @@ def measure(scale: Scale, command: str) -> Report:
     """Measure each build in each activity, in a process of its own, so that a hold is of one activity."""
     where = cores()
     chosen, notes = builds()
+    before = unrest(where.server, 3 * scale.seconds)
     data = [
         {"meanwhile": activity.name, "by": build.name} | _numbers(build, activity, scale, where)
         for activity in ACTIVITIES
@@ -76,9 +89,22 @@ def measure(scale: Scale, command: str) -> Report:
         f"The event loop: {RATE:,} calls/s while {many} limits are scraped or {many} rules are loaded; and full load",
         COLUMNS,
         [_row(each) for each in data],
-        [*_notes(scale, where), *notes],
+        [*_notes(scale, where), _about_unrest(before, unrest(where.server, 3 * scale.seconds), where), *notes],
         data,
         command,
+    )
+
+
+def unrest(core: int, seconds: float) -> float:
+    """Return the largest delay, seconds, of the timers of a process that does nothing else on a core."""
+    command = pinned(core, [sys.executable, "-c", IDLER, str(seconds)])
+    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+def _about_unrest(before: float, after: float, where: Cores) -> str:
+    return (
+        f"the machine alone: the same timers in a process that does nothing else on core {where.server} were late by "
+        f"up to {before * 1e3:.1f} ms before these runs, and {after * 1e3:.1f} ms after them"
     )
 
 

@@ -18,6 +18,9 @@ PLENTY: Final = 1_000_000_000
 LOG_LIMIT: Final = 10_000
 """Requests per second, the maximum for sliding_window; therefore its requests are spread over ``SPREAD`` keys."""
 
+TOKENS: Final = 700
+"""Hits of a settlement: tokens of an answer. No user of many uses up ``PLENTY`` with them."""
+
 SPREAD: Final = 1_000
 
 SIZES: Final = (1, 3, 8)
@@ -65,24 +68,27 @@ def requests(descriptors: int = 1, keys: int = 1, first: int = 0) -> Iterator[by
 
 
 class Kind(NamedTuple):
-    """A kind of policy: its file for this many keys, and the descriptor of a user's request."""
+    """A kind of policy: its file for this many keys, the descriptor of a user's request, and the hits in that."""
 
     policy: Callable[[int], str]
     descriptor: Callable[[int], Entries]
+    hits: int | None = None
 
 
 def kind_requests(kind: Kind, keys: int) -> Iterator[bytes]:
     """Return gRPC frames of ``keys`` users, each with the one descriptor of this kind."""
     for number in range(keys):
-        yield _request(DOMAIN, [kind.descriptor(number)])
+        yield _request(DOMAIN, [kind.descriptor(number)], kind.hits)
 
 
-def _request(domain: str, descriptors: Sequence[Entries]) -> bytes:
+def _request(domain: str, descriptors: Sequence[Entries], hits: int | None = None) -> bytes:
     built = message("envoy.service.ratelimit.v3.RateLimitRequest")(domain=domain)
     for entries in descriptors:
         added = built.descriptors.add()
         for key, value in entries:
             added.entries.add(key=key, value=value)
+        if hits is not None:
+            added.hits_addend.value = hits
     return frame(built.SerializeToString())
 
 
@@ -108,12 +114,18 @@ def _several() -> str:
     return f"rate_limits: [{', '.join(each)}]"
 
 
+def _after() -> str:
+    return f"{limit()[:-1]}, charge: after}}"
+
+
 KINDS: Final[Mapping[str, Kind]] = {
     "3 limits on one descriptor": _one(_several()),
     "wildcard": _one(f"value: u*, rate_limit: {limit()}"),
     "identity tier": Kind(_tiers, lambda number: [("api_key", user(number)), ("remote_address", "192.0.2.1")]),
     "shadow": _one(f"shadow_mode: true, rate_limit: {limit()}"),
     "quota": _one(f"quota_mode: true, rate_limit: {limit()}"),
+    "question": _one(f"rate_limit: {_after()}")._replace(hits=0),
+    "settlement": _one(f"rate_limit: {_after()}")._replace(hits=TOKENS),
 }
 
 

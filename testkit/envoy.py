@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -67,16 +67,26 @@ def cluster(name: str, addresses: list[str], *, http2: bool = False) -> dict[str
 
 
 def bootstrap(
-    rls: list[str], upstream: str, routes: list[dict[str, Any]], *, domain: str = "demo", **filter_options: Any
+    rls: list[str],
+    upstream: str,
+    routes: list[dict[str, Any]],
+    *,
+    domain: str = "demo",
+    filters: Sequence[dict[str, Any]] = (),
+    timeout: str = "2s",
+    **filter_options: Any,
 ) -> dict[str, Any]:
-    """Return the configuration of an Envoy that calls the services at ``rls`` with the rate_limits of each route."""
+    """Return the configuration of an Envoy that calls the services at ``rls`` with the rate_limits of each route.
+
+    ``filters`` are before that of rate limits, which has ``filter_options``; ``timeout`` is that of a call.
+    """
     ratelimit = {
         "@type": "type.googleapis.com/envoy.extensions.filters.http.ratelimit.v3.RateLimit",
         "domain": domain,
-        "timeout": "2s",
+        "timeout": timeout,
         "enable_x_ratelimit_headers": "DRAFT_VERSION_03",
         "rate_limit_service": {
-            "grpc_service": {"envoy_grpc": {"cluster_name": "rls"}, "timeout": "2s"},
+            "grpc_service": {"envoy_grpc": {"cluster_name": "rls"}, "timeout": timeout},
             "transport_api_version": "V3",
         },
         **filter_options,
@@ -90,6 +100,7 @@ def bootstrap(
         "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes}]},
         "http_filters": [
             {"name": "envoy.filters.http.set_metadata", "typed_config": SET_METADATA},
+            *filters,
             {"name": "envoy.filters.http.ratelimit", "typed_config": ratelimit},
             {"name": "envoy.filters.http.router", "typed_config": router},
         ],

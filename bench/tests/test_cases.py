@@ -6,7 +6,7 @@ import pytest
 
 from bench.builds import GRPCIO, INTERPRETED, SHIPPED, Build
 from bench.cases import STORES, Case, Scale, further_rows, main_rows
-from bench.policy import KINDS, user
+from bench.policy import KINDS, TOKENS, user
 from bench.rls import measured_in
 from ratelimitd.policy_file import parse
 from ratelimitd.proto import message
@@ -57,15 +57,27 @@ def test_the_policy_of_a_row_is_valid_and_of_its_domain(case):
 def test_a_kind_is_in_its_policy():
     """Each further policy has the key that its name is about."""
     texts = {name: kind.policy(2) for name, kind in KINDS.items()}
-    words = r"rate_limits|value: u\*|identity|shadow_mode|quota_mode"
+    words = r"rate_limits|value: u\*|identity|shadow_mode|quota_mode|charge: after"
     assert {name: re.findall(words, text) for name, text in texts.items()} == {
         "3 limits on one descriptor": ["rate_limits"],
         "wildcard": ["value: u*"],
         "identity tier": ["identity"],
         "shadow": ["shadow_mode"],
         "quota": ["quota_mode"],
+        "question": ["charge: after"],
+        "settlement": ["charge: after"],
     }  # fmt: skip
     assert texts["identity tier"].count(user(1)) == 1
+
+
+def test_a_question_and_a_settlement_have_hits_of_their_own():
+    """An explicit 0, and tokens; no other row has any."""
+    found = {}
+    for case in ROWS:
+        each = sent(case)[0].descriptors[0]
+        if each.HasField("hits_addend"):
+            found[case.kind] = each.hits_addend.value
+    assert found == {"question": 0, "settlement": TOKENS}
 
 
 def test_the_main_rows_are_what_users_have():

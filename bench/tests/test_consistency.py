@@ -109,7 +109,8 @@ def test_the_policy_has_the_laws():
     for text in (policy(), policy("note7")):
         (root,) = (parse([("p.yaml", text.encode())]).domains[b"bench"],)
         assert root is not None
-    found = [limit for node in parse([("p.yaml", policy().encode())]).nodes for limit in node.limits]
+    nodes = parse([("p.yaml", policy().encode())]).domains[b"bench"].root.children
+    found = [nodes[name.encode()].limits[0] for name in LAWS]
     rates = {(each.rate.algorithm, each.rate.quota, each.rate.window / 1e6, each.rate.burst) for each in found}
     assert rates == set(map(tuple, LAWS.values()))
 

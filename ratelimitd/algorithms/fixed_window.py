@@ -24,14 +24,14 @@ def step(state: int | None, rate: Rate, cost: int, now: int, flags: int) -> tupl
     after = before + cost
     rest = window - now % window
     retry = 0
-    need = cost if cost or flags < POST_PAID else 1
     if cost < 0:
         after = max(after, 0)
     elif flags >= SETTLES:
         after = min(after, SATURATED)
         if cost and before + cost > quota:
             retry = rest if quota else NEVER
-    elif before + need > quota:
+    elif after > quota or (before == quota and cost == 0 and flags >= POST_PAID):
+        need = cost if cost or flags < POST_PAID else 1
         retry = rest if need <= quota else NEVER
         after = min(after, SATURATED) if count_rejected else before
     if after == 0:

@@ -162,8 +162,8 @@ def tally(ask: Ask) -> list[int] | None:
     """Count the outcome of each charge in the tally of its limit.
 
     A charge that an atomic ask did not apply, because another limit vetoed it, adds to ``total_hits`` only. Settlements
-    are counted as such when their store has recorded them. Return the
-    charges that cost nothing, since they were refused, of limits without ``charge``; None if there are none.
+    are counted as such when their store has recorded them; others wait or are lost, whatever another store decided.
+    Return the charges that cost nothing, since they were refused, of limits without ``charge``; None if there are none.
     """
     charges, costs = ask.plan.charges, ask.costs
     vetoed = ask.atomic and any(
@@ -181,13 +181,15 @@ def tally(ask: Ask) -> list[int] | None:
         rule.tally.total_hits += cost
         if not isinstance(outcome, Decision):
             continue
-        settles = charge.flags >= SETTLES
-        if settles or not (vetoed and outcome.allowed):
+        if charge.flags >= SETTLES:
+            count(rule.tally, rule.capacity, rule.near, outcome.before, cost, shadow=rule.limit.shadow_mode)
+            if index not in ask.failures:
+                rule.settled(outcome.before, cost)
+            continue
+        if not (vetoed and outcome.allowed):
             before = outcome.before if charge.hold is None else _before(charge, outcome, cost)
             count(rule.tally, rule.capacity, rule.near, before, cost, shadow=rule.limit.shadow_mode)
-        if settles and index not in ask.failures:
-            rule.settled(outcome.before, cost)
-        elif (vetoed or (rule.auto and not outcome.allowed)) and _may_be_spent(rule, cost):
+        if (vetoed or (rule.auto and not outcome.allowed)) and _may_be_spent(rule, cost):
             refused = [index] if refused is None else [*refused, index]
     return refused
 

@@ -25,6 +25,9 @@ from .keys import is_overflow_key, safe_head
 from .rules import Rule
 from .seam import Ask, Charge, Failure, Plan, Store
 
+PART_BYTES: Final = 1 << 20
+"""Size of a part of the over-limit cache: some 2,000 denials, which the resize of a dict copies in 0.2 ms."""
+
 ENTRY_BYTES: Final = 470
 """Memory of one cached denial without its key, measured with tracemalloc; 140 of it only where the limit came with the
 request."""
@@ -64,29 +67,29 @@ class OverLimitCache:
     costs, peeks, give-backs and settlements are passed to the store. Settlements leave a denial as it is, since usage
     only grew. A denial is dropped if the limit's numbers change, or if the clock steps back to before it was made.
 
+    The denials are in parts by the hash of the key, since one dict of all would copy them in one step as it grows.
+
     Args:
-        max_bytes: LOCAL_CACHE_SIZE_IN_BYTES; the oldest denials are dropped first.
+        max_bytes: LOCAL_CACHE_SIZE_IN_BYTES; the oldest denials of a part are dropped first.
         refused: called with charges of an ask that a limit would have counted although it denies them: ask, indices,
             wall-clock µs.
     """
 
     def __init__(self, max_bytes: int, refused: Refused = _ignore_refused) -> None:
-        self._max_bytes = max_bytes
+        count = max(1, max_bytes // PART_BYTES)
+        self._parts: list[OrderedDict[bytes, Denial]] = [OrderedDict() for _ in range(count)]
+        self._bytes = [0] * count
+        self._most = max_bytes // count
         self._refused = refused
-        self._denials: OrderedDict[bytes, Denial] = OrderedDict()
-        self._bytes = 0
 
     def __len__(self) -> int:
-        return len(self._denials)
+        return sum(map(len, self._parts))
 
     def before(self, asks: Sequence[Ask], now: int) -> None:
         """Deny charges that a cached denial covers."""
-        denials = self._denials
-        if not denials:
-            return
         for ask in asks:
             for index, charge in enumerate(ask.plan.charges):
-                denial = denials.get(charge.key)
+                denial = self._denial(charge.key)
                 if denial is None or ask.outcomes[index] is not None:
                     continue
                 cost, settles = ask.costs[index], charge.flags >= SETTLES
@@ -111,30 +114,34 @@ class OverLimitCache:
 
     def holds(self, charge: Charge, now: int) -> Denial | None:
         """Return the denial that ``before`` would apply, without any change to the cache."""
-        denial = self._denials.get(charge.key)
+        denial = self._denial(charge.key)
         return denial if denial is not None and _is_valid(denial, charge, now) else None
 
     def forget(self, key: bytes) -> None:
         """Drop the cached denial of a counter, if there is one."""
-        if key in self._denials:
+        if self._denial(key) is not None:
             self._forget(key)
 
+    def _denial(self, key: bytes) -> Denial | None:
+        return self._parts[hash(key) % len(self._parts)].get(key)
+
     def _remember(self, charge: Charge, cost: int, decision: Decision, now: int) -> None:
-        held = self._denials.get(charge.key)
+        held = self._denial(charge.key)
         if held is not None:
             if held.until > now and held.cost <= cost and held.limit == charge.limit:
                 return
             self._forget(charge.key)
-        self._denials[charge.key] = Denial(
-            charge.limit, cost, now, now + decision.retry_after, now + decision.reset_after
-        )
-        self._bytes += ENTRY_BYTES + len(charge.key)
-        while self._bytes > self._max_bytes:
-            self._forget(next(iter(self._denials)))
+        number = hash(charge.key) % len(self._parts)
+        part = self._parts[number]
+        part[charge.key] = Denial(charge.limit, cost, now, now + decision.retry_after, now + decision.reset_after)
+        self._bytes[number] += ENTRY_BYTES + len(charge.key)
+        while self._bytes[number] > self._most:
+            self._forget(next(iter(part)))
 
     def _forget(self, key: bytes) -> None:
-        del self._denials[key]
-        self._bytes -= ENTRY_BYTES + len(key)
+        number = hash(key) % len(self._parts)
+        del self._parts[number][key]
+        self._bytes[number] -= ENTRY_BYTES + len(key)
 
 
 def wanted(charge: Charge, cost: int) -> int:

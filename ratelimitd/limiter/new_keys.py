@@ -151,6 +151,7 @@ class NewKeys:
                 unit, rate = in_one_unit(rate)
                 limit = limit._replace(rate=rate, unit=unit, unit_multiplier=1)
                 rule = Rule(limit, rule.binding, rule.tally, rule.near, rule.head)
+                rule.switch = charge.rule.switch
             name = self._name(domain, place, rate.algorithm, rate.window, limit.item, charge.hold is not None)
             return Charge(rule, name, charge.flags, charge.hold)
         self._new_keys[counted] = seen + 1

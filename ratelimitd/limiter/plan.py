@@ -21,6 +21,7 @@ from ratelimitd.policy import (
     match,
     pinned,
 )
+from ratelimitd.sharded import ShardedDict
 
 from .holding import set_holds
 from .keys import KeyHead, KeyMaker
@@ -89,7 +90,7 @@ class Planner:
         self._tallies = tallies
         self._options = options
         self._domains = dict(policy.domains)
-        self._rules: dict[DescriptorNode, NodeRules] = {}
+        self._rules: ShardedDict[DescriptorNode, NodeRules] = ShardedDict()
         self.made = 0
 
     def forget(self, nodes: int) -> bool:
@@ -97,7 +98,9 @@ class Planner:
 
         Freeing those of thousands at once takes long.
         """
-        for _ in range(min(nodes, len(self._rules))):
+        for _ in range(nodes):
+            if not self._rules:
+                break
             self._rules.popitem()
         return bool(self._rules)
 
@@ -225,7 +228,8 @@ def _plan_one(
     """Plan a single descriptor with a single limit, the most common request, without a list for each field."""
     descriptor = request.descriptors[0]
     entries = pinned(found.pins, descriptor.entries if counted is None else counted[0])
-    charge = Charge(found.rules[0], head.key(entries))
+    rule = found.rules[0]
+    charge = Charge(rule, head.key(entries), rule.flags)
     item = Item(0, 1, unlimited=False, found=found, entries=entries)
     return Plan((charge,), [cost_of(descriptor, request.hits)], request, (item,), atomic=together, mixed=False)
 
@@ -239,7 +243,7 @@ def _charge(found: NodeRules, entries: tuple[Entry, ...], replaced: frozenset[st
         if rule.head is None:
             unlimited = True
         else:
-            charges.append(Charge(rule, rule.head.key(entries)))
+            charges.append(Charge(rule, rule.head.key(entries), rule.flags))
     return unlimited
 
 

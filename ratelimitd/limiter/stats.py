@@ -10,6 +10,8 @@ from itertools import islice
 from sys import getsizeof
 from typing import Final
 
+from ratelimitd.sharded import ShardedDict
+
 REQUEST_MADE_SERIES: Final = 10_000
 """Series that request values may create, over all domains; further ones share ``other``.
 
@@ -127,7 +129,7 @@ class Tallies:
     """
 
     def __init__(self, request_made: int = REQUEST_MADE_SERIES) -> None:
-        self._tallies: dict[tuple[tuple[str, ...], str], Tally] = {}
+        self._tallies: ShardedDict[tuple[tuple[str, ...], str], Tally] = ShardedDict()
         self._listed: list[Tally] = []
         self._request_made_left = request_made
         self._name_bytes_left = request_made * NAME_BYTES

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple, TypeVar
 from ratelimitd.algorithms import CONCURRENT, SECOND
 from ratelimitd.printable import printable
 
-from .model import Charging, DescriptorNode, Domain, Identity, Limit, Policy, amount_in_words
+from .model import Charging, Children, DescriptorNode, Domain, Identity, Limit, Policy, amount_in_words
 
 _T = TypeVar("_T")
 
@@ -124,7 +124,8 @@ def _domain(name: bytes, old: Domain | None, new: Domain | None) -> Changes:
 
 def _children(place: str, old: DescriptorNode | None, new: DescriptorNode | None) -> Iterator[_Pair | None]:
     """Yield the pairs of children to compare, and None for a child that is known to have no difference."""
-    before, after = old.children if old else {}, new.children if new else {}
+    before: Children = old.children if old else {}
+    after: Children = new.children if new else {}
     common = 0
     for key, node in after.items():
         other = before.get(key)

@@ -8,6 +8,7 @@ from enum import IntEnum
 from typing import Final, NamedTuple
 
 from ratelimitd.algorithms import Rate, Reserve
+from ratelimitd.sharded import ShardedDict, grown
 from ratelimitd.value import Value
 
 from .wildcards import STAR, Wildcards
@@ -153,7 +154,7 @@ class DescriptorNode:
         self.detailed_metric = detailed_metric
         self.value_to_metric = value_to_metric
         self.share_threshold = share_threshold
-        self.children: dict[bytes, DescriptorNode] = {}
+        self.children: Children = {}
         """By final key: ``key`` or ``key_value``."""
         self.named = False
         """Whether a final key contains ``_``, as that of an entry's key and value does."""
@@ -172,12 +173,16 @@ class DescriptorNode:
     def add_child(self, child: "DescriptorNode") -> None:
         """Add the next child."""
         final_key = child.final_key
+        self.children = grown(self.children)
         self.children[final_key] = child
         self.named = self.named or SEPARATOR in final_key
         if STAR in final_key:
             if self.wildcards is None:
                 self.wildcards = Wildcards()
             self.wildcards.add(final_key, child)
+
+
+Children = dict[bytes, DescriptorNode] | ShardedDict[bytes, DescriptorNode]
 
 
 class Identity(NamedTuple):
@@ -193,7 +198,7 @@ class Identity(NamedTuple):
     key: bytes
     otherwise: bytes
     ipv6_prefix: int
-    tiers: dict[bytes, bytes]
+    tiers: dict[bytes, bytes] | ShardedDict[bytes, bytes]
 
 
 class Domain(NamedTuple):

@@ -9,6 +9,7 @@ from hashlib import sha256
 from typing import Any, Final, NamedTuple
 
 from ratelimitd.algorithms import Rate
+from ratelimitd.sharded import ShardedDict, grown
 
 from .model import Charging, DescriptorNode, Domain, Identity, Limit, Policy
 
@@ -138,7 +139,7 @@ def _weight(row: Row) -> int:
     return max(1, len(row.limits)) + (len(str(row.metadata)) // SLICE_METADATA if row.metadata else 0)
 
 
-def keys_rows(domain: bytes, tiers: Mapping[bytes, bytes]) -> Iterator[KeysRow]:
+def keys_rows(domain: bytes, tiers: Mapping[bytes, bytes] | ShardedDict[bytes, bytes]) -> Iterator[KeysRow]:
     """Split the tiers of a domain into rows."""
     by_tier: dict[bytes, list[bytes]] = {}
     for digest, tier in tiers.items():
@@ -192,11 +193,16 @@ class Assembly:
         self._domains[name] = Domain(name, root, default_algorithm, all_or_nothing, own, *overrides)
 
     def _add_keys(self, domain: bytes, tier: bytes, digests: bytes) -> None:
-        identity = self._domains[domain].identity
+        found = self._domains[domain]
+        identity = found.identity
         if identity is None:
             raise ValueError("keys of a domain without an identity")
         size = sha256().digest_size
-        identity.tiers.update((digests[at : at + size], tier) for at in range(0, len(digests), size))
+        tiers = grown(identity.tiers)
+        if tiers is not identity.tiers:
+            self._domains[domain] = found._replace(identity=identity._replace(tiers=tiers))
+        for at in range(0, len(digests), size):
+            tiers[digests[at : at + size]] = tier
 
     def _add_node(
         self, parent: int, key: bytes, value: bytes, group: int, metadata: dict[str, Any] | None, flags: int

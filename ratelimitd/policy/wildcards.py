@@ -9,6 +9,8 @@ position of a piece leaves the most space for the next.
 from collections.abc import Iterator
 from typing import Generic, NamedTuple, TypeVar
 
+from ratelimitd.sharded import ShardedDict, grown
+
 STAR = b"*"
 
 T = TypeVar("T")
@@ -20,6 +22,10 @@ class _Pattern(NamedTuple, Generic[T]):
     target: T
 
 
+_Ends = tuple[bytes, bytes]
+_ByEnds = dict[_Ends, list[_Pattern[T]]] | ShardedDict[_Ends, list[_Pattern[T]]]
+
+
 class Wildcards(Generic[T]):
     """Patterns in the order they were added, each with its target. Iterates as (pattern, target)."""
 
@@ -27,7 +33,7 @@ class Wildcards(Generic[T]):
 
     def __init__(self) -> None:
         self._patterns: list[tuple[bytes, T]] = []
-        self._by_ends: dict[tuple[bytes, bytes], list[_Pattern[T]]] = {}
+        self._by_ends: _ByEnds[T] = {}
         self._shapes: dict[tuple[int, int], int] = {}
         """(length of prefix, length of suffix) -> order of the first such pattern; ascending by order."""
 
@@ -43,7 +49,13 @@ class Wildcards(Generic[T]):
         order = len(self._patterns)
         self._patterns.append((pattern, target))
         compiled = _Pattern(order, tuple(piece for piece in middle if piece), target)
-        self._by_ends.setdefault((prefix, suffix), []).append(compiled)
+        ends = (prefix, suffix)
+        same = self._by_ends.get(ends)
+        if same is None:
+            self._by_ends = grown(self._by_ends)
+            self._by_ends[ends] = [compiled]
+        else:
+            same.append(compiled)
         self._shapes.setdefault((len(prefix), len(suffix)), order)
 
     def find(self, text: bytes) -> T | None:
@@ -56,7 +68,7 @@ class Wildcards(Generic[T]):
             if before + after > size:
                 continue
             end = size - after
-            for pattern in self._by_ends.get((text[:before], text[end:]), ()):
+            for pattern in self._by_ends.get((text[:before], text[end:])) or ():
                 if best is not None and pattern.order > best.order:
                     break
                 if not pattern.pieces or _holds(text, pattern.pieces, before, end):

@@ -70,11 +70,11 @@ class MemoryStore:
             if ask.atomic:
                 self._charge_atomically(ask, now)
                 continue
-            outcomes = ask.outcomes
-            if ask.plan.mixed and len(outcomes) > 1:
+            plan, outcomes = ask.plan, ask.outcomes
+            if plan.mixed and len(outcomes) > 1:
                 self._charge_each(ask, range(len(outcomes)), now)
                 continue
-            for index, charge in enumerate(ask.plan.charges):
+            for index, charge in enumerate(plan.charges):
                 if outcomes[index] is None:
                     outcomes[index] = self._charge_one(charge, ask.costs[index], now)
         done(asks)

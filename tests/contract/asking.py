@@ -2,6 +2,7 @@
 
 import asyncio
 
+from ratelimitd.algorithms import ALGORITHMS
 from ratelimitd.limiter import Engine, LimitRequest, Planner, PlanOptions, PostPaid, Tallies, key_maker
 from ratelimitd.observe.metrics import Counters
 from ratelimitd.policy import Descriptor
@@ -57,9 +58,9 @@ class Caller:
         """Whether a call with one descriptor passes."""
         return not (await self.ask((key, hits), **options)).over
 
-    async def used(self, key, now=START):
+    async def used(self, key, now=START, value="x"):
         """What of its limit is used, as a look tells that is no evidence; None past the limit."""
-        status = (await self.ask((key, 0), now=now, ours=True)).statuses[0]
+        status = (await self.ask(sent(key, 0, value=value), now=now, ours=True)).statuses[0]
         return None if status.over else status.rule.capacity - status.remaining
 
     async def answers(self, key, cost=30, count=12, **options):
@@ -80,3 +81,13 @@ class Caller:
 def sent(key, hits=None, negative=False, value="x", lease=None):
     """A descriptor of one entry, as it arrives."""
     return Descriptor(((key.encode(), value.encode()),), None, hits, negative, lease)
+
+
+def limit(key, name, more="", quota=50):
+    """One descriptor with a limit of this algorithm."""
+    return f"- {{key: {key}, rate_limit: {{unit: hour, requests_per_unit: {quota}, algorithm: {name}{more}}}}}\n"
+
+
+def each(more="", quota=50):
+    """A descriptor for each algorithm, named after it."""
+    return "descriptors:\n" + "".join(limit(name, name, more, quota) for name in ALGORITHMS)

@@ -108,16 +108,6 @@ def two(single, cluster):
 KINDS = ("single", "single_tls", "sentinel", "sentinel_tls", "cluster", "cluster_tls", "two")
 
 
-@pytest.fixture(params=["memory", *(pytest.param(kind, marks=pytest.mark.redis) for kind in ("single", "cluster"))])
-async def counters(request, opened):
-    """Counters in memory, in one Redis and in a cluster."""
-    if request.param == "memory":
-        return MemoryStore()
-    found = opened(simulated(emptied(request.getfixturevalue(request.param))))
-    assert await found.connect()
-    return found
-
-
 def emptied(redis):
     """The same, without keys."""
     for master in redis.masters:
@@ -153,11 +143,22 @@ async def redis_store(empty, opened):
     return store
 
 
-@pytest.fixture(params=["memory", *(pytest.param(kind, marks=pytest.mark.redis) for kind in KINDS)])
-async def store(request, opened):
-    """Each store, one after the other."""
+async def _opened(request, opened):
+    """The store that a parameter names."""
     if request.param == "memory":
         return MemoryStore()
     found = opened(simulated(emptied(request.getfixturevalue(request.param))))
     assert await found.connect()
     return found
+
+
+@pytest.fixture(params=["memory", *(pytest.param(kind, marks=pytest.mark.redis) for kind in KINDS)])
+async def store(request, opened):
+    """Each store, one after the other."""
+    return await _opened(request, opened)
+
+
+@pytest.fixture(params=["memory", *(pytest.param(kind, marks=pytest.mark.redis) for kind in ("single", "cluster"))])
+async def counters(request, opened):
+    """Counters in memory, in one Redis and in a cluster."""
+    return await _opened(request, opened)

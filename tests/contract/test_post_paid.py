@@ -4,10 +4,8 @@ import pytest
 
 from ratelimitd.algorithms import ALGORITHMS
 from ratelimitd.limiter import LimitRequest, OverLimitCache, PlanOptions
-from ratelimitd.stores import MemoryStore
 from tests.algorithms.cases import SECOND, U32
-from tests.contract.asking import HOUR, START, Caller, sent
-from tests.contract.conftest import emptied, simulated
+from tests.contract.asking import HOUR, START, Caller, each, limit, sent
 
 NAMES = list(ALGORITHMS)
 AUTO = [name for name in NAMES if name != "fixed_window"]
@@ -16,26 +14,6 @@ TOGETHER = pytest.mark.parametrize(
     [("all_or_nothing: true\n", PlanOptions()), ("", PlanOptions(all_or_nothing=True))],
     ids=["all_or_nothing", "stop_cache_key_increment"],
 )
-
-
-@pytest.fixture(params=["memory", *(pytest.param(kind, marks=pytest.mark.redis) for kind in ("single", "cluster"))])
-async def counters(request, opened):
-    """Counters in memory, in one Redis and in a cluster."""
-    if request.param == "memory":
-        return MemoryStore()
-    found = opened(simulated(emptied(request.getfixturevalue(request.param))))
-    assert await found.connect()
-    return found
-
-
-def limit(key, name, more="", quota=50):
-    """One descriptor with a limit of this algorithm."""
-    return f"- {{key: {key}, rate_limit: {{unit: hour, requests_per_unit: {quota}, algorithm: {name}{more}}}}}\n"
-
-
-def each(more="", quota=50):
-    """A descriptor for each algorithm, named after it."""
-    return "descriptors:\n" + "".join(limit(name, name, more, quota) for name in NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -93,13 +71,14 @@ async def test_a_settlement_is_recorded_whatever_is_left(counters, name, cost):
 
 
 @pytest.mark.parametrize("name", NAMES)
-async def test_recovery_comes_when_it_was_told(counters, name):
-    """A denied question passes in the second that its status names, and not in the one before."""
+@pytest.mark.parametrize(("own", "hits"), [(0, 0), (None, 0), (None, 3)])
+async def test_recovery_comes_when_it_was_told(counters, name, own, hits):
+    """A denied question or request passes in the second that its status names, and not in the one before."""
     caller = Caller(counters, each(", charge: after", 5))
     await caller.passes(name, 12)
-    wait = (await caller.ask((name, 0))).statuses[0].reset
-    assert not await caller.passes(name, 0, now=START + (wait - 1) * SECOND)
-    assert await caller.passes(name, 0, now=START + wait * SECOND)
+    wait = (await caller.ask((name, own), hits=hits)).statuses[0].reset
+    assert (await caller.ask((name, own), hits=hits, now=START + (wait - 1) * SECOND)).over
+    assert not (await caller.ask((name, own), hits=hits, now=START + wait * SECOND)).over
 
 
 @pytest.mark.parametrize("name", AUTO)
@@ -144,6 +123,8 @@ async def test_a_give_back_comes_before_the_charge_of_its_call(counters, name, o
     later = START + 3 * HOUR
     assert not (await caller.ask(back, now=later)).over
     assert await caller.used(name, now=later) == 0
+    assert not (await caller.ask(*(back, settled)[::order], now=later)).over
+    assert await caller.used(name, now=later) == 30
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,5 +1,6 @@
 """New keys of limits whose costs come after the request: a question counts as a visit, and its settlement meets it."""
 
+from ratelimitd.policy import Override, Unit
 from tests.limiter.test_new_keys import ask_of, keys_asked, planner, warm
 
 AFTER = planner(
@@ -37,3 +38,16 @@ def test_releases_and_give_backs_are_no_visits():
     keys_asked(guard, now, asked(b"ip=1", 0, lease=b"id"), asked(b"ip=1", 3, negative=True))
     keys_asked(guard, now, ask_of(b"ip=1", hits=0))
     assert guard.redirected == 0
+
+
+def test_an_override_keeps_its_switch_beyond_the_cap():
+    """One of ten minutes too, which shares the overflow counter of an hour: what is refused in doubt can be settled."""
+    guard, now = warm(0)
+    carried = planner(b"domain: d\ndefault_algorithm: gcra\n")
+    ten = Override(7, Unit.MINUTE, 10)
+    asks = [ask_of(b"ip=1", by=carried, hits=hits, override=ten) for hits in (0, 9)]
+    guard.before(asks, now)
+    switches = [ask.plan.charges[0].rule.switch for ask in asks]
+    assert guard.redirected == 1
+    assert switches[0] is not None
+    assert switches[1] is switches[0]

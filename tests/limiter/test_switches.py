@@ -6,7 +6,7 @@ from ratelimitd.algorithms import ALGORITHMS
 from ratelimitd.limiter import Failure, FailureKind, Fallback, LimitRequest, OverLimitCache, PostPaid
 from ratelimitd.limiter.post_paid import AT_ONCE, IN_DOUBT
 from ratelimitd.limiter.switches import FADES, WITHIN
-from ratelimitd.policy import Descriptor, Unit
+from ratelimitd.policy import Descriptor, Override, Unit
 from ratelimitd.stores import MemoryStore
 from tests.algorithms.cases import SECOND
 from tests.contract.asking import HOUR, START, Caller, sent
@@ -109,7 +109,7 @@ async def test_overrides_of_a_domain_switch_together():
     asking = caller("default_algorithm: gcra\n")
 
     def override(key, unit, hits):
-        return Descriptor(((key.encode(), b"x"),), (50, unit), hits)
+        return Descriptor(((key.encode(), b"x"),), Override(50, unit), hits)
 
     for number, unit in enumerate((Unit.HOUR, Unit.DAY, Unit.MINUTE)):
         await asking.ask(override(f"k{number}", unit, 0))
@@ -235,6 +235,21 @@ async def test_a_settlement_that_met_a_dead_store_is_recorded_when_it_is_back(po
     assert (len(post_paid), post_paid.recorded, post_paid.dropped) == (0, 3, 0)
     assert asking.after("k").settled_hits == 61
     assert (await asking.ask(("k", 0))).over
+
+
+@pytest.mark.parametrize("policy", ["deny", "local"])
+async def test_a_settlement_that_waits_is_not_in_doubt(policy):
+    """Of a limit without ``charge`` that has switched: another decision than the store's does not make it refused."""
+    asking, store, post_paid = failing(policy, tree=ONE)
+    for _ in range(3):
+        await asking.ask(("k", 0))
+    store.failure = AWAY
+    assert (await asking.ask(("k", 60))).over
+    store.failure = None
+    for seconds in (1, 2):
+        post_paid.charge_kept(store, START + seconds * SECOND)
+        await asking.ask(("k", 0), now=START + seconds * SECOND)
+    assert (post_paid.recorded, asking.after("k").settled_hits) == (1, 60)
 
 
 @pytest.mark.parametrize(

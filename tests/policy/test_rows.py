@@ -1,12 +1,14 @@
 """A policy in slices."""
 
 import pickle
+from hashlib import sha256
 
 import pytest
 
-from ratelimitd.policy import Assembly, assemble, slices
-from ratelimitd.policy.rows import KeysRow, NodeRow
+from ratelimitd.policy import Assembly, Identity, assemble, find, slices
+from ratelimitd.policy.rows import DomainRow, KeysRow, NodeRow
 from ratelimitd.policy_file import examine
+from ratelimitd.sharded import SMALL, ShardedDict
 
 HEAD = "domain: test-domain\ndescriptors:\n"
 
@@ -47,6 +49,47 @@ def test_a_parent_comes_before_its_children():
         (b"d", 1),
         (b"e", 0),
     ]
+
+
+@pytest.mark.scenario("the event loop is blocked")
+def test_what_has_the_size_of_the_policy_is_in_parts():
+    """Children, wildcards and API keys beyond a small number are in parts, and each is found as before."""
+    many = range(2 * SMALL)
+    (group,) = {row.limits for row in limited_rows()}
+    names = [b"%d" % number for number in many] + [b"a%d-*" % number for number in many]
+    assembly = Assembly()
+    for piece in slices(
+        [
+            DomainRow(
+                b"d",
+                "fixed_window",
+                all_or_nothing=False,
+                identity=Identity(b"k", b"ip", 64, {}),
+                upstream_overrides=False,
+            ),
+            *(NodeRow(0, b"k", name, group, None, 0) for name in names),
+            *(KeysRow(b"d", b"gold", sha256(name).digest()) for name in names),
+        ]
+    ):
+        assembly.add(piece)
+    domain = assembly.policy.domains[b"d"]
+    assert isinstance(domain.root.children, ShardedDict)
+    assert isinstance(domain.root.wildcards._by_ends, ShardedDict)
+    assert isinstance(domain.identity.tiers, ShardedDict)
+    assert [find(domain, ((b"k", value),)).value for value in (b"0", b"8191", b"a0-z", b"a8191-")] == [
+        b"0",
+        b"8191",
+        b"a0-*",
+        b"a8191-*",
+    ]
+    assert find(domain, ((b"k", b"8192"),)) is None
+    assert domain.identity.tiers.get(sha256(b"8191").digest()) == b"gold"
+
+
+def limited_rows():
+    """Rows with a limit."""
+    text = HEAD + "- {key: k, rate_limit: {unit: day, requests_per_unit: 1}}\n"
+    return [row for row in examine([("p.yaml", text.encode())]).rows if isinstance(row, NodeRow)]
 
 
 def test_keys_need_an_identity():

@@ -15,6 +15,9 @@ from testkit.server import METHOD
 UNIQUE: Final = 32
 """Descriptors of a request that carry a key never used before."""
 
+COST: Final = 30
+"""Hits of a report, of an answer that is paid for afterwards."""
+
 ALLOWED: Final = (grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE)
 """UNAVAILABLE is what ``on_store_failure: error`` says; whatever else a call came to is a fault of ours."""
 
@@ -27,6 +30,7 @@ descriptors:
   - {{key: error, rate_limit: {{unit: minute, requests_per_unit: 60, algorithm: sliding_window}}}}
   - {{key: allow, rate_limit: {{unit: second, requests_per_unit: 10}}, on_store_failure: allow}}
   - {{key: deny, rate_limit: {{unit: hour, requests_per_unit: 9, algorithm: gcra}}, on_store_failure: deny}}
+  - {{key: budget, rate_limit: {{unit: hour, requests_per_unit: 20000, algorithm: token_bucket, charge: after}}}}
   - key: unique
     detailed_metric: true
     rate_limit: {{unit: hour, requests_per_unit: 5, algorithm: gcra}}
@@ -45,6 +49,7 @@ class Seen:
         codes: gRPC statuses by name.
         odd: what no caller should have met, the first few of each kind.
         unique: keys used once.
+        reported: reports that were answered.
         took: (seconds since the start, seconds it took) of the slowest call of each tenth of a second.
     """
 
@@ -52,6 +57,7 @@ class Seen:
     codes: Counter[str] = field(default_factory=Counter)
     odd: Counter[str] = field(default_factory=Counter)
     unique: int = 0
+    reported: int = 0
     took: dict[int, float] = field(default_factory=dict)
 
     @property
@@ -73,7 +79,7 @@ async def work(address, seen, number, pause):
     async with grpc.aio.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
         call = channel.unary_unary(METHOD)
         for turn in itertools.count():
-            body, wanted = request(number, turn)
+            body, wanted, reports = request(number, turn)
             seen.unique += UNIQUE * (turn % 4 == 0)
             began = time.monotonic()
             try:
@@ -84,19 +90,27 @@ async def work(address, seen, number, pause):
                 seen.note(grpc.StatusCode.OK, "", time.monotonic() - began)
                 for problem in wrong(answer, wanted):
                     seen.odd[problem] += 1
+            seen.reported += reports
             await asyncio.sleep(pause)
 
 
 def request(number, turn):
-    """Return a call's bytes and how many descriptors it has; each fourth one brings new keys."""
-    built = REQUEST(domain="soak")
+    """Return a call's bytes, how many descriptors it has, and whether one is a report.
+
+    Each fourth call brings new keys; of each eight one asks for a budget, and one reports a cost.
+    """
+    built, reports = REQUEST(domain="soak"), turn % 8 == 6
     if turn % 4 == 0:
         for each in range(UNIQUE):
             built.descriptors.add().entries.add(key="unique", value=f"{number}-{turn}-{each}")
     else:
         for key in ("hot", ("error", "allow", "deny")[turn % 4 - 1]):
             built.descriptors.add().entries.add(key=key, value=f"v{turn % 50}")
-    return built.SerializeToString(), len(built.descriptors)
+    if turn % 4 == 2:
+        descriptor = built.descriptors.add()
+        descriptor.entries.add(key="budget", value="one")
+        descriptor.hits_addend.value = COST if reports else 0
+    return built.SerializeToString(), len(built.descriptors), reports
 
 
 def wrong(answer, wanted):

@@ -15,6 +15,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
+import aiohttp
 import grpc.aio
 
 from ratelimitd import __build__
@@ -26,7 +27,7 @@ from testkit.server import METHOD, service
 
 from .faults import MEMORY, World, go_wrong
 from .load import POLICY, RESPONSE, Seen, request, work
-from .watch import CONNECTIONS, LAG_BOUND, SETTINGS, Watch, files_bound, files_of, rss_bound, save
+from .watch import CONNECTIONS, LAG_BOUND, SETTINGS, Watch, files_bound, files_of, parsed, rss_bound, save
 
 OUT: Final = Path("build/soak")
 RECOVERY: Final = 10.0
@@ -73,7 +74,8 @@ async def soak(seconds, seed):
         proxy.heal()
         world.policy.write_text(POLICY.format(limit=100))
         recovered = await recovery(running, seen)
-        verdict = judged(seen, watch, world, start, recovered, running.log.read_text())
+        settled = await settlements(running)
+        verdict = judged(seen, watch, world, start, recovered, settled, running.log.read_text())
         save(OUT, verdict, watch.samples, seen.took)
         return verdict
 
@@ -95,7 +97,7 @@ async def recovery(running, seen):
     async with grpc.aio.insecure_channel(running.address) as channel:
         call = channel.unary_unary(METHOD)
         while time.monotonic() - began < RECOVERY:
-            body, _ = request(CONNECTIONS, 1)  # a key whose limit says error: only Redis can decide it
+            body, *_ = request(CONNECTIONS, 1)  # a key whose limit says error: only Redis can decide it
             try:
                 RESPONSE.FromString(await call(body, timeout=5))
             except grpc.aio.AioRpcError as error:
@@ -106,7 +108,20 @@ async def recovery(running, seen):
     return float("inf")
 
 
-def judged(seen, watch, world, start, recovered, log):
+async def settlements(running):
+    """Wait until no report waits for Redis; return how many were recorded, and how many counted as lost."""
+    until = time.monotonic() + RECOVERY
+    async with aiohttp.ClientSession(f"http://{running.http}") as session:
+        while True:
+            async with session.get("/metrics") as answer:
+                found = parsed(await answer.text())
+            if not found["ratelimitd_settlements_waiting"] or time.monotonic() > until:
+                recorded = sum(found[name] for name in found if name.startswith("ratelimitd_settlements_total{"))
+                return int(recorded), int(found["ratelimitd_settlements_lost_total"])
+            await asyncio.sleep(0.1)
+
+
+def judged(seen, watch, world, start, recovered, settled, log):
     """Hold what was seen against what was promised."""
     most_rss = max(sample.rss for sample in watch.samples)
     most_lag = max(sample.lag for sample in watch.samples)
@@ -121,6 +136,8 @@ def judged(seen, watch, world, start, recovered, log):
         "the event loop turns": most_lag < LAG_BOUND,
         "every scrape is answered": watch.missed == 0,
         "Redis decides again after the last fault": recovered < RECOVERY,
+        "each report is recorded or counted as lost": seen.reported <= sum(settled) <= seen.reported + CONNECTIONS,
+        "reports were made and recorded": settled[0] > 0,
         "each fault happened": len(world.happened) > 0 and sum(world.proxy.counts.values()) > 0,
         "calls were made and some failed by policy": seen.codes["OK"] > 0 and seen.codes["UNAVAILABLE"] > 0,
         "nothing unforeseen is in the log": not faults,
@@ -129,6 +146,7 @@ def judged(seen, watch, world, start, recovered, log):
         "calls": seen.calls,
         "by status": dict(seen.codes),
         "unique keys": seen.unique,
+        "reports, recorded, lost": [seen.reported, *settled],
         "odd": dict(seen.odd.most_common(10)),
         "faults": dict(world.happened),
         "rss at the start": start[0],

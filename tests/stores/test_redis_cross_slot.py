@@ -4,18 +4,24 @@ import asyncio
 
 import pytest
 
-from ratelimitd.algorithms import Decision, make_rate
+from ratelimitd.algorithms import BINDING, POST_PAID, Decision, make_rate
 from ratelimitd.limiter.seam import FailureKind
 from ratelimitd.stores.redis import cluster as topology
 from ratelimitd.stores.redis.slots import slot_of
 from testkit.redis_cluster import CLUSTER, connected, redis_cluster
-from tests.algorithms.cases import SECOND, ask
+from tests.algorithms.cases import SECOND, SETTLEMENT, ask
 from tests.contract.cases import PATIENCE, allowed, charge
 
 DAY = 86_400 * SECOND
-WINDOW = make_rate("fixed_window", 100, DAY, count_rejected=True)
-BUCKET = make_rate("token_bucket", 100, DAY)
+QUOTA = 100
+WINDOW = make_rate("fixed_window", QUOTA, DAY, count_rejected=True)
+BUCKET = make_rate("token_bucket", QUOTA, DAY)
 KEYS = 40
+
+REPORTED = pytest.mark.parametrize(
+    ("cost", "flags"), [(1, BINDING), (QUOTA + 50, SETTLEMENT)], ids=["charge", "settlement"]
+)
+"""Charges that pass, and settlements past the limit, whose status is a denial though they are made."""
 
 
 @pytest.fixture(scope="module")
@@ -32,9 +38,9 @@ def cluster(whole):
     return whole
 
 
-def asks(cost=1, keys=range(KEYS)):
+def asks(cost=1, keys=range(KEYS), flags=BINDING):
     """A charge for each key: of a window that is only added to, or of a bucket that the script decides."""
-    return [ask((BUCKET if number % 2 else WINDOW, b"{%d}_" % number, cost)) for number in keys]
+    return [ask((BUCKET if number % 2 else WINDOW, b"{%d}_" % number, cost, flags)) for number in keys]
 
 
 def slot(number):
@@ -45,7 +51,7 @@ def slot(number):
 async def counts(store):
     """What each counter has, as a call for each alone says."""
     found = []
-    for asked in asks(0):
+    for asked in asks(0, flags=SETTLEMENT):
         (outcome,) = await charge(store, [asked])
         assert isinstance(outcome, Decision), outcome
         found.append(outcome.before)
@@ -89,55 +95,105 @@ async def test_all_or_nothing_that_cannot_be_whole(make, cluster, monkeypatch):
     assert [found[number] for number in there] == [0, 100]
 
 
+@REPORTED
 @pytest.mark.redis
 @pytest.mark.scenario("slots move to another server")
-async def test_a_slot_that_moved(make, cluster, monkeypatch):
+async def test_a_slot_that_moved(make, cluster, monkeypatch, cost, flags):
     """Of a call over many slots the charge whose slot has moved is redirected; all are made once, and none fails."""
     monkeypatch.setattr(topology, "REFRESH_EVERY", PATIENCE)
     store = await connected(make, cluster)
     moving = next(number for number in range(KEYS) if cluster.owner(slot(number)) is cluster.masters()[0])
     cluster.migrate_slot(slot(moving), cluster.masters()[1])  # in this thread, so that no look comes between
-    assert allowed(await charge(store, asks())) == [True] * KEYS
+    assert allowed(await charge(store, asks(cost, flags=flags))) == [cost <= QUOTA] * KEYS
     assert store.redirects == {"moved": 1, "ask": 0}
-    assert await counts(store) == [1] * KEYS
+    assert await counts(store) == [cost] * KEYS
     assert not any(store.failures.values())
     assert all(not node.refusals.calls for node in store.nodes)
 
 
+@REPORTED
 @pytest.mark.redis
 @pytest.mark.scenario("slots move to another server")
-async def test_a_slot_on_its_way(make, cluster):
+async def test_a_slot_on_its_way(make, cluster, cost, flags):
     """Keys that have gone, or are new, are charged at the target, and those that are still there where they are."""
     store = await connected(make, cluster)
     first, second = cluster.masters()
     moving = next(number for number in range(1, KEYS, 2) if cluster.owner(slot(number)) is first)
-    there = [ask((BUCKET, b"{%d}%d" % (moving, number), 1)) for number in range(3)]
-    assert allowed(await charge(store, there[:2])) == [True, True]
+    there = [ask((BUCKET, b"{%d}%d" % (moving, number), cost, flags)) for number in range(3)]
+    assert allowed(await charge(store, there[:2])) == [cost <= QUOTA] * 2
     move = cluster.migration(slot(moving), second)
     move.begin()
     assert move.move_keys(1) == 1
     try:
-        again = [ask((BUCKET, b"{%d}%d" % (moving, number), 1)) for number in range(3)]
-        before = [outcome.before for outcome in await charge(store, [*again, *asks()])][:3]
+        again = [ask((BUCKET, b"{%d}%d" % (moving, number), cost, flags)) for number in range(3)]
+        before = [outcome.before for outcome in await charge(store, [*again, *asks(cost, flags=flags)])][:3]
     finally:
         await asyncio.to_thread(move.finish)
-    assert before == [1, 1, 0]
+    assert before == [cost, cost, 0]
     assert store.redirects["ask"] == 3  # the one that has gone, the one that is new, and that of asks()
-    assert await counts(store) == [1] * KEYS
+    assert await counts(store) == [cost] * KEYS
 
 
+@REPORTED
 @pytest.mark.redis
 @pytest.mark.scenario("another server becomes the master")
-async def test_a_master_that_became_a_replica(make, cluster, monkeypatch):
+async def test_a_master_that_became_a_replica(make, cluster, monkeypatch, cost, flags):
     """It has no slots left: all charges of a call to it are made once by its successor."""
     monkeypatch.setattr(topology, "REFRESH_EVERY", PATIENCE)
     store = await connected(make, cluster)
     old = cluster.masters()[0]
     mine = [number for number in range(KEYS) if cluster.owner(slot(number)) is old]
     cluster.failover(cluster.replicas(slot(mine[0]))[0])  # in this thread, so that no look comes between
-    assert allowed(await charge(store, asks(keys=mine))) == [True] * len(mine)
+    assert allowed(await charge(store, asks(cost, mine, flags))) == [cost <= QUOTA] * len(mine)
     assert store.redirects["moved"] >= 1
-    assert [count for number, count in enumerate(await counts(store)) if number in mine] == [1] * len(mine)
+    assert [count for number, count in enumerate(await counts(store)) if number in mine] == [cost] * len(mine)
+    assert not any(store.failures.values())
+
+
+@pytest.mark.redis
+@pytest.mark.scenario("slots move to another server")
+async def test_what_belongs_together_moves_together(make, cluster, monkeypatch):
+    """A give-back and a settlement of a counter that has moved are made in one call, in their order: the give-back, of
+    more than is used, does not cut the settlement.
+    """
+    monkeypatch.setattr(topology, "REFRESH_EVERY", PATIENCE)
+    store = await connected(make, cluster)
+    moving = next(number for number in range(1, KEYS, 2) if cluster.owner(slot(number)) is cluster.masters()[0])
+    key = b"{%d}_" % moving
+    assert allowed(await charge(store, [ask((BUCKET, key, 5, SETTLEMENT))])) == [True]
+    cluster.migrate_slot(slot(moving), cluster.masters()[1])  # in this thread, so that no look comes between
+    both = ask((BUCKET, key, 30, SETTLEMENT), (BUCKET, key, -50, POST_PAID))
+    others = asks(30, [number for number in range(KEYS) if number != moving], SETTLEMENT)
+    assert allowed(await charge(store, [both, *others])) == [True] * (KEYS + 1)
+    assert store.redirects == {"moved": 1, "ask": 0}
+    assert await counts(store) == [30] * KEYS
+
+
+@pytest.mark.redis
+@pytest.mark.scenario("slots move to another server")
+async def test_settlements_of_an_all_or_nothing_ask_go_their_way(make, cluster, monkeypatch):
+    """Of one ask over both nodes: settlements are recorded once, one of them past its limit and one where its slot has
+    moved, whether the charges that must pass together are vetoed or made.
+    """
+    monkeypatch.setattr(topology, "REFRESH_EVERY", PATIENCE)
+    store = await connected(make, cluster)
+    first, second = cluster.masters()
+    moved, full, free = [number for number in range(1, KEYS, 2) if cluster.owner(slot(number)) is first][:3]
+    far, window = (next(n for n in range(start, KEYS, 2) if cluster.owner(slot(n)) is second) for start in (1, 0))
+    assert allowed(await charge(store, asks(QUOTA, [full]))) == [True]
+    cluster.migrate_slot(slot(moved), second)  # in this thread, so that no look comes between
+
+    def mixed(beside):
+        reports = ((BUCKET, b"{%d}_" % moved, 70, SETTLEMENT), (WINDOW, b"{%d}_" % window, 130, SETTLEMENT))
+        asked = ((BUCKET, b"{%d}_" % number, 1, BINDING) for number in (beside, far))
+        return ask(*asked, *reports, atomic=True)
+
+    assert allowed(await charge(store, [mixed(full)])) == [False, True, True, False]
+    found = await counts(store)
+    assert [found[number] for number in (full, far, moved, window)] == [QUOTA, 0, 70, 130]
+    assert allowed(await charge(store, [mixed(free)])) == [True, True, False, False]
+    found = await counts(store)
+    assert [found[number] for number in (free, far, moved, window)] == [1, 1, 140, 260]
     assert not any(store.failures.values())
 
 
@@ -147,6 +203,24 @@ async def test_braces_in_the_prefix(make, cluster):
     store = make(cluster.url, env=CLUSTER, prefix=b"{mine}")
     assert await store.connect()
     assert [node.cross_slot for node in store.nodes] == [False, False]
+
+
+@pytest.mark.redis
+async def test_a_user_who_may_not_make_the_trial(make, cluster):
+    """Permission for the keys of limits alone is enough: the trial is refused, and each slot has a call of its own."""
+    patterns = ["~*rl1:probe*", *(f"~{{{number}}}_*" for number in range(KEYS))]
+    for node in cluster.nodes:
+        node.ask("ACL", "SETUSER", "partly", "on", ">secret", "+@all", *patterns)
+    try:
+        store = make(cluster.url, "partly:secret", env=CLUSTER)
+        assert await store.connect()
+        assert [node.cross_slot for node in store.nodes] == [False, False]
+        assert allowed(await charge(store, asks())) == [True] * KEYS
+        assert await counts(store) == [1] * KEYS
+        assert not any(store.failures.values())
+    finally:
+        for node in cluster.nodes:
+            node.ask("ACL", "DELUSER", "partly")
 
 
 @pytest.mark.redis

@@ -2,10 +2,10 @@
 
 import pytest
 
-from ratelimitd.algorithms import Decision, make_rate
+from ratelimitd.algorithms import ALGORITHMS, Decision, make_rate
 from ratelimitd.limiter.seam import FailureKind
 from testkit.redis_server import redis_server
-from tests.algorithms.cases import SECOND, ask
+from tests.algorithms.cases import SECOND, SETTLEMENT, ask
 from tests.contract.cases import allowed, charge
 from tests.stores.test_redis_store import kinds
 
@@ -42,3 +42,25 @@ async def test_a_denial_beside_a_charge_that_cannot_be_kept_stands(make):
         failed, denied = await charge(store, [ask((bucket, b"k_", 1), (bucket, b"k_", 1))])
         assert kinds([failed]) == {FailureKind.OUT_OF_MEMORY}
         assert allowed([denied]) == [False]
+
+
+@pytest.mark.scenario("Redis is out of memory")
+@pytest.mark.parametrize("name", ALGORITHMS)
+async def test_a_settlement_that_cannot_be_kept_is_none(make, name):
+    """Past its limit too, where the status of one that is kept is a denial: it fails, so it waits for the memory.
+
+    A full log replaces its newest entry, which needs none.
+    """
+    rate = make_rate(name, 2, 3_600 * SECOND)
+    with redis_server() as server:
+        store = make(server.address)
+        await store.connect()
+        assert allowed(await charge(store, [ask((rate, b"k_", 2, SETTLEMENT))])) == [True]
+        server.ask("CONFIG", "SET", "maxmemory", 1)
+        (settled,) = await charge(store, [ask((rate, b"k_", 5, SETTLEMENT))])
+        server.ask("CONFIG", "SET", "maxmemory", 0)
+        (seen,) = await charge(store, [ask((rate, b"k_", 0, SETTLEMENT))])
+        assert isinstance(seen, Decision)
+        kept = isinstance(settled, Decision)
+        assert (kept, seen.before) == ((True, 7) if name == "sliding_window" else (False, 2))
+        assert kept or kinds([settled]) == {FailureKind.OUT_OF_MEMORY}

@@ -259,12 +259,12 @@ local function save(at)
   end
 end
 
--- A charge that passed fails if its counter could not be saved; a denial stands.
-local function fail_passed(at, err)
+-- A charge that passed fails if its counter could not be saved, and so does a settlement; a denial stands.
+local function fail_unsaved(at, err)
   local position, slot = 1, 2 + counts
   while plan[position] do
     for i = 1, plan[position + 1] do
-      if plan[position + 4 * i - 2] == at and reply[slot] == 1 then
+      if plan[position + 4 * i - 2] == at and (reply[slot] == 1 or plan[position + 4 * i + 1] >= SETTLES) then
         fail(slot, err)
       end
       slot = slot + 5
@@ -281,12 +281,12 @@ for at = counts + 1, #KEYS do
   if fragments[at] then
     local ok, err = pcall(save, at)
     if not ok then
-      fail_passed(owners[at] or at, err)
+      fail_unsaved(owners[at] or at, err)
     end
   elseif held[at] then
     local ok, err = pcall(save_holds, held[at], format(WHOLE, ceil(ttls[at] / 1000) + GRACE))
     if not ok then
-      fail_passed(at, err)
+      fail_unsaved(at, err)
       fragments[at + 1] = owners[at + 1] == nil and fragments[at + 1] or nil
     end
   end

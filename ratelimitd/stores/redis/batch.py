@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from ratelimitd.algorithms import Decision, counter_key
-from ratelimitd.limiter import Ask, Done, Failure, is_independent
+from ratelimitd.limiter import Ask, Done, Failure, Outcome, is_independent
 from ratelimitd.policy import OnStoreFailure
 
 from .call import ATOMIC, INDEPENDENT, VETOED, Pending, ScriptCall, Selection
@@ -101,10 +101,14 @@ def _place(groups: dict[Placement, list[Selection]], portion: Selection, topolog
 
 def _placement(topology: Topology, ask: Ask, index: int, mode: int, now: int) -> Placement:
     """Return where a charge is made: at a node, in a slot or in any."""
-    rate = rate_of(ask, index)
-    placement = topology.placement_of(rate, counter_key(ask.plan.charges[index].key, rate, now))
+    placement = topology.placement_of(rate_of(ask, index), _counter(ask, index, now))
     node = placement[0]
     return (node, ANY_SLOT) if mode == INDEPENDENT and node is not None and node.cross_slot else placement
+
+
+def _counter(ask: Ask, index: int, now: int) -> bytes:
+    """Return the name of a charge's counter."""
+    return counter_key(ask.plan.charges[index].key, rate_of(ask, index), now)
 
 
 def _group(groups: dict[Placement, list[Selection]], placement: Placement, selection: Selection) -> None:
@@ -165,26 +169,34 @@ def has_passed(call: ScriptCall) -> bool:
     )
 
 
-def each_alone(call: ScriptCall) -> list[Selection]:
-    """Return a selection for each charge of a call; without those of asks that are over."""
-    return [
-        Selection(each.ask, [index], each.mode, each.pending)
-        for each in call.selections
-        if is_wanted(each)
-        for index in each.indices
-    ]
+def by_counter(call: ScriptCall) -> list[Selection]:
+    """Return the charges of a call, those of an ask on one counter together, in order; without asks that are over."""
+    made = []
+    for each in call.selections:
+        if not is_wanted(each):
+            continue
+        counters: dict[bytes, list[int]] = {}
+        for index in each.indices:
+            counters.setdefault(_counter(each.ask, index, call.now), []).append(index)
+        made += [Selection(each.ask, indices, each.mode, each.pending) for indices in counters.values()]
+    return made
 
 
 def reopen_not_here(call: ScriptCall) -> list[Selection]:
-    """Open the charges again whose keys the node refused, since their slots are elsewhere. Return each one alone."""
+    """Open the charges again whose keys the node refused, since their slots are elsewhere. Return them by counter."""
     refused = []
-    for one in each_alone(call):
-        outcomes, index = one.ask.outcomes, one.indices[0]
-        outcome = outcomes[index]
-        if isinstance(outcome, Failure) and is_not_here(outcome.message):
-            outcomes[index] = None
-            refused.append(one)
+    for each in by_counter(call):
+        outcomes = each.ask.outcomes
+        indices = [index for index in each.indices if _is_not_here(outcomes[index])]
+        if indices:
+            for index in indices:
+                outcomes[index] = None
+            refused.append(Selection(each.ask, indices, each.mode, each.pending))
     return refused
+
+
+def _is_not_here(outcome: Outcome) -> bool:
+    return isinstance(outcome, Failure) and is_not_here(outcome.message)
 
 
 def is_probe(call: ScriptCall) -> bool:

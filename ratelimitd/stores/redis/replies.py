@@ -7,7 +7,7 @@ for each of them whose limit has holds; and what errors there are. See ``algorit
 from collections.abc import Sequence
 from typing import Any, Final
 
-from ratelimitd.algorithms import EXACT, NEVER, STEPS, Decision, HoldDecision
+from ratelimitd.algorithms import EXACT, NEVER, SETTLES, STEPS, Decision, HoldDecision
 from ratelimitd.limiter import Failure, Outcome
 
 from .call import Packed, Selection
@@ -105,7 +105,7 @@ def _decide(reply: list[Any], packed: Packed, failures: Failures) -> None:
                 charge = ask.plan.charges[index]
                 state, outcome = STEP(counts[place], charge.rule.rate, ask.costs[index], now, charge.flags)  # type: ignore[arg-type]
                 counts[place] = state or 0
-                if failed and outcome.allowed:
+                if failed and (outcome.allowed or charge.flags >= SETTLES):
                     outcome = failed.get(place, outcome)  # a denial stands, whether or not it could be counted
             outcomes[index] = outcome
             if failed and isinstance(outcome, Failure):

@@ -13,10 +13,10 @@ from ratelimitd.limiter import Ask, Done, Failure, FailureKind
 from ratelimitd.net.turns import TURN_COST, Turns
 
 from .batch import (
+    by_counter,
     calls_of,
     charged_in_part,
     complete,
-    each_alone,
     end_dry_run,
     has_passed,
     is_probe,
@@ -243,8 +243,8 @@ class RedisStore:
             return
         if CROSSSLOT in message:
             node.owner.on_crossslot(node, message)
-        if message.startswith((TRYAGAIN, CROSSSLOT)) and call.size > 1 and not call.together:
-            self._send_apart(node, call, each_alone(call))
+        if message.startswith((TRYAGAIN, CROSSSLOT)) and len(call.packed.keys) > 1 and not call.together:
+            self._send_apart(node, call, by_counter(call))
             self._complete([call])
             return
         node.answered(message, taken)
@@ -267,7 +267,7 @@ class RedisStore:
             connection.send([(load, ignore_reply), self._command(node, connection, call)])
 
     def _send_apart(self, node: RedisNode, call: ScriptCall, apart: Sequence[Selection]) -> None:
-        """Send charges of a call again, which it did not make: each in a call of its own, which declares its key."""
+        """Send charges of a call again, which it did not make: in a call for each counter, which declares its key."""
         if not apart:
             return
         batch = [each for one in apart for each in packed(node, [one], self.options, call.now, call.due)]

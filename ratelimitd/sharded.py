@@ -1,0 +1,89 @@
+"""A dict that grows in parts: a plain one copies all its entries when it grows, in one step.
+
+That step takes 0.1 µs for each entry, so a dict of a policy's size would hold the event loop: for 9 ms at the 87,382nd
+entry, for 50 ms at the 349,526th.
+"""
+
+from collections.abc import Iterator
+from typing import Final, Generic, TypeVar
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+SHARDS: Final = 256
+"""Parts of a dict: one of 10,000,000 entries copies 40,000 at a time, in less than 5 ms."""
+
+SHIFT: Final = 12
+"""Bits of a hash below those that select the part. A dict uses the low bits: keys that share them would collide in it.
+The hash of an object is its address in units of 16 bytes, so objects made one after the other fill a part in turn."""
+
+SMALL: Final = 4096
+"""Entries up to which a plain dict is left: they are copied in 0.4 ms."""
+
+
+class ShardedDict(Generic[K, V]):
+    """The operations of a dict that the service uses, on ``SHARDS`` dicts. The order is not that of insertion."""
+
+    __slots__ = ("_full", "_shards")
+
+    def __init__(self) -> None:
+        self._shards: list[dict[K, V]] = [{} for _ in range(SHARDS)]
+        self._full = 0
+        """Parts before this one are empty: ``popitem`` need not look at them again."""
+
+    def get(self, key: K) -> V | None:
+        """Return the value of a key, or None."""
+        return self._shards[hash(key) >> SHIFT & SHARDS - 1].get(key)
+
+    def __getitem__(self, key: K) -> V:
+        return self._shards[hash(key) >> SHIFT & SHARDS - 1][key]
+
+    def __setitem__(self, key: K, value: V) -> None:
+        self._shards[hash(key) >> SHIFT & SHARDS - 1][key] = value
+        self._full = 0
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._shards[hash(key) >> SHIFT & SHARDS - 1]
+
+    def __len__(self) -> int:
+        return sum(self.sizes())
+
+    def __bool__(self) -> bool:
+        return any(self._shards)
+
+    def __iter__(self) -> Iterator[K]:
+        for shard in self._shards:
+            yield from shard
+
+    def items(self) -> Iterator[tuple[K, V]]:
+        """Yield the entries."""
+        for shard in self._shards:
+            yield from shard.items()
+
+    def values(self) -> Iterator[V]:
+        """Yield the values."""
+        for shard in self._shards:
+            yield from shard.values()
+
+    def popitem(self) -> tuple[K, V]:
+        """Remove and return an entry. Raises KeyError if there is none."""
+        while self._full < SHARDS:
+            shard = self._shards[self._full]
+            if shard:
+                return shard.popitem()
+            self._full += 1
+        raise KeyError("popitem(): the dict is empty")
+
+    def sizes(self) -> list[int]:
+        """Return the number of entries of each part."""
+        return [len(shard) for shard in self._shards]
+
+
+def grown(entries: dict[K, V] | ShardedDict[K, V]) -> dict[K, V] | ShardedDict[K, V]:
+    """Return a dict with room for another entry: itself, or its entries in parts once it is no longer small."""
+    if isinstance(entries, dict) and len(entries) >= SMALL:
+        made: ShardedDict[K, V] = ShardedDict()
+        for key, value in entries.items():
+            made[key] = value
+        return made
+    return entries
