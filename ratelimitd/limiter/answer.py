@@ -181,13 +181,13 @@ def tally(ask: Ask) -> list[int] | None:
         rule.tally.total_hits += cost
         if not isinstance(outcome, Decision):
             continue
-        before = outcome.before if charge.hold is None else _before(charge, outcome, cost)
         if charge.flags >= SETTLES:
-            count(rule.tally, rule.capacity, rule.near, before, cost, shadow=rule.limit.shadow_mode)
+            count(rule.tally, rule.capacity, rule.near, outcome.before, cost, shadow=rule.limit.shadow_mode)
             if index not in ask.failures:
                 rule.settled(outcome.before, cost)
             continue
         if not (vetoed and outcome.allowed):
+            before = outcome.before if charge.hold is None else _before(charge, outcome, cost)
             count(rule.tally, rule.capacity, rule.near, before, cost, shadow=rule.limit.shadow_mode)
         if (vetoed or (rule.auto and not outcome.allowed)) and _may_be_spent(rule, cost):
             refused = [index] if refused is None else [*refused, index]

@@ -11,16 +11,7 @@ from typing import Final, NamedTuple, TypeVar
 from ratelimitd.algorithms import CONCURRENT, SECOND
 from ratelimitd.printable import printable
 
-from .model import (
-    Charging,
-    Children,
-    DescriptorNode,
-    Domain,
-    Identity,
-    Limit,
-    Policy,
-    amount_in_words,
-)
+from .model import Charging, Children, DescriptorNode, Domain, Identity, Limit, Policy, amount_in_words
 
 _T = TypeVar("_T")
 

@@ -129,6 +129,7 @@ async def test_settlements_without_a_lease_release_the_newest(counters):
         await caller.passes("k", 1, now=START + 9)
     assert await held(caller, now=START + 9) == 20
     assert await settle(caller, first, 1, now=START + 9)
+    assert await held(caller, now=START + 9) == 10
     for _ in range(3):
         await caller.passes("k", 1, now=START + 9)
     assert (await held(caller, now=START + 9), await used(caller, now=START + 9)) == (0, 7)
