@@ -11,12 +11,13 @@ from typing import Final
 
 from ratelimitd.algorithms import KEYED_BY_WINDOW, POST_PAID, Decision, Estimate
 from ratelimitd.policy import Limit, rule_name
+from ratelimitd.sharded import ShardedDict, grown
 from ratelimitd.value import Value
 
 from .roles import SETTLEMENT
 from .rules import NodeRules
 from .seam import Ask, Charge, FailureKind, Item, LimitRequest, Plan, Store
-from .switches import FADES, WITHIN, Switch
+from .switches import WITHIN, Switch, Switches
 
 NOTHING_DUE: Final = 1 << 61
 """In the year 75,000. mypyc compares numbers below 2**62 as C does; larger ones cost each call 300 instructions."""
@@ -104,7 +105,7 @@ class PostPaid:
     """
 
     def __init__(self, most: int = KEPT_MOST) -> None:
-        self.switches: dict[Place, Switch] = {}
+        self.switches: dict[Place, Switch] | ShardedDict[Place, Switch] = {}
         self.estimates: dict[Place, tuple[str, Estimate]] = {}
         self.questions: list[list[Charge]] = []
         self.due = NOTHING_DUE
@@ -113,6 +114,7 @@ class PostPaid:
         self.switched: Callable[[Switch], None] = _ignore_switch
         self.forgot: Callable[[str], None] = _ignore_name
         self.waits: Callable[[], None] = _ignore
+        self._on = Switches()
         self._most = most
         self._kept: deque[Waiting] = deque()
         self._doubtful: deque[Waiting] = deque()
@@ -131,6 +133,7 @@ class PostPaid:
         key = place(domain, found, limit)
         switch = self.switches.get(key)
         if switch is None:
+            self.switches = grown(self.switches)
             switch = self.switches[key] = Switch(_name(domain, found, limit))
         return switch
 
@@ -149,9 +152,9 @@ class PostPaid:
         """Return the names of limits with ``amount: auto``, and what settlements have told."""
         return [(name, estimate.amount) for name, estimate in self.estimates.values()]
 
-    def switched_on(self) -> list[Switch]:
-        """Return the switches that are on."""
-        return [switch for switch in self.switches.values() if switch.on]
+    def switched_on(self) -> Sequence[Switch]:
+        """Return the switches that are on; some may fade at the next look."""
+        return self._on.on
 
     def weigh(self, store: Store, now: int) -> None:
         """Turn switches by the questions since the last call, and by the time that has passed.
@@ -162,6 +165,7 @@ class PostPaid:
         for charges in questions:
             for switch in {id(each): each for each in _switches_of(charges)}.values():
                 if switch.asked(now):
+                    self._on.on.append(switch)
                     self.due = now
                     self.switched(switch)
         for charges in questions:
@@ -173,20 +177,18 @@ class PostPaid:
             self._look(now)
 
     def fade(self, now: int) -> None:
-        """Switch back limits that have not been asked with 0 for long."""
-        for switch in self.switches.values():
-            if switch.fades(now):
-                self.switched(switch)
+        """Switch back limits that have not been asked with 0 for long; of very many, some at each call."""
+        for switch in self._on.look(now):
+            self.switched(switch)
 
     def _look(self, now: int) -> None:
         """Do what was due, and find out what is next."""
         self.fade(now)
         while self._doubtful and now - self._doubtful[0].at > WITHIN:
             self._forget(self._doubtful.popleft())
-        ends = [switch.last + FADES for switch in self.switches.values() if switch.on]
+        self.due = self._on.next_look(now) if self._on.on else NOTHING_DUE
         if self._doubtful:
-            ends.append(self._doubtful[0].at + WITHIN + 1)
-        self.due = min(ends, default=NOTHING_DUE)
+            self.due = min(self.due, self._doubtful[0].at + WITHIN + 1)
 
     def refused(self, ask: Ask, indices: Sequence[int], now: int) -> None:
         """Take note of charges that cost nothing, since they were refused, of limits without ``charge``.

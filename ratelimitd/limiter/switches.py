@@ -17,6 +17,12 @@ FADES: Final = 3_600 * SECOND
 
 LONG_AGO: Final = -(1 << 61)
 
+LOOKED_AT: Final = 200
+"""Switches that one look examines, in less than 0.1 ms: a policy may have 100,000 limits that are asked with 0."""
+
+LOOKS: Final = SECOND
+"""µs between two looks while there are more: of 100,000 each is examined every eight minutes."""
+
 
 class Switch:
     """What requests have told about one limit.
@@ -54,3 +60,34 @@ class Switch:
     def in_doubt(self, now: int) -> bool:
         """Whether a cost that is refused now may turn out to have been spent."""
         return self.on or now - self.last <= WITHIN
+
+
+class Switches:
+    """The switches that are on, which are examined in turn."""
+
+    __slots__ = ("_hand", "on")
+
+    def __init__(self) -> None:
+        self.on: list[Switch] = []
+        self._hand = 0
+
+    def look(self, now: int) -> list[Switch]:
+        """Take out those that fade, of the next ``LOOKED_AT``."""
+        faded: list[Switch] = []
+        for _ in range(min(LOOKED_AT, len(self.on))):
+            if self._hand >= len(self.on):
+                self._hand = 0
+            switch = self.on[self._hand]
+            if switch.fades(now):
+                faded.append(switch)
+                self.on[self._hand] = self.on[-1]
+                self.on.pop()
+            else:
+                self._hand += 1
+        return faded
+
+    def next_look(self, now: int) -> int:
+        """Return when to look again, µs: when the first may fade, if one look examines all."""
+        if len(self.on) > LOOKED_AT:
+            return now + LOOKS
+        return min([switch.last for switch in self.on]) + FADES

@@ -5,7 +5,7 @@ import pytest
 from ratelimitd.algorithms import ALGORITHMS
 from ratelimitd.limiter import Failure, FailureKind, Fallback, LimitRequest, OverLimitCache, PostPaid
 from ratelimitd.limiter.post_paid import AT_ONCE, IN_DOUBT
-from ratelimitd.limiter.switches import FADES, WITHIN
+from ratelimitd.limiter.switches import FADES, LOOKED_AT, WITHIN, Switch, Switches
 from ratelimitd.policy import Descriptor, Override, Unit
 from ratelimitd.stores import MemoryStore
 from tests.algorithms.cases import SECOND
@@ -304,3 +304,18 @@ async def test_with_0_nothing_waits():
     store.failure = AWAY
     await asking.ask(("k", 30))
     assert (len(post_paid), post_paid.dropped) == (0, 1)
+
+
+@pytest.mark.scenario("the event loop is blocked")
+def test_very_many_switches_are_examined_in_turn():
+    """Each look examines some of them, in the end all: those fade that were not asked for an hour, and no others."""
+    switches, many = Switches(), 5 * LOOKED_AT
+    for number in range(many):
+        switch = Switch(f"d.{number}")
+        switch.on, switch.last = True, 0 if number % 2 else SECOND
+        switches.on.append(switch)
+    faded = [switches.look(FADES) for _ in range(6)]
+    assert max(map(len, faded)) <= LOOKED_AT
+    assert sum(map(len, faded)) == many // 2
+    assert {switch.last for switch in switches.on} == {SECOND}
+    assert switches.next_look(FADES) < FADES + 2 * SECOND
