@@ -14,9 +14,6 @@ START: Final = 8
 """Answers that the amount at the start counts for: one long answer does not change it much, and fifty do. An amount
 that is far too large fades slowly, since squares weigh: one of 2,000 is 560 after 500 answers of 100."""
 
-COST_MOST: Final = 1 << 20
-"""A larger cost counts as this one, so that sums stay below 2**53."""
-
 
 class Estimate:
     """What the settlements of one limit have told.
@@ -31,19 +28,20 @@ class Estimate:
 
     def __init__(self, start: int, most: int) -> None:
         self.most = most
-        self.amount = max(1, min(start, most, COST_MOST))
+        self.amount = max(1, min(start, most))
         self.count = START
-        self._sum = START * self.amount
+        # Not integers: the squares of costs in millionths of a unit of money exceed the range that is fast.
+        self._sum = float(START * self.amount)
         self._squares = self._sum * self.amount
 
     def learn(self, cost: int) -> None:
         """Take note of a settlement."""
-        cost = max(1, min(cost, self.most, COST_MOST))
+        counted = float(max(1, min(cost, self.most)))
         self.count += 1
-        self._sum += cost
-        self._squares += cost * cost
-        self.amount = self._squares // self._sum
+        self._sum += counted
+        self._squares += counted * counted
+        self.amount = int(self._squares / self._sum)
         if self.count >= ANSWERS:
             self.count //= 2
-            self._sum //= 2
-            self._squares //= 2
+            self._sum /= 2
+            self._squares /= 2

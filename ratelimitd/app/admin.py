@@ -1,6 +1,7 @@
 """The admin API of a running service: its authorization, and the parts that its handlers use."""
 
 import time
+from itertools import islice
 
 from ratelimitd.admin import (
     Control,
@@ -134,7 +135,7 @@ def _page(service: RunningService) -> dict[str, object]:
     age = time.monotonic() - page.pop("loaded")
     del page["needs_store"]
     post_paid = _switched(service.parts.post_paid, time.time_ns() // 1000)
-    reserve = dict(service.parts.post_paid.amounts()[:SHOWN])
+    reserve = dict(islice(service.parts.post_paid.amounts(), SHOWN))
     return {
         **page,
         "changed": active.changed._asdict(),
@@ -147,5 +148,5 @@ def _page(service: RunningService) -> dict[str, object]:
 def _switched(post_paid: PostPaid, now: int) -> dict[str, object]:
     """Return how many limits have switched, since they are asked with 0, and the first of them."""
     post_paid.fade(now)
-    names = [switch.name for switch in post_paid.switched_on()]
-    return {"limits": len(names), "first": names[:SHOWN]}
+    on = post_paid.switched_on()
+    return {"limits": len(on), "first": [switch.name for switch in on[:SHOWN]]}

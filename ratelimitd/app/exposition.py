@@ -38,11 +38,6 @@ def exposition(parts: Parts, policies: Policies, lag: LoopLag, more: Iterable[Fa
             "Limits without `charge` that record hits above 0 as settlements, since requests ask them with 0.",
             lambda: len(parts.post_paid.switched_on()),
         ),
-        by_label(
-            "ratelimitd_reserve_amount", "gauge",
-            "What an answer in progress is worth, in hits, by limits with `reserve: {amount: auto}`.", "limit",
-            parts.post_paid.amounts,
-        ),
         single(
             "ratelimitd_settlements_waiting", "gauge", "Settlements that wait until their store is back.",
             lambda: len(parts.post_paid),

@@ -6,7 +6,7 @@ limit may be about to switch are settlements if it does, and forgotten if it doe
 """
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from ratelimitd.algorithms import KEYED_BY_WINDOW, POST_PAID, Decision, Estimate
@@ -40,6 +40,9 @@ LASTING: Final = (FailureKind.KEY, FailureKind.PERMANENT)
 
 Place = tuple[bytes, bytes, str, str, int]
 """Identity of a limit over reloads: domain, place in the tree, name, algorithm and window."""
+
+
+Estimates = dict[Place, tuple[str, Estimate]] | ShardedDict[Place, tuple[str, Estimate]]
 
 
 class Waiting(Value):
@@ -106,7 +109,7 @@ class PostPaid:
 
     def __init__(self, most: int = KEPT_MOST) -> None:
         self.switches: dict[Place, Switch] | ShardedDict[Place, Switch] = {}
-        self.estimates: dict[Place, tuple[str, Estimate]] = {}
+        self.estimates: Estimates = {}
         self.questions: list[list[Charge]] = []
         self.due = NOTHING_DUE
         self.recorded = 0
@@ -142,15 +145,19 @@ class PostPaid:
         if limit.reserve is None or limit.rate is None or limit.reserve.amount:
             return None
         key = place(domain, found, limit)
-        if key not in self.estimates:
-            self.estimates[key] = _name(domain, found, limit), Estimate(limit.reserve.start, limit.rate.burst)
-        _, estimate = self.estimates[key]
+        known = self.estimates.get(key)
+        if known is None:
+            known = _name(domain, found, limit), Estimate(limit.reserve.start, limit.rate.burst)
+            self.estimates = grown(self.estimates)
+            self.estimates[key] = known
+        _, estimate = known
         estimate.most = limit.rate.burst
         return estimate
 
-    def amounts(self) -> list[tuple[str, int]]:
-        """Return the names of limits with ``amount: auto``, and what settlements have told."""
-        return [(name, estimate.amount) for name, estimate in self.estimates.values()]
+    def amounts(self) -> Iterator[tuple[str, int]]:
+        """Yield the names of limits with ``amount: auto``, and what settlements have told."""
+        for name, estimate in self.estimates.values():
+            yield name, estimate.amount
 
     def switched_on(self) -> Sequence[Switch]:
         """Return the switches that are on; some may fade at the next look."""

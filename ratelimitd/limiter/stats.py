@@ -46,6 +46,7 @@ class LaterTally:
         holds_expired: holds that were found to have expired.
         leases_unknown: settlements and releases of a hold that was not there.
         refused_by_holds: requests that only the holds of others kept from passing.
+        reserve_amount: what an answer in progress is worth by the settlements so far, with ``amount: auto``; else 0.
     """
 
     __slots__ = (
@@ -57,6 +58,7 @@ class LaterTally:
         "over_run_hits",
         "questions",
         "refused_by_holds",
+        "reserve_amount",
         "settled_hits",
         "settlements",
     )
@@ -72,6 +74,7 @@ class LaterTally:
         self.holds_expired = 0
         self.leases_unknown = 0
         self.refused_by_holds = 0
+        self.reserve_amount = 0
 
     def settled(self, capacity: int, ceiling: int, before: int, cost: int) -> None:
         """Count a settlement; ``before`` is the count just before it."""

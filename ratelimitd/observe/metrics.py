@@ -106,7 +106,7 @@ class LimitTally(Protocol):
 
     @property
     def after(self) -> object | None:
-        """Counters of costs that came after the request, an attribute for each key of ``LATER_COUNTERS``; or None."""
+        """Counters of costs that came after the request, see ``LATER_COUNTERS`` and RESERVE_AMOUNT."""
 
     @property
     def stat_key(self) -> tuple[str, ...]:
@@ -149,6 +149,9 @@ LATER_COUNTERS: Final[Mapping[str, str]] = {
     "refused_by_holds": "Requests that would have passed without the holds of others.",
 }
 """Counters of limits whose costs come after the request; ``ratelimitd_`` and ``_total`` are around their names."""
+
+RESERVE_AMOUNT: Final = "reserve_amount"
+"""Attribute beside these counters, of ``ratelimitd_reserve_amount``."""
 
 LIMIT_PREFIX: Final = "ratelimit_service_rate_limit_"
 
@@ -204,10 +207,13 @@ async def render(
     for some in batches(islice(tallies, count), SLICE):
         later += [tally for tally in some if tally.after is not None]
         await asyncio.sleep(0)
-    for counter, text in LATER_COUNTERS.items() if later else ():
-        name = f"ratelimitd_{counter}_total"
-        yield _header(name, "counter", text).encode()
-        for chunk in joined(_samples(later, name, attrgetter(f"after.{counter}")), SLICE, SLICE_BYTES):
+    kinds: list[tuple[str, str, Kind, str]] = [
+        *((f"ratelimitd_{counter}_total", counter, "counter", text) for counter, text in LATER_COUNTERS.items()),
+        ("ratelimitd_reserve_amount", RESERVE_AMOUNT, "gauge", "Hits that an answer in progress is worth, as learnt."),
+    ]
+    for name, attribute, kind, text in kinds if later else ():
+        yield _header(name, kind, text).encode()
+        for chunk in joined(_samples(later, name, attrgetter(f"after.{attribute}")), SLICE, SLICE_BYTES):
             yield chunk
             await asyncio.sleep(0)
     for family in families:
