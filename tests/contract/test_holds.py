@@ -5,7 +5,7 @@ from itertools import count
 
 import pytest
 
-from ratelimitd.algorithms import ALGORITHMS, SECOND
+from ratelimitd.algorithms import ALGORITHMS, NEVER, SECOND
 from ratelimitd.limiter import LimitRequest, Modes, NewKeys, OverLimitCache, PlanOptions
 from tests.contract.asking import HOUR, START, Caller, sent
 from tests.contract.cases import PATIENCE
@@ -347,3 +347,24 @@ async def test_a_fixed_window_with_holds_has_a_counter_of_its_own(counters):
     for _ in range(5):
         await caller.passes("k", 1)
     assert (await held(caller), await used(caller)) == (0, 5)
+
+
+async def test_places_may_be_taken_away_by_a_reload(counters):
+    """With none left a request can never pass; the places of before are freed as ever."""
+    caller = Caller(counters, PLACES)
+    first = await lease(caller)
+    caller.load(PLACES.replace("concurrent: 2", "concurrent: 0"))
+    assert (await looked(caller, "k", START)).retry_after == NEVER
+    await settle(caller, first, 0)
+    assert await held(caller) == 0
+
+
+@pytest.mark.redis
+async def test_a_shorter_ttl_shortens_no_hold_that_was_taken(empty, redis_store):
+    """After a reload, or by a replica with another policy: the key lives as long as its last hold may."""
+    caller = Caller(redis_store, "descriptors:\n" + limit("k", more="reserve: {amount: 10, ttl: 300s}"))
+    assert await lease(caller)
+    caller.load("descriptors:\n" + limit("k", more="reserve: {amount: 10, ttl: 1s}"))
+    assert await lease(caller)
+    (only,) = empty.ask("KEYS", "*")
+    assert empty.ask("PTTL", only) > 250_000

@@ -1,13 +1,19 @@
 """What a new connection is asked, against real servers that fall short in each way."""
 
+import re
+from pathlib import Path
+
 import pytest
 
+from ratelimitd import algorithms
 from ratelimitd.config.redis_address import Deployment
 from ratelimitd.stores.redis.handshake import unsuitable
 from testkit.redis_sentinel import redis_sentinel
 from testkit.redis_server import free_port, redis_server
 from tests.contract.cases import allowed, charge
 from tests.stores.test_redis_store import one
+
+LUA = Path(algorithms.__file__).parent / "lua"
 
 NEEDED = (
     "+evalsha +script|load +time +set +incrby +get +pttl +pexpire +del +zadd +zcard +zcount +zrange +zremrangebyrank"
@@ -26,6 +32,14 @@ def user(server, rules):
     with server.client() as client:
         client.execute_command("ACL", "SETUSER", "u", "reset", "on", ">pw", *rules.split())
     return "u:pw"
+
+
+def test_the_script_needs_no_other_rights():
+    """Each command that the script calls is one of the documented rights, or a user who has them could not settle."""
+    text = b"".join(path.read_bytes() for path in LUA.glob("*.lua")).decode()
+    called = {name.lower() for name in re.findall(r"redis\.p?call\('(\w+)'", text)}
+    assert len(called) > 10
+    assert called - {right.lstrip("+") for right in NEEDED.split()} == set()
 
 
 @pytest.mark.redis

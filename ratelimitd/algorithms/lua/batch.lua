@@ -158,7 +158,7 @@ local function charge_held(slot, at, rate, cost, flags, number)
     end
   else
     places(slot, holds.held, burst, cost, flags)
-    if asks and holds.held > 0 and holds.held + wanted[1] > burst then
+    if asks and reply[slot] == 1 and holds.held > 0 and holds.held + wanted[1] > burst then
       reply[slot], reply[slot + 3] = 0, SECOND
     end
   end

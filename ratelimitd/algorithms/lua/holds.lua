@@ -22,12 +22,14 @@ local function load_holds(key, now)
   end
   holds.held, holds.stored = -first[2], true
   if first[4] and tonumber(first[4]) <= now then
-    local names = redis.call('ZRANGEBYSCORE', key, 0, format(WHOLE, now), 'LIMIT', 0, EXPIRED_MOST)
-    redis.call('ZREM', key, unpack(names))
-    for i = 1, #names do
-      holds.held = holds.held - amount_of(names[i])
+    local due = redis.call('ZRANGE', key, 1, EXPIRED_MOST, 'WITHSCORES')
+    local count = 0
+    while due[2 * count + 1] and tonumber(due[2 * count + 2]) <= now do
+      holds.held = holds.held - amount_of(due[2 * count + 1])
+      count = count + 1
     end
-    holds.expired, holds.changed = #names, true
+    redis.call('ZREMRANGEBYRANK', key, 1, count)
+    holds.expired, holds.changed = count, true
   end
   return holds
 end
@@ -59,7 +61,9 @@ local function release(holds, names, place)
         return freed(holds, names[i])
       end
     end
-    if holds.stored and redis.call('ZREM', holds.key, names[i]) == 1 then
+    -- Moved to the front, and removed from there: users of Redis have the rights that other algorithms need.
+    if holds.stored and redis.call('ZADD', holds.key, 'XX', 'CH', '-inf', names[i]) == 1 then
+      redis.call('ZREMRANGEBYRANK', holds.key, 0, 0)
       return freed(holds, names[i])
     end
   end
@@ -108,7 +112,8 @@ local function save_holds(holds, life)
     words[#words + 1], words[#words + 2] = format(WHOLE, holds.fresh[i][1]), holds.fresh[i][2]
   end
   redis.call('ZADD', holds.key, unpack(words))
-  if #holds.fresh > 0 then
+  -- Never sooner: holds that were taken with a longer ttl, before a reload or by another replica, are still there.
+  if #holds.fresh > 0 and redis.call('PTTL', holds.key) < tonumber(life) then
     redis.call('PEXPIRE', holds.key, life)
   end
 end
