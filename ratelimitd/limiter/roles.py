@@ -30,7 +30,10 @@ def has_roles(found: NodeRules, descriptor: Descriptor) -> bool:
         return True
     if not found.roles:
         return False
-    return descriptor.hits is not None or found.switched or found.holds
+    if found.holds or found.switched:
+        return True
+    hits = descriptor.hits
+    return hits is not None and (hits == 0 or found.after)
 
 
 def asks(descriptor: Descriptor) -> bool:

@@ -111,9 +111,10 @@ class NodeRules:
         path: path of the node, see ``Match.path``.
         roles: whether one of the rules has roles.
         holds: whether one of the rules has holds.
+        after: whether one of the limits has ``charge: after``.
     """
 
-    __slots__ = ("holds", "metadata", "path", "pins", "replaces", "roles", "rules")
+    __slots__ = ("after", "holds", "metadata", "path", "pins", "replaces", "roles", "rules")
 
     def __init__(
         self,
@@ -130,6 +131,7 @@ class NodeRules:
         self.path = path
         self.roles = True in [rule.roles for rule in rules]
         self.holds = True in [rule.holds for rule in rules]
+        self.after = True in [rule.flags >= POST_PAID for rule in rules]
 
     @property
     def switched(self) -> bool:
