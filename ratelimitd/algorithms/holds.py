@@ -122,6 +122,9 @@ class Holds:
     def __len__(self) -> int:
         return len(self._order)
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._expiries
+
     @property
     def first(self) -> int:
         """Time at which the first hold expires; 0 if there is none."""
@@ -183,8 +186,9 @@ def charge(
     """Decide one charge on a counter and its holds, which it changes; return the state of the counter.
 
     A question or request passes if its cost, its own hold and those of others fit besides what is used; with nothing
-    held one unit is enough, else a part of the limit as large as a hold could never be used. It pays its cost, and the
-    hold is not part of the counter. A settlement releases a hold first; it is recorded whatever is left.
+    held by others one unit is enough, else a part of the limit as large as a hold could never be used. It pays its
+    cost, and the hold is not part of the counter. A call that charges a counter twice holds once. A settlement releases
+    a hold first; it is recorded whatever is left.
     """
     expired = holds.expire(now)
     settles, moved = flags >= SETTLES, 0
@@ -196,7 +200,8 @@ def charge(
     allowed, retry = decision.allowed, decision.retry_after
     if allowed and cost >= 0 and not settles:
         used = 0 if rate.algorithm == CONCURRENT else decision.before + cost
-        if holds.held and used + holds.held + hold.amount > rate.burst:
+        others = holds.held - (hold.amount if hold.names and hold.names[0] in holds else 0)
+        if others and used + others + hold.amount > rate.burst:
             after, decision = _counted(state, holds, rate, 0, now, LOOK)
             allowed, retry = False, SECOND
         elif hold.names:

@@ -27,11 +27,11 @@ PLACE: Final = 1
 def set_holds(plan: Plan, call: bytes) -> None:
     """Set the hold of each charge whose limit has holds, in the order of the plan.
 
-    A counter is held once by a call, and released once, however many of its descriptors charge it. Their holds have
-    as many amounts as a lease has room for; a request past that is decided alike, and holds nothing.
+    A counter is held once by a call, by the name, and released once, however many of its descriptors charge it. Their
+    holds have as many amounts as a lease has room for; a request past that is decided alike, and holds nothing.
     """
     plan.call = call
-    seen: set[tuple[bytes, bool]] = set()
+    released: set[bytes] = set()
     amounts: set[int] = set()
     for item, descriptor in zip(plan.items, plan.request.descriptors, strict=True):
         for index in range(item.first, item.last):
@@ -40,20 +40,18 @@ def set_holds(plan: Plan, call: bytes) -> None:
             if reserve is None:
                 continue
             settles, cost = charge.flags >= SETTLES, plan.costs[index]
-            again = (charge.key, settles) in seen
             if charge.limit.rate is not None and charge.limit.rate.algorithm == CONCURRENT and cost > 0:
                 plan.costs[index] = 0 if settles else PLACE
             if settles:
-                charge.hold = _released(reserve.ttl, descriptor.lease, plan.request, again=again)
+                charge.hold = _released(reserve.ttl, descriptor.lease, plan.request, again=charge.key in released)
+                released.add(charge.key)
             elif cost < 0:
                 charge.hold = Hold(reserve.ttl)
-                continue
             else:
                 amount = charge.rule.amount
-                holds = not again and not plan.request.looks and (amount in amounts or len(amounts) < AMOUNTS_MOST)
+                holds = not plan.request.looks and (amount in amounts or len(amounts) < AMOUNTS_MOST)
                 amounts.add(amount)
                 charge.hold = Hold(reserve.ttl, amount, (name_of(call, amount),) if holds else ())
-            seen.add((charge.key, settles))
 
 
 def _released(ttl: int, lease: bytes | None, request: LimitRequest, *, again: bool) -> Hold:
@@ -73,7 +71,7 @@ def release_all(plan: Plan) -> None:
 
 
 def without(hold: Hold) -> Hold:
-    """Return a hold that takes and releases nothing, for a charge whose counter has been held by its call already."""
+    """Return a hold that releases nothing, for a settlement whose counter another one of its call has released."""
     return Hold(hold.ttl, hold.amount)
 
 

@@ -13,7 +13,7 @@ from functools import lru_cache, partial
 from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
 from typing import Final
 
-from ratelimitd.algorithms import BINDING, POST_PAID, SECOND
+from ratelimitd.algorithms import BINDING, POST_PAID, SECOND, SETTLES
 from ratelimitd.policy import in_one_unit
 
 from .holding import without
@@ -125,8 +125,9 @@ class NewKeys:
                 if shared is None:
                     ages[position] = YOUNG
                 else:
-                    if shared.hold is not None and any(other.key == shared.key for other in charges[:index]):
-                        shared.hold = without(shared.hold)
+                    hold = shared.hold if shared.flags >= SETTLES else None
+                    if hold is not None and any(other.key == shared.key for other in charges[:index]):
+                        shared.hold = without(hold)
                     charges[index] = shared
                     redirected += 1
         if redirected:

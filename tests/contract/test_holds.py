@@ -368,3 +368,20 @@ async def test_a_shorter_ttl_shortens_no_hold_that_was_taken(empty, redis_store)
     assert await lease(caller)
     (only,) = empty.ask("KEYS", "*")
     assert empty.ask("PTTL", only) > 250_000
+
+
+@pytest.mark.parametrize(
+    ("tree", "hits"),
+    [(PLACES.replace("2}", "1}"), 0), ("descriptors:\n" + limit("k", more="reserve: {amount: 25}"), 1)],
+)
+async def test_a_call_does_not_stand_in_its_own_way(counters, tree, hits):
+    """Two descriptors of one call on one counter hold once, and pass where one of them would; another call does not."""
+    caller = Caller(counters, tree)
+    assert await caller.passes("k", hits)
+    await settle(caller, None, 1)
+    answer = await caller.ask(("k", 0), ("k", 0))
+    assert not answer.over
+    assert await held(caller) == (25 if hits else 1)
+    assert await lease(caller) is None
+    await settle(caller, answer.lease, 0)
+    assert await held(caller) == 0

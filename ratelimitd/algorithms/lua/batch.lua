@@ -143,6 +143,8 @@ local function charge_held(slot, at, rate, cost, flags, number)
   elseif flags >= SETTLES and cost >= 0 then
     moved = wanted[2] == 1 and release_newest(holds) or release(holds, wanted, 3)
   end
+  -- What the same call has taken for another descriptor is no hold of others.
+  local others = holds.held - (asks and wanted[3] and is_fresh(holds, wanted[3]) and wanted[1] or 0)
   if counted then
     if not fragments[counter] then
       load(fragment_of(rate), counter, rate, flags)
@@ -150,15 +152,15 @@ local function charge_held(slot, at, rate, cost, flags, number)
     local state = states[counter]
     owners[counter] = at
     charge(slot, counter, rate, cost, flags)
-    local needed = reply[slot + 4] + cost + holds.held + wanted[1]
-    if asks and reply[slot] == 1 and holds.held > 0 and needed > burst then
+    local needed = reply[slot + 4] + cost + others + wanted[1]
+    if asks and reply[slot] == 1 and others > 0 and needed > burst then
       states[counter] = step(slot, state, rate, 0, POST_PAID + SETTLES)
       lives[counter] = reply[slot + 2]
       reply[slot], reply[slot + 3] = 0, SECOND
     end
   else
     places(slot, holds.held, burst, cost, flags)
-    if asks and reply[slot] == 1 and holds.held > 0 and holds.held + wanted[1] > burst then
+    if asks and reply[slot] == 1 and others > 0 and others + wanted[1] > burst then
       reply[slot], reply[slot + 3] = 0, SECOND
     end
   end

@@ -34,11 +34,18 @@ local function load_holds(key, now)
   return holds
 end
 
-local function take(holds, name, expiry)
+local function is_fresh(holds, name)
   for i = 1, #holds.fresh do
     if holds.fresh[i][2] == name then
-      return 0
+      return true
     end
+  end
+  return false
+end
+
+local function take(holds, name, expiry)
+  if is_fresh(holds, name) then
+    return 0
   end
   local amount = amount_of(name)
   holds.fresh[#holds.fresh + 1] = {expiry, name}
