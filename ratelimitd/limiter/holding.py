@@ -18,7 +18,7 @@ from ratelimitd.algorithms import (
 )
 
 from .roles import SETTLEMENT
-from .seam import Ask, Charge, Item, LimitRequest, Plan
+from .seam import TOGETHER_MAX, Ask, Charge, Item, LimitRequest, Plan
 
 PLACE: Final = 1
 """Cost of a request on a limit on requests in progress, whatever it is elsewhere. Its settlement costs nothing."""
@@ -32,6 +32,7 @@ def set_holds(plan: Plan, call: bytes) -> None:
     """
     plan.call = call
     released: set[bytes] = set()
+    held: set[bytes] = set()
     amounts: set[int] = set()
     for item, descriptor in zip(plan.items, plan.request.descriptors, strict=True):
         for index in range(item.first, item.last):
@@ -49,7 +50,10 @@ def set_holds(plan: Plan, call: bytes) -> None:
                 charge.hold = Hold(reserve.ttl)
             else:
                 amount = charge.rule.amount
-                holds = not plan.request.looks and (amount in amounts or len(amounts) < AMOUNTS_MOST)
+                # Two script calls would take one name twice.
+                again = charge.key in held and len(plan.charges) > TOGETHER_MAX
+                holds = not (again or plan.request.looks) and (amount in amounts or len(amounts) < AMOUNTS_MOST)
+                held.add(charge.key)
                 amounts.add(amount)
                 charge.hold = Hold(reserve.ttl, amount, (name_of(call, amount),) if holds else ())
 

@@ -29,11 +29,8 @@ from .modes import Modes
 from .post_paid import PostPaid
 from .roles import asks, flags_of, has_roles
 from .rules import NodeRules, Rule
-from .seam import COST_MAX, Charge, Item, LimitRequest, Plan
+from .seam import COST_MAX, TOGETHER_MAX, Charge, Item, LimitRequest, Plan
 from .stats import Tallies, near_limit
-
-TOGETHER_MAX: Final = 128
-"""Charges that can be all or nothing: the size of a script call. A request with more is charged limit by limit."""
 
 NONE_REPLACED: Final[frozenset[str]] = frozenset()
 

@@ -15,6 +15,9 @@ from .rules import NodeRules, Rule
 COST_MAX: Final = UINT32_MAX
 """A larger cost is reduced to this one: no limit can be larger, so the cost is denied anyway, exactly."""
 
+TOGETHER_MAX: Final = 128
+"""Charges that can be all or nothing: the size of a script call. A request with more is charged limit by limit."""
+
 
 class Charge(Value):
     """A charge on the counter of one limit; its cost is in the plan.

@@ -385,3 +385,18 @@ async def test_a_call_does_not_stand_in_its_own_way(counters, tree, hits):
     assert await lease(caller) is None
     await settle(caller, answer.lease, 0)
     assert await held(caller) == 0
+
+
+@pytest.mark.redis
+@pytest.mark.scenario("Redis is out of memory")
+async def test_a_full_redis_releases_holds(empty, redis_store):
+    """A release needs no memory, so the requests that end make room for others."""
+    caller = Caller(redis_store, "descriptors:\n" + limit("k"))
+    leases = [await lease(caller) for _ in range(2)]
+    empty.ask("CONFIG", "SET", "maxmemory", 1)
+    try:
+        for each in leases:
+            await settle(caller, each, 0)
+    finally:
+        empty.ask("CONFIG", "SET", "maxmemory", 0)
+    assert await held(caller) == 0

@@ -5,7 +5,7 @@ from google.protobuf.message import DecodeError
 from hypothesis import strategies as st
 
 from ratelimitd.limiter import Engine, Modes, OverLimitCache, Planner, PlanOptions, Tallies, key_maker
-from ratelimitd.limiter.plan import TOGETHER_MAX
+from ratelimitd.limiter.seam import TOGETHER_MAX
 from ratelimitd.observe.metrics import Counters
 from ratelimitd.policy_file import parse
 from ratelimitd.proto import message

@@ -61,6 +61,10 @@ end
 
 -- Releases the first of the holds with these names, from the given place on, that there is. Returns its amount, or 0.
 local function release(holds, names, place)
+  if holds.stored and names[place] then
+    -- Removes nothing. A full Redis lets a script write on once it has begun to, and refuses ZADD as its first command.
+    redis.call('ZREMRANGEBYRANK', holds.key, 1, 0)
+  end
   for i = place, #names do
     for j = 1, #holds.fresh do
       if holds.fresh[j][2] == names[i] then
