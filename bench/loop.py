@@ -31,14 +31,18 @@ CHUNK: Final = 1 << 20
 LOADED: Final = "policy loaded"
 LONGEST: Final = "ratelimitd_loop_lag_longest_seconds"
 IDLER: Final = """
-import sys, time
-worst, end = 0.0, time.monotonic() + float(sys.argv[1])
-while (due := time.monotonic() + 0.02) < end:
-    time.sleep(0.02)
-    worst = max(worst, time.monotonic() - due)
-print(worst)
+import asyncio, sys
+from ratelimitd.observe.loop import LoopLag
+async def idle(lag):
+    asyncio.get_running_loop().call_later(float(sys.argv[1]), asyncio.current_task().cancel)
+    await lag.run()
+lag = LoopLag()
+try:
+    asyncio.run(idle(lag))
+except asyncio.CancelledError:
+    print(lag.longest)
 """
-"""A process whose timers only the machine can delay."""
+"""A process whose timers only the machine can delay, measured as the service measures its own."""
 
 COLUMNS: Final = ("activity", "served by", "longest hold ms", "calls", "p50 ms", "p99 ms", "worst ms", "duration s")
 

@@ -24,32 +24,34 @@ SMALL: Final = 4096
 class ShardedDict(Generic[K, V]):
     """The operations of a dict that the service uses, on ``SHARDS`` dicts. The order is not that of insertion."""
 
-    __slots__ = ("_full", "_shards")
+    __slots__ = ("_first", "_shards")
 
     def __init__(self) -> None:
         self._shards: list[dict[K, V]] = [{} for _ in range(SHARDS)]
-        self._full = 0
-        """Parts before this one are empty: ``popitem`` need not look at them again."""
+        self._first = 0
+        """Parts before this one are empty, so that they are not looked at again as the dict is emptied."""
 
     def get(self, key: K) -> V | None:
         """Return the value of a key, or None."""
-        return self._shards[hash(key) >> SHIFT & SHARDS - 1].get(key)
+        return self._shard(key).get(key)
 
     def __getitem__(self, key: K) -> V:
-        return self._shards[hash(key) >> SHIFT & SHARDS - 1][key]
+        return self._shard(key)[key]
 
     def __setitem__(self, key: K, value: V) -> None:
-        self._shards[hash(key) >> SHIFT & SHARDS - 1][key] = value
-        self._full = 0
+        self._shard(key)[key] = value
+        self._first = 0
 
     def __contains__(self, key: object) -> bool:
-        return key in self._shards[hash(key) >> SHIFT & SHARDS - 1]
+        return key in self._shard(key)
 
     def __len__(self) -> int:
         return sum(self.sizes())
 
     def __bool__(self) -> bool:
-        return any(self._shards)
+        while self._first < SHARDS and not self._shards[self._first]:
+            self._first += 1
+        return self._first < SHARDS
 
     def __iter__(self) -> Iterator[K]:
         for shard in self._shards:
@@ -67,16 +69,16 @@ class ShardedDict(Generic[K, V]):
 
     def popitem(self) -> tuple[K, V]:
         """Remove and return an entry. Raises KeyError if there is none."""
-        while self._full < SHARDS:
-            shard = self._shards[self._full]
-            if shard:
-                return shard.popitem()
-            self._full += 1
-        raise KeyError("popitem(): the dict is empty")
+        if not self:
+            raise KeyError("popitem(): the dict is empty")
+        return self._shards[self._first].popitem()
 
     def sizes(self) -> list[int]:
         """Return the number of entries of each part."""
         return [len(shard) for shard in self._shards]
+
+    def _shard(self, key: object) -> dict[K, V]:
+        return self._shards[hash(key) >> SHIFT & SHARDS - 1]
 
 
 def grown(entries: dict[K, V] | ShardedDict[K, V]) -> dict[K, V] | ShardedDict[K, V]:

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import pytest
 
-MARKERS: Final = {"redis-server": "redis", "redis-cli": "redis", "faketime": "redis", "envoy": "envoy"}
+MARKERS: Final = {"redis-server": "redis", "redis-cli": "redis", "envoy": "envoy"}
 """Markers by the program's name. Any other program, ratelimitd included, is ``process``."""
 
 _started: set[str] = set()

@@ -117,6 +117,8 @@ class RedisServer:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
+            for left in Path("/dev/shm").glob(f"*faketime_*_{self._process.pid}"):
+                left.unlink(missing_ok=True)
             if self._process.stdout is not None:
                 self._process.stdout.close()
             self._process = None
@@ -250,9 +252,7 @@ class Clock:
 
 def faked_clock(folder: Path) -> Clock | None:
     """Return a clock that can be stepped, or None if libfaketime is not installed."""
-    if shutil.which("faketime") is None:
-        return None
-    said = subprocess.run(
-        ["faketime", "-f", "+0s", "printenv", "LD_PRELOAD"], capture_output=True, text=True, check=True
-    )
-    return Clock(folder, said.stdout.strip())
+    # Not through the faketime command: it refuses to start when /dev/shm holds a file named after its process id,
+    # which any process that libfaketime was in leaves behind when it is killed.
+    found = next(Path("/usr").glob("lib/*/faketime/libfaketime.so.1"), None)
+    return Clock(folder, str(found)) if found is not None else None

@@ -6,8 +6,8 @@ from ratelimitd.policy import DescriptorNode
 from ratelimitd.sharded import SMALL, ShardedDict, grown
 
 MANY = 50_000
-FAIR = MANY // 64
-"""Entries of a part at most: four times the share of each."""
+FAIR = MANY // 16
+"""Entries of a part at most: sixteen times the share of each, since nodes lie in memory as it was free."""
 
 
 def filled(keys):

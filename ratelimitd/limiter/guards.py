@@ -123,7 +123,11 @@ class OverLimitCache:
             self._forget(key)
 
     def _denial(self, key: bytes) -> Denial | None:
-        return self._parts[hash(key) % len(self._parts)].get(key)
+        return self._parts[self._number(key)].get(key)
+
+    def _number(self, key: bytes) -> int:
+        """Return the number of the part that a key belongs to."""
+        return hash(key) % len(self._parts)
 
     def _remember(self, charge: Charge, cost: int, decision: Decision, now: int) -> None:
         held = self._denial(charge.key)
@@ -131,7 +135,7 @@ class OverLimitCache:
             if held.until > now and held.cost <= cost and held.limit == charge.limit:
                 return
             self._forget(charge.key)
-        number = hash(charge.key) % len(self._parts)
+        number = self._number(charge.key)
         part = self._parts[number]
         part[charge.key] = Denial(charge.limit, cost, now, now + decision.retry_after, now + decision.reset_after)
         self._bytes[number] += ENTRY_BYTES + len(charge.key)
@@ -139,7 +143,7 @@ class OverLimitCache:
             self._forget(next(iter(part)))
 
     def _forget(self, key: bytes) -> None:
-        number = hash(key) % len(self._parts)
+        number = self._number(key)
         del self._parts[number][key]
         self._bytes[number] -= ENTRY_BYTES + len(key)
 

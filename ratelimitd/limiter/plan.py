@@ -95,10 +95,9 @@ class Planner:
 
         Freeing those of thousands at once takes long.
         """
-        for _ in range(nodes):
-            if not self._rules:
-                break
+        while nodes and self._rules:
             self._rules.popitem()
+            nodes -= 1
         return bool(self._rules)
 
     def plan(self, request: LimitRequest) -> Plan:

@@ -1,6 +1,7 @@
 """Clocks that differ or step, with a Redis whose clock the test sets."""
 
 import time
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -17,6 +18,7 @@ PERIOD = 600
 """Seconds of all windows here: at a tenth a minute, the time a test takes refills nothing."""
 
 RATES = {name: make_rate(name, 10, PERIOD * SECOND) for name in CLOCKED}
+SHARED_MEMORY = Path("/dev/shm")
 GRACE = 1_000
 """ms that a key outlives its meaning, see batch.lua."""
 
@@ -68,6 +70,15 @@ async def passing(store):
     asks = [ask(*((rate, name.encode(), 1) for name, rate in RATES.items())) for _ in range(25)]
     passed = allowed(await charge(store, asks))
     return {name: sum(passed[place :: len(RATES)]) for place, name in enumerate(RATES)}
+
+
+@pytest.mark.redis
+def test_a_killed_server_leaves_no_shared_memory(clock):
+    """A later process with the same id would find the files of libfaketime in its way."""
+    with redis_server(env=clock.env) as server:
+        own = f"*faketime_*_{server.process.pid}"
+        assert list(SHARED_MEMORY.glob(own))
+    assert not list(SHARED_MEMORY.glob(own))
 
 
 @pytest.mark.redis

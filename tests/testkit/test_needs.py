@@ -16,7 +16,6 @@ ROOT = Path(__file__).parents[2]
     [
         (["/usr/bin/redis-server", "--port", "0"], "redis"),
         (["taskset", "-c", "1", "redis-server"], "redis"),
-        (["faketime", "-f", "+0s", "printenv"], "redis"),
         ([Path("bin/envoy"), "-c", "file"], "envoy"),
         ([b"bin/envoy"], "envoy"),
         ([sys.executable, "-m", "ratelimitd", "serve"], "process"),
