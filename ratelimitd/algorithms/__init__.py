@@ -2,6 +2,7 @@
 
 from .amounts import Estimate
 from .fixed_window import SATURATED
+from .fixed_window import step as fixed_window_step
 from .holds import (
     ALL,
     AMOUNTS_MOST,
@@ -34,6 +35,7 @@ from .table import (
     deviation,
     is_meter,
     make_rate,
+    take_step,
     wait_for_never,
     window_start,
 )
@@ -74,6 +76,7 @@ __all__ = [
     "concurrent_rate",
     "counter_key",
     "deviation",
+    "fixed_window_step",
     "is_by_holds",
     "is_meter",
     "lease_of",
@@ -81,6 +84,7 @@ __all__ = [
     "make_rate",
     "name_of",
     "names_of",
+    "take_step",
     "wait_for_never",
     "window_start",
 ]

@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 from ratelimitd.value import Value
 
 from .rate import CONCURRENT, LOOK, NEVER, SECOND, SETTLES, Decision, Rate, RateError
-from .table import STEPS
+from .table import take_step
 
 HOLDS_MOST: Final = 10_000
 """Holds on one counter: 1 MB in Redis, 2 MB here, and more is too much for one counter."""
@@ -213,7 +213,7 @@ def charge(
 def _counted(state: Any, holds: Holds, rate: Rate, cost: int, now: int, flags: int) -> tuple[Any, Decision]:
     """Decide a charge by the counter alone. Requests in progress have none: the places taken are the count."""
     if rate.algorithm != CONCURRENT:
-        return STEPS[rate.algorithm](state, rate, cost, now, flags)
+        return take_step(state, rate, cost, now, flags)
     never = rate.quota == 0 and cost >= 0 and flags < SETTLES
     return None, Decision(not never, rate.quota, 0, NEVER if never else 0, holds.held)
 

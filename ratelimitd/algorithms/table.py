@@ -66,6 +66,22 @@ ALGORITHMS: Final[Mapping[str, Algorithm]] = {
 STEPS: Final[dict[str, Step]] = {name: row.step for name, row in ALGORITHMS.items()}
 """The steps of ``ALGORITHMS``, one look-up for each charge."""
 
+
+def take_step(state: Any, rate: Rate, cost: int, now: int, flags: int) -> tuple[Any, Decision]:
+    """Take the step of a rate's algorithm.
+
+    A function called by its name takes its numbers as they are; one taken from ``STEPS`` has each of them boxed.
+    """
+    algorithm = rate.algorithm
+    if algorithm == "fixed_window":
+        return fixed_window.step(state, rate, cost, now, flags)
+    if algorithm == "sliding_window_counter":
+        return sliding_window_counter.step(state, rate, cost, now, flags)
+    if algorithm == "sliding_window":
+        return sliding_window.step(state, rate, cost, now, flags)
+    return meter.step(state, rate, cost, now, flags)
+
+
 KEYED_BY_WINDOW: Final = frozenset(name for name, row in ALGORITHMS.items() if row.keyed_by_window)
 
 

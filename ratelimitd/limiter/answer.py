@@ -92,7 +92,7 @@ def answer(plan: Plan, outcomes: Sequence[Outcome], modes: Modes) -> Answer:
             quotas += modes.quota and not item.unlimited
             continue
         outcome, rule = outcomes[first], charges[first].rule
-        if first + 1 == last and rule.binding and isinstance(outcome, Decision):
+        if first + 1 == last and rule.flags & BINDING != 0 and isinstance(outcome, Decision):
             # Most descriptors have one limit that is always enforced, which needs no comparison.
             denied = not outcome.allowed
             over = over or denied

@@ -116,7 +116,7 @@ class Engine:
                 if refused is not None and self.planner is not None:
                     self.planner.post_paid.refused(ask, refused, now)
                 result = answer(ask.plan, ask.outcomes, modes)
-                if ask.plan.call:
+                if len(ask.plan.call) > 0:  # the truth of bytes is a call
                     self._hold(ask, result, now)
                 counts.global_shadow_mode += result.shadowed
                 counts.redis_error += result.failure is not None

@@ -34,7 +34,8 @@ def set_holds(plan: Plan, call: bytes) -> None:
     released: set[bytes] = set()
     held: set[bytes] = set()
     amounts: set[int] = set()
-    for item, descriptor in zip(plan.items, plan.request.descriptors, strict=True):
+    for position, item in enumerate(plan.items):
+        descriptor = plan.request.descriptors[position]
         for index in range(item.first, item.last):
             charge = plan.charges[index]
             reserve = charge.rule.limit.reserve

@@ -7,7 +7,17 @@ could evict its own denial by flooding the store with keys.
 from collections.abc import Sequence
 from typing import Any, Final
 
-from ratelimitd.algorithms import STEPS, Decision, Hold, HoldDecision, Holds, Rate, charge_with_holds, counter_key, look
+from ratelimitd.algorithms import (
+    Decision,
+    Hold,
+    HoldDecision,
+    Holds,
+    Rate,
+    charge_with_holds,
+    counter_key,
+    look,
+    take_step,
+)
 from ratelimitd.limiter import Ask, Charge, Done, Failure, FailureKind, holds_key, in_order, is_independent
 
 from .rows import (
@@ -95,7 +105,7 @@ class MemoryStore:
         state = self._load(shard, key)
         try:
             if charge.hold is None:
-                state, decision = STEPS[rate.algorithm](state, rate, cost, now, charge.flags)
+                state, decision = take_step(state, rate, cost, now, charge.flags)
             else:
                 state, decision = self._step_held(charge, charge.hold, state, cost, now, charge.flags)
         except (TypeError, ValueError, AttributeError):
@@ -163,7 +173,7 @@ class MemoryStore:
         state = running[name][0] if name in running else self._load(self._shard(name), name)
         try:
             if hold is None:
-                state, decision = STEPS[rate.algorithm](state, rate, cost, now, flags)
+                state, decision = take_step(state, rate, cost, now, flags)
             else:
                 state, decision = self._step_held(charge, hold, state, cost, now, flags)
         except (TypeError, ValueError, AttributeError):

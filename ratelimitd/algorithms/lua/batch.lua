@@ -1,4 +1,4 @@
--- Loop over a batch of asks, after the counters that are only added to. FRAGMENTS contains functions that make the
+-- Loop over a batch of asks, after the counters that are only added to. ``make`` makes the
 -- fragments, in the order in which Python numbers them: most calls need none or one.
 --
 -- KEYS     each counter once; first those that are only added to. See prelude.lua.
@@ -34,14 +34,16 @@ local decoded = cjson.decode(ARGV[4])
 local counts, rates, plan, holding = #decoded[2], decoded[3], decoded[4], decoded[5]
 local reply = {now}
 
--- Three integers for each charge with holds.
-local moves = {}
+-- Three integers for each charge with holds; nil without one.
+local moves = holding and {}
 
 local function with_errors(slot)
-  for i = 1, #moves do
-    reply[slot + i - 1] = moves[i]
+  if moves then
+    for i = 1, #moves do
+      reply[slot + i - 1] = moves[i]
+    end
+    slot = slot + #moves
   end
-  slot = slot + #moves
   for i = 1, #errors do
     reply[slot + i - 1] = errors[i]
   end
@@ -53,12 +55,14 @@ if not plan[1] then
   return with_errors(2 + counts)
 end
 
+return (function()
+
 local made = {}
 
 local function fragment_of(rate)
   local number = rate[1]
   if not made[number] then
-    made[number] = FRAGMENTS[number]()
+    made[number] = make(number)
   end
   return made[number]
 end
@@ -81,26 +85,17 @@ local function step(slot, state, rate, cost, flags)
   return state or false
 end
 
--- Returns the flags of a look at the state that such a charge finds.
-local function look(flags)
-  return flags < POST_PAID and 0 or POST_PAID + SETTLES
-end
-
-local function load(fragment, at, rate, flags)
-  local state = fragment.load(KEYS[at], rate[2], now) or false
-  fragments[at], loaded[at], states[at], lives[at] = fragment, state, state, 0
-  -- A state moved after a step of the clock stays moved even if the ask is vetoed: otherwise a key with only vetoed
-  -- asks would stay blocked.
-  if state and not fragment.host_clock and fragment.last(state) - now > SMALL_STEP then
-    local moved, _, _, life = fragment.step(state, rate[2], 0, now, look(flags))
-    states[at], lives[at] = moved or false, life
-  end
-end
-
 local function charge(slot, at, rate, cost, flags)
   local fragment = fragment_of(rate)
   if not fragments[at] then
-    load(fragment, at, rate, flags)
+    local state = fragment.load(KEYS[at], rate[2], now) or false
+    fragments[at], loaded[at], states[at], lives[at] = fragment, state, state, 0
+    -- A state moved after a step of the clock stays moved even if the ask is vetoed: otherwise a key with only vetoed
+    -- asks would stay blocked.
+    if state and not fragment.host_clock and fragment.last(state) - now > SMALL_STEP then
+      local moved, _, _, life = fragment.step(state, rate[2], 0, now, flags < POST_PAID and 0 or LOOK)
+      states[at], lives[at] = moved or false, life
+    end
   elseif fragments[at] ~= fragment then
     error('WRONGTYPE one key is used by two algorithms', 0)
   end
@@ -111,77 +106,87 @@ local function charge(slot, at, rate, cost, flags)
   lives[at], numbers[at] = reply[slot + 2], rate[2]
 end
 
+-- What follows is made only for a call with holds: in Lua 5.1 each function that is made looks for each of its variables
+-- among all that others share.
+local charge_held, peek, save_holds
+
 -- Holds and the ttl that they were taken with, by the place of their key; that place by the place of their counter; and the
 -- holds of an atomic ask before the ask: how many were fresh, and the sum.
-local held, ttls, owners, undo_held = {}, {}, {}, nil
+local held, ttls, owners, undo_held
 
--- Decides a charge by the places that are taken, which no counter has.
-local function places(slot, taken, most, cost, flags)
-  local never = most == 0 and cost >= 0 and flags < SETTLES
-  reply[slot], reply[slot + 1], reply[slot + 2], reply[slot + 3], reply[slot + 4] =
-    never and 0 or 1, most, 0, never and NEVER or 0, taken
-end
+if holding then
+  local load_holds, is_fresh, take, release, release_newest, release_all
+  load_holds, is_fresh, take, release, release_newest, release_all, save_holds = make()
+  held, ttls, owners = {}, {}, {}
 
--- Decides a charge with holds; see charge in holds.py. Its holds, what it moves and the numbers of it come last.
-local function charge_held(slot, at, rate, cost, flags, number)
-  local wanted, burst, counted = holding[number], rate[3], rate[1] > 0
-  local counter, first = at + 1, 3 * number - 2
-  moves[first], moves[first + 1], moves[first + 2] = 0, 0, 0
-  local holds = held[at]
-  if not holds then
-    holds = load_holds(KEYS[at], now)
-    held[at], ttls[at] = holds, rate[4]
-    moves[first + 2] = holds.expired
+  -- Decides a charge by the places that are taken, which no counter has.
+  local function places(slot, taken, most, cost, flags)
+    local never = most == 0 and cost >= 0 and flags < SETTLES
+    reply[slot], reply[slot + 1], reply[slot + 2], reply[slot + 3], reply[slot + 4] =
+      never and 0 or 1, most, 0, never and NEVER or 0, taken
   end
-  ttls[at] = max(ttls[at], rate[4])
-  if undo_held and not undo_held[at] then
-    undo_held[at] = {#holds.fresh, holds.held}
-  end
-  local asks, moved = flags < SETTLES and cost >= 0, 0
-  if wanted[1] < 0 then
-    moved = release_all(holds)
-  elseif flags >= SETTLES and cost >= 0 then
-    moved = wanted[2] == 1 and release_newest(holds) or release(holds, wanted, 3)
-  end
-  -- What the same call has taken for another descriptor is no hold of others.
-  local others = holds.held - (asks and wanted[3] and is_fresh(holds, wanted[3]) and wanted[1] or 0)
-  if counted then
-    if not fragments[counter] then
-      load(fragment_of(rate), counter, rate, flags)
-    end
-    local state = states[counter]
-    owners[counter] = at
-    charge(slot, counter, rate, cost, flags)
-    local needed = reply[slot + 4] + cost + others + wanted[1]
-    if asks and reply[slot] == 1 and others > 0 and needed > burst then
-      states[counter] = step(slot, state, rate, 0, POST_PAID + SETTLES)
-      lives[counter] = reply[slot + 2]
-      reply[slot], reply[slot + 3] = 0, SECOND
-    end
-  else
-    places(slot, holds.held, burst, cost, flags)
-    if asks and reply[slot] == 1 and others > 0 and others + wanted[1] > burst then
-      reply[slot], reply[slot + 3] = 0, SECOND
-    end
-  end
-  if asks and reply[slot] == 1 and wanted[3] then
-    moved = take(holds, wanted[3], now + rate[4])
-  end
-  reply[slot + 1] = max(0, reply[slot + 1] - holds.held)
-  moves[first], moves[first + 1] = holds.held, moved
-end
 
--- Looks at a counter, and at its holds.
-local function peek(slot, at, rate, flags, number)
-  local holds, counter = rate[4] and held[at], rate[4] and at + 1 or at
-  if rate[1] > 0 then
-    step(slot, states[counter], rate, 0, flags)
-  else
-    places(slot, holds.held, rate[3], 0, flags)
-  end
-  if holds then
+  -- Decides a charge with holds; see charge in holds.py. Its holds, what it moves and the numbers of it come last.
+  charge_held = function(slot, at, rate, cost, flags, number)
+    local wanted, burst, counted = holding[number], rate[3], rate[1] > 0
+    local counter, first = at + 1, 3 * number - 2
+    moves[first], moves[first + 1], moves[first + 2] = 0, 0, 0
+    local holds = held[at]
+    if not holds then
+      holds = load_holds(KEYS[at], now)
+      held[at], ttls[at] = holds, rate[4]
+      moves[first + 2] = holds.expired
+    end
+    ttls[at] = max(ttls[at], rate[4])
+    if undo_held and not undo_held[at] then
+      undo_held[at] = {#holds.fresh, holds.held}
+    end
+    local asks, moved = flags < SETTLES and cost >= 0, 0
+    if wanted[1] < 0 then
+      moved = release_all(holds)
+    elseif flags >= SETTLES and cost >= 0 then
+      moved = wanted[2] == 1 and release_newest(holds) or release(holds, wanted, 3)
+    end
+    -- What the same call has taken for another descriptor is no hold of others.
+    local others = holds.held - (asks and wanted[3] and is_fresh(holds, wanted[3]) and wanted[1] or 0)
+    if counted then
+      local state = states[counter]
+      owners[counter] = at
+      charge(slot, counter, rate, cost, flags)
+      local needed = reply[slot + 4] + cost + others + wanted[1]
+      if asks and reply[slot] == 1 and others > 0 and needed > burst then
+        if state == nil then
+          state = loaded[counter]
+        end
+        states[counter] = step(slot, state, rate, 0, LOOK)
+        lives[counter] = reply[slot + 2]
+        reply[slot], reply[slot + 3] = 0, SECOND
+      end
+    else
+      places(slot, holds.held, burst, cost, flags)
+      if asks and reply[slot] == 1 and others > 0 and others + wanted[1] > burst then
+        reply[slot], reply[slot + 3] = 0, SECOND
+      end
+    end
+    if asks and reply[slot] == 1 and wanted[3] then
+      moved = take(holds, wanted[3], now + rate[4])
+    end
     reply[slot + 1] = max(0, reply[slot + 1] - holds.held)
-    moves[3 * number - 2], moves[3 * number - 1] = holds.held, 0
+    moves[first], moves[first + 1] = holds.held, moved
+  end
+
+  -- Looks at a counter, and at its holds.
+  peek = function(slot, at, rate, flags, number)
+    local holds, counter = held[at], at + 1
+    if rate[1] > 0 then
+      step(slot, states[counter], rate, 0, flags)
+    else
+      places(slot, holds.held, rate[3], 0, flags)
+    end
+    if holds then
+      reply[slot + 1] = max(0, reply[slot + 1] - holds.held)
+      moves[3 * number - 2], moves[3 * number - 1] = holds.held, 0
+    end
   end
 end
 
@@ -191,7 +196,7 @@ local function roll_back(position, slot, charges, number)
   for at, before in pairs(undo) do
     states[at], lives[at] = before[1], before[2]
   end
-  for at, before in pairs(undo_held) do
+  for at, before in pairs(undo_held or {}) do
     local holds = held[at]
     holds.held = before[2]
     for i = #holds.fresh, before[1] + 1, -1 do
@@ -203,8 +208,13 @@ local function roll_back(position, slot, charges, number)
     local rate = rates[plan[position + 4 * i + 1]]
     number = rate[4] and number + 1 or number
     if reply[here] == 1 then
-      local flags = look(plan[position + 4 * i + 3])
-      local ok, err = pcall(peek, here, at, rate, flags, number)
+      local flags = plan[position + 4 * i + 3] < POST_PAID and 0 or LOOK
+      local ok, err
+      if rate[4] then
+        ok, err = pcall(peek, here, at, rate, flags, number)
+      else
+        ok, err = pcall(step, here, states[at], rate, 0, flags)
+      end
       if not ok then
         fail(here, err)
       end
@@ -217,7 +227,7 @@ local function settle(position, slot, number)
   local mode, charges, first_position, first_slot = plan[position], plan[position + 1], position + 2, slot
   local vetoed, first_number = mode == VETOED, number
   undo = (vetoed or mode == ATOMIC) and {} or nil
-  undo_held = undo and {}
+  undo_held = holding and undo and {}
   position = first_position
   for _ = 1, charges do
     local rate, cost, flags = rates[plan[position + 1]], plan[position + 2], plan[position + 3]
@@ -283,9 +293,9 @@ for at = counts + 1, #KEYS do
   if fragments[at] then
     local ok, err = pcall(save, at)
     if not ok then
-      fail_unsaved(owners[at] or at, err)
+      fail_unsaved(owners and owners[at] or at, err)
     end
-  elseif held[at] then
+  elseif held and held[at] then
     local ok, err = pcall(save_holds, held[at], format(WHOLE, ceil(ttls[at] / 1000) + GRACE))
     if not ok then
       fail_unsaved(at, err)
@@ -294,3 +304,4 @@ for at = counts + 1, #KEYS do
   end
 end
 return with_errors(slot)
+end)()

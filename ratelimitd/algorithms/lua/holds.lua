@@ -128,3 +128,5 @@ local function save_holds(holds, life)
     redis.call('PEXPIRE', holds.key, life)
   end
 end
+
+return load_holds, is_fresh, take, release, release_newest, release_all, save_holds

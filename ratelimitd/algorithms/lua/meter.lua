@@ -36,7 +36,7 @@ return {
       if flags < POST_PAID then
         debt, behind = drained(state, leak, scale, full, numbers[5], now)
       else
-        debt, behind = drained(state, leak, scale, ceiling, numbers[7], now)
+        debt, behind = drained(state, leak, scale, ceiling, ceil(ceiling / leak), now)
       end
       if behind > SMALL_STEP then
         state, behind = {debt, now, scale}, 0

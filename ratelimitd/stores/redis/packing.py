@@ -277,8 +277,8 @@ def numbered(rate: Rate, hold: Hold | None) -> list[int | list[int]]:
     With holds, the limit and their ttl follow; without a counter, the position is 0.
     """
     if hold is None:
-        return [FRAGMENT_OF[rate.algorithm], list(rate.numbers)]
-    return [FRAGMENT_OF.get(rate.algorithm, 0), list(rate.numbers), rate.burst, hold.ttl]
+        return [FRAGMENT_OF[rate.algorithm], list(rate.numbers[:6])]
+    return [FRAGMENT_OF.get(rate.algorithm, 0), list(rate.numbers[:6]), rate.burst, hold.ttl]
 
 
 @lru_cache(maxsize=4096)

@@ -7,7 +7,7 @@ for each of them whose limit has holds; and what errors there are. See ``algorit
 from collections.abc import Sequence
 from typing import Any, Final
 
-from ratelimitd.algorithms import EXACT, NEVER, SETTLES, STEPS, Decision, HoldDecision
+from ratelimitd.algorithms import EXACT, NEVER, SETTLES, Decision, HoldDecision, fixed_window_step
 from ratelimitd.limiter import Failure, Outcome
 
 from .call import Packed, Selection
@@ -21,8 +21,6 @@ RETRY: Final = 3
 
 UNKNOWN: Final = -1
 """In place of a count that could not be read."""
-
-STEP: Final = STEPS["fixed_window"]
 
 Failures = list[tuple[Failure, bool]]
 """The failures in a reply; each with whether to count it: no if its ask is already over."""
@@ -103,7 +101,7 @@ def _decide(reply: list[Any], packed: Packed, failures: Failures) -> None:
                 outcome = failed[place]
             else:
                 charge = ask.plan.charges[index]
-                state, outcome = STEP(counts[place], charge.rule.rate, ask.costs[index], now, charge.flags)  # type: ignore[arg-type]
+                state, outcome = fixed_window_step(counts[place], charge.rule.rate, ask.costs[index], now, charge.flags)  # type: ignore[arg-type]
                 counts[place] = state or 0
                 if failed and (outcome.allowed or charge.flags >= SETTLES):
                     outcome = failed.get(place, outcome)  # a denial stands, whether or not it could be counted
