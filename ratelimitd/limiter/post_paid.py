@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
-from ratelimitd.algorithms import KEYED_BY_WINDOW, POST_PAID, Decision, Estimate
+from ratelimitd.algorithms import KEYED_BY_WINDOW, POST_PAID, Decision, Estimate, Hold
 from ratelimitd.policy import Limit, rule_name
 from ratelimitd.sharded import ShardedDict, grown
 from ratelimitd.value import Value
@@ -101,7 +101,7 @@ class PostPaid:
         estimates: by limit with ``amount: auto``, after the name of the limit.
         questions: charges that asked a limit without ``charge`` with 0 since the last ``weigh``, by request.
         due: time at which ``weigh`` has something to do without questions, µs.
-        recorded, dropped: settlements that waited, and were recorded in the end, or not.
+        recorded, dropped: settlements and releases that waited, and were recorded in the end, or not.
         switched: called with a switch that was turned.
         forgot: called with the name of a limit whose first costs were refused and forgotten.
         waits: called with the first settlement that waits for its store.
@@ -218,10 +218,32 @@ class PostPaid:
     def keep(self, ask: Ask, index: int, now: int) -> None:
         """Keep a settlement whose store was away, unless it may have been charged or never can be."""
         failure, (_, item) = ask.failures[index], item_of(ask.plan, index)
-        if item.found is None or failure.sent or failure.kind in LASTING:
+        if item.found is None or failure.kind in LASTING:
             self.dropped += 1
+        elif failure.sent:
+            self._keep_release(alone(ask, index, item.found, now))
         else:
             self._keep(alone(ask, index, item.found, now))
+
+    def release(self, charges: Sequence[tuple[Ask, int]], now: int) -> None:
+        """Release holds that requests took, or may have taken, without an answer that names them.
+
+        They wait like settlements, which none of them displaces.
+        """
+        for ask, index in charges:
+            made, (_, item) = ask.plan.charges[index], item_of(ask.plan, index)
+            if made.hold is None or item.found is None or len(self._kept) >= self._most:
+                continue
+            released = Charge(made.rule, made.key, SETTLEMENT, Hold(made.hold.ttl, 0, made.hold.names))
+            self._keep(Waiting(released, 0, ask.plan.request.domain, item.found, now))
+
+    def _keep_release(self, waiting: Waiting) -> None:
+        """Keep of a settlement that may have been charged what may be repeated: the release of a hold by its name."""
+        hold = waiting.charge.hold
+        named = hold is not None and len(hold.names) > 0
+        self.dropped += waiting.cost > 0 or not named
+        if named and len(self._kept) < self._most:
+            self._keep(waiting._replace(cost=0))
 
     def charge_kept(self, store: Store, now: int) -> None:
         """Charge the oldest settlements that wait; those that fail again wait on."""
@@ -231,7 +253,7 @@ class PostPaid:
             if not waiting.expired(now):
                 some.append(waiting)
                 continue
-            self.dropped += 1
+            self.dropped += waiting.cost > 0
             if waiting.holds(now):
                 some.append(waiting._replace(cost=0))
         self._charge(store, some, now)
@@ -254,8 +276,10 @@ class PostPaid:
             if isinstance(outcome, Decision):
                 self.recorded += 1
                 ask.plan.charges[0].rule.settled(outcome.before, ask.costs[0])
-            elif outcome is None or outcome.sent or outcome.kind in LASTING:
+            elif outcome is None or outcome.kind in LASTING:
                 self.dropped += 1
+            elif outcome.sent:
+                self._keep_release(ask.tag)
             else:
                 self._keep(ask.tag)
 

@@ -12,7 +12,7 @@ from typing import Final
 from ratelimitd.algorithms import CONCURRENT, KEYED_BY_WINDOW, SECOND, SETTLES, Decision, Hold, Rate, counter_key
 from ratelimitd.limiter import Ask, Charge, holds_key, in_order, is_independent
 
-from .call import ATOMIC, INDEPENDENT, VETOED, Packed, Pending, Selection
+from .call import ATOMIC, EVERY_KEY, INDEPENDENT, NO_KEY, VETOED, Packed, Pending, Selection
 from .script import FRAGMENT_OF
 
 MAX_CHARGES: Final = 128
@@ -113,7 +113,7 @@ def pack(
         packed.others, names, counts = list(selections), {}, NO_COUNTS
         plan = _plan(packed, names)
     packed.keys = list(names)
-    packed.declared = declared
+    packed.declared = EVERY_KEY if declared else NO_KEY
     packed.arguments = ["" if clock is None else clock, now, jitter, f"[{counts},{plan}]"]
     return packed
 
