@@ -26,7 +26,6 @@ from .sliding_window import Log
 from .table import (
     ALGORITHMS,
     KEYED_BY_WINDOW,
-    STEPS,
     WINDOW_MAX,
     Algorithm,
     Step,
@@ -57,7 +56,6 @@ __all__ = [
     "SATURATED",
     "SECOND",
     "SETTLES",
-    "STEPS",
     "WINDOW_MAX",
     "Algorithm",
     "Decision",

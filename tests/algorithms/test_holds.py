@@ -11,7 +11,6 @@ from ratelimitd.algorithms import (
     HOLDS_MOST,
     LOOK,
     NEVER,
-    STEPS,
     Hold,
     HoldDecision,
     Holds,
@@ -24,6 +23,7 @@ from ratelimitd.algorithms import (
     make_rate,
     name_of,
     names_of,
+    take_step,
 )
 from tests.algorithms.cases import ASKED, NOW, SECOND, SETTLEMENT, histories
 
@@ -183,7 +183,7 @@ def test_holds_are_what_a_list_of_them_would_be(history, data):
             hold = Hold(ttl, newest=True)
         listed = [each for each in listed if each != gone]
         held = sum(int(each[1][17:]) for each in listed)
-        _, alone = STEPS[rate.algorithm](plain, rate, cost, now, flags)
+        _, alone = take_step(plain, rate, cost, now, flags)
         decision = counter.charge(cost, flags, hold, now)
         fits = held == 0 or alone.before + cost + held + amount <= rate.burst
         if flags == ASKED and cost >= 0:
