@@ -1,4 +1,4 @@
-"""Holds that Redis takes for requests that have had another answer by then: they are released, not left to their ttl."""
+"""Holds that Redis takes for requests that have had another answer by then: they are released before their ttl."""
 
 import asyncio
 

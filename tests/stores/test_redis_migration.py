@@ -1,4 +1,4 @@
-"""A counter and its holds, which are two keys, while their slot is on its way from one server of a cluster to another."""
+"""A counter and its holds, which are two keys, while their slot is on its way to another server of a cluster."""
 
 import asyncio
 from itertools import count
@@ -9,7 +9,7 @@ from ratelimitd.limiter import Fallback, PostPaid
 from ratelimitd.limiter.seam import FailureKind
 from ratelimitd.stores import MemoryStore
 from ratelimitd.stores.redis.slots import slot_of
-from testkit.redis_cluster import CLUSTER, connected, redis_cluster
+from testkit.redis_cluster import connected, redis_cluster
 from tests.contract.asking import START, Caller, sent
 from tests.contract.cases import PATIENCE
 
@@ -117,7 +117,7 @@ async def test_a_counter_that_is_new(moving, first):
 
 
 async def test_holds_without_their_counter(moving):
-    """Holds are there, and no counter yet, so no server can decide: a few attempts, then a failure of which nothing was sent.
+    """Holds are there, and no counter yet, so no server can decide: a few attempts, then failures; nothing was sent.
 
     The settlement waits, and is recorded once, with its hold released, when the holds have followed.
     """
