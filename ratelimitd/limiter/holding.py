@@ -61,7 +61,8 @@ def set_holds(plan: Plan, call: bytes) -> None:
                 again = charge.key in held and len(plan.charges) > TOGETHER_MAX
                 holds = not (again or plan.request.looks) and (amount in amounts or len(amounts) < AMOUNTS_MOST)
                 held.add(charge.key)
-                amounts.add(amount)
+                if holds:
+                    amounts.add(amount)
                 charge.hold = Hold(reserve.ttl, amount, (name_of(call, amount),) if holds else ())
 
 
@@ -82,7 +83,7 @@ def release_all(plan: Plan) -> None:
 
 
 def without(hold: Hold) -> Hold:
-    """Return a hold that releases nothing, for a settlement whose counter another one of its call has released."""
+    """Return a hold that releases nothing, for a settlement whose hold something else has released."""
     return Hold(hold.ttl, hold.amount)
 
 

@@ -9,11 +9,12 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final, TypeVar
 
-from ratelimitd.algorithms import KEYED_BY_WINDOW, POST_PAID, Decision, Estimate
+from ratelimitd.algorithms import KEYED_BY_WINDOW, POST_PAID, Decision, Estimate, HoldDecision
 from ratelimitd.policy import Charging, Limit, Policy
 from ratelimitd.sharded import ShardedDict, grown, parts_of, removed
 from ratelimitd.value import Value
 
+from .holding import without
 from .places import Place, limit_at, name_of_limit, place
 from .roles import SETTLEMENT
 from .rules import NodeRules
@@ -249,12 +250,22 @@ class PostPaid:
                 self._forget(self._doubtful.popleft())
 
     def keep(self, ask: Ask, index: int, now: int) -> None:
-        """Keep a settlement whose store was away, unless it may have been charged or never can be."""
-        failure, (_, item) = ask.failures[index], item_of(ask.plan, index)
+        """Keep a settlement whose store was away, unless it may have been charged or never can be.
+
+        If it has released a hold in this process, its request was held there, and it releases none of another request.
+        """
+        failure, outcome, (_, item) = ask.failures[index], ask.outcomes[index], item_of(ask.plan, index)
+        released = isinstance(outcome, HoldDecision) and outcome.moved > 0
+        if released and ask.costs[index] == 0:
+            return
         if item.found is None or failure.sent or failure.kind in LASTING:
             self.dropped += 1
-        else:
-            self._keep(alone(ask, index, item.found, now))
+            return
+        waiting = alone(ask, index, item.found, now)
+        hold = waiting.charge.hold
+        if released and hold is not None:
+            waiting.charge.hold = without(hold)
+        self._keep(waiting)
 
     def charge_kept(self, store: Store, now: int) -> None:
         """Charge the oldest settlements that wait; those that fail again wait on."""
