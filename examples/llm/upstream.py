@@ -147,7 +147,7 @@ class Handler(BaseHTTPRequestHandler):
     def _answer(self, status: int, value: Any) -> None:
         body = json.dumps(value).encode()
         self.send_response(status)
-        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Type", "application/json; charset=utf-8")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)

@@ -31,7 +31,6 @@ from .sliding_window import Log
 from .table import (
     ALGORITHMS,
     KEYED_BY_WINDOW,
-    STEPS,
     WINDOW_MAX,
     Algorithm,
     Step,
@@ -65,7 +64,6 @@ __all__ = [
     "SECOND",
     "SETTLES",
     "SHARED",
-    "STEPS",
     "UNKNOWN",
     "WINDOW_MAX",
     "Algorithm",

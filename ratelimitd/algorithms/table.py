@@ -63,14 +63,11 @@ ALGORITHMS: Final[Mapping[str, Algorithm]] = {
     "leaky_bucket": METER,
 }
 
-STEPS: Final[dict[str, Step]] = {name: row.step for name, row in ALGORITHMS.items()}
-"""The steps of ``ALGORITHMS``, one look-up for each charge."""
-
 
 def take_step(state: Any, rate: Rate, cost: int, now: int, flags: int) -> tuple[Any, Decision]:
-    """Take the step of a rate's algorithm.
+    """Take the step of a rate's algorithm, as its row in ``ALGORITHMS`` has it.
 
-    A function called by its name takes its numbers as they are; one taken from ``STEPS`` has each of them boxed.
+    Not through the table: a compiled function called by its name takes numbers as they are, a value has each boxed.
     """
     algorithm = rate.algorithm
     if algorithm == "fixed_window":

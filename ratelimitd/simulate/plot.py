@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from ratelimitd.algorithms import SECOND
 from ratelimitd.policy import Limit, amount_in_words
-from ratelimitd.simulate.report import Bucket, buckets, take_step
+from ratelimitd.simulate.report import Bucket, buckets, step_of
 from ratelimitd.simulate.run import Run
 
 # Blue and orange of Okabe and Ito: distinguishable for color-blind readers and in print.
@@ -28,7 +28,7 @@ def plot(runs: Sequence[Run], subject: str, file: Path) -> None:
 
     The title has ``subject``, the domain and descriptors, and the limits that applied.
     """
-    step = take_step(runs)
+    step = step_of(runs)
     figure = Figure(figsize=(7.2, 3.0 + 1.7 * len(runs)), dpi=150, layout="constrained", facecolor="white")
     figure.suptitle(title(runs, subject), x=0.01, ha="left", fontsize="medium", color=INK)
     first, *panels = figure.subplots(1 + len(runs), 1, sharex=True, sharey=True, squeeze=False)[:, 0]

@@ -37,7 +37,7 @@ class Bucket(NamedTuple):
     limited: int
 
 
-def take_step(runs: Sequence[Run]) -> int:
+def step_of(runs: Sequence[Run]) -> int:
     """Return the interval length in µs: the shortest round length that gives at most ``ROWS`` intervals."""
     span = max((run.times[-1] - run.times[0] for run in runs if run.times), default=0)
     for step in _STEPS:
@@ -63,7 +63,7 @@ def table(runs: Sequence[Run], *, bars: bool = False) -> Table:
 
     ``bars`` adds a bar of allowed and limited requests to each row of a single run.
     """
-    step = take_step(runs)
+    step = step_of(runs)
     made = Table(title=f"requests per {_length(step)}", show_footer=True, box=SIMPLE)
     made.add_column("from", justify="right", vertical="bottom", footer="total")
     for run in runs:
@@ -106,7 +106,7 @@ def show(runs: Sequence[Run]) -> None:
 
 def as_json(runs: Sequence[Run]) -> str:
     """Return the counts as JSON. Times are in seconds after the first request."""
-    step = take_step(runs)
+    step = step_of(runs)
     value = {
         "bucket_seconds": step / SECOND,
         "runs": [

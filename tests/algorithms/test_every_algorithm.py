@@ -1,16 +1,28 @@
 """What holds for each algorithm alike."""
 
+from copy import deepcopy
 from typing import Any
 
 import pytest
 from hypothesis import assume, example, given
 
-from ratelimitd.algorithms import ALGORITHMS, BINDING, EXACT, NEVER, Rate, make_rate
+from ratelimitd.algorithms import ALGORITHMS, BINDING, EXACT, NEVER, Rate, make_rate, take_step
 from tests.algorithms.cases import NOW, SECOND, U32, YEAR, Counter, histories
 from tests.algorithms.exact import Exact, exactly
 
 History = tuple[Rate, list[tuple[int, int]]]
 NAMES = list(ALGORITHMS)
+
+
+@given(histories(back=True))
+def test_the_step_is_the_one_of_the_table(history):
+    """A charge by a rate is decided by the step in the row of its algorithm."""
+    rate, charges = history
+    state = None
+    for now, cost in charges:
+        listed = ALGORITHMS[rate.algorithm].step(deepcopy(state), rate, cost, now, 0)
+        state, decision = take_step(state, rate, cost, now, 0)
+        assert (state, decision) == listed
 
 
 @pytest.mark.scenario("costs and limits that are zero, too large, or the largest a number can hold")

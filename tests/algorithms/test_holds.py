@@ -14,7 +14,6 @@ from ratelimitd.algorithms import (
     NEVER,
     OWN,
     SHARED,
-    STEPS,
     Hold,
     HoldDecision,
     Holds,
@@ -27,6 +26,7 @@ from ratelimitd.algorithms import (
     make_rate,
     name_of,
     names_of,
+    take_step,
     where_held,
 )
 from tests.algorithms.cases import ASKED, NOW, SECOND, SETTLEMENT, histories
@@ -187,7 +187,7 @@ def test_holds_are_what_a_list_of_them_would_be(history, data):
             hold = Hold(ttl, newest=True)
         listed = [each for each in listed if each != gone]
         held = sum(int(each[1][17:]) for each in listed)
-        _, alone = STEPS[rate.algorithm](plain, rate, cost, now, flags)
+        _, alone = take_step(plain, rate, cost, now, flags)
         decision = counter.charge(cost, flags, hold, now)
         fits = held == 0 or alone.before + cost + held + amount <= rate.burst
         if flags == ASKED and cost >= 0:

@@ -36,10 +36,7 @@ class Model:
         if kind == "error":
             return web.json_response({"error": {"message": "overloaded"}}, status=503)
         if kind == "json":
-            body = json.dumps({"object": "chat.completion", "model": "m", "choices": [], **usage}).encode()
-            return web.Response(
-                body=body, content_type="application/json"
-            )  # with a charset, json_to_metadata ignores it
+            return web.json_response({"object": "chat.completion", "model": "m", "choices": [], **usage})
         response = web.StreamResponse(headers={"content-type": "text/event-stream"})
         await response.prepare(request)
         await response.write(event({"choices": [{"index": 0, "delta": {"content": "a"}}]}))
@@ -93,9 +90,12 @@ JSON_TO = "filters.http.json_to_metadata.v3.JsonToMetadata"
 SSE_TO = "filters.http.sse_to_metadata.v3.SseToMetadata"
 AI = "filters.http.ai_protocol_manager.v3.AiProtocolManager"
 
+JSON = {"regex": "application/json(;.*)?"}
+"""The content types of JSON; the default of json_to_metadata takes none with a charset."""
+
 FILTERS = {
     "metadata": [
-        extension("json_to_metadata", JSON_TO, response_rules={"rules": [RULE]}),
+        extension("json_to_metadata", JSON_TO, response_rules={"allow_content_types_regex": JSON, "rules": [RULE]}),
         extension("sse_to_metadata", SSE_TO, response_rules={"content_parser": PARSER}),
     ],
     "ai": [extension("ai_protocol_manager", AI, request_handling={}, response_handling={"token_usage": {}})],

@@ -3,7 +3,7 @@
 from collections import Counter
 from typing import Any, NamedTuple
 
-from ratelimitd.algorithms import KEYED_BY_WINDOW, LOOK, SECOND, STEPS
+from ratelimitd.algorithms import KEYED_BY_WINDOW, LOOK, SECOND, take_step
 from ratelimitd.policy import Limit
 
 
@@ -43,7 +43,7 @@ class Ledger:
             self._state = None
         self._window = window
         if tokens:
-            self._state, decision = STEPS[rate.algorithm](self._state, rate, tokens, now, LOOK)
+            self._state, decision = take_step(self._state, rate, tokens, now, LOOK)
             self._used[window] += tokens
             self._most[window] = max(self._most.get(window, 0), decision.before + tokens)
 
