@@ -27,11 +27,10 @@ Later = Callable[[float, Callable[[], None]], object]
 
 def tell(post_paid: PostPaid) -> None:
     """Log the first switch of each limit, and the first costs of each limit that were forgotten."""
-    told: set[str] = set()
 
     def switched(switch: Switch) -> None:
-        if switch.on and switch.name not in told:
-            told.add(switch.name)
+        if switch.on and not switch.told:
+            switch.told = True
             log.info("costs of a limit come after its requests", limit=switch.name, note=SWITCHED)
 
     def forgot(name: str) -> None:

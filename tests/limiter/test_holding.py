@@ -188,3 +188,57 @@ def test_the_name_of_places_outlives_their_ttl():
     assert one == two
     plain = Limit(make_rate("gcra", 5, SECOND), upstream=False)
     assert b"{" not in key_maker(b"", safe=False)(b"d", plain).key(((b"k", b"a}b"),))
+
+
+@pytest.mark.parametrize(("known", "left"), [(False, 10), (True, 0)])
+async def test_a_settlement_of_a_request_held_here_releases_none_elsewhere(known, left):
+    """Without a lease: its hold was in this process, and the newest in Redis is another request's, which goes on."""
+    asking, store, post_paid = caller(RESERVE.replace("key: k,", "key: k, on_store_failure: local,"))
+    await asking.ask(("k", 0))  # in progress, held in Redis
+    store.away = True
+    if not known:
+        await asking.ask(("k", 0))
+    await asking.ask(("k", 7))
+    store.away = False
+    assert len(post_paid) == 1
+    post_paid.charge_kept(store, START)
+    (status,) = (await asking.ask(("k", 0), ours=True)).statuses
+    assert status.remaining == 50 - 7 - left
+
+
+async def test_a_release_of_a_place_that_was_taken_here_does_not_wait():
+    """There is nothing to release elsewhere, with a lease or without."""
+    asking, store, post_paid = caller(PLACES % "local")
+    store.away = True
+    for with_lease in (True, False):
+        answer = await asking.ask(("k", 0))
+        assert answer.lease
+        await asking.ask(sent("k", 1, lease=answer.lease if with_lease else None))
+    assert (len(post_paid), post_paid.dropped) == (0, 0)
+
+
+async def test_a_question_that_another_limit_vetoes_has_not_passed():
+    """So it is no question without a settlement."""
+    full = "- {key: full, rate_limit: {unit: hour, requests_per_unit: 0}}\n"
+    asking = Caller(MemoryStore(), "all_or_nothing: true\n" + RESERVE + full)
+    await asking.ask(("k", 0), ("full", None))
+    assert asking.after("k").questions == 0
+    await asking.ask(("k", 0))
+    assert asking.after("k").questions == 1
+
+
+async def test_a_call_holds_no_more_amounts_than_a_lease_names():
+    """Of 19 limits, those past the bound hold nothing, also if their amounts are equal."""
+    amounts = [*range(1, 17), 20, 20, 20]
+    budgets = [BUDGET.replace("amount: 10", f"amount: {amount}") for amount in amounts]
+    tree = "".join(f"- {{key: k{n}, rate_limit: {{{budget}}}}}\n" for n, budget in enumerate(budgets))
+    asking, keys = Caller(MemoryStore(), "descriptors:\n" + tree), [f"k{n}" for n in range(19)]
+
+    async def held():
+        answer = await asking.ask(*[(key, 0) for key in keys], ours=True)
+        return [50 - status.remaining for status in answer.statuses]
+
+    answer = await asking.ask(*[(key, 0) for key in keys])
+    assert await held() == [*range(1, 17), 0, 0, 0]
+    await asking.ask(*[sent(key, 0, lease=answer.lease) for key in keys])
+    assert await held() == [0] * 19
