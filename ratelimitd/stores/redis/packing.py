@@ -240,7 +240,7 @@ def _plan(packed: Packed, names: dict[bytes, int]) -> str:
     """
     now, counts = packed.now, packed.counts
     holds: list[str] = []
-    rates: list[list[int | list[int]]] = []
+    rates: list[str] = []
     rate_numbers: dict[int, int] = {}
     plan: list[int] = []
     size = 0
@@ -262,13 +262,14 @@ def _plan(packed: Packed, names: dict[bytes, int]) -> str:
             identity = id(rate) if hold is None else id(charge.rule.limit)
             number = rate_numbers.get(identity)
             if number is None:
-                rates.append(numbered(rate, hold))
+                rates.append(_text_of(rate) if hold is None else _text_of_held(rate, hold.ttl))
                 number = rate_numbers[identity] = len(rates)
             if hold is not None:
                 holds.append(_text_of_hold(hold))
             plan += place + 1, number, ask.costs[index], charge.flags
     packed.charges, packed.held = size, len(holds)
-    return f"{rates},{plan},[{','.join(holds)}]" if holds else f"{rates},{plan}"
+    text = f"[{','.join(rates)}],{plan}"
+    return f"{text},[{','.join(holds)}]" if holds else text
 
 
 def numbered(rate: Rate, hold: Hold | None) -> list[int | list[int]]:
