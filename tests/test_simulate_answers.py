@@ -223,6 +223,15 @@ def test_a_policy_of_several_limits(file):
     assert "1,000,000 per day" in [cells[0] for cells in found if cells]
 
 
+def test_a_lease_among_the_entries_is_removed_before_matching(file):
+    """Whether a settlement has one is a part of the design."""
+    words = ("--callers", "5", "--for", "10m", "--json", "-d", "llm")
+    plain, leased = (cli(file, entry, *words) for entry in ("tenant=a", "tenant=a,ratelimitd.lease=none"))
+
+    assert leased.output == plain.output
+    assert plain.exit_code == 0
+
+
 def test_answers_as_json(file):
     """Load and results, with each window of each limit."""
     result = cli(file, "-d", "llm", "tenant=acme", "--callers", "5", "--for", "5m", "--json", "--compare", "after")

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 from ratelimitd.algorithms import ALGORITHMS, SECOND, is_meter
 from ratelimitd.descriptor_text import Entries
 from ratelimitd.limiter import Answer, Ask, LimitRequest
-from ratelimitd.policy import Descriptor, Limit, Policy
+from ratelimitd.policy import Descriptor, Limit, Policy, described
 from ratelimitd.simulate.load import EVENTS_MAX
 from ratelimitd.simulate.run import SimulationError, engine_of, failed
 
@@ -88,7 +88,7 @@ class Budget:
     def __init__(self, policy: Policy, domain: bytes, descriptors: Sequence[Entries], *, leases: bool = False) -> None:
         self._engine = engine_of(policy, domain)
         self._domain = domain
-        self._descriptors = descriptors
+        self._descriptors = [described(each).entries for each in descriptors]
         self._leases = leases
         charges = self._call(0, tool=True).plan.charges
         rules = {charge.limit: charge.rule for charge in charges if is_counted(charge.limit)}
