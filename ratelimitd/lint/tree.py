@@ -62,9 +62,7 @@ def trees(parsed: Parsed) -> dict[bytes, DomainTree]:
     for row, place in zip(parsed.rows, parsed.origins, strict=False):
         if isinstance(row, DomainRow):
             node = DescriptorNode()
-            tree = found[row.name] = DomainTree(
-                row.name, place, node, [], row.identity, set(), {}, row.default_charge
-            )
+            tree = found[row.name] = DomainTree(row.name, place, node, [], row.identity, set(), {}, row.default_charge)
         elif isinstance(row, NodeRow):
             shared = bool(row.flags & SHARE_THRESHOLD)
             node = DescriptorNode(row.key, row.value, row.limits, share_threshold=shared)

@@ -13,7 +13,11 @@ from ratelimitd.policy_file.fields import OWN_KEYS, UPSTREAM_KEYS
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "policies.md").read_text()
-BLOCKS = re.findall(r"^```yaml\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+BLOCKS = [
+    block
+    for block in re.findall(r"^```yaml\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    if not block.startswith("rate_limits:\n")  # of a route of Envoy
+]
 EXAMPLES = [(path.name, path.read_bytes()) for path in sorted((ROOT / "examples" / "policies").iterdir())]
 
 
