@@ -79,6 +79,13 @@ class Verdict(NamedTuple):
     lease: bytes
 
 
+NO_LIMIT: Final = "no limit applies to the descriptors: callers are never denied"
+ONLY_CONCURRENT: Final = (
+    "only 'concurrent' limits apply to the descriptors, and --callers compares what is used of budgets: "
+    "add a limit with a unit, or write --budget"
+)
+
+
 class Budget:
     """The limits of the callers, as Envoy uses them: a call to ask, and one to settle.
 
@@ -93,7 +100,7 @@ class Budget:
         charges = self._call(0, tool=True).plan.charges
         rules = {charge.limit: charge.rule for charge in charges if is_counted(charge.limit)}
         if not rules:
-            raise SimulationError("no limit applies to the descriptors: callers are never denied")
+            raise SimulationError(ONLY_CONCURRENT if charges else NO_LIMIT)
         self.ledgers = [Ledger(limit) for limit in rules]
         self._tallies = [rule.tally for rule in rules.values()]
 
