@@ -95,7 +95,15 @@ def _charging(_notes: Notes, node: YamlNode) -> Charging:
 
 def _descriptor_key(notes: Notes, node: YamlNode) -> bytes:
     """Read the key of a descriptor. Raises WrongValueError."""
-    key = name_bytes(notes, node)
+    return _matched(name_bytes(notes, node))
+
+
+def _key_of_callers(notes: Notes, node: YamlNode) -> bytes:
+    """Read a key of ``identity``. Raises WrongValueError."""
+    return _matched(name_without_star(notes, node))
+
+
+def _matched(key: bytes) -> bytes:
     if key == LEASE:
         raise WrongValueError(
             f"another key: entries with '{LEASE.decode()}' are removed before a descriptor is matched"
@@ -187,8 +195,8 @@ LEVELS: Final[Mapping[str, Keys]] = {
         "identity": as_it_is,
     },
     "identity": {
-        "key": name_without_star,
-        "otherwise": name_without_star,
+        "key": _key_of_callers,
+        "otherwise": _key_of_callers,
         "tiers": as_it_is,
         "tiers_file": as_it_is,
         "ipv6_prefix": number(1, 128),

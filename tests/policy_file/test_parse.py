@@ -166,6 +166,14 @@ OWN_ERRORS = [
             ("unit: day, start: 5", "'start' is not allowed here: write it in 'reserve'"),
         )
     ],
+    (HEAD + "- {key: ratelimitd.lease, rate_limit: {unit: day}}", "'key' must be another key: entries with"),
+    *[
+        (
+            f"domain: d\nidentity: {{key: k, otherwise: o, {key}: ratelimitd.lease, tiers: {{}}}}\n",
+            f"'{key}' of 'identity'",
+        )
+        for key in ("key", "otherwise")
+    ],
     ("domain: d\ndefault_algorithm: magic\n", "'default_algorithm' must be one of fixed_window, "),
     ("domain: d\nrate_limits: []\n", "'rate_limits' is not allowed here: write it in a descriptor"),
 ]
