@@ -80,7 +80,7 @@ async def slow():
 
 @pytest.fixture(params=["", "true"], ids=["", "metadata"])
 async def front(request, tmp_path, store_env):
-    """Envoy before a service, with and without RESPONSE_DYNAMIC_METADATA, and answers that wait."""
+    """Envoy in front of a service, with and without RESPONSE_DYNAMIC_METADATA, and answers that wait."""
     (tmp_path / "policy.yaml").write_text(POLICY)
     env = {**store_env, "RESPONSE_DYNAMIC_METADATA": request.param or "false"}
     async with (
