@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Final
 
-from ratelimitd.algorithms import KEYED_BY_WINDOW, Rate
+from ratelimitd.algorithms import CONCURRENT, KEYED_BY_WINDOW, Rate
 from ratelimitd.policy import Charging, DescriptorNode, Limit
 from ratelimitd.policy_file import Origin
 
@@ -84,7 +84,7 @@ def _unmatched(route: Route, file: str, requests: Requests) -> Findings:
 def _costly(route: Route, file: str, requests: Requests) -> Findings:
     """Find items that ask for more hits than a limit ever admits. A limit of 0 is meant to deny."""
     for item in route.items:
-        if item.entries is None or item.own_limit or item.reports or item.hits == 1:
+        if item.entries is None or item.own_limit or item.reports or item.leased or item.hits == 1:
             continue
         nodes = _ends(item, requests)
         rates = [(rate.burst, node.final_key, rate) for node in nodes for rate in _binding(node)]
@@ -106,7 +106,7 @@ def _forgotten(route: Route, file: str, requests: Requests) -> Findings:
     """Find costs that are reported to limits that may refuse and forget them."""
     asked = {node for item in route.items if item.hits == 0 and not item.reports for node in _ends(item, requests)}
     for item in route.items:
-        if not item.reports or item.own_limit:
+        if not item.reports or item.own_limit or item.leased:
             continue
         unsaid = sorted({node.final_key for node in _ends(item, requests) - asked if any(map(_forgets, node.limits))})
         if unsaid:
@@ -135,10 +135,14 @@ def _forgets(limit: Limit) -> bool:
 
 
 def _binding(node: DescriptorNode) -> Iterator[Rate]:
-    """Yield the rates of a descriptor that can deny and are not meant to deny everything."""
+    """Yield the rates of a descriptor that can deny and are not meant to deny everything.
+
+    Hits above 0 ask no place of a limit on requests in progress: they free one.
+    """
     for limit in node.limits:
-        if limit.rate is not None and limit.rate.quota and not limit.shadow_mode:
-            yield limit.rate
+        rate = limit.rate
+        if rate is not None and rate.quota and rate.algorithm != CONCURRENT and not limit.shadow_mode:
+            yield rate
 
 
 def _hint(requests: Requests, form: Form) -> str:
