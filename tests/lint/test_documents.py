@@ -30,11 +30,12 @@ def lines(text):
 
 
 def blocks_of(page):
-    """Its policies and gateway files in YAML, except the faulty ones of docs/lint.md."""
+    """Its policies and gateway files in YAML, except the faulty ones of docs/lint.md, and lists, which are Envoy's."""
     text = page.read_text()
     text = SECTION.sub("", text) if page == PAGE else text
     found = (textwrap.dedent(block) for kind, block in BLOCK.findall(text) if kind == "yaml")
-    return [block for block in found if {"domain", "policies"} & set(yaml.safe_load(block))]
+    loaded = ((block, yaml.safe_load(block)) for block in found)
+    return [block for block, read in loaded if isinstance(read, dict) and {"domain", "policies"} & read.keys()]
 
 
 def documented():
