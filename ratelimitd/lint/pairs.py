@@ -49,6 +49,7 @@ def check_pair(gateway: GatewayText, file: str, requests: Requests, reached: set
             yield from _unmatched(route, file, requests)
             yield from _callers(route, file, requests)
             yield from _costly(route, file, requests)
+            yield from _freeing(route, file, requests)
             yield from _forgotten(route, file, requests)
     if reached is not None:
         yield from _never_sent(requests.tree, reached)
@@ -102,6 +103,27 @@ def _costly(route: Route, file: str, requests: Requests) -> Findings:
             )
 
 
+def _freeing(route: Route, file: str, requests: Requests) -> Findings:
+    """Find items that are meant to ask for a place of ``concurrent``, and have hits as a report has them."""
+    for item in route.items:
+        if item.own_limit or item.reports or item.leased or item.hits < 2:
+            continue
+        freed = sorted({node.final_key for node in _ends(item, requests) if any(map(_is_concurrent, node.limits))})
+        if freed:
+            yield finding(
+                "cost-frees-a-place",
+                Origin(file, item.line),
+                route=route.name,
+                sent=sent(item.entries or ()),
+                hits=item.hits,
+                descriptor=shown(freed[0]),
+            )
+
+
+def _is_concurrent(limit: Limit) -> bool:
+    return limit.rate is not None and limit.rate.algorithm == CONCURRENT
+
+
 def _forgotten(route: Route, file: str, requests: Requests) -> Findings:
     """Find costs that are reported to limits that may refuse and forget them."""
     asked = {node for item in route.items if item.hits == 0 and not item.reports for node in _ends(item, requests)}
@@ -141,7 +163,7 @@ def _binding(node: DescriptorNode) -> Iterator[Rate]:
     """
     for limit in node.limits:
         rate = limit.rate
-        if rate is not None and rate.quota and rate.algorithm != CONCURRENT and not limit.shadow_mode:
+        if rate is not None and rate.quota and not _is_concurrent(limit) and not limit.shadow_mode:
             yield rate
 
 

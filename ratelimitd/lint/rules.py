@@ -167,6 +167,12 @@ RULES: Final = {
             "write fewer hits, or a larger {what}",
         ),
         Rule(
+            "cost-frees-a-place",
+            "route '{route}' sends {sent} with {hits} hits, which '{descriptor}' takes for a report: it frees a place "
+            "of 'concurrent' and takes none",
+            "remove hits_addend, or send it with apply_on_stream_done: true",
+        ),
+        Rule(
             "cost-without-charge",
             "route '{route}' reports the cost of {sent} when a stream has ended, nothing asks with 0 before it, and "
             "{what} does not say 'charge': what does not fit is refused and forgotten",
