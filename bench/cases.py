@@ -6,6 +6,9 @@ from typing import Final, NamedTuple
 from bench.policy import KINDS, SIZES, SPREAD, kind_requests, policy, requests
 from ratelimitd.algorithms import ALGORITHMS
 
+LATER: Final = ("question", "settlement", "question that holds")
+"""Kinds of requests of which Redis is asked too: their costs come afterwards."""
+
 STORES: Final = {"memory": "memory", "redis": "Redis", "cluster": "Redis cluster of 3"}
 """Where counters are kept: by the name in ``--peer``, as in the tables."""
 
@@ -78,12 +81,18 @@ def main_rows(many: int) -> Sequence[Case]:
 
 
 def further_rows(many: int) -> Sequence[Case]:
-    """Return rows that differ in one thing from "memory, 100,000 keys", and the algorithms."""
+    """Return rows that differ in one thing from "memory, 100,000 keys", and the algorithms.
+
+    That one, and the same in Redis, are among them, for comparisons within a run.
+    """
     return [
+        Case(f"memory, {many:,} keys", keys=many),
         *(Case(f"memory, {many:,} keys, {kind}", keys=many, kind=kind) for kind in KINDS),
         Case(f"memory, {many:,} keys, TLS", keys=many, tls=True),
         Case(f"{STORES['cluster']}, {_of(3, many)}", store="cluster", descriptors=3, keys=many),
         Case(f"{STORES['cluster']}, one hot key", store="cluster"),
+        Case(f"{STORES['redis']}, {many:,} keys", store="redis", keys=many),
+        *(Case(f"{STORES['redis']}, {many:,} keys, {kind}", store="redis", keys=many, kind=kind) for kind in LATER),
         *(Case(f"memory, {SPREAD:,} keys, {name}", keys=SPREAD, algorithm=name) for name in ALGORITHMS),
     ]
 

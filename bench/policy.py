@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from bench.load import BUILD, frame
+from ratelimitd.algorithms import HOLDS_MOST
 from ratelimitd.proto import message
 
 DOMAIN: Final = "bench"
@@ -118,6 +119,11 @@ def _after() -> str:
     return f"{limit()[:-1]}, charge: after}}"
 
 
+def _holds() -> str:
+    """Return a limit whose questions hold the least part of it, for a second: nothing settles them."""
+    return f"{limit()[:-1]}, reserve: {{amount: {PLENTY // HOLDS_MOST}, ttl: 1s}}}}"
+
+
 KINDS: Final[Mapping[str, Kind]] = {
     "3 limits on one descriptor": _one(_several()),
     "wildcard": _one(f"value: u*, rate_limit: {limit()}"),
@@ -126,6 +132,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "quota": _one(f"quota_mode: true, rate_limit: {limit()}"),
     "question": _one(f"rate_limit: {_after()}")._replace(hits=0),
     "settlement": _one(f"rate_limit: {_after()}")._replace(hits=TOKENS),
+    "question that holds": _one(f"rate_limit: {_holds()}")._replace(hits=0),
 }
 
 

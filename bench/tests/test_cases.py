@@ -57,7 +57,7 @@ def test_the_policy_of_a_row_is_valid_and_of_its_domain(case):
 def test_a_kind_is_in_its_policy():
     """Each further policy has the key that its name is about."""
     texts = {name: kind.policy(2) for name, kind in KINDS.items()}
-    words = r"rate_limits|value: u\*|identity|shadow_mode|quota_mode|charge: after"
+    words = r"rate_limits|value: u\*|identity|shadow_mode|quota_mode|charge: after|reserve"
     assert {name: re.findall(words, text) for name, text in texts.items()} == {
         "3 limits on one descriptor": ["rate_limits"],
         "wildcard": ["value: u*"],
@@ -66,6 +66,7 @@ def test_a_kind_is_in_its_policy():
         "quota": ["quota_mode"],
         "question": ["charge: after"],
         "settlement": ["charge: after"],
+        "question that holds": ["reserve"],
     }  # fmt: skip
     assert texts["identity tier"].count(user(1)) == 1
 
@@ -77,7 +78,7 @@ def test_a_question_and_a_settlement_have_hits_of_their_own():
         each = sent(case)[0].descriptors[0]
         if each.HasField("hits_addend"):
             found[case.kind] = each.hits_addend.value
-    assert found == {"question": 0, "settlement": TOKENS}
+    assert found == {"question": 0, "settlement": TOKENS, "question that holds": 0}
 
 
 def test_the_main_rows_are_what_users_have():
@@ -104,4 +105,3 @@ def test_peers_are_measured_where_their_policy_and_store_allow():
     assert Case("memory", keys=9).peers
     for changed in ({"rules": 9}, {"tls": True}, {"algorithm": "gcra"}, {"kind": "quota"}):
         assert not Case("memory", **changed).peers
-    assert not any(case.peers and case.store == "memory" for case in further_rows(MANY))
