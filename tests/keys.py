@@ -80,7 +80,7 @@ POLICY_KEYS: Final[Mapping[str, str]] = {
         {
             **_LIMIT,
             **_MODES,
-            "tests/policy_file/test_parse.py::test_a_wrong_use_of_an_extension_says_what_to_do": ("unlimited",),
+            "tests/policy_file/test_own_keys.py::test_a_wrong_use_of_an_extension_says_what_to_do": ("unlimited",),
         },
     ),
     **_below(

@@ -1,6 +1,6 @@
 """Rate-limit algorithms: pure integer arithmetic, each implemented once in Python and once in Lua."""
 
-from .amounts import HOLDS_MOST, Estimate
+from .amounts import HOLDS_MOST, Estimate, amount_bounds, amount_of_limit
 from .fixed_window import SATURATED
 from .fixed_window import step as fixed_window_step
 from .holds import (
@@ -16,7 +16,6 @@ from .holds import (
     HoldDecision,
     Holds,
     Reserve,
-    amount_bounds,
     concurrent_rate,
     is_by_holds,
     lease_of,
@@ -77,6 +76,7 @@ __all__ = [
     "Reserve",
     "Step",
     "amount_bounds",
+    "amount_of_limit",
     "ceiling_of",
     "charge_with_holds",
     "concurrent_rate",

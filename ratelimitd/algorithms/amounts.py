@@ -19,10 +19,16 @@ HOLDS_MOST: Final = 10_000
 """Holds on one counter: 1 MB in Redis, 2 MB here, and more is too much for one counter."""
 
 
-def bounds_of(burst: int) -> tuple[int, int]:
+def amount_bounds(burst: int) -> tuple[int, int]:
     """Return the least and the largest amount that a request may hold of a limit that admits this much at once."""
     most = max(1, burst // 2)
     return min(most, max(1, -(-burst // HOLDS_MOST))), most
+
+
+def amount_of_limit(wanted: int, burst: int) -> int:
+    """Return what a request holds of a limit that admits this much at once."""
+    least, most = amount_bounds(burst)
+    return max(least, min(wanted, most))
 
 
 class Estimate:
@@ -49,8 +55,7 @@ class Estimate:
     @property
     def held(self) -> int:
         """What a request holds of the limit."""
-        least, most = bounds_of(self.most)
-        return max(least, min(self.amount, most))
+        return amount_of_limit(self.amount, self.most)
 
     def learn(self, cost: int) -> None:
         """Take note of a settlement."""

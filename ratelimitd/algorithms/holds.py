@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 
 from ratelimitd.value import Value
 
-from .amounts import HOLDS_MOST, bounds_of
+from .amounts import HOLDS_MOST
 from .rate import CONCURRENT, LOOK, NEVER, SECOND, SETTLES, Decision, Rate, RateError
 from .table import take_step
 
@@ -234,11 +234,6 @@ def is_by_holds(rate: Rate, decision: Decision, need: int) -> bool:
     if decision.allowed or decision.retry_after == NEVER:
         return False
     return rate.algorithm == CONCURRENT or decision.before + need <= rate.burst
-
-
-def amount_bounds(rate: Rate) -> tuple[int, int]:
-    """Return the least and the largest amount that a request may hold of a limit."""
-    return bounds_of(rate.burst)
 
 
 def name_of(call: bytes, amount: int) -> bytes:

@@ -264,7 +264,7 @@ def shared(plan: Plan, replicas: int) -> tuple[Charge, ...]:
 def _share_of(charge: Charge, key: bytes, call: bytes, replicas: int) -> Charge:
     rule, hold = Rule(_share(charge.limit, replicas), charge.binding), charge.hold
     if hold is not None and rule.rate is not None:
-        hold = resized(hold, call, amount_bounds(rule.rate)[1])
+        hold = resized(hold, call, amount_bounds(rule.rate.burst)[1])
     return Charge(rule, key, charge.flags, hold)
 
 

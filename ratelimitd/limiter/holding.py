@@ -6,7 +6,6 @@ from typing import Final
 from ratelimitd.algorithms import (
     ALL,
     AMOUNTS_MOST,
-    CONCURRENT,
     MIXED,
     NO_LEASE,
     OWN,
@@ -21,6 +20,7 @@ from ratelimitd.algorithms import (
     names_of,
     where_held,
 )
+from ratelimitd.policy import is_concurrent
 
 from .keys import is_overflow_key
 from .roles import SETTLEMENT
@@ -48,7 +48,7 @@ def set_holds(plan: Plan, call: bytes) -> None:
             if reserve is None:
                 continue
             settles, cost = charge.flags >= SETTLES, plan.costs[index]
-            if charge.limit.rate is not None and charge.limit.rate.algorithm == CONCURRENT and cost > 0:
+            if cost > 0 and is_concurrent(charge.limit):
                 plan.costs[index] = 0 if settles else PLACE
             if settles:
                 charge.hold = _released(reserve.ttl, descriptor.lease, plan.request, again=charge.key in released)

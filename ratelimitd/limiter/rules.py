@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from ratelimitd.algorithms import BINDING, KEYED_BY_WINDOW, POST_PAID, Estimate, amount_bounds, ceiling_of
+from ratelimitd.algorithms import BINDING, KEYED_BY_WINDOW, POST_PAID, Estimate, amount_of_limit, ceiling_of
 from ratelimitd.policy import Charging, Entry, Limit, is_override, place_of
 
 from .keys import KeyHead
@@ -91,9 +91,8 @@ class Rule:
         """Hits that a request holds from now on."""
         if self.rate is None or self.limit.reserve is None:
             return 0
-        least, most = amount_bounds(self.rate)
         wanted = self.limit.reserve.amount if self.estimate is None else self.estimate.amount
-        return max(least, min(wanted, most))
+        return amount_of_limit(wanted, self.rate.burst)
 
 
 def _counts_all(limit: Limit) -> bool:

@@ -1,12 +1,12 @@
 """Routes and policy together: what a route sends and no limit matches, and the reverse; callers without a limit."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import islice
 from typing import Final
 
-from ratelimitd.algorithms import CONCURRENT, KEYED_BY_WINDOW, Rate
-from ratelimitd.policy import Charging, DescriptorNode, Limit
+from ratelimitd.algorithms import KEYED_BY_WINDOW, Rate
+from ratelimitd.policy import Charging, DescriptorNode, Limit, is_concurrent
 from ratelimitd.policy_file import Origin
 
 from .requests import NOTHING, Form, Requests
@@ -108,7 +108,7 @@ def _freeing(route: Route, file: str, requests: Requests) -> Findings:
     for item in route.items:
         if item.own_limit or item.reports or item.leased or item.hits < 2:
             continue
-        freed = sorted({node.final_key for node in _ends(item, requests) if any(map(_is_concurrent, node.limits))})
+        freed = _keys(_ends(item, requests), is_concurrent)
         if freed:
             yield finding(
                 "cost-frees-a-place",
@@ -120,17 +120,13 @@ def _freeing(route: Route, file: str, requests: Requests) -> Findings:
             )
 
 
-def _is_concurrent(limit: Limit) -> bool:
-    return limit.rate is not None and limit.rate.algorithm == CONCURRENT
-
-
 def _forgotten(route: Route, file: str, requests: Requests) -> Findings:
     """Find costs that are reported to limits that may refuse and forget them."""
     asked = {node for item in route.items if item.hits == 0 and not item.reports for node in _ends(item, requests)}
     for item in route.items:
         if not item.reports or item.own_limit or item.leased:
             continue
-        unsaid = sorted({node.final_key for node in _ends(item, requests) - asked if any(map(_forgets, node.limits))})
+        unsaid = _keys(_ends(item, requests) - asked, _forgets)
         if unsaid:
             yield finding(
                 "cost-without-charge",
@@ -140,6 +136,11 @@ def _forgotten(route: Route, file: str, requests: Requests) -> Findings:
                 what=", ".join(f"'{shown(final_key)}'" for final_key in unsaid[:HINTS]),
                 domain=shown(requests.tree.name),
             )
+
+
+def _keys(nodes: Collection[DescriptorNode], chosen: Callable[[Limit], bool]) -> list[bytes]:
+    """Return the keys of descriptors that have such a limit, in order."""
+    return sorted({node.final_key for node in nodes if any(map(chosen, node.limits))})
 
 
 def _ends(item: Item, requests: Requests) -> set[DescriptorNode]:
@@ -163,7 +164,7 @@ def _binding(node: DescriptorNode) -> Iterator[Rate]:
     """
     for limit in node.limits:
         rate = limit.rate
-        if rate is not None and rate.quota and not _is_concurrent(limit) and not limit.shadow_mode:
+        if rate is not None and rate.quota and not is_concurrent(limit) and not limit.shadow_mode:
             yield rate
 
 

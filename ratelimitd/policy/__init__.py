@@ -25,6 +25,7 @@ from .model import (
     Unit,
     amount_in_words,
     described,
+    is_concurrent,
     window_in_words,
 )
 from .paths import is_override, place_of, rule_name
@@ -96,6 +97,7 @@ __all__ = [
     "find",
     "identify",
     "in_one_unit",
+    "is_concurrent",
     "is_override",
     "keys_rows",
     "match",

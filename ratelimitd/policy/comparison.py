@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
 from typing import Final, NamedTuple, TypeVar
 
-from ratelimitd.algorithms import CONCURRENT, SECOND
+from ratelimitd.algorithms import SECOND
 from ratelimitd.printable import printable
 
-from .model import Charging, Children, DescriptorNode, Domain, Identity, Limit, Policy, amount_in_words
+from .model import Charging, Children, DescriptorNode, Domain, Identity, Limit, Policy, amount_in_words, is_concurrent
 
 _T = TypeVar("_T")
 
@@ -55,10 +55,10 @@ _END: Final[_Pair] = ("", None, None)
 
 
 LIMIT: Final[Mapping[str, Callable[[Limit], str]]] = {
-    "algorithm": lambda limit: limit.rate.algorithm if limit.rate and not _is_concurrent(limit) else "none",
-    "charge": lambda limit: "none" if _is_concurrent(limit) else _charge(limit.charge),
-    "reserve": lambda limit: "none" if _is_concurrent(limit) else _reserve(limit),
-    "ttl": lambda limit: _ttl(limit) if _is_concurrent(limit) else "none",
+    "algorithm": lambda limit: limit.rate.algorithm if limit.rate and not is_concurrent(limit) else "none",
+    "charge": lambda limit: "none" if is_concurrent(limit) else _charge(limit.charge),
+    "reserve": lambda limit: "none" if is_concurrent(limit) else _reserve(limit),
+    "ttl": lambda limit: _ttl(limit) if is_concurrent(limit) else "none",
     "count_rejected": lambda limit: _yes(limit.rate is None or limit.rate.count_rejected),
     "shadow_mode": lambda limit: _yes(limit.shadow_mode),
     "quota_mode": lambda limit: _yes(limit.quota_mode),
@@ -185,7 +185,7 @@ def _amount(place: str, old: Limit, new: Limit) -> Iterator[Change]:
     before, after = _amount_of(old), _amount_of(new)
     if before != after:
         growth = _growth(old, new)
-        same = not growth and _is_concurrent(old) == _is_concurrent(new)
+        same = not growth and is_concurrent(old) == is_concurrent(new)
         note = ", the same rate over another window" if same else ""
         yield Change(_direction(growth), place, f"{before} -> {after}{note}")
 
@@ -210,9 +210,9 @@ def _growth(old: Limit, new: Limit) -> int:
     """Return a number with the sign of the difference of two rates; unlimited is more than any rate."""
     if old.rate is None or new.rate is None:
         return (new.rate is None) - (old.rate is None)
-    if _is_concurrent(old) != _is_concurrent(new):
+    if is_concurrent(old) != is_concurrent(new):
         return 0
-    if _is_concurrent(new):
+    if is_concurrent(new):
         return new.rate.quota - old.rate.quota
     return new.rate.quota * old.rate.window - old.rate.quota * new.rate.window
 
@@ -290,10 +290,6 @@ def _properties(limit: Limit) -> str:
         f"{name} {read(limit)}" for name, read in LIMIT.items() if read(limit) != read(_PLAIN) and name != "name"
     ]
     return ", ".join([_amount_of(limit), *burst, *special])
-
-
-def _is_concurrent(limit: Limit) -> bool:
-    return limit.rate is not None and limit.rate.algorithm == CONCURRENT
 
 
 def _reserve(limit: Limit) -> str:

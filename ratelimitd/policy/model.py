@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from enum import IntEnum
 from typing import Final, NamedTuple
 
-from ratelimitd.algorithms import Rate, Reserve
+from ratelimitd.algorithms import CONCURRENT, Rate, Reserve
 from ratelimitd.sharded import ShardedDict, grown
 from ratelimitd.value import Value
 
@@ -109,6 +109,11 @@ def window_in_words(limit: Limit) -> str:
     """Return the length of the window as in the file: ``minute``, ``10 minutes``."""
     unit = limit.unit.name.lower()
     return unit if limit.unit_multiplier == 1 else f"{limit.unit_multiplier} {unit}s"
+
+
+def is_concurrent(limit: Limit) -> bool:
+    """Whether a limit is on requests in progress."""
+    return limit.rate is not None and limit.rate.algorithm == CONCURRENT
 
 
 def amount_in_words(limit: Limit, per: str = " per ") -> str:

@@ -42,7 +42,7 @@ def read_reserve(notes: Notes, fields: Fields, rate: Rate | None, read: ReadFiel
             "remove start, or write amount: auto",
         )
     if rate is not None and made.amount:
-        least, most = amount_bounds(rate)
+        least, most = amount_bounds(rate.burst)
         if not rate.quota:
             notes.error(node.line, "a limit of 0 denies all, so nothing can be held of it: remove reserve")
         elif not least <= made.amount <= most:

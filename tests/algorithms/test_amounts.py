@@ -50,5 +50,5 @@ def test_an_amount_is_within_the_limit(costs, start, most):
 def test_a_request_holds_half_of_the_limit_at_most(costs, start, most):
     """And so much that a counter has a bounded number of holds; within that it is the amount."""
     estimate = learned(costs, start, most)
-    least, half = amount_bounds(make_rate("token_bucket", most, SECOND))
+    least, half = amount_bounds(make_rate("token_bucket", most, SECOND).burst)
     assert estimate.held == sorted((least, estimate.amount, half))[1]

@@ -148,7 +148,7 @@ def test_a_counter_has_no_more_holds_than_it_may():
     """By the least amount, of the largest limit and of one that no number divides."""
     for burst in (20_000, 1_234_567):
         rate = make_rate("token_bucket", burst, HOUR)
-        counter = Reserved(rate, amount_bounds(rate)[0])
+        counter = Reserved(rate, amount_bounds(rate.burst)[0])
         while counter.ask():
             pass
         assert HOLDS_MOST * 0.99 < len(counter.holds) <= HOLDS_MOST
@@ -160,7 +160,7 @@ def test_a_counter_has_no_more_holds_than_it_may():
 )
 def test_amounts_are_half_of_the_limit_at_most(burst, bounds):
     """And a ten-thousandth of it at least."""
-    assert amount_bounds(make_rate("token_bucket", burst, HOUR)) == bounds
+    assert amount_bounds(make_rate("token_bucket", burst, HOUR).burst) == bounds
 
 
 @given(histories(), st.data())

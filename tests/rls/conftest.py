@@ -36,6 +36,22 @@ class Call:
         return only
 
 
+class Slow(MemoryStore):
+    """Decides when it is told to."""
+
+    def __init__(self):
+        super().__init__(1 << 20)
+        self.waiting = []
+
+    def charge(self, asks, now, done):
+        self.waiting.append((list(asks), now, done))
+
+    def decide(self):
+        waiting, self.waiting = self.waiting, []
+        for asks, now, done in waiting:
+            super().charge(asks, now, done)
+
+
 class Bench:
     """A service over a policy, with an in-memory store unless another is given."""
 

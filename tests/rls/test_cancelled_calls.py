@@ -3,26 +3,9 @@
 import pytest
 
 from ratelimitd.rls import EncodeOptions, ServiceOptions
-from ratelimitd.stores.memory import MemoryStore
-from tests.rls.conftest import Call, Request, Response
+from tests.rls.conftest import Call, Request, Response, Slow
 
 PLACES = "domain: d\ndescriptors: [{key: user, rate_limit: {concurrent: 2}}]\n"
-
-
-class Slow(MemoryStore):
-    """Decides when it is told to."""
-
-    def __init__(self):
-        super().__init__(1 << 20)
-        self.waiting = []
-
-    def charge(self, asks, now, done):
-        self.waiting.append((list(asks), now, done))
-
-    def decide(self):
-        waiting, self.waiting = self.waiting, []
-        for asks, now, done in waiting:
-            super().charge(asks, now, done)
 
 
 @pytest.mark.scenario("clients that flood, reset streams, or do not read")

@@ -2,28 +2,11 @@
 
 import pytest
 
-from ratelimitd.stores.memory import MemoryStore
-from tests.rls.conftest import Call, Request, Response
+from tests.rls.conftest import Call, Request, Response, Slow
 
 pytestmark = pytest.mark.scenario("a policy changes while calls are in flight")
 
 POLICY = "domain: d\ndescriptors: [{{key: user, rate_limit: {{unit: {unit}, requests_per_unit: {limit}}}}}]\n"
-
-
-class Slow(MemoryStore):
-    """Answers when it is told to."""
-
-    def __init__(self):
-        super().__init__(1 << 20)
-        self.waiting = []
-
-    def charge(self, asks, now, done):
-        self.waiting.append((list(asks), now, done))
-
-    def release(self):
-        for asks, now, done in self.waiting:
-            super().charge(asks, now, done)
-        self.waiting = []
 
 
 async def test_a_call_has_one_policy(bench):
@@ -36,7 +19,7 @@ async def test_a_call_has_one_policy(bench):
     made.service.should_rate_limit([before])
     made.load(POLICY.format(unit="HOUR", limit=9))
     made.service.should_rate_limit([after])
-    store.release()
+    store.decide()
     shown = [call.answer.statuses[0] for call in (before, after)]
     assert [(each.current_limit.requests_per_unit, each.limit_remaining) for each in shown] == [(5, 4), (9, 7)]
     assert before.answer.overall_code == Response.OK
@@ -51,5 +34,5 @@ async def test_a_domain_that_went_meanwhile(bench):
     call = Call(request.SerializeToString())
     made.service.should_rate_limit([call])
     made.load("domain: other\n")
-    store.release()
+    store.decide()
     assert call.answer.statuses[0].current_limit.requests_per_unit == 5

@@ -31,6 +31,16 @@ def echo(calls):
         call.respond(call.body)
 
 
+def put_into(queue):
+    """A batch handler that puts each call into a queue, and answers none."""
+
+    def put(calls):
+        for call in calls:
+            queue.put_nowait(call)
+
+    return put
+
+
 async def echo_stream(stream):
     async for body in stream:
         await stream.send(body)

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from tests.transport.servers import ECHO
+from tests.transport.servers import ECHO, put_into
 
 PATIENCE = 30.0
 
@@ -12,24 +12,18 @@ PATIENCE = 30.0
 @pytest.mark.scenario("clients that flood, reset streams, or do not read")
 async def test_a_call_whose_caller_left_can_not_be_answered(transport):
     """It says so to the service, so that what belongs to the request is given up; one that waits can be."""
-    held, arrived = [], asyncio.Semaphore(0)
-
-    def hold(calls):
-        held.extend(calls)
-        for _ in calls:
-            arrived.release()
-
-    async with transport.served(hold) as (channel, _):
+    arrived = asyncio.Queue()
+    async with transport.served(put_into(arrived)) as (channel, _):
         first = channel.unary_unary(ECHO)(b"")
-        await arrived.acquire()
-        assert not held[0].answered
+        left = await arrived.get()
+        assert not left.answered
         first.cancel()
         async with asyncio.timeout(PATIENCE):
-            while not held[0].answered:
+            while not left.answered:
                 await asyncio.sleep(0)
         second = channel.unary_unary(ECHO)(b"x")
-        await arrived.acquire()
-        assert not held[1].answered
-        held[1].respond(b"x")
-        assert held[1].answered
+        waits = await arrived.get()
+        assert not waits.answered
+        waits.respond(b"x")
+        assert waits.answered
         assert await second == b"x"

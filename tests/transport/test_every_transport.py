@@ -7,7 +7,7 @@ import pytest
 from grpc import aio
 
 from ratelimitd.transport import GrpcError, GrpcStatus
-from tests.transport.servers import ECHO, MESSAGE_BOUND, STREAM, echo
+from tests.transport.servers import ECHO, MESSAGE_BOUND, STREAM, echo, put_into
 
 
 async def test_a_call_is_answered_with_its_own_body(transport):
@@ -154,18 +154,11 @@ async def test_a_message_over_the_bound_is_refused(transport):
 @pytest.mark.scenario("clients that flood, reset streams, or do not read")
 async def test_one_call_too_many_is_refused_at_once(transport):
     """Over max_concurrent_calls a call is RESOURCE_EXHAUSTED without waiting; an answer makes room."""
-    held, arrived = [], asyncio.Semaphore(0)
-
-    def hold(calls):
-        held.extend(calls)
-        for _ in calls:
-            arrived.release()
-
-    async with transport.served(hold, options=transport.options._replace(max_concurrent_calls=2)) as (channel, _):
+    arrived, options = asyncio.Queue(), transport.options._replace(max_concurrent_calls=2)
+    async with transport.served(put_into(arrived), options=options) as (channel, _):
         call = channel.unary_unary(ECHO)
         waiting = [asyncio.ensure_future(call(b"")) for _ in range(2)]
-        for _ in waiting:
-            await arrived.acquire()
+        held = [await arrived.get() for _ in waiting]
         with pytest.raises(aio.AioRpcError) as caught:
             await call(b"")
         assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
@@ -173,8 +166,7 @@ async def test_one_call_too_many_is_refused_at_once(transport):
             each.respond(b"done")
         assert await asyncio.gather(*waiting) == [b"done"] * 2
         again = asyncio.ensure_future(call(b""))
-        await arrived.acquire()
-        held[-1].respond(b"room")
+        (await arrived.get()).respond(b"room")
         assert await again == b"room"
 
 
@@ -222,12 +214,7 @@ async def test_an_answer_to_a_caller_who_left_does_nothing(transport):
 async def test_an_answer_to_a_connection_that_is_gone_does_nothing(transport):
     """A call may be answered after its connection went away."""
     held = asyncio.Queue()
-
-    def hold(calls):
-        for call in calls:
-            held.put_nowait(call)
-
-    async with transport.served(hold) as (channel, _):
+    async with transport.served(put_into(held)) as (channel, _):
         waiting = asyncio.ensure_future(channel.unary_unary(ECHO)(b""))
         call = await held.get()
         await channel.close()

@@ -186,10 +186,8 @@ if holding then
     else
       places(slot, holds.held, rate[3], 0, flags)
     end
-    if holds then
-      reply[slot + 1] = max(0, reply[slot + 1] - holds.held)
-      moves[3 * number - 2], moves[3 * number - 1] = holds.held, 0
-    end
+    reply[slot + 1] = max(0, reply[slot + 1] - holds.held)
+    moves[3 * number - 2], moves[3 * number - 1] = holds.held, 0
   end
 end
 

@@ -149,6 +149,6 @@ def policy_of(rows: Iterable[Row], domain: bytes, design: Design) -> Policy:
 
 def _check(rate: Rate, reserve: Reserve) -> None:
     """Raise RateError if an answer cannot hold this much of a limit."""
-    least, most = amount_bounds(rate)
+    least, most = amount_bounds(rate.burst)
     if reserve.amount and not least <= reserve.amount <= most:
         raise RateError(f"an amount of {reserve.amount} is not from {least} to {most}")
