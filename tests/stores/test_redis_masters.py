@@ -7,6 +7,7 @@ import pytest
 from ratelimitd.stores.redis import single
 from testkit.redis_server import redis_server
 from tests.contract.cases import allowed, charge
+from tests.stores.conftest import PATIENCE
 from tests.stores.test_redis_store import one
 
 pytestmark = pytest.mark.redis
@@ -18,6 +19,7 @@ class Sentinel:
     def __init__(self):
         self.reply = b""
         self.url = ""
+        self.asked = 0
 
     def name(self, master):
         """Say from now on that this is the master."""
@@ -28,6 +30,7 @@ class Sentinel:
         """One connection."""
         try:
             while await reader.read(4096):
+                self.asked += 1
                 writer.write(self.reply)
         except ConnectionError:
             pass
@@ -82,6 +85,7 @@ async def test_another_master_is_noticed(
 ):
     """Another master is noticed while every connection to the old one is well, and used."""
     monkeypatch.setattr(single, "WATCH_EVERY", 0.01)
+    monkeypatch.setattr(single, "LEAVE_AFTER", 0.05)
     old, new = servers
     sentinel.name(old)
     store = make(sentinel.url, env={"REDIS_TYPE": "sentinel"})
@@ -91,6 +95,23 @@ async def test_another_master_is_noticed(
     assert "a different master" in edges.seen[1][1]
     assert allowed(await charge(store, [one()])) == [True]
     assert (exists(old), exists(new)) == (False, True)
+
+
+async def test_processes_leave_a_master_together(make, edges, sentinel, servers, monkeypatch):
+    """A master whose connections are well is not left before Sentinels have had the time to close those of all."""
+    monkeypatch.setattr(single, "WATCH_EVERY", 0.01)
+    monkeypatch.setattr(single, "LEAVE_AFTER", PATIENCE)
+    old, new = servers
+    sentinel.name(old)
+    store = make(sentinel.url, env={"REDIS_TYPE": "sentinel"})
+    assert await store.connect()
+    sentinel.name(new)
+    async with asyncio.timeout(PATIENCE):
+        until = sentinel.asked + 5
+        while sentinel.asked < until:
+            await asyncio.sleep(0.01)
+    assert allowed(await charge(store, [one()])) == [True]
+    assert (exists(old), exists(new)) == (True, False)
 
 
 @pytest.mark.parametrize("reply", [b"+OK\r\n", b"*1\r\n:1\r\n", b"*2\r\n$1\r\na\r\n$1\r\nb\r\n", b":1\r\n"])

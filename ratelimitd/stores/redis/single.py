@@ -16,7 +16,14 @@ from .sharding import Sharding, trial_keys, try_sharding
 from .topology import Placement
 
 WATCH_EVERY: Final = 5.0
-"""Seconds between checks of the master's address, at most; by then, Sentinels have cut off an old master in reach."""
+"""Seconds between checks of the master's address, at most."""
+
+LEAVE_AFTER: Final = 15.0
+"""Seconds for which another master is reported before the old one is left without need.
+
+Sentinels demote an old master in reach at the second INFO after the promotion, which is 10 s later (their
+``sentinel_info_period``; the role must have been wrong for 8 s, four times ``sentinel_publish_period``).
+"""
 
 
 class Single:
@@ -147,16 +154,20 @@ class Sentinel(Single):
     async def _keep_watching(self) -> None:
         """Detect a new master even if no connection breaks: an old one that Sentinels cannot reach keeps serving.
 
-        A new master must be reported twice. Sentinels cut off an old master in reach within seconds, for all processes
-        together. If each process left it at a different time, both masters would count meanwhile and admit more.
+        Sentinels close the connections to an old master in reach, those of all processes together. If each process left
+        it at a time of its own, both masters would count meanwhile and admit more.
         """
-        suspected = None
+        loop = asyncio.get_running_loop()
+        reported, since = self._master, loop.time()
         while True:
             await asyncio.sleep(spread(WATCH_EVERY))
-            named = await self._reported_master()
-            if self._node.connections and named == suspected and named not in (None, self._master):
+            named, now = await self._reported_master(), loop.time()
+            if named is None:
+                continue
+            if named != reported:
+                reported, since = named, now
+            elif self._node.connections and named != self._master and now - since >= LEAVE_AFTER:
                 self._node.drop(f"Sentinel reports a different master, {named}")
-            suspected = named
 
     async def _reported_master(self) -> RedisAddress | None:
         try:
