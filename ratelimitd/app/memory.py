@@ -13,7 +13,7 @@ from ratelimitd.admin import port_bytes
 from ratelimitd.limiter import IN_DOUBT, KEPT_BYTES, NAME_BYTES, TABLE_SIZE, TALLY_BYTES
 from ratelimitd.observe.logs import get_logger
 from ratelimitd.settings import Settings, changed
-from ratelimitd.sources import Source, list_files
+from ratelimitd.sources import Pushed, Source, list_files
 from ratelimitd.transport import nghttp2_available
 
 from .engine import FALLBACK_BYTES
@@ -196,8 +196,10 @@ def mib(size: int) -> int:
     return -(-size // MIB)
 
 
-def policy_bytes(source: Source) -> int:
-    """Return the size of the policy files that are there now."""
+def policy_bytes(source: Source | Pushed) -> int:
+    """Return the size of the policy files that are there now; of a pushed policy that of its messages."""
+    if isinstance(source, Pushed):
+        return len(source.body)
     total = 0
     with suppress(OSError):
         for file in list_files(source):
@@ -207,7 +209,7 @@ def policy_bytes(source: Source) -> int:
 
 
 def warn_of_memory(
-    settings: Settings, memory: int, source: Source, gateway: "Gateway | None" = None, *, serves: bool = True
+    settings: Settings, memory: int, source: Source | Pushed, gateway: "Gateway | None" = None, *, serves: bool = True
 ) -> None:
     """Log one warning if the settings may take more than the container has."""
     short = shortage(settings, memory, policy_bytes(source), gateway, serves=serves)

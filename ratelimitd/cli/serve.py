@@ -9,7 +9,7 @@ from typing import Any, Final
 import click
 
 from ratelimitd.config.values import origin_url, quota
-from ratelimitd.settings import Settings, SettingsError, load
+from ratelimitd.settings import XDS, Settings, SettingsError, load
 
 from .flags import ERROR, Text, config_paths, examples, only_one, settings_flags
 
@@ -34,6 +34,8 @@ def serve(config: tuple[str, ...], **flags: str | None) -> None:
     Counters are kept in memory, or in Redis if its address is set.
     """
     settings = _settings(flags)
+    if settings.over_xds and config:
+        raise click.UsageError(f"the policy is a control plane's: unset CONFIG_TYPE={XDS}, or leave out the path")
     from ratelimitd.app import run  # noqa: PLC0415 -- imports the whole service, which other commands do not need
 
     sys.exit(run(settings, config))
@@ -94,6 +96,8 @@ def proxy(
     if upstream is not None:
         flags["upstream_url"] = upstream
     settings = _settings(flags)
+    if settings.over_xds:
+        raise click.UsageError(f"a proxy has its policies from its gateway file: unset CONFIG_TYPE={XDS}")
     from ratelimitd.app import proxy as gateway  # noqa: PLC0415 -- imports the whole service
     from ratelimitd.gateway import CallerLimits  # noqa: PLC0415 -- imports the engine
 

@@ -130,7 +130,7 @@ async def test_a_child_takes_no_more_than_the_container_has_left(folder, monkeyp
     rules = "".join(f"- {{key: k{number}, rate_limit: {{unit: day}}}}\n" for number in range(12_000))
     source = folder("domain: d\ndescriptors:\n" + rules)
     monkeypatch.setattr(loader, "memory_left", lambda: 32 << 20)
-    assert "parsing the files takes more than the 28 MiB that the container has left" in await refusal(source)
+    assert "parsing the policy takes more than the 28 MiB that the container has left" in await refusal(source)
     monkeypatch.setattr(loader, "memory_left", lambda: 1 << 40)
     assert (await loader.load(source)).summary.descriptors == 12_000
 
