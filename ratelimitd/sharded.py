@@ -67,11 +67,20 @@ class ShardedDict(Generic[K, V]):
         for shard in self._shards:
             yield from shard.values()
 
+    def pop(self, key: K) -> V | None:
+        """Remove a key, and return its value; None if there is none."""
+        return self._shard(key).pop(key, None)
+
     def popitem(self) -> tuple[K, V]:
         """Remove and return an entry. Raises KeyError if there is none."""
         if not self:
             raise KeyError("popitem(): the dict is empty")
         return self._shards[self._first].popitem()
+
+    def parts(self) -> Iterator[list[K]]:
+        """Yield the keys of one part after the other; the entries may change in between."""
+        for shard in self._shards:
+            yield list(shard)
 
     def sizes(self) -> list[int]:
         """Return the number of entries of each part."""
@@ -89,3 +98,16 @@ def grown(entries: dict[K, V] | ShardedDict[K, V]) -> dict[K, V] | ShardedDict[K
             made[key] = value
         return made
     return entries
+
+
+def parts_of(entries: dict[K, V] | ShardedDict[K, V]) -> Iterator[list[K]]:
+    """Yield the keys of a dict in lists that are made at once; the entries may change in between."""
+    if isinstance(entries, dict):
+        yield list(entries)
+    else:
+        yield from entries.parts()
+
+
+def removed(entries: dict[K, V] | ShardedDict[K, V], key: K) -> V | None:
+    """Remove a key, and return its value; None if there is none."""
+    return entries.pop(key, None) if isinstance(entries, dict) else entries.pop(key)

@@ -8,7 +8,11 @@ from .holds import (
     AMOUNTS_MOST,
     HOLDS_MOST,
     ID_BYTES,
+    MIXED,
     NO_LEASE,
+    OWN,
+    SHARED,
+    UNKNOWN,
     Hold,
     HoldDecision,
     Holds,
@@ -19,6 +23,7 @@ from .holds import (
     lease_of,
     name_of,
     names_of,
+    where_held,
 )
 from .holds import charge as charge_with_holds
 from .rate import BINDING, CONCURRENT, EXACT, LOOK, NEVER, POST_PAID, SECOND, SETTLES, Decision, Rate, RateError, look
@@ -50,12 +55,16 @@ __all__ = [
     "ID_BYTES",
     "KEYED_BY_WINDOW",
     "LOOK",
+    "MIXED",
     "NEVER",
     "NO_LEASE",
+    "OWN",
     "POST_PAID",
     "SATURATED",
     "SECOND",
     "SETTLES",
+    "SHARED",
+    "UNKNOWN",
     "WINDOW_MAX",
     "Algorithm",
     "Decision",
@@ -84,5 +93,6 @@ __all__ = [
     "names_of",
     "take_step",
     "wait_for_never",
+    "where_held",
     "window_start",
 ]

@@ -22,12 +22,14 @@ class Estimate:
         amount: what an answer in progress is worth, in hits.
         count: settlements that it is learnt from.
         most: hits that a cost counts as at most: those of the limit.
+        gone: whether a reload has removed the limit, or its ``amount: auto``.
     """
 
-    __slots__ = ("_squares", "_sum", "amount", "count", "most")
+    __slots__ = ("_squares", "_sum", "amount", "count", "gone", "most")
 
     def __init__(self, start: int, most: int) -> None:
         self.most = most
+        self.gone = False
         self.amount = max(1, min(start, most))
         self.count = START
         # Not integers: the squares of costs in millionths of a unit of money exceed the range that is fast.

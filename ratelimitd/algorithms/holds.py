@@ -35,6 +35,12 @@ DIGITS_MOST: Final = 10
 NO_LEASE: Final = (b"", b"none")
 """Values of the entry that say that a request has no lease; ``none`` is the documented ``default_value`` for Envoy."""
 
+OWN: Final = b"."
+SHARED: Final = b":"
+MIXED: Final = b"+"
+"""What follows the id in a lease: where its holds are. On the counters of their keys; on counters that new keys share
+when there are too many; some here and some there."""
+
 ALL: Final = -1
 """``Hold.amount`` of a charge that releases all holds, as an operator does who resets a counter."""
 
@@ -248,9 +254,14 @@ def amount_of(name: bytes) -> int:
     return int(name[ID_BYTES + 1 :])
 
 
-def lease_of(call: bytes, amounts: Iterable[int]) -> bytes:
+def lease_of(call: bytes, amounts: Iterable[int], where: bytes = OWN) -> bytes:
     """Return the lease of the holds of a call."""
-    return b".".join([call, *[b"%d" % amount for amount in dict.fromkeys(amounts)][:AMOUNTS_MOST]])
+    return call + where + b".".join([b"%d" % amount for amount in dict.fromkeys(amounts)][:AMOUNTS_MOST])
+
+
+def where_held(lease: bytes) -> bytes:
+    """Return where the holds of a lease of ours are: OWN, SHARED or MIXED."""
+    return lease[ID_BYTES : ID_BYTES + 1]
 
 
 def names_of(lease: bytes) -> tuple[bytes, ...]:
@@ -260,8 +271,8 @@ def names_of(lease: bytes) -> tuple[bytes, ...]:
     """
     if len(lease) > ID_BYTES + AMOUNTS_MOST * (DIGITS_MOST + 1):
         return UNKNOWN
-    call, *amounts = lease.split(b".")
-    if len(call) != ID_BYTES or call.strip(b"0123456789abcdef") or not 0 < len(amounts) <= AMOUNTS_MOST:
+    call, amounts = lease[:ID_BYTES], lease[ID_BYTES + 1 :].split(b".")
+    if where_held(lease) not in (OWN, SHARED, MIXED) or call.strip(b"0123456789abcdef") or len(amounts) > AMOUNTS_MOST:
         return UNKNOWN
     for amount in amounts:
         if not amount.isdigit() or len(amount) > DIGITS_MOST or amount[:1] == b"0":

@@ -94,7 +94,7 @@ def build(settings: Settings) -> Parts:
             failures.failed(ask, index, failure, now)
 
         guards.append(Fallback(memory, settings.replicas, failed, post_paid.keep))
-        LateSettlements(post_paid, redis, loop.call_later)
+        redis.left = LateSettlements(post_paid, redis, loop.call_later).left
     new_keys = None
     if settings.new_keys_per_second:
         # In front of the cache, which otherwise stores denials of the shared counter and never finds them.

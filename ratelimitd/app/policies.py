@@ -5,7 +5,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Final, NamedTuple
 
-from ratelimitd.limiter import Planner, Tallies, key_maker
+from ratelimitd.limiter import Planner, PostPaid, Tallies, key_maker
 from ratelimitd.observe.logs import get_logger
 from ratelimitd.observe.loop import batches
 from ratelimitd.policy import UNSALTED, FixedWindowKeys, OnStoreFailure, Policy, PolicyErrors
@@ -173,6 +173,7 @@ class Policies:
         commit()
         if old is not None:
             await _forget(old)
+            await _prune(self._parts.post_paid, loaded.policy)
             await dismantle(old.policy)
         return None
 
@@ -237,6 +238,11 @@ async def _forget(planner: Planner) -> None:
     more = True
     while more:
         more = planner.forget(NODES_FREED)
+        await asyncio.sleep(0)
+
+
+async def _prune(post_paid: PostPaid, policy: Policy) -> None:
+    for _ in post_paid.prune(policy, time.time_ns() // 1000):
         await asyncio.sleep(0)
 
 

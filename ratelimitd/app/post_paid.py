@@ -1,10 +1,10 @@
 """Limits whose costs come after the request, in a running service: their log, and settlements that wait for Redis."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
-from ratelimitd.limiter import PostPaid, Store, Switch
+from ratelimitd.limiter import Ask, PostPaid, Store, Switch
 from ratelimitd.observe.logs import get_logger
 
 log = get_logger(__name__)
@@ -27,11 +27,10 @@ Later = Callable[[float, Callable[[], None]], object]
 
 def tell(post_paid: PostPaid) -> None:
     """Log the first switch of each limit, and the first costs of each limit that were forgotten."""
-    told: set[str] = set()
 
     def switched(switch: Switch) -> None:
-        if switch.on and switch.name not in told:
-            told.add(switch.name)
+        if switch.on and not switch.told:
+            switch.told = True
             log.info("costs of a limit come after its requests", limit=switch.name, note=SWITCHED)
 
     def forgot(name: str) -> None:
@@ -41,20 +40,31 @@ def tell(post_paid: PostPaid) -> None:
 
 
 class LateSettlements:
-    """Charges settlements that wait, once their store is back."""
+    """Charges settlements and releases that wait, once their store is back."""
 
     def __init__(self, post_paid: PostPaid, store: Store, later: Later) -> None:
         self._post_paid = post_paid
         self._store = store
         self._later = later
         self._waiting = False
+        self._answers = False
         self._recorded = 0
         post_paid.waits = self._wait
+
+    def left(self, charges: Sequence[tuple[Ask, int]], certain: bool) -> None:
+        """Release holds that nothing else will: of replies that came too late, and of connections that were lost.
+
+        A lost server may have a call still, and run it a little later. So the first attempt comes soon only if the
+        holds were certainly taken, which is known from a store that answers.
+        """
+        self._answers = certain
+        self._post_paid.release(charges, time.time_ns() // 1000)
+        self._answers = False
 
     def _wait(self) -> None:
         if not self._waiting:
             self._waiting = True
-            goes_on = self._post_paid.recorded > self._recorded
+            goes_on = self._answers or self._post_paid.recorded > self._recorded
             self._recorded = self._post_paid.recorded
             self._later(GOES_ON if goes_on else RETRY, self._try)
 

@@ -10,7 +10,7 @@ from ratelimitd.value import Value
 
 from .modes import Modes
 from .rules import Rule
-from .seam import Ask, Charge, Failure, Item, Outcome, Plan
+from .seam import Ask, Charge, Failure, Item, Outcome, Plan, Remembered
 from .stats import count
 
 
@@ -175,7 +175,8 @@ def tally(ask: Ask) -> list[int] | None:
         cost, charge = costs[index], charges[index]
         rule = charge.rule
         if cost <= 0:
-            if charge.flags == QUESTION and cost == 0 and isinstance(outcome, Decision) and outcome.allowed:
+            asked = charge.flags == QUESTION and cost == 0 and not vetoed
+            if asked and isinstance(outcome, Decision) and outcome.allowed:
                 rule.tally.later().questions += 1
             continue
         rule.tally.total_hits += cost
@@ -189,7 +190,7 @@ def tally(ask: Ask) -> list[int] | None:
         if not (vetoed and outcome.allowed):
             before = outcome.before if charge.hold is None else _before(charge, outcome, cost)
             count(rule.tally, rule.capacity, rule.near, before, cost, shadow=rule.limit.shadow_mode)
-        if (vetoed or (rule.auto and not outcome.allowed)) and _may_be_spent(rule, cost):
+        if (vetoed or (rule.auto and not outcome.allowed)) and _may_be_spent(rule, cost, outcome):
             refused = [index] if refused is None else [*refused, index]
     return refused
 
@@ -206,9 +207,14 @@ QUESTION: Final = POST_PAID | BINDING
 """Flags of a question of a limit that is enforced; one of a shadow limit is not counted."""
 
 
-def _may_be_spent(rule: Rule, cost: int) -> bool:
-    """Whether a cost that was refused may be a report: more than that of one request, or of a limit asked with 0."""
-    return rule.limit.charge is Charging.UNSAID and (cost > 1 or rule.switch is not None)
+def _may_be_spent(rule: Rule, cost: int, denial: Decision) -> bool:
+    """Whether a cost that was refused may be a report: more than that of one request, or of a limit asked with 0.
+
+    The guard that remembers a denial reports itself what a limit would have counted that decides as upstream's.
+    """
+    if rule.limit.charge is not Charging.UNSAID or (rule.upstreams and isinstance(denial, Remembered)):
+        return False
+    return cost > 1 or rule.switch is not None
 
 
 def metadata_of(plan: Plan, statuses: Sequence[DescriptorStatus]) -> Mapping[str, object] | None:

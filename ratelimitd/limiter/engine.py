@@ -5,6 +5,7 @@ batch. Time is an argument. An error is passed to the edge, which logs it and an
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
@@ -108,6 +109,7 @@ class Engine:
                 guard.after(asks, now)
         except Exception as error:  # noqa: BLE001 -- as above
             self._fail(asks, failed, error)
+            self._give_up(asks, now)
             return
         counts, modes, listener = self._counts, self.modes, self.listener
         for ask in asks:
@@ -125,6 +127,7 @@ class Engine:
                 answered(ask, result)
             except Exception as error:  # noqa: BLE001 -- the others of the batch must be answered
                 self._fail((ask,), failed, error)
+                self._give_up((ask,), now)
         done(asks)
 
     def _hold(self, ask: Ask, result: Answer, now: int) -> None:
@@ -143,6 +146,13 @@ class Engine:
         for guard in self.guards:
             guard.before((asked,), now)
         self.store.charge((asked,), now, partial(self._released, now))
+
+    def _give_up(self, asks: Sequence[Ask], now: int) -> None:
+        """Release what asks hold that failed after the store had decided, as far as that is possible."""
+        for ask in asks:
+            if len(ask.plan.call) > 0:
+                with suppress(Exception):  # the error that made them fail was reported
+                    self.release(ask, now)
 
     def _released(self, now: int, asks: Sequence[Ask]) -> None:
         for guard in reversed(self.guards):

@@ -23,7 +23,7 @@ from ratelimitd.policy import Limit, OnStoreFailure
 from .holding import resized
 from .keys import is_overflow_key, safe_head
 from .rules import Rule
-from .seam import Ask, Charge, Failure, Plan, Store
+from .seam import Ask, Charge, Failure, Plan, Remembered, Store
 
 PART_BYTES: Final = 1 << 20
 """Size of a part of the over-limit cache: some 2,000 denials, which the resize of a dict copies in 0.2 ms."""
@@ -170,7 +170,7 @@ def _is_repeated(charge: Charge, plan: Plan) -> bool:
 
 def _remembered(denial: Denial, now: int) -> Decision:
     rate = denial.limit.rate
-    return Decision(
+    return Remembered(
         allowed=False,
         remaining=0,
         reset_after=denial.reset - now,
@@ -217,15 +217,16 @@ class Fallback:
                 local = [index for index, failure in failed.items() if not self._replaced(ask, index, failure, now)]
                 if local:
                     self._charge_locally(ask, local, now)
+                for index in failed:
+                    charge = ask.plan.charges[index]
+                    if charge.flags >= SETTLES and (ask.costs[index] > 0 or charge.hold is not None):
+                        self._keep(ask, index, now)
 
     def _replaced(self, ask: Ask, index: int, failure: Failure, now: int) -> bool:
         """Apply the limit's failure policy; return False if the local store must decide."""
-        charge = ask.plan.charges[index]
-        limit = charge.limit
+        limit = ask.plan.charges[index].limit
         policy = limit.on_store_failure
         self._failed(ask, index, failure, now)
-        if charge.flags >= SETTLES and (ask.costs[index] > 0 or charge.hold is not None):
-            self._keep(ask, index, now)
         if policy in STATIC:
             ask.outcomes[index] = _static_decision(limit, allowed=STATIC[policy])
         return policy is not OnStoreFailure.LOCAL

@@ -7,16 +7,22 @@ from ratelimitd.algorithms import (
     ALL,
     AMOUNTS_MOST,
     CONCURRENT,
+    MIXED,
     NO_LEASE,
+    OWN,
     SETTLES,
+    SHARED,
+    UNKNOWN,
     Hold,
     HoldDecision,
     is_by_holds,
     lease_of,
     name_of,
     names_of,
+    where_held,
 )
 
+from .keys import is_overflow_key
 from .roles import SETTLEMENT
 from .seam import TOGETHER_MAX, Ask, Charge, Item, LimitRequest, Plan
 
@@ -55,7 +61,8 @@ def set_holds(plan: Plan, call: bytes) -> None:
                 again = charge.key in held and len(plan.charges) > TOGETHER_MAX
                 holds = not (again or plan.request.looks) and (amount in amounts or len(amounts) < AMOUNTS_MOST)
                 held.add(charge.key)
-                amounts.add(amount)
+                if holds:
+                    amounts.add(amount)
                 charge.hold = Hold(reserve.ttl, amount, (name_of(call, amount),) if holds else ())
 
 
@@ -76,7 +83,7 @@ def release_all(plan: Plan) -> None:
 
 
 def without(hold: Hold) -> Hold:
-    """Return a hold that releases nothing, for a settlement whose counter another one of its call has released."""
+    """Return a hold that releases nothing, for a settlement whose hold something else has released."""
     return Hold(hold.ttl, hold.amount)
 
 
@@ -96,8 +103,28 @@ def taken(ask: Ask) -> Iterator[tuple[int, int]]:
 
 def lease(ask: Ask) -> bytes:
     """Return the lease of the holds that an ask took; empty if it took none."""
-    amounts = [amount for _, amount in taken(ask)]
-    return lease_of(ask.plan.call, amounts) if amounts else b""
+    amounts: list[int] = []
+    shared = 0
+    for index, amount in taken(ask):
+        amounts.append(amount)
+        shared += is_overflow_key(ask.plan.charges[index].key)
+    if not amounts:
+        return b""
+    where = MIXED if shared else OWN
+    return lease_of(ask.plan.call, amounts, SHARED if shared == len(amounts) else where)
+
+
+def origin(plan: Plan, position: int, charge: Charge) -> bytes:
+    """Return where the hold is that a settlement or release names, see ``where_held``; empty if it names none.
+
+    One that the engine makes for the holds of an ask is charged where that ask was.
+    """
+    hold = charge.hold
+    if hold is None or charge.flags < SETTLES or not hold.names or hold.names == UNKNOWN:
+        return b""
+    descriptors = plan.request.descriptors
+    lease = descriptors[position].lease if descriptors else None
+    return OWN if lease is None else where_held(lease)
 
 
 def release(ask: Ask) -> Ask | None:

@@ -13,10 +13,10 @@ from functools import lru_cache, partial
 from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
 from typing import Final
 
-from ratelimitd.algorithms import BINDING, POST_PAID, SECOND, SETTLES
+from ratelimitd.algorithms import BINDING, OWN, POST_PAID, SECOND, SETTLES, SHARED
 from ratelimitd.policy import in_one_unit
 
-from .holding import without
+from .holding import origin, without
 from .keys import overflow_key
 from .rules import Rule
 from .seam import Ask, Charge, Item, Plan
@@ -29,14 +29,18 @@ STEPS: Final = 256
 """Steps of a sweep: each covers 64 KiB and takes 0.03 ms."""
 
 SWEEP: Final = 120 * SECOND
-"""Duration of a sweep, µs. A key stays known for 2 to 4 minutes, enough for a client that polls once a minute."""
+"""Duration of a sweep, µs. A key stays known for 2 to 4 minutes, enough for a client that polls once a minute. One of a
+limit whose costs come afterwards stays so for 6 to 8: its settlement comes when the answer has ended, and twice the
+longest usual one is 5 minutes (``Reserve.ttl``). An endless flood of such keys takes a quarter of the entries."""
 
 NAMES: Final = 1_024
 """Cached names of overflow counters: one per limit that receives new keys at a time."""
 
 YOUNG: Final = 2
-OLDER: Final = bytes((0, 0, 1)) + bytes(253)
-"""Translation table of a sweep: 2 (young) to 1 (old), 1 to 0 (absent)."""
+LASTING: Final = 5
+OLDER: Final = bytes((0, 0, 1, 1, 3, 4)) + bytes(250)
+"""Translation table of a sweep: 2 (young) to 1 (old), 1 to 0 (absent). From 5 (lasting) on to 1, but not to 2: a key of
+a limit whose costs come afterwards is made lasting again by each visit, and no visit looks twice at a young key."""
 
 
 QUESTIONS: Final = (POST_PAID, POST_PAID | BINDING)
@@ -49,8 +53,10 @@ class NewKeys:
     The cap applies per limit and second in this process; all overrides of a domain are one limit, since a caller names
     their keys and windows. A redirected key is not recorded, so it is new again next time. Peeks and give-backs create
     no counter and are not redirected. A question creates none either, but what it lets pass is charged later: its key
-    is recorded or redirected as a charge, so that the settlement meets the counter that was asked; so is a release of a
-    hold. Limits in shadow mode are capped too.
+    is recorded or redirected as a charge, so that the settlement meets the counter that was asked. A settlement or
+    release whose lease names a hold goes to the counter that has it: such a lease proves that a question was accepted
+    there. One without a lease goes by what is known of its key: it is no evidence of a question, since Envoy sends one
+    for a denied request too, so it makes no more counters than a charge does. Limits in shadow mode are capped too.
 
     No key is redirected before the first sweep is complete: at startup every key is new, and by then each client that
     is frequent enough to stay known has been seen. Put this guard in front of an ``OverLimitCache``, which would
@@ -86,7 +92,8 @@ class NewKeys:
         ages, mask = self._ages, self._mask
         for ask in asks:
             for charge in ask.plan.charges:
-                if ages[hash(charge.key) & mask] != YOUNG:
+                age = ages[hash(charge.key) & mask]
+                if age != YOUNG and (age != LASTING or (charge.hold is not None and charge.flags >= SETTLES)):
                     self._redirect(ask, now)
                     break
 
@@ -109,21 +116,21 @@ class NewKeys:
         plan, ages = ask.plan, self._ages
         charges = list(plan.charges)
         redirected = 0
-        for item in plan.items:
+        for number, item in enumerate(plan.items):
             for index in range(item.first, item.last):
-                charge = charges[index]
+                charge, cost = charges[index], ask.costs[index]
                 position = hash(charge.key) & self._mask
-                cost = ask.costs[index]
-                if cost < 0 or ages[position] == YOUNG:
-                    continue
-                if cost == 0 and charge.flags not in QUESTIONS and charge.hold is None:
-                    continue
-                if ages[position]:
-                    ages[position] = YOUNG
-                    continue
-                shared = self._shared(plan, item, charge, now)
+                fresh = YOUNG if charge.flags < POST_PAID else LASTING
+                where = origin(plan, number, charge)
+                if where != SHARED:
+                    if not _visits(charge, cost, where):
+                        continue
+                    if where == OWN or ages[position]:
+                        ages[position] = max(fresh, ages[position])
+                        continue
+                shared = self._shared(plan, item, charge, now, held=where == SHARED)
                 if shared is None:
-                    ages[position] = YOUNG
+                    ages[position] = fresh
                 else:
                     hold = shared.hold if shared.flags >= SETTLES else None
                     if hold is not None and any(other.key == shared.key for other in charges[:index]):
@@ -134,26 +141,39 @@ class NewKeys:
             ask.plan = plan._replace(charges=tuple(charges))
             self.redirected += redirected
 
-    def _shared(self, plan: Plan, item: Item, charge: Charge, now: int) -> Charge | None:
-        """Count a new key of a limit; past the cap, return the charge on the shared counter."""
+    def _shared(self, plan: Plan, item: Item, charge: Charge, now: int, *, held: bool) -> Charge | None:
+        """Count a new key of a limit; past the cap, or if its hold is there, return a charge on the shared counter."""
         limit, rate = charge.limit, charge.limit.rate
-        if self._warm_up or item.found is None or rate is None:
+        if item.found is None or rate is None:
             return None
+        domain, place = plan.request.domain, item.found.place
+        if not held and (self._warm_up or self._accepts((domain, place, limit.item), now)):
+            return None
+        rule = charge.rule
+        if limit.unit_multiplier != 1 and item.found.overridden:
+            # The caller chose the window; with a counter for each, the overflow itself would fill the store.
+            unit, rate = in_one_unit(rate)
+            limit = limit._replace(rate=rate, unit=unit, unit_multiplier=1)
+            rule = Rule(limit, rule.binding, rule.tally, rule.near, rule.head)
+            rule.switch = charge.rule.switch
+        name = self._name(domain, place, rate.algorithm, rate.window, limit.item, charge.hold is not None)
+        return Charge(rule, name, charge.flags, charge.hold)
+
+    def _accepts(self, limit: tuple[bytes, bytes, str], now: int) -> bool:
+        """Count a new key of a limit, unless it is past the cap."""
         second = now // SECOND
         if second != self._second:
             self._second, self._new_keys = second, {}
-        domain, place = plan.request.domain, item.found.place
-        counted = (domain, place, limit.item)
-        seen = self._new_keys.get(counted, 0)
+        seen = self._new_keys.get(limit, 0)
         if seen >= self._per_second:
-            rule = charge.rule
-            if limit.unit_multiplier != 1 and item.found.overridden:
-                # The caller chose the window; with a counter for each, the overflow itself would fill the store.
-                unit, rate = in_one_unit(rate)
-                limit = limit._replace(rate=rate, unit=unit, unit_multiplier=1)
-                rule = Rule(limit, rule.binding, rule.tally, rule.near, rule.head)
-                rule.switch = charge.rule.switch
-            name = self._name(domain, place, rate.algorithm, rate.window, limit.item, charge.hold is not None)
-            return Charge(rule, name, charge.flags, charge.hold)
-        self._new_keys[counted] = seen + 1
-        return None
+            return False
+        self._new_keys[limit] = seen + 1
+        return True
+
+
+def _visits(charge: Charge, cost: int, where: bytes) -> bool:
+    """Whether a charge may change its counter or the holds of it, now or when it is settled."""
+    if cost:
+        return cost > 0
+    hold = charge.hold
+    return charge.flags in QUESTIONS or (hold is not None and (hold.newest or len(where) > 0))

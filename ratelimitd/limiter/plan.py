@@ -207,6 +207,8 @@ class Planner:
                 rule.switch = self.post_paid.known(domain.name, made, rule.limit)
             if rule.holds:
                 rule.estimate = self.post_paid.estimate(domain.name, made, rule.limit)
+                if rule.estimate is not None:
+                    rule.tally.later().estimate = rule.estimate
         return made
 
     def _rule(self, domain: Domain, found: Match, limit: Limit) -> Rule:

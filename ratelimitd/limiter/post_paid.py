@@ -7,17 +7,19 @@ limit may be about to switch are settlements if it does, and forgotten if it doe
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import Final
+from typing import Final, TypeVar
 
-from ratelimitd.algorithms import KEYED_BY_WINDOW, POST_PAID, Decision, Estimate
-from ratelimitd.policy import Limit, rule_name
-from ratelimitd.sharded import ShardedDict, grown
+from ratelimitd.algorithms import KEYED_BY_WINDOW, POST_PAID, Decision, Estimate, Hold, HoldDecision
+from ratelimitd.policy import Charging, Limit, Policy
+from ratelimitd.sharded import ShardedDict, grown, parts_of, removed
 from ratelimitd.value import Value
 
+from .holding import without
+from .places import Place, limit_at, name_of_limit, place
 from .roles import SETTLEMENT
 from .rules import NodeRules
 from .seam import Ask, Charge, FailureKind, Item, LimitRequest, Plan, Store
-from .switches import WITHIN, Switch, Switches
+from .switches import LOOKED_AT, WITHIN, Switch, Switches
 
 NOTHING_DUE: Final = 1 << 61
 """In the year 75,000. mypyc compares numbers below 2**62 as C does; larger ones cost each call 300 instructions."""
@@ -38,9 +40,10 @@ AT_ONCE: Final = 128
 LASTING: Final = (FailureKind.KEY, FailureKind.PERMANENT)
 """Failures that another attempt would meet again."""
 
-Place = tuple[bytes, bytes, str, str, int]
-"""Identity of a limit over reloads: domain, place in the tree, name, algorithm and window."""
+PRUNED: Final = 100
+"""Limits that are looked for in a policy in one step: 0.5 ms, or some ms if each is at the deepest level."""
 
+V = TypeVar("V")
 
 Estimates = dict[Place, tuple[str, Estimate]] | ShardedDict[Place, tuple[str, Estimate]]
 
@@ -101,7 +104,7 @@ class PostPaid:
         estimates: by limit with ``amount: auto``, after the name of the limit.
         questions: charges that asked a limit without ``charge`` with 0 since the last ``weigh``, by request.
         due: time at which ``weigh`` has something to do without questions, µs.
-        recorded, dropped: settlements that waited, and were recorded in the end, or not.
+        recorded, dropped: settlements and releases that waited, and were recorded in the end, or not.
         switched: called with a switch that was turned.
         forgot: called with the name of a limit whose first costs were refused and forgotten.
         waits: called with the first settlement that waits for its store.
@@ -121,7 +124,7 @@ class PostPaid:
         self._most = most
         self._kept: deque[Waiting] = deque()
         self._doubtful: deque[Waiting] = deque()
-        self._told: set[Place] = set()
+        self._told: dict[Place, bool] | ShardedDict[Place, bool] = {}
 
     def __len__(self) -> int:
         """Return the number of settlements that wait for their store."""
@@ -137,7 +140,7 @@ class PostPaid:
         switch = self.switches.get(key)
         if switch is None:
             self.switches = grown(self.switches)
-            switch = self.switches[key] = Switch(_name(domain, found, limit))
+            switch = self.switches[key] = Switch(name_of_limit(domain, found, limit))
         return switch
 
     def estimate(self, domain: bytes, found: NodeRules, limit: Limit) -> Estimate | None:
@@ -147,7 +150,7 @@ class PostPaid:
         key = place(domain, found, limit)
         known = self.estimates.get(key)
         if known is None:
-            known = _name(domain, found, limit), Estimate(limit.reserve.start, limit.rate.burst)
+            known = name_of_limit(domain, found, limit), Estimate(limit.reserve.start, limit.rate.burst)
             self.estimates = grown(self.estimates)
             self.estimates[key] = known
         _, estimate = known
@@ -162,6 +165,37 @@ class PostPaid:
     def switched_on(self) -> Sequence[Switch]:
         """Return the switches that are on; some may fade at the next look."""
         return self._on.on
+
+    def prune(self, policy: Policy, now: int) -> Iterator[None]:
+        """Forget what is kept of limits that a policy has not, or says itself; yield after each part."""
+        for some in _parts(self.switches):
+            for key in some:
+                self._prune_switch(key, limit_at(policy, key))
+            yield
+        for _ in range(0, len(self._on.on), LOOKED_AT):
+            self.fade(now)
+            yield
+        for some in _parts(self.estimates):
+            for key in some:
+                self._prune_estimate(key, limit_at(policy, key))
+            yield
+        for some in _parts(self._told):
+            for key in some:
+                if limit_at(policy, key) is None:
+                    removed(self._told, key)
+            yield
+
+    def _prune_switch(self, key: Place, limit: Limit | None) -> None:
+        if limit is None or limit.charge is not Charging.UNSAID:
+            switch = removed(self.switches, key)
+            if switch is not None:
+                switch.on = False
+
+    def _prune_estimate(self, key: Place, limit: Limit | None) -> None:
+        if limit is None or limit.reserve is None or limit.reserve.amount:
+            known = removed(self.estimates, key)
+            if known is not None:
+                known[1].gone = True
 
     def weigh(self, store: Store, now: int) -> None:
         """Turn switches by the questions since the last call, and by the time that has passed.
@@ -216,12 +250,45 @@ class PostPaid:
                 self._forget(self._doubtful.popleft())
 
     def keep(self, ask: Ask, index: int, now: int) -> None:
-        """Keep a settlement whose store was away, unless it may have been charged or never can be."""
-        failure, (_, item) = ask.failures[index], item_of(ask.plan, index)
-        if item.found is None or failure.sent or failure.kind in LASTING:
+        """Keep a settlement whose store was away, unless it may have been charged or never can be.
+
+        If it has released a hold in this process, its request was held there, and it releases none of another request.
+        """
+        failure, outcome, (_, item) = ask.failures[index], ask.outcomes[index], item_of(ask.plan, index)
+        released = isinstance(outcome, HoldDecision) and outcome.moved > 0
+        if released and ask.costs[index] == 0:
+            return
+        if item.found is None or failure.kind in LASTING:
             self.dropped += 1
+            return
+        waiting = alone(ask, index, item.found, now)
+        hold = waiting.charge.hold
+        if released and hold is not None:
+            waiting.charge.hold = without(hold)
+        if failure.sent:
+            self._keep_release(waiting)
         else:
-            self._keep(alone(ask, index, item.found, now))
+            self._keep(waiting)
+
+    def release(self, charges: Sequence[tuple[Ask, int]], now: int) -> None:
+        """Release holds that requests took, or may have taken, without an answer that names them.
+
+        They wait like settlements, which none of them displaces.
+        """
+        for ask, index in charges:
+            made, (_, item) = ask.plan.charges[index], item_of(ask.plan, index)
+            if made.hold is None or item.found is None or len(self._kept) >= self._most:
+                continue
+            released = Charge(made.rule, made.key, SETTLEMENT, Hold(made.hold.ttl, 0, made.hold.names))
+            self._keep(Waiting(released, 0, ask.plan.request.domain, item.found, now))
+
+    def _keep_release(self, waiting: Waiting) -> None:
+        """Keep of a settlement that may have been charged what may be repeated: the release of a hold by its name."""
+        hold = waiting.charge.hold
+        named = hold is not None and len(hold.names) > 0
+        self.dropped += waiting.cost > 0 or not named
+        if named and len(self._kept) < self._most:
+            self._keep(waiting._replace(cost=0))
 
     def charge_kept(self, store: Store, now: int) -> None:
         """Charge the oldest settlements that wait; those that fail again wait on."""
@@ -231,7 +298,7 @@ class PostPaid:
             if not waiting.expired(now):
                 some.append(waiting)
                 continue
-            self.dropped += 1
+            self.dropped += waiting.cost > 0
             if waiting.holds(now):
                 some.append(waiting._replace(cost=0))
         self._charge(store, some, now)
@@ -254,8 +321,10 @@ class PostPaid:
             if isinstance(outcome, Decision):
                 self.recorded += 1
                 ask.plan.charges[0].rule.settled(outcome.before, ask.costs[0])
-            elif outcome is None or outcome.sent or outcome.kind in LASTING:
+            elif outcome is None or outcome.kind in LASTING:
                 self.dropped += 1
+            elif outcome.sent:
+                self._keep_release(ask.tag)
             else:
                 self._keep(ask.tag)
 
@@ -274,22 +343,16 @@ class PostPaid:
         limit = waiting.domain, waiting.found, waiting.charge.limit
         key = place(*limit)
         if key not in self._told:
-            self._told.add(key)
-            self.forgot(_name(*limit))
+            self._told = grown(self._told)
+            self._told[key] = True
+            self.forgot(name_of_limit(*limit))
 
 
-def place(domain: bytes, found: NodeRules, limit: Limit) -> Place:
-    """Return the identity of a limit; one for all overrides of a domain, since a caller names their keys and units."""
-    rate = limit.rate
-    if found.overridden or rate is None:
-        return domain, found.place, "", "", 0
-    return domain, found.place, limit.item, rate.algorithm, rate.window
-
-
-def _name(domain: bytes, found: NodeRules, limit: Limit) -> str:
-    if found.overridden:
-        return rule_name(domain, b"") + " (overrides)"
-    return rule_name(domain, found.path) + (f".limit_{limit.item}" if limit.item else "")
+def _parts(entries: dict[Place, V] | ShardedDict[Place, V]) -> Iterator[list[Place]]:
+    """Yield the keys, ``PRUNED`` of them at a time."""
+    for part in parts_of(entries):
+        for first in range(0, len(part), PRUNED):
+            yield part[first : first + PRUNED]
 
 
 def _is_on(waiting: Waiting) -> bool:

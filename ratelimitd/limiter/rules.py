@@ -79,11 +79,9 @@ class Rule:
     def settled(self, before: int, cost: int) -> None:
         """Count a settlement that was recorded, and learn from it; ``before`` is the count just before it."""
         if cost > 0:
-            later = self.tally.later()
-            later.settled(self.capacity, self.ceiling, before, cost)
+            self.tally.later().settled(self.capacity, self.ceiling, before, cost)
             if self.estimate is not None:
                 self.estimate.learn(cost)
-                later.reserve_amount = self.estimate.amount
 
     @property
     def amount(self) -> int:

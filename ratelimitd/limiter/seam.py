@@ -140,6 +140,12 @@ class Plan(Value):
         self.call = call
 
 
+class Remembered(Decision):
+    """A denial that a guard remembers, so that its charge has reached no counter."""
+
+    __slots__ = ()
+
+
 class FailureKind(StrEnum):
     """Why a charge failed; failures are counted by these names."""
 

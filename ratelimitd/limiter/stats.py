@@ -10,6 +10,7 @@ from itertools import islice
 from sys import getsizeof
 from typing import Final
 
+from ratelimitd.algorithms import Estimate
 from ratelimitd.sharded import ShardedDict
 
 REQUEST_MADE_SERIES: Final = 10_000
@@ -46,10 +47,11 @@ class LaterTally:
         holds_expired: holds that were found to have expired.
         leases_unknown: settlements and releases of a hold that was not there.
         refused_by_holds: requests that only the holds of others kept from passing.
-        reserve_amount: what an answer in progress is worth by the settlements so far, with ``amount: auto``; else 0.
+        estimate: what settlements have told about the amount of a hold; None if the policy says it.
     """
 
     __slots__ = (
+        "estimate",
         "forgiven_hits",
         "forgotten_hits",
         "holds",
@@ -58,7 +60,6 @@ class LaterTally:
         "over_run_hits",
         "questions",
         "refused_by_holds",
-        "reserve_amount",
         "settled_hits",
         "settlements",
     )
@@ -74,7 +75,13 @@ class LaterTally:
         self.holds_expired = 0
         self.leases_unknown = 0
         self.refused_by_holds = 0
-        self.reserve_amount = 0
+        self.estimate: Estimate | None = None
+
+    @property
+    def reserve_amount(self) -> int:
+        """What an answer in progress is worth, with ``amount: auto`` in the active policy; else 0."""
+        estimate = self.estimate
+        return 0 if estimate is None or estimate.gone else estimate.amount
 
     def settled(self, capacity: int, ceiling: int, before: int, cost: int) -> None:
         """Count a settlement; ``before`` is the count just before it."""

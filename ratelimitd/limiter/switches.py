@@ -31,14 +31,16 @@ class Switch:
         name: the limit, as metrics name it.
         on: whether its costs come after the request.
         last: time of the last explicit 0, µs.
+        told: whether the log has it.
     """
 
-    __slots__ = ("_zeros", "last", "name", "on")
+    __slots__ = ("_zeros", "last", "name", "on", "told")
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.on = False
         self.last = LONG_AGO
+        self.told = False
         self._zeros = [LONG_AGO] * (ZEROS - 1)
 
     def asked(self, now: int) -> bool:
@@ -72,14 +74,16 @@ class Switches:
         self._hand = 0
 
     def look(self, now: int) -> list[Switch]:
-        """Take out those that fade, of the next ``LOOKED_AT``."""
+        """Take out those that fade, of the next ``LOOKED_AT``, and those of limits that are gone."""
         faded: list[Switch] = []
         for _ in range(min(LOOKED_AT, len(self.on))):
             if self._hand >= len(self.on):
                 self._hand = 0
             switch = self.on[self._hand]
-            if switch.fades(now):
+            fades = switch.fades(now)
+            if fades:
                 faded.append(switch)
+            if not switch.on:
                 self.on[self._hand] = self.on[-1]
                 self.on.pop()
             else:

@@ -6,7 +6,7 @@ from .comparison import Change, ChangeKind, changes
 from .counter_names import FixedWindowKeys, with_keys
 from .explaining import EXAMINED, Ended, Explanation, Step, Took, explain
 from .identity import UNSALTED, Identified, identify, network_of
-from .matching import find, in_one_unit, match, pinned
+from .matching import find, in_one_unit, match, node_at, pinned
 from .model import (
     LEASE,
     UNIT_SECONDS,
@@ -98,6 +98,7 @@ __all__ = [
     "keys_rows",
     "match",
     "network_of",
+    "node_at",
     "pinned",
     "place_of",
     "rule_name",

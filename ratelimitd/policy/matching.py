@@ -17,7 +17,7 @@ from .model import (
     Override,
     Unit,
 )
-from .paths import OVERRIDE, metric_part, path_of
+from .paths import OVERRIDE, metric_part, names_of, path_of
 
 OVERRIDE_RATES: Final = 4_096
 """Cached override rates: a mesh has few tiers, and making a rate costs some µs."""
@@ -69,6 +69,17 @@ def find(domain: Domain, entries: tuple[Entry, ...]) -> DescriptorNode | None:
             return None
         node = child
     return node if node.limits else None
+
+
+def node_at(domain: Domain, path: bytes) -> DescriptorNode | None:
+    """Return the node that has this path, see ``Match.path``."""
+    node = domain.root
+    for name in names_of(path):
+        child = node.children.get(name)
+        if child is None:
+            return None
+        node = child
+    return node
 
 
 def child_of(node: DescriptorNode, entry: Entry) -> DescriptorNode | None:

@@ -44,6 +44,10 @@ class _JsonCall:
         self.deadline = 0
         self.answer: asyncio.Future[tuple[GrpcStatus, bytes]] = asyncio.get_running_loop().create_future()
 
+    @property
+    def answered(self) -> bool:
+        return self.answer.done()
+
     def respond(self, body: bytes) -> None:
         if not self.answer.done():
             self.answer.set_result((GrpcStatus.OK, body))

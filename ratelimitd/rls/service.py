@@ -192,6 +192,8 @@ class RateLimitService:
         if answer.failure is not None:
             call.fail(GrpcStatus.UNAVAILABLE, f"{answer.failure.kind}: {STORE_FAILED}")
             return
+        if len(answer.lease) > 0:
+            self._release_unless_awaited(ask, call)
         call.respond(response(ask.plan, answer, self._options.encode, self._modes))
 
     def _answer_with_reason(self, ask: Ask, answer: Answer) -> None:
@@ -201,7 +203,14 @@ class RateLimitService:
             reason = reason_of(ask, answer, modes)
             call.fail(GrpcStatus.UNAVAILABLE, f"{reason and reason.sentence}: {STORE_FAILED}")
             return
+        if len(answer.lease) > 0:
+            self._release_unless_awaited(ask, call)
         call.respond(response(ask.plan, answer, encode, modes) + reason_part(ask, answer, encode, modes))
+
+    def _release_unless_awaited(self, ask: Ask, call: Call) -> None:
+        """Release the holds of a call that its caller cancelled meanwhile: no answer can carry the lease to it."""
+        if call.answered:
+            self._engine.release(ask, time.time_ns() // 1000)
 
     def _fail(self, call: Call, error: Exception) -> None:
         """INVALID_ARGUMENT for an invalid request; UNAVAILABLE for all else, so that ``failure_mode_deny`` decides."""

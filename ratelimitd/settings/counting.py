@@ -126,9 +126,9 @@ class CountingRows:
     settlements_kept = Row(
         integer(0),
         "5000",
-        "Maximum number of settlements (costs reported after the request) that wait in this process until Redis is "
-        "back; the newest are kept, each for the window of its limit at most; 0: none. The default is what 30 answers "
-        "per second report in almost three minutes, and takes up to 3.5 MB.",
+        "Maximum number of settlements (costs reported after the request), and of releases of holds, that wait in this "
+        "process until Redis is back; the newest are kept, each for the window of its limit at most; 0: none. The "
+        "default is what 30 answers per second report in almost three minutes, and takes up to 3.5 MB.",
     )
     replicas = Row(
         integer(1),

@@ -196,10 +196,12 @@ class MemoryStore:
         return state, decision
 
     def _release(self, charge: Charge, outcome: object, now: int) -> None:
-        """Release the hold that a charge has taken."""
+        """Release the hold that a charge has taken, unless a later charge of its ask has evicted it."""
         rate, hold, key = charge.rule.rate, charge.hold, holds_key(charge.key)
+        if rate is None or hold is None or not isinstance(outcome, HoldDecision) or not outcome.moved:
+            return
         holds = self._load(self._shard(key), key)
-        if rate is not None and hold is not None and isinstance(outcome, HoldDecision) and outcome.moved:
+        if holds is not None:
             holds.release(hold.names)
             self._save_holds(key, holds, rate, now, denies=False)
 

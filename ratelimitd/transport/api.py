@@ -52,6 +52,10 @@ class Call(Protocol):
     def deadline(self) -> int:
         """Deadline of the call in µs of the event loop's clock; 0 if it has none."""
 
+    @property
+    def answered(self) -> bool:
+        """Whether the call is completed or cancelled, so that no response can be sent."""
+
     def respond(self, body: bytes) -> None:
         """Complete the call with a response message."""
 

@@ -62,6 +62,10 @@ class _Call:
         self.deadline = deadline
         self._answer = answer
 
+    @property
+    def answered(self) -> bool:
+        return self._answer.done()  # grpcio cancels the coroutine that waits for it
+
     def respond(self, body: bytes) -> None:
         if not self._answer.done():
             self._answer.set_result(body)

@@ -10,7 +10,10 @@ from ratelimitd.algorithms import (
     ALGORITHMS,
     HOLDS_MOST,
     LOOK,
+    MIXED,
     NEVER,
+    OWN,
+    SHARED,
     Hold,
     HoldDecision,
     Holds,
@@ -24,6 +27,7 @@ from ratelimitd.algorithms import (
     name_of,
     names_of,
     take_step,
+    where_held,
 )
 from tests.algorithms.cases import ASKED, NOW, SECOND, SETTLEMENT, histories
 
@@ -216,6 +220,13 @@ def test_a_lease_names_the_holds_of_a_call():
     assert names_of(CALL + b".10.7") == (CALL + b".10", CALL + b".7")
 
 
+@pytest.mark.parametrize("where", [OWN, SHARED, MIXED])
+def test_a_lease_says_where_its_holds_are(where):
+    """Their names are the same everywhere."""
+    lease = lease_of(CALL, [10, 7], where)
+    assert (where_held(lease), names_of(lease)) == (where, (CALL + b".10", CALL + b".7"))
+
+
 @pytest.mark.parametrize(
     "lease",
     [
@@ -228,6 +239,8 @@ def test_a_lease_names_the_holds_of_a_call():
             b"held",
             "\u0661".encode() * 8 + b".1",
             CALL + b".\xb2",
+            CALL + b"-1",
+            CALL + b":1:2",
         ),
     ],
 )

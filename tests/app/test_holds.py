@@ -9,6 +9,7 @@ from grpc import aio
 
 from ratelimitd.client import METHOD
 from ratelimitd.proto import message
+from testkit.redis_server import redis_server
 from tests.service import service
 
 pytestmark = pytest.mark.process
@@ -115,3 +116,25 @@ async def test_what_is_held_is_shown_and_looks_hold_nothing(tmp_path):
             each["limits"] for each in (await page(running, "/admin/key?domain=d&descriptor=p=v"))["descriptors"]
         ]
         assert (limit["held"], limit["remaining"], limit["allowed"]) == (0, 2, True)
+
+
+@pytest.mark.redis
+@pytest.mark.scenario("Redis hangs, is slow, or is unreachable")
+async def test_a_redis_that_was_late_shuts_no_caller_out(tmp_path):
+    """The holds that it took for calls which were answered without it are released, and not left to their ttl."""
+    (tmp_path / "p.yaml").write_text(POLICY)
+    with redis_server() as redis:
+        env = {"REDIS_URL": redis.address, "ADMIN_TOKEN": TOKEN}
+        async with (
+            service("--config", str(tmp_path / "p.yaml"), env=env) as running,
+            aio.insecure_channel(running.grpc) as channel,
+        ):
+            call = channel.unary_unary(METHOD, Request.SerializeToString, Response.FromString)
+            redis.hang()
+            answers = await asyncio.gather(*[call(request_of("p")) for _ in range(2)], return_exceptions=True)
+            assert [answer.code().name for answer in answers] == ["UNAVAILABLE"] * 2
+            redis.resume()
+            async with asyncio.timeout(60):
+                while (await metrics(running))["ratelimitd_settlements_late_total"] < 2:
+                    await asyncio.sleep(0.02)
+            assert (await counter(running, "p=v"))["held"] == 0

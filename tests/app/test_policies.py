@@ -10,8 +10,8 @@ from ratelimitd.app import policies as module
 from ratelimitd.app.changed import RESTARTED_SHOWN, SHOWN, changed
 from ratelimitd.app.engine import build
 from ratelimitd.app.policies import Policies, source_of
-from ratelimitd.limiter import Planner
-from ratelimitd.policy import FixedWindowKeys, assemble, with_keys
+from ratelimitd.limiter import LimitRequest, Planner
+from ratelimitd.policy import Descriptor, FixedWindowKeys, assemble, with_keys
 from ratelimitd.policy_file import examine, parse
 from ratelimitd.settings import load
 from tests.turning import turning
@@ -237,3 +237,16 @@ async def test_a_missing_secret_is_told_where_others_read_the_names(tmp_path, en
     with capture_logs() as logs:
         await policies.reload()
     assert any("IDENTITY_SECRET is not set" in line["event"] for line in logs) is warned
+
+
+async def test_a_reload_forgets_what_was_kept_of_limits_that_are_gone(tmp_path):
+    """Of those whose costs come afterwards: the policy of a fleet's tenants would grow the process with each reload."""
+    path = tmp_path / "policy.yaml"
+    path.write_text(ONE.replace("requests_per_unit: 1", "requests_per_unit: 9, algorithm: gcra, reserve: {}"))
+    policies, parts = files(path)
+    await policies.reload()
+    parts.engine.ask(b"", lambda _: LimitRequest(b"d", (Descriptor(((b"a", b"x"),), hits=0),)))
+    assert [name for name, _ in parts.post_paid.amounts()] == ["d.a"]
+    path.write_text(ONE)
+    await policies.reload()
+    assert list(parts.post_paid.amounts()) == []

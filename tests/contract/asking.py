@@ -25,16 +25,20 @@ class Caller:
         self._options = options
         self.load(tree)
 
-    def load(self, tree):
+    def load(self, tree, prefix=b""):
         """Activate a policy."""
         parsed = parse([("p.yaml", f"domain: d\n{tree}".encode())])
-        keys = key_maker(b"", safe=False)
+        keys = key_maker(prefix, safe=False)
         self.engine.planner = Planner(parsed, keys, self.tallies, self._options, self.post_paid)
+
+    def request(self, *descriptors, ours=False, hits=0):
+        """One call with these descriptors, as it was decoded."""
+        made = tuple(each if isinstance(each, Descriptor) else sent(*each) for each in descriptors)
+        return LimitRequest(b"d", made, hits, ours, looks=ours)
 
     async def ask(self, *descriptors, now=START, ours=False, hits=0):
         """Answer one call with these descriptors, see ``sent``."""
-        made = tuple(each if isinstance(each, Descriptor) else sent(*each) for each in descriptors)
-        request = LimitRequest(b"d", made, hits, ours, looks=ours)
+        request = self.request(*descriptors, ours=ours, hits=hits)
         asked = self.engine.ask(b"", lambda _: request)
         answered, found = asyncio.Event(), []
 

@@ -73,6 +73,7 @@ class Call:
     """A call that keeps what it is answered."""
 
     deadline = 0
+    answered = False
 
     def __init__(self, body):
         self.body = body

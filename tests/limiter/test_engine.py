@@ -80,6 +80,24 @@ def test_an_error_in_an_answer_harms_its_own_ask_alone():
     assert edge.counted == (1, 0, 0)
 
 
+class Faulty:
+    """A guard that raises after the store has decided."""
+
+    def before(self, asks, now):
+        """Do nothing."""
+
+    def after(self, asks, now):
+        raise RuntimeError("a bug")
+
+
+@pytest.mark.parametrize(("tag", "guards"), [("boom", ()), ("a", (Faulty(),))])
+def test_an_error_after_the_decision_leaves_no_hold(tag, guards):
+    """Its request fails without a lease, so no settlement could release it."""
+    edge = Edge(guards=guards, policy=b"domain: d\ndescriptors: [{key: user, rate_limit: {concurrent: 1}}]\n")
+    assert edge.decide(tag) == [(tag, "a bug")]
+    assert len(edge.engine.store) == 0
+
+
 @pytest.mark.parametrize("place", ["before", "charge", "after"])
 def test_an_error_in_a_guard_or_a_store_fails_the_batch(place):
     """Whichever part raises, every ask is failed once, and each is counted."""

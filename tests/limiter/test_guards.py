@@ -4,6 +4,7 @@ import pytest
 
 from ratelimitd.algorithms import NEVER, Decision, make_rate
 from ratelimitd.limiter import Ask, Charge, Failure, FailureKind, Fallback, OverLimitCache, Plan, Rule
+from ratelimitd.limiter.seam import Remembered
 from ratelimitd.policy import Limit, OnStoreFailure, Unit
 from ratelimitd.stores.memory import MemoryStore
 
@@ -42,7 +43,7 @@ def test_a_remembered_denial_covers_its_cost_and_larger_ones(cost):
     """Until the denied cost could pass, the same or a larger one is denied without the store, and counted so."""
     ask = ask_of(cost)
     outcome = before(learnt(), ask, NOW + SECOND // 2)
-    assert Decision(False, 0, 3 * SECOND // 2, SECOND // 2, 10) == outcome
+    assert Remembered(False, 0, 3 * SECOND // 2, SECOND // 2, 10) == outcome
     assert cost == ask.plan.charges[0].rule.tally.over_limit_with_local_cache
 
 

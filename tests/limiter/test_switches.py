@@ -182,6 +182,24 @@ async def test_a_remembered_denial_forgets_what_upstreams_window_would_count():
     assert asking.after("k").forgotten_hits == 9
 
 
+@pytest.mark.parametrize("mode", ["", "shadow_mode: true, ", "quota_mode: true, "])
+async def test_a_remembered_denial_forgets_once(mode):
+    """All or nothing too, whether it vetoes the request, is vetoed by another limit, or neither."""
+    post_paid = PostPaid()
+    cache = OverLimitCache(1 << 20, post_paid.refused)
+    full = f"- {{key: full, rate_limit: {{{BUDGET}, charge: before}}}}\n"
+    tree = ONE.replace("token_bucket", "fixed_window").replace("key: k,", f"key: k, {mode}") + full
+    asking = caller("all_or_nothing: true\n" + tree, guards=[cache], post_paid=post_paid)
+    await asking.ask(("full", 50))
+    for cost in (50, 1):
+        await asking.ask(("k", cost))
+    assert len(cache) == 1
+    await asking.ask(("k", 9))
+    assert asking.after("k").forgotten_hits == 9
+    await asking.ask(("k", 9), ("full", 1))
+    assert asking.after("k").forgotten_hits == 18
+
+
 async def test_costs_in_doubt_are_bounded():
     """The oldest of them are forgotten."""
     asking = caller()

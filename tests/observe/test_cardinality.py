@@ -27,6 +27,7 @@ ROUND = 200
 
 class Call:
     deadline = 0
+    answered = False
 
     def __init__(self, body):
         self.body = body

@@ -17,7 +17,12 @@ class Call:
     def __init__(self, body, deadline=0):
         self.body = body
         self.deadline = deadline
+        self.cancelled = False
         self.answers = []
+
+    @property
+    def answered(self):
+        return self.cancelled or bool(self.answers)
 
     def respond(self, body):
         self.answers.append(Response.FromString(body))

@@ -232,3 +232,26 @@ def test_holds_are_counted_as_large_as_they_are():
         settled = ask((rate, b"k_", 0, SETTLEMENT, Hold(300 * SECOND, 0, (name,))))
         store.charge([settled], NOW, lambda _: None)
     assert (store.bytes, len(store)) == (counted, 0)
+
+
+def test_a_hold_that_its_own_call_evicted_is_released_by_that():
+    """All or nothing in a full store: a later charge of the call may need the room of the hold that an earlier took."""
+    store, none = MemoryStore(1_000), make_rate("token_bucket", 0, HOUR)
+    log = make_rate("sliding_window", 100, HOUR)
+    name = name_of(b"0" * 16, 2)
+    for number in range(9):
+        store.charge([ask((log, b"log_", 1))], NOW + number, lambda _: None)
+    held = ask(
+        (TEN, b"k_", 0, ASKED, Hold(HOUR, 2, (name,))),
+        (TEN, b"l_", 0, ASKED, Hold(HOUR, 2, (name,))),
+        (TEN, b"m_", 0, ASKED, Hold(HOUR, 2, (name,))),
+        (none, b"never_", 1),
+        atomic=True,
+    )
+    store.charge([held], NOW + 9, lambda _: None)
+    assert [outcome.allowed for outcome in held.outcomes] == [True, True, True, False]
+    assert not any(key.endswith(b"holds") for table in (store._passing, store._denying) for key in keys_of(table))
+
+
+def keys_of(table):
+    return [key for shard in table.shards for key in shard]

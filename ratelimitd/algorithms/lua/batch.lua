@@ -142,6 +142,12 @@ if holding then
       undo_held[at] = {#holds.fresh, holds.held}
     end
     local asks, moved = flags < SETTLES and cost >= 0, 0
+    local state = states[counter]
+    if counted then
+      -- First, since it fails if the counter is not at this server (any more), and then no hold is released.
+      owners[counter] = at
+      charge(slot, counter, rate, cost, flags)
+    end
     if wanted[1] < 0 then
       moved = release_all(holds)
     elseif flags >= SETTLES and cost >= 0 then
@@ -150,9 +156,6 @@ if holding then
     -- What the same call has taken for another descriptor is no hold of others.
     local others = holds.held - (asks and wanted[3] and is_fresh(holds, wanted[3]) and wanted[1] or 0)
     if counted then
-      local state = states[counter]
-      owners[counter] = at
-      charge(slot, counter, rate, cost, flags)
       local needed = reply[slot + 4] + cost + others + wanted[1]
       if asks and reply[slot] == 1 and others > 0 and needed > burst then
         if state == nil then

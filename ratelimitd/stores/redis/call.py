@@ -10,6 +10,9 @@ from .node import RedisNode
 
 INDEPENDENT, ATOMIC, VETOED = range(3)
 
+EVERY_KEY, NO_KEY, FIRST_KEY = -1, 0, 1
+"""The keys that Redis is told of: all; none, if a cluster's node is asked over several slots; or the first."""
+
 
 class Tick:
     """What was sent together and is still open. The last to leave it lets go of everything.
@@ -92,7 +95,8 @@ class Packed:
 
     Attributes:
         keys: each counter once; first those that are only added to.
-        declared: whether Redis is told which words are keys. It then refuses a call with keys of several slots.
+        declared: which keys Redis is told of: EVERY_KEY, NO_KEY or FIRST_KEY. It refuses a call with keys of several
+            slots, and one of several keys that are not all at the node while their slot is on its way.
         arguments: the words after declared keys, or before others.
         counted: charges of which the script returns the count before; ``places`` has the key's place for each of them.
         counts: number of keys that are only added to.
@@ -106,7 +110,7 @@ class Packed:
     def __init__(self, now: int) -> None:
         self.now = now
         self.keys: list[bytes] = []
-        self.declared = True
+        self.declared = EVERY_KEY
         self.arguments: list[Word] = []
         self.counted: list[Selection] = []
         self.places: list[int] = []
@@ -118,21 +122,21 @@ class Packed:
     @property
     def words(self) -> list[Word]:
         """The words of EVALSHA after the script's name."""
-        if self.declared:
+        if self.declared == EVERY_KEY:
             return [len(self.keys), *self.keys, *self.arguments]
-        return [0, *self.arguments, *self.keys]
+        return [self.declared, *self.keys[: self.declared], *self.arguments, *self.keys]
 
 
 class ScriptCall:
     """One script call.
 
     Attributes:
-        node: the node it was sent to.
+        node: the node it was sent to; None while it waits to be sent, see ``Unsent``.
         selections: its charges, ``size`` in total.
         packed: the same as words.
         sent: time it was made, by ``time.perf_counter``.
         due: time by which the node should have replied, by the loop's clock.
-        tries: times that a cluster redirected it, or that the script was missing.
+        tries: times that it was not run: it was redirected, its keys were on their way, or the script was missing.
         tick: the tick that waits for it; None once it is settled or late.
     """
 

@@ -44,6 +44,7 @@ class RedisConnection:
         after: called when replies, or the loss of the connection, were passed to their waiters.
         turns: gives the connection slices while more replies wait than one turn of the event loop has room for.
         read_at: time of the last read, by ``time.perf_counter``.
+        version: of the server, as it said in the handshake: its first two numbers.
     """
 
     def __init__(self, on_lost: "Callable[[RedisConnection], None]") -> None:
@@ -59,6 +60,7 @@ class RedisConnection:
         self.after: Callable[[], None] = lambda: None
         self.turns = Turns(self._loop)
         self.read_at = 0.0
+        self.version = (0, 0)
 
     def __len__(self) -> int:
         """Return the number of unanswered commands."""

@@ -13,6 +13,7 @@ from ratelimitd.net.turns import Turns, Waiting
 
 from .batch import complete, reopen_dry_run
 from .call import Pending, ScriptCall, Tick
+from .unsent import Unsent
 
 EXTRA_ROUNDS: Final = 2
 """Event-loop iterations between the end of a budget and a failure.
@@ -30,16 +31,21 @@ class Deadlines:
     Args:
         turns: connections with replies that wait.
         over_budget: failure of a charge without a reply in time.
+        unsent: calls of which nothing was sent.
         fail: sets a failure in those of these outcomes that are still open.
 
     Attributes:
         ticks: those with something open, in the order in which they were sent.
     """
 
-    def __init__(self, turns: Turns, over_budget: Failure, fail: Callable[[Ask, Iterable[int], Failure], None]) -> None:
+    def __init__(
+        self, turns: Turns, over_budget: Failure, unsent: Unsent, fail: Callable[[Ask, Iterable[int], Failure], None]
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self._turns = turns
         self._over_budget = over_budget._replace(sent=True)
+        self._not_sent = over_budget
+        self._unsent = unsent
         self._fail = fail
         self._timer: asyncio.TimerHandle | None = None
         self._at = NEVER
@@ -100,7 +106,10 @@ class Deadlines:
         now = self._loop.time()
         late = [pending for pending in _open(tick) if pending.deadline <= now]
         for pending in late:
+            not_made = (pending.dry_run, *self._unsent.indices_of(pending))
             reopen_dry_run(pending)
+            for indices in not_made:
+                self._fail(pending.ask, indices, self._not_sent)
             self._fail(pending.ask, range(len(pending.ask.outcomes)), self._over_budget)
         complete(late)
         batch = _unsettled(tick)

@@ -9,7 +9,7 @@ import hiredis
 from ratelimitd.config.redis_address import Credentials, RedisAddress
 
 from .connection import RedisConnection, RedisConnectionError
-from .handshake import LOST_ON_HELLO, Command, auth, introduction, preparation, refusal
+from .handshake import LOST_ON_HELLO, Command, auth, introduction, preparation, refusal, version_of
 from .opening import execute, open_connection
 from .options import ConnectOptions
 from .script import Script
@@ -35,6 +35,7 @@ async def dial(
         except RedisConnectionError as error:
             raise RedisConnectionError(f"{error} {LOST_ON_HELLO}") from None
         _require(redis, first, introduced)
+        connection.version = version_of(introduced[-1])
         prepared = preparation(redis.deployment, script.text, script.sha, probe_key)
         _require(redis, prepared, await execute(connection, prepared))
 

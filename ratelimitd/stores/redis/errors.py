@@ -21,6 +21,10 @@ NOT_HERE: Final = (NOT_LOCAL, "READONLY")
 become a replica. Nothing was done with the key. A call that declares it is redirected."""
 
 
+UNANSWERED: Final = "upstream failure"
+"""Envoy's redis_proxy lost a server, which may have run the call, or waited for it in vain."""
+
+
 class Meaning(NamedTuple):
     """The meaning of a word in an error text.
 
@@ -52,12 +56,16 @@ MEANINGS: Final[Mapping[str, Meaning]] = {
     NOT_LOCAL: Meaning(FailureKind.TRANSIENT),
     "ASK": Meaning(FailureKind.TRANSIENT),
     "no upstream host": Meaning(FailureKind.TRANSIENT),
-    "upstream failure": Meaning(FailureKind.TRANSIENT),
+    UNANSWERED: Meaning(FailureKind.TRANSIENT),
 }
 """By a word in the text; the first match applies. The last two are of Envoy's redis_proxy, about one of its servers."""
 
 TRYAGAIN: Final = "TRYAGAIN"
-"""The server ran nothing: the slot is being migrated, and the call has keys on both sides. One key per call works."""
+"""The server ran nothing: the slot is being migrated, and some keys of the call are not there. They are at the other
+server, or nowhere. Fewer keys may work; a counter and its holds are two, and work once both have moved."""
+
+WHOLE_ASK: Final = (7, 0)
+"""The first version whose ASK, to a call of several keys, says that none of them is there. Before, one may be."""
 
 PERMANENT: Final = Meaning(FailureKind.PERMANENT)
 """For any other text: credentials, permissions or the script itself. Such an error costs no time: no breaker needed."""
@@ -88,8 +96,8 @@ def is_not_here(message: str) -> bool:
 
 
 def classify(message: str) -> Failure:
-    """Return the failure for an error text of Redis."""
-    return Failure(meaning(message).kind, message)
+    """Return the failure for an error text of Redis: it ran nothing, unless a proxy cannot know."""
+    return Failure(meaning(message).kind, message, sent=UNANSWERED in message)
 
 
 def budget_text(seconds: float) -> str:

@@ -105,13 +105,20 @@ def right(words: Command, said: str) -> str:
     return f"+{name}|{str(words[1]).lower()}" if name in ("script", "cluster", "sentinel") else f"+{name}"
 
 
+def version_of(hello: Any) -> tuple[int, int]:
+    """Return the first two numbers of a server's version, by its reply to HELLO."""
+    fields = dict(zip(hello[::2], hello[1::2], strict=False))
+    first, second = [*fields[b"version"].decode().split("."), "0"][:2]
+    return int(first), int(second)
+
+
 def unsuitable(deployment: Deployment, hello: Any) -> str:
     """Return why a server is unsuitable, by its reply to HELLO: too old, a replica, or of another kind; else empty."""
     try:
         fields = {key.decode(): value for key, value in zip(hello[::2], hello[1::2], strict=False)}
         version, mode = fields["version"].decode(), fields["mode"].decode()
         role = fields.get("role", b"master").decode()  # a Sentinel has none
-        numbers = tuple(int(part) for part in version.split(".")[:2])
+        numbers = version_of(hello)
     except (AttributeError, KeyError, TypeError, ValueError):
         return "malformed reply to HELLO"
     if numbers < LEAST_VERSION:

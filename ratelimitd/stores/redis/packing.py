@@ -12,7 +12,7 @@ from typing import Final
 from ratelimitd.algorithms import CONCURRENT, KEYED_BY_WINDOW, SECOND, SETTLES, Decision, Hold, Rate, counter_key
 from ratelimitd.limiter import Ask, Charge, holds_key, in_order, is_independent
 
-from .call import ATOMIC, INDEPENDENT, VETOED, Packed, Pending, Selection
+from .call import ATOMIC, EVERY_KEY, INDEPENDENT, NO_KEY, VETOED, Packed, Pending, Selection
 from .script import FRAGMENT_OF
 
 MAX_CHARGES: Final = 128
@@ -113,7 +113,7 @@ def pack(
         packed.others, names, counts = list(selections), {}, NO_COUNTS
         plan = _plan(packed, names)
     packed.keys = list(names)
-    packed.declared = declared
+    packed.declared = EVERY_KEY if declared else NO_KEY
     packed.arguments = ["" if clock is None else clock, now, jitter, f"[{counts},{plan}]"]
     return packed
 
@@ -240,7 +240,7 @@ def _plan(packed: Packed, names: dict[bytes, int]) -> str:
     """
     now, counts = packed.now, packed.counts
     holds: list[str] = []
-    rates: list[list[int | list[int]]] = []
+    rates: list[str] = []
     rate_numbers: dict[int, int] = {}
     plan: list[int] = []
     size = 0
@@ -262,13 +262,14 @@ def _plan(packed: Packed, names: dict[bytes, int]) -> str:
             identity = id(rate) if hold is None else id(charge.rule.limit)
             number = rate_numbers.get(identity)
             if number is None:
-                rates.append(numbered(rate, hold))
+                rates.append(_text_of(rate) if hold is None else _text_of_held(rate, hold.ttl))
                 number = rate_numbers[identity] = len(rates)
             if hold is not None:
                 holds.append(_text_of_hold(hold))
             plan += place + 1, number, ask.costs[index], charge.flags
     packed.charges, packed.held = size, len(holds)
-    return f"{rates},{plan},[{','.join(holds)}]" if holds else f"{rates},{plan}"
+    text = f"[{','.join(rates)}],{plan}"
+    return f"{text},[{','.join(holds)}]" if holds else text
 
 
 def numbered(rate: Rate, hold: Hold | None) -> list[int | list[int]]:

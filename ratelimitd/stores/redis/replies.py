@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from ratelimitd.algorithms import EXACT, NEVER, SETTLES, Decision, HoldDecision, fixed_window_step
-from ratelimitd.limiter import Failure, Outcome
+from ratelimitd.limiter import Ask, Charge, Failure, Outcome
 
-from .call import Packed, Selection
+from .call import VETOED, Packed, ScriptCall, Selection
 from .errors import classify
 
 FAILED: Final = 2
@@ -145,6 +145,37 @@ def _take(reply: list[Any], packed: Packed, failures: Failures) -> None:
             at += WIDTH
             if hold:
                 moved += HOLDS
+
+
+def late_holds(reply: list[Any], packed: Packed) -> list[tuple[Ask, int]]:
+    """Return the charges that took a hold for an ask that was over, so that no answer has a lease of it."""
+    at = 1 + packed.counts
+    moved = at + WIDTH * packed.charges + 1
+    found = []
+    for selection in packed.others:
+        wanted = is_wanted(selection)
+        for index in selection.indices:
+            charge = selection.ask.plan.charges[index]
+            if charge.hold is None:
+                continue
+            if not wanted and charge.flags < SETTLES and reply[moved]:
+                found.append((selection.ask, index))
+            moved += HOLDS
+    return found
+
+
+def holds_of(call: ScriptCall) -> list[tuple[Ask, int]]:
+    """Return the charges of a call that take a hold if it is run."""
+    return [
+        (selection.ask, index)
+        for selection in call.selections
+        for index in selection.indices
+        if selection.mode != VETOED and _holds(selection.ask.plan.charges[index])
+    ]
+
+
+def _holds(charge: Charge) -> bool:
+    return charge.hold is not None and len(charge.hold.names) > 0 and charge.flags < SETTLES
 
 
 def error_at(reply: list[Any], place: int) -> str:

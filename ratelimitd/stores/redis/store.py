@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -12,6 +12,7 @@ import hiredis
 from ratelimitd.limiter import Ask, Done, Failure, FailureKind
 from ratelimitd.net.turns import TURN_COST, Turns
 
+from .again import NO_NODE, Again
 from .batch import (
     by_counter,
     calls_of,
@@ -23,27 +24,31 @@ from .batch import (
     packed,
     reopen_not_here,
 )
-from .call import Pending, ScriptCall, Selection
+from .call import NO_KEY, Pending, ScriptCall, Selection
 from .connection import RedisConnection, RedisConnectionError, Waiter, ignore_reply
 from .deadlines import Deadlines
 from .deployment import topology_of
 from .encoding import Word
-from .errors import CROSSSLOT, NOSCRIPT, TRYAGAIN, classify, is_not_here, meaning, over_budget, refuses
+from .errors import CROSSSLOT, NOSCRIPT, TRYAGAIN, WHOLE_ASK, classify, is_not_here, meaning, over_budget, refuses
 from .in_flight import InFlight
-from .node import Observer, RedirectTarget, RedisNode
+from .node import Observer, RedisNode
 from .options import RedisOptions
 from .packing import ONLY, mode_of
 from .probe import PROBE, probe_of
-from .replies import unpack
+from .replies import holds_of, late_holds, unpack
 from .script import Script, composed_script
+from .unsent import Unsent
 
 log = logging.getLogger(__name__)
 
 TOO_MANY_IN_FLIGHT: Final = Failure(FailureKind.OVERLOADED, "too many charges in flight to Redis (STORE_IN_FLIGHT)")
-NO_NODE: Final = Failure(FailureKind.TRANSIENT, "no cluster node serves the slot of this key")
-TOO_MANY_REDIRECTS: Final = Failure(FailureKind.TRANSIENT, "too many MOVED/ASK redirections")
+CLOSED: Final = Failure(FailureKind.DISCONNECTED, "shutting down")
 INTERNAL_ERROR: Final = Failure(FailureKind.PERMANENT, "internal error")
 UNEXPECTED_REPLY: Final = "unexpected reply to EVALSHA; connection closed"
+
+Left = Callable[[Sequence[tuple[Ask, int]], bool], None]
+"""Receives charges whose holds no answer names, and whether they took them for certain. Else they may have, or may yet:
+a server that was lost may still have the call."""
 
 
 class RedisStore:
@@ -59,6 +64,7 @@ class RedisStore:
         breaker_opens: openings of circuit breakers.
         failures: failed charges, by kind.
         skew: seconds by which Redis' clock is ahead of this host's, as of the last reply.
+        left: called with charges whose holds nothing else will release; may be replaced.
         observer: may be replaced.
         topology: where the counters are.
     """
@@ -67,6 +73,7 @@ class RedisStore:
         self._loop = asyncio.get_running_loop()  # kept, since each get_running_loop() costs a system call
         self.options = options
         self.observer = observer or Observer()
+        self.left: Left = ignore_left
         self.round_trips = 0
         self.script_reloads = 0
         self.redirects = {"moved": 0, "ask": 0}
@@ -81,12 +88,13 @@ class RedisStore:
         self.topology = topology_of(options, self._script, self)
         self._only_node = self.topology.only_node  # for refusals: also of a sharded one
         self.turns = Turns(self._loop)
-        self._deadlines = Deadlines(self.turns, self._over_budget, self._fail)
+        self._unsent = Unsent()
+        self._deadlines = Deadlines(self.turns, self._over_budget, self._unsent, self._fail)
+        self._again = Again(self, options, self._unsent, self._deadlines)
         self._queue: list[Pending] = []
         self._finished: list[Pending] = []
         self._handing_on = False
         self._second_round: list[tuple[Pending, int]] = []
-        self._parked: dict[RedisNode, list[tuple[ScriptCall, bool]]] = {}
         self._now = 0
 
     @property
@@ -111,8 +119,7 @@ class RedisStore:
     async def close(self) -> None:
         """Close every connection; charges in flight fail as disconnected."""
         await self.topology.close()
-        for node in tuple(self._parked):
-            self.connect_failed(node)
+        self.fail_calls(self._unsent.take_all(), CLOSED)
         finished, self._finished = self._finished, []
         complete(finished)
 
@@ -176,11 +183,11 @@ class RedisStore:
         self._deadlines.watch(queue, [call for batch in batches.values() for call in batch])
         for node, batch in batches.items():
             if node is None:
-                self._fail_calls(batch, NO_NODE)
+                self.fail_calls(batch, NO_NODE)
             elif node.refusal is not None:
-                self._fail_calls(batch, node.refusal)
+                self.fail_calls(batch, node.refusal)
             else:
-                self._send(node, batch)
+                self.send(node, batch)
 
     def _fail_unsent(self, queue: Sequence[Pending]) -> None:
         """Fail asks for which no call could be made, so that no caller waits forever."""
@@ -189,10 +196,11 @@ class RedisStore:
             self._in_flight.release(pending.domain, pending.size)
         self._finished += queue
 
-    def _send(self, node: RedisNode, batch: Sequence[ScriptCall], *, asking: bool = False) -> None:
+    def send(self, node: RedisNode, batch: Sequence[ScriptCall], *, asking: bool = False) -> None:
+        """Send these calls with one write; ``asking``: each with ASKING."""
         connection = node.pick()
         if connection is None:
-            self._fail_calls(batch, node.refusal or TOO_MANY_IN_FLIGHT)
+            self.fail_calls(batch, node.refusal or TOO_MANY_IN_FLIGHT)
             return
         commands: list[tuple[Sequence[Word], Waiter]] = []
         for call in batch:
@@ -208,7 +216,7 @@ class RedisStore:
     def _on_reply(self, node: RedisNode, connection: RedisConnection, call: ScriptCall, reply: Any) -> None:
         """Handle the reply to a call: outcomes, an error of the call, or the loss of the connection."""
         if isinstance(reply, RedisConnectionError):
-            self._fail_calls([call], Failure(FailureKind.DISCONNECTED, str(reply), sent=True))
+            self.fail_calls([call], Failure(FailureKind.DISCONNECTED, str(reply), sent=True))
             return
         taken = connection.read_at - call.sent
         self.round_trips += 1
@@ -220,13 +228,13 @@ class RedisStore:
             problem = self._apply_reply(call, reply)
         except (TypeError, ValueError):
             # Replies may be out of step with calls, so no further reply on this connection can be trusted.
-            self._fail_calls([call], Failure(FailureKind.PERMANENT, UNEXPECTED_REPLY, sent=True))
+            self.fail_calls([call], Failure(FailureKind.PERMANENT, UNEXPECTED_REPLY, sent=True))
             connection.close(UNEXPECTED_REPLY)
             return
         node.answered(problem, taken)
         if node.refusals.calls and has_passed(call):
             node.accepted(probe=is_probe(call))
-        self._complete([call])
+        self.complete_calls([call])
 
     def _on_error(
         self, node: RedisNode, connection: RedisConnection, call: ScriptCall, message: str, taken: float
@@ -239,18 +247,22 @@ class RedisStore:
             return
         redirected = node.owner.redirect_for(node, message)
         if redirected is not None:
-            self._follow(call, redirected)
+            self._again.follow(call, redirected, whole=connection.version >= WHOLE_ASK)
             return
         if CROSSSLOT in message:
             node.owner.on_crossslot(node, message)
-        if message.startswith((TRYAGAIN, CROSSSLOT)) and len(call.packed.keys) > 1 and not call.together:
-            self._send_apart(node, call, by_counter(call))
-            self._complete([call])
+        if message.startswith((TRYAGAIN, CROSSSLOT)) and not call.together:
+            apart = by_counter(call)
+            if len(apart) != 1 or len(call.selections) > 1:  # else it would be the same call
+                self._again.apart(node, call, apart)
+                self.complete_calls([call])
+                return
+        if message.startswith(TRYAGAIN) and self._again.pause(call):
             return
         node.answered(message, taken)
         if refuses(message):
             node.refused(message, probe=is_probe(call))
-        self._fail_calls([call], classify(message))
+        self.fail_calls([call], classify(message))
 
     def _should_load_script(self, connection: RedisConnection, call: ScriptCall, message: str) -> bool:
         """Whether to load the script and call again; a Redis that loses it each time fails the call in the end."""
@@ -266,40 +278,18 @@ class RedisStore:
             load: Sequence[Word] = ["SCRIPT", "LOAD", self._script.text]
             connection.send([(load, ignore_reply), self._command(node, connection, call)])
 
-    def _send_apart(self, node: RedisNode, call: ScriptCall, apart: Sequence[Selection]) -> None:
-        """Send charges of a call again, which it did not make: in a call for each counter, which declares its key."""
-        if not apart:
-            return
-        batch = [each for one in apart for each in packed(node, [one], self.options, call.now, call.due)]
-        self._deadlines.watch([pending for pending in call.pending if not pending.over], batch)
-        self._send(node, batch)
-
-    def _follow(self, call: ScriptCall, redirected: RedirectTarget) -> None:
-        """Send a call to the node that the cluster names, now or once it is connected."""
-        node, asking = redirected
-        call.node = None
-        self.redirects["ask" if asking else "moved"] += 1
-        call.tries += 1
-        if call.unwanted:
-            self._fail_calls([call], self._over_budget)
-        elif call.tries > self.options.max_attempts:
-            self._fail_calls([call], TOO_MANY_REDIRECTS)
-        elif node.connections:
-            self._send(node, [call], asking=asking)
-        else:
-            self._parked.setdefault(node, []).append((call, asking))
-            node.open_more()
-
     def _apply_reply(self, call: ScriptCall, reply: Any) -> str:
         """Set the outcomes in the reply. Return the first error in it that counts against the node, or empty."""
         now, failures = unpack(reply, call.packed)
+        if call.packed.held and (late := late_holds(reply, call.packed)):
+            self.left(late, True)  # noqa: FBT003 -- see Left
         if self.options.clock == "redis":
             self.skew = (now - call.now) / 1e6
         if not failures:
             return ""
-        if call.node is not None and not call.packed.declared:
+        if call.node is not None and call.packed.declared == NO_KEY and call.tries <= self.options.max_attempts:
             failures = [each for each in failures if not is_not_here(each[0].message)]
-            self._send_apart(call.node, call, reopen_not_here(call))
+            self._again.apart(call.node, call, reopen_not_here(call))
         for failure, counted in failures:
             self.failures[failure.kind] += counted and not is_probe(call)
         refusal = next((failure.message for failure, _ in failures if refuses(failure.message)), "")
@@ -307,14 +297,16 @@ class RedisStore:
             call.node.refused(refusal, probe=is_probe(call))
         return next((failure.message for failure, _ in failures if meaning(failure.message).node_fault), "")
 
-    def _fail_calls(self, batch: Sequence[ScriptCall], failure: Failure) -> None:
+    def fail_calls(self, batch: Sequence[ScriptCall], failure: Failure) -> None:
         """Fail the open charges of these calls."""
         for call in batch:
             for selection in call.selections:
                 self._fail(selection.ask, selection.indices, failure)
-        self._complete(batch)
+            if failure.sent and call.packed.held and (asked := holds_of(call)):
+                self.left(asked, False)  # noqa: FBT003 -- see Left
+        self.complete_calls(batch)
 
-    def _complete(self, batch: Sequence[ScriptCall]) -> None:
+    def complete_calls(self, batch: Sequence[ScriptCall]) -> None:
         """Collect asks whose last call this was, for ``on_read``; a dry run is followed by the charge."""
         for call in batch:
             call.left()
@@ -364,20 +356,21 @@ class RedisStore:
         now = time.time_ns() // 1000
         batch = packed(node, [Selection(asked, ONLY, mode_of(asked), pending)], self.options, now, end)
         self._deadlines.watch([pending], batch)
-        self._send(node, batch)
+        self.send(node, batch)
         self.on_read()
 
     def opened(self, node: RedisNode) -> None:
         """See ``Watcher``: send the calls that were redirected to the node before it had a connection."""
-        for call, asking in self._parked.pop(node, ()):
-            if call.unwanted:
-                self._fail_calls([call], self._over_budget)
-            else:
-                self._send(node, [call], asking=asking)
+        self._again.opened(node)
         self.on_read()
 
     def connect_failed(self, node: RedisNode) -> None:
         """See ``Watcher``."""
-        if node in self._parked:
-            self._fail_calls([call for call, _ in self._parked.pop(node)], node.refusal or self._over_budget)
+        parked = self._unsent.parked(node)
+        if parked:
+            self.fail_calls([call for call, _ in parked], node.refusal or self._over_budget)
             self.on_read()
+
+
+def ignore_left(_charges: Sequence[tuple[Ask, int]], _certain: bool) -> None:
+    """Leave the holds until they expire."""
