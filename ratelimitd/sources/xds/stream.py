@@ -115,7 +115,8 @@ def _channel(plane: ControlPlane, credentials: grpc.ChannelCredentials | None) -
         ("grpc.enable_retries", 0),
         ("grpc.max_receive_message_length", plane.most),
         ("grpc.keepalive_time_ms", int(plane.ping * 1000)),
-        ("grpc.keepalive_timeout_ms", int(plane.connect * 1000)),  # also TCP_USER_TIMEOUT
+        ("grpc.keepalive_timeout_ms", int(plane.connect * 1000)),  # TCP_USER_TIMEOUT, for what is sent
+        ("grpc.http2.ping_timeout_ms", int(plane.connect * 1000)),  # for the answer to a ping; a minute otherwise
         ("grpc.http2.max_pings_without_data", 0),
         ("grpc.min_reconnect_backoff_ms", int(plane.connect * 1000)),  # the deadline of a handshake
     ]
