@@ -17,8 +17,9 @@ RUN /opt/ratelimitd/bin/pip install --no-cache-dir --no-deps .
 RUN cd / && /opt/ratelimitd/bin/python -c 'import ratelimitd.transport.nghttp2 as _, ratelimitd; assert ratelimitd.__build__ == "compiled", ratelimitd.__build__'
 # The final image does not need pip.
 RUN /opt/ratelimitd/bin/pip uninstall --yes pip
-# Deployments for envoyproxy/ratelimit, Envoy Gateway's among them, run /bin/ratelimit, which is `ratelimitd serve`.
-RUN printf '#!/bin/sh\nexec /opt/ratelimitd/bin/ratelimitd serve "$@"\n' > /opt/ratelimitd/bin/ratelimit \
+# Deployments for envoyproxy/ratelimit, Envoy Gateway's among them, run /bin/ratelimit: `ratelimitd serve`, but arguments that
+# it does not know are ignored, as upstream ignores all.
+RUN printf '#!/bin/sh\nexec /opt/ratelimitd/bin/ratelimitd ratelimit "$@"\n' > /opt/ratelimitd/bin/ratelimit \
     && chmod 755 /opt/ratelimitd/bin/ratelimit
 
 FROM python:${PYTHON}-slim
