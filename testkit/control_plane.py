@@ -96,13 +96,14 @@ class ControlPlane:
         streams: the streams so far.
         snapshots: by node id.
         manual: whether it sends only what ``send`` gets.
+        deaf: whether it reads no more than the first request of a stream.
     """
 
     def __init__(self, address: str) -> None:
         self.address = address
         self.streams: list[AdsStream] = []
         self.snapshots: dict[str, Snapshot] = {}
-        self.manual = False
+        self.manual = self.deaf = False
         self._changed = asyncio.Condition()
 
     @property
@@ -181,6 +182,8 @@ class ControlPlane:
             self._requested(stream, Request.FromString(body))
             async with self._changed:
                 self._changed.notify_all()
+            if self.deaf:
+                return
 
 
 def _acks(request: Any, version: str) -> bool:

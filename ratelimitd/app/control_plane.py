@@ -9,6 +9,7 @@ from typing import NamedTuple
 from ratelimitd.observe.logs import hide
 from ratelimitd.observe.metrics import Family, single
 from ratelimitd.policy import PolicyErrors
+from ratelimitd.printable import printable
 from ratelimitd.settings import Settings
 from ratelimitd.sources import LoadError, Pushed
 from ratelimitd.sources.xds import (
@@ -49,7 +50,7 @@ class Plane(NamedTuple):
         ]
         if nacked is not None:
             parts.append(f"version '{nacked.version}' rejected {_moment(nacked.at)}: {nacked.text}")
-        return ", ".join([*parts, f"{link}{since}{why}"])
+        return printable(", ".join([*parts, f"{link}{since}{why}"]))  # much of it is the control plane's own text
 
     def as_json(self) -> dict[str, object]:
         """Return its state for the admin API; times are RFC 3339."""

@@ -30,6 +30,9 @@ MIB: Final = 1 << 20
 IDLE_BYTES: Final = {"nghttp2": 43 * MIB, "grpcio": 55 * MIB}
 """A compiled process that has not decided a request yet, by transport: docs/performance.md, "The idle sidecar"."""
 
+XDS_BYTES: Final = 14 * MIB
+"""grpcio for the client of a control plane, beside another transport: 14 MiB measured."""
+
 POLICY_TIMES: Final = 20
 """Memory of limits, in sizes of their files: 3 to 4.5 were measured, 3 for the rules of nodes that requests have used
 and 5.5 for their series; a reload has two policies with their rules."""
@@ -97,6 +100,8 @@ def shares(
 
 def _process(settings: Settings, policy: int) -> Iterator[Share]:
     yield Share("the process when idle", IDLE_BYTES[_transport(settings)])
+    if settings.over_xds and _transport(settings) != "grpcio":
+        yield Share("the client of the control plane", XDS_BYTES)
     yield Share("limits of the policy, at a reload", POLICY_TIMES * policy)
     yield Share("the child that parses the policy", CHILD_BYTES + CHILD_TIMES * policy)
     yield Share("other caches", CACHES_BYTES)

@@ -105,5 +105,5 @@ class XdsRows:
     xds_client_max_msg_size_in_bytes = Row(
         size(0, MESSAGE_MOST),
         "0",
-        "Maximum size of a response; 0: gRPC's default of 4 MiB, some 100,000 limits. A larger one ends the stream.",
+        "Maximum size of a response; 0: gRPC's default of 4 MiB, 50,000 limits or more. A larger one ends the stream.",
     )

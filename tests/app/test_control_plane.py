@@ -7,6 +7,10 @@ from contextlib import asynccontextmanager
 import grpc
 import pytest
 
+from ratelimitd.app.control_plane import Plane
+from ratelimitd.app.control_plane import control_plane as client_options
+from ratelimitd.settings import load
+from ratelimitd.sources.xds import Backoff, ControlPlane, PlaneState, TlsFiles, Told
 from testkit.control_plane import config, control_plane
 from testkit.redis_server import free_port
 from tests.app.test_process import call, get, grpc_health, until
@@ -59,6 +63,49 @@ async def metric(running, name):
     return [line for line in lines if line.startswith(name)]
 
 
+def test_every_setting_reaches_the_client():
+    """Node, headers, TLS, waits and the largest message are those of the settings."""
+    env = {
+        "SERVER_URL": "a:1",
+        "NODE_ID": "n",
+        "NODE_METADATA": "k=v",
+        "CLIENT_ADDITIONAL_HEADERS": "h:w",
+        "SERVER_USE_TLS": "true",
+        "SERVER_TLS_CACERT": "ca",
+        "SERVER_TLS_SAN": "san",
+        "CLIENT_TLS_CERT": "cert",
+        "CLIENT_TLS_KEY": "key",
+        "SERVER_CONNECT_RETRY_INTERVAL": "1s",
+    }
+    waits = {"INITIAL_INTERVAL": "2s", "MAX_INTERVAL": "3s", "RANDOM_FACTOR": "4", "JITTER": "false"}
+    settings = load(
+        {
+            "CONFIG_TYPE": "GRPC_XDS_SOTW",
+            "XDS_CLIENT_MAX_MSG_SIZE_IN_BYTES": "5",
+            **{f"CONFIG_GRPC_XDS_{name}": value for name, value in env.items()},
+            **{f"XDS_CLIENT_BACKOFF_{name}": value for name, value in waits.items()},
+        },
+        {},
+    )
+    assert client_options(settings) == ControlPlane(
+        *("a:1", "n", (("k", "v"),), (("h", "w"),)),
+        TlsFiles("ca", "cert", "key", "san"),
+        Backoff(1, 2, 3, 4, jitter=False),
+        most=5,
+    )
+    assert client_options(load({"CONFIG_TYPE": "GRPC_XDS_SOTW"}, {})) == ControlPlane("localhost:18000")
+
+
+def test_what_a_control_plane_says_is_one_line():
+    """Neither a version nor the status of a stream adds lines to /readyz."""
+    state = PlaneState(reason="a\nredis: b", acked=Told("1\n", 0), nacked=Told("2", 0, "d: c\u202e"))
+    words = Plane("c:1", state).in_words()
+    assert words == (
+        "c:1, version '1\\n' accepted 1970-01-01T00:00:00Z, version '2' rejected 1970-01-01T00:00:00Z: d: c\\u202e, "
+        "not connected: a\\nredis: b"
+    )
+
+
 async def test_the_policy_is_what_the_control_plane_sends():
     """The whole of it: a domain that is missing in the next response has no limits."""
     async with control_plane() as plane:
@@ -100,6 +147,7 @@ async def test_without_a_control_plane(force, health):
         assert await running.ended() == 0
 
 
+@pytest.mark.scenario("a control plane sends a bad policy, again and again")
 @pytest.mark.parametrize(("force", "health"), [("true", WELL), ("false", ILL)])
 async def test_a_bad_first_policy(force, health):
     """It is rejected and leaves the service without one; the mended one is in force."""
@@ -114,6 +162,7 @@ async def test_a_bad_first_policy(force, health):
             assert (await pages(running), await call(running.grpc)) == (WELL, "OK")
 
 
+@pytest.mark.scenario("a control plane is lost, silent or restarted")
 async def test_a_control_plane_that_is_lost_changes_nothing_else():
     """Policy and health stay; the loss is in the log, a metric and /readyz, and it is connected to again."""
     port = free_port()

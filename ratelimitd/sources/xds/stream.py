@@ -53,6 +53,11 @@ class Stream:
             await self._call.write(encode(request, self._node))
         except (aio.AioRpcError, asyncio.InvalidStateError):
             return
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            return  # the call was cancelled, at the end of the stream, and not this task
 
     async def receive(self) -> Response:
         """Return the next response. Raises StreamError at the end of the stream, also at a clean one."""

@@ -1,5 +1,6 @@
 """How a control plane is connected to: TLS, peers that are dead or silent, and the waits between attempts."""
 
+import asyncio
 import os
 import socket
 import ssl
@@ -9,9 +10,11 @@ import grpc
 import pytest
 from structlog.testing import capture_logs
 
-from ratelimitd.sources.xds import Backoff, TlsFiles
+from ratelimitd.sources.xds import Backoff, ControlPlane, TlsFiles
 from ratelimitd.sources.xds.edges import MINUTE, Edges
 from ratelimitd.sources.xds.options import CONNECT_SECONDS, PING_SECONDS, Pauses
+from ratelimitd.sources.xds.protocol import TEXT_MOST, Request
+from ratelimitd.sources.xds.stream import open_stream
 from testkit.control_plane import config, control_plane, credentials
 from testkit.fault_proxy import Way, fault_proxy
 from testkit.redis_server import free_port
@@ -139,6 +142,7 @@ def test_pings_are_rare_enough_for_servers():
     assert PING_SECONDS > 300
 
 
+@pytest.mark.scenario("a control plane is lost, silent or restarted")
 async def test_a_connection_on_which_nothing_comes_through_is_given_up():
     """A ping on the idle connection finds it."""
     async with control_plane() as plane:
@@ -160,6 +164,22 @@ async def test_a_peer_that_accepts_and_says_nothing_is_given_up():
             await until(lambda: followed.state.since)
             assert followed.state.reason
             assert not followed.state.connected
+
+
+async def test_a_request_that_is_not_read_ends_with_its_stream():
+    """Its sender goes on: a write is waited for by whoever answers the next stream, too."""
+    async with control_plane() as plane:
+        plane.deaf = True
+
+        async def flood(stream):
+            for _ in range(100):
+                await stream.send(Request(error="e" * TEXT_MOST))
+
+        async with open_stream(ControlPlane(plane.address)) as stream:
+            sending = asyncio.create_task(flood(stream))
+            await plane.until(lambda plane: plane.requests)
+            assert not sending.done()
+        await sending
 
 
 UPSTREAM = Backoff()
