@@ -1,7 +1,9 @@
 """The settings of a control plane, as envoyproxy/ratelimit reads them."""
 
 import pytest
+from click.testing import CliRunner
 
+from ratelimitd.cli import main
 from ratelimitd.settings import SettingsError, load
 from ratelimitd.settings.xds import XdsRows
 
@@ -83,6 +85,12 @@ def test_variables_of_a_control_plane_that_is_not_asked_are_named():
     (warning,) = load({"CONFIG_GRPC_XDS_NODE_ID": "canary", "CONFIG_TYPE": "FILE"}, {}).warnings
     assert warning.endswith("without CONFIG_TYPE=GRPC_XDS_SOTW: CONFIG_GRPC_XDS_NODE_ID")
     assert load({**XDS, "CONFIG_GRPC_XDS_NODE_ID": "a"}, {}).warnings == ()
+
+
+def test_a_proxy_has_no_control_plane():
+    """Its policies are those of its gateway file, so the variable would be without effect."""
+    done = CliRunner(env=XDS).invoke(main, ["proxy"])
+    assert (done.exit_code, "unset CONFIG_TYPE" in done.stderr) == (2, True)
 
 
 def test_every_variable_of_upstream_has_a_row():

@@ -106,11 +106,12 @@ def test_what_a_control_plane_says_is_one_line():
     )
 
 
-async def test_the_policy_is_what_the_control_plane_sends():
+@pytest.mark.parametrize("transport", ["nghttp2", "grpcio"])
+async def test_the_policy_is_what_the_control_plane_sends(transport):
     """The whole of it: a domain that is missing in the next response has no limits."""
     async with control_plane() as plane:
         plane.push("1", limited(1), limited(1, "other"))
-        async with serving(plane.address) as running:
+        async with serving(plane.address, TRANSPORT=transport) as running:
             await plane.acked("1")
             assert [await call(running.grpc) for _ in range(2)] == ["OK", "OVER_LIMIT"]
             plane.push("2", limited(3, "other"))

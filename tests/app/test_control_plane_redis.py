@@ -1,5 +1,7 @@
 """A service under Envoy Gateway's probes while its Redis is away."""
 
+import re
+
 import grpc
 import pytest
 
@@ -9,6 +11,20 @@ from tests.app.test_control_plane import limited, serving
 from tests.app.test_process import call, get, grpc_health, until
 
 pytestmark = [pytest.mark.redis, pytest.mark.process]
+
+
+async def test_counters_have_upstreams_names():
+    """So envoyproxy/ratelimit and this service can count together while one takes over from the other."""
+    with redis_server(tcp=True) as redis:
+        async with control_plane() as plane:
+            plane.push("1", limited(10))
+            async with serving(plane.address, REDIS_URL=redis.address) as running:
+                await plane.acked("1")
+                await until(lambda: call(running.grpc), "OK")
+                (key,) = (key for key in redis.ask("KEYS", "d_*"))
+                assert re.fullmatch(r"d_user_x_\d+", key)
+                assert int(key.rpartition("_")[2]) % 3600 == 0
+
 
 OUTAGE = 600
 PERIOD = 5

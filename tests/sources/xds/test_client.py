@@ -45,6 +45,16 @@ async def test_ack_and_nack():
         assert (followed.state.acks, followed.state.nacks, followed.state.nacked) == (2, 1, None)
 
 
+async def test_a_policy_without_a_version_is_one():
+    """Envoy Gateway sends none, and no resources, when its last listener is gone."""
+    async with control_plane() as plane, following(plane.address) as followed:
+        plane.push("1", config("r"))
+        await plane.acked("1")
+        plane.push("")
+        assert (await plane.acked("")).response_nonce == "2"
+        assert followed.loaded == ["1", ""]
+
+
 @pytest.mark.scenario("a control plane sends a bad policy, again and again")
 async def test_a_bad_policy_makes_no_loop():
     """The control plane sends it again at once; it is loaded once, and answered no more than once a second."""

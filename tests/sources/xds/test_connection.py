@@ -31,8 +31,8 @@ def client(files, *, certificate=True, name=""):
 async def followed_to(plane, tls):
     """Push a policy and wait until a client with this TLS has it."""
     plane.push("1", config("r"))
-    async with following(plane.address, tls=tls):
-        await plane.acked("1")
+    async with following(plane.address, tls=tls) as followed:
+        await until(lambda: followed.accepted)
 
 
 async def refused(plane, tls):
@@ -171,13 +171,18 @@ async def test_a_request_that_is_not_read_ends_with_its_stream():
     async with control_plane() as plane:
         plane.deaf = True
 
+        sent = [0]
+
         async def flood(stream):
-            for _ in range(100):
+            for number in range(1_000):
                 await stream.send(Request(error="e" * TEXT_MOST))
+                sent.append(number)
 
         async with open_stream(ControlPlane(plane.address)) as stream:
             sending = asyncio.create_task(flood(stream))
-            await plane.until(lambda plane: plane.requests)
+            while len(sent) == 1 or sent[-1] != sent[0]:  # until one waits
+                sent[0] = sent[-1]
+                await asyncio.sleep(0.2)
             assert not sending.done()
         await sending
 

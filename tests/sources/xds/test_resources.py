@@ -155,6 +155,13 @@ def test_domains_are_merged_if_asked():
     assert [row.key for row in examined(*two, merge_domains=True).rows[1:]] == [b"x", b"y"]
 
 
+def test_the_default_algorithm_applies():
+    """DEFAULT_ALGORITHM is all that a setting says of limits whose messages have no field for it."""
+    limited = limit(unit="day", requests_per_unit=5)
+    kinds = [examined(limited, **more).rows[1].limits[0].rate.algorithm for more in ({}, {"default_algorithm": "gcra"})]
+    assert kinds == ["fixed_window", "gcra"]
+
+
 def unreadable(body):
     with pytest.raises(PolicyErrors) as caught:
         documents(body, "control plane c:1")
