@@ -51,7 +51,8 @@ class AdsClient:
     def wake(self) -> None:
         """Connect anew at once (SIGHUP)."""
         if self._lasting is not None:
-            self._lasting.reschedule(asyncio.get_running_loop().time())
+            with suppress(RuntimeError):  # it is doing so already
+                self._lasting.reschedule(_now())
 
     async def run(self) -> None:
         """Run until cancelled."""

@@ -6,7 +6,6 @@ import os
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any, Final
 
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # else grpcio writes lines to stderr for a handshake that fails
@@ -160,7 +159,7 @@ def _credentials(files: TlsFiles) -> grpc.ChannelCredentials:
 def _system_roots() -> bytes | None:
     """Return the CAs that the system trusts; None where it has no bundle, which means those that grpcio has."""
     bundle = ssl.get_default_verify_paths().cafile
-    return Path(bundle).read_bytes() if bundle else None
+    return read_regular(bundle, SECRET_BYTES) if bundle else None
 
 
 def _failed(details: str) -> str:
