@@ -45,6 +45,15 @@ def test_each_descriptor_is_explained_without_a_service(policy):
     assert explain("-d", "shop", "--config", policy, "user=a").exit_code == 0
 
 
+def test_a_lease_is_removed_before_matching(policy):
+    """As ``check`` of the same descriptor, the explanation is about the other entries."""
+    done = explain("-d", "shop", "--config", policy, "user=a,ratelimitd.lease=none")
+    assert (done.exit_code, done.output.splitlines()[:2]) == (
+        0,
+        ["user=a", "  user=a took user, the key with any value"],
+    )
+
+
 def test_json_has_the_same(policy):
     """One object, as the admin API answers."""
     done = explain("-d", "shop", "--config", policy, "path=/apo", "--json")

@@ -170,6 +170,6 @@ def test_diff_names_a_limit_that_another_one_gives_a_new_key(tmp_path):
     old, new = tmp_path / "old.yaml", tmp_path / "new.yaml"
     old.write_text(SHARED)
     new.write_text(SHARED.rpartition("  -")[0])
-    restarted = "restarted d.a: key of its counter safe -> envoyproxy/ratelimit's, so its count starts anew"
+    restarted = "restarted d.a: name of its counter: safe -> as in envoyproxy/ratelimit, so its count starts anew"
     for keys, count in (("upstream", 0), ("auto", 1), ("safe", 0)):
         assert cli("diff", str(old), str(new), FIXED_WINDOW_KEYS=keys).output.count(restarted) == count

@@ -1,8 +1,10 @@
 """`make demo-llm` as a newcomer meets it: every tenant's budget is used and shown, and Ctrl-C ends all of it."""
 
+import json
 import re
 from io import StringIO
 
+import aiohttp
 import pytest
 import yaml
 from rich.console import Console
@@ -14,6 +16,7 @@ from examples.llm.stage import AI, POLICY, STABLE, bootstrap
 from examples.llm.traffic import TENANTS, Tally
 from examples.llm.view import bar, over_run, screen
 from tests.running_scripts import script
+from tests.service import service
 
 NEEDS_ENVOY = [
     pytest.mark.envoy,
@@ -21,8 +24,8 @@ NEEDS_ENVOY = [
     pytest.mark.slow,
     pytest.mark.skipif(not ENVOY.exists(), reason="Envoy is not installed"),
 ]
-ROW = re.compile(r"^│ +(\w+) .*\+(\d+)% +(\d+) +(\d+) +(\d+) +(\d+) +│$", re.MULTILINE)
-"""Tenant, over-run, answers, denied, cut, failed."""
+ROW = re.compile(r"^│ +(\w+) .* \d+% +\+(\d+)% +(\d+) +(\d+) +(\d+) +(\d+) +│$", re.MULTILINE)
+"""Tenant, then after what is held: over-run, answers, denied, cut, failed."""
 
 
 def marked(test):
@@ -61,18 +64,42 @@ def test_the_demos_envoy_files_have_its_ports(file):
 
 
 def test_the_demos_tenants_are_those_of_its_policy():
-    """Each tenant has the budget that its row shows, and is named in the policy."""
+    """Each tenant has the budget that its row shows, and is named in the policy; all others share a default."""
     policy = yaml.safe_load(POLICY.read_text())
     limited = {
         each["value"]: [budget["value"] for budget in each["descriptors"] if "unlimited" not in budget["rate_limit"]]
         for each in policy["descriptors"]
     }
-    assert {tenant.name: [tenant.budget] for tenant in TENANTS} == limited
+    assert {tenant.name: [tenant.budget] for tenant in TENANTS} | {"*": ["tokens"]} == limited
+
+
+@pytest.mark.process
+async def test_tenants_that_the_demos_policy_does_not_list_share_one_budget(tmp_path):
+    """What one invented name has spent is missing to the next, and to no listed tenant."""
+    # A window long enough for any machine, and no holds beside what is left.
+    policy = POLICY.read_text().replace("unit: second, unit_multiplier: 20", "unit: year").replace(", reserve: {}", "")
+    (tmp_path / "policy.yaml").write_text(policy)
+    async with service("--config", str(tmp_path / "policy.yaml")) as running:
+        left = [await tokens_left(running.http, tenant, hits) for tenant, hits in (("a", 3000), ("b", 0), ("acme", 0))]
+    assert left == [5000, 5000, 40000]
+
+
+async def tokens_left(address, tenant, hits):
+    descriptor = {
+        "entries": [{"key": "tenant", "value": tenant}, {"key": "budget", "value": "tokens"}],
+        "hitsAddend": hits,
+    }
+    async with (
+        aiohttp.ClientSession() as client,
+        client.post(f"http://{address}/json", json={"domain": "llm", "descriptors": [descriptor]}) as answer,
+    ):
+        (status,) = json.loads(await answer.text())["statuses"]
+        return status.get("limitRemaining", 0)
 
 
 def test_the_demo_fits_a_terminal():
     """No line is wider than 80 characters, and none is cut, whatever is exceeded."""
-    budgets = [Budget(8_000_000, 20, 80_000_000, 4_000_000, 88_000_000) for _ in TENANTS]
+    budgets = [Budget(16_000_000, 20, 160_000_000, 8_000_000, 176_000_000) for _ in TENANTS]
     terminal = Console(width=80, file=StringIO())
     tallies = [Tally(tenant) for tenant in TENANTS]
     for tally in tallies:
@@ -84,10 +111,21 @@ def test_the_demo_fits_a_terminal():
 
 
 def test_the_demos_bar_is_half_full_at_the_budget():
-    """Used, held and over-run follow each other, and the budget ends in the middle, which is marked."""
-    assert bar(Budget(100, 20, 50, 30, 50), width=20).plain == "█" * 8 + "  " + "│" + " " * 9
-    assert bar(Budget(100, 20, 150, 0, 150), width=20).plain == "█" * 10 + "│" + "█" * 4 + " " * 5
-    assert bar(Budget(100, 20, 900, 0, 900), width=20).plain == "█" * 10 + "│" + "█" * 9
+    """Used, held and over-run follow each other by characters of their own; the budget ends in the middle, marked."""
+    assert bar(Budget(100, 20, 50, 30, 50), width=20).plain == "█" * 5 + "░" * 3 + "  " + "│" + " " * 9
+    assert bar(Budget(100, 20, 150, 0, 150), width=20).plain == "█" * 10 + "│" + "x" * 4 + " " * 5
+    assert bar(Budget(100, 20, 900, 0, 900), width=20).plain == "█" * 10 + "│" + "x" * 9
+
+
+def test_the_demo_shows_what_is_held_and_explains_its_columns():
+    """The row has the held part of the budget as a number; the legend has each character, and the column `cut`."""
+    plain = Console(width=80, file=StringIO())
+    budgets = [Budget(100, 20, 50, 30, 50) for _ in TENANTS]
+    plain.print(screen([Tally(tenant) for tenant in TENANTS], budgets, [], 1))
+    shown = plain.file.getvalue()
+    assert len(re.findall(r" 30% +\+0% ", shown)) == len(TENANTS)
+    assert "█ used  ░ held  x over-run  │ budget" in shown
+    assert "cut: streams that callers left" in shown
 
 
 def test_the_demos_over_run_is_the_worst_so_far():

@@ -270,6 +270,13 @@ def test_unmatched_is_said(file):
     assert "no limit applied to 60 of 60 requests" in result.output
 
 
+def test_a_lease_is_removed_before_matching(file):
+    """A release charges nothing; without hits there is nothing else to do."""
+    result = cli("--config", file, "-d", "shop", "user=alice,ratelimitd.lease=none", "--rate", "1/s", "--for", "1m")
+
+    assert "no limit applied" not in result.output
+
+
 @pytest.mark.parametrize(
     ("words", "why"),
     [

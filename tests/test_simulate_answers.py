@@ -190,6 +190,8 @@ descriptors:
       - {name: day, unit: day, requests_per_unit: 1000000}
   - key: free
     rate_limit: {unlimited: true}
+  - key: session
+    rate_limit: {concurrent: 3}
 """
 TABLE = ("--budget", "20000/10m", "--callers", "20", "--for", "30m")
 
@@ -212,6 +214,18 @@ def test_a_budget_without_a_policy():
     assert (rows[0][2], rows[1][3]) == ("0", "100%")
 
 
+@pytest.mark.parametrize(
+    ("window", "seconds"),
+    [("10m", 600), ("day", 86_400), ("30d", 30 * 86_400), ("2w", 14 * 86_400), ("month", 30 * 86_400)],
+)
+def test_the_window_of_a_budget(window, seconds):
+    """A duration, a unit of a policy, or a number of days or weeks."""
+    words = ("--budget", f"5000/{window}", "--callers", "2", "--for", "1m", "--json", "--compare", "after")
+    (found,) = json.loads(cli(*words).output)["runs"][0]["limits"]
+
+    assert found["window_seconds"] == seconds
+
+
 def test_a_policy_of_several_limits(file):
     """Each limit that applies has a row of its own, named by amount and window."""
     result = cli(file, "-d", "llm", "tenant=acme", "--callers", "5", "--for", "5m")
@@ -221,6 +235,15 @@ def test_a_policy_of_several_limits(file):
     found = [[cell.strip() for cell in cells if cell.strip()][:2] for cells in lines]
     assert ["as configured", "5,000 per minute"] in found
     assert "1,000,000 per day" in [cells[0] for cells in found if cells]
+
+
+def test_a_lease_among_the_entries_is_removed_before_matching(file):
+    """Whether a settlement has one is a part of the design."""
+    words = ("--callers", "5", "--for", "10m", "--json", "-d", "llm")
+    plain, leased = (cli(file, entry, *words) for entry in ("tenant=a", "tenant=a,ratelimitd.lease=none"))
+
+    assert leased.output == plain.output
+    assert plain.exit_code == 0
 
 
 def test_answers_as_json(file):
@@ -257,11 +280,20 @@ def test_the_same_plot_has_the_same_bytes(tmp_path):
         (["--budget", "20000", "--callers", "5", "--for", "1h"], "not a budget"),
         (["--budget", "20000/1.5s", "--callers", "5", "--for", "1h"], "no whole seconds"),
         (["--budget", "99999999999/1m", "--callers", "5", "--for", "1h"], "the budget is not possible"),
+        (["--budget", "0/10m", "--callers", "5", "--for", "1h"], "a budget is at least 1"),
+        (["--budget", "-1/10m", "--callers", "5", "--for", "1h"], "a budget is at least 1"),
+        (["--budget", "1/2month", "--callers", "5", "--for", "1h"], "not a budget (not a duration"),
+        (["--budget", "1/0d", "--callers", "5", "--for", "1h"], "not a budget (must be greater than 0)"),
         ([*TABLE, "--compare", "sliding_window+after"], "'callers' cannot be compared as sliding_window+after"),
         (["FILE", "-d", "llm", "--callers", "5", "--for", "1h"], "no descriptors are given"),
         (["FILE", "tenant=a", "--callers", "5", "--for", "1h"], "no domain is given"),
         (["FILE", "-d", "llm", "tnt=a", "--callers", "5", "--for", "1h"], "no limit applies"),
         (["FILE", "-d", "llm", "free=a", "--callers", "5", "--for", "1h"], "no limit applies"),
+        (["FILE", "-d", "llm", "session=a", "--callers", "5", "--for", "1h"], "only 'concurrent' limits apply"),
+        (
+            ["FILE", "-d", "llm", "tenant=a", "--rate", "1/s", "--for", "1h", "--compare", "after"],
+            "after needs --callers",
+        ),
         (["FILE", "-d", "llm", "tenant=a", "--rate", "1/s", "--for", "1h", "--think", "2s"], "remove --think"),
     ],
 )

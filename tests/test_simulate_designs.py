@@ -61,7 +61,17 @@ def test_words_of_a_design(text, found):
         ("magic", "'magic' is no design: write an algorithm, before"),
         ("after+", "'' is no design"),
         ("before=3", "'before=3' is no design"),
-        ("reserve=x", "'reserve=x': not a whole number"),
+        ("reserve=x", "'reserve=x': not a whole number; write reserve=2000"),
+        ("start=x", "'start=x': not a whole number; write start=2000"),
+        ("ttl=x", "'ttl=x': .*; write ttl=300s"),
+        ("before+after", "says when costs come twice, 'before' and 'after'"),
+        ("token_bucket+gcra", "says an algorithm twice, 'token_bucket' and 'gcra'"),
+        ("reserve=2000+reserve=3000", "says reserve twice, 'reserve=2000' and 'reserve=3000'"),
+        ("reserve+reserve=3000", "says reserve twice"),
+        ("ttl=1m+ttl=2m", "says ttl twice"),
+        ("before+lease", "has a lease and nothing that it releases"),
+        ("after+lease", "has a lease and nothing that it releases"),
+        ("reserve=2000+start=100", "remove 'start=100', or write auto in 'reserve=2000'"),
         ("reserve=0", "'reserve=0': must be from 1"),
         ("ttl=0s", "'ttl=0s': must be greater than 0"),
         ("before+reserve", "charges before and reserves"),
@@ -77,6 +87,16 @@ def test_an_amount_that_a_limit_cannot_have():
     """An answer may hold half of a limit at most, as in a policy file."""
     with pytest.raises(SimulationError, match="'callers' cannot be compared as reserve=10001: an amount of 10001"):
         simulated("reserve=10001")
+
+
+@pytest.mark.parametrize("text", ["lease", "gcra+lease"])
+def test_a_lease_needs_something_that_it_releases(text):
+    """A design, or the policy, reserves."""
+    rows = rows_of(500, 600, "token_bucket")
+    with pytest.raises(SimulationError, match=r"no limit reserves anything: write reserve\+lease"):
+        policy_of(rows, DOMAIN, design(text))
+    reserving = rows[1]._replace(limits=(rows[1].limits[0]._replace(reserve=Reserve()),))
+    assert policy_of([rows[0], reserving], DOMAIN, design(text)).nodes[1].limits[0].reserve == Reserve()
 
 
 def test_a_design_replaces_what_the_policy_reserves():

@@ -41,8 +41,8 @@ class Tenant(NamedTuple):
 TENANTS = (
     Tenant("acme", "tokens", "reserve", 20),
     Tenant("globex", "tokens", "no reserve", 20),
-    Tenant("initech", "tokens", "a bucket", 20),
-    Tenant("umbrella", "money", "reserve", 20),
+    Tenant("initech", "tokens", "bucket+reserve", 20),
+    Tenant("umbrella", "money", "money+reserve", 20),
 )
 
 

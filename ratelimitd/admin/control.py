@@ -29,6 +29,7 @@ from ratelimitd.policy import OnStoreFailure
 
 from .http import PageHandler, PageRequest, PageResponse, PageTable, as_json
 from .key_query import Read, key_request
+from .rlconfig import EXTENSIONS
 
 log = get_logger(__name__)
 
@@ -45,6 +46,10 @@ ELSEWHERE: Final = (
     "other processes that use this Redis may keep a denial in local memory (LOCAL_CACHE_SIZE_IN_BYTES, "
     "on_store_failure: local) until it expires"
 )
+
+
+PAID_BY: Final = ("charge", "reserve", "ttl")
+"""Keys of a limit that say when its costs come, shown where the policy has them."""
 
 
 class Control(NamedTuple):
@@ -240,8 +245,10 @@ def _limit(charge: Charge) -> Fields:
             "window_seconds": rate.window / SECOND,
             "burst": rate.burst,
         }
+    paid = {key: value for key in PAID_BY if (value := EXTENSIONS[key](limit))}
     return {
         **numbers,
+        **paid,
         "shadow_mode": limit.shadow_mode,
         "quota_mode": limit.quota_mode,
         "enforced": charge.binding,

@@ -6,7 +6,7 @@ from urllib.parse import parse_qsl
 
 from ratelimitd.descriptor_text import encode, parse
 from ratelimitd.limiter import LimitRequest
-from ratelimitd.policy import Descriptor
+from ratelimitd.policy import Descriptor, described
 
 from .http import PageRequest
 
@@ -35,7 +35,7 @@ def _in_query(query: str) -> LimitRequest:
         if name == "domain":
             domains.append(encode(value))
         elif name == "descriptor":
-            descriptors.append(Descriptor(parse(value)))
+            descriptors.append(described(parse(value)))
         else:
             raise ValueError(f"unknown parameter {name!r}: {HOW}")
     if len(domains) != 1 or not domains[0]:

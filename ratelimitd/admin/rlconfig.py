@@ -88,6 +88,10 @@ def _on_store_failure(limit: Limit) -> str:
     return limit.on_store_failure.name.lower() if limit.on_store_failure is not OnStoreFailure.ERROR else ""
 
 
+def _charge(limit: Limit) -> str:
+    return limit.charge.name.lower() if limit.charge and limit.reserve is None else ""
+
+
 def _reserve(limit: Limit) -> str:
     if limit.reserve is None or not limit.unit:
         return ""
@@ -103,6 +107,7 @@ EXTENSIONS: Final[dict[str, Callable[[Limit], str]]] = {
     "burst": _burst,
     "unit_multiplier": _multiplier,
     "count_rejected": _count_rejected,
+    "charge": _charge,
     "reserve": _reserve,
     "ttl": _ttl,
     "on_store_failure": _on_store_failure,

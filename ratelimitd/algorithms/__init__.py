@@ -1,12 +1,11 @@
 """Rate-limit algorithms: pure integer arithmetic, each implemented once in Python and once in Lua."""
 
-from .amounts import Estimate
+from .amounts import HOLDS_MOST, Estimate
 from .fixed_window import SATURATED
 from .fixed_window import step as fixed_window_step
 from .holds import (
     ALL,
     AMOUNTS_MOST,
-    HOLDS_MOST,
     ID_BYTES,
     MIXED,
     NO_LEASE,

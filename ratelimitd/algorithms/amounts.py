@@ -15,6 +15,16 @@ START: Final = 8
 that is far too large fades slowly, since squares weigh: one of 2,000 is 560 after 500 answers of 100."""
 
 
+HOLDS_MOST: Final = 10_000
+"""Holds on one counter: 1 MB in Redis, 2 MB here, and more is too much for one counter."""
+
+
+def bounds_of(burst: int) -> tuple[int, int]:
+    """Return the least and the largest amount that a request may hold of a limit that admits this much at once."""
+    most = max(1, burst // 2)
+    return min(most, max(1, -(-burst // HOLDS_MOST))), most
+
+
 class Estimate:
     """What the settlements of one limit have told.
 
@@ -35,6 +45,12 @@ class Estimate:
         # Not integers: the squares of costs in millionths of a unit of money exceed the range that is fast.
         self._sum = float(START * self.amount)
         self._squares = self._sum * self.amount
+
+    @property
+    def held(self) -> int:
+        """What a request holds of the limit."""
+        least, most = bounds_of(self.most)
+        return max(least, min(self.amount, most))
 
     def learn(self, cost: int) -> None:
         """Take note of a settlement."""

@@ -14,11 +14,9 @@ from typing import Any, Final, NamedTuple
 
 from ratelimitd.value import Value
 
+from .amounts import HOLDS_MOST, bounds_of
 from .rate import CONCURRENT, LOOK, NEVER, SECOND, SETTLES, Decision, Rate, RateError
 from .table import take_step
-
-HOLDS_MOST: Final = 10_000
-"""Holds on one counter: 1 MB in Redis, 2 MB here, and more is too much for one counter."""
 
 EXPIRED_MOST: Final = 128
 """Expired holds that one charge removes: more would block Redis, as more charges than that in a call would."""
@@ -240,8 +238,7 @@ def is_by_holds(rate: Rate, decision: Decision, need: int) -> bool:
 
 def amount_bounds(rate: Rate) -> tuple[int, int]:
     """Return the least and the largest amount that a request may hold of a limit."""
-    most = max(1, rate.burst // 2)
-    return min(most, max(1, -(-rate.burst // HOLDS_MOST))), most
+    return bounds_of(rate.burst)
 
 
 def name_of(call: bytes, amount: int) -> bytes:

@@ -15,7 +15,10 @@ RETRY: Final = 1.0
 GOES_ON: Final = 0.01
 """Seconds until the next attempt after one that recorded settlements: 10,000 take a second, in turns of 128."""
 
-SWITCHED: Final = "requests ask it with 0, so hits above 0 are recorded as settlements; `charge` of the limit says it"
+SWITCHED: Final = (
+    "requests ask it with 0, so hits above 0 are recorded as settlements: write `charge: after` in the limit to fix "
+    "this in the policy"
+)
 FORGOT: Final = (
     "hits that a descriptor reports were refused and cost nothing: write `charge: after` in the limit if they have "
     "been spent, as with apply_on_stream_done, or `charge: before` if they are asked for"

@@ -20,9 +20,12 @@ Parsed = TypeVar("Parsed")
 CALLERS_MAX: Final = 100_000
 """Each has random numbers of its own, of 3 kB."""
 
-_UNITS: Final = {"second": "1s", "minute": "1m", "hour": "1h", "day": "24h", "d": "24h", "week": "168h"}
+_DAYS: Final = {"d": 1, "day": 1, "w": 7, "week": 7, "month": 30, "year": 365}
+"""As in a policy, which counts 30 days to a month."""
 
-_BUDGETS: Final = "write one like 100000/10m, 5000000/day"
+_TIMES: Final = {"second": "1s", "minute": "1m", "hour": "1h"}
+
+_BUDGETS: Final = "write one like 100000/10m, 5000000/day, 40000000/month, 9000000/7d"
 
 
 def _distribution(text: str) -> "Distribution":
@@ -35,12 +38,23 @@ def _budget(text: str) -> tuple[int, int]:
     """Parse ``100000/10m``; return the amount, and the seconds."""
     amount, _, window = text.partition("/")
     try:
-        tokens, seconds = int(amount), positive_duration(_UNITS.get(window, window))
+        tokens, seconds = int(amount), _window(window)
     except ValueError as error:
         raise ValueError(f"not a budget ({error}): {_BUDGETS}") from None
+    if tokens < 1:
+        raise ValueError(f"a budget is at least 1: {_BUDGETS}")
     if seconds % 1:
         raise ValueError(f"not a budget (its window has no whole seconds): {_BUDGETS}")
     return tokens, int(seconds)
+
+
+def _window(text: str) -> float:
+    """Parse a unit of a policy, a number of days or weeks, or a duration; return the seconds."""
+    unit = text.lstrip("0123456789")
+    count = text.removesuffix(unit)
+    if unit in _DAYS and (not count or unit in ("d", "w")):
+        text = f"{int(count or 1) * _DAYS[unit] * 24}h"
+    return positive_duration(_TIMES.get(text, text))
 
 
 _FLAGS: Final = (

@@ -8,9 +8,9 @@ from typing import Final, NamedTuple
 import click
 
 from ratelimitd.gateway import Gateway, domain_of, read_gateway, upstream_at
-from ratelimitd.policy import UPSTREAM_ALGORITHM, Domain, DomainRow, PolicyErrors, Row, assemble
+from ratelimitd.policy import UPSTREAM_ALGORITHM, Domain, DomainRow, PolicyError, PolicyErrors, Row, assemble
 from ratelimitd.policy_file import Parsed, examine
-from ratelimitd.sources import GATEWAY_ALGORITHM, GatewayFile, read_file, read_files, tiers_beside
+from ratelimitd.sources import GATEWAY_ALGORITHM, GatewayFile, examine_source, read_file, read_files, tiers_beside
 
 from .flags import ERROR, OK
 
@@ -22,10 +22,17 @@ class CommandError(Exception):
 
 
 class Bootstrap(NamedTuple):
-    """The bootstrap as YAML, and the differences between Envoy and ``ratelimitd proxy``, one line each."""
+    """The bootstrap of a gateway file.
+
+    Attributes:
+        text: as YAML.
+        gaps: the differences between Envoy and ``ratelimitd proxy``, one line each.
+        warnings: of the lint, about the file.
+    """
 
     text: str
     gaps: list[str]
+    warnings: list[PolicyError]
 
 
 class BootstrapOptions(NamedTuple):
@@ -45,7 +52,7 @@ class BootstrapOptions(NamedTuple):
 
 
 def run(file: str, output: Path | None, options: BootstrapOptions) -> int:
-    """Write the bootstrap of a gateway file to ``output`` (None: stdout), and the differences to stderr.
+    """Write the bootstrap of a gateway file to ``output`` (None: stdout), and differences and warnings to stderr.
 
     Returns the exit code.
     """
@@ -61,6 +68,8 @@ def run(file: str, output: Path | None, options: BootstrapOptions) -> int:
         click.echo(made.text, nl=False)
     for line in made.gaps:
         click.echo(f"differs from `ratelimitd proxy`: {line}", err=True)
+    for warning in made.warnings:
+        click.echo(f"warning: {warning}", err=True)
     return OK
 
 
@@ -87,7 +96,7 @@ def _make(file: str, options: BootstrapOptions) -> Bootstrap:
         raise CommandError(MISSING) from error
     try:
         gateway = read_gateway(file, read_file(file), for_envoy=True)
-        domain, remarks = _policies(gateway)
+        domain, remarks, found = _policies(gateway)
     except OSError as error:
         raise CommandError(f"{file}: cannot be read: {error.strerror}") from error
     except PolicyErrors as error:
@@ -102,7 +111,8 @@ def _make(file: str, options: BootstrapOptions) -> Bootstrap:
         built = envoy.bootstrap(gateway, domain.name, envoy_options)
     except envoy.EnvoyError as error:
         raise CommandError(str(error)) from error
-    return Bootstrap(envoy.as_yaml(built, command(file, options)), [*envoy.gaps(gateway, domain), *remarks])
+    text = envoy.as_yaml(built, command(file, options))
+    return Bootstrap(text, [*envoy.gaps(gateway, domain), *remarks], found)
 
 
 def command(file: str, options: BootstrapOptions) -> str:
@@ -118,26 +128,24 @@ def command(file: str, options: BootstrapOptions) -> str:
     return f"ratelimitd envoy {file}{''.join(given)}"
 
 
-def _policies(gateway: Gateway) -> tuple[Domain, list[str]]:
-    """Return the gateway's domain, and remarks on settings that the service needs to behave in the same way."""
-    parsed = _parsed(gateway, GATEWAY_ALGORITHM)
+def _policies(gateway: Gateway) -> tuple[Domain, list[str], list[PolicyError]]:
+    """Return the gateway's domain, remarks on what the service needs to do the same, and the warnings of the lint."""
+    source = GatewayFile(gateway.file)
+    found = examine_source(source, default_algorithm=GATEWAY_ALGORITHM)
+    parsed = found.parsed
     if parsed.errors:
         raise PolicyErrors(parsed.errors)
+    as_policy = examine(read_files(source), default_algorithm=UPSTREAM_ALGORITHM, beside=tiers_beside(source))
     remarks = []
-    if _relevant(gateway, _parsed(gateway, UPSTREAM_ALGORITHM)) != _relevant(gateway, parsed):
+    if _relevant(gateway, as_policy) != _relevant(gateway, parsed):
         remarks.append(
             f"policies: limits without an algorithm default to {GATEWAY_ALGORITHM} in a gateway file:"
             f" serve the same file (ratelimitd serve --config {gateway.file}), or set default_algorithm in it"
         )
-    return domain_of(gateway, assemble(parsed.rows)), remarks
+    return domain_of(gateway, assemble(parsed.rows)), remarks, found.warnings
 
 
 def _relevant(gateway: Gateway, parsed: Parsed) -> list[Row]:
     """Drop the rows that only configure limit overrides, unless a route's requests carry overrides."""
     overrides = any("limit" in limit.envoy for route in gateway.routes for limit in route.rate_limits)
     return [row for row in parsed.rows if overrides or not isinstance(row, DomainRow)]
-
-
-def _parsed(gateway: Gateway, algorithm: str) -> Parsed:
-    source = GatewayFile(gateway.file)
-    return examine(read_files(source), default_algorithm=algorithm, beside=tiers_beside(source))

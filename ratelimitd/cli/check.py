@@ -16,7 +16,7 @@ from ratelimitd.printable import printable
 
 from .check_options import read_tls, repeat, tls_options, watch_options
 from .explain import explain
-from .flags import ERROR, OK, OVER_LIMIT, Text, examples
+from .flags import ERROR, HITS_HELP, OK, OVER_LIMIT, Text, examples
 
 COLORS: Final = {"OK": "green", "OVER_LIMIT": "red", "error": "red"}
 
@@ -43,7 +43,7 @@ TIMEOUT: Final = "5s"
     type=Text("descriptor", parse_descriptor),
     metavar="KEY=VALUE[,KEY=VALUE]...",
 )
-@click.option("--hits", type=click.IntRange(0, UINT32_MAX), help="Cost of each descriptor; 0 only peeks. [default: 1]")
+@click.option("--hits", type=click.IntRange(0, UINT32_MAX), help=HITS_HELP)
 @click.option(
     "--address", default="localhost:8081", show_default=True, metavar="HOST:PORT", help="gRPC address of the service."
 )

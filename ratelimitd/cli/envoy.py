@@ -61,7 +61,7 @@ def envoy(
     timeout: float,
     failure_mode: str | None,
 ) -> None:
-    """Generate an Envoy configuration from a gateway file; differences from proxy are printed on stderr."""
+    """Generate an Envoy configuration from a gateway file; stderr has differences from proxy, and warnings."""
     file = only_one(config)
     if file is None:
         raise click.UsageError("no path is given: write a gateway file")

@@ -52,7 +52,7 @@ class ExplainError(Exception):
 def _by_files(config: Sequence[Path], domain: bytes, descriptors: Sequence[Entries]) -> dict[str, Any]:
     from ratelimitd.admin import explained  # noqa: PLC0415 -- the engine
     from ratelimitd.limiter import LimitRequest  # noqa: PLC0415 -- the engine
-    from ratelimitd.policy import Descriptor, assemble  # noqa: PLC0415 -- the engine
+    from ratelimitd.policy import assemble, described  # noqa: PLC0415 -- the engine
     from ratelimitd.settings import Settings  # noqa: PLC0415 -- with the engine
     from ratelimitd.sources import BYTES_MOST  # noqa: PLC0415 -- with the engine
 
@@ -60,7 +60,7 @@ def _by_files(config: Sequence[Path], domain: bytes, descriptors: Sequence[Entri
     parsed = examined(map(str, config), Settings.default_algorithm.default, merge_domains=True, most=BYTES_MOST).parsed
     if parsed.errors:
         raise ExplainError("\n".join(map(str, parsed.errors)))
-    return explained(assemble(parsed.rows), LimitRequest(domain, tuple(map(Descriptor, descriptors))))
+    return explained(assemble(parsed.rows), LimitRequest(domain, tuple(map(described, descriptors))))
 
 
 def _by_service(

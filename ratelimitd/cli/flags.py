@@ -20,6 +20,12 @@ OK, OVER_LIMIT, ERROR = range(3)
 """Exit codes."""
 
 
+HITS_HELP = (
+    "Cost of each descriptor. Absent: none is sent, which asks for 1. N: asks for N, and reports N to a limit with "
+    "charge: after. 0: asks, and costs nothing."
+)
+
+
 class Text(click.ParamType[Any, str]):
     """A parameter that ``parse`` converts; its ValueError becomes a usage error."""
 

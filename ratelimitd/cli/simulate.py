@@ -1,6 +1,7 @@
 """``ratelimitd simulate``."""
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,7 +15,7 @@ from ratelimitd.descriptor_text import show as show_descriptor
 from ratelimitd.settings import Settings
 
 from .answers import ABOUT_ANSWERS, answers_flags, drawn, parsed_list, show_answers
-from .flags import Text, examined, examples, policy_flags
+from .flags import HITS_HELP, Text, examined, examples, policy_flags
 
 if TYPE_CHECKING:
     from ratelimitd.policy import Row
@@ -36,6 +37,19 @@ def _rate(text: str) -> float:
     if not 0 < rate <= 1e9:
         raise ValueError("not a rate: write one like 20/s, 100/m, 5/h")
     return rate
+
+
+def _algorithm(text: str) -> str:
+    """Parse an algorithm to compare; a design is for answers."""
+    from ratelimitd.simulate.answers import design  # noqa: PLC0415 -- rich and the engine
+
+    try:
+        return str(Settings.default_algorithm.parse(text))
+    except ValueError:
+        with suppress(ValueError):
+            design(text)
+            raise click.UsageError(f"--compare {text} needs --callers: only answers are paid for afterwards") from None
+        raise
 
 
 def _descriptor_or_path(text: str) -> Entries | str:
@@ -84,12 +98,12 @@ def _descriptor_or_path(text: str) -> Entries | str:
 )
 @click.option("--poisson", is_flag=True, help="Random intervals (a Poisson process) instead of even ones.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the random intervals.")
-@click.option("--hits", type=click.IntRange(0, UINT32_MAX), help="Cost of each descriptor. [default: 1]")
+@click.option("--hits", type=click.IntRange(0, UINT32_MAX), help=HITS_HELP)
 @click.option(
     "--compare",
     metavar="A,B...",
     help="Simulate every limit with each of these algorithms, and show the results side by side. With --callers also "
-    "before, after, reserve, reserve=AMOUNT, ttl=DURATION, lease, or several of them joined by +.",
+    "before, after, reserve, reserve=AMOUNT, start=AMOUNT, ttl=DURATION, lease, or several of them joined by +.",
 )
 @click.option(
     "--plot",
@@ -140,7 +154,7 @@ def _runs(*, domain: bytes | None, compare: str | None, words: Sequence[Entries 
     from ratelimitd import simulate as simulation  # noqa: PLC0415 -- rich and the engine
     from ratelimitd.policy import assemble  # noqa: PLC0415 -- the engine
 
-    names = parsed_list(compare, Settings.default_algorithm.parse)
+    names = parsed_list(compare, _algorithm)
     events = _events(descriptors=[word for word in words if not isinstance(word, str)], **options)
     rows, domain = _rows(words=words, domain=domain, **options)
     if not names:

@@ -23,6 +23,12 @@ SHOWN: Final = 20
 
 FORGOTTEN: Final = re.compile(rb"^ratelimitd_forgotten_hits_total\{(.*)\} (\d+)$", re.MULTILINE)
 
+LABEL: Final = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
+"""Name and value of a label."""
+
+PART: Final = {"limit": "limit_{}"}
+"""By label, the part of the name of a limit where it is not the value alone."""
+
 
 async def check(target: CheckTarget) -> AsyncIterator[Finding]:
     """Read the metrics of the process that has the HTTP port, if it is a ratelimitd."""
@@ -35,7 +41,8 @@ async def check(target: CheckTarget) -> AsyncIterator[Finding]:
         page = await fetch(endpoint, b"GET", b"/metrics", seconds=SECONDS, max_body=PAGE_BYTES)
         found = FORGOTTEN.findall(page.body)
     for labels, hits in found[:SHOWN]:
-        limit = labels.decode(errors="replace")
+        parts = LABEL.findall(labels.decode(errors="replace"))
+        limit = ".".join(PART.get(name, "{}").format(value) for name, value in parts)
         yield warn(
             POLICY,
             f"the limit {limit} has refused {hits.decode()} hits that descriptors reported, and forgotten them",

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from ipaddress import ip_network
 from typing import Any, Final, NamedTuple
 
-from ratelimitd.policy import Descriptor, Entry
+from ratelimitd.policy import LEASE, Descriptor, Entry, described
 
 from .matching import HeaderMap, header_tester, query_tester
 from .model import (
@@ -61,16 +61,17 @@ def descriptor_builder(rate_limits: Sequence[RateLimit], name: str) -> BuildDesc
         (
             tuple(_MAKERS[type(action)](action, name) for action in limit.actions),
             (limit.override, limit.hits, limit.negative),
+            described if any(getattr(action, "key", b"") == LEASE for action in limit.actions) else Descriptor,
         )
         for limit in rate_limits
     ]
 
     def describe(request: DescriptorInput) -> tuple[Descriptor, ...]:
         found = []
-        for actions, cost in makers:
+        for actions, cost, make in makers:
             entries = _entries(actions, request)
             if entries is not None:
-                found.append(Descriptor(entries, *cost))
+                found.append(make(entries, *cost))
         return tuple(found)
 
     return describe

@@ -185,7 +185,7 @@ def tally(ask: Ask) -> list[int] | None:
         if charge.flags >= SETTLES:
             count(rule.tally, rule.capacity, rule.near, outcome.before, cost, shadow=rule.limit.shadow_mode)
             if index not in ask.failures:
-                rule.settled(outcome.before, cost)
+                rule.settled(outcome.before, cost, ask.plan.request.ours)
             continue
         if not (vetoed and outcome.allowed):
             before = outcome.before if charge.hold is None else _before(charge, outcome, cost)

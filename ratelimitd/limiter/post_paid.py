@@ -55,17 +55,19 @@ class Waiting(Value):
         charge, cost: as its request was charged.
         domain, found: domain, and node of the policy.
         at: time of the report, µs.
+        ours: whether it comes from a tool of ratelimitd.
     """
 
-    __match_args__ = ("charge", "cost", "domain", "found", "at")
+    __match_args__ = ("charge", "cost", "domain", "found", "at", "ours")
     __slots__ = __match_args__
 
-    def __init__(self, charge: Charge, cost: int, domain: bytes, found: NodeRules, at: int) -> None:
+    def __init__(self, charge: Charge, cost: int, domain: bytes, found: NodeRules, at: int, ours: bool = False) -> None:
         self.charge = charge
         self.cost = cost
         self.domain = domain
         self.found = found
         self.at = at
+        self.ours = ours
 
     def expired(self, now: int) -> bool:
         """Whether the window of its limit is over."""
@@ -160,7 +162,7 @@ class PostPaid:
     def amounts(self) -> Iterator[tuple[str, int]]:
         """Yield the names of limits with ``amount: auto``, and what settlements have told."""
         for name, estimate in self.estimates.values():
-            yield name, estimate.amount
+            yield name, estimate.held
 
     def switched_on(self) -> Sequence[Switch]:
         """Return the switches that are on; some may fade at the next look."""
@@ -234,8 +236,10 @@ class PostPaid:
     def refused(self, ask: Ask, indices: Sequence[int], now: int) -> None:
         """Take note of charges that cost nothing, since they were refused, of limits without ``charge``.
 
-        Hits that a descriptor has of its own may have been spent already.
+        Hits that a descriptor has of its own may have been spent already; those of a tool of ours have not.
         """
+        if ask.plan.request.ours:
+            return
         for index in indices:
             position, item = item_of(ask.plan, index)
             if item.found is None or ask.plan.request.descriptors[position].hits is None:
@@ -320,7 +324,7 @@ class PostPaid:
             outcome = ask.outcomes[0]
             if isinstance(outcome, Decision):
                 self.recorded += 1
-                ask.plan.charges[0].rule.settled(outcome.before, ask.costs[0])
+                ask.plan.charges[0].rule.settled(outcome.before, ask.costs[0], ask.plan.request.ours)
             elif outcome is None or outcome.kind in LASTING:
                 self.dropped += 1
             elif outcome.sent:
@@ -376,10 +380,11 @@ def alone(ask: Ask, index: int, found: NodeRules, now: int) -> Waiting:
     """Return a charge of an ask as a settlement of its own."""
     made = ask.plan.charges[index]
     charge = Charge(made.rule, made.key, SETTLEMENT, made.hold)
-    return Waiting(charge, ask.costs[index], ask.plan.request.domain, found, now)
+    request = ask.plan.request
+    return Waiting(charge, ask.costs[index], request.domain, found, now, request.ours)
 
 
 def asked(waiting: Waiting) -> Ask:
     """Return a settlement that waits as an ask."""
-    plan = Plan((waiting.charge,), request=LimitRequest(waiting.domain, ()))
+    plan = Plan((waiting.charge,), request=LimitRequest(waiting.domain, (), ours=waiting.ours))
     return Ask(plan, [waiting.cost], tag=waiting)

@@ -76,11 +76,14 @@ class Rule:
         """Whether a denial of the limit denies the request."""
         return self.flags & BINDING != 0
 
-    def settled(self, before: int, cost: int) -> None:
-        """Count a settlement that was recorded, and learn from it; ``before`` is the count just before it."""
+    def settled(self, before: int, cost: int, ours: bool) -> None:
+        """Count a settlement that was recorded, and learn from it; ``before`` is the count just before it.
+
+        ``ours``: it comes from a tool of ratelimitd, and tells nothing about answers.
+        """
         if cost > 0:
             self.tally.later().settled(self.capacity, self.ceiling, before, cost)
-            if self.estimate is not None:
+            if self.estimate is not None and not ours:
                 self.estimate.learn(cost)
 
     @property

@@ -54,7 +54,7 @@ class LimitRequest(Value):
 
     Attributes:
         hits: the request's own ``hits_addend``, 0 when absent.
-        ours: whether it comes from a tool of ratelimitd, so that an explicit 0 tells nothing about its limits.
+        ours: whether it comes from a tool of ratelimitd, so that its hits tell nothing about its limits.
         looks: whether no request is in progress, so that it takes no hold.
     """
 

@@ -79,9 +79,9 @@ class LaterTally:
 
     @property
     def reserve_amount(self) -> int:
-        """What an answer in progress is worth, with ``amount: auto`` in the active policy; else 0."""
+        """What an answer holds, with ``amount: auto`` in the active policy; else 0."""
         estimate = self.estimate
-        return 0 if estimate is None or estimate.gone else estimate.amount
+        return 0 if estimate is None or estimate.gone else estimate.held
 
     def settled(self, capacity: int, ceiling: int, before: int, cost: int) -> None:
         """Count a settlement; ``before`` is the count just before it."""

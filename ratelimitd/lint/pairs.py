@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Final
 
-from ratelimitd.algorithms import KEYED_BY_WINDOW, Rate
+from ratelimitd.algorithms import CONCURRENT, KEYED_BY_WINDOW, Rate
 from ratelimitd.policy import Charging, DescriptorNode, Limit
 from ratelimitd.policy_file import Origin
 
@@ -49,6 +49,7 @@ def check_pair(gateway: GatewayText, file: str, requests: Requests, reached: set
             yield from _unmatched(route, file, requests)
             yield from _callers(route, file, requests)
             yield from _costly(route, file, requests)
+            yield from _freeing(route, file, requests)
             yield from _forgotten(route, file, requests)
     if reached is not None:
         yield from _never_sent(requests.tree, reached)
@@ -84,7 +85,7 @@ def _unmatched(route: Route, file: str, requests: Requests) -> Findings:
 def _costly(route: Route, file: str, requests: Requests) -> Findings:
     """Find items that ask for more hits than a limit ever admits. A limit of 0 is meant to deny."""
     for item in route.items:
-        if item.entries is None or item.own_limit or item.reports or item.hits == 1:
+        if item.entries is None or item.own_limit or item.reports or item.leased or item.hits == 1:
             continue
         nodes = _ends(item, requests)
         rates = [(rate.burst, node.final_key, rate) for node in nodes for rate in _binding(node)]
@@ -102,11 +103,32 @@ def _costly(route: Route, file: str, requests: Requests) -> Findings:
             )
 
 
+def _freeing(route: Route, file: str, requests: Requests) -> Findings:
+    """Find items that are meant to ask for a place of ``concurrent``, and have hits as a report has them."""
+    for item in route.items:
+        if item.own_limit or item.reports or item.leased or item.hits < 2:
+            continue
+        freed = sorted({node.final_key for node in _ends(item, requests) if any(map(_is_concurrent, node.limits))})
+        if freed:
+            yield finding(
+                "cost-frees-a-place",
+                Origin(file, item.line),
+                route=route.name,
+                sent=sent(item.entries or ()),
+                hits=item.hits,
+                descriptor=shown(freed[0]),
+            )
+
+
+def _is_concurrent(limit: Limit) -> bool:
+    return limit.rate is not None and limit.rate.algorithm == CONCURRENT
+
+
 def _forgotten(route: Route, file: str, requests: Requests) -> Findings:
     """Find costs that are reported to limits that may refuse and forget them."""
     asked = {node for item in route.items if item.hits == 0 and not item.reports for node in _ends(item, requests)}
     for item in route.items:
-        if not item.reports or item.own_limit:
+        if not item.reports or item.own_limit or item.leased:
             continue
         unsaid = sorted({node.final_key for node in _ends(item, requests) - asked if any(map(_forgets, node.limits))})
         if unsaid:
@@ -135,10 +157,14 @@ def _forgets(limit: Limit) -> bool:
 
 
 def _binding(node: DescriptorNode) -> Iterator[Rate]:
-    """Yield the rates of a descriptor that can deny and are not meant to deny everything."""
+    """Yield the rates of a descriptor that can deny and are not meant to deny everything.
+
+    Hits above 0 ask no place of a limit on requests in progress: they free one.
+    """
     for limit in node.limits:
-        if limit.rate is not None and limit.rate.quota and not limit.shadow_mode:
-            yield limit.rate
+        rate = limit.rate
+        if rate is not None and rate.quota and not _is_concurrent(limit) and not limit.shadow_mode:
+            yield rate
 
 
 def _hint(requests: Requests, form: Form) -> str:

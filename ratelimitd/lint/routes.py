@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Final, NamedTuple
 
 from ratelimitd.config.yaml_nodes import YamlList, YamlMap, YamlNode, YamlScalar, is_null, resolve, value_of
+from ratelimitd.policy import LEASE
 
 NAME: Final = "ratelimitd"
 """Default name of a gateway, the value of ``source_cluster``."""
@@ -38,6 +39,7 @@ class Item(NamedTuple):
         own_limit: it brings its limit along, which overrides the policy.
         hits: its cost, if that is a fixed number.
         reports: whether it is sent when the stream has ended (``apply_on_stream_done``).
+        leased: it always has an entry ``LEASE``, which is not among the entries, so it settles.
     """
 
     line: int
@@ -45,6 +47,7 @@ class Item(NamedTuple):
     own_limit: bool
     hits: int = 1
     reports: bool = False
+    leased: bool = False
 
     def __str__(self) -> str:
         return sent(self.entries or ())
@@ -171,9 +174,12 @@ def _catches_absent(node: YamlNode, route: Route) -> Iterator[tuple[str, Conditi
 
 def _item(node: YamlNode, gateway: str, upstream: str) -> Item:
     entries: list[SentEntry] = []
-    opaque = False
+    opaque = leased = False
     for action in _items(value_of(node, "actions")):
         kind, fields = _action(action)
+        if _text(fields, "descriptor_key").encode() == LEASE:
+            leased = leased or not _flag(fields, "skip_if_absent")
+            continue
         entry = _ENTRIES[kind](fields, gateway, upstream) if kind in _ENTRIES else None
         opaque = opaque or entry is None
         if entry is not None:
@@ -181,7 +187,7 @@ def _item(node: YamlNode, gateway: str, upstream: str) -> Item:
     limit = value_of(node, "limit")
     own_limit = isinstance(limit, YamlMap) and bool(limit.pairs)
     hits, reports = _hits(value_of(node, "hits_addend")), _flag(node, "apply_on_stream_done")
-    return Item(node.line, None if opaque else tuple(entries), own_limit, hits, reports)
+    return Item(node.line, None if opaque else tuple(entries), own_limit, hits, reports, leased)
 
 
 def _hits(node: YamlNode | None) -> int:

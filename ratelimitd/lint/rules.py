@@ -106,7 +106,7 @@ RULES: Final = {
         ),
         Rule(
             "budget-refills",
-            "'charge: after' on a {algorithm} with a window of {days} days: it refills all the time, so it is no "
+            "{key} on a {algorithm} with a window of {days} days: it refills all the time, so it is no "
             "budget that ends",
             "write fixed_window or sliding_window_counter, or a window of a day or less",
         ),
@@ -167,10 +167,17 @@ RULES: Final = {
             "write fewer hits, or a larger {what}",
         ),
         Rule(
+            "cost-frees-a-place",
+            "route '{route}' sends {sent} with {hits} hits, which '{descriptor}' takes for a report: it frees a place "
+            "of 'concurrent' and takes none",
+            "remove hits_addend, or send it with apply_on_stream_done: true",
+        ),
+        Rule(
             "cost-without-charge",
             "route '{route}' reports the cost of {sent} when a stream has ended, nothing asks with 0 before it, and "
             "{what} does not say 'charge': what does not fit is refused and forgotten",
-            "write charge: after in the limit, or default_charge: after in domain '{domain}'",
+            "write charge: after in the limit, or default_charge: after in domain '{domain}', and "
+            "hits_addend: {{number: 0}} on the actions that ask",
         ),
         Rule(
             "unreachable-route",

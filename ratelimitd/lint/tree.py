@@ -36,6 +36,7 @@ class DomainTree(NamedTuple):
         identity: without its tiers, which are in ``tiers``.
         tiers: tiers that have API keys.
         shadowed: the descriptors that no request reaches, each with the wildcard that takes its values.
+        default_charge: that of its limits.
     """
 
     name: bytes
@@ -45,6 +46,7 @@ class DomainTree(NamedTuple):
     identity: Identity | None
     tiers: set[bytes]
     shadowed: dict[DescriptorNode, DescriptorNode]
+    default_charge: Charging
 
     @property
     def limits(self) -> int:
@@ -60,7 +62,7 @@ def trees(parsed: Parsed) -> dict[bytes, DomainTree]:
     for row, place in zip(parsed.rows, parsed.origins, strict=False):
         if isinstance(row, DomainRow):
             node = DescriptorNode()
-            tree = found[row.name] = DomainTree(row.name, place, node, [], row.identity, set(), {})
+            tree = found[row.name] = DomainTree(row.name, place, node, [], row.identity, set(), {}, row.default_charge)
         elif isinstance(row, NodeRow):
             shared = bool(row.flags & SHARE_THRESHOLD)
             node = DescriptorNode(row.key, row.value, row.limits, share_threshold=shared)
@@ -134,7 +136,8 @@ def check_tree(tree: DomainTree) -> Findings:
         for limit in node.limits:
             if limit.rate is not None and refills(limit):
                 days = limit.rate.window // DAY
-                yield finding("budget-refills", place, algorithm=limit.rate.algorithm, days=days)
+                key = _says_after(limit, tree.default_charge)
+                yield finding("budget-refills", place, key=key, algorithm=limit.rate.algorithm, days=days)
         for off in {deviation(limit.rate) for limit in node.limits if limit.rate is not None} - {0.0}:
             yield finding("rate-rounded", place, off=off)
 
@@ -149,6 +152,13 @@ def refills(limit: Limit) -> bool:
     if rate is None or limit.charge is not Charging.AFTER:
         return False
     return is_meter(rate) and rate.window > DAY
+
+
+def _says_after(limit: Limit, default_charge: Charging) -> str:
+    """Return the key by which the costs of a limit come afterwards."""
+    if limit.reserve is not None:
+        return "'reserve'"
+    return "'default_charge: after'" if default_charge is Charging.AFTER else "'charge: after'"
 
 
 def taken_values(tree: DomainTree, reached: Collection[DescriptorNode] | None) -> Findings:

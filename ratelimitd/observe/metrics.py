@@ -209,7 +209,7 @@ async def render(
         await asyncio.sleep(0)
     kinds: list[tuple[str, str, Kind, str]] = [
         *((f"ratelimitd_{counter}_total", counter, "counter", text) for counter, text in LATER_COUNTERS.items()),
-        ("ratelimitd_reserve_amount", RESERVE_AMOUNT, "gauge", "Hits that an answer in progress is worth, as learnt."),
+        ("ratelimitd_reserve_amount", RESERVE_AMOUNT, "gauge", "Hits that an answer in progress holds, as learnt."),
     ]
     for name, attribute, kind, text in kinds if later else ():
         yield _header(name, kind, text).encode()

@@ -24,6 +24,7 @@ from .model import (
     Policy,
     Unit,
     amount_in_words,
+    described,
     window_in_words,
 )
 from .paths import is_override, place_of, rule_name
@@ -89,6 +90,7 @@ __all__ = [
     "amount_in_words",
     "assemble",
     "changes",
+    "described",
     "domains_that_share",
     "explain",
     "find",

@@ -197,13 +197,13 @@ def _key(place: str, old: Limit, new: Limit) -> Iterator[Change]:
         return
     if (old.rate.algorithm, old.rate.window) != (new.rate.algorithm, new.rate.window):
         return
-    yield Change(ChangeKind.RESTARTED, place, f"key of its counter {before} -> {after}, so its count starts anew")
+    yield Change(ChangeKind.RESTARTED, place, f"name of its counter: {before} -> {after}, so its count starts anew")
 
 
 def _key_of(limit: Limit) -> str:
     if limit.upstream:
-        return "envoyproxy/ratelimit's"
-    return "safe" if limit.reserve is None else "one with holds"
+        return "as in envoyproxy/ratelimit"
+    return "safe" if limit.reserve is None else "with holds"
 
 
 def _growth(old: Limit, new: Limit) -> int:

@@ -271,6 +271,19 @@ class Descriptor(Value):
         self.lease = lease
 
 
+def described(
+    entries: tuple[Entry, ...], override: Override | None = None, hits: int | None = None, negative: bool = False
+) -> Descriptor:
+    """Return the descriptor of entries as they are sent: without ``LEASE``, of which the last value counts."""
+    lease: bytes | None = None
+    for key, value in entries:
+        if key == LEASE:
+            lease = value
+    if lease is not None:
+        entries = tuple([entry for entry in entries if entry[0] != LEASE])
+    return Descriptor(entries, override, hits, negative, lease)
+
+
 class Match(Value):
     """The match of a descriptor in its domain.
 

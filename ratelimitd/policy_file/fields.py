@@ -9,7 +9,7 @@ import binascii
 from collections.abc import Collection, Mapping
 from typing import Final
 
-from ratelimitd.algorithms import ALGORITHMS, SECOND
+from ratelimitd.algorithms import ALGORITHMS, HOLDS_MOST, SECOND
 from ratelimitd.config.problems import Notes
 from ratelimitd.config.readers import (
     SHOWN_MAX,
@@ -95,7 +95,15 @@ def _charging(_notes: Notes, node: YamlNode) -> Charging:
 
 def _descriptor_key(notes: Notes, node: YamlNode) -> bytes:
     """Read the key of a descriptor. Raises WrongValueError."""
-    key = name_bytes(notes, node)
+    return _matched(name_bytes(notes, node))
+
+
+def _key_of_callers(notes: Notes, node: YamlNode) -> bytes:
+    """Read a key of ``identity``. Raises WrongValueError."""
+    return _matched(name_without_star(notes, node))
+
+
+def _matched(key: bytes) -> bytes:
     if key == LEASE:
         raise WrongValueError(
             f"another key: entries with '{LEASE.decode()}' are removed before a descriptor is matched"
@@ -113,6 +121,17 @@ def _map(_notes: Notes, node: YamlNode) -> YamlMap:
     if not isinstance(node, YamlMap):
         raise WrongValueError("a map")
     return node
+
+
+def _reserve(notes: Notes, node: YamlNode) -> YamlMap:
+    """Read what a request holds, as a map. Raises WrongValueError."""
+    try:
+        return _map(notes, node)
+    except WrongValueError as wrong:
+        amount = node.text if isinstance(node, YamlScalar) and node.text.isdecimal() else "10"
+        raise WrongValueError(
+            f"{wrong}: write reserve: {{amount: {amount[:SHOWN_MAX]}}}, or reserve: {{}} for the defaults"
+        ) from None
 
 
 _positive: Final = number(1, UINT32_MAX)
@@ -154,8 +173,8 @@ _LIMIT: Final[Keys] = {
     "unit_multiplier": _count,
     "count_rejected": _flag,
     "charge": _charging,
-    "reserve": _map,
-    "concurrent": _count,
+    "reserve": _reserve,
+    "concurrent": number(0, HOLDS_MOST),
     "ttl": _ttl,
 }
 
@@ -176,8 +195,8 @@ LEVELS: Final[Mapping[str, Keys]] = {
         "identity": as_it_is,
     },
     "identity": {
-        "key": name_without_star,
-        "otherwise": name_without_star,
+        "key": _key_of_callers,
+        "otherwise": _key_of_callers,
         "tiers": as_it_is,
         "tiers_file": as_it_is,
         "ipv6_prefix": number(1, 128),
@@ -284,10 +303,18 @@ def _key(notes: Notes, node: YamlNode) -> str | None:
     return node.text
 
 
+INSTEAD_OF_NOTHING: Final[Mapping[str, str]] = {"reserve": "write reserve: {} for the defaults"}
+"""By key, what to write in place of no value. Of the keys of envoyproxy/ratelimit it is their default; of one of ours
+it would leave out what is meant, such as a limit on requests in progress."""
+
+
 def _read(notes: Notes, key: str, node: YamlNode, reader: Reader, fields: Fields) -> None:
     if isinstance(node, YamlScalar) and reader is not as_it_is:
         value = resolve(node)
         if value is None:
+            if key in OWN_KEYS:
+                instead = INSTEAD_OF_NOTHING.get(key, "give it a value")
+                notes.error(node.line, f"'{key}' is empty: {instead}, or remove it")
             return
         if isinstance(value, float):
             notes.error(node.line, f"{NOT_ALLOWED}: '{key}' must be {_instead(notes, key, node, reader)}")

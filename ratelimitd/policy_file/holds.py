@@ -35,9 +35,17 @@ def read_reserve(notes: Notes, fields: Fields, rate: Rate | None, read: ReadFiel
             "'reserve' is for costs that come afterwards, and 'charge: before' says that they do not: "
             "remove one of the two",
         )
+    if made.amount and "start" in own:
+        notes.error(
+            node.line,
+            "'start' of 'reserve' is the amount until answers have been seen, and 'amount' says it: "
+            "remove start, or write amount: auto",
+        )
     if rate is not None and made.amount:
         least, most = amount_bounds(rate)
-        if not least <= made.amount <= most:
+        if not rate.quota:
+            notes.error(node.line, "a limit of 0 denies all, so nothing can be held of it: remove reserve")
+        elif not least <= made.amount <= most:
             notes.error(
                 node.line,
                 f"'amount' of 'reserve' must be from {least} to {most} with a limit of {rate.burst}: "

@@ -5,7 +5,7 @@ from typing import Any, Final, NamedTuple
 from google.protobuf.message import DecodeError
 
 from ratelimitd.limiter import LimitRequest
-from ratelimitd.policy import LEASE, Descriptor, Override, Unit
+from ratelimitd.policy import LEASE, Descriptor, Override, Unit, described
 from ratelimitd.proto import message
 
 _Request = message("ratelimitd.wire.v1.RateLimitRequest")
@@ -59,16 +59,14 @@ def parse(body: bytes, bounds: Bounds) -> LimitRequest:
 
 def _parsed(wire: Any, bounds: Bounds) -> Descriptor:
     bounds.require_entries(len(wire.entries))
-    entries = tuple([(entry.key, entry.value) for entry in wire.entries if entry.key != LEASE])
-    override = hits = lease = None
-    if len(entries) < len(wire.entries):
-        lease = next(entry.value for entry in reversed(wire.entries) if entry.key == LEASE)
+    entries = tuple([(entry.key, entry.value) for entry in wire.entries])
+    override = hits = None
     if wire.HasField("limit"):
         limit = wire.limit
         override = Override(limit.requests_per_unit, _unit(limit.unit), limit.unit_multiplier.value or 1)
     if wire.HasField("hits_addend"):
         hits = wire.hits_addend.value
-    return Descriptor(entries, override, hits, wire.is_negative_hits, lease)
+    return described(entries, override, hits, wire.is_negative_hits)
 
 
 def _unit(number: int) -> Unit:

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 from ratelimitd.algorithms import SECOND
 from ratelimitd.config.values import UINT32_MAX
 from ratelimitd.descriptor_text import Entries
-from ratelimitd.policy import Descriptor
+from ratelimitd.policy import Descriptor, described
 
 EVENTS_MAX: Final = 2_000_000
 """Maximum number of requests. At about 7 µs and 150 bytes each, they take 15 s per algorithm and 300 MB."""
@@ -78,7 +78,7 @@ def _count(rate: float, seconds: float) -> int:
 
 
 def _descriptors(descriptors: Sequence[Entries], hits: int | None) -> tuple[Descriptor, ...]:
-    return tuple(Descriptor(entries, hits=hits) for entries in descriptors)
+    return tuple(described(entries, hits=hits) for entries in descriptors)
 
 
 def _event(value: Any) -> Event:

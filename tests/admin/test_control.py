@@ -79,6 +79,22 @@ class Rig:
         return [limit for each in told["descriptors"] for limit in each["limits"]]
 
 
+@pytest.mark.parametrize(
+    ("top", "limit", "told"),
+    [
+        ("", "", {}),
+        ("", ", charge: after", {"charge": "after"}),
+        ("default_charge: before\n", "", {"charge": "before"}),
+        ("default_charge: before\n", ", reserve: {}", {"reserve": "auto", "ttl": "300s"}),
+    ],
+)
+async def test_a_limit_is_told_with_when_its_costs_come(top, limit, told):
+    """Where the policy says it, in the limit or for its domain."""
+    rig = Rig(f"domain: d\n{top}descriptors:\n- {{key: k, rate_limit: {{unit: day, requests_per_unit: 50{limit}}}}}\n")
+    (found,) = await rig.limits("domain=d&descriptor=k=v")
+    assert {key: found[key] for key in ("charge", "reserve", "ttl") if key in found} == told
+
+
 async def test_a_key_is_told_with_all_its_limits():
     """Each with its numbers, the name of its counter, and what it holds, in the order of the file."""
     rig = Rig()

@@ -28,6 +28,12 @@ def test_a_key_in_the_query_is_as_check_writes_it(query, domain, descriptors):
     assert asking(query) == LimitRequest(domain, tuple(Descriptor(tuple(entries)) for entries in descriptors))
 
 
+def test_a_lease_in_the_query_is_no_part_of_the_key():
+    """Its entry is removed before matching, as that of a request is."""
+    (asked,) = asking("domain=d&descriptor=a=1,ratelimitd.lease=none,b=2").descriptors
+    assert asked == Descriptor(((b"a", b"1"), (b"b", b"2")), lease=b"none")
+
+
 @pytest.mark.parametrize("method", ["POST", "DELETE"])
 def test_a_key_in_the_body_is_as_json_takes_it(method):
     """A RateLimitRequest."""

@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from ratelimitd.admin.rlconfig import SLICE, line, render
-from ratelimitd.algorithms import Rate
-from ratelimitd.policy import DescriptorNode, Domain, Limit, OnStoreFailure, Policy, Unit
+from ratelimitd.algorithms import Rate, Reserve
+from ratelimitd.policy import Charging, DescriptorNode, Domain, Limit, OnStoreFailure, Policy, Unit
 from tests.turning import turning
 
 
@@ -78,6 +78,9 @@ BASE = "d.k: unit=MINUTE requests_per_unit=20, shadow_mode: false, quota_mode: f
         (PLAIN._replace(item="hourly"), f"{BASE} limit: hourly"),
         (PLAIN._replace(unit_multiplier=6), f"{BASE} unit_multiplier: 6"),
         (PLAIN._replace(rate=rate(count_rejected=False)), f"{BASE} count_rejected: false"),
+        (PLAIN._replace(charge=Charging.AFTER), f"{BASE} charge: after"),
+        (PLAIN._replace(charge=Charging.BEFORE), f"{BASE} charge: before"),
+        (PLAIN._replace(charge=Charging.AFTER, reserve=Reserve(amount=5)), f"{BASE} reserve: 5 ttl: 300s"),
         (PLAIN._replace(on_store_failure=OnStoreFailure.LOCAL), f"{BASE} on_store_failure: local"),
     ],
 )

@@ -3,7 +3,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ratelimitd.algorithms import Estimate
+from ratelimitd.algorithms import SECOND, Estimate, amount_bounds, make_rate
+
+QUOTA = (1 << 32) - 1
 
 
 def learned(costs, start=2_000, most=1 << 20):
@@ -42,3 +44,11 @@ def test_an_amount_is_within_the_limit(costs, start, most):
     estimate = learned([*([1 << 63] * 4_200), *costs], start, most)
     assert 0 < estimate.amount <= most
     assert estimate.count < 4_096
+
+
+@given(st.lists(st.integers(1, 1 << 40), max_size=50), st.integers(1, 1 << 40), st.integers(1, QUOTA))
+def test_a_request_holds_half_of_the_limit_at_most(costs, start, most):
+    """And so much that a counter has a bounded number of holds; within that it is the amount."""
+    estimate = learned(costs, start, most)
+    least, half = amount_bounds(make_rate("token_bucket", most, SECOND))
+    assert estimate.held == sorted((least, estimate.amount, half))[1]

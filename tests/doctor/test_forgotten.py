@@ -12,7 +12,9 @@ from tests.service import service
 
 Request = message("envoy.service.ratelimit.v3.RateLimitRequest")
 Response = message("envoy.service.ratelimit.v3.RateLimitResponse")
-POLICY = "domain: d\ndescriptors: [{key: k, rate_limit: {unit: day, requests_per_unit: 50, algorithm: gcra}}]\n"
+POLICY = """domain: d
+descriptors: [{key: k, rate_limits: [{unit: day, requests_per_unit: 50, algorithm: gcra, name: daily}]}]
+"""
 
 
 @pytest.mark.process
@@ -30,7 +32,7 @@ async def test_forgotten_costs_of_a_running_service(tmp_path):
             descriptor.entries.add(key="k", value="v")
             descriptor.hits_addend.value = hits
             await ask(request)
-        told = only(await looked(forgotten.check, at), 'domain="d",key1="k" has refused 7 hits', Level.WARN)
+        told = only(await looked(forgotten.check, at), "the limit d.k.limit_daily has refused 7 hits", Level.WARN)
         assert "charge: after" in told.change
         assert await looked(forgotten.check, case(str(tmp_path), PORT=port, DISABLE_STATS="true")) == []
     assert await looked(forgotten.check, at) == []

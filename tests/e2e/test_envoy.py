@@ -35,7 +35,7 @@ ROUTES = [
 
 @pytest.fixture
 async def front(tmp_path, store_env):
-    """Envoy before a service with POLICY, and the service."""
+    """Envoy in front of a service with POLICY, and the service."""
     (tmp_path / "policy.yaml").write_text(POLICY)
     async with (
         upstream() as up,

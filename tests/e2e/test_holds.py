@@ -19,6 +19,7 @@ descriptors:
 - {{key: path, value: leased, rate_limit: {{{BUDGET}}}}}
 - {{key: path, value: plain, rate_limit: {{{BUDGET}}}}}
 - {{key: path, value: places, rate_limit: {{concurrent: 5}}}}
+- {{key: path, value: pair, rate_limit: {{concurrent: 5}}}}
 """
 LEASE = {
     "metadata": {
@@ -44,10 +45,19 @@ def stream(name, *more, cost):
     return built
 
 
+def pair(name):
+    """A route without hits: a descriptor before the request, and one with the lease when the stream has ended."""
+    built = stream(name, LEASE, cost=None)
+    for descriptor in built["typed_per_filter_config"]["envoy.filters.http.ratelimit"]["rate_limits"]:
+        del descriptor["hits_addend"]
+    return built
+
+
 ROUTES = [
     stream("leased", LEASE, cost=COST),
     stream("plain", cost=COST),
     stream("places", LEASE, cost={"number": 1}),
+    pair("pair"),
 ]
 
 
@@ -80,7 +90,7 @@ async def slow():
 
 @pytest.fixture(params=["", "true"], ids=["", "metadata"])
 async def front(request, tmp_path, store_env):
-    """Envoy before a service, with and without RESPONSE_DYNAMIC_METADATA, and answers that wait."""
+    """Envoy in front of a service, with and without RESPONSE_DYNAMIC_METADATA, and answers that wait."""
     (tmp_path / "policy.yaml").write_text(POLICY)
     env = {**store_env, "RESPONSE_DYNAMIC_METADATA": request.param or "false"}
     async with (
@@ -142,18 +152,19 @@ async def test_20_parallel_streams_on_a_budget_of_50_with_holds_of_10_pass_5(fro
     assert (await started(front, path, 6))[0].count(200) == 4
 
 
-async def test_requests_in_progress_are_bounded_and_places_are_freed_once(front):
-    """5 of 12 pass; those that were denied report too, with the lease ``none``, and free no place."""
+@pytest.mark.parametrize("path", ["places", "pair"])
+async def test_requests_in_progress_are_bounded_and_places_are_freed_once(front, path):
+    """5 of 12 pass, with hits and without; denied ones report too, with the lease ``none``, and free no place."""
     _, upstream, _ = front
-    found, streams = await started(front, "places", 12)
+    found, streams = await started(front, path, 12)
     assert (found.count(200), found.count(429)) == (5, 7)
-    assert (await started(front, "places", 4))[0] == [429] * 4
+    assert (await started(front, path, 4))[0] == [429] * 4
     upstream.go.release()
     async with asyncio.timeout(30):
         while True:
-            found, more = await started(front, "places", 1)
+            found, more = await started(front, path, 1)
             if found == [200]:
                 break
             await asyncio.sleep(0.01)
-    assert (await started(front, "places", 4))[0] == [429] * 4
+    assert (await started(front, path, 4))[0] == [429] * 4
     assert len(streams) + len(more) == 6

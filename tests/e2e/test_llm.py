@@ -125,6 +125,15 @@ async def test_an_answer_without_usage_costs_the_substitute(file, tmp_path):
 
 
 @files
+async def test_a_request_without_a_tenant_is_rejected(file, tmp_path):
+    """It would have no descriptor, and so no limit."""
+    async with fronted(file, tmp_path) as front:
+        async with front.client.post(COMPLETIONS, json=body(stream=False)) as answer:
+            assert answer.status == 401
+        assert front.model.counts() == {}
+
+
+@files
 async def test_an_error_of_the_model_costs_nothing(file, tmp_path):
     """Its report releases what it holds. The answer after it shows that nothing else arrives."""
     async with fronted(file, tmp_path) as front:

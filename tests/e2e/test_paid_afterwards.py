@@ -46,7 +46,7 @@ def routes(filters):
 
 
 class Front:
-    """An Envoy before a model, a service, and the network between Envoy and the service."""
+    """An Envoy in front of a model, a service, and the network between Envoy and the service."""
 
     def __init__(self, proxy, running, network, upstream):
         self.proxy, self.running, self.network, self.model = proxy, running, network, upstream

@@ -38,6 +38,16 @@ def test_an_action_makes_its_entry(action, key, value):
     assert [((key, value),)] == [each.entries for each in described([limits(action)], **request)]
 
 
+def test_an_entry_with_a_lease_is_removed():
+    """As the service removes it, so a route has the same limits in both."""
+    lease = {"generic_key": {"descriptor_key": "ratelimitd.lease", "descriptor_value": "none"}}
+    found = described([limits(lease, KEY), limits(KEY)])
+    assert found == (
+        Descriptor(((b"generic_key", b"v"),), lease=b"none"),
+        Descriptor(((b"generic_key", b"v"),)),
+    )
+
+
 def test_an_absent_parameter_is_skipped_where_the_file_says_so():
     """With skip_if_absent the descriptor goes on without its entry; without, there is no descriptor."""
     absent = {"query_parameter_name": "p", "descriptor_key": "q"}

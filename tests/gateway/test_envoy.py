@@ -335,6 +335,20 @@ def test_the_command_writes_a_file_and_tells_on_stderr(tmp_path, capsys):
     assert capsys.readouterr().out == output.read_text()
 
 
+REPORT = [
+    {"actions": [{"remote_address": {}}]},
+    {"actions": [{"remote_address": {}}], "hits_addend": {"number": 500}, "apply_on_stream_done": True},
+]
+
+
+def test_warnings_of_the_lint_are_told_on_stderr(tmp_path, capsys):
+    """As ``validate`` tells them, of the routes that the bootstrap has."""
+    limit = {"key": "remote_address", "rate_limit": {"unit": "hour", "requests_per_unit": 5}}
+    assert run(write(tmp_path, {"rate_limits": REPORT}, rules=[limit]), tmp_path / "out.yaml", BootstrapOptions()) == OK
+    (told,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: ")]
+    assert told.endswith(" [cost-without-charge]")
+
+
 def test_errors_are_told_with_their_lines(tmp_path, capsys):
     """A file that is wrong, or not there, gives its errors on stderr, nothing on stdout, and 2."""
     (tmp_path / "wrong.yaml").write_text("upstreams: {}\nroutes: []\n")

@@ -11,7 +11,7 @@ from ratelimitd.app.policies import Policies, source_of
 from ratelimitd.app.refusals import HttpRefusals, Refusals
 from ratelimitd.gateway.access_log import RequestMetrics
 from ratelimitd.observe.loop import LoopLag
-from ratelimitd.observe.metrics import LIMIT_COUNTERS, LIMIT_PREFIX
+from ratelimitd.observe.metrics import LATER_COUNTERS, LIMIT_COUNTERS, LIMIT_PREFIX, RESERVE_AMOUNT
 from ratelimitd.settings import load
 from ratelimitd.sources import Pushed
 
@@ -38,6 +38,8 @@ def exposed(monkeypatch):
     families = exposition.exposition(parts, policies, LoopLag(), more)()
 
     found = {LIMIT_PREFIX + counter: Metric("counter", _of_limits()) for counter in LIMIT_COUNTERS}
+    found |= {f"ratelimitd_{counter}_total": Metric("counter", _of_limits()) for counter in LATER_COUNTERS}
+    found[f"ratelimitd_{RESERVE_AMOUNT}"] = Metric("gauge", _of_limits())
     for family in families:
         found |= _of(family)
     return found

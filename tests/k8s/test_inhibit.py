@@ -75,7 +75,13 @@ def test_no_alert_hides_what_hides_it():
 
 def test_a_killed_redis_is_one_alert():
     """Of the alerts that follow from it, all but that the store is down are hidden."""
-    seen = {"RatelimitdStoreDown", "RatelimitdRedisNodeDown", "RatelimitdStoreFailing", "RatelimitdFallbackDecisions"}
+    seen = {
+        "RatelimitdStoreDown",
+        "RatelimitdRedisNodeDown",
+        "RatelimitdStoreFailing",
+        "RatelimitdFallbackDecisions",
+        "RatelimitdSettlementsLost",
+    }
     hidden = {
         target
         for rule in INHIBIT

@@ -127,6 +127,15 @@ def test_what_an_alert_tells_is_in_its_result():
             assert shown <= set(first.modifier.labels), rule["alert"]
 
 
+@pytest.mark.parametrize("alert", ["RatelimitdBudgetOverRun", "RatelimitdHoldsExpire"])
+def test_shares_are_of_one_limit(alert):
+    """Both sides are summed by the limit, so that each limit is compared with itself."""
+    (rule,) = (rule for rule in RULES if rule["alert"] == alert)
+    sums = [node for node in nodes(promql_parser.parse(rule["expr"])) if isinstance(node, promql_parser.AggregateExpr)]
+
+    assert [sorted(each.modifier.labels) for each in sums] == [["domain", "job", "key1", "key2", "limit"]] * 2
+
+
 def compared(alert):
     """The numbers of an alert's expression."""
     (rule,) = (rule for rule in RULES if rule["alert"] == alert)

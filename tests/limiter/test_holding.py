@@ -55,6 +55,21 @@ async def test_a_settlement_that_waits_releases_its_hold():
         assert (status.over, status.remaining) == (False, 20 - used)
 
 
+async def test_our_own_tools_teach_no_amount():
+    """A cost of ``ratelimitd check`` is recorded, also late, and is no answer; nor is more than half shown."""
+    auto = RESERVE.replace("{amount: 10}", "{start: 20}")
+    asking, store, post_paid = caller(auto)
+    await asking.ask(("k", 5), ours=True)
+    store.away = True
+    assert (await asking.ask(("k", 5), ours=True)).failure is not None
+    store.away = False
+    post_paid.charge_kept(store, START)
+    assert (asking.after("k").settled_hits, asking.after("k").reserve_amount) == (10, 20)
+    for _ in range(100):
+        await asking.ask(("k", 40))
+    assert asking.after("k").reserve_amount == dict(post_paid.amounts())["d.k"] == 25
+
+
 async def test_a_release_that_waits_frees_the_place():
     """Of a limit on requests in progress."""
     asking, store, post_paid = caller(PLACES % "error")

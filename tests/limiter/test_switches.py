@@ -50,6 +50,20 @@ async def test_one_request_counts_once_and_our_own_not_at_all():
     assert switched(asking) == []
 
 
+async def test_what_our_own_tools_ask_is_not_forgotten():
+    """Neither counted nor logged, nor recorded if the limit switches: no cost was spent."""
+    asking, told = caller(), []
+    asking.post_paid.forgot = told.append
+    for number in range(2):
+        await asking.ask(("k", 0), now=START + number)
+        await asking.ask(("k", 60), now=START + number, ours=True)
+    await asking.ask(("k", 0), now=START + 2)
+    assert (switched(asking), (await asking.ask(("k", 0), now=START + 3)).over) == (["d.k"], False)
+    asking.post_paid.fade(START + FADES + 3 * SECOND)
+    await asking.ask(("k", 60), now=START + 2 * FADES, ours=True)
+    assert (told, asking.after("k").forgotten_hits) == ([], 0)
+
+
 @pytest.mark.parametrize("more", [", charge: before", ", charge: after"])
 async def test_what_the_policy_says_is_not_switched(more):
     """``charge: before`` forbids it, and ``charge: after`` needs it not; upstream's window has none either."""

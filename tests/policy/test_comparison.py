@@ -28,7 +28,7 @@ def limit(text, more=""):
 
 BEFORE = "unit: minute, requests_per_unit: 60"
 
-ANEW = "restarted d.k: key of its counter envoyproxy/ratelimit's -> safe, so its count starts anew"
+ANEW = "restarted d.k: name of its counter: as in envoyproxy/ratelimit -> safe, so its count starts anew"
 ONE_LIMIT = [
     ("unit: minute, requests_per_unit: 6", "lowered d.k: 60 per minute -> 6 per minute"),
     ("unit: minute, requests_per_unit: 600", "raised d.k: 60 per minute -> 600 per minute"),
@@ -58,7 +58,7 @@ ONE_LIMIT = [
     (
         f"{BEFORE}, reserve: {{}}",
         "changed d.k: charge none -> after|changed d.k: reserve none -> auto from 2000 for 300 s|"
-        + ANEW.replace("safe", "one with holds"),
+        + ANEW.replace("safe", "with holds"),
     ),
     (
         "concurrent: 5",

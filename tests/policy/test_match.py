@@ -3,7 +3,7 @@
 import pytest
 
 from ratelimitd.algorithms import ALGORITHMS, WINDOW_MAX
-from ratelimitd.policy import UNIT_SECONDS, Descriptor, Override, Unit, match, pinned
+from ratelimitd.policy import LEASE, UNIT_SECONDS, Descriptor, Override, Unit, described, match, pinned
 from ratelimitd.policy_file import parse
 
 
@@ -25,6 +25,21 @@ def found(tree, *entries, override=None):
 def quota(tree, *entries):
     result = match(tree, descriptor(*entries))
     return None if result is None else result.limits[0].requests_per_unit
+
+
+@pytest.mark.parametrize(
+    ("sent", "entries", "lease"),
+    [
+        ([b"a"], [b"a"], None),
+        ([b"a", LEASE, b"b"], [b"a", b"b"], b"1"),
+        ([LEASE, b"a", LEASE], [b"a"], b"2"),
+        ([LEASE], [], b"0"),
+    ],
+)
+def test_a_descriptor_is_matched_without_its_lease(sent, entries, lease):
+    """The last of several is the lease."""
+    made = described(tuple((key, b"%d" % number) for number, key in enumerate(sent)), None, 5)
+    assert ([key for key, _ in made.entries], made.lease, made.hits) == (entries, lease, 5)
 
 
 TREE = """

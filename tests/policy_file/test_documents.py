@@ -13,7 +13,8 @@ from ratelimitd.policy_file.fields import OWN_KEYS, UPSTREAM_KEYS
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "policies.md").read_text()
-BLOCKS = re.findall(r"^```yaml\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+BLOCKS = re.findall(r"^```yaml\n(?!rate_limits:)(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+"""The policies of the page; it has lists of Envoy's too."""
 EXAMPLES = [(path.name, path.read_bytes()) for path in sorted((ROOT / "examples" / "policies").iterdir())]
 
 

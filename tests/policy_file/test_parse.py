@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from ratelimitd.policy import Limit, OnStoreFailure, PolicyErrors, Unit, assemble, match
 from ratelimitd.policy.model import Descriptor
 from ratelimitd.policy_file import examine, parse
-from ratelimitd.policy_file.fields import LEVELS, OWN_KEYS, UPSTREAM_KEYS
+from ratelimitd.policy_file.fields import LEVELS, OWN_KEYS, TOP, UPSTREAM_KEYS
 from testkit.examples import examples
 
 HEAD = "domain: test-domain\ndescriptors:\n"
@@ -141,7 +141,8 @@ OWN_ERRORS = [
         for limit, words in (
             ("concurrent: 5, unit: day, algorithm: gcra", "remove unit, algorithm"),
             ("concurrent: 5, reserve: {}, charge: after", "remove charge, reserve"),
-            ("concurrent: 10001", "10001 requests at once are out of range: write 0 to 10000"),
+            ("concurrent: 10001", "'concurrent' must be a whole number from 0 to 10000 (without quotes)"),
+            ("concurrent: -1", "'concurrent' must be a whole number from 0 to 10000 (without quotes)"),
             ("concurrent: 5, ttl: 0.5s", "'ttl' must be a duration from 1s to 24h"),
             ("concurrent: 5, ttl: 25h", "'ttl' must be a duration from 1s to 24h"),
             ("unit: day, ttl: 5s", "'ttl' belongs to 'concurrent', or into 'reserve'"),
@@ -152,9 +153,26 @@ OWN_ERRORS = [
             ("unit: day, reserve: {amount: 0}", "'amount' must be auto, or a whole number from 1 to"),
             ("unit: day, reserve: {amount: most}", "'amount' must be auto, or a whole number from 1 to"),
             ("unit: day, reserve: {start: 0}", "'start' must be a whole number from 1 to"),
-            ("unit: day, reserve: auto", "'reserve' must be a map"),
+            ("unit: day, reserve: auto", "'reserve' must be a map: write reserve: {amount: 10}, or reserve: {} for"),
+            ("unit: day, reserve: true", "'reserve' must be a map: write reserve: {amount: 10}, or reserve: {} for"),
+            ("unit: day, reserve: 700", "'reserve' must be a map: write reserve: {amount: 700}, or reserve: {} for"),
+            (
+                "unit: day, requests_per_unit: 99, reserve: {amount: 10, start: 20}",
+                "remove start, or write amount: auto",
+            ),
+            ("unit: day, requests_per_unit: 0, reserve: {amount: 10}", "a limit of 0 denies all"),
+            ("concurrent: ", "'concurrent' is empty: give it a value, or remove it"),
+            ("unit: day, reserve: ", "'reserve' is empty: write reserve: {} for the defaults, or remove it"),
             ("unit: day, start: 5", "'start' is not allowed here: write it in 'reserve'"),
         )
+    ],
+    (HEAD + "- {key: ratelimitd.lease, rate_limit: {unit: day}}", "'key' must be another key: entries with"),
+    *[
+        (
+            f"domain: d\nidentity: {{key: k, otherwise: o, {key}: ratelimitd.lease, tiers: {{}}}}\n",
+            f"'{key}' of 'identity'",
+        )
+        for key in ("key", "otherwise")
     ],
     ("domain: d\ndefault_algorithm: magic\n", "'default_algorithm' must be one of fixed_window, "),
     ("domain: d\nrate_limits: []\n", "'rate_limits' is not allowed here: write it in a descriptor"),
@@ -166,6 +184,30 @@ def test_a_wrong_use_of_an_extension_says_what_to_do(text, words):
     """Every invalid combination of our own keys is one error that says what to write instead."""
     (error,) = errors(text)
     assert any(part in error for part in words.split("|")), error
+
+
+def test_a_ttl_without_a_unit_is_in_seconds():
+    """As durations of settings are."""
+    bare, said = (limits(f"- {{key: k, rate_limit: {{concurrent: 5, ttl: {ttl}}}}}\n") for ttl in ("300", "5m"))
+    assert bare == said
+
+
+LEVEL_OF_EMPTY = {
+    TOP: "domain: d\n{key}:\n",
+    "descriptors": HEAD + "- {{key: k, rate_limit: {{unit: day}}, {key}: }}\n",
+    "rate_limit": HEAD + "- {{key: k, rate_limit: {{unit: day, {key}: }}}}\n",
+    "rate_limits": HEAD + "- {{key: k, rate_limits: [{{unit: day, {key}: }}]}}\n",
+    "reserve": HEAD + "- {{key: k, rate_limit: {{unit: day, requests_per_unit: 99, reserve: {{{key}: }}}}}}\n",
+}
+
+
+@pytest.mark.parametrize(
+    ("level", "key"), [(level, key) for level in LEVEL_OF_EMPTY for key in LEVELS[level] if key in OWN_KEYS]
+)
+def test_a_key_of_ours_without_a_value_is_an_error(level, key):
+    """It would leave out what is meant; keys of envoyproxy/ratelimit without a value have their default, as there."""
+    (error,) = errors(LEVEL_OF_EMPTY[level].format(key=key))
+    assert f"'{key}' " in error
 
 
 @pytest.mark.scenario("an invalid policy, at startup or on reload")

@@ -53,6 +53,8 @@ _VALUES: Final[Mapping[str, Callable[[str], dict[str, int]]]] = {
     "ttl": lambda text: {"ttl": round(positive_duration(text) * SECOND)},
 }
 
+_EXAMPLES: Final[Mapping[str, str]] = {"reserve": "reserve=2000", "start": "start=2000", "ttl": "ttl=300s"}
+
 _FORMS: Final = (
     "write an algorithm, before, after, reserve, reserve=N, start=N, ttl=DURATION or lease, or several of them joined "
     "by +, such as token_bucket+reserve+lease"
@@ -62,6 +64,7 @@ _FORMS: Final = (
 def design(text: str) -> Design:
     """Parse words that are joined by ``+``. Raises ValueError."""
     made = Design(text)
+    said: dict[str, str] = {}
     for word in text.split("+"):
         name, has_value, value = word.partition("=")
         if word in ALGORITHMS:
@@ -72,16 +75,36 @@ def design(text: str) -> Design:
             made = _reserving(made, **_value(word, name, value))
         else:
             raise ValueError(f"{word!r} is no design: {_FORMS}")
-    if made.reserve is not None and made.charge is not Charging.AFTER:
-        raise ValueError(f"{text!r} charges before and reserves: {_FORMS}")
+        what = "an algorithm" if word in ALGORITHMS else _SUBJECTS.get(name, name)
+        if what in said:
+            raise ValueError(f"{text!r} says {what} twice, {said[what]!r} and {word!r}: remove one of them")
+        said[what] = word
+    _agree(made, said)
     return made
+
+
+_SUBJECTS: Final[Mapping[str, str]] = {"before": "when costs come", "after": "when costs come"}
+"""What words say that exclude each other; others say what they name."""
+
+
+def _agree(made: Design, said: Mapping[str, str]) -> None:
+    """Raise ValueError if a word of a design contradicts another one, or has no effect beside it."""
+    if made.reserve is not None and made.charge is not Charging.AFTER:
+        raise ValueError(f"{made.name!r} charges before and reserves: {_FORMS}")
+    if made.reserve is None and made.charge is not None and made.leases:
+        raise ValueError(f"{made.name!r} has a lease and nothing that it releases: write reserve+lease")
+    if made.reserve is not None and made.reserve.amount and "start" in said:
+        amount = said["reserve"]
+        raise ValueError(
+            f"{made.name!r}: start is for reserve=auto: remove {said['start']!r}, or write auto in {amount!r}"
+        )
 
 
 def _value(word: str, name: str, text: str) -> dict[str, int]:
     try:
         return _VALUES[name](text)
     except ValueError as error:
-        raise ValueError(f"{word!r}: {error}") from error
+        raise ValueError(f"{word!r}: {error}; write {_EXAMPLES[name]}") from error
 
 
 def rows_of(amount: int, seconds: int, algorithm: str) -> list[Row]:
@@ -118,7 +141,10 @@ def policy_of(rows: Iterable[Row], domain: bytes, design: Design) -> Policy:
             _check(rate, design.reserve)
         return limit._replace(rate=rate, charge=design.charge, reserve=design.reserve)
 
-    return with_limits(rows, domain, of_domain, of_limit, f"cannot be compared as {design.name}")
+    made = with_limits(rows, domain, of_domain, of_limit, f"cannot be compared as {design.name}")
+    if design.leases and not any(limit.reserve for node in made.nodes for limit in node.limits):
+        raise SimulationError(f"{design.name!r} has a lease, and no limit reserves anything: write reserve+lease")
+    return made
 
 
 def _check(rate: Rate, reserve: Reserve) -> None:

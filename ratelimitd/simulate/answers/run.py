@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 from ratelimitd.algorithms import ALGORITHMS, SECOND, is_meter
 from ratelimitd.descriptor_text import Entries
 from ratelimitd.limiter import Answer, Ask, LimitRequest
-from ratelimitd.policy import Descriptor, Limit, Policy
+from ratelimitd.policy import Descriptor, Limit, Policy, described
 from ratelimitd.simulate.load import EVENTS_MAX
 from ratelimitd.simulate.run import SimulationError, engine_of, failed
 
@@ -79,6 +79,13 @@ class Verdict(NamedTuple):
     lease: bytes
 
 
+NO_LIMIT: Final = "no limit applies to the descriptors: callers are never denied"
+ONLY_CONCURRENT: Final = (
+    "only 'concurrent' limits apply to the descriptors, and --callers compares what is used of budgets: "
+    "add a limit with a unit, or write --budget"
+)
+
+
 class Budget:
     """The limits of the callers, as Envoy uses them: a call to ask, and one to settle.
 
@@ -88,12 +95,12 @@ class Budget:
     def __init__(self, policy: Policy, domain: bytes, descriptors: Sequence[Entries], *, leases: bool = False) -> None:
         self._engine = engine_of(policy, domain)
         self._domain = domain
-        self._descriptors = descriptors
+        self._descriptors = [described(each).entries for each in descriptors]
         self._leases = leases
         charges = self._call(0, tool=True).plan.charges
         rules = {charge.limit: charge.rule for charge in charges if is_counted(charge.limit)}
         if not rules:
-            raise SimulationError("no limit applies to the descriptors: callers are never denied")
+            raise SimulationError(ONLY_CONCURRENT if charges else NO_LIMIT)
         self.ledgers = [Ledger(limit) for limit in rules]
         self._tallies = [rule.tally for rule in rules.values()]
 
