@@ -1,5 +1,5 @@
-# The image of ratelimitd, a replacement for envoyproxy/ratelimit's where policies come from files: /bin/ratelimit is the
-# service, configured by the same environment variables; ports 8080 (HTTP), 8081 (gRPC) and 6070 (debug).
+# The image of ratelimitd, a replacement for envoyproxy/ratelimit's: /bin/ratelimit is the service, configured by the same
+# environment variables; ports 8080 (HTTP), 8081 (gRPC) and 6070 (debug).
 
 ARG PYTHON=3.12
 
@@ -17,9 +17,9 @@ RUN /opt/ratelimitd/bin/pip install --no-cache-dir --no-deps .
 RUN cd / && /opt/ratelimitd/bin/python -c 'import ratelimitd.transport.nghttp2 as _, ratelimitd; assert ratelimitd.__build__ == "compiled", ratelimitd.__build__'
 # The final image does not need pip.
 RUN /opt/ratelimitd/bin/pip uninstall --yes pip
-# Deployments for envoyproxy/ratelimit run /bin/ratelimit without arguments, which is `ratelimitd serve`. Envoy Gateway's
-# does too, but it sends policies over xDS (CONFIG_TYPE=GRPC_XDS_SOTW), which is not implemented: the start is refused.
-RUN printf '#!/bin/sh\nexec /opt/ratelimitd/bin/ratelimitd serve "$@"\n' > /opt/ratelimitd/bin/ratelimit \
+# Deployments for envoyproxy/ratelimit, Envoy Gateway's among them, run /bin/ratelimit: `ratelimitd serve`, but arguments that
+# it does not know are ignored, as upstream ignores all.
+RUN printf '#!/bin/sh\nexec /opt/ratelimitd/bin/ratelimitd ratelimit "$@"\n' > /opt/ratelimitd/bin/ratelimit \
     && chmod 755 /opt/ratelimitd/bin/ratelimit
 
 FROM python:${PYTHON}-slim

@@ -42,6 +42,8 @@ SCENARIOS: Final = (
     "an invalid policy, at startup or on reload",
     "a policy in a ConfigMap",
     "a policy changes while calls are in flight",
+    "a control plane is lost, silent or restarted",
+    "a control plane sends a bad policy, again and again",
     "the service shuts down",
     "connections that never close, so that new pods receive no calls",
     "clients that flood, reset streams, or do not read",

@@ -115,7 +115,7 @@ def test_serve(served, tmp_path, monkeypatch):
 
 def test_serve_with_bad_settings(served):
     """Every mistake is one line on stderr, secrets masked, and nothing starts."""
-    result = cli("serve", "--port", "x", env={"REDIS_AUTH": "canary", "CONFIG_TYPE": "GRPC_XDS_SOTW"})
+    result = cli("serve", "--port", "x", env={"REDIS_AUTH": "canary", "BACKEND_TYPE": "memcache"})
 
     assert result.exit_code == 2
     assert not served

@@ -149,4 +149,4 @@ def files(folder):
 @pytest.mark.process
 def test_upstreams_command_is_serve(built, tmp_path):
     """/bin/ratelimit takes serve's arguments, and needs none."""
-    assert "serve" in run(f"{built}/bin/ratelimit --help", tmp_path)
+    assert "Run the service as `serve` does" in run(f"{built}/bin/ratelimit --help", tmp_path)

@@ -207,7 +207,7 @@ def test_ipv6_host():
         ({"BACKEND_TYPE": "memory", "REDIS_URL": "h:1"}, "BACKEND_TYPE", "unset one of them"),
         ({"BACKEND_TYPE": "memcache"}, "BACKEND_TYPE", "not implemented yet"),
         ({"BACKEND_TYPE": "disk"}, "BACKEND_TYPE", "write nothing or memory or redis"),
-        ({"CONFIG_TYPE": "GRPC_XDS_SOTW"}, "CONFIG_TYPE", "not implemented yet"),
+        ({"CONFIG_TYPE": "CONSUL"}, "CONFIG_TYPE", "write FILE or GRPC_XDS_SOTW"),
         ({"REDIS_URL": "h:1", "REDIS_TYPE": "ring"}, "REDIS_TYPE", "single or sentinel or cluster"),
         ({"REDIS_URL": "a:1,b:1"}, "REDIS_URL", "a list of addresses requires"),
         ({"REDIS_URL": "a:1,,b:1", "REDIS_TYPE": "cluster"}, "REDIS_URL", "between two commas"),
@@ -356,7 +356,7 @@ def test_docs_name_the_values_that_end_the_start():
     (quoted,) = re.findall(r"The same applies to (.*)", intro)
     named = [tuple(text.split("=")) for text in re.findall(r"`(.*?)`", quoted)]
 
-    assert named == [("CONFIG_TYPE", "GRPC_XDS_SOTW"), ("BACKEND_TYPE", "memcache")]
+    assert named == [("BACKEND_TYPE", "memcache")]
     assert all("not implemented yet" in problems({"REDIS_URL": "h:1", name: value})[name] for name, value in named)
 
 

@@ -16,7 +16,7 @@ from ratelimitd.net.files import reason
 from ratelimitd.observe.logs import configure, get_logger, hide
 from ratelimitd.observe.loop import SWITCH, collect_regularly, tame_collector
 from ratelimitd.settings import Settings
-from ratelimitd.sources import Source, Watch, describe, signature
+from ratelimitd.sources import Pushed, Source, Watch, describe, signature
 
 from .files import raise_file_limit
 from .ports import Clash
@@ -98,20 +98,25 @@ async def load_first(service: RunningService, source: Source, stack: AsyncExitSt
     """Connect the store and load the first policy; the returned watch detects all later changes of its source."""
     watch = Watch(lambda: signature(source), service.reload)
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, watch.wake)
-    log.info("starting", version=__version__, build=__build__, policy=describe(source))
-    await _connect(service, stack)
+    tell_start(source)
+    await connect(service, stack)
     await service.reload()
     return watch
+
+
+def tell_start(source: Source | Pushed) -> None:
+    """Log that the service starts, and where its policy comes from."""
+    log.info("starting", version=__version__, build=__build__, policy=describe(source))
 
 
 def run_background(stack: AsyncExitStack, *tasks: Coroutine[None, None, None]) -> None:
     """Run the background tasks until the stack unwinds; see ``tame_collector`` for objects of the start."""
     tame_collector()
     for endless in (collect_regularly(), *tasks):
-        _run_background_task(stack, endless)
+        run_task(stack, endless)
 
 
-async def _connect(service: RunningService, stack: AsyncExitStack) -> None:
+async def connect(service: RunningService, stack: AsyncExitStack) -> None:
     """Start connecting to Redis, and wait briefly so that the first call finds it; retries continue later."""
     redis = service.parts.redis
     if redis is None:
@@ -124,7 +129,7 @@ async def _connect(service: RunningService, stack: AsyncExitStack) -> None:
     await asyncio.wait((connecting,), timeout=CONNECT_FIRST)
 
 
-def _run_background_task(stack: AsyncExitStack, endless: Coroutine[None, None, None]) -> None:
+def run_task(stack: AsyncExitStack, endless: Coroutine[None, None, None]) -> None:
     """Run a task until the stack unwinds; if it fails, the failure is logged and decisions continue."""
     task = asyncio.create_task(endless)
     task.add_done_callback(_log_failure)

@@ -13,7 +13,7 @@ from ratelimitd.admin import port_bytes
 from ratelimitd.limiter import IN_DOUBT, KEPT_BYTES, NAME_BYTES, TABLE_SIZE, TALLY_BYTES
 from ratelimitd.observe.logs import get_logger
 from ratelimitd.settings import Settings, changed
-from ratelimitd.sources import Source, list_files
+from ratelimitd.sources import Pushed, Source, list_files
 from ratelimitd.transport import nghttp2_available
 
 from .engine import FALLBACK_BYTES
@@ -29,6 +29,9 @@ MIB: Final = 1 << 20
 
 IDLE_BYTES: Final = {"nghttp2": 43 * MIB, "grpcio": 55 * MIB}
 """A compiled process that has not decided a request yet, by transport: docs/performance.md, "The idle sidecar"."""
+
+XDS_BYTES: Final = 14 * MIB
+"""grpcio for the client of a control plane, beside another transport: 14 MiB measured."""
 
 POLICY_TIMES: Final = 20
 """Memory of limits, in sizes of their files: 3 to 4.5 were measured, 3 for the rules of nodes that requests have used
@@ -97,6 +100,8 @@ def shares(
 
 def _process(settings: Settings, policy: int) -> Iterator[Share]:
     yield Share("the process when idle", IDLE_BYTES[_transport(settings)])
+    if settings.over_xds and _transport(settings) != "grpcio":
+        yield Share("the client of the control plane", XDS_BYTES)
     yield Share("limits of the policy, at a reload", POLICY_TIMES * policy)
     yield Share("the child that parses the policy", CHILD_BYTES + CHILD_TIMES * policy)
     yield Share("other caches", CACHES_BYTES)
@@ -196,8 +201,10 @@ def mib(size: int) -> int:
     return -(-size // MIB)
 
 
-def policy_bytes(source: Source) -> int:
-    """Return the size of the policy files that are there now."""
+def policy_bytes(source: Source | Pushed) -> int:
+    """Return the size of the policy files that are there now; of a pushed policy that of its messages."""
+    if isinstance(source, Pushed):
+        return len(source.body)
     total = 0
     with suppress(OSError):
         for file in list_files(source):
@@ -207,7 +214,7 @@ def policy_bytes(source: Source) -> int:
 
 
 def warn_of_memory(
-    settings: Settings, memory: int, source: Source, gateway: "Gateway | None" = None, *, serves: bool = True
+    settings: Settings, memory: int, source: Source | Pushed, gateway: "Gateway | None" = None, *, serves: bool = True
 ) -> None:
     """Log one warning if the settings may take more than the container has."""
     short = shortage(settings, memory, policy_bytes(source), gateway, serves=serves)

@@ -14,6 +14,7 @@ from ratelimitd.sources import (
     GATEWAY_ALGORITHM,
     GatewayFile,
     Loaded,
+    Pushed,
     RuntimeFolder,
     Source,
     describe,
@@ -40,8 +41,10 @@ REMIND: Final = 60.0
 """Seconds between two warnings while the last read is refused: the recent log shows it, and is not filled by it."""
 
 
-def source_of(settings: Settings, config: tuple[str, ...]) -> Source:
-    """Return the source of the policy: the ``--config`` paths, else the RUNTIME_* directory."""
+def source_of(settings: Settings, config: tuple[str, ...]) -> Source | Pushed:
+    """Return the source of the policy: a control plane, the ``--config`` paths, else the RUNTIME_* directory."""
+    if settings.over_xds:
+        return Pushed(settings.config_grpc_xds_server_url)
     if config:
         return named(config)
     return RuntimeFolder(
@@ -53,7 +56,7 @@ def source_of(settings: Settings, config: tuple[str, ...]) -> Source:
     )
 
 
-def default_algorithm(source: Source, settings: Settings) -> str:
+def default_algorithm(source: Source | Pushed, settings: Settings) -> str:
     """Return the default algorithm; in a gateway file it is the token bucket, for ``serve`` as for ``proxy``."""
     return GATEWAY_ALGORITHM if isinstance(source, GatewayFile) else settings.default_algorithm
 
@@ -77,7 +80,7 @@ class ActivePolicy(NamedTuple):
         version: see ``sources.Loaded``.
         loaded: monotonic time of activation, seconds; time of the start if there is none.
         source: where it was loaded from, symbolic links resolved.
-        files, domains, limits: how many of each it contains.
+        files, domains, limits: how many of each it contains; no files if it was pushed.
         warnings: its first warnings, as text.
         refused: the first errors of a later load that was rejected, as text.
         changed: the differences from the policy that was active before.
@@ -106,7 +109,7 @@ class Policies:
 
     def __init__(
         self,
-        source: Source,
+        source: Source | Pushed,
         settings: Settings,
         parts: Parts,
         prepare: Prepare | None = None,
@@ -134,11 +137,25 @@ class Policies:
 
     async def reload(self) -> None:
         """Load the current content of the source; on any error, or if no file is left, the active policy stays."""
+        await self._load(self._source)
+
+    async def take(self, pushed: Pushed) -> PolicyErrors | None:
+        """Load a policy that was pushed, and activate it; or return its errors, and the active policy stays."""
+        errors = await self._load(pushed)
+        if errors is None:
+            self._source = pushed
+        return errors
+
+    def renamed(self, version: str) -> None:
+        """Take another version of the active policy: that of a response that brought nothing new."""
+        self.active = self.active._replace(version=version, refused=())
+
+    async def _load(self, source: Source | Pushed) -> PolicyErrors | None:
         settings = self._settings
         try:
             accept = await self._prepare() if self._prepare is not None else _accept_any
             loaded = await load(
-                self._source,
+                source,
                 default_algorithm=self._default_algorithm,
                 merge_domains=settings.merge_domain_config,
                 fixed_window_keys=fixed_window_keys(settings),
@@ -148,7 +165,7 @@ class Policies:
             commit = accept(loaded.policy)
         except PolicyErrors as errors:
             self._rejected(errors)
-            return
+            return errors
         old = self._parts.engine.planner
         needs_store = await _needs_store(loaded.policy)
         differences = Changed() if old is None else await changed(old.policy, loaded.policy)
@@ -158,6 +175,7 @@ class Policies:
             await _forget(old)
             await _prune(self._parts.post_paid, loaded.policy)
             await dismantle(old.policy)
+        return None
 
     async def remind(self) -> None:
         """Warn again and again while the last read is refused, until cancelled."""
@@ -190,7 +208,8 @@ class Policies:
         told = {} if first else {"changes": differences.total, "first_changes": differences.first}
         if differences.restarts:
             told |= {"restarts": differences.restarts, "restarted": differences.restarted}
-        log.info("policy loaded", files=loaded.files, policy_version=loaded.version, **loaded.summary._asdict(), **told)
+        files = {} if isinstance(self._source, Pushed) else {"files": loaded.files}
+        log.info("policy loaded", **files, policy_version=loaded.version, **loaded.summary._asdict(), **told)
         for warning in loaded.warnings:
             log.warning(str(warning))
         if unsalted(loaded.policy, self._settings):

@@ -1,7 +1,10 @@
 """``ratelimitd serve``: the rate-limit service."""
 
+import asyncio
+from collections.abc import Coroutine
 from contextlib import AsyncExitStack
 from functools import partial
+from typing import TYPE_CHECKING
 
 from ratelimitd import __version__
 from ratelimitd.http1 import Sweeper
@@ -11,19 +14,23 @@ from ratelimitd.observe.logs import get_logger
 from ratelimitd.observe.loop import LoopLag
 from ratelimitd.rls import GrpcHealth, handlers
 from ratelimitd.settings import Settings
+from ratelimitd.sources import Pushed, Source
 
 from .connections import Connections, warn_of_shortage
 from .engine import build
 from .exposition import exposition
 from .files import divided
 from .http import listen_http
-from .life import Front, Running, live, load_first, refuse_clashes, run_background
+from .life import Front, Running, connect, live, load_first, refuse_clashes, run_background, tell_start
 from .listen import Serving, grpc_server
 from .memory import fitted, warn_of_memory
 from .policies import Policies, source_of
 from .ports import clashing
 from .refusals import HttpRefusals, Refusals
 from .service import RunningService
+
+if TYPE_CHECKING:
+    from .control_plane import Plane
 
 log = get_logger(__name__)
 
@@ -40,7 +47,8 @@ async def _start(settings: Settings, config: tuple[str, ...], stack: AsyncExitSt
     parts = build(settings)
     source = source_of(settings, config)
     warn_of_memory(settings, memory_limit(), source)
-    service = RunningService(settings, parts, Policies(source, settings, parts), Health(), Health(), Health())
+    plane = _plane(source)
+    service = RunningService(settings, parts, Policies(source, settings, parts), Health(), Health(), Health(), plane)
     service.update_health()
     lag, sweeper = LoopLag(), Sweeper()
     stack.callback(sweeper.close)
@@ -48,11 +56,12 @@ async def _start(settings: Settings, config: tuple[str, ...], stack: AsyncExitSt
     division = divided(settings, None, with_service=True)
     connections = Connections(division, settings.trusted_peers, sweeper, HttpRefusals(), {})
     serving, front = open_grpc(service, refusals, connections)
-    scrape = exposition(parts, service.policies, lag, [refusals.family(), *connections.families()])
+    told = [refusals.family(), *connections.families(), *(() if plane is None else plane.families())]
+    scrape = exposition(parts, service.policies, lag, told)
     addresses = await listen_http(service, scrape, connections, stack)
-    watch = await load_first(service, source, stack)
+    watching = await _first_policy(service, source, stack)
     await serving.server.start()
-    run_background(stack, watch.run(), service.policies.remind(), lag.run(), warn_of_shortage(connections.listening))
+    run_background(stack, *watching, service.policies.remind(), lag.run(), warn_of_shortage(connections.listening))
     log.info(
         "serving",
         version=__version__,
@@ -62,6 +71,28 @@ async def _start(settings: Settings, config: tuple[str, ...], stack: AsyncExitSt
         store=service.store_name,
     )
     return Running(service, (front,))
+
+
+def _plane(source: Source | Pushed) -> "Plane | None":
+    """Return the control plane that the policy comes from."""
+    if not isinstance(source, Pushed):
+        return None
+    from .control_plane import plane_of  # noqa: PLC0415 -- files need no gRPC client
+
+    return plane_of(source)
+
+
+async def _first_policy(
+    service: RunningService, source: Source | Pushed, stack: AsyncExitStack
+) -> list[Coroutine[None, None, None]]:
+    """Load the first policy from files, or ask a control plane for it; returns what watches for the next."""
+    if not isinstance(source, Pushed):
+        return [(await load_first(service, source, stack)).run()]
+    from .control_plane import client_of, follow  # noqa: PLC0415 -- as above
+
+    tell_start(source)
+    await asyncio.gather(connect(service, stack), follow(client_of(service), stack))
+    return []
 
 
 def open_grpc(service: RunningService, refusals: Refusals, connections: Connections) -> tuple[Serving, Front]:

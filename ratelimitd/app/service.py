@@ -1,13 +1,18 @@
 """The parts of a running service, and their health."""
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ratelimitd.observe.health import Health
 from ratelimitd.observe.logs import masked
+from ratelimitd.policy import PolicyErrors
 from ratelimitd.settings import Settings
+from ratelimitd.sources import Pushed
 
 from .engine import Parts
 from .policies import Policies
+
+if TYPE_CHECKING:
+    from .control_plane import Plane
 
 
 class RunningService(NamedTuple):
@@ -18,6 +23,7 @@ class RunningService(NamedTuple):
             Redis must have been available once.
         serving: that of gRPC. It follows Redis while a limit's failure policy is ``error``.
         readiness: requires a policy, but never Redis.
+        plane: the control plane that pushes the policy; None: files.
     """
 
     settings: Settings
@@ -26,11 +32,18 @@ class RunningService(NamedTuple):
     health: Health
     serving: Health
     readiness: Health
+    plane: "Plane | None" = None
 
     async def reload(self) -> None:
         """Load and activate the current policy."""
         await self.policies.reload()
         self.update_health()
+
+    async def take(self, pushed: Pushed) -> PolicyErrors | None:
+        """Activate a policy that was pushed, or return its errors."""
+        errors = await self.policies.take(pushed)
+        self.update_health()
+        return errors
 
     def update_health(self) -> None:
         """Update the health of the components after a possible change (upstream's names: ``redis``, ``config``)."""
@@ -51,10 +64,13 @@ class RunningService(NamedTuple):
                 self.health.set_once("redis", well, "not connected yet")
 
     def notes(self) -> list[tuple[str, str]]:
-        """Return the components that fail without making the service unready, with the current reasons."""
+        """Return what else /readyz tells: a Redis that fails, with the reason, and the state of the control plane."""
         redis = self.parts.redis
         trouble = "" if redis is None else redis.topology.trouble
-        return [("redis", masked(trouble))] if trouble else []
+        noted = [("redis", trouble)] if trouble else []
+        if self.plane is not None:
+            noted.append(("control plane", self.plane.in_words()))
+        return [(component, masked(text)) for component, text in noted]
 
     @property
     def store_name(self) -> str:

@@ -13,6 +13,7 @@ from .envoy import envoy
 from .flags import examples
 from .serve import proxy, serve
 from .simulate import simulate
+from .upstream import ratelimit
 from .validate import validate
 
 
@@ -35,5 +36,5 @@ def main(context: click.Context) -> None:
         context.color = False
 
 
-for command in (serve, proxy, envoy, validate, diff, check, simulate, doctor):
+for command in (serve, proxy, envoy, validate, diff, check, simulate, doctor, ratelimit):
     main.add_command(command)

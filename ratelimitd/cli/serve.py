@@ -9,7 +9,7 @@ from typing import Any, Final
 import click
 
 from ratelimitd.config.values import origin_url, quota
-from ratelimitd.settings import Settings, SettingsError, load
+from ratelimitd.settings import XDS, Settings, SettingsError, load
 
 from .flags import ERROR, Text, config_paths, examples, only_one, settings_flags
 
@@ -33,10 +33,16 @@ def serve(config: tuple[str, ...], **flags: str | None) -> None:
     Every flag except --config is also an environment variable (--grpc-port is GRPC_PORT); the flag overrides it.
     Counters are kept in memory, or in Redis if its address is set.
     """
-    settings = _settings(flags)
+    sys.exit(run_service(read_settings(flags), config))
+
+
+def run_service(settings: Settings, config: tuple[str, ...]) -> int:
+    """Run the service until a signal; returns the exit code."""
+    if settings.over_xds and config:
+        raise click.UsageError(f"the policy is a control plane's: unset CONFIG_TYPE={XDS}, or leave out the path")
     from ratelimitd.app import run  # noqa: PLC0415 -- imports the whole service, which other commands do not need
 
-    sys.exit(run(settings, config))
+    return run(settings, config)
 
 
 def _caller(text: str) -> str:
@@ -93,7 +99,9 @@ def proxy(
     _check(file, {"--upstream": upstream, "--limit": limits, "--by": by, "--print-config": print_config})
     if upstream is not None:
         flags["upstream_url"] = upstream
-    settings = _settings(flags)
+    settings = read_settings(flags)
+    if settings.over_xds:
+        raise click.UsageError(f"a proxy has its policies from its gateway file: unset CONFIG_TYPE={XDS}")
     from ratelimitd.app import proxy as gateway  # noqa: PLC0415 -- imports the whole service
     from ratelimitd.gateway import CallerLimits  # noqa: PLC0415 -- imports the engine
 
@@ -121,7 +129,7 @@ def _check(file: str | None, given: Mapping[str, Any]) -> None:
         raise click.UsageError("--limit: write one limit per unit")
 
 
-def _settings(flags: Mapping[str, str | None]) -> Settings:
+def read_settings(flags: Mapping[str, str | None]) -> Settings:
     """Read the settings; on errors print all of them and exit."""
     try:
         return load(os.environ, {name.upper(): value for name, value in flags.items() if value is not None})

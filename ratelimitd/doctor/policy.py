@@ -9,7 +9,7 @@ from ratelimitd.app.policies import default_algorithm, fixed_window_keys, unsalt
 from ratelimitd.gateway import domain_of
 from ratelimitd.policy import UNSALTED, OnStoreFailure, Policy, PolicyError, PolicyErrors
 from ratelimitd.settings import Settings
-from ratelimitd.sources import GatewayFile, Loaded, RuntimeFolder, load
+from ratelimitd.sources import GatewayFile, Loaded, Pushed, RuntimeFolder, Source, load
 
 from .finding import Finding, bad, ok, warn
 from .target import POLICY, CheckTarget
@@ -19,8 +19,15 @@ SHOWN: Final = 20
 
 
 async def check(target: CheckTarget) -> AsyncIterator[Finding]:
-    """Load and check the policy."""
-    source, settings = target.source, target.settings
+    """Load and check the policy; that of a control plane is checked when it has sent it."""
+    if not isinstance(target.source, Pushed):
+        async for finding in examined(target.source, target):
+            yield finding
+
+
+async def examined(source: Source | Pushed, target: CheckTarget) -> AsyncIterator[Finding]:
+    """Load and check the policy of this source."""
+    settings = target.settings
     algorithm = default_algorithm(source, settings)
     try:
         loaded = await load(
@@ -37,7 +44,8 @@ async def check(target: CheckTarget) -> AsyncIterator[Finding]:
             yield finding
         return
     summary = loaded.summary
-    yield ok(POLICY, f"files: {loaded.files}, domains: {summary.domains}, limits: {summary.limits}")
+    of = f"version: '{loaded.version}'" if isinstance(source, Pushed) else f"files: {loaded.files}"
+    yield ok(POLICY, f"{of}, domains: {summary.domains}, limits: {summary.limits}")
     for finding in _warnings(loaded, settings):
         yield finding
     if settings.redis is not None:
@@ -54,6 +62,8 @@ def refused(errors: Sequence[PolicyError], target: CheckTarget) -> list[Finding]
 
 
 def _remedy(error: PolicyError, target: CheckTarget) -> str:
+    if isinstance(target.source, Pushed):
+        return "correct what the control plane sends; docs/xds.md says what it may"
     if error.line or Path(error.file).is_file():
         page = "docs/gateway.md" if isinstance(target.source, GatewayFile) else "docs/policies.md"
         return f"correct the file; {page} describes every key"

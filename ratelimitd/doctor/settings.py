@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from typing import Final
 
-from ratelimitd.settings import SettingsError
+from ratelimitd.settings import XDS, SettingsError
 
 from .finding import Finding, bad, ok, warn
 from .target import SETTINGS, CheckTarget
@@ -22,6 +22,8 @@ def refused(error: SettingsError) -> list[Finding]:
 async def check(target: CheckTarget) -> AsyncIterator[Finding]:
     """Check settings that could be loaded."""
     settings = target.settings
+    if settings.over_xds and target.config:
+        yield bad(SETTINGS, f"CONFIG_TYPE={XDS}, and a path is given too", "unset CONFIG_TYPE, or leave out the path")
     where = "memory" if settings.redis is None else f"Redis at {settings.redis}"
     also = f", those of limits per second in {settings.per_second}" if settings.per_second is not None else ""
     yield ok(SETTINGS, f"counters are kept in {where}{also}")

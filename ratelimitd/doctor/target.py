@@ -5,7 +5,7 @@ from typing import Final, NamedTuple
 from ratelimitd.app.policies import source_of
 from ratelimitd.gateway import Gateway
 from ratelimitd.settings import Settings
-from ratelimitd.sources import GatewayFile, Source
+from ratelimitd.sources import GatewayFile, Pushed, Source
 
 POLICY: Final = "policy"
 PORTS: Final = "ports"
@@ -28,7 +28,7 @@ class CheckTarget(NamedTuple):
     with_service: bool
 
     @property
-    def source(self) -> Source:
+    def source(self) -> Source | Pushed:
         """Source of the policy."""
         return source_of(self.settings, self.config)
 

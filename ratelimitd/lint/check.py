@@ -14,7 +14,7 @@ from .pairs import check_pair, check_routes, ends
 from .requests import Requests
 from .routes import GatewayText, read_routes
 from .rules import Findings
-from .shared import check_counters
+from .shared import AUTO, check_counters, in_one
 from .tree import DomainTree, check_tiers, check_tree, taken_values, trees
 from .written import check_maps, repeated_keys, second_documents
 
@@ -44,6 +44,12 @@ def lint(
     )
     allowed = dict.fromkeys(each.warning for each in found if comments.allow(each))
     return sorted(allowed, key=lambda warning: (order.get(warning.file, -1), warning.line))
+
+
+def lint_pushed(parsed: Parsed, server: str, fixed_window_keys: FixedWindowKeys) -> list[PolicyError]:
+    """Return what an operator can change about a policy that a control plane writes: the keys in Redis."""
+    found = [each.warning for each in check_counters(trees(parsed), fixed_window_keys)]
+    return in_one(found, server, AUTO)
 
 
 def _written(parsed: Parsed, gateway: str) -> Findings:

@@ -45,7 +45,7 @@ def check_counters(trees: Mapping[bytes, DomainTree], keys: FixedWindowKeys) -> 
         yield finding(RULE, trees[other].place, what=what, other=f"domain '{shown(one)}'", remedy=RENAME)
 
 
-def in_one(warnings: Sequence[PolicyError], file: str) -> list[PolicyError]:
+def in_one(warnings: Sequence[PolicyError], file: str, remedy: str = MORE) -> list[PolicyError]:
     """Return warnings with those of this rule as one of the file, which names the first limits."""
     others = [warning for warning in warnings if warning.rule != RULE]
     names = [_cut(warning.message.partition(_SEPARATOR)[0]) for warning in warnings if warning.rule == RULE]
@@ -53,7 +53,7 @@ def in_one(warnings: Sequence[PolicyError], file: str) -> list[PolicyError]:
         return others
     named = ", ".join(names[:NAMED_MAX]) + (f" and {len(names) - NAMED_MAX} more" if len(names) > NAMED_MAX else "")
     limits = "1 limit" if len(names) == 1 else f"{len(names)} limits"
-    return [*others, PolicyError(file, 0, f"{limits} can share a counter in Redis: {named}", RULE, MORE)]
+    return [*others, PolicyError(file, 0, f"{limits} can share a counter in Redis: {named}", RULE, remedy)]
 
 
 def _cut(name: str) -> str:

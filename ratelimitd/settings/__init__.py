@@ -5,11 +5,13 @@ from ratelimitd.settings.redis_url import RedisUrl, credentials
 from ratelimitd.settings.redis_variables import MAIN_REDIS, PER_SECOND_REDIS, RedisVariables
 from ratelimitd.settings.rows import Row, RowStatus, Secret
 from ratelimitd.settings.table import ROWS, Settings
+from ratelimitd.settings.xds import XDS
 
 __all__ = [
     "MAIN_REDIS",
     "PER_SECOND_REDIS",
     "ROWS",
+    "XDS",
     "Problem",
     "RedisUrl",
     "RedisVariables",

@@ -13,11 +13,11 @@ from ratelimitd.config.values import (
 from ratelimitd.settings.redis_url import redis_parts
 from ratelimitd.settings.redis_variables import ADDRESS_TEXT, TIMEOUT_TEXT, optional_credentials, redis_kind
 from ratelimitd.settings.rows import Row, Secret
+from ratelimitd.settings.xds import XDS
 
 ALGORITHMS: Final = ("fixed_window", "sliding_window_counter", "sliding_window", "token_bucket", "gcra", "leaky_bucket")
 """Listed here because settings import no algorithm; a test compares it with the algorithms."""
 
-_NOT_XDS: Final = "serve the policy from files (CONFIG_TYPE=FILE)"
 _NOT_MEMCACHE: Final = "write redis and set REDIS_URL, or write memory"
 
 
@@ -25,7 +25,12 @@ class CountingRows:
     """Rows of the policy and of its counters."""
 
     # The policy
-    config_type = Row(choice("FILE", unbuilt={"GRPC_XDS_SOTW": _NOT_XDS}), "FILE", "Source of the policy.")
+    config_type = Row(
+        choice("FILE", XDS),
+        "FILE",
+        f"Source of the policy. FILE: files. {XDS}: a control plane, whose variables begin with CONFIG_GRPC_XDS_ and "
+        "XDS_CLIENT_.",
+    )
     force_start_without_initial_config = Row(boolean, "false", "Report ready before the first policy is loaded.")
     runtime_root = Row(text, "/srv/runtime_data/current", "Directory of the policy, if --config is not given.")
     runtime_subdirectory = Row(text, "", "Directory below RUNTIME_ROOT.")

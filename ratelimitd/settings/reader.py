@@ -11,6 +11,7 @@ from ratelimitd.settings.redis_url import credentials, redis_address
 from ratelimitd.settings.redis_variables import MAIN_REDIS, PER_SECOND_REDIS
 from ratelimitd.settings.rows import MASK, Row, RowStatus
 from ratelimitd.settings.table import ROW, ROWS, Settings
+from ratelimitd.settings.xds import XDS, XdsRows
 
 _ADDRESS_NAMES: Final = frozenset({"REDIS_HOST", "REDIS_HOSTNAME", "REDIS_PORT", "REDIS_SERVER", "REDIS_ADDRESS"})
 """Names that other programs give the address of a Redis."""
@@ -109,7 +110,14 @@ def _off(row: Row[Any], value: str) -> bool:
 
 def _warnings(given: _Given) -> tuple[str, ...]:
     """Return the warnings about variables that are set but have no effect."""
-    return (*_unread(given), *_slips(given))
+    return (*_unread(given), *_without_xds(given), *_slips(given))
+
+
+def _without_xds(given: _Given) -> Iterator[str]:
+    """Warn of a control plane that is named and not asked."""
+    named = sorted(row.name for row in vars(XdsRows).values() if isinstance(row, Row) and row.name in given.values)
+    if named and given.values.get(Settings.config_type.name, "").upper() != XDS:
+        yield f"the policy comes from files, so these have no effect without CONFIG_TYPE={XDS}: {', '.join(named)}"
 
 
 def _slips(given: _Given) -> Iterator[str]:
@@ -269,6 +277,23 @@ def _tls(given: _Given, settings: Settings) -> Iterator[Problem]:
         )
 
 
+def _xds_tls(given: _Given, settings: Settings) -> Iterator[Problem]:
+    """Reject half of a client certificate, and TLS files without TLS."""
+    if not settings.over_xds:
+        return
+    pair = Settings.config_grpc_xds_client_tls_cert, Settings.config_grpc_xds_client_tls_key
+    trust = Settings.config_grpc_xds_server_tls_cacert, Settings.config_grpc_xds_server_tls_san
+    for row, other in (pair, pair[::-1]):
+        if given.values.get(row.name) and not given.values.get(other.name):
+            yield given.problem(row, f"{other.name} is required too")
+    for row in () if settings.config_grpc_xds_server_use_tls else (*pair, *trust):
+        if given.values.get(row.name):
+            yield given.problem(
+                row, "CONFIG_GRPC_XDS_SERVER_USE_TLS is off, so the policy would come in plain text; turn it on, or "
+                "unset this variable"
+            )  # fmt: skip
+
+
 def _admin(given: _Given, settings: Settings) -> Iterator[Problem]:
     """Reject an admin API without a token, and ambiguous tokens."""
     token, file = Settings.admin_token, Settings.admin_token_file
@@ -297,5 +322,6 @@ _RULES: Final[tuple[Callable[[_Given, Settings], Iterator[Problem]], ...]] = (
     _without_redis,
     _unknown,
     _tls,
+    _xds_tls,
     _admin,
 )

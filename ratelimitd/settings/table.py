@@ -1,7 +1,7 @@
 """The table: every variable of envoyproxy/ratelimit, and those of this project.
 
-A supported variable is an attribute of ``Settings``; the class attribute is its row, in ``serving``, ``counting`` or
-``answering``. ``EARLY`` are read by the import of the package, and ``unbuilt`` has the others.
+A supported variable is an attribute of ``Settings``; the class attribute is its row, in ``serving``, ``counting``,
+``xds`` or ``answering``. ``EARLY`` are read by the import of the package, and ``unbuilt`` has the others.
 """
 
 from collections.abc import Iterator, Mapping
@@ -16,9 +16,10 @@ from ratelimitd.settings.redis_variables import MAIN_REDIS, OF_THE_SECOND, PER_S
 from ratelimitd.settings.rows import Row, RowStatus
 from ratelimitd.settings.serving import ServingRows
 from ratelimitd.settings.unbuilt import UNBUILT
+from ratelimitd.settings.xds import XDS, XdsRows
 
 
-class Settings(ServingRows, CountingRows, AnsweringRows):
+class Settings(ServingRows, CountingRows, XdsRows, AnsweringRows):
     """All supported settings, parsed and frozen. Durations are seconds, sizes bytes. Created by ``load``.
 
     Attributes:
@@ -42,6 +43,11 @@ class Settings(ServingRows, CountingRows, AnsweringRows):
 
     def __repr__(self) -> str:
         return "Settings(...)"
+
+    @property
+    def over_xds(self) -> bool:
+        """Whether the policy comes from a control plane."""
+        return self.config_type == XDS
 
     @property
     def upstream(self) -> str:

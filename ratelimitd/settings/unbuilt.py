@@ -16,7 +16,6 @@ def _unread(default: str, doc: str, *names: str) -> list[Row[Any]]:
 
 
 _MEMCACHE: Final = "Counters in Memcached; use Redis or memory."
-_XDS: Final = "Policy over xDS."
 _ALL_AT_ONCE: Final = "All nodes of a cluster are called concurrently."
 _PIPELINE: Final = "All decisions of one event-loop iteration go to Redis in one round trip."
 _STATSD: Final = "StatsD; metrics are served for Prometheus instead."
@@ -50,25 +49,6 @@ UNBUILT: Final[tuple[Row[Any], ...]] = (
     *_unread("2", _MEMCACHE, "MEMCACHE_MAX_IDLE_CONNS"),
     *_unread("false", _MEMCACHE, "MEMCACHE_TLS", "MEMCACHE_TLS_SKIP_HOSTNAME_VERIFICATION"),
     *_unread("", _MEMCACHE, "MEMCACHE_TLS_CLIENT_CERT", "MEMCACHE_TLS_CLIENT_KEY", "MEMCACHE_TLS_CACERT"),
-    *_unread("default", _XDS, "CONFIG_GRPC_XDS_NODE_ID"),
-    *_unread("localhost:18000", _XDS, "CONFIG_GRPC_XDS_SERVER_URL"),
-    *_unread("3s", _XDS, "CONFIG_GRPC_XDS_SERVER_CONNECT_RETRY_INTERVAL"),
-    *_unread("false", _XDS, "CONFIG_GRPC_XDS_SERVER_USE_TLS"),
-    *_unread(
-        "",
-        _XDS,
-        "CONFIG_GRPC_XDS_NODE_METADATA",
-        "CONFIG_GRPC_XDS_CLIENT_ADDITIONAL_HEADERS",
-        "CONFIG_GRPC_XDS_CLIENT_TLS_CERT",
-        "CONFIG_GRPC_XDS_CLIENT_TLS_KEY",
-        "CONFIG_GRPC_XDS_SERVER_TLS_CACERT",
-        "CONFIG_GRPC_XDS_SERVER_TLS_SAN",
-        "XDS_CLIENT_MAX_MSG_SIZE_IN_BYTES",
-    ),
-    *_unread("10s", _XDS, "XDS_CLIENT_BACKOFF_INITIAL_INTERVAL"),
-    *_unread("60s", _XDS, "XDS_CLIENT_BACKOFF_MAX_INTERVAL"),
-    *_unread("0.5", _XDS, "XDS_CLIENT_BACKOFF_RANDOM_FACTOR"),
-    *_unread("true", _XDS, "XDS_CLIENT_BACKOFF_JITTER"),
     *_unread("false", _STATSD + " envoyproxy/ratelimit's default is true.", "USE_STATSD"),
     *_unread("false", _STATSD, "USE_DOG_STATSD"),
     *_unread("", _STATSD, "USE_DOG_STATSD_MOGRIFIERS", "DOG_STATSD_MOGRIFIER_*"),

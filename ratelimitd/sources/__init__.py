@@ -1,4 +1,7 @@
-"""Sources of policies: folders and files, which are watched for changes."""
+"""Sources of policies: folders and files, which are watched for changes, and control planes, which push them.
+
+``sources.xds`` has a face of its own: a service that reads files needs no gRPC client.
+"""
 
 from .examined import Examined, examine_source
 from .files import (
@@ -18,7 +21,8 @@ from .files import (
     skipped,
     tiers_beside,
 )
-from .loader import Loaded, dismantle, load
+from .loader import Loaded, LoadError, dismantle, load
+from .pushed import Pushed
 from .watch import Watch
 
 __all__ = [
@@ -26,8 +30,10 @@ __all__ = [
     "GATEWAY_ALGORITHM",
     "Examined",
     "GatewayFile",
+    "LoadError",
     "Loaded",
     "Paths",
+    "Pushed",
     "RuntimeFolder",
     "Signature",
     "Source",

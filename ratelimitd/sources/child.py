@@ -18,7 +18,7 @@ from ratelimitd.kernel import be_ended_first, bound_memory, dumps_forbidden, for
 from ratelimitd.lint import in_one
 from ratelimitd.policy import SLICE_ROWS, PolicyError, PolicyErrors, PolicySummary, slices, with_keys
 
-from .examined import examine_source
+from .examined import Examined, examine_pushed, examine_source
 from .files import describe
 from .frames import (
     LENGTH,
@@ -32,6 +32,7 @@ from .frames import (
     pack,
     unpack,
 )
+from .pushed import Pushed
 
 _T = TypeVar("_T")
 
@@ -62,17 +63,9 @@ def main(stdin: BinaryIO, stdout: BinaryIO) -> None:
 
 
 def perform(job: LoadJob) -> Iterator[Frame]:
-    """Read and parse the files: Slices and WarningFrames, or ErrorFrames with all errors; then one EndFrame."""
-    version = sha256()
+    """Read and parse the source: Slices and WarningFrames, or ErrorFrames with all errors; then one EndFrame."""
     try:
-        examined = examine_source(
-            job.source,
-            default_algorithm=job.default_algorithm,
-            merge_domains=job.merge_domains,
-            fixed_window_keys=job.fixed_window_keys,
-            most=job.most,
-            on_content=version.update,
-        )
+        examined = _examined(job)
     except PolicyErrors as errors:
         yield from map(ErrorFrame, _pieces(errors.errors))
         yield EndFrame(PolicySummary(0, 0, 0), 0)
@@ -82,11 +75,32 @@ def perform(job: LoadJob) -> Iterator[Frame]:
         yield from map(ErrorFrame, _pieces(parsed.errors))
     else:
         yield from slices(with_keys(parsed.rows, job.fixed_window_keys))
-        warnings = in_one(examined.warnings, describe(job.source))
+        pushed = isinstance(job.source, Pushed)
+        warnings = examined.warnings if pushed else in_one(examined.warnings, describe(job.source))
         yield from map(WarningFrame, _pieces(list(_first(warnings))))
         if not parsed.summary.domains:
             yield WarningFrame([PolicyError(describe(job.source), 0, NO_DOMAIN)])
-    yield EndFrame(parsed.summary, examined.files, version.hexdigest())
+    yield EndFrame(parsed.summary, examined.files, examined.version)
+
+
+def _examined(job: LoadJob) -> Examined:
+    if isinstance(job.source, Pushed):
+        return examine_pushed(
+            job.source,
+            default_algorithm=job.default_algorithm,
+            merge_domains=job.merge_domains,
+            fixed_window_keys=job.fixed_window_keys,
+        )
+    version = sha256()
+    examined = examine_source(
+        job.source,
+        default_algorithm=job.default_algorithm,
+        merge_domains=job.merge_domains,
+        fixed_window_keys=job.fixed_window_keys,
+        most=job.most,
+        on_content=version.update,
+    )
+    return examined._replace(version=version.hexdigest())
 
 
 def _first(warnings: Sequence[PolicyError]) -> Iterator[PolicyError]:

@@ -8,23 +8,46 @@ from typing import TYPE_CHECKING, NamedTuple
 from ratelimitd.policy import FixedWindowKeys, PolicyError
 
 from .files import BYTES_MOST, GatewayFile, Source, describe, read_files, skipped, tiers_beside
+from .pushed import Pushed
 
 if TYPE_CHECKING:
     from ratelimitd.policy_file import Parsed
 
 
 class Examined(NamedTuple):
-    """What the files of a source contain.
+    """What a source contains.
 
     Attributes:
         parsed: rows and errors.
         warnings: without errors, the entries that were skipped and the warnings of the lint.
         files: files read.
+        version: see ``frames.EndFrame``; empty for files, whose contents the caller is given.
     """
 
     parsed: "Parsed"
     warnings: list[PolicyError]
     files: int
+    version: str = ""
+
+
+def examine_pushed(
+    pushed: Pushed,
+    *,
+    default_algorithm: str,
+    merge_domains: bool,
+    fixed_window_keys: FixedWindowKeys,
+) -> Examined:
+    """Examine a policy that a control plane sent. Raises PolicyErrors for resources that cannot be read."""
+    from ratelimitd.lint import lint_pushed  # noqa: PLC0415 -- as below
+    from ratelimitd.policy_file import examine  # noqa: PLC0415 -- as below
+
+    from .resources import documents  # noqa: PLC0415 -- as below
+
+    server = describe(pushed)
+    found = documents(pushed.body, server)
+    parsed = examine(found, default_algorithm=default_algorithm, merge_domains=merge_domains)
+    warnings = [] if parsed.errors else lint_pushed(parsed, server, fixed_window_keys)
+    return Examined(parsed, warnings, 0, pushed.version)
 
 
 def examine_source(

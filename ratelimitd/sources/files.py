@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from ratelimitd.net.files import read_regular, stamp, without_null
 from ratelimitd.policy import PolicyError, PolicyErrors
 
+from .pushed import Pushed
 from .walk import Entry, walk
 
 if TYPE_CHECKING:
@@ -103,8 +104,10 @@ Signature = tuple[tuple[object, ...], ...]
 """A value that changes when a file of the source is written, added, removed, replaced or made unreadable."""
 
 
-def describe(source: Source) -> str:
+def describe(source: Source | Pushed) -> str:
     """Return the location of a source, with symbolic links resolved."""
+    if isinstance(source, Pushed):
+        return f"control plane {source.server}"
     if isinstance(source, GatewayFile):
         return os.path.realpath(source.path)
     if isinstance(source, Paths):

@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 from ratelimitd.policy import FixedWindowKeys, PolicyError, PolicySummary, Slice
 
 from .files import Source
+from .pushed import Pushed
 
 LENGTH: Final = struct.Struct(">I")
 
@@ -25,7 +26,7 @@ class LoadJob(NamedTuple):
         memory: bytes that the process may take.
     """
 
-    source: Source
+    source: Source | Pushed
     default_algorithm: str
     merge_domains: bool
     most: int
@@ -58,7 +59,12 @@ class WarningFrame(NamedTuple):
 
 
 class EndFrame(NamedTuple):
-    """The last frame. ``version`` is the SHA-256, in hex, of the contents of all files, concatenated as read."""
+    """The last frame.
+
+    Attributes:
+        files: files read; 0 for a pushed policy.
+        version: of files the SHA-256, in hex, of the contents of all, concatenated as read; of a pushed policy its own.
+    """
 
     summary: PolicySummary
     files: int

@@ -35,6 +35,7 @@ from ratelimitd.policy import (
 
 from .files import BYTES_DEFAULT, Source, describe
 from .frames import FRAME_MAX, LENGTH, OUT_OF_MEMORY, ErrorFrame, Frame, LoadJob, WarningFrame, pack, unpack
+from .pushed import Pushed
 
 LOAD_SECONDS: Final = 300.0
 """Timeout of a load: 100,000 rules take about 4 s on an idle core, and took 46 s on two oversubscribed cores."""
@@ -59,6 +60,9 @@ MEMORY_LEAST: Final = 64 << 20
 MEMORY_PER_BYTE: Final = 64
 """Bytes of memory that it may take for each byte of POLICY_MAX_BYTES; rules of 60 to 100 bytes take 40 to 53."""
 
+PUSHED_PER_BYTE: Final = 128
+"""The same for each byte of a pushed policy, whose rules have 10 to 100 bytes and take up to 90 of each."""
+
 LOOK_SECONDS: Final = 0.1
 """Between two looks at the memory of a child; in that time a parse takes some 2 MiB."""
 
@@ -68,12 +72,14 @@ SHARE: Final = 7 / 8
 The kernel may end all processes of a container when one of them takes too much: Kubernetes asks for that since 1.28.
 """
 
-LEFT_TOO_LITTLE: Final = "parsing the files takes more than the {} MiB that the container has left: raise its memory"
+LEFT_TOO_LITTLE: Final = "parsing the policy takes more than the {} MiB that the container has left: raise its memory"
 
 OVER_MEMORY: Final = (
     "parsing the files takes more than the {} MiB that POLICY_MAX_BYTES={} allows: write fewer or shorter rules, "
     "or raise it, and the memory of the container"
 )
+
+PUSHED_OVER_MEMORY: Final = "parsing the policy takes more than the {} MiB that its size allows: send fewer rules"
 
 KILLED: Final = "it was killed (SIGKILL), by the kernel if the memory of the container is used up: raise that"
 
@@ -96,6 +102,10 @@ class Loaded(NamedTuple):
     summary: PolicySummary
     files: int
     version: str
+
+
+class LoadError(PolicyErrors):
+    """A policy that was not loaded for a reason outside of it, so that the same content may load later."""
 
 
 class _ChildError(Exception):
@@ -126,7 +136,7 @@ class _Receiver:
 
 
 async def load(
-    source: Source,
+    source: Source | Pushed,
     *,
     default_algorithm: str = "fixed_window",
     merge_domains: bool = False,
@@ -135,16 +145,16 @@ async def load(
     most: int = BYTES_DEFAULT,
     within: float = LOAD_SECONDS,
 ) -> Loaded:
-    """Load a policy in a child process. Raises PolicyErrors, also if the child exits or exceeds ``within`` seconds.
+    """Load a policy in a child process. Raises PolicyErrors: LoadError if it exits or exceeds ``within`` seconds.
 
     ``needs_file``: no file at all is an error too. ``most``: bytes that the files may have together; the memory of the
-    child is bounded in proportion.
+    child is bounded in proportion. That of a pushed policy is bounded by its size.
     """
     receiver = _Receiver()
     try:
         with _collector_paused():
             async with asyncio.timeout(within):
-                memory = await asyncio.to_thread(_memory, most)
+                memory = await asyncio.to_thread(_memory, _bound(source, most))
                 job = LoadJob(source, default_algorithm, merge_domains, most, memory, fixed_window_keys)
                 loaded = await _receive(receiver, job)
         if loaded.files or not needs_file:
@@ -155,7 +165,7 @@ async def load(
     except (_ChildError, OSError) as error:
         failure = f"not loaded: {error}"
     await dismantle(receiver.assembly.policy)
-    raise PolicyErrors([PolicyError(describe(source), 0, failure)])
+    raise LoadError([PolicyError(describe(source), 0, failure)])
 
 
 async def dismantle(policy: Policy) -> None:
@@ -247,17 +257,27 @@ def memory_for(most: int) -> int:
     return MEMORY_LEAST + MEMORY_PER_BYTE * most
 
 
-def _memory(most: int) -> int:
+def _bound(source: Source | Pushed, most: int) -> int:
+    """Return the bytes of memory that the child for a source may take; ``most`` is of files."""
+    if isinstance(source, Pushed):
+        return MEMORY_LEAST + PUSHED_PER_BYTE * len(source.body)
+    return memory_for(most)
+
+
+def _memory(bound: int) -> int:
     """Return the bytes of memory for a child, which are fewer if the container has not so many."""
     left = memory_left()
-    return memory_for(most) if left is None else min(memory_for(most), int(left * SHARE))
+    return bound if left is None else min(bound, int(left * SHARE))
 
 
 def _ended(code: int, job: LoadJob, stderr: str) -> str:
     """Return why the child ended early, and what to do."""
     if code == OUT_OF_MEMORY:
-        text = OVER_MEMORY if job.memory == memory_for(job.most) else LEFT_TOO_LITTLE
-        return text.format(job.memory >> 20, job.most)
+        mib = job.memory >> 20
+        if job.memory < _bound(job.source, job.most):
+            return LEFT_TOO_LITTLE.format(mib)
+        pushed = isinstance(job.source, Pushed)
+        return PUSHED_OVER_MEMORY.format(mib) if pushed else OVER_MEMORY.format(mib, job.most)
     killed = f"exit code {code}; {KILLED}" if code == -signal.SIGKILL else f"exit code {code}"
     return f"the parser process exited unexpectedly: {stderr or killed}"
 

@@ -17,6 +17,7 @@ from ratelimitd.app.memory import (
     IDLE_BYTES,
     MIB,
     TLS_BYTES,
+    XDS_BYTES,
     fitted,
     grpc_connections,
     policy_bytes,
@@ -219,3 +220,13 @@ def test_the_proxy_has_memory_for_tls():
 
     connections = read_gateway("gateway.yaml", head.encode()).limits.max_connections
     assert size("tls: {cert: c, key: k}\n") - size("") == connections * TLS_BYTES
+
+
+@pytest.mark.parametrize(("transport", "more"), [("nghttp2", XDS_BYTES), ("grpcio", 0)])
+def test_a_control_plane_has_a_client(transport, more):
+    """grpcio is in memory once, whatever uses it."""
+    sizes = [
+        total(shares(settings(TRANSPORT=transport, **env), 1024 * MIB, 0))
+        for env in ({}, {"CONFIG_TYPE": "GRPC_XDS_SOTW"})
+    ]
+    assert sizes[1] - sizes[0] == more

@@ -4,6 +4,7 @@ from typing import Final, NamedTuple
 
 from ratelimitd.app import exposition
 from ratelimitd.app.connections import connection_families
+from ratelimitd.app.control_plane import plane_of
 from ratelimitd.app.engine import build
 from ratelimitd.app.gateway_metrics import gateway_families
 from ratelimitd.app.policies import Policies, source_of
@@ -12,6 +13,7 @@ from ratelimitd.gateway.access_log import RequestMetrics
 from ratelimitd.observe.loop import LoopLag
 from ratelimitd.observe.metrics import LATER_COUNTERS, LIMIT_COUNTERS, LIMIT_PREFIX, RESERVE_AMOUNT
 from ratelimitd.settings import load
+from ratelimitd.sources import Pushed
 
 LEVELS: Final = 8
 """Of a policy; a limit has a label for each."""
@@ -32,7 +34,8 @@ def exposed(monkeypatch):
     policies = Policies(source_of(settings, ("nowhere",)), settings, parts)
     gateway = gateway_families(RequestMetrics(), {})
     refused = [Refusals(settings.grpc_client_tls_san).family(), HttpRefusals().family()]
-    families = exposition.exposition(parts, policies, LoopLag(), [*gateway, *refused, *connection_families({})])()
+    more = [*gateway, *refused, *connection_families({}), *plane_of(Pushed("c:1")).families()]
+    families = exposition.exposition(parts, policies, LoopLag(), more)()
 
     found = {LIMIT_PREFIX + counter: Metric("counter", _of_limits()) for counter in LIMIT_COUNTERS}
     found |= {f"ratelimitd_{counter}_total": Metric("counter", _of_limits()) for counter in LATER_COUNTERS}

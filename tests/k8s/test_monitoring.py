@@ -162,6 +162,7 @@ def test_bounds_are_the_settings():
         ("RatelimitdPolicyRefused", {"ratelimitd_policy_refused"}),
         ("RatelimitdNoLimits", {"ratelimitd_policy_rules", "ratelimitd_policy_generation"}),
         ("RatelimitdPoliciesDiffer", {"ratelimitd_policy_info"}),
+        ("RatelimitdControlPlaneLost", {"ratelimitd_xds_connected"}),
     ],
 )
 def test_alerts_of_the_policy_go_by_its_state(alert, metrics):

@@ -16,6 +16,8 @@ from ratelimitd.settings.rows import Secret
 from ratelimitd.sources import loader
 from ratelimitd.sources.files import BYTES_DEFAULT, BYTES_MOST
 from ratelimitd.sources.frames import MEMORY_SLACK, OUT_OF_MEMORY
+from ratelimitd.sources.pushed import Pushed
+from testkit.control_plane import config, response
 
 pytestmark = pytest.mark.process
 
@@ -130,7 +132,7 @@ async def test_a_child_takes_no_more_than_the_container_has_left(folder, monkeyp
     rules = "".join(f"- {{key: k{number}, rate_limit: {{unit: day}}}}\n" for number in range(12_000))
     source = folder("domain: d\ndescriptors:\n" + rules)
     monkeypatch.setattr(loader, "memory_left", lambda: 32 << 20)
-    assert "parsing the files takes more than the 28 MiB that the container has left" in await refusal(source)
+    assert "parsing the policy takes more than the 28 MiB that the container has left" in await refusal(source)
     monkeypatch.setattr(loader, "memory_left", lambda: 1 << 40)
     assert (await loader.load(source)).summary.descriptors == 12_000
 
@@ -175,3 +177,16 @@ print(ctypes.CDLL(None).prctl(3, 0, 0, 0, 0))
         pytest.skip("this process may leave no core dump itself")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout == ("0\n" if forbidden else "1\n")
+
+
+@LINUX
+async def test_a_pushed_policy_is_bounded_by_its_own_size(monkeypatch):
+    """Its bytes bound the memory of the child, whatever files may take; the same one is loaded under a larger bound."""
+    many = ({"key": f"k{number}", "rate_limit": {"unit": "day"}} for number in range(12_000))
+    pushed = Pushed("c:1", "7", response("7", [config("r", *many)]).SerializeToString())
+    loaded = await loader.load(pushed, most=0)
+    assert (loaded.summary.descriptors, loaded.version) == (12_000, "7")
+    monkeypatch.setattr(loader, "PUSHED_PER_BYTE", 0)
+    monkeypatch.setattr(loader, "MEMORY_LEAST", 40 << 20)
+    with pytest.raises(loader.LoadError, match=r"control plane c:1: .* more than the 40 MiB that its size allows"):
+        await loader.load(pushed)
