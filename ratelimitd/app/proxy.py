@@ -1,6 +1,7 @@
 """``ratelimitd proxy``: the reverse proxy over the same engine, optionally with the rate-limit service."""
 
 import asyncio
+import socket
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -50,6 +51,7 @@ from .ports import Clash, clashing, wants_admin
 from .refusals import HttpRefusals, Refusals
 from .serve import open_grpc
 from .service import RunningService
+from .statsd import reporters
 
 log = get_logger(__name__)
 
@@ -85,10 +87,7 @@ async def _start(
         settings = _beside(settings, gateway)
     clashes = partial(clashing, settings, with_service=with_service)
     _check(settings, GatewayFile(path), gateway, clashes(gateway), with_service=with_service)
-    host, port = settings.listen_addr or gateway.listen
-    with port_set_by(_listen_setting(settings, config)):
-        sock = bind(host, port)
-    stack.callback(sock.close)
+    host, sock = _bound(settings, gateway, config, stack)
     parts, metrics, sweeper, access = build(settings), RequestMetrics(), Sweeper(), _access_log(settings)
     stack.callback(sweeper.close)
     stack.callback(access.flush)
@@ -111,10 +110,12 @@ async def _start(
     service.update_health()
     lag, refusals = LoopLag(), Refusals(settings.grpc_client_tls_san)
     more = [*gateway_families(metrics, files.upstreams), *([refusals.family()] if with_service else ())]
+    senders = reporters(settings, parts, stack, with_service=with_service)
+    more += [family for sender in senders for family in sender.families()]
     scrape = exposition(parts, policies, lag, [*more, *connections.families()])
-    where = {"proxy": address(host, sock.getsockname()[1])}
     pages = gateway_pages(service.readiness, service.notes, scrape)
-    where |= await _pages(gateway.admin, proxy, pages, host, connections, stack)
+    own = await _pages(gateway.admin, proxy, pages, host, connections, stack)
+    where = {"proxy": address(host, sock.getsockname()[1]), **own}
     fronts = [Front(server.leave, server.stop)]
     serving = None
     if with_service:
@@ -131,7 +132,8 @@ async def _start(
     await proxy.first_load()
     if serving is not None:
         await serving.server.start()
-    run_background(stack, watch.run(), policies.remind(), lag.run(), warn_of_shortage(connections.listening))
+    shortage, sending = warn_of_shortage(connections.listening), [sender.run() for sender in senders]
+    run_background(stack, watch.run(), policies.remind(), lag.run(), shortage, *sending)
     log.info("serving", version=__version__, **where, store=service.store_name)
     return Running(service, tuple(fronts))
 
@@ -171,6 +173,17 @@ def _check(
     """Refuse to start with ports that do not agree, and warn of a container that is too small."""
     refuse_clashes(clashes)
     warn_of_memory(settings, memory_limit(), source, gateway, serves=with_service)
+
+
+def _bound(
+    settings: Settings, gateway: Gateway, config: str | None, stack: AsyncExitStack
+) -> tuple[str, socket.socket]:
+    """Bind the proxy's port until the stack unwinds; returns its host too."""
+    host, port = settings.listen_addr or gateway.listen
+    with port_set_by(_listen_setting(settings, config)):
+        sock = bind(host, port)
+    stack.callback(sock.close)
+    return host, sock
 
 
 def _listen_setting(settings: Settings, config: str | None) -> str:

@@ -24,6 +24,7 @@ from .policies import Policies, source_of
 from .ports import clashing
 from .refusals import HttpRefusals, Refusals
 from .service import RunningService
+from .statsd import reporters
 
 log = get_logger(__name__)
 
@@ -48,11 +49,15 @@ async def _start(settings: Settings, config: tuple[str, ...], stack: AsyncExitSt
     division = divided(settings, None, with_service=True)
     connections = Connections(division, settings.trusted_peers, sweeper, HttpRefusals(), {})
     serving, front = open_grpc(service, refusals, connections)
-    scrape = exposition(parts, service.policies, lag, [refusals.family(), *connections.families()])
+    senders = reporters(settings, parts, stack)
+    sent = [family for sender in senders for family in sender.families()]
+    scrape = exposition(parts, service.policies, lag, [refusals.family(), *connections.families(), *sent])
     addresses = await listen_http(service, scrape, connections, stack)
     watch = await load_first(service, source, stack)
     await serving.server.start()
-    run_background(stack, watch.run(), service.policies.remind(), lag.run(), warn_of_shortage(connections.listening))
+    shortage = warn_of_shortage(connections.listening)
+    sending = [sender.run() for sender in senders]
+    run_background(stack, watch.run(), service.policies.remind(), lag.run(), shortage, *sending)
     log.info(
         "serving",
         version=__version__,

@@ -56,6 +56,10 @@ class Histogram:
         self.sum += seconds * times
 
 
+LONGEST_TIME: Final = 60_000
+"""Milliseconds above which times are not told apart: no caller waits so long, and each is an entry of a table."""
+
+
 class Counters:
     """Counters of the service other than those of limits, with envoyproxy/ratelimit's names.
 
@@ -65,6 +69,8 @@ class Counters:
         redis_error: calls that failed because of the store.
         config_load_success, config_load_error: policy loads.
         global_shadow_mode: responses that SHADOW_MODE changed to OK.
+        times: by gRPC method, calls by their time in whole milliseconds, as envoyproxy/ratelimit measures it; None: not
+            counted. statsd and its mappings need them.
     """
 
     __slots__ = (
@@ -74,6 +80,7 @@ class Counters:
         "redis_error",
         "response_time",
         "service_error",
+        "times",
         "total_requests",
     )
 
@@ -85,6 +92,7 @@ class Counters:
         self.config_load_success = 0
         self.config_load_error = 0
         self.global_shadow_mode = 0
+        self.times: dict[str, dict[int, int]] | None = None
 
     def called(self, method: str, seconds: float, calls: int) -> None:
         """Count ``calls`` calls of a method, each of this duration. Only names of served methods are passed."""
@@ -93,6 +101,10 @@ class Counters:
             histogram = self.response_time[method] = Histogram()
         histogram.observe(seconds, calls)
         self.total_requests[method] = self.total_requests.get(method, 0) + calls
+        if self.times is not None:
+            times = self.times.setdefault(method, {})
+            millis = min(int(seconds * 1000), LONGEST_TIME)
+            times[millis] = times.get(millis, 0) + calls
 
 
 class LimitTally(Protocol):

@@ -29,7 +29,7 @@ def status(remaining, over=False, reset=58, requests_per_unit=10, **limit):
     ],
 )
 def test_the_headers_show_one_descriptor_as_upstream_picks_it(statuses, shown):
-    """The least remaining below 4294967295, the first of equals; the last over its limit if any, quotas aside; or none."""
+    """The least remaining below 4294967295, the first of equals; the last over its limit, quotas aside; or none."""
     expected = [] if shown is None else list(zip(NAMES, shown, strict=True))
     assert expected == list(limit_headers(statuses, NAMES, all_quota=False))
 
