@@ -38,7 +38,6 @@ from ratelimitd.sources import GatewayFile
 from .beside import MOVABLE, beside_proxy
 from .connections import Connections, warn_of_shortage
 from .engine import build, store_budget
-from .exposition import exposition
 from .files import divided
 from .gateway_files import GatewayFiles, read
 from .gateway_metrics import gateway_families
@@ -48,6 +47,7 @@ from .memory import fitted, warn_of_memory
 from .naming import gateway_tls, port_set_by
 from .policies import Policies
 from .ports import Clash, clashing, wants_admin
+from .prometheus import scrapes
 from .refusals import HttpRefusals, Refusals
 from .serve import open_grpc
 from .service import RunningService
@@ -112,8 +112,8 @@ async def _start(
     more = [*gateway_families(metrics, files.upstreams), *([refusals.family()] if with_service else ())]
     senders = reporters(settings, parts, stack, with_service=with_service)
     more += [family for sender in senders for family in sender.families()]
-    scrape = exposition(parts, policies, lag, [*more, *connections.families()])
-    pages = gateway_pages(service.readiness, service.notes, scrape)
+    scraped = scrapes(settings, parts, policies, lag, [*more, *connections.families()])
+    pages = gateway_pages(service.readiness, service.notes, scraped.page)
     own = await _pages(gateway.admin, proxy, pages, host, connections, stack)
     where = {"proxy": address(host, sock.getsockname()[1]), **own}
     fronts = [Front(server.leave, server.stop)]
@@ -122,7 +122,7 @@ async def _start(
         serving, front = open_grpc(service, refusals, connections)
         fronts.append(front)
         where |= {"transport": serving.transport, "grpc": serving.server.address}
-        where |= (await listen_http(service, scrape, connections, stack)).named
+        where |= (await listen_http(service, scraped, connections, stack)).named
     elif wants_admin(settings):
         where["debug"] = await listen_debug(service, connections, stack)
     tls = gateway_tls(gateway)

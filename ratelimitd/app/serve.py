@@ -14,7 +14,6 @@ from ratelimitd.settings import Settings
 
 from .connections import Connections, warn_of_shortage
 from .engine import build
-from .exposition import exposition
 from .files import divided
 from .http import listen_http
 from .life import Front, Running, live, load_first, refuse_clashes, run_background
@@ -22,6 +21,7 @@ from .listen import Serving, grpc_server
 from .memory import fitted, warn_of_memory
 from .policies import Policies, source_of
 from .ports import clashing
+from .prometheus import scrapes
 from .refusals import HttpRefusals, Refusals
 from .service import RunningService
 from .statsd import reporters
@@ -51,8 +51,8 @@ async def _start(settings: Settings, config: tuple[str, ...], stack: AsyncExitSt
     serving, front = open_grpc(service, refusals, connections)
     senders = reporters(settings, parts, stack)
     sent = [family for sender in senders for family in sender.families()]
-    scrape = exposition(parts, service.policies, lag, [refusals.family(), *connections.families(), *sent])
-    addresses = await listen_http(service, scrape, connections, stack)
+    metrics = scrapes(settings, parts, service.policies, lag, [refusals.family(), *connections.families(), *sent])
+    addresses = await listen_http(service, metrics, connections, stack)
     watch = await load_first(service, source, stack)
     await serving.server.start()
     shortage = warn_of_shortage(connections.listening)
