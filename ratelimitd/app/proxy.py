@@ -43,6 +43,7 @@ from .gateway_files import GatewayFiles, read
 from .gateway_metrics import gateway_families
 from .http import listen_debug, listen_http
 from .life import Front, Running, StartError, live, load_first, refuse_clashes, run_background
+from .measuring import measuring
 from .memory import fitted, warn_of_memory
 from .naming import gateway_tls, port_set_by
 from .policies import Policies
@@ -51,7 +52,6 @@ from .prometheus import scrapes
 from .refusals import HttpRefusals, Refusals
 from .serve import open_grpc
 from .service import RunningService
-from .statsd import reporters
 
 log = get_logger(__name__)
 
@@ -110,8 +110,8 @@ async def _start(
     service.update_health()
     lag, refusals = LoopLag(), Refusals(settings.grpc_client_tls_san)
     more = [*gateway_families(metrics, files.upstreams), *([refusals.family()] if with_service else ())]
-    senders = reporters(settings, parts, stack, with_service=with_service)
-    more += [family for sender in senders for family in sender.families()]
+    measures = measuring(settings, parts, policies, stack, with_service=with_service)
+    more += [family for each in measures for family in each.families()]
     scraped = scrapes(settings, parts, policies, lag, [*more, *connections.families()])
     pages = gateway_pages(service.readiness, service.notes, scraped.page)
     own = await _pages(gateway.admin, proxy, pages, host, connections, stack)
@@ -132,8 +132,8 @@ async def _start(
     await proxy.first_load()
     if serving is not None:
         await serving.server.start()
-    shortage, sending = warn_of_shortage(connections.listening), [sender.run() for sender in senders]
-    run_background(stack, watch.run(), policies.remind(), lag.run(), shortage, *sending)
+    shortage, running = warn_of_shortage(connections.listening), [each.run() for each in measures]
+    run_background(stack, watch.run(), policies.remind(), lag.run(), shortage, *running)
     log.info("serving", version=__version__, **where, store=service.store_name)
     return Running(service, tuple(fronts))
 

@@ -18,13 +18,13 @@ from .files import divided
 from .http import listen_http
 from .life import Front, Running, live, load_first, refuse_clashes, run_background
 from .listen import Serving, grpc_server
+from .measuring import measuring
 from .memory import fitted, warn_of_memory
 from .policies import Policies, source_of
 from .ports import clashing
 from .prometheus import scrapes
 from .refusals import HttpRefusals, Refusals
 from .service import RunningService
-from .statsd import reporters
 
 log = get_logger(__name__)
 
@@ -49,15 +49,15 @@ async def _start(settings: Settings, config: tuple[str, ...], stack: AsyncExitSt
     division = divided(settings, None, with_service=True)
     connections = Connections(division, settings.trusted_peers, sweeper, HttpRefusals(), {})
     serving, front = open_grpc(service, refusals, connections)
-    senders = reporters(settings, parts, stack)
-    sent = [family for sender in senders for family in sender.families()]
-    metrics = scrapes(settings, parts, service.policies, lag, [refusals.family(), *connections.families(), *sent])
+    measures = measuring(settings, parts, service.policies, stack)
+    measured = [family for each in measures for family in each.families()]
+    metrics = scrapes(settings, parts, service.policies, lag, [refusals.family(), *connections.families(), *measured])
     addresses = await listen_http(service, metrics, connections, stack)
     watch = await load_first(service, source, stack)
     await serving.server.start()
     shortage = warn_of_shortage(connections.listening)
-    sending = [sender.run() for sender in senders]
-    run_background(stack, watch.run(), service.policies.remind(), lag.run(), shortage, *sending)
+    running = [each.run() for each in measures]
+    run_background(stack, watch.run(), service.policies.remind(), lag.run(), shortage, *running)
     log.info(
         "serving",
         version=__version__,

@@ -26,7 +26,7 @@ from .model import (
     amount_in_words,
     window_in_words,
 )
-from .paths import is_override, place_of, rule_name
+from .paths import is_override, metric_part, place_of, rule_name
 from .rows import (
     DETAILED_METRIC,
     SHARE_THRESHOLD,
@@ -97,6 +97,7 @@ __all__ = [
     "is_override",
     "keys_rows",
     "match",
+    "metric_part",
     "network_of",
     "pinned",
     "place_of",
