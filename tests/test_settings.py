@@ -259,10 +259,10 @@ def test_refused(name):
 def test_unread_in_one_warning():
     """All that nobody reads is named in one warning, without its value."""
     (warning,) = load(
-        {"USE_STATSD": "true", "TRACING_SERVICE_NAME": "canary", "DOG_STATSD_MOGRIFIER_A_TAGS": "x"}, {}
+        {"XDS_CLIENT_BACKOFF_JITTER": "x", "TRACING_SERVICE_NAME": "canary", "OTEL_EXPORTER_OTLP_HEADERS": "canary"}, {}
     ).warnings
 
-    assert "DOG_STATSD_MOGRIFIER_A_TAGS, TRACING_SERVICE_NAME, USE_STATSD" in warning
+    assert "OTEL_EXPORTER_OTLP_HEADERS, TRACING_SERVICE_NAME, XDS_CLIENT_BACKOFF_JITTER" in warning
     assert "canary" not in warning
 
 

@@ -1,7 +1,8 @@
 """The metrics of the service, and the objects that their values are read from."""
 
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from typing import NamedTuple
 
 from ratelimitd import __build__, __version__
 from ratelimitd.observe.loop import LoopLag
@@ -17,10 +18,27 @@ Scrape = Callable[[], AsyncGenerator[bytes, None]]
 """Renders the text of one scrape in chunks."""
 
 
-def exposition(parts: Parts, policies: Policies, lag: LoopLag, more: Iterable[Family] = ()) -> Scrape:
+class Upstreams(NamedTuple):
+    """The metrics of envoyproxy/ratelimit in another form.
+
+    Attributes:
+        families: those that do not belong to a limit.
+        chunks: text of those of limits; None: as always.
+    """
+
+    families: Sequence[Family]
+    chunks: Callable[[], Iterable[bytes]] | None
+
+
+def exposition(
+    parts: Parts, policies: Policies, lag: LoopLag, more: Iterable[Family] = (), upstreams: Upstreams | None = None
+) -> Scrape:
     """Return a function that renders the engine's metrics and ``more``."""
+    service = service_families(parts.counters, parts.tallies.unknown_domains)
+    chunks = None if upstreams is None else upstreams.chunks
     families = [
-        *service_families(parts.counters, parts.tallies.unknown_domains),
+        *(service if upstreams is None else upstreams.families),
+        *_unmapped_families(parts.counters, parts.tallies.unknown_domains),
         *_policy_families(policies),
         *_memory_families(parts.memory),
         single(
@@ -58,7 +76,7 @@ def exposition(parts: Parts, policies: Policies, lag: LoopLag, more: Iterable[Fa
 
     def scrape() -> AsyncGenerator[bytes, None]:
         parts.post_paid.fade(time.time_ns() // 1000)
-        return render(parts.tallies, families, runtime_families)
+        return render(parts.tallies, families, runtime_families, None if chunks is None else chunks())
 
     return scrape
 
@@ -93,6 +111,27 @@ def service_families(counters: Counters, unknown_domains: Callable[[], Iterable[
         ),
         single(
             "ratelimit_service_global_shadow_mode", "counter", "Responses that SHADOW_MODE changed to OK.",
+            lambda: counters.global_shadow_mode,
+        ),
+    ]  # fmt: skip
+
+
+def _unmapped_families(counters: Counters, unknown_domains: Callable[[], Iterable[tuple[str, int]]]) -> list[Family]:
+    """Return metrics of upstream that the alerts and the board read, under names that no mapping file changes.
+
+    Envoy Gateway's file has response times in milliseconds, and leaves the others out.
+    """
+    return [
+        by_label(
+            "ratelimitd_response_time_seconds", "histogram", "Time to answer a call in seconds.", "grpc_method",
+            counters.response_time.items,
+        ),
+        by_label(
+            "ratelimitd_domain_not_found_total", "counter", "Descriptors of domains that are not in the policy.",
+            "domain", unknown_domains,
+        ),
+        single(
+            "ratelimitd_shadowed_responses_total", "counter", "Responses that SHADOW_MODE changed to OK.",
             lambda: counters.global_shadow_mode,
         ),
     ]  # fmt: skip

@@ -12,8 +12,8 @@ from ratelimitd.settings import Settings
 
 from .admin import admin_pages
 from .connections import Connections
-from .exposition import Scrape
 from .naming import port_set_by
+from .prometheus import Scrapes
 from .service import RunningService
 
 SETTING: Final = {"http": "PORT", "debug": "DEBUG_PORT", "prometheus": "PROMETHEUS_ADDR"}
@@ -34,19 +34,19 @@ class Addresses(NamedTuple):
 
 
 async def listen_http(
-    service: RunningService, scrape: Scrape, connections: Connections, stack: AsyncExitStack
+    service: RunningService, metrics: Scrapes, connections: Connections, stack: AsyncExitStack
 ) -> Addresses:
     """Listen on all HTTP ports until the stack unwinds; raises OSError as ``bind`` does, StartError for a bad token."""
     settings, parts = service.settings, service.parts
     decide = partial(decide_json, parts.service.of_tools())
-    main = dict(service_pages(service.health, service.readiness, service.notes, decide, scrape))
+    main = dict(service_pages(service.health, service.readiness, service.notes, decide, metrics.page))
     if settings.disable_stats:
         main.pop("/metrics")
     if not settings.http_json:
         main.pop("/json")
     prometheus = ""
     if settings.use_prometheus and not settings.disable_stats:
-        pages = metrics_pages(settings.prometheus_path, scrape)
+        pages = metrics_pages(settings.prometheus_path, metrics.sink)
         prometheus = await _listen("prometheus", pages, settings.prometheus_addr, connections, stack)
     max_body, *_ = page_bodies(settings)
     address = settings.host, settings.port

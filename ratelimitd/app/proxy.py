@@ -1,6 +1,7 @@
 """``ratelimitd proxy``: the reverse proxy over the same engine, optionally with the rate-limit service."""
 
 import asyncio
+import socket
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -37,16 +38,17 @@ from ratelimitd.sources import GatewayFile
 from .beside import MOVABLE, beside_proxy
 from .connections import Connections, warn_of_shortage
 from .engine import build, store_budget
-from .exposition import exposition
 from .files import divided
 from .gateway_files import GatewayFiles, read
 from .gateway_metrics import gateway_families
 from .http import listen_debug, listen_http
 from .life import Front, Running, StartError, live, load_first, refuse_clashes, run_background
+from .measuring import measuring
 from .memory import fitted, warn_of_memory
 from .naming import gateway_tls, port_set_by
 from .policies import Policies
 from .ports import Clash, clashing, wants_admin
+from .prometheus import scrapes
 from .refusals import HttpRefusals, Refusals
 from .serve import open_grpc
 from .service import RunningService
@@ -85,10 +87,7 @@ async def _start(
         settings = _beside(settings, gateway)
     clashes = partial(clashing, settings, with_service=with_service)
     _check(settings, GatewayFile(path), gateway, clashes(gateway), with_service=with_service)
-    host, port = settings.listen_addr or gateway.listen
-    with port_set_by(_listen_setting(settings, config)):
-        sock = bind(host, port)
-    stack.callback(sock.close)
+    host, sock = _bound(settings, gateway, config, stack)
     parts, metrics, sweeper, access = build(settings), RequestMetrics(), Sweeper(), _access_log(settings)
     stack.callback(sweeper.close)
     stack.callback(access.flush)
@@ -111,17 +110,19 @@ async def _start(
     service.update_health()
     lag, refusals = LoopLag(), Refusals(settings.grpc_client_tls_san)
     more = [*gateway_families(metrics, files.upstreams), *([refusals.family()] if with_service else ())]
-    scrape = exposition(parts, policies, lag, [*more, *connections.families()])
-    where = {"proxy": address(host, sock.getsockname()[1])}
-    pages = gateway_pages(service.readiness, service.notes, scrape)
-    where |= await _pages(gateway.admin, proxy, pages, host, connections, stack)
+    measures = measuring(settings, parts, policies, stack, with_service=with_service)
+    more += [family for each in measures for family in each.families()]
+    scraped = scrapes(settings, parts, policies, lag, [*more, *connections.families()])
+    pages = gateway_pages(service.readiness, service.notes, scraped.page)
+    own = await _pages(gateway.admin, proxy, pages, host, connections, stack)
+    where = {"proxy": address(host, sock.getsockname()[1]), **own}
     fronts = [Front(server.leave, server.stop)]
     serving = None
     if with_service:
         serving, front = open_grpc(service, refusals, connections)
         fronts.append(front)
         where |= {"transport": serving.transport, "grpc": serving.server.address}
-        where |= (await listen_http(service, scrape, connections, stack)).named
+        where |= (await listen_http(service, scraped, connections, stack)).named
     elif wants_admin(settings):
         where["debug"] = await listen_debug(service, connections, stack)
     tls = gateway_tls(gateway)
@@ -131,7 +132,8 @@ async def _start(
     await proxy.first_load()
     if serving is not None:
         await serving.server.start()
-    run_background(stack, watch.run(), policies.remind(), lag.run(), warn_of_shortage(connections.listening))
+    shortage, running = warn_of_shortage(connections.listening), [each.run() for each in measures]
+    run_background(stack, watch.run(), policies.remind(), lag.run(), shortage, *running)
     log.info("serving", version=__version__, **where, store=service.store_name)
     return Running(service, tuple(fronts))
 
@@ -171,6 +173,17 @@ def _check(
     """Refuse to start with ports that do not agree, and warn of a container that is too small."""
     refuse_clashes(clashes)
     warn_of_memory(settings, memory_limit(), source, gateway, serves=with_service)
+
+
+def _bound(
+    settings: Settings, gateway: Gateway, config: str | None, stack: AsyncExitStack
+) -> tuple[str, socket.socket]:
+    """Bind the proxy's port until the stack unwinds; returns its host too."""
+    host, port = settings.listen_addr or gateway.listen
+    with port_set_by(_listen_setting(settings, config)):
+        sock = bind(host, port)
+    stack.callback(sock.close)
+    return host, sock
 
 
 def _listen_setting(settings: Settings, config: str | None) -> str:

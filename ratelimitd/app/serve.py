@@ -18,14 +18,15 @@ from ratelimitd.sources import Pushed, Source
 
 from .connections import Connections, warn_of_shortage
 from .engine import build
-from .exposition import exposition
 from .files import divided
 from .http import listen_http
 from .life import Front, Running, connect, live, load_first, refuse_clashes, run_background, tell_start
 from .listen import Serving, grpc_server
+from .measuring import measuring
 from .memory import fitted, warn_of_memory
 from .policies import Policies, source_of
 from .ports import clashing
+from .prometheus import scrapes
 from .refusals import HttpRefusals, Refusals
 from .service import RunningService
 
@@ -56,12 +57,16 @@ async def _start(settings: Settings, config: tuple[str, ...], stack: AsyncExitSt
     division = divided(settings, None, with_service=True)
     connections = Connections(division, settings.trusted_peers, sweeper, HttpRefusals(), {})
     serving, front = open_grpc(service, refusals, connections)
+    measures = measuring(settings, parts, service.policies, stack)
     told = [refusals.family(), *connections.families(), *(() if plane is None else plane.families())]
-    scrape = exposition(parts, service.policies, lag, told)
-    addresses = await listen_http(service, scrape, connections, stack)
+    measured = [family for each in measures for family in each.families()]
+    metrics = scrapes(settings, parts, service.policies, lag, [*told, *measured])
+    addresses = await listen_http(service, metrics, connections, stack)
     watching = await _first_policy(service, source, stack)
     await serving.server.start()
-    run_background(stack, *watching, service.policies.remind(), lag.run(), warn_of_shortage(connections.listening))
+    shortage = warn_of_shortage(connections.listening)
+    running = [each.run() for each in measures]
+    run_background(stack, *watching, service.policies.remind(), lag.run(), shortage, *running)
     log.info(
         "serving",
         version=__version__,

@@ -147,6 +147,22 @@ def size(least: int, most: float = math.inf) -> Callable[[str], int]:
     return parse
 
 
+def words(value: str) -> tuple[str, ...]:
+    """Parse names, separated by commas; empty: none."""
+    return tuple(text(each.strip()) for each in value.split(",")) if value.strip() else ()
+
+
+def pairs(value: str) -> tuple[tuple[str, str], ...]:
+    """Parse ``key:value`` pairs, separated by commas, as a map of Go's envconfig; the last of equal keys applies."""
+    found: dict[str, str] = {}
+    for each in value.split(",") if value.strip() else ():
+        key, colon, rest = each.partition(":")
+        if not colon:
+            raise ValueError(f"{each!r} is no pair; write key:value,key2:value2")
+        found[text(key)] = text(rest)
+    return tuple(found.items())
+
+
 class Choice:
     """A parser of one name out of several, case-insensitive.
 

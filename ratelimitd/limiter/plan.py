@@ -237,14 +237,15 @@ def _plan_one(
 
 
 def _charge(found: NodeRules, entries: tuple[Entry, ...], replaced: frozenset[str], charges: list[Charge]) -> bool:
-    """Add the charges of a descriptor; return whether an unlimited limit applies."""
+    """Add the charges of a descriptor; return whether it has an unlimited limit.
+
+    One that is replaced counts too: it would make no charge anyway, and envoyproxy/ratelimit shows it as unlimited.
+    """
     unlimited = False
     for rule in found.rules:
-        if replaced and rule.limit.name in replaced:
-            continue
         if rule.head is None:
             unlimited = True
-        else:
+        elif not replaced or rule.limit.name not in replaced:
             charges.append(Charge(rule, rule.head.key(entries), rule.flags))
     return unlimited
 

@@ -12,7 +12,7 @@ across domains. Labels ``key3`` and deeper, which it drops, and ``limit``, which
 import asyncio
 from bisect import bisect_left
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
-from itertools import accumulate, islice
+from itertools import accumulate, chain, islice
 from operator import attrgetter
 from typing import Final, Literal, NamedTuple, Protocol
 
@@ -56,6 +56,10 @@ class Histogram:
         self.sum += seconds * times
 
 
+LONGEST_TIME: Final = 60_000
+"""Milliseconds above which times are not told apart: no caller waits so long, and each is an entry of a table."""
+
+
 class Counters:
     """Counters of the service other than those of limits, with envoyproxy/ratelimit's names.
 
@@ -65,6 +69,8 @@ class Counters:
         redis_error: calls that failed because of the store.
         config_load_success, config_load_error: policy loads.
         global_shadow_mode: responses that SHADOW_MODE changed to OK.
+        times: by gRPC method, calls by their time in whole milliseconds, as envoyproxy/ratelimit measures it; None: not
+            counted. statsd and its mappings need them.
     """
 
     __slots__ = (
@@ -74,6 +80,7 @@ class Counters:
         "redis_error",
         "response_time",
         "service_error",
+        "times",
         "total_requests",
     )
 
@@ -85,6 +92,7 @@ class Counters:
         self.config_load_success = 0
         self.config_load_error = 0
         self.global_shadow_mode = 0
+        self.times: dict[str, dict[int, int]] | None = None
 
     def called(self, method: str, seconds: float, calls: int) -> None:
         """Count ``calls`` calls of a method, each of this duration. Only names of served methods are passed."""
@@ -93,6 +101,10 @@ class Counters:
             histogram = self.response_time[method] = Histogram()
         histogram.observe(seconds, calls)
         self.total_requests[method] = self.total_requests.get(method, 0) + calls
+        if self.times is not None:
+            times = self.times.setdefault(method, {})
+            millis = min(int(seconds * 1000), LONGEST_TIME)
+            times[millis] = times.get(millis, 0) + calls
 
 
 class LimitTally(Protocol):
@@ -188,38 +200,50 @@ def by_label(name: str, kind: Kind, text: str, label: str, read: Callable[[], It
 
 
 async def render(
-    tallies: LimitTallies, families: Iterable[Family], blocking: Callable[[], Iterable[Family]] = tuple
+    tallies: LimitTallies,
+    families: Iterable[Family],
+    blocking: Callable[[], Iterable[Family]] = tuple,
+    upstreams: Iterable[bytes] | None = None,
 ) -> AsyncGenerator[bytes, None]:
     """Yield the text in chunks of some ``SLICE_BYTES``, ``SLICE`` limits or one family; the loop turns in between.
 
     A counter of a limit that is still 0 is absent, as in upstream. A limit that is added during a scrape appears in the
     next one. A scrape keeps no text but its current chunk, so one that is not read holds little. ``blocking`` is called
-    in a thread, at the end.
+    in a thread, at the end. ``upstreams`` has chunks in place of those of upstream's counters of limits.
     """
+    first = _limits(tallies) if upstreams is None else upstreams
+    for chunk in chain(first, _later(tallies)):
+        if chunk:
+            yield chunk
+        await asyncio.sleep(0)
+    for family in families:
+        yield family_text(family).encode()
+        await asyncio.sleep(0)
+    yield "".join(map(family_text, await asyncio.to_thread(blocking))).encode()
+
+
+def _limits(tallies: LimitTallies) -> Iterator[bytes]:
+    """Yield upstream's counters of limits."""
     count = len(tallies)
     for counter, text in LIMIT_COUNTERS.items():
         name = LIMIT_PREFIX + counter
-        yield _header(name, "counter", text).encode()
-        for chunk in joined(_samples(islice(tallies, count), name, attrgetter(counter)), SLICE, SLICE_BYTES):
-            yield chunk
-            await asyncio.sleep(0)
+        yield header(name, "counter", text).encode()
+        yield from joined(_samples(islice(tallies, count), name, attrgetter(counter)), SLICE, SLICE_BYTES)
+
+
+def _later(tallies: LimitTallies) -> Iterator[bytes]:
+    """Yield the metrics of limits whose costs come after the request; an empty chunk for each slice of others."""
     later: list[LimitTally] = []
-    for some in batches(islice(tallies, count), SLICE):
+    for some in batches(islice(tallies, len(tallies)), SLICE):
         later += [tally for tally in some if tally.after is not None]
-        await asyncio.sleep(0)
+        yield b""
     kinds: list[tuple[str, str, Kind, str]] = [
         *((f"ratelimitd_{counter}_total", counter, "counter", text) for counter, text in LATER_COUNTERS.items()),
         ("ratelimitd_reserve_amount", RESERVE_AMOUNT, "gauge", "Hits that an answer in progress holds, as learnt."),
     ]
     for name, attribute, kind, text in kinds if later else ():
-        yield _header(name, kind, text).encode()
-        for chunk in joined(_samples(later, name, attrgetter(f"after.{attribute}")), SLICE, SLICE_BYTES):
-            yield chunk
-            await asyncio.sleep(0)
-    for family in families:
-        yield family_text(family).encode()
-        await asyncio.sleep(0)
-    yield "".join(map(family_text, await asyncio.to_thread(blocking))).encode()
+        yield header(name, kind, text).encode()
+        yield from joined(_samples(later, name, attrgetter(f"after.{attribute}")), SLICE, SLICE_BYTES)
 
 
 def _samples(tallies: Iterable[LimitTally], name: str, read: Callable[[LimitTally], int]) -> Iterator[bytes]:
@@ -253,13 +277,14 @@ def family_text(family: Family) -> str:
     for values, value in family.read():
         labels = label_text(zip(family.labels, values, strict=True))
         if isinstance(value, Histogram):
-            lines.extend(_histogram_lines(family.name, labels, value))
+            lines.extend(histogram_lines(family.name, labels, value))
         else:
             lines.append(f"{family.name}{_braced(labels)} {value}\n")
-    return _header(family.name, family.kind, family.help) + "".join(lines) if lines else ""
+    return header(family.name, family.kind, family.help) + "".join(lines) if lines else ""
 
 
-def _histogram_lines(name: str, labels: str, histogram: Histogram) -> Iterable[str]:
+def histogram_lines(name: str, labels: str, histogram: Histogram) -> Iterator[str]:
+    """Yield the lines of a histogram; ``labels`` without braces."""
     before = f"{labels}," if labels else ""
     counts = list(accumulate(histogram.counts))
     for bound, count in zip((*map(_bound, histogram.bounds), "+Inf"), counts, strict=True):
@@ -273,7 +298,8 @@ def _bound(seconds: float) -> str:
     return str(seconds).removesuffix(".0")
 
 
-def _header(name: str, kind: Kind, text: str) -> str:
+def header(name: str, kind: str, text: str) -> str:
+    """Return the HELP and TYPE lines of a metric."""
     return f"# HELP {name} {text}\n# TYPE {name} {kind}\n"
 
 

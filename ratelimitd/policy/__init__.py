@@ -28,7 +28,7 @@ from .model import (
     is_concurrent,
     window_in_words,
 )
-from .paths import is_override, place_of, rule_name
+from .paths import is_override, metric_part, place_of, rule_name
 from .rows import (
     DETAILED_METRIC,
     SHARE_THRESHOLD,
@@ -101,6 +101,7 @@ __all__ = [
     "is_override",
     "keys_rows",
     "match",
+    "metric_part",
     "network_of",
     "node_at",
     "pinned",

@@ -164,10 +164,15 @@ def described(descriptor: Descriptor) -> dict[str, object]:
 
 
 def _override(override: Override) -> str:
-    """Write an override in protobuf's text form, as envoyproxy/ratelimit does."""
-    multiplier = override.unit_multiplier
-    more = "" if multiplier == 1 else f" unit_multiplier:{{value:{multiplier}}}"
-    return f"requests_per_unit:{override.requests_per_unit} unit:{override.unit.name}{more}"
+    """Write an override in protobuf's text form, which leaves out a 0 and UNKNOWN, as envoyproxy/ratelimit does."""
+    fields: list[str] = []
+    if override.requests_per_unit:
+        fields.append(f"requests_per_unit:{override.requests_per_unit}")
+    if override.unit is not Unit.UNKNOWN:
+        fields.append(f"unit:{override.unit.name}")
+    if override.unit_multiplier != 1:
+        fields.append(f"unit_multiplier:{{value:{override.unit_multiplier}}}")
+    return " ".join(fields)
 
 
 def _text(value: bytes) -> str:

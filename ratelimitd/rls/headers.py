@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+from ratelimitd.config.values import UINT32_MAX
 from ratelimitd.limiter import Answer, DescriptorStatus, structured_string
 from ratelimitd.policy import UNIT_SECONDS, Limit
 
@@ -11,12 +12,14 @@ def limit_headers(
 ) -> Iterator[tuple[str, str]]:
     """Yield limit, remaining and reset of one descriptor, selected as in envoyproxy/ratelimit.
 
-    It is the last descriptor over its limit, quota limits excluded; else the first one with the least remaining.
+    It is the last descriptor over its limit, quota limits excluded; else the first one with the least remaining,
+    which has to be below the largest number that a status can carry.
     """
     shown: DescriptorStatus | None = None
+    least = UINT32_MAX
     for status in statuses:
-        if status.limit is not None and (shown is None or status.remaining < shown.remaining):
-            shown = status
+        if status.limit is not None and status.remaining < least:
+            shown, least = status, status.remaining
     for status in statuses:
         if status.over and status.limit is not None and not (all_quota or status.limit.quota_mode):
             shown = status

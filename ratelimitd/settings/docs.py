@@ -46,6 +46,11 @@ _SECTIONS = (
         "These take effect when a process starts, before settings are read, so they have no flag.",
     ),
     (
+        RowStatus.NAMED,
+        "Variables with a name in them",
+        "`USE_DOG_STATSD_MOGRIFIERS` lists the names; each is in capital letters here. These have no flag.",
+    ),
+    (
         RowStatus.REFUSED,
         "Rejected at the start",
         (

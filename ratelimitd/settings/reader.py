@@ -7,9 +7,11 @@ from typing import Any, Final, NamedTuple
 
 from ratelimitd.config.suggest import closest, one_slip
 from ratelimitd.printable import printable
+from ratelimitd.settings.measuring import UNIX
 from ratelimitd.settings.redis_url import credentials, redis_address
 from ratelimitd.settings.redis_variables import MAIN_REDIS, PER_SECOND_REDIS
 from ratelimitd.settings.rows import MASK, Row, RowStatus
+from ratelimitd.settings.sinks import ONE_SINK, Mogrifier, StatsSink, mogrifiers
 from ratelimitd.settings.table import ROW, ROWS, Settings
 from ratelimitd.settings.xds import XDS, XdsRows
 
@@ -73,7 +75,9 @@ def load(environ: Mapping[str, str], flags: Mapping[str, str]) -> Settings:
     given = _Given({**environ, **flags}, frozenset(flags))
     values: dict[str, Any] = {}
     problems = [*_parse(given, values), *_refuse(given)]
-    settings = Settings(values, _warnings(given))
+    rules, bad = _mogrifiers(given, values.get(Settings.use_dog_statsd_mogrifiers.name, ()))
+    problems += bad
+    settings = Settings(values, _warnings(given), rules)
     problems += [problem for rule in _RULES for problem in rule(given, settings)]
     if problems:
         raise SettingsError(problems)
@@ -308,6 +312,42 @@ def _admin(given: _Given, settings: Settings) -> Iterator[Problem]:
         )
 
 
+def _mogrifiers(given: _Given, names: tuple[str, ...]) -> tuple[tuple[Mogrifier, ...], list[Problem]]:
+    found = list(mogrifiers(names, given.values))
+    bad = [
+        Problem(each[0], given.values.get(each[0], ""), each[1]) for each in found if not isinstance(each, Mogrifier)
+    ]
+    return tuple(each for each in found if isinstance(each, Mogrifier)), bad
+
+
+def _sinks(given: _Given, settings: Settings) -> Iterator[Problem]:
+    """Require at most one sink of metrics."""
+    sinks = settings.sinks
+    if len(sinks) > 1:
+        row = Settings.use_dog_statsd if settings.use_dog_statsd else Settings.use_prometheus
+        by_default = StatsSink.STATSD in sinks and Settings.use_statsd.name not in given.values
+        hint = "; USE_STATSD is true by default, so write USE_STATSD=false" if by_default else ""
+        yield given.problem(row, ONE_SINK + hint)
+
+
+def _statsd(given: _Given, settings: Settings) -> Iterator[Problem]:
+    """Require an address that the sink can have; a port that Kubernetes set is no port."""
+    dog, statsd = (sink in settings.sinks for sink in (StatsSink.DOG_STATSD, StatsSink.STATSD))
+    if not dog and not statsd:
+        return
+    by_path = settings.statsd_host.startswith(UNIX)
+    if settings.statsd_port is None and not by_path:
+        yield given.problem(
+            Settings.statsd_port,
+            "a service link: Kubernetes sets it for a Service named statsd, unless the pod has its own; write a number "
+            "such as 8125, or enableServiceLinks: false in the pod",
+        )
+    if not settings.statsd_host or settings.statsd_host == UNIX:
+        yield given.problem(Settings.statsd_host, "not a host; write one like localhost, or a path after unix://")
+    if by_path and statsd:
+        yield given.problem(Settings.statsd_host, "a unix socket requires USE_DOG_STATSD=true; write a host")
+
+
 def _names_redis(given: _Given) -> bool:
     return "REDIS_URL" in given.values or "REDIS_ADDR" in given.values
 
@@ -324,4 +364,6 @@ _RULES: Final[tuple[Callable[[_Given, Settings], Iterator[Problem]], ...]] = (
     _tls,
     _xds_tls,
     _admin,
+    _sinks,
+    _statsd,
 )

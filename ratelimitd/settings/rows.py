@@ -17,6 +17,8 @@ class RowStatus(StrEnum):
     """Decides where policy, counters or trust come from, and is not implemented: if set, the start fails."""
     EARLY = "early"
     """Takes effect when the package is imported, before settings are read: a variable without a flag."""
+    NAMED = "named"
+    """Takes effect; a name that another setting lists is part of the variable's, so it has no flag."""
     UNREAD = "unread"
     """Has no effect: if set, a warning names it."""
 

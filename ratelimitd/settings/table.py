@@ -1,7 +1,7 @@
 """The table: every variable of envoyproxy/ratelimit, and those of this project.
 
 A supported variable is an attribute of ``Settings``; the class attribute is its row, in ``serving``, ``counting``,
-``xds`` or ``answering``. ``EARLY`` are read by the import of the package, and ``unbuilt`` has the others.
+``xds``, ``answering`` or ``measuring``. ``EARLY`` are read by the import of the package, and ``unbuilt`` has the others.
 """
 
 from collections.abc import Iterator, Mapping
@@ -11,32 +11,39 @@ from ratelimitd.compiled import PURE
 from ratelimitd.config.values import boolean
 from ratelimitd.settings.answering import AnsweringRows
 from ratelimitd.settings.counting import CountingRows
+from ratelimitd.settings.measuring import MOGRIFIERS, MeasuringRows
 from ratelimitd.settings.redis_url import RedisUrl, read_redis_url
 from ratelimitd.settings.redis_variables import MAIN_REDIS, OF_THE_SECOND, PER_SECOND_REDIS, RedisVariables
 from ratelimitd.settings.rows import Row, RowStatus
 from ratelimitd.settings.serving import ServingRows
+from ratelimitd.settings.sinks import Mogrifier, StatsSink, sends_statsd
 from ratelimitd.settings.unbuilt import UNBUILT
 from ratelimitd.settings.xds import XDS, XdsRows
 
 
-class Settings(ServingRows, CountingRows, XdsRows, AnsweringRows):
+class Settings(ServingRows, CountingRows, XdsRows, AnsweringRows, MeasuringRows):
     """All supported settings, parsed and frozen. Durations are seconds, sizes bytes. Created by ``load``.
 
     Attributes:
         warnings: sentences to log once, at the start.
         given: names of the variables that were set, by flag or in the environment.
+        mogrifiers: rules of DogStatsD's names.
     """
 
     warnings: tuple[str, ...]
     given: frozenset[str]
+    mogrifiers: tuple[Mogrifier, ...]
 
-    def __init__(self, values: Mapping[str, Any], warnings: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, values: Mapping[str, Any], warnings: tuple[str, ...] = (), mogrifiers: tuple[Mogrifier, ...] = ()
+    ) -> None:
         """Store the parsed values by name of the row, and fill in the defaults."""
         for row in WORKING:
             value = values[row.name] if row.name in values else row.parse(row.default)
             self.__dict__[row.name.lower()] = value
         self.__dict__["warnings"] = warnings
         self.__dict__["given"] = frozenset(values)
+        self.__dict__["mogrifiers"] = mogrifiers
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
         raise AttributeError(f"settings are frozen: {name}")
@@ -55,6 +62,25 @@ class Settings(ServingRows, CountingRows, XdsRows, AnsweringRows):
         return (
             self.upstream_url if Settings.upstream_url.name in self.given else self.downstream_url or self.upstream_url
         )
+
+    @property
+    def sinks(self) -> tuple[StatsSink, ...]:
+        """The sinks of metrics that are chosen; more than one is an error, so ``load`` returns at most one."""
+        if self.disable_stats:
+            return ()
+        given = {name: None for name in self.given if name != "STATSD_PORT" or self.statsd_port is not None}
+        statsd = sends_statsd(given, use_statsd=self.use_statsd, use_prometheus=self.use_prometheus)
+        chosen = {
+            StatsSink.DOG_STATSD: self.use_dog_statsd,
+            StatsSink.STATSD: statsd,
+            StatsSink.PROMETHEUS: self.use_prometheus,
+        }
+        return tuple(sink for sink, wanted in chosen.items() if wanted)
+
+    @property
+    def sink(self) -> StatsSink:
+        """The sink of metrics."""
+        return self.sinks[0] if self.sinks else StatsSink.NONE
 
     @property
     def redis(self) -> RedisUrl | None:
@@ -109,7 +135,7 @@ EARLY: Final[tuple[Row[Any], ...]] = (
     ),
 )
 
-ROWS: Final[tuple[Row[Any], ...]] = (*WORKING, *EARLY, *UNBUILT)
+ROWS: Final[tuple[Row[Any], ...]] = (*WORKING, *MOGRIFIERS, *EARLY, *UNBUILT)
 """The whole table."""
 
 ROW: Final[Mapping[str, Row[Any]]] = {row.name: row for row in ROWS}

@@ -18,7 +18,6 @@ def _unread(default: str, doc: str, *names: str) -> list[Row[Any]]:
 _MEMCACHE: Final = "Counters in Memcached; use Redis or memory."
 _ALL_AT_ONCE: Final = "All nodes of a cluster are called concurrently."
 _PIPELINE: Final = "All decisions of one event-loop iteration go to Redis in one round trip."
-_STATSD: Final = "StatsD; metrics are served for Prometheus instead."
 _TRACING: Final = "Tracing."
 
 UNBUILT: Final[tuple[Row[Any], ...]] = (
@@ -49,16 +48,8 @@ UNBUILT: Final[tuple[Row[Any], ...]] = (
     *_unread("2", _MEMCACHE, "MEMCACHE_MAX_IDLE_CONNS"),
     *_unread("false", _MEMCACHE, "MEMCACHE_TLS", "MEMCACHE_TLS_SKIP_HOSTNAME_VERIFICATION"),
     *_unread("", _MEMCACHE, "MEMCACHE_TLS_CLIENT_CERT", "MEMCACHE_TLS_CLIENT_KEY", "MEMCACHE_TLS_CACERT"),
-    *_unread("false", _STATSD + " envoyproxy/ratelimit's default is true.", "USE_STATSD"),
-    *_unread("false", _STATSD, "USE_DOG_STATSD"),
-    *_unread("", _STATSD, "USE_DOG_STATSD_MOGRIFIERS", "DOG_STATSD_MOGRIFIER_*"),
-    *_unread("localhost", _STATSD, "STATSD_HOST"),
-    *_unread("8125", _STATSD, "STATSD_PORT"),
-    *_unread("tcp", _STATSD, "STATSD_PROTOCOL"),
-    *_unread("10s", "Metrics are current at every scrape.", "STATS_FLUSH_INTERVAL"),
-    *_unread("", _STATSD, "EXTRA_TAGS", "GOSTATS_FLUSH_INTERVAL_SECONDS", "GOSTATS_LOGGING_SINK_DISABLED"),
-    *_unread("", "Metrics have their names and labels without a mapping file.", "PROMETHEUS_MAPPER_YAML"),
-    *_unread("false", "Response times are in seconds, as the name says.", "PROMETHEUS_RESPONSE_TIME_AS_MILLISECONDS"),
+    *_unread("", "envoyproxy/ratelimit flushes by STATS_FLUSH_INTERVAL too.", "GOSTATS_FLUSH_INTERVAL_SECONDS"),
+    *_unread("", "No metrics are written to the log.", "GOSTATS_LOGGING_SINK_DISABLED"),
     *_unread("false", _TRACING, "TRACING_ENABLED"),
     *_unread("RateLimit", _TRACING, "TRACING_SERVICE_NAME"),
     *_unread("", _TRACING, "TRACING_SERVICE_NAMESPACE", "TRACING_SERVICE_INSTANCE_ID", "OTEL_EXPORTER_OTLP_*"),

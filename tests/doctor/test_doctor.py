@@ -70,10 +70,10 @@ def test_settings_that_serve_would_refuse():
 
 async def test_settings_that_promise_what_they_do_not_keep():
     """Instances that count in memory share no limit, and what nobody reads is named."""
-    found = await looked(settings.check, case(REPLICAS="3", USE_STATSD="true"))
+    found = await looked(settings.check, case(REPLICAS="3", GOSTATS_FLUSH_INTERVAL_SECONDS="5"))
 
     only(found, "REPLICAS is 3", Level.WARN)
-    only(found, "USE_STATSD", Level.WARN)
+    only(found, "GOSTATS_FLUSH_INTERVAL_SECONDS", Level.WARN)
 
 
 async def test_a_budget_that_outlasts_envoy():

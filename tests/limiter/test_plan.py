@@ -13,6 +13,7 @@ descriptors:
   - {key: shadow, shadow_mode: true, rate_limit: {unit: second, requests_per_unit: 5}}
   - {key: quota, quota_mode: true, rate_limit: {unit: second, requests_per_unit: 5}}
   - {key: free, rate_limit: {unlimited: true}}
+  - {key: free-named, rate_limit: {unlimited: true, name: base}}
   - {key: named, rate_limit: {name: base, unit: second, requests_per_unit: 5}}
   - {key: better, rate_limit: {name: top, unit: second, requests_per_unit: 9, replaces: [{name: base}]}}
   - {key: free-better, rate_limit: {unlimited: true, replaces: [{name: base}]}}
@@ -73,6 +74,13 @@ def test_a_replaced_limit_steps_aside(better, order):
     plan = planner().plan(request(*(b"named", better)[::order]))
     assert 5 not in [limit for charges in charged(plan) for limit in charges]
     assert charged(planner().plan(request(b"named"))) == [[5]]
+
+
+def test_a_replaced_unlimited_limit_stays_unlimited():
+    """Upstream reports it so, whether it is replaced or not; a replaced limit with a counter is reported as none."""
+    plan = planner().plan(request(b"free-named", b"named", b"better"))
+    assert charged(plan) == [[], [], [9]]
+    assert [item.unlimited for item in plan.items] == [True, False, False]
 
 
 def test_only_enforced_limits_veto():

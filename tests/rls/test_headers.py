@@ -22,10 +22,14 @@ def status(remaining, over=False, reset=58, requests_per_unit=10, **limit):
         ([status(0, over=True, reset=1), status(0, over=True, reset=2, quota_mode=True)], ("10", "0", "1")),
         ([NO_LIMIT, status(4)], ("10", "4", "58")),
         ([NO_LIMIT], None),
+        ([status((1 << 32) - 1)], None),
+        ([status((1 << 32) + 5), NO_LIMIT], None),
+        ([status((1 << 32) - 1), status((1 << 32) - 2)], ("10", str((1 << 32) - 2), "58")),
+        ([status((1 << 32) - 1), status(0, over=True)], ("10", "0", "58")),
     ],
 )
 def test_the_headers_show_one_descriptor_as_upstream_picks_it(statuses, shown):
-    """The least remaining, the first of equals; the last over its limit if any, quotas aside; none without one."""
+    """The least remaining below 4294967295, the first of equals; the last over its limit, quotas aside; or none."""
     expected = [] if shown is None else list(zip(NAMES, shown, strict=True))
     assert expected == list(limit_headers(statuses, NAMES, all_quota=False))
 

@@ -298,7 +298,12 @@ async def test_dynamic_metadata(bench):
     """RESPONSE_DYNAMIC_METADATA returns the request and the policy's metadata, as upstream builds them."""
     made = bench(POLICY, ServiceOptions(encode=EncodeOptions(dynamic_metadata=True)))
     answer = made.ask(
-        described(hits=2, meta="x"), described(limit=(5, 3), user="y"), described(limit=(5, 2, 10), user="z"), hits=3
+        described(hits=2, meta="x"),
+        described(limit=(5, 3), user="y"),
+        described(limit=(5, 2, 10), user="z"),
+        described(limit=(0, 6), user="z"),
+        described(limit=(4, 0), user="z"),
+        hits=3,
     )
     assert json_format.MessageToDict(answer.dynamic_metadata) == {
         "domain": "d",
@@ -306,6 +311,8 @@ async def test_dynamic_metadata(bench):
             {"entries": ["meta=x"], "hitsAddend": 2.0},
             {"entries": ["user=y"], "limit": "requests_per_unit:5 unit:HOUR"},
             {"entries": ["user=z"], "limit": "requests_per_unit:5 unit:MINUTE unit_multiplier:{value:10}"},
+            {"entries": ["user=z"], "limit": "unit:YEAR"},
+            {"entries": ["user=z"], "limit": "requests_per_unit:4"},
         ],
         "hitsAddend": 3.0,
         "metadata": {"team": "edge", "deep": {"a": 1.0}},

@@ -1,0 +1,90 @@
+"""What has changed since the last flush, as lines. No I/O and no clock."""
+
+from array import array
+from collections.abc import Iterable, Iterator, Mapping
+from operator import attrgetter
+from typing import Final
+
+from ratelimitd.observe.metrics import LIMIT_COUNTERS, LimitTally
+
+from .names import COUNTER, GAUGE, TIMER, Stat, limit_name, time_name
+from .wire import Write, line, thinned
+
+COUNTERS: Final = tuple(LIMIT_COUNTERS)
+_READ: Final = attrgetter(*COUNTERS)
+_NONE: Final = array("q", bytes(8 * len(COUNTERS)))
+
+TIMER_LINES: Final = 1_000
+"""Lines of response times of a method in a flush: enough for a 99th percentile of ten, and 50 KiB. envoyproxy/ratelimit
+sends one for each call, which would be megabytes here."""
+
+
+WRAP: Final = 1 << 63
+"""Counters wrap here, in a flush alone: callers choose their hits, and an array has no larger number."""
+
+
+class Deltas:
+    """The values that were sent last; a flush is the differences from them. A difference of 0 is not sent.
+
+    Each line counts as sent once it is made. So a flush that ends early leaves the rest to the next one.
+    """
+
+    def __init__(self, write: Write) -> None:
+        self._write = write
+        self._limits = array("q")
+        self._counters: dict[str, int] = {}
+        self._times: dict[str, dict[int, int]] = {}
+
+    def limits(self, tallies: Iterable[LimitTally]) -> Iterator[bytes]:
+        """Yield the lines of each limit, empty for one that has not changed.
+
+        ``tallies`` may grow meanwhile, at their end. The values are in an array of numbers, which takes 48 bytes for a
+        limit, and which the garbage collector does not visit.
+        """
+        sent, width = self._limits, len(COUNTERS)
+        for at, tally in enumerate(tallies):
+            if len(sent) <= at * width:
+                sent.extend(_NONE)
+            values = _numbers(_READ(tally))
+            before = sent[at * width : (at + 1) * width]
+            if values == before:
+                yield b""
+                continue
+            sent[at * width : (at + 1) * width] = values
+            name = limit_name(tally)
+            yield b"".join(
+                [
+                    line(self._write(f"{name}.{counter}"), (now - last) % WRAP, COUNTER)
+                    for counter, now, last in zip(COUNTERS, values, before, strict=True)
+                    if now != last
+                ]
+            )
+
+    def stats(self, stats: Iterable[Stat]) -> Iterator[bytes]:
+        """Yield the line of each counter that has grown, and of each gauge."""
+        for name, kind, value in stats:
+            if kind == "gauge":
+                yield line(self._write(name), value, GAUGE)
+                continue
+            last = self._counters.get(name, 0)
+            if value != last:
+                self._counters[name] = value
+                yield line(self._write(name), value - last, COUNTER)
+
+    def times(self, times: Mapping[str, Mapping[int, int]]) -> Iterator[bytes]:
+        """Yield a line for each call of each method, of some calls where there are more than ``TIMER_LINES``."""
+        for method, calls in times.items():
+            last = self._times.get(method, {})
+            self._times[method] = dict(calls)
+            new = [(millis, count - last.get(millis, 0)) for millis, count in calls.items()]
+            kept, rate = thinned(new, TIMER_LINES)
+            written = self._write(time_name(method))
+            for millis, count in kept:
+                yield line(written, millis, TIMER, rate) * count
+
+
+def _numbers(values: tuple[int, ...]) -> "array[int]":
+    try:
+        return array("q", values)
+    except OverflowError:
+        return array("q", [value % WRAP for value in values])
