@@ -179,7 +179,7 @@ async def test_limits_of_a_controller_get_a_token_bucket(overlay):
             assert (status, limit.endswith("overlay: algorithm (line 6), burst (line 6)")) == (200, True)
 
 
-@pytest.mark.scenario("an overlay is broken, mended or swapped under a control plane")
+@pytest.mark.scenario("an overlay is missing, faulty, or changes while calls are in flight")
 async def test_an_overlay_changes_under_traffic_without_a_failed_call(overlay):
     """The control plane says nothing meanwhile: no call fails, counters stay, and a broken one is told."""
     async with control_plane() as plane:
@@ -224,6 +224,7 @@ async def test_an_overlay_changes_under_traffic_without_a_failed_call(overlay):
             assert answers
 
 
+@pytest.mark.scenario("an overlay is missing, faulty, or changes while calls are in flight")
 @pytest.mark.parametrize("text", [None, BAD], ids=["missing", "bad"])
 @pytest.mark.parametrize(("required", "ready"), [("false", 200), ("true", 503)])
 async def test_a_start_without_a_good_overlay(tmp_path, overlay, text, required, ready):
