@@ -21,7 +21,7 @@ from ratelimitd.policy import Charging, OnStoreFailure
 
 from .fields import LEVELS, TOP, read_fields
 from .holds import read_reserve
-from .path_patterns import Element, Glob, Path, element, glob
+from .path_patterns import Element, Glob, Path, element, glob, path_of
 
 OF_DOMAIN: Final[Keys] = {key: LEVELS[TOP][key] for key in ("default_algorithm", "default_charge")}
 """Keys of a domain that an overlay may set, with the readers of the policy file."""
@@ -31,8 +31,9 @@ OF_LIMIT: Final[Keys] = {
 }
 """The same of a limit."""
 
-ENTRIES_MAX: Final = 500
-"""Entries of an overlay: each may be compared with each descriptor, and 500 take 50,000 of them half a minute."""
+ENTRIES_MAX: Final = 100
+"""Entries of an overlay: each may be compared with each descriptor, in 1 to 2 µs. So 100 for all domains add 5 to 10 s
+to the load of 50,000 descriptors, which may take 300 and has a tenth of a core that others use."""
 
 LEVELS_MAX: Final = 64
 """Elements of a path: a request has 64 entries in a descriptor at most (MAX_ENTRIES)."""
@@ -124,15 +125,15 @@ def _element(_notes: Notes, node: YamlNode) -> Element:
     return found
 
 
-_PATH: Final = ListReader(_element, least=1)
+_ELEMENTS: Final = ListReader(_element, least=1)
 
 
 def _path(notes: Notes, node: YamlNode) -> Path:
     """Read the path of an entry. Raises WrongValueError."""
-    found = _PATH(notes, node)
+    found = _ELEMENTS(notes, node)
     if len(found) > LEVELS_MAX:
         raise WrongValueError(f"a list of at most {LEVELS_MAX} elements")
-    return found
+    return path_of(found)
 
 
 def _entry(found: MapFound) -> OverlayEntry:

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 from ratelimitd.policy import Limit
 
 from .overlay import OF_DOMAIN, Overlay, OverlayEntry
-from .path_patterns import Position, at_end, start, step
+from .path_patterns import Position
 
 ORDER: Final = ("default_algorithm", "algorithm", "burst", "default_charge", "charge", "reserve", "on_store_failure")
 """Keys in the order in which they are tried: what others depend on comes first."""
@@ -20,6 +20,10 @@ NAMED_MAX: Final = 3
 
 REASONS_MAX: Final = 20
 """Reasons kept of an entry: a screenful; the last one then stands for those that follow."""
+
+LEFT_MAX: Final = 8
+"""Entries that are left one by one for a limit; if what others say does not fit either, they are left together. So an
+overlay of which nothing fits costs a limit some tens of trials, of 10 µs each."""
 
 Make = Callable[[Mapping[str, Any]], "Limit | str"]
 """Makes a limit with these defaults, or returns why there can be none."""
@@ -78,7 +82,7 @@ class Level(NamedTuple):
         found = []
         for effect, position in self.entries:
             path = effect.entry.path
-            further = 0 if path is None else step(path, position, key, value)
+            further = 0 if path is None else path.below(position, key, value)
             if path is None or further:
                 found.append((effect, further))
         return Level(tuple(found))
@@ -86,9 +90,7 @@ class Level(NamedTuple):
     def here(self) -> tuple[Effect, ...]:
         """Return the entries for the limits of this descriptor, in the order of the file."""
         return tuple(
-            effect
-            for effect, position in self.entries
-            if effect.entry.path is None or at_end(effect.entry.path, position)
+            effect for effect, position in self.entries if effect.entry.path is None or effect.entry.path.ends(position)
         )
 
     def defaults(self, written: Collection[str]) -> dict[str, Any]:
@@ -108,7 +110,7 @@ class Overlaying:
         found = [effect for effect in self.effects if effect.entry.domain.matches(name)]
         for effect in found:
             effect.domains += 1
-        return Level(tuple((effect, 0 if (path := effect.entry.path) is None else start(path)) for effect in found))
+        return Level(tuple((effect, 0 if (path := effect.entry.path) is None else path.start) for effect in found))
 
 
 class Given(NamedTuple):
@@ -134,14 +136,17 @@ def overlaid(given: Given, fields: Mapping[str, Any], sent: Limit, item: str, ma
         effect.limits += 1
     keys = {key for key, value in fields.items() if key != "unlimited" or value}
     written = {*given.written, *keys, *_superseded(keys)}
+    place = f"{given.place} [{item}]" if item else given.place
     left: list[Effect] = []
     while said := _said([effect for effect in given.effects if effect not in left], written):
         made = _made(said, make)
         if isinstance(made, Limit):
             return made._replace(overlaid=tuple((key, effect.entry.line) for key, effect in said.items()))
         effect, why = _at_fault(said, make, made)
-        effect.leave(f"{given.place} [{item}]" if item else given.place, why)
-        left.append(effect)
+        at_fault = [effect] if len(left) < LEFT_MAX else [each for each in given.effects if each not in left]
+        for each in at_fault:
+            each.leave(place, why)
+        left += at_fault
     return sent
 
 

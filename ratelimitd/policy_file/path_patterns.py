@@ -12,25 +12,33 @@ VALUE: Final = "="
 
 
 class Glob(NamedTuple):
-    """Text in which each ``*`` stands for any text, also none; ``pieces`` are what is between the stars."""
+    """Text in which each ``*`` stands for any text, also none.
+
+    Attributes:
+        first, last: what is before the first star, and after the last; without a star, ``last`` is None.
+        between: what is between two stars.
+    """
 
     text: str
-    pieces: tuple[bytes, ...]
+    first: bytes
+    between: tuple[bytes, ...] = ()
+    last: bytes | None = None
 
     def matches(self, text: bytes) -> bool:
         """Whether this is all of the text."""
-        first, *between = self.pieces
-        if not between:
-            return text == first
-        last = between.pop()
-        end = len(text) - len(last)
-        fits = len(first) <= end and text.startswith(first) and text.endswith(last)
-        return fits and in_order(text, tuple(between), len(first), end)
+        if self.last is None:
+            return text == self.first
+        if not (text.startswith(self.first) and text.endswith(self.last)):
+            return False
+        start, end = len(self.first), len(text) - len(self.last)
+        return start <= end and in_order(text, self.between, start, end)
 
 
 def glob(text: str) -> Glob:
     """Return the glob that is written so."""
-    return Glob(text, tuple(text.encode().split(STAR)))
+    first, *between = text.encode().split(STAR)
+    last = between.pop() if between else None
+    return Glob(text, first, tuple(between), last)
 
 
 class Element(NamedTuple):
@@ -39,11 +47,6 @@ class Element(NamedTuple):
     text: str
     key: Glob
     value: Glob | None = None
-
-    @property
-    def any_levels(self) -> bool:
-        """Whether it stands for any number of levels."""
-        return self.text == ANY_LEVELS
 
     def matches(self, key: bytes, value: bytes) -> bool:
         """Whether a descriptor with this key and value, empty for none, is one of those that are meant."""
@@ -60,38 +63,42 @@ def element(text: str) -> Element:
     return Element(text, glob(key), glob(value) if equals else None)
 
 
-Path = tuple[Element, ...]
-
 Position = int
 """How far a path is matched: bit ``n`` is set if the descriptors so far are what its first ``n`` elements stand for."""
 
 
-def start(path: Path) -> Position:
-    """Return the position at the root."""
-    return _without_levels(path, 1)
+class Path(NamedTuple):
+    """The elements of a path, and the positions that each number of them comes to with the ``**`` that follow."""
+
+    elements: tuple[Element, ...]
+    positions: tuple[Position, ...]
+
+    @property
+    def start(self) -> Position:
+        """The position at the root."""
+        return self.positions[0]
+
+    def below(self, position: Position, key: bytes, value: bytes) -> Position:
+        """Return the position one descriptor further down; 0: no descriptor from there on matches."""
+        further = 0
+        for number, each in enumerate(self.elements):
+            if not position >> number & 1:
+                continue
+            if each.text == ANY_LEVELS:
+                further |= self.positions[number]
+            elif each.matches(key, value):
+                further |= self.positions[number + 1]
+        return further
+
+    def ends(self, position: Position) -> bool:
+        """Whether all of it is matched."""
+        return bool(position >> len(self.elements) & 1)
 
 
-def step(path: Path, position: Position, key: bytes, value: bytes) -> Position:
-    """Return the position one descriptor further down; 0: no descriptor below matches."""
-    further = 0
-    for number, each in enumerate(path):
-        if not position >> number & 1:
-            continue
-        if each.any_levels:
-            further |= 1 << number
-        elif each.matches(key, value):
-            further |= 1 << number + 1
-    return _without_levels(path, further)
-
-
-def at_end(path: Path, position: Position) -> bool:
-    """Whether the whole path is matched."""
-    return bool(position >> len(path) & 1)
-
-
-def _without_levels(path: Path, position: Position) -> Position:
-    """Add the positions that are reached by taking ``**`` for no level."""
-    for number, each in enumerate(path):
-        if each.any_levels and position >> number & 1:
-            position |= 1 << number + 1
-    return position
+def path_of(elements: tuple[Element, ...]) -> Path:
+    """Return the path of these elements."""
+    positions = [1 << len(elements)]
+    for number in reversed(range(len(elements))):
+        after = positions[0] if elements[number].text == ANY_LEVELS else 0
+        positions.insert(0, 1 << number | after)
+    return Path(elements, tuple(positions))

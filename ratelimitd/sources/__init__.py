@@ -22,13 +22,14 @@ from .files import (
     tiers_beside,
 )
 from .loader import InvalidPolicyError, Loaded, LoadError, dismantle, load
-from .overlay import EntryEffect, OverlayFile, OverlayReport, find_overlay
+from .overlay import OVERLAY_BYTES, EntryEffect, OverlayFile, OverlayReport, find_overlay
 from .pushed import Pushed
 from .watch import Watch
 
 __all__ = [
     "BYTES_MOST",
     "GATEWAY_ALGORITHM",
+    "OVERLAY_BYTES",
     "EntryEffect",
     "Examined",
     "GatewayFile",

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from ratelimitd.policy_file import Effect, Overlay
 
 OVERLAY_BYTES: Final = 128 << 10
-"""Maximum size of the file: 500 entries, the most there may be, of 250 bytes each."""
+"""Maximum size of the file: 100 entries, the most there may be, of 1.3 kB each."""
 
 
 class OverlayFile(NamedTuple):
@@ -79,6 +79,6 @@ def _entry(effect: "Effect") -> EntryEffect:
     from ratelimitd.policy_file import said_in_words  # noqa: PLC0415 -- as above
 
     entry = effect.entry
-    path = None if entry.path is None else tuple(each.text for each in entry.path)
+    path = None if entry.path is None else tuple(each.text for each in entry.path.elements)
     left = sum(each.count for each in effect.left.values())
     return EntryEffect(entry.line, entry.domain.text, path, said_in_words(entry), effect.limits, left)

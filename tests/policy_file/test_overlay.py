@@ -38,7 +38,11 @@ def test_all_keys():
     assert (overlay.file, overlay.text) == ("o.yaml", ALL.encode())
     assert (first.line, first.domain.text, first.path) == (2, "*", None)
     assert first.said == {"default_algorithm": "token_bucket", "default_charge": Charging.AFTER}
-    assert (second.line, second.domain.text, [each.text for each in second.path]) == (5, "eg/http", ["**", "a=*", "b"])
+    assert (second.line, second.domain.text, [each.text for each in second.path.elements]) == (
+        5,
+        "eg/http",
+        ["**", "a=*", "b"],
+    )
     assert {key: second.said[key] for key in ("algorithm", "burst", "charge", "on_store_failure")} == {
         "algorithm": "gcra",
         "burst": 20,

@@ -5,7 +5,8 @@ import pytest
 from ratelimitd.algorithms import Reserve
 from ratelimitd.policy import Charging, OnStoreFailure
 from ratelimitd.policy_file import examine, read_overlay
-from ratelimitd.policy_file.overlaying import REASONS_MAX
+from ratelimitd.policy_file.overlay import ENTRIES_MAX
+from ratelimitd.policy_file.overlaying import LEFT_MAX, REASONS_MAX, Effect, Given, overlaid
 
 SHOP = """\
 domain: shop
@@ -249,6 +250,24 @@ def test_reasons_are_bounded():
     (effect,) = examined(f"domain: d\ndescriptors:\n{nodes}", ["domain: d, reserve: {amount: 1000}"]).effects
     assert len(effect.left) == REASONS_MAX
     assert sum(left.count for left in effect.left.values()) == 58
+
+
+def test_trials_of_a_limit_are_bounded():
+    """An overlay of which nothing fits is left at once after some entries, each of them told; else it delays a load."""
+    entries = [f"domain: d, burst: {number + 1}" for number in range(ENTRIES_MAX)]
+    policy = f"domain: d\ndescriptors:\n- {{key: k, rate_limit: {{{PLAIN}}}}}\n"
+    made = []
+    sent = examined(policy, []).rows[1].limits[0]
+    text = "".join(["overlay:\n", *(f"- {{{entry}}}\n" for entry in entries)])
+    effects = list(map(Effect, read_overlay("o.yaml", text.encode()).entries))
+
+    def make(said):
+        made.append(said)
+        return "no"
+
+    assert overlaid(Given("d.k", effects, ()), {}, sent, "", make) == sent
+    assert len(made) == LEFT_MAX + 1
+    assert all(effect.left["no"].first == ["d.k"] for effect in effects)
 
 
 def test_equal_limits_stay_one():

@@ -7,7 +7,7 @@ from re import compile as compiled
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ratelimitd.policy_file.path_patterns import at_end, element, glob, start, step
+from ratelimitd.policy_file.path_patterns import element, glob, path_of
 
 TEXTS = st.text("ab_", max_size=5)
 GLOBS = st.text("ab_*", max_size=5)
@@ -45,11 +45,11 @@ def matched(path, descriptors):
 
 
 def walked(path, descriptors):
-    elements = tuple(map(element, path))
-    position = start(elements)
+    made = path_of(tuple(map(element, path)))
+    position = made.start
     for key, value in descriptors:
-        position = step(elements, position, key.encode(), value.encode())
-    return at_end(elements, position)
+        position = made.below(position, key.encode(), value.encode())
+    return made.ends(position)
 
 
 @given(GLOBS, TEXTS)
@@ -75,9 +75,10 @@ def test_a_path_stands_for_the_descriptors_from_the_root_to_a_limit(path, descri
 @given(st.lists(ELEMENTS, min_size=1, max_size=4), DESCRIPTORS, DESCRIPTORS)
 def test_what_cannot_match_further_down_is_left(path, above, below):
     """Position 0 is final, so the entries that are for nothing below a descriptor cost nothing there."""
-    elements, position = tuple(map(element, path)), start(tuple(map(element, path)))
+    made = path_of(tuple(map(element, path)))
+    position = made.start
     for key, value in above:
-        position = step(elements, position, key.encode(), value.encode())
+        position = made.below(position, key.encode(), value.encode())
     if not position:
         assert not matched(path, above + below)
 
