@@ -132,8 +132,8 @@ def evaluate(scenario: Scenario, injected: Injected, watch: Watch, pace: Pace, c
     over = watch.over + pace.settle
     extra: list[Allowance] = [Failover(watch.fault, over)] * injected.failovers
     if scenario.law == "local":
-        # Not only during the fault: on a busy machine a reply can miss its budget at other times too.
-        extra.append(Local(watch.began, watch.ended, SIZE, SHARE))
+        # Not only during the fault: on a busy machine a reply can miss its budget at other times too, from the first on.
+        extra.append(Local(calls[0].sent, watch.ended, SIZE, SHARE))
     first = 2 * law.at_once / RATE  # until the first burst is spent
     most = bound(law, extra, calls[0].sent, max(call.done for call in allowed))
     verdict = Verdict(
