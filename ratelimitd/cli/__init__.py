@@ -38,3 +38,7 @@ def main(context: click.Context) -> None:
 
 for command in (serve, proxy, envoy, validate, diff, check, simulate, doctor, ratelimit):
     main.add_command(command)
+
+# The entry point of the image is ratelimitd, and envoyproxy/ratelimit's Compose file writes `command: /bin/ratelimit`, which
+# is then the first word.
+main.add_command(ratelimit, "/bin/ratelimit")
