@@ -1,16 +1,14 @@
-"""A pod for tests: a container of the image, in namespaces of its own, on the addresses and paths that a manifest names.
+"""A pod for tests: a container of the image, in namespaces of its own, on the addresses and paths of a manifest.
 
 The root folder has what the image has: the package with its virtual environment, /bin/ratelimit as the Dockerfile
 writes it, and the variables of its ENV lines. Volumes are mounted at their paths, names resolve by /etc/hosts, and the
 process has the user, the capabilities and the file system of the manifest. What is missing: seccomp, limits of memory
-and CPU, and the base image, in whose place the programs and libraries of this machine are. The package is that of the
-checkout, which two variables in the start script say.
+and CPU, and the base image, in whose place the programs and libraries of this machine are. What ``OWN`` says is added.
 
 All of it runs below ``namespaces()``, so the ports are free and mounts end with the process.
 """
 
 import fcntl
-import os
 import re
 import shlex
 import shutil
@@ -32,6 +30,10 @@ BASE_PATH: Final = "/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin
 """PATH of the base image."""
 
 PREFIX: Final = "/opt/ratelimitd"
+OWN: Final = "RATELIMITD_PURE=1 PYTHONPATH=/opt/checkout STORE_BUDGET=2s"
+"""Variables that the start script adds to those of the manifest: the package of the checkout, and patience with Redis,
+since a test machine may be slower than any budget."""
+
 _SIOCSIFADDR: Final = 0x8916
 
 
@@ -66,7 +68,7 @@ def entry_point() -> tuple[str, ...]:
 def _start_script() -> str:
     """Return what the Dockerfile writes to bin/ratelimit."""
     (found,) = re.findall(r"^RUN printf '([^']*)' > \S+/bin/ratelimit ", DOCKERFILE.read_text(), re.MULTILINE)
-    return found.replace("\\n", "\n")
+    return str(found).replace("\\n", "\n")
 
 
 def volume(folder: Path, files: Mapping[str, str | bytes]) -> Path:
@@ -132,10 +134,9 @@ def _found(name: str) -> str:
 def _programs(root: Path) -> None:
     own = root / PREFIX.lstrip("/") / "bin"
     own.mkdir(parents=True)
-    from_checkout = "RATELIMITD_PURE=1 PYTHONPATH=/opt/checkout"
     scripts = {
         "ratelimit": _start_script(),
-        "ratelimitd": f'#!/bin/sh\n{from_checkout} exec /opt/venv/bin/python -m ratelimitd "$@"\n',
+        "ratelimitd": f'#!/bin/sh\n{OWN} exec /opt/venv/bin/python -m ratelimitd "$@"\n',
     }
     for name, text in scripts.items():
         (own / name).write_text(text)
@@ -152,7 +153,9 @@ def _etc(etc: Path, names: Iterable[str]) -> None:
             shutil.copy(Path("/etc", name), etc / name)
     (etc / "nsswitch.conf").write_text("hosts: files\n")
     (etc / "resolv.conf").touch()
-    (etc / "hosts").write_text("\n".join(("127.0.0.1 localhost", "::1 localhost", *(f"127.0.0.1 {x}" for x in names), "")))
+    (etc / "hosts").write_text(
+        "\n".join(("127.0.0.1 localhost", "::1 localhost", *(f"127.0.0.1 {x}" for x in names), ""))
+    )
 
 
 def _trust(folder: Path, authority: Path) -> None:
@@ -165,7 +168,7 @@ def _trust(folder: Path, authority: Path) -> None:
 
 def _same(root: Path, path: Path) -> None:
     if path.is_symlink():
-        (root / path.name).symlink_to(os.readlink(path))
+        (root / path.name).symlink_to(path.readlink())
     elif path.is_dir():
         _bind(root, str(path), path)
 

@@ -220,7 +220,7 @@ def redis_server(
 ) -> Iterator[RedisServer]:
     """Run a redis-server with these command-line options, for instance ``"--requirepass", "x"``.
 
-    ``tls`` implies TCP. With ``client_certificate``, clients must present a certificate. Without ``port`` it has a free one.
+    ``tls`` implies TCP. With ``client_certificate``, clients must present a certificate. ``port`` 0 is a free one.
     """
     mutual = [] if tls is None else ["--tls-auth-clients", "yes" if client_certificate else "no"]
     with ExitStack() as stack:

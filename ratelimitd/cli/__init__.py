@@ -39,6 +39,5 @@ def main(context: click.Context) -> None:
 for command in (serve, proxy, envoy, validate, diff, check, simulate, doctor, ratelimit):
     main.add_command(command)
 
-# The entry point of the image is ratelimitd, and envoyproxy/ratelimit's Compose file writes `command: /bin/ratelimit`, which
-# is then the first word.
+# envoyproxy/ratelimit's Compose file has `command: /bin/ratelimit`, which follows the image's entry point, ratelimitd.
 main.add_command(ratelimit, "/bin/ratelimit")

@@ -40,7 +40,7 @@ UNBUILT: Final[tuple[Row[Any], ...]] = (
     *_unread("", _CONNECTS, "REDIS_STARTUP_INITIAL_INTERVAL", "REDIS_STARTUP_MAX_INTERVAL"),
     *_unread(
         "0",
-        "No restart repairs Redis, so the service waits for it; /healthcheck fails meanwhile, which a startup probe sees.",
+        "No restart repairs Redis, so the service waits; /healthcheck fails meanwhile, which a startup probe sees.",
         "REDIS_STARTUP_MAX_ELAPSED_TIME",
     ),
     *_unread("false", "Broken connections are always closed.", "REDIS_CLOSE_CONNECTION_ON_READONLY_ERROR"),

@@ -4,7 +4,7 @@ from testkit.control_plane import config, control_plane
 from testkit.envoy import bootstrap, envoy, generic, per_route, upstream
 from testkit.redis_server import redis_server
 from tests.app.test_process import call
-from tests.migrating.deployed import check_confined, check_doctor, deployed, equal, page, until, warnings
+from tests.migrating.deployed import check_confined, check_doctor, deployed, equal, page, told, until
 from tests.migrating.istio import asked
 from tests.migrating.manifests import AGENT_ROUTER, AI_GATEWAY
 
@@ -43,7 +43,7 @@ def entries(backend):
     return [generic("backend_name", backend), generic("model_name_override", MODEL)]
 
 
-async def limits(folder, manifest=AGENT_ROUTER, told=()):
+async def limits(folder, manifest=AGENT_ROUTER, expected=()):
     """It waits for the control plane, unhealthy; then a request passes while one backend has quota left."""
     with redis_server(tcp=True, port=6379) as redis:
         async with deployed(manifest, folder, {}, NAMES) as running, upstream() as up:
@@ -53,18 +53,19 @@ async def limits(folder, manifest=AGENT_ROUTER, told=()):
             async with control_plane(port=18002) as plane:
                 plane.push("1", quota(8), node=NODE)
                 await plane.acked("1")
-                await until(lambda: healthy(running), 200, running)
+                await until(healthy, 200, lambda: running.text)
                 async with envoy(proxy(up), folder) as front:
                     equal(await asked(front.url, "/", 2), [200] * 2)
-                    await until(lambda: counted(redis, BACKENDS[0]), 2 * (1 + TOKENS), running)
+                    await until(lambda: counted(redis, BACKENDS[0]), 2 * (1 + TOKENS), lambda: running.text)
                     equal(await counted(redis, BACKENDS[1]), 2)
                     equal(await asked(front.url, "/", 7), [200] * 6 + [429])
                 await check_doctor(running)
                 check_confined(running, manifest)
-                equal([each for each in warnings(running) if "control plane" not in each], list(told))
+                equal(told(running), list(expected))
 
 
-async def healthy(running):
+async def healthy():
+    """The status of /healthcheck, which the manifest does not probe."""
     return (await page(8080, "/healthcheck"))[0]
 
 

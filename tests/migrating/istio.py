@@ -7,7 +7,7 @@ import aiohttp
 from testkit.envoy import bootstrap, envoy, header, route, upstream
 from testkit.pod import ADDRESS, volume
 from testkit.redis_server import redis_server
-from tests.migrating.deployed import check_confined, check_doctor, deployed, equal, links, page, until, warnings
+from tests.migrating.deployed import check_confined, check_doctor, deployed, equal, links, page, told, until
 from tests.migrating.manifests import ISTIO
 from tests.service import has_ipv6
 
@@ -63,11 +63,11 @@ async def limits(folder):
                 equal(await asked(front.url, "/", 3), [200] * 3)
                 configured(folder, 4)
                 wanted = "ratelimit.PATH_/productpage: unit=HOUR requests_per_unit=4"
-                await until(lambda: shown(wanted), True, running)
+                await until(lambda: shown(wanted), True, lambda: running.text)
                 equal(await asked(front.url, "/productpage", 2), [200, 429])
                 (key,) = (each for each in redis.ask("KEYS", "*") if "productpage" in each)
                 equal(key.rpartition("_")[0], "ratelimit_PATH_/productpage")
-                equal(warnings(running), [])
+                equal(told(running), [])
                 await check_doctor(running)
                 check_confined(running, ISTIO)
                 redis.kill()

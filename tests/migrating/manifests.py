@@ -1,4 +1,4 @@
-"""What manifests for envoyproxy/ratelimit say of its container, as data: those of controllers, samples and Compose files."""
+"""What manifests for envoyproxy/ratelimit say of its container: those of controllers, samples and Compose files."""
 
 from typing import NamedTuple
 

@@ -3,7 +3,7 @@
 from testkit.pod import ADDRESS, volume
 from testkit.redis_server import redis_server
 from tests.app.test_process import call
-from tests.migrating.deployed import check_confined, check_doctor, deployed, equal, page, statsd, until, warnings
+from tests.migrating.deployed import check_confined, check_doctor, deployed, equal, page, statsd, told, until
 from tests.migrating.manifests import COMPOSE, COMPOSE_ROOT, ISTIO
 
 POLICY = "domain: d\ndescriptors:\n  - {key: user, rate_limit: {unit: hour, requests_per_unit: 2}}\n"
@@ -29,10 +29,12 @@ async def compose(folder):
             equal(key.rpartition("_")[0], "d_user_x")
             await check_doctor(running)
             check_confined(running, COMPOSE)
-            equal(warnings(running), [])
+            equal(told(running), [])
             running.terminate()
             equal(await running.ended(), 0)
-            await until(lambda: sent.has("ratelimit.service.rate_limit.d.user.over_limit:1|c"), True, running)
+            await until(
+                lambda: sent.has("ratelimit.service.rate_limit.d.user.over_limit:1|c"), True, lambda: running.text
+            )
 
 
 async def compose_root(folder):
@@ -44,7 +46,7 @@ async def compose_root(folder):
         async with deployed(COMPOSE_ROOT, folder, {"/data": data}, ("redis",)) as running:
             await running.logged("serving")
             await bites()
-            equal(warnings(running), [])
+            equal(told(running), [])
 
 
 async def config_map(folder):
@@ -55,7 +57,7 @@ async def config_map(folder):
         async with deployed(ISTIO._replace(env=env), folder, mounts, ("redis",)) as running:
             await running.logged("serving")
             await bites()
-            equal(warnings(running), [])
+            equal(told(running), [])
 
 
 SCENARIOS = (compose, compose_root, config_map)

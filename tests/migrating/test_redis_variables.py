@@ -1,4 +1,4 @@
-"""Each kind of Redis by envoyproxy/ratelimit's variables, as docs/migrating/plain.md has them; only addresses differ."""
+"""Each kind of Redis by the variables of docs/migrating/plain.md; only addresses differ."""
 
 from contextlib import contextmanager
 
@@ -103,7 +103,10 @@ def persecond(_):
         }
 
 
-@pytest.mark.parametrize("kind", [tcp, url, unix, auth, tls, sentinel, cluster, persecond], ids=lambda kind: kind.__name__)
+KINDS = (tcp, url, unix, auth, tls, sentinel, cluster, persecond)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 async def test_it_counts_in_each_kind_of_redis(kind, tmp_path):
     """The service is healthy once it is connected, and its limit bites."""
     config = tmp_path / "data" / "ratelimit" / "config"
