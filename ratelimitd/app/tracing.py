@@ -20,7 +20,7 @@ from .life import StartError
 
 if TYPE_CHECKING:
     from ratelimitd.gateway import MakeRequest
-    from ratelimitd.tracing import Tracer
+    from ratelimitd.tracing import Exporter, Tracer
 
 log = get_logger(__name__)
 
@@ -34,22 +34,29 @@ def tracer_of(settings: Settings) -> "Tracer | None":
     """Return the tracer, with its exporter started; None without TRACING_ENABLED. Raises StartError."""
     if not settings.tracing_enabled:
         return None
+    exporter = exporter_of(settings)
+    from ratelimitd.tracing import Sampler, Tracer  # noqa: PLC0415 -- its memory
+
+    protocol, rate = settings.tracing_exporter_protocol, settings.tracing_sampling_rate
+    log.info("spans are sent", collector=exporter.where, protocol=protocol, sampling_rate=rate)
+    exporter.start()
+    return Tracer(Sampler(rate), exporter, socket.gethostname())
+
+
+def exporter_of(settings: Settings) -> "Exporter":
+    """Return an exporter that is not started. Raises StartError."""
     try:
         from ratelimitd.tracing.otlp import Otlp, OtlpError, collector  # noqa: PLC0415 -- the extra, and its memory
     except ImportError as error:
         raise StartError(MISSING.format(name=error.name)) from error
-    from ratelimitd.tracing import Exporter, Sampler, Tracer  # noqa: PLC0415 -- as above
+    from ratelimitd.tracing import Exporter  # noqa: PLC0415 -- as above
 
     protocol = settings.tracing_exporter_protocol
     try:
         otlp = Otlp(protocol, _service(settings), __version__, os.environ)
     except OtlpError as error:
         raise StartError(masked(str(error))) from error
-    where, rate = masked(collector(protocol, os.environ)), settings.tracing_sampling_rate
-    log.info("spans are sent", collector=where, protocol=protocol, sampling_rate=rate)
-    exporter = Exporter(where, otlp.send, otlp.stop)
-    exporter.start()
-    return Tracer(Sampler(rate), exporter, socket.gethostname())
+    return Exporter(masked(collector(protocol, os.environ)), otlp.send, otlp.stop)
 
 
 def _service(settings: Settings) -> dict[str, str]:

@@ -44,6 +44,7 @@ class Exporter:
         stop: makes ``send`` return as soon as it can.
 
     Attributes:
+        where: as above.
         exported: spans that the collector took.
         dropped: spans that it did not get, by reason.
     """
@@ -51,7 +52,7 @@ class Exporter:
     def __init__(self, where: str, send: Send, stop: Callable[[], None], interval: float = INTERVAL) -> None:
         self.exported = 0
         self.dropped = {FULL: 0, FAILED: 0}
-        self._where = where
+        self.where = where
         self._send = send
         self._stop = stop
         self._interval = interval
@@ -137,6 +138,6 @@ class Exporter:
     def _tell(self, reason: str) -> None:
         if reason:
             note = "calls go on; ratelimitd_spans_dropped_total counts the spans that are lost"
-            log.warning("spans cannot be exported", collector=self._where, reason=masked(reason), note=note)
+            log.warning("spans cannot be exported", collector=self.where, reason=masked(reason), note=note)
         else:
-            log.info("spans are exported again", collector=self._where)
+            log.info("spans are exported again", collector=self.where)

@@ -2,14 +2,22 @@
 
 import asyncio
 import sys
+from types import SimpleNamespace
 
 import pytest
 from grpc import aio
 from structlog.testing import capture_logs
 
-from ratelimitd.app import tracing
+from ratelimitd.app import serve, tracing
+from ratelimitd.app.engine import build
 from ratelimitd.app.life import StartError
+from ratelimitd.app.listen import Serving
+from ratelimitd.app.service import RunningService
+from ratelimitd.gateway import Proxy
+from ratelimitd.gateway.proxy import ProxiedRequest
+from ratelimitd.observe.health import Health
 from ratelimitd.settings import load
+from ratelimitd.tracing import Exporter, Sampler, Tracer
 from testkit.collector import collector
 from tests.app.test_process import SHOULD_RATE_LIMIT, Request, call, get
 from tests.service import service
@@ -144,6 +152,24 @@ def test_credentials_of_the_endpoint_are_masked(monkeypatch):
     tracer.exporter._due.set()
     assert "localhost:1" in lines[0]["collector"]
     assert "canary" not in str(lines)
+
+
+async def test_without_tracing_the_handlers_are_the_services_own(monkeypatch):
+    """Decided once, at the start: a call of a process that does not trace takes the same way as ever."""
+    bound = []
+    monkeypatch.setattr(
+        serve, "grpc_server", lambda _, handlers, *__: bound.append(handlers) or Serving(None, "", None)
+    )
+    settings = load({}, {})
+    parts = build(settings)
+    running = RunningService(settings, parts, None, Health(), Health(), Health())
+    division = SimpleNamespace(grpc=1)
+    for tracer in (None, Tracer(Sampler(1.0), Exporter("where", lambda spans, rest: "", lambda: None), "host")):
+        serve.open_grpc(running._replace(tracer=tracer), None, SimpleNamespace(division=division, listening={}))
+    plain, traced = (each.unary[SHOULD_RATE_LIMIT] for each in bound)
+    assert plain == parts.service.should_rate_limit
+    assert traced != plain
+    assert ProxiedRequest is Proxy(parts.engine, 0, lambda: 0.0, lambda _: None)._requests
 
 
 @pytest.mark.parametrize(("traced", "imported"), [(False, False), (True, True)])

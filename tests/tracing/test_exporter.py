@@ -11,6 +11,9 @@ from ratelimitd.tracing.exporter import BATCH, FAILED, FULL, QUEUE
 from testkit.collector import collector
 from tests.tracing.making import exporting, otlp, span
 
+PATIENCE = 30.0
+"""Seconds until a test that waits fails."""
+
 
 @pytest.fixture(params=["http", "grpc"])
 def protocol(request):
@@ -18,7 +21,7 @@ def protocol(request):
 
 
 async def until(condition):
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE):
         while not condition():
             await asyncio.sleep(0.01)
 
@@ -87,7 +90,7 @@ async def test_the_end_does_not_wait_for_a_collector_that_hangs(protocol, monkey
             await received.asked(1)
             add(exporter, 7)
             with capture_logs() as lines:
-                async with asyncio.timeout(60):
+                async with asyncio.timeout(PATIENCE):
                     await exporter.close(0.2)
         assert exporter.exported == 0
         assert exporter.dropped[FAILED] >= 7

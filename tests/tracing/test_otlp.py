@@ -10,6 +10,9 @@ from ratelimitd.tracing.otlp import collector as address
 from testkit.collector import collector
 from tests.tracing.making import PARENT, SERVICE, TRACE, otlp, span
 
+PATIENCE = 30.0
+"""Seconds until a test that waits fails."""
+
 
 def no_rest(_):
     """Go on at once."""
@@ -77,7 +80,7 @@ async def test_a_timeout_is_in_milliseconds(protocol, name, monkeypatch):
     async with collector(protocol) as received:
         received.answers.clear()
         made = otlp(protocol, received, monkeypatch, **{"TIMEOUT": "600000", name: "300"})
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE):
             assert await sent(made, [span()]) != ""
         made.stop()
 
