@@ -12,6 +12,8 @@ from .engine import Parts
 from .policies import Policies
 
 if TYPE_CHECKING:
+    from ratelimitd.tracing import Tracer
+
     from .control_plane import Plane
 
 
@@ -24,6 +26,7 @@ class RunningService(NamedTuple):
         serving: that of gRPC. It follows Redis while a limit's failure policy is ``error``.
         readiness: requires a policy, and an overlay if POLICY_OVERLAY_REQUIRED says so, but never Redis.
         plane: the control plane that pushes the policy; None: files.
+        tracer: takes the spans; None without TRACING_ENABLED.
     """
 
     settings: Settings
@@ -33,6 +36,7 @@ class RunningService(NamedTuple):
     serving: Health
     readiness: Health
     plane: "Plane | None" = None
+    tracer: "Tracer | None" = None
 
     async def reload(self) -> None:
         """Load and activate the current policy."""
