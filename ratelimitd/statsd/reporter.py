@@ -77,7 +77,7 @@ class Reporter:
             self.skipped += 1
             return
         try:
-            await self._sink.open()
+            there = await self._sink.open()
         except OSError as error:
             self.skipped += 1
             self._failed(error)
@@ -93,7 +93,7 @@ class Reporter:
                 return
             self.sent += lines
             await asyncio.sleep(0)
-        if self._away:
+        if self._away and there:
             self._away = False
             log.info("statsd is back", address=self._sink.where)
 

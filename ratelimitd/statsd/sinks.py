@@ -1,8 +1,13 @@
 """The sockets that statsd's lines leave by. Each raises OSError when it cannot take them in time."""
 
 import asyncio
+import os
 import socket
-from typing import Final, Protocol
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final, Protocol, cast
+
+from ratelimitd.net.connect import connect
 
 from .wire import datagrams
 
@@ -27,8 +32,8 @@ class Sink(Protocol):
 
     where: str
 
-    async def open(self) -> None:
-        """Connect if there is no connection. Raises OSError."""
+    async def open(self) -> bool:
+        """Connect if there is no connection; returns whether a receiver is known to be there. Raises OSError."""
 
     async def send(self, lines: bytes) -> None:
         """Hand over whole lines. Raises OSError."""
@@ -47,39 +52,60 @@ class TcpSink:
         self.where = f"{host}:{port}"
         self._host = host
         self._port = port
-        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+        self._writer: asyncio.StreamWriter | None = None
 
-    async def open(self) -> None:
-        """Connect if there is no connection, or if the server has closed it."""
-        if self._streams is not None and self._streams[0].at_eof():
+    async def open(self) -> bool:
+        """Connect if there is no connection, or if the server has closed or reset it."""
+        if self._writer is not None and self._writer.is_closing():
             self.close()
-        if self._streams is None:
+        if self._writer is None:
+            reader = asyncio.StreamReader()
             async with asyncio.timeout(DIAL_TIME):
-                self._streams = await asyncio.open_connection(self._host, self._port)
+                with _no_name():
+                    made = await connect(lambda: _Deaf(reader), self._host, self._port, ssl=None, server_hostname=None)
+            self._writer = asyncio.StreamWriter(made.transport, made, reader, asyncio.get_running_loop())
+        return True
 
     async def send(self, lines: bytes) -> None:
         """Write, and wait while the server reads more slowly."""
-        if self._streams is None:
+        if self._writer is None:
             raise ConnectionError("not connected")
-        _, writer = self._streams
-        writer.write(lines)
+        self._writer.write(lines)
         async with asyncio.timeout(SEND_TIME):
-            await writer.drain()
+            await self._writer.drain()
 
     async def finish(self) -> None:
         """Close the connection once all has been sent."""
-        if self._streams is not None:
-            writer = self._streams[1]
-            writer.close()
+        if self._writer is not None:
+            self._writer.close()
             async with asyncio.timeout(SEND_TIME):
-                await writer.wait_closed()
-        self._streams = None
+                await self._writer.wait_closed()
+        self._writer = None
 
     def close(self) -> None:
         """Abort the connection: what it did not send is lost."""
-        if self._streams is not None:
-            self._streams[1].transport.abort()
-        self._streams = None
+        if self._writer is not None:
+            self._writer.transport.abort()
+        self._writer = None
+
+
+class _Deaf(asyncio.StreamReaderProtocol):
+    """The protocol below a writer. What the server sends is dropped, and the connection ends when it closes."""
+
+    transport: asyncio.WriteTransport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport for a writer."""
+        super().connection_made(transport)
+        self.transport = cast("asyncio.WriteTransport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Drop it."""
+
+    def eof_received(self) -> bool:
+        """Let the transport close: a server that writes no more reads no more."""
+        super().eof_received()
+        return False
 
 
 class DatagramSink:
@@ -96,10 +122,16 @@ class DatagramSink:
         self._most = UNIX_BYTES if path else UDP_BYTES
         self._socket: socket.socket | None = None
 
-    async def open(self) -> None:
-        """Make a socket if there is none; its host is looked up again then."""
+    async def open(self) -> bool:
+        """Make a socket if there is none; its host is looked up again then.
+
+        A host without a receiver tells so after the first datagram, so a new socket of UDP proves nothing.
+        """
         if self._socket is not None:
-            return
+            refused = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if refused:
+                raise OSError(refused, os.strerror(refused))
+            return True
         family, address = await self._resolved()
         sock = socket.socket(family, socket.SOCK_DGRAM)
         sock.setblocking(False)  # noqa: FBT003 -- the name of the function says it
@@ -109,13 +141,15 @@ class DatagramSink:
             sock.close()
             raise
         self._socket = sock
+        return bool(self._path)
 
     async def _resolved(self) -> tuple[int, tuple[object, ...] | str]:
         if self._path:
             return socket.AF_UNIX, self._path
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(DIAL_TIME):
-            found = await loop.getaddrinfo(*self._address, type=socket.SOCK_DGRAM)
+            with _no_name():
+                found = await loop.getaddrinfo(*self._address, type=socket.SOCK_DGRAM)
         family, _, _, _, address = found[0]
         return family, address
 
@@ -140,3 +174,12 @@ class DatagramSink:
         if self._socket is not None:
             self._socket.close()
         self._socket = None
+
+
+@contextmanager
+def _no_name() -> Iterator[None]:
+    """Raise OSError for a host that can be no name, such as one with an empty label."""
+    try:
+        yield
+    except ValueError as error:
+        raise OSError(str(error)) from error

@@ -60,11 +60,14 @@ async def tcp(port=0):
 
 
 @asynccontextmanager
-async def datagrams(path=""):
-    """A statsd over UDP on a free port, or on a unix socket; ``sizes`` has the size of each datagram."""
+async def datagrams(path="", port=0):
+    """A statsd over UDP, on a free port or on that of another one, or on a unix socket.
+
+    ``sizes`` has the size of each datagram.
+    """
     received = Received()
     received.sizes = []
-    family, address = (socket.AF_UNIX, path) if path else (socket.AF_INET, ("127.0.0.1", 0))
+    family, address = (socket.AF_UNIX, path) if path else (socket.AF_INET, ("127.0.0.1", port))
     sock = socket.socket(family, socket.SOCK_DGRAM)
     sock.bind(address)
     sock.setblocking(False)

@@ -2,8 +2,10 @@
 
 import asyncio
 import socket
+import struct
 
 import pytest
+from structlog.testing import capture_logs
 
 from ratelimitd.limiter.stats import Tallies
 from ratelimitd.observe.metrics import SLICE, SLICE_BYTES, Counters
@@ -101,20 +103,57 @@ async def test_a_dead_sink_is_tried_now_and_then():
     assert (len(tries), made.skipped) == (1, 5)
 
 
-async def test_a_connection_that_the_server_closed_is_made_anew(no_wait):
-    """statsd that restarts loses what was on its way, and nothing later."""
-    async with tcp() as first:
-        made, tallies, _ = rig(TcpSink(*first.address))
+def closed(server):
+    server.write_eof()
+
+
+def reset(server):
+    server.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    server.transport.abort()
+
+
+def talked(server):
+    """More than a reader keeps before it stops reading, so that the end behind it would not be seen."""
+    server.write(b"x" * (1 << 20))
+    server.write_eof()
+
+
+@pytest.mark.parametrize("end", [closed, reset, talked])
+async def test_a_connection_that_the_server_ended_is_made_anew(no_wait, end):
+    """statsd that restarts loses what was on its way, and nothing later, in whichever way its connection ended."""
+    async with tcp() as received:
+        made, tallies, _ = rig(TcpSink(*received.address))
         await made.flush()
-        await first.has(HITS.format("k", 1))
-    async with asyncio.timeout(PATIENCE):
-        while not made._sink._streams[0].at_eof():
-            await asyncio.sleep(0)
-    async with tcp(first.address[1]) as second:
-        hit(tallies)
+        await received.has(HITS.format("k", 1))
+        end(received.connections[0])
+        async with asyncio.timeout(PATIENCE):
+            while not made._sink._writer.is_closing():
+                await asyncio.sleep(0)
+        for tally in tallies:
+            tally.total_hits += 7
         await made.flush()
-        await second.has(HITS.format("k", 1))
+        await received.has(HITS.format("k", 7))
+        assert (made.lost, made.skipped) == (0, 0)
         await made.close()
+
+
+async def test_an_agent_over_udp_that_is_away_is_told_once(no_wait):
+    """A new socket takes a datagram with or without a receiver, so only the flush after it proves that one is back."""
+    async with datagrams() as first:
+        address = first.address
+    made, tallies, _ = rig(DatagramSink(*address))
+    with capture_logs() as lines:
+        for _ in range(6):
+            hit(tallies)
+            await made.flush()
+        assert [line["event"] for line in lines] == ["statsd is away"]
+        assert (made.lost, made.skipped) == (0, 3)
+        async with datagrams(port=address[1]):
+            for _ in range(3):
+                hit(tallies)
+                await made.flush()
+        assert [line["event"] for line in lines] == ["statsd is away", "statsd is back"]
+    await made.close()
 
 
 async def test_a_sink_that_does_not_read_is_left(monkeypatch):
@@ -129,7 +168,7 @@ async def test_a_sink_that_does_not_read_is_left(monkeypatch):
         assert 0 < made.lost <= SLICE
         assert made.sent + made.lost + left == 40_000
         assert left > 0
-        assert made._sink._streams is None
+        assert made._sink._writer is None
 
 
 async def test_a_flush_of_100_000_series_gives_way_between_bounded_chunks():
@@ -193,7 +232,8 @@ async def test_flushes_repeat_at_their_interval():
 
 async def test_an_agent_that_is_not_there_costs_a_counter(tmp_path):
     """Neither a missing unix socket nor a name that is none ends anything."""
-    for sink in (DatagramSink(path=str(tmp_path / "none.socket")), TcpSink("host.invalid", 8125)):
+    none = DatagramSink(path=str(tmp_path / "none.socket"))
+    for sink in (none, TcpSink("host.invalid", 8125), TcpSink("a..b", 8125), DatagramSink("a..b", 8125)):
         made, *_ = rig(sink)
         await made.flush()
         await made.close()
