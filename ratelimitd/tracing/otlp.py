@@ -120,10 +120,14 @@ class _Paced(Sequence[ReadableSpan]):
 
 
 class _Heard(logging.Handler):
-    """Keeps the messages of OpenTelemetry's loggers about one export: they log each attempt."""
+    """Keeps the messages of OpenTelemetry's exporters about one export: they log each attempt.
+
+    Its other loggers are silenced: they write values of callers, such as an invalid tracestate.
+    """
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
+        self.addFilter(logging.Filter("opentelemetry.exporter"))
         self.messages: list[str] = []
         logger = logging.getLogger("opentelemetry")
         logger.handlers = [self]
@@ -149,8 +153,10 @@ def _exporter(protocol: str, environ: Mapping[str, str]) -> SpanExporter:
     from opentelemetry.exporter.otlp.proto import http  # noqa: PLC0415 -- OTLP over gRPC needs no HTTP
     from opentelemetry.exporter.otlp.proto.http import trace_exporter as over_http  # noqa: PLC0415 -- as above
 
+    from .bounded import bounded_session  # noqa: PLC0415 -- as above
+
     compression: Any = http.Compression.Gzip if gzip else http.Compression.NoCompression
-    return over_http.OTLPSpanExporter(timeout=timeout, compression=compression)
+    return over_http.OTLPSpanExporter(timeout=timeout, compression=compression, session=bounded_session(timeout))
 
 
 def _timeout(environ: Mapping[str, str]) -> float:

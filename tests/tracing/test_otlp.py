@@ -1,10 +1,15 @@
 """OTLP to a real collector: what arrives of a span, and what the variables of the exporter do."""
 
 import asyncio
+from contextlib import suppress
 
 import pytest
+import requests
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
-from ratelimitd.tracing import Kind
+from ratelimitd.tracing import Kind, Sampler, extract
+from ratelimitd.tracing.bounded import ANSWER
 from ratelimitd.tracing.otlp import SLICE, OtlpError
 from ratelimitd.tracing.otlp import collector as address
 from testkit.collector import collector
@@ -93,6 +98,56 @@ async def test_a_collector_that_is_away_has_a_reason(protocol, monkeypatch):
     made = otlp(protocol, gone, monkeypatch, TIMEOUT="2500")
     assert "127.0.0.1" in await sent(made, [span()])
     made.stop()
+
+
+async def test_a_reason_has_no_value_of_a_caller(monkeypatch):
+    """OpenTelemetry logs an invalid tracestate as it came; it is neither told nor does it hide the cause."""
+    context = extract({"traceparent": [f"00-{TRACE}-{PARENT}-01".encode()], "tracestate": [b"a secret"]})
+    async with collector("http") as received:
+        received.refuses = True
+        made = otlp("http", received, monkeypatch, TIMEOUT="1")
+        reason = await sent(made, [span()._replace(context=Sampler(1.0).begin(context))])
+        made.stop()
+    assert "Failed to export" in reason
+    assert "secret" not in reason
+
+
+async def endless(request):
+    """Answer as an endpoint that streams."""
+    response = web.StreamResponse()
+    with suppress(ConnectionError):
+        await response.prepare(request)
+        for _ in range(1_000):
+            await response.write(bytes(ANSWER))
+    return response
+
+
+async def broken(request):
+    """Answer less than was announced."""
+    response = web.StreamResponse(headers={"Content-Length": "9"})
+    await response.prepare(request)
+    request.transport.close()
+    return response
+
+
+@pytest.mark.parametrize("answer", [endless, broken])
+async def test_an_answer_is_read_up_to_a_bound(answer, monkeypatch):
+    """The status alone counts; by default OpenTelemetry keeps all of an answer, 60 MiB here."""
+    application = web.Application()
+    application.router.add_post("/v1/traces", answer)
+    async with TestServer(application) as server:
+        made = otlp("http", str(server.make_url("")), monkeypatch)
+        read, whole = [], requests.Session.request
+
+        def watched(*arguments, **options):
+            response = whole(*arguments, **options)
+            read.append(response.raw)
+            return response
+
+        monkeypatch.setattr(requests.Session, "request", watched)
+        assert await sent(made, [span()]) == ""
+        made.stop()
+    assert [raw.tell() <= ANSWER and raw.closed for raw in read] == [True]
 
 
 @pytest.mark.parametrize("value", ["soon", "0", "-1"])
