@@ -214,6 +214,8 @@ class Policies:
         needs_store = await _needs_store(loaded.policy)
         differences = Changed() if old is None else await changed(old.policy, loaded.policy)
         refused = self.active.refused if again else ()
+        if again and isinstance(self._source, Pushed):  # it may have been renamed meanwhile
+            source, loaded = self._source, loaded._replace(version=self._source.version)
         self._source = source
         self._activate(loaded, differences, refused, needs_store=needs_store)
         commit()
