@@ -46,7 +46,7 @@ from .rows import (
     slices,
 )
 from .sharing import domains_that_share, shared_counters
-from .wildcards import STAR
+from .wildcards import STAR, in_order
 
 __all__ = [
     "DETAILED_METRIC",
@@ -97,6 +97,7 @@ __all__ = [
     "find",
     "identify",
     "in_one_unit",
+    "in_order",
     "is_concurrent",
     "is_override",
     "keys_rows",
