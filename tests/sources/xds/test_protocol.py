@@ -227,3 +227,16 @@ def test_the_text_of_a_nack_has_all_errors_and_is_bounded():
     shown = text.count("; ")
     assert text.endswith(f"and {10_000 - shown} more")
     assert len(nack_text(["a" * (TEXT_MOST + 1)])) == TEXT_MOST
+
+
+def test_no_more_errors_are_written_than_a_nack_has_room_for():
+    """A policy may have 50,000, and to write each would hold the event loop."""
+    written = []
+
+    class Error:
+        def __str__(self):
+            written.append(self)
+            return "e" * 100
+
+    nack_text([Error()] * 50_000)
+    assert len(written) <= TEXT_MOST // 100 + 1
