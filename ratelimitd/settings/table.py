@@ -1,7 +1,7 @@
 """The table: every variable of envoyproxy/ratelimit, and those of this project.
 
 A supported variable is an attribute of ``Settings``; the class attribute is its row, in ``serving``, ``counting``,
-``xds``, ``answering`` or ``measuring``. ``EARLY`` are read by the import of the package, and ``unbuilt`` has the others.
+``xds``, ``answering`` or ``measuring``. ``EARLY`` are read by the import of the package; ``unbuilt`` has the others.
 """
 
 from collections.abc import Iterator, Mapping
