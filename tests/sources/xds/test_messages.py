@@ -36,7 +36,7 @@ def test_a_response_is_read_as_protobuf_reads_it():
     [
         pytest.param(b"\x0a\x05abc", id="a text that is longer than the message"),
         pytest.param(b"\x0a\xff", id="a length without an end"),
-        pytest.param(b"\x0a" + b"\xff" * 1_000, id="a length of 7,000 bits"),
+        pytest.param(b"\x18" + b"\x80" * 1_000 + b"\x01", id="a number of 7,000 bits"),
         pytest.param(b"\x51\x00", id="half a number"),
         pytest.param(b"\x0b\x0c", id="a group"),
         pytest.param(b"\x0a\x01\xff", id="no UTF-8"),
