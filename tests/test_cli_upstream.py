@@ -9,6 +9,8 @@ from click.testing import CliRunner
 from ratelimitd.cli import main
 
 XDS = {"CONFIG_TYPE": "GRPC_XDS_SOTW"}
+AGENT_ROUTERS = "--quotaRateLimitServiceHost=envoy-ai-gateway-ratelimit.envoy-gateway-system"
+"""The argument in Agent Router's manifest of the service."""
 
 
 @pytest.fixture
@@ -31,6 +33,7 @@ def started(monkeypatch):
     ("words", "named"),
     [
         (["--no-such-flag"], "--no-such-flag"),
+        ([AGENT_ROUTERS], "--quotaRateLimitServiceHost"),
         (["--token=canary"], "--token"),
         (["--token", "canary", "canary"], "--token, 2 other words"),
         (["canary"], "1 other word"),

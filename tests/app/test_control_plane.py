@@ -163,6 +163,19 @@ async def test_a_bad_first_policy(force, health):
             assert (await pages(running), await call(running.grpc)) == (WELL, "OK")
 
 
+async def test_a_nack_has_all_errors_of_all_resources():
+    """Each with its resource, in the order of the response."""
+    nothing = config("e", {"key": "", "rate_limit": {"unit": 1, "requests_per_unit": 1}})
+    async with control_plane() as plane:
+        plane.push("1", BAD, nothing)
+        async with serving(plane.address):
+            text = (await plane.nacked()).error_detail.message
+            named = [each.partition(":")[0] for each in text.split("; ") if each[1:2] == ":"]
+            assert sorted(named) == ["d", "e"]
+            assert "invalid rate limit unit 'UNKNOWN'" in text
+            assert "descriptor has empty key" in text
+
+
 @pytest.mark.scenario("a control plane is lost, silent or restarted")
 async def test_a_control_plane_that_is_lost_changes_nothing_else():
     """Policy and health stay; the loss is in the log, a metric and /readyz, and it is connected to again."""

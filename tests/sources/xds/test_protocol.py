@@ -120,6 +120,19 @@ def test_a_mended_policy_waits_for_nothing():
     assert protocol.next(0.2) == ack(mended)
 
 
+def test_a_policy_that_was_mended_while_a_nack_was_held_back_is_in_force_within_two_seconds():
+    """A control plane of go-control-plane's sends nothing before it is answered, which is PACE after the last NACK."""
+    protocol, again = greeted(), response("1", "b")
+    load(protocol, response("1", "a"), BAD)
+    protocol.next(0)
+    protocol.received(again)
+    held = protocol.next(0.01)
+    assert protocol.next(held.until) == nack(again)
+    load(protocol, response("2", "c"), now=held.until)
+    assert protocol.next(held.until) == ack(response("2", "c"))
+    assert held.until <= 1
+
+
 def test_a_policy_that_goes_back_to_the_one_in_force_is_acknowledged_unloaded():
     """After a bad version, the control plane sends the content of the last good one under a new number."""
     protocol, one = greeted(), response("1", "a", content="x")
