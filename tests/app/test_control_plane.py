@@ -263,13 +263,6 @@ async def test_sighup_asks_again():
             assert [line["@message"] for line in running.log].count("policy loaded") == 1
 
 
-async def test_a_config_beside_a_control_plane_is_a_usage_error(tmp_path):
-    """A service has one source."""
-    async with service("--config", str(tmp_path), env={"CONFIG_TYPE": "GRPC_XDS_SOTW"}, ready=False) as running:
-        assert await running.ended() == 2
-        assert "CONFIG_TYPE=GRPC_XDS_SOTW" in running.text
-
-
 @pytest.mark.slow
 async def test_a_large_policy_is_taken_over_while_calls_are_answered():
     """50,000 descriptors come in one response, and are parsed in another process."""
