@@ -94,6 +94,10 @@ class NamedLimits:
             for looked, (domain, path) in enumerate(walk(policy), 1):
                 if looked % NODES == 0:
                     await asyncio.sleep(0)
+                    if self._policies.policy is not policy:
+                        return  # a reload is freeing it; the next look finds another one
+                if not path:
+                    continue
                 limits = [limit for limit in path[-1].limits if limit.name and limit.rate is not None]
                 if len(named) + len(limits) > NAMED_MOST or len(path) > KEYS:
                     left_out = left_out or bool(limits)

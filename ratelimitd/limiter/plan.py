@@ -91,14 +91,17 @@ class Planner:
         self.made = 0
 
     def forget(self, nodes: int) -> bool:
-        """Drop the rules of at most this number of nodes; True while there are more.
+        """Drop the rules of at most this number of nodes, or so many domains; True while there are more.
 
-        Freeing those of thousands at once takes long.
+        Freeing those of thousands at once takes long. No request is planned afterwards.
         """
         while nodes and self._rules:
             self._rules.popitem()
             nodes -= 1
-        return bool(self._rules)
+        while nodes and self._domains:
+            self._domains.popitem()
+            nodes -= 1
+        return bool(self._rules) or bool(self._domains)
 
     def plan(self, request: LimitRequest) -> Plan:
         """Find every limit of a request, and its charges."""

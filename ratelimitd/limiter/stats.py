@@ -208,7 +208,8 @@ class Tallies:
         if not self._listed:
             return
         for looked, (domain, path) in enumerate(walk(policy), 1):
-            self._mark(domain, path)
+            if path:
+                self._mark(domain, path)
             if looked % RETIRED == 0:
                 yield
         for key, tally in list(self._gone.items()):
