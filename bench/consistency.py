@@ -111,7 +111,7 @@ def play(ready: Stage, scenario: Scenario) -> Verdict:
     """Run one scenario, and compare its calls and answers with their bounds."""
     pace, value = ready.pace, f"{scenario.name}, {scenario.law}"
     ready.services.load(scenario.law, value, RATE)
-    spending = Spending(ready.services.addresses, value, ready.services.metrics)
+    spending = Spending(ready.services.addresses, value, ready.services.metrics, ready.load_core)
     began = time.time()
     time.sleep(pace.before)
     fault = time.time()
@@ -132,8 +132,8 @@ def evaluate(scenario: Scenario, injected: Injected, watch: Watch, pace: Pace, c
     over = watch.over + pace.settle
     extra: list[Allowance] = [Failover(watch.fault, over)] * injected.failovers
     if scenario.law == "local":
-        # Not only during the fault: on a busy machine a reply can miss its budget at other times too.
-        extra.append(Local(watch.began, watch.ended, SIZE, SHARE))
+        # Not only during the fault: on a busy machine any reply can miss its budget, the first one too.
+        extra.append(Local(calls[0].sent, watch.ended, SIZE, SHARE))
     first = 2 * law.at_once / RATE  # until the first burst is spent
     most = bound(law, extra, calls[0].sent, max(call.done for call in allowed))
     verdict = Verdict(

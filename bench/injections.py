@@ -34,11 +34,12 @@ class Stage:
         self,
         services: Fleet,
         pace: Pace,
+        load_core: int,
         single: tuple[RedisServer, FaultProxy] | None = None,
         sentinel: RedisSentinel | None = None,
         cluster: RedisCluster | None = None,
     ) -> None:
-        self.services, self.pace = services, pace
+        self.services, self.pace, self.load_core = services, pace, load_core
         self._single, self._sentinel, self._cluster = single, sentinel, cluster
 
     @property
@@ -278,10 +279,10 @@ def stage(topology: str, where: Cores, pace: Pace, env: dict[str, str] | None = 
         if topology == "single":
             server = stack.enter_context(redis_server(tcp=True))
             proxy = stack.enter_context(fault_proxy(server.address))
-            yield Stage(services(REDIS_URL=proxy.address), pace, single=(server, proxy))
+            yield Stage(services(REDIS_URL=proxy.address), pace, where.load, single=(server, proxy))
         elif topology == "sentinel":
             guarded = stack.enter_context(redis_sentinel())
-            yield Stage(services(REDIS_TYPE=topology, REDIS_URL=guarded.url), pace, sentinel=guarded)
+            yield Stage(services(REDIS_TYPE=topology, REDIS_URL=guarded.url), pace, where.load, sentinel=guarded)
         else:
             cluster = stack.enter_context(redis_cluster(replicas=1))
-            yield Stage(services(REDIS_TYPE=topology, REDIS_URL=cluster.url), pace, cluster=cluster)
+            yield Stage(services(REDIS_TYPE=topology, REDIS_URL=cluster.url), pace, where.load, cluster=cluster)

@@ -5,10 +5,13 @@ met no store is kept and recorded later. One that was sent and not answered may 
 So each report is recorded or counted as lost, and none is recorded twice.
 """
 
+import multiprocessing
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from enum import Enum
+from multiprocessing.connection import Connection
 from typing import Any, Final, NamedTuple
 
 import grpc
@@ -17,6 +20,7 @@ from bench.bounds import Admitted, Allowance, Law, bound, over_admission
 from bench.policy import DOMAIN
 from ratelimitd.proto import message
 from ratelimitd.rls.service import STORE_FAILED
+from testkit.machine import on_core
 from testkit.server import METHOD
 
 BUDGET: Final = "budget"
@@ -141,25 +145,14 @@ def account(spent: Spent, failovers: Sequence[Allowance] = ()) -> Account:
     )
 
 
-class Spending:
-    """Callers of some services, from now on.
+class Callers:
+    """Callers of some services: each asks, spends and reports, until they are ended."""
 
-    Args:
-        addresses: of the services.
-        value: value of the descriptors, new for each run.
-        metrics: returns the metrics of each service.
-    """
-
-    def __init__(
-        self, addresses: Sequence[str], value: str, metrics: Callable[[], Sequence[Mapping[str, float]]]
-    ) -> None:
+    def __init__(self, addresses: Sequence[str], value: str) -> None:
         self._over = threading.Event()
         self._answers: list[Answer] = []
         self._denied = 0
-        self._metrics = metrics
         self._question, self._report = request(value, 0, BUDGET), request(value, COST, BUDGET, LEDGER)
-        self._look = request(value, 0, LEDGER)
-        self._before = counted(metrics())
         self._channels = [grpc.insecure_channel(address, options=OPTIONS) for address in addresses]
         self._threads = [
             threading.Thread(target=self._spend, args=(stub(channel),))
@@ -181,18 +174,60 @@ class Spending:
                 self._denied += reply is Reply.OVER
                 self._over.wait(PAUSE)
 
-    def end(self, *, killed: bool = False) -> Spent:
-        """End the callers once their answers are reported. ``killed``: a service, and so its counters, are gone."""
+    def end(self) -> tuple[list[Answer], int]:
+        """End the callers once their answers are reported; return these, and the number of questions denied."""
         self._over.set()
         for thread in self._threads:
             thread.join()
-        recorded, lost = self._settled()
-        ledger = self._ledger()
         for channel in self._channels:
             channel.close()
-        answers = sorted(self._answers, key=lambda answer: answer.sent)
+        return sorted(self._answers, key=lambda answer: answer.sent), self._denied
+
+
+def _call(addresses: Sequence[str], value: str, pipe: Connection) -> None:
+    """Have callers until the other end of the pipe asks what they spent; a child process runs this."""
+    callers = Callers(addresses, value)
+    pipe.recv()
+    pipe.send(callers.end())
+
+
+class Spending:
+    """Callers of some services, from now on, in a process of their own: this one may have the proxy of Redis.
+
+    Args:
+        addresses: of the services.
+        value: value of the descriptors, new for each run.
+        metrics: returns the metrics of each service.
+        core: of the callers, which is not that of the services.
+    """
+
+    def __init__(
+        self,
+        addresses: Sequence[str],
+        value: str,
+        metrics: Callable[[], Sequence[Mapping[str, float]]],
+        core: int,
+    ) -> None:
+        self._addresses = addresses
+        self._metrics = metrics
+        self._look = request(value, 0, LEDGER)
+        self._before = counted(metrics())
+        spawn = multiprocessing.get_context("spawn")
+        self._pipe, there = spawn.Pipe()
+        self._process = spawn.Process(target=_call, args=(tuple(addresses), value, there), daemon=True)
+        with on_core(core):
+            self._process.start()
+        there.close()
+
+    def end(self, *, killed: bool = False) -> Spent:
+        """End the callers once their answers are reported. ``killed``: a service, and so its counters, are gone."""
+        self._pipe.send(None)
+        answers, denied = self._pipe.recv()
+        self._process.join()
+        recorded, lost = self._settled()
         known = None if killed else recorded - self._before[0]
-        return Spent(answers, len(self._threads), self._denied, known, max(0, lost - self._before[1]), ledger)
+        callers = CALLERS * len(self._addresses)
+        return Spent(answers, callers, denied, known, max(0, lost - self._before[1]), self._ledger())
 
     def _settled(self) -> tuple[int, int]:
         """Wait until no report waits for its store; return those that were recorded and lost."""
@@ -206,14 +241,16 @@ class Spending:
     def _ledger(self) -> int:
         """Return the hits that the store has, of the first service that can tell."""
         until = time.monotonic() + PATIENCE
-        while time.monotonic() < until:
-            for channel in self._channels:
-                try:
-                    answer = stub(channel)(self._look, timeout=1.0)
-                except grpc.RpcError:
-                    continue
-                return LEDGER_LIMIT - int(answer.statuses[0].limit_remaining)
-            time.sleep(0.1)
+        with ExitStack() as stack:
+            channels = [stack.enter_context(grpc.insecure_channel(address)) for address in self._addresses]
+            while time.monotonic() < until:
+                for channel in channels:
+                    try:
+                        answer = stub(channel)(self._look, timeout=1.0)
+                    except grpc.RpcError:
+                        continue
+                    return LEDGER_LIMIT - int(answer.statuses[0].limit_remaining)
+                time.sleep(0.1)
         raise TimeoutError("no service tells what was recorded")
 
 

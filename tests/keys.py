@@ -1,4 +1,4 @@
-"""Every key of a policy file and of a gateway file, and the test that shows what it does.
+"""Every key of a policy file, of an overlay and of a gateway file, and the test that shows what it does.
 
 Such a test observes an effect: a decision, a header, a metric, a forwarded request, a closed connection.
 Keys for Envoy alone are tested by what the bootstrap says. ``test_keys.py`` compares the tables with the parsers.
@@ -94,6 +94,24 @@ POLICY_KEYS: Final[Mapping[str, str]] = {
     **_below("replaces", {_POLICY + "test_a_limit_replaces_the_one_with_a_name": ("name",)}),
 }
 """By ``level.key`` of ``ratelimitd.policy_file.fields.LEVELS``; keys at the top of the file stand alone."""
+
+_OVERLAY: Final = "tests/policy_file/test_overlaying.py::"
+
+OVERLAY_KEYS: Final[Mapping[str, str]] = {
+    "overlay": _OVERLAY + "test_a_limit_gets_what_the_overlay_says",
+    **_below(
+        "overlay",
+        {
+            _OVERLAY + "test_entries_know_what_they_are_for": ("domain",),
+            _OVERLAY + "test_an_entry_is_for_the_limits_of_its_path_alone": ("path",),
+            _OVERLAY + "test_defaults_of_a_domain": ("default_algorithm", "default_charge"),
+            _OVERLAY + "test_a_limit_gets_what_the_overlay_says": (
+                *("algorithm", "burst", "charge", "reserve", "on_store_failure"),
+            ),
+        },
+    ),
+}
+"""By the keys of an overlay; below ``reserve`` they are those of a policy file."""
 
 _LISTENER: Final[Mapping[str, tuple[str, ...]]] = {
     _WIRE + "test_a_bound_of_request_heads_is_its_option": ("max_head", "max_target", "max_headers"),

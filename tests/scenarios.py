@@ -44,6 +44,7 @@ SCENARIOS: Final = (
     "a policy changes while calls are in flight",
     "a control plane is lost, silent or restarted",
     "a control plane sends a bad policy, again and again",
+    "an overlay is missing, faulty, or changes while calls are in flight",
     "the service shuts down",
     "connections that never close, so that new pods receive no calls",
     "clients that flood, reset streams, or do not read",

@@ -84,3 +84,10 @@ def test_a_bad_value_still_ends_the_start():
 def test_it_is_not_among_the_commands_of_users():
     """They have `serve`, which refuses what it does not know."""
     assert "  ratelimit " not in CliRunner().invoke(main, ["--help"]).output
+
+
+def test_the_path_of_the_program_is_a_command():
+    """A Compose file's `command: /bin/ratelimit` follows the entry point of the image."""
+    assert main.commands["/bin/ratelimit"] is main.commands["ratelimit"]
+    done = CliRunner().invoke(main, ["/bin/ratelimit", "--help"])
+    assert (done.exit_code, "Run the service as `serve` does" in done.output) == (0, True)

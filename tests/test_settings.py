@@ -376,3 +376,11 @@ def test_docs_say_how_long_new_keys_are_not_bounded():
 def test_row_on_the_class():
     """The class gives the row, so that the rest of the program can name a variable without repeating it."""
     assert (Settings.grpc_port.name, Settings.grpc_port.flag) == ("GRPC_PORT", "--grpc-port")
+
+
+def test_an_overlay_has_a_flag_of_its_own_and_is_required_by_its_path():
+    """A service that requires an overlay and names none would never be ready."""
+    assert load({"POLICY_OVERLAY": "a"}, {"POLICY_OVERLAY": "b"}).policy_overlay == "b"
+    assert Settings.policy_overlay.flag == "--overlay"
+    assert load({}, {}).policy_overlay_required is False
+    assert "POLICY_OVERLAY is required too" in problems({"POLICY_OVERLAY_REQUIRED": "true"})["POLICY_OVERLAY_REQUIRED"]

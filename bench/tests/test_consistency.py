@@ -61,14 +61,17 @@ def test_a_failover_allows_one_burst():
 
 
 def test_processes_on_their_own_may_double_a_limit_and_no_more():
-    """Four processes that use their shares besides Redis stay within the bound, unless they lose their counts."""
+    """Four processes that use their shares besides Redis stay within the bound, unless they lose their counts.
+
+    The calls begin before the watch does, and so does what the processes may admit.
+    """
     law, share = LAWS["local"], SHARE
     scenario, ticks = Scenario("made up", resets, "local"), range(int(6 * RATE))
 
     def watched(forget):
         levels, calls = [law.burst, *[share.burst] * SIZE], []
         for number in ticks:
-            now = DAY + number / RATE
+            now = WATCH.began - 0.2 + number / RATE
             for place, each in enumerate((law, *[share] * SIZE)):
                 levels[place] = min(each.burst, levels[place] + each.rate / RATE)
                 if place and number % forget == 0:

@@ -102,6 +102,10 @@ def _ttl(limit: Limit) -> str:
     return "" if limit.reserve is None else f"{limit.reserve.ttl / SECOND:g}s"
 
 
+def _overlaid(limit: Limit) -> str:
+    return ", ".join(f"{key} (line {number})" for key, number in limit.overlaid)
+
+
 EXTENSIONS: Final[dict[str, Callable[[Limit], str]]] = {
     "algorithm": _algorithm,
     "burst": _burst,
@@ -112,8 +116,12 @@ EXTENSIONS: Final[dict[str, Callable[[Limit], str]]] = {
     "ttl": _ttl,
     "on_store_failure": _on_store_failure,
     "limit": lambda limit: limit.item,
+    "overlay": _overlaid,
 }
-"""Properties that upstream's line lacks, by key of the policy file; shown if they differ from upstream's behavior."""
+"""Properties that upstream's line lacks, by key of the policy file; shown if they differ from upstream's behavior.
+
+``overlay``: the keys that an overlay says, each with the line of the entry that it is from.
+"""
 
 
 def _shown(text: bytes) -> str:

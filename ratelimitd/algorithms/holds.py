@@ -9,7 +9,7 @@ stay for ever, at the head of a queue that moves on. So it sinks, and expires.
 """
 
 from bisect import bisect_left, insort
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 from ratelimitd.value import Value
@@ -246,8 +246,10 @@ def amount_of(name: bytes) -> int:
     return int(name[ID_BYTES + 1 :])
 
 
-def lease_of(call: bytes, amounts: Iterable[int], where: bytes = OWN) -> bytes:
+def lease_of(call: bytes, amounts: Sequence[int], where: bytes = OWN) -> bytes:
     """Return the lease of the holds of a call."""
+    if len(amounts) == 1:  # as in most leases; the general way costs four times as much
+        return b"%b%b%d" % (call, where, amounts[0])
     return call + where + b".".join([b"%d" % amount for amount in dict.fromkeys(amounts)][:AMOUNTS_MOST])
 
 

@@ -142,6 +142,7 @@ def _page(service: RunningService) -> dict[str, object]:
         "age_seconds": round(age, 3),
         "post_paid": post_paid,
         "reserve": reserve,
+        **({} if service.policies.overlay is None else {"overlay": service.policies.overlay.as_json()}),
         **({} if service.plane is None else {"control_plane": service.plane.as_json()}),
     }
 

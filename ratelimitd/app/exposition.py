@@ -164,6 +164,7 @@ def _policy_families(policies: Policies) -> list[Family]:
             "ratelimitd_policy_info", "gauge", "Hash of the active policy's files, and where they are, as labels.",
             ("version", "source"), lambda: _info(policies.active),
         ),
+        *(() if policies.overlay is None else policies.overlay.families()),
     ]  # fmt: skip
 
 

@@ -100,12 +100,18 @@ async def _live(settings: Settings, start: Start) -> None:
 
 async def load_first(service: RunningService, source: Source, stack: AsyncExitStack) -> Watch:
     """Connect the store and load the first policy; the returned watch detects all later changes of its source."""
-    watch = Watch(lambda: signature(source), service.reload)
+    watch = watch_of(service, source)
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, watch.wake)
     tell_start(source)
     await connect(service, stack)
     await service.reload()
     return watch
+
+
+def watch_of(service: RunningService, source: Source | Pushed) -> Watch:
+    """Return what reloads the policy after a change of its files, or of its overlay."""
+    overlay = service.settings.policy_overlay
+    return Watch(lambda: signature(source, overlay), service.reload)
 
 
 def tell_start(source: Source | Pushed) -> None:

@@ -13,7 +13,7 @@ from ratelimitd.admin import port_bytes
 from ratelimitd.limiter import GONE_SERIES, IN_DOUBT, KEPT_BYTES, NAME_BYTES, TABLE_SIZE, TALLY_BYTES
 from ratelimitd.observe.logs import get_logger
 from ratelimitd.settings import Settings, changed
-from ratelimitd.sources import Pushed, Source, list_files
+from ratelimitd.sources import OVERLAY_BYTES, Pushed, Source, list_files
 from ratelimitd.transport import nghttp2_available
 
 from .engine import FALLBACK_BYTES
@@ -106,7 +106,8 @@ def _process(settings: Settings, policy: int) -> Iterator[Share]:
     if settings.over_xds and _transport(settings) != "grpcio":
         yield Share("the client of the control plane", XDS_BYTES)
     yield Share("limits of the policy, at a reload", POLICY_TIMES * policy)
-    yield Share("the child that parses the policy", CHILD_BYTES + CHILD_TIMES * policy)
+    parsed = policy + (OVERLAY_BYTES if settings.policy_overlay else 0)
+    yield Share("the child that parses the policy", CHILD_BYTES + CHILD_TIMES * parsed)
     yield Share("other caches", CACHES_BYTES)
 
 

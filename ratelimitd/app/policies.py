@@ -13,6 +13,7 @@ from ratelimitd.settings import Settings
 from ratelimitd.sources import (
     GATEWAY_ALGORITHM,
     GatewayFile,
+    InvalidPolicyError,
     Loaded,
     Pushed,
     RuntimeFolder,
@@ -25,6 +26,7 @@ from ratelimitd.sources import (
 
 from .changed import Changed, changed
 from .engine import Parts, plan_options
+from .overlay import overlay_of
 
 log = get_logger(__name__)
 
@@ -105,6 +107,7 @@ class Policies:
 
     Attributes:
         active: facts of the active policy, replaced in the same step as the engine's planner.
+        overlay: the overlay; None: there is none.
     """
 
     def __init__(
@@ -115,7 +118,9 @@ class Policies:
         prepare: Prepare | None = None,
     ) -> None:
         self.active = ActivePolicy(0, "", time.monotonic(), describe(source))
+        self.overlay = overlay_of(settings)
         self._source = source
+        self._loading = asyncio.Lock()
         self._settings = settings
         self._parts = parts
         self._prepare = prepare
@@ -136,24 +141,48 @@ class Policies:
         return Planner(policy, self._keys, tallies, options, self._parts.post_paid)
 
     async def reload(self) -> None:
-        """Load the current content of the source; on any error, or if no file is left, the active policy stays."""
-        await self._load(self._source)
+        """Load the current content of the source; on any error, or if no file is left, the active policy stays.
+
+        Of a control plane that is what it sent last and was accepted; before that, only an overlay is read.
+        """
+        async with self._loading:
+            if not isinstance(self._source, Pushed):
+                await self._load(self._source)
+            elif self.active.generation:
+                await self._load(self._source, again=True)
+            else:
+                await self._look()
+
+    async def look(self) -> None:
+        """Read the overlay of a policy that is yet to be pushed, unless a load has."""
+        async with self._loading:
+            if self.overlay is not None and not self.overlay.read:
+                await self._look()
 
     async def take(self, pushed: Pushed) -> PolicyErrors | None:
         """Load a policy that was pushed, and activate it; or return its errors, and the active policy stays."""
-        errors = await self._load(pushed)
-        if errors is None:
-            self._source = pushed
-        return errors
+        async with self._loading:
+            return await self._load(pushed)
 
     def renamed(self, version: str) -> None:
         """Take another version of the active policy: that of a response that brought nothing new."""
+        if isinstance(self._source, Pushed):
+            self._source = self._source._replace(version=version)
         self.active = self.active._replace(version=version, refused=())
 
-    async def _load(self, source: Source | Pushed) -> PolicyErrors | None:
-        settings = self._settings
+    async def _look(self) -> None:
+        """Read the overlay as a load does: beside a policy without any domain, which is not activated."""
         try:
-            accept = await self._prepare() if self._prepare is not None else _accept_any
+            await self._loaded(self._source)
+        except PolicyErrors as errors:
+            for error in errors.errors:
+                log.error(str(error))  # noqa: TRY400 -- its text is all a reader needs
+
+    async def _loaded(self, source: Source | Pushed) -> Loaded:
+        """Load a policy, and note what was found of the overlay. Raises PolicyErrors."""
+        settings, overlay = self._settings, self.overlay
+        report = None
+        try:
             loaded = await load(
                 source,
                 default_algorithm=self._default_algorithm,
@@ -161,7 +190,22 @@ class Policies:
                 fixed_window_keys=fixed_window_keys(settings),
                 needs_file=self.active.files > 0,
                 most=settings.policy_max_bytes,
+                overlay=None if overlay is None else overlay.file,
             )
+            report = loaded.overlay
+        except InvalidPolicyError as errors:
+            report = errors.overlay
+            raise
+        finally:
+            if overlay is not None and report is not None:
+                overlay.found(report)
+        return loaded
+
+    async def _load(self, source: Source | Pushed, *, again: bool = False) -> PolicyErrors | None:
+        """Load a policy and activate it, or return its errors. ``again``: it is in force, its overlay may differ."""
+        try:
+            accept = await self._prepare() if self._prepare is not None else _accept_any
+            loaded = await self._loaded(source)
             commit = accept(loaded.policy)
         except PolicyErrors as errors:
             self._rejected(errors)
@@ -169,7 +213,9 @@ class Policies:
         old = self._parts.engine.planner
         needs_store = await _needs_store(loaded.policy)
         differences = Changed() if old is None else await changed(old.policy, loaded.policy)
-        self._activate(loaded, differences, needs_store=needs_store)
+        refused = self.active.refused if again else ()
+        self._source = source
+        self._activate(loaded, differences, refused, needs_store=needs_store)
         commit()
         if old is not None:
             await _forget(old)
@@ -189,7 +235,7 @@ class Policies:
     def _stays(self) -> str:
         return "no policy is active" if self.policy is None else "the previous policy stays active"
 
-    def _activate(self, loaded: Loaded, differences: Changed, *, needs_store: bool) -> None:
+    def _activate(self, loaded: Loaded, differences: Changed, refused: tuple[str, ...], *, needs_store: bool) -> None:
         parts = self._parts
         first = not self.active.generation
         parts.engine.planner = self.planner(loaded.policy, parts.tallies)
@@ -203,12 +249,16 @@ class Policies:
             domains=loaded.summary.domains,
             limits=loaded.summary.limits,
             warnings=tuple(map(str, loaded.warnings[:ADMIN_SHOWN])),
+            refused=refused,
             changed=differences,
             needs_store=needs_store,
         )
         told = {} if first else {"changes": differences.total, "first_changes": differences.first}
         if differences.restarts:
             told |= {"restarts": differences.restarts, "restarted": differences.restarted}
+        if self.overlay is not None and loaded.overlay is not None:
+            self.overlay.applied = loaded.overlay
+            told |= {"overlay_version": loaded.overlay.version}
         files = {} if isinstance(self._source, Pushed) else {"files": loaded.files}
         log.info("policy loaded", **files, policy_version=loaded.version, **loaded.summary._asdict(), **told)
         for warning in loaded.warnings:

@@ -20,7 +20,7 @@ from .connections import Connections, warn_of_shortage
 from .engine import build
 from .files import divided
 from .http import listen_http
-from .life import Front, Running, connect, live, load_first, refuse_clashes, run_background, tell_start
+from .life import Front, Running, connect, live, load_first, refuse_clashes, run_background, tell_start, watch_of
 from .listen import Serving, grpc_server
 from .measuring import measuring
 from .memory import fitted, warn_of_memory
@@ -96,8 +96,9 @@ async def _first_policy(
     from .control_plane import client_of, follow  # noqa: PLC0415 -- as above
 
     tell_start(source)
+    overlay = watch_of(service, source) if service.settings.policy_overlay else None
     await asyncio.gather(connect(service, stack), follow(client_of(service), stack))
-    return []
+    return [] if overlay is None else [service.look(), overlay.run()]
 
 
 def open_grpc(service: RunningService, refusals: Refusals, connections: Connections) -> tuple[Serving, Front]:

@@ -24,7 +24,7 @@ class RunningService(NamedTuple):
         health: that of /healthcheck, as upstream's; liveness probes use it. If a limit's failure policy is ``error``,
             Redis must have been available once, or the start be some time ago.
         serving: that of gRPC. It follows Redis while a limit's failure policy is ``error``.
-        readiness: requires a policy, but never Redis.
+        readiness: requires a policy, and an overlay if POLICY_OVERLAY_REQUIRED says so, but never Redis.
         plane: the control plane that pushes the policy; None: files.
     """
 
@@ -41,6 +41,11 @@ class RunningService(NamedTuple):
         await self.policies.reload()
         self.update_health()
 
+    async def look(self) -> None:
+        """Read the overlay of a policy that is yet to be pushed."""
+        await self.policies.look()
+        self.update_health()
+
     async def take(self, pushed: Pushed) -> PolicyErrors | None:
         """Activate a policy that was pushed, or return its errors."""
         errors = await self.policies.take(pushed)
@@ -53,6 +58,9 @@ class RunningService(NamedTuple):
         waits_for_policy = not active.generation and not settings.force_start_without_initial_config
         for health in (self.health, self.serving, self.readiness):
             health.set("policy", not waits_for_policy, "no policy is loaded yet")
+        overlay = self.policies.overlay
+        if overlay is not None:
+            self.readiness.set("overlay", not overlay.missing, overlay.missing)
         if settings.healthy_with_at_least_one_config_loaded:
             for health in (self.health, self.serving):
                 health.set("config", active.domains > 0, "no domain is configured")
@@ -74,10 +82,13 @@ class RunningService(NamedTuple):
         self.health.excuse("redis")
 
     def notes(self) -> list[tuple[str, str]]:
-        """Return what else /readyz tells: a Redis that fails, with the reason, and the state of the control plane."""
+        """Return what else /readyz tells: faults of Redis and of the overlay, and the state of the control plane."""
         redis = self.parts.redis
         trouble = "" if redis is None else redis.topology.trouble
         noted = [("redis", trouble)] if trouble else []
+        overlay = self.policies.overlay
+        if overlay is not None and overlay.note and not overlay.missing:
+            noted.append(("overlay", overlay.note))
         if self.plane is not None:
             noted.append(("control plane", self.plane.in_words()))
         return [(component, masked(text)) for component, text in noted]

@@ -67,6 +67,9 @@ TIMEOUT: Final = "5s"
     "--config", multiple=True, type=click.Path(path_type=Path), metavar="PATH", help="With --explain: policy."
 )
 @click.option(
+    "--overlay", type=click.Path(path_type=Path), metavar="PATH", help="With --config: overlay that is applied to it."
+)
+@click.option(
     "--admin",
     type=Text("address", host_port),
     default="localhost:6070",
@@ -87,7 +90,9 @@ def check(
 
     Each argument is one descriptor.
     """
-    explaining = {name: more.pop(name) for name in ("config", "admin")}
+    explaining = {name: more.pop(name) for name in ("config", "overlay", "admin")}
+    if explaining["overlay"] and not explaining["config"]:
+        raise click.UsageError("--overlay belongs to --config; the service applies its own")
     if more.pop("explain"):
         explain(domain, descriptors, timeout, as_json=as_json, **explaining)
     if explaining["config"]:

@@ -4,7 +4,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -40,17 +40,25 @@ def diff(
     merge_domain_config: bool,
     fixed_window_keys: str,
     policy_max_bytes: int,
+    policy_overlay: str,
     as_json: bool,
 ) -> None:
     """Say what differs between two policies: limits that are added, removed, raised, lowered, changed, or count anew.
 
-    OLD and NEW are policy files, folders of them, or gateway files, of which the policies are compared. Exits 0 if
-    nothing differs, 1 if something does, 2 if a policy has errors.
+    OLD and NEW are policy files, folders of them, or gateway files, of which the policies are compared; an overlay is
+    applied to both. Exits 0 if nothing differs, 1 if something does, 2 if a policy has errors.
     """
     from ratelimitd.policy import changes  # noqa: PLC0415 -- the engine
 
     policies = [
-        _policy(path, default_algorithm, fixed_window_keys, merge_domains=merge_domain_config, most=policy_max_bytes)
+        _policy(
+            path,
+            fixed_window_keys,
+            default_algorithm=default_algorithm,
+            merge_domains=merge_domain_config,
+            most=policy_max_bytes,
+            overlay=policy_overlay,
+        )
         for path in (old, new)
     ]
     found = [change for some in changes(*policies) for change in some]
@@ -58,10 +66,10 @@ def diff(
     sys.exit(DIFFERENT if found else OK)
 
 
-def _policy(path: str, default_algorithm: str, keys: str, *, merge_domains: bool, most: int) -> "Policy":
+def _policy(path: str, keys: str, **options: Any) -> "Policy":
     from ratelimitd.policy import FixedWindowKeys, assemble, with_keys  # noqa: PLC0415 -- the engine
 
-    parsed = examined([path], default_algorithm, merge_domains=merge_domains, most=most).parsed
+    parsed = examined([path], **options).parsed
     for error in parsed.errors:
         click.echo(f"ratelimitd: {error}", err=True)
     if parsed.errors:

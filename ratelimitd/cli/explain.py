@@ -31,12 +31,17 @@ def explain(
     timeout: float,
     *,
     config: Sequence[Path],
+    overlay: Path | None,
     admin: tuple[str, int],
     as_json: bool,
 ) -> NoReturn:
     """Print the explanation, and exit: 0 if a limit applies to each descriptor, 1 if none applies to one, 2: error."""
     try:
-        told = _by_files(config, domain, descriptors) if config else _by_service(admin, domain, descriptors, timeout)
+        told = (
+            _by_files(config, overlay, domain, descriptors)
+            if config
+            else _by_service(admin, domain, descriptors, timeout)
+        )
     except ExplainError as error:
         click.echo("ratelimitd: " + printable(str(error), keep="\n"), err=True)
         sys.exit(ERROR)
@@ -49,7 +54,9 @@ class ExplainError(Exception):
     """There is no explanation; the message says why and what to do."""
 
 
-def _by_files(config: Sequence[Path], domain: bytes, descriptors: Sequence[Entries]) -> dict[str, Any]:
+def _by_files(
+    config: Sequence[Path], overlay: Path | None, domain: bytes, descriptors: Sequence[Entries]
+) -> dict[str, Any]:
     from ratelimitd.admin import explained  # noqa: PLC0415 -- the engine
     from ratelimitd.limiter import LimitRequest  # noqa: PLC0415 -- the engine
     from ratelimitd.policy import assemble, described  # noqa: PLC0415 -- the engine
@@ -57,7 +64,13 @@ def _by_files(config: Sequence[Path], domain: bytes, descriptors: Sequence[Entri
     from ratelimitd.sources import BYTES_MOST  # noqa: PLC0415 -- with the engine
 
     # No setting changes how a descriptor of the command line is matched.
-    parsed = examined(map(str, config), Settings.default_algorithm.default, merge_domains=True, most=BYTES_MOST).parsed
+    parsed = examined(
+        map(str, config),
+        Settings.default_algorithm.default,
+        merge_domains=True,
+        most=BYTES_MOST,
+        overlay="" if overlay is None else str(overlay),
+    ).parsed
     if parsed.errors:
         raise ExplainError("\n".join(map(str, parsed.errors)))
     return explained(assemble(parsed.rows), LimitRequest(domain, tuple(map(described, descriptors))))

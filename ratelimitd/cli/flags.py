@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable
-from functools import wraps
+from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
@@ -11,6 +11,7 @@ from ratelimitd.config.values import boolean
 from ratelimitd.settings import ROWS, Row, RowStatus, Settings, SettingsError, load
 
 if TYPE_CHECKING:
+    from ratelimitd.config.problems import PolicyError
     from ratelimitd.gateway import Gateway
     from ratelimitd.sources import Examined, Source
 
@@ -92,7 +93,12 @@ def keys_flag(command: Command) -> Command:
 
 def policy_flags(command: Command) -> Command:
     """Add the settings that affect the parsing of policies to a command, with their environment variables."""
-    for row in (Settings.merge_domain_config, Settings.default_algorithm, Settings.policy_max_bytes):
+    for row in (
+        Settings.merge_domain_config,
+        Settings.default_algorithm,
+        Settings.policy_max_bytes,
+        Settings.policy_overlay,
+    ):
         command = _with_variable(command, row)
     return command
 
@@ -101,6 +107,7 @@ def _with_variable(command: Command, row: Row[Any]) -> Command:
     """Add a flag for a setting that also reads its variable."""
     option = click.option(
         row.flag,
+        row.name.lower(),
         type=Text(row.name.lower(), row.parse),
         envvar=row.name,
         default=row.default,
@@ -126,48 +133,55 @@ def examined(
     most: int,
     with_service: bool = False,
     fixed_window_keys: str = "safe",
+    overlay: str = "",
 ) -> "Examined":
     """Read the policy files at these paths, or a gateway file, and return all errors and warnings.
 
     The files have at most ``most`` bytes. A gateway file has to agree with its policies, and with the ports of the
-    settings, as at the start of a proxy.
+    settings, as at the start of a proxy. A fault of the overlay is an error here.
     """
     from ratelimitd.gateway import read_gateway  # noqa: PLC0415 -- the engine
-    from ratelimitd.policy import FixedWindowKeys, PolicyErrors, PolicySummary  # noqa: PLC0415 -- the engine
-    from ratelimitd.policy_file import Parsed  # noqa: PLC0415 -- the engine
+    from ratelimitd.policy import FixedWindowKeys, PolicyErrors  # noqa: PLC0415 -- the engine
     from ratelimitd.sources import (  # noqa: PLC0415 -- the engine
         GATEWAY_ALGORITHM,
-        Examined,
         GatewayFile,
+        OverlayFile,
         examine_source,
+        find_overlay,
         named,
         read_file,
     )
 
+    found = find_overlay(OverlayFile(overlay)) if overlay else None
+    examine = partial(
+        examine_source,
+        merge_domains=merge_domains,
+        fixed_window_keys=FixedWindowKeys(fixed_window_keys),
+        most=most,
+        overlay=None if found is None else found.overlay,
+    )
     source: Source = named(tuple(paths))
-    keys = FixedWindowKeys(fixed_window_keys)
     try:
-        if not isinstance(source, GatewayFile):
-            return examine_source(
-                source,
-                default_algorithm=default_algorithm,
-                merge_domains=merge_domains,
-                fixed_window_keys=keys,
-                most=most,
-            )
-        gateway = read_gateway(source.path, read_file(source.path), for_envoy=True)
-        found = examine_source(
-            source,
-            default_algorithm=GATEWAY_ALGORITHM,
-            merge_domains=merge_domains,
-            fixed_window_keys=keys,
-            most=most,
-        )
-        if not found.parsed.errors:
-            _check_gateway(gateway, found, with_service=with_service)
-    except PolicyErrors as error:
-        return Examined(Parsed([], list(error.errors), PolicySummary(0, 0, 0)), [], 0)
-    return found
+        gateway = None
+        if isinstance(source, GatewayFile):
+            default_algorithm = GATEWAY_ALGORITHM
+            gateway = read_gateway(source.path, read_file(source.path), for_envoy=True)
+        made = examine(source, default_algorithm=default_algorithm)
+        if gateway is not None and not made.parsed.errors:
+            _check_gateway(gateway, made, with_service=with_service)
+    except PolicyErrors as errors:
+        made = without_policy(errors.errors)
+    faults = () if found is None else found.faults
+    return made._replace(parsed=made.parsed._replace(errors=[*made.parsed.errors, *faults])) if faults else made
+
+
+def without_policy(errors: Iterable["PolicyError"]) -> "Examined":
+    """Return what is said in place of a policy that cannot be read: these errors."""
+    from ratelimitd.policy import PolicySummary  # noqa: PLC0415 -- the engine
+    from ratelimitd.policy_file import Parsed  # noqa: PLC0415 -- the engine
+    from ratelimitd.sources import Examined  # noqa: PLC0415 -- the engine
+
+    return Examined(Parsed([], list(errors), PolicySummary(0, 0, 0)), [], 0)
 
 
 def _check_gateway(gateway: "Gateway", found: "Examined", *, with_service: bool) -> None:

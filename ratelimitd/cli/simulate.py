@@ -176,6 +176,7 @@ def _rows(
         options["default_algorithm"],
         merge_domains=options["merge_domain_config"],
         most=options["policy_max_bytes"],
+        overlay=options["policy_overlay"],
     )
     parsed = found.parsed
     if parsed.errors:

@@ -8,6 +8,9 @@ from .yaml_nodes import YamlMap, YamlNode, YamlScalar, is_null, value_of
 GATEWAY_KEYS: Final = ("policies", "routes", "upstreams")
 """Keys that a gateway file must have and a policy has not."""
 
+OVERLAY: Final = "overlay"
+"""The one key of an overlay."""
+
 
 class FileKind(StrEnum):
     """The kinds that are told apart, by their top-level keys."""
@@ -16,6 +19,7 @@ class FileKind(StrEnum):
     MANIFEST = "a Kubernetes manifest"
     GATEWAY = "a gateway file"
     POLICY = "a policy"
+    OVERLAY = "an overlay"
     OTHER = "other"
 
 
@@ -29,6 +33,8 @@ def kind_of(node: YamlNode | None) -> FileKind:
         return FileKind.GATEWAY
     if value_of(node, "descriptors") is not None or value_of(node, "domain") is not None:
         return FileKind.POLICY
+    if value_of(node, OVERLAY) is not None:
+        return FileKind.OVERLAY
     return FileKind.OTHER
 
 

@@ -16,7 +16,7 @@ from ratelimitd.policy import PolicyErrors
 from ratelimitd.settings import SettingsError, load
 from ratelimitd.sources import GatewayFile
 
-from . import control_plane, forgotten, policy, ports, process, redis, settings
+from . import control_plane, forgotten, overlay, policy, ports, process, redis, settings
 from .finding import Finding, Level, bad, count
 from .target import POLICY, PORTS, PROCESS, SETTINGS, CheckTarget
 
@@ -37,6 +37,7 @@ class Check(NamedTuple):
 
 CHECKS: Final = (
     Check(SETTINGS, settings.check, 5.0),
+    Check(overlay.OVERLAY, overlay.check, 5.0),
     Check(POLICY, policy.check, 60.0),
     Check(control_plane.CONTROL_PLANE, control_plane.check, 120.0),
     Check(POLICY, forgotten.check, 10.0),

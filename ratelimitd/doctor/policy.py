@@ -9,7 +9,7 @@ from ratelimitd.app.policies import default_algorithm, fixed_window_keys, unsalt
 from ratelimitd.gateway import domain_of
 from ratelimitd.policy import UNSALTED, OnStoreFailure, Policy, PolicyError, PolicyErrors
 from ratelimitd.settings import Settings
-from ratelimitd.sources import GatewayFile, Loaded, Pushed, RuntimeFolder, Source, load
+from ratelimitd.sources import GatewayFile, Loaded, OverlayFile, Pushed, RuntimeFolder, Source, load
 
 from .finding import Finding, bad, ok, warn
 from .target import POLICY, CheckTarget
@@ -36,6 +36,7 @@ async def examined(source: Source | Pushed, target: CheckTarget) -> AsyncIterato
             merge_domains=settings.merge_domain_config,
             fixed_window_keys=fixed_window_keys(settings),
             most=settings.policy_max_bytes,
+            overlay=OverlayFile(settings.policy_overlay) if settings.policy_overlay else None,
         )
         if target.gateway is not None:
             domain_of(target.gateway, loaded.policy)

@@ -125,12 +125,13 @@ class PostPaid:
         self._on = Switches()
         self._most = most
         self._kept: deque[Waiting] = deque()
+        self._under_way = 0
         self._doubtful: deque[Waiting] = deque()
         self._told: dict[Place, bool] | ShardedDict[Place, bool] = {}
 
     def __len__(self) -> int:
-        """Return the number of settlements that wait for their store."""
-        return len(self._kept)
+        """Return the number of settlements that wait for their store, or for its reply."""
+        return len(self._kept) + self._under_way
 
     def known(self, domain: bytes, found: NodeRules, limit: Limit) -> Switch | None:
         """Return the switch of a limit, if it was ever asked with 0."""
@@ -317,9 +318,11 @@ class PostPaid:
 
     def _charge(self, store: Store, some: Sequence[Waiting], now: int) -> None:
         if some:
+            self._under_way += len(some)
             store.charge([asked(each) for each in some], now, self._charged)
 
     def _charged(self, asks: Sequence[Ask]) -> None:
+        self._under_way -= len(asks)
         for ask in asks:
             outcome = ask.outcomes[0]
             if isinstance(outcome, Decision):

@@ -6,10 +6,11 @@ from itertools import chain
 from ratelimitd.config.problems import PolicyError
 from ratelimitd.config.yaml_nodes import load_yaml
 from ratelimitd.policy import FixedWindowKeys
-from ratelimitd.policy_file import Document, Parsed
+from ratelimitd.policy_file import Document, Overlay, Parsed
 
 from .comments import Comments
 from .keys import impossible_addresses, misspelled_keys
+from .overlay import check_overlay
 from .pairs import check_pair, check_routes, ends
 from .requests import Requests
 from .routes import GatewayText, read_routes
@@ -24,6 +25,7 @@ def lint(
     texts: Mapping[str, bytes],
     gateway: str = "",
     fixed_window_keys: FixedWindowKeys = FixedWindowKeys.UPSTREAM,
+    overlay: Overlay | None = None,
 ) -> list[PolicyError]:
     """Return what is wrong in files without an error, in the order of the files and their lines.
 
@@ -31,7 +33,10 @@ def lint(
         texts: the files, with the names that ``parsed`` has.
         gateway: the gateway file among them; empty: none, so that it is not known what is sent.
         fixed_window_keys: FIXED_WINDOW_KEYS; SAFE also for counters in memory.
+        overlay: the overlay that the policy was parsed with.
     """
+    if overlay is not None:
+        texts = {**texts, overlay.file: overlay.text}
     comments = Comments(texts)
     order = {file: number for number, file in enumerate(texts)}
     domains = trees(parsed)
@@ -41,15 +46,19 @@ def lint(
         _written(parsed, gateway),
         _meant(domains, texts, gateway),
         check_counters(domains, fixed_window_keys),
+        () if overlay is None else check_overlay(overlay, parsed.effects),
     )
     allowed = dict.fromkeys(each.warning for each in found if comments.allow(each))
     return sorted(allowed, key=lambda warning: (order.get(warning.file, -1), warning.line))
 
 
-def lint_pushed(parsed: Parsed, server: str, fixed_window_keys: FixedWindowKeys) -> list[PolicyError]:
-    """Return what an operator can change about a policy that a control plane writes: the keys in Redis."""
+def lint_pushed(
+    parsed: Parsed, server: str, fixed_window_keys: FixedWindowKeys, overlay: Overlay | None = None
+) -> list[PolicyError]:
+    """Return what an operator can change about a policy that a control plane writes: keys in Redis, and the overlay."""
     found = [each.warning for each in check_counters(trees(parsed), fixed_window_keys)]
-    return in_one(found, server, AUTO)
+    own = [] if overlay is None else lint(Parsed([], [], parsed.summary, effects=parsed.effects), {}, overlay=overlay)
+    return in_one([*found, *own], server, AUTO)
 
 
 def _written(parsed: Parsed, gateway: str) -> Findings:

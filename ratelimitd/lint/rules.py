@@ -185,6 +185,17 @@ RULES: Final = {
             "move it before that route, or remove it",
         ),
         Rule("unused-upstream", "no route names upstream '{upstream}'", "name it in a route, or remove it"),
+        # Overlay.
+        Rule(
+            "overlay-unmatched",
+            "this entry is for no {what} of the policy",
+            "compare 'domain' and 'path' with /rlconfig, or leave it, if the policy will have one",
+        ),
+        Rule(
+            "overlay-left",
+            "this entry does not apply to {limits}: {why}",
+            "narrow its 'domain' or 'path', or write what fits; the limit stays as the policy has it",
+        ),
     )
 }
 

@@ -47,7 +47,7 @@ from .rows import (
 )
 from .sharing import domains_that_share, shared_counters
 from .walking import walk
-from .wildcards import STAR
+from .wildcards import STAR, in_order
 
 __all__ = [
     "DETAILED_METRIC",
@@ -98,6 +98,7 @@ __all__ = [
     "find",
     "identify",
     "in_one_unit",
+    "in_order",
     "is_concurrent",
     "is_override",
     "keys_rows",

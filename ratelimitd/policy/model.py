@@ -88,6 +88,7 @@ class Limit(NamedTuple):
             FIXED_WINDOW_KEYS agrees.
         charge: when its costs are known.
         reserve: what each request holds while it is in progress; None: nothing.
+        overlaid: what an overlay says of it: keys of the policy file, each with the line of the overlay's entry.
     """
 
     rate: Rate | None
@@ -103,6 +104,7 @@ class Limit(NamedTuple):
     upstream: bool = True
     charge: Charging = Charging.UNSAID
     reserve: Reserve | None = None
+    overlaid: tuple[tuple[str, int], ...] = ()
 
 
 def window_in_words(limit: Limit) -> str:

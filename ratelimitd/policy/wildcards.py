@@ -71,7 +71,7 @@ class Wildcards(Generic[T]):
             for pattern in self._by_ends.get((text[:before], text[end:])) or ():
                 if best is not None and pattern.order > best.order:
                     break
-                if not pattern.pieces or _holds(text, pattern.pieces, before, end):
+                if not pattern.pieces or in_order(text, pattern.pieces, before, end):
                     best = pattern
                     break
         return None if best is None else best.target
@@ -83,7 +83,8 @@ class Wildcards(Generic[T]):
         self._by_ends[prefix, suffix].pop()
 
 
-def _holds(text: bytes, pieces: tuple[bytes, ...], start: int, end: int) -> bool:
+def in_order(text: bytes, pieces: tuple[bytes, ...], start: int, end: int) -> bool:
+    """Whether a part of a text has these pieces, one after the other."""
     for piece in pieces:
         found = text.find(piece, start, end)
         if found < 0:

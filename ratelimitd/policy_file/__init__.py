@@ -4,6 +4,8 @@ It is separate from ``policy``: a service parses its files in a child process, a
 """
 
 from .fields import KEY_PLACES, LEVELS, PLACES, TOP
+from .overlay import Overlay, OverlayEntry, read_overlay, said_in_words
+from .overlaying import Effect
 from .parse import Content, Document, Origin, Parsed, examine, parse
 from .tiers import Beside
 
@@ -15,8 +17,13 @@ __all__ = [
     "Beside",
     "Content",
     "Document",
+    "Effect",
     "Origin",
+    "Overlay",
+    "OverlayEntry",
     "Parsed",
     "examine",
     "parse",
+    "read_overlay",
+    "said_in_words",
 ]

@@ -1,6 +1,8 @@
 """``rate_limit`` and ``rate_limits`` of a descriptor: from their fields to Limits."""
 
-from typing import Final, NamedTuple
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, Final, NamedTuple
 
 from ratelimitd.algorithms import SECOND, Rate, RateError, make_rate
 from ratelimitd.config.problems import Notes
@@ -10,6 +12,7 @@ from ratelimitd.policy import UNIT_SECONDS, UPSTREAM_ALGORITHM, Charging, Limit,
 
 from .fields import OWN_KEYS, maps_of, read_fields
 from .holds import COUNTED, read_places, read_reserve
+from .overlaying import Given, overlaid
 
 UNITS: Final = {unit.name: unit for unit in UNIT_SECONDS}
 
@@ -23,13 +26,19 @@ LIMITS_MAX: Final = 16
 
 
 class LimitDefaults(NamedTuple):
-    """Defaults for the limits of a descriptor, from the descriptor and its domain."""
+    """Defaults for the limits of a descriptor, from the descriptor, its domain and an overlay."""
 
     algorithm: str
     charge: Charging
     shadow_mode: bool
     quota_mode: bool
     on_store_failure: OnStoreFailure
+    overlay: Given | None = None
+
+    def with_these(self, said: Mapping[str, Any]) -> "LimitDefaults":
+        """Return the defaults with others of the domain."""
+        algorithm, charge = said.get("default_algorithm", self.algorithm), said.get("default_charge", self.charge)
+        return self._replace(algorithm=algorithm, charge=charge)
 
 
 class LimitMaker:
@@ -81,6 +90,22 @@ class LimitMaker:
 
     def _limit(self, node: YamlMap, fields: Fields, defaults: LimitDefaults, item: str, *, sound: bool) -> Limit | None:
         """Make a limit; None if it is invalid, which is noted. Without ``sound`` fields no error is about their sum."""
+        sent = self._sent(node, fields, defaults, item, sound=sound)
+        if sent is None or defaults.overlay is None:
+            return sent
+        return overlaid(defaults.overlay, fields, sent, item, partial(self._with, node, fields, defaults, item))
+
+    def _with(
+        self, node: YamlMap, fields: Fields, defaults: LimitDefaults, item: str, said: Mapping[str, Any]
+    ) -> Limit | str:
+        """Make a valid limit with what an overlay says of it, or return why there can be none."""
+        before = len(self._notes.errors)
+        made = self._sent(node, {**said, **fields}, defaults.with_these(said), item, sound=True)
+        errors = self._notes.errors[before:]
+        del self._notes.errors[before:]
+        return errors[0].message if made is None else made
+
+    def _sent(self, node: YamlMap, fields: Fields, defaults: LimitDefaults, item: str, *, sound: bool) -> Limit | None:
         before = len(self._notes.errors)
         plain = Limit(
             None,

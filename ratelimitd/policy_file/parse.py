@@ -31,6 +31,9 @@ from ratelimitd.policy import (
 from .fields import TOP, maps_of, read_fields
 from .limits import LimitDefaults, LimitMaker
 from .metadata import read_metadata
+from .overlay import OF_DOMAIN, Overlay
+from .overlaying import Effect, Given, Overlaying
+from .overlaying import Level as OverlayLevel
 from .tiers import Beside, TiersFile, named_file, read_identity
 
 _T = TypeVar("_T")
@@ -43,6 +46,7 @@ INSTEAD: Final[Mapping[FileKind, str]] = {
     FileKind.MANIFEST: "this is a Kubernetes manifest, not a policy: write what is below a key of its 'data' to a file",
     FileKind.GATEWAY: "this is a gateway file: run `ratelimitd proxy` with it, or give it alone, with its 'policies'",
     FileKind.POLICY: "write a name after 'domain:'",
+    FileKind.OVERLAY: "this is an overlay, not a policy: give it with --overlay, and keep it out of their folder",
     FileKind.OTHER: "write 'domain: NAME' at the top of the file",
 }
 """The cause of a missing domain, or what to write, by the kind of the file."""
@@ -79,6 +83,7 @@ class Parsed(NamedTuple):
         rows: domains and descriptors, then the rows of API keys.
         origins: of each domain and descriptor, in the order of the rows.
         documents: every policy that was parsed.
+        effects: of each entry of the overlay.
     """
 
     rows: list[Row]
@@ -86,6 +91,7 @@ class Parsed(NamedTuple):
     summary: PolicySummary
     origins: Sequence[Origin] = ()
     documents: Sequence[Document] = ()
+    effects: Sequence[Effect] = ()
 
 
 SAME_ENDS_MAX: Final = 1_000
@@ -99,7 +105,12 @@ class _File(NamedTuple):
 
 
 class _Level(NamedTuple):
-    """The level that descriptors are read at: parent row, siblings so far, and the domain's algorithm and charge."""
+    """The level that descriptors are read at: parent row, siblings so far, and the domain's algorithm and charge.
+
+    Attributes:
+        overlay: None: no entry of an overlay is for this domain.
+        written: the defaults of the domain that the policy writes, which an overlay does not change.
+    """
 
     row: int
     path: str
@@ -107,6 +118,13 @@ class _Level(NamedTuple):
     ends: Counter[tuple[bytes, bytes]]
     algorithm: str
     charge: Charging
+    overlay: OverlayLevel | None
+    written: frozenset[str]
+
+    def below(self, row: int, final_key: bytes, overlay: OverlayLevel | None) -> "_Level":
+        """Return the level below a descriptor of this one."""
+        path = f"{self.path}.{_shown(final_key)}"
+        return self._replace(row=row, path=path, seen=set(), ends=Counter(), overlay=overlay)
 
 
 def no_tiers_file(_file: str, _named: str) -> tuple[str, bytes]:
@@ -138,12 +156,13 @@ def examine(
     default_algorithm: str = UPSTREAM_ALGORITHM,
     merge_domains: bool = False,
     beside: Beside = no_tiers_file,
+    overlay: Overlay | None = None,
 ) -> Parsed:
     """Parse (name, content) files into rows, errors and a summary; never raises.
 
     A file that another one names as its ``tiers_file`` is not parsed as a policy.
     """
-    reader = _PolicyReader()
+    reader = _PolicyReader(overlay)
     contents = list(files)
     nodes = [(name, node) for name, content in contents if (node := reader.node(name, content)) is not None]
     sides = {name: _tiers_file(beside, name, text) for name, node in nodes if (text := named_file(node)) is not None}
@@ -158,7 +177,8 @@ def examine(
     made = [row for row in rows if isinstance(row, NodeRow)]
     domains = sum(isinstance(row, DomainRow) for row in rows)
     summary = PolicySummary(domains, len(made), sum(len(row.limits) for row in made))
-    return Parsed(rows, reader.notes.errors, summary, reader.origins, documents)
+    effects = () if reader.overlaying is None else reader.overlaying.effects
+    return Parsed(rows, reader.notes.errors, summary, reader.origins, documents, effects)
 
 
 def _tiers_file(beside: Beside, name: str, text: str) -> TiersFile:
@@ -172,7 +192,8 @@ def _tiers_file(beside: Beside, name: str, text: str) -> TiersFile:
 class _PolicyReader:
     """Reads files one after the other into one stream of rows."""
 
-    def __init__(self) -> None:
+    def __init__(self, overlay: Overlay | None) -> None:
+        self.overlaying = None if overlay is None else Overlaying(overlay)
         self.notes = Notes()
         self.rows: list[Row] = []
         self.keys: list[Row] = []
@@ -238,11 +259,16 @@ class _PolicyReader:
         all_or_nothing = self._agreed(files, "all_or_nothing", default=False)
         charge = self._agreed(files, "default_charge", default=Charging.UNSAID)
         own = identity and identity._replace(tiers={})
-        self.rows.append(DomainRow(name, algorithm, all_or_nothing, own, default_charge=charge))
+        overlay = None if self.overlaying is None else self.overlaying.domain(name)
+        written = frozenset(key for key in OF_DOMAIN if any(key in file.root for file in files))
+        row = DomainRow(name, algorithm, all_or_nothing, own, default_charge=charge)
+        if overlay is not None:
+            row = row._replace(**overlay.defaults(written))
+        self.rows.append(row)
         self.origins.append(Origin(files[0].name, files[0].line))
         if identity is not None:
             self.keys += keys_rows(name, identity.tiers)
-        return _Level(len(self.rows) - 1, _shown(name), set(), Counter(), algorithm, charge)
+        return _Level(len(self.rows) - 1, _shown(name), set(), Counter(), algorithm, charge, overlay, written)
 
     def _identity(self, files: Sequence[_File], sides: Mapping[str, TiersFile]) -> Identity | None:
         said = [file for file in files if "identity" in file.root]
@@ -279,14 +305,14 @@ class _PolicyReader:
             self._check_final_key(node, final_key, level, fields)
         elif sound:
             self.notes.error(node.line, "descriptor has empty key")
-        limits = self._limits_of(node, fields, level, sound=sound)
+        overlay = None if level.overlay is None else level.overlay.below(key, value)
+        limits = self._limits_of(node, fields, level, self._given(level, final_key, fields, overlay), sound=sound)
         metadata = read_metadata(self.notes, fields["metadata"]) if "metadata" in fields else None
         flags = sum(flag for name, flag in FLAGS if fields.get(name))
         self.rows.append(NodeRow(level.row, key, value, limits, metadata, flags))
         self.origins.append(Origin(self.notes.file, node.line))
         if "descriptors" in fields:
-            path = f"{level.path}.{_shown(final_key)}"
-            self._descriptors(fields, _Level(len(self.rows) - 1, path, set(), Counter(), *level[-2:]))
+            self._descriptors(fields, level.below(len(self.rows) - 1, final_key, overlay))
 
     def _check_final_key(self, node: YamlMap, final_key: bytes, level: _Level, fields: Fields) -> None:
         if final_key in level.seen:
@@ -313,7 +339,17 @@ class _PolicyReader:
                 f"'{_shown(suffix)}': move what distinguishes them to a separate key, one level up",
             )
 
-    def _limits_of(self, node: YamlMap, fields: Fields, level: _Level, *, sound: bool) -> tuple[Limit, ...]:
+    def _given(self, level: _Level, final_key: bytes, fields: Fields, overlay: OverlayLevel | None) -> Given | None:
+        """Return what an overlay may say of the limits of a descriptor."""
+        effects = () if overlay is None else overlay.here()
+        if not effects or not ("rate_limit" in fields or "rate_limits" in fields):
+            return None
+        written = level.written | fields.keys()
+        return Given(f"{level.path}.{_shown(final_key)}", effects, written)
+
+    def _limits_of(
+        self, node: YamlMap, fields: Fields, level: _Level, given: Given | None, *, sound: bool
+    ) -> tuple[Limit, ...]:
         if "rate_limit" in fields and "rate_limits" in fields:
             self.notes.error(
                 node.line, "'rate_limit' and 'rate_limits' are mutually exclusive: write all limits in 'rate_limits'"
@@ -321,7 +357,7 @@ class _PolicyReader:
             return ()
         on_store_failure = fields.get("on_store_failure", OnStoreFailure.ERROR)
         modes = fields.get("shadow_mode", False), fields.get("quota_mode", False)
-        defaults = LimitDefaults(level.algorithm, level.charge, *modes, on_store_failure)
+        defaults = LimitDefaults(level.algorithm, level.charge, *modes, on_store_failure, given)
         if "rate_limit" in fields:
             return self._limits.single(fields["rate_limit"], defaults)
         if "rate_limits" in fields:

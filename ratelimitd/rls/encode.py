@@ -47,8 +47,8 @@ def response(plan: Plan, answer: Answer, options: EncodeOptions, modes: Modes) -
     Optional parts follow as a separate message, because concatenated messages are merged by the parser.
     """
     code = _OVER if answer.over else _OK
-    extras = bool(options.limit_headers) or options.ietf_headers or options.dynamic_metadata or len(answer.lease) > 0
-    if len(answer.statuses) == 1 and not extras:
+    extras = bool(options.limit_headers) or options.ietf_headers or options.dynamic_metadata
+    if len(answer.statuses) == 1 and not extras and len(answer.lease) == 0:
         written = _status(answer.statuses[0], options.multipliers)
         return b"%b\x12%b%b" % (code, _VARINTS[len(written)], written)
     parts = [code]

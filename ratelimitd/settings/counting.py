@@ -59,6 +59,17 @@ class CountingRows:
         "The default is the only algorithm of envoyproxy/ratelimit.",
     )
 
+    policy_overlay = Row(
+        text,
+        "",
+        "Overlay: a file that says of limits what their source cannot, such as an algorithm for those of a control "
+        "plane (docs/overlay.md). While it has a fault, the last good one applies. The flag is --overlay.",
+        flag="--overlay",
+    )
+    policy_overlay_required = Row(
+        boolean, "false", "Report not ready (/readyz) until an overlay without a fault was read."
+    )
+
     # Counters
     backend_type = Row(
         choice("", "memory", "redis", unbuilt={"memcache": _NOT_MEMCACHE}),

@@ -298,6 +298,12 @@ def _xds_tls(given: _Given, settings: Settings) -> Iterator[Problem]:
             )  # fmt: skip
 
 
+def _overlay(given: _Given, settings: Settings) -> Iterator[Problem]:
+    """Reject a required overlay without a file: the service would never be ready."""
+    if settings.policy_overlay_required and not settings.policy_overlay:
+        yield given.problem(Settings.policy_overlay_required, "POLICY_OVERLAY is required too: the path of the overlay")
+
+
 def _admin(given: _Given, settings: Settings) -> Iterator[Problem]:
     """Reject an admin API without a token, and ambiguous tokens."""
     token, file = Settings.admin_token, Settings.admin_token_file
@@ -363,6 +369,7 @@ _RULES: Final[tuple[Callable[[_Given, Settings], Iterator[Problem]], ...]] = (
     _unknown,
     _tls,
     _xds_tls,
+    _overlay,
     _admin,
     _sinks,
     _statsd,

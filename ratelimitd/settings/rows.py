@@ -36,7 +36,8 @@ class Row(Generic[T]):
     """One variable. As an attribute of ``Settings`` it is a descriptor, so that the parser determines its type.
 
     Attributes:
-        name: name of the environment variable; the flag is the same in lower case with dashes.
+        name: name of the environment variable.
+        flag: name of the flag; by default that of the variable, in lower case with dashes.
         parse: converts text to a value; raises ValueError with what to write instead.
         default: default as text, in the form of an environment variable.
         doc: one sentence for --help and docs, with the reason of the default if it differs from upstream's.
@@ -44,7 +45,7 @@ class Row(Generic[T]):
         secret: see ``Secret``.
     """
 
-    __slots__ = ("default", "doc", "name", "parse", "secret", "status")
+    __slots__ = ("_flag", "default", "doc", "name", "parse", "secret", "status")
 
     def __init__(
         self,
@@ -53,6 +54,7 @@ class Row(Generic[T]):
         doc: str,
         *,
         name: str = "",
+        flag: str = "",
         status: RowStatus = RowStatus.WORKS,
         secret: Secret = Secret.NO,
     ) -> None:
@@ -60,6 +62,7 @@ class Row(Generic[T]):
         self.default = default
         self.doc = doc
         self.name = name
+        self._flag = flag
         self.status = status
         self.secret = secret
 
@@ -79,7 +82,7 @@ class Row(Generic[T]):
     @property
     def flag(self) -> str:
         """Name of the flag with the same meaning."""
-        return "--" + self.name.lower().replace("_", "-")
+        return self._flag or "--" + self.name.lower().replace("_", "-")
 
     def shown(self, value: str) -> str:
         """Return a value masked for messages."""

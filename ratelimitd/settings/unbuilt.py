@@ -18,6 +18,7 @@ def _unread(default: str, doc: str, *names: str) -> list[Row[Any]]:
 _MEMCACHE: Final = "Counters in Memcached; use Redis or memory."
 _ALL_AT_ONCE: Final = "All nodes of a cluster are called concurrently."
 _PIPELINE: Final = "All decisions of one event-loop iteration go to Redis in one round trip."
+_CONNECTS: Final = "The service listens before Redis is available, and connects once it is."
 _TRACING: Final = "Tracing."
 
 UNBUILT: Final[tuple[Row[Any], ...]] = (
@@ -36,11 +37,10 @@ UNBUILT: Final[tuple[Row[Any], ...]] = (
     *_unread("1", _ALL_AT_ONCE, "REDIS_CLUSTER_PIPELINE_PARALLELISM"),
     *_unread("WAIT", "A full pool never opens additional connections.", "REDIS_POOL_ON_EMPTY_BEHAVIOR"),
     *_unread("", "Removed from envoyproxy/ratelimit too.", "REDIS_POOL_ON_EMPTY_WAIT_DURATION"),
+    *_unread("", _CONNECTS, "REDIS_STARTUP_INITIAL_INTERVAL", "REDIS_STARTUP_MAX_INTERVAL"),
     *_unread(
-        "",
-        "The service listens before Redis is available, and connects once it is.",
-        "REDIS_STARTUP_INITIAL_INTERVAL",
-        "REDIS_STARTUP_MAX_INTERVAL",
+        "0",
+        "No restart repairs Redis, so the service waits; /healthcheck fails meanwhile, which a startup probe sees.",
         "REDIS_STARTUP_MAX_ELAPSED_TIME",
     ),
     *_unread("false", "Broken connections are always closed.", "REDIS_CLOSE_CONNECTION_ON_READONLY_ERROR"),

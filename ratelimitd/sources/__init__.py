@@ -21,17 +21,23 @@ from .files import (
     skipped,
     tiers_beside,
 )
-from .loader import Loaded, LoadError, dismantle, load
+from .loader import InvalidPolicyError, Loaded, LoadError, dismantle, load
+from .overlay import OVERLAY_BYTES, EntryEffect, OverlayFile, OverlayReport, find_overlay
 from .pushed import Pushed
 from .watch import Watch
 
 __all__ = [
     "BYTES_MOST",
     "GATEWAY_ALGORITHM",
+    "OVERLAY_BYTES",
+    "EntryEffect",
     "Examined",
     "GatewayFile",
+    "InvalidPolicyError",
     "LoadError",
     "Loaded",
+    "OverlayFile",
+    "OverlayReport",
     "Paths",
     "Pushed",
     "RuntimeFolder",
@@ -41,6 +47,7 @@ __all__ = [
     "describe",
     "dismantle",
     "examine_source",
+    "find_overlay",
     "list_files",
     "load",
     "named",

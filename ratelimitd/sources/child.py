@@ -12,11 +12,10 @@ from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from typing import BinaryIO, Final, TypeVar
 
-import ratelimitd.lint
-import ratelimitd.policy_file  # noqa: F401 -- both are loaded before the memory is bounded
 from ratelimitd.kernel import be_ended_first, bound_memory, dumps_forbidden, forbid_dumps
-from ratelimitd.lint import in_one
+from ratelimitd.lint import in_one  # this and policy_file are loaded before the memory is bounded
 from ratelimitd.policy import SLICE_ROWS, PolicyError, PolicyErrors, PolicySummary, slices, with_keys
+from ratelimitd.policy_file import Overlay
 
 from .examined import Examined, examine_pushed, examine_source
 from .files import describe
@@ -32,6 +31,7 @@ from .frames import (
     pack,
     unpack,
 )
+from .overlay import find_overlay
 from .pushed import Pushed
 
 _T = TypeVar("_T")
@@ -64,11 +64,12 @@ def main(stdin: BinaryIO, stdout: BinaryIO) -> None:
 
 def perform(job: LoadJob) -> Iterator[Frame]:
     """Read and parse the source: Slices and WarningFrames, or ErrorFrames with all errors; then one EndFrame."""
+    found = None if job.overlay is None else find_overlay(job.overlay)
     try:
-        examined = _examined(job)
+        examined = _examined(job, None if found is None else found.overlay)
     except PolicyErrors as errors:
         yield from map(ErrorFrame, _pieces(errors.errors))
-        yield EndFrame(PolicySummary(0, 0, 0), 0)
+        yield EndFrame(PolicySummary(0, 0, 0), 0, overlay=found and found.report(()))
         return
     parsed = examined.parsed
     if parsed.errors:
@@ -80,16 +81,17 @@ def perform(job: LoadJob) -> Iterator[Frame]:
         yield from map(WarningFrame, _pieces(list(_first(warnings))))
         if not parsed.summary.domains:
             yield WarningFrame([PolicyError(describe(job.source), 0, NO_DOMAIN)])
-    yield EndFrame(parsed.summary, examined.files, examined.version)
+    yield EndFrame(parsed.summary, examined.files, examined.version, found and found.report(parsed.effects))
 
 
-def _examined(job: LoadJob) -> Examined:
+def _examined(job: LoadJob, overlay: Overlay | None) -> Examined:
     if isinstance(job.source, Pushed):
         return examine_pushed(
             job.source,
             default_algorithm=job.default_algorithm,
             merge_domains=job.merge_domains,
             fixed_window_keys=job.fixed_window_keys,
+            overlay=overlay,
         )
     version = sha256()
     examined = examine_source(
@@ -99,6 +101,7 @@ def _examined(job: LoadJob) -> Examined:
         fixed_window_keys=job.fixed_window_keys,
         most=job.most,
         on_content=version.update,
+        overlay=overlay,
     )
     return examined._replace(version=version.hexdigest())
 

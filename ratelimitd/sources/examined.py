@@ -1,7 +1,8 @@
 """Reads, parses and lints all files of a source; for commands, and for the child process of a service."""
 
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -11,7 +12,7 @@ from .files import BYTES_MOST, GatewayFile, Source, describe, read_files, skippe
 from .pushed import Pushed
 
 if TYPE_CHECKING:
-    from ratelimitd.policy_file import Parsed
+    from ratelimitd.policy_file import Overlay, Parsed
 
 
 class Examined(NamedTuple):
@@ -36,6 +37,7 @@ def examine_pushed(
     default_algorithm: str,
     merge_domains: bool,
     fixed_window_keys: FixedWindowKeys,
+    overlay: "Overlay | None" = None,
 ) -> Examined:
     """Examine a policy that a control plane sent. Raises PolicyErrors for resources that cannot be read."""
     from ratelimitd.lint import lint_pushed  # noqa: PLC0415 -- as below
@@ -45,9 +47,9 @@ def examine_pushed(
 
     server = describe(pushed)
     found = documents(pushed.body, server)
-    parsed = examine(found, default_algorithm=default_algorithm, merge_domains=merge_domains)
-    warnings = [] if parsed.errors else lint_pushed(parsed, server, fixed_window_keys)
-    return Examined(parsed, warnings, 0, pushed.version)
+    parsed = examine(found, default_algorithm=default_algorithm, merge_domains=merge_domains, overlay=overlay)
+    linted = partial(lint_pushed, parsed, server, fixed_window_keys, overlay)
+    return Examined(parsed, [] if parsed.errors else _linted(server, linted), 0, pushed.version)
 
 
 def examine_source(
@@ -58,11 +60,13 @@ def examine_source(
     fixed_window_keys: FixedWindowKeys = FixedWindowKeys.UPSTREAM,
     most: int = BYTES_MOST,
     on_content: Callable[[bytes], object] = lambda _: None,
+    overlay: "Overlay | None" = None,
 ) -> Examined:
     """Examine a source. Raises PolicyErrors if files cannot be read, or are more than ``most`` bytes.
 
     ``on_content`` receives the content of each file, including tiers files, as read.
     """
+    from ratelimitd.lint import lint  # noqa: PLC0415 -- as below
     from ratelimitd.policy_file import examine  # noqa: PLC0415 -- a service examines its files in a child process
 
     contents: list[bytes] = []
@@ -80,24 +84,24 @@ def examine_source(
 
     read_beside = tiers_beside(source)
     files = read_files(source, record, most)
-    parsed = examine(files, default_algorithm=default_algorithm, merge_domains=merge_domains, beside=beside)
+    parsed = examine(
+        files, default_algorithm=default_algorithm, merge_domains=merge_domains, beside=beside, overlay=overlay
+    )
     gateway = source.path if isinstance(source, GatewayFile) else ""
     texts |= {gateway: contents[0]} if gateway else {}
     texts |= {name: content for name, content in files if isinstance(content, bytes)}
-    warnings = [] if parsed.errors else [*skipped(source), *_linted(source, parsed, texts, gateway, fixed_window_keys)]
-    return Examined(parsed, warnings, len(files))
+    if parsed.errors:
+        return Examined(parsed, [], len(files))
+    linted = _linted(describe(source), partial(lint, parsed, texts, gateway, fixed_window_keys, overlay))
+    return Examined(parsed, [*skipped(source), *linted], len(files))
 
 
-def _linted(
-    source: Source, parsed: "Parsed", texts: Mapping[str, bytes], gateway: str, keys: FixedWindowKeys
-) -> list[PolicyError]:
+def _linted(source: str, lint: Callable[[], list[PolicyError]]) -> list[PolicyError]:
     """Return the warnings of the lint; a fault of the lint is one of them, since it must not cost a valid policy."""
-    from ratelimitd.lint import lint  # noqa: PLC0415 -- as above
-
     try:
-        return lint(parsed, texts, gateway, keys)
+        return lint()
     except Exception as error:  # noqa: BLE001 -- as above
         place = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{type(error).__name__} in {Path(place.filename).name}, line {place.lineno}"
         text = f"the lint failed, so its warnings are missing: {where}"
-        return [PolicyError(describe(source), 0, text, remedy="the policy is not affected; report this fault")]
+        return [PolicyError(source, 0, text, remedy="the policy is not affected; report this fault")]

@@ -203,16 +203,18 @@ def tiers_beside(source: Source) -> "Beside":
     return read
 
 
-def signature(source: Source) -> Signature:
-    """Return the state of a source and of the files that it references. Never raises.
+def signature(source: Source | Pushed, overlay: str = "") -> Signature:
+    """Return the state of a source, of the files that it references, and of an overlay. Never raises.
 
     A file is read only to find its references, and only if it has changed.
     """
+    stamps: list[tuple[object, ...]] = [(overlay, *_stamp(Path(overlay)))] if overlay else []
+    if isinstance(source, Pushed):
+        return tuple(stamps)
     try:
         files = list_files(source)
     except OSError as error:
-        return ((error.errno,),)
-    stamps: list[tuple[object, ...]] = []
+        return (*stamps, (error.errno,))
     for name, path in files:
         found = _stamp(path)
         stamps.append((name, *found))

@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 from ratelimitd.policy import FixedWindowKeys, PolicyError, PolicySummary, Slice
 
 from .files import Source
+from .overlay import OverlayFile, OverlayReport
 from .pushed import Pushed
 
 LENGTH: Final = struct.Struct(">I")
@@ -32,6 +33,7 @@ class LoadJob(NamedTuple):
     most: int
     memory: int
     fixed_window_keys: FixedWindowKeys = FixedWindowKeys.UPSTREAM
+    overlay: OverlayFile | None = None
 
 
 OUT_OF_MEMORY: Final = 3
@@ -64,11 +66,13 @@ class EndFrame(NamedTuple):
     Attributes:
         files: files read; 0 for a pushed policy.
         version: of files the SHA-256, in hex, of the contents of all, concatenated as read; of a pushed policy its own.
+        overlay: what was found of the overlay, also if the policy has errors; None: there is none.
     """
 
     summary: PolicySummary
     files: int
     version: str = ""
+    overlay: OverlayReport | None = None
 
 
 Frame = Slice | ErrorFrame | WarningFrame | EndFrame

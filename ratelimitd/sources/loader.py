@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple, cast
@@ -35,6 +35,7 @@ from ratelimitd.policy import (
 
 from .files import BYTES_DEFAULT, Source, describe
 from .frames import FRAME_MAX, LENGTH, OUT_OF_MEMORY, ErrorFrame, Frame, LoadJob, WarningFrame, pack, unpack
+from .overlay import OverlayFile, OverlayReport
 from .pushed import Pushed
 
 LOAD_SECONDS: Final = 300.0
@@ -55,7 +56,8 @@ NO_FILE: Final = (
 )
 
 MEMORY_LEAST: Final = 64 << 20
-"""Bytes of memory that the child may take whatever the size of the files: its interpreter and modules take 25 MiB."""
+"""Bytes of memory that the child may take whatever the size of the files: its interpreter and modules take 25 MiB, an
+overlay 7."""
 
 MEMORY_PER_BYTE: Final = 64
 """Bytes of memory that it may take for each byte of POLICY_MAX_BYTES; rules of 60 to 100 bytes take 40 to 53."""
@@ -95,17 +97,26 @@ STDERR_SHOWN: Final = 1_000
 
 
 class Loaded(NamedTuple):
-    """A loaded policy with its warnings, summary, number of files and version (see ``frames.EndFrame``)."""
+    """A loaded policy with its warnings, summary, number of files, version and overlay (see ``frames.EndFrame``)."""
 
     policy: Policy
     warnings: tuple[PolicyError, ...]
     summary: PolicySummary
     files: int
     version: str
+    overlay: OverlayReport | None = None
 
 
 class LoadError(PolicyErrors):
     """A policy that was not loaded for a reason outside of it, so that the same content may load later."""
+
+
+class InvalidPolicyError(PolicyErrors):
+    """A policy with errors of its own. ``overlay``: what was found of the overlay, which is none of its errors."""
+
+    def __init__(self, errors: Iterable[PolicyError], overlay: OverlayReport | None) -> None:
+        super().__init__(errors)
+        self.overlay = overlay
 
 
 class _ChildError(Exception):
@@ -129,7 +140,7 @@ class _Receiver:
         elif isinstance(frame, WarningFrame):
             self._warnings += frame.warnings
         elif self._errors:
-            raise PolicyErrors(self._errors)
+            raise InvalidPolicyError(self._errors, frame.overlay)
         else:
             return Loaded(self.assembly.policy, tuple(self._warnings), *frame)
         return None
@@ -144,8 +155,9 @@ async def load(
     needs_file: bool = False,
     most: int = BYTES_DEFAULT,
     within: float = LOAD_SECONDS,
+    overlay: OverlayFile | None = None,
 ) -> Loaded:
-    """Load a policy in a child process. Raises PolicyErrors: LoadError if it exits or exceeds ``within`` seconds.
+    """Load a policy in a child process. Raises InvalidPolicyError; LoadError if it exits or exceeds ``within`` seconds.
 
     ``needs_file``: no file at all is an error too. ``most``: bytes that the files may have together; the memory of the
     child is bounded in proportion. That of a pushed policy is bounded by its size.
@@ -155,7 +167,7 @@ async def load(
         with _collector_paused():
             async with asyncio.timeout(within):
                 memory = await asyncio.to_thread(_memory, _bound(source, most))
-                job = LoadJob(source, default_algorithm, merge_domains, most, memory, fixed_window_keys)
+                job = LoadJob(source, default_algorithm, merge_domains, most, memory, fixed_window_keys, overlay)
                 loaded = await _receive(receiver, job)
         if loaded.files or not needs_file:
             return loaded

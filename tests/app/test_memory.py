@@ -28,7 +28,7 @@ from ratelimitd.app.memory import (
 )
 from ratelimitd.gateway import read_gateway
 from ratelimitd.settings import load
-from ratelimitd.sources import named
+from ratelimitd.sources import OVERLAY_BYTES, named
 from ratelimitd.transport.nghttp2 import Nghttp2Options
 from tests.service import service
 
@@ -130,6 +130,12 @@ def test_a_policy_counts_in_the_process_and_in_the_child():
     """Twenty times the size of its files, and 54 times in the child that parses it."""
     empty, mebibyte = (total(shares(settings(), 1024 * MIB, size)) for size in (0, MIB))
     assert mebibyte - empty == 74 * MIB
+
+
+def test_an_overlay_counts_in_the_child():
+    """It is read there, whole."""
+    more = total(shares(settings(POLICY_OVERLAY="o"), 1024 * MIB, 0)) - total(shares(settings(), 1024 * MIB, 0))
+    assert more == 54 * OVERLAY_BYTES
 
 
 def test_the_idle_process_is_the_measured_one():

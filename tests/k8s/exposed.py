@@ -32,7 +32,7 @@ class Metric(NamedTuple):
 def exposed(monkeypatch):
     """Every name that a scrape of a service with Redis and a gateway may hold. Needs a running event loop."""
     monkeypatch.setattr(exposition, "render", lambda _, families, blocking, __: [*families, *blocking()])
-    settings = load({"REDIS_URL": "localhost:1"}, {})
+    settings = load({"REDIS_URL": "localhost:1", "POLICY_OVERLAY": "nowhere"}, {})
     parts = build(settings)
     policies = Policies(source_of(settings, ("nowhere",)), settings, parts)
     gateway = gateway_families(RequestMetrics(), {})

@@ -160,6 +160,7 @@ def test_bounds_are_the_settings():
     ("alert", "metrics"),
     [
         ("RatelimitdPolicyRefused", {"ratelimitd_policy_refused"}),
+        ("RatelimitdOverlayRefused", {"ratelimitd_overlay_refused"}),
         ("RatelimitdNoLimits", {"ratelimitd_policy_rules", "ratelimitd_policy_generation"}),
         ("RatelimitdPoliciesDiffer", {"ratelimitd_policy_info"}),
         ("RatelimitdControlPlaneLost", {"ratelimitd_xds_connected"}),

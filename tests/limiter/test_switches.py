@@ -269,6 +269,20 @@ async def test_a_settlement_that_met_a_dead_store_is_recorded_when_it_is_back(po
     assert (await asking.ask(("k", 0))).over
 
 
+async def test_a_settlement_waits_until_its_store_replies():
+    """One that was sent again is neither recorded nor lost, so it still waits: the three tell of every settlement."""
+    asking, store, post_paid = failing()
+    store.failure = AWAY
+    await asking.ask(("k", 30))
+    store.failure, replies, charge = None, [], store.charge
+    store.charge = lambda asks, now, done: replies.append(lambda: charge(asks, now, done))
+    post_paid.charge_kept(store, START)
+    assert (len(post_paid), post_paid.recorded, post_paid.dropped) == (1, 0, 0)
+    (reply,) = replies
+    reply()
+    assert (len(post_paid), post_paid.recorded, post_paid.dropped) == (0, 1, 0)
+
+
 @pytest.mark.parametrize("policy", ["deny", "local"])
 async def test_a_settlement_that_waits_is_not_in_doubt(policy):
     """Of a limit without ``charge`` that has switched: another decision than the store's does not make it refused."""

@@ -3,26 +3,30 @@
 from pathlib import Path
 
 from ratelimitd.policy import UPSTREAM_ALGORITHM, PolicyErrors
+from ratelimitd.policy_file import read_overlay
 from ratelimitd.sources import GATEWAY_ALGORITHM, GatewayFile, examine_source, named
 
 ROOT = Path(__file__).parents[2]
 
 
-def linted(*paths, merge_domains=False):
-    """The warnings of valid files at these paths, read as ``validate`` reads them."""
+def linted(*paths, merge_domains=False, overlay=None):
+    """The warnings of valid files at these paths, read as ``validate`` reads them, with the overlay at a path."""
     source = named(tuple(map(str, paths)))
     algorithm = GATEWAY_ALGORITHM if isinstance(source, GatewayFile) else UPSTREAM_ALGORITHM
-    found = examine_source(source, default_algorithm=algorithm, merge_domains=merge_domains)
+    read = None if overlay is None else read_overlay(str(overlay), overlay.read_bytes())
+    found = examine_source(source, default_algorithm=algorithm, merge_domains=merge_domains, overlay=read)
     if found.parsed.errors:
         raise PolicyErrors(found.parsed.errors)
     return found.warnings
 
 
-def linted_text(folder, text):
-    """The warnings of one file with this text."""
-    path = folder / "file.yaml"
+def linted_text(folder, text, overlay=None):
+    """The warnings of one file with this text, and of an overlay."""
+    path, beside = folder / "file.yaml", folder / "overlay.yaml"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return linted(path)
+    if overlay is not None:
+        beside.write_text(overlay)
+    return linted(path, overlay=None if overlay is None else beside)
 
 
 def said(warnings):

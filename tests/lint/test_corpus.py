@@ -1,6 +1,7 @@
 """A corpus of faults: what each file has, and nothing else, is found in its line.
 
-A comment ``# expect: RULE, RULE`` names what is wrong with its line. A folder is a gateway file with its policies.
+A comment ``# expect: RULE, RULE`` names what is wrong with its line. A folder is a gateway file with its policies, or a
+policy with its overlay.
 """
 
 import re
@@ -30,7 +31,9 @@ def files_of(case):
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.stem)
 def test_the_lint_finds_what_is_wrong(case):
     """In the files of one case."""
-    found = linted(case / "gateway.yaml" if case.is_dir() else case)
+    names = {path.name for path in files_of(case)}
+    source = case / ("gateway.yaml" if "gateway.yaml" in names else "policy.yaml") if case.is_dir() else case
+    found = linted(source, overlay=case / "overlay.yaml" if "overlay.yaml" in names else None)
     wanted = sorted(each for file in files_of(case) for each in expected(file))
     assert sorted((each.file.rpartition("/")[2], each.line, each.rule) for each in found) == wanted
 

@@ -39,7 +39,7 @@ def blocks_of(page):
 
 
 def documented():
-    pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
     return [
         pytest.param(block, id=f"{page.name}-{turn}") for page in pages for turn, block in enumerate(blocks_of(page))
     ]
@@ -61,9 +61,12 @@ def test_the_page_has_every_rule():
 
 @pytest.mark.parametrize("rule", RULES)
 def test_an_example_makes_the_lint_say_what_the_page_says(rule, tmp_path):
-    """The YAML of a rule's section has that fault once, with the line and the texts that follow it."""
-    (_, example), (_, text) = BLOCK.findall(SECTIONS[rule])
-    (warning,) = (each for each in linted_text(tmp_path, example) if each.rule == rule)
+    """The YAML of a rule's section has that fault once, with the line and the texts that follow it.
+
+    A second file in YAML is an overlay.
+    """
+    *files, (_, text) = BLOCK.findall(SECTIONS[rule])
+    (warning,) = (each for each in linted_text(tmp_path, *(file for _, file in files)) if each.rule == rule)
     assert lines(text) == lines(f"line {warning.line}: {warning.message} {warning.remedy}")
 
 

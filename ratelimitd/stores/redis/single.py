@@ -130,7 +130,7 @@ class Single:
 
 
 class Sentinel(Single):
-    """The master that Sentinels report; each attempt to connect asks one of them again."""
+    """The master that Sentinels report; each attempt to connect asks one of them again, unless connections are open."""
 
     def __init__(self, redis: ConnectOptions, script: Script, options: RedisOptions, watcher: Watcher) -> None:
         super().__init__(redis, script, options, watcher)
@@ -188,12 +188,10 @@ class Sentinel(Single):
         self._sentinels.append(self._sentinels.pop(0))
 
     async def _find_master(self) -> RedisAddress:
-        """Return the master's address. Connections to another one are closed, or both would be charged."""
-        master = await self._ask_sentinel()
-        if self._master not in (None, master):
-            self._node.drop(f"Sentinel reports a different master, {master}")
-        self._master = master
-        return master
+        """Return the master's address: as long as there are connections, theirs, or both masters would be charged."""
+        if self._master is None or not self._node.connections:
+            self._master = await self._ask_sentinel()
+        return self._master
 
     async def _ask_sentinel(self) -> RedisAddress:
         """Ask the first Sentinel of the list. Raises RedisConnectionError."""
