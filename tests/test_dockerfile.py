@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -111,6 +112,22 @@ def run(command, folder, path=""):
     )
     assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
     return done.stdout
+
+
+def test_tests_have_what_the_image_traces_with():
+    """Its versions are those that the tests have, of all that the extra otel names."""
+    pinned = set((ROOT / "requirements-otel.txt").read_text().splitlines()[1:])
+    extra = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["otel"]
+    assert pinned <= set((ROOT / "requirements-dev.txt").read_text().splitlines())
+    assert {each.partition(">")[0] for each in extra} <= {each.partition("=")[0] for each in pinned}
+
+
+@pytest.mark.process
+@pytest.mark.slow
+def test_the_image_can_trace(built, tmp_path):
+    """TRACING_ENABLED needs nothing that cannot be installed in it, with either protocol."""
+    making = "from ratelimitd.tracing.otlp import Otlp; [Otlp(each, {}, '', {}).stop() for each in ('http', 'grpc')]"
+    run(f'{built}/bin/python -c "{making}"', tmp_path)
 
 
 @pytest.mark.process

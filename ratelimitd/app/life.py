@@ -178,6 +178,7 @@ def _end_on_signals() -> "asyncio.Future[signal.Signals]":
 async def _drain(settings: Settings, running: Running, delay: float) -> None:
     """Fail health checks, keep serving for ``delay`` seconds while callers leave, then complete calls in flight.
 
+    What these leave of GRACEFUL_SHUTDOWN_TIMEOUT is for the spans that wait.
     There is no delay after Ctrl-C: no load balancer watches an interactive process.
     """
     note = {"note": f"health checks fail, and requests are served for {delay:g} s more (DRAIN_DELAY)"} if delay else {}
@@ -187,5 +188,9 @@ async def _drain(settings: Settings, running: Running, delay: float) -> None:
     for front in running.fronts:
         front.leave()
     await asyncio.sleep(delay)
-    await asyncio.gather(*(front.stop(settings.graceful_shutdown_timeout) for front in running.fronts))
+    clock, grace = asyncio.get_running_loop().time, settings.graceful_shutdown_timeout
+    ends = clock() + grace
+    await asyncio.gather(*(front.stop(grace) for front in running.fronts))
+    if running.service.tracer is not None:
+        await running.service.tracer.exporter.close(max(0.0, ends - clock()))
     log.info("stopped")

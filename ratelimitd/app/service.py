@@ -12,6 +12,8 @@ from .engine import Parts
 from .policies import Policies
 
 if TYPE_CHECKING:
+    from ratelimitd.tracing import Tracer
+
     from .control_plane import Plane
 
 log = get_logger(__name__)
@@ -26,6 +28,7 @@ class RunningService(NamedTuple):
         serving: that of gRPC. It follows Redis while a limit's failure policy is ``error``.
         readiness: requires a policy, and an overlay if POLICY_OVERLAY_REQUIRED says so, but never Redis.
         plane: the control plane that pushes the policy; None: files.
+        tracer: takes the spans; None without TRACING_ENABLED.
     """
 
     settings: Settings
@@ -35,6 +38,7 @@ class RunningService(NamedTuple):
     serving: Health
     readiness: Health
     plane: "Plane | None" = None
+    tracer: "Tracer | None" = None
 
     async def reload(self) -> None:
         """Load and activate the current policy."""
