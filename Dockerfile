@@ -7,9 +7,11 @@ FROM python:${PYTHON}-slim AS build
 # Build dependencies of the nghttp2 transport; what mypyc compiles needs the compiler too.
 RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev libnghttp2-dev pkg-config
 WORKDIR /src
-COPY requirements.txt ./
+COPY requirements.txt requirements-otel.txt ./
 RUN python -m venv /opt/ratelimitd
-RUN /opt/ratelimitd/bin/pip install --no-cache-dir --only-binary :all: -r requirements.txt
+# The extra otel too, 10 MB: envoyproxy/ratelimit's image can trace, and who swaps the image cannot install anything. A process
+# without TRACING_ENABLED does not import it.
+RUN /opt/ratelimitd/bin/pip install --no-cache-dir --only-binary :all: -r requirements.txt -r requirements-otel.txt
 COPY pyproject.toml setup.py README.md LICENSE ./
 COPY ratelimitd ratelimitd
 RUN /opt/ratelimitd/bin/pip install --no-cache-dir --no-deps .

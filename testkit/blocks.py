@@ -79,5 +79,5 @@ def _blocks(page: str) -> Iterator[Block]:
 
 
 def pages(root: Path) -> list[Path]:
-    """Return the pages of the project: at its top, and in docs."""
-    return sorted([*root.glob("*.md"), *root.glob("docs/*.md")])
+    """Return the pages of the project: at its top, and in docs and its folders."""
+    return sorted([*root.glob("*.md"), *root.glob("docs/**/*.md")])

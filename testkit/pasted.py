@@ -46,9 +46,12 @@ class PageError(Exception):
     """A block does not do what the page says. The text names its line, and has what was printed."""
 
 
-def isolation() -> list[str] | None:
-    """Return the command that runs another in a network namespace, as root or not; None if that is not permitted."""
-    for command in (["unshare", "--net"], ["unshare", "--net", "--map-root-user"]):
+def isolation(*more: str) -> list[str] | None:
+    """Return the command that runs another in a network namespace, as root or not; None if that is not permitted.
+
+    ``more`` are options of ``unshare`` for more namespaces.
+    """
+    for command in (["unshare", "--net", *more], ["unshare", "--net", *more, "--map-root-user"]):
         try:
             done = subprocess.run([*command, "true"], capture_output=True, check=False)
         except FileNotFoundError:

@@ -50,9 +50,10 @@ class RedisServer:
         tls: TlsFiles | None = None,
         ready: bytes = SERVING,
         password: str | None = None,
+        port: int = 0,
     ) -> None:
         self.socket_type = "tcp" if tcp else "unix"
-        self.address = f"127.0.0.1:{free_port()}" if tcp else str(folder / "redis.sock")
+        self.address = f"127.0.0.1:{port or free_port()}" if tcp else str(folder / "redis.sock")
         self.tls = tls
         self._ready = ready
         self.password = password
@@ -215,15 +216,16 @@ def redis_server(
     env: dict[str, str] | None = None,
     tls: TlsFiles | None = None,
     client_certificate: bool = False,
+    port: int = 0,
 ) -> Iterator[RedisServer]:
     """Run a redis-server with these command-line options, for instance ``"--requirepass", "x"``.
 
-    ``tls`` implies TCP. With ``client_certificate``, clients must present a certificate.
+    ``tls`` implies TCP. With ``client_certificate``, clients must present a certificate. ``port`` 0 is a free one.
     """
     mutual = [] if tls is None else ["--tls-auth-clients", "yes" if client_certificate else "no"]
     with ExitStack() as stack:
         folder = stack.enter_context(scratch_folder())
-        server = RedisServer(folder, [*mutual, *options], tcp=tcp or tls is not None, env=env, tls=tls)
+        server = RedisServer(folder, [*mutual, *options], tcp=tcp or tls is not None, env=env, tls=tls, port=port)
         stack.callback(server.kill)
         server.start()
         yield server

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -113,6 +114,22 @@ def run(command, folder, path=""):
     return done.stdout
 
 
+def test_tests_have_what_the_image_traces_with():
+    """Its versions are those that the tests have, of all that the extra otel names."""
+    pinned = set((ROOT / "requirements-otel.txt").read_text().splitlines()[1:])
+    extra = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["otel"]
+    assert pinned <= set((ROOT / "requirements-dev.txt").read_text().splitlines())
+    assert {each.partition(">")[0] for each in extra} <= {each.partition("=")[0] for each in pinned}
+
+
+@pytest.mark.process
+@pytest.mark.slow
+def test_the_image_can_trace(built, tmp_path):
+    """TRACING_ENABLED needs nothing that cannot be installed in it, with either protocol."""
+    making = "from ratelimitd.tracing.otlp import Otlp; [Otlp(each, {}, '', {}).stop() for each in ('http', 'grpc')]"
+    run(f'{built}/bin/python -c "{making}"', tmp_path)
+
+
 @pytest.mark.process
 @pytest.mark.slow
 def test_what_is_built_says_its_version(built, tmp_path):
@@ -150,3 +167,13 @@ def files(folder):
 def test_upstreams_command_is_serve(built, tmp_path):
     """/bin/ratelimit takes serve's arguments, and needs none."""
     assert "Run the service as `serve` does" in run(f"{built}/bin/ratelimit --help", tmp_path)
+
+
+@pytest.mark.process
+@pytest.mark.slow
+def test_upstreams_command_takes_agent_routers_argument(built, tmp_path):
+    """What ends the start here is the backend, as without the argument."""
+    argument = "--quotaRateLimitServiceHost=envoy-ai-gateway-ratelimit.envoy-gateway-system"
+    said = run(f"BACKEND_TYPE=memcache {built}/bin/ratelimit {argument} 2>&1 || echo ended", tmp_path)
+    assert said.startswith("ratelimitd: BACKEND_TYPE")
+    assert said.endswith("ended\n")

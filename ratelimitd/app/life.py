@@ -28,6 +28,10 @@ log = get_logger(__name__)
 CONNECT_FIRST: Final = 1.0
 """Seconds the start waits for Redis: far more than a connection takes, and the longest that a hung Redis delays it."""
 
+START_WAITS: Final = 240.0
+"""Seconds that /healthcheck waits for Redis after a start, which holds back the rollout of a wrong address. Envoy
+Gateway's startup probe, which reads it, ends a pod after 300 s."""
+
 
 class StartError(Exception):
     """The start failed; the text gives the reason."""
@@ -129,6 +133,8 @@ async def connect(service: RunningService, stack: AsyncExitStack) -> None:
         return
 
     service.parts.redis_watch.changed = service.update_health
+    waiting = asyncio.get_running_loop().call_later(START_WAITS, service.wait_no_longer)
+    stack.callback(waiting.cancel)
     connecting = asyncio.ensure_future(redis.connect())
     stack.push_async_callback(redis.close)
     stack.push_async_callback(cancelled, connecting)
@@ -172,6 +178,7 @@ def _end_on_signals() -> "asyncio.Future[signal.Signals]":
 async def _drain(settings: Settings, running: Running, delay: float) -> None:
     """Fail health checks, keep serving for ``delay`` seconds while callers leave, then complete calls in flight.
 
+    What these leave of GRACEFUL_SHUTDOWN_TIMEOUT is for the spans that wait.
     There is no delay after Ctrl-C: no load balancer watches an interactive process.
     """
     note = {"note": f"health checks fail, and requests are served for {delay:g} s more (DRAIN_DELAY)"} if delay else {}
@@ -181,5 +188,9 @@ async def _drain(settings: Settings, running: Running, delay: float) -> None:
     for front in running.fronts:
         front.leave()
     await asyncio.sleep(delay)
-    await asyncio.gather(*(front.stop(settings.graceful_shutdown_timeout) for front in running.fronts))
+    clock, grace = asyncio.get_running_loop().time, settings.graceful_shutdown_timeout
+    ends = clock() + grace
+    await asyncio.gather(*(front.stop(grace) for front in running.fronts))
+    if running.service.tracer is not None:
+        await running.service.tracer.exporter.close(max(0.0, ends - clock()))
     log.info("stopped")

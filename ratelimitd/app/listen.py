@@ -54,6 +54,7 @@ def grpc_server(settings: Settings, handlers: Handlers, refused: Refused, connec
         max_concurrent_calls=settings.store_in_flight,
         max_connection_age=settings.grpc_max_connection_age or None,
         max_connection_age_grace=settings.grpc_max_connection_age_grace,
+        metadata=settings.tracing_enabled,
     )
     if transport == "nghttp2":
         options = options._replace(

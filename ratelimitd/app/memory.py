@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ratelimitd import http1
 from ratelimitd.admin import port_bytes
-from ratelimitd.limiter import IN_DOUBT, KEPT_BYTES, NAME_BYTES, TABLE_SIZE, TALLY_BYTES
+from ratelimitd.limiter import GONE_SERIES, IN_DOUBT, KEPT_BYTES, NAME_BYTES, TABLE_SIZE, TALLY_BYTES
 from ratelimitd.observe.logs import get_logger
 from ratelimitd.settings import Settings, changed
 from ratelimitd.sources import OVERLAY_BYTES, Pushed, Source, list_files
@@ -30,8 +30,12 @@ MIB: Final = 1 << 20
 IDLE_BYTES: Final = {"nghttp2": 43 * MIB, "grpcio": 55 * MIB}
 """A compiled process that has not decided a request yet, by transport: docs/performance.md, "The idle sidecar"."""
 
-XDS_BYTES: Final = 14 * MIB
-"""grpcio for the client of a control plane, beside another transport: 14 MiB measured."""
+GRPC_CLIENT_BYTES: Final = 14 * MIB
+"""grpcio for the client of a control plane or of a collector, beside another transport: 14 MiB measured."""
+
+TRACING_BYTES: Final = 20 * MIB
+"""OpenTelemetry's SDK and its exporter, 7 to 11 MiB measured without grpcio, and a queue of spans of 4 KiB: what the
+longest domain, path and tracestate make of one."""
 
 POLICY_TIMES: Final = 20
 """Memory of limits, in sizes of their files: 3 to 4.5 were measured, 3 for the rules of nodes that requests have used
@@ -103,8 +107,11 @@ def shares(
 
 def _process(settings: Settings, policy: int) -> Iterator[Share]:
     yield Share("the process when idle", IDLE_BYTES[_transport(settings)])
-    if settings.over_xds and _transport(settings) != "grpcio":
-        yield Share("the client of the control plane", XDS_BYTES)
+    exports_by_grpc = settings.tracing_enabled and settings.tracing_exporter_protocol == "grpc"
+    if (settings.over_xds or exports_by_grpc) and _transport(settings) != "grpcio":
+        yield Share("the client of the control plane or the collector", GRPC_CLIENT_BYTES)
+    if settings.tracing_enabled:
+        yield Share("spans, and what sends them", TRACING_BYTES)
     yield Share("limits of the policy, at a reload", POLICY_TIMES * policy)
     parsed = policy + (OVERLAY_BYTES if settings.policy_overlay else 0)
     yield Share("the child that parses the policy", CHILD_BYTES + CHILD_TIMES * parsed)
@@ -124,8 +131,10 @@ def _counters(settings: Settings) -> Iterator[Share]:
     kept = min(IN_DOUBT, settings.settlements_kept) + (0 if settings.redis is None else settings.settlements_kept)
     yield Share("settlements that wait", KEPT_BYTES * kept, Settings.settlements_kept.name)
     mapped = MAPPED_BYTES if settings.prometheus_mapper_yaml else 0
-    series = settings.request_made_series * (NAME_BYTES + TALLY_BYTES + mapped)
-    yield Share("metric series that requests make", series, Settings.request_made_series.name)
+    series = (settings.request_made_series + GONE_SERIES) * (NAME_BYTES + TALLY_BYTES + mapped)
+    yield Share(
+        "metric series that requests make, or of limits that are gone", series, Settings.request_made_series.name
+    )
     yield Share(
         "calls in flight, besides their requests", CALL_BYTES * settings.store_in_flight, Settings.store_in_flight.name
     )

@@ -17,6 +17,7 @@ from ratelimitd.gateway import (
     Admin,
     CallerLimits,
     Gateway,
+    MakeRequest,
     Proxy,
     RequestMetrics,
     access_line,
@@ -37,7 +38,7 @@ from ratelimitd.sources import GatewayFile
 
 from .beside import MOVABLE, beside_proxy
 from .connections import Connections, warn_of_shortage
-from .engine import build, store_budget
+from .engine import Parts, build, store_budget
 from .files import divided
 from .gateway_files import GatewayFiles, read
 from .gateway_metrics import gateway_families
@@ -52,6 +53,7 @@ from .prometheus import scrapes
 from .refusals import HttpRefusals, Refusals
 from .serve import open_grpc
 from .service import RunningService
+from .tracing import span_families, traced_requests, tracer_of
 
 log = get_logger(__name__)
 
@@ -88,17 +90,11 @@ async def _start(
     clashes = partial(clashing, settings, with_service=with_service)
     _check(settings, GatewayFile(path), gateway, clashes(gateway), with_service=with_service)
     host, sock = _bound(settings, gateway, config, stack)
+    port, tracer = sock.getsockname()[1], tracer_of(settings)
     parts, metrics, sweeper, access = build(settings), RequestMetrics(), Sweeper(), _access_log(settings)
     stack.callback(sweeper.close)
     stack.callback(access.flush)
-    clock = asyncio.get_running_loop().time
-    proxy = Proxy(
-        parts.engine,
-        store_budget(settings),
-        clock,
-        _reporter(metrics, access),
-        multipliers=settings.status_unit_multiplier,
-    )
+    proxy = _proxy(settings, parts, _reporter(metrics, access), traced_requests(tracer, port))
     division = divided(settings, gateway, with_service=with_service)
     connections = Connections(division, settings.trusted_peers, sweeper, HttpRefusals(), {})
     server = _server(proxy, gateway, connections, _refusals(metrics, access))
@@ -106,16 +102,16 @@ async def _start(
     stack.push_async_callback(files.close)
     source = GatewayFile(path)
     policies = Policies(source, settings, parts, prepare=files.prepare)
-    service = RunningService(settings, parts, policies, Health(), Health(), Health())
+    service = RunningService(settings, parts, policies, Health(), Health(), Health(), tracer=tracer)
     service.update_health()
     lag, refusals = LoopLag(), Refusals(settings.grpc_client_tls_san)
     more = [*gateway_families(metrics, files.upstreams), *([refusals.family()] if with_service else ())]
     measures = measuring(settings, parts, policies, stack, with_service=with_service)
-    more += [family for each in measures for family in each.families()]
+    more += [family for each in measures for family in each.families()] + span_families(tracer)
     scraped = scrapes(settings, parts, policies, lag, [*more, *connections.families()])
     pages = gateway_pages(service.readiness, service.notes, scraped.page)
     own = await _pages(gateway.admin, proxy, pages, host, connections, stack)
-    where = {"proxy": address(host, sock.getsockname()[1]), **own}
+    where = {"proxy": address(host, port), **own}
     fronts = [Front(server.leave, server.stop)]
     serving = None
     if with_service:
@@ -136,6 +132,15 @@ async def _start(
     run_background(stack, watch.run(), policies.remind(), lag.run(), shortage, *running)
     log.info("serving", version=__version__, **where, store=service.store_name)
     return Running(service, tuple(fronts))
+
+
+def _proxy(
+    settings: Settings, parts: Parts, report: Callable[[AccessRecord], None], requests: MakeRequest | None
+) -> Proxy:
+    """Make the proxy; ``requests`` makes requests that are traced."""
+    clock, budget = asyncio.get_running_loop().time, store_budget(settings)
+    multipliers = settings.status_unit_multiplier
+    return Proxy(parts.engine, budget, clock, report, multipliers=multipliers, requests=requests)
 
 
 def _server(

@@ -29,6 +29,7 @@ from .ports import clashing
 from .prometheus import scrapes
 from .refusals import HttpRefusals, Refusals
 from .service import RunningService
+from .tracing import span_families, traced, tracer_of
 
 if TYPE_CHECKING:
     from .control_plane import Plane
@@ -49,7 +50,8 @@ async def _start(settings: Settings, config: tuple[str, ...], stack: AsyncExitSt
     source = source_of(settings, config)
     warn_of_memory(settings, memory_limit(), source)
     plane = _plane(source)
-    service = RunningService(settings, parts, Policies(source, settings, parts), Health(), Health(), Health(), plane)
+    tracer, policies = tracer_of(settings), Policies(source, settings, parts)
+    service = RunningService(settings, parts, policies, Health(), Health(), Health(), plane, tracer)
     service.update_health()
     lag, sweeper = LoopLag(), Sweeper()
     stack.callback(sweeper.close)
@@ -59,6 +61,7 @@ async def _start(settings: Settings, config: tuple[str, ...], stack: AsyncExitSt
     serving, front = open_grpc(service, refusals, connections)
     measures = measuring(settings, parts, service.policies, stack)
     told = [refusals.family(), *connections.families(), *(() if plane is None else plane.families())]
+    told += span_families(tracer)
     measured = [family for each in measures for family in each.families()]
     metrics = scrapes(settings, parts, service.policies, lag, [*told, *measured])
     addresses = await listen_http(service, metrics, connections, stack)
@@ -108,6 +111,8 @@ def open_grpc(service: RunningService, refusals: Refusals, connections: Connecti
     service.serving.subscribe(lambda _: health.changed())
     settings = service.settings
     served = handlers(parts.service, health, reflection=settings.grpc_reflection)
+    if service.tracer is not None:
+        served = traced(served, settings, parts, service.tracer)
     serving = grpc_server(settings, served, refusals, connections.division.grpc)
     if serving.places is not None:
         connections.listening["grpc"] = serving.places

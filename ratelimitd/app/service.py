@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, NamedTuple
 
 from ratelimitd.observe.health import Health
-from ratelimitd.observe.logs import masked
+from ratelimitd.observe.logs import get_logger, masked
 from ratelimitd.policy import PolicyErrors
 from ratelimitd.settings import Settings
 from ratelimitd.sources import Pushed
@@ -12,7 +12,11 @@ from .engine import Parts
 from .policies import Policies
 
 if TYPE_CHECKING:
+    from ratelimitd.tracing import Tracer
+
     from .control_plane import Plane
+
+log = get_logger(__name__)
 
 
 class RunningService(NamedTuple):
@@ -20,10 +24,11 @@ class RunningService(NamedTuple):
 
     Attributes:
         health: that of /healthcheck, as upstream's; liveness probes use it. If a limit's failure policy is ``error``,
-            Redis must have been available once.
+            Redis must have been available once, or the start be some time ago.
         serving: that of gRPC. It follows Redis while a limit's failure policy is ``error``.
         readiness: requires a policy, and an overlay if POLICY_OVERLAY_REQUIRED says so, but never Redis.
         plane: the control plane that pushes the policy; None: files.
+        tracer: takes the spans; None without TRACING_ENABLED.
     """
 
     settings: Settings
@@ -33,6 +38,7 @@ class RunningService(NamedTuple):
     serving: Health
     readiness: Health
     plane: "Plane | None" = None
+    tracer: "Tracer | None" = None
 
     async def reload(self) -> None:
         """Load and activate the current policy."""
@@ -70,6 +76,14 @@ class RunningService(NamedTuple):
                 self.health.set("redis", redis.connected, "not connected")
             else:
                 self.health.set_once("redis", well, "not connected yet")
+
+    def wait_no_longer(self) -> None:
+        """Have /healthcheck pass without Redis from now on: a pod that is restarted would wait for it again."""
+        if self.settings.redis_health_check_active_connection:
+            return
+        if "redis" in dict(self.health.failing()):
+            log.warning("redis was not available since the start", note="/healthcheck no longer waits for it")
+        self.health.excuse("redis")
 
     def notes(self) -> list[tuple[str, str]]:
         """Return what else /readyz tells: faults of Redis and of the overlay, and the state of the control plane."""

@@ -38,3 +38,6 @@ def main(context: click.Context) -> None:
 
 for command in (serve, proxy, envoy, validate, diff, check, simulate, doctor, ratelimit):
     main.add_command(command)
+
+# envoyproxy/ratelimit's Compose file has `command: /bin/ratelimit`, which follows the image's entry point, ratelimitd.
+main.add_command(ratelimit, "/bin/ratelimit")

@@ -7,8 +7,10 @@ from typing import Final
 
 from ratelimitd.admin import TokenError, TokenFile
 from ratelimitd.app.files import RESERVE, counted, needed, remedy, users_of
+from ratelimitd.app.life import StartError
 from ratelimitd.app.listen import BUILD, SLOW
 from ratelimitd.app.memory import mib, policy_bytes, shares, shortage, total
+from ratelimitd.app.tracing import exporter_of
 from ratelimitd.net.tls import TlsFiles
 from ratelimitd.observe.container import memory_limit
 from ratelimitd.observe.logs import hide
@@ -97,4 +99,23 @@ def _token(target: CheckTarget) -> Iterator[Finding]:
         yield ok(PROCESS, "ADMIN_TOKEN_FILE contains a token")
 
 
-CHECKS: Final[tuple[Callable[[CheckTarget], Iterator[Finding]], ...]] = (_transport, _files, _memory, _tls, _token)
+def _tracing(target: CheckTarget) -> Iterator[Finding]:
+    """Make the exporter of spans as the start does; a collector that is away would be no error of the start."""
+    if not target.settings.tracing_enabled:
+        return
+    try:
+        exporter = exporter_of(target.settings)
+    except StartError as error:
+        yield bad(PROCESS, "spans cannot be sent", str(error))
+    else:
+        yield ok(PROCESS, f"spans are sent to {exporter.where}")
+
+
+CHECKS: Final[tuple[Callable[[CheckTarget], Iterator[Finding]], ...]] = (
+    _transport,
+    _files,
+    _memory,
+    _tls,
+    _token,
+    _tracing,
+)

@@ -7,7 +7,7 @@ from .default import default_file
 from .file import domain_of, read_gateway, upstream_at
 from .from_flags import CallerLimits, file_of_flags, in_words
 from .model import Admin, Backend, Gateway
-from .proxy import Proxy, Snapshot, render
+from .proxy import MakeRequest, Proxy, Snapshot, render
 from .routing import Router, key_headers
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "Backend",
     "CallerLimits",
     "Gateway",
+    "MakeRequest",
     "Proxy",
     "RequestMetrics",
     "Router",

@@ -81,6 +81,7 @@ class Proxy:
     Args:
         budget: µs that a store may take.
         clock: clock of the event loop, in seconds.
+        requests: makes the requests; None: ``ProxiedRequest``.
 
     Attributes:
         multipliers: whether X-RateLimit-Limit lists windows of several units (STATUS_UNIT_MULTIPLIER).
@@ -99,6 +100,7 @@ class Proxy:
         report: Callable[[AccessRecord], None],
         *,
         multipliers: bool = False,
+        requests: "MakeRequest | None" = None,
     ) -> None:
         self.snapshot: Snapshot | None = None
         self.internal: Mapping[bytes, Handler] = {}
@@ -108,6 +110,7 @@ class Proxy:
         self._budget = budget
         self._clock = clock
         self._early: list[ProxiedRequest] | None = []
+        self._requests = requests or ProxiedRequest
 
     def handle(self, request: Request, exchange: Exchange) -> None:
         """Handle a request; the response is sent through its exchange."""
@@ -115,7 +118,7 @@ class Proxy:
         if internal is not None:
             internal(request, exchange)
             return
-        proxied = ProxiedRequest(self, request, exchange)
+        proxied = self._requests(self, request, exchange)
         exchange.on_done = proxied.done
         snapshot = self.snapshot
         if snapshot is not None:
@@ -244,9 +247,12 @@ class ProxiedRequest:
 
     def _forward(self, snapshot: Snapshot, routed: CompiledRoute, headers: Headers) -> None:
         identified = [*headers, (b"X-Request-Id", self._request_id)]
-        upstream = snapshot.upstreams[routed.route.upstream]
-        onward = to_upstream(self._request, trusted=self._trusted, request_id=self._request_id)
-        self._exchange.forward(upstream, onward, response_headers=identified, response_timeout=routed.route.timeout)
+        upstream, timeout = snapshot.upstreams[routed.route.upstream], routed.route.timeout
+        self._exchange.forward(upstream, self._onward(), response_headers=identified, response_timeout=timeout)
+
+    def _onward(self) -> Headers:
+        """Return the headers for the upstream."""
+        return to_upstream(self._request, trusted=self._trusted, request_id=self._request_id)
 
     def answer(
         self, status: int, headers: Headers | None = None, error: int | None = None, details: Details | None = None
@@ -276,6 +282,10 @@ class ProxiedRequest:
                 error=summary.error or error_of(reason),
             )
         )
+
+
+MakeRequest = Callable[[Proxy, Request, Exchange], ProxiedRequest]
+"""Makes the object that handles a request."""
 
 
 FORWARDED_FOR: Final = b"x-forwarded-for"

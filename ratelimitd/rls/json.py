@@ -37,11 +37,12 @@ NOT_JSON: Final = "the body is not a RateLimitRequest as JSON"
 class _JsonCall:
     """A ``Call`` for ``serve`` whose response is a future of (status, message)."""
 
-    __slots__ = ("answer", "body", "deadline")
+    __slots__ = ("answer", "body", "deadline", "metadata")
 
     def __init__(self, body: bytes) -> None:
         self.body = body
         self.deadline = 0
+        self.metadata: dict[str, list[bytes]] = {}
         self.answer: asyncio.Future[tuple[GrpcStatus, bytes]] = asyncio.get_running_loop().create_future()
 
     @property

@@ -51,6 +51,14 @@ _SECTIONS = (
         "`USE_DOG_STATSD_MOGRIFIERS` lists the names; each is in capital letters here. These have no flag.",
     ),
     (
+        RowStatus.EXPORTER,
+        "Variables of the exporter of traces",
+        (
+            "With `TRACING_ENABLED`, OpenTelemetry's exporter reads these, and its SDK `OTEL_RESOURCE_ATTRIBUTES`. "
+            "They have no flag."
+        ),
+    ),
+    (
         RowStatus.REFUSED,
         "Rejected at the start",
         (

@@ -93,7 +93,7 @@ def changed(settings: Settings, **values: object) -> Settings:
 
 def _parse(given: _Given, values: dict[str, Any]) -> Iterator[Problem]:
     for row in ROWS:
-        if row.status is RowStatus.UNREAD or row.name not in given.values:
+        if row.status in (RowStatus.UNREAD, RowStatus.EXPORTER) or row.name not in given.values:
             continue
         try:
             values[row.name] = row.parse(given.values[row.name])
@@ -138,19 +138,12 @@ def _slips(given: _Given) -> Iterator[str]:
 def _unread(given: _Given) -> tuple[str, ...]:
     """Return one sentence with the variables of envoyproxy/ratelimit that are set but have no effect."""
     named = sorted(
-        name
+        row.name
         for row in ROWS
         if row.status is RowStatus.UNREAD
-        for name in _matching(row.name, given.values)
-        if not _off(row, given.values[name])
+        if row.name in given.values and not _off(row, given.values[row.name])
     )
     return (f"variables that are set but have no effect: {', '.join(named)} (see docs/settings.md)",) if named else ()
-
-
-def _matching(name: str, values: Mapping[str, str]) -> list[str]:
-    if name.endswith("*"):
-        return [other for other in values if other.startswith(name[:-1])]
-    return [name] if name in values else []
 
 
 def _one_address(given: _Given, settings: Settings) -> Iterator[Problem]:

@@ -19,6 +19,8 @@ class RowStatus(StrEnum):
     """Takes effect when the package is imported, before settings are read: a variable without a flag."""
     NAMED = "named"
     """Takes effect; a name that another setting lists is part of the variable's, so it has no flag."""
+    EXPORTER = "exporter"
+    """Read by OpenTelemetry's exporter from the environment: a variable without a flag."""
     UNREAD = "unread"
     """Has no effect: if set, a warning names it."""
 

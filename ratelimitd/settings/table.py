@@ -1,7 +1,8 @@
 """The table: every variable of envoyproxy/ratelimit, and those of this project.
 
 A supported variable is an attribute of ``Settings``; the class attribute is its row, in ``serving``, ``counting``,
-``xds``, ``answering`` or ``measuring``. ``EARLY`` are read by the import of the package, and ``unbuilt`` has the others.
+``xds``, ``answering``, ``measuring`` or ``tracing``. ``EARLY`` are read by the import of the package, ``EXPORTER`` by a
+library, and ``unbuilt`` has the others.
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,11 +18,12 @@ from ratelimitd.settings.redis_variables import MAIN_REDIS, OF_THE_SECOND, PER_S
 from ratelimitd.settings.rows import Row, RowStatus
 from ratelimitd.settings.serving import ServingRows
 from ratelimitd.settings.sinks import Mogrifier, StatsSink, sends_statsd
+from ratelimitd.settings.tracing import EXPORTER, TracingRows
 from ratelimitd.settings.unbuilt import UNBUILT
 from ratelimitd.settings.xds import XDS, XdsRows
 
 
-class Settings(ServingRows, CountingRows, XdsRows, AnsweringRows, MeasuringRows):
+class Settings(ServingRows, CountingRows, XdsRows, AnsweringRows, MeasuringRows, TracingRows):
     """All supported settings, parsed and frozen. Durations are seconds, sizes bytes. Created by ``load``.
 
     Attributes:
@@ -135,7 +137,7 @@ EARLY: Final[tuple[Row[Any], ...]] = (
     ),
 )
 
-ROWS: Final[tuple[Row[Any], ...]] = (*WORKING, *MOGRIFIERS, *EARLY, *UNBUILT)
+ROWS: Final[tuple[Row[Any], ...]] = (*WORKING, *MOGRIFIERS, *EARLY, *EXPORTER, *UNBUILT)
 """The whole table."""
 
 ROW: Final[Mapping[str, Row[Any]]] = {row.name: row for row in ROWS}

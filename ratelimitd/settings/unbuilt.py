@@ -18,7 +18,7 @@ def _unread(default: str, doc: str, *names: str) -> list[Row[Any]]:
 _MEMCACHE: Final = "Counters in Memcached; use Redis or memory."
 _ALL_AT_ONCE: Final = "All nodes of a cluster are called concurrently."
 _PIPELINE: Final = "All decisions of one event-loop iteration go to Redis in one round trip."
-_TRACING: Final = "Tracing."
+_CONNECTS: Final = "The service listens before Redis is available, and connects once it is."
 
 UNBUILT: Final[tuple[Row[Any], ...]] = (
     *_unread(
@@ -36,11 +36,10 @@ UNBUILT: Final[tuple[Row[Any], ...]] = (
     *_unread("1", _ALL_AT_ONCE, "REDIS_CLUSTER_PIPELINE_PARALLELISM"),
     *_unread("WAIT", "A full pool never opens additional connections.", "REDIS_POOL_ON_EMPTY_BEHAVIOR"),
     *_unread("", "Removed from envoyproxy/ratelimit too.", "REDIS_POOL_ON_EMPTY_WAIT_DURATION"),
+    *_unread("", _CONNECTS, "REDIS_STARTUP_INITIAL_INTERVAL", "REDIS_STARTUP_MAX_INTERVAL"),
     *_unread(
-        "",
-        "The service listens before Redis is available, and connects once it is.",
-        "REDIS_STARTUP_INITIAL_INTERVAL",
-        "REDIS_STARTUP_MAX_INTERVAL",
+        "0",
+        "No restart repairs Redis, so the service waits; /healthcheck fails meanwhile, which a startup probe sees.",
         "REDIS_STARTUP_MAX_ELAPSED_TIME",
     ),
     *_unread("false", "Broken connections are always closed.", "REDIS_CLOSE_CONNECTION_ON_READONLY_ERROR"),
@@ -50,10 +49,4 @@ UNBUILT: Final[tuple[Row[Any], ...]] = (
     *_unread("", _MEMCACHE, "MEMCACHE_TLS_CLIENT_CERT", "MEMCACHE_TLS_CLIENT_KEY", "MEMCACHE_TLS_CACERT"),
     *_unread("", "envoyproxy/ratelimit flushes by STATS_FLUSH_INTERVAL too.", "GOSTATS_FLUSH_INTERVAL_SECONDS"),
     *_unread("", "No metrics are written to the log.", "GOSTATS_LOGGING_SINK_DISABLED"),
-    *_unread("false", _TRACING, "TRACING_ENABLED"),
-    *_unread("RateLimit", _TRACING, "TRACING_SERVICE_NAME"),
-    *_unread("", _TRACING, "TRACING_SERVICE_NAMESPACE", "TRACING_SERVICE_INSTANCE_ID", "OTEL_EXPORTER_OTLP_*"),
-    *_unread("http", _TRACING, "TRACING_EXPORTER_PROTOCOL"),
-    *_unread("1", _TRACING, "TRACING_SAMPLING_RATE"),
 )
-"""A name that ends in ``*`` covers all names with that prefix."""

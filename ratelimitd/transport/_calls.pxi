@@ -41,8 +41,10 @@ cdef class UnaryCall:
         self.session.request_flush()
 
     cdef void hold(self):
-        """Count the message until the call is completed."""
+        """Count the message, and the headers that are kept, until the call is completed."""
         self.held = PyBytes_GET_SIZE(self.body)
+        if self.raw_metadata is not None:
+            self.held += PyBytes_GET_SIZE(self.raw_metadata)
         self.session.connection.bodies += self.held
         self.session.server.shared.bodies += self.held
 

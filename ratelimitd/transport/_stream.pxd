@@ -107,7 +107,7 @@ cdef struct H2Connection:         # one per connection
     int64_t budget                # in units of 1/FRAME_COST frame
     int64_t due                   # no request that is incomplete is late before
     size_t buffered               # bytes held for incomplete requests and for messages not yet taken
-    int64_t bodies                # bytes of the messages of unary calls that the service has, or that wait for it
+    int64_t bodies                # bytes of unary calls that the service has, or that wait for it: messages and kept headers
     size_t inflatable             # bytes that the messages of this read may still decompress to
     size_t unsent                 # response bytes not yet framed
     size_t unread                 # bytes held for ended calls that the client has not read, at the last flush

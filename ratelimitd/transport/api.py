@@ -53,6 +53,10 @@ class Call(Protocol):
         """Deadline of the call in µs of the event loop's clock; 0 if it has none."""
 
     @property
+    def metadata(self) -> Mapping[str, Sequence[bytes]]:
+        """Request headers by lower-case name; empty unless the server keeps metadata."""
+
+    @property
     def answered(self) -> bool:
         """Whether the call is completed or cancelled, so that no response can be sent."""
 

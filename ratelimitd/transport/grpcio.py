@@ -3,8 +3,9 @@
 import asyncio
 import itertools
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, NamedTuple
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
 from urllib.parse import unquote
 
 import grpc
@@ -43,6 +44,7 @@ class GrpcioOptions(NamedTuple):
         max_connection_age: seconds after which a connection is drained (grpcio adds ±10 %); None disables it.
         max_connection_age_grace: seconds that its calls in flight then have to complete; None: no limit.
         max_streaming_calls: maximum number of streaming calls on all connections, which count as calls in flight too.
+        metadata: whether to keep request headers for the ``metadata`` of calls.
     """
 
     max_request_bytes: int
@@ -50,16 +52,27 @@ class GrpcioOptions(NamedTuple):
     max_connection_age: float | None = None
     max_connection_age_grace: float | None = None
     max_streaming_calls: int = 1000
+    metadata: bool = False
+
+
+NO_METADATA: Final[Mapping[str, Sequence[bytes]]] = MappingProxyType({})
 
 
 class _Call:
     """A unary call. It completes a future on which grpcio's coroutine waits."""
 
-    __slots__ = ("_answer", "body", "deadline")
+    __slots__ = ("_answer", "body", "deadline", "metadata")
 
-    def __init__(self, body: bytes, deadline: int, answer: "asyncio.Future[bytes]") -> None:
+    def __init__(
+        self,
+        body: bytes,
+        deadline: int,
+        answer: "asyncio.Future[bytes]",
+        metadata: Mapping[str, Sequence[bytes]] = NO_METADATA,
+    ) -> None:
         self.body = body
         self.deadline = deadline
+        self.metadata = metadata
         self._answer = answer
 
     @property
@@ -95,7 +108,7 @@ class _Stream:
         await self._context.write(body)
 
 
-def _unary(handler: BatchHandler) -> Callable[..., Awaitable[bytes]]:
+def _unary(handler: BatchHandler, *, metadata: bool) -> Callable[..., Awaitable[bytes]]:
     """Collect the calls of one iteration of the event loop, and pass them to the handler as one batch.
 
     What it does not take waits for the next iteration; grpcio reads on meanwhile, up to max_concurrent_calls.
@@ -116,7 +129,7 @@ def _unary(handler: BatchHandler) -> Callable[..., Awaitable[bytes]]:
         left = context.time_remaining()
         deadline = 0 if left is None else int((loop.time() + left) * 1_000_000)
         answer: asyncio.Future[bytes] = loop.create_future()
-        waiting.append(_Call(body, deadline, answer))
+        waiting.append(_Call(body, deadline, answer, _metadata(context) if metadata else NO_METADATA))
         if len(waiting) == 1:
             loop.call_soon(flush)
         try:
@@ -125,6 +138,13 @@ def _unary(handler: BatchHandler) -> Callable[..., Awaitable[bytes]]:
             await context.abort(_CODES[error.status], error.message)
 
     return serve
+
+
+def _metadata(context: "aio.ServicerContext[bytes, bytes]") -> Mapping[str, Sequence[bytes]]:
+    found: dict[str, list[bytes]] = {}
+    for name, value in context.invocation_metadata() or ():
+        found.setdefault(name, []).append(value if isinstance(value, bytes) else value.encode())
+    return found
 
 
 def _stream(handler: StreamHandler, places: StreamPlaces[str, _Stream]) -> Callable[..., Awaitable[None]]:
@@ -177,11 +197,18 @@ def _require_name(tls: TlsFiles | None, refused: Refused, serve: Callable[..., A
 
 class _Router(grpc.GenericRpcHandler):  # type: ignore[type-arg] # generic only in the stubs
     def __init__(
-        self, handlers: Handlers, tls: TlsFiles | None, refused: Refused, places: StreamPlaces[str, _Stream]
+        self,
+        handlers: Handlers,
+        tls: TlsFiles | None,
+        refused: Refused,
+        places: StreamPlaces[str, _Stream],
+        *,
+        metadata: bool,
     ) -> None:
         self._methods: dict[str, Any] = {}
         for name, unary in handlers.unary.items():
-            self._methods[name] = grpc.unary_unary_rpc_method_handler(_require_name(tls, refused, _unary(unary)))
+            served = _unary(unary, metadata=metadata)
+            self._methods[name] = grpc.unary_unary_rpc_method_handler(_require_name(tls, refused, served))
         for name, stream in handlers.streams.items():
             streaming = _require_name(tls, refused, _stream(stream, places))
             self._methods[name] = grpc.stream_stream_rpc_method_handler(streaming)
@@ -205,8 +232,9 @@ class GrpcioServer:
         refused: Refused = ignore,
     ) -> None:
         """``uds`` is the path of a Unix domain socket, which replaces host and port."""
+        places: StreamPlaces[str, _Stream] = StreamPlaces(kept(options.max_streaming_calls))
         self._server = aio.server(
-            handlers=[_Router(handlers, tls, refused, StreamPlaces(kept(options.max_streaming_calls)))],
+            handlers=[_Router(handlers, tls, refused, places, metadata=options.metadata)],
             maximum_concurrent_rpcs=options.max_concurrent_calls,
             options=list(_channel_options(options)),
         )

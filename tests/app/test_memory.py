@@ -14,10 +14,11 @@ from ratelimitd.app import proxy, serve
 from ratelimitd.app.http import page_bodies
 from ratelimitd.app.memory import (
     CONNECTION_BYTES,
+    GRPC_CLIENT_BYTES,
     IDLE_BYTES,
     MIB,
     TLS_BYTES,
-    XDS_BYTES,
+    TRACING_BYTES,
     fitted,
     grpc_connections,
     policy_bytes,
@@ -88,6 +89,9 @@ def test_connections_have_a_quarter_of_the_container(memory, env, connections):
     assert grpc_connections(settings(**env), memory * MIB) == connections
 
 
+SERIES = "metric series that requests make, or of limits that are gone"
+
+
 @pytest.mark.parametrize(
     ("name", "env", "mib"),
     [
@@ -100,7 +104,7 @@ def test_connections_have_a_quarter_of_the_container(memory, env, connections):
         ("settlements that wait", {"SETTLEMENTS_KEPT": str(MIB)}, 1000 * 700 / MIB),
         ("settlements that wait", {"SETTLEMENTS_KEPT": str(MIB), "REDIS_URL": "r:1"}, (1000 + MIB) * 700 / MIB),
         ("over-limit cache", {"LOCAL_CACHE_SIZE_IN_BYTES": "7MiB"}, 7),
-        ("metric series that requests make", {"REQUEST_MADE_SERIES": "0"}, 0),
+        (SERIES, {"REQUEST_MADE_SERIES": "0"}, 1000 * (420 + 700) / MIB),
         ("incomplete requests over gRPC", {"GRPC_MAX_BUFFERED_BYTES": "40MiB"}, 40),
         ("incomplete requests over gRPC", {"GRPC_MAX_BUFFERED_BYTES": "1MiB", "MAX_REQUEST_BYTES": "1MiB"}, 4),
         ("requests in flight over gRPC", {"GRPC_MAX_BUFFERED_BYTES": "40MiB"}, 10),
@@ -228,7 +232,23 @@ def test_the_proxy_has_memory_for_tls():
     assert size("tls: {cert: c, key: k}\n") - size("") == connections * TLS_BYTES
 
 
-@pytest.mark.parametrize(("transport", "more"), [("nghttp2", XDS_BYTES), ("grpcio", 0)])
+@pytest.mark.parametrize(
+    ("env", "more"),
+    [
+        ({}, TRACING_BYTES),
+        ({"TRACING_EXPORTER_PROTOCOL": "grpc"}, TRACING_BYTES + GRPC_CLIENT_BYTES),
+        ({"TRACING_EXPORTER_PROTOCOL": "grpc", "TRANSPORT": "grpcio"}, TRACING_BYTES),
+        ({"TRACING_EXPORTER_PROTOCOL": "grpc", "CONFIG_TYPE": "GRPC_XDS_SOTW"}, TRACING_BYTES),
+    ],
+)
+def test_tracing_takes_memory(env, more):
+    """The SDK and the queue of spans; grpcio too, unless it is there already."""
+    env = {"TRANSPORT": "nghttp2", **env}
+    sizes = [total(shares(settings(TRACING_ENABLED=on, **env), 1024 * MIB, 0)) for on in ("false", "true")]
+    assert sizes[1] - sizes[0] == more
+
+
+@pytest.mark.parametrize(("transport", "more"), [("nghttp2", GRPC_CLIENT_BYTES), ("grpcio", 0)])
 def test_a_control_plane_has_a_client(transport, more):
     """grpcio is in memory once, whatever uses it."""
     sizes = [

@@ -6,6 +6,7 @@ import os
 import resource
 import socket
 import ssl
+import sys
 from pathlib import Path
 
 import pytest
@@ -327,3 +328,15 @@ async def test_files_that_the_start_reads(tmp_path):
     only(found, "can be used", Level.OK)
     only(await looked(process.check, case(**tls, GRPC_SERVER_TLS_KEY=bad_key)), "TLS of gRPC", Level.BAD)
     only(await looked(process.check, case(ADMIN_TOKEN_FILE=str(tmp_path / "none"))), "ADMIN_TOKEN_FILE", Level.BAD)
+
+
+async def test_tracing_without_what_it_needs(monkeypatch):
+    """As the start would: the extra has to be installed, and the variables of the exporter have to be right."""
+    env = {"TRACING_ENABLED": "true"}
+    only(await looked(process.check, case(**env)), "spans are sent to http://localhost:4318", Level.OK)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "soon")
+    only(await looked(process.check, case(**env)), "spans cannot be sent", Level.BAD)
+    monkeypatch.delitem(sys.modules, "ratelimitd.tracing.otlp", raising=False)
+    monkeypatch.setitem(sys.modules, "opentelemetry.sdk.resources", None)
+    found = await looked(process.check, case(**env))
+    assert "install the extra `otel`" in only(found, "spans cannot be sent", Level.BAD).change

@@ -39,7 +39,7 @@ def blocks_of(page):
 
 
 def documented():
-    pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
     return [
         pytest.param(block, id=f"{page.name}-{turn}") for page in pages for turn, block in enumerate(blocks_of(page))
     ]
