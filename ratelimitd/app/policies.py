@@ -219,6 +219,7 @@ class Policies:
         commit()
         if old is not None:
             await _forget(old)
+            await _retire(self._parts.tallies, loaded.policy)
             await _prune(self._parts.post_paid, loaded.policy)
             await dismantle(old.policy)
         return None
@@ -288,6 +289,11 @@ async def _forget(planner: Planner) -> None:
     more = True
     while more:
         more = planner.forget(NODES_FREED)
+        await asyncio.sleep(0)
+
+
+async def _retire(tallies: Tallies, policy: Policy) -> None:
+    for _ in tallies.retire(policy):
         await asyncio.sleep(0)
 
 
