@@ -231,6 +231,8 @@ class Tallies:
 
     def _leave(self, tally: Tally) -> None:
         """Keep the tally of a limit that is gone, and let go of the one that left first."""
+        if tally.place == NOWHERE:
+            return  # it has just been let go, for another one of the same part
         self._gone.setdefault((tally.stat_key, tally.item), tally)
         if len(self._gone) <= GONE_SERIES:
             return

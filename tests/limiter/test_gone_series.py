@@ -48,7 +48,10 @@ def test_a_controller_that_invents_limits_makes_no_more_series_than_fit(rig):
         rig.push(policy(*keys))
         for key in keys:
             rig.ask(key)
-        assert max(len(rig.tallies), len(rig.tallies._listed)) <= GONE_SERIES + 2 * 30
+        assert len(rig.tallies) == min(30 * (update + 1), GONE_SERIES + 30)
+        assert len(rig.tallies._listed) <= GONE_SERIES + 2 * 30
+    places = [tally.place for tally in rig.tallies]
+    assert (len({*places}), min(places)) == (len(rig.tallies), 0)
     assert rig.names >= {f"d.u1999-{number}" for number in range(30)}
 
 
