@@ -138,8 +138,10 @@ async def collector(protocol: str, port: int = 0) -> AsyncIterator[Collector]:
     made = Collector()
     serving = _over_grpc if protocol == "grpc" else _over_http
     async with serving(made, port):
-        yield made
-        made.answers.set()
+        try:
+            yield made
+        finally:
+            made.answers.set()
 
 
 @asynccontextmanager

@@ -9,6 +9,8 @@ from click.testing import CliRunner
 from ratelimitd.cli import main
 
 XDS = {"CONFIG_TYPE": "GRPC_XDS_SOTW"}
+AGENT_ROUTERS = "--quotaRateLimitServiceHost=envoy-ai-gateway-ratelimit.envoy-gateway-system"
+"""The argument in Agent Router's manifest of the service."""
 
 
 @pytest.fixture
@@ -19,8 +21,8 @@ def started(monkeypatch):
     app.run = lambda settings, config: calls.append((settings, config)) or 0
     monkeypatch.setitem(sys.modules, "ratelimitd.app", app)
 
-    def run(*words, **env):
-        done = CliRunner(env=env).invoke(main, ["ratelimit", *words])
+    def run(*words, command="ratelimit", **env):
+        done = CliRunner(env=env).invoke(main, [command, *words])
         assert done.exit_code == 0, done.output
         return calls.pop()
 
@@ -31,6 +33,7 @@ def started(monkeypatch):
     ("words", "named"),
     [
         (["--no-such-flag"], "--no-such-flag"),
+        ([AGENT_ROUTERS], "--quotaRateLimitServiceHost"),
         (["--token=canary"], "--token"),
         (["--token", "canary", "canary"], "--token, 2 other words"),
         (["canary"], "1 other word"),
@@ -62,6 +65,14 @@ def test_a_word_beside_a_control_plane_is_no_path(started, tmp_path, monkeypatch
     (tmp_path / "ratelimit").touch()
     settings, config = started("ratelimit", **XDS)
     assert (config, len(settings.warnings)) == ((), 1)
+
+
+@pytest.mark.parametrize("command", ["serve", "ratelimit"])
+def test_a_config_beside_a_control_plane_is_a_usage_error(started, tmp_path, command):
+    """A service has one source."""
+    assert started(command=command, **XDS)[1] == ()
+    done = CliRunner(env=XDS).invoke(main, [command, "--config", str(tmp_path)])
+    assert (done.exit_code, "unset CONFIG_TYPE=GRPC_XDS_SOTW" in done.stderr) == (2, True)
 
 
 def test_a_bad_value_still_ends_the_start():

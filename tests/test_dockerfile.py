@@ -167,3 +167,13 @@ def files(folder):
 def test_upstreams_command_is_serve(built, tmp_path):
     """/bin/ratelimit takes serve's arguments, and needs none."""
     assert "Run the service as `serve` does" in run(f"{built}/bin/ratelimit --help", tmp_path)
+
+
+@pytest.mark.process
+@pytest.mark.slow
+def test_upstreams_command_takes_agent_routers_argument(built, tmp_path):
+    """What ends the start here is the backend, as without the argument."""
+    argument = "--quotaRateLimitServiceHost=envoy-ai-gateway-ratelimit.envoy-gateway-system"
+    said = run(f"BACKEND_TYPE=memcache {built}/bin/ratelimit {argument} 2>&1 || echo ended", tmp_path)
+    assert said.startswith("ratelimitd: BACKEND_TYPE")
+    assert said.endswith("ended\n")

@@ -3,7 +3,7 @@
 import pytest
 from click.testing import CliRunner
 
-from ratelimitd.admin.stats import limit_lines, service_lines
+from ratelimitd.admin.stats import statsd_text
 from ratelimitd.cli import main
 from ratelimitd.config.problems import PolicyError
 from ratelimitd.limiter.stats import Tally
@@ -56,10 +56,11 @@ def test_a_secret_is_taken_as_it_is():
     assert load({"IDENTITY_SECRET": "long enough\n"}, {}).identity_secret == "long enough\n"
 
 
-def test_stats_have_one_printable_line_for_a_name_of_a_request():
+async def test_stats_have_one_printable_line_for_a_name_of_a_request():
     """A caller chooses an unknown domain, and the values of detailed_metric."""
-    lines = [*service_lines([(STEERING, 1)], Counters())]
-    assert lines[-1].removesuffix("\n").isprintable()
     tally = Tally((STEERING,), "")
     tally.total_hits = 1
-    assert limit_lines(tally).removesuffix("\n").isprintable()
+    text = b"".join([chunk async for chunk in statsd_text([tally], [(STEERING, 1)], Counters())]).decode()
+    lines = text.removesuffix("\n").split("\n")
+    assert all(line.isprintable() for line in lines)
+    assert [line.rpartition(": ")[2] for line in lines[-2:]] == ["1", "1"]

@@ -13,6 +13,7 @@ from ratelimitd.stores.redis import RedisStore
 
 from .engine import Parts
 from .policies import ActivePolicy, Policies
+from .upstreams import families as pools_and_cache
 
 Scrape = Callable[[], AsyncGenerator[bytes, None]]
 """Renders the text of one scrape in chunks."""
@@ -34,7 +35,7 @@ def exposition(
     parts: Parts, policies: Policies, lag: LoopLag, more: Iterable[Family] = (), upstreams: Upstreams | None = None
 ) -> Scrape:
     """Return a function that renders the engine's metrics and ``more``."""
-    service = service_families(parts.counters, parts.tallies.unknown_domains)
+    service = upstream_families(parts)
     chunks = None if upstreams is None else upstreams.chunks
     families = [
         *(service if upstreams is None else upstreams.families),
@@ -81,8 +82,13 @@ def exposition(
     return scrape
 
 
-def service_families(counters: Counters, unknown_domains: Callable[[], Iterable[tuple[str, int]]]) -> list[Family]:
+def upstream_families(parts: Parts) -> list[Family]:
     """Return the metrics of envoyproxy/ratelimit that do not belong to a limit."""
+    return [*service_families(parts.counters, parts.tallies.unknown_domains), *pools_and_cache(parts)]
+
+
+def service_families(counters: Counters, unknown_domains: Callable[[], Iterable[tuple[str, int]]]) -> list[Family]:
+    """Return those of its calls and of its policy."""
     return [
         by_label(
             "ratelimit_service_should_rate_limit_error", "counter", "Failed calls, by type of error.", "err_type",

@@ -28,6 +28,10 @@ log = get_logger(__name__)
 CONNECT_FIRST: Final = 1.0
 """Seconds the start waits for Redis: far more than a connection takes, and the longest that a hung Redis delays it."""
 
+START_WAITS: Final = 240.0
+"""Seconds that /healthcheck waits for Redis after a start, which holds back the rollout of a wrong address. Envoy
+Gateway's startup probe, which reads it, ends a pod after 300 s."""
+
 
 class StartError(Exception):
     """The start failed; the text gives the reason."""
@@ -129,6 +133,8 @@ async def connect(service: RunningService, stack: AsyncExitStack) -> None:
         return
 
     service.parts.redis_watch.changed = service.update_health
+    waiting = asyncio.get_running_loop().call_later(START_WAITS, service.wait_no_longer)
+    stack.callback(waiting.cancel)
     connecting = asyncio.ensure_future(redis.connect())
     stack.push_async_callback(redis.close)
     stack.push_async_callback(cancelled, connecting)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ratelimitd import http1
 from ratelimitd.admin import port_bytes
-from ratelimitd.limiter import IN_DOUBT, KEPT_BYTES, NAME_BYTES, TABLE_SIZE, TALLY_BYTES
+from ratelimitd.limiter import GONE_SERIES, IN_DOUBT, KEPT_BYTES, NAME_BYTES, TABLE_SIZE, TALLY_BYTES
 from ratelimitd.observe.logs import get_logger
 from ratelimitd.settings import Settings, changed
 from ratelimitd.sources import OVERLAY_BYTES, Pushed, Source, list_files
@@ -131,8 +131,10 @@ def _counters(settings: Settings) -> Iterator[Share]:
     kept = min(IN_DOUBT, settings.settlements_kept) + (0 if settings.redis is None else settings.settlements_kept)
     yield Share("settlements that wait", KEPT_BYTES * kept, Settings.settlements_kept.name)
     mapped = MAPPED_BYTES if settings.prometheus_mapper_yaml else 0
-    series = settings.request_made_series * (NAME_BYTES + TALLY_BYTES + mapped)
-    yield Share("metric series that requests make", series, Settings.request_made_series.name)
+    series = (settings.request_made_series + GONE_SERIES) * (NAME_BYTES + TALLY_BYTES + mapped)
+    yield Share(
+        "metric series that requests make, or of limits that are gone", series, Settings.request_made_series.name
+    )
     yield Share(
         "calls in flight, besides their requests", CALL_BYTES * settings.store_in_flight, Settings.store_in_flight.name
     )

@@ -6,14 +6,14 @@ A limit has one counter if no value of a request is part of its name: each level
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from ratelimitd.algorithms import SECOND, Decision
 from ratelimitd.limiter import Ask, LimitRequest, Plan, Planner, Tallies
 from ratelimitd.observe.logs import get_logger
 from ratelimitd.observe.metrics import Family
-from ratelimitd.policy import STAR, UNIT_SECONDS, Descriptor, DescriptorNode, Domain, Limit, Policy, metric_part
+from ratelimitd.policy import STAR, UNIT_SECONDS, Descriptor, DescriptorNode, Domain, Limit, Policy, metric_part, walk
 
 from .engine import Parts
 from .policies import Policies
@@ -91,7 +91,13 @@ class NamedLimits:
         if policy is not None:
             planner = self._policies.planner(policy, Tallies())
             left_out = False
-            async for domain, path in _nodes(policy):
+            for looked, (domain, path) in enumerate(walk(policy), 1):
+                if looked % NODES == 0:
+                    await asyncio.sleep(0)
+                    if self._policies.policy is not policy:
+                        return  # a reload is freeing it; the next look finds another one
+                if not path:
+                    continue
                 limits = [limit for limit in path[-1].limits if limit.name and limit.rate is not None]
                 if len(named) + len(limits) > NAMED_MOST or len(path) > KEYS:
                     left_out = left_out or bool(limits)
@@ -145,27 +151,6 @@ class NamedLimits:
             LABELS,
             lambda: [(each.labels, number) for each in self._named if (number := read(each.limit))],
         )
-
-
-async def _nodes(policy: Policy) -> AsyncIterator[tuple[Domain, list[DescriptorNode]]]:
-    """Yield each node that has limits, with the nodes above it."""
-    looked = 0
-    for domain in policy.domains.values():
-        stack: list[Iterator[DescriptorNode]] = [iter(domain.root.children.values())]
-        path: list[DescriptorNode] = []
-        while stack:
-            node = next(stack[-1], None)
-            del path[len(stack) - 1 :]
-            if node is None:
-                stack.pop()
-                continue
-            path.append(node)
-            if node.limits:
-                yield domain, path
-            stack.append(iter(node.children.values()))
-            looked += 1
-            if looked % NODES == 0:
-                await asyncio.sleep(0)
 
 
 def _labels(domain: Domain, path: Sequence[DescriptorNode], limit: Limit) -> tuple[str, ...]:

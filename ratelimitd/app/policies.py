@@ -214,11 +214,14 @@ class Policies:
         needs_store = await _needs_store(loaded.policy)
         differences = Changed() if old is None else await changed(old.policy, loaded.policy)
         refused = self.active.refused if again else ()
+        if again and isinstance(self._source, Pushed):  # it may have been renamed meanwhile
+            source, loaded = self._source, loaded._replace(version=self._source.version)
         self._source = source
         self._activate(loaded, differences, refused, needs_store=needs_store)
         commit()
         if old is not None:
             await _forget(old)
+            await _retire(self._parts.tallies, loaded.policy)
             await _prune(self._parts.post_paid, loaded.policy)
             await dismantle(old.policy)
         return None
@@ -288,6 +291,11 @@ async def _forget(planner: Planner) -> None:
     more = True
     while more:
         more = planner.forget(NODES_FREED)
+        await asyncio.sleep(0)
+
+
+async def _retire(tallies: Tallies, policy: Policy) -> None:
+    for _ in tallies.retire(policy):
         await asyncio.sleep(0)
 
 

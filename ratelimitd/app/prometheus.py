@@ -11,9 +11,9 @@ from ratelimitd.observe.metrics import Counters, Family, Histogram, by_label
 from ratelimitd.settings import Settings, StatsSink
 
 from .engine import Parts
-from .exposition import Scrape, Upstreams, exposition, service_families
+from .exposition import Scrape, Upstreams, exposition, upstream_families
 from .policies import Policies
-from .statsd import stats
+from .upstreams import stats
 
 if TYPE_CHECKING:
     from ratelimitd.mapper import Exposed
@@ -58,7 +58,7 @@ def _upstreams(settings: Settings, parts: Parts) -> Upstreams | None:
             return Upstreams((), lambda: exposed.chunks(parts.tallies, stats(parts), counters.times or {}))
     elif settings.prometheus_response_time_as_milliseconds:
         counters.times = {}
-        families = service_families(counters, parts.tallies.unknown_domains)
+        families = upstream_families(parts)
         return Upstreams([_in_milliseconds(counters) if each.name == TIMES else each for each in families], None)
     return None
 

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, NamedTuple
 
 from ratelimitd.observe.health import Health
-from ratelimitd.observe.logs import masked
+from ratelimitd.observe.logs import get_logger, masked
 from ratelimitd.policy import PolicyErrors
 from ratelimitd.settings import Settings
 from ratelimitd.sources import Pushed
@@ -16,13 +16,15 @@ if TYPE_CHECKING:
 
     from .control_plane import Plane
 
+log = get_logger(__name__)
+
 
 class RunningService(NamedTuple):
     """A running service.
 
     Attributes:
         health: that of /healthcheck, as upstream's; liveness probes use it. If a limit's failure policy is ``error``,
-            Redis must have been available once.
+            Redis must have been available once, or the start be some time ago.
         serving: that of gRPC. It follows Redis while a limit's failure policy is ``error``.
         readiness: requires a policy, and an overlay if POLICY_OVERLAY_REQUIRED says so, but never Redis.
         plane: the control plane that pushes the policy; None: files.
@@ -74,6 +76,14 @@ class RunningService(NamedTuple):
                 self.health.set("redis", redis.connected, "not connected")
             else:
                 self.health.set_once("redis", well, "not connected yet")
+
+    def wait_no_longer(self) -> None:
+        """Have /healthcheck pass without Redis from now on: a pod that is restarted would wait for it again."""
+        if self.settings.redis_health_check_active_connection:
+            return
+        if "redis" in dict(self.health.failing()):
+            log.warning("redis was not available since the start", note="/healthcheck no longer waits for it")
+        self.health.excuse("redis")
 
     def notes(self) -> list[tuple[str, str]]:
         """Return what else /readyz tells: faults of Redis and of the overlay, and the state of the control plane."""

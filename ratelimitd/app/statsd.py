@@ -1,15 +1,14 @@
 """The sink of metrics that the settings choose, and what is said of it at the start."""
 
-from collections.abc import Iterator
 from contextlib import AsyncExitStack
 
-from ratelimitd.limiter import OverLimitCache
 from ratelimitd.observe.logs import get_logger
 from ratelimitd.settings import UNIX, Settings, StatsSink
-from ratelimitd.statsd import DatagramSink, Reporter, Sink, Stat, TcpSink, Write, dog_statsd, service_stats, statsd
+from ratelimitd.statsd import DatagramSink, Reporter, Sink, TcpSink, Write, dog_statsd, statsd
 
 from .engine import Parts
 from .life import StartError
+from .upstreams import stats
 
 log = get_logger(__name__)
 
@@ -33,17 +32,6 @@ def reporters(
     if with_service and not chosen:
         log.info("metrics are not sent to statsd; USE_STATSD=true sends them", note="/metrics of PORT has all of them")
     return ()
-
-
-def stats(parts: Parts) -> Iterator[Stat]:
-    """Yield envoyproxy/ratelimit's metrics beside those of limits, as far as there are such things here."""
-    yield from service_stats(parts.counters, parts.tallies.unknown_domains())
-    if parts.redis is not None:
-        active = sum(len(node.connections) for node in parts.redis.nodes)
-        yield Stat("ratelimit.redis_pool.cx_active", "gauge", active)
-    for guard in parts.engine.guards:
-        if isinstance(guard, OverLimitCache):
-            yield Stat("ratelimit.localcache.entryCount", "gauge", len(guard))
 
 
 def _sink(settings: Settings) -> Sink:

@@ -35,7 +35,11 @@ class PolicyErrors(ValueError):  # noqa: N818 -- it contains many
 
     def __init__(self, errors: Iterable[PolicyError]) -> None:
         self.errors = tuple(errors)
-        super().__init__("\n".join(map(str, self.errors)))
+        super().__init__(self.errors)
+
+    def __str__(self) -> str:
+        """Return a line for each error; made only where it is shown, since thousands would hold the event loop."""
+        return "\n".join(map(str, self.errors))
 
 
 class Notes:

@@ -32,11 +32,12 @@ from .roles import in_order, is_independent
 from .rules import NodeRules, Rule
 from .seam import Ask, Charge, Done, Failure, FailureKind, Guard, Item, LimitRequest, Outcome, Plan, Store
 from .selection import Selection, selects
-from .stats import NAME_BYTES, TALLY_BYTES, LaterTally, Tallies, Tally
+from .stats import GONE_SERIES, NAME_BYTES, TALLY_BYTES, LaterTally, Tallies, Tally
 from .switches import Switch
 
 __all__ = [
     "ENFORCED",
+    "GONE_SERIES",
     "INTERNAL_ERROR",
     "IN_DOUBT",
     "KEPT_BYTES",

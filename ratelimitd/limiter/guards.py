@@ -73,9 +73,17 @@ class OverLimitCache:
         max_bytes: LOCAL_CACHE_SIZE_IN_BYTES; the oldest denials of a part are dropped first.
         refused: called with charges of an ask that a limit would have counted although it denies them: ask, indices,
             wall-clock µs.
+
+    Attributes:
+        lookups: charges that were looked for.
+        hits: those that a cached denial decided.
+        evicted: denials that made room for others.
     """
 
     def __init__(self, max_bytes: int, refused: Refused = _ignore_refused) -> None:
+        self.lookups = 0
+        self.hits = 0
+        self.evicted = 0
         count = max(1, max_bytes // PART_BYTES)
         self._parts: list[OrderedDict[bytes, Denial]] = [OrderedDict() for _ in range(count)]
         self._bytes = [0] * count
@@ -88,6 +96,7 @@ class OverLimitCache:
     def before(self, asks: Sequence[Ask], now: int) -> None:
         """Deny charges that a cached denial covers."""
         for ask in asks:
+            self.lookups += len(ask.plan.charges)
             for index, charge in enumerate(ask.plan.charges):
                 denial = self._denial(charge.key)
                 if denial is None or ask.outcomes[index] is not None:
@@ -96,6 +105,7 @@ class OverLimitCache:
                 if cost < 0 or (settles and cost == 0) or not _is_valid(denial, charge, now):
                     self._forget(charge.key)
                 elif not settles and wanted(charge, cost) >= denial.cost:
+                    self.hits += 1
                     ask.outcomes[index] = _remembered(denial, now)
                     charge.rule.tally.over_limit_with_local_cache += cost
                     if cost > 1 and charge.rule.upstreams:
@@ -141,6 +151,7 @@ class OverLimitCache:
         self._bytes[number] += ENTRY_BYTES + len(charge.key)
         while self._bytes[number] > self._most:
             self._forget(next(iter(part)))
+            self.evicted += 1
 
     def _forget(self, key: bytes) -> None:
         number = self._number(key)

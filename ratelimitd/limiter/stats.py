@@ -4,13 +4,15 @@ The split of a charge into over, near and within limit is envoyproxy/ratelimit's
 """
 
 import struct
-from collections.abc import Iterator
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import islice
 from sys import getsizeof
 from typing import Final
 
 from ratelimitd.algorithms import Estimate
+from ratelimitd.policy import DescriptorNode, Domain, Policy, metric_part, walk
 from ratelimitd.sharded import ShardedDict
 
 REQUEST_MADE_SERIES: Final = 10_000
@@ -32,6 +34,19 @@ three short parts takes 350, and one of 33 parts ten times as much. Past that, f
 TALLY_BYTES: Final = 700
 """Bytes of a tally besides its name: the object, six integers, its places in a dict and a list, for which tracemalloc
 measures 360 to 450; and as many integers more once costs come after requests."""
+
+GONE_SERIES: Final = 1_000
+"""Series of limits that are no longer in the policy, which stay until as many further ones have left: some reloads of a
+controller, and 1 MiB. Each of them is also a series of Prometheus."""
+
+RETIRED: Final = 200
+"""Descriptors or tallies looked at in one step as a policy is replaced: half a millisecond."""
+
+ALWAYS: Final = -1
+"""Number of the policy of a tally that belongs to none: one that requests make, of which there are few."""
+
+NOWHERE: Final = -1
+"""Place of a tally that was let go."""
 
 
 class LaterTally:
@@ -96,6 +111,8 @@ class Tally:
 
     Attributes:
         after: counters of settlements; None if there was none.
+        place: its place among all tallies, which another one may have after it; NOWHERE once it was let go.
+        policy: number of the last policy that had the limit.
         label_text: its labels in the exposition; the first scrape writes them, and all others share them.
     """
 
@@ -106,6 +123,8 @@ class Tally:
         "near_limit",
         "over_limit",
         "over_limit_with_local_cache",
+        "place",
+        "policy",
         "shadow_mode",
         "stat_key",
         "total_hits",
@@ -116,6 +135,8 @@ class Tally:
         self.stat_key = stat_key
         self.item = item
         self.label_text = b""
+        self.place = 0
+        self.policy = 0
         self.total_hits = 0
         self.over_limit = 0
         self.near_limit = 0
@@ -134,23 +155,33 @@ class Tally:
 class Tallies:
     """All tallies. They outlive a policy, so counters never decrease at a reload.
 
+    Those of limits that a reload removed are let go after a while, see ``GONE_SERIES``. A place becomes that of another
+    tally then, so their number is bounded, and what is kept beside the tallies can be kept by place.
+
     Args:
         request_made: REQUEST_MADE_SERIES; with ``NAME_BYTES`` also the bound of their names in bytes.
+
+    Attributes:
+        let_go: tallies that were let go so far.
     """
 
     def __init__(self, request_made: int = REQUEST_MADE_SERIES) -> None:
         self._tallies: ShardedDict[tuple[tuple[str, ...], str], Tally] = ShardedDict()
-        self._listed: list[Tally] = []
+        self._listed: list[Tally | None] = []
+        self._free: list[int] = []
+        self._gone: OrderedDict[tuple[tuple[str, ...], str], Tally] = OrderedDict()
+        self._policy = 0
+        self.let_go = 0
         self._request_made_left = request_made
         self._name_bytes_left = request_made * NAME_BYTES
         self._unknown_domains: dict[str, int] = {}
 
     def __iter__(self) -> Iterator[Tally]:
-        """Iterate over the present tallies, without a copy: new ones come at the end, and none is removed."""
-        return islice(self._listed, len(self._listed))
+        """Iterate over the present tallies, without a copy."""
+        return filter(None, islice(self._listed, len(self._listed)))
 
     def __len__(self) -> int:
-        return len(self._listed)
+        return len(self._listed) - len(self._free)
 
     def of(self, stat_key: tuple[str, ...], item: str, *, from_request: bool) -> Tally:
         """Return the tally of a limit; past a bound, new request-made ones of a domain share the tally ``other``."""
@@ -158,10 +189,59 @@ class Tallies:
         if found is not None:
             return found
         if from_request and not self._takes(stat_key):
-            return self.of((stat_key[0], OTHER), "", from_request=False)
+            other = self.of((stat_key[0], OTHER), "", from_request=False)
+            other.policy = ALWAYS
+            return other
         tally = self._tallies[(stat_key, item)] = Tally(stat_key, item)
-        self._listed.append(tally)
+        tally.policy = ALWAYS if from_request else self._policy
+        if self._free:
+            tally.place = self._free.pop()
+            self._listed[tally.place] = tally
+        else:
+            tally.place = len(self._listed)
+            self._listed.append(tally)
         return tally
+
+    def retire(self, policy: Policy) -> Iterator[None]:
+        """Let go of the oldest tallies of limits that a policy does not have; yield after each part."""
+        self._policy += 1
+        if not self._listed:
+            return
+        for looked, (domain, path) in enumerate(walk(policy), 1):
+            if path:
+                self._mark(domain, path)
+            if looked % RETIRED == 0:
+                yield
+        for key, tally in list(self._gone.items()):
+            if tally.policy == self._policy:
+                del self._gone[key]
+        for first in range(0, len(self._listed), RETIRED):
+            for each in self._listed[first : first + RETIRED]:
+                if each is not None and each.policy not in (self._policy, ALWAYS):
+                    self._leave(each)
+            yield
+
+    def _mark(self, domain: Domain, path: Sequence[DescriptorNode]) -> None:
+        """Note that the active policy has the limits at the end of a path."""
+        for limit in path[-1].limits:
+            stat_key = (metric_part(domain.name), *[metric_part(node.final_key) for node in path])
+            tally = self._tallies.get((stat_key, limit.item))
+            if tally is not None and tally.policy != ALWAYS:
+                tally.policy = self._policy
+
+    def _leave(self, tally: Tally) -> None:
+        """Keep the tally of a limit that is gone, and let go of the one that left first."""
+        if tally.place == NOWHERE:
+            return  # it has just been let go, for another one of the same part
+        self._gone.setdefault((tally.stat_key, tally.item), tally)
+        if len(self._gone) <= GONE_SERIES:
+            return
+        key, oldest = self._gone.popitem(last=False)
+        self._tallies.pop(key)
+        self._listed[oldest.place] = None
+        self._free.append(oldest.place)
+        oldest.place = NOWHERE
+        self.let_go += 1
 
     def _takes(self, stat_key: tuple[str, ...]) -> bool:
         """Count a name that a request made, unless it or all of them together would be too large."""

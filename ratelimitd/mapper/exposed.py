@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Final, NamedTuple
 
 from ratelimitd.observe.logs import get_logger
-from ratelimitd.observe.loop import batches, joined
+from ratelimitd.observe.loop import joined
 from ratelimitd.observe.metrics import (
     LIMIT_COUNTERS,
     SLICE,
@@ -22,7 +22,7 @@ from ratelimitd.observe.metrics import (
     histogram_lines,
     label_text,
 )
-from ratelimitd.sharded import ShardedDict
+from ratelimitd.sharded import ShardedDict, removed
 from ratelimitd.statsd import Stat, limit_name, time_name
 
 from .matching import Mapped, Matcher
@@ -38,27 +38,53 @@ FEW: Final = 64
 
 
 class Series:
-    """A series: the counter of a limit, and rarely of further ones."""
+    """A series: the counter of a limit, and rarely of further ones.
 
-    __slots__ = ("counter", "labels", "more", "scale", "tally")
+    Attributes:
+        past: what counters of limits that are gone had added; it stays, so that the sum does not decrease.
+    """
+
+    __slots__ = ("counter", "labels", "more", "past", "scale", "tally")
 
     def __init__(self, labels: bytes, tally: LimitTally, counter: str, scale: float | None) -> None:
         self.labels = labels
         self.tally = tally
         self.counter = counter
         self.scale = scale
+        self.past: float = 0
         self.more: list[Series] | None = None
 
     @property
     def value(self) -> float:
         """The sum of its counters."""
         number: int = getattr(self.tally, self.counter)
-        own = number if self.scale is None else number * self.scale
+        own = self.past + (number if self.scale is None else number * self.scale)
         return own if self.more is None else own + sum(each.value for each in self.more)
+
+    def lasts(self) -> bool:
+        """Take out the counters of limits that are gone; False if no other is left, and the series has no value."""
+        parts = [self, *(self.more or ())]
+        lasting = [each for each in parts if each.tally.place >= 0]
+        if not lasting:
+            self.past, self.scale, self.more = (
+                0,
+                0.0,
+                None,
+            )  # a scrape that goes on may have another one of these labels
+        elif len(lasting) < len(parts):
+            self._become(lasting)
+        return bool(lasting)
+
+    def _become(self, lasting: "list[Series]") -> None:
+        whole, first = self.value, lasting[0]
+        self.tally, self.counter, self.scale = first.tally, first.counter, first.scale
+        self.more = lasting[1:] or None
+        self.past = 0
+        self.past = whole - self.value
 
 
 class Group:
-    """The series of one name. New ones come at the end, and none is removed, so that scrapes can go on meanwhile."""
+    """The series of one name. New ones come at the end, so that scrapes can go on meanwhile."""
 
     __slots__ = ("help", "known", "listed", "name")
 
@@ -79,6 +105,20 @@ class Group:
             known.more = [made]
         else:
             known.more.append(made)
+
+    def prune(self) -> Iterator[None]:
+        """Take out the series of limits that are gone; yield after each part. A scrape goes on with those that were."""
+        listed, kept, at = self.listed, list[Series](), 0
+        while at < len(listed):
+            some = listed[at : at + SLICE]
+            at += len(some)
+            for series in some:
+                if series.lasts():
+                    kept.append(series)
+                else:
+                    removed(self.known, series.labels)
+            yield
+        self.listed = kept
 
     def _make_room(self) -> None:
         """Divide a dict before it is so large that this, or its growth, takes long; most names have few series."""
@@ -109,7 +149,9 @@ class Exposed:
         self._matcher = matcher
         self._groups: ShardedDict[str, Group] = ShardedDict()
         self._listed: list[Group] = []
-        self._matched = 0
+        self._matched: list[LimitTally | None] = []
+        self._let_go = 0
+        self._pruning = False
         self._told: set[str] = set()
 
     def chunks(
@@ -117,18 +159,43 @@ class Exposed:
     ) -> Iterator[bytes]:
         """Yield the text; between two chunks, which may be empty, the event loop should turn."""
         yield from self._match(tallies)
+        yield from self._prune(tallies)  # afterwards: a sum that goes on with new limits alone keeps its value
         yield from joined(self._lines(self._others(stats, times)), SLICE, SLICE_BYTES)
 
     def _match(self, tallies: LimitTallies) -> Iterator[bytes]:
         """Find what the counters of new limits become; another scrape may do so at the same time."""
-        at = self._matched
-        for some in batches(islice(tallies, at, len(tallies)), MATCHED):
-            for tally in some:
-                if at == self._matched:
-                    self._add(tally)
-                    self._matched += 1
-                at += 1
-            yield b""
+        made = 0
+        for looked, tally in enumerate(tallies, 1):
+            if self._is_new(tally):
+                self._add(tally)
+                made += 1
+            if made == MATCHED or looked % SLICE == 0:
+                made = 0
+                yield b""
+
+    def _is_new(self, tally: LimitTally) -> bool:
+        """Whether this tally was not seen at its place yet; it is from now on."""
+        matched, at = self._matched, tally.place
+        while len(matched) <= at:
+            matched.append(None)
+        if matched[at] is tally:
+            return False
+        matched[at] = tally
+        return True
+
+    def _prune(self, tallies: LimitTallies) -> Iterator[bytes]:
+        """Take out the series of limits that are gone, unless another scrape does so."""
+        let_go = tallies.let_go
+        if let_go == self._let_go or self._pruning:
+            return
+        self._pruning = True
+        try:
+            for group in islice(self._listed, len(self._listed)):
+                for _ in group.prune():
+                    yield b""
+            self._let_go = let_go
+        finally:  # a scrape that is not read to its end too
+            self._pruning = False
 
     def _add(self, tally: LimitTally) -> None:
         name, texts = limit_name(tally), dict[bytes, bytes]()

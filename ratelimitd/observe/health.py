@@ -40,6 +40,10 @@ class Health:
             self._passed.add(component)
         self.set(component, component in self._passed, reason)
 
+    def excuse(self, component: str) -> None:
+        """Take a component of ``set_once`` as one that has been healthy."""
+        self.set_once(component, ok=True)
+
     def failing(self) -> list[tuple[str, str]]:
         """Return (component, reason) of the failing components, sorted by name."""
         return sorted(self._failing.items())

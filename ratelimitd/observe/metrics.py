@@ -117,6 +117,10 @@ class LimitTally(Protocol):
     label_text: bytes
 
     @property
+    def place(self) -> int:
+        """Its place among all tallies, which another one may have after it; negative once it was let go."""
+
+    @property
     def after(self) -> object | None:
         """Counters of costs that came after the request, see ``LATER_COUNTERS`` and RESERVE_AMOUNT."""
 
@@ -130,10 +134,14 @@ class LimitTally(Protocol):
 
 
 class LimitTallies(Protocol):
-    """The tallies of all limits; new ones come at the end, and none is removed."""
+    """The tallies of all limits."""
+
+    @property
+    def let_go(self) -> int:
+        """Tallies that were let go so far; what is kept beside them may go too."""
 
     def __iter__(self) -> Iterator[LimitTally]:
-        """Iterate from the oldest on."""
+        """Iterate by place."""
 
     def __len__(self) -> int:
         """Return the number of tallies."""
@@ -208,8 +216,9 @@ async def render(
     """Yield the text in chunks of some ``SLICE_BYTES``, ``SLICE`` limits or one family; the loop turns in between.
 
     A counter of a limit that is still 0 is absent, as in upstream. A limit that is added during a scrape appears in the
-    next one. A scrape keeps no text but its current chunk, so one that is not read holds little. ``blocking`` is called
-    in a thread, at the end. ``upstreams`` has chunks in place of those of upstream's counters of limits.
+    next one at the latest. A scrape keeps no text but its current chunk, so one that is not read holds little.
+    ``blocking`` is called in a thread, at the end. ``upstreams`` has chunks in place of those of upstream's counters of
+    limits.
     """
     first = _limits(tallies) if upstreams is None else upstreams
     for chunk in chain(first, _later(tallies)):

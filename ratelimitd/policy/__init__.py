@@ -46,6 +46,7 @@ from .rows import (
     slices,
 )
 from .sharing import domains_that_share, shared_counters
+from .walking import walk
 from .wildcards import STAR, in_order
 
 __all__ = [
@@ -110,6 +111,7 @@ __all__ = [
     "rule_name",
     "shared_counters",
     "slices",
+    "walk",
     "window_in_words",
     "with_keys",
 ]

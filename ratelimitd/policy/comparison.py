@@ -90,12 +90,14 @@ _PLAIN: Final = Limit(None)
 
 
 def changes(old: Policy, new: Policy) -> Changes:
-    """Yield the differences of each descriptor, in the order of the new policy; often an empty list."""
+    """Yield the differences of each domain and descriptor, in the order of the new policy; often an empty list."""
     for name, domain in new.domains.items():
         yield from _domain(name, old.domains.get(name), domain)
     for name, domain in old.domains.items():
         if name not in new.domains:
             yield from _domain(name, domain, None)
+        else:
+            yield []
 
 
 def _domain(name: bytes, old: Domain | None, new: Domain | None) -> Changes:

@@ -182,7 +182,7 @@ async def load(
 
 async def dismantle(policy: Policy) -> None:
     """Free a policy that is no longer used, in small steps."""
-    for step, _ in enumerate(chain(_clear_api_keys(policy), _free_nodes(policy.nodes))):
+    for step, _ in enumerate(chain(_clear_api_keys(policy), _free_nodes(policy.nodes), _free_domains(policy))):
         if step % DISMANTLE_STEPS == 0:
             await asyncio.sleep(0)
 
@@ -193,6 +193,14 @@ def _clear_api_keys(policy: Policy) -> Iterator[None]:
         while domain.identity is not None and domain.identity.tiers:
             domain.identity.tiers.popitem()
             yield
+        yield
+
+
+def _free_domains(policy: Policy) -> Iterator[None]:
+    """Free the domains, of which a control plane may send thousands."""
+    while isinstance(policy.domains, dict) and policy.domains:
+        policy.domains.popitem()
+        yield
 
 
 def _free_nodes(nodes: list[DescriptorNode]) -> Iterator[None]:

@@ -5,14 +5,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from operator import attrgetter
 from typing import Final
 
-from ratelimitd.observe.metrics import LIMIT_COUNTERS, LimitTally
+from ratelimitd.observe.metrics import LIMIT_COUNTERS, LimitTallies, LimitTally
 
 from .names import COUNTER, GAUGE, TIMER, Stat, limit_name, time_name
 from .wire import Write, line, thinned
 
 COUNTERS: Final = tuple(LIMIT_COUNTERS)
 _READ: Final = attrgetter(*COUNTERS)
-_NONE: Final = array("q", bytes(8 * len(COUNTERS)))
+_WIDTH: Final = len(COUNTERS)
+_NONE: Final = array("q", bytes(8 * _WIDTH))
 
 TIMER_LINES: Final = 1_000
 """Lines of response times of a method in a flush: enough for a 99th percentile of ten, and 50 KiB. envoyproxy/ratelimit
@@ -32,33 +33,55 @@ class Deltas:
     def __init__(self, write: Write) -> None:
         self._write = write
         self._limits = array("q")
+        self._owners: list[LimitTally | None] = []
+        self._let_go = 0
         self._counters: dict[str, int] = {}
         self._times: dict[str, dict[int, int]] = {}
 
-    def limits(self, tallies: Iterable[LimitTally]) -> Iterator[bytes]:
-        """Yield the lines of each limit, empty for one that has not changed.
+    def limits(self, tallies: LimitTallies) -> Iterator[bytes]:
+        """Yield the lines of each limit, empty for one that has not changed, and the last ones of a limit that is gone.
 
-        ``tallies`` may grow meanwhile, at their end. The values are in an array of numbers, which takes 48 bytes for a
-        limit, and which the garbage collector does not visit.
+        The values are in an array of numbers by the place of the tally, which takes 56 bytes for a limit, and which the
+        garbage collector does not visit.
         """
-        sent, width = self._limits, len(COUNTERS)
-        for at, tally in enumerate(tallies):
-            if len(sent) <= at * width:
-                sent.extend(_NONE)
-            values = _numbers(_READ(tally))
-            before = sent[at * width : (at + 1) * width]
-            if values == before:
-                yield b""
-                continue
-            sent[at * width : (at + 1) * width] = values
-            name = limit_name(tally)
-            yield b"".join(
-                [
-                    line(self._write(f"{name}.{counter}"), (now - last) % WRAP, COUNTER)
-                    for counter, now, last in zip(COUNTERS, values, before, strict=True)
-                    if now != last
-                ]
-            )
+        let_go = tallies.let_go
+        for tally in tallies:
+            at = tally.place
+            while len(self._owners) <= at:
+                self._owners.append(None)
+                self._limits.extend(_NONE)
+            owner = self._owners[at]
+            if owner is not tally:
+                if owner is not None:
+                    yield self._last(owner, at)
+                self._owners[at] = tally
+            yield self._limit(tally, at)
+        if let_go == self._let_go:
+            return
+        for at, owner in enumerate(self._owners):
+            yield b"" if owner is None or owner.place == at else self._last(owner, at)
+        self._let_go = let_go
+
+    def _last(self, gone: LimitTally, at: int) -> bytes:
+        lines = self._limit(gone, at)
+        self._owners[at] = None
+        self._limits[at * _WIDTH : (at + 1) * _WIDTH] = _NONE
+        return lines
+
+    def _limit(self, tally: LimitTally, at: int) -> bytes:
+        sent, values = self._limits, _numbers(_READ(tally))
+        before = sent[at * _WIDTH : (at + 1) * _WIDTH]
+        if values == before:
+            return b""
+        sent[at * _WIDTH : (at + 1) * _WIDTH] = values
+        name = limit_name(tally)
+        return b"".join(
+            [
+                line(self._write(f"{name}.{counter}"), (now - last) % WRAP, COUNTER)
+                for counter, now, last in zip(COUNTERS, values, before, strict=True)
+                if now != last
+            ]
+        )
 
     def stats(self, stats: Iterable[Stat]) -> Iterator[bytes]:
         """Yield the line of each counter that has grown, and of each gauge."""

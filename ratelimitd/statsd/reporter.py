@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from itertools import chain, islice
+from itertools import chain
 from typing import Final
 
 from ratelimitd.observe.logs import get_logger
@@ -98,12 +98,11 @@ class Reporter:
             log.info("statsd is back", address=self._sink.where)
 
     def _lines(self) -> Iterator[bytes]:
-        count = len(self._tallies)
         times = self._counters.times or {}
         return chain(
             self._deltas.stats(self._stats()),
             self._deltas.times(times),
-            self._deltas.limits(islice(self._tallies, count)),
+            self._deltas.limits(self._tallies),
         )
 
     def _failed(self, error: OSError) -> None:

@@ -163,6 +163,19 @@ async def test_a_bad_first_policy(force, health):
             assert (await pages(running), await call(running.grpc)) == (WELL, "OK")
 
 
+async def test_a_nack_has_all_errors_of_all_resources():
+    """Each with its resource, in the order of the response."""
+    nothing = config("e", {"key": "", "rate_limit": {"unit": 1, "requests_per_unit": 1}})
+    async with control_plane() as plane:
+        plane.push("1", BAD, nothing)
+        async with serving(plane.address):
+            text = (await plane.nacked()).error_detail.message
+            named = [each.partition(":")[0] for each in text.split("; ") if each[1:2] == ":"]
+            assert sorted(named) == ["d", "e"]
+            assert "invalid rate limit unit 'UNKNOWN'" in text
+            assert "descriptor has empty key" in text
+
+
 @pytest.mark.scenario("a control plane is lost, silent or restarted")
 async def test_a_control_plane_that_is_lost_changes_nothing_else():
     """Policy and health stay; the loss is in the log, a metric and /readyz, and it is connected to again."""
@@ -248,13 +261,6 @@ async def test_sighup_asks_again():
             running.process.send_signal(1)
             await plane.until(lambda plane: len(plane.streams) == 2 and len(plane.streams[1].requests) == 2)
             assert [line["@message"] for line in running.log].count("policy loaded") == 1
-
-
-async def test_a_config_beside_a_control_plane_is_a_usage_error(tmp_path):
-    """A service has one source."""
-    async with service("--config", str(tmp_path), env={"CONFIG_TYPE": "GRPC_XDS_SOTW"}, ready=False) as running:
-        assert await running.ended() == 2
-        assert "CONFIG_TYPE=GRPC_XDS_SOTW" in running.text
 
 
 @pytest.mark.slow

@@ -1,5 +1,7 @@
 """Gauges of limits with a name: quota, window, and how much of one counter is used."""
 
+import asyncio
+
 import pytest
 
 from ratelimitd.app import named_limits
@@ -8,9 +10,10 @@ from ratelimitd.app.named_limits import LABELS, NamedLimits
 from ratelimitd.app.policies import Policies, source_of
 from ratelimitd.limiter import Ask, LimitRequest
 from ratelimitd.observe.metrics import family_text
-from ratelimitd.policy import Descriptor
+from ratelimitd.policy import Descriptor, DescriptorNode, Domain, Policy
 from ratelimitd.policy_file import parse
 from ratelimitd.settings import load
+from ratelimitd.sources import dismantle
 from testkit.redis_server import redis_server
 from tests.turning import turning
 
@@ -135,6 +138,32 @@ async def test_a_large_policy_is_looked_at_in_parts():
     with turning() as turns:
         await rig.gauges.collect()
     assert turns.count >= 5
+
+
+async def test_domains_without_descriptors_are_looked_at_in_parts():
+    """A control plane may send thousands of them."""
+    rig = Rig()
+    names = [b"%d" % n for n in range(5 * named_limits.NODES)]
+    domains = {name: Domain(name, DescriptorNode(), "fixed_window", all_or_nothing=False) for name in names}
+    rig.parts.engine.planner = rig.policies.planner(Policy(domains, []), rig.parts.tallies)
+    with turning() as turns:
+        await rig.gauges.collect()
+    assert turns.count >= 5
+
+
+async def test_a_policy_that_is_replaced_while_it_is_looked_at_is_left(monkeypatch):
+    """A reload frees it in parts; the next look finds the limits of the other one."""
+    monkeypatch.setattr(named_limits, "NODES", 1)
+    lines = "".join(f"  - {{key: k, value: v{n}}}\n" for n in range(1_000))
+    rig = Rig("domain: d\ndescriptors:\n" + lines)
+    old = rig.policies.policy
+    looking = asyncio.create_task(rig.gauges.collect())
+    await asyncio.sleep(0)
+    rig.load(POLICY)
+    await dismantle(old)
+    await looking
+    await rig.gauges.collect()
+    assert rig.shown("quota")
 
 
 @pytest.mark.redis

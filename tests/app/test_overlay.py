@@ -121,6 +121,19 @@ async def test_a_push_and_a_reload_at_once_end_with_the_push(overlay):
     assert policies.active.generation == 4
 
 
+async def test_a_version_that_is_named_while_a_reload_runs_stays(overlay):
+    """A response that brings nothing new needs no load, so its ACK does not wait for one."""
+    policies, running = xds(overlay())
+    await running.take(pushed("1", limited()))
+    reloading = asyncio.create_task(running.reload())
+    await asyncio.sleep(0)
+    policies.renamed("2")
+    await reloading
+    assert (policies.active.version, policies.active.generation) == ("2", 2)
+    await running.reload()
+    assert policies.active.version == "2"
+
+
 async def test_before_the_first_push_only_the_overlay_is_read(overlay):
     """There is no policy then, and none is made up."""
     policies, running = xds(overlay(BAD), POLICY_OVERLAY_REQUIRED="true", FORCE_START_WITHOUT_INITIAL_CONFIG="true")

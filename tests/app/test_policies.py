@@ -10,7 +10,7 @@ from ratelimitd.app import policies as module
 from ratelimitd.app.changed import RESTARTED_SHOWN, SHOWN, changed
 from ratelimitd.app.engine import build
 from ratelimitd.app.policies import Policies, source_of
-from ratelimitd.limiter import LimitRequest, Planner
+from ratelimitd.limiter import GONE_SERIES, LimitRequest, Planner
 from ratelimitd.policy import Descriptor, FixedWindowKeys, assemble, with_keys
 from ratelimitd.policy_file import examine, parse
 from ratelimitd.settings import load
@@ -250,3 +250,17 @@ async def test_a_reload_forgets_what_was_kept_of_limits_that_are_gone(tmp_path):
     path.write_text(ONE)
     await policies.reload()
     assert list(parts.post_paid.amounts()) == []
+
+
+async def test_a_reload_lets_the_series_of_gone_limits_go(tmp_path):
+    """All but the last GONE_SERIES; those of the policy stay, whether a request asks for them or not."""
+    path = tmp_path / "policy.yaml"
+    policies, parts = files(path)
+    path.write_text(ONE)
+    await policies.reload()
+    for key in ("a", *(f"gone{number}" for number in range(GONE_SERIES + 5))):
+        parts.tallies.of(("d", key), "", from_request=False)
+    path.write_text(TWO)
+    await policies.reload()
+    assert (parts.tallies.let_go, len(parts.tallies)) == (5, GONE_SERIES + 1)
+    assert ("d", "a") in [tally.stat_key for tally in parts.tallies]

@@ -4,7 +4,10 @@ import pytest
 
 from ratelimitd.app.engine import build
 from ratelimitd.app.life import StartError
-from ratelimitd.app.statsd import _write, stats
+from ratelimitd.app.statsd import _write
+from ratelimitd.app.upstreams import families, stats
+from ratelimitd.limiter import OverLimitCache
+from ratelimitd.observe.metrics import family_text
 from ratelimitd.settings import load
 from ratelimitd.statsd import Stat
 from ratelimitd.statsd.wire import line
@@ -97,11 +100,29 @@ async def test_a_start_says_what_would_send_metrics(policy, env, told):
 
 async def test_the_state_of_connections_and_of_the_cache_has_upstreams_names():
     """As far as there are such things here."""
-    parts = build(load({"REDIS_URL": "localhost:1", "LOCAL_CACHE_SIZE_IN_BYTES": "1000000"}, {}))
-    assert [stat for stat in stats(parts) if stat.kind == "gauge"] == [
-        Stat("ratelimit.redis_pool.cx_active", "gauge", 0),
+    second = {"REDIS_PERSECOND": "true", "REDIS_PERSECOND_URL": "localhost:2"}
+    parts = build(load({"REDIS_URL": "localhost:1", "LOCAL_CACHE_SIZE_IN_BYTES": "1000000", **second}, {}))
+    main, per_second = parts.redis.topology.pools
+    main.made, main.closed, per_second.made = 5, 3, 7
+    (cache,) = (guard for guard in parts.engine.guards if isinstance(guard, OverLimitCache))
+    cache.lookups, cache.hits, cache.evicted = 9, 4, 2
+    begun = ("ratelimit.redis", "ratelimit.localcache")
+    assert [stat for stat in stats(parts) if stat.name.startswith(begun)] == [
+        Stat("ratelimit.redis_pool.cx_active", "gauge", 2),
+        Stat("ratelimit.redis_pool.cx_total", "counter", 5),
+        Stat("ratelimit.redis_pool.cx_local_close", "counter", 3),
+        Stat("ratelimit.redis_per_second_pool.cx_active", "gauge", 7),
+        Stat("ratelimit.redis_per_second_pool.cx_total", "counter", 7),
+        Stat("ratelimit.redis_per_second_pool.cx_local_close", "counter", 0),
         Stat("ratelimit.localcache.entryCount", "gauge", 0),
+        Stat("ratelimit.localcache.lookupCount", "gauge", 9),
+        Stat("ratelimit.localcache.hitCount", "gauge", 4),
+        Stat("ratelimit.localcache.missCount", "gauge", 5),
+        Stat("ratelimit.localcache.evacuateCount", "gauge", 2),
     ]
+    page = b"".join([family_text(each).encode() for each in families(parts)])
+    assert b"ratelimit_redis_per_second_pool_cx_total 7\n" in page
+    assert b"ratelimit_localcache_hitCount 4\n" in page
 
 
 def test_a_wrong_pattern_ends_the_start():

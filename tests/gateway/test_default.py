@@ -25,7 +25,7 @@ def default(tmp_path):
 
 
 def _loaded(path):
-    parsed, warnings, _ = examine_source(GatewayFile(str(path)), default_algorithm=GATEWAY_ALGORITHM)
+    parsed, warnings, *_ = examine_source(GatewayFile(str(path)), default_algorithm=GATEWAY_ALGORITHM)
     assert (parsed.errors, warnings) == ([], [])
     return read_gateway(path.name, path.read_bytes()), assemble(parsed.rows)
 

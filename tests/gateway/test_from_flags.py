@@ -21,7 +21,7 @@ def charged(tmp_path):
     def load(by, quotas=TWO):
         path = tmp_path / "gateway.yaml"
         path.write_text(file_of_flags(":1", "http://app.internal", CallerLimits(quotas, by)))
-        parsed, warnings, _ = examine_source(GatewayFile(str(path)), default_algorithm=GATEWAY_ALGORITHM)
+        parsed, warnings, *_ = examine_source(GatewayFile(str(path)), default_algorithm=GATEWAY_ALGORITHM)
         assert (parsed.errors, warnings) == ([], [])
         made, policy = read_gateway(path.name, path.read_bytes()), assemble(parsed.rows)
         assert (made.listen, str(made.upstreams["app"].endpoints[0])) == (("0.0.0.0", 1), "app.internal:80")

@@ -7,6 +7,7 @@ from ratelimitd.app.connections import connection_families
 from ratelimitd.app.control_plane import plane_of
 from ratelimitd.app.engine import build
 from ratelimitd.app.gateway_metrics import gateway_families
+from ratelimitd.app.named_limits import NamedLimits
 from ratelimitd.app.policies import Policies, source_of
 from ratelimitd.app.refusals import HttpRefusals, Refusals
 from ratelimitd.gateway.access_log import RequestMetrics
@@ -14,6 +15,8 @@ from ratelimitd.observe.loop import LoopLag
 from ratelimitd.observe.metrics import LATER_COUNTERS, LIMIT_COUNTERS, LIMIT_PREFIX, RESERVE_AMOUNT
 from ratelimitd.settings import load
 from ratelimitd.sources import Pushed
+from ratelimitd.statsd import DatagramSink, Reporter
+from ratelimitd.statsd import statsd as writer
 
 LEVELS: Final = 8
 """Of a policy; a limit has a label for each."""
@@ -34,7 +37,8 @@ def exposed(monkeypatch):
     policies = Policies(source_of(settings, ("nowhere",)), settings, parts)
     gateway = gateway_families(RequestMetrics(), {})
     refused = [Refusals(settings.grpc_client_tls_san).family(), HttpRefusals().family()]
-    more = [*gateway, *refused, *connection_families({}), *plane_of(Pushed("c:1")).families()]
+    measured = NamedLimits(parts, policies).families() + statsd(parts).families()
+    more = [*gateway, *refused, *connection_families({}), *plane_of(Pushed("c:1")).families(), *measured]
     families = exposition.exposition(parts, policies, LoopLag(), more)()
 
     found = {LIMIT_PREFIX + counter: Metric("counter", _of_limits()) for counter in LIMIT_COUNTERS}
@@ -43,6 +47,10 @@ def exposed(monkeypatch):
     for family in families:
         found |= _of(family)
     return found
+
+
+def statsd(parts):
+    return Reporter(DatagramSink(), writer(()), parts.tallies, parts.counters, tuple, 1.0)
 
 
 def _of_limits():

@@ -66,6 +66,20 @@ def test_a_give_back_forgets_the_denial():
     assert before(cache, ask_of(5), NOW + 2) is None
 
 
+def test_the_cache_counts_what_it_is_asked():
+    """Every charge, those that it denied, and denials that made room for others."""
+    cache = learnt()
+    before(cache, ask_of(5), NOW + 1)
+    before(cache, ask_of(5, key=b"other"), NOW + 1)
+    assert (cache.lookups, cache.hits, cache.evicted) == (2, 1, 0)
+    small = OverLimitCache(1)
+    for key in (b"a", b"b"):
+        ask = ask_of(5, key=key)
+        ask.outcomes[0] = denied()
+        small.after([ask], NOW)
+    assert (len(small), small.evicted) == (0, 2)
+
+
 def test_a_changed_limit_forgets_its_denials():
     """A reload that changes a limit's numbers drops what was remembered; one that does not keeps it."""
     raised = LIMIT._replace(rate=make_rate("token_bucket", 99, SECOND))

@@ -3,10 +3,11 @@
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from ratelimitd.limiter.stats import Tallies, count
+from ratelimitd.limiter.stats import GONE_SERIES, Tallies, count
 from ratelimitd.mapper import Exposed, Matcher, read_mapper
 from ratelimitd.mapper.exposed import MATCHED
 from ratelimitd.observe.metrics import SLICE, SLICE_BYTES, Counters, render
+from ratelimitd.policy import Policy
 from ratelimitd.statsd import Stat, service_stats
 
 from .files import DEFAULT, GATEWAY
@@ -203,3 +204,64 @@ async def test_our_own_metrics_of_limits_are_never_mapped(file):
     text = b"".join(chunks).decode()
     assert 'ratelimitd_questions_total{domain="shop",key1="user"} 3' in text
     assert b"" not in chunks[:-1]
+
+
+def let_go(tallies):
+    """Let go of all that is there, by a policy that has none of it and as many others as stay."""
+    for number in range(GONE_SERIES):
+        tallies.of(("late", str(number)), "", from_request=False)
+    list(tallies.retire(Policy({}, [])))
+
+
+def kept(page):
+    """The number of series that it keeps."""
+    return sum(len(group.listed) for group in page._groups.values())
+
+
+def kept_of(tallies):
+    """That of a page which has seen no others."""
+    page = made(GATEWAY)
+    list(page.chunks(tallies, (), {}))
+    return kept(page)
+
+
+def test_the_series_of_limits_that_are_gone_are_left_out():
+    """From the next scrape on, also where another limit has the place of one."""
+    tallies, page = Tallies(), made(GATEWAY)
+    for name in "ab":
+        tallies.of(("d", name), "", from_request=False).total_hits = 1
+    assert b'total_hits{domain="d",key1="a"} 1' in b"".join(page.chunks(tallies, (), {}))
+    let_go(tallies)
+    tallies.of(("d", "new"), "", from_request=False).total_hits = 2
+    found = samples(b"".join(page.chunks(tallies, (), {})).decode())
+    assert found == {'ratelimit_service_rate_limit_total_hits{domain="d",key1="new"}': 2}
+    assert kept(page) == kept_of(tallies)
+
+
+def test_a_sum_keeps_what_limits_that_are_gone_had_added():
+    """A counter that decreases would be one that began anew, and its whole value an increase."""
+    rule = (
+        r"mappings: [{match: '*.*.*.*.*.total_hits', name: all}, {match: ., match_type: regex, action: drop, name: x}]"
+    )
+    tallies, page = Tallies(), made(rule)
+    for hits, name in enumerate("abc", 1):
+        tallies.of(("d", name), "", from_request=False).total_hits = hits
+    assert samples(b"".join(page.chunks(tallies, (), {})).decode()) == {"all": 6}
+    let_go(tallies)
+    assert samples(b"".join(page.chunks(tallies, (), {})).decode()) == {"all": 6}
+    next(iter(tallies)).total_hits += 4
+    assert samples(b"".join(page.chunks(tallies, (), {})).decode()) == {"all": 10}
+
+
+def test_a_scrape_that_is_left_does_not_keep_others_from_leaving_series_out():
+    """It gives way while it does so, and the next scrape does it again."""
+    tallies, page = Tallies(), made(GATEWAY)
+    tallies.of(("d", "a"), "", from_request=False).total_hits = 1
+    list(page.chunks(tallies, (), {}))
+    let_go(tallies)
+    begun = page.chunks(tallies, (), {})
+    while not page._pruning:
+        assert next(begun) == b""
+    begun.close()
+    assert samples(b"".join(page.chunks(tallies, (), {})).decode()) == {}
+    assert kept(page) == kept_of(tallies)

@@ -1,7 +1,6 @@
 """A manifest's container, running in the namespaces of ``testkit.pod``, and its surroundings."""
 
 import asyncio
-import subprocess
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -82,8 +81,6 @@ async def deployed(manifest, folder, mounts, names, more=(), trusted=None):
         yield running
     finally:
         await running.end()
-        await asyncio.to_thread(subprocess.run, ["umount", "--recursive", str(root)], check=True)
-        root.rmdir()
 
 
 class Sent:

@@ -4,10 +4,13 @@ from contextlib import asynccontextmanager
 
 import grpc
 import trustme
+import yaml
 from grpc import aio
 
+from testkit.blocks import blocks
 from testkit.control_plane import config, control_plane
 from testkit.envoy import bootstrap, envoy, generic, header, route, upstream
+from testkit.pasted import ROOT
 from testkit.pod import volume
 from testkit.redis_server import redis_server
 from testkit.tls_files import tls_files
@@ -195,6 +198,33 @@ async def asked(certs, count):
     return [Response.Code.Name(answer.overall_code) for answer in answers]
 
 
+PAGE = ROOT / "docs/migrating/envoy-gateway.md"
+
+
+async def overlaid(folder):
+    """With the ConfigMap and the fields of the page, its rules have the algorithm and the burst of the overlay."""
+    shown = [yaml.safe_load(block.text) for block in blocks(PAGE.read_text()) if block.language == "yaml"]
+    (files,) = (each["data"] for each in shown if "data" in each)
+    (fields,) = (each["rateLimitDeployment"] for each in shown if "rateLimitDeployment" in each)
+    ((mount,), (variable,)) = fields["container"]["volumeMounts"], fields["container"]["env"]
+    manifest = ENVOY_GATEWAY._replace(
+        env={**ENVOY_GATEWAY.env, variable["name"]: variable["value"]},
+        mounts=(*ENVOY_GATEWAY.mounts, mount["mountPath"]),
+    )
+    more = {mount["mountPath"]: volume(folder / "ratelimit-overlay", files)}
+    certs = certificates(folder)
+    with redis_server(tcp=True, port=int(REDIS_PORT)):
+        async with controller(folder, certs) as (plane, _), pod(folder, certs, manifest, more) as running:
+            plane.push("1", policy(2), node=NODE)
+            await plane.acked("1")
+            await until(lambda: probe(STARTUP), 200, lambda: running.text)
+            equal(await asked(certs, 3), ["OK"] * 3)
+            line = (await page(6070, "/rlconfig"))[1]
+            missing = [each for each in ("token_bucket", "burst: 200", "on_store_failure: local") if each not in line]
+            equal(missing, [], line)
+            equal(told(running), [UNREAD])
+
+
 @asynccontextmanager
 async def limited(folder, manifest=ENVOY_GATEWAY, more=(), trusted=None):
     """A variant of the container that has its policy of two requests, and has let the kubelet in."""
@@ -235,4 +265,4 @@ async def beside_statsd(folder):
             await until(lambda: sent.has(wanted), True, lambda: running.text)
 
 
-SCENARIOS = (limits, probes, redis_tls, traced, beside_statsd)
+SCENARIOS = (limits, overlaid, probes, redis_tls, traced, beside_statsd)

@@ -79,6 +79,17 @@ async def test_the_loop_runs_between_slices(tmp_path):
         assert turns.count >= steps
 
 
+@pytest.mark.scenario("the event loop is blocked")
+async def test_domains_are_freed_in_steps():
+    """A control plane may send thousands, without a descriptor."""
+    names = [b"%d" % number for number in range(5 * loader.DISMANTLE_STEPS)]
+    domains = {name: Domain(name, DescriptorNode(), "fixed_window", all_or_nothing=False) for name in names}
+    with turning() as turns:
+        await loader.dismantle(Policy(domains, []))
+        assert turns.count >= 10
+    assert domains == {}
+
+
 @pytest.mark.process
 async def test_settings_reach_the_child(tmp_path):
     """The default algorithm and the merging of domains are those asked for."""

@@ -1,7 +1,8 @@
 """What a flush sends: the differences from the last one."""
 
-from ratelimitd.limiter.stats import Tallies
+from ratelimitd.limiter.stats import GONE_SERIES, Tallies
 from ratelimitd.observe.metrics import LONGEST_TIME, Counters
+from ratelimitd.policy import Policy
 from ratelimitd.statsd.deltas import TIMER_LINES, Deltas
 from ratelimitd.statsd.names import Stat, service_stats
 
@@ -105,3 +106,29 @@ def test_times_are_counted_only_where_they_are_sent():
     counters = Counters()
     counters.called("Check", 0.001, 1)
     assert counters.times is None
+
+
+def gone_with(tallies, *tally_of):
+    """Let go of these, by a policy that has none of the limits and as many others as stay."""
+    for number in range(GONE_SERIES):
+        tallies.of(("d", f"late{number}"), "", from_request=False)
+    list(tallies.retire(Policy({}, [])))
+    assert {tally.place for tally in tally_of} == {-1}
+
+
+def test_the_last_differences_of_a_limit_that_is_gone_are_sent():
+    """Once, whether another limit has its place by now or not; that one begins at 0."""
+    tallies, deltas = Tallies(), Deltas(PLAIN)
+    first, second = (tallies.of(("d", name), "", from_request=False) for name in "ab")
+    first.total_hits = second.total_hits = 5
+    assert len(flushed(deltas.limits(tallies))) == 2
+    first.total_hits += 1
+    second.total_hits += 2
+    gone_with(tallies, first, second)
+    new = tallies.of(("d", "new"), "", from_request=False)
+    new.total_hits = 5
+    assert sorted(flushed(deltas.limits(tallies))) == [
+        f"ratelimit.service.rate_limit.d.{name}.total_hits:{hits}|c" for name, hits in (("a", 1), ("b", 2), ("new", 5))
+    ]
+    assert flushed(deltas.limits(tallies)) == []
+    assert {owner.place for owner in deltas._owners if owner is not None} == {tally.place for tally in tallies}

@@ -98,6 +98,16 @@ async def test_kill_and_restart(make, edges, server):
     assert store.reconnects == 1
 
 
+async def test_connections_are_counted(make, server):
+    """Those that were made and those that closed; what is between them is open."""
+    store = make(server.address)
+    await store.connect()
+    (pool,), (node,) = store.topology.pools, store.nodes
+    assert pool.made - pool.closed == len(node.connections) >= 1
+    await store.close()
+    assert pool.made == pool.closed
+
+
 async def test_hung_redis_costs_the_budget(make, server):
     """A Redis that hangs costs each ask its own budget, not another's; who can wait gets the answer."""
     store = make(server.address)

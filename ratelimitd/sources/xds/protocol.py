@@ -8,7 +8,7 @@ hears of no change until it is answered, so they are not held back for long.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 PACE: Final = 1.0
@@ -146,12 +146,14 @@ class Protocol:
         return -math.inf if self._is_news else self._answered_at + PACE
 
 
-def nack_text(errors: Iterable[object]) -> str:
+def nack_text(errors: Sequence[object]) -> str:
     """Join the errors of a response to the text of a NACK; those that it has no room for are counted."""
-    texts = [str(error) for error in errors]
+    texts: list[str] = []
     room = TEXT_MOST
-    for shown, text in enumerate(texts):
+    for error in errors:
+        text = str(error)
         room -= len(text)
-        if room < 0 and shown:
-            return "; ".join([*texts[:shown], f"and {len(texts) - shown} more"])
+        if room < 0 and texts:
+            return "; ".join([*texts, f"and {len(errors) - len(texts)} more"])
+        texts.append(text)
     return "; ".join(texts)[:TEXT_MOST]

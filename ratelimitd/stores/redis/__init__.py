@@ -7,7 +7,7 @@ from hiredis import ReplyError
 
 from .connection import RedisConnection, RedisConnectionError
 from .dialer import ask_master, ask_slots, dial
-from .node import Observer
+from .node import Observer, Pool
 from .opening import execute
 from .options import ConnectOptions, RedisOptions, Tls
 from .packing import open_selections, pack
@@ -22,6 +22,7 @@ __all__ = [
     "SLOTS",
     "ConnectOptions",
     "Observer",
+    "Pool",
     "Ranges",
     "RedisConnection",
     "RedisConnectionError",

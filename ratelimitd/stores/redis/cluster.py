@@ -15,7 +15,7 @@ from .connection import RedisConnection, RedisConnectionError
 from .dialer import CLUSTER_NODES, CLUSTER_SLOTS, ask, ask_slots, dial
 from .errors import meaning, redirect
 from .handshake import Command
-from .node import RedirectTarget, RedisNode, Watcher
+from .node import Pool, RedirectTarget, RedisNode, Watcher
 from .options import ConnectOptions, RedisOptions, spread
 from .probe import probe_key
 from .script import Script
@@ -48,6 +48,7 @@ class Cluster:
     sharded = False
 
     def __init__(self, redis: ConnectOptions, script: Script, options: RedisOptions, watcher: Watcher) -> None:
+        self.pool = Pool()
         self._redis = redis
         self._script = script
         self._options = options
@@ -73,6 +74,11 @@ class Cluster:
     def only_node(self) -> RedisNode | None:
         """See ``Topology``."""
         return None
+
+    @property
+    def pools(self) -> Sequence[Pool]:
+        """See ``Topology``."""
+        return (self.pool,)
 
     @property
     def nodes(self) -> Sequence[RedisNode]:

@@ -65,13 +65,25 @@ class Watcher(Protocol):
         """An attempt to connect failed or was abandoned, and the node has no other connection."""
 
 
+class Pool:
+    """The connections to a deployment: how many were made, and how many of them closed."""
+
+    __slots__ = ("closed", "made")
+
+    def __init__(self) -> None:
+        self.made = 0
+        self.closed = 0
+
+
 class NodeOwner(Protocol):
     """The topology that a node belongs to.
 
     Attributes:
+        pool: counts of its connections.
         sharded: whether several servers share the keys behind the node's address, so that a call may use one key only.
     """
 
+    pool: Pool
     sharded: bool
 
     def redirect_for(self, node: "RedisNode", message: str) -> "RedirectTarget | None":
@@ -162,6 +174,7 @@ class RedisNode:
         connection.after = self._watcher.on_read
         connection.turns = self._watcher.turns
         self.connections.append(connection)
+        self.owner.pool.made += 1
         self._proven = False
         self._watcher.reconnects += self._connected_before
         self._connected_before = True
@@ -277,6 +290,7 @@ class RedisNode:
         if connection not in self.connections:
             return
         self.connections.remove(connection)
+        self.owner.pool.closed += 1
         if self._closed:
             self.refusal = Failure(FailureKind.DISCONNECTED, connection.lost)
         elif not self.connections:

@@ -9,7 +9,7 @@ from ratelimitd.config.redis_address import RedisAddress
 
 from .connection import RedisConnection, RedisConnectionError
 from .dialer import ask_master, dial
-from .node import RedirectTarget, RedisNode, Watcher
+from .node import Pool, RedirectTarget, RedisNode, Watcher
 from .options import ConnectOptions, RedisOptions, spread
 from .script import Script
 from .sharding import Sharding, trial_keys, try_sharding
@@ -30,10 +30,12 @@ class Single:
     """One server, at the address of its deployment.
 
     Attributes:
+        pool: see ``NodeOwner``.
         sharded: whether several servers share the keys behind the address, as a trial at the first connection showed.
     """
 
     def __init__(self, redis: ConnectOptions, script: Script, options: RedisOptions, watcher: Watcher) -> None:
+        self.pool = Pool()
         self.sharded = False
         self._redis = redis
         self._script = script
@@ -45,6 +47,11 @@ class Single:
     def only_node(self) -> RedisNode | None:
         """See ``Topology``: None if each key has a call of its own."""
         return None if self.sharded else self._node
+
+    @property
+    def pools(self) -> Sequence[Pool]:
+        """See ``Topology``."""
+        return (self.pool,)
 
     @property
     def nodes(self) -> Sequence[RedisNode]:

@@ -6,7 +6,7 @@ from typing import Final, Protocol
 
 from ratelimitd.algorithms import SECOND, Rate
 
-from .node import RedisNode
+from .node import Pool, RedisNode
 
 ANY_SLOT: Final = -1
 """In place of a slot: those of the node together."""
@@ -24,6 +24,10 @@ class Topology(Protocol):
     @property
     def only_node(self) -> RedisNode | None:
         """The node that has every counter; None if ``placement_of`` decides."""
+
+    @property
+    def pools(self) -> Sequence[Pool]:
+        """Counts of connections, by deployment."""
 
     @property
     def nodes(self) -> Sequence[RedisNode]:
@@ -61,6 +65,11 @@ class Split:
     def only_node(self) -> RedisNode | None:
         """See ``Topology``."""
         return None
+
+    @property
+    def pools(self) -> Sequence[Pool]:
+        """See ``Topology``."""
+        return [pool for each in self._both for pool in each.pools]
 
     @property
     def nodes(self) -> Sequence[RedisNode]:

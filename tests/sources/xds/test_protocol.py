@@ -120,6 +120,19 @@ def test_a_mended_policy_waits_for_nothing():
     assert protocol.next(0.2) == ack(mended)
 
 
+def test_a_policy_that_was_mended_while_a_nack_was_held_back_is_in_force_within_two_seconds():
+    """A control plane of go-control-plane's sends nothing before it is answered, which is PACE after the last NACK."""
+    protocol, again = greeted(), response("1", "b")
+    load(protocol, response("1", "a"), BAD)
+    protocol.next(0)
+    protocol.received(again)
+    held = protocol.next(0.01)
+    assert protocol.next(held.until) == nack(again)
+    load(protocol, response("2", "c"), now=held.until)
+    assert protocol.next(held.until) == ack(response("2", "c"))
+    assert held.until <= 1
+
+
 def test_a_policy_that_goes_back_to_the_one_in_force_is_acknowledged_unloaded():
     """After a bad version, the control plane sends the content of the last good one under a new number."""
     protocol, one = greeted(), response("1", "a", content="x")
@@ -227,3 +240,16 @@ def test_the_text_of_a_nack_has_all_errors_and_is_bounded():
     shown = text.count("; ")
     assert text.endswith(f"and {10_000 - shown} more")
     assert len(nack_text(["a" * (TEXT_MOST + 1)])) == TEXT_MOST
+
+
+def test_no_more_errors_are_written_than_a_nack_has_room_for():
+    """A policy may have 50,000, and to write each would hold the event loop."""
+    written = []
+
+    class Error:
+        def __str__(self):
+            written.append(self)
+            return "e" * 100
+
+    nack_text([Error()] * 50_000)
+    assert len(written) <= TEXT_MOST // 100 + 1

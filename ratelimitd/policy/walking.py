@@ -1,0 +1,26 @@
+"""A walk over all descriptors of a policy."""
+
+from collections.abc import Iterator, Sequence
+
+from .model import DescriptorNode, Domain, Policy
+
+
+def walk(policy: Policy) -> Iterator[tuple[Domain, Sequence[DescriptorNode]]]:
+    """Yield each descriptor as the last one of its path, with its domain, and first the domain with an empty path.
+
+    So a caller that yields to the event loop now and then does so over domains without descriptors too. The path is
+    valid until the next step.
+    """
+    for domain in policy.domains.values():
+        levels: list[Iterator[DescriptorNode]] = [iter(domain.root.children.values())]
+        path: list[DescriptorNode] = []
+        yield domain, path
+        while levels:
+            node = next(levels[-1], None)
+            del path[len(levels) - 1 :]
+            if node is None:
+                levels.pop()
+                continue
+            path.append(node)
+            yield domain, path
+            levels.append(iter(node.children.values()))
