@@ -115,7 +115,7 @@ class Group:
             for series in some:
                 if series.lasts():
                     kept.append(series)
-                else:
+                elif self.known.get(series.labels) is series:  # not a new one, after a scrape that was left here
                     removed(self.known, series.labels)
             yield
         self.listed = kept

@@ -1,6 +1,8 @@
 """Parser of mapping files, which have the form of statsd_exporter's. It reports all errors at once."""
 
 import re
+from collections.abc import Sequence
+from contextlib import suppress
 from itertools import pairwise
 from typing import Any, Final
 
@@ -139,6 +141,8 @@ _MAPPING: Final = MapReader(
 def _file(found: MapFound) -> MapperFile:
     defaults = _options(found.fields.get("defaults", {}), {})
     mappings = [_made(each, defaults) for each in found.fields.get("mappings", ())]
+    if not _fit([each.match for each in mappings if not each.glob]):
+        found.error("has regular expressions that are too large together for RE2; write fewer, or smaller repetitions")
     return MapperFile(tuple(mappings), Mapping("", "", histogram=defaults["histogram"], buckets=defaults["buckets"]))
 
 
@@ -172,15 +176,32 @@ def _made(found: MapFound, defaults: dict[str, Any]) -> Mapping:
     return made
 
 
-def _wrong(pattern: str) -> str:
+def _quiet() -> Any:
     options = re2.Options()
     options.log_errors = False
+    return options
+
+
+def _wrong(pattern: str) -> str:
     try:
-        re2.compile(pattern, options)
+        re2.compile(pattern, _quiet())
     except re2.error as error:
         reason = error.args[0] if error.args else "it is too large"
         return reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)
     return ""
+
+
+def _fit(patterns: Sequence[str]) -> bool:
+    """Whether one pass over a name can search all of them, as ``Matcher`` does; one that is wrong has its own error."""
+    every = re2.Set.SearchSet(_quiet())
+    with suppress(re2.error):
+        for pattern in patterns:
+            every.Add(pattern)
+    try:
+        every.Compile()
+    except re2.error:
+        return not patterns
+    return True
 
 
 _FILE: Final = MapReader(

@@ -265,3 +265,22 @@ def test_a_scrape_that_is_left_does_not_keep_others_from_leaving_series_out():
     begun.close()
     assert samples(b"".join(page.chunks(tallies, (), {})).decode()) == {}
     assert kept(page) == kept_of(tallies)
+
+
+def test_a_scrape_that_was_left_makes_no_series_twice():
+    """What it had taken out is still listed; another series of the same name may be there by the next scrape."""
+    rule = (
+        r"mappings: [{match: '*.*.*.d.*.total_hits', name: all}, {match: ., match_type: regex, action: drop, name: x}]"
+    )
+    tallies, page = Tallies(), made(rule)
+    tallies.of(("d", "a"), "", from_request=False).total_hits = 1
+    list(page.chunks(tallies, (), {}))
+    let_go(tallies)
+    begun = page.chunks(tallies, (), {})
+    while not page._pruning:
+        assert next(begun) == b""
+    begun.close()
+    for name in "bc":
+        tallies.of(("d", name), "", from_request=False).total_hits = 1
+        text = b"".join(page.chunks(tallies, (), {}))
+    assert text.splitlines()[2:] == [b"all 2"]

@@ -3,7 +3,7 @@
 import pytest
 
 from ratelimitd.config.problems import PolicyErrors
-from ratelimitd.mapper import read_mapper
+from ratelimitd.mapper import Matcher, read_mapper
 from ratelimitd.mapper.model import DEFAULT_BUCKETS, Mapping
 
 from .files import DEFAULT, GATEWAY
@@ -91,6 +91,14 @@ def test_an_error_says_where_it_is(text, error):
     """And what to write instead."""
     (found,) = errors(text)
     assert error in found
+
+
+def test_expressions_are_bounded_together():
+    """RE2 takes each of these, and not all of them in one pass over a name; nothing later is in doubt about it."""
+    mapping = "  - {match: 'd%d.{0,900}over', match_type: regex, name: n}\n"
+    (found,) = errors("mappings:\n" + "".join([mapping % number for number in range(80)]))
+    assert "too large together for RE2" in found
+    assert len(Matcher(read(f"mappings:\n{mapping % 1}"))._regexes) == 1
 
 
 def test_all_errors_are_told_at_once():
