@@ -96,7 +96,7 @@ class Deltas:
 
     def times(self, times: Mapping[str, Mapping[int, int]]) -> Iterator[bytes]:
         """Yield a line for each call of each method, of some calls where there are more than ``TIMER_LINES``."""
-        for method, calls in times.items():
+        for method, calls in list(times.items()):  # the loop turns meanwhile, and a method may be called first
             last = self._times.get(method, {})
             self._times[method] = dict(calls)
             new = [(millis, count - last.get(millis, 0)) for millis, count in calls.items()]

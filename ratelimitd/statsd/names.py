@@ -38,7 +38,7 @@ def service_stats(counters: Counters, unknown_domains: Iterable[tuple[str, int]]
         yield Stat(f"{SERVICE}call.should_rate_limit.{name}", "counter", getattr(counters, name))
     for name in ("config_load_success", "config_load_error", "global_shadow_mode"):
         yield Stat(f"{SERVICE}{name}", "counter", getattr(counters, name))
-    for method, calls in counters.total_requests.items():
+    for method, calls in list(counters.total_requests.items()):  # the loop turns while a caller takes them
         yield Stat(f"{SERVER}{method}.total_requests", "counter", calls)
     for domain, descriptors in unknown_domains:
         yield Stat(f"{LIMIT}{printable(domain)}.domain_not_found", "counter", descriptors)

@@ -108,6 +108,19 @@ def test_times_are_counted_only_where_they_are_sent():
     assert counters.times is None
 
 
+def test_a_method_may_be_called_first_during_a_flush():
+    """The loop turns within a flush; the new one is in the next."""
+    deltas, counters = Deltas(PLAIN), Counters()
+    counters.times = {}
+    counters.called("ShouldRateLimit", 0.001, 1)
+    for made in (lambda: deltas.stats(service_stats(counters, ())), lambda: deltas.times(counters.times)):
+        lines = made()
+        first = next(lines)
+        counters.called(f"Method{len(counters.times)}", 0.001, 1)
+        assert flushed([first, *lines])[0].startswith("ratelimit_server.ShouldRateLimit.")
+    assert any("Method2" in line for line in flushed(deltas.times(counters.times)))
+
+
 def gone_with(tallies, *tally_of):
     """Let go of these, by a policy that has none of the limits and as many others as stay."""
     for number in range(GONE_SERIES):
