@@ -1,4 +1,7 @@
-"""A session of HTTP that bounds what a collector answers: by default all of it is read, however large it is."""
+"""A session of HTTP that bounds what a collector answers: by default all of it is read, however large it is.
+
+A redirect is an error here. OpenTelemetry's exporter does not follow it, and takes it for success.
+"""
 
 import time
 from contextlib import suppress
@@ -31,4 +34,6 @@ class _Bounded(requests.Session):
                 if not some:
                     break
                 left -= len(some)
+        if 300 <= response.status_code < 400:
+            raise requests.RequestException(f"{response.status_code}: the endpoint is a redirect, and is not followed")
         return response

@@ -1,7 +1,7 @@
 """OTLP to a real collector: what arrives of a span, and what the variables of the exporter do."""
 
 import asyncio
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 import requests
@@ -112,6 +112,15 @@ async def test_a_reason_has_no_value_of_a_caller(monkeypatch):
     assert "secret" not in reason
 
 
+@asynccontextmanager
+async def collector_of(answer):
+    """A collector that answers as this handler does."""
+    application = web.Application()
+    application.router.add_post("/v1/traces", answer)
+    async with TestServer(application) as server:
+        yield str(server.make_url(""))
+
+
 async def endless(request):
     """Answer as an endpoint that streams."""
     response = web.StreamResponse()
@@ -133,10 +142,8 @@ async def broken(request):
 @pytest.mark.parametrize("answer", [endless, broken])
 async def test_an_answer_is_read_up_to_a_bound(answer, monkeypatch):
     """The status alone counts; by default OpenTelemetry keeps all of an answer, 60 MiB here."""
-    application = web.Application()
-    application.router.add_post("/v1/traces", answer)
-    async with TestServer(application) as server:
-        made = otlp("http", str(server.make_url("")), monkeypatch)
+    async with collector_of(answer) as endpoint:
+        made = otlp("http", endpoint, monkeypatch)
         read, whole = [], requests.Session.request
 
         def watched(*arguments, **options):
@@ -148,6 +155,19 @@ async def test_an_answer_is_read_up_to_a_bound(answer, monkeypatch):
         assert await sent(made, [span()]) == ""
         made.stop()
     assert [raw.tell() <= ANSWER and raw.closed for raw in read] == [True]
+
+
+async def redirected(request):
+    """Answer as an ingress that wants TLS."""
+    return web.Response(status=308, headers={"Location": str(request.url.with_path("/elsewhere"))})
+
+
+async def test_a_redirect_is_a_failure(monkeypatch):
+    """Nobody has taken the spans, and OpenTelemetry takes it for success."""
+    async with collector_of(redirected) as endpoint:
+        made = otlp("http", endpoint, monkeypatch)
+        assert "308: the endpoint is a redirect" in await sent(made, [span()])
+        made.stop()
 
 
 @pytest.mark.parametrize("value", ["soon", "0", "-1"])
