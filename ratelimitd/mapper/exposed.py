@@ -30,8 +30,9 @@ from .model import Mapping
 
 log = get_logger(__name__)
 
-MATCHED: Final = 5
-"""Limits whose names are matched before yielding to the event loop: six names each, which take 20 to 50 µs."""
+MATCHED: Final = 1
+"""Limits whose names are matched before yielding to the event loop: six names each. A dozen expressions take 20 to 50 µs
+for a name, and sixty greedy ones almost 1 ms."""
 
 FEW: Final = 64
 """Series of a name that are in one dict; it is divided in a tenth of a millisecond then."""
@@ -66,11 +67,8 @@ class Series:
         parts = [self, *(self.more or ())]
         lasting = [each for each in parts if each.tally.place >= 0]
         if not lasting:
-            self.past, self.scale, self.more = (
-                0,
-                0.0,
-                None,
-            )  # a scrape that goes on may have another one of these labels
+            # A scrape that goes on may have another one of these labels.
+            self.past, self.scale, self.more = 0, 0.0, None
         elif len(lasting) < len(parts):
             self._become(lasting)
         return bool(lasting)

@@ -179,12 +179,12 @@ def test_a_scrape_gives_way_while_it_matches_names():
 def test_two_scrapes_match_each_limit_once():
     """Both may begin before either has ended."""
     tallies, page = Tallies(), made(GATEWAY)
-    for number in range(5 * MATCHED):
+    for number in range(25 * MATCHED):
         tallies.of(("d", str(number)), "", from_request=False).total_hits = 1
     one, other = page.chunks(tallies, (), {}), page.chunks(tallies, (), {})
     next(one), next(other), next(other)
     for text in (b"".join(one), b"".join(other)):
-        assert sum(line.endswith(b"} 1") for line in text.splitlines() if b"total_hits{" in line) == 5 * MATCHED
+        assert sum(line.endswith(b"} 1") for line in text.splitlines() if b"total_hits{" in line) == 25 * MATCHED
 
 
 def test_chunks_are_bounded():
