@@ -6,11 +6,13 @@ Modules that trace are imported here alone, and only if TRACING_ENABLED is set.
 import os
 import socket
 import uuid
+from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from ratelimitd import __version__
-from ratelimitd.observe.logs import get_logger, masked
+from ratelimitd.observe.logs import get_logger, hide, masked
 from ratelimitd.observe.metrics import Family
 from ratelimitd.settings import Settings
 from ratelimitd.transport import Handlers
@@ -52,11 +54,22 @@ def exporter_of(settings: Settings) -> "Exporter":
     from ratelimitd.tracing import Exporter  # noqa: PLC0415 -- as above
 
     protocol = settings.tracing_exporter_protocol
+    _hide_credentials(os.environ)
     try:
         otlp = Otlp(protocol, _service(settings), __version__, os.environ)
     except OtlpError as error:
         raise StartError(masked(str(error))) from error
     return Exporter(masked(collector(protocol, os.environ)), otlp.send, otlp.stop)
+
+
+def _hide_credentials(environ: Mapping[str, str]) -> None:
+    """Mask the values of headers, and user and password of endpoints, in what libraries say of them."""
+    for signal in ("", "TRACES_"):
+        for header in environ.get(f"OTEL_EXPORTER_OTLP_{signal}HEADERS", "").split(","):
+            value = header.partition("=")[2].strip()
+            hide(value)
+            hide(unquote(value).strip())
+        hide(environ.get(f"OTEL_EXPORTER_OTLP_{signal}ENDPOINT", "").rpartition("@")[0].rpartition("/")[2])
 
 
 def _service(settings: Settings) -> dict[str, str]:

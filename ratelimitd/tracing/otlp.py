@@ -25,6 +25,9 @@ REST: Final = 3
 """How much longer the thread rests than it encoded: it takes a quarter of a core at most. What comes faster fills the
 queue, is dropped and counted."""
 
+REPEATS: Final = "opentelemetry.exporter.otlp.proto.grpc.exporter"
+"""A logger that leaves out repeated messages. They are logged once an outage here, so each has its reason."""
+
 TIMEOUT: Final = "10000"
 """Milliseconds: the default of the specification."""
 
@@ -148,6 +151,7 @@ def _exporter(protocol: str, environ: Mapping[str, str]) -> SpanExporter:
         import grpc  # noqa: PLC0415 -- OTLP over HTTP needs no gRPC
         from opentelemetry.exporter.otlp.proto.grpc import trace_exporter as over_grpc  # noqa: PLC0415 -- as above
 
+        logging.getLogger(REPEATS).filters.clear()
         chosen = grpc.Compression.Gzip if gzip else grpc.Compression.NoCompression
         return over_grpc.OTLPSpanExporter(timeout=timeout, compression=chosen)
     from opentelemetry.exporter.otlp.proto import http  # noqa: PLC0415 -- OTLP over gRPC needs no HTTP

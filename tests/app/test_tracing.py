@@ -17,11 +17,13 @@ from ratelimitd.app.service import RunningService
 from ratelimitd.gateway import Proxy
 from ratelimitd.gateway.proxy import ProxiedRequest
 from ratelimitd.observe.health import Health
+from ratelimitd.observe.logs import MASK
 from ratelimitd.settings import load
 from ratelimitd.tracing import Exporter, Sampler, Tracer
 from testkit.collector import collector
 from tests.app.test_process import SHOULD_RATE_LIMIT, Request, call, get
 from tests.service import service
+from tests.tracing.making import span
 
 pytestmark = pytest.mark.process
 
@@ -152,6 +154,29 @@ def test_credentials_of_the_endpoint_are_masked(monkeypatch):
     tracer.exporter._ending.set()
     tracer.exporter._due.set()
     assert "localhost:1" in lines[0]["collector"]
+    assert "canary" not in str(lines)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "variables"),
+    [
+        ("http", {"ENDPOINT": "http://127.0.0.1:1", "HEADERS": "x-a=b,x-key=canary%0A%20value"}),
+        ("http", {"ENDPOINT": "http://127.0.0.1:1", "TRACES_HEADERS": "x-key=canary%0A%20value"}),
+        ("grpc", {"ENDPOINT": "http://u:canary@localhost:1"}),
+        ("grpc", {"TRACES_ENDPOINT": "http://u:canary@localhost:1"}),
+    ],
+)
+async def test_credentials_are_masked_in_what_libraries_say(protocol, variables, monkeypatch):
+    """Of a header that cannot be sent they write the value, and of an address the user and the password."""
+    for name, value in {**variables, "TIMEOUT": "500"}.items():
+        monkeypatch.setenv(f"OTEL_EXPORTER_OTLP_{name}", value)
+    settings = load({"TRACING_ENABLED": "true", "TRACING_EXPORTER_PROTOCOL": protocol}, {})
+    exporter = tracing.exporter_of(settings)
+    with capture_logs() as lines:
+        await asyncio.to_thread(exporter._export, [span()])
+    exporter._stop()
+    assert [line["event"] for line in lines] == ["spans cannot be exported"]
+    assert MASK in lines[0]["reason"]
     assert "canary" not in str(lines)
 
 

@@ -170,6 +170,16 @@ async def test_a_redirect_is_a_failure(monkeypatch):
         made.stop()
 
 
+async def test_each_failure_has_a_reason(protocol, monkeypatch):
+    """Also one that is as the one before it, which the exporter over gRPC does not repeat by itself."""
+    async with collector(protocol) as gone:
+        pass
+    made = otlp(protocol, gone, monkeypatch, TIMEOUT="100")
+    reasons = [await sent(made, [span()]) for _ in range(2)]
+    made.stop()
+    assert all(reason.startswith("Failed to export") for reason in reasons)
+
+
 @pytest.mark.parametrize("value", ["soon", "0", "-1"])
 def test_a_wrong_timeout_is_an_error(value, monkeypatch):
     """It names the variable and what to write."""
