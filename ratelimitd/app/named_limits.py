@@ -43,13 +43,8 @@ KEYS: Final = 8
 than five."""
 
 LABELS: Final = ("domain", *(f"key{depth}" for depth in range(1, KEYS + 1)), "limit", "name")
-
-
-class Named(NamedTuple):
-    """A limit with a name; ``labels`` are values of ``LABELS``, which are empty for levels that there are not."""
-
-    labels: tuple[str, ...]
-    limit: Limit
+"""Those of a level that there is not are empty. Limits of several values may have the same, as in their other metrics;
+the first is shown."""
 
 
 class Counter(NamedTuple):
@@ -66,7 +61,7 @@ class NamedLimits:
         self._parts = parts
         self._policies = policies
         self._policy: Policy | None = None
-        self._named: list[Named] = []
+        self._named: dict[tuple[str, ...], Limit] = {}
         self._counters: list[Counter] = []
         self._ratios: dict[tuple[str, ...], float] = {}
 
@@ -86,7 +81,7 @@ class NamedLimits:
     async def collect(self) -> None:
         """Find the named limits of the active policy, yielding in between."""
         policy = self._policies.policy
-        named: list[Named] = []
+        named: dict[tuple[str, ...], Limit] = {}
         counters: list[Counter] = []
         if policy is not None:
             planner = self._policies.planner(policy, Tallies())
@@ -102,7 +97,8 @@ class NamedLimits:
                 if len(named) + len(limits) > NAMED_MOST or len(path) > KEYS:
                     left_out = left_out or bool(limits)
                     continue
-                named += [Named(_labels(domain, path, limit), limit) for limit in limits]
+                for limit in limits:
+                    named.setdefault(_labels(domain, path, limit), limit)
                 if limits and len(counters) < READ_MOST and _has_one_counter(domain, path):
                     counters.append(_counter(planner, domain, path))
             if left_out:
@@ -149,7 +145,7 @@ class NamedLimits:
             "gauge",
             text,
             LABELS,
-            lambda: [(each.labels, number) for each in self._named if (number := read(each.limit))],
+            lambda: [(labels, number) for labels, limit in self._named.items() if (number := read(limit))],
         )
 
 

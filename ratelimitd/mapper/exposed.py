@@ -31,8 +31,8 @@ from .model import Mapping
 log = get_logger(__name__)
 
 MATCHED: Final = 1
-"""Limits whose names are matched before yielding to the event loop: six names each. A dozen expressions take 20 to 50 µs
-for a name, and sixty greedy ones almost 1 ms."""
+"""Limits whose names are matched before yielding to the event loop: six names each. A dozen expressions take 20 to 50
+µs for a name, and sixty greedy ones almost 1 ms."""
 
 FEW: Final = 64
 """Series of a name that are in one dict; it is divided in a tenth of a millisecond then."""

@@ -64,6 +64,17 @@ def spend(rig, cost, *entries):
     rig.parts.memory.charge((ask,), named_limits.time.time_ns() // 1000, lambda _: None)
 
 
+async def test_a_series_is_there_once():
+    """Values that are the same in metrics make one; a scrape with two of it is an error of some readers."""
+    limits = [
+        f"{{key: k, value: '{value}', rate_limit: {{name: n, unit: day, requests_per_unit: {quota}}}}}"
+        for value, quota in (("a:b", 1), ("a_b", 2))
+    ]
+    rig = Rig(f"{{domain: shop, descriptors: [{', '.join(limits)}]}}")
+    await rig.gauges.collect()
+    assert [value for _, value in rig.gauges.families()[0].read()] == [1]
+
+
 async def test_quota_and_window_are_those_of_the_policy():
     """Of each limit with a name and a rate, with the labels of its other metrics."""
     rig = Rig()
