@@ -25,7 +25,7 @@ from ratelimitd.config.yaml_nodes import YamlError, YamlMap, YamlNode, YamlScala
 
 from .model import DEFAULT_BUCKETS, DEFAULT_HELP, MapperFile, Mapping
 
-_REFERENCE: Final = r"\$\{?[0-9]+\}?"
+_REFERENCE: Final = r"\$\{?[0-9]++\}?"  # possessive: the digits are read in one way alone
 _GLOB: Final = re.compile(r"(\*|[a-zA-Z_](-?[a-zA-Z0-9_])*)(\.\*|\.[a-zA-Z0-9_](-?[a-zA-Z0-9_])*)*", re.ASCII)
 _NAME: Final = re.compile(rf"([a-zA-Z_]|{_REFERENCE})([a-zA-Z0-9_]|{_REFERENCE})*", re.ASCII)
 _LABEL: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]+", re.ASCII)

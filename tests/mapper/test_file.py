@@ -101,6 +101,12 @@ def test_expressions_are_bounded_together():
     assert len(Matcher(read(f"mappings:\n{mapping % 1}"))._regexes) == 1
 
 
+def test_a_name_is_read_in_one_way():
+    """A digit after a reference is a part of it. Read in two ways, 60 references would be read in 2**60."""
+    (found,) = errors(f"mappings:\n  - {{match: a, name: {'$11' * 60}-}}")
+    assert "write letters, digits, underscores" in found
+
+
 def test_all_errors_are_told_at_once():
     """With their lines."""
     found = errors("mappings:\n  - {match: a}\n  - {match: b, name: n, action: x}\n")
