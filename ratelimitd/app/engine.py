@@ -42,8 +42,8 @@ from .store_failures import StoreFailureLog
 
 log = get_logger(__name__)
 
-FALLBACK_BYTES = 32 << 20
-"""Memory for counters of ``on_store_failure: local``: some 100,000 keys, many for one process in one outage."""
+FALLBACK_BYTES = 30 << 20
+"""Memory for counters of ``on_store_failure: local``: 100,000 keys of 300 bytes, many in one outage."""
 
 
 class Parts(NamedTuple):
