@@ -120,6 +120,7 @@ class Policies:
         self.active = ActivePolicy(0, "", time.monotonic(), describe(source))
         self.overlay = overlay_of(settings)
         self._source = source
+        self._pushed_refused: tuple[str, ...] = ()
         self._loading = asyncio.Lock()
         self._settings = settings
         self._parts = parts
@@ -162,13 +163,16 @@ class Policies:
     async def take(self, pushed: Pushed) -> PolicyErrors | None:
         """Load a policy that was pushed, and activate it; or return its errors, and the active policy stays."""
         async with self._loading:
-            return await self._load(pushed)
+            errors = await self._load(pushed)
+            self._pushed_refused = () if errors is None else self.active.refused
+            return errors
 
     def renamed(self, version: str) -> None:
         """Take another version of the active policy: that of a response that brought nothing new."""
         if isinstance(self._source, Pushed):
             self._source = self._source._replace(version=version)
         self.active = self.active._replace(version=version, refused=())
+        self._pushed_refused = ()
 
     async def _look(self) -> None:
         """Read the overlay as a load does: beside a policy without any domain, which is not activated."""
@@ -213,7 +217,9 @@ class Policies:
         old = self._parts.engine.planner
         needs_store = await _needs_store(loaded.policy)
         differences = Changed() if old is None else await changed(old.policy, loaded.policy)
-        refused = self.active.refused if again else ()
+        refused = self._pushed_refused if again else ()
+        if again and isinstance(self._source, Pushed):  # it may have another version since the load began
+            source, loaded = self._source, loaded._replace(version=self._source.version)
         self._source = source
         self._activate(loaded, differences, refused, needs_store=needs_store)
         commit()

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sys
 
 import pytest
 from structlog.testing import capture_logs
@@ -99,6 +100,37 @@ async def test_a_rejected_push_leaves_the_overlay_and_a_reload_applies_it_to_wha
     assert (policies.active.version, policies.active.refused) == ("1b", refused)
     assert refused
     assert policies.active.changed.first == ("raised d.user: burst 3 -> 4",)
+
+
+async def test_a_version_that_is_named_during_a_reload_stays(overlay):
+    """A control plane may give the policy in force another number while its overlay is applied."""
+    policies, running = xds(overlay())
+    await running.take(pushed("1", limited()))
+    reloading = asyncio.create_task(running.reload())
+    await asyncio.sleep(0)
+    policies.renamed("1b")
+    await reloading
+    assert policies.active.version == "1b"
+    await running.reload()
+    assert policies.active.version == "1b"
+
+
+async def test_a_reload_that_fails_is_told_until_one_succeeds(overlay, monkeypatch):
+    """What the control plane sent before, and was rejected, is then told again; a new push ends that."""
+    policies, running = xds(overlay())
+    await running.take(pushed("1", limited()))
+    for refused in ((), ("d: descriptor has empty key",)):
+        if refused:
+            await running.take(pushed("2", config("d", {"key": ""})))
+        with monkeypatch.context() as patched:
+            patched.setattr(sys, "executable", "/bin/false")
+            await running.reload()
+        assert "parser process exited" in policies.active.refused[0]
+        await running.reload()
+        assert policies.active.refused == refused
+    await running.take(pushed("3", limited(3)))
+    await running.reload()
+    assert policies.active.refused == ()
 
 
 async def test_a_fault_is_told_while_the_policy_is_rejected_too(overlay):
