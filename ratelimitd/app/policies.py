@@ -121,6 +121,7 @@ class Policies:
         self.overlay = overlay_of(settings)
         self._source = source
         self._pushed_refused: tuple[str, ...] = ()
+        self._reload_refused: tuple[str, ...] = ()
         self._loading = asyncio.Lock()
         self._settings = settings
         self._parts = parts
@@ -150,7 +151,8 @@ class Policies:
             if not isinstance(self._source, Pushed):
                 await self._load(self._source)
             elif self.active.generation:
-                await self._load(self._source, again=True)
+                errors = await self._load(self._source, again=True)
+                self._reload_refused = () if errors is None else self.active.refused
             else:
                 await self._look()
 
@@ -164,14 +166,17 @@ class Policies:
         """Load a policy that was pushed, and activate it; or return its errors, and the active policy stays."""
         async with self._loading:
             errors = await self._load(pushed)
-            self._pushed_refused = () if errors is None else self.active.refused
+            if errors is None:  # the overlay applies too
+                self._pushed_refused = self._reload_refused = ()
+            else:
+                self._pushed_refused = self.active.refused
             return errors
 
     def renamed(self, version: str) -> None:
         """Take another version of the active policy: that of a response that brought nothing new."""
         if isinstance(self._source, Pushed):
             self._source = self._source._replace(version=version)
-        self.active = self.active._replace(version=version, refused=())
+        self.active = self.active._replace(version=version, refused=self._reload_refused)
         self._pushed_refused = ()
 
     async def _look(self) -> None:

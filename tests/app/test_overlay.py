@@ -116,7 +116,7 @@ async def test_a_version_that_is_named_during_a_reload_stays(overlay):
 
 
 async def test_a_reload_that_fails_is_told_until_one_succeeds(overlay, monkeypatch):
-    """What the control plane sent before, and was rejected, is then told again; a new push ends that."""
+    """Also after an ACK of the policy in force. What was pushed and rejected before is then told again."""
     policies, running = xds(overlay())
     await running.take(pushed("1", limited()))
     for refused in ((), ("d: descriptor has empty key",)):
@@ -126,6 +126,9 @@ async def test_a_reload_that_fails_is_told_until_one_succeeds(overlay, monkeypat
             patched.setattr(sys, "executable", "/bin/false")
             await running.reload()
         assert "parser process exited" in policies.active.refused[0]
+        if not refused:
+            policies.renamed("1b")
+            assert "parser process exited" in policies.active.refused[0]
         await running.reload()
         assert policies.active.refused == refused
     await running.take(pushed("3", limited(3)))
@@ -294,6 +297,17 @@ async def test_a_required_overlay_beside_a_control_plane_that_is_silent(overlay,
         plane.push("1", limited())
         await plane.acked("1")
         assert (await get(running.debug, "/rlconfig"))[1] == OVERLAID
+
+
+async def test_sighup_reads_the_overlay_beside_a_control_plane(overlay):
+    """Changed or not, as it does the files of a policy; the control plane sends nothing new."""
+    async with control_plane() as plane, serving(plane.address, POLICY_OVERLAY=overlay()) as running:
+        plane.push("1", limited())
+        await plane.acked("1")
+        mark = len(running.log)
+        running.process.send_signal(1)
+        await running.logged("policy loaded", after=mark)
+        await plane.until(lambda plane: len(plane.streams) == 2)
 
 
 async def test_an_overlay_is_for_the_policies_of_a_proxy_too(tmp_path, overlay):
