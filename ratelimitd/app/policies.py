@@ -2,13 +2,13 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, NamedTuple
 
 from ratelimitd.limiter import Planner, PostPaid, Tallies, key_maker
 from ratelimitd.observe.logs import get_logger
 from ratelimitd.observe.loop import batches
-from ratelimitd.policy import UNSALTED, FixedWindowKeys, OnStoreFailure, Policy, PolicyErrors
+from ratelimitd.policy import UNSALTED, FixedWindowKeys, OnStoreFailure, Policy, PolicyError, PolicyErrors
 from ratelimitd.settings import Settings
 from ratelimitd.sources import (
     GATEWAY_ALGORITHM,
@@ -35,6 +35,9 @@ NODES_FREED: Final = 200
 
 ERRORS_LOGGED: Final = 100
 """Errors of an invalid policy that are logged; ``ratelimitd validate`` lists all."""
+
+LINES: Final = 10
+"""Lines that are logged before yielding to the event loop: each takes 0.05 to 0.1 ms."""
 
 ADMIN_SHOWN: Final = 20
 """Warnings or errors kept for the admin API: a screenful."""
@@ -218,6 +221,7 @@ class Policies:
             commit = accept(loaded.policy)
         except PolicyErrors as errors:
             self._rejected(errors)
+            await _logged(log.error, errors.errors[:ERRORS_LOGGED])
             return errors
         old = self._parts.engine.planner
         needs_store = await _needs_store(loaded.policy)
@@ -228,6 +232,7 @@ class Policies:
         self._source = source
         self._activate(loaded, differences, refused, needs_store=needs_store)
         commit()
+        await _logged(log.warning, loaded.warnings)
         if old is not None:
             await _forget(old)
             await _prune(self._parts.post_paid, loaded.policy)
@@ -271,8 +276,6 @@ class Policies:
             told |= {"overlay_version": loaded.overlay.version}
         files = {} if isinstance(self._source, Pushed) else {"files": loaded.files}
         log.info("policy loaded", **files, policy_version=loaded.version, **loaded.summary._asdict(), **told)
-        for warning in loaded.warnings:
-            log.warning(str(warning))
         if unsalted(loaded.policy, self._settings):
             log.warning(UNSALTED)
 
@@ -280,8 +283,6 @@ class Policies:
         self._parts.counters.config_load_error += 1
         self.active = self.active._replace(refused=tuple(map(str, errors.errors[:ADMIN_SHOWN])))
         log.error("policy rejected", errors=len(errors.errors), note=self._stays)
-        for error in errors.errors[:ERRORS_LOGGED]:
-            log.error(str(error))
 
 
 def fixed_window_keys(settings: Settings) -> FixedWindowKeys:
@@ -293,6 +294,13 @@ def unsalted(policy: Policy, settings: Settings) -> bool:
     """Whether names of counters that others can read are made of API keys without a secret: those in Redis."""
     identified = any(domain.identity for domain in policy.domains.values())
     return identified and not settings.identity_secret and settings.redis is not None
+
+
+async def _logged(write: Callable[[str], None], problems: Sequence[PolicyError]) -> None:
+    for some in batches(problems, LINES):
+        for each in some:
+            write(str(each))
+        await asyncio.sleep(0)
 
 
 async def _forget(planner: Planner) -> None:
