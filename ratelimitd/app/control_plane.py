@@ -11,7 +11,7 @@ from ratelimitd.observe.metrics import Family, single
 from ratelimitd.policy import PolicyErrors
 from ratelimitd.printable import printable
 from ratelimitd.settings import Settings
-from ratelimitd.sources import LoadError, Pushed
+from ratelimitd.sources import LoadError, Pushed, Watch
 from ratelimitd.sources.xds import (
     MESSAGE_BYTES,
     AdsClient,
@@ -154,9 +154,15 @@ def refusal(errors: PolicyErrors) -> Refusal:
     return Refusal(nack_text(errors.errors), lasting=not isinstance(errors, LoadError))
 
 
-async def follow(client: AdsClient, stack: AsyncExitStack) -> None:
+async def follow(client: AdsClient, stack: AsyncExitStack, overlay: Watch | None) -> None:
     """Run the client until the stack unwinds, and wait briefly so that the first call finds a policy."""
-    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, client.wake)
+
+    def wake() -> None:
+        client.wake()
+        if overlay is not None:
+            overlay.wake()
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, wake)
     run_task(stack, client.run())
     settled = asyncio.ensure_future(client.settled.wait())
     await asyncio.wait((settled,), timeout=CONNECT_FIRST)

@@ -218,7 +218,7 @@ def mib(size: int) -> int:
 def policy_bytes(source: Source | Pushed) -> int:
     """Return the size of the policy files that are there now; of a pushed policy that of its messages."""
     if isinstance(source, Pushed):
-        return len(source.body)
+        return len(source.body or b"")
     total = 0
     with suppress(OSError):
         for file in list_files(source):

@@ -100,7 +100,7 @@ async def _first_policy(
 
     tell_start(source)
     overlay = watch_of(service, source) if service.settings.policy_overlay else None
-    await asyncio.gather(connect(service, stack), follow(client_of(service), stack))
+    await asyncio.gather(connect(service, stack), follow(client_of(service), stack, overlay))
     return [] if overlay is None else [service.look(), overlay.run()]
 
 

@@ -1,5 +1,6 @@
 """Patterns of an overlay: globs over texts, and over the descriptors on the way from the root to a limit."""
 
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from ratelimitd.policy import STAR, in_order
@@ -81,7 +82,7 @@ class Path(NamedTuple):
     def below(self, position: Position, key: bytes, value: bytes) -> Position:
         """Return the position one descriptor further down; 0: no descriptor from there on matches."""
         further = 0
-        for number, each in enumerate(self.elements):
+        for number, each in enumerate(self.elements[: position.bit_length()]):
             if not position >> number & 1:
                 continue
             if each.text == ANY_LEVELS:
@@ -95,8 +96,12 @@ class Path(NamedTuple):
         return bool(position >> len(self.elements) & 1)
 
 
-def path_of(elements: tuple[Element, ...]) -> Path:
-    """Return the path of these elements."""
+def path_of(written: Iterable[Element]) -> Path:
+    """Return the path of these elements; one ``**`` stands for several in a row, each of which would cost as much."""
+    elements: tuple[Element, ...] = ()
+    for each in written:
+        if each.text != ANY_LEVELS or not elements or elements[-1].text != ANY_LEVELS:
+            elements += (each,)
     positions = [1 << len(elements)]
     for number in reversed(range(len(elements))):
         after = positions[0] if elements[number].text == ANY_LEVELS else 0

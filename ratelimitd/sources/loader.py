@@ -280,7 +280,7 @@ def memory_for(most: int) -> int:
 def _bound(source: Source | Pushed, most: int) -> int:
     """Return the bytes of memory that the child for a source may take; ``most`` is of files."""
     if isinstance(source, Pushed):
-        return MEMORY_LEAST + PUSHED_PER_BYTE * len(source.body)
+        return MEMORY_LEAST + PUSHED_PER_BYTE * len(source.body or b"")
     return memory_for(most)
 
 

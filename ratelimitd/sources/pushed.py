@@ -12,9 +12,9 @@ class Pushed(NamedTuple):
     Attributes:
         server: address of the control plane.
         version: ``version_info``; a control plane may count from 1 again after a restart.
-        body: the DiscoveryResponse as received; empty: nothing was sent yet.
+        body: the DiscoveryResponse as received; None: nothing was sent yet.
     """
 
     server: str
     version: str = ""
-    body: bytes = b""
+    body: bytes | None = None

@@ -22,6 +22,7 @@ _Config: Final = message("ratelimit.config.ratelimit.v3.RateLimitConfig")
 _UNITS: Final = message("ratelimit.config.ratelimit.v3.RateLimitPolicy").DESCRIPTOR.fields_by_name["unit"].enum_type
 
 NO_TYPE: Final = "the resource has the type '{}': send '{}'"
+NO_RESPONSE: Final = "the response has a field that cannot be parsed: its resources must be google.protobuf.Any"
 NO_MESSAGE: Final = "the resource is no RateLimitConfig: its bytes cannot be parsed"
 SAME_NAME: Final = "another resource of the response has this name too: give each a name of its own"
 
@@ -31,13 +32,18 @@ LINE: Final = 0
 """There are no lines."""
 
 
-def documents(body: bytes, server: str) -> list[Document]:
+def documents(body: bytes | None, server: str) -> list[Document]:
     """Return a document for each resource. Raises PolicyErrors with all resources that are none, by name."""
-    response = _Response.FromString(body)
+    if body is None:
+        return []
+    try:
+        response = _Response.FromString(body)
+    except DecodeError:
+        raise PolicyErrors([PolicyError(server, LINE, NO_RESPONSE)]) from None
     errors: list[PolicyError] = []
     found: list[Document] = []
     names = set()
-    if body and response.type_url != TYPE:
+    if response.type_url != TYPE:
         errors.append(PolicyError(server, LINE, f"the response has the type '{response.type_url}': send '{TYPE}'"))
     for number, resource in enumerate(response.resources, 1):
         unnamed = f"resource {number}"

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sys
 
 import pytest
 from structlog.testing import capture_logs
@@ -14,6 +15,7 @@ from ratelimitd.observe.health import Health
 from ratelimitd.policy import PolicyError
 from ratelimitd.settings import load
 from ratelimitd.sources import OverlayReport, Pushed
+from ratelimitd.sources import load as load_policy
 from testkit.control_plane import config, control_plane, response
 from tests.app.test_control_plane import TOKEN, admin, metric, serving
 from tests.app.test_process import call, get, until
@@ -101,6 +103,40 @@ async def test_a_rejected_push_leaves_the_overlay_and_a_reload_applies_it_to_wha
     assert policies.active.changed.first == ("raised d.user: burst 3 -> 4",)
 
 
+async def test_a_version_that_is_named_during_a_reload_stays(overlay):
+    """A control plane may give the policy in force another number while its overlay is applied."""
+    policies, running = xds(overlay())
+    await running.take(pushed("1", limited()))
+    reloading = asyncio.create_task(running.reload())
+    await asyncio.sleep(0)
+    policies.renamed("1b")
+    await reloading
+    assert policies.active.version == "1b"
+    await running.reload()
+    assert policies.active.version == "1b"
+
+
+async def test_a_reload_that_fails_is_told_until_one_succeeds(overlay, monkeypatch):
+    """Also after an ACK of the policy in force. What was pushed and rejected before is then told again."""
+    policies, running = xds(overlay())
+    await running.take(pushed("1", limited()))
+    for refused in ((), ("d: descriptor has empty key",)):
+        if refused:
+            await running.take(pushed("2", config("d", {"key": ""})))
+        with monkeypatch.context() as patched:
+            patched.setattr(sys, "executable", "/bin/false")
+            await running.reload()
+        assert "parser process exited" in policies.active.refused[0]
+        if not refused:
+            policies.renamed("1b")
+            assert "parser process exited" in policies.active.refused[0]
+        await running.reload()
+        assert policies.active.refused == refused
+    await running.take(pushed("3", limited(3)))
+    await running.reload()
+    assert policies.active.refused == ()
+
+
 async def test_a_fault_is_told_while_the_policy_is_rejected_too(overlay):
     """And so is its end."""
     policies, running = xds(overlay())
@@ -112,10 +148,21 @@ async def test_a_fault_is_told_while_the_policy_is_rejected_too(overlay):
     assert (only_limit(policies).rate.burst, policies.overlay.applied.entries[1].said) == (3, {"burst": "3"})
 
 
-async def test_a_push_and_a_reload_at_once_end_with_the_push(overlay):
-    """A reload of the overlay never brings back the policy before."""
+async def test_a_push_and_a_reload_at_once_end_with_the_push(overlay, monkeypatch):
+    """A reload of the overlay never brings back the policy before: they are loaded one after the other."""
     policies, running = xds(overlay())
     await running.take(pushed("1", limited()))
+    loading = 0
+
+    async def one(*source, **options):
+        nonlocal loading
+        loading += 1
+        assert loading == 1
+        found = await load_policy(*source, **options)
+        loading -= 1
+        return found
+
+    monkeypatch.setattr("ratelimitd.app.policies.load", one)
     await asyncio.gather(running.reload(), running.take(pushed("2", limited(2))), running.reload())
     assert (policies.active.version, only_limit(policies).rate.quota) == ("2", 2)
     assert policies.active.generation == 4
@@ -275,6 +322,17 @@ async def test_a_required_overlay_beside_a_control_plane_that_is_silent(overlay,
         plane.push("1", limited())
         await plane.acked("1")
         assert (await get(running.debug, "/rlconfig"))[1] == OVERLAID
+
+
+async def test_sighup_reads_the_overlay_beside_a_control_plane(overlay):
+    """Changed or not, as it does the files of a policy; the control plane sends nothing new."""
+    async with control_plane() as plane, serving(plane.address, POLICY_OVERLAY=overlay()) as running:
+        plane.push("1", limited())
+        await plane.acked("1")
+        running.process.send_signal(1)
+        generation = "ratelimitd_policy_generation"
+        await until(lambda: metric(running, generation), [f"{generation} 2"])
+        await plane.until(lambda plane: len(plane.streams) == 2)
 
 
 async def test_an_overlay_is_for_the_policies_of_a_proxy_too(tmp_path, overlay):

@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 from ratelimitd.app import policies as module
 from ratelimitd.app.changed import RESTARTED_SHOWN, SHOWN, changed
 from ratelimitd.app.engine import build
-from ratelimitd.app.policies import Policies, source_of
+from ratelimitd.app.policies import LINES, Policies, source_of
 from ratelimitd.limiter import GONE_SERIES, LimitRequest, Planner
 from ratelimitd.policy import Descriptor, FixedWindowKeys, assemble, with_keys
 from ratelimitd.policy_file import examine, parse
@@ -264,3 +264,30 @@ async def test_a_reload_lets_the_series_of_gone_limits_go(tmp_path):
     await policies.reload()
     assert (parts.tallies.let_go, len(parts.tallies)) == (5, GONE_SERIES + 1)
     assert ("d", "a") in [tally.stat_key for tally in parts.tallies]
+
+
+@pytest.mark.scenario("the event loop is blocked")
+async def test_the_lines_of_a_load_give_way(tmp_path):
+    """Those of its errors and of its warnings: a hundred lines take longer than the event loop may be held."""
+    path = tmp_path / "policy.yaml"
+    policies, _ = files(path)
+    grown = []
+    with capture_logs() as logs:
+
+        async def look():
+            seen = 0
+            while True:
+                grown.append(len(logs) - seen)
+                seen = len(logs)
+                await asyncio.sleep(0)
+
+        looking = asyncio.create_task(look())
+        for unit, told in (("eon", 100), ("hour", 20)):
+            limits = (f"- {{key: k{n}, key: k{n}, rate_limit: {{unit: {unit}}}}}\n" for n in range(100))
+            path.write_text(f"domain: d\ndescriptors:\n{''.join(limits)}")
+            before = len(logs)
+            await policies.reload()
+            await asyncio.sleep(0)
+            assert len(logs) - before > told
+        looking.cancel()
+    assert max(grown) <= LINES + 1

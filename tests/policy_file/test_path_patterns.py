@@ -83,6 +83,12 @@ def test_what_cannot_match_further_down_is_left(path, above, below):
         assert not matched(path, above + below)
 
 
+def test_any_levels_in_a_row_are_one_element():
+    """They mean the same, and each would be tried with each descriptor: 63 of them took 50 times as long."""
+    made = path_of(map(element, ["**", "**", "a", "**", "**", "**=b"]))
+    assert [each.text for each in made.elements] == ["**", "a", "**", "**=b"]
+
+
 def test_bytes_that_are_no_text_are_any_text():
     """A ``!!binary`` value of a policy is for a star alone."""
     assert element("k=*").matches(b"k", b"\xff")

@@ -77,6 +77,9 @@ class AdsClient:
         except StreamError as error:
             self._closed(str(error), connected=error.connected)
             return self._pauses.after_loss() if error.connected else self._pauses.after_failure()
+        except Exception as error:  # noqa: BLE001 -- a fault that is not foreseen must not be the last attempt
+            self._closed(f"{type(error).__name__}: {error}", connected=self._state.connected)
+            return self._pauses.after_failure()
 
     def _opened(self, stream: Stream) -> None:
         self._stream = stream

@@ -14,6 +14,10 @@ PING_SECONDS: Final = 330.0
 """Time between two pings of an idle connection. gRPC servers close one that pings more than every 5 minutes."""
 
 
+WAIT_LEAST: Final = 0.1
+"""Seconds between two connections at least, whatever the settings say: a connection takes some milliseconds of work."""
+
+
 class TlsFiles(NamedTuple):
     """TLS of the connection. The files are read at each connection.
 
@@ -79,14 +83,14 @@ class Pauses:
 
     def after_failure(self) -> float:
         """Return the wait after an attempt that made no connection."""
-        return self._backoff.retry * (0.5 + self._drawn())
+        return max(WAIT_LEAST, self._backoff.retry * (0.5 + self._drawn()))
 
     def after_loss(self) -> float:
         """Return the wait after the loss of a connection."""
         first, most, factor = self._backoff.first, self._backoff.most, self._backoff.factor
         wait = min(max(first, first * factor ** min(self._losses, 64)), max(first, most))
         self._losses += 1
-        return wait * (0.5 + self._drawn() / 2) if self._backoff.jitter else wait
+        return max(WAIT_LEAST, wait * (0.5 + self._drawn() / 2) if self._backoff.jitter else wait)
 
     def accepted(self) -> None:
         """Begin anew: a response was accepted."""

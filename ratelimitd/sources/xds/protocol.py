@@ -132,7 +132,7 @@ class Protocol:
         if refused is not None:
             self._nacked_at = now
             return Send(Request(self._accepted, response.nonce, refused.text), response)
-        self._accepted = response.version
+        self._accepted, self._refused = response.version, None  # what was refused is news again, if it comes back
         return Send(Request(response.version, response.nonce), response)
 
     def _is_refused(self, response: Response, now: float) -> bool:

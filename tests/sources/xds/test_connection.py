@@ -214,6 +214,20 @@ def test_waits_are_spread():
         assert (pauses.after_loss(), pauses.after_failure()) == (loss, failure)
 
 
+def test_no_setting_makes_a_loop_of_connections():
+    """A wait of nothing is 0.1 s."""
+    for jitter in (True, False):
+        pauses = Pauses(Backoff(retry=0, first=0, jitter=jitter))
+        assert (pauses.after_loss(), pauses.after_failure()) == (0.1, 0.1)
+
+
+async def test_a_fault_of_the_client_is_not_its_end():
+    """It is told as the reason that there is no connection, and the next one is tried."""
+    async with control_plane() as plane, following(plane.address, node_metadata=(("site", "\udcfc"),)) as followed:
+        await until(lambda: len(plane.streams) >= 2)
+        assert followed.state.reason.startswith("UnicodeEncodeError: ")
+
+
 def edges(*events):
     """The lines of these events."""
     told = Edges("c:1")

@@ -147,6 +147,20 @@ def test_a_policy_that_goes_back_to_the_one_in_force_is_acknowledged_unloaded():
     assert protocol.next(5).request.version == "3"
 
 
+def test_what_was_refused_before_an_ack_is_loaded_again():
+    """So that it is told again: an operator who takes a change back and makes it again has it rejected twice."""
+    protocol, one = greeted(), response("1", "a", content="x")
+    load(protocol, one)
+    protocol.next(0)
+    load(protocol, response("2", "b", content="y"), BAD, now=1)
+    protocol.next(1)
+    protocol.received(response("3", "c", content="x"))
+    protocol.next(2)
+    again = response("4", "d", content="y")
+    load(protocol, again, BAD, now=3)
+    assert protocol.next(3) == nack(again, accepted="3")
+
+
 def test_a_response_that_brings_nothing_new_is_acknowledged_once_a_second():
     """A control plane that answers each request would make a loop of the ACKs."""
     protocol, one = greeted(), response("1", "a")

@@ -188,6 +188,20 @@ def test_a_response_of_another_type_is_an_error():
     assert error == f"control plane c:1: the response has the type 'type.googleapis.com/other': send '{TYPE}'"
 
 
+@pytest.mark.parametrize("resource", [b"\xff\xff\xff", b"\x0a\x01\xff"])
+def test_a_response_with_a_field_that_cannot_be_parsed_is_an_error(resource):
+    """It is the control plane's, and says so; no fault of the parser."""
+    whole = response("1", [config("r")]).SerializeToString()
+    (error,) = unreadable(whole + bytes([0x12, len(resource)]) + resource)
+    assert error.startswith("control plane c:1: the response has a field that cannot be parsed")
+
+
+def test_a_response_of_no_bytes_removes_no_limit():
+    """It has no type. Nothing at all, before the first response, is a policy without a domain."""
+    assert unreadable(b"") == [f"control plane c:1: the response has the type '': send '{TYPE}'"]
+    assert documents(None, "") == []
+
+
 def test_unknown_fields_are_ignored():
     """A control plane may be newer."""
     newer = config("r", {"key": "k"}).SerializeToString() + b"\xfa\x3e\x03new"
