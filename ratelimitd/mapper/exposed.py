@@ -115,7 +115,7 @@ class Group:
             for series in some:
                 if series.lasts():
                     kept.append(series)
-                else:
+                elif self.known.get(series.labels) is series:  # another may have its labels, if this was begun before
                     removed(self.known, series.labels)
             yield
         self.listed = kept

@@ -253,6 +253,26 @@ def test_a_sum_keeps_what_limits_that_are_gone_had_added():
     assert samples(b"".join(page.chunks(tallies, (), {})).decode()) == {"all": 10}
 
 
+def test_a_series_that_comes_back_after_a_scrape_was_left_is_one():
+    """What leaves the old one out for the second time does not leave out the new one, which others add to."""
+    rule = (
+        "mappings: [{match: '*.*.*.*.*.total_hits', name: all, labels: {dom: $4}}, "
+        "{match: ., match_type: regex, action: drop, name: x}]"
+    )
+    tallies, page = Tallies(), made(rule)
+    tallies.of(("d", "a"), "", from_request=False).total_hits = 1
+    list(page.chunks(tallies, (), {}))
+    let_go(tallies)
+    begun = page.chunks(tallies, (), {})
+    while not page._pruning:
+        next(begun)
+    begun.close()
+    for hits, name in enumerate("abc", 1):
+        tallies.of(("d", name), "", from_request=False).total_hits = hits
+        text = b"".join(page.chunks(tallies, (), {})).decode()
+    assert text.splitlines()[-1:] == ['all{dom="d"} 6']
+
+
 def test_a_scrape_that_is_left_does_not_keep_others_from_leaving_series_out():
     """It gives way while it does so, and the next scrape does it again."""
     tallies, page = Tallies(), made(GATEWAY)
