@@ -187,6 +187,8 @@ class Tallies:
         """Return the tally of a limit; past a bound, new request-made ones of a domain share the tally ``other``."""
         found = self._tallies.get((stat_key, item))
         if found is not None:
+            if from_request and found.policy not in (self._policy, ALWAYS) and self._takes(stat_key):
+                found.policy = ALWAYS  # the policy had a limit of this name before, and now requests make it
             return found
         if from_request and not self._takes(stat_key):
             other = self.of((stat_key[0], OTHER), "", from_request=False)
@@ -213,7 +215,7 @@ class Tallies:
             if looked % RETIRED == 0:
                 yield
         for key, tally in list(self._gone.items()):
-            if tally.policy == self._policy:
+            if tally.policy in (self._policy, ALWAYS):
                 del self._gone[key]
         for first in range(0, len(self._listed), RETIRED):
             for each in self._listed[first : first + RETIRED]:

@@ -101,6 +101,25 @@ def test_series_that_requests_make_stay(rig):
     assert {"d.a_x", "d.other"} <= rig.names
 
 
+def test_a_series_that_requests_make_stays_though_a_policy_named_it_before(rig):
+    """The limit of one value became one of all values, each with a series: its count goes on. It has their bound."""
+    for bound, stays in ((1, True), (0, False)):
+        rig.tallies = Tallies(request_made=bound)
+        rig.push(policy("a_x"))
+        tally = rig.ask("a_x")
+        rig.push(policy("a", more=", detailed_metric: true"))
+        for update in range(2):
+            assert rig.ask("a", "x") is tally
+            keys = [f"k{update}-{number}" for number in range(GONE_SERIES)]
+            rig.push(policy(*keys))
+            for key in keys:
+                rig.ask(key)
+            rig.push(policy("a", more=", detailed_metric: true"))
+            if not stays:
+                break
+        assert (rig.ask("a", "x") is tally) == stays
+
+
 def test_a_place_is_taken_again(rig):
     """What was let go has no place, and the next tally has that one."""
     made = [rig.tallies.of(("d", str(number)), "", from_request=False) for number in range(GONE_SERIES + 2)]
