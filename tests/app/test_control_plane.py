@@ -263,7 +263,7 @@ async def test_sighup_asks_again():
             assert [line["@message"] for line in running.log].count("policy loaded") == 1
 
 
-@pytest.mark.slow
+@pytest.mark.alone
 async def test_a_large_policy_is_taken_over_while_calls_are_answered():
     """50,000 descriptors come in one response, and are parsed in another process."""
     tree = [
