@@ -2,6 +2,7 @@
 
 from .control import Control, contents_page, key_page, policy_page, reset_page
 from .decisions import DecisionSwitch, Switched, decisions_page
+from .direct import PEEK, ask_store
 from .explain import explain_page, explained
 from .guard import Token, TokenError, TokenFile, TokenGuard, guarded
 from .http import Page, PageRequest, PageTable
@@ -12,6 +13,7 @@ from .stats import statsd_text
 __all__ = [
     "BODY_BYTES",
     "HTTP_MOST",
+    "PEEK",
     "Clients",
     "Control",
     "DecisionSwitch",
@@ -25,6 +27,7 @@ __all__ = [
     "TokenError",
     "TokenFile",
     "TokenGuard",
+    "ask_store",
     "contents_page",
     "debug_pages",
     "decisions_page",

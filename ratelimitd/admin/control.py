@@ -4,16 +4,14 @@ It bypasses the guards and calls the store directly, so that a look-up charges n
 denied by a cache of this process.
 """
 
-import asyncio
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any, Final, NamedTuple, cast
 
 from ratelimitd.algorithms import SATURATED, SECOND, Decision, HoldDecision, counter_key
 from ratelimitd.descriptor_text import show
 from ratelimitd.limiter import (
-    Ask,
     Charge,
     Failure,
     LimitRequest,
@@ -27,16 +25,12 @@ from ratelimitd.limiter import (
 from ratelimitd.observe.logs import get_logger
 from ratelimitd.policy import OnStoreFailure
 
+from .direct import PEEK, ask_store
 from .http import PageHandler, PageRequest, PageResponse, PageTable, as_json
 from .key_query import Read, key_request
 from .rlconfig import EXTENSIONS
 
 log = get_logger(__name__)
-
-BUDGET: Final = SECOND
-"""Time limit of a store call, µs. A person waits for the result, so a slow Redis should still be readable."""
-
-PEEK: Final = 0
 
 EVERYTHING: Final = -SATURATED
 """A cost that gives back everything a counter can contain. The largest cost of a request would not suffice: a fixed
@@ -175,19 +169,10 @@ def _planned(control: Control, request: PageRequest) -> Plan | PageResponse:
 
 
 async def _settled(store: Store, plan: Plan, cost: int, now: int) -> list[Settled]:
-    """Charge one cost to every counter of a plan; a store never raises and always completes."""
+    """Charge one cost to every counter of a plan; return the outcomes."""
     if not plan.charges:
         return []
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[None] = loop.create_future()
-    ask = Ask(plan, [cost] * len(plan.charges), deadline=int(loop.time() * SECOND) + BUDGET)
-
-    def completed(_: Sequence[Ask]) -> None:
-        if not done.done():
-            done.set_result(None)
-
-    store.charge((ask,), now, completed)
-    await done
+    (ask,) = await ask_store(store, (plan,), cost, now)
     return cast("list[Settled]", ask.outcomes)
 
 

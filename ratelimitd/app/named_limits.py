@@ -9,11 +9,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final, NamedTuple
 
-from ratelimitd.algorithms import SECOND, Decision
+from ratelimitd.admin import PEEK, ask_store
+from ratelimitd.algorithms import Decision
 from ratelimitd.limiter import Ask, LimitRequest, Plan, Planner, Tallies
 from ratelimitd.observe.logs import get_logger
 from ratelimitd.observe.metrics import Family
-from ratelimitd.policy import STAR, UNIT_SECONDS, Descriptor, DescriptorNode, Domain, Limit, Policy, metric_part, walk
+from ratelimitd.policy import STAR, UNIT_SECONDS, Descriptor, DescriptorNode, Domain, Limit, Policy, stat_key_of, walk
 
 from .engine import Parts
 from .policies import Policies
@@ -34,9 +35,6 @@ LOOK_EVERY: Final = 1.0
 
 NODES: Final = 200
 """Nodes looked at before yielding to the event loop: a fraction of a millisecond."""
-
-BUDGET: Final = SECOND
-"""Time limit of a read, µs: nothing waits for it."""
 
 KEYS: Final = 8
 """Levels that have a label, as in the other metrics of limits; deeper limits are left out. A policy is rarely deeper
@@ -111,20 +109,8 @@ class NamedLimits:
         if not counters or (redis is not None and not redis.connected):
             self._ratios = {}
             return
-        loop = asyncio.get_running_loop()
-        deadline = int(loop.time() * SECOND) + BUDGET
-        asks = [Ask(counter.plan, [0] * len(counter.plan.charges), deadline=deadline) for counter in counters]
-        done: asyncio.Future[None] = loop.create_future()
-        left = len(asks)
-
-        def completed(some: Sequence[Ask]) -> None:
-            nonlocal left
-            left -= len(some)
-            if left == 0 and not done.done():
-                done.set_result(None)
-
-        self._parts.engine.store.charge(asks, time.time_ns() // 1000, completed)
-        await done
+        plans = [counter.plan for counter in counters]
+        asks = await ask_store(self._parts.engine.store, plans, PEEK, time.time_ns() // 1000)
         self._ratios = dict(_ratios(counters, asks))
 
     def families(self) -> list[Family]:
@@ -151,8 +137,7 @@ class NamedLimits:
 
 def _labels(domain: Domain, path: Sequence[DescriptorNode], limit: Limit) -> tuple[str, ...]:
     """Return the labels that the limit's other metrics have, as far as no value of a request is part of them."""
-    parts = [metric_part(part) for part in (domain.name, *(node.final_key for node in path))]
-    return (*parts, *[""] * (KEYS - len(path)), limit.item, limit.name)
+    return (*stat_key_of(domain, path), *[""] * (KEYS - len(path)), limit.item, limit.name)
 
 
 def _has_one_counter(domain: Domain, path: Sequence[DescriptorNode]) -> bool:

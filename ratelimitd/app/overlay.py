@@ -19,6 +19,7 @@ class ActiveOverlay:
     Attributes:
         path: of the file.
         applied: what the policy in force was loaded with.
+        read: whether a load has read it.
         faults: what is wrong with the file as it was read last; empty: nothing, or it was not read yet.
     """
 
@@ -28,17 +29,12 @@ class ActiveOverlay:
         self.faults: tuple[str, ...] = ()
         self._required = required
         self._good: bytes | None = None
-        self._read = False
+        self.read = False
 
     @property
     def file(self) -> OverlayFile:
         """The file, with the content to use while it has a fault."""
         return OverlayFile(self.path, self._good)
-
-    @property
-    def read(self) -> bool:
-        """Whether a load has read it."""
-        return self._read
 
     @property
     def missing(self) -> str:
@@ -55,7 +51,7 @@ class ActiveOverlay:
     def found(self, report: OverlayReport) -> None:
         """Take what a load found; a fault is logged once."""
         faults = tuple(map(str, report.faults))
-        self._good, self._read = report.good, True
+        self._good, self.read = report.good, True
         before, self.faults = self.faults, faults
         if faults and faults != before:
             log.error("overlay rejected", errors=len(faults), note=self._stays)

@@ -187,8 +187,7 @@ class Policies:
         try:
             await self._loaded(self._source)
         except PolicyErrors as errors:
-            for error in errors.errors:
-                log.error(str(error))  # noqa: TRY400 -- its text is all a reader needs
+            await _logged(log.error, errors.errors)
 
     async def _loaded(self, source: Source | Pushed) -> Loaded:
         """Load a policy, and note what was found of the overlay. Raises PolicyErrors."""

@@ -12,7 +12,7 @@ from sys import getsizeof
 from typing import Final
 
 from ratelimitd.algorithms import Estimate
-from ratelimitd.policy import DescriptorNode, Domain, Policy, metric_part, walk
+from ratelimitd.policy import DescriptorNode, Domain, Policy, stat_key_of, walk
 from ratelimitd.sharded import ShardedDict
 
 REQUEST_MADE_SERIES: Final = 10_000
@@ -225,8 +225,9 @@ class Tallies:
 
     def _mark(self, domain: Domain, path: Sequence[DescriptorNode]) -> None:
         """Note that the active policy has the limits at the end of a path."""
-        for limit in path[-1].limits:
-            stat_key = (metric_part(domain.name), *[metric_part(node.final_key) for node in path])
+        limits = path[-1].limits
+        stat_key = stat_key_of(domain, path) if limits else ()
+        for limit in limits:
             tally = self._tallies.get((stat_key, limit.item))
             if tally is not None and tally.policy != ALWAYS:
                 tally.policy = self._policy

@@ -46,7 +46,7 @@ from .rows import (
     slices,
 )
 from .sharing import domains_that_share, shared_counters
-from .walking import walk
+from .walking import stat_key_of, walk
 from .wildcards import STAR, in_order
 
 __all__ = [
@@ -111,6 +111,7 @@ __all__ = [
     "rule_name",
     "shared_counters",
     "slices",
+    "stat_key_of",
     "walk",
     "window_in_words",
     "with_keys",

@@ -1,8 +1,9 @@
-"""A walk over all descriptors of a policy."""
+"""A walk over all descriptors of a policy, and what metrics call them."""
 
 from collections.abc import Iterator, Sequence
 
 from .model import DescriptorNode, Domain, Policy
+from .paths import metric_part
 
 
 def walk(policy: Policy) -> Iterator[tuple[Domain, Sequence[DescriptorNode]]]:
@@ -24,3 +25,8 @@ def walk(policy: Policy) -> Iterator[tuple[Domain, Sequence[DescriptorNode]]]:
             path.append(node)
             yield domain, path
             levels.append(iter(node.children.values()))
+
+
+def stat_key_of(domain: Domain, path: Sequence[DescriptorNode]) -> tuple[str, ...]:
+    """Return the name in metrics of the limits at the end of a path, if no value of a request is part of it."""
+    return (metric_part(domain.name), *[metric_part(node.final_key) for node in path])

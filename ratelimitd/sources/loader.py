@@ -112,7 +112,11 @@ class LoadError(PolicyErrors):
 
 
 class InvalidPolicyError(PolicyErrors):
-    """A policy with errors of its own. ``overlay``: what was found of the overlay, which is none of its errors."""
+    """A policy has errors.
+
+    Attributes:
+        overlay: what the load found of the overlay, whose faults are not among the errors.
+    """
 
     def __init__(self, errors: Iterable[PolicyError], overlay: OverlayReport | None) -> None:
         super().__init__(errors)

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from ratelimitd.admin import direct
 from ratelimitd.app import named_limits
 from ratelimitd.app.engine import build
 from ratelimitd.app.named_limits import LABELS, NamedLimits
@@ -180,7 +181,7 @@ async def test_a_policy_that_is_replaced_while_it_is_looked_at_is_left(monkeypat
 @pytest.mark.redis
 async def test_counters_in_redis_are_read_while_it_is_there(monkeypatch):
     """Without a connection there are no ratios, and nothing is asked."""
-    monkeypatch.setattr(named_limits, "BUDGET", 60_000_000)
+    monkeypatch.setattr(direct, "BUDGET", 60_000_000)
     with redis_server() as server:
         rig = Rig(env={"REDIS_URL": server.address, "STORE_BUDGET": "5s"})
         await rig.gauges.collect()
