@@ -1,6 +1,5 @@
 """Who is slow, gone or full: what the other side hears, what is tried again, and what is held meanwhile."""
 
-import asyncio
 import socket
 
 import pytest
@@ -77,20 +76,6 @@ async def test_an_upstream_that_falls_silent_truncates_the_answer(rigs, upstream
     await end.send(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc")
     assert (await client.rest()).endswith(b"abc")
     await end.closed()
-
-
-async def test_none_healthy_is_503(rigs):
-    """None healthy → 503 with Retry-After, when all endpoints are ejected."""
-    ends = [Endpoint("127.0.0.1", free_port()) for _ in range(2)]
-    never = BreakerOptions(consecutive=100, minimum=100)
-    rig = await rigs(*ends, upstream=UpstreamOptions(breaker=never))
-    client = await rig.client()
-    statuses = [(await client.ask(get()))[0].split()[1] for _ in range(8)]
-    assert statuses[0] == b"502"
-    head, _ = await client.ask(get())
-    assert head.startswith(b"HTTP/1.1 503 ")
-    assert b"Retry-After: " in head
-    assert all(rig.upstream.ejected(index, asyncio.get_running_loop().time()) for index in range(2))
 
 
 async def test_an_open_breaker_is_503_with_retry_after(rigs):
