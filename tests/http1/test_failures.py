@@ -1,5 +1,6 @@
 """Who is slow, gone or full: what the other side hears, what is tried again, and what is held meanwhile."""
 
+import asyncio
 import socket
 
 import pytest
@@ -67,6 +68,25 @@ async def test_a_connection_that_is_not_made_in_time_is_504(rigs):
         with socket.create_connection(("127.0.0.1", port)):
             rig = await rigs(Endpoint("127.0.0.1", port), upstream=UpstreamOptions(connect_timeout=SOON))
             assert (await (await rig.client()).ask(get()))[0].startswith(b"HTTP/1.1 504 ")
+
+
+async def test_a_name_whose_first_address_swallows_attempts_is_served_by_another(rigs, upstream, monkeypatch):
+    """Each address gets its attempt soon, not the whole ``connect_timeout``: a name has one that answers no packet."""
+    found = asyncio.get_running_loop().getaddrinfo
+
+    async def lookup(host, port, **options):
+        names = ("127.0.0.2", "127.0.0.1") if host == "two.test" else (host,)
+        return [each for name in names for each in await found(name, port, **options)]
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", lookup)
+    with socket.socket() as full:
+        full.bind(("127.0.0.2", upstream.port))
+        full.listen(0)
+        with socket.create_connection(full.getsockname()):
+            rig = await rigs(Endpoint("two.test", upstream.port), upstream=UpstreamOptions(connect_timeout=PATIENCE))
+            client, end = await forwarded(rig, upstream)
+            await end.send(OK)
+            assert (await client.answer())[0].startswith(b"HTTP/1.1 200 ")
 
 
 async def test_an_upstream_that_falls_silent_truncates_the_answer(rigs, upstream):

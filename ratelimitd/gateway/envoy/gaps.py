@@ -91,7 +91,7 @@ def _upstreams(gateway: Gateway) -> Iterator[str]:
         if any(endpoint.tls for endpoint in endpoints):
             yield f"upstream {name}: certificates are verified against {TRUSTED_CA}"
         for key in ("breaker", "wait_timeout"):
-            if getattr(options, key) != getattr(defaults, key):
+            if getattr(options, key) not in (None, getattr(defaults, key)):
                 yield f"upstream {name}: {key}, which the file sets, is not used"
         statuses = options.balance.statuses if options.balance is not None else frozenset[int]()
         if statuses not in (frozenset(), GATEWAY_FAILURES):
