@@ -134,7 +134,7 @@ _CONNECTIONS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 
 _BREAKERS: Final[Mapping[str, tuple[str, ...]]] = {
-    _BREAKER + "test_it_opens_by_row_and_by_share": ("consecutive", "error_rate", "minimum", "window"),
+    _BREAKER + "test_it_opens_by_row_and_by_share": ("consecutive", "error_rate", "minimum", "window", "statuses"),
     _BREAKER + "test_open_admits_nobody_for_a_while": ("open_for",),
     _BREAKER + "test_failed_probes_wait_longer_each_time_up_to_a_bound": ("open_for_at_most",),
     _BREAKER + "test_probes_and_successes_are_as_many_as_the_options_say": ("probes", "successes"),
@@ -142,6 +142,7 @@ _BREAKERS: Final[Mapping[str, tuple[str, ...]]] = {
 
 _EJECTIONS: Final[Mapping[str, tuple[str, ...]]] = {
     _BALANCE + "test_failures_in_a_row_eject_for_a_while": ("failures", "eject_for", "eject_for_at_most"),
+    _BALANCE + "test_failures_in_a_row_eject_by_their_origin": ("statuses",),
 }
 
 _STRING_MATCH: Final = (
@@ -207,7 +208,7 @@ GATEWAY_KEYS: Final[Mapping[str, str]] = {
     "upstreams.url": _GATEWAY + "test_a_route_forwards_to_its_upstream",
     "upstreams.endpoints": _GATEWAY + "test_requests_are_spread_over_the_endpoints",
     "upstreams.breaker": _GATEWAY + "test_an_upstream_that_failed_is_left_alone_for_as_long_as_the_file_says",
-    "upstreams.balance": _GATEWAY + "test_an_upstream_that_failed_is_left_alone_for_as_long_as_the_file_says",
+    "upstreams.balance": _GATEWAY + "test_an_endpoint_that_failed_is_left_alone_for_as_long_as_the_file_says",
     **_below("upstreams", _CONNECTIONS),
     **_below("upstreams.breaker", _BREAKERS),
     **_below("upstreams.balance", _EJECTIONS),

@@ -2,10 +2,11 @@
 
 import ipaddress
 import re
+from dataclasses import dataclass
 from typing import Any, Final
 
 from ratelimitd.config.problems import Notes
-from ratelimitd.config.readers import WrongValueError, text
+from ratelimitd.config.readers import ListReader, MapReader, WrongValueError, number, text
 from ratelimitd.config.values import origin
 from ratelimitd.config.yaml_nodes import YamlList, YamlMap, YamlNode, YamlScalar, resolve
 from ratelimitd.http1 import Endpoint
@@ -60,6 +61,25 @@ def endpoint(notes: Notes, node: YamlNode) -> Endpoint:
 
 _URL: Final = "a URL of scheme, host and port, such as http://localhost:8081; requests keep their own path"
 
+
+@dataclass(frozen=True)
+class OrFalse:
+    """Reads a map, or ``false`` as None; ``off`` is the same in YAML 1.1."""
+
+    item: MapReader
+
+    def __call__(self, notes: Notes, node: YamlNode) -> Any:
+        """Read the value. ``true`` is an error, as any other value that is no map."""
+        off = isinstance(node, YamlScalar) and resolve(node) is False
+        return None if off else self.item(notes, node)
+
+
+def statuses(notes: Notes, node: YamlNode) -> frozenset[int]:
+    """Read a list of statuses of responses that count as failures."""
+    return frozenset(_STATUSES(notes, node))
+
+
+_STATUSES: Final = ListReader(number(400, 599))
 
 _TEXTS: Final = frozenset(
     (

@@ -30,7 +30,7 @@ from ratelimitd.http1 import BalanceOptions, BreakerOptions, ServerOptions, Upst
 from ratelimitd.net.listen import reaches
 from ratelimitd.policy import Domain, Policy, PolicyError, PolicyErrors
 
-from .fields import cidr, endpoint, host, method
+from .fields import OrFalse, cidr, endpoint, host, method, statuses
 from .model import RATE_LIMITED, Admin, Backend, Gateway, GatewayRoute, ListenerTls, RouteMatch
 from .paths import PathError, normalise
 from .rate_limits import HEADER_MATCH, pattern, rate_limit_reader
@@ -63,10 +63,16 @@ BREAKER: Final[Keys] = {
     "open_for_at_most": seconds,
     "probes": count,
     "successes": count,
+    "statuses": statuses,
 }
 """The fields of BreakerOptions."""
 
-BALANCE: Final[Keys] = {"failures": count, "eject_for": seconds, "eject_for_at_most": seconds}
+BALANCE: Final[Keys] = {
+    "failures": count,
+    "eject_for": seconds,
+    "eject_for_at_most": seconds,
+    "statuses": statuses,
+}
 """The fields of BalanceOptions."""
 
 CONNECTIONS: Final[Keys] = {
@@ -216,8 +222,12 @@ BACKEND: Final = MapReader(
     {
         "url": endpoint,
         "endpoints": ListReader(endpoint, least=1),
-        "breaker": MapReader("'breaker'", BREAKER, make=lambda found: BreakerOptions()._replace(**found.fields)),
-        "balance": MapReader("'balance'", BALANCE, make=lambda found: BalanceOptions()._replace(**found.fields)),
+        "breaker": OrFalse(
+            MapReader("'breaker'", BREAKER, make=lambda found: BreakerOptions()._replace(**found.fields))
+        ),
+        "balance": OrFalse(
+            MapReader("'balance'", BALANCE, make=lambda found: BalanceOptions()._replace(**found.fields))
+        ),
         **CONNECTIONS,
     },
     make=_backend,

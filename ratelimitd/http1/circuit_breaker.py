@@ -2,16 +2,28 @@
 
 from collections import deque
 from enum import Enum, auto
+from math import inf
 from typing import NamedTuple
 
 
 class Outcome(Enum):
-    """Outcome of an attempt, as evidence about the upstream."""
+    """Outcome of an attempt, as evidence about the upstream.
+
+    The first two come from the response, the next three from its absence. Envoy calls these origins external and local.
+    """
 
     GOOD = auto()
-    BAD = auto()
+    """The head of a response came, or the 101 of a tunnel."""
+    STATUS = auto()
+    """A head came, with one of the statuses that the configuration counts as failures."""
+    REFUSED = auto()
+    """Nothing listens. That was learned at once, and no request can cause it."""
+    UNREACHED = auto()
+    """No connection was made in time, or its handshake failed. No request can cause it."""
+    UNANSWERED = auto()
+    """The connection was made, and closed or silent for too long before a byte came: the request may be the cause."""
     NEITHER = auto()
-    """No evidence: the client left, or there was no connection free."""
+    """No evidence: the client left, there was no connection free, or the request itself explains the failure."""
 
 
 class State(Enum):
@@ -23,32 +35,37 @@ class State(Enum):
 
 
 # the lookup of a member costs three times that of a global (CPython 3.11)
-_GOOD, _BAD, _NEITHER = Outcome.GOOD, Outcome.BAD, Outcome.NEITHER
+_GOOD, _STATUS, _NEITHER = Outcome.GOOD, Outcome.STATUS, Outcome.NEITHER
+_REFUSED, _UNREACHED, _UNANSWERED = Outcome.REFUSED, Outcome.UNREACHED, Outcome.UNANSWERED
 _CLOSED, _OPEN, _HALF_OPEN = State.CLOSED, State.OPEN, State.HALF_OPEN
 
 
 class BreakerOptions(NamedTuple):
-    """Conditions on which a breaker opens and closes.
+    """Conditions on which a breaker opens and closes. Failures of the two origins are counted apart.
 
     Attributes:
         consecutive: failures in a row that open it; 5 as in Envoy's outlier detection.
-        error_rate: fraction of failures in ``window`` that opens it; Hystrix's half.
+        error_rate: fraction of failures in ``window`` that opens it. At 1 only ``consecutive`` matters: if a response
+            comes, something is there. Envoy's outlier detection by rate is off by default, too.
         minimum: attempts in ``window`` below which ``error_rate`` does not apply; Hystrix's 20.
         window: seconds; Hystrix's 10.
-        open_for: seconds until it is probed; Hystrix's 5. Each failed probe doubles them ...
-        open_for_at_most: ... up to this.
-        probes: concurrent attempts while it is half open.
-        successes: successful probes in a row that close it.
+        open_for: seconds until it is probed, and until a probe without an answer makes room for another; 1 is the
+            shortest Retry-After that can be written. Each failed probe doubles the time that it is open ...
+        open_for_at_most: ... up to this, or ``open_for`` if that is longer. A development server restarts in 2 s.
+        probes: concurrent attempts while it is half open; as many as open it.
+        successes: successful probes in a row that close it. One response shows that something is there.
+        statuses: statuses of responses that count as failures; Envoy's split of origins counts none as local.
     """
 
     consecutive: int = 5
-    error_rate: float = 0.5
+    error_rate: float = 1.0
     minimum: int = 20
     window: float = 10.0
-    open_for: float = 5.0
-    open_for_at_most: float = 60.0
-    probes: int = 1
-    successes: int = 2
+    open_for: float = 1.0
+    open_for_at_most: float = 1.0
+    probes: int = 5
+    successes: int = 1
+    statuses: frozenset[int] = frozenset()
 
 
 _SLOTS = 10
@@ -56,93 +73,177 @@ _SLOTS = 10
 
 
 class CircuitBreaker:
-    """The circuit breaker of one upstream. Exactly one ``record`` follows each ``admit`` that returned True."""
+    """The circuit breaker of one upstream. Exactly one ``record`` follows each ``admit`` that returned True.
 
-    __slots__ = ("_bad", "_good", "_opened", "_openings", "_options", "_probing", "_row", "_slots", "state")
+    What a request may have caused never shuts the upstream for others: ``UNANSWERED`` leads to HALF_OPEN, which admits
+    ``probes`` at a time without a wait. A breaker that refusals opened admits requests as well: to be refused costs
+    nothing, and ``reached`` closes it with the first connection that is accepted.
+    """
+
+    __slots__ = (
+        "_external",
+        "_heard",
+        "_local",
+        "_openings",
+        "_options",
+        "_probes",
+        "_refused",
+        "_row",
+        "_since",
+        "state",
+    )
 
     def __init__(self, options: BreakerOptions) -> None:
         self._options = options
         self.state = _CLOSED
-        self._slots: deque[list[int]] = deque()  # number of the slot, good, bad
-        self._good = self._bad = 0  # the sums over the slots
-        self._row = 0  # closed: failures in a row; half open: successes in a row
-        self._opened = 0.0
+        self._local = _Tally(options)
+        self._external = _Tally(options) if options.statuses else None
+        self._heard = -inf  # when the last head came
+        self._since = 0.0  # time of opening
         self._openings = 0  # since it was closed
-        self._probing = 0
+        self._refused = False  # the last failure was a refusal
+        self._row = 0  # half open: successes in a row
+        self._probes: list[float] = []  # half open: admission of each probe without an outcome, oldest first
 
     def admit(self, now: float) -> bool:
         """Return whether the upstream may be asked now."""
         if self.state is _CLOSED:
             return True
         if self.state is _OPEN:
+            if self._refused:
+                return True
             if self.retry_after(now) > 0:
                 return False
-            self.state = _HALF_OPEN
-            self._row = self._probing = 0
-        if self._probing >= self._options.probes:
+            self._halve()
+        probes, lapsed = self._probes, now - self._options.open_for
+        while probes and probes[0] <= lapsed:
+            del probes[0]
+        if len(probes) >= self._options.probes:
             return False
-        self._probing += 1
+        probes.append(now)
         return True
 
+    def reached(self) -> None:
+        """Close if refusals opened it, as a connection was accepted."""
+        if self.state is _OPEN and self._refused:
+            self._close()
+
     def record(self, outcome: Outcome, now: float, admitted: float) -> None:
-        """Record how an attempt went that was admitted at ``admitted``; one from before the opening is ignored."""
-        if self.state is _HALF_OPEN:
-            if admitted > self._opened:
-                self._probed(outcome, now)
-        elif self.state is _CLOSED and outcome is not _NEITHER:
-            self._count(outcome, now)
-            if outcome is _BAD and self._failing():
+        """Record the outcome of an attempt admitted at ``admitted``; one from before the opening is ignored."""
+        if self.state is _CLOSED:
+            self._count(outcome, now, admitted)
+        elif admitted > self._since:
+            if self.state is _HALF_OPEN:
+                self._probed(outcome, now, admitted)
+            elif outcome is _UNREACHED:
+                self._refused = False
                 self._open(now)
 
-    def retry_after(self, now: float) -> float:
-        """Return the seconds until an attempt may be admitted; 0 if one may be now."""
-        if self.state is not _OPEN:
-            return 0.0
-        options = self._options
-        wait: float = min(options.open_for * 2 ** min(self._openings - 1, 16), options.open_for_at_most)
-        return max(0.0, self._opened + wait - now)
+    def opened_before(self, admitted: float) -> bool:
+        """Return whether it is open, and was when a request was admitted."""
+        return self.state is _OPEN and admitted > self._since
 
-    def _probed(self, outcome: Outcome, now: float) -> None:
-        self._probing -= 1
-        if outcome is _BAD:
-            self._open(now)
-        elif outcome is _GOOD:
+    def retry_after(self, now: float) -> float:
+        """Return the seconds until an attempt may be admitted, if nothing changes; 0 if one may be now."""
+        options = self._options
+        if self.state is _OPEN:
+            longest = max(options.open_for, options.open_for_at_most)
+            wait: float = min(options.open_for * 2 ** min(self._openings - 1, 16), longest)
+            return max(0.0, self._since + wait - now)
+        if self.state is _HALF_OPEN and len(self._probes) >= options.probes:
+            return max(0.0, self._probes[0] + options.open_for - now)
+        return 0.0
+
+    def _count(self, outcome: Outcome, now: float, admitted: float) -> None:
+        if outcome is _NEITHER:
+            return
+        if outcome is _GOOD or outcome is _STATUS:
+            self._heard = now
+            self._local.good(now)
+            if self._external is None:
+                return
+            if outcome is _GOOD:
+                self._external.good(now)
+            elif self._external.bad(now):
+                self._refused = False
+                self._open(now)
+        elif outcome is not _UNANSWERED:
+            self._refused = outcome is _REFUSED
+            if self._local.bad(now):
+                self._open(now)
+        elif admitted > self._heard and self._local.bad(now):  # another request was answered meanwhile: not counted
+            self._since = -inf
+            self._halve()
+
+    def _probed(self, outcome: Outcome, now: float, admitted: float) -> None:
+        if admitted in self._probes:  # otherwise it lapsed; its outcome is evidence all the same
+            self._probes.remove(admitted)
+        if outcome is _GOOD:
             self._row += 1
             if self._row >= self._options.successes:
                 self._close()
-
-    def _count(self, outcome: Outcome, now: float) -> None:
-        slot = int(now * _SLOTS / self._options.window)
-        if not self._slots or self._slots[-1][0] != slot:
-            self._slide(slot)
-        if outcome is _GOOD:
-            self._slots[-1][1] += 1
-            self._good += 1
+        elif outcome is _UNANSWERED:
             self._row = 0
-        else:
-            self._slots[-1][2] += 1
-            self._bad += 1
-            self._row += 1
+        elif outcome is not _NEITHER:
+            self._refused = outcome is _REFUSED
+            self._open(now)
 
-    def _slide(self, slot: int) -> None:
-        """Begin a slot, and drop those that are out of the window."""
-        while self._slots and self._slots[0][0] <= slot - _SLOTS:
-            _, good, bad = self._slots.popleft()
-            self._good -= good
-            self._bad -= bad
-        self._slots.append([slot, 0, 0])
-
-    def _failing(self) -> bool:
-        options, total = self._options, self._good + self._bad
-        rate = self._bad / total if total >= options.minimum else 0.0
-        return self._row >= options.consecutive or rate >= options.error_rate
+    def _halve(self) -> None:
+        self.state = _HALF_OPEN
+        self._row = 0
+        self._probes.clear()
 
     def _open(self, now: float) -> None:
         self.state = _OPEN
-        self._opened = now
+        self._since = now
         self._openings += 1
 
     def _close(self) -> None:
         self.state = _CLOSED
-        self._row = self._openings = self._good = self._bad = 0
+        self._openings = 0
+        self._local.clear()
+        if self._external is not None:
+            self._external.clear()
+
+
+class _Tally:
+    """Attempts of one origin: failures in a row, and the share of failures over a window."""
+
+    __slots__ = ("_bad", "_good", "_options", "_row", "_slots")
+
+    def __init__(self, options: BreakerOptions) -> None:
+        self._options = options
+        self._slots: deque[list[int]] = deque()  # number of the slot, good, bad
+        self._good = self._bad = 0  # the sums over the slots
+        self._row = 0
+
+    def good(self, now: float) -> None:
+        """Count a success."""
+        self._row = 0
+        self._good += 1
+        self._slot(now)[1] += 1
+
+    def bad(self, now: float) -> bool:
+        """Count a failure, and return whether the breaker opens."""
+        self._row += 1
+        self._bad += 1
+        self._slot(now)[2] += 1
+        options, total = self._options, self._good + self._bad
+        rate = self._bad / total if total >= options.minimum else 0.0
+        return self._row >= options.consecutive or rate >= options.error_rate
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._row = self._good = self._bad = 0
         self._slots.clear()
+
+    def _slot(self, now: float) -> list[int]:
+        """Return the current slot, and drop those that are out of the window."""
+        number, slots = int(now * _SLOTS / self._options.window), self._slots
+        if not slots or slots[-1][0] != number:
+            while slots and slots[0][0] <= number - _SLOTS:
+                _, good, bad = slots.popleft()
+                self._good -= good
+                self._bad -= bad
+            slots.append([number, 0, 0])
+        return slots[-1]

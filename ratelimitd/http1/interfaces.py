@@ -142,7 +142,9 @@ class Listener(Protocol):
         """
 
     def lost(self, error: ErrorResponse, *, unheard: bool) -> None:
-        """Learn that the response failed; ``unheard``: no byte of it had come.
+        """Learn that the response failed: 504 in time, 502 otherwise.
+
+        ``unheard``: no byte of it had come, on a connection that was closed or, with a complete request, silent.
 
         Called once, in place of ``Requester.end``. The connection is closed or about to be, and no longer the
         listener's. The listener may take another connection before it returns.

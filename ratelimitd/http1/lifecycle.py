@@ -61,6 +61,7 @@ def upstream_timeout(
     paused: bool,
     tunnel: bool,
     receiving: bool,
+    uploading: bool,
 ) -> float:
     """Return the time that an upstream has to go on.
 
@@ -71,6 +72,7 @@ def upstream_timeout(
         paused: nothing is read, as the client does not read.
         tunnel: the connection is a tunnel.
         receiving: the head of the response was read.
+        uploading: the client is waited for: the request is not complete, and the upstream takes what there is of it.
     """
     if idle:
         return options.idle_timeout
@@ -78,4 +80,6 @@ def upstream_timeout(
         return inf
     if tunnel:
         return options.tunnel_timeout
-    return options.read_timeout if receiving else response
+    if receiving:
+        return options.read_timeout
+    return inf if uploading else response

@@ -55,12 +55,15 @@ class UpstreamOptions(NamedTuple):
         max_waiting: requests that wait for a connection to an endpoint; one more is 503.
         wait_timeout: for a free connection, then 503; as long as connecting may take.
         connect_timeout: for name resolution, connection and TLS; Envoy's 5. Then 504.
-        response_timeout: from the request's end to the response's head; nginx's 60. Then 504.
+        response_timeout: from the request's end to the response's head, and without the upstream taking the body that
+            is there; nginx's 60, of either. Then 504.
         read_timeout: between two reads of a response's body; nginx's 60, but streams of events are often silent.
         tunnel_timeout: without a byte in either direction; Envoy's stream idle timeout.
         idle_timeout: of an idle connection; less than the 5 of Node and uvicorn, so that theirs is never first.
         lifetime: age at which a connection takes no further request; None: no bound.
         max_head: bytes of a response head; Envoy's 60 KiB. More is 502.
+        breaker: conditions on which the circuit breaker opens; None: there is none.
+        balance: conditions on which one of several endpoints is ejected; None: none is.
     """
 
     max_connections: int = 512
@@ -73,5 +76,5 @@ class UpstreamOptions(NamedTuple):
     idle_timeout: float = 4.0
     lifetime: float | None = None
     max_head: int = 60 * 1024
-    breaker: BreakerOptions = BreakerOptions()
-    balance: BalanceOptions = BalanceOptions()
+    breaker: BreakerOptions | None = BreakerOptions()
+    balance: BalanceOptions | None = BalanceOptions()

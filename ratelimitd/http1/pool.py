@@ -1,6 +1,7 @@
 """The connections to one endpoint: the last one used is taken first; if none is idle, another one is made."""
 
 import asyncio
+import errno
 import socket
 import ssl
 from math import inf
@@ -8,10 +9,16 @@ from typing import Protocol
 
 from ratelimitd.net.connect import connect
 
+from .circuit_breaker import Outcome
 from .deadlines import Sweeper
 from .model import Endpoint, ErrorResponse
 from .options import UpstreamOptions
 from .upstream_connection import UpstreamConnection
+
+_NEITHER, _REFUSED, _UNREACHED = Outcome.NEITHER, Outcome.REFUSED, Outcome.UNREACHED
+_SHUTDOWN = ErrorResponse(503, "the gateway shuts down")
+_OURS = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL, errno.EAGAIN))
+"""Errors of socket(2) and connect(2) for what this host lacks; EAGAIN and EADDRNOTAVAIL: all its ports are in use."""
 
 
 class Taker(Protocol):
@@ -23,8 +30,11 @@ class Taker(Protocol):
     def connected(self, connection: UpstreamConnection) -> None:
         """Take a connection that carries no request, and begin one on it before this returns."""
 
-    def unconnected(self, error: ErrorResponse) -> None:
-        """Learn that there is no connection; nothing was sent. Another pool may be asked before this returns."""
+    def unconnected(self, error: ErrorResponse, outcome: Outcome) -> None:
+        """Learn that there is no connection, and what that says of the endpoint; nothing was sent.
+
+        Another pool may be asked before this returns.
+        """
 
 
 class Pool:
@@ -73,7 +83,7 @@ class Pool:
                 return
             connection.close()
         if self._closed or len(self._waiting) >= self.options.max_waiting:
-            taker.unconnected(ErrorResponse(503, "no connection to the upstream is free"))
+            taker.unconnected(ErrorResponse(503, "no connection to the upstream is free"), _NEITHER)
             return
         if not self._waiting:
             self._sweeper.add(self)
@@ -110,7 +120,8 @@ class Pool:
         for taker in [taker for taker, since in self._waiting.items() if since <= overdue]:
             if taker in self._waiting:
                 self.cancel(taker)
-                taker.unconnected(ErrorResponse(503, "no connection to the upstream came free in time"))
+                error = ErrorResponse(503, "no connection to the upstream came free in time")
+                taker.unconnected(error, _NEITHER)
 
     def retire(self) -> None:
         """Keep no connection that is idle, now or later; takers, also new ones, still get connections."""
@@ -126,7 +137,7 @@ class Pool:
             dial.cancel()
         await asyncio.gather(*self._dials, return_exceptions=True)
         while self._waiting:
-            self._next().unconnected(ErrorResponse(503, "the gateway shuts down"))
+            self._next().unconnected(_SHUTDOWN, _NEITHER)
 
     def _next(self) -> Taker:
         taker = next(iter(self._waiting))
@@ -152,11 +163,11 @@ class Pool:
         try:
             self._arrived(await self._reach())
         except TimeoutError:
-            self._missed(ErrorResponse(504, "upstream did not accept a connection in time"))
+            self._missed(ErrorResponse(504, "upstream did not accept a connection in time"), _UNREACHED)
         except (OSError, UnicodeError, ssl.CertificateError) as error:
-            self._missed(ErrorResponse(502, f"cannot connect to the upstream: {_cause(error)}"))
+            self._missed(*_failure(error))
         except asyncio.CancelledError:
-            self._missed(ErrorResponse(503, "the gateway shuts down"))
+            self._missed(_SHUTDOWN, _NEITHER)
             raise
 
     async def _reach(self) -> UpstreamConnection:
@@ -177,19 +188,25 @@ class Pool:
             connection.close()
             self._dial()
 
-    def _missed(self, error: ErrorResponse) -> None:
+    def _missed(self, error: ErrorResponse, outcome: Outcome) -> None:
         self._done_dialing()
         if self._waiting:
-            self._next().unconnected(error)
+            self._next().unconnected(error, outcome)
         self._dial()
 
     def _done_dialing(self) -> None:
         self._dials.discard(asyncio.current_task())
 
 
-def _cause(error: Exception) -> str:
+def _failure(error: Exception) -> tuple[ErrorResponse, Outcome]:
+    """Return the response to a failed attempt, and its outcome: no evidence, if this host lacks means."""
+    if isinstance(error, OSError) and error.errno in _OURS:
+        return ErrorResponse(503, "the gateway has no file, port or memory left for a connection"), _NEITHER
+    cause, outcome = type(error).__name__, _UNREACHED
     if isinstance(error, socket.gaierror):
-        return "its name is unknown"
-    if isinstance(error, ConnectionRefusedError):
-        return "it refuses"
-    return "TLS failed" if isinstance(error, ssl.SSLError) else type(error).__name__
+        cause = "its name is unknown"
+    elif isinstance(error, ConnectionRefusedError):
+        cause, outcome = "it refuses", _REFUSED
+    elif isinstance(error, ssl.SSLError):
+        cause = "TLS failed"
+    return ErrorResponse(502, f"cannot connect to the upstream: {cause}"), outcome

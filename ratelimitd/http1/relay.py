@@ -13,14 +13,16 @@ from .tunnel import Tunnel
 from .upstream import Upstream
 from .upstream_connection import UpstreamConnection
 
-_GOOD, _BAD, _NEITHER = Outcome.GOOD, Outcome.BAD, Outcome.NEITHER
+_NEITHER, _UNANSWERED = Outcome.NEITHER, Outcome.UNANSWERED
 _REPEATABLE = frozenset((b"GET", b"HEAD"))
-_BAD_STATUS = frozenset((502, 503, 504))
-"""Envoy's gateway failures: a proxy before the application failed, so another endpoint may succeed."""
 
 
 class Relay:
-    """The carrier of a forwarded request. Its end is reported once to each of exchange, upstream and endpoint."""
+    """The carrier of a forwarded request. Its end is reported once to the exchange.
+
+    Upstream and endpoint learn the outcome once, when the head of the response came or when none will. Later events are
+    no evidence: a page may cut its body off, and a tunnel may end at any time.
+    """
 
     __slots__ = (
         "_admitted",
@@ -30,6 +32,7 @@ class Relay:
         "_exchange",
         "_headers",
         "_index",
+        "_judged",
         "_ours",
         "_out",
         "_parts",
@@ -57,6 +60,7 @@ class Relay:
         self._clock = monotonic  # the loop's clock; to ask the loop costs a system call
         self._admitted = 0.0
         self._index = -1
+        self._judged = False  # the upstream learned the outcome
         self._connection: UpstreamConnection | None = None
         self._body_started = False
         self._out = 0  # framing of the body to the client: ``CHUNKED``, ``UNTIL_CLOSE``, or counted
@@ -79,7 +83,7 @@ class Relay:
             connection.abort()
         elif self._index >= 0:
             self._upstream.pools[self._index].cancel(self)
-        self._settle(_NEITHER)
+        self._fail(_NEITHER)
 
     def pause_upstream(self, *, paused: bool) -> None:
         """Pause or resume reading of the response."""
@@ -92,6 +96,7 @@ class Relay:
         """Send the head of the request, and start its body."""
         request = self._exchange.request
         self._connection = connection
+        self._upstream.reached()
         connection.begin(
             self,
             request.method,
@@ -106,14 +111,15 @@ class Relay:
             self._body_started = True
             self._exchange.client.start_body(self)
 
-    def unconnected(self, error: ErrorResponse) -> None:
+    def unconnected(self, error: ErrorResponse, outcome: Outcome) -> None:
         """Try another endpoint once, as nothing was sent; otherwise answer with the error."""
-        failed, outcome = self._index, _NEITHER if error.status == 503 else _BAD
-        self._exchange.endpoint = self._upstream.pools[failed].endpoint
-        if outcome is _BAD and not self._exchange.retried and len(self._upstream.pools) > 1:
+        failed, upstream = self._index, self._upstream
+        self._exchange.endpoint = upstream.pools[failed].endpoint
+        if outcome is not _NEITHER and not self._exchange.retried and len(upstream.pools) > 1:
             self._retry(outcome, avoid=failed, fresh=False)
         else:
-            self._refuse(error, outcome)
+            self._fail(outcome)
+            self._exchange.refuse(upstream.refused(error, self._clock(), self._admitted), self._ours)
 
     # the request's body
 
@@ -142,6 +148,8 @@ class Relay:
         request, client = exchange.request, exchange.client
         exchange.first_byte = monotonic_ns()
         exchange.status = head.status
+        self._judged = True
+        self._upstream.answered(self._index, head.status, self._clock(), self._admitted)
         headers = to_client(head, self._ours)
         if length < 0 and request.version == b"1.1":
             self._out = CHUNKED
@@ -171,7 +179,7 @@ class Relay:
         if self._out == CHUNKED:
             self._parts.append(last_chunk(trailers))
         self.read()
-        self._settle(_BAD if exchange.status in _BAD_STATUS else _GOOD)
+        self._release()
         exchange.finish()
 
     def switched(self, head: ResponseHead) -> Tunnel:
@@ -180,8 +188,10 @@ class Relay:
         assert connection is not None  # noqa: S101 -- it is the caller
         exchange.first_byte = monotonic_ns()
         exchange.status = head.status
+        self._judged = True
+        self._upstream.answered(self._index, head.status, self._clock(), self._admitted)
         exchange.client.write(response_head(head.status, head.reason, to_client(head, self._ours) + GRANTED))
-        tunnel = Tunnel(exchange, connection, self._settle)
+        tunnel = Tunnel(exchange, connection, self._release)
         exchange.relay = tunnel
         exchange.client.switch(tunnel)
         return tunnel
@@ -196,41 +206,44 @@ class Relay:
         exchange, connection = self._exchange, self._connection
         self._connection = None
         request = exchange.request
-        again = request.method in _REPEATABLE and request.length == 0 and not exchange.retried
-        if unheard and again and connection is not None and connection.reused:
+        bodiless, stale = request.length == 0, connection is not None and connection.reused and error.status == 502
+        if unheard and stale and bodiless and request.method in _REPEATABLE and not exchange.retried:
             self._retry(_NEITHER, avoid=None, fresh=True)
-        elif self._told:
-            self._settle(_BAD)
+            return
+        # closed under a body: a reset may have cost the answer to it; a stale connection: the idle time was over
+        explained = error.status == 502 and (stale or not bodiless)
+        self._fail(_UNANSWERED if unheard and not explained else _NEITHER)
+        if self._told:
             exchange.error = error.reason
             exchange.break_off(reset=self._out == UNTIL_CLOSE)
         else:
             exchange.status = exchange.sent = 0
-            self._refuse(error, _BAD)
+            exchange.refuse(error, self._ours)
 
     def _attempt(self, avoid: int | None, *, fresh: bool) -> None:
-        index = self._upstream.pick(self._clock(), avoid)
-        if isinstance(index, ErrorResponse):
-            self._refuse(index, _NEITHER)
-        else:
-            self._index = index
-            self._upstream.pools[index].take(self, fresh=fresh)
+        self._index = index = self._upstream.pick(self._clock(), avoid)
+        self._upstream.pools[index].take(self, fresh=fresh)
 
     def _retry(self, outcome: Outcome, *, avoid: int | None, fresh: bool) -> None:
         self._exchange.retried = True
-        self._upstream.attempted(self._index, outcome, self._clock())
-        self._index = -1
+        self._upstream.attempted(self._index, outcome, self._clock(), self._admitted)
+        self._release()
         self._attempt(avoid, fresh=fresh)
 
-    def _refuse(self, error: ErrorResponse, outcome: Outcome) -> None:
-        self._settle(outcome)
-        self._exchange.refuse(error, self._ours)
+    def _fail(self, outcome: Outcome) -> None:
+        """Report how the attempt and the request went, unless a head told it."""
+        if not self._judged:
+            self._judged = True
+            now = self._clock()
+            if self._index >= 0:
+                self._upstream.attempted(self._index, outcome, now, self._admitted)
+            self._upstream.done(outcome, now, self._admitted)
+        self._release()
 
-    def _settle(self, outcome: Outcome) -> None:
-        now = self._clock()
+    def _release(self) -> None:
         if self._index >= 0:
-            self._upstream.attempted(self._index, outcome, now)
+            self._upstream.release(self._index)
             self._index = -1
-        self._upstream.done(outcome, now, self._admitted)
 
     def _request_head(self) -> bytes:
         request, headers = self._exchange.request, self._headers

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-from .circuit_breaker import Outcome
 from .interfaces import ExchangeInterface
 from .model import ErrorResponse, Headers
 from .upstream_connection import UpstreamConnection
@@ -11,15 +10,15 @@ from .upstream_connection import UpstreamConnection
 class Tunnel:
     """The carrier of a granted upgrade, one exchange of status 101; ends when both sides closed, or one is lost."""
 
-    __slots__ = ("_client_done", "_connection", "_exchange", "_settle", "_upstream_done")
+    __slots__ = ("_client_done", "_connection", "_exchange", "_release", "_upstream_done")
 
     def __init__(
-        self, exchange: ExchangeInterface, connection: UpstreamConnection, settle: Callable[[Outcome], None]
+        self, exchange: ExchangeInterface, connection: UpstreamConnection, release: Callable[[], None]
     ) -> None:
-        """``settle`` records the outcome with the upstream."""
+        """``release`` ends the request in flight at the endpoint; its outcome was recorded with the 101."""
         self._exchange = exchange
         self._connection = connection
-        self._settle = settle
+        self._release = release
         self._client_done = self._upstream_done = False
 
     # the client's side
@@ -37,7 +36,7 @@ class Tunnel:
     def cancel(self) -> None:
         """Close the upstream connection, as the client left."""
         self._connection.abort()
-        self._settle(Outcome.GOOD)
+        self._release()
 
     def pause_upstream(self, *, paused: bool) -> None:
         """Pause or resume reading from the upstream."""
@@ -62,12 +61,12 @@ class Tunnel:
 
     def lost(self, error: ErrorResponse, *, unheard: bool) -> None:  # noqa: ARG002 -- a 101 came
         """End the exchange: the upstream connection was lost, or both directions were idle for too long."""
-        self._settle(Outcome.GOOD)
+        self._release()
         self._exchange.error = error.reason
         self._exchange.break_off()
 
     def _finish_if_done(self) -> None:
         if self._client_done and self._upstream_done:
             self._connection.close()
-            self._settle(Outcome.GOOD)
+            self._release()
             self._exchange.finish()

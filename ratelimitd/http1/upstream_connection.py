@@ -1,6 +1,9 @@
 """A connection to an endpoint: requests and their responses, one after the other, or a tunnel."""
 
 import asyncio
+import os
+from collections.abc import Iterator
+from contextlib import suppress
 from math import inf
 from typing import Protocol, cast
 
@@ -19,6 +22,8 @@ EXACT_BELOW = 10 * SWEEP
 """Seconds: a shorter response timeout has a timer of its own; the check of all deadlines may be a tenth of it late."""
 TICK = 0.001
 """Seconds by which a timer of uvloop may be early."""
+RESCUED_READS = 8
+"""Reads after a failed write: 128 KiB, the size that Linux's receive buffer starts with."""
 _STALE = "upstream closed the connection before it answered"
 
 
@@ -67,6 +72,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self._partial = bytearray()  # of a head that is not complete
         self._heard = False
         self._complete = False  # the request was sent to its end
+        self._choked = False  # the upstream does not read, and the write buffer is full
         self._keep = False
         self._interims = 0
         self._paused = False
@@ -107,17 +113,21 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self._body = None
         self._idle = self._heard = self._complete = False
         self._interims = 0
-        self.send(head)
+        self.deadline = inf  # until the request is complete, or the upstream does not read it
+        if self._transport is not None:
+            self._transport.write(head)
 
     def send(self, data: bytes) -> None:
         """Send bytes that follow the head."""
         if self._transport is not None:
             self._transport.write(data)
-            self._restart()
+            if self._tunnel is not None or self._body is not None:
+                self._restart()
 
     def complete(self) -> None:
-        """Note that the request was sent to its end, which a connection that is used again has to be."""
+        """Learn that the request was sent to its end: from now on the response is waited for."""
         self._complete = True
+        self._restart()
 
     def pause(self, *, paused: bool) -> None:
         """Pause or resume reading."""
@@ -173,9 +183,11 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             self._fail(ErrorResponse(504, "tunnel was idle"))
         elif self._requester is None:
             self.abort()
+        elif self._heard:
+            self._fail(ErrorResponse(504, "upstream did not go on in time"))
         else:
-            reason = "upstream did not go on in time" if self._heard else "upstream did not answer"
-            self._fail(ErrorResponse(504, reason))
+            reason = "upstream did not answer" if self._complete else "upstream did not read the request"
+            self._fail(ErrorResponse(504, reason), unheard=self._complete)
 
     # asyncio's side
 
@@ -190,7 +202,9 @@ class UpstreamConnection(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Use what was read."""
-        data = bytes(_buffer[:nbytes])
+        self._received(bytes(_buffer[:nbytes]))
+
+    def _received(self, data: bytes) -> None:
         if self._tunnel is not None:
             self._tunnel.data(data)
         elif self._requester is None:
@@ -212,8 +226,11 @@ class UpstreamConnection(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the listener; for a body that ends with its connection it is the end, not a failure."""
-        self._transport = None
+        transport, self._transport = self._transport, None
         self._home.forget(self)
+        if exc is not None and self._requester is not None and not self._paused and transport is not None:
+            for data in _left_in(transport):
+                self._received(data)
         requester, listener = self._requester, self._listener
         self._requester = self._tunnel = None
         if requester is not None and isinstance(self._body, Endless) and exc is None:
@@ -224,11 +241,11 @@ class UpstreamConnection(asyncio.BufferedProtocol):
 
     def pause_writing(self) -> None:
         """Tell the listener that the write buffer is full."""
-        self._tell_writing(paused=True)
+        self._set_choked(choked=True)
 
     def resume_writing(self) -> None:
         """Tell the listener that the write buffer has room again."""
-        self._tell_writing(paused=False)
+        self._set_choked(choked=False)
 
     # reading
 
@@ -303,24 +320,30 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             self.close()
         requester.end(trailers)
 
-    def _fail(self, error: ErrorResponse) -> None:
+    def _fail(self, error: ErrorResponse, *, unheard: bool = False) -> None:
         listener = self._listener
         self.abort()
         if listener is not None:
-            listener.lost(error, unheard=False)
+            listener.lost(error, unheard=unheard)
 
     @property
     def _listener(self) -> Listener | None:
         return self._tunnel or self._requester
 
-    def _tell_writing(self, *, paused: bool) -> None:
+    def _set_choked(self, *, choked: bool) -> None:
+        self._choked = choked
+        if not self._complete:
+            self._restart()
         if (listener := self._listener) is not None:
-            listener.writing_paused(paused=paused)
+            listener.writing_paused(paused=choked)
 
     def _restart(self) -> None:
         """Restart the deadline, with the timeout of the state."""
         tunnel, receiving = self._tunnel is not None, self._body is not None
-        timeout = upstream_timeout(self._options, self._response_timeout, self._idle, self._paused, tunnel, receiving)
+        uploading = not (self._complete or self._choked)
+        timeout = upstream_timeout(
+            self._options, self._response_timeout, self._idle, self._paused, tunnel, receiving, uploading
+        )
         self.deadline = self._clock() + timeout
         if timeout < EXACT_BELOW and not (self._idle or tunnel or receiving):
             self._loop.call_at(self.deadline + TICK, self._due)
@@ -330,3 +353,19 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         now = self._clock()
         if self._transport is not None and self.deadline <= now:
             self.expire(now)
+
+
+def _left_in(transport: asyncio.Transport) -> Iterator[bytes]:
+    """Read what the kernel received before a reset, if the transport has no TLS.
+
+    An upstream that responds early and closes with a part of the request unread resets the connection. The loop reports
+    the failed write first; the response is still in the receive buffer. Its end cannot be told from the reset.
+    """
+    sock = transport.get_extra_info("socket")
+    if sock is None or transport.get_extra_info("sslcontext") is not None:
+        return
+    with suppress(OSError):
+        for _ in range(RESCUED_READS):
+            if not (data := os.read(sock.fileno(), READ_BYTES)):
+                return
+            yield data

@@ -1,50 +1,112 @@
-"""Connections to a host by name.
+"""Connections to a host by name or address.
 
-uvloop's ``create_connection`` looks the name up in a future of its own. If the caller is cancelled meanwhile, by a
+uvloop's ``create_connection`` looks a name up in a future of its own. If the caller is cancelled meanwhile, by a
 timeout or the end of the process, nothing awaits that future, and its error is printed much later as "Future exception
-was never retrieved". So the name is looked up here, and ``create_connection`` gets a connected socket.
+was never retrieved"; a cancelled attempt keeps its socket until the kernel gives up. It also tries one address after
+the other, so that one without an answer takes all the time. So names are looked up here, their addresses are tried as
+RFC 8305 describes, and ``create_connection`` gets a connected socket.
 """
 
 import asyncio
+import errno
 import os
 import socket
 import ssl as tls
+from asyncio.staggered import staggered_race
 from collections.abc import Callable
-from typing import Any, TypeVar
+from itertools import chain, zip_longest
+from typing import Any, Final, NamedTuple, TypeVar
 
 P = TypeVar("P", bound=asyncio.BaseProtocol)
+
+ATTEMPT_DELAY: Final = 0.25
+"""Seconds between the starts of two attempts, unless the first fails before: RFC 8305's Connection Attempt Delay."""
 
 
 async def connect(
     protocol: Callable[[], P], host: str, port: int, *, ssl: tls.SSLContext | None, server_hostname: str | None
 ) -> P:
-    """Connect to the first address of a host that accepts. Raises OSError: the system's, of the last."""
-    sock = await _connected(host, port)
+    """Connect to the first address of a host that accepts.
+
+    Raises OSError: the system's, of an address that refuses if one did, otherwise of the last.
+    """
+    sock = await _first_of(await _addresses(host, port))
     loop = asyncio.get_running_loop()
     try:
-        _, connected = await loop.create_connection(protocol, sock=sock, ssl=ssl, server_hostname=server_hostname)
+        _, made = await loop.create_connection(protocol, sock=sock, ssl=ssl, server_hostname=server_hostname)
     except BaseException:
         sock.close()
         raise
-    return connected
+    return made
 
 
-async def _connected(host: str, port: int) -> socket.socket:
-    loop = asyncio.get_running_loop()
-    problem = OSError(f"{host} has no address")
-    for family, kind, number, _, address in await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+class _Address(NamedTuple):
+    """What a socket is made for, and connected to."""
+
+    family: int
+    kind: int
+    protocol: int
+    at: Any
+
+    async def connected(self) -> socket.socket:
+        """Return a socket that is connected to it. Raises OSError."""
+        sock = socket.socket(self.family, self.kind, self.protocol)
         try:
-            return await _connected_to(socket.socket(family, kind, number), address)
-        except OSError as error:
-            problem = OSError(error.errno, os.strerror(error.errno)) if error.errno else error
-    raise problem
+            sock.settimeout(0.0)
+            await _connect(sock, self.at)
+        except BaseException:
+            sock.close()
+            raise
+        return sock
 
 
-async def _connected_to(sock: socket.socket, address: Any) -> socket.socket:
-    sock.settimeout(0.0)
+async def _connect(sock: socket.socket, at: Any) -> None:
+    """Connect a socket. Raises OSError. uvloop's ``sock_connect`` would look the address up again."""
+    error = sock.connect_ex(at)
+    if error == errno.EINPROGRESS:
+        loop = asyncio.get_running_loop()
+        done = loop.create_future()
+        loop.add_writer(sock, lambda: None if done.done() else done.set_result(None))
+        try:
+            await done
+        finally:
+            loop.remove_writer(sock)
+        error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    if error:
+        raise OSError(error, os.strerror(error))
+
+
+async def _addresses(host: str, port: int) -> list[_Address]:
+    for family in (socket.AF_INET, socket.AF_INET6):
+        if _is_address(family, host):
+            return [_Address(family, socket.SOCK_STREAM, socket.IPPROTO_TCP, (host, port))]
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [_Address(family, kind, number, at) for family, kind, number, _, at in found]
+
+
+def _is_address(family: int, host: str) -> bool:
     try:
-        await asyncio.get_running_loop().sock_connect(sock, address)
-    except BaseException:
-        sock.close()
-        raise
-    return sock
+        return bool(socket.inet_pton(family, host))
+    except (OSError, ValueError):
+        return False
+
+
+async def _first_of(addresses: list[_Address]) -> socket.socket:
+    """Return a socket connected to the first address that accepts; the other attempts are cancelled. Raises OSError."""
+    if len(addresses) == 1:
+        return await addresses[0].connected()
+    winner: socket.socket | None
+    winner, _, errors = await staggered_race([each.connected for each in _interleaved(addresses)], ATTEMPT_DELAY)
+    if winner is not None:
+        return winner
+    failures = [error for error in errors if isinstance(error, OSError)]
+    refusals = [error for error in failures if isinstance(error, ConnectionRefusedError)]
+    raise [OSError("it has no address"), *failures, *refusals][-1]
+
+
+def _interleaved(addresses: list[_Address]) -> list[_Address]:
+    """Alternate between the families, beginning with that of the first address (RFC 8305, 4)."""
+    families: dict[int, list[_Address]] = {}
+    for address in addresses:
+        families.setdefault(address.family, []).append(address)
+    return [address for address in chain.from_iterable(zip_longest(*families.values())) if address is not None]

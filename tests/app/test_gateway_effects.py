@@ -13,9 +13,6 @@ import pytest
 from tests.app.proxying import application, proxying
 from tests.http1.rig import ScriptedUpstream, get, post
 
-NEVER = {"consecutive": 1000, "minimum": 1000}
-"""A breaker that stays closed."""
-
 
 @pytest.fixture
 def serving(tmp_path):
@@ -77,20 +74,34 @@ async def test_requests_are_spread_over_the_endpoints(tmp_path):
             await end.stop()
 
 
-@pytest.mark.parametrize(
-    "upstream",
-    [
-        {"url": refusing(), "breaker": {"consecutive": 1, "open_for": "7s"}},
-        {"endpoints": [refusing(), refusing()], "breaker": NEVER, "balance": {"failures": 1, "eject_for": "7s"}},
-    ],
-    ids=["breaker", "balance"],
-)
-async def test_an_upstream_that_failed_is_left_alone_for_as_long_as_the_file_says(tmp_path, upstream):
-    """Behind an open breaker, or with all endpoints ejected: 503 with Retry-After, without an attempt."""
-    async with proxying(tmp_path, upstreams={"app": upstream}) as front:
+@pytest.mark.parametrize("breaker", [{"consecutive": 1, "open_for": "7s"}, False], ids=["breaker", "false"])
+async def test_an_upstream_that_failed_is_left_alone_for_as_long_as_the_file_says(tmp_path, breaker):
+    """Behind an open breaker: 503 with Retry-After. Without one each request is told of its own attempt."""
+    async with proxying(tmp_path, upstreams={"app": {"url": refusing(), "breaker": breaker}}) as front:
         assert (await front.ask(get()))[0] == 502
         status, answer = await front.ask(get())
-        assert (status, header(answer, b"Retry-After")) == (503, "7")
+        assert (status, header(answer, b"Retry-After")) == ((503, "7") if breaker else (502, None))
+
+
+@pytest.mark.parametrize("balance", [{"failures": 1}, False], ids=["balance", "false"])
+async def test_an_endpoint_that_failed_is_left_alone_for_as_long_as_the_file_says(tmp_path, balance):
+    """An ejected endpoint gets no request while the other is healthy; ``false`` ejects none."""
+    closing = await ScriptedUpstream().start()
+    closing.serve(close)
+    try:
+        async with application() as url:
+            urls = [f"http://127.0.0.1:{closing.port}", url]
+            upstream = {"endpoints": urls, "breaker": False, "balance": balance}
+            async with proxying(tmp_path, upstreams={"app": upstream}) as front:
+                statuses = [(await front.ask(get()))[0] for _ in range(40)]
+                assert (statuses.count(502) == 1) is bool(balance)
+    finally:
+        await closing.stop()
+
+
+async def close(_reader, writer):
+    """Close a connection before a byte."""
+    writer.close()
 
 
 async def test_limits_bound_what_a_client_may_send(serving):

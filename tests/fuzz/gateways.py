@@ -118,10 +118,27 @@ route_fields = {"match": match, "rate_limits": lists(rate_limits, 2), "timeout":
 daring_fields = {"upstream": upstream_names, "rate_limits": lists(rate_limits | daring_limits, 2), "match": match}
 routes = mostly(maps({"upstream": one_of("app")}, route_fields), maps({}, daring_fields), 8)
 
-breaker = maps(
-    {}, {"consecutive": numbers, "error_rate": shares, "minimum": numbers, "window": times, "open_for": times}
+statuses = lists(mostly(one_of("502", "503", "504"), one_of("200", "'502'", "-1"), 16))
+breaker = mostly(
+    maps(
+        {},
+        {
+            "consecutive": numbers,
+            "error_rate": shares,
+            "minimum": numbers,
+            "window": times,
+            "open_for": times,
+            "statuses": statuses,
+        },
+    ),
+    one_of("false", "off", "true"),
+    4,
 )
-balance = maps({}, {"failures": numbers, "eject_for": times, "eject_for_at_most": times})
+balance = mostly(
+    maps({}, {"failures": numbers, "eject_for": times, "eject_for_at_most": times, "statuses": statuses}),
+    one_of("false", "off", "true"),
+    4,
+)
 connections = {
     "max_connections": numbers,
     "max_waiting": numbers,

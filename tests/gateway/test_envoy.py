@@ -245,6 +245,36 @@ def test_what_the_command_says_is_in_the_bootstrap(tmp_path):
     assert limiter(text)["timeout"] == "0.500s"
 
 
+@pytest.mark.parametrize(
+    ("balance", "expected"),
+    [
+        ({}, {"consecutive_local_origin_failure": 5, "enforcing_consecutive_gateway_failure": 0}),
+        ({"failures": 2, "statuses": [504, 502, 503]}, {"enforcing_consecutive_gateway_failure": 100}),
+        (False, None),
+    ],
+    ids=["default", "statuses", "false"],
+)
+def test_endpoints_are_ejected_as_the_proxy_does(tmp_path, balance, expected):
+    """For missing responses; for statuses where the file lists them; with most of them ejected all are asked."""
+    upstream = {"endpoints": ["http://a", "http://b"], "balance": balance}
+    made = make(write(tmp_path, upstreams={"app": upstream}), BootstrapOptions())
+    cluster = yaml.safe_load(made.text)["static_resources"]["clusters"][0]
+    found = cluster.get("outlier_detection")
+    assert cluster["common_lb_config"] == {"healthy_panic_threshold": {"value": 50.0}}
+    assert (found is None) is (expected is None)
+    for key, value in (expected or {}).items():
+        assert found[key] == value
+    if found is not None:
+        assert found["split_external_local_origin_errors"]
+    assert "'statuses'" not in " ".join(made.gaps)
+
+
+def test_a_breaker_that_the_file_turns_off_is_no_difference(tmp_path):
+    """Envoy has none either."""
+    made = make(write(tmp_path, upstreams={"app": {"url": "http://a", "breaker": False}}), BootstrapOptions())
+    assert not [line for line in made.gaps if "upstream app: breaker" in line]
+
+
 GAPS = [
     ({"limits": {"max_body": "1MiB"}}, "limits: max_body, which the file sets"),
     ({"limits": {"max_head": "1GiB"}}, "limits: max_head is 8 MiB"),
@@ -254,6 +284,10 @@ GAPS = [
     ({"error_details": True}, "error_details: the body"),
     ({"trusted_proxies": ["10.0.0.0/8"]}, "headers: X-Forwarded-For"),
     ({"upstreams": {"app": {"url": "http://a", "breaker": {"consecutive": 1}}}}, "upstream app: breaker"),
+    (
+        {"upstreams": {"app": {"endpoints": ["http://a", "http://b"], "balance": {"statuses": [500]}}}},
+        "upstream app: 'statuses' of balance",
+    ),
     ({"upstreams": {"app": {"url": "http://a", "read_timeout": "1s"}}}, "upstream app: read_timeout and"),
     ({"upstreams": {"app": {"url": "https://a"}}}, "upstream app: certificates"),
     ({"tls": {"cert": "a", "key": "b"}}, "tls: certificates"),

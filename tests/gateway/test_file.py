@@ -46,6 +46,21 @@ def test_every_option_of_both_sides_can_be_written():
     assert {*CONNECTIONS, "breaker", "balance"} == set(UpstreamOptions._fields)
 
 
+@pytest.mark.parametrize("off", ["false", "off"])
+def test_what_judges_an_upstream_can_be_turned_off(off):
+    """``breaker: false`` and ``balance: false``; other values are those of a map."""
+    text = f"upstreams: {{app: {{url: 'http://a', breaker: {off}, balance: {off}}}}}\n"
+    made = read_gateway("g.yaml", (text + HEAD.partition("\n")[2] + "routes: [{}]\n").encode())
+    assert (made.upstreams["app"].options.breaker, made.upstreams["app"].options.balance) == (None, None)
+
+
+def test_statuses_that_are_failures_are_listed():
+    """For breaker and balance alike."""
+    lists = {"breaker": {"statuses": [502, 503]}, "balance": {"statuses": [500]}}
+    options = gateway({}, upstreams={"app": {"url": "http://a", **lists}}).upstreams["app"].options
+    assert (options.breaker.statuses, options.balance.statuses) == ({502, 503}, {500})
+
+
 def test_a_file_says_all_of_it():
     """Durations, sizes and numbers, several endpoints, TLS, administration."""
     made = gateway(

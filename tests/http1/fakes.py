@@ -128,6 +128,9 @@ class Upstream:
     def data(self, piece):
         pass
 
+    def writing_paused(self, *, paused):
+        pass
+
     read = end = lambda self, *_: None
 
     def feed(self, data):

@@ -83,9 +83,12 @@ class ScriptedUpstream:
         self.connections = 0
 
     async def start(self, port=0):
-        self._server = await asyncio.start_server(self._take, "127.0.0.1", port, limit=1 << 20)
+        self._server = await asyncio.start_server(self._accepted, "127.0.0.1", port, limit=1 << 20)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
+
+    async def _accepted(self, reader, writer):
+        await self._take(reader, writer)
 
     async def _take(self, reader, writer):
         end = End(reader, writer)

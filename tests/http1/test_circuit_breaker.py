@@ -6,8 +6,19 @@ from hypothesis import strategies as st
 
 from ratelimitd.http1.circuit_breaker import BreakerOptions, CircuitBreaker, Outcome, State
 
-GOOD, BAD, NEITHER = Outcome.GOOD, Outcome.BAD, Outcome.NEITHER
-OPTIONS = BreakerOptions(consecutive=3, error_rate=0.4, minimum=4, window=8, open_for=4, open_for_at_most=12)
+GOOD, STATUS, NEITHER = Outcome.GOOD, Outcome.STATUS, Outcome.NEITHER
+BAD, REFUSED, UNANSWERED = Outcome.UNREACHED, Outcome.REFUSED, Outcome.UNANSWERED
+OPTIONS = BreakerOptions(
+    consecutive=3,
+    error_rate=0.4,
+    minimum=4,
+    window=8,
+    open_for=4,
+    open_for_at_most=12,
+    probes=1,
+    successes=2,
+    statuses=frozenset((503,)),
+)
 """None is a default, so a case fails where an option is ignored."""
 
 CASES = {
@@ -18,6 +29,11 @@ CASES = {
     "failures out of the window are forgotten": ([(0, BAD), (0, BAD), (9, GOOD), (9, BAD), (18, BAD)], State.CLOSED),
     "what is nobody's fault counts for nothing": ([(0, NEITHER)] * 9, State.CLOSED),
     "a row is not broken by what is nobody's fault": ([(0, BAD), (0, BAD), (1, NEITHER), (1, BAD)], State.OPEN),
+    "refusals in a row open it": ([(0, REFUSED)] * 3, State.OPEN),
+    "what a request may have caused makes it careful": ([(1, UNANSWERED)] * 3, State.HALF_OPEN),
+    "statuses in a row open it": ([(0, STATUS)] * 3, State.OPEN),
+    "a status shows that something is there": ([(0, BAD), (0, BAD), (0, STATUS), (9, BAD)], State.CLOSED),
+    "no connection says nothing of statuses": ([(0, STATUS), (0, STATUS), (0, BAD), (0, STATUS)], State.OPEN),
 }
 
 
@@ -109,12 +125,126 @@ def test_a_breaker_that_closed_has_forgotten():
     assert State.CLOSED is breaker.state
 
 
-@given(st.lists(st.tuples(st.floats(0, 5), st.sampled_from([GOOD, BAD, NEITHER])), max_size=60))
+def careful(options=OPTIONS):
+    breaker = CircuitBreaker(options)
+    for now in (1, 2, 3):
+        breaker.record(UNANSWERED, now, now)
+    return breaker
+
+
+def test_a_probe_lapses():
+    """A probe without an outcome after ``open_for`` makes room for one other; its late outcome takes no room away."""
+    breaker = opened()
+    assert breaker.admit(6)
+    assert breaker.retry_after(7) == 3
+    assert [breaker.admit(now) for now in (9.9, 10, 10)] == [False, True, False]
+    breaker.record(NEITHER, 11, 6)
+    assert not breaker.admit(11)
+    breaker.record(NEITHER, 12, 10)
+    assert [breaker.admit(12) for _ in range(2)] == [True, False]
+
+
+def test_a_late_success_of_a_lapsed_probe_counts():
+    """An upstream that always takes longer than ``open_for`` is closed again by its responses."""
+    breaker = opened()
+    assert [breaker.admit(now) for now in (6, 10)] == [True, True]
+    breaker.record(GOOD, 13, 6)
+    breaker.record(GOOD, 17, 10)
+    assert State.CLOSED is breaker.state
+
+
+def test_what_a_request_may_have_caused_never_shuts_the_upstream():
+    """After such failures there is no wait: a probe at a time, however many fail, until a response closes it."""
+    breaker = careful()
+    for now in (3, 4, 5):
+        assert [breaker.admit(now) for _ in range(2)] == [True, False]
+        breaker.record(UNANSWERED, now + 0.5, now)
+        assert State.HALF_OPEN is breaker.state
+    for now in (6, 7):
+        assert breaker.admit(now)
+        breaker.record(GOOD, now, now)
+    assert State.CLOSED is breaker.state
+
+
+def test_no_response_counts_for_nothing_if_another_request_was_answered_meanwhile():
+    """Requests to a page that hangs, all sent before a response to another page came, are no evidence."""
+    breaker = CircuitBreaker(OPTIONS)
+    breaker.record(GOOD, 5, 4)
+    for _ in range(9):
+        breaker.record(UNANSWERED, 60, 3)
+    assert State.CLOSED is breaker.state
+
+
+def test_a_breaker_that_refusals_opened_lets_each_request_try():
+    """It is open and has a wait, but a connection that is accepted closes it, at once."""
+    breaker = CircuitBreaker(OPTIONS)
+    for _ in range(3):
+        breaker.record(REFUSED, 0, 0)
+    assert [breaker.admit(1) for _ in range(9)] == [True] * 9
+    breaker.record(REFUSED, 1, 1)
+    assert (breaker.state, breaker.retry_after(1), breaker.opened_before(1)) == (State.OPEN, 3, True)
+    breaker.reached()
+    assert State.CLOSED is breaker.state
+
+
+def test_a_refusal_of_long_ago_lets_nothing_try():
+    """Where statuses or a lack of time opened it, a request waits, and a connection alone does not close it."""
+    for last in (STATUS, BAD):
+        breaker = CircuitBreaker(OPTIONS)
+        breaker.record(REFUSED, 0, 0)
+        for _ in range(3):
+            breaker.record(last, 0, 0)
+        breaker.reached()
+        assert not breaker.admit(1)
+
+
+def test_an_upstream_that_takes_no_connection_any_more_is_left_alone():
+    """Refusals opened it; an attempt that then takes too long begins a wait."""
+    breaker = CircuitBreaker(OPTIONS)
+    for _ in range(3):
+        breaker.record(REFUSED, 0, 0)
+    breaker.record(BAD, 6, 1)
+    assert not breaker.admit(7)
+
+
+def test_by_default_a_wait_is_the_shortest_that_can_be_told():
+    """One second each time, and a longer ``open_for`` of a file is not doubled."""
+    for options, wait in ((BreakerOptions(), 1), (BreakerOptions(open_for=10), 10)):
+        breaker = CircuitBreaker(options)
+        for now in (0, 0, 0, 0, 0, 20, 40):
+            breaker.admit(now)
+            breaker.record(BAD, now, now)
+        assert breaker.retry_after(40) == wait
+
+
+def test_by_default_one_response_closes_it():
+    """A page after a restart is followed by its assets, all at once."""
+    breaker = opened(options=OPTIONS._replace(probes=5, successes=1))
+    assert breaker.admit(6)
+    breaker.record(GOOD, 6.1, 6)
+    assert all(breaker.admit(6.1) for _ in range(20))
+    assert (BreakerOptions().probes, BreakerOptions().successes) == (5, 1)
+
+
+def test_by_default_a_share_of_failures_is_not_enough():
+    """If others are answered, failures of one page, however many, do not open it."""
+    breaker = CircuitBreaker(BreakerOptions())
+    for now in range(100):
+        for _ in range(4):
+            breaker.record(UNANSWERED, now + 0.5, now + 0.5)
+        breaker.record(GOOD, now + 0.6, now + 0.5)
+    assert State.CLOSED is breaker.state
+
+
+@given(st.lists(st.tuples(st.floats(0, 5), st.floats(0, 5), st.sampled_from(list(Outcome))), max_size=60))
 def test_it_never_locks_up(events):
-    """Whatever happened, waiting as long as it says always admits a probe."""
-    breaker, now = CircuitBreaker(OPTIONS), 0.0
-    for step, outcome in events:
+    """Whatever happened, also late and out of order, waiting as long as it says always admits a probe."""
+    breaker, now, late = CircuitBreaker(OPTIONS), 0.0, []
+    for step, lasts, outcome in events:
         now += step
         if breaker.admit(now):
-            breaker.record(outcome, now, now)
+            late.append((now + lasts, now, outcome))
+        for each in [each for each in late if each[0] <= now]:
+            late.remove(each)
+            breaker.record(each[2], now, each[1])
     assert breaker.admit(now + breaker.retry_after(now) + 0.001)

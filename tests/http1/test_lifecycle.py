@@ -36,6 +36,8 @@ UPSTREAMS = {
     ("idle",): UPSTREAM.idle_timeout,
     ("idle", "receiving"): UPSTREAM.idle_timeout,  # the response before is complete
     (): UPSTREAM.response_timeout,
+    ("uploading",): NEVER,  # the client's body_timeout applies
+    ("uploading", "receiving"): UPSTREAM.read_timeout,
     ("receiving",): UPSTREAM.read_timeout,
     ("tunnel",): UPSTREAM.tunnel_timeout,
     ("paused",): NEVER,
@@ -54,7 +56,7 @@ def test_a_client_has_the_timeout_of_its_state(phase, state):
 @pytest.mark.parametrize("state", UPSTREAMS)
 def test_an_upstream_has_the_timeout_of_its_state(state):
     """Every state of an upstream connection has one timeout; none while the client is the one that is waited for."""
-    flags = [name in state for name in ("idle", "paused", "tunnel", "receiving")]
+    flags = [name in state for name in ("idle", "paused", "tunnel", "receiving", "uploading")]
     assert UPSTREAMS[state] == upstream_timeout(UPSTREAM, UPSTREAM.response_timeout, *flags)
 
 
@@ -162,7 +164,21 @@ def test_a_response_has_its_time_from_the_end_of_the_request():
     """Bytes of its head, and interim heads, do not extend it."""
     upstream = Upstream(UPSTREAM)
     assert left(upstream, asks, b"HTTP/1.1 103 Early\r\n", b"\r\nHTTP/1.1 2", b"00 OK\r\n") == [61, 60, 59, 58]
-    assert left(upstream, lambda end: end.connection.send(b"more of the request")) == [61]
+
+
+def test_a_request_that_is_not_complete_has_no_response_timeout():
+    """Its body is the client's to send in time, unless the upstream is the one that does not take it."""
+    upstream = Upstream(UPSTREAM)
+    connection = upstream.connection
+    states = [
+        lambda _: connection.begin(upstream, b"POST", b"", websocket=False),
+        lambda _: connection.send(b"a piece"),
+        lambda _: connection.pause_writing(),
+        lambda _: None,
+        lambda _: connection.resume_writing(),
+        lambda _: connection.complete(),
+    ]
+    assert left(upstream, *states) == [inf, inf, 61, 60, inf, 61]
 
 
 def test_a_request_may_have_a_response_timeout_of_its_own():

@@ -10,6 +10,7 @@ from envoy_data_plane.envoy.config.cluster.v3 import (
     CircuitBreakers,
     CircuitBreakersThresholds,
     Cluster,
+    ClusterCommonLbConfig,
     ClusterDiscoveryType,
     ClusterDnsLookupFamily,
     ClusterLbPolicy,
@@ -38,6 +39,7 @@ from envoy_data_plane.envoy.extensions.upstreams.http.v3 import (
     HttpProtocolOptionsExplicitHttpConfig,
 )
 from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
+from envoy_data_plane.envoy.type.v3 import Percent
 from envoy_data_plane.google.protobuf import Any
 
 from ratelimitd.config.values import UINT32_MAX
@@ -51,6 +53,12 @@ TRUSTED_CA: Final = "/etc/ssl/certs/ca-certificates.crt"
 """CA certificates that verify upstreams: the path in Debian and in Envoy's images. Envoy has no system default."""
 
 PROTOCOL: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+
+PANIC: Final = 50.0
+"""Percentage of healthy endpoints below which all are asked, as the proxy does; also Envoy's default."""
+
+GATEWAY_FAILURES: Final = frozenset((502, 503, 504))
+"""The statuses that Envoy can count as failures alone."""
 
 KIB: Final = 1024
 
@@ -76,7 +84,9 @@ def upstream(name: str, backend: Backend) -> Cluster:
     cluster.typed_extension_protocol_options = {PROTOCOL: Any.pack(_http1(options))}
     if len(endpoints) > 1:
         cluster.lb_policy = ClusterLbPolicy.LEAST_REQUEST
-        cluster.outlier_detection = _ejection(options.balance)
+        cluster.common_lb_config = ClusterCommonLbConfig(healthy_panic_threshold=Percent(value=PANIC))
+        if options.balance is not None:
+            cluster.outlier_detection = _ejection(options.balance)
     if any(endpoint.tls for endpoint in endpoints):
         cluster.transport_socket = _tls(endpoints)
     return cluster
@@ -129,10 +139,14 @@ def _http1(options: UpstreamOptions) -> HttpProtocolOptions:
 
 
 def _ejection(options: BalanceOptions) -> OutlierDetection:
-    """Eject for consecutive 502, 503, 504 and lost connections only, as the proxy does."""
+    """Eject for connections and responses that did not come, and for statuses if the file asks for it."""
     return OutlierDetection(
+        split_external_local_origin_errors=True,
+        consecutive_local_origin_failure=options.failures,
+        enforcing_consecutive_local_origin_failure=100,
+        enforcing_local_origin_success_rate=0,
         consecutive_gateway_failure=options.failures,
-        enforcing_consecutive_gateway_failure=100,
+        enforcing_consecutive_gateway_failure=100 if options.statuses == GATEWAY_FAILURES else 0,
         enforcing_consecutive_5xx=0,
         base_ejection_time=timedelta(seconds=options.eject_for),
         max_ejection_time=timedelta(seconds=options.eject_for_at_most),

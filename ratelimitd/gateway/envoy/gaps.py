@@ -8,7 +8,7 @@ from ratelimitd.gateway.routing import API_KEY, key_headers
 from ratelimitd.http1 import ServerOptions, UpstreamOptions
 from ratelimitd.policy import DescriptorNode, Domain, OnStoreFailure
 
-from .clusters import HEAD_MAX, TRUSTED_CA
+from .clusters import GATEWAY_FAILURES, HEAD_MAX, TRUSTED_CA
 from .ratelimit import limited_status
 from .routes import in_route_action, longest_timeout
 
@@ -91,8 +91,11 @@ def _upstreams(gateway: Gateway) -> Iterator[str]:
         if any(endpoint.tls for endpoint in endpoints):
             yield f"upstream {name}: certificates are verified against {TRUSTED_CA}"
         for key in ("breaker", "wait_timeout"):
-            if getattr(options, key) != getattr(defaults, key):
+            if getattr(options, key) not in (None, getattr(defaults, key)):
                 yield f"upstream {name}: {key}, which the file sets, is not used"
+        statuses = options.balance.statuses if options.balance is not None else frozenset[int]()
+        if statuses not in (frozenset(), GATEWAY_FAILURES):
+            yield f"upstream {name}: 'statuses' of balance are not used; Envoy can count 502, 503 and 504 together"
         if options.max_head > HEAD_MAX:
             yield f"upstream {name}: max_head is {HEAD_MAX >> 20} MiB, Envoy's maximum"
         longest = longest_timeout(options)
