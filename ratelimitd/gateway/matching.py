@@ -22,11 +22,16 @@ class PatternError(ValueError):
 
 
 def regex(pattern: str) -> Tester:
-    """Return a full-match test for an RE2 expression; its time is linear in the text. Raises PatternError."""
+    """Return a full-match test for an RE2 expression; its time is linear in the text. Raises PatternError.
+
+    As in Envoy, expression and text are bytes: ``.`` is any byte except a line feed, and a character above 127 in the
+    expression is the bytes of its UTF-8 form, each on its own in a class.
+    """
     import re2  # noqa: PLC0415 -- needed only if a file has a regex
 
     options = re2.Options()
     options.log_errors = False
+    options.encoding = re2.Options.Encoding.LATIN1
     try:
         compiled = re2.compile(pattern.encode(), options)
     except re2.error as error:

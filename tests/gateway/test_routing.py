@@ -51,6 +51,7 @@ def test_hosts_are_matched_without_port_and_case(pattern, taken, not_taken):
         ({"suffix": "a"}, [["ba"]], [["ab"], []]),
         ({"contains": "a"}, [["bab"]], [["b"], []]),
         ({"regex": "a|b"}, [["a"], ["b"]], [["ab"], []]),
+        ({"regex": ".*bot.*"}, [["bot\xff"], ["\xe9bot"]], [["\xe9"]]),
         ({"present": True}, [["a"], [""]], [[]]),
         ({"present": False}, [[]], [["a"]]),
         ({}, [["a"]], [[]]),
