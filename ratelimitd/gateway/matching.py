@@ -16,6 +16,12 @@ JOINED: Final = frozenset(
 )
 """Headers whose lines Envoy joins with a comma. In other headers each line is a separate value."""
 
+LISTS: Final = frozenset(
+    b"accept accept-encoding cache-control if-match if-none-match pragma via"  # RFC 9110 and 9111
+    b" x-forwarded-for x-forwarded-host x-forwarded-proto".split()  # by convention
+)
+"""Those that are lists by definition: their lines are one value for every program, and for a limit, joined."""
+
 
 class PatternError(ValueError):
     """A regular expression is not valid in RE2. The text gives the reason."""

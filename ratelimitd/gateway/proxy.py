@@ -64,7 +64,7 @@ class Snapshot(NamedTuple):
 
     Attributes:
         domain: domain of the limits.
-        keys: headers that a request must not repeat.
+        keys: headers that a request must not repeat (``routing.counted_headers``).
     """
 
     gateway: Gateway

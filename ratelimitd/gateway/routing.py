@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 from ratelimitd.policy import Descriptor
 
 from .actions import BuildDescriptors, DescriptorInput, descriptor_builder, header_names, headers_read
-from .matching import HeaderMap, header_map, header_tester, regex
+from .matching import LISTS, HeaderMap, header_map, header_tester, regex
 from .model import Gateway, GatewayRoute, RequestHeaders, RouteMatch
 from .paths import Target
 
@@ -72,25 +72,26 @@ class Router:
         return None
 
 
-def key_headers(gateway: Gateway, keys: Iterable[bytes]) -> frozenset[bytes]:
-    """Return the headers that identify a caller: X-API-Key, and the headers of entries with an identity's ``key``."""
-    identifying = frozenset(keys)
-    named = {
+def counted_headers(gateway: Gateway) -> frozenset[bytes]:
+    """Return the headers whose value decides what a request counts on, except lists: X-API-Key, and those of actions.
+
+    A request that repeats one is refused: the program behind may read another line than the one that was counted.
+    """
+    read = (
         action.header
         for route in gateway.routes
         for limit in route.rate_limits
         for action in limit.actions
-        if isinstance(action, RequestHeaders) and action.key in identifying and action.header[:1] != b":"
-    }
-    return frozenset((API_KEY, *named))
+        if isinstance(action, RequestHeaders) and action.header[:1] != b":"
+    )
+    return frozenset((API_KEY, *read)) - LISTS
 
 
 def repeated(names: Sequence[bytes], keys: Iterable[bytes]) -> bytes | None:
     """Return a header in ``keys`` that is repeated (400), else None. ``names`` are the request's, in lower case."""
-    for key in keys:
-        if names.count(key) > 1:
-            return key
-    return None
+    if len(set(names)) == len(names):
+        return None
+    return next((key for key in keys if names.count(key) > 1), None)
 
 
 def _wanted(route: GatewayRoute) -> frozenset[bytes]:

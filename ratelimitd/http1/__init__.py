@@ -14,6 +14,7 @@ from .client import (
 from .collector import read_body
 from .deadlines import Sweeper
 from .exchange import Exchange
+from .framing import SINGLE
 from .headers import PSEUDONYM, to_upstream
 from .model import Endpoint, ErrorResponse, Headers, Peer, Request, Summary
 from .options import CONNECTION_BYTES, HIGH_WATER, READ_BYTES, ServerOptions, UpstreamOptions
@@ -27,6 +28,7 @@ __all__ = [
     "HIGH_WATER",
     "PSEUDONYM",
     "READ_BYTES",
+    "SINGLE",
     "BalanceOptions",
     "BreakerOptions",
     "ConnectError",

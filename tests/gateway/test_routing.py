@@ -2,7 +2,7 @@
 
 import pytest
 
-from ratelimitd.gateway.routing import Router, key_headers, repeated
+from ratelimitd.gateway.routing import Router, counted_headers, repeated
 
 from .files import ask, gateway, limits
 
@@ -96,12 +96,11 @@ def test_a_hostile_path_costs_no_more_than_its_length():
     assert name({"regex": "/(a+)+b"}, path="/" + "a" * 4000) == "rest"
 
 
-def test_a_second_line_of_a_key_is_found():
-    """X-API-Key always, and each header that makes an entry of an identity's key."""
-    by_token = {"request_headers": {"header_name": "X-Token", "descriptor_key": "api_key"}}
-    made = gateway({"rate_limits": [limits(by_token)]})
-    names = key_headers(made, [b"api_key"])
-    assert names == {b"x-api-key", b"x-token"}
-    assert key_headers(made, [b"other"]) == {b"x-api-key"}
-    assert repeated([b"x-token", b"a", b"a", b"x-token"], names) == b"x-token"
-    assert repeated([b"x-token", b"x-api-key", b"a", b"a"], names) is None
+def test_a_second_line_of_a_counted_header_is_found():
+    """X-API-Key always, and each header that makes an entry, unless it is a list or a part of the request line."""
+    names = ("X-Token", "Accept", "X-Forwarded-For", ":path")
+    actions = [{"request_headers": {"header_name": name, "descriptor_key": "k"}} for name in names]
+    counted = counted_headers(gateway({"rate_limits": [limits(*actions)]}))
+    assert counted == {b"x-api-key", b"x-token"}
+    assert repeated([b"x-token", b"a", b"a", b"x-token"], counted) == b"x-token"
+    assert repeated([b"x-token", b"x-api-key", b"a", b"a"], counted) is None
