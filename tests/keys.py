@@ -155,7 +155,11 @@ _QUERY: Final = ("name", *_STRING_MATCH, "present_match")
 _MATCH: Final[Mapping[str, tuple[str, ...]]] = {
     _ROUTING + "test_paths_are_matched_as_they_are_after_normalisation": ("prefix", "path", "regex"),
     _ROUTING + "test_methods_are_matched": ("methods",),
-    _ROUTING + "test_hosts_are_matched_without_port_and_case": ("hosts",),
+    _ROUTING + "test_hosts_are_matched_without_port_case_and_dot": ("hosts",),
+    _ROUTING + "test_case_and_a_slash_at_the_end_do_not_count_where_the_file_says_so": (
+        "ignore_case",
+        "ignore_trailing_slash",
+    ),
     _ROUTING + "test_headers_are_matched_line_by_line": (
         "headers",
         *(f"headers.{key}" for key in _HEADER),

@@ -268,6 +268,8 @@ def _match(found: MapFound) -> RouteMatch:
         frozenset(fields.get("methods", ())),
         fields.get("hosts", ()),
         fields.get("headers", ()),
+        fields.get("ignore_case", False),
+        fields.get("ignore_trailing_slash", False),
     )
 
 
@@ -280,6 +282,8 @@ _MATCH: Final = MapReader(
         "methods": ListReader(method),
         "hosts": ListReader(host),
         "headers": ListReader(HEADER_MATCH),
+        "ignore_case": flag,
+        "ignore_trailing_slash": flag,
     },
     make=_match,
 )

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from .model import HeaderMatch, QueryMatch, TextMatch
+from .spellings import HOST_NAMES, host_expression
 
 Tester = Callable[[bytes], bool]
 HeaderMap = Mapping[bytes, list[bytes]]
@@ -73,7 +74,7 @@ def header_tester(match: HeaderMatch) -> Callable[[HeaderMap], bool]:
     if match.text is None:
         wanted = match.present != invert
         return lambda headers: (name in headers or bool(empty)) == wanted
-    test = text_tester(match.text)
+    test = regex(host_expression(match.text)) if name in HOST_NAMES else text_tester(match.text)
 
     def matches(headers: HeaderMap) -> bool:
         values = headers.get(name, empty)

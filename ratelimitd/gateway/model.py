@@ -148,6 +148,8 @@ class RouteMatch(NamedTuple):
     Attributes:
         kind: prefix, path or regex. ``pattern`` is compared with the normalized path, without the query.
         hosts: hosts in lower case, without a port; ``*`` at one end matches any text.
+        ignore_case: whether the case of a path counts not; ASCII only, as in Envoy.
+        ignore_trailing_slash: whether a slash at the end of a path counts not; of a prefix, the slash at its own end.
     """
 
     kind: str = "prefix"
@@ -155,6 +157,8 @@ class RouteMatch(NamedTuple):
     methods: frozenset[bytes] = frozenset()
     hosts: tuple[bytes, ...] = ()
     headers: tuple[HeaderMatch, ...] = ()
+    ignore_case: bool = False
+    ignore_trailing_slash: bool = False
 
 
 class GatewayRoute(NamedTuple):

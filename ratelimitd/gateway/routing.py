@@ -6,9 +6,10 @@ from typing import Final, NamedTuple
 from ratelimitd.policy import Descriptor
 
 from .actions import BuildDescriptors, DescriptorInput, descriptor_builder, header_names, headers_read
-from .matching import LISTS, HeaderMap, header_map, header_tester, regex
-from .model import Gateway, GatewayRoute, RequestHeaders, RouteMatch
+from .matching import LISTS, HeaderMap, header_map, header_tester, regex, text_tester
+from .model import Gateway, GatewayRoute, RequestHeaders, RouteMatch, TextMatch
 from .paths import Target
+from .spellings import path_expression, plain_host
 
 API_KEY: Final = b"x-api-key"
 """Its lines never form one list: two keys are two callers, and the line that a program reads decides who is charged."""
@@ -19,13 +20,13 @@ class RequestView(NamedTuple):
 
     Attributes:
         target: normalized target.
-        authority: requested host, with its port if it has one.
+        host: requested host in lower case, without its port and a dot at its end.
         headers: headers in ``Router.wanted`` by name, with the pseudo-headers (:path etc.).
     """
 
     method: bytes
     target: Target
-    authority: bytes
+    host: bytes
     headers: HeaderMap
 
 
@@ -61,8 +62,9 @@ class Router:
         """Return the view of a request. ``headers`` are the header lines as sent."""
         by_name = header_map(headers, self.wanted)
         by_name[b":path"], by_name[b":method"], by_name[b":scheme"] = [target.full], [method], [scheme]
-        by_name[b":authority"] = by_name[b"host"] = [authority]
-        return RequestView(method, target, authority, by_name)
+        host = plain_host(authority)
+        by_name[b":authority"] = by_name[b"host"] = [host]
+        return RequestView(method, target, host, by_name)
 
     def find(self, view: RequestView) -> CompiledRoute | None:
         """Return the first matching route; None if there is none (404)."""
@@ -108,7 +110,7 @@ def _tester(match: RouteMatch) -> Callable[[RequestView], bool]:
         return (
             path(view.target.path)
             and (not methods or view.method in methods)
-            and (not hosts or _any(hosts, _bare_host(view.authority)))
+            and (not hosts or _any(hosts, view.host))
             and all(test(view.headers) for test in headers)
         )
 
@@ -116,12 +118,11 @@ def _tester(match: RouteMatch) -> Callable[[RequestView], bool]:
 
 
 def _path_tester(match: RouteMatch) -> Callable[[bytes], bool]:
-    if match.kind == "regex":
-        return regex(match.pattern)
-    pattern = match.pattern.encode()
-    if match.kind == "path":
-        return lambda path: path == pattern
-    return lambda path: path.startswith(pattern)
+    expression = path_expression(match)
+    if expression is not None:
+        return regex(expression)
+    kind = "exact" if match.kind == "path" else "prefix"
+    return text_tester(TextMatch(kind, match.pattern, match.ignore_case))
 
 
 def _host_tester(pattern: bytes) -> Callable[[bytes], bool]:
@@ -133,13 +134,6 @@ def _host_tester(pattern: bytes) -> Callable[[bytes], bool]:
     if pattern[-1:] == b"*":
         return lambda host: host.startswith(pattern[:-1]) and len(host) >= len(pattern)
     return lambda host: host == pattern
-
-
-def _bare_host(authority: bytes) -> bytes:
-    """Return the host of an authority in lower case, without its port."""
-    host, colon, port = authority.rpartition(b":")
-    bare = host if colon and port.isdigit() else authority
-    return bare.lower()
 
 
 def _any(tests: Sequence[Callable[[bytes], bool]], value: bytes) -> bool:

@@ -89,6 +89,8 @@ EVERYTHING = [
         "name": "all of it",
         "match": {
             "regex": "/v[0-9]+/.*",
+            "ignore_case": True,
+            "ignore_trailing_slash": True,
             "methods": ["GET", "M-SEARCH"],
             "hosts": ["*.example.org", "example.*", "a.b"],
             "headers": [
@@ -96,6 +98,7 @@ EVERYTHING = [
                 {"name": "x-b", "regex": "a.c", "invert": True},
                 {"name": "x-c", "string_match": {"suffix": "x", "ignore_case": True}},
                 {"name": "x-d", "exact": "", "treat_missing_header_as_empty": True},
+                {"name": ":authority", "prefix": "a."},
             ],
         },
         "upstream": "two",
@@ -104,6 +107,7 @@ EVERYTHING = [
             {
                 "actions": [
                     {"generic_key": {"descriptor_value": "v"}},
+                    {"request_headers": {"header_name": "host", "descriptor_key": "h", "skip_if_absent": True}},
                     {"masked_remote_address": {"v4_prefix_mask_len": 0, "v6_prefix_mask_len": 64}},
                     {"metadata": {"descriptor_key": "k", "metadata_key": {"key": "n", "path": [{"key": "p"}]}}},
                     {

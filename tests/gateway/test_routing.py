@@ -27,17 +27,63 @@ def test_paths_are_matched_as_they_are_after_normalisation(match, taken, not_tak
     assert {name(match, path=path, query="/api") for path in not_taken} <= {"rest"}
 
 
+CASE, SLASH = {"ignore_case": True}, {"ignore_trailing_slash": True}
+
+
+@pytest.mark.parametrize(
+    ("match", "taken", "not_taken"),
+    [
+        ({"path": "/a", **CASE}, ["/a", "/A"], ["/a/", "/b"]),
+        ({"path": "/a", **SLASH}, ["/a", "/a/", "/a//"], ["/A", "/ab", "/a/b"]),
+        ({"path": "/a/", **SLASH}, ["/a", "/a/"], ["/a/b"]),
+        ({"path": "/", **SLASH}, ["/", "//"], ["/a"]),
+        ({"path": "/a", **CASE, **SLASH}, ["/A/", "/a"], ["/ab"]),
+        ({"prefix": "/aB/", **CASE}, ["/ab/", "/AB/c"], ["/ab"]),
+        ({"prefix": "/a/", **SLASH}, ["/a", "/a/", "/a/b"], ["/ab", "/A"]),
+        ({"prefix": "/a", **SLASH}, ["/a", "/a/", "/ab"], ["/A"]),
+        ({"prefix": "/a/", **CASE, **SLASH}, ["/A", "/a/b"], ["/ab"]),
+        ({"regex": "/a|/b", **CASE}, ["/a", "/B"], ["/a/"]),
+        ({"regex": "/a$|/b", **SLASH}, ["/a", "/a/", "/b/"], ["/A", "/a/b"]),
+        ({"regex": r"/[$]|/\$|/\Q$\E/", **SLASH}, ["/$", "/$/"], ["/"]),
+    ],
+)
+def test_case_and_a_slash_at_the_end_do_not_count_where_the_file_says_so(match, taken, not_taken):
+    """ignore_case and ignore_trailing_slash, of a path, a prefix and an expression."""
+    assert {name(match, path=path) for path in taken} == {"it"}
+    assert {name(match, path=path) for path in not_taken} == {"rest"}
+
+
+@pytest.mark.parametrize(
+    ("match", "taken", "not_taken"),
+    [
+        ({"path": "/@a"}, ["/@a", "/%40a", "/%40%61"], ["/a", "/@A"]),
+        ({"prefix": "/a;b/"}, ["/a;b/", "/a%3Bb/c", "/a%3bb/"], ["/a;b", "/ab/"]),
+        ({"path": "/%40+"}, ["/@+", "/%40%2b"], ["/@ "[:2]]),
+        ({"path": "/caf%C3%A9"}, ["/caf%C3%A9", "/caf%c3%a9", "/c%61f%c3%A9"], ["/caf%C3%89", "/cafe"]),
+        ({"prefix": "/CAF%C3%A9", **CASE}, ["/caf%c3%a9/x"], ["/caf%c3%89"]),
+    ],
+)
+def test_escapes_of_a_path_are_what_they_stand_for(match, taken, not_taken):
+    """Hex digits of either case, and the characters that may stand in a path as they are or escaped."""
+    assert {name(match, path=path) for path in taken} == {"it"}
+    assert {name(match, path=path) for path in not_taken} == {"rest"}
+
+
 @pytest.mark.parametrize(
     ("pattern", "taken", "not_taken"),
     [
-        ("example.org", ["example.org", "EXAMPLE.org:8080"], ["a.example.org", "example.org.evil"]),
+        (
+            "example.org",
+            ["example.org", "EXAMPLE.org:8080", "example.org.", "Example.ORG.:1"],
+            ["a.example.org", "example.org.evil"],
+        ),
         ("*.Example.org", ["a.example.org", "a.b.example.org:1"], ["example.org", ".example.org"]),
-        ("example.*", ["example.org", "example.com:80"], ["example.", "an.example.org"]),
+        ("example.*", ["example.org", "example.com.:80"], ["example.", "example.:80", "an.example.org"]),
         ("[2001:db8::1]", ["[2001:DB8::1]:80", "[2001:db8::1]"], ["[2001:db8::2]"]),
         ("*", ["any", ""], []),
     ],
 )
-def test_hosts_are_matched_without_port_and_case(pattern, taken, not_taken):
+def test_hosts_are_matched_without_port_case_and_dot(pattern, taken, not_taken):
     """A wildcard at one end stands for at least one character."""
     assert {name({"hosts": ["other", pattern]}, authority=host) for host in taken} <= {"it"}
     assert {name({"hosts": ["other", pattern]}, authority=host) for host in not_taken} <= {"rest"}
@@ -75,6 +121,38 @@ def test_headers_are_matched_line_by_line(header, taken, not_taken):
     for expected, cases in (("it", taken), ("rest", not_taken)):
         for values in cases:
             assert name(match, headers=[("x-A", value) for value in values]) == expected
+
+
+OF_HOST = [
+    ({"exact": "A.org"}, ["a.org", "A.ORG", "a.org.", "a.org:80"], ["b.org", "a.org.b"]),
+    ({"exact": "a.org:8080"}, ["a.org", "a.org:8080"], ["b.org"]),
+    ({"prefix": "a."}, ["A.org:80"], ["b.a.org"]),
+    ({"suffix": ".org"}, ["a.ORG.:80"], ["a.com", "org"]),
+    ({"contains": ".b."}, ["a.B.org"], ["a.org"]),
+    ({"regex": "^[a-z]+[.]org$"}, ["a.org", "B.org.:80"], ["a.com", "1.org"]),
+    ({"string_match": {"exact": "[2001:db8::1]"}}, ["[2001:DB8::1]:80"], ["[2001:db8::2]"]),
+]
+
+
+@pytest.mark.parametrize("header", [":authority", "host"])
+@pytest.mark.parametrize(("condition", "taken", "not_taken"), OF_HOST)
+def test_conditions_on_the_host_are_like_hosts(header, condition, taken, not_taken):
+    """Port, case and a dot at the end do not count."""
+    match = {"headers": [{"name": header, **condition}]}
+    assert {name(match, authority=host) for host in taken} == {"it"}
+    assert {name(match, authority=host) for host in not_taken} == {"rest"}
+
+
+def test_a_limit_by_the_host_has_one_counter_for_all_its_forms():
+    """The value of :authority is in lower case, without port and dot."""
+    router = Router(gateway({"rate_limits": [limits(*(by(name) for name in (":authority", "host")))]}))
+    hosts = ("a.org", "A.Org", "a.org.", "a.org:80", "A.org.:8080")
+    found = {ask(router, authority=host)[1][0].entries for host in hosts}
+    assert found == {((b":authority", b"a.org"), (b"host", b"a.org"))}
+
+
+def by(name):
+    return {"request_headers": {"header_name": name, "descriptor_key": name}}
 
 
 def test_methods_are_matched():

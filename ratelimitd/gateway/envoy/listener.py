@@ -41,6 +41,7 @@ from ratelimitd.gateway.model import Gateway, ListenerTls
 from ratelimitd.http1 import PSEUDONYM, ServerOptions
 
 from .clusters import address, head_kib
+from .host import host_filter
 from .ratelimit import FilterOptions, filters, local_reply
 from .routes import routes, stages
 
@@ -95,7 +96,7 @@ def _manager(gateway: Gateway, options: FilterOptions) -> HttpConnectionManager:
     return HttpConnectionManager(
         stat_prefix=NAME,
         route_config=routes(gateway),
-        http_filters=[*filters(options, stages(gateway)), _router()],
+        http_filters=[*host_filter(gateway), *filters(options, stages(gateway)), _router()],
         common_http_protocol_options=_common(limits),
         http_protocol_options=Http1ProtocolOptions(accept_http_10=True, enable_trailers=True),
         max_request_headers_kb=head_kib(limits.max_head),
