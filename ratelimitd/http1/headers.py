@@ -45,15 +45,21 @@ def to_client(head: ResponseHead, ours: Headers) -> Headers:
 
     The sender adds the headers that frame the message, except Content-Length, which is kept where a body may follow.
     """
-    dropped = _dropped(head.headers, head.names)
+    left = _dropped(head.headers, head.names)
     if ours:
-        dropped = dropped.union([name.lower() for name, _ in ours])
+        left = left.union([name.lower() for name, _ in ours])
     if head.status < 200 or head.status == 204:
-        dropped = dropped.union((b"content-length",))
-    kept = [header for header, name in zip(head.headers, head.names, strict=True) if name not in dropped]
+        left = left.union((b"content-length",))
+    kept = [header for header, name in zip(head.headers, head.names, strict=True) if name not in left]
     kept.append((b"Via", b"%b %b" % (head.version, PSEUDONYM)))
     kept += ours
     return kept
+
+
+def trailers_to_client(head: ResponseHead, trailers: Headers, ours: Headers) -> Headers:
+    """Make the trailers for a client: without those that are removed from the head, or replaced by ``ours``."""
+    left = _dropped(head.headers, head.names).union([name.lower() for name, _ in ours])
+    return [trailer for trailer in trailers if trailer[0].lower() not in left]
 
 
 def _dropped(headers: Headers, names: list[bytes]) -> frozenset[bytes]:
