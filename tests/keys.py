@@ -237,6 +237,8 @@ GATEWAY_KEYS: Final[Mapping[str, str]] = {
     "admin.prefix": _PROCESS + "test_its_pages_answer_alike_wherever_the_file_has_them",
     "admin.port": _PROCESS + "test_its_pages_answer_alike_wherever_the_file_has_them",
     "rate_limited_status": _GATEWAY + "test_a_denial_has_the_status_that_the_file_says",
+    "underscores_in_headers": _GATEWAY
+    + "test_a_name_that_an_upstream_reads_as_another_is_dropped_unless_the_file_says_so",
     "error_details": _GATEWAY + "test_a_denial_names_limit_and_wait_where_the_file_says_so",
 }
 """By the keys of the file, from its top down; lists and the names of upstreams are left out."""

@@ -160,6 +160,7 @@ def gateway_reader(*, for_envoy: bool) -> MapReader:
             "admin": _ADMIN,
             "rate_limited_status": number(400, 599),
             "error_details": flag,
+            "underscores_in_headers": flag,
         },
         ("upstreams", "routes", "policies"),
         _gateway,
@@ -185,6 +186,7 @@ def _gateway(found: MapFound) -> Gateway | None:
         admin=fields.get("admin", Admin()),
         rate_limited_status=fields.get("rate_limited_status", RATE_LIMITED),
         error_details=fields.get("error_details", False),
+        underscores_in_headers=fields.get("underscores_in_headers", False),
         policies=fields.get("policies", ""),
     )
 

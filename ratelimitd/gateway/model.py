@@ -208,6 +208,7 @@ class Gateway(NamedTuple):
         domain: domain of the policies; empty: the only domain.
         name: value of ``source_cluster``.
         error_details: whether the body of a denial names the limit and the seconds to wait.
+        underscores_in_headers: whether names such as X_Forwarded_For are forwarded, for which see ``to_upstream``.
         policies: file or folder of the policies, relative to this file; empty: in this file.
     """
 
@@ -223,4 +224,5 @@ class Gateway(NamedTuple):
     admin: Admin
     rate_limited_status: int
     error_details: bool
+    underscores_in_headers: bool
     policies: str

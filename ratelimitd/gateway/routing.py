@@ -5,7 +5,15 @@ from typing import Final, NamedTuple
 
 from ratelimitd.policy import Descriptor
 
-from .actions import BuildDescriptors, DescriptorInput, descriptor_builder, header_names, headers_read
+from .actions import (
+    BuildDescriptors,
+    DescriptorInput,
+    descriptor_builder,
+    header_names,
+    headers_read,
+    parameters_read,
+    repeats_parameter,
+)
 from .matching import LISTS, HeaderMap, header_map, header_tester, regex, text_tester
 from .model import Gateway, GatewayRoute, RequestHeaders, RouteMatch, TextMatch
 from .paths import Target
@@ -31,10 +39,19 @@ class RequestView(NamedTuple):
 
 
 class CompiledRoute(NamedTuple):
-    """A route, and the function that builds the descriptors of its requests."""
+    """A route, and the function that builds the descriptors of its requests.
+
+    Attributes:
+        parameters: query parameters that its limits read.
+    """
 
     route: GatewayRoute
     describe: BuildDescriptors
+    parameters: frozenset[bytes]
+
+    def is_ambiguous(self, query: bytes) -> bool:
+        """Return whether a query repeats a parameter that counts: programs differ on which of them they read."""
+        return bool(self.parameters) and repeats_parameter(query, self.parameters)
 
     def descriptors(self, view: RequestView, address: str) -> tuple[Descriptor, ...]:
         """Return the descriptors of a request; empty if no action applies."""
@@ -46,15 +63,20 @@ class Router:
 
     Attributes:
         wanted: names of the headers that routes and limits read, in lower case.
+        guarded: those that no other name may be read as, by the upstream; None: any name may.
     """
 
     def __init__(self, gateway: Gateway) -> None:
         routes = gateway.routes
         self._routes = [
-            (_tester(route.match), CompiledRoute(route, descriptor_builder(route.rate_limits, gateway.name)))
+            (
+                _tester(route.match),
+                CompiledRoute(route, descriptor_builder(route.rate_limits, gateway.name), counted_parameters(route)),
+            )
             for route in routes
         ]
-        self.wanted = frozenset((API_KEY,)).union(*map(_wanted, routes))
+        self.wanted = headers_wanted(gateway)
+        self.guarded = None if gateway.underscores_in_headers else self.wanted
 
     def view(
         self, method: bytes, target: Target, authority: bytes, scheme: bytes, headers: Iterable[tuple[bytes, bytes]]
@@ -74,6 +96,11 @@ class Router:
         return None
 
 
+def headers_wanted(gateway: Gateway) -> frozenset[bytes]:
+    """Return the names of the headers that routes and limits read, in lower case, with X-API-Key."""
+    return frozenset((API_KEY,)).union(*map(_wanted, gateway.routes))
+
+
 def counted_headers(gateway: Gateway) -> frozenset[bytes]:
     """Return the headers whose value decides what a request counts on, except lists: X-API-Key, and those of actions.
 
@@ -87,6 +114,12 @@ def counted_headers(gateway: Gateway) -> frozenset[bytes]:
         if isinstance(action, RequestHeaders) and action.header[:1] != b":"
     )
     return frozenset((API_KEY, *read)) - LISTS
+
+
+def counted_parameters(route: GatewayRoute) -> frozenset[bytes]:
+    """Return the query parameters that the limits of a route read. A request that repeats one is refused."""
+    actions = (action for limit in route.rate_limits for action in limit.actions)
+    return frozenset[bytes]().union(*map(parameters_read, actions))
 
 
 def repeated(names: Sequence[bytes], keys: Iterable[bytes]) -> bytes | None:

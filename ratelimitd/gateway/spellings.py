@@ -4,6 +4,7 @@ An expression is RE2's and matches the whole text: a normalized path without its
 """
 
 import re
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from .model import RouteMatch, TextMatch
@@ -55,6 +56,22 @@ def host_expression(match: TextMatch) -> str:
 def hosts_expression(hosts: tuple[bytes, ...]) -> str:
     """Return the expression for the ``hosts`` of a match; a wildcard stands for at least one character."""
     return f"(?i:{'|'.join(map(_host, hosts))}){_HOST_END}"
+
+
+def lookalikes(names: Iterable[str]) -> str:
+    """Return the expression for names that WSGI, CGI and PHP read as one of these, since they read hyphens there.
+
+    A name that ends with a hyphen stands for all that begin with it.
+    """
+    return "|".join(each for name in sorted(names) for each in _with_another(name))
+
+
+def _with_another(name: str) -> Iterator[str]:
+    """Yield an expression for each hyphen of a name: the first one that another character stands for."""
+    words = name.split("-")
+    for at in range(1, len(words)):
+        after = "[^0-9a-z]".join(map(re.escape, words[at:]))
+        yield "-".join(map(re.escape, words[:at])) + "[^0-9a-z-]" + after + ("" if words[-1] else ".*")
 
 
 def _host(pattern: bytes) -> str:

@@ -15,7 +15,7 @@ from .collector import read_body
 from .deadlines import Sweeper
 from .exchange import Exchange
 from .framing import SINGLE
-from .headers import PSEUDONYM, to_upstream
+from .headers import CLAIMS, PSEUDONYM, REMOVED, to_upstream
 from .model import Endpoint, ErrorResponse, Headers, Peer, Request, Summary
 from .options import CONNECTION_BYTES, HIGH_WATER, READ_BYTES, ServerOptions, UpstreamOptions
 from .owner import Handler
@@ -24,10 +24,12 @@ from .streamed import stream
 from .upstream import Upstream
 
 __all__ = [
+    "CLAIMS",
     "CONNECTION_BYTES",
     "HIGH_WATER",
     "PSEUDONYM",
     "READ_BYTES",
+    "REMOVED",
     "SINGLE",
     "BalanceOptions",
     "BreakerOptions",

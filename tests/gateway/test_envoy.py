@@ -160,6 +160,20 @@ def test_envoy_takes_all_that_a_file_can_say(tmp_path):
     assert "deprecated" not in said.lower()
 
 
+@pytest.mark.envoy
+def test_envoy_takes_expressions_that_the_proxy_takes(tmp_path):
+    """A long list of hosts, a long path without case, and a long expression, each above Envoy's default bound."""
+    route = {
+        "match": {
+            "path": "/" + "long-path/" * 50,
+            "ignore_trailing_slash": True,
+            "hosts": [f"host-{number}.example.org" for number in range(200)],
+            "headers": [{"name": "x-a", "regex": "(abc|def){100}"}],
+        }
+    }
+    validated(make(write(tmp_path, route), BootstrapOptions()).text, tmp_path)
+
+
 METADATA = {"descriptor_key": "k", "metadata_key": {"key": "n", "path": [{"key": "p"}]}}
 ENVOY_ONLY = [
     ("actions", [{"dynamic_metadata": METADATA}]),
@@ -249,6 +263,11 @@ def test_what_the_command_says_is_in_the_bootstrap(tmp_path):
     assert limiter(text)["timeout"] == "0.500s"
 
 
+def counted(action, **fields):
+    """A file with one route, whose limit counts by this action."""
+    return {"routes": [{"rate_limits": [{"actions": [{action: {**fields, "descriptor_key": "remote_address"}}]}]}]}
+
+
 GAPS = [
     ({"limits": {"max_body": "1MiB"}}, "limits: max_body, which the file sets"),
     ({"limits": {"max_head": "1GiB"}}, "limits: max_head is 8 MiB"),
@@ -256,6 +275,8 @@ GAPS = [
     ({"admin": {"port": 9}}, "admin: the settings of the file"),
     ({"rate_limited_status": 420}, "rate_limited_status: 420"),
     ({"error_details": True}, "error_details: the body"),
+    (counted("query_parameters", query_parameter_name="q"), "queries: a request with two parameters q is accepted"),
+    (counted("request_headers", header_name="x-client-trace-id"), "headers: a request with two lines of x-client"),
     ({"trusted_proxies": ["10.0.0.0/8"]}, "headers: X-Forwarded-For"),
     ({"upstreams": {"app": {"url": "http://a", "breaker": {"consecutive": 1}}}}, "upstream app: breaker"),
     ({"upstreams": {"app": {"url": "http://a", "read_timeout": "1s"}}}, "upstream app: read_timeout and"),

@@ -2,6 +2,7 @@
 
 import pytest
 
+from ratelimitd.gateway.paths import target
 from ratelimitd.gateway.routing import Router, counted_headers, repeated
 
 from .files import ask, gateway, limits
@@ -172,6 +173,26 @@ def test_the_first_route_of_the_file_that_matches_is_taken():
 def test_a_hostile_path_costs_no_more_than_its_length():
     """An expression that backtracking would take for ever over is decided at once."""
     assert name({"regex": "/(a+)+b"}, path="/" + "a" * 4000) == "rest"
+
+
+@pytest.mark.parametrize(
+    ("query", "ambiguous"),
+    [
+        ("a=1&a=2", True),
+        ("a=1&b=2&%61=1", True),
+        ("b&b=1", True),
+        ("c=1&c=2", False),
+        ("a=1&A=2&b=3", False),
+        ("", False),
+    ],
+)
+def test_a_second_parameter_that_counts_is_found(query, ambiguous):
+    """PHP and Django read the last, Envoy counts the first; parameters that no limit of the route reads may repeat."""
+    by_value = {"query_parameters": {"query_parameter_name": "a", "descriptor_key": "k"}}
+    matched = {"query_parameter_value_match": {"descriptor_value": "v", "query_parameters": [{"name": "b"}]}}
+    router = Router(gateway({"rate_limits": [limits(by_value), limits(matched)]}))
+    routed = router.find(router.view(b"GET", target(b"/"), b"a", b"http", []))
+    assert routed.is_ambiguous(query.encode()) == ambiguous
 
 
 def test_a_second_line_of_a_counted_header_is_found():

@@ -5,7 +5,7 @@ from typing import Final
 
 from ratelimitd.gateway.matching import JOINED
 from ratelimitd.gateway.model import Admin, Gateway
-from ratelimitd.gateway.routing import counted_headers
+from ratelimitd.gateway.routing import counted_headers, counted_parameters
 from ratelimitd.http1 import SINGLE, ServerOptions, UpstreamOptions
 from ratelimitd.policy import DescriptorNode, Domain, OnStoreFailure
 
@@ -44,6 +44,8 @@ def _headers(gateway: Gateway) -> Iterator[str]:
     for name in sorted(counted_headers(gateway) - SINGLE):
         used = "they are joined with a comma" if name in JOINED else "the first line is used"
         yield f"headers: a request with two lines of {name.decode()} is accepted; {used}"
+    for name in sorted(set[bytes]().union(*map(counted_parameters, gateway.routes))):
+        yield f"queries: a request with two parameters {name.decode(errors='replace')} is accepted; the first is used"
     if gateway.trusted_proxies:
         yield (
             "headers: X-Forwarded-For is ignored, and the address of the connection is used, if an item is not an"
