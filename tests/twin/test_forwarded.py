@@ -24,7 +24,7 @@ async def echo():
             while not got.endswith(END):
                 got += await reader.readuntil(b"\r\n")
         writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n")
-        writer.write(b"%x\r\n%b\r\n0\r\nX-RateLimit-Limit: 9\r\nRetry-After: 9\r\n\r\n" % (len(got), got))
+        writer.write(b"%x\r\n%b\r\n0\r\nX-RateLimit-Limit: 9\r\nRetry-After: 9\r\nX-Sum: 9\r\n\r\n" % (len(got), got))
         await writer.drain()
         writer.close()
 
@@ -95,16 +95,17 @@ async def test_a_name_that_programs_read_as_another_one_is_dropped(urls, sender,
         assert {name: name.lower() + b": said" in got.lower() for name in wanted} == wanted, url
 
 
-async def test_no_trailer_is_forwarded(urls):
+async def test_no_trailer_of_a_request_is_forwarded(urls):
     """Neither what a head is cleaned of, nor what Connection nominates, nor another; and to the client none of ours."""
     head = get(b"Connection: x-hop", b"TE: trailers", b"Authorization: one", b"Transfer-Encoding: chunked")
     head = head.replace(b"GET", b"POST")
     trailers = b"X-Sum: tail\r\nX-Forwarded-For: tail\r\nX-API-Key: tail\r\nX-Hop: tail\r\n"
-    for url in urls:
+    for url, forwards in zip(urls, (True, False), strict=True):
         status, got = await sent(url, head, b"2\r\nhi\r\n0\r\n" + trailers + b"\r\n")
         assert (status, b"hi" in got, b"tail" in got) == (200, True, False), url
         assert b"X-RateLimit-Limit: 9".lower() not in got.lower()
         assert b"retry-after: 9" not in got.lower()
+        assert (b"X-Sum: 9" in got) == forwards, url
 
 
 @pytest.mark.parametrize("name", [b"Authorization", b"Content-Type", b"Origin", b"User-Agent"])

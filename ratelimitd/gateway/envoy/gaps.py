@@ -19,6 +19,7 @@ ALWAYS: Final = (
     "headers: the X-Request-Id of a client is forwarded unchecked",
     "headers: Forwarded is not added",
     "headers: a repeated header that is no list is accepted; Host, Authorization, Content-Type and others are joined",
+    "trailers: those of a response are not forwarded",
     "errors: Envoy's own responses have Envoy's text as body, except those to rate-limited requests",
     "admin: the listener has no /metrics, /healthz and /readyz; Envoy's admin port has /stats/prometheus and /ready",
     "access log: there is none",
