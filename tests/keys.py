@@ -156,7 +156,11 @@ _QUERY: Final = ("name", *_STRING_MATCH, "present_match")
 _MATCH: Final[Mapping[str, tuple[str, ...]]] = {
     _ROUTING + "test_paths_are_matched_as_they_are_after_normalisation": ("prefix", "path", "regex"),
     _ROUTING + "test_methods_are_matched": ("methods",),
-    _ROUTING + "test_hosts_are_matched_without_port_and_case": ("hosts",),
+    _ROUTING + "test_hosts_are_matched_without_port_case_and_dot": ("hosts",),
+    _ROUTING + "test_case_and_a_slash_at_the_end_do_not_count_where_the_file_says_so": (
+        "ignore_case",
+        "ignore_trailing_slash",
+    ),
     _ROUTING + "test_headers_are_matched_line_by_line": (
         "headers",
         *(f"headers.{key}" for key in _HEADER),
@@ -234,6 +238,8 @@ GATEWAY_KEYS: Final[Mapping[str, str]] = {
     "admin.prefix": _PROCESS + "test_its_pages_answer_alike_wherever_the_file_has_them",
     "admin.port": _PROCESS + "test_its_pages_answer_alike_wherever_the_file_has_them",
     "rate_limited_status": _GATEWAY + "test_a_denial_has_the_status_that_the_file_says",
+    "underscores_in_headers": _GATEWAY
+    + "test_a_name_that_an_upstream_reads_as_another_is_dropped_unless_the_file_says_so",
     "error_details": _GATEWAY + "test_a_denial_names_limit_and_wait_where_the_file_says_so",
 }
 """By the keys of the file, from its top down; lists and the names of upstreams are left out."""

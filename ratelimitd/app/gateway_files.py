@@ -3,7 +3,17 @@
 import asyncio
 from collections.abc import Callable, Sequence
 
-from ratelimitd.gateway import Backend, Gateway, Proxy, Router, Snapshot, domain_of, key_headers, read_gateway, trust
+from ratelimitd.gateway import (
+    Backend,
+    Gateway,
+    Proxy,
+    Router,
+    Snapshot,
+    counted_headers,
+    domain_of,
+    read_gateway,
+    trust,
+)
 from ratelimitd.http1 import Server, Sweeper, Upstream
 from ratelimitd.observe.logs import get_logger
 from ratelimitd.policy import Policy, PolicyError, PolicyErrors
@@ -64,8 +74,6 @@ class GatewayFiles:
 
         def accept(policy: Policy) -> Callable[[], None]:
             domain = domain_of(gateway, policy)
-            keys = [domain.identity.key] if domain.identity is not None else []
-            repeated = key_headers(gateway, keys)
 
             def commit() -> None:
                 self._replace_upstreams(gateway)
@@ -78,7 +86,7 @@ class GatewayFiles:
                     dict(self.upstreams),
                     trust(gateway.trusted_proxies),
                     domain.name,
-                    repeated,
+                    counted_headers(gateway),
                 )
 
             return commit

@@ -8,7 +8,7 @@ from .file import domain_of, read_gateway, upstream_at
 from .from_flags import CallerLimits, file_of_flags, in_words
 from .model import Admin, Backend, Gateway
 from .proxy import MakeRequest, Proxy, Snapshot, render
-from .routing import Router, key_headers
+from .routing import Router, counted_headers
 
 __all__ = [
     "AccessLog",
@@ -23,11 +23,11 @@ __all__ = [
     "Router",
     "Snapshot",
     "access_line",
+    "counted_headers",
     "default_file",
     "domain_of",
     "file_of_flags",
     "in_words",
-    "key_headers",
     "read_gateway",
     "render",
     "trust",

@@ -91,6 +91,21 @@ def header_names(matches: Sequence[HeaderMatch]) -> frozenset[bytes]:
     return frozenset(match.name for match in matches)
 
 
+def parameters_read(action: Action) -> frozenset[bytes]:
+    """Return the names of the query parameters that an action reads."""
+    if isinstance(action, QueryParameters):
+        return frozenset((action.parameter,))
+    if isinstance(action, QueryParameterValueMatch):
+        return frozenset(match.name for match in action.parameters)
+    return frozenset()
+
+
+def repeats_parameter(query: bytes, names: frozenset[bytes]) -> bool:
+    """Return whether a query has a parameter in ``names`` more than once, also with escapes in its name."""
+    found = [name for part in query.split(b"&") if (name := _decoded(part.partition(b"=")[0])) in names]
+    return len(set(found)) < len(found)
+
+
 def parameters_of(query: bytes) -> dict[bytes, bytes]:
     """Parse a query; the first of equal names is used. Percent-escapes are decoded; ``+`` and ``;`` are literal."""
     parameters: dict[bytes, bytes] = {}

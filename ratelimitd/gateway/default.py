@@ -25,9 +25,12 @@ upstreams:
     url: UPSTREAM_URL
 
 routes:
-  # The expensive endpoint: the same limits as below, and a separate limit per client.
+  # The expensive endpoint: the same limits as below, and a separate limit per client. Express and other frameworks
+  # serve /API/expensive/ too.
   - match:
       path: /api/expensive
+      ignore_case: true
+      ignore_trailing_slash: true
     upstream: app
     rate_limits:
       - actions: &caller

@@ -33,11 +33,11 @@ def method(notes: Notes, node: YamlNode) -> bytes:
 
 
 def host(notes: Notes, node: YamlNode) -> bytes:
-    """Read a host to match. Returns it in lower case."""
-    name = text(notes, node).lower()
+    """Read a host to match. Returns it in lower case, without a dot at its end."""
+    name = text(notes, node).lower().removesuffix(".")
     bare = name.strip("*")
     port = bare.rpartition("]")[2] if "[" in bare else bare
-    if not _HOST.fullmatch(name) or ":" in port or (name[0] == name[-1] == "*" and name != "*"):
+    if not name or not _HOST.fullmatch(name) or ":" in port or (name[0] == name[-1] == "*" and name != "*"):
         raise WrongValueError("a host without a port, such as example.org, *.example.org, example.* or *")
     return name.encode()
 

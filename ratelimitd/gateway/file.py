@@ -166,6 +166,7 @@ def gateway_reader(*, for_envoy: bool) -> MapReader:
             "admin": _ADMIN,
             "rate_limited_status": number(400, 599),
             "error_details": flag,
+            "underscores_in_headers": flag,
         },
         ("upstreams", "routes", "policies"),
         _gateway,
@@ -191,6 +192,7 @@ def _gateway(found: MapFound) -> Gateway | None:
         admin=fields.get("admin", Admin()),
         rate_limited_status=fields.get("rate_limited_status", RATE_LIMITED),
         error_details=fields.get("error_details", False),
+        underscores_in_headers=fields.get("underscores_in_headers", False),
         policies=fields.get("policies", ""),
     )
 
@@ -278,6 +280,8 @@ def _match(found: MapFound) -> RouteMatch:
         frozenset(fields.get("methods", ())),
         fields.get("hosts", ()),
         fields.get("headers", ()),
+        fields.get("ignore_case", False),
+        fields.get("ignore_trailing_slash", False),
     )
 
 
@@ -290,6 +294,8 @@ _MATCH: Final = MapReader(
         "methods": ListReader(method),
         "hosts": ListReader(host),
         "headers": ListReader(HEADER_MATCH),
+        "ignore_case": flag,
+        "ignore_trailing_slash": flag,
     },
     make=_match,
 )

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from .model import HeaderMatch, QueryMatch, TextMatch
+from .spellings import HOST_NAMES, host_expression
 
 Tester = Callable[[bytes], bool]
 HeaderMap = Mapping[bytes, list[bytes]]
@@ -16,17 +17,28 @@ JOINED: Final = frozenset(
 )
 """Headers whose lines Envoy joins with a comma. In other headers each line is a separate value."""
 
+LISTS: Final = frozenset(
+    b"accept accept-encoding cache-control if-match if-none-match pragma via"  # RFC 9110 and 9111
+    b" x-forwarded-for x-forwarded-host x-forwarded-proto".split()  # by convention
+)
+"""Those that are lists by definition: their lines are one value for every program, and for a limit, joined."""
+
 
 class PatternError(ValueError):
     """A regular expression is not valid in RE2. The text gives the reason."""
 
 
 def regex(pattern: str) -> Tester:
-    """Return a full-match test for an RE2 expression; its time is linear in the text. Raises PatternError."""
+    """Return a full-match test for an RE2 expression; its time is linear in the text. Raises PatternError.
+
+    As in Envoy, expression and text are bytes: ``.`` is any byte except a line feed, and a character above 127 in the
+    expression is the bytes of its UTF-8 form, each on its own in a class.
+    """
     import re2  # noqa: PLC0415 -- needed only if a file has a regex
 
     options = re2.Options()
     options.log_errors = False
+    options.encoding = re2.Options.Encoding.LATIN1
     try:
         compiled = re2.compile(pattern.encode(), options)
     except re2.error as error:
@@ -62,7 +74,7 @@ def header_tester(match: HeaderMatch) -> Callable[[HeaderMap], bool]:
     if match.text is None:
         wanted = match.present != invert
         return lambda headers: (name in headers or bool(empty)) == wanted
-    test = text_tester(match.text)
+    test = regex(host_expression(match.text)) if name in HOST_NAMES else text_tester(match.text)
 
     def matches(headers: HeaderMap) -> bool:
         values = headers.get(name, empty)

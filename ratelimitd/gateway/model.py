@@ -148,6 +148,8 @@ class RouteMatch(NamedTuple):
     Attributes:
         kind: prefix, path or regex. ``pattern`` is compared with the normalized path, without the query.
         hosts: hosts in lower case, without a port; ``*`` at one end matches any text.
+        ignore_case: whether the case of a path counts not; ASCII only, as in Envoy.
+        ignore_trailing_slash: whether a slash at the end of a path counts not; of a prefix, the slash at its own end.
     """
 
     kind: str = "prefix"
@@ -155,6 +157,8 @@ class RouteMatch(NamedTuple):
     methods: frozenset[bytes] = frozenset()
     hosts: tuple[bytes, ...] = ()
     headers: tuple[HeaderMatch, ...] = ()
+    ignore_case: bool = False
+    ignore_trailing_slash: bool = False
 
 
 class GatewayRoute(NamedTuple):
@@ -204,6 +208,7 @@ class Gateway(NamedTuple):
         domain: domain of the policies; empty: the only domain.
         name: value of ``source_cluster``.
         error_details: whether the body of a denial names the limit and the seconds to wait.
+        underscores_in_headers: whether names such as X_Forwarded_For are forwarded, for which see ``to_upstream``.
         policies: file or folder of the policies, relative to this file; empty: in this file.
     """
 
@@ -219,4 +224,5 @@ class Gateway(NamedTuple):
     admin: Admin
     rate_limited_status: int
     error_details: bool
+    underscores_in_headers: bool
     policies: str

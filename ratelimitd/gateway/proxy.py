@@ -64,7 +64,7 @@ class Snapshot(NamedTuple):
 
     Attributes:
         domain: domain of the limits.
-        keys: headers that a request must not repeat.
+        keys: headers that a request must not repeat (``routing.counted_headers``).
     """
 
     gateway: Gateway
@@ -189,6 +189,9 @@ class ProxiedRequest:
         if routed is None:
             self.answer(404)
             return
+        if routed.is_ambiguous(request.query):
+            self.answer(400)
+            return
         descriptors = routed.descriptors(view, self._client)
         if descriptors:
             self._decide(snapshot, routed, descriptors)
@@ -248,11 +251,12 @@ class ProxiedRequest:
     def _forward(self, snapshot: Snapshot, routed: CompiledRoute, headers: Headers) -> None:
         identified = [*headers, (b"X-Request-Id", self._request_id)]
         upstream, timeout = snapshot.upstreams[routed.route.upstream], routed.route.timeout
-        self._exchange.forward(upstream, self._onward(), response_headers=identified, response_timeout=timeout)
+        self._exchange.forward(upstream, self._onward(snapshot), response_headers=identified, response_timeout=timeout)
 
-    def _onward(self) -> Headers:
+    def _onward(self, snapshot: Snapshot) -> Headers:
         """Return the headers for the upstream."""
-        return to_upstream(self._request, trusted=self._trusted, request_id=self._request_id)
+        guarded = snapshot.router.guarded
+        return to_upstream(self._request, trusted=self._trusted, request_id=self._request_id, read=guarded)
 
     def answer(
         self, status: int, headers: Headers | None = None, error: int | None = None, details: Details | None = None

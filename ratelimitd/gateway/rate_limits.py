@@ -45,6 +45,7 @@ from .model import (
     SourceCluster,
     TextMatch,
 )
+from .spellings import HOST_NAMES
 
 UINT64_MAX: Final = (1 << 64) - 1
 """``hits_addend`` is a UInt64Value. YAML integers are int64 here, which is more than any limit."""
@@ -97,11 +98,18 @@ def _header_match(found: MapFound) -> HeaderMatch:
     match = fields.get("string_match")
     if kind in TEXT_KINDS:
         match = TextMatch(str(kind), fields[str(kind)])
+    if match is not None and fields.get("name") in HOST_NAMES and _has_port(match):
+        found.error("needs a host without a port, which does not count")
     present = fields.get("present_match", True) and fields.get("present", True)
     invert = fields.get("invert_match", False) or fields.get("invert", False)
     return HeaderMatch(
         fields.get("name", b""), match, present, invert, fields.get("treat_missing_header_as_empty", False)
     )
+
+
+def _has_port(match: TextMatch) -> bool:
+    """Return whether a condition on a host, except ``exact``, could only hold for one with a port."""
+    return match.kind in ("prefix", "suffix", "contains") and ":" in match.text and "[" not in match.text
 
 
 _ENVOY_HEADER: Final[Keys] = {

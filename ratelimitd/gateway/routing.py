@@ -5,10 +5,19 @@ from typing import Final, NamedTuple
 
 from ratelimitd.policy import Descriptor
 
-from .actions import BuildDescriptors, DescriptorInput, descriptor_builder, header_names, headers_read
-from .matching import HeaderMap, header_map, header_tester, regex
-from .model import Gateway, GatewayRoute, RequestHeaders, RouteMatch
+from .actions import (
+    BuildDescriptors,
+    DescriptorInput,
+    descriptor_builder,
+    header_names,
+    headers_read,
+    parameters_read,
+    repeats_parameter,
+)
+from .matching import LISTS, HeaderMap, header_map, header_tester, regex, text_tester
+from .model import Gateway, GatewayRoute, RequestHeaders, RouteMatch, TextMatch
 from .paths import Target
+from .spellings import path_expression, plain_host
 
 API_KEY: Final = b"x-api-key"
 """Its lines never form one list: two keys are two callers, and the line that a program reads decides who is charged."""
@@ -19,21 +28,30 @@ class RequestView(NamedTuple):
 
     Attributes:
         target: normalized target.
-        authority: requested host, with its port if it has one.
+        host: requested host in lower case, without its port and a dot at its end.
         headers: headers in ``Router.wanted`` by name, with the pseudo-headers (:path etc.).
     """
 
     method: bytes
     target: Target
-    authority: bytes
+    host: bytes
     headers: HeaderMap
 
 
 class CompiledRoute(NamedTuple):
-    """A route, and the function that builds the descriptors of its requests."""
+    """A route, and the function that builds the descriptors of its requests.
+
+    Attributes:
+        parameters: query parameters that its limits read.
+    """
 
     route: GatewayRoute
     describe: BuildDescriptors
+    parameters: frozenset[bytes]
+
+    def is_ambiguous(self, query: bytes) -> bool:
+        """Return whether a query repeats a parameter that counts: programs differ on which of them they read."""
+        return bool(self.parameters) and repeats_parameter(query, self.parameters)
 
     def descriptors(self, view: RequestView, address: str) -> tuple[Descriptor, ...]:
         """Return the descriptors of a request; empty if no action applies."""
@@ -45,15 +63,20 @@ class Router:
 
     Attributes:
         wanted: names of the headers that routes and limits read, in lower case.
+        guarded: those that no other name may be read as, by the upstream; None: any name may.
     """
 
     def __init__(self, gateway: Gateway) -> None:
         routes = gateway.routes
         self._routes = [
-            (_tester(route.match), CompiledRoute(route, descriptor_builder(route.rate_limits, gateway.name)))
+            (
+                _tester(route.match),
+                CompiledRoute(route, descriptor_builder(route.rate_limits, gateway.name), counted_parameters(route)),
+            )
             for route in routes
         ]
-        self.wanted = frozenset((API_KEY,)).union(*map(_wanted, routes))
+        self.wanted = headers_wanted(gateway)
+        self.guarded = None if gateway.underscores_in_headers else self.wanted
 
     def view(
         self, method: bytes, target: Target, authority: bytes, scheme: bytes, headers: Iterable[tuple[bytes, bytes]]
@@ -61,8 +84,9 @@ class Router:
         """Return the view of a request. ``headers`` are the header lines as sent."""
         by_name = header_map(headers, self.wanted)
         by_name[b":path"], by_name[b":method"], by_name[b":scheme"] = [target.full], [method], [scheme]
-        by_name[b":authority"] = by_name[b"host"] = [authority]
-        return RequestView(method, target, authority, by_name)
+        host = plain_host(authority)
+        by_name[b":authority"] = by_name[b"host"] = [host]
+        return RequestView(method, target, host, by_name)
 
     def find(self, view: RequestView) -> CompiledRoute | None:
         """Return the first matching route; None if there is none (404)."""
@@ -72,25 +96,37 @@ class Router:
         return None
 
 
-def key_headers(gateway: Gateway, keys: Iterable[bytes]) -> frozenset[bytes]:
-    """Return the headers that identify a caller: X-API-Key, and the headers of entries with an identity's ``key``."""
-    identifying = frozenset(keys)
-    named = {
+def headers_wanted(gateway: Gateway) -> frozenset[bytes]:
+    """Return the names of the headers that routes and limits read, in lower case, with X-API-Key."""
+    return frozenset((API_KEY,)).union(*map(_wanted, gateway.routes))
+
+
+def counted_headers(gateway: Gateway) -> frozenset[bytes]:
+    """Return the headers whose value decides what a request counts on, except lists: X-API-Key, and those of actions.
+
+    A request that repeats one is refused: the program behind may read another line than the one that was counted.
+    """
+    read = (
         action.header
         for route in gateway.routes
         for limit in route.rate_limits
         for action in limit.actions
-        if isinstance(action, RequestHeaders) and action.key in identifying and action.header[:1] != b":"
-    }
-    return frozenset((API_KEY, *named))
+        if isinstance(action, RequestHeaders) and action.header[:1] != b":"
+    )
+    return frozenset((API_KEY, *read)) - LISTS
+
+
+def counted_parameters(route: GatewayRoute) -> frozenset[bytes]:
+    """Return the query parameters that the limits of a route read. A request that repeats one is refused."""
+    actions = (action for limit in route.rate_limits for action in limit.actions)
+    return frozenset[bytes]().union(*map(parameters_read, actions))
 
 
 def repeated(names: Sequence[bytes], keys: Iterable[bytes]) -> bytes | None:
     """Return a header in ``keys`` that is repeated (400), else None. ``names`` are the request's, in lower case."""
-    for key in keys:
-        if names.count(key) > 1:
-            return key
-    return None
+    if len(set(names)) == len(names):
+        return None
+    return next((key for key in keys if names.count(key) > 1), None)
 
 
 def _wanted(route: GatewayRoute) -> frozenset[bytes]:
@@ -107,7 +143,7 @@ def _tester(match: RouteMatch) -> Callable[[RequestView], bool]:
         return (
             path(view.target.path)
             and (not methods or view.method in methods)
-            and (not hosts or _any(hosts, _bare_host(view.authority)))
+            and (not hosts or _any(hosts, view.host))
             and all(test(view.headers) for test in headers)
         )
 
@@ -115,12 +151,11 @@ def _tester(match: RouteMatch) -> Callable[[RequestView], bool]:
 
 
 def _path_tester(match: RouteMatch) -> Callable[[bytes], bool]:
-    if match.kind == "regex":
-        return regex(match.pattern)
-    pattern = match.pattern.encode()
-    if match.kind == "path":
-        return lambda path: path == pattern
-    return lambda path: path.startswith(pattern)
+    expression = path_expression(match)
+    if expression is not None:
+        return regex(expression)
+    kind = "exact" if match.kind == "path" else "prefix"
+    return text_tester(TextMatch(kind, match.pattern, match.ignore_case))
 
 
 def _host_tester(pattern: bytes) -> Callable[[bytes], bool]:
@@ -132,13 +167,6 @@ def _host_tester(pattern: bytes) -> Callable[[bytes], bool]:
     if pattern[-1:] == b"*":
         return lambda host: host.startswith(pattern[:-1]) and len(host) >= len(pattern)
     return lambda host: host == pattern
-
-
-def _bare_host(authority: bytes) -> bytes:
-    """Return the host of an authority in lower case, without its port."""
-    host, colon, port = authority.rpartition(b":")
-    bare = host if colon and port.isdigit() else authority
-    return bare.lower()
 
 
 def _any(tests: Sequence[Callable[[bytes], bool]], value: bytes) -> bool:

@@ -53,9 +53,9 @@ class TracedRequest(ProxiedRequest):
             self._verdict = self._tracer.decision(ask, answer, self._proxy.engine.modes)
         super()._decided(snapshot, routed, ask, answer)
 
-    def _onward(self) -> Headers:
+    def _onward(self, snapshot: Snapshot) -> Headers:
         """Return the headers for the upstream, with the context of the client span."""
-        onward = super()._onward()
+        onward = super()._onward(snapshot)
         parent = self._parent
         if parent is not None and parent.trace_id and parent.sampled is False:
             return onward

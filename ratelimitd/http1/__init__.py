@@ -14,7 +14,8 @@ from .client import (
 from .collector import read_body
 from .deadlines import Sweeper
 from .exchange import Exchange
-from .headers import PSEUDONYM, to_upstream
+from .framing import SINGLE
+from .headers import CLAIMS, PSEUDONYM, REMOVED, to_upstream
 from .model import Endpoint, ErrorResponse, Headers, Peer, Request, Summary
 from .options import CONNECTION_BYTES, HIGH_WATER, READ_BYTES, ServerOptions, UpstreamOptions
 from .owner import Handler
@@ -23,10 +24,13 @@ from .streamed import stream
 from .upstream import Upstream
 
 __all__ = [
+    "CLAIMS",
     "CONNECTION_BYTES",
     "HIGH_WATER",
     "PSEUDONYM",
     "READ_BYTES",
+    "REMOVED",
+    "SINGLE",
     "BalanceOptions",
     "BreakerOptions",
     "ConnectError",

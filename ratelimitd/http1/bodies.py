@@ -15,10 +15,12 @@ _SIZE_LINE = re.compile(
 _SIZE_LINE_BYTES = 15 + 1 + MAX_EXTENSION_BYTES + 2
 _TRAILER_HEAD = b"GET / HTTP/1.1\r\n"
 _NOT_TRAILERS = frozenset(
-    b"authorization cache-control connection content-encoding content-length content-range content-type cookie expect"
-    b" forwarded host keep-alive max-forwards proxy-authenticate proxy-authorization proxy-connection range set-cookie"
-    b" te trailer transfer-encoding upgrade via www-authenticate".split(),
+    b"connection content-length host keep-alive proxy-connection te trailer transfer-encoding upgrade via"
+    b" authorization cookie proxy-authenticate proxy-authorization set-cookie www-authenticate"
+    b" content-encoding content-range content-type age alt-svc cache-control date expect expires forwarded location"
+    b" max-forwards range retry-after vary warning".split()
 )
+"""Fields of framing and route, of authentication, of the content, and of how to take a message (RFC 9110 6.5.1)."""
 
 
 class BodyError(ValueError):
@@ -154,8 +156,8 @@ class Discard:
     def body(self, piece: bytes) -> None:
         """Drop it."""
 
-    def body_end(self, trailers: Headers) -> None:
-        """Drop them."""
+    def body_end(self) -> None:
+        """Do nothing."""
 
 
 Body = Counted | Endless | Chunks

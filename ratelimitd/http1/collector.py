@@ -3,7 +3,7 @@
 import asyncio
 
 from .exchange import Exchange
-from .model import ErrorResponse, Headers
+from .model import ErrorResponse
 
 TOO_LARGE = ErrorResponse(413, "request body is too large")
 TOO_SLOW = ErrorResponse(408, "request body took too long")
@@ -64,7 +64,7 @@ class Collector:
         else:
             self._pieces.append(piece)
 
-    def body_end(self, trailers: Headers) -> None:  # noqa: ARG002 -- a BodySink; trailers are of no use here
+    def body_end(self) -> None:
         """Return the body; the exchange has no carrier from now on, and is to be answered."""
         self._exchange.relay = None
         self._settle(b"".join(self._pieces))

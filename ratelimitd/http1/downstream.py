@@ -11,7 +11,7 @@ from .exchange import Exchange
 from .heads import take_request
 from .interfaces import BodySink
 from .lifecycle import BUSY, CLOSING, HEAD, LINGERING, TUNNEL, client_timeout
-from .model import ErrorResponse, Framed, Headers, Peer, Request
+from .model import ErrorResponse, Framed, Peer, Request
 from .options import DRAIN_BYTES, HIGH_WATER, READ_BYTES, TURN
 from .owner import Owner
 from .responses import CONTINUE, Render, error_answer
@@ -84,7 +84,7 @@ class DownstreamConnection(asyncio.BufferedProtocol):
     def eof_received(self) -> bool:
         """Take a client that closes its sending side as gone, as Go and nginx do, except in a tunnel."""
         if self._phase is TUNNEL and self._sink is not None:
-            self._sink.body_end([])
+            self._sink.body_end()
             return self._phase is TUNNEL
         return False
 
@@ -292,7 +292,7 @@ class DownstreamConnection(asyncio.BufferedProtocol):
         if piece and not self._deliver(sink, piece):
             return False
         if body.done and self._sink is sink:
-            self._end_body(sink, body.trailers)
+            self._end_body(sink)
         return True
 
     def _deliver(self, sink: BodySink, piece: bytes) -> bool:
@@ -307,9 +307,9 @@ class DownstreamConnection(asyncio.BufferedProtocol):
         sink.body(piece)
         return True
 
-    def _end_body(self, sink: BodySink, trailers: Headers) -> None:
+    def _end_body(self, sink: BodySink) -> None:
         self._sink = None
-        sink.body_end(trailers)
+        sink.body_end()
         if sink is _DISCARD:
             self._ready()
 

@@ -16,6 +16,19 @@ _ORIGIN = re.compile(rb"(/[!\"$->@-~]*)(?:\?([!\"$-~]*))?")
 _ABSOLUTE = re.compile(rb"(?i:https?)://(" + _HOST + rb")((?:/[!\"$->@-~]*)?)(?:\?([!\"$-~]*))?")
 _WATCHED = frozenset((b"host", b"content-length", b"transfer-encoding", b"connection", b"expect", b"upgrade"))
 _LISTS = frozenset((b"connection", b"upgrade"))
+SINGLE = frozenset(
+    b"host content-length content-location content-type"  # RFC 9110 7.2, 8
+    b" from max-forwards referer user-agent"  # 10.1, 7.6.2
+    b" authorization proxy-authorization"  # 11
+    b" if-modified-since if-range if-unmodified-since"  # 13.1
+    b" content-range range date"  # 14, 6.6.1
+    b" origin access-control-request-method"  # RFC 6454 7.3, Fetch 3.3.2
+    b" sec-websocket-key sec-websocket-version"  # RFC 6455 11.3
+    b" depth destination overwrite"  # RFC 4918 10
+    b" dpop grpc-timeout".split()  # RFC 9449 4.3, gRPC over HTTP/2
+)
+"""Fields of requests that are no lists: a second line is malformed (RFC 9110 5.3), and programs differ on which they
+read. Cookie is not among them: a hop from HTTP/2 may leave its lines apart."""
 _BODILESS = frozenset((204, 304))
 
 
@@ -38,6 +51,8 @@ def frame_request(head: RequestHead) -> Framed | ErrorResponse:
     aimed = _aim(method, target)
     if seen is None or aimed is None:
         return _unaimed(method, seen)
+    if len(set(names)) < len(names) and (twice := _repeated(names)):
+        return ErrorResponse(400, f"{twice} more than once")
     length = _misdirected(seen, version) or _request_length(seen, version)
     if isinstance(length, ErrorResponse):
         return length
@@ -96,6 +111,11 @@ def _watched(headers: Headers, names: list[bytes]) -> dict[bytes, bytes] | None:
         else:
             return None
     return seen
+
+
+def _repeated(names: list[bytes]) -> str:
+    """Return the name of a repeated field that is no list; empty if there is none."""
+    return next((name.decode() for name in names if name in SINGLE and names.count(name) > 1), "")
 
 
 def _unaimed(method: bytes, seen: dict[bytes, bytes] | None) -> ErrorResponse:

@@ -19,16 +19,33 @@ _KEPT = frozenset((b"host", b"content-length"))
 """Not dropped where Connection names them: without them the message would be another one."""
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _APPENDED = frozenset((b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"forwarded"))
+CLAIMS = frozenset(
+    b"x-forwarded forwarded-for client-ip x-client-ip x-cluster-client-ip x-real-ip"  # nginx, and what PHP programs try
+    b" true-client-ip cf-connecting-ip cf-connecting-ipv6 fastly-client-ip"  # CDNs
+    b" x-original-forwarded-for x-original-host x-original-url x-rewrite-url".split()  # ingress-nginx, IIS, Symfony
+)
+"""Names by which proxies tell the address of a client, or the URL that they got, beside X-Forwarded-*."""
+REMOVED = _HOP | _APPENDED | CLAIMS | {b"content-length", b"x-request-id"}
+"""Names of which the client's header does not reach the upstream as it is, beside X-Forwarded-*."""
+_PLAIN = b"-0123456789abcdefghijklmnopqrstuvwxyz"
+_AS_HYPHENS = bytes.maketrans(b"!#$%&'*+.^_`|~", b"-" * 14)
 
 
-def to_upstream(request: Request, *, trusted: bool, request_id: bytes = b"") -> Headers:
+def to_upstream(
+    request: Request, *, trusted: bool, request_id: bytes = b"", read: frozenset[bytes] | None = frozenset()
+) -> Headers:
     """Make the headers for an upstream.
 
-    The forwarding headers (X-Forwarded-*, Forwarded) of a peer that is not trusted are replaced; to those of a trusted
-    one a value is appended. ``request_id`` replaces X-Request-Id. Expect is dropped, as the gateway answers it; an
-    upgrade that may be granted has its two headers at the end. The sender adds the headers that frame the message.
+    The forwarding headers (X-Forwarded-*, Forwarded) of a peer that is not trusted are replaced, and those in
+    ``CLAIMS`` removed; to those of a trusted one a value is appended. Names such as X_Forwarded_For, which WSGI, CGI
+    and PHP read as one in ``REMOVED`` or ``read``, are removed, unless ``read`` is None. ``request_id`` replaces
+    X-Request-Id. Expect is dropped, as the gateway answers it; an upgrade that may be granted has its two headers at
+    the end. The sender adds the headers that frame the message.
     """
-    kept, said = _sort(request, _dropped(request.headers, request.names), trusted=trusted, with_id=not request_id)
+    dropped = _dropped(request.headers, request.names)
+    if read is not None and b"".join(request.names).translate(None, _PLAIN):
+        dropped = dropped.union([name for name in request.names if _reads_like(name, read)])
+    kept, said = _sort(request, dropped, trusted=trusted, with_id=not request_id)
     kept.extend(_forwarding(request, said))
     kept.append((b"Via", b"%b %b" % (request.version, PSEUDONYM)))
     if request_id:
@@ -45,15 +62,21 @@ def to_client(head: ResponseHead, ours: Headers) -> Headers:
 
     The sender adds the headers that frame the message, except Content-Length, which is kept where a body may follow.
     """
-    dropped = _dropped(head.headers, head.names)
+    left = _dropped(head.headers, head.names)
     if ours:
-        dropped = dropped.union([name.lower() for name, _ in ours])
+        left = left.union([name.lower() for name, _ in ours])
     if head.status < 200 or head.status == 204:
-        dropped = dropped.union((b"content-length",))
-    kept = [header for header, name in zip(head.headers, head.names, strict=True) if name not in dropped]
+        left = left.union((b"content-length",))
+    kept = [header for header, name in zip(head.headers, head.names, strict=True) if name not in left]
     kept.append((b"Via", b"%b %b" % (head.version, PSEUDONYM)))
     kept += ours
     return kept
+
+
+def trailers_to_client(head: ResponseHead, trailers: Headers, ours: Headers) -> Headers:
+    """Make the trailers for a client: without those that are removed from the head, or replaced by ``ours``."""
+    left = _dropped(head.headers, head.names).union([name.lower() for name, _ in ours])
+    return [trailer for trailer in trailers if trailer[0].lower() not in left]
 
 
 def _dropped(headers: Headers, names: list[bytes]) -> frozenset[bytes]:
@@ -68,6 +91,14 @@ def _dropped(headers: Headers, names: list[bytes]) -> frozenset[bytes]:
     return _HOP.union(listed - _KEPT)
 
 
+def _reads_like(name: bytes, read: frozenset[bytes]) -> bool:
+    """Return whether a program that reads each such character as a hyphen takes a name for another one."""
+    hyphened = name.translate(_AS_HYPHENS)
+    if hyphened == name or name in read:
+        return False
+    return hyphened in REMOVED or hyphened in read or hyphened.startswith(b"x-forwarded-")
+
+
 def _sort(
     request: Request, dropped: frozenset[bytes], *, trusted: bool, with_id: bool
 ) -> tuple[Headers, dict[bytes, bytes]]:
@@ -80,7 +111,7 @@ def _sort(
         if name in _APPENDED:
             if trusted:
                 said[name] = said[name] + b", " + header[1] if name in said else header[1]
-        elif name.startswith(b"x-forwarded-"):
+        elif name in CLAIMS or name.startswith(b"x-forwarded-"):
             if trusted:
                 kept.append(header)
         elif with_id or name != b"x-request-id":

@@ -20,8 +20,8 @@ class BodySink(Protocol):
         ``Carrier.cancel``. The sink may pause delivery or end the exchange before it returns.
         """
 
-    def body_end(self, trailers: Headers) -> None:
-        """Learn that the body is complete; in a tunnel, that the client sends no more and ``trailers`` is empty.
+    def body_end(self) -> None:
+        """Learn that the body is complete; in a tunnel, that the client sends no more. Its trailers are dropped.
 
         Called once, after the last piece. Not called for a body that is malformed, too large, too late or cut off:
         ``Carrier.cancel`` is called instead, if the sink belongs to a carrier.

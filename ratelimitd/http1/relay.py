@@ -4,7 +4,7 @@ from time import monotonic, monotonic_ns
 
 from .bodies import chunk, last_chunk
 from .circuit_breaker import Outcome
-from .headers import to_client
+from .headers import to_client, trailers_to_client
 from .interfaces import ExchangeInterface
 from .model import CHUNKED, UNTIL_CLOSE, ErrorResponse, Headers, ResponseHead
 from .responses import CHUNKED_HEADER, GRANTED, persistence, request_head
@@ -30,6 +30,7 @@ class Relay:
         "_clock",
         "_connection",
         "_exchange",
+        "_head",
         "_headers",
         "_index",
         "_judged",
@@ -65,6 +66,7 @@ class Relay:
         self._body_started = False
         self._out = 0  # framing of the body to the client: ``CHUNKED``, ``UNTIL_CLOSE``, or counted
         self._parts: list[bytes] = []  # of the response, not sent yet
+        self._head: ResponseHead | None = None
         self._told = False  # the head was written to the client
 
     def start(self) -> None:
@@ -128,11 +130,11 @@ class Relay:
         if self._connection is not None:
             self._connection.send(chunk(piece) if self._exchange.request.length == CHUNKED else piece)
 
-    def body_end(self, trailers: Headers) -> None:
+    def body_end(self) -> None:
         """Forward the end of the body."""
         if self._connection is not None:
             if self._exchange.request.length == CHUNKED:
-                self._connection.send(last_chunk(trailers))
+                self._connection.send(last_chunk([]))
             self._connection.complete()
 
     # the connection's side
@@ -151,6 +153,7 @@ class Relay:
         self._judged = True
         self._upstream.answered(self._index, head.status, self._clock(), self._admitted)
         headers = to_client(head, self._ours)
+        self._head = head
         if length < 0 and request.version == b"1.1":
             self._out = CHUNKED
             headers.append(CHUNKED_HEADER)
@@ -177,6 +180,8 @@ class Relay:
         self._connection = None
         exchange = self._exchange
         if self._out == CHUNKED:
+            if trailers and self._head is not None:
+                trailers = trailers_to_client(self._head, trailers, self._ours)
             self._parts.append(last_chunk(trailers))
         self.read()
         self._release()

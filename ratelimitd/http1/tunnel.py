@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from .interfaces import ExchangeInterface
-from .model import ErrorResponse, Headers
+from .model import ErrorResponse
 from .upstream_connection import UpstreamConnection
 
 
@@ -27,7 +27,7 @@ class Tunnel:
         """Forward bytes of the client."""
         self._connection.send(piece)
 
-    def body_end(self, trailers: Headers) -> None:  # noqa: ARG002 -- a BodySink; tunnels have no trailers
+    def body_end(self) -> None:
         """Forward the end of the client's direction."""
         self._client_done = True
         self._connection.send_eof()

@@ -54,12 +54,24 @@ class Item(NamedTuple):
 
 
 class Conditions(NamedTuple):
-    """Which requests a route matches."""
+    """Which requests a route matches.
+
+    Attributes:
+        pattern: in lower case if case does not count, of a path without its last slash if that does not count.
+        others: methods, hosts and headers, as written; empty for none.
+        loose: which of ``LOOSE`` hold.
+    """
 
     kind: str
     pattern: str
     others: tuple[object, ...]
-    """Methods, hosts and headers, as written; empty for none."""
+    loose: frozenset[str] = frozenset()
+
+
+CASE: Final = "ignore_case"
+SLASH: Final = "ignore_trailing_slash"
+LOOSE: Final = (frozenset[str](), frozenset((CASE,)), frozenset((SLASH,)), frozenset((CASE, SLASH)))
+"""The flags that widen a match of paths, in all combinations."""
 
 
 class Route(NamedTuple):
@@ -125,7 +137,8 @@ def _route(node: YamlNode, gateway: str, default: str) -> Route:
     upstream = _text(node, "upstream") or default
     items = tuple(_item(item, gateway, upstream) for item in _items(value_of(node, "rate_limits")))
     present = frozenset(header for header, positive in _header_matches(match) if positive)
-    conditions = Conditions(kind, pattern, others if any(others) else ())
+    loose = frozenset(key for key in (CASE, SLASH) if _flag(match, key))
+    conditions = _conditions(kind, pattern, others if any(others) else (), loose)
     return Route(node.line, _text(node, "name") or pattern, upstream, conditions, items, present)
 
 
@@ -156,11 +169,24 @@ _PRESENCE: Final = frozenset(("name", "present", "present_match", "invert", "inv
 
 def wider(match: Conditions) -> Iterator[Conditions]:
     """Yield the conditions that hold for all requests of a route, as far as a comparison of texts shows it."""
+    kind, pattern, _, loose = match
+    least = pattern.rstrip("/") or "/" if SLASH in loose else pattern
+    caseless = next((at for at, character in enumerate(least) if character.isalpha()), len(least))
     for others in {match.others, ()}:
-        yield match._replace(others=others)
-        if match.kind != "regex":
-            for end in range(1, len(match.pattern) + 1):
-                yield Conditions("prefix", match.pattern[:end], others)
+        for wide in LOOSE:
+            if wide >= loose:
+                yield _conditions(kind, pattern, others, wide)
+            if kind != "regex":
+                for end in range(1, (len(least) if wide >= loose - {SLASH} else caseless) + 1):
+                    yield _conditions("prefix", least[:end], others, wide)
+
+
+def _conditions(kind: str, pattern: str, others: tuple[object, ...], loose: frozenset[str]) -> Conditions:
+    if kind != "regex" and CASE in loose:
+        pattern = pattern.lower()
+    if kind == "path" and SLASH in loose:
+        pattern = pattern.rstrip("/") or "/"
+    return Conditions(kind, pattern, others, loose)
 
 
 def _catches_absent(node: YamlNode, route: Route) -> Iterator[tuple[str, Conditions]]:

@@ -59,6 +59,20 @@ async def test_a_route_forwards_to_its_upstream(tmp_path):
             assert (await front.ask(get(b"/3")))[0] == 404
 
 
+@pytest.mark.parametrize("file", [{}, {"underscores_in_headers": True}])
+async def test_a_name_that_an_upstream_reads_as_another_is_dropped_unless_the_file_says_so(tmp_path, file):
+    """X_API_Key and X_Forwarded_For do not reach the upstream, without ``underscores_in_headers``; others do."""
+    end = await ScriptedUpstream().start()
+    try:
+        async with proxying(tmp_path, upstreams={"app": {"url": f"http://127.0.0.1:{end.port}"}}, **file) as front:
+            await (await front.client()).send(get(b"/", b"X_API_Key: 1", b"X.Forwarded.For: 2", b"X_Other: 3"))
+            head = await (await end.accept()).until()
+    finally:
+        await end.stop()
+    found = [name in head for name in (b"X_API_Key: 1", b"X.Forwarded.For: 2", b"X_Other: 3")]
+    assert found == [bool(file), bool(file), True]
+
+
 async def test_requests_are_spread_over_the_endpoints(tmp_path):
     """While one endpoint is busy with a request, the next request goes to the other."""
     ends = [await ScriptedUpstream().start() for _ in range(2)]

@@ -25,7 +25,7 @@ def limits(*actions, **more):
 
 def ask(router, path="/", query=None, headers=(), method="GET", authority="example.org", address="192.0.2.1"):
     """Ask a router; returns the route's name and the entries of each descriptor."""
-    lines = [(name.encode(), value.encode()) for name, value in headers]
+    lines = [(name.encode(), value.encode("latin-1")) for name, value in headers]
     asked = router.view(
         method.encode(), target(path.encode(), query and query.encode()), authority.encode(), b"http", lines
     )

@@ -30,7 +30,7 @@ def _loaded(path):
     return read_gateway(path.name, path.read_bytes()), assemble(parsed.rows)
 
 
-@pytest.mark.parametrize("path", ["/", "/api/expensive"])
+@pytest.mark.parametrize("path", ["/", "/api/expensive", "/API/Expensive/"])
 @pytest.mark.parametrize(
     ("key", "burst", "expensive"),
     [("api-key:premium", 200, 60), ("api-key:standard", 20, 10), ("invented", 10, 5), (None, 10, 5)],

@@ -89,6 +89,8 @@ EVERYTHING = [
         "name": "all of it",
         "match": {
             "regex": "/v[0-9]+/.*",
+            "ignore_case": True,
+            "ignore_trailing_slash": True,
             "methods": ["GET", "M-SEARCH"],
             "hosts": ["*.example.org", "example.*", "a.b"],
             "headers": [
@@ -96,6 +98,7 @@ EVERYTHING = [
                 {"name": "x-b", "regex": "a.c", "invert": True},
                 {"name": "x-c", "string_match": {"suffix": "x", "ignore_case": True}},
                 {"name": "x-d", "exact": "", "treat_missing_header_as_empty": True},
+                {"name": ":authority", "prefix": "a."},
             ],
         },
         "upstream": "two",
@@ -104,6 +107,7 @@ EVERYTHING = [
             {
                 "actions": [
                     {"generic_key": {"descriptor_value": "v"}},
+                    {"request_headers": {"header_name": "host", "descriptor_key": "h", "skip_if_absent": True}},
                     {"masked_remote_address": {"v4_prefix_mask_len": 0, "v6_prefix_mask_len": 64}},
                     {"metadata": {"descriptor_key": "k", "metadata_key": {"key": "n", "path": [{"key": "p"}]}}},
                     {
@@ -154,6 +158,20 @@ def test_envoy_takes_all_that_a_file_can_say(tmp_path):
     )
     said = validated(make(file, BootstrapOptions()).text, tmp_path)
     assert "deprecated" not in said.lower()
+
+
+@pytest.mark.envoy
+def test_envoy_takes_expressions_that_the_proxy_takes(tmp_path):
+    """A long list of hosts, a long path without case, and a long expression, each above Envoy's default bound."""
+    route = {
+        "match": {
+            "path": "/" + "long-path/" * 50,
+            "ignore_trailing_slash": True,
+            "hosts": [f"host-{number}.example.org" for number in range(200)],
+            "headers": [{"name": "x-a", "regex": "(abc|def){100}"}],
+        }
+    }
+    validated(make(write(tmp_path, route), BootstrapOptions()).text, tmp_path)
 
 
 METADATA = {"descriptor_key": "k", "metadata_key": {"key": "n", "path": [{"key": "p"}]}}
@@ -275,6 +293,11 @@ def test_a_breaker_that_the_file_turns_off_is_no_difference(tmp_path):
     assert not [line for line in made.gaps if "upstream app: breaker" in line]
 
 
+def counted(action, **fields):
+    """A file with one route, whose limit counts by this action."""
+    return {"routes": [{"rate_limits": [{"actions": [{action: {**fields, "descriptor_key": "remote_address"}}]}]}]}
+
+
 GAPS = [
     ({"limits": {"max_body": "1MiB"}}, "limits: max_body, which the file sets"),
     ({"limits": {"max_head": "1GiB"}}, "limits: max_head is 8 MiB"),
@@ -282,6 +305,8 @@ GAPS = [
     ({"admin": {"port": 9}}, "admin: the settings of the file"),
     ({"rate_limited_status": 420}, "rate_limited_status: 420"),
     ({"error_details": True}, "error_details: the body"),
+    (counted("query_parameters", query_parameter_name="q"), "queries: a request with two parameters q is accepted"),
+    (counted("request_headers", header_name="x-client-trace-id"), "headers: a request with two lines of x-client"),
     ({"trusted_proxies": ["10.0.0.0/8"]}, "headers: X-Forwarded-For"),
     ({"upstreams": {"app": {"url": "http://a", "breaker": {"consecutive": 1}}}}, "upstream app: breaker"),
     (

@@ -40,7 +40,7 @@ async def get(url, path, headers=()):
     """Send the bytes of a path as they are; returns the status and the response's headers."""
     host, _, port = url.removeprefix("http://").partition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
-    lines = [b"%b: %b" % (name.encode(), value.encode()) for name, value in headers]
+    lines = [b"%b: %b" % (name.encode(), value.encode("latin-1")) for name, value in headers]
     head = [b"GET %b HTTP/1.1" % path, b"Host: example.org", b"Connection: close", *lines, b"", b""]
     writer.write(b"\r\n".join(head))
     answer = (await reader.readuntil(b"\r\n\r\n")).split(b"\r\n")
@@ -100,11 +100,29 @@ def on_query(matcher, **more):
     return {"query_parameter_value_match": {"descriptor_value": "y", "query_parameters": parameters, **more}}
 
 
+def safe_regex(text):
+    return {"string_match": {"safe_regex": {"regex": text}}}
+
+
 TWICE = [("X-A", "1"), ("X-A", "2")]
 EXACT = {"string_match": {"exact": "1"}}
 EMPTY = {"string_match": {"exact": ""}, "treat_missing_header_as_empty": True}
-REGEX = {"string_match": {"safe_regex": {"regex": "a.c"}}}
+REGEX = safe_regex("a.c")
 ANY_CASE = {"string_match": {"prefix": "aB", "ignore_case": True}}
+BYTES = (
+    *((".*bot.*", value) for value in ("bot\xff", "\xe9bot")),
+    *(("bot.", value) for value in ("bot\xff", "bot\xc3\xa9")),
+    *(("[^a]+", value) for value in ("\xff", "a")),
+    *(("\xe9", value) for value in ("\xe9", "\xc3\xa9")),
+    *(("[\xe9]", value) for value in ("\xc3\xa9", "\xc3", "\xe9")),
+    *((r"\x{e9}", value) for value in ("\xe9", "\xc3\xa9", "\xc9")),
+    *(("(?i)" + text, value) for text in ("\xc9", r"\x{c9}") for value in ("\xc3\xa9", "\xe9")),
+    ("(?i)k", "\xe2\x84\xaa"),
+    *((text, "\xff") for text in (r"\w", r"\W", r"\pL", r"\C", r"\xff")),
+)
+"""Expressions, and values with bytes above 127: UTF-8 or not."""
+ESCAPED = (("a.c", "a%ffc"), ("a..c", "a%C3%A9c"), ("a.c", "a%C3%A9c"), ("a\xe9c", "a%c3%a9c"))
+"""Expressions, and the escaped values of query parameters."""
 TEXTS = ({"exact": "1"}, {"exact": "2"}, {"exact": "1,2"}, {"prefix": "2"}, {"suffix": "1"}, {"contains": ","})
 QUERIES = ("/", "/?a", "/?a=", "/?a=b=c", "/?A=1", "/?a=%zz%41%", "/?b;a=1", "/?&&a=%ff&a=2", "/?b&%61=1%20+&a=2")
 QUERY_MATCHES = ({}, {"present_match": True}, {"present_match": False}, {"string_match": {"exact": "1 +"}})
@@ -124,6 +142,8 @@ LIKE = [
     *(([on_header({"string_match": text})], "/", headers) for text in TEXTS for headers in (TWICE, [])),
     ([on_header({"string_match": {"exact": "1,2"}}, "accept")], "/", [("accept", "1"), ("accept", "2")]),
     ([on_header(ANY_CASE)], "/", [("x-a", "AbC")]),
+    *(([on_header(safe_regex(text))], "/", [("x-a", value)]) for text, value in BYTES),
+    *(([on_query(safe_regex(text))], f"/?a={value}", []) for text, value in ESCAPED),
     *(([on_header(REGEX)], "/", [("x-a", value)]) for value in ("abc", "abcd")),
     *(
         ([on_header({**match, **invert})], "/", headers)

@@ -84,11 +84,12 @@ async def test_request_ids_are_passed_on_when_sane_and_made_when_not():
         ("/a%2fb", {}, 400),
         ("/a%5cb", {}, 400),
         ("/ok", {"X-API-Key": ("one", "two")}, 400),
+        ("/ok", {"Authorization": ("one", "two")}, 400),
         ("/%61//./b/../c", {}, 200),
     ],
 )
 async def test_what_two_readers_could_read_differently_is_refused(path, headers, status):
-    """Encoded slashes and backslashes and two API keys are 400; the raw path is what the upstream gets."""
+    """Encoded slashes and backslashes, and two lines where one may be, are 400; the upstream gets the raw path."""
     async with default() as (_, running, _):
         host, port = running.proxy.split(":")
         reader, writer = await asyncio.open_connection(host, port)

@@ -2,7 +2,8 @@
 
 import pytest
 
-from ratelimitd.gateway.routing import Router, key_headers, repeated
+from ratelimitd.gateway.paths import target
+from ratelimitd.gateway.routing import Router, counted_headers, repeated
 
 from .files import ask, gateway, limits
 
@@ -27,17 +28,63 @@ def test_paths_are_matched_as_they_are_after_normalisation(match, taken, not_tak
     assert {name(match, path=path, query="/api") for path in not_taken} <= {"rest"}
 
 
+CASE, SLASH = {"ignore_case": True}, {"ignore_trailing_slash": True}
+
+
+@pytest.mark.parametrize(
+    ("match", "taken", "not_taken"),
+    [
+        ({"path": "/a", **CASE}, ["/a", "/A"], ["/a/", "/b"]),
+        ({"path": "/a", **SLASH}, ["/a", "/a/", "/a//"], ["/A", "/ab", "/a/b"]),
+        ({"path": "/a/", **SLASH}, ["/a", "/a/"], ["/a/b"]),
+        ({"path": "/", **SLASH}, ["/", "//"], ["/a"]),
+        ({"path": "/a", **CASE, **SLASH}, ["/A/", "/a"], ["/ab"]),
+        ({"prefix": "/aB/", **CASE}, ["/ab/", "/AB/c"], ["/ab"]),
+        ({"prefix": "/a/", **SLASH}, ["/a", "/a/", "/a/b"], ["/ab", "/A"]),
+        ({"prefix": "/a", **SLASH}, ["/a", "/a/", "/ab"], ["/A"]),
+        ({"prefix": "/a/", **CASE, **SLASH}, ["/A", "/a/b"], ["/ab"]),
+        ({"regex": "/a|/b", **CASE}, ["/a", "/B"], ["/a/"]),
+        ({"regex": "/a$|/b", **SLASH}, ["/a", "/a/", "/b/"], ["/A", "/a/b"]),
+        ({"regex": r"/[$]|/\$|/\Q$\E/", **SLASH}, ["/$", "/$/"], ["/"]),
+    ],
+)
+def test_case_and_a_slash_at_the_end_do_not_count_where_the_file_says_so(match, taken, not_taken):
+    """ignore_case and ignore_trailing_slash, of a path, a prefix and an expression."""
+    assert {name(match, path=path) for path in taken} == {"it"}
+    assert {name(match, path=path) for path in not_taken} == {"rest"}
+
+
+@pytest.mark.parametrize(
+    ("match", "taken", "not_taken"),
+    [
+        ({"path": "/@a"}, ["/@a", "/%40a", "/%40%61"], ["/a", "/@A"]),
+        ({"prefix": "/a;b/"}, ["/a;b/", "/a%3Bb/c", "/a%3bb/"], ["/a;b", "/ab/"]),
+        ({"path": "/%40+"}, ["/@+", "/%40%2b"], ["/@ "[:2]]),
+        ({"path": "/caf%C3%A9"}, ["/caf%C3%A9", "/caf%c3%a9", "/c%61f%c3%A9"], ["/caf%C3%89", "/cafe"]),
+        ({"prefix": "/CAF%C3%A9", **CASE}, ["/caf%c3%a9/x"], ["/caf%c3%89"]),
+    ],
+)
+def test_escapes_of_a_path_are_what_they_stand_for(match, taken, not_taken):
+    """Hex digits of either case, and the characters that may stand in a path as they are or escaped."""
+    assert {name(match, path=path) for path in taken} == {"it"}
+    assert {name(match, path=path) for path in not_taken} == {"rest"}
+
+
 @pytest.mark.parametrize(
     ("pattern", "taken", "not_taken"),
     [
-        ("example.org", ["example.org", "EXAMPLE.org:8080"], ["a.example.org", "example.org.evil"]),
+        (
+            "example.org",
+            ["example.org", "EXAMPLE.org:8080", "example.org.", "Example.ORG.:1"],
+            ["a.example.org", "example.org.evil"],
+        ),
         ("*.Example.org", ["a.example.org", "a.b.example.org:1"], ["example.org", ".example.org"]),
-        ("example.*", ["example.org", "example.com:80"], ["example.", "an.example.org"]),
+        ("example.*", ["example.org", "example.com.:80"], ["example.", "example.:80", "an.example.org"]),
         ("[2001:db8::1]", ["[2001:DB8::1]:80", "[2001:db8::1]"], ["[2001:db8::2]"]),
         ("*", ["any", ""], []),
     ],
 )
-def test_hosts_are_matched_without_port_and_case(pattern, taken, not_taken):
+def test_hosts_are_matched_without_port_case_and_dot(pattern, taken, not_taken):
     """A wildcard at one end stands for at least one character."""
     assert {name({"hosts": ["other", pattern]}, authority=host) for host in taken} <= {"it"}
     assert {name({"hosts": ["other", pattern]}, authority=host) for host in not_taken} <= {"rest"}
@@ -51,6 +98,7 @@ def test_hosts_are_matched_without_port_and_case(pattern, taken, not_taken):
         ({"suffix": "a"}, [["ba"]], [["ab"], []]),
         ({"contains": "a"}, [["bab"]], [["b"], []]),
         ({"regex": "a|b"}, [["a"], ["b"]], [["ab"], []]),
+        ({"regex": ".*bot.*"}, [["bot\xff"], ["\xe9bot"]], [["\xe9"]]),
         ({"present": True}, [["a"], [""]], [[]]),
         ({"present": False}, [[]], [["a"]]),
         ({}, [["a"]], [[]]),
@@ -76,6 +124,38 @@ def test_headers_are_matched_line_by_line(header, taken, not_taken):
             assert name(match, headers=[("x-A", value) for value in values]) == expected
 
 
+OF_HOST = [
+    ({"exact": "A.org"}, ["a.org", "A.ORG", "a.org.", "a.org:80"], ["b.org", "a.org.b"]),
+    ({"exact": "a.org:8080"}, ["a.org", "a.org:8080"], ["b.org"]),
+    ({"prefix": "a."}, ["A.org:80"], ["b.a.org"]),
+    ({"suffix": ".org"}, ["a.ORG.:80"], ["a.com", "org"]),
+    ({"contains": ".b."}, ["a.B.org"], ["a.org"]),
+    ({"regex": "^[a-z]+[.]org$"}, ["a.org", "B.org.:80"], ["a.com", "1.org"]),
+    ({"string_match": {"exact": "[2001:db8::1]"}}, ["[2001:DB8::1]:80"], ["[2001:db8::2]"]),
+]
+
+
+@pytest.mark.parametrize("header", [":authority", "host"])
+@pytest.mark.parametrize(("condition", "taken", "not_taken"), OF_HOST)
+def test_conditions_on_the_host_are_like_hosts(header, condition, taken, not_taken):
+    """Port, case and a dot at the end do not count."""
+    match = {"headers": [{"name": header, **condition}]}
+    assert {name(match, authority=host) for host in taken} == {"it"}
+    assert {name(match, authority=host) for host in not_taken} == {"rest"}
+
+
+def test_a_limit_by_the_host_has_one_counter_for_all_its_forms():
+    """The value of :authority is in lower case, without port and dot."""
+    router = Router(gateway({"rate_limits": [limits(*(by(name) for name in (":authority", "host")))]}))
+    hosts = ("a.org", "A.Org", "a.org.", "a.org:80", "A.org.:8080")
+    found = {ask(router, authority=host)[1][0].entries for host in hosts}
+    assert found == {((b":authority", b"a.org"), (b"host", b"a.org"))}
+
+
+def by(name):
+    return {"request_headers": {"header_name": name, "descriptor_key": name}}
+
+
 def test_methods_are_matched():
     """Each that is listed."""
     assert [name({"methods": ["GET", "PUT"]}, method=method) for method in ("GET", "PUT", "POST")] == ["it"] * 2 + [
@@ -95,12 +175,31 @@ def test_a_hostile_path_costs_no_more_than_its_length():
     assert name({"regex": "/(a+)+b"}, path="/" + "a" * 4000) == "rest"
 
 
-def test_a_second_line_of_a_key_is_found():
-    """X-API-Key always, and each header that makes an entry of an identity's key."""
-    by_token = {"request_headers": {"header_name": "X-Token", "descriptor_key": "api_key"}}
-    made = gateway({"rate_limits": [limits(by_token)]})
-    names = key_headers(made, [b"api_key"])
-    assert names == {b"x-api-key", b"x-token"}
-    assert key_headers(made, [b"other"]) == {b"x-api-key"}
-    assert repeated([b"x-token", b"a", b"a", b"x-token"], names) == b"x-token"
-    assert repeated([b"x-token", b"x-api-key", b"a", b"a"], names) is None
+@pytest.mark.parametrize(
+    ("query", "ambiguous"),
+    [
+        ("a=1&a=2", True),
+        ("a=1&b=2&%61=1", True),
+        ("b&b=1", True),
+        ("c=1&c=2", False),
+        ("a=1&A=2&b=3", False),
+        ("", False),
+    ],
+)
+def test_a_second_parameter_that_counts_is_found(query, ambiguous):
+    """PHP and Django read the last, Envoy counts the first; parameters that no limit of the route reads may repeat."""
+    by_value = {"query_parameters": {"query_parameter_name": "a", "descriptor_key": "k"}}
+    matched = {"query_parameter_value_match": {"descriptor_value": "v", "query_parameters": [{"name": "b"}]}}
+    router = Router(gateway({"rate_limits": [limits(by_value), limits(matched)]}))
+    routed = router.find(router.view(b"GET", target(b"/"), b"a", b"http", []))
+    assert routed.is_ambiguous(query.encode()) == ambiguous
+
+
+def test_a_second_line_of_a_counted_header_is_found():
+    """X-API-Key always, and each header that makes an entry, unless it is a list or a part of the request line."""
+    names = ("X-Token", "Accept", "X-Forwarded-For", ":path")
+    actions = [{"request_headers": {"header_name": name, "descriptor_key": "k"}} for name in names]
+    counted = counted_headers(gateway({"rate_limits": [limits(*actions)]}))
+    assert counted == {b"x-api-key", b"x-token"}
+    assert repeated([b"x-token", b"a", b"a", b"x-token"], counted) == b"x-token"
+    assert repeated([b"x-token", b"x-api-key", b"a", b"a"], counted) is None

@@ -81,14 +81,14 @@ class Gateway:
     def handler(self, request, exchange):
         self.request, self.exchange, self.received = request, exchange, b""
         if request.length == 0:
-            self.body_end([])
+            self.body_end()
         else:
             self.connection.start_body(self)
 
     def body(self, piece):
         self.received += piece
 
-    def body_end(self, trailers):
+    def body_end(self):
         request, rest = self.request, self.connection._pending
         headers = [(name.lower(), value) for name, value in request.headers]
         self.asked.append((request.method, request.target, headers, self.received, rest))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ratelimitd.http1.framing import frame_request, frame_response, grants_websocket
+from ratelimitd.http1.framing import SINGLE, frame_request, frame_response, grants_websocket
 from ratelimitd.http1.heads import invalid_start, parse_request, parse_response, read_response
 from ratelimitd.http1.model import CHUNKED, UNTIL_CLOSE, ErrorResponse, RequestHead
 
@@ -93,6 +93,20 @@ def test_doubtful_requests_are_refused(case):
     judged = judge(request)
     assert isinstance(judged, ErrorResponse), judged
     assert status == judged.status, judged
+
+
+@pytest.mark.parametrize("name", sorted(SINGLE))
+def test_a_second_line_of_what_is_no_list_is_refused(name):
+    """Whatever its case; the reason names the field, where not httptools has it."""
+    found = judge(head(*POST[:1], *((b"Host: a",) if name != b"host" else ()), name + b": 1", name.title() + b": 1"))
+    assert isinstance(found, ErrorResponse)
+    assert (found.status, "more than once" in found.reason) == (400, name != b"content-length")
+
+
+@pytest.mark.parametrize("name", [b"Accept", b"Cookie", b"Via", b"X-Own"])
+def test_lists_and_unknown_fields_may_have_several_lines(name):
+    """Cookie too, as a hop from HTTP/2 may leave its lines apart."""
+    assert not isinstance(judge(head(b"GET / HTTP/1.1", b"Host: a", name + b": 1", name + b": 2")), ErrorResponse)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import pytest
 
 from ratelimitd.http1.framing import frame_request
-from ratelimitd.http1.headers import to_client, to_upstream
+from ratelimitd.http1.headers import CLAIMS, to_client, to_upstream
 from ratelimitd.http1.heads import parse_request, parse_response
 from ratelimitd.http1.model import Peer, Request
 
@@ -103,6 +103,43 @@ def test_the_request_id_replaces_the_clients():
         (b"X-Request-Id", b"new")
     ]
     assert (b"x-request-id", b"1") in upstream_gets(*sent)
+
+
+LIKE_OTHERS = [
+    b"X_Forwarded_For",
+    b"X.Forwarded-Proto",
+    b"x_forwarded_port",
+    b"X_Request-Id",
+    b"X_Real_IP",
+    b"X-Own_Key",
+]
+LIKE_OTHERS += [b"Transfer_Encoding", b"Proxy.Authorization", b"Content_Length", b"X-Forwarded_"]
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+@pytest.mark.parametrize("name", LIKE_OTHERS)
+def test_a_name_that_programs_read_as_another_one_is_dropped(name, trusted):
+    """WSGI, CGI and PHP read each such character as a hyphen, so it would stand for what is removed or counted."""
+    read = frozenset((b"x-own-key",))
+    sent = request(b"Host: a", name + b": 1", b"X_Other: 2", b"X-Own-Key: 3")
+    got = to_upstream(sent, trusted=trusted, read=read)
+    assert (name not in dict(got), (b"X_Other", b"2") in got, (b"X-Own-Key", b"3") in got) == (True, True, True)
+    assert (name, b"1") in to_upstream(sent, trusted=trusted, read=None)
+
+
+def test_a_name_that_is_read_as_it_is_stays():
+    """A header with an underscore that a limit reads."""
+    assert (b"x_key", b"1") in to_upstream(
+        request(b"Host: a", b"x_key: 1"), trusted=False, read=frozenset((b"x_key", b"x-key"))
+    )
+
+
+@pytest.mark.parametrize("name", sorted(CLAIMS))
+def test_a_claim_of_an_address_or_a_url_is_a_trusted_peers(name):
+    """Anybody could write X-Real-IP or X-Original-URL, and programs believe it."""
+    sent = request(b"Host: a", name + b": 192.0.2.9")
+    assert (name, b"192.0.2.9") in to_upstream(sent, trusted=True)
+    assert name not in dict(to_upstream(sent, trusted=False))
 
 
 def test_te_trailers_is_said_by_ourselves():

@@ -30,7 +30,7 @@ class Ignored:
     def body(self, piece):
         pass
 
-    def body_end(self, trailers):
+    def body_end(self):
         pass
 
 

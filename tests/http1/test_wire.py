@@ -151,16 +151,26 @@ async def test_trailers_are_forwarded_knowingly_to_the_client(rig, upstream):
     assert await client.until(b"X-Sum: 1\r\n\r\n") == b"2\r\nok\r\n0\r\nX-Sum: 1\r\n\r\n"
 
 
-async def test_trailers_are_forwarded_knowingly_to_the_upstream(rig, upstream):
-    """The same for a request's."""
+async def test_a_trailer_of_a_response_says_nothing_that_its_head_may_not(rig, upstream):
+    """Neither what Connection nominates nor what the gateway itself says, nor when to try again."""
+    rig.response_headers = [(b"X-Request-Id", b"1"), (b"X-RateLimit-Limit", b"5")]
+    client, end = await forwarded(rig, upstream)
+    await end.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: x-hop\r\n\r\n0\r\n")
+    await end.send(b"x-hop: 1\r\nx-ratelimit-limit: 9\r\nX-REQUEST-ID: 2\r\nRetry-After: 1\r\nX-Sum: 1\r\n\r\n")
+    await client.until()
+    assert await client.until(b"\r\n\r\n") == b"0\r\nX-Sum: 1\r\n\r\n"
+
+
+async def test_no_trailer_of_a_request_is_forwarded(rig, upstream):
+    """A program that merges trailers into the head would take one for what the gateway removed from it."""
     client = await rig.client()
     await client.send(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTE: trailers\r\n\r\n")
-    await client.send(b"2;x=y\r\nhi\r\n0\r\nX-Sum: 1\r\nHost: b\r\n\r\n")
+    await client.send(b"2;x=y\r\nhi\r\n0\r\nX-Sum: 1\r\nX-Forwarded-For: 192.0.2.1\r\n\r\n")
     end = await upstream.accept()
     head = await end.until()
     assert b"TE: trailers\r\n" in head
     assert b"Transfer-Encoding: chunked\r\n" in head
-    assert await end.until(b"X-Sum: 1\r\n\r\n") == b"2\r\nhi\r\n0\r\nX-Sum: 1\r\n\r\n"
+    assert await end.until(b"0\r\n\r\n") == b"2\r\nhi\r\n0\r\n\r\n"
 
 
 async def test_what_connection_names_is_stripped(rig, upstream):

@@ -223,7 +223,7 @@ def _kinds():
     for method in ("POST", "PUT", "GET", "DELETE"):
         yield from ((method, "/orders", _from("203.0.113.6"), TRUSTED_PEER) for _ in range(2))
     yield from (("POST", "/orders", _key(KEYS["premium"]), TRUSTED_PEER) for _ in range(3))
-    for query in ("?q=a", "?q=a", "?q=%61&q=b", "?q=b", "?q=", "?p=a", "", "?Q=a", "?q=a%20b", "?q=a+b"):
+    for query in ("?q=a", "?q=a", "?q=%61&r=b", "?q=b", "?q=", "?p=a", "", "?Q=a", "?q=a%20b", "?q=a+b"):
         yield "GET", f"/search{query}", _from("203.0.113.7"), TRUSTED_PEER
     for method in ("GET", "HEAD", "OPTIONS", "PATCH"):
         yield from ((method, "/v1/x", [], TRUSTED_PEER) for _ in range(3))
@@ -235,7 +235,7 @@ def _kinds():
     ):
         yield "GET", "/v2/x", headers, TRUSTED_PEER
     yield from (
-        ("GET", f"/v3/x{query}", [], TRUSTED_PEER) for query in ("?debug=1", "?debug=1&debug=0", "?debug=0", "?debug")
+        ("GET", f"/v3/x{query}", [], TRUSTED_PEER) for query in ("?debug=1", "?debug=1&debu=0", "?debug=0", "?debug")
     )
     yield from (("GET", "/own", _key(KEYS["standard"]), TRUSTED_PEER) for _ in range(4))
 

@@ -39,7 +39,7 @@ async def send(url, method, target, headers, sender):
     lines = dict([("Host", "example.org"), *(pair for pair in headers if pair[0] == "Host")]).items()
     lines = [*lines, *(pair for pair in headers if pair[0] != "Host"), ("Connection", "close")]
     head = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in lines), "", ""]
-    writer.write("\r\n".join(head).encode())
+    writer.write("\r\n".join(head).encode("latin-1"))
     answer = (await reader.readuntil(b"\r\n\r\n")).split(b"\r\n")
     writer.close()
     await writer.wait_closed()

@@ -3,8 +3,15 @@
 from typing import Any, Final, NamedTuple, cast
 
 from betterproto2 import Casing
-from envoy_data_plane.envoy.config.bootstrap.v3 import Admin, Bootstrap, BootstrapStaticResources
+from envoy_data_plane.envoy.config.bootstrap.v3 import (
+    Admin,
+    Bootstrap,
+    BootstrapStaticResources,
+    LayeredRuntime,
+    RuntimeLayer,
+)
 from envoy_data_plane.envoy.config.core.v3 import Node
+from envoy_data_plane.google.protobuf import Struct
 
 from ratelimitd.gateway.model import Gateway
 
@@ -14,6 +21,9 @@ from .ratelimit import FILTER, FilterOptions
 
 SERVICE: Final = "ratelimitd"
 """Name of the cluster of the rate limit service; underscores are appended if an upstream has this name."""
+
+_RUNTIME: Final = {"re2.max_program_size.error_level": 100_000}
+"""The largest expression, which is 100 by default: less than a list of hosts, or an expression that the proxy takes."""
 
 
 class EnvoyOptions(NamedTuple):
@@ -43,6 +53,7 @@ def bootstrap(gateway: Gateway, domain: bytes, options: EnvoyOptions) -> dict[st
     message = Bootstrap(
         node=Node(id=gateway.name, cluster=gateway.name),
         admin=Admin(address=address(*options.admin)),
+        layered_runtime=LayeredRuntime(layers=[RuntimeLayer(name="static", static_layer=Struct.from_dict(_RUNTIME))]),
         static_resources=BootstrapStaticResources(
             listeners=[listener(gateway, filter_options)],
             clusters=[

@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 from typing import Final
 
+from ratelimitd.gateway.matching import JOINED
 from ratelimitd.gateway.model import Admin, Gateway
-from ratelimitd.gateway.routing import API_KEY, key_headers
-from ratelimitd.http1 import ServerOptions, UpstreamOptions
+from ratelimitd.gateway.routing import counted_headers, counted_parameters
+from ratelimitd.http1 import SINGLE, ServerOptions, UpstreamOptions
 from ratelimitd.policy import DescriptorNode, Domain, OnStoreFailure
 
 from .clusters import GATEWAY_FAILURES, HEAD_MAX, TRUSTED_CA
@@ -17,6 +18,8 @@ ALWAYS: Final = (
     "paths: a percent sign without two hex digits, a backslash and /..;x/ are accepted",
     "headers: the X-Request-Id of a client is forwarded unchecked",
     "headers: Forwarded is not added",
+    "headers: a repeated header that is no list is accepted; Host, Authorization, Content-Type and others are joined",
+    "trailers: those of a response are not forwarded",
     "errors: Envoy's own responses have Envoy's text as body, except those to rate-limited requests",
     "admin: the listener has no /metrics, /healthz and /readyz; Envoy's admin port has /stats/prometheus and /ready",
     "access log: there is none",
@@ -35,13 +38,15 @@ def denies(domain: Domain) -> bool:
 
 def gaps(gateway: Gateway, domain: Domain) -> list[str]:
     """List the differences, one line each."""
-    return [*ALWAYS, *_headers(gateway, domain), *_limits(gateway, domain), *_bounds(gateway), *_upstreams(gateway)]
+    return [*ALWAYS, *_headers(gateway), *_limits(gateway, domain), *_bounds(gateway), *_upstreams(gateway)]
 
 
-def _headers(gateway: Gateway, domain: Domain) -> Iterator[str]:
-    keys = [domain.identity.key] if domain.identity is not None else []
-    for name in sorted({API_KEY, *key_headers(gateway, keys)}):
-        yield f"headers: a request with two lines of {name.decode()} is accepted; the first line is used"
+def _headers(gateway: Gateway) -> Iterator[str]:
+    for name in sorted(counted_headers(gateway) - SINGLE):
+        used = "they are joined with a comma" if name in JOINED else "the first line is used"
+        yield f"headers: a request with two lines of {name.decode()} is accepted; {used}"
+    for name in sorted(set[bytes]().union(*map(counted_parameters, gateway.routes))):
+        yield f"queries: a request with two parameters {name.decode(errors='replace')} is accepted; the first is used"
     if gateway.trusted_proxies:
         yield (
             "headers: X-Forwarded-For is ignored, and the address of the connection is used, if an item is not an"

@@ -1,5 +1,6 @@
 """The listener and its HTTP connection managers."""
 
+from collections.abc import Iterator
 from datetime import timedelta
 from ipaddress import ip_network
 from typing import Final
@@ -34,17 +35,23 @@ from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import (
     DownstreamTlsContext,
     TlsCertificate,
 )
-from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
+from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher, StringMatcher
 from envoy_data_plane.google.protobuf import Any
 
 from ratelimitd.gateway.model import Gateway, ListenerTls
-from ratelimitd.http1 import PSEUDONYM, ServerOptions
+from ratelimitd.gateway.routing import headers_wanted
+from ratelimitd.gateway.spellings import lookalikes
+from ratelimitd.http1 import CLAIMS, PSEUDONYM, REMOVED, ServerOptions
 
 from .clusters import address, head_kib
+from .host import host_filter
 from .ratelimit import FilterOptions, filters, local_reply
 from .routes import routes, stages
 
 NAME: Final = "http"
+
+FORWARDING: Final = "x-forwarded-"
+"""The beginning of the names of most forwarding headers."""
 
 ALPN: Final = ("h2", "http/1.1")
 
@@ -95,7 +102,7 @@ def _manager(gateway: Gateway, options: FilterOptions) -> HttpConnectionManager:
     return HttpConnectionManager(
         stat_prefix=NAME,
         route_config=routes(gateway),
-        http_filters=[*filters(options, stages(gateway)), _router()],
+        http_filters=[*host_filter(gateway), *filters(options, stages(gateway)), _router()],
         common_http_protocol_options=_common(limits),
         http_protocol_options=Http1ProtocolOptions(accept_http_10=True, enable_trailers=True),
         max_request_headers_kb=head_kib(limits.max_head),
@@ -128,7 +135,12 @@ def _untrusted_manager(gateway: Gateway, options: FilterOptions) -> HttpConnecti
     manager = _manager(gateway, options)
     manager.use_remote_address = True
     manager.early_header_mutation_extensions = [
-        _remove_headers(StringMatcher(prefix="x-forwarded-"), StringMatcher(exact="forwarded"))
+        _remove_headers(
+            *_lookalikes(gateway),
+            StringMatcher(prefix=FORWARDING),
+            StringMatcher(exact="forwarded"),
+            _expression("|".join(sorted(name.decode() for name in CLAIMS))),
+        )
     ]
     return manager
 
@@ -144,8 +156,22 @@ def _trusted_manager(gateway: Gateway, options: FilterOptions) -> HttpConnection
     manager.original_ip_detection_extensions = [
         TypedExtensionConfig(name="envoy.http.original_ip_detection.xff", typed_config=Any.pack(walk))
     ]
-    manager.early_header_mutation_extensions = [_remove_headers(StringMatcher(prefix="x-envoy-"))]
+    manager.early_header_mutation_extensions = [
+        _remove_headers(*_lookalikes(gateway), StringMatcher(prefix="x-envoy-"))
+    ]
     return manager
+
+
+def _lookalikes(gateway: Gateway) -> Iterator[StringMatcher]:
+    """Yield the matcher of names that an upstream may read as one that is removed or counted."""
+    if not gateway.underscores_in_headers:
+        names = {name.decode() for name in headers_wanted(gateway) | REMOVED if b":" not in name}
+        others = {name for name in names if not name.startswith(FORWARDING)}
+        yield _expression(lookalikes({*others, FORWARDING}))
+
+
+def _expression(text: str) -> StringMatcher:
+    return StringMatcher(safe_regex=RegexMatcher(regex=text))
 
 
 def _remove_headers(*names: StringMatcher) -> TypedExtensionConfig:

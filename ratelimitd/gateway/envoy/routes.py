@@ -22,8 +22,10 @@ from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher, StringMatcher
 from envoy_data_plane.google.protobuf import Any as Packed
 
 from ratelimitd.gateway import model
+from ratelimitd.gateway.spellings import HOST_NAMES, host_expression, hosts_expression, path_expression
 from ratelimitd.http1 import UpstreamOptions
 
+from .host import HOST_KEY
 from .ratelimit import FILTER
 
 ROUTE_ONLY: Final = ("stage", "disable_key")
@@ -94,8 +96,11 @@ def _action(gateway: model.Gateway, route: model.GatewayRoute) -> RouteAction:
 
 
 def _limit(gateway: model.Gateway, route: model.GatewayRoute, limit: model.RateLimit) -> RateLimit:
-    """Return a limit as it is written in the gateway file, which uses Envoy's names."""
+    """Return a limit as it is written in the gateway file, which uses Envoy's names, except what reads the host."""
     written = {key: value for key, value in limit.envoy.items() if key != "stage" or value}
+    written["actions"] = [
+        _action_on_host(action, each) for action, each in zip(limit.actions, written["actions"], strict=True)
+    ]
     try:
         for url in _types(written):
             importlib.import_module("envoy_data_plane." + url.rpartition("/")[2].rpartition(".")[0])
@@ -105,6 +110,16 @@ def _limit(gateway: model.Gateway, route: model.GatewayRoute, limit: model.RateL
         raise EnvoyError(
             f"{gateway.file}: rate_limits of route '{route.name}' are not valid in Envoy: {reason}"
         ) from None
+
+
+def _action_on_host(action: model.Action, written: Any) -> Any:
+    """Return an action as it is written, or one that reads the host without its port and case."""
+    if isinstance(action, model.RequestHeaders) and action.header in HOST_NAMES:
+        return {"metadata": {"descriptor_key": action.key.decode(), "metadata_key": HOST_KEY}}
+    if isinstance(action, model.HeaderValueMatch) and any(match.name in HOST_NAMES for match in action.headers):
+        headers = [_header(match).to_dict() for match in action.headers]
+        return {"header_value_match": {**written["header_value_match"], "headers": headers}}
+    return written
 
 
 def _types(value: Any) -> Iterator[str]:
@@ -120,12 +135,12 @@ def _types(value: Any) -> Iterator[str]:
 
 def _match(match: model.RouteMatch) -> RouteMatch:
     made = RouteMatch(headers=[*_methods(match), *_hosts(match), *map(_header, match.headers)])
-    if match.kind == "prefix":
-        made.prefix = match.pattern
-    elif match.kind == "path":
-        made.path = match.pattern
+    expression = path_expression(match)
+    if expression is not None:
+        made.safe_regex = RegexMatcher(regex=expression)
     else:
-        made.safe_regex = RegexMatcher(regex=match.pattern)
+        setattr(made, match.kind, match.pattern)
+        made.case_sensitive = False if match.ignore_case else None
     return made
 
 
@@ -144,8 +159,7 @@ def _any_of(names: list[str]) -> StringMatcher:
 def _hosts(match: model.RouteMatch) -> Iterator[HeaderMatcher]:
     """Match hosts by header, because Envoy selects a virtual host before any route."""
     if match.hosts and b"*" not in match.hosts:
-        names = "|".join(".+".join(map(re.escape, host.decode().split("*"))) for host in match.hosts)
-        expression = RegexMatcher(regex=f"(?i)(?:{names})(?::[0-9]+)?")
+        expression = RegexMatcher(regex=hosts_expression(match.hosts))
         yield HeaderMatcher(name=":authority", string_match=StringMatcher(safe_regex=expression))
 
 
@@ -157,6 +171,8 @@ def _header(match: model.HeaderMatch) -> HeaderMatcher:
     )
     if match.text is None:
         made.present_match = match.present
+    elif match.name in HOST_NAMES:
+        made.string_match = StringMatcher(safe_regex=RegexMatcher(regex=host_expression(match.text)))
     else:
         made.string_match = _text(match.text)
     return made
