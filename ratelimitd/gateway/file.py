@@ -148,7 +148,7 @@ def gateway_reader(*, for_envoy: bool) -> MapReader:
     return MapReader(
         "a gateway file",
         {
-            "listen": parsed(values.host_port, "host:port, such as :8080 or 127.0.0.1:8080"),
+            "listen": parsed(values.go_host_port, "host:port, such as :8080 or 127.0.0.1:8080"),
             "upstreams": UpstreamsReader(),
             "routes": ListReader(MapReader("a route", route, make=lambda found: found), least=1),
             "policies": _policies,
@@ -174,7 +174,7 @@ def _gateway(found: MapFound) -> Gateway | None:
         return None
     return Gateway(
         file=found.notes.file,
-        listen=fields.get("listen") or values.host_port(LISTEN),
+        listen=fields.get("listen") or values.go_host_port(LISTEN),
         upstreams=upstreams,
         routes=routes,
         trusted_proxies=fields.get("trusted_proxies", ()),

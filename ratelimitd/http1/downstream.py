@@ -11,7 +11,7 @@ from .exchange import Exchange
 from .heads import take_request
 from .interfaces import BodySink
 from .lifecycle import BUSY, CLOSING, HEAD, LINGERING, TUNNEL, client_timeout
-from .model import ErrorResponse, Framed, Headers, Peer, Request
+from .model import ErrorResponse, Framed, Headers, Peer, Request, peer_of
 from .options import DRAIN_BYTES, HIGH_WATER, READ_BYTES, TURN
 from .owner import Owner
 from .responses import CONTINUE, Render, error_answer
@@ -67,7 +67,7 @@ class DownstreamConnection(asyncio.BufferedProtocol):
         self._transport = connected = cast("asyncio.Transport", transport)
         connected.set_write_buffer_limits(high=HIGH_WATER)
         name = connected.get_extra_info("peername")
-        self._peer = Peer(name[0], name[1]) if isinstance(name, tuple) else Peer("", 0)
+        self._peer = peer_of(name)
         self._owner.joined(self)
         self._update()
 

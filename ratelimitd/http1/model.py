@@ -6,6 +6,8 @@ malformed raises ``bodies.BodyError`` instead: what that means depends on what w
 
 from typing import NamedTuple
 
+from ratelimitd.net.peers import plain
+
 Header = tuple[bytes, bytes]
 Headers = list[Header]
 """Names and values in the order and case in which they were sent."""
@@ -31,10 +33,15 @@ class ErrorResponse(NamedTuple):
 
 
 class Peer(NamedTuple):
-    """The other end of a client's connection; the address is empty on a unix socket."""
+    """The other end of a client's connection; the address is ``plain``, and empty on a unix socket."""
 
     address: str
     port: int
+
+
+def peer_of(address: object) -> Peer:
+    """Return the peer that a socket's address shows."""
+    return Peer(plain(address[0]), address[1]) if isinstance(address, tuple) else Peer("", 0)
 
 
 class RequestHead(NamedTuple):

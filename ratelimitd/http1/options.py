@@ -28,11 +28,13 @@ class ServerOptions(NamedTuple):
         max_headers: header lines; Envoy's 100. More is 431.
         max_body: bytes of a request body; API Gateway's 10 MB, as MiB. More is 413.
         head_timeout: from the first byte of a head, or the connection's start, to its end; Envoy's advice for an edge.
+            A TLS handshake has as long.
         body_timeout: without a byte of a body that is read; half of nginx's 60.
         idle_timeout: between two requests; nginx's 75.
         send_timeout: without a byte of a response read by the client; nginx's 60.
         max_connections: one more is 503. Each costs two files, of which a process has 1,024 to 65,536.
-        max_connections_per_address: one more is 503; a browser opens 6, an office behind one address 100 such.
+        max_connections_per_address: one more is 503, unless the address is trusted; a browser opens 6, an office behind
+            one address 100 such.
     """
 
     max_head: int = 32 * 1024

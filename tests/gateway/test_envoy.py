@@ -156,6 +156,26 @@ def test_envoy_takes_all_that_a_file_can_say(tmp_path):
     assert "deprecated" not in said.lower()
 
 
+@pytest.mark.envoy
+@pytest.mark.parametrize(
+    ("listen", "address"),
+    [
+        (":0", {"address": "::", "port_value": 0, "ipv4_compat": True}),
+        ("[::]:0", {"address": "::", "port_value": 0, "ipv4_compat": True}),
+        ("0.0.0.0:0", {"address": "0.0.0.0", "port_value": 0}),
+        ("127.0.0.1:0", {"address": "127.0.0.1", "port_value": 0}),
+    ],
+)
+def test_envoy_listens_on_the_same_families(listen, address, tmp_path):
+    """Every address is IPv4 and IPv6, 0.0.0.0 is IPv4 alone; that :: needs IPv6 is told."""
+    made = make(write(tmp_path, listen=listen), BootstrapOptions())
+    validated(made.text, tmp_path)
+    (listener,) = yaml.safe_load(made.text)["static_resources"]["listeners"]
+    assert listener["address"]["socket_address"] == address
+    told = [gap for gap in made.gaps if gap.startswith("listen: ")]
+    assert len(told) == (address["address"] == "::")
+
+
 METADATA = {"descriptor_key": "k", "metadata_key": {"key": "n", "path": [{"key": "p"}]}}
 ENVOY_ONLY = [
     ("actions", [{"dynamic_metadata": METADATA}]),

@@ -6,6 +6,7 @@ from typing import Final
 from ratelimitd.gateway.model import Admin, Gateway
 from ratelimitd.gateway.routing import API_KEY, key_headers
 from ratelimitd.http1 import ServerOptions, UpstreamOptions
+from ratelimitd.net.listen import EVERY_ADDRESS
 from ratelimitd.policy import DescriptorNode, Domain, OnStoreFailure
 
 from .clusters import HEAD_MAX, TRUSTED_CA
@@ -35,7 +36,14 @@ def denies(domain: Domain) -> bool:
 
 def gaps(gateway: Gateway, domain: Domain) -> list[str]:
     """List the differences, one line each."""
-    return [*ALWAYS, *_headers(gateway, domain), *_limits(gateway, domain), *_bounds(gateway), *_upstreams(gateway)]
+    of_gateway = (*_listen(gateway), *_headers(gateway, domain), *_limits(gateway, domain))
+    return [*ALWAYS, *of_gateway, *_bounds(gateway), *_upstreams(gateway)]
+
+
+def _listen(gateway: Gateway) -> Iterator[str]:
+    host, port = gateway.listen
+    if host in EVERY_ADDRESS:
+        yield f"listen: Envoy does not start on a host without IPv6; there, write 0.0.0.0:{port}"
 
 
 def _headers(gateway: Gateway, domain: Domain) -> Iterator[str]:

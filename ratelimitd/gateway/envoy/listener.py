@@ -40,7 +40,7 @@ from envoy_data_plane.google.protobuf import Any
 from ratelimitd.gateway.model import Gateway, ListenerTls
 from ratelimitd.http1 import PSEUDONYM, ServerOptions
 
-from .clusters import address, head_kib
+from .clusters import head_kib, listening
 from .ratelimit import FilterOptions, filters, local_reply
 from .routes import routes, stages
 
@@ -56,7 +56,7 @@ def listener(gateway: Gateway, options: FilterOptions) -> Listener:
     """
     made = Listener(
         name=NAME,
-        address=address(*gateway.listen),
+        address=listening(*gateway.listen),
         default_filter_chain=_chain(gateway, _untrusted_manager(gateway, options)),
     )
     if gateway.trusted_proxies:
