@@ -47,6 +47,7 @@ LIMITS: Final[Keys] = {
     "max_body": size,
     "head_timeout": seconds,
     "body_timeout": seconds,
+    "min_body_rate": number(0, 1_000_000),
     "idle_timeout": seconds,
     "send_timeout": seconds,
     "max_connections": count,
@@ -71,6 +72,7 @@ BALANCE: Final[Keys] = {"failures": count, "eject_for": seconds, "eject_for_at_m
 
 CONNECTIONS: Final[Keys] = {
     "max_connections": count,
+    "max_connections_per_client": count,
     "max_waiting": count,
     "wait_timeout": seconds,
     "connect_timeout": seconds,

@@ -80,10 +80,13 @@ class Request:
         websocket: whether it asks for an upgrade that may be granted.
         scheme: ``http`` or ``https``, by the connection it came on.
         tag: set by the handler, for the function that renders error responses.
+        client: address of the client, which has a share of the upstream's connections; the peer's, unless the handler
+            finds another one behind it.
     """
 
     __slots__ = (
         "authority",
+        "client",
         "headers",
         "length",
         "method",
@@ -113,6 +116,7 @@ class Request:
             self.websocket,
         ) = framed
         self.peer = peer
+        self.client = peer.address
         self.scheme = scheme
         self.tag = b""
 

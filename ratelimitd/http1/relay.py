@@ -213,7 +213,7 @@ class Relay:
             self._refuse(index, _NEITHER)
         else:
             self._index = index
-            self._upstream.pools[index].take(self, fresh=fresh)
+            self._upstream.pools[index].take(self, self._exchange.request.client, fresh=fresh)
 
     def _retry(self, outcome: Outcome, *, avoid: int | None, fresh: bool) -> None:
         self._exchange.retried = True

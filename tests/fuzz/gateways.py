@@ -124,6 +124,7 @@ breaker = maps(
 balance = maps({}, {"failures": numbers, "eject_for": times, "eject_for_at_most": times})
 connections = {
     "max_connections": numbers,
+    "max_connections_per_client": numbers,
     "max_waiting": numbers,
     "wait_timeout": times,
     "connect_timeout": times,

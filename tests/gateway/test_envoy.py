@@ -267,6 +267,8 @@ def test_what_the_command_says_is_in_the_bootstrap(tmp_path):
 
 GAPS = [
     ({"limits": {"max_body": "1MiB"}}, "limits: max_body, which the file sets"),
+    ({"limits": {"min_body_rate": 0}}, "limits: min_body_rate, which the file sets"),
+    ({"upstreams": {"app": {"url": "http://a", "max_connections_per_client": 9}}}, "upstream app: max_connections_per"),
     ({"limits": {"max_head": "1GiB"}}, "limits: max_head is 8 MiB"),
     ({"upstreams": {"app": {"url": "http://a", "max_head": "1GiB"}}}, "upstream app: max_head is 8 MiB"),
     ({"admin": {"port": 9}}, "admin: the settings of the file"),

@@ -125,6 +125,7 @@ class Rig:
         self.refusals = []
         self.requests = []
         self.trusted = False
+        self.client_of = lambda request: request.peer.address
         self.response_headers = []
         self.request_id = b""
         self._ended = asyncio.Event()
@@ -167,6 +168,7 @@ class Rig:
 
     def watch(self, request, exchange):
         self.requests.append(request)
+        request.client = self.client_of(request)
         exchange.on_done = self._done
 
     def _done(self, summary):

@@ -24,7 +24,9 @@ ALWAYS: Final = (
 )
 """Differences for every gateway file."""
 
-_BOUNDS: Final = ("max_target", "max_body", "body_timeout", "send_timeout", "max_connections_per_address")
+_BOUNDS: Final = (
+    *("max_target", "max_body", "body_timeout", "min_body_rate", "send_timeout", "max_connections_per_address"),
+)
 
 _DENY: Final = (OnStoreFailure.ERROR, OnStoreFailure.DENY)
 
@@ -94,11 +96,12 @@ def _bounds(gateway: Gateway) -> Iterator[str]:
 
 def _upstreams(gateway: Gateway) -> Iterator[str]:
     yield "upstreams: there is no circuit breaker, and no wait_timeout for a request that waits for a connection"
+    yield "upstreams: one client may hold all connections"
     defaults = UpstreamOptions()
     for name, (endpoints, options) in gateway.upstreams.items():
         if any(endpoint.tls for endpoint in endpoints):
             yield f"upstream {name}: certificates are verified against {TRUSTED_CA}"
-        for key in ("breaker", "wait_timeout"):
+        for key in ("breaker", "wait_timeout", "max_connections_per_client"):
             if getattr(options, key) != getattr(defaults, key):
                 yield f"upstream {name}: {key}, which the file sets, is not used"
         if options.max_head > HEAD_MAX:
