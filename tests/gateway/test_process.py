@@ -12,6 +12,8 @@ import trustme
 
 from testkit.redis_server import free_port, redis_server
 from tests.gateway_process import FILE, gateway, statuses, upstream
+from tests.http1.rig import ScriptedUpstream, until
+from tests.http1.test_fairness import answer_heads
 from tests.service import has_ipv6, service
 
 pytestmark = pytest.mark.process
@@ -331,25 +333,25 @@ async def test_a_trusted_proxy_has_as_many_connections_as_it_needs(tmp_path):
 
 
 async def test_a_client_with_slow_uploads_leaves_connections_to_others(tmp_path):
-    """By the address of the client behind a trusted proxy; without it all would be one client."""
-    file = tmp_path / "gateway.yaml"
-    async with upstream() as (url, _), aiohttp.ClientSession() as client:
-        text = FILE.format(url=url, limit=99, policy="error").replace(f'"{url}"', f'"{url}", max_connections: 4')
-        file.write_text(text + "trusted_proxies: [127.0.0.1]\n")
-        async with gateway("--config", str(file)) as running:
-            host, port = running.proxy.split(":")
-            pairs = [await asyncio.open_connection(host, port) for _ in range(8)]
-            head = b"POST /api/x HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 192.0.2.1\r\nContent-Length: 9\r\n"
-            for reader, writer in pairs:
-                writer.write(head + b"Expect: 100-continue\r\n\r\n")
-                if reader is pairs[0][0] or reader is pairs[1][0]:
-                    assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 100 ")
-                writer.write(b"x")
-            others = [{"X-Forwarded-For": f"192.0.2.{number}"} for number in (2, 3, 4)]
-            for forwarded in others:
-                assert await statuses(client, 1, f"http://{running.proxy}/api/x", **forwarded) == [200]
-            for _, writer in pairs:
-                writer.close()
+    """By the address of the client behind a trusted proxy; otherwise all would be one client."""
+    file, app = tmp_path / "gateway.yaml", ScriptedUpstream()
+    app.serve(answer_heads)
+    await app.start()
+    text = FILE.format(url=f"http://127.0.0.1:{app.port}", limit=99, policy="error")
+    text = text.replace(f'{app.port}"', f'{app.port}", max_connections: 4') + "trusted_proxies: [127.0.0.1]\n"
+    file.write_text(text)
+    async with gateway("--config", str(file)) as running, aiohttp.ClientSession() as client:
+        host, port = running.proxy.split(":")
+        pairs = [await asyncio.open_connection(host, port) for _ in range(8)]
+        for _, writer in pairs:
+            writer.write(b"POST /api/x HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 192.0.2.1\r\nContent-Length: 9\r\n\r\nx")
+        await until(lambda: app.connections == 2, every=0.01)
+        for number in (2, 3, 4):
+            forwarded = {"X-Forwarded-For": f"192.0.2.{number}"}
+            assert await statuses(client, 1, f"http://{running.proxy}/api/x", **forwarded) == [200]
+        for _, writer in pairs:
+            writer.close()
+    await app.stop()
 
 
 async def test_it_speaks_tls_with_the_certificate_of_its_file(tmp_path):

@@ -13,7 +13,7 @@ UPLOAD = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nx"
 OTHER, THIRD = ("127.0.0.2", 0), ("127.0.0.3", 0)
 
 
-async def answer(reader, writer):
+async def answer_heads(reader, writer):
     """Grant tunnels, answer GET, and wait for bodies that do not come."""
     with suppress(asyncio.IncompleteReadError, ConnectionError):
         while head := await reader.readuntil(b"\r\n\r\n"):
@@ -25,7 +25,7 @@ async def answer(reader, writer):
 async def answering():
     """An upstream that answers so."""
     scripted = ScriptedUpstream()
-    scripted.serve(answer)
+    scripted.serve(answer_heads)
     yield await scripted.start()
     await scripted.stop()
 
