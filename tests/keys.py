@@ -17,6 +17,7 @@ _POLICY: Final = "tests/policy_file/test_effects.py::"
 _CLIENTS: Final = "tests/http1/test_clients.py::"
 _WIRE: Final = "tests/http1/test_wire.py::"
 _RESPONSES: Final = "tests/http1/test_wire_responses.py::"
+_FAIRNESS: Final = "tests/http1/test_fairness.py::"
 _FAILURES: Final = "tests/http1/test_failures.py::"
 _TUNNEL: Final = "tests/http1/test_tunnel.py::"
 _BREAKER: Final = "tests/http1/test_circuit_breaker.py::"
@@ -118,12 +119,14 @@ _LISTENER: Final[Mapping[str, tuple[str, ...]]] = {
     _WIRE + "test_a_body_that_says_it_is_too_large_is_413_before_the_upstream_sees_it": ("max_body",),
     _CLIENTS + "test_a_silent_connection_is_closed": ("head_timeout", "idle_timeout"),
     _CLIENTS + "test_a_slow_body_is_408_and_the_upstream_is_cut_off": ("body_timeout",),
+    _FAIRNESS + "test_a_body_that_only_drips_is_408_and_no_evidence_against_the_upstream": ("min_body_rate",),
     _CLIENTS + "test_a_client_that_never_reads_is_given_up": ("send_timeout",),
     _CLIENTS + "test_one_connection_too_many_is_503": ("max_connections", "max_connections_per_address"),
 }
 
 _CONNECTIONS: Final[Mapping[str, tuple[str, ...]]] = {
     _FAILURES + "test_the_pool_is_bounded_and_those_who_wait_are_served_in_order": ("max_connections",),
+    _FAIRNESS + "test_max_connections_per_client_is_what_one_client_holds": ("max_connections_per_client",),
     _FAILURES + "test_no_connection_free_is_503": ("max_waiting", "wait_timeout"),
     _FAILURES + "test_a_connection_that_is_not_made_in_time_is_504": ("connect_timeout",),
     _FAILURES + "test_an_upstream_that_does_not_answer_is_504": ("response_timeout",),

@@ -35,10 +35,17 @@ def test_a_name_of_redis_that_is_like_none_suggests_none():
 
 @pytest.mark.parametrize(
     ("text", "networks"),
-    [("", ()), (" ", ()), ("10.0.0.1", ("10.0.0.1/32",)), ("10.0.0.0/8, fd00::/8", ("10.0.0.0/8", "fd00::/8"))],
+    [
+        ("", ()),
+        (" ", ()),
+        ("10.0.0.1", ("10.0.0.1/32",)),
+        ("10.0.0.0/8, fd00::/8", ("10.0.0.0/8", "fd00::/8")),
+        ("::ffff:10.0.0.1,::ffff:10.0.0.0/104", ("10.0.0.1/32", "10.0.0.0/8")),
+        ("::/0,::fffe:0:0/95", ("::/0", "::fffe:0:0/95")),
+    ],
 )
 def test_trusted_peers(text, networks):
-    """Addresses and networks of both families, separated by commas."""
+    """Addresses and networks of both families, separated by commas; IPv4 in the form of IPv6 is IPv4."""
     assert load({"TRUSTED_PEERS": text}, {}).trusted_peers == networks
 
 

@@ -48,3 +48,18 @@ def test_two_upstreams_are_refused(environ, flags):
 def test_an_upstream_is_a_url_of_scheme_host_and_port(name, value, told):
     """The error names the variable, not a file nobody wrote."""
     assert told in problems({name: value})[name]
+
+
+@pytest.mark.parametrize(
+    ("value", "listening"),
+    [
+        ("", None),
+        (":8080", ("", 8080)),
+        ("[::]:8080", ("::", 8080)),
+        ("0.0.0.0:8080", ("0.0.0.0", 8080)),
+        ("127.0.0.1:8080", ("127.0.0.1", 8080)),
+    ],
+)
+def test_listen_addr_without_a_host_is_both_families(value, listening):
+    """As in Go; 0.0.0.0 is IPv4 alone."""
+    assert load({"LISTEN_ADDR": value}, {}).listen_addr == listening

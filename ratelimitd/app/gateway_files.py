@@ -43,6 +43,7 @@ class GatewayFiles:
     Args:
         gateway: the file as read at the start.
         clashing: finds what does not agree with the ports of this process, which a new file is then refused for.
+        trusted_peers: TRUSTED_PEERS, which stand for many clients, as the file's ``trusted_proxies`` do.
 
     Attributes:
         upstreams: active upstreams by name.
@@ -55,11 +56,13 @@ class GatewayFiles:
         server: Server,
         sweeper: Sweeper,
         clashing: Callable[[Gateway], Sequence[Clash]] = lambda _: (),
+        trusted_peers: Sequence[str] = (),
     ) -> None:
         self.upstreams: dict[str, Upstream] = {}
         self._backends: dict[str, Backend] = {}
         self._gateway = gateway
         self._clashing = clashing
+        self._trusted_peers = trusted_peers
         self._proxy = proxy
         self._server = server
         self._sweeper = sweeper
@@ -80,6 +83,7 @@ class GatewayFiles:
                 self._warn_of_fixed(gateway)
                 self._gateway = gateway
                 self._server.options = gateway.limits
+                self._server.trust((*self._trusted_peers, *gateway.trusted_proxies))
                 self._proxy.snapshot = Snapshot(
                     gateway,
                     router,

@@ -6,7 +6,7 @@ The start, ``validate`` and ``doctor`` use these functions, so they give the sam
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from ratelimitd.net.listen import LOOPBACK, THIS_HOST, address
+from ratelimitd.net.listen import address, overlap
 from ratelimitd.settings import Settings
 
 if TYPE_CHECKING:
@@ -92,9 +92,7 @@ def duplicates(ports: Sequence[Port]) -> dict[Port, Port]:
     found: dict[Port, Port] = {}
     for turn, port in enumerate(ports):
         for other in ports[:turn]:
-            hosts = {port.host, other.host}
-            same_host = len(hosts) == 1 or hosts & LOOPBACK.keys() or ("localhost" in hosts and hosts <= THIS_HOST)
-            if port.port and port.port == other.port and same_host:
+            if port.port and port.port == other.port and overlap(port.host, other.host):
                 found[port] = other
     return found
 

@@ -98,7 +98,7 @@ async def _start(
     division = divided(settings, gateway, with_service=with_service)
     connections = Connections(division, settings.trusted_peers, sweeper, HttpRefusals(), {})
     server = _server(proxy, gateway, connections, _refusals(metrics, access))
-    files = GatewayFiles(gateway, proxy, server, sweeper, clashes)
+    files = GatewayFiles(gateway, proxy, server, sweeper, clashes, settings.trusted_peers)
     stack.push_async_callback(files.close)
     source = GatewayFile(path)
     policies = Policies(source, settings, parts, prepare=files.prepare)
@@ -155,7 +155,7 @@ def _server(
         refused=refused,
         turned_away=connections.refusals.of("proxy"),
         most=connections.division.proxy,
-        trusted=connections.trusted,
+        trusted=(*connections.trusted, *gateway.trusted_proxies),
     )
     connections.listening["proxy"] = server.places
     return server

@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from ipaddress import ip_network
+from ipaddress import IPv6Network, ip_network
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
@@ -53,6 +53,9 @@ _HOST_NAME: Final = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*", re.ASCII)
 _VISIBLE: Final = re.compile(r"[!-~]+", re.ASCII)
 BEARER_LEAST: Final = 16
 """Minimum length of a token: 16 hexadecimal digits are 64 bits, thousands of years at a million guesses per second."""
+MAPPED_BITS: Final = 96
+"""Bits before the IPv4 address in its form of IPv6 (RFC 4291 2.5.5.2)."""
+
 EVERYWHERE: Final = "0.0.0.0"  # noqa: S104 -- upstream's default too: Envoy calls from other hosts
 
 
@@ -214,10 +217,19 @@ def host_port(value: str) -> tuple[str, int]:
     return address(name), port_number(number)
 
 
+def network(value: str) -> str:
+    """Parse an address or a network (CIDR). IPv4 in the form of IPv6 is IPv4, as it is where addresses are compared."""
+    found = ip_network(value)
+    inner = found.network_address.ipv4_mapped if isinstance(found, IPv6Network) else None
+    if inner is None or found.prefixlen < MAPPED_BITS:
+        return str(found)
+    return str(ip_network((inner, found.prefixlen - MAPPED_BITS)))
+
+
 def networks(value: str) -> tuple[str, ...]:
     """Parse addresses and networks (CIDRs), separated by commas; empty: none."""
     try:
-        return tuple(str(ip_network(each.strip())) for each in value.split(",")) if value.strip() else ()
+        return tuple(network(each.strip()) for each in value.split(",")) if value.strip() else ()
     except ValueError:
         raise ValueError("not addresses or networks without host bits; write 10.0.0.0/8,::1") from None
 

@@ -1,13 +1,12 @@
 """Readers of values that only a gateway file contains; see ``ratelimitd.config.readers``."""
 
-import ipaddress
 import re
 from dataclasses import dataclass
 from typing import Any, Final
 
 from ratelimitd.config.problems import Notes
 from ratelimitd.config.readers import ListReader, MapReader, WrongValueError, number, text
-from ratelimitd.config.values import origin
+from ratelimitd.config.values import network, origin
 from ratelimitd.config.yaml_nodes import YamlList, YamlMap, YamlNode, YamlScalar, resolve
 from ratelimitd.http1 import Endpoint
 
@@ -45,7 +44,7 @@ def host(notes: Notes, node: YamlNode) -> bytes:
 def cidr(notes: Notes, node: YamlNode) -> str:
     """Read an address or a network (CIDR)."""
     try:
-        return str(ipaddress.ip_network(text(notes, node)))
+        return network(text(notes, node))
     except ValueError:
         raise WrongValueError("an address or a network without host bits, such as 10.0.0.0/8 or ::1") from None
 

@@ -47,6 +47,7 @@ LIMITS: Final[Keys] = {
     "max_body": size,
     "head_timeout": seconds,
     "body_timeout": seconds,
+    "min_body_rate": number(0, 1_000_000),
     "idle_timeout": seconds,
     "send_timeout": seconds,
     "max_connections": count,
@@ -77,6 +78,7 @@ BALANCE: Final[Keys] = {
 
 CONNECTIONS: Final[Keys] = {
     "max_connections": count,
+    "max_connections_per_client": count,
     "max_waiting": count,
     "wait_timeout": seconds,
     "connect_timeout": seconds,
@@ -154,7 +156,7 @@ def gateway_reader(*, for_envoy: bool) -> MapReader:
     return MapReader(
         "a gateway file",
         {
-            "listen": parsed(values.host_port, "host:port, such as :8080 or 127.0.0.1:8080"),
+            "listen": parsed(values.go_host_port, "host:port, such as :8080 or 127.0.0.1:8080"),
             "upstreams": UpstreamsReader(),
             "routes": ListReader(MapReader("a route", route, make=lambda found: found), least=1),
             "policies": _policies,
@@ -181,7 +183,7 @@ def _gateway(found: MapFound) -> Gateway | None:
         return None
     return Gateway(
         file=found.notes.file,
-        listen=fields.get("listen") or values.host_port(LISTEN),
+        listen=fields.get("listen") or values.go_host_port(LISTEN),
         upstreams=upstreams,
         routes=routes,
         trusted_proxies=fields.get("trusted_proxies", ()),

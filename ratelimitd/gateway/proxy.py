@@ -182,6 +182,7 @@ class ProxiedRequest:
             return
         self._trusted = snapshot.is_trusted(request.peer.address)
         self._client = client_address(request.peer.address, forwarded_for(request), snapshot.is_trusted)
+        request.client = self._client
         view = snapshot.router.view(
             request.method, normalized, request.authority, request.scheme.encode(), request.headers
         )

@@ -1,23 +1,23 @@
 """The connection of a client: requests one after the other, each answered before the next is parsed."""
 
 import asyncio
-import socket
-import struct
 from math import inf
 from typing import cast
 
+from ratelimitd.net.reset import reset_on_close
+
 from .bodies import Body, BodyError, Counted, Discard, request_body
+from .body_pace import BodyPace
 from .exchange import Exchange
 from .heads import take_request
 from .interfaces import BodySink
 from .lifecycle import BUSY, CLOSING, HEAD, LINGERING, TUNNEL, client_timeout
-from .model import ErrorResponse, Framed, Peer, Request
+from .model import ErrorResponse, Framed, Peer, Request, peer_of
 from .options import DRAIN_BYTES, HIGH_WATER, READ_BYTES, TURN
 from .owner import Owner
 from .responses import CONTINUE, Render, error_answer
 
 _DISCARD = Discard()
-_RESET = struct.pack("ii", 1, 0)  # SO_LINGER: on, no time
 _buffer = memoryview(bytearray(READ_BYTES))  # each read is copied out before the next; a process has one loop
 
 
@@ -44,6 +44,7 @@ class DownstreamConnection(asyncio.BufferedProtocol):
         self._body: Body | None = None  # the part of the request body that is not read yet
         self._sink: BodySink | None = None
         self._body_paused = False
+        self._pace = BodyPace()
         self._expects = False  # the client waits for 100
         self._keep = True
         self._blocked = False  # the client does not read, and the write buffer is full
@@ -51,6 +52,7 @@ class DownstreamConnection(asyncio.BufferedProtocol):
         self._reading = True
         self._advancing = False
         self._timeout = inf
+        self._since = 0.0  # when the timeout began
         self._progress = False  # a part of what is waited for came
         self.deadline = inf
 
@@ -67,7 +69,7 @@ class DownstreamConnection(asyncio.BufferedProtocol):
         self._transport = connected = cast("asyncio.Transport", transport)
         connected.set_write_buffer_limits(high=HIGH_WATER)
         name = connected.get_extra_info("peername")
-        self._peer = Peer(name[0], name[1]) if isinstance(name, tuple) else Peer("", 0)
+        self._peer = peer_of(name)
         self._owner.joined(self)
         self._update()
 
@@ -110,7 +112,7 @@ class DownstreamConnection(asyncio.BufferedProtocol):
     @property
     def idle_since(self) -> float | None:
         """Time since which the client is waited for: for a request, a part of one, or to read; None while it is not."""
-        return None if self._timeout == inf else self.deadline - self._timeout
+        return None if self._timeout == inf else self._since
 
     def leave(self) -> None:
         """Close if idle; otherwise the next response is the last."""
@@ -122,7 +124,7 @@ class DownstreamConnection(asyncio.BufferedProtocol):
         if self._transport is not None:
             self._transport.abort()
 
-    def expire(self, now: float) -> None:  # noqa: ARG002 -- a Timed
+    def expire(self, now: float) -> None:
         """Act on the deadline: reject the request, or close the connection."""
         if self._blocked or self._phase is CLOSING:
             self._expire_sending()
@@ -131,7 +133,7 @@ class DownstreamConnection(asyncio.BufferedProtocol):
         elif self._phase is HEAD:
             self._close()
         elif self._exchange is not None:
-            self._exchange.reject(ErrorResponse(408, "request body took too long"))
+            self._exchange.reject(self._pace.error(now))
         else:
             self.abort()
 
@@ -159,6 +161,7 @@ class DownstreamConnection(asyncio.BufferedProtocol):
         """Start to deliver the request body to a sink; answer ``Expect: 100-continue``."""
         self._sink = sink
         self._body_paused = False
+        self._pace.start(self._options, self._loop.time())
         if self._expects:
             self._expects = False
             self.write(CONTINUE)
@@ -168,6 +171,7 @@ class DownstreamConnection(asyncio.BufferedProtocol):
     def pause_body(self, *, paused: bool) -> None:
         """Pause or resume delivery of the request body to the sink."""
         self._body_paused = paused
+        self._pace.pause(self._loop.time(), paused=paused)
         self._advance()
 
     def finished(self) -> None:
@@ -186,7 +190,7 @@ class DownstreamConnection(asyncio.BufferedProtocol):
         self._exchange = None
         self._sink = None
         if reset and self._transport is not None:
-            _reset_on_close(self._transport)
+            reset_on_close(self._transport)
         if reset or not flush:
             self.abort()
             self._update()
@@ -240,8 +244,9 @@ class DownstreamConnection(asyncio.BufferedProtocol):
         begun = len(self._partial) > 0
         timeout = client_timeout(self._options, self._phase, self._blocked, self.asked, begun, receiving)
         if restart or timeout != self._timeout or (self._progress and not self._blocked):
-            self._timeout = timeout
-            self.deadline = inf if timeout == inf else self._loop.time() + timeout
+            self._timeout, self._since = timeout, self._loop.time()
+            due = self._pace.due if receiving and self._phase is BUSY and not self._blocked else inf
+            self.deadline = min(self._since + timeout, due)
         self._progress = False
         wanted, transport = not self._pending, self._transport
         if wanted != self._reading and transport is not None and not transport.is_closing():
@@ -303,6 +308,7 @@ class DownstreamConnection(asyncio.BufferedProtocol):
             if exchange.received > self._options.max_body:
                 self._reject(ErrorResponse(413, "request body is too large"))
                 return False
+        self._pace.came(len(piece))
         self._progress = True
         sink.body(piece)
         return True
@@ -389,10 +395,3 @@ class DownstreamConnection(asyncio.BufferedProtocol):
             self._update(restart=True)
         else:
             self.abort()
-
-
-def _reset_on_close(transport: asyncio.Transport) -> None:
-    """Let a close send a reset, where an orderly end would be taken for the end of a body."""
-    sock = transport.get_extra_info("socket")
-    if sock is not None:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)

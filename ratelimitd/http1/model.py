@@ -6,6 +6,8 @@ malformed raises ``bodies.BodyError`` instead: what that means depends on what w
 
 from typing import NamedTuple
 
+from ratelimitd.net.peers import plain
+
 Header = tuple[bytes, bytes]
 Headers = list[Header]
 """Names and values in the order and case in which they were sent."""
@@ -31,10 +33,15 @@ class ErrorResponse(NamedTuple):
 
 
 class Peer(NamedTuple):
-    """The other end of a client's connection; the address is empty on a unix socket."""
+    """The other end of a client's connection; the address is ``plain``, and empty on a unix socket."""
 
     address: str
     port: int
+
+
+def peer_of(address: object) -> Peer:
+    """Return the peer that a socket's address shows."""
+    return Peer(plain(address[0]), address[1]) if isinstance(address, tuple) else Peer("", 0)
 
 
 class RequestHead(NamedTuple):
@@ -73,10 +80,13 @@ class Request:
         websocket: whether it asks for an upgrade that may be granted.
         scheme: ``http`` or ``https``, by the connection it came on.
         tag: set by the handler, for the function that renders error responses.
+        client: address of the client, which has a share of the upstream's connections; the peer's, unless the handler
+            finds another one behind it.
     """
 
     __slots__ = (
         "authority",
+        "client",
         "headers",
         "length",
         "method",
@@ -106,6 +116,7 @@ class Request:
             self.websocket,
         ) = framed
         self.peer = peer
+        self.client = peer.address
         self.scheme = scheme
         self.tag = b""
 

@@ -28,11 +28,15 @@ class ServerOptions(NamedTuple):
         max_headers: header lines; Envoy's 100. More is 431.
         max_body: bytes of a request body; API Gateway's 10 MB, as MiB. More is 413.
         head_timeout: from the first byte of a head, or the connection's start, to its end; Envoy's advice for an edge.
+            A TLS handshake has as long.
         body_timeout: without a byte of a body that is read; half of nginx's 60.
+        min_body_rate: bytes a second of a body that is read: it has ``body_timeout``, and a second more for each such
+            number that came; 0: no bound. Apache's 500 (mod_reqtimeout, body=20,MinRate=500).
         idle_timeout: between two requests; nginx's 75.
         send_timeout: without a byte of a response read by the client; nginx's 60.
         max_connections: one more is 503. Each costs two files, of which a process has 1,024 to 65,536.
-        max_connections_per_address: one more is 503; a browser opens 6, an office behind one address 100 such.
+        max_connections_per_address: one more is 503, unless the address is trusted; a browser opens 6, an office behind
+            one address 100 such.
     """
 
     max_head: int = 32 * 1024
@@ -41,6 +45,7 @@ class ServerOptions(NamedTuple):
     max_body: int = 10 << 20
     head_timeout: float = 10.0
     body_timeout: float = 30.0
+    min_body_rate: int = 500
     idle_timeout: float = 75.0
     send_timeout: float = 60.0
     max_connections: int = 10_000
@@ -52,7 +57,9 @@ class UpstreamOptions(NamedTuple):
 
     Attributes:
         max_connections: connections to each endpoint; nginx's worker has 512 for both sides.
-        max_waiting: requests that wait for a connection to an endpoint; one more is 503.
+        max_connections_per_client: connections to each endpoint that one client may hold; None: as many as are free
+            (see ``shares``).
+        max_waiting: requests that wait until their clients may hold a connection to an endpoint; one more is 503.
         wait_timeout: for a free connection, then 503; as long as connecting may take.
         connect_timeout: for name resolution, connection and TLS; Envoy's 5. Then 504.
         response_timeout: from the request's end to the response's head, and without the upstream taking the body that
@@ -67,6 +74,7 @@ class UpstreamOptions(NamedTuple):
     """
 
     max_connections: int = 512
+    max_connections_per_client: int | None = None
     max_waiting: int = 1024
     wait_timeout: float = 5.0
     connect_timeout: float = 5.0

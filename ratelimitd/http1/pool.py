@@ -5,20 +5,24 @@ import errno
 import socket
 import ssl
 from math import inf
-from typing import Protocol
+from typing import Final, Protocol
 
 from ratelimitd.net.connect import connect
+from ratelimitd.net.peers import network_of
 
 from .circuit_breaker import Outcome
 from .deadlines import Sweeper
 from .model import Endpoint, ErrorResponse
 from .options import UpstreamOptions
+from .shares import Shares
 from .upstream_connection import UpstreamConnection
 
 _NEITHER, _REFUSED, _UNREACHED = Outcome.NEITHER, Outcome.REFUSED, Outcome.UNREACHED
 _SHUTDOWN = ErrorResponse(503, "the gateway shuts down")
 _OURS = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL, errno.EAGAIN))
 """Errors of socket(2) and connect(2) for what this host lacks; EAGAIN and EADDRNOTAVAIL: all its ports are in use."""
+NONE_FREE: Final = "no connection to the upstream is free"
+CLIENT_WAITS: Final = "no connection to the upstream is free, and most that wait for one are requests of this client"
 
 
 class Taker(Protocol):
@@ -38,7 +42,10 @@ class Taker(Protocol):
 
 
 class Pool:
-    """A bounded number of connections to an endpoint, whose name is resolved for each of them."""
+    """A bounded number of connections to an endpoint, whose name is resolved for each of them.
+
+    A taker is admitted when its client may hold another connection, and gets an idle one, or one that is made for it.
+    """
 
     def __init__(
         self, endpoint: Endpoint, options: UpstreamOptions, sweeper: Sweeper, tls: ssl.SSLContext | None = None
@@ -52,6 +59,10 @@ class Pool:
         self._connections: set[UpstreamConnection] = set()
         self._idle: list[UpstreamConnection] = []
         self._waiting: dict[Taker, float] = {}  # since when, oldest first
+        self._admitted: dict[Taker, str] = {}  # those of them for which a connection is made, with their clients
+        self._shares: Shares[Taker] = Shares(
+            options.max_connections, options.max_waiting, options.max_connections_per_client
+        )
         self._dials: set[asyncio.Task[None]] = set()
         self._retired = self._closed = False
 
@@ -74,37 +85,52 @@ class Pool:
         """Number of connections that are being made."""
         return len(self._dials)
 
-    def take(self, taker: Taker, *, fresh: bool = False) -> None:
-        """Give the taker a connection, now or later; ``fresh``: a new one, not an idle one."""
-        while self._idle and not fresh:
-            connection = self._idle.pop()
-            if connection.usable:
-                taker.connected(connection)
+    def take(self, taker: Taker, client: str, *, fresh: bool = False) -> None:
+        """Give the taker a connection, now or later.
+
+        Args:
+            taker: gets the connection.
+            client: address of the client; an IPv6 network of 64 bits has one share.
+            fresh: a new connection, not an idle one.
+        """
+        share = network_of(client)
+        if self._closed:
+            taker.unconnected(ErrorResponse(503, NONE_FREE), _NEITHER)
+        elif self._shares.take(share):
+            connection = None if fresh else self._rested()
+            if connection is not None:
+                self._give(connection, taker, share)
                 return
-            connection.close()
-        if self._closed or len(self._waiting) >= self.options.max_waiting:
-            taker.unconnected(ErrorResponse(503, "no connection to the upstream is free"), _NEITHER)
-            return
-        if not self._waiting:
-            self._sweeper.add(self)
-        self._waiting[taker] = asyncio.get_running_loop().time()
-        self._look_ahead()
-        self._dial()
+            self._admitted[taker] = share
+            self._wait(taker)
+            self._dial()
+        elif self._shares.wait(taker, share):
+            self._wait(taker)
+        else:
+            reason = NONE_FREE if self._shares.full else CLIENT_WAITS
+            taker.unconnected(ErrorResponse(503, reason), _NEITHER)
 
     def cancel(self, taker: Taker) -> None:
         """Remove a taker from the queue; the connection made for it goes to another one, or is idle."""
-        self._waiting.pop(taker, None)
-        self._look_ahead()
+        if taker in self._waiting:
+            share = self._unqueue(taker)
+            if share is not None:
+                self._shares.give_back(share)
+                self._admit()
 
     def settle(self, connection: UpstreamConnection) -> None:
-        """Give a free connection to the taker that waits longest, or keep it."""
-        if self._waiting and not self._closed:
-            self._next().connected(connection)
-        elif self._retired:
-            connection.close()
+        """Give a free connection to the taker that was admitted first, or keep it."""
+        self._release(connection)
+        if self._admitted and not self._closed:
+            taker, share = next(iter(self._admitted.items()))
+            self._unqueue(taker)
+            self._give(connection, taker, share)
         else:
             connection.rest()
             self._idle.append(connection)
+        self._admit()
+        if self._retired:
+            self._close_idle()
 
     def forget(self, connection: UpstreamConnection) -> None:
         """Drop a closed connection; make another one if takers wait."""
@@ -112,7 +138,8 @@ class Pool:
         self._sweeper.discard(connection)
         if connection in self._idle:
             self._idle.remove(connection)
-        self._dial()
+        self._release(connection)
+        self._admit()
 
     def expire(self, now: float) -> None:
         """Give up on takers that have waited too long."""
@@ -126,8 +153,7 @@ class Pool:
     def retire(self) -> None:
         """Keep no connection that is idle, now or later; takers, also new ones, still get connections."""
         self._retired = True
-        for connection in tuple(self._idle):
-            connection.close()
+        self._close_idle()
 
     async def close(self) -> None:
         """Close idle connections, make no more, and wait for the end of those being made."""
@@ -136,13 +162,56 @@ class Pool:
         for dial in self._dials:
             dial.cancel()
         await asyncio.gather(*self._dials, return_exceptions=True)
-        while self._waiting:
-            self._next().unconnected(_SHUTDOWN, _NEITHER)
+        for taker in tuple(self._waiting):
+            self.cancel(taker)
+            taker.unconnected(_SHUTDOWN, _NEITHER)
 
-    def _next(self) -> Taker:
-        taker = next(iter(self._waiting))
-        self.cancel(taker)
-        return taker
+    def _wait(self, taker: Taker) -> None:
+        if not self._waiting:
+            self._sweeper.add(self)
+        self._waiting[taker] = asyncio.get_running_loop().time()
+        self._look_ahead()
+
+    def _unqueue(self, taker: Taker) -> str | None:
+        """Remove a taker from those that wait; returns the share that it was admitted by."""
+        del self._waiting[taker]
+        self._look_ahead()
+        self._shares.leave(taker)
+        return self._admitted.pop(taker, None)
+
+    def _admit(self) -> None:
+        """Admit those that wait, as far as their clients may hold more connections."""
+        while not self._closed and (found := self._shares.next()) is not None:
+            taker, share = found
+            connection = self._rested()
+            if connection is None:
+                self._admitted[taker] = share
+            else:
+                self._unqueue(taker)
+                self._give(connection, taker, share)
+        self._dial()
+
+    def _rested(self) -> UpstreamConnection | None:
+        """Take the idle connection that was used last."""
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.usable:
+                return connection
+            connection.close()
+        return None
+
+    def _give(self, connection: UpstreamConnection, taker: Taker, share: str) -> None:
+        connection.holder = share
+        taker.connected(connection)
+
+    def _release(self, connection: UpstreamConnection) -> None:
+        holder, connection.holder = connection.holder, None
+        if holder is not None:
+            self._shares.give_back(holder)
+
+    def _close_idle(self) -> None:
+        for connection in tuple(self._idle):
+            connection.close()
 
     def _look_ahead(self) -> None:
         """Set the deadline to that of the taker that waits longest."""
@@ -153,9 +222,9 @@ class Pool:
             self._sweeper.discard(self)
 
     def _dial(self) -> None:
-        """Make another connection, if more takers wait than connections are being made."""
-        wanted, room = len(self._waiting), self.options.max_connections - len(self._connections)
-        if len(self._dials) < min(wanted, room) and not self._closed:
+        """Make as many connections as takers are admitted."""
+        wanted, room = len(self._admitted), self.options.max_connections - len(self._connections)
+        while len(self._dials) < min(wanted, room) and not self._closed:
             dial = asyncio.get_running_loop().create_task(self._connect())
             self._dials.add(dial)
 
@@ -190,8 +259,10 @@ class Pool:
 
     def _missed(self, error: ErrorResponse, outcome: Outcome) -> None:
         self._done_dialing()
-        if self._waiting:
-            self._next().unconnected(error, outcome)
+        if self._admitted:
+            taker = next(iter(self._admitted))
+            self.cancel(taker)
+            taker.unconnected(error, outcome)
         self._dial()
 
     def _done_dialing(self) -> None:

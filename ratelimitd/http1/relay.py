@@ -227,7 +227,7 @@ class Relay:
 
     def _attempt(self, avoid: int | None, *, fresh: bool) -> None:
         self._index = index = self._upstream.pick(self._clock(), avoid)
-        self._upstream.pools[index].take(self, fresh=fresh)
+        self._upstream.pools[index].take(self, self._exchange.request.client, fresh=fresh)
 
     def _retry(self, outcome: Outcome, *, avoid: int | None, fresh: bool) -> None:
         self._exchange.retried = True

@@ -14,7 +14,7 @@ from ratelimitd.net.places import Bounds, Full, Places
 
 from .deadlines import Sweeper
 from .downstream import DownstreamConnection
-from .model import ErrorResponse, Peer
+from .model import ErrorResponse, Peer, peer_of
 from .options import ServerOptions
 from .owner import Handler, Member
 from .responses import Render, error_answer, render_text
@@ -67,10 +67,11 @@ class Server:
             turned_away: called with the reason and the address of a rejected connection; "files" and no address if the
                 system has no file or memory for one.
             most: connections for which the process has files; None: any number.
-            trusted: networks of peers that may have any part of the places.
+            trusted: see ``trust``.
         """
         self.handler = handler
         self.places: Places[Member] = Places(Bounds(0))
+        self._listeners: list[Listener[Member]] = []
         self._most = most
         self.options = options
         self.render = render
@@ -80,7 +81,6 @@ class Server:
         self._sweeper = sweeper
         self._peer = peers(trusted)
         self._empty = asyncio.Event()
-        self._listeners: list[Listener[Member]] = []
 
     @property
     def connections(self) -> int:
@@ -98,6 +98,14 @@ class Server:
         total = options.max_connections if self._most is None else min(options.max_connections, self._most)
         of_one = options.max_connections_per_address
         self.places.bounds = Bounds(total, per_address=of_one if of_one < total else 0)
+        for listener in self._listeners:
+            listener.handshake_wait = options.head_timeout
+
+    def trust(self, networks: Iterable[str]) -> None:
+        """Let the peers in these networks, and no others, have any part of the places from now on."""
+        self._peer = peers(networks)
+        for listener in self._listeners:
+            listener.peer = self._peer
 
     async def start(self, sock: socket.socket, *, tls: ssl.SSLContext | None = None) -> None:
         """Serve a bound socket, with TLS if a context is given; several sockets share the bounds."""
@@ -109,7 +117,7 @@ class Server:
             refused=self._refuse_unread if secure else self._refuse,
             exhausted=lambda _: self.turned_away("files", ""),
         )
-        self._listeners.append(Listener(sock, hooks, self.places, self._peer, tls))
+        self._listeners.append(Listener(sock, hooks, self.places, self._peer, tls, self.options.head_timeout))
 
     def leave(self) -> None:
         """Announce with each response that it is its connection's last; new connections are still accepted."""
@@ -144,6 +152,6 @@ class Server:
 
     def _refuse_unread(self, reason: Full, _: socket.socket, client: object) -> None:
         """Say why: a client that waits for a TLS handshake can read no answer."""
-        peer = Peer(client[0], client[1]) if isinstance(client, tuple) else Peer("", 0)
+        peer = peer_of(client)
         self.refused(ErrorResponse(503, NO_PLACE[reason]), peer)
         self.turned_away(str(reason), peer.address)

@@ -54,6 +54,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
     Attributes:
         deadline: time of the loop at which ``expire`` is due.
         reused: it carried a request before.
+        holder: set by the pool: what the connection is a share of; None while it is free.
     """
 
     def __init__(self, home: Home, loop: asyncio.AbstractEventLoop) -> None:
@@ -79,6 +80,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self._idle = False
         self.deadline = inf
         self.reused = False
+        self.holder: str | None = None
 
     def __repr__(self) -> str:
         states = {"idle": self._idle, "tunnel": self._tunnel, "in use": self._requester, "paused": self._paused}

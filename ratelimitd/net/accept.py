@@ -82,6 +82,10 @@ class Listener(Generic[C]):
     """Accepts the connections of a listening socket, as far as it has places.
 
     The event loop's own server knows a TLS connection only after its handshake, so that handshakes count nowhere.
+
+    Attributes:
+        peer: finds the peer of a connection by its address.
+        handshake_wait: seconds for a TLS handshake.
     """
 
     def __init__(
@@ -91,12 +95,14 @@ class Listener(Generic[C]):
         places: Places[C],
         peer: Callable[[object], Peer],
         tls: ssl.SSLContext | None = None,
+        handshake_wait: float = HANDSHAKE_WAIT,
     ) -> None:
+        self.peer = peer
+        self.handshake_wait = handshake_wait
         self._sock = sock
         self._family = sock.family
         self._hooks = hooks
         self._places = places
-        self._peer = peer
         self._tls = tls
         self._loop = asyncio.get_running_loop()
         self._batch = 1
@@ -142,7 +148,7 @@ class Listener(Generic[C]):
         self._hooks.exhausted(error)
 
     def _take(self, sock: socket.socket, address: object, now: float) -> None:
-        peer = self._peer(address)
+        peer = self.peer(address)
         refused = self._no_place(peer, now)
         if refused is not None:
             self._hooks.refused(refused, sock, address)
@@ -181,7 +187,7 @@ class Listener(Generic[C]):
 
     def _connecting(self, connection: C, sock: socket.socket) -> Coroutine[Any, None, object]:
         """Connect the protocol, after the handshake if there is one."""
-        wait = None if self._tls is None else HANDSHAKE_WAIT
+        wait = None if self._tls is None else self.handshake_wait
         protocol = cast("asyncio.BaseProtocol", connection)
         return self._loop.connect_accepted_socket(lambda: protocol, sock, ssl=self._tls, ssl_handshake_timeout=wait)
 

@@ -14,8 +14,16 @@ BACKLOG = 1024
 LOOPBACK: Final = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 -- compared, not bound
 """Addresses of all interfaces, each with one that reaches it on this host."""
 
+EVERY_ADDRESS: Final = ("", "::")
+"""Hosts of a listener for both families."""
+
+EVERY_IPV4: Final = "0.0.0.0"  # noqa: S104 -- compared, not bound
+
 BOTH: Final = ("127.0.0.1", "::1")
 """Addresses of ``localhost`` for ``bind_each``."""
+
+FAMILIES: Final = ", which is every IPv4 and IPv6 address of this host"
+"""Told when such an address cannot be bound: a program on 127.0.0.1 alone is in its way."""
 
 ABSENT: Final = frozenset((errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT))
 """Errors of a family that the kernel does not have, or that is turned off."""
@@ -54,7 +62,15 @@ def address(host: str, port: int) -> str:
 
 def reaches(host: str, listening: str) -> bool:
     """Whether a client of ``host`` on this machine certainly reaches a listener of this address."""
-    return host == listening or (host in THIS_HOST and (listening in LOOPBACK or listening in THIS_HOST))
+    return host == listening or (host in THIS_HOST and overlap(host, listening))
+
+
+def overlap(one: str, other: str) -> bool:
+    """Whether listeners of these two hosts have an address in common, as far as texts show it."""
+    for host, against in ((one, other), (other, one)):
+        if host in EVERY_ADDRESS or host == against or (host == EVERY_IPV4 and ":" not in against):
+            return True
+    return "localhost" in {one, other} and {one, other} <= THIS_HOST
 
 
 def local_address(host: str, port: int) -> tuple[socket.AddressFamily, tuple[str, int]]:
@@ -84,7 +100,8 @@ def bind(host: str, port: int) -> socket.socket:
         both = where[0] == "::" and socket.has_dualstack_ipv6()
         listening = socket.create_server(where, family=family, backlog=BACKLOG, dualstack_ipv6=both)
     except OSError as error:
-        raise OSError(error.errno, f"cannot listen on {address(host, port)}: {_cause(error)}") from error
+        where_to = f"{address(host, port)}{FAMILIES if host in EVERY_ADDRESS else ''}"
+        raise OSError(error.errno, f"cannot listen on {where_to}: {_cause(error)}") from error
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     return listening
 

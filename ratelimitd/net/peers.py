@@ -23,6 +23,29 @@ class Peer(NamedTuple):
 
 UNIX: Final = Peer("", exempt=True)
 
+MAPPED: Final = "::ffff:"
+"""Begin of an IPv4 address in the form of IPv6, as the system shows it."""
+
+
+def plain(host: str) -> str:
+    """Return the address of a peer as text, without the zone of a link-local address.
+
+    An IPv4 client of a socket that listens on both families comes as ``::ffff:192.0.2.1`` (RFC 4291 2.5.5.2), and is
+    ``192.0.2.1`` in everything that compares, counts, logs or forwards addresses.
+    """
+    if ":" not in host:
+        return host
+    host = host.partition("%")[0]
+    return host.removeprefix(MAPPED) if "." in host else host
+
+
+def network_of(host: str) -> str:
+    """Return what has one share of something, by its ``plain`` address: an IPv4 address, or an IPv6 network of 64 bits.
+
+    Any other text stands for itself.
+    """
+    return _network_of(host) if ":" in host else host
+
 
 def peers(trusted: Iterable[str] = ()) -> Callable[[object], Peer]:
     """Return a function from a socket address to its peer; addresses in the ``trusted`` networks are exempt."""
@@ -30,16 +53,18 @@ def peers(trusted: Iterable[str] = ()) -> Callable[[object], Peer]:
 
     @lru_cache(maxsize=REMEMBERED)
     def peer_of(host: str) -> Peer:
-        ip = _plain(host)
+        ip = ip_address(plain(host))
         return Peer(_name(ip), exempt=any(ip in network for network in networks))
 
     return lambda address: peer_of(address[0]) if isinstance(address, tuple) else UNIX
 
 
-def _plain(host: str) -> IPv4Address | IPv6Address:
-    """Return an address; an IPv4 address as an IPv6 socket shows it is that IPv4 address."""
-    ip = ip_address(host.partition("%")[0])
-    return ip.ipv4_mapped or ip if isinstance(ip, IPv6Address) else ip
+@lru_cache(maxsize=REMEMBERED)
+def _network_of(host: str) -> str:
+    try:
+        return _name(ip_address(host))
+    except ValueError:
+        return host
 
 
 def _name(ip: IPv4Address | IPv6Address) -> str:

@@ -27,7 +27,7 @@ class Bounds(NamedTuple):
     Attributes:
         total: places.
         spare: places that are kept free: as soon as they are needed, the idlest connection is asked to leave.
-        per_address: places of one address, whether others are free or not; 0: no such bound.
+        per_address: places of one address that is not exempt, whether others are free or not; 0: no such bound.
         patience: seconds for which a connection must be idle before it makes room.
     """
 
@@ -144,7 +144,7 @@ class Places(Generic[M]):
     def _room(self, peer: Peer, now: float) -> Room[M]:
         total, spare, per_address, patience = self._bounds
         held = self._held[peer.name]
-        if 0 < per_address <= held:
+        if 0 < per_address <= held and not peer.exempt:
             return Room(refused=Full.ADDRESS)
         full, short = len(self) >= total, len(self) - len(self._leaving) >= total - spare
         if not (full or short):

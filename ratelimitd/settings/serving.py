@@ -10,8 +10,8 @@ from ratelimitd.config.values import (
     boolean,
     choice,
     duration,
+    go_host_port,
     host_names,
-    host_port,
     networks,
     origin_url,
     port_number,
@@ -117,9 +117,10 @@ class ServingRows:
 
     # The fallback proxy
     listen_addr = Row(
-        lambda value: host_port(value) if value else None,
+        lambda value: go_host_port(value) if value else None,
         "",
-        "host:port of `ratelimitd proxy`; unset: that of the gateway file, else :8080.",
+        "host:port of `ratelimitd proxy`; without a host every interface, IPv4 and IPv6, as in Go. Unset: that of the "
+        "gateway file, else :8080.",
     )
     upstream_url = Row(
         origin_url,

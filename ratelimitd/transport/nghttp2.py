@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 from ratelimitd.net.accept import Hooks, Listener
 from ratelimitd.net.drain import drain
 from ratelimitd.net.listen import SocketFile, address, bind, bind_unix
-from ratelimitd.net.peers import peers
+from ratelimitd.net.peers import peers, plain
 from ratelimitd.net.places import Bounds, Full, Places
 from ratelimitd.net.tls import TlsFiles, certificate_names
 from ratelimitd.net.turns import Turns
@@ -251,7 +251,7 @@ class Nghttp2Server:
 
 
 def _peer(client: object) -> str:
-    return address(client[0], client[1]) if isinstance(client, tuple) else "unix socket"
+    return address(plain(client[0]), client[1]) if isinstance(client, tuple) else "unix socket"
 
 
 def _max_buffered(options: Nghttp2Options) -> int:

@@ -110,6 +110,7 @@ async def test_every_port_of_a_process_is_named_by_its_setting(tmp_path, setting
         async with service(*words, env=env, ready=False, command="proxy" if proxy else "serve") as running:
             line = await running.logged("cannot start")
             assert await running.ended() == 1
+    every = ", which is every IPv4 and IPv6 address of this host" if setting.endswith("ADDR") else ""
     assert line["reason"].endswith(
-        f":{port}: Address already in use; set {setting} to another port, or stop the process that has this one"
+        f":{port}{every}: Address already in use; set {setting} to another port, or stop the process that has this one"
     )

@@ -39,6 +39,8 @@ def found(*upstreams, admin=None, **env):
         ({"GRPC_PORT": "1", "GRPC_UDS": "/s"}, []),
         ({"PORT": "4", "HOST": "127.0.0.1", "LISTEN_ADDR": "127.0.0.2:4"}, []),
         ({"PORT": "0", "GRPC_PORT": "0"}, []),
+        ({"PORT": "4", "HOST": "::1", "LISTEN_ADDR": "0.0.0.0:4"}, []),
+        ({"PORT": "4", "HOST": "::1"}, ["proxy and PORT are both 4: set PORT to a different port"]),
         (
             {"PROMETHEUS_ADDR": ":3", "USE_PROMETHEUS": "true"},
             ["debug and PROMETHEUS_ADDR are both 3: set PROMETHEUS_ADDR to a different port"],
@@ -67,6 +69,7 @@ def test_the_port_of_the_pages_is_one_of_them():
         ("http://localhost:2", {}, "gRPC"),
         ("http://localhost:3", {}, "debug"),
         ("http://127.0.0.1:4", {"LISTEN_ADDR": "192.0.2.1:4"}, ""),
+        ("http://[::1]:4", {"LISTEN_ADDR": "0.0.0.0:4"}, ""),
         ("http://app:4", {}, ""),
         ("http://localhost:9", {}, ""),
     ],

@@ -141,6 +141,7 @@ balance = mostly(
 )
 connections = {
     "max_connections": numbers,
+    "max_connections_per_client": numbers,
     "max_waiting": numbers,
     "wait_timeout": times,
     "connect_timeout": times,

@@ -174,6 +174,26 @@ def test_envoy_takes_expressions_that_the_proxy_takes(tmp_path):
     validated(make(write(tmp_path, route), BootstrapOptions()).text, tmp_path)
 
 
+@pytest.mark.envoy
+@pytest.mark.parametrize(
+    ("listen", "address"),
+    [
+        (":0", {"address": "::", "port_value": 0, "ipv4_compat": True}),
+        ("[::]:0", {"address": "::", "port_value": 0, "ipv4_compat": True}),
+        ("0.0.0.0:0", {"address": "0.0.0.0", "port_value": 0}),
+        ("127.0.0.1:0", {"address": "127.0.0.1", "port_value": 0}),
+    ],
+)
+def test_envoy_listens_on_the_same_families(listen, address, tmp_path):
+    """Every address is IPv4 and IPv6, 0.0.0.0 is IPv4 alone; that :: needs IPv6 is told."""
+    made = make(write(tmp_path, listen=listen), BootstrapOptions())
+    validated(made.text, tmp_path)
+    (listener,) = yaml.safe_load(made.text)["static_resources"]["listeners"]
+    assert listener["address"]["socket_address"] == address
+    told = [gap for gap in made.gaps if gap.startswith("listen: ")]
+    assert len(told) == (address["address"] == "::")
+
+
 METADATA = {"descriptor_key": "k", "metadata_key": {"key": "n", "path": [{"key": "p"}]}}
 ENVOY_ONLY = [
     ("actions", [{"dynamic_metadata": METADATA}]),
@@ -300,6 +320,8 @@ def counted(action, **fields):
 
 GAPS = [
     ({"limits": {"max_body": "1MiB"}}, "limits: max_body, which the file sets"),
+    ({"limits": {"min_body_rate": 0}}, "limits: min_body_rate, which the file sets"),
+    ({"upstreams": {"app": {"url": "http://a", "max_connections_per_client": 9}}}, "upstream app: max_connections_per"),
     ({"limits": {"max_head": "1GiB"}}, "limits: max_head is 8 MiB"),
     ({"upstreams": {"app": {"url": "http://a", "max_head": "1GiB"}}}, "upstream app: max_head is 8 MiB"),
     ({"admin": {"port": 9}}, "admin: the settings of the file"),

@@ -30,7 +30,7 @@ def errors(text, **options):
 def test_what_a_file_leaves_out_has_a_default():
     """Three keys are enough; without a match a route takes all, without an upstream the only one."""
     made = read_gateway("g.yaml", (HEAD + "routes: [{}]\n").encode())
-    assert made.listen == ("0.0.0.0", 8080)
+    assert made.listen == ("", 8080)
     assert (made.routes[0].match.kind, made.routes[0].match.pattern, made.routes[0].upstream) == ("prefix", "/", "app")
     assert made.limits == ServerOptions()
     assert made.upstreams["app"].options == UpstreamOptions()
@@ -76,7 +76,7 @@ def test_a_file_says_all_of_it():
             },
         },
         limits={"max_body": "1MiB", "head_timeout": "5s", "max_headers": 50},
-        trusted_proxies=["10.0.0.0/8", "::1"],
+        trusted_proxies=["10.0.0.0/8", "::1", "::ffff:192.0.2.1"],
         tls={"cert": "c.pem", "key": "k.pem"},
         admin={"prefix": "/-/"},
         rate_limited_status=503,
@@ -90,7 +90,7 @@ def test_a_file_says_all_of_it():
     options = made.upstreams["b"].options
     assert (options.connect_timeout, options.breaker.error_rate, options.balance.eject_for) == (1.0, 0.2, 5.0)
     assert (made.limits.max_body, made.limits.head_timeout, made.limits.max_headers) == (1 << 20, 5.0, 50)
-    assert made.trusted_proxies == ("10.0.0.0/8", "::1/128")
+    assert made.trusted_proxies == ("10.0.0.0/8", "::1/128", "192.0.2.1/32")
     assert (made.tls, made.admin, made.rate_limited_status) == (ListenerTls("c.pem", "k.pem"), Admin("/-"), 503)
     assert (made.domain, made.name, made.policies) == (b"d", "edge", "policies")
     assert (made.routes[0].timeout, made.routes[0].name) == (1.5, "r")

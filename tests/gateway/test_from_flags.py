@@ -24,7 +24,7 @@ def charged(tmp_path):
         parsed, warnings, *_ = examine_source(GatewayFile(str(path)), default_algorithm=GATEWAY_ALGORITHM)
         assert (parsed.errors, warnings) == ([], [])
         made, policy = read_gateway(path.name, path.read_bytes()), assemble(parsed.rows)
-        assert (made.listen, str(made.upstreams["app"].endpoints[0])) == (("0.0.0.0", 1), "app.internal:80")
+        assert (made.listen, str(made.upstreams["app"].endpoints[0])) == (("", 1), "app.internal:80")
         planner = Planner(policy, key_maker(b"", safe=True), Tallies(), PlanOptions())
 
         def charges(address="192.0.2.1", **headers):

@@ -128,6 +128,7 @@ class Rig:
         self.refusals = []
         self.requests = []
         self.trusted = False
+        self.client_of = lambda request: request.peer.address
         self.response_headers = []
         self.request_id = b""
         self._ended = asyncio.Event()
@@ -135,7 +136,17 @@ class Rig:
         self.sweeper = Sweeper(0.01)
 
     async def start(
-        self, endpoints, server=None, upstream=None, handler=None, tls=None, upstream_tls=None, sndbuf=0, rcvbuf=0
+        self,
+        endpoints,
+        server=None,
+        upstream=None,
+        handler=None,
+        tls=None,
+        upstream_tls=None,
+        sndbuf=0,
+        rcvbuf=0,
+        sock=None,
+        trusted=(),
     ):
         self.upstream = Upstream("app", endpoints, upstream or UpstreamOptions(), self.sweeper, tls=upstream_tls)
         self.server = Server(
@@ -143,8 +154,9 @@ class Rig:
             server or ServerOptions(),
             self.sweeper,
             refused=lambda error, peer: self.refusals.append(error),
+            trusted=trusted,
         )
-        sock = socket.create_server(("127.0.0.1", 0))
+        sock = sock or socket.create_server(("127.0.0.1", 0))
         for option, size in ((socket.SO_SNDBUF, sndbuf), (socket.SO_RCVBUF, rcvbuf)):
             if size:
                 sock.setsockopt(socket.SOL_SOCKET, option, size)
@@ -159,6 +171,7 @@ class Rig:
 
     def watch(self, request, exchange):
         self.requests.append(request)
+        request.client = self.client_of(request)
         exchange.on_done = self._done
 
     def _done(self, summary):

@@ -284,9 +284,8 @@ async def test_no_connection_free_is_503(rigs, upstream, options):
     """Where no connection is free, in time or at all, it is 503."""
     rig = await rigs(endpoint(upstream), upstream=UpstreamOptions(max_connections=1, **options))
     first, second = await rig.client(), await rig.client()
-    if "max_waiting" not in options:
-        await first.send(get())
-        await (await upstream.accept()).until()
+    await first.send(get())
+    await (await upstream.accept()).until()
     assert (await second.ask(get()))[0].startswith(b"HTTP/1.1 503 ")
 
 

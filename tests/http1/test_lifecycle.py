@@ -5,10 +5,12 @@ from math import inf
 import pytest
 
 from ratelimitd.http1 import ServerOptions, UpstreamOptions
+from ratelimitd.http1.body_pace import BodyPace
 from ratelimitd.http1.lifecycle import BUSY, CLOSING, HEAD, LINGER, LINGERING, TUNNEL, client_timeout, upstream_timeout
 from tests.http1.fakes import Gateway, Upstream
 
-SERVER = ServerOptions(head_timeout=10, body_timeout=30, idle_timeout=75, send_timeout=60)
+SERVER = ServerOptions(head_timeout=10, body_timeout=30, idle_timeout=75, send_timeout=60, min_body_rate=0)
+PACED = SERVER._replace(min_body_rate=2)
 UPSTREAM = UpstreamOptions(response_timeout=61, read_timeout=300, tunnel_timeout=301, idle_timeout=4)
 NEVER = inf
 
@@ -122,6 +124,37 @@ def test_a_paused_body_has_no_time():
     """A sink that takes no more is not the client's delay; the time starts anew when it takes more."""
     steps = [lambda end, paused=paused: end.connection.pause_body(paused=paused) for paused in (True, False)]
     assert left(Gateway(SERVER), CHUNKED, *steps) == [30, NEVER, 30]
+
+
+def test_a_body_has_a_least_rate():
+    """From its begin: 30 s, and one more for each two bytes that came; no byte extends the 30 s after it."""
+    pieces = [b"1\r\na", b"\r\n2\r\nbc", b"\r\n64\r\n" + b"d" * 100]
+    assert left(Gateway(PACED), CHUNKED, *pieces) == [30, 29.5, 29.5, 30]
+
+
+def test_the_time_in_which_a_body_is_not_read_does_not_count():
+    """The upstream is what is waited for; the next body begins anew."""
+    gateway = Gateway(PACED)
+
+    def pause(end):
+        end.connection.pause_body(paused=True)
+        end.clock.now += 100
+
+    def resume(end):
+        end.connection.pause_body(paused=False)
+
+    assert left(gateway, CHUNKED, pause, resume) == [30, NEVER, 29]
+    assert left(gateway, b"1\r\na\r\n0\r\n\r\n", CHUNKED, b"1\r\na") == [75, 30, 29.5]
+
+
+def test_a_slow_body_is_told_from_one_that_stopped():
+    """In the reason for the log."""
+    pace = BodyPace()
+    pace.start(PACED, 0)
+    assert pace.error(29).reason == "request body took too long"
+    assert pace.error(30).reason == "request body came too slowly"
+    pace.start(SERVER, 0)
+    assert pace.error(30).reason == "request body took too long"
 
 
 def test_a_client_that_does_not_read_is_not_helped_by_what_it_sends():

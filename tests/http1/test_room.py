@@ -10,6 +10,7 @@ from ratelimitd.http1 import Endpoint, ServerOptions
 from ratelimitd.net import accept
 from tests.http1.rig import get, until
 
+SOON = 0.2
 NOBODY = Endpoint("127.0.0.1", 1)
 HUGE = b"x" * (64 << 20)
 
@@ -143,3 +144,39 @@ async def test_handshakes_are_bounded(rigs, contexts, monkeypatch):
     await first.closed()
     second.close()
     await until(lambda: (rig.server.connections, len(handshakes)) == (1, 0))
+
+
+async def test_silent_tls_clients_hold_no_more_than_the_connections(rigs, contexts):
+    """Of forty, the last five are held, and none once ``head_timeout`` is over: a handshake has as long as a head."""
+    server, _ = contexts
+    bounds = ServerOptions(max_connections=5, head_timeout=SOON)
+    rig = await rigs(NOBODY, server=bounds, handler=answer_at_once, tls=server)
+    clients, most = [], 0
+    for _ in range(40):
+        clients.append(await rig.client())
+        most = max(most, rig.server.connections)
+    for client in clients:
+        await client.closed()
+    await until(lambda: rig.server.connections == 0)
+    assert 0 < most <= 5
+
+
+async def test_a_new_head_timeout_is_that_of_handshakes_too(rigs, contexts):
+    """A reload changes it for the connections that come."""
+    server, _ = contexts
+    rig = await rigs(NOBODY, handler=answer_at_once, tls=server)
+    rig.server.options = ServerOptions(head_timeout=SOON)
+    await (await rig.client()).closed()
+
+
+async def test_a_trusted_peer_is_not_one_client(rigs):
+    """``max_connections_per_address`` holds for no address that stands for many; trust may come and go."""
+    bounds = ServerOptions(max_connections_per_address=1)
+    rig = await rigs(NOBODY, server=bounds, handler=answer_at_once, trusted=["127.0.0.0/8"])
+    clients = [await rig.client() for _ in range(3)]
+    for client in clients:
+        assert (await client.ask(get()))[0].startswith(b"HTTP/1.1 200 ")
+    rig.server.trust([])
+    assert (await (await rig.client()).answer())[0].startswith(b"HTTP/1.1 503 ")
+    rig.server.trust(["127.0.0.1/32"])
+    assert (await (await rig.client()).ask(get()))[0].startswith(b"HTTP/1.1 200 ")

@@ -1,8 +1,11 @@
 """Checklist 2.3 on raw sockets: what a client and an upstream see of each other through the gateway."""
 
+import socket
+
 import pytest
 
 from ratelimitd.http1 import ServerOptions
+from ratelimitd.net.listen import bind
 from tests.http1.rig import OK, endpoint, forwarded, get, post, unsent, until
 
 SMUGGLED = {
@@ -392,3 +395,21 @@ async def test_an_early_answer_of_an_upstream_ends_both_connections(rig, upstrea
     assert b"Connection: close\r\n" in head
     assert await end.rest() == b"x"
     await until(lambda: rig.upstream.pools[0].open == 0)
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="no IPv6 here")
+async def test_an_ipv4_client_of_a_dual_stack_listener_is_ipv4(rigs, upstream):
+    """To the upstream, to the handler, and where its head is rejected: the system shows ``::ffff:127.0.0.1``."""
+    refused = []
+    rig = await rigs(endpoint(upstream), sock=bind("", 0))
+    rig.server.refused = lambda error, peer: refused.append(peer.address)
+    client = await rig.client()
+    await client.send(get())
+    sent = await (await upstream.accept()).until()
+    assert b"\r\nX-Forwarded-For: 127.0.0.1\r\n" in sent
+    assert b"\r\nForwarded: for=127.0.0.1;" in sent
+    assert rig.requests[0].peer.address == "127.0.0.1"
+    await (await rig.client()).ask(b"BAD\r\n\r\n")
+    rig.server.options = ServerOptions(max_connections_per_address=1)
+    assert (await (await rig.client()).answer())[0].startswith(b"HTTP/1.1 503 ")
+    assert refused == ["127.0.0.1"] * 2

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 import pytest
 
 from ratelimitd.net import listen
-from ratelimitd.net.listen import bind, bind_each, bind_unix, local_address
+from ratelimitd.net.listen import bind, bind_each, bind_unix, local_address, overlap, reaches
 from tests.service import has_ipv6
 
 needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="this host has no ::1")
@@ -62,6 +62,55 @@ def test_an_ipv6_address_is_bracketed_in_errors():
         port = listening.getsockname()[1]
         with pytest.raises(OSError, match=rf"cannot listen on \[::1\]:{port}: "):
             bind("::1", port)
+
+
+@needs_ipv6
+@pytest.mark.parametrize("host", ["", "::"])
+def test_an_error_of_every_address_says_so(host):
+    """A program on 127.0.0.1 alone is in the way of a listener on both families."""
+    with bind("127.0.0.1", 0) as listening:
+        port = listening.getsockname()[1]
+        told = f":{port}, which is every IPv4 and IPv6 address of this host: Address already in use"
+        with pytest.raises(OSError, match=told):
+            bind(host, port)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("", "127.0.0.1", True),
+        ("", "::1", True),
+        ("::", "0.0.0.0", True),
+        ("::", "a-name", True),
+        ("0.0.0.0", "127.0.0.1", True),
+        ("0.0.0.0", "a-name", True),
+        ("0.0.0.0", "::1", False),
+        ("127.0.0.1", "::1", False),
+        ("localhost", "::1", True),
+        ("localhost", "127.0.0.1", True),
+        ("localhost", "192.0.2.1", False),
+        ("192.0.2.1", "192.0.2.1", True),
+        ("192.0.2.1", "192.0.2.2", False),
+    ],
+)
+def test_hosts_that_have_an_address_in_common(one, other, same):
+    """Every address is both families, 0.0.0.0 is IPv4 alone."""
+    assert overlap(one, other) == overlap(other, one) == same
+
+
+@pytest.mark.parametrize(
+    ("client", "listening", "reached"),
+    [
+        ("::1", "", True),
+        ("::1", "0.0.0.0", False),
+        ("127.0.0.1", "::1", False),
+        ("localhost", "0.0.0.0", True),
+        ("app", "", False),
+    ],
+)
+def test_what_a_client_on_this_host_reaches(client, listening, reached):
+    """A name other than localhost may be that of another host."""
+    assert reaches(client, listening) == reached
 
 
 def test_a_host_that_is_none_is_an_error_that_names_it():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ratelimitd.net.peers import Peer, peers
+from ratelimitd.net.peers import Peer, network_of, peers, plain
 from ratelimitd.net.places import Bounds, Full, Places, Room
 
 A, B, C = (Peer(f"10.0.0.{last}", exempt=False) for last in (1, 2, 3))
@@ -134,6 +134,12 @@ def test_a_bound_of_each_address():
     assert places.make_room(B, 1.0) == Room()
 
 
+def test_a_bound_of_each_address_is_not_that_of_an_exempt_one():
+    """It stands for many clients."""
+    places, _ = filled(Bounds(100, per_address=2), (BALANCER, 2))
+    assert places.make_room(BALANCER, 1.0) == Room()
+
+
 def test_other_bounds_apply_to_the_next():
     """Fewer places: those that are too many make room one by one; the share is that of the new total."""
     places, members = filled(Bounds(16), (A, 5), (B, 3))
@@ -161,3 +167,29 @@ def test_other_bounds_apply_to_the_next():
 def test_peers(address, peer):
     """IPv4 is one address in either form, an IPv6 host has its network of 64 bits; trusted ones are exempt."""
     assert peers(("10.9.9.9/32", "fd00::/8"))(address) == peer
+
+
+@pytest.mark.parametrize(
+    ("shown", "address"),
+    [
+        ("10.0.0.1", "10.0.0.1"),
+        ("::ffff:10.0.0.1", "10.0.0.1"),
+        ("::ffff:1", "::ffff:1"),
+        ("::1.2.3.4", "::1.2.3.4"),
+        ("2001:db8::1", "2001:db8::1"),
+        ("fe80::1%eth0", "fe80::1"),
+        ("", ""),
+    ],
+)
+def test_the_plain_address_of_a_peer(shown, address):
+    """IPv4 in the form of IPv6, as a socket of both families shows it, is IPv4; a zone is none of it."""
+    assert plain(shown) == address
+
+
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [("10.0.0.1", "10.0.0.1"), ("2001:db8::1", "2001:db8::/64"), ("", ""), ("no:address", "no:address")],
+)
+def test_what_has_one_share(address, network):
+    """An IPv4 address, or the network that an IPv6 host has to itself."""
+    assert network_of(address) == network

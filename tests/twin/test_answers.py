@@ -8,10 +8,14 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from tests.service import has_ipv6
+
 from .files import TRUSTED, unit
 from .twins import twins
 
 pytestmark = [pytest.mark.envoy, pytest.mark.process, pytest.mark.slow]
+
+needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="this host has no ::1")
 
 WAIT = 0.4
 """Seconds an upstream has to begin; a response that began may go on for longer."""
@@ -46,13 +50,14 @@ async def upstream():
 
 
 @pytest.fixture
-async def clients(tmp_path):
-    """A client of each twin that is trusted, and one that is not."""
+async def clients(tmp_path, request):
+    """A client of each twin that is trusted, and one that is not, over IPv4; the parameter is ``listen``."""
+    listen = getattr(request, "param", "127.0.0.1:0")
     limit = {"unit": unit(), "requests_per_unit": 1, "algorithm": "fixed_window"}
     policy = {"domain": "d", "descriptors": [{"key": "generic_key", "value": "once", "rate_limit": limit}]}
     async with upstream() as app:
         gateway = {
-            "listen": "127.0.0.1:0",
+            "listen": listen,
             "upstreams": {"app": {"url": f"http://{app}", "response_timeout": f"{WAIT}s"}},
             "trusted_proxies": TRUSTED,
             "routes": [
@@ -66,7 +71,9 @@ async def clients(tmp_path):
         }
         for name, content in (("policy.yaml", policy), ("gateway.yaml", gateway)):
             (tmp_path / name).write_text(json.dumps(content))
-        async with twins(tmp_path / "gateway.yaml", tmp_path / "policy.yaml", tmp_path, [{}, {}]) as urls:
+        envs = [{"LISTEN_ADDR": listen}, {}]
+        async with twins(tmp_path / "gateway.yaml", tmp_path / "policy.yaml", tmp_path, envs) as found:
+            urls = [f"http://127.0.0.1:{url.rpartition(':')[2]}" for url in found]
             made = [
                 [aiohttp.ClientSession(url, connector=aiohttp.TCPConnector(local_addr=(address, 0))) for url in urls]
                 for address in ("127.0.0.1", "127.0.0.2")
@@ -102,8 +109,12 @@ SAID = {
 }
 
 
+@pytest.mark.parametrize("clients", ["127.0.0.1:0", pytest.param(":0", marks=needs_ipv6)], indirect=True)
 async def test_what_is_said_of_the_way_is_believed_of_trusted_peers_alone(clients):
-    """An upstream gets what a trusted peer says, and of anyone else what was seen."""
+    """An upstream gets what a trusted peer says, and of anyone else what was seen.
+
+    A client over IPv4 is IPv4 where the port is that of both families, too.
+    """
     seen = {"x-forwarded-proto": "http", "x-forwarded-host": "host.example"}
     believed = {name.lower(): value for name, value in SAID.items()}
     for peers, wanted in zip(clients, (believed, seen), strict=True):

@@ -45,6 +45,7 @@ from envoy_data_plane.google.protobuf import Any
 from ratelimitd.config.values import UINT32_MAX
 from ratelimitd.gateway.model import Backend
 from ratelimitd.http1 import BalanceOptions, Endpoint, UpstreamOptions
+from ratelimitd.net.listen import EVERY_ADDRESS
 
 SERVICE_CONNECT_TIMEOUT: Final = 1.0
 """Connect timeout of the rate limit service, in seconds: it is nearby. A request's timeout does not include it."""
@@ -74,6 +75,13 @@ def head_kib(max_head: int) -> int:
 def address(host: str, port: int) -> Address:
     """Return a socket address."""
     return Address(socket_address=SocketAddress(address=host, port_value=port))
+
+
+def listening(host: str, port: int) -> Address:
+    """Return the address of a listener. Every address is both families, as in ``net.listen.bind``."""
+    if host not in EVERY_ADDRESS:
+        return address(host, port)
+    return Address(socket_address=SocketAddress(address="::", port_value=port, ipv4_compat=True))
 
 
 def upstream(name: str, backend: Backend) -> Cluster:

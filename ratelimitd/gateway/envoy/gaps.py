@@ -7,6 +7,7 @@ from ratelimitd.gateway.matching import JOINED
 from ratelimitd.gateway.model import Admin, Gateway
 from ratelimitd.gateway.routing import counted_headers, counted_parameters
 from ratelimitd.http1 import SINGLE, ServerOptions, UpstreamOptions
+from ratelimitd.net.listen import EVERY_ADDRESS
 from ratelimitd.policy import DescriptorNode, Domain, OnStoreFailure
 
 from .clusters import GATEWAY_FAILURES, HEAD_MAX, TRUSTED_CA
@@ -26,7 +27,9 @@ ALWAYS: Final = (
 )
 """Differences for every gateway file."""
 
-_BOUNDS: Final = ("max_target", "max_body", "body_timeout", "send_timeout", "max_connections_per_address")
+_BOUNDS: Final = (
+    *("max_target", "max_body", "body_timeout", "min_body_rate", "send_timeout", "max_connections_per_address"),
+)
 
 _DENY: Final = (OnStoreFailure.ERROR, OnStoreFailure.DENY)
 
@@ -38,7 +41,14 @@ def denies(domain: Domain) -> bool:
 
 def gaps(gateway: Gateway, domain: Domain) -> list[str]:
     """List the differences, one line each."""
-    return [*ALWAYS, *_headers(gateway), *_limits(gateway, domain), *_bounds(gateway), *_upstreams(gateway)]
+    of_gateway = (*_listen(gateway), *_headers(gateway), *_limits(gateway, domain))
+    return [*ALWAYS, *of_gateway, *_bounds(gateway), *_upstreams(gateway)]
+
+
+def _listen(gateway: Gateway) -> Iterator[str]:
+    host, port = gateway.listen
+    if host in EVERY_ADDRESS:
+        yield f"listen: Envoy does not start on a host without IPv6; there, write 0.0.0.0:{port}"
 
 
 def _headers(gateway: Gateway) -> Iterator[str]:
@@ -91,11 +101,12 @@ def _bounds(gateway: Gateway) -> Iterator[str]:
 
 def _upstreams(gateway: Gateway) -> Iterator[str]:
     yield "upstreams: there is no circuit breaker, and no wait_timeout for a request that waits for a connection"
+    yield "upstreams: one client may hold all connections"
     defaults = UpstreamOptions()
     for name, (endpoints, options) in gateway.upstreams.items():
         if any(endpoint.tls for endpoint in endpoints):
             yield f"upstream {name}: certificates are verified against {TRUSTED_CA}"
-        for key in ("breaker", "wait_timeout"):
+        for key in ("breaker", "wait_timeout", "max_connections_per_client"):
             if getattr(options, key) not in (None, getattr(defaults, key)):
                 yield f"upstream {name}: {key}, which the file sets, is not used"
         statuses = options.balance.statuses if options.balance is not None else frozenset[int]()

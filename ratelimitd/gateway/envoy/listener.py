@@ -43,7 +43,7 @@ from ratelimitd.gateway.routing import headers_wanted
 from ratelimitd.gateway.spellings import lookalikes
 from ratelimitd.http1 import CLAIMS, PSEUDONYM, REMOVED, ServerOptions
 
-from .clusters import address, head_kib
+from .clusters import head_kib, listening
 from .host import host_filter
 from .ratelimit import FilterOptions, filters, local_reply
 from .routes import routes, stages
@@ -63,7 +63,7 @@ def listener(gateway: Gateway, options: FilterOptions) -> Listener:
     """
     made = Listener(
         name=NAME,
-        address=address(*gateway.listen),
+        address=listening(*gateway.listen),
         default_filter_chain=_chain(gateway, _untrusted_manager(gateway, options)),
     )
     if gateway.trusted_proxies:
