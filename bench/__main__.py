@@ -3,7 +3,7 @@
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import click
 
@@ -18,23 +18,41 @@ from bench import (
     idle,
     loop,
     picture,
+    proxies,
     proxy,
     report,
     rls,
 )
 from bench.builds import OURS
+from bench.peer_proxies import PEER_PROXY, PLACES, PeerProxy, peer_proxy
 from bench.policy import write_for_peers
 from testkit.errors import BenchError
 from testkit.server import PEER, TRANSPORTS, Subject, peer
 
-Measure = Callable[[bool, Sequence[Subject], str], report.Report]
+
+class Others(NamedTuple):
+    """What is measured beside ratelimitd: services for Envoy's rate-limit API, and proxies."""
+
+    services: Sequence[Subject]
+    proxies: Sequence[PeerProxy]
+
+
+Measure = Callable[[bool, Others, str], report.Report]
 
 PARTS: Final[Mapping[str, Measure]] = {
-    "rls": lambda quick, peers, command: rls.measure(cases.QUICK if quick else cases.Scale(), peers, command),
+    "rls": lambda quick, others, command: rls.measure(
+        cases.QUICK if quick else cases.Scale(), others.services, command
+    ),
     "policies": lambda quick, _, command: rls.measure_further(cases.QUICK if quick else cases.Scale(), command),
-    "idle": lambda quick, peers, command: idle.measure(idle.QUICK if quick else idle.Scale(), peers, command),
-    "envoy": lambda quick, peers, command: envoy.measure(envoy.QUICK if quick else envoy.Scale(), peers, command),
-    "proxy": lambda quick, _, command: proxy.measure(proxy.QUICK if quick else proxy.Scale(), command),
+    "idle": lambda quick, others, command: idle.measure(
+        idle.QUICK if quick else idle.Scale(), others.services, command
+    ),
+    "envoy": lambda quick, others, command: envoy.measure(
+        envoy.QUICK if quick else envoy.Scale(), others.services, command
+    ),
+    "proxy": lambda quick, others, command: proxy.measure(
+        proxy.QUICK if quick else proxy.Scale(), others.proxies, command
+    ),
     "algorithms": lambda quick, _, command: algorithms.measure(
         algorithms.QUICK if quick else algorithms.Scale(), command
     ),
@@ -59,6 +77,16 @@ def _peer(text: str) -> Subject:
     return found
 
 
+def _peer_proxy(text: str) -> PeerProxy:
+    try:
+        found = peer_proxy(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+    if found.name in proxies.NAMES:
+        raise click.BadParameter(f"'{found.name}' is a name in the table already; give the proxy another name")
+    return found
+
+
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
 @click.argument(
     "parts",
@@ -73,14 +101,21 @@ def _peer(text: str) -> Subject:
     "its store. With its pid, it is moved to the core of the server, and its CPU and memory are measured, in idle too; "
     "with the pid of its own Redis, that is moved to the core of Redis.",
 )  # fmt: skip
-def main(parts: Sequence[str], quick: bool, peers: Sequence[str]) -> None:
+@click.option(
+    "--peer-proxy", "peer_proxies", multiple=True, metavar=PEER_PROXY,
+    help="Also measure another proxy in the rows of proxy. The bench starts COMMAND on the core of the proxies, and "
+    f"ends it with SIGTERM. {PLACES[0]} (or {PLACES[1]} alone) and {PLACES[2]} in it are replaced by the host:port "
+    "that the proxy must listen on and forward to; it has to stay in the foreground.",
+)  # fmt: skip
+def main(parts: Sequence[str], quick: bool, peers: Sequence[str], peer_proxies: Sequence[str]) -> None:
     """Measure all parts, or only these. ``policy`` writes the files that a --peer must have loaded, and prints them."""
-    others = [_peer(text) for text in peers]
+    others = Others([_peer(text) for text in peers], [_peer_proxy(text) for text in peer_proxies])
     if "policy" in parts:
         print(*write_for_peers(), sep="\n")
         return
     for part in parts or PARTS:
         words = [*(["--quick"] if quick else []), *(f"--peer={text}" for text in peers if part in TAKES_PEERS)]
+        words += [f"--peer-proxy={text}" for text in peer_proxies if part == "proxy"]
         command = shlex.join([".venv/bin/python", "-m", "bench", part, *words])
         try:
             found = PARTS[part](quick, others, command)

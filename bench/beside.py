@@ -27,7 +27,7 @@ def of_peers(rounds: Rounds, numbers: Sequence[str]) -> dict[str, dict[str, Spre
     peers = [name for name in rounds if name not in OURS]
     pairs = [(number, peer) for peer in peers for number in numbers]
     found = {
-        (name, f"{number}/{peer}"): _ratios(rounds[name], rounds[peer], number)
+        (name, f"{number}/{peer}"): ratios(rounds[name], rounds[peer], number)
         for name in rounds
         if name in OURS
         for number, peer in pairs
@@ -39,7 +39,7 @@ def of_peers(rounds: Rounds, numbers: Sequence[str]) -> dict[str, dict[str, Spre
     }
 
 
-def _ratios(ours: Sequence[Mapping[str, float]], theirs: Sequence[Mapping[str, float]], number: str) -> Spread | None:
+def ratios(ours: Sequence[Mapping[str, float]], theirs: Sequence[Mapping[str, float]], number: str) -> Spread | None:
     """Return the spread of the ratios of each round, in which the machine did the same to both; None without any."""
     pairs = [(mine.get(number), other.get(number)) for mine, other in zip(ours, theirs, strict=False)]
     found = sorted(each for each in (ratio(*pair) for pair in pairs) if each is not None)

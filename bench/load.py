@@ -78,19 +78,19 @@ def frame(message: bytes) -> bytes:
     return b"\0" + len(message).to_bytes(4, "big") + message
 
 
-def build() -> Path:
-    """Compile load.c if it is newer than the program, and return the program; raises BenchError."""
-    program = BUILD / "bench-load"
-    if program.exists() and program.stat().st_mtime > SOURCE.stat().st_mtime:
+def build(source: Path = SOURCE, libraries: Sequence[str] = ("nghttp2", "ssl", "crypto")) -> Path:
+    """Compile a load generator if its source is newer than the program; returns the program. Raises BenchError."""
+    program = BUILD / f"bench-{source.stem}"
+    if program.exists() and program.stat().st_mtime > source.stat().st_mtime:
         return program
     if shutil.which("gcc") is None:
         raise BenchError(MISSING.format("gcc"))
     BUILD.mkdir(exist_ok=True)
     fresh = program.with_suffix(f".{os.getpid()}")
-    command = ["gcc", "-O2", "-o", str(fresh), str(SOURCE), "-lnghttp2", "-lssl", "-lcrypto"]
+    command = ["gcc", "-O2", "-o", str(fresh), str(source), *(f"-l{library}" for library in libraries)]
     said = subprocess.run(command, capture_output=True, text=True, check=False)
     if said.returncode:
-        raise BenchError(f"load.c does not compile; scripts/bench-system installs its libraries:\n{said.stderr}")
+        raise BenchError(f"{source.name} does not compile; scripts/bench-system installs its libraries:\n{said.stderr}")
     return fresh.replace(program)
 
 

@@ -1,49 +1,54 @@
-"""The fallback proxy compared with nginx: throughput, and the cost of limits, counters in Redis and the access log."""
+"""The fallback proxy beside nginx, a Go gateway and others: throughput, CPU, and latencies by connection."""
 
 import json
 import os
-import re
 import shutil
-import socket
-import subprocess
-import sys
-import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from bench.builds import STORE_BUDGET
-from bench.load import WARMUP, Web, parse_wrk
-from bench.measure import ratio, shown, spreads, thousands
-from bench.policy import PLENTY
+from bench.beside import ratios
+from bench.load_http1 import SLOWEST, Requests, load
+from bench.measure import digits, shown, spreads, thousands
+from bench.peer_proxies import PeerProxy, go_gateway
+from bench.proxies import BODY, KEY, OURS, Subject, in_memory, nginx, nginx_version, start
 from bench.report import Report
-from testkit import server
 from testkit.errors import MISSING, BenchError
-from testkit.machine import Cores, cores, cpu_seconds, pinned, rss_bytes
+from testkit.machine import Cores, busy_seconds, cores, rss_bytes, scheduled
 
-CONNECTIONS: Final = (16, 128)
-"""Connections of wrk, with one request in flight on each: few, and so many that requests queue."""
+CONNECTIONS: Final = (32, 128)
+"""Connections with one request in flight on each: few, and so many that requests queue."""
 
-BODY: Final = 1024
-"""Size of each response body in bytes."""
 
 PATH: Final = "/api/answer"
-KEY: Final = "bench-key"
 
-READY_SECONDS: Final = 10.0
-"""Timeout for nginx to listen, which takes it some milliseconds."""
+_HEAD: Final = (
+    "GET {path} HTTP/1.1\r\nHost: bench.example\r\nUser-Agent: bench\r\nAccept: application/json\r\n"
+    f"X-API-Key: {KEY}\r\n{{more}}\r\n"
+)
+
+HEADS: Final[Mapping[str, str]] = {
+    "same": _HEAD.format(path=PATH, more=""),
+    "different": _HEAD.format(
+        path=f"{PATH}/#########", more="Cookie: session=#########\r\nX-Request-Id: bench-#########\r\n"
+    ),
+}
+"""Heads of the requests: the same again and again, or each with another path, cookie and id (see load_http1.c)."""
+
+MOST_WAITING: Final = 0.05
+"""Share of its time that a proxy may wait for its core; above it, latencies are those of other processes."""
 
 COLUMNS: Final = (
-    "proxy", "connections", "requests/s", "CPU µs", "p50 ms", "p99 ms", "MB", "load's core", "requests/s vs nginx",
-    "p99 vs nginx",
+    "proxy", "heads", "connections", "requests/s", "CPU µs", "p50 ms", "p99 ms", "worst p99 ms", "slow in 3", "waiting",
+    "MB", "load's core",
 )  # fmt: skip
 
-NGINX: Final = "nginx"
-FULL: Final = "limits in Redis, log"
+RATIOS: Final = {"rate": "requests/s", "cpu": "CPU", "p99": "p99"}
+"""The columns of ratios for each peer: titles by number."""
 
 
 class Scale(NamedTuple):
@@ -56,227 +61,115 @@ class Scale(NamedTuple):
 QUICK: Final = Scale(repeats=1, seconds=2.0)
 
 
-class Kind(NamedTuple):
-    """A configuration of ``ratelimitd proxy``."""
+class Case(NamedTuple):
+    """A load: which heads, and on how many connections."""
 
-    name: str
-    limits: bool
-    redis: bool = False
-    log: bool = False
+    heads: str
+    connections: int
 
 
-KINDS: Final = (
-    Kind("no limits", limits=False),
-    Kind("limits in memory", limits=True),
-    Kind(FULL, limits=True, redis=True, log=True),
-)
+CASES: Final = tuple(Case(heads, connections) for heads in HEADS for connections in CONNECTIONS)
+
+Rounds = Mapping[tuple[Case, str], Sequence[Mapping[str, float]]]
+"""The measurements of each proxy under each load, in the order of the rounds."""
 
 
-class Subject(NamedTuple):
-    """A running proxy.
-
-    Attributes:
-        address: host:port.
-        log: its access log, which is truncated after each run; None if it has none.
-    """
-
-    name: str
-    address: str
-    pid: int
-    log: Path | None = None
-
-
-def measure(scale: Scale, command: str) -> Report:
-    """Measure nginx and each configuration of ``ratelimitd proxy``, with one upstream, alternately."""
+def measure(scale: Scale, others: Sequence[PeerProxy], command: str) -> Report:
+    """Measure each configuration of ``ratelimitd proxy``, nginx and the others, with one upstream, alternately."""
     _check_tools()
     where = cores()
-    found: dict[tuple[int, str], list[dict[str, float]]] = {}
-    notes: list[str] = []
+    found: dict[tuple[Case, str], list[Mapping[str, float]]] = {}
+    built, notes = go_gateway(KEY)
+    notes = [*notes]
     with ExitStack() as stack:
-        subjects = _start(stack, where)
+        subjects = start(stack, where, [*built, *others])
         for _ in range(scale.repeats):
-            for connections in CONNECTIONS:
+            for case in CASES:
                 for subject in subjects:
-                    measured = once(subject, connections, scale.seconds, where, notes)
-                    found.setdefault((connections, subject.name), []).append(measured)
-    data = _data(found, notes)
-    rows = [row(each, data) for each in data]
+                    measured = once(subject, case, scale.seconds, where, notes)
+                    found.setdefault((case, subject.name), []).append(measured)
+    peers = [subject.name for subject in subjects if subject.name not in OURS]
+    data = _data(found, peers, notes)
+    columns = [*COLUMNS, *(f"{title} ÷ {peer}" for peer in peers for title in RATIOS.values())]
     title = f"A proxy on one core, in front of an upstream that answers with {BODY:,} bytes"
-    return Report("proxy", title, COLUMNS, rows, [_about(where, scale), *notes], data, command)
+    rows = [row(each, peers) for each in data]
+    return Report("proxy", title, columns, rows, [_about(where, scale), *notes], data, command)
 
 
 def _about(where: Cores, scale: Scale) -> str:
     return (
-        f"proxies on core {where.server}, wrk and the upstream (nginx, a file) on core {where.load}, Redis on core "
-        f"{where.redis}; {scale.repeats} repeats of {scale.seconds:g} s, median (least-most); {_nginx_version()}, one "
-        "worker, keep-alive on both sides, no access log; ratelimitd: one API key with a token bucket that is never "
-        f"empty; the access log is written to a file in memory ({_in_memory()}), or to /dev/null in rows without "
-        '"log"; CPU: of the proxy, per request; load\'s core: utilization'
+        f"proxies on core {where.server}, the load and the upstream (nginx, a file) on core {where.load}, Redis on"
+        f" core {where.redis}; {scale.repeats} rounds of {scale.seconds:g} s, median (least-most); "
+        f"{nginx_version()}, one worker, keep-alive on both sides, no access log; ratelimitd: one API key with a "
+        f"token bucket that is never empty; access logs are written to a file in memory ({in_memory()}); heads: "
+        "the same in each request, or each with another path, cookie and X-Request-Id; CPU: of all threads, per "
+        f"request; worst p99: of the connection with the highest; slow in {SLOWEST}: the part of the slowest "
+        f"hundredth of all requests that {SLOWEST} connections had; waiting: the part of the time in which the "
+        f"proxy waited for its core (at most {MOST_WAITING:.0%} is quoted); load's core: utilization; ÷: the "
+        "median of the ratios of each round"
     )
 
 
-def _data(found: Mapping[tuple[int, str], Sequence[dict[str, float]]], notes: list[str]) -> list[dict[str, Any]]:
-    """Return the measurements that may be quoted: those without a failed request."""
+def _data(found: Rounds, peers: Sequence[str], notes: list[str]) -> list[dict[str, Any]]:
+    """Return the measurements that may be quoted: those without a failed request, on a core that was the proxy's."""
+    quoted = {key: rounds for key, rounds in found.items() if _quotable(*key, rounds, notes)}
     data = []
-    for (connections, name), repeats in found.items():
-        failed = sum(each["failed"] for each in repeats)
-        if failed:
-            notes.append(f"{connections} connections, {name}: not quoted, {failed:,.0f} requests failed")
-            continue
-        numbers = {key: value._asdict() for key, value in spreads(repeats).items()}
-        about = {"connections": str(connections), "case": f"{connections} connections", "by": name}
-        data.append({**about, **numbers})
+    for (case, name), rounds in quoted.items():
+        beside = {peer: quoted[case, peer] for peer in peers if name in OURS and (case, peer) in quoted}
+        compared = {f"{number}/{peer}": ratios(rounds, of, number) for peer, of in beside.items() for number in RATIOS}
+        numbers = {key: value._asdict() for key, value in (spreads(rounds) | compared).items() if value is not None}
+        about = {"connections": str(case.connections), "heads": case.heads}
+        data.append({**about, "case": f"{case.heads} heads, {case.connections} connections", "by": name, **numbers})
     return data
 
 
+def _quotable(case: Case, name: str, rounds: Sequence[Mapping[str, float]], notes: list[str]) -> bool:
+    failed, waited = sum(each["failed"] for each in rounds), max(each["waited"] for each in rounds)
+    about = f"{case.heads} heads, {case.connections} connections, {name}: not quoted"
+    if failed:
+        notes.append(f"{about}, {failed:,.0f} requests failed")
+    elif waited > MOST_WAITING:
+        cpu = spreads(rounds)["cpu"].show(lambda seconds: digits(seconds * 1e6))
+        notes.append(f"{about}, the proxy waited for its core {waited:.0%} of the time; CPU µs: {cpu}")
+    return not failed and waited <= MOST_WAITING
+
+
 def _check_tools() -> None:
-    for tool in ("wrk", "redis-server"):
-        if shutil.which(tool) is None:
-            raise BenchError(MISSING.format(tool))
+    if shutil.which("redis-server") is None:
+        raise BenchError(MISSING.format("redis-server"))
     nginx()
 
 
-def nginx() -> str:
-    """Return the path of nginx, which may be in a folder outside PATH; raises BenchError if there is none."""
-    program = shutil.which("nginx", path=os.pathsep.join((os.environ["PATH"], "/usr/sbin", "/usr/local/sbin")))
-    if program is None:
-        raise BenchError(MISSING.format("nginx"))
-    return program
-
-
-def _nginx_version() -> str:
-    said = subprocess.run([nginx(), "-v"], capture_output=True, text=True, check=True).stderr
-    found = re.search(r"nginx/(\S+)", said)
-    return f"nginx {found[1]}" if found else "nginx"
-
-
-def _in_memory() -> Path:
-    """Return a folder on a memory file system if there is one, so that the disk is not measured."""
-    shared = Path("/dev/shm")
-    return shared if os.access(shared, os.W_OK) else Path(tempfile.gettempdir())
-
-
-def _start(stack: ExitStack, where: Cores) -> list[Subject]:
-    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench", dir=_in_memory())))
-    folder.chmod(0o755)
-    (folder / "answer").write_bytes(b"x" * BODY)
-    upstream = f"127.0.0.1:{server.free_port()}"
-    stack.enter_context(_nginx(folder, "upstream", serve_file(upstream, folder / "answer"), upstream, where.load))
-    front = f"127.0.0.1:{server.free_port()}"
-    subjects = [stack.enter_context(_nginx(folder, NGINX, pass_on(front, upstream), front, where.server))]
-    redis = stack.enter_context(server.redis(where))[0]
-    ours = (stack.enter_context(_ours(folder, kind, upstream, redis, where.server)) for kind in KINDS)
-    return [*subjects, *ours]
-
-
-def serve_file(address: str, file: Path) -> str:
-    """Return an nginx configuration that answers every request with a file, which it keeps open."""
-    return f"""
-        open_file_cache max=10;
-        server {{
-            listen {address};
-            location / {{ root {file.parent}; rewrite ^ /{file.name} break; }}
-        }}"""
-
-
-def pass_on(address: str, upstream: str) -> str:
-    """Return an nginx configuration for a proxy with persistent connections to the upstream."""
-    return f"""
-        upstream app {{ server {upstream}; keepalive 256; keepalive_requests 1000000000; }}
-        server {{
-            listen {address};
-            location / {{ proxy_pass http://app; proxy_http_version 1.1; proxy_set_header Connection ""; }}
-        }}"""
-
-
-@contextmanager
-def _nginx(folder: Path, name: str, http: str, address: str, core: int) -> Iterator[Subject]:
-    """Run nginx as one process on a core; raises BenchError if it does not start."""
-    own = folder / name
-    own.mkdir()
-    kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    temporary = " ".join(f"{kind}_temp_path {own}/{kind};" for kind in kinds)
-    (own / "conf").write_text(
-        f"daemon off; master_process off; pid {own}/pid; error_log {own}/log;\n"
-        "events { worker_connections 4096; }\n"
-        f"http {{ access_log off; keepalive_requests 1000000000; {temporary} {http}\n}}\n"
-    )
-    command = pinned(core, [nginx(), "-p", str(own), "-e", str(own / "log"), "-c", str(own / "conf")])
-    with ended(subprocess.Popen(command)) as process:
-        _listening(process, address, own / "log")
-        yield Subject(name, address, process.pid)
-
-
-def _listening(process: "subprocess.Popen[bytes]", address: str, log: Path) -> None:
-    host, _, port = address.rpartition(":")
-    until = time.monotonic() + READY_SECONDS
-    while process.poll() is None and time.monotonic() < until:
-        with suppress(OSError), socket.create_connection((host, int(port))):
-            return
-        time.sleep(0.02)
-    raise BenchError(f"nginx did not start:\n{log.read_text() if log.exists() else ''}")
-
-
-@contextmanager
-def _ours(folder: Path, kind: Kind, upstream: str, redis: str, core: int) -> Iterator[Subject]:
-    """Run ``ratelimitd proxy`` on a core; raises BenchError if it does not start."""
-    own = folder / kind.name.replace(" ", "-").replace(",", "")
-    own.mkdir()
-    file, log, access = own / "gateway.yaml", own / "log", own / "access"
-    file.write_text(gateway(upstream, limits=kind.limits))
-    environment = {"PATH": os.environ["PATH"], "LOG_FORMAT": "json", "DRAIN_DELAY": "0", "STORE_BUDGET": STORE_BUDGET}
-    environment |= {"LISTEN_ADDR": "127.0.0.1:0", "IDENTITY_SECRET": "of-no-worth"}
-    environment |= {"REDIS_URL": redis} if kind.redis else {}
-    command = pinned(core, [sys.executable, "-m", "ratelimitd", "proxy", "--config", str(file)])
-    with ExitStack() as stack:
-        errors = stack.enter_context(log.open("wb"))
-        lines = stack.enter_context((access if kind.log else Path(os.devnull)).open("ab"))
-        process = stack.enter_context(ended(subprocess.Popen(command, env=environment, stdout=lines, stderr=errors)))
-        record = server.logged(process, log, "serving")
-        yield Subject(kind.name, record["proxy"], process.pid, access if kind.log else None)
-
-
-def gateway(upstream: str, *, limits: bool) -> str:
-    """Return a gateway file that identifies callers like the default one, with a limit that is never reached."""
-    actions = (
-        "[{request_headers: {header_name: x-api-key, descriptor_key: api_key, skip_if_absent: true}}, "
-        "{remote_address: {}}]"
-    )
-    rate_limits = f"    rate_limits: [{{actions: {actions}}}]\n" if limits else ""
-    return f"""\
-upstreams: {{app: {{url: "http://{upstream}"}}}}
-routes:
-  - match: {{prefix: /api/}}
-{rate_limits}policies:
-  domain: bench
-  identity: {{key: api_key, tiers: {{premium: [{KEY}]}}}}
-  descriptors:
-    - {{key: api_key, value: premium, rate_limit: {{unit: hour, requests_per_unit: {PLENTY}}}}}
-    - {{key: remote_address, rate_limit: {{unit: second, requests_per_unit: 5}}}}
-"""
-
-
-def once(subject: Subject, connections: int, seconds: float, where: Cores, notes: list[str]) -> dict[str, float]:
-    """Measure once, after a warm-up run; add a note with the reasons that the access log gives for failed requests."""
-    _wrk(subject, connections, WARMUP, where)
-    used, others, at = cpu_seconds(subject.pid), busy_seconds(where.load), time.monotonic()
-    web = _wrk(subject, connections, seconds, where)
-    took, used = time.monotonic() - at, cpu_seconds(subject.pid) - used
-    busy = busy_seconds(where.load) - others
+def once(subject: Subject, case: Case, seconds: float, where: Cores, notes: list[str]) -> dict[str, float]:
+    """Measure once, after a warm-up; add a note with the reasons that our access log gives for failed requests."""
+    with load(subject.address, HEADS[case.heads].encode(), BODY, case.connections, seconds, where.load) as running:
+        before, busy, at = scheduled(subject.pid), busy_seconds(where.server), time.monotonic()
+        found = running.result()
+        took, after, busy = time.monotonic() - at, scheduled(subject.pid), busy_seconds(where.server) - busy
+    ran, waited = after.ran - before.ran, after.waited - before.waited
     if subject.log is not None:
-        _check_log(subject.log, web.requests)
-        if web.failed:
-            notes.append(f"{subject.name}: failures in the access log: {failures(subject.log)}")
+        if subject.name in OURS:
+            _check_log(subject.log, found.requests)
+            _note_failures(subject, found, notes)
         os.truncate(subject.log, 0)
     return {
-        "rate": web.rate,
-        "cpu": used / web.requests,
-        "p50": web.p50,
-        "p99": web.p99,
+        "rate": found.rate,
+        "cpu": ran / found.requests,
+        "p50": found.p50,
+        "p99": found.p99,
+        "worst_p99": found.worst_p99,
+        "slow_share": found.slow_share,
+        # Threads of one process wait for each other too: only what other processes used of the core counts.
+        "waited": max(0.0, min(waited, busy - ran)) / took,
         "rss": float(rss_bytes(subject.pid)),
-        "busy": busy / took,
-        "failed": float(web.failed),
+        "busy": found.busy,
+        "failed": float(found.failed),
     }
+
+
+def _note_failures(subject: Subject, found: Requests, notes: list[str]) -> None:
+    if found.failed and subject.log is not None:
+        notes.append(f"{subject.name}: failures in the access log: {failures(subject.log)}")
 
 
 def _check_log(log: Path, requests: int) -> None:
@@ -293,50 +186,29 @@ def failures(log: Path) -> dict[str, int]:
     return dict(Counter(f"{record['status']} {record['error'] or record['limit']}".strip() for record in records))
 
 
-def busy_seconds(core: int) -> float:
-    """Return the seconds since boot in which a core was not idle (proc(5), stat: all fields but idle and iowait)."""
-    found = re.search(rf"^cpu{core} (.*)$", Path("/proc/stat").read_text(), re.MULTILINE)
-    if found is None:
-        raise BenchError(f"/proc/stat has no core {core}")
-    ticks = [int(field) for field in found[1].split()[:8]]
-    return (sum(ticks) - ticks[3] - ticks[4]) / os.sysconf("SC_CLK_TCK")
-
-
-def _wrk(subject: Subject, connections: int, seconds: float, where: Cores) -> Web:
-    options = ["-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "--latency", "-H", f"X-API-Key: {KEY}"]
-    command = pinned(where.load, ["wrk", *options, f"http://{subject.address}{PATH}"])
-    return parse_wrk(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-
-
-@contextmanager
-def ended(process: "subprocess.Popen[bytes]") -> Iterator["subprocess.Popen[bytes]"]:
-    """Terminate a process at the end of the block."""
-    try:
-        yield process
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def row(each: Mapping[str, Any], data: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return a row of the table, with ratios to nginx with as many connections."""
-
+def row(each: Mapping[str, Any], peers: Sequence[str]) -> list[str]:
+    """Return a row of the table, with the ratios to each peer; a cell is empty where there is none."""
     cell = partial(shown, each)
-    same = [other for other in data if other["connections"] == each["connections"] and other["by"] == NGINX]
 
-    def times(name: str) -> str:
-        part = ratio(each[name]["median"], same[0][name]["median"]) if same and same[0] is not each else None
-        return f"{part:.2f}" if part else ""
+    def percent(value: float) -> str:
+        return f"{value:.0f}%"
 
     return [
         each["by"],
+        each["heads"],
         each["connections"],
         cell("rate", 1, thousands),
         cell("cpu", 1e6),
         cell("p50", 1e3),
         cell("p99", 1e3),
+        cell("worst_p99", 1e3),
+        cell("slow_share", 100, percent),
+        cell("waited", 100, percent),
         cell("rss", 1 / (1 << 20)),
-        cell("busy", 100, lambda value: f"{value:.0f}%"),
-        times("rate"),
-        times("p99"),
+        cell("busy", 100, percent),
+        *(
+            cell(f"{number}/{peer}", 1, "{:.2f}".format) if f"{number}/{peer}" in each else ""
+            for peer in peers
+            for number in RATIOS
+        ),
     ]

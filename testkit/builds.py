@@ -10,6 +10,10 @@ from ratelimitd.compiled import COMPILED
 
 COMPILER: Final = "cc"
 
+interpreted_only: Final = pytest.mark.skipif(
+    __build__ == COMPILED, reason="its doubles are not of compiled types, or replace what is compiled"
+)
+
 
 def problem(build: str) -> str:
     """Return why what tests the compiled modules must not run: where there is a compiler, they have to be compiled."""

@@ -7,7 +7,7 @@ import resource
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -67,6 +67,32 @@ def cpu_seconds(pid: int) -> float:
     """Return user and system time in seconds of all threads of a process (proc(5), fields 14 and 15 of stat)."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+class Scheduled(NamedTuple):
+    """Seconds that the threads of a process ran, and that they waited for a core while they were ready to run."""
+
+    ran: float
+    waited: float
+
+
+def scheduled(pid: int) -> Scheduled:
+    """Return the sums over all threads of a process (the kernel's sched-stats, fields 1 and 2 of schedstat)."""
+    ran = waited = 0
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(OSError):  # it ended
+            fields = (task / "schedstat").read_text().split()
+            ran, waited = ran + int(fields[0]), waited + int(fields[1])
+    return Scheduled(ran / 1e9, waited / 1e9)
+
+
+def busy_seconds(core: int) -> float:
+    """Return the seconds since boot in which a core was not idle (proc(5), stat: all fields but idle and iowait)."""
+    found = re.search(rf"^cpu{core} (.*)$", Path("/proc/stat").read_text(), re.MULTILINE)
+    if found is None:
+        raise BenchError(f"/proc/stat has no core {core}")
+    ticks = [int(field) for field in found[1].split()[:8]]
+    return (sum(ticks) - ticks[3] - ticks[4]) / TICKS
 
 
 def rss_bytes(pid: int) -> int:

@@ -41,6 +41,19 @@ def test_a_listed_class_has_listed_bases(name):
     assert bases - {*LISTED} == set()
 
 
+@pytest.mark.parametrize("name", LISTED)
+def test_a_base_that_is_not_compiled_has_no_fields(name):
+    """mypyc lays out the fields of a class as if such a base had none; asyncio.BufferedProtocol has none.
+
+    It knows the layout of exceptions.
+    """
+    found = [each for each in vars(importlib.import_module(name)).values() if isinstance(each, type)]
+    classes = [each for each in found if "__mypyc_attrs__" in vars(each)]
+    bases = {base for each in classes for base in each.__mro__ if "__mypyc_attrs__" not in vars(base)}
+    others = [base for base in bases if not issubclass(base, BaseException)]
+    assert [base for base in others if base.__basicsize__ > object.__basicsize__] == []
+
+
 async def test_calls_leave_nothing_for_the_collector():
     """A compiled function and one that is defined in it refer to each other: each batch would leave a cycle."""
     made = Bench("domain: d\ndescriptors: [{key: a, rate_limit: {unit: hour, requests_per_unit: 1}}]")

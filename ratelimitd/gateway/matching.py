@@ -58,11 +58,27 @@ def text_tester(match: TextMatch) -> Tester:
     return _TESTERS[match.kind](text)
 
 
+def _exact(text: bytes) -> Tester:
+    return lambda value: value == text
+
+
+def _prefix(text: bytes) -> Tester:
+    return lambda value: value.startswith(text)
+
+
+def _suffix(text: bytes) -> Tester:
+    return lambda value: value.endswith(text)
+
+
+def _contains(text: bytes) -> Tester:
+    return lambda value: text in value
+
+
 _TESTERS: Final[Mapping[str, Callable[[bytes], Tester]]] = {
-    "exact": lambda text: lambda value: value == text,
-    "prefix": lambda text: lambda value: value.startswith(text),
-    "suffix": lambda text: lambda value: value.endswith(text),
-    "contains": lambda text: lambda value: text in value,
+    "exact": _exact,
+    "prefix": _prefix,
+    "suffix": _suffix,
+    "contains": _contains,
 }
 
 TEXT_KINDS: Final = (*_TESTERS, "regex")

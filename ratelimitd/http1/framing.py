@@ -157,11 +157,12 @@ def _aim(method: bytes, target: bytes) -> tuple[bytes, bytes, bytes, bytes] | No
         return (target, target, b"", b"") if method == b"OPTIONS" else None
     if (absolute := _ABSOLUTE.fullmatch(target)) is None:
         return None
-    authority, path, query = absolute.groups()
-    if not path and query is None and method == b"OPTIONS":
+    authority, path, query = absolute.groups(b"")
+    asks = absolute[3] is not None  # ``?`` alone is a query, which is empty
+    if not path and not asks and method == b"OPTIONS":
         return b"*", b"*", b"", authority
     path = path or b"/"
-    return (path if query is None else b"%b?%b" % (path, query)), path, query or b"", authority
+    return (b"%b?%b" % (path, query) if asks else path), path, query, authority
 
 
 def _with_host(headers: Headers, names: list[bytes], authority: bytes) -> tuple[Headers, list[bytes]]:

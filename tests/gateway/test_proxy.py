@@ -12,8 +12,11 @@ from ratelimitd.limiter import Engine, Failure, FailureKind, Fallback, Planner, 
 from ratelimitd.observe.metrics import Counters
 from ratelimitd.policy_file import parse
 from ratelimitd.stores.memory import MemoryStore
+from testkit.builds import interpreted_only
 
 from .files import gateway, limits
+
+pytestmark = interpreted_only
 
 POLICY = b"domain: d\ndescriptors: [{key: remote_address, rate_limit: {unit: hour, requests_per_unit: 9}}]\n"
 UNDECIDED = (503, b"1")

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from ratelimitd.http1 import ServerOptions, UpstreamOptions, downstream, heads, upstream_connection
 from ratelimitd.http1.heads import invalid_start, read_request, read_response, take_request, take_response
 from ratelimitd.http1.model import ErrorResponse
+from testkit.builds import interpreted_only
 from testkit.examples import examples
 from tests.http1.fakes import Gateway, Upstream
 from tests.http1.test_differential import SPICE, mutated, responses
@@ -195,6 +196,7 @@ FILLED = {
 }
 
 
+@interpreted_only
 @pytest.mark.parametrize("filled", FILLED)
 def test_a_request_head_in_single_bytes_is_linear_work(meter, filled):
     """A head of 32 KiB that comes in single bytes costs a few looks at each byte, and no copy of all at each read."""
@@ -206,6 +208,7 @@ def test_a_request_head_in_single_bytes_is_linear_work(meter, filled):
     assert meter.touched <= 16 * len(head)
 
 
+@interpreted_only
 def test_a_target_in_single_bytes_is_linear_work(meter):
     """The end of a long request line is not searched for again with each byte after it."""
     head = b"GET /%b HTTP/1.1\r\nHost: a\r\nX: %b\r\n\r\n" % (b"a" * 8176, b"x" * 20_000)
@@ -216,6 +219,7 @@ def test_a_target_in_single_bytes_is_linear_work(meter):
     assert meter.touched <= 16 * len(head)
 
 
+@interpreted_only
 @pytest.mark.parametrize("filled", FILLED)
 def test_a_response_head_in_single_bytes_is_linear_work(meter, filled):
     """As for requests."""
@@ -228,6 +232,7 @@ def test_a_response_head_in_single_bytes_is_linear_work(meter, filled):
     assert meter.touched <= 16 * len(head)
 
 
+@interpreted_only
 def test_a_head_in_one_read_is_not_held(meter):
     """The usual head, which one read brings, is neither appended to anything nor copied once more."""
     gateway, upstream = Gateway(), Upstream()

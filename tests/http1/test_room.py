@@ -77,6 +77,7 @@ async def test_a_client_that_is_waited_for_makes_room(rigs, waits):
     await waits(first)
     await until(lambda: STATES[waits] in repr(rig.downstream))
     (taken,) = rig.downstream
+    await until(lambda: taken.idle_since is not None)
     second = await rig.client()
     assert (await second.ask(get()))[0].startswith(b"HTTP/1.1 200 ")
     assert taken not in rig.downstream
