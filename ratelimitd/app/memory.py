@@ -157,10 +157,13 @@ def _http(settings: Settings, gateway: "Gateway | None", *, serves: bool) -> Ite
     pages = sum(map(port_bytes, page_bodies(settings))) if serves else port_bytes()
     yield Share("connections of the HTTP ports, scrapes included", pages, Settings.max_request_bytes.name)
     if gateway is not None:
+        from ratelimitd.gateway import WAYS_BYTES  # noqa: PLC0415 -- a service without a proxy does not import it
+
         side = http1.CONNECTION_BYTES + http1.READ_BYTES + http1.HIGH_WATER
         tls = 0 if gateway.tls is None else TLS_BYTES
         size = gateway.limits.max_connections * (gateway.limits.max_head + SIDES * side + tls)
         yield Share("requests of the proxy", size, "max_connections of the gateway file")
+        yield Share("what equal requests of the proxy share", WAYS_BYTES)
 
 
 def _transport(settings: Settings) -> str:

@@ -9,8 +9,10 @@ from .from_flags import CallerLimits, file_of_flags, in_words
 from .model import Admin, Backend, Gateway
 from .proxy import MakeRequest, Proxy, Snapshot, render
 from .routing import Router, counted_headers
+from .ways import WAYS_BYTES
 
 __all__ = [
+    "WAYS_BYTES",
     "AccessLog",
     "AccessRecord",
     "Admin",

@@ -7,7 +7,7 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from ratelimitd.algorithms import SECOND
 from ratelimitd.http1 import ErrorResponse, Exchange, Handler, Headers, Request, Summary, Upstream, to_upstream
@@ -17,14 +17,12 @@ from ratelimitd.limiter import (
     Answer,
     Ask,
     Engine,
-    LimitRequest,
     NoPolicyError,
     Reason,
     reason_of,
 )
 from ratelimitd.observe.logs import get_logger
 from ratelimitd.observe.loop import batches
-from ratelimitd.policy import Descriptor
 
 from .access_log import AccessRecord
 from .client_address import IsTrusted, client_address
@@ -32,6 +30,7 @@ from .limit_headers import limit_headers, retry_after
 from .model import Gateway
 from .paths import PathError, target
 from .routing import CompiledRoute, Router, repeated
+from .ways import Way, Ways
 
 log = get_logger(__name__)
 
@@ -59,20 +58,33 @@ ERRORS: Final[Mapping[int, tuple[str, str]]] = {
 Details = Mapping[str, str | int]
 
 
-class Snapshot(NamedTuple):
+class Snapshot:
     """The state that results from one gateway file. A reload replaces it; a request keeps the one it began with.
 
     Attributes:
         domain: domain of the limits.
         keys: headers that a request must not repeat (``routing.counted_headers``).
+        ways: what equal requests share.
     """
 
-    gateway: Gateway
-    router: Router
-    upstreams: Mapping[str, Upstream]
-    is_trusted: IsTrusted
-    domain: bytes
-    keys: frozenset[bytes]
+    __slots__ = ("domain", "gateway", "is_trusted", "keys", "router", "upstreams", "ways")
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        router: Router,
+        upstreams: Mapping[str, Upstream],
+        is_trusted: IsTrusted,
+        domain: bytes,
+        keys: frozenset[bytes],
+    ) -> None:
+        self.gateway = gateway
+        self.router = router
+        self.upstreams = upstreams
+        self.is_trusted = is_trusted
+        self.domain = domain
+        self.keys = keys
+        self.ways = Ways(router)
 
 
 class Proxy:
@@ -136,15 +148,18 @@ class Proxy:
                 proxied.resume(self.snapshot)
             await asyncio.sleep(0)
 
-    def deadline(self) -> int:
-        """Return the store deadline of a request that arrives now, in µs of the clock."""
-        return int(self._clock() * SECOND) + self._budget
+    def ask(self, way: Way, domain: bytes) -> Ask:
+        """Plan a request that is decided now, within the store's budget. Raises what ``Engine.ask`` does."""
+        return way.ask(self.engine, domain, int(self._clock() * SECOND) + self._budget)
 
 
 class ProxiedRequest:
     """One request in progress."""
 
-    __slots__ = ("_client", "_exchange", "_held", "_proxy", "_reason", "_request", "_request_id", "_routed", "_trusted")
+    __slots__ = (
+        *("_client", "_exchange", "_held", "_proxy", "_reason", "_request", "_request_id", "_routed", "_trusted"),
+        "_way",
+    )
 
     def __init__(self, proxy: Proxy, request: Request, exchange: Exchange) -> None:
         self._proxy = proxy
@@ -154,6 +169,7 @@ class ProxiedRequest:
         self._client = request.peer.address
         self._trusted = False
         self._routed: CompiledRoute | None = None
+        self._way: Way | None = None
         self._reason: Reason | None = None
         self._held: Ask | None = None
 
@@ -183,27 +199,25 @@ class ProxiedRequest:
         self._trusted = snapshot.is_trusted(request.peer.address)
         self._client = client_address(request.peer.address, forwarded_for(request), snapshot.is_trusted)
         request.client = self._client
-        view = snapshot.router.view(
-            request.method, normalized, request.authority, request.scheme.encode(), request.headers
-        )
-        routed = self._routed = snapshot.router.find(view)
-        if routed is None:
+        asked = snapshot.router.asked(request, normalized, self._client)
+        way = self._way = snapshot.ways.of(normalized.path, asked, self._proxy.engine.planner, time.monotonic_ns())
+        if way is None:
             self.answer(404)
             return
+        routed = self._routed = way.routed
         if routed.is_ambiguous(request.query):
             self.answer(400)
             return
-        descriptors = routed.descriptors(view, self._client)
-        if descriptors:
-            self._decide(snapshot, routed, descriptors)
+        if way.descriptors:
+            self._decide(snapshot, routed, way)
         else:
             self._forward(snapshot, routed, [])
 
-    def _decide(self, snapshot: Snapshot, routed: CompiledRoute, descriptors: tuple[Descriptor, ...]) -> None:
+    def _decide(self, snapshot: Snapshot, routed: CompiledRoute, way: Way) -> None:
         """Ask the engine, which calls back at once or when the store has replied."""
         engine = self._proxy.engine
         try:
-            ask = engine.ask(descriptors, partial(LimitRequest, snapshot.domain), self._proxy.deadline())
+            ask = self._proxy.ask(way, snapshot.domain)
         except Exception as error:  # noqa: BLE001 -- the client must get a response to any error
             self._failed(None, error)
         else:
@@ -256,8 +270,9 @@ class ProxiedRequest:
 
     def _onward(self, snapshot: Snapshot) -> Headers:
         """Return the headers for the upstream."""
-        guarded = snapshot.router.guarded
-        return to_upstream(self._request, trusted=self._trusted, request_id=self._request_id, read=guarded)
+        request, way, guarded = self._request, self._way, snapshot.router.guarded
+        hop = None if way is None else way.hop(request)
+        return to_upstream(request, trusted=self._trusted, request_id=self._request_id, read=guarded, hop=hop)
 
     def answer(
         self, status: int, headers: Headers | None = None, error: int | None = None, details: Details | None = None

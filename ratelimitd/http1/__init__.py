@@ -15,7 +15,7 @@ from .collector import read_body
 from .deadlines import Sweeper
 from .exchange import Exchange
 from .framing import SINGLE
-from .headers import CLAIMS, PSEUDONYM, REMOVED, to_upstream
+from .headers import CLAIMS, PSEUDONYM, REMOVED, this_hop, to_upstream
 from .model import Endpoint, ErrorResponse, Headers, Peer, Request, Summary
 from .options import CONNECTION_BYTES, HIGH_WATER, READ_BYTES, ServerOptions, UpstreamOptions
 from .owner import Handler
@@ -57,5 +57,6 @@ __all__ = [
     "ignore",
     "read_body",
     "stream",
+    "this_hop",
     "to_upstream",
 ]

@@ -5,6 +5,8 @@ Connection. All other headers keep their order, case and bytes.
 """
 
 import re
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from .model import Headers, Request, ResponseHead
 
@@ -27,27 +29,33 @@ CLAIMS = frozenset(
 """Names by which proxies tell the address of a client, or the URL that they got, beside X-Forwarded-*."""
 REMOVED = _HOP | _APPENDED | CLAIMS | {b"content-length", b"x-request-id"}
 """Names of which the client's header does not reach the upstream as it is, beside X-Forwarded-*."""
+_NOTHING: Mapping[bytes, bytes] = MappingProxyType({})
 _PLAIN = b"-0123456789abcdefghijklmnopqrstuvwxyz"
 _AS_HYPHENS = bytes.maketrans(b"!#$%&'*+.^_`|~", b"-" * 14)
 
 
 def to_upstream(
-    request: Request, *, trusted: bool, request_id: bytes = b"", read: frozenset[bytes] | None = frozenset()
+    request: Request,
+    *,
+    trusted: bool,
+    request_id: bytes = b"",
+    read: frozenset[bytes] | None = frozenset(),
+    hop: Headers | None = None,
 ) -> Headers:
     """Make the headers for an upstream.
 
     The forwarding headers (X-Forwarded-*, Forwarded) of a peer that is not trusted are replaced, and those in
     ``CLAIMS`` removed; to those of a trusted one a value is appended. Names such as X_Forwarded_For, which WSGI, CGI
     and PHP read as one in ``REMOVED`` or ``read``, are removed, unless ``read`` is None. ``request_id`` replaces
-    X-Request-Id. Expect is dropped, as the gateway answers it; an upgrade that may be granted has its two headers at
-    the end. The sender adds the headers that frame the message.
+    X-Request-Id. ``hop`` is what ``this_hop`` returns for the request, if it was made before. Expect is dropped, as the
+    gateway answers it; an upgrade that may be granted has its two headers at the end. The sender adds the headers that
+    frame the message.
     """
     dropped = _dropped(request.headers, request.names)
     if read is not None and b"".join(request.names).translate(None, _PLAIN):
         dropped = dropped.union([name for name in request.names if _reads_like(name, read)])
     kept, said = _sort(request, dropped, trusted=trusted, with_id=not request_id)
-    kept.extend(_forwarding(request, said))
-    kept.append((b"Via", b"%b %b" % (request.version, PSEUDONYM)))
+    kept.extend(this_hop(request, said) if said or hop is None else hop)
     if request_id:
         kept.append((b"X-Request-Id", request_id))
     if request.websocket:
@@ -119,7 +127,12 @@ def _sort(
     return kept, said
 
 
-def _forwarding(request: Request, said: dict[bytes, bytes]) -> Headers:
+def this_hop(request: Request, said: Mapping[bytes, bytes] = _NOTHING) -> Headers:
+    """Make the headers of this hop: X-Forwarded-*, Forwarded and Via.
+
+    Without ``said``, the forwarding headers of a trusted peer, they are equal for all requests with the same peer
+    address, scheme, authority and version.
+    """
     address, scheme, host = request.peer.address.encode(), request.scheme.encode(), request.authority
     prior, hops = said.get(b"x-forwarded-for"), said.get(b"forwarded")
     way = [
@@ -130,6 +143,7 @@ def _forwarding(request: Request, said: dict[bytes, bytes]) -> Headers:
         way.append((b"X-Forwarded-Host", shown))
     hop = _forwarded(address, scheme, host)
     way.append((b"Forwarded", b"%b, %b" % (hops, hop) if hops else hop))
+    way.append((b"Via", b"%b %b" % (request.version, PSEUDONYM)))
     return way
 
 

@@ -16,7 +16,7 @@ from .holding import release_all
 from .keys import KeyMaker, holds_key, key_maker
 from .modes import ENFORCED, Modes
 from .new_keys import TABLE_SIZE, NewKeys
-from .plan import Planner, PlanOptions
+from .plan import Planner, PlanOptions, repeats
 from .post_paid import IN_DOUBT, KEPT_BYTES, PostPaid
 from .reason import (
     INTERNAL_ERROR,
@@ -91,6 +91,7 @@ __all__ = [
     "metadata_of",
     "reason_of",
     "release_all",
+    "repeats",
     "selects",
     "shared",
     "shown_charge",
