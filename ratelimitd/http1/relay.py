@@ -24,7 +24,6 @@ class Relay:
 
     __slots__ = (
         "_admitted",
-        "_body_started",
         "_clock",
         "_connection",
         "_exchange",
@@ -58,7 +57,6 @@ class Relay:
         self._admitted = 0.0
         self._index = -1
         self._connection: UpstreamConnection | None = None
-        self._body_started = False
         self._out = 0  # framing of the body to the client: ``CHUNKED``, ``UNTIL_CLOSE``, or counted
         self._parts: list[bytes] = []  # of the response, not sent yet
         self._told = False  # the head was written to the client
@@ -103,7 +101,6 @@ class Relay:
         if request.length == 0:
             connection.complete()
         else:
-            self._body_started = True
             self._exchange.client.start_body(self)
 
     def unconnected(self, error: ErrorResponse) -> None:
@@ -188,8 +185,7 @@ class Relay:
 
     def writing_paused(self, *, paused: bool) -> None:
         """Pause or resume delivery of the request body."""
-        if self._body_started:
-            self._exchange.client.pause_body(paused=paused)
+        self._exchange.client.pause_body(paused=paused)
 
     def lost(self, error: ErrorResponse, *, unheard: bool) -> None:
         """Repeat the request once, if it is safe to; otherwise answer with the error or break off."""
@@ -217,6 +213,7 @@ class Relay:
 
     def _retry(self, outcome: Outcome, *, avoid: int | None, fresh: bool) -> None:
         self._exchange.retried = True
+        self._exchange.client.pause_body(paused=False)  # the connection that was full is gone
         self._upstream.attempted(self._index, outcome, self._clock())
         self._index = -1
         self._attempt(avoid, fresh=fresh)

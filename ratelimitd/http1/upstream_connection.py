@@ -1,6 +1,7 @@
 """A connection to an endpoint: requests and their responses, one after the other, or a tunnel."""
 
 import asyncio
+from contextlib import suppress
 from math import inf
 from typing import Protocol, cast
 
@@ -70,6 +71,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self._keep = False
         self._interims = 0
         self._paused = False
+        self._full = False  # the write buffer; a request that began then would not be told to pause
         self._idle = False
         self.deadline = inf
         self.reused = False
@@ -130,10 +132,16 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             self._transport.resume_reading()
         self._restart()
 
+    @property
+    def half_closes(self) -> bool:
+        """Whether one direction of a tunnel can be closed before the other, which TLS does not do here."""
+        return self._transport is not None and self._transport.can_write_eof()
+
     def send_eof(self) -> None:
         """Close our sending side of the tunnel."""
-        if self._transport is not None and self._transport.can_write_eof():
-            self._transport.write_eof()
+        if self._transport is not None:
+            with suppress(OSError):  # the upstream reset the connection, which is not read yet
+                self._transport.write_eof()
 
     def abort(self) -> None:
         """Close at once. The listener is not called again."""
@@ -146,6 +154,8 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self._requester = self._tunnel = None
         if self._transport is not None:
             self._transport.close()
+            self._paused = False  # or what is not sent would have no deadline
+            self._restart()
 
     # the home's side
 
@@ -204,7 +214,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             self._restart()
 
     def eof_received(self) -> bool:
-        """Keep a tunnel open for the other direction."""
+        """Keep a tunnel open for the other direction, if the tunnel does."""
         if self._tunnel is None:
             return False
         self._tunnel.eof()
@@ -224,10 +234,12 @@ class UpstreamConnection(asyncio.BufferedProtocol):
 
     def pause_writing(self) -> None:
         """Tell the listener that the write buffer is full."""
+        self._full = True
         self._tell_writing(paused=True)
 
     def resume_writing(self) -> None:
         """Tell the listener that the write buffer has room again."""
+        self._full = False
         self._tell_writing(paused=False)
 
     # reading
@@ -295,7 +307,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         """Settle before ``end`` is called, so that a request that it lets begin finds this connection."""
         self._requester = None
         self.reused = True
-        if self._keep and self._complete and not rest and self.usable:
+        if self._keep and self._complete and not rest and not self._full and self.usable:
             if self._paused:
                 self.pause(paused=False)
             self._home.settle(self)
