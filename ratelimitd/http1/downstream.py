@@ -95,7 +95,7 @@ class DownstreamConnection(DownstreamSocket):
             if not self._unread:  # a request that came a moment ago is read and answered
                 self._end()
         elif self._phase is LINGERING:
-            self._expire_ending()
+            self._close()
         elif self._exchange is not None:
             self._exchange.reject(ErrorResponse(408, "request body took too long"))
         else:

@@ -154,12 +154,11 @@ class DownstreamSocket(asyncio.BufferedProtocol):
         self._end_with(LINGERING)
 
     def _close(self) -> None:
-        """Close when all is sent. TLS waits for the client's answer then, so that the client is lingered for."""
-        transport = self._transport
-        if transport is not None:
-            waits = not transport.can_write_eof() and transport.get_write_buffer_size() == 0
-            transport.close()
-            self._end_with(LINGERING if waits else CLOSING)
+        """Close when all is sent."""
+        if self._transport is not None:
+            self._unsent = self._transport.get_write_buffer_size()
+            self._transport.close()
+            self._end_with(CLOSING)
 
     def _end_with(self, phase: Phase) -> None:
         self._phase = phase
@@ -167,14 +166,6 @@ class DownstreamSocket(asyncio.BufferedProtocol):
         self._partial.clear()
         self._lingers_until = self._loop.time() + LINGER_AT_MOST
         self._update(restart=True)
-
-    def _expire_ending(self) -> None:
-        """Close a connection that is lingered for, unless it is closing already."""
-        transport = self._transport
-        if transport is None or transport.is_closing():
-            self.abort()
-        else:
-            self._close()
 
     def _expire_sending(self) -> None:
         """Close at once if the client read nothing since the last check; otherwise check again later."""
