@@ -242,6 +242,13 @@ def test_an_upstream_has_no_deadline_while_the_client_does_not_read():
     assert left(upstream, *steps) == [61, 300, NEVER, NEVER, 300]
 
 
+def test_an_upstream_connection_that_closes_has_a_deadline():
+    """Also one that is paused when its response ends: an upstream that reads no more would hold it for ever."""
+    upstream = Upstream(UPSTREAM)
+    closing = RESPONSE.replace(b"OK\r\n", b"OK\r\nConnection: close\r\n")
+    assert left(upstream, asks, closing, pauses, b"ok") == [61, 300, NEVER, 300]
+
+
 def test_a_connection_shows_its_state():
     """What a debugger or a failed test prints of a connection: its phase, what holds it up, and what is not sent."""
     gateway, upstream = Gateway(SERVER), Upstream(UPSTREAM)
