@@ -18,6 +18,7 @@ MAX_HEAD_BYTES = 1024
 """Heads that a cache holds, and the longest of them: 4 MiB at most for both caches, parsed fields included."""
 MAX_SEEN = 4096
 """Hashes of heads that were seen once, in each cache."""
+LINE_END = b"\r\n"
 _CR = 0x0D
 _FIELD_BYTES = b"\t" + bytes(range(0x20, 0x7F)) + bytes(range(0x80, 0x100))
 _SIMPLE = re.compile(rb"[A-Z]+ [^ ]+")  # a request line of HTTP 0.9
@@ -85,6 +86,20 @@ def take_request(
     if framed.length > options.max_body:
         return ErrorResponse(413, "request body is too large")
     return head, framed, whole[end:]
+
+
+def after_empty_line(partial: bytearray, data: bytes) -> bytes | None:
+    """Return what follows an empty line, if a connection's next bytes, ``partial`` and ``data``, begin with one.
+
+    RFC 9112 2.2: a server SHOULD ignore at least one before a request line, as clients of old send one after a body.
+    It must be CRLF. ``partial`` is empty afterwards.
+    """
+    if not partial:
+        return data[2:] if data.startswith(LINE_END) else None
+    if partial != b"\r" or not data.startswith(b"\n"):
+        return None
+    partial.clear()
+    return data[1:]
 
 
 def take_response(

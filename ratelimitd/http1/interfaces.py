@@ -17,7 +17,8 @@ class BodySink(Protocol):
         """Take a piece, which is not empty.
 
         Called after ``Client.start_body`` or ``Client.switch``, and neither while ``Client.pause_body`` holds nor after
-        ``Carrier.cancel``. The sink may pause delivery or end the exchange before it returns.
+        ``Carrier.cancel``. The sink may pause delivery or end the exchange before it returns. When the client of a
+        tunnel sends no more, the last piece comes in spite of a pause.
         """
 
     def body_end(self) -> None:
@@ -56,6 +57,10 @@ class Client(Protocol):
     def render(self) -> Render:
         """The function that makes headers and body of an error response."""
 
+    @property
+    def half_closes(self) -> bool:
+        """Whether ``send_eof`` may be called; not over TLS."""
+
     def keeps(self, *, able: bool = True) -> bool:
         """Decide whether the connection persists after this response; ``able``: its framing allows that.
 
@@ -75,8 +80,9 @@ class Client(Protocol):
     def pause_body(self, *, paused: bool) -> None:
         """Pause or resume delivery to the sink.
 
-        Called at any time after ``start_body`` or ``switch``, also by the sink while it takes a piece. Resumed
-        delivery may begin before this returns.
+        Called at any time until the exchange ends, also by the sink while it takes a piece. It holds for this exchange
+        alone, and what was paused before ``start_body`` or ``switch`` is paused after it. Resumed delivery may begin
+        before this returns.
         """
 
     def finished(self) -> None:
@@ -99,7 +105,7 @@ class Client(Protocol):
         """
 
     def send_eof(self) -> None:
-        """Close our sending side of a tunnel. Called once at most, after ``switch``."""
+        """Close our sending side of a tunnel. Called once at most, after ``switch``, if the connection half-closes."""
 
 
 class ExchangeInterface(Protocol):

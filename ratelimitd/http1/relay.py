@@ -26,7 +26,6 @@ class Relay:
 
     __slots__ = (
         "_admitted",
-        "_body_started",
         "_clock",
         "_connection",
         "_exchange",
@@ -63,7 +62,6 @@ class Relay:
         self._index = -1
         self._judged = False  # the upstream learned the outcome
         self._connection: UpstreamConnection | None = None
-        self._body_started = False
         self._out = 0  # framing of the body to the client: ``CHUNKED``, ``UNTIL_CLOSE``, or counted
         self._parts: list[bytes] = []  # of the response, not sent yet
         self._head: ResponseHead | None = None
@@ -110,7 +108,6 @@ class Relay:
         if request.length == 0:
             connection.complete()
         else:
-            self._body_started = True
             self._exchange.client.start_body(self)
 
     def unconnected(self, error: ErrorResponse, outcome: Outcome) -> None:
@@ -203,8 +200,7 @@ class Relay:
 
     def writing_paused(self, *, paused: bool) -> None:
         """Pause or resume delivery of the request body."""
-        if self._body_started:
-            self._exchange.client.pause_body(paused=paused)
+        self._exchange.client.pause_body(paused=paused)
 
     def lost(self, error: ErrorResponse, *, unheard: bool) -> None:
         """Repeat the request once, if it is safe to; otherwise answer with the error or break off."""
@@ -231,6 +227,7 @@ class Relay:
 
     def _retry(self, outcome: Outcome, *, avoid: int | None, fresh: bool) -> None:
         self._exchange.retried = True
+        self._exchange.client.pause_body(paused=False)  # the connection that was full is gone
         self._upstream.attempted(self._index, outcome, self._clock(), self._admitted)
         self._release()
         self._attempt(avoid, fresh=fresh)
