@@ -33,7 +33,8 @@ from ratelimitd.policy import Domain, Policy, PolicyError, PolicyErrors
 from .fields import OrFalse, cidr, endpoint, host, method, statuses
 from .model import RATE_LIMITED, Admin, Backend, Gateway, GatewayRoute, ListenerTls, RouteMatch
 from .paths import PathError, normalise
-from .rate_limits import HEADER_MATCH, pattern, rate_limit_reader
+from .rate_limits import HEADER_MATCH, check_expression, pattern, rate_limit_reader
+from .spellings import path_expression
 
 NAME: Final = "ratelimitd"
 """Default name of the gateway, the value of ``source_cluster``."""
@@ -276,7 +277,7 @@ def _path(notes: Notes, node: YamlNode) -> str:
 def _match(found: MapFound) -> RouteMatch:
     fields = found.fields
     kind = found.only_one("prefix", "path", "regex") or "prefix"
-    return RouteMatch(
+    made = RouteMatch(
         kind,
         fields.get(kind, "/"),
         frozenset(fields.get("methods", ())),
@@ -285,6 +286,9 @@ def _match(found: MapFound) -> RouteMatch:
         fields.get("ignore_case", False),
         fields.get("ignore_trailing_slash", False),
     )
+    if found.sound and (expression := path_expression(made)) is not None:
+        check_expression(found, expression)
+    return made
 
 
 _MATCH: Final = MapReader(

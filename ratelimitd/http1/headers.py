@@ -28,6 +28,7 @@ CLAIMS = frozenset(
 REMOVED = _HOP | _APPENDED | CLAIMS | {b"content-length", b"x-request-id"}
 """Names of which the client's header does not reach the upstream as it is, beside X-Forwarded-*."""
 _PLAIN = b"-0123456789abcdefghijklmnopqrstuvwxyz"
+_STRANGERS = _HOP | CLAIMS
 _AS_HYPHENS = bytes.maketrans(b"!#$%&'*+.^_`|~", b"-" * 14)
 
 
@@ -43,6 +44,8 @@ def to_upstream(
     the end. The sender adds the headers that frame the message.
     """
     dropped = _dropped(request.headers, request.names)
+    if not trusted:
+        dropped = _STRANGERS if dropped is _HOP else dropped | CLAIMS
     if read is not None and b"".join(request.names).translate(None, _PLAIN):
         dropped = dropped.union([name for name in request.names if _reads_like(name, read)])
     kept, said = _sort(request, dropped, trusted=trusted, with_id=not request_id)
@@ -111,7 +114,7 @@ def _sort(
         if name in _APPENDED:
             if trusted:
                 said[name] = said[name] + b", " + header[1] if name in said else header[1]
-        elif name in CLAIMS or name.startswith(b"x-forwarded-"):
+        elif name.startswith(b"x-forwarded-"):
             if trusted:
                 kept.append(header)
         elif with_id or name != b"x-request-id":
