@@ -12,6 +12,7 @@ from ratelimitd import http1
 from ratelimitd.admin import port_bytes
 from ratelimitd.limiter import GONE_SERIES, IN_DOUBT, KEPT_BYTES, NAME_BYTES, TABLE_SIZE, TALLY_BYTES
 from ratelimitd.observe.logs import get_logger
+from ratelimitd.observe.output import BATCH_BYTES, QUEUE_BYTES
 from ratelimitd.settings import Settings, changed
 from ratelimitd.sources import OVERLAY_BYTES, Pushed, Source, list_files
 from ratelimitd.transport import nghttp2_available
@@ -100,6 +101,7 @@ def shares(
     return [
         *_process(settings, policy),
         *_counters(settings),
+        *_logs(gateway),
         *(_grpc(settings, memory) if serves else ()),
         *_http(settings, gateway, serves=serves),
     ]
@@ -138,6 +140,12 @@ def _counters(settings: Settings) -> Iterator[Share]:
     yield Share(
         "calls in flight, besides their requests", CALL_BYTES * settings.store_in_flight, Settings.store_in_flight.name
     )
+
+
+def _logs(gateway: "Gateway | None") -> Iterator[Share]:
+    written = ("stderr",) if gateway is None else ("stderr", "stdout")
+    size = sum(QUEUE_BYTES[stream] + BATCH_BYTES for stream in written)
+    yield Share("lines of the log that are not read", size)
 
 
 def _grpc(settings: Settings, memory: int) -> Iterator[Share]:

@@ -98,6 +98,7 @@ SERIES = "metric series that requests make, or of limits that are gone"
         ("counters in memory", {"MEMORY_MAX_BYTES": "100MiB"}, 100),
         ("counters in memory", {"REDIS_URL": "h:1"}, -1),
         ("counters while Redis is away", {"REDIS_URL": "h:1"}, 30),
+        ("lines of the log that are not read", {}, 0.3125),
         ("table of known keys", {}, 16),
         ("table of known keys", {"NEW_KEYS_PER_SECOND": "0"}, -1),
         ("settlements that wait", {"SETTLEMENTS_KEPT": "0"}, 0),
