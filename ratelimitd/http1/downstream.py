@@ -7,7 +7,7 @@ from math import inf
 from typing import cast
 
 from .bodies import Body, BodyError, Counted, Discard, request_body
-from .exchange import Exchange
+from .exchange import BY_CLIENT, BY_GATEWAY, BY_SLOWNESS, EndedBy, Exchange
 from .heads import take_request
 from .interfaces import BodySink
 from .lifecycle import BUSY, CLOSING, HEAD, LINGERING, TUNNEL, client_timeout
@@ -52,6 +52,7 @@ class DownstreamConnection(asyncio.BufferedProtocol):
         self._advancing = False
         self._timeout = inf
         self._progress = False  # a part of what is waited for came
+        self._ended_by = BY_CLIENT
         self.deadline = inf
 
     def __repr__(self) -> str:
@@ -94,7 +95,7 @@ class DownstreamConnection(asyncio.BufferedProtocol):
         self._owner.lost(self)
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
-            exchange.client_gone("client closed the connection")
+            exchange.client_gone(self._ended_by)
 
     def pause_writing(self) -> None:
         """Pause the upstream for a client that does not read."""
@@ -117,9 +118,10 @@ class DownstreamConnection(asyncio.BufferedProtocol):
         if self._phase is HEAD and not self._pending and not self._partial:
             self._close()
 
-    def abort(self) -> None:
+    def abort(self, ended_by: EndedBy = BY_GATEWAY) -> None:
         """Close at once; drop what is not sent."""
         if self._transport is not None:
+            self._ended_by = ended_by
             self._transport.abort()
 
     def expire(self, now: float) -> None:  # noqa: ARG002 -- a Timed
@@ -388,7 +390,7 @@ class DownstreamConnection(asyncio.BufferedProtocol):
             self._unsent = unsent
             self._update(restart=True)
         else:
-            self.abort()
+            self.abort(BY_SLOWNESS)
 
 
 def _reset_on_close(transport: asyncio.Transport) -> None:

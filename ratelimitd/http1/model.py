@@ -154,6 +154,8 @@ class Summary(NamedTuple):
         endpoint: the endpoint that answered or was asked last; None for a local response.
         retried: a second attempt was made.
         error: reason for failure, empty on success.
+        cut: which side ended the response after its head was sent and before its end: ``client``, ``upstream`` or
+            ``gateway``; empty if none did. A tunnel has no end that could be missing, so it is never cut.
     """
 
     status: int
@@ -165,3 +167,4 @@ class Summary(NamedTuple):
     endpoint: Endpoint | None
     retried: bool
     error: str
+    cut: str = ""

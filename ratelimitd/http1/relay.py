@@ -7,7 +7,7 @@ from .circuit_breaker import Outcome
 from .headers import to_client
 from .interfaces import ExchangeInterface
 from .model import CHUNKED, UNTIL_CLOSE, ErrorResponse, Headers, ResponseHead
-from .responses import CHUNKED_HEADER, GRANTED, persistence, request_head
+from .responses import CHUNKED_HEADER, GRANTED, date_header, persistence, request_head
 from .responses import head as response_head
 from .tunnel import Tunnel
 from .upstream import Upstream
@@ -148,6 +148,8 @@ class Relay:
             headers.append(CHUNKED_HEADER)
         elif length < 0:
             self._out = UNTIL_CLOSE
+        if b"date" not in head.names:
+            headers.append(date_header())  # RFC 9110 6.6.1
         headers += persistence(request.version, keep=client.keeps(able=self._out != UNTIL_CLOSE))
         self._parts.append(response_head(head.status, head.reason, headers))
 
@@ -201,7 +203,7 @@ class Relay:
             self._retry(_NEITHER, avoid=None, fresh=True)
         elif self._told:
             self._settle(_BAD)
-            exchange.error = error.reason
+            exchange.error, exchange.cut = error.reason, "upstream"
             exchange.break_off(reset=self._out == UNTIL_CLOSE)
         else:
             exchange.status = exchange.sent = 0
