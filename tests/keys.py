@@ -120,6 +120,7 @@ _LISTENER: Final[Mapping[str, tuple[str, ...]]] = {
     _CLIENTS + "test_a_slow_body_is_408_and_the_upstream_is_cut_off": ("body_timeout",),
     _CLIENTS + "test_a_client_that_never_reads_is_given_up": ("send_timeout",),
     _CLIENTS + "test_one_connection_too_many_is_503": ("max_connections", "max_connections_per_address"),
+    "tests/http1/test_other_methods.py::test_any_method_is_forwarded_where_the_option_says_so": ("methods",),
 }
 
 _CONNECTIONS: Final[Mapping[str, tuple[str, ...]]] = {

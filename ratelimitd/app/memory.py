@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ratelimitd import http1
-from ratelimitd.admin import port_bytes
+from ratelimitd.admin import REUSE_BYTES, STREAMS, port_bytes
 from ratelimitd.limiter import GONE_SERIES, IN_DOUBT, KEPT_BYTES, NAME_BYTES, TABLE_SIZE, TALLY_BYTES
 from ratelimitd.observe.logs import get_logger
 from ratelimitd.observe.output import BATCH_BYTES, QUEUE_BYTES
@@ -169,6 +169,8 @@ def _http(settings: Settings, gateway: "Gateway | None", *, serves: bool) -> Ite
         tls = 0 if gateway.tls is None else TLS_BYTES
         size = gateway.limits.max_connections * (gateway.limits.max_head + SIDES * side + tls)
         yield Share("requests of the proxy", size, "max_connections of the gateway file")
+        if gateway.admin.port is None:  # one is kept, and each that is being sent may be older
+            yield Share("metrics on the listener of the proxy", REUSE_BYTES * (1 + STREAMS))
 
 
 def _transport(settings: Settings) -> str:

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from ratelimitd import __version__
-from ratelimitd.admin import Pages, PageTable, gateway_pages, listen
+from ratelimitd.admin import Pages, PageTable, Reused, gateway_pages, listen
 from ratelimitd.gateway import (
     AccessLog,
     AccessRecord,
@@ -39,6 +39,7 @@ from ratelimitd.sources import GatewayFile
 from .beside import MOVABLE, beside_proxy
 from .connections import Connections, warn_of_shortage
 from .engine import Parts, build, store_budget
+from .exposition import Scrape
 from .files import divided
 from .gateway_files import GatewayFiles, read
 from .gateway_metrics import gateway_families
@@ -109,7 +110,7 @@ async def _start(
     measures = measuring(settings, parts, policies, stack, with_service=with_service)
     more += [family for each in measures for family in each.families()] + span_families(tracer)
     scraped = scrapes(settings, parts, policies, lag, [*more, *connections.families()])
-    pages = gateway_pages(service.readiness, service.notes, scraped.page)
+    pages = gateway_pages(service.readiness, service.notes, _metrics(gateway.admin, scraped.page))
     own = await _pages(gateway.admin, proxy, pages, host, connections, stack)
     where = {"proxy": address(host, port), **own}
     fronts = [Front(server.leave, server.stop)]
@@ -243,6 +244,11 @@ def _refusals(metrics: RequestMetrics, access: AccessLog) -> Callable[[ErrorResp
         access.log(AccessRecord("", "", "", peer.address, "", "", error.status, "", "", 0, 0, 0, error.reason))
 
     return report
+
+
+def _metrics(admin: Admin, page: Scrape) -> Scrape:
+    """Return what renders /metrics, which every client may ask for on the listener."""
+    return page if admin.port is not None else Reused(page)
 
 
 async def _pages(

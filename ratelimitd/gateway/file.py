@@ -30,7 +30,7 @@ from ratelimitd.http1 import BalanceOptions, BreakerOptions, ServerOptions, Upst
 from ratelimitd.net.listen import reaches
 from ratelimitd.policy import Domain, Policy, PolicyError, PolicyErrors
 
-from .fields import cidr, endpoint, host, method
+from .fields import cidr, endpoint, host, method, methods
 from .model import RATE_LIMITED, Admin, Backend, Gateway, GatewayRoute, ListenerTls, RouteMatch
 from .paths import PathError, normalise
 from .rate_limits import HEADER_MATCH, pattern, rate_limit_reader
@@ -51,6 +51,7 @@ LIMITS: Final[Keys] = {
     "send_timeout": seconds,
     "max_connections": count,
     "max_connections_per_address": count,
+    "methods": methods,
 }
 """The fields of ServerOptions."""
 
