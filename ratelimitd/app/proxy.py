@@ -89,7 +89,8 @@ async def _start(
     if with_service:
         settings = _beside(settings, gateway)
     clashes = partial(clashing, settings, with_service=with_service)
-    _check(settings, GatewayFile(path), gateway, clashes(gateway), with_service=with_service)
+    source = GatewayFile(path, made_of(config, wanted))
+    _check(settings, source, gateway, clashes(gateway), with_service=with_service)
     host, sock = _bound(settings, gateway, config, stack)
     port, tracer = sock.getsockname()[1], tracer_of(settings)
     parts, metrics, sweeper, access = build(settings), RequestMetrics(), Sweeper(), _access_log(settings)
@@ -101,7 +102,6 @@ async def _start(
     server = _server(proxy, gateway, connections, _refusals(metrics, access))
     files = GatewayFiles(gateway, proxy, server, sweeper, clashes)
     stack.push_async_callback(files.close)
-    source = GatewayFile(path)
     policies = Policies(source, settings, parts, prepare=files.prepare)
     service = RunningService(settings, parts, policies, Health(), Health(), Health(), tracer=tracer)
     service.update_health()
@@ -160,6 +160,13 @@ def _server(
     )
     connections.listening["proxy"] = server.places
     return server
+
+
+def made_of(config: str | None, wanted: CallerLimits | None) -> str:
+    """Return what stands for the gateway file; empty for a file that was given."""
+    if config is not None:
+        return ""
+    return "the built-in gateway file" if wanted is None else "the flags --upstream, --limit and --by"
 
 
 def _tell(settings: Settings, config: str | None, wanted: CallerLimits | None) -> None:

@@ -39,7 +39,7 @@ def serve(config: tuple[str, ...], **flags: str | None) -> None:
 
 
 def hold_reloads() -> None:
-    """Ignore SIGHUP, which would end the start, until there is a policy to reload; a control plane needs no reload."""
+    """Ignore SIGHUP, which would end the start, until there is a policy to reload."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 

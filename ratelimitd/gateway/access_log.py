@@ -5,7 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from json.encoder import encode_basestring_ascii as quoted
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from ratelimitd.observe.metrics import Histogram
 
@@ -13,7 +13,7 @@ LATENCY_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0
 """Seconds: Prometheus' default buckets, and finer ones for the latencies of a proxy in front of a fast application."""
 
 
-LEVELS = {"": "info", "client": "warning", "upstream": "error", "gateway": "error"}
+LEVELS: Final = {"": "info", "client": "warning", "upstream": "error", "gateway": "error"}
 """Level of a line by ``cut``; without a status, or with one from 500, it is ``error``."""
 
 
