@@ -236,7 +236,7 @@ def test_the_proxy_has_memory_for_tls():
 
 @pytest.mark.parametrize(("admin", "metrics"), [("", 3 * MIB), ("admin: {port: 9090}\n", 0)])
 def test_the_proxy_has_memory_for_its_access_log_and_for_metrics_on_its_listener(admin, metrics):
-    """stdout has a queue beside that of stderr; of the metrics that clients ask for, one page is kept and two are sent."""
+    """stdout has a queue beside that of stderr; of the metrics on the listener, one page is kept and two are sent."""
     head = "upstreams: {a: {url: 'http://b'}}\nroutes: [{upstream: a}]\npolicies: p\n"
     gateway = read_gateway("gateway.yaml", f"{head}{admin}".encode())
     found = {each.name: each.bytes for each in shares(settings(), 4096 * MIB, 0, gateway, serves=False)}
