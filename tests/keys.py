@@ -122,6 +122,7 @@ _LISTENER: Final[Mapping[str, tuple[str, ...]]] = {
     _FAIRNESS + "test_a_body_that_only_drips_is_408_and_no_evidence_against_the_upstream": ("min_body_rate",),
     _CLIENTS + "test_a_client_that_never_reads_is_given_up": ("send_timeout",),
     _CLIENTS + "test_one_connection_too_many_is_503": ("max_connections", "max_connections_per_address"),
+    "tests/http1/test_other_methods.py::test_any_method_is_forwarded_where_the_option_says_so": ("methods",),
 }
 
 _CONNECTIONS: Final[Mapping[str, tuple[str, ...]]] = {

@@ -31,6 +31,10 @@ def gateway_families(metrics: RequestMetrics, upstreams: Mapping[str, Upstream])
             "gateway_rate_limited_total", "counter", "Requests denied by a limit.", ("route", "limit", "reason"),
             lambda: list(metrics.rate_limited.items()),
         ),
+        Family(
+            "gateway_responses_cut_total", "counter", "Responses that were cut off, by the side that did it.",
+            ("route", "side"), lambda: list(metrics.cut.items()),
+        ),
         single(
             "gateway_request_duration_seconds", "histogram",
             "Time from the request head to the end of the response in seconds.", lambda: metrics.latency,

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from ratelimitd import __version__
-from ratelimitd.admin import Pages, PageTable, gateway_pages, listen
+from ratelimitd.admin import Pages, PageTable, Reused, gateway_pages, listen
 from ratelimitd.gateway import (
     AccessLog,
     AccessRecord,
@@ -39,6 +39,7 @@ from ratelimitd.sources import GatewayFile
 from .beside import MOVABLE, beside_proxy
 from .connections import Connections, warn_of_shortage
 from .engine import Parts, build, store_budget
+from .exposition import Scrape
 from .files import divided
 from .gateway_files import GatewayFiles, read
 from .gateway_metrics import gateway_families
@@ -88,7 +89,8 @@ async def _start(
     if with_service:
         settings = _beside(settings, gateway)
     clashes = partial(clashing, settings, with_service=with_service)
-    _check(settings, GatewayFile(path), gateway, clashes(gateway), with_service=with_service)
+    source = GatewayFile(path, made_of(config, wanted))
+    _check(settings, source, gateway, clashes(gateway), with_service=with_service)
     host, sock = _bound(settings, gateway, config, stack)
     port, tracer = sock.getsockname()[1], tracer_of(settings)
     parts, metrics, sweeper, access = build(settings), RequestMetrics(), Sweeper(), _access_log(settings)
@@ -100,7 +102,6 @@ async def _start(
     server = _server(proxy, gateway, connections, _refusals(metrics, access))
     files = GatewayFiles(gateway, proxy, server, sweeper, clashes, settings.trusted_peers)
     stack.push_async_callback(files.close)
-    source = GatewayFile(path)
     policies = Policies(source, settings, parts, prepare=files.prepare)
     service = RunningService(settings, parts, policies, Health(), Health(), Health(), tracer=tracer)
     service.update_health()
@@ -109,7 +110,7 @@ async def _start(
     measures = measuring(settings, parts, policies, stack, with_service=with_service)
     more += [family for each in measures for family in each.families()] + span_families(tracer)
     scraped = scrapes(settings, parts, policies, lag, [*more, *connections.families()])
-    pages = gateway_pages(service.readiness, service.notes, scraped.page)
+    pages = gateway_pages(service.readiness, service.notes, _metrics(gateway.admin, scraped.page))
     own = await _pages(gateway.admin, proxy, pages, host, connections, stack)
     where = {"proxy": address(host, port), **own}
     fronts = [Front(server.leave, server.stop)]
@@ -159,6 +160,13 @@ def _server(
     )
     connections.listening["proxy"] = server.places
     return server
+
+
+def made_of(config: str | None, wanted: CallerLimits | None) -> str:
+    """Return what stands for the gateway file; empty for a file that was given."""
+    if config is not None:
+        return ""
+    return "the built-in gateway file" if wanted is None else "the flags --upstream, --limit and --by"
 
 
 def _tell(settings: Settings, config: str | None, wanted: CallerLimits | None) -> None:
@@ -243,6 +251,11 @@ def _refusals(metrics: RequestMetrics, access: AccessLog) -> Callable[[ErrorResp
         access.log(AccessRecord("", "", "", peer.address, "", "", error.status, "", "", 0, 0, 0, error.reason))
 
     return report
+
+
+def _metrics(admin: Admin, page: Scrape) -> Scrape:
+    """Return what renders /metrics, which every client may ask for on the listener."""
+    return page if admin.port is not None else Reused(page)
 
 
 async def _pages(

@@ -31,6 +31,14 @@ def method(notes: Notes, node: YamlNode) -> bytes:
     return name.encode()
 
 
+def methods(notes: Notes, node: YamlNode) -> str:
+    """Read which methods requests may have."""
+    which = text(notes, node)
+    if which not in {"known", "any"}:
+        raise WrongValueError("known or any")
+    return which
+
+
 def host(notes: Notes, node: YamlNode) -> bytes:
     """Read a host to match. Returns it in lower case, without a dot at its end."""
     name = text(notes, node).lower().removesuffix(".")

@@ -30,7 +30,7 @@ from ratelimitd.http1 import BalanceOptions, BreakerOptions, ServerOptions, Upst
 from ratelimitd.net.listen import reaches
 from ratelimitd.policy import Domain, Policy, PolicyError, PolicyErrors
 
-from .fields import OrFalse, cidr, endpoint, host, method, statuses
+from .fields import OrFalse, cidr, endpoint, host, method, methods, statuses
 from .model import RATE_LIMITED, Admin, Backend, Gateway, GatewayRoute, ListenerTls, RouteMatch
 from .paths import PathError, normalise
 from .rate_limits import HEADER_MATCH, check_expression, pattern, rate_limit_reader
@@ -53,6 +53,7 @@ LIMITS: Final[Keys] = {
     "send_timeout": seconds,
     "max_connections": count,
     "max_connections_per_address": count,
+    "methods": methods,
 }
 """The fields of ServerOptions."""
 

@@ -20,6 +20,7 @@ from ratelimitd.limiter import (
     LimitRequest,
     NoPolicyError,
     Reason,
+    ReasonKind,
     reason_of,
 )
 from ratelimitd.observe.logs import get_logger
@@ -55,6 +56,14 @@ ERRORS: Final[Mapping[int, tuple[str, str]]] = {
     504: ("gateway_timeout", "the upstream did not respond in time"),
 }
 """Error name and message of the response body, by status code."""
+
+PUBLIC: Final[Mapping[str, str]] = {
+    ReasonKind.STORE_FAILURE: "the store of a limit is unavailable",
+    ReasonKind.NO_POLICY: "no policy is loaded yet",
+    ReasonKind.INTERNAL_ERROR: "an internal error prevented a decision",
+}
+"""What every client may know of a reason: neither limits nor what is wrong with a store. Of a denial by a limit alone
+the message says all. The reasons of ``ErrorResponse`` are public: they name no address, no limit, and nothing sent."""
 
 Details = Mapping[str, str | int]
 
@@ -174,11 +183,12 @@ class ProxiedRequest:
         request = self._request
         try:
             normalized = target(request.path, request.query or None)
-        except PathError:
-            self.answer(400)
+        except PathError as error:
+            self.refuse(400, str(error))
             return
-        if repeated(request.names, snapshot.keys) is not None:
-            self.answer(400)
+        twice = repeated(request.names, snapshot.keys)
+        if twice is not None:
+            self.refuse(400, f"the header {twice.decode()} is there more than once")
             return
         self._trusted = snapshot.is_trusted(request.peer.address)
         self._client = client_address(request.peer.address, forwarded_for(request), snapshot.is_trusted)
@@ -188,7 +198,7 @@ class ProxiedRequest:
         )
         routed = self._routed = snapshot.router.find(view)
         if routed is None:
-            self.answer(404)
+            self.refuse(404, ERRORS[404][1])
             return
         if routed.is_ambiguous(request.query):
             self.answer(400)
@@ -216,10 +226,23 @@ class ProxiedRequest:
         log.error("unhandled error while deciding a request", exc_info=error)
         self.undecided(INTERNAL_ERROR)
 
+    def refuse(self, status: int, why: str) -> None:
+        """Answer with an error; log and body say why."""
+        self._exchange.error = why
+        self.answer(status, details={"detail": why})
+
     def undecided(self, reason: Reason | None) -> None:
         """Answer a request for which there is no decision."""
         self._reason = reason
-        self.answer(503, [(b"Retry-After", b"1")])
+        self.answer(503, [(b"Retry-After", b"1")], details=self._explained(reason))
+
+    def _explained(self, reason: Reason | None) -> dict[str, str | int]:
+        """Return what the body says of a reason: the name of a limit only with ``error_details``."""
+        if reason is None or reason.kind not in PUBLIC:
+            return {}
+        snapshot = self._proxy.snapshot
+        named = snapshot is not None and snapshot.gateway.error_details
+        return {"detail": reason.sentence if named else PUBLIC[reason.kind]}
 
     def _decided(self, snapshot: Snapshot, routed: CompiledRoute, ask: Ask, answer: Answer) -> None:
         modes = self._proxy.engine.modes
@@ -237,7 +260,9 @@ class ProxiedRequest:
             wait = retry_after(answer)
             headers.append((b"Retry-After", b"%d" % wait))
             gateway, limit = snapshot.gateway, "" if reason is None else reason.limit
-            details: Details | None = {"limit": limit, "retry_after": wait} if gateway.error_details else None
+            details: Details = self._explained(reason)
+            if gateway.error_details:
+                details = {**details, "limit": limit, "retry_after": wait}
             self.answer(gateway.rate_limited_status, headers, error=429, details=details)
             return
         if ask.failures:
@@ -285,6 +310,7 @@ class ProxiedRequest:
                 received=summary.received,
                 sent=summary.sent,
                 error=summary.error or error_of(reason),
+                cut=summary.cut,
             )
         )
 
@@ -330,7 +356,7 @@ def render(error: ErrorResponse, request: Request | None) -> tuple[Headers, byte
     """Render an error response of ``http1`` like the gateway's own responses; a ``Render``."""
     about = (request.tag or request_id(request)) if request is not None else new_id()
     headers = [(b"Content-Type", b"application/json"), (b"X-Request-Id", about)]
-    return headers, error_body(error.status, about)
+    return headers, error_body(error.status, about, {"detail": error.reason})
 
 
 def error_of(reason: Reason | None) -> str:

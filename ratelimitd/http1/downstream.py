@@ -305,7 +305,7 @@ class DownstreamConnection(DownstreamSocket):
         exchange, self._exchange = self._exchange, None
         self._sink = None
         if exchange is not None:
-            exchange.client_gone("client closed the connection")
+            exchange.client_gone(self._ended_by)
 
     def _end_tunnel_reading(self) -> None:
         """Pass on what is pending, also to an upstream that is slow, and that the client sends no more."""

@@ -10,6 +10,7 @@ from ratelimitd.net.reset import reset_on_close
 from .body_pace import BodyPace
 from .interfaces import BodySink
 from .lifecycle import BUSY, CLOSING, HEAD, LINGER_AT_MOST, LINGERING, Phase, client_timeout
+from .model import BY_CLIENT, BY_GATEWAY, BY_SLOWNESS, EndedBy
 from .options import READ_BYTES, TURN, ServerOptions
 
 _buffer = memoryview(bytearray(READ_BYTES))  # each read is copied out before the next; a process has one loop
@@ -48,6 +49,7 @@ class DownstreamSocket(asyncio.BufferedProtocol):
         self._since = 0.0  # when the timeout began
         self._progress = False  # a part of what is waited for came
         self._lingers_until = inf
+        self._ended_by = BY_CLIENT
 
     # asyncio's side
 
@@ -73,9 +75,10 @@ class DownstreamSocket(asyncio.BufferedProtocol):
             return self._lingers_until - LINGER_AT_MOST
         return None if self._timeout == inf else self._since
 
-    def abort(self) -> None:
+    def abort(self, ended_by: EndedBy = BY_GATEWAY) -> None:
         """Close at once; drop what is not sent."""
         if self._transport is not None:
+            self._ended_by = ended_by
             self._transport.abort()
 
     # the exchange's side
@@ -183,7 +186,7 @@ class DownstreamSocket(asyncio.BufferedProtocol):
             self._unsent = unsent
             self._update(restart=True)
         else:
-            self.abort()
+            self.abort(BY_SLOWNESS)
 
     def _reset(self) -> None:
         """Close at once with a reset, where an orderly end would be taken for the end of a body."""

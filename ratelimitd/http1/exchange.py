@@ -5,7 +5,7 @@ from collections.abc import Callable
 from time import monotonic_ns
 
 from .interfaces import Carrier, Client
-from .model import Endpoint, ErrorResponse, Headers, Request, Summary
+from .model import EndedBy, Endpoint, ErrorResponse, Headers, Request, Summary
 from .relay import Relay
 from .responses import date_header, has_body, head, persistence, reason_of
 from .upstream import Upstream
@@ -23,6 +23,7 @@ class Exchange:
 
     __slots__ = (
         "client",
+        "cut",
         "endpoint",
         "error",
         "first_byte",
@@ -47,7 +48,7 @@ class Exchange:
         self.started = monotonic_ns()
         self.endpoint: Endpoint | None = None
         self.retried = False
-        self.error = ""
+        self.error = self.cut = ""
 
     def respond(self, status: int, headers: Headers, body: bytes = b"") -> None:
         """Answer with a complete body. Date, Content-Length and Connection are added."""
@@ -86,6 +87,7 @@ class Exchange:
             return
         self.error = error.reason
         if self.status:
+            self.cut = "client"  # the fault is its body's
             self.break_off()
             return
         rendered, body = self.client.render(error, self.request)
@@ -104,11 +106,12 @@ class Exchange:
             relay.cancel()
         self.refuse(error)
 
-    def client_gone(self, reason: str) -> None:
-        """End the exchange because the client disconnected."""
+    def client_gone(self, ended_by: EndedBy) -> None:
+        """End the exchange because the client's connection was lost."""
         if self.over:
             return
-        self.error = reason
+        self.error = ended_by.reason
+        self.cut = ended_by.side if self.status not in {0, 101} else ""
         if self.relay is not None:
             self.relay.cancel()
         self._end()
@@ -161,4 +164,5 @@ class Exchange:
             self.endpoint,
             self.retried,
             self.error,
+            self.cut,
         )

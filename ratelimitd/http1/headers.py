@@ -15,8 +15,8 @@ _HOP = frozenset(
     b" transfer-encoding upgrade".split(),
 )
 _PERSISTENCE = frozenset((b"keep-alive", b"close"))
-_KEPT = frozenset((b"host", b"content-length"))
-"""Not dropped where Connection names them: without them the message would be another one."""
+_KEPT = frozenset((b"host", b"content-length", b"date"))
+"""Not dropped where Connection names them: without them the message would be another one, or of another time."""
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _APPENDED = frozenset((b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"forwarded"))
 CLAIMS = frozenset(

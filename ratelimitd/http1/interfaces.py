@@ -127,6 +127,7 @@ class ExchangeInterface(Protocol):
     endpoint: Endpoint | None
     retried: bool
     error: str
+    cut: str
 
     def refuse(self, error: ErrorResponse, headers: Headers | None = None) -> None:
         """Answer with an error response, or break off if a head was written. Ends the exchange."""

@@ -7,7 +7,7 @@ from .circuit_breaker import Outcome
 from .headers import to_client, trailers_to_client
 from .interfaces import ExchangeInterface
 from .model import CHUNKED, UNTIL_CLOSE, ErrorResponse, Headers, ResponseHead
-from .responses import CHUNKED_HEADER, GRANTED, persistence, request_head
+from .responses import CHUNKED_HEADER, GRANTED, date_header, persistence, request_head
 from .responses import head as response_head
 from .tunnel import Tunnel
 from .upstream import Upstream
@@ -156,6 +156,8 @@ class Relay:
             headers.append(CHUNKED_HEADER)
         elif length < 0:
             self._out = UNTIL_CLOSE
+        if b"date" not in head.names:
+            headers.append(date_header())  # RFC 9110 6.6.1
         headers += persistence(request.version, keep=client.keeps(able=self._out != UNTIL_CLOSE))
         self._parts.append(response_head(head.status, head.reason, headers))
 
@@ -215,7 +217,7 @@ class Relay:
         explained = error.status == 502 and (stale or not bodiless)
         self._fail(_UNANSWERED if unheard and not explained else _NEITHER)
         if self._told:
-            exchange.error = error.reason
+            exchange.error, exchange.cut = error.reason, "upstream"
             exchange.break_off(reset=self._out == UNTIL_CLOSE)
         else:
             exchange.status = exchange.sent = 0

@@ -66,9 +66,14 @@ class Paths(NamedTuple):
 
 
 class GatewayFile(NamedTuple):
-    """A gateway file. Its ``policies`` are inline or in the file or folder that it names."""
+    """A gateway file. Its ``policies`` are inline or in the file or folder that it names.
+
+    Attributes:
+        made_of: what a temporary file was made of, which is then named instead; empty for a file of the operator.
+    """
 
     path: str
+    made_of: str = ""
 
 
 GATEWAY_ALGORITHM: Final = "token_bucket"
@@ -109,7 +114,7 @@ def describe(source: Source | Pushed) -> str:
     if isinstance(source, Pushed):
         return f"control plane {source.server}"
     if isinstance(source, GatewayFile):
-        return os.path.realpath(source.path)
+        return source.made_of or os.path.realpath(source.path)
     if isinstance(source, Paths):
         return ", ".join(os.path.realpath(path) for path in source.paths)
     return os.path.realpath(source.folder)

@@ -93,6 +93,8 @@ def _bounds(gateway: Gateway) -> Iterator[str]:
     for name in _BOUNDS:
         if getattr(gateway.limits, name) != getattr(defaults, name):
             yield f"limits: {name}, which the file sets, is not enforced"
+    if gateway.limits.methods == "any":
+        yield "limits: with methods: any, methods with lower-case letters or more than 64 characters are accepted too"
     if gateway.limits.max_head > HEAD_MAX:
         yield f"limits: max_head is {HEAD_MAX >> 20} MiB, Envoy's maximum"
     if gateway.admin != Admin():

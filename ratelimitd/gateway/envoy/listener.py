@@ -104,7 +104,9 @@ def _manager(gateway: Gateway, options: FilterOptions) -> HttpConnectionManager:
         route_config=routes(gateway),
         http_filters=[*host_filter(gateway), *filters(options, stages(gateway)), _router()],
         common_http_protocol_options=_common(limits),
-        http_protocol_options=Http1ProtocolOptions(accept_http_10=True, enable_trailers=True),
+        http_protocol_options=Http1ProtocolOptions(
+            accept_http_10=True, enable_trailers=True, allow_custom_methods=limits.methods == "any"
+        ),
         max_request_headers_kb=head_kib(limits.max_head),
         request_headers_timeout=timedelta(seconds=limits.head_timeout),
         normalize_path=True,
