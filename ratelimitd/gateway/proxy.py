@@ -28,6 +28,7 @@ from ratelimitd.policy import Descriptor
 
 from .access_log import AccessRecord
 from .client_address import IsTrusted, client_address
+from .held import Held
 from .limit_headers import limit_headers, retry_after
 from .model import Gateway
 from .paths import PathError, target
@@ -89,6 +90,7 @@ class Proxy:
             without a snapshot, later ones get 503.
         internal: handlers of the proxy's own pages, by path. They need no snapshot.
         engine: decides whether a request is allowed.
+        held: what requests in progress hold of limits.
         report: receives the record of each completed request.
     """
 
@@ -105,6 +107,7 @@ class Proxy:
         self.snapshot: Snapshot | None = None
         self.internal: Mapping[bytes, Handler] = {}
         self.engine = engine
+        self.held = Held(engine)
         self.report = report
         self.multipliers = multipliers
         self._budget = budget
@@ -220,10 +223,11 @@ class ProxiedRequest:
     def _decided(self, snapshot: Snapshot, routed: CompiledRoute, ask: Ask, answer: Answer) -> None:
         modes = self._proxy.engine.modes
         if answer.lease:
-            self._held = ask
+            self._proxy.held.add(ask)
             if self._exchange.over:  # the client left before the decision
-                self._release()
+                self._proxy.held.release(ask)
                 return
+            self._held = ask
         if answer.failure is not None:
             self.undecided(reason_of(ask, answer, modes))
             return
@@ -239,11 +243,6 @@ class ProxiedRequest:
         if ask.failures:
             self._reason = reason_of(ask, answer, modes)
         self._forward(snapshot, routed, headers)
-
-    def _release(self) -> None:
-        held, self._held = self._held, None
-        if held is not None:
-            self._proxy.engine.release(held, time.time_ns() // 1000)
 
     def _forward(self, snapshot: Snapshot, routed: CompiledRoute, headers: Headers) -> None:
         identified = [*headers, (b"X-Request-Id", self._request_id)]
@@ -262,8 +261,10 @@ class ProxiedRequest:
         self._exchange.respond(status, rendered, error_body(error or status, self._request_id, details))
 
     def done(self, summary: Summary) -> None:
-        """Report the completed request; it holds nothing any more."""
-        self._release()
+        """Report the completed request; what it holds is released when the last byte has left for the client."""
+        held, self._held = self._held, None
+        if held is not None:
+            self._exchange.client.when_sent(partial(self._proxy.held.release, held))
         request, routed, reason = self._request, self._routed, self._reason
         self._proxy.report(
             AccessRecord(

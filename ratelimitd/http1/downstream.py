@@ -1,8 +1,7 @@
 """The connection of a client: requests one after the other, each answered before the next is parsed."""
 
 import asyncio
-import socket
-import struct
+from collections.abc import Callable
 from math import inf
 from typing import cast
 
@@ -15,9 +14,9 @@ from .model import ErrorResponse, Framed, Headers, Peer, Request
 from .options import DRAIN_BYTES, HIGH_WATER, READ_BYTES, TURN
 from .owner import Owner
 from .responses import CONTINUE, Render, error_answer
+from .write_buffer import WhenEmpty, reset_on_close
 
 _DISCARD = Discard()
-_RESET = struct.pack("ii", 1, 0)  # SO_LINGER: on, no time
 _buffer = memoryview(bytearray(READ_BYTES))  # each read is copied out before the next; a process has one loop
 
 
@@ -46,6 +45,7 @@ class DownstreamConnection(asyncio.BufferedProtocol):
         self._body_paused = False
         self._expects = False  # the client waits for 100
         self._keep = True
+        self._sent = WhenEmpty()
         self._blocked = False  # the client does not read, and the write buffer is full
         self._unsent = 0  # bytes in the write buffer when the client last read, or was checked
         self._reading = True
@@ -93,6 +93,7 @@ class DownstreamConnection(asyncio.BufferedProtocol):
         self._transport = None
         self._owner.lost(self)
         exchange, self._exchange = self._exchange, None
+        self._sent.reached(None)
         if exchange is not None:
             exchange.client_gone("client closed the connection")
 
@@ -102,6 +103,7 @@ class DownstreamConnection(asyncio.BufferedProtocol):
 
     def resume_writing(self) -> None:
         """Resume the upstream, and go on with what the client sent."""
+        self._sent.reached(self._transport)
         self._set_blocked(blocked=False)
         self._advance()
 
@@ -155,6 +157,10 @@ class DownstreamConnection(asyncio.BufferedProtocol):
         if self._transport is not None:
             self._transport.write(data)
 
+    def when_sent(self, call: Callable[[], None]) -> None:
+        """Call this when the write buffer is empty, or the client is gone."""
+        self._sent.wait(self._transport, call)
+
     def start_body(self, sink: BodySink) -> None:
         """Start to deliver the request body to a sink; answer ``Expect: 100-continue``."""
         self._sink = sink
@@ -186,7 +192,7 @@ class DownstreamConnection(asyncio.BufferedProtocol):
         self._exchange = None
         self._sink = None
         if reset and self._transport is not None:
-            _reset_on_close(self._transport)
+            reset_on_close(self._transport)
         if reset or not flush:
             self.abort()
             self._update()
@@ -389,10 +395,3 @@ class DownstreamConnection(asyncio.BufferedProtocol):
             self._update(restart=True)
         else:
             self.abort()
-
-
-def _reset_on_close(transport: asyncio.Transport) -> None:
-    """Let a close send a reset, where an orderly end would be taken for the end of a body."""
-    sock = transport.get_extra_info("socket")
-    if sock is not None:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)

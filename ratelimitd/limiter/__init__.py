@@ -12,7 +12,7 @@ from .engine import Counts, Engine, Listener, NoPolicyError
 from .give_backs import NoGiveBacks
 from .guards import Fallback, OverLimitCache, shared, wanted
 from .header_text import structured_string
-from .holding import release_all
+from .holding import release_all, ttl_of
 from .keys import KeyMaker, holds_key, key_maker
 from .modes import ENFORCED, Modes
 from .new_keys import TABLE_SIZE, NewKeys
@@ -28,6 +28,7 @@ from .reason import (
     reason_of,
     shown_charge,
 )
+from .renewals import Renewals
 from .roles import in_order, is_independent
 from .rules import NodeRules, Rule
 from .seam import Ask, Charge, Done, Failure, FailureKind, Guard, Item, LimitRequest, Outcome, Plan, Store
@@ -76,6 +77,7 @@ __all__ = [
     "PostPaid",
     "Reason",
     "ReasonKind",
+    "Renewals",
     "Rule",
     "Selection",
     "Store",
@@ -95,5 +97,6 @@ __all__ = [
     "shared",
     "shown_charge",
     "structured_string",
+    "ttl_of",
     "wanted",
 ]

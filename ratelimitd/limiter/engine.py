@@ -4,13 +4,13 @@ An edge (Envoy's API, the gateway, the simulator) calls ``ask`` for each request
 batch. Time is an argument. An error is passed to the edge, which logs it and answers its caller.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from .answer import Answer, answer, tally
-from .holding import count_holds, lease, release
+from .holding import count_holds, lease, release, renewal
 from .modes import ENFORCED, Modes
 from .plan import Planner
 from .seam import Ask, Done, Guard, LimitRequest, Store
@@ -146,6 +146,15 @@ class Engine:
         for guard in self.guards:
             guard.before((asked,), now)
         self.store.charge((asked,), now, partial(self._released, now))
+
+    def renew(self, asks: Iterable[tuple[Ask, Any]], now: int, done: Done) -> None:
+        """Have the holds that asks took expire later, since their requests are still in progress.
+
+        Each comes with the tag that its renewal has when ``done`` gets it. One that fails is not kept: it would be
+        made when the request is over. So no guard sees it.
+        """
+        renewals = [renewed for ask, tag in asks if (renewed := renewal(ask, tag)) is not None]
+        self.store.charge(renewals, now, done)
 
     def _give_up(self, asks: Sequence[Ask], now: int) -> None:
         """Release what asks hold that failed after the store had decided, as far as that is possible."""

@@ -232,6 +232,8 @@ class Fallback:
                     charge = ask.plan.charges[index]
                     if charge.flags >= SETTLES and (ask.costs[index] > 0 or charge.hold is not None):
                         self._keep(ask, index, now)
+            elif ask.failures:  # it releases holds that were taken here, while the store was away
+                self._charge_locally(ask, list(ask.failures), now)
 
     def _replaced(self, ask: Ask, index: int, failure: Failure, now: int) -> bool:
         """Apply the limit's failure policy; return False if the local store must decide."""

@@ -185,7 +185,8 @@ class Ask:
         atomic: whether to charge all, or nothing if a binding charge is denied.
         costs: one per charge, -COST_MAX to COST_MAX; 0 peeks, a negative cost gives back. A guard may change them.
         outcomes: one per charge, aligned with ``plan.charges``.
-        failures: failures of the store by index of the charge, also of those that a guard replaced by a decision.
+        failures: failures of the store by index of the charge, also of those that a guard replaced by a decision. Of a
+            release, before its store was asked: those of the charges that took the holds.
         deadline: end of the store budget, monotonic µs.
         tag: opaque value of the caller.
     """
