@@ -19,6 +19,7 @@ from ratelimitd.transport import nghttp2_available
 from .engine import FALLBACK_BYTES
 from .files import GRPC_MOST, SIDES
 from .http import page_bodies
+from .queueing import WAITER_BYTES, waiting_most
 
 if TYPE_CHECKING:
     from ratelimitd.gateway import Gateway
@@ -161,6 +162,8 @@ def _http(settings: Settings, gateway: "Gateway | None", *, serves: bool) -> Ite
         tls = 0 if gateway.tls is None else TLS_BYTES
         size = gateway.limits.max_connections * (gateway.limits.max_head + SIDES * side + tls)
         yield Share("requests of the proxy", size, "max_connections of the gateway file")
+        waiting = WAITER_BYTES * waiting_most(gateway.limits.max_connections)
+        yield Share("requests that wait for a limit", waiting, "max_connections of the gateway file")
 
 
 def _transport(settings: Settings) -> str:

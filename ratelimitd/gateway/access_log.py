@@ -27,6 +27,7 @@ class AccessRecord(NamedTuple):
         received: bytes of the request body.
         sent: bytes of the response body.
         error: reason for the failure, empty on success.
+        queued: nanoseconds of the latency in which it waited for a limit.
     """
 
     method: str
@@ -42,6 +43,7 @@ class AccessRecord(NamedTuple):
     received: int
     sent: int
     error: str
+    queued: int = 0
 
 
 class RequestMetrics:
@@ -95,14 +97,15 @@ class AccessLog:
             return
         # Written by hand, because json.dumps of a dict takes four times as long.
         level = "error" if record.status >= 500 or not record.status else "info"
-        method, path, request_id, client, route, upstream, status, limit, reason, latency, received, sent, error = (
+        method, path, request_id, client, route, upstream, status, limit, reason, latency, received, sent, error, _ = (
             record
         )
         self._lines.append(
             f'{{"level":"{level}","time":"{self._now()}","message":"request","method":{quoted(method)},'
             f'"path":{quoted(path)},"request_id":{quoted(request_id)},"client":{quoted(client)},'
             f'"route":{quoted(route)},"upstream":{quoted(upstream)},"status":{status},"limit":{quoted(limit)},'
-            f'"reason":{quoted(reason)},"latency":{latency},"received":{received},"sent":{sent},"error":{quoted(error)}}}'
+            f'"reason":{quoted(reason)},"latency":{latency},"received":{received},"sent":{sent},"error":{quoted(error)}'
+            f',"queued":{record.queued}}}'
         )
 
     def _now(self) -> str:

@@ -111,24 +111,28 @@ class Engine:
             self._fail(asks, failed, error)
             self._give_up(asks, now)
             return
-        counts, modes, listener = self._counts, self.modes, self.listener
         for ask in asks:
             try:
-                refused = tally(ask)
-                if refused is not None and self.planner is not None:
-                    self.planner.post_paid.refused(ask, refused, now)
-                result = answer(ask.plan, ask.outcomes, modes)
-                if len(ask.plan.call) > 0:  # the truth of bytes is a call
-                    self._hold(ask, result, now)
-                counts.global_shadow_mode += result.shadowed
-                counts.redis_error += result.failure is not None
-                if listener is not None:
-                    listener(ask, result)
+                result = answer(ask.plan, ask.outcomes, self.modes)
+                if not (ask.waits and result.over):
+                    self.count(ask, result, now)
                 answered(ask, result)
             except Exception as error:  # noqa: BLE001 -- the others of the batch must be answered
                 self._fail((ask,), failed, error)
                 self._give_up((ask,), now)
         done(asks)
+
+    def count(self, ask: Ask, result: Answer, now: int) -> None:
+        """Count a decision, and pass it to the listener. An edge calls this for a denial that it does not wait out."""
+        refused = tally(ask)
+        if refused is not None and self.planner is not None:
+            self.planner.post_paid.refused(ask, refused, now)
+        if len(ask.plan.call) > 0:  # the truth of bytes is a call
+            self._hold(ask, result, now)
+        self._counts.global_shadow_mode += result.shadowed
+        self._counts.redis_error += result.failure is not None
+        if self.listener is not None:
+            self.listener(ask, result)
 
     def _hold(self, ask: Ask, result: Answer, now: int) -> None:
         """Answer with the lease of the holds that an ask took; those of a request that does not pass are released."""

@@ -15,7 +15,7 @@ NEVER = 0.05
 
 
 def file_of(port, *limits, actions=("one",), more=""):
-    """A gateway file: each limit is a descriptor, of the header ``x-NAME`` if the request has it, else of a constant."""
+    """A gateway file: each limit is a descriptor with the value of the header ``x-NAME``."""
     descriptors = [
         f"    - {{key: {name}, rate_limit: {{{limit}}}}}" for name, limit in zip(actions, limits, strict=True)
     ]
