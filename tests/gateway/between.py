@@ -46,15 +46,15 @@ class Between:
         self.path = path
         self._ends = []
 
-    async def client(self):
+    async def client(self, source="127.0.0.1"):
         host, _, port = self.running.proxy.rpartition(":")
-        end = End(*await asyncio.open_connection(host, int(port), limit=1 << 20))
+        end = End(*await asyncio.open_connection(host, int(port), limit=1 << 20, local_addr=(source, 0)))
         self._ends.append(end)
         return end
 
-    async def ask(self, path="/", method="GET", one="a", more=b"", **headers):
-        """Send a request on a connection of its own."""
-        end = await self.client()
+    async def ask(self, path="/", method="GET", one="a", more=b"", source="127.0.0.1", **headers):
+        """Send a request on a connection of its own, from an address of this host."""
+        end = await self.client(source)
         lines = "".join(f"x-{name}: {value}\r\n" for name, value in {"one": one, **headers}.items() if value)
         await end.send(f"{method} {path} HTTP/1.1\r\nHost: h\r\n{lines}".encode() + (more or b"\r\n"))
         return end
@@ -116,9 +116,23 @@ class Between:
         """The lines of the access log."""
         return [json.loads(line) for line in self.running.output.splitlines() if line]
 
+    @asynccontextmanager
+    async def beside(self):
+        """Another gateway process with the same file and Redis."""
+        async with gateway("--config", str(self.path), env=redis_env(self.redis)) as running:
+            found = Between(running, self.upstream, self.path)
+            try:
+                yield found
+            finally:
+                await found.close()
+
     async def close(self):
         for end in self._ends:
             end.close()
+
+
+def redis_env(server):
+    return {"REDIS_URL": server.address, "REDIS_SOCKET_TYPE": server.socket_type}
 
 
 @asynccontextmanager
@@ -129,7 +143,7 @@ async def between(folder, *limits, store="memory", actions=("one",), more="", en
         redis = None
         if store == "redis":
             redis = stack.enter_context(redis_server())
-            own |= {"REDIS_URL": redis.address, "REDIS_SOCKET_TYPE": redis.socket_type}
+            own |= redis_env(redis)
         upstream = await ScriptedUpstream().start()
         path = folder / "gateway.yaml"
         path.write_text(file_of(upstream.port, *limits, actions=actions, more=more))

@@ -6,7 +6,7 @@ from typing import Final
 from ratelimitd.gateway.model import Admin, Gateway
 from ratelimitd.gateway.routing import API_KEY, key_headers
 from ratelimitd.http1 import ServerOptions, UpstreamOptions
-from ratelimitd.policy import DescriptorNode, Domain, OnStoreFailure
+from ratelimitd.policy import DescriptorNode, Domain, Limit, OnStoreFailure
 
 from .clusters import HEAD_MAX, TRUSTED_CA
 from .ratelimit import limited_status
@@ -64,6 +64,8 @@ def _limits(gateway: Gateway, domain: Domain) -> Iterator[str]:
             "on_store_failure: while the service itself does not respond, no limit's setting applies: every request is"
             " denied (with --failure-mode allow: allowed)"
         )
+    if any(limit.queue is not None for limit in _all_limits(domain)):
+        yield "queue: no request waits, since Envoy allows milliseconds for a decision; the limit denies at once"
     for route in gateway.routes:
         if in_route_action(route) and any(limit.hits is not None for limit in route.rate_limits):
             yield (
@@ -102,10 +104,12 @@ def _upstreams(gateway: Gateway) -> Iterator[str]:
 
 def _failures(domain: Domain) -> set[OnStoreFailure]:
     """Collect the ``on_store_failure`` settings of a domain's limits."""
-    found: set[OnStoreFailure] = set()
+    return {limit.on_store_failure for limit in _all_limits(domain) if limit.rate is not None}
+
+
+def _all_limits(domain: Domain) -> Iterator[Limit]:
     left: list[DescriptorNode] = [domain.root]
     while left:
         node = left.pop()
-        found.update(limit.on_store_failure for limit in node.limits if limit.rate is not None)
+        yield from node.limits
         left.extend(node.children.values())
-    return found
