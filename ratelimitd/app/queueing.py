@@ -13,8 +13,8 @@ CONNECTIONS_PER_WAITING: Final = 2
 WAITER_BYTES: Final = 3_072
 """Memory of a waiting request besides its connection and its head: 2.6 KiB measured, with its timer and its plan."""
 
-LAST_ANSWERS: Final = 0.5
-"""Seconds before the end of the grace at which waiting ends: for the answers to reach their clients."""
+LAST_ANSWERS: Final = 1.0
+"""Seconds before the end of the grace at which waiting ends: to answer 5,000 requests in turns takes half of it."""
 
 
 def waiting_most(connections: int) -> int:

@@ -33,8 +33,9 @@ from .held import Held
 from .limit_headers import limit_headers, retry_after
 from .model import Gateway
 from .paths import PathError, target
-from .queueing import Queueing, Waiting
+from .queueing import Queueing
 from .routing import CompiledRoute, Router, repeated
+from .waiting import Waiting
 
 log = get_logger(__name__)
 

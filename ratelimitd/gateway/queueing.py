@@ -7,8 +7,7 @@ costs nothing. Its body is not read meanwhile.
 import asyncio
 import random
 import time
-from collections import Counter
-from collections.abc import Callable
+from collections import Counter, deque
 from itertools import islice
 from typing import Final
 
@@ -16,7 +15,6 @@ from ratelimitd.algorithms import SECOND, Decision, Rate, is_by_holds
 from ratelimitd.limiter import (
     Answer,
     Ask,
-    Charge,
     Engine,
     Line,
     Lines,
@@ -26,85 +24,18 @@ from ratelimitd.limiter import (
     is_too_late,
     limit_name,
 )
-from ratelimitd.observe.metrics import Histogram
 from ratelimitd.policy import network_of
+
+from .waiting import DENIED, DRAINED, FAILED, FULL, LEFT, REFUSED, SERVED, TIMED_OUT, TOO_LATE, QueueMetrics, Waiting
 
 AT_ONCE: Final = 20
 """Requests that ask again between two turns of the event loop, and may be forwarded: about 2 ms of work."""
 
+WOKEN_AT_ONCE: Final = 500
+"""Lines that are told to go on between two turns of the event loop: 1 ms."""
+
 CLIENT_BITS: Final = 64
 """Bits of an IPv6 address that a client shares with no other."""
-
-WAIT_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
-"""Seconds: Prometheus' default buckets up to its 10, and two more up to the longest that clients wait."""
-
-SERVED, FULL, TOO_LATE, TIMED_OUT = "served", "full", "too_late", "timed_out"
-LEFT, DENIED, FAILED, DRAINED = "left", "denied", "failed", "drained"
-"""How waiting ends: the request passed; there was no place; it could not pass in time; the time passed; the client
-left; another limit denied it; the limits could not be asked; the process stopped."""
-
-REFUSED: Final = (FULL, TOO_LATE)
-"""Ends of requests that need not have waited."""
-
-
-class QueueMetrics:
-    """Counters of waiting requests.
-
-    Attributes:
-        ended: requests by (limit, how waiting ended).
-        waited: seconds that requests waited which did.
-    """
-
-    def __init__(self) -> None:
-        self.ended: Counter[tuple[str, str]] = Counter()
-        self.waited = Histogram(WAIT_BUCKETS)
-
-
-class Waiting:
-    """A request that may wait.
-
-    Args:
-        ask: makes its ask, by the policy that is in force.
-        client: who waits, for the shares of clients: an address.
-        decided: called with the decision, once, unless the client leaves.
-        failed: called in its place with an error.
-        dropped: called in its place when the process stops.
-
-    Attributes:
-        waiter: its place in a line; None while it does not wait.
-        turn: the line as whose first it is asking.
-        since: when it began to wait, µs of the loop's clock; 0 if it has not.
-        waited: µs that it waited.
-        late: whether its time passed while it was asking.
-        over: whether it was decided, or its client left.
-    """
-
-    __slots__ = (
-        *("ask", "client", "decided", "dropped", "failed"),
-        *("charge", "cost", "late", "name", "over", "since", "timer", "turn", "waited", "waiter"),
-    )
-
-    def __init__(
-        self,
-        ask: Callable[[], Ask],
-        client: str,
-        decided: Callable[[Ask, Answer], None],
-        failed: Callable[[object, Exception], None],
-        dropped: Callable[[], None],
-    ) -> None:
-        self.ask = ask
-        self.client = client
-        self.decided = decided
-        self.failed = failed
-        self.dropped = dropped
-        self.waiter: Waiter | None = None
-        self.turn: Line | None = None
-        self.charge: Charge | None = None
-        self.cost = 1
-        self.name = ""
-        self.timer: asyncio.TimerHandle | None = None
-        self.since = self.waited = 0
-        self.late = self.over = False
 
 
 class Queueing:
@@ -152,15 +83,12 @@ class Queueing:
 
     def wake(self) -> None:
         """Let all lines ask, since another policy is in force."""
-        for line in self.lines:
-            self._wake(line)
+        self._wake_some(deque(self.lines))
 
     def close(self) -> None:
         """Let no request wait any more; those that do are answered."""
         self._closed = True
-        for line in self.lines:
-            while len(line):
-                self._drop(line.first.tag)
+        self._drop_some()
 
     def depths(self) -> Counter[str]:
         """Return how many requests wait for each limit; 0 for one for which some have waited."""
@@ -312,7 +240,25 @@ class Queueing:
         if not len(line) and line in self._timers:
             self._timers.pop(line).cancel()
 
+    def _drop_some(self) -> None:
+        left = AT_ONCE
+        for line in self.lines:
+            while len(line):
+                if not left:
+                    asyncio.get_running_loop().call_soon(self._drop_some)
+                    return
+                self._drop(line.first.tag)
+                left -= 1
+
     # a line
+
+    def _wake_some(self, lines: deque[Line]) -> None:
+        for _ in range(min(len(lines), WOKEN_AT_ONCE)):
+            line = lines.popleft()
+            if len(line):
+                self._wake(line)
+        if lines:
+            asyncio.get_running_loop().call_soon(self._wake_some, lines)
 
     def _wake(self, line: Line) -> None:
         line.wake(_now())

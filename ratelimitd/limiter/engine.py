@@ -157,7 +157,11 @@ class Engine:
         Each comes with the tag that its renewal has when ``done`` gets it. One that fails is not kept: it would be
         made when the request is over. So no guard sees it.
         """
-        renewals = [renewed for ask, tag in asks if (renewed := renewal(ask, tag)) is not None]
+        renewals: list[Ask] = []
+        for ask, tag in asks:
+            renewed = renewal(ask, tag)
+            if renewed is not None:
+                renewals.append(renewed)
         self.store.charge(renewals, now, done)
 
     def _give_up(self, asks: Sequence[Ask], now: int) -> None:

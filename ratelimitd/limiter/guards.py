@@ -116,6 +116,8 @@ class OverLimitCache:
         for ask in asks:
             for index, outcome in enumerate(ask.outcomes):
                 if isinstance(outcome, Decision) and not outcome.allowed and outcome.retry_after != NEVER:
+                    if isinstance(outcome, Remembered):  # by this guard, or by a line of which no counter knows
+                        continue
                     charge = ask.plan.charges[index]
                     if charge.hold is not None and _is_by_holds(charge, outcome, ask.costs[index]):
                         continue

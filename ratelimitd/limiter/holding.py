@@ -143,8 +143,12 @@ def renewal(ask: Ask, tag: Any = None) -> Ask | None:
 
 def ttl_of(ask: Ask) -> int:
     """Return the µs after which the first hold that an ask took expires; 0 if it took none."""
-    ttls = [hold.ttl for index, _ in taken(ask) if (hold := ask.plan.charges[index].hold) is not None]
-    return min(ttls, default=0)
+    shortest = 0
+    for index, _ in taken(ask):
+        hold = ask.plan.charges[index].hold
+        if hold is not None and (not shortest or hold.ttl < shortest):
+            shortest = hold.ttl
+    return shortest
 
 
 def _again(ask: Ask, amount_of_hold: int) -> Ask | None:

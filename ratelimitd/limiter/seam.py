@@ -141,7 +141,7 @@ class Plan(Value):
 
 
 class Remembered(Decision):
-    """A denial that a guard remembers, so that its charge has reached no counter."""
+    """A denial that a guard remembers, or an edge knows of, so that its charge has reached no counter."""
 
     __slots__ = ()
 

@@ -2,14 +2,16 @@
 
 import asyncio
 import gc
+import time
 import tracemalloc
 from functools import partial
 
 import pytest
 
 from ratelimitd.app.queueing import WAITER_BYTES, waiting_most
-from ratelimitd.gateway.queueing import AT_ONCE, Queueing, Waiting
-from ratelimitd.limiter import Engine, LimitRequest, Planner, PlanOptions, Tallies, key_maker
+from ratelimitd.gateway.queueing import AT_ONCE, Queueing
+from ratelimitd.gateway.waiting import Waiting
+from ratelimitd.limiter import Engine, LimitRequest, OverLimitCache, Planner, PlanOptions, Tallies, key_maker
 from ratelimitd.observe.metrics import Counters
 from ratelimitd.policy import Descriptor
 from ratelimitd.policy_file import parse
@@ -22,12 +24,12 @@ ONE = "concurrent: 1, queue: {length: 10000, timeout: 60s}"
 class Asking:
     """Requests to one queueing, and what became of each, in order."""
 
-    def __init__(self, *limits, most=10_000, store=None):
+    def __init__(self, *limits, most=10_000, store=None, guards=()):
         keys = [b"k%d" % number for number in range(len(limits))]
         lines = [f"- {{key: {key.decode()}, rate_limit: {{{limit}}}}}" for key, limit in zip(keys, limits, strict=True)]
         text = "domain: d\ndescriptors:\n" + "\n".join(lines) + "\n"
         self.tallies = Tallies()
-        self.engine = Engine(MemoryStore() if store is None else store, Counters())
+        self.engine = Engine(MemoryStore() if store is None else store, Counters(), guards)
         policy = parse([("p.yaml", text.encode())])
         self.engine.planner = Planner(policy, key_maker(b"", safe=True), self.tallies, PlanOptions())
         self.queueing = Queueing(self.engine)
@@ -164,6 +166,35 @@ async def test_one_client_cannot_keep_others_from_waiting():
     assert asking.told[3:] == [("5", "over")]
     assert len(asking.queueing.lines) == 4
     asking.queueing.close()
+
+
+@pytest.mark.parametrize("algorithm", ["token_bucket", "fixed_window"])
+async def test_a_full_line_is_not_remembered_as_a_denial_of_its_limit(algorithm):
+    """By LOCAL_CACHE_SIZE_IN_BYTES: its wait is that of the whole line, and the first of it has a shorter one."""
+    limit = f"unit: hour, requests_per_unit: 1, algorithm: {algorithm}, queue: {{length: 1, timeout: 1h}}"
+    cache = OverLimitCache(1 << 20)
+    asking = Asking(limit, guards=[cache])
+    for number in range(3):
+        asking.ask(str(number))
+    (charge,) = asking.asks["2"].plan.charges
+    cache.forget(charge.key)
+    asking.ask("3")
+    assert asking.told == [("0", "ok"), ("2", "over"), ("3", "over")]
+    assert cache.holds(charge, time.time_ns() // 1000) is None
+    asking.queueing.close()
+
+
+async def test_many_are_dropped_and_woken_some_at_a_time():
+    """A process that stops, or loads a policy, holds the event loop for no longer than by other work."""
+    asking = Asking(ONE)
+    asking.ask("first")
+    for number in range(3 * AT_ONCE):
+        asking.ask(str(number))
+    asking.queueing.close()
+    assert len(asking.told) == 1 + AT_ONCE
+    await asking.until(1 + 3 * AT_ONCE)
+    asking.ask("late")
+    assert asking.told[-1] == ("late", "dropped")
 
 
 class Late(MemoryStore):
