@@ -34,7 +34,7 @@ class Held:
     def add(self, ask: Ask) -> None:
         """Renew what an ask took until it is released."""
         ttl = self._ttls[ask] = ttl_of(ask)
-        self._renewals.add(ask, ttl, now_us())
+        self._renewals.add(ask, ttl, _now())
         if self._timer is None:
             self._arm()
 
@@ -56,19 +56,18 @@ class Held:
             self._timer = None
 
     def _release(self, ask: Ask) -> None:
-        self._engine.release(ask, now_us())
+        self._engine.release(ask, _wall())
         self.freed(ask)
 
     def _arm(self) -> None:
         due = self._renewals.next
-        wait = None if due is None else max(0.0, (due - now_us()) / SECOND)
+        wait = None if due is None else max(0.0, (due - _now()) / SECOND)
         self._timer = None if wait is None else asyncio.get_running_loop().call_later(wait, self._renew)
 
     def _renew(self) -> None:
-        now = now_us()
-        asks = self._renewals.take_due(now, AT_ONCE)
+        asks = self._renewals.take_due(_now(), AT_ONCE)
         self._under_way.update(asks)
-        self._engine.renew([(ask, ask) for ask in asks], now, self._renewed)
+        self._engine.renew([(ask, ask) for ask in asks], _wall(), self._renewed)
         self._arm()
 
     def _renewed(self, renewals: Sequence[Ask]) -> None:
@@ -80,6 +79,10 @@ class Held:
                 self._release(ask)
 
 
-def now_us() -> int:
-    """Return the wall clock in µs, by which holds expire."""
+def _now() -> int:
+    """Return the time in µs by which holds are renewed, which no step of the clock changes."""
+    return time.monotonic_ns() // 1000
+
+
+def _wall() -> int:
     return time.time_ns() // 1000
