@@ -21,6 +21,7 @@ from ratelimitd.sources import read_file
 
 from .policies import Accept
 from .ports import Clash
+from .queueing import waiting_most
 
 log = get_logger(__name__)
 
@@ -84,6 +85,8 @@ class GatewayFiles:
                 self._gateway = gateway
                 self._server.options = gateway.limits
                 self._server.trust((*self._trusted_peers, *gateway.trusted_proxies))
+                self._proxy.queueing.lines.most = waiting_most(self._server.places.bounds.total)
+                self._proxy.queueing.wake()
                 self._proxy.snapshot = Snapshot(
                     gateway,
                     router,

@@ -20,6 +20,7 @@ from ratelimitd.transport import nghttp2_available
 from .engine import FALLBACK_BYTES
 from .files import GRPC_MOST, SIDES
 from .http import page_bodies
+from .queueing import WAITER_BYTES, waiting_most
 
 if TYPE_CHECKING:
     from ratelimitd.gateway import Gateway
@@ -171,6 +172,8 @@ def _http(settings: Settings, gateway: "Gateway | None", *, serves: bool) -> Ite
         yield Share("requests of the proxy", size, "max_connections of the gateway file")
         if gateway.admin.port is None:  # one is kept, and each that is being sent may be older
             yield Share("metrics on the listener of the proxy", REUSE_BYTES * (1 + STREAMS))
+        waiting = WAITER_BYTES * waiting_most(gateway.limits.max_connections)
+        yield Share("requests that wait for a limit", waiting, "max_connections of the gateway file")
 
 
 def _transport(settings: Settings) -> str:

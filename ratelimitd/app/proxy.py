@@ -51,6 +51,7 @@ from .naming import gateway_tls, port_set_by
 from .policies import Policies
 from .ports import Clash, clashing, wants_admin
 from .prometheus import scrapes
+from .queueing import stop_queueing
 from .refusals import HttpRefusals, Refusals
 from .serve import open_grpc
 from .service import RunningService
@@ -96,7 +97,7 @@ async def _start(
     parts, metrics, sweeper, access = build(settings), RequestMetrics(), Sweeper(), _access_log(settings)
     stack.callback(sweeper.close)
     stack.callback(access.flush)
-    proxy = _proxy(settings, parts, _reporter(metrics, access), traced_requests(tracer, port))
+    proxy = _proxy(settings, parts, _reporter(metrics, access), traced_requests(tracer, port), stack)
     division = divided(settings, gateway, with_service=with_service)
     connections = Connections(division, settings.trusted_peers, sweeper, HttpRefusals(), {})
     server = _server(proxy, gateway, connections, _refusals(metrics, access))
@@ -106,14 +107,14 @@ async def _start(
     service = RunningService(settings, parts, policies, Health(), Health(), Health(), tracer=tracer)
     service.update_health()
     lag, refusals = LoopLag(), Refusals(settings.grpc_client_tls_san)
-    more = [*gateway_families(metrics, files.upstreams), *([refusals.family()] if with_service else ())]
+    more = gateway_families(metrics, files.upstreams, proxy.queueing) + ([refusals.family()] if with_service else [])
     measures = measuring(settings, parts, policies, stack, with_service=with_service)
     more += [family for each in measures for family in each.families()] + span_families(tracer)
     scraped = scrapes(settings, parts, policies, lag, [*more, *connections.families()])
     pages = gateway_pages(service.readiness, service.notes, _metrics(gateway.admin, scraped.page))
     own = await _pages(gateway.admin, proxy, pages, host, connections, stack)
     where = {"proxy": address(host, port), **own}
-    fronts = [Front(server.leave, server.stop)]
+    fronts = [Front(server.leave, partial(stop_queueing, proxy.queueing, server.stop))]
     serving = None
     if with_service:
         serving, front = open_grpc(service, refusals, connections)
@@ -136,12 +137,19 @@ async def _start(
 
 
 def _proxy(
-    settings: Settings, parts: Parts, report: Callable[[AccessRecord], None], requests: MakeRequest | None
+    settings: Settings,
+    parts: Parts,
+    report: Callable[[AccessRecord], None],
+    requests: MakeRequest | None,
+    stack: AsyncExitStack,
 ) -> Proxy:
     """Make the proxy; ``requests`` makes requests that are traced."""
     clock, budget = asyncio.get_running_loop().time, store_budget(settings)
     multipliers = settings.status_unit_multiplier
-    return Proxy(parts.engine, budget, clock, report, multipliers=multipliers, requests=requests)
+    shared = settings.redis is not None
+    proxy = Proxy(parts.engine, budget, clock, report, multipliers=multipliers, shared=shared, requests=requests)
+    stack.callback(proxy.held.close)
+    return proxy
 
 
 def _server(

@@ -32,6 +32,7 @@ class AccessRecord(NamedTuple):
         sent: bytes of the response body.
         error: reason for the failure, empty on success.
         cut: side that ended the response before its end, as in ``Summary``; empty if none did.
+        queued: nanoseconds of the latency in which it waited for a limit.
     """
 
     method: str
@@ -48,6 +49,7 @@ class AccessRecord(NamedTuple):
     sent: int
     error: str
     cut: str = ""
+    queued: int = 0
 
 
 class RequestMetrics:
@@ -120,13 +122,14 @@ class AccessLog:
             sent,
             error,
             cut,
+            queued,
         ) = record
         self._lines.append(
             f'{{"level":"{level}","time":"{self._now()}","message":"request","method":{quoted(method)},'
             f'"path":{quoted(path)},"request_id":{quoted(request_id)},"client":{quoted(client)},'
             f'"route":{quoted(route)},"upstream":{quoted(upstream)},"status":{status},"limit":{quoted(limit)},'
             f'"reason":{quoted(reason)},"latency":{latency},"received":{received},"sent":{sent},"error":{quoted(error)},'
-            f'"cut":"{cut}"}}'
+            f'"cut":"{cut}","queued":{queued}}}'
         )
 
     def _now(self) -> str:

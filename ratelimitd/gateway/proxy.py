@@ -21,6 +21,7 @@ from ratelimitd.limiter import (
     NoPolicyError,
     Reason,
     ReasonKind,
+    can_wait,
     reason_of,
 )
 from ratelimitd.observe.logs import get_logger
@@ -29,10 +30,13 @@ from ratelimitd.policy import Descriptor
 
 from .access_log import AccessRecord
 from .client_address import IsTrusted, client_address
+from .held import Held
 from .limit_headers import limit_headers, retry_after
 from .model import Gateway
 from .paths import PathError, target
+from .queueing import Queueing
 from .routing import CompiledRoute, Router, repeated
+from .waiting import Waiting
 
 log = get_logger(__name__)
 
@@ -65,6 +69,8 @@ PUBLIC: Final[Mapping[str, str]] = {
 """What every client may know of a reason: neither limits nor what is wrong with a store. Of a denial by a limit alone
 the message says all. The reasons of ``ErrorResponse`` are public: they name no address, no limit, and nothing sent."""
 
+STOPPING: Final = "the process stopped while the request waited for a limit"
+
 Details = Mapping[str, str | int]
 
 
@@ -90,6 +96,7 @@ class Proxy:
     Args:
         budget: µs that a store may take.
         clock: clock of the event loop, in seconds.
+        shared: whether other processes use the engine's store.
         requests: makes the requests; None: ``ProxiedRequest``.
 
     Attributes:
@@ -98,6 +105,8 @@ class Proxy:
             without a snapshot, later ones get 503.
         internal: handlers of the proxy's own pages, by path. They need no snapshot.
         engine: decides whether a request is allowed.
+        held: what requests in progress hold of limits.
+        queueing: the requests that wait for a limit with a ``queue``.
         report: receives the record of each completed request.
     """
 
@@ -109,11 +118,15 @@ class Proxy:
         report: Callable[[AccessRecord], None],
         *,
         multipliers: bool = False,
+        shared: bool = False,
         requests: "MakeRequest | None" = None,
     ) -> None:
         self.snapshot: Snapshot | None = None
         self.internal: Mapping[bytes, Handler] = {}
         self.engine = engine
+        self.held = Held(engine)
+        self.queueing = Queueing(engine, shared=shared)
+        self.held.freed = self.queueing.freed
         self.report = report
         self.multipliers = multipliers
         self._budget = budget
@@ -145,15 +158,19 @@ class Proxy:
                 proxied.resume(self.snapshot)
             await asyncio.sleep(0)
 
-    def deadline(self) -> int:
-        """Return the store deadline of a request that arrives now, in µs of the clock."""
-        return int(self._clock() * SECOND) + self._budget
+    def ask(self, descriptors: tuple[Descriptor, ...], domain: bytes) -> Ask:
+        """Plan a request that is decided now, within the store's budget. Raises what ``Engine.ask`` does."""
+        deadline = int(self._clock() * SECOND) + self._budget
+        return self.engine.ask(descriptors, partial(LimitRequest, domain), deadline)
 
 
 class ProxiedRequest:
     """One request in progress."""
 
-    __slots__ = ("_client", "_exchange", "_held", "_proxy", "_reason", "_request", "_request_id", "_routed", "_trusted")
+    __slots__ = (
+        *("_client", "_exchange", "_held", "_proxy", "_reason", "_request", "_request_id", "_routed", "_trusted"),
+        "_waiting",
+    )
 
     def __init__(self, proxy: Proxy, request: Request, exchange: Exchange) -> None:
         self._proxy = proxy
@@ -165,6 +182,7 @@ class ProxiedRequest:
         self._routed: CompiledRoute | None = None
         self._reason: Reason | None = None
         self._held: Ask | None = None
+        self._waiting: Waiting | None = None
 
     def resume(self, snapshot: Snapshot | None) -> None:
         """Begin, or answer 503 without a snapshot, unless the client left before the first load."""
@@ -210,14 +228,19 @@ class ProxiedRequest:
             self._forward(snapshot, routed, [])
 
     def _decide(self, snapshot: Snapshot, routed: CompiledRoute, descriptors: tuple[Descriptor, ...]) -> None:
-        """Ask the engine, which calls back at once or when the store has replied."""
-        engine = self._proxy.engine
+        """Ask the engine, which calls back at once, when the store has replied, or after the request has waited."""
+        proxy, decided = self._proxy, partial(self._decided, snapshot, routed)
+        ask_again = partial(proxy.ask, descriptors, snapshot.domain)
         try:
-            ask = engine.ask(descriptors, partial(LimitRequest, snapshot.domain), self._proxy.deadline())
+            ask = ask_again()
         except Exception as error:  # noqa: BLE001 -- the client must get a response to any error
             self._failed(None, error)
+            return
+        if can_wait(ask):
+            self._waiting = Waiting(ask_again, self._client, decided, self._failed, self._dropped)
+            proxy.queueing.begin(self._waiting, ask)
         else:
-            engine.decide((ask,), time.time_ns() // 1000, partial(self._decided, snapshot, routed), self._failed)
+            proxy.engine.decide((ask,), time.time_ns() // 1000, decided, self._failed)
 
     def _failed(self, _: Any, error: Exception) -> None:
         if isinstance(error, NoPolicyError):
@@ -230,6 +253,11 @@ class ProxiedRequest:
         """Answer with an error; log and body say why."""
         self._exchange.error = why
         self.answer(status, details={"detail": why})
+
+    def _dropped(self) -> None:
+        """Answer a request that waited, and for which no time is left: the process stops."""
+        self._exchange.error = STOPPING
+        self.answer(503, [(b"Retry-After", b"1")], details={"detail": STOPPING})
 
     def undecided(self, reason: Reason | None) -> None:
         """Answer a request for which there is no decision."""
@@ -247,10 +275,11 @@ class ProxiedRequest:
     def _decided(self, snapshot: Snapshot, routed: CompiledRoute, ask: Ask, answer: Answer) -> None:
         modes = self._proxy.engine.modes
         if answer.lease:
-            self._held = ask
+            self._proxy.held.add(ask)
             if self._exchange.over:  # the client left before the decision
-                self._release()
+                self._proxy.held.release(ask)
                 return
+            self._held = ask
         if answer.failure is not None:
             self.undecided(reason_of(ask, answer, modes))
             return
@@ -268,11 +297,6 @@ class ProxiedRequest:
         if ask.failures:
             self._reason = reason_of(ask, answer, modes)
         self._forward(snapshot, routed, headers)
-
-    def _release(self) -> None:
-        held, self._held = self._held, None
-        if held is not None:
-            self._proxy.engine.release(held, time.time_ns() // 1000)
 
     def _forward(self, snapshot: Snapshot, routed: CompiledRoute, headers: Headers) -> None:
         identified = [*headers, (b"X-Request-Id", self._request_id)]
@@ -292,8 +316,13 @@ class ProxiedRequest:
         self._exchange.respond(status, rendered, error_body(error or status, self._request_id, details))
 
     def done(self, summary: Summary) -> None:
-        """Report the completed request; it holds nothing any more."""
-        self._release()
+        """Report the completed request; what it holds is released when the last byte has left for the client."""
+        held, self._held = self._held, None
+        if held is not None:
+            self._exchange.client.when_sent(partial(self._proxy.held.release, held))
+        waiting = self._waiting
+        if waiting is not None:
+            self._proxy.queueing.leave(waiting)
         request, routed, reason = self._request, self._routed, self._reason
         self._proxy.report(
             AccessRecord(
@@ -311,6 +340,7 @@ class ProxiedRequest:
                 sent=summary.sent,
                 error=summary.error or error_of(reason),
                 cut=summary.cut,
+                queued=0 if waiting is None else waiting.waited * 1000,
             )
         )
 

@@ -1,6 +1,7 @@
 """The connection of a client: requests one after the other, each answered before the next is parsed."""
 
 import asyncio
+from collections.abc import Callable
 from typing import cast
 
 from .bodies import Body, BodyError, Counted, Discard, request_body
@@ -13,6 +14,7 @@ from .model import ErrorResponse, Framed, Peer, Request, peer_of
 from .options import DRAIN_BYTES, HIGH_WATER
 from .owner import Owner
 from .responses import CONTINUE, Render, error_answer
+from .write_buffer import WhenEmpty
 
 _DISCARD = Discard()
 
@@ -30,6 +32,7 @@ class DownstreamConnection(DownstreamSocket):
         self._expects = False  # the client waits for 100
         self._skipped_line = False  # an empty line came before the request that is waited for
         self._keep = True
+        self._sent = WhenEmpty()
 
     def __repr__(self) -> str:
         states = {"partial head": self._partial, "blocked": self._blocked, "not reading": not self._reading}
@@ -62,6 +65,7 @@ class DownstreamConnection(DownstreamSocket):
         """Cancel the exchange."""
         self._transport = None
         self._owner.lost(self)
+        self._sent.reached(None)
         self._client_left()
 
     def pause_writing(self) -> None:
@@ -70,6 +74,7 @@ class DownstreamConnection(DownstreamSocket):
 
     def resume_writing(self) -> None:
         """Resume the upstream, and go on with what the client sent."""
+        self._sent.reached(self._transport)
         self._set_blocked(blocked=False)
         self._advance()
 
@@ -120,6 +125,10 @@ class DownstreamConnection(DownstreamSocket):
         """Send a part of a response."""
         if self._transport is not None:
             self._transport.write(data)
+
+    def when_sent(self, call: Callable[[], None]) -> None:
+        """Call this when the write buffer is empty, or the client is gone."""
+        self._sent.wait(self._transport, call)
 
     def start_body(self, sink: BodySink) -> None:
         """Start to deliver the request body to a sink; answer ``Expect: 100-continue``."""

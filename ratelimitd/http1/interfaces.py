@@ -4,6 +4,7 @@ All calls are made on the event loop and do not wait. A call is re-entrant where
 the same object has not returned; only calls that say so are.
 """
 
+from collections.abc import Callable
 from typing import Protocol
 
 from .model import Endpoint, ErrorResponse, Headers, Request, ResponseHead
@@ -69,6 +70,13 @@ class Client(Protocol):
 
     def write(self, data: bytes) -> None:
         """Send a part of the response. May call ``Carrier.pause_upstream`` before it returns."""
+
+    def when_sent(self, call: Callable[[], None]) -> None:
+        """Call this once: when all that was written is with the system, or dropped since the client is gone.
+
+        Called once at most for an exchange, at its end, also if the client left. May call it before it returns. The
+        next request is not read before it was called.
+        """
 
     def start_body(self, sink: BodySink) -> None:
         """Start to deliver the body of the request to ``sink``; answers ``Expect: 100-continue`` first.

@@ -120,6 +120,11 @@ RULES: Final = {
             "no client has the address '{value}'",
             "{remedy}",
         ),
+        Rule(
+            "queue-without-effect",
+            "no request waits in the 'queue' of '{descriptor}': {why}",
+            "{remedy}",
+        ),
         Rule("shared-counter", "{what} can share a counter in Redis with {other}", "{remedy}"),
         # Tiers.
         Rule(

@@ -339,6 +339,7 @@ GAPS = [
     ({"upstreams": {"app": {"url": "https://a"}}}, "upstream app: certificates"),
     ({"tls": {"cert": "a", "key": "b"}}, "tls: certificates"),
     ({"rules": [{"key": "a", "rate_limit": {"unit": "hour", "requests_per_unit": 2}}]}, "serve the same file"),
+    ({"rules": [{"key": "a", "rate_limit": {"concurrent": 2, "queue": {}}}]}, "queue: no request waits"),
     ({"routes": [OWN]}, "serve the same file"),
     ({"routes": [{"rate_limits": [{"actions": [CALLER], "stage": 1, "hits_addend": {"number": 2}}]}]}, "route /: hits"),
 ]

@@ -8,7 +8,7 @@ from ratelimitd.gateway.model import Admin, Gateway
 from ratelimitd.gateway.routing import counted_headers, counted_parameters
 from ratelimitd.http1 import SINGLE, ServerOptions, UpstreamOptions
 from ratelimitd.net.listen import EVERY_ADDRESS
-from ratelimitd.policy import DescriptorNode, Domain, OnStoreFailure
+from ratelimitd.policy import DescriptorNode, Domain, Limit, OnStoreFailure
 
 from .clusters import GATEWAY_FAILURES, HEAD_MAX, TRUSTED_CA
 from .ratelimit import limited_status
@@ -79,6 +79,8 @@ def _limits(gateway: Gateway, domain: Domain) -> Iterator[str]:
             "on_store_failure: while the service itself does not respond, no limit's setting applies: every request is"
             " denied (with --failure-mode allow: allowed)"
         )
+    if any(limit.queue is not None for limit in _all_limits(domain)):
+        yield "queue: no request waits, since Envoy allows milliseconds for a decision; the limit denies at once"
     for route in gateway.routes:
         if in_route_action(route) and any(limit.hits is not None for limit in route.rate_limits):
             yield (
@@ -123,10 +125,12 @@ def _upstreams(gateway: Gateway) -> Iterator[str]:
 
 def _failures(domain: Domain) -> set[OnStoreFailure]:
     """Collect the ``on_store_failure`` settings of a domain's limits."""
-    found: set[OnStoreFailure] = set()
+    return {limit.on_store_failure for limit in _all_limits(domain) if limit.rate is not None}
+
+
+def _all_limits(domain: Domain) -> Iterator[Limit]:
     left: list[DescriptorNode] = [domain.root]
     while left:
         node = left.pop()
-        found.update(limit.on_store_failure for limit in node.limits if limit.rate is not None)
+        yield from node.limits
         left.extend(node.children.values())
-    return found
