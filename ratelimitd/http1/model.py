@@ -140,6 +140,12 @@ class Endpoint(NamedTuple):
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
+    @property
+    def authority(self) -> bytes:
+        """The value of Host: without a port that the scheme implies (RFC 9110 4.2.3)."""
+        shown = str(self)
+        return shown.removesuffix(":443" if self.tls else ":80").encode()
+
 
 class Summary(NamedTuple):
     """The end of an exchange.

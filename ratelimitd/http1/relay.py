@@ -37,6 +37,7 @@ class Relay:
         "_target",
         "_told",
         "_upstream",
+        "_withheld",
     )
 
     def __init__(
@@ -47,12 +48,14 @@ class Relay:
         target: bytes,
         ours: Headers,
         response_timeout: float | None = None,
+        withheld: frozenset[bytes] = frozenset(),
     ) -> None:
         self._exchange = exchange
         self._upstream = upstream
         self._headers = headers
         self._target = target
         self._ours = ours
+        self._withheld = withheld
         self._response_timeout = response_timeout
         self._clock = monotonic  # the loop's clock; to ask the loop costs a system call
         self._admitted = 0.0
@@ -142,7 +145,7 @@ class Relay:
         request, client = exchange.request, exchange.client
         exchange.first_byte = monotonic_ns()
         exchange.status = head.status
-        headers = to_client(head, self._ours)
+        headers = to_client(head, self._ours, self._withheld)
         if length < 0 and request.version == b"1.1":
             self._out = CHUNKED
             headers.append(CHUNKED_HEADER)
@@ -180,7 +183,8 @@ class Relay:
         assert connection is not None  # noqa: S101 -- it is the caller
         exchange.first_byte = monotonic_ns()
         exchange.status = head.status
-        exchange.client.write(response_head(head.status, head.reason, to_client(head, self._ours) + GRANTED))
+        headers = to_client(head, self._ours, self._withheld)
+        exchange.client.write(response_head(head.status, head.reason, headers + GRANTED))
         tunnel = Tunnel(exchange, connection, self._settle)
         exchange.relay = tunnel
         exchange.client.switch(tunnel)
@@ -233,9 +237,10 @@ class Relay:
         self._upstream.done(outcome, now, self._admitted)
 
     def _request_head(self) -> bytes:
-        request, headers = self._exchange.request, self._headers
-        if not request.authority:
-            headers = [(b"Host", str(self._upstream.pools[self._index].endpoint).encode()), *headers]
+        request, headers, host = self._exchange.request, self._headers, self._upstream.host
+        if host is not None or not request.authority:
+            others = [header for header in headers if header[0].lower() != b"host"]
+            headers = [(b"Host", host or self._upstream.pools[self._index].endpoint.authority), *others]
         if request.length == CHUNKED:
             headers = [*headers, CHUNKED_HEADER]
         return request_head(request.method, self._target, headers)
