@@ -28,6 +28,7 @@ from ratelimitd.policy import Descriptor
 
 from .access_log import AccessRecord
 from .client_address import IsTrusted, client_address
+from .cors import WITHHELD, CorsPolicy, allowed_origin, is_preflight, preflight_headers, response_headers
 from .limit_headers import limit_headers, retry_after
 from .model import Gateway
 from .paths import PathError, target
@@ -144,7 +145,18 @@ class Proxy:
 class ProxiedRequest:
     """One request in progress."""
 
-    __slots__ = ("_client", "_exchange", "_held", "_proxy", "_reason", "_request", "_request_id", "_routed", "_trusted")
+    __slots__ = (
+        "_client",
+        "_cors",
+        "_exchange",
+        "_held",
+        "_proxy",
+        "_reason",
+        "_request",
+        "_request_id",
+        "_routed",
+        "_trusted",
+    )
 
     def __init__(self, proxy: Proxy, request: Request, exchange: Exchange) -> None:
         self._proxy = proxy
@@ -156,6 +168,7 @@ class ProxiedRequest:
         self._routed: CompiledRoute | None = None
         self._reason: Reason | None = None
         self._held: Ask | None = None
+        self._cors: Headers = []  # of every response, once the route is known
 
     def resume(self, snapshot: Snapshot | None) -> None:
         """Begin, or answer 503 without a snapshot, unless the client left before the first load."""
@@ -173,7 +186,8 @@ class ProxiedRequest:
         """Find the route and descriptors, and ask for a decision. Invalid and unrouted requests are answered here."""
         request = self._request
         try:
-            normalized = target(request.path, request.query or None)
+            slash = snapshot.gateway.encoded_slash
+            normalized = target(request.path, request.query or None, encoded_slash=slash)
         except PathError:
             self.answer(400)
             return
@@ -189,11 +203,23 @@ class ProxiedRequest:
         if routed is None:
             self.answer(404)
             return
+        if routed.cors is not None and self._preflight(routed.cors):
+            return
         descriptors = routed.descriptors(view, self._client)
         if descriptors:
             self._decide(snapshot, routed, descriptors)
         else:
             self._forward(snapshot, routed, [])
+
+    def _preflight(self, policy: CorsPolicy) -> bool:
+        """Answer a preflight of an allowed origin; of any other request, only note what its response carries."""
+        request, exchange = self._request, self._exchange
+        origin = allowed_origin(policy, request)
+        self._cors = exchange.error_headers = response_headers(policy, origin)
+        if origin is None or not is_preflight(request):
+            return False
+        exchange.respond(200, [*preflight_headers(policy, origin), (b"X-Request-Id", self._request_id)])
+        return True
 
     def _decide(self, snapshot: Snapshot, routed: CompiledRoute, descriptors: tuple[Descriptor, ...]) -> None:
         """Ask the engine, which calls back at once or when the store has replied."""
@@ -246,9 +272,15 @@ class ProxiedRequest:
             self._proxy.engine.release(held, time.time_ns() // 1000)
 
     def _forward(self, snapshot: Snapshot, routed: CompiledRoute, headers: Headers) -> None:
-        identified = [*headers, (b"X-Request-Id", self._request_id)]
+        identified = [*headers, *self._cors, (b"X-Request-Id", self._request_id)]
         upstream, timeout = snapshot.upstreams[routed.route.upstream], routed.route.timeout
-        self._exchange.forward(upstream, self._onward(), response_headers=identified, response_timeout=timeout)
+        self._exchange.forward(
+            upstream,
+            self._onward(),
+            response_headers=identified,
+            response_timeout=timeout,
+            withheld=WITHHELD if self._cors else frozenset(),
+        )
 
     def _onward(self) -> Headers:
         """Return the headers for the upstream."""
@@ -258,7 +290,8 @@ class ProxiedRequest:
         self, status: int, headers: Headers | None = None, error: int | None = None, details: Details | None = None
     ) -> None:
         """Send a response of the gateway itself, with the body of ``error``, which defaults to the status."""
-        rendered = [(b"Content-Type", b"application/json"), (b"X-Request-Id", self._request_id), *(headers or ())]
+        rendered = [(b"Content-Type", b"application/json"), (b"X-Request-Id", self._request_id), *self._cors]
+        rendered += headers or ()
         self._exchange.respond(status, rendered, error_body(error or status, self._request_id, details))
 
     def done(self, summary: Summary) -> None:

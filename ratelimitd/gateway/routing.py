@@ -6,6 +6,7 @@ from typing import Final, NamedTuple
 from ratelimitd.policy import Descriptor
 
 from .actions import BuildDescriptors, DescriptorInput, descriptor_builder, header_names, headers_read
+from .cors import ASKED, CorsPolicy, cors_policy
 from .matching import HeaderMap, header_map, header_tester, regex
 from .model import Gateway, GatewayRoute, RequestHeaders, RouteMatch
 from .paths import Target
@@ -30,10 +31,11 @@ class RequestView(NamedTuple):
 
 
 class CompiledRoute(NamedTuple):
-    """A route, and the function that builds the descriptors of its requests."""
+    """A route, the function that builds the descriptors of its requests, and its CORS."""
 
     route: GatewayRoute
     describe: BuildDescriptors
+    cors: CorsPolicy | None = None
 
     def descriptors(self, view: RequestView, address: str) -> tuple[Descriptor, ...]:
         """Return the descriptors of a request; empty if no action applies."""
@@ -50,7 +52,14 @@ class Router:
     def __init__(self, gateway: Gateway) -> None:
         routes = gateway.routes
         self._routes = [
-            (_tester(route.match), CompiledRoute(route, descriptor_builder(route.rate_limits, gateway.name)))
+            (
+                _tester(route.match, preflights=route.cors is not None),
+                CompiledRoute(
+                    route,
+                    descriptor_builder(route.rate_limits, gateway.name),
+                    None if route.cors is None else cors_policy(route.cors),
+                ),
+            )
             for route in routes
         ]
         self.wanted = frozenset((API_KEY,)).union(*map(_wanted, routes))
@@ -95,10 +104,12 @@ def repeated(names: Sequence[bytes], keys: Iterable[bytes]) -> bytes | None:
 
 def _wanted(route: GatewayRoute) -> frozenset[bytes]:
     actions = (action for limit in route.rate_limits for action in limit.actions)
-    return header_names(route.match.headers).union(*map(headers_read, actions))
+    asked = [] if route.cors is None else [ASKED]
+    return header_names(route.match.headers).union(asked, *map(headers_read, actions))
 
 
-def _tester(match: RouteMatch) -> Callable[[RequestView], bool]:
+def _tester(match: RouteMatch, *, preflights: bool) -> Callable[[RequestView], bool]:
+    """Return whether a request matches; with ``preflights`` also one that asks for leave to send such a request."""
     path, methods = _path_tester(match), match.methods
     hosts = tuple(map(_host_tester, match.hosts))
     headers = tuple(map(header_tester, match.headers))
@@ -106,12 +117,16 @@ def _tester(match: RouteMatch) -> Callable[[RequestView], bool]:
     def matches(view: RequestView) -> bool:
         return (
             path(view.target.path)
-            and (not methods or view.method in methods)
+            and (not methods or view.method in methods or (preflights and _asks(view, methods)))
             and (not hosts or _any(hosts, _bare_host(view.authority)))
             and all(test(view.headers) for test in headers)
         )
 
     return matches
+
+
+def _asks(view: RequestView, methods: frozenset[bytes]) -> bool:
+    return view.method == b"OPTIONS" and not methods.isdisjoint(view.headers.get(ASKED, ()))
 
 
 def _path_tester(match: RouteMatch) -> Callable[[bytes], bool]:

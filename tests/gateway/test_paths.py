@@ -1,10 +1,13 @@
 """One path for all the ways of writing it."""
 
+import re
+
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from ratelimitd.gateway.paths import PathError, normalise, target
+from ratelimitd.gateway.matching import regex
+from ratelimitd.gateway.paths import PathError, either_case, normalise, target
 
 PIECES = ["/", "//", ".", "..", "%2e", "%2E", "a", "B", "%41", "%7e", "%c3%A9", "%25", "%32%35", "%", "%%", ";", "..;",
           "<", "|", "%3B", " ", "\\", "%2f", "%00", "~", "é", "?"]  # fmt: skip
@@ -58,6 +61,50 @@ def test_what_two_readers_could_take_differently_is_refused(path):
     """Escaped slashes and backslashes, half escapes, raw characters, dot segments with parameters."""
     with pytest.raises(PathError):
         normalise(path.encode())
+
+
+@given(
+    st.lists(st.sampled_from([*PIECES, "%2F"]), max_size=12).map(lambda pieces: ("/" + "".join(pieces)).encode()),
+)
+def test_a_kept_slash_hides_no_dot_segment(path):
+    """A program that decodes it finds no dot segment either; without one, the path is what it always was."""
+    try:
+        kept = normalise(path, encoded_slash=True)
+    except PathError:
+        assume(False)
+    assert normalise(kept, encoded_slash=True) == kept
+    pieces = re.split(rb"(?i)/|%2f", kept)
+    assert not {b".", b".."} & {piece.partition(b";")[0] for piece in pieces if b";" in piece or piece in (b".", b"..")}
+    if b"%2f" not in path.lower():
+        assert kept == normalise(path)
+
+
+@pytest.mark.parametrize("path", ["/a%2Fb", "/a%2fb/", "/%2F", "/a%2F%2fb", "/.a%2F...%2Fb.", "/a%2F.b/..c%2F"])
+def test_a_kept_slash_stays_as_it_is_written(path):
+    """Its case too, as Envoy keeps it, at either end of a segment and beside names with dots."""
+    assert normalise(path.encode(), encoded_slash=True) == path.encode()
+
+
+@pytest.mark.parametrize(
+    "path", ["/a%2F..", "/..%2fa", "/a/%2E%2e%2Fb", "/a%2F.%2Fb", "/a%2F..;x", "/.;%2Fb", "/a%5C%2F"]
+)
+def test_a_dot_segment_at_a_kept_slash_is_refused(path):
+    """One program would resolve it, another not; an encoded backslash is never kept."""
+    with pytest.raises(PathError):
+        normalise(path.encode(), encoded_slash=True)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "yes", "no"),
+    [
+        ("/a%2Fb.c", ["/a%2Fb.c", "/a%2fb.c"], ["/a%2FB.c", "/a%2Fbxc", "/A%2Fb.c"]),
+        ("/%c3%A9", ["/%C3%a9", "/%c3%A9"], ["/%c3%a8"]),
+    ],
+)
+def test_escapes_of_a_pattern_match_in_either_case(pattern, yes, no):
+    """The digits of an escape alone; a limit on a path with one is not stepped round by another way to write it."""
+    test = regex(either_case(pattern))
+    assert [test(path.encode()) for path in (*yes, *no)] == [True] * len(yes) + [False] * len(no)
 
 
 def test_a_query_is_left_as_it_is():

@@ -8,7 +8,7 @@ from ratelimitd.gateway.routing import API_KEY, key_headers
 from ratelimitd.http1 import ServerOptions, UpstreamOptions
 from ratelimitd.policy import DescriptorNode, Domain, OnStoreFailure
 
-from .clusters import HEAD_MAX, TRUSTED_CA
+from .clusters import HEAD_MAX, TRUSTED_CA, rewrites_each
 from .ratelimit import limited_status
 from .routes import in_route_action, longest_timeout
 
@@ -25,6 +25,9 @@ ALWAYS: Final = (
 
 _BOUNDS: Final = ("max_target", "max_body", "body_timeout", "send_timeout", "max_connections_per_address")
 
+HTTPS: Final = 443
+"""The port that Host does not name."""
+
 _DENY: Final = (OnStoreFailure.ERROR, OnStoreFailure.DENY)
 
 
@@ -35,7 +38,15 @@ def denies(domain: Domain) -> bool:
 
 def gaps(gateway: Gateway, domain: Domain) -> list[str]:
     """List the differences, one line each."""
-    return [*ALWAYS, *_headers(gateway, domain), *_limits(gateway, domain), *_bounds(gateway), *_upstreams(gateway)]
+    slash = ["paths: an encoded backslash, and a dot segment next to an encoded slash, are accepted"]
+    return [
+        *ALWAYS,
+        *(slash if gateway.encoded_slash else ()),
+        *_headers(gateway, domain),
+        *_limits(gateway, domain),
+        *_bounds(gateway),
+        *_upstreams(gateway),
+    ]
 
 
 def _headers(gateway: Gateway, domain: Domain) -> Iterator[str]:
@@ -87,12 +98,17 @@ def _bounds(gateway: Gateway) -> Iterator[str]:
 def _upstreams(gateway: Gateway) -> Iterator[str]:
     yield "upstreams: there is no circuit breaker, and no wait_timeout for a request that waits for a connection"
     defaults = UpstreamOptions()
-    for name, (endpoints, options) in gateway.upstreams.items():
-        if any(endpoint.tls for endpoint in endpoints):
+    for name, backend in gateway.upstreams.items():
+        endpoints, options = backend.endpoints, backend.options
+        if backend.ca is None and backend.verify and any(endpoint.tls for endpoint in endpoints):
             yield f"upstream {name}: certificates are verified against {TRUSTED_CA}"
         for key in ("breaker", "wait_timeout"):
             if getattr(options, key) != getattr(defaults, key):
                 yield f"upstream {name}: {key}, which the file sets, is not used"
+        if rewrites_each(backend) and any(each.tls and each.port != HTTPS for each in endpoints):
+            yield f"upstream {name}: Host has no port"
+        if backend.ca is not None:
+            yield f"upstream {name}: the file of 'ca' is read only at startup, relative to Envoy's working directory"
         if options.max_head > HEAD_MAX:
             yield f"upstream {name}: max_head is {HEAD_MAX >> 20} MiB, Envoy's maximum"
         longest = longest_timeout(options)
