@@ -30,6 +30,7 @@ from ratelimitd.policy import Descriptor
 
 from .access_log import AccessRecord
 from .client_address import IsTrusted, client_address
+from .cors import WITHHELD, CorsPolicy, allowed_origin, is_preflight, preflight_headers, response_headers
 from .held import Held
 from .limit_headers import limit_headers, retry_after
 from .model import Gateway
@@ -69,6 +70,7 @@ PUBLIC: Final[Mapping[str, str]] = {
 """What every client may know of a reason: neither limits nor what is wrong with a store. Of a denial by a limit alone
 the message says all. The reasons of ``ErrorResponse`` are public: they name no address, no limit, and nothing sent."""
 
+TWICE_IN_QUERY: Final = "the query has a parameter more than once that a limit reads"
 STOPPING: Final = "the process stopped while the request waited for a limit"
 
 Details = Mapping[str, str | int]
@@ -168,8 +170,8 @@ class ProxiedRequest:
     """One request in progress."""
 
     __slots__ = (
-        *("_client", "_exchange", "_held", "_proxy", "_reason", "_request", "_request_id", "_routed", "_trusted"),
-        "_waiting",
+        *("_client", "_cors", "_exchange", "_held", "_proxy", "_reason", "_request", "_request_id", "_routed"),
+        *("_trusted", "_waiting"),
     )
 
     def __init__(self, proxy: Proxy, request: Request, exchange: Exchange) -> None:
@@ -183,6 +185,7 @@ class ProxiedRequest:
         self._reason: Reason | None = None
         self._held: Ask | None = None
         self._waiting: Waiting | None = None
+        self._cors: Headers = []  # of every response, once the route is known
 
     def resume(self, snapshot: Snapshot | None) -> None:
         """Begin, or answer 503 without a snapshot, unless the client left before the first load."""
@@ -200,7 +203,8 @@ class ProxiedRequest:
         """Find the route and descriptors, and ask for a decision. Invalid and unrouted requests are answered here."""
         request = self._request
         try:
-            normalized = target(request.path, request.query or None)
+            slash = snapshot.gateway.encoded_slash
+            normalized = target(request.path, request.query or None, encoded_slash=slash)
         except PathError as error:
             self.refuse(400, str(error))
             return
@@ -218,14 +222,26 @@ class ProxiedRequest:
         if routed is None:
             self.refuse(404, ERRORS[404][1])
             return
+        if routed.cors is not None and self._preflight(routed.cors):
+            return
         if routed.is_ambiguous(request.query):
-            self.answer(400)
+            self.refuse(400, TWICE_IN_QUERY)
             return
         descriptors = routed.descriptors(view, self._client)
         if descriptors:
             self._decide(snapshot, routed, descriptors)
         else:
             self._forward(snapshot, routed, [])
+
+    def _preflight(self, policy: CorsPolicy) -> bool:
+        """Answer a preflight of an allowed origin; of any other request, only note what its response carries."""
+        request, exchange = self._request, self._exchange
+        origin = allowed_origin(policy, request)
+        self._cors = exchange.error_headers = response_headers(policy, origin)
+        if origin is None or not is_preflight(request):
+            return False
+        exchange.respond(200, [*preflight_headers(policy, origin), (b"X-Request-Id", self._request_id)])
+        return True
 
     def _decide(self, snapshot: Snapshot, routed: CompiledRoute, descriptors: tuple[Descriptor, ...]) -> None:
         """Ask the engine, which calls back at once, when the store has replied, or after the request has waited."""
@@ -299,9 +315,15 @@ class ProxiedRequest:
         self._forward(snapshot, routed, headers)
 
     def _forward(self, snapshot: Snapshot, routed: CompiledRoute, headers: Headers) -> None:
-        identified = [*headers, (b"X-Request-Id", self._request_id)]
+        identified = [*headers, *self._cors, (b"X-Request-Id", self._request_id)]
         upstream, timeout = snapshot.upstreams[routed.route.upstream], routed.route.timeout
-        self._exchange.forward(upstream, self._onward(snapshot), response_headers=identified, response_timeout=timeout)
+        self._exchange.forward(
+            upstream,
+            self._onward(snapshot),
+            response_headers=identified,
+            response_timeout=timeout,
+            withheld=WITHHELD if self._cors else frozenset(),
+        )
 
     def _onward(self, snapshot: Snapshot) -> Headers:
         """Return the headers for the upstream."""
@@ -312,7 +334,8 @@ class ProxiedRequest:
         self, status: int, headers: Headers | None = None, error: int | None = None, details: Details | None = None
     ) -> None:
         """Send a response of the gateway itself, with the body of ``error``, which defaults to the status."""
-        rendered = [(b"Content-Type", b"application/json"), (b"X-Request-Id", self._request_id), *(headers or ())]
+        rendered = [(b"Content-Type", b"application/json"), (b"X-Request-Id", self._request_id), *self._cors]
+        rendered += headers or ()
         self._exchange.respond(status, rendered, error_body(error or status, self._request_id, details))
 
     def done(self, summary: Summary) -> None:

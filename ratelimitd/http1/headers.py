@@ -60,14 +60,15 @@ def to_upstream(
     return kept
 
 
-def to_client(head: ResponseHead, ours: Headers) -> Headers:
-    """Make the headers for a client; ``ours`` replace the upstream's of the same names.
+def to_client(head: ResponseHead, ours: Headers, withheld: frozenset[bytes] = frozenset()) -> Headers:
+    """Make the headers for a client; ``ours`` replace the upstream's of the same names, except Vary, which is a list.
 
+    ``withheld`` are the names, in lower case, of further headers of the upstream that are dropped.
     The sender adds the headers that frame the message, except Content-Length, which is kept where a body may follow.
     """
     left = _dropped(head.headers, head.names)
-    if ours:
-        left = left.union([name.lower() for name, _ in ours])
+    if ours or withheld:
+        left = left.union([name.lower() for name, _ in ours if name != b"Vary"], withheld)
     if head.status < 200 or head.status == 204:
         left = left.union((b"content-length",))
     kept = [header for header, name in zip(head.headers, head.names, strict=True) if name not in left]

@@ -151,6 +151,12 @@ class Endpoint(NamedTuple):
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
+    @property
+    def authority(self) -> bytes:
+        """The value of Host: without a port that the scheme implies (RFC 9110 4.2.3)."""
+        shown = str(self)
+        return shown.removesuffix(":443" if self.tls else ":80").encode()
+
 
 class EndedBy(NamedTuple):
     """Why a client's connection was lost in the middle of an exchange: the side that ended it, and the reason."""

@@ -40,6 +40,7 @@ class Relay:
         "_target",
         "_told",
         "_upstream",
+        "_withheld",
     )
 
     def __init__(
@@ -50,12 +51,14 @@ class Relay:
         target: bytes,
         ours: Headers,
         response_timeout: float | None = None,
+        withheld: frozenset[bytes] = frozenset(),
     ) -> None:
         self._exchange = exchange
         self._upstream = upstream
         self._headers = headers
         self._target = target
         self._ours = ours
+        self._withheld = withheld
         self._response_timeout = response_timeout
         self._clock = monotonic  # the loop's clock; to ask the loop costs a system call
         self._admitted = 0.0
@@ -149,7 +152,7 @@ class Relay:
         exchange.status = head.status
         self._judged = True
         self._upstream.answered(self._index, head.status, self._clock(), self._admitted)
-        headers = to_client(head, self._ours)
+        headers = to_client(head, self._ours, self._withheld)
         self._head = head
         if length < 0 and request.version == b"1.1":
             self._out = CHUNKED
@@ -194,7 +197,8 @@ class Relay:
         exchange.status = head.status
         self._judged = True
         self._upstream.answered(self._index, head.status, self._clock(), self._admitted)
-        exchange.client.write(response_head(head.status, head.reason, to_client(head, self._ours) + GRANTED))
+        headers = to_client(head, self._ours, self._withheld)
+        exchange.client.write(response_head(head.status, head.reason, headers + GRANTED))
         tunnel = Tunnel(exchange, connection, self._release)
         exchange.relay = tunnel
         exchange.client.switch(tunnel)
@@ -250,9 +254,10 @@ class Relay:
             self._index = -1
 
     def _request_head(self) -> bytes:
-        request, headers = self._exchange.request, self._headers
-        if not request.authority:
-            headers = [(b"Host", str(self._upstream.pools[self._index].endpoint).encode()), *headers]
+        request, headers, host = self._exchange.request, self._headers, self._upstream.host
+        if host is not None or not request.authority:
+            others = [header for header in headers if header[0].lower() != b"host"]
+            headers = [(b"Host", host or self._upstream.pools[self._index].endpoint.authority), *others]
         if request.length == CHUNKED:
             headers = [*headers, CHUNKED_HEADER]
         return request_head(request.method, self._target, headers)

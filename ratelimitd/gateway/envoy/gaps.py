@@ -10,7 +10,7 @@ from ratelimitd.http1 import SINGLE, ServerOptions, UpstreamOptions
 from ratelimitd.net.listen import EVERY_ADDRESS
 from ratelimitd.policy import DescriptorNode, Domain, Limit, OnStoreFailure
 
-from .clusters import GATEWAY_FAILURES, HEAD_MAX, TRUSTED_CA
+from .clusters import GATEWAY_FAILURES, HEAD_MAX, TRUSTED_CA, rewrites_each
 from .ratelimit import limited_status
 from .routes import in_route_action, longest_timeout
 
@@ -31,6 +31,9 @@ _BOUNDS: Final = (
     *("max_target", "max_body", "body_timeout", "min_body_rate", "send_timeout", "max_connections_per_address"),
 )
 
+HTTPS: Final = 443
+"""The port that Host does not name."""
+
 _DENY: Final = (OnStoreFailure.ERROR, OnStoreFailure.DENY)
 
 
@@ -41,8 +44,16 @@ def denies(domain: Domain) -> bool:
 
 def gaps(gateway: Gateway, domain: Domain) -> list[str]:
     """List the differences, one line each."""
-    of_gateway = (*_listen(gateway), *_headers(gateway), *_limits(gateway, domain))
-    return [*ALWAYS, *of_gateway, *_bounds(gateway), *_upstreams(gateway)]
+    slash = ["paths: an encoded backslash, and a dot segment next to an encoded slash, are accepted"]
+    return [
+        *ALWAYS,
+        *(slash if gateway.encoded_slash else ()),
+        *_listen(gateway),
+        *_headers(gateway),
+        *_limits(gateway, domain),
+        *_bounds(gateway),
+        *_upstreams(gateway),
+    ]
 
 
 def _listen(gateway: Gateway) -> Iterator[str]:
@@ -107,8 +118,9 @@ def _upstreams(gateway: Gateway) -> Iterator[str]:
     yield "upstreams: there is no circuit breaker, and no wait_timeout for a request that waits for a connection"
     yield "upstreams: one client may hold all connections"
     defaults = UpstreamOptions()
-    for name, (endpoints, options) in gateway.upstreams.items():
-        if any(endpoint.tls for endpoint in endpoints):
+    for name, backend in gateway.upstreams.items():
+        endpoints, options = backend.endpoints, backend.options
+        if backend.ca is None and backend.verify and any(endpoint.tls for endpoint in endpoints):
             yield f"upstream {name}: certificates are verified against {TRUSTED_CA}"
         for key in ("breaker", "wait_timeout", "max_connections_per_client"):
             if getattr(options, key) not in (None, getattr(defaults, key)):
@@ -116,6 +128,10 @@ def _upstreams(gateway: Gateway) -> Iterator[str]:
         statuses = options.balance.statuses if options.balance is not None else frozenset[int]()
         if statuses not in (frozenset(), GATEWAY_FAILURES):
             yield f"upstream {name}: 'statuses' of balance are not used; Envoy can count 502, 503 and 504 together"
+        if rewrites_each(backend) and any(each.tls and each.port != HTTPS for each in endpoints):
+            yield f"upstream {name}: Host has no port"
+        if backend.ca is not None:
+            yield f"upstream {name}: the file of 'ca' is read only at startup, relative to Envoy's working directory"
         if options.max_head > HEAD_MAX:
             yield f"upstream {name}: max_head is {HEAD_MAX >> 20} MiB, Envoy's maximum"
         longest = longest_timeout(options)
