@@ -131,7 +131,7 @@ async def test_a_wait_that_lasts_too_long_is_denied(tmp_path):
         await both.answered(at)
         assert await both.status(end) == 200
         (line,) = [line for line in both.logged() if line["path"] == "/late"]
-        assert 2_000_000_000 <= line["queued"] <= line["latency"]
+        assert 1_990_000_000 < line["queued"] <= line["latency"]  # a timer of the loop may be a millisecond early
 
 
 @pytest.mark.parametrize("store", STORES)
