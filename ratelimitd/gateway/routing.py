@@ -15,6 +15,7 @@ from .actions import (
     parameters_read,
     repeats_parameter,
 )
+from .cors import ASKED, CorsPolicy, cors_policy
 from .matching import LISTS, HeaderMap, HeaderValues, header_tester, header_values, regex, text_tester
 from .model import Gateway, GatewayRoute, RequestHeaders, RouteMatch, TextMatch
 from .paths import Target
@@ -70,7 +71,7 @@ Matches = Callable[[bytes, Asked, HeaderMap], bool]
 
 
 class CompiledRoute(NamedTuple):
-    """A route, and the function that builds the descriptors of its requests.
+    """A route, the function that builds the descriptors of its requests, and its CORS.
 
     Attributes:
         parameters: query parameters that its limits read.
@@ -81,6 +82,7 @@ class CompiledRoute(NamedTuple):
     describe: BuildDescriptors
     parameters: frozenset[bytes]
     place: int
+    cors: CorsPolicy | None = None
 
     def is_ambiguous(self, query: bytes) -> bool:
         """Return whether a query repeats a parameter that counts: programs differ on which of them they read."""
@@ -103,9 +105,13 @@ class Router:
         routes = gateway.routes
         self._routes = [
             (
-                _tester(route.match),
+                _tester(route.match, preflights=route.cors is not None),
                 CompiledRoute(
-                    route, descriptor_builder(route.rate_limits, gateway.name), counted_parameters(route), place
+                    route,
+                    descriptor_builder(route.rate_limits, gateway.name),
+                    counted_parameters(route),
+                    place,
+                    None if route.cors is None else cors_policy(route.cors),
                 ),
             )
             for place, route in enumerate(routes)
@@ -114,7 +120,7 @@ class Router:
         self._names = tuple(sorted(self.wanted - _OF_REQUEST_LINE))
         self._reads_path = b":path" in self.wanted
         self._reads_query = any(routed.parameters for _, routed in self._routes)
-        self._tests_headers = any(route.match.headers for route in routes)
+        self._tests_headers = any(route.match.headers or route.cors is not None for route in routes)
         self.guarded = None if gateway.underscores_in_headers else self.wanted
 
     def asked(self, request: Request, target: Target, address: str = "") -> Asked:
@@ -175,10 +181,12 @@ def repeated(names: Sequence[bytes], keys: Iterable[bytes]) -> bytes | None:
 
 def _wanted(route: GatewayRoute) -> frozenset[bytes]:
     actions = (action for limit in route.rate_limits for action in limit.actions)
-    return header_names(route.match.headers).union(*map(headers_read, actions))
+    asked = [] if route.cors is None else [ASKED]
+    return header_names(route.match.headers).union(asked, *map(headers_read, actions))
 
 
-def _tester(match: RouteMatch) -> Matches:
+def _tester(match: RouteMatch, *, preflights: bool) -> Matches:
+    """Return whether a request matches; with ``preflights`` also one that asks for leave to send such a request."""
     path, methods = _path_tester(match), match.methods
     hosts = tuple(map(_host_tester, match.hosts))
     headers = tuple(map(header_tester, match.headers))
@@ -186,12 +194,16 @@ def _tester(match: RouteMatch) -> Matches:
     def matches(target: bytes, asked: Asked, by_name: HeaderMap) -> bool:
         return (
             path(target)
-            and (not methods or asked.method in methods)
+            and (not methods or asked.method in methods or (preflights and _asks(asked, by_name, methods)))
             and (not hosts or _any(hosts, plain_host(asked.authority)))
             and (not headers or all(test(by_name) for test in headers))
         )
 
     return matches
+
+
+def _asks(asked: Asked, by_name: HeaderMap, methods: frozenset[bytes]) -> bool:
+    return asked.method == b"OPTIONS" and not methods.isdisjoint(by_name.get(ASKED, ()))
 
 
 def _path_tester(match: RouteMatch) -> Callable[[bytes], bool]:

@@ -17,8 +17,8 @@ _HOP = frozenset(
     b" transfer-encoding upgrade".split(),
 )
 _PERSISTENCE = frozenset((b"keep-alive", b"close"))
-_KEPT = frozenset((b"host", b"content-length"))
-"""Not dropped where Connection names them: without them the message would be another one."""
+_KEPT = frozenset((b"host", b"content-length", b"date"))
+"""Not dropped where Connection names them: without them the message would be another one, or of another time."""
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _APPENDED = frozenset((b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"forwarded"))
 CLAIMS = frozenset(
@@ -31,6 +31,7 @@ REMOVED = _HOP | _APPENDED | CLAIMS | {b"content-length", b"x-request-id"}
 """Names of which the client's header does not reach the upstream as it is, beside X-Forwarded-*."""
 _NOTHING: Mapping[bytes, bytes] = MappingProxyType({})
 _PLAIN = b"-0123456789abcdefghijklmnopqrstuvwxyz"
+_STRANGERS = _HOP | CLAIMS
 _AS_HYPHENS = bytes.maketrans(b"!#$%&'*+.^_`|~", b"-" * 14)
 
 
@@ -52,6 +53,8 @@ def to_upstream(
     frame the message.
     """
     dropped = _dropped(request.headers, request.names)
+    if not trusted:
+        dropped = _STRANGERS if dropped is _HOP else dropped | CLAIMS
     if read is not None and b"".join(request.names).translate(None, _PLAIN):
         dropped = dropped.union([name for name in request.names if _reads_like(name, read)])
     kept, said = _sort(request, dropped, trusted=trusted, with_id=not request_id)
@@ -65,14 +68,15 @@ def to_upstream(
     return kept
 
 
-def to_client(head: ResponseHead, ours: Headers) -> Headers:
-    """Make the headers for a client; ``ours`` replace the upstream's of the same names.
+def to_client(head: ResponseHead, ours: Headers, withheld: frozenset[bytes] = frozenset()) -> Headers:
+    """Make the headers for a client; ``ours`` replace the upstream's of the same names, except Vary, which is a list.
 
+    ``withheld`` are the names, in lower case, of further headers of the upstream that are dropped.
     The sender adds the headers that frame the message, except Content-Length, which is kept where a body may follow.
     """
     left = _dropped(head.headers, head.names)
-    if ours:
-        left = left.union([name.lower() for name, _ in ours])
+    if ours or withheld:
+        left = left.union([name.lower() for name, _ in ours if name != b"Vary"], withheld)
     if head.status < 200 or head.status == 204:
         left = left.union((b"content-length",))
     kept = [header for header, name in zip(head.headers, head.names, strict=True) if name not in left]
@@ -119,7 +123,7 @@ def _sort(
         if name in _APPENDED:
             if trusted:
                 said[name] = said[name] + b", " + header[1] if name in said else header[1]
-        elif name in CLAIMS or name.startswith(b"x-forwarded-"):
+        elif name.startswith(b"x-forwarded-"):
             if trusted:
                 kept.append(header)
         elif with_id or name != b"x-request-id":

@@ -7,7 +7,7 @@ from .circuit_breaker import Outcome
 from .headers import to_client, trailers_to_client
 from .interfaces import ExchangeInterface
 from .model import CHUNKED, UNTIL_CLOSE, ErrorResponse, Headers, ResponseHead
-from .responses import CHUNKED_HEADER, GRANTED, persistence, request_head
+from .responses import CHUNKED_HEADER, GRANTED, date_header, persistence, request_head
 from .responses import head as response_head
 from .tunnel import Tunnel
 from .upstream import Upstream
@@ -26,7 +26,6 @@ class Relay:
 
     __slots__ = (
         "_admitted",
-        "_body_started",
         "_clock",
         "_connection",
         "_exchange",
@@ -41,6 +40,7 @@ class Relay:
         "_target",
         "_told",
         "_upstream",
+        "_withheld",
     )
 
     def __init__(
@@ -51,19 +51,20 @@ class Relay:
         target: bytes,
         ours: Headers,
         response_timeout: float | None = None,
+        withheld: frozenset[bytes] = frozenset(),
     ) -> None:
         self._exchange = exchange
         self._upstream = upstream
         self._headers = headers
         self._target = target
         self._ours = ours
+        self._withheld = withheld
         self._response_timeout = response_timeout
         self._clock = monotonic  # the loop's clock; to ask the loop costs a system call
         self._admitted = 0.0
         self._index = -1
         self._judged = False  # the upstream learned the outcome
         self._connection: UpstreamConnection | None = None
-        self._body_started = False
         self._out = 0  # framing of the body to the client: ``CHUNKED``, ``UNTIL_CLOSE``, or counted
         self._parts: list[bytes] = []  # of the response, not sent yet
         self._head: ResponseHead | None = None
@@ -110,7 +111,6 @@ class Relay:
         if request.length == 0:
             connection.complete()
         else:
-            self._body_started = True
             self._exchange.client.start_body(self)
 
     def unconnected(self, error: ErrorResponse, outcome: Outcome) -> None:
@@ -152,13 +152,15 @@ class Relay:
         exchange.status = head.status
         self._judged = True
         self._upstream.answered(self._index, head.status, self._clock(), self._admitted)
-        headers = to_client(head, self._ours)
+        headers = to_client(head, self._ours, self._withheld)
         self._head = head
         if length < 0 and request.version == b"1.1":
             self._out = CHUNKED
             headers.append(CHUNKED_HEADER)
         elif length < 0:
             self._out = UNTIL_CLOSE
+        if b"date" not in head.names:
+            headers.append(date_header())  # RFC 9110 6.6.1
         headers += persistence(request.version, keep=client.keeps(able=self._out != UNTIL_CLOSE))
         self._parts.append(response_head(head.status, head.reason, headers))
 
@@ -195,7 +197,8 @@ class Relay:
         exchange.status = head.status
         self._judged = True
         self._upstream.answered(self._index, head.status, self._clock(), self._admitted)
-        exchange.client.write(response_head(head.status, head.reason, to_client(head, self._ours) + GRANTED))
+        headers = to_client(head, self._ours, self._withheld)
+        exchange.client.write(response_head(head.status, head.reason, headers + GRANTED))
         tunnel = Tunnel(exchange, connection, self._release)
         exchange.relay = tunnel
         exchange.client.switch(tunnel)
@@ -203,8 +206,7 @@ class Relay:
 
     def writing_paused(self, *, paused: bool) -> None:
         """Pause or resume delivery of the request body."""
-        if self._body_started:
-            self._exchange.client.pause_body(paused=paused)
+        self._exchange.client.pause_body(paused=paused)
 
     def lost(self, error: ErrorResponse, *, unheard: bool) -> None:
         """Repeat the request once, if it is safe to; otherwise answer with the error or break off."""
@@ -219,7 +221,7 @@ class Relay:
         explained = error.status == 502 and (stale or not bodiless)
         self._fail(_UNANSWERED if unheard and not explained else _NEITHER)
         if self._told:
-            exchange.error = error.reason
+            exchange.error, exchange.cut = error.reason, "upstream"
             exchange.break_off(reset=self._out == UNTIL_CLOSE)
         else:
             exchange.status = exchange.sent = 0
@@ -231,6 +233,7 @@ class Relay:
 
     def _retry(self, outcome: Outcome, *, avoid: int | None, fresh: bool) -> None:
         self._exchange.retried = True
+        self._exchange.client.pause_body(paused=False)  # the connection that was full is gone
         self._upstream.attempted(self._index, outcome, self._clock(), self._admitted)
         self._release()
         self._attempt(avoid, fresh=fresh)
@@ -251,9 +254,10 @@ class Relay:
             self._index = -1
 
     def _request_head(self) -> bytes:
-        request, headers = self._exchange.request, self._headers
-        if not request.authority:
-            headers = [(b"Host", str(self._upstream.pools[self._index].endpoint).encode()), *headers]
+        request, headers, host = self._exchange.request, self._headers, self._upstream.host
+        if host is not None or not request.authority:
+            others = [header for header in headers if header[0].lower() != b"host"]
+            headers = [(b"Host", host or self._upstream.pools[self._index].endpoint.authority), *others]
         if request.length == CHUNKED:
             headers = [*headers, CHUNKED_HEADER]
         return request_head(request.method, self._target, headers)

@@ -26,6 +26,15 @@ def test_hop_by_hop_headers_are_dropped(name):
     assert name.lower() not in [got.lower() for got, _ in upstream_gets(b"Host: a", name + b": 100-continue")]
 
 
+def test_ours_replace_those_of_the_upstream_except_vary():
+    """Vary is a list that both add to; what is withheld does not pass, replaced or not."""
+    head = parse_response(b"HTTP/1.1 200 OK\r\nvary: A\r\nX-One: up\r\nX-TWO: up\r\nX-Three: up\r\n\r\n")
+    got = to_client(head, [(b"Vary", b"B"), (b"X-One", b"ours")], frozenset((b"x-two",)))
+    shown = [(b"vary", b"A"), (b"X-Three", b"up"), (b"Vary", b"B"), (b"X-One", b"ours")]
+    assert [header for header in got if header[0] != b"Via"] == shown
+    assert (b"X-TWO", b"up") not in to_client(head, [], frozenset((b"x-two",)))
+
+
 def test_what_is_kept_is_kept_to_the_byte():
     """Order, case, repeated lines and odd bytes stay."""
     lines = [(b"hOsT", b"a"), (b"X-b", b"\xff"), (b"Cookie", b"1"), (b"x-B", b""), (b"cookie", b"2"), (b"Accept", b"*")]
