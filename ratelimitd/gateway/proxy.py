@@ -2,15 +2,13 @@
 
 import asyncio
 import json
-import random
-import re
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final
 
 from ratelimitd.algorithms import SECOND
-from ratelimitd.http1 import ErrorResponse, Exchange, Handler, Headers, Request, Summary, Upstream, to_upstream
+from ratelimitd.http1 import ErrorResponse, Exchange, Handler, Headers, Request, Summary, to_upstream
 from ratelimitd.limiter import (
     INTERNAL_ERROR,
     NO_POLICY,
@@ -27,24 +25,22 @@ from ratelimitd.observe.logs import get_logger
 from ratelimitd.observe.loop import batches
 
 from .access_log import AccessRecord
-from .client_address import IsTrusted, client_address
+from .client_address import client_address
 from .cors import WITHHELD, CorsPolicy, allowed_origin, is_preflight, preflight_headers, response_headers
 from .held import Held
 from .limit_headers import limit_headers, retry_after
-from .model import Gateway
 from .paths import PathError, target
 from .queueing import Queueing
-from .routing import CompiledRoute, Router, repeated
+from .request_ids import new_id, request_id
+from .routing import CompiledRoute, repeated
+from .snapshot import Snapshot
 from .waiting import Waiting
-from .ways import Way, Ways
+from .ways import Way
 
 log = get_logger(__name__)
 
 EARLY: Final = 20
 """Requests that arrived before the first load, handled between two turns of the event loop: about 2 ms of work."""
-
-_VALID_ID: Final = re.compile(rb"[A-Za-z0-9._:+/=@-]{1,128}")
-"""A request id that is forwarded: the characters of UUIDs and trace ids, and no character that breaks a log."""
 
 ERRORS: Final[Mapping[int, tuple[str, str]]] = {
     400: ("bad_request", "the request is malformed or ambiguous"),
@@ -73,35 +69,6 @@ TWICE_IN_QUERY: Final = "the query has a parameter more than once that a limit r
 STOPPING: Final = "the process stopped while the request waited for a limit"
 
 Details = Mapping[str, str | int]
-
-
-class Snapshot:
-    """The state that results from one gateway file. A reload replaces it; a request keeps the one it began with.
-
-    Attributes:
-        domain: domain of the limits.
-        keys: headers that a request must not repeat (``routing.counted_headers``).
-        ways: what equal requests share.
-    """
-
-    __slots__ = ("domain", "gateway", "is_trusted", "keys", "router", "upstreams", "ways")
-
-    def __init__(
-        self,
-        gateway: Gateway,
-        router: Router,
-        upstreams: Mapping[str, Upstream],
-        is_trusted: IsTrusted,
-        domain: bytes,
-        keys: frozenset[bytes],
-    ) -> None:
-        self.gateway = gateway
-        self.router = router
-        self.upstreams = upstreams
-        self.is_trusted = is_trusted
-        self.domain = domain
-        self.keys = keys
-        self.ways = Ways(router)
 
 
 class Proxy:
@@ -391,22 +358,6 @@ def forwarded_for(request: Request) -> list[bytes]:
     if FORWARDED_FOR not in request.names:
         return []
     return [value for (_, value), name in zip(request.headers, request.names, strict=True) if name == FORWARDED_FOR]
-
-
-def request_id(request: Request) -> bytes:
-    """Return the request's own id if it is valid, else a new id."""
-    if b"x-request-id" in request.names:
-        given = request.headers[request.names.index(b"x-request-id")][1]
-        if _VALID_ID.fullmatch(given):
-            return given
-    return new_id()
-
-
-def new_id() -> bytes:
-    """Return a new id in the form of a version 4 UUID. It must be unique, but need not be unpredictable."""
-    digits = b"%032x" % random.getrandbits(128)
-    parts = (digits[:8], digits[8:12], b"4" + digits[13:16], b"a" + digits[17:20], digits[20:])
-    return b"-".join(parts)
 
 
 def error_body(status: int, about: bytes, details: Details | None = None) -> bytes:

@@ -13,8 +13,9 @@ from ratelimitd.http1 import Exchange, Headers, Request, Summary
 from ratelimitd.limiter import Answer, Ask
 from ratelimitd.tracing import NAMES, Attributes, Context, Found, Kind, Span, Tracer, extract, inject
 
-from .proxy import ProxiedRequest, Proxy, Snapshot, error_of
+from .proxy import ProxiedRequest, Proxy, error_of
 from .routing import CompiledRoute
+from .snapshot import Snapshot
 
 METHODS: Final = frozenset(b"CONNECT DELETE GET HEAD OPTIONS PATCH POST PUT QUERY TRACE".split())
 """Methods that a span is named after; any other is HTTP, as the semantic conventions ask."""

@@ -5,8 +5,9 @@ from types import SimpleNamespace
 import pytest
 
 from ratelimitd.gateway.client_address import trust
-from ratelimitd.gateway.proxy import Proxy, Snapshot
+from ratelimitd.gateway.proxy import Proxy
 from ratelimitd.gateway.routing import Router
+from ratelimitd.gateway.snapshot import Snapshot
 from ratelimitd.http1 import Peer, Summary
 from ratelimitd.limiter import Engine, Failure, FailureKind, Fallback, Planner, PlanOptions, Tallies, key_maker
 from ratelimitd.observe.metrics import Counters

@@ -12,8 +12,9 @@ from ratelimitd.gateway.actions import DescriptorInput
 from ratelimitd.gateway.client_address import trust
 from ratelimitd.gateway.matching import JOINED
 from ratelimitd.gateway.paths import target
-from ratelimitd.gateway.proxy import Proxy, Snapshot
+from ratelimitd.gateway.proxy import Proxy
 from ratelimitd.gateway.routing import Asked, Router
+from ratelimitd.gateway.snapshot import Snapshot
 from ratelimitd.gateway.spellings import plain_host
 from ratelimitd.gateway.ways import KEPT, LIMIT_BYTES, MAX_KEY_BYTES, WAY_BYTES, WAYS_BYTES, Ways
 from ratelimitd.http1 import this_hop, to_upstream
