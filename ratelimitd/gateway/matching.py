@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
+from ratelimitd.http1 import Request
+
 from .model import HeaderMatch, QueryMatch, TextMatch
 from .spellings import HOST_NAMES, host_expression
 
@@ -110,16 +112,14 @@ def query_tester(match: QueryMatch) -> Callable[[Mapping[bytes, bytes]], bool]:
     return lambda parameters: name in parameters and test(parameters[name])
 
 
-def header_values(
-    headers: Sequence[tuple[bytes, bytes]], names: Sequence[bytes], wanted: Sequence[bytes]
-) -> HeaderValues:
-    """Return the values of the ``wanted`` headers that a request has. ``names`` are the names of all, in lower case."""
-    found: list[tuple[bytes, tuple[bytes, ...]]] = []
+def header_values(request: Request, wanted: Sequence[bytes]) -> HeaderValues:
+    """Return the values of the ``wanted`` headers that a request has."""
+    names, found = request.names, list[tuple[bytes, tuple[bytes, ...]]]()
     for name in wanted:
         count = names.count(name)
         if count == 1:
-            found.append((name, (headers[names.index(name)][1],)))
+            found.append((name, (request.headers[names.index(name)][1],)))
         elif count:
-            values = tuple([header[1] for index, header in enumerate(headers) if names[index] == name])
+            values = tuple([header[1] for index, header in enumerate(request.headers) if names[index] == name])
             found.append((name, (b",".join(values),) if name in JOINED else values))
     return tuple(found)

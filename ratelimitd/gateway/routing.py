@@ -132,7 +132,7 @@ class Router:
             request.authority,
             request.peer.address,
             address,
-            header_values(request.headers, request.names, self._names),
+            header_values(request, self._names),
             target.full if self._reads_path else b"",
             target.query or b"" if self._reads_query else b"",
         )
