@@ -254,10 +254,10 @@ class ProxiedRequest:
         upstream, timeout = snapshot.upstreams[routed.route.upstream], routed.route.timeout
         self._exchange.forward(upstream, self._onward(snapshot), response_headers=identified, response_timeout=timeout)
 
-    def _onward(self, snapshot: Snapshot) -> Headers:
-        """Return the headers for the upstream."""
-        guarded = snapshot.router.guarded
-        return to_upstream(self._request, trusted=self._trusted, request_id=self._request_id, read=guarded)
+    def _onward(self, snapshot: Snapshot, without: frozenset[bytes] = frozenset()) -> bytes:
+        """Return the header lines for the upstream; ``without`` are names, in lower case, that are left out."""
+        request, identity, read = self._request, self._request_id, snapshot.router.guarded
+        return to_upstream(request, trusted=self._trusted, request_id=identity, read=read, without=without)
 
     def answer(
         self, status: int, headers: Headers | None = None, error: int | None = None, details: Details | None = None
@@ -300,13 +300,13 @@ def forwarded_for(request: Request) -> list[bytes]:
     """Return the lines of X-Forwarded-For in order."""
     if FORWARDED_FOR not in request.names:
         return []
-    return [value for (_, value), name in zip(request.headers, request.names, strict=True) if name == FORWARDED_FOR]
+    return [request.value(index) for index, name in enumerate(request.names) if name == FORWARDED_FOR]
 
 
 def request_id(request: Request) -> bytes:
     """Return the request's own id if it is valid, else a new id."""
     if b"x-request-id" in request.names:
-        given = request.headers[request.names.index(b"x-request-id")][1]
+        given = request.value(request.names.index(b"x-request-id"))
         if _VALID_ID.fullmatch(given):
             return given
     return new_id()

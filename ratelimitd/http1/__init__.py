@@ -15,10 +15,11 @@ from .collector import read_body
 from .deadlines import Sweeper
 from .exchange import Exchange
 from .framing import SINGLE
-from .headers import CLAIMS, PSEUDONYM, REMOVED, to_upstream
+from .headers import CLAIMS, PSEUDONYM, REMOVED, kept_lines, our_lines, to_upstream, upgrade_lines
 from .model import Endpoint, ErrorResponse, Headers, Peer, Request, Summary
 from .options import CONNECTION_BYTES, HIGH_WATER, READ_BYTES, ServerOptions, UpstreamOptions
 from .owner import Handler
+from .responses import lines_of
 from .server import Server, ignore
 from .streamed import stream
 from .upstream import Upstream
@@ -55,7 +56,11 @@ __all__ = [
     "UpstreamOptions",
     "fetch",
     "ignore",
+    "kept_lines",
+    "lines_of",
+    "our_lines",
     "read_body",
     "stream",
     "to_upstream",
+    "upgrade_lines",
 ]

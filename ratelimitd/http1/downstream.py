@@ -266,8 +266,8 @@ class DownstreamConnection(asyncio.BufferedProtocol):
         if isinstance(taken, ErrorResponse):
             self._refuse(taken)
             return False
-        head, framed, self._pending = taken
-        self._begin(framed, Request(head, framed, self._peer, self._scheme))
+        head, self._pending = taken
+        self._begin(head, Request(head, self._peer, self._scheme))
         return True
 
     def _begin(self, framed: Framed, request: Request) -> None:

@@ -58,9 +58,8 @@ class Exchange:
     def forward(
         self,
         upstream: Upstream,
-        headers: Headers,
+        lines: bytes,
         *,
-        target: bytes | None = None,
         response_headers: Headers | None = None,
         response_timeout: float | None = None,
     ) -> None:
@@ -68,15 +67,14 @@ class Exchange:
 
         Args:
             upstream: receives the request if its circuit breaker admits it.
-            headers: made by ``headers.to_upstream``.
-            target: in place of the request's.
+            lines: header lines made by ``headers.to_upstream``.
             response_headers: added to the response, also to a local error response; they replace the upstream's headers
                 of the same names.
             response_timeout: overrides that of the upstream, for each attempt.
         """
         if self.over or self.relay is not None:
             return
-        relay = Relay(self, upstream, headers, target or self.request.target, response_headers or [], response_timeout)
+        relay = Relay(self, upstream, lines, response_headers or [], response_timeout)
         self.relay = relay
         relay.start()
 

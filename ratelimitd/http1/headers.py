@@ -6,7 +6,9 @@ Connection. All other headers keep their order, case and bytes.
 
 import re
 
-from .model import Headers, Request, ResponseHead
+from .model import Fields, Framed, Headers, Request, ResponseHead
+from .plain import KNOWN
+from .responses import lines_of
 
 PSEUDONYM = b"ratelimitd"
 """The gateway's name in Via (RFC 9110 7.6.3)."""
@@ -14,6 +16,8 @@ _HOP = frozenset(
     b"alt-svc connection proxy-connection keep-alive proxy-authenticate proxy-authorization te trailer"
     b" transfer-encoding upgrade".split(),
 )
+_IDENTITY = frozenset((b"x-request-id",))
+_LENGTH = frozenset((b"content-length",))
 _PERSISTENCE = frozenset((b"keep-alive", b"close"))
 _KEPT = frozenset((b"host", b"content-length"))
 """Not dropped where Connection names them: without them the message would be another one."""
@@ -32,61 +36,126 @@ _AS_HYPHENS = bytes.maketrans(b"!#$%&'*+.^_`|~", b"-" * 14)
 
 
 def to_upstream(
-    request: Request, *, trusted: bool, request_id: bytes = b"", read: frozenset[bytes] | None = frozenset()
-) -> Headers:
-    """Make the headers for an upstream.
+    request: Request,
+    *,
+    trusted: bool,
+    request_id: bytes = b"",
+    read: frozenset[bytes] | None = frozenset(),
+    without: frozenset[bytes] = frozenset(),
+) -> bytes:
+    """Make the header lines for an upstream, each with its end.
 
     The forwarding headers (X-Forwarded-*, Forwarded) of a peer that is not trusted are replaced, and those in
     ``CLAIMS`` removed; to those of a trusted one a value is appended. Names such as X_Forwarded_For, which WSGI, CGI
     and PHP read as one in ``REMOVED`` or ``read``, are removed, unless ``read`` is None. ``request_id`` replaces
-    X-Request-Id. Expect is dropped, as the gateway answers it; an upgrade that may be granted has its two headers at
-    the end. The sender adds the headers that frame the message.
+    X-Request-Id. ``without`` are further names, in lower case, that are removed. Expect is dropped, as the gateway
+    answers it; an upgrade that may be granted has its two headers at the end. The sender adds the headers that frame
+    the message.
     """
-    dropped = _dropped(request.headers, request.names)
-    if read is not None and b"".join(request.names).translate(None, _PLAIN):
-        dropped = dropped.union([name for name in request.names if _reads_like(name, read)])
-    kept, said = _sort(request, dropped, trusted=trusted, with_id=not request_id)
-    kept.extend(_forwarding(request, said))
-    kept.append((b"Via", b"%b %b" % (request.version, PSEUDONYM)))
-    if request_id:
-        kept.append((b"X-Request-Id", request_id))
+    kept = kept_lines(request, trusted=trusted, identified=request_id != b"", read=read, without=without)
+    identity = b"X-Request-Id: %b\r\n" % request_id if request_id else b""
+    return b"".join((kept, our_lines(request, trusted=trusted), identity, upgrade_lines(request)))
+
+
+def kept_lines(
+    request: Request, *, trusted: bool, identified: bool, read: frozenset[bytes] | None, without: frozenset[bytes]
+) -> bytes:
+    """Return those of the request's lines that go on as they came.
+
+    ``identified``: X-Request-Id is replaced. The lines are kept with a plain head, for equal requests: they depend on
+    the head alone then, as no plain name is read as another one.
+    """
+    head = request.head
+    usual = head.plain and identified and not trusted and not without
+    if usual and head.kept:
+        return head.kept
+    dropped = _HOP if head.plain else _dropped(head)
+    if identified:
+        dropped = dropped | _IDENTITY
+    if without:
+        dropped = dropped | without
+    if read is not None and not head.plain and b"".join(head.names).translate(None, _PLAIN):
+        dropped = dropped.union([name for name in head.names if _reads_like(name, read)])
+    kept = _joined(_kept(head, dropped, trusted))
+    if usual:
+        head.kept = kept
+    return kept
+
+
+def our_lines(request: Request, *, trusted: bool) -> bytes:
+    """Return the lines that describe the forwarding: X-Forwarded-For, -Proto and -Host, Forwarded, Via.
+
+    They depend on the request's peer, scheme, authority and version, and on its own such lines if the peer is trusted.
+    """
+    said = _said(request.head) if trusted else {}
+    address, scheme, host = request.peer.address.encode(), request.scheme.encode(), request.authority
+    prior, hops = said.get(b"x-forwarded-for"), said.get(b"forwarded")
+    shown = said.get(b"x-forwarded-host") or host
+    hop = _forwarded(address, scheme, host)
+    return b"".join(
+        (
+            b"X-Forwarded-For: ",
+            b"%b, %b" % (prior, address) if prior else address or b"unknown",
+            b"\r\nX-Forwarded-Proto: ",
+            said.get(b"x-forwarded-proto") or scheme,
+            b"\r\nX-Forwarded-Host: %b" % shown if shown else b"",
+            b"\r\nForwarded: ",
+            b"%b, %b" % (hops, hop) if hops else hop,
+            b"\r\n",
+            _via(request.version),
+        )
+    )
+
+
+def upgrade_lines(request: Request) -> bytes:
+    """Return the lines that ask for an upgrade, or say that trailers are taken; a plain request does neither."""
     if request.websocket:
-        kept += ((b"Connection", b"Upgrade"), (b"Upgrade", b"websocket"))
-    elif b"te" in request.names and _takes_trailers(request.headers):
-        kept.append((b"TE", b"trailers"))
-    return kept
+        return b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
+    if not request.head.plain and b"te" in request.names and _takes_trailers(request.headers):
+        return b"TE: trailers\r\n"
+    return b""
 
 
-def to_client(head: ResponseHead, ours: Headers) -> Headers:
-    """Make the headers for a client; ``ours`` replace the upstream's of the same names.
+def to_client(head: ResponseHead, ours: Headers) -> bytes:
+    """Make the status line and the header lines for a client; ``ours`` replace the upstream's of the same names.
 
-    The sender adds the headers that frame the message, except Content-Length, which is kept where a body may follow.
+    The sender adds the headers that frame the message, except Content-Length, which is kept where a body may follow,
+    and the empty line.
     """
-    left = _dropped(head.headers, head.names)
-    if ours:
-        left = left.union([name.lower() for name, _ in ours])
+    replaced = [name for name in [KNOWN.get(spelt) or spelt.lower() for spelt, _ in ours] if name in head.present]
+    if not replaced:
+        prefix = head.prefix
+        if not prefix:
+            head.prefix = prefix = _prefix(head, frozenset())
+    else:
+        prefix = _prefix(head, frozenset(replaced))
+    return prefix + lines_of(ours)
+
+
+def _prefix(head: ResponseHead, replaced: frozenset[bytes]) -> bytes:
+    """Return the status line, the lines of the upstream that are kept, and Via."""
+    left = (_HOP if head.plain else _dropped(head)) | replaced
     if head.status < 200 or head.status == 204:
-        left = left.union((b"content-length",))
-    kept = [header for header, name in zip(head.headers, head.names, strict=True) if name not in left]
-    kept.append((b"Via", b"%b %b" % (head.version, PSEUDONYM)))
-    kept += ours
-    return kept
+        left = left | _LENGTH
+    kept = [line for line, name in zip(head.lines, head.names, strict=True) if name not in left]
+    return b"HTTP/1.1 %d %b\r\n%b%b" % (head.status, head.reason, _joined(kept), _via(head.version))
 
 
 def trailers_to_client(head: ResponseHead, trailers: Headers, ours: Headers) -> Headers:
     """Make the trailers for a client: without those that are removed from the head, or replaced by ``ours``."""
-    left = _dropped(head.headers, head.names).union([name.lower() for name, _ in ours])
+    left = _dropped(head).union([name.lower() for name, _ in ours])
     return [trailer for trailer in trailers if trailer[0].lower() not in left]
 
 
-def _dropped(headers: Headers, names: list[bytes]) -> frozenset[bytes]:
+def _dropped(head: Fields) -> frozenset[bytes]:
     """Return the names of hop-by-hop headers: Caddy's list, and those that Connection lists."""
+    names = head.names
     if b"connection" not in names:
         return _HOP
-    first = headers[names.index(b"connection")][1]
+    first = head.value(names.index(b"connection"))
     if first in _PERSISTENCE and names.count(b"connection") == 1:
         return _HOP
-    values = [value for (_, value), name in zip(headers, names, strict=True) if name == b"connection"]
+    values = [value for (_, value), name in zip(head.headers, names, strict=True) if name == b"connection"]
     listed = {word.strip(b" \t").lower() for value in values for word in value.split(b",")}
     return _HOP.union(listed - _KEPT)
 
@@ -99,38 +168,35 @@ def _reads_like(name: bytes, read: frozenset[bytes]) -> bool:
     return hyphened in REMOVED or hyphened in read or hyphened.startswith(b"x-forwarded-")
 
 
-def _sort(
-    request: Request, dropped: frozenset[bytes], *, trusted: bool, with_id: bool
-) -> tuple[Headers, dict[bytes, bytes]]:
-    """Return the headers to keep, and the forwarding headers of a trusted peer, lines of one name joined as a list."""
-    kept: Headers = []
-    said: dict[bytes, bytes] = {}
-    for header, name in zip(request.headers, request.names, strict=True):
-        if name in dropped or name == b"expect":
+def _kept(head: Framed, dropped: frozenset[bytes], trusted: bool) -> list[bytes]:
+    kept: list[bytes] = []
+    for line, name in zip(head.lines, head.names, strict=True):
+        if name in dropped or name == b"expect" or name in _APPENDED:
             continue
-        if name in _APPENDED:
-            if trusted:
-                said[name] = said[name] + b", " + header[1] if name in said else header[1]
-        elif name in CLAIMS or name.startswith(b"x-forwarded-"):
-            if trusted:
-                kept.append(header)
-        elif with_id or name != b"x-request-id":
-            kept.append(header)
-    return kept, said
+        if trusted or not (name in CLAIMS or name.startswith(b"x-forwarded-")):
+            kept.append(line)
+    return kept
 
 
-def _forwarding(request: Request, said: dict[bytes, bytes]) -> Headers:
-    address, scheme, host = request.peer.address.encode(), request.scheme.encode(), request.authority
-    prior, hops = said.get(b"x-forwarded-for"), said.get(b"forwarded")
-    way = [
-        (b"X-Forwarded-For", b"%b, %b" % (prior, address) if prior else address or b"unknown"),
-        (b"X-Forwarded-Proto", said.get(b"x-forwarded-proto") or scheme),
-    ]
-    if shown := said.get(b"x-forwarded-host") or host:
-        way.append((b"X-Forwarded-Host", shown))
-    hop = _forwarded(address, scheme, host)
-    way.append((b"Forwarded", b"%b, %b" % (hops, hop) if hops else hop))
-    return way
+def _said(head: Framed) -> dict[bytes, bytes]:
+    """Return the forwarding headers of a trusted peer, lines of one name joined as a list."""
+    said: dict[bytes, bytes] = {}
+    if _APPENDED.isdisjoint(head.names):
+        return said
+    dropped = _dropped(head)
+    for (_, value), name in zip(head.headers, head.names, strict=True):
+        if name in _APPENDED and name not in dropped:
+            said[name] = said[name] + b", " + value if name in said else value
+    return said
+
+
+def _via(version: bytes) -> bytes:
+    return b"Via: %b %b\r\n" % (version, PSEUDONYM)
+
+
+def _joined(lines: list[bytes]) -> bytes:
+    lines.append(b"")
+    return b"\r\n".join(lines)
 
 
 def _forwarded(address: bytes, scheme: bytes, host: bytes) -> bytes:

@@ -11,11 +11,12 @@ import httptools
 from .framing import FramedResponse, frame_request, frame_response
 from .model import ErrorResponse, Framed, Headers, RequestHead, ResponseHead
 from .options import ServerOptions
+from .plain import plain_request, plain_response
 
 T = TypeVar("T")
 MAX_HEADS = 1024
-MAX_HEAD_BYTES = 1024
-"""Heads that a cache holds, and the longest of them: 4 MiB at most for both caches, parsed fields included."""
+MAX_HEAD_BYTES, MAX_HEAD_FIELDS = 1024, 32
+"""Heads that a cache holds, and the longest of them: a browser's has 600 to 900 bytes in 15 to 20 fields."""
 MAX_SEEN = 4096
 """Hashes of heads that were seen once, in each cache."""
 _CR = 0x0D
@@ -41,29 +42,29 @@ class HeadCache(Generic[T]):
     def __repr__(self) -> str:
         return f"<HeadCache: {len(self._parsed)} parsed, {len(self._seen)} seen>"
 
-    def put(self, raw: bytes, parsed: T) -> None:
-        """Store a parsed head, if it was seen before and is not longer than ``MAX_HEAD_BYTES``."""
+    def put(self, raw: bytes, parsed: T, names: list[bytes]) -> None:
+        """Store a parsed head, if it was seen before and is within ``MAX_HEAD_BYTES`` and ``MAX_HEAD_FIELDS``."""
         mark = hash(raw)
         if mark not in self._seen:
             if len(self._seen) >= MAX_SEEN:
                 self._seen.clear()
             self._seen.add(mark)
-        elif len(raw) <= MAX_HEAD_BYTES:
+        elif len(raw) <= MAX_HEAD_BYTES and len(names) <= MAX_HEAD_FIELDS:
             if len(self._parsed) >= MAX_HEADS:
                 self._parsed.clear()
             self._parsed[raw] = parsed
 
 
-_requests: HeadCache[tuple[RequestHead, Framed]] = HeadCache()
+_requests: HeadCache[Framed] = HeadCache()
 _responses: HeadCache[tuple[ResponseHead, FramedResponse]] = HeadCache()
 
 
 def take_request(
     partial: bytearray, data: bytes, options: ServerOptions
-) -> tuple[RequestHead, Framed, bytes] | ErrorResponse | None:
+) -> tuple[Framed, bytes] | ErrorResponse | None:
     """Take a request head: ``partial`` is what earlier reads brought of it, ``data`` what one more read brought.
 
-    Returns the head, its framing and the bytes after it. Returns None while the head is not complete; ``data`` is in
+    Returns the head and the bytes after it. Returns None while the head is not complete; ``data`` is in
     ``partial`` then. ``partial`` is empty before the first read and after a head was taken.
     """
     whole = _joined(partial, data) if partial else data
@@ -77,14 +78,13 @@ def take_request(
     read = read_request(whole[:end])
     if isinstance(read, ErrorResponse):
         return read
-    head, framed = read
-    if len(head.target) > options.max_target:
+    if len(read.asked) > options.max_target:
         return ErrorResponse(414, "request target is too long")
-    if len(head.headers) > options.max_headers:
+    if len(read.names) > options.max_headers:
         return ErrorResponse(431, "too many headers")
-    if framed.length > options.max_body:
+    if read.length > options.max_body:
         return ErrorResponse(413, "request body is too large")
-    return head, framed, whole[end:]
+    return read, whole[end:]
 
 
 def take_response(
@@ -139,40 +139,44 @@ def _invalid_new(partial: bytearray, new: int) -> str:
     return invalid_start(partial[start:])
 
 
-def read_request(raw: bytes) -> tuple[RequestHead, Framed] | ErrorResponse:
-    """Parse and frame a complete request head. The result is shared with later equal heads and must not be changed."""
+def read_request(raw: bytes) -> Framed | ErrorResponse:
+    """Read and frame a complete request head. The result is shared with later equal heads and must not be changed."""
     cached = _requests.get(raw)
     if cached is not None:
         return cached
-    head = parse_request(raw)
-    if isinstance(head, ErrorResponse):
-        return head
-    framed = frame_request(head)
-    if isinstance(framed, ErrorResponse):
-        return framed
-    parsed = (head, framed)
-    _requests.put(raw, parsed)
-    return parsed
+    framed = plain_request(raw) or judged_request(raw)
+    if isinstance(framed, Framed):
+        _requests.put(raw, framed, framed.names)
+    return framed
 
 
 def read_response(method: bytes, raw: bytes) -> tuple[ResponseHead, FramedResponse] | ErrorResponse:
-    """Parse and frame a complete response head; the request had ``method``. The result is shared: do not change it."""
+    """Read and frame a complete response head; the request had ``method``. The result is shared: do not change it."""
     cached = _responses.get(raw) if method != b"HEAD" else None  # no other method changes the framing of a head
     if cached is not None:
         return cached
+    read = plain_response(method, raw) or judged_response(method, raw)
+    if not isinstance(read, ErrorResponse) and method != b"HEAD":
+        _responses.put(raw, read, read[0].names)
+    return read
+
+
+def judged_request(raw: bytes) -> Framed | ErrorResponse:
+    """Parse and frame a request head of any kind."""
+    head = parse_request(raw)
+    return head if isinstance(head, ErrorResponse) else frame_request(head)
+
+
+def judged_response(method: bytes, raw: bytes) -> tuple[ResponseHead, FramedResponse] | ErrorResponse:
+    """Parse and frame a response head of any kind."""
     head = parse_response(raw)
     if isinstance(head, ErrorResponse):
         return head
     framed = frame_response(method, head)
-    if isinstance(framed, ErrorResponse):
-        return framed
-    parsed = (head, framed)
-    if method != b"HEAD":
-        _responses.put(raw, parsed)
-    return parsed
+    return framed if isinstance(framed, ErrorResponse) else (head, framed)
 
 
-class _Fields:
+class _Callbacks:
     """Collects what httptools' callbacks report."""
 
     __slots__ = ("headers", "names", "text")
@@ -197,7 +201,7 @@ def parse_request(head: bytes) -> RequestHead | ErrorResponse:
     """Parse a request head, which ends with its empty line."""
     if flaw := invalid_bytes(head):
         return ErrorResponse(400, flaw)
-    fields = _Fields()
+    fields = _Callbacks()
     parser = httptools.HttpRequestParser(fields)
     try:
         parser.feed_data(head)
@@ -217,7 +221,7 @@ def parse_response(head: bytes) -> ResponseHead | ErrorResponse:
     """Parse a response head, which ends with its empty line."""
     if flaw := invalid_bytes(head):
         return ErrorResponse(502, f"response: {flaw}")
-    fields = _Fields()
+    fields = _Callbacks()
     parser = httptools.HttpResponseParser(fields)
     try:
         parser.feed_data(head)
@@ -228,7 +232,7 @@ def parse_response(head: bytes) -> ResponseHead | ErrorResponse:
     status, version = parser.get_status_code(), _STATUS_LINES.get(head[:9])
     if version is None or head[9:12] != b"%d" % status:
         return ErrorResponse(502, "response: status line is not of HTTP 1.0 or 1.1")
-    return ResponseHead(status, fields.text, version, _trimmed(head, fields.headers), fields.names)
+    return ResponseHead(status, fields.text, version, fields.names, _trimmed(head, fields.headers))
 
 
 def invalid_bytes(head: bytes | bytearray) -> str:
