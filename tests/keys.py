@@ -23,6 +23,8 @@ _TUNNEL: Final = "tests/http1/test_tunnel.py::"
 _BREAKER: Final = "tests/http1/test_circuit_breaker.py::"
 _BALANCE: Final = "tests/http1/test_balance.py::"
 _GATEWAY: Final = "tests/app/test_gateway_effects.py::"
+_CORS: Final = "tests/app/test_gateway_cors.py::"
+_UPSTREAMS: Final = "tests/app/test_gateway_upstreams.py::"
 _PROCESS: Final = "tests/gateway/test_process.py::"
 _ROUTING: Final = "tests/gateway/test_routing.py::"
 _ACTIONS: Final = "tests/gateway/test_actions.py::"
@@ -122,6 +124,7 @@ _LISTENER: Final[Mapping[str, tuple[str, ...]]] = {
     _FAIRNESS + "test_a_body_that_only_drips_is_408_and_no_evidence_against_the_upstream": ("min_body_rate",),
     _CLIENTS + "test_a_client_that_never_reads_is_given_up": ("send_timeout",),
     _CLIENTS + "test_one_connection_too_many_is_503": ("max_connections", "max_connections_per_address"),
+    "tests/http1/test_other_methods.py::test_any_method_is_forwarded_where_the_option_says_so": ("methods",),
 }
 
 _CONNECTIONS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -209,11 +212,22 @@ _RATE_LIMITS: Final[Mapping[str, tuple[str, ...]]] = {
     ),
 }
 
+_CORS_KEYS: Final[Mapping[str, tuple[str, ...]]] = {
+    _CORS + "test_preflights_of_an_allowed_origin_are_answered_and_not_counted": (
+        *("methods", "headers", "max_age", "expose_headers"),
+    ),
+    _CORS + "test_origins_are_compared_whole": ("origins", "origins.regex"),
+    _CORS + "test_the_route_speaks_for_the_upstream": ("credentials",),
+}
+
 GATEWAY_KEYS: Final[Mapping[str, str]] = {
     "listen": _PROCESS + "test_it_listens_where_its_file_says",
     "upstreams": _GATEWAY + "test_a_route_forwards_to_its_upstream",
     "upstreams.url": _GATEWAY + "test_a_route_forwards_to_its_upstream",
     "upstreams.endpoints": _GATEWAY + "test_requests_are_spread_over_the_endpoints",
+    "upstreams.host": _UPSTREAMS + "test_an_upstream_gets_the_host_that_the_file_says",
+    "upstreams.ca": _UPSTREAMS + "test_a_certificate_is_verified_as_the_file_says",
+    "upstreams.verify": _UPSTREAMS + "test_a_certificate_is_verified_as_the_file_says",
     "upstreams.breaker": _GATEWAY + "test_an_upstream_that_failed_is_left_alone_for_as_long_as_the_file_says",
     "upstreams.balance": _GATEWAY + "test_an_endpoint_that_failed_is_left_alone_for_as_long_as_the_file_says",
     **_below("upstreams", _CONNECTIONS),
@@ -227,6 +241,8 @@ GATEWAY_KEYS: Final[Mapping[str, str]] = {
     "routes.timeout": _GATEWAY + "test_a_route_bounds_the_wait_for_a_response",
     "routes.rate_limits": _GATEWAY + "test_a_route_is_limited_by_its_rate_limits",
     **_below("routes.rate_limits", _RATE_LIMITS),
+    "routes.cors": _CORS + "test_preflights_of_an_allowed_origin_are_answered_and_not_counted",
+    **_below("routes.cors", _CORS_KEYS),
     **_below("routes.rate_limits.actions", _ACTION),
     "policies": _GATEWAY + "test_policies_may_stand_in_a_folder",
     "domain": _GATEWAY + "test_the_domain_says_whose_limits_apply",
@@ -244,5 +260,6 @@ GATEWAY_KEYS: Final[Mapping[str, str]] = {
     "underscores_in_headers": _GATEWAY
     + "test_a_name_that_an_upstream_reads_as_another_is_dropped_unless_the_file_says_so",
     "error_details": _GATEWAY + "test_a_denial_names_limit_and_wait_where_the_file_says_so",
+    "encoded_slash": _GATEWAY + "test_an_encoded_slash_is_kept_where_the_file_says_so",
 }
 """By the keys of the file, from its top down; lists and the names of upstreams are left out."""

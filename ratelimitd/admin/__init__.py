@@ -7,13 +7,16 @@ from .explain import explain_page, explained
 from .guard import Token, TokenError, TokenFile, TokenGuard, guarded
 from .http import Page, PageRequest, PageTable
 from .pages import debug_pages, gateway_pages, metrics_pages, service_pages
-from .server import BODY_BYTES, HTTP_MOST, Clients, PageListener, Pages, listen, port_bytes
+from .reused import REUSE_BYTES, Reused
+from .server import BODY_BYTES, HTTP_MOST, STREAMS, Clients, PageListener, Pages, listen, port_bytes
 from .stats import statsd_text
 
 __all__ = [
     "BODY_BYTES",
     "HTTP_MOST",
     "PEEK",
+    "REUSE_BYTES",
+    "STREAMS",
     "Clients",
     "Control",
     "DecisionSwitch",
@@ -22,6 +25,7 @@ __all__ = [
     "PageRequest",
     "PageTable",
     "Pages",
+    "Reused",
     "Switched",
     "Token",
     "TokenError",

@@ -42,8 +42,8 @@ ELSEWHERE: Final = (
 )
 
 
-PAID_BY: Final = ("charge", "reserve", "ttl")
-"""Keys of a limit that say when its costs come, shown where the policy has them."""
+SAID: Final = ("charge", "reserve", "ttl", "queue")
+"""Keys of a limit that say when its costs come and what waits for it, shown where the policy has them."""
 
 
 class Control(NamedTuple):
@@ -230,10 +230,10 @@ def _limit(charge: Charge) -> Fields:
             "window_seconds": rate.window / SECOND,
             "burst": rate.burst,
         }
-    paid = {key: value for key in PAID_BY if (value := EXTENSIONS[key](limit))}
+    said = {key: value for key in SAID if (value := EXTENSIONS[key](limit))}
     return {
         **numbers,
-        **paid,
+        **said,
         "shadow_mode": limit.shadow_mode,
         "quota_mode": limit.quota_mode,
         "enforced": charge.binding,

@@ -102,6 +102,11 @@ def _ttl(limit: Limit) -> str:
     return "" if limit.reserve is None else f"{limit.reserve.ttl / SECOND:g}s"
 
 
+def _queue(limit: Limit) -> str:
+    queue = limit.queue
+    return "" if queue is None else f"{queue.length} for {queue.timeout / SECOND:g}s"
+
+
 def _overlaid(limit: Limit) -> str:
     return ", ".join(f"{key} (line {number})" for key, number in limit.overlaid)
 
@@ -114,6 +119,7 @@ EXTENSIONS: Final[dict[str, Callable[[Limit], str]]] = {
     "charge": _charge,
     "reserve": _reserve,
     "ttl": _ttl,
+    "queue": _queue,
     "on_store_failure": _on_store_failure,
     "limit": lambda limit: limit.item,
     "overlay": _overlaid,

@@ -42,6 +42,10 @@ when there are too many; some here and some there."""
 ALL: Final = -1
 """``Hold.amount`` of a charge that releases all holds, as an operator does who resets a counter."""
 
+RENEW: Final = -2
+"""``Hold.amount`` of a settlement that has the hold of its name expire later. One that has expired is taken again,
+whatever is left: its request is still in progress."""
+
 UNKNOWN: Final = (b"?",)
 """Names of a lease that none of ours can be."""
 
@@ -65,8 +69,9 @@ class Hold(Value):
 
     Attributes:
         ttl: µs after which a hold that it takes expires.
-        amount: hits that a question or request needs besides its cost; 0 of a settlement; ALL.
-        names: the name under which a request takes the amount, if it takes it; the names that a settlement releases.
+        amount: hits that a question or request needs besides its cost; 0 of a settlement; ALL; RENEW.
+        names: the name under which a request takes the amount, if it takes it; the names that a settlement releases;
+            the one that it renews.
         newest: whether a settlement releases the newest hold, as one without a lease does.
     """
 
@@ -200,6 +205,8 @@ def charge(
         moved = holds.release_all()
     elif settles and cost >= 0:
         moved = holds.release_newest() if hold.newest else holds.release(hold.names)
+        if hold.amount == RENEW:
+            holds.take(hold.names[0], now + hold.ttl)
     after, decision = _counted(state, holds, rate, cost, now, flags)
     allowed, retry = decision.allowed, decision.retry_after
     if allowed and cost >= 0 and not settles:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from ratelimitd import __build__, __version__
 from ratelimitd.observe.loop import LoopLag
 from ratelimitd.observe.metrics import LIMIT_PREFIX, Counters, Family, by_label, render, single
+from ratelimitd.observe.output import dropped_lines
 from ratelimitd.observe.process import runtime_families
 from ratelimitd.stores.memory import MemoryStore
 from ratelimitd.stores.redis import RedisStore
@@ -251,6 +252,10 @@ def _process_families(lag: LoopLag) -> list[Family]:
         single(
             "ratelimitd_loop_lag_longest_seconds", "gauge", "Largest event-loop lag in the last 30 to 60 s.",
             lambda: lag.longest,
+        ),
+        by_label(
+            "ratelimitd_log_lines_dropped_total", "counter", "Lines of the log that were not read in time, or refused.",
+            "stream", dropped_lines,
         ),
         Family(
             "ratelimitd_build_info", "gauge", "Version of the running process, and its build, as labels.",

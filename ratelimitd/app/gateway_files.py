@@ -1,7 +1,7 @@
 """The active gateway file: read at the start and on every change, and activated together with its policies."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from ratelimitd.gateway import (
     Backend,
@@ -21,6 +21,8 @@ from ratelimitd.sources import read_file
 
 from .policies import Accept
 from .ports import Clash
+from .queueing import waiting_most
+from .upstream_tls import UpstreamTls, compared, upstream_tls
 
 log = get_logger(__name__)
 
@@ -29,7 +31,13 @@ FIXED = ("listen", "tls", "admin")
 
 
 async def read(path: str) -> Gateway:
-    """Read a gateway file in a thread. Raises PolicyErrors."""
+    """Read a gateway file, and the files of authorities that it names, in a thread. Raises PolicyErrors."""
+    gateway = await _parsed(path)
+    await asyncio.to_thread(upstream_tls, gateway)
+    return gateway
+
+
+async def _parsed(path: str) -> Gateway:
     try:
         content = await asyncio.to_thread(read_file, path)
     except OSError as error:
@@ -59,7 +67,7 @@ class GatewayFiles:
         trusted_peers: Sequence[str] = (),
     ) -> None:
         self.upstreams: dict[str, Upstream] = {}
-        self._backends: dict[str, Backend] = {}
+        self._made: dict[str, tuple[Backend, bytes]] = {}
         self._gateway = gateway
         self._clashing = clashing
         self._trusted_peers = trusted_peers
@@ -69,7 +77,8 @@ class GatewayFiles:
 
     async def prepare(self) -> Accept:
         """Read the current file."""
-        gateway = await read(self._gateway.file)
+        gateway = await _parsed(self._gateway.file)
+        tls = await asyncio.to_thread(upstream_tls, gateway)
         found = self._clashing(gateway)
         if found:
             raise PolicyErrors([PolicyError(gateway.file, 0, str(clash)) for clash in found])
@@ -79,11 +88,13 @@ class GatewayFiles:
             domain = domain_of(gateway, policy)
 
             def commit() -> None:
-                self._replace_upstreams(gateway)
+                self._replace_upstreams(gateway, tls)
                 self._warn_of_fixed(gateway)
                 self._gateway = gateway
                 self._server.options = gateway.limits
                 self._server.trust((*self._trusted_peers, *gateway.trusted_proxies))
+                self._proxy.queueing.lines.most = waiting_most(self._server.places.bounds.total)
+                self._proxy.queueing.wake()
                 self._proxy.snapshot = Snapshot(
                     gateway,
                     router,
@@ -101,15 +112,17 @@ class GatewayFiles:
         """Close the idle connections to upstreams, and make no more."""
         await asyncio.gather(*(upstream.close() for upstream in self.upstreams.values()))
 
-    def _replace_upstreams(self, gateway: Gateway) -> None:
+    def _replace_upstreams(self, gateway: Gateway, tls: Mapping[str, UpstreamTls]) -> None:
         """Keep unchanged upstreams with their connections and circuit breakers; retire the others."""
+        made = {name: (compared(backend), tls[name].ca) for name, backend in gateway.upstreams.items()}
         for name in list(self.upstreams):
-            if gateway.upstreams.get(name) != self._backends[name]:
+            if made.get(name) != self._made[name]:
                 self.upstreams.pop(name).retire()
-        for name, backend in gateway.upstreams.items():
+        for name, (endpoints, options, host, *_) in gateway.upstreams.items():
             if name not in self.upstreams:
-                self.upstreams[name] = Upstream(name, backend.endpoints, backend.options, self._sweeper)
-        self._backends = dict(gateway.upstreams)
+                context = tls[name].context
+                self.upstreams[name] = Upstream(name, endpoints, options, self._sweeper, tls=context, host=host)
+        self._made = made
 
     def _warn_of_fixed(self, gateway: Gateway) -> None:
         for name in FIXED:

@@ -2,14 +2,14 @@
 
 from collections.abc import Iterable, Mapping
 
-from ratelimitd.gateway import RequestMetrics
+from ratelimitd.gateway import Queueing, RequestMetrics
 from ratelimitd.http1 import State, Upstream
-from ratelimitd.observe.metrics import Family, Value, single
+from ratelimitd.observe.metrics import Family, Value, by_label, single
 
 STATES = {State.CLOSED: 0, State.HALF_OPEN: 1, State.OPEN: 2}
 
 
-def gateway_families(metrics: RequestMetrics, upstreams: Mapping[str, Upstream]) -> list[Family]:
+def gateway_families(metrics: RequestMetrics, upstreams: Mapping[str, Upstream], queueing: Queueing) -> list[Family]:
     """Return the metrics of the proxy; ``upstreams`` has the active ones at each scrape."""
 
     def breakers() -> Iterable[tuple[tuple[str, ...], Value]]:
@@ -31,6 +31,10 @@ def gateway_families(metrics: RequestMetrics, upstreams: Mapping[str, Upstream])
             "gateway_rate_limited_total", "counter", "Requests denied by a limit.", ("route", "limit", "reason"),
             lambda: list(metrics.rate_limited.items()),
         ),
+        Family(
+            "gateway_responses_cut_total", "counter", "Responses that were cut off, by the side that did it.",
+            ("route", "side"), lambda: list(metrics.cut.items()),
+        ),
         single(
             "gateway_request_duration_seconds", "histogram",
             "Time from the request head to the end of the response in seconds.", lambda: metrics.latency,
@@ -42,5 +46,26 @@ def gateway_families(metrics: RequestMetrics, upstreams: Mapping[str, Upstream])
         Family(
             "gateway_upstream_in_flight", "gauge", "Requests in flight to the endpoint.",
             ("upstream", "endpoint"), in_flight,
+        ),
+        *_queue_families(queueing),
+    ]  # fmt: skip
+
+
+def _queue_families(queueing: Queueing) -> list[Family]:
+    """Return the metrics of requests that wait for a limit."""
+    metrics = queueing.metrics
+    return [
+        by_label(
+            "gateway_queue_depth", "gauge", "Requests that wait for the limit.", "limit",
+            lambda: queueing.depths().items(),
+        ),
+        Family(
+            "gateway_queue_requests_total", "counter",
+            "Requests that waited for the limit, or had no place to, by how that ended.", ("limit", "outcome"),
+            lambda: list(metrics.ended.items()),
+        ),
+        single(
+            "gateway_queue_wait_seconds", "histogram", "Time that requests waited for a limit in seconds.",
+            lambda: metrics.waited,
         ),
     ]  # fmt: skip

@@ -15,6 +15,7 @@ from ratelimitd.kernel import forbid_dumps
 from ratelimitd.net.files import reason
 from ratelimitd.observe.logs import configure, get_logger, hide
 from ratelimitd.observe.loop import SWITCH, collect_regularly, tame_collector
+from ratelimitd.observe.output import flush, queued_output
 from ratelimitd.settings import Settings
 from ratelimitd.sources import Pushed, Source, Watch, describe, signature
 
@@ -67,6 +68,11 @@ Start = Callable[[AsyncExitStack], Coroutine[None, None, Running]]
 
 def live(settings: Settings, start: Start) -> int:
     """Start, and serve until SIGTERM or SIGINT; returns the exit code: 0 after a drain, 1 if the start failed."""
+    with queued_output():
+        return _run(settings, start)
+
+
+def _run(settings: Settings, start: Start) -> int:
     configure(settings.log_level, settings.log_format)
     hide(settings.identity_secret)
     hide_passwords(settings)
@@ -167,6 +173,7 @@ def _end_on_signals() -> "asyncio.Future[signal.Signals]":
     def end(by: signal.Signals) -> None:
         if ending.done():
             log.warning("terminating immediately", signal=by.name)
+            flush()
             os._exit(128 + by)
         ending.set_result(by)
 

@@ -9,9 +9,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ratelimitd import http1
-from ratelimitd.admin import port_bytes
+from ratelimitd.admin import REUSE_BYTES, STREAMS, port_bytes
 from ratelimitd.limiter import GONE_SERIES, IN_DOUBT, KEPT_BYTES, NAME_BYTES, TABLE_SIZE, TALLY_BYTES
 from ratelimitd.observe.logs import get_logger
+from ratelimitd.observe.output import BATCH_BYTES, QUEUE_BYTES
 from ratelimitd.settings import Settings, changed
 from ratelimitd.sources import OVERLAY_BYTES, Pushed, Source, list_files
 from ratelimitd.transport import nghttp2_available
@@ -19,6 +20,7 @@ from ratelimitd.transport import nghttp2_available
 from .engine import FALLBACK_BYTES
 from .files import GRPC_MOST, SIDES
 from .http import page_bodies
+from .queueing import WAITER_BYTES, waiting_most
 
 if TYPE_CHECKING:
     from ratelimitd.gateway import Gateway
@@ -100,6 +102,7 @@ def shares(
     return [
         *_process(settings, policy),
         *_counters(settings),
+        *_logs(gateway),
         *(_grpc(settings, memory) if serves else ()),
         *_http(settings, gateway, serves=serves),
     ]
@@ -140,6 +143,12 @@ def _counters(settings: Settings) -> Iterator[Share]:
     )
 
 
+def _logs(gateway: "Gateway | None") -> Iterator[Share]:
+    written = ("stderr",) if gateway is None else ("stderr", "stdout")
+    size = sum(QUEUE_BYTES[stream] + BATCH_BYTES for stream in written)
+    yield Share("lines of the log that are not read", size)
+
+
 def _grpc(settings: Settings, memory: int) -> Iterator[Share]:
     if _transport(settings) == "grpcio":
         size = settings.max_request_bytes * settings.store_in_flight
@@ -161,6 +170,10 @@ def _http(settings: Settings, gateway: "Gateway | None", *, serves: bool) -> Ite
         tls = 0 if gateway.tls is None else TLS_BYTES
         size = gateway.limits.max_connections * (gateway.limits.max_head + SIDES * side + tls)
         yield Share("requests of the proxy", size, "max_connections of the gateway file")
+        if gateway.admin.port is None:  # one is kept, and each that is being sent may be older
+            yield Share("metrics on the listener of the proxy", REUSE_BYTES * (1 + STREAMS))
+        waiting = WAITER_BYTES * waiting_most(gateway.limits.max_connections)
+        yield Share("requests that wait for a limit", waiting, "max_connections of the gateway file")
 
 
 def _transport(settings: Settings) -> str:

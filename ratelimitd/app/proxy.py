@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from ratelimitd import __version__
-from ratelimitd.admin import Pages, PageTable, gateway_pages, listen
+from ratelimitd.admin import Pages, PageTable, Reused, gateway_pages, listen
 from ratelimitd.gateway import (
     AccessLog,
     AccessRecord,
@@ -39,6 +39,7 @@ from ratelimitd.sources import GatewayFile
 from .beside import MOVABLE, beside_proxy
 from .connections import Connections, warn_of_shortage
 from .engine import Parts, build, store_budget
+from .exposition import Scrape
 from .files import divided
 from .gateway_files import GatewayFiles, read
 from .gateway_metrics import gateway_families
@@ -50,6 +51,7 @@ from .naming import gateway_tls, port_set_by
 from .policies import Policies
 from .ports import Clash, clashing, wants_admin
 from .prometheus import scrapes
+from .queueing import stop_queueing
 from .refusals import HttpRefusals, Refusals
 from .serve import open_grpc
 from .service import RunningService
@@ -88,31 +90,31 @@ async def _start(
     if with_service:
         settings = _beside(settings, gateway)
     clashes = partial(clashing, settings, with_service=with_service)
-    _check(settings, GatewayFile(path), gateway, clashes(gateway), with_service=with_service)
+    source = GatewayFile(path, made_of(config, wanted))
+    _check(settings, source, gateway, clashes(gateway), with_service=with_service)
     host, sock = _bound(settings, gateway, config, stack)
     port, tracer = sock.getsockname()[1], tracer_of(settings)
     parts, metrics, sweeper, access = build(settings), RequestMetrics(), Sweeper(), _access_log(settings)
     stack.callback(sweeper.close)
     stack.callback(access.flush)
-    proxy = _proxy(settings, parts, _reporter(metrics, access), traced_requests(tracer, port))
+    proxy = _proxy(settings, parts, _reporter(metrics, access), traced_requests(tracer, port), stack)
     division = divided(settings, gateway, with_service=with_service)
     connections = Connections(division, settings.trusted_peers, sweeper, HttpRefusals(), {})
     server = _server(proxy, gateway, connections, _refusals(metrics, access))
     files = GatewayFiles(gateway, proxy, server, sweeper, clashes, settings.trusted_peers)
     stack.push_async_callback(files.close)
-    source = GatewayFile(path)
     policies = Policies(source, settings, parts, prepare=files.prepare)
     service = RunningService(settings, parts, policies, Health(), Health(), Health(), tracer=tracer)
     service.update_health()
     lag, refusals = LoopLag(), Refusals(settings.grpc_client_tls_san)
-    more = [*gateway_families(metrics, files.upstreams), *([refusals.family()] if with_service else ())]
+    more = gateway_families(metrics, files.upstreams, proxy.queueing) + ([refusals.family()] if with_service else [])
     measures = measuring(settings, parts, policies, stack, with_service=with_service)
     more += [family for each in measures for family in each.families()] + span_families(tracer)
     scraped = scrapes(settings, parts, policies, lag, [*more, *connections.families()])
-    pages = gateway_pages(service.readiness, service.notes, scraped.page)
+    pages = gateway_pages(service.readiness, service.notes, _metrics(gateway.admin, scraped.page))
     own = await _pages(gateway.admin, proxy, pages, host, connections, stack)
     where = {"proxy": address(host, port), **own}
-    fronts = [Front(server.leave, server.stop)]
+    fronts = [Front(server.leave, partial(stop_queueing, proxy.queueing, server.stop))]
     serving = None
     if with_service:
         serving, front = open_grpc(service, refusals, connections)
@@ -135,12 +137,19 @@ async def _start(
 
 
 def _proxy(
-    settings: Settings, parts: Parts, report: Callable[[AccessRecord], None], requests: MakeRequest | None
+    settings: Settings,
+    parts: Parts,
+    report: Callable[[AccessRecord], None],
+    requests: MakeRequest | None,
+    stack: AsyncExitStack,
 ) -> Proxy:
     """Make the proxy; ``requests`` makes requests that are traced."""
     clock, budget = asyncio.get_running_loop().time, store_budget(settings)
     multipliers = settings.status_unit_multiplier
-    return Proxy(parts.engine, budget, clock, report, multipliers=multipliers, requests=requests)
+    shared = settings.redis is not None
+    proxy = Proxy(parts.engine, budget, clock, report, multipliers=multipliers, shared=shared, requests=requests)
+    stack.callback(proxy.held.close)
+    return proxy
 
 
 def _server(
@@ -159,6 +168,13 @@ def _server(
     )
     connections.listening["proxy"] = server.places
     return server
+
+
+def made_of(config: str | None, wanted: CallerLimits | None) -> str:
+    """Return what stands for the gateway file; empty for a file that was given."""
+    if config is not None:
+        return ""
+    return "the built-in gateway file" if wanted is None else "the flags --upstream, --limit and --by"
 
 
 def _tell(settings: Settings, config: str | None, wanted: CallerLimits | None) -> None:
@@ -243,6 +259,11 @@ def _refusals(metrics: RequestMetrics, access: AccessLog) -> Callable[[ErrorResp
         access.log(AccessRecord("", "", "", peer.address, "", "", error.status, "", "", 0, 0, 0, error.reason))
 
     return report
+
+
+def _metrics(admin: Admin, page: Scrape) -> Scrape:
+    """Return what renders /metrics, which every client may ask for on the listener."""
+    return page if admin.port is not None else Reused(page)
 
 
 async def _pages(

@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import sys
 from collections.abc import Mapping
 from typing import Any, Final
@@ -33,7 +34,13 @@ def serve(config: tuple[str, ...], **flags: str | None) -> None:
     Every flag except --config is also an environment variable (--grpc-port is GRPC_PORT); the flag overrides it.
     Counters are kept in memory, or in Redis if its address is set.
     """
+    hold_reloads()
     sys.exit(run_service(read_settings(flags), config))
+
+
+def hold_reloads() -> None:
+    """Ignore SIGHUP, which would end the start, until there is a policy to reload."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
 def run_service(settings: Settings, config: tuple[str, ...]) -> int:
@@ -95,6 +102,7 @@ def proxy(
     Without --config, --upstream and --limit stand for a gateway file, which --print-config prints. Without --limit it
     is a built-in file, with limits by API key and address.
     """
+    hold_reloads()
     file = only_one(config)
     _check(file, {"--upstream": upstream, "--limit": limits, "--by": by, "--print-config": print_config})
     if upstream is not None:

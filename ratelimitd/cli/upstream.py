@@ -9,7 +9,7 @@ import click
 from ratelimitd.settings import changed
 
 from .flags import settings_flags
-from .serve import read_settings, run_service
+from .serve import hold_reloads, read_settings, run_service
 
 
 @click.command(
@@ -24,6 +24,7 @@ def ratelimit(config: tuple[str, ...], words: tuple[str, ...], **flags: str | No
 
     envoyproxy/ratelimit reads no arguments, so manifests for it may have some.
     """
+    hold_reloads()
     settings = read_settings(flags)
     paths = () if settings.over_xds else tuple(word for word in words if _is_path(word))
     ignored = [word for word in words if word not in paths]

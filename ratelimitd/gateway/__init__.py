@@ -8,6 +8,7 @@ from .file import domain_of, read_gateway, upstream_at
 from .from_flags import CallerLimits, file_of_flags, in_words
 from .model import Admin, Backend, Gateway
 from .proxy import MakeRequest, Proxy, Snapshot, render
+from .queueing import Queueing
 from .routing import Router, counted_headers
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "Gateway",
     "MakeRequest",
     "Proxy",
+    "Queueing",
     "RequestMetrics",
     "Router",
     "Snapshot",

@@ -5,12 +5,16 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from json.encoder import encode_basestring_ascii as quoted
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from ratelimitd.observe.metrics import Histogram
 
 LATENCY_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Seconds: Prometheus' default buckets, and finer ones for the latencies of a proxy in front of a fast application."""
+
+
+LEVELS: Final = {"": "info", "client": "warning", "upstream": "error", "gateway": "error"}
+"""Level of a line by ``cut``; without a status, or with one from 500, it is ``error``."""
 
 
 class AccessRecord(NamedTuple):
@@ -27,6 +31,8 @@ class AccessRecord(NamedTuple):
         received: bytes of the request body.
         sent: bytes of the response body.
         error: reason for the failure, empty on success.
+        cut: side that ended the response before its end, as in ``Summary``; empty if none did.
+        queued: nanoseconds of the latency in which it waited for a limit.
     """
 
     method: str
@@ -42,6 +48,8 @@ class AccessRecord(NamedTuple):
     received: int
     sent: int
     error: str
+    cut: str = ""
+    queued: int = 0
 
 
 class RequestMetrics:
@@ -50,12 +58,14 @@ class RequestMetrics:
     Attributes:
         requests: requests by (route, status).
         rate_limited: denied requests by (route, limit, reason).
+        cut: responses that ended before their end, by (route, side).
         latency: latency of all requests.
     """
 
     def __init__(self) -> None:
         self.requests: Counter[tuple[str, str]] = Counter()
         self.rate_limited: Counter[tuple[str, str, str]] = Counter()
+        self.cut: Counter[tuple[str, str]] = Counter()
         self.latency = Histogram(LATENCY_BUCKETS)
 
     def count(self, record: AccessRecord) -> None:
@@ -63,6 +73,8 @@ class RequestMetrics:
         self.requests[record.route, str(record.status)] += 1
         if record.limit:
             self.rate_limited[record.route, record.limit, record.reason] += 1
+        if record.cut:
+            self.cut[record.route, record.cut] += 1
         self.latency.observe(record.latency / 1_000_000_000)
 
 
@@ -94,15 +106,30 @@ class AccessLog:
             self._lines.append(self._text(record))
             return
         # Written by hand, because json.dumps of a dict takes four times as long.
-        level = "error" if record.status >= 500 or not record.status else "info"
-        method, path, request_id, client, route, upstream, status, limit, reason, latency, received, sent, error = (
-            record
-        )
+        level = LEVELS[record.cut] if 0 < record.status < 500 else "error"
+        (
+            method,
+            path,
+            request_id,
+            client,
+            route,
+            upstream,
+            status,
+            limit,
+            reason,
+            latency,
+            received,
+            sent,
+            error,
+            cut,
+            queued,
+        ) = record
         self._lines.append(
             f'{{"level":"{level}","time":"{self._now()}","message":"request","method":{quoted(method)},'
             f'"path":{quoted(path)},"request_id":{quoted(request_id)},"client":{quoted(client)},'
             f'"route":{quoted(route)},"upstream":{quoted(upstream)},"status":{status},"limit":{quoted(limit)},'
-            f'"reason":{quoted(reason)},"latency":{latency},"received":{received},"sent":{sent},"error":{quoted(error)}}}'
+            f'"reason":{quoted(reason)},"latency":{latency},"received":{received},"sent":{sent},"error":{quoted(error)},'
+            f'"cut":"{cut}","queued":{queued}}}'
         )
 
     def _now(self) -> str:

@@ -10,8 +10,11 @@ from ratelimitd.config.values import network, origin
 from ratelimitd.config.yaml_nodes import YamlList, YamlMap, YamlNode, YamlScalar, resolve
 from ratelimitd.http1 import Endpoint
 
+from .model import CaFile
+
 _TOKEN: Final = re.compile(r":?[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _METHOD: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_AUTHORITY: Final = re.compile(r"(?:[0-9A-Za-z._-]+|\[[0-9a-fA-F:.]+\])(?::[0-9]{1,5})?")
 _HOST: Final = re.compile(r"\*?[0-9a-z._\[\]:-]*\*?")
 
 
@@ -29,6 +32,14 @@ def method(notes: Notes, node: YamlNode) -> bytes:
     if not _METHOD.fullmatch(name) or name != name.upper():
         raise WrongValueError("a method in upper case, such as GET")
     return name.encode()
+
+
+def methods(notes: Notes, node: YamlNode) -> str:
+    """Read which methods requests may have."""
+    which = text(notes, node)
+    if which not in {"known", "any"}:
+        raise WrongValueError("known or any")
+    return which
 
 
 def host(notes: Notes, node: YamlNode) -> bytes:
@@ -56,6 +67,31 @@ def endpoint(notes: Notes, node: YamlNode) -> Endpoint:
     except ValueError:
         raise WrongValueError(_URL) from None
     return Endpoint(host, port, scheme == "https")
+
+
+def upstream_host(notes: Notes, node: YamlNode) -> bytes | None:
+    """Read the Host that an upstream gets: None for ``keep``, empty for ``rewrite``."""
+    written = text(notes, node)
+    if written == "keep":
+        return None
+    if written == "rewrite":
+        return b""
+    if not _AUTHORITY.fullmatch(written):
+        raise WrongValueError("keep, rewrite (the host of its URL), or a host such as app.example.org")
+    return written.encode()
+
+
+def ca_file(notes: Notes, node: YamlNode) -> CaFile:
+    """Read the name of a PEM file."""
+    return CaFile(text(notes, node), node.line)
+
+
+def encoded_slash(notes: Notes, node: YamlNode) -> bool:
+    """Read whether encoded slashes are kept."""
+    written = text(notes, node)
+    if written not in ("keep", "reject"):
+        raise WrongValueError("keep (%2F is allowed in paths, and stays as it is) or reject")
+    return written == "keep"
 
 
 _URL: Final = "a URL of scheme, host and port, such as http://localhost:8081; requests keep their own path"

@@ -30,10 +30,12 @@ from ratelimitd.http1 import BalanceOptions, BreakerOptions, ServerOptions, Upst
 from ratelimitd.net.listen import reaches
 from ratelimitd.policy import Domain, Policy, PolicyError, PolicyErrors
 
-from .fields import OrFalse, cidr, endpoint, host, method, statuses
+from .cors_fields import CORS
+from .fields import OrFalse, ca_file, cidr, encoded_slash, endpoint, host, method, methods, statuses, upstream_host
 from .model import RATE_LIMITED, Admin, Backend, Gateway, GatewayRoute, ListenerTls, RouteMatch
 from .paths import PathError, normalise
-from .rate_limits import HEADER_MATCH, pattern, rate_limit_reader
+from .rate_limits import HEADER_MATCH, check_expression, pattern, rate_limit_reader
+from .spellings import path_expression
 
 NAME: Final = "ratelimitd"
 """Default name of the gateway, the value of ``source_cluster``."""
@@ -52,6 +54,7 @@ LIMITS: Final[Keys] = {
     "send_timeout": seconds,
     "max_connections": count,
     "max_connections_per_address": count,
+    "methods": methods,
 }
 """The fields of ServerOptions."""
 
@@ -152,6 +155,7 @@ def gateway_reader(*, for_envoy: bool) -> MapReader:
         "rate_limits": ListReader(rate_limit_reader(for_envoy=for_envoy)),
         "timeout": seconds,
         "name": name_text,
+        "cors": CORS,
     }
     return MapReader(
         "a gateway file",
@@ -169,6 +173,7 @@ def gateway_reader(*, for_envoy: bool) -> MapReader:
             "rate_limited_status": number(400, 599),
             "error_details": flag,
             "underscores_in_headers": flag,
+            "encoded_slash": encoded_slash,
         },
         ("upstreams", "routes", "policies"),
         _gateway,
@@ -178,7 +183,8 @@ def gateway_reader(*, for_envoy: bool) -> MapReader:
 def _gateway(found: MapFound) -> Gateway | None:
     fields = found.fields
     upstreams: Mapping[str, Backend] = fields.get("upstreams", {})
-    routes = tuple(_route(route, upstreams) for route in fields.get("routes", ()))
+    slash = fields.get("encoded_slash", False)
+    routes = tuple(_route(route, upstreams, encoded_slash=slash) for route in fields.get("routes", ()))
     if found.notes.errors:
         return None
     return Gateway(
@@ -196,18 +202,26 @@ def _gateway(found: MapFound) -> Gateway | None:
         error_details=fields.get("error_details", False),
         underscores_in_headers=fields.get("underscores_in_headers", False),
         policies=fields.get("policies", ""),
+        encoded_slash=slash,
     )
 
 
-def _route(found: MapFound, upstreams: Mapping[str, Backend]) -> GatewayRoute:
+def _route(found: MapFound, upstreams: Mapping[str, Backend], *, encoded_slash: bool) -> GatewayRoute:
     """Make a route and check its upstream. If there is only one upstream, the route need not name it."""
     fields = found.fields
     upstream = fields.get("upstream", next(iter(upstreams), "") if len(upstreams) == 1 else "")
     if upstreams and upstream not in upstreams:
         found.error(f"needs 'upstream': one of {', '.join(upstreams)}")
     match = fields.get("match", RouteMatch())
+    if match.kind != "regex" and "%2f" in match.pattern.lower() and not encoded_slash:
+        found.error("has %2F in its path, and such requests are rejected: write encoded_slash: keep in the file")
     return GatewayRoute(
-        fields.get("name", match.pattern), match, upstream, fields.get("rate_limits", ()), fields.get("timeout")
+        fields.get("name", match.pattern),
+        match,
+        upstream,
+        fields.get("rate_limits", ()),
+        fields.get("timeout"),
+        fields.get("cors"),
     )
 
 
@@ -218,7 +232,12 @@ def _backend(found: MapFound) -> Backend:
         found.error("needs 'url', or 'endpoints' for several URLs")
     endpoints = (fields.pop("url"),) if "url" in fields else fields.pop("endpoints", ())
     fields.pop("endpoints", None)
-    return Backend(endpoints, UpstreamOptions()._replace(**fields))
+    host, ca, verify = fields.pop("host", None), fields.pop("ca", None), fields.pop("verify", True)
+    if (ca is not None or not verify) and endpoints and not any(each.tls for each in endpoints):
+        found.error("has 'ca' or 'verify', which apply to https only: write https in its URL, or remove the key")
+    if ca is not None and not verify:
+        found.error("has 'ca' and verify: false: remove one of them")
+    return Backend(endpoints, UpstreamOptions()._replace(**fields), host, ca, verify)
 
 
 BACKEND: Final = MapReader(
@@ -226,6 +245,9 @@ BACKEND: Final = MapReader(
     {
         "url": endpoint,
         "endpoints": ListReader(endpoint, least=1),
+        "host": upstream_host,
+        "ca": ca_file,
+        "verify": flag,
         "breaker": OrFalse(
             MapReader("'breaker'", BREAKER, make=lambda found: BreakerOptions()._replace(**found.fields))
         ),
@@ -265,7 +287,7 @@ def _path(notes: Notes, node: YamlNode) -> str:
     """Read a path. It must be normalized, because it is compared with normalized paths."""
     path = text(notes, node)
     try:
-        normal = normalise(path.encode()).decode()
+        normal = normalise(path.encode(), encoded_slash=True).decode()
     except PathError as error:
         raise WrongValueError(f"a valid path ({error})") from None
     if normal != path:
@@ -276,7 +298,7 @@ def _path(notes: Notes, node: YamlNode) -> str:
 def _match(found: MapFound) -> RouteMatch:
     fields = found.fields
     kind = found.only_one("prefix", "path", "regex") or "prefix"
-    return RouteMatch(
+    made = RouteMatch(
         kind,
         fields.get(kind, "/"),
         frozenset(fields.get("methods", ())),
@@ -285,6 +307,9 @@ def _match(found: MapFound) -> RouteMatch:
         fields.get("ignore_case", False),
         fields.get("ignore_trailing_slash", False),
     )
+    if found.sound and (expression := path_expression(made)) is not None:
+        check_expression(found, expression)
+    return made
 
 
 _MATCH: Final = MapReader(

@@ -142,6 +142,26 @@ class RateLimit(NamedTuple):
     envoy: Mapping[str, Any]
 
 
+class Cors(NamedTuple):
+    """Which pages of other origins may send requests to a route and read the responses; Envoy's CorsPolicy.
+
+    Attributes:
+        origins: matchers of the Origin header; ``exact`` with ``*`` matches any.
+        methods: methods of requests, beside the simple ones that need no preflight.
+        headers: request headers, likewise.
+        exposed: response headers that scripts can read.
+        max_age: seconds that a browser keeps the answer to a preflight; None: its default, 5.
+        credentials: whether requests may carry cookies and HTTP authentication.
+    """
+
+    origins: tuple[TextMatch, ...]
+    methods: tuple[str, ...]
+    headers: tuple[str, ...]
+    exposed: tuple[str, ...]
+    max_age: int | None
+    credentials: bool
+
+
 class RouteMatch(NamedTuple):
     """Conditions on the requests of a route. An empty condition matches all requests.
 
@@ -167,6 +187,7 @@ class GatewayRoute(NamedTuple):
     Attributes:
         name: name in metrics and the access log; defaults to the pattern.
         timeout: seconds until the response begins; None: the timeout of the upstream.
+        cors: None: requests of other origins are not treated specially.
     """
 
     name: str
@@ -174,13 +195,30 @@ class GatewayRoute(NamedTuple):
     upstream: str
     rate_limits: tuple[RateLimit, ...]
     timeout: float | None
+    cors: Cors | None = None
+
+
+class CaFile(NamedTuple):
+    """A PEM file, as written, and its line in the gateway file."""
+
+    path: str
+    line: int
 
 
 class Backend(NamedTuple):
-    """Configuration of an upstream."""
+    """Configuration of an upstream.
+
+    Attributes:
+        host: replaces the Host of requests; empty: by the endpoint; None: the client's is kept.
+        ca: authorities that verify the certificates of its endpoints; None: the system's.
+        verify: whether certificates are verified.
+    """
 
     endpoints: tuple[Endpoint, ...]
     options: UpstreamOptions
+    host: bytes | None = None
+    ca: CaFile | None = None
+    verify: bool = True
 
 
 class ListenerTls(NamedTuple):
@@ -210,6 +248,7 @@ class Gateway(NamedTuple):
         error_details: whether the body of a denial names the limit and the seconds to wait.
         underscores_in_headers: whether names such as X_Forwarded_For are forwarded, for which see ``to_upstream``.
         policies: file or folder of the policies, relative to this file; empty: in this file.
+        encoded_slash: whether paths may have an encoded slash (%2F), which is kept as it is.
     """
 
     file: str
@@ -226,3 +265,4 @@ class Gateway(NamedTuple):
     error_details: bool
     underscores_in_headers: bool
     policies: str
+    encoded_slash: bool = False

@@ -17,6 +17,9 @@ _REFUSED_IN_QUERY: Final = re.compile(rb"[#\x00-\x20\x7f-\xff]")
 _ESCAPE: Final = re.compile(rb'%([0-9A-Fa-f]{2})?|["<>^`{|}]')
 _UNRESERVED: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 _REFUSED_ESCAPES: Final = frozenset(b"/\\\x00")
+_SLASHES: Final = frozenset((b"%2F", b"%2f"))
+_DOTS_AT_SLASH: Final = re.compile(rb"(?i)(?:^|%2F)\.\.?(?:;.*?)?%2F|%2F\.\.?(?:;.*)?$")
+"""A program that decodes the path before it removes dot segments finds more of them than Envoy."""
 _DOTS_WITH_PARAMETERS: Final = (b".;", b"..;")
 
 
@@ -36,22 +39,27 @@ class Target(NamedTuple):
         return self.path if self.query is None else b"%b?%b" % (self.path, self.query)
 
 
-def target(path: bytes, query: bytes | None = None) -> Target:
-    """Normalise the path of a target in origin form. Raises PathError."""
+def target(path: bytes, query: bytes | None = None, *, encoded_slash: bool = False) -> Target:
+    """Normalise the path of a target in origin form, as ``normalise`` does. Raises PathError."""
     if query is not None and _REFUSED_IN_QUERY.search(query):
         raise PathError("the query contains a character that must be percent-encoded")
-    return Target(normalise(path), query)
+    return Target(normalise(path, encoded_slash=encoded_slash), query)
 
 
-def normalise(path: bytes) -> bytes:
-    """Return the normalized path. Normalization is idempotent. Raises PathError."""
+def normalise(path: bytes, *, encoded_slash: bool = False) -> bytes:
+    """Return the normalized path. Normalization is idempotent. Raises PathError.
+
+    ``encoded_slash``: ``%2F`` is part of a segment, as with Envoy's KEEP_UNCHANGED, unless a dot segment is next to it.
+    """
     if path[:1] != b"/":
         raise PathError("the path does not begin with a slash")
     if _NOT_PLAIN.search(path) is None:
         return path
     if _REFUSED.search(path):
         raise PathError("the path contains a backslash, or a character that must be percent-encoded")
-    segments = _ESCAPE.sub(_escaped, path).split(b"/")[1:]
+    segments = _ESCAPE.sub(_escaped_or_slash if encoded_slash else _escaped, path).split(b"/")[1:]
+    if encoded_slash and any(map(_DOTS_AT_SLASH.search, segments)):
+        raise PathError("the path contains a dot segment next to an escaped slash")
     if any(segment.startswith(_DOTS_WITH_PARAMETERS) for segment in segments):
         raise PathError("the path contains a dot segment with parameters")
     kept: list[bytes] = []
@@ -63,6 +71,10 @@ def normalise(path: bytes) -> bytes:
     named = [segment for segment in kept if segment]
     folder = segments[-1] in (b"", b".", b"..") and named
     return b"/" + b"/".join(named) + (b"/" if folder else b"")
+
+
+def _escaped_or_slash(found: re.Match[bytes]) -> bytes:
+    return found[0] if found[0] in _SLASHES else _escaped(found)
 
 
 def _escaped(found: re.Match[bytes]) -> bytes:

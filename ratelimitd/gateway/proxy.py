@@ -20,6 +20,8 @@ from ratelimitd.limiter import (
     LimitRequest,
     NoPolicyError,
     Reason,
+    ReasonKind,
+    can_wait,
     reason_of,
 )
 from ratelimitd.observe.logs import get_logger
@@ -28,10 +30,14 @@ from ratelimitd.policy import Descriptor
 
 from .access_log import AccessRecord
 from .client_address import IsTrusted, client_address
+from .cors import WITHHELD, CorsPolicy, allowed_origin, is_preflight, preflight_headers, response_headers
+from .held import Held
 from .limit_headers import limit_headers, retry_after
 from .model import Gateway
 from .paths import PathError, target
+from .queueing import Queueing
 from .routing import CompiledRoute, Router, repeated
+from .waiting import Waiting
 
 log = get_logger(__name__)
 
@@ -55,6 +61,17 @@ ERRORS: Final[Mapping[int, tuple[str, str]]] = {
     504: ("gateway_timeout", "the upstream did not respond in time"),
 }
 """Error name and message of the response body, by status code."""
+
+PUBLIC: Final[Mapping[str, str]] = {
+    ReasonKind.STORE_FAILURE: "the store of a limit is unavailable",
+    ReasonKind.NO_POLICY: "no policy is loaded yet",
+    ReasonKind.INTERNAL_ERROR: "an internal error prevented a decision",
+}
+"""What every client may know of a reason: neither limits nor what is wrong with a store. Of a denial by a limit alone
+the message says all. The reasons of ``ErrorResponse`` are public: they name no address, no limit, and nothing sent."""
+
+TWICE_IN_QUERY: Final = "the query has a parameter more than once that a limit reads"
+STOPPING: Final = "the process stopped while the request waited for a limit"
 
 Details = Mapping[str, str | int]
 
@@ -81,6 +98,7 @@ class Proxy:
     Args:
         budget: µs that a store may take.
         clock: clock of the event loop, in seconds.
+        shared: whether other processes use the engine's store.
         requests: makes the requests; None: ``ProxiedRequest``.
 
     Attributes:
@@ -89,6 +107,8 @@ class Proxy:
             without a snapshot, later ones get 503.
         internal: handlers of the proxy's own pages, by path. They need no snapshot.
         engine: decides whether a request is allowed.
+        held: what requests in progress hold of limits.
+        queueing: the requests that wait for a limit with a ``queue``.
         report: receives the record of each completed request.
     """
 
@@ -100,11 +120,15 @@ class Proxy:
         report: Callable[[AccessRecord], None],
         *,
         multipliers: bool = False,
+        shared: bool = False,
         requests: "MakeRequest | None" = None,
     ) -> None:
         self.snapshot: Snapshot | None = None
         self.internal: Mapping[bytes, Handler] = {}
         self.engine = engine
+        self.held = Held(engine)
+        self.queueing = Queueing(engine, shared=shared)
+        self.held.freed = self.queueing.freed
         self.report = report
         self.multipliers = multipliers
         self._budget = budget
@@ -136,15 +160,19 @@ class Proxy:
                 proxied.resume(self.snapshot)
             await asyncio.sleep(0)
 
-    def deadline(self) -> int:
-        """Return the store deadline of a request that arrives now, in µs of the clock."""
-        return int(self._clock() * SECOND) + self._budget
+    def ask(self, descriptors: tuple[Descriptor, ...], domain: bytes) -> Ask:
+        """Plan a request that is decided now, within the store's budget. Raises what ``Engine.ask`` does."""
+        deadline = int(self._clock() * SECOND) + self._budget
+        return self.engine.ask(descriptors, partial(LimitRequest, domain), deadline)
 
 
 class ProxiedRequest:
     """One request in progress."""
 
-    __slots__ = ("_client", "_exchange", "_held", "_proxy", "_reason", "_request", "_request_id", "_routed", "_trusted")
+    __slots__ = (
+        *("_client", "_cors", "_exchange", "_held", "_proxy", "_reason", "_request", "_request_id", "_routed"),
+        *("_trusted", "_waiting"),
+    )
 
     def __init__(self, proxy: Proxy, request: Request, exchange: Exchange) -> None:
         self._proxy = proxy
@@ -156,6 +184,8 @@ class ProxiedRequest:
         self._routed: CompiledRoute | None = None
         self._reason: Reason | None = None
         self._held: Ask | None = None
+        self._waiting: Waiting | None = None
+        self._cors: Headers = []  # of every response, once the route is known
 
     def resume(self, snapshot: Snapshot | None) -> None:
         """Begin, or answer 503 without a snapshot, unless the client left before the first load."""
@@ -173,12 +203,14 @@ class ProxiedRequest:
         """Find the route and descriptors, and ask for a decision. Invalid and unrouted requests are answered here."""
         request = self._request
         try:
-            normalized = target(request.path, request.query or None)
-        except PathError:
-            self.answer(400)
+            slash = snapshot.gateway.encoded_slash
+            normalized = target(request.path, request.query or None, encoded_slash=slash)
+        except PathError as error:
+            self.refuse(400, str(error))
             return
-        if repeated(request.names, snapshot.keys) is not None:
-            self.answer(400)
+        twice = repeated(request.names, snapshot.keys)
+        if twice is not None:
+            self.refuse(400, f"the header {twice.decode()} is there more than once")
             return
         self._trusted = snapshot.is_trusted(request.peer.address)
         self._client = client_address(request.peer.address, forwarded_for(request), snapshot.is_trusted)
@@ -188,10 +220,12 @@ class ProxiedRequest:
         )
         routed = self._routed = snapshot.router.find(view)
         if routed is None:
-            self.answer(404)
+            self.refuse(404, ERRORS[404][1])
+            return
+        if routed.cors is not None and self._preflight(routed.cors):
             return
         if routed.is_ambiguous(request.query):
-            self.answer(400)
+            self.refuse(400, TWICE_IN_QUERY)
             return
         descriptors = routed.descriptors(view, self._client)
         if descriptors:
@@ -199,15 +233,30 @@ class ProxiedRequest:
         else:
             self._forward(snapshot, routed, [])
 
+    def _preflight(self, policy: CorsPolicy) -> bool:
+        """Answer a preflight of an allowed origin; of any other request, only note what its response carries."""
+        request, exchange = self._request, self._exchange
+        origin = allowed_origin(policy, request)
+        self._cors = exchange.error_headers = response_headers(policy, origin)
+        if origin is None or not is_preflight(request):
+            return False
+        exchange.respond(200, [*preflight_headers(policy, origin), (b"X-Request-Id", self._request_id)])
+        return True
+
     def _decide(self, snapshot: Snapshot, routed: CompiledRoute, descriptors: tuple[Descriptor, ...]) -> None:
-        """Ask the engine, which calls back at once or when the store has replied."""
-        engine = self._proxy.engine
+        """Ask the engine, which calls back at once, when the store has replied, or after the request has waited."""
+        proxy, decided = self._proxy, partial(self._decided, snapshot, routed)
+        ask_again = partial(proxy.ask, descriptors, snapshot.domain)
         try:
-            ask = engine.ask(descriptors, partial(LimitRequest, snapshot.domain), self._proxy.deadline())
+            ask = ask_again()
         except Exception as error:  # noqa: BLE001 -- the client must get a response to any error
             self._failed(None, error)
+            return
+        if can_wait(ask):
+            self._waiting = Waiting(ask_again, self._client, decided, self._failed, self._dropped)
+            proxy.queueing.begin(self._waiting, ask)
         else:
-            engine.decide((ask,), time.time_ns() // 1000, partial(self._decided, snapshot, routed), self._failed)
+            proxy.engine.decide((ask,), time.time_ns() // 1000, decided, self._failed)
 
     def _failed(self, _: Any, error: Exception) -> None:
         if isinstance(error, NoPolicyError):
@@ -216,18 +265,37 @@ class ProxiedRequest:
         log.error("unhandled error while deciding a request", exc_info=error)
         self.undecided(INTERNAL_ERROR)
 
+    def refuse(self, status: int, why: str) -> None:
+        """Answer with an error; log and body say why."""
+        self._exchange.error = why
+        self.answer(status, details={"detail": why})
+
+    def _dropped(self) -> None:
+        """Answer a request that waited, and for which no time is left: the process stops."""
+        self._exchange.error = STOPPING
+        self.answer(503, [(b"Retry-After", b"1")], details={"detail": STOPPING})
+
     def undecided(self, reason: Reason | None) -> None:
         """Answer a request for which there is no decision."""
         self._reason = reason
-        self.answer(503, [(b"Retry-After", b"1")])
+        self.answer(503, [(b"Retry-After", b"1")], details=self._explained(reason))
+
+    def _explained(self, reason: Reason | None) -> dict[str, str | int]:
+        """Return what the body says of a reason: the name of a limit only with ``error_details``."""
+        if reason is None or reason.kind not in PUBLIC:
+            return {}
+        snapshot = self._proxy.snapshot
+        named = snapshot is not None and snapshot.gateway.error_details
+        return {"detail": reason.sentence if named else PUBLIC[reason.kind]}
 
     def _decided(self, snapshot: Snapshot, routed: CompiledRoute, ask: Ask, answer: Answer) -> None:
         modes = self._proxy.engine.modes
         if answer.lease:
-            self._held = ask
+            self._proxy.held.add(ask)
             if self._exchange.over:  # the client left before the decision
-                self._release()
+                self._proxy.held.release(ask)
                 return
+            self._held = ask
         if answer.failure is not None:
             self.undecided(reason_of(ask, answer, modes))
             return
@@ -237,22 +305,25 @@ class ProxiedRequest:
             wait = retry_after(answer)
             headers.append((b"Retry-After", b"%d" % wait))
             gateway, limit = snapshot.gateway, "" if reason is None else reason.limit
-            details: Details | None = {"limit": limit, "retry_after": wait} if gateway.error_details else None
+            details: Details = self._explained(reason)
+            if gateway.error_details:
+                details = {**details, "limit": limit, "retry_after": wait}
             self.answer(gateway.rate_limited_status, headers, error=429, details=details)
             return
         if ask.failures:
             self._reason = reason_of(ask, answer, modes)
         self._forward(snapshot, routed, headers)
 
-    def _release(self) -> None:
-        held, self._held = self._held, None
-        if held is not None:
-            self._proxy.engine.release(held, time.time_ns() // 1000)
-
     def _forward(self, snapshot: Snapshot, routed: CompiledRoute, headers: Headers) -> None:
-        identified = [*headers, (b"X-Request-Id", self._request_id)]
+        identified = [*headers, *self._cors, (b"X-Request-Id", self._request_id)]
         upstream, timeout = snapshot.upstreams[routed.route.upstream], routed.route.timeout
-        self._exchange.forward(upstream, self._onward(snapshot), response_headers=identified, response_timeout=timeout)
+        self._exchange.forward(
+            upstream,
+            self._onward(snapshot),
+            response_headers=identified,
+            response_timeout=timeout,
+            withheld=WITHHELD if self._cors else frozenset(),
+        )
 
     def _onward(self, snapshot: Snapshot, without: frozenset[bytes] = frozenset()) -> bytes:
         """Return the header lines for the upstream; ``without`` are names, in lower case, that are left out."""
@@ -263,12 +334,18 @@ class ProxiedRequest:
         self, status: int, headers: Headers | None = None, error: int | None = None, details: Details | None = None
     ) -> None:
         """Send a response of the gateway itself, with the body of ``error``, which defaults to the status."""
-        rendered = [(b"Content-Type", b"application/json"), (b"X-Request-Id", self._request_id), *(headers or ())]
+        rendered = [(b"Content-Type", b"application/json"), (b"X-Request-Id", self._request_id), *self._cors]
+        rendered += headers or ()
         self._exchange.respond(status, rendered, error_body(error or status, self._request_id, details))
 
     def done(self, summary: Summary) -> None:
-        """Report the completed request; it holds nothing any more."""
-        self._release()
+        """Report the completed request; what it holds is released when the last byte has left for the client."""
+        held, self._held = self._held, None
+        if held is not None:
+            self._exchange.client.when_sent(partial(self._proxy.held.release, held))
+        waiting = self._waiting
+        if waiting is not None:
+            self._proxy.queueing.leave(waiting)
         request, routed, reason = self._request, self._routed, self._reason
         self._proxy.report(
             AccessRecord(
@@ -285,6 +362,8 @@ class ProxiedRequest:
                 received=summary.received,
                 sent=summary.sent,
                 error=summary.error or error_of(reason),
+                cut=summary.cut,
+                queued=0 if waiting is None else waiting.waited * 1000,
             )
         )
 
@@ -330,7 +409,7 @@ def render(error: ErrorResponse, request: Request | None) -> tuple[Headers, byte
     """Render an error response of ``http1`` like the gateway's own responses; a ``Render``."""
     about = (request.tag or request_id(request)) if request is not None else new_id()
     headers = [(b"Content-Type", b"application/json"), (b"X-Request-Id", about)]
-    return headers, error_body(error.status, about)
+    return headers, error_body(error.status, about, {"detail": error.reason})
 
 
 def error_of(reason: Reason | None) -> str:

@@ -45,7 +45,7 @@ from .model import (
     SourceCluster,
     TextMatch,
 )
-from .spellings import HOST_NAMES
+from .spellings import HOST_NAMES, host_expression
 
 UINT64_MAX: Final = (1 << 64) - 1
 """``hits_addend`` is a UInt64Value. YAML integers are int64 here, which is more than any limit."""
@@ -59,6 +59,14 @@ def pattern(notes: Notes, node: YamlNode) -> str:
     except PatternError as error:
         raise WrongValueError(f"an RE2 expression ({error})") from None
     return written
+
+
+def check_expression(found: MapFound, expression: str) -> None:
+    """Note an error if an expression that is made of what a map says is not valid or too large."""
+    try:
+        regex(expression)
+    except PatternError as error:
+        found.error(f"has an RE2 expression that cannot be extended ({error})")
 
 
 def _ignored(_notes: Notes, _node: YamlNode) -> None:
@@ -98,8 +106,10 @@ def _header_match(found: MapFound) -> HeaderMatch:
     match = fields.get("string_match")
     if kind in TEXT_KINDS:
         match = TextMatch(str(kind), fields[str(kind)])
-    if match is not None and fields.get("name") in HOST_NAMES and _has_port(match):
-        found.error("needs a host without a port, which does not count")
+    if match is not None and fields.get("name") in HOST_NAMES:
+        if _has_port(match):
+            found.error("needs a host without a port, which does not count")
+        check_expression(found, host_expression(match))
     present = fields.get("present_match", True) and fields.get("present", True)
     invert = fields.get("invert_match", False) or fields.get("invert", False)
     return HeaderMatch(

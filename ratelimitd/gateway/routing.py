@@ -14,6 +14,7 @@ from .actions import (
     parameters_read,
     repeats_parameter,
 )
+from .cors import ASKED, CorsPolicy, cors_policy
 from .matching import LISTS, HeaderMap, header_map, header_tester, regex, text_tester
 from .model import Gateway, GatewayRoute, RequestHeaders, RouteMatch, TextMatch
 from .paths import Target
@@ -39,7 +40,7 @@ class RequestView(NamedTuple):
 
 
 class CompiledRoute(NamedTuple):
-    """A route, and the function that builds the descriptors of its requests.
+    """A route, the function that builds the descriptors of its requests, and its CORS.
 
     Attributes:
         parameters: query parameters that its limits read.
@@ -48,6 +49,7 @@ class CompiledRoute(NamedTuple):
     route: GatewayRoute
     describe: BuildDescriptors
     parameters: frozenset[bytes]
+    cors: CorsPolicy | None = None
 
     def is_ambiguous(self, query: bytes) -> bool:
         """Return whether a query repeats a parameter that counts: programs differ on which of them they read."""
@@ -70,8 +72,13 @@ class Router:
         routes = gateway.routes
         self._routes = [
             (
-                _tester(route.match),
-                CompiledRoute(route, descriptor_builder(route.rate_limits, gateway.name), counted_parameters(route)),
+                _tester(route.match, preflights=route.cors is not None),
+                CompiledRoute(
+                    route,
+                    descriptor_builder(route.rate_limits, gateway.name),
+                    counted_parameters(route),
+                    None if route.cors is None else cors_policy(route.cors),
+                ),
             )
             for route in routes
         ]
@@ -131,10 +138,12 @@ def repeated(names: Sequence[bytes], keys: Iterable[bytes]) -> bytes | None:
 
 def _wanted(route: GatewayRoute) -> frozenset[bytes]:
     actions = (action for limit in route.rate_limits for action in limit.actions)
-    return header_names(route.match.headers).union(*map(headers_read, actions))
+    asked = [] if route.cors is None else [ASKED]
+    return header_names(route.match.headers).union(asked, *map(headers_read, actions))
 
 
-def _tester(match: RouteMatch) -> Callable[[RequestView], bool]:
+def _tester(match: RouteMatch, *, preflights: bool) -> Callable[[RequestView], bool]:
+    """Return whether a request matches; with ``preflights`` also one that asks for leave to send such a request."""
     path, methods = _path_tester(match), match.methods
     hosts = tuple(map(_host_tester, match.hosts))
     headers = tuple(map(header_tester, match.headers))
@@ -142,12 +151,16 @@ def _tester(match: RouteMatch) -> Callable[[RequestView], bool]:
     def matches(view: RequestView) -> bool:
         return (
             path(view.target.path)
-            and (not methods or view.method in methods)
+            and (not methods or view.method in methods or (preflights and _asks(view, methods)))
             and (not hosts or _any(hosts, view.host))
             and all(test(view.headers) for test in headers)
         )
 
     return matches
+
+
+def _asks(view: RequestView, methods: frozenset[bytes]) -> bool:
+    return view.method == b"OPTIONS" and not methods.isdisjoint(view.headers.get(ASKED, ()))
 
 
 def _path_tester(match: RouteMatch) -> Callable[[bytes], bool]:

@@ -89,7 +89,7 @@ class TracedRequest(ProxiedRequest):
             found |= {"ratelimitd.decision": "failed", "ratelimitd.reason": str(self._reason.kind)}
         if status:
             found["http.response.status_code"] = status
-        broken = not status or (summary.error != "" and status < 400)
+        broken = not status or summary.cut != "" or (summary.error != "" and status < 400)
         failed = summary.error or error_of(self._reason) if broken or status >= 500 else None
         if failed is not None:
             found["error.type"] = INCOMPLETE if broken else str(status)

@@ -1,60 +1,38 @@
 """The connection of a client: requests one after the other, each answered before the next is parsed."""
 
 import asyncio
-from math import inf
+from collections.abc import Callable
 from typing import cast
 
-from ratelimitd.net.reset import reset_on_close
-
 from .bodies import Body, BodyError, Counted, Discard, request_body
-from .body_pace import BodyPace
+from .downstream_socket import DownstreamSocket
 from .exchange import Exchange
-from .heads import take_request
+from .heads import LINE_END, after_empty_line, take_request
 from .interfaces import BodySink
-from .lifecycle import BUSY, CLOSING, HEAD, LINGERING, TUNNEL, client_timeout
+from .lifecycle import BUSY, CLOSING, HEAD, LEAVE, LINGERING, TUNNEL
 from .model import ErrorResponse, Framed, Peer, Request, peer_of
-from .options import DRAIN_BYTES, HIGH_WATER, READ_BYTES, TURN
+from .options import DRAIN_BYTES, HIGH_WATER
 from .owner import Owner
 from .responses import CONTINUE, Render, error_answer
+from .write_buffer import WhenEmpty
 
 _DISCARD = Discard()
-_buffer = memoryview(bytearray(READ_BYTES))  # each read is copied out before the next; a process has one loop
 
 
-class DownstreamConnection(asyncio.BufferedProtocol):
-    """The connection of one client.
-
-    Attributes:
-        deadline: time of the loop at which ``expire`` is due.
-        asked: whether a request came before.
-    """
+class DownstreamConnection(DownstreamSocket):
+    """The connection of one client."""
 
     def __init__(self, owner: Owner, loop: asyncio.AbstractEventLoop, *, secure: bool) -> None:
-        self.asked = False
+        super().__init__(owner.options, loop)
         self._owner = owner
-        self._options = owner.options
-        self._loop = loop
         self._scheme = "https" if secure else "http"
-        self._transport: asyncio.Transport | None = None
         self._peer = Peer("", 0)
-        self._phase = HEAD
-        self._pending = b""  # read, and not used yet
-        self._partial = bytearray()  # the beginning of a head that is not complete
         self._exchange: Exchange | None = None
         self._body: Body | None = None  # the part of the request body that is not read yet
-        self._sink: BodySink | None = None
-        self._body_paused = False
-        self._pace = BodyPace()
         self._expects = False  # the client waits for 100
+        self._skipped_line = False  # an empty line came before the request that is waited for
         self._keep = True
-        self._blocked = False  # the client does not read, and the write buffer is full
-        self._unsent = 0  # bytes in the write buffer when the client last read, or was checked
-        self._reading = True
-        self._advancing = False
-        self._timeout = inf
-        self._since = 0.0  # when the timeout began
-        self._progress = False  # a part of what is waited for came
-        self.deadline = inf
+        self._sent = WhenEmpty()
 
     def __repr__(self) -> str:
         states = {"partial head": self._partial, "blocked": self._blocked, "not reading": not self._reading}
@@ -73,30 +51,22 @@ class DownstreamConnection(asyncio.BufferedProtocol):
         self._owner.joined(self)
         self._update()
 
-    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 -- asyncio's signature
-        """Return the buffer that all connections read into."""
-        return _buffer
-
-    def buffer_updated(self, nbytes: int) -> None:
-        """Use what was read."""
-        data = bytes(_buffer[:nbytes])
-        self._pending = self._pending + data if self._pending else data
-        self._advance()
-
     def eof_received(self) -> bool:
         """Take a client that closes its sending side as gone, as Go and nginx do, except in a tunnel."""
-        if self._phase is TUNNEL and self._sink is not None:
-            self._sink.body_end()
-            return self._phase is TUNNEL
+        if self._phase is TUNNEL:
+            self._end_tunnel_reading()
+            return self._phase is TUNNEL and self.half_closes
+        self._client_left()
+        if self._phase is not CLOSING:
+            self._close()
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 -- asyncio's signature
         """Cancel the exchange."""
         self._transport = None
         self._owner.lost(self)
-        exchange, self._exchange = self._exchange, None
-        if exchange is not None:
-            exchange.client_gone("client closed the connection")
+        self._sent.reached(None)
+        self._client_left()
 
     def pause_writing(self) -> None:
         """Pause the upstream for a client that does not read."""
@@ -104,25 +74,21 @@ class DownstreamConnection(asyncio.BufferedProtocol):
 
     def resume_writing(self) -> None:
         """Resume the upstream, and go on with what the client sent."""
+        self._sent.reached(self._transport)
         self._set_blocked(blocked=False)
         self._advance()
 
     # the server's side
 
-    @property
-    def idle_since(self) -> float | None:
-        """Time since which the client is waited for: for a request, a part of one, or to read; None while it is not."""
-        return None if self._timeout == inf else self._since
-
     def leave(self) -> None:
-        """Close if idle; otherwise the next response is the last."""
-        if self._phase is HEAD and not self._pending and not self._partial:
-            self._close()
-
-    def abort(self) -> None:
-        """Close at once; drop what is not sent."""
-        if self._transport is not None:
-            self._transport.abort()
+        """Close if idle for ``LEAVE``, now or later; otherwise the next response is the last."""
+        since, self._leaves = self.idle_since, True
+        self._update()
+        if self._phase is HEAD and since is not None and not (self._blocked or self._pending or self._partial):
+            self._since, self.deadline = since, since + LEAVE
+            now = self._loop.time()
+            if self.deadline <= now:
+                self.expire(now)
 
     def expire(self, now: float) -> None:
         """Act on the deadline: reject the request, or close the connection."""
@@ -131,6 +97,9 @@ class DownstreamConnection(asyncio.BufferedProtocol):
         elif self._phase is HEAD and self._partial:
             self._refuse(ErrorResponse(408, "request head took too long"))
         elif self._phase is HEAD:
+            if not self._unread:  # a request that came a moment ago is read and answered
+                self._end()
+        elif self._phase is LINGERING:
             self._close()
         elif self._exchange is not None:
             self._exchange.reject(self._pace.error(now))
@@ -157,11 +126,17 @@ class DownstreamConnection(asyncio.BufferedProtocol):
         if self._transport is not None:
             self._transport.write(data)
 
+    def when_sent(self, call: Callable[[], None]) -> None:
+        """Call this when the write buffer is empty, or the client is gone."""
+        self._sent.wait(self._transport, call)
+
     def start_body(self, sink: BodySink) -> None:
         """Start to deliver the request body to a sink; answer ``Expect: 100-continue``."""
         self._sink = sink
-        self._body_paused = False
-        self._pace.start(self._options, self._loop.time())
+        now = self._loop.time()
+        self._pace.start(self._options, now)
+        if self._body_paused:
+            self._pace.pause(now, paused=True)
         if self._expects:
             self._expects = False
             self.write(CONTINUE)
@@ -176,8 +151,8 @@ class DownstreamConnection(asyncio.BufferedProtocol):
 
     def finished(self) -> None:
         """Go on to the next request, or close."""
-        self._exchange = None
-        self._sink = None
+        self._exchange = self._sink = None
+        self._body_paused = False  # it was paused for the sink of this exchange
         if not self._keep:
             self._end()
         elif self._body is not None:
@@ -189,11 +164,11 @@ class DownstreamConnection(asyncio.BufferedProtocol):
         """Close in the middle of a response."""
         self._exchange = None
         self._sink = None
-        if reset and self._transport is not None:
-            reset_on_close(self._transport)
         if reset or not flush:
-            self.abort()
+            (self._reset if reset else self.abort)()
             self._update()
+        elif self.half_closes:
+            self._linger()
         else:
             self._close()
 
@@ -201,30 +176,10 @@ class DownstreamConnection(asyncio.BufferedProtocol):
         """Become a tunnel."""
         self._phase = TUNNEL
         self._sink = tunnel
-        self._keep = False
+        self._keep = self._said_all = False
         self._loop.call_soon(self._advance)  # early bytes of the client go after what is sent now
 
-    def send_eof(self) -> None:
-        """Close our sending side of the tunnel."""
-        if self._transport is not None and self._transport.can_write_eof():
-            self._transport.write_eof()
-
     # steps
-
-    def _advance(self) -> None:
-        """Use what was read, in ``TURN`` steps at most before other connections have theirs."""
-        if self._advancing or self._transport is None:
-            return
-        self._advancing = True
-        left = TURN
-        try:
-            while left and self._pending and self._step():
-                left -= 1
-        finally:
-            self._advancing = False
-        if not left:
-            self._loop.call_soon(self._advance)
-        self._update()
 
     def _step(self) -> bool:
         """Use a part of what was read. Returns whether more of it may be used now."""
@@ -235,29 +190,14 @@ class DownstreamConnection(asyncio.BufferedProtocol):
             return self._read_body()
         if phase is TUNNEL:
             return self._read_tunnel()
-        self._pending = b""
+        self._pending = b""  # a client that is lingered for may send any amount: none of it is kept
+        self._progress = phase is LINGERING
         return False
-
-    def _update(self, *, restart: bool = False) -> None:
-        """Follow the state after an event: restart the deadline if need be; read only while nothing read is pending."""
-        receiving = self._sink is not None and not self._body_paused
-        begun = len(self._partial) > 0
-        timeout = client_timeout(self._options, self._phase, self._blocked, self.asked, begun, receiving)
-        if restart or timeout != self._timeout or (self._progress and not self._blocked):
-            self._timeout, self._since = timeout, self._loop.time()
-            due = self._pace.due if receiving and self._phase is BUSY and not self._blocked else inf
-            self.deadline = min(self._since + timeout, due)
-        self._progress = False
-        wanted, transport = not self._pending, self._transport
-        if wanted != self._reading and transport is not None and not transport.is_closing():
-            self._reading = wanted
-            if wanted:
-                transport.resume_reading()
-            else:
-                transport.pause_reading()
 
     def _read_head(self) -> bool:
         begun = bool(self._partial)
+        if self._pending[0] in LINE_END and self._skip_empty_line():
+            return True
         taken = take_request(self._partial, self._pending, self._options)
         if taken is None:
             self._pending = b""
@@ -270,10 +210,19 @@ class DownstreamConnection(asyncio.BufferedProtocol):
         self._begin(head, Request(head, self._peer, self._scheme))
         return True
 
+    def _skip_empty_line(self) -> bool:
+        """Read over one empty line before a request; it neither begins a head nor restarts a deadline."""
+        rest = None if self._skipped_line else after_empty_line(self._partial, self._pending)
+        if rest is None:
+            return False
+        self._skipped_line, self._pending = True, rest
+        return True
+
     def _begin(self, framed: Framed, request: Request) -> None:
         self._phase = BUSY
-        self.asked = True
+        self.asked, self._skipped_line = True, False
         self._keep = framed.keep_alive
+        self._said_all = not framed.keep_alive
         self._expects = framed.expects
         self._body = request_body(request.length) if request.length else None
         self._exchange = exchange = Exchange(self, request)
@@ -331,11 +280,8 @@ class DownstreamConnection(asyncio.BufferedProtocol):
     # ends
 
     def _ready(self) -> None:
-        """Wait for the next request, or close if the server leaves."""
+        """Wait for the next request."""
         self._phase = HEAD
-        if self._owner.leaving:
-            self._end()
-            return
         self._progress = True
         self._advance()
 
@@ -354,29 +300,29 @@ class DownstreamConnection(asyncio.BufferedProtocol):
         self._linger()
 
     def _end(self) -> None:
-        if self._phase is TUNNEL or (self._body is None and not self._pending):
-            self._close()
-        else:
-            self._linger()
-
-    def _linger(self) -> None:
-        """Close our sending side and wait for the client to close: a reset could cost it the response."""
-        transport = self._transport
-        if transport is None or self._phase is LINGERING:
-            return
-        self._phase = LINGERING
-        self._pending = b""
-        self._body = None
-        if transport.can_write_eof():
-            transport.write_eof()
-        self._update(restart=True)
-
-    def _close(self) -> None:
-        if self._transport is not None:
-            self._phase = CLOSING
+        """Close where the client sends nothing more, or where TLS has no half-close and nothing is due; else linger."""
+        if self._phase is TUNNEL:
             self._pending = b""
-            self._transport.close()
-            self._update(restart=True)
+        due = self._body is not None or bool(self._pending)
+        if due or (self.half_closes and not self._said_all):
+            self._linger()
+        else:
+            self._close()
+
+    def _client_left(self) -> None:
+        """Cancel the exchange."""
+        exchange, self._exchange = self._exchange, None
+        self._sink = None
+        if exchange is not None:
+            exchange.client_gone(self._ended_by)
+
+    def _end_tunnel_reading(self) -> None:
+        """Pass on what is pending, also to an upstream that is slow, and that the client sends no more."""
+        self._said_all = True
+        self._body_paused = False
+        self._advance()
+        if self._sink is not None:
+            self._sink.body_end()
 
     def _set_blocked(self, *, blocked: bool) -> None:
         self._blocked = blocked
@@ -385,13 +331,3 @@ class DownstreamConnection(asyncio.BufferedProtocol):
         self._update(restart=True)
         if self._exchange is not None and self._exchange.relay is not None:
             self._exchange.relay.pause_upstream(paused=blocked)
-
-    def _expire_sending(self) -> None:
-        """Close at once if the client read nothing since the last check; otherwise check again later."""
-        transport = self._transport
-        unsent = transport.get_write_buffer_size() if transport is not None else 0
-        if 0 < unsent < self._unsent:
-            self._unsent = unsent
-            self._update(restart=True)
-        else:
-            self.abort()

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from time import monotonic_ns
 
 from .interfaces import Carrier, Client
-from .model import Endpoint, ErrorResponse, Headers, Request, Summary
+from .model import EndedBy, Endpoint, ErrorResponse, Headers, Request, Summary
 from .relay import Relay
 from .responses import date_header, has_body, head, persistence, reason_of
 from .upstream import Upstream
@@ -19,12 +19,16 @@ class Exchange:
         on_done: called with the summary exactly once, at the end; set it before answering.
         over: the response is complete or aborted, or the client disconnected; answering then has no effect.
         relay: the carrier of a response that is not local; None before ``forward`` and after the end.
+        error_headers: added to an error response to a body that is malformed, too large or too late, which no handler
+            makes.
     """
 
     __slots__ = (
         "client",
+        "cut",
         "endpoint",
         "error",
+        "error_headers",
         "first_byte",
         "on_done",
         "over",
@@ -47,7 +51,8 @@ class Exchange:
         self.started = monotonic_ns()
         self.endpoint: Endpoint | None = None
         self.retried = False
-        self.error = ""
+        self.error = self.cut = ""
+        self.error_headers: Headers = []
 
     def respond(self, status: int, headers: Headers, body: bytes = b"") -> None:
         """Answer with a complete body. Date, Content-Length and Connection are added."""
@@ -62,6 +67,7 @@ class Exchange:
         *,
         response_headers: Headers | None = None,
         response_timeout: float | None = None,
+        withheld: frozenset[bytes] = frozenset(),
     ) -> None:
         """Forward the request to an upstream.
 
@@ -69,12 +75,13 @@ class Exchange:
             upstream: receives the request if its circuit breaker admits it.
             lines: header lines made by ``headers.to_upstream``.
             response_headers: added to the response, also to a local error response; they replace the upstream's headers
-                of the same names.
+                of the same names, except Vary.
             response_timeout: overrides that of the upstream, for each attempt.
+            withheld: names, in lower case, of the upstream's headers that the client does not get.
         """
         if self.over or self.relay is not None:
             return
-        relay = Relay(self, upstream, lines, response_headers or [], response_timeout)
+        relay = Relay(self, upstream, lines, response_headers or [], response_timeout, withheld)
         self.relay = relay
         relay.start()
 
@@ -84,6 +91,7 @@ class Exchange:
             return
         self.error = error.reason
         if self.status:
+            self.cut = "client"  # the fault is its body's
             self.break_off()
             return
         rendered, body = self.client.render(error, self.request)
@@ -100,13 +108,14 @@ class Exchange:
         relay = self.relay
         if relay is not None:
             relay.cancel()
-        self.refuse(error)
+        self.refuse(error, self.error_headers)
 
-    def client_gone(self, reason: str) -> None:
-        """End the exchange because the client disconnected."""
+    def client_gone(self, ended_by: EndedBy) -> None:
+        """End the exchange because the client's connection was lost."""
         if self.over:
             return
-        self.error = reason
+        self.error = ended_by.reason
+        self.cut = ended_by.side if self.status not in {0, 101} else ""
         if self.relay is not None:
             self.relay.cancel()
         self._end()
@@ -159,4 +168,5 @@ class Exchange:
             self.endpoint,
             self.retried,
             self.error,
+            self.cut,
         )

@@ -16,11 +16,10 @@ _HOP = frozenset(
     b"alt-svc connection proxy-connection keep-alive proxy-authenticate proxy-authorization te trailer"
     b" transfer-encoding upgrade".split(),
 )
-_IDENTITY = frozenset((b"x-request-id",))
 _LENGTH = frozenset((b"content-length",))
 _PERSISTENCE = frozenset((b"keep-alive", b"close"))
-_KEPT = frozenset((b"host", b"content-length"))
-"""Not dropped where Connection names them: without them the message would be another one."""
+_KEPT = frozenset((b"host", b"content-length", b"date"))
+"""Not dropped where Connection names them: without them the message would be another one, or of another time."""
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _APPENDED = frozenset((b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"forwarded"))
 CLAIMS = frozenset(
@@ -31,6 +30,13 @@ CLAIMS = frozenset(
 """Names by which proxies tell the address of a client, or the URL that they got, beside X-Forwarded-*."""
 REMOVED = _HOP | _APPENDED | CLAIMS | {b"content-length", b"x-request-id"}
 """Names of which the client's header does not reach the upstream as it is, beside X-Forwarded-*."""
+_RESAID = _HOP | _APPENDED | {b"host", b"expect"}
+_DROPPED = {
+    (trusted, identified): _RESAID | (frozenset() if trusted else CLAIMS) | ({b"x-request-id"} if identified else set())
+    for trusted in (True, False)
+    for identified in (True, False)
+}
+"""Names of the lines that do not go on, by whether the peer is trusted, and whether X-Request-Id is replaced."""
 _PLAIN = b"-0123456789abcdefghijklmnopqrstuvwxyz"
 _AS_HYPHENS = bytes.maketrans(b"!#$%&'*+.^_`|~", b"-" * 14)
 
@@ -49,8 +55,8 @@ def to_upstream(
     ``CLAIMS`` removed; to those of a trusted one a value is appended. Names such as X_Forwarded_For, which WSGI, CGI
     and PHP read as one in ``REMOVED`` or ``read``, are removed, unless ``read`` is None. ``request_id`` replaces
     X-Request-Id. ``without`` are further names, in lower case, that are removed. Expect is dropped, as the gateway
-    answers it; an upgrade that may be granted has its two headers at the end. The sender adds the headers that frame
-    the message.
+    answers it; an upgrade that may be granted has its two headers at the end. The sender adds Host, before them, and
+    the headers that frame the message.
     """
     kept = kept_lines(request, trusted=trusted, identified=request_id != b"", read=read, without=without)
     identity = b"X-Request-Id: %b\r\n" % request_id if request_id else b""
@@ -69,14 +75,19 @@ def kept_lines(
     usual = head.plain and identified and not trusted and not without
     if usual and head.kept:
         return head.kept
-    dropped = _HOP if head.plain else _dropped(head)
-    if identified:
-        dropped = dropped | _IDENTITY
-    if without:
-        dropped = dropped | without
+    hop = _HOP if head.plain else _dropped(head)
+    dropped = _DROPPED[trusted, identified]
+    if hop is not _HOP or without:
+        dropped = dropped.union(hop, without)
     if read is not None and not head.plain and b"".join(head.names).translate(None, _PLAIN):
         dropped = dropped.union([name for name in head.names if _reads_like(name, read)])
-    kept = _joined(_kept(head, dropped, trusted))
+    kept = _joined(
+        [
+            line
+            for line, name in zip(head.lines, head.names, strict=True)
+            if name not in dropped and (trusted or not name.startswith(b"x-forwarded-"))
+        ]
+    )
     if usual:
         head.kept = kept
     return kept
@@ -116,19 +127,21 @@ def upgrade_lines(request: Request) -> bytes:
     return b""
 
 
-def to_client(head: ResponseHead, ours: Headers) -> bytes:
-    """Make the status line and the header lines for a client; ``ours`` replace the upstream's of the same names.
+def to_client(head: ResponseHead, ours: Headers, withheld: frozenset[bytes] = frozenset()) -> bytes:
+    """Make the status line and the header lines for a client.
 
-    The sender adds the headers that frame the message, except Content-Length, which is kept where a body may follow,
-    and the empty line.
+    ``ours`` replace the upstream's headers of the same names, except Vary, which is a list; ``withheld`` are the names,
+    in lower case, of further ones that are dropped. The sender adds the headers that frame the message, except
+    Content-Length, which is kept where a body may follow, and the empty line.
     """
     replaced = [name for name in [KNOWN.get(spelt) or spelt.lower() for spelt, _ in ours] if name in head.present]
-    if not replaced:
+    if replaced or withheld:
+        names = withheld.union([name for name in replaced if name != b"vary"])
+        prefix = _prefix(head, names)
+    else:
         prefix = head.prefix
         if not prefix:
             head.prefix = prefix = _prefix(head, frozenset())
-    else:
-        prefix = _prefix(head, frozenset(replaced))
     return prefix + lines_of(ours)
 
 
@@ -166,16 +179,6 @@ def _reads_like(name: bytes, read: frozenset[bytes]) -> bool:
     if hyphened == name or name in read:
         return False
     return hyphened in REMOVED or hyphened in read or hyphened.startswith(b"x-forwarded-")
-
-
-def _kept(head: Framed, dropped: frozenset[bytes], trusted: bool) -> list[bytes]:
-    kept: list[bytes] = []
-    for line, name in zip(head.lines, head.names, strict=True):
-        if name in dropped or name == b"expect" or name in _APPENDED:
-            continue
-        if trusted or not (name in CLAIMS or name.startswith(b"x-forwarded-")):
-            kept.append(line)
-    return kept
 
 
 def _said(head: Framed) -> dict[bytes, bytes]:

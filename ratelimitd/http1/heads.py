@@ -19,9 +19,15 @@ MAX_HEAD_BYTES, MAX_HEAD_FIELDS = 1024, 32
 """Heads that a cache holds, and the longest of them: a browser's has 600 to 900 bytes in 15 to 20 fields."""
 MAX_SEEN = 4096
 """Hashes of heads that were seen once, in each cache."""
+LINE_END = b"\r\n"
 _CR = 0x0D
 _FIELD_BYTES = b"\t" + bytes(range(0x20, 0x7F)) + bytes(range(0x80, 0x100))
 _SIMPLE = re.compile(rb"[A-Z]+ [^ ]+")  # a request line of HTTP 0.9
+_KNOWN_METHOD = b"PUT"
+_OTHER_METHOD = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Z-]{1,64}")
+"""A token (RFC 9110 5.6.2) in capitals: an application that takes ``post`` for POST would step round routes of POST."""
+_NO_METHODS = frozenset((b"CONNECT", b"PRI"))
+"""No method for a proxy of paths, and the beginning of HTTP/2 (RFC 9113 3.4)."""
 _STATUS_LINES = {b"HTTP/1.1 ": b"1.1", b"HTTP/1.0 ": b"1.0"}
 _VERSIONS = {b" HTTP/1.1\r\n": b"1.1", b" HTTP/1.0\r\n": b"1.0"}
 
@@ -76,6 +82,8 @@ def take_request(
     if partial:
         partial.clear()
     read = read_request(whole[:end])
+    if isinstance(read, ErrorResponse) and options.methods == "any":
+        read = read_other_method(whole[:end], read)
     if isinstance(read, ErrorResponse):
         return read
     if len(read.asked) > options.max_target:
@@ -85,6 +93,20 @@ def take_request(
     if read.length > options.max_body:
         return ErrorResponse(413, "request body is too large")
     return read, whole[end:]
+
+
+def after_empty_line(partial: bytearray, data: bytes) -> bytes | None:
+    """Return what follows an empty line, if a connection's next bytes, ``partial`` and ``data``, begin with one.
+
+    RFC 9112 2.2: a server SHOULD ignore at least one before a request line, as clients of old send one after a body.
+    It must be CRLF. ``partial`` is empty afterwards.
+    """
+    if not partial:
+        return data[2:] if data.startswith(LINE_END) else None
+    if partial != b"\r" or not data.startswith(b"\n"):
+        return None
+    partial.clear()
+    return data[1:]
 
 
 def take_response(
@@ -148,6 +170,21 @@ def read_request(raw: bytes) -> Framed | ErrorResponse:
     if isinstance(framed, Framed):
         _requests.put(raw, framed, framed.names)
     return framed
+
+
+def read_other_method(raw: bytes, refused: ErrorResponse) -> Framed | ErrorResponse:
+    """Parse and frame a complete request head that was refused; ``refused`` unless it may be for its method alone.
+
+    llhttp reads it with another method, which changes nothing about all that follows the method. The result is not
+    cached: a listener that knows fewer methods has the same cache.
+    """
+    method = raw.partition(b" ")[0]
+    if not _OTHER_METHOD.fullmatch(method) or method in _NO_METHODS:
+        return refused
+    head = parse_request(_KNOWN_METHOD + raw[len(method) :])
+    if isinstance(head, ErrorResponse):
+        return head
+    return frame_request(head._replace(method=method))
 
 
 def read_response(method: bytes, raw: bytes) -> tuple[ResponseHead, FramedResponse] | ErrorResponse:

@@ -4,6 +4,7 @@ All calls are made on the event loop and do not wait. A call is re-entrant where
 the same object has not returned; only calls that say so are.
 """
 
+from collections.abc import Callable
 from typing import Protocol
 
 from .model import Endpoint, ErrorResponse, Headers, Request, ResponseHead
@@ -17,7 +18,8 @@ class BodySink(Protocol):
         """Take a piece, which is not empty.
 
         Called after ``Client.start_body`` or ``Client.switch``, and neither while ``Client.pause_body`` holds nor after
-        ``Carrier.cancel``. The sink may pause delivery or end the exchange before it returns.
+        ``Carrier.cancel``. The sink may pause delivery or end the exchange before it returns. When the client of a
+        tunnel sends no more, the last piece comes in spite of a pause.
         """
 
     def body_end(self) -> None:
@@ -56,6 +58,10 @@ class Client(Protocol):
     def render(self) -> Render:
         """The function that makes headers and body of an error response."""
 
+    @property
+    def half_closes(self) -> bool:
+        """Whether ``send_eof`` may be called; not over TLS."""
+
     def keeps(self, *, able: bool = True) -> bool:
         """Decide whether the connection persists after this response; ``able``: its framing allows that.
 
@@ -64,6 +70,13 @@ class Client(Protocol):
 
     def write(self, data: bytes) -> None:
         """Send a part of the response. May call ``Carrier.pause_upstream`` before it returns."""
+
+    def when_sent(self, call: Callable[[], None]) -> None:
+        """Call this once: when all that was written is with the system, or dropped since the client is gone.
+
+        Called once at most for an exchange, at its end, also if the client left. May call it before it returns. The
+        next request is not read before it was called.
+        """
 
     def start_body(self, sink: BodySink) -> None:
         """Start to deliver the body of the request to ``sink``; answers ``Expect: 100-continue`` first.
@@ -75,8 +88,9 @@ class Client(Protocol):
     def pause_body(self, *, paused: bool) -> None:
         """Pause or resume delivery to the sink.
 
-        Called at any time after ``start_body`` or ``switch``, also by the sink while it takes a piece. Resumed
-        delivery may begin before this returns.
+        Called at any time until the exchange ends, also by the sink while it takes a piece. It holds for this exchange
+        alone, and what was paused before ``start_body`` or ``switch`` is paused after it. Resumed delivery may begin
+        before this returns.
         """
 
     def finished(self) -> None:
@@ -99,7 +113,7 @@ class Client(Protocol):
         """
 
     def send_eof(self) -> None:
-        """Close our sending side of a tunnel. Called once at most, after ``switch``."""
+        """Close our sending side of a tunnel. Called once at most, after ``switch``, if the connection half-closes."""
 
 
 class ExchangeInterface(Protocol):
@@ -121,6 +135,7 @@ class ExchangeInterface(Protocol):
     endpoint: Endpoint | None
     retried: bool
     error: str
+    cut: str
 
     def refuse(self, error: ErrorResponse, headers: Headers | None = None) -> None:
         """Answer with an error response, or break off if a head was written. Ends the exchange."""

@@ -10,7 +10,14 @@ from math import inf
 from .options import ServerOptions, UpstreamOptions
 
 LINGER = 2.0
-"""Seconds for a client that still sends to read the response that ends its connection; Apache's bound."""
+"""Seconds of silence of a client that has its last response and does not close: Apache's SECONDS_TO_LINGER."""
+
+LINGER_AT_MOST = 30.0
+"""Seconds to read over what such a client still sends, in all: Apache's MAX_SECS_TO_LINGER, nginx's lingering_time."""
+
+LEAVE = 1.0
+"""Seconds between two requests, or from a connection's start to its first, in which a client that is being left may ask
+once more: many round trips. A client that is idle longer is left at once."""
 
 
 class Phase(Enum):
@@ -19,7 +26,7 @@ class Phase(Enum):
     HEAD = auto()  # waits for a request, or for the rest of its head
     BUSY = auto()  # a request is being answered, or the rest of its body read
     TUNNEL = auto()
-    LINGER = auto()  # all is written; waits for the client to close
+    LINGER = auto()  # the last response is written; waits for the client to close
     CLOSING = auto()  # closes when all is sent
 
 
@@ -34,6 +41,7 @@ def client_timeout(
     served: bool,
     begun: bool,
     receiving: bool,
+    leaves: bool,
 ) -> float:
     """Return the time that a client has to go on.
 
@@ -44,9 +52,12 @@ def client_timeout(
         served: a request came before.
         begun: a part of a head was read.
         receiving: a body is delivered to a sink that takes more.
+        leaves: the server leaves its clients.
     """
     if blocked or phase is CLOSING:
         return options.send_timeout
+    if phase is HEAD and leaves and not begun:
+        return LEAVE
     if phase is HEAD:
         return options.head_timeout if begun or not served else options.idle_timeout
     if phase is BUSY:

@@ -249,6 +249,24 @@ class Endpoint(NamedTuple):
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
+    @property
+    def authority(self) -> bytes:
+        """The value of Host: without a port that the scheme implies (RFC 9110 4.2.3)."""
+        shown = str(self)
+        return shown.removesuffix(":443" if self.tls else ":80").encode()
+
+
+class EndedBy(NamedTuple):
+    """Why a client's connection was lost in the middle of an exchange: the side that ended it, and the reason."""
+
+    side: str
+    reason: str
+
+
+BY_CLIENT = EndedBy("client", "client closed the connection")
+BY_SLOWNESS = EndedBy("client", "client did not read the response in time")
+BY_GATEWAY = EndedBy("gateway", "the gateway closed the connection")
+
 
 class Summary(NamedTuple):
     """The end of an exchange.
@@ -263,6 +281,8 @@ class Summary(NamedTuple):
         endpoint: the endpoint that answered or was asked last; None for a local response.
         retried: a second attempt was made.
         error: reason for failure, empty on success.
+        cut: which side ended the response after its head was sent and before its end: ``client``, ``upstream`` or
+            ``gateway``; empty if none did. A tunnel has no end that could be missing, so it is never cut.
     """
 
     status: int
@@ -274,3 +294,4 @@ class Summary(NamedTuple):
     endpoint: Endpoint | None
     retried: bool
     error: str
+    cut: str = ""

@@ -1,6 +1,6 @@
 """Bounds and timeouts, in bytes and seconds, each with the source of its number."""
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from .balance import BalanceOptions
 from .circuit_breaker import BreakerOptions
@@ -37,6 +37,7 @@ class ServerOptions(NamedTuple):
         max_connections: one more is 503. Each costs two files, of which a process has 1,024 to 65,536.
         max_connections_per_address: one more is 503, unless the address is trusted; a browser opens 6, an office behind
             one address 100 such.
+        methods: ``known`` to llhttp, as in nginx and Envoy, or ``any``; another one is 501.
     """
 
     max_head: int = 32 * 1024
@@ -50,6 +51,7 @@ class ServerOptions(NamedTuple):
     send_timeout: float = 60.0
     max_connections: int = 10_000
     max_connections_per_address: int = 1_000
+    methods: Literal["known", "any"] = "known"
 
 
 class UpstreamOptions(NamedTuple):

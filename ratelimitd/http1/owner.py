@@ -31,7 +31,7 @@ class Owner(Protocol):
         """Learn of a new connection, and look after its deadline. Called once, first."""
 
     def lost(self, member: "Member") -> None:
-        """Learn that a connection is closed. Called once, before its exchange learns it."""
+        """Learn that a connection is closed. Called once."""
 
     def refused(self, error: ErrorResponse, peer: Peer) -> None:
         """Learn that a request was rejected before the handler saw it, or that a connection was."""
@@ -58,7 +58,10 @@ class Member(Protocol):
         """Act on a deadline that passed. Called by the timer, at ``deadline`` or somewhat later."""
 
     def leave(self) -> None:
-        """Close if idle; the server is ``leaving``, so that the next response is the last otherwise."""
+        """Close if idle, now or soon; the server is ``leaving``, so that the next response is the last otherwise.
+
+        May be called for a connection that is not made yet, or closed already.
+        """
 
     def abort(self) -> None:
         """Close at once; what is written and not sent is dropped."""

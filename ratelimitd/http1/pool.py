@@ -181,6 +181,8 @@ class Pool:
 
     def _admit(self) -> None:
         """Admit those that wait, as far as their clients may hold more connections."""
+        if not self._waiting:
+            return
         while not self._closed and (found := self._shares.next()) is not None:
             taker, share = found
             connection = self._rested()

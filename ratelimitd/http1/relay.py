@@ -7,7 +7,7 @@ from .circuit_breaker import Outcome
 from .headers import to_client, trailers_to_client
 from .interfaces import ExchangeInterface
 from .model import CHUNKED, UNTIL_CLOSE, ErrorResponse, Headers, ResponseHead
-from .responses import CHUNKED_HEADER, GRANTED, lines_of, persistence, request_head
+from .responses import CHUNKED_HEADER, GRANTED, date_header, lines_of, persistence, request_head
 from .tunnel import Tunnel
 from .upstream import Upstream
 from .upstream_connection import UpstreamConnection
@@ -25,7 +25,6 @@ class Relay:
 
     __slots__ = (
         "_admitted",
-        "_body_started",
         "_clock",
         "_connection",
         "_exchange",
@@ -39,6 +38,7 @@ class Relay:
         "_response_timeout",
         "_told",
         "_upstream",
+        "_withheld",
     )
 
     def __init__(
@@ -48,18 +48,19 @@ class Relay:
         lines: bytes,
         ours: Headers,
         response_timeout: float | None = None,
+        withheld: frozenset[bytes] = frozenset(),
     ) -> None:
         self._exchange = exchange
         self._upstream = upstream
         self._lines = lines
         self._ours = ours
+        self._withheld = withheld
         self._response_timeout = response_timeout
         self._clock = monotonic  # the loop's clock; to ask the loop costs a system call
         self._admitted = 0.0
         self._index = -1
         self._judged = False  # the upstream learned the outcome
         self._connection: UpstreamConnection | None = None
-        self._body_started = False
         self._out = 0  # framing of the body to the client: ``CHUNKED``, ``UNTIL_CLOSE``, or counted
         self._parts: list[bytes] = []  # of the response, not sent yet
         self._head: ResponseHead | None = None
@@ -106,7 +107,6 @@ class Relay:
         if request.length == 0:
             connection.complete()
         else:
-            self._body_started = True
             self._exchange.client.start_body(self)
 
     def unconnected(self, error: ErrorResponse, outcome: Outcome) -> None:
@@ -155,8 +155,10 @@ class Relay:
             framing.append(CHUNKED_HEADER)
         elif length < 0:
             self._out = UNTIL_CLOSE
+        if b"date" not in head.present:
+            framing.append(date_header())  # RFC 9110 6.6.1
         framing += persistence(request.version, keep=client.keeps(able=self._out != UNTIL_CLOSE))
-        self._parts.append(to_client(head, self._ours))
+        self._parts.append(to_client(head, self._ours, self._withheld))
         self._parts.append(lines_of(framing) + b"\r\n" if framing else b"\r\n")
 
     def data(self, piece: bytes) -> None:
@@ -192,7 +194,7 @@ class Relay:
         exchange.status = head.status
         self._judged = True
         self._upstream.answered(self._index, head.status, self._clock(), self._admitted)
-        exchange.client.write(b"%b%b\r\n" % (to_client(head, self._ours), lines_of(GRANTED)))
+        exchange.client.write(b"%b%b\r\n" % (to_client(head, self._ours, self._withheld), lines_of(GRANTED)))
         tunnel = Tunnel(exchange, connection, self._release)
         exchange.relay = tunnel
         exchange.client.switch(tunnel)
@@ -200,8 +202,7 @@ class Relay:
 
     def writing_paused(self, *, paused: bool) -> None:
         """Pause or resume delivery of the request body."""
-        if self._body_started:
-            self._exchange.client.pause_body(paused=paused)
+        self._exchange.client.pause_body(paused=paused)
 
     def lost(self, error: ErrorResponse, *, unheard: bool) -> None:
         """Repeat the request once, if it is safe to; otherwise answer with the error or break off."""
@@ -216,7 +217,7 @@ class Relay:
         explained = error.status == 502 and (stale or not bodiless)
         self._fail(_UNANSWERED if unheard and not explained else _NEITHER)
         if self._told:
-            exchange.error = error.reason
+            exchange.error, exchange.cut = error.reason, "upstream"
             exchange.break_off(reset=self._out == UNTIL_CLOSE)
         else:
             exchange.status = exchange.sent = 0
@@ -228,6 +229,7 @@ class Relay:
 
     def _retry(self, outcome: Outcome, *, avoid: int | None, fresh: bool) -> None:
         self._exchange.retried = True
+        self._exchange.client.pause_body(paused=False)  # the connection that was full is gone
         self._upstream.attempted(self._index, outcome, self._clock(), self._admitted)
         self._release()
         self._attempt(avoid, fresh=fresh)
@@ -248,9 +250,9 @@ class Relay:
             self._index = -1
 
     def _request_head(self) -> bytes:
-        request, lines = self._exchange.request, self._lines
-        if not request.authority:
-            lines = b"Host: %b\r\n%b" % (str(self._upstream.pools[self._index].endpoint).encode(), lines)
+        request, lines, host = self._exchange.request, self._lines, self._upstream.host
+        if host == b"" or (host is None and not request.authority):
+            host = self._upstream.pools[self._index].endpoint.authority
         if request.length == CHUNKED:
             lines += lines_of([CHUNKED_HEADER])
-        return request_head(request.method, request.target, lines)
+        return request_head(request.method, request.target, request.authority if host is None else host, lines)

@@ -22,9 +22,9 @@ def head(status: int, reason: bytes, headers: Headers) -> bytes:
     return b"HTTP/1.1 %d %b\r\n%b\r\n" % (status, reason, lines_of(headers))
 
 
-def request_head(method: bytes, target: bytes, lines: bytes) -> bytes:
-    """Write the head of a request to an upstream, which is always of HTTP 1.1; ``lines`` are its header lines."""
-    return b"".join((method, b" ", target, b" HTTP/1.1\r\n", lines, b"\r\n"))
+def request_head(method: bytes, target: bytes, host: bytes, lines: bytes) -> bytes:
+    """Write the head of a request to an upstream, which is always of HTTP 1.1; ``lines`` are all but Host."""
+    return b"".join((method, b" ", target, b" HTTP/1.1\r\nHost: ", host, b"\r\n", lines, b"\r\n"))
 
 
 def lines_of(headers: Headers) -> bytes:

@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Final
 
 from ratelimitd.net.accept import Hooks, Listener
-from ratelimitd.net.drain import drain
+from ratelimitd.net.drain import drain, each
 from ratelimitd.net.peers import peers
 from ratelimitd.net.places import Bounds, Full, Places
 
@@ -124,13 +124,19 @@ class Server:
         self.leaving = True
 
     async def stop(self, grace: float) -> None:
-        """Accept no connection, close idle ones, give the others ``grace`` seconds, then abort them."""
+        """Accept no new connection, close idle ones, give the others ``grace`` seconds, then abort them.
+
+        A client that has connected is accepted before, and a request that has arrived is answered.
+        """
         self.leaving = True
         for listener in self._listeners:
+            await listener.finish()
+        await each(self.places, lambda connection: connection.leave())
+        await drain(self.places, self._empty, grace, self._hang_up)
+
+    def _hang_up(self) -> None:
+        for listener in self._listeners:
             listener.close()
-        for connection in tuple(self.places):
-            connection.leave()
-        await drain(self.places, self._empty, grace)
 
     def joined(self, member: Member) -> None:
         """Watch the deadline of a connection."""

@@ -49,15 +49,25 @@ class Shares(Generic[T]):
     def take(self, client: str) -> bool:
         """Count a connection for a client, which then ends with ``give_back``; False if it may hold no other."""
         held = self._held.get(client, 0)
-        if not self._may(held):
+        free = self._most - self._taken
+        if free <= 0 or held >= (free if self._of_one is None else self._of_one):
             return False
-        self._count(client, held, held + 1)
+        self._taken += 1
+        self._held[client] = held + 1
+        if client in self._queues:
+            self._move(client, held, held + 1)
         return True
 
     def give_back(self, client: str) -> None:
         """Count one connection less for a client."""
         held = self._held[client]
-        self._count(client, held, held - 1)
+        self._taken -= 1
+        if held > 1:
+            self._held[client] = held - 1
+        else:
+            del self._held[client]
+        if client in self._queues:
+            self._move(client, held, held - 1)
 
     def wait(self, request: T, client: str) -> bool:
         """Let a request wait, which then ends with ``next`` or ``leave``; False if there is no place for it."""
@@ -93,19 +103,9 @@ class Shares(Generic[T]):
         self.leave(request)
         return request, client
 
-    def _may(self, held: int) -> bool:
-        free = self._most - self._taken
-        return free > 0 and held < (free if self._of_one is None else self._of_one)
-
-    def _count(self, client: str, before: int, after: int) -> None:
-        self._taken += after - before
-        if after:
-            self._held[client] = after
-        else:
-            del self._held[client]
-        if client in self._queues:
-            self._leave_line(client, before)
-            self._lines.setdefault(after, {})[client] = None
+    def _move(self, client: str, before: int, after: int) -> None:
+        self._leave_line(client, before)
+        self._lines.setdefault(after, {})[client] = None
 
     def _leave_line(self, client: str, held: int) -> None:
         line = self._lines[held]

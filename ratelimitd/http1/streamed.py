@@ -101,5 +101,5 @@ class Streamed:
         """Close the connection at once: a client that does not read would hold it, and later see no error."""
         exchange = self._exchange
         if not exchange.over:
-            exchange.error = reason
+            exchange.error, exchange.cut = reason, "gateway"
             exchange.break_off(reset=not self._chunked, flush=False)

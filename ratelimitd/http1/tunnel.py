@@ -1,4 +1,8 @@
-"""Two connections joined after a 101: bytes in both directions, each paused while its receiver does not read."""
+"""Two connections joined after a 101: bytes in both directions, each paused while its receiver does not read.
+
+A direction that ends is closed, and the other one goes on. TLS has no half-close: with TLS on either side the tunnel
+ends with the first direction that does; what was written is sent before.
+"""
 
 from collections.abc import Callable
 
@@ -10,7 +14,7 @@ from .upstream_connection import UpstreamConnection
 class Tunnel:
     """The carrier of a granted upgrade, one exchange of status 101; ends when both sides closed, or one is lost."""
 
-    __slots__ = ("_client_done", "_connection", "_exchange", "_release", "_upstream_done")
+    __slots__ = ("_client_done", "_connection", "_exchange", "_half_closes", "_release", "_upstream_done")
 
     def __init__(
         self, exchange: ExchangeInterface, connection: UpstreamConnection, release: Callable[[], None]
@@ -19,6 +23,7 @@ class Tunnel:
         self._exchange = exchange
         self._connection = connection
         self._release = release
+        self._half_closes = exchange.client.half_closes and connection.half_closes
         self._client_done = self._upstream_done = False
 
     # the client's side
@@ -30,8 +35,8 @@ class Tunnel:
     def body_end(self) -> None:
         """Forward the end of the client's direction."""
         self._client_done = True
-        self._connection.send_eof()
-        self._finish_if_done()
+        if not self._finishes():
+            self._connection.send_eof()
 
     def cancel(self) -> None:
         """Close the upstream connection, as the client left."""
@@ -52,8 +57,8 @@ class Tunnel:
     def eof(self) -> None:
         """Forward the end of the upstream's direction."""
         self._upstream_done = True
-        self._exchange.client.send_eof()
-        self._finish_if_done()
+        if not self._finishes():
+            self._exchange.client.send_eof()
 
     def writing_paused(self, *, paused: bool) -> None:
         """Pause or resume reading from the client."""
@@ -65,8 +70,11 @@ class Tunnel:
         self._exchange.error = error.reason
         self._exchange.break_off()
 
-    def _finish_if_done(self) -> None:
-        if self._client_done and self._upstream_done:
-            self._connection.close()
-            self._release()
-            self._exchange.finish()
+    def _finishes(self) -> bool:
+        """End the tunnel after the end of one direction, unless the other one goes on."""
+        if self._half_closes and not (self._client_done and self._upstream_done):
+            return False
+        self._connection.close()
+        self._release()
+        self._exchange.finish()
+        return True

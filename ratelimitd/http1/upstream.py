@@ -21,6 +21,7 @@ class Upstream:
 
     Attributes:
         name: for metrics and the log.
+        host: replaces the Host of requests; empty: by the endpoint; None: the client's is kept.
         pools: one for each endpoint, in their order.
     """
 
@@ -32,8 +33,10 @@ class Upstream:
         sweeper: Sweeper,
         *,
         tls: ssl.SSLContext | None = None,
+        host: bytes | None = None,
     ) -> None:
         self.name = name
+        self.host = host
         self.pools = [Pool(endpoint, options, sweeper, tls) for endpoint in endpoints]
         self._breaker = None if options.breaker is None else CircuitBreaker(options.breaker)
         self._balance = Balance(len(endpoints), options.balance, random.randrange)

@@ -142,10 +142,16 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             self._transport.resume_reading()
         self._restart()
 
+    @property
+    def half_closes(self) -> bool:
+        """Whether one direction of a tunnel can be closed before the other, which TLS does not do here."""
+        return self._transport is not None and self._transport.can_write_eof()
+
     def send_eof(self) -> None:
         """Close our sending side of the tunnel."""
-        if self._transport is not None and self._transport.can_write_eof():
-            self._transport.write_eof()
+        if self._transport is not None:
+            with suppress(OSError):  # the upstream reset the connection, which is not read yet
+                self._transport.write_eof()
 
     def abort(self) -> None:
         """Close at once. The listener is not called again."""
@@ -158,6 +164,8 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self._requester = self._tunnel = None
         if self._transport is not None:
             self._transport.close()
+            self._paused = False  # or what is not sent would have no deadline
+            self._restart()
 
     # the home's side
 
@@ -220,7 +228,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             self._restart()
 
     def eof_received(self) -> bool:
-        """Keep a tunnel open for the other direction."""
+        """Keep a tunnel open for the other direction, if the tunnel does."""
         if self._tunnel is None:
             return False
         self._tunnel.eof()
@@ -314,7 +322,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         """Settle before ``end`` is called, so that a request that it lets begin finds this connection."""
         self._requester = None
         self.reused = True
-        if self._keep and self._complete and not rest and self.usable:
+        if self._keep and self._complete and not rest and not self._choked and self.usable:
             if self._paused:
                 self.pause(paused=False)
             self._home.settle(self)

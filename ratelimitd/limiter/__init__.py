@@ -12,8 +12,9 @@ from .engine import Counts, Engine, Listener, NoPolicyError
 from .give_backs import NoGiveBacks
 from .guards import Fallback, OverLimitCache, shared, wanted
 from .header_text import structured_string
-from .holding import release_all
+from .holding import release_all, ttl_of
 from .keys import KeyMaker, holds_key, key_maker
+from .lines import Line, Lines, Waiter, blocking, can_wait, is_too_late, pause
 from .modes import ENFORCED, Modes
 from .new_keys import TABLE_SIZE, NewKeys
 from .plan import Planner, PlanOptions
@@ -28,9 +29,23 @@ from .reason import (
     reason_of,
     shown_charge,
 )
+from .renewals import Renewals
 from .roles import in_order, is_independent
 from .rules import NodeRules, Rule
-from .seam import Ask, Charge, Done, Failure, FailureKind, Guard, Item, LimitRequest, Outcome, Plan, Store
+from .seam import (
+    Ask,
+    Charge,
+    Done,
+    Failure,
+    FailureKind,
+    Guard,
+    Item,
+    LimitRequest,
+    Outcome,
+    Plan,
+    Remembered,
+    Store,
+)
 from .selection import Selection, selects
 from .stats import GONE_SERIES, NAME_BYTES, TALLY_BYTES, LaterTally, Tallies, Tally
 from .switches import Switch
@@ -62,6 +77,8 @@ __all__ = [
     "KeyMaker",
     "LaterTally",
     "LimitRequest",
+    "Line",
+    "Lines",
     "Listener",
     "Modes",
     "NewKeys",
@@ -76,24 +93,32 @@ __all__ = [
     "PostPaid",
     "Reason",
     "ReasonKind",
+    "Remembered",
+    "Renewals",
     "Rule",
     "Selection",
     "Store",
     "Switch",
     "Tallies",
     "Tally",
+    "Waiter",
+    "blocking",
+    "can_wait",
     "descriptor_reason",
     "holds_key",
     "in_order",
     "is_independent",
+    "is_too_late",
     "key_maker",
     "limit_name",
     "metadata_of",
+    "pause",
     "reason_of",
     "release_all",
     "selects",
     "shared",
     "shown_charge",
     "structured_string",
+    "ttl_of",
     "wanted",
 ]

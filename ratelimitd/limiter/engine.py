@@ -4,13 +4,13 @@ An edge (Envoy's API, the gateway, the simulator) calls ``ask`` for each request
 batch. Time is an argument. An error is passed to the edge, which logs it and answers its caller.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from .answer import Answer, answer, tally
-from .holding import count_holds, lease, release
+from .holding import count_holds, lease, release, renewal
 from .modes import ENFORCED, Modes
 from .plan import Planner
 from .seam import Ask, Done, Guard, LimitRequest, Store
@@ -111,24 +111,28 @@ class Engine:
             self._fail(asks, failed, error)
             self._give_up(asks, now)
             return
-        counts, modes, listener = self._counts, self.modes, self.listener
         for ask in asks:
             try:
-                refused = tally(ask)
-                if refused is not None and self.planner is not None:
-                    self.planner.post_paid.refused(ask, refused, now)
-                result = answer(ask.plan, ask.outcomes, modes)
-                if len(ask.plan.call) > 0:  # the truth of bytes is a call
-                    self._hold(ask, result, now)
-                counts.global_shadow_mode += result.shadowed
-                counts.redis_error += result.failure is not None
-                if listener is not None:
-                    listener(ask, result)
+                result = answer(ask.plan, ask.outcomes, self.modes)
+                if not (ask.waits and result.over):
+                    self.count(ask, result, now)
                 answered(ask, result)
             except Exception as error:  # noqa: BLE001 -- the others of the batch must be answered
                 self._fail((ask,), failed, error)
                 self._give_up((ask,), now)
         done(asks)
+
+    def count(self, ask: Ask, result: Answer, now: int) -> None:
+        """Count a decision, and pass it to the listener. An edge calls this for a denial that it does not wait out."""
+        refused = tally(ask)
+        if refused is not None and self.planner is not None:
+            self.planner.post_paid.refused(ask, refused, now)
+        if len(ask.plan.call) > 0:  # the truth of bytes is a call
+            self._hold(ask, result, now)
+        self._counts.global_shadow_mode += result.shadowed
+        self._counts.redis_error += result.failure is not None
+        if self.listener is not None:
+            self.listener(ask, result)
 
     def _hold(self, ask: Ask, result: Answer, now: int) -> None:
         """Answer with the lease of the holds that an ask took; those of a request that does not pass are released."""
@@ -146,6 +150,19 @@ class Engine:
         for guard in self.guards:
             guard.before((asked,), now)
         self.store.charge((asked,), now, partial(self._released, now))
+
+    def renew(self, asks: Iterable[tuple[Ask, Any]], now: int, done: Done) -> None:
+        """Have the holds that asks took expire later, since their requests are still in progress.
+
+        Each comes with the tag that its renewal has when ``done`` gets it. One that fails is not kept: it would be
+        made when the request is over. So no guard sees it.
+        """
+        renewals: list[Ask] = []
+        for ask, tag in asks:
+            renewed = renewal(ask, tag)
+            if renewed is not None:
+                renewals.append(renewed)
+        self.store.charge(renewals, now, done)
 
     def _give_up(self, asks: Sequence[Ask], now: int) -> None:
         """Release what asks hold that failed after the store had decided, as far as that is possible."""

@@ -116,6 +116,8 @@ class OverLimitCache:
         for ask in asks:
             for index, outcome in enumerate(ask.outcomes):
                 if isinstance(outcome, Decision) and not outcome.allowed and outcome.retry_after != NEVER:
+                    if isinstance(outcome, Remembered):  # by this guard, or by a line of which no counter knows
+                        continue
                     charge = ask.plan.charges[index]
                     if charge.hold is not None and _is_by_holds(charge, outcome, ask.costs[index]):
                         continue
@@ -232,6 +234,8 @@ class Fallback:
                     charge = ask.plan.charges[index]
                     if charge.flags >= SETTLES and (ask.costs[index] > 0 or charge.hold is not None):
                         self._keep(ask, index, now)
+            elif ask.failures:  # it releases holds that were taken here, while the store was away
+                self._charge_locally(ask, list(ask.failures), now)
 
     def _replaced(self, ask: Ask, index: int, failure: Failure, now: int) -> bool:
         """Apply the limit's failure policy; return False if the local store must decide."""

@@ -1,7 +1,7 @@
 """What the charges of a call do with holds: under which names they take them, and which ones they release."""
 
 from collections.abc import Iterator, Sequence
-from typing import Final
+from typing import Any, Final
 
 from ratelimitd.algorithms import (
     ALL,
@@ -9,6 +9,7 @@ from ratelimitd.algorithms import (
     MIXED,
     NO_LEASE,
     OWN,
+    RENEW,
     SETTLES,
     SHARED,
     UNKNOWN,
@@ -24,7 +25,7 @@ from ratelimitd.policy import is_concurrent
 
 from .keys import is_overflow_key
 from .roles import SETTLEMENT
-from .seam import TOGETHER_MAX, Ask, Charge, Item, LimitRequest, Plan
+from .seam import NO_FAILURES, TOGETHER_MAX, Ask, Charge, Failure, Item, LimitRequest, Plan
 
 PLACE: Final = 1
 """Cost of a request on a limit on requests in progress, whatever it is elsewhere. Its settlement costs nothing."""
@@ -129,18 +130,46 @@ def origin(plan: Plan, position: int, charge: Charge) -> bytes:
 
 def release(ask: Ask) -> Ask | None:
     """Return an ask that releases the holds that another one took; None if it took none."""
+    return _again(ask, 0)
+
+
+def renewal(ask: Ask, tag: Any = None) -> Ask | None:
+    """Return an ask, with this tag, that has the holds that another one took expire later; None if it took none."""
+    renewed = _again(ask, RENEW)
+    if renewed is not None:
+        renewed.tag = tag
+    return renewed
+
+
+def ttl_of(ask: Ask) -> int:
+    """Return the µs after which the first hold that an ask took expires; 0 if it took none."""
+    shortest = 0
+    for index, _ in taken(ask):
+        hold = ask.plan.charges[index].hold
+        if hold is not None and (not shortest or hold.ttl < shortest):
+            shortest = hold.ttl
+    return shortest
+
+
+def _again(ask: Ask, amount_of_hold: int) -> Ask | None:
+    """Return an ask of the holds that another one took, by their names, with the failures of those charges."""
+    failures: dict[int, Failure] = {}
     charges: list[Charge] = []
     items: list[Item] = []
     for index, amount in taken(ask):
         made = ask.plan.charges[index]
         ttl = made.hold.ttl if made.hold is not None else 0
-        hold = Hold(ttl, 0, (name_of(ask.plan.call, amount),))
+        hold = Hold(ttl, amount_of_hold, (name_of(ask.plan.call, amount),))
+        if index in ask.failures:
+            failures[len(charges)] = ask.failures[index]
         charges.append(Charge(made.rule, made.key, SETTLEMENT, hold))
         items.append(_item_of(ask.plan.items, index, len(items)))
     if not charges:
         return None
     request = LimitRequest(ask.plan.request.domain, ())
-    return Ask(Plan(tuple(charges), request=request, items=tuple(items)), [0] * len(charges))
+    again = Ask(Plan(tuple(charges), request=request, items=tuple(items)), [0] * len(charges))
+    again.failures = failures or NO_FAILURES
+    return again
 
 
 def _item_of(items: Sequence[Item], index: int, at: int) -> Item:

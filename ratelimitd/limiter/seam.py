@@ -141,7 +141,7 @@ class Plan(Value):
 
 
 class Remembered(Decision):
-    """A denial that a guard remembers, so that its charge has reached no counter."""
+    """A denial that a guard remembers, or an edge knows of, so that its charge has reached no counter."""
 
     __slots__ = ()
 
@@ -185,12 +185,14 @@ class Ask:
         atomic: whether to charge all, or nothing if a binding charge is denied.
         costs: one per charge, -COST_MAX to COST_MAX; 0 peeks, a negative cost gives back. A guard may change them.
         outcomes: one per charge, aligned with ``plan.charges``.
-        failures: failures of the store by index of the charge, also of those that a guard replaced by a decision.
+        failures: failures of the store by index of the charge, also of those that a guard replaced by a decision. Of a
+            release, before its store was asked: those of the charges that took the holds.
+        waits: whether its edge may ask again in place of a denial, which then is not counted; see ``Engine.count``.
         deadline: end of the store budget, monotonic µs.
         tag: opaque value of the caller.
     """
 
-    __slots__ = ("atomic", "costs", "deadline", "failures", "outcomes", "plan", "tag")
+    __slots__ = ("atomic", "costs", "deadline", "failures", "outcomes", "plan", "tag", "waits")
 
     def __init__(
         self, plan: Plan, costs: list[int], *, atomic: bool = False, deadline: int = 0, tag: Any = None
@@ -200,6 +202,7 @@ class Ask:
         self.costs = costs
         self.outcomes: list[Outcome] = [None] * len(costs)
         self.failures = NO_FAILURES
+        self.waits = False
         self.deadline = deadline
         self.tag = tag
 

@@ -12,6 +12,7 @@ from .comments import Comments
 from .keys import impossible_addresses, misspelled_keys
 from .overlay import check_overlay
 from .pairs import check_pair, check_routes, ends
+from .queues import idle_queues
 from .requests import Requests
 from .routes import GatewayText, read_routes
 from .rules import Findings
@@ -73,6 +74,7 @@ def _meant(found: Mapping[bytes, DomainTree], texts: Mapping[str, bytes], gatewa
         yield from check_tree(tree)
         yield from check_tiers(tree)
         yield from impossible_addresses(tree)
+        yield from idle_queues(tree, proxied=bool(gateway))
     root = load_yaml(texts[gateway]) if gateway else None
     if root is not None:
         yield from repeated_keys(Document(gateway, root))

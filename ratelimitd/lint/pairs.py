@@ -39,6 +39,8 @@ def check_routes(gateway: GatewayText, file: str) -> Findings:
     for upstream, line in gateway.upstreams.items():
         if upstream not in used:
             yield finding("unused-upstream", Origin(file, line), upstream=upstream)
+    for upstream, line in gateway.unverified.items():
+        yield finding("unverified-upstream", Origin(file, line), upstream=upstream)
 
 
 def check_pair(gateway: GatewayText, file: str, requests: Requests, reached: set[DescriptorNode] | None) -> Findings:

@@ -91,10 +91,17 @@ class Route(NamedTuple):
 
 
 class GatewayText(NamedTuple):
-    """A gateway file: the domain of its requests (empty: the only one), its upstreams with their lines, its routes."""
+    """A gateway file.
+
+    Attributes:
+        domain: of its requests; empty: the only one.
+        upstreams: the line of each.
+        unverified: the line of ``verify: false`` of each upstream that has it.
+    """
 
     domain: bytes
     upstreams: Mapping[str, int]
+    unverified: Mapping[str, int]
     routes: tuple[Route, ...]
 
 
@@ -109,7 +116,8 @@ def sent(entries: tuple[SentEntry, ...]) -> str:
 
 def read_routes(root: YamlNode | None) -> GatewayText:
     """Read a gateway file."""
-    upstreams = _upstreams(value_of(root, "upstreams"))
+    written = value_of(root, "upstreams")
+    upstreams, unverified = _upstreams(written), dict(_unverified(written))
     name = _text(root, "name") or NAME
     default = next(iter(upstreams), "") if len(upstreams) == 1 else ""
     routes: list[Route] = []
@@ -121,12 +129,19 @@ def read_routes(root: YamlNode | None) -> GatewayText:
         routes.append(route._replace(present=route.present.union(*caught)))
         for header, match in _catches_absent(node, route):
             catching.setdefault(match, set()).add(header)
-    return GatewayText(_text(root, "domain").encode(), upstreams, tuple(routes))
+    return GatewayText(_text(root, "domain").encode(), upstreams, unverified, tuple(routes))
 
 
 def _upstreams(node: YamlNode | None) -> dict[str, int]:
     pairs = node.pairs if isinstance(node, YamlMap) else []
     return {key.text: key.line for key, _ in pairs if isinstance(key, YamlScalar)}
+
+
+def _unverified(node: YamlNode | None) -> Iterator[tuple[str, int]]:
+    for key, upstream in node.pairs if isinstance(node, YamlMap) else []:
+        verify = value_of(upstream, "verify")
+        if isinstance(key, YamlScalar) and verify is not None and _is_false(verify):
+            yield key.text, verify.line
 
 
 def _route(node: YamlNode, gateway: str, default: str) -> Route:

@@ -120,6 +120,11 @@ RULES: Final = {
             "no client has the address '{value}'",
             "{remedy}",
         ),
+        Rule(
+            "queue-without-effect",
+            "no request waits in the 'queue' of '{descriptor}': {why}",
+            "{remedy}",
+        ),
         Rule("shared-counter", "{what} can share a counter in Redis with {other}", "{remedy}"),
         # Tiers.
         Rule(
@@ -185,6 +190,12 @@ RULES: Final = {
             "move it before that route, or remove it",
         ),
         Rule("unused-upstream", "no route names upstream '{upstream}'", "name it in a route, or remove it"),
+        Rule(
+            "unverified-upstream",
+            "the certificate of upstream '{upstream}' is not verified: another host on the way can read and change its "
+            "requests",
+            "write ca: and the PEM file of its authority, in place of verify: false",
+        ),
         # Overlay.
         Rule(
             "overlay-unmatched",

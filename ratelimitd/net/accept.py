@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar, cast
 
 from .idlest import Occupant
+from .listen import BACKLOG
 from .peers import Peer
 from .places import Bounds, Full, Places
 
@@ -112,22 +113,40 @@ class Listener(Generic[C]):
         sock.settimeout(0)
         self._resume()
 
+    async def finish(self) -> None:
+        """Accept the connections that wait in the backlog, and then no more.
+
+        A client's connection is made before it is accepted, and closing the socket would reset it and its request.
+        Handshakes go on.
+        """
+        for _ in range(BACKLOG):
+            if self._sock.fileno() < 0 or not self._accept():
+                break
+            await asyncio.sleep(0)
+        self._stop()
+
     def close(self) -> None:
         """Accept no more, and end the handshakes."""
+        self._stop()
+        for sock in self._greeting.values():
+            _hang_up(sock)
+
+    def _stop(self) -> None:
         if self._sock.fileno() < 0:
             return
         self._loop.remove_reader(self._sock)
         if self._retry is not None:
             self._retry.cancel()
         self._sock.close()
-        for sock in self._greeting.values():
-            _hang_up(sock)
 
     def _resume(self) -> None:
         self._loop.add_reader(self._sock, self._accept)
 
-    def _accept(self) -> None:
-        """Accept one connection, and more while they come faster: to find none costs as much as to accept one."""
+    def _accept(self) -> bool:
+        """Accept one connection, and more while they come faster: to find none costs as much as to accept one.
+
+        Returns whether others may wait.
+        """
         for _ in range(min(self._batch, TURN - self._places.closing)):
             try:
                 fileno, address = self._sock._accept()  # type: ignore[attr-defined] # noqa: SLF001 -- see Accepted
@@ -135,11 +154,12 @@ class Listener(Generic[C]):
                 self._batch = 1
                 if error.errno in _EXHAUSTED:
                     self._pause(error)
-                return
+                return False
             sock = Accepted(self._family, fileno)
             sock.settimeout(0)
             self._take(sock, address, self._loop.time())
         self._batch = min(TURN, 2 * self._batch)
+        return True
 
     def _pause(self, error: OSError) -> None:
         """Stop accepting: the socket stays readable, and would keep the loop busy."""

@@ -11,7 +11,18 @@ from typing import Final, NamedTuple, TypeVar
 from ratelimitd.algorithms import SECOND
 from ratelimitd.printable import printable
 
-from .model import Charging, Children, DescriptorNode, Domain, Identity, Limit, Policy, amount_in_words, is_concurrent
+from .model import (
+    Charging,
+    Children,
+    DescriptorNode,
+    Domain,
+    Identity,
+    Limit,
+    Policy,
+    Queue,
+    amount_in_words,
+    is_concurrent,
+)
 
 _T = TypeVar("_T")
 
@@ -59,6 +70,7 @@ LIMIT: Final[Mapping[str, Callable[[Limit], str]]] = {
     "charge": lambda limit: "none" if is_concurrent(limit) else _charge(limit.charge),
     "reserve": lambda limit: "none" if is_concurrent(limit) else _reserve(limit),
     "ttl": lambda limit: _ttl(limit) if is_concurrent(limit) else "none",
+    "queue": lambda limit: _queued(limit.queue),
     "count_rejected": lambda limit: _yes(limit.rate is None or limit.rate.count_rejected),
     "shadow_mode": lambda limit: _yes(limit.shadow_mode),
     "quota_mode": lambda limit: _yes(limit.quota_mode),
@@ -304,6 +316,10 @@ def _reserve(limit: Limit) -> str:
 
 def _ttl(limit: Limit) -> str:
     return f"{0 if limit.reserve is None else limit.reserve.ttl / SECOND:g} s"
+
+
+def _queued(queue: Queue | None) -> str:
+    return "none" if queue is None else f"{queue.length} for {queue.timeout / SECOND:g} s"
 
 
 def _charge(value: Charging) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from enum import IntEnum
 from typing import Final, NamedTuple
 
-from ratelimitd.algorithms import CONCURRENT, Rate, Reserve
+from ratelimitd.algorithms import CONCURRENT, SECOND, Rate, Reserve
 from ratelimitd.sharded import ShardedDict, grown
 from ratelimitd.value import Value
 
@@ -70,6 +70,18 @@ LEASE: Final = b"ratelimitd.lease"
 """Key of an entry that makes a settlement of a descriptor; it is removed before the descriptor is matched."""
 
 
+class Queue(NamedTuple):
+    """How the proxy lets requests wait that a limit denies.
+
+    Attributes:
+        length: requests that wait for one counter at most; 100 as an office behind one address sends together.
+        timeout: µs that each waits at most; two thirds of Envoy's default timeout of a route, 15 s.
+    """
+
+    length: int = 100
+    timeout: int = 10 * SECOND
+
+
 class Limit(NamedTuple):
     """One limit of a descriptor.
 
@@ -88,6 +100,7 @@ class Limit(NamedTuple):
             FIXED_WINDOW_KEYS agrees.
         charge: when its costs are known.
         reserve: what each request holds while it is in progress; None: nothing.
+        queue: how requests wait that it denies; None: they do not.
         overlaid: what an overlay says of it: keys of the policy file, each with the line of the overlay's entry.
     """
 
@@ -104,6 +117,7 @@ class Limit(NamedTuple):
     upstream: bool = True
     charge: Charging = Charging.UNSAID
     reserve: Reserve | None = None
+    queue: Queue | None = None
     overlaid: tuple[tuple[str, int], ...] = ()
 
 

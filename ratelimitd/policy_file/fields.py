@@ -123,15 +123,19 @@ def _map(_notes: Notes, node: YamlNode) -> YamlMap:
     return node
 
 
-def _reserve(notes: Notes, node: YamlNode) -> YamlMap:
-    """Read what a request holds, as a map. Raises WrongValueError."""
-    try:
-        return _map(notes, node)
-    except WrongValueError as wrong:
-        amount = node.text if isinstance(node, YamlScalar) and node.text.isdecimal() else "10"
-        raise WrongValueError(
-            f"{wrong}: write reserve: {{amount: {amount[:SHOWN_MAX]}}}, or reserve: {{}} for the defaults"
-        ) from None
+def _map_with(key: str, first: str) -> Reader:
+    """Make a reader of the map of a key, whose ``first`` key is a number of which a bare one is meant."""
+
+    def read(notes: Notes, node: YamlNode) -> YamlMap:
+        try:
+            return _map(notes, node)
+        except WrongValueError as wrong:
+            number = node.text if isinstance(node, YamlScalar) and node.text.isdecimal() else "10"
+            raise WrongValueError(
+                f"{wrong}: write {key}: {{{first}: {number[:SHOWN_MAX]}}}, or {key}: {{}} for the defaults"
+            ) from None
+
+    return read
 
 
 _positive: Final = number(1, UINT32_MAX)
@@ -159,6 +163,22 @@ def _ttl(_notes: Notes, node: YamlNode) -> int:
 TTL_MOST: Final = 86_400
 """Seconds that a hold lasts at most: no answer takes a day, and what is held for ever is lost."""
 
+
+def _wait(_notes: Notes, node: YamlNode) -> int:
+    """Read how long a request waits at most, in µs. Raises WrongValueError."""
+    wanted = "a duration from 10ms to 1h, such as 10s or 500ms"
+    seconds: float = parsed(positive_duration, wanted)(_notes, node)
+    if not WAIT_LEAST <= seconds <= WAIT_MOST:
+        raise WrongValueError(wanted)
+    return round(seconds * SECOND)
+
+
+WAIT_LEAST, WAIT_MOST = 0.01, 3_600
+"""Seconds that a request waits at most: 10 ms are a turn of a busy event loop, and no client waits an hour."""
+
+LENGTH_MOST: Final = 10_000
+"""Requests that wait for a counter at most: as many as the proxy has connections by default."""
+
 _count: Final = number(0, UINT32_MAX)
 """``requests_per_unit`` is a uint32 in envoy/service/ratelimit/v3/rls.proto."""
 
@@ -173,9 +193,10 @@ _LIMIT: Final[Keys] = {
     "unit_multiplier": _count,
     "count_rejected": _flag,
     "charge": _charging,
-    "reserve": _reserve,
+    "reserve": _map_with("reserve", "amount"),
     "concurrent": number(0, HOLDS_MOST),
     "ttl": _ttl,
+    "queue": _map_with("queue", "length"),
 }
 
 NOT_ALLOWED: Final = "error checking config"
@@ -219,6 +240,7 @@ LEVELS: Final[Mapping[str, Keys]] = {
     "rate_limits": {**_LIMIT, "shadow_mode": _flag, "quota_mode": _flag, "on_store_failure": _on_store_failure},
     "replaces": {"name": _name},
     "reserve": {"amount": _amount, "start": _positive, "ttl": _ttl},
+    "queue": {"length": number(1, LENGTH_MOST), "timeout": _wait},
 }
 """The keys of a map, by the key whose value is the map or a list of such maps.
 
@@ -233,6 +255,7 @@ PLACES: Final[Mapping[str, str]] = {
     "rate_limits": "in an item of 'rate_limits'",
     "replaces": "in an item of 'replaces'",
     "reserve": "in 'reserve'",
+    "queue": "in 'queue'",
 }
 """The places of the levels, as errors and warnings name them."""
 
@@ -303,7 +326,10 @@ def _key(notes: Notes, node: YamlNode) -> str | None:
     return node.text
 
 
-INSTEAD_OF_NOTHING: Final[Mapping[str, str]] = {"reserve": "write reserve: {} for the defaults"}
+INSTEAD_OF_NOTHING: Final[Mapping[str, str]] = {
+    "reserve": "write reserve: {} for the defaults",
+    "queue": "write queue: {} for the defaults",
+}
 """By key, what to write in place of no value. Of the keys of envoyproxy/ratelimit it is their default; of one of ours
 it would leave out what is meant, such as a limit on requests in progress."""
 

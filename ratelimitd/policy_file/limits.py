@@ -13,6 +13,7 @@ from ratelimitd.policy import UNIT_SECONDS, UPSTREAM_ALGORITHM, Charging, Limit,
 from .fields import OWN_KEYS, maps_of, read_fields
 from .holds import COUNTED, read_places, read_reserve
 from .overlaying import Given, overlaid
+from .queues import read_queue
 
 UNITS: Final = {unit.name: unit for unit in UNIT_SECONDS}
 
@@ -124,6 +125,7 @@ class LimitMaker:
         unit = self._unit(node, fields, unlimited=unlimited, sound=sound)
         rate = self._rate(node, fields, defaults.algorithm, unit) if sound and not unlimited else None
         reserve = read_reserve(self._notes, fields, rate, read_fields)
+        queue = read_queue(self._notes, fields, rate, read_fields)
         if len(self._notes.errors) > before or not sound:
             return None
         multiplier = fields.get("unit_multiplier", 1)
@@ -137,16 +139,18 @@ class LimitMaker:
             upstream=upstream and reserve is None,
             charge=charge if reserve is None else Charging.AFTER,
             reserve=reserve,
+            queue=queue,
         )
 
     def _places(self, node: YamlMap, fields: Fields, plain: Limit, before: int) -> Limit | None:
         """Make a limit on requests in progress."""
         found = read_places(self._notes, node, fields)
-        if found is None or len(self._notes.errors) > before:
+        rate, reserve = found or (None, None)
+        queue = read_queue(self._notes, fields, rate, read_fields)
+        if rate is None or len(self._notes.errors) > before:
             return None
-        rate, reserve = found
         return plain._replace(
-            rate=rate, requests_per_unit=rate.quota, upstream=False, charge=Charging.AFTER, reserve=reserve
+            rate=rate, requests_per_unit=rate.quota, upstream=False, charge=Charging.AFTER, reserve=reserve, queue=queue
         )
 
     def _unit(self, node: YamlMap, fields: Fields, *, unlimited: bool, sound: bool) -> Unit:
@@ -156,7 +160,7 @@ class LimitMaker:
             self._notes.error(node.line, "should not specify rate limit unit when unlimited")
         if not unlimited and unit is Unit.UNKNOWN and (text or sound):
             self._notes.error(node.line, f"invalid rate limit unit '{text}': write one of {UNIT_NAMES}")
-        own = [key for key in COUNTED if key in fields and key in OWN_KEYS]
+        own = [key for key in (*COUNTED, "queue") if key in fields and key in OWN_KEYS]
         if unlimited and own:
             self._notes.error(node.line, f"an unlimited limit has no counter: remove {', '.join(own)}")
         return unit

@@ -27,7 +27,7 @@ OF_DOMAIN: Final[Keys] = {key: LEVELS[TOP][key] for key in ("default_algorithm",
 """Keys of a domain that an overlay may set, with the readers of the policy file."""
 
 OF_LIMIT: Final[Keys] = {
-    key: LEVELS["rate_limits"][key] for key in ("algorithm", "burst", "charge", "reserve", "on_store_failure")
+    key: LEVELS["rate_limits"][key] for key in ("algorithm", "burst", "charge", "reserve", "queue", "on_store_failure")
 }
 """The same of a limit."""
 

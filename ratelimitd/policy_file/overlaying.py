@@ -12,7 +12,16 @@ from ratelimitd.policy import Limit
 from .overlay import OF_DOMAIN, Overlay, OverlayEntry
 from .path_patterns import Position
 
-ORDER: Final = ("default_algorithm", "algorithm", "burst", "default_charge", "charge", "reserve", "on_store_failure")
+ORDER: Final = (
+    "default_algorithm",
+    "algorithm",
+    "burst",
+    "default_charge",
+    "charge",
+    "reserve",
+    "queue",
+    "on_store_failure",
+)
 """Keys in the order in which they are tried: what others depend on comes first."""
 
 NAMED_MAX: Final = 3

@@ -66,9 +66,14 @@ class Paths(NamedTuple):
 
 
 class GatewayFile(NamedTuple):
-    """A gateway file. Its ``policies`` are inline or in the file or folder that it names."""
+    """A gateway file. Its ``policies`` are inline or in the file or folder that it names.
+
+    Attributes:
+        made_of: what a temporary file was made of, which is then named instead; empty for a file of the operator.
+    """
 
     path: str
+    made_of: str = ""
 
 
 GATEWAY_ALGORITHM: Final = "token_bucket"
@@ -109,7 +114,7 @@ def describe(source: Source | Pushed) -> str:
     if isinstance(source, Pushed):
         return f"control plane {source.server}"
     if isinstance(source, GatewayFile):
-        return os.path.realpath(source.path)
+        return source.made_of or os.path.realpath(source.path)
     if isinstance(source, Paths):
         return ", ".join(os.path.realpath(path) for path in source.paths)
     return os.path.realpath(source.folder)
@@ -219,6 +224,10 @@ def signature(source: Source | Pushed, overlay: str = "") -> Signature:
         found = _stamp(path)
         stamps.append((name, *found))
         stamps.extend((named, *_stamp(path.parent / named)) for named in _tiers_files(path, found))
+    if isinstance(source, GatewayFile):
+        path = Path(source.path)
+        _, authorities = _gateway_names(path, _stamp(path))
+        stamps.extend((named, *_stamp(path.parent / named)) for named in authorities)
     return tuple(stamps)
 
 
@@ -261,18 +270,19 @@ def _gateway_files(path: Path) -> list[PolicyFile]:
 
 def _policies_of(path: Path) -> str:
     """Return the path of the policies that a gateway file names; empty if they are inline."""
-    named = _policies_path(path, _stamp(path))
+    named, _ = _gateway_names(path, _stamp(path))
     return str(path.parent / named) if named else ""
 
 
 @lru_cache(maxsize=FILES_REMEMBERED)
-def _policies_path(path: Path, _stamp: tuple[object, ...]) -> str:
-    from .gateway_file import policies_path  # noqa: PLC0415 -- only this kind of source needs YAML
+def _gateway_names(path: Path, _stamp: tuple[object, ...]) -> tuple[str, tuple[str, ...]]:
+    """Return the names of the policies and of the files of authorities in a gateway file, as written."""
+    from .gateway_file import named_files  # noqa: PLC0415 -- only this kind of source needs YAML
 
     try:
-        return policies_path(read_file(path))
+        return named_files(read_file(path))
     except OSError:
-        return ""
+        return "", ()
 
 
 def _stamp(path: Path) -> tuple[object, ...]:

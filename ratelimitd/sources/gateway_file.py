@@ -1,20 +1,38 @@
-"""Location of a gateway file's policies: inline, or in the file or folder that it names.
+"""The files that a gateway file names: its policies, if they are not inline, and authorities of upstreams.
 
 ``files`` imports this module only for a gateway file; other sources need no YAML in the serving process.
 """
 
-from ratelimitd.config.yaml_nodes import YamlError, YamlList, YamlMap, YamlScalar, is_null, load_yaml, value_of
+from ratelimitd.config.yaml_nodes import (
+    YamlError,
+    YamlList,
+    YamlMap,
+    YamlNode,
+    YamlScalar,
+    is_null,
+    load_yaml,
+    value_of,
+)
 from ratelimitd.policy import PolicyError, PolicyErrors
 from ratelimitd.policy_file import Content
 
 
-def policies_path(content: bytes) -> str:
-    """Return the path of the policies in a gateway file; empty if they are inline or the file is invalid."""
+def named_files(content: bytes) -> tuple[str, tuple[str, ...]]:
+    """Return the path of the policies in a gateway file, and those of the authorities of its upstreams (``ca``).
+
+    The first is empty if they are inline; both are empty if the file is invalid.
+    """
     try:
-        policies = value_of(load_yaml(content), "policies")
+        root = load_yaml(content)
     except YamlError:
-        return ""
-    return policies.text if isinstance(policies, YamlScalar) and not is_null(policies) else ""
+        return "", ()
+    upstreams = value_of(root, "upstreams")
+    named = [value_of(upstream, "ca") for _, upstream in upstreams.pairs] if isinstance(upstreams, YamlMap) else []
+    return _name(value_of(root, "policies")), tuple(filter(None, map(_name, named)))
+
+
+def _name(node: YamlNode | None) -> str:
+    return node.text if isinstance(node, YamlScalar) and not is_null(node) else ""
 
 
 def inline_policies(name: str, content: bytes) -> list[tuple[str, Content]]:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from ratelimitd.algorithms import (
+    CONCURRENT,
     Decision,
     Hold,
     HoldDecision,
@@ -206,7 +207,10 @@ class MemoryStore:
             self._save_holds(key, holds, rate, now, denies=False)
 
     def _save_holds(self, key: bytes, holds: Holds, rate: Rate, now: int, *, denies: bool) -> None:
-        """Store holds; while they keep others from passing, among what denies."""
+        """Store holds; among what denies, while they keep others from passing.
+
+        So are all requests in progress, which nothing else remembers: a flood of keys evicts them last.
+        """
         shard = self._shard(key)
         if not len(holds):
             if not self._remove(self._passing, shard, key):
@@ -215,6 +219,8 @@ class MemoryStore:
         table, priority = self._passing, USAGE_STEPS * holds.held // max(rate.burst, 1)
         if denies:
             table, priority = self._denying, max(holds.first, now + 1)
+        elif rate.algorithm == CONCURRENT:
+            table, priority = self._denying, max(holds.last, now + 1)
         self._replace(table, shard, key, make_row(holds.last, priority, holds), now)
 
     def _shard(self, key: bytes) -> int:

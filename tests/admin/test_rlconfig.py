@@ -6,7 +6,7 @@ import pytest
 
 from ratelimitd.admin.rlconfig import SLICE, line, render
 from ratelimitd.algorithms import Rate, Reserve
-from ratelimitd.policy import Charging, DescriptorNode, Domain, Limit, OnStoreFailure, Policy, Unit
+from ratelimitd.policy import Charging, DescriptorNode, Domain, Limit, OnStoreFailure, Policy, Queue, Unit
 from tests.turning import turning
 
 
@@ -81,6 +81,7 @@ BASE = "d.k: unit=MINUTE requests_per_unit=20, shadow_mode: false, quota_mode: f
         (PLAIN._replace(charge=Charging.AFTER), f"{BASE} charge: after"),
         (PLAIN._replace(charge=Charging.BEFORE), f"{BASE} charge: before"),
         (PLAIN._replace(charge=Charging.AFTER, reserve=Reserve(amount=5)), f"{BASE} reserve: 5 ttl: 300s"),
+        (PLAIN._replace(queue=Queue(5, 2_500_000)), f"{BASE} queue: 5 for 2.5s"),
         (PLAIN._replace(on_store_failure=OnStoreFailure.LOCAL), f"{BASE} on_store_failure: local"),
     ],
 )

@@ -28,6 +28,7 @@ from ratelimitd.app.memory import (
     warn_of_memory,
 )
 from ratelimitd.gateway import read_gateway
+from ratelimitd.observe.output import BATCH_BYTES, QUEUE_BYTES
 from ratelimitd.settings import load
 from ratelimitd.sources import OVERLAY_BYTES, named
 from ratelimitd.transport.nghttp2 import Nghttp2Options
@@ -98,6 +99,7 @@ SERIES = "metric series that requests make, or of limits that are gone"
         ("counters in memory", {"MEMORY_MAX_BYTES": "100MiB"}, 100),
         ("counters in memory", {"REDIS_URL": "h:1"}, -1),
         ("counters while Redis is away", {"REDIS_URL": "h:1"}, 30),
+        ("lines of the log that are not read", {}, 0.3125),
         ("table of known keys", {}, 16),
         ("table of known keys", {"NEW_KEYS_PER_SECOND": "0"}, -1),
         ("settlements that wait", {"SETTLEMENTS_KEPT": "0"}, 0),
@@ -230,6 +232,16 @@ def test_the_proxy_has_memory_for_tls():
 
     connections = read_gateway("gateway.yaml", head.encode()).limits.max_connections
     assert size("tls: {cert: c, key: k}\n") - size("") == connections * TLS_BYTES
+
+
+@pytest.mark.parametrize(("admin", "metrics"), [("", 3 * MIB), ("admin: {port: 9090}\n", 0)])
+def test_the_proxy_has_memory_for_its_access_log_and_for_metrics_on_its_listener(admin, metrics):
+    """stdout has a queue beside that of stderr; of the metrics on the listener, one page is kept and two are sent."""
+    head = "upstreams: {a: {url: 'http://b'}}\nroutes: [{upstream: a}]\npolicies: p\n"
+    gateway = read_gateway("gateway.yaml", f"{head}{admin}".encode())
+    found = {each.name: each.bytes for each in shares(settings(), 4096 * MIB, 0, gateway, serves=False)}
+    assert found["lines of the log that are not read"] == sum(QUEUE_BYTES.values()) + 2 * BATCH_BYTES
+    assert found.get("metrics on the listener of the proxy", 0) == metrics
 
 
 @pytest.mark.parametrize(

@@ -63,3 +63,34 @@ async def at_once(caller, number, key="k", hits=0):
     async with asyncio.timeout(PATIENCE):
         await done.wait()
     return answers
+
+
+async def took(caller, key="k", now=START):
+    """The ask of a request that took a hold; None if it was denied."""
+    request, ended, done = LimitRequest(b"d", (sent(key, 0),)), [], asyncio.Event()
+    ask = caller.engine.ask(b"", lambda _: request)
+
+    def keep(_, answer):
+        ended.append(answer)
+        done.set()
+
+    caller.engine.decide([ask], now, keep, keep)
+    async with asyncio.timeout(PATIENCE):
+        await done.wait()
+    return None if ended[0].over else ask
+
+
+async def renew(caller, *asks, now):
+    """Renew what these asks hold. Return what each held before it, as the store found."""
+    done = asyncio.Event()
+    found = []
+
+    def keep(renewals):
+        found.extend(renewal.outcomes[0].moved for renewal in renewals)
+        if len(found) == len(asks):
+            done.set()
+
+    caller.engine.renew([(ask, None) for ask in asks], now, keep)
+    async with asyncio.timeout(PATIENCE):
+        await done.wait()
+    return found

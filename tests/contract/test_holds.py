@@ -9,7 +9,7 @@ from ratelimitd.algorithms import ALGORITHMS, NEVER, SECOND
 from ratelimitd.limiter import Modes, NewKeys, OverLimitCache, PlanOptions
 from tests.contract.asking import HOUR, START, Caller, sent
 from tests.contract.cases import PATIENCE
-from tests.contract.holding import PLACES, RESERVE, at_once, held, lease, limit, looked, settle, used
+from tests.contract.holding import PLACES, RESERVE, at_once, held, lease, limit, looked, renew, settle, took, used
 
 NAMES = list(ALGORITHMS)
 TTL = 300 * SECOND
@@ -62,6 +62,30 @@ async def test_holds_expire(counters):
     assert [await lease(caller, now=late + TTL) is not None for _ in range(6)] == [True] * 5 + [False]
     assert [await lease(caller, "m", now=START + number * 500_000) is not None for number in range(3)] == [True] * 3
     assert caller.after("k").holds_expired == 5
+
+
+async def test_a_hold_that_is_renewed_expires_later(counters):
+    """A whole ttl after its renewal, and no other with it; renewing neither takes nor frees anything."""
+    caller = Caller(counters, PLACES)
+    first, _ = [await took(caller) for _ in range(2)]
+    assert await renew(caller, first, now=START + 500 * SECOND) == [1]
+    assert await held(caller, now=START + 500 * SECOND) == 2
+    assert await held(caller, now=START + 600 * SECOND) == 1
+    assert await held(caller, now=START + 1_099 * SECOND) == 1
+    assert await held(caller, now=START + 1_100 * SECOND) == 0
+
+
+async def test_a_hold_that_has_expired_is_taken_again(counters):
+    """Its request is in progress, so it counts, also past the limit; it is released as if it had never expired."""
+    caller = Caller(counters, PLACES)
+    first = await took(caller)
+    late = START + 700 * SECOND
+    assert None not in [await took(caller, now=late) for _ in range(2)]
+    assert await renew(caller, first, now=late) == [0]
+    assert await held(caller, now=late) == 3
+    caller.engine.release(first, late)
+    assert await held(caller, now=late) == 2
+    assert await took(caller, now=late) is None
 
 
 async def test_settlements_without_a_lease_release_the_newest(counters):

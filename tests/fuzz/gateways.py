@@ -11,7 +11,7 @@ words = one_of(
 )
 paths = one_of("/", "/a", "/a/b", "/a%20b", "/a/", "/a-b")
 paths = mostly(paths, one_of("'/é'", "/a//b", "/../a", "a", "'/#'", "'/a?b'", "/%2f", "'/\"'"), 16)
-patterns = one_of("/.*", "'/v[0-9]+/.*'", "'(?i)é'", r'"\\p{L}"', "'(a*)*'", "'[[:alpha:]]'")
+patterns = one_of("/.*", "'/v[0-9]+/.*'", "'(?i)é'", r'"\\p{L}"', "'(a*)*'", "'[[:alpha:]]'", "'^/a$|/b'", r"'\Q$'")
 patterns = mostly(patterns, one_of("'('", "'a{1000}{1000}'", r"'\1'", r'"\0"', "'((a{100}){10}){10}'"), 16)
 durations = one_of("1s", "500ms", "2m", "1h", "15", "0.5", ".5s")
 daring = one_of("0", "-1s", "1e3", "1ns", "9" * 30, "9" * 400, "'9'", "1000000h", "99999999999h")
@@ -51,7 +51,7 @@ string_match = st.sampled_from(["exact", "prefix", "suffix", "contains", "safe_r
         {"ignore_case": flags},
     )
 )
-header_names = one_of("x-a", "X-Key", "':path'", "':method'", "authorization")
+header_names = one_of("x-a", "X-Key", "':path'", "':authority'", "host", "authorization")
 header_names = mostly(header_names, one_of("':status'", "'a b'", "'é'", "':'"), 16)
 named = {"name": header_names}
 extras = {"invert_match": flags, "treat_missing_header_as_empty": flags}
@@ -110,6 +110,8 @@ match = st.sampled_from(["prefix", "path", "regex"]).flatmap(
             "methods": lists(mostly(one_of("GET", "POST", "M-SEARCH"), one_of("get", "'é'", "' '"), 16)),
             "hosts": lists(hosts),
             "headers": lists(route_headers, 2),
+            "ignore_case": flags,
+            "ignore_trailing_slash": flags,
         },
     )
 )
@@ -184,6 +186,7 @@ gateways = maps(
         ),
         "tls": maps({"cert": words, "key": words}, {}),
         "limits": limits,
+        "underscores_in_headers": flags,
         "admin": maps({}, {"prefix": paths}) | maps({}, {"port": counts}),
         "rate_limited_status": mostly(one_of("429", "400", "599", "420"), one_of("600", "-1"), 8),
     },

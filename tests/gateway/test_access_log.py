@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ratelimitd.gateway.access_log import AccessLog, AccessRecord
+from ratelimitd.gateway.access_log import AccessLog, AccessRecord, RequestMetrics
 from ratelimitd.gateway.access_text import access_line
 
 ODD = 'quote " backslash \\ newline \n nul \0 é € 𝄞 \udcff </script>'
@@ -39,7 +39,7 @@ def test_a_line_has_every_field_as_it_was():
 
 def test_a_request_cannot_forge_a_line():
     """Whatever the text fields hold, it is one line of JSON, and they come back as they were."""
-    texts = {name: ODD for name, value in handled()._asdict().items() if isinstance(value, str)}
+    texts = {name: ODD for name, value in handled()._asdict().items() if isinstance(value, str) and name != "cut"}
     [line], _ = lines(handled(**texts))
     assert {name: line[name] for name in texts} == texts
 
@@ -56,6 +56,22 @@ def test_failures_are_errors():
     """5xx, and requests that were never answered."""
     written, _ = lines(handled(status=503), handled(status=0), handled(status=429))
     assert [line["level"] for line in written] == ["error", "error", "info"]
+
+
+@pytest.mark.parametrize(("side", "level"), [("client", "warning"), ("upstream", "error"), ("gateway", "error")])
+def test_a_cut_response_is_not_logged_as_a_success(side, level):
+    """The line of a response that ended before its end says which side cut it, at a level of its own."""
+    [line], _ = lines(handled(cut=side, error="why"))
+    assert (line["level"], line["status"], line["cut"], line["error"]) == (level, 200, side, "why")
+
+
+def test_cut_responses_are_counted():
+    """By route and side, beside the status that was sent."""
+    metrics = RequestMetrics()
+    for cut in ("", "client", "upstream", "client"):
+        metrics.count(handled(cut=cut))
+    assert metrics.cut == {("route", "client"): 2, ("route", "upstream"): 1}
+    assert metrics.requests == {("route", "200"): 4}
 
 
 def test_a_turns_lines_are_written_together():

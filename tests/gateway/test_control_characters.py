@@ -16,7 +16,7 @@ MATCHED = frozenset(
 )
 """What is only compared with parts of a request; a query may have any character, percent-encoded."""
 
-PATHS = frozenset({"tls.cert", "tls.key", "policies"})
+PATHS = frozenset({"tls.cert", "tls.key", "policies", "upstreams.ca"})
 """Paths of files: opening them says what is wrong."""
 
 NOT_READ = frozenset(

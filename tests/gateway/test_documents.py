@@ -44,7 +44,7 @@ def test_the_page_has_the_defaults_there_are(options, levels):
     rows = re.findall(r"^\| `(\w+)` \|.*\| ([0-9][0-9A-Za-z]*) \|$", PAGE, re.MULTILINE)
     told = {(key, _number(text)) for key, text in rows}
     missing = {key for key in levels if not {(key, getattr(options, key))} <= told}
-    assert missing <= {"max_waiting", "wait_timeout", "lifetime", "max_connections_per_client"}
+    assert missing <= {"max_waiting", "wait_timeout", "lifetime", "max_connections_per_client", "methods"}
 
 
 def _number(text):

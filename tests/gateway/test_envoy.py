@@ -132,6 +132,16 @@ EVERYTHING = [
         "upstream": "one",
         "rate_limits": [{"actions": [CALLER], "stage": 2, "disable_key": "k"}],
     },
+    {
+        "match": {"path": "/cors", "methods": ["PUT", "M-SEARCH"]},
+        "upstream": "own",
+        "cors": {
+            "origins": ["*", "https://*.example.org", {"regex": "https://.*"}],
+            "methods": ["*"],
+            "max_age": "2h",
+        },
+    },
+    {"match": {"prefix": "/c%2Fd"}, "upstream": "blind", "cors": {"origins": ["https://a"], "credentials": True}},
     {"upstream": "addresses"},
 ]
 
@@ -147,12 +157,15 @@ def test_envoy_takes_all_that_a_file_can_say(tmp_path):
         tmp_path,
         *EVERYTHING,
         listen="[::1]:0",
+        encoded_slash="keep",
         tls={"cert": str(tmp_path / "cert.pem"), "key": str(tmp_path / "key.pem")},
         trusted_proxies=["10.0.0.0/8", "fd00::/8"],
         upstreams={
             "one": {"url": "https://localhost:8443", "lifetime": "1h"},
             "two": {"endpoints": ["http://a:1", "http://b:2"], "balance": {"failures": 2}},
             "addresses": {"url": "https://127.0.0.1:8443"},
+            "own": {"url": "https://localhost:8443", "ca": str(tmp_path / "cert.pem"), "host": "rewrite"},
+            "blind": {"endpoints": ["https://a", "https://b:8443"], "verify": False, "host": "rewrite"},
             "ratelimitd": {"url": "http://[::1]:80"},
         },
     )
@@ -338,7 +351,14 @@ GAPS = [
     ({"upstreams": {"app": {"url": "http://a", "read_timeout": "1s"}}}, "upstream app: read_timeout and"),
     ({"upstreams": {"app": {"url": "https://a"}}}, "upstream app: certificates"),
     ({"tls": {"cert": "a", "key": "b"}}, "tls: certificates"),
+    ({"upstreams": {"app": {"url": "https://a", "ca": "b"}}}, "upstream app: the file of 'ca'"),
+    (
+        {"upstreams": {"app": {"endpoints": ["https://a:1", "https://b:2"], "host": "rewrite"}}},
+        "upstream app: Host has no port",
+    ),
+    ({"encoded_slash": "keep"}, "paths: an encoded backslash"),
     ({"rules": [{"key": "a", "rate_limit": {"unit": "hour", "requests_per_unit": 2}}]}, "serve the same file"),
+    ({"rules": [{"key": "a", "rate_limit": {"concurrent": 2, "queue": {}}}]}, "queue: no request waits"),
     ({"routes": [OWN]}, "serve the same file"),
     ({"routes": [{"rate_limits": [{"actions": [CALLER], "stage": 1, "hits_addend": {"number": 2}}]}]}, "route /: hits"),
 ]

@@ -135,6 +135,8 @@ WRONG = [
     (ROUTE + "match: {hosts: ['.']}", "a host without a port", 4),
     (ROUTE + "match: {hosts: ['*.example.*']}", "a host without a port", 4),
     (ROUTE + "match: {hosts: ['a*b']}", "a host without a port", 4),
+    (ROUTE + "match: {regex: '/\\Qa', ignore_case: true}", "an RE2 expression that cannot be extended (missing )", 4),
+    (ROUTE + "match: {headers: [{name: host, regex: '\\Qa'}]}", "an RE2 expression that cannot be extended", 4),
     (ROUTE + "match: {headers: [{name: host, suffix: ':80'}]}", "needs a host without a port", 4),
     (ROUTE + "match: {headers: [{exact: a}]}", "a header to match needs 'name'", 4),
     (ROUTE + "match: {headers: [{name: a, exact: a, regex: b}]}", "a header to match has only one of", 4),
@@ -142,6 +144,24 @@ WRONG = [
     (ROUTE + "rate_limits: [{}]", "an item of 'rate_limits' needs 'actions'", 4),
     (ROUTE + "rate_limits: [{actions: ~}]", "an item of 'rate_limits' needs 'actions'", 4),
     (ROUTE + "rate_limits: [{actions: []}]", "'actions' of an item of 'rate_limits' must be a list that is not", 4),
+    (HEAD + "routes: [{}]\nencoded_slash: yes please\n", "keep (%2F is allowed in paths", 4),
+    (ROUTE + "match: {path: /a%2Fb}", "has %2F in its path, and such requests are rejected: write encoded_slash: k", 4),
+    ("upstreams: {a: {url: http://a, host: 'a b'}}\npolicies: {}\nroutes: [{}]\n", "keep, rewrite (the host of its", 1),
+    ("upstreams: {a: {url: http://a, ca: a.pem}}\npolicies: {}\nroutes: [{}]\n", "which apply to https only", 1),
+    ("upstreams: {a: {url: http://a, verify: false}}\npolicies: {}\nroutes: [{}]\n", "which apply to https only", 1),
+    ("upstreams: {a: {url: https://a, ca: b, verify: false}}\npolicies: {}\nroutes: [{}]\n", "remove one of them", 1),
+    (ROUTE + "cors: {}", "'cors' needs 'origins'", 4),
+    (ROUTE + "cors: {origins: []}", "'origins' of 'cors' must be a list that is not empty", 4),
+    (ROUTE + "cors: {origins: ['*'], credentials: true}", "credentials: true and origin '*', by which any site", 4),
+    (ROUTE + "cors: {origins: [https://a], credentials: true, headers: ['*']}", "do not take '*' as any name then", 4),
+    (ROUTE + "cors: {origins: [https://a/]}", "write https://a ", 4),
+    (ROUTE + "cors: {origins: [https://A.example]}", "write https://a.example ", 4),
+    (ROUTE + "cors: {origins: [https://a:443]}", "without a default port: write https://a ", 4),
+    (ROUTE + "cors: {origins: [a.example]}", "an origin as browsers send it, such as https://app.example.org", 4),
+    (ROUTE + "cors: {origins: ['https://a*.example']}", "an origin as browsers send it", 4),
+    (ROUTE + "cors: {origins: [{regex: '('}]}", "an RE2 expression", 4),
+    (ROUTE + "cors: {origins: [https://a], methods: [get]}", "a method in upper case", 4),
+    (ROUTE + "cors: {origins: [https://a], headers: [':path']}", "a header name", 4),
     (LIMIT + "remote_address", "a map with one action, such as {remote_address: {}}", 6),
     (LIMIT + "{remote_address: {}, source_cluster: {}}", "a map with one action", 6),
     (LIMIT + "remote_adress: {}", "unknown action 'remote_adress': must be one of generic_key, request_headers", 6),
@@ -283,11 +303,14 @@ RATE_LIMITS = st.fixed_dictionaries(
     optional={"limit": VALUES, "hits_addend": VALUES, "stage": VALUES},
 )
 ROUTES = st.fixed_dictionaries(
-    {}, optional={"match": VALUES, "timeout": VALUES, "upstream": VALUES, "rate_limits": st.lists(RATE_LIMITS)}
+    {},
+    optional={"match": VALUES, "timeout": VALUES, "upstream": VALUES, "rate_limits": st.lists(RATE_LIMITS)}
+    | {"cors": VALUES | st.fixed_dictionaries({"origins": st.lists(VALUES)}, optional={"headers": VALUES})},
 )
 TREES = st.fixed_dictionaries(
     {},
     optional={
+        "encoded_slash": VALUES,
         "upstreams": VALUES | st.just({"a": {"url": "http://a"}}),
         "routes": st.lists(ROUTES),
         **dict.fromkeys(("listen", "tls", "limits", "admin", "trusted_proxies", "policies"), VALUES),

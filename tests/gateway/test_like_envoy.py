@@ -53,13 +53,20 @@ def manager(config):
     return config["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
 
 
-async def test_a_path_that_is_taken_is_the_one_envoy_takes(tmp_path):
-    """What Envoy refuses is refused; what is taken has Envoy's path (where only slashes remain, it keeps two)."""
+@pytest.mark.parametrize("keep", [False, True], ids=["reject", "keep"])
+async def test_a_path_that_is_taken_is_the_one_envoy_takes(tmp_path, keep):
+    """What Envoy refuses is refused; what is taken has Envoy's path (where only slashes remain, it keeps two).
+
+    With encoded slashes kept or rejected.
+    """
     chance = random.Random(20)
-    paths = ["/" + "".join(chance.choices(PIECES, k=chance.randint(1, 9))) for _ in range(PATHS)]
+    pieces = [*PIECES, "a%2fb", "%2F"] if keep else PIECES
+    paths = ["/" + "".join(chance.choices(pieces, k=chance.randint(1, 9))) for _ in range(PATHS)]
     config = bootstrap(["127.0.0.1:9"], "127.0.0.1:9", [{"match": {"prefix": "/"}, "direct_response": {"status": 200}}])
     managed = manager(config)
     managed.update(NORMALISED, http_filters=managed["http_filters"][-1:])
+    if keep:
+        managed["path_with_escaped_slashes_action"] = "KEEP_UNCHANGED"
     managed["route_config"]["response_headers_to_add"] = [{"header": {"key": "x-path", "value": "%REQ(:PATH)%"}}]
     taken = 0
     async with envoy(config, tmp_path) as running:
@@ -69,7 +76,7 @@ async def test_a_path_that_is_taken_is_the_one_envoy_takes(tmp_path):
                 continue
             status, headers = await get(running.url, path + question + query)
             try:
-                ours = normalise(path)
+                ours = normalise(path, encoded_slash=keep)
             except PathError:
                 continue
             theirs = headers.get(b"x-path", b"").partition(b"?")[0]

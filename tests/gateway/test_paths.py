@@ -1,5 +1,7 @@
 """One path for all the ways of writing it."""
 
+import re
+
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -58,6 +60,37 @@ def test_what_two_readers_could_take_differently_is_refused(path):
     """Escaped slashes and backslashes, half escapes, raw characters, dot segments with parameters."""
     with pytest.raises(PathError):
         normalise(path.encode())
+
+
+@given(
+    st.lists(st.sampled_from([*PIECES, "%2F"]), max_size=12).map(lambda pieces: ("/" + "".join(pieces)).encode()),
+)
+def test_a_kept_slash_hides_no_dot_segment(path):
+    """A program that decodes it finds no dot segment either; without one, the path is what it always was."""
+    try:
+        kept = normalise(path, encoded_slash=True)
+    except PathError:
+        assume(False)
+    assert normalise(kept, encoded_slash=True) == kept
+    pieces = re.split(rb"(?i)/|%2f", kept)
+    assert not {b".", b".."} & {piece.partition(b";")[0] for piece in pieces if b";" in piece or piece in (b".", b"..")}
+    if b"%2f" not in path.lower():
+        assert kept == normalise(path)
+
+
+@pytest.mark.parametrize("path", ["/a%2Fb", "/a%2fb/", "/%2F", "/a%2F%2fb", "/.a%2F...%2Fb.", "/a%2F.b/..c%2F"])
+def test_a_kept_slash_stays_as_it_is_written(path):
+    """Its case too, as Envoy keeps it, at either end of a segment and beside names with dots."""
+    assert normalise(path.encode(), encoded_slash=True) == path.encode()
+
+
+@pytest.mark.parametrize(
+    "path", ["/a%2F..", "/..%2fa", "/a/%2E%2e%2Fb", "/a%2F.%2Fb", "/a%2F..;x", "/.;%2Fb", "/a%5C%2F"]
+)
+def test_a_dot_segment_at_a_kept_slash_is_refused(path):
+    """One program would resolve it, another not; an encoded backslash is never kept."""
+    with pytest.raises(PathError):
+        normalise(path.encode(), encoded_slash=True)
 
 
 def test_a_query_is_left_as_it_is():

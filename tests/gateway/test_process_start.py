@@ -67,6 +67,9 @@ async def test_flags_stand_for_a_file():
         flags = ("--upstream", url, "--limit", "2/hour", "--limit", "9/s", "--by", "X-API-Key")
         async with gateway(*flags) as running, aiohttp.ClientSession(f"http://{running.proxy}") as client:
             told = await running.logged("no gateway file")
+            assert (await running.logged("starting"))[
+                "policy"
+            ] == "the flags --upstream, --limit and --by"  # no temporary file
             assert told["limits"].startswith("2 per hour and 9 per second for each value of x-api-key, and for each ")
             assert told["upstream"] == url
             for headers in ({"X-API-Key": "a"}, {"X-API-Key": "b"}, {"X-API-Key": ""}, {}):

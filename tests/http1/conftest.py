@@ -1,8 +1,10 @@
 """Rigs that end with their test; and in every test the event loop has nothing to complain of."""
 
 import asyncio
+import ssl
 
 import pytest
+import trustme
 import uvloop
 
 from tests.http1.rig import Rig, ScriptedUpstream, endpoint
@@ -33,6 +35,16 @@ async def _loop_tells():
 
     asyncio.get_running_loop().set_exception_handler(tell)
     return listeners
+
+
+@pytest.fixture
+def contexts():
+    """A server's context and a client's."""
+    authority = trustme.CA()
+    server, client = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    authority.issue_cert("localhost").configure_cert(server)
+    authority.configure_trust(client)
+    return server, client
 
 
 @pytest.fixture

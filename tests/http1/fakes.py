@@ -1,7 +1,8 @@
 """Connections without sockets: what surrounds them is held by the test."""
 
 from ratelimitd.http1 import ServerOptions, UpstreamOptions
-from ratelimitd.http1.downstream import DownstreamConnection, _buffer
+from ratelimitd.http1.downstream import DownstreamConnection
+from ratelimitd.http1.downstream_socket import _buffer
 from ratelimitd.http1.responses import render_text
 from ratelimitd.http1.upstream_connection import UpstreamConnection
 from ratelimitd.http1.upstream_connection import _buffer as _upstream_buffer
@@ -39,7 +40,8 @@ class Clock:
     def is_closing(self):
         return False
 
-    can_write_eof = is_closing
+    def can_write_eof(self):
+        return True
 
     def write(self, data):
         pass
@@ -47,7 +49,7 @@ class Clock:
     def abort(self):
         self.aborted = True
 
-    close = pause_reading = resume_reading = lambda self: None
+    close = write_eof = pause_reading = resume_reading = lambda self: None
 
 
 def _feed(connection, buffer, data):

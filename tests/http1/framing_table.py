@@ -7,7 +7,7 @@ import h11
 import httptools
 
 from ratelimitd.http1.bodies import BodyError, request_body
-from ratelimitd.http1.heads import read_request, read_response
+from ratelimitd.http1.heads import after_empty_line, read_request, read_response
 from ratelimitd.http1.model import ErrorResponse
 
 H = b"Host: a\r\n"
@@ -125,6 +125,7 @@ def _asked():
 
 def ours(data):
     """What becomes of a request here: a status, or ``takes``."""
+    data = after_empty_line(bytearray(), data) or data
     end = data.find(b"\r\n\r\n") + 4
     read = read_request(data[:end] if end >= 4 else data)
     if isinstance(read, ErrorResponse):

@@ -82,8 +82,8 @@ class ScriptedUpstream:
         self.ends = []
         self.connections = 0
 
-    async def start(self, port=0):
-        self._server = await asyncio.start_server(self._accepted, "127.0.0.1", port, limit=1 << 20)
+    async def start(self, port=0, tls=None):
+        self._server = await asyncio.start_server(self._accepted, "127.0.0.1", port, limit=1 << 20, ssl=tls)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 

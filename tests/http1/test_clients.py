@@ -157,6 +157,8 @@ async def test_draining_ends_connections_between_requests(rig, upstream):
     head, body = await busy.answer()
     assert (body, b"Connection: close\r\n" in head) == (b"ok", True)
     await busy.closed()
+    idle.close()
+    busy.close()
     await stopping
     with pytest.raises(ConnectionRefusedError):
         await rig.client()
@@ -171,6 +173,7 @@ async def test_an_answer_that_had_begun_ends_its_connection_when_draining(rig, u
     await until(lambda: rig.server.leaving)
     await end.send(b"k")
     assert await client.rest() == b"ok"
+    client.close()
     await stopping
 
 

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ratelimitd.http1 import ServerOptions
 from ratelimitd.http1.bodies import BodyError, Endless, chunk, last_chunk, response_body
 from ratelimitd.http1.framing import frame_response
 from ratelimitd.http1.heads import parse_response
@@ -54,6 +55,21 @@ def same(asked):
     return method, target, lowered, body, rest
 
 
+METHODS = [b"GET", b"POST", b"HEAD", b"OPTIONS", b"DELETE", b"PATCH"]
+OTHERS = [
+    b"BREW",
+    b"GETS",
+    b"PUTPUT",
+    b"X-Y",
+    b"DESCRIBE",
+    b"SOURCE",
+    b"PRI",
+    b"!#$%&'*+.^_`|~",
+    b"post",
+    b"G",
+    b"B",
+    b"W-3",
+]
 token = st.sampled_from([b"Accept", b"x-Y", b"COOKIE", b"Connection", b"Te", b"Expect", b"Via", b"X_z", b"Upgrade"])
 value = st.sampled_from(
     [b"", b"a", b"a b", b" a ", b"\ta", b"close", b"keep-alive", b"100-continue", b"\xe9", b"a, b", b'"\\"']
@@ -66,9 +82,9 @@ pieces = st.lists(st.binary(min_size=1, max_size=9), max_size=3)
 
 
 @st.composite
-def requests(draw):
+def requests(draw, methods=METHODS):
     """A request that is mostly as it should be."""
-    method = draw(st.sampled_from([b"GET", b"POST", b"HEAD", b"OPTIONS", b"DELETE", b"PATCH"]))
+    method = draw(st.sampled_from(methods))
     version = draw(st.sampled_from([b"1.1"] * 8 + [b"1.0"]))
     lines = [b"Host: a", *draw(st.lists(header, max_size=3))]
     body = b"".join(parts := draw(pieces))
@@ -90,9 +106,9 @@ def requests(draw):
 
 
 @st.composite
-def mutated(draw):
+def mutated(draw, methods=METHODS):
     """The same, with something put in, taken out or said twice; or, as often, without."""
-    data = draw(requests())
+    data = draw(requests(methods))
     for _ in range(draw(st.sampled_from([0, 0, 0, 0, 0, 1, 1, 2]))):
         at = draw(st.integers(0, len(data)))
         cut = draw(st.integers(0, 2))
@@ -100,14 +116,15 @@ def mutated(draw):
     return data
 
 
-def test_whenever_both_accept_a_request_it_is_the_same_request():
+@pytest.mark.parametrize(("methods", "options"), [(METHODS, None), (OTHERS, ServerOptions(methods="any"))])
+def test_whenever_both_accept_a_request_it_is_the_same_request(methods, options):
     """Method, target, headers and body are equal, the next request starts at the same byte; half the time both do."""
     seen = Counter()
 
     @settings(max_examples=EXAMPLES, deadline=None)
-    @given(mutated())
+    @given(mutated(methods))
     def compare(data):
-        ours, theirs = Gateway().feed(data + NEXT), by_h11(data + NEXT)
+        ours, theirs = Gateway(options).feed(data + NEXT), by_h11(data + NEXT)
         seen["all"] += 1
         if ours and theirs is not None:
             seen["both"] += 1

@@ -16,7 +16,9 @@ def test_the_table_is_true():
 
 @pytest.mark.parametrize("name", REQUESTS)
 def test_a_request_is_refused_wherever_both_parsers_refuse_it(name):
-    """We take nothing that h11 refuses, httptools' leniency or not."""
+    """We take nothing that h11 refuses, httptools' leniency or not, but for what RFC 9112 2.2 says to take."""
+    if name == "an empty line before the request":
+        return
     row = next(line for line in table().splitlines() if line.startswith(f"| {name} |")).split(" | ")
     assert ours(REQUESTS[name]) != "takes" or row[2] == "takes"
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from ratelimitd.http1 import BalanceOptions, BreakerOptions, Endpoint, ServerOptions, State, UpstreamOptions
-from tests.http1.rig import OK, PATIENCE, ScriptedUpstream, answered, endpoint, get, post
+from tests.http1.rig import OK, PATIENCE, ScriptedUpstream, endpoint, get, post
 
 MANY = 12
 """Failures in a row; the default of ``consecutive`` is 5."""
@@ -228,12 +228,20 @@ async def test_a_server_that_refuses_uploads_is_not_shut(rigs, tmp_path, command
 async def test_uploads_on_stale_connections_are_no_evidence(rigs, upstream):
     """A connection that was idle and is closed under a POST tells that its time was over."""
     rig = await rigs(endpoint(upstream))
-    for _ in range(MANY):
-        client, end = await answered(rig, upstream)
+    clients = [await rig.client() for _ in range(MANY)]
+    for client in clients:
+        await client.send(get())
+    ends = [await upstream.accept() for _ in clients]
+    for end in ends:
+        await end.until()
+        await end.send(OK)
+    for client in clients:
+        await client.answer()
         await client.send(post(b"x"))
+    for end in ends:
         await end.until()
         end.close()
-        assert status((await client.answer())[0]) == 502
+    assert [status((await client.answer())[0]) for client in clients] == [502] * MANY
     assert State.CLOSED is rig.upstream.state
 
 

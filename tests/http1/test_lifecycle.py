@@ -6,7 +6,17 @@ import pytest
 
 from ratelimitd.http1 import ServerOptions, UpstreamOptions
 from ratelimitd.http1.body_pace import BodyPace
-from ratelimitd.http1.lifecycle import BUSY, CLOSING, HEAD, LINGER, LINGERING, TUNNEL, client_timeout, upstream_timeout
+from ratelimitd.http1.lifecycle import (
+    BUSY,
+    CLOSING,
+    HEAD,
+    LEAVE,
+    LINGER,
+    LINGERING,
+    TUNNEL,
+    client_timeout,
+    upstream_timeout,
+)
 from tests.http1.fakes import Gateway, Upstream
 
 SERVER = ServerOptions(head_timeout=10, body_timeout=30, idle_timeout=75, send_timeout=60, min_body_rate=0)
@@ -14,12 +24,16 @@ PACED = SERVER._replace(min_body_rate=2)
 UPSTREAM = UpstreamOptions(response_timeout=61, read_timeout=300, tunnel_timeout=301, idle_timeout=4)
 NEVER = inf
 
-BLOCKED, SERVED, BEGUN, RECEIVING = "blocked", "served", "begun", "receiving"
+BLOCKED, SERVED, BEGUN, RECEIVING, LEAVES = "blocked", "served", "begun", "receiving", "leaves"
 CLIENTS = {
     (HEAD, ()): SERVER.head_timeout,  # a new connection
     (HEAD, (BEGUN,)): SERVER.head_timeout,
     (HEAD, (SERVED,)): SERVER.idle_timeout,
     (HEAD, (SERVED, BEGUN)): SERVER.head_timeout,
+    (HEAD, (LEAVES,)): LEAVE,  # the server leaves its clients
+    (HEAD, (SERVED, LEAVES)): LEAVE,
+    (HEAD, (SERVED, BEGUN, LEAVES)): SERVER.head_timeout,
+    (BUSY, (SERVED, LEAVES)): NEVER,
     (BUSY, (SERVED,)): NEVER,  # the answer is not there yet, or delivery of the body is paused
     (BUSY, (SERVED, RECEIVING)): SERVER.body_timeout,
     (TUNNEL, (SERVED,)): NEVER,
@@ -51,7 +65,7 @@ UPSTREAMS = {
 @pytest.mark.parametrize(("phase", "state"), CLIENTS)
 def test_a_client_has_the_timeout_of_its_state(phase, state):
     """Every state of a client's connection has one timeout; a client that does not read has the same one in all."""
-    flags = [name in state for name in (BLOCKED, SERVED, BEGUN, RECEIVING)]
+    flags = [name in state for name in (BLOCKED, SERVED, BEGUN, RECEIVING, LEAVES)]
     assert CLIENTS[phase, state] == client_timeout(SERVER, phase, *flags)
 
 
@@ -175,7 +189,49 @@ def test_a_client_has_the_time_to_read_as_long_as_it_reads_something():
 def test_a_client_that_ends_has_its_time_from_the_end():
     """A rejected request leaves the client a short time to read the answer; an idle connection that ends, to close."""
     assert left(Gateway(SERVER), b"\0") == [LINGER]
-    assert left(Gateway(SERVER), GET, lambda gateway: gateway.connection.leave()) == [75, 60]
+    assert left(Gateway(SERVER), GET, leaves) == [75, LINGER]
+
+
+def leaves(gateway):
+    """The server leaves its clients."""
+    gateway.connection.leave()
+
+
+def test_a_client_that_sends_on_after_its_last_response_is_lingered_for():
+    """Two seconds of silence end it, and half a minute in all; the time of idle connections is that of the end."""
+    gateway = Gateway(SERVER)
+    assert left(gateway, b"\0", *[b"x" * 99_000] * 29) == [LINGER] * 29 + [1]
+    assert gateway.connection.idle_since == 1
+    assert gateway.connection._pending == b""
+
+
+def test_a_client_that_reads_its_last_response_slowly_is_not_cut_off():
+    """After its silence the connection is closed when all is sent, with the time of every client that reads."""
+    gateway = Gateway(SERVER)
+    gateway.feed(b"\0")
+    gateway.clock.unsent = 1000
+    expires(gateway)
+    assert left(gateway, takes, expires) == [SERVER.send_timeout - 1, SERVER.send_timeout]
+    assert not gateway.clock.aborted
+
+
+def test_a_client_that_is_left_may_ask_once_more_within_a_second():
+    """Since its last response, or since it came; a head that has begun keeps its time."""
+    gateway = Gateway(SERVER)
+    gateway.clock.now = 0.25
+    assert (gateway.connection.deadline, gateway.connection.idle_since) == (10, 0)
+    leaves(gateway)
+    assert (gateway.connection.deadline, gateway.connection.idle_since) == (LEAVE, 0)
+    gateway.feed(GET[:-2])
+    assert gateway.connection.deadline == 0.25 + SERVER.head_timeout
+    assert left(gateway, b"\r\n") == [LEAVE]
+
+
+def test_an_empty_line_restarts_no_time():
+    """It is no beginning of a head: neither is the time of one started, nor that of an idle connection restarted."""
+    assert left(Gateway(SERVER), b"\r\n", b"G", b"E") == [9, 10, 9]
+    assert left(Gateway(SERVER), GET, b"\r\n", b"G") == [75, 74, 10]
+    assert left(Gateway(SERVER), GET, b"\r\n", b"\r\n", b"\r\n") == [75, 74, 10, LINGER]
 
 
 def asks(upstream):
@@ -233,6 +289,13 @@ def test_an_upstream_has_no_deadline_while_the_client_does_not_read():
     upstream = Upstream(UPSTREAM)
     steps = [asks, RESPONSE, pauses, lambda end: end.connection.send(b"more of the request"), resumes]
     assert left(upstream, *steps) == [61, 300, NEVER, NEVER, 300]
+
+
+def test_an_upstream_connection_that_closes_has_a_deadline():
+    """Also one that is paused when its response ends: an upstream that reads no more would hold it for ever."""
+    upstream = Upstream(UPSTREAM)
+    closing = RESPONSE.replace(b"OK\r\n", b"OK\r\nConnection: close\r\n")
+    assert left(upstream, asks, closing, pauses, b"ok") == [61, 300, NEVER, 300]
 
 
 def test_a_connection_shows_its_state():

@@ -1,10 +1,8 @@
 """Connections that make room for others on a server whose places are all taken."""
 
 import asyncio
-import ssl
 
 import pytest
-import trustme
 
 from ratelimitd.http1 import Endpoint, ServerOptions
 from ratelimitd.net import accept
@@ -54,6 +52,11 @@ async def in_a_body(client):
     await client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nabc")
 
 
+async def refused(client):
+    """Send what ends the connection, and neither read on nor close."""
+    await client.send(b"\0\r\n")
+
+
 async def not_reading(client):
     """Ask for more than the buffers on the way hold, and read nothing."""
     client.writer.transport.pause_reading()
@@ -65,6 +68,7 @@ STATES = {
     between_requests: "HEAD",
     in_a_head: "partial head",
     in_a_body: "BUSY",
+    refused: "LINGER",
     not_reading: "blocked",
 }
 
@@ -105,16 +109,6 @@ async def test_the_process_has_files_for_fewer(rigs):
     assert rig.server.places.bounds.total == 2
     rig.server.options = ServerOptions(max_connections=1)
     assert rig.server.places.bounds.total == 1
-
-
-@pytest.fixture
-def contexts():
-    """A server's context and a client's."""
-    authority = trustme.CA()
-    server, client = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    authority.issue_cert("localhost").configure_cert(server)
-    authority.configure_trust(client)
-    return server, client
 
 
 async def test_a_handshake_has_a_place(rigs, contexts):

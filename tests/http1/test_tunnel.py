@@ -21,8 +21,8 @@ GRANT = (
 )
 
 
-async def tunnel(rig, upstream):
-    client = await rig.client()
+async def tunnel(rig, upstream, **options):
+    client = await rig.client(**options)
     await client.send(ASK)
     end = await upstream.accept()
     head = await end.until()

@@ -1,6 +1,9 @@
 """What upstreams answer, on raw sockets: framing, truncation, and what goes with an answer."""
 
 import asyncio
+import re
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 
 import pytest
 
@@ -210,6 +213,24 @@ async def test_a_summary_says_what_went_where(rig, upstream):
     assert (summary.status, summary.received, summary.sent, summary.error, summary.retried) == (200, 4, 2, "", False)
     assert endpoint(upstream) == summary.endpoint
     assert 0 < summary.started <= summary.first_byte <= summary.ended
+
+
+@pytest.mark.parametrize("more", [b"", b"Connection: date\r\n"])
+async def test_a_response_without_a_date_gets_one(rig, upstream, more):
+    """RFC 9110 6.6.1: Date is added where it is missing, and not replaced, whatever Connection names; not to a 1xx."""
+    client, end = await forwarded(rig, upstream)
+    await end.send(b"HTTP/1.1 103 Early Hints\r\n\r\n" + OK)
+    assert b"date:" not in (await client.until()).lower()
+    head, _ = await client.answer()
+    [added] = re.findall(rb"\r\nDate: ([^\r]+)\r\n", head)
+    assert abs(parsedate_to_datetime(added.decode()) - datetime.now(UTC)) < timedelta(seconds=60)
+    await client.send(get())
+    await end.until()
+    dated = b"date: Thu, 01 Jan 1970 00:00:00 GMT\r\n"
+    await end.send(b"HTTP/1.1 304 Not Modified\r\n" + dated + more + b"\r\n")
+    head = await client.until()
+    assert dated in head
+    assert head.lower().count(b"\r\ndate:") == 1
 
 
 async def test_forwarding_headers_reach_the_upstream(rigs, upstream):

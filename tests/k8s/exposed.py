@@ -10,6 +10,7 @@ from ratelimitd.app.gateway_metrics import gateway_families
 from ratelimitd.app.named_limits import NamedLimits
 from ratelimitd.app.policies import Policies, source_of
 from ratelimitd.app.refusals import HttpRefusals, Refusals
+from ratelimitd.gateway import Queueing
 from ratelimitd.gateway.access_log import RequestMetrics
 from ratelimitd.observe.loop import LoopLag
 from ratelimitd.observe.metrics import LATER_COUNTERS, LIMIT_COUNTERS, LIMIT_PREFIX, RESERVE_AMOUNT
@@ -35,7 +36,7 @@ def exposed(monkeypatch):
     settings = load({"REDIS_URL": "localhost:1", "POLICY_OVERLAY": "nowhere"}, {})
     parts = build(settings)
     policies = Policies(source_of(settings, ("nowhere",)), settings, parts)
-    gateway = gateway_families(RequestMetrics(), {})
+    gateway = gateway_families(RequestMetrics(), {}, Queueing(parts.engine))
     refused = [Refusals(settings.grpc_client_tls_san).family(), HttpRefusals().family()]
     measured = NamedLimits(parts, policies).families() + statsd(parts).families()
     more = [*gateway, *refused, *connection_families({}), *plane_of(Pushed("c:1")).families(), *measured]

@@ -12,6 +12,7 @@ from ratelimitd.policy_file import parse
 from ratelimitd.stores import MemoryStore
 from ratelimitd.stores.redis.slots import slot_of
 from tests.contract.asking import START, Caller, sent
+from tests.contract.holding import took
 
 BUDGET = "unit: hour, requests_per_unit: 50, reserve: {amount: 10}, algorithm: gcra"
 RESERVE = f"descriptors:\n- {{key: k, rate_limit: {{{BUDGET}}}}}\n"
@@ -257,3 +258,16 @@ async def test_a_call_holds_no_more_amounts_than_a_lease_names():
     assert await held() == [*range(1, 17), 0, 0, 0]
     await asking.ask(*[sent(key, 0, lease=answer.lease) for key in keys])
     assert await held() == [0] * 19
+
+
+async def test_a_place_taken_here_while_the_store_was_away_is_free_here_when_its_request_ends():
+    """Also if the store is back then, which knows no such place: else the next outage would begin with it taken."""
+    asking, store, _ = caller(PLACES % "local")
+    store.away = True
+    ask = await took(asking)
+    assert ask is not None
+    assert await took(asking) is None
+    store.away = False
+    asking.engine.release(ask, START)
+    store.away = True
+    assert await took(asking) is not None

@@ -114,3 +114,26 @@ async def test_closing_twice_is_closing_once():
         listener.close()
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.1", port))
+
+
+async def test_those_that_have_connected_are_accepted_before_the_end():
+    """Closing the socket would reset what waits in its backlog; a batch is accepted in each turn of the loop."""
+    made, sock = [], bind("127.0.0.1", 0)
+    port = sock.getsockname()[1]
+
+    def make():
+        made.append(Lingering())
+        return made[-1]
+
+    listener = Listener(sock, Hooks(make, Lingering.abort, print, print), Places(Bounds(100)), peers())
+    with ExitStack() as stack:
+        for _ in range(5 * TURN):
+            stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+        await listener.finish()
+        assert len(made) == 5 * TURN
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port))
+        await until(lambda: all(hasattr(each, "transport") for each in made))
+        for each in made:
+            each.transport.abort()
+        await asyncio.sleep(0)

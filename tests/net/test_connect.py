@@ -121,7 +121,8 @@ async def test_an_address_that_swallows_attempts_does_not_hold_up_the_others(res
     resolving("127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.1")
     with swallowing("127.0.0.2", port), swallowing("127.0.0.3", port):
         before = len(list(Path("/proc/self/fd").iterdir()))
-        made = await connect(Kept, "some.test", port, ssl=None, server_hostname=None)
+        async with asyncio.timeout(30):
+            made = await connect(Kept, "some.test", port, ssl=None, server_hostname=None)
         assert made.transport.get_extra_info("peername")[0] == "127.0.0.1"
         assert len(list(Path("/proc/self/fd").iterdir())) <= before + 2  # both ends of the connection
     made.transport.abort()

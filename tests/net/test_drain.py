@@ -3,6 +3,7 @@
 import asyncio
 
 from ratelimitd.net import drain
+from ratelimitd.net.drain import PART, each
 from ratelimitd.net.drain import drain as drained
 
 
@@ -58,3 +59,31 @@ async def test_a_connection_that_cannot_be_closed_holds_nobody_up(monkeypatch):
     async with asyncio.timeout(10):
         await drained(server.connections, server.empty, 0)
     assert server.aborted == 1
+
+
+async def test_many_connections_are_left_in_parts():
+    """The loop serves others meanwhile."""
+    called, between = [], []
+
+    async def other():
+        while len(called) < 3 * PART:
+            between.append(len(called))
+            await asyncio.sleep(0)
+
+    serving = asyncio.create_task(other())
+    await each(range(3 * PART), called.append)
+    await serving
+    assert (called, between) == ([*range(3 * PART)], [PART, 2 * PART])
+
+
+async def test_what_cannot_be_aborted_yet_is_ended_after_the_grace():
+    """A connection in its handshake has no transport: its server hangs up."""
+    server = Server()
+    connection = Connection(server, goes=False)
+
+    def hang_up():
+        server.lose(connection)
+
+    async with asyncio.timeout(10):
+        await drained(server.connections, server.empty, 0, hang_up)
+    assert (server.connections, server.aborted) == (set(), 0)

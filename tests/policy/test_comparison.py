@@ -67,6 +67,7 @@ ONE_LIMIT = [
             "changed d.k: ttl none -> 600 s"
         ),
     ),
+    (f"{BEFORE}, queue: {{}}", "changed d.k: queue none -> 100 for 10 s"),
     (f"{BEFORE}, name: n", "changed d.k: name none -> n"),
     (f"{BEFORE}, replaces: [{{name: b}}, {{name: a}}]", "changed d.k: replaces none -> a, b"),
     (BEFORE, ""),

@@ -17,6 +17,7 @@ overlay:
   burst: 20
   charge: after
   reserve: {amount: auto, ttl: 10m}
+  queue: {length: 5, timeout: 2s}
   on_store_failure: local
 """
 
@@ -59,6 +60,7 @@ def test_what_an_entry_says_is_shown_as_it_is_written():
         "burst": "20",
         "charge": "after",
         "reserve": "{amount: auto, ttl: 10m}",
+        "queue": "{length: 5, timeout: 2s}",
         "on_store_failure": "local",
     }
 

@@ -24,10 +24,11 @@ SAID = st.fixed_dictionaries(
         "burst": st.sampled_from(["0", "5", "30", "4294967295"]),
         "charge": st.sampled_from(["before", "after"]),
         "reserve": st.sampled_from(["{}", "{amount: 3}", "{amount: 9}", "{start: 4, ttl: 1m}"]),
+        "queue": st.sampled_from(["{}", "{length: 3}", "{timeout: 4s}"]),
         "on_store_failure": st.sampled_from(["error", "allow", "deny", "local"]),
     },
 )
-ORDER = ("algorithm", "burst", "charge", "reserve", "on_store_failure")
+ORDER = ("algorithm", "burst", "charge", "reserve", "queue", "on_store_failure")
 
 
 def policy(limit, said):

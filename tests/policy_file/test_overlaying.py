@@ -2,8 +2,8 @@
 
 import pytest
 
-from ratelimitd.algorithms import Reserve
-from ratelimitd.policy import Charging, OnStoreFailure
+from ratelimitd.algorithms import SECOND, Reserve
+from ratelimitd.policy import Charging, OnStoreFailure, Queue
 from ratelimitd.policy_file import examine, read_overlay
 from ratelimitd.policy_file.overlay import ENTRIES_MAX
 from ratelimitd.policy_file.overlaying import LEFT_MAX, REASONS_MAX, Effect, Given, overlaid
@@ -53,6 +53,13 @@ def test_a_limit_gets_what_the_overlay_says():
     assert (found.charge, found.reserve.amount, found.on_store_failure) == (Charging.AFTER, 5, OnStoreFailure.LOCAL)
     assert not found.upstream
     assert one(PLAIN, "domain: d, charge: before").charge is Charging.BEFORE
+
+
+def test_an_overlay_may_say_how_requests_wait():
+    """For limits of either kind; what the policy says of its own queue applies."""
+    said = "domain: d, queue: {length: 5, timeout: 2s}"
+    assert one(PLAIN, said).queue == one("concurrent: 5", said).queue == Queue(5, 2 * SECOND)
+    assert one(f"{PLAIN}, queue: {{}}", said).queue == Queue()
 
 
 def test_without_an_entry_for_it_a_limit_is_as_it_was():

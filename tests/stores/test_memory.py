@@ -6,7 +6,7 @@ import tracemalloc
 
 import pytest
 
-from ratelimitd.algorithms import Decision, Hold, make_rate, name_of
+from ratelimitd.algorithms import Decision, Hold, concurrent_rate, make_rate, name_of
 from ratelimitd.limiter.seam import Ask
 from ratelimitd.stores.memory import MemoryStore
 from ratelimitd.stores.rows import ENTRY_BYTES
@@ -94,6 +94,22 @@ def test_a_flood_does_not_lift_a_limit(algorithm):
     flood(store, 8_000)
     assert store.evictions > 5_000
     assert not any(charge(store, rate, b"over%d_" % i).allowed for i in range(600))
+
+
+@pytest.mark.scenario("a caller that invents keys")
+def test_a_flood_does_not_free_the_places_of_requests_in_progress():
+    """Of a limit that is far from full too: nothing else knows that they are in progress."""
+    store, rate, ttl = MemoryStore(SMALL), concurrent_rate(100, HOUR), HOUR
+    hold = Hold(ttl, 1, (name_of(b"%016x" % 1, 1),))
+    wanted = ask((rate, b"places", 1))
+    wanted.plan.charges[0].hold = hold
+    store.charge([wanted], NOW, lambda _: None)
+    flood(store, 8_000)
+    assert store.evictions > 5_000
+    looked = ask((rate, b"places", 0))
+    looked.plan.charges[0].hold = Hold(ttl)
+    store.charge([looked], NOW, lambda _: None)
+    assert looked.outcomes[0].held == 1
 
 
 def test_a_denied_cost_counts_as_over_the_limit():

@@ -15,6 +15,7 @@ from ratelimitd.net.tls import TlsFiles
 from ratelimitd.transport import Refusal, nghttp2_available
 from ratelimitd.transport._nghttp2 import Session
 from ratelimitd.transport.lifetime import LifetimePhase
+from ratelimitd.transport.nghttp2 import _peer
 from tests.transport.raw import closed, narrow_at_a_drain, raw, read_until
 from tests.transport.servers import ECHO, MESSAGE_BOUND, STREAM, echo
 from tests.transport.wire import Caller, message
@@ -287,3 +288,9 @@ async def test_a_mebibyte_both_ways_at_once(fast):
     async with fast.served() as (channel, _):
         bodies = [bytes([n]) * MESSAGE_BOUND for n in range(3)]
         assert bodies == await asyncio.gather(*(channel.unary_unary(ECHO)(body) for body in bodies))
+
+
+def test_a_peer_over_ipv4_is_told_as_ipv4():
+    """Of a port of both families, too, where the system shows IPv4 in the form of IPv6."""
+    told = [_peer(address) for address in (("::ffff:10.0.0.1", 5, 0, 0), ("10.0.0.1", 5), ("fd00::1", 5, 0, 0), "")]
+    assert told == ["10.0.0.1:5", "10.0.0.1:5", "[fd00::1]:5", "unix socket"]

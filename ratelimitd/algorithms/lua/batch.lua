@@ -119,6 +119,8 @@ if holding then
   load_holds, is_fresh, take, release, release_newest, release_all, save_holds = make()
   held, ttls, owners = {}, {}, {}
 
+  local ALL, RENEW = -1, -2 -- amounts, see holds.py
+
   -- Decides a charge by the places that are taken, which no counter has.
   local function places(slot, taken, most, cost, flags)
     local never = most == 0 and cost >= 0 and flags < SETTLES
@@ -148,10 +150,13 @@ if holding then
       owners[counter] = at
       charge(slot, counter, rate, cost, flags)
     end
-    if wanted[1] < 0 then
+    if wanted[1] == ALL then
       moved = release_all(holds)
     elseif flags >= SETTLES and cost >= 0 then
       moved = wanted[2] == 1 and release_newest(holds) or release(holds, wanted, 3)
+      if wanted[1] == RENEW then
+        take(holds, wanted[3], now + rate[4])
+      end
     end
     -- What the same call has taken for another descriptor is no hold of others.
     local others = holds.held - (asks and wanted[3] and is_fresh(holds, wanted[3]) and wanted[1] or 0)

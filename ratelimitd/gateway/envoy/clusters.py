@@ -29,6 +29,7 @@ from envoy_data_plane.envoy.config.endpoint.v3 import ClusterLoadAssignment, LbE
 from envoy_data_plane.envoy.config.endpoint.v3 import Endpoint as EnvoyEndpoint
 from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import (
     CertificateValidationContext,
+    CertificateValidationContextTrustChainVerification,
     CommonTlsContext,
     SubjectAltNameMatcher,
     SubjectAltNameMatcherSanType,
@@ -87,7 +88,7 @@ def listening(host: str, port: int) -> Address:
 def upstream(name: str, backend: Backend) -> Cluster:
     """Return the cluster of an upstream."""
     options, endpoints = backend.options, backend.endpoints
-    cluster = _cluster(name, endpoints, options.connect_timeout)
+    cluster = _cluster(name, endpoints, options.connect_timeout, named=rewrites_each(backend))
     cluster.circuit_breakers = CircuitBreakers(thresholds=[_bounds(options, len(endpoints))])
     cluster.typed_extension_protocol_options = {PROTOCOL: Any.pack(_http1(options))}
     if len(endpoints) > 1:
@@ -96,8 +97,20 @@ def upstream(name: str, backend: Backend) -> Cluster:
         if options.balance is not None:
             cluster.outlier_detection = _ejection(options.balance)
     if any(endpoint.tls for endpoint in endpoints):
-        cluster.transport_socket = _tls(endpoints)
+        cluster.transport_socket = _tls(backend)
     return cluster
+
+
+def literal_host(backend: Backend) -> str | None:
+    """Return the Host that replaces a client's, if all endpoints get the same one."""
+    if backend.host is None or rewrites_each(backend):
+        return None
+    return (backend.host or backend.endpoints[0].authority).decode()
+
+
+def rewrites_each(backend: Backend) -> bool:
+    """Return whether each of several endpoints gets a Host of its own."""
+    return backend.host == b"" and len({endpoint.authority for endpoint in backend.endpoints}) > 1
 
 
 def service(name: str, host: str, port: int) -> Cluster:
@@ -108,10 +121,14 @@ def service(name: str, host: str, port: int) -> Cluster:
     return cluster
 
 
-def _cluster(name: str, endpoints: Sequence[Endpoint], connect_timeout: float) -> Cluster:
+def _cluster(name: str, endpoints: Sequence[Endpoint], connect_timeout: float, *, named: bool = False) -> Cluster:
+    """Return a cluster; ``named``: the endpoints' names are their Host. Those of TLS are its SNI, and have no port."""
     hosts = [
         LbEndpoint(
-            endpoint=EnvoyEndpoint(address=address(each.host, each.port), hostname=each.host if each.tls else "")
+            endpoint=EnvoyEndpoint(
+                address=address(each.host, each.port),
+                hostname=each.host if each.tls else each.authority.decode() if named else "",
+            )
         )
         for each in endpoints
     ]
@@ -163,20 +180,28 @@ def _ejection(options: BalanceOptions) -> OutlierDetection:
     )
 
 
-def _tls(endpoints: Sequence[Endpoint]) -> TransportSocket:
-    """Verify the issuer of a certificate and its host name or address."""
-    checks = CertificateValidationContext(trusted_ca=DataSource(filename=TRUSTED_CA))
-    addresses = [endpoint.host for endpoint in endpoints if _is_address(endpoint.host)]
-    checks.match_typed_subject_alt_names = [
-        SubjectAltNameMatcher(san_type=SubjectAltNameMatcherSanType.IP_ADDRESS, matcher=StringMatcher(exact=each))
-        for each in addresses
-    ]
+def _tls(backend: Backend) -> TransportSocket:
+    addresses = [endpoint.host for endpoint in backend.endpoints if _is_address(endpoint.host)]
     context = UpstreamTlsContext(
-        common_tls_context=CommonTlsContext(validation_context=checks),
+        common_tls_context=CommonTlsContext(validation_context=_checks(backend, addresses)),
         auto_host_sni=not addresses,
-        auto_sni_san_validation=not addresses,
+        auto_sni_san_validation=backend.verify and not addresses,
     )
     return TransportSocket(name="envoy.transport_sockets.tls", typed_config=Any.pack(context))
+
+
+def _checks(backend: Backend, addresses: Sequence[str]) -> CertificateValidationContext:
+    """Verify the issuer of a certificate and its host name or address, unless the file turns that off."""
+    if not backend.verify:
+        untrusted = CertificateValidationContextTrustChainVerification.ACCEPT_UNTRUSTED
+        return CertificateValidationContext(trust_chain_verification=untrusted)
+    return CertificateValidationContext(
+        trusted_ca=DataSource(filename=TRUSTED_CA if backend.ca is None else backend.ca.path),
+        match_typed_subject_alt_names=[
+            SubjectAltNameMatcher(san_type=SubjectAltNameMatcherSanType.IP_ADDRESS, matcher=StringMatcher(exact=each))
+            for each in addresses
+        ],
+    )
 
 
 def _is_address(host: str) -> bool:

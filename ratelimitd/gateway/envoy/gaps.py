@@ -8,9 +8,9 @@ from ratelimitd.gateway.model import Admin, Gateway
 from ratelimitd.gateway.routing import counted_headers, counted_parameters
 from ratelimitd.http1 import SINGLE, ServerOptions, UpstreamOptions
 from ratelimitd.net.listen import EVERY_ADDRESS
-from ratelimitd.policy import DescriptorNode, Domain, OnStoreFailure
+from ratelimitd.policy import DescriptorNode, Domain, Limit, OnStoreFailure
 
-from .clusters import GATEWAY_FAILURES, HEAD_MAX, TRUSTED_CA
+from .clusters import GATEWAY_FAILURES, HEAD_MAX, TRUSTED_CA, rewrites_each
 from .ratelimit import limited_status
 from .routes import in_route_action, longest_timeout
 
@@ -31,6 +31,9 @@ _BOUNDS: Final = (
     *("max_target", "max_body", "body_timeout", "min_body_rate", "send_timeout", "max_connections_per_address"),
 )
 
+HTTPS: Final = 443
+"""The port that Host does not name."""
+
 _DENY: Final = (OnStoreFailure.ERROR, OnStoreFailure.DENY)
 
 
@@ -41,8 +44,16 @@ def denies(domain: Domain) -> bool:
 
 def gaps(gateway: Gateway, domain: Domain) -> list[str]:
     """List the differences, one line each."""
-    of_gateway = (*_listen(gateway), *_headers(gateway), *_limits(gateway, domain))
-    return [*ALWAYS, *of_gateway, *_bounds(gateway), *_upstreams(gateway)]
+    slash = ["paths: an encoded backslash, and a dot segment next to an encoded slash, are accepted"]
+    return [
+        *ALWAYS,
+        *(slash if gateway.encoded_slash else ()),
+        *_listen(gateway),
+        *_headers(gateway),
+        *_limits(gateway, domain),
+        *_bounds(gateway),
+        *_upstreams(gateway),
+    ]
 
 
 def _listen(gateway: Gateway) -> Iterator[str]:
@@ -79,6 +90,8 @@ def _limits(gateway: Gateway, domain: Domain) -> Iterator[str]:
             "on_store_failure: while the service itself does not respond, no limit's setting applies: every request is"
             " denied (with --failure-mode allow: allowed)"
         )
+    if any(limit.queue is not None for limit in _all_limits(domain)):
+        yield "queue: no request waits, since Envoy allows milliseconds for a decision; the limit denies at once"
     for route in gateway.routes:
         if in_route_action(route) and any(limit.hits is not None for limit in route.rate_limits):
             yield (
@@ -93,6 +106,8 @@ def _bounds(gateway: Gateway) -> Iterator[str]:
     for name in _BOUNDS:
         if getattr(gateway.limits, name) != getattr(defaults, name):
             yield f"limits: {name}, which the file sets, is not enforced"
+    if gateway.limits.methods == "any":
+        yield "limits: with methods: any, methods with lower-case letters or more than 64 characters are accepted too"
     if gateway.limits.max_head > HEAD_MAX:
         yield f"limits: max_head is {HEAD_MAX >> 20} MiB, Envoy's maximum"
     if gateway.admin != Admin():
@@ -103,8 +118,9 @@ def _upstreams(gateway: Gateway) -> Iterator[str]:
     yield "upstreams: there is no circuit breaker, and no wait_timeout for a request that waits for a connection"
     yield "upstreams: one client may hold all connections"
     defaults = UpstreamOptions()
-    for name, (endpoints, options) in gateway.upstreams.items():
-        if any(endpoint.tls for endpoint in endpoints):
+    for name, backend in gateway.upstreams.items():
+        endpoints, options = backend.endpoints, backend.options
+        if backend.ca is None and backend.verify and any(endpoint.tls for endpoint in endpoints):
             yield f"upstream {name}: certificates are verified against {TRUSTED_CA}"
         for key in ("breaker", "wait_timeout", "max_connections_per_client"):
             if getattr(options, key) not in (None, getattr(defaults, key)):
@@ -112,6 +128,10 @@ def _upstreams(gateway: Gateway) -> Iterator[str]:
         statuses = options.balance.statuses if options.balance is not None else frozenset[int]()
         if statuses not in (frozenset(), GATEWAY_FAILURES):
             yield f"upstream {name}: 'statuses' of balance are not used; Envoy can count 502, 503 and 504 together"
+        if rewrites_each(backend) and any(each.tls and each.port != HTTPS for each in endpoints):
+            yield f"upstream {name}: Host has no port"
+        if backend.ca is not None:
+            yield f"upstream {name}: the file of 'ca' is read only at startup, relative to Envoy's working directory"
         if options.max_head > HEAD_MAX:
             yield f"upstream {name}: max_head is {HEAD_MAX >> 20} MiB, Envoy's maximum"
         longest = longest_timeout(options)
@@ -121,10 +141,12 @@ def _upstreams(gateway: Gateway) -> Iterator[str]:
 
 def _failures(domain: Domain) -> set[OnStoreFailure]:
     """Collect the ``on_store_failure`` settings of a domain's limits."""
-    found: set[OnStoreFailure] = set()
+    return {limit.on_store_failure for limit in _all_limits(domain) if limit.rate is not None}
+
+
+def _all_limits(domain: Domain) -> Iterator[Limit]:
     left: list[DescriptorNode] = [domain.root]
     while left:
         node = left.pop()
-        found.update(limit.on_store_failure for limit in node.limits if limit.rate is not None)
+        yield from node.limits
         left.extend(node.children.values())
-    return found

@@ -44,6 +44,7 @@ from ratelimitd.gateway.spellings import lookalikes
 from ratelimitd.http1 import CLAIMS, PSEUDONYM, REMOVED, ServerOptions
 
 from .clusters import head_kib, listening
+from .cors import cors_filters
 from .host import host_filter
 from .ratelimit import FilterOptions, filters, local_reply
 from .routes import routes, stages
@@ -52,6 +53,11 @@ NAME: Final = "http"
 
 FORWARDING: Final = "x-forwarded-"
 """The beginning of the names of most forwarding headers."""
+_SLASHES: Final = {
+    False: HttpConnectionManagerPathWithEscapedSlashesAction.REJECT_REQUEST,
+    True: HttpConnectionManagerPathWithEscapedSlashesAction.KEEP_UNCHANGED,
+}
+"""By ``encoded_slash: keep``."""
 
 ALPN: Final = ("h2", "http/1.1")
 
@@ -102,14 +108,16 @@ def _manager(gateway: Gateway, options: FilterOptions) -> HttpConnectionManager:
     return HttpConnectionManager(
         stat_prefix=NAME,
         route_config=routes(gateway),
-        http_filters=[*host_filter(gateway), *filters(options, stages(gateway)), _router()],
+        http_filters=[*cors_filters(gateway), *host_filter(gateway), *filters(options, stages(gateway)), _router()],
         common_http_protocol_options=_common(limits),
-        http_protocol_options=Http1ProtocolOptions(accept_http_10=True, enable_trailers=True),
+        http_protocol_options=Http1ProtocolOptions(
+            accept_http_10=True, enable_trailers=True, allow_custom_methods=limits.methods == "any"
+        ),
         max_request_headers_kb=head_kib(limits.max_head),
         request_headers_timeout=timedelta(seconds=limits.head_timeout),
         normalize_path=True,
         merge_slashes=True,
-        path_with_escaped_slashes_action=HttpConnectionManagerPathWithEscapedSlashesAction.REJECT_REQUEST,
+        path_with_escaped_slashes_action=_SLASHES[gateway.encoded_slash],
         internal_address_config=HttpConnectionManagerInternalAddressConfig(),
         server_header_transformation=HttpConnectionManagerServerHeaderTransformation.PASS_THROUGH,
         via=f"1.1 {PSEUDONYM.decode()}",

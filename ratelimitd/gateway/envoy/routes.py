@@ -25,6 +25,8 @@ from ratelimitd.gateway import model
 from ratelimitd.gateway.spellings import HOST_NAMES, host_expression, hosts_expression, path_expression
 from ratelimitd.http1 import UpstreamOptions
 
+from .clusters import literal_host, rewrites_each
+from .cors import add_cors, for_preflights
 from .host import HOST_KEY
 from .ratelimit import FILTER
 
@@ -47,7 +49,7 @@ class EnvoyError(ValueError):
 
 def routes(gateway: model.Gateway) -> RouteConfiguration:
     """Return the routes in order, in one virtual host. With several, Envoy would select the host before the route."""
-    host = VirtualHost(name=gateway.name, domains=["*"], routes=[_route(gateway, each) for each in gateway.routes])
+    host = VirtualHost(name=gateway.name, domains=["*"], routes=list(_routes(gateway)))
     return RouteConfiguration(
         name=gateway.name,
         virtual_hosts=[host],
@@ -71,6 +73,14 @@ def longest_timeout(options: UpstreamOptions) -> float:
     return max(options.response_timeout, options.read_timeout, options.tunnel_timeout)
 
 
+def _routes(gateway: model.Gateway) -> Iterator[Route]:
+    for route in gateway.routes:
+        yield _route(gateway, route)
+        preflights = for_preflights(route)
+        if preflights is not None:
+            yield _route(gateway, preflights)
+
+
 def _route(gateway: model.Gateway, route: model.GatewayRoute) -> Route:
     limits = [_limit(gateway, route, limit) for limit in route.rate_limits]
     action = _action(gateway, route)
@@ -79,16 +89,21 @@ def _route(gateway: model.Gateway, route: model.GatewayRoute) -> Route:
         action.rate_limits = limits
     elif limits:
         made.typed_per_filter_config = {FILTER: Packed.pack(RateLimitPerRoute(rate_limits=limits))}
+    if route.cors is not None:
+        add_cors(made, route.cors)
     return made
 
 
 def _action(gateway: model.Gateway, route: model.GatewayRoute) -> RouteAction:
     """Limit the time until the response begins and the idle time, but not the total time of a response."""
-    options = gateway.upstreams[route.upstream].options
+    backend = gateway.upstreams[route.upstream]
+    options = backend.options
     response = route.timeout or options.response_timeout
     quiet = max(response, longest_timeout(options))
     return RouteAction(
         cluster=route.upstream,
+        host_rewrite_literal=literal_host(backend),
+        auto_host_rewrite=rewrites_each(backend) or None,
         timeout=timedelta(0),
         idle_timeout=timedelta(seconds=quiet),
         retry_policy=RetryPolicy(retry_on=RETRIED, num_retries=1, per_try_timeout=timedelta(seconds=response)),
