@@ -16,6 +16,7 @@ from .deadlines import Sweeper
 from .exchange import Exchange
 from .framing import SINGLE
 from .headers import CLAIMS, PSEUDONYM, REMOVED, kept_lines, our_lines, to_upstream, upgrade_lines
+from .heads import HEADS_BYTES
 from .model import Endpoint, ErrorResponse, Headers, Peer, Request, Summary
 from .options import CONNECTION_BYTES, HIGH_WATER, READ_BYTES, ServerOptions, UpstreamOptions
 from .owner import Handler
@@ -27,6 +28,7 @@ from .upstream import Upstream
 __all__ = [
     "CLAIMS",
     "CONNECTION_BYTES",
+    "HEADS_BYTES",
     "HIGH_WATER",
     "PSEUDONYM",
     "READ_BYTES",
