@@ -15,7 +15,7 @@ from .collector import read_body
 from .deadlines import Sweeper
 from .exchange import Exchange
 from .framing import SINGLE
-from .headers import CLAIMS, PSEUDONYM, REMOVED, kept_lines, our_lines, to_upstream, upgrade_lines
+from .headers import CLAIMS, PSEUDONYM, REMOVED, this_hop, to_upstream
 from .heads import HEADS_BYTES
 from .model import Endpoint, ErrorResponse, Headers, Peer, Request, Summary
 from .options import CONNECTION_BYTES, HIGH_WATER, READ_BYTES, ServerOptions, UpstreamOptions
@@ -58,11 +58,9 @@ __all__ = [
     "UpstreamOptions",
     "fetch",
     "ignore",
-    "kept_lines",
     "lines_of",
-    "our_lines",
     "read_body",
     "stream",
+    "this_hop",
     "to_upstream",
-    "upgrade_lines",
 ]

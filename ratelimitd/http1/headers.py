@@ -5,6 +5,8 @@ Connection. All other headers keep their order, case and bytes.
 """
 
 import re
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from .model import Fields, Framed, Headers, Request, ResponseHead
 from .plain import KNOWN
@@ -30,6 +32,7 @@ CLAIMS = frozenset(
 """Names by which proxies tell the address of a client, or the URL that they got, beside X-Forwarded-*."""
 REMOVED = _HOP | _APPENDED | CLAIMS | {b"content-length", b"x-request-id"}
 """Names of which the client's header does not reach the upstream as it is, beside X-Forwarded-*."""
+_NOTHING: Mapping[bytes, bytes] = MappingProxyType({})
 _RESAID = _HOP | _APPENDED | {b"host", b"expect"}
 _DROPPED = {
     (trusted, identified): _RESAID | (frozenset() if trusted else CLAIMS) | ({b"x-request-id"} if identified else set())
@@ -48,30 +51,39 @@ def to_upstream(
     request_id: bytes = b"",
     read: frozenset[bytes] | None = frozenset(),
     without: frozenset[bytes] = frozenset(),
+    hop: bytes | None = None,
 ) -> bytes:
     """Make the header lines for an upstream, each with its end.
 
     The forwarding headers (X-Forwarded-*, Forwarded) of a peer that is not trusted are replaced, and those in
     ``CLAIMS`` removed; to those of a trusted one a value is appended. Names such as X_Forwarded_For, which WSGI, CGI
     and PHP read as one in ``REMOVED`` or ``read``, are removed, unless ``read`` is None. ``request_id`` replaces
-    X-Request-Id. ``without`` are further names, in lower case, that are removed. Expect is dropped, as the gateway
-    answers it; an upgrade that may be granted has its two headers at the end. The sender adds Host, before them, and
-    the headers that frame the message.
+    X-Request-Id. ``without`` are further names, in lower case, that are removed. ``hop`` is what ``this_hop`` returns
+    for the request, if it was made before. Expect is dropped, as the gateway answers it; an upgrade that may be granted
+    has its two headers at the end. The sender adds Host, before them, and the headers that frame the message.
     """
-    kept = kept_lines(request, trusted=trusted, identified=request_id != b"", read=read, without=without)
-    identity = b"X-Request-Id: %b\r\n" % request_id if request_id else b""
-    return b"".join((kept, our_lines(request, trusted=trusted), identity, upgrade_lines(request)))
+    said = _said(request.head) if trusted else _NOTHING
+    parts = [
+        _kept(request.head, trusted, request_id != b"", read, without),
+        this_hop(request, said) if said or hop is None else hop,
+    ]
+    if request_id:
+        parts += (b"X-Request-Id: ", request_id, b"\r\n")
+    if request.websocket:
+        parts.append(b"Connection: Upgrade\r\nUpgrade: websocket\r\n")
+    elif not request.head.plain and b"te" in request.names and _takes_trailers(request.headers):
+        parts.append(b"TE: trailers\r\n")
+    return b"".join(parts)
 
 
-def kept_lines(
-    request: Request, *, trusted: bool, identified: bool, read: frozenset[bytes] | None, without: frozenset[bytes]
+def _kept(
+    head: Framed, trusted: bool, identified: bool, read: frozenset[bytes] | None, without: frozenset[bytes]
 ) -> bytes:
-    """Return those of the request's lines that go on as they came.
+    """Return those of a request's lines that go on as they came.
 
     ``identified``: X-Request-Id is replaced. The lines are kept with a plain head, for equal requests: they depend on
     the head alone then, as no plain name is read as another one.
     """
-    head = request.head
     usual = head.plain and identified and not trusted and not without
     if usual and head.kept:
         return head.kept
@@ -93,38 +105,23 @@ def kept_lines(
     return kept
 
 
-def our_lines(request: Request, *, trusted: bool) -> bytes:
-    """Return the lines that describe the forwarding: X-Forwarded-For, -Proto and -Host, Forwarded, Via.
+def this_hop(request: Request, said: Mapping[bytes, bytes] = _NOTHING) -> bytes:
+    """Make the lines of this hop: X-Forwarded-*, Forwarded and Via.
 
-    They depend on the request's peer, scheme, authority and version, and on its own such lines if the peer is trusted.
+    Without ``said``, the forwarding headers of a trusted peer, they are equal for all requests with the same peer
+    address, scheme, authority and version.
     """
-    said = _said(request.head) if trusted else {}
     address, scheme, host = request.peer.address.encode(), request.scheme.encode(), request.authority
     prior, hops = said.get(b"x-forwarded-for"), said.get(b"forwarded")
-    shown = said.get(b"x-forwarded-host") or host
     hop = _forwarded(address, scheme, host)
-    return b"".join(
-        (
-            b"X-Forwarded-For: ",
-            b"%b, %b" % (prior, address) if prior else address or b"unknown",
-            b"\r\nX-Forwarded-Proto: ",
-            said.get(b"x-forwarded-proto") or scheme,
-            b"\r\nX-Forwarded-Host: %b" % shown if shown else b"",
-            b"\r\nForwarded: ",
-            b"%b, %b" % (hops, hop) if hops else hop,
-            b"\r\n",
-            _via(request.version),
-        )
-    )
-
-
-def upgrade_lines(request: Request) -> bytes:
-    """Return the lines that ask for an upgrade, or say that trailers are taken; a plain request does neither."""
-    if request.websocket:
-        return b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
-    if not request.head.plain and b"te" in request.names and _takes_trailers(request.headers):
-        return b"TE: trailers\r\n"
-    return b""
+    way = [
+        (b"X-Forwarded-For", b"%b, %b" % (prior, address) if prior else address or b"unknown"),
+        (b"X-Forwarded-Proto", said.get(b"x-forwarded-proto") or scheme),
+    ]
+    if shown := said.get(b"x-forwarded-host") or host:
+        way.append((b"X-Forwarded-Host", shown))
+    way.append((b"Forwarded", b"%b, %b" % (hops, hop) if hops else hop))
+    return lines_of(way) + _via(request.version)
 
 
 def to_client(head: ResponseHead, ours: Headers, withheld: frozenset[bytes] = frozenset()) -> bytes:

@@ -139,7 +139,7 @@ class Framed(Fields):
         asked: target as sent.
         keep_alive: the client lets the connection persist.
         expects: the client waits for 100 before it sends the body.
-        kept: the lines that ``headers.kept_lines`` keeps of a peer that is not trusted, once they were made.
+        kept: the lines that go on for a peer that is not trusted, once ``headers.to_upstream`` made them.
     """
 
     __slots__ = (
