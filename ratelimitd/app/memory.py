@@ -47,9 +47,8 @@ CHILD_BYTES, CHILD_TIMES = 20 * MIB, 54
 """The child that parses a policy: an interpreter, and memory in sizes of the files. Measured: 27 MiB for one limit,
 162 to 229 MiB for 4 MiB of them."""
 
-CACHES_BYTES: Final = 12 * MIB
-"""Caches with a number of entries: six of 4,096 rates, limits and their texts, of 300 bytes each, and heads of HTTP/1
-(4 MiB)."""
+CACHES_BYTES: Final = 8 * MIB + http1.HEADS_BYTES
+"""Caches with a number of entries: six of 4,096 rates, limits and their texts, of 300 bytes each; heads of HTTP/1."""
 
 CALL_BYTES: Final = 1_536
 """A call in flight besides its request: the call itself, its plan, and its charge on the way to Redis."""

@@ -118,8 +118,8 @@ def header_values(request: Request, wanted: Sequence[bytes]) -> HeaderValues:
     for name in wanted:
         count = names.count(name)
         if count == 1:
-            found.append((name, (request.headers[names.index(name)][1],)))
+            found.append((name, (request.value(names.index(name)),)))
         elif count:
-            values = tuple([header[1] for index, header in enumerate(request.headers) if names[index] == name])
+            values = tuple([request.value(index) for index, each in enumerate(names) if each == name])
             found.append((name, (b",".join(values),) if name in JOINED else values))
     return tuple(found)

@@ -302,11 +302,11 @@ class ProxiedRequest:
             withheld=WITHHELD if self._cors else frozenset(),
         )
 
-    def _onward(self, snapshot: Snapshot) -> Headers:
-        """Return the headers for the upstream."""
-        request, way, guarded = self._request, self._way, snapshot.router.guarded
+    def _onward(self, snapshot: Snapshot, without: frozenset[bytes] = frozenset()) -> bytes:
+        """Return the header lines for the upstream; ``without`` are names, in lower case, that are left out."""
+        request, identity, way, read = self._request, self._request_id, self._way, snapshot.router.guarded
         hop = None if way is None else way.hop(request)
-        return to_upstream(request, trusted=self._trusted, request_id=self._request_id, read=guarded, hop=hop)
+        return to_upstream(request, trusted=self._trusted, request_id=identity, read=read, without=without, hop=hop)
 
     def answer(
         self, status: int, headers: Headers | None = None, error: int | None = None, details: Details | None = None
@@ -357,7 +357,7 @@ def forwarded_for(request: Request) -> list[bytes]:
     """Return the lines of X-Forwarded-For in order."""
     if FORWARDED_FOR not in request.names:
         return []
-    return [value for (_, value), name in zip(request.headers, request.names, strict=True) if name == FORWARDED_FOR]
+    return [request.value(index) for index, name in enumerate(request.names) if name == FORWARDED_FOR]
 
 
 def error_body(status: int, about: bytes, details: Details | None = None) -> bytes:

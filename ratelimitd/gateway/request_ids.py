@@ -47,7 +47,7 @@ def new_id() -> bytes:
 def request_id(request: Request) -> bytes:
     """Return the request's own id if it is valid, else a new id."""
     if b"x-request-id" in request.names:
-        given = request.headers[request.names.index(b"x-request-id")][1]
+        given = request.value(request.names.index(b"x-request-id"))
         if _VALID_ID.fullmatch(given):
             return given
     return new_id()

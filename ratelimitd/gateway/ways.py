@@ -8,7 +8,7 @@ belongs to one snapshot of the gateway file; its plan belongs to one planner.
 from functools import partial
 from typing import Final
 
-from ratelimitd.http1 import Headers, Request, this_hop
+from ratelimitd.http1 import Request, this_hop
 from ratelimitd.limiter import Ask, Engine, LimitRequest, Plan, Planner, repeats
 
 from .routing import Asked, CompiledRoute, Router
@@ -49,7 +49,7 @@ class Way:
         self.descriptors = routed.descriptors(asked)
         self._plan: Plan | None = None
         self._planner: Planner | None = None
-        self._hop: Headers | None = None
+        self._hop: bytes | None = None
 
     def ask(self, engine: Engine, domain: bytes, deadline: int) -> Ask:
         """Plan a request, or take the plan of one before it. Raises the errors of ``Engine.ask``."""
@@ -62,8 +62,8 @@ class Way:
             self._plan, self._planner = plan, planner
         return engine.ask_again(plan, deadline)
 
-    def hop(self, request: Request) -> Headers:
-        """Return the headers of this hop for a request of this way; see ``this_hop``."""
+    def hop(self, request: Request) -> bytes:
+        """Return the lines of this hop for a request of this way; see ``this_hop``."""
         hop = self._hop
         if hop is None:
             hop = self._hop = this_hop(request)

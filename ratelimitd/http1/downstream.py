@@ -206,8 +206,8 @@ class DownstreamConnection(DownstreamSocket):
         if isinstance(taken, ErrorResponse):
             self._refuse(taken)
             return False
-        head, framed, self._pending = taken
-        self._begin(framed, Request(head, framed, self._peer, self._scheme))
+        head, self._pending = taken
+        self._begin(head, Request(head, self._peer, self._scheme))
         return True
 
     def _skip_empty_line(self) -> bool:

@@ -5,7 +5,7 @@ import json
 from ratelimitd.gateway.file import read_gateway
 from ratelimitd.gateway.paths import target
 from ratelimitd.gateway.routing import Router
-from ratelimitd.http1.model import Framed, Peer, Request, RequestHead
+from ratelimitd.http1.model import Framed, Peer, Request
 
 
 def gateway(*routes, for_envoy=False, **top):
@@ -28,9 +28,9 @@ def request_of(path="/", query=b"", headers=(), method="GET", authority="example
     """A request with these header lines, as text."""
     lines = [(name.encode(), value.encode("latin-1")) for name, value in headers]
     names = [name.lower() for name, _ in lines]
-    head = RequestHead(method.encode(), path.encode(), b"1.1", lines, names)
-    framed = Framed(head.target, head.target, query, authority.encode(), lines, names, 0, True, False, False)
-    return Request(head, framed, Peer(address, 1), "http")
+    head = Framed(method.encode(), b"1.1", path.encode(), names, lines)
+    head.query, head.authority = query, authority.encode()
+    return Request(head, Peer(address, 1), "http")
 
 
 def ask(router, path="/", query=None, headers=(), address="192.0.2.1", **more):

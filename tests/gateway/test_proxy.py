@@ -34,7 +34,7 @@ class Exchange:
     def respond(self, status, headers, body):
         self.answers.append((status, dict(headers).get(b"Retry-After")))
 
-    def forward(self, upstream, headers, *, response_headers, response_timeout, withheld):
+    def forward(self, upstream, lines, *, response_headers, response_timeout, withheld):
         raise RuntimeError("a bug")
 
 
