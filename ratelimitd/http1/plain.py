@@ -8,8 +8,8 @@ digits and hyphens, so no program reads it as another one; a plain line is sent 
 from .framing import AUTHORITY, LENGTH, ORIGIN, FramedResponse
 from .model import CHUNKED, UNTIL_CLOSE, Framed, ResponseHead
 
-_BYTES = bytes(range(0x20, 0x7F)) + bytes(range(0x80, 0x100))
-"""Not the tab, which is a blank that a value does not begin or end with; few heads have one."""
+_MARKED = bytes(0 if byte < 0x20 or byte == 0x7F else byte for byte in range(256))
+"""Marks control bytes, also the tab, which is a blank that a value does not begin or end with; few heads have one."""
 _NAME_BYTES = b"-0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _USUAL = (
     *b"Accept Accept-Charset Accept-Encoding Accept-Language Access-Control-Request-Headers Authorization".split(),
@@ -83,7 +83,7 @@ def _lines(raw: bytes) -> list[bytes]:
     lines = raw.split(b"\r\n")
     if len(lines) < 3 or lines.pop() or lines.pop():
         return []
-    if raw.translate(None, _BYTES) != b"\r\n" * (len(lines) + 1):
+    if b"\0" in b"".join(lines).translate(_MARKED):
         return []
     return [] if b" \r\n" in raw or b":  " in raw else lines
 
