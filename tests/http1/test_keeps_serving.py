@@ -263,9 +263,10 @@ def no_files_left():
             os.close(file)
 
 
-async def test_our_own_lack_of_files_is_503_and_no_evidence(rigs, upstream):
-    """Nothing is known of an upstream for which no socket could be made."""
-    rig = await rigs(endpoint(upstream))
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+async def test_our_own_lack_of_files_is_503_and_no_evidence(rigs, upstream, host):
+    """Nothing is known of an upstream for which no socket could be made, or no file for its name be read."""
+    rig = await rigs(Endpoint(host, upstream.port))
     client = await rig.client()
     with no_files_left():
         with pytest.raises(OSError, match=os.strerror(errno.EMFILE)):
