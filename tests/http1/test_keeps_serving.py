@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from ratelimitd.http1 import BalanceOptions, BreakerOptions, Endpoint, ServerOptions, State, UpstreamOptions
-from tests.http1.rig import OK, PATIENCE, ScriptedUpstream, endpoint, get, post
+from tests.http1.rig import OK, PATIENCE, ScriptedUpstream, endpoint, forwarded, get, post
 
 MANY = 12
 """Failures in a row; the default of ``consecutive`` is 5."""
@@ -243,6 +243,23 @@ async def test_uploads_on_stale_connections_are_no_evidence(rigs, upstream):
         end.close()
     assert [status((await client.answer())[0]) for client in clients] == [502] * MANY
     assert State.CLOSED is rig.upstream.state
+
+
+async def test_requests_to_a_page_that_closes_are_not_all_that_is_asked(rigs, upstream):
+    """However many such requests are under way, another page is served at once, since to be closed costs nothing."""
+    rig = await rigs(endpoint(upstream))
+    for _ in range(5):
+        client = await rig.client()
+        await client.send(get())
+        (await upstream.accept()).close()
+        await client.answer()
+    assert State.HALF_OPEN is rig.upstream.state
+    under_way = [await forwarded(rig, upstream) for _ in range(MANY)]
+    other, end = await forwarded(rig, upstream)
+    await end.send(OK)
+    assert status((await other.answer())[0]) == 200
+    for _, held in under_way:
+        held.close()
 
 
 @contextmanager
