@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from math import inf
 from typing import cast
 
 from .bodies import Body, BodyError, Counted, Discard, request_body
@@ -10,7 +11,7 @@ from .exchange import Exchange
 from .heads import LINE_END, after_empty_line, take_request
 from .interfaces import BodySink
 from .lifecycle import BUSY, CLOSING, HEAD, LEAVE, LINGERING, TUNNEL
-from .model import ErrorResponse, Framed, Peer, Request, peer_of
+from .model import BY_CLIENT, ErrorResponse, Framed, Peer, Request, peer_of
 from .options import DRAIN_BYTES, HIGH_WATER
 from .owner import Owner
 from .responses import CONTINUE, Render, error_answer
@@ -101,6 +102,11 @@ class DownstreamConnection(DownstreamSocket):
                 self._end()
         elif self._phase is LINGERING:
             self._close()
+        elif self._timeout == inf:
+            self.deadline = inf
+            if self._phase is BUSY and self._hung_up:  # a tunnel may be half-closed
+                self.abort(BY_CLIENT)
+            self._update()
         elif self._exchange is not None:
             self._exchange.reject(self._pace.error(now))
         else:

@@ -4,6 +4,7 @@ import asyncio
 import select
 from contextlib import suppress
 from math import inf
+from typing import Final
 
 from ratelimitd.net.reset import reset_on_close
 
@@ -12,6 +13,12 @@ from .interfaces import BodySink
 from .lifecycle import BUSY, CLOSING, HEAD, LINGER_AT_MOST, LINGERING, Phase, client_timeout
 from .model import BY_CLIENT, BY_GATEWAY, BY_SLOWNESS, EndedBy
 from .options import READ_BYTES, TURN, ServerOptions
+
+HANG_UP: Final = getattr(select, "POLLRDHUP", 0)
+"""poll(2) reports a reset in any case, and with this, which only Linux has, the end of the other side's sending."""
+
+LOOK: Final = 1.0
+"""Seconds between two looks whether a client is still there from which nothing is read: a look is a system call."""
 
 _buffer = memoryview(bytearray(READ_BYTES))  # each read is copied out before the next; a process has one loop
 
@@ -131,6 +138,8 @@ class DownstreamSocket(asyncio.BufferedProtocol):
                 transport.resume_reading()
             else:
                 transport.pause_reading()
+        if not wanted and self._phase is BUSY and self.deadline == inf:
+            self.deadline = self._loop.time() + LOOK
 
     def _latest(self, *, receiving: bool) -> float:
         """Return the time at which the phase ends at the latest, whatever comes; infinite where there is none."""
@@ -139,6 +148,16 @@ class DownstreamSocket(asyncio.BufferedProtocol):
         if self._phase is LINGERING:
             return self._lingers_until
         return self._pace.due if receiving and self._phase is BUSY else inf
+
+    @property
+    def _hung_up(self) -> bool:
+        """Whether the end of the connection came, be it behind bytes that are not read."""
+        sock = self._transport.get_extra_info("socket") if self._transport is not None else None
+        if sock is None:
+            return False
+        ends = select.poll()
+        ends.register(sock.fileno(), HANG_UP)
+        return bool(ends.poll(0))
 
     @property
     def _unread(self) -> bool:

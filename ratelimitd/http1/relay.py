@@ -12,7 +12,7 @@ from .tunnel import Tunnel
 from .upstream import Upstream
 from .upstream_connection import UpstreamConnection
 
-_NEITHER, _UNANSWERED = Outcome.NEITHER, Outcome.UNANSWERED
+_NEITHER, _CLOSED_EARLY, _UNANSWERED = Outcome.NEITHER, Outcome.CLOSED_EARLY, Outcome.UNANSWERED
 _REPEATABLE = frozenset((b"GET", b"HEAD"))
 
 
@@ -215,7 +215,8 @@ class Relay:
             return
         # closed under a body: a reset may have cost the answer to it; a stale connection: the idle time was over
         explained = error.status == 502 and (stale or not bodiless)
-        self._fail(_UNANSWERED if unheard and not explained else _NEITHER)
+        failed = _CLOSED_EARLY if error.status == 502 else _UNANSWERED
+        self._fail(failed if unheard and not explained else _NEITHER)
         if self._told:
             exchange.error, exchange.cut = error.reason, "upstream"
             exchange.break_off(reset=self._out == UNTIL_CLOSE)
