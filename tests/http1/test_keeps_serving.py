@@ -127,7 +127,7 @@ STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encodi
     ("request_", "response"), [(UPGRADE, GRANTED), (get(), STREAM), (get(), b"")], ids=["socket", "events", "poll"]
 )
 @pytest.mark.parametrize("fault", ["refuses", "closes"])
-async def test_a_first_request_that_lasts_locks_no_other_out(rigs, upstream, fault, request_, response):
+async def test_a_first_request_that_lasts_locks_no_other_out(rigs, listening, upstream, fault, request_, response):
     """A WebSocket, a stream of events or a long poll is the first after failures: the next request is served."""
     options = UpstreamOptions(breaker=BreakerOptions(open_for=SOON, probes=1))
     with reserved() as sock:
