@@ -36,6 +36,26 @@ async def test_a_client_that_leaves_is_seen_over_tls(rigs, upstream, contexts):
     await end.closed()
 
 
+@pytest.mark.parametrize(("leaves", "secure"), [("close", False), ("eof", False), ("reset", False), ("reset", True)])
+async def test_a_client_that_leaves_is_seen_behind_a_body_that_is_not_read(rigs, contexts, leaves, secure):
+    """While its request waits, say for a limit, no more than one read of the body is taken."""
+    server, trusting = contexts
+    waits = []
+
+    def wait(request, exchange):
+        rig.watch(request, exchange)
+        waits.append(exchange)
+
+    rig = await rigs(Endpoint("127.0.0.1", 1), handler=wait, tls=server if secure else None)
+    client = await rig.client(**({"ssl": trusting, "server_hostname": "localhost"} if secure else {}))
+    await client.send(post(b"x" * (4 * READ_BYTES)))
+    await until(lambda: rig.downstream and "not reading" in repr(rig.downstream))
+    getattr(client, leaves)()
+    assert (await rig.summary()).error == "client closed the connection"
+    assert waits[0].over
+    await until(lambda: not rig.downstream)
+
+
 async def test_what_is_read_behind_a_request_is_bounded(rig, upstream):
     """One read of it is held while a request is answered, and reading pauses; all of it is answered in the end."""
     client = await rig.client()
