@@ -26,6 +26,7 @@ _GATEWAY: Final = "tests/app/test_gateway_effects.py::"
 _CORS: Final = "tests/app/test_gateway_cors.py::"
 _UPSTREAMS: Final = "tests/app/test_gateway_upstreams.py::"
 _PROCESS: Final = "tests/gateway/test_process.py::"
+_QUEUE: Final = "tests/gateway/test_queue.py::"
 _LISTENING: Final = "tests/gateway/test_process_listening.py::"
 _ROUTING: Final = "tests/gateway/test_routing.py::"
 _ACTIONS: Final = "tests/gateway/test_actions.py::"
@@ -41,6 +42,7 @@ _LIMIT: Final[Mapping[str, tuple[str, ...]]] = {
     _POLICY + "test_charge_says_whether_costs_are_reported_or_asked_for": ("charge",),
     _POLICY + "test_reserve_holds_a_part_of_the_limit_for_each_answer_in_progress": ("reserve",),
     _POLICY + "test_concurrent_limits_requests_in_progress": ("concurrent", "ttl"),
+    _QUEUE + "test_requests_of_a_key_wait_and_are_served_in_their_order": ("queue",),
 }
 _MODES: Final[Mapping[str, tuple[str, ...]]] = {
     _POLICY + "test_a_shadow_limit_denies_no_request_and_is_counted": ("shadow_mode",),
@@ -95,6 +97,13 @@ POLICY_KEYS: Final[Mapping[str, str]] = {
             ),
         },
     ),
+    **_below(
+        "queue",
+        {
+            _QUEUE + "test_a_full_line_denies_at_once_with_an_honest_time": ("length",),
+            _QUEUE + "test_a_wait_that_lasts_too_long_is_denied": ("timeout",),
+        },
+    ),
     **_below("replaces", {_POLICY + "test_a_limit_replaces_the_one_with_a_name": ("name",)}),
 }
 """By ``level.key`` of ``ratelimitd.policy_file.fields.LEVELS``; keys at the top of the file stand alone."""
@@ -112,10 +121,11 @@ OVERLAY_KEYS: Final[Mapping[str, str]] = {
             _OVERLAY + "test_a_limit_gets_what_the_overlay_says": (
                 *("algorithm", "burst", "charge", "reserve", "on_store_failure"),
             ),
+            _OVERLAY + "test_an_overlay_may_say_how_requests_wait": ("queue",),
         },
     ),
 }
-"""By the keys of an overlay; below ``reserve`` they are those of a policy file."""
+"""By the keys of an overlay; below ``reserve`` and ``queue`` they are those of a policy file."""
 
 _LISTENER: Final[Mapping[str, tuple[str, ...]]] = {
     _BOUNDS + "test_a_bound_of_request_heads_is_its_option": ("max_head", "max_target", "max_headers"),

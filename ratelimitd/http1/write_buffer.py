@@ -1,4 +1,7 @@
-"""When the write buffer of a connection is empty."""
+"""When the write buffer of a connection is empty.
+
+Over TLS the transport below has a buffer of its own, 64 KiB by default, of which the loops tell nothing.
+"""
 
 import asyncio
 from collections.abc import Callable
