@@ -1,6 +1,7 @@
 """When the write buffer of a connection is empty.
 
-Over TLS the transport below has a buffer of its own, 64 KiB by default, of which the loops tell nothing.
+Over TLS the transport below has a buffer of its own, of which the loops tell nothing: the call comes while it may hold
+its bound of 64 KiB and the last write.
 """
 
 import asyncio
