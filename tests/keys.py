@@ -15,7 +15,7 @@ def _below(path, tests):
 
 _POLICY: Final = "tests/policy_file/test_effects.py::"
 _CLIENTS: Final = "tests/http1/test_clients.py::"
-_WIRE: Final = "tests/http1/test_wire.py::"
+_BOUNDS: Final = "tests/http1/test_wire_bounds.py::"
 _RESPONSES: Final = "tests/http1/test_wire_responses.py::"
 _FAIRNESS: Final = "tests/http1/test_fairness.py::"
 _FAILURES: Final = "tests/http1/test_failures.py::"
@@ -26,6 +26,8 @@ _GATEWAY: Final = "tests/app/test_gateway_effects.py::"
 _CORS: Final = "tests/app/test_gateway_cors.py::"
 _UPSTREAMS: Final = "tests/app/test_gateway_upstreams.py::"
 _PROCESS: Final = "tests/gateway/test_process.py::"
+_QUEUE: Final = "tests/gateway/test_queue.py::"
+_LISTENING: Final = "tests/gateway/test_process_listening.py::"
 _ROUTING: Final = "tests/gateway/test_routing.py::"
 _ACTIONS: Final = "tests/gateway/test_actions.py::"
 _ENVOY: Final = "tests/gateway/test_envoy.py::test_what_only_envoy_can_do_is_in_its_bootstrap"
@@ -40,6 +42,7 @@ _LIMIT: Final[Mapping[str, tuple[str, ...]]] = {
     _POLICY + "test_charge_says_whether_costs_are_reported_or_asked_for": ("charge",),
     _POLICY + "test_reserve_holds_a_part_of_the_limit_for_each_answer_in_progress": ("reserve",),
     _POLICY + "test_concurrent_limits_requests_in_progress": ("concurrent", "ttl"),
+    _QUEUE + "test_requests_of_a_key_wait_and_are_served_in_their_order": ("queue",),
 }
 _MODES: Final[Mapping[str, tuple[str, ...]]] = {
     _POLICY + "test_a_shadow_limit_denies_no_request_and_is_counted": ("shadow_mode",),
@@ -94,6 +97,13 @@ POLICY_KEYS: Final[Mapping[str, str]] = {
             ),
         },
     ),
+    **_below(
+        "queue",
+        {
+            _QUEUE + "test_a_full_line_denies_at_once_with_an_honest_time": ("length",),
+            _QUEUE + "test_a_wait_that_lasts_too_long_is_denied": ("timeout",),
+        },
+    ),
     **_below("replaces", {_POLICY + "test_a_limit_replaces_the_one_with_a_name": ("name",)}),
 }
 """By ``level.key`` of ``ratelimitd.policy_file.fields.LEVELS``; keys at the top of the file stand alone."""
@@ -111,14 +121,15 @@ OVERLAY_KEYS: Final[Mapping[str, str]] = {
             _OVERLAY + "test_a_limit_gets_what_the_overlay_says": (
                 *("algorithm", "burst", "charge", "reserve", "on_store_failure"),
             ),
+            _OVERLAY + "test_an_overlay_may_say_how_requests_wait": ("queue",),
         },
     ),
 }
-"""By the keys of an overlay; below ``reserve`` they are those of a policy file."""
+"""By the keys of an overlay; below ``reserve`` and ``queue`` they are those of a policy file."""
 
 _LISTENER: Final[Mapping[str, tuple[str, ...]]] = {
-    _WIRE + "test_a_bound_of_request_heads_is_its_option": ("max_head", "max_target", "max_headers"),
-    _WIRE + "test_a_body_that_says_it_is_too_large_is_413_before_the_upstream_sees_it": ("max_body",),
+    _BOUNDS + "test_a_bound_of_request_heads_is_its_option": ("max_head", "max_target", "max_headers"),
+    _BOUNDS + "test_a_body_that_says_it_is_too_large_is_413_before_the_upstream_sees_it": ("max_body",),
     _CLIENTS + "test_a_silent_connection_is_closed": ("head_timeout", "idle_timeout"),
     _CLIENTS + "test_a_slow_body_is_408_and_the_upstream_is_cut_off": ("body_timeout",),
     _FAIRNESS + "test_a_body_that_only_drips_is_408_and_no_evidence_against_the_upstream": ("min_body_rate",),
@@ -221,7 +232,7 @@ _CORS_KEYS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 
 GATEWAY_KEYS: Final[Mapping[str, str]] = {
-    "listen": _PROCESS + "test_it_listens_where_its_file_says",
+    "listen": _LISTENING + "test_it_listens_where_its_file_says",
     "upstreams": _GATEWAY + "test_a_route_forwards_to_its_upstream",
     "upstreams.url": _GATEWAY + "test_a_route_forwards_to_its_upstream",
     "upstreams.endpoints": _GATEWAY + "test_requests_are_spread_over_the_endpoints",
@@ -248,9 +259,9 @@ GATEWAY_KEYS: Final[Mapping[str, str]] = {
     "domain": _GATEWAY + "test_the_domain_says_whose_limits_apply",
     "name": _GATEWAY + "test_the_name_of_the_gateway_is_the_source_cluster",
     "trusted_proxies": _GATEWAY + "test_a_trusted_proxy_says_who_the_client_is",
-    "tls": _PROCESS + "test_it_speaks_tls_with_the_certificate_of_its_file",
-    "tls.cert": _PROCESS + "test_it_speaks_tls_with_the_certificate_of_its_file",
-    "tls.key": _PROCESS + "test_it_speaks_tls_with_the_certificate_of_its_file",
+    "tls": _LISTENING + "test_it_speaks_tls_with_the_certificate_of_its_file",
+    "tls.cert": _LISTENING + "test_it_speaks_tls_with_the_certificate_of_its_file",
+    "tls.key": _LISTENING + "test_it_speaks_tls_with_the_certificate_of_its_file",
     "limits": _GATEWAY + "test_limits_bound_what_a_client_may_send",
     **_below("limits", _LISTENER),
     "admin": _PROCESS + "test_its_pages_answer_alike_wherever_the_file_has_them",

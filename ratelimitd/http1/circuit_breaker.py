@@ -132,6 +132,11 @@ class CircuitBreaker:
         probes.append(now)
         return True
 
+    def queued(self, admitted: float) -> None:
+        """Make room for another probe in place of one that waits for a reason of its own; its outcome counts."""
+        if admitted in self._probes:
+            self._probes.remove(admitted)
+
     def reached(self) -> None:
         """Close if refusals opened it, as a connection was accepted."""
         if self.state is _OPEN and self._refused:

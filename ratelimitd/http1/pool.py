@@ -27,10 +27,13 @@ CLIENT_WAITS: Final = "no connection to the upstream is free, and most that wait
 
 
 class Taker(Protocol):
-    """Waits for a connection, from ``Pool.take`` until one of these is called or ``Pool.cancel``.
+    """Waits for a connection, from ``Pool.take`` until one of the last two is called or ``Pool.cancel``.
 
-    ``Pool.take`` may call either before it returns.
+    ``Pool.take`` may call each before it returns.
     """
+
+    def queued(self) -> None:
+        """Learn that no connection is made for it yet: its client holds its share."""
 
     def connected(self, connection: UpstreamConnection) -> None:
         """Take a connection that carries no request, and begin one on it before this returns."""
@@ -96,7 +99,7 @@ class Pool:
         """
         share = network_of(client)
         if self._closed:
-            taker.unconnected(ErrorResponse(503, NONE_FREE), _NEITHER)
+            taker.unconnected(_SHUTDOWN, _NEITHER)
         elif self._shares.take(share):
             connection = None if fresh else self._rested()
             if connection is not None:
@@ -107,6 +110,7 @@ class Pool:
             self._dial()
         elif self._shares.wait(taker, share):
             self._wait(taker)
+            taker.queued()
         else:
             reason = NONE_FREE if self._shares.full else CLIENT_WAITS
             taker.unconnected(ErrorResponse(503, reason), _NEITHER)

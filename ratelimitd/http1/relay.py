@@ -91,6 +91,10 @@ class Relay:
 
     # the pool's side
 
+    def queued(self) -> None:
+        """Be no probe of the circuit breaker: the wait for a share tells nothing of the upstream."""
+        self._upstream.queued(self._admitted)
+
     def connected(self, connection: UpstreamConnection) -> None:
         """Send the head of the request, and start its body."""
         request = self._exchange.request

@@ -60,6 +60,11 @@ class Upstream:
         """Choose an endpoint for an attempt, in flight until ``release``; ``avoid`` is that of a failed attempt."""
         return self._balance.pick(now, avoid)
 
+    def queued(self, admitted: float) -> None:
+        """Learn that a request that was admitted at ``admitted`` waits until its client may have a connection."""
+        if self._breaker is not None:
+            self._breaker.queued(admitted)
+
     def reached(self) -> None:
         """Learn that an attempt has a connection."""
         if self._breaker is not None:

@@ -1,4 +1,8 @@
-"""When the write buffer of a connection is empty."""
+"""When the write buffer of a connection is empty.
+
+Over TLS the transport below has a buffer of its own, of which the loops tell nothing: the call comes while it may hold
+its bound of 64 KiB and the last write.
+"""
 
 import asyncio
 from collections.abc import Callable

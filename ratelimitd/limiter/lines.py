@@ -13,7 +13,7 @@ from ratelimitd.algorithms import CONCURRENT, NEVER, SECOND, Decision, Rate, is_
 from ratelimitd.policy import OnStoreFailure, Queue, is_concurrent
 
 from .seam import TOGETHER_MAX, Ask
-from .shares import Shares
+from .waiting_places import WaitingPlaces
 
 SHARED_PAUSE: Final = 50_000
 """First pause before a place of a shared store is asked for again: other processes free places, and none tells."""
@@ -57,14 +57,14 @@ class Line:
         asking: whether it is asking.
     """
 
-    __slots__ = ("_began", "_flows", "_refusals", "_served", "_woken", "asking", "due", "key", "name", "shares")
+    __slots__ = ("_began", "_flows", "_refusals", "_served", "_woken", "asking", "due", "key", "name", "places")
 
     def __init__(self, key: bytes, name: str, now: int) -> None:
         self.key = key
         self.name = name
         self.due = now
         self.asking = False
-        self.shares: Shares[Waiter] = Shares()
+        self.places: WaitingPlaces[Waiter] = WaitingPlaces()
         self._flows: dict[Flow, dict[Waiter, None]] = {}
         self._began = now
         self._served = 0
@@ -72,7 +72,7 @@ class Line:
         self._woken = False
 
     def __len__(self) -> int:
-        return self.shares.taken
+        return self.places.taken
 
     @property
     def first(self) -> Waiter:
@@ -103,7 +103,7 @@ class Line:
     def add(self, waiter: Waiter) -> None:
         """Add a waiter at the end of its flow."""
         self._flows.setdefault(waiter.flow, {})[waiter] = None
-        self.shares.add(waiter.client, waiter)
+        self.places.add(waiter.client, waiter)
 
     def remove(self, waiter: Waiter, *, turn: bool) -> None:
         """Remove a waiter; ``turn``: it was served, so its flow goes to the end."""
@@ -113,7 +113,7 @@ class Line:
             del self._flows[waiter.flow]
             if waiters:
                 self._flows[waiter.flow] = waiters
-        self.shares.remove(waiter.client, waiter)
+        self.places.remove(waiter.client, waiter)
 
     def expected(self, rate: Rate, cost: int, timeout: int, now: int) -> int:
         """Return the µs in which a request that comes now would pass if it waited, as far as is known.
@@ -136,7 +136,7 @@ class Lines:
     def __init__(self, most: int) -> None:
         self.most = most
         self._lines: dict[bytes, Line] = {}
-        self._all: Shares[Waiter] = Shares()
+        self._all: WaitingPlaces[Waiter] = WaitingPlaces()
 
     def __len__(self) -> int:
         return self._all.taken
@@ -157,10 +157,10 @@ class Lines:
         return None
 
     def giving_way(self, client: str, key: bytes, queue: Queue) -> Waiter | None:
-        """Return the waiter that leaves for one more of this client; see ``is_full``, and ``Shares.giving_way``."""
+        """Return the waiter that leaves for one more of this client; see ``is_full`` and ``WaitingPlaces``."""
         line = self._lines.get(key)
         if line is not None and len(line) >= queue.length:
-            return line.shares.giving_way(client)
+            return line.places.giving_way(client)
         return self._all.giving_way(client)
 
     def is_full(self, key: bytes, queue: Queue) -> bool:

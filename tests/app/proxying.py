@@ -21,14 +21,15 @@ from tests.http1.rig import End, ScriptedUpstream
 class Front:
     """The listener of a gateway; ``handled`` is what it reports of its requests, in the order of their ends.
 
-    ``reload`` replaces keys of its file, and activates it; ``files`` has what is active.
+    ``reload`` replaces keys of its file, and activates it; ``files`` has what is active; ``queueing`` what waits.
     """
 
-    def __init__(self, port, handled, reload, files):
+    def __init__(self, port, handled, reload, files, queueing):
         self.port = port
         self.handled = handled
         self.reload = reload
         self.files = files
+        self.queueing = queueing
         self._ends = []
 
     async def client(self):
@@ -69,7 +70,7 @@ async def proxying(folder, **file):
         path.write_text(json.dumps({**file, **changed}))
         (await files.prepare())(policy)()
 
-    front = Front(sock.getsockname()[1], handled, reload, files)
+    front = Front(sock.getsockname()[1], handled, reload, files, proxy.queueing)
     await server.start(sock)
     try:
         yield front

@@ -5,8 +5,8 @@ from contextlib import suppress
 
 import pytest
 
-from ratelimitd.http1 import ServerOptions, UpstreamOptions
-from tests.http1.rig import OK, ScriptedUpstream, endpoint, get, until
+from ratelimitd.http1 import BreakerOptions, ServerOptions, State, UpstreamOptions
+from tests.http1.rig import OK, PATIENCE, ScriptedUpstream, endpoint, get, until
 from tests.http1.test_tunnel import ASK, GRANT
 
 UPLOAD = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nx"
@@ -100,6 +100,37 @@ async def test_max_connections_per_client_is_what_one_client_holds(rigs, upstrea
     rig = await rigs(endpoint(upstream), upstream=options)
     await hold(rig, get(), 3)
     await until(lambda: f"{most} open, 0 idle, 0 dialing, {3 - most} waiting" in pool(rig))
+
+
+async def test_requests_that_wait_for_a_share_take_no_probe(rigs, upstream):
+    """While the circuit breaker is half-open: what a client may not send yet keeps no other client from being asked."""
+    breaker = BreakerOptions(open_for=PATIENCE, probes=2)
+    rig = await rigs(endpoint(upstream), upstream=UpstreamOptions(max_connections=2, breaker=breaker))
+    for _ in range(breaker.consecutive):
+        client = await rig.client()
+        await client.send(get())
+        (await upstream.accept()).close()
+        await client.answer()
+    assert State.HALF_OPEN is rig.upstream.state
+    answered = len(rig.requests)
+    for _ in range(3):
+        await (await rig.client()).send(get(b"/held"))
+    await until(lambda: len(rig.requests) == answered + 3)
+    await (await upstream.accept()).until()
+    other = await rig.client(local_addr=OTHER)
+    await other.send(get(b"/other"))
+    end = await upstream.accept()
+    assert (await end.until()).startswith(b"GET /other ")
+    await end.send(OK)
+    assert (await other.answer())[0].startswith(b"HTTP/1.1 200 ")
+
+
+async def test_a_request_after_the_end_of_the_pool_is_told_why(rigs, upstream):
+    """One that had waited for a limit, say, and is forwarded when the process stops."""
+    rig = await rigs(endpoint(upstream))
+    await rig.upstream.close()
+    assert (await (await rig.client()).ask(get()))[0].startswith(b"HTTP/1.1 503 ")
+    assert rig.summaries[0].error == "the gateway shuts down"
 
 
 async def test_requests_of_one_client_that_wait_are_served(rigs, upstream):

@@ -46,11 +46,20 @@ async def refused(rig):
         assert await ask(rig) == 502
 
 
-async def listening(sock):
-    """The same port, back with an upstream that the test scripts."""
-    port = sock.getsockname()[1]
-    sock.close()
-    return await ScriptedUpstream().start(port)
+@pytest.fixture
+async def listening():
+    """Has the port of a socket listen again, with an upstream that the test scripts, until the test ends."""
+    backs = []
+
+    async def listen(sock):
+        port = sock.getsockname()[1]
+        sock.close()
+        backs.append(await ScriptedUpstream().start(port))
+        return backs[-1]
+
+    yield listen
+    for back in backs:
+        await back.stop()
 
 
 def pages(**bad):
@@ -118,7 +127,7 @@ STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encodi
     ("request_", "response"), [(UPGRADE, GRANTED), (get(), STREAM), (get(), b"")], ids=["socket", "events", "poll"]
 )
 @pytest.mark.parametrize("fault", ["refuses", "closes"])
-async def test_a_first_request_that_lasts_locks_no_other_out(rigs, upstream, fault, request_, response):
+async def test_a_first_request_that_lasts_locks_no_other_out(rigs, listening, upstream, fault, request_, response):
     """A WebSocket, a stream of events or a long poll is the first after failures: the next request is served."""
     options = UpstreamOptions(breaker=BreakerOptions(open_for=SOON, probes=1))
     with reserved() as sock:
@@ -144,7 +153,6 @@ async def test_a_first_request_that_lasts_locks_no_other_out(rigs, upstream, fau
     while (code := await ask(rig)) == 503 and not response:
         pass  # until the probe lapses
     assert code == 200
-    await back.stop()
 
 
 async def test_uploads_that_stall_are_408_and_no_evidence(rigs, upstream):
@@ -294,7 +302,7 @@ async def test_our_own_lack_of_files_is_503_and_no_evidence(rigs, upstream, host
     assert (await rig.summary()).error == "the gateway has no file, port or memory left for a connection"
 
 
-async def test_the_first_request_after_a_restart_is_served(rigs):
+async def test_the_first_request_after_a_restart_is_served(rigs, listening):
     """However long it was away and was asked, and so are others that come at the same time."""
     with reserved() as sock:
         rig = await rigs(Endpoint("127.0.0.1", sock.getsockname()[1]))
@@ -302,10 +310,9 @@ async def test_the_first_request_after_a_restart_is_served(rigs):
         back = await listening(sock)
     back.serve(pages())
     assert await asyncio.gather(*(ask(rig) for _ in range(MANY))) == [200] * MANY
-    await back.stop()
 
 
-async def test_the_first_request_after_a_restart_of_all_endpoints_is_served(rigs):
+async def test_the_first_request_after_a_restart_of_all_endpoints_is_served(rigs, listening):
     """All are ejected, so all are asked."""
     with reserved() as one, reserved() as other:
         ends = [Endpoint("127.0.0.1", sock.getsockname()[1]) for sock in (one, other)]
@@ -318,8 +325,6 @@ async def test_the_first_request_after_a_restart_of_all_endpoints_is_served(rigs
     for back in backs:
         back.serve(pages())
     assert [await ask(rig) for _ in range(MANY)] == [200] * MANY
-    for back in backs:
-        await back.stop()
 
 
 async def test_a_page_after_an_outage_is_followed_by_its_assets(rigs, upstream):

@@ -1,6 +1,7 @@
 """When the end of a response has left for its client, on real sockets."""
 
 import asyncio
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -15,6 +16,12 @@ LARGE = bytes(4 << 20)
 @pytest.fixture
 async def watched():
     """A gateway that answers with a large body, and the times at which an answer had ended and had been sent."""
+    async with watching() as found:
+        yield found
+
+
+@asynccontextmanager
+async def watching(tls=None):
     rig, told = Rig(), []
 
     def answer(request, exchange):
@@ -28,9 +35,11 @@ async def watched():
         else:
             exchange.respond(200, [], LARGE)
 
-    await rig.start([], handler=answer, sndbuf=4096, rcvbuf=4096)
-    yield rig, told
-    await rig.stop()
+    await rig.start([], handler=answer, sndbuf=4096, rcvbuf=4096, tls=tls)
+    try:
+        yield rig, told
+    finally:
+        await rig.stop()
 
 
 async def until(told, count):
@@ -61,6 +70,22 @@ async def test_a_request_behind_it_is_read_when_it_was_sent(watched):
         await client.answer()
     await until(told, 4)
     assert told == ["ended", "sent", "ended", "sent"]
+
+
+@pytest.mark.parametrize("secure", [False, True], ids=["plain", "tls"])
+async def test_a_last_response_is_sent_before_its_connection_ends(contexts, secure):
+    """While the connection is lingered for, with and without TLS; all of it arrives, and then the end."""
+    server, trusting = contexts
+    async with watching(server if secure else None) as (rig, told):
+        client = await rig.client(limit=1024, **({"ssl": trusting, "server_hostname": "localhost"} if secure else {}))
+        await client.send(GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+        await client.until()
+        await until(told, 1)
+        if not secure:  # what the transport below TLS holds cannot be seen
+            assert told == ["ended"]
+        assert len(await client.rest()) == len(LARGE)
+        await until(told, 2)
+    assert told == ["ended", "sent"]
 
 
 @pytest.mark.parametrize("leave", ["close", "reset"])

