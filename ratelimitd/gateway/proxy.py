@@ -31,10 +31,11 @@ from ratelimitd.policy import Descriptor
 from .access_log import AccessRecord
 from .client_address import IsTrusted, client_address
 from .cors import WITHHELD, CorsPolicy, allowed_origin, is_preflight, preflight_headers, response_headers
+from .heard import heard
 from .held import Held
 from .limit_headers import limit_headers, retry_after
 from .model import Gateway
-from .paths import PathError, target
+from .paths import PathError, resolved, target
 from .queueing import Queueing
 from .routing import CompiledRoute, Router, repeated
 from .waiting import Waiting
@@ -215,9 +216,8 @@ class ProxiedRequest:
         self._trusted = snapshot.is_trusted(request.peer.address)
         self._client = client_address(request.peer.address, forwarded_for(request), snapshot.is_trusted)
         request.client = self._client
-        view = snapshot.router.view(
-            request.method, normalized, request.authority, request.scheme.encode(), request.headers
-        )
+        headers = heard(request, trusted=self._trusted, claims=snapshot.router.claims)
+        view = snapshot.router.view(request.method, normalized, request.authority, request.scheme.encode(), headers)
         routed = self._routed = snapshot.router.find(view)
         if routed is None:
             self.refuse(404, ERRORS[404][1])
@@ -316,10 +316,11 @@ class ProxiedRequest:
 
     def _forward(self, snapshot: Snapshot, routed: CompiledRoute, headers: Headers) -> None:
         identified = [*headers, *self._cors, (b"X-Request-Id", self._request_id)]
-        upstream, timeout = snapshot.upstreams[routed.route.upstream], routed.route.timeout
+        request, upstream, timeout = self._request, snapshot.upstreams[routed.route.upstream], routed.route.timeout
         self._exchange.forward(
             upstream,
             self._onward(snapshot),
+            target=resolved(request.path, request.query, encoded_slash=snapshot.gateway.encoded_slash),
             response_headers=identified,
             response_timeout=timeout,
             withheld=WITHHELD if self._cors else frozenset(),

@@ -15,7 +15,7 @@ from .collector import read_body
 from .deadlines import Sweeper
 from .exchange import Exchange
 from .framing import SINGLE
-from .headers import CLAIMS, PSEUDONYM, REMOVED, to_upstream
+from .headers import CLAIMS, NEVER_HOP, PSEUDONYM, REMOVED, to_upstream
 from .model import Endpoint, ErrorResponse, Headers, Peer, Request, Summary
 from .options import CONNECTION_BYTES, HIGH_WATER, READ_BYTES, ServerOptions, UpstreamOptions
 from .owner import Handler
@@ -27,6 +27,7 @@ __all__ = [
     "CLAIMS",
     "CONNECTION_BYTES",
     "HIGH_WATER",
+    "NEVER_HOP",
     "PSEUDONYM",
     "READ_BYTES",
     "REMOVED",

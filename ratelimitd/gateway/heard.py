@@ -1,0 +1,53 @@
+"""The headers that routes and limits read: those that the upstream gets, since a limit by another one limits nothing.
+
+Envoy cleans the head before its filters read it, with the same result.
+"""
+
+from typing import Final
+
+from ratelimitd.http1 import CLAIMS, NEVER_HOP, Headers, Request
+
+_REPLACED: Final = b"x-forwarded-"
+"""The beginning of the names that a client's word has no part in, unless it is a trusted proxy."""
+_ENDS: Final = frozenset((b"close", b"keep-alive"))
+_NO_NAMES: Final = NEVER_HOP | {b"connection", b"te", b"upgrade"}
+"""Names that Connection does not take away, and those that it goes with: an upgrade is a request of its own kind."""
+
+
+def is_claim(name: bytes) -> bool:
+    """Return whether a header, by its name in lower case, reaches the upstream only as a trusted proxy sent it."""
+    return name in CLAIMS or name == b"forwarded" or name.startswith(_REPLACED)
+
+
+def heard(request: Request, *, trusted: bool, claims: bool) -> Headers:
+    """Return the header lines of a request that routes and limits read.
+
+    Those that Connection names are not among them: they end here (RFC 9110, 7.6.1). Of a peer that is not ``trusted``,
+    neither are the names by which proxies speak of a client, and X-Forwarded-* are what the gateway says. ``claims``:
+    routes or limits read one of those.
+    """
+    named = _named(request)
+    replace = claims and not trusted
+    if not named and not replace:
+        return request.headers
+    lines = zip(request.headers, request.names, strict=True)
+    kept = [line for line, name in lines if name not in named and not (replace and is_claim(name))]
+    return kept + _ours(request) if replace else kept
+
+
+def _named(request: Request) -> set[bytes]:
+    """Return the names, in lower case, of the headers that end at the gateway because Connection lists them."""
+    if b"connection" not in request.names:
+        return set()
+    lines = zip(request.headers, request.names, strict=True)
+    values = [value for (_, value), name in lines if name == b"connection"]
+    if len(values) == 1 and values[0] in _ENDS:
+        return set()
+    listed = {word.strip(b" \t").lower() for value in values for word in value.split(b",")}
+    return listed - _NO_NAMES
+
+
+def _ours(request: Request) -> Headers:
+    address, scheme = request.peer.address.encode(), request.scheme.encode()
+    host = [(b"X-Forwarded-Host", request.authority)] if request.authority else []
+    return [(b"X-Forwarded-For", address or b"unknown"), (b"X-Forwarded-Proto", scheme), *host]
