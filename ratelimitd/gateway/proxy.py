@@ -72,6 +72,7 @@ PUBLIC: Final[Mapping[str, str]] = {
 the message says all. The reasons of ``ErrorResponse`` are public: they name no address, no limit, and nothing sent."""
 
 TWICE_IN_QUERY: Final = "the query has a parameter more than once that a limit reads"
+HIDDEN: Final = "the path belongs to another route if its escaped slash is a slash"
 STOPPING: Final = "the process stopped while the request waited for a limit"
 
 Details = Mapping[str, str | int]
@@ -219,6 +220,9 @@ class ProxiedRequest:
         headers = heard(request, trusted=self._trusted, claims=snapshot.router.claims)
         view = snapshot.router.view(request.method, normalized, request.authority, request.scheme.encode(), headers)
         routed = self._routed = snapshot.router.find(view)
+        if slash and snapshot.router.hides(view, routed):
+            self.refuse(400, HIDDEN)
+            return
         if routed is None:
             self.refuse(404, ERRORS[404][1])
             return

@@ -1,5 +1,6 @@
 """Selection of the route of a request, and its descriptors."""
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple
 
@@ -18,9 +19,10 @@ from .cors import ASKED, CorsPolicy, cors_policy
 from .heard import is_claim
 from .matching import LISTS, HeaderMap, header_map, header_tester, regex, text_tester
 from .model import Gateway, GatewayRoute, RequestHeaders, RouteMatch, TextMatch
-from .paths import Target
+from .paths import Target, normalise
 from .spellings import path_expression, plain_host
 
+_SLASH: Final = re.compile(rb"%2[Ff]")
 API_KEY: Final = b"x-api-key"
 """Its lines never form one list: two keys are two callers, and the line that a program reads decides who is charged."""
 
@@ -104,6 +106,19 @@ class Router:
             if matches(view):
                 return routed
         return None
+
+    def hides(self, view: RequestView, found: CompiledRoute | None) -> bool:
+        """Return whether a route before the one that was found would match if encoded slashes were slashes."""
+        path = view.target.path
+        if _SLASH.search(path) is None:
+            return False
+        decoded = view._replace(target=view.target._replace(path=normalise(_SLASH.sub(b"/", path))))
+        for matches, routed in self._routes:
+            if routed is found:
+                return False
+            if matches(decoded):
+                return True
+        return False
 
 
 def headers_wanted(gateway: Gateway) -> frozenset[bytes]:

@@ -427,3 +427,25 @@ async def test_an_answer_of_the_gateways_own_has_one_request_id():
         running.terminate()
         await running.ended()
         assert [told] == [json.loads(line)["request_id"] for line in running.output.splitlines()]
+
+
+async def test_an_encoded_slash_hides_no_route(tmp_path):
+    """With encoded_slash: keep, a path that belongs to a route further up once it is decoded is 400; others go on."""
+    file = tmp_path / "gateway.yaml"
+    async with upstream() as (url, _):
+        routes = [{"match": {"path": "/api/expensive"}}, {"match": {"prefix": "/"}}]
+        policies = {"domain": "d", "descriptors": []}
+        top = {"listen": "127.0.0.1:0", "upstreams": {"app": {"url": url}}, "encoded_slash": "keep"}
+        file.write_text(json.dumps({**top, "routes": routes, "policies": policies}))
+        async with gateway("--config", str(file)) as running:
+            host, port = running.proxy.split(":")
+            answers = {}
+            for path in ("/api%2Fexpensive", "/a%2Fb"):
+                reader, writer = await asyncio.open_connection(host, port)
+                writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+                answers[path] = await reader.read()
+                writer.close()
+    assert answers["/api%2Fexpensive"].startswith(b"HTTP/1.1 400")
+    assert b"another route" in answers["/api%2Fexpensive"]
+    assert answers["/a%2Fb"].startswith(b"HTTP/1.1 200")
+    assert b"/a%2Fb" in answers["/a%2Fb"]

@@ -62,12 +62,38 @@ def test_case_and_a_slash_at_the_end_do_not_count_where_the_file_says_so(match, 
         ({"path": "/%40+"}, ["/@+", "/%40%2b"], ["/@ "[:2]]),
         ({"path": "/caf%C3%A9"}, ["/caf%C3%A9", "/caf%c3%a9", "/c%61f%c3%A9"], ["/caf%C3%89", "/cafe"]),
         ({"prefix": "/CAF%C3%A9", **CASE}, ["/caf%c3%a9/x"], ["/caf%c3%89"]),
+        ({"regex": "/v[0-9]/a:b"}, ["/v1/a:b", "/v1/a%3Ab", "/v1/a%3ab"], ["/v1/a%3Bb", "/v1/ab"]),
+        ({"regex": "/caf%C3%A9|/@+"}, ["/caf%c3%a9", "/%40@"], ["/caf%c3%89", "/%400"]),
+        ({"regex": r"/\$[@:]\Q*\E"}, ["/$@*", "/%24%40%2a", "/$%3A*"], ["/$%2A*"]),
+        ({"regex": "/(?i:a)(?P<n>b){1,2}[[:digit:]]"}, ["/Ab1", "/abb1"], ["/a%3Ab1"]),
+        ({"regex": "/@", **SLASH}, ["/%40/", "/@"], ["/%40/a"]),
     ],
 )
 def test_escapes_of_a_path_are_what_they_stand_for(match, taken, not_taken):
     """Hex digits of either case, and the characters that may stand in a path as they are or escaped."""
     assert {name(match, path=path) for path in taken} == {"it"}
     assert {name(match, path=path) for path in not_taken} == {"rest"}
+
+
+@pytest.mark.parametrize(
+    ("path", "hidden"),
+    [
+        ("/api%2Fexpensive", True),
+        ("/api%2f%2Fexpensive", True),
+        ("/%2Fapi/expensive", True),
+        ("/projects%2F1/issues", True),
+        ("/projects/group%2Fit/issues", False),
+        ("/files/api%2Fexpensive", False),
+        ("/a%2Fb", False),
+        ("/api/expensive", False),
+    ],
+)
+def test_an_encoded_slash_hides_no_route(path, hidden):
+    """A program that decodes it first serves the page of a route further up; one further down has no stricter limit."""
+    matches = ({"path": "/api/expensive"}, {"regex": "/projects/[^/]+/issues"}, {"prefix": "/files/"}, {})
+    router = Router(gateway(*({"match": match} for match in matches), encoded_slash="keep"))
+    view = router.view(b"GET", target(path.encode(), encoded_slash=True), b"a", b"http", [])
+    assert router.hides(view, router.find(view)) == hidden
 
 
 @pytest.mark.parametrize(

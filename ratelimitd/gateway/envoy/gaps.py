@@ -48,7 +48,10 @@ def denies(domain: Domain) -> bool:
 
 def gaps(gateway: Gateway, domain: Domain) -> list[str]:
     """List the differences, one line each."""
-    slash = ["paths: an encoded backslash, and a dot segment next to an encoded slash, are accepted"]
+    slash = [
+        "paths: an encoded backslash, and a dot segment next to an encoded slash, are accepted",
+        "paths: a path that with / for %2F would belong to a route further up is accepted",
+    ]
     return [
         *ALWAYS,
         *(slash if gateway.encoded_slash else ()),
