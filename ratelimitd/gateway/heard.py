@@ -9,6 +9,7 @@ from ratelimitd.http1 import CLAIMS, NEVER_HOP, Headers, Request
 
 _REPLACED: Final = b"x-forwarded-"
 """The beginning of the names that a client's word has no part in, unless it is a trusted proxy."""
+_ADDED: Final = b"X-Forwarded-For"
 _ENDS: Final = frozenset((b"close", b"keep-alive"))
 _NO_NAMES: Final = NEVER_HOP | {b"connection", b"te", b"upgrade"}
 """Names that Connection does not take away, and those that it goes with: an upgrade is a request of its own kind."""
@@ -22,17 +23,20 @@ def is_claim(name: bytes) -> bool:
 def heard(request: Request, *, trusted: bool, claims: bool) -> Headers:
     """Return the header lines of a request that routes and limits read.
 
-    Those that Connection names are not among them: they end here (RFC 9110, 7.6.1). Of a peer that is not ``trusted``,
-    neither are the names by which proxies speak of a client, and X-Forwarded-* are what the gateway says. ``claims``:
-    routes or limits read one of those.
+    Those that Connection names are not among them: they end here (RFC 9110, 7.6.1). ``claims``: routes or limits read
+    a name by which proxies speak of a client. Of a peer that is not ``trusted`` these are not among them either, and
+    X-Forwarded-* are what the gateway says; it adds to what a trusted peer says.
     """
     named = _named(request)
-    replace = claims and not trusted
-    if not named and not replace:
+    if not named and not claims:
         return request.headers
+    replaced = claims and not trusted
     lines = zip(request.headers, request.names, strict=True)
-    kept = [line for line, name in lines if name not in named and not (replace and is_claim(name))]
-    return kept + _ours(request) if replace else kept
+    kept = [line for line, name in lines if name not in named and not (replaced and is_claim(name))]
+    if claims:
+        said = request.names if trusted else ()
+        kept += [line for line in _ours(request) if line[0].lower() not in said or line[0] == _ADDED]
+    return kept
 
 
 def _named(request: Request) -> set[bytes]:
@@ -50,4 +54,4 @@ def _named(request: Request) -> set[bytes]:
 def _ours(request: Request) -> Headers:
     address, scheme = request.peer.address.encode(), request.scheme.encode()
     host = [(b"X-Forwarded-Host", request.authority)] if request.authority else []
-    return [(b"X-Forwarded-For", address or b"unknown"), (b"X-Forwarded-Proto", scheme), *host]
+    return [(_ADDED, address or b"unknown"), (b"X-Forwarded-Proto", scheme), *host]

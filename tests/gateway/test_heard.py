@@ -43,7 +43,21 @@ def test_what_is_read_is_what_the_upstream_gets(trusted):
     asked = request(b"X-Real-IP: 1", b"X-A: 1", b"X-B: 2", b"X-Forwarded-Proto: ftp", b"Connection: X-B, X-Real-IP")
     gets = {(name.lower(), value) for name, value in to_upstream(asked, trusted=trusted)}
     reads = {(name.lower(), value) for name, value in heard(asked, trusted=trusted, claims=True)}
+    assert (b"x-forwarded-for", b"192.0.2.1") in reads
     assert {pair for pair in reads if pair[0] != b"connection"} <= gets
+
+
+def test_the_gateway_adds_to_what_a_trusted_proxy_says():
+    """X-Forwarded-For has one line more, and what it does not say is what the connection shows."""
+    said = [
+        pair for pair in read(b"X-Forwarded-For: 9.9.9.9", b"X-Forwarded-Host: b", trusted=True) if b"x-f" in pair[0]
+    ]
+    assert said == [
+        (b"x-forwarded-for", b"9.9.9.9"),
+        (b"x-forwarded-host", b"b"),
+        (b"x-forwarded-for", b"192.0.2.1"),
+        (b"x-forwarded-proto", b"http"),
+    ]
 
 
 def test_without_claims_and_names_the_lines_are_those_of_the_request():
