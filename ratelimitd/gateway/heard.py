@@ -5,11 +5,12 @@ Envoy cleans the head before its filters read it, with the same result.
 
 from typing import Final
 
-from ratelimitd.http1 import CLAIMS, NEVER_HOP, Headers, Request
+from ratelimitd.http1 import CLAIMS, NEVER_HOP, PSEUDONYM, Headers, Request
 
 _REPLACED: Final = b"x-forwarded-"
 """The beginning of the names that a client's word has no part in, unless it is a trusted proxy."""
-_ADDED: Final = b"X-Forwarded-For"
+_ADDED: Final = frozenset((b"X-Forwarded-For", b"Via"))
+"""Lists, to which this hop is added."""
 _ENDS: Final = frozenset((b"close", b"keep-alive"))
 _NO_NAMES: Final = NEVER_HOP | {b"connection", b"te", b"upgrade"}
 """Names that Connection does not take away, and those that it goes with: an upgrade is a request of its own kind."""
@@ -20,12 +21,17 @@ def is_claim(name: bytes) -> bool:
     return name in CLAIMS or name == b"forwarded" or name.startswith(_REPLACED)
 
 
+def reads_hops(wanted: frozenset[bytes]) -> bool:
+    """Return whether routes or limits read a header to which the gateway adds, or that it replaces."""
+    return b"via" in wanted or any(map(is_claim, wanted))
+
+
 def heard(request: Request, *, trusted: bool, claims: bool) -> Headers:
     """Return the header lines of a request that routes and limits read.
 
-    Those that Connection names are not among them: they end here (RFC 9110, 7.6.1). ``claims``: routes or limits read
-    a name by which proxies speak of a client. Of a peer that is not ``trusted`` these are not among them either, and
-    X-Forwarded-* are what the gateway says; it adds to what a trusted peer says.
+    Those that Connection names are not among them: they end here (RFC 9110, 7.6.1). Nor are claims of a peer that is
+    not ``trusted``: X-Forwarded-* are what the gateway says. It adds to what a trusted peer says. ``claims`` is the
+    result of ``reads_hops``: only then is it worth the time.
     """
     named = _named(request)
     if not named and not claims:
@@ -35,7 +41,7 @@ def heard(request: Request, *, trusted: bool, claims: bool) -> Headers:
     kept = [line for line, name in lines if name not in named and not (replaced and is_claim(name))]
     if claims:
         said = request.names if trusted else ()
-        kept += [line for line in _ours(request) if line[0].lower() not in said or line[0] == _ADDED]
+        kept += [line for line in _ours(request) if line[0] in _ADDED or line[0].lower() not in said]
     return kept
 
 
@@ -54,4 +60,5 @@ def _named(request: Request) -> set[bytes]:
 def _ours(request: Request) -> Headers:
     address, scheme = request.peer.address.encode(), request.scheme.encode()
     host = [(b"X-Forwarded-Host", request.authority)] if request.authority else []
-    return [(_ADDED, address or b"unknown"), (b"X-Forwarded-Proto", scheme), *host]
+    via = (b"Via", b"%b %b" % (request.version, PSEUDONYM))
+    return [(b"X-Forwarded-For", address or b"unknown"), (b"X-Forwarded-Proto", scheme), *host, via]

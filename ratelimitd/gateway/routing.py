@@ -16,7 +16,7 @@ from .actions import (
     repeats_parameter,
 )
 from .cors import ASKED, CorsPolicy, cors_policy
-from .heard import is_claim
+from .heard import reads_hops
 from .matching import LISTS, HeaderMap, header_map, header_tester, regex, text_tester
 from .model import Gateway, GatewayRoute, RequestHeaders, RouteMatch, TextMatch
 from .paths import Target, normalise
@@ -68,7 +68,7 @@ class Router:
 
     Attributes:
         wanted: names of the headers that routes and limits read, in lower case.
-        claims: whether one of them is a claim that only a trusted proxy may make.
+        claims: whether one of them is by what hop the request came (``heard``).
         guarded: those that no other name may be read as, by the upstream; None: any name may.
     """
 
@@ -87,7 +87,7 @@ class Router:
             for route in routes
         ]
         self.wanted = headers_wanted(gateway)
-        self.claims = any(map(is_claim, self.wanted))
+        self.claims = reads_hops(self.wanted)
         self.guarded = None if gateway.underscores_in_headers else self.wanted
 
     def view(

@@ -12,7 +12,7 @@ from .model import RouteMatch, TextMatch
 HOST_NAMES: Final = frozenset((b":authority", b"host"))
 """The names of the requested host; its port, its case and a dot at its end do not count."""
 
-_HOST_END: Final = "[.]?(?::[0-9]*)?"
+_HOST_END: Final = "[.]*(?::[0-9]*)?"
 _RESERVED: Final = frozenset("!$&'()*+,;=:@")
 """What may stand in a path as it is or escaped (RFC 3986, 3.3); programs read both as one path."""
 _PIECE: Final = re.compile(r"%([0-9A-Fa-f]{2})|(.)", re.DOTALL)
@@ -28,10 +28,10 @@ _END: Final = re.compile(r"\\Q.*?(?:\\E|$)|\\.|\[\^?\]?(?:\[:\^?[a-z]+:\]|\\.|[^
 
 
 def plain_host(authority: bytes) -> bytes:
-    """Return a requested host in lower case, without its port and a dot at its end."""
+    """Return a requested host in lower case, without its port and dots at its end; a dot alone remains."""
     host, colon, port = authority.rpartition(b":")
     bare = host if colon and (port.isdigit() or not port) else authority
-    return bare.lower().removesuffix(b".")
+    return bare.lower().rstrip(b".") or bare[:1]
 
 
 def path_expression(match: RouteMatch) -> str | None:

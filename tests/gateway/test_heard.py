@@ -49,14 +49,13 @@ def test_what_is_read_is_what_the_upstream_gets(trusted):
 
 def test_the_gateway_adds_to_what_a_trusted_proxy_says():
     """X-Forwarded-For has one line more, and what it does not say is what the connection shows."""
-    said = [
-        pair for pair in read(b"X-Forwarded-For: 9.9.9.9", b"X-Forwarded-Host: b", trusted=True) if b"x-f" in pair[0]
-    ]
-    assert said == [
+    said = read(b"X-Forwarded-For: 9.9.9.9", b"X-Forwarded-Host: b", trusted=True)
+    assert said[1:] == [
         (b"x-forwarded-for", b"9.9.9.9"),
         (b"x-forwarded-host", b"b"),
         (b"x-forwarded-for", b"192.0.2.1"),
         (b"x-forwarded-proto", b"http"),
+        (b"via", b"1.1 ratelimitd"),
     ]
 
 

@@ -19,6 +19,7 @@ HOSTS = (
     "admin.example.org.",
     "admin.example.org:81",
     "Admin.example.org.:8080",
+    "admin.example.org..",
 )
 
 
@@ -73,6 +74,7 @@ OTHERS = {
         ("/hosts/x", [("Host", host)]) for host in ("example.org", "admin.example.org.evil", "xadmin.example.org")
     ],
     "wild": [("/wild/x", [("Host", host)]) for host in ("admin.", "admin.:80", "admin")],
+    "host": [("/host/x", [("Host", ".")])],
     "path": [(path, []) for path in ("/api/expensive/x", "/api/expensives", "/api")],
     "prefix": [(path, []) for path in ("/areas", "/are")],
     "regex": [(path, []) for path in ("/v1/items/2", "/v1/items//x")],
