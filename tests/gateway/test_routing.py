@@ -210,13 +210,21 @@ def test_a_hostile_path_costs_no_more_than_its_length():
         ("c=1&c=2", False),
         ("a=1&A=2&b=3", False),
         ("", False),
+        ("a=1&user.id=2", True),
+        ("user_id=1&+user_id=2", True),
+        ("%20user%2eid", True),
+        ("user_id=1&userid=2&user_id_=3&+c=1&&=2", False),
     ],
 )
 def test_a_second_parameter_that_counts_is_found(query, ambiguous):
-    """PHP and Django read the last, Envoy counts the first; parameters that no limit of the route reads may repeat."""
+    """PHP and Django read the last, Envoy counts the first; parameters that no limit of the route reads may repeat.
+
+    PHP reads blanks and dots as underscores, and none at the beginning.
+    """
+    blanks = {"query_parameters": {"query_parameter_name": "user_id", "descriptor_key": "k"}}
     by_value = {"query_parameters": {"query_parameter_name": "a", "descriptor_key": "k"}}
     matched = {"query_parameter_value_match": {"descriptor_value": "v", "query_parameters": [{"name": "b"}]}}
-    router = Router(gateway({"rate_limits": [limits(by_value), limits(matched)]}))
+    router = Router(gateway({"rate_limits": [limits(by_value), limits(matched), limits(blanks)]}))
     routed = router.find(router.view(b"GET", target(b"/"), b"a", b"http", []))
     assert routed.is_ambiguous(query.encode()) == ambiguous
 

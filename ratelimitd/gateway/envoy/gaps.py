@@ -74,7 +74,9 @@ def _headers(gateway: Gateway) -> Iterator[str]:
         used = "they are joined with a comma" if name in JOINED else "the first line is used"
         yield f"headers: a request with two lines of {name.decode()} is accepted; {used}"
     for name in sorted(set[bytes]().union(*map(counted_parameters, gateway.routes))):
-        yield f"queries: a request with two parameters {name.decode(errors='replace')} is accepted; the first is used"
+        shown = name.decode(errors="replace")
+        yield f"queries: a request with two parameters {shown} is accepted; the first is used"
+        yield f"queries: a request with a parameter that PHP reads as {shown}, such as +{shown}, is accepted"
     if b"x-forwarded-host" in headers_wanted(gateway):
         yield "headers: routes and limits do not find X-Forwarded-Host, unless a trusted proxy sends it"
     if gateway.trusted_proxies:
