@@ -49,6 +49,7 @@ BuildDescriptors = Callable[[DescriptorInput], tuple[Descriptor, ...]]
 
 SKIP: Final[Skip] = ()
 
+_UNDERSCORES: Final = bytes.maketrans(b" .", b"__")
 _ESCAPE: Final = re.compile(rb"%([0-9A-Fa-f]{2})")
 
 
@@ -101,9 +102,16 @@ def parameters_read(action: Action) -> frozenset[bytes]:
 
 
 def repeats_parameter(query: bytes, names: frozenset[bytes]) -> bool:
-    """Return whether a query has a parameter in ``names`` more than once, also with escapes in its name."""
-    found = [name for part in query.split(b"&") if (name := _decoded(part.partition(b"=")[0])) in names]
-    return len(set(found)) < len(found)
+    """Return whether a query has a parameter in ``names`` more than once, also with escapes in its name.
+
+    One that PHP reads as such a parameter is a second one, even alone: the limit would not find it.
+    """
+    given = [_decoded(part.partition(b"=")[0]) for part in query.split(b"&")]
+    found = [name for name in given if name in names]
+    if len(set(found)) < len(found):
+        return True
+    read = frozenset(map(_as_php, names))
+    return any(name not in names and _as_php(name) in read for name in given)
 
 
 def parameters_of(query: bytes) -> dict[bytes, bytes]:
@@ -113,6 +121,11 @@ def parameters_of(query: bytes) -> dict[bytes, bytes]:
         name, _, value = part.partition(b"=")
         parameters.setdefault(_decoded(name), _decoded(value))
     return parameters
+
+
+def _as_php(name: bytes) -> bytes:
+    """Return the name of a parameter in PHP: without blanks at its beginning, and with ``_`` for blanks and dots."""
+    return name.replace(b"+", b" ").lstrip(b" ").translate(_UNDERSCORES)
 
 
 def _decoded(text: bytes) -> bytes:

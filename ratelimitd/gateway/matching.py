@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from ratelimitd.http1 import Request
+from ratelimitd.http1 import Fields
 
 from .model import HeaderMatch, QueryMatch, TextMatch
 from .spellings import HOST_NAMES, host_expression
@@ -112,14 +112,14 @@ def query_tester(match: QueryMatch) -> Callable[[Mapping[bytes, bytes]], bool]:
     return lambda parameters: name in parameters and test(parameters[name])
 
 
-def header_values(request: Request, wanted: Sequence[bytes]) -> HeaderValues:
-    """Return the values of the ``wanted`` headers that a request has."""
-    names, found = request.names, list[tuple[bytes, tuple[bytes, ...]]]()
+def header_values(fields: Fields, wanted: Sequence[bytes]) -> HeaderValues:
+    """Return the values of the ``wanted`` headers among these fields."""
+    names, found = fields.names, list[tuple[bytes, tuple[bytes, ...]]]()
     for name in wanted:
         count = names.count(name)
         if count == 1:
-            found.append((name, (request.value(names.index(name)),)))
+            found.append((name, (fields.value(names.index(name)),)))
         elif count:
-            values = tuple([request.value(index) for index, each in enumerate(names) if each == name])
+            values = tuple([fields.value(index) for index, each in enumerate(names) if each == name])
             found.append((name, (b",".join(values),) if name in JOINED else values))
     return tuple(found)

@@ -15,6 +15,9 @@ _NOT_PLAIN: Final = re.compile(rb'["%<>\\^`{|}#\x00-\x20\x7f-\xff]|//|/\.')
 _REFUSED: Final = re.compile(rb"[\\#\x00-\x20\x7f-\xff]")
 _REFUSED_IN_QUERY: Final = re.compile(rb"[#\x00-\x20\x7f-\xff]")
 _ESCAPE: Final = re.compile(rb'%([0-9A-Fa-f]{2})?|["<>^`{|}]')
+_READ_APART: Final = re.compile(rb"^//|/(?:\.|%2[Ee]){1,2}(?:/|$)")
+"""Where programs resolve a path differently: some take ``//a/b`` for a host and ``/b``, merge slashes before they
+remove dot segments (nginx), or remove none."""
 _UNRESERVED: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 _REFUSED_ESCAPES: Final = frozenset(b"/\\\x00")
 _SLASHES: Final = frozenset((b"%2F", b"%2f"))
@@ -44,6 +47,16 @@ def target(path: bytes, query: bytes | None = None, *, encoded_slash: bool = Fal
     if query is not None and _REFUSED_IN_QUERY.search(query):
         raise PathError("the query contains a character that must be percent-encoded")
     return Target(normalise(path, encoded_slash=encoded_slash), query)
+
+
+def resolved(path: bytes, query: bytes, *, encoded_slash: bool = False) -> bytes | None:
+    """Return the target that an upstream gets in place of a valid one that it may resolve differently; None: as sent.
+
+    ``query`` is as sent, without its question mark.
+    """
+    if _READ_APART.search(path) is None:
+        return None
+    return target(path, query or None, encoded_slash=encoded_slash).full
 
 
 def normalise(path: bytes, *, encoded_slash: bool = False) -> bytes:

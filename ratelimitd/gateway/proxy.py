@@ -29,7 +29,7 @@ from .client_address import client_address
 from .cors import WITHHELD, CorsPolicy, allowed_origin, is_preflight, preflight_headers, response_headers
 from .held import Held
 from .limit_headers import limit_headers, retry_after
-from .paths import PathError, target
+from .paths import PathError, resolved, target
 from .queueing import Queueing
 from .request_ids import new_id, request_id
 from .routing import CompiledRoute, repeated
@@ -66,6 +66,7 @@ PUBLIC: Final[Mapping[str, str]] = {
 the message says all. The reasons of ``ErrorResponse`` are public: they name no address, no limit, and nothing sent."""
 
 TWICE_IN_QUERY: Final = "the query has a parameter more than once that a limit reads"
+HIDDEN: Final = "the path belongs to another route if its escaped slash is a slash"
 STOPPING: Final = "the process stopped while the request waited for a limit"
 
 Details = Mapping[str, str | int]
@@ -194,8 +195,11 @@ class ProxiedRequest:
         self._trusted = snapshot.is_trusted(request.peer.address)
         self._client = client_address(request.peer.address, forwarded_for(request), snapshot.is_trusted)
         request.client = self._client
-        asked = snapshot.router.asked(request, normalized, self._client)
+        asked = snapshot.router.asked(request, normalized, self._client, trusted=self._trusted)
         way = self._way = snapshot.ways.of(normalized.path, asked, self._proxy.engine.planner, time.monotonic_ns())
+        if slash and snapshot.router.hides(normalized.path, asked, None if way is None else way.routed):
+            self.refuse(400, HIDDEN)
+            return
         if way is None:
             self.refuse(404, ERRORS[404][1])
             return
@@ -293,10 +297,11 @@ class ProxiedRequest:
 
     def _forward(self, snapshot: Snapshot, routed: CompiledRoute, headers: Headers) -> None:
         identified = [*headers, *self._cors, (b"X-Request-Id", self._request_id)]
-        upstream, timeout = snapshot.upstreams[routed.route.upstream], routed.route.timeout
+        request, upstream, timeout = self._request, snapshot.upstreams[routed.route.upstream], routed.route.timeout
         self._exchange.forward(
             upstream,
             self._onward(snapshot),
+            target=resolved(request.path, request.query, encoded_slash=snapshot.gateway.encoded_slash),
             response_headers=identified,
             response_timeout=timeout,
             withheld=WITHHELD if self._cors else frozenset(),

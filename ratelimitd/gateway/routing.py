@@ -1,5 +1,6 @@
 """Selection of the route of a request, and its descriptors."""
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple
 
@@ -16,11 +17,13 @@ from .actions import (
     repeats_parameter,
 )
 from .cors import ASKED, CorsPolicy, cors_policy
+from .heard import heard, reads_hops
 from .matching import LISTS, HeaderMap, HeaderValues, header_tester, header_values, regex, text_tester
 from .model import Gateway, GatewayRoute, RequestHeaders, RouteMatch, TextMatch
-from .paths import Target
+from .paths import Target, normalise
 from .spellings import HOST_NAMES, path_expression, plain_host
 
+_SLASH: Final = re.compile(rb"%2[Ff]")
 API_KEY: Final = b"x-api-key"
 """Its lines never form one list: two keys are two callers, and the line that a program reads decides who is charged."""
 
@@ -98,6 +101,7 @@ class Router:
 
     Attributes:
         wanted: names of the headers that routes and limits read, in lower case.
+        claims: whether one of them is by what hop the request came (``heard``).
         guarded: those that no other name may be read as, by the upstream; None: any name may.
     """
 
@@ -121,10 +125,18 @@ class Router:
         self._reads_path = b":path" in self.wanted
         self._reads_query = any(routed.parameters for _, routed in self._routes)
         self._tests_headers = any(route.match.headers or route.cors is not None for route in routes)
+        self._reads_hops = reads_hops(self.wanted)
         self.guarded = None if gateway.underscores_in_headers else self.wanted
 
-    def asked(self, request: Request, target: Target, address: str = "") -> Asked:
-        """Return what is read of a request, whose normalized target this is. ``address`` is that of the client."""
+    def asked(self, request: Request, target: Target, address: str = "", *, trusted: bool = False) -> Asked:
+        """Return what is read of a request.
+
+        Args:
+            request: the request.
+            target: its normalized target.
+            address: address of the client.
+            trusted: the peer is a trusted proxy.
+        """
         return Asked(
             request.method,
             request.version,
@@ -132,7 +144,7 @@ class Router:
             request.authority,
             request.peer.address,
             address,
-            header_values(request, self._names),
+            header_values(heard(request, trusted=trusted, claims=self._reads_hops), self._names),
             target.full if self._reads_path else b"",
             target.query or b"" if self._reads_query else b"",
         )
@@ -144,6 +156,19 @@ class Router:
             if matches(path, asked, headers):
                 return routed
         return None
+
+    def hides(self, path: bytes, asked: Asked, found: CompiledRoute | None) -> bool:
+        """Return whether a route before the one that was found would match if encoded slashes were slashes."""
+        if _SLASH.search(path) is None:
+            return False
+        decoded = normalise(_SLASH.sub(b"/", path))
+        headers = asked.header_map() if self._tests_headers else _NO_HEADERS
+        for matches, routed in self._routes:
+            if routed is found:
+                return False
+            if matches(decoded, asked, headers):
+                return True
+        return False
 
 
 def headers_wanted(gateway: Gateway) -> frozenset[bytes]:

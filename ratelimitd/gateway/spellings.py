@@ -12,24 +12,33 @@ from .model import RouteMatch, TextMatch
 HOST_NAMES: Final = frozenset((b":authority", b"host"))
 """The names of the requested host; its port, its case and a dot at its end do not count."""
 
-_HOST_END: Final = "[.]?(?::[0-9]*)?"
+_HOST_END: Final = "[.]*(?::[0-9]*)?"
 _RESERVED: Final = frozenset("!$&'()*+,;=:@")
 """What may stand in a path as it is or escaped (RFC 3986, 3.3); programs read both as one path."""
 _PIECE: Final = re.compile(r"%([0-9A-Fa-f]{2})|(.)", re.DOTALL)
+_CLASSES: Final = re.compile(r"\[:\^?[a-z]+:\]")
+_REGEX_PIECE: Final = re.compile(
+    r"(?P<quoted>\\Q.*?(?:\\E|$))|%(?P<escape>[0-9A-Fa-f]{2})|\\(?P<mark>[$()*+])|(?P<letter>[!&',;=:@])"
+    r"|(?P<members>\[\^?\]?(?:\[:\^?[a-z]+:\]|\\.|[^\]\\])*\])"
+    r"|\\.|\(\?(?:P?<\w+>|[A-Za-z-]*[:)])|\{[0-9]*,?[0-9]*\}",
+    re.DOTALL,
+)
+"""What an expression has that a path may have escaped, and the parts in which a character is no text."""
 _END: Final = re.compile(r"\\Q.*?(?:\\E|$)|\\.|\[\^?\]?(?:\[:\^?[a-z]+:\]|\\.|[^\]\\])*\]|\$", re.DOTALL)
 
 
 def plain_host(authority: bytes) -> bytes:
-    """Return a requested host in lower case, without its port and a dot at its end."""
+    """Return a requested host in lower case, without its port and dots at its end; a dot alone remains."""
     host, colon, port = authority.rpartition(b":")
     bare = host if colon and (port.isdigit() or not port) else authority
-    return bare.lower().removesuffix(b".")
+    return bare.lower().rstrip(b".") or bare[:1]
 
 
 def path_expression(match: RouteMatch) -> str | None:
     """Return the expression for the paths of a match; None if a comparison of bytes is the same."""
     pattern = match.pattern
     if match.kind == "regex":
+        pattern = _REGEX_PIECE.sub(_regex_escape, pattern)
         expression = f"(?:{_ending(pattern, '/?')})/?" if match.ignore_trailing_slash else pattern
         return f"(?i:{expression})" if match.ignore_case else expression
     slash = match.ignore_trailing_slash and (match.kind == "path" or pattern.endswith("/")) and pattern != "/"
@@ -83,6 +92,20 @@ def _host(pattern: bytes) -> str:
 def _ending(expression: str, end: str) -> str:
     """Return an expression with ``end``, which may be empty, before each ``$``."""
     return _END.sub(lambda found: f"(?:{end}$)" if found[0] == "$" else found[0], expression)
+
+
+def _regex_escape(found: re.Match[str]) -> str:
+    """Return a part of an expression, with what it says of a character in all the forms of that character."""
+    quoted, escape, mark, letter, members = found.group("quoted", "escape", "mark", "letter", "members")
+    if escape or mark or letter:
+        return _escapes(f"%{escape}" if escape else mark or letter)
+    if quoted:
+        return _escapes(quoted[2:].removesuffix("\\E"))
+    if members and members[1] != "^":
+        listed = sorted(_RESERVED.intersection(_CLASSES.sub("", members)))
+        escaped = "".join(f"|(?i:%{ord(each):02X})" for each in listed)
+        return f"(?:{members}{escaped})" if escaped else members
+    return found[0]
 
 
 def _escapes(pattern: str) -> str:

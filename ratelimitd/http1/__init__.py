@@ -15,9 +15,9 @@ from .collector import read_body
 from .deadlines import Sweeper
 from .exchange import Exchange
 from .framing import SINGLE
-from .headers import CLAIMS, PSEUDONYM, REMOVED, this_hop, to_upstream
+from .headers import CLAIMS, NEVER_HOP, PSEUDONYM, REMOVED, this_hop, to_upstream
 from .heads import HEADS_BYTES
-from .model import Endpoint, ErrorResponse, Headers, Peer, Request, Summary
+from .model import Endpoint, ErrorResponse, Fields, Headers, Peer, Request, Summary
 from .options import CONNECTION_BYTES, HIGH_WATER, READ_BYTES, ServerOptions, UpstreamOptions
 from .owner import Handler
 from .responses import lines_of
@@ -30,6 +30,7 @@ __all__ = [
     "CONNECTION_BYTES",
     "HEADS_BYTES",
     "HIGH_WATER",
+    "NEVER_HOP",
     "PSEUDONYM",
     "READ_BYTES",
     "REMOVED",
@@ -43,6 +44,7 @@ __all__ = [
     "FetchError",
     "FetchTimeoutError",
     "Fetched",
+    "Fields",
     "Handler",
     "Headers",
     "Peer",

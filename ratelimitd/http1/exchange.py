@@ -65,6 +65,7 @@ class Exchange:
         upstream: Upstream,
         lines: bytes,
         *,
+        target: bytes | None = None,
         response_headers: Headers | None = None,
         response_timeout: float | None = None,
         withheld: frozenset[bytes] = frozenset(),
@@ -74,6 +75,7 @@ class Exchange:
         Args:
             upstream: receives the request if its circuit breaker admits it.
             lines: header lines made by ``headers.to_upstream``.
+            target: in place of the request's.
             response_headers: added to the response, also to a local error response; they replace the upstream's headers
                 of the same names, except Vary.
             response_timeout: overrides that of the upstream, for each attempt.
@@ -81,7 +83,8 @@ class Exchange:
         """
         if self.over or self.relay is not None:
             return
-        relay = Relay(self, upstream, lines, response_headers or [], response_timeout, withheld)
+        target = self.request.target if target is None else target
+        relay = Relay(self, upstream, target, lines, response_headers or [], response_timeout, withheld)
         self.relay = relay
         relay.start()
 

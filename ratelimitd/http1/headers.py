@@ -20,13 +20,22 @@ _HOP = frozenset(
 )
 _LENGTH = frozenset((b"content-length",))
 _PERSISTENCE = frozenset((b"keep-alive", b"close"))
-_KEPT = frozenset((b"host", b"content-length", b"date"))
-"""Not dropped where Connection names them: without them the message would be another one, or of another time."""
+NEVER_HOP = frozenset(
+    b"host content-length date"  # without them the message would be another one, or of another time
+    b" x-forwarded-for x-forwarded-proto x-forwarded-host x-forwarded-port x-forwarded-prefix forwarded"
+    b" x-real-ip".split()
+)
+"""Not dropped where Connection names them. The latter are a trusted proxy's: a client whose Connection it passes on
+would hide its address."""
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _APPENDED = frozenset((b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"forwarded"))
 CLAIMS = frozenset(
     b"x-forwarded forwarded-for client-ip x-client-ip x-cluster-client-ip x-real-ip"  # nginx, and what PHP programs try
     b" true-client-ip cf-connecting-ip cf-connecting-ipv6 fastly-client-ip"  # CDNs
+    b" cf-pseudo-ipv4 cf-visitor fly-client-ip x-appengine-user-ip x-azure-clientip x-azure-socketip"  # CDNs and clouds
+    b" proxy-client-ip wl-proxy-client-ip http-client-ip http-x-forwarded-for"  # what Java programs try
+    b" x-envoy-external-address x-envoy-original-path x-envoy-original-host"
+    b" front-end-https x-url-scheme x-scheme"  # IIS, ingress-nginx
     b" x-original-forwarded-for x-original-host x-original-url x-rewrite-url".split()  # ingress-nginx, IIS, Symfony
 )
 """Names by which proxies tell the address of a client, or the URL that they got, beside X-Forwarded-*."""
@@ -167,7 +176,7 @@ def _dropped(head: Fields) -> frozenset[bytes]:
         return _HOP
     values = [value for (_, value), name in zip(head.headers, names, strict=True) if name == b"connection"]
     listed = {word.strip(b" \t").lower() for value in values for word in value.split(b",")}
-    return _HOP.union(listed - _KEPT)
+    return _HOP.union(listed - NEVER_HOP)
 
 
 def _reads_like(name: bytes, read: frozenset[bytes]) -> bool:

@@ -36,6 +36,7 @@ class Relay:
         "_out",
         "_parts",
         "_response_timeout",
+        "_target",
         "_told",
         "_upstream",
         "_withheld",
@@ -45,6 +46,7 @@ class Relay:
         self,
         exchange: ExchangeInterface,
         upstream: Upstream,
+        target: bytes,
         lines: bytes,
         ours: Headers,
         response_timeout: float | None = None,
@@ -52,6 +54,7 @@ class Relay:
     ) -> None:
         self._exchange = exchange
         self._upstream = upstream
+        self._target = target
         self._lines = lines
         self._ours = ours
         self._withheld = withheld
@@ -260,4 +263,4 @@ class Relay:
             host = self._upstream.pools[self._index].endpoint.authority
         if request.length == CHUNKED:
             lines += lines_of([CHUNKED_HEADER])
-        return request_head(request.method, request.target, request.authority if host is None else host, lines)
+        return request_head(request.method, self._target, request.authority if host is None else host, lines)

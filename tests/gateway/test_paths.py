@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from ratelimitd.gateway.paths import PathError, normalise, target
+from ratelimitd.gateway.paths import PathError, normalise, resolved, target
 
 PIECES = ["/", "//", ".", "..", "%2e", "%2E", "a", "B", "%41", "%7e", "%c3%A9", "%25", "%32%35", "%", "%%", ";", "..;",
           "<", "|", "%3B", " ", "\\", "%2f", "%00", "~", "é", "?"]  # fmt: skip
@@ -101,3 +101,29 @@ def test_a_query_is_left_as_it_is():
     for query in (b"#", b"\xff", b" ", b"\x00"):
         with pytest.raises(PathError):
             target(b"/a", query)
+
+
+@pytest.mark.parametrize(
+    ("path", "sent"),
+    [
+        ("/a/../b", "/b?q"), ("/a/..", "/?q"), ("/./a", "/a?q"), ("/a/%2e%2E/b", "/b?q"), ("/a/.%2e", "/?q"),
+        ("//a/b", "/a/b?q"), ("//", "/?q"), ("/a//../b", "/a/b?q"),
+        ("/a//b", None), ("/%61/b%2Ec", None), ("/...", None), ("/.a/b.", None), ("/a%40", None),
+    ],
+)  # fmt: skip
+def test_a_path_is_sent_resolved_where_programs_resolve_it_differently(path, sent):
+    """Dot segments in all their forms, and slashes that begin a host for some; any other path is sent as it came."""
+    assert resolved(path.encode(), b"q") == (None if sent is None else sent.encode())
+
+
+@given(PATHS)
+def test_what_is_sent_has_no_dot_segment(path):
+    """Nor two slashes at its beginning, as they could be after an escape was read."""
+    try:
+        normal = normalise(path)
+    except PathError:
+        assume(False)
+    sent = resolved(path, b"") or path
+    assert normalise(sent) == normal
+    assert not {b".", b".."} & set(re.sub(rb"(?i)%2e", b".", sent).split(b"/"))
+    assert not sent.startswith(b"//")

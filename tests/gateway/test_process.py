@@ -83,7 +83,7 @@ async def test_request_ids_are_passed_on_when_sane_and_made_when_not():
         ("/a%5cb", {}, 400),
         ("/ok", {"X-API-Key": ("one", "two")}, 400),
         ("/ok", {"Authorization": ("one", "two")}, 400),
-        ("/%61//./b/../c", {}, 200),
+        ("/%61//b;%40?c=/../d", {}, 200),
     ],
 )
 async def test_what_two_readers_could_read_differently_is_refused(path, headers, status):
@@ -98,6 +98,22 @@ async def test_what_two_readers_could_read_differently_is_refused(path, headers,
         assert f"HTTP/1.1 {status}".encode() == answer[:12]
         if status == 200:
             assert path.encode() in answer
+
+
+@pytest.mark.parametrize(
+    "path", ["/free/../limited/x?q=/../y", "//limited/x?q=/../y", "/%2e%2E//limited/x?q=/../y", "/limited//./x?q=/../y"]
+)
+async def test_a_path_that_programs_resolve_differently_is_sent_resolved(path):
+    """The upstream serves the page that was counted, whether it removes dot segments and merges slashes or not."""
+    async with default() as (_, running, _):
+        host, port = running.proxy.split(":")
+        reader, writer = await asyncio.open_connection(host, port)
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+        answer = await reader.read()
+        writer.close()
+    assert answer[:12] == b"HTTP/1.1 200"
+    assert b"/limited/x?q=/../y" in answer
+    assert path.encode() not in answer
 
 
 async def test_the_pages_of_operators_are_on_the_listener():
@@ -306,3 +322,25 @@ async def test_an_answer_of_the_gateways_own_has_one_request_id():
         running.terminate()
         await running.ended()
         assert [told] == [json.loads(line)["request_id"] for line in running.output.splitlines()]
+
+
+async def test_an_encoded_slash_hides_no_route(tmp_path):
+    """With encoded_slash: keep, a path that belongs to a route further up once it is decoded is 400; others go on."""
+    file = tmp_path / "gateway.yaml"
+    async with upstream() as (url, _):
+        routes = [{"match": {"path": "/api/expensive"}}, {"match": {"prefix": "/"}}]
+        policies = {"domain": "d", "descriptors": []}
+        top = {"listen": "127.0.0.1:0", "upstreams": {"app": {"url": url}}, "encoded_slash": "keep"}
+        file.write_text(json.dumps({**top, "routes": routes, "policies": policies}))
+        async with gateway("--config", str(file)) as running:
+            host, port = running.proxy.split(":")
+            answers = {}
+            for path in ("/api%2Fexpensive", "/a%2Fb"):
+                reader, writer = await asyncio.open_connection(host, port)
+                writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+                answers[path] = await reader.read()
+                writer.close()
+    assert answers["/api%2Fexpensive"].startswith(b"HTTP/1.1 400")
+    assert b"another route" in answers["/api%2Fexpensive"]
+    assert answers["/a%2Fb"].startswith(b"HTTP/1.1 200")
+    assert b"/a%2Fb" in answers["/a%2Fb"]

@@ -1,21 +1,19 @@
 """The proxy's handler where a request cannot be decided, or not yet, and what it reports of one that is denied."""
 
-from types import SimpleNamespace
-
 import pytest
 
 from ratelimitd.gateway.client_address import trust
 from ratelimitd.gateway.proxy import Proxy
 from ratelimitd.gateway.routing import Router
 from ratelimitd.gateway.snapshot import Snapshot
-from ratelimitd.http1 import Peer, Summary
+from ratelimitd.http1 import Summary
 from ratelimitd.limiter import Engine, Failure, FailureKind, Fallback, Planner, PlanOptions, Tallies, key_maker
 from ratelimitd.observe.metrics import Counters
 from ratelimitd.policy_file import parse
 from ratelimitd.stores.memory import MemoryStore
 from testkit.builds import interpreted_only
 
-from .files import gateway, limits
+from .files import gateway, limits, request_of
 
 pytestmark = interpreted_only
 
@@ -73,14 +71,14 @@ async def test_a_request_before_the_first_load_waits_for_it(loaded, gone, answer
     engine.planner = Planner(policy, key_maker(b"", safe=True), Tallies(), PlanOptions())
     proxy = Proxy(engine, 15_000, lambda: 1.0, lambda _: None)
     exchange = Exchange()
-    proxy.handle(request(), exchange)
+    proxy.handle(request_of(), exchange)
     assert exchange.answers == []
     exchange.over = gone
     if loaded:
         proxy.snapshot = Snapshot(file, Router(file), {"app": None}, trust(()), b"d", frozenset())
     await proxy.first_load()
     assert [status for status, _ in exchange.answers] == answers
-    proxy.handle(request(), late := Exchange())
+    proxy.handle(request_of(), late := Exchange())
     assert len(late.answers) == 1
 
 
@@ -90,7 +88,7 @@ async def test_an_error_in_a_request_that_waited_ends_neither_the_start_nor_the_
     proxy = Proxy(engine_of(MemoryStore()), 15_000, lambda: 1.0, lambda _: None)
     exchanges = [Exchange(), Exchange()]
     for exchange in exchanges:
-        proxy.handle(request(), exchange)
+        proxy.handle(request_of(), exchange)
     proxy.snapshot = Snapshot(file, Router(file), {"app": None}, trust(()), b"d", frozenset())
     await proxy.first_load()
     assert [exchange.answers for exchange in exchanges] == [[UNDECIDED], [UNDECIDED]]
@@ -102,7 +100,7 @@ def handled(engine, file, times=1):
     proxy = Proxy(engine, 15_000, lambda: 1.0, reported.append)
     proxy.snapshot = Snapshot(file, Router(file), {"app": None}, trust(()), b"d", frozenset())
     for _ in range(times):
-        proxy.handle(request(), exchange)
+        proxy.handle(request_of(), exchange)
         exchange.on_done(Summary(503, 0, 0, 0, 0, 1, None, False, ""))
     return exchange, reported[-1]
 
@@ -153,24 +151,7 @@ async def test_before_the_first_file_the_reason_is_that_there_is_none():
     reported, exchange = [], Exchange()
     proxy = Proxy(engine_of(MemoryStore(), None), 15_000, lambda: 1.0, reported.append)
     await proxy.first_load()
-    proxy.handle(request(), exchange)
+    proxy.handle(request_of(), exchange)
     exchange.on_done(Summary(503, 0, 0, 0, 0, 1, None, False, ""))
     assert exchange.answers == [UNDECIDED]
     assert reported[-1].reason == "no_policy"
-
-
-def request():
-    return SimpleNamespace(
-        method=b"GET",
-        path=b"/",
-        query=b"",
-        version=b"1.1",
-        headers=[],
-        names=[],
-        authority=b"example.org",
-        length=0,
-        websocket=False,
-        peer=Peer("192.0.2.1", 1),
-        scheme="http",
-        tag=b"",
-    )

@@ -62,12 +62,39 @@ def test_case_and_a_slash_at_the_end_do_not_count_where_the_file_says_so(match, 
         ({"path": "/%40+"}, ["/@+", "/%40%2b"], ["/@ "[:2]]),
         ({"path": "/caf%C3%A9"}, ["/caf%C3%A9", "/caf%c3%a9", "/c%61f%c3%A9"], ["/caf%C3%89", "/cafe"]),
         ({"prefix": "/CAF%C3%A9", **CASE}, ["/caf%c3%a9/x"], ["/caf%c3%89"]),
+        ({"regex": "/v[0-9]/a:b"}, ["/v1/a:b", "/v1/a%3Ab", "/v1/a%3ab"], ["/v1/a%3Bb", "/v1/ab"]),
+        ({"regex": "/caf%C3%A9|/@+"}, ["/caf%c3%a9", "/%40@"], ["/caf%c3%89", "/%400"]),
+        ({"regex": r"/\$[@:]\Q*\E"}, ["/$@*", "/%24%40%2a", "/$%3A*"], ["/$%2A*"]),
+        ({"regex": "/(?i:a)(?P<n>b){1,2}[[:digit:]]"}, ["/Ab1", "/abb1"], ["/a%3Ab1"]),
+        ({"regex": "/@", **SLASH}, ["/%40/", "/@"], ["/%40/a"]),
     ],
 )
 def test_escapes_of_a_path_are_what_they_stand_for(match, taken, not_taken):
     """Hex digits of either case, and the characters that may stand in a path as they are or escaped."""
     assert {name(match, path=path) for path in taken} == {"it"}
     assert {name(match, path=path) for path in not_taken} == {"rest"}
+
+
+@pytest.mark.parametrize(
+    ("path", "hidden"),
+    [
+        ("/api%2Fexpensive", True),
+        ("/api%2f%2Fexpensive", True),
+        ("/%2Fapi/expensive", True),
+        ("/projects%2F1/issues", True),
+        ("/projects/group%2Fit/issues", False),
+        ("/files/api%2Fexpensive", False),
+        ("/a%2Fb", False),
+        ("/api/expensive", False),
+    ],
+)
+def test_an_encoded_slash_hides_no_route(path, hidden):
+    """A program that decodes it first serves the page of a route further up; one further down has no stricter limit."""
+    matches = ({"path": "/api/expensive"}, {"regex": "/projects/[^/]+/issues"}, {"prefix": "/files/"}, {})
+    router = Router(gateway(*({"match": match} for match in matches), encoded_slash="keep"))
+    where = target(path.encode(), encoded_slash=True)
+    asked = router.asked(request_of(path), where)
+    assert router.hides(where.path, asked, router.find(where.path, asked)) == hidden
 
 
 @pytest.mark.parametrize(
@@ -184,13 +211,21 @@ def test_a_hostile_path_costs_no_more_than_its_length():
         ("c=1&c=2", False),
         ("a=1&A=2&b=3", False),
         ("", False),
+        ("a=1&user.id=2", True),
+        ("user_id=1&+user_id=2", True),
+        ("%20user%2eid", True),
+        ("user_id=1&userid=2&user_id_=3&+c=1&&=2", False),
     ],
 )
 def test_a_second_parameter_that_counts_is_found(query, ambiguous):
-    """PHP and Django read the last, Envoy counts the first; parameters that no limit of the route reads may repeat."""
+    """PHP and Django read the last, Envoy counts the first; parameters that no limit of the route reads may repeat.
+
+    PHP reads blanks and dots as underscores, and none at the beginning.
+    """
+    blanks = {"query_parameters": {"query_parameter_name": "user_id", "descriptor_key": "k"}}
     by_value = {"query_parameters": {"query_parameter_name": "a", "descriptor_key": "k"}}
     matched = {"query_parameter_value_match": {"descriptor_value": "v", "query_parameters": [{"name": "b"}]}}
-    router = Router(gateway({"rate_limits": [limits(by_value), limits(matched)]}))
+    router = Router(gateway({"rate_limits": [limits(by_value), limits(matched), limits(blanks)]}))
     routed = router.find(b"/", router.asked(request_of(), target(b"/")))
     assert routed.is_ambiguous(query.encode()) == ambiguous
 

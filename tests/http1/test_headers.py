@@ -54,6 +54,13 @@ def test_connection_cannot_take_away_what_frames_or_what_we_say():
     assert {b"Content-Length", b"X-Forwarded-For", b"X-Request-Id", b"Via"} <= got.keys()
 
 
+def test_connection_cannot_hide_what_a_trusted_proxy_says():
+    """A client whose Connection such a proxy passes on would otherwise be the proxy itself to the upstream."""
+    said = [b"X-Forwarded-For: 1.1.1.1", b"Forwarded: for=1.1.1.1", b"X-Real-IP: 1.1.1.1", b"X-Forwarded-Port: 1"]
+    named = b"Connection: x-forwarded-for, Forwarded, X-Real-IP, X-Forwarded-Port"
+    assert upstream_gets(b"Host: a", *said, named, trusted=True) == upstream_gets(b"Host: a", *said, trusted=True)
+
+
 SAID = (
     b"Host: a:8",
     b"X-Forwarded-For: 1.1.1.1",

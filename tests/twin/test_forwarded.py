@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from .files import TRUSTED, unit, written
+from .files import TRUSTED, generic, unit, written
 from .twins import twins
 
 pytestmark = [pytest.mark.envoy, pytest.mark.process, pytest.mark.slow]
@@ -45,11 +45,22 @@ async def sent(url, head, body=b"", sender="127.0.0.2"):
     return int(head.split()[1]), rest
 
 
+def read(header, key):
+    """A route below /KEY with a limit by a header; requests without it have one of their own."""
+    by = {"request_headers": {"header_name": header, "descriptor_key": key, "skip_if_absent": True}}
+    return {"match": {"prefix": f"/{key}"}, "rate_limits": [{"actions": [generic("of", "read"), by]}]}
+
+
+READ = [read("x-forwarded-for", "for"), read("x-forwarded-proto", "proto"), read("x-own-key", "own")]
+
+
 @pytest.fixture
 async def urls(tmp_path):
     """Both twins, with a limit by each of two headers: one of two lines that Envoy joins, one that it does not."""
     rate = {"unit": unit(), "requests_per_unit": 1, "algorithm": "fixed_window"}
     limits = [{"key": key, "rate_limit": rate} for key in ("auth", "own", "q")]
+    below = [{"key": key, "rate_limit": rate} for key in ("for", "proto", "own")]
+    limits.append({"key": "of", "value": "read", "rate_limit": rate, "descriptors": below})
     by = {"auth": "authorization", "own": "x-own-key"}
     actions = [{"request_headers": {"header_name": name, "descriptor_key": key}} for key, name in by.items()]
     actions.append({"query_parameters": {"query_parameter_name": "q", "descriptor_key": "q"}})
@@ -58,7 +69,7 @@ async def urls(tmp_path):
             "listen": "127.0.0.1:0",
             "upstreams": {"app": {"url": f"http://{app}"}},
             "trusted_proxies": TRUSTED,
-            "routes": [{"rate_limits": [{"actions": [action]} for action in actions]}],
+            "routes": [*READ, {"rate_limits": [{"actions": [action]} for action in actions]}],
             "policies": "policy.yaml",
         }
         made = written(tmp_path, gateway, {"domain": "twin", "descriptors": limits})
@@ -126,3 +137,19 @@ async def test_a_second_line_is_refused_here_and_joined_by_envoy(urls, name):
 async def test_a_second_value_that_counts_is_refused_here_and_forwarded_by_envoy(urls, head):
     """Envoy counts the first; `ratelimitd envoy` says so."""
     assert [(await sent(url, head))[0] for url in urls] == [400, 200]
+
+
+@pytest.mark.parametrize(
+    ("target", "lines"),
+    [
+        (b"/for", [b"X-Forwarded-For: 192.0.2.%d"]),
+        (b"/proto", [b"X-Forwarded-Proto: p%d"]),
+        (b"/own", [b"X-Own-Key: k%d", b"Connection: X-Own-Key"]),
+    ],
+    ids=["address", "scheme", "nominated"],
+)
+async def test_a_header_that_the_upstream_does_not_get_counts_for_nothing(urls, target, lines):
+    """Invented addresses of a client that is not trusted, and keys that its Connection takes away, have one counter."""
+    for url in urls:
+        heads = [get(*(line % turn if b"%" in line else line for line in lines), target=target) for turn in (1, 2)]
+        assert [(await sent(url, head))[0] for head in heads] == [200, 429], url

@@ -19,6 +19,7 @@ HOSTS = (
     "admin.example.org.",
     "admin.example.org:81",
     "Admin.example.org.:8080",
+    "admin.example.org..",
 )
 
 
@@ -36,6 +37,7 @@ ROUTES = {
     "path": {"match": {"path": "/api/expensive", **LOOSE}},
     "prefix": {"match": {"prefix": "/area/", **LOOSE}},
     "regex": {"match": {"regex": "^/v[0-9]+/items$", **LOOSE}},
+    "colon": {"match": {"regex": "/w[0-9]/items:[a-z@]+"}},
     "reserved": {"match": {"path": "/users/@me"}},
     "escaped": {"match": {"prefix": "/caf%C3%A9/"}},
     "bot": {"match": {"prefix": "/bot"}, "by": [matched("x-agent", BOT)]},
@@ -60,6 +62,7 @@ SENT = {
     "path": [(path, []) for path in ("/api/expensive", "/api/expensive/", "/API/Expensive", "/api//%65xpensivE/?a")],
     "prefix": [(path, []) for path in ("/area/", "/area", "/AREA/x", "/Area?a", "/x/../aREA/")],
     "regex": [(path, []) for path in ("/v1/items", "/v2/items/", "/V3/ITEMS", "/v4/Items/?a")],
+    "colon": [(path, []) for path in ("/w1/items:a", "/w2/items%3ab", "/w3/items%3Aa%40@")],
     "reserved": [(path, []) for path in ("/users/@me", "/users/%40me", "/users/%40%6de")],
     "escaped": [(path, []) for path in ("/caf%C3%A9/", "/caf%c3%A9/x", "/caf%c3%a9/")],
     "bot": [("/bot", [("X-Agent", value)]) for value in BOTS],
@@ -71,9 +74,11 @@ OTHERS = {
         ("/hosts/x", [("Host", host)]) for host in ("example.org", "admin.example.org.evil", "xadmin.example.org")
     ],
     "wild": [("/wild/x", [("Host", host)]) for host in ("admin.", "admin.:80", "admin")],
+    "host": [("/host/x", [("Host", ".")])],
     "path": [(path, []) for path in ("/api/expensive/x", "/api/expensives", "/api")],
     "prefix": [(path, []) for path in ("/areas", "/are")],
     "regex": [(path, []) for path in ("/v1/items/2", "/v1/items//x")],
+    "colon": [(path, []) for path in ("/w1/items", "/w1/items%3Bb", "/w1/items:%41")],
     "reserved": [(path, []) for path in ("/users/me", "/users/@ME", "/users/@me/")],
     "escaped": [(path, []) for path in ("/caf%C3%89/", "/cafe/")],
     "bot": [("/bot", [("X-Agent", "bo\xfft")])],

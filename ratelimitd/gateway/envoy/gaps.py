@@ -5,7 +5,7 @@ from typing import Final
 
 from ratelimitd.gateway.matching import JOINED
 from ratelimitd.gateway.model import Admin, Gateway
-from ratelimitd.gateway.routing import counted_headers, counted_parameters
+from ratelimitd.gateway.routing import counted_headers, counted_parameters, headers_wanted
 from ratelimitd.http1 import SINGLE, ServerOptions, UpstreamOptions
 from ratelimitd.net.listen import EVERY_ADDRESS
 from ratelimitd.policy import DescriptorNode, Domain, Limit, OnStoreFailure
@@ -19,6 +19,10 @@ ALWAYS: Final = (
     "paths: a percent sign without two hex digits, a backslash and /..;x/ are accepted",
     "headers: the X-Request-Id of a client is forwarded unchecked",
     "headers: Forwarded is not added",
+    "headers: an HTTP/1.0 request without Host is answered 400",
+    "headers: a request whose Connection names X-Forwarded-For, -Proto or -Host is answered 400",
+    "headers: Proxy-Authorization is forwarded",
+    "upgrades: a request for one other than to websocket is answered 403, not forwarded without it",
     "headers: a repeated header that is no list is accepted; Host, Authorization, Content-Type and others are joined",
     "trailers: those of a response are not forwarded",
     "errors: Envoy's own responses have Envoy's text as body, except those to rate-limited requests",
@@ -44,7 +48,10 @@ def denies(domain: Domain) -> bool:
 
 def gaps(gateway: Gateway, domain: Domain) -> list[str]:
     """List the differences, one line each."""
-    slash = ["paths: an encoded backslash, and a dot segment next to an encoded slash, are accepted"]
+    slash = [
+        "paths: an encoded backslash, and a dot segment next to an encoded slash, are accepted",
+        "paths: a path that with / for %2F would belong to a route further up is accepted",
+    ]
     return [
         *ALWAYS,
         *(slash if gateway.encoded_slash else ()),
@@ -67,7 +74,11 @@ def _headers(gateway: Gateway) -> Iterator[str]:
         used = "they are joined with a comma" if name in JOINED else "the first line is used"
         yield f"headers: a request with two lines of {name.decode()} is accepted; {used}"
     for name in sorted(set[bytes]().union(*map(counted_parameters, gateway.routes))):
-        yield f"queries: a request with two parameters {name.decode(errors='replace')} is accepted; the first is used"
+        shown = name.decode(errors="replace")
+        yield f"queries: a request with two parameters {shown} is accepted; the first is used"
+        yield f"queries: a request with a parameter that PHP reads as {shown}, such as +{shown}, is accepted"
+    if b"x-forwarded-host" in headers_wanted(gateway):
+        yield "headers: routes and limits do not find X-Forwarded-Host, unless a trusted proxy sends it"
     if gateway.trusted_proxies:
         yield (
             "headers: X-Forwarded-For is ignored, and the address of the connection is used, if an item is not an"

@@ -1,7 +1,7 @@
 """The filter that reads the requested host as limits count it, for files with a limit by its value.
 
 Envoy can remove a port and a dot only from the Host that the upstream receives, and nothing else of it changes case.
-So a script sets dynamic metadata, which an action reads in place of the header.
+So a script sets dynamic metadata, which an action reads in place of the header. An empty text would be no entry.
 """
 
 from collections.abc import Iterator
@@ -20,7 +20,8 @@ HOST_KEY: Final[dict[str, Any]] = {"key": "ratelimitd", "path": [{"key": "host"}
 
 _SCRIPT: Final = """\
 function envoy_on_request(handle)
-  local host = (handle:headers():get(":authority") or ""):lower():gsub(":%d*$", ""):gsub("%.$", "")
+  local host = (handle:headers():get(":authority") or ""):lower():gsub(":%d*$", ""):gsub("%.+$", "")
+  if host == "" then host = "." end
   handle:streamInfo():dynamicMetadata():set("ratelimitd", "host", host)
 end
 """
