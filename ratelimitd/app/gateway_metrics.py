@@ -25,7 +25,7 @@ def gateway_families(metrics: RequestMetrics, upstreams: Mapping[str, Upstream],
     return [
         Family(
             "gateway_requests_total", "counter", "Requests answered.", ("route", "status"),
-            lambda: list(metrics.requests.items()),
+            lambda: [((route, str(status)), count) for (route, status), count in metrics.requests.items()],
         ),
         Family(
             "gateway_rate_limited_total", "counter", "Requests denied by a limit.", ("route", "limit", "reason"),

@@ -255,7 +255,7 @@ def _refusals(metrics: RequestMetrics, access: AccessLog) -> Callable[[ErrorResp
     """Count and log rejected request heads and rejected clients."""
 
     def report(error: ErrorResponse, peer: Peer) -> None:
-        metrics.requests["", str(error.status)] += 1
+        metrics.requests["", error.status] += 1
         access.log(AccessRecord("", "", "", peer.address, "", "", error.status, "", "", 0, 0, 0, error.reason))
 
     return report

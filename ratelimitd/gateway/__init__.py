@@ -7,11 +7,14 @@ from .default import default_file
 from .file import domain_of, read_gateway, upstream_at
 from .from_flags import CallerLimits, file_of_flags, in_words
 from .model import Admin, Backend, Gateway
-from .proxy import MakeRequest, Proxy, Snapshot, render
+from .proxy import MakeRequest, Proxy, render
 from .queueing import Queueing
 from .routing import Router, counted_headers
+from .snapshot import Snapshot
+from .ways import WAYS_BYTES
 
 __all__ = [
+    "WAYS_BYTES",
     "AccessLog",
     "AccessRecord",
     "Admin",

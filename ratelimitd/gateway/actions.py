@@ -28,7 +28,7 @@ class DescriptorInput(NamedTuple):
     """The parts of a request that descriptors are built from.
 
     Attributes:
-        headers: result of ``matching.header_map``, with the pseudo-headers (:path etc.).
+        headers: those that routes and limits read, with the pseudo-headers (:method etc.).
         query: query of the target, as sent.
         address: client address, empty if there is none.
         upstream: name of the upstream of the route.

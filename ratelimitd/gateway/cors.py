@@ -55,7 +55,7 @@ def allowed_origin(policy: CorsPolicy, request: Request) -> bytes | None:
     """Return the origin of a request if it is allowed. Without one, or with two, there is none."""
     if request.names.count(b"origin") != 1:
         return None
-    origin = request.headers[request.names.index(b"origin")][1]
+    origin = request.value(request.names.index(b"origin"))
     return origin if origin and policy.allows(origin) else None
 
 
@@ -68,7 +68,7 @@ def is_preflight(request: Request) -> bool:
     """Return whether a browser asks for leave to send another request."""
     if request.method != b"OPTIONS" or ASKED not in request.names:
         return False
-    return request.headers[request.names.index(ASKED)][1] != b""
+    return request.value(request.names.index(ASKED)) != b""
 
 
 def preflight_headers(policy: CorsPolicy, origin: bytes) -> Headers:

@@ -1,14 +1,18 @@
 """Matchers of strings, headers and query parameters, with the semantics of Envoy 1.40."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
+
+from ratelimitd.http1 import Request
 
 from .model import HeaderMatch, QueryMatch, TextMatch
 from .spellings import HOST_NAMES, host_expression
 
 Tester = Callable[[bytes], bool]
-HeaderMap = Mapping[bytes, list[bytes]]
+HeaderMap = Mapping[bytes, Sequence[bytes]]
 """Header values by name in lower case, including Envoy's :path, :method, :authority and :scheme."""
+HeaderValues = tuple[tuple[bytes, tuple[bytes, ...]], ...]
+"""Names in lower case, each with the values of its header: what a ``HeaderMap`` is made of, and hashable."""
 
 JOINED: Final = frozenset(
     b"accept accept-encoding access-control-request-method authorization cache-control content-type expect"
@@ -108,15 +112,14 @@ def query_tester(match: QueryMatch) -> Callable[[Mapping[bytes, bytes]], bool]:
     return lambda parameters: name in parameters and test(parameters[name])
 
 
-def header_map(headers: Iterable[tuple[bytes, bytes]], wanted: frozenset[bytes]) -> dict[bytes, list[bytes]]:
-    """Return the values of the ``wanted`` headers by name in lower case."""
-    by_name: dict[bytes, list[bytes]] = {}
-    for name, value in headers:
-        lower = name.lower()
-        if lower in wanted:
-            values = by_name.setdefault(lower, [])
-            if values and lower in JOINED:
-                values[0] = b"%b,%b" % (values[0], value)
-            else:
-                values.append(value)
-    return by_name
+def header_values(request: Request, wanted: Sequence[bytes]) -> HeaderValues:
+    """Return the values of the ``wanted`` headers that a request has."""
+    names, found = request.names, list[tuple[bytes, tuple[bytes, ...]]]()
+    for name in wanted:
+        count = names.count(name)
+        if count == 1:
+            found.append((name, (request.value(names.index(name)),)))
+        elif count:
+            values = tuple([request.value(index) for index, each in enumerate(names) if each == name])
+            found.append((name, (b",".join(values),) if name in JOINED else values))
+    return tuple(found)

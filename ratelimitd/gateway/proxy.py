@@ -2,22 +2,19 @@
 
 import asyncio
 import json
-import random
-import re
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from ratelimitd.algorithms import SECOND
-from ratelimitd.http1 import ErrorResponse, Exchange, Handler, Headers, Request, Summary, Upstream, to_upstream
+from ratelimitd.http1 import ErrorResponse, Exchange, Handler, Headers, Request, Summary, to_upstream
 from ratelimitd.limiter import (
     INTERNAL_ERROR,
     NO_POLICY,
     Answer,
     Ask,
     Engine,
-    LimitRequest,
     NoPolicyError,
     Reason,
     ReasonKind,
@@ -26,26 +23,24 @@ from ratelimitd.limiter import (
 )
 from ratelimitd.observe.logs import get_logger
 from ratelimitd.observe.loop import batches
-from ratelimitd.policy import Descriptor
 
 from .access_log import AccessRecord
-from .client_address import IsTrusted, client_address
+from .client_address import client_address
 from .cors import WITHHELD, CorsPolicy, allowed_origin, is_preflight, preflight_headers, response_headers
 from .held import Held
 from .limit_headers import limit_headers, retry_after
-from .model import Gateway
 from .paths import PathError, target
 from .queueing import Queueing
-from .routing import CompiledRoute, Router, repeated
+from .request_ids import new_id, request_id
+from .routing import CompiledRoute, repeated
+from .snapshot import Snapshot
 from .waiting import Waiting
+from .ways import Way
 
 log = get_logger(__name__)
 
 EARLY: Final = 20
 """Requests that arrived before the first load, handled between two turns of the event loop: about 2 ms of work."""
-
-_VALID_ID: Final = re.compile(rb"[A-Za-z0-9._:+/=@-]{1,128}")
-"""A request id that is forwarded: the characters of UUIDs and trace ids, and no character that breaks a log."""
 
 ERRORS: Final[Mapping[int, tuple[str, str]]] = {
     400: ("bad_request", "the request is malformed or ambiguous"),
@@ -74,22 +69,6 @@ TWICE_IN_QUERY: Final = "the query has a parameter more than once that a limit r
 STOPPING: Final = "the process stopped while the request waited for a limit"
 
 Details = Mapping[str, str | int]
-
-
-class Snapshot(NamedTuple):
-    """The state that results from one gateway file. A reload replaces it; a request keeps the one it began with.
-
-    Attributes:
-        domain: domain of the limits.
-        keys: headers that a request must not repeat (``routing.counted_headers``).
-    """
-
-    gateway: Gateway
-    router: Router
-    upstreams: Mapping[str, Upstream]
-    is_trusted: IsTrusted
-    domain: bytes
-    keys: frozenset[bytes]
 
 
 class Proxy:
@@ -160,10 +139,9 @@ class Proxy:
                 proxied.resume(self.snapshot)
             await asyncio.sleep(0)
 
-    def ask(self, descriptors: tuple[Descriptor, ...], domain: bytes) -> Ask:
+    def ask(self, way: Way, domain: bytes) -> Ask:
         """Plan a request that is decided now, within the store's budget. Raises what ``Engine.ask`` does."""
-        deadline = int(self._clock() * SECOND) + self._budget
-        return self.engine.ask(descriptors, partial(LimitRequest, domain), deadline)
+        return way.ask(self.engine, domain, int(self._clock() * SECOND) + self._budget)
 
 
 class ProxiedRequest:
@@ -171,7 +149,7 @@ class ProxiedRequest:
 
     __slots__ = (
         *("_client", "_cors", "_exchange", "_held", "_proxy", "_reason", "_request", "_request_id", "_routed"),
-        *("_trusted", "_waiting"),
+        *("_trusted", "_waiting", "_way"),
     )
 
     def __init__(self, proxy: Proxy, request: Request, exchange: Exchange) -> None:
@@ -182,6 +160,7 @@ class ProxiedRequest:
         self._client = request.peer.address
         self._trusted = False
         self._routed: CompiledRoute | None = None
+        self._way: Way | None = None
         self._reason: Reason | None = None
         self._held: Ask | None = None
         self._waiting: Waiting | None = None
@@ -215,21 +194,19 @@ class ProxiedRequest:
         self._trusted = snapshot.is_trusted(request.peer.address)
         self._client = client_address(request.peer.address, forwarded_for(request), snapshot.is_trusted)
         request.client = self._client
-        view = snapshot.router.view(
-            request.method, normalized, request.authority, request.scheme.encode(), request.headers
-        )
-        routed = self._routed = snapshot.router.find(view)
-        if routed is None:
+        asked = snapshot.router.asked(request, normalized, self._client)
+        way = self._way = snapshot.ways.of(normalized.path, asked, self._proxy.engine.planner, time.monotonic_ns())
+        if way is None:
             self.refuse(404, ERRORS[404][1])
             return
+        routed = self._routed = way.routed
         if routed.cors is not None and self._preflight(routed.cors):
             return
         if routed.is_ambiguous(request.query):
             self.refuse(400, TWICE_IN_QUERY)
             return
-        descriptors = routed.descriptors(view, self._client)
-        if descriptors:
-            self._decide(snapshot, routed, descriptors)
+        if way.descriptors:
+            self._decide(snapshot, routed, way)
         else:
             self._forward(snapshot, routed, [])
 
@@ -243,10 +220,10 @@ class ProxiedRequest:
         exchange.respond(200, [*preflight_headers(policy, origin), (b"X-Request-Id", self._request_id)])
         return True
 
-    def _decide(self, snapshot: Snapshot, routed: CompiledRoute, descriptors: tuple[Descriptor, ...]) -> None:
+    def _decide(self, snapshot: Snapshot, routed: CompiledRoute, way: Way) -> None:
         """Ask the engine, which calls back at once, when the store has replied, or after the request has waited."""
         proxy, decided = self._proxy, partial(self._decided, snapshot, routed)
-        ask_again = partial(proxy.ask, descriptors, snapshot.domain)
+        ask_again = partial(proxy.ask, way, snapshot.domain)
         try:
             ask = ask_again()
         except Exception as error:  # noqa: BLE001 -- the client must get a response to any error
@@ -325,10 +302,11 @@ class ProxiedRequest:
             withheld=WITHHELD if self._cors else frozenset(),
         )
 
-    def _onward(self, snapshot: Snapshot) -> Headers:
-        """Return the headers for the upstream."""
-        guarded = snapshot.router.guarded
-        return to_upstream(self._request, trusted=self._trusted, request_id=self._request_id, read=guarded)
+    def _onward(self, snapshot: Snapshot, without: frozenset[bytes] = frozenset()) -> bytes:
+        """Return the header lines for the upstream; ``without`` are names, in lower case, that are left out."""
+        request, identity, way, read = self._request, self._request_id, self._way, snapshot.router.guarded
+        hop = None if way is None else way.hop(request)
+        return to_upstream(request, trusted=self._trusted, request_id=identity, read=read, without=without, hop=hop)
 
     def answer(
         self, status: int, headers: Headers | None = None, error: int | None = None, details: Details | None = None
@@ -379,23 +357,7 @@ def forwarded_for(request: Request) -> list[bytes]:
     """Return the lines of X-Forwarded-For in order."""
     if FORWARDED_FOR not in request.names:
         return []
-    return [value for (_, value), name in zip(request.headers, request.names, strict=True) if name == FORWARDED_FOR]
-
-
-def request_id(request: Request) -> bytes:
-    """Return the request's own id if it is valid, else a new id."""
-    if b"x-request-id" in request.names:
-        given = request.headers[request.names.index(b"x-request-id")][1]
-        if _VALID_ID.fullmatch(given):
-            return given
-    return new_id()
-
-
-def new_id() -> bytes:
-    """Return a new id in the form of a version 4 UUID. It must be unique, but need not be unpredictable."""
-    digits = b"%032x" % random.getrandbits(128)
-    parts = (digits[:8], digits[8:12], b"4" + digits[13:16], b"a" + digits[17:20], digits[20:])
-    return b"-".join(parts)
+    return [request.value(index) for index, name in enumerate(request.names) if name == FORWARDED_FOR]
 
 
 def error_body(status: int, about: bytes, details: Details | None = None) -> bytes:

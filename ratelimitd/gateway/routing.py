@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple
 
+from ratelimitd.http1 import Request
 from ratelimitd.policy import Descriptor
 
 from .actions import (
@@ -15,28 +16,58 @@ from .actions import (
     repeats_parameter,
 )
 from .cors import ASKED, CorsPolicy, cors_policy
-from .matching import LISTS, HeaderMap, header_map, header_tester, regex, text_tester
+from .matching import LISTS, HeaderMap, HeaderValues, header_tester, header_values, regex, text_tester
 from .model import Gateway, GatewayRoute, RequestHeaders, RouteMatch, TextMatch
 from .paths import Target
-from .spellings import path_expression, plain_host
+from .spellings import HOST_NAMES, path_expression, plain_host
 
 API_KEY: Final = b"x-api-key"
 """Its lines never form one list: two keys are two callers, and the line that a program reads decides who is charged."""
 
 
-class RequestView(NamedTuple):
-    """The parts of a request that routes and limits read.
+_OF_REQUEST_LINE: Final = HOST_NAMES | {b":method", b":path", b":scheme"}
+"""Names that no header line has, and Host: ``Asked`` has fields for them."""
+
+
+class Asked(NamedTuple):
+    """All that describes a request to limits, upstream and log, apart from its path and id.
+
+    It is the key by which requests share a ``Way``: what is read of a request, and is no field here, would be that of
+    another request. Only routes are found by the path beside it.
 
     Attributes:
-        target: normalized target.
-        host: requested host in lower case, without its port and a dot at its end.
-        headers: headers in ``Router.wanted`` by name, with the pseudo-headers (:path etc.).
+        authority: the requested host, as sent.
+        peer: address of the other end of the connection.
+        address: address of the client, which may be behind the peer.
+        headers: those in ``Router.wanted``.
+        path: normalized path with the query, if a route or limit reads ``:path``, otherwise empty.
+        query: query as sent, if a limit reads a parameter, otherwise empty.
     """
 
     method: bytes
-    target: Target
-    host: bytes
-    headers: HeaderMap
+    version: bytes
+    scheme: str
+    authority: bytes
+    peer: str
+    address: str
+    headers: HeaderValues
+    path: bytes
+    query: bytes
+
+    def header_map(self) -> HeaderMap:
+        """Return the headers by name, with the pseudo-headers; ``:path`` only if it is read."""
+        host = (plain_host(self.authority),)
+        found: dict[bytes, Sequence[bytes]] = dict(self.headers)
+        found |= {b":method": (self.method,), b":scheme": (self.scheme.encode(),), b":authority": host, b"host": host}
+        if self.path:
+            found[b":path"] = (self.path,)
+        return found
+
+
+_NO_HEADERS: Final[HeaderMap] = {}
+
+Matches = Callable[[bytes, Asked, HeaderMap], bool]
+"""Whether a route matches a normalized path, and what is read beside it; with the header map of the latter."""
 
 
 class CompiledRoute(NamedTuple):
@@ -44,20 +75,22 @@ class CompiledRoute(NamedTuple):
 
     Attributes:
         parameters: query parameters that its limits read.
+        place: its place in the file; routes may have equal names.
     """
 
     route: GatewayRoute
     describe: BuildDescriptors
     parameters: frozenset[bytes]
+    place: int
     cors: CorsPolicy | None = None
 
     def is_ambiguous(self, query: bytes) -> bool:
         """Return whether a query repeats a parameter that counts: programs differ on which of them they read."""
         return bool(self.parameters) and repeats_parameter(query, self.parameters)
 
-    def descriptors(self, view: RequestView, address: str) -> tuple[Descriptor, ...]:
+    def descriptors(self, asked: Asked) -> tuple[Descriptor, ...]:
         """Return the descriptors of a request; empty if no action applies."""
-        return self.describe(DescriptorInput(view.headers, view.target.query or b"", address, self.route.upstream))
+        return self.describe(DescriptorInput(asked.header_map(), asked.query, asked.address, self.route.upstream))
 
 
 class Router:
@@ -77,28 +110,38 @@ class Router:
                     route,
                     descriptor_builder(route.rate_limits, gateway.name),
                     counted_parameters(route),
+                    place,
                     None if route.cors is None else cors_policy(route.cors),
                 ),
             )
-            for route in routes
+            for place, route in enumerate(routes)
         ]
         self.wanted = headers_wanted(gateway)
+        self._names = tuple(sorted(self.wanted - _OF_REQUEST_LINE))
+        self._reads_path = b":path" in self.wanted
+        self._reads_query = any(routed.parameters for _, routed in self._routes)
+        self._tests_headers = any(route.match.headers or route.cors is not None for route in routes)
         self.guarded = None if gateway.underscores_in_headers else self.wanted
 
-    def view(
-        self, method: bytes, target: Target, authority: bytes, scheme: bytes, headers: Iterable[tuple[bytes, bytes]]
-    ) -> RequestView:
-        """Return the view of a request. ``headers`` are the header lines as sent."""
-        by_name = header_map(headers, self.wanted)
-        by_name[b":path"], by_name[b":method"], by_name[b":scheme"] = [target.full], [method], [scheme]
-        host = plain_host(authority)
-        by_name[b":authority"] = by_name[b"host"] = [host]
-        return RequestView(method, target, host, by_name)
+    def asked(self, request: Request, target: Target, address: str = "") -> Asked:
+        """Return what is read of a request, whose normalized target this is. ``address`` is that of the client."""
+        return Asked(
+            request.method,
+            request.version,
+            request.scheme,
+            request.authority,
+            request.peer.address,
+            address,
+            header_values(request, self._names),
+            target.full if self._reads_path else b"",
+            target.query or b"" if self._reads_query else b"",
+        )
 
-    def find(self, view: RequestView) -> CompiledRoute | None:
-        """Return the first matching route; None if there is none (404)."""
+    def find(self, path: bytes, asked: Asked) -> CompiledRoute | None:
+        """Return the first route that matches a request with this normalized path; None if there is none (404)."""
+        headers = asked.header_map() if self._tests_headers else _NO_HEADERS
         for matches, routed in self._routes:
-            if matches(view):
+            if matches(path, asked, headers):
                 return routed
         return None
 
@@ -142,25 +185,25 @@ def _wanted(route: GatewayRoute) -> frozenset[bytes]:
     return header_names(route.match.headers).union(asked, *map(headers_read, actions))
 
 
-def _tester(match: RouteMatch, *, preflights: bool) -> Callable[[RequestView], bool]:
+def _tester(match: RouteMatch, *, preflights: bool) -> Matches:
     """Return whether a request matches; with ``preflights`` also one that asks for leave to send such a request."""
     path, methods = _path_tester(match), match.methods
     hosts = tuple(map(_host_tester, match.hosts))
     headers = tuple(map(header_tester, match.headers))
 
-    def matches(view: RequestView) -> bool:
+    def matches(target: bytes, asked: Asked, by_name: HeaderMap) -> bool:
         return (
-            path(view.target.path)
-            and (not methods or view.method in methods or (preflights and _asks(view, methods)))
-            and (not hosts or _any(hosts, view.host))
-            and all(test(view.headers) for test in headers)
+            path(target)
+            and (not methods or asked.method in methods or (preflights and _asks(asked, by_name, methods)))
+            and (not hosts or _any(hosts, plain_host(asked.authority)))
+            and (not headers or all(test(by_name) for test in headers))
         )
 
     return matches
 
 
-def _asks(view: RequestView, methods: frozenset[bytes]) -> bool:
-    return view.method == b"OPTIONS" and not methods.isdisjoint(view.headers.get(ASKED, ()))
+def _asks(asked: Asked, by_name: HeaderMap, methods: frozenset[bytes]) -> bool:
+    return asked.method == b"OPTIONS" and not methods.isdisjoint(by_name.get(ASKED, ()))
 
 
 def _path_tester(match: RouteMatch) -> Callable[[bytes], bool]:

@@ -9,12 +9,13 @@ import time
 from functools import partial
 from typing import Final
 
-from ratelimitd.http1 import Exchange, Headers, Request, Summary
+from ratelimitd.http1 import Exchange, Request, Summary, lines_of
 from ratelimitd.limiter import Answer, Ask
 from ratelimitd.tracing import NAMES, Attributes, Context, Found, Kind, Span, Tracer, extract, inject
 
-from .proxy import ProxiedRequest, Proxy, Snapshot, error_of
+from .proxy import ProxiedRequest, Proxy, error_of
 from .routing import CompiledRoute
+from .snapshot import Snapshot
 
 METHODS: Final = frozenset(b"CONNECT DELETE GET HEAD OPTIONS PATCH POST PUT QUERY TRACE".split())
 """Methods that a span is named after; any other is HTTP, as the semantic conventions ask."""
@@ -53,16 +54,15 @@ class TracedRequest(ProxiedRequest):
             self._verdict = self._tracer.decision(ask, answer, self._proxy.engine.modes)
         super()._decided(snapshot, routed, ask, answer)
 
-    def _onward(self, snapshot: Snapshot) -> Headers:
-        """Return the headers for the upstream, with the context of the client span."""
-        onward = super()._onward(snapshot)
+    def _onward(self, snapshot: Snapshot, without: frozenset[bytes] = frozenset()) -> bytes:
+        """Return the header lines for the upstream, with the context of the client span."""
         parent = self._parent
         if parent is not None and parent.trace_id and parent.sampled is False:
-            return onward
+            return super()._onward(snapshot, without)
         self._next = self._context.child()
         self._asked = time.monotonic_ns()
         removed, added = inject(self._next, self._found)
-        return [header for header in onward if header[0].lower() not in removed] + added
+        return super()._onward(snapshot, without | removed) + lines_of(added)
 
     def done(self, summary: Summary) -> None:
         """Report the completed request, and record its spans."""
@@ -141,7 +141,7 @@ def found(request: Request) -> Found:
     if _NAMES.keys().isdisjoint(request.names):
         return {}
     values: dict[str, list[bytes]] = {}
-    for (_, value), name in zip(request.headers, request.names, strict=True):
+    for index, name in enumerate(request.names):
         if name in _NAMES:
-            values.setdefault(_NAMES[name], []).append(value)
+            values.setdefault(_NAMES[name], []).append(request.value(index))
     return values

@@ -15,10 +15,12 @@ from .collector import read_body
 from .deadlines import Sweeper
 from .exchange import Exchange
 from .framing import SINGLE
-from .headers import CLAIMS, PSEUDONYM, REMOVED, to_upstream
+from .headers import CLAIMS, PSEUDONYM, REMOVED, this_hop, to_upstream
+from .heads import HEADS_BYTES
 from .model import Endpoint, ErrorResponse, Headers, Peer, Request, Summary
 from .options import CONNECTION_BYTES, HIGH_WATER, READ_BYTES, ServerOptions, UpstreamOptions
 from .owner import Handler
+from .responses import lines_of
 from .server import Server, ignore
 from .streamed import stream
 from .upstream import Upstream
@@ -26,6 +28,7 @@ from .upstream import Upstream
 __all__ = [
     "CLAIMS",
     "CONNECTION_BYTES",
+    "HEADS_BYTES",
     "HIGH_WATER",
     "PSEUDONYM",
     "READ_BYTES",
@@ -55,7 +58,9 @@ __all__ = [
     "UpstreamOptions",
     "fetch",
     "ignore",
+    "lines_of",
     "read_body",
     "stream",
+    "this_hop",
     "to_upstream",
 ]

@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 from .circuit_breaker import Outcome
 
-_GOOD, _STATUS, _NEITHER, _UNANSWERED = Outcome.GOOD, Outcome.STATUS, Outcome.NEITHER, Outcome.UNANSWERED
+_GOOD, _STATUS, _NEITHER = Outcome.GOOD, Outcome.STATUS, Outcome.NEITHER
+_OF_REQUEST = frozenset((Outcome.CLOSED_EARLY, Outcome.UNANSWERED))
 
 
 class BalanceOptions(NamedTuple):
@@ -65,7 +66,7 @@ class Balance:
     def record(self, index: int, outcome: Outcome, now: float, admitted: float) -> None:
         """Record the outcome of an attempt at an endpoint, of a request that was admitted at ``admitted``."""
         options, seat = self._options, self._seats[index]
-        if options is None or outcome is _NEITHER or (outcome is _UNANSWERED and admitted <= seat.heard):
+        if options is None or outcome is _NEITHER or (outcome in _OF_REQUEST and admitted <= seat.heard):
             return
         if outcome is _GOOD or outcome is _STATUS:
             seat.heard = now

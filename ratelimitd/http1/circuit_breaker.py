@@ -9,7 +9,7 @@ from typing import NamedTuple
 class Outcome(Enum):
     """Outcome of an attempt, as evidence about the upstream.
 
-    The first two come from the response, the next three from its absence. Envoy calls these origins external and local.
+    The first two come from the response, the next four from its absence. Envoy calls these origins external and local.
     """
 
     GOOD = auto()
@@ -20,8 +20,10 @@ class Outcome(Enum):
     """Nothing listens. That was learned at once, and no request can cause it."""
     UNREACHED = auto()
     """No connection was made in time, or its handshake failed. No request can cause it."""
+    CLOSED_EARLY = auto()
+    """The connection was made, and closed before a byte came: the request may be the cause."""
     UNANSWERED = auto()
-    """The connection was made, and closed or silent for too long before a byte came: the request may be the cause."""
+    """The connection was made, and silent for too long: the request may be the cause."""
     NEITHER = auto()
     """No evidence: the client left, there was no connection free, or the request itself explains the failure."""
 
@@ -36,7 +38,9 @@ class State(Enum):
 
 # the lookup of a member costs three times that of a global (CPython 3.11)
 _GOOD, _STATUS, _NEITHER = Outcome.GOOD, Outcome.STATUS, Outcome.NEITHER
-_REFUSED, _UNREACHED, _UNANSWERED = Outcome.REFUSED, Outcome.UNREACHED, Outcome.UNANSWERED
+_REFUSED, _UNREACHED = Outcome.REFUSED, Outcome.UNREACHED
+_CLOSED_EARLY, _UNANSWERED = Outcome.CLOSED_EARLY, Outcome.UNANSWERED
+_OF_REQUEST = frozenset((_CLOSED_EARLY, _UNANSWERED))
 _CLOSED, _OPEN, _HALF_OPEN = State.CLOSED, State.OPEN, State.HALF_OPEN
 
 
@@ -75,12 +79,14 @@ _SLOTS = 10
 class CircuitBreaker:
     """The circuit breaker of one upstream. Exactly one ``record`` follows each ``admit`` that returned True.
 
-    What a request may have caused never shuts the upstream for others: ``UNANSWERED`` leads to HALF_OPEN, which admits
-    ``probes`` at a time without a wait. A breaker that refusals opened admits requests as well: to be refused costs
-    nothing, and ``reached`` closes it with the first connection that is accepted.
+    What a request may have caused never shuts the upstream for others: ``CLOSED_EARLY`` and ``UNANSWERED`` lead to
+    HALF_OPEN, which admits ``probes`` at a time without a wait, and all while only closes led there: they cost nothing,
+    and the requests that cause them would be all of the probes. A breaker that refusals opened admits requests as well:
+    to be refused costs nothing, and ``reached`` closes it with the first connection that is accepted.
     """
 
     __slots__ = (
+        "_bounded",
         "_external",
         "_heard",
         "_local",
@@ -102,6 +108,7 @@ class CircuitBreaker:
         self._since = 0.0  # time of opening
         self._openings = 0  # since it was closed
         self._refused = False  # the last failure was a refusal
+        self._bounded = True  # half open: only probes are admitted
         self._row = 0  # half open: successes in a row
         self._probes: list[float] = []  # half open: admission of each probe without an outcome, oldest first
 
@@ -114,7 +121,9 @@ class CircuitBreaker:
                 return True
             if self.retry_after(now) > 0:
                 return False
-            self._halve()
+            self._halve(bounded=True)
+        if not self._bounded:
+            return True
         probes, lapsed = self._probes, now - self._options.open_for
         while probes and probes[0] <= lapsed:
             del probes[0]
@@ -172,29 +181,32 @@ class CircuitBreaker:
             elif self._external.bad(now):
                 self._refused = False
                 self._open(now)
-        elif outcome is not _UNANSWERED:
+        elif outcome not in _OF_REQUEST:
             self._refused = outcome is _REFUSED
             if self._local.bad(now):
                 self._open(now)
         elif admitted > self._heard and self._local.bad(now):  # another request was answered meanwhile: not counted
             self._since = -inf
-            self._halve()
+            self._halve(bounded=outcome is _UNANSWERED)
 
     def _probed(self, outcome: Outcome, now: float, admitted: float) -> None:
         if admitted in self._probes:  # otherwise it lapsed; its outcome is evidence all the same
             self._probes.remove(admitted)
         if outcome is _GOOD:
+            self._heard = now
             self._row += 1
             if self._row >= self._options.successes:
                 self._close()
-        elif outcome is _UNANSWERED:
+        elif outcome in _OF_REQUEST:
             self._row = 0
+            self._bounded = self._bounded or (outcome is _UNANSWERED and admitted > self._heard)
         elif outcome is not _NEITHER:
             self._refused = outcome is _REFUSED
             self._open(now)
 
-    def _halve(self) -> None:
+    def _halve(self, *, bounded: bool) -> None:
         self.state = _HALF_OPEN
+        self._bounded = bounded
         self._row = 0
         self._probes.clear()
 

@@ -10,7 +10,7 @@ from ratelimitd.net.connect import connect
 from .interfaces import TunnelEnd
 from .model import Endpoint, ErrorResponse, Headers, ResponseHead
 from .options import UpstreamOptions
-from .responses import persistence, request_head
+from .responses import lines_of, persistence, request_head
 from .upstream_connection import UpstreamConnection
 
 _WORD = re.compile(rb"[!-~]+")
@@ -173,7 +173,8 @@ def _head(endpoint: Endpoint, method: bytes, target: bytes, headers: Headers, bo
         raise ValueError("method, target or a header has bytes that end it")
     if names & _OURS:
         raise ValueError("Content-Length, Transfer-Encoding and Connection are not the caller's")
-    full = list(headers) if b"host" in names else [(b"Host", str(endpoint).encode()), *headers]
+    host = next((value for name, value in headers if name.lower() == b"host"), str(endpoint).encode())
+    full = [header for header in headers if header[0].lower() != b"host"]
     if body or method in _WITH_BODY:
         full.append((b"Content-Length", b"%d" % len(body)))
-    return request_head(method, target, [*full, *persistence(b"1.1", keep=False)])
+    return request_head(method, target, host, lines_of([*full, *persistence(b"1.1", keep=False)]))

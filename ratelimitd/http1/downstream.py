@@ -10,8 +10,8 @@ from .downstream_socket import DownstreamSocket
 from .exchange import Exchange
 from .heads import LINE_END, after_empty_line, take_request
 from .interfaces import BodySink
-from .lifecycle import BUSY, CLOSING, HEAD, LEAVE, LINGERING, LOOK, TUNNEL
-from .model import ErrorResponse, Framed, Peer, Request, peer_of
+from .lifecycle import BUSY, CLOSING, HEAD, LEAVE, LINGERING, TUNNEL
+from .model import BY_CLIENT, ErrorResponse, Framed, Peer, Request, peer_of
 from .options import DRAIN_BYTES, HIGH_WATER
 from .owner import Owner
 from .responses import CONTINUE, Render, error_answer
@@ -102,8 +102,11 @@ class DownstreamConnection(DownstreamSocket):
                 self._end()
         elif self._phase is LINGERING:
             self._close()
-        elif self._phase is BUSY and self._timeout == inf:
-            self._look(now)
+        elif self._timeout == inf:
+            self.deadline = inf
+            if self._phase is BUSY and self._hung_up:  # a tunnel may be half-closed
+                self.abort(BY_CLIENT)
+            self._update()
         elif self._exchange is not None:
             self._exchange.reject(self._pace.error(now))
         else:
@@ -209,8 +212,8 @@ class DownstreamConnection(DownstreamSocket):
         if isinstance(taken, ErrorResponse):
             self._refuse(taken)
             return False
-        head, framed, self._pending = taken
-        self._begin(framed, Request(head, framed, self._peer, self._scheme))
+        head, self._pending = taken
+        self._begin(head, Request(head, self._peer, self._scheme))
         return True
 
     def _skip_empty_line(self) -> bool:
@@ -311,13 +314,6 @@ class DownstreamConnection(DownstreamSocket):
             self._linger()
         else:
             self._close()
-
-    def _look(self, now: float) -> None:
-        """See whether a client has left whose request is not read on."""
-        if self._hung_up:
-            self.eof_received()
-        else:
-            self.deadline = now + LOOK
 
     def _client_left(self) -> None:
         """Cancel the exchange."""

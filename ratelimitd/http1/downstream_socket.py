@@ -10,11 +10,16 @@ from ratelimitd.net.reset import reset_on_close
 
 from .body_pace import BodyPace
 from .interfaces import BodySink
-from .lifecycle import BUSY, CLOSING, HEAD, LINGER_AT_MOST, LINGERING, LOOK, Phase, client_timeout
+from .lifecycle import BUSY, CLOSING, HEAD, LINGER_AT_MOST, LINGERING, Phase, client_timeout
 from .model import BY_CLIENT, BY_GATEWAY, BY_SLOWNESS, EndedBy
 from .options import READ_BYTES, TURN, ServerOptions
 
-_HUNG_UP: Final[int] = getattr(select, "POLLRDHUP", 0)  # Linux alone has it; a reset is always told
+HANG_UP: Final = getattr(select, "POLLRDHUP", 0)
+"""poll(2) reports a reset in any case, and with this, which only Linux has, the end of the other side's sending."""
+
+LOOK: Final = 1.0
+"""Seconds between two looks whether a client is still there from which nothing is read: a look is a system call."""
+
 _buffer = memoryview(bytearray(READ_BYTES))  # each read is copied out before the next; a process has one loop
 
 
@@ -22,8 +27,7 @@ class DownstreamSocket(asyncio.BufferedProtocol):
     """The socket of one client, of which ``DownstreamConnection`` makes requests and responses.
 
     Reading goes on while a request is answered, so that the end of a client is seen behind what it sent. It pauses
-    while ``READ_BYTES`` are not used: as much as one read, which a connection has to hold anyway. The kernel is asked
-    for the end meanwhile, each ``LOOK`` seconds.
+    while ``READ_BYTES`` are not used: as much as one read, which a connection has to hold anyway.
 
     Attributes:
         deadline: time of the loop at which ``expire`` is due.
@@ -128,14 +132,14 @@ class DownstreamSocket(asyncio.BufferedProtocol):
             self.deadline = min(self._since + timeout, self._latest(receiving=receiving))
         self._progress = False
         wanted, transport = len(self._pending) < READ_BYTES, self._transport
-        if not wanted and self.deadline == inf and self._phase is BUSY:
-            self.deadline = self._loop.time() + LOOK
         if wanted != self._reading and transport is not None and not transport.is_closing():
             self._reading = wanted
             if wanted:
                 transport.resume_reading()
             else:
                 transport.pause_reading()
+        if not wanted and self._phase is BUSY and self.deadline == inf:
+            self.deadline = self._loop.time() + LOOK
 
     def _latest(self, *, receiving: bool) -> float:
         """Return the time at which the phase ends at the latest, whatever comes; infinite where there is none."""
@@ -146,21 +150,23 @@ class DownstreamSocket(asyncio.BufferedProtocol):
         return self._pace.due if receiving and self._phase is BUSY else inf
 
     @property
-    def _unread(self) -> bool:
-        """Whether bytes, or the end of the connection, wait in the kernel's buffer."""
-        return self._is(select.POLLIN)
+    def _hung_up(self) -> bool:
+        """Whether the end of the connection came, be it behind bytes that are not read."""
+        sock = self._transport.get_extra_info("socket") if self._transport is not None else None
+        if sock is None:
+            return False
+        ends = select.poll()
+        ends.register(sock.fileno(), HANG_UP)
+        return bool(ends.poll(0))
 
     @property
-    def _hung_up(self) -> bool:
-        """Whether the end of the connection waits there, also behind bytes."""
-        return self._is(_HUNG_UP)
-
-    def _is(self, event: int) -> bool:
+    def _unread(self) -> bool:
+        """Whether bytes, or the end of the connection, wait in the kernel's buffer."""
         sock = self._transport.get_extra_info("socket") if self._transport is not None else None
         if sock is None:
             return False
         waiting = select.poll()
-        waiting.register(sock.fileno(), event)
+        waiting.register(sock.fileno(), select.POLLIN)
         return bool(waiting.poll(0))
 
     # the end

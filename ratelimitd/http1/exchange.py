@@ -63,9 +63,8 @@ class Exchange:
     def forward(
         self,
         upstream: Upstream,
-        headers: Headers,
+        lines: bytes,
         *,
-        target: bytes | None = None,
         response_headers: Headers | None = None,
         response_timeout: float | None = None,
         withheld: frozenset[bytes] = frozenset(),
@@ -74,8 +73,7 @@ class Exchange:
 
         Args:
             upstream: receives the request if its circuit breaker admits it.
-            headers: made by ``headers.to_upstream``.
-            target: in place of the request's.
+            lines: header lines made by ``headers.to_upstream``.
             response_headers: added to the response, also to a local error response; they replace the upstream's headers
                 of the same names, except Vary.
             response_timeout: overrides that of the upstream, for each attempt.
@@ -83,8 +81,7 @@ class Exchange:
         """
         if self.over or self.relay is not None:
             return
-        asked, ours = target or self.request.target, response_headers or []
-        relay = Relay(self, upstream, headers, asked, ours, response_timeout, withheld)
+        relay = Relay(self, upstream, lines, response_headers or [], response_timeout, withheld)
         self.relay = relay
         relay.start()
 

@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 from .model import CHUNKED, UNTIL_CLOSE, ErrorResponse, Framed, Headers, RequestHead, ResponseHead
 
-_LENGTH = re.compile(rb"0|[1-9][0-9]{0,17}")
+LENGTH = re.compile(rb"0|[1-9][0-9]{0,17}")
 _HOST = rb"(?:[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?"
-_AUTHORITY = re.compile(_HOST)
-_ORIGIN = re.compile(rb"(/[!\"$->@-~]*)(?:\?([!\"$-~]*))?")
+AUTHORITY = re.compile(_HOST)
+ORIGIN = re.compile(rb"(/[!\"$->@-~]*)(?:\?([!\"$-~]*))?")
 _ABSOLUTE = re.compile(rb"(?i:https?)://(" + _HOST + rb")((?:/[!\"$->@-~]*)?)(?:\?([!\"$-~]*))?")
 _WATCHED = frozenset((b"host", b"content-length", b"transfer-encoding", b"connection", b"expect", b"upgrade"))
 _LISTS = frozenset((b"connection", b"upgrade"))
@@ -62,18 +62,15 @@ def frame_request(head: RequestHead) -> Framed | ErrorResponse:
     sent, path, query, authority = aimed
     if authority:
         headers, names = _with_host(headers, names, authority)
-    return Framed(
-        sent,
-        path,
-        query,
-        authority or seen.get(b"host", b""),
-        headers,
-        names,
-        length,
-        _keeps(seen, version),
-        expects and length != 0,
-        b"upgrade" in seen and length == 0 and method == b"GET" and version == b"1.1" and _is_websocket(seen),
-    )
+    framed = Framed(method, version, target, names, headers)
+    framed.target, framed.path, framed.query = sent, path, query
+    framed.authority = authority or seen.get(b"host", b"")
+    framed.length = length
+    framed.keep_alive = _keeps(seen, version)
+    framed.expects = expects and length != 0
+    may_switch = b"upgrade" in seen and length == 0 and method == b"GET" and version == b"1.1"
+    framed.websocket = may_switch and _is_websocket(seen)
+    return framed
 
 
 def frame_response(method: bytes, head: ResponseHead) -> FramedResponse | ErrorResponse:
@@ -84,7 +81,7 @@ def frame_response(method: bytes, head: ResponseHead) -> FramedResponse | ErrorR
     coding, length = seen.get(b"transfer-encoding"), seen.get(b"content-length")
     if coding is not None and (length is not None or head.version != b"1.1" or coding.lower() != b"chunked"):
         return ErrorResponse(502, "response: Transfer-Encoding is not chunked alone")
-    if length is not None and not _LENGTH.fullmatch(length):
+    if length is not None and not LENGTH.fullmatch(length):
         return ErrorResponse(502, "response: malformed Content-Length")
     keep = _keeps(seen, head.version)
     if method == b"HEAD" or head.status < 200 or head.status in _BODILESS:
@@ -130,7 +127,7 @@ def _misdirected(seen: dict[bytes, bytes], version: bytes) -> ErrorResponse | No
     host = seen.get(b"host")
     if host is None:
         return ErrorResponse(400, "Host is missing") if version == b"1.1" else None
-    return None if _AUTHORITY.fullmatch(host) else ErrorResponse(400, "malformed Host")
+    return None if AUTHORITY.fullmatch(host) else ErrorResponse(400, "malformed Host")
 
 
 def _request_length(seen: dict[bytes, bytes], version: bytes) -> int | ErrorResponse:
@@ -138,7 +135,7 @@ def _request_length(seen: dict[bytes, bytes], version: bytes) -> int | ErrorResp
     if coding is None:
         if length is None:
             return 0
-        return int(length) if _LENGTH.fullmatch(length) else ErrorResponse(400, "malformed Content-Length")
+        return int(length) if LENGTH.fullmatch(length) else ErrorResponse(400, "malformed Content-Length")
     if length is not None:
         return ErrorResponse(400, "Transfer-Encoding with Content-Length")
     if version != b"1.1":
@@ -150,7 +147,7 @@ def _aim(method: bytes, target: bytes) -> tuple[bytes, bytes, bytes, bytes] | No
     """Split a target into the one to send on, path, query and the authority of an absolute one; None: it is invalid."""
     if method == b"CONNECT":
         return None
-    if (origin := _ORIGIN.fullmatch(target)) is not None:
+    if (origin := ORIGIN.fullmatch(target)) is not None:
         path, query = origin.groups(b"")
         return target, path, query, b""
     if target == b"*":

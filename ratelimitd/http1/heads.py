@@ -11,13 +11,16 @@ import httptools
 from .framing import FramedResponse, frame_request, frame_response
 from .model import ErrorResponse, Framed, Headers, RequestHead, ResponseHead
 from .options import ServerOptions
+from .plain import plain_request, plain_response
 
 T = TypeVar("T")
-MAX_HEADS = 1024
-MAX_HEAD_BYTES = 1024
-"""Heads that a cache holds, and the longest of them: 4 MiB at most for both caches, parsed fields included."""
+MAX_HEADS = 512
+MAX_HEAD_BYTES, MAX_HEAD_FIELDS = 1024, 32
+"""Heads that a cache holds, and the longest of them: a browser's has 600 to 900 bytes in 15 to 20 fields."""
 MAX_SEEN = 4096
 """Hashes of heads that were seen once, in each cache."""
+HEADS_BYTES = 2 * (MAX_HEADS * (12 << 10) + MAX_SEEN * 128)
+"""Both caches when they are full: the longest heads took 6 to 11 KiB each, with their fields and what is sent on."""
 LINE_END = b"\r\n"
 _CR = 0x0D
 _FIELD_BYTES = b"\t" + bytes(range(0x20, 0x7F)) + bytes(range(0x80, 0x100))
@@ -47,29 +50,29 @@ class HeadCache(Generic[T]):
     def __repr__(self) -> str:
         return f"<HeadCache: {len(self._parsed)} parsed, {len(self._seen)} seen>"
 
-    def put(self, raw: bytes, parsed: T) -> None:
-        """Store a parsed head, if it was seen before and is not longer than ``MAX_HEAD_BYTES``."""
+    def put(self, raw: bytes, parsed: T, names: list[bytes]) -> None:
+        """Store a parsed head, if it was seen before and is within ``MAX_HEAD_BYTES`` and ``MAX_HEAD_FIELDS``."""
         mark = hash(raw)
         if mark not in self._seen:
             if len(self._seen) >= MAX_SEEN:
                 self._seen.clear()
             self._seen.add(mark)
-        elif len(raw) <= MAX_HEAD_BYTES:
+        elif len(raw) <= MAX_HEAD_BYTES and len(names) <= MAX_HEAD_FIELDS:
             if len(self._parsed) >= MAX_HEADS:
                 self._parsed.clear()
             self._parsed[raw] = parsed
 
 
-_requests: HeadCache[tuple[RequestHead, Framed]] = HeadCache()
+_requests: HeadCache[Framed] = HeadCache()
 _responses: HeadCache[tuple[ResponseHead, FramedResponse]] = HeadCache()
 
 
 def take_request(
     partial: bytearray, data: bytes, options: ServerOptions
-) -> tuple[RequestHead, Framed, bytes] | ErrorResponse | None:
+) -> tuple[Framed, bytes] | ErrorResponse | None:
     """Take a request head: ``partial`` is what earlier reads brought of it, ``data`` what one more read brought.
 
-    Returns the head, its framing and the bytes after it. Returns None while the head is not complete; ``data`` is in
+    Returns the head and the bytes after it. Returns None while the head is not complete; ``data`` is in
     ``partial`` then. ``partial`` is empty before the first read and after a head was taken.
     """
     whole = _joined(partial, data) if partial else data
@@ -85,14 +88,13 @@ def take_request(
         read = read_other_method(whole[:end], read)
     if isinstance(read, ErrorResponse):
         return read
-    head, framed = read
-    if len(head.target) > options.max_target:
+    if len(read.asked) > options.max_target:
         return ErrorResponse(414, "request target is too long")
-    if len(head.headers) > options.max_headers:
+    if len(read.names) > options.max_headers:
         return ErrorResponse(431, "too many headers")
-    if framed.length > options.max_body:
+    if read.length > options.max_body:
         return ErrorResponse(413, "request body is too large")
-    return head, framed, whole[end:]
+    return read, whole[end:]
 
 
 def after_empty_line(partial: bytearray, data: bytes) -> bytes | None:
@@ -161,23 +163,18 @@ def _invalid_new(partial: bytearray, new: int) -> str:
     return invalid_start(partial[start:])
 
 
-def read_request(raw: bytes) -> tuple[RequestHead, Framed] | ErrorResponse:
-    """Parse and frame a complete request head. The result is shared with later equal heads and must not be changed."""
+def read_request(raw: bytes) -> Framed | ErrorResponse:
+    """Read and frame a complete request head. The result is shared with later equal heads and must not be changed."""
     cached = _requests.get(raw)
     if cached is not None:
         return cached
-    head = parse_request(raw)
-    if isinstance(head, ErrorResponse):
-        return head
-    framed = frame_request(head)
-    if isinstance(framed, ErrorResponse):
-        return framed
-    parsed = (head, framed)
-    _requests.put(raw, parsed)
-    return parsed
+    framed = plain_request(raw) or judged_request(raw)
+    if isinstance(framed, Framed):
+        _requests.put(raw, framed, framed.names)
+    return framed
 
 
-def read_other_method(raw: bytes, refused: ErrorResponse) -> tuple[RequestHead, Framed] | ErrorResponse:
+def read_other_method(raw: bytes, refused: ErrorResponse) -> Framed | ErrorResponse:
     """Parse and frame a complete request head that was refused; ``refused`` unless it may be for its method alone.
 
     llhttp reads it with another method, which changes nothing about all that follows the method. The result is not
@@ -189,29 +186,36 @@ def read_other_method(raw: bytes, refused: ErrorResponse) -> tuple[RequestHead, 
     head = parse_request(_KNOWN_METHOD + raw[len(method) :])
     if isinstance(head, ErrorResponse):
         return head
-    head = head._replace(method=method)
-    framed = frame_request(head)
-    return framed if isinstance(framed, ErrorResponse) else (head, framed)
+    return frame_request(head._replace(method=method))
 
 
 def read_response(method: bytes, raw: bytes) -> tuple[ResponseHead, FramedResponse] | ErrorResponse:
-    """Parse and frame a complete response head; the request had ``method``. The result is shared: do not change it."""
+    """Read and frame a complete response head; the request had ``method``. The result is shared: do not change it."""
     cached = _responses.get(raw) if method != b"HEAD" else None  # no other method changes the framing of a head
     if cached is not None:
         return cached
+    read = plain_response(method, raw) or judged_response(method, raw)
+    if not isinstance(read, ErrorResponse) and method != b"HEAD":
+        _responses.put(raw, read, read[0].names)
+    return read
+
+
+def judged_request(raw: bytes) -> Framed | ErrorResponse:
+    """Parse and frame a request head of any kind."""
+    head = parse_request(raw)
+    return head if isinstance(head, ErrorResponse) else frame_request(head)
+
+
+def judged_response(method: bytes, raw: bytes) -> tuple[ResponseHead, FramedResponse] | ErrorResponse:
+    """Parse and frame a response head of any kind."""
     head = parse_response(raw)
     if isinstance(head, ErrorResponse):
         return head
     framed = frame_response(method, head)
-    if isinstance(framed, ErrorResponse):
-        return framed
-    parsed = (head, framed)
-    if method != b"HEAD":
-        _responses.put(raw, parsed)
-    return parsed
+    return framed if isinstance(framed, ErrorResponse) else (head, framed)
 
 
-class _Fields:
+class _Callbacks:
     """Collects what httptools' callbacks report."""
 
     __slots__ = ("headers", "names", "text")
@@ -236,7 +240,7 @@ def parse_request(head: bytes) -> RequestHead | ErrorResponse:
     """Parse a request head, which ends with its empty line."""
     if flaw := invalid_bytes(head):
         return ErrorResponse(400, flaw)
-    fields = _Fields()
+    fields = _Callbacks()
     parser = httptools.HttpRequestParser(fields)
     try:
         parser.feed_data(head)
@@ -256,7 +260,7 @@ def parse_response(head: bytes) -> ResponseHead | ErrorResponse:
     """Parse a response head, which ends with its empty line."""
     if flaw := invalid_bytes(head):
         return ErrorResponse(502, f"response: {flaw}")
-    fields = _Fields()
+    fields = _Callbacks()
     parser = httptools.HttpResponseParser(fields)
     try:
         parser.feed_data(head)
@@ -267,7 +271,7 @@ def parse_response(head: bytes) -> ResponseHead | ErrorResponse:
     status, version = parser.get_status_code(), _STATUS_LINES.get(head[:9])
     if version is None or head[9:12] != b"%d" % status:
         return ErrorResponse(502, "response: status line is not of HTTP 1.0 or 1.1")
-    return ResponseHead(status, fields.text, version, _trimmed(head, fields.headers), fields.names)
+    return ResponseHead(status, fields.text, version, fields.names, _trimmed(head, fields.headers))
 
 
 def invalid_bytes(head: bytes | bytearray) -> str:

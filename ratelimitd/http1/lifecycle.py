@@ -19,10 +19,6 @@ LEAVE = 1.0
 """Seconds between two requests, or from a connection's start to its first, in which a client that is being left may ask
 once more: many round trips. A client that is idle longer is left at once."""
 
-LOOK = 1.0
-"""Seconds between two looks whether a client has left that is not read: its request may wait for much longer, for a
-limit or for its upstream."""
-
 
 class Phase(Enum):
     """Phases of a client's connection."""

@@ -54,14 +54,127 @@ class RequestHead(NamedTuple):
     names: list[bytes]
 
 
-class ResponseHead(NamedTuple):
-    """The head of a response as it was sent; ``names`` are the names of ``headers`` in lower case, in their order."""
+class Fields:
+    """The fields of a head in their order, as lines or as headers; each is made of the other where it is asked for.
 
-    status: int
-    reason: bytes
-    version: bytes
-    headers: Headers
-    names: list[bytes]
+    Equal messages share them: nothing of them may be changed.
+
+    Attributes:
+        names: names in lower case.
+        plain: taken by ``plain``.
+    """
+
+    __slots__ = ("_headers", "_lines", "names", "plain")
+
+    def __init__(
+        self,
+        names: list[bytes],
+        headers: Headers | None = None,
+        lines: list[bytes] | None = None,
+        *,
+        plain: bool = False,
+    ) -> None:
+        self.names = names
+        self.plain = plain
+        self._headers = headers
+        self._lines = lines
+
+    @property
+    def headers(self) -> Headers:
+        """Names and values as sent. Made anew each time of a plain head, so that one in a cache does not grow."""
+        made = self._headers
+        return (
+            [_header(line, name) for line, name in zip(self.lines, self.names, strict=True)] if made is None else made
+        )
+
+    @property
+    def lines(self) -> list[bytes]:
+        """``name: value``, without the line's end."""
+        made = self._lines
+        return [b"%b: %b" % header for header in self.headers] if made is None else made
+
+    def value(self, index: int) -> bytes:
+        """Return the value of the field at an index of ``names``."""
+        made = self._headers
+        return self.lines[index][len(self.names[index]) + 2 :] if made is None else made[index][1]
+
+
+def _header(line: bytes, name: bytes) -> Header:
+    return line[: len(name)], line[len(name) + 2 :]
+
+
+class ResponseHead(Fields):
+    """The head of a response as it was sent.
+
+    Attributes:
+        present: set of the names.
+        prefix: what ``headers.to_client`` begins the head for a client with, once it was made.
+    """
+
+    __slots__ = ("prefix", "present", "reason", "status", "version")
+
+    def __init__(
+        self,
+        status: int,
+        reason: bytes,
+        version: bytes,
+        names: list[bytes],
+        headers: Headers | None = None,
+        lines: list[bytes] | None = None,
+        *,
+        plain: bool = False,
+    ) -> None:
+        super().__init__(names, headers, lines, plain=plain)
+        self.status = status
+        self.reason = reason
+        self.version = version
+        self.present = frozenset(names)
+        self.prefix = b""
+
+
+class Framed(Fields):
+    """A request head that is framed; see ``Request`` for the attributes that it has too.
+
+    Attributes:
+        asked: target as sent.
+        keep_alive: the client lets the connection persist.
+        expects: the client waits for 100 before it sends the body.
+        kept: the lines that go on for a peer that is not trusted, once ``headers.to_upstream`` made them.
+    """
+
+    __slots__ = (
+        "asked",
+        "authority",
+        "expects",
+        "keep_alive",
+        "kept",
+        "length",
+        "method",
+        "path",
+        "query",
+        "target",
+        "version",
+        "websocket",
+    )
+
+    def __init__(
+        self,
+        method: bytes,
+        version: bytes,
+        asked: bytes,
+        names: list[bytes],
+        headers: Headers | None = None,
+        lines: list[bytes] | None = None,
+        *,
+        plain: bool = False,
+    ) -> None:
+        super().__init__(names, headers, lines, plain=plain)
+        self.method = method
+        self.version = version
+        self.asked = self.target = self.path = asked
+        self.query = self.authority = self.kept = b""
+        self.length = 0
+        self.keep_alive = self.expects = self.websocket = False
 
 
 class Request:
@@ -72,8 +185,7 @@ class Request:
         path: path of the target, as sent.
         query: query of the target, as sent, without its question mark; empty if there is none.
         version: ``1.0`` or ``1.1``.
-        headers: as sent, except that an absolute target replaces Host (RFC 9112 3.2.2). Must not be changed: equal
-            requests share them.
+        head: fields as sent, except that an absolute target replaces Host (RFC 9112 3.2.2).
         names: names of the headers, in lower case, in their order.
         authority: the requested host; empty if a 1.0 request names none.
         length: length of the body in bytes, or ``CHUNKED``.
@@ -87,7 +199,7 @@ class Request:
     __slots__ = (
         "authority",
         "client",
-        "headers",
+        "head",
         "length",
         "method",
         "names",
@@ -101,44 +213,30 @@ class Request:
         "websocket",
     )
 
-    def __init__(self, head: RequestHead, framed: "Framed", peer: Peer, scheme: str) -> None:
-        self.method, _, self.version, _, _ = head
-        (
-            self.target,
-            self.path,
-            self.query,
-            self.authority,
-            self.headers,
-            self.names,
-            self.length,
-            _,
-            _,
-            self.websocket,
-        ) = framed
+    def __init__(self, head: Framed, peer: Peer, scheme: str) -> None:
+        self.head = head
+        self.method = head.method
+        self.target = head.target
+        self.path = head.path
+        self.query = head.query
+        self.version = head.version
+        self.names = head.names
+        self.authority = head.authority
+        self.length = head.length
+        self.websocket = head.websocket
         self.peer = peer
         self.client = peer.address
         self.scheme = scheme
         self.tag = b""
 
+    @property
+    def headers(self) -> Headers:
+        """Names and values in order, as sent. Made anew each time it is read, for most requests."""
+        return self.head.headers
 
-class Framed(NamedTuple):
-    """The framing of a request; see ``Request`` for the attributes that it has too.
-
-    Attributes:
-        keep_alive: the client lets the connection persist.
-        expects: the client waits for 100 before it sends the body.
-    """
-
-    target: bytes
-    path: bytes
-    query: bytes
-    authority: bytes
-    headers: Headers
-    names: list[bytes]
-    length: int
-    keep_alive: bool
-    expects: bool
-    websocket: bool
+    def value(self, index: int) -> bytes:
+        """Return the value of the header at an index of ``names``."""
+        return self.head.value(index)
 
 
 class Endpoint(NamedTuple):

@@ -4,6 +4,7 @@ import asyncio
 import errno
 import socket
 import ssl
+from itertools import islice
 from math import inf
 from typing import Final, Protocol
 
@@ -11,7 +12,7 @@ from ratelimitd.net.connect import connect
 from ratelimitd.net.peers import network_of
 
 from .circuit_breaker import Outcome
-from .deadlines import Sweeper
+from .deadlines import AT_ONCE, Sweeper
 from .model import Endpoint, ErrorResponse
 from .options import UpstreamOptions
 from .shares import Shares
@@ -146,9 +147,12 @@ class Pool:
         self._admit()
 
     def expire(self, now: float) -> None:
-        """Give up on takers that have waited too long."""
+        """Give up on takers that have waited too long, on some in each turn of the loop."""
         overdue = now - self.options.wait_timeout
-        for taker in [taker for taker, since in self._waiting.items() if since <= overdue]:
+        late = [taker for taker, since in islice(self._waiting.items(), AT_ONCE) if since <= overdue]
+        if len(late) == AT_ONCE:
+            asyncio.get_running_loop().call_soon(self.expire, now)
+        for taker in late:
             if taker in self._waiting:
                 self.cancel(taker)
                 error = ErrorResponse(503, "no connection to the upstream came free in time")

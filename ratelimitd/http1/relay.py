@@ -7,13 +7,12 @@ from .circuit_breaker import Outcome
 from .headers import to_client, trailers_to_client
 from .interfaces import ExchangeInterface
 from .model import CHUNKED, UNTIL_CLOSE, ErrorResponse, Headers, ResponseHead
-from .responses import CHUNKED_HEADER, GRANTED, date_header, persistence, request_head
-from .responses import head as response_head
+from .responses import CHUNKED_HEADER, GRANTED, date_header, lines_of, persistence, request_head
 from .tunnel import Tunnel
 from .upstream import Upstream
 from .upstream_connection import UpstreamConnection
 
-_NEITHER, _UNANSWERED = Outcome.NEITHER, Outcome.UNANSWERED
+_NEITHER, _CLOSED_EARLY, _UNANSWERED = Outcome.NEITHER, Outcome.CLOSED_EARLY, Outcome.UNANSWERED
 _REPEATABLE = frozenset((b"GET", b"HEAD"))
 
 
@@ -30,14 +29,13 @@ class Relay:
         "_connection",
         "_exchange",
         "_head",
-        "_headers",
         "_index",
         "_judged",
+        "_lines",
         "_ours",
         "_out",
         "_parts",
         "_response_timeout",
-        "_target",
         "_told",
         "_upstream",
         "_withheld",
@@ -47,16 +45,14 @@ class Relay:
         self,
         exchange: ExchangeInterface,
         upstream: Upstream,
-        headers: Headers,
-        target: bytes,
+        lines: bytes,
         ours: Headers,
         response_timeout: float | None = None,
         withheld: frozenset[bytes] = frozenset(),
     ) -> None:
         self._exchange = exchange
         self._upstream = upstream
-        self._headers = headers
-        self._target = target
+        self._lines = lines
         self._ours = ours
         self._withheld = withheld
         self._response_timeout = response_timeout
@@ -146,7 +142,7 @@ class Relay:
     def interim(self, head: ResponseHead) -> None:
         """Forward a 1xx to a client of HTTP 1.1; a 100 is not forwarded, as ``start_body`` sends it."""
         if head.status != 100 and self._exchange.request.version == b"1.1":
-            self._exchange.client.write(response_head(head.status, head.reason, to_client(head, [])))
+            self._exchange.client.write(to_client(head, []) + b"\r\n")
 
     def response(self, head: ResponseHead, length: int) -> None:
         """Make the head of the response to the client."""
@@ -156,17 +152,18 @@ class Relay:
         exchange.status = head.status
         self._judged = True
         self._upstream.answered(self._index, head.status, self._clock(), self._admitted)
-        headers = to_client(head, self._ours, self._withheld)
+        framing: Headers = []
         self._head = head
         if length < 0 and request.version == b"1.1":
             self._out = CHUNKED
-            headers.append(CHUNKED_HEADER)
+            framing.append(CHUNKED_HEADER)
         elif length < 0:
             self._out = UNTIL_CLOSE
-        if b"date" not in head.names:
-            headers.append(date_header())  # RFC 9110 6.6.1
-        headers += persistence(request.version, keep=client.keeps(able=self._out != UNTIL_CLOSE))
-        self._parts.append(response_head(head.status, head.reason, headers))
+        if b"date" not in head.present:
+            framing.append(date_header())  # RFC 9110 6.6.1
+        framing += persistence(request.version, keep=client.keeps(able=self._out != UNTIL_CLOSE))
+        self._parts.append(to_client(head, self._ours, self._withheld))
+        self._parts.append(lines_of(framing) + b"\r\n" if framing else b"\r\n")
 
     def data(self, piece: bytes) -> None:
         """Take a piece of the body; ``read`` sends it."""
@@ -201,8 +198,7 @@ class Relay:
         exchange.status = head.status
         self._judged = True
         self._upstream.answered(self._index, head.status, self._clock(), self._admitted)
-        headers = to_client(head, self._ours, self._withheld)
-        exchange.client.write(response_head(head.status, head.reason, headers + GRANTED))
+        exchange.client.write(b"%b%b\r\n" % (to_client(head, self._ours, self._withheld), lines_of(GRANTED)))
         tunnel = Tunnel(exchange, connection, self._release)
         exchange.relay = tunnel
         exchange.client.switch(tunnel)
@@ -223,7 +219,8 @@ class Relay:
             return
         # closed under a body: a reset may have cost the answer to it; a stale connection: the idle time was over
         explained = error.status == 502 and (stale or not bodiless)
-        self._fail(_UNANSWERED if unheard and not explained else _NEITHER)
+        failed = _CLOSED_EARLY if error.status == 502 else _UNANSWERED
+        self._fail(failed if unheard and not explained else _NEITHER)
         if self._told:
             exchange.error, exchange.cut = error.reason, "upstream"
             exchange.break_off(reset=self._out == UNTIL_CLOSE)
@@ -258,10 +255,9 @@ class Relay:
             self._index = -1
 
     def _request_head(self) -> bytes:
-        request, headers, host = self._exchange.request, self._headers, self._upstream.host
-        if host is not None or not request.authority:
-            others = [header for header in headers if header[0].lower() != b"host"]
-            headers = [(b"Host", host or self._upstream.pools[self._index].endpoint.authority), *others]
+        request, lines, host = self._exchange.request, self._lines, self._upstream.host
+        if host == b"" or (host is None and not request.authority):
+            host = self._upstream.pools[self._index].endpoint.authority
         if request.length == CHUNKED:
-            headers = [*headers, CHUNKED_HEADER]
-        return request_head(request.method, self._target, headers)
+            lines += lines_of([CHUNKED_HEADER])
+        return request_head(request.method, request.target, request.authority if host is None else host, lines)

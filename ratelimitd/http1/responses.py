@@ -19,14 +19,23 @@ _date = (0, b"")
 
 def head(status: int, reason: bytes, headers: Headers) -> bytes:
     """Write the head of a response."""
-    lines = [b"%b: %b\r\n" % header for header in headers]
-    return b"HTTP/1.1 %d %b\r\n%b\r\n" % (status, reason, b"".join(lines))
+    return b"HTTP/1.1 %d %b\r\n%b\r\n" % (status, reason, lines_of(headers))
 
 
-def request_head(method: bytes, target: bytes, headers: Headers) -> bytes:
-    """Write the head of a request to an upstream, which is always of HTTP 1.1."""
-    lines = [b"%b: %b\r\n" % header for header in headers]
-    return b"%b %b HTTP/1.1\r\n%b\r\n" % (method, target, b"".join(lines))
+def request_head(method: bytes, target: bytes, host: bytes, lines: bytes) -> bytes:
+    """Write the head of a request to an upstream, which is always of HTTP 1.1; ``lines`` are all but Host."""
+    return b"".join((method, b" ", target, b" HTTP/1.1\r\nHost: ", host, b"\r\n", lines, b"\r\n"))
+
+
+def lines_of(headers: Headers) -> bytes:
+    """Write header lines, each with its end."""
+    parts: list[bytes] = []
+    for name, value in headers:
+        parts.append(name)
+        parts.append(b": ")
+        parts.append(value)
+        parts.append(b"\r\n")
+    return b"".join(parts)
 
 
 def error_answer(headers: Headers, body: bytes, status: int) -> bytes:

@@ -17,7 +17,7 @@ from .keys import KeyMaker, holds_key, key_maker
 from .lines import Line, Lines, Waiter, blocking, can_wait, is_too_late, pause
 from .modes import ENFORCED, Modes
 from .new_keys import TABLE_SIZE, NewKeys
-from .plan import Planner, PlanOptions
+from .plan import Planner, PlanOptions, repeats
 from .post_paid import IN_DOUBT, KEPT_BYTES, PostPaid
 from .reason import (
     INTERNAL_ERROR,
@@ -115,6 +115,7 @@ __all__ = [
     "pause",
     "reason_of",
     "release_all",
+    "repeats",
     "selects",
     "shared",
     "shown_charge",

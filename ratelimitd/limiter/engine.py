@@ -13,7 +13,7 @@ from .answer import Answer, answer, tally
 from .holding import count_holds, lease, release, renewal
 from .modes import ENFORCED, Modes
 from .plan import Planner
-from .seam import Ask, Done, Guard, LimitRequest, Store
+from .seam import Ask, Done, Guard, LimitRequest, Plan, Store
 
 Encoded = TypeVar("Encoded")
 """A request as an edge has it."""
@@ -82,6 +82,10 @@ class Engine:
             self._counts.service_error += 1
             raise
         return Ask(plan, plan.costs, atomic=plan.atomic, deadline=deadline, tag=tag)
+
+    def ask_again(self, plan: Plan, deadline: int = 0, tag: Any = None) -> Ask:
+        """Ask for an equal request what ``plan`` asks, which the active planner made, and which ``repeats``."""
+        return Ask(plan, plan.costs.copy(), atomic=plan.atomic, deadline=deadline, tag=tag)
 
     def decide(
         self, asks: Sequence[Ask], now: int, answered: Answered, failed: Failed, done: Done = lambda _: None

@@ -193,6 +193,7 @@ class Planner:
             rules = self._made(domain, found)
             if node.stat_key is not None:
                 self._rules[node] = rules
+                rules.kept = True
         return rules
 
     def _made(self, domain: Domain, found: Match) -> NodeRules:
@@ -249,6 +250,26 @@ def _charge(found: NodeRules, entries: tuple[Entry, ...], replaced: frozenset[st
         elif not replaced or rule.limit.name not in replaced:
             charges.append(Charge(rule, rule.head.key(entries), rule.flags))
     return unlimited
+
+
+def repeats(plan: Plan) -> bool:
+    """Return whether an equal request has this plan too while its planner is active. No guard changes its parts.
+
+    Not a plan with holds, which are those of one call, nor with rules that are made for each request, nor one whose
+    costs give back, settle or ask: what these mean to a limit depends on what others have told about it.
+    """
+    if not plan.known_domain or plan.mixed or len(plan.call) > 0:
+        return False
+    descriptors = plan.request.descriptors
+    for position, item in enumerate(plan.items):
+        found, descriptor = item.found, descriptors[position]
+        if descriptor.negative or descriptor.lease is not None:
+            return False
+        if found is None:
+            continue
+        if not found.kept or (found.roles and (descriptor.hits is not None or found.switched)):
+            return False
+    return True
 
 
 def replaced_by(matched: Iterable[NodeRules | None]) -> frozenset[str]:

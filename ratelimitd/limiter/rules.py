@@ -112,9 +112,10 @@ class NodeRules:
         roles: whether one of the rules has roles.
         holds: whether one of the rules has holds.
         after: whether one of the limits has ``charge: after``.
+        kept: whether the planner keeps them: no value of a request is part of them.
     """
 
-    __slots__ = ("after", "holds", "metadata", "path", "pins", "replaces", "roles", "rules")
+    __slots__ = ("after", "holds", "kept", "metadata", "path", "pins", "replaces", "roles", "rules")
 
     def __init__(
         self,
@@ -132,6 +133,7 @@ class NodeRules:
         self.roles = True in [rule.roles for rule in rules]
         self.holds = True in [rule.holds for rule in rules]
         self.after = True in [rule.flags >= POST_PAID for rule in rules]
+        self.kept = False
 
     @property
     def switched(self) -> bool:

@@ -14,6 +14,7 @@ import socket
 import ssl as tls
 from asyncio.staggered import staggered_race
 from collections.abc import Callable
+from functools import partial
 from itertools import chain, zip_longest
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -38,6 +39,13 @@ async def connect(
         sock.close()
         raise
     return made
+
+
+_Lookup = tuple[asyncio.AbstractEventLoop, str, int]
+
+_lookups: Final[dict[_Lookup, "asyncio.Task[list[_Address]]"]] = {}
+"""Lookups in progress. uvloop has four threads for all of them, and a lookup whose caller is gone keeps its thread. So
+one name takes one thread, or a name whose server does not answer would hold up all others."""
 
 
 class _Address(NamedTuple):
@@ -80,7 +88,27 @@ async def _addresses(host: str, port: int) -> list[_Address]:
     for family in (socket.AF_INET, socket.AF_INET6):
         if _is_address(family, host):
             return [_Address(family, socket.SOCK_STREAM, socket.IPPROTO_TCP, (host, port))]
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    loop = asyncio.get_running_loop()
+    key = loop, host, port
+    lookup = _lookups.get(key)
+    if lookup is None:
+        lookup = _lookups[key] = loop.create_task(_look_up(host, port))
+        lookup.add_done_callback(partial(_looked_up, key))
+    return await asyncio.shield(lookup)
+
+
+def _looked_up(key: _Lookup, lookup: "asyncio.Task[list[_Address]]") -> None:
+    del _lookups[key]
+    if not lookup.cancelled():
+        lookup.exception()  # it has been seen, if no caller is left to see it
+
+
+async def _look_up(host: str, port: int) -> list[_Address]:
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except socket.gaierror:
+        socket.socket().close()  # without a file to open, the resolver says that the name is unknown
+        raise
     return [_Address(family, kind, number, at) for family, kind, number, _, at in found]
 
 

@@ -34,6 +34,9 @@ PAUSE: Final = 0.005
 FLUSH_SECONDS: Final = 1.0
 """Time at the end to write what waits; a reader that reads takes a full queue in milliseconds."""
 
+STANDARD_STREAMS: Final = 3
+"""Descriptors that a program gets from its parent: 0 to 2."""
+
 
 class Piece(NamedTuple):
     """Text in the queue of a writer: its bytes, its lines, and the stream that counts them if they are lost."""
@@ -206,6 +209,7 @@ def queued_output() -> Iterator[None]:
 
     They stay replaced where that fails, since a traceback at the end of the process would wait for ever.
     """
+    open_closed_streams()
     streams = {name: getattr(sys, name) for name in QUEUE_BYTES}
     writers: dict[tuple[int, int], Writer] = {}
     for name, stream in streams.items():
@@ -223,6 +227,19 @@ def queued_output() -> Iterator[None]:
             for name, stream in streams.items():
                 setattr(sys, name, stream)
             _outputs.clear()
+
+
+def open_closed_streams() -> None:
+    """Open /dev/null for stdin, stdout and stderr where the parent has closed them (``>&-``).
+
+    Their descriptors would be those of the first files of the event loop, and libuv aborts when it closes one of them.
+    """
+    while (file := os.open(os.devnull, os.O_RDWR)) < STANDARD_STREAMS:
+        pass
+    os.close(file)
+    for number, name in enumerate(QUEUE_BYTES, 1):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, "w", closefd=False))  # noqa: SIM115 -- a descriptor, until the end
 
 
 def flush() -> bool:

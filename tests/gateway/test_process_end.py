@@ -4,11 +4,16 @@ import asyncio
 import os
 import signal
 import socket
+import subprocess
+import sys
+from contextlib import suppress
 
 import pytest
 
+from testkit.environment import bare
+from testkit.redis_server import free_port
 from tests.gateway_process import FILE, gateway, upstream
-from tests.http1.rig import End, get
+from tests.http1.rig import PATIENCE, End, get
 
 pytestmark = pytest.mark.process
 
@@ -40,3 +45,22 @@ async def test_sigterm_resets_no_request(tmp_path):
             for client in clients:
                 client.close()
             assert await running.ended() == 0
+
+
+async def test_a_process_without_stdout_ends_as_any_other(tmp_path):
+    """A parent may close the standard descriptors: none becomes a file of the event loop."""
+    file, port = tmp_path / "gateway.yaml", free_port()
+    file.write_text(FILE.format(url="http://127.0.0.1:1", limit=1, policy="error"))
+    command = [sys.executable, "-m", "ratelimitd", "proxy", "--config", str(file)]
+    env = {**bare(), "LISTEN_ADDR": f"127.0.0.1:{port}", "DRAIN_DELAY": "0"}
+    closing = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh"]
+    process = await asyncio.create_subprocess_exec(*closing, *command, env=env, stdout=subprocess.DEVNULL)
+    async with asyncio.timeout(PATIENCE):
+        answered = False
+        while not answered and process.returncode is None:
+            with suppress(OSError, asyncio.IncompleteReadError):
+                client = End(*await asyncio.open_connection("127.0.0.1", port))
+                answered = b" 200 " in (await client.ask(get(b"/readyz")))[0]
+                client.close()
+        process.terminate()
+        assert await process.wait() == 0

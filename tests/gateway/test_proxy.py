@@ -5,8 +5,9 @@ from types import SimpleNamespace
 import pytest
 
 from ratelimitd.gateway.client_address import trust
-from ratelimitd.gateway.proxy import Proxy, Snapshot
+from ratelimitd.gateway.proxy import Proxy
 from ratelimitd.gateway.routing import Router
+from ratelimitd.gateway.snapshot import Snapshot
 from ratelimitd.http1 import Peer, Summary
 from ratelimitd.limiter import Engine, Failure, FailureKind, Fallback, Planner, PlanOptions, Tallies, key_maker
 from ratelimitd.observe.metrics import Counters
@@ -33,7 +34,7 @@ class Exchange:
     def respond(self, status, headers, body):
         self.answers.append((status, dict(headers).get(b"Retry-After")))
 
-    def forward(self, upstream, headers, *, response_headers, response_timeout, withheld):
+    def forward(self, upstream, lines, *, response_headers, response_timeout, withheld):
         raise RuntimeError("a bug")
 
 

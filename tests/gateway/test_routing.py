@@ -5,7 +5,7 @@ import pytest
 from ratelimitd.gateway.paths import target
 from ratelimitd.gateway.routing import Router, counted_headers, repeated
 
-from .files import ask, gateway, limits
+from .files import ask, gateway, limits, request_of
 
 
 def name(match, **request):
@@ -191,7 +191,7 @@ def test_a_second_parameter_that_counts_is_found(query, ambiguous):
     by_value = {"query_parameters": {"query_parameter_name": "a", "descriptor_key": "k"}}
     matched = {"query_parameter_value_match": {"descriptor_value": "v", "query_parameters": [{"name": "b"}]}}
     router = Router(gateway({"rate_limits": [limits(by_value), limits(matched)]}))
-    routed = router.find(router.view(b"GET", target(b"/"), b"a", b"http", []))
+    routed = router.find(b"/", router.asked(request_of(), target(b"/")))
     assert routed.is_ambiguous(query.encode()) == ambiguous
 
 

@@ -130,7 +130,7 @@ def ours(data):
     read = read_request(data[:end] if end >= 4 else data)
     if isinstance(read, ErrorResponse):
         return str(read.status)
-    body = request_body(read[1].length)
+    body = request_body(read.length)
     try:
         body.feed(data[end:])
     except BodyError:

@@ -8,6 +8,7 @@ from ratelimitd.http1.circuit_breaker import BreakerOptions, CircuitBreaker, Out
 
 GOOD, STATUS, NEITHER = Outcome.GOOD, Outcome.STATUS, Outcome.NEITHER
 BAD, REFUSED, UNANSWERED = Outcome.UNREACHED, Outcome.REFUSED, Outcome.UNANSWERED
+CLOSED_EARLY = Outcome.CLOSED_EARLY
 OPTIONS = BreakerOptions(
     consecutive=3,
     error_rate=0.4,
@@ -163,6 +164,41 @@ def test_what_a_request_may_have_caused_never_shuts_the_upstream():
     for now in (6, 7):
         assert breaker.admit(now)
         breaker.record(GOOD, now, now)
+    assert State.CLOSED is breaker.state
+
+
+def test_pages_that_close_leave_room_for_all_others():
+    """However many requests close their connection, all are admitted: they would be all of the probes."""
+    breaker = CircuitBreaker(OPTIONS)
+    for now in (1, 2, 3):
+        breaker.record(CLOSED_EARLY, now, now)
+    assert State.HALF_OPEN is breaker.state
+    assert [breaker.admit(4) for _ in range(9)] == [True] * 9
+    for _ in range(8):
+        breaker.record(CLOSED_EARLY, 5, 4)
+    assert (breaker.admit(5), breaker.retry_after(5)) == (True, 0)
+    breaker.record(GOOD, 6, 5)
+    breaker.record(GOOD, 6, 5)
+    assert State.CLOSED is breaker.state
+
+
+def test_silence_among_closes_bounds_the_probes():
+    """An upstream that closes some connections and is silent on others is asked by a probe at a time."""
+    breaker = CircuitBreaker(OPTIONS)
+    for now in (1, 2, 3):
+        breaker.record(CLOSED_EARLY, now, now)
+    breaker.record(UNANSWERED, 5, 4)
+    assert [breaker.admit(5) for _ in range(3)] == [True, False, False]
+
+
+def test_the_response_that_closes_it_is_evidence_against_earlier_silence():
+    """What was asked before the last probe was answered does not count when it times out."""
+    breaker = careful()
+    for now in (4, 5):
+        assert breaker.admit(now)
+        breaker.record(GOOD, now, now)
+    for _ in range(9):
+        breaker.record(UNANSWERED, 60, 4.5)
     assert State.CLOSED is breaker.state
 
 

@@ -140,7 +140,7 @@ def test_a_request_has_the_length_it_says(lines, length):
 def test_targets_are_taken_apart_but_not_changed(target, sent, path, query, authority):
     """Absolute-form target: its path is taken and its authority is the Host; else every byte stays as it is."""
     framed = judge(head(b"GET %b HTTP/1.1" % target, b"X: y", b"hOST: here"))
-    assert (sent, path, query, authority) == framed[:4]
+    assert (sent, path, query, authority) == (framed.target, framed.path, framed.query, framed.authority)
     assert [(b"X", b"y"), (b"hOST", authority)] == framed.headers
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from ratelimitd.http1 import BalanceOptions, BreakerOptions, Endpoint, ServerOptions, State, UpstreamOptions
-from tests.http1.rig import OK, PATIENCE, ScriptedUpstream, endpoint, get, post
+from tests.http1.rig import OK, PATIENCE, ScriptedUpstream, endpoint, forwarded, get, post
 
 MANY = 12
 """Failures in a row; the default of ``consecutive`` is 5."""
@@ -253,6 +253,23 @@ async def test_uploads_on_stale_connections_are_no_evidence(rigs, upstream):
     assert State.CLOSED is rig.upstream.state
 
 
+async def test_requests_to_a_page_that_closes_are_not_all_that_is_asked(rigs, upstream):
+    """However many such requests are under way, another page is served at once, since to be closed costs nothing."""
+    rig = await rigs(endpoint(upstream))
+    for _ in range(5):
+        client = await rig.client()
+        await client.send(get())
+        (await upstream.accept()).close()
+        await client.answer()
+    assert State.HALF_OPEN is rig.upstream.state
+    under_way = [await forwarded(rig, upstream) for _ in range(MANY)]
+    other, end = await forwarded(rig, upstream)
+    await end.send(OK)
+    assert status((await other.answer())[0]) == 200
+    for _, held in under_way:
+        held.close()
+
+
 @contextmanager
 def no_files_left():
     """The process has no file to open, as long as it holds those that it has."""
@@ -271,9 +288,10 @@ def no_files_left():
             os.close(file)
 
 
-async def test_our_own_lack_of_files_is_503_and_no_evidence(rigs, upstream):
-    """Nothing is known of an upstream for which no socket could be made."""
-    rig = await rigs(endpoint(upstream))
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+async def test_our_own_lack_of_files_is_503_and_no_evidence(rigs, upstream, host):
+    """Nothing is known of an upstream for which no socket could be made, or no file for its name be read."""
+    rig = await rigs(Endpoint(host, upstream.port))
     client = await rig.client()
     with no_files_left():
         with pytest.raises(OSError, match=os.strerror(errno.EMFILE)):

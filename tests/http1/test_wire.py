@@ -50,6 +50,15 @@ async def test_host_is_there_once(rig, request_):
     assert head.startswith(b"HTTP/1.1 400 ")
 
 
+async def test_host_is_written_once_and_first(rig, upstream):
+    """Whatever its place, its case and what Connection says of it."""
+    client = await rig.client()
+    await client.send(b"GET / HTTP/1.1\r\nAccept: */*\r\nhOST: a:8\r\nConnection: Host\r\n\r\n")
+    head = await (await upstream.accept()).until()
+    assert head.startswith(b"GET / HTTP/1.1\r\nHost: a:8\r\nAccept: */*\r\n")
+    assert head.lower().count(b"\r\nhost:") == 1
+
+
 async def test_a_1_0_request_without_host_gets_the_endpoints(rig, upstream):
     """HTTP/1.0 may leave Host out; the upstream, asked in 1.1, gets one all the same."""
     client = await rig.client()

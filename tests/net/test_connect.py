@@ -62,6 +62,14 @@ class Kept(asyncio.Protocol):
         self.transport = transport
 
 
+@contextmanager
+def closed_port():
+    """A port that refuses."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield bound.getsockname()[1]
+
+
 NO_FAMILY = (socket.AF_UNIX, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", ("::1", 0))
 """An address for which the kernel makes no socket, like one of IPv6 where that is disabled."""
 
@@ -162,3 +170,27 @@ async def test_why_no_address_accepts():
     """The error is the system's, and of its own type."""
     with pytest.raises(ConnectionRefusedError, match="Connection refused"):
         await connect(asyncio.Protocol, "127.0.0.1", free_port(), ssl=None, server_hostname=None)
+
+
+async def test_a_name_that_is_not_looked_up_in_time_takes_one_thread(monkeypatch):
+    """uvloop has four threads for lookups: callers that gave up, and come again, add none; the next one starts anew."""
+    loop = asyncio.get_running_loop()
+    begun, answered = [], asyncio.Event()
+
+    async def lookup(host, port, **options):
+        begun.append(host)
+        await answered.wait()
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
+
+    monkeypatch.setattr(loop, "getaddrinfo", lookup)
+    with closed_port() as port:
+        for _ in range(3):
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.01):
+                    await connect(Kept, "slow.test", port, ssl=None, server_hostname=None)
+        assert begun == ["slow.test"]
+        answered.set()
+        for _ in range(2):
+            with pytest.raises(ConnectionRefusedError):
+                await connect(Kept, "slow.test", port, ssl=None, server_hostname=None)
+    assert len(begun) == 2

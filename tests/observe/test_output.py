@@ -155,11 +155,19 @@ with queued_output():
 
 
 @pytest.mark.process
-def test_a_closed_stream_is_left_alone():
-    """A process that was started without stderr starts."""
-    code = "import sys; from ratelimitd.observe.output import queued_output\nwith queued_output(): print(sys.stderr)"
-    done = subprocess.run(["sh", "-c", f'"{sys.executable}" -c "$0" 2>&-', code], stdout=subprocess.PIPE, check=True)
-    assert done.stdout == b"None\n"
+def test_a_closed_stream_is_the_null_device():
+    """A process that was started without stdin or stderr starts, and has no file of its own in their place."""
+    code = """
+import os, sys
+from ratelimitd.observe.output import queued_output
+with queued_output():
+    print("lost", file=sys.stderr)
+    print(*[os.readlink(f"/proc/self/fd/{number}") for number in (0, 2)])
+"""
+    done = subprocess.run(
+        ["sh", "-c", f'"{sys.executable}" -c "$0" <&- 2>&-', code], stdout=subprocess.PIPE, check=True
+    )
+    assert done.stdout == b"/dev/null /dev/null\n"
 
 
 @pytest.mark.process
