@@ -32,6 +32,7 @@ from ratelimitd.observe.container import memory_limit
 from ratelimitd.observe.health import Health
 from ratelimitd.observe.logs import colored, get_logger, readable
 from ratelimitd.observe.loop import LoopLag
+from ratelimitd.observe.output import PAUSE
 from ratelimitd.policy import PolicyErrors
 from ratelimitd.settings import Settings
 from ratelimitd.sources import GatewayFile
@@ -238,7 +239,7 @@ async def _first(path: str) -> Gateway:
 def _access_log(settings: Settings) -> AccessLog:
     """Write the access log to stdout: as text where the log would be text, else as JSON."""
     text = partial(access_line, colors=colored(sys.stdout)) if readable(settings.log_format, sys.stdout) else None
-    return AccessLog(asyncio.get_running_loop().call_soon, text=text)
+    return AccessLog(partial(asyncio.get_running_loop().call_later, PAUSE), text=text)
 
 
 def _reporter(metrics: RequestMetrics, access: AccessLog) -> Callable[[AccessRecord], None]:

@@ -104,8 +104,8 @@ class RequestMetrics:
 
 
 class AccessLog:
-    """Writes one JSON line per request, or what ``text`` returns. The lines of one loop iteration are written together,
-    and have the time of the first one.
+    """Writes one JSON line per request, or what ``text`` returns. The lines that come until ``soon`` makes its call are
+    written together: a write for each would cost more than its line.
 
     The fields are those of the seed (level, time, message, method, path, request_id, latency in ns, error), and
     additional fields of a proxy. The path excludes the query, which may contain secrets.
@@ -123,20 +123,18 @@ class AccessLog:
         self._lines: list[str] = []
         self._second = 0
         self._to_second = ""
-        self._stamp = ""  # of all lines of an iteration: to format one costs as much as the rest of a line
 
     def log(self, record: AccessRecord) -> None:
         """Add the line of one request."""
         if not self._lines:
             self._soon(self.flush)
-            self._stamp = self._now()
         if self._text is not None:
             self._lines.append(self._text(record))
             return
         # Written by hand, because json.dumps of a dict takes four times as long.
         level = LEVELS[record.cut] if 0 < record.status < 500 else "error"
         self._lines.append(
-            f'{{"level":"{level}","time":"{self._stamp}","message":"request","method":{quoted(record.method)},"path":'
+            f'{{"level":"{level}","time":"{self._now()}","message":"request","method":{quoted(record.method)},"path":'
             f'{quoted(record.path)},"request_id":{quoted(record.request_id)},"client":{quoted(record.client)},"route":'
             f'{quoted(record.route)},"upstream":{quoted(record.upstream)},"status":{record.status},"limit":'
             f'{quoted(record.limit)},"reason":{quoted(record.reason)},"latency":{record.latency},"received":'

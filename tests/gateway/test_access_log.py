@@ -78,11 +78,11 @@ def test_cut_responses_are_counted():
     assert metrics.requests == {("route", 200): 4}
 
 
-def test_a_turns_lines_are_written_together():
-    """One write for all of them, with one time, and a later turn has its own."""
+def test_lines_are_written_together():
+    """One write for all that came until it, each with its own time."""
     written, pieces = lines(handled(), handled(), handled())
     assert (len(written), pieces) == (3, 1)
-    assert len({line["time"] for line in written}) == 1
+    assert len({line["time"] for line in written}) == 3
 
 
 def shown(colors=False, **changed):
@@ -114,7 +114,7 @@ def test_a_request_cannot_command_a_terminal():
 
 
 def test_a_log_of_text_is_written_as_the_other():
-    """The lines of one turn by one write."""
+    """Many lines by one write."""
     soon, pieces = [], []
     log = AccessLog(soon.append, pieces.append, text=lambda record: record.path)
     for path in ("/a", "/b"):
