@@ -47,8 +47,9 @@ CHILD_BYTES, CHILD_TIMES = 20 * MIB, 54
 """The child that parses a policy: an interpreter, and memory in sizes of the files. Measured: 27 MiB for one limit,
 162 to 229 MiB for 4 MiB of them."""
 
-CACHES_BYTES: Final = 8 * MIB + http1.HEADS_BYTES
-"""Caches with a number of entries: six of 4,096 rates, limits and their texts, of 300 bytes each; heads of HTTP/1."""
+CACHES_BYTES: Final = 8 * MIB + http1.REQUEST_HEADS_BYTES
+"""Caches with a number of entries: six of 4,096 rates, limits and their texts, of 300 bytes each; request heads
+of HTTP/1."""
 
 CALL_BYTES: Final = 1_536
 """A call in flight besides its request: the call itself, its plan, and its charge on the way to Redis."""
@@ -171,6 +172,7 @@ def _http(settings: Settings, gateway: "Gateway | None", *, serves: bool) -> Ite
         tls = 0 if gateway.tls is None else TLS_BYTES
         size = gateway.limits.max_connections * (gateway.limits.max_head + SIDES * side + tls)
         yield Share("requests of the proxy", size, "max_connections of the gateway file")
+        yield Share("response heads of upstreams", http1.RESPONSE_HEADS_BYTES)
         yield Share("what equal requests of the proxy share", WAYS_BYTES)
         if gateway.admin.port is None:  # one is kept, and each that is being sent may be older
             yield Share("metrics on the listener of the proxy", REUSE_BYTES * (1 + STREAMS))

@@ -31,7 +31,8 @@ MAX_SEEN: Final = 8_192
 """Hashes of keys that were seen once: a way is kept at the second request, as the heads of requests are."""
 
 KEPT: Final = 60_000_000_000
-"""Nanoseconds after which a table is cleared: its keys have API keys in clear. To make a way takes some 40 µs."""
+"""Nanoseconds after which the next request clears the table: its keys have API keys in clear. To make a way takes some
+40 µs."""
 
 
 class Way:

@@ -16,7 +16,7 @@ from .deadlines import Sweeper
 from .exchange import Exchange
 from .framing import SINGLE
 from .headers import CLAIMS, NEVER_HOP, PSEUDONYM, REMOVED, this_hop, to_upstream
-from .heads import HEADS_BYTES
+from .heads import REQUEST_HEADS_BYTES, RESPONSE_HEADS_BYTES
 from .model import Endpoint, ErrorResponse, Fields, Headers, Peer, Request, Summary
 from .options import CONNECTION_BYTES, HIGH_WATER, READ_BYTES, ServerOptions, UpstreamOptions
 from .owner import Handler
@@ -28,12 +28,13 @@ from .upstream import Upstream
 __all__ = [
     "CLAIMS",
     "CONNECTION_BYTES",
-    "HEADS_BYTES",
     "HIGH_WATER",
     "NEVER_HOP",
     "PSEUDONYM",
     "READ_BYTES",
     "REMOVED",
+    "REQUEST_HEADS_BYTES",
+    "RESPONSE_HEADS_BYTES",
     "SINGLE",
     "BalanceOptions",
     "BreakerOptions",

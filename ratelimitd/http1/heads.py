@@ -15,12 +15,14 @@ from .plain import plain_request, plain_response
 
 T = TypeVar("T")
 MAX_HEADS = 512
-MAX_HEAD_BYTES, MAX_HEAD_FIELDS = 1024, 32
+MAX_HEAD_BYTES, MAX_HEAD_FIELDS = 1024, 28
 """Heads that a cache holds, and the longest of them: a browser's has 600 to 900 bytes in 15 to 20 fields."""
 MAX_SEEN = 4096
 """Hashes of heads that were seen once, in each cache."""
-HEADS_BYTES = 2 * (MAX_HEADS * (12 << 10) + MAX_SEEN * 128)
-"""Both caches when they are full: the longest heads took 6 to 11 KiB each, with their fields and what is sent on."""
+REQUEST_HEADS_BYTES = MAX_HEADS * (7 << 10) + MAX_SEEN * 128
+RESPONSE_HEADS_BYTES = MAX_HEADS * (12 << 10) + MAX_SEEN * 128
+"""Each cache when it is full: the longest requests took 5 to 6 KiB each, with their fields and what is sent on, and the
+longest responses 8 to 9.5 KiB."""
 LINE_END = b"\r\n"
 _CR = 0x0D
 _FIELD_BYTES = b"\t" + bytes(range(0x20, 0x7F)) + bytes(range(0x80, 0x100))

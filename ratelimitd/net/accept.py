@@ -164,6 +164,8 @@ class Listener(Generic[C]):
     def _pause(self, error: OSError) -> None:
         """Stop accepting: the socket stays readable, and would keep the loop busy."""
         self._loop.remove_reader(self._sock)
+        if self._retry is not None:
+            self._retry.cancel()
         self._retry = self._loop.call_later(RETRY, self._resume)
         self._hooks.exhausted(error)
 

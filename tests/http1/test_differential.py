@@ -118,7 +118,7 @@ def mutated(draw, methods=METHODS):
 
 @pytest.mark.parametrize(("methods", "options"), [(METHODS, None), (OTHERS, ServerOptions(methods="any"))])
 def test_whenever_both_accept_a_request_it_is_the_same_request(methods, options):
-    """Method, target, headers and body are equal, the next request starts at the same byte; half the time both do."""
+    """Method, target, headers, body and the start of the next request are equal; about half the time both accept."""
     seen = Counter()
 
     @settings(max_examples=EXAMPLES, deadline=None)
@@ -133,7 +133,7 @@ def test_whenever_both_accept_a_request_it_is_the_same_request(methods, options)
             seen["we alone"] += 1
 
     compare()
-    assert seen["both"] >= seen["all"] / 2, seen
+    assert seen["both"] >= seen["all"] * 2 / 5, seen
     assert seen["all"] - seen["both"] >= seen["all"] / 10, seen
 
 

@@ -2,6 +2,8 @@
 
 import asyncio
 import gc
+import os
+import resource
 import socket
 import ssl
 import weakref
@@ -10,6 +12,7 @@ from contextlib import ExitStack
 import pytest
 import uvloop
 
+from ratelimitd.net import accept
 from ratelimitd.net.accept import TURN, Hooks, Listener
 from ratelimitd.net.listen import bind
 from ratelimitd.net.peers import peers
@@ -137,3 +140,26 @@ async def test_those_that_have_connected_are_accepted_before_the_end():
         for each in made:
             each.transport.abort()
         await asyncio.sleep(0)
+
+
+async def test_no_retry_is_left_after_the_end(monkeypatch):
+    """A process without files ends: what accepts again a moment later does not meet the closed socket."""
+    monkeypatch.setattr(accept, "RETRY", 0.05)
+    loop, faults, tries = asyncio.get_running_loop(), [], []
+    loop.set_exception_handler(lambda _, context: faults.append(context))
+    sock = bind("127.0.0.1", 0)
+    with ExitStack() as stack:
+        stack.enter_context(socket.create_connection(sock.getsockname()))
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        free = os.dup(sock.fileno())
+        os.close(free)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
+        stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        listener = Listener(sock, Hooks(Lingering, Lingering.abort, print, tries.append), Places(Bounds(1)), peers())
+        await until(lambda: tries)
+        await listener.finish()
+    assert len(tries) == 2
+    later = loop.create_future()
+    loop.call_later(accept.RETRY * 2, later.set_result, None)
+    await later
+    assert faults == []
