@@ -17,6 +17,8 @@ ANY: Final = TextMatch("exact", "*")
 """The origin that matches all."""
 
 ASKED: Final = b"access-control-request-method"
+ORIGIN: Final = b"origin"
+"""The headers of a preflight."""
 
 WITHHELD: Final = frozenset(
     (b"access-control-allow-origin", b"access-control-allow-credentials", b"access-control-expose-headers")
@@ -53,9 +55,9 @@ def cors_policy(cors: Cors) -> CorsPolicy:
 
 def allowed_origin(policy: CorsPolicy, request: Request) -> bytes | None:
     """Return the origin of a request if it is allowed. Without one, or with two, there is none."""
-    if request.names.count(b"origin") != 1:
+    if request.names.count(ORIGIN) != 1:
         return None
-    origin = request.value(request.names.index(b"origin"))
+    origin = request.value(request.names.index(ORIGIN))
     return origin if origin and policy.allows(origin) else None
 
 

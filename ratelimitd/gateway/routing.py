@@ -16,10 +16,10 @@ from .actions import (
     parameters_read,
     repeats_parameter,
 )
-from .cors import ASKED, CorsPolicy, cors_policy
+from .cors import ASKED, ORIGIN, CorsPolicy, cors_policy
 from .heard import heard, reads_hops
 from .matching import LISTS, HeaderMap, HeaderValues, header_tester, header_values, regex, text_tester
-from .model import Gateway, GatewayRoute, RequestHeaders, RouteMatch, TextMatch
+from .model import Gateway, GatewayRoute, HeaderValueMatch, RequestHeaders, RouteMatch, TextMatch
 from .paths import Target, normalise
 from .spellings import HOST_NAMES, path_expression, plain_host
 
@@ -177,18 +177,20 @@ def headers_wanted(gateway: Gateway) -> frozenset[bytes]:
 
 
 def counted_headers(gateway: Gateway) -> frozenset[bytes]:
-    """Return the headers whose value decides what a request counts on, except lists: X-API-Key, and those of actions.
+    """Return the headers whose value decides on the route or the counters of a request, except lists.
 
-    A request that repeats one is refused: the program behind may read another line than the one that was counted.
+    They are X-API-Key, and those of matches and actions. A request that repeats one is refused: the program behind may
+    read another line than the one that was counted.
     """
-    read = (
-        action.header
-        for route in gateway.routes
-        for limit in route.rate_limits
-        for action in limit.actions
-        if isinstance(action, RequestHeaders) and action.header[:1] != b":"
-    )
-    return frozenset((API_KEY, *read)) - LISTS
+    read = frozenset[bytes]().union(*map(_values_read, gateway.routes))
+    return frozenset((API_KEY, *(name for name in read if name[:1] != b":"))) - LISTS - HOST_NAMES
+
+
+def _values_read(route: GatewayRoute) -> frozenset[bytes]:
+    actions = [action for limit in route.rate_limits for action in limit.actions]
+    tests = [route.match.headers, *(action.headers for action in actions if isinstance(action, HeaderValueMatch))]
+    matched = [test.name for headers in tests for test in headers if test.text is not None]
+    return frozenset((*matched, *(action.header for action in actions if isinstance(action, RequestHeaders))))
 
 
 def counted_parameters(route: GatewayRoute) -> frozenset[bytes]:
@@ -206,7 +208,7 @@ def repeated(names: Sequence[bytes], keys: Iterable[bytes]) -> bytes | None:
 
 def _wanted(route: GatewayRoute) -> frozenset[bytes]:
     actions = (action for limit in route.rate_limits for action in limit.actions)
-    asked = [] if route.cors is None else [ASKED]
+    asked = [] if route.cors is None or not route.match.methods else [ASKED, ORIGIN]
     return header_names(route.match.headers).union(asked, *map(headers_read, actions))
 
 
@@ -228,7 +230,7 @@ def _tester(match: RouteMatch, *, preflights: bool) -> Matches:
 
 
 def _asks(asked: Asked, by_name: HeaderMap, methods: frozenset[bytes]) -> bool:
-    return asked.method == b"OPTIONS" and not methods.isdisjoint(by_name.get(ASKED, ()))
+    return asked.method == b"OPTIONS" and ORIGIN in by_name and not methods.isdisjoint(by_name.get(ASKED, ()))
 
 
 def _path_tester(match: RouteMatch) -> Callable[[bytes], bool]:

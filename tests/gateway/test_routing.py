@@ -231,10 +231,26 @@ def test_a_second_parameter_that_counts_is_found(query, ambiguous):
 
 
 def test_a_second_line_of_a_counted_header_is_found():
-    """X-API-Key always, and each header that makes an entry, unless it is a list or a part of the request line."""
+    """X-API-Key always, and each header of an entry or a match, unless it is a list or a part of the request line."""
     names = ("X-Token", "Accept", "X-Forwarded-For", ":path")
     actions = [{"request_headers": {"header_name": name, "descriptor_key": "k"}} for name in names]
-    counted = counted_headers(gateway({"rate_limits": [limits(*actions)]}))
-    assert counted == {b"x-api-key", b"x-token"}
+    exact = {"string_match": {"exact": "a"}}
+    tested = {"descriptor_value": "v", "headers": [{"name": name, **exact} for name in ("X-Plan", "Via", ":path")]}
+    heads = [{"name": "X-Tenant", "prefix": "a"}, {"name": "Host", "exact": "a"}, {"name": "X-There", "present": True}]
+    routes = {
+        "match": {"prefix": "/", "headers": heads},
+        "rate_limits": [limits(*actions, {"header_value_match": tested})],
+    }
+    counted = counted_headers(gateway(routes))
+    assert counted == {b"x-api-key", b"x-token", b"x-plan", b"x-tenant"}
     assert repeated([b"x-token", b"a", b"a", b"x-token"], counted) == b"x-token"
     assert repeated([b"x-token", b"x-api-key", b"a", b"a"], counted) is None
+
+
+def test_only_a_request_with_an_origin_is_a_preflight():
+    """It belongs to the route of the method that it asks for; OPTIONS of a program without Origin does not."""
+    cors = {"match": {"prefix": "/", "methods": ["PUT"]}, "cors": {"origins": ["*"]}, "name": "it"}
+    router = Router(gateway(cors, {"name": "rest"}))
+    asks = [("Access-Control-Request-Method", "PUT")]
+    assert ask(router, method="OPTIONS", headers=[*asks, ("Origin", "https://a")])[0] == "it"
+    assert ask(router, method="OPTIONS", headers=asks)[0] == "rest"

@@ -120,6 +120,7 @@ CASES = [
       for asked in ("GET", "M-SEARCH", "DELETE", "put")),
     *(("OPTIONS", "/limited", f"Origin: {origin}", PUT) for origin in ORIGINS),
     *(("GET", "/limited", f"Origin: {origin}") for origin in ORIGINS),
+    ("OPTIONS", "/by-method", PUT),
 ]  # fmt: skip
 
 

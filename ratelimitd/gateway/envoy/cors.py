@@ -11,7 +11,7 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
 from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher, StringMatcher
 from envoy_data_plane.google.protobuf import Any
 
-from ratelimitd.gateway.cors import ASKED, VARY, WITHHELD
+from ratelimitd.gateway.cors import ASKED, ORIGIN, VARY, WITHHELD
 from ratelimitd.gateway.model import Cors, Gateway, GatewayRoute, HeaderMatch, TextMatch
 
 FILTER: Final = "envoy.filters.http.cors"
@@ -42,7 +42,7 @@ def for_preflights(route: GatewayRoute) -> GatewayRoute | None:
     if route.cors is None or not match.methods or b"OPTIONS" in match.methods:
         return None
     asked = TextMatch("regex", "|".join(sorted(re.escape(method.decode()) for method in match.methods)))
-    headers = (*match.headers, HeaderMatch(ASKED, asked))
+    headers = (*match.headers, HeaderMatch(ORIGIN), HeaderMatch(ASKED, asked))
     return route._replace(match=match._replace(methods=frozenset((b"OPTIONS",)), headers=headers))
 
 
