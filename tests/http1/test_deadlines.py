@@ -73,6 +73,9 @@ class Taker:
     def __init__(self):
         self.error = None
 
+    def queued(self):
+        """What is asked of the pool alone has no circuit breaker."""
+
     def unconnected(self, error, outcome):
         self.error = error
 
