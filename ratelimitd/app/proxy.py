@@ -32,7 +32,7 @@ from ratelimitd.observe.container import memory_limit
 from ratelimitd.observe.health import Health
 from ratelimitd.observe.logs import colored, get_logger, readable
 from ratelimitd.observe.loop import LoopLag
-from ratelimitd.observe.output import PAUSE
+from ratelimitd.observe.output import PAUSE, before_end
 from ratelimitd.policy import PolicyErrors
 from ratelimitd.settings import Settings
 from ratelimitd.sources import GatewayFile
@@ -97,7 +97,7 @@ async def _start(
     port, tracer = sock.getsockname()[1], tracer_of(settings)
     parts, metrics, sweeper, access = build(settings), RequestMetrics(), Sweeper(), _access_log(settings)
     stack.callback(sweeper.close)
-    stack.callback(access.flush)
+    before_end(access.flush)
     proxy = _proxy(settings, parts, _reporter(metrics, access), traced_requests(tracer, port), stack)
     division = divided(settings, gateway, with_service=with_service)
     connections = Connections(division, settings.trusted_peers, sweeper, HttpRefusals(), {})

@@ -9,7 +9,7 @@ import select
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from queue import Empty, SimpleQueue
 from typing import Final, NamedTuple, TextIO
@@ -196,6 +196,12 @@ class Output(io.TextIOBase):
 
 
 _outputs: list[Output] = []
+_gathered: list[Callable[[], None]] = []
+
+
+def before_end(write: Callable[[], None]) -> None:
+    """Have this called before the last write, also where the process ends at once: it writes what it has gathered."""
+    _gathered.append(write)
 
 
 def dropped_lines() -> list[tuple[str, int]]:
@@ -244,6 +250,8 @@ def open_closed_streams() -> None:
 
 def flush() -> bool:
     """End the writers, once all that waits is written or after ``FLUSH_SECONDS``; returns whether it was in time."""
+    while _gathered:
+        _gathered.pop()()
     for output in _outputs:
         output.report()
     ends = time.monotonic() + FLUSH_SECONDS

@@ -16,6 +16,7 @@ from ratelimitd.observe.metrics import Counters
 from ratelimitd.policy import Descriptor
 from ratelimitd.policy_file import parse
 from ratelimitd.stores import MemoryStore
+from testkit.builds import interpreted_only
 from tests.http1.rig import PATIENCE
 
 ONE = "concurrent: 1, queue: {length: 10000, timeout: 60s}"
@@ -218,6 +219,7 @@ class Late(MemoryStore):
             each()
 
 
+@interpreted_only
 async def test_a_place_for_a_request_that_is_gone_is_the_next_ones():
     """Its client left while it was asking: what it got is given back at once, and the next one has it."""
     store = Late()

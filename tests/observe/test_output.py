@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from ratelimitd.observe.output import BATCH_BYTES, FLUSH_SECONDS, QUEUE_BYTES, Output, Writer
+from ratelimitd.observe.output import BATCH_BYTES, FLUSH_SECONDS, QUEUE_BYTES, Output, Writer, before_end, flush
 
 LINE = "x" * 999 + "\n"
 PATIENCE = 30.0
@@ -194,3 +194,12 @@ with queued_output():
     assert dropped["stdout"] == 0
     assert 3000 - ROOM // 1000 < dropped["stderr"] < 3000
     assert FLUSH_SECONDS < PATIENCE / 2
+
+
+def test_what_is_gathered_elsewhere_is_written_at_the_end():
+    """Also where a second signal ends the process: each source is asked once, before the writers end."""
+    written = []
+    before_end(lambda: written.append("lines"))
+    assert flush()
+    assert flush()
+    assert written == ["lines"]
