@@ -5,16 +5,14 @@ Envoy cleans the head before its filters read it, with the same result.
 
 from typing import Final
 
-from ratelimitd.http1 import CLAIMS, NEVER_HOP, PSEUDONYM, Fields, Headers, Request
+from ratelimitd.http1 import CLAIMS, PSEUDONYM, Fields, Headers, Request, connection_listed
 
 _REPLACED: Final = b"x-forwarded-"
 """The beginning of the names that a client's word has no part in, unless it is a trusted proxy."""
 _ADDED: Final = frozenset((b"X-Forwarded-For", b"Via"))
 """Lists, to which this hop is added."""
-_NONE: Final = frozenset[bytes]()
-_ENDS: Final = frozenset((b"close", b"keep-alive"))
-_NO_NAMES: Final = NEVER_HOP | {b"connection", b"te", b"upgrade"}
-"""Names that Connection does not take away, and those that it goes with: an upgrade is a request of its own kind."""
+_OF_HOP: Final = frozenset((b"connection", b"te", b"upgrade"))
+"""Names that are read though Connection lists them: it goes with them, and an upgrade is a request of its own kind."""
 
 
 def is_claim(name: bytes) -> bool:
@@ -34,7 +32,7 @@ def heard(request: Request, *, trusted: bool, claims: bool) -> Fields:
     not ``trusted``: X-Forwarded-* are what the gateway says. It adds to what a trusted peer says. ``claims`` is the
     result of ``reads_hops``: only then is it worth the time.
     """
-    named = _NONE if request.head.plain else _named(request)
+    named = connection_listed(request.head) - _OF_HOP
     if not named and not claims:
         return request.head
     replaced = claims and not trusted
@@ -44,18 +42,6 @@ def heard(request: Request, *, trusted: bool, claims: bool) -> Fields:
         said = request.names if trusted else ()
         kept += [line for line in _ours(request) if line[0] in _ADDED or line[0].lower() not in said]
     return Fields([name.lower() for name, _ in kept], kept)
-
-
-def _named(request: Request) -> frozenset[bytes]:
-    """Return the names, in lower case, of the headers that end at the gateway because Connection lists them."""
-    if b"connection" not in request.names:
-        return _NONE
-    lines = zip(request.headers, request.names, strict=True)
-    values = [value for (_, value), name in lines if name == b"connection"]
-    if len(values) == 1 and values[0] in _ENDS:
-        return _NONE
-    listed = {word.strip(b" \t").lower() for value in values for word in value.split(b",")}
-    return frozenset(listed) - _NO_NAMES
 
 
 def _ours(request: Request) -> Headers:

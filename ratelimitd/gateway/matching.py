@@ -120,6 +120,6 @@ def header_values(fields: Fields, wanted: Sequence[bytes]) -> HeaderValues:
         if count == 1:
             found.append((name, (fields.value(names.index(name)),)))
         elif count:
-            values = tuple([fields.value(index) for index, each in enumerate(names) if each == name])
+            values = tuple(fields.values(name))
             found.append((name, (b",".join(values),) if name in JOINED else values))
     return tuple(found)

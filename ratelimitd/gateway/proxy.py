@@ -362,7 +362,7 @@ def forwarded_for(request: Request) -> list[bytes]:
     """Return the lines of X-Forwarded-For in order."""
     if FORWARDED_FOR not in request.names:
         return []
-    return [request.value(index) for index, name in enumerate(request.names) if name == FORWARDED_FOR]
+    return request.head.values(FORWARDED_FOR)
 
 
 def error_body(status: int, about: bytes, details: Details | None = None) -> bytes:

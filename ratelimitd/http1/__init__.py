@@ -15,7 +15,7 @@ from .collector import read_body
 from .deadlines import Sweeper
 from .exchange import Exchange
 from .framing import SINGLE
-from .headers import CLAIMS, NEVER_HOP, PSEUDONYM, REMOVED, this_hop, to_upstream
+from .headers import CLAIMS, PSEUDONYM, REMOVED, connection_listed, this_hop, to_upstream
 from .heads import REQUEST_HEADS_BYTES, RESPONSE_HEADS_BYTES
 from .model import Endpoint, ErrorResponse, Fields, Headers, Peer, Request, Summary
 from .options import CONNECTION_BYTES, HIGH_WATER, READ_BYTES, ServerOptions, UpstreamOptions
@@ -29,7 +29,6 @@ __all__ = [
     "CLAIMS",
     "CONNECTION_BYTES",
     "HIGH_WATER",
-    "NEVER_HOP",
     "PSEUDONYM",
     "READ_BYTES",
     "REMOVED",
@@ -59,6 +58,7 @@ __all__ = [
     "Sweeper",
     "Upstream",
     "UpstreamOptions",
+    "connection_listed",
     "fetch",
     "ignore",
     "lines_of",

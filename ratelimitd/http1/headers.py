@@ -19,6 +19,7 @@ _HOP = frozenset(
     b" transfer-encoding upgrade".split(),
 )
 _LENGTH = frozenset((b"content-length",))
+_NO_NAMES = frozenset[bytes]()
 _PERSISTENCE = frozenset((b"keep-alive", b"close"))
 NEVER_HOP = frozenset(
     b"host content-length date"  # without them the message would be another one, or of another time
@@ -96,7 +97,7 @@ def _kept(
     usual = head.plain and identified and not trusted and not without
     if usual and head.kept:
         return head.kept
-    hop = _HOP if head.plain else _dropped(head)
+    hop = _dropped(head)
     dropped = _DROPPED[trusted, identified]
     if hop is not _HOP or without:
         dropped = dropped.union(hop, without)
@@ -153,7 +154,7 @@ def to_client(head: ResponseHead, ours: Headers, withheld: frozenset[bytes] = fr
 
 def _prefix(head: ResponseHead, replaced: frozenset[bytes]) -> bytes:
     """Return the status line, the lines of the upstream that are kept, and Via."""
-    left = (_HOP if head.plain else _dropped(head)) | replaced
+    left = _dropped(head) | replaced
     if head.status < 200 or head.status == 204:
         left = left | _LENGTH
     kept = [line for line, name in zip(head.lines, head.names, strict=True) if name not in left]
@@ -168,15 +169,21 @@ def trailers_to_client(head: ResponseHead, trailers: Headers, ours: Headers) -> 
 
 def _dropped(head: Fields) -> frozenset[bytes]:
     """Return the names of hop-by-hop headers: Caddy's list, and those that Connection lists."""
-    names = head.names
-    if b"connection" not in names:
-        return _HOP
-    first = head.value(names.index(b"connection"))
-    if first in _PERSISTENCE and names.count(b"connection") == 1:
-        return _HOP
-    values = [value for (_, value), name in zip(head.headers, names, strict=True) if name == b"connection"]
-    listed = {word.strip(b" \t").lower() for value in values for word in value.split(b",")}
-    return _HOP.union(listed - NEVER_HOP)
+    listed = connection_listed(head)
+    return _HOP.union(listed) if listed else _HOP
+
+
+def connection_listed(head: Fields) -> frozenset[bytes]:
+    """Return the names, in lower case, of the headers that end here because Connection lists them (RFC 9110, 7.6.1).
+
+    In a plain head, Connection says no more than whether the connection persists.
+    """
+    if head.plain or b"connection" not in head.names:
+        return _NO_NAMES
+    values = head.values(b"connection")
+    if len(values) == 1 and values[0] in _PERSISTENCE:
+        return _NO_NAMES
+    return frozenset([word.strip(b" \t").lower() for value in values for word in value.split(b",")]) - NEVER_HOP
 
 
 def _reads_like(name: bytes, read: frozenset[bytes]) -> bool:

@@ -98,6 +98,10 @@ class Fields:
         made = self._headers
         return self.lines[index][len(self.names[index]) + 2 :] if made is None else made[index][1]
 
+    def values(self, name: bytes) -> list[bytes]:
+        """Return the values of all fields of a name in lower case."""
+        return [self.value(index) for index, each in enumerate(self.names) if each == name]
+
 
 def _header(line: bytes, name: bytes) -> Header:
     return line[: len(name)], line[len(name) + 2 :]
