@@ -1,7 +1,9 @@
 """The modules that mypyc compiles: built where they can be, imported only if they are of the sources as they are."""
 
+import ast
 import gc
 import importlib
+import sys
 import tomllib
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
@@ -145,3 +147,30 @@ def test_build_requirements_are_the_pinned_ones():
     wanted = {each for each in PROJECT["build-system"]["requires"] if "==" in each}
     assert any(each.startswith("mypy==") for each in wanted)
     assert wanted - {*(ROOT / "requirements-build.txt").read_text().split()} == set()
+
+
+def libraries(name):
+    """Return the libraries whose modules a module of ours imports."""
+    tree = ast.parse(Path(*name.split(".")).with_suffix(".py").read_text())
+    names = [each.name for node in ast.walk(tree) if isinstance(node, ast.Import) for each in node.names]
+    names += [node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and not node.level]
+    return {each for each in names if each.partition(".")[0] not in {*sys.stdlib_module_names, "ratelimitd"}}
+
+
+@pytest.mark.parametrize("name", LISTED)
+def test_a_build_needs_no_library_of_the_service(name, monkeypatch):
+    """pip builds where only the build requirements are, so mypyc must not look for a library: one error ends it."""
+    monkeypatch.chdir(ROOT)
+    settled = {
+        pattern.removesuffix(".*") for rule in PROJECT["tool"]["mypy"]["overrides"] for pattern in rule["module"]
+    }
+    stubs = {
+        each
+        for each, package in STUBS.items()
+        if any(one.startswith(package) for one in PROJECT["build-system"]["requires"])
+    }
+    assert {each for each in libraries(name) if not each.startswith((*settled, *stubs))} == set()
+
+
+STUBS = {"google.protobuf": "types-protobuf==", "yaml": "types-PyYAML=="}
+"""Libraries whose types are in a package of their own."""
