@@ -11,6 +11,7 @@ from .diff import diff
 from .doctor import doctor
 from .envoy import envoy
 from .flags import examples
+from .schema import schema
 from .serve import proxy, serve
 from .simulate import simulate
 from .upstream import ratelimit
@@ -39,5 +40,6 @@ def main(context: click.Context) -> None:
 for command in (serve, proxy, envoy, validate, diff, check, simulate, doctor, ratelimit):
     main.add_command(command)
 
+main.add_command(schema)
 # envoyproxy/ratelimit's Compose file has `command: /bin/ratelimit`, which follows the image's entry point, ratelimitd.
 main.add_command(ratelimit, "/bin/ratelimit")

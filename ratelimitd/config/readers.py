@@ -211,17 +211,28 @@ def flag(_notes: Notes, node: YamlNode) -> bool:
     return value
 
 
-def number(least: int, most: int) -> Reader:
-    """Make a reader of whole numbers within these bounds."""
-    wanted = f"a whole number from {least} to {most}"
+@dataclass(frozen=True)
+class NumberReader:
+    """Reads a whole number within bounds; see ``number``."""
 
-    def read(_notes: Notes, node: YamlNode) -> int:
-        value = resolve(scalar(node, wanted))
-        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-            raise WrongValueError(f"{wanted} (without quotes)")
+    least: int
+    most: int
+
+    @property
+    def wanted(self) -> str:
+        """The number in words, as errors say it."""
+        return f"a whole number from {self.least} to {self.most}"
+
+    def __call__(self, _notes: Notes, node: YamlNode) -> int:
+        """Read the number. Raises WrongValueError."""
+        value = resolve(scalar(node, self.wanted))
+        if isinstance(value, bool) or not isinstance(value, int) or not self.least <= value <= self.most:
+            raise WrongValueError(f"{self.wanted} (without quotes)")
         return value
 
-    return read
+
+number: Final = NumberReader
+"""Makes a reader of whole numbers within these bounds."""
 
 
 def share(_notes: Notes, node: YamlNode) -> float:
@@ -232,16 +243,45 @@ def share(_notes: Notes, node: YamlNode) -> float:
     return float(value)
 
 
-def parsed(parser: Callable[[str], Any], wanted: str) -> Reader:
-    """Make a reader from the parser of a setting, which raises ValueError."""
+@dataclass(frozen=True)
+class ParsedReader:
+    """Reads a scalar by the parser of a setting, which raises ValueError; see ``parsed``."""
 
-    def read(_notes: Notes, node: YamlNode) -> Any:
+    parser: Callable[[str], Any]
+    wanted: str
+
+    def __call__(self, _notes: Notes, node: YamlNode) -> Any:
+        """Read the value. Raises WrongValueError."""
         try:
-            return parser(node.text if isinstance(node, YamlScalar) else "")
+            return self.parser(node.text if isinstance(node, YamlScalar) else "")
         except ValueError:
-            raise WrongValueError(wanted) from None
+            raise WrongValueError(self.wanted) from None
 
-    return read
+
+parsed: Final = ParsedReader
+"""Makes a reader from the parser of a setting, and the value in words."""
+
+
+@dataclass(frozen=True)
+class ChoiceReader:
+    """Reads one of several texts.
+
+    Attributes:
+        choices: the texts, each with its value.
+        wanted: the texts in words, as errors say it; empty: a list of them.
+        empty: whether the error of an empty text names the texts too; else it says that a text is empty.
+    """
+
+    choices: Mapping[str, Any]
+    wanted: str = ""
+    empty: bool = False
+
+    def __call__(self, notes: Notes, node: YamlNode) -> Any:
+        """Read the value. Raises WrongValueError."""
+        written = scalar(node, "text").text if self.empty else text(notes, node)
+        if written not in self.choices:
+            raise WrongValueError(self.wanted or f"one of {', '.join(self.choices)}")
+        return self.choices[written]
 
 
 count: Final = number(1, 1_000_000)

@@ -93,6 +93,9 @@ _WORDS: Final[dict[str, Resolved]] = (
     | {sign + form: float(sign + "inf") for sign in ("", "+", "-") for form in (".inf", ".Inf", ".INF")}
 )
 
+BOOLEAN_WORDS: Final = tuple(word for word, value in _WORDS.items() if isinstance(value, bool))
+"""Texts without quotes that are true or false."""
+
 
 def load_yaml(data: bytes) -> YamlNode | None:
     """Read the first document of a file; None if there is none. Raises YamlError."""

@@ -29,7 +29,7 @@ _WANTED: Final = (
     "and http://localhost:* are supported, '*' is any origin, and {regex: ...} an RE2 expression"
 )
 
-_REGEX: Final = MapReader(
+ORIGIN_REGEX: Final = MapReader(
     "an origin", {"regex": pattern}, ("regex",), lambda found: TextMatch("regex", found.fields.get("regex", ""))
 )
 
@@ -43,7 +43,7 @@ class OriginReader:
     def __call__(self, notes: Notes, node: YamlNode) -> TextMatch:
         """Read the origin. Raises WrongValueError."""
         if isinstance(node, YamlMap):
-            match: TextMatch = _REGEX(notes, node)
+            match: TextMatch = ORIGIN_REGEX(notes, node)
             return match
         written = text(notes, node)
         return ANY if written == ANY.text else _origin(written)
@@ -66,11 +66,13 @@ def _origin(written: str) -> TextMatch:
     return TextMatch("regex", f"{re.escape(scheme)}://{before}{re.escape(host)}{after}")
 
 
-def _any_or_method(notes: Notes, node: YamlNode) -> str:
+def any_or_method(notes: Notes, node: YamlNode) -> str:
+    """Read a method, or ``*`` for any. Raises WrongValueError."""
     return "*" if text(notes, node) == "*" else method(notes, node).decode()
 
 
-def _any_or_header(notes: Notes, node: YamlNode) -> str:
+def any_or_header(notes: Notes, node: YamlNode) -> str:
+    """Read the name of a header, or ``*`` for any. Raises WrongValueError."""
     written = text(notes, node)
     if written != "*" and header_name(notes, node)[:1] == b":":
         raise WrongValueError("a header name")
@@ -105,10 +107,10 @@ def _cors(found: MapFound) -> Cors | None:
 CORS: Final = MapReader(
     "'cors'",
     {
-        "origins": ListReader(OriginReader(_REGEX.keys), least=1),
-        "methods": ListReader(_any_or_method, least=1),
-        "headers": ListReader(_any_or_header, least=1),
-        "expose_headers": ListReader(_any_or_header),
+        "origins": ListReader(OriginReader(ORIGIN_REGEX.keys), least=1),
+        "methods": ListReader(any_or_method, least=1),
+        "headers": ListReader(any_or_header, least=1),
+        "expose_headers": ListReader(any_or_header),
         "max_age": seconds,
         "credentials": flag,
     },

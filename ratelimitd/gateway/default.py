@@ -17,6 +17,8 @@ _FILE: Final = """\
 # The built-in gateway file, used without --config. To change it:
 #   ratelimitd proxy --print-config > gateway.yaml
 #   ratelimitd proxy --config gateway.yaml
+#   ratelimitd schema gateway > gateway.schema.json      # for editors, which read the next line
+# yaml-language-server: $schema=gateway.schema.json
 
 listen: LISTEN_ADDR
 

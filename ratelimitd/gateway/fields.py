@@ -5,15 +5,19 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from ratelimitd.config.problems import Notes
-from ratelimitd.config.readers import ListReader, MapReader, WrongValueError, number, text
+from ratelimitd.config.readers import ChoiceReader, ListReader, MapReader, WrongValueError, number, text
 from ratelimitd.config.values import network, origin
 from ratelimitd.config.yaml_nodes import YamlList, YamlMap, YamlNode, YamlScalar, resolve
 from ratelimitd.http1 import Endpoint
 
 from .model import CaFile
 
-_TOKEN: Final = re.compile(r":?[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_METHOD: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+PSEUDO_HEADERS: Final = (":path", ":method", ":authority", ":scheme")
+"""Parts of a request that have names like headers, as in Envoy."""
+
+HEADER_NAME: Final = f"a header name, or one of {', '.join(PSEUDO_HEADERS)}"
+
 _AUTHORITY: Final = re.compile(r"(?:[0-9A-Za-z._-]+|\[[0-9a-fA-F:.]+\])(?::[0-9]{1,5})?")
 _HOST: Final = re.compile(r"\*?[0-9a-z._\[\]:-]*\*?")
 
@@ -21,25 +25,17 @@ _HOST: Final = re.compile(r"\*?[0-9a-z._\[\]:-]*\*?")
 def header_name(notes: Notes, node: YamlNode) -> bytes:
     """Read the name of a header, or :path, :method, :authority or :scheme as in Envoy. Returns it in lower case."""
     name = text(notes, node)
-    if not _TOKEN.fullmatch(name) or (name[0] == ":" and name not in (":path", ":method", ":authority", ":scheme")):
-        raise WrongValueError("a header name, or one of :path, :method, :authority, :scheme")
+    if name not in PSEUDO_HEADERS and not TOKEN.fullmatch(name):
+        raise WrongValueError(HEADER_NAME)
     return name.lower().encode()
 
 
 def method(notes: Notes, node: YamlNode) -> bytes:
     """Read a method. Methods are case-sensitive (RFC 9110, 9.1), and all registered methods are in upper case."""
     name = text(notes, node)
-    if not _METHOD.fullmatch(name) or name != name.upper():
+    if not TOKEN.fullmatch(name) or name != name.upper():
         raise WrongValueError("a method in upper case, such as GET")
     return name.encode()
-
-
-def methods(notes: Notes, node: YamlNode) -> str:
-    """Read which methods requests may have."""
-    which = text(notes, node)
-    if which not in {"known", "any"}:
-        raise WrongValueError("known or any")
-    return which
 
 
 def host(notes: Notes, node: YamlNode) -> bytes:
@@ -86,13 +82,13 @@ def ca_file(notes: Notes, node: YamlNode) -> CaFile:
     return CaFile(text(notes, node), node.line)
 
 
-def encoded_slash(notes: Notes, node: YamlNode) -> bool:
-    """Read whether encoded slashes are kept."""
-    written = text(notes, node)
-    if written not in ("keep", "reject"):
-        raise WrongValueError("keep (%2F is allowed in paths, and stays as it is) or reject")
-    return written == "keep"
+methods: Final = ChoiceReader({name: name for name in ("known", "any")}, "known or any")
+"""Reads which methods requests may have."""
 
+encoded_slash: Final = ChoiceReader(
+    {"keep": True, "reject": False}, "keep (%2F is allowed in paths, and stays as it is) or reject"
+)
+"""Reads whether encoded slashes are kept."""
 
 _URL: Final = "a URL of scheme, host and port, such as http://localhost:8081; requests keep their own path"
 
@@ -109,12 +105,13 @@ class OrFalse:
         return None if off else self.item(notes, node)
 
 
+STATUSES: Final = ListReader(number(400, 599))
+
+
 def statuses(notes: Notes, node: YamlNode) -> frozenset[int]:
     """Read a list of statuses of responses that count as failures."""
-    return frozenset(_STATUSES(notes, node))
+    return frozenset(STATUSES(notes, node))
 
-
-_STATUSES: Final = ListReader(number(400, 599))
 
 _TEXTS: Final = frozenset(
     (

@@ -42,6 +42,8 @@ NAME: Final = "ratelimitd"
 
 LISTEN: Final = ":8080"
 
+HOST_PORT: Final = parsed(values.go_host_port, "host:port, such as :8080 or 127.0.0.1:8080")
+
 LIMITS: Final[Keys] = {
     "max_head": size,
     "max_target": size,
@@ -160,10 +162,10 @@ def gateway_reader(*, for_envoy: bool) -> MapReader:
     return MapReader(
         "a gateway file",
         {
-            "listen": parsed(values.go_host_port, "host:port, such as :8080 or 127.0.0.1:8080"),
+            "listen": HOST_PORT,
             "upstreams": UpstreamsReader(),
             "routes": ListReader(MapReader("a route", route, make=lambda found: found), least=1),
-            "policies": _policies,
+            "policies": inline_or_path,
             "domain": name_octets,
             "name": name_text,
             "trusted_proxies": ListReader(cidr),
@@ -283,7 +285,7 @@ class UpstreamsReader:
         return upstreams
 
 
-def _path(notes: Notes, node: YamlNode) -> str:
+def route_path(notes: Notes, node: YamlNode) -> str:
     """Read a path. It must be normalized, because it is compared with normalized paths."""
     path = text(notes, node)
     try:
@@ -315,8 +317,8 @@ def _match(found: MapFound) -> RouteMatch:
 _MATCH: Final = MapReader(
     "'match'",
     {
-        "prefix": _path,
-        "path": _path,
+        "prefix": route_path,
+        "path": route_path,
         "regex": pattern,
         "methods": ListReader(method),
         "hosts": ListReader(host),
@@ -328,7 +330,7 @@ _MATCH: Final = MapReader(
 )
 
 
-def _policies(_notes: Notes, node: YamlNode) -> str:
+def inline_or_path(_notes: Notes, node: YamlNode) -> str:
     """Return the path of the policies, empty if they are inline."""
     if isinstance(node, YamlScalar):
         return node.text
@@ -351,4 +353,4 @@ def _admin(found: MapFound) -> Admin:
     return Admin(found.fields.get("prefix", "").rstrip("/"), found.fields.get("port"))
 
 
-_ADMIN: Final = MapReader("'admin'", {"prefix": _path, "port": number(0, values.PORT_MAX)}, make=_admin)
+_ADMIN: Final = MapReader("'admin'", {"prefix": route_path, "port": number(0, values.PORT_MAX)}, make=_admin)

@@ -69,6 +69,8 @@ _HEAD: Final = """\
 # To change it:
 #   {command} --print-config > gateway.yaml
 #   ratelimitd proxy --config gateway.yaml
+#   ratelimitd schema gateway > gateway.schema.json      # for editors, which read the next line
+# yaml-language-server: $schema=gateway.schema.json
 
 listen: {listen}
 

@@ -69,7 +69,7 @@ def check_expression(found: MapFound, expression: str) -> None:
         found.error(f"has an RE2 expression that cannot be extended ({error})")
 
 
-def _ignored(_notes: Notes, _node: YamlNode) -> None:
+def ignored(_notes: Notes, _node: YamlNode) -> None:
     """Accept Envoy's deprecated field that selects RE2, which is always used."""
 
 
@@ -89,7 +89,7 @@ _STRING_MATCH: Final = MapReader(
         **dict.fromkeys(TEXT_KINDS[:-1], any_text),
         "safe_regex": MapReader(
             "'safe_regex'",
-            {"regex": pattern, "google_re2": _ignored},
+            {"regex": pattern, "google_re2": ignored},
             ("regex",),
             lambda found: found.fields.get("regex", ""),
         ),
@@ -281,17 +281,21 @@ def _limit(found: MapFound, *, for_envoy: bool) -> Override | None:
     return found.fields.get("rate_limit")
 
 
-def _unit(notes: Notes, node: YamlNode) -> Unit:
+UNITS: Final = tuple(unit.name for unit in Unit if unit not in (Unit.UNKNOWN, Unit.WEEK))
+"""Units of ``limit``, in any case."""
+
+
+def override_unit(notes: Notes, node: YamlNode) -> Unit:
+    """Read the unit of a limit that replaces that of the policies."""
     name = text(notes, node)
-    units = [unit.name for unit in Unit if unit not in (Unit.UNKNOWN, Unit.WEEK)]
-    if name.upper() not in units:
-        raise WrongValueError(f"one of {', '.join(units)}")
+    if name.upper() not in UNITS:
+        raise WrongValueError(f"one of {', '.join(UNITS)}")
     return Unit[name.upper()]
 
 
 _OVERRIDE: Final = MapReader(
     "'rate_limit'",
-    {"requests_per_unit": number(0, UINT32_MAX), "unit": _unit},
+    {"requests_per_unit": number(0, UINT32_MAX), "unit": override_unit},
     ("requests_per_unit", "unit"),
     lambda found: Override(found.fields["requests_per_unit"], found.fields["unit"]) if found.sound else None,
 )

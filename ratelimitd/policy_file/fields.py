@@ -6,13 +6,15 @@ so it is here. One of our own keys at the wrong level is an error, since no exis
 
 import base64
 import binascii
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from ratelimitd.algorithms import ALGORITHMS, HOLDS_MOST, SECOND
 from ratelimitd.config.problems import Notes
 from ratelimitd.config.readers import (
     SHOWN_MAX,
+    ChoiceReader,
     Fields,
     Keys,
     Reader,
@@ -66,39 +68,27 @@ def name_bytes(notes: Notes, node: YamlNode) -> bytes:
     return octets
 
 
-def _name(_notes: Notes, node: YamlNode) -> str:
+def plain_name(_notes: Notes, node: YamlNode) -> str:
+    """Read a name, possibly empty. Raises WrongValueError."""
     return as_name(scalar(node, "text").text)
 
 
-def _flag(notes: Notes, node: YamlNode) -> bool:
+def plain_flag(notes: Notes, node: YamlNode) -> bool:
+    """Read true or false. Raises WrongValueError."""
     return flag(notes, scalar(node, "true or false"))
 
 
-def _one_of(node: YamlNode, names: Collection[str]) -> str:
-    text = scalar(node, "text").text
-    if text not in names:
-        raise WrongValueError(f"one of {', '.join(names)}")
-    return text
+_algorithm: Final = ChoiceReader({name: name for name in ALGORITHMS}, empty=True)
+_on_store_failure: Final = ChoiceReader({member.name.lower(): member for member in OnStoreFailure}, empty=True)
+_charging: Final = ChoiceReader({member.name.lower(): member for member in Charging if member}, empty=True)
 
 
-def _algorithm(_notes: Notes, node: YamlNode) -> str:
-    return _one_of(node, ALGORITHMS)
-
-
-def _on_store_failure(_notes: Notes, node: YamlNode) -> OnStoreFailure:
-    return OnStoreFailure[_one_of(node, [member.name.lower() for member in OnStoreFailure]).upper()]
-
-
-def _charging(_notes: Notes, node: YamlNode) -> Charging:
-    return Charging[_one_of(node, [member.name.lower() for member in Charging if member]).upper()]
-
-
-def _descriptor_key(notes: Notes, node: YamlNode) -> bytes:
+def descriptor_key(notes: Notes, node: YamlNode) -> bytes:
     """Read the key of a descriptor. Raises WrongValueError."""
     return _matched(name_bytes(notes, node))
 
 
-def _key_of_callers(notes: Notes, node: YamlNode) -> bytes:
+def key_of_callers(notes: Notes, node: YamlNode) -> bytes:
     """Read a key of ``identity``. Raises WrongValueError."""
     return _matched(name_without_star(notes, node))
 
@@ -111,70 +101,75 @@ def _matched(key: bytes) -> bytes:
     return key
 
 
-def _list(_notes: Notes, node: YamlNode) -> YamlList:
+def list_node(_notes: Notes, node: YamlNode) -> YamlList:
+    """Return the node of a list, whose items are read later. Raises WrongValueError."""
     if not isinstance(node, YamlList):
         raise WrongValueError("a list")
     return node
 
 
-def _map(_notes: Notes, node: YamlNode) -> YamlMap:
+def map_node(_notes: Notes, node: YamlNode) -> YamlMap:
+    """Return the node of a map, likewise. Raises WrongValueError."""
     if not isinstance(node, YamlMap):
         raise WrongValueError("a map")
     return node
 
 
-def _map_with(key: str, first: str) -> Reader:
-    """Make a reader of the map of a key, whose ``first`` key is a number of which a bare one is meant."""
+@dataclass(frozen=True)
+class MapWithReader:
+    """Reads the map of a key, whose ``first`` key is a number of which a bare one is meant."""
 
-    def read(notes: Notes, node: YamlNode) -> YamlMap:
+    key: str
+    first: str
+
+    def __call__(self, notes: Notes, node: YamlNode) -> YamlMap:
+        """Read the map. Raises WrongValueError."""
         try:
-            return _map(notes, node)
+            return map_node(notes, node)
         except WrongValueError as wrong:
-            number = node.text if isinstance(node, YamlScalar) and node.text.isdecimal() else "10"
-            raise WrongValueError(
-                f"{wrong}: write {key}: {{{first}: {number[:SHOWN_MAX]}}}, or {key}: {{}} for the defaults"
-            ) from None
-
-    return read
+            number = node.text[:SHOWN_MAX] if isinstance(node, YamlScalar) and node.text.isdecimal() else "10"
+            instead = f"{self.key}: {{{self.first}: {number}}}, or {self.key}: {{}} for the defaults"
+            raise WrongValueError(f"{wrong}: write {instead}") from None
 
 
-_positive: Final = number(1, UINT32_MAX)
+positive: Final = number(1, UINT32_MAX)
 
 
-def _amount(notes: Notes, node: YamlNode) -> int:
+def amount(notes: Notes, node: YamlNode) -> int:
     """Read what a request holds; 0 stands for ``auto``. Raises WrongValueError."""
     if scalar(node, "text").text == "auto":
         return 0
     try:
-        return int(_positive(notes, node))
+        return int(positive(notes, node))
     except WrongValueError as wrong:
         raise WrongValueError(f"auto, or {wrong}") from None
 
 
-def _ttl(_notes: Notes, node: YamlNode) -> int:
-    """Read how long a hold lasts at most, in µs. Raises WrongValueError."""
-    wanted = "a duration from 1s to 24h, such as 300s or 10m"
-    seconds: float = parsed(positive_duration, wanted)(_notes, node)
-    if not 1 <= seconds <= TTL_MOST:
-        raise WrongValueError(wanted)
-    return round(seconds * SECOND)
+@dataclass(frozen=True)
+class DurationReader:
+    """Reads a duration within bounds, which are in seconds; returns µs."""
+
+    least: float
+    most: float
+    wanted: str
+
+    def __call__(self, notes: Notes, node: YamlNode) -> int:
+        """Read the duration. Raises WrongValueError."""
+        seconds: float = parsed(positive_duration, self.wanted)(notes, node)
+        if not self.least <= seconds <= self.most:
+            raise WrongValueError(self.wanted)
+        return round(seconds * SECOND)
 
 
 TTL_MOST: Final = 86_400
 """Seconds that a hold lasts at most: no answer takes a day, and what is held for ever is lost."""
 
-
-def _wait(_notes: Notes, node: YamlNode) -> int:
-    """Read how long a request waits at most, in µs. Raises WrongValueError."""
-    wanted = "a duration from 10ms to 1h, such as 10s or 500ms"
-    seconds: float = parsed(positive_duration, wanted)(_notes, node)
-    if not WAIT_LEAST <= seconds <= WAIT_MOST:
-        raise WrongValueError(wanted)
-    return round(seconds * SECOND)
-
+_ttl: Final = DurationReader(1, TTL_MOST, "a duration from 1s to 24h, such as 300s or 10m")
 
 WAIT_LEAST, WAIT_MOST = 0.01, 3_600
 """Seconds that a request waits at most: 10 ms are a turn of a busy event loop, and no client waits an hour."""
+
+_wait: Final = DurationReader(WAIT_LEAST, WAIT_MOST, "a duration from 10ms to 1h, such as 10s or 500ms")
 
 LENGTH_MOST: Final = 10_000
 """Requests that wait for a counter at most: as many as the proxy has connections by default."""
@@ -183,20 +178,20 @@ _count: Final = number(0, UINT32_MAX)
 """``requests_per_unit`` is a uint32 in envoy/service/ratelimit/v3/rls.proto."""
 
 _LIMIT: Final[Keys] = {
-    "unit": _name,
+    "unit": plain_name,
     "requests_per_unit": _count,
-    "unlimited": _flag,
-    "name": _name,
-    "replaces": _list,
+    "unlimited": plain_flag,
+    "name": plain_name,
+    "replaces": list_node,
     "algorithm": _algorithm,
     "burst": _count,
     "unit_multiplier": _count,
-    "count_rejected": _flag,
+    "count_rejected": plain_flag,
     "charge": _charging,
-    "reserve": _map_with("reserve", "amount"),
+    "reserve": MapWithReader("reserve", "amount"),
     "concurrent": number(0, HOLDS_MOST),
     "ttl": _ttl,
-    "queue": _map_with("queue", "length"),
+    "queue": MapWithReader("queue", "length"),
 }
 
 NOT_ALLOWED: Final = "error checking config"
@@ -209,37 +204,42 @@ TOP: Final = "the top of the file"
 LEVELS: Final[Mapping[str, Keys]] = {
     TOP: {
         "domain": name_bytes,
-        "descriptors": _list,
+        "descriptors": list_node,
         "default_algorithm": _algorithm,
         "default_charge": _charging,
-        "all_or_nothing": _flag,
+        "all_or_nothing": plain_flag,
         "identity": as_it_is,
     },
     "identity": {
-        "key": _key_of_callers,
-        "otherwise": _key_of_callers,
+        "key": key_of_callers,
+        "otherwise": key_of_callers,
         "tiers": as_it_is,
         "tiers_file": as_it_is,
         "ipv6_prefix": number(1, 128),
     },
     "descriptors": {
-        "key": _descriptor_key,
+        "key": descriptor_key,
         "value": value_bytes,
-        "rate_limit": _map,
-        "rate_limits": _list,
-        "descriptors": _list,
-        "shadow_mode": _flag,
-        "quota_mode": _flag,
-        "detailed_metric": _flag,
-        "value_to_metric": _flag,
-        "share_threshold": _flag,
+        "rate_limit": map_node,
+        "rate_limits": list_node,
+        "descriptors": list_node,
+        "shadow_mode": plain_flag,
+        "quota_mode": plain_flag,
+        "detailed_metric": plain_flag,
+        "value_to_metric": plain_flag,
+        "share_threshold": plain_flag,
         "metadata": as_it_is,
         "on_store_failure": _on_store_failure,
     },
     "rate_limit": _LIMIT,
-    "rate_limits": {**_LIMIT, "shadow_mode": _flag, "quota_mode": _flag, "on_store_failure": _on_store_failure},
-    "replaces": {"name": _name},
-    "reserve": {"amount": _amount, "start": _positive, "ttl": _ttl},
+    "rate_limits": {
+        **_LIMIT,
+        "shadow_mode": plain_flag,
+        "quota_mode": plain_flag,
+        "on_store_failure": _on_store_failure,
+    },
+    "replaces": {"name": plain_name},
+    "reserve": {"amount": amount, "start": positive, "ttl": _ttl},
     "queue": {"length": number(1, LENGTH_MOST), "timeout": _wait},
 }
 """The keys of a map, by the key whose value is the map or a list of such maps.

@@ -22,6 +22,7 @@ from ratelimitd.policy import Charging, OnStoreFailure
 from .fields import LEVELS, TOP, read_fields
 from .holds import read_reserve
 from .path_patterns import Element, Glob, Path, element, glob, path_of
+from .queues import read_queue
 
 OF_DOMAIN: Final[Keys] = {key: LEVELS[TOP][key] for key in ("default_algorithm", "default_charge")}
 """Keys of a domain that an overlay may set, with the readers of the policy file."""
@@ -112,7 +113,7 @@ def _text(node: YamlNode, wanted: str, checked: Callable[[str], str]) -> str:
     return checked(written.text)
 
 
-def _domain(_notes: Notes, node: YamlNode) -> Glob:
+def domain_glob(_notes: Notes, node: YamlNode) -> Glob:
     """Read the domains of an entry. Raises WrongValueError."""
     return glob(_text(node, 'a domain, or "*" for all', as_name))
 
@@ -128,7 +129,7 @@ def _element(_notes: Notes, node: YamlNode) -> Element:
 _ELEMENTS: Final = ListReader(_element, least=1)
 
 
-def _path(notes: Notes, node: YamlNode) -> Path:
+def path_reader(notes: Notes, node: YamlNode) -> Path:
     """Read the path of an entry. Raises WrongValueError."""
     found = _ELEMENTS(notes, node)
     if len(found) > LEVELS_MAX:
@@ -158,11 +159,12 @@ def _check(found: MapFound, said: Mapping[str, Any]) -> None:
         except RateError as error:
             found.error(f"contradicts itself: {error}")
     read_reserve(found.notes, dict(said), None, read_fields)
+    read_queue(found.notes, dict(said), None, read_fields)
 
 
 ENTRY: Final = MapReader(
     f"an entry of '{OVERLAY}'",
-    {"domain": _domain, "path": _path, **OF_DOMAIN, **OF_LIMIT},
+    {"domain": domain_glob, "path": path_reader, **OF_DOMAIN, **OF_LIMIT},
     needed=("domain",),
     make=_entry,
     null_is_absent=False,

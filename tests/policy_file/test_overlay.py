@@ -108,6 +108,8 @@ def test_a_file_that_is_no_overlay(text, said):
         ("reserve: {amount: 0}", "'amount' must be auto, or a whole number from 1 to "),
         ("reserve: {amont: 1}", "unknown key 'amont'; did you mean 'amount'? (line 3)"),
         ("reserve: {amount: 5, start: 6}", "remove start, or write amount: auto (line 3)"),
+        ("queue: {length: 0}", "'length' must be a whole number from 1 to "),
+        ("queue: {lenth: 1}", "unknown key 'lenth'; did you mean 'length'? (line 3)"),
         ("path: [a]", "says nothing: write one of algorithm, burst, "),
         ("path: a\n  burst: 1", "'path' of an entry of 'overlay' must be a list that is not empty (line 3)"),
         ("path: []\n  burst: 1", "'path' of an entry of 'overlay' must be a list that is not empty (line 3)"),
