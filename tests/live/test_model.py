@@ -31,6 +31,7 @@ def test_five_requests_show_as_five():
     assert (key["descriptor"], key["used"], key["remaining"], key["seen"]) == ("user=alice", 3, 0, START / SECOND)
     (denial,) = shown["denials"]
     assert (denial["limit"], denial["key"], denial["count"], denial["cost"]) == ("d.user", "user=alice", 2, 1)
+    assert denial["summary"] == "3 per hour"
     assert (denial["used"], denial["reason"], denial["shadow"]) == (4, "over_limit", False)
     watched.tick(10)
     watched.tick(1)
@@ -71,16 +72,23 @@ def test_hits_count_as_many_as_they_are(hits, rest):
     assert (minute(shown, "tokens=x"), shown["keys"][0]["remaining"]) == ((hits, 0), rest)
 
 
-def test_what_a_tool_asks_is_no_key():
-    """``ratelimitd check`` and look-ups of an operator are not traffic."""
+def test_what_ratelimitd_check_asks_is_shown():
+    """It charges for real, and may be all that a newcomer tries."""
     watched = Watched(POLICY)
     for _ in range(5):
         watched.call("user=x", ours=True)
-    assert watched.limit(USER)["keys"] == watched.denials() == []
+    assert minute(watched.limit(USER), "user=x") == (5, 2)
+
+
+def test_a_look_is_not():
+    """A cost of 0, as of a look-up of an operator, is no hit, nor is its limit one with traffic."""
+    watched = Watched(POLICY)
+    watched.call(Descriptor(((b"user", b"x"),), hits=0), ours=True)
+    assert watched.live.limits == {}
 
 
 def test_a_veto_charges_nothing_and_denies_once():
-    """All or nothing: only the limit that denies has a denial; a hit that it kept away is one of the key, not of the sum."""
+    """All or nothing: only the limit that denies has a denial; a hit that it kept away is one of its key."""
     policy = POLICY.replace("domain: d\n", "domain: d\nall_or_nothing: true\n")
     watched = Watched(policy)
     for _ in range(5):
