@@ -18,7 +18,7 @@ descriptors:
 
 
 def test_five_requests_show_as_five():
-    """A newcomer's curl: three pass, two are denied by this limit, and its key is told; at once, and in the next step."""
+    """A newcomer's curl: three pass, two are denied by this limit, and its key is told; at once, and in the step."""
     watched = Watched(POLICY)
     for _ in range(5):
         watched.call("user=alice")
