@@ -183,14 +183,18 @@ class Live:
 
     def _key(self, tracked: Tracked, ask: Ask, position: int, charge: Charge, seen: int, now: int) -> Key | None:
         """Count a key of a limit."""
-
-        def parts() -> Parts:
-            return () if is_overflow_key(charge.key) else parts_of(self.key, ask.plan, position)
-
-        key = tracked.keys.add(charge.key, parts, seen * self.growth(now), self.step, self.places)
+        name, amount = short(charge.key), seen * self.growth(now)
+        key = tracked.keys.add(name, amount, self.step)
+        if key is None:
+            parts = self._parts(ask, position, charge)
+            key = tracked.keys.enter(name, parts, amount, self.step, self.places)
         if key is not None:
             key.seen = now
         return key
+
+    def _parts(self, ask: Ask, position: int, charge: Charge) -> Parts:
+        """Return what is shown of a key; nothing of the counter that new keys share."""
+        return () if is_overflow_key(charge.key) else parts_of(self.key, ask.plan, position)
 
     def _keep(self, tracked: Tracked, ask: Ask, index: int, position: int, seen: int, now: int) -> None:
         """Keep a denial."""
@@ -200,7 +204,7 @@ class Live:
         name = short(charge.key)
         denial = self.denials.of(tracked.place, name, now // SECOND)
         if denial is None:
-            parts = () if is_overflow_key(charge.key) else parts_of(self.key, ask.plan, position)
+            parts = self._parts(ask, position, charge)
             reason = str(denied_by(ask, index, quota=self.modes.quota))
             denial = self.denials.add(name, tracked.place, parts, reason)
             denial.shadow = charge.rule.limit.shadow_mode or self.modes.shadow
