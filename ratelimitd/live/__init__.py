@@ -30,3 +30,15 @@ with ``StopIteration.value``; ``complete(generator)`` is for tests and tools tha
                                                                     (key, descriptor) of a descriptor of any plan
     limit_id(domain, path, item) -> str                             16 hex digits; path as ``NodeRules.path``
 """
+
+from typing import NamedTuple
+
+
+class LimitsQuery(NamedTuple):
+    """A stub until the model is there."""
+
+    search: str = ""
+    sort: str = "denied"
+    descending: bool = True
+    limit: int = 100
+    offset: int = 0
