@@ -1,7 +1,7 @@
 """The pages of the live view as JSON: /live/overview and its siblings.
 
-What they show comes from a ``LiveView``. A caller with the admin token sees keys as they are, all others see them hashed;
-a token that is wrong is refused as by the admin API.
+What they show comes from a ``LiveView``. A caller with the admin token sees keys as they are, and all others see them
+hashed. A wrong token is refused as by the admin API.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from ratelimitd.observe.metrics import SLICE_BYTES
 
 from .events import COMMENT, EVENT_STREAM, HEARTBEAT, Hub, Topic, frame
 from .guard import TokenGuard
-from .http import JSON, UNSTORED, Access, Page, PageHandler, PageRequest, PageResponse, PageTable, as_json
+from .http import JSON, UNSTORED, Access, Page, PageHandler, PageRequest, PageResponse, PageTable, Streaming, as_json
 from .live_query import (
     Watched,
     decisions_query,
@@ -45,7 +45,9 @@ HELP: Final = {
 
 OFF: Final = "the live view is off, since LIVE_MAX_BYTES is 0: set LIVE_MAX_BYTES to a size, 8MiB for example"
 
-NO_TOKEN: Final = "no token is valid, since neither ADMIN_TOKEN nor ADMIN_TOKEN_FILE is set: set one of them, or send no Authorization"
+NONE_VALID: Final = (
+    "no token is valid, since neither ADMIN_TOKEN nor ADMIN_TOKEN_FILE is set: set one, or send no Authorization header"
+)
 
 SMALL: Final = 4 << 10
 """Bytes of a document that is sent at once, as other pages are; a larger one has a place among those being sent."""
@@ -103,7 +105,7 @@ class LiveAccess:
         if "Authorization" not in request.headers:
             return False
         if self._guard is None:
-            return as_json(401, {"error": NO_TOKEN})
+            return as_json(401, {"error": NONE_VALID})
         return self._guard.refusal(request) or True
 
 
@@ -215,7 +217,7 @@ def _events(view: LiveView, hub: Hub) -> Answer:
 def _decisions(view: LiveView, hub: Hub) -> Answer:
     async def answer(raw: str, plain: bool) -> PageResponse:
         watched = decisions_query(raw, plain=plain)
-        return _stream(hub, lambda: _fed(view, watched, hub, plain=plain), authorized=plain, decisions=True)
+        return _stream(hub, lambda: _fed(view, watched, hub, plain=plain), authorized=plain, kind="decisions")
 
     return answer
 
@@ -243,11 +245,10 @@ async def _fed(view: LiveView, watched: Watched, hub: Hub, *, plain: bool) -> As
 
 
 def _stream(
-    hub: Hub, start: Callable[[], AsyncGenerator[bytes, None]], *, authorized: bool, decisions: bool = False
+    hub: Hub, start: Callable[[], AsyncGenerator[bytes, None]], *, authorized: bool, kind: Streaming = "events"
 ) -> PageResponse:
     if hub.closed:
         return as_json(503, {"error": "the process ends"}, {"Retry-After": "1"})
-    kind = "decisions" if decisions else "events"
     return PageResponse(200, start(), EVENT_STREAM, UNSTORED, kind, authorized)
 
 
