@@ -104,13 +104,13 @@ class LiveService:
         """See ``LiveView``."""
         return model.busiest(self._view(plain=plain))
 
-    async def limit(self, id: str, *, plain: bool) -> Document | None:  # noqa: A002 -- the name of the parameter
+    async def limit(self, limit_id: str, *, plain: bool) -> Document | None:
         """See ``LiveView``."""
-        return await self._walked(lambda view: model.limit(view, id), plain=plain)
+        return await self._walked(lambda view: model.limit(view, limit_id), plain=plain)
 
-    async def denials(self, id: str, most: int, *, plain: bool) -> Document:  # noqa: A002 -- as above
+    async def denials(self, limit_id: str, most: int, *, plain: bool) -> Document:
         """See ``LiveView``."""
-        return model.denials(self._view(plain=plain), id or None, most)
+        return model.denials(self._view(plain=plain), limit_id or None, most)
 
     def decisions(self, watched: Watched, *, plain: bool) -> DecisionFeed:
         """See ``LiveView``."""
