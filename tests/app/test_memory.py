@@ -110,6 +110,8 @@ SERIES = "metric series that requests make, or of limits that are gone"
         ("settlements that wait", {"SETTLEMENTS_KEPT": str(MIB)}, 1000 * 700 / MIB),
         ("settlements that wait", {"SETTLEMENTS_KEPT": str(MIB), "REDIS_URL": "r:1"}, (1000 + MIB) * 700 / MIB),
         ("over-limit cache", {"LOCAL_CACHE_SIZE_IN_BYTES": "7MiB"}, 7),
+        ("readers of the live view", {}, 8 / 2 + 4 + 4),
+        ("readers of the live view", {"LIVE_MAX_BYTES": "0"}, 0),
         (SERIES, {"REQUEST_MADE_SERIES": "0"}, 1000 * (420 + 700) / MIB),
         ("incomplete requests over gRPC", {"GRPC_MAX_BUFFERED_BYTES": "40MiB"}, 40),
         ("incomplete requests over gRPC", {"GRPC_MAX_BUFFERED_BYTES": "1MiB", "MAX_REQUEST_BYTES": "1MiB"}, 4),
