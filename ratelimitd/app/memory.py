@@ -19,7 +19,8 @@ from ratelimitd.transport import nghttp2_available
 
 from .engine import FALLBACK_BYTES
 from .files import GRPC_MOST, SIDES
-from .http import page_bodies
+from .http import live_bytes, page_bodies
+from .ports import wants_debug
 from .queueing import WAITER_BYTES, waiting_most
 
 if TYPE_CHECKING:
@@ -90,7 +91,8 @@ def fitted(settings: Settings, memory: int) -> Settings:
 
 def grpc_connections(settings: Settings, memory: int) -> int:
     """Return how many gRPC connections a machine or container of this many bytes has room for."""
-    room = memory // CONNECTIONS_PART - fitted(settings, memory).live_max_bytes
+    fit, part = fitted(settings, memory), memory // CONNECTIONS_PART
+    room = max(part // 2, part - fit.live_max_bytes - live_bytes(fit))
     return max(1, min(GRPC_MOST, room // _connection_bytes(settings)))
 
 
@@ -173,6 +175,8 @@ def _grpc(settings: Settings, memory: int) -> Iterator[Share]:
 def _http(settings: Settings, gateway: "Gateway | None", *, serves: bool) -> Iterator[Share]:
     pages = sum(map(port_bytes, page_bodies(settings))) if serves else port_bytes()
     yield Share("connections of the HTTP ports, scrapes included", pages, Settings.max_request_bytes.name)
+    if serves or wants_debug(settings):
+        yield Share("readers of the live view", live_bytes(settings), Settings.live_max_bytes.name)
     if gateway is not None:
         from ratelimitd.gateway import WAYS_BYTES  # noqa: PLC0415 -- a service without a proxy does not import it
 

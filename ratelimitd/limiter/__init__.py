@@ -15,6 +15,7 @@ from .header_text import structured_string
 from .holding import release_all, ttl_of
 from .keys import KeyMaker, holds_key, is_overflow_key, key_maker
 from .lines import Line, Lines, Waiter, blocking, can_wait, is_too_late, pause
+from .listeners import listen, unlisten
 from .modes import ENFORCED, Modes
 from .new_keys import TABLE_SIZE, NewKeys
 from .plan import Planner, PlanOptions, repeats
@@ -118,6 +119,7 @@ __all__ = [
     "is_vetoed",
     "key_maker",
     "limit_name",
+    "listen",
     "metadata_of",
     "over_of",
     "pause",
@@ -129,5 +131,6 @@ __all__ = [
     "shown_charge",
     "structured_string",
     "ttl_of",
+    "unlisten",
     "wanted",
 ]

@@ -229,7 +229,8 @@ class Live:
 
     def growth(self, now: int) -> float:
         """Return how much a hit counts now, in units of one at the origin."""
-        return float(2.0 ** ((now - self._origin) / HALF_LIFE))
+        halves = (now - self._origin) / HALF_LIFE  # the clock may have stepped by years, and no tick has come yet
+        return float(2.0 ** max(-SCALED, min(SCALED, halves)))
 
     def _room(self, size: int) -> bool:
         """Take memory for another limit, if need be that of keys past their share, or of limits without traffic."""

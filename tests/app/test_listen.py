@@ -37,6 +37,6 @@ async def test_the_transport_has_the_bounds_of_the_settings_and_of_the_container
     env = {"GRPC_HOST": "127.0.0.1", "GRPC_PORT": "0", "TRANSPORT": "nghttp2", "GRPC_MAX_BUFFERED_BYTES": "9MiB"}
     serving = listen.grpc_server(load(env, {}), Handlers({}, {}), ignore, 10_000)
     options = serving.server._options
-    assert (options.max_buffered_bytes, options.max_connections) == (9 << 20, (15 << 20) // CONNECTION_BYTES)
+    assert (options.max_buffered_bytes, options.max_connections) == (9 << 20, (8 << 20) // CONNECTION_BYTES)
     await serving.server.start()
     await serving.server.stop(0)
