@@ -9,5 +9,5 @@ UNREAD_BYTES: Final = 4 << 20
 """Events that are sent and not read, of all readers together: a tenth of the readers with the largest event, of some
 128 KiB. One reader more, and the one that has read nothing for longest is dropped."""
 
-FEED_BYTES: Final = 4 << 20
-"""A reader of decisions: a second of decisions at their bound that wait, and one that is being sent; 2 KiB each."""
+FEED_BYTES: Final = 1 << 20
+"""A reader of decisions: those that wait (``rls.decision_feed.KEPT_BYTES``), and as many that are being sent."""

@@ -57,7 +57,7 @@ STREAMINGS: Final[dict[Streaming, Bounds]] = {
     # 10 s: Prometheus' default timeout
     "text": Bounds(STREAMS, 10.0, SEND_SECONDS, STREAMS * (http1.HIGH_WATER + SLICE_BYTES)),
     # a client that reads has its document within a round trip or two
-    "document": Bounds(16, 2.0, SEND_SECONDS, 16 * DOCUMENT_BYTES),
+    "document": Bounds(8, 2.0, SEND_SECONDS, 8 * DOCUMENT_BYTES),
     # more pages than operators have open; fewer where the port has not the connections
     "events": Bounds(HTTP_MOST * READERS_PART // 8, inf, None, UNREAD_BYTES),
     # each of them costs every decision a comparison

@@ -91,7 +91,8 @@ def fitted(settings: Settings, memory: int) -> Settings:
 
 def grpc_connections(settings: Settings, memory: int) -> int:
     """Return how many gRPC connections a machine or container of this many bytes has room for."""
-    room = memory // CONNECTIONS_PART - fitted(settings, memory).live_max_bytes
+    fit, part = fitted(settings, memory), memory // CONNECTIONS_PART
+    room = max(part // 2, part - fit.live_max_bytes - live_bytes(fit))
     return max(1, min(GRPC_MOST, room // _connection_bytes(settings)))
 
 

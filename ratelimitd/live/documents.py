@@ -154,8 +154,9 @@ def busiest(view: View, most: int = 100) -> Document:
     step = view.live.step
 
     def hits(tracked: Tracked) -> int:
-        tracked.sync()
-        counts = tracked.open if tracked.first == step else tracked.history.last(step - 1)
+        if tracked.first == step:
+            tracked.sync()
+        counts = tracked.open if tracked.first == step else tracked.last
         return counts.allowed + counts.denied + counts.shadowed
 
     chosen = nlargest(most, view.live.limits.values(), key=hits)

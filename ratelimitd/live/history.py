@@ -63,12 +63,8 @@ class History:
             for empty in range(step + 1, step + min(passed, STEPS)):
                 ring[empty % STEPS] = 0
 
-    def last(self, closed: int) -> Counts:
-        """Return the counts of a step; ``closed`` is the last complete one."""
-        return Counts(*[0 if ring is None else ring[closed % STEPS] for ring in self._rings])
-
     def of(self, kind: int, closed: int) -> list[int]:
-        """Return the counts of one kind, oldest first."""
+        """Return the counts of one kind, oldest first; ``closed`` is the last complete step."""
         ring = self._rings[kind]
         if ring is None:
             return [0] * STEPS

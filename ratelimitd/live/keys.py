@@ -25,6 +25,9 @@ KEY_BYTES: Final = 640
 KEYS_LEAST, KEYS_MOST = 8, 128
 """Places of a limit: so few when thousands of limits have traffic; so many that a list is still read."""
 
+RECENT: Final = 60_000_000
+"""µs since a hit of a key that is active."""
+
 UNKNOWN: Final = -1
 
 NAME_MOST: Final = 300
@@ -129,9 +132,9 @@ class Keys:
         while len(self.listed) > most:
             self._leave(step)
 
-    def active(self, step: int) -> int:
+    def active(self, step: int, now: int) -> int:
         """Return how many keys had hits in the last minute; of one to two minutes, if more than are listed."""
-        seen = sum([key.windows.sums(step, 0).hits > 0 for key in self.listed.values()])
+        seen = sum([now - key.seen <= RECENT for key in self.listed.values()])
         return seen if self.sketch is None else max(seen, self.sketch.estimate(step // 6))
 
     def scale(self, factor: float) -> None:

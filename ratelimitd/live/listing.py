@@ -37,6 +37,10 @@ class LimitsQuery(NamedTuple):
     offset: int = 0
 
 
+Listed = tuple[Any, str, Found]
+"""What a limit is sorted by, its name, and the limit."""
+
+
 def _of(counted: Callable[[Any], float]) -> Callable[[View, Tracked | None], Any]:
     """Sort by counts: their rate, and if that is equal what they are since the start."""
 
@@ -53,7 +57,7 @@ SORTS: Final[dict[str, Callable[[View, Tracked | None], Any]]] = {
     "allowed": _of(lambda counts: counts["allowed"]),
     "rate": _of(lambda counts: counts["allowed"] + counts["denied"] + counts["shadowed"]),
     "use": lambda view, tracked: -1.0 if tracked is None else use(view, tracked) or 0.0,
-    "keys": lambda view, tracked: -1 if tracked is None else tracked.keys.active(view.live.step),
+    "keys": lambda view, tracked: -1 if tracked is None else tracked.keys.active(view.live.step, view.now),
     "name": lambda _, __: None,
 }
 """What limits are sorted by; those that are equal in it stay in the order of the policy."""
@@ -61,10 +65,29 @@ SORTS: Final[dict[str, Callable[[View, Tracked | None], Any]]] = {
 
 def limits(view: View, query: LimitsQuery) -> Sliced[Document]:
     """Return a page of the limits of the policy, and of those that had traffic and are gone."""
-    wanted = query.search.casefold()
-    by = SORTS[query.sort]
-    entries: list[tuple[Any, str, Found]] = []
-    parts: list[list[tuple[Any, str, Found]]] = []
+    parts = yield from _matching(view, query)
+    total = sum(map(len, parts))
+    merged = merge(*parts, key=_order(query), reverse=query.descending)
+    for first in range(0, query.offset, SORTED):
+        if not list(islice(merged, min(SORTED, query.offset - first))):
+            break
+        yield
+    page: list[Document] = []
+    for number, (_, _, found) in enumerate(islice(merged, min(query.limit, PAGE_MOST)), 1):
+        page.append(row(view, found))
+        if number % ROWS == 0:
+            yield
+    del merged
+    while parts:
+        parts.pop()  # all at once would hold the loop for 25 ms
+        yield
+    return {**head(view), "total": total, "tracked": len(view.live.limits), "limits": page}
+
+
+def _matching(view: View, query: LimitsQuery) -> Sliced[list[list[Listed]]]:
+    """Return the limits that match a query, in sorted parts."""
+    wanted, by = query.search.casefold(), SORTS[query.sort]
+    parts: list[list[Listed]] = [[]]
     for found in all_limits(view):
         if found is None:
             yield
@@ -74,30 +97,13 @@ def limits(view: View, query: LimitsQuery) -> Sliced[Document]:
             tracked = view.live.limits.get(found.place)
             if tracked is not None:
                 tracked.sync()
-            entries.append((by(view, tracked), name, found))
-            if len(entries) == SORTED:
-                parts.append(_sorted(entries, query))
-                entries = []
-                yield
-    parts.append(_sorted(entries, query))
-    total = sum(map(len, parts))
-    merged = merge(*parts, key=_order(query), reverse=query.descending)
-    for _ in range(query.offset // SORTED):
-        if not list(islice(merged, SORTED)):
-            break
-        yield
-    list(islice(merged, query.offset % SORTED))
-    page: list[Document] = []
-    for number, (_, _, found) in enumerate(islice(merged, min(query.limit, PAGE_MOST)), 1):
-        page.append(row(view, found))
-        if number % ROWS == 0:
-            yield
-    return {**head(view), "total": total, "tracked": len(view.live.limits), "limits": page}
+            parts[-1].append((by(view, tracked), name, found))
+            if len(parts[-1]) == SORTED:
+                parts[-1].sort(key=_order(query), reverse=query.descending)
+                parts.append([])
+    parts[-1].sort(key=_order(query), reverse=query.descending)
+    return parts
 
 
-def _order(query: LimitsQuery) -> Callable[[tuple[Any, str, Found]], Any]:
+def _order(query: LimitsQuery) -> Callable[[Listed], Any]:
     return (lambda entry: entry[1]) if query.sort == "name" else (lambda entry: entry[0])
-
-
-def _sorted(entries: list[tuple[Any, str, Found]], query: LimitsQuery) -> list[tuple[Any, str, Found]]:
-    return sorted(entries, key=_order(query), reverse=query.descending)

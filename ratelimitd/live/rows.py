@@ -5,7 +5,7 @@ from ratelimitd.policy import Limit, amount_in_words, is_override, names_of, rul
 
 from .denials import Place
 from .history import NAMES, Counts
-from .keys import UNKNOWN
+from .keys import RECENT, UNKNOWN
 from .tracked import Tracked
 from .view import Document, Found, View, limit_id
 from .windows import STEP
@@ -68,7 +68,7 @@ def traffic(view: View, tracked: Tracked | None) -> Document:
     return {
         "rates": rates(view, tracked),
         "totals": tracked.totals._asdict(),
-        "active_keys": tracked.keys.active(view.live.step),
+        "active_keys": tracked.keys.active(view.live.step, view.now),
         "use": use(view, tracked),
     }
 
@@ -77,7 +77,7 @@ def rates(view: View, tracked: Tracked) -> dict[str, float]:
     """Return hits per second over the last complete step, or over what has passed of the first one."""
     if tracked.first == view.live.step:
         return per_second(tracked.open, view.now - tracked.since)
-    return per_second(tracked.history.last(view.live.step - 1), STEP)
+    return per_second(tracked.last, STEP)
 
 
 def per_second(counts: Counts, time: int) -> dict[str, float]:
@@ -93,7 +93,7 @@ def use(view: View, tracked: Tracked) -> float | None:
         return None
     fullest = None
     for key in tracked.keys.listed.values():
-        if key.remaining != UNKNOWN and view.now - key.seen <= 60 * SECOND:
+        if key.remaining != UNKNOWN and view.now - key.seen <= RECENT:
             part = 1 - key.remaining / rate.burst
             fullest = part if fullest is None or part > fullest else fullest
     return None if fullest is None else round(min(1.0, max(0.0, fullest)), 4)

@@ -8,6 +8,7 @@ from typing import Final
 
 REGISTERS: Final = 256
 ALPHA: Final = 0.7213 / (1 + 1.079 / REGISTERS)
+INVERSE: Final = [2.0**-rank for rank in range(65)]
 MASK: Final = (1 << 56) - 1
 
 SKETCH_BYTES: Final = 2 * (REGISTERS + 57) + 64
@@ -39,7 +40,7 @@ class Sketch:
         """Return the number of keys, about."""
         self._turn(minute)
         ranks = [max(one, other) for one, other in zip(self._now, self._then, strict=True)]
-        found = ALPHA * REGISTERS * REGISTERS / sum([2.0**-rank for rank in ranks])
+        found = ALPHA * REGISTERS * REGISTERS / sum([INVERSE[rank] for rank in ranks])
         empty = ranks.count(0)
         if found <= 2.5 * REGISTERS and empty:
             found = REGISTERS * log(REGISTERS / empty)  # linear counting is better for few

@@ -25,6 +25,7 @@ class Tracked:
             those of the hits that were seen.
         totals: counts since the start.
         open: counts of the step that is now.
+        last: counts of the last complete step.
         history: counts of the steps before.
         keys: its keys.
         hits, denied: how its hits and its denied hits are sampled.
@@ -35,12 +36,13 @@ class Tracked:
 
     __slots__ = (
         "_budget",
-        "_last",
+        "_counted",
         "denied",
         "first",
         "history",
         "hits",
         "keys",
+        "last",
         "limit",
         "open",
         "place",
@@ -59,7 +61,7 @@ class Tracked:
         self.limit = limit
         self.shadow = shadow
         self.tally: Tally | None = None
-        self.totals = self.open = self._last = NONE
+        self.totals = self.open = self.last = self._counted = NONE
         self.history = History()
         self.keys = Keys(budget)
         self.hits, self.denied = Pace(OF_ONE), Pace(OF_ONE)
@@ -75,10 +77,10 @@ class Tracked:
         """
         self.sync()
         self.tally = tally
-        self._last = NONE
+        self._counted = NONE
         if tally.total_hits > cost:
-            self._last = counts_of(tally, shadow=self.shadow)
-            self.totals = self._last
+            self._counted = counts_of(tally, shadow=self.shadow)
+            self.totals = self._counted
         self.sync()
 
     def sample(self) -> None:
@@ -96,14 +98,15 @@ class Tracked:
         """Take what the tally has counted meanwhile."""
         if self.tally is not None:
             now = counts_of(self.tally, shadow=self.shadow)
-            if now != self._last:
-                more = since(now, self._last)
-                self.totals, self.open, self._last = added(self.totals, more), added(self.open, more), now
+            if now != self._counted:
+                more = since(now, self._counted)
+                self.totals, self.open, self._counted = added(self.totals, more), added(self.open, more), now
 
     def close(self, step: int, passed: int) -> None:
         """End a step; those after it, of ``passed`` together, had no traffic. Counts without memory are not kept."""
         self.sync()
         kept = self.open
+        self.last = kept if passed == 1 else NONE
         if kept != NONE:
             self.traffic = step
             missing = self.history.missing(kept)

@@ -34,8 +34,11 @@ DESCRIPTORS: Final = 8
 TEXT: Final = 300
 """Characters of a descriptor that are shown: two lines of a wide terminal."""
 
-KEPT: Final = 1_000
-"""Decisions that wait for the reader: those of a second at most, as ``lines`` bounds them, so 3 MiB at the worst."""
+KEPT_BYTES: Final = 512 << 10
+"""Memory of the decisions that wait for the reader: some two hundred, and they are taken four times a second."""
+
+SIZE: Final = 1 << 10
+"""Bytes of a decision, and of each descriptor of it, besides the text: 0.7 KiB measured."""
 
 
 class DecisionFeed:
@@ -57,7 +60,7 @@ class DecisionFeed:
         self._show = show
         self._denied = denied
         self._waiting: deque[dict[str, Any]] = deque()
-        self._lost = 0
+        self._size = self._lost = 0
         self._failed = False
         listen(engine, self._decided)
 
@@ -65,6 +68,7 @@ class DecisionFeed:
         """Return the decisions since the last time, oldest first, and the number of those that were left out."""
         taken = list(self._waiting)
         self._waiting.clear()
+        self._size = 0
         lost, self._lost = self._lost, 0
         return taken, lost + self._sampler.untold().get("skipped", 0)
 
@@ -77,10 +81,12 @@ class DecisionFeed:
         try:
             if (self._denied and not (answer.over or answer.failure)) or not self._sampler.takes(ask):
                 return
-            if len(self._waiting) >= KEPT:
+            if self._size >= KEPT_BYTES:
                 self._lost += 1
                 return
-            self._waiting.append(self._document(ask, answer))
+            made = self._document(ask, answer)
+            self._size += SIZE + sum(SIZE + len(each["descriptor"]) for each in made["descriptors"])
+            self._waiting.append(made)
         except Exception:
             if not self._failed:
                 self._failed = True

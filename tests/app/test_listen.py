@@ -32,11 +32,11 @@ async def test_a_slow_transport_that_nobody_chose_is_one_warning(monkeypatch, tr
 
 
 async def test_the_transport_has_the_bounds_of_the_settings_and_of_the_container(monkeypatch):
-    """GRPC_MAX_BUFFERED_BYTES bounds its messages, and a quarter of a small container its connections."""
+    """GRPC_MAX_BUFFERED_BYTES bounds its messages; a quarter of a small container its connections and the live view."""
     monkeypatch.setattr(listen, "memory_limit", lambda: 64 << 20)
     env = {"GRPC_HOST": "127.0.0.1", "GRPC_PORT": "0", "TRANSPORT": "nghttp2", "GRPC_MAX_BUFFERED_BYTES": "9MiB"}
     serving = listen.grpc_server(load(env, {}), Handlers({}, {}), ignore, 10_000)
     options = serving.server._options
-    assert (options.max_buffered_bytes, options.max_connections) == (9 << 20, (16 << 20) // CONNECTION_BYTES)
+    assert (options.max_buffered_bytes, options.max_connections) == (9 << 20, (8 << 20) // CONNECTION_BYTES)
     await serving.server.start()
     await serving.server.stop(0)

@@ -81,8 +81,8 @@ def test_both_edges_start_with_sizes_that_fit(monkeypatch, edge):
     ("memory", "env", "connections"),
     [
         (4096, {}, Nghttp2Options._field_defaults["max_connections"]),
-        (512, {}, 120 * MIB // CONNECTION_BYTES),
-        (512, CA, 120 * MIB // (CONNECTION_BYTES + TLS_BYTES)),
+        (512, {}, 108 * MIB // CONNECTION_BYTES),
+        (512, CA, 108 * MIB // (CONNECTION_BYTES + TLS_BYTES)),
     ],
 )
 def test_connections_have_a_quarter_of_the_container(memory, env, connections):
@@ -110,6 +110,8 @@ SERIES = "metric series that requests make, or of limits that are gone"
         ("settlements that wait", {"SETTLEMENTS_KEPT": str(MIB)}, 1000 * 700 / MIB),
         ("settlements that wait", {"SETTLEMENTS_KEPT": str(MIB), "REDIS_URL": "r:1"}, (1000 + MIB) * 700 / MIB),
         ("over-limit cache", {"LOCAL_CACHE_SIZE_IN_BYTES": "7MiB"}, 7),
+        ("readers of the live view", {}, 8 / 2 + 4 + 4),
+        ("readers of the live view", {"LIVE_MAX_BYTES": "0"}, 0),
         (SERIES, {"REQUEST_MADE_SERIES": "0"}, 1000 * (420 + 700) / MIB),
         ("incomplete requests over gRPC", {"GRPC_MAX_BUFFERED_BYTES": "40MiB"}, 40),
         ("incomplete requests over gRPC", {"GRPC_MAX_BUFFERED_BYTES": "1MiB", "MAX_REQUEST_BYTES": "1MiB"}, 4),
@@ -221,7 +223,7 @@ async def test_a_start_in_a_small_cgroup_warns_once(tmp_path, monkeypatch):
             while (folder / "cgroup.procs").read_text():
                 await asyncio.sleep(0.01)
     (line,) = told
-    assert "this process has 300: counters in memory 150, gRPC connections 71," in line
+    assert "this process has 300: counters in memory 150, gRPC connections 59," in line
 
 
 def test_the_proxy_has_memory_for_tls():

@@ -43,11 +43,11 @@ class Pieces:
             self.closed.set()
 
 
-def streaming(pieces, *, seconds=None):
+def streaming(pieces, *, seconds=None, whole=False):
     """A handler that answers with these pieces."""
 
     async def answer(exchange):
-        await stream(exchange, 200, TEXT, pieces(), seconds=seconds)
+        await stream(exchange, 200, TEXT, pieces(), seconds=seconds, whole=whole)
 
     return Answering(answer)
 
@@ -142,6 +142,41 @@ async def test_a_client_that_does_not_read_has_no_pieces_made(rigs):
     client.writer.transport.resume_reading()
     await client.until()
     assert total * (size + len(b"10000\r\n\r\n")) + len(LAST_CHUNK) == len(await read(client, LAST_CHUNK))
+
+
+async def test_a_piece_at_a_time_is_held_for_a_client_that_does_not_read(rigs):
+    """With ``whole`` the next one is made when all before was read: less than one is unsent, far below the bound."""
+    size, total = 4 << 10, 4_000
+    pieces = Pieces(*[b"x" * size] * total)
+    rig = await rigs(handler=streaming(pieces, whole=True), sndbuf=64 << 10)
+    client = await rig.client()
+    client.writer.transport.pause_reading()
+    client.writer.write(get())
+    made, still = 0, 0
+    while still < 200:
+        still = still + 1 if 0 < made == pieces.made else 0
+        made = pieces.made
+        await asyncio.sleep(0)
+    assert made < total
+    assert 0 < unsent(*rig.downstream) <= size + 100
+    client.writer.transport.resume_reading()
+    await client.until()
+    assert total * (size + len(b"1000\r\n\r\n")) + len(LAST_CHUNK) == len(await read(client, LAST_CHUNK))
+
+
+async def test_a_client_that_leaves_ends_a_piece_that_it_does_not_read(rigs):
+    """With ``whole`` too the pieces are closed, and nobody is told of an error."""
+    pieces = Pieces(*[b"x" * (64 << 10)] * 1_000)
+    handler = streaming(pieces, whole=True)
+    rig = await rigs(handler=handler, sndbuf=64 << 10)
+    client = await rig.client()
+    client.writer.transport.pause_reading()
+    client.writer.write(get())
+    await until(lambda: pieces.made > 1)
+    client.reset()
+    await closing(pieces)
+    await handler.ended()
+    assert handler.errors == []
 
 
 async def read(client, mark):

@@ -107,7 +107,7 @@ async def test_decisions_are_bounded_per_second_and_in_all_and_the_rest_is_count
     """By the reader's own bound, and by what waits for a reader that takes nothing."""
     made = bench(POLICY)
     feed = feed_of(made, Logged(lines=2))
-    monkeypatch.setattr(module, "KEPT", 3)
+    monkeypatch.setattr(module, "KEPT_BYTES", 3 * 2 * module.SIZE)
     waiting = feed_of(made)
     for _ in range(5):
         made.ask({"user": "x"})
