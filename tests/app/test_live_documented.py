@@ -70,6 +70,7 @@ async def test_each_field_is_documented_and_each_documented_field_is_there(polic
             "Limits": "/live/limits",
             "A limit": limit,
             "Denials": "/live/denials",
+            "What if": limit.replace("limit", "what-if"),
         }
         await eventually(running, "/live/overview", lambda found: found["totals"]["denied"])
         for heading, page in pages.items():
