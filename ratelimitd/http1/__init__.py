@@ -10,6 +10,7 @@ from .client import (
     RemoteProtocolError,
     ResponseTooLargeError,
     fetch,
+    receive,
 )
 from .collector import read_body
 from .deadlines import Sweeper
@@ -63,6 +64,7 @@ __all__ = [
     "ignore",
     "lines_of",
     "read_body",
+    "receive",
     "stream",
     "this_hop",
     "to_upstream",
