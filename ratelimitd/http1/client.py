@@ -3,7 +3,7 @@
 import asyncio
 import re
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final, NamedTuple
 
@@ -161,7 +161,7 @@ class Received:
             await self._more()
         return self._head
 
-    async def pieces(self) -> AsyncIterator[bytes]:
+    async def pieces(self) -> AsyncGenerator[bytes, None]:
         """Yield the body as it comes; while ``HIGH_WATER`` bytes wait, no more is read. Raises FetchError."""
         while self._pieces or self._over is not True:
             if not self._pieces:
