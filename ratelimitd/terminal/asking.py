@@ -116,7 +116,8 @@ async def _start_of(response: Received) -> bytes:
 
 
 def _target(path: str, query: Mapping[str, str]) -> bytes:
-    return f"/live/{path}{'?' if query else ''}{urlencode(query, errors="surrogateescape")}".encode()
+    asked = urlencode(query, errors="surrogateescape")
+    return f"/live/{path}{'?' if asked else ''}{asked}".encode()
 
 
 def _unreachable(error: FetchError) -> LiveError:

@@ -1,5 +1,7 @@
 """Documents as a service makes them (docs/live.md)."""
 
+from hashlib import blake2b
+
 HOSTILE = "\x1b]0;owned\x07\x1b[2J\u202eevil[red]:smile:"
 """A key's value that would set the title, clear the screen and reverse the line, with markup of rich."""
 
@@ -26,8 +28,8 @@ def overview(**more):
             "max_bytes": 64 << 20,
         },
         "policy": {
-            "generation": 1, "version": "0123456789abcdef", "source": "policy.yaml", "files": 1, "domains": 1, "limits": 3,
-            "loaded": 1_799_992_000, "warnings": [], "refused": [], "overlay": None, "control_plane": None,
+            "generation": 1, "version": "0123456789abcdef", "source": "policy.yaml", "files": 1, "domains": 1,
+            "limits": 3, "loaded": 1_799_992_000, "warnings": [], "refused": [], "overlay": None, "control_plane": None,
         },
         "health": {"healthy": True, "ready": True, "failing": [], "notes": []},
         "live": {"max_bytes": 8 << 20, "bytes": 12345, "limits": 3, "keys": 120, "gap": 1},
@@ -37,7 +39,7 @@ def overview(**more):
 
 def limit(name="shop.user", **more):
     return {
-        "id": f"{sum(name.encode()) * 0x9E3779B97F4A7C15 & (1 << 64) - 1:016x}",
+        "id": blake2b(name.encode(), digest_size=8).hexdigest(),
         "name": name,
         "domain": "shop",
         "path": ["user"],
@@ -93,8 +95,8 @@ def key(name="user=alice", hits=120, denied=20, **more):
 
 def denial(name="user=alice", **more):
     return {
-        "time": 1_800_000_000, "id": "x", "limit": "shop.user", "domain": "shop", "key": name, "descriptor": name, "cost": 1,
-        "count": 3, "reset_after": 41.0, "used": 100, "shadow": False, "reason": "over_limit", **more,
+        "time": 1_800_000_000, "id": "x", "limit": "shop.user", "domain": "shop", "key": name, "descriptor": name,
+        "cost": 1, "count": 3, "reset_after": 41.0, "used": 100, "shadow": False, "reason": "over_limit", **more,
     }  # fmt: skip
 
 
@@ -113,7 +115,8 @@ def detail(row=None, keys=None, denials=None):
 
 def decision(code="OVER_LIMIT", **more):
     descriptor = {
-        "descriptor": "user=alice", "limit": "shop.user", "summary": "100 per minute", "remaining": 0, "reset_after": 41,
+        "descriptor": "user=alice", "limit": "shop.user", "summary": "100 per minute", "remaining": 0,
+        "reset_after": 41,
     }  # fmt: skip
     return {
         "time": 1_800_000_000.0, "code": code, "domain": "shop", "descriptors": [descriptor],
