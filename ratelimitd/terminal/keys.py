@@ -17,6 +17,9 @@ _SINGLE: Final = {
 _FINAL: Final = range(0x40, 0x7F)
 """Bytes that end a control sequence (ECMA-48, 5.4)."""
 
+_UTF8: Final = ((0xF8, 1), (0xF0, 4), (0xE0, 3), (0xC0, 2))
+"""Lengths of characters by their first byte (RFC 3629, 3)."""
+
 _LONGEST: Final = 32
 """Bytes of a sequence; what goes on is none."""
 
@@ -54,9 +57,13 @@ def _length(data: bytes) -> int:
     """Return the length of the first key, 0 if it is not complete."""
     if data[:1] == b"\x1b":
         return _escape_length(data)
-    first = data[0]
-    needed = 1 if first < 0xC0 else 2 if first < 0xE0 else 3 if first < 0xF0 else 4
-    return needed if len(data) >= needed else 0
+    needed = next((length for first, length in _UTF8 if data[0] >= first), 1)
+    for at in range(1, needed):
+        if at == len(data):
+            return 0
+        if data[at] & 0xC0 != 0x80:
+            return at  # another encoding
+    return needed
 
 
 def _escape_length(data: bytes) -> int:
