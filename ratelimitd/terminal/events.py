@@ -25,16 +25,18 @@ class Events:
         self._rest = b""
         self._name = ""
         self._data: list[bytes] = []
+        self._size = 0  # bytes of the event's lines so far
 
     def feed(self, piece: bytes) -> list[Event]:
         """Return the events that are complete. Raises EventError."""
         *lines, self._rest = (self._rest + piece).replace(b"\r\n", b"\n").split(b"\n")
         found = [event for line in lines if (event := self._line(line)) is not None]
-        if len(self._rest) + sum(len(line) + 1 for line in self._data) > EVENT_BYTES:
+        if len(self._rest) + self._size > EVENT_BYTES:
             raise EventError("an event is too large")
         return found
 
     def _line(self, line: bytes) -> Event | None:
+        self._size += len(line)
         field, _, value = line.partition(b":")
         value = value.removeprefix(b" ")
         if field == b"event":
@@ -45,7 +47,7 @@ class Events:
 
     def _end(self) -> Event | None:
         name, data = self._name, b"\n".join(self._data)
-        self._name, self._data = "", []
+        self._name, self._data, self._size = "", [], 0
         return Event(name, object_of(data)) if data else None
 
 

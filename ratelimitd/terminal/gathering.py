@@ -11,6 +11,9 @@ from .view import View
 PAGE: Final = 100
 """Limits of one question: what /live/limits gives by default."""
 
+MERGED_MOST: Final = 200
+"""Limits of all replicas that a service merges (docs/live.md)."""
+
 ONCE_MOST: Final = 10_000
 """Limits of ``--once``: those of the largest policies (docs/performance.md) take a hundred questions."""
 
@@ -38,8 +41,9 @@ async def gathered(source: Source, view: View, scope: Query, *, whole: bool = Fa
         ]
         return Data(address, overview, busy, details)
     asked = {"sort": view.sort, "order": view.order, **({"search": view.search} if view.search else {}), **scope}
-    limits = await document(source, "limits", {"limit": str(PAGE), **asked})
-    if whole:
+    most = MERGED_MOST if whole and scope else PAGE
+    limits = await document(source, "limits", {"limit": str(most), **asked})
+    if whole and not scope:
         limits = {**limits, "limits": [row async for row in _all(source, limits, asked)]}
     return Data(address, overview, limits)
 

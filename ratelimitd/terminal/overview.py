@@ -76,6 +76,8 @@ def _policy(overview: Document) -> Text:
     policy = part(overview, "policy")
     line = Text.assemble("policy ", text(policy, "source") or "none", " ", text(policy, "version")[:12])
     line.append(f", {_plural(number(policy, 'limits'), 'limit')} in {_plural(number(policy, 'domains'), 'domain')}")
+    if (versions := len(texts(policy, "versions"))) > 1:
+        line.append(f", {versions} versions among the replicas", style="yellow")
     if loaded := number(policy, "loaded"):
         line.append(f", loaded {clock(loaded)}")
     if warnings := len(texts(policy, "warnings")):

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from .amounts import count, sparkline
-from .documents import Document, number, numbers, part, parts, text
+from .documents import Document, number, numbers, part, parts, text, texts
 from .overview import rates_of
 from .tables import DENIALS, KEYS, KEYS_OF_ALL, LIMITS, Column, key_rows, table
 from .view import Page, Shown, View, selected
@@ -110,6 +110,10 @@ def limit_lines(document: Document, width: int) -> list[Text]:
         Text(_written(row), style="dim"),
         _traffic(row),
     ]
+    if row.get("gone") is True:
+        lines.append(Text("The active policy has this limit no longer.", style="yellow"))
+    if differing := texts(row, "differs"):
+        lines.append(Text(f"The replicas' policies differ: {'; '.join(differing)}", style="yellow"))
     allowed, denied = numbers(document, "history", "allowed"), numbers(document, "history", "denied")
     if allowed:
         lines.append(Text.assemble(("last hour  ", "dim"), sparkline(allowed, denied, min(width - 11, 120))))

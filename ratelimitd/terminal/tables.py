@@ -41,8 +41,9 @@ def _number(*path: str, style: str = "", title: str, sort: str = "", least: int 
 
 
 def _mode(row: Document, width: int) -> Text:  # noqa: ARG001 -- a cell
-    mode = "unlimited" if row.get("unlimited") is True else text(row, "mode")
-    return Text(mode, style="yellow" if mode in ("shadow", "quota") else "dim")
+    flags = [name for name in ("gone", "unlimited") if row.get(name) is True]
+    mode = flags[0] if flags else text(row, "mode")
+    return Text(mode, style="dim" if mode in ("enforced", "unlimited") else "yellow")
 
 
 def _left(row: Document, width: int) -> Text:  # noqa: ARG001 -- a cell

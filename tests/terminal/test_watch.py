@@ -12,6 +12,8 @@ from ratelimitd.admin.http import PageResponse
 from tests.terminal import documents as made
 from tests.terminal.serving import environment, live, run, stream
 
+LEFT = "0 left, reset 41 s (over_limit by shop.user)"
+
 pytestmark = pytest.mark.process
 
 
@@ -38,8 +40,7 @@ async def test_decisions_are_lines_until_ctrl_c():
     async with live(decisions=lambda _: stream(*events, then=asyncio.Event())) as service:
         process = await watching(service)
         assert [await line(process.stdout) for _ in range(3)] == [
-            "08:00:00 OVER_LIMIT shop user=alice: shop.user 100 per minute, 0 left, reset 41 s"
-            " (over_limit by shop.user)\n",
+            f"08:00:00 OVER_LIMIT shop user=alice: shop.user 100 per minute, {LEFT}\n",
             "08:00:00 OK         shop path=/: no limit\n",
             "7 more decisions are not shown; --lines sets how many a second are\n",
         ]
