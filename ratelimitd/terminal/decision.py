@@ -20,6 +20,8 @@ def decision_line(decision: Document) -> Text:
         clock(number(decision, "time")), " ", (f"{code:<{_CODE}}", STYLES.get(code, "magenta")), " ",
         (text(decision, "domain"), "bold"), " ", "; ".join(map(_descriptor, parts(decision, "descriptors"))),
     )  # fmt: skip
+    if left_out := number(decision, "left_out"):
+        line.append(f"; and {left_out:.0f} more descriptors")
     reason, limit = text(decision, "reason"), text(decision, "limit")
     if reason:
         line.append(f" ({reason}{f' by {limit}' if limit else ''})", style=STYLES.get(code, "magenta"))
@@ -34,7 +36,7 @@ def skipped_line(skipped: Document) -> Text:
 def _descriptor(each: Document) -> str:
     limit = text(each, "limit")
     if not limit:
-        return f"{text(each, 'descriptor')}: no limit"
+        return f"{text(each, 'descriptor')}: {'unlimited' if each.get('unlimited') is True else 'no limit'}"
     says = [f"{limit} {text(each, 'summary')}".rstrip()]
     if (remaining := number(each, "remaining")) is not None:
         says.append(f"{remaining:.0f} left")

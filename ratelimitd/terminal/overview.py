@@ -62,7 +62,7 @@ def _store(overview: Document) -> Text:
     if breaker:
         line.append(", breaker ").append(breaker, style="" if breaker == "closed" else "red")
     if (keys := number(store, "keys")) is not None:
-        line.append(f", {count(keys)} keys")
+        line.append(f", {count(keys) if keys else 0} keys")
     if (used := number(store, "bytes")) is not None:
         line.append(f", {size(used)}")
         if most := number(store, "max_bytes"):

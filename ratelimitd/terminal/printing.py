@@ -22,8 +22,7 @@ _LINES: Final = {"decision": decision_line, "skipped": skipped_line}
 def print_once(data: Data, view: View) -> None:
     """Print the overview and a table, as wide as the terminal."""
     console = output()
-    width = console.width if console.is_terminal else WIDE
-    console.print(once(data, view, width), width=width)
+    console.print(once(data, view, console.width))
 
 
 def print_line(event: Event) -> None:
@@ -37,4 +36,5 @@ def output() -> Console:
     """Return standard output. A character that its encoding has not is written as an escape."""
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
-    return Console(highlight=False)
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=WIDE)

@@ -202,7 +202,8 @@ async def test_once_prints_one_table():
     async with served() as service:
         code, out, err = await run("top", "--once", "--address", service.address)
     assert (code, err, "\x1b" in out) == (0, "", False)
-    assert [line.split()[0] for line in out.splitlines()[-3:]] == ["shop.user", "shop.path_/api", "shop.plan"]
+    assert [line.split()[0] for line in out.splitlines()[-4:]] == ["limit", "shop.user", "shop.path_/api", "shop.plan"]
+    assert out.splitlines()[-4].split()[-2:] == ["last", "hour"]
 
 
 async def test_once_as_json_has_the_documents():

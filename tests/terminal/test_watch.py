@@ -33,7 +33,7 @@ async def test_decisions_are_lines_until_ctrl_c():
     """Time, code, domain, descriptors with their limits, reason; 0 at the end."""
     events = [
         ("decision", made.decision()),
-        ("decision", made.decision("OK", descriptors=[{"descriptor": "path=/", "limit": None}])),
+        ("decision", made.decision("OK", descriptors=[{"descriptor": "path=/", "limit": None}], left_out=2)),
         ("news", {}),
         ("skipped", {"count": 7}),
     ]
@@ -41,7 +41,7 @@ async def test_decisions_are_lines_until_ctrl_c():
         process = await watching(service)
         assert [await line(process.stdout) for _ in range(3)] == [
             f"08:00:00 OVER_LIMIT shop user=alice: shop.user 100 per minute, {LEFT}\n",
-            "08:00:00 OK         shop path=/: no limit\n",
+            "08:00:00 OK         shop path=/: no limit; and 2 more descriptors\n",
             "7 more decisions are not shown; --lines sets how many a second are\n",
         ]
         process.send_signal(signal.SIGINT)
