@@ -29,6 +29,9 @@ from .shown import Parts, derived, parts_of
 from .tracked import LIMIT_BYTES, Tracked, counts_of
 from .windows import STEP
 
+DENIALS_PART: Final = 16
+"""Part of the memory by which the number of denials is bounded, if it is small."""
+
 ATTEMPTS: Final = 8
 """Limits that are trimmed at once to make room for another one: 0.1 ms. It has another chance with its next hit."""
 
@@ -81,8 +84,8 @@ class Live:
         self.decided: Decided = (0, 0, 0)
         self.decided_last: Decided = (0, 0, 0)
         self.budget = Budget(max_bytes)
-        self.denials = Denials(max(1, min(DENIALS_MOST, max_bytes // 8 // DENIAL_BYTES)))
-        self.budget.take(min(max_bytes, len(NONE) * RING_BYTES + self.denials.most * DENIAL_BYTES))
+        self.denials = Denials(max(1, min(DENIALS_MOST, max_bytes // DENIALS_PART // DENIAL_BYTES)), self.budget)
+        self.budget.take(min(max_bytes, len(NONE) * RING_BYTES))
         self.limits: dict[Place, Tracked] = {}
         self.pace, self.denied_pace = Pace(OF_ALL), Pace(OF_ALL)
         self._tallies = tallies
@@ -207,6 +210,8 @@ class Live:
             parts = self._parts(ask, position, charge)
             reason = str(denied_by(ask, index, quota=self.modes.quota))
             denial = self.denials.add(name, tracked.place, parts, reason)
+            if denial is None:
+                return
             denial.shadow = charge.rule.limit.shadow_mode or self.modes.shadow
             denial.summary = amount_in_words(charge.rule.limit)
         over = over_of(charge, outcome, cost)
