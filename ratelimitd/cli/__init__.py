@@ -7,6 +7,7 @@ import click
 from ratelimitd import __build__, __version__
 
 from .check import check
+from .completion import completion
 from .diff import diff
 from .doctor import doctor
 from .envoy import envoy
@@ -14,8 +15,10 @@ from .flags import examples
 from .schema import schema
 from .serve import proxy, serve
 from .simulate import simulate
+from .top import top
 from .upstream import ratelimit
 from .validate import validate
+from .watch import watch
 
 
 @click.group(
@@ -26,6 +29,8 @@ from .validate import validate
         "ratelimitd diff old-policies/ examples/policies",
         "ratelimitd check -d shop user=alice",
         "ratelimitd simulate --config examples/policies -d shop user=alice --rate 20/s --for 2m",
+        "ratelimitd top --address localhost:6070",
+        "ratelimitd watch --denied",
         "ratelimitd doctor --config examples/policies",
     ),
 )
@@ -37,7 +42,7 @@ def main(context: click.Context) -> None:
         context.color = False
 
 
-for command in (serve, proxy, envoy, validate, diff, check, simulate, doctor, ratelimit):
+for command in (serve, proxy, envoy, validate, diff, check, simulate, doctor, top, watch, completion, ratelimit):
     main.add_command(command)
 
 main.add_command(schema)

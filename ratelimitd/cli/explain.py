@@ -15,9 +15,8 @@ import click
 from ratelimitd.descriptor_text import Entries, show
 from ratelimitd.printable import printable
 
+from .debug_port import TOKENS, TokenError, token_of
 from .flags import ERROR, OK, OVER_LIMIT, examined
-
-TOKENS: Final = "ADMIN_TOKEN or ADMIN_TOKEN_FILE"
 
 OTHER: Final = "{} is not the debug port of ratelimitd"
 
@@ -118,15 +117,13 @@ def _object(body: bytes, endpoint: str) -> dict[str, Any]:
 
 
 def _token(environ: Mapping[str, str]) -> str:
-    if environ.get("ADMIN_TOKEN"):
-        return environ["ADMIN_TOKEN"].strip()
-    path = environ.get("ADMIN_TOKEN_FILE")
-    if not path:
-        raise ExplainError(f"set {TOKENS} to that of the service, or explain by files: --config PATH")
     try:
-        return Path(path).read_text().strip()
-    except (OSError, UnicodeError) as error:
-        raise ExplainError(f"ADMIN_TOKEN_FILE: {path}: cannot be read: {error}") from error
+        token = token_of(environ)
+    except TokenError as error:
+        raise ExplainError(str(error)) from error
+    if not token:
+        raise ExplainError(f"set {TOKENS} to that of the service, or explain by files: --config PATH")
+    return token
 
 
 def _lines(told: Mapping[str, Any]) -> list[str]:

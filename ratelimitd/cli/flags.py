@@ -6,8 +6,9 @@ from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
+from click.shell_completion import CompletionItem
 
-from ratelimitd.config.values import boolean
+from ratelimitd.config.values import Choice, boolean
 from ratelimitd.settings import ROWS, Row, RowStatus, Settings, SettingsError, load
 
 if TYPE_CHECKING:
@@ -42,6 +43,21 @@ class Text(click.ParamType[Any, str]):
             return self._parse(value)
         except ValueError as error:
             self.fail(str(error), param, ctx)
+
+    def shell_complete(
+        self,
+        ctx: click.Context,  # noqa: ARG002 -- click's
+        param: click.Parameter,  # noqa: ARG002 -- click's
+        incomplete: str,
+    ) -> list[CompletionItem[str]]:
+        """Complete the values of a parser that knows them all."""
+        return values(self._parse, incomplete)
+
+
+def values(parse: Callable[[str], Any], incomplete: str) -> list[CompletionItem[str]]:
+    """Return the values of a parser that begin with ``incomplete``; none if it takes any number of them."""
+    known = ("true", "false") if parse is boolean else parse.names if isinstance(parse, Choice) else ()
+    return [CompletionItem(name) for name in known if name and name.startswith(incomplete)]
 
 
 def config_paths(help_text: str, *, exist: bool = True, folders: bool = True) -> Callable[[Command], Command]:
@@ -81,9 +97,19 @@ def settings_flags(command: Command) -> Command:
             metavar="[true|false]" if switch else "VALUE",
             is_flag=False,
             flag_value="true" if switch else None,
+            shell_complete=partial(_values_of, row.parse),
             help=row.doc + (f" [default: {row.default}]" if row.default else ""),
         )(command)
     return command
+
+
+def _values_of(
+    parse: Callable[[str], Any],
+    ctx: click.Context,  # noqa: ARG001 -- click's
+    param: click.Parameter,  # noqa: ARG001 -- click's
+    incomplete: str,
+) -> list[CompletionItem[str]]:
+    return values(parse, incomplete)
 
 
 def keys_flag(command: Command) -> Command:

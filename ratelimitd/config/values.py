@@ -170,10 +170,12 @@ class Choice:
     """A parser of one name out of several, case-insensitive.
 
     Attributes:
+        names: the names, as they are written in the table.
         unbuilt: values of envoyproxy/ratelimit that are not implemented yet, each with what to do instead.
     """
 
     def __init__(self, allowed: Sequence[str], unbuilt: Mapping[str, str]) -> None:
+        self.names = tuple(allowed)
         self.unbuilt = unbuilt
         self._names = {name.lower(): name for name in allowed}
         self._refused = {name.lower(): why for name, why in unbuilt.items()}

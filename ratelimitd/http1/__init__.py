@@ -7,9 +7,11 @@ from .client import (
     Fetched,
     FetchError,
     FetchTimeoutError,
+    Received,
     RemoteProtocolError,
     ResponseTooLargeError,
     fetch,
+    receive,
 )
 from .collector import read_body
 from .deadlines import Sweeper
@@ -48,6 +50,7 @@ __all__ = [
     "Handler",
     "Headers",
     "Peer",
+    "Received",
     "RemoteProtocolError",
     "Request",
     "ResponseTooLargeError",
@@ -63,6 +66,7 @@ __all__ = [
     "ignore",
     "lines_of",
     "read_body",
+    "receive",
     "stream",
     "this_hop",
     "to_upstream",

@@ -1,15 +1,17 @@
-"""One request to a server and its complete response, on a connection of its own; framing is as strict as a proxy's."""
+"""One request to a server and its response, on a connection of its own; framing is as strict as a proxy's."""
 
 import asyncio
 import re
 import ssl
-from typing import NamedTuple
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final, NamedTuple
 
 from ratelimitd.net.connect import connect
 
 from .interfaces import TunnelEnd
 from .model import Endpoint, ErrorResponse, Headers, ResponseHead
-from .options import UpstreamOptions
+from .options import HIGH_WATER, UpstreamOptions
 from .responses import lines_of, persistence, request_head
 from .upstream_connection import UpstreamConnection
 
@@ -19,6 +21,7 @@ _VALUE = re.compile(rb"[\t -~\x80-\xff]*")
 _OURS = frozenset((b"content-length", b"transfer-encoding", b"connection"))
 _WITH_BODY = frozenset((b"POST", b"PUT", b"PATCH"))
 """Methods whose requests have a Content-Length also if it is 0 (RFC 9110 8.6)."""
+_TOO_LARGE: Final = "response body is too large"
 
 
 class FetchError(Exception):
@@ -76,42 +79,106 @@ async def fetch(
         FetchError: of one of the kinds above.
         ValueError: method, target or headers cannot be written.
     """
+    pieces: list[bytes] = []
+    try:
+        async with (
+            asyncio.timeout(seconds),
+            receive(endpoint, method, target, headers=headers, body=body, tls=tls) as response,
+        ):
+            head = await response.head()
+            if response.length > max_body:
+                raise ResponseTooLargeError(_TOO_LARGE)
+            async for piece in response.pieces():
+                max_body -= len(piece)
+                if max_body < 0:
+                    raise ResponseTooLargeError(_TOO_LARGE)
+                pieces.append(piece)
+    except TimeoutError:
+        raise FetchTimeoutError(f"no whole response from {endpoint} within {seconds:g} s") from None
+    return Fetched(head.status, head.headers, b"".join(pieces))
+
+
+@asynccontextmanager
+async def receive(
+    endpoint: Endpoint,
+    method: bytes,
+    target: bytes,
+    *,
+    headers: Headers | None = None,
+    body: bytes = b"",
+    tls: ssl.SSLContext | None = None,
+) -> AsyncIterator["Received"]:
+    """Ask a server, and give its response as it comes, such as a stream of events.
+
+    The caller bounds the time. Arguments and errors are those of ``fetch``; the connection ends with the context.
+    """
     head = _head(endpoint, method, target, headers or [], body)
     secure = (tls or ssl.create_default_context()) if endpoint.tls else None
     loop = asyncio.get_running_loop()
-    fetching, connection = _Fetch(max_body), None
+    receiving = Received()
     try:
-        async with asyncio.timeout(seconds):
-            connection = await connect(
-                lambda: UpstreamConnection(fetching, loop),
-                endpoint.host,
-                endpoint.port,
-                ssl=secure,
-                server_hostname=endpoint.host if secure else None,
-            )
-            if not connection.open:
-                raise ConnectError(f"{endpoint} closed the connection at once")
-            connection.begin(fetching, method, head + body, websocket=False)
-            connection.complete()
-            return await fetching.result
-    except TimeoutError:
-        raise FetchTimeoutError(f"no whole response from {endpoint} within {seconds:g} s") from None
+        connection = await connect(
+            lambda: UpstreamConnection(receiving, loop),
+            endpoint.host,
+            endpoint.port,
+            ssl=secure,
+            server_hostname=endpoint.host if secure else None,
+        )
     except (OSError, UnicodeError) as error:
         raise ConnectError(f"cannot connect to {endpoint}: {error}") from error
+    try:
+        if not connection.open:
+            raise ConnectError(f"{endpoint} closed the connection at once")
+        receiving.connection = connection
+        connection.begin(receiving, method, head + body, websocket=False)
+        connection.complete()
+        yield receiving
     finally:
-        if connection is not None:
-            connection.abort()
+        connection.abort()
 
 
-class _Fetch:
-    """The requester of one response and the home of its connection, whose only deadline is the caller's."""
+class Received:
+    """The requester of one response and the home of its connection, whose only deadline is the caller's.
 
-    def __init__(self, max_body: int) -> None:
+    Attributes:
+        connection: set once it is made.
+        length: of the body in bytes, ``CHUNKED`` or ``UNTIL_CLOSE``, after ``head``.
+    """
+
+    def __init__(self) -> None:
         self.options = UpstreamOptions()
-        self.result: asyncio.Future[Fetched] = asyncio.get_running_loop().create_future()
-        self._left = max_body
+        self.connection: UpstreamConnection | None = None
+        self.length = 0
         self._head: ResponseHead | None = None
         self._pieces: list[bytes] = []
+        self._waiting = 0  # bytes of the pieces
+        self._over: FetchError | bool = False
+        self._changed = asyncio.Event()
+
+    async def head(self) -> ResponseHead:
+        """Wait for the head of the response. Raises FetchError."""
+        while self._head is None:
+            await self._more()
+        return self._head
+
+    async def pieces(self) -> AsyncGenerator[bytes, None]:
+        """Yield the body as it comes; while ``HIGH_WATER`` bytes wait, no more is read. Raises FetchError."""
+        while self._pieces or self._over is not True:
+            if not self._pieces:
+                await self._more()
+                continue
+            piece = b"".join(self._pieces)
+            self._pieces.clear()
+            self._waiting = 0
+            if self.connection is not None:
+                self.connection.pause(paused=False)
+            yield piece
+
+    async def _more(self) -> None:
+        if isinstance(self._over, FetchError):
+            raise self._over
+        self._changed.clear()
+        await self._changed.wait()
 
     # the home's side
 
@@ -128,31 +195,30 @@ class _Fetch:
         """Ignore it."""
 
     def response(self, head: ResponseHead, length: int) -> None:
-        """Take the head, unless it announces too large a body."""
-        self._head = head
-        if length > self._left:
-            self._fail(ResponseTooLargeError("response body is too large"))
+        """Take the head."""
+        self._head, self.length = head, length
+        self._changed.set()
 
     def data(self, piece: bytes) -> None:
-        """Take a piece of the body, unless the body is too large."""
-        self._left -= len(piece)
-        if self._left < 0:
-            self._fail(ResponseTooLargeError("response body is too large"))
-        else:
-            self._pieces.append(piece)
+        """Take a piece of the body."""
+        self._pieces.append(piece)
+        self._waiting += len(piece)
+        if self._waiting > HIGH_WATER and self.connection is not None:
+            self.connection.pause(paused=True)
+        self._changed.set()
 
     def read(self) -> None:
         """Do nothing."""
 
     def end(self, trailers: Headers) -> None:  # noqa: ARG002 -- a Requester; trailers are of no use here
-        """Return the response to the caller."""
-        if self._head is not None and not self.result.done():
-            fetched = Fetched(self._head.status, self._head.headers, b"".join(self._pieces))
-            self.result.set_result(fetched)
+        """End the pieces."""
+        self._over = True
+        self._changed.set()
 
     def lost(self, error: ErrorResponse, *, unheard: bool) -> None:  # noqa: ARG002 -- a Listener
-        """Raise the reason in the caller."""
-        self._fail(RemoteProtocolError(error.reason))
+        """Raise the reason in the caller, after the pieces that have come."""
+        self._over = RemoteProtocolError(error.reason)
+        self._changed.set()
 
     def writing_paused(self, *, paused: bool) -> None:
         """Do nothing: the request was written at once, and its caller bounds it."""
@@ -160,10 +226,6 @@ class _Fetch:
     def switched(self, head: ResponseHead) -> TunnelEnd:
         """Not called, as no tunnel was asked for."""
         raise NotImplementedError
-
-    def _fail(self, error: FetchError) -> None:
-        if not self.result.done():
-            self.result.set_exception(error)
 
 
 def _head(endpoint: Endpoint, method: bytes, target: bytes, headers: Headers, body: bytes) -> bytes:

@@ -8,6 +8,8 @@ import pytest
 import trustme
 
 from ratelimitd.http1 import (
+    HIGH_WATER,
+    READ_BYTES,
     ConnectError,
     Endpoint,
     FetchError,
@@ -15,6 +17,7 @@ from ratelimitd.http1 import (
     RemoteProtocolError,
     ResponseTooLargeError,
     fetch,
+    receive,
 )
 from tests.http1.rig import OK, endpoint
 
@@ -244,3 +247,39 @@ async def test_tls_is_checked_unless_the_context_says_otherwise(secure):
     for wrong, context in ((named, None), (Endpoint("127.0.0.1", port, tls=True), trusting)):
         with pytest.raises(FetchError):
             await fetch(wrong, b"GET", b"/", seconds=30, max_body=2, tls=context)
+
+
+async def test_a_response_is_received_as_it_comes(upstream):
+    """The pieces before an error come first."""
+    async with receive(endpoint(upstream), b"GET", b"/") as response:
+        end = await upstream.accept()
+        await end.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n")
+        assert (await response.head()).status == 200
+        pieces = response.pieces()
+        assert await anext(pieces) == b"ab"
+        await end.send(b"2\r\ncd\r\n")
+        end.close()
+        assert await anext(pieces) == b"cd"
+        with pytest.raises(RemoteProtocolError):
+            await anext(pieces)
+
+
+async def test_what_is_not_used_is_not_read(upstream):
+    """A caller that takes no pieces holds back the server; nothing is lost when it goes on."""
+    most = 32 << 20
+    async with receive(endpoint(upstream), b"GET", b"/") as response:
+        end = await upstream.accept()
+        await end.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % most)
+        await response.head()
+        sending = asyncio.ensure_future(end.send(b"x" * most))
+        async with asyncio.timeout(60):
+            while not (sending.done() or "paused" in repr(response.connection)):
+                await asyncio.sleep(0)
+        assert not sending.done()
+        first = await anext(response.pieces())
+        assert len(first) <= HIGH_WATER + READ_BYTES
+        rest = 0
+        async for piece in response.pieces():
+            rest += len(piece)
+        await sending
+    assert len(first) + rest == most
