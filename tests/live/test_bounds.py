@@ -76,7 +76,7 @@ def test_limits_without_traffic_make_room():
 
 def test_a_new_limit_has_room_in_a_full_model():
     """Keys past the share of their limit give way, so that no limit with many keys keeps others out."""
-    watched = Watched(policy_of(50), most=MIB // 4)
+    watched = Watched(policy_of(50), most=MIB * 3 // 16)
     flood(watched, 3_000, lambda number: f"k0={number:0100}")
     assert len(watched.live.limits[(b"d", b"2:k0", "")].keys.listed) > 4 * KEYS_LEAST
     for number in range(20):
