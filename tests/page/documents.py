@@ -1,5 +1,6 @@
 """Documents of the live view, plausible and the same in each run: a shop whose evening brings a scraper."""
 
+import hashlib
 import math
 import random
 
@@ -86,6 +87,8 @@ def all_hits():
     return {name: [sum(column) for column in zip(*(each[name] for each in small))] for name in series[0]}
 
 
+NAMED = ("=search", "=login", "=large", "=/checkout")
+
 KEYS = (
     ("remote_address=203.0.113.77", 5120, 4980, 10, 0), ("remote_address=198.51.100.4", 611, 44, 10, 0),
     ("remote_address=2001:db8::42", 388, 0, 7, 3), ("remote_address=192.0.2.90", 240, 0, 4, 6),
@@ -94,8 +97,12 @@ KEYS = (
 
 
 def hashed(text):
-    key, _, value = text.partition("=")
-    return f"{key}=#{sum(ord(c) * 131**i for i, c in enumerate(value)) % 16**10:010x}"
+    """As without the token; a value that the policy names stays."""
+    return ",".join([each if each.endswith(NAMED) else _hashed(*each.split("=", 1)) for each in text.split(",")])
+
+
+def _hashed(key, value):
+    return f"{key}=#{hashlib.blake2b(value.encode(), digest_size=5).hexdigest()}"
 
 
 def keys(plain, found=KEYS):
@@ -113,12 +120,12 @@ DENIED = (
     (1.6, 0, "remote_address=203.0.113.77", 85, 1.0, 10, False, "over_limit", 1),
     (2.1, 2, "api_key=standard·7f02b1", 6, 3.4, 40, False, "over_limit", 1),
     (3.4, 1, "user=mallory,path=/checkout", 2, 41.0, 10, False, "over_limit", 1),
-    (4.0, 8, "search=", 4, 1.0, 50, True, "over_limit", 1),
+    (4.0, 8, "route=search", 4, 1.0, 50, True, "over_limit", 1),
     (5.2, 5, "tenant=acme,model=large", 1, 26.0, 199_870, False, "over_limit", 4096),
-    (9.8, 10, "login=,remote_address=198.51.100.4", 1, 48.5, 5, False, "over_limit", 1),
+    (9.8, 10, "route=login,remote_address=198.51.100.4", 1, 48.5, 5, False, "over_limit", 1),
     (31.5, 4, "user=bob", 1, 0.6, 20, False, "over_limit", 1),
     (74.0, 0, "remote_address=192.0.2.201", 1, 2.0, None, False, "new_keys", 1),
-    (212.0, 10, "login=,remote_address=192.0.2.8", 3, 55.0, 5, False, "over_limit", 1),
+    (212.0, 10, "route=login,remote_address=192.0.2.8", 3, 55.0, 5, False, "over_limit", 1),
 )
 
 
@@ -126,7 +133,7 @@ def denials(plain, found=DENIED):
     return [
         {"time": NOW - ago, "serial": 1000 - at, "id": limit_id(ROWS[limit][0]), "limit": ROWS[limit][0], "domain": ROWS[limit][1],
          "key": key if plain else hashed(key), "descriptor": key if plain else None, "cost": cost, "count": count,
-         "reset_after": reset, "used": used, "shadow": shadow, "reason": reason}
+         "summary": f"{ROWS[limit][4]} per {ROWS[limit][5]}", "reset_after": reset, "used": used, "shadow": shadow, "reason": reason}
         for at, (ago, limit, key, count, reset, used, shadow, reason, cost) in enumerate(found)
     ]  # fmt: skip
 

@@ -33,7 +33,7 @@ const plural = (count, one, many = `${one}s`) => `${amount(count)} ${count === 1
 function duration(seconds) {
   if (seconds === null || seconds === undefined) return "–";
   if (seconds <= 0) return "0\u202fs";
-  if (seconds < 10) return `${digits(Math.ceil(seconds * 10) / 10)}\u202fs`;
+  if (seconds < 10) return `${digits(Math.ceil(seconds * 10 - 0.01) / 10)}\u202fs`;
   const whole = Math.ceil(seconds);
   const parts = [[Math.floor(whole / 86400), "d"], [Math.floor(whole / 3600) % 24, "h"], [Math.floor(whole / 60) % 60, "min"], [whole % 60, "s"]];
   const first = parts.findIndex(([count]) => count > 0);
@@ -45,14 +45,16 @@ function zone(seconds = Date.now() / 1000) {
   return ZONE.formatToParts(seconds * 1000).find((part) => part.type === "timeZoneName").value;
 }
 
-const clockText = (seconds) => `${CLOCK.format(seconds * 1000)} ${zone(seconds)}`;
+const timeText = (seconds) => CLOCK.format(seconds * 1000);
+const clockText = (seconds) => `${timeText(seconds)} ${zone(seconds)}`;
 const minuteText = (seconds) => MINUTE.format(seconds * 1000);
 
-/** A <time> with the time of day and the zone; its title has the date. */
-function clock(seconds) {
+/** A <time> with the time of day and the zone, or as a column with the zone in its title has it; its tooltip has the date. */
+function clock(seconds, text = clockText) {
   const date = new Date(seconds * 1000);
-  return h("time", { datetime: date.toISOString(), title: WHOLE.format(date) }, clockText(seconds));
+  return h("time", { datetime: date.toISOString(), title: WHOLE.format(date) }, text(seconds));
 }
 
-const ago = (seconds, now) => (now - seconds < 1 ? "now" : `${duration(Math.floor(now - seconds))} ago`);
+/** Digits in groups of three: 200000 → 200 000. */
+const grouped = (text) => String(text).replace(/\d{5,}/g, (number) => number.replace(/\B(?=(\d{3})+$)/g, "\u202f"));
 const sum = (numbers) => numbers.reduce((total, number) => total + number, 0);

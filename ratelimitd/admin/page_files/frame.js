@@ -1,7 +1,7 @@
 // The frame of all views: top bar, problems, and what stands in place of a view.
 
 const VIEWS = { overview: ["#/", "Overview"], limits: ["#/limits", "Limits"], key: ["#/key", "Look up a key"], replicas: ["#/replicas", "Replicas"] };
-const THEMES = { auto: "System theme", light: "Light", dark: "Dark" };
+const THEMES = { auto: "System", light: "Light", dark: "Dark" };
 
 function drawTop() {
   const replica = state.overview?.replica;

@@ -10,9 +10,9 @@ function limitView() {
   const { limit, history } = document;
   return h("div", { class: "view" },
     h("p", { class: "crumbs" }, link("#/limits", "Limits"), " / ", limit.domain),
-    h("h1", { tabindex: "-1" }, limit.name, modeTags(limit)), h("p", { class: "lead" }, limit.unlimited ? "no limit" : limit.summary, limit.burst && limit.burst !== limit.requests_per_unit ? `, burst ${amount(limit.burst)}` : ""),
+    h("h1", { tabindex: "-1" }, limit.name, modeTags(limit)), h("p", { class: "lead" }, allows(limit), limit.burst && limit.burst !== limit.requests_per_unit ? `, burst ${amount(limit.burst)}` : ""),
     limitTraffic(limit, history), h("div", { class: "halves" }, topKeys(document), placePanel(limit)),
-    panel("Recent denials", null, document.denials.length ? denialTable(document.denials.slice(0, 20), `Recent denials of ${limit.name}, newest first`) : empty("This limit denied nothing lately.")),
+    panel("Recent denials", null, document.denials.length ? denialTable(document.denials, 20, `Recent denials of ${limit.name}, newest first`, false) : empty("This limit denied nothing lately.")),
     limit.unlimited ? null : whatIfPanel(limit));
 }
 
@@ -32,7 +32,7 @@ function topKeys(document) {
   const keys = [...document.keys].filter((key) => key[span][by] > 0).sort((a, b) => b[span][by] - a[span][by]);
   const side = h("div", { class: "bar" }, choice("Time", SPANS, span, choose("span")), choice("Order", RANKS, by, choose("by")));
   if (keys.length === 0) return panel("Top keys", side, empty(by === "denied" ? "No key was denied in this time." : "No key in this time."));
-  const columns = [{ title: "Key", wide: true }, { title: "Hits", number: true }, { title: "Denied", number: true }, { title: "Use" }, { title: "Left", number: true }, { title: "Resets in", number: true }, { title: "" }];
+  const columns = [{ title: "Key", wide: true }, { title: "Hits", number: true }, { title: "Denied", number: true }, { title: "Used" }, { title: "Remaining", number: true }, { title: "Resets in", number: true }, { title: "" }];
   return panel("Top keys", side, table(`Top keys of ${document.limit.name}`, columns, keys.map((key) => keyRow(key, span, document.limit))),
     h("p", { class: "foot" }, `${capital(document.keys_error.text)}.`, state.overview?.authorized ? "" : " Keys are hashed; enter the token to see them."));
 }
@@ -42,7 +42,7 @@ const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 function keyRow(key, span, limit) {
   const whole = key.used === null || key.remaining === null ? null : key.used + key.remaining;
   return { key: key.key, cells: [
-    h("code", {}, key.key),
+    h("code", {}, breakable(key.key)),
     h("span", { title: key.error > 0 ? `up to ${amount(key.error)} more before it was listed` : null }, amount(key[span].hits)),
     h("span", { class: key[span].denied > 0 ? "denied-text" : "muted" }, amount(key[span].denied)),
     gauge(whole ? key.used / whole : null), amount(key.remaining), duration(key.reset_after),
@@ -55,7 +55,7 @@ function placePanel(limit) {
   const steps = [limit.domain, ...limit.path];
   const { where } = limit;
   return panel("Place in the policy", null,
-    h("ol", { class: "path" }, steps.map((step, i) => h("li", { class: `depth-${Math.min(i, 6)}` }, h("code", {}, step), i === steps.length - 1 && h("strong", {}, ` ${limit.unlimited ? "no limit" : limit.summary}`)))),
+    h("ol", { class: "path" }, steps.map((step, i) => h("li", { class: `depth-${Math.min(i, 6)}` }, h("code", {}, step), i === steps.length - 1 && h("strong", {}, ` ${allows(limit)}`)))),
     h("dl", { class: "facts" }, [
       ["Written in", where ? h("code", {}, where.file ? `${where.file}${where.line ? `:${where.line}` : ""}` : where.resource) : "–"],
       limit.limit !== "" && ["Item", limit.limit],

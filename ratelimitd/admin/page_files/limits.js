@@ -14,8 +14,8 @@ function limitsTable() {
 
 function limitRow(row) {
   return { key: row.id, cells: [
-    h("span", {}, link(`#/limit/${row.id}`, row.name), modeTags(row)),
-    row.unlimited ? "no limit" : row.summary,
+    h("span", {}, link(`#/limit/${row.id}`, breakable(row.name)), modeTags(row)),
+    allows(row),
     sparkline(row.spark, row.name),
     rate(row.rates.allowed + row.rates.denied + row.rates.shadowed + row.rates.failed),
     h("span", { class: row.rates.denied > 0 ? "denied-text" : "muted" }, rate(row.rates.denied)),
@@ -25,6 +25,7 @@ function limitRow(row) {
   ] };
 }
 
+const allows = (row) => (row.unlimited ? "no limit" : grouped(row.summary));
 const modeTags = (row) => [row.mode === "shadow" && [" ", tag("shadow")], row.mode === "quota" && [" ", tag("quota")]];
 
 function sortBy(sort, order) {
@@ -72,7 +73,7 @@ function pager() {
     reload();
   };
   return h("div", { class: "pager" },
-    h("span", { class: "muted" }, limits.total ? `${query.offset + 1}–${last} of ${limits.total.toLocaleString("en").replaceAll(",", "\u202f")}` : "none"),
+    h("span", { class: "muted" }, limits.total ? `${query.offset + 1}–${last} of ${grouped(limits.total)}` : "none"),
     button("Previous", go(Math.max(0, query.offset - ROWS.limits)), { disabled: query.offset === 0 }),
     button("Next", go(query.offset + ROWS.limits), { disabled: last >= limits.total }));
 }

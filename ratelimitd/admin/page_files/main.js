@@ -27,7 +27,7 @@ function follow() {
   state.route = routeOf(location.hash);
   state.error = "";
   state.cursors.clear();
-  state.whatIf = { asked: null, result: null, error: "", busy: false };
+  state.whatIf = { algorithm: null, result: null, error: "", busy: false };
   state.limit = state.limits = null;
   state.query = { search: "", sort: "denied", order: "desc", offset: 0 };
   document.title = state.route.view === "overview" ? "ratelimitd" : `${VIEWS[state.route.view]?.[1] ?? "Limit"} · ratelimitd`;

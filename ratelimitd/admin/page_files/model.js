@@ -1,7 +1,7 @@
 // Documents of the service, taken into what the page knows.
 
 const SERIES = ["allowed", "denied", "shadowed", "failed"];
-const DENIALS = 50; // rows that are kept on the overview
+const DENIALS = 200; // that are kept; those of one key are one row
 const ROWS = { overview: 10, limits: 50 };
 
 function takeOverview(document) {

@@ -2,7 +2,7 @@
 
 function overviewView() {
   return h("div", { class: "view" }, h("h1", { class: "unseen", tabindex: "-1" }, "Overview"),
-    trafficPanel(), recentDenials(), healthPanel(),
+    trafficPanel(), h("div", { class: "halves" }, recentDenials(), healthPanel()),
     panel("Limits that deny most", link("#/limits", limitsLinkText()), limitsTable()));
 }
 
@@ -37,7 +37,7 @@ function recentDenials() {
   const side = !state.overview.authorized && h("p", { class: "muted" }, "Keys are hashed; ", button("enter the token", () => askToken(), { class: "inline" }), " to see them");
   if (!denials) return panel("Recent denials", null, empty("Loading …"));
   if (denials.length === 0) return panel("Recent denials", null, idle());
-  return panel("Recent denials", side, denialTable(denials.slice(0, ROWS.overview), "Recent denials, newest first"));
+  return panel("Recent denials", side, denialTable(denials, ROWS.overview, "Recent denials, newest first"));
 }
 
 function idle() {

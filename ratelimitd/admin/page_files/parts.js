@@ -7,6 +7,8 @@ function panel(title, side, ...children) {
 
 const empty = (...children) => h("div", { class: "empty" }, ...children);
 const tag = (text, kind = "") => h("span", { class: `tag ${kind}` }, text);
+/** A name that may be broken after its separators, rather than in a word. */
+const breakable = (name) => name.split(/(?<=[./,_=])/).flatMap((part) => [part, h("wbr")]);
 const swatch = (name) => h("span", { class: `swatch ${name}`, "aria-hidden": "true" });
 const link = (href, text, attributes = {}) => h("a", { href, ...attributes }, text);
 const button = (text, onclick, attributes = {}) => h("button", { type: "button", onclick, ...attributes }, text);
@@ -21,7 +23,7 @@ function mark(kind, text) {
  * The titles are repeated at the cells, for a narrow page.
  */
 function table(caption, columns, rows, sorted = null) {
-  return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption }, h("table", {},
+  return h("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": caption }, h("table", {},
     h("caption", { class: "unseen" }, caption),
     h("thead", {}, h("tr", {}, columns.map((column) => heading(column, sorted)))),
     h("tbody", {}, rows.map(({ key, cells }) => h("tr", { "data-key": key },
@@ -49,29 +51,43 @@ function choice(label, options, current, choose) {
 const field = (label, control, hint) => h("label", { class: "field" }, h("span", {}, label), control, hint && h("small", {}, hint));
 
 const WHY = {
-  over_limit: "over the limit",
+  over_limit: "over the limit", // or over what the limit allows, where the service says that
   new_keys: "too many new keys in this limit",
   override: "over the limit that the request carries",
   quota: "over quota; the caller decides",
+  store_failure: "the store failed",
 };
 
-const DENIAL_COLUMNS = [{ title: "Key", wide: true }, { title: "Limit", wide: true }, { title: "Why", wide: true }, { title: "Denied", number: true }, { title: "At" }, { title: "Passes again" }];
+const DENIAL_COLUMNS = [{ title: "Key", wide: true }, { title: "Limit", wide: true }, { title: "Why", wide: true }, { title: "Denied", number: true }, { title: "Passes again" }];
 
-/** Recent denials: the key, the limit that denied it, and when it passes again. */
-function denialTable(denials, caption) {
-  return table(caption, DENIAL_COLUMNS, denials.map((denial) => ({ key: denialKey(denial), cells: [
-    h("code", {}, denial.key),
-    link(`#/limit/${denial.id}`, denial.limit),
+/** Recent denials: the key, the limit that denied it, and when it passes again. One row a key and limit, so that a flood of one hides no other. */
+function denialTable(denials, most, caption, limitShown = true) {
+  const shown = (list) => (limitShown ? list : list.filter((_, i) => i !== 1));
+  const columns = [...DENIAL_COLUMNS, { title: `Last, ${zone()}` }];
+  return table(caption, shown(columns), ofKeys(denials).slice(0, most).map((denial) => ({ key: `${denial.id} ${denial.key} ${denial.reason}`, cells: shown([
+    h("code", {}, breakable(denial.key)),
+    link(`#/limit/${denial.id}`, breakable(denial.limit)),
     h("span", {}, denial.shadow && [tag("shadow"), " "], whyDenied(denial)),
     `${amount(denial.count)}×`,
-    clock(denial.time),
     passesAgain(denial),
-  ] })));
+    clock(denial.time, timeText),
+  ]) })));
 }
 
-function whyDenied(denial) {
-  const cost = denial.cost > 1 ? `, cost ${amount(denial.cost)}` : "";
-  return `${WHY[denial.reason] ?? denial.reason}${denial.used === null || denial.used === undefined ? "" : `: ${amount(denial.used)} used`}${cost}`;
+/** The last denial of each key, limit and reason, with the sum of their counts; newest first. */
+function ofKeys(denials) {
+  const last = new Map();
+  for (const denial of denials) {
+    const key = `${denial.id} ${denial.key} ${denial.reason}`;
+    const seen = last.get(key);
+    last.set(key, seen ? { ...seen, count: seen.count + denial.count } : denial);
+  }
+  return [...last.values()];
+}
+
+function whyDenied({ reason, summary: allowed, used, cost }) {
+  const why = reason === "over_limit" && allowed ? `over ${grouped(allowed)}` : (WHY[reason] ?? reason);
+  return [why, used > 0 && `: ${amount(used)} used`, cost > 1 && `, cost ${amount(cost)}`];
 }
 
 function passesAgain(denial) {

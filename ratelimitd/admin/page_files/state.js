@@ -14,7 +14,7 @@ const state = {
   query: { search: "", sort: "denied", order: "desc", offset: 0 },
   limit: null,
   ranking: { span: "minute", by: "hits" },
-  whatIf: { asked: null, result: null, error: "", busy: false },
+  whatIf: { algorithm: null, result: null, error: "", busy: false },
   key: { form: 0, domain: "", descriptor: "", result: null, explained: null, error: "", done: "" },
   replicas: null,
   route: { view: "overview", id: "" },

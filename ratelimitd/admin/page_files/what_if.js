@@ -6,20 +6,26 @@ const METERS = new Set(["token_bucket", "leaky_bucket", "gcra"]);
 
 function whatIfPanel(limit) {
   const { result, error, busy } = state.whatIf;
-  const number = (name, value) => h("input", { name, type: "number", min: "0", max: "4294967295", value: String(value ?? ""), inputmode: "numeric" });
-  const select = (name, options, current) => h("select", { name }, options.map((option) => h("option", { value: option, selected: option === current }, option)));
+  const algorithm = state.whatIf.algorithm ?? limit.algorithm;
+  const number = (name, value, more) => h("input", { name, type: "number", min: "0", max: "4294967295", value: String(value ?? ""), inputmode: "numeric", ...more });
+  const select = (name, options, current, onchange) => h("select", { name, onchange }, options.map((option) => h("option", { value: option, selected: option === current }, option)));
   return panel("What if", h("p", { class: "muted" }, "replays the last hour of this limit with other numbers; nothing changes in the service"),
     h("form", { class: "form", "data-key": `what-if ${limit.id}`, onsubmit: (event) => askWhatIf(event, limit) },
       field("Requests", number("requests_per_unit", limit.requests_per_unit)), field("in", number("unit_multiplier", limit.unit_multiplier)), field("Unit", select("unit", UNITS, limit.unit)),
-      field("Algorithm", select("algorithm", ALGORITHMS, limit.algorithm)), field("Burst", number("burst", METERS.has(limit.algorithm) ? limit.burst : ""), "for token_bucket, leaky_bucket, gcra"),
+      field("Algorithm", select("algorithm", ALGORITHMS, limit.algorithm, takeAlgorithm)), field("Burst", number("burst", METERS.has(limit.algorithm) ? limit.burst : "", { disabled: !METERS.has(algorithm) })),
       h("button", { type: "submit", class: "primary", disabled: busy }, busy ? "Replaying …" : "Replay the hour")),
     error && h("p", { class: "wrong", role: "alert" }, error), result && whatIfResult(result));
+}
+
+/** Only some algorithms have a burst. */
+function takeAlgorithm(event) {
+  state.whatIf.algorithm = event.target.value;
+  changed();
 }
 
 async function askWhatIf(event, limit) {
   event.preventDefault();
   const asked = Object.fromEntries([...new FormData(event.target)].filter(([, value]) => value !== ""));
-  if (!METERS.has(asked.algorithm)) delete asked.burst;
   state.whatIf = { ...state.whatIf, busy: true, error: "" };
   changed();
   try {
