@@ -32,7 +32,7 @@ function topKeys(document) {
   const keys = [...document.keys].filter((key) => key[span][by] > 0).sort((a, b) => b[span][by] - a[span][by]);
   const side = h("div", { class: "bar" }, choice("Time", SPANS, span, choose("span")), choice("Order", RANKS, by, choose("by")));
   if (keys.length === 0) return panel("Top keys", side, empty(by === "denied" ? "No key was denied in this time." : "No key in this time."));
-  const columns = [{ title: "Key", wide: true }, { title: "Hits", number: true }, { title: "Denied", number: true }, { title: "Used" }, { title: "Remaining", number: true }, { title: "Resets in", number: true }, { title: "" }];
+  const columns = [{ title: "Key", wide: true }, { title: "Hits", number: true }, { title: "Denied", number: true }, { title: "Used" }, { title: "Remaining", number: true }, { title: "Resets in", number: true }, ...(state.overview?.authorized ? [{ title: "Look up", bare: true }] : [])];
   return panel("Top keys", side, table(`Top keys of ${document.limit.name}`, columns, keys.map((key) => keyRow(key, span, document.limit))),
     h("p", { class: "foot" }, `${capital(document.keys_error.text)}.`, state.overview?.authorized ? "" : " Keys are hashed; enter the token to see them."));
 }
@@ -46,7 +46,7 @@ function keyRow(key, span, limit) {
     h("span", { title: key.error > 0 ? `up to ${amount(key.error)} more before it was listed` : null }, amount(key[span].hits)),
     h("span", { class: key[span].denied > 0 ? "denied-text" : "muted" }, amount(key[span].denied)),
     gauge(whole ? key.used / whole : null), amount(key.remaining), duration(key.reset_after),
-    key.descriptor ? button("Look up", () => lookUp(limit.domain, key.descriptor), { "aria-label": `Look up ${key.key}` }) : null,
+    ...(state.overview?.authorized ? [key.descriptor && button("Look up", () => lookUp(limit.domain, key.descriptor), { "aria-label": `Look up ${key.key}` })] : []),
   ] };
 }
 

@@ -19,7 +19,7 @@ function mark(kind, text) {
 }
 
 /**
- * A table with a caption for screen readers. columns: [{title, number?, wide?, sort?}], rows: [{key, cells}].
+ * A table with a caption for screen readers. columns: [{title, number?, wide?, bare?, sort?}], rows: [{key, cells}].
  * The titles are repeated at the cells, for a narrow page.
  */
 function table(caption, columns, rows, sorted = null) {
@@ -30,7 +30,7 @@ function table(caption, columns, rows, sorted = null) {
       cells.map((cell, i) => h(i === 0 ? "th" : "td", { class: kindOf(columns[i]), scope: i === 0 && "row", "data-title": columns[i].title }, cell)))))));
 }
 
-const kindOf = ({ number, wide, faint }) => [number && "number", wide && "wide", faint && "faint"].filter(Boolean).join(" ") || null;
+const kindOf = ({ number, wide, bare }) => [number && "number", wide && "wide", bare && "bare"].filter(Boolean).join(" ") || null;
 
 function heading(column, sorted) {
   const attributes = { scope: "col", class: kindOf(column) };
