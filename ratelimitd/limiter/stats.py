@@ -32,8 +32,8 @@ NAME_BYTES: Final = 420
 three short parts takes 350, and one of 33 parts ten times as much. Past that, further series share ``other``."""
 
 TALLY_BYTES: Final = 700
-"""Bytes of a tally besides its name: the object, six integers, its places in a dict and a list, for which tracemalloc
-measures 360 to 450; and as many integers more once costs come after requests."""
+"""Bytes of a tally besides its name: the object, eleven integers, its places in a dict and a list, for which
+tracemalloc measures 400 to 490; and as many integers more once costs come after requests."""
 
 GONE_SERIES: Final = 1_000
 """Series of limits that are no longer in the policy, which stay until as many further ones have left: some reloads of a
@@ -114,10 +114,19 @@ class Tally:
         place: its place among all tallies, which another one may have after it; NOWHERE once it was let go.
         policy: number of the last policy that had the limit.
         label_text: its labels in the exposition; the first scrape writes them, and all others share them.
+        failed: hits whose store failed, whatever was decided instead.
+        hits_due: ``total_hits`` from which the engine's watcher is called; it sets the next.
+        denied_due: ``over_limit`` from which it is called.
+        hits_gap, denied_gap: hits that each of these thresholds stands for on average.
     """
 
     __slots__ = (
         "after",
+        "denied_due",
+        "denied_gap",
+        "failed",
+        "hits_due",
+        "hits_gap",
         "item",
         "label_text",
         "near_limit",
@@ -143,6 +152,9 @@ class Tally:
         self.within_limit = 0
         self.over_limit_with_local_cache = 0
         self.shadow_mode = 0
+        self.failed = 0
+        self.hits_due = self.hits_gap = 1
+        self.denied_due = self.denied_gap = 1
         self.after: LaterTally | None = None
 
     def later(self) -> LaterTally:
@@ -182,6 +194,15 @@ class Tallies:
 
     def __len__(self) -> int:
         return len(self._listed) - len(self._free)
+
+    def part(self, first: int, most: int) -> list[Tally]:
+        """Return the tallies of these places, for a walk in parts."""
+        return [tally for tally in self._listed[first : first + most] if tally is not None]
+
+    @property
+    def places(self) -> int:
+        """Places that tallies have or had."""
+        return len(self._listed)
 
     def of(self, stat_key: tuple[str, ...], item: str, *, from_request: bool) -> Tally:
         """Return the tally of a limit; past a bound, new request-made ones of a domain share the tally ``other``."""

@@ -29,7 +29,7 @@ from .model import (
     is_concurrent,
     window_in_words,
 )
-from .paths import is_override, metric_part, place_of, rule_name
+from .paths import is_override, metric_part, names_of, path_of, place_of, rule_name
 from .rows import (
     DETAILED_METRIC,
     SHARE_THRESHOLD,
@@ -49,6 +49,7 @@ from .rows import (
 from .sharing import domains_that_share, shared_counters
 from .walking import stat_key_of, walk
 from .wildcards import STAR, in_order
+from .written import Where, where_fields, where_of
 
 __all__ = [
     "DETAILED_METRIC",
@@ -91,6 +92,7 @@ __all__ = [
     "Step",
     "Took",
     "Unit",
+    "Where",
     "amount_in_words",
     "assemble",
     "changes",
@@ -106,8 +108,10 @@ __all__ = [
     "keys_rows",
     "match",
     "metric_part",
+    "names_of",
     "network_of",
     "node_at",
+    "path_of",
     "pinned",
     "place_of",
     "rule_name",
@@ -115,6 +119,8 @@ __all__ = [
     "slices",
     "stat_key_of",
     "walk",
+    "where_fields",
+    "where_of",
     "window_in_words",
     "with_keys",
 ]

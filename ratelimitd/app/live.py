@@ -1,0 +1,155 @@
+"""The live view of a running service: what its pages show, and the task that keeps the model current."""
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable, Coroutine, Generator
+from typing import Any, Final, TypeVar
+
+from ratelimitd import live as model
+from ratelimitd.admin import Document, Hub, LiveAccess, PageTable, TokenGuard, Topics, Watched, live_off, live_pages
+from ratelimitd.descriptor_text import show
+from ratelimitd.limiter import Plan
+from ratelimitd.live import LimitsQuery, Live, View
+from ratelimitd.observe.logs import get_logger
+from ratelimitd.policy import DescriptorNode, where_fields, where_of
+from ratelimitd.rls import DecisionFeed, Logged
+
+from .life import Front
+from .live_facts import facts, replica
+from .service import RunningService
+
+T = TypeVar("T")
+
+log = get_logger(__name__)
+
+TICK: Final = 1.0
+"""Seconds between two looks of the model at what was counted: a tenth of its steps."""
+
+GOODBYE: Final = b'event: shutdown\ndata: {"version":1}\n\n'
+"""The last event of each reader: the process ends, and a page that reconnects may find another one."""
+
+
+def live_service(service: RunningService, example: Callable[[], str]) -> "LiveService | None":
+    """Let the model watch the engine, and return its view; None if LIVE_MAX_BYTES is 0: nothing watches.
+
+    ``example``: see ``LiveService``.
+    """
+    settings, parts = service.settings, service.parts
+    if not settings.live_max_bytes:
+        return None
+    secret = settings.identity_secret.encode() or secrets.token_bytes(32)
+    live = Live(settings.live_max_bytes, secret, time.time_ns() // 1000, parts.tallies, parts.engine.modes)
+    parts.engine.watcher = live
+    return LiveService(service, live, example)
+
+
+def live_tasks(view: "LiveService | None") -> list[Coroutine[None, None, None]]:
+    """Return the task of a view, if there is one."""
+    return [] if view is None else [view.run()]
+
+
+def live_fronts(view: "LiveService | None") -> list[Front]:
+    """Return what ends the readers of a view when the process drains, if there is one."""
+
+    async def stop(_: float) -> None:
+        """Nothing is left to wait for."""
+
+    return [] if view is None else [Front(lambda: view.hub.close(GOODBYE), stop)]
+
+
+class LiveService:
+    """A ``LiveView`` of a running service.
+
+    Args:
+        service: what is shown.
+        live: the model.
+        example: returns a shell command that makes traffic for this process; empty: there is none yet.
+
+    Attributes:
+        hub: the readers of its events.
+    """
+
+    def __init__(self, service: RunningService, live: Live, example: Callable[[], str]) -> None:
+        self._service = service
+        self._live = live
+        self._example = example
+        self._replica = replica()
+        self.hub = Hub(Topics(self).render)
+
+    async def run(self) -> None:
+        """Keep the model current, until cancelled."""
+        engine = self._service.parts.engine
+        while True:
+            await asyncio.sleep(TICK)
+            decided = engine.decided_ok, engine.decided_over, engine.decided_failed
+            for _ in self._live.tick(_now(), decided):
+                await asyncio.sleep(0)
+
+    async def overview(self, *, plain: bool) -> Document:
+        """See ``LiveView``."""
+        made = model.overview(self._view(plain=plain))
+        shown = {"replica": self._replica, "authorized": plain, "keys": "shown" if plain else "hashed"}
+        return {**made, **shown, **facts(self._service), "example": self._example()}
+
+    async def history(self) -> Document:
+        """See ``LiveView``."""
+        return model.history(self._view(plain=False))
+
+    async def limits(self, query: LimitsQuery, *, plain: bool) -> Document:
+        """See ``LiveView``."""
+        return await self._walked(lambda view: model.limits(view, query), plain=plain)
+
+    async def busiest(self, *, plain: bool) -> Document:
+        """See ``LiveView``."""
+        return model.busiest(self._view(plain=plain))
+
+    async def limit(self, limit_id: str, *, plain: bool) -> Document | None:
+        """See ``LiveView``."""
+        return await self._walked(lambda view: model.limit(view, limit_id), plain=plain)
+
+    async def denials(self, limit_id: str, most: int, *, plain: bool) -> Document:
+        """See ``LiveView``."""
+        return model.denials(self._view(plain=plain), limit_id or None, most)
+
+    def decisions(self, watched: Watched, *, plain: bool) -> DecisionFeed:
+        """See ``LiveView``."""
+
+        def shown(plan: Plan, position: int) -> str:
+            return model.shown_descriptor(self._live.secret, plan, position, plain, show)[0]
+
+        logged = Logged(watched.selection, lines=watched.lines)
+        clock = asyncio.get_running_loop().time
+        return DecisionFeed(self._service.parts.engine, logged, shown, clock, denied=watched.denied)
+
+    def _view(self, *, plain: bool) -> View:
+        policy = self._service.policies.policy
+
+        def where(node: DescriptorNode, index: int) -> dict[str, Any] | None:
+            return None if policy is None else where_fields(where_of(policy, node, index))
+
+        return View(self._live, policy, _now(), plain, show, where)
+
+    async def _walked(self, walk: Callable[[View], Generator[None, None, T]], *, plain: bool) -> T:
+        """Walk the policy in slices. One that is replaced meanwhile is dismantled, so the walk begins again."""
+        policies = self._service.policies
+        while True:
+            view = self._view(plain=plain)
+            slices = walk(view)
+            while policies.policy is view.policy:
+                try:
+                    next(slices)
+                except StopIteration as end:
+                    made: T = end.value
+                    return made
+                await asyncio.sleep(0)
+            slices.close()
+
+
+def live_table(view: LiveService | None, guard: TokenGuard | None) -> PageTable:
+    """Return the pages of the live view, also while it is off."""
+    return live_off() if view is None else live_pages(view, LiveAccess(guard), view.hub)
+
+
+def _now() -> int:
+    return time.time_ns() // 1000
