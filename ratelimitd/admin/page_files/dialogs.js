@@ -43,7 +43,7 @@ async function tried(token) {
   const response = await fetch("/live/overview", { headers: { Authorization: `Bearer ${token}` }, cache: "no-store" }).catch(() => null);
   if (response === null) return "The service does not answer. Try again.";
   const document = parsed(await response.text());
-  if (response.status === 401) return "The service does not accept this token.";
+  if (response.status === 401) return document?.error?.includes("ADMIN_TOKEN") ? capital(`${document.error}.`) : "The service does not accept this token.";
   if (!response.ok && response.status !== 404) return document?.error ?? `The service answered ${response.status}.`;
   if (response.ok && !document?.authorized) return "The service has no admin token: set ADMIN_TOKEN or ADMIN_TOKEN_FILE and start it again.";
   state.token = token;

@@ -57,4 +57,5 @@ function clock(seconds, text = clockText) {
 
 /** Digits in groups of three: 200000 → 200 000. */
 const grouped = (text) => String(text).replace(/\d{5,}/g, (number) => number.replace(/\B(?=(\d{3})+$)/g, "\u202f"));
+const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 const sum = (numbers) => numbers.reduce((total, number) => total + number, 0);

@@ -37,8 +37,6 @@ function topKeys(document) {
     h("p", { class: "foot" }, `${capital(document.keys_error.text)}.`, state.overview?.authorized ? "" : " Keys are hashed; enter the token to see them."));
 }
 
-const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
-
 function keyRow(key, span, limit) {
   const whole = key.used === null || key.remaining === null ? null : key.used + key.remaining;
   return { key: key.key, cells: [

@@ -64,6 +64,8 @@ function limitsView() {
     h("section", { class: "panel", "aria-label": "Limits" }, limitsTable()));
 }
 
+const ALL_ROWS = 200; // rows of all replicas that the service adds up
+
 function pager() {
   const { limits, query } = state;
   if (!limits) return null;
@@ -75,5 +77,5 @@ function pager() {
   return h("div", { class: "pager" },
     h("span", { class: "muted" }, limits.total ? `${query.offset + 1}–${last} of ${grouped(limits.total)}` : "none"),
     button("Previous", go(Math.max(0, query.offset - ROWS.limits)), { disabled: query.offset === 0 }),
-    button("Next", go(query.offset + ROWS.limits), { disabled: last >= limits.total }));
+    button("Next", go(query.offset + ROWS.limits), { disabled: last >= limits.total || (state.all && last >= ALL_ROWS) }));
 }

@@ -8,6 +8,7 @@ const POLL = 5; // seconds between documents of all replicas, which have no stre
 let reading = null; // the AbortController of the stream in progress
 let timer = 0;
 let failures = 0;
+let ending = false; // the service said that it shuts down
 
 /** Begin again: for another view, token or scope, or after a pause. */
 function restart() {
@@ -39,7 +40,7 @@ async function connect() {
     await loadView(controller.signal);
     if (state.all) return await poll(controller);
     await readEvents(controller);
-    retry(controller, "the service closed the stream; it may be shutting down");
+    retry(controller, ending ? "the service is shutting down; its replacement may be at another address" : "the service closed the stream");
   } catch (error) {
     if (!controller.signal.aborted) retry(controller, reasonOf(error));
   }
@@ -77,6 +78,7 @@ async function readEvents(controller) {
   if (!response.ok) throw new Refused(response.status, parsed(await response.text())?.error ?? `status ${response.status}`);
   setStream("live");
   failures = 0;
+  ending = false;
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   const split = events();
   for (;;) {
@@ -112,6 +114,7 @@ const ON_EVENT = {
   limits: (document) => takeRates(document.limits),
   denials: (document) => takeDenials(document.denials),
   limit: (document) => (state.limit = document),
+  shutdown: () => (ending = true),
 };
 
 function onEvent(name, document) {
