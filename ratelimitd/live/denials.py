@@ -25,17 +25,32 @@ class Denial:
         count: how many there were, as far as they were seen.
         cost: hits of the last one.
         used: hits against the limit before it.
+        shadow: whether it denied nothing.
+        summary: what the limit allows, in words.
         reset_after: µs until the same cost could pass.
     """
 
-    __slots__ = ("cost", "count", "parts", "place", "reason", "reset_after", "serial", "shadow", "time", "used")
+    __slots__ = (
+        "cost",
+        "count",
+        "parts",
+        "place",
+        "reason",
+        "reset_after",
+        "serial",
+        "shadow",
+        "summary",
+        "time",
+        "used",
+    )
 
-    def __init__(self, serial: int, place: Place, parts: Parts, reason: str, shadow: bool) -> None:
+    def __init__(self, serial: int, place: Place, parts: Parts, reason: str) -> None:
         self.serial = serial
         self.place = place
         self.parts = parts
         self.reason = reason
-        self.shadow = shadow
+        self.shadow = False
+        self.summary = ""
         self.time = self.cost = self.count = self.used = self.reset_after = 0
 
 
@@ -66,10 +81,10 @@ class Denials:
             self._of_second.clear()
         return self._of_second.get((place, name))
 
-    def add(self, name: bytes, place: Place, parts: Parts, reason: str, shadow: bool) -> Denial:
+    def add(self, name: bytes, place: Place, parts: Parts, reason: str) -> Denial:
         """Add one of the second that ``of`` was asked for; the oldest leaves."""
         self.serial += 1
-        denial = Denial(self.serial, place, parts, reason, shadow)
+        denial = Denial(self.serial, place, parts, reason)
         self._kept.append(denial)
         if len(self._of_second) < self.most:
             self._of_second[(place, name)] = denial

@@ -136,6 +136,7 @@ def _denial(view: View, denial: Denial, id: str, name: str) -> Document:  # noqa
         "serial": denial.serial,
         "id": id,
         "limit": name,
+        "summary": denial.summary,
         "domain": denial.place[0].decode(errors="replace"),
         "key": text,
         "descriptor": descriptor,

@@ -18,6 +18,7 @@ from ratelimitd.limiter import (
     is_vetoed,
     over_of,
 )
+from ratelimitd.policy import amount_in_words
 
 from .budget import Budget
 from .denials import DENIAL_BYTES, DENIALS_MOST, Denials, Place
@@ -155,13 +156,12 @@ class Live:
             tally.denied_due = tally.over_limit + self._chance.distance(gap)
 
     def _tracked(self, ask: Ask, position: int, charge: Charge, cost: int, now: int) -> Tracked | None:
-        """Return the limit of a charge; None of a tool's request, or if there is no memory for another limit."""
-        request = ask.plan.request
+        """Return the limit of a charge; None of a settlement that waited, or without memory for another limit."""
         found = ask.plan.items[position].found if position >= 0 else None
-        if found is None or request.ours or request.looks:
+        if found is None:
             return None
         rule = charge.rule
-        place = (request.domain, found.path, rule.limit.item)
+        place = (ask.plan.request.domain, found.path, rule.limit.item)
         tracked = self.limits.get(place)
         if tracked is None:
             size = LIMIT_BYTES + 2 * len(found.path)
@@ -202,8 +202,9 @@ class Live:
         if denial is None:
             parts = () if is_overflow_key(charge.key) else parts_of(self.key, ask.plan, position)
             reason = str(denied_by(ask, index, quota=self.modes.quota))
-            shadow = charge.rule.limit.shadow_mode or self.modes.shadow
-            denial = self.denials.add(name, tracked.place, parts, reason, shadow)
+            denial = self.denials.add(name, tracked.place, parts, reason)
+            denial.shadow = charge.rule.limit.shadow_mode or self.modes.shadow
+            denial.summary = amount_in_words(charge.rule.limit)
         over = over_of(charge, outcome, cost)
         denial.time, denial.cost, denial.used = now, cost, outcome.before
         denial.count += max(1, round(seen / over)) if over else 1
