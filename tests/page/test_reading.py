@@ -74,7 +74,7 @@ async def test_arrow_keys_read_a_chart(opened):
     """The chart says the time and the values of each step, to a screen reader and in the figures beside it."""
     page = await opened()
     await ready(page)
-    chart = page.get_by_role("slider", name="Hits a second over the last hour")
+    chart = page.get_by_role("slider", name="Hits a second, last hour")
     await chart.focus()
     for _ in range(3):
         await page.keyboard.press("ArrowLeft")

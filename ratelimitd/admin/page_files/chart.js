@@ -100,6 +100,18 @@ function leaveChart(id) {
   changed();
 }
 
+const SPAN_STEPS = [30, 60, 120, 180, 360];
+
+/** The end of a history that has its traffic: a service that has just begun shows minutes rather than an empty hour. */
+function recent(history) {
+  const first = history.allowed.findIndex((_, i) => SERIES.some((name) => history[name][i] > 0));
+  const length = history.allowed.length;
+  const kept = SPAN_STEPS.find((steps) => first >= length - steps) ?? (first < 0 ? SPAN_STEPS[0] : length);
+  return { ...history, ...Object.fromEntries(SERIES.map((name) => [name, history[name].slice(-kept)])) };
+}
+
+const spanText = (history) => `last ${history.allowed.length === 360 ? "hour" : duration(history.allowed.length * history.step)}`;
+
 /** A history's counts as hits a second, in the order in which they are stacked. */
 function seriesOf(history) {
   return SERIES.map((name) => ({ name, label: LABELS[name], values: history[name].map((count) => count / history.step) }));

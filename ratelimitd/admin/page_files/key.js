@@ -86,7 +86,7 @@ function whyMatched(explained) {
 function counter(limit) {
   const whole = limit.used + limit.remaining;
   const status = limit.failure ? mark("bad", "the store did not answer") : limit.allowed ? mark("ok", "passes now") : mark("bad", `denied for ${duration(limit.reset_after_seconds)}`);
-  return h("div", { class: "counter" }, h("h3", {}, limit.limit || "its limit", " ", status, limit.shadow_mode && [" ", tag("shadow")]),
+  return h("div", { class: "counter" }, h("h3", {}, limit.limit || "Limit", " ", status, limit.shadow_mode && [" ", tag("shadow")]),
     h("dl", { class: "facts" }, [
       limit.quota !== undefined && ["Allows", `${amount(limit.quota)} in ${duration(limit.window_seconds)}, ${limit.algorithm}${limit.burst && limit.burst !== limit.quota ? `, burst ${amount(limit.burst)}` : ""}`],
       limit.failure ? ["Failure", `${limit.failure.message}; decided by on_store_failure: ${limit.on_store_failure}`] : ["Used", gauge(whole ? limit.used / whole : 0)],

@@ -18,9 +18,7 @@ function limitView() {
 
 function limitTraffic(limit, history) {
   if (!history) return panel("Traffic", null, empty("No traffic in the last hour, or more limits have traffic than LIVE_MAX_BYTES has room for."));
-  return panel("Traffic", h("p", { class: "muted" }, momentText("limit", history)),
-    h("div", { class: "traffic" }, figures("limit", history, limit.rates), chart({ id: "limit", label: `Hits a second of ${limit.name} over the last hour`, series: seriesOf(history), end: history.end, step: history.step })),
-    h("p", { class: "foot" }, summary(history)));
+  return trafficOf("limit", `Hits a second of ${limit.name}`, history, limit.rates, null);
 }
 
 function topKeys(document) {
@@ -39,11 +37,12 @@ function topKeys(document) {
 
 function keyRow(key, span, limit) {
   const whole = key.used === null || key.remaining === null ? null : key.used + key.remaining;
+  const begun = key.reset_after === 0; // what was counted has expired since the key was seen
   return { key: key.key, cells: [
     h("code", {}, breakable(key.key)),
     h("span", { title: key.error > 0 ? `up to ${amount(key.error)} more before it was listed` : null }, amount(key[span].hits)),
     h("span", { class: key[span].denied > 0 ? "denied-text" : "muted" }, amount(key[span].denied)),
-    gauge(whole ? key.used / whole : null), amount(key.remaining), duration(key.reset_after),
+    gauge(whole ? (begun ? 0 : key.used / whole) : null), amount(begun ? whole : key.remaining), begun ? "–" : duration(key.reset_after),
     ...(state.overview?.authorized ? [key.descriptor && button("Look up", () => lookUp(limit.domain, key.descriptor), { "aria-label": `Look up ${key.key}` })] : []),
   ] };
 }

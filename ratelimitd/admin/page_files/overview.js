@@ -11,9 +11,15 @@ const limitsLinkText = () => (state.limits ? `All ${plural(state.limits.total, "
 function trafficPanel() {
   const { overview, history } = state;
   if (!history) return panel("Traffic", null, empty("Loading …"));
-  return panel("Traffic", h("p", { class: "muted" }, momentText("traffic", history)),
-    h("div", { class: "traffic" }, figures("traffic", history, overview.rates), chart({ id: "traffic", label: "Hits a second over the last hour", series: seriesOf(history), end: history.end, step: history.step })),
-    h("p", { class: "foot" }, summary(history), " ", decisionsText(overview.decisions)));
+  return trafficOf("traffic", "Hits a second", history, overview.rates, decisionsText(overview.decisions));
+}
+
+/** Figures and chart of a history, with a sentence of it. */
+function trafficOf(id, label, hour, rates, more) {
+  const history = recent(hour);
+  return panel("Traffic", h("p", { class: "muted" }, momentText(id, history)),
+    h("div", { class: "traffic" }, figures(id, history, rates), chart({ id, label: `${label}, ${spanText(history)}`, series: seriesOf(history), end: history.end, step: history.step })),
+    h("p", { class: "foot" }, summary(history), " ", more));
 }
 
 const decisionsText = (rates) => h("span", { class: "nowrap" }, `Requests now: ${rate(rates.ok)} OK, ${rate(rates.over_limit)} over limit, ${rate(rates.failed)} failed.`);
@@ -53,9 +59,9 @@ function healthPanel() {
     card("Service", mark(health.healthy && health.ready ? "ok" : "bad", health.healthy && health.ready ? "ready" : "not ready"),
       [["Replica", `${replica.name} (${replica.id})`], ["Version", `${replica.software}, ${replica.build}`], ["Up", h("span", { title: clockText(replica.started) }, duration(Math.floor(now() - replica.started)))]]),
     card("Store", mark(store.state === "ok" ? "ok" : "bad", store.state === "ok" ? "OK" : store.state),
-      [["Where", store.where], ["Breaker", breakerMark(store.breaker)], store.keys !== null && ["Counters", amount(store.keys)], store.bytes !== null && ["Memory", store.max_bytes ? `${bytes(store.bytes)} of ${bytes(store.max_bytes)}` : bytes(store.bytes)]]),
+      [["Where", breakable(store.where)], ["Breaker", breakerMark(store.breaker)], store.keys !== null && ["Counters", amount(store.keys)], store.bytes !== null && ["Memory", store.max_bytes ? `${bytes(store.bytes)} of ${bytes(store.max_bytes)}` : bytes(store.bytes)]]),
     card("Policy", mark(policy.refused.length ? "bad" : "ok", policy.refused.length ? "newer one refused" : `generation ${policy.generation}`),
-      [["Source", h("code", {}, policy.source)], ["Version", h("code", { title: policy.version }, policy.version.slice(0, 12))], ["Loaded", clock(policy.loaded)], ["Limits", `${amount(policy.limits)} in ${plural(policy.domains, "domain")}`], policy.warnings.length > 0 && ["Warnings", h("ul", {}, policy.warnings.map((text) => h("li", {}, text)))]]),
+      [["Source", h("code", {}, breakable(policy.source))], ["Version", h("code", { title: policy.version }, policy.version.slice(0, 12))], ["Loaded", clock(policy.loaded)], ["Limits", `${amount(policy.limits)} in ${plural(policy.domains, "domain")}`], policy.warnings.length > 0 && ["Warnings", h("ul", {}, policy.warnings.map((text) => h("li", {}, text)))]]),
     card("This view", mark("ok", model.gap > 1 ? `sees 1 hit in ${amount(model.gap)}` : "sees every hit"),
       [["Memory", `${bytes(model.bytes)} of ${bytes(model.max_bytes)}`], ["Keeps", `${plural(model.limits, "limit")}, ${plural(model.keys, "key")}`]])));
 }

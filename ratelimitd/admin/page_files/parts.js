@@ -8,7 +8,7 @@ function panel(title, side, ...children) {
 const empty = (...children) => h("div", { class: "empty" }, ...children);
 const tag = (text, kind = "") => h("span", { class: `tag ${kind}` }, text);
 /** A name that may be broken after its separators, rather than in a word. */
-const breakable = (name) => name.split(/(?<=[./,_=])/).flatMap((part) => [part, h("wbr")]);
+const breakable = (name) => name.split(/(?<=[./,_])/).flatMap((part) => [part, h("wbr")]);
 const swatch = (name) => h("span", { class: `swatch ${name}`, "aria-hidden": "true" });
 const link = (href, text, attributes = {}) => h("a", { href, ...attributes }, text);
 const button = (text, onclick, attributes = {}) => h("button", { type: "button", onclick, ...attributes }, text);
