@@ -19,7 +19,8 @@ from ratelimitd.transport import nghttp2_available
 
 from .engine import FALLBACK_BYTES
 from .files import GRPC_MOST, SIDES
-from .http import page_bodies
+from .http import live_bytes, page_bodies
+from .ports import wants_debug
 from .queueing import WAITER_BYTES, waiting_most
 
 if TYPE_CHECKING:
@@ -173,6 +174,8 @@ def _grpc(settings: Settings, memory: int) -> Iterator[Share]:
 def _http(settings: Settings, gateway: "Gateway | None", *, serves: bool) -> Iterator[Share]:
     pages = sum(map(port_bytes, page_bodies(settings))) if serves else port_bytes()
     yield Share("connections of the HTTP ports, scrapes included", pages, Settings.max_request_bytes.name)
+    if serves or wants_debug(settings):
+        yield Share("readers of the live view", live_bytes(settings), Settings.live_max_bytes.name)
     if gateway is not None:
         from ratelimitd.gateway import WAYS_BYTES  # noqa: PLC0415 -- a service without a proxy does not import it
 
