@@ -9,8 +9,9 @@ from rich.console import Console
 from ratelimitd.algorithms import SECOND, make_rate
 from ratelimitd.policy import Limit, Unit, assemble
 from ratelimitd.policy_file import examine
-from ratelimitd.simulate import Run, evenly, run, table
+from ratelimitd.simulate import Run, evenly, run
 from ratelimitd.simulate.plot import sustained, title
+from ratelimitd.simulate.report import table
 from tests.simulating import LOAD, cli
 
 POLICY = """

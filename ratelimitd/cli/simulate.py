@@ -122,7 +122,8 @@ def simulate(**options: Any) -> None:
 
     With --callers, answers are simulated that are paid for afterwards, as those of language models are.
     """
-    from ratelimitd import simulate as simulation  # noqa: PLC0415 -- rich and the engine
+    from ratelimitd import simulate as simulation  # noqa: PLC0415 -- the engine
+    from ratelimitd.simulate import report  # noqa: PLC0415 -- rich
 
     try:
         if options["callers"]:
@@ -136,9 +137,9 @@ def simulate(**options: Any) -> None:
     except (simulation.LoadError, simulation.SimulationError) as error:
         raise click.ClickException(str(error)) from error
     if options["as_json"]:
-        click.echo(simulation.as_json(runs))
+        click.echo(report.as_json(runs))
         return
-    simulation.show(runs)
+    report.show(runs)
 
 
 def _refuse(names: Iterable[str], why: str) -> None:
@@ -151,7 +152,7 @@ def _refuse(names: Iterable[str], why: str) -> None:
 
 def _runs(*, domain: bytes | None, compare: str | None, words: Sequence[Entries | str], **options: Any) -> list["Run"]:
     """Decide every request once per algorithm to compare, or once as configured."""
-    from ratelimitd import simulate as simulation  # noqa: PLC0415 -- rich and the engine
+    from ratelimitd import simulate as simulation  # noqa: PLC0415 -- the engine
     from ratelimitd.policy import assemble  # noqa: PLC0415 -- the engine
 
     names = parsed_list(compare, _algorithm)
@@ -189,7 +190,7 @@ def _rows(
 def _events(
     *, descriptors: Sequence[Entries], requests: Iterable[bytes] | None, hits: int | None, **options: Any
 ) -> Sequence["Event"]:
-    from ratelimitd import simulate as simulation  # noqa: PLC0415 -- rich and the engine
+    from ratelimitd import simulate as simulation  # noqa: PLC0415 -- the engine
 
     rate, span = options["rate"], options["span"]
     if requests is not None:

@@ -1,8 +1,11 @@
-"""The engine on simulated time, offline: shows the effect of a policy before it is deployed."""
+"""The engine on simulated time, offline: shows the effect of a policy before it is deployed.
+
+Its tables and plots (``report``, ``plot``) are faces of their own, with rich and matplotlib, and so is ``what_if``: a
+service imports no rich for it.
+"""
 
 from ratelimitd.simulate.compare import with_algorithm
 from ratelimitd.simulate.load import Event, LoadError, evenly, from_lines, poisson
-from ratelimitd.simulate.report import as_json, show, table
 from ratelimitd.simulate.run import Run, SimulationError, run
 
 __all__ = [
@@ -10,12 +13,9 @@ __all__ = [
     "LoadError",
     "Run",
     "SimulationError",
-    "as_json",
     "evenly",
     "from_lines",
     "poisson",
     "run",
-    "show",
-    "table",
     "with_algorithm",
 ]
