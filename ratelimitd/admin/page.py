@@ -1,4 +1,4 @@
-"""The page of the live view: one HTML document without anything from elsewhere, put together from files of this package."""
+"""The page of the live view: one HTML document with nothing from elsewhere, made from files of this package."""
 
 import base64
 import hashlib
@@ -13,9 +13,24 @@ FILES: Final = Path(__file__).parent / "page_files"
 
 STYLES: Final = ("page.css",)
 SCRIPTS: Final = (
-    "state.js", "dom.js", "format.js", "api.js", "stream.js", "model.js", "chart.js", "parts.js", "dialogs.js", "frame.js",
-    "overview.js", "limits.js", "limit.js", "what_if.js", "key.js", "replicas.js", "main.js",
-)  # fmt: skip
+    "state.js",
+    "dom.js",
+    "format.js",
+    "api.js",
+    "stream.js",
+    "model.js",
+    "chart.js",
+    "parts.js",
+    "dialogs.js",
+    "frame.js",
+    "overview.js",
+    "limits.js",
+    "limit.js",
+    "what_if.js",
+    "key.js",
+    "replicas.js",
+    "main.js",
+)
 """One module of JavaScript: the last file begins, and the others only define."""
 
 PLACE: Final = re.compile(r"\{\{(style|script)\}\}")
@@ -57,17 +72,19 @@ def document(style: str, script: str) -> str:
 
 def content_security_policy(style: str, script: str) -> str:
     """Return the policy by which a browser runs this script and no other (W3C CSP 3; Trusted Types)."""
-    return "; ".join([
-        "default-src 'none'",
-        f"script-src {_hash(script)}",
-        f"style-src {_hash(style)}",
-        "connect-src 'self'",
-        "base-uri 'none'",
-        "form-action 'none'",
-        "frame-ancestors 'none'",
-        "require-trusted-types-for 'script'",
-        "trusted-types 'none'",
-    ])  # fmt: skip
+    return "; ".join(
+        [
+            "default-src 'none'",
+            f"script-src {_hash(script)}",
+            f"style-src {_hash(style)}",
+            "connect-src 'self'",
+            "base-uri 'none'",
+            "form-action 'none'",
+            "frame-ancestors 'none'",
+            "require-trusted-types-for 'script'",
+            "trusted-types 'none'",
+        ]
+    )
 
 
 def accepts_html(accept: str) -> bool:

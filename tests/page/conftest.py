@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -18,7 +19,7 @@ MISSING = "no Chromium: run `scripts/system`, or install the package chromium"
 def pytest_collection_modifyitems(items):
     """All of them share the event loop of the browser."""
     for item in items:
-        if item.path.is_relative_to(os.path.dirname(__file__)) and item.get_closest_marker("browser"):
+        if item.path.parent == Path(__file__).parent and item.get_closest_marker("browser"):
             item.add_marker(pytest.mark.asyncio(loop_scope="package"), append=False)
 
 
@@ -48,13 +49,17 @@ async def address(fake):
 
 @pytest_asyncio.fixture(loop_scope="package")
 async def opened(browser, address):
-    """Return a function that opens a view; at the end of the test no page has had an error of its script or its policy."""
+    """Return a function that opens a view; at the end no page has had an error of its script or of its policy."""
     contexts, errors = [], []
 
     async def open_view(view="", width=1280, height=900, scheme="light", moving=False, **more):
         """``moving``: the clock can be moved by the test; else it stands, and timers run."""
         context = await browser.new_context(
-            viewport={"width": width, "height": height}, color_scheme=scheme, locale="en-GB", timezone_id="Europe/Berlin", **more
+            viewport={"width": width, "height": height},
+            color_scheme=scheme,
+            locale="en-GB",
+            timezone_id="Europe/Berlin",
+            **more,
         )
         contexts.append(context)
         page = await context.new_page()

@@ -12,7 +12,7 @@ from ratelimitd.admin.pages import index
 from . import documents
 
 TOKEN = "a-token-of-the-test"
-LIVE = ("overview", "history", "limits", "limit", "denials", "what-if", "replicas")
+LIVE = ("overview", "history", "limits", "limit", "denials", "what-if", "replicas", "events")
 
 
 class Fake:
@@ -69,7 +69,9 @@ class Fake:
     def _seen(self, handler):
         async def seen(request):
             headers = request.headers
-            self.requests.append((request.method, request.path, request.raw_query, headers.get("Authorization"), request.body))
+            self.requests.append(
+                (request.method, request.path, request.raw_query, headers.get("Authorization"), request.body)
+            )
             override = self.overrides.get(request.path)
             return (override and override(request)) or await handler(request)
 
@@ -103,7 +105,13 @@ class Fake:
         values = documents.ROWS[at - 1]
         hour = documents.history(values[9], values[10], values[8] == "shadow", at)
         mine = [each for each in self.denied(shown) if each["id"] == wanted]
-        return {"limit": row, "history": {"step": 10, "end": int(documents.NOW), **hour}, "keys": self.keys(shown), "keys_error": ERROR, "denials": mine}
+        return {
+            "limit": row,
+            "history": {"step": 10, "end": int(documents.NOW), **hour},
+            "keys": self.keys(shown),
+            "keys_error": ERROR,
+            "denials": mine,
+        }
 
     async def _events(self, request):
         return refusal(request) or PageResponse(200, self._stream(), "text/event-stream", {"Cache-Control": "no-store"})
@@ -133,14 +141,57 @@ class Fake:
         shown = ",".join(f"{entry['key']}={entry['value']}" for entry in body["descriptors"][0]["entries"])
         if request.method == "DELETE":
             self.reset = True
-            return as_json(200, {"domain": body["domain"], "store": "redis", "descriptors": [{"descriptor": shown, "unlimited": False, "limits": [{"limit": "", "counter": "c", "reset": True, "used_before": 98, "remaining": 100}]}]})
-        return as_json(200, {"domain": body["domain"], "store": "redis", "descriptors": [{"descriptor": shown, "unlimited": False, "limits": [looked_up(0 if getattr(self, "reset", False) else 98)]}]})
+            return as_json(
+                200,
+                {
+                    "domain": body["domain"],
+                    "store": "redis",
+                    "descriptors": [
+                        {
+                            "descriptor": shown,
+                            "unlimited": False,
+                            "limits": [
+                                {"limit": "", "counter": "c", "reset": True, "used_before": 98, "remaining": 100}
+                            ],
+                        }
+                    ],
+                },
+            )
+        return as_json(
+            200,
+            {
+                "domain": body["domain"],
+                "store": "redis",
+                "descriptors": [
+                    {
+                        "descriptor": shown,
+                        "unlimited": False,
+                        "limits": [looked_up(0 if getattr(self, "reset", False) else 98)],
+                    }
+                ],
+            },
+        )
 
     async def _explain(self, request):
-        return refusal(request, needed=True) or as_json(200, {"domain": "shop", "known_domain": True, "descriptors": [{"descriptor": "user=alice", "text": ["user=alice took user, the key with any value", "shop.user: 100 per minute"]}]})
+        return refusal(request, needed=True) or as_json(
+            200,
+            {
+                "domain": "shop",
+                "known_domain": True,
+                "descriptors": [
+                    {
+                        "descriptor": "user=alice",
+                        "text": ["user=alice took user, the key with any value", "shop.user: 100 per minute"],
+                    }
+                ],
+            },
+        )
 
 
-ERROR = {"share": 0.008, "text": "a key with more than 0.8 % of the recent hits is listed; hits before it was listed are not counted"}
+ERROR = {
+    "share": 0.008,
+    "text": "a key with more than 0.8 % of the recent hits is listed; hits before it was listed are not counted",
+}
 SORTS = {
     "denied": lambda row: row["rates"]["denied"],
     "allowed": lambda row: row["rates"]["allowed"],
@@ -165,10 +216,23 @@ def refusal(request, needed=False):
 
 def looked_up(used):
     return {
-        "limit": "shop.user", "counter": "rl1:gcra:60000000:4:shop0:4:user5:alice_", "algorithm": "gcra", "quota": 100, "window_seconds": 60.0,
-        "burst": 100, "shadow_mode": False, "quota_mode": False, "enforced": True, "on_store_failure": "local", "cost": 1, "remembered_denial": None,
-        "allowed": True, "used": used, "remaining": 100 - used, "reset_after_seconds": used * 0.6,
-    }  # fmt: skip
+        "limit": "shop.user",
+        "counter": "rl1:gcra:60000000:4:shop0:4:user5:alice_",
+        "algorithm": "gcra",
+        "quota": 100,
+        "window_seconds": 60.0,
+        "burst": 100,
+        "shadow_mode": False,
+        "quota_mode": False,
+        "enforced": True,
+        "on_store_failure": "local",
+        "cost": 1,
+        "remembered_denial": None,
+        "allowed": True,
+        "used": used,
+        "remaining": 100 - used,
+        "reset_after_seconds": used * 0.6,
+    }
 
 
 @asynccontextmanager

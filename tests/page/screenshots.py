@@ -1,4 +1,4 @@
-"""The pictures of docs/live.md: ``python -m tests.page.screenshots FOLDER``. The same documents give the same pictures."""
+"""The pictures of docs/live.md: ``python -m tests.page.screenshots FOLDER``. Equal documents give equal pictures."""
 
 import asyncio
 import os
@@ -30,13 +30,19 @@ async def main(folder):
         program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
         browser = await playwright.chromium.launch(executable_path=program, args=sandbox)
         for name, (view, scheme, width) in PICTURES.items():
-            (folder / name).write_bytes(small(await picture(browser, f"{address}{view}", scheme, width, HEIGHT.get(name))))
+            (folder / name).write_bytes(
+                small(await picture(browser, f"{address}{view}", scheme, width, HEIGHT.get(name)))
+            )
         await browser.close()
 
 
 async def picture(browser, address, scheme, width, height):
     context = await browser.new_context(
-        viewport={"width": width, "height": height or 900}, color_scheme=scheme, locale="en-GB", timezone_id="UTC", reduced_motion="reduce"
+        viewport={"width": width, "height": height or 900},
+        color_scheme=scheme,
+        locale="en-GB",
+        timezone_id="UTC",
+        reduced_motion="reduce",
     )
     page = await context.new_page()
     await page.clock.set_fixed_time(documents.NOW)
@@ -55,7 +61,9 @@ async def picture(browser, address, scheme, width, height):
 def small(png):
     with Image.open(BytesIO(png)) as image:
         out = BytesIO()
-        image.convert("RGB").quantize(COLORS, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(out, "PNG", optimize=True)
+        image.convert("RGB").quantize(COLORS, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
+            out, "PNG", optimize=True
+        )
         return out.getvalue()
 
 

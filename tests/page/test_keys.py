@@ -5,9 +5,12 @@ import json
 import pytest
 from playwright.async_api import expect
 
+from ratelimitd.admin.http import as_json
+
 from . import documents
 from .conftest import VIEWS
 from .fake import TOKEN
+from .test_stream import until
 
 pytestmark = pytest.mark.browser
 
@@ -27,7 +30,13 @@ async def test_a_look_up_shows_state_remaining_reset_and_why(opened):
     page = await opened(VIEWS.key)
     await look_up(page)
     result = page.get_by_role("region", name="user=alice")
-    for text in ("98 used, 2 remaining", "passes now", "in 59\u202fs", "GMT+1", "user=alice took user, the key with any value"):
+    for text in (
+        "98 used, 2 remaining",
+        "passes now",
+        "in 59\u202fs",
+        "GMT+1",
+        "user=alice took user, the key with any value",
+    ):
         await expect(result).to_contain_text(text)
 
 
@@ -78,7 +87,13 @@ async def test_a_descriptor_is_read_as_the_command_line_reads_it(opened, fake):
     assert body == {
         "domain": "shop",
         "descriptors": [
-            {"entries": [{"key": "user", "value": r"a,b\c"}, {"key": "path", "value": "x=y"}, {"key": "empty", "value": ""}]}
+            {
+                "entries": [
+                    {"key": "user", "value": r"a,b\c"},
+                    {"key": "path", "value": "x=y"},
+                    {"key": "empty", "value": ""},
+                ]
+            }
         ],
     }
 
@@ -87,7 +102,9 @@ async def test_what_is_no_descriptor_is_said(opened, fake):
     """With what to write instead, and without a request."""
     page = await opened(VIEWS.key)
     await look_up(page, "alice")
-    await expect(page.get_by_role("alert")).to_have_text("“alice” is not an entry: write key=value, or key= for an empty value")
+    await expect(page.get_by_role("alert")).to_have_text(
+        "“alice” is not an entry: write key=value, or key= for an empty value"
+    )
     assert not [path for _, path, *_ in fake.requests if path == "/admin/key"]
 
 
@@ -104,17 +121,43 @@ async def test_a_key_of_a_table_is_looked_up_from_there(opened, fake):
 
 async def test_text_of_clients_and_of_the_policy_is_text(opened, fake):
     """A script in a key, a domain, a limit's name, a path, a replica, an error: shown, and not run."""
-    fake.rows = [{**row, "name": HOSTILE, "domain": HOSTILE, "path": [HOSTILE], "summary": HOSTILE, "where": {"file": HOSTILE, "line": 1}} for row in fake.rows]
+    fake.rows = [
+        {
+            **row,
+            "name": HOSTILE,
+            "domain": HOSTILE,
+            "path": [HOSTILE],
+            "summary": HOSTILE,
+            "where": {"file": HOSTILE, "line": 1},
+        }
+        for row in fake.rows
+    ]
     rows = [(at, 0, HOSTILE, 1, 2.0, 1, False, HOSTILE, 1) for at in (1.0,)]
     fake.denied = lambda plain: [{**each, "limit": HOSTILE, "key": HOSTILE} for each in documents.denials(True, rows)]
     fake.keys = lambda plain: [{**key, "key": HOSTILE} for key in documents.keys(True)[:1]]
-    fake.replicas = {**documents.replicas(), "replicas": [{**each, "name": HOSTILE, "address": HOSTILE, "error": HOSTILE} for each in documents.replicas()["replicas"]]}
+    fake.replicas = {
+        **documents.replicas(),
+        "replicas": [
+            {**each, "name": HOSTILE, "address": HOSTILE, "error": HOSTILE} for each in documents.replicas()["replicas"]
+        ],
+    }
 
     def overview(plain):
         document = documents.overview(plain)
-        return {**document, "example": HOSTILE, "replica": {**document["replica"], "name": HOSTILE}, "store": {**document["store"], "where": HOSTILE},
-                "policy": {**document["policy"], "source": HOSTILE, "version": HOSTILE, "refused": [HOSTILE], "warnings": [HOSTILE]},
-                "health": {**document["health"], "notes": [{"component": HOSTILE, "reason": HOSTILE}]}}  # fmt: skip
+        return {
+            **document,
+            "example": HOSTILE,
+            "replica": {**document["replica"], "name": HOSTILE},
+            "store": {**document["store"], "where": HOSTILE},
+            "policy": {
+                **document["policy"],
+                "source": HOSTILE,
+                "version": HOSTILE,
+                "refused": [HOSTILE],
+                "warnings": [HOSTILE],
+            },
+            "health": {**document["health"], "notes": [{"component": HOSTILE, "reason": HOSTILE}]},
+        }
 
     fake.overview = overview
     for view in ("#/", "#/limits", f"#/limit/{documents.limit_id('shop.remote_address')}", "#/replicas"):
@@ -131,8 +174,8 @@ async def test_a_token_that_ends_is_asked_for_again(opened, fake):
     await page.get_by_label("Token (ADMIN_TOKEN)").fill(TOKEN)
     await page.get_by_role("button", name="Use token").click()
     await expect(page.get_by_role("button", name="Forget token")).to_be_visible()
-    from ratelimitd.admin.http import as_json
-
-    fake.overrides["/live/overview"] = lambda request: as_json(401, {"error": "no"}) if request.headers.get("Authorization") else None
+    await until(lambda: fake.seen == 2 and fake.readers == 1)
+    refused = as_json(401, {"error": "no"})
+    fake.overrides["/live/overview"] = lambda request: refused if request.headers.get("Authorization") else None
     fake.end()
     await expect(page.get_by_role("button", name="Enter token")).to_be_visible()

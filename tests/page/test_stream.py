@@ -5,6 +5,8 @@ import asyncio
 import pytest
 from playwright.async_api import expect
 
+from ratelimitd.admin.http import as_json
+
 from . import documents
 
 pytestmark = pytest.mark.browser
@@ -35,7 +37,9 @@ async def test_events_change_what_is_shown(opened, fake):
     await expect(page.get_by_role("region", name="Traffic", exact=True)).to_contain_text("77.7\u202fk")
     new = documents.denials(False, [(0.1, 4, "user=new", 7, 9.0, 20, False, "over_limit", 1)])
     fake.send("denials", {"version": 1, "time": documents.NOW, "denials": new})
-    await expect(page.get_by_role("region", name="Recent denials", exact=True).get_by_role("row").nth(1)).to_contain_text("7×")
+    await expect(
+        page.get_by_role("region", name="Recent denials", exact=True).get_by_role("row").nth(1)
+    ).to_contain_text("7\u00d7")
 
 
 async def test_a_hidden_page_reads_nothing(opened, fake):
@@ -64,8 +68,6 @@ async def test_waits_grow_while_the_service_fails(opened, fake):
     """Each failure doubles the wait, up to half a minute: a service that starts is not overrun by its pages."""
     page = await opened(moving=True)
     await live(page)
-    from ratelimitd.admin.http import as_json
-
     fake.overrides["/live/overview"] = lambda request: as_json(503, {"error": "starting"})
     fake.end()
     await expect(page.locator("#problems")).to_contain_text("Connection lost")
@@ -96,5 +98,5 @@ async def test_focus_stays_while_numbers_change(opened, fake):
     await link.focus()
     new = documents.denials(False, [(0.1, 4, "user=new", 7, 9.0, 20, False, "over_limit", 1)])
     fake.send("denials", {"version": 1, "time": documents.NOW, "denials": new})
-    await expect(page.get_by_text("7×")).to_be_visible()
+    await expect(page.get_by_text("7\u00d7")).to_be_visible()
     await expect(link).to_be_focused()

@@ -3,9 +3,11 @@
 import pytest
 from playwright.async_api import expect
 
+from ratelimitd.admin.http import as_json
+
 from . import documents
 from .conftest import VIEWS
-from .fake import TOKEN
+from .fake import LIVE, TOKEN
 
 pytestmark = pytest.mark.browser
 
@@ -22,7 +24,7 @@ async def test_a_newcomer_finds_what_denied_a_request(opened):
     row = panel(page, "Recent denials").get_by_role("row").nth(1)
     await expect(row).to_contain_text("remote_address=#")
     await expect(row).to_contain_text("over 5 per second: 10 used")
-    await expect(row).to_contain_text("168×")
+    await expect(row).to_contain_text("168\u00d7")
     await expect(row).to_contain_text("in 1.4")
     await row.get_by_role("link", name="shop.remote_address").click()
     await expect(page.get_by_role("heading", level=1)).to_contain_text("shop.remote_address")
@@ -31,11 +33,13 @@ async def test_a_newcomer_finds_what_denied_a_request(opened):
 async def test_a_flood_of_one_key_hides_no_other(opened, fake):
     """One row a key and limit, with all its denials counted: two hundred of one key take one row."""
     flood = [(at / 10, 0, "remote_address=203.0.113.77", 1, 2.0, 10, False, "over_limit", 1) for at in range(150)]
-    fake.denied = lambda plain: documents.denials(plain, [*flood, (60.0, 4, "user=bob", 1, 0.6, 20, False, "over_limit", 1)])
+    fake.denied = lambda plain: documents.denials(
+        plain, [*flood, (60.0, 4, "user=bob", 1, 0.6, 20, False, "over_limit", 1)]
+    )
     page = await opened()
     rows = panel(page, "Recent denials").get_by_role("row")
     await expect(rows).to_have_count(3)
-    await expect(rows.nth(1)).to_contain_text("150×")
+    await expect(rows.nth(1)).to_contain_text("150\u00d7")
     await expect(rows.nth(2)).to_contain_text("shop.user")
 
 
@@ -43,7 +47,14 @@ async def test_health_names_store_breaker_and_policy(opened):
     """The words stand beside the color."""
     page = await opened()
     health = panel(page, "Health")
-    for text in ("ready", "redis at redis.shop.svc:6379", "closed", "/etc/ratelimitd/policy.yaml", "9c1185a5c5e9", "generation 4"):
+    for text in (
+        "ready",
+        "redis at redis.shop.svc:6379",
+        "closed",
+        "/etc/ratelimitd/policy.yaml",
+        "9c1185a5c5e9",
+        "generation 4",
+    ):
         await expect(health).to_contain_text(text)
 
 
@@ -81,10 +92,8 @@ async def test_without_traffic_a_command_is_shown(opened, fake):
 
 async def test_the_setting_that_turns_it_off_is_named(opened, fake):
     """With LIVE_MAX_BYTES=0 every page below /live/ answers 404; the page says what to set."""
-    from ratelimitd.admin.http import as_json
-
     off = as_json(404, {"error": "the live view is off: set LIVE_MAX_BYTES"})
-    fake.overrides = {f"/live/{name}": lambda request: off for name in ("overview", "events", "history", "limits", "denials")}
+    fake.overrides = {f"/live/{name}": lambda request: off for name in LIVE}
     page = await opened()
     await expect(page.get_by_role("heading", level=1)).to_have_text("The live view is off")
     await expect(page.get_by_text("LIVE_MAX_BYTES=8388608")).to_be_visible()
@@ -95,10 +104,10 @@ async def test_ten_thousand_limits_are_searched_and_sorted_by_the_service(opened
     fake.rows = documents.rows(10_000)
     page = await opened(VIEWS.limits)
     rows = page.get_by_role("row")
-    await expect(page.get_by_text("1–50 of 10\u202f000")).to_be_visible()
+    await expect(page.get_by_text("1\u201350 of 10\u202f000")).to_be_visible()
     await expect(rows).to_have_count(51)
     await page.get_by_role("button", name="Next").click()
-    await expect(page.get_by_text("51–100 of 10\u202f000")).to_be_visible()
+    await expect(page.get_by_text("51\u2013100 of 10\u202f000")).to_be_visible()
     await page.get_by_role("searchbox").fill("tenant_00777")
     await expect(rows).to_have_count(2)
     await page.get_by_role("searchbox").fill("")
@@ -151,9 +160,8 @@ async def test_what_if_shows_both_series(opened, fake):
 
 async def test_a_what_if_that_is_busy_says_when_to_try_again(opened, fake):
     """One replay at a time: 503 with Retry-After."""
-    from ratelimitd.admin.http import as_json
-
-    fake.overrides["/live/what-if"] = lambda request: as_json(503, {"error": "another what-if runs"}, {"Retry-After": "3"})
+    busy = as_json(503, {"error": "another what-if runs"}, {"Retry-After": "3"})
+    fake.overrides["/live/what-if"] = lambda request: busy
     page = await opened(f"#/limit/{ADDRESS}")
     await page.get_by_role("button", name="Replay the hour").click()
     await expect(page.get_by_role("alert")).to_have_text("another what-if runs. Try again in 3 s.")
