@@ -23,7 +23,8 @@ EACH = {
 
 
 REACHABLE = """[...document.querySelectorAll(
-  "a[href], button:not(:disabled), input:not(:disabled), select, [tabindex='0']")].filter(e => !e.closest("dialog")).length"""
+  "a[href], button:not(:disabled), input:not(:disabled), select, [tabindex='0']"
+)].filter(e => !e.closest("dialog")).length"""
 FOCUSED = """(e => e === document.body || (window.seen.add(e), getComputedStyle(e).outlineStyle !== "none"))(
   document.activeElement)"""
 SPOKEN = "[...document.querySelectorAll('[aria-live], [role=status], [role=log], [role=alert]')].map(e => e.id)"
