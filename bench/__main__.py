@@ -16,6 +16,7 @@ from bench import (
     envoy,
     faults,
     idle,
+    live,
     loop,
     picture,
     proxies,
@@ -57,6 +58,7 @@ PARTS: Final[Mapping[str, Measure]] = {
         algorithms.QUICK if quick else algorithms.Scale(), command
     ),
     "loop": lambda quick, _, command: loop.measure(loop.QUICK if quick else loop.Scale(), command),
+    "live": lambda quick, _, command: live.measure(live.QUICK if quick else live.Scale(), command),
     "consistency": lambda quick, _, command: consistency.measure(
         consistency.QUICK if quick else consistency.Scale(), command
     ),
@@ -92,7 +94,7 @@ def _peer_proxy(text: str) -> PeerProxy:
     "parts",
     nargs=-1,
     type=click.Choice([*PARTS, "policy"]),
-    metavar="[rls|policies|idle|envoy|proxy|algorithms|loop|consistency|faults|attacks|policy]...",
+    metavar="[rls|policies|idle|envoy|proxy|algorithms|loop|live|consistency|faults|attacks|policy]...",
 )
 @click.option("--quick", is_flag=True, help="A short run; it writes to build/bench/ and not to docs/.")
 @click.option(

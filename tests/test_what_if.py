@@ -42,15 +42,15 @@ def arrivals(generator, rate):
 
 
 def steady(generator):
-    """100 users with a request every two seconds, at random times."""
-    return [(now, f"u{user}") for user in range(100) for now in arrivals(generator, 0.5)]
+    """50 users with a request every two seconds, at random times."""
+    return [(now, f"u{user}") for user in range(50) for now in arrivals(generator, 0.5)]
 
 
 def bursty(generator):
-    """100 users with 20 to 60 requests within two seconds, every two minutes."""
+    """50 users with 20 to 60 requests within two seconds, every two minutes."""
     return [
         (at, f"u{user}")
-        for user in range(100)
+        for user in range(50)
         for begun in arrivals(generator, 1 / 120)
         for at in (begun + generator.random() * 2 for _ in range(generator.randint(20, 60)))
         if at < STEP * STEPS
@@ -59,7 +59,7 @@ def bursty(generator):
 
 def skewed(generator):
     """5,000 users, the nth with a request for every n of the first."""
-    times = list(arrivals(generator, 30))
+    times = list(arrivals(generator, 20))
     users = generator.choices(range(5000), [1 / (user + 1) for user in range(5000)], k=len(times))
     return [(now, f"u{user}") for now, user in zip(times, users, strict=True)]
 
@@ -189,9 +189,9 @@ BUSY = {
 
 @pytest.mark.parametrize("name", BUSY)
 def test_work_is_bounded(name):
-    """However many hits and keys an hour had, there are about as many slices; some keys stand for the others."""
+    """However many hits and keys an hour had, there are about as many slices, and one key has many of them too."""
     slices = list(what_if(*BUSY[name]))
-    assert len(slices) <= 2 * WORK / SLICE
+    assert 100 <= len(slices) <= 2 * WORK / SLICE
     found = replayed(*BUSY[name])
     if name != "one key":
         assert f"{found.keys} of {BUSY[name][2].others + 128} keys are replayed" in found.note

@@ -6,7 +6,8 @@ hashed. A wrong token is refused as by the admin API.
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
+from contextlib import closing
 from typing import Any, Final, Protocol, TypeVar
 
 from ratelimitd.live import LimitsQuery
@@ -24,6 +25,7 @@ from .live_query import (
     limit_query,
     limits_query,
     no_query,
+    what_if_query,
 )
 
 T = TypeVar("T")
@@ -40,6 +42,7 @@ HELP: Final = {
     "/live/limit": "one limit: its hour, its keys and their state, its denials",
     "/live/limits": "the limits: numbers, rates, use",
     "/live/overview": "rates now, store, policy, health",
+    "/live/what-if": "the last hour of a limit, replayed with other numbers",
 }
 """The pages, each with a line of help."""
 
@@ -54,6 +57,8 @@ SMALL: Final = 4 << 10
 
 ROWS: Final = 25
 """Rows that are written as JSON in one turn of the event loop: 1 to 2 ms."""
+
+REPLAYING: Final = "another replay is in progress: try again later"
 
 FLUSH: Final = 0.25
 """Seconds between two looks for new decisions: what a person takes for at once, at a cost of four wake-ups a second."""
@@ -90,6 +95,18 @@ class LiveView(Protocol):
     async def denials(self, limit_id: str, most: int, *, plain: bool) -> Document:
         """The last denials, of one limit or, with "", of all."""
 
+    async def what_if(
+        self,
+        id: str,  # noqa: A002 -- as above
+        changes: Mapping[str, str],
+        *,
+        plain: bool,
+    ) -> Generator[None, None, Document] | None:
+        """Slices of a replay with changes, which return its document; None: there is no limit with this id.
+
+        Raises ValueError for changes that cannot be enforced, and for a limit that cannot be replayed.
+        """
+
     def decisions(self, watched: Watched, *, plain: bool) -> Feed:
         """Begin to listen to decisions."""
 
@@ -124,6 +141,7 @@ def live_pages(view: LiveView, access: LiveAccess, hub: Hub) -> PageTable:
         "/live/limit": _limit(view),
         "/live/limits": _limits(view),
         "/live/overview": _overview(view),
+        "/live/what-if": _what_if(view),
     }
     return {path: Page(_page(access, answer), HELP[path], Access.CHANGES) for path, answer in answers.items()}
 
@@ -200,6 +218,41 @@ def _denials(view: LiveView) -> Answer:
         return await document(await view.denials(asked.id, asked.limit, plain=plain))
 
     return answer
+
+
+def _what_if(view: LiveView) -> Answer:
+    """Return what answers /live/what-if: one replay at a time, which ends when its client leaves."""
+    replaying = asyncio.Lock()
+
+    async def answer(raw: str, plain: bool) -> PageResponse:
+        asked, changes = what_if_query(raw)
+        slices = None if replaying.locked() else await view.what_if(asked, changes, plain=plain)
+        if replaying.locked():
+            return as_json(503, {"error": REPLAYING}, {"Retry-After": "1"})
+        if slices is None:
+            return unknown(asked)
+        return PageResponse(200, _replayed(slices, replaying), JSON, UNSTORED, "document")
+
+    return answer
+
+
+async def _replayed(slices: Generator[None, None, Document], replaying: asyncio.Lock) -> AsyncGenerator[bytes, None]:
+    """Yield the document of a replay; the event loop turns after each of its slices."""
+    async with replaying:
+        with closing(slices):
+            made = await _complete(slices)
+        data = await encoded(made)
+    yield data
+
+
+async def _complete(slices: Generator[None, None, Document]) -> Document:
+    while True:
+        try:
+            next(slices)
+        except StopIteration as end:
+            made: Document = end.value
+            return made
+        await asyncio.sleep(0)
 
 
 def _events(view: LiveView, hub: Hub) -> Answer:

@@ -25,6 +25,10 @@ LINES_MOST: Final = 1_000
 """Decisions a second with the token, see ``decisions.LINES_MOST``; without it ``LINES``."""
 
 
+CHANGES: Final = ("requests_per_unit", "unit", "unit_multiplier", "algorithm", "burst")
+"""The parameters of /live/what-if that are not as configured, with the names of the policy file."""
+
+
 class Watched(NamedTuple):
     """What a reader of decisions wants: those of a selection, only those that are not OK, so many a second."""
 
@@ -61,6 +65,15 @@ def limit_query(raw: str) -> str:
     if "id" not in given:
         raise ValueError(f"id is missing: write {how}")
     return str(given["id"])
+
+
+def what_if_query(raw: str) -> tuple[str, dict[str, str]]:
+    """Read the query of /live/what-if: the id of a limit, and the text of its changes; raises ValueError."""
+    how = f"/live/what-if?id=ID, with an id of /live/limits, and changes of {', '.join(CHANGES)}"
+    given = _read(raw, {"id": _id, **dict.fromkeys(CHANGES, str)}, how)
+    if "id" not in given:
+        raise ValueError(f"id is missing: write {how}")
+    return str(given.pop("id")), given
 
 
 def events_query(raw: str) -> str:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator, Mapping
 from typing import Any, Final, TypeVar
 
 from ratelimitd import live as model
@@ -13,6 +13,8 @@ from ratelimitd.live import LimitsQuery, Live, View
 from ratelimitd.observe.logs import get_logger
 from ratelimitd.policy import DescriptorNode, where_fields, where_of
 from ratelimitd.rls import DecisionFeed, Logged
+from ratelimitd.simulate.changed import changed_limit
+from ratelimitd.simulate.replay import replay
 
 from .life import Front
 from .live_facts import facts, replica
@@ -106,6 +108,17 @@ class LiveService:
     async def denials(self, limit_id: str, most: int, *, plain: bool) -> Document:
         """See ``LiveView``."""
         return model.denials(self._view(plain=plain), limit_id or None, most)
+
+    async def what_if(
+        self, limit_id: str, changes: Mapping[str, str], *, plain: bool
+    ) -> Generator[None, None, Document] | None:
+        """See ``LiveView``."""
+        which = await self._walked(lambda view: model.found(view, limit_id), plain=plain)
+        if which is None:
+            return None
+        changed = changed_limit(which.limit, changes)
+        shown = await self.limit(limit_id, plain=plain)
+        return None if shown is None else replay(which.limit, changed, shown)
 
     def decisions(self, watched: Watched, *, plain: bool) -> DecisionFeed:
         """See ``LiveView``."""

@@ -154,6 +154,7 @@ def busiest(view: View, most: int = 100) -> Document:
     step = view.live.step
 
     def hits(tracked: Tracked) -> int:
+        tracked.sync()
         counts = tracked.open if tracked.first == step else tracked.history.last(step - 1)
         return counts.allowed + counts.denied + counts.shadowed
 

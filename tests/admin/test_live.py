@@ -1,5 +1,6 @@
 """The pages of the live view: who sees what, and what a mistake is answered with."""
 
+import asyncio
 import json
 
 import pytest
@@ -15,7 +16,8 @@ from tests.admin.viewing import ID, View
 
 TOKEN = "0123456789abcdef"
 WELL = {"Authorization": f"Bearer {TOKEN}"}
-PAGES = [*sorted(set(HELP) - {"/live/limit"}), f"/live/limit?id={ID}"]
+OF_ONE = ("/live/limit", "/live/what-if")
+PAGES = [*sorted({*HELP} - {*OF_ONE}), *(f"{path}?id={ID}" for path in OF_ONE)]
 
 
 @pytest.fixture
@@ -219,3 +221,41 @@ async def test_a_document_is_what_json_makes_of_it():
     found = {"version": 1, "a": [1, 2], "rows": rows, "none": None, "empty": [], 'odd"': {"x": rows}}
     assert json.loads(await encoded(found)) == found
     assert b"\n" not in (await encoded(found))[:-1]
+
+
+async def test_one_replay_at_a_time(view):
+    """Another is asked to come later; when it has ended, or its client has left, one begins."""
+    table = table_of(view)
+    first = await ask(table, f"/live/what-if?id={ID}&requests_per_unit=5")
+    going = asyncio.create_task(anext(first.body))
+    await asyncio.sleep(0)
+    busy = await ask(table, f"/live/what-if?id={ID}")
+    assert (busy.status, busy.headers["Retry-After"]) == (503, "1")
+    assert json.loads(await going)["changed"] == {"requests_per_unit": "5"}
+    await first.body.aclose()
+
+    second = await ask(table, f"/live/what-if?id={ID}")
+    going = asyncio.create_task(anext(second.body))
+    await asyncio.sleep(0)
+    replayed = view.replayed
+    going.cancel()
+    await asyncio.gather(going, return_exceptions=True)
+    del second
+    assert (view.replayed, view.replays_ended) == (replayed, 2)
+    assert (await body(await ask(table, f"/live/what-if?id={ID}")))["version"] == 1
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "words"),
+    [
+        ("", 400, "id is missing"),
+        (f"?id={ID}&burst=0", 400, "a burst of 0 is out of range"),
+        (f"?id={ID}&bursts=0", 400, "unknown parameter 'bursts': write /live/what-if?id=ID"),
+        ("?id=aaaaaaaaaaaaaaaa", 404, "no limit has the id aaaaaaaaaaaaaaaa"),
+    ],
+)
+async def test_a_wrong_what_if_is_refused(view, query, status, words):
+    """Before anything of the response is sent."""
+    response = await ask(table_of(view), f"/live/what-if{query}")
+    assert response.status == status
+    assert words in (await body(response))["error"]

@@ -31,6 +31,8 @@ class View:
         self.rendered = 0
         self.queries = []
         self.feeds = []
+        self.replayed = 0
+        self.replays_ended = 0
 
     async def overview(self, *, plain):
         self.rendered += 1
@@ -53,6 +55,20 @@ class View:
         self.queries.append((limit_id, most))
         denials = [{"serial": serial, "count": count} for serial, count in self.serials]
         return {"version": 1, "time": 1.5, "denials": denials}
+
+    async def what_if(self, limit_id, changes, *, plain):
+        if "burst" in changes:
+            raise ValueError("a burst of 0 is out of range")
+        return self._slices(changes) if limit_id == ID else None
+
+    def _slices(self, changes):
+        try:
+            for _ in range(3):
+                self.replayed += 1
+                yield
+        finally:
+            self.replays_ended += 1
+        return {"version": 1, "time": 1.5, "changed": changes}
 
     def decisions(self, watched, *, plain):
         self.feeds.append(Feed(watched, plain))

@@ -146,7 +146,8 @@ def test_space_saving_keeps_its_bound(stream, places):
     keys = Keys(Budget(1 << 20))
     true = Counter()
     for name, amount in stream:
-        keys.add(b"%d" % name, lambda: PARTS, amount, 0, places)
+        if keys.add(b"%d" % name, amount, 0) is None:
+            keys.enter(b"%d" % name, PARTS, amount, 0, places)
         true[b"%d" % name] += amount
     bound = sum(true.values()) / places
     assert len(keys.listed) <= places
