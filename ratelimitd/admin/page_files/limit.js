@@ -13,7 +13,7 @@ function limitView() {
     h("h1", { tabindex: "-1" }, limit.name, modeTags(limit)), h("p", { class: "lead" }, allows(limit), limit.burst && limit.burst !== limit.requests_per_unit ? `, burst ${amount(limit.burst)}` : ""),
     limitTraffic(limit, history), h("div", { class: "halves" }, topKeys(document), placePanel(limit)),
     panel("Recent denials", null, document.denials.length ? denialTable(document.denials, 20, `Recent denials of ${limit.name}, newest first`, false) : empty("This limit denied nothing lately.")),
-    limit.unlimited ? null : whatIfPanel(limit));
+    ALGORITHMS.includes(limit.algorithm) && whatIfPanel(limit));
 }
 
 function limitTraffic(limit, history) {
