@@ -9,6 +9,7 @@ from playwright.async_api import expect
 from . import documents
 from .conftest import VIEWS
 from .fake import TOKEN
+from .test_views import changed
 
 pytestmark = pytest.mark.browser
 
@@ -61,6 +62,19 @@ async def test_axe_finds_nothing_in_dialogs_and_results(opened):
     await page.get_by_role("button", name="Use token").click()
     await page.get_by_role("button", name="Reset this key").click()
     await expect(page.get_by_role("dialog")).to_be_visible()
+    assert violations(await Axe().run(page)) == []
+
+
+async def test_axe_finds_nothing_in_problems_and_empty_states(opened, fake):
+    """A refused policy, a failing store, and no traffic yet."""
+    fake.denied = lambda plain: []
+    fake.overview = changed(
+        policy={"refused": ["policy.yaml:12: unknown unit"]},
+        store={"state": "failing", "text": "refused", "breaker": "open"},
+        totals=dict.fromkeys(("allowed", "denied", "shadowed", "failed"), 0),
+    )
+    page = await opened(bypass_csp=True)
+    await expect(page.get_by_text("No traffic yet")).to_be_visible()
     assert violations(await Axe().run(page)) == []
 
 

@@ -25,10 +25,16 @@ async function ask(path, { method = "GET", body = null, signal = null } = {}) {
   const text = await response.text();
   const document = parsed(text);
   if (response.ok) return document;
+  const refused = refusedBy(response, text);
+  checkRefusal(refused);
+  throw refused;
+}
+
+function refusedBy(response, text) {
+  const document = parsed(text);
   const refused = new Refused(response.status, document?.error ?? (text.trim() || `status ${response.status}`), response.headers.get("Retry-After"));
   refused.document = document;
-  await checkRefusal(refused);
-  throw refused;
+  return refused;
 }
 
 function parsed(text) {
@@ -40,7 +46,7 @@ function parsed(text) {
 }
 
 /** A token that is no longer valid is forgotten; a live view that is off is remembered. */
-async function checkRefusal(refused) {
+function checkRefusal(refused) {
   if (refused.status === 401 && state.token !== null) forgetToken("The service does not accept the token any more. Enter it again.");
   if (refused.status === 404 && refused.message.includes("LIVE_MAX_BYTES")) {
     state.off = refused.message;

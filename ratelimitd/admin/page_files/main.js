@@ -37,14 +37,20 @@ function follow() {
 }
 
 const TICK = 1000; // ms: countdowns
-const TABLE = 10; // ticks between two pages of the table, whose order changes
+const TABLE = 10; // ticks between two pages of the table, whose order changes, and between two looks at replicas
 let ticks = 0;
 
 function tick() {
   if (document.hidden) return;
   ticks += 1;
-  if (ticks % TABLE === 0 && ROWS[state.route.view] && state.stream.state === "live") reload();
+  if (ticks % TABLE === 0 && state.stream.state === "live" && !state.all) refresh();
   changed();
+}
+
+/** Ask again for what no event brings. */
+function refresh() {
+  if (ROWS[state.route.view]) reload();
+  else if (state.route.view === "replicas") LOAD.replicas(null).then(changed, () => undefined);
 }
 
 addEventListener("hashchange", follow);

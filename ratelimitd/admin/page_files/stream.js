@@ -75,7 +75,7 @@ async function readEvents(controller) {
   const response = await fetch(livePath("events", parameters), {
     headers: { Accept: "text/event-stream", ...authorization() }, signal: controller.signal, cache: "no-store",
   });
-  if (!response.ok) throw new Refused(response.status, parsed(await response.text())?.error ?? `status ${response.status}`);
+  if (!response.ok) throw refusedBy(response, await response.text());
   setStream("live");
   failures = 0;
   ending = false;
