@@ -14,8 +14,8 @@ from typing import Any, Final
 
 import pytest
 
-MARKERS: Final = {"redis-server": "redis", "redis-cli": "redis", "envoy": "envoy"}
-"""Markers by the program's name. Any other program, ratelimitd included, is ``process``."""
+MARKERS: Final = {"redis-server": "redis", "redis-cli": "redis", "envoy": "envoy", "node": "browser"}
+"""Markers by the program's name; node drives Chromium. Any other program, ratelimitd included, is ``process``."""
 
 _started: set[str] = set()
 """Markers that the current test needs by what was started since its setup began."""

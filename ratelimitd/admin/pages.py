@@ -15,6 +15,7 @@ from ratelimitd.policy import Policy
 from . import rlconfig
 from .http import NOT_FOUND, TEXT, Access, Page, PageHandler, PageRequest, PageResponse, PageTable
 from .json import Decide, decided
+from .page import page
 
 Stream = Callable[[], AsyncGenerator[bytes, None]]
 """Starts a text that is streamed in chunks."""
@@ -56,7 +57,7 @@ def debug_pages(policy: Callable[[], Policy | None], stats: Stream, admin: PageT
         "/stats": Page(streamed(stats), "the counters under their statsd names", Access.READS),
         **admin,
     }
-    return {**table, "/": Page(index(table), "this list", Access.READS)}
+    return {**table, "/": Page(page(index(table)), "this list; for a browser the live view", Access.READS)}
 
 
 def gateway_pages(readiness: Health, notes: Notes, metrics: Stream) -> PageTable:
