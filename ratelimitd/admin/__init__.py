@@ -7,13 +7,16 @@ from .explain import explain_page, explained
 from .guard import Token, TokenError, TokenFile, TokenGuard, guarded
 from .http import Page, PageRequest, PageTable
 from .pages import debug_pages, gateway_pages, metrics_pages, service_pages
+from .peers import HASHED, KEYS_HEADER
 from .reused import REUSE_BYTES, Reused
 from .server import BODY_BYTES, HTTP_MOST, STREAMS, Clients, PageListener, Pages, listen, port_bytes
 from .stats import statsd_text
 
 __all__ = [
     "BODY_BYTES",
+    "HASHED",
     "HTTP_MOST",
+    "KEYS_HEADER",
     "PEEK",
     "REUSE_BYTES",
     "STREAMS",

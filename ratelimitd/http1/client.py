@@ -87,7 +87,7 @@ async def fetch(
                 endpoint.host,
                 endpoint.port,
                 ssl=secure,
-                server_hostname=endpoint.host if secure else None,
+                server_hostname=(endpoint.server_name or endpoint.host) if secure else None,
             )
             if not connection.open:
                 raise ConnectError(f"{endpoint} closed the connection at once")
