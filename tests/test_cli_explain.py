@@ -16,6 +16,9 @@ descriptors:
 """
 
 
+NUMBERS = "unit=MINUTE requests_per_unit=5, shadow_mode: false, quota_mode: false"
+
+
 def explain(*words, env=None):
     return CliRunner(env=env).invoke(main, ["check", "--explain", *words])
 
@@ -35,7 +38,7 @@ def test_each_descriptor_is_explained_without_a_service(policy):
         [
             "user=a",
             "  user=a took user, the key with any value",
-            "  limit shop.user: unit=MINUTE requests_per_unit=5, shadow_mode: false, quota_mode: false",
+            f"  shop.user has 5 per minute ({policy}:3): {NUMBERS}",
             "path=/apo",
             "  path=/apo matches nothing below shop",
             "  nearest there: path_/api, user",

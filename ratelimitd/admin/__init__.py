@@ -3,14 +3,18 @@
 from .control import Control, contents_page, key_page, policy_page, reset_page
 from .decisions import DecisionSwitch, Switched, decisions_page
 from .direct import PEEK, ask_store
+from .events import Hub
 from .explain import explain_page, explained
 from .guard import Token, TokenError, TokenFile, TokenGuard, guarded
 from .http import Page, PageRequest, PageTable
+from .live import Document, Feed, LiveAccess, LiveView, live_off, live_pages
+from .live_query import Watched
 from .pages import debug_pages, gateway_pages, metrics_pages, service_pages
 from .peers import HASHED, KEYS_HEADER
 from .reused import REUSE_BYTES, Reused
 from .server import BODY_BYTES, HTTP_MOST, STREAMS, Clients, PageListener, Pages, listen, port_bytes
 from .stats import statsd_text
+from .topics import Topics
 
 __all__ = [
     "BODY_BYTES",
@@ -23,6 +27,11 @@ __all__ = [
     "Clients",
     "Control",
     "DecisionSwitch",
+    "Document",
+    "Feed",
+    "Hub",
+    "LiveAccess",
+    "LiveView",
     "Page",
     "PageListener",
     "PageRequest",
@@ -34,6 +43,8 @@ __all__ = [
     "TokenError",
     "TokenFile",
     "TokenGuard",
+    "Topics",
+    "Watched",
     "ask_store",
     "contents_page",
     "debug_pages",
@@ -44,6 +55,8 @@ __all__ = [
     "guarded",
     "key_page",
     "listen",
+    "live_off",
+    "live_pages",
     "metrics_pages",
     "policy_page",
     "port_bytes",

@@ -23,7 +23,7 @@ from ratelimitd.limiter import (
     wanted,
 )
 from ratelimitd.observe.logs import get_logger
-from ratelimitd.policy import OnStoreFailure
+from ratelimitd.policy import OnStoreFailure, Policy, node_at, where_fields, where_of
 
 from .direct import PEEK, ask_store
 from .http import PageHandler, PageRequest, PageResponse, PageTable, as_json
@@ -52,6 +52,7 @@ class Control(NamedTuple):
     Attributes:
         read: see ``key_query.Read``.
         plan: plans a request without counting it; returns None if no policy is loaded yet.
+        policy: returns the policy by which that was planned.
         store, where: the store of the counters, and its name.
         cache: the over-limit cache of this process, if enabled.
         fallback, replicas: the local counters used while the store is unavailable, if any, and among how many processes
@@ -61,6 +62,7 @@ class Control(NamedTuple):
 
     read: Read
     plan: Callable[[LimitRequest], Plan | None]
+    policy: Callable[[], Policy | None]
     store: Store
     where: str
     cache: OverLimitCache | None
@@ -83,10 +85,11 @@ def key_page(control: Control) -> PageHandler:
         if isinstance(plan, PageResponse):
             return plan
         now = control.clock()
+        wheres = _wheres(control.policy(), plan)  # a reload takes the policy apart, at any await
         outcomes = await _settled(control.store, plan, PEEK, now)
         limits = [
-            _names(charge, now) | _limit(charge) | _state(control, charge, cost, outcome, now)
-            for charge, cost, outcome in zip(plan.charges, plan.costs, outcomes, strict=True)
+            _names(charge, now) | {"where": where} | _limit(charge) | _state(control, charge, cost, outcome, now)
+            for charge, where, cost, outcome in zip(plan.charges, wheres, plan.costs, outcomes, strict=True)
         ]
         await _add_local(control, plan, outcomes, limits, now)
         return _answer(control, plan, outcomes, limits)
@@ -218,6 +221,22 @@ def _names(charge: Charge, now: int) -> Fields:
     limit, rate = charge.limit, charge.limit.rate
     counter = charge.key if rate is None else counter_key(charge.key, rate, now)
     return {"limit": limit.name or limit.item, "counter": _text(counter)}
+
+
+def _wheres(policy: Policy | None, plan: Plan) -> list[Fields | None]:
+    """Return where the limit of each charge is written; None for one that the request carries."""
+    wheres: list[Fields | None] = [None] * len(plan.charges)
+    domain = None if policy is None else policy.domains.get(plan.request.domain)
+    for item in plan.items:
+        found = item.found
+        if policy is None or domain is None or found is None or found.overridden:
+            continue
+        node = node_at(domain, found.path)
+        if node is None:
+            continue
+        for index in range(item.first, item.last):
+            wheres[index] = where_fields(where_of(policy, node, found.rules.index(plan.charges[index].rule)))
+    return wheres
 
 
 def _limit(charge: Charge) -> Fields:

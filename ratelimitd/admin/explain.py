@@ -11,12 +11,18 @@ from ratelimitd.policy import (
     Ended,
     Entry,
     Explanation,
+    Limit,
     Policy,
     Step,
     Took,
+    Where,
+    amount_in_words,
     explain,
     identify,
+    node_at,
     rule_name,
+    where_fields,
+    where_of,
 )
 
 from .http import PageHandler, PageRequest, PageResponse, as_json
@@ -64,16 +70,16 @@ def explained(policy: Policy, request: LimitRequest) -> dict[str, Any]:
         "domain": _text(domain.name),
         "known_domain": True,
         "descriptors": [
-            _descriptor(domain, each.entries, explanation, replaced)
+            _descriptor(policy, domain, each.entries, explanation, replaced)
             for each, explanation in zip(descriptors, found, strict=True)
         ],
     }
 
 
 def _descriptor(
-    domain: Domain, entries: Sequence[Entry], explanation: Explanation, replaced: frozenset[str]
+    policy: Policy, domain: Domain, entries: Sequence[Entry], explanation: Explanation, replaced: frozenset[str]
 ) -> dict[str, Any]:
-    limits = [limit for limit in explanation.limits if limit.name not in replaced]
+    limits = [each for each in _placed(policy, domain, explanation) if each[0].name not in replaced]
     rule = rule_name(domain.name, explanation.path)
     return {
         "descriptor": show(tuple(entries)),
@@ -81,10 +87,26 @@ def _descriptor(
         "path": [_step(step) for step in explanation.steps],
         "unmatched": [show((entry,)) for entry in explanation.rest],
         "nearest": [_text(name) for name in explanation.nearest],
-        "limits": [line(rule, limit).rstrip("\n") for limit in limits],
+        "limits": [line(rule, limit).rstrip("\n") for limit, _ in limits],
+        "where": [where_fields(where) for _, where in limits],
         "replaced": sorted({limit.name for limit in explanation.limits} & replaced),
-        "text": list(_lines(explanation, rule, [line(rule, limit).rstrip("\n") for limit in limits])),
+        "text": list(_lines(explanation, rule, [_limit(rule, *each) for each in limits])),
     }
+
+
+def _placed(policy: Policy, domain: Domain, explanation: Explanation) -> list[tuple[Limit, Where | None]]:
+    """Return the limits of an explanation, each with where it is written."""
+    node = node_at(domain, explanation.path) if explanation.ended is Ended.LIMITED else None
+    if node is None:
+        return [(limit, None) for limit in explanation.limits]
+    return [(limit, where_of(policy, node, index)) for index, limit in enumerate(explanation.limits)]
+
+
+def _limit(rule: str, limit: Limit, where: Where | None) -> str:
+    """Return a limit in words, then as /rlconfig writes it."""
+    words = "is unlimited" if limit.rate is None else f"has {amount_in_words(limit)}"
+    place = "" if where is None else f" ({where})"
+    return line(f"{rule} {words}{place}", limit).rstrip("\n")
 
 
 def _step(step: Step) -> dict[str, Any]:
@@ -102,7 +124,7 @@ def _lines(explanation: Explanation, rule: str, limits: Sequence[str]) -> Iterat
         yield f"{show((step.entry,))} took {_text(step.name)}, {TOOK[step.took]}{others}"
     yield from ENDS[explanation.ended](explanation, rule)
     if limits:
-        yield from (f"limit {each}" for each in limits)
+        yield from limits
     else:
         yield (
             "no limit applies"

@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from enum import Enum, auto
 from posixpath import normpath
 from types import MappingProxyType
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 TEXT: Final = "text/plain; charset=utf-8"
 JSON: Final = "application/json"
@@ -33,22 +33,37 @@ class PageRequest(NamedTuple):
     raw_query: str = ""
 
 
+Streaming = Literal["text", "document", "events", "decisions"]
+"""Kinds of streamed responses; ``server.STREAMINGS`` has the bounds of each."""
+
+
 class PageResponse(NamedTuple):
     """A response. A streamed body yields to the event loop between its chunks.
 
-    ``headers`` are those in addition to Content-Type.
+    Attributes:
+        headers: those in addition to Content-Type.
+        streaming: the bounds of a streamed body.
+        authorized: the caller has the token: one that has not gives way to it.
     """
 
     status: int
     body: bytes | AsyncGenerator[bytes, None]
     content_type: str = TEXT
     headers: Mapping[str, str] = NO_HEADERS
+    streaming: Streaming = "text"
+    authorized: bool = False
+
+
+UNSTORED: Final[Mapping[str, str]] = MappingProxyType(
+    {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+)
+"""Headers of a response that must not be cached, nor taken for anything but its Content-Type."""
 
 
 def as_json(status: int, value: Mapping[str, object], headers: Mapping[str, str] = NO_HEADERS) -> PageResponse:
     """Return an indented JSON response that must not be cached."""
     body = json.dumps(value, indent=2).encode() + b"\n"
-    return PageResponse(status, body, JSON, {"Cache-Control": "no-store", **headers})
+    return PageResponse(status, body, JSON, {**UNSTORED, **headers})
 
 
 PageHandler = Callable[[PageRequest], Awaitable[PageResponse]]
@@ -60,7 +75,7 @@ class Access(Enum):
     Attributes:
         OPEN: probes and metrics, for which a kubelet, a sidecar or Prometheus may send any Host.
         READS: something to read; a page of another site must not be able to read it.
-        CHANGES: something changes; a page of another site must not be able to ask for it.
+        CHANGES: something changes, or costs; a page of another site must not be able to ask for it.
     """
 
     OPEN = auto()

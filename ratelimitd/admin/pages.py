@@ -43,7 +43,10 @@ def service_pages(health: Health, readiness: Health, notes: Notes, decide: Decid
 
 
 def debug_pages(policy: Callable[[], Policy | None], stats: Stream, admin: PageTable = NONE) -> PageTable:
-    """Return the table of DEBUG_HOST:DEBUG_PORT; ``policy`` returns the active one, ``admin`` has the admin API."""
+    """Return the table of DEBUG_HOST:DEBUG_PORT.
+
+    ``policy`` returns the active one; ``admin`` has the admin API and the live view.
+    """
 
     def listing() -> AsyncGenerator[bytes, None]:
         return rlconfig.render(policy)
@@ -117,11 +120,11 @@ def streamed(start: Stream, content_type: str = TEXT) -> PageHandler:
 def index(table: PageTable) -> PageHandler:
     """Make a handler that lists a table, sorted, one line ``path: help`` per page.
 
-    Below /admin it answers 404: with 200, a reset would seem to succeed while the admin API is disabled.
+    Below /admin and /live it answers 404: with 200, a reset would seem to succeed while the admin API is disabled.
     """
     text = "".join(f"{path}: {page.help}\n" for path, page in sorted(table.items())).encode()
 
     async def handler(request: PageRequest) -> PageResponse:
-        return NOT_FOUND if f"{request.path}/".startswith("/admin/") else PageResponse(200, text)
+        return NOT_FOUND if f"{request.path}/".startswith(("/admin/", "/live/")) else PageResponse(200, text)
 
     return handler

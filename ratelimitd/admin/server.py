@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Collection
+from math import inf
 from typing import Final, NamedTuple
 
 from ratelimitd import http1
@@ -11,8 +12,9 @@ from ratelimitd.observe.logs import get_logger
 from ratelimitd.observe.metrics import SLICE_BYTES
 
 from . import wire
-from .http import NOT_FOUND, PageRequest, PageResponse, PageTable, cleaned
+from .http import NOT_FOUND, PageRequest, PageResponse, PageTable, Streaming, cleaned
 from .origin import refusal
+from .sent import DOCUMENT_BYTES, FEED_BYTES, UNREAD_BYTES
 
 BODY_BYTES: Final = 8 << 10
 """A larger request body is answered with 413, unless the port takes more. The worst case of this size, 2,048 empty
@@ -21,17 +23,49 @@ entries, takes 2 to 4 ms to read as JSON, and nothing may block the event loop f
 BODY_SECONDS: Final = 10.0
 """Time to receive a request body, else 408. No caller of /json would wait that long for a decision."""
 
-STREAM_SECONDS: Final = 60.0
-"""Time for a client to read a streamed response, then the connection is closed. Prometheus' default timeout is 10 s."""
+HTTP_MOST: Final = 256
+"""Connections of a port, then the idlest makes room: probes, Prometheus and operators have one each, callers of /json a
+pool. One address has no lower bound while others are free: all of these may share that of one sidecar or node."""
+
+SEND_SECONDS: Final = 60.0
+"""Time for a client to read a part of a response, then the connection is closed."""
+
+
+class Bounds(NamedTuple):
+    """Bounds of one kind of streamed responses of a port.
+
+    Attributes:
+        most: responses at a time, then 503. Each turns the event loop, and holds what its client does not read.
+        stays: seconds after which one gives way to another.
+        seconds: time for a client to read one, then the connection is closed; None: it lasts until one side ends it.
+        held: bytes that all of them hold at most, besides their connections.
+    """
+
+    most: int
+    stays: float
+    seconds: float | None
+    held: int
+
+
+READERS_PART: Final = 7
+"""Eighths of the connections of a port that readers of events may have, so that other requests have a place."""
 
 STREAMS: Final = 2
-"""Streamed responses of a port at a time, then 503: two replicas of Prometheus scrape a target at once. Each turns the
-event loop thousands of times, and holds what its client does not read."""
+"""Two replicas of Prometheus scrape a target at once."""
 
-STREAM_STAYS: Final = 10.0
-"""Seconds after which a streamed response gives way to another: Prometheus' default timeout."""
+STREAMINGS: Final[dict[Streaming, Bounds]] = {
+    # 10 s: Prometheus' default timeout
+    "text": Bounds(STREAMS, 10.0, SEND_SECONDS, STREAMS * (http1.HIGH_WATER + SLICE_BYTES)),
+    # a client that reads has its document within a round trip or two
+    "document": Bounds(16, 2.0, SEND_SECONDS, 16 * DOCUMENT_BYTES),
+    # more pages than operators have open; fewer where the port has not the connections
+    "events": Bounds(HTTP_MOST * READERS_PART // 8, inf, None, UNREAD_BYTES),
+    # each of them costs every decision a comparison
+    "decisions": Bounds(4, inf, None, 4 * FEED_BYTES),
+}
+"""The bounds of each kind. Those of the live view are bounded by themselves: a port without it has none."""
 
-BUSY: Final = ErrorResponse(503, "this port has two such responses in progress; try again later", retry_after=1.0)
+BUSY: Final = "this port has {} such responses in progress; try again later"
 
 HEAD_SECONDS: Final = 10.0
 """Time to receive a request head, also the first of a connection: that of the proxy. A probe sends it at once."""
@@ -45,9 +79,8 @@ CLOSE_SECONDS: Final = 1.0
 HEAD_BYTES: Final = 16 << 10
 """Maximum size of a request head; Node's limit. The longest admin token takes a quarter of it."""
 
-HTTP_MOST: Final = 256
-"""Connections of a port, then the idlest makes room: probes, Prometheus and operators have one each, callers of /json a
-pool. One address has no lower bound while others are free: all of these may share that of one sidecar or node."""
+Streams = dict["asyncio.Task[None]", tuple[bool, float]]
+"""The tasks that send streamed responses of one kind: whether the caller has the token, and since when."""
 
 log = get_logger(__name__)
 
@@ -67,14 +100,18 @@ async def respond(table: PageTable, request: PageRequest, hosts: Collection[str]
 class Pages:
     """Answers exchanges from a table of pages; an ``http1.Handler``."""
 
-    __slots__ = ("_answering", "_hosts", "_max_body", "_streams", "_table")
+    __slots__ = ("_answering", "_hosts", "_max_body", "_readers", "_streams", "_table")
 
-    def __init__(self, table: PageTable, max_body: int = BODY_BYTES, hosts: Collection[str] = ()) -> None:
+    def __init__(
+        self, table: PageTable, max_body: int = BODY_BYTES, hosts: Collection[str] = (), connections: int = HTTP_MOST
+    ) -> None:
+        """Make the pages of a port that has so many connections at most."""
         self._table = table
         self._max_body = max_body
         self._hosts = hosts
         self._answering: set[asyncio.Task[None]] = set()
-        self._streams: dict[asyncio.Task[None], float] = {}
+        self._readers = max(1, connections * READERS_PART // 8)
+        self._streams: dict[Streaming, Streams] = {kind: {} for kind in STREAMINGS}
 
     def __call__(self, request: http1.Request, exchange: Exchange) -> None:
         """Answer a request in a separate task."""
@@ -112,34 +149,47 @@ class Pages:
         headers = wire.headers_of(response)
         if isinstance(response.body, bytes):
             exchange.respond(response.status, headers, response.body)
-        elif self._may_stream():
-            await stream(exchange, response.status, headers, response.body, seconds=STREAM_SECONDS)
+            return
+        bounds = STREAMINGS[response.streaming]
+        most = min(bounds.most, self._readers)
+        if self._may_stream(self._streams[response.streaming], most, bounds.stays, authorized=response.authorized):
+            lasts = bounds.seconds is None
+            await stream(exchange, response.status, headers, response.body, seconds=bounds.seconds, whole=lasts)
         else:
-            exchange.refuse(BUSY)
+            await response.body.aclose()
+            exchange.refuse(ErrorResponse(503, BUSY.format(most), retry_after=1.0))
 
-    def _may_stream(self) -> bool:
-        """Take a place among the streamed responses for this task; a late one of a full port gives way."""
+    def _may_stream(self, streams: Streams, most: int, stays: float, *, authorized: bool) -> bool:
+        """Take a place among some streamed responses for this task; of a full port a late one gives way.
+
+        So does the oldest one of a caller without the token, to one with it.
+        """
         loop, this = asyncio.get_running_loop(), asyncio.current_task()
         if this is None:
             return False
-        if len(self._streams) >= STREAMS:
-            oldest = min(self._streams, key=self._streams.__getitem__)
-            if loop.time() - self._streams[oldest] < STREAM_STAYS:
+        if len(streams) >= most:
+            oldest = min(streams, key=streams.__getitem__)
+            trusted, since = streams[oldest]
+            if trusted >= authorized and loop.time() - since < stays:
                 return False
             self._ended(oldest)
             oldest.cancel()
-        self._streams[this] = loop.time()
+        streams[this] = authorized, loop.time()
         return True
 
     def _ended(self, task: "asyncio.Task[None]") -> None:
         self._answering.discard(task)
-        self._streams.pop(task, None)
+        for streams in self._streams.values():
+            streams.pop(task, None)
 
 
-def port_bytes(max_body: int = BODY_BYTES) -> int:
-    """Return the memory of a port whose clients send all of a request but its end, and do not read the pages."""
+def port_bytes(max_body: int = BODY_BYTES, *, live: bool = False) -> int:
+    """Return the memory of a port whose clients send all of a request but its end, and do not read the pages.
+
+    ``live``: whether it has the pages of the live view.
+    """
     requests = HTTP_MOST * (http1.CONNECTION_BYTES + HEAD_BYTES + max_body)
-    return requests + STREAMS * (http1.HIGH_WATER + SLICE_BYTES)
+    return requests + sum(bounds.held for kind, bounds in STREAMINGS.items() if live or kind == "text")
 
 
 class PageListener:
@@ -200,14 +250,14 @@ async def listen(
     ``hosts``: see ``respond``.
     """
     socks = bind_each(host, port)
-    pages = Pages(table, max_body, hosts)
+    pages = Pages(table, max_body, hosts, clients.most)
     options = ServerOptions(
         max_head=HEAD_BYTES,
         max_body=max_body,
         head_timeout=HEAD_SECONDS,
         body_timeout=BODY_SECONDS,
         idle_timeout=KEEPALIVE_SECONDS,
-        send_timeout=STREAM_SECONDS,
+        send_timeout=SEND_SECONDS,
         max_connections=clients.most,
         max_connections_per_address=clients.most,
     )

@@ -86,6 +86,7 @@ def _control(service: RunningService) -> Control:
     return Control(
         read=lambda body: read_json(body, bounds),
         plan=plan,
+        policy=lambda: policies.policy,
         store=parts.engine.store,
         where="memory" if parts.redis is None else "redis",
         cache=next((guard for guard in parts.engine.guards if isinstance(guard, OverLimitCache)), None),

@@ -46,13 +46,16 @@ def proxy_ports(settings: Settings, gateway: "Gateway") -> list[Port]:
     return ports
 
 
-def wants_admin(settings: Settings) -> bool:
-    """Whether a token is set, so that the debug port is open in a proxy without the service too."""
-    return bool(settings.admin_token or settings.admin_token_file)
+def wants_debug(settings: Settings) -> bool:
+    """Whether the debug port is open in a proxy without the service too: with a token, or if DEBUG_PORT is set.
+
+    Not by DEBUG_HOST alone, which the image sets for the service: nothing new should listen on all its addresses.
+    """
+    return bool(settings.admin_token or settings.admin_token_file) or Settings.debug_port.name in settings.given
 
 
 def debug_port(settings: Settings) -> Port:
-    """Return the debug port: that of a service, and of a proxy with an admin token."""
+    """Return the debug port: that of a service, and of a proxy that ``wants_debug``."""
     return Port("debug", settings.debug_host, settings.debug_port, "DEBUG_PORT", pages=True)
 
 
@@ -80,7 +83,7 @@ def bound(settings: Settings, gateway: "Gateway | None", *, with_service: bool) 
     proxy = [] if gateway is None else proxy_ports(settings, gateway)
     if with_service:
         return proxy + service_ports(settings)
-    return [*proxy, debug_port(settings), *peer_ports(settings)] if wants_admin(settings) else proxy
+    return [*proxy, debug_port(settings), *peer_ports(settings)] if wants_debug(settings) else proxy
 
 
 def clashing(settings: Settings, gateway: "Gateway | None", *, with_service: bool) -> list[Clash]:

@@ -50,7 +50,7 @@ from .measuring import measuring
 from .memory import fitted, warn_of_memory
 from .naming import gateway_tls, port_set_by
 from .policies import Policies
-from .ports import Clash, clashing, wants_admin
+from .ports import Clash, clashing, wants_debug
 from .prometheus import scrapes
 from .queueing import stop_queueing
 from .refusals import HttpRefusals, Refusals
@@ -122,7 +122,7 @@ async def _start(
         fronts.append(front)
         where |= {"transport": serving.transport, "grpc": serving.server.address}
         where |= (await listen_http(service, scraped, connections, stack)).named
-    elif wants_admin(settings):
+    elif wants_debug(settings):
         where["debug"] = await listen_debug(service, connections, stack)
     tls = gateway_tls(gateway)
     await server.start(sock, tls=None if tls is None else tls.context())

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from ratelimitd import __version__
+from ratelimitd.limiter import listen
 from ratelimitd.observe.logs import get_logger, hide, masked
 from ratelimitd.observe.metrics import Family
 from ratelimitd.settings import Settings
@@ -92,7 +93,7 @@ def traced(served: Handlers, settings: Settings, parts: Parts, tracer: "Tracer")
     from ratelimitd.rls.traced import CallTracer  # noqa: PLC0415 -- as above
 
     calls = CallTracer(tracer, parts.engine, 0 if settings.grpc_uds else settings.grpc_port)
-    parts.decisions.beside(calls.decided)
+    listen(parts.engine, calls.decided)
     return calls.handlers(served)
 
 

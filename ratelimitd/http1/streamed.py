@@ -11,7 +11,13 @@ from .responses import CHUNKED_HEADER, date_header, has_body, head, persistence,
 
 
 async def stream(
-    exchange: Exchange, status: int, headers: Headers, pieces: AsyncGenerator[bytes, None], *, seconds: float | None
+    exchange: Exchange,
+    status: int,
+    headers: Headers,
+    pieces: AsyncGenerator[bytes, None],
+    *,
+    seconds: float | None,
+    whole: bool = False,
 ) -> None:
     """Answer with a body in pieces. Date, Connection and Transfer-Encoding are added.
 
@@ -25,6 +31,8 @@ async def stream(
         pieces: pieces of the body. An exception of it closes the connection, so that the client sees that the body is
             incomplete, and is raised again.
         seconds: seconds for the complete body, then the connection is closed; None: no bound.
+        whole: ask for the next piece when the client has read the pieces before, and not when it has read enough of
+            them; so what it does not read is one piece, and whoever makes the pieces knows it.
     """
     async with aclosing(pieces):
         if exchange.over:
@@ -33,7 +41,7 @@ async def stream(
         exchange.relay = streamed
         streamed.begin(status, headers)
         if has_body(exchange.request.method, status):
-            await streamed.carry(pieces, seconds)
+            await streamed.carry(pieces, seconds, whole=whole)
         if not exchange.over:
             exchange.finish()
 
@@ -76,7 +84,7 @@ class Streamed:
         full += persistence(request.version, keep=client.keeps(able=self._chunked))
         client.write(head(status, reason_of(status), full))
 
-    async def carry(self, pieces: AsyncGenerator[bytes, None], seconds: float | None) -> None:
+    async def carry(self, pieces: AsyncGenerator[bytes, None], seconds: float | None, *, whole: bool) -> None:
         """Send the body, or close the connection in the middle of it."""
         try:
             async with asyncio.timeout(seconds) as self._bound:
@@ -84,6 +92,8 @@ class Streamed:
                     self._send(piece)
                     await asyncio.sleep(0)
                     await self._readable.wait()
+                    if whole:
+                        await self._all_read()
         except BaseException as error:
             late = isinstance(error, TimeoutError) and self._bound is not None and self._bound.expired()
             self._cut("response took too long" if late else "response could not be made to its end")
@@ -96,6 +106,12 @@ class Streamed:
         if piece and not self._exchange.over:  # an empty chunk would be the last
             self._exchange.sent += len(piece)
             self._exchange.client.write(chunk(piece) if self._chunked else piece)
+
+    async def _all_read(self) -> None:
+        """Wait until nothing is left in the write buffer, or the client is gone."""
+        read = asyncio.Event()
+        self._exchange.client.when_sent(read.set)
+        await read.wait()
 
     def _cut(self, reason: str) -> None:
         """Close the connection at once: a client that does not read would hold it, and later see no error."""

@@ -7,14 +7,15 @@ The path of a request, as in ``engine.py``::
                     tally (stats) -> Answer (answer) -> the edge that called
 """
 
-from .answer import NO_LIMIT, UNLIMITED, Answer, DescriptorStatus, metadata_of
+from .answer import NO_LIMIT, UNLIMITED, Answer, DescriptorStatus, is_vetoed, metadata_of, over_of
 from .engine import Counts, Engine, Listener, NoPolicyError
 from .give_backs import NoGiveBacks
 from .guards import Fallback, OverLimitCache, shared, wanted
 from .header_text import structured_string
 from .holding import release_all, ttl_of
-from .keys import KeyMaker, holds_key, key_maker
+from .keys import KeyMaker, holds_key, is_overflow_key, key_maker
 from .lines import Line, Lines, Waiter, blocking, can_wait, is_too_late, pause
+from .listeners import listen, unlisten
 from .modes import ENFORCED, Modes
 from .new_keys import TABLE_SIZE, NewKeys
 from .plan import Planner, PlanOptions, repeats
@@ -24,6 +25,7 @@ from .reason import (
     NO_POLICY,
     Reason,
     ReasonKind,
+    denied_by,
     descriptor_reason,
     limit_name,
     reason_of,
@@ -45,6 +47,7 @@ from .seam import (
     Plan,
     Remembered,
     Store,
+    Watcher,
 )
 from .selection import Selection, selects
 from .stats import GONE_SERIES, NAME_BYTES, TALLY_BYTES, LaterTally, Tallies, Tally
@@ -102,16 +105,22 @@ __all__ = [
     "Tallies",
     "Tally",
     "Waiter",
+    "Watcher",
     "blocking",
     "can_wait",
+    "denied_by",
     "descriptor_reason",
     "holds_key",
     "in_order",
     "is_independent",
+    "is_overflow_key",
     "is_too_late",
+    "is_vetoed",
     "key_maker",
     "limit_name",
+    "listen",
     "metadata_of",
+    "over_of",
     "pause",
     "reason_of",
     "release_all",
@@ -121,5 +130,6 @@ __all__ = [
     "shown_charge",
     "structured_string",
     "ttl_of",
+    "unlisten",
     "wanted",
 ]

@@ -10,7 +10,7 @@ from ratelimitd.value import Value
 
 from .modes import Modes
 from .rules import Rule
-from .seam import Ask, Charge, Failure, Item, Outcome, Plan, Remembered
+from .seam import Ask, Charge, Failure, Item, Outcome, Plan, Remembered, Watcher
 from .stats import count
 
 
@@ -158,41 +158,87 @@ def _status(rule: Rule, decision: Decision, denied: bool) -> DescriptorStatus:
     return DescriptorStatus(denied, rule, 0, max(1, -(-wait // 1_000_000)))
 
 
-def tally(ask: Ask) -> list[int] | None:
-    """Count the outcome of each charge in the tally of its limit.
+def tally(ask: Ask, watcher: Watcher | None = None, now: int = 0) -> list[int] | None:
+    """Count the outcome of each charge in the tally of its limit, and show it to a watcher that is due.
 
     A charge that an atomic ask did not apply, because another limit vetoed it, adds to ``total_hits`` only. Settlements
     are counted as such when their store has recorded them; others wait or are lost, whatever another store decided.
     Return the charges that cost nothing, since they were refused, of limits without ``charge``; None if there are none.
     """
     charges, costs = ask.plan.charges, ask.costs
-    vetoed = ask.atomic and any(
-        charge.binding and isinstance(outcome, Decision) and not outcome.allowed
-        for charge, outcome in zip(charges, ask.outcomes, strict=True)
-    )
+    vetoed = is_vetoed(ask)
+    if len(ask.failures) > 0:
+        _failed(ask)
     refused: list[int] | None = None
     for index, outcome in enumerate(ask.outcomes):
         cost, charge = costs[index], charges[index]
         rule = charge.rule
         if cost <= 0:
-            asked = charge.flags == QUESTION and cost == 0 and not vetoed
-            if asked and isinstance(outcome, Decision) and outcome.allowed:
-                rule.tally.later().questions += 1
+            if charge.flags == QUESTION and cost == 0:
+                _asked(ask, index, vetoed, watcher, now)
             continue
         rule.tally.total_hits += cost
-        if not isinstance(outcome, Decision):
-            continue
-        if charge.flags >= SETTLES:
-            count(rule.tally, rule.capacity, rule.near, outcome.before, cost, shadow=rule.limit.shadow_mode)
-            if index not in ask.failures:
-                rule.settled(outcome.before, cost, ask.plan.request.ours)
-            continue
-        if not (vetoed and outcome.allowed):
-            before = outcome.before if charge.hold is None else _before(charge, outcome, cost)
-            count(rule.tally, rule.capacity, rule.near, before, cost, shadow=rule.limit.shadow_mode)
-        if (vetoed or (rule.auto and not outcome.allowed)) and _may_be_spent(rule, cost, outcome):
+        if isinstance(outcome, Decision) and _counted(ask, index, outcome, vetoed):
             refused = [index] if refused is None else [*refused, index]
+        if watcher is not None:
+            _watched(ask, index, watcher, now)
     return refused
+
+
+def _counted(ask: Ask, index: int, outcome: Decision, vetoed: bool) -> bool:
+    """Count a decision about a cost; return whether it may have been spent, and was refused."""
+    charge, cost = ask.plan.charges[index], ask.costs[index]
+    rule = charge.rule
+    settles = charge.flags >= SETTLES
+    if settles or not (vetoed and outcome.allowed):
+        before = outcome.before if charge.hold is None else _before(charge, outcome, cost)
+        count(rule.tally, rule.capacity, rule.near, before, cost, shadow=rule.limit.shadow_mode)
+    if settles:
+        if index not in ask.failures:
+            rule.settled(outcome.before, cost, ask.plan.request.ours)
+        return False
+    return (vetoed or (rule.auto and not outcome.allowed)) and _may_be_spent(rule, cost, outcome)
+
+
+def _watched(ask: Ask, index: int, watcher: Watcher, now: int) -> None:
+    """Show a charge to a watcher that is due."""
+    counted = ask.plan.charges[index].rule.tally
+    if counted.total_hits >= counted.hits_due:
+        watcher.hits(ask, index, now)
+    if counted.over_limit >= counted.denied_due:
+        watcher.denied(ask, index, now)
+
+
+def _failed(ask: Ask) -> None:
+    """Count hits whose store failed."""
+    for index in ask.failures:
+        ask.plan.charges[index].rule.tally.failed += max(0, ask.costs[index])
+
+
+def _asked(ask: Ask, index: int, vetoed: bool, watcher: Watcher | None, now: int) -> None:
+    """Count a question that passed; one that did not is no hit, so it has no threshold."""
+    outcome = ask.outcomes[index]
+    if not isinstance(outcome, Decision):
+        return
+    if not outcome.allowed:
+        if watcher is not None:
+            watcher.denied(ask, index, now)
+    elif not vetoed:
+        ask.plan.charges[index].rule.tally.later().questions += 1
+
+
+def is_vetoed(ask: Ask) -> bool:
+    """Whether a denial of a binding charge kept the others of an atomic ask from being applied."""
+    return ask.atomic and any(
+        charge.binding and isinstance(outcome, Decision) and not outcome.allowed
+        for charge, outcome in zip(ask.plan.charges, ask.outcomes, strict=True)
+    )
+
+
+def over_of(charge: Charge, decision: Decision, cost: int) -> int:
+    """Return the hits of a charge that are past the limit, as ``count`` adds them to ``over_limit``."""
+    before = decision.before if charge.hold is None else _before(charge, decision, cost)
+    return max(0, min(cost, before + cost - charge.rule.capacity))
 
 
 def _before(charge: Charge, decision: Decision, cost: int) -> int:

@@ -13,7 +13,7 @@ from .answer import Answer, answer, tally
 from .holding import count_holds, lease, release, renewal
 from .modes import ENFORCED, Modes
 from .plan import Planner
-from .seam import Ask, Done, Guard, LimitRequest, Plan, Store
+from .seam import Ask, Done, Guard, LimitRequest, Plan, Store, Watcher
 
 Encoded = TypeVar("Encoded")
 """A request as an edge has it."""
@@ -55,9 +55,22 @@ class Engine:
         guards: guards in front of the store, outermost first.
         modes: SHADOW_MODE and QUOTA_MODE, equal to the planner's.
         listener: receives each decision; None while nothing listens.
+        watcher: sees a sample of the decisions; None: nothing does.
+        decided_ok, decided_over, decided_failed: requests that passed, were over limit, or failed because of the store.
     """
 
-    __slots__ = ("_counts", "guards", "listener", "modes", "planner", "store")
+    __slots__ = (
+        "_counts",
+        "decided_failed",
+        "decided_ok",
+        "decided_over",
+        "guards",
+        "listener",
+        "modes",
+        "planner",
+        "store",
+        "watcher",
+    )
 
     def __init__(self, store: Store, counts: Counts, guards: Sequence[Guard] = (), modes: Modes = ENFORCED) -> None:
         self.planner: Planner | None = None
@@ -65,6 +78,8 @@ class Engine:
         self.guards = guards
         self.modes = modes
         self.listener: Listener | None = None
+        self.watcher: Watcher | None = None
+        self.decided_ok = self.decided_over = self.decided_failed = 0
         self._counts = counts
 
     def ask(self, encoded: Encoded, read: Callable[[Encoded], LimitRequest], deadline: int = 0, tag: Any = None) -> Ask:
@@ -128,7 +143,13 @@ class Engine:
 
     def count(self, ask: Ask, result: Answer, now: int) -> None:
         """Count a decision, and pass it to the listener. An edge calls this for a denial that it does not wait out."""
-        refused = tally(ask)
+        if result.over:
+            self.decided_over += 1
+        elif result.failure is None:
+            self.decided_ok += 1
+        else:
+            self.decided_failed += 1
+        refused = tally(ask, self.watcher, now)
         if refused is not None and self.planner is not None:
             self.planner.post_paid.refused(ask, refused, now)
         if len(ask.plan.call) > 0:  # the truth of bytes is a call

@@ -137,21 +137,25 @@ def _deciding(ask: Ask, modes: Modes) -> int:
 
 
 def _reason(ask: Ask, index: int, policy: OnStoreFailure | None, result: Result, *, quota: bool = False) -> Reason:
-    charge, item = ask.plan.charges[index], _item(ask, index)
+    charge = ask.plan.charges[index]
     limit = limit_name(ask, index)
     failed = ask.failures.get(index) or ask.outcomes[index]
     if isinstance(failed, Failure):
         decided = charge.limit.on_store_failure if policy is None else policy
         return Reason(ReasonKind.STORE_FAILURE, limit, failed.kind, decided, result)
+    return Reason(denied_by(ask, index, quota=quota), limit, result=result, never=_never(charge.limit, failed))
+
+
+def denied_by(ask: Ask, index: int, *, quota: bool = False) -> ReasonKind:
+    """Return what denied a charge; ``quota``: QUOTA_MODE."""
+    charge, found = ask.plan.charges[index], _item(ask, index).found
+    if index in ask.failures:
+        return ReasonKind.STORE_FAILURE
     if is_overflow_key(charge.key):
-        kind = ReasonKind.NEW_KEYS
-    elif item.found is not None and item.found.overridden:
-        kind = ReasonKind.OVERRIDE
-    elif quota or charge.limit.quota_mode:
-        kind = ReasonKind.QUOTA
-    else:
-        kind = ReasonKind.OVER_LIMIT
-    return Reason(kind, limit, result=result, never=_never(charge.limit, failed))
+        return ReasonKind.NEW_KEYS
+    if found is not None and found.overridden:
+        return ReasonKind.OVERRIDE
+    return ReasonKind.QUOTA if quota or charge.limit.quota_mode else ReasonKind.OVER_LIMIT
 
 
 def _wait(limit: Limit, decision: Decision) -> int:

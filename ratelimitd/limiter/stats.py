@@ -31,9 +31,9 @@ NAME_BYTES: Final = 420
 """Bytes that the name of a series made by a request may take, on average: 4 MiB for ``REQUEST_MADE_SERIES``. A name of
 three short parts takes 350, and one of 33 parts ten times as much. Past that, further series share ``other``."""
 
-TALLY_BYTES: Final = 700
-"""Bytes of a tally besides its name: the object, six integers, its places in a dict and a list, for which tracemalloc
-measures 360 to 450; and as many integers more once costs come after requests."""
+TALLY_BYTES: Final = 800
+"""Bytes of a tally besides its name: the object, nine integers, its places in a dict and a list, for which tracemalloc
+measures 450 to 540; and as many integers more once costs come after requests."""
 
 GONE_SERIES: Final = 1_000
 """Series of limits that are no longer in the policy, which stay until as many further ones have left: some reloads of a
@@ -114,10 +114,17 @@ class Tally:
         place: its place among all tallies, which another one may have after it; NOWHERE once it was let go.
         policy: number of the last policy that had the limit.
         label_text: its labels in the exposition; the first scrape writes them, and all others share them.
+        failed: hits whose store failed, whatever was decided instead.
+        hits_due: ``total_hits`` from which the engine's watcher is called; it sets the next.
+        denied_due: ``over_limit`` from which it is called.
+        watched: what it knows of the limit.
     """
 
     __slots__ = (
         "after",
+        "denied_due",
+        "failed",
+        "hits_due",
         "item",
         "label_text",
         "near_limit",
@@ -128,6 +135,7 @@ class Tally:
         "shadow_mode",
         "stat_key",
         "total_hits",
+        "watched",
         "within_limit",
     )
 
@@ -143,6 +151,10 @@ class Tally:
         self.within_limit = 0
         self.over_limit_with_local_cache = 0
         self.shadow_mode = 0
+        self.failed = 0
+        self.hits_due = 1
+        self.denied_due = 1
+        self.watched: object = None
         self.after: LaterTally | None = None
 
     def later(self) -> LaterTally:

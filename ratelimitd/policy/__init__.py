@@ -49,6 +49,7 @@ from .rows import (
 from .sharing import domains_that_share, shared_counters
 from .walking import stat_key_of, walk
 from .wildcards import STAR, in_order
+from .written import Where, where_fields, where_of
 
 __all__ = [
     "DETAILED_METRIC",
@@ -91,6 +92,7 @@ __all__ = [
     "Step",
     "Took",
     "Unit",
+    "Where",
     "amount_in_words",
     "assemble",
     "changes",
@@ -115,6 +117,8 @@ __all__ = [
     "slices",
     "stat_key_of",
     "walk",
+    "where_fields",
+    "where_of",
     "window_in_words",
     "with_keys",
 ]

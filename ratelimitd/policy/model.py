@@ -12,6 +12,7 @@ from ratelimitd.sharded import ShardedDict, grown
 from ratelimitd.value import Value
 
 from .wildcards import STAR, Wildcards
+from .written import Written, nothing_written
 
 Entry = tuple[bytes, bytes]
 """A (key, value) pair of a descriptor."""
@@ -145,6 +146,7 @@ class DescriptorNode:
     __slots__ = (
         "children",
         "detailed_metric",
+        "first_limit",
         "key",
         "limits",
         "metadata",
@@ -175,6 +177,8 @@ class DescriptorNode:
         self.detailed_metric = detailed_metric
         self.value_to_metric = value_to_metric
         self.share_threshold = share_threshold
+        self.first_limit = 0
+        """Number of the first of its limits among those of the policy, see ``Written``."""
         self.children: Children = {}
         """By final key: ``key`` or ``key_value``."""
         self.named = False
@@ -239,10 +243,11 @@ class Domain(NamedTuple):
 
 
 class Policy(NamedTuple):
-    """A complete policy: every domain, and every node in order of creation."""
+    """A complete policy: every domain, every node in order of creation, and where its limits were written."""
 
     domains: Mapping[bytes, Domain]
     nodes: list[DescriptorNode]
+    written: Written = nothing_written()
 
 
 class Override(Value):

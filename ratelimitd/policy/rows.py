@@ -12,6 +12,7 @@ from ratelimitd.algorithms import Rate
 from ratelimitd.sharded import ShardedDict, grown
 
 from .model import Charging, DescriptorNode, Domain, Identity, Limit, Policy
+from .written import NO_LINE, Written, nothing_written
 
 SLICE_ROWS: Final = 200
 """Rows per slice: less than 1 ms to unpickle and assemble, a fifth of the 5 ms that may block the event loop."""
@@ -57,7 +58,13 @@ class KeysRow(NamedTuple):
 
 
 class NodeRow(NamedTuple):
-    """A descriptor. ``flags`` is the sum of DETAILED_METRIC, VALUE_TO_METRIC and SHARE_THRESHOLD."""
+    """A descriptor.
+
+    Attributes:
+        flags: the sum of DETAILED_METRIC, VALUE_TO_METRIC and SHARE_THRESHOLD.
+        file: the file, or resource, that it is written in; "" for none.
+        lines: that of each of its limits.
+    """
 
     parent: int
     key: bytes
@@ -65,6 +72,8 @@ class NodeRow(NamedTuple):
     limits: tuple[Limit, ...]
     metadata: dict[str, Any] | None
     flags: int
+    file: str = ""
+    lines: tuple[int, ...] = ()
 
 
 Row = DomainRow | NodeRow | KeysRow
@@ -73,7 +82,7 @@ KINDS: Final[tuple[type[Row], ...]] = (DomainRow, NodeRow, KeysRow)
 
 
 class Slice(NamedTuple):
-    """Rows, each after the number of its kind, with new rates and groups of limits.
+    """Rows, each after the number of its kind, with new rates and groups of limits, and where limits were written.
 
     A limit is (number of its rate or -1, its other fields); a NodeRow has the number of its group.
     """
@@ -81,6 +90,7 @@ class Slice(NamedTuple):
     rates: list[Rate]
     groups: list[tuple[tuple[Any, ...], ...]]
     rows: list[tuple[Any, ...]]
+    written: Written
 
 
 class _Tables:
@@ -89,12 +99,13 @@ class _Tables:
         self.groups: dict[tuple[Limit, ...], int] = {}
 
     def slice_of(self, rows: Iterable[Row]) -> Slice:
-        made = Slice([], [], [])
+        made = Slice([], [], [], nothing_written())
         for row in rows:
             kind = KINDS.index(type(row))
             if isinstance(row, NodeRow):
                 group = self._group(row.limits, made)
                 made.rows.append((kind, row.parent, row.key, row.value, group, row.metadata, row.flags))
+                made.written.add(row.file, row.lines if row.file else (NO_LINE,) * len(row.limits))
             else:
                 made.rows.append((kind, *row))
         return made
@@ -157,6 +168,8 @@ class Assembly:
         self._groups: list[tuple[Limit, ...]] = []
         self._domains: dict[bytes, Domain] = {}
         self._nodes: list[DescriptorNode] = []
+        self._written = nothing_written()
+        self._limits = 0
         adders: Mapping[type[Row], Callable[..., None]] = {
             DomainRow: self._add_domain,
             NodeRow: self._add_node,
@@ -167,7 +180,7 @@ class Assembly:
     @property
     def policy(self) -> Policy:
         """The policy of the slices so far."""
-        return Policy(self._domains, self._nodes)
+        return Policy(self._domains, self._nodes, self._written)
 
     def add(self, piece: Slice) -> None:
         """Add the next slice."""
@@ -175,6 +188,7 @@ class Assembly:
         self._groups += [tuple(self._limit(*limit) for limit in group) for group in piece.groups]
         for kind, *fields in piece.rows:
             self._adders[kind](*fields)
+        self._written.extend(piece.written)
 
     def _limit(self, rate: int, *fields: Any) -> Limit:
         return Limit(None if rate < 0 else self._rates[rate], *fields)
@@ -216,6 +230,8 @@ class Assembly:
             value_to_metric=bool(flags & VALUE_TO_METRIC),
             share_threshold=bool(flags & SHARE_THRESHOLD),
         )
+        node.first_limit = self._limits
+        self._limits += len(node.limits)
         self._nodes.append(node)
         self._nodes[parent].add_child(node)
 

@@ -279,7 +279,7 @@ def read_fields(notes: Notes, node: YamlMap, level: str) -> Fields:
     for key_node, value in node.pairs:
         key = _key(notes, key_node)
         if key is not None:
-            given[key] = (key_node.line, value)
+            given[key] = (key_node.line, _from_its_key(key_node.line, value))
     keys, fields = LEVELS[level], Fields()
     for key, (line, value) in given.items():
         reader = keys.get(key)
@@ -290,6 +290,11 @@ def read_fields(notes: Notes, node: YamlMap, level: str) -> Fields:
         elif key != "metadata":
             _skim(notes, value)
     return fields
+
+
+def _from_its_key(line: int, value: YamlNode) -> YamlNode:
+    """Return a map below its key as one that begins there, as a person says; not one of an anchor, which is above."""
+    return value._replace(line=line) if isinstance(value, YamlMap) and value.line > line else value
 
 
 def maps_of(notes: Notes, items: YamlList) -> list[YamlMap]:

@@ -19,6 +19,9 @@ UNITS: Final = {unit.name: unit for unit in UNIT_SECONDS}
 
 UNIT_NAMES: Final = ", ".join(unit.name.lower() for unit in UNIT_SECONDS)
 
+Made = tuple[tuple[Limit, ...], tuple[int, ...]]
+"""The limits of a descriptor, and the line of each."""
+
 _RateKey = tuple[str, int, int, int | None, bool]
 
 
@@ -50,14 +53,14 @@ class LimitMaker:
         self._rates: dict[_RateKey, Rate] = {}
         self._groups: dict[tuple[Limit, ...], tuple[Limit, ...]] = {}
 
-    def single(self, node: YamlMap, defaults: LimitDefaults) -> tuple[Limit, ...]:
+    def single(self, node: YamlMap, defaults: LimitDefaults) -> Made:
         """Make the limit of a ``rate_limit``; empty if it is invalid, which is noted."""
         before = len(self._notes.errors)
         fields = read_fields(self._notes, node, "rate_limit")
         limit = self._limit(node, fields, defaults, "", sound=len(self._notes.errors) == before)
-        return self._shared(() if limit is None else (limit,))
+        return ((), ()) if limit is None else (self._shared((limit,)), (node.line,))
 
-    def several(self, node: YamlList, defaults: LimitDefaults) -> tuple[Limit, ...]:
+    def several(self, node: YamlList, defaults: LimitDefaults) -> Made:
         """Make the limits of a ``rate_limits``; invalid ones are noted and omitted."""
         if not node.items:
             self._notes.error(node.line, "'rate_limits' is empty: add a limit, or remove the key")
@@ -67,8 +70,9 @@ class LimitMaker:
                 f"{len(node.items)} limits on one descriptor, at most {LIMITS_MAX} are allowed: "
                 "each is charged on every request; keep those that can deny one",
             )
-            return ()
+            return (), ()
         limits: dict[str, Limit] = {}
+        lines: dict[str, int] = {}
         for index, item in enumerate(maps_of(self._notes, node)):
             before = len(self._notes.errors)
             fields = read_fields(self._notes, item, "rate_limits")
@@ -83,8 +87,8 @@ class LimitMaker:
                 continue
             limit = self._limit(item, fields, defaults, name, sound=sound)
             if limit is not None:
-                limits[name] = limit
-        return self._shared(tuple(limits.values()))
+                limits[name], lines[name] = limit, item.line
+        return self._shared(tuple(limits.values())), tuple(lines.values())
 
     def _shared(self, limits: tuple[Limit, ...]) -> tuple[Limit, ...]:
         return self._groups.setdefault(limits, limits)

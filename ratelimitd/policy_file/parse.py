@@ -18,7 +18,6 @@ from ratelimitd.policy import (
     Charging,
     DomainRow,
     Identity,
-    Limit,
     NodeRow,
     OnStoreFailure,
     Policy,
@@ -29,7 +28,7 @@ from ratelimitd.policy import (
 )
 
 from .fields import TOP, maps_of, read_fields
-from .limits import LimitDefaults, LimitMaker
+from .limits import LimitDefaults, LimitMaker, Made
 from .metadata import read_metadata
 from .overlay import OF_DOMAIN, Overlay
 from .overlaying import Effect, Given, Overlaying
@@ -306,10 +305,11 @@ class _PolicyReader:
         elif sound:
             self.notes.error(node.line, "descriptor has empty key")
         overlay = None if level.overlay is None else level.overlay.below(key, value)
-        limits = self._limits_of(node, fields, level, self._given(level, final_key, fields, overlay), sound=sound)
+        given = self._given(level, final_key, fields, overlay)
+        limits, lines = self._limits_of(node, fields, level, given, sound=sound)
         metadata = read_metadata(self.notes, fields["metadata"]) if "metadata" in fields else None
         flags = sum(flag for name, flag in FLAGS if fields.get(name))
-        self.rows.append(NodeRow(level.row, key, value, limits, metadata, flags))
+        self.rows.append(NodeRow(level.row, key, value, limits, metadata, flags, self.notes.file, lines))
         self.origins.append(Origin(self.notes.file, node.line))
         if "descriptors" in fields:
             self._descriptors(fields, level.below(len(self.rows) - 1, final_key, overlay))
@@ -347,14 +347,12 @@ class _PolicyReader:
         written = level.written | fields.keys()
         return Given(f"{level.path}.{_shown(final_key)}", effects, written)
 
-    def _limits_of(
-        self, node: YamlMap, fields: Fields, level: _Level, given: Given | None, *, sound: bool
-    ) -> tuple[Limit, ...]:
+    def _limits_of(self, node: YamlMap, fields: Fields, level: _Level, given: Given | None, *, sound: bool) -> Made:
         if "rate_limit" in fields and "rate_limits" in fields:
             self.notes.error(
                 node.line, "'rate_limit' and 'rate_limits' are mutually exclusive: write all limits in 'rate_limits'"
             )
-            return ()
+            return (), ()
         on_store_failure = fields.get("on_store_failure", OnStoreFailure.ERROR)
         modes = fields.get("shadow_mode", False), fields.get("quota_mode", False)
         defaults = LimitDefaults(level.algorithm, level.charge, *modes, on_store_failure, given)
@@ -368,7 +366,7 @@ class _PolicyReader:
                 "'on_store_failure' applies to the limits of its own descriptor, which has none: "
                 "move it to one with limits",
             )
-        return ()
+        return (), ()
 
 
 def _instead(node: YamlMap) -> str:

@@ -2,6 +2,7 @@
 
 from ratelimitd.transport import Handlers
 
+from .decision_feed import DecisionFeed
 from .decision_log import DEBUG_LINES, DecisionLog, Logged
 from .decode import Bounds, RequestError
 from .encode import EncodeOptions
@@ -14,6 +15,7 @@ __all__ = [
     "DEBUG_LINES",
     "NOT_LOADED",
     "Bounds",
+    "DecisionFeed",
     "DecisionLog",
     "EncodeOptions",
     "GrpcHealth",

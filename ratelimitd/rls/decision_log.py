@@ -11,7 +11,7 @@ import random
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from ratelimitd.limiter import Answer, Ask, Engine, Listener, Modes, Selection, selects
+from ratelimitd.limiter import Answer, Ask, Engine, Modes, Selection, listen, selects, unlisten
 from ratelimitd.observe.logs import get_logger
 from ratelimitd.policy import Policy
 
@@ -71,7 +71,7 @@ class Sampler:
 
 
 class DecisionLog:
-    """Sets the listener of an engine while decisions are logged.
+    """Listens to an engine while decisions are logged.
 
     Args:
         always: what is logged during the whole life of the process; None: nothing.
@@ -90,12 +90,6 @@ class DecisionLog:
         self._ends = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._failed = False
-        self._beside: Listener | None = None
-        self._listen()
-
-    def beside(self, listener: Listener) -> None:
-        """Pass each decision to this listener too, as the engine has one place for both; it must not raise."""
-        self._beside = listener
         self._listen()
 
     def begin(self, logged: Logged, seconds: float) -> None:
@@ -130,13 +124,12 @@ class DecisionLog:
             self._timer = None
 
     def _listen(self) -> None:
-        logs = self.temporary is not None or self._always is not None
-        self._engine.listener = self._decided if logs else self._beside
+        unlisten(self._engine, self._decided)
+        if self.temporary is not None or self._always is not None:
+            listen(self._engine, self._decided)
 
     def _decided(self, ask: Ask, answer: Answer) -> None:
         """Log a decision. A line that cannot be made is dropped and told once: it must not cost the call."""
-        if self._beside is not None:
-            self._beside(ask, answer)
         try:
             self._log(ask, answer)
         except Exception:

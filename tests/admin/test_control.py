@@ -50,6 +50,7 @@ class Rig:
         self.control = Control(
             read=lambda body: LimitRequest(b"d", (Descriptor(((b"user", body),), hits=2),)),
             plan=lambda asked: self.planner and self.planner.plan(asked),
+            policy=lambda: self.planner and self.planner.policy,
             store=self.store,
             where="memory",
             cache=self.cache,
@@ -106,6 +107,7 @@ async def test_a_key_is_told_with_all_its_limits():
     assert several["limits"][0] == {
         "limit": "short",
         "counter": "rl1:gcra:60000000:1:d5:short7:several1:x_",
+        "where": {"file": "p.yaml", "line": 8},
         "algorithm": "gcra",
         "quota": 5,
         "window_seconds": 60,
@@ -121,9 +123,35 @@ async def test_a_key_is_told_with_all_its_limits():
         "remaining": 7,
         "reset_after_seconds": 24,
     }
-    assert [limit["limit"] for limit in several["limits"]] == ["short", "1"]
+    assert [(limit["limit"], limit["where"]["line"]) for limit in several["limits"]] == [("short", 8), ("1", 9)]
     assert (free["descriptor"], free["unlimited"], free["limits"]) == ("free=", True, [])
     assert (none["descriptor"], none["unlimited"], none["limits"]) == ("none=", False, [])
+
+
+class Reloading(MemoryStore):
+    """A store, while whose answer is awaited a reload takes the policy apart."""
+
+    def __init__(self):
+        super().__init__()
+        self.before = lambda: None
+
+    def charge(self, asks, now, done):
+        self.before()
+        return super().charge(asks, now, done)
+
+
+async def test_a_place_is_told_of_the_policy_by_which_the_key_was_planned():
+    """A reload during the look-up neither ends it nor gives its limits places of another policy."""
+    store = Reloading()
+    rig = Rig(store=store)
+
+    def replace():
+        planner, rig.planner = rig.planner, None
+        planner.policy.domains[b"d"].root.children.clear()
+
+    store.before = replace
+    (limit,) = await rig.limits("domain=d&descriptor=user=x")
+    assert limit["where"] == {"file": "p.yaml", "line": 3}
 
 
 async def test_a_hundred_looks_charge_nothing():

@@ -42,10 +42,16 @@ def told(*texts, override=None, domain=b"shop"):
             [
                 "tenant=acme took tenant_acme, this value; passed over: tenant",
                 "path=/files/1 took path_/files/*, the first wildcard that matches",
-                f"limit shop.tenant_acme.path_/files/*: {NUMBERS.format(600)}",
+                f"shop.tenant_acme.path_/files/* has 600 per minute (p.yaml:9): {NUMBERS.format(600)}",
             ],
         ),
-        ("tenant=b", ["tenant=b took tenant, the key with any value", f"limit shop.tenant: {NUMBERS.format(10)}"]),
+        (
+            "tenant=b",
+            [
+                "tenant=b took tenant, the key with any value",
+                f"shop.tenant has 10 per minute (p.yaml:10): {NUMBERS.format(10)}",
+            ],
+        ),
         (
             "tenant=acme,path=/apo",
             [
@@ -110,8 +116,18 @@ def test_the_same_as_fields():
         "unmatched": ["path=/apo"],
         "nearest": ["path_/api", "path_/files/*"],
         "limits": [],
+        "where": [],
         "replaced": [],
     }
+
+
+def test_each_limit_is_told_with_its_place():
+    """File and line for a program, beside the limits that apply; a limit that the request carries has none."""
+    tenant, caller = told("tenant=acme,path=/api", "api_key=the-secret-key")["descriptors"]
+    assert (tenant["where"], caller["where"]) == ([{"file": "p.yaml", "line": 8}], [{"file": "p.yaml", "line": 11}])
+    (found,) = told("tenant=b", override=Override(7, Unit.MINUTE))["descriptors"]
+    assert (len(found["limits"]), found["where"]) == (1, [None])
+    assert told("free=x")["descriptors"][0]["text"][-1].startswith("shop.free is unlimited (p.yaml:12): unit=UNKNOWN")
 
 
 def test_a_caller_is_explained_by_his_tier():
@@ -131,11 +147,11 @@ def test_a_limit_that_another_one_of_the_request_replaces_does_not_apply():
 
 def test_an_override_takes_the_place_of_the_tree():
     """Its numbers are the request's, and so is its window."""
-    for multiplier, window in ((1, ""), (10, " unit_multiplier: 10")):
+    for multiplier, length, window in ((1, "minute", ""), (10, "10 minutes", " unit_multiplier: 10")):
         (found,) = told("nothing=x", override=Override(7, Unit.MINUTE, multiplier))["descriptors"]
         assert found["text"] == [
             "the request carries a limit of its own, which takes the place of the tree",
-            f"limit shop.nothing: {NUMBERS.format(7)}{window}",
+            f"shop.nothing has 7 per {length}: {NUMBERS.format(7)}{window}",
         ]
 
 

@@ -249,7 +249,7 @@ async def test_a_caller_that_does_not_read_has_no_more_made_for_it(connect):
 
 async def test_a_stream_has_its_time(connect, monkeypatch):
     """Whoever waits: then it is cut, though the caller reads."""
-    monkeypatch.setattr(server, "STREAM_SECONDS", TICK)
+    monkeypatch.setitem(server.STREAMINGS, "text", server.STREAMINGS["text"]._replace(seconds=TICK))
 
     async def handler(_):
         return PageResponse(200, waiting())

@@ -103,7 +103,7 @@ async def readers():
 
 async def test_a_port_has_two_streamed_responses_at_a_time(monkeypatch):
     """A third reader gets 503 and when to try again; a place is free after a client left."""
-    monkeypatch.setattr(server, "STREAM_STAYS", 3600)
+    monkeypatch.setitem(server.STREAMINGS, "text", server.STREAMINGS["text"]._replace(stays=3600))
     async with readers() as (ended, (first, writer), ask):
         second, _ = await ask()
         assert [b" 200 " in await reader.readline() for reader in (first, second)] == [True, True]
@@ -119,7 +119,7 @@ async def test_a_port_has_two_streamed_responses_at_a_time(monkeypatch):
 
 async def test_a_streamed_response_that_is_late_gives_way(monkeypatch):
     """Two clients that do not read their pages keep no other one from its own: the older of them is cut."""
-    monkeypatch.setattr(server, "STREAM_STAYS", 0)
+    monkeypatch.setitem(server.STREAMINGS, "text", server.STREAMINGS["text"]._replace(stays=0))
     async with readers() as (ended, (silent, _), ask):
         assert b" 200 " in await silent.readline()
         for reader in [(await ask())[0] for _ in range(2)]:
@@ -250,7 +250,7 @@ async def test_a_head_over_its_bounds_is_refused(listener, head, status):
 
 async def test_a_caller_that_does_not_read_is_cut_off(listener, monkeypatch):
     """A stream that is not taken in time ends in an error, not as if it were whole, and lets go of what it held."""
-    monkeypatch.setattr(server, "STREAM_SECONDS", 0.1)
+    monkeypatch.setitem(server.STREAMINGS, "text", server.STREAMINGS["text"]._replace(seconds=0.1))
     ended, listening, reader, writer = await endless(100_000)
     async with asyncio.timeout(10):
         await ended.wait()

@@ -11,7 +11,7 @@ from ratelimitd.app.changed import RESTARTED_SHOWN, SHOWN, changed
 from ratelimitd.app.engine import build
 from ratelimitd.app.policies import LINES, Policies, source_of
 from ratelimitd.limiter import GONE_SERIES, LimitRequest, Planner
-from ratelimitd.policy import Descriptor, FixedWindowKeys, assemble, with_keys
+from ratelimitd.policy import Descriptor, FixedWindowKeys, Where, assemble, where_of, with_keys
 from ratelimitd.policy_file import examine, parse
 from ratelimitd.settings import load
 from tests.turning import turning
@@ -195,6 +195,24 @@ async def test_a_reload_says_what_it_changed(tmp_path):
     assert (second["changes"], second["first_changes"]) == (3, words)
     assert "changes" not in first
     assert "restarts" not in second
+
+
+async def test_lines_that_move_are_no_change_of_the_limits(tmp_path):
+    """A reload after a comment was added tells no change and keeps the counts; each limit has its new line."""
+    path = tmp_path / "policy.yaml"
+    policies, parts = files(path)
+    asked = LimitRequest(b"d", (Descriptor(((b"b", b"x"),)),))
+    keys = []
+    for above, line in (("", 4), ("# a comment\n\n", 6)):
+        path.write_text(above + TWO)
+        await policies.reload()
+        (charge,) = parts.engine.planner.plan(asked).charges
+        keys.append((charge.key, id(charge.rule.tally)))
+        policy = policies.policy
+        node = policy.domains[b"d"].root.children[b"b"]
+        assert where_of(policy, node, 0) == Where(str(path), line, resource=False)
+    assert (policies.active.generation, policies.active.changed.total) == (2, 0)
+    assert keys[0] == keys[1]
 
 
 async def test_limits_that_count_anew_are_counted_and_the_first_are_named():

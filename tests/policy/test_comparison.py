@@ -74,6 +74,12 @@ ONE_LIMIT = [
 ]
 
 
+def test_a_limit_that_moves_to_another_line_or_file_is_the_same():
+    """An editor that adds a comment changes no limit."""
+    one, two = tree("{key: k, rate_limit: {unit: day}}"), "domain: e\n"
+    assert differences([one, two], [two, f"# a comment\n\n{one}"]) == []
+
+
 @pytest.mark.parametrize(("after", "words"), ONE_LIMIT)
 def test_each_property_of_a_limit_has_words(after, words):
     """Raised and lowered go by the rate in the long run; each other property is a change of its own."""

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from structlog.testing import capture_logs
 
-from ratelimitd.limiter import Fallback, Modes
+from ratelimitd.limiter import Fallback, Modes, listen
 from ratelimitd.observe.metrics import Counters
 from ratelimitd.rls import DecisionLog, GrpcHealth, Logged, handlers
 from ratelimitd.rls.traced import CallTracer
@@ -36,7 +36,7 @@ class TracedBench(Bench):
         self.tracer = Tracer(Sampler(rate), exporter, "host")
         self.calls = CallTracer(self.tracer, self.engine, port)
         self.decisions = DecisionLog(self.engine, None)
-        self.decisions.beside(self.calls.decided)
+        listen(self.engine, self.calls.decided)
         served = handlers(self.service, GrpcHealth(lambda: True, Counters().called))
         self.handlers = self.calls.handlers(served).unary
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ratelimitd.policy import PolicyErrors
+from ratelimitd.policy import NodeRow, PolicyErrors, Where, assemble, where_of
 from ratelimitd.policy_file import examine
 from ratelimitd.sources.child import perform
 from ratelimitd.sources.frames import ErrorFrame, LoadJob, WarningFrame
@@ -87,10 +87,25 @@ def limit(**fields):
     return config("r", {"key": "k", "rate_limit": fields})
 
 
+def unplaced(rows):
+    return [row._replace(file="", lines=()) if isinstance(row, NodeRow) else row for row in rows]
+
+
 def test_a_resource_is_what_a_file_is():
     """Every field makes the same row as in a file."""
     assert examined(RESOURCE).errors == []
-    assert examined(RESOURCE).rows == examine([("f", FILE)]).rows
+    rows, written = examined(RESOURCE).rows, examine([("f", FILE)]).rows
+    assert unplaced(rows) == unplaced(written)
+
+
+def test_a_limit_is_placed_by_its_resource():
+    """By the name that errors give; a resource has no lines."""
+    policy = assemble(examined(RESOURCE, limit(unit="day", requests_per_unit=5)).rows)
+    limited = [node for node in policy.nodes if node.limits]
+    assert {where_of(policy, node, 0) for node in limited} == {
+        Where("listener-80", None, resource=True),
+        Where("r", None, resource=True),
+    }
 
 
 @pytest.mark.parametrize("unit", UNITS)
