@@ -7,10 +7,10 @@ from .events import Hub
 from .explain import explain_page, explained
 from .guard import Token, TokenError, TokenFile, TokenGuard, guarded
 from .http import Page, PageRequest, PageTable
-from .live import Document, Feed, LiveAccess, LiveView, live_off, live_pages
+from .live import Document, Feed, LiveAccess, LiveView, live_off
 from .live_query import Watched
 from .pages import debug_pages, gateway_pages, metrics_pages, service_pages
-from .peers import HASHED, KEYS_HEADER
+from .peers import HASHED, KEYS_HEADER, NotTogetherError, live_pages, peer_pages
 from .reused import REUSE_BYTES, Reused
 from .server import BODY_BYTES, HTTP_MOST, STREAMS, Clients, PageListener, Pages, listen, port_bytes
 from .stats import statsd_text
@@ -32,6 +32,7 @@ __all__ = [
     "Hub",
     "LiveAccess",
     "LiveView",
+    "NotTogetherError",
     "Page",
     "PageListener",
     "PageRequest",
@@ -58,6 +59,7 @@ __all__ = [
     "live_off",
     "live_pages",
     "metrics_pages",
+    "peer_pages",
     "policy_page",
     "port_bytes",
     "reset_page",

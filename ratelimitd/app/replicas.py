@@ -6,7 +6,7 @@ from functools import partial
 from math import inf
 from typing import Any, Final, NamedTuple
 
-from ratelimitd.admin import Token, TokenError
+from ratelimitd.admin import NotTogetherError, Token, TokenError
 from ratelimitd.config.values import PeerName
 from ratelimitd.http1 import Endpoint
 from ratelimitd.live import arranged, fault, merged
@@ -57,10 +57,6 @@ NOT_TOGETHER: Final = (
     "each replica hashes keys with a secret of its own, so they can be merged only with the admin token; send it, or "
     "set the same IDENTITY_SECRET for all replicas"
 )
-
-
-class NotTogetherError(Exception):
-    """The replicas cannot be merged for this caller; the text says why, and what to set."""
 
 
 class Asked(NamedTuple):
