@@ -32,12 +32,18 @@ from .policies import ADMIN_SHOWN as SHOWN
 from .service import RunningService
 
 
-def admin_pages(service: RunningService) -> PageTable:
-    """Return the table of the admin API, empty without a token; raises StartError for an invalid token."""
-    token = _token(service.settings)
+def admin_guard(settings: Settings) -> TokenGuard | None:
+    """Return what checks the admin token; None: there is none. Raises StartError for an invalid token."""
+    token = _token(settings)
     if token is None:
+        return None
+    return TokenGuard(token, lambda: time.monotonic_ns() // 1000, remote=settings.admin_remote)
+
+
+def admin_pages(service: RunningService, guard: TokenGuard | None) -> PageTable:
+    """Return the table of the admin API, empty without a token."""
+    if guard is None:
         return {}
-    guard = TokenGuard(token, lambda: time.monotonic_ns() // 1000, remote=service.settings.admin_remote)
     control = _control(service)
     active = {"GET": policy_page(lambda: _page(service))}
     key = {"GET": key_page(control), "POST": key_page(control), "DELETE": reset_page(control)}

@@ -10,8 +10,9 @@ from ratelimitd.admin import BODY_BYTES, PageTable, debug_pages, listen, metrics
 from ratelimitd.rls import decide_json
 from ratelimitd.settings import Settings
 
-from .admin import admin_pages
+from .admin import admin_guard, admin_pages
 from .connections import Connections
+from .live import LiveService, live_table
 from .naming import port_set_by
 from .prometheus import Scrapes
 from .service import RunningService
@@ -34,7 +35,11 @@ class Addresses(NamedTuple):
 
 
 async def listen_http(
-    service: RunningService, metrics: Scrapes, connections: Connections, stack: AsyncExitStack
+    service: RunningService,
+    metrics: Scrapes,
+    connections: Connections,
+    live: LiveService | None,
+    stack: AsyncExitStack,
 ) -> Addresses:
     """Listen on all HTTP ports until the stack unwinds; raises OSError as ``bind`` does, StartError for a bad token."""
     settings, parts = service.settings, service.parts
@@ -52,7 +57,7 @@ async def listen_http(
     address = settings.host, settings.port
     return Addresses(
         http=await _listen("http", main, address, connections, stack, max_body, _hosts(settings)),
-        debug=await listen_debug(service, connections, stack),
+        debug=await listen_debug(service, connections, live, stack),
         prometheus=prometheus,
     )
 
@@ -63,13 +68,15 @@ def page_bodies(settings: Settings) -> list[int]:
     return [max(BODY_BYTES, settings.max_request_bytes), *[BODY_BYTES] * (ports - 1)]
 
 
-async def listen_debug(service: RunningService, connections: Connections, stack: AsyncExitStack) -> str:
-    """Listen on the debug port as ``listen_http`` does; returns its address."""
-    settings, parts = service.settings, service.parts
+async def listen_debug(
+    service: RunningService, connections: Connections, live: LiveService | None, stack: AsyncExitStack
+) -> str:
+    """Listen on the debug port as ``listen_http`` does; returns its address. ``live``: None: the live view is off."""
+    settings, parts, guard = service.settings, service.parts, admin_guard(service.settings)
     table = debug_pages(
         lambda: service.policies.policy,
         lambda: statsd_text(parts.tallies, parts.tallies.unknown_domains(), parts.counters),
-        admin_pages(service),
+        {**admin_pages(service, guard), **live_table(live, guard)},
     )
     address = settings.debug_host, settings.debug_port
     return await _listen("debug", table, address, connections, stack, hosts=_hosts(settings))

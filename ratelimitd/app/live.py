@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Coroutine, Generator
 from typing import Any, Final, TypeVar
 
 from ratelimitd import live as model
@@ -12,11 +12,9 @@ from ratelimitd.descriptor_text import show
 from ratelimitd.limiter import Plan
 from ratelimitd.live import LimitsQuery, Live, View
 from ratelimitd.observe.logs import get_logger
-from ratelimitd.policy import DescriptorNode
+from ratelimitd.policy import DescriptorNode, where_fields, where_of
 from ratelimitd.rls import DecisionFeed, Logged
-from ratelimitd.settings import Settings
 
-from .engine import Parts
 from .life import Front
 from .live_facts import facts, replica
 from .service import RunningService
@@ -32,14 +30,32 @@ GOODBYE: Final = b'event: shutdown\ndata: {"version":1}\n\n'
 """The last event of each reader: the process ends, and a page that reconnects may find another one."""
 
 
-def live_model(settings: Settings, parts: Parts) -> Live | None:
-    """Make the model, and let it watch the engine; None if LIVE_MAX_BYTES is 0, and nothing watches."""
+def live_service(service: RunningService, example: Callable[[], str]) -> "LiveService | None":
+    """Let the model watch the engine, and return its view; None if LIVE_MAX_BYTES is 0: nothing watches.
+
+    ``example``: see ``LiveService``.
+    """
+    settings, parts = service.settings, service.parts
     if not settings.live_max_bytes:
         return None
     secret = settings.identity_secret.encode() or secrets.token_bytes(32)
-    made = Live(settings.live_max_bytes, secret, time.time_ns() // 1000, parts.tallies, parts.engine.modes)
-    parts.engine.watcher = made
-    return made
+    live = Live(settings.live_max_bytes, secret, time.time_ns() // 1000, parts.tallies, parts.engine.modes)
+    parts.engine.watcher = live
+    return LiveService(service, live, example)
+
+
+def live_tasks(view: "LiveService | None") -> list[Coroutine[None, None, None]]:
+    """Return the task of a view, if there is one."""
+    return [] if view is None else [view.run()]
+
+
+def live_fronts(view: "LiveService | None") -> list[Front]:
+    """Return what ends the readers of a view when the process drains, if there is one."""
+
+    async def stop(_: float) -> None:
+        """Nothing is left to wait for."""
+
+    return [] if view is None else [Front(lambda: view.hub.close(GOODBYE), stop)]
 
 
 class LiveService:
@@ -67,15 +83,8 @@ class LiveService:
         while True:
             await asyncio.sleep(TICK)
             decided = engine.decided_ok, engine.decided_over, engine.decided_failed
-            await finished(self._live.tick(_now(), decided))
-
-    def front(self) -> Front:
-        """Return what ends the readers when the process drains."""
-
-        async def stop(_: float) -> None:
-            pass
-
-        return Front(lambda: self.hub.close(GOODBYE), stop)
+            for _ in self._live.tick(_now(), decided):
+                await asyncio.sleep(0)
 
     async def overview(self, *, plain: bool) -> Document:
         """See ``LiveView``."""
@@ -89,7 +98,7 @@ class LiveService:
 
     async def limits(self, query: LimitsQuery, *, plain: bool) -> Document:
         """See ``LiveView``."""
-        return await finished(model.limits(self._view(plain=plain), query))
+        return await self._walked(lambda view: model.limits(view, query), plain=plain)
 
     async def busiest(self, *, plain: bool) -> Document:
         """See ``LiveView``."""
@@ -97,7 +106,7 @@ class LiveService:
 
     async def limit(self, id: str, *, plain: bool) -> Document | None:  # noqa: A002 -- the name of the parameter
         """See ``LiveView``."""
-        return await finished(model.limit(self._view(plain=plain), id))
+        return await self._walked(lambda view: model.limit(view, id), plain=plain)
 
     async def denials(self, id: str, most: int, *, plain: bool) -> Document:  # noqa: A002 -- as above
         """See ``LiveView``."""
@@ -114,7 +123,27 @@ class LiveService:
         return DecisionFeed(self._service.parts.engine, logged, shown, clock, denied=watched.denied)
 
     def _view(self, *, plain: bool) -> View:
-        return View(self._live, self._service.policies.policy, _now(), plain, show, _where)
+        policy = self._service.policies.policy
+
+        def where(node: DescriptorNode, index: int) -> dict[str, Any] | None:
+            return None if policy is None else where_fields(where_of(policy, node, index))
+
+        return View(self._live, policy, _now(), plain, show, where)
+
+    async def _walked(self, walk: Callable[[View], Generator[None, None, T]], *, plain: bool) -> T:
+        """Walk the policy in slices. One that is replaced meanwhile is dismantled, so the walk begins again."""
+        policies = self._service.policies
+        while True:
+            view = self._view(plain=plain)
+            slices = walk(view)
+            while policies.policy is view.policy:
+                try:
+                    next(slices)
+                except StopIteration as end:
+                    made: T = end.value
+                    return made
+                await asyncio.sleep(0)
+            slices.close()
 
 
 def live_table(view: LiveService | None, guard: TokenGuard | None) -> PageTable:
@@ -122,20 +151,5 @@ def live_table(view: LiveService | None, guard: TokenGuard | None) -> PageTable:
     return live_off() if view is None else live_pages(view, LiveAccess(guard), view.hub)
 
 
-async def finished(slices: Generator[None, None, T]) -> T:
-    """Run work that yields between its slices, and let the event loop turn in between."""
-    while True:
-        try:
-            next(slices)
-        except StopIteration as end:
-            made: T = end.value
-            return made
-        await asyncio.sleep(0)
-
-
 def _now() -> int:
     return time.time_ns() // 1000
-
-
-def _where(node: DescriptorNode, index: int) -> dict[str, Any] | None:  # noqa: ARG001 -- replaced by policy.where_of
-    return None

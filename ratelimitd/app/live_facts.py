@@ -1,16 +1,25 @@
 """What /live/overview says of the process beside its traffic: replica, store, policy and health."""
 
 import secrets
+import shlex
 import socket
 import time
-from typing import Any
+from itertools import islice
+from typing import Any, Final
 
 from ratelimitd import __build__, __version__
+from ratelimitd.config.values import EVERYWHERE
+from ratelimitd.descriptor_text import show
+from ratelimitd.net.listen import address
 from ratelimitd.observe.logs import masked
+from ratelimitd.policy import walk
 
 from .service import RunningService
 
 Facts = dict[str, Any]
+
+LOOKED: Final = 100
+"""Descriptors in which a limit is looked for, for an example: a twentieth of a millisecond."""
 
 
 def replica() -> Facts:
@@ -88,3 +97,19 @@ def _health(service: RunningService) -> Facts:
 
 def _named(states: list[tuple[str, str]]) -> list[Facts]:
     return [{"component": component, "reason": masked(reason)} for component, reason in states]
+
+
+def check_command(service: RunningService) -> str:
+    """Return a command that asks this service for a limit of its policy; empty if there is none, or it needs TLS."""
+    policy, settings = service.policies.policy, service.settings
+    if settings.grpc_server_use_tls or settings.grpc_uds:
+        return ""
+    host = "localhost" if settings.grpc_host in {EVERYWHERE, "::"} else settings.grpc_host
+    for domain, path in () if policy is None else islice(walk(policy), LOOKED):
+        if path and path[-1].limits:
+            descriptor = show(tuple([(node.key, node.value.replace(b"*", b"") or b"test") for node in path]))
+            name = domain.name.decode(errors="backslashreplace")
+            return shlex.join(
+                ("ratelimitd", "check", "--address", address(host, settings.grpc_port), "-d", name, descriptor)
+            )
+    return ""

@@ -46,6 +46,7 @@ from .gateway_files import GatewayFiles, read
 from .gateway_metrics import gateway_families
 from .http import listen_debug, listen_http
 from .life import Front, Running, StartError, live, load_first, refuse_clashes, run_background
+from .live import LiveService, live_fronts, live_service, live_tasks
 from .measuring import measuring
 from .memory import fitted, warn_of_memory
 from .naming import gateway_tls, port_set_by
@@ -113,28 +114,36 @@ async def _start(
     more += [family for each in measures for family in each.families()] + span_families(tracer)
     scraped = scrapes(settings, parts, policies, lag, [*more, *connections.families()])
     pages = gateway_pages(service.readiness, service.notes, _metrics(gateway.admin, scraped.page))
-    own = await _pages(gateway.admin, proxy, pages, host, connections, stack)
-    where = {"proxy": address(host, port), **own}
+    where = {"proxy": address(host, port)}
+    where |= await _pages(gateway.admin, proxy, pages, host, connections, stack)
     fronts = [Front(server.leave, partial(stop_queueing, proxy.queueing, server.stop))]
+    view = _view(service, gateway, port, with_service=with_service)
     serving = None
     if with_service:
         serving, front = open_grpc(service, refusals, connections)
         fronts.append(front)
         where |= {"transport": serving.transport, "grpc": serving.server.address}
-        where |= (await listen_http(service, scraped, connections, stack)).named
+        where |= (await listen_http(service, scraped, connections, view, stack)).named
     elif wants_debug(settings):
-        where["debug"] = await listen_debug(service, connections, stack)
-    tls = gateway_tls(gateway)
-    await server.start(sock, tls=None if tls is None else tls.context())
-    stack.push_async_callback(server.stop, 0.0)
+        where["debug"] = await listen_debug(service, connections, view, stack)
+    await _listen(server, gateway, sock, stack)
     watch = await load_first(service, source, stack)
     await proxy.first_load()
     if serving is not None:
         await serving.server.start()
-    shortage, running = warn_of_shortage(connections.listening), [each.run() for each in measures]
+    shortage = warn_of_shortage(connections.listening)
+    running = [*[each.run() for each in measures], *live_tasks(view)]
     run_background(stack, watch.run(), policies.remind(), lag.run(), shortage, *running)
     log.info("serving", version=__version__, **where, store=service.store_name)
-    return Running(service, tuple(fronts))
+    return Running(service, (*fronts, *live_fronts(view)))
+
+
+def _view(service: RunningService, gateway: Gateway, port: int, *, with_service: bool) -> LiveService | None:
+    """Return the live view of a proxy on this port; None if it is off, or without a debug port."""
+    if not (with_service or wants_debug(service.settings)):
+        return None
+    scheme = "http" if gateway.tls is None else "https"
+    return live_service(service, lambda: f"curl -i {scheme}://localhost:{port}/")
 
 
 def _proxy(
@@ -206,6 +215,13 @@ def _bound(
         sock = bind(host, port)
     stack.callback(sock.close)
     return host, sock
+
+
+async def _listen(server: Server, gateway: Gateway, sock: socket.socket, stack: AsyncExitStack) -> None:
+    """Accept clients until the stack unwinds."""
+    tls = gateway_tls(gateway)
+    await server.start(sock, tls=None if tls is None else tls.context())
+    stack.push_async_callback(server.stop, 0.0)
 
 
 def _listen_setting(settings: Settings, config: str | None) -> str:

@@ -22,6 +22,8 @@ from .files import divided
 from .http import listen_http
 from .life import Front, Running, connect, live, load_first, refuse_clashes, run_background, tell_start, watch_of
 from .listen import Serving, grpc_server
+from .live import live_fronts, live_service, live_tasks
+from .live_facts import check_command
 from .measuring import measuring
 from .memory import fitted, warn_of_memory
 from .policies import Policies, source_of
@@ -64,11 +66,13 @@ async def _start(settings: Settings, config: tuple[str, ...], stack: AsyncExitSt
     told += span_families(tracer)
     measured = [family for each in measures for family in each.families()]
     metrics = scrapes(settings, parts, service.policies, lag, [*told, *measured])
-    addresses = await listen_http(service, metrics, connections, stack)
+    view = live_service(service, lambda: check_command(service))
+    addresses = await listen_http(service, metrics, connections, view, stack)
     watching = await _first_policy(service, source, stack)
     await serving.server.start()
     shortage = warn_of_shortage(connections.listening)
     running = [each.run() for each in measures]
+    running += live_tasks(view)
     run_background(stack, *watching, service.policies.remind(), lag.run(), shortage, *running)
     log.info(
         "serving",
@@ -78,7 +82,7 @@ async def _start(settings: Settings, config: tuple[str, ...], stack: AsyncExitSt
         **addresses.named,
         store=service.store_name,
     )
-    return Running(service, (front,))
+    return Running(service, (front, *live_fronts(view)))
 
 
 def _plane(source: Source | Pushed) -> "Plane | None":
