@@ -1,6 +1,6 @@
 """The live view of several replicas: ``?all=1`` for callers, and the pages that replicas read of one another."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, Protocol
 from urllib.parse import parse_qsl, urlencode
 
@@ -67,6 +67,19 @@ def peer_pages(view: LiveView, guard: TokenGuard, hub: Hub) -> PageTable:
     """Return the table of PEER_ADDR: the documents that another replica merges with its own."""
     answers = live_answers(view, hub)
     return table_of({f"/live/{kind}": answers[f"/live/{kind}"] for kind in READERS}, PeerAccess(guard))
+
+
+async def page_of(view: LiveView, kind: str, query: Mapping[str, str], *, plain: bool) -> Document | None:
+    """Return a page of one replica for a query that is valid; None if it does not have what is asked for."""
+    read = READERS[kind](urlencode(query, errors="surrogateescape"))
+    pages: Mapping[str, Callable[[], Awaitable[Document | None]]] = {
+        "overview": lambda: view.overview(plain=plain),
+        "history": view.history,
+        "limits": lambda: view.limits(read, plain=plain),
+        "limit": lambda: view.limit(read, plain=plain),
+        "denials": lambda: view.denials(read.id, read.limit, plain=plain),
+    }
+    return await pages[kind]()
 
 
 def _of_all(kind: str, one: Answer, together: Together) -> Answer:
