@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+import time
 from collections import Counter
 from typing import NamedTuple
 
@@ -20,6 +21,7 @@ from ratelimitd.limiter import (
     PostPaid,
     Tallies,
 )
+from ratelimitd.live import Live
 from ratelimitd.observe.logs import get_logger
 from ratelimitd.observe.metrics import Counters
 from ratelimitd.policy import OnStoreFailure
@@ -56,6 +58,7 @@ class Parts(NamedTuple):
         no_give_backs: None if ENABLE_NEGATIVE_HITS is true.
         decisions: the decision log.
         post_paid: switches of limits, and settlements that wait.
+        live: what the live view shows; None if LIVE_MAX_BYTES is 0.
     """
 
     engine: Engine
@@ -70,6 +73,7 @@ class Parts(NamedTuple):
     no_give_backs: NoGiveBacks | None
     decisions: DecisionLog
     post_paid: PostPaid
+    live: Live | None
 
 
 def build(settings: Settings) -> Parts:
@@ -104,10 +108,15 @@ def build(settings: Settings) -> Parts:
         guards.append(OverLimitCache(settings.local_cache_size_in_bytes, post_paid.refused))
     modes = Modes(settings.shadow_mode, settings.quota_mode)
     engine = Engine(memory if redis is None else redis, counters, guards, modes)
+    live = None
+    if settings.live_max_bytes:
+        secret = settings.identity_secret.encode() or secrets.token_bytes()
+        live = Live(settings.live_max_bytes, secret, time.time_ns() // 1_000, tallies, modes)
+        engine.watcher = live
     service = RateLimitService(engine, tallies, counters.called, _service_options(settings))
     decisions = DecisionLog(engine, _always_logged(settings))
     stores = memory, redis, watch, fallbacks
-    return Parts(engine, service, tallies, counters, *stores, new_keys, no_give_backs, decisions, post_paid)
+    return Parts(engine, service, tallies, counters, *stores, new_keys, no_give_backs, decisions, post_paid, live)
 
 
 def _refused(ask: Ask) -> None:

@@ -62,8 +62,9 @@ CONNECTION_BYTES, TLS_BYTES = 17 << 10, 64 << 10
 MAPPED_BYTES: Final = 1_100
 """What a mapping file adds to the series of a limit: 600 to 1,050 measured, with Envoy Gateway's and upstream's."""
 
-BUFFERS_PART, COUNTERS_PART, CONNECTIONS_PART = 8, 2, 4
-"""Parts of the memory of a container: an eighth for messages, half for counters, a quarter for gRPC connections."""
+BUFFERS_PART, COUNTERS_PART, CONNECTIONS_PART, LIVE_PART = 8, 2, 4, 64
+"""Parts of the memory of a container: an eighth for messages, half for counters, a quarter for gRPC connections and the
+live view, which has a 64th of it by default."""
 
 
 class Share(NamedTuple):
@@ -76,7 +77,11 @@ class Share(NamedTuple):
 
 def fitted(settings: Settings, memory: int) -> Settings:
     """Return the settings for a machine or container of this many bytes; a size that was set stays as it is."""
-    parts = {Settings.memory_max_bytes: COUNTERS_PART, Settings.grpc_max_buffered_bytes: BUFFERS_PART}
+    parts = {
+        Settings.memory_max_bytes: COUNTERS_PART,
+        Settings.grpc_max_buffered_bytes: BUFFERS_PART,
+        Settings.live_max_bytes: LIVE_PART,
+    }
     sizes = {
         row.name.lower(): min(row.parse(row.default), memory // part)
         for row, part in parts.items()
@@ -87,7 +92,8 @@ def fitted(settings: Settings, memory: int) -> Settings:
 
 def grpc_connections(settings: Settings, memory: int) -> int:
     """Return how many gRPC connections a machine or container of this many bytes has room for."""
-    return max(1, min(GRPC_MOST, memory // CONNECTIONS_PART // _connection_bytes(settings)))
+    room = memory // CONNECTIONS_PART - fitted(settings, memory).live_max_bytes
+    return max(1, min(GRPC_MOST, room // _connection_bytes(settings)))
 
 
 def shares(
@@ -140,6 +146,8 @@ def _counters(settings: Settings) -> Iterator[Share]:
     yield Share(
         "metric series that requests make, or of limits that are gone", series, Settings.request_made_series.name
     )
+    if settings.live_max_bytes:
+        yield Share("the live view", settings.live_max_bytes, Settings.live_max_bytes.name)
     yield Share(
         "calls in flight, besides their requests", CALL_BYTES * settings.store_in_flight, Settings.store_in_flight.name
     )

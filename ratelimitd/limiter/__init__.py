@@ -50,10 +50,11 @@ from .seam import (
     Watcher,
 )
 from .selection import Selection, selects
-from .stats import GONE_SERIES, NAME_BYTES, TALLY_BYTES, LaterTally, Tallies, Tally
+from .stats import ALWAYS, GONE_SERIES, NAME_BYTES, TALLY_BYTES, LaterTally, Tallies, Tally
 from .switches import Switch
 
 __all__ = [
+    "ALWAYS",
     "ENFORCED",
     "GONE_SERIES",
     "INTERNAL_ERROR",

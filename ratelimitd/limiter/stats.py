@@ -31,9 +31,9 @@ NAME_BYTES: Final = 420
 """Bytes that the name of a series made by a request may take, on average: 4 MiB for ``REQUEST_MADE_SERIES``. A name of
 three short parts takes 350, and one of 33 parts ten times as much. Past that, further series share ``other``."""
 
-TALLY_BYTES: Final = 800
-"""Bytes of a tally besides its name: the object, nine integers, its places in a dict and a list, for which tracemalloc
-measures 450 to 540; and as many integers more once costs come after requests."""
+TALLY_BYTES: Final = 700
+"""Bytes of a tally besides its name: the object, eleven integers, its places in a dict and a list, for which
+tracemalloc measures 400 to 490; and as many integers more once costs come after requests."""
 
 GONE_SERIES: Final = 1_000
 """Series of limits that are no longer in the policy, which stay until as many further ones have left: some reloads of a
@@ -117,14 +117,16 @@ class Tally:
         failed: hits whose store failed, whatever was decided instead.
         hits_due: ``total_hits`` from which the engine's watcher is called; it sets the next.
         denied_due: ``over_limit`` from which it is called.
-        watched: what it knows of the limit.
+        hits_gap, denied_gap: hits that each of these thresholds stands for on average.
     """
 
     __slots__ = (
         "after",
         "denied_due",
+        "denied_gap",
         "failed",
         "hits_due",
+        "hits_gap",
         "item",
         "label_text",
         "near_limit",
@@ -135,7 +137,6 @@ class Tally:
         "shadow_mode",
         "stat_key",
         "total_hits",
-        "watched",
         "within_limit",
     )
 
@@ -152,9 +153,8 @@ class Tally:
         self.over_limit_with_local_cache = 0
         self.shadow_mode = 0
         self.failed = 0
-        self.hits_due = 1
-        self.denied_due = 1
-        self.watched: object = None
+        self.hits_due = self.hits_gap = 1
+        self.denied_due = self.denied_gap = 1
         self.after: LaterTally | None = None
 
     def later(self) -> LaterTally:
@@ -194,6 +194,15 @@ class Tallies:
 
     def __len__(self) -> int:
         return len(self._listed) - len(self._free)
+
+    def part(self, first: int, most: int) -> list[Tally]:
+        """Return the tallies of these places, for a walk in parts."""
+        return [tally for tally in self._listed[first : first + most] if tally is not None]
+
+    @property
+    def places(self) -> int:
+        """Places that tallies have or had."""
+        return len(self._listed)
 
     def of(self, stat_key: tuple[str, ...], item: str, *, from_request: bool) -> Tally:
         """Return the tally of a limit; past a bound, new request-made ones of a domain share the tally ``other``."""

@@ -12,16 +12,16 @@ from json import dumps
 from math import fsum
 from typing import Any, Final
 
-Document = dict[str, Any]
-"""A document of docs/live.md, as JSON has it; ``fault`` found none in it."""
+from . import windows
+from .documents import KEYS_SHOWN
+from .history import NAMES
+from .view import Document
 
-STEP: Final = 10
+STEP: Final = windows.STEP // 1_000_000
 """Seconds of a step of a history; its end is a multiple of it, Unix time."""
 
 LATE: Final = 2 * STEP
 """Seconds by which the last step of a replica may be older: one whose clock is later is left behind, not waited for."""
-
-COUNTS: Final = ("allowed", "denied", "shadowed", "failed")
 
 CONFIGURED: Final = (
     "summary", "requests_per_unit", "unit", "unit_multiplier", "window_seconds", "burst", "algorithm", "mode",
@@ -122,15 +122,15 @@ def _end(ends: Sequence[int]) -> int:
 def _aligned(histories: Sequence[Document]) -> Document:
     """Add histories step by step, up to the last step that all of them have."""
     end = _end(_each(histories, "end"))
-    length = max(len(history[name]) for history in histories for name in COUNTS)
+    length = max(len(history[name]) for history in histories for name in NAMES)
     shifted = {
         name: [_shifted(history[name], (end - history["end"]) // STEP, length) for history in histories]
-        for name in COUNTS
+        for name in NAMES
     }
     return {
         "step": STEP,
         "end": end,
-        **{name: [sum(step) for step in zip(*shifted[name], strict=True)] for name in COUNTS},
+        **{name: [sum(step) for step in zip(*shifted[name], strict=True)] for name in NAMES},
     }
 
 
@@ -253,9 +253,11 @@ def _told(key: Document) -> tuple[float, ...]:
 def _keys_error(errors: Sequence[Document]) -> Document:
     """A key with a larger share of the hits of all has it on one replica at least, and is listed there."""
     share = max(_each(errors, "share"))
+    if not share:
+        return dict(errors[0])
     text = (
-        f"a key with more than {share:.1%} of the recent hits is listed; hits on a replica that does not list it, "
-        "or before it was listed, are not counted"
+        f"a key with more than {100 * share:.2g} % of the recent hits is listed; hits on a replica that does not list "
+        "it, or before it was listed, are not counted"
     )
     return {"share": share, "text": text}
 
@@ -266,14 +268,19 @@ def _newest(documents: Sequence[Document]) -> list[Document]:
     return sorted(denials, key=lambda denial: (-denial["time"], denial["id"], denial["key"], _text(denial)))
 
 
+def _of(hits: Callable[[Mapping[str, float]], float]) -> Callable[[Document], Any]:
+    return lambda row: (hits(row["rates"]), hits(row["totals"]))
+
+
 ORDERS: Final[Mapping[str, Callable[[Document], Any]]] = {
-    "denied": lambda row: row["rates"]["denied"],
-    "allowed": lambda row: row["rates"]["allowed"],
-    "rate": lambda row: sum(row["rates"].values()),
+    "denied": _of(lambda counts: counts["denied"]),
+    "allowed": _of(lambda counts: counts["allowed"]),
+    "rate": _of(lambda counts: counts["allowed"] + counts["denied"] + counts["shadowed"]),
     "use": lambda row: -1.0 if row["use"] is None else row["use"],
     "keys": lambda row: -1 if row["active_keys"] is None else row["active_keys"],
+    "name": lambda row: row["name"],
 }
-"""The number by which limits are sorted; by name, it is the name."""
+"""What limits are sorted by, as in ``listing.SORTS``."""
 
 
 def arranged(kind: str, document: Document, query: Mapping[str, str]) -> Document:
@@ -287,21 +294,12 @@ def arranged(kind: str, document: Document, query: Mapping[str, str]) -> Documen
         busiest = sorted(
             document["keys"], key=lambda key: [-key[name]["hits"] for name in ("minute", "ten_minutes", "hour")]
         )
-        return {**document, "keys": busiest[:KEYS_MOST], "denials": document["denials"][:DENIALS_MOST]}
+        return {**document, "keys": busiest[:KEYS_SHOWN], "denials": document["denials"][:KEYS_SHOWN]}
     return document
 
 
-KEYS_MOST: Final = 128
-"""Keys of a limit that are shown: as many as one replica lists at most."""
-
-DENIALS_MOST: Final = 100
-
-
 def _sorted_limits(rows: Sequence[Document], query: Mapping[str, str]) -> list[Document]:
-    """Sort by the column, and rows that are equal there by name."""
-    by_name = sorted(rows, key=lambda row: row["name"])
-    descending = query.get("order") == "desc" or ("order" not in query and query.get("sort", "denied") != "name")
-    number = ORDERS.get(query.get("sort", "denied"))
-    if number is None:
-        return by_name[::-1] if descending else by_name
-    return sorted(by_name, key=number, reverse=descending)
+    """Sort by the column; rows that are equal there stay in the order of the policy."""
+    sort = query.get("sort", "denied")
+    order = query.get("order", "asc" if sort == "name" else "desc")
+    return sorted(rows, key=ORDERS[sort], reverse=order == "desc")

@@ -5,7 +5,8 @@ from functools import partial
 from math import isfinite
 from typing import Any, Final
 
-from .merging import BREAKER, COUNTS, STEP
+from .history import NAMES
+from .merging import BREAKER, STEP
 
 VERSION: Final = 1
 """Of the documents. Fields may be added to a version; what is removed or changed makes another."""
@@ -60,9 +61,9 @@ _TEXT: Final = partial(_kind, lambda value: isinstance(value, str))
 _BOOL: Final = partial(_kind, lambda value: isinstance(value, bool))
 _INTEGERS: Final = partial(_kind, lambda value: isinstance(value, list) and all(map(_is_integer, value)))
 
-_RATES: Final = _fields(**dict.fromkeys(COUNTS, _NUMBER))
-_TOTALS: Final = dict.fromkeys(COUNTS, _INTEGER)
-_STEPS: Final = dict.fromkeys(COUNTS, _INTEGERS)
+_RATES: Final = _fields(**dict.fromkeys(NAMES, _NUMBER))
+_TOTALS: Final = dict.fromkeys(NAMES, _INTEGER)
+_STEPS: Final = dict.fromkeys(NAMES, _INTEGERS)
 _END: Final = partial(_kind, lambda value: _is_integer(value) and value % STEP == 0)
 _HISTORY: Final = {"step": partial(_kind, lambda value: value == STEP), "end": _END, **_STEPS}
 _HITS: Final = _fields(hits=_INTEGER, denied=_INTEGER)

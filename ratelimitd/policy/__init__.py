@@ -29,7 +29,7 @@ from .model import (
     is_concurrent,
     window_in_words,
 )
-from .paths import is_override, metric_part, place_of, rule_name
+from .paths import is_override, metric_part, names_of, path_of, place_of, rule_name
 from .rows import (
     DETAILED_METRIC,
     SHARE_THRESHOLD,
@@ -108,8 +108,10 @@ __all__ = [
     "keys_rows",
     "match",
     "metric_part",
+    "names_of",
     "network_of",
     "node_at",
+    "path_of",
     "pinned",
     "place_of",
     "rule_name",

@@ -81,12 +81,12 @@ def test_both_edges_start_with_sizes_that_fit(monkeypatch, edge):
     ("memory", "env", "connections"),
     [
         (4096, {}, Nghttp2Options._field_defaults["max_connections"]),
-        (512, {}, 128 * MIB // CONNECTION_BYTES),
-        (512, CA, 128 * MIB // (CONNECTION_BYTES + TLS_BYTES)),
+        (512, {}, 120 * MIB // CONNECTION_BYTES),
+        (512, CA, 120 * MIB // (CONNECTION_BYTES + TLS_BYTES)),
     ],
 )
 def test_connections_have_a_quarter_of_the_container(memory, env, connections):
-    """As many as the transport allows where there is room; with TLS each takes five times as much."""
+    """Less what the live view takes. As many as the transport allows where there is room; with TLS each takes five times as much."""
     assert grpc_connections(settings(**env), memory * MIB) == connections
 
 
@@ -98,6 +98,8 @@ SERIES = "metric series that requests make, or of limits that are gone"
     [
         ("counters in memory", {"MEMORY_MAX_BYTES": "100MiB"}, 100),
         ("counters in memory", {"REDIS_URL": "h:1"}, -1),
+        ("the live view", {"LIVE_MAX_BYTES": "3MiB"}, 3),
+        ("the live view", {"LIVE_MAX_BYTES": "0"}, -1),
         ("counters while Redis is away", {"REDIS_URL": "h:1"}, 30),
         ("lines of the log that are not read", {}, 0.3125),
         ("table of known keys", {}, 16),
@@ -217,7 +219,7 @@ async def test_a_start_in_a_small_cgroup_warns_once(tmp_path, monkeypatch):
             while (folder / "cgroup.procs").read_text():
                 await asyncio.sleep(0.01)
     (line,) = told
-    assert "this process has 300: counters in memory 150, gRPC connections 75," in line
+    assert "this process has 300: counters in memory 150, gRPC connections 71," in line
 
 
 def test_the_proxy_has_memory_for_tls():

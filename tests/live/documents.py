@@ -4,7 +4,7 @@ from json import dumps
 
 from hypothesis import strategies as st
 
-from ratelimitd.live.merging import COUNTS
+from ratelimitd.live import NAMES
 
 EPOCH = 1_800_000_000
 """A time that is the end of a step."""
@@ -16,7 +16,7 @@ names = st.sampled_from(["a", "b", "c", "d"])
 
 
 def four(numbers):
-    return st.fixed_dictionaries(dict.fromkeys(COUNTS, numbers))
+    return st.fixed_dictionaries(dict.fromkeys(NAMES, numbers))
 
 
 def some(values):
@@ -27,7 +27,7 @@ ends = st.sampled_from([EPOCH, EPOCH + 10, EPOCH + 20])
 """Ends of the last step: of replicas that close it at different moments."""
 
 steps = st.lists(counts, min_size=12, max_size=12)
-histories = st.fixed_dictionaries({"step": st.just(10), "end": ends, **dict.fromkeys(COUNTS, steps)})
+histories = st.fixed_dictionaries({"step": st.just(10), "end": ends, **dict.fromkeys(NAMES, steps)})
 sparks = st.fixed_dictionaries(
     {"step": st.just(60), **dict.fromkeys(("allowed", "denied"), st.lists(counts, min_size=5, max_size=5))}
 )
@@ -103,7 +103,7 @@ KINDS = {
         rates=four(tenths),
         decisions=st.fixed_dictionaries(dict.fromkeys(("ok", "over_limit", "failed"), tenths)),
         totals=four(counts),
-        last=st.fixed_dictionaries({"end": ends, **dict.fromkeys(COUNTS, counts)}),
+        last=st.fixed_dictionaries({"end": ends, **dict.fromkeys(NAMES, counts)}),
         store=st.fixed_dictionaries(
             {
                 "kind": st.just("memory"),
@@ -153,10 +153,10 @@ def empty_overview(**fields):
         "replica": {"id": "0", "name": "pod-0", "started": EPOCH, "software": "0.1.0", "build": "compiled"},
         "authorized": True,
         "keys": "shown",
-        "rates": dict.fromkeys(COUNTS, 0.0),
+        "rates": dict.fromkeys(NAMES, 0.0),
         "decisions": dict.fromkeys(("ok", "over_limit", "failed"), 0.0),
-        "totals": dict.fromkeys(COUNTS, 0),
-        "last": {"end": EPOCH, **dict.fromkeys(COUNTS, 0)},
+        "totals": dict.fromkeys(NAMES, 0),
+        "last": {"end": EPOCH, **dict.fromkeys(NAMES, 0)},
         "store": {
             "kind": "memory", "where": "memory", "state": "ok", "text": "", "breaker": None,
             "keys": 0, "bytes": 0, "max_bytes": 1 << 20,
@@ -174,7 +174,7 @@ def empty_overview(**fields):
 def row(**fields):
     """The row of a limit without traffic."""
     return {
-        "id": "a", **ROW, "rates": dict.fromkeys(COUNTS, 0.0), "totals": dict.fromkeys(COUNTS, 0),
+        "id": "a", **ROW, "rates": dict.fromkeys(NAMES, 0.0), "totals": dict.fromkeys(NAMES, 0),
         "active_keys": None, "use": None, "spark": None, **fields,
     }  # fmt: skip
 
@@ -190,7 +190,7 @@ def key(**fields):
 
 def history(end=EPOCH, **fields):
     """A history of three steps without a hit."""
-    return {"version": 1, "time": end, "step": 10, "end": end, **{name: [0, 0, 0] for name in COUNTS}, **fields}
+    return {"version": 1, "time": end, "step": 10, "end": end, **{name: [0, 0, 0] for name in NAMES}, **fields}
 
 
 def limits(*found, total=None):

@@ -4,8 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ratelimitd.live import arranged, fault, merged
-from ratelimitd.live.merging import COUNTS
+from ratelimitd.live import NAMES, arranged, fault, merged
 from tests.live.documents import EPOCH, KINDS, empty_overview, history, key, limit, limits, row, unordered
 
 kinds = pytest.mark.parametrize("kind", KINDS)
@@ -59,7 +58,7 @@ def test_a_replica_without_traffic_adds_nothing(found):
 @given(found=KINDS["history"])
 def test_an_empty_history_adds_nothing(found):
     """One of the same end, with no hits."""
-    assert merged("history", [found, {**found, **dict.fromkeys(COUNTS, [0] * 12)}]) == found
+    assert merged("history", [found, {**found, **dict.fromkeys(NAMES, [0] * 12)}]) == found
 
 
 @given(found=KINDS["limits"])
@@ -74,7 +73,7 @@ def test_no_limits_add_none(found):
 def test_sums_are_right(documents):
     """Totals are the sum of all, to the hit; rates to a millionth."""
     found = merged("overview", documents)
-    for name in COUNTS:
+    for name in NAMES:
         assert found["totals"][name] == sum(each["totals"][name] for each in documents)
         assert found["rates"][name] == pytest.approx(sum(each["rates"][name] for each in documents), abs=1e-6)
 
@@ -170,13 +169,15 @@ def test_counters_of_memory_are_added(kind, keys):
         ({"sort": "name"}, "abc"),
         ({"sort": "name", "order": "desc"}, "cba"),
         ({"sort": "use"}, "bac"),
+        ({"sort": "rate"}, "cab"),
+        ({"sort": "allowed"}, "abc"),
         ({"sort": "keys", "limit": "1"}, "b"),
         ({"sort": "name", "limit": "1", "offset": "1"}, "b"),
     ],
 )
 def test_limits_are_sorted_when_they_are_merged(query, ids):
     """By the sums, and cut to the page that was asked for."""
-    rates = dict.fromkeys(COUNTS, 0.0)
+    rates = dict.fromkeys(NAMES, 0.0)
     rows = [
         row(id="a", name="a", rates={**rates, "denied": 1.0}),
         row(id="b", name="b", use=0.5, active_keys=1),
