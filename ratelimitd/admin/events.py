@@ -171,6 +171,7 @@ class Hub:
             return
         if all(topic in self._rendered for topic in reader.topics):
             self._offer(reader)
+            self._drop_the_slowest()
         else:
             self._joined.set()
         if self._task is None:

@@ -85,10 +85,10 @@ class LiveView(Protocol):
     async def busiest(self, *, plain: bool) -> Document:
         """The numbers of the 100 limits with the most hits."""
 
-    async def limit(self, id: str, *, plain: bool) -> Document | None:  # noqa: A002 -- the name of the parameter
+    async def limit(self, limit_id: str, *, plain: bool) -> Document | None:
         """One limit; None: there is none with this id."""
 
-    async def denials(self, id: str, most: int, *, plain: bool) -> Document:  # noqa: A002 -- as above
+    async def denials(self, limit_id: str, most: int, *, plain: bool) -> Document:
         """The last denials, of one limit or, with "", of all."""
 
     def decisions(self, watched: Watched, *, plain: bool) -> Feed:

@@ -1,7 +1,6 @@
 """The live view of a running service: what its pages show, and the task that keeps the model current."""
 
 import asyncio
-import secrets
 import time
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any, Final, TypeVar
@@ -42,17 +41,12 @@ GOODBYE: Final = b'event: shutdown\ndata: {"version":1}\n\n'
 
 
 def live_service(service: RunningService, example: Callable[[], str]) -> "LiveService | None":
-    """Let the model watch the engine, and return its view; None if LIVE_MAX_BYTES is 0: nothing watches.
+    """Return the view of what the engine shows to its model; None if LIVE_MAX_BYTES is 0.
 
     ``example``: see ``LiveService``.
     """
-    settings, parts = service.settings, service.parts
-    if not settings.live_max_bytes:
-        return None
-    secret = settings.identity_secret.encode() or secrets.token_bytes(32)
-    live = Live(settings.live_max_bytes, secret, time.time_ns() // 1000, parts.tallies, parts.engine.modes)
-    parts.engine.watcher = live
-    return LiveService(service, live, example)
+    live = service.parts.live
+    return None if live is None else LiveService(service, live, example)
 
 
 def live_tasks(view: "LiveService | None") -> list[Coroutine[None, None, None]]:
@@ -86,6 +80,7 @@ class LiveService:
         self._live = live
         self._example = example
         self._replica = replica()
+        self._walking = asyncio.Lock()
         self.hub = Hub(Topics(self).render)
 
     async def run(self) -> None:
@@ -115,19 +110,19 @@ class LiveService:
         """See ``LiveView``."""
         return model.busiest(self._view(plain=plain))
 
-    async def limit(self, id: str, *, plain: bool) -> Document | None:  # noqa: A002 -- the name of the parameter
+    async def limit(self, limit_id: str, *, plain: bool) -> Document | None:
         """See ``LiveView``."""
-        return await self._walked(lambda view: model.limit(view, id), plain=plain)
+        return await self._walked(lambda view: model.limit(view, limit_id), plain=plain)
 
-    async def denials(self, id: str, most: int, *, plain: bool) -> Document:  # noqa: A002 -- as above
+    async def denials(self, limit_id: str, most: int, *, plain: bool) -> Document:
         """See ``LiveView``."""
-        return model.denials(self._view(plain=plain), id or None, most)
+        return model.denials(self._view(plain=plain), limit_id or None, most)
 
     def decisions(self, watched: Watched, *, plain: bool) -> DecisionFeed:
         """See ``LiveView``."""
 
         def shown(plan: Plan, position: int) -> str:
-            return model.shown_descriptor(self._live.secret, plan, position, plain, show)[0]
+            return model.shown_descriptor(self._live.key, plan, position, plain, show)[0]
 
         logged = Logged(watched.selection, lines=watched.lines)
         clock = asyncio.get_running_loop().time
@@ -142,19 +137,23 @@ class LiveService:
         return View(self._live, policy, _now(), plain, show, where)
 
     async def _walked(self, walk: Callable[[View], Generator[None, None, T]], *, plain: bool) -> T:
-        """Walk the policy in slices. One that is replaced meanwhile is dismantled, so the walk begins again."""
+        """Walk the policy in slices, one walk at a time, since each holds something of every limit that it finds.
+
+        A policy that is replaced meanwhile is dismantled, so the walk begins again.
+        """
         policies = self._service.policies
-        while True:
-            view = self._view(plain=plain)
-            slices = walk(view)
-            while policies.policy is view.policy:
-                try:
-                    next(slices)
-                except StopIteration as end:
-                    made: T = end.value
-                    return made
-                await asyncio.sleep(0)
-            slices.close()
+        async with self._walking:
+            while True:
+                view = self._view(plain=plain)
+                slices = walk(view)
+                while policies.policy is view.policy:
+                    try:
+                        next(slices)
+                    except StopIteration as end:
+                        made: T = end.value
+                        return made
+                    await asyncio.sleep(0)
+                slices.close()
 
 
 def live_table(view: LiveService | None, guard: TokenGuard | None, together: Together | None) -> PageTable:

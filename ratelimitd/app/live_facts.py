@@ -10,7 +10,6 @@ from typing import Any, Final
 from ratelimitd import __build__, __version__
 from ratelimitd.config.values import EVERYWHERE
 from ratelimitd.descriptor_text import show
-from ratelimitd.net.listen import address
 from ratelimitd.observe.logs import masked
 from ratelimitd.policy import walk
 
@@ -99,17 +98,19 @@ def _named(states: list[tuple[str, str]]) -> list[Facts]:
     return [{"component": component, "reason": masked(reason)} for component, reason in states]
 
 
-def check_command(service: RunningService) -> str:
-    """Return a command that asks this service for a limit of its policy; empty if there is none, or it needs TLS."""
+def check_command(service: RunningService, listening: str) -> str:
+    """Return a command that asks this service, at this address, for a limit of its policy.
+
+    Empty if there is no limit, or clients need TLS.
+    """
     policy, settings = service.policies.policy, service.settings
     if settings.grpc_server_use_tls or settings.grpc_uds:
         return ""
-    host = "localhost" if settings.grpc_host in {EVERYWHERE, "::"} else settings.grpc_host
+    host, _, port = listening.rpartition(":")
+    at = f"localhost:{port}" if host in {EVERYWHERE, "[::]"} else listening
     for domain, path in () if policy is None else islice(walk(policy), LOOKED):
         if path and path[-1].limits:
             descriptor = show(tuple([(node.key, node.value.replace(b"*", b"") or b"test") for node in path]))
             name = domain.name.decode(errors="backslashreplace")
-            return shlex.join(
-                ("ratelimitd", "check", "--address", address(host, settings.grpc_port), "-d", name, descriptor)
-            )
+            return shlex.join(("ratelimitd", "check", "--address", at, "-d", name, descriptor))
     return ""

@@ -150,6 +150,7 @@ async def _debug(
 def _view(service: RunningService, gateway: Gateway, port: int, *, with_service: bool) -> LiveService | None:
     """Return the live view of a proxy on this port; None if it is off, or without a debug port."""
     if not (with_service or wants_debug(service.settings)):
+        service.parts.engine.watcher = None  # nothing is shown, so nothing is watched
         return None
     scheme = "http" if gateway.tls is None else "https"
     return live_service(service, lambda: f"curl -i {scheme}://localhost:{port}/")

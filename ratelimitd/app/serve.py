@@ -66,7 +66,7 @@ async def _start(settings: Settings, config: tuple[str, ...], stack: AsyncExitSt
     told += span_families(tracer)
     measured = [family for each in measures for family in each.families()]
     metrics = scrapes(settings, parts, service.policies, lag, [*told, *measured])
-    view = live_service(service, lambda: check_command(service))
+    view = live_service(service, lambda: check_command(service, serving.server.address))
     addresses = await listen_http(service, metrics, connections, view, stack)
     watching = await _first_policy(service, source, stack)
     await serving.server.start()

@@ -6,7 +6,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from ratelimitd.admin.guard import TokenError, TokenFile, TokenGuard, guarded, loopback
-from ratelimitd.admin.http import PageRequest, PageResponse
+from ratelimitd.admin.http import UNSTORED, PageRequest, PageResponse
 
 TOKEN = "0123456789abcdef"
 SECOND = 1_000_000
@@ -64,7 +64,7 @@ def test_any_other_is_told_how_to_come(authorization):
     refusal = guard_of().refusal(asking(authorization))
     assert refusal is not None
     assert refusal.status == 401
-    assert refusal.headers == {"WWW-Authenticate": 'Bearer realm="admin"', "Cache-Control": "no-store"}
+    assert refusal.headers == {"WWW-Authenticate": 'Bearer realm="admin"', **UNSTORED}
     assert "Authorization: Bearer" in json.loads(refusal.body)["error"]
 
 

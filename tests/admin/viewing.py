@@ -1,0 +1,59 @@
+"""A live view for the tests of its pages: documents with little in them, and what was asked of it."""
+
+ID = "0123456789abcdef"
+
+
+class Feed:
+    """Decisions that a test puts in."""
+
+    def __init__(self, watched, plain):
+        self.watched = watched
+        self.plain = plain
+        self.taken = []
+        self.left_out = 0
+        self.closed = False
+
+    def take(self):
+        taken, self.taken = self.taken, []
+        left_out, self.left_out = self.left_out, 0
+        return taken, left_out
+
+    def close(self):
+        self.closed = True
+
+
+class View:
+    """A ``LiveView``."""
+
+    def __init__(self):
+        self.rows = 3
+        self.serials = [(1, 1)]
+        self.rendered = 0
+        self.queries = []
+        self.feeds = []
+
+    async def overview(self, *, plain):
+        self.rendered += 1
+        return {"version": 1, "time": 1.5, "keys": "shown" if plain else "hashed"}
+
+    async def history(self):
+        return {"version": 1, "time": 1.5, "step": 10}
+
+    async def limits(self, query, *, plain):
+        self.queries.append(query)
+        return {"version": 1, "time": 1.5, "total": self.rows, "limits": [{"id": "é" * n} for n in range(self.rows)]}
+
+    async def busiest(self, *, plain):
+        return {"version": 1, "time": 1.5, "limits": []}
+
+    async def limit(self, limit_id, *, plain):
+        return {"version": 1, "time": 1.5, "limit": {"id": limit_id}, "keys": []} if limit_id == ID else None
+
+    async def denials(self, limit_id, most, *, plain):
+        self.queries.append((limit_id, most))
+        denials = [{"serial": serial, "count": count} for serial, count in self.serials]
+        return {"version": 1, "time": 1.5, "denials": denials}
+
+    def decisions(self, watched, *, plain):
+        self.feeds.append(Feed(watched, plain))
+        return self.feeds[-1]
