@@ -53,14 +53,11 @@ class PeerAccess(LiveAccess):
         return self._token.refusal(request) or request.headers.get(KEYS_HEADER, "").lower() != HASHED
 
 
-def live_pages(view: LiveView, access: LiveAccess, hub: Hub, together: Together | None = None) -> PageTable:
-    """Return the table of the live view; ``together``: None: of this replica alone."""
+def live_pages(view: LiveView, access: LiveAccess, hub: Hub, together: Together) -> PageTable:
+    """Return the table of the live view, of this replica and of all of them."""
     answers = live_answers(view, hub)
-    if together is not None:
-        for kind in READERS:
-            answers[f"/live/{kind}"] = _of_all(kind, answers[f"/live/{kind}"], together)
-        answers["/live/replicas"] = _replicas(together)
-    return table_of(answers, access)
+    of_all = {f"/live/{kind}": _of_all(kind, answers[f"/live/{kind}"], together) for kind in READERS}
+    return table_of({**answers, **of_all, "/live/replicas": _replicas(together)}, access)
 
 
 def peer_pages(view: LiveView, guard: TokenGuard, hub: Hub) -> PageTable:

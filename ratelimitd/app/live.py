@@ -158,7 +158,9 @@ class LiveService:
 
 def live_table(view: LiveService | None, guard: TokenGuard | None, together: Together | None) -> PageTable:
     """Return the pages of the live view, also while it is off; ``together``: all replicas."""
-    return live_off() if view is None else live_pages(view, LiveAccess(guard), view.hub, together)
+    if view is None or together is None:
+        return live_off()
+    return live_pages(view, LiveAccess(guard), view.hub, together)
 
 
 def _now() -> int:
