@@ -6,7 +6,7 @@ from urllib.parse import parse_qsl
 
 from ratelimitd.descriptor_text import encode, parse
 from ratelimitd.limiter import Selection
-from ratelimitd.live import LimitsQuery
+from ratelimitd.live import SORTS, LimitsQuery
 
 LIMITS_MOST: Final = 200
 """Limits of one document: more than a table shows at once; see ``sent.DOCUMENT_BYTES``."""
@@ -23,8 +23,6 @@ SEARCH_MOST: Final = 200
 LINES: Final = 100
 LINES_MOST: Final = 1_000
 """Decisions a second with the token, see ``decisions.LINES_MOST``; without it ``LINES``."""
-
-SORTS: Final = ("denied", "allowed", "rate", "use", "keys", "name")
 
 
 class Watched(NamedTuple):

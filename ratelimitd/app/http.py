@@ -7,7 +7,16 @@ from contextlib import AsyncExitStack
 from functools import partial
 from typing import Final, NamedTuple
 
-from ratelimitd.admin import BODY_BYTES, PageTable, debug_pages, listen, metrics_pages, service_pages, statsd_text
+from ratelimitd.admin import (
+    BODY_BYTES,
+    PageTable,
+    debug_pages,
+    listen,
+    metrics_pages,
+    port_bytes,
+    service_pages,
+    statsd_text,
+)
 from ratelimitd.rls import decide_json
 from ratelimitd.settings import Settings
 
@@ -64,6 +73,11 @@ async def listen_http(
         prometheus=prometheus,
         peer=await listen_peers(service, connections, live, stack),
     )
+
+
+def live_bytes(settings: Settings) -> int:
+    """Return what readers of the live view take beside the port that has it."""
+    return port_bytes(live=True) - port_bytes() if settings.live_max_bytes else 0
 
 
 def page_bodies(settings: Settings) -> list[int]:

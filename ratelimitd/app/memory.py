@@ -19,8 +19,8 @@ from ratelimitd.transport import nghttp2_available
 
 from .engine import FALLBACK_BYTES
 from .files import GRPC_MOST, SIDES
-from .http import page_bodies
-from .ports import bound
+from .http import live_bytes, page_bodies
+from .ports import bound, wants_debug
 from .queueing import WAITER_BYTES, waiting_most
 from .replicas import QUESTION_BYTES, QUESTIONS
 
@@ -181,6 +181,8 @@ def _http(settings: Settings, gateway: "Gateway | None", *, serves: bool) -> Ite
     bodies = page_bodies(settings) if serves else [BODY_BYTES] * _page_ports(settings, gateway)
     pages = sum(map(port_bytes, bodies))
     yield Share("connections of the HTTP ports, scrapes included", pages, Settings.max_request_bytes.name)
+    if serves or wants_debug(settings):
+        yield Share("readers of the live view", live_bytes(settings), Settings.live_max_bytes.name)
     if settings.peer_addr is not None and settings.grpc_server_use_tls:
         yield Share("TLS of connections with other replicas", HTTP_MOST * TLS_BYTES)
     if settings.peers:

@@ -158,7 +158,7 @@ class Live:
         """Return the limit of a charge; None of a tool's request, or if there is no memory for another limit."""
         request = ask.plan.request
         found = ask.plan.items[position].found if position >= 0 else None
-        if found is None or request.ours or request.looks:
+        if found is None:
             return None
         rule = charge.rule
         place = (request.domain, found.path, rule.limit.item)

@@ -271,6 +271,7 @@ def large(size):
 async def test_a_slow_reader_is_dropped_and_others_are_not(monkeypatch):
     """It gets no further frame while it has one, and after a time none at all."""
     monkeypatch.setattr(events, "LATE", 0.2)
+    monkeypatch.setattr(events, "UNREAD_BYTES", 1 << 30)
     async with port(large(1 << 20)) as live:
         slow = await live.read(buffer=4096)
         good = await live.read()

@@ -86,14 +86,14 @@ async def test_it_is_on_the_debug_port_alone_and_asks_for_the_token(tmp_path):
 
 
 async def test_a_proxy_has_it_too(tmp_path):
-    """With a token the debug port is open without --with-service; without one it is not."""
+    """With a token the debug port is open without --with-service; without one it is not, unless DEBUG_PORT is set."""
     file = tmp_path / "gateway.yaml"
     file.write_text(FILE.format(url="http://localhost:1", limit=3, policy="error"))
     async with gateway("--config", str(file), env={"ADMIN_TOKEN": TOKEN}) as running:
         running.debug = (await running.logged("serving"))["debug"]
         assert (await admin(running, "/admin/policy"))[1]["limits"] == 1
         assert (await admin(running, "/admin/key?domain=d&descriptor=all=api"))[0] == 200
-    async with gateway("--config", str(file)) as running:
+    async with gateway("--config", str(file), env={"DEBUG_PORT": None}) as running:
         assert "debug" not in await running.logged("serving")
 
 

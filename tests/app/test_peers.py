@@ -45,23 +45,12 @@ async def three(policy, *, last=None, **env):
     port = common_port()
     peers = ",".join(f"{host}:{port}" for host in HOSTS)
     async with AsyncExitStack() as stack:
-        starts = [
-            stack.enter_async_context(
-                service(
-                    "--config",
-                    policy,
-                    env={
-                        "ADMIN_TOKEN": TOKEN,
-                        "PEERS": peers,
-                        "PEER_ADDR": f"{host}:{port}",
-                        **env,
-                        **((last or {}) if host == HOSTS[-1] else {}),
-                    },
-                )
-            )
-            for host in HOSTS
-        ]
-        yield [await start for start in starts]
+        replicas = []
+        for host in HOSTS:
+            own = {"ADMIN_TOKEN": TOKEN, "PEERS": peers, "PEER_ADDR": f"{host}:{port}", **env}
+            own |= (last or {}) if host == HOSTS[-1] else {}
+            replicas.append(await stack.enter_async_context(service("--config", policy, env=own)))
+        yield replicas
 
 
 async def hit(running, count, user="alice"):
