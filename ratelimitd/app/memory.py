@@ -22,7 +22,7 @@ from .files import GRPC_MOST, SIDES
 from .http import live_bytes, page_bodies
 from .ports import bound, wants_debug
 from .queueing import WAITER_BYTES, waiting_most
-from .replicas import QUESTION_BYTES, QUESTIONS
+from .replicas import QUESTION_BYTES
 
 if TYPE_CHECKING:
     from ratelimitd.gateway import Gateway
@@ -186,7 +186,7 @@ def _http(settings: Settings, gateway: "Gateway | None", *, serves: bool) -> Ite
     if settings.peer_addr is not None and settings.grpc_server_use_tls:
         yield Share("TLS of connections with other replicas", HTTP_MOST * TLS_BYTES)
     if settings.peers:
-        yield Share("answers of other replicas", QUESTIONS * QUESTION_BYTES)
+        yield Share("answers of other replicas", QUESTION_BYTES, Settings.peers.name)
     if gateway is not None:
         from ratelimitd.gateway import WAYS_BYTES  # noqa: PLC0415 -- a service without a proxy does not import it
 

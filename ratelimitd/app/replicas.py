@@ -31,14 +31,11 @@ MOST: Final = 64
 ANSWER_BYTES: Final = 1 << 20
 """Largest answer of a replica: 500 limits with their charts are some 650 KiB."""
 
-TOGETHER_BYTES: Final = 16 << 20
-"""Largest sum of the answers to one question: with more than 16 replicas, each may answer less."""
-
-QUESTIONS: Final = 2
-"""Questions at a time; more wait: a page asks for its documents one after the other."""
+TOGETHER_BYTES: Final = 8 << 20
+"""Largest sum of the answers to one question: with more than 8 replicas, each may answer less."""
 
 QUESTION_BYTES: Final = 2 * TOGETHER_BYTES
-"""Memory of one question: the answers, and what is decoded of one of them and of what is merged."""
+"""Memory of a question, of which there is one at a time: the answers, and what is decoded of one and merged."""
 
 ROW_BYTES: Final = 2 << 10
 """Bytes of a limit to allow for in an answer: 1,350 with its charts, and a long path."""
@@ -47,7 +44,8 @@ LIMITS_MOST: Final = 200
 """Rows of a replica's limits that are merged: the most of one document."""
 
 RESOLVED_SECONDS: Final = 5.0
-"""Time for which addresses are used again: Envoy's STRICT_DNS asks as often."""
+"""Time for which addresses are used again, and a replica that did not answer is not asked: Envoy's STRICT_DNS asks as
+often."""
 
 CLOCK_SECONDS: Final = 15.0
 """Difference of clocks that is told: histories of such a replica do not fit those of others."""
@@ -101,7 +99,8 @@ class Replicas:
         self._token = token
         self._tls = tls
         self._same_hashes = same_hashes
-        self._turn = asyncio.Semaphore(QUESTIONS)
+        self._turn = asyncio.Lock()
+        self._late: dict[Endpoint, Asked] = {}
         self._found = Found((), ())
         self._found_at = -inf
 
@@ -155,8 +154,20 @@ class Replicas:
             failed = NoAnswerError(State.FAILED, f"it was not asked: {error}")
             return [*(Asked(str(endpoint), failed) for endpoint in found.endpoints), *found.lacking]
         question = Question(kind, query, token, tls, _most(found), not plain)
-        asked = await asyncio.gather(*(_asked(endpoint, question) for endpoint in found.endpoints))
+        asked = await asyncio.gather(*(self._asked(endpoint, question) for endpoint in found.endpoints))
         return [*asked, *found.lacking]
+
+    async def _asked(self, endpoint: Endpoint, question: Question) -> Asked:
+        """Ask a replica, unless it let another question wait in vain since its address was looked up."""
+        if endpoint in self._late:
+            return self._late[endpoint]
+        try:
+            return Asked(str(endpoint), await ask(endpoint, question))
+        except NoAnswerError as error:
+            asked = Asked(str(endpoint), error)
+            if error.state is State.TIMEOUT:
+                self._late[endpoint] = asked
+            return asked
 
     async def _addresses(self) -> Found:
         """Return the addresses of PEERS now, or of some seconds ago."""
@@ -169,6 +180,7 @@ class Replicas:
                 failed = NoAnswerError(State.FAILED, f"PEERS has more than {MOST} addresses, and these are not asked")
                 lacking.append(Asked(f"{len(endpoints) - MOST} more", failed))
             self._found, self._found_at = Found(tuple(endpoints[:MOST]), tuple(lacking)), clock()
+            self._late.clear()
         return self._found
 
     async def _resolved(self, peer: PeerName) -> Found:
@@ -190,13 +202,6 @@ class Replicas:
 def _most(found: Found) -> int:
     """Return the bytes of an answer."""
     return min(ANSWER_BYTES, TOGETHER_BYTES // max(1, len(found.endpoints)))
-
-
-async def _asked(endpoint: Endpoint, question: Question) -> Asked:
-    try:
-        return Asked(str(endpoint), await ask(endpoint, question))
-    except NoAnswerError as error:
-        return Asked(str(endpoint), error)
 
 
 class Together(NamedTuple):

@@ -147,6 +147,22 @@ async def test_all_addresses_of_a_name_are_asked(stack, monkeypatch):
     assert asked == ["ratelimitd-peers"] * 2
 
 
+async def test_a_replica_that_is_silent_costs_one_question_its_time(stack, monkeypatch):
+    """The next ones do not wait for it, until the addresses are looked up again."""
+    impatient(monkeypatch)
+    silent = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+    asking_all = replicas(Shown("pod-0"), f"127.0.0.1:{silent.getsockname()[1]}")
+    for _ in range(3):
+        assert [each["state"] for each in (await asking_all.replicas())["replicas"]] == ["ok", "timeout"]
+    silent.setblocking(False)
+    silent.accept()[0].close()
+    with pytest.raises(BlockingIOError):
+        silent.accept()
+    monkeypatch.setattr(replicas_module, "RESOLVED_SECONDS", 0.0)
+    await asking_all.replicas()
+    silent.accept()[0].close()
+
+
 async def test_there_are_not_more_than_so_many(stack, monkeypatch):
     """A name with more addresses is asked as far as the bound, and says that there are more."""
     monkeypatch.setattr(replicas_module, "MOST", 1)
