@@ -67,7 +67,7 @@ def test_explain_says_where_words_are_from(files):
     policy, overlay = files
     words = ("check", "--explain", "-d", "shop", "user=a")
     (line,) = (
-        line for line in cli(*words, "--config", policy, "--overlay", overlay).output.splitlines() if "limit" in line
+        line for line in cli(*words, "--config", policy, "--overlay", overlay).output.splitlines() if " has " in line
     )
     assert line.endswith("algorithm: token_bucket burst: 2 overlay: algorithm (line 2), burst (line 2)")
     assert "overlay" not in cli(*words, "--config", policy).output

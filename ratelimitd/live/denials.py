@@ -2,15 +2,18 @@
 
 from collections import deque
 from collections.abc import Iterator
+from sys import getsizeof
 from typing import Final
 
-from .shown import Parts
+from .budget import Budget
+from .shown import Parts, size_of
 
 DENIALS_MOST: Final = 500
 """Denials that are kept: a page of them is 50 to 100."""
 
-DENIAL_BYTES: Final = 1_600
-"""A denial: its object and numbers, the name of its key up to 300 bytes, and parts of some 800 bytes."""
+DENIAL_BYTES: Final = 600
+"""A denial besides the name and the parts of its key: its object, numbers, texts, places in a ring and a dict. 400
+measured."""
 
 Place = tuple[bytes, bytes, str]
 """Domain, path and item of a limit."""
@@ -25,17 +28,34 @@ class Denial:
         count: how many there were, as far as they were seen.
         cost: hits of the last one.
         used: hits against the limit before it.
+        shadow: whether it denied nothing.
+        summary: what the limit allows, in words.
         reset_after: µs until the same cost could pass.
     """
 
-    __slots__ = ("cost", "count", "parts", "place", "reason", "reset_after", "serial", "shadow", "time", "used")
+    __slots__ = (
+        "cost",
+        "count",
+        "parts",
+        "place",
+        "reason",
+        "reset_after",
+        "serial",
+        "shadow",
+        "size",
+        "summary",
+        "time",
+        "used",
+    )
 
-    def __init__(self, serial: int, place: Place, parts: Parts, reason: str, shadow: bool) -> None:
+    def __init__(self, serial: int, place: Place, parts: Parts, reason: str) -> None:
         self.serial = serial
         self.place = place
         self.parts = parts
         self.reason = reason
-        self.shadow = shadow
+        self.shadow = False
+        self.summary = ""
+        self.size = 0
         self.time = self.cost = self.count = self.used = self.reset_after = 0
 
 
@@ -47,11 +67,12 @@ class Denials:
         serial: number of the newest.
     """
 
-    __slots__ = ("_kept", "_of_second", "_second", "most", "serial")
+    __slots__ = ("_budget", "_kept", "_of_second", "_second", "most", "serial")
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, budget: Budget) -> None:
         self.most = most
-        self._kept: deque[Denial] = deque(maxlen=most)
+        self._budget = budget
+        self._kept: deque[Denial] = deque()
         self._of_second: dict[tuple[Place, bytes], Denial] = {}
         self._second = 0
         self.serial = 0
@@ -66,14 +87,27 @@ class Denials:
             self._of_second.clear()
         return self._of_second.get((place, name))
 
-    def add(self, name: bytes, place: Place, parts: Parts, reason: str, shadow: bool) -> Denial:
-        """Add one of the second that ``of`` was asked for; the oldest leaves."""
+    def add(self, name: bytes, place: Place, parts: Parts, reason: str) -> Denial | None:
+        """Add one of the second that ``of`` was asked for; the oldest leave. None if there is no memory for any."""
+        size = DENIAL_BYTES + getsizeof(name) + size_of(parts)
+        if len(self._kept) >= self.most:
+            self._leave()
+        while not self._budget.take(size):
+            if not self._kept:
+                return None
+            self._leave()
         self.serial += 1
-        denial = Denial(self.serial, place, parts, reason, shadow)
+        denial = Denial(self.serial, place, parts, reason)
+        denial.size = size
         self._kept.append(denial)
-        if len(self._of_second) < self.most:
-            self._of_second[(place, name)] = denial
+        self._of_second[(place, name)] = denial
         return denial
+
+    def _leave(self) -> None:
+        oldest = self._kept.popleft()
+        self._budget.free(oldest.size)
+        if len(self._of_second) > len(self._kept):  # then it is one of this second, like all that are left
+            self._of_second.clear()
 
     def newest_first(self) -> Iterator[Denial]:
         """Iterate over the denials."""

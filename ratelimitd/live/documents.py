@@ -136,6 +136,7 @@ def _denial(view: View, denial: Denial, id: str, name: str) -> Document:  # noqa
         "serial": denial.serial,
         "id": id,
         "limit": name,
+        "summary": denial.summary,
         "domain": denial.place[0].decode(errors="replace"),
         "key": text,
         "descriptor": descriptor,
@@ -153,6 +154,7 @@ def busiest(view: View, most: int = 100) -> Document:
     step = view.live.step
 
     def hits(tracked: Tracked) -> int:
+        tracked.sync()
         counts = tracked.open if tracked.first == step else tracked.history.last(step - 1)
         return counts.allowed + counts.denied + counts.shadowed
 

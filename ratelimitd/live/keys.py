@@ -8,7 +8,6 @@ after ``HALF_LIFE``: later hits count more, by a factor that grows, and nothing 
 What the windows of a key say is not an estimate of this kind: they have the hits since it is listed, and no others.
 """
 
-from collections.abc import Callable
 from sys import getsizeof
 from typing import Final
 
@@ -20,8 +19,8 @@ from .windows import Windows
 HALF_LIFE: Final = 600_000_000
 """µs after which a hit counts half: ten minutes, the middle one of the windows."""
 
-KEY_BYTES: Final = 900
-"""A key besides its name and its parts: objects, two rings of 192 bytes, numbers, its place in a dict. 830 measured."""
+KEY_BYTES: Final = 640
+"""A key besides its name and its parts: objects, two rings of 192 bytes, numbers, its place in a dict. 550 measured."""
 
 KEYS_LEAST, KEYS_MOST = 8, 128
 """Places of a limit: so few when thousands of limits have traffic; so many that a list is still read."""
@@ -79,18 +78,22 @@ class Keys:
         self.floor = 0.0
         self.sketch: Sketch | None = None
 
-    def add(self, name: bytes, parts: Callable[[], Parts], amount: float, step: int, most: int) -> Key | None:
-        """Count a key, and return it; None if there is no memory for any. ``amount``: its hits, as they count now."""
-        name = short(name)
+    def add(self, name: bytes, amount: float, step: int) -> Key | None:
+        """Count a key, and return it; None if it is not listed. ``amount``: its hits, as they count now."""
         if self.sketch is not None:
             self.sketch.add(name, step // 6)
         key = self.listed.get(name)
+        if key is not None:
+            key.count += amount
+        return key
+
+    def enter(self, name: bytes, parts: Parts, amount: float, step: int, most: int) -> Key | None:
+        """List a key that ``add`` did not find, and count it; return None if there is no memory for any."""
+        key = self._entered(name, parts, step, most)
         if key is None:
-            key = self._entered(name, parts(), step, most)
-            if key is None:
-                self.floor += amount
-                return None
-        key.count += amount
+            self.floor += amount
+        else:
+            key.count += amount
         return key
 
     def _entered(self, name: bytes, parts: Parts, step: int, most: int) -> Key | None:

@@ -15,7 +15,7 @@ SORTED: Final = 500
 ROWS: Final = 10
 """Rows that are made in a slice: 1 ms interpreted, with their sparklines."""
 
-PAGE_MOST: Final = 1_000
+PAGE_MOST: Final = 200
 """Rows of a page at most."""
 
 

@@ -18,6 +18,7 @@ from ratelimitd.limiter import (
     is_vetoed,
     over_of,
 )
+from ratelimitd.policy import amount_in_words
 
 from .budget import Budget
 from .denials import DENIAL_BYTES, DENIALS_MOST, Denials, Place
@@ -27,6 +28,9 @@ from .pace import OF_ALL, Chance, Pace, weight
 from .shown import Parts, derived, parts_of
 from .tracked import LIMIT_BYTES, Tracked, counts_of
 from .windows import STEP
+
+DENIALS_PART: Final = 16
+"""Part of the memory by which the number of denials is bounded, if it is small."""
 
 ATTEMPTS: Final = 8
 """Limits that are trimmed at once to make room for another one: 0.1 ms. It has another chance with its next hit."""
@@ -80,8 +84,8 @@ class Live:
         self.decided: Decided = (0, 0, 0)
         self.decided_last: Decided = (0, 0, 0)
         self.budget = Budget(max_bytes)
-        self.denials = Denials(max(1, min(DENIALS_MOST, max_bytes // 8 // DENIAL_BYTES)))
-        self.budget.take(min(max_bytes, len(NONE) * RING_BYTES + self.denials.most * DENIAL_BYTES))
+        self.denials = Denials(max(1, min(DENIALS_MOST, max_bytes // DENIALS_PART // DENIAL_BYTES)), self.budget)
+        self.budget.take(min(max_bytes, len(NONE) * RING_BYTES))
         self.limits: dict[Place, Tracked] = {}
         self.pace, self.denied_pace = Pace(OF_ALL), Pace(OF_ALL)
         self._tallies = tallies
@@ -155,13 +159,12 @@ class Live:
             tally.denied_due = tally.over_limit + self._chance.distance(gap)
 
     def _tracked(self, ask: Ask, position: int, charge: Charge, cost: int, now: int) -> Tracked | None:
-        """Return the limit of a charge; None of a tool's request, or if there is no memory for another limit."""
-        request = ask.plan.request
+        """Return the limit of a charge; None of a settlement that waited, or without memory for another limit."""
         found = ask.plan.items[position].found if position >= 0 else None
         if found is None:
             return None
         rule = charge.rule
-        place = (request.domain, found.path, rule.limit.item)
+        place = (ask.plan.request.domain, found.path, rule.limit.item)
         tracked = self.limits.get(place)
         if tracked is None:
             size = LIMIT_BYTES + 2 * len(found.path)
@@ -183,14 +186,18 @@ class Live:
 
     def _key(self, tracked: Tracked, ask: Ask, position: int, charge: Charge, seen: int, now: int) -> Key | None:
         """Count a key of a limit."""
-
-        def parts() -> Parts:
-            return () if is_overflow_key(charge.key) else parts_of(self.key, ask.plan, position)
-
-        key = tracked.keys.add(charge.key, parts, seen * self.growth(now), self.step, self.places)
+        name, amount = short(charge.key), seen * self.growth(now)
+        key = tracked.keys.add(name, amount, self.step)
+        if key is None:
+            parts = self._parts(ask, position, charge)
+            key = tracked.keys.enter(name, parts, amount, self.step, self.places)
         if key is not None:
             key.seen = now
         return key
+
+    def _parts(self, ask: Ask, position: int, charge: Charge) -> Parts:
+        """Return what is shown of a key; nothing of the counter that new keys share."""
+        return () if is_overflow_key(charge.key) else parts_of(self.key, ask.plan, position)
 
     def _keep(self, tracked: Tracked, ask: Ask, index: int, position: int, seen: int, now: int) -> None:
         """Keep a denial."""
@@ -200,10 +207,13 @@ class Live:
         name = short(charge.key)
         denial = self.denials.of(tracked.place, name, now // SECOND)
         if denial is None:
-            parts = () if is_overflow_key(charge.key) else parts_of(self.key, ask.plan, position)
+            parts = self._parts(ask, position, charge)
             reason = str(denied_by(ask, index, quota=self.modes.quota))
-            shadow = charge.rule.limit.shadow_mode or self.modes.shadow
-            denial = self.denials.add(name, tracked.place, parts, reason, shadow)
+            denial = self.denials.add(name, tracked.place, parts, reason)
+            if denial is None:
+                return
+            denial.shadow = charge.rule.limit.shadow_mode or self.modes.shadow
+            denial.summary = amount_in_words(charge.rule.limit)
         over = over_of(charge, outcome, cost)
         denial.time, denial.cost, denial.used = now, cost, outcome.before
         denial.count += max(1, round(seen / over)) if over else 1

@@ -19,7 +19,7 @@ NAMED, VALUE, TIER, CUT = range(4)
 """A value that the policy names; one of the request; a tier in place of an API key; a long value, of which only the
 beginning is kept."""
 
-PARTS_MOST: Final = 16
+PARTS_MOST: Final = 8
 """Entries of a key that are kept; descriptors rarely have five."""
 
 VALUE_MOST: Final = 128

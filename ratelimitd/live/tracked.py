@@ -11,8 +11,8 @@ from .history import NONE, RING_BYTES, Counts, History, added, since
 from .keys import Keys
 from .pace import OF_ONE, Pace
 
-LIMIT_BYTES: Final = 2_600
-"""A limit besides its rings and keys: objects, dicts, numbers, place. 2,300 measured with short names."""
+LIMIT_BYTES: Final = 1_500
+"""A limit besides its rings, its keys and its path: objects, dicts, numbers. 1,250 measured."""
 
 
 class Tracked:

@@ -85,8 +85,8 @@ class CountingRows:
     live_max_bytes = Row(
         size(0),
         "8MiB",
-        "Memory for the live view: rates of limits, their keys with most hits, recent denials (docs/live.md). By default "
-        "a 64th of the memory of the container, if that is less. 0 turns it off.",
+        "Memory for the live view: rates of limits, their keys with most hits, recent denials (docs/live.md). By "
+        "default a 64th of the memory of the container, if that is less. 0 turns it off.",
     )
     redis_url = Row(redis_parts, "", ADDRESS_TEXT, secret=Secret.USERINFO)
     redis_addr = Row(redis_parts, "", "Another name for REDIS_URL, intended for host:port.", secret=Secret.USERINFO)

@@ -44,11 +44,13 @@ class ServingRows:
     debug_host = Row(
         address,
         "localhost",
-        "Address of the debug port: /rlconfig, /stats, and the admin API; localhost: 127.0.0.1 and ::1. "
+        "Address of the debug port: the live view, /rlconfig, /stats, and the admin API; localhost: 127.0.0.1 and ::1. "
         "envoyproxy/ratelimit's default is 0.0.0.0, which the image sets. The pages show limits and counters to every "
         "caller.",
     )
-    debug_port = Row(port_number, "6070", "Debug port (HTTP); 0: a free one.")
+    debug_port = Row(
+        port_number, "6070", "Debug port (HTTP); 0: a free one. A proxy without the service opens it only if it is set."
+    )
     admin_token = Row(
         lambda value: bearer(value) if value else "",
         "",

@@ -127,7 +127,8 @@ async def test_a_refused_policy_is_shown_with_its_line(policy):
     async with service("--config", str(policy)) as running:
         policy.write_text(POLICY.replace("unit: day, requests_per_unit: 2", "unit: dya, requests_per_unit: 2"))
         found = await eventually(running, "/live/overview", lambda found: found["policy"]["refused"])
-        assert f"{policy}:4: " in found["policy"]["refused"][0]
+        assert "'dya'" in found["policy"]["refused"][0]
+        assert "(line 4)" in found["policy"]["refused"][0]
         assert found["policy"]["generation"] == 1
 
 

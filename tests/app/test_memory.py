@@ -86,7 +86,9 @@ def test_both_edges_start_with_sizes_that_fit(monkeypatch, edge):
     ],
 )
 def test_connections_have_a_quarter_of_the_container(memory, env, connections):
-    """Less what the live view takes. As many as the transport allows where there is room; with TLS each takes five times as much."""
+    """Less what the live view takes; as many as the transport allows where there is room. With TLS each takes five
+    times as much.
+    """
     assert grpc_connections(settings(**env), memory * MIB) == connections
 
 
