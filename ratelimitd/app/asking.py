@@ -20,6 +20,9 @@ from ratelimitd.http1 import (
 SECONDS: Final = 1.0
 """Time for an answer: a healthy replica takes some milliseconds, and a person waits for the slowest."""
 
+DOCUMENTS: Final = 2
+"""Connections to a replica at a time: one for each document that is asked for."""
+
 UNAUTHORIZED: Final = frozenset((401, 403, 429))
 """Statuses of a request whose token is not that of the replica; 429: of too many of them."""
 

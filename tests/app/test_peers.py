@@ -11,6 +11,7 @@ import pytest
 
 from testkit.redis_server import free_port, redis_server
 from testkit.tls_files import tls_files
+from tests.app.test_live_documented import compare, documented, paths
 from tests.gateway_process import FILE, gateway, statuses, upstream
 from tests.service import service
 
@@ -125,6 +126,9 @@ async def test_replicas_in_memory_have_a_counter_each(policy):
         assert found["counters"] == "each"
         assert (found["total"], found["limits"][0]["replicas"], found["limits"][0]["totals"]["allowed"]) == (1, 3, 15)
         assert (found["limits"][0]["active_keys"], found["limits"][0]["active_keys_most"]) == (1, 3)
+        compare("The replicas", (await show(replicas[0], "replicas"))[1])
+        added = documented("Merged documents") - {"limits[].differs", "policy.versions"}
+        assert added <= set(paths(found))
         _, denials = await show(replicas[0], "denials?all=1")
         assert [each["key"] for each in denials["denials"]] == ["user=alice"] * 3
         status, history = await show(replicas[0], "history?all=1")
