@@ -96,3 +96,33 @@ def test_a_downstream_url_is_checked_as_a_setting(value):
 def test_a_downstream_url_is_taken_as_written(value):
     """It stands in the built-in file as it was given."""
     assert load({"DOWNSTREAM_URL": value}, {}).downstream_url == value
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("", []),
+        ("ratelimitd-peers", [("ratelimitd-peers", None)]),
+        ("A.example:7, [::1]:8,[::2],10.0.0.1:9", [("a.example", 7), ("::1", 8), ("::2", None), ("10.0.0.1", 9)]),
+    ],
+)
+def test_peers(text, names):
+    """PEERS: names and addresses, each with or without a port."""
+    assert [tuple(each) for each in load({"PEERS": text, "ADMIN_TOKEN": "0123456789abcdef"}, {}).peers] == names
+
+
+@pytest.mark.parametrize(
+    "text", ["::1", "a:", "a:0", "a:70000", ",", "[::1", "[a]:1", "http://a", "a b", "a:1:2", "[::1]:"]
+)
+def test_what_is_no_name_of_peers(text):
+    """It says what to write."""
+    with pytest.raises(SettingsError, match="PEERS="):
+        load({"PEERS": text, "ADMIN_TOKEN": "0123456789abcdef"}, {})
+
+
+@pytest.mark.parametrize("env", [{"PEERS": "a"}, {"PEER_ADDR": ":1"}])
+def test_peers_need_the_token(env):
+    """They ask one another with it; PEER_ADDR without a host is every interface."""
+    with pytest.raises(SettingsError, match="set ADMIN_TOKEN or ADMIN_TOKEN_FILE"):
+        load(env, {})
+    assert load({**env, "ADMIN_TOKEN_FILE": "/run/token"}, {}).peer_addr == (("", 1) if "PEER_ADDR" in env else None)

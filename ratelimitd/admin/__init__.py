@@ -7,9 +7,10 @@ from .events import Hub
 from .explain import explain_page, explained
 from .guard import Token, TokenError, TokenFile, TokenGuard, guarded
 from .http import Page, PageRequest, PageTable
-from .live import Document, Feed, LiveAccess, LiveView, live_off, live_pages
+from .live import Document, Feed, LiveAccess, LiveView, live_off
 from .live_query import Watched
 from .pages import debug_pages, gateway_pages, metrics_pages, service_pages
+from .peers import HASHED, KEYS_HEADER, NotTogetherError, Together, live_pages, page_of, peer_pages
 from .reused import REUSE_BYTES, Reused
 from .server import BODY_BYTES, HTTP_MOST, STREAMS, Clients, PageListener, Pages, listen, port_bytes
 from .stats import statsd_text
@@ -17,7 +18,9 @@ from .topics import Topics
 
 __all__ = [
     "BODY_BYTES",
+    "HASHED",
     "HTTP_MOST",
+    "KEYS_HEADER",
     "PEEK",
     "REUSE_BYTES",
     "STREAMS",
@@ -29,6 +32,7 @@ __all__ = [
     "Hub",
     "LiveAccess",
     "LiveView",
+    "NotTogetherError",
     "Page",
     "PageListener",
     "PageRequest",
@@ -36,6 +40,7 @@ __all__ = [
     "Pages",
     "Reused",
     "Switched",
+    "Together",
     "Token",
     "TokenError",
     "TokenFile",
@@ -55,6 +60,8 @@ __all__ = [
     "live_off",
     "live_pages",
     "metrics_pages",
+    "page_of",
+    "peer_pages",
     "policy_page",
     "port_bytes",
     "reset_page",

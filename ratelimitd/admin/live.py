@@ -42,6 +42,7 @@ HELP: Final = {
     "/live/limit": "one limit: its hour, its keys and their state, its denials",
     "/live/limits": "the limits: numbers, rates, use",
     "/live/overview": "rates now, store, policy, health",
+    "/live/replicas": "the replicas that PEERS names; ?all=1 of other pages merges what they show",
     "/live/what-if": "the last hour of a limit, replayed with other numbers",
 }
 """The pages, each with a line of help."""
@@ -130,9 +131,9 @@ Answer = Callable[[str, bool], Awaitable[PageResponse]]
 """Answers a raw query of a caller that may see keys as they are, or not; raises ValueError for a mistake in it."""
 
 
-def live_pages(view: LiveView, access: LiveAccess, hub: Hub) -> PageTable:
-    """Return the table of the live view."""
-    answers: dict[str, Answer] = {
+def live_answers(view: LiveView, hub: Hub) -> dict[str, Answer]:
+    """Return what answers each page of the live view of this replica."""
+    return {
         "/live/": _contents,
         "/live/decisions": _decisions(view, hub),
         "/live/denials": _denials(view),
@@ -143,6 +144,10 @@ def live_pages(view: LiveView, access: LiveAccess, hub: Hub) -> PageTable:
         "/live/overview": _overview(view),
         "/live/what-if": _what_if(view),
     }
+
+
+def table_of(answers: Mapping[str, Answer], access: LiveAccess) -> PageTable:
+    """Return a table of pages of the live view for callers with this access."""
     return {path: Page(_page(access, answer), HELP[path], Access.CHANGES) for path, answer in answers.items()}
 
 

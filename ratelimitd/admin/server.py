@@ -1,6 +1,7 @@
 """Tables of pages over HTTP/1.1, on a separate port or on that of the proxy. Independent of the paths."""
 
 import asyncio
+import ssl
 from collections.abc import Callable, Collection
 from math import inf
 from typing import Final, NamedTuple
@@ -243,6 +244,7 @@ async def listen(
     max_body: int = BODY_BYTES,
     hosts: Collection[str] = (),
     clients: Clients = Clients(),  # noqa: B008 -- immutable
+    tls: ssl.SSLContext | None = None,
 ) -> PageListener:
     """Serve a table of pages; raises OSError as ``bind_each`` does. Port 0 takes a free one.
 
@@ -264,5 +266,5 @@ async def listen(
     server = Server(pages, options, sweeper or Sweeper(), turned_away=clients.turned_away, trusted=clients.trusted)
     bound = socks[0].getsockname()[1]
     for sock in socks:
-        await server.start(sock)
+        await server.start(sock, tls=tls)
     return PageListener(server, pages, host, bound)

@@ -32,12 +32,15 @@ from .policies import ADMIN_SHOWN as SHOWN
 from .service import RunningService
 
 
-def admin_guard(settings: Settings) -> TokenGuard | None:
-    """Return what checks the admin token; None: there is none. Raises StartError for an invalid token."""
-    token = _token(settings)
+def admin_guard(settings: Settings, *, remote: bool = False) -> TokenGuard | None:
+    """Return what checks the admin token; None: there is none. Raises StartError for an invalid token.
+
+    ``remote``: accept callers on other hosts, whatever ADMIN_REMOTE says.
+    """
+    token = admin_token(settings)
     if token is None:
         return None
-    return TokenGuard(token, lambda: time.monotonic_ns() // 1000, remote=settings.admin_remote)
+    return TokenGuard(token, lambda: time.monotonic_ns() // 1000, remote=remote or settings.admin_remote)
 
 
 def admin_pages(service: RunningService, guard: TokenGuard | None) -> PageTable:
@@ -58,7 +61,7 @@ def admin_pages(service: RunningService, guard: TokenGuard | None) -> PageTable:
     return {**table, "/admin/": Page(guarded(guard, {"GET": contents_page(table)}), "the pages of the admin API")}
 
 
-def _token(settings: Settings) -> Token | None:
+def admin_token(settings: Settings) -> Token | None:
     """Return a function that returns the token, and mask the token in logs."""
     if settings.admin_token_file:
         file = TokenFile(settings.admin_token_file, hide)

@@ -9,8 +9,10 @@ from ratelimitd.config.redis_address import Deployment
 from ratelimitd.observe.logs import get_logger
 from ratelimitd.settings import Settings
 
+from .asking import DOCUMENTS
 from .ports import bound
 from .redis import redis_options
+from .replicas import MOST
 
 if TYPE_CHECKING:
     from ratelimitd.gateway import Gateway
@@ -45,12 +47,14 @@ class Users(NamedTuple):
         http: HTTP ports.
         proxy: connections of clients that the gateway file allows; 0 without a proxy.
         redis: connections to Redis.
+        peers: connections to other replicas.
     """
 
     grpc: bool
     http: int
     proxy: int
     redis: int
+    peers: int = 0
 
     @property
     def callers(self) -> int:
@@ -69,14 +73,14 @@ class Division(NamedTuple):
 def divide(files: int, users: Users) -> Division:
     """Divide the files of a process among its ports; the gRPC port goes before a proxy of the same process."""
     http = min(HTTP_MOST, files // HTTP_PART)
-    rest = max(SIDES, files - RESERVE - users.redis - http * users.http)
+    rest = max(SIDES, files - RESERVE - users.redis - users.peers - http * users.http)
     grpc = max(min(CALLERS, rest // 2), min(GRPC_MOST, rest - SIDES * users.proxy)) if users.grpc else 0
     return Division(grpc, http, (rest - grpc) // SIDES if users.proxy else 0)
 
 
 def needed(users: Users) -> int:
     """Return the files with which all callers to allow for have places."""
-    most = RESERVE + users.redis + users.callers
+    most = RESERVE + users.redis + users.peers + users.callers
     return min(most + HTTP_MOST * users.http, -(-most * HTTP_PART // (HTTP_PART - users.http)))
 
 
@@ -91,6 +95,7 @@ def users_of(settings: Settings, gateway: "Gateway | None", *, with_service: boo
         http=sum(name not in {"proxy", "gRPC"} for name in names),
         proxy=0 if gateway is None else gateway.limits.max_connections,
         redis=sum(_servers(deployment) * pool_size for deployment, pool_size in redises),
+        peers=DOCUMENTS * MOST if settings.peers else 0,
     )
 
 

@@ -1,6 +1,7 @@
 """The HTTP ports: the table of pages on each port."""
 
 import socket
+import ssl
 from collections.abc import Collection
 from contextlib import AsyncExitStack
 from functools import partial
@@ -22,11 +23,12 @@ from ratelimitd.settings import Settings
 from .admin import admin_guard, admin_pages
 from .connections import Connections
 from .live import LiveService, live_table
-from .naming import port_set_by
+from .naming import grpc_tls, port_set_by
+from .peers import peer_table, replicas_of
 from .prometheus import Scrapes
 from .service import RunningService
 
-SETTING: Final = {"http": "PORT", "debug": "DEBUG_PORT", "prometheus": "PROMETHEUS_ADDR"}
+SETTING: Final = {"http": "PORT", "debug": "DEBUG_PORT", "prometheus": "PROMETHEUS_ADDR", "peer": "PEER_ADDR"}
 """The setting of each port, by the port's name in metrics and logs."""
 
 
@@ -36,6 +38,7 @@ class Addresses(NamedTuple):
     http: str
     debug: str
     prometheus: str
+    peer: str
 
     @property
     def named(self) -> dict[str, str]:
@@ -68,6 +71,7 @@ async def listen_http(
         http=await _listen("http", main, address, connections, stack, max_body, _hosts(settings)),
         debug=await listen_debug(service, connections, live, stack),
         prometheus=prometheus,
+        peer=await listen_peers(service, connections, live, stack),
     )
 
 
@@ -78,7 +82,7 @@ def live_bytes(settings: Settings) -> int:
 
 def page_bodies(settings: Settings) -> list[int]:
     """Return the largest request body of each HTTP port; the first one is that of /json."""
-    ports = 2 + (settings.use_prometheus and not settings.disable_stats)
+    ports = 2 + (settings.use_prometheus and not settings.disable_stats) + (settings.peer_addr is not None)
     return [max(BODY_BYTES, settings.max_request_bytes), *[BODY_BYTES] * (ports - 1)]
 
 
@@ -87,13 +91,26 @@ async def listen_debug(
 ) -> str:
     """Listen on the debug port as ``listen_http`` does; returns its address. ``live``: None: the live view is off."""
     settings, parts, guard = service.settings, service.parts, admin_guard(service.settings)
+    together = None if live is None else replicas_of(live, settings)
     table = debug_pages(
         lambda: service.policies.policy,
         lambda: statsd_text(parts.tallies, parts.tallies.unknown_domains(), parts.counters),
-        {**admin_pages(service, guard), **live_table(live, guard)},
+        {**admin_pages(service, guard), **live_table(live, guard, together)},
     )
     address = settings.debug_host, settings.debug_port
     return await _listen("debug", table, address, connections, stack, hosts=_hosts(settings))
+
+
+async def listen_peers(
+    service: RunningService, connections: Connections, live: LiveService | None, stack: AsyncExitStack
+) -> str:
+    """Listen on PEER_ADDR, if it is set, as ``listen_http`` does; returns its address, else ""."""
+    settings = service.settings
+    if settings.peer_addr is None:
+        return ""
+    tls = grpc_tls(settings, alpn="http/1.1")
+    context = None if tls is None else tls.context()
+    return await _listen("peer", peer_table(live, settings), settings.peer_addr, connections, stack, tls=context)
 
 
 def _hosts(settings: Settings) -> Collection[str]:
@@ -109,9 +126,11 @@ async def _listen(
     stack: AsyncExitStack,
     max_body: int = BODY_BYTES,
     hosts: Collection[str] = (),
+    tls: ssl.SSLContext | None = None,
 ) -> str:
+    clients = connections.clients(name)
     with port_set_by(SETTING[name]):
-        listener = await listen(table, *address, connections.sweeper, max_body, hosts, connections.clients(name))
+        listener = await listen(table, *address, connections.sweeper, max_body, hosts, clients, tls)
     stack.push_async_callback(listener.close)
     connections.listening[name] = listener.places
     return listener.address

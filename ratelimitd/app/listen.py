@@ -62,7 +62,7 @@ def grpc_server(settings: Settings, handlers: Handlers, refused: Refused, connec
             max_connections=min(connections, grpc_connections(settings, memory_limit())),
             trusted_peers=settings.trusted_peers,
         )
-    tls, uds = grpc_tls(settings), settings.grpc_uds
+    tls, uds = grpc_tls(settings, san=settings.grpc_client_tls_san), settings.grpc_uds
     with port_set_by("GRPC_UDS" if uds else "GRPC_PORT"):
         server = Chosen(settings.grpc_host, settings.grpc_port, handlers, options, uds=uds, tls=tls, refused=refused)
     return Serving(server, transport, server.places if transport == "nghttp2" else None)

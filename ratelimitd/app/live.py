@@ -6,7 +6,18 @@ from collections.abc import Callable, Coroutine, Generator, Mapping
 from typing import Any, Final, TypeVar
 
 from ratelimitd import live as model
-from ratelimitd.admin import Document, Hub, LiveAccess, PageTable, TokenGuard, Topics, Watched, live_off, live_pages
+from ratelimitd.admin import (
+    Document,
+    Hub,
+    LiveAccess,
+    PageTable,
+    Together,
+    TokenGuard,
+    Topics,
+    Watched,
+    live_off,
+    live_pages,
+)
 from ratelimitd.descriptor_text import show
 from ratelimitd.limiter import Plan
 from ratelimitd.live import LimitsQuery, Live, View
@@ -158,9 +169,11 @@ class LiveService:
                 slices.close()
 
 
-def live_table(view: LiveService | None, guard: TokenGuard | None) -> PageTable:
-    """Return the pages of the live view, also while it is off."""
-    return live_off() if view is None else live_pages(view, LiveAccess(guard), view.hub)
+def live_table(view: LiveService | None, guard: TokenGuard | None, together: Together | None) -> PageTable:
+    """Return the pages of the live view, also while it is off; ``together``: all replicas."""
+    if view is None or together is None:
+        return live_off()
+    return live_pages(view, LiveAccess(guard), view.hub, together)
 
 
 def _now() -> int:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ratelimitd import http1
-from ratelimitd.admin import REUSE_BYTES, STREAMS, port_bytes
+from ratelimitd.admin import BODY_BYTES, HTTP_MOST, REUSE_BYTES, STREAMS, port_bytes
 from ratelimitd.limiter import GONE_SERIES, IN_DOUBT, KEPT_BYTES, NAME_BYTES, TABLE_SIZE, TALLY_BYTES
 from ratelimitd.observe.logs import get_logger
 from ratelimitd.observe.output import BATCH_BYTES, QUEUE_BYTES
@@ -20,8 +20,9 @@ from ratelimitd.transport import nghttp2_available
 from .engine import FALLBACK_BYTES
 from .files import GRPC_MOST, SIDES
 from .http import live_bytes, page_bodies
-from .ports import wants_debug
+from .ports import bound, wants_debug
 from .queueing import WAITER_BYTES, waiting_most
+from .replicas import QUESTION_BYTES
 
 if TYPE_CHECKING:
     from ratelimitd.gateway import Gateway
@@ -172,11 +173,21 @@ def _grpc(settings: Settings, memory: int) -> Iterator[Share]:
     yield Share("gRPC connections", grpc_connections(settings, memory) * _connection_bytes(settings))
 
 
+def _page_ports(settings: Settings, gateway: "Gateway | None") -> int:
+    """Return the number of HTTP ports of a proxy without the service; its pages may be on its listener."""
+    return max(1, sum(port.pages for port in bound(settings, gateway, with_service=False)))
+
+
 def _http(settings: Settings, gateway: "Gateway | None", *, serves: bool) -> Iterator[Share]:
-    pages = sum(map(port_bytes, page_bodies(settings))) if serves else port_bytes()
+    bodies = page_bodies(settings) if serves else [BODY_BYTES] * _page_ports(settings, gateway)
+    pages = sum(map(port_bytes, bodies))
     yield Share("connections of the HTTP ports, scrapes included", pages, Settings.max_request_bytes.name)
     if serves or wants_debug(settings):
         yield Share("readers of the live view", live_bytes(settings), Settings.live_max_bytes.name)
+    if settings.peer_addr is not None and settings.grpc_server_use_tls:
+        yield Share("TLS of connections with other replicas", HTTP_MOST * TLS_BYTES)
+    if settings.peers:
+        yield Share("answers of other replicas", QUESTION_BYTES, Settings.peers.name)
     if gateway is not None:
         from ratelimitd.gateway import WAYS_BYTES  # noqa: PLC0415 -- a service without a proxy does not import it
 

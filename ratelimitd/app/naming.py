@@ -25,14 +25,17 @@ def port_set_by(setting: str) -> Iterator[None]:
         raise OSError(error.errno, f"{error.strerror or error}; {hint}") from error
 
 
-def grpc_tls(settings: Settings) -> TlsFiles | None:
-    """Return the TLS files of gRPC, None without TLS; raises OSError as ``_named`` does."""
+def grpc_tls(settings: Settings, alpn: str = "h2", san: str = "") -> TlsFiles | None:
+    """Return the TLS files of gRPC, None without TLS; raises OSError as ``_named`` does.
+
+    ``alpn`` and ``san``: as of ``TlsFiles``.
+    """
     if not settings.grpc_server_use_tls:
         return None
     rows = Settings.grpc_server_tls_cert, Settings.grpc_server_tls_key, Settings.grpc_client_tls_cacert
     cert, key, client_ca = settings.grpc_server_tls_cert, settings.grpc_server_tls_key, settings.grpc_client_tls_cacert
     names = {row.name: path for row, path in zip(rows, (cert, key, client_ca), strict=True)}
-    return _named(names, lambda: TlsFiles(cert, key, client_ca, settings.grpc_client_tls_san))
+    return _named(names, lambda: TlsFiles(cert, key, client_ca, san, alpn))
 
 
 def gateway_tls(gateway: "Gateway") -> TlsFiles | None:

@@ -59,11 +59,17 @@ def debug_port(settings: Settings) -> Port:
     return Port("debug", settings.debug_host, settings.debug_port, "DEBUG_PORT", pages=True)
 
 
+def peer_ports(settings: Settings) -> list[Port]:
+    """Return the port for other replicas, if there is one."""
+    return [] if settings.peer_addr is None else [Port("peer", *settings.peer_addr, "PEER_ADDR", pages=True)]
+
+
 def service_ports(settings: Settings) -> list[Port]:
     """Return the ports of the rate-limit service."""
     ports = [
         Port("HTTP", settings.host, settings.port, "PORT", pages=True),
         debug_port(settings),
+        *peer_ports(settings),
     ]
     if not settings.grpc_uds:
         ports.append(Port("gRPC", settings.grpc_host, settings.grpc_port, "GRPC_PORT"))
@@ -77,7 +83,7 @@ def bound(settings: Settings, gateway: "Gateway | None", *, with_service: bool) 
     proxy = [] if gateway is None else proxy_ports(settings, gateway)
     if with_service:
         return proxy + service_ports(settings)
-    return [*proxy, debug_port(settings)] if wants_debug(settings) else proxy
+    return [*proxy, debug_port(settings), *peer_ports(settings)] if wants_debug(settings) else proxy
 
 
 def clashing(settings: Settings, gateway: "Gateway | None", *, with_service: bool) -> list[Clash]:

@@ -44,7 +44,7 @@ from .exposition import Scrape
 from .files import divided
 from .gateway_files import GatewayFiles, read
 from .gateway_metrics import gateway_families
-from .http import listen_debug, listen_http
+from .http import listen_debug, listen_http, listen_peers
 from .life import Front, Running, StartError, live, load_first, refuse_clashes, run_background
 from .live import LiveService, live_fronts, live_service, live_tasks
 from .measuring import measuring
@@ -125,7 +125,7 @@ async def _start(
         where |= {"transport": serving.transport, "grpc": serving.server.address}
         where |= (await listen_http(service, scraped, connections, view, stack)).named
     elif wants_debug(settings):
-        where["debug"] = await listen_debug(service, connections, view, stack)
+        where |= await _debug(service, connections, view, stack)
     await _listen(server, gateway, sock, stack)
     watch = await load_first(service, source, stack)
     await proxy.first_load()
@@ -136,6 +136,15 @@ async def _start(
     run_background(stack, watch.run(), policies.remind(), lag.run(), shortage, *running)
     log.info("serving", version=__version__, **where, store=service.store_name)
     return Running(service, (*fronts, *live_fronts(view)))
+
+
+async def _debug(
+    service: RunningService, connections: Connections, view: LiveService | None, stack: AsyncExitStack
+) -> dict[str, str]:
+    """Listen on the debug port, and on that for other replicas, of a proxy without the service."""
+    debug = await listen_debug(service, connections, view, stack)
+    peer = await listen_peers(service, connections, view, stack)
+    return {"debug": debug, **({"peer": peer} if peer else {})}
 
 
 def _view(service: RunningService, gateway: Gateway, port: int, *, with_service: bool) -> LiveService | None:

@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from ipaddress import IPv6Network, ip_network
+from ipaddress import IPv6Address, IPv6Network, ip_network
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
@@ -50,6 +50,7 @@ _UNITS: Final[Mapping[str, str]] = {
 }
 
 _HOST_NAME: Final = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*", re.ASCII)
+_BRACKETED: Final = re.compile(r"\[([^\]]*)\](?::([^:]*))?")
 _VISIBLE: Final = re.compile(r"[!-~]+", re.ASCII)
 BEARER_LEAST: Final = 16
 """Minimum length of a token: 16 hexadecimal digits are 64 bits, thousands of years at a million guesses per second."""
@@ -217,6 +218,36 @@ def host_port(value: str) -> tuple[str, int]:
     if not colon or (":" in name and not name.startswith("[")):
         raise ValueError("not host:port; write :9090, 127.0.0.1:9090 or [::]:9090")
     return address(name), port_number(number)
+
+
+class PeerName(NamedTuple):
+    """A name or an address of other replicas, in lower case; ``port`` is None if none was written."""
+
+    host: str
+    port: int | None
+
+
+def peer_names(value: str) -> tuple[PeerName, ...]:
+    """Parse names and addresses, each with or without a port, separated by commas; empty: none."""
+    return tuple(_peer_name(each.strip()) for each in value.split(",")) if value.strip() else ()
+
+
+def _peer_name(value: str) -> PeerName:
+    bracketed = _BRACKETED.fullmatch(value)
+    host, _, port = (bracketed[1], "", bracketed[2]) if bracketed else value.partition(":")
+    named = _HOST_NAME.fullmatch(host.lower().removesuffix("."))
+    if not (_is_ipv6(host) if bracketed else named) or port == "0":
+        raise ValueError(
+            f"{value!r} is not host or host:port; write ratelimitd-peers:6071, or 10.0.0.1:6071,[::1]:6071"
+        )
+    return PeerName(host.lower(), None if not port and not value.endswith(":") else port_number(port))
+
+
+def _is_ipv6(host: str) -> bool:
+    try:
+        return bool(IPv6Address(host))
+    except ValueError:
+        return False
 
 
 def network(value: str) -> str:

@@ -16,7 +16,7 @@ from ratelimitd.policy import PolicyErrors
 from ratelimitd.settings import SettingsError, load
 from ratelimitd.sources import GatewayFile
 
-from . import control_plane, forgotten, overlay, policy, ports, process, redis, settings
+from . import control_plane, forgotten, overlay, policy, ports, process, redis, replicas, settings
 from .finding import Finding, Level, bad, count
 from .target import POLICY, PORTS, PROCESS, SETTINGS, CheckTarget
 
@@ -43,6 +43,7 @@ CHECKS: Final = (
     Check(POLICY, forgotten.check, 10.0),
     Check("redis", redis.check, 30.0),
     Check(PORTS, ports.check, 10.0),
+    Check(PORTS, replicas.check, 10.0),
     Check(PROCESS, process.check, 10.0),
 )
 

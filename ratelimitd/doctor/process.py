@@ -45,10 +45,10 @@ def _files(target: CheckTarget) -> Iterator[Finding]:
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]  # the start raises the soft limit to the hard one
     users = users_of(target.settings, target.gateway, with_service=target.serves)
     wanted = needed(users)
-    pages = wanted - RESERVE - users.redis - users.callers
+    pages = wanted - RESERVE - users.redis - users.peers - users.callers
     found = (
         f"the hard limit of open files is {limit}; {wanted} are needed: {users.callers} for callers, {pages} for HTTP "
-        f"ports, {users.redis} for Redis, {RESERVE} for the process itself"
+        f"ports, {users.redis} for Redis, {users.peers} for other replicas, {RESERVE} for the process itself"
     )
     if counted(limit) < wanted:
         yield warn(PROCESS, found, remedy(users))

@@ -122,7 +122,7 @@ async def receive(
             endpoint.host,
             endpoint.port,
             ssl=secure,
-            server_hostname=endpoint.host if secure else None,
+            server_hostname=(endpoint.server_name or endpoint.host) if secure else None,
         )
     except (OSError, UnicodeError) as error:
         raise ConnectError(f"cannot connect to {endpoint}: {error}") from error

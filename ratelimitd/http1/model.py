@@ -244,11 +244,16 @@ class Request:
 
 
 class Endpoint(NamedTuple):
-    """The address of an upstream's server; ``tls``: use TLS, and verify its certificate for ``host``."""
+    """The address of an upstream's server.
+
+    Attributes:
+        tls: use TLS, and verify its certificate for ``server_name``, or for the host if that is empty.
+    """
 
     host: str
     port: int
     tls: bool = False
+    server_name: str = ""
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"

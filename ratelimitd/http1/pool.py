@@ -251,10 +251,11 @@ class Pool:
 
     async def _reach(self) -> UpstreamConnection:
         loop = asyncio.get_running_loop()
-        host, port, tls = self.endpoint
+        host, port, tls, name = self.endpoint
+        verified = (name or host) if tls else None
         async with asyncio.timeout(self.options.connect_timeout):
             return await connect(
-                lambda: UpstreamConnection(self, loop), host, port, ssl=self._tls, server_hostname=host if tls else None
+                lambda: UpstreamConnection(self, loop), host, port, ssl=self._tls, server_hostname=verified
             )
 
     def _arrived(self, connection: UpstreamConnection) -> None:

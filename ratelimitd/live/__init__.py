@@ -11,13 +11,18 @@ Documents are dicts as docs/live.md describes them, each with ``version`` and ``
 one. Those that look at each limit of the policy, ``limits``, ``limit`` and ``found``, are generators: they yield
 between slices of at most 2 ms and return the document. ``limits`` takes some 300 bytes for each limit that matches
 meanwhile, so an edge makes one at a time.
+
+Documents of several replicas are merged into one: ``fault`` says why one cannot be, ``merged`` adds them, and
+``arranged`` sorts and cuts the rows of the result.
 """
 
 from .documents import busiest, denials, history, limit, overview
 from .history import NAMES, STEPS, Counts
 from .keys import KEYS_LEAST, KEYS_MOST
 from .listing import PAGE_MOST, SORTS, LimitsQuery, limits
+from .merging import KINDS, arranged, merged
 from .model import Live
+from .shapes import fault
 from .shown import shown_descriptor
 from .view import Document, Found, Sliced, View, complete, found, limit_id
 from .windows import STEP
@@ -25,6 +30,7 @@ from .windows import STEP
 __all__ = [
     "KEYS_LEAST",
     "KEYS_MOST",
+    "KINDS",
     "NAMES",
     "PAGE_MOST",
     "SORTS",
@@ -37,14 +43,17 @@ __all__ = [
     "Live",
     "Sliced",
     "View",
+    "arranged",
     "busiest",
     "complete",
     "denials",
+    "fault",
     "found",
     "history",
     "limit",
     "limit_id",
     "limits",
+    "merged",
     "overview",
     "shown_descriptor",
 ]

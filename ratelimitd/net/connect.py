@@ -41,6 +41,11 @@ async def connect(
     return made
 
 
+async def resolve(host: str, port: int) -> list[str]:
+    """Return the addresses of a host, in the order of the resolver, each once. Raises OSError."""
+    return list(dict.fromkeys(address.at[0] for address in await _addresses(host, port)))
+
+
 _Lookup = tuple[asyncio.AbstractEventLoop, str, int]
 
 _lookups: Final[dict[_Lookup, "asyncio.Task[list[_Address]]"]] = {}

@@ -311,6 +311,15 @@ def _admin(given: _Given, settings: Settings) -> Iterator[Problem]:
         )
 
 
+def _peers(given: _Given, settings: Settings) -> Iterator[Problem]:
+    """Reject replicas that could not ask one another: each shows its callers to those alone that have the token."""
+    for row, value in ((Settings.peer_addr, settings.peer_addr), (Settings.peers, settings.peers)):
+        if value and not (settings.admin_token or settings.admin_token_file):
+            yield given.problem(
+                row, "replicas ask one another with the admin token; set ADMIN_TOKEN or ADMIN_TOKEN_FILE"
+            )
+
+
 def _mogrifiers(given: _Given, names: tuple[str, ...]) -> tuple[tuple[Mogrifier, ...], list[Problem]]:
     found = list(mogrifiers(names, given.values))
     bad = [
@@ -364,6 +373,7 @@ _RULES: Final[tuple[Callable[[_Given, Settings], Iterator[Problem]], ...]] = (
     _xds_tls,
     _overlay,
     _admin,
+    _peers,
     _sinks,
     _statsd,
 )

@@ -14,6 +14,7 @@ from ratelimitd.config.values import (
     host_names,
     networks,
     origin_url,
+    peer_names,
     port_number,
     positive_duration,
     size,
@@ -60,6 +61,20 @@ class ServingRows:
     admin_token_file = Row(text, "", "File that contains the token instead; read again when it changes.")
     admin_remote = Row(
         boolean, "false", "Accept admin requests from other hosts; by default only from this host (loopback)."
+    )
+    peer_addr = Row(
+        lambda value: go_host_port(value) if value else None,
+        "",
+        "host:port on which other replicas read the live view of this one (live.md); without a host every interface, "
+        "IPv4 and IPv6, as in Go. It serves nothing else, asks for the admin token, and has TLS if "
+        "GRPC_SERVER_USE_TLS is true, with the files of gRPC. Unset: none.",
+    )
+    peers = Row(
+        peer_names,
+        "",
+        "The replicas to ask for the live view of all: a DNS name that has the address of each, such as that of a "
+        "headless Service, or several names or addresses, separated by commas; each with or without a port, which is "
+        "by default that of PEER_ADDR, else 6071. They are asked with the admin token.",
     )
     grpc_host = Row(address, EVERYWHERE, "Address of the gRPC port, which Envoy calls; :: is accepted.")
     grpc_port = Row(port_number, "8081", "gRPC port; 0: a free one.")

@@ -12,7 +12,7 @@ import pytest
 from ratelimitd.admin import Hub, LiveAccess, TokenGuard, Topics, events, live_pages, server
 from ratelimitd.admin.events import Rendered, Timed, Topic, frame
 from ratelimitd.admin.server import Clients, listen
-from tests.admin.viewing import ID, View
+from tests.admin.viewing import ID, Alone, View
 
 TOKEN = "0123456789abcdef"
 GOODBYE = b"event: shutdown\ndata: {}\n\n"
@@ -89,7 +89,9 @@ async def port(render=None, every=0.01, **options):
     view = View()
     hub = Hub(render or Topics(view).render, every)
     guard = TokenGuard(TOKEN.encode, lambda: 0)
-    listening = await listen(live_pages(view, LiveAccess(guard), hub), "127.0.0.1", 0, clients=Clients(**options))
+    listening = await listen(
+        live_pages(view, LiveAccess(guard), hub, Alone()), "127.0.0.1", 0, clients=Clients(**options)
+    )
     made = Port(listening, hub, view)
     try:
         yield made

@@ -12,7 +12,7 @@ from ratelimitd.admin.live_query import LINES_MOST, Watched, decisions_query, de
 from ratelimitd.admin.server import respond
 from ratelimitd.limiter import Selection
 from ratelimitd.live import LimitsQuery
-from tests.admin.viewing import ID, View
+from tests.admin.viewing import ID, Alone, View
 
 TOKEN = "0123456789abcdef"
 WELL = {"Authorization": f"Bearer {TOKEN}"}
@@ -27,7 +27,7 @@ def view():
 
 def table_of(view, token=TOKEN, **options):
     guard = TokenGuard(token.encode, lambda: 0, **options) if token else None
-    return live_pages(view, LiveAccess(guard), Hub(Topics(view).render))
+    return live_pages(view, LiveAccess(guard), Hub(Topics(view).render), Alone())
 
 
 async def ask(table, target, method="GET", peer="127.0.0.1", **headers):

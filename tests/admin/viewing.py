@@ -22,6 +22,24 @@ class Feed:
         self.closed = True
 
 
+class Alone:
+    """A ``Together`` of one replica; ``asked`` is what it was asked for, ``error`` what it raises."""
+
+    def __init__(self):
+        self.asked = []
+        self.error = None
+        self.found = {"version": 1, "replicas": []}
+
+    async def all_of(self, kind, query, plain):
+        self.asked.append((kind, query, plain))
+        if self.error is not None:
+            raise self.error
+        return self.found
+
+    async def replicas(self):
+        return {"version": 1, "configured": False, "replicas": []}
+
+
 class View:
     """A ``LiveView``."""
 

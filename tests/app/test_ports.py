@@ -45,6 +45,10 @@ def found(*upstreams, admin=None, **env):
             {"PROMETHEUS_ADDR": ":3", "USE_PROMETHEUS": "true"},
             ["debug and PROMETHEUS_ADDR are both 3: set PROMETHEUS_ADDR to a different port"],
         ),
+        (
+            {"PEER_ADDR": ":3", "ADMIN_TOKEN": "0123456789abcdef"},
+            ["debug and PEER_ADDR are both 3: set PEER_ADDR to a different port"],
+        ),
         ({}, []),
     ],
 )

@@ -27,6 +27,12 @@ def one(kind, *names):
     return found
 
 
+def named(kind, name, *names):
+    """The only object of a kind and a name in these files."""
+    (found,) = (each for each in objects(*names) if (each["kind"], each["metadata"]["name"]) == (kind, name))
+    return found
+
+
 def pod(deployment):
     return deployment["spec"]["template"]["spec"]
 

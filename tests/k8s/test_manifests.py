@@ -22,6 +22,7 @@ from tests.k8s.manifests import (
     ROOT,
     containers,
     environment,
+    named,
     objects,
     one,
     pod,
@@ -55,7 +56,7 @@ def test_kubernetes_takes_it(name, version):
 
 def test_the_validator_finds_mistakes():
     """A field that Kubernetes does not know is refused; otherwise the test above would show nothing."""
-    service = one("Service", "service.yaml")
+    service = named("Service", "ratelimitd", "service.yaml")
     service["spec"]["selectors"] = {}
 
     with pytest.raises(kubernetes_validate.ValidationError):
@@ -82,8 +83,10 @@ def test_selectors_find_the_pods(names):
     """Whatever selects pods selects those of the deployment, and the deployment selects its own."""
     deployment = one("Deployment", *names)
     labels = deployment["spec"]["template"]["metadata"]["labels"].items()
-    selectors = [deployment["spec"]["selector"]["matchLabels"], one("Service", *names)["spec"]["selector"]]
+    selectors = [deployment["spec"]["selector"]["matchLabels"]]
     for each in objects(*names):
+        if each["kind"] == "Service":
+            selectors.append(each["spec"]["selector"])
         if each["kind"] == "PodDisruptionBudget":
             selectors.append(each["spec"]["selector"]["matchLabels"])
         if each["kind"] == "NetworkPolicy":
@@ -91,7 +94,23 @@ def test_selectors_find_the_pods(names):
     selectors += [each["labelSelector"]["matchLabels"] for each in pod(deployment).get("topologySpreadConstraints", [])]
 
     assert [selector for selector in selectors if not selector or not selector.items() <= labels] == []
-    assert len(selectors) == (5 if names == OWN else 2)
+    assert len(selectors) == (6 if names == OWN else 2)
+
+
+def test_pods_ask_the_pods():
+    """PEERS is the headless service of the port that PEER_ADDR is; no other pod is let in, and pods are let out."""
+    found = settings(DEPLOYMENTS["deployment.yaml"])
+    ((host, port),) = found.peers
+    spec = named("Service", host, "service.yaml")["spec"]
+    policy = one("NetworkPolicy", *OWN)["spec"]
+    ours = {"podSelector": {"matchLabels": DEPLOYMENTS["deployment.yaml"]["spec"]["selector"]["matchLabels"]}}
+
+    assert (spec["clusterIP"], spec["publishNotReadyAddresses"]) == ("None", True)
+    assert [each["port"] for each in spec["ports"]] == [port or found.peer_addr[1]] == [found.peer_addr[1]]
+    for rules, side in ((policy["ingress"], "from"), (policy["egress"], "to")):
+        admitted = [rule for rule in rules if {"port": "peer", "protocol": "TCP"} in rule["ports"]]
+        assert [rule[side] for rule in admitted] == [[ours]]
+        assert [len(rule["ports"]) for rule in admitted] == [1]
 
 
 def test_the_autoscaler_scales_the_deployment():
@@ -116,7 +135,7 @@ def test_no_pod_grants_more_than_its_part():
 
 def test_envoy_sees_every_pod():
     """The service has no address of its own, and pods that are not ready are not in it."""
-    spec = one("Service", "service.yaml")["spec"]
+    spec = named("Service", "ratelimitd", "service.yaml")["spec"]
 
     assert spec["clusterIP"] == "None"
     assert not spec.get("publishNotReadyAddresses", False)
@@ -127,7 +146,7 @@ def test_ports_lead_somewhere(names):
     """Each port that a service, a policy, a probe or a scrape names is one that a container of the pod has."""
     spec = pod(one("Deployment", *names))
     known = {name: number for each in containers(spec) for name, number in ports(each).items()}
-    service = one("Service", *names)["spec"]["ports"]
+    service = [port for each in objects(*names) if each["kind"] == "Service" for port in each["spec"]["ports"]]
     rules = [rule for each in objects(*names) if each["kind"] == "NetworkPolicy" for rule in each["spec"]["ingress"]]
     notes = one("Deployment", *names)["spec"]["template"]["metadata"]["annotations"]
 
@@ -146,6 +165,8 @@ def test_ports_are_the_settings(deployment):
     """Each port that the container says it has is one that the service listens on there, not on loopback."""
     found = settings(deployment)
     listening = {found.port: found.host, found.grpc_port: found.grpc_host, found.debug_port: found.debug_host}
+    if found.peer_addr is not None:
+        listening[found.peer_addr[1]] = found.peer_addr[0] or "0.0.0.0"
 
     assert {listening.get(number) for number in ports(ratelimitd(deployment)).values()} == {"0.0.0.0"}
     assert found.debug_host == "localhost"
