@@ -30,7 +30,7 @@ class Denial:
         used: hits against the limit before it.
         shadow: whether it denied nothing.
         summary: what the limit allows, in words.
-        reset_after: µs until the same cost could pass.
+        reset_after: µs until the same cost could pass; NEVER if it exceeds the limit itself.
     """
 
     __slots__ = (

@@ -217,7 +217,7 @@ class Live:
         over = over_of(charge, outcome, cost)
         denial.time, denial.cost, denial.used = now, cost, outcome.before
         denial.count += max(1, round(seen / over)) if over else 1
-        denial.reset_after = outcome.retry_after if outcome.retry_after >= 0 else outcome.reset_after
+        denial.reset_after = outcome.retry_after
 
     # Memory
 

@@ -230,3 +230,20 @@ def test_without_traffic_a_limit_has_a_row_too():
     assert rows["d.free"]["unlimited"]
     assert rows["d.user"]["spark"] is None
     assert rows["d.user"]["active_keys"] is None
+
+
+def test_a_cost_above_the_limit_never_passes():
+    """No time is told after which it would."""
+    watched = Watched(POLICY)
+    watched.call("tokens=x", hits=101)
+    (denial,) = watched.denials()
+    assert (denial["cost"], denial["reset_after"]) == (101, None)
+
+
+def test_a_counter_that_was_reset_is_empty():
+    """A bucket that has filled again, though none of its keys was seen since."""
+    watched = Watched(POLICY)
+    watched.call("tokens=x", hits=10)
+    assert watched.limit(b"6:tokens")["limit"]["use"] == 0.1
+    watched.tick(7)
+    assert watched.limit(b"6:tokens")["limit"]["use"] == 0.0

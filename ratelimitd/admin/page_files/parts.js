@@ -92,6 +92,7 @@ function whyDenied({ reason, summary: allowed, used, cost }) {
 
 function passesAgain(denial) {
   if (denial.shadow) return h("span", { class: "muted" }, "passed");
+  if (denial.reset_after === null) return mark("bad", "never: cost too high");
   const left = denial.time + denial.reset_after - now();
   if (left <= 0) return mark("ok", "now");
   return h("span", { title: clockText(denial.time + denial.reset_after) }, `in ${duration(left)}`);
