@@ -139,6 +139,7 @@ def _denial(view: View, denial: Denial, id: str, name: str) -> Document:  # noqa
         "id": id,
         "limit": name,
         "summary": denial.summary,
+        "burst": denial.burst,
         "domain": denial.place[0].decode(errors="replace"),
         "key": text,
         "descriptor": descriptor,

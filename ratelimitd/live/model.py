@@ -214,6 +214,8 @@ class Live:
                 return
             denial.shadow = charge.rule.limit.shadow_mode or self.modes.shadow
             denial.summary = amount_in_words(charge.rule.limit)
+            rate = charge.rule.rate
+            denial.burst = rate.burst if rate is not None and rate.burst != rate.quota else None
         over = over_of(charge, outcome, cost)
         denial.time, denial.cost, denial.used = now, cost, outcome.before
         denial.count += max(1, round(seen / over)) if over else 1

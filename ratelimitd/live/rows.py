@@ -87,7 +87,7 @@ def per_second(counts: Counts, time: int) -> dict[str, float]:
 
 
 def use(view: View, tracked: Tracked) -> float | None:
-    """Return how full the fullest counter is, of keys seen in the last minute: as then, unless it has been reset since."""
+    """Return how full the fullest counter of the last minute is: as when its key was seen; 0 if it was reset since."""
     rate = tracked.limit.rate
     if rate is None or not rate.burst:
         return None

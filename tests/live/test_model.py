@@ -237,7 +237,15 @@ def test_a_cost_above_the_limit_never_passes():
     watched = Watched(POLICY)
     watched.call("tokens=x", hits=101)
     (denial,) = watched.denials()
-    assert (denial["cost"], denial["reset_after"]) == (101, None)
+    assert (denial["cost"], denial["reset_after"], denial["burst"]) == (101, None, None)
+
+
+def test_a_denial_names_the_burst():
+    """Eleven used of 5 a second would be a riddle without it."""
+    watched = Watched(POLICY.replace("algorithm: token_bucket", "algorithm: token_bucket, burst: 200"))
+    watched.call("tokens=x", hits=201)
+    (denial,) = watched.denials()
+    assert (denial["summary"], denial["burst"]) == ("100 per minute", 200)
 
 
 def test_a_counter_that_was_reset_is_empty():

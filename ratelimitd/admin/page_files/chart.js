@@ -64,8 +64,15 @@ function chart({ id, label, series, end, step }) {
       areas.map(({ name }, i) => h("path", { class: `area ${name}`, d: band(...pairs[i], scale) })),
       lines.map(({ name, values }) => h("path", { class: `stroke ${name}`, d: stepped(values, scale) })),
       at !== null && h("line", { class: "cursor", x1: at + 0.5, x2: at + 0.5, y1: 0, y2: HEIGHT }))),
-    h("div", { class: "axis-x", "aria-hidden": "true" },
-      [0, 1 / 4, 1 / 2, 3 / 4, 1].map((part) => h("span", {}, minuteText(start + part * count * step))), h("span", { class: "zone" }, zone(end))));
+    h("svg", { class: "axis-x", "aria-hidden": "true" },
+      wholeMinutes(start, end).map((time) => h("text", { x: `${(100 * (time - start)) / (end - start)}%`, y: "1rem" }, minuteText(time))), h("text", { class: "zone", x: "-1.9rem", y: "1rem" }, zone(end))));
+}
+
+/** Whole minutes of a chart's time, at most seven of them. */
+function wholeMinutes(start, end) {
+  const apart = 60 * [1, 2, 5, 10, 15].find((minutes) => (end - start) / 60 / minutes <= 6);
+  const first = Math.ceil(start / apart) * apart;
+  return Array.from({ length: Math.floor((end - first) / apart) + 1 }, (_, i) => first + i * apart);
 }
 
 /** The values of one step as text. */
@@ -117,7 +124,7 @@ function seriesOf(history) {
   return SERIES.map((name) => ({ name, label: LABELS[name], values: history[name].map((count) => count / history.step) }));
 }
 
-const LABELS = { allowed: "Allowed", denied: "Denied", shadowed: "Shadow denied", failed: "Failed" };
+const LABELS = { allowed: "Allowed", denied: "Denied", shadowed: "Shadow denied", failed: "Store failed" };
 
 /** The hour in a sentence, for all readers. */
 function summary(history) {
