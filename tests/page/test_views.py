@@ -49,6 +49,18 @@ async def test_a_service_without_a_token_says_how_it_gets_one(opened, fake):
     await expect(page.get_by_role("dialog")).to_have_count(0)
 
 
+async def test_a_hit_whose_store_failed_is_one_hit(opened, fake):
+    """What on_store_failure let pass is allowed and failed, and the failing store is one line of what is wrong."""
+    wrong = [{"component": "redis", "reason": "calls to Redis fail"}]
+    rates = {"allowed": 7.0, "denied": 1.0, "shadowed": 0.0, "failed": 8.0}
+    down, listed = changed(store={"state": "failing", "text": "connection refused"}), fake.rows
+    fake.overview = lambda plain: {**down(plain), "health": {**down(plain)["health"], "failing": wrong, "notes": wrong}}
+    fake.rows = [{**row, "rates": rates} for row in listed]
+    page = await opened()
+    await expect(page.locator("#problems .problem")).to_have_count(1)
+    await expect(panel(page, "Limits that deny most").get_by_role("row").nth(1)).to_contain_text("8/s")
+
+
 async def test_a_flood_of_one_key_hides_no_other(opened, fake):
     """One row a key and limit, with all its denials counted: two hundred of one key take one row."""
     flood = [(at / 10, 0, "remote_address=203.0.113.77", 1, 2.0, 10, False, "over_limit", 1) for at in range(150)]

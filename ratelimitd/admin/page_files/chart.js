@@ -121,15 +121,18 @@ const spanText = (history) => `last ${history.allowed.length === 360 ? "hour" : 
 
 /** A history's counts as hits a second, in the order in which they are stacked. */
 function seriesOf(history) {
-  return SERIES.map((name) => ({ name, label: LABELS[name], values: history[name].map((count) => count / history.step) }));
+  return SERIES.map((name) => ({ name, label: LABELS[name], values: history[name].map((count) => count / history.step), line: name === "failed" }));
 }
+
+/** Hits of counts or rates: those whose store failed are among the others too, where on_store_failure decided them. */
+const hitsOf = ({ allowed, denied, shadowed, failed }) => Math.max(allowed + denied + shadowed, failed);
 
 const LABELS = { allowed: "Allowed", denied: "Denied", shadowed: "Shadow denied", failed: "Store failed" };
 
 /** The hour in a sentence, for all readers. */
 function summary(history) {
   const totals = Object.fromEntries(SERIES.map((name) => [name, sum(history[name])]));
-  const all = sum(Object.values(totals));
+  const all = sum(history.allowed.map((_, i) => hitsOf(Object.fromEntries(SERIES.map((name) => [name, history[name][i]])))));
   if (all === 0) return "No hits in the last hour.";
   const worst = history.denied.indexOf(Math.max(...history.denied));
   const most = totals.denied === 0 ? "" : `, most at ${minuteText(history.end - (history.denied.length - worst) * history.step)} ${zone(history.end)}`;
