@@ -102,8 +102,11 @@ class LiveView(Protocol):
         changes: Mapping[str, str],
         *,
         plain: bool,
+        of_all: Document | None = None,
     ) -> Generator[None, None, Document] | None:
         """Slices of a replay with changes, which return its document; None: there is no limit with this id.
+
+        ``of_all``: what ``limit`` is of all replicas, if their hits are replayed.
 
         Raises ValueError for changes that cannot be enforced, and for a limit that cannot be replayed.
         """
@@ -142,7 +145,7 @@ def live_answers(view: LiveView, hub: Hub) -> dict[str, Answer]:
         "/live/limit": _limit(view),
         "/live/limits": _limits(view),
         "/live/overview": _overview(view),
-        "/live/what-if": _what_if(view),
+        "/live/what-if": what_if(view, _of_one),
     }
 
 
@@ -225,13 +228,27 @@ def _denials(view: LiveView) -> Answer:
     return answer
 
 
-def _what_if(view: LiveView) -> Answer:
-    """Return what answers /live/what-if: one replay at a time, which ends when its client leaves."""
+async def _of_one(_: str, plain: bool) -> Document | None:  # noqa: ARG001 -- as of all replicas
+    raise ValueError("all=1 is for the debug port of a service: leave it out")
+
+
+def what_if(view: LiveView, merged: Callable[[str, bool], Awaitable[Document | None]]) -> Answer:
+    """Return what answers /live/what-if: one replay at a time, which ends when its client leaves.
+
+    ``merged``: returns a limit as all replicas show it, None if none has it.
+    """
     replaying = asyncio.Lock()
 
+    async def replay(raw: str, plain: bool) -> Generator[None, None, Document] | None:
+        asked, changes, of_all = what_if_query(raw)
+        if not of_all:
+            return await view.what_if(asked, changes, plain=plain)
+        shown = await merged(asked, plain)
+        return None if shown is None else await view.what_if(asked, changes, plain=plain, of_all=shown)
+
     async def answer(raw: str, plain: bool) -> PageResponse:
-        asked, changes = what_if_query(raw)
-        slices = None if replaying.locked() else await view.what_if(asked, changes, plain=plain)
+        asked, *_ = what_if_query(raw)
+        slices = None if replaying.locked() else await replay(raw, plain)
         if replaying.locked():
             return as_json(503, {"error": REPLAYING}, {"Retry-After": "1"})
         if slices is None:

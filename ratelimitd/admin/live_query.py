@@ -67,13 +67,23 @@ def limit_query(raw: str) -> str:
     return str(given["id"])
 
 
-def what_if_query(raw: str) -> tuple[str, dict[str, str]]:
-    """Read the query of /live/what-if: the id of a limit, and the text of its changes; raises ValueError."""
+def _all(value: str) -> bool:
+    if value != "1":
+        raise ValueError("all is 1: write all=1, or leave it out")
+    return True
+
+
+def what_if_query(raw: str) -> tuple[str, dict[str, str], bool]:
+    """Read the query of /live/what-if; raises ValueError.
+
+    Returns the id of a limit, the text of its changes, and whether the hits of all replicas are replayed.
+    """
     how = f"/live/what-if?id=ID, with an id of /live/limits, and changes of {', '.join(CHANGES)}"
-    given = _read(raw, {"id": _id, **dict.fromkeys(CHANGES, str)}, how)
+    given = _read(raw, {"id": _id, "all": _all, **dict.fromkeys(CHANGES, str)}, how)
     if "id" not in given:
         raise ValueError(f"id is missing: write {how}")
-    return str(given.pop("id")), given
+    of_all = bool(given.pop("all", False))
+    return str(given.pop("id")), given, of_all
 
 
 def events_query(raw: str) -> str:

@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl, urlencode
 from .events import Hub
 from .guard import TokenGuard
 from .http import PageRequest, PageResponse, PageTable, as_json
-from .live import Answer, Document, LiveAccess, LiveView, document, live_answers, table_of, unknown
+from .live import Answer, Document, LiveAccess, LiveView, document, live_answers, table_of, unknown, what_if
 from .live_query import LIMITS_MOST, denials_query, limit_query, limits_query, no_query
 
 READERS: Final[Mapping[str, Callable[[str], Any]]] = {
@@ -57,7 +57,8 @@ def live_pages(view: LiveView, access: LiveAccess, hub: Hub, together: Together)
     """Return the table of the live view, of this replica and of all of them."""
     answers = live_answers(view, hub)
     of_all = {f"/live/{kind}": _of_all(kind, answers[f"/live/{kind}"], together) for kind in READERS}
-    return table_of({**answers, **of_all, "/live/replicas": _replicas(together)}, access)
+    more = {"/live/what-if": _what_if(view, together), "/live/replicas": _replicas(together)}
+    return table_of({**answers, **of_all, **more}, access)
 
 
 def peer_pages(view: LiveView, guard: TokenGuard, hub: Hub) -> PageTable:
@@ -92,6 +93,28 @@ def _of_all(kind: str, one: Answer, together: Together) -> Answer:
         except NotTogetherError as error:
             return as_json(403, {"error": str(error)})
         return unknown(query["id"]) if found is None else await document(found)
+
+    return answer
+
+
+def _what_if(view: LiveView, together: Together) -> Answer:
+    """Replay the hits of this replica, or with ``all=1`` those of all that share a counter."""
+
+    async def merged(limit_id: str, plain: bool) -> Document | None:
+        found = await together.all_of("limit", {"id": limit_id}, plain)
+        if found is not None and found["counters"] != "shared":
+            raise ValueError(
+                "each replica has counters of its own in memory: replay the hits of one replica, without all=1"
+            )
+        return found
+
+    replayed = what_if(view, merged)
+
+    async def answer(raw: str, plain: bool) -> PageResponse:
+        try:
+            return await replayed(raw, plain)
+        except NotTogetherError as error:
+            return as_json(403, {"error": str(error)})
 
     return answer
 

@@ -33,6 +33,11 @@ from .service import RunningService
 
 T = TypeVar("T")
 
+OF_ONE: Final = (
+    "hits that other replicas decided are not replayed, though they fill the same counters in Redis: "
+    "ask for all replicas (all=1)"
+)
+
 log = get_logger(__name__)
 
 TICK: Final = 1.0
@@ -97,7 +102,9 @@ class LiveService:
     async def overview(self, *, plain: bool) -> Document:
         """See ``LiveView``."""
         made = model.overview(self._view(plain=plain))
-        shown = {"replica": self._replica, "authorized": plain, "keys": "shown" if plain else "hashed"}
+        settings = self._service.settings
+        token = bool(settings.admin_token or settings.admin_token_file)
+        shown = {"replica": self._replica, "authorized": plain, "keys": "shown" if plain else "hashed", "token": token}
         return {**made, **shown, **facts(self._service), "example": self._example()}
 
     async def history(self) -> Document:
@@ -121,15 +128,20 @@ class LiveService:
         return model.denials(self._view(plain=plain), limit_id or None, most)
 
     async def what_if(
-        self, limit_id: str, changes: Mapping[str, str], *, plain: bool
+        self, limit_id: str, changes: Mapping[str, str], *, plain: bool, of_all: Document | None = None
     ) -> Generator[None, None, Document] | None:
         """See ``LiveView``."""
         which = await self._walked(lambda view: model.found(view, limit_id), plain=plain)
         if which is None:
             return None
         changed = changed_limit(which.limit, changes)
+        if of_all is not None:
+            return replay(which.limit, changed, of_all)
         shown = await self.limit(limit_id, plain=plain)
-        return None if shown is None else replay(which.limit, changed, shown)
+        if shown is None:
+            return None
+        slices = replay(which.limit, changed, shown)
+        return slices if self._service.parts.redis is None else _of_one(slices)
 
     def decisions(self, watched: Watched, *, plain: bool) -> DecisionFeed:
         """See ``LiveView``."""
@@ -167,6 +179,12 @@ class LiveService:
                         return made
                     await asyncio.sleep(0)
                 slices.close()
+
+
+def _of_one(slices: Generator[None, None, Document]) -> Generator[None, None, Document]:
+    """Say in a replay that it is of one replica, where others count by the same counters."""
+    made = yield from slices
+    return {**made, "exact": False, "note": f"{OF_ONE}; {made['note']}"}
 
 
 def live_table(view: LiveService | None, guard: TokenGuard | None, together: Together | None) -> PageTable:

@@ -30,10 +30,12 @@ class Denial:
         used: hits against the limit before it.
         shadow: whether it denied nothing.
         summary: what the limit allows, in words.
-        reset_after: µs until the same cost could pass.
+        burst: what it lets pass at once, if that is another number than its requests; else None.
+        reset_after: µs until the same cost could pass; NEVER if it exceeds the limit itself.
     """
 
     __slots__ = (
+        "burst",
         "cost",
         "count",
         "parts",
@@ -55,6 +57,7 @@ class Denial:
         self.reason = reason
         self.shadow = False
         self.summary = ""
+        self.burst: int | None = None
         self.size = 0
         self.time = self.cost = self.count = self.used = self.reset_after = 0
 

@@ -2,6 +2,8 @@
 
 from heapq import nlargest
 
+from ratelimitd.algorithms import NEVER
+
 from .denials import Denial, Place
 from .history import NAMES, History
 from .keys import UNKNOWN, Key
@@ -137,12 +139,13 @@ def _denial(view: View, denial: Denial, id: str, name: str) -> Document:  # noqa
         "id": id,
         "limit": name,
         "summary": denial.summary,
+        "burst": denial.burst,
         "domain": denial.place[0].decode(errors="replace"),
         "key": text,
         "descriptor": descriptor,
         "cost": denial.cost,
         "count": denial.count,
-        "reset_after": denial.reset_after / SECOND,
+        "reset_after": None if denial.reset_after == NEVER else denial.reset_after / SECOND,
         "used": denial.used,
         "shadow": denial.shadow,
         "reason": denial.reason,

@@ -214,10 +214,12 @@ class Live:
                 return
             denial.shadow = charge.rule.limit.shadow_mode or self.modes.shadow
             denial.summary = amount_in_words(charge.rule.limit)
+            rate = charge.rule.rate
+            denial.burst = rate.burst if rate is not None and rate.burst != rate.quota else None
         over = over_of(charge, outcome, cost)
         denial.time, denial.cost, denial.used = now, cost, outcome.before
         denial.count += max(1, round(seen / over)) if over else 1
-        denial.reset_after = outcome.retry_after if outcome.retry_after >= 0 else outcome.reset_after
+        denial.reset_after = outcome.retry_after
 
     # Memory
 

@@ -87,14 +87,14 @@ def per_second(counts: Counts, time: int) -> dict[str, float]:
 
 
 def use(view: View, tracked: Tracked) -> float | None:
-    """Return how full the fullest counter is, of keys seen in the last minute, as when they were last seen."""
+    """Return how full the fullest counter of the last minute is: as when its key was seen; 0 if it was reset since."""
     rate = tracked.limit.rate
     if rate is None or not rate.burst:
         return None
     fullest = None
     for key in tracked.keys.listed.values():
         if key.remaining != UNKNOWN and view.now - key.seen <= RECENT:
-            part = 1 - key.remaining / rate.burst
+            part = 1 - key.remaining / rate.burst if key.reset_at > view.now else 0.0
             fullest = part if fullest is None or part > fullest else fullest
     return None if fullest is None else round(min(1.0, max(0.0, fullest)), 4)
 

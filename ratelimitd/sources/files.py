@@ -123,7 +123,7 @@ def describe(source: Source | Pushed) -> str:
 def list_files(source: Source) -> list[PolicyFile]:
     """List the files of a source, by name. Raises OSError if a folder or named file does not exist."""
     if isinstance(source, GatewayFile):
-        return _gateway_files(Path(source.path))
+        return _gateway_files(source)
     if isinstance(source, Paths):
         return [file for path in source.paths for file in _named(path)]
     return sorted(PolicyFile(key, path) for key, (path, why) in _runtime(source) if not why)
@@ -262,10 +262,11 @@ def _tiers_names(content: bytes) -> Iterator[bytes]:
                 yield b"".join(found.groups(b"")).strip()
 
 
-def _gateway_files(path: Path) -> list[PolicyFile]:
+def _gateway_files(source: GatewayFile) -> list[PolicyFile]:
     """Return the gateway file and the policy files that it names."""
+    path = Path(source.path)
     policies = _policies_of(path)
-    return [PolicyFile(str(path), path), *(_named(policies) if policies else ())]
+    return [PolicyFile(source.made_of or str(path), path), *(_named(policies) if policies else ())]
 
 
 def _policies_of(path: Path) -> str:

@@ -131,6 +131,8 @@ def _refused(source: Source, status: int, body: bytes) -> LiveError:
     except EventError:
         said = ""
     advice = ADVICE.get(status, "")
+    if status == 403 and "IDENTITY_SECRET" in said:
+        advice = "set ADMIN_TOKEN or ADMIN_TOKEN_FILE to that of the service"
     if status == 404 and not said:
         advice = _OTHER.format(source.endpoint)
     why = "; ".join(each for each in (said, advice) if each)

@@ -57,6 +57,11 @@ def _reset(row: Document, width: int) -> Text:  # noqa: ARG001 -- a cell
     return Text(span(number(row, "reset_after")))
 
 
+def _passes(row: Document, width: int) -> Text:  # noqa: ARG001 -- a cell
+    seconds = number(row, "reset_after")
+    return Text("never", style="red") if seconds is None else Text(span(seconds))
+
+
 def _name(name: str) -> Callable[[Document, int], Text]:
     return lambda row, width: Text(text(row, name))  # noqa: ARG005 -- a cell
 
@@ -99,7 +104,7 @@ DENIALS: Final = (
     _number("cost", title="cost"),
     _number("used", title="used", least=90),
     Column("reason", "", 11, 0, _name("reason")),
-    Column("reset", "", 10, 0, _reset, right=True),
+    Column("passes in", "", 11, 0, _passes, right=True),
 )
 
 _SHARES: Final = {"last hour": 2}

@@ -17,7 +17,8 @@ async def ask(together, path, query, *, token=False):
     headers = [(b"host", b"localhost"), *([(b"authorization", f"Bearer {TOKEN}".encode())] if token else [])]
     request = PageRequest("GET", f"/live/{path}", {}, HeaderValues(headers), b"", "127.0.0.1", query)
     answer = await respond(table, request)
-    return answer.status, json.loads(answer.body)
+    body = answer.body if isinstance(answer.body, bytes) else b"".join([piece async for piece in answer.body])
+    return answer.status, json.loads(body)
 
 
 @pytest.mark.parametrize(
@@ -57,6 +58,29 @@ async def test_mistakes_are_told(path, query, error):
     status, answer = await ask(together, path, query)
     assert (status, together.asked) == (400, [])
     assert error in answer["error"]
+
+
+async def test_a_replay_of_all_has_the_hits_of_all():
+    """Where they fill one counter; without ``all`` it has those of this replica."""
+    together = Alone()
+    together.found = {"counters": "shared", "limit": {"id": ID}}
+    status, answer = await ask(together, "what-if", f"id={ID}&all=1&unit=hour", token=True)
+    assert (status, answer["of_all"], answer["changed"]) == (200, together.found, {"unit": "hour"})
+    assert together.asked == [("limit", {"id": ID}, True)]
+    assert (await ask(together, "what-if", f"id={ID}"))[1]["of_all"] is None
+
+
+async def test_counters_of_each_replica_are_not_replayed_as_one():
+    """In memory each has the whole limit; what cannot be merged, and what none has, is told as of other pages."""
+    together = Alone()
+    together.found = {"counters": "each", "limit": {"id": ID}}
+    status, answer = await ask(together, "what-if", f"id={ID}&all=1")
+    assert (status, "replay the hits of one replica" in answer["error"]) == (400, True)
+    together.found = None
+    assert (await ask(together, "what-if", f"id={ID}&all=1"))[0] == 404
+    assert (await ask(together, "what-if", f"id={ID}&all=2"))[0] == 400
+    together.error = NotTogetherError("send it")
+    assert await ask(together, "what-if", f"id={ID}&all=1") == (403, {"error": "send it"})
 
 
 async def test_who_may_not_merge_is_told_why():

@@ -74,19 +74,19 @@ class View:
         denials = [{"serial": serial, "count": count} for serial, count in self.serials]
         return {"version": 1, "time": 1.5, "denials": denials}
 
-    async def what_if(self, limit_id, changes, *, plain):
+    async def what_if(self, limit_id, changes, *, plain, of_all=None):
         if "burst" in changes:
             raise ValueError("a burst of 0 is out of range")
-        return self._slices(changes) if limit_id == ID else None
+        return self._slices(changes, of_all) if limit_id == ID else None
 
-    def _slices(self, changes):
+    def _slices(self, changes, of_all):
         try:
             for _ in range(3):
                 self.replayed += 1
                 yield
         finally:
             self.replays_ended += 1
-        return {"version": 1, "time": 1.5, "changed": changes}
+        return {"version": 1, "time": 1.5, "changed": changes, "of_all": of_all}
 
     def decisions(self, watched, *, plain):
         self.feeds.append(Feed(watched, plain))

@@ -216,3 +216,13 @@ async def test_a_wrong_token_is_counted_with_those_of_the_admin_api(policy):
         assert statuses == [401] * 10 + [429] * 2
         assert (await get(running, "/live/overview", **WELL))[0] == 200
         assert (await get(running, "/live/overview"))[0] == 200
+
+
+async def test_a_replay_with_redis_says_what_is_missing(policy):
+    """Other replicas fill the same counters, so what this one saw alone would pass for too little."""
+    for env, said in (({}, False), ({"REDIS_URL": "redis://127.0.0.1:1"}, True)):
+        async with service("--config", str(policy), env=env) as running:
+            (row, *_) = (await get(running, "/live/limits?search=user"))[1]["limits"]
+            await ask(running, user="alice")
+            status, replayed = await get(running, f"/live/what-if?id={row['id']}&requests_per_unit=9")
+            assert (status, "other replicas" in replayed["note"]) == (200, said)

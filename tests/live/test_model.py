@@ -230,3 +230,28 @@ def test_without_traffic_a_limit_has_a_row_too():
     assert rows["d.free"]["unlimited"]
     assert rows["d.user"]["spark"] is None
     assert rows["d.user"]["active_keys"] is None
+
+
+def test_a_cost_above_the_limit_never_passes():
+    """No time is told after which it would."""
+    watched = Watched(POLICY)
+    watched.call("tokens=x", hits=101)
+    (denial,) = watched.denials()
+    assert (denial["cost"], denial["reset_after"], denial["burst"]) == (101, None, None)
+
+
+def test_a_denial_names_the_burst():
+    """Eleven used of 5 a second would be a riddle without it."""
+    watched = Watched(POLICY.replace("algorithm: token_bucket", "algorithm: token_bucket, burst: 200"))
+    watched.call("tokens=x", hits=201)
+    (denial,) = watched.denials()
+    assert (denial["summary"], denial["burst"]) == ("100 per minute", 200)
+
+
+def test_a_counter_that_was_reset_is_empty():
+    """A bucket that has filled again, though none of its keys was seen since."""
+    watched = Watched(POLICY)
+    watched.call("tokens=x", hits=10)
+    assert watched.limit(b"6:tokens")["limit"]["use"] == 0.1
+    watched.tick(7)
+    assert watched.limit(b"6:tokens")["limit"]["use"] == 0.0

@@ -23,11 +23,42 @@ async def test_a_newcomer_finds_what_denied_a_request(opened):
     page = await opened()
     row = panel(page, "Recent denials").get_by_role("row").nth(1)
     await expect(row).to_contain_text("remote_address=#")
-    await expect(row).to_contain_text("over 5 per second: 10 used")
+    await expect(row).to_contain_text("over 5 per second, burst 10: 10 used")
     await expect(row).to_contain_text("168\u00d7")
     await expect(row).to_contain_text("in 1.4")
     await row.get_by_role("link", name="shop.remote_address").click()
     await expect(page.get_by_role("heading", level=1)).to_contain_text("shop.remote_address")
+
+
+async def test_a_cost_that_never_passes_is_said(opened, fake):
+    """No time is counted down to for it, and "now" would be wrong."""
+    fake.denied = lambda plain: documents.denials(
+        plain, [(5, 0, "remote_address=203.0.113.77", 1, None, 0, False, "over_limit", 30)]
+    )
+    page = await opened()
+    await expect(panel(page, "Recent denials").get_by_role("row").nth(1)).to_contain_text("never: cost too high")
+
+
+async def test_a_service_without_a_token_says_how_it_gets_one(opened, fake):
+    """There is nothing that a reader could enter."""
+    fake.overview = lambda plain: {**documents.overview(plain), "token": False}
+    page = await opened()
+    await page.get_by_role("button", name="how to see them").click()
+    await expect(page.get_by_role("dialog")).to_contain_text("export ADMIN_TOKEN_FILE=admin-token")
+    await page.get_by_role("button", name="Close").click()
+    await expect(page.get_by_role("dialog")).to_have_count(0)
+
+
+async def test_a_hit_whose_store_failed_is_one_hit(opened, fake):
+    """What on_store_failure let pass is allowed and failed, and the failing store is one line of what is wrong."""
+    wrong = [{"component": "redis", "reason": "calls to Redis fail"}]
+    rates = {"allowed": 7.0, "denied": 1.0, "shadowed": 0.0, "failed": 8.0}
+    down, listed = changed(store={"state": "failing", "text": "connection refused"}), fake.rows
+    fake.overview = lambda plain: {**down(plain), "health": {**down(plain)["health"], "failing": wrong, "notes": wrong}}
+    fake.rows = [{**row, "rates": rates} for row in listed]
+    page = await opened()
+    await expect(page.locator("#problems .problem")).to_have_count(1)
+    await expect(panel(page, "Limits that deny most").get_by_role("row").nth(1)).to_contain_text("8/s")
 
 
 async def test_a_flood_of_one_key_hides_no_other(opened, fake):

@@ -48,6 +48,15 @@ async def test_a_status_says_what_to_do(ask, status, said, passing):
     assert (error.value.passing, f"{service.address} answered {status}" in str(error.value)) == (passing, True)
 
 
+async def test_all_replicas_without_the_token_are_told_of_it():
+    """And of nothing that would not help."""
+    body = b'{"error": "hashes differ; send the admin token, or set the same IDENTITY_SECRET for all replicas"}'
+    async with live(overview=PageResponse(403, body)) as service:
+        with pytest.raises(LiveError, match="set ADMIN_TOKEN or ADMIN_TOKEN_FILE") as error:
+            await asked(source(service))
+    assert "port-forward" not in str(error.value)
+
+
 @pytest.mark.parametrize("ask", [asked, streamed])
 async def test_where_nothing_listens_it_says_which_port_is_meant(ask):
     """And how to reach it in a cluster."""

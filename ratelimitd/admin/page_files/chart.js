@@ -39,14 +39,15 @@ function stacked(areas) {
 
 /**
  * A chart with axes and a cursor, which the pointer and the arrow keys move.
- * series: [{name, label, values: a second, line?}], all of one length; end: of the last step, unix seconds.
+ * series: [{name, label, values: a second, line?, over?: an area that is not stacked}], all of one length; end: of the last step, unix seconds.
  */
 function chart({ id, label, series, end, step }) {
   const count = series[0].values.length;
-  const areas = series.filter((each) => !each.line);
+  const areas = series.filter((each) => !each.line && !each.over);
+  const overlays = series.filter((each) => each.over);
   const lines = series.filter((each) => each.line);
   const pairs = areas.length ? stacked(areas) : [];
-  const peak = Math.max(...(pairs.at(-1)?.[1] ?? [0]), ...lines.flatMap((line) => line.values));
+  const peak = Math.max(...(pairs.at(-1)?.[1] ?? [0]), ...[...lines, ...overlays].flatMap((each) => each.values));
   const scale = ceiling(peak) || 1;
   const at = state.cursors.get(id) ?? null;
   const start = end - count * step;
@@ -62,10 +63,18 @@ function chart({ id, label, series, end, step }) {
     }, h("svg", { viewBox: `0 0 ${count} ${HEIGHT}`, preserveAspectRatio: "none", "aria-hidden": "true" },
       [0, 0.5, 1].map((part) => h("line", { class: "grid", x1: 0, x2: count, y1: part * HEIGHT, y2: part * HEIGHT })),
       areas.map(({ name }, i) => h("path", { class: `area ${name}`, d: band(...pairs[i], scale) })),
+      overlays.map(({ name, values }) => h("path", { class: `area over ${name}`, d: band(values.map(() => 0), values, scale) })),
       lines.map(({ name, values }) => h("path", { class: `stroke ${name}`, d: stepped(values, scale) })),
       at !== null && h("line", { class: "cursor", x1: at + 0.5, x2: at + 0.5, y1: 0, y2: HEIGHT }))),
-    h("div", { class: "axis-x", "aria-hidden": "true" },
-      [0, 1 / 4, 1 / 2, 3 / 4, 1].map((part) => h("span", {}, minuteText(start + part * count * step))), h("span", { class: "zone" }, zone(end))));
+    h("svg", { class: "axis-x", "aria-hidden": "true" },
+      wholeMinutes(start, end).map((time) => h("text", { x: `${(100 * (time - start)) / (end - start)}%`, y: "1rem", class: end - time < (end - start) / 25 && "last" }, minuteText(time))), h("text", { class: "zone", x: "-1.9rem", y: "1rem" }, zone(end))));
+}
+
+/** Whole minutes of a chart's time, at most seven of them. */
+function wholeMinutes(start, end) {
+  const apart = 60 * [1, 2, 5, 10, 15].find((minutes) => (end - start) / 60 / minutes <= 6);
+  const first = Math.ceil(start / apart) * apart;
+  return Array.from({ length: Math.floor((end - first) / apart) + 1 }, (_, i) => first + i * apart);
 }
 
 /** The values of one step as text. */
@@ -114,15 +123,18 @@ const spanText = (history) => `last ${history.allowed.length === 360 ? "hour" : 
 
 /** A history's counts as hits a second, in the order in which they are stacked. */
 function seriesOf(history) {
-  return SERIES.map((name) => ({ name, label: LABELS[name], values: history[name].map((count) => count / history.step) }));
+  return SERIES.map((name) => ({ name, label: LABELS[name], values: history[name].map((count) => count / history.step), over: name === "failed" }));
 }
 
-const LABELS = { allowed: "Allowed", denied: "Denied", shadowed: "Shadow denied", failed: "Failed" };
+/** Hits of counts or rates: those whose store failed are among the others too, where on_store_failure decided them. */
+const hitsOf = ({ allowed, denied, shadowed, failed }) => Math.max(allowed + denied + shadowed, failed);
+
+const LABELS = { allowed: "Allowed", denied: "Denied", shadowed: "Shadow denied", failed: "Store failed" };
 
 /** The hour in a sentence, for all readers. */
 function summary(history) {
   const totals = Object.fromEntries(SERIES.map((name) => [name, sum(history[name])]));
-  const all = sum(Object.values(totals));
+  const all = sum(history.allowed.map((_, i) => hitsOf(Object.fromEntries(SERIES.map((name) => [name, history[name][i]])))));
   if (all === 0) return "No hits in the last hour.";
   const worst = history.denied.indexOf(Math.max(...history.denied));
   const most = totals.denied === 0 ? "" : `, most at ${minuteText(history.end - (history.denied.length - worst) * history.step)} ${zone(history.end)}`;

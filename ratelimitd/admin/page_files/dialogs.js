@@ -20,6 +20,7 @@ async function confirmed(title, text, action) {
 /** Ask for the token until the service accepts one; returns whether there is one. */
 async function askToken(wrong = "") {
   const id = "token-dialog";
+  if (state.overview?.token === false) return noToken(id);
   const input = h("input", { type: "password", name: "token", required: true, autocomplete: "off", spellcheck: "false", autofocus: true, "aria-describedby": "token-hint" });
   const form = h("form", { onsubmit: (event) => {
     event.preventDefault();
@@ -34,6 +35,16 @@ async function askToken(wrong = "") {
   if (entered !== "enter" || !token) return false;
   const problem = await tried(token);
   return problem ? askToken(problem) : true;
+}
+
+/** How a service gets a token, where it has none that could be entered. */
+async function noToken(id) {
+  await dialog(id, h("h2", { id: "token-title" }, "This service has no admin token"),
+    h("p", {}, "Keys are hashed, since anyone who reaches this port may read the page. With a token they are shown as they are, and can be looked up and reset. Stop the service and start it with one:"),
+    h("pre", { tabindex: "0" }, h("code", {}, "openssl rand -hex 32 > admin-token\nexport ADMIN_TOKEN_FILE=admin-token")),
+    h("p", {}, "then the command as before; ", h("code", {}, "cat admin-token"), " prints what to enter here."),
+    h("div", { class: "bar" }, button("Close", () => closeWith(id, ""), { class: "primary", autofocus: true })));
+  return false;
 }
 
 /** Use a token if the service accepts it; returns what is wrong with it. */

@@ -1,7 +1,7 @@
 // Elements are made and compared here; text from the service becomes text nodes, never markup.
 
 const SVG = "http://www.w3.org/2000/svg";
-const SVG_TAGS = new Set(["svg", "path", "line", "rect", "g", "title"]);
+const SVG_TAGS = new Set(["svg", "path", "line", "rect", "text", "g", "title"]);
 const HANDLERS = ["onclick", "oninput", "onchange", "onsubmit", "onkeydown", "onpointermove", "onpointerleave"];
 
 /** Make an element: attributes (false and null are left out), handlers by on…, children (arrays are flattened). */

@@ -50,10 +50,11 @@ function problems() {
 }
 
 function ofService({ health, store, policy }) {
+  const others = ({ component }) => store.state !== "failing" || component !== store.kind; // the store's own line says it
   return [
-    ...health.failing.map(({ component, reason }) => [`${component}: ${reason || "not ready"}`]),
+    ...health.failing.filter(others).map(({ component, reason }) => [`${component}: ${reason || "not ready"}`]),
     !health.ready && health.failing.length === 0 && ["The service is draining: it is shutting down and takes no new requests. Its replacement has its own page."],
-    ...health.notes.map(({ component, reason }) => [`${component}: ${reason}`]),
+    ...health.notes.filter(others).map(({ component, reason }) => [`${component}: ${reason}`]),
     store.state === "failing" && [`The store fails: ${store.text || store.where}. Limits are decided by their on_store_failure.`],
     policy.refused.length > 0 && [`The newer policy is refused; generation ${policy.generation} stays in force. Correct:`, h("ul", {}, policy.refused.map((text) => h("li", {}, h("code", {}, text))))],
   ];

@@ -10,7 +10,7 @@ function limitView() {
   const { limit, history } = document;
   return h("div", { class: "view" },
     h("p", { class: "crumbs" }, link("#/limits", "Limits"), " / ", limit.domain),
-    h("h1", { tabindex: "-1" }, limit.name, modeTags(limit)), h("p", { class: "lead" }, allows(limit), limit.burst && limit.burst !== limit.requests_per_unit ? `, burst ${amount(limit.burst)}` : ""),
+    h("h1", { tabindex: "-1" }, limit.name, modeTags(limit)), h("p", { class: "lead" }, allows(limit), burstText(limit)),
     limitTraffic(limit, history), h("div", { class: "halves" }, topKeys(document), placePanel(limit)),
     panel("Recent denials", null, document.denials.length ? denialTable(document.denials, 20, `Recent denials of ${limit.name}, newest first`, false) : empty("This limit denied nothing lately.")),
     ALGORITHMS.includes(limit.algorithm) && whatIfPanel(limit));
@@ -32,7 +32,7 @@ function topKeys(document) {
   if (keys.length === 0) return panel("Top keys", side, empty(by === "denied" ? "No key was denied in this time." : "No key in this time."));
   const columns = [{ title: "Key", wide: true }, { title: "Hits", number: true }, { title: "Denied", number: true }, { title: "Used" }, { title: "Remaining", number: true }, { title: "Resets in", number: true }, ...(state.overview?.authorized ? [{ title: "Look up", bare: true }] : [])];
   return panel("Top keys", side, table(`Top keys of ${document.limit.name}`, columns, keys.map((key) => keyRow(key, span, document.limit))),
-    h("p", { class: "foot" }, `${capital(document.keys_error.text)}.`, state.overview?.authorized ? "" : " Keys are hashed; enter the token to see them."));
+    h("p", { class: "foot" }, `${capital(document.keys_error.text)}.`, state.overview?.authorized ? "" : [" Keys are hashed; ", tokenButton(), "."]));
 }
 
 function keyRow(key, span, limit) {

@@ -15,9 +15,9 @@ function limitsTable() {
 function limitRow(row) {
   return { key: row.id, cells: [
     h("span", {}, link(`#/limit/${row.id}`, breakable(row.name)), modeTags(row)),
-    allows(row),
+    h("span", {}, allows(row), h("small", { class: "muted" }, burstText(row))),
     sparkline(row.spark, row.name),
-    rate(row.rates.allowed + row.rates.denied + row.rates.shadowed + row.rates.failed),
+    rate(hitsOf(row.rates)),
     h("span", { class: row.rates.denied > 0 ? "denied-text" : "muted" }, rate(row.rates.denied)),
     amount(row.totals.denied),
     gauge(row.use),

@@ -19,7 +19,7 @@ function trafficOf(id, label, hour, rates, more) {
   const history = recent(hour);
   return panel("Traffic", h("p", { class: "muted" }, momentText(id, history)),
     h("div", { class: "traffic" }, figures(id, history, rates), chart({ id, label: `${label}, ${spanText(history)}`, series: seriesOf(history), end: history.end, step: history.step })),
-    h("p", { class: "foot" }, summary(history), " ", more));
+    h("p", { class: "foot" }, summary(history), more && " A request is a hit at each limit that it meets. ", more));
 }
 
 const decisionsText = (rates) => h("span", { class: "nowrap" }, `Requests now: ${rate(rates.ok)} OK, ${rate(rates.over_limit)} over limit, ${rate(rates.failed)} failed.`);
@@ -40,7 +40,7 @@ function figures(id, history, rates) {
 
 function recentDenials() {
   const denials = state.denials;
-  const side = !state.overview.authorized && h("p", { class: "muted" }, "Keys are hashed; ", button("enter the token", () => askToken(), { class: "inline" }), " to see them");
+  const side = !state.overview.authorized && h("p", { class: "muted" }, "Keys are hashed; ", tokenButton());
   if (!denials) return panel("Recent denials", null, empty("Loading …"));
   if (denials.length === 0) return panel("Recent denials", null, idle());
   return panel("Recent denials", side, denialTable(denials, ROWS.overview, "Recent denials, newest first"));

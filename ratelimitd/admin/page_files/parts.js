@@ -13,6 +13,12 @@ const swatch = (name) => h("span", { class: `swatch ${name}`, "aria-hidden": "tr
 const link = (href, text, attributes = {}) => h("a", { href, ...attributes }, text);
 const button = (text, onclick, attributes = {}) => h("button", { type: "button", onclick, ...attributes }, text);
 
+/** The way to see keys as they are, in a sentence. */
+function tokenButton() {
+  if (state.overview.token === false) return button("how to see them", () => askToken(), { class: "inline" });
+  return h("span", {}, button("enter the token", () => askToken(), { class: "inline" }), " to see them");
+}
+
 /** A state by shape, color and word: ● fine, ▲ a problem, ○ neither. */
 function mark(kind, text) {
   return h("span", { class: `mark ${kind}` }, h("span", { "aria-hidden": "true" }, { ok: "●", bad: "▲", none: "○" }[kind]), ` ${text}`);
@@ -74,6 +80,9 @@ function denialTable(denials, most, caption, limitShown = true) {
   ]) })));
 }
 
+/** The burst of a limit, where it is another number than its requests. */
+const burstText = ({ burst, requests_per_unit: requests }) => (burst && burst !== requests ? `, burst ${amount(burst)}` : "");
+
 /** The last denial of each key, limit and reason, with the sum of their counts; newest first. */
 function ofKeys(denials) {
   const last = new Map();
@@ -85,13 +94,14 @@ function ofKeys(denials) {
   return [...last.values()];
 }
 
-function whyDenied({ reason, summary: allowed, used, cost }) {
-  const why = reason === "over_limit" && allowed ? `over ${grouped(allowed)}` : (WHY[reason] ?? reason);
-  return [why, used > 0 && `: ${amount(used)} used`, cost > 1 && `, cost ${amount(cost)}`];
+function whyDenied({ reason, summary: allowed, used, cost, burst }) {
+  const why = reason === "over_limit" && allowed ? `over ${grouped(allowed)}${burst ? `, burst ${amount(burst)}` : ""}` : (WHY[reason] ?? reason);
+  return [why, used > 0 && reason !== "store_failure" && `: ${amount(used)} used`, cost > 1 && `, cost ${amount(cost)}`];
 }
 
 function passesAgain(denial) {
   if (denial.shadow) return h("span", { class: "muted" }, "passed");
+  if (denial.reset_after === null) return mark("bad", "never: cost too high");
   const left = denial.time + denial.reset_after - now();
   if (left <= 0) return mark("ok", "now");
   return h("span", { title: clockText(denial.time + denial.reset_after) }, `in ${duration(left)}`);
