@@ -62,7 +62,9 @@ class Fake:
             "what-if": lambda query, plain: documents.what_if(self._row(query["id"]), query),
             "replicas": lambda query, plain: self.replicas,
         }
-        table = {f"/live/{name}": Page(self._answering(name, answer), name, Access.READS) for name, answer in answers.items()}
+        table = {
+            f"/live/{name}": Page(self._answering(name, answer), name, Access.READS) for name, answer in answers.items()
+        }
         table["/live/events"] = Page(self._seen(self._events), "events", Access.READS)
         table["/admin/key"] = Page(self._seen(self._key), "a key")
         table["/admin/explain"] = Page(self._seen(self._explain), "why")
