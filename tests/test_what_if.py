@@ -3,6 +3,7 @@
 import random
 import time
 from collections import Counter
+from functools import cache
 from itertools import pairwise
 
 import pytest
@@ -17,7 +18,7 @@ from ratelimitd.simulate.hour import STEP, STEPS, Hour, KeyHits
 from ratelimitd.simulate.what_if import SLICE, WORK, what_if
 
 END = 1_800_000_000
-LISTED = 16
+LISTED = 32
 
 
 def limit(quota, unit, algorithm="fixed_window", burst=None, **more):
@@ -47,10 +48,10 @@ def steady(generator):
 
 
 def bursty(generator):
-    """20 users with 20 to 60 requests within two seconds, every two minutes."""
+    """40 users with 20 to 60 requests within two seconds, every two minutes."""
     return [
         (at, f"u{user}")
-        for user in range(20)
+        for user in range(40)
         for begun in arrivals(generator, 1 / 120)
         for at in (begun + generator.random() * 2 for _ in range(generator.randint(20, 60)))
         if at < STEP * STEPS
@@ -58,9 +59,9 @@ def bursty(generator):
 
 
 def skewed(generator):
-    """5,000 users, the nth with a request for every n of the first."""
-    times = list(arrivals(generator, 10))
-    users = generator.choices(range(5000), [1 / (user + 1) for user in range(5000)], k=len(times))
+    """1,000 users, the nth with a request for every n of the first."""
+    times = list(arrivals(generator, 5))
+    users = generator.choices(range(1000), [1 / (user + 1) for user in range(1000)], k=len(times))
     return [(now, f"u{user}") for now, user in zip(times, users, strict=True)]
 
 
@@ -68,7 +69,12 @@ TRAFFIC = {traffic.__name__: traffic for traffic in (steady, bursty, skewed)}
 
 
 def decided(traffic, limited):
-    """Return hits allowed and denied by step, as the engine decides the requests."""
+    """Return hits allowed and denied by step, as the engine decides the requests; each question is answered once."""
+    return _decided(tuple(traffic), limited)
+
+
+@cache
+def _decided(traffic, limited):
     text = f"rate_limit: {{unit: {limited.unit.name.lower()}, requests_per_unit: {limited.requests_per_unit}, "
     burst = f", burst: {limited.rate.burst}" if limited.rate.burst != limited.rate.quota else ""
     text = f"domain: d\ndescriptors:\n- key: user\n  {text}algorithm: {limited.rate.algorithm}{burst}}}"
@@ -96,19 +102,19 @@ CHANGES = {
     "another algorithm": (limit(30, Unit.MINUTE), limit(30, Unit.MINUTE, "token_bucket", 5)),
     "seconds": (limit(30, Unit.MINUTE, "sliding_window"), limit(3, Unit.SECOND, "sliding_window_counter")),
 }
-BOUNDS = {"steady": 0.01, "bursty": 0.18, "skewed": 0.01}
-"""Part of all hits by which the replay may differ: 16 keys tell little of bursts. docs/live.md says so."""
+BOUNDS = {"steady": 0.01, "bursty": 0.08, "skewed": 0.01}
+"""Part of all hits by which the replay may differ, as docs/live.md has it: listed keys tell little of bursts."""
 
 
 @pytest.fixture(scope="module")
 def traffic():
-    return {name: sorted(made(random.Random(7))) for name, made in TRAFFIC.items()}
+    return {name: tuple(sorted(made(random.Random(7)))) for name, made in TRAFFIC.items()}
 
 
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("name", TRAFFIC)
 def test_a_replay_of_rates_is_near_that_of_the_requests(traffic, name, change):
-    """Denied hits of the hour differ by at most a per cent of all hits, with bursts of few keys by 18."""
+    """Denied hits of the hour differ by at most a per cent of all hits, with bursts by eight."""
     configured, changed = CHANGES[change]
     hour = kept(traffic[name], configured)
     found, real = replayed(configured, changed, hour), decided(traffic[name], changed)

@@ -173,12 +173,13 @@ async def test_watch_repeats_and_costs_nothing(tmp_path):
 async def test_a_running_service_explains_with_its_token(tmp_path):
     """Its active policy is walked and nothing is charged; a wrong token or no admin API is an error that says so."""
     token = {"ADMIN_TOKEN": "a-token-of-the-tests-0123456789"}
-    async with service("--config", policy_file(tmp_path), env=token) as running:
+    file = policy_file(tmp_path)
+    async with service("--config", file, env=token) as running:
         asked = ("--explain", "--admin", running.debug, "user=x", "usr=x")
         code, lines = await check(running, *asked, env=token)
         assert (code, lines[2]) == (
             1,
-            "  limit d.user: unit=DAY requests_per_unit=1, shadow_mode: false, quota_mode: false",
+            f"  d.user has 1 per day ({file}:4): unit=DAY requests_per_unit=1, shadow_mode: false, quota_mode: false",
         )
         assert lines[-3] == "  usr=x matches nothing below d"
         assert lines[-2].startswith("  nearest there: user, ")

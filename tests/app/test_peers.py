@@ -148,8 +148,7 @@ async def test_a_replica_that_does_not_answer_is_shown_as_such(policy):
             replicas[1].process.send_signal(signal.SIGCONT)
         replicas[1].process.kill()
         await replicas[1].ended()
-        _, found = await show(replicas[0], "overview?all=1")
-        assert states(found) == ["ok", "ok", "refused"]
+        found = await eventually(replicas[0], "overview?all=1", lambda each: states(each) == ["ok", "ok", "refused"])
         assert found["totals"]["allowed"] >= 0
 
 

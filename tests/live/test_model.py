@@ -147,6 +147,7 @@ descriptors:
     for number in range(10):
         watched.call(f"user=u{number}")
         watched.call(f"user=u{number}")
+    for number in range(10):  # the counter of all further series has hits of users by now
         watched.call(f"path=/{number}")
     rows = {row["name"]: row for row in watched.limits()["limits"]}
     assert set(rows) == {"d.user", "d.path"}

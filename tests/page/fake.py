@@ -13,6 +13,8 @@ from . import documents
 
 TOKEN = "a-token-of-the-test"
 LIVE = ("overview", "history", "limits", "limit", "denials", "what-if", "replicas", "events")
+MERGED = LIVE[:5]
+"""What the service merges over all replicas."""
 
 
 class Fake:
@@ -60,7 +62,9 @@ class Fake:
             "what-if": lambda query, plain: documents.what_if(self._row(query["id"]), query),
             "replicas": lambda query, plain: self.replicas,
         }
-        table = {f"/live/{name}": Page(self._answering(answer), name, Access.READS) for name, answer in answers.items()}
+        table = {
+            f"/live/{name}": Page(self._answering(name, answer), name, Access.READS) for name, answer in answers.items()
+        }
         table["/live/events"] = Page(self._seen(self._events), "events", Access.READS)
         table["/admin/key"] = Page(self._seen(self._key), "a key")
         table["/admin/explain"] = Page(self._seen(self._explain), "why")
@@ -77,10 +81,12 @@ class Fake:
 
         return seen
 
-    def _answering(self, answer):
+    def _answering(self, name, answer):
         async def handler(request):
             if refused := refusal(request):
                 return refused
+            if "all" in request.query and name not in MERGED:
+                return as_json(400, {"error": "unknown parameter 'all'"})
             document = answer(request.query, plain(request))
             if document is None:
                 return as_json(404, {"error": "the policy has no limit with this id"})

@@ -221,6 +221,20 @@ async def test_all_replicas_asks_for_their_sum(opened, fake):
     assert ("GET", "/live/history", "all=1") in [request[:3] for request in fake.requests]
 
 
+async def test_what_cannot_be_added_up_is_that_of_one_replica(opened):
+    """The list of replicas, and a replay, which says so."""
+    page = await opened(VIEWS.replicas)
+    await page.get_by_role("button", name="All replicas").click()
+    await expect(page.get_by_role("banner")).to_contain_text("Every 5 s")
+    await page.get_by_role("link", name="Overview", exact=True).click()
+    await page.get_by_role("link", name="Replicas", exact=True).click()
+    await expect(page.get_by_role("row").nth(1)).to_contain_text("this one")
+    await page.goto(f"{page.url.partition('#')[0]}#/limit/{ADDRESS}")
+    await expect(page.get_by_role("region", name="What if")).to_contain_text("on this replica alone")
+    await page.get_by_role("button", name="Replay the hour").click()
+    await expect(page.locator(".said")).to_contain_text("denied")
+
+
 async def test_times_have_a_zone(opened):
     """Also where a column has it in its title."""
     page = await opened()

@@ -10,10 +10,12 @@ class Refused extends Error {
 
 const authorization = () => (state.token === null ? {} : { Authorization: `Bearer ${state.token}` });
 
+const MERGED = new Set(["overview", "history", "limits", "limit", "denials"]); // what the service adds up over replicas
+
 /** The address of a page below /live/, with the parameters that have a value. */
 function livePath(name, parameters = {}) {
   const query = new URLSearchParams(Object.entries(parameters).filter(([, value]) => value !== "" && value !== null));
-  if (state.all && !name.startsWith("events")) query.set("all", "1");
+  if (state.all && MERGED.has(name)) query.set("all", "1");
   const text = query.toString();
   return `/live/${name}${text ? `?${text}` : ""}`;
 }

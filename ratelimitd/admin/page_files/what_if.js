@@ -9,7 +9,7 @@ function whatIfPanel(limit) {
   const algorithm = state.whatIf.algorithm ?? limit.algorithm;
   const number = (name, value, more) => h("input", { name, type: "number", min: "0", max: "4294967295", value: String(value ?? ""), inputmode: "numeric", ...more });
   const select = (name, options, current, onchange) => h("select", { name, onchange }, options.map((option) => h("option", { value: option, selected: option === current }, option)));
-  return panel("What if", h("p", { class: "muted" }, "replays the last hour of this limit with other numbers; nothing changes in the service"),
+  return panel("What if", h("p", { class: "muted" }, `replays the last hour of this limit${state.all ? " on this replica alone" : ""} with other numbers; nothing changes in the service`),
     h("form", { class: "form", "data-key": `what-if ${limit.id}`, onsubmit: (event) => askWhatIf(event, limit) },
       field("Requests", number("requests_per_unit", limit.requests_per_unit)), field("in", number("unit_multiplier", limit.unit_multiplier)), field("Unit", select("unit", UNITS, limit.unit)),
       field("Algorithm", select("algorithm", ALGORITHMS, limit.algorithm, takeAlgorithm)), field("Burst", number("burst", METERS.has(limit.algorithm) ? limit.burst : "", { disabled: !METERS.has(algorithm) })),
