@@ -73,12 +73,14 @@ class Live:
         decided, decided_last: requests since the start, as of the last tick; those of the last step.
         denials: recent ones.
         budget: the memory that is used.
+        fault: an error of what the engine shows, until its edge has taken it; None: there was none.
     """
 
     def __init__(self, max_bytes: int, secret: bytes, started: int, tallies: Tallies, modes: Modes = ENFORCED) -> None:
         self.key = derived(secret)
         self.started = started
         self.step = 0
+        self.fault: Exception | None = None
         self.totals = self.last = NONE
         self.history = History()
         self.decided: Decided = (0, 0, 0)
@@ -157,6 +159,10 @@ class Live:
         if counts:
             tally.denied_gap = gap
             tally.denied_due = tally.over_limit + self._chance.distance(gap)
+
+    def failed(self, error: Exception) -> None:
+        """Keep an error for the edge; see ``Watcher``."""
+        self.fault = error
 
     def _tracked(self, ask: Ask, position: int, charge: Charge, cost: int, now: int) -> Tracked | None:
         """Return the limit of a charge; None of a settlement that waited, or without memory for another limit."""
