@@ -29,7 +29,7 @@ from .model import (
     is_concurrent,
     window_in_words,
 )
-from .paths import is_override, metric_part, names_of, path_of, place_of, rule_name
+from .paths import OVERRIDE, is_override, metric_part, names_of, path_of, place_of, rule_name
 from .rows import (
     DETAILED_METRIC,
     SHARE_THRESHOLD,
@@ -52,6 +52,7 @@ from .wildcards import STAR, in_order
 from .written import Where, where_fields, where_of
 
 __all__ = [
+    "OVERRIDE",
     "DETAILED_METRIC",
     "EXAMINED",
     "LEASE",
