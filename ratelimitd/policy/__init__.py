@@ -52,10 +52,10 @@ from .wildcards import STAR, in_order
 from .written import Where, where_fields, where_of
 
 __all__ = [
-    "OVERRIDE",
     "DETAILED_METRIC",
     "EXAMINED",
     "LEASE",
+    "OVERRIDE",
     "SHARE_THRESHOLD",
     "SLICE_ROWS",
     "STAR",
