@@ -23,7 +23,9 @@ POLICY = f"""
 domain: {HARM!r}
 descriptors:
 - {{key: user, rate_limit: {{unit: day, requests_per_unit: 1}}}}
-- {{key: {HARM!r}, value: {HARM!r}, rate_limit: {{unit: day, requests_per_unit: 1, name: 'javascript:window.harmed=1'}}}}
+- key: {HARM!r}
+  value: {HARM!r}
+  rate_limit: {{unit: day, requests_per_unit: 1, name: 'javascript:window.harmed=1'}}
 """
 
 TRIES = """
