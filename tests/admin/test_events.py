@@ -194,7 +194,7 @@ async def test_rendering_takes_a_hundredth_of_a_core(monkeypatch):
 
 
 async def test_readers_of_many_limits_keep_no_other_waiting(monkeypatch):
-    """Limits are rendered in turn, as many in an interval as its share allows; what all readers see is never left out."""
+    """Limits take turns, as many as their share of an interval allows; what all readers see is always there."""
     monkeypatch.setattr(events, "SHARE", 1.0)
     made, enough = [], asyncio.Event()
 
