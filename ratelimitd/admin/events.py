@@ -126,6 +126,8 @@ class Hub:
         self._failed = False
         self._readers: dict[Reader, None] = {}
         self._rendered: dict[Topic, Rendered] = {}
+        self._turns: dict[Topic, int] = {}
+        self._ticks = 0
         self._task: asyncio.Task[None] | None = None
         self._joined = asyncio.Event()
         self._closing = asyncio.Event()
@@ -218,18 +220,29 @@ class Hub:
         spent = 0.0
         wanted = dict.fromkeys(topic for reader in self._readers for topic in reader.topics)
         self._rendered = {topic: made for topic, made in self._rendered.items() if topic in wanted}
-        for topic in wanted:
+        self._turns = {topic: self._turns.get(topic, 0) for topic in wanted}
+        self._ticks += 1
+        of_limits = 0.0
+        for topic in sorted(wanted, key=self._turn):
+            if topic.id and of_limits >= self._every * SHARE:
+                break
             timed = Timed(self._made(topic))
             self._rendered[topic] = await timed
+            self._turns[topic] = self._ticks
             spent += timed.spent
+            of_limits += timed.spent if topic.id else 0.0
             await asyncio.sleep(0)
         for some in batches(tuple(self._readers), AT_ONCE):
             for reader in some:
-                if reader in self._readers and all(topic in self._rendered for topic in reader.topics):
+                if reader in self._readers and all(topic.id or topic in self._rendered for topic in reader.topics):
                     self._offer(reader)
             await asyncio.sleep(0)
         self._drop_the_slowest()
         return spent
+
+    def _turn(self, topic: Topic) -> tuple[bool, int, bool]:
+        """Order topics: those of a limit last, and in turn, so that readers of many limits keep no other waiting."""
+        return bool(topic.id), self._turns[topic], not topic.plain
 
     async def _made(self, topic: Topic) -> Rendered:
         """Render a topic. One that fails is empty, and told once; others are seen."""
@@ -249,7 +262,10 @@ class Hub:
             if now - reader.since >= LATE:
                 self._cut(reader)
             return
-        frames = [self._rendered[topic] for topic in reader.topics]
+        topics = [topic for topic in reader.topics if topic in self._rendered]
+        if not reader.whole:
+            topics = [topic for topic in topics if self._turns[topic] == self._ticks]
+        frames = [self._rendered[topic] for topic in topics]
         reader.offer(b"".join([each.whole if reader.whole else each.news for each in frames]) or COMMENT, now)
         reader.whole = False
 

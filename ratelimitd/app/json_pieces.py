@@ -2,9 +2,18 @@
 
 import re
 from json import JSONDecodeError, JSONDecoder
+from math import isfinite
 from typing import Any, Final
 
-_DECODE: Final = JSONDecoder().raw_decode
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not isfinite(value):
+        raise ValueError("JSON has no such number")
+    return value
+
+
+_DECODE: Final = JSONDecoder(parse_float=_finite, parse_constant=_finite).raw_decode
 _WHITE: Final = re.compile(r"[ \t\n\r]*")
 
 

@@ -92,12 +92,25 @@ class LiveService:
 
     async def run(self) -> None:
         """Keep the model current, until cancelled."""
-        engine = self._service.parts.engine
+        told = False
         while True:
             await asyncio.sleep(TICK)
-            decided = engine.decided_ok, engine.decided_over, engine.decided_failed
+            error = await self._tick()
+            if error is not None and not told:
+                told = True
+                log.error("the live view has an error, and its numbers may be wrong", exc_info=error)
+
+    async def _tick(self) -> Exception | None:
+        """Bring the model up to date; returns an error of it, if there was one since the last time."""
+        engine = self._service.parts.engine
+        decided = engine.decided_ok, engine.decided_over, engine.decided_failed
+        fault, self._live.fault = self._live.fault, None
+        try:
             for _ in self._live.tick(_now(), decided):
                 await asyncio.sleep(0)
+        except Exception as error:  # noqa: BLE001 -- the next tick may succeed
+            return error
+        return fault
 
     async def overview(self, *, plain: bool) -> Document:
         """See ``LiveView``."""

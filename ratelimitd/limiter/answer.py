@@ -158,6 +158,10 @@ def _status(rule: Rule, decision: Decision, denied: bool) -> DescriptorStatus:
     return DescriptorStatus(denied, rule, 0, max(1, -(-wait // 1_000_000)))
 
 
+AFTER_ERROR: Final = 1 << 20
+"""Hits of a limit after an error of the watcher until it sees one again: as many as a sample may stand for."""
+
+
 def tally(ask: Ask, watcher: Watcher | None = None, now: int = 0) -> list[int] | None:
     """Count the outcome of each charge in the tally of its limit, and show it to a watcher that is due.
 
@@ -201,12 +205,17 @@ def _counted(ask: Ask, index: int, outcome: Decision, vetoed: bool) -> bool:
 
 
 def _watched(ask: Ask, index: int, watcher: Watcher, now: int) -> None:
-    """Show a charge to a watcher that is due."""
+    """Show a charge to a watcher that is due. An error of it costs no call: its next look at the limit is far away."""
     counted = ask.plan.charges[index].rule.tally
-    if counted.total_hits >= counted.hits_due:
-        watcher.hits(ask, index, now)
-    if counted.over_limit >= counted.denied_due:
-        watcher.denied(ask, index, now)
+    try:
+        if counted.total_hits >= counted.hits_due:
+            watcher.hits(ask, index, now)
+        if counted.over_limit >= counted.denied_due:
+            watcher.denied(ask, index, now)
+    except Exception as error:  # noqa: BLE001 -- the watcher tells its edge
+        counted.hits_due = counted.total_hits + AFTER_ERROR
+        counted.denied_due = counted.over_limit + AFTER_ERROR
+        watcher.failed(error)
 
 
 def _failed(ask: Ask) -> None:
@@ -222,7 +231,10 @@ def _asked(ask: Ask, index: int, vetoed: bool, watcher: Watcher | None, now: int
         return
     if not outcome.allowed:
         if watcher is not None:
-            watcher.denied(ask, index, now)
+            try:
+                watcher.denied(ask, index, now)
+            except Exception as error:  # noqa: BLE001 -- as in _watched
+                watcher.failed(error)
     elif not vetoed:
         ask.plan.charges[index].rule.tally.later().questions += 1
 

@@ -223,13 +223,16 @@ class Store(Protocol):
 
 
 class Watcher(Protocol):
-    """What sees a sample of the decisions, by the thresholds of a tally; synchronous, without I/O. Never raises."""
+    """What sees a sample of the decisions, by the thresholds of a tally; synchronous, without I/O."""
 
     def hits(self, ask: Ask, index: int, now: int) -> None:
         """See a charge, with which ``total_hits`` of its tally reached ``hits_due``; set the next. ``now``: wall µs."""
 
     def denied(self, ask: Ask, index: int, now: int) -> None:
         """See a denied charge, with which ``over_limit`` reached ``denied_due``, or a question, which costs nothing."""
+
+    def failed(self, error: Exception) -> None:
+        """Learn of an error of the methods above, which the call does not get. Never raises."""
 
 
 class Guard(Protocol):

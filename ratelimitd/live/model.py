@@ -18,7 +18,7 @@ from ratelimitd.limiter import (
     is_vetoed,
     over_of,
 )
-from ratelimitd.policy import amount_in_words
+from ratelimitd.policy import OVERRIDE, amount_in_words, is_override, path_of
 
 from .budget import Budget
 from .denials import DENIAL_BYTES, DENIALS_MOST, Denials, Place
@@ -48,6 +48,15 @@ SUMMED: Final = 1_000
 SCALED: Final = 256.0
 """Half-lives after which counts are scaled: 43 hours. A float has room for 1,023."""
 
+OVERRIDES_MOST: Final = 64
+"""Overrides, by their entry keys, that have a row of their own: a mesh has few, and a caller may send any."""
+
+OVERRIDE_MOST: Final = 256
+"""Bytes of the entry keys of an override with a row of its own: more than keys in a configuration of Envoy have."""
+
+OTHERS: Final = OVERRIDE + path_of([b"(other overrides)"])
+"""The path of the row of all other overrides of a domain."""
+
 TYPICAL_KEY: Final = KEY_BYTES + 400
 """A key with its name and parts, for dividing the memory among limits."""
 
@@ -73,12 +82,14 @@ class Live:
         decided, decided_last: requests since the start, as of the last tick; those of the last step.
         denials: recent ones.
         budget: the memory that is used.
+        fault: an error of what the engine shows, until its edge has taken it; None: there was none.
     """
 
     def __init__(self, max_bytes: int, secret: bytes, started: int, tallies: Tallies, modes: Modes = ENFORCED) -> None:
         self.key = derived(secret)
         self.started = started
         self.step = 0
+        self.fault: Exception | None = None
         self.totals = self.last = NONE
         self.history = History()
         self.decided: Decided = (0, 0, 0)
@@ -91,6 +102,7 @@ class Live:
         self._tallies = tallies
         self.modes = modes
         self._chance = Chance(int.from_bytes(self.key[:4], "big"))
+        self._overrides = 0
         self._hand: deque[Tracked] = deque()
         self._wall = started // STEP
         self._origin = started
@@ -158,21 +170,26 @@ class Live:
             tally.denied_gap = gap
             tally.denied_due = tally.over_limit + self._chance.distance(gap)
 
+    def failed(self, error: Exception) -> None:
+        """Keep an error for the edge; see ``Watcher``."""
+        self.fault = error
+
     def _tracked(self, ask: Ask, position: int, charge: Charge, cost: int, now: int) -> Tracked | None:
         """Return the limit of a charge; None of a settlement that waited, or without memory for another limit."""
         found = ask.plan.items[position].found if position >= 0 else None
         if found is None:
             return None
         rule = charge.rule
-        place = (ask.plan.request.domain, found.path, rule.limit.item)
+        place = self._place(ask.plan.request.domain, found.path, rule.limit.item)
         tracked = self.limits.get(place)
         if tracked is None:
-            size = LIMIT_BYTES + 2 * len(found.path)
+            size = LIMIT_BYTES + 2 * len(place[1])
             if not self._room(size):
                 return None
             shadow = self.modes.shadow
             tracked = Tracked(place, rule.limit, self.budget, self.step, now, size, shadow)
             self.limits[place] = tracked
+            self._overrides += is_override(place[1])
             self._hand.append(tracked)
             if rule.tally.policy != ALWAYS:
                 tracked.begin(rule.tally, cost)
@@ -183,6 +200,14 @@ class Live:
                 tracked.begin(rule.tally, cost)
         tracked.limit = rule.limit
         return tracked
+
+    def _place(self, domain: bytes, path: bytes, item: str) -> Place:
+        """Return the place of a limit: one for all overrides past their number, since a caller names their keys."""
+        place = (domain, path, item)
+        if not is_override(path) or place in self.limits:
+            return place
+        fits = self._overrides < OVERRIDES_MOST and len(path) <= OVERRIDE_MOST
+        return place if fits else (domain, OTHERS, item)
 
     def _key(self, tracked: Tracked, ask: Ask, position: int, charge: Charge, seen: int, now: int) -> Key | None:
         """Count a key of a limit."""
@@ -252,6 +277,7 @@ class Live:
 
     def _drop(self, tracked: Tracked) -> None:
         del self.limits[tracked.place]
+        self._overrides -= is_override(tracked.place[1])
         tracked.clear()
 
     # A tick

@@ -29,7 +29,7 @@ from .model import (
     is_concurrent,
     window_in_words,
 )
-from .paths import is_override, metric_part, names_of, path_of, place_of, rule_name
+from .paths import OVERRIDE, is_override, metric_part, names_of, path_of, place_of, rule_name
 from .rows import (
     DETAILED_METRIC,
     SHARE_THRESHOLD,
@@ -55,6 +55,7 @@ __all__ = [
     "DETAILED_METRIC",
     "EXAMINED",
     "LEASE",
+    "OVERRIDE",
     "SHARE_THRESHOLD",
     "SLICE_ROWS",
     "STAR",

@@ -32,13 +32,13 @@ DESCRIPTORS: Final = 8
 """Descriptors of a decision that are shown: a filter of Envoy sends one to four. Each takes some 10 µs."""
 
 TEXT: Final = 300
-"""Characters of a descriptor that are shown: two lines of a wide terminal."""
+"""Characters of a descriptor, a domain and the name of a limit that are shown: two lines of a wide terminal."""
 
 KEPT_BYTES: Final = 512 << 10
 """Memory of the decisions that wait for the reader: some two hundred, and they are taken four times a second."""
 
 SIZE: Final = 1 << 10
-"""Bytes of a decision, and of each descriptor of it, besides the text: 0.7 KiB measured."""
+"""Bytes of a decision, and of each descriptor of it, besides the text: 0.7 KiB measured; names of limits are short."""
 
 
 class DecisionFeed:
@@ -102,7 +102,7 @@ class DecisionFeed:
             "descriptors": list(self._descriptors(ask, answer)),
             "left_out": max(0, left_out),
             "reason": None if reason is None else str(reason.kind),
-            "limit": None if reason is None else reason.limit or None,
+            "limit": None if reason is None else _cut(reason.limit) or None,
             "shadow": answer.shadowed,
         }
 
@@ -111,7 +111,7 @@ class DecisionFeed:
         for position, (item, status) in enumerate(shown):
             text = self._show(ask.plan, position)
             yield {
-                "descriptor": text if len(text) <= TEXT else f"{text[:TEXT]}…",
+                "descriptor": _cut(text),
                 "unlimited": item.unlimited,
                 **_state(ask, item, status),
             }
@@ -122,14 +122,14 @@ def _state(ask: Ask, item: Item, status: DescriptorStatus) -> dict[str, Any]:
     index = None if item.unlimited else shown_charge(ask, item, status)
     if index is None or status.limit is None:
         return {
-            "limit": limit_name(ask, item.first) if item.first < item.last else None,
+            "limit": _cut(limit_name(ask, item.first)) if item.first < item.last else None,
             "summary": None,
             "remaining": None,
             "reset_after": None,
         }
     counted = index not in ask.failures
     return {
-        "limit": limit_name(ask, index),
+        "limit": _cut(limit_name(ask, index)),
         "summary": amount_in_words(status.limit),
         "remaining": status.remaining if counted else None,
         "reset_after": status.reset if counted else None,
@@ -137,4 +137,8 @@ def _state(ask: Ask, item: Item, status: DescriptorStatus) -> dict[str, Any]:
 
 
 def _text(value: bytes) -> str:
-    return value.decode(errors="backslashreplace")
+    return _cut(value[: 4 * TEXT].decode(errors="backslashreplace"))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= TEXT else f"{text[:TEXT]}…"

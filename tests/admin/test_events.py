@@ -193,6 +193,34 @@ async def test_rendering_takes_a_hundredth_of_a_core(monkeypatch):
         assert 3.0 <= usual <= 6.0
 
 
+async def test_readers_of_many_limits_keep_no_other_waiting(monkeypatch):
+    """Limits take turns, as many as their share of an interval allows; what all readers see is always there."""
+    monkeypatch.setattr(events, "SHARE", 1.0)
+    made, enough = [], asyncio.Event()
+
+    async def render(topic):
+        made.append(topic.id)
+        ends = time.thread_time() + (0.02 if topic.id else 0.0)
+        while time.thread_time() < ends:
+            pass
+        if all(made.count(name) >= 3 for name in "abcde"):
+            enough.set()
+        return Rendered(b":\n\n", b":\n\n")
+
+    async def read(hub, name):
+        async for _ in hub.read((Topic("overview", False), Topic("limit", False, name))):
+            pass
+
+    hub = Hub(render, every=0.01)
+    reading = [asyncio.create_task(read(hub, name)) for name in "abcde"]
+    async with asyncio.timeout(PATIENCE):
+        await enough.wait()
+    hub.close(GOODBYE)
+    await asyncio.gather(*reading)
+    assert "".join(made[:10]) == "abcde"
+    assert made[:10:2] == [""] * 5
+
+
 async def test_time_of_others_is_not_that_of_rendering():
     """While a rendering waits, the loop does other work, which is not counted."""
 

@@ -367,3 +367,11 @@ def test_what_is_no_json_is_refused(text):
     """As json refuses it."""
     with pytest.raises(ValueError, match=r"."):
         decoded(text.encode("latin-1"))
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "-1e999"])
+@pytest.mark.parametrize("text", ['{{"a": {}}}', '{{"a": [{}]}}', "[{}]"])
+def test_numbers_that_json_cannot_have_are_refused(text, number):
+    """One would go on to the page in a merged document, which then is no JSON, so no replica would be seen."""
+    with pytest.raises(ValueError, match=r"."):
+        decoded(text.format(number).encode())

@@ -5,7 +5,7 @@ import pytest
 from ratelimitd.algorithms import Decision, make_rate
 from ratelimitd.limiter import Ask, Charge, Failure, FailureKind, Item, NodeRules, Plan, Rule, Tallies
 from ratelimitd.limiter.answer import tally
-from ratelimitd.policy import Limit, Unit
+from ratelimitd.policy import Charging, Limit, Unit
 
 LIMIT = Limit(make_rate("fixed_window", 10, 1_000_000), 10, Unit.SECOND)
 FOUND = NodeRules((), frozenset(), (), None, b"")
@@ -27,6 +27,23 @@ class Watcher:
         counted = ask.plan.charges[index].rule.tally
         self.seen.append(("denied", counted.over_limit, now))
         counted.denied_due = counted.over_limit + self.steps[1]
+
+
+class Broken(Watcher):
+    """Has an error whenever it is shown something."""
+
+    def __init__(self):
+        super().__init__()
+        self.errors = []
+
+    def hits(self, ask, index, now):
+        raise OverflowError("hits")
+
+    def denied(self, ask, index, now):
+        raise OverflowError("denied")
+
+    def failed(self, error):
+        self.errors.append(str(error))
 
 
 def decided(rule, cost, outcome):
@@ -65,6 +82,23 @@ def test_what_costs_nothing_is_not_shown(cost):
     watcher = Watcher()
     tally(decided(Rule(LIMIT), cost, passed(0)), watcher)
     assert watcher.seen == []
+
+
+def test_an_error_of_the_watcher_costs_no_decision_and_is_not_met_by_each():
+    """All is counted, the watcher's edge learns of the error, and the limit is shown again much later."""
+    rule, watcher = Rule(LIMIT), Broken()
+    for outcome in (passed(0), DENIED, DENIED):
+        tally(decided(rule, 1, outcome), watcher)
+    assert (rule.tally.total_hits, rule.tally.over_limit) == (3, 2)
+    assert watcher.errors == ["hits"]
+
+
+def test_an_error_at_a_denied_question_costs_no_decision():
+    """A question has no threshold; its error is told all the same."""
+    limit = Limit(make_rate("fixed_window", 10, 1_000_000), 10, Unit.SECOND, charge=Charging.AFTER)
+    rule, watcher = Rule(limit), Broken()
+    tally(decided(rule, 0, DENIED), watcher)
+    assert watcher.errors == ["denied"]
 
 
 def test_without_a_watcher_thresholds_stay():

@@ -1,13 +1,15 @@
 """The model takes the memory of its setting at most, and each slice of its work ends soon."""
 
 import gc
+import json
 import tracemalloc
 
 import pytest
 
 from ratelimitd.limiter import LimitRequest
 from ratelimitd.live import KEYS_LEAST, KEYS_MOST, LimitsQuery, View, busiest, complete, limit, limit_id, limits
-from ratelimitd.policy import Descriptor
+from ratelimitd.live.model import OVERRIDES_MOST
+from ratelimitd.policy import Descriptor, Override, Unit
 from tests.live.watched import MIB, SECOND, Watched
 
 PLAIN = "domain: d\ndescriptors:\n"
@@ -61,6 +63,36 @@ def test_it_takes_no_more_than_its_setting(limits, name, most):
     used, freed = held(watched, lambda: flood(watched, 2_000, name))
     assert used <= most * MIB
     assert used / 8 <= freed <= used
+
+
+def overridden(watched, key):
+    watched.ask(LimitRequest(b"d", (Descriptor(((key, b"x"),), Override(1, Unit.DAY)),)))
+
+
+def test_overrides_with_keys_of_a_caller_take_no_limit_its_room():
+    """A row each for some; one row of a domain stands for all others, and the policy's limits have their own."""
+    watched = Watched(policy_of(3), most=MIB // 2)
+    for number in range(1_000):
+        overridden(watched, b"%d" % number)
+        if number % 40 == 39:
+            watched.tick()
+    for number in range(3):
+        watched.call(f"k{number}=x")
+    rows = {each["name"]: each for each in watched.limits(limit=200)["limits"]}
+    assert len(rows) == OVERRIDES_MOST + 1 + 3
+    assert rows["d.(other overrides)"]["totals"]["allowed"] == 1_000 - OVERRIDES_MOST
+    assert {rows[f"d.k{number}"]["totals"]["allowed"] for number in range(3)} == {1}
+    watched.tick(3_620)
+    overridden(watched, b"again")
+    assert "d.again" in {each["name"] for each in watched.limits()["limits"]}
+
+
+def test_a_long_key_of_an_override_is_in_no_document():
+    """Each row has the names of its entries, and a document has 200 rows: 16 KiB each would hold the event loop."""
+    watched = Watched(policy_of(1))
+    for number in range(100):
+        overridden(watched, b"%d" % number + b"\x01" * 16_000)
+    assert len(json.dumps([watched.limits(limit=200), watched.denials()])) < 256 << 10
 
 
 def test_limits_without_traffic_make_room():

@@ -23,10 +23,15 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.asyncio(loop_scope="package"), append=False)
 
 
+def browser_program():
+    """The path of the system's Chromium; None without one."""
+    return next(filter(None, map(shutil.which, PROGRAMS)), None)
+
+
 @pytest_asyncio.fixture(scope="package", loop_scope="package")
 async def browser():
     """Headless Chromium of the system; without one tests are skipped, but not in CI."""
-    program = next(filter(None, map(shutil.which, PROGRAMS)), None)
+    program = browser_program()
     if program is None:
         pytest.fail(MISSING) if os.environ.get("CI") else pytest.skip(MISSING)
     async with async_playwright() as playwright:

@@ -6,6 +6,7 @@ import pytest
 
 from ratelimitd.descriptor_text import show
 from ratelimitd.limiter import Fallback, Modes, PlanOptions, Selection
+from ratelimitd.proto import message
 from ratelimitd.rls import DecisionFeed, DecisionLog, Logged
 from ratelimitd.rls import decision_feed as module
 from ratelimitd.stores.memory import MemoryStore
@@ -21,6 +22,9 @@ descriptors:
   - {key: free, rate_limit: {unlimited: true}}
   - {key: deny, on_store_failure: deny, rate_limit: {unit: hour, requests_per_unit: 1}}
 """
+
+
+CARRIED = message("envoy.extensions.common.ratelimit.v3.RateLimitDescriptor")
 
 
 def shown(plan, position):
@@ -149,3 +153,18 @@ async def test_it_listens_beside_the_decision_log_and_only_while_it_is_read(benc
     assert made.engine.listener is None
     made.ask({"user": "x"})
     assert feed.take() == ([], 0)
+
+
+async def test_texts_of_a_caller_are_cut(bench):
+    """Names of the caller's own, of 64 KiB each, would make a decision of a megabyte."""
+    made = bench(POLICY)
+    feed = feed_of(made)
+    carried = CARRIED(limit={"requests_per_unit": 0, "unit": "DAY"})
+    carried.entries.add(key="k" * 65_536, value="x")
+    made.ask(carried)
+    made.ask({"user": "x"}, domain="d" * 65_536)
+    (known, unknown), _ = feed.take()
+    assert known["code"] == "OVER_LIMIT"
+    assert known["limit"].startswith("d.kkk")
+    assert len(unknown["domain"]) < 400
+    assert len(json.dumps([known, unknown])) < 8_000

@@ -9,10 +9,18 @@ function h(tag, attributes, ...children) {
   const node = SVG_TAGS.has(tag) ? document.createElementNS(SVG, tag) : document.createElement(tag);
   for (const [name, value] of Object.entries(attributes ?? {})) {
     if (HANDLERS.includes(name)) node[name] = value;
-    else if (value !== false && value !== null && value !== undefined) node.setAttribute(name, value === true ? "" : value);
+    else if (value !== false && value !== null && value !== undefined) node.setAttribute(name, value === true ? "" : name === "aria-label" ? printable(value) : value);
   }
-  node.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
+  node.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false).map((child) => child instanceof Node ? child : printable(child)));
   return node;
+}
+
+/** Escape what cannot be seen, as the terminal does: a key may have characters that reverse the text around them. */
+function printable(text) {
+  return String(text).replace(/[^\P{C}\n\t]|[\u2028\u2029]/gu, (each) => {
+    const code = each.codePointAt(0).toString(16);
+    return code.length <= 2 ? `\\x${code.padStart(2, "0")}` : code.length <= 4 ? `\\u${code.padStart(4, "0")}` : `\\U${code.padStart(8, "0")}`;
+  });
 }
 
 /** Make a node like a fresh one and keep what is the same, so that focus, selection and scrolling stay. */
