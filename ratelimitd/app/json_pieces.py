@@ -4,14 +4,19 @@ import re
 from json import JSONDecodeError, JSONDecoder
 from typing import Any, Final
 
-_DECODE: Final = JSONDecoder().raw_decode
+
+def _no_number(name: str) -> float:
+    raise ValueError(f"{name} is no JSON")
+
+
+_DECODE: Final = JSONDecoder(parse_constant=_no_number).raw_decode
 _WHITE: Final = re.compile(r"[ \t\n\r]*")
 
 
 def decoded(body: bytes) -> Any:
     """Decode a JSON text; members of its object, and items of lists among them, are decoded one by one.
 
-    Raises ValueError. For a thread: between two pieces another one gets its turn.
+    Raises ValueError, also for the NaN and Infinity of Python's json. For a thread: between two pieces another one gets its turn.
     """
     text = body.decode()
     at = _space(text, 0)

@@ -249,8 +249,9 @@ class Live:
         return self.step - tracked.traffic >= STEPS
 
     def _drop(self, tracked: Tracked) -> None:
-        del self.limits[tracked.place]
-        tracked.clear()
+        if self.limits.get(tracked.place) is tracked:  # else it made room for another between two slices of a tick
+            del self.limits[tracked.place]
+            tracked.clear()
 
     # A tick
 
@@ -308,7 +309,7 @@ class Live:
         self.decided_last = (self.decided[0] - ok, self.decided[1] - over, self.decided[2] - failed)
         self._decided_before = self.decided
         if passed > 1:
-            self.last = NONE
+            self.last, self.decided_last = NONE, (0, 0, 0)
         self.step += passed
 
     def _sum(self) -> Iterator[None]:
