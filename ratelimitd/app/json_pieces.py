@@ -16,7 +16,7 @@ _WHITE: Final = re.compile(r"[ \t\n\r]*")
 def decoded(body: bytes) -> Any:
     """Decode a JSON text; members of its object, and items of lists among them, are decoded one by one.
 
-    Raises ValueError, also for the NaN and Infinity of Python's json. For a thread: between two pieces another one gets its turn.
+    Raises ValueError, also for NaN and Infinity. For a thread: between two pieces another one gets its turn.
     """
     text = body.decode()
     at = _space(text, 0)
