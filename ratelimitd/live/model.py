@@ -30,7 +30,8 @@ from .tracked import LIMIT_BYTES, Tracked, counts_of
 from .windows import STEP
 
 DENIALS_PART: Final = 16
-"""Part of the memory by which the number of denials is bounded, if it is small."""
+"""Part of the memory that denials have for themselves, else limits and keys would leave them none: 500 of 1 KiB by
+default."""
 
 ATTEMPTS: Final = 8
 """Limits that are trimmed at once to make room for another one: 0.1 ms. It has another chance with its next hit."""
@@ -84,8 +85,10 @@ class Live:
         self.decided: Decided = (0, 0, 0)
         self.decided_last: Decided = (0, 0, 0)
         self.budget = Budget(max_bytes)
-        self.denials = Denials(max(1, min(DENIALS_MOST, max_bytes // DENIALS_PART // DENIAL_BYTES)), self.budget)
-        self.budget.take(min(max_bytes, len(NONE) * RING_BYTES))
+        part = max_bytes // DENIALS_PART
+        self.budget.take(part)
+        self.denials = Denials(max(1, min(DENIALS_MOST, part // DENIAL_BYTES)), Budget(part))
+        self.budget.take(min(max_bytes - part, len(NONE) * RING_BYTES))
         self.limits: dict[Place, Tracked] = {}
         self.pace, self.denied_pace = Pace(OF_ALL), Pace(OF_ALL)
         self._tallies = tallies

@@ -85,6 +85,16 @@ def test_a_new_limit_has_room_in_a_full_model():
     assert len(watched.live.limits) == 20
 
 
+def test_a_full_model_keeps_denials():
+    """However many limits and keys there are, what was denied last is told."""
+    watched = Watched(policy_of(400), most=MIB // 2)
+    flood(watched, 1_600, lambda number: f"k{number % 400}={number}")
+    watched.tick()
+    for _ in range(2):
+        watched.call("k5=alice")
+    assert [each["key"] for each in watched.denials()] == ["k5=alice"]
+
+
 def test_room_is_made_between_two_slices_of_a_tick():
     """A limit without traffic that gives way to a new one, while a tick drops others like it, leaves once."""
     watched = Watched(policy_of(1_201))

@@ -218,7 +218,7 @@ def test_a_flood_of_keys_makes_no_denial_of_a_second_two():
         watched.call(f"user={number}")
     watched.call(f"user={most - 1}")
     shown = watched.denials(most=most)
-    assert len(shown) == most
+    assert len({each["key"] for each in shown}) == len(shown)
     assert [each["count"] for each in shown if each["key"] == f"user={most - 1}"] == [2]
 
 
