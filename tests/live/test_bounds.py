@@ -97,7 +97,7 @@ def test_a_full_model_keeps_denials():
 
 def test_room_is_made_between_two_slices_of_a_tick():
     """A limit without traffic that gives way to a new one, while a tick drops others like it, leaves once."""
-    watched = Watched(policy_of(1_201))
+    watched = Watched(policy_of(1_220))
     flood(watched, 1_200, lambda number: f"k{number}=x")
     watched.now += 600 * SECOND
     watched.tick()
@@ -106,10 +106,10 @@ def test_room_is_made_between_two_slices_of_a_tick():
     watched.tick()
     watched.now += 10 * SECOND
     work, live = watched.live.tick(watched.now, (0, 0, 0)), watched.live
-    for _ in work:
-        if live.budget.take(live.budget.most - live.budget.used):
-            for _ in range(600):
-                watched.call("k1200=x")
+    for number, _ in enumerate(work):
+        live.budget.take(live.budget.most - live.budget.used)
+        for _ in range(600):
+            watched.call(f"k{1_200 + number}=x")
     assert {place[1] for place in live.limits if place[1] in {b"2:k0", b"4:k700", b"5:k1200"}} == {b"2:k0", b"5:k1200"}
 
 
